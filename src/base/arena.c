@@ -1,0 +1,149 @@
+#include "base/arena.h"
+
+#include <stdalign.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK_SIZE = 8192, ALIGN = alignof(max_align_t) };
+
+struct block {
+    struct block *older;
+    size_t size, used;
+    alignas(max_align_t) char bytes[];
+};
+
+struct deferred {
+    struct deferred *older;
+    void (*fn)(void *);
+    void *ptr;
+};
+
+struct arena {
+    struct block *newest;
+    struct deferred *deferred;
+    size_t used, max;
+};
+
+struct arena *arena_create(size_t max)
+{
+    struct arena *a = calloc(1, sizeof *a);
+    if (!a)
+        abort();
+    a->max = max;
+    return a;
+}
+
+void arena_free(struct arena *a)
+{
+    if (!a)
+        return;
+    for (struct deferred *d = a->deferred; d; d = d->older)
+        d->fn(d->ptr);
+    for (struct block *b = a->newest; b;) {
+        struct block *older = b->older;
+        free(b);
+        b = older;
+    }
+    free(a);
+}
+
+static struct block *block_add(struct arena *a, size_t size)
+{
+    size_t capacity = size > BLOCK_SIZE / 4 ? size : BLOCK_SIZE;
+    struct block *b = malloc(sizeof *b + capacity);
+    if (!b)
+        return NULL;
+    b->size = capacity;
+    b->used = 0;
+    /* A large allocation gets a block of its own behind the newest, whose free room stays in use. */
+    if (capacity == size && a->newest) {
+        b->older = a->newest->older;
+        a->newest->older = b;
+    } else {
+        b->older = a->newest;
+        a->newest = b;
+    }
+    return b;
+}
+
+void *arena_try_alloc(struct arena *a, size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > a->max - a->used)
+        return NULL;
+    size_t rounded = (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    if (rounded < bytes)
+        return NULL;
+    if (rounded == 0)
+        rounded = ALIGN;
+    struct block *b = a->newest;
+    if (!b || b->size - b->used < rounded) {
+        b = block_add(a, rounded);
+        if (!b)
+            return NULL;
+    }
+    void *p = b->bytes + b->used;
+    b->used += rounded;
+    a->used += bytes;
+    return memset(p, 0, rounded);
+}
+
+void *arena_alloc(struct arena *a, size_t size)
+{
+    void *p = arena_try_alloc(a, 1, size);
+    if (!p)
+        abort();
+    return p;
+}
+
+int arena_try_copy(struct arena *a, struct str s, struct str *out)
+{
+    char *p = s.len < SIZE_MAX ? arena_try_alloc(a, s.len + 1, 1) : NULL;
+    if (!p)
+        return ERROR_MEMORY;
+    if (s.len > 0)
+        memcpy(p, s.data, s.len);
+    *out = (struct str){p, s.len};
+    return 0;
+}
+
+char *arena_strdup(struct arena *a, struct str s)
+{
+    char *p = arena_alloc(a, s.len + 1);
+    if (s.len > 0)
+        memcpy(p, s.data, s.len);
+    return p;
+}
+
+struct str arena_copy(struct arena *a, struct str s)
+{
+    return (struct str){arena_strdup(a, s), s.len};
+}
+
+struct str arena_printf(struct arena *a, const char *fmt, ...)
+{
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    if (n < 0)
+        abort();
+    char *p = arena_alloc(a, (size_t)n + 1);
+    vsnprintf(p, (size_t)n + 1, fmt, again);
+    va_end(again);
+    return (struct str){p, (size_t)n};
+}
+
+void arena_defer(struct arena *a, void (*fn)(void *), void *ptr)
+{
+    struct deferred *d = arena_alloc(a, sizeof *d);
+    *d = (struct deferred){a->deferred, fn, ptr};
+    a->deferred = d;
+}
+
+size_t arena_used(const struct arena *a)
+{
+    return a->used;
+}

@@ -1,0 +1,121 @@
+#include "base/buf.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void buf_init(struct buf *b, size_t max)
+{
+    *b = (struct buf){.max = max};
+}
+
+void buf_free(struct buf *b)
+{
+    free(b->data);
+    buf_init(b, b->max);
+}
+
+void buf_clear(struct buf *b)
+{
+    b->len = 0;
+    b->failed = 0;
+    if (b->data)
+        b->data[0] = '\0';
+}
+
+struct str buf_str(const struct buf *b)
+{
+    return (struct str){b->data, b->len};
+}
+
+char *buf_reserve(struct buf *b, size_t len)
+{
+    if (b->failed)
+        return NULL;
+    if (len > b->max || b->len > b->max - len) {
+        b->failed = ERROR_LIMIT;
+        return NULL;
+    }
+    size_t need = b->len + len + 1;
+    if (need > b->capacity) {
+        size_t capacity = b->capacity ? b->capacity : 64;
+        while (capacity < need)
+            capacity *= 2;
+        if (capacity > b->max + 1)
+            capacity = b->max + 1;
+        char *data = realloc(b->data, capacity);
+        if (!data) {
+            b->failed = ERROR_MEMORY;
+            return NULL;
+        }
+        b->data = data;
+        b->capacity = capacity;
+    }
+    return b->data + b->len;
+}
+
+void buf_commit(struct buf *b, size_t written)
+{
+    assert(b->len + written < b->capacity);
+    b->len += written;
+    b->data[b->len] = '\0';
+}
+
+int buf_append(struct buf *b, const void *data, size_t len)
+{
+    char *to = buf_reserve(b, len);
+    if (!to)
+        return b->failed;
+    if (len > 0)
+        memcpy(to, data, len);
+    buf_commit(b, len);
+    return 0;
+}
+
+int buf_append_str(struct buf *b, struct str s)
+{
+    return buf_append(b, s.data, s.len);
+}
+
+int buf_append_char(struct buf *b, char c)
+{
+    return buf_append(b, &c, 1);
+}
+
+int buf_append_text(struct buf *b, const char *nul_terminated)
+{
+    return buf_append(b, nul_terminated, strlen(nul_terminated));
+}
+
+int buf_vappendf(struct buf *b, const char *fmt, va_list ap)
+{
+    va_list again;
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    char *to = n < 0 ? NULL : buf_reserve(b, (size_t)n);
+    if (to) {
+        vsnprintf(to, (size_t)n + 1, fmt, again);
+        buf_commit(b, (size_t)n);
+    }
+    va_end(again);
+    return b->failed;
+}
+
+int buf_appendf(struct buf *b, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    int rc = buf_vappendf(b, fmt, ap);
+    va_end(ap);
+    return rc;
+}
+
+void buf_consume(struct buf *b, size_t count)
+{
+    assert(count <= b->len);
+    if (count == 0)
+        return;
+    memmove(b->data, b->data + count, b->len - count + 1);
+    b->len -= count;
+}

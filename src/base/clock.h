@@ -1,0 +1,14 @@
+/* Time. Durations come from the monotonic clock, dates from the wall clock. */
+#ifndef WEIR_BASE_CLOCK_H
+#define WEIR_BASE_CLOCK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+int64_t clock_mono_ns(void);
+int64_t clock_mono_ms(void);
+int64_t clock_wall_ms(void); /* since 1970-01-01 UTC */
+/* "2026-11-20T12:00:00.123Z" (RFC 3339, UTC, milliseconds). */
+void clock_format(int64_t wall_ms, char out[32]);
+
+#endif

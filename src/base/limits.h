@@ -1,0 +1,31 @@
+/* Every bound that protects the program from its input, in one place. Sizes in bytes unless they say otherwise. */
+#ifndef WEIR_BASE_LIMITS_H
+#define WEIR_BASE_LIMITS_H
+
+#define KIB ((size_t)1024)
+#define MIB (KIB * 1024)
+#define GIB (MIB * 1024)
+
+enum {
+    LIMIT_JSON_DEPTH = 64,           /* nesting of any JSON we read */
+    LIMIT_MESSAGES = 4096,           /* messages in a request */
+    LIMIT_PARTS = 1024,              /* parts in a message */
+    LIMIT_TOOLS = 512,               /* tool definitions in a request */
+    LIMIT_STOPS = 16,                /* stop strings in a request */
+    LIMIT_CONNECTIONS = 16384,       /* inbound connections, whole process */
+    LIMIT_TARGETS = 16,              /* targets in one decision */
+    LIMIT_ENTITIES = 4096,           /* findings kept for one request */
+    LIMIT_MODEL_NAME = 256
+};
+
+#define LIMIT_HTTP_HEADER (32 * KIB)
+#define LIMIT_HTTP_BODY (32 * MIB)          /* inbound; larger is 413 */
+#define LIMIT_REQUEST_MEMORY (256 * MIB)    /* one request's arena */
+#define LIMIT_PROVIDER_EVENT (4 * MIB)      /* one server-sent event from a provider */
+#define LIMIT_PROVIDER_BODY (64 * MIB)      /* a whole answer from a provider */
+#define LIMIT_CONFIG (4 * MIB)
+#define LIMIT_WIRE_FRAME (64 * MIB)         /* one frame between gateway and worker */
+#define LIMIT_TEMPLATE_SOURCE (1 * MIB)
+#define LIMIT_TEMPLATE_OUTPUT (32 * MIB)
+
+#endif

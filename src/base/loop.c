@@ -1,0 +1,265 @@
+#include "base/loop.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct task {
+    struct task *next;
+    void (*fn)(void *);
+    void *ctx;
+};
+
+struct loop {
+    struct event_base *base;
+    struct event *wake;
+    int wake_fd;
+    pthread_t thread;
+    _Atomic bool running, stop;
+    pthread_mutex_t mutex; /* guards first and last */
+    struct task *first, *last;
+};
+
+struct loop_timer {
+    struct event *event;
+    void (*fn)(void *);
+    void *ctx;
+};
+
+struct loop_io {
+    struct loop *loop;
+    struct event *event;
+    int fd;
+    void (*fn)(int, int, void *);
+    void *ctx;
+};
+
+struct loop_signal {
+    struct event *event;
+    void (*fn)(int, void *);
+    void *ctx;
+};
+
+static void *must(void *p)
+{
+    if (!p)
+        abort();
+    return p;
+}
+
+static void run_tasks(struct loop *loop)
+{
+    pthread_mutex_lock(&loop->mutex);
+    struct task *t = loop->first;
+    loop->first = loop->last = NULL;
+    pthread_mutex_unlock(&loop->mutex);
+    while (t) {
+        struct task *next = t->next;
+        t->fn(t->ctx);
+        free(t);
+        t = next;
+    }
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *ctx)
+{
+    struct loop *loop = ctx;
+    uint64_t count;
+    (void)what;
+    if (read(fd, &count, sizeof count) < 0 && errno != EAGAIN && errno != EINTR)
+        abort();
+    run_tasks(loop);
+    if (atomic_load(&loop->stop))
+        event_base_loopbreak(loop->base);
+}
+
+static void loop_wake(struct loop *loop)
+{
+    uint64_t one = 1;
+    /* EAGAIN means the counter is full: the loop is awake anyway. */
+    if (write(loop->wake_fd, &one, sizeof one) < 0 && errno != EAGAIN && errno != EINTR)
+        abort();
+}
+
+int loop_create(struct loop **out, struct error *err)
+{
+    struct loop *loop = must(calloc(1, sizeof *loop));
+    pthread_mutex_init(&loop->mutex, NULL);
+    loop->thread = pthread_self();
+    loop->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    loop->base = event_base_new();
+    if (loop->wake_fd < 0 || !loop->base) {
+        loop_free(loop);
+        return error_set(err, ERROR_IO, "cannot create an event loop: raise the limit of open files (ulimit -n)");
+    }
+    loop->wake = must(event_new(loop->base, loop->wake_fd, EV_READ | EV_PERSIST, on_wake, loop));
+    event_add(loop->wake, NULL);
+    *out = loop;
+    return 0;
+}
+
+void loop_free(struct loop *loop)
+{
+    if (!loop)
+        return;
+    while (loop->first)
+        run_tasks(loop);
+    if (loop->wake)
+        event_free(loop->wake);
+    if (loop->base)
+        event_base_free(loop->base);
+    if (loop->wake_fd >= 0)
+        close(loop->wake_fd);
+    pthread_mutex_destroy(&loop->mutex);
+    free(loop);
+}
+
+int loop_run(struct loop *loop, struct error *err)
+{
+    loop->thread = pthread_self();
+    atomic_store(&loop->running, true);
+    int rc = 0;
+    while (!atomic_load(&loop->stop) && rc == 0)
+        rc = event_base_loop(loop->base, EVLOOP_NO_EXIT_ON_EMPTY);
+    atomic_store(&loop->running, false);
+    atomic_store(&loop->stop, false);
+    return rc < 0 ? error_set(err, ERROR_IO, "the event loop failed: %s", strerror(errno)) : 0;
+}
+
+void loop_stop(struct loop *loop)
+{
+    atomic_store(&loop->stop, true);
+    loop_wake(loop);
+}
+
+void loop_post(struct loop *loop, void (*fn)(void *), void *ctx)
+{
+    struct task *t = must(malloc(sizeof *t));
+    *t = (struct task){NULL, fn, ctx};
+    pthread_mutex_lock(&loop->mutex);
+    bool first = loop->first == NULL;
+    if (first)
+        loop->first = t;
+    else
+        loop->last->next = t;
+    loop->last = t;
+    pthread_mutex_unlock(&loop->mutex);
+    if (first)
+        loop_wake(loop);
+}
+
+bool loop_is_current(const struct loop *loop)
+{
+    return pthread_equal(loop->thread, pthread_self()) != 0;
+}
+
+struct event_base *loop_event_base(struct loop *loop)
+{
+    return loop->base;
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *ctx)
+{
+    struct loop_timer *timer = ctx;
+    (void)fd;
+    (void)what;
+    timer->fn(timer->ctx);
+}
+
+struct loop_timer *loop_timer_create(struct loop *loop, void (*fn)(void *), void *ctx)
+{
+    struct loop_timer *timer = must(malloc(sizeof *timer));
+    *timer = (struct loop_timer){NULL, fn, ctx};
+    timer->event = must(event_new(loop->base, -1, 0, on_timer, timer));
+    return timer;
+}
+
+void loop_timer_start(struct loop_timer *timer, int64_t delay_ms)
+{
+    struct timeval tv = {.tv_sec = delay_ms / 1000, .tv_usec = delay_ms % 1000 * 1000};
+    event_add(timer->event, &tv);
+}
+
+void loop_timer_stop(struct loop_timer *timer)
+{
+    event_del(timer->event);
+}
+
+void loop_timer_free(struct loop_timer *timer)
+{
+    if (!timer)
+        return;
+    event_free(timer->event);
+    free(timer);
+}
+
+static void on_io(evutil_socket_t fd, short what, void *ctx)
+{
+    struct loop_io *io = ctx;
+    int events = (what & EV_READ ? LOOP_READ : 0) | (what & EV_WRITE ? LOOP_WRITE : 0) |
+                 (what & EV_CLOSED ? LOOP_CLOSED : 0);
+    io->fn(fd, events, io->ctx);
+}
+
+static short io_flags(int events)
+{
+    int flags = EV_PERSIST | (events & LOOP_READ ? EV_READ : 0) | (events & LOOP_WRITE ? EV_WRITE : 0) |
+                (events & LOOP_CLOSED ? EV_CLOSED : 0);
+    return (short)flags;
+}
+
+struct loop_io *loop_io_create(
+    struct loop *loop, int fd, int events, void (*fn)(int, int, void *), void *ctx)
+{
+    struct loop_io *io = must(malloc(sizeof *io));
+    *io = (struct loop_io){loop, NULL, fd, fn, ctx};
+    io->event = must(event_new(loop->base, fd, io_flags(events), on_io, io));
+    if (events)
+        event_add(io->event, NULL);
+    return io;
+}
+
+void loop_io_change(struct loop_io *io, int events)
+{
+    event_del(io->event);
+    event_assign(io->event, io->loop->base, io->fd, io_flags(events), on_io, io);
+    if (events)
+        event_add(io->event, NULL);
+}
+
+void loop_io_free(struct loop_io *io)
+{
+    if (!io)
+        return;
+    event_free(io->event);
+    free(io);
+}
+
+static void on_signal(evutil_socket_t signal, short what, void *ctx)
+{
+    struct loop_signal *s = ctx;
+    (void)what;
+    s->fn((int)signal, s->ctx);
+}
+
+struct loop_signal *loop_signal_create(struct loop *loop, int signal, void (*fn)(int, void *), void *ctx)
+{
+    struct loop_signal *s = must(malloc(sizeof *s));
+    *s = (struct loop_signal){NULL, fn, ctx};
+    s->event = must(evsignal_new(loop->base, signal, on_signal, s));
+    event_add(s->event, NULL);
+    return s;
+}
+
+void loop_signal_free(struct loop_signal *s)
+{
+    if (!s)
+        return;
+    event_free(s->event);
+    free(s);
+}

@@ -1,0 +1,227 @@
+#include "base/str.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+struct str str_from(const char *nul_terminated)
+{
+    return nul_terminated ? (struct str){nul_terminated, strlen(nul_terminated)} : STR_NONE;
+}
+
+struct str str_slice(struct str s, size_t from, size_t to)
+{
+    if (to > s.len)
+        to = s.len;
+    if (from > to)
+        from = to;
+    return s.data ? (struct str){s.data + from, to - from} : STR_NONE;
+}
+
+static bool is_space(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+struct str str_trim(struct str s)
+{
+    while (s.len > 0 && is_space(s.data[0])) {
+        s.data++;
+        s.len--;
+    }
+    while (s.len > 0 && is_space(s.data[s.len - 1]))
+        s.len--;
+    return s;
+}
+
+bool str_eq(struct str a, struct str b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+bool str_is(struct str a, const char *nul_terminated)
+{
+    return str_eq(a, str_from(nul_terminated));
+}
+
+bool str_is_nocase(struct str a, const char *nul_terminated)
+{
+    return a.len == strlen(nul_terminated) && (a.len == 0 || strncasecmp(a.data, nul_terminated, a.len) == 0);
+}
+
+bool str_starts(struct str s, struct str prefix)
+{
+    return s.len >= prefix.len && str_eq(str_slice(s, 0, prefix.len), prefix);
+}
+
+bool str_ends(struct str s, struct str suffix)
+{
+    return s.len >= suffix.len && str_eq(str_slice(s, s.len - suffix.len, s.len), suffix);
+}
+
+size_t str_find(struct str s, struct str needle)
+{
+    if (needle.len == 0)
+        return 0;
+    if (s.len < needle.len)
+        return SIZE_MAX;
+    const char *at = memmem(s.data, s.len, needle.data, needle.len);
+    return at ? (size_t)(at - s.data) : SIZE_MAX;
+}
+
+size_t str_find_char(struct str s, char c)
+{
+    const char *at = s.len ? memchr(s.data, c, s.len) : NULL;
+    return at ? (size_t)(at - s.data) : SIZE_MAX;
+}
+
+bool str_split(struct str *rest, char separator, struct str *head)
+{
+    if (rest->len == 0)
+        return false;
+    size_t at = str_find_char(*rest, separator);
+    if (at == SIZE_MAX) {
+        *head = *rest;
+        *rest = str_slice(*rest, rest->len, rest->len);
+    } else {
+        *head = str_slice(*rest, 0, at);
+        *rest = str_slice(*rest, at + 1, rest->len);
+    }
+    return true;
+}
+
+uint64_t str_hash(struct str s)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < s.len; i++) {
+        h ^= (unsigned char)s.data[i];
+        h *= 0x100000001b3u;
+    }
+    return h;
+}
+
+/* The libc converters want a terminated string without leading space; numbers longer than this are refused. */
+static bool number_copy(struct str s, char out[64])
+{
+    if (s.len == 0 || s.len >= 64 || is_space(s.data[0]) || memchr(s.data, '\0', s.len))
+        return false;
+    memcpy(out, s.data, s.len);
+    out[s.len] = '\0';
+    return true;
+}
+
+bool str_to_int64(struct str s, int64_t *out)
+{
+    char text[64];
+    if (!number_copy(s, text))
+        return false;
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (errno != 0 || *end != '\0')
+        return false;
+    *out = value;
+    return true;
+}
+
+bool str_to_double(struct str s, double *out)
+{
+    char text[64];
+    if (!number_copy(s, text) || strpbrk(text, "xXnN"))
+        return false;
+    char *end;
+    errno = 0;
+    double value = strtod(text, &end);
+    if (errno != 0 || *end != '\0')
+        return false;
+    *out = value;
+    return true;
+}
+
+size_t str_utf8_decode(struct str s, uint32_t *code_point)
+{
+    if (s.len == 0)
+        return 0;
+    const unsigned char *p = (const unsigned char *)s.data;
+    if (p[0] < 0x80) {
+        *code_point = p[0];
+        return 1;
+    }
+    size_t n = p[0] >= 0xF0 ? 4 : p[0] >= 0xE0 ? 3 : 2;
+    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
+    if (p[0] < 0xC2 || p[0] > 0xF4 || s.len < n)
+        return 0;
+    uint32_t value = p[0] & (0x7Fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if ((p[i] & 0xC0) != 0x80)
+            return 0;
+        value = value << 6 | (p[i] & 0x3Fu);
+    }
+    if (value < least[n] || value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF))
+        return 0;
+    *code_point = value;
+    return n;
+}
+
+size_t str_utf8_encode(uint32_t c, char out[4])
+{
+    if (c < 0x80) {
+        out[0] = (char)c;
+        return 1;
+    }
+    if (c < 0x800) {
+        out[0] = (char)(0xC0 | c >> 6);
+        out[1] = (char)(0x80 | (c & 0x3F));
+        return 2;
+    }
+    if (c > 0x10FFFF || (c >= 0xD800 && c <= 0xDFFF))
+        return 0;
+    if (c < 0x10000) {
+        out[0] = (char)(0xE0 | c >> 12);
+        out[1] = (char)(0x80 | (c >> 6 & 0x3F));
+        out[2] = (char)(0x80 | (c & 0x3F));
+        return 3;
+    }
+    out[0] = (char)(0xF0 | c >> 18);
+    out[1] = (char)(0x80 | (c >> 12 & 0x3F));
+    out[2] = (char)(0x80 | (c >> 6 & 0x3F));
+    out[3] = (char)(0x80 | (c & 0x3F));
+    return 4;
+}
+
+bool str_utf8_valid(struct str s)
+{
+    uint32_t c;
+    for (size_t i = 0; i < s.len;) {
+        size_t n = str_utf8_decode(str_slice(s, i, s.len), &c);
+        if (n == 0)
+            return false;
+        i += n;
+    }
+    return true;
+}
+
+size_t str_utf8_floor(const char *data, size_t len)
+{
+    size_t start = len;
+    for (int back = 0; back < 4 && start > 0; back++) {
+        unsigned char c = (unsigned char)data[start - 1];
+        start--;
+        if (c < 0x80)
+            return len;
+        if (c >= 0xC0) {
+            size_t need = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : 2;
+            return start + need <= len ? len : start;
+        }
+    }
+    return len;
+}
+
+size_t str_utf8_count(struct str s)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < s.len; i++)
+        count += ((unsigned char)s.data[i] & 0xC0) != 0x80;
+    return count;
+}

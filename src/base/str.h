@@ -1,0 +1,52 @@
+/* Byte spans and the few string helpers everyone needs. A `struct str` never owns its bytes and need not be
+ * NUL-terminated; text is UTF-8. */
+#ifndef WEIR_BASE_STR_H
+#define WEIR_BASE_STR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct str {
+    const char *data; /* may be NULL when len is 0 */
+    size_t len;
+};
+
+#define STR(literal) ((struct str){"" literal, sizeof(literal) - 1})
+#define STR_NONE ((struct str){NULL, 0})
+#define STR_FMT "%.*s"
+#define STR_ARG(s) (int)(s).len, (s).data ? (s).data : ""
+
+struct str str_from(const char *nul_terminated); /* NULL gives STR_NONE */
+struct str str_slice(struct str s, size_t from, size_t to); /* clamps to the span */
+struct str str_trim(struct str s);                          /* ASCII white space at both ends */
+bool str_eq(struct str a, struct str b);
+bool str_is(struct str a, const char *nul_terminated);
+bool str_is_nocase(struct str a, const char *nul_terminated); /* ASCII case only */
+bool str_starts(struct str s, struct str prefix);
+bool str_ends(struct str s, struct str suffix);
+/* Offset of the first `needle`, or SIZE_MAX. */
+size_t str_find(struct str s, struct str needle);
+size_t str_find_char(struct str s, char c);
+/* Takes the text before the first `separator` off the front of `rest`; false when `rest` is empty. */
+bool str_split(struct str *rest, char separator, struct str *head);
+uint64_t str_hash(struct str s); /* FNV-1a 64; not for hostile keys in unbounded tables */
+
+/* Whole-string numbers: false on anything but a complete number in range. */
+bool str_to_int64(struct str s, int64_t *out);
+bool str_to_double(struct str s, double *out);
+
+/* UTF-8 (RFC 3629). */
+bool str_utf8_valid(struct str s);
+/* The largest length <= len that does not cut a character of `data`. */
+size_t str_utf8_floor(const char *data, size_t len);
+/* Decodes one code point at `s`; returns its length in bytes, 0 if malformed or cut. */
+size_t str_utf8_decode(struct str s, uint32_t *code_point);
+/* Writes 1..4 bytes to `out`, returns how many; 0 for a surrogate or a value over U+10FFFF. */
+size_t str_utf8_encode(uint32_t code_point, char out[4]);
+/* Code points in valid UTF-8. */
+size_t str_utf8_count(struct str s);
+
+#endif

@@ -1,0 +1,140 @@
+#include "chat/chat.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+void chat_sampling_init(struct chat_sampling *s)
+{
+    *s = (struct chat_sampling){.temperature = NAN,
+        .top_p = NAN,
+        .min_p = NAN,
+        .top_k = -1,
+        .repeat_penalty = NAN,
+        .repeat_last_n = -1,
+        .presence_penalty = NAN,
+        .frequency_penalty = NAN};
+}
+
+struct chat_request *chat_request_create(struct arena *arena)
+{
+    struct chat_request *r = arena_new(arena, struct chat_request);
+    r->arena = arena;
+    r->max_tokens = -1;
+    r->parallel_tool_calls = -1;
+    chat_sampling_init(&r->sampling);
+    return r;
+}
+
+const char *chat_role_name(enum chat_role role)
+{
+    static const char *const names[] = {"system", "developer", "user", "assistant", "tool"};
+    return names[role];
+}
+
+/* The walk over a request: where we are, and whom to tell. */
+struct walk {
+    const struct chat_request *request;
+    int (*visit)(void *, struct str, struct str);
+    void *ctx;
+};
+
+static int visit_text(const struct walk *w, struct str where, struct str text)
+{
+    return text.len ? w->visit(w->ctx, where, text) : 0;
+}
+
+/* Every string in a tree, keys included: a key can hold what a value can. Depth is bounded by json_read. */
+static int visit_json(const struct walk *w, struct str where, const json_t *value)
+{
+    int rc = 0;
+    if (json_is_string(value))
+        return visit_text(w, where, json_str(value));
+    if (json_is_array(value)) {
+        for (size_t i = 0; i < json_array_size(value) && rc == 0; i++)
+            rc = visit_json(w, where, json_array_get(value, i));
+        return rc;
+    }
+    if (json_is_number(value)) {
+        struct buf text;
+        struct json_writer writer;
+        buf_init(&text, 64);
+        json_writer_init(&writer, &text);
+        json_write_value(&writer, value);
+        rc = visit_text(w, where, buf_str(&text));
+        buf_free(&text);
+        return rc;
+    }
+    if (!json_is_object(value))
+        return 0;
+    for (void *it = json_object_iter((json_t *)(uintptr_t)value); it && rc == 0;
+         it = json_object_iter_next((json_t *)(uintptr_t)value, it)) {
+        rc = visit_text(w, where, str_from(json_object_iter_key(it)));
+        if (rc == 0)
+            rc = visit_json(w, where, json_object_iter_value(it));
+    }
+    return rc;
+}
+
+static int visit_part(const struct walk *w, struct str where, const struct chat_part *p)
+{
+    if (p->raw)
+        return visit_json(w, where, p->raw);
+    int rc = visit_text(w, where, p->text);
+    return rc ? rc : visit_text(w, where, p->url);
+}
+
+static int visit_message(const struct walk *w, size_t index, const struct chat_message *m)
+{
+    struct arena *a = w->request->arena;
+    struct str content = arena_printf(a, "messages[%zu].content", index);
+    int rc = visit_text(w, arena_printf(a, "messages[%zu].name", index), m->name);
+    for (size_t i = 0; i < m->n_parts && rc == 0; i++)
+        rc = visit_part(w, content, &m->parts[i]);
+    if (rc == 0)
+        rc = visit_text(w, arena_printf(a, "messages[%zu].reasoning", index), m->reasoning);
+    if (rc == 0)
+        rc = visit_text(w, arena_printf(a, "messages[%zu].tool_call_id", index), m->tool_call_id);
+    struct str calls = arena_printf(a, "messages[%zu].tool_calls", index);
+    for (size_t i = 0; i < m->n_tool_calls && rc == 0; i++) {
+        const struct chat_tool_call *call = &m->tool_calls[i];
+        rc = visit_text(w, calls, call->name);
+        if (rc == 0)
+            rc = visit_text(w, calls, call->id);
+        if (rc == 0)
+            rc = visit_text(w, calls, call->arguments);
+    }
+    if (rc == 0 && m->vendor)
+        rc = visit_json(w, arena_printf(a, "messages[%zu]", index), m->vendor);
+    return rc;
+}
+
+static int visit_tool(const struct walk *w, size_t index, const struct chat_tool *t)
+{
+    struct str where = arena_printf(w->request->arena, "tools[%zu]", index);
+    if (t->raw)
+        return visit_json(w, where, t->raw);
+    int rc = visit_text(w, where, t->name);
+    if (rc == 0)
+        rc = visit_text(w, where, t->description);
+    return rc || !t->parameters ? rc : visit_json(w, where, t->parameters);
+}
+
+int chat_request_visit(
+    const struct chat_request *r, int (*visit)(void *ctx, struct str where, struct str text), void *ctx)
+{
+    struct walk w = {r, visit, ctx};
+    int rc = visit_text(&w, STR("prompt"), r->prompt);
+    for (size_t i = 0; i < r->n_messages && rc == 0; i++)
+        rc = visit_message(&w, i, &r->messages[i]);
+    for (size_t i = 0; i < r->n_tools && rc == 0; i++)
+        rc = visit_tool(&w, i, &r->tools[i]);
+    for (size_t i = 0; i < r->n_stops && rc == 0; i++)
+        rc = visit_text(&w, STR("stop"), r->stops[i]);
+    if (rc == 0)
+        rc = visit_text(&w, STR("user"), r->user);
+    if (rc == 0)
+        rc = visit_text(&w, STR("tool_choice"), r->tool_choice_name);
+    if (rc == 0 && r->vendor)
+        rc = visit_json(&w, STR("request"), r->vendor);
+    return rc;
+}

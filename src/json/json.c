@@ -1,0 +1,339 @@
+#include "json/json.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/limits.h"
+
+/* jansson recurses once per level; the depth is checked before it sees the text. */
+static int depth_check(struct str text, struct error *err)
+{
+    size_t depth = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.data[i];
+        if (in_string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            if (++depth > LIMIT_JSON_DEPTH)
+                return error_set(err, ERROR_LIMIT, "the JSON is nested more than %d levels deep", LIMIT_JSON_DEPTH);
+        } else if ((c == '}' || c == ']') && depth > 0) {
+            depth--;
+        }
+    }
+    return 0;
+}
+
+int json_read(struct str text, json_t **out, struct error *err)
+{
+    int rc = depth_check(text, err);
+    if (rc)
+        return rc;
+    json_error_t e;
+    json_t *root = json_loadb(text.data ? text.data : "", text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+    if (!root)
+        return error_set(err, ERROR_INVALID, "not valid JSON at line %d, column %d: %s", e.line, e.column, e.text);
+    *out = root;
+    return 0;
+}
+
+static void tree_free(void *root)
+{
+    json_decref(root);
+}
+
+int json_read_in(struct arena *a, struct str text, json_t **out, struct error *err)
+{
+    int rc = json_read(text, out, err);
+    if (rc == 0)
+        arena_defer(a, tree_free, *out);
+    return rc;
+}
+
+static const char *type_name(const json_t *value)
+{
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        return "an object";
+    case JSON_ARRAY:
+        return "an array";
+    case JSON_STRING:
+        return "a string";
+    case JSON_INTEGER:
+    case JSON_REAL:
+        return "a number";
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return "a boolean";
+    default:
+        return "null";
+    }
+}
+
+static const json_t *member(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return value && !json_is_null(value) ? value : NULL;
+}
+
+struct str json_str(const json_t *string)
+{
+    if (!json_is_string(string))
+        return STR_NONE;
+    return (struct str){json_string_value(string), json_string_length(string)};
+}
+
+int json_get_str(const json_t *object, const char *key, struct str *out, struct error *err)
+{
+    const json_t *value = member(object, key);
+    *out = STR_NONE;
+    if (!value)
+        return 0;
+    if (!json_is_string(value))
+        return error_set(err, ERROR_INVALID, "'%s' must be a string, not %s", key, type_name(value));
+    *out = json_str(value);
+    return 0;
+}
+
+int json_get_bool(const json_t *object, const char *key, bool fallback, bool *out, struct error *err)
+{
+    const json_t *value = member(object, key);
+    *out = fallback;
+    if (!value)
+        return 0;
+    if (!json_is_boolean(value))
+        return error_set(err, ERROR_INVALID, "'%s' must be true or false, not %s", key, type_name(value));
+    *out = json_is_true(value);
+    return 0;
+}
+
+int json_get_int(const json_t *object, const char *key, int64_t fallback, int64_t least, int64_t most, int64_t *out,
+    struct error *err)
+{
+    const json_t *value = member(object, key);
+    *out = fallback;
+    if (!value)
+        return 0;
+    if (!json_is_integer(value))
+        return error_set(err, ERROR_INVALID, "'%s' must be an integer, not %s", key,
+            json_is_real(value) ? "a fraction" : type_name(value));
+    int64_t number = json_integer_value(value);
+    if (number < least || number > most)
+        return error_set(err, ERROR_INVALID, "'%s' must be between %lld and %lld, not %lld", key, (long long)least,
+            (long long)most, (long long)number);
+    *out = number;
+    return 0;
+}
+
+int json_get_double(const json_t *object, const char *key, double fallback, double least, double most, double *out,
+    struct error *err)
+{
+    const json_t *value = member(object, key);
+    *out = fallback;
+    if (!value)
+        return 0;
+    if (!json_is_number(value))
+        return error_set(err, ERROR_INVALID, "'%s' must be a number, not %s", key, type_name(value));
+    double number = json_number_value(value);
+    if (!(number >= least && number <= most))
+        return error_set(
+            err, ERROR_INVALID, "'%s' must be between %g and %g, not %g", key, least, most, number);
+    *out = number;
+    return 0;
+}
+
+void json_writer_init(struct json_writer *w, struct buf *buf)
+{
+    *w = (struct json_writer){buf, false};
+}
+
+static void value_begin(struct json_writer *w)
+{
+    if (w->comma)
+        buf_append_char(w->buf, ',');
+    w->comma = true;
+}
+
+void json_object_begin(struct json_writer *w)
+{
+    value_begin(w);
+    buf_append_char(w->buf, '{');
+    w->comma = false;
+}
+
+void json_object_end(struct json_writer *w)
+{
+    buf_append_char(w->buf, '}');
+    w->comma = true;
+}
+
+void json_array_begin(struct json_writer *w)
+{
+    value_begin(w);
+    buf_append_char(w->buf, '[');
+    w->comma = false;
+}
+
+void json_array_end(struct json_writer *w)
+{
+    buf_append_char(w->buf, ']');
+    w->comma = true;
+}
+
+static void quote_special(struct buf *b, unsigned char c)
+{
+    static const char names[] = "btn_fr";
+    if (c == '"' || c == '\\')
+        buf_appendf(b, "\\%c", c);
+    else if (c >= '\b' && c <= '\r' && c != '\v')
+        buf_appendf(b, "\\%c", names[c - '\b']);
+    else
+        buf_appendf(b, "\\u%04x", c);
+}
+
+static void quote(struct buf *b, struct str s)
+{
+    size_t plain = 0; /* start of the run that needs no escaping */
+    buf_append_char(b, '"');
+    for (size_t i = 0; i < s.len;) {
+        unsigned char c = (unsigned char)s.data[i];
+        uint32_t code_point;
+        size_t n = c < 0x80 ? 1 : str_utf8_decode(str_slice(s, i, s.len), &code_point);
+        if (n > 0 && c >= ' ' && c != '"' && c != '\\' && c != 0x7f) {
+            i += n;
+            continue;
+        }
+        buf_append(b, s.data + plain, i - plain);
+        if (n == 0)
+            buf_append_text(b, "\xEF\xBF\xBD");
+        else
+            quote_special(b, c);
+        plain = ++i;
+    }
+    if (s.len > plain)
+        buf_append(b, s.data + plain, s.len - plain);
+    buf_append_char(b, '"');
+}
+
+void json_key_str(struct json_writer *w, struct str key)
+{
+    value_begin(w);
+    quote(w->buf, key);
+    buf_append_char(w->buf, ':');
+    w->comma = false;
+}
+
+void json_key(struct json_writer *w, const char *key)
+{
+    json_key_str(w, str_from(key));
+}
+
+void json_write_str(struct json_writer *w, struct str value)
+{
+    value_begin(w);
+    quote(w->buf, value);
+}
+
+void json_write_text(struct json_writer *w, const char *value)
+{
+    if (value)
+        json_write_str(w, str_from(value));
+    else
+        json_write_null(w);
+}
+
+void json_write_int(struct json_writer *w, int64_t value)
+{
+    value_begin(w);
+    buf_appendf(w->buf, "%lld", (long long)value);
+}
+
+void json_write_double(struct json_writer *w, double value)
+{
+    if (!isfinite(value)) {
+        json_write_null(w);
+        return;
+    }
+    char text[40];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtod(text, NULL) == value)
+            break;
+    }
+    value_begin(w);
+    buf_append_text(w->buf, text);
+    /* A real stays a real, so that 1.0 does not come back as an integer. */
+    if (!strpbrk(text, ".e"))
+        buf_append_text(w->buf, ".0");
+}
+
+void json_write_bool(struct json_writer *w, bool value)
+{
+    json_write_raw(w, value ? STR("true") : STR("false"));
+}
+
+void json_write_null(struct json_writer *w)
+{
+    json_write_raw(w, STR("null"));
+}
+
+void json_write_raw(struct json_writer *w, struct str json)
+{
+    value_begin(w);
+    buf_append_str(w->buf, json);
+}
+
+static void write_object(struct json_writer *w, json_t *object)
+{
+    const char *key;
+    json_t *value;
+    json_object_begin(w);
+    json_object_foreach (object, key, value) {
+        json_key(w, key);
+        json_write_value(w, value);
+    }
+    json_object_end(w);
+}
+
+static void write_array(struct json_writer *w, const json_t *array)
+{
+    json_array_begin(w);
+    for (size_t i = 0; i < json_array_size(array); i++)
+        json_write_value(w, json_array_get(array, i));
+    json_array_end(w);
+}
+
+/* Recursion is bounded: every tree was read under LIMIT_JSON_DEPTH or built by us. */
+void json_write_value(struct json_writer *w, const json_t *value)
+{
+    switch (value ? json_typeof(value) : JSON_NULL) {
+    case JSON_OBJECT:
+        write_object(w, (json_t *)(uintptr_t)value);
+        break;
+    case JSON_ARRAY:
+        write_array(w, value);
+        break;
+    case JSON_STRING:
+        json_write_str(w, json_str(value));
+        break;
+    case JSON_INTEGER:
+        json_write_int(w, json_integer_value(value));
+        break;
+    case JSON_REAL:
+        json_write_double(w, json_real_value(value));
+        break;
+    case JSON_TRUE:
+    case JSON_FALSE:
+        json_write_bool(w, json_is_true(value));
+        break;
+    default:
+        json_write_null(w);
+    }
+}
