@@ -1,0 +1,68 @@
+/* The configuration file: read, checked whole, immutable. Unknown keys are errors that name the line; secrets come
+ * only from the environment ("${NAME}") or a file ("file:/path"). */
+#ifndef WEIR_APP_CONFIG_H
+#define WEIR_APP_CONFIG_H
+
+#include "govern/govern.h"
+#include "provider/provider.h"
+#include "router/router.h"
+
+struct config_provider {
+    struct str name, kind, base_url, api_key, ca_file, proxy;
+    enum egress_zone zone;
+    struct str *networks;
+    size_t n_networks;
+    int connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms; /* keys: connect_timeout, first_byte_timeout,
+                                                                       idle_timeout, like "5s" or "250ms" */
+    int line;
+};
+
+struct config_model {
+    struct str name;
+    struct str file;           /* the embedded engine; else empty */
+    int context, slots, threads, queue;
+    int provider;              /* index into providers; -1: embedded */
+    struct str model;          /* the provider's name for it */
+    struct govern_price price; /* configured, else the built-in one */
+    int64_t max_output;
+    int line;
+};
+
+struct config {
+    struct arena *arena;
+    struct str file;           /* where it came from; "(built in)" */
+    struct str listen_host;
+    int listen_port;
+    struct str tls_certificate, tls_key;
+    struct str state;          /* "sqlite:weir.db" */
+    bool offline;
+    bool auth_keys;            /* auth: keys */
+    struct config_provider *providers;
+    size_t n_providers;
+    struct config_model *models;
+    size_t n_models;
+    const struct yaml_node *routes;
+    enum router_on_sensitive on_sensitive;
+    struct str *allowed_hosts; /* further Host names accepted on loopback (key: hosts) */
+    size_t n_allowed_hosts;
+    int loops;                 /* event loops; 0: one per core (key: threads) */
+    int max_connections;       /* key: max_connections */
+    int64_t max_body;          /* key: max_body, bytes or "32MiB" */
+    int64_t retention_metadata_ms; /* retention.metadata; 0: for ever */
+};
+
+/* Overrides from the command line; empty or false: none. */
+struct config_overrides {
+    struct str listen, model_file;
+    bool offline;
+};
+/* `file` empty: weir.yaml in the working directory if it is there, else built-in defaults: no providers but those
+ * whose key is in the environment (OPENAI_API_KEY, ANTHROPIC_API_KEY) with one model name each, the --model file as model
+ * `local`, and a route `auto` that keeps what is sensitive inside. Also checks: a listen address that is not
+ * loopback needs `auth: keys`; files named exist. */
+int config_load(struct str file, const struct config_overrides *o, struct config **out, struct error *err) MUST_USE;
+void config_free(struct config *c);
+/* The policy of this configuration. */
+int config_policy(const struct config *c, struct router_policy **out, struct error *err) MUST_USE;
+
+#endif

@@ -1,0 +1,61 @@
+/* weir VERB ...: one program, one table of verbs. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "app/verbs.h"
+
+struct verb {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+};
+
+static const struct verb verbs[] = {
+    {"serve", verb_serve, "start the gateway"},
+    {"chat", verb_chat, "talk with a model in the terminal"},
+    {"run", verb_run, "one answer on standard output"},
+    {"show", verb_show, "a model file's metadata and tensors"},
+    {"models", verb_models, "which models are here"},
+    {"tokenize", verb_tokenize, "texts to token ids (JSONL)"},
+    {"detokenize", verb_detokenize, "token ids to texts (JSONL)"},
+    {"render", verb_render, "a chat body to the model's prompt"},
+    {"logits", verb_logits, "what a model predicts after given tokens"},
+    {"detect", verb_detect, "what is sensitive in texts (JSONL)"},
+    {"score", verb_score, "how hard prompts are (JSONL)"},
+    {"route", verb_route, "where requests would go (JSONL); sends nothing"},
+    {"keys", verb_keys, "create, list and revoke API keys"},
+    {"audit", verb_audit, "what left, to whom, under which rule"},
+};
+
+enum { N_VERBS = sizeof verbs / sizeof *verbs };
+
+static void usage(FILE *to)
+{
+    fprintf(to, "usage: weir VERB [options]    (weir VERB --help tells more)\n\n");
+    for (size_t i = 0; i < N_VERBS; i++)
+        fprintf(to, "  %-11s %s\n", verbs[i].name, verbs[i].summary);
+    fprintf(to, "\nExit codes: 0 done, 1 the operation failed, 2 wrong usage or configuration.\n");
+}
+
+int main(int argc, char **argv)
+{
+    /* A peer that goes away is an error of the write, not the end of the program. */
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        usage(stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        usage(stdout);
+        return EXIT_DONE;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("weir %s\n", WEIR_VERSION);
+        return EXIT_DONE;
+    }
+    for (size_t i = 0; i < N_VERBS; i++)
+        if (strcmp(argv[1], verbs[i].name) == 0)
+            return verbs[i].run(argc - 1, argv + 1);
+    return verb_failf(EXIT_USAGE, "there is no verb '%s': weir --help lists them", argv[1]);
+}

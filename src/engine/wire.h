@@ -1,0 +1,72 @@
+/* The protocol between the gateway and a worker, over one AF_UNIX stream socketpair.
+ *
+ *   0        4         8      10      12
+ *   | length | call    | type | zero  | payload: `length` bytes |        little-endian, both on one machine
+ *
+ * The worker inherits the socket as descriptor WIRE_FD and the model's files, in order, as WIRE_MODEL_FD,
+ * WIRE_MODEL_FD + 1, ... It serves exactly one model. Neither side trusts the other's numbers: a frame over
+ * LIMIT_WIRE_FRAME, an unknown type or a call that is not open ends the connection.
+ *
+ * Calls: the gateway chooses `call` (1.., never reused on a connection) and opens it with a request frame; the
+ * worker answers with any number of frames of that call, the last of which is RESULT, STOP or ERROR. Call 0 is
+ * the connection itself: READY or ERROR once the model is loaded (or not).
+ *
+ *   gateway                                       worker
+ *   LOAD (call 0, JSON)                     ->
+ *                                           <-    PROGRESS* READY (call 0, JSON)   or ERROR (call 0)
+ *   CHAT (call n, JSON)                     ->
+ *                                           <-    START TEXT* USAGE STOP           or ERROR
+ *   PAUSE / RESUME / CANCEL (call n)        ->    (CANCEL: answered by ERROR "cancelled" if still open)
+ *   TOKENIZE DETOKENIZE RENDER LOGITS SHOW  ->
+ *                                           <-    RESULT (JSON)                    or ERROR
+ *   TENSOR (call n, JSON {"name"})          ->
+ *                                           <-    DATA* RESULT {}                  or ERROR
+ */
+#ifndef WEIR_ENGINE_WIRE_H
+#define WEIR_ENGINE_WIRE_H
+
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/str.h"
+
+enum { WIRE_FD = 3, WIRE_MODEL_FD = 4, WIRE_MODEL_FILES_MAX = 256, WIRE_HEADER_BYTES = 12 };
+
+enum wire_type {
+    /* to the worker */
+    WIRE_LOAD = 1,   /* {"threads","slots","context","batch"}; 0: choose. context 0: the model's own, at most 8192.
+                        {"inspect":true}: parse the file only, for SHOW, TENSOR, TOKENIZE, RENDER */
+    WIRE_CHAT,       /* chat_codec.h */
+    WIRE_TOKENIZE,   /* {"text","add_special","parse_special"} -> {"ids":[...]} */
+    WIRE_DETOKENIZE, /* {"ids":[...]} -> {"text"} */
+    WIRE_RENDER,     /* an OpenAI chat body, {"template"}? beside it -> {"text"} */
+    WIRE_LOGITS,     /* {"tokens":[...],"top","greedy"} -> {"n_vocab","logits":[[id,value]],"greedy":[ids]} */
+    WIRE_SHOW,       /* {} -> metadata and tensors as `weir show --json` prints them */
+    WIRE_TENSOR,     /* {"name"} -> DATA* */
+    WIRE_PAUSE, WIRE_RESUME, WIRE_CANCEL, /* no payload */
+    /* from the worker */
+    WIRE_READY = 64, /* {"architecture","name","n_vocab","context","slots","isa","threads","bytes",...} */
+    WIRE_PROGRESS,   /* {"done","total"} bytes of weights touched while loading */
+    WIRE_START,      /* {"prompt_tokens","cached_tokens"}: prefill begins */
+    WIRE_TEXT,       /* UTF-8, whole characters */
+    WIRE_USAGE,      /* {"input_tokens","cached_tokens","output_tokens"} */
+    WIRE_STOP,       /* {"reason":"stop"|"length"} */
+    WIRE_RESULT,     /* JSON */
+    WIRE_DATA,       /* raw little-endian float32 */
+    WIRE_ERROR       /* {"code": enum error_code, "message"} */
+};
+
+struct wire_frame {
+    uint32_t call;
+    enum wire_type type;
+    struct str payload; /* inside the reader's buffer, until the next wire_take */
+};
+
+/* Appends one frame; ERROR_LIMIT when the payload or the buffer's maximum does not allow it. */
+int wire_append(struct buf *out, uint32_t call, enum wire_type type, struct str payload) MUST_USE;
+/* Takes the next frame out of `in` at *offset: 1 a frame, 0 more bytes are needed, negative: the peer broke the
+ * protocol. The caller drops the consumed bytes (buf_consume(in, *offset)) when it is done with the frames. */
+int wire_take(const struct buf *in, size_t *offset, struct wire_frame *frame, struct error *err) MUST_USE;
+
+#endif

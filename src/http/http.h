@@ -1,0 +1,72 @@
+/* The inbound HTTP/1.1 server, over libevent's, with TLS (OpenSSL) where asked.
+ *
+ *   accept -> read request (limits, time-outs) -> handler(request) -> http_reply
+ *                                                                  -> http_stream_begin write* end
+ *
+ * One server per loop; several servers share a port (SO_REUSEPORT). While a request is being answered the socket
+ * is watched for closing, so that a client that leaves is noticed before the first byte is written. Everything
+ * runs on the server's loop. */
+#ifndef WEIR_HTTP_HTTP_H
+#define WEIR_HTTP_HTTP_H
+
+#include "base/buf.h"
+#include "base/loop.h"
+#include "base/str.h"
+
+struct http_server;
+struct http_request;
+
+struct http_options {
+    const char *address;      /* "127.0.0.1", "::1", ... */
+    int port;                 /* 0: the system chooses; see http_server_port */
+    const char *certificate;  /* PEM chain and key; NULL: plain */
+    const char *key;
+    size_t max_header, max_body;
+    int max_connections;      /* of this server; further ones wait in the backlog */
+    int read_timeout_s;       /* to receive a request, and to idle between two */
+    int write_timeout_s;      /* without any progress in writing */
+    size_t write_high, write_low; /* watermarks of a stream's unsent bytes */
+};
+void http_options_init(struct http_options *o); /* the defaults of base/limits.h */
+
+/* The handler gets each whole request (body included) and must answer it, now or later on this loop. */
+typedef void http_handler(void *ctx, struct http_request *request);
+
+int http_server_create(struct loop *loop, const struct http_options *options, http_handler *handler, void *ctx,
+    struct http_server **out, struct error *err) MUST_USE;
+int http_server_port(const struct http_server *s);
+void http_server_stop_accepting(struct http_server *s);   /* for draining: closes the listener, and each
+                                                             connection after its answer */
+int http_server_active(const struct http_server *s);      /* requests not yet answered in full */
+int http_server_connections(const struct http_server *s);
+void http_server_free(struct http_server *s);             /* drops what is still open */
+
+/* Reading. Spans live until the answer is complete. */
+struct str http_request_method(const struct http_request *r);
+struct str http_request_path(const struct http_request *r);   /* decoded, without the query; never has NUL */
+struct str http_request_query(const struct http_request *r, const char *name); /* decoded; STR_NONE if absent */
+struct str http_request_header(const struct http_request *r, const char *name); /* STR_NONE if absent */
+int http_request_header_count(const struct http_request *r, const char *name);  /* duplicates are an attack on some */
+struct str http_request_body(const struct http_request *r);
+struct str http_request_peer(const struct http_request *r);   /* address without port */
+bool http_request_is_tls(const struct http_request *r);
+
+/* Called once if the client leaves before the answer is complete: the request is then dead, and the only call
+ * still allowed on it is http_request_release, which must follow. */
+void http_request_on_gone(struct http_request *r, void (*fn)(void *ctx), void *ctx);
+void http_request_release(struct http_request *r);
+
+/* Answering. Headers may be added any time before the reply or the stream begins. A value with CR or LF is
+ * refused by assertion: values are ours or checked. */
+void http_reply_header(struct http_request *r, const char *name, struct str value);
+/* The whole answer; the request is finished with and its spans are dead. */
+void http_reply(struct http_request *r, int status, const char *content_type, struct str body);
+/* A chunked answer. */
+void http_stream_begin(struct http_request *r, int status, const char *content_type);
+void http_stream_write(struct http_request *r, struct str bytes);
+bool http_stream_full(const struct http_request *r); /* unsent bytes passed the high watermark */
+void http_stream_on_drain(struct http_request *r, void (*fn)(void *ctx), void *ctx); /* fell to the low one */
+void http_stream_end(struct http_request *r);   /* finished with; the connection is kept */
+void http_stream_abort(struct http_request *r); /* cuts the connection so that the client sees a broken answer */
+
+#endif

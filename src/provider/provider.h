@@ -1,0 +1,68 @@
+/* Providers: whoever can answer a chat_request. Each kind is a file with one `provider_ops`.
+ *
+ *   provider_call_start -> START (TEXT | REASONING | TOOL_CALL)* USAGE? STOP     or ERROR at any point
+ *
+ * The request is translated into the provider's own shape, its stream back into chat_events. */
+#ifndef WEIR_PROVIDER_PROVIDER_H
+#define WEIR_PROVIDER_PROVIDER_H
+
+#include "chat/chat.h"
+#include "egress/egress.h"
+
+struct engine;
+struct provider;
+struct provider_call;
+
+/* What a kind needs; made by the configuration, immutable, shared by all loops. */
+struct provider_options {
+    struct str name;       /* "local" for the embedded engine, else the configured name */
+    struct str kind;       /* "local", "openai", "anthropic" */
+    struct egress_target *target; /* owned by the provider from now on; NULL for "local" */
+    struct str api_key;    /* may be empty */
+};
+int provider_create(const struct provider_options *o, struct provider **out, struct error *err) MUST_USE;
+void provider_free(struct provider *p);
+struct str provider_name(const struct provider *p);
+struct str provider_kind(const struct provider *p);
+bool provider_is_inside(const struct provider *p); /* inside the local boundary: embedded, or zone local */
+bool provider_kind_exists(struct str kind);
+const char *provider_kinds(void); /* "openai, anthropic", for error messages */
+
+/* A model of a provider: one target of a decision. */
+struct provider_model {
+    struct provider *provider;
+    struct str model;      /* the name the provider knows */
+    struct engine *engine; /* for "local" */
+    int64_t max_output;    /* what to ask for when the client set no maximum and the provider insists; 0: 4096 */
+};
+
+struct provider_start {
+    struct loop *loop;     /* where events arrive */
+    struct egress *egress; /* of that loop */
+    const struct egress_permit *permit;
+    const struct provider_model *model;
+    const struct chat_request *request; /* lives until the call is closed */
+    struct chat_sink sink;
+};
+
+/* Can this target honour the request as it stands? ERROR_UNSUPPORTED names what it cannot. */
+int provider_supports(const struct provider_model *m, const struct chat_request *r, struct error *err) MUST_USE;
+/* No event arrives before this returns. STOP or ERROR is the last event; then, or earlier to cancel, close. */
+int provider_call_start(const struct provider_start *s, struct provider_call **out, struct error *err) MUST_USE;
+void provider_call_pause(struct provider_call *c, bool paused);
+void provider_call_close(struct provider_call *c); /* no event after it; allowed inside the sink; NULL allowed */
+
+/* ---- For the files of this room. ---- */
+struct provider_ops {
+    const char *kind;
+    int (*supports)(const struct provider_model *m, const struct chat_request *r, struct error *err);
+    int (*start)(const struct provider_start *s, struct provider_call **out, struct error *err);
+    void (*pause)(struct provider_call *c, bool paused);
+    void (*close)(struct provider_call *c);
+};
+/* A kind's call struct begins with this. */
+struct provider_call {
+    const struct provider_ops *ops;
+};
+
+#endif

@@ -1,0 +1,113 @@
+/* The router: facts about a request, the first rule that matches, a decision. Pure: no I/O, no clock of its own.
+ *
+ *   chat_request + context --> facts (computed only if a rule asks) --> first matching rule --> route_decision
+ *                                                                                               + egress permit
+ *
+ * A detector may tighten what leaves, never loosen it; an error in a detector means the local boundary. */
+#ifndef WEIR_ROUTER_ROUTER_H
+#define WEIR_ROUTER_ROUTER_H
+
+#include "chat/chat.h"
+#include "egress/egress.h"
+#include "json/yaml.h"
+
+/* ---- detect.c: sensitivity ---- */
+enum router_category {
+    ROUTER_PII = 1, ROUTER_PHI = 2, ROUTER_FINANCIAL = 4, ROUTER_SECRET = 8, ROUTER_LEGAL = 16, ROUTER_PROPRIETARY = 32,
+    ROUTER_PERSONAL = 64
+};
+const char *router_category_name(enum router_category category);
+unsigned router_category_from(struct str name); /* 0: unknown */
+
+struct router_entity {
+    const char *type;  /* "EMAIL_ADDRESS" */
+    enum router_category category;
+    size_t start, end; /* Unicode code points of the text given */
+    double score;
+    struct str where;  /* "messages[2].content"; empty for a bare text */
+};
+struct router_findings {
+    struct router_entity *entities; /* in order; at most LIMIT_ENTITIES, `more` counts the rest */
+    size_t n_entities, capacity, more;
+    unsigned categories; /* mask */
+    bool sensitive;
+};
+/* Once per process, before the first use (thread-safe to call again): compiles the patterns. */
+int router_detect_init(struct error *err) MUST_USE;
+/* Adds what `text` (UTF-8) holds. Entities live in the arena. Linear in the text. */
+int router_detect(struct arena *a, struct str where, struct str text, struct router_findings *f, struct error *err) MUST_USE;
+
+/* ---- score.c, facts.c ---- */
+/* The estimated probability (0..1) that a small local model will not do and a strong one will. */
+double router_score(struct str prompt);
+/* chat code math summarize extract classify translate rag agent */
+const char *router_task(const struct chat_request *r);
+bool router_task_exists(struct str name);
+
+/* ---- policy.c: the rule language, compiled once. ---- */
+enum router_on_sensitive { ROUTER_SENSITIVE_LOCAL, ROUTER_SENSITIVE_REDACT, ROUTER_SENSITIVE_BLOCK, ROUTER_SENSITIVE_ALLOW };
+
+struct router_model {
+    struct str name;
+    bool inside;   /* embedded, or a provider of zone local */
+};
+struct router_policy;
+struct router_policy_options {
+    const struct yaml_node *routes;     /* the configuration's list, or NULL */
+    const struct router_model *models;  /* in order */
+    size_t n_models;
+    enum router_on_sensitive on_sensitive;
+};
+/* Immutable, shared by threads; copies what it needs. Unknown conditions, models or operators are errors that name
+ * the line. */
+int router_policy_compile(const struct router_policy_options *o, struct router_policy **out, struct error *err) MUST_USE;
+void router_policy_free(struct router_policy *p);
+/* Routes that a sensitive request could leave by without any rule having asked: one line of warning each. */
+void router_policy_warnings(const struct router_policy *p, void (*warn)(void *ctx, const char *line), void *ctx);
+size_t router_policy_n_routes(const struct router_policy *p);
+struct str router_policy_route_name(const struct router_policy *p, size_t index);
+
+/* ---- decide.c ---- */
+struct router_context {
+    struct str request_id;
+    struct str key, team;      /* the caller's key name and team; empty: none */
+    const struct str *tags;    /* of the header x-weir-tags */
+    size_t n_tags;
+    bool batch;
+    bool boundary_local;       /* the client asked to stay inside */
+    int64_t wall_ms, mono_ms;
+    /* Facts that live elsewhere, asked only if a rule does. NULL: unknown, and a condition on it does not match.
+     * A negative answer is "unknown" too. */
+    double (*budget_left)(void *ctx);                    /* USD */
+    double (*local_queue)(void *ctx);                    /* requests waiting for the embedded engine */
+    double (*latency_ms)(void *ctx, struct str model);   /* recent median to the first token */
+    void *ctx;
+};
+
+struct route_decision {
+    struct str request_id;
+    struct str route;     /* the virtual model, or empty when the client named a model itself */
+    struct str rule;      /* "named", "named-sensitive" or the rule's name */
+    enum egress_boundary boundary;
+    bool facts_sensitive; /* was sensitivity computed? then the next three hold */
+    struct router_findings findings;
+    double complexity;    /* NaN: not computed */
+    const char *task;     /* NULL: not computed */
+    int64_t tokens;       /* estimate; -1: not computed */
+    struct str *targets;  /* model names, in order, all allowed by the boundary */
+    size_t n_targets;
+    struct str reason;    /* one sentence for people */
+    const struct egress_permit *permit; /* in the arena */
+};
+/* Everything in *out lives in the request's arena and is filled as far as it got also on error:
+ * ERROR_NOT_FOUND no such model or route, or no rule matched; ERROR_DENIED on_sensitive: block;
+ * ERROR_UNAVAILABLE nothing inside the boundary could answer. */
+int router_decide(const struct router_policy *p, const struct chat_request *r, const struct router_context *c,
+    struct route_decision *out, struct error *err) MUST_USE;
+/* Computes every fact of a request regardless of rules, as `weir route` prints them. */
+int router_decide_explained(const struct router_policy *p, const struct chat_request *r, const struct router_context *c,
+    struct route_decision *out, struct error *err) MUST_USE;
+/* The contract's JSON. */
+void route_decision_write(const struct route_decision *d, struct json_writer *w);
+
+#endif

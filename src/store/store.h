@@ -1,0 +1,93 @@
+/* What the gateway keeps: a closed list of domain operations, not SQL. SQLite by default, PostgreSQL for state
+ * shared by several machines.
+ *
+ * Writes are submitted to one writer thread that commits them in groups; `done` is called back, on the loop that
+ * asked, once they are kept (a process that is killed after that has lost nothing). Without a `done` nobody waits;
+ * a failed write is then logged and counted. Rows are copied at submission. Reads are synchronous and are for the
+ * command line, start-up and administration, never for a request's path. All calls are thread-safe. */
+#ifndef WEIR_STORE_STORE_H
+#define WEIR_STORE_STORE_H
+
+#include "base/arena.h"
+#include "base/loop.h"
+#include "base/str.h"
+
+struct store;
+
+/* "sqlite:PATH" or "postgresql://..."; makes or migrates the schema. */
+int store_open(struct str url, struct store **out, struct error *err) MUST_USE;
+void store_close(struct store *s); /* writes what is queued first; NULL is allowed */
+
+struct store_done {
+    struct loop *loop; /* NULL: nobody waits */
+    void (*fn)(void *ctx, int code);
+    void *ctx;
+};
+
+struct store_stats {
+    int64_t written, failed, queued;
+    bool healthy; /* the last group was committed */
+};
+void store_stats(struct store *s, struct store_stats *out);
+
+/* ---- The ledger: one row per request, opened before dispatch, settled when it is over. ---- */
+struct store_opened {
+    struct str request_id;
+    int64_t wall_ms;
+    struct str key_id, team; /* who; empty with auth: none */
+    struct str api;          /* "openai.chat", ... */
+    struct str model;        /* as the client named it */
+    struct str route, rule, boundary;
+    bool sensitive;
+    struct str decision;     /* the route decision as JSON (contract); holds no content */
+};
+struct store_settled {
+    struct str request_id;
+    struct str provider, model; /* who answered; empty if nobody did */
+    struct str attempts;        /* JSON array: [{"target","outcome","ms"}...] */
+    int64_t input_tokens, cached_tokens, output_tokens; /* -1 unknown */
+    int64_t cost_nano_usd;      /* -1 unknown */
+    int64_t first_token_ms, total_ms; /* -1: there was none */
+    struct str outcome; /* "ok", "client_gone", "refused", "failed", "interrupted" */
+    int status;         /* what the client saw */
+};
+/* More writes queued than the limit: ERROR_BUSY at once. */
+int store_ledger_open(struct store *s, const struct store_opened *row, struct store_done done, struct error *err) MUST_USE;
+int store_ledger_settle(struct store *s, const struct store_settled *row, struct store_done done, struct error *err) MUST_USE;
+/* Rows a killed process left open become "interrupted"; at start-up. Returns how many in *count. */
+int store_ledger_recover(struct store *s, int64_t *count, struct error *err) MUST_USE;
+
+struct store_ledger_row {
+    struct store_opened opened;
+    struct store_settled settled; /* outcome "open" while it runs */
+};
+/* Newest last. `since_ms` 0: all. A non-zero return of `visit` stops. */
+int store_ledger_list(struct store *s, int64_t since_ms, int (*visit)(void *ctx, const struct store_ledger_row *row),
+    void *ctx, struct error *err) MUST_USE;
+
+/* ---- The egress log: what left. Written before the first byte leaves. ---- */
+struct store_egress {
+    int64_t wall_ms;
+    struct str request_id, rule, boundary, zone, target, host, path;
+    int64_t bytes;
+    struct str sha256;
+};
+int store_egress_record(struct store *s, const struct store_egress *row, struct store_done done, struct error *err) MUST_USE;
+int store_egress_list(struct store *s, int64_t since_ms, int (*visit)(void *ctx, const struct store_egress *row),
+    void *ctx, struct error *err) MUST_USE;
+
+/* ---- Keys: only hashes are kept. ---- */
+struct store_key {
+    struct str id, name, team, role; /* role: "user" or "admin" */
+    unsigned char salt[16], hash[32];
+    int64_t created_ms, revoked_ms; /* 0: not revoked */
+    int64_t expires_ms;             /* 0: never */
+};
+int store_key_add(struct store *s, const struct store_key *key, struct error *err) MUST_USE; /* waits until kept */
+int store_key_revoke(struct store *s, struct str id, int64_t wall_ms, struct error *err) MUST_USE; /* NOT_FOUND */
+int store_key_list(struct store *s, int (*visit)(void *ctx, const struct store_key *key), void *ctx,
+    struct error *err) MUST_USE;
+/* Grows whenever another process may have changed the keys; cheap enough to ask once a second. */
+int64_t store_change_count(struct store *s);
+
+#endif
