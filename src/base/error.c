@@ -49,8 +49,8 @@ int error_wrap(struct error *e, const char *fmt, ...)
 
 const char *error_code_name(int code)
 {
-    static const char *const names[] = {"none", "invalid", "limit", "memory", "io", "not_found", "unsupported",
-        "denied", "timeout", "unavailable", "cancelled", "busy", "internal"};
+    static const char *const names[] = {"none", "invalid", "limit", "memory", "io", "not_found",
+        "unsupported", "denied", "timeout", "unavailable", "cancelled", "busy", "internal"};
     int index = -code;
     return index >= 0 && index < (int)(sizeof names / sizeof *names) ? names[index] : "unknown";
 }

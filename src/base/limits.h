@@ -15,7 +15,11 @@ enum {
     LIMIT_CONNECTIONS = 16384,       /* inbound connections, whole process */
     LIMIT_TARGETS = 16,              /* targets in one decision */
     LIMIT_ENTITIES = 4096,           /* findings kept for one request */
-    LIMIT_MODEL_NAME = 256
+    LIMIT_MODEL_NAME = 256,
+    LIMIT_MODEL_PARTS = 1024,        /* files of a split model */
+    LIMIT_MODEL_PAIRS = 1 << 16,     /* metadata pairs in a model file */
+    LIMIT_MODEL_TENSORS = 1 << 20,   /* tensors in a model */
+    LIMIT_VOCABULARY = 1 << 24       /* tokens in a vocabulary */
 };
 
 #define LIMIT_HTTP_HEADER (32 * KIB)

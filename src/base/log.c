@@ -33,7 +33,8 @@ void log_write(enum log_level level, const char *room, const char *fmt, ...)
         if ((unsigned char)line[i] < ' ')
             line[i] = '?';
     line[len++] = '\n';
-    /* One write per line keeps lines of several threads apart; a log that cannot be written has nobody to tell. */
+    /* One write per line keeps lines of several threads apart; a log that cannot be written has nobody to
+     * tell. */
     if (write(STDERR_FILENO, line, len) < 0)
         return;
 }

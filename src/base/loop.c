@@ -95,7 +95,8 @@ int loop_create(struct loop **out, struct error *err)
     loop->base = event_base_new();
     if (loop->wake_fd < 0 || !loop->base) {
         loop_free(loop);
-        return error_set(err, ERROR_IO, "cannot create an event loop: raise the limit of open files (ulimit -n)");
+        return error_set(
+            err, ERROR_IO, "cannot create an event loop: raise the limit of open files (ulimit -n)");
     }
     loop->wake = must(event_new(loop->base, loop->wake_fd, EV_READ | EV_PERSIST, on_wake, loop));
     event_add(loop->wake, NULL);
@@ -213,8 +214,7 @@ static short io_flags(int events)
     return (short)flags;
 }
 
-struct loop_io *loop_io_create(
-    struct loop *loop, int fd, int events, void (*fn)(int, int, void *), void *ctx)
+struct loop_io *loop_io_create(struct loop *loop, int fd, int events, void (*fn)(int, int, void *), void *ctx)
 {
     struct loop_io *io = must(malloc(sizeof *io));
     *io = (struct loop_io){loop, NULL, fd, fn, ctx};

@@ -101,7 +101,8 @@ uint64_t str_hash(struct str s)
     return h;
 }
 
-/* The libc converters want a terminated string without leading space; numbers longer than this are refused. */
+/* The libc converters want a terminated string without leading space; numbers longer than this are refused.
+ */
 static bool number_copy(struct str s, char out[64])
 {
     if (s.len == 0 || s.len >= 64 || is_space(s.data[0]) || memchr(s.data, '\0', s.len))

@@ -23,7 +23,8 @@ static int depth_check(struct str text, struct error *err)
             in_string = true;
         } else if (c == '{' || c == '[') {
             if (++depth > LIMIT_JSON_DEPTH)
-                return error_set(err, ERROR_LIMIT, "the JSON is nested more than %d levels deep", LIMIT_JSON_DEPTH);
+                return error_set(
+                    err, ERROR_LIMIT, "the JSON is nested more than %d levels deep", LIMIT_JSON_DEPTH);
         } else if ((c == '}' || c == ']') && depth > 0) {
             depth--;
         }
@@ -37,9 +38,11 @@ int json_read(struct str text, json_t **out, struct error *err)
     if (rc)
         return rc;
     json_error_t e;
-    json_t *root = json_loadb(text.data ? text.data : "", text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+    json_t *root =
+        json_loadb(text.data ? text.data : "", text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
     if (!root)
-        return error_set(err, ERROR_INVALID, "not valid JSON at line %d, column %d: %s", e.line, e.column, e.text);
+        return error_set(
+            err, ERROR_INVALID, "not valid JSON at line %d, column %d: %s", e.line, e.column, e.text);
     *out = root;
     return 0;
 }
@@ -114,8 +117,8 @@ int json_get_bool(const json_t *object, const char *key, bool fallback, bool *ou
     return 0;
 }
 
-int json_get_int(const json_t *object, const char *key, int64_t fallback, int64_t least, int64_t most, int64_t *out,
-    struct error *err)
+int json_get_int(const json_t *object, const char *key, int64_t fallback, int64_t least, int64_t most,
+    int64_t *out, struct error *err)
 {
     const json_t *value = member(object, key);
     *out = fallback;
@@ -126,14 +129,14 @@ int json_get_int(const json_t *object, const char *key, int64_t fallback, int64_
             json_is_real(value) ? "a fraction" : type_name(value));
     int64_t number = json_integer_value(value);
     if (number < least || number > most)
-        return error_set(err, ERROR_INVALID, "'%s' must be between %lld and %lld, not %lld", key, (long long)least,
-            (long long)most, (long long)number);
+        return error_set(err, ERROR_INVALID, "'%s' must be between %lld and %lld, not %lld", key,
+            (long long)least, (long long)most, (long long)number);
     *out = number;
     return 0;
 }
 
-int json_get_double(const json_t *object, const char *key, double fallback, double least, double most, double *out,
-    struct error *err)
+int json_get_double(const json_t *object, const char *key, double fallback, double least, double most,
+    double *out, struct error *err)
 {
     const json_t *value = member(object, key);
     *out = fallback;
@@ -295,7 +298,8 @@ static void write_object(struct json_writer *w, json_t *object)
     const char *key;
     json_t *value;
     json_object_begin(w);
-    json_object_foreach (object, key, value) {
+    json_object_foreach(object, key, value)
+    {
         json_key(w, key);
         json_write_value(w, value);
     }

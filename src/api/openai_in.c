@@ -1,0 +1,404 @@
+#include "api/openai_in.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/limits.h"
+
+/* Copies the members of `object` that are not among `known` into a new object; NULL when there are none. */
+static int vendor_take(
+    struct arena *a, const json_t *object, const char *const *known, const json_t **out, struct error *err)
+{
+    json_t *rest = NULL;
+    const char *key;
+    json_t *value;
+    *out = NULL;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
+        bool is_known = false;
+        for (const char *const *k = known; *k && !is_known; k++)
+            is_known = strcmp(*k, key) == 0;
+        if (is_known || json_is_null(value))
+            continue;
+        if (!rest) {
+            rest = json_object();
+            if (!rest)
+                return error_set(err, ERROR_MEMORY, "no memory for the request");
+            arena_defer(a, (void (*)(void *))json_decref, rest);
+        }
+        if (json_object_set(rest, key, value) != 0)
+            return error_set(err, ERROR_MEMORY, "no memory for the request");
+    }
+    *out = rest;
+    return 0;
+}
+
+/* ---- Messages ---- */
+
+static int part_read(const json_t *item, struct chat_part *p, struct error *err)
+{
+    struct str type;
+    if (!json_is_object(item))
+        return error_set(err, ERROR_INVALID, "a content part must be an object");
+    int rc = json_get_str(item, "type", &type, err);
+    if (rc)
+        return rc;
+    if (str_is(type, "text") || str_is(type, "refusal")) {
+        p->kind = CHAT_PART_TEXT;
+        if (!json_is_string(json_object_get(item, type.data)))
+            return error_set(err, ERROR_INVALID,
+                "a content part of type '" STR_FMT "' wants the string '" STR_FMT "'", STR_ARG(type),
+                STR_ARG(type));
+        p->text = json_str(json_object_get(item, type.data));
+        /* Only a part with more to it than its text (cache_control, ...) has to be kept whole. */
+        p->raw = json_object_size(item) > 2 || !str_is(type, "text") ? item : NULL;
+        return 0;
+    }
+    p->raw = item;
+    if (str_is(type, "image_url")) {
+        const json_t *image = json_object_get(item, "image_url");
+        p->kind = CHAT_PART_IMAGE;
+        if (!json_is_object(image))
+            return error_set(err, ERROR_INVALID, "'image_url' must be an object with a 'url'");
+        rc = json_get_str(image, "url", &p->url, err);
+        if (rc == 0 && p->url.len == 0)
+            rc = error_set(err, ERROR_INVALID, "'image_url' must have a 'url'");
+        return rc ? rc : json_get_str(image, "detail", &p->format, err);
+    }
+    if (str_is(type, "input_audio")) {
+        const json_t *audio = json_object_get(item, "input_audio");
+        p->kind = CHAT_PART_AUDIO;
+        if (!json_is_object(audio))
+            return error_set(err, ERROR_INVALID, "'input_audio' must be an object with 'data' and 'format'");
+        rc = json_get_str(audio, "data", &p->data, err);
+        return rc ? rc : json_get_str(audio, "format", &p->format, err);
+    }
+    if (type.len == 0)
+        return error_set(err, ERROR_INVALID, "a content part must have a 'type'");
+    p->kind = CHAT_PART_OTHER;
+    return 0;
+}
+
+static int content_read(struct arena *a, const json_t *content, struct chat_message *m, struct error *err)
+{
+    if (!content || json_is_null(content))
+        return 0;
+    if (json_is_string(content)) {
+        m->parts = arena_new(a, struct chat_part);
+        m->parts[0].text = json_str(content);
+        m->n_parts = 1;
+        return 0;
+    }
+    if (!json_is_array(content))
+        return error_set(err, ERROR_INVALID, "'content' must be a string or an array of parts");
+    size_t n = json_array_size(content);
+    if (n > LIMIT_PARTS)
+        return error_set(err, ERROR_LIMIT, "a message has %zu parts: at most %d are allowed", n, LIMIT_PARTS);
+    m->parts = arena_try_array(a, struct chat_part, n ? n : 1);
+    if (!m->parts)
+        return error_set(err, ERROR_MEMORY, "no memory for the request");
+    for (size_t i = 0; i < n; i++) {
+        int rc = part_read(json_array_get(content, i), &m->parts[i], err);
+        if (rc)
+            return rc;
+    }
+    m->n_parts = n;
+    return 0;
+}
+
+static int tool_call_read(const json_t *item, struct chat_tool_call *c, struct error *err)
+{
+    const json_t *function = json_object_get(item, "function");
+    if (!json_is_object(function))
+        return error_set(err, ERROR_INVALID, "a tool call must have a 'function' object");
+    int rc = json_get_str(item, "id", &c->id, err);
+    if (rc == 0)
+        rc = json_get_str(function, "name", &c->name, err);
+    if (rc == 0)
+        rc = json_get_str(function, "arguments", &c->arguments, err);
+    if (rc == 0 && c->name.len == 0)
+        rc = error_set(err, ERROR_INVALID, "a tool call's function must have a 'name'");
+    return rc;
+}
+
+static int tool_calls_read(struct arena *a, const json_t *calls, struct chat_message *m, struct error *err)
+{
+    if (!calls || json_is_null(calls))
+        return 0;
+    if (!json_is_array(calls))
+        return error_set(err, ERROR_INVALID, "'tool_calls' must be an array");
+    size_t n = json_array_size(calls);
+    if (n > LIMIT_TOOLS)
+        return error_set(
+            err, ERROR_LIMIT, "a message has %zu tool calls: at most %d are allowed", n, LIMIT_TOOLS);
+    m->tool_calls = arena_try_array(a, struct chat_tool_call, n ? n : 1);
+    if (!m->tool_calls)
+        return error_set(err, ERROR_MEMORY, "no memory for the request");
+    for (size_t i = 0; i < n; i++) {
+        int rc = tool_call_read(json_array_get(calls, i), &m->tool_calls[i], err);
+        if (rc)
+            return rc;
+    }
+    m->n_tool_calls = n;
+    return 0;
+}
+
+static int role_read(struct str name, enum chat_role *out, struct error *err)
+{
+    for (int role = CHAT_SYSTEM; role <= CHAT_TOOL; role++) {
+        if (str_is(name, chat_role_name((enum chat_role)role))) {
+            *out = (enum chat_role)role;
+            return 0;
+        }
+    }
+    return error_set(err, ERROR_INVALID,
+        "'role' must be system, developer, user, assistant or tool, not '" STR_FMT "'",
+        STR_ARG(str_slice(name, 0, 40)));
+}
+
+static int message_read(struct arena *a, const json_t *item, struct chat_message *m, struct error *err)
+{
+    static const char *const known[] = {
+        "role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content", NULL};
+    struct str role;
+    if (!json_is_object(item))
+        return error_set(err, ERROR_INVALID, "must be an object");
+    int rc = json_get_str(item, "role", &role, err);
+    if (rc == 0)
+        rc = role_read(role, &m->role, err);
+    if (rc == 0)
+        rc = json_get_str(item, "name", &m->name, err);
+    if (rc == 0)
+        rc = json_get_str(item, "tool_call_id", &m->tool_call_id, err);
+    if (rc == 0)
+        rc = json_get_str(item, "reasoning_content", &m->reasoning, err);
+    if (rc == 0)
+        rc = content_read(a, json_object_get(item, "content"), m, err);
+    if (rc == 0)
+        rc = tool_calls_read(a, json_object_get(item, "tool_calls"), m, err);
+    if (rc == 0 && m->n_parts == 0 && m->n_tool_calls == 0 && m->role != CHAT_ASSISTANT)
+        rc = error_set(err, ERROR_INVALID, "has no 'content'");
+    if (rc == 0 && m->role == CHAT_TOOL && m->tool_call_id.len == 0)
+        rc = error_set(err, ERROR_INVALID, "of role tool must have a 'tool_call_id'");
+    return rc ? rc : vendor_take(a, item, known, &m->vendor, err);
+}
+
+static int messages_read(struct arena *a, const json_t *list, struct chat_request *r, struct error *err)
+{
+    if (!json_is_array(list) || json_array_size(list) == 0)
+        return error_set(err, ERROR_INVALID, "'messages' must be an array with at least one message");
+    size_t n = json_array_size(list);
+    if (n > LIMIT_MESSAGES)
+        return error_set(
+            err, ERROR_LIMIT, "the request has %zu messages: at most %d are allowed", n, LIMIT_MESSAGES);
+    r->messages = arena_try_array(a, struct chat_message, n);
+    if (!r->messages)
+        return error_set(err, ERROR_MEMORY, "no memory for the request");
+    r->n_messages = n;
+    for (size_t i = 0; i < n; i++) {
+        int rc = message_read(a, json_array_get(list, i), &r->messages[i], err);
+        if (rc)
+            return error_wrap(err, "messages[%zu]", i);
+    }
+    return 0;
+}
+
+/* ---- Tools ---- */
+
+static int tool_read(const json_t *item, struct chat_tool *t, struct error *err)
+{
+    const json_t *function = json_object_get(item, "function");
+    if (!json_is_object(function))
+        return error_set(err, ERROR_INVALID, "must be an object with a 'function'");
+    t->raw = item;
+    int rc = json_get_str(function, "name", &t->name, err);
+    if (rc == 0)
+        rc = json_get_str(function, "description", &t->description, err);
+    if (rc == 0 && t->name.len == 0)
+        rc = error_set(err, ERROR_INVALID, "must have a function 'name'");
+    t->parameters = json_object_get(function, "parameters");
+    if (rc == 0 && t->parameters && !json_is_object(t->parameters) && !json_is_null(t->parameters))
+        rc = error_set(err, ERROR_INVALID, "'parameters' must be a JSON Schema object");
+    return rc;
+}
+
+static int tools_read(struct arena *a, const json_t *list, struct chat_request *r, struct error *err)
+{
+    if (!list || json_is_null(list))
+        return 0;
+    if (!json_is_array(list))
+        return error_set(err, ERROR_INVALID, "'tools' must be an array");
+    size_t n = json_array_size(list);
+    if (n > LIMIT_TOOLS)
+        return error_set(
+            err, ERROR_LIMIT, "the request has %zu tools: at most %d are allowed", n, LIMIT_TOOLS);
+    r->tools = arena_try_array(a, struct chat_tool, n ? n : 1);
+    if (!r->tools)
+        return error_set(err, ERROR_MEMORY, "no memory for the request");
+    r->n_tools = n;
+    for (size_t i = 0; i < n; i++) {
+        int rc = tool_read(json_array_get(list, i), &r->tools[i], err);
+        if (rc)
+            return error_wrap(err, "tools[%zu]", i);
+    }
+    return 0;
+}
+
+static int tool_choice_read(const json_t *choice, struct chat_request *r, struct error *err)
+{
+    if (!choice || json_is_null(choice))
+        return 0;
+    struct str name = json_str(choice);
+    if (str_is(name, "auto"))
+        r->tool_choice = CHAT_TOOLS_AUTO;
+    else if (str_is(name, "none"))
+        r->tool_choice = CHAT_TOOLS_NONE;
+    else if (str_is(name, "required"))
+        r->tool_choice = CHAT_TOOLS_REQUIRED;
+    else if (json_is_object(choice)) {
+        r->tool_choice = CHAT_TOOLS_NAMED;
+        int rc = json_get_str(json_object_get(choice, "function"), "name", &r->tool_choice_name, err);
+        if (rc)
+            return rc;
+    }
+    if (r->tool_choice == CHAT_TOOLS_UNSET ||
+        (r->tool_choice == CHAT_TOOLS_NAMED && r->tool_choice_name.len == 0))
+        return error_set(err, ERROR_INVALID,
+            "'tool_choice' must be auto, none, required or "
+            "{\"type\":\"function\",\"function\":{\"name\":...}}");
+    return 0;
+}
+
+/* ---- Numbers and the rest ---- */
+
+static int sampling_read(const json_t *root, struct chat_sampling *s, struct error *err)
+{
+    const struct {
+        const char *key;
+        double least, most;
+        double *to;
+    } numbers[] = {{"temperature", 0, 2, &s->temperature}, {"top_p", 0, 1, &s->top_p},
+        {"min_p", 0, 1, &s->min_p}, {"presence_penalty", -2, 2, &s->presence_penalty},
+        {"frequency_penalty", -2, 2, &s->frequency_penalty},
+        {"repetition_penalty", 0.01, 100, &s->repeat_penalty},
+        {"repeat_penalty", 0.01, 100, &s->repeat_penalty}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        int rc = json_get_double(
+            root, numbers[i].key, *numbers[i].to, numbers[i].least, numbers[i].most, numbers[i].to, err);
+        if (rc)
+            return rc;
+    }
+    int rc = json_get_int(root, "top_k", -1, -1, INT32_MAX, &s->top_k, err);
+    if (rc == 0)
+        rc = json_get_int(root, "repeat_last_n", -1, -1, INT32_MAX, &s->repeat_last_n, err);
+    if (rc == 0)
+        rc = json_get_int(root, "seed", 0, INT64_MIN, INT64_MAX, &s->seed, err);
+    s->has_seed = json_is_integer(json_object_get(root, "seed"));
+    return rc;
+}
+
+static int stops_read(struct arena *a, const json_t *stop, struct chat_request *r, struct error *err)
+{
+    if (!stop || json_is_null(stop))
+        return 0;
+    size_t n = json_is_array(stop) ? json_array_size(stop) : 1;
+    if (n > LIMIT_STOPS)
+        return error_set(err, ERROR_LIMIT, "'stop' has %zu strings: at most %d are allowed", n, LIMIT_STOPS);
+    r->stops = arena_alloc(a, (n ? n : 1) * sizeof *r->stops);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *item = json_is_array(stop) ? json_array_get(stop, i) : stop;
+        if (!json_is_string(item))
+            return error_set(err, ERROR_INVALID, "'stop' must be a string or an array of strings");
+        if (json_string_length(item) > 0)
+            r->stops[r->n_stops++] = json_str(item);
+    }
+    return 0;
+}
+
+static int limits_read(const json_t *root, struct chat_request *r, struct error *err)
+{
+    /* max_tokens is the older name of the same thing. */
+    int rc = json_get_int(root, "max_tokens", -1, 1, INT32_MAX, &r->max_tokens, err);
+    return rc ? rc
+              : json_get_int(root, "max_completion_tokens", r->max_tokens, 1, INT32_MAX, &r->max_tokens, err);
+}
+
+static int stream_read(const json_t *root, struct chat_request *r, struct error *err)
+{
+    const json_t *options = json_object_get(root, "stream_options");
+    int rc = json_get_bool(root, "stream", false, &r->stream, err);
+    if (rc == 0 && options && !json_is_null(options) && !json_is_object(options))
+        rc = error_set(err, ERROR_INVALID, "'stream_options' must be an object");
+    return rc ? rc : json_get_bool(options, "include_usage", false, &r->include_usage, err);
+}
+
+/* What chat and legacy completions have in common. */
+static int common_read(
+    struct arena *a, struct str body, json_t **root, struct chat_request **out, struct error *err)
+{
+    int rc = json_read_in(a, body, root, err);
+    if (rc)
+        return rc;
+    if (!json_is_object(*root))
+        return error_set(err, ERROR_INVALID, "the request body must be a JSON object");
+    struct chat_request *r = *out = chat_request_create(a);
+    rc = json_get_str(*root, "model", &r->model, err);
+    if (rc == 0 && r->model.len == 0)
+        rc = error_set(err, ERROR_INVALID, "'model' is missing: GET /v1/models lists what can be asked for");
+    if (rc == 0 && r->model.len > LIMIT_MODEL_NAME)
+        rc = error_set(err, ERROR_INVALID, "'model' is longer than %d bytes", LIMIT_MODEL_NAME);
+    if (rc == 0)
+        rc = json_get_str(*root, "user", &r->user, err);
+    if (rc == 0)
+        rc = sampling_read(*root, &r->sampling, err);
+    if (rc == 0)
+        rc = stops_read(a, json_object_get(*root, "stop"), r, err);
+    if (rc == 0)
+        rc = limits_read(*root, r, err);
+    return rc ? rc : stream_read(*root, r, err);
+}
+
+#define COMMON_KEYS                                                                                          \
+    "model", "user", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "repeat_penalty",       \
+        "repeat_last_n", "presence_penalty", "frequency_penalty", "seed", "stop", "max_tokens",              \
+        "max_completion_tokens", "stream", "stream_options"
+
+int api_openai_chat_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
+{
+    static const char *const known[] = {
+        COMMON_KEYS, "messages", "tools", "tool_choice", "parallel_tool_calls", NULL};
+    json_t *root;
+    int rc = common_read(a, body, &root, out, err);
+    if (rc)
+        return rc;
+    struct chat_request *r = *out;
+    bool parallel;
+    rc = messages_read(a, json_object_get(root, "messages"), r, err);
+    if (rc == 0)
+        rc = tools_read(a, json_object_get(root, "tools"), r, err);
+    if (rc == 0)
+        rc = tool_choice_read(json_object_get(root, "tool_choice"), r, err);
+    if (rc == 0)
+        rc = json_get_bool(root, "parallel_tool_calls", false, &parallel, err);
+    if (rc == 0 && json_is_boolean(json_object_get(root, "parallel_tool_calls")))
+        r->parallel_tool_calls = parallel;
+    return rc ? rc : vendor_take(a, root, known, &r->vendor, err);
+}
+
+int api_openai_completion_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
+{
+    static const char *const known[] = {COMMON_KEYS, "prompt", NULL};
+    json_t *root;
+    int rc = common_read(a, body, &root, out, err);
+    if (rc)
+        return rc;
+    struct chat_request *r = *out;
+    const json_t *prompt = json_object_get(root, "prompt");
+    if (json_is_array(prompt) && json_array_size(prompt) == 1)
+        prompt = json_array_get(prompt, 0);
+    if (!json_is_string(prompt))
+        return error_set(err, ERROR_INVALID, "'prompt' must be a string");
+    r->prompt = json_str(prompt);
+    r->has_prompt = true;
+    return vendor_take(a, root, known, &r->vendor, err);
+}
