@@ -2,8 +2,10 @@
  *
  *   magic u32 | version u32 | n_tensors u64 | n_metadata u64 | metadata pairs | tensor infos | padding | data
  *
- * The file is hostile until parsed: every count, length, offset and product is checked against the file before
- * use, work is linear in the file, and nothing is copied but the tables of names. Spans point into the mapping. */
+ * The file is hostile until parsed: every count, length, offset and product is checked against the file
+ * before use, work is linear in the file, and nothing is copied but the tables of names. Spans point into the
+ * mapping. A file that is cut while it is mapped kills the process with SIGBUS; the worker is made to be
+ * restarted. */
 #ifndef WEIR_ENGINE_WORKER_GGUF_H
 #define WEIR_ENGINE_WORKER_GGUF_H
 
@@ -16,14 +18,26 @@
 struct gguf;
 
 enum gguf_type {
-    GGUF_UINT8, GGUF_INT8, GGUF_UINT16, GGUF_INT16, GGUF_UINT32, GGUF_INT32, GGUF_FLOAT32, GGUF_BOOL, GGUF_STRING,
-    GGUF_ARRAY, GGUF_UINT64, GGUF_INT64, GGUF_FLOAT64
+    GGUF_UINT8,
+    GGUF_INT8,
+    GGUF_UINT16,
+    GGUF_INT16,
+    GGUF_UINT32,
+    GGUF_INT32,
+    GGUF_FLOAT32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_UINT64,
+    GGUF_INT64,
+    GGUF_FLOAT64
 };
 
 struct gguf_array {
     enum gguf_type type;
     uint64_t count;
-    const void *data; /* scalars: packed, possibly unaligned; strings: use gguf_array_str in order */
+    const void *data; /* scalars: packed, possibly unaligned; strings: use gguf_array_next in order */
+    size_t bytes;     /* of data */
 };
 
 /* One metadata pair. */
@@ -54,10 +68,14 @@ const struct gguf_pair *gguf_find(const struct gguf *g, const char *key); /* NUL
 
 /* Typed look-ups: a missing key gives the fallback; a value of another type or out of range is an error that
  * names the key. Integers of any width are accepted where they fit. */
-int gguf_get_u32(const struct gguf *g, const char *key, uint32_t fallback, uint32_t *out, struct error *err) MUST_USE;
-int gguf_get_f32(const struct gguf *g, const char *key, float fallback, float *out, struct error *err) MUST_USE;
-int gguf_get_bool(const struct gguf *g, const char *key, bool fallback, bool *out, struct error *err) MUST_USE;
-int gguf_get_str(const struct gguf *g, const char *key, struct str fallback, struct str *out, struct error *err) MUST_USE;
+int gguf_get_u32(
+    const struct gguf *g, const char *key, uint32_t fallback, uint32_t *out, struct error *err) MUST_USE;
+int gguf_get_f32(
+    const struct gguf *g, const char *key, float fallback, float *out, struct error *err) MUST_USE;
+int gguf_get_bool(
+    const struct gguf *g, const char *key, bool fallback, bool *out, struct error *err) MUST_USE;
+int gguf_get_str(
+    const struct gguf *g, const char *key, struct str fallback, struct str *out, struct error *err) MUST_USE;
 /* An array of this exact element type; count 0 when missing. */
 int gguf_get_array(const struct gguf *g, const char *key, enum gguf_type type, struct gguf_array *out,
     struct error *err) MUST_USE;
