@@ -32,8 +32,9 @@ comma := ,
 WORKER_LDFLAGS := $(foreach f,$(WORKER_FORBIDDEN),-Wl$(comma)--wrap=$(f))
 
 objects = $(patsubst src/%.c,$(BUILD)/obj/%.o,$(filter-out %/main.c,$(wildcard $(addsuffix /*.c,$(1)))))
-COMMON_OBJECTS := $(call objects,$(addprefix src/,$(COMMON_ROOMS)))
-GATEWAY_OBJECTS := $(call objects,$(addprefix src/,$(GATEWAY_ROOMS)))
+# Both ends of the wire link the framing.
+COMMON_OBJECTS := $(call objects,$(addprefix src/,$(COMMON_ROOMS))) $(BUILD)/obj/engine/wire.o
+GATEWAY_OBJECTS := $(filter-out %/wire.o,$(call objects,$(addprefix src/,$(GATEWAY_ROOMS))))
 WORKER_OBJECTS := $(call objects,$(WORKER_DIRS))
 
 # Kernels are compiled for their instruction set and chosen at run time; elsewhere these files are empty.

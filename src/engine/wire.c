@@ -1,0 +1,53 @@
+#include "engine/wire.h"
+
+#include <string.h>
+
+#include "base/limits.h"
+
+/* The header as it stands in the stream; both ends run on one machine, so its byte order is ours. */
+struct header {
+    uint32_t length, call;
+    uint16_t type, zero;
+};
+_Static_assert(sizeof(struct header) == WIRE_HEADER_BYTES, "the header has no padding");
+
+int wire_append(struct buf *out, uint32_t call, enum wire_type type, struct str payload)
+{
+    if (payload.len > LIMIT_WIRE_FRAME)
+        return ERROR_LIMIT;
+    char *to = buf_reserve(out, sizeof(struct header) + payload.len);
+    if (!to)
+        return out->failed;
+    struct header h = {.length = (uint32_t)payload.len, .call = call, .type = (uint16_t)type};
+    memcpy(to, &h, sizeof h);
+    if (payload.len > 0)
+        memcpy(to + sizeof h, payload.data, payload.len);
+    buf_commit(out, sizeof h + payload.len);
+    return 0;
+}
+
+static bool type_known(uint16_t type)
+{
+    return (type >= WIRE_LOAD && type <= WIRE_CANCEL) || (type >= WIRE_READY && type <= WIRE_ERROR);
+}
+
+int wire_take(const struct buf *in, size_t *offset, struct wire_frame *frame, struct error *err)
+{
+    struct header h;
+    size_t left = in->len - *offset;
+    if (left < sizeof h)
+        return 0;
+    memcpy(&h, in->data + *offset, sizeof h);
+    if (h.length > LIMIT_WIRE_FRAME)
+        return error_set(err, ERROR_LIMIT, "a frame of %u bytes is over the limit of %zu: the peer is broken",
+            h.length, LIMIT_WIRE_FRAME);
+    if (h.zero != 0 || !type_known(h.type))
+        return error_set(err, ERROR_INVALID, "a frame of unknown type %u came: the peer is broken", h.type);
+    if (left - sizeof h < h.length)
+        return 0;
+    frame->call = h.call;
+    frame->type = (enum wire_type)h.type;
+    frame->payload = (struct str){in->data + *offset + sizeof h, h.length};
+    *offset += sizeof h + h.length;
+    return 1;
+}

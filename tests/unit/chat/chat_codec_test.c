@@ -1,0 +1,164 @@
+#include "chat/chat_codec.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/limits.h"
+
+static struct chat_message text_message(struct arena *a, enum chat_role role, const char *text)
+{
+    struct chat_message m = {.role = role, .n_parts = 1, .parts = arena_new(a, struct chat_part)};
+    m.parts[0] = (struct chat_part){.kind = CHAT_PART_TEXT, .text = str_from(text)};
+    return m;
+}
+
+static struct str write_request(const struct chat_request *r, struct buf *out)
+{
+    struct error err = {0};
+    buf_init(out, MIB);
+    if (chat_codec_write(r, out, &err) != 0)
+        fail_msg("%s", err.message);
+    return buf_str(out);
+}
+
+static void test_conversation(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(MIB);
+    struct chat_request *r = chat_request_create(a);
+    struct chat_tool_call call = {STR("c1"), STR("add"), STR("{\"a\":1}")};
+    struct chat_message messages[4] = {
+        text_message(a, CHAT_SYSTEM, "be \"brief\"\n"),
+        text_message(a, CHAT_USER, "1+1?"),
+        {.role = CHAT_ASSISTANT, .tool_calls = &call, .n_tool_calls = 1, .reasoning = STR("hm")},
+        text_message(a, CHAT_TOOL, "2"),
+    };
+    messages[3].tool_call_id = STR("c1");
+    struct chat_tool tool = {.name = STR("add"), .description = STR("adds")};
+    struct str stops[] = {STR("END"), STR("\n\n")};
+    r->messages = messages;
+    r->n_messages = 4;
+    r->tools = &tool;
+    r->n_tools = 1;
+    r->stops = stops;
+    r->n_stops = 2;
+    r->max_tokens = 9;
+    r->sampling.temperature = 0;
+    r->sampling.has_seed = true;
+    r->sampling.seed = -5;
+
+    struct buf out;
+    struct chat_work work;
+    struct error err = {0};
+    assert_int_equal(chat_codec_read(a, write_request(r, &out), &work, &err), 0);
+    assert_string_equal(out.data,
+        "{\"body\":{\"messages\":[{\"role\":\"system\",\"content\":\"be \\\"brief\\\"\\n\"},"
+        "{\"role\":\"user\",\"content\":\"1+1?\"},"
+        "{\"role\":\"assistant\",\"content\":null,\"reasoning_content\":\"hm\",\"tool_calls\":[{\"id\":"
+        "\"c1\","
+        "\"type\":\"function\",\"function\":{\"name\":\"add\",\"arguments\":\"{\\\"a\\\":1}\"}}]},"
+        "{\"role\":\"tool\",\"content\":\"2\",\"tool_call_id\":\"c1\"}],"
+        "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"add\",\"description\":\"adds\"}}]},"
+        "\"sampling\":{\"temperature\":0.0,\"seed\":-5},\"max_tokens\":9,\"stop\":[\"END\",\"\\n\\n\"]}");
+    assert_int_equal(json_array_size(json_object_get(work.body, "messages")), 4);
+    assert_true(work.prompt.len == 0);
+    assert_true(work.sampling.temperature == 0 && isnan(work.sampling.top_p) && work.sampling.top_k == -1);
+    assert_true(work.sampling.has_seed && work.sampling.seed == -5);
+    assert_int_equal(work.max_tokens, 9);
+    assert_int_equal(work.n_stops, 2);
+    assert_true(str_is(work.stops[1], "\n\n"));
+    buf_free(&out);
+    arena_free(a);
+}
+
+static void test_prompt(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(MIB);
+    struct chat_request *r = chat_request_create(a);
+    r->has_prompt = true;
+    r->prompt = STR("Once");
+    struct buf out;
+    struct chat_work work;
+    assert_int_equal(chat_codec_read(a, write_request(r, &out), &work, NULL), 0);
+    assert_null(work.body);
+    assert_true(str_is(work.prompt, "Once"));
+    assert_int_equal(work.max_tokens, -1);
+    assert_false(work.sampling.has_seed);
+    buf_free(&out);
+    arena_free(a);
+}
+
+static void test_text_parts_are_joined_and_images_refused(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(MIB);
+    struct chat_request *r = chat_request_create(a);
+    struct chat_part parts[] = {{.text = STR("one")}, {.text = STR("two")}};
+    struct chat_message m = {.role = CHAT_USER, .parts = parts, .n_parts = 2};
+    r->messages = &m;
+    r->n_messages = 1;
+    struct buf out;
+    assert_true(str_find(write_request(r, &out), STR("\"content\":\"one\\ntwo\"")) != SIZE_MAX);
+    buf_clear(&out);
+    parts[1].kind = CHAT_PART_IMAGE;
+    assert_int_equal(chat_codec_write(r, &out, NULL), ERROR_UNSUPPORTED);
+    buf_free(&out);
+    arena_free(a);
+}
+
+static void test_write_keeps_the_maximum(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(MIB);
+    struct chat_request *r = chat_request_create(a);
+    r->has_prompt = true;
+    r->prompt = STR("a prompt that is longer than the buffer");
+    struct buf out;
+    buf_init(&out, 20);
+    assert_int_equal(chat_codec_write(r, &out, NULL), ERROR_LIMIT);
+    buf_free(&out);
+    arena_free(a);
+}
+
+static void test_hostile_payloads(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"", "[]", "{}", "{\"prompt\":1}", "{\"prompt\":\"a\",\"body\":{}}",
+        "{\"body\":{}}", "{\"body\":[]}", "{\"body\":{\"messages\":{}}}", "{\"body\":{\"messages\":[1]}}",
+        "{\"prompt\":\"a\",\"max_tokens\":-1}", "{\"prompt\":\"a\",\"max_tokens\":99999999999}",
+        "{\"prompt\":\"a\",\"max_tokens\":1.5}", "{\"prompt\":\"a\",\"stop\":\"x\"}",
+        "{\"prompt\":\"a\",\"stop\":[\"\"]}", "{\"prompt\":\"a\",\"stop\":[1]}",
+        "{\"prompt\":\"a\",\"sampling\":[]}", "{\"prompt\":\"a\",\"sampling\":{\"temperature\":-1}}",
+        "{\"prompt\":\"a\",\"sampling\":{\"top_p\":2}}", "{\"prompt\":\"a\",\"sampling\":{\"top_k\":-1}}",
+        "{\"prompt\":\"a\",\"sampling\":{\"repeat_penalty\":0}}",
+        "{\"prompt\":\"a\",\"sampling\":{\"seed\":\"x\"}}",
+        "{\"prompt\":\"a\",\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"0\",\"1\",\"2\","
+        "\"3\",\"4\","
+        "\"5\",\"6\",\"7\"]}"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct arena *a = arena_create(MIB);
+        struct chat_work work;
+        struct error err = {0};
+        if (chat_codec_read(a, str_from(bad[i]), &work, &err) == 0)
+            fail_msg("accepted: %s", bad[i]);
+        assert_true(err.message[0] != 0);
+        arena_free(a);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_conversation),
+        cmocka_unit_test(test_prompt),
+        cmocka_unit_test(test_text_parts_are_joined_and_images_refused),
+        cmocka_unit_test(test_write_keeps_the_maximum),
+        cmocka_unit_test(test_hostile_payloads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
