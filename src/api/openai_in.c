@@ -24,7 +24,7 @@ static int vendor_take(
             rest = json_object();
             if (!rest)
                 return error_set(err, ERROR_MEMORY, "no memory for the request");
-            arena_defer(a, (void (*)(void *))json_decref, rest);
+            json_keep(a, rest);
         }
         if (json_object_set(rest, key, value) != 0)
             return error_set(err, ERROR_MEMORY, "no memory for the request");

@@ -1,11 +1,13 @@
-/* The inbound HTTP/1.1 server, over libevent's, with TLS (OpenSSL) where asked.
+/* The inbound HTTP/1.1 server (RFC 9110, RFC 9112): libevent's buffered sockets, http_parser's grammar, TLS (OpenSSL)
+ * where asked.
  *
  *   accept -> read request (limits, time-outs) -> handler(request) -> http_reply
  *                                                                  -> http_stream_begin write* end
  *
- * One server per loop; several servers share a port (SO_REUSEPORT). While a request is being answered the socket
- * is watched for closing, so that a client that leaves is noticed before the first byte is written. Everything
- * runs on the server's loop. */
+ * One server per loop; several servers share one listening socket. While a request is being answered the socket is
+ * still read, so that a client that leaves is noticed before the first byte is written. A client that closes only
+ * its sending side counts as gone too (it cannot be told apart), but is sent a 499 that says so. Everything runs
+ * on the server's loop. Requests the server itself refuses: 400 malformed, 408 too slow, 413 body, 431 header. */
 #ifndef WEIR_HTTP_HTTP_H
 #define WEIR_HTTP_HTTP_H
 
@@ -19,10 +21,11 @@ struct http_request;
 struct http_options {
     const char *address;      /* "127.0.0.1", "::1", ... */
     int port;                 /* 0: the system chooses; see http_server_port */
+    const struct http_server *share; /* listen on this server's socket instead; it must be freed later */
     const char *certificate;  /* PEM chain and key; NULL: plain */
     const char *key;
     size_t max_header, max_body;
-    int max_connections;      /* of this server; further ones wait in the backlog */
+    int max_connections;      /* of this server; further ones wait in the backlog; 0: LIMIT_CONNECTIONS */
     int read_timeout_s;       /* to receive a request, and to idle between two */
     int write_timeout_s;      /* without any progress in writing */
     size_t write_high, write_low; /* watermarks of a stream's unsent bytes */

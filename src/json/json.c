@@ -52,11 +52,16 @@ static void tree_free(void *root)
     json_decref(root);
 }
 
+void json_keep(struct arena *a, json_t *tree)
+{
+    arena_defer(a, tree_free, tree);
+}
+
 int json_read_in(struct arena *a, struct str text, json_t **out, struct error *err)
 {
     int rc = json_read(text, out, err);
     if (rc == 0)
-        arena_defer(a, tree_free, *out);
+        json_keep(a, *out);
     return rc;
 }
 

@@ -15,6 +15,9 @@ int json_read(struct str text, json_t **out, struct error *err) MUST_USE;
 /* The same; the tree lives as long as the arena. */
 int json_read_in(struct arena *a, struct str text, json_t **out, struct error *err) MUST_USE;
 
+/* Gives the arena a tree to drop when it is freed. */
+void json_keep(struct arena *a, json_t *tree);
+
 /* Members of an object. A missing or null member gives the fallback; another type is an error naming `key`.
  * Strings point into the tree. */
 int json_get_str(const json_t *object, const char *key, struct str *out, struct error *err) MUST_USE; /* fallback STR_NONE */
