@@ -27,6 +27,8 @@ const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key); 
 /* Each member of `map` must be among `keys` (NULL-terminated); else an error that names the line and the key, and
  * the nearest known one. */
 int yaml_check_keys(const struct yaml_node *map, const char *const *keys, const char *what, struct error *err) MUST_USE;
+/* The known word (NULL-terminated list) that `word` is most likely a slip of, or NULL. */
+const char *yaml_nearest(struct str word, const char *const *known);
 /* Typed reads of a member: absent gives the fallback. */
 int yaml_get_str(const struct yaml_node *map, const char *key, struct str fallback, struct str *out, struct error *err) MUST_USE;
 int yaml_get_bool(const struct yaml_node *map, const char *key, bool fallback, bool *out, struct error *err) MUST_USE;
