@@ -14,12 +14,14 @@ enum {
     LIMIT_STOPS = 16,                /* stop strings in a request */
     LIMIT_CONNECTIONS = 16384,       /* inbound connections, whole process */
     LIMIT_TARGETS = 16,              /* targets in one decision */
+    LIMIT_STORE_ROWS = 1 << 16,      /* rows waiting to be written */
     LIMIT_ENTITIES = 4096,           /* findings kept for one request */
     LIMIT_MODEL_NAME = 256,
     LIMIT_MODEL_PARTS = 1024,        /* files of a split model */
     LIMIT_MODEL_PAIRS = 1 << 16,     /* metadata pairs in a model file */
     LIMIT_MODEL_TENSORS = 1 << 20,   /* tensors in a model */
-    LIMIT_VOCABULARY = 1 << 24       /* tokens in a vocabulary */
+    LIMIT_VOCABULARY = 1 << 24,      /* tokens in a vocabulary */
+    LIMIT_TOKEN = 4096               /* bytes a token's text may have */
 };
 
 #define LIMIT_HTTP_HEADER (32 * KIB)
@@ -29,6 +31,8 @@ enum {
 #define LIMIT_PROVIDER_BODY (64 * MIB)      /* a whole answer from a provider */
 #define LIMIT_CONFIG (4 * MIB)
 #define LIMIT_WIRE_FRAME (64 * MIB)         /* one frame between gateway and worker */
+#define LIMIT_STORE_ROW (1 * MIB)           /* one row of the state */
+#define LIMIT_STORE_QUEUE (64 * MIB)        /* rows waiting to be written, together */
 #define LIMIT_TEMPLATE_SOURCE (1 * MIB)
 #define LIMIT_TEMPLATE_OUTPUT (32 * MIB)
 

@@ -17,6 +17,12 @@ struct store;
 /* "sqlite:PATH" or "postgresql://..."; makes or migrates the schema. */
 int store_open(struct str url, struct store **out, struct error *err) MUST_USE;
 void store_close(struct store *s); /* writes what is queued first; NULL is allowed */
+/* Is there a state already? For readers, which should not make an empty one; true where only opening it can tell. */
+bool store_exists(struct str url);
+/* The gateway's claim on its state, held until store_close: a second gateway on the same SQLite file is refused
+ * with ERROR_BUSY (the command line's readers and writers need none). Also checks the file's integrity. Call it
+ * before store_ledger_recover. */
+int store_claim(struct store *s, struct error *err) MUST_USE;
 
 struct store_done {
     struct loop *loop; /* NULL: nobody waits */
@@ -51,11 +57,17 @@ struct store_settled {
     struct str outcome; /* "ok", "client_gone", "refused", "failed", "interrupted" */
     int status;         /* what the client saw */
 };
-/* More writes queued than the limit: ERROR_BUSY at once. */
+/* More writes queued than the limit: ERROR_BUSY at once. A row over LIMIT_STORE_ROW: ERROR_LIMIT. What is not UTF-8
+ * is kept as U+FFFD. A second row with the same request id gives `done` ERROR_INVALID; settling also works where the
+ * opened row was lost, and settling again replaces what was settled. A write without `done` that finds the disk full
+ * is tried again until it is kept; one with `done` is told ERROR_IO and dropped. */
 int store_ledger_open(struct store *s, const struct store_opened *row, struct store_done done, struct error *err) MUST_USE;
 int store_ledger_settle(struct store *s, const struct store_settled *row, struct store_done done, struct error *err) MUST_USE;
 /* Rows a killed process left open become "interrupted"; at start-up. Returns how many in *count. */
 int store_ledger_recover(struct store *s, int64_t *count, struct error *err) MUST_USE;
+/* Deletes settled ledger rows and egress rows older than `before_ms`, in small steps between other writes; how many
+ * in *rows. Waits until it is done, which may take seconds: not for a loop's thread. */
+int store_purge(struct store *s, int64_t before_ms, int64_t *rows, struct error *err) MUST_USE;
 
 struct store_ledger_row {
     struct store_opened opened;
