@@ -1,13 +1,14 @@
-/* The inbound HTTP/1.1 server (RFC 9110, RFC 9112): libevent's buffered sockets, http_parser's grammar, TLS (OpenSSL)
- * where asked.
+/* The inbound HTTP/1.1 server (RFC 9110, RFC 9112): libevent's buffered sockets, http_parser's grammar, TLS
+ * (OpenSSL) where asked.
  *
  *   accept -> read request (limits, time-outs) -> handler(request) -> http_reply
  *                                                                  -> http_stream_begin write* end
  *
- * One server per loop; several servers share one listening socket. While a request is being answered the socket is
- * still read, so that a client that leaves is noticed before the first byte is written. A client that closes only
- * its sending side counts as gone too (it cannot be told apart), but is sent a 499 that says so. Everything runs
- * on the server's loop. Requests the server itself refuses: 400 malformed, 408 too slow, 413 body, 431 header. */
+ * One server per loop; several servers share one listening socket. While a request is being answered the
+ * socket is still read, so that a client that leaves is noticed before the first byte is written. A client
+ * that closes only its sending side counts as gone too (it cannot be told apart), but is sent a 499 that says
+ * so. Everything runs on the server's loop. Requests the server itself refuses: 400 malformed, 408 too slow,
+ * 413 body, 431 header. */
 #ifndef WEIR_HTTP_HTTP_H
 #define WEIR_HTTP_HTTP_H
 
@@ -19,15 +20,15 @@ struct http_server;
 struct http_request;
 
 struct http_options {
-    const char *address;      /* "127.0.0.1", "::1", ... */
-    int port;                 /* 0: the system chooses; see http_server_port */
+    const char *address;             /* "127.0.0.1", "::1", ... */
+    int port;                        /* 0: the system chooses; see http_server_port */
     const struct http_server *share; /* listen on this server's socket instead; it must be freed later */
-    const char *certificate;  /* PEM chain and key; NULL: plain */
+    const char *certificate;         /* PEM chain and key; NULL: plain */
     const char *key;
     size_t max_header, max_body;
-    int max_connections;      /* of this server; further ones wait in the backlog; 0: LIMIT_CONNECTIONS */
-    int read_timeout_s;       /* to receive a request, and to idle between two */
-    int write_timeout_s;      /* without any progress in writing */
+    int max_connections;          /* of this server; further ones wait in the backlog; 0: LIMIT_CONNECTIONS */
+    int read_timeout_s;           /* to receive a request, and to idle between two */
+    int write_timeout_s;          /* without any progress in writing */
     size_t write_high, write_low; /* watermarks of a stream's unsent bytes */
 };
 void http_options_init(struct http_options *o); /* the defaults of base/limits.h */
@@ -35,23 +36,25 @@ void http_options_init(struct http_options *o); /* the defaults of base/limits.h
 /* The handler gets each whole request (body included) and must answer it, now or later on this loop. */
 typedef void http_handler(void *ctx, struct http_request *request);
 
-int http_server_create(struct loop *loop, const struct http_options *options, http_handler *handler, void *ctx,
-    struct http_server **out, struct error *err) MUST_USE;
+int http_server_create(struct loop *loop, const struct http_options *options, http_handler *handler,
+    void *ctx, struct http_server **out, struct error *err) MUST_USE;
 int http_server_port(const struct http_server *s);
-void http_server_stop_accepting(struct http_server *s);   /* for draining: closes the listener, and each
-                                                             connection after its answer */
-int http_server_active(const struct http_server *s);      /* requests not yet answered in full */
+void http_server_stop_accepting(struct http_server *s); /* for draining: closes the listener, and each
+                                                           connection after its answer */
+int http_server_active(const struct http_server *s);    /* requests not yet answered in full */
 int http_server_connections(const struct http_server *s);
-void http_server_free(struct http_server *s);             /* drops what is still open */
+void http_server_free(struct http_server *s); /* drops what is still open */
 
 /* Reading. Spans live until the answer is complete. */
 struct str http_request_method(const struct http_request *r);
-struct str http_request_path(const struct http_request *r);   /* decoded, without the query; never has NUL */
-struct str http_request_query(const struct http_request *r, const char *name); /* decoded; STR_NONE if absent */
+struct str http_request_path(const struct http_request *r); /* decoded, without the query; never has NUL */
+struct str http_request_query(
+    const struct http_request *r, const char *name); /* decoded; STR_NONE if absent */
 struct str http_request_header(const struct http_request *r, const char *name); /* STR_NONE if absent */
-int http_request_header_count(const struct http_request *r, const char *name);  /* duplicates are an attack on some */
+int http_request_header_count(
+    const struct http_request *r, const char *name); /* duplicates are an attack on some */
 struct str http_request_body(const struct http_request *r);
-struct str http_request_peer(const struct http_request *r);   /* address without port */
+struct str http_request_peer(const struct http_request *r); /* address without port */
 bool http_request_is_tls(const struct http_request *r);
 
 /* Called once if the client leaves before the answer is complete: the request is then dead, and the only call
@@ -69,7 +72,8 @@ void http_stream_begin(struct http_request *r, int status, const char *content_t
 void http_stream_write(struct http_request *r, struct str bytes);
 bool http_stream_full(const struct http_request *r); /* unsent bytes passed the high watermark */
 void http_stream_on_drain(struct http_request *r, void (*fn)(void *ctx), void *ctx); /* fell to the low one */
-void http_stream_end(struct http_request *r);   /* finished with; the connection is kept */
-void http_stream_abort(struct http_request *r); /* cuts the connection so that the client sees a broken answer */
+void http_stream_end(struct http_request *r); /* finished with; the connection is kept */
+void http_stream_abort(
+    struct http_request *r); /* cuts the connection so that the client sees a broken answer */
 
 #endif

@@ -1,0 +1,366 @@
+/* One connection: reading requests, the states of http_internal.h, closing. */
+#include <arpa/inet.h>
+#include <event2/bufferevent_ssl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "http/http_internal.h"
+
+static struct http_connection *of(struct http_parser *p)
+{
+    return p->data;
+}
+
+/* ---- What the parser finds ---- */
+
+static int refuse(struct http_connection *c, int status, const char *why)
+{
+    c->refuse_status = status;
+    c->refuse_why = why;
+    return 1;
+}
+
+static int head_append(struct http_connection *c, struct http_span *span, const char *at, size_t len)
+{
+    struct http_request *r = c->request;
+    if (span->len == 0)
+        span->at = r->head.len;
+    span->len += len;
+    return buf_append(&r->head, at, len) ? refuse(c, 431, "the request header is too large") : 0;
+}
+
+static int on_url(struct http_parser *p, const char *at, size_t len)
+{
+    return head_append(of(p), &of(p)->request->target, at, len);
+}
+
+static int on_field(struct http_parser *p, const char *at, size_t len)
+{
+    struct http_request *r = of(p)->request;
+    if (r->n_fields == 0 || r->in_value) {
+        if (r->n_fields == HTTP_MAX_FIELDS)
+            return refuse(of(p), 431, "the request has too many header fields");
+        r->n_fields++;
+        r->in_value = false;
+    }
+    return head_append(of(p), &r->names[r->n_fields - 1], at, len);
+}
+
+static int on_value(struct http_parser *p, const char *at, size_t len)
+{
+    struct http_request *r = of(p)->request;
+    r->in_value = true;
+    return head_append(of(p), &r->values[r->n_fields - 1], at, len);
+}
+
+static int on_headers(struct http_parser *p)
+{
+    struct http_connection *c = of(p);
+    struct http_request *r = c->request;
+    p->upgrade = 0; /* other protocols are not spoken here; the request is answered as it stands */
+    r->method = http_method_str((enum http_method)p->method);
+    r->head_only = p->method == HTTP_HEAD;
+    r->chunked = p->http_major == 1 && p->http_minor >= 1;
+    c->keep_alive = http_should_keep_alive(p) && c->server->listener;
+    if (p->http_major != 1)
+        return refuse(c, 505, "only HTTP/1.1 and HTTP/1.0 are spoken here");
+    if (!http_request_resolve(r))
+        return refuse(c, 400, "the request target is malformed");
+    if (http_request_header_count(r, "host") > 1 ||
+        (p->http_minor == 1 && http_request_header_count(r, "host") == 0))
+        return refuse(c, 400, "the request must have exactly one Host header");
+    if (http_request_header_count(r, "content-length") > 1)
+        return refuse(c, 400, "the request has more than one Content-Length");
+    bool sized = http_request_header_count(r, "content-length") == 1;
+    if (sized && p->content_length > c->server->options.max_body)
+        return refuse(c, 413, "the request body is too large");
+    if (str_is_nocase(http_request_header(r, "expect"), "100-continue") && p->http_minor == 1)
+        bufferevent_write(c->bev, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+    return 0;
+}
+
+static int on_body(struct http_parser *p, const char *at, size_t len)
+{
+    struct http_connection *c = of(p);
+    int rc = buf_append(&c->request->body, at, len);
+    if (rc == ERROR_LIMIT)
+        return refuse(c, 413, "the request body is too large");
+    return rc ? refuse(c, 503, "no memory for the request body") : 0;
+}
+
+static int on_complete(struct http_parser *p)
+{
+    struct http_connection *c = of(p);
+    c->state = HTTP_HANDLING;
+    http_parser_pause(p, 1);
+    return 0;
+}
+
+static const struct http_parser_settings parser_settings = {.on_url = on_url,
+    .on_header_field = on_field,
+    .on_header_value = on_value,
+    .on_headers_complete = on_headers,
+    .on_body = on_body,
+    .on_message_complete = on_complete};
+
+/* ---- Closing ---- */
+
+static void connection_free(struct http_connection *c)
+{
+    c->closed = true;
+    if (c->busy > 0)
+        return;
+    loop_timer_free(c->deadline);
+    free(c);
+}
+
+void http_connection_lost(struct http_connection *c)
+{
+    if (c->closed)
+        return;
+    struct http_request *r = c->request;
+    bool handling = c->state == HTTP_HANDLING;
+    c->request = NULL;
+    http_server_forget(c->server, c);
+    loop_timer_stop(c->deadline);
+    bufferevent_free(c->bev);
+    if (r && handling) {
+        c->server->n_active--;
+        r->connection = NULL;
+        if (r->gone)
+            r->gone(r->gone_ctx);
+    } else {
+        http_request_free(r);
+    }
+    connection_free(c);
+}
+
+/* Everything is sent: closing now with unread input would reset the connection and could take the answer with
+ * it. */
+static void linger(struct http_connection *c)
+{
+    c->state = HTTP_DRAINING;
+    shutdown(bufferevent_getfd(c->bev), SHUT_WR);
+    struct evbuffer *in = bufferevent_get_input(c->bev);
+    evbuffer_drain(in, evbuffer_get_length(in));
+    loop_timer_start(c->deadline, HTTP_LINGER_MS);
+}
+
+static void flush_and_close(struct http_connection *c)
+{
+    c->state = HTTP_FLUSHING;
+    bufferevent_setwatermark(c->bev, EV_WRITE, 0, 0);
+    if (evbuffer_get_length(bufferevent_get_output(c->bev)) == 0)
+        linger(c);
+}
+
+/* Answers what no handler has seen, in the shape of OpenAI's errors, and closes. */
+static void answer_refusal(struct http_connection *c, int status, const char *why)
+{
+    char body[256];
+    int n = snprintf(body, sizeof body,
+        "{\"error\":{\"message\":\"%s\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}",
+        why);
+    evbuffer_add_printf(bufferevent_get_output(c->bev),
+        "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: "
+        "close\r\n\r\n%s",
+        status, status == 499 ? "Client Closed Request" : http_status_str((enum http_status)status), n, body);
+    loop_timer_stop(c->deadline);
+    loop_timer_start(c->deadline, HTTP_LINGER_MS);
+    flush_and_close(c);
+}
+
+/* ---- Reading ---- */
+
+static void request_begin(struct http_connection *c)
+{
+    c->request = http_request_create(c);
+    c->state = HTTP_READING;
+    c->received = 0;
+    c->refuse_status = 0;
+    http_parser_init(&c->parser, HTTP_REQUEST);
+    c->parser.data = c;
+    loop_timer_start(c->deadline, (int64_t)c->server->options.read_timeout_s * 1000);
+}
+
+/* A request may take the read time-out plus what its size needs at the slowest speed we bear. */
+static void deadline_extend(struct http_connection *c, size_t bytes)
+{
+    int64_t now = clock_mono_ms();
+    if (c->received == 0)
+        c->started_ms = now;
+    c->received += bytes;
+    int64_t allowed =
+        (int64_t)c->server->options.read_timeout_s * 1000 + (int64_t)(c->received / HTTP_LEAST_BYTES_PER_MS);
+    int64_t left = c->started_ms + allowed - now;
+    loop_timer_start(c->deadline, left > 0 ? left : 0);
+}
+
+static void request_handle(struct http_connection *c)
+{
+    loop_timer_stop(c->deadline);
+    c->server->n_active++;
+    c->server->handler(c->server->ctx, c->request);
+}
+
+/* Feeds the parser one contiguous piece; false when there is none or the state has changed. */
+static bool read_piece(struct http_connection *c)
+{
+    struct evbuffer *in = bufferevent_get_input(c->bev);
+    struct evbuffer_iovec piece;
+    if (evbuffer_peek(in, -1, NULL, &piece, 1) < 1 || piece.iov_len == 0)
+        return false;
+    deadline_extend(c, piece.iov_len);
+    size_t used = http_parser_execute(&c->parser, &parser_settings, piece.iov_base, piece.iov_len);
+    enum http_errno e = HTTP_PARSER_ERRNO(&c->parser);
+    if (c->state == HTTP_HANDLING) {
+        evbuffer_drain(in, used);
+        request_handle(c);
+        return !c->closed && c->state == HTTP_READING;
+    }
+    evbuffer_drain(in, piece.iov_len);
+    if (c->refuse_status)
+        answer_refusal(c, c->refuse_status, c->refuse_why);
+    else if (e == HPE_HEADER_OVERFLOW)
+        answer_refusal(c, 431, "the request header is too large");
+    else if (e != HPE_OK)
+        answer_refusal(c, 400, http_errno_description(e));
+    return c->state == HTTP_READING;
+}
+
+static void on_read(struct bufferevent *bev, void *ctx)
+{
+    struct http_connection *c = ctx;
+    c->busy++;
+    if (c->state == HTTP_FLUSHING || c->state == HTTP_DRAINING) {
+        struct evbuffer *in = bufferevent_get_input(bev);
+        evbuffer_drain(in, evbuffer_get_length(in));
+    } else {
+        /* Answers that wait for the client to read them hold back its next pipelined request. */
+        while (c->state == HTTP_READING &&
+               evbuffer_get_length(bufferevent_get_output(bev)) <= c->server->options.write_high &&
+               read_piece(c))
+            continue;
+    }
+    c->busy--;
+    if (c->closed)
+        connection_free(c);
+}
+
+static void on_write(struct bufferevent *bev, void *ctx)
+{
+    struct http_connection *c = ctx;
+    if (c->state == HTTP_FLUSHING)
+        linger(c);
+    else if (c->state == HTTP_HANDLING && c->request->drain)
+        c->request->drain(c->request->drain_ctx);
+    else if (c->state == HTTP_READING && evbuffer_get_length(bufferevent_get_input(bev)) > 0)
+        on_read(bev, c);
+}
+
+static void on_event(struct bufferevent *bev, short what, void *ctx)
+{
+    struct http_connection *c = ctx;
+    (void)bev;
+    if (what & BEV_EVENT_CONNECTED)
+        return; /* TLS is up */
+    bool half_closed = (what & BEV_EVENT_EOF) && !(what & BEV_EVENT_ERROR);
+    if (half_closed && c->state == HTTP_HANDLING && !c->request->begun) {
+        struct http_request *r = c->request;
+        c->request = NULL;
+        c->server->n_active--;
+        r->connection = NULL;
+        c->busy++;
+        answer_refusal(c, 499, "the client closed its side of the connection before the answer was ready");
+        c->busy--;
+        if (r->gone)
+            r->gone(r->gone_ctx);
+        return;
+    }
+    if (half_closed && c->state == HTTP_READING && c->received > 0) {
+        answer_refusal(c, 400, "the connection was closed before the request was complete");
+        return;
+    }
+    if (half_closed && c->state == HTTP_FLUSHING)
+        return; /* what is being sent may still be read */
+    http_connection_lost(c);
+}
+
+static void on_deadline(void *ctx)
+{
+    struct http_connection *c = ctx;
+    if (c->state == HTTP_READING && c->received > 0)
+        answer_refusal(c, 408, "the request took too long to arrive");
+    else
+        http_connection_lost(c);
+}
+
+void http_connection_finish(struct http_connection *c)
+{
+    c->server->n_active--;
+    http_request_free(c->request);
+    c->request = NULL;
+    if (!c->keep_alive || !c->server->listener) {
+        loop_timer_start(c->deadline, HTTP_LINGER_MS + (int64_t)c->server->options.write_timeout_s * 1000);
+        flush_and_close(c);
+        return;
+    }
+    request_begin(c);
+    /* A pipelined request may be waiting; deferred, because a handler may be on the stack. */
+    if (c->busy == 0 && evbuffer_get_length(bufferevent_get_input(c->bev)) > 0)
+        bufferevent_trigger(c->bev, EV_READ, BEV_OPT_DEFER_CALLBACKS);
+}
+
+/* ---- Accepting ---- */
+
+static struct bufferevent *bufferevent_open(struct http_server *s, evutil_socket_t fd)
+{
+    struct event_base *base = loop_event_base(s->loop);
+    if (!s->tls)
+        return bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE);
+    SSL *ssl = SSL_new(s->tls);
+    struct bufferevent *bev =
+        ssl ? bufferevent_openssl_socket_new(base, fd, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE)
+            : NULL;
+    if (bev)
+        bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
+    return bev;
+}
+
+static void peer_name(const struct sockaddr *address, char out[64])
+{
+    const void *ip = address->sa_family == AF_INET6
+                         ? (const void *)&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr
+                         : (const void *)&((const struct sockaddr_in *)(const void *)address)->sin_addr;
+    if (!inet_ntop(address->sa_family, ip, out, 64))
+        out[0] = '\0';
+}
+
+void http_connection_accept(struct http_server *s, evutil_socket_t fd, const struct sockaddr *address)
+{
+    struct bufferevent *bev = bufferevent_open(s, fd);
+    if (!bev) {
+        evutil_closesocket(fd);
+        return;
+    }
+    struct http_connection *c = calloc(1, sizeof *c);
+    if (!c)
+        abort();
+    c->server = s;
+    c->bev = bev;
+    peer_name(address, c->peer);
+    c->deadline = loop_timer_create(s->loop, on_deadline, c);
+    list_push_back(&s->connections, &c->link);
+    s->n_connections++;
+    request_begin(c);
+    struct timeval write_timeout = {.tv_sec = s->options.write_timeout_s};
+    bufferevent_set_timeouts(bev, NULL, &write_timeout);
+    bufferevent_setcb(bev, on_read, on_write, on_event, c);
+    bufferevent_setwatermark(bev, EV_READ, 0, 64 * KIB);
+    bufferevent_setwatermark(bev, EV_WRITE, s->options.write_low, 0);
+    bufferevent_enable(bev, EV_READ | EV_WRITE);
+}

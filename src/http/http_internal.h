@@ -1,0 +1,95 @@
+/* Inside the http room.
+ *
+ *                    whole request                 answered, keep-alive
+ *   READING  ------------------------> HANDLING ------------------------> READING
+ *      |  malformed, slow, too large      |  answered, to be closed
+ *      +-----------------> FLUSHING <-----+                 client left: request->connection = NULL, gone()
+ *                             | all sent: shutdown(WR)
+ *                             v
+ *                          DRAINING --- the peer closes, or LINGER_MS ---> freed
+ */
+#ifndef WEIR_HTTP_HTTP_INTERNAL_H
+#define WEIR_HTTP_HTTP_INTERNAL_H
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/listener.h>
+#include <http_parser.h>
+#include <openssl/ssl.h>
+
+#include "base/list.h"
+#include "http/http.h"
+
+enum { HTTP_MAX_FIELDS = 100, HTTP_LINGER_MS = 10000, HTTP_LEAST_BYTES_PER_MS = 16 };
+
+enum http_state { HTTP_READING, HTTP_HANDLING, HTTP_FLUSHING, HTTP_DRAINING };
+
+struct http_server {
+    struct loop *loop;
+    struct http_options options;
+    http_handler *handler;
+    void *ctx;
+    struct evconnlistener *listener; /* NULL once draining */
+    struct loop_timer *accept_again; /* after running out of descriptors */
+    SSL_CTX *tls;
+    struct list connections;
+    int n_connections, n_active;
+    bool paused; /* the listener is off because of max_connections */
+};
+
+struct http_connection {
+    struct list link;
+    struct http_server *server;
+    struct bufferevent *bev;
+    struct loop_timer *deadline;
+    struct http_parser parser;
+    enum http_state state;
+    struct http_request *request; /* being received or answered */
+    bool keep_alive;
+    int refuse_status; /* set by a parser callback that refuses */
+    const char *refuse_why;
+    int64_t started_ms; /* of the current request */
+    size_t received;
+    int busy;    /* calls on the stack that still use this connection */
+    bool closed; /* free it when the last of them returns */
+    char peer[64];
+};
+
+/* A span of `head`, by offset since the buffer moves as it grows. */
+struct http_span {
+    size_t at, len;
+};
+
+struct http_request {
+    struct http_connection *connection; /* NULL once the client is gone */
+    struct buf head;                    /* target, then field names and values */
+    struct http_span target;
+    struct http_span names[HTTP_MAX_FIELDS], values[HTTP_MAX_FIELDS];
+    int n_fields;
+    bool in_value;
+    struct buf body;
+    struct buf path;  /* decoded */
+    struct str query; /* raw, inside head */
+    const char *method;
+    struct buf query_value; /* of the last http_request_query */
+    struct buf reply_fields;
+    bool begun, chunked, head_only;
+    void (*gone)(void *);
+    void *gone_ctx;
+    void (*drain)(void *);
+    void *drain_ctx;
+};
+
+void http_connection_accept(struct http_server *s, evutil_socket_t fd, const struct sockaddr *address);
+/* The answer of the current request is written; goes on to the next one or closes. */
+void http_connection_finish(struct http_connection *c);
+/* Drops the connection at once; tells the request that its client is gone. */
+void http_connection_lost(struct http_connection *c);
+void http_server_forget(struct http_server *s, struct http_connection *c);
+
+struct http_request *http_request_create(struct http_connection *c);
+/* Splits the target; false if it is malformed. */
+bool http_request_resolve(struct http_request *r);
+void http_request_free(struct http_request *r);
+
+#endif

@@ -1,0 +1,263 @@
+/* What a handler sees of a request, and how it answers. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "http/http_internal.h"
+
+struct http_request *http_request_create(struct http_connection *c)
+{
+    struct http_request *r = calloc(1, sizeof *r);
+    if (!r)
+        abort();
+    r->connection = c;
+    buf_init(&r->head, c->server->options.max_header);
+    buf_init(&r->body, c->server->options.max_body);
+    buf_init(&r->path, c->server->options.max_header);
+    buf_init(&r->query_value, c->server->options.max_header);
+    buf_init(&r->reply_fields, 64 * KIB);
+    return r;
+}
+
+void http_request_free(struct http_request *r)
+{
+    if (!r)
+        return;
+    buf_free(&r->head);
+    buf_free(&r->body);
+    buf_free(&r->path);
+    buf_free(&r->query_value);
+    buf_free(&r->reply_fields);
+    free(r);
+}
+
+static struct str span(const struct http_request *r, struct http_span s)
+{
+    return str_slice(buf_str(&r->head), s.at, s.at + s.len);
+}
+
+static int hex(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Percent-decoding (RFC 3986); false on a bad escape or NUL. */
+static bool decode(struct str from, bool plus_is_space, struct buf *to)
+{
+    buf_clear(to);
+    for (size_t i = 0; i < from.len; i++) {
+        char c = from.data[i];
+        if (c == '%') {
+            int high = i + 2 < from.len ? hex(from.data[i + 1]) : -1;
+            int low = i + 2 < from.len ? hex(from.data[i + 2]) : -1;
+            if (high < 0 || low < 0)
+                return false;
+            c = (char)(high << 4 | low);
+            i += 2;
+        } else if (c == '+' && plus_is_space) {
+            c = ' ';
+        }
+        if (c == '\0' || buf_append_char(to, c))
+            return false;
+    }
+    return true;
+}
+
+bool http_request_resolve(struct http_request *r)
+{
+    struct str target = span(r, r->target);
+    struct http_parser_url url;
+    http_parser_url_init(&url);
+    if (target.len == 0 || target.len > UINT16_MAX ||
+        http_parser_parse_url(target.data, target.len, 0, &url) != 0 || !(url.field_set & 1 << UF_PATH))
+        return false;
+    size_t at = url.field_data[UF_QUERY].off;
+    r->query =
+        url.field_set & 1 << UF_QUERY ? str_slice(target, at, at + url.field_data[UF_QUERY].len) : STR_NONE;
+    at = url.field_data[UF_PATH].off;
+    return decode(str_slice(target, at, at + url.field_data[UF_PATH].len), false, &r->path);
+}
+
+struct str http_request_method(const struct http_request *r)
+{
+    return str_from(r->method);
+}
+
+struct str http_request_path(const struct http_request *r)
+{
+    return buf_str(&r->path);
+}
+
+struct str http_request_query(const struct http_request *r, const char *name)
+{
+    /* The decoded value is kept in the request so that the caller has nothing to free. */
+    struct buf *value = &((struct http_request *)(uintptr_t)r)->query_value;
+    struct str rest = r->query, pair;
+    while (str_split(&rest, '&', &pair)) {
+        size_t equals = str_find_char(pair, '=');
+        struct str key = equals == SIZE_MAX ? pair : str_slice(pair, 0, equals);
+        if (str_is(key, name))
+            return equals != SIZE_MAX && decode(str_slice(pair, equals + 1, pair.len), true, value)
+                       ? buf_str(value)
+                       : STR("");
+    }
+    return STR_NONE;
+}
+
+struct str http_request_header(const struct http_request *r, const char *name)
+{
+    for (int i = 0; i < r->n_fields; i++)
+        if (str_is_nocase(span(r, r->names[i]), name))
+            return str_trim(span(r, r->values[i]));
+    return STR_NONE;
+}
+
+int http_request_header_count(const struct http_request *r, const char *name)
+{
+    int count = 0;
+    for (int i = 0; i < r->n_fields; i++)
+        count += str_is_nocase(span(r, r->names[i]), name);
+    return count;
+}
+
+struct str http_request_body(const struct http_request *r)
+{
+    return buf_str(&r->body);
+}
+
+struct str http_request_peer(const struct http_request *r)
+{
+    return r->connection ? str_from(r->connection->peer) : STR_NONE;
+}
+
+bool http_request_is_tls(const struct http_request *r)
+{
+    return r->connection && r->connection->server->tls;
+}
+
+void http_request_on_gone(struct http_request *r, void (*fn)(void *), void *ctx)
+{
+    r->gone = fn;
+    r->gone_ctx = ctx;
+}
+
+void http_request_release(struct http_request *r)
+{
+    assert(!r->connection);
+    http_request_free(r);
+}
+
+/* ---- Answering ---- */
+
+static bool field_is_safe(struct str value)
+{
+    for (size_t i = 0; i < value.len; i++)
+        if ((unsigned char)value.data[i] < ' ' && value.data[i] != '\t')
+            return false;
+    return true;
+}
+
+void http_reply_header(struct http_request *r, const char *name, struct str value)
+{
+    assert(!r->begun && field_is_safe(value));
+    buf_appendf(&r->reply_fields, "%s: ", name);
+    buf_append_str(&r->reply_fields, value);
+    buf_append_text(&r->reply_fields, "\r\n");
+}
+
+static const char *reason(int status)
+{
+    return status == 499 ? "Client Closed Request" : http_status_str((enum http_status)status);
+}
+
+static void head_write(struct http_request *r, int status, const char *content_type)
+{
+    struct http_connection *c = r->connection;
+    struct evbuffer *out = bufferevent_get_output(c->bev);
+    r->begun = true;
+    evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\n", status, reason(status));
+    if (content_type)
+        evbuffer_add_printf(out, "Content-Type: %s\r\n", content_type);
+    evbuffer_add(out, r->reply_fields.data, r->reply_fields.len);
+    if (!c->keep_alive || !c->server->listener)
+        evbuffer_add_printf(out, "Connection: close\r\n");
+    else if (!r->chunked)
+        evbuffer_add_printf(out, "Connection: keep-alive\r\n");
+}
+
+void http_reply(struct http_request *r, int status, const char *content_type, struct str body)
+{
+    struct http_connection *c = r->connection;
+    if (!c) {
+        http_request_release(r);
+        return;
+    }
+    head_write(r, status, content_type);
+    struct evbuffer *out = bufferevent_get_output(c->bev);
+    evbuffer_add_printf(out, "Content-Length: %zu\r\n\r\n", body.len);
+    if (!r->head_only)
+        evbuffer_add(out, body.data, body.len);
+    http_connection_finish(c);
+}
+
+void http_stream_begin(struct http_request *r, int status, const char *content_type)
+{
+    struct http_connection *c = r->connection;
+    if (!c)
+        return;
+    /* HTTP/1.0 knows no chunks: the end of the connection is the end of the answer. */
+    if (!r->chunked)
+        c->keep_alive = false;
+    head_write(r, status, content_type);
+    struct evbuffer *out = bufferevent_get_output(c->bev);
+    evbuffer_add_printf(out, r->chunked ? "Transfer-Encoding: chunked\r\n\r\n" : "\r\n");
+}
+
+void http_stream_write(struct http_request *r, struct str bytes)
+{
+    if (!r->connection || bytes.len == 0 || r->head_only)
+        return;
+    struct evbuffer *out = bufferevent_get_output(r->connection->bev);
+    if (r->chunked)
+        evbuffer_add_printf(out, "%zx\r\n", bytes.len);
+    evbuffer_add(out, bytes.data, bytes.len);
+    if (r->chunked)
+        evbuffer_add(out, "\r\n", 2);
+}
+
+bool http_stream_full(const struct http_request *r)
+{
+    return r->connection && evbuffer_get_length(bufferevent_get_output(r->connection->bev)) >
+                                r->connection->server->options.write_high;
+}
+
+void http_stream_on_drain(struct http_request *r, void (*fn)(void *), void *ctx)
+{
+    r->drain = fn;
+    r->drain_ctx = ctx;
+}
+
+void http_stream_end(struct http_request *r)
+{
+    struct http_connection *c = r->connection;
+    if (!c) {
+        http_request_release(r);
+        return;
+    }
+    if (r->chunked && !r->head_only)
+        evbuffer_add(bufferevent_get_output(c->bev), "0\r\n\r\n", 5);
+    http_connection_finish(c);
+}
+
+void http_stream_abort(struct http_request *r)
+{
+    struct http_connection *c = r->connection;
+    r->gone = NULL;
+    if (c)
+        http_connection_lost(c);
+    http_request_release(r);
+}
