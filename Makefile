@@ -43,7 +43,7 @@ $(BUILD)/obj/engine/worker/cpu/%_avx2.o: ISA_FLAGS := -mavx2 -mfma -mf16c
 $(BUILD)/obj/engine/worker/cpu/%_avx512.o: ISA_FLAGS := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
 endif
 # Kernels are the one place where -O3 pays; the scalar ones must not be reassociated.
-$(BUILD)/obj/engine/worker/cpu/%.o: ISA_FLAGS += -O3
+$(BUILD)/obj/engine/worker/cpu/%.o: ISA_FLAGS += -O3 -ffp-contract=off
 
 .PHONY: all
 all: $(BUILD)/weir $(BUILD)/weir-engine ## build the gateway and the engine (release)
@@ -64,6 +64,9 @@ $(BUILD)/%.a:
 $(BUILD)/obj/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(ISA_FLAGS) -c -o $@ $<
+
+# Files inside the program (base/embed.h).
+$(BUILD)/obj/govern/price.o: data/prices.json
 
 # Tests: every tests/unit/ROOM/NAME_test.c is a cmocka program of its own.
 UNIT_SOURCES := $(wildcard tests/unit/*/*_test.c)

@@ -34,3 +34,100 @@ void clock_format(int64_t wall_ms, char out[32])
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &tm);
     snprintf(out, 32, "%s.%03dZ", date, (int)(wall_ms % 1000));
 }
+
+/* Takes exactly `digits` digits off the front. */
+static bool take_number(struct str *s, size_t digits, int *out)
+{
+    *out = 0;
+    if (s->len < digits)
+        return false;
+    for (size_t i = 0; i < digits; i++) {
+        if (s->data[i] < '0' || s->data[i] > '9')
+            return false;
+        *out = *out * 10 + (s->data[i] - '0');
+    }
+    *s = str_slice(*s, digits, s->len);
+    return true;
+}
+
+static bool take_char(struct str *s, char c)
+{
+    if (s->len == 0 || s->data[0] != c)
+        return false;
+    *s = str_slice(*s, 1, s->len);
+    return true;
+}
+
+/* ".123": milliseconds of however many digits there are. */
+static bool take_fraction(struct str *s, int *ms)
+{
+    int digit, scale = 100;
+    if (!take_number(s, 1, &digit))
+        return false;
+    do {
+        *ms += digit * scale;
+        scale /= 10;
+    } while (take_number(s, 1, &digit));
+    return true;
+}
+
+/* "", "Z" or "+01:00": minutes east of UTC. */
+static bool take_zone(struct str *s, int *minutes)
+{
+    int hour, minute;
+    *minutes = 0;
+    if (s->len == 0 || take_char(s, 'Z') || take_char(s, 'z'))
+        return true;
+    int sign = take_char(s, '+') ? 1 : take_char(s, '-') ? -1 : 0;
+    if (sign == 0 || !take_number(s, 2, &hour) || !take_char(s, ':') || !take_number(s, 2, &minute) ||
+        hour > 23 || minute > 59)
+        return false;
+    *minutes = sign * (hour * 60 + minute);
+    return true;
+}
+
+bool clock_parse(struct str text, int64_t *wall_ms)
+{
+    struct tm tm = {0};
+    int ms = 0, zone = 0;
+    if (!take_number(&text, 4, &tm.tm_year) || !take_char(&text, '-') || !take_number(&text, 2, &tm.tm_mon) ||
+        !take_char(&text, '-') || !take_number(&text, 2, &tm.tm_mday))
+        return false;
+    if (take_char(&text, 'T') || take_char(&text, 't') || take_char(&text, ' ')) {
+        if (!take_number(&text, 2, &tm.tm_hour) || !take_char(&text, ':') ||
+            !take_number(&text, 2, &tm.tm_min) || !take_char(&text, ':') ||
+            !take_number(&text, 2, &tm.tm_sec))
+            return false;
+        if (take_char(&text, '.') && !take_fraction(&text, &ms))
+            return false;
+        if (!take_zone(&text, &zone))
+            return false;
+    }
+    struct tm given = tm;
+    tm.tm_year -= 1900;
+    tm.tm_mon -= 1;
+    time_t seconds = timegm(&tm); /* normalises: a 31st of February comes back as March */
+    if (text.len > 0 || tm.tm_mon + 1 != given.tm_mon || tm.tm_mday != given.tm_mday ||
+        tm.tm_hour != given.tm_hour || tm.tm_min != given.tm_min || tm.tm_sec != given.tm_sec)
+        return false;
+    *wall_ms = ((int64_t)seconds - zone * 60) * 1000 + ms;
+    return true;
+}
+
+bool clock_parse_duration(struct str text, int64_t *ms)
+{
+    static const struct {
+        const char *name;
+        int64_t ms;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {"w", 604800000}};
+    size_t digits = 0;
+    while (digits < text.len && text.data[digits] >= '0' && text.data[digits] <= '9')
+        digits++;
+    int64_t count;
+    if (!str_to_int64(str_slice(text, 0, digits), &count))
+        return false;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (str_is(str_slice(text, digits, text.len), units[i].name))
+            return !__builtin_mul_overflow(count, units[i].ms, ms);
+    return false;
+}

@@ -1,0 +1,239 @@
+/* The state's front: finds the database a URL names, hands writes to its queue, reads its pages. */
+#include "store/store.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "store/store_ops.h"
+
+struct store {
+    struct store_backend *backend;
+    struct store_queue *queue;
+    pthread_mutex_t mutex; /* guards the two below */
+    int64_t keys_version;  /* as the database last gave it; -1 unknown */
+    int64_t changes;
+};
+
+static const struct store_ops *const databases[] = {&store_sqlite_ops};
+
+static const struct store_ops *find_ops(struct str url, struct str *rest)
+{
+    for (size_t i = 0; i < sizeof databases / sizeof *databases; i++) {
+        struct str scheme = str_from(databases[i]->scheme);
+        if (str_starts(url, scheme)) {
+            *rest = str_slice(url, scheme.len, url.len);
+            return databases[i];
+        }
+    }
+    return NULL;
+}
+
+static int unknown_url(struct str url, struct error *err)
+{
+    if (str_starts(url, STR("postgresql:")) || str_starts(url, STR("postgres:")))
+        return error_set(err, ERROR_UNSUPPORTED,
+            "this build keeps its state in SQLite only: set state: sqlite:PATH instead of postgresql://...");
+    return error_set(
+        err, ERROR_INVALID, "the state must be given as sqlite:PATH, not '" STR_FMT "'", STR_ARG(url));
+}
+
+int store_open(struct str url, struct store **out, struct error *err)
+{
+    struct str rest;
+    const struct store_ops *ops = find_ops(url, &rest);
+    if (!ops)
+        return unknown_url(url, err);
+    struct store_backend *backend;
+    int rc = ops->open(rest, &backend, err);
+    if (rc)
+        return rc;
+    struct store *s = calloc(1, sizeof *s);
+    if (!s)
+        abort();
+    s->backend = backend;
+    s->keys_version = -1;
+    pthread_mutex_init(&s->mutex, NULL);
+    rc = store_queue_create(backend, &s->queue, err);
+    if (rc) {
+        store_close(s);
+        return rc;
+    }
+    *out = s;
+    return 0;
+}
+
+void store_close(struct store *s)
+{
+    if (!s)
+        return;
+    if (s->queue)
+        store_queue_close(s->queue);
+    s->backend->ops->close(s->backend);
+    pthread_mutex_destroy(&s->mutex);
+    free(s);
+}
+
+bool store_exists(struct str url)
+{
+    struct str rest;
+    const struct store_ops *ops = find_ops(url, &rest);
+    return ops && ops->exists(rest);
+}
+
+int store_claim(struct store *s, struct error *err)
+{
+    return s->backend->ops->claim(s->backend, err);
+}
+
+void store_stats(struct store *s, struct store_stats *out)
+{
+    store_queue_stats(s->queue, out);
+}
+
+int store_ledger_open(
+    struct store *s, const struct store_opened *row, struct store_done done, struct error *err)
+{
+    return store_queue_submit(s->queue, STORE_LEDGER_OPEN, row, done, err);
+}
+
+int store_ledger_settle(
+    struct store *s, const struct store_settled *row, struct store_done done, struct error *err)
+{
+    int64_t took_ms = row->total_ms > 0 ? row->total_ms : 0;
+    struct store_settle value = {*row, clock_wall_ms() - took_ms};
+    return store_queue_submit(s->queue, STORE_LEDGER_SETTLE, &value, done, err);
+}
+
+int store_ledger_recover(struct store *s, int64_t *count, struct error *err)
+{
+    return store_queue_wait(s->queue, STORE_LEDGER_RECOVER, NULL, count, err);
+}
+
+int store_purge(struct store *s, int64_t before_ms, int64_t *rows, struct error *err)
+{
+    static const enum store_kind kinds[] = {STORE_LEDGER_PURGE, STORE_EGRESS_PURGE};
+    struct store_purge value = {before_ms};
+    *rows = 0;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        int64_t step;
+        do {
+            int rc = store_queue_wait(s->queue, kinds[i], &value, &step, err);
+            if (rc)
+                return rc;
+            *rows += step;
+        } while (step > 0);
+    }
+    return 0;
+}
+
+int store_egress_record(
+    struct store *s, const struct store_egress *row, struct store_done done, struct error *err)
+{
+    return store_queue_submit(s->queue, STORE_EGRESS_RECORD, row, done, err);
+}
+
+int store_key_add(struct store *s, const struct store_key *key, struct error *err)
+{
+    return store_queue_wait(s->queue, STORE_KEY_ADD, key, NULL, err);
+}
+
+int store_key_revoke(struct store *s, struct str id, int64_t wall_ms, struct error *err)
+{
+    struct store_revoke value = {wall_ms, id};
+    return store_queue_wait(s->queue, STORE_KEY_REVOKE, &value, NULL, err);
+}
+
+/* Calls visit(ctx, row) for every row from `since_ms` on; nothing of the database is held meanwhile. */
+static int list_visit(struct store *s, const struct store_list *list, int64_t since_ms,
+    int (*visit)(void *ctx, const void *row), void *ctx, struct error *err)
+{
+    struct store_cursor cursor = {since_ms, 0};
+    char *rows = calloc(STORE_PAGE, list->row_size);
+    if (!rows)
+        abort();
+    size_t n = STORE_PAGE;
+    int rc = 0;
+    while (rc == 0 && n == STORE_PAGE) {
+        struct arena *a = arena_create(2 * STORE_PAGE * LIMIT_STORE_ROW);
+        rc = s->backend->ops->page(s->backend, list, &cursor, a, rows, &n, err);
+        for (size_t i = 0; i < n && rc == 0; i++)
+            rc = visit(ctx, rows + i * list->row_size);
+        arena_free(a);
+    }
+    free(rows);
+    return rc;
+}
+
+struct ledger_visit {
+    int (*visit)(void *ctx, const struct store_ledger_row *row);
+    void *ctx;
+};
+
+static int ledger_row(void *ctx, const void *row)
+{
+    const struct ledger_visit *v = ctx;
+    return v->visit(v->ctx, row);
+}
+
+int store_ledger_list(struct store *s, int64_t since_ms,
+    int (*visit)(void *ctx, const struct store_ledger_row *row), void *ctx, struct error *err)
+{
+    struct ledger_visit v = {visit, ctx};
+    return list_visit(s, &store_list_ledger, since_ms, ledger_row, &v, err);
+}
+
+struct egress_visit {
+    int (*visit)(void *ctx, const struct store_egress *row);
+    void *ctx;
+};
+
+static int egress_row(void *ctx, const void *row)
+{
+    const struct egress_visit *v = ctx;
+    return v->visit(v->ctx, row);
+}
+
+int store_egress_list(struct store *s, int64_t since_ms,
+    int (*visit)(void *ctx, const struct store_egress *row), void *ctx, struct error *err)
+{
+    struct egress_visit v = {visit, ctx};
+    return list_visit(s, &store_list_egress, since_ms, egress_row, &v, err);
+}
+
+struct key_visit {
+    int (*visit)(void *ctx, const struct store_key *key);
+    void *ctx;
+};
+
+static int key_row(void *ctx, const void *row)
+{
+    const struct key_visit *v = ctx;
+    return v->visit(v->ctx, row);
+}
+
+int store_key_list(
+    struct store *s, int (*visit)(void *ctx, const struct store_key *key), void *ctx, struct error *err)
+{
+    struct key_visit v = {visit, ctx};
+    return list_visit(s, &store_list_keys, 0, key_row, &v, err);
+}
+
+int64_t store_change_count(struct store *s)
+{
+    struct error err;
+    int64_t version = -1;
+    int rc = s->backend->ops->keys_version(s->backend, &version, &err);
+    if (rc)
+        log_debug("store", "cannot tell whether keys have changed: %s", err.message);
+    pthread_mutex_lock(&s->mutex);
+    /* What cannot be read may have changed: whoever reads the keys next finds out. */
+    if (rc || version != s->keys_version)
+        s->changes++;
+    s->keys_version = rc ? -1 : version;
+    int64_t changes = s->changes;
+    pthread_mutex_unlock(&s->mutex);
+    return changes;
+}

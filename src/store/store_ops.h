@@ -1,0 +1,138 @@
+/* For the files of this room: a row on its way, what it is made of, and the table of functions of a database.
+ *
+ *   store_ledger_open ... -> store_row (a copy) -> store_queue -> writer thread -> store_ops: begin apply*
+ * commit store_ledger_list ... -> store_ops: page, page, ... (any thread) */
+#ifndef WEIR_STORE_STORE_OPS_H
+#define WEIR_STORE_STORE_OPS_H
+
+#include <stddef.h>
+
+#include "base/list.h"
+#include "store/store.h"
+
+/* ---- Rows: every kind of write is one statement whose parameters are the fields of a struct, in order. ----
+ */
+enum store_kind {
+    STORE_LEDGER_OPEN,
+    STORE_LEDGER_SETTLE,
+    STORE_LEDGER_RECOVER,
+    STORE_LEDGER_PURGE,
+    STORE_EGRESS_RECORD,
+    STORE_EGRESS_PURGE,
+    STORE_KEY_ADD,
+    STORE_KEY_REVOKE,
+    STORE_KINDS
+};
+
+enum store_type { STORE_TEXT, STORE_INT64, STORE_INT, STORE_BOOL, STORE_BLOB };
+
+struct store_field {
+    enum store_type type;
+    size_t offset; /* into the struct */
+    size_t size;   /* of a blob */
+};
+
+struct store_fields {
+    const struct store_field *at;
+    size_t n;
+    size_t size; /* of the struct */
+};
+
+/* What a statement takes where the public struct is not enough. */
+struct store_settle {
+    struct store_settled settled;
+    int64_t wall_ms; /* of the row, should the opened one be lost */
+};
+struct store_revoke {
+    int64_t wall_ms;
+    struct str id;
+};
+struct store_purge {
+    int64_t before_ms;
+};
+
+struct store_waiter; /* a thread that waits for its row */
+
+struct store_row {
+    struct list node;
+    enum store_kind kind;
+    size_t bytes; /* all of this allocation */
+    struct store_done done;
+    struct store_waiter *waiter;
+    int code;        /* its own result, when the group was committed */
+    int64_t changed; /* rows of the table it touched */
+    union {
+        struct store_opened opened;
+        struct store_settle settle;
+        struct store_egress egress;
+        struct store_key key;
+        struct store_revoke revoke;
+        struct store_purge purge;
+    } value;
+    char text[]; /* what the strings in `value` point at */
+};
+
+const struct store_fields *store_kind_fields(enum store_kind kind);
+/* The statement, for SQLite and PostgreSQL alike: parameters $1, $2, ... appear in the order of the fields.
+ */
+const char *store_kind_sql(enum store_kind kind);
+/* Copies `value` and its strings, made valid UTF-8 without NUL. ERROR_LIMIT past LIMIT_STORE_ROW. */
+int store_row_create(
+    enum store_kind kind, const void *value, struct store_row **out, struct error *err) MUST_USE;
+
+/* ---- Lists: read a page at a time, so that nothing in the database is held while somebody reads slowly.
+ * ---- */
+enum { STORE_PAGE = 128 };
+
+struct store_cursor {
+    int64_t wall_ms, id; /* of the last row seen */
+};
+
+/*   columns: id, time, then the fields of each part, in order */
+struct store_list {
+    const char *sql; /* $1, $2: the cursor */
+    size_t row_size;
+    struct {
+        const struct store_fields *fields;
+        size_t offset; /* of the part in the row */
+    } parts[2];
+    size_t n_parts;
+};
+extern const struct store_list store_list_ledger, store_list_egress, store_list_keys;
+
+/* ---- A database. ---- */
+struct store_backend {
+    const struct store_ops *ops; /* a database's own struct begins with this */
+};
+
+struct store_ops {
+    const char *scheme; /* "sqlite:" */
+    int (*open)(struct str rest, struct store_backend **out, struct error *err);
+    void (*close)(struct store_backend *b);
+    bool (*exists)(struct str rest);
+    int (*claim)(struct store_backend *b, struct error *err);
+    /* Only the writer thread. `apply` fills row->changed; ERROR_INVALID is about that row alone, any other
+     * failure about the whole transaction. `rollback` also follows a failed commit. */
+    int (*begin)(struct store_backend *b, struct error *err);
+    int (*apply)(struct store_backend *b, struct store_row *row, struct error *err);
+    int (*commit)(struct store_backend *b, struct error *err);
+    void (*rollback)(struct store_backend *b);
+    /* Any thread. At most STORE_PAGE rows into `rows`, their strings into `a`; fewer are the end. */
+    int (*page)(struct store_backend *b, const struct store_list *list, struct store_cursor *cursor,
+        struct arena *a, void *rows, size_t *n, struct error *err);
+    int (*keys_version)(struct store_backend *b, int64_t *version, struct error *err);
+};
+extern const struct store_ops store_sqlite_ops;
+
+/* ---- The queue to the writer thread. ---- */
+struct store_queue;
+int store_queue_create(struct store_backend *b, struct store_queue **out, struct error *err) MUST_USE;
+void store_queue_close(struct store_queue *q); /* writes what it can, answers everyone; the backend stays */
+void store_queue_stats(struct store_queue *q, struct store_stats *out);
+int store_queue_submit(struct store_queue *q, enum store_kind kind, const void *value, struct store_done done,
+    struct error *err) MUST_USE;
+/* Waits until it is kept. `changed` may be NULL. */
+int store_queue_wait(struct store_queue *q, enum store_kind kind, const void *value, int64_t *changed,
+    struct error *err) MUST_USE;
+
+#endif

@@ -1,0 +1,358 @@
+/* The queue and the writer thread: everything that waits becomes one transaction (group commit).
+ *
+ *   submit -> waiting -> group -> begin apply... commit -> done, in the order submitted
+ *                ^         |
+ *                +---------+  failed: rows nobody waits for go back to the front and are tried again later;
+ *                             the others are told ERROR_IO */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "store/store_ops.h"
+
+enum { RETRY_FIRST_MS = 25, RETRY_LAST_MS = 800, CLOSE_ATTEMPTS = 2 };
+
+struct store_waiter {
+    pthread_cond_t answered;
+    bool finished;
+    int code;
+    int64_t changed;
+    struct error err;
+};
+
+struct store_queue {
+    struct store_backend *backend;
+    pthread_t thread;
+    pthread_mutex_t mutex; /* guards all below */
+    pthread_cond_t wake;   /* the writer has something to do */
+    struct list waiting;
+    size_t rows, bytes; /* waiting or being written */
+    int64_t written, failed;
+    bool healthy, stop;
+};
+
+static void *must(void *p)
+{
+    if (!p)
+        abort();
+    return p;
+}
+
+static bool row_is_awaited(const struct store_row *row)
+{
+    return row->done.loop || row->waiter;
+}
+
+static void row_done(void *ctx)
+{
+    struct store_row *row = ctx;
+    row->done.fn(row->done.ctx, row->code);
+    free(row);
+}
+
+/* What a row's own failure means; the rest of its group was committed. */
+static void row_explain(const struct store_row *row, struct error *err)
+{
+    switch (row->kind) {
+    case STORE_LEDGER_OPEN:
+        error_set(err, row->code, "a request with the id " STR_FMT " is in the ledger already",
+            STR_ARG(row->value.opened.request_id));
+        break;
+    case STORE_KEY_ADD:
+        error_set(err, row->code, "a key with the id " STR_FMT " is there already: make another",
+            STR_ARG(row->value.key.id));
+        break;
+    case STORE_KEY_REVOKE:
+        error_set(err, row->code, "there is no key with the id '" STR_FMT "': weir keys list shows them",
+            STR_ARG(row->value.revoke.id));
+        break;
+    default:
+        error_set(err, row->code, "the database refused a row");
+    }
+}
+
+/* A statement that touched no row has refused these kinds. */
+static int row_judge(const struct store_row *row)
+{
+    if (row->changed > 0)
+        return 0;
+    switch (row->kind) {
+    case STORE_LEDGER_OPEN:
+    case STORE_KEY_ADD:
+        return ERROR_INVALID;
+    case STORE_KEY_REVOKE:
+        return ERROR_NOT_FOUND;
+    default:
+        return 0;
+    }
+}
+
+/* One transaction. A row's ERROR_INVALID is its own; any other failure is everyone's. */
+static int group_write(struct store_backend *b, struct list *group, struct error *err)
+{
+    int rc = b->ops->begin(b, err);
+    list_each(node, after, group)
+    {
+        if (rc)
+            break;
+        struct store_row *row = list_item(node, struct store_row, node);
+        row->changed = 0;
+        row->code = b->ops->apply(b, row, err);
+        if (row->code == 0)
+            row->code = row_judge(row);
+        else if (row->code != ERROR_INVALID)
+            rc = row->code;
+    }
+    if (rc == 0)
+        rc = b->ops->commit(b, err);
+    if (rc)
+        b->ops->rollback(b);
+    return rc;
+}
+
+static void list_move(struct list *from, struct list *to)
+{
+    list_init(to);
+    if (list_empty(from))
+        return;
+    *to = *from;
+    to->next->prev = to->prev->next = to;
+    list_init(from);
+}
+
+/* Tells whoever waits and frees the row. */
+static void row_answer(struct store_queue *q, struct store_row *row, const struct error *err)
+{
+    if (row->code && !row_is_awaited(row))
+        log_warn("store", "a row is lost: %s", err->message);
+    if (row->waiter) {
+        pthread_mutex_lock(&q->mutex);
+        row->waiter->code = row->code;
+        row->waiter->changed = row->changed;
+        row->waiter->err = *err;
+        row->waiter->finished = true;
+        pthread_cond_signal(&row->waiter->answered);
+        pthread_mutex_unlock(&q->mutex);
+    }
+    if (row->done.loop)
+        loop_post(row->done.loop, row_done, row);
+    else
+        free(row);
+}
+
+/* Counts the rows out of the queue, then answers them, without the mutex so that no loop waits for the
+ * others' answers. `shared` is the group's failure, NULL when it was committed. */
+static void group_answer(struct store_queue *q, struct list *group, const struct error *shared)
+{
+    size_t rows = 0, bytes = 0, failed = 0;
+    list_each(node, after, group)
+    {
+        struct store_row *row = list_item(node, struct store_row, node);
+        if (shared)
+            row->code = shared->code;
+        rows++;
+        bytes += row->bytes;
+        failed += row->code != 0;
+    }
+    pthread_mutex_lock(&q->mutex);
+    q->rows -= rows;
+    q->bytes -= bytes;
+    q->written += (int64_t)(rows - failed);
+    q->failed += (int64_t)failed;
+    pthread_mutex_unlock(&q->mutex);
+    list_each(node, after, group)
+    {
+        struct store_row *row = list_item(node, struct store_row, node);
+        struct error own = {0};
+        if (row->code && !shared)
+            row_explain(row, &own);
+        list_remove(node);
+        row_answer(q, row, shared ? shared : &own);
+    }
+}
+
+/* Answers those who wait; the others go back, before what has come meanwhile. */
+static void group_retry(struct store_queue *q, struct list *group, const struct error *err)
+{
+    struct list awaited, newer;
+    list_init(&awaited);
+    list_each(node, after, group)
+    {
+        if (!row_is_awaited(list_item(node, struct store_row, node)))
+            continue;
+        list_remove(node);
+        list_push_back(&awaited, node);
+    }
+    pthread_mutex_lock(&q->mutex);
+    list_move(&q->waiting, &newer);
+    list_move(group, &q->waiting);
+    list_each(node, after, &newer)
+    {
+        list_remove(node);
+        list_push_back(&q->waiting, node);
+    }
+    pthread_mutex_unlock(&q->mutex);
+    group_answer(q, &awaited, err);
+}
+
+static void health_set(struct store_queue *q, bool healthy, const struct error *err)
+{
+    pthread_mutex_lock(&q->mutex);
+    bool changed = q->healthy != healthy;
+    q->healthy = healthy;
+    pthread_mutex_unlock(&q->mutex);
+    if (changed && healthy)
+        log_info("store", "the state can be written again");
+    else if (changed)
+        log_error("store", "the state cannot be written, trying again: %s", err->message);
+}
+
+static void pause_ms(struct store_queue *q, int64_t delay_ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    int64_t ns = until.tv_nsec + delay_ms * 1000000;
+    until.tv_sec += ns / 1000000000;
+    until.tv_nsec = ns % 1000000000;
+    pthread_mutex_lock(&q->mutex);
+    while (!q->stop && pthread_cond_timedwait(&q->wake, &q->mutex, &until) != ETIMEDOUT)
+        continue;
+    pthread_mutex_unlock(&q->mutex);
+}
+
+/* Waits for rows; false when there are none and there will be none. */
+static bool group_take(struct store_queue *q, struct list *group, bool *stop)
+{
+    pthread_mutex_lock(&q->mutex);
+    while (list_empty(&q->waiting) && !q->stop)
+        pthread_cond_wait(&q->wake, &q->mutex);
+    list_move(&q->waiting, group);
+    *stop = q->stop;
+    pthread_mutex_unlock(&q->mutex);
+    return !list_empty(group);
+}
+
+static void *writer_main(void *ctx)
+{
+    struct store_queue *q = ctx;
+    struct list group;
+    int64_t delay_ms = RETRY_FIRST_MS;
+    int last_attempts = CLOSE_ATTEMPTS;
+    bool stop;
+    while (group_take(q, &group, &stop)) {
+        struct error err = {0};
+        int rc = group_write(q->backend, &group, &err);
+        health_set(q, rc == 0, &err);
+        if (rc == 0) {
+            group_answer(q, &group, NULL);
+            delay_ms = RETRY_FIRST_MS;
+        } else if (stop && --last_attempts == 0) {
+            group_answer(q, &group, &err);
+        } else {
+            group_retry(q, &group, &err);
+            pause_ms(q, delay_ms);
+            delay_ms = delay_ms * 2 > RETRY_LAST_MS ? RETRY_LAST_MS : delay_ms * 2;
+        }
+    }
+    return NULL;
+}
+
+int store_queue_create(struct store_backend *b, struct store_queue **out, struct error *err)
+{
+    struct store_queue *q = must(calloc(1, sizeof *q));
+    q->backend = b;
+    q->healthy = true;
+    list_init(&q->waiting);
+    pthread_mutex_init(&q->mutex, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&q->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    if (pthread_create(&q->thread, NULL, writer_main, q)) {
+        pthread_cond_destroy(&q->wake);
+        pthread_mutex_destroy(&q->mutex);
+        free(q);
+        return error_set(
+            err, ERROR_MEMORY, "cannot start the state's writer thread: raise the limit (ulimit -u)");
+    }
+    *out = q;
+    return 0;
+}
+
+void store_queue_close(struct store_queue *q)
+{
+    pthread_mutex_lock(&q->mutex);
+    q->stop = true;
+    pthread_cond_signal(&q->wake);
+    pthread_mutex_unlock(&q->mutex);
+    pthread_join(q->thread, NULL);
+    pthread_cond_destroy(&q->wake);
+    pthread_mutex_destroy(&q->mutex);
+    free(q);
+}
+
+void store_queue_stats(struct store_queue *q, struct store_stats *out)
+{
+    pthread_mutex_lock(&q->mutex);
+    *out = (struct store_stats){
+        .written = q->written, .failed = q->failed, .queued = (int64_t)q->rows, .healthy = q->healthy};
+    pthread_mutex_unlock(&q->mutex);
+}
+
+/* The mutex is held. Takes the row, or refuses and frees it. */
+static int enqueue(struct store_queue *q, struct store_row *row, struct error *err)
+{
+    if (q->rows >= LIMIT_STORE_ROWS || row->bytes > LIMIT_STORE_QUEUE - q->bytes) {
+        free(row);
+        return error_set(
+            err, ERROR_BUSY, "the state has too many writes waiting (%zu): try again later", q->rows);
+    }
+    if (list_empty(&q->waiting))
+        pthread_cond_signal(&q->wake);
+    list_push_back(&q->waiting, &row->node);
+    q->rows++;
+    q->bytes += row->bytes;
+    return 0;
+}
+
+int store_queue_submit(
+    struct store_queue *q, enum store_kind kind, const void *value, struct store_done done, struct error *err)
+{
+    struct store_row *row;
+    int rc = store_row_create(kind, value, &row, err);
+    if (rc)
+        return rc;
+    row->done = done;
+    pthread_mutex_lock(&q->mutex);
+    rc = enqueue(q, row, err);
+    pthread_mutex_unlock(&q->mutex);
+    return rc;
+}
+
+int store_queue_wait(
+    struct store_queue *q, enum store_kind kind, const void *value, int64_t *changed, struct error *err)
+{
+    struct store_row *row;
+    int rc = store_row_create(kind, value, &row, err);
+    if (rc)
+        return rc;
+    struct store_waiter waiter = {.finished = false};
+    pthread_cond_init(&waiter.answered, NULL);
+    row->waiter = &waiter;
+    pthread_mutex_lock(&q->mutex);
+    rc = enqueue(q, row, err);
+    while (rc == 0 && !waiter.finished)
+        pthread_cond_wait(&waiter.answered, &q->mutex);
+    pthread_mutex_unlock(&q->mutex);
+    pthread_cond_destroy(&waiter.answered);
+    if (rc)
+        return rc;
+    if (changed)
+        *changed = waiter.changed;
+    return waiter.code ? error_set(err, waiter.code, "%s", waiter.err.message) : 0;
+}
