@@ -1,0 +1,149 @@
+#include "api/api.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/openai_out.h"
+#include "base/limits.h"
+#include "base/rand.h"
+
+/* ---- Answers ---- */
+
+void api_reply_json(const struct api_call *c, int status, const struct buf *body)
+{
+    http_reply_header(c->http, "x-request-id", str_from(c->request_id));
+    if (body->failed)
+        http_reply(c->http, 500, "text/plain", STR("the answer was too large\n"));
+    else
+        http_reply(c->http, status, "application/json", buf_str(body));
+}
+
+void api_error(const struct api_call *c, int status, struct str message)
+{
+    struct buf body;
+    buf_init(&body, 64 * KIB);
+    openai_error_write(status, message, STR_NONE, &body);
+    api_reply_json(c, status, &body);
+    buf_free(&body);
+}
+
+/* ---- The guard ---- */
+
+/* "host:port", "[v6]:port" or "host" without its port. */
+static struct str host_of(struct str authority)
+{
+    if (authority.len && authority.data[0] == '[') {
+        size_t close = str_find_char(authority, ']');
+        return close == SIZE_MAX ? STR_NONE : str_slice(authority, 0, close + 1);
+    }
+    size_t colon = str_find_char(authority, ':');
+    return colon == SIZE_MAX ? authority : str_slice(authority, 0, colon);
+}
+
+static bool host_is_ours(const struct api_shard *s, struct str authority)
+{
+    struct str host = host_of(authority);
+    if (str_is_nocase(host, "localhost") || str_is(host, "127.0.0.1") || str_is(host, "[::1]"))
+        return true;
+    for (size_t i = 0; i < s->n_hosts; i++)
+        if (host.len == s->hosts[i].len && strncasecmp(host.data, s->hosts[i].data, host.len) == 0)
+            return true;
+    return false;
+}
+
+/* On loopback any program of this machine may ask, but a web page must not: neither by a name that was
+ * rebound to 127.0.0.1 (Host) nor by a request across origins (Origin). */
+static bool origin_is_ours(const struct api_shard *s, struct str origin)
+{
+    size_t scheme = str_find(origin, STR("://"));
+    return scheme != SIZE_MAX && host_is_ours(s, str_slice(origin, scheme + 3, origin.len));
+}
+
+static int guard_loopback(const struct api_call *c, struct error *err)
+{
+    const struct api_shard *s = c->shard;
+    if (!s->loopback)
+        return 0;
+    struct str host = http_request_header(c->http, "host"), origin = http_request_header(c->http, "origin");
+    if (host.len && !host_is_ours(s, host))
+        return error_set(err, ERROR_DENIED,
+            "the Host '" STR_FMT "' is not served here: use localhost, or list it under 'hosts'",
+            STR_ARG(str_slice(host, 0, 100)));
+    if (http_request_header_count(c->http, "origin") > 0 && !origin_is_ours(s, origin))
+        return error_set(err, ERROR_DENIED, "requests from the web origin '" STR_FMT "' are not allowed",
+            STR_ARG(str_slice(origin, 0, 100)));
+    return 0;
+}
+
+static int guard_key(struct api_call *c, struct error *err)
+{
+    if (!c->shard->keys)
+        return 0;
+    struct str header = http_request_header(c->http, "authorization");
+    struct str secret = http_request_header(c->http, "x-api-key");
+    if (header.len > 7 && strncasecmp(header.data, "Bearer ", 7) == 0)
+        secret = str_trim(str_slice(header, 7, header.len));
+    int rc = govern_keys_check(c->shard->keys, secret, &c->identity, err);
+    c->identified = rc == 0;
+    return rc;
+}
+
+/* ---- The table of paths ---- */
+
+static void api_health(const struct api_call *c)
+{
+    http_reply_header(c->http, "x-request-id", str_from(c->request_id));
+    http_reply(c->http, 200, "text/plain", STR("ok\n"));
+}
+
+static const struct endpoint {
+    const char *method, *path;
+    bool is_prefix, open; /* open: needs no key */
+    void (*handle)(const struct api_call *c);
+} endpoints[] = {
+    {"POST", "/v1/chat/completions", false, false, api_openai_chat},
+    {"POST", "/v1/completions", false, false, api_openai_completion},
+    {"GET", "/v1/models", false, false, api_openai_models},
+    {"GET", "/v1/models/", true, false, api_openai_models},
+    {"GET", "/healthz", false, true, api_health},
+    {"GET", "/readyz", false, true, api_ready},
+    {"GET", "/metrics", false, false, api_metrics},
+};
+
+static const struct endpoint *endpoint_find(struct str method, struct str path, const char **allowed)
+{
+    *allowed = NULL;
+    for (size_t i = 0; i < sizeof endpoints / sizeof *endpoints; i++) {
+        const struct endpoint *e = &endpoints[i];
+        if (!(e->is_prefix ? str_starts(path, str_from(e->path)) : str_is(path, e->path)))
+            continue;
+        if (str_is(method, e->method) || (str_is(method, "HEAD") && strcmp(e->method, "GET") == 0))
+            return e;
+        *allowed = e->method;
+    }
+    return NULL;
+}
+
+void api_handle(void *shard, struct http_request *r)
+{
+    struct api_call c = {.shard = shard, .http = r};
+    struct error err;
+    const char *allowed;
+    rand_id("req_", c.request_id, sizeof c.request_id);
+    const struct endpoint *e = endpoint_find(http_request_method(r), http_request_path(r), &allowed);
+    if (guard_loopback(&c, &err)) {
+        api_error(&c, 403, str_from(err.message));
+    } else if (e && e->open) {
+        e->handle(&c);
+    } else if (guard_key(&c, &err)) {
+        http_reply_header(r, "www-authenticate", STR("Bearer"));
+        api_error(&c, 401, str_from(err.message));
+    } else if (e) {
+        e->handle(&c);
+    } else if (allowed) {
+        http_reply_header(r, "allow", str_from(allowed));
+        api_error(&c, 405, STR("this path does not take that method"));
+    } else {
+        api_error(&c, 404, STR("there is nothing at this path: the README lists the endpoints"));
+    }
+}

@@ -1,0 +1,42 @@
+/* The endpoints: who may ask, which shape is spoken, where it goes.
+ *
+ *   http_request -> guard (Host, Origin, key) -> table of paths -> *_in -> exchange -> *_out -> http answer
+ */
+#ifndef WEIR_API_API_H
+#define WEIR_API_API_H
+
+#include "exchange/exchange.h"
+#include "http/http.h"
+
+/* One per loop. */
+struct api_shard {
+    struct exchange_shard *exchange;
+    struct govern_keys *keys; /* NULL: auth is none */
+    bool loopback;            /* the listener is: Host and Origin are checked */
+    const struct str *hosts;  /* further names accepted then */
+    size_t n_hosts;
+    int64_t started_s;
+};
+
+/* The http_handler; ctx is the shard. */
+void api_handle(void *shard, struct http_request *r);
+
+/* ---- For the files of this room ---- */
+struct api_call {
+    struct api_shard *shard;
+    struct http_request *http;
+    char request_id[64];
+    bool identified;
+    struct govern_identity identity;
+};
+/* An error in OpenAI's shape; finishes the request. */
+void api_error(const struct api_call *c, int status, struct str message);
+void api_reply_json(const struct api_call *c, int status, const struct buf *body);
+
+void api_openai_chat(const struct api_call *c);
+void api_openai_completion(const struct api_call *c);
+void api_openai_models(const struct api_call *c);
+void api_metrics(const struct api_call *c);
+void api_ready(const struct api_call *c);
+
+#endif

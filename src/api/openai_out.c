@@ -1,0 +1,367 @@
+#include "api/openai_out.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/rand.h"
+
+void openai_answer_init(struct openai_answer *a, bool completion, bool include_usage)
+{
+    *a = (struct openai_answer){.completion = completion, .include_usage = include_usage};
+    rand_id(completion ? "cmpl-" : "chatcmpl-", a->id, sizeof a->id);
+    a->created_s = clock_wall_ms() / 1000;
+    buf_init(&a->text, LIMIT_PROVIDER_BODY);
+    buf_init(&a->reasoning, LIMIT_PROVIDER_BODY);
+}
+
+void openai_answer_free(struct openai_answer *a)
+{
+    buf_free(&a->text);
+    buf_free(&a->reasoning);
+    for (size_t i = 0; i < a->n_tool_calls; i++) {
+        buf_free(&a->tool_calls[i].id);
+        buf_free(&a->tool_calls[i].name);
+        buf_free(&a->tool_calls[i].arguments);
+    }
+    free(a->tool_calls);
+    a->tool_calls = NULL;
+    a->n_tool_calls = 0;
+}
+
+/* ---- Whole answers ---- */
+
+static int tool_call_gather(struct openai_answer *a, const struct chat_event *e, struct error *err)
+{
+    if (e->tool_call.index >= OPENAI_MAX_TOOL_CALLS)
+        return error_set(err, ERROR_LIMIT, "the answer calls more than %d tools", OPENAI_MAX_TOOL_CALLS);
+    if (!a->tool_calls) {
+        a->tool_calls = calloc(OPENAI_MAX_TOOL_CALLS, sizeof *a->tool_calls);
+        if (!a->tool_calls)
+            abort();
+    }
+    while (a->n_tool_calls <= e->tool_call.index) {
+        struct openai_tool_call *c = &a->tool_calls[a->n_tool_calls++];
+        buf_init(&c->id, KIB);
+        buf_init(&c->name, KIB);
+        buf_init(&c->arguments, LIMIT_PROVIDER_BODY);
+    }
+    struct openai_tool_call *c = &a->tool_calls[e->tool_call.index];
+    buf_append_str(&c->id, e->tool_call.id);
+    buf_append_str(&c->name, e->tool_call.name);
+    buf_append_str(&c->arguments, e->tool_call.arguments);
+    if (c->id.failed || c->name.failed || c->arguments.failed)
+        return error_set(err, ERROR_LIMIT, "a tool call of the answer is too large");
+    return 0;
+}
+
+int openai_answer_gather(struct openai_answer *a, const struct chat_event *e, struct error *err)
+{
+    int rc = 0;
+    if (e->kind == CHAT_EVENT_TEXT)
+        rc = buf_append_str(&a->text, e->text);
+    else if (e->kind == CHAT_EVENT_REASONING)
+        rc = buf_append_str(&a->reasoning, e->text);
+    else if (e->kind == CHAT_EVENT_TOOL_CALL)
+        return tool_call_gather(a, e, err);
+    else if (e->kind == CHAT_EVENT_STOP)
+        a->stop = e->stop;
+    return rc ? error_set(err, rc, "the answer is too large") : 0;
+}
+
+static const char *finish_reason(enum chat_stop stop)
+{
+    static const char *const names[] = {"stop", "length", "tool_calls", "content_filter"};
+    return names[stop];
+}
+
+static void usage_write(struct json_writer *w, const struct chat_usage *u)
+{
+    int64_t input = u->input_tokens > 0 ? u->input_tokens : 0,
+            output = u->output_tokens > 0 ? u->output_tokens : 0;
+    json_object_begin(w);
+    json_key(w, "prompt_tokens");
+    json_write_int(w, input);
+    json_key(w, "completion_tokens");
+    json_write_int(w, output);
+    json_key(w, "total_tokens");
+    json_write_int(w, input + output);
+    json_key(w, "prompt_tokens_details");
+    json_object_begin(w);
+    json_key(w, "cached_tokens");
+    json_write_int(w, u->cached_tokens);
+    json_object_end(w);
+    json_key(w, "completion_tokens_details");
+    json_object_begin(w);
+    json_key(w, "reasoning_tokens");
+    json_write_int(w, u->reasoning_tokens);
+    json_object_end(w);
+    json_object_end(w);
+}
+
+static void head_write(const struct openai_answer *a, struct json_writer *w, const char *object)
+{
+    json_object_begin(w);
+    json_key(w, "id");
+    json_write_text(w, a->id);
+    json_key(w, "object");
+    json_write_text(w, object);
+    json_key(w, "created");
+    json_write_int(w, a->created_s);
+    json_key(w, "model");
+    json_write_str(w, a->model);
+    json_key(w, "choices");
+    json_array_begin(w);
+}
+
+static void tool_call_write(struct json_writer *w, struct str id, struct str name, struct str arguments)
+{
+    if (id.len) {
+        json_key(w, "id");
+        json_write_str(w, id);
+    }
+    json_key(w, "type");
+    json_write_text(w, "function");
+    json_key(w, "function");
+    json_object_begin(w);
+    if (name.len) {
+        json_key(w, "name");
+        json_write_str(w, name);
+    }
+    json_key(w, "arguments");
+    json_write_str(w, arguments);
+    json_object_end(w);
+}
+
+static void message_write(const struct openai_answer *a, struct json_writer *w)
+{
+    json_key(w, "message");
+    json_object_begin(w);
+    json_key(w, "role");
+    json_write_text(w, "assistant");
+    json_key(w, "content");
+    if (a->text.len == 0 && a->n_tool_calls > 0)
+        json_write_null(w);
+    else
+        json_write_str(w, buf_str(&a->text));
+    json_key(w, "refusal");
+    json_write_null(w);
+    if (a->reasoning.len) {
+        json_key(w, "reasoning_content");
+        json_write_str(w, buf_str(&a->reasoning));
+    }
+    if (a->n_tool_calls) {
+        json_key(w, "tool_calls");
+        json_array_begin(w);
+        for (size_t i = 0; i < a->n_tool_calls; i++) {
+            const struct openai_tool_call *c = &a->tool_calls[i];
+            json_object_begin(w);
+            tool_call_write(w, buf_str(&c->id), buf_str(&c->name), buf_str(&c->arguments));
+            json_object_end(w);
+        }
+        json_array_end(w);
+    }
+    json_object_end(w);
+}
+
+void openai_answer_write(const struct openai_answer *a, const struct chat_usage *usage, struct buf *out)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    head_write(a, &w, a->completion ? "text_completion" : "chat.completion");
+    json_object_begin(&w);
+    json_key(&w, "index");
+    json_write_int(&w, 0);
+    if (a->completion) {
+        json_key(&w, "text");
+        json_write_str(&w, buf_str(&a->text));
+    } else {
+        message_write(a, &w);
+    }
+    json_key(&w, "logprobs");
+    json_write_null(&w);
+    json_key(&w, "finish_reason");
+    json_write_text(&w, finish_reason(a->stop));
+    json_object_end(&w);
+    json_array_end(&w);
+    json_key(&w, "usage");
+    usage_write(&w, usage);
+    json_object_end(&w);
+}
+
+/* ---- Streams ---- */
+
+static void chunk_begin(const struct openai_answer *a, struct json_writer *w, struct buf *out)
+{
+    buf_append_text(out, "data: ");
+    json_writer_init(w, out);
+    head_write(a, w, a->completion ? "text_completion" : "chat.completion.chunk");
+    json_object_begin(w);
+    json_key(w, "index");
+    json_write_int(w, 0);
+    if (!a->completion) {
+        json_key(w, "delta");
+        json_object_begin(w);
+    }
+}
+
+static void chunk_end(const struct openai_answer *a, struct json_writer *w, const char *finish)
+{
+    if (!a->completion)
+        json_object_end(w);
+    json_key(w, "logprobs");
+    json_write_null(w);
+    json_key(w, "finish_reason");
+    json_write_text(w, finish);
+    json_object_end(w);
+    json_array_end(w);
+    if (a->include_usage) {
+        json_key(w, "usage");
+        json_write_null(w);
+    }
+    json_object_end(w);
+    buf_append_text(w->buf, "\n\n");
+}
+
+static void open_stream(struct openai_answer *a, struct buf *out)
+{
+    struct json_writer w;
+    if (a->opened)
+        return;
+    a->opened = true;
+    if (a->completion)
+        return;
+    chunk_begin(a, &w, out);
+    json_key(&w, "role");
+    json_write_text(&w, "assistant");
+    json_key(&w, "content");
+    json_write_text(&w, "");
+    chunk_end(a, &w, NULL);
+}
+
+static void text_chunk(
+    struct openai_answer *a, const char *key, struct str text, const char *finish, struct buf *out)
+{
+    struct json_writer w;
+    chunk_begin(a, &w, out);
+    if (key || a->completion) {
+        json_key(&w, a->completion ? "text" : key);
+        json_write_str(&w, text);
+    }
+    chunk_end(a, &w, finish);
+}
+
+static void tool_call_chunk(struct openai_answer *a, const struct chat_event *e, struct buf *out)
+{
+    struct json_writer w;
+    chunk_begin(a, &w, out);
+    json_key(&w, "tool_calls");
+    json_array_begin(&w);
+    json_object_begin(&w);
+    json_key(&w, "index");
+    json_write_int(&w, e->tool_call.index);
+    tool_call_write(&w, e->tool_call.id, e->tool_call.name, e->tool_call.arguments);
+    json_object_end(&w);
+    json_array_end(&w);
+    chunk_end(a, &w, NULL);
+}
+
+void openai_stream_event(struct openai_answer *a, const struct chat_event *e, struct buf *out)
+{
+    open_stream(a, out);
+    switch (e->kind) {
+    case CHAT_EVENT_TEXT:
+        text_chunk(a, "content", e->text, NULL, out);
+        break;
+    case CHAT_EVENT_REASONING:
+        if (!a->completion)
+            text_chunk(a, "reasoning_content", e->text, NULL, out);
+        break;
+    case CHAT_EVENT_TOOL_CALL:
+        if (!a->completion)
+            tool_call_chunk(a, e, out);
+        break;
+    case CHAT_EVENT_STOP:
+        text_chunk(a, NULL, STR(""), finish_reason(e->stop), out);
+        break;
+    case CHAT_EVENT_ERROR:
+        buf_append_text(out, "data: ");
+        openai_error_write(
+            e->failure.status ? e->failure.status : 502, e->failure.message, e->failure.type, out);
+        buf_append_text(out, "\n\n");
+        break;
+    default:
+        break;
+    }
+}
+
+void openai_stream_end(struct openai_answer *a, const struct chat_usage *usage, struct buf *out)
+{
+    if (a->include_usage) {
+        struct json_writer w;
+        buf_append_text(out, "data: ");
+        json_writer_init(&w, out);
+        head_write(a, &w, a->completion ? "text_completion" : "chat.completion.chunk");
+        json_array_end(&w);
+        json_key(&w, "usage");
+        usage_write(&w, usage);
+        json_object_end(&w);
+        buf_append_text(out, "\n\n");
+    }
+    buf_append_text(out, "data: [DONE]\n\n");
+}
+
+/* ---- Errors ---- */
+
+static const char *error_type(int status)
+{
+    switch (status) {
+    case 401:
+        return "authentication_error";
+    case 403:
+        return "permission_error";
+    case 404:
+        return "not_found_error";
+    case 429:
+        return "rate_limit_error";
+    default:
+        return status >= 500 ? "server_error" : "invalid_request_error";
+    }
+}
+
+static const char *error_code(int status)
+{
+    switch (status) {
+    case 401:
+        return "invalid_api_key";
+    case 404:
+        return "model_not_found";
+    case 429:
+        return "rate_limit_exceeded";
+    case 503:
+        return "service_unavailable";
+    case 504:
+        return "timeout";
+    default:
+        return NULL;
+    }
+}
+
+void openai_error_write(int status, struct str message, struct str type, struct buf *out)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    json_object_begin(&w);
+    json_key(&w, "error");
+    json_object_begin(&w);
+    json_key(&w, "message");
+    json_write_str(&w, message);
+    json_key(&w, "type");
+    json_write_str(&w, type.len ? type : str_from(error_type(status)));
+    json_key(&w, "param");
+    json_write_null(&w);
+    json_key(&w, "code");
+    json_write_text(&w, error_code(status));
+    json_object_end(&w);
+    json_object_end(&w);
+}

@@ -1,0 +1,97 @@
+/* What operators and their tools ask: readiness and metrics. */
+#include "api/api.h"
+#include "base/limits.h"
+#include "engine/engine.h"
+
+static const char *state_name(enum engine_state state)
+{
+    static const char *const names[] = {"starting", "up", "down"};
+    return names[state];
+}
+
+/* Could `m` answer a request now? A provider is believed to be there until it is tried. */
+static bool model_ready(const struct exchange_model *m, struct engine_status *status)
+{
+    *status = (struct engine_status){.state = ENGINE_UP};
+    if (m->target.engine)
+        engine_status(m->target.engine, status);
+    return status->state == ENGINE_UP;
+}
+
+/* 200 when something can answer and the ledger can be written, else 503; either way the reasons. */
+void api_ready(const struct api_call *c)
+{
+    const struct exchange_world *world = c->shard->exchange->world;
+    struct store_stats store;
+    struct buf body;
+    struct json_writer w;
+    size_t ready = 0;
+    buf_init(&body, 16 * MIB);
+    json_writer_init(&w, &body);
+    store_stats(c->shard->exchange->store, &store);
+    json_object_begin(&w);
+    json_key(&w, "models");
+    json_object_begin(&w);
+    for (size_t i = 0; i < exchange_world_n_models(world); i++) {
+        const struct exchange_model *m = exchange_world_model(world, i);
+        struct engine_status status;
+        ready += model_ready(m, &status);
+        json_key_str(&w, m->name);
+        json_write_text(&w, m->target.engine ? state_name(status.state) : "configured");
+    }
+    json_object_end(&w);
+    json_key(&w, "ledger");
+    json_write_text(&w, store.healthy ? "ok" : "failing");
+    bool ok = ready > 0 && store.healthy;
+    json_key(&w, "ready");
+    json_write_bool(&w, ok);
+    json_object_end(&w);
+    api_reply_json(c, ok ? 200 : 503, &body);
+    buf_free(&body);
+}
+
+static void gauge(struct buf *out, const char *family, const char *help, double value)
+{
+    meter_write_gauge(out, family, help, NULL, 0, value);
+}
+
+static void engine_gauges(const struct exchange_world *world, struct buf *out)
+{
+    static const struct {
+        const char *family, *help;
+    } gauges[] = {{"weir_engine_up", "Is the embedded engine of this model up?"},
+        {"weir_engine_restarts", "Times it was started again."},
+        {"weir_engine_active", "Requests it works on."},
+        {"weir_engine_queued", "Requests that wait for it."}};
+    for (size_t g = 0; g < sizeof gauges / sizeof *gauges; g++) {
+        const char *help = gauges[g].help;
+        for (size_t i = 0; i < exchange_world_n_models(world); i++) {
+            const struct exchange_model *m = exchange_world_model(world, i);
+            struct engine_status s;
+            if (!m->target.engine)
+                continue;
+            engine_status(m->target.engine, &s);
+            double values[] = {s.state == ENGINE_UP, s.restarts, s.active, s.queued};
+            struct meter_label label = {"model", m->name};
+            meter_write_gauge(out, gauges[g].family, help, &label, 1, values[g]);
+            help = NULL;
+        }
+    }
+}
+
+void api_metrics(const struct api_call *c)
+{
+    struct buf body;
+    struct store_stats store;
+    buf_init(&body, 16 * MIB);
+    meter_write(c->shard->exchange->meter, &body);
+    engine_gauges(c->shard->exchange->world, &body);
+    store_stats(c->shard->exchange->store, &store);
+    gauge(&body, "weir_ledger_healthy", "Was the last group of rows committed?", store.healthy);
+    gauge(&body, "weir_ledger_queued", "Rows that wait to be written.", (double)store.queued);
+    gauge(&body, "weir_ledger_written", "Rows written since start.", (double)store.written);
+    gauge(&body, "weir_ledger_failed", "Rows that could not be written since start.", (double)store.failed);
+    http_reply_header(c->http, "x-request-id", str_from(c->request_id));
+    http_reply(c->http, body.failed ? 500 : 200, "text/plain; version=0.0.4", buf_str(&body));
+    buf_free(&body);
+}

@@ -1,0 +1,68 @@
+/* The life of one request, as one table of steps.
+ *
+ *   DECIDE    router: facts, the first rule that matches -> route_decision and its permit
+ *   RECORD    the ledger row is opened (in the store's order before any record of what leaves)
+ *   DISPATCH  the next target inside the boundary; what it cannot honour is passed over
+ *   STREAM    its events go to the client; before the first one a failure leads back to DISPATCH
+ *   SETTLE    usage, cost, latency, outcome; the client's answer ends only when the row is kept
+ *
+ * Admission (who is asking) comes before and is the api's. An exchange lives on one shard's loop. */
+#ifndef WEIR_EXCHANGE_EXCHANGE_H
+#define WEIR_EXCHANGE_EXCHANGE_H
+
+#include "exchange/world.h"
+#include "govern/govern.h"
+#include "govern/meter.h"
+
+struct exchange;
+
+/* What a loop needs to run exchanges. `world` is replaced on its own loop when the configuration is reloaded.
+ */
+struct exchange_shard {
+    struct loop *loop;
+    struct egress *egress;
+    struct exchange_world *world;
+    struct store *store;
+    struct meter *meter;
+    int n_open; /* exchanges not yet settled */
+};
+
+struct exchange_origin {
+    struct str request_id, api;
+    const struct govern_identity *identity; /* NULL: auth is none */
+    const struct str *tags;
+    size_t n_tags;
+    bool boundary_local, batch;
+};
+
+/* Who answers; for the headers of the answer. */
+struct exchange_about {
+    struct str model, provider, rule;
+};
+
+struct exchange_failure {
+    int status;                  /* HTTP */
+    int code;                    /* enum error_code */
+    struct str message;          /* names each attempt */
+    struct str type;             /* the provider's own error type, may be empty */
+    int64_t retry_after_ms;      /* -1 unknown */
+    struct exchange_about about; /* of the last attempt, as far as known */
+};
+
+/* The api's side. No callback comes before exchange_start has returned. `fail` or `end` is the last: the
+ * exchange is gone then. A failure after `begin` comes as the event ERROR, followed by `end`. */
+struct exchange_client {
+    void (*begin)(void *ctx, const struct exchange_about *about);
+    void (*event)(void *ctx, const struct chat_event *event); /* START is left out */
+    void (*fail)(void *ctx, const struct exchange_failure *failure);
+    void (*end)(void *ctx, const struct chat_usage *usage, int64_t cost_nano_usd); /* -1 unknown */
+    void *ctx;
+};
+
+/* The request's arena is freed by the exchange at its end. */
+struct exchange *exchange_start(struct exchange_shard *shard, struct chat_request *request,
+    const struct exchange_origin *origin, const struct exchange_client *client);
+void exchange_pause(struct exchange *x, bool paused); /* the client's write watermark */
+void exchange_cancel(struct exchange *x);             /* the client left: no callback follows */
+
+#endif

@@ -1,0 +1,134 @@
+#include "exchange/world.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/engine.h"
+
+enum { SAMPLES = 33 };
+
+struct exchange_latency {
+    pthread_mutex_t mutex;
+    double ms[SAMPLES];
+    size_t count; /* ever added */
+};
+
+struct exchange_world {
+    _Atomic int references;
+    struct exchange_model *models;
+    struct exchange_latency *latencies;
+    size_t n_models;
+    struct router_policy *policy;
+    void (*release)(void *);
+    void *ctx;
+};
+
+static void *must(void *p)
+{
+    if (!p)
+        abort();
+    return p;
+}
+
+struct exchange_world *exchange_world_create(const struct exchange_model *models, size_t n_models,
+    struct router_policy *policy, void (*release)(void *), void *ctx)
+{
+    struct exchange_world *w = must(calloc(1, sizeof *w));
+    atomic_init(&w->references, 1);
+    w->models = must(calloc(n_models + 1, sizeof *w->models));
+    w->latencies = must(calloc(n_models + 1, sizeof *w->latencies));
+    w->n_models = n_models;
+    w->policy = policy;
+    w->release = release;
+    w->ctx = ctx;
+    for (size_t i = 0; i < n_models; i++) {
+        w->models[i] = models[i];
+        w->models[i].latency = &w->latencies[i];
+        pthread_mutex_init(&w->latencies[i].mutex, NULL);
+    }
+    return w;
+}
+
+struct exchange_world *exchange_world_ref(struct exchange_world *w)
+{
+    atomic_fetch_add(&w->references, 1);
+    return w;
+}
+
+void exchange_world_unref(struct exchange_world *w)
+{
+    if (!w || atomic_fetch_sub(&w->references, 1) > 1)
+        return;
+    router_policy_free(w->policy);
+    if (w->release)
+        w->release(w->ctx);
+    for (size_t i = 0; i < w->n_models; i++)
+        pthread_mutex_destroy(&w->latencies[i].mutex);
+    free(w->latencies);
+    free(w->models);
+    free(w);
+}
+
+const struct router_policy *exchange_world_policy(const struct exchange_world *w)
+{
+    return w->policy;
+}
+
+size_t exchange_world_n_models(const struct exchange_world *w)
+{
+    return w->n_models;
+}
+
+const struct exchange_model *exchange_world_model(const struct exchange_world *w, size_t index)
+{
+    return &w->models[index];
+}
+
+const struct exchange_model *exchange_world_find(const struct exchange_world *w, struct str name)
+{
+    for (size_t i = 0; i < w->n_models; i++)
+        if (str_eq(w->models[i].name, name))
+            return &w->models[i];
+    return NULL;
+}
+
+double exchange_world_queue(const struct exchange_world *w)
+{
+    double queued = 0;
+    for (size_t i = 0; i < w->n_models; i++) {
+        struct engine_status status;
+        if (!w->models[i].target.engine)
+            continue;
+        engine_status(w->models[i].target.engine, &status);
+        queued += status.queued;
+    }
+    return queued;
+}
+
+void exchange_latency_add(struct exchange_latency *l, double ms)
+{
+    pthread_mutex_lock(&l->mutex);
+    l->ms[l->count++ % SAMPLES] = ms;
+    pthread_mutex_unlock(&l->mutex);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double exchange_latency_median(struct exchange_latency *l)
+{
+    double sorted[SAMPLES];
+    pthread_mutex_lock(&l->mutex);
+    size_t n = l->count < SAMPLES ? l->count : SAMPLES;
+    memcpy(sorted, l->ms, n * sizeof *sorted);
+    pthread_mutex_unlock(&l->mutex);
+    if (n == 0)
+        return -1;
+    qsort(sorted, n, sizeof *sorted, by_value);
+    return sorted[n / 2];
+}
