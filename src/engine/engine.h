@@ -6,9 +6,10 @@
  *            back-off  |  +--> DOWN <---+   the worker died, broke the protocol or could not load
  *                      +--------+          250 ms, doubling to 30 s; reset after 60 s UP
  *
- * An engine lives on one loop, its home; calls may come from any loop, and their callbacks run on the loop that
- * made them. When the worker dies, every open call ends with ERROR_UNAVAILABLE. A load that the file itself
- * makes impossible (ERROR_INVALID, ERROR_UNSUPPORTED) is not tried again until the file changes. */
+ * An engine lives on one loop, its home; calls may come from any loop, and their callbacks run on the loop
+ * that made them, which is also where they are paused and closed. When the worker dies, every open call ends
+ * with ERROR_UNAVAILABLE. A load that the file itself makes impossible (ERROR_INVALID, ERROR_UNSUPPORTED) is
+ * not tried again until the file changes. */
 #ifndef WEIR_ENGINE_ENGINE_H
 #define WEIR_ENGINE_ENGINE_H
 
@@ -20,40 +21,45 @@ struct engine;
 struct engine_call;
 
 struct engine_options {
-    const char *name;         /* for log lines */
-    const char *file;         /* the model; for "x-00001-of-0000N.gguf" the other parts beside it are opened too */
-    const char *executable;   /* NULL: weir-engine beside this program, else in ../libexec/weir; WEIR_ENGINE overrides */
-    int threads;              /* 0: physical cores */
-    int slots;                /* 0: 1 */
-    int context;              /* per slot; 0: the model's own, at most 8192 */
-    int queue_limit;          /* calls waiting for a slot before ERROR_BUSY; 0: 64 */
-    bool inspect;             /* load metadata only */
+    const char *name; /* for log lines */
+    const char *file; /* the model; for "x-00001-of-0000N.gguf" the other parts beside it are opened too.
+                         NULL: no model at all, for WIRE_RENDER with a template of its own */
+    const char
+        *executable; /* NULL: $WEIR_ENGINE, else weir-engine beside this program, else in ../libexec/weir */
+    int threads;     /* 0: physical cores */
+    int slots;       /* 0: 1 */
+    int context;     /* per slot; 0: the model's own, at most 8192 */
+    int queue_limit; /* calls waiting for a slot before ERROR_BUSY; 0: 64 */
+    bool inspect;    /* load metadata only */
+    int silence_ms;  /* a worker that owes an answer and sends nothing for so long is killed; 0: 10 minutes */
 };
 
 enum engine_state { ENGINE_STARTING, ENGINE_UP, ENGINE_DOWN };
 
 struct engine_status {
     enum engine_state state;
-    int pid;           /* 0 when none */
+    int pid; /* 0 when none */
     int restarts;
-    int active, queued; /* calls */
-    char message[256]; /* why it is DOWN */
+    int active, queued;             /* calls the worker has; calls that wait for it */
+    uint64_t load_done, load_total; /* bytes, while STARTING; 0 unknown */
+    char message[256];              /* why it is DOWN */
 };
 
 /* Copies the options. Fails only on what can be seen at once (no such file); everything later is a state. */
-int engine_create(struct loop *home, const struct engine_options *options, struct engine **out,
-    struct error *err) MUST_USE;
-/* On the home loop. Ends the worker (SIGTERM by closing the socket, SIGKILL after 2 s); open calls end first. */
+int engine_create(
+    struct loop *home, const struct engine_options *options, struct engine **out, struct error *err) MUST_USE;
+/* On the home loop. Ends the worker (SIGTERM by closing the socket, SIGKILL after 2 s); open calls end first.
+ */
 void engine_free(struct engine *e);
 void engine_status(struct engine *e, struct engine_status *out); /* any thread */
 /* The READY object as JSON text, or empty; copied into the arena. Any thread. */
 struct str engine_ready_info(struct engine *e, struct arena *a);
 
 /* Starts an answer. A DOWN engine refuses at once with ERROR_UNAVAILABLE; a STARTING one queues the call. The
- * request is encoded before return. Events arrive on `caller`; STOP or ERROR is the last. The call must then be
- * closed with engine_call_close, which before the last event cancels it; no callback runs after it. */
-int engine_chat(struct engine *e, struct loop *caller, const struct chat_request *request, struct chat_sink sink,
-    struct engine_call **out, struct error *err) MUST_USE;
+ * request is encoded before return. Events arrive on `caller`; STOP or ERROR is the last. The call must then
+ * be closed with engine_call_close, which before the last event cancels it; no callback runs after it. */
+int engine_chat(struct engine *e, struct loop *caller, const struct chat_request *request,
+    struct chat_sink sink, struct engine_call **out, struct error *err) MUST_USE;
 
 /* Any other request of wire.h (TOKENIZE ... TENSOR): `reply` gets DATA frames, then RESULT or ERROR (code and
  * message in `err`) last. */

@@ -1,0 +1,294 @@
+/* One call: its life, and the way of its events from the home loop to the caller's. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/engine_inner.h"
+
+/* An event in a call's buffer, followed by `len` bytes. */
+struct record {
+    uint32_t type;
+    uint32_t len;
+    int64_t numbers[3];
+};
+
+struct engine_call *call_create(struct engine *e, struct loop *caller, enum wire_type type)
+{
+    struct engine_call *c = calloc(1, sizeof *c);
+    if (!c)
+        abort();
+    atomic_init(&c->refs, 1);
+    c->engine = engine_ref(e);
+    c->caller = caller;
+    c->type = type;
+    list_init(&c->node);
+    pthread_mutex_init(&c->mutex, NULL);
+    buf_init(&c->payload, LIMIT_WIRE_FRAME);
+    buf_init(&c->events, 4 * LIMIT_WIRE_FRAME);
+    buf_init(&c->taken, 4 * LIMIT_WIRE_FRAME);
+    return c;
+}
+
+struct engine_call *call_ref(struct engine_call *c)
+{
+    atomic_fetch_add(&c->refs, 1);
+    return c;
+}
+
+void call_unref(struct engine_call *c)
+{
+    if (atomic_fetch_sub(&c->refs, 1) > 1)
+        return;
+    pthread_mutex_destroy(&c->mutex);
+    buf_free(&c->payload);
+    buf_free(&c->events);
+    buf_free(&c->taken);
+    engine_unref(c->engine);
+    free(c);
+}
+
+/* ---- Home loop ---- */
+
+static bool record_append(struct buf *events, const struct call_event *event)
+{
+    struct record r = {.type = event->type, .len = (uint32_t)event->bytes.len};
+    memcpy(r.numbers, event->numbers, sizeof r.numbers);
+    char *to = buf_reserve(events, sizeof r + event->bytes.len);
+    if (!to)
+        return false;
+    memcpy(to, &r, sizeof r);
+    if (event->bytes.len > 0)
+        memcpy(to + sizeof r, event->bytes.data, event->bytes.len);
+    buf_commit(events, sizeof r + event->bytes.len);
+    return true;
+}
+
+bool call_push(struct engine_call *c, const struct call_event *event)
+{
+    size_t size = sizeof(struct record) + event->bytes.len;
+    engine_pending_add(c->engine, size);
+    pthread_mutex_lock(&c->mutex);
+    bool closed = c->closed, ok = !closed && record_append(&c->events, event);
+    /* Posted under the lock: once the call is closed, the caller's loop may be gone. */
+    if (!closed && !c->posted) {
+        c->posted = true;
+        loop_post(c->caller, call_deliver, call_ref(c));
+    }
+    pthread_mutex_unlock(&c->mutex);
+    if (!ok)
+        engine_pending_drop(c->engine, size);
+    return ok || closed;
+}
+
+void call_push_error(struct engine_call *c, int code, int64_t retry_after_ms, const char *message)
+{
+    struct call_event event = {
+        .type = WIRE_ERROR, .numbers = {code, retry_after_ms}, .bytes = str_from(message)};
+    /* Without memory for it, call_deliver says that instead. */
+    (void)call_push(c, &event);
+}
+
+void call_end(struct engine_call *c)
+{
+    struct engine *e = c->engine;
+    bool chat = c->type == WIRE_CHAT, waited = c->phase == CALL_WAITING;
+    list_remove(&c->node);
+    c->phase = CALL_ENDED;
+    if (chat && !waited)
+        e->sent_chats--;
+    pthread_mutex_lock(&e->mutex);
+    if (!chat)
+        e->asks--;
+    else if (waited)
+        e->status.queued--;
+    else
+        e->status.active--;
+    if (waited)
+        e->waiting_bytes -= c->payload_bytes;
+    pthread_mutex_unlock(&e->mutex);
+    buf_free(&c->payload);
+    call_unref(c);
+}
+
+void call_opened(void *call)
+{
+    struct engine_call *c = call;
+    struct engine *e = c->engine;
+    list_push_back(&e->waiting, &c->node);
+    /* It may have gone down since the call was admitted. */
+    if (e->status.state == ENGINE_DOWN) {
+        call_push_error(c, ERROR_UNAVAILABLE, -1, "the engine went down: send the request again");
+        call_end(c);
+    } else {
+        client_dispatch(e);
+    }
+}
+
+void call_held(void *call)
+{
+    struct engine_call *c = call;
+    c->held = true;
+    if (c->phase != CALL_WAITING && c->phase != CALL_ENDED)
+        client_control(c, WIRE_PAUSE);
+    call_unref(c);
+}
+
+void call_resumed(void *call)
+{
+    struct engine_call *c = call;
+    c->held = false;
+    if (c->phase != CALL_WAITING && c->phase != CALL_ENDED) {
+        supervisor_heard(c->engine);
+        client_control(c, WIRE_RESUME);
+    }
+    call_unref(c);
+}
+
+void call_closed(void *call)
+{
+    struct engine_call *c = call;
+    if (c->phase == CALL_WAITING) {
+        call_end(c);
+    } else if (c->phase != CALL_ENDED && !c->cancelled) {
+        /* The worker still holds its slot: the call stays open until it answers the cancellation. */
+        c->cancelled = true;
+        client_control(c, WIRE_CANCEL);
+    }
+    call_unref(c);
+}
+
+/* ---- The caller's loop ---- */
+
+/* Takes over what has come since; false when there is nothing. */
+static bool records_take(struct engine_call *c)
+{
+    size_t size;
+    buf_clear(&c->taken);
+    c->taken_at = 0;
+    pthread_mutex_lock(&c->mutex);
+    struct buf swap = c->taken;
+    c->taken = c->events;
+    c->events = swap;
+    size = c->taken.len;
+    pthread_mutex_unlock(&c->mutex);
+    engine_pending_drop(c->engine, size);
+    return size > 0 || c->taken.failed;
+}
+
+static bool event_next(struct engine_call *c, struct call_event *event)
+{
+    struct record r;
+    if (c->closed || c->paused || c->finished)
+        return false;
+    if (c->taken_at == c->taken.len && !c->taken.failed && !records_take(c))
+        return false;
+    if (c->taken_at == c->taken.len) {
+        *event = (struct call_event){.type = WIRE_ERROR,
+            .numbers = {ERROR_MEMORY, -1},
+            .bytes = STR("no memory for the answer: ask for less at once")};
+        return true;
+    }
+    memcpy(&r, c->taken.data + c->taken_at, sizeof r);
+    *event = (struct call_event){.type = (enum wire_type)r.type};
+    memcpy(event->numbers, r.numbers, sizeof r.numbers);
+    event->bytes = (struct str){c->taken.data + c->taken_at + sizeof r, r.len};
+    c->taken_at += sizeof r + r.len;
+    return true;
+}
+
+/* The wire's error as whoever chooses the next target needs it. */
+static struct chat_failure failure_from(const struct call_event *event)
+{
+    int code = (int)event->numbers[0];
+    bool ours = code == ERROR_INVALID || code == ERROR_UNSUPPORTED || code == ERROR_LIMIT ||
+                code == ERROR_DENIED || code == ERROR_CANCELLED;
+    return (struct chat_failure){
+        .code = code, .retryable = !ours, .retry_after_ms = event->numbers[1], .message = event->bytes};
+}
+
+static void chat_deliver(struct engine_call *c, const struct call_event *event)
+{
+    struct chat_event out = {.kind = CHAT_EVENT_START};
+    switch (event->type) {
+    case WIRE_TEXT:
+        out.kind = CHAT_EVENT_TEXT;
+        out.text = event->bytes;
+        break;
+    case WIRE_USAGE:
+        out.kind = CHAT_EVENT_USAGE;
+        out.usage = (struct chat_usage){.input_tokens = event->numbers[0],
+            .cached_tokens = event->numbers[1],
+            .output_tokens = event->numbers[2]};
+        break;
+    case WIRE_STOP:
+        out.kind = CHAT_EVENT_STOP;
+        out.stop = (enum chat_stop)event->numbers[0];
+        break;
+    case WIRE_ERROR:
+        out.kind = CHAT_EVENT_ERROR;
+        out.failure = failure_from(event);
+        break;
+    default:
+        break;
+    }
+    c->finished = out.kind == CHAT_EVENT_STOP || out.kind == CHAT_EVENT_ERROR;
+    c->sink.event(c->sink.ctx, &out);
+}
+
+static void reply_deliver(struct engine_call *c, const struct call_event *event)
+{
+    struct error err;
+    c->finished = event->type != WIRE_DATA;
+    if (event->type != WIRE_ERROR) {
+        c->reply.frame(c->reply.ctx, event->type, event->bytes, NULL);
+        return;
+    }
+    error_set(&err, (int)event->numbers[0], STR_FMT, STR_ARG(event->bytes));
+    c->reply.frame(c->reply.ctx, WIRE_ERROR, STR_NONE, &err);
+}
+
+void call_deliver(void *call)
+{
+    struct engine_call *c = call;
+    struct call_event event;
+    pthread_mutex_lock(&c->mutex);
+    c->posted = false;
+    pthread_mutex_unlock(&c->mutex);
+    while (event_next(c, &event)) {
+        if (c->type == WIRE_CHAT)
+            chat_deliver(c, &event);
+        else
+            reply_deliver(c, &event);
+    }
+    call_unref(c);
+}
+
+void engine_call_pause(struct engine_call *c, bool paused)
+{
+    if (c->paused == paused || c->finished)
+        return;
+    c->paused = paused;
+    engine_post(c, paused ? call_held : call_resumed);
+    if (paused)
+        return;
+    pthread_mutex_lock(&c->mutex);
+    if (!c->posted) {
+        c->posted = true;
+        loop_post(c->caller, call_deliver, call_ref(c));
+    }
+    pthread_mutex_unlock(&c->mutex);
+}
+
+void engine_call_close(struct engine_call *c)
+{
+    if (!c)
+        return;
+    pthread_mutex_lock(&c->mutex);
+    c->closed = true;
+    size_t left = c->events.len;
+    buf_free(&c->events);
+    pthread_mutex_unlock(&c->mutex);
+    engine_pending_drop(c->engine, left);
+    if (!c->finished)
+        engine_post(c, call_closed);
+    call_unref(c);
+}

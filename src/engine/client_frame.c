@@ -1,0 +1,270 @@
+/* What a worker may say, and when: every length, number and order is checked before anything is passed on. An
+ * error from here means that the worker is broken or hostile. */
+#include <string.h>
+
+#include "engine/engine_inner.h"
+#include "json/json.h"
+
+enum { TOKENS_MOST = 1 << 30 };
+
+static int misplaced(const struct wire_frame *f, struct error *err)
+{
+    return error_set(
+        err, ERROR_INVALID, "a frame of type %d for call %u came out of turn", (int)f->type, f->call);
+}
+
+/* The payload as an object; the caller owns it. */
+static int object_read(const struct wire_frame *f, json_t **out, struct error *err)
+{
+    int rc = json_read(f->payload, out, err);
+    if (rc)
+        return error_wrap(err, "a frame of type %d", (int)f->type);
+    if (json_is_object(*out))
+        return 0;
+    json_decref(*out);
+    return error_set(err, ERROR_INVALID, "a frame of type %d is no JSON object", (int)f->type);
+}
+
+/* A member that must be there, 0..most. */
+static int number_read(const json_t *o, const char *key, int64_t most, int64_t *out, struct error *err)
+{
+    if (!json_is_integer(json_object_get(o, key)))
+        return error_set(err, ERROR_INVALID, "'%s' is missing or no whole number", key);
+    return json_get_int(o, key, 0, 0, most, out, err);
+}
+
+/* ---- Call 0 ---- */
+
+static int ready_take(struct engine *e, const struct wire_frame *f, struct error *err)
+{
+    json_t *o;
+    int64_t slots;
+    int rc = object_read(f, &o, err);
+    if (rc)
+        return rc;
+    rc = json_get_int(o, "slots", e->options.slots, 1, ENGINE_SLOTS_MOST, &slots, err);
+    json_decref(o);
+    if (rc == 0)
+        supervisor_ready(e, f->payload, (int)slots);
+    return rc;
+}
+
+static int progress_take(struct engine *e, const struct wire_frame *f, struct error *err)
+{
+    json_t *o;
+    int64_t done, total;
+    int rc = object_read(f, &o, err);
+    if (rc)
+        return rc;
+    rc = number_read(o, "total", INT64_MAX, &total, err);
+    if (rc == 0)
+        rc = number_read(o, "done", total, &done, err);
+    json_decref(o);
+    if (rc)
+        return rc;
+    pthread_mutex_lock(&e->mutex);
+    e->status.load_done = (uint64_t)done;
+    e->status.load_total = (uint64_t)total;
+    pthread_mutex_unlock(&e->mutex);
+    return 0;
+}
+
+struct wire_failure {
+    json_t *tree;
+    int64_t code;
+    struct str message; /* in the tree */
+};
+
+static int failure_read(const struct wire_frame *f, struct wire_failure *out, struct error *err)
+{
+    int rc = object_read(f, &out->tree, err);
+    if (rc)
+        return rc;
+    rc = json_get_int(out->tree, "code", ERROR_INTERNAL, ERROR_INTERNAL, ERROR_INVALID, &out->code, err);
+    if (rc == 0)
+        rc = json_get_str(out->tree, "message", &out->message, err);
+    if (rc)
+        json_decref(out->tree);
+    return rc;
+}
+
+static int connection_frame(struct engine *e, const struct wire_frame *f, struct error *err)
+{
+    struct wire_failure failure;
+    if (e->status.state != ENGINE_STARTING)
+        return misplaced(f, err);
+    switch (f->type) {
+    case WIRE_READY:
+        return ready_take(e, f, err);
+    case WIRE_PROGRESS:
+        return progress_take(e, f, err);
+    case WIRE_ERROR: {
+        int rc = failure_read(f, &failure, err);
+        if (rc)
+            return rc;
+        supervisor_refused(e, (int)failure.code, failure.message);
+        json_decref(failure.tree);
+        return 0;
+    }
+    default:
+        return misplaced(f, err);
+    }
+}
+
+/* ---- Calls ---- */
+
+/* Passes an event on; where there is no memory for it the call has failed and the worker is told to leave it.
+ */
+static void event_pass(struct engine_call *c, const struct call_event *event)
+{
+    if (call_push(c, event) || c->cancelled || c->phase == CALL_ENDED)
+        return;
+    c->cancelled = true;
+    client_control(c, WIRE_CANCEL);
+}
+
+static int error_take(struct engine_call *c, const struct wire_frame *f, struct error *err)
+{
+    struct wire_failure failure;
+    int rc = failure_read(f, &failure, err);
+    if (rc)
+        return rc;
+    /* Longer than a struct error holds is no message. */
+    struct str text = str_slice(failure.message, 0,
+        str_utf8_floor(failure.message.data, failure.message.len < 511 ? failure.message.len : 511));
+    struct call_event event = {.type = WIRE_ERROR, .numbers = {failure.code, -1}, .bytes = text};
+    event_pass(c, &event);
+    json_decref(failure.tree);
+    call_end(c);
+    return 0;
+}
+
+static int start_take(struct engine_call *c, const struct wire_frame *f, struct error *err)
+{
+    struct call_event event = {.type = WIRE_START};
+    json_t *o;
+    int rc = object_read(f, &o, err);
+    if (rc)
+        return rc;
+    rc = number_read(o, "prompt_tokens", TOKENS_MOST, &event.numbers[0], err);
+    if (rc == 0)
+        rc = number_read(o, "cached_tokens", event.numbers[0], &event.numbers[1], err);
+    json_decref(o);
+    if (rc)
+        return rc;
+    c->phase = CALL_STARTED;
+    c->prompt_tokens = event.numbers[0];
+    event_pass(c, &event);
+    return 0;
+}
+
+static int usage_take(struct engine_call *c, const struct wire_frame *f, struct error *err)
+{
+    struct call_event event = {.type = WIRE_USAGE};
+    json_t *o;
+    int rc = object_read(f, &o, err);
+    if (rc)
+        return rc;
+    rc = number_read(o, "input_tokens", TOKENS_MOST, &event.numbers[0], err);
+    if (rc == 0)
+        rc = number_read(o, "cached_tokens", event.numbers[0], &event.numbers[1], err);
+    if (rc == 0)
+        rc = number_read(o, "output_tokens", TOKENS_MOST, &event.numbers[2], err);
+    json_decref(o);
+    if (rc == 0 && event.numbers[0] != c->prompt_tokens)
+        rc = error_set(err, ERROR_INVALID, "the usage counts another prompt than the one that was started");
+    if (rc)
+        return rc;
+    c->phase = CALL_COUNTED;
+    event_pass(c, &event);
+    return 0;
+}
+
+static int stop_take(struct engine_call *c, const struct wire_frame *f, struct error *err)
+{
+    json_t *o;
+    int rc = object_read(f, &o, err);
+    if (rc)
+        return rc;
+    struct str reason = json_str(json_object_get(o, "reason"));
+    struct call_event event = {.type = WIRE_STOP, .numbers = {CHAT_STOP_END}};
+    if (str_is(reason, "length"))
+        event.numbers[0] = CHAT_STOP_LENGTH;
+    else if (!str_is(reason, "stop"))
+        rc = error_set(err, ERROR_INVALID, "a reason to stop that does not exist");
+    json_decref(o);
+    if (rc)
+        return rc;
+    event_pass(c, &event);
+    call_end(c);
+    return 0;
+}
+
+static int text_take(struct engine_call *c, const struct wire_frame *f, struct error *err)
+{
+    if (!str_utf8_valid(f->payload))
+        return error_set(err, ERROR_INVALID, "text that is not UTF-8");
+    struct call_event event = {.type = WIRE_TEXT, .bytes = f->payload};
+    if (f->payload.len > 0)
+        event_pass(c, &event);
+    return 0;
+}
+
+static int chat_frame(struct engine_call *c, const struct wire_frame *f, struct error *err)
+{
+    if (f->type == WIRE_ERROR)
+        return error_take(c, f, err);
+    if (f->type == WIRE_START && c->phase == CALL_SENT)
+        return start_take(c, f, err);
+    if (f->type == WIRE_TEXT && c->phase == CALL_STARTED)
+        return text_take(c, f, err);
+    if (f->type == WIRE_USAGE && c->phase == CALL_STARTED)
+        return usage_take(c, f, err);
+    if (f->type == WIRE_STOP && c->phase == CALL_COUNTED)
+        return stop_take(c, f, err);
+    return misplaced(f, err);
+}
+
+static int ask_frame(struct engine_call *c, const struct wire_frame *f, struct error *err)
+{
+    struct call_event event = {.type = f->type, .bytes = f->payload};
+    json_t *o;
+    if (f->type == WIRE_ERROR)
+        return error_take(c, f, err);
+    if (f->type == WIRE_DATA && c->type == WIRE_TENSOR) {
+        if (f->payload.len % sizeof(float) != 0)
+            return error_set(err, ERROR_INVALID, "a tensor's data that cuts a number");
+        event_pass(c, &event);
+        return 0;
+    }
+    if (f->type != WIRE_RESULT)
+        return misplaced(f, err);
+    int rc = object_read(f, &o, err);
+    if (rc)
+        return rc;
+    json_decref(o);
+    event_pass(c, &event);
+    call_end(c);
+    return 0;
+}
+
+static struct engine_call *call_find(struct engine *e, uint32_t id)
+{
+    list_each(node, after, &e->open)
+    {
+        struct engine_call *c = list_item(node, struct engine_call, node);
+        if (c->id == id)
+            return c;
+    }
+    return NULL;
+}
+
+int client_frame(struct engine *e, const struct wire_frame *f, struct error *err)
+{
+    if (f->call == 0)
+        return connection_frame(e, f, err);
+    struct engine_call *c = call_find(e, f->call);
+    if (!c)
+        return error_set(err, ERROR_INVALID, "a frame for call %u, which is not open", f->call);
+    return c->type == WIRE_CHAT ? chat_frame(c, f, err) : ask_frame(c, f, err);
+}

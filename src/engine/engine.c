@@ -1,0 +1,220 @@
+#include "engine/engine.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "chat/chat_codec.h"
+#include "engine/engine_inner.h"
+
+struct engine *engine_ref(struct engine *e)
+{
+    atomic_fetch_add(&e->refs, 1);
+    return e;
+}
+
+void engine_unref(struct engine *e)
+{
+    if (atomic_fetch_sub(&e->refs, 1) > 1)
+        return;
+    pthread_mutex_destroy(&e->mutex);
+    buf_free(&e->ready);
+    free(e->name);
+    free(e->file);
+    free(e->executable);
+    free(e);
+}
+
+static char *copy(const char *text)
+{
+    char *to = text ? strdup(text) : NULL;
+    if (text && !to)
+        abort();
+    return to;
+}
+
+int engine_create(
+    struct loop *home, const struct engine_options *options, struct engine **out, struct error *err)
+{
+    struct engine *e = calloc(1, sizeof *e);
+    if (!e)
+        abort();
+    atomic_init(&e->refs, 1);
+    pthread_mutex_init(&e->mutex, NULL);
+    e->home = home;
+    e->options = *options;
+    e->options.slots = options->slots > 0 ? options->slots : 1;
+    e->options.queue_limit = options->queue_limit > 0 ? options->queue_limit : 64;
+    e->options.silence_ms = options->silence_ms > 0 ? options->silence_ms : ENGINE_SILENCE_MS;
+    e->slots = e->options.slots;
+    e->name = copy(options->name ? options->name : options->file ? options->file : "engine");
+    e->file = copy(options->file);
+    list_init(&e->waiting);
+    list_init(&e->open);
+    buf_init(&e->ready, LIMIT_WIRE_FRAME);
+    int rc = supervisor_create(e, err);
+    if (rc)
+        engine_free(e);
+    else
+        *out = e;
+    return rc;
+}
+
+static void end_all(struct list *calls)
+{
+    list_each(node, after, calls)
+    {
+        struct engine_call *c = list_item(node, struct engine_call, node);
+        call_push_error(c, ERROR_UNAVAILABLE, -1, "the engine was stopped: send the request again");
+        call_end(c);
+    }
+}
+
+void engine_free(struct engine *e)
+{
+    if (!e)
+        return;
+    pthread_mutex_lock(&e->mutex);
+    e->home = NULL;
+    e->status.state = ENGINE_DOWN;
+    pthread_mutex_unlock(&e->mutex);
+    end_all(&e->open);
+    end_all(&e->waiting);
+    supervisor_stop(e);
+    engine_unref(e);
+}
+
+void engine_status(struct engine *e, struct engine_status *out)
+{
+    pthread_mutex_lock(&e->mutex);
+    *out = e->status;
+    pthread_mutex_unlock(&e->mutex);
+}
+
+struct str engine_ready_info(struct engine *e, struct arena *a)
+{
+    pthread_mutex_lock(&e->mutex);
+    struct str info = arena_copy(a, buf_str(&e->ready));
+    pthread_mutex_unlock(&e->mutex);
+    return info;
+}
+
+/* ---- Calls come in ---- */
+
+static int admissible(const struct engine *e, const struct engine_call *c, struct error *err)
+{
+    if (!e->home)
+        return error_set(err, ERROR_UNAVAILABLE, "the engine of '%s' was stopped", e->name);
+    if (e->status.state == ENGINE_DOWN)
+        return error_set(
+            err, ERROR_UNAVAILABLE, "the local model '%s' is down: %s", e->name, e->status.message);
+    bool full = c->type == WIRE_CHAT
+                    ? e->status.active + e->status.queued >= e->slots + e->options.queue_limit
+                    : e->asks >= ENGINE_ASKS_MOST;
+    if (full || (e->waiting_bytes > 0 && e->waiting_bytes + c->payload_bytes > ENGINE_WAITING_BYTES))
+        return error_set(
+            err, ERROR_BUSY, "the queue of the local model '%s' is full: try again later", e->name);
+    return 0;
+}
+
+/* Counts the call and hands it to the home loop, or refuses it. */
+static int admit(struct engine *e, struct engine_call *c, struct error *err)
+{
+    pthread_mutex_lock(&e->mutex);
+    int rc = admissible(e, c, err);
+    if (rc == 0) {
+        if (c->type == WIRE_CHAT)
+            e->status.queued++;
+        else
+            e->asks++;
+        e->waiting_bytes += c->payload_bytes;
+        loop_post(e->home, call_opened, call_ref(c));
+    }
+    pthread_mutex_unlock(&e->mutex);
+    return rc;
+}
+
+int engine_chat(struct engine *e, struct loop *caller, const struct chat_request *request,
+    struct chat_sink sink, struct engine_call **out, struct error *err)
+{
+    struct engine_call *c = call_create(e, caller, WIRE_CHAT);
+    c->sink = sink;
+    int rc = chat_codec_write(request, &c->payload, err);
+    c->payload_bytes = c->payload.len;
+    if (rc == 0)
+        rc = admit(e, c, err);
+    if (rc)
+        call_unref(c);
+    else
+        *out = c;
+    return rc;
+}
+
+int engine_ask(struct engine *e, struct loop *caller, enum wire_type type, struct str payload,
+    struct engine_reply reply, struct engine_call **out, struct error *err)
+{
+    assert(type >= WIRE_TOKENIZE && type <= WIRE_TENSOR);
+    struct engine_call *c = call_create(e, caller, type);
+    c->reply = reply;
+    int rc = buf_append_str(&c->payload, payload);
+    if (rc)
+        error_set(
+            err, rc, "the request does not fit the engine's input of %zu bytes: shorten it", c->payload.max);
+    c->payload_bytes = c->payload.len;
+    if (rc == 0)
+        rc = admit(e, c, err);
+    if (rc)
+        call_unref(c);
+    else
+        *out = c;
+    return rc;
+}
+
+bool engine_post(struct engine_call *c, void (*fn)(void *call))
+{
+    struct engine *e = c->engine;
+    pthread_mutex_lock(&e->mutex);
+    bool alive = e->home != NULL;
+    if (alive)
+        loop_post(e->home, fn, call_ref(c));
+    pthread_mutex_unlock(&e->mutex);
+    return alive;
+}
+
+/* ---- Back-pressure ---- */
+
+static void reading_resume(void *ctx)
+{
+    struct engine *e = ctx;
+    client_watch(e);
+    engine_unref(e);
+}
+
+void engine_pending_add(struct engine *e, size_t bytes)
+{
+    pthread_mutex_lock(&e->mutex);
+    e->pending += bytes;
+    if (e->pending > ENGINE_PENDING_HIGH)
+        e->reading_held = true;
+    pthread_mutex_unlock(&e->mutex);
+}
+
+void engine_pending_drop(struct engine *e, size_t bytes)
+{
+    pthread_mutex_lock(&e->mutex);
+    e->pending -= bytes;
+    if (e->reading_held && e->pending <= ENGINE_PENDING_LOW) {
+        e->reading_held = false;
+        if (e->home)
+            loop_post(e->home, reading_resume, engine_ref(e));
+    }
+    pthread_mutex_unlock(&e->mutex);
+}
+
+bool engine_reading_held(struct engine *e)
+{
+    pthread_mutex_lock(&e->mutex);
+    bool held = e->reading_held;
+    pthread_mutex_unlock(&e->mutex);
+    return held;
+}

@@ -1,0 +1,151 @@
+/* What the gateway's files of this room share. Nobody else includes it.
+ *
+ *   caller's loop                       home loop                                       worker
+ *   engine_chat  -- engine_post -->     call_opened -> waiting -> client_dispatch ---->  CHAT
+ *   sink  <-- call_deliver (posted) --  call_push   <- client.c checks the frame <-----  START TEXT* USAGE
+ * STOP
+ *
+ * Locks: engine.mutex and call.mutex are never held together, and no callback runs under either. Whatever has
+ * no note belongs to the home loop. */
+#ifndef WEIR_ENGINE_ENGINE_INNER_H
+#define WEIR_ENGINE_ENGINE_INNER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/limits.h"
+#include "base/list.h"
+#include "engine/engine.h"
+#include "engine/spawn.h"
+
+enum {
+    ENGINE_BACKOFF_FIRST_MS = 250,
+    ENGINE_BACKOFF_MOST_MS = 30 * 1000,
+    ENGINE_STABLE_MS = 60 * 1000, /* UP for so long: the next crash starts at the first back-off again */
+    ENGINE_EXIT_MS = 2 * 1000,    /* how long a worker may take to end once its socket is closed */
+    ENGINE_FILE_POLL_MS = 1000,   /* how often a refused file is looked at for a change */
+    ENGINE_SILENCE_MS = 600 * 1000,
+    ENGINE_ASKS_MOST = 256, /* requests other than CHAT open at once */
+    ENGINE_SLOTS_MOST = 4096
+};
+#define ENGINE_WAITING_BYTES (4 * LIMIT_WIRE_FRAME) /* requests that wait, encoded */
+#define ENGINE_PENDING_HIGH (8 * MIB)               /* undelivered answers: above, the socket is not read */
+#define ENGINE_PENDING_LOW (1 * MIB)
+
+/* How far a call is. CHAT goes through all of them, the others leave out STARTED and COUNTED. */
+enum call_phase { CALL_WAITING, CALL_SENT, CALL_STARTED, CALL_COUNTED, CALL_ENDED };
+
+struct engine_call {
+    _Atomic int refs; /* the caller's, home's until the end, one for each posted task */
+    struct engine *engine;
+    struct loop *caller;
+    enum wire_type type;
+    struct chat_sink sink;     /* CHAT */
+    struct engine_reply reply; /* the others */
+
+    /* home loop */
+    struct list node; /* in engine.waiting or engine.open */
+    enum call_phase phase;
+    uint32_t id;
+    struct buf payload; /* until it is sent */
+    size_t payload_bytes;
+    bool held, cancelled;  /* paused or closed by the caller, as home knows it */
+    int64_t prompt_tokens; /* of START */
+
+    /* call.mutex */
+    pthread_mutex_t mutex;
+    struct buf events; /* records on their way to the caller */
+    bool posted, closed;
+
+    /* caller's loop */
+    struct buf taken; /* the records being delivered, from taken_at on */
+    size_t taken_at;
+    bool paused, finished;
+};
+
+struct engine {
+    _Atomic int refs; /* the owner's and one for each call */
+    char *name, *file, *executable;
+    struct engine_options options; /* numbers filled in; strings above */
+
+    /* engine.mutex */
+    pthread_mutex_t mutex;
+    struct loop *home;           /* NULL once freed */
+    struct engine_status status; /* active, queued: chats */
+    int slots;                   /* of READY, until then as asked for */
+    int asks;
+    size_t waiting_bytes;
+    struct buf ready;  /* the READY object */
+    size_t pending;    /* bytes in all calls' `events` */
+    bool reading_held; /* the socket is not read until `pending` has fallen */
+
+    /* home loop */
+    struct list waiting, open;
+    uint32_t next_id;
+    int sent_chats;
+    struct spawn_process process; /* pid 0: none */
+    struct loop_io *socket_io, *exit_io;
+    bool socket_broken; /* writing failed; what the worker sent before is still read */
+    struct buf in, out;
+    size_t out_sent;    /* of `out`, already written */
+    struct error fault; /* why the worker was given up; code 0: it was not */
+    bool refused;       /* `fault` is the worker's own answer to LOAD */
+    bool until_changed; /* DOWN until the file is another one */
+    struct loop_timer *start_timer, *kill_timer, *silence_timer;
+    int64_t backoff_ms, up_since_ms, heard_ms;
+    uint64_t identity; /* of the files last tried */
+};
+
+/* ---- engine.c ---- */
+struct engine *engine_ref(struct engine *e);
+void engine_unref(struct engine *e);
+/* Runs fn(call) on the home loop with a reference; false, and nothing happens, when the engine was freed. */
+bool engine_post(struct engine_call *c, void (*fn)(void *call));
+/* Back-pressure: what calls have not taken yet stops the reading of the socket when it is too much. */
+void engine_pending_add(struct engine *e, size_t bytes);
+void engine_pending_drop(struct engine *e, size_t bytes);
+bool engine_reading_held(struct engine *e);
+
+/* ---- call.c ---- */
+struct engine_call *call_create(struct engine *e, struct loop *caller, enum wire_type type);
+struct engine_call *call_ref(struct engine_call *c);
+void call_unref(struct engine_call *c);
+/* Home loop: passes one event on to the caller's loop. `numbers`: START prompt, cached; USAGE input, cached,
+ * output; STOP a chat_stop; ERROR code, retry_after_ms. False when there is no memory for it: the call has
+ * then failed. */
+struct call_event {
+    enum wire_type type;
+    int64_t numbers[3];
+    struct str bytes; /* TEXT, DATA, RESULT; ERROR: the message */
+};
+bool call_push(struct engine_call *c, const struct call_event *event);
+void call_push_error(struct engine_call *c, int code, int64_t retry_after_ms, const char *message);
+void call_deliver(void *call); /* a task on the caller's loop; takes over one reference */
+void call_opened(void *call);  /* tasks on the home loop; each takes over one reference */
+void call_held(void *call);
+void call_resumed(void *call);
+void call_closed(void *call);
+/* Home loop: takes the call off the engine's lists and counts; drops home's reference. */
+void call_end(struct engine_call *c);
+
+/* ---- client.c: the connection ---- */
+int client_open(struct engine *e, struct error *err) MUST_USE; /* on process.socket; sends LOAD */
+void client_close(struct engine *e);
+void client_read_rest(struct engine *e); /* what a worker that has ended left in the socket */
+void client_dispatch(struct engine *e);  /* sends what waits and may go */
+void client_control(struct engine_call *c, enum wire_type type); /* PAUSE, RESUME, CANCEL */
+void client_watch(struct engine *e);                             /* sets what the socket is watched for */
+
+/* ---- client_frame.c: what a worker may say ---- */
+int client_frame(struct engine *e, const struct wire_frame *f, struct error *err) MUST_USE;
+
+/* ---- supervisor.c: the process ---- */
+int supervisor_create(struct engine *e, struct error *err) MUST_USE;
+void supervisor_stop(struct engine *e); /* ends the worker and waits for it */
+void supervisor_ready(struct engine *e, struct str info, int slots);
+void supervisor_refused(struct engine *e, int code, struct str message); /* its own ERROR of call 0 */
+void supervisor_fault(struct engine *e, const struct error *err);        /* it broke the protocol: kill it */
+void supervisor_hung_up(struct engine *e);                               /* it closed its socket */
+void supervisor_heard(struct engine *e);                                 /* it gave a sign of life */
+
+#endif

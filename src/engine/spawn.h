@@ -1,0 +1,32 @@
+/* Starting a worker process: the model's files opened by us, everything else closed, a clean environment. */
+#ifndef WEIR_ENGINE_SPAWN_H
+#define WEIR_ENGINE_SPAWN_H
+
+#include <sys/types.h>
+
+#include "engine/wire.h"
+
+/* The files of a model, open for reading, in the order of their parts. */
+struct spawn_files {
+    int fds[WIRE_MODEL_FILES_MAX];
+    size_t count;
+    uint64_t identity; /* of device, inode, size and time of change of each: another value, another model */
+};
+
+/* `file` NULL opens nothing. For "x-00001-of-0000N.gguf" all N parts. On failure nothing stays open. */
+int spawn_files_open(const char *file, struct spawn_files *out, struct error *err) MUST_USE;
+void spawn_files_close(struct spawn_files *files);
+
+/* The path of weir-engine: `wanted` if given, else as engine_options.executable says. */
+int spawn_executable_find(const char *wanted, char *path, size_t size, struct error *err) MUST_USE;
+
+/* Starts `executable --files N`. *socket is our end, non-blocking; *pidfd becomes readable when the process
+ * has ended, which the caller then reaps (waitpid). The files stay the caller's. */
+struct spawn_process {
+    pid_t pid;
+    int pidfd, socket;
+};
+int spawn_worker(const char *executable, const struct spawn_files *files, struct spawn_process *out,
+    struct error *err) MUST_USE;
+
+#endif

@@ -1,0 +1,284 @@
+/* A worker's process: started, watched, started again. See the states in engine.h. */
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/engine_inner.h"
+
+static void start(struct engine *e);
+
+static void state_set(struct engine *e, enum engine_state state, const char *message)
+{
+    pthread_mutex_lock(&e->mutex);
+    e->status.state = state;
+    e->status.pid = state == ENGINE_DOWN ? 0 : (int)e->process.pid;
+    e->status.load_done = e->status.load_total = 0;
+    size_t len = str_utf8_floor(message, strnlen(message, sizeof e->status.message - 1));
+    memcpy(e->status.message, message, len);
+    e->status.message[len] = '\0';
+    if (state != ENGINE_UP)
+        buf_clear(&e->ready);
+    pthread_mutex_unlock(&e->mutex);
+}
+
+/* ---- Down ---- */
+
+static void calls_fail(struct list *calls, const char *message, int64_t retry_after_ms)
+{
+    list_each(node, after, calls)
+    {
+        struct engine_call *c = list_item(node, struct engine_call, node);
+        call_push_error(c, ERROR_UNAVAILABLE, retry_after_ms, message);
+        call_end(c);
+    }
+}
+
+/* Ends the open calls and plans the next start: after a back-off, or when a refused file has changed. */
+static void down(struct engine *e, const char *why, bool until_changed)
+{
+    int64_t delay = ENGINE_FILE_POLL_MS;
+    if (until_changed) {
+        log_warn("engine", "%s: %s; waiting for the file to change", e->name, why);
+    } else {
+        delay = e->backoff_ms;
+        e->backoff_ms = delay * 2 < ENGINE_BACKOFF_MOST_MS ? delay * 2 : ENGINE_BACKOFF_MOST_MS;
+        log_warn("engine", "%s: %s; starting again in %lld ms", e->name, why, (long long)delay);
+    }
+    e->until_changed = until_changed;
+    state_set(e, ENGINE_DOWN, why);
+    calls_fail(&e->open, why, until_changed ? -1 : delay);
+    calls_fail(&e->waiting, why, until_changed ? -1 : delay);
+    loop_timer_start(e->start_timer, delay);
+}
+
+static bool file_changed(struct engine *e)
+{
+    struct spawn_files files;
+    if (spawn_files_open(e->file, &files, NULL))
+        return false;
+    spawn_files_close(&files);
+    return files.identity != e->identity;
+}
+
+static void on_start_due(void *ctx)
+{
+    struct engine *e = ctx;
+    if (e->until_changed && !file_changed(e)) {
+        loop_timer_start(e->start_timer, ENGINE_FILE_POLL_MS);
+        return;
+    }
+    pthread_mutex_lock(&e->mutex);
+    e->status.restarts++;
+    pthread_mutex_unlock(&e->mutex);
+    start(e);
+}
+
+/* ---- The process ends ---- */
+
+static void exit_describe(int status, char *out, size_t size)
+{
+    if (!WIFSIGNALED(status)) {
+        snprintf(out, size, "the worker ended with status %d", WEXITSTATUS(status));
+        return;
+    }
+    const char *name = sigabbrev_np(WTERMSIG(status));
+    snprintf(out, size, "the worker died of SIG%s%s", name ? name : "?",
+        WTERMSIG(status) == SIGSYS ? " (it tried what its sandbox forbids)" : "");
+}
+
+static void died(struct engine *e, int status)
+{
+    char how[64 + 64], why[sizeof e->fault.message + 128];
+    struct error fault = e->fault;
+    if (e->status.state == ENGINE_UP && clock_mono_ms() - e->up_since_ms >= ENGINE_STABLE_MS)
+        e->backoff_ms = ENGINE_BACKOFF_FIRST_MS;
+    exit_describe(status, how, sizeof how);
+    if (e->refused)
+        snprintf(why, sizeof why, "cannot load %s: %s", e->file ? e->file : "the engine", fault.message);
+    else if (fault.code)
+        snprintf(why, sizeof why, "the worker was killed: %s", fault.message);
+    else
+        snprintf(why, sizeof why, "%s", how);
+    down(e, why, e->refused && e->file && (fault.code == ERROR_INVALID || fault.code == ERROR_UNSUPPORTED));
+}
+
+/* Takes leave of the process, which has ended. */
+static int process_reap(struct engine *e)
+{
+    int status = 0;
+    client_close(e);
+    loop_io_free(e->exit_io);
+    e->exit_io = NULL;
+    while (waitpid(e->process.pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    close(e->process.pidfd);
+    e->process.pid = 0;
+    loop_timer_stop(e->kill_timer);
+    loop_timer_stop(e->silence_timer);
+    return status;
+}
+
+static void on_exit_seen(int fd, int events, void *ctx)
+{
+    struct engine *e = ctx;
+    (void)fd;
+    (void)events;
+    client_read_rest(e);
+    died(e, process_reap(e));
+}
+
+static void process_kill(void *ctx)
+{
+    struct engine *e = ctx;
+    kill(e->process.pid, SIGKILL);
+}
+
+void supervisor_fault(struct engine *e, const struct error *err)
+{
+    if (!e->socket_io)
+        return;
+    e->fault = *err;
+    if (e->fault.code == 0)
+        e->fault.code = ERROR_INTERNAL;
+    client_close(e);
+    process_kill(e);
+}
+
+void supervisor_hung_up(struct engine *e)
+{
+    client_close(e);
+    loop_timer_start(e->kill_timer, ENGINE_EXIT_MS);
+}
+
+void supervisor_refused(struct engine *e, int code, struct str message)
+{
+    error_set(&e->fault, code, STR_FMT, STR_ARG(message));
+    e->refused = true;
+    client_close(e);
+    loop_timer_start(e->kill_timer, ENGINE_EXIT_MS);
+}
+
+/* ---- Silence ---- */
+
+void supervisor_heard(struct engine *e)
+{
+    e->heard_ms = clock_mono_ms();
+}
+
+static bool answer_owed(const struct engine *e)
+{
+    if (e->status.state == ENGINE_STARTING)
+        return true;
+    list_each(node, after, &e->open)
+    {
+        const struct engine_call *c = list_item(node, struct engine_call, node);
+        if (!c->held || c->cancelled)
+            return true;
+    }
+    return false;
+}
+
+static void on_silence_check(void *ctx)
+{
+    struct engine *e = ctx;
+    int64_t silent = clock_mono_ms() - e->heard_ms;
+    if (answer_owed(e) && !engine_reading_held(e) && silent > e->options.silence_ms) {
+        struct error err;
+        error_set(&err, ERROR_TIMEOUT, "it said nothing for %lld ms", (long long)silent);
+        supervisor_fault(e, &err);
+        return;
+    }
+    loop_timer_start(e->silence_timer, e->options.silence_ms / 4 + 1);
+}
+
+/* ---- Up ---- */
+
+void supervisor_ready(struct engine *e, struct str info, int slots)
+{
+    e->up_since_ms = clock_mono_ms();
+    state_set(e, ENGINE_UP, "");
+    pthread_mutex_lock(&e->mutex);
+    /* Without memory for it the description stays empty; the engine works all the same. */
+    buf_append_str(&e->ready, info);
+    e->slots = slots;
+    pthread_mutex_unlock(&e->mutex);
+    log_info("engine", "%s: up, process %d, %d slots", e->name, (int)e->process.pid, slots);
+    client_dispatch(e);
+}
+
+static int process_start(struct engine *e, struct error *err)
+{
+    struct spawn_files files;
+    int rc = spawn_files_open(e->file, &files, err);
+    if (rc)
+        return rc;
+    e->identity = files.identity;
+    rc = spawn_worker(e->executable, &files, &e->process, err);
+    spawn_files_close(&files);
+    if (rc)
+        return rc;
+    e->exit_io = loop_io_create(e->home, e->process.pidfd, LOOP_READ, on_exit_seen, e);
+    return 0;
+}
+
+static void start(struct engine *e)
+{
+    struct error err;
+    e->fault.code = 0;
+    e->refused = false;
+    e->until_changed = false;
+    e->process = (struct spawn_process){0};
+    if (process_start(e, &err)) {
+        state_set(e, ENGINE_STARTING, "");
+        down(e, err.message, false);
+        return;
+    }
+    state_set(e, ENGINE_STARTING, "");
+    supervisor_heard(e);
+    if (client_open(e, &err))
+        supervisor_fault(e, &err);
+    loop_timer_start(e->silence_timer, e->options.silence_ms / 4 + 1);
+}
+
+int supervisor_create(struct engine *e, struct error *err)
+{
+    char path[PATH_MAX];
+    struct spawn_files files;
+    int rc = spawn_executable_find(e->options.executable, path, sizeof path, err);
+    if (rc == 0)
+        rc = spawn_files_open(e->file, &files, err);
+    if (rc)
+        return rc;
+    spawn_files_close(&files);
+    e->executable = strdup(path);
+    if (!e->executable)
+        abort();
+    e->backoff_ms = ENGINE_BACKOFF_FIRST_MS;
+    e->start_timer = loop_timer_create(e->home, on_start_due, e);
+    e->kill_timer = loop_timer_create(e->home, process_kill, e);
+    e->silence_timer = loop_timer_create(e->home, on_silence_check, e);
+    start(e);
+    return 0;
+}
+
+void supervisor_stop(struct engine *e)
+{
+    if (e->process.pid) {
+        struct pollfd ended = {.fd = e->process.pidfd, .events = POLLIN};
+        client_close(e);
+        if (poll(&ended, 1, ENGINE_EXIT_MS) <= 0)
+            process_kill(e);
+        process_reap(e);
+    }
+    loop_timer_free(e->start_timer);
+    loop_timer_free(e->kill_timer);
+    loop_timer_free(e->silence_timer);
+}

@@ -1,0 +1,132 @@
+/* The embedded engine as a provider: nothing leaves this machine. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/engine.h"
+#include "provider/provider.h"
+
+extern const struct provider_ops provider_local_ops; /* listed in provider.c */
+
+struct local_call {
+    struct provider_call call; /* first: see provider.h */
+    struct engine_call *engine_call;
+};
+
+/* ---- What the engine can honour ---- */
+
+/* Members that change nothing about the answer itself. */
+static const char *const harmless[] = {"user", "metadata", "store", "service_tier", "stream",
+    "stream_options", "prompt_cache_key", "prompt_cache_retention", "safety_identifier"};
+
+/* Members that are honoured only while they ask for nothing: the value that does. */
+static const struct {
+    const char *key, *nothing; /* as JSON text */
+} idle[] = {{"n", "1"}, {"best_of", "1"}, {"logprobs", "false"}, {"top_logprobs", "0"}, {"echo", "false"},
+    {"logit_bias", "{}"}, {"functions", "[]"}, {"response_format", "{\"type\":\"text\"}"},
+    {"modalities", "[\"text\"]"}, {"suffix", "\"\""}};
+
+static bool asks_nothing(const char *key, const json_t *value)
+{
+    struct buf text;
+    struct json_writer w;
+    bool nothing = json_is_null(value);
+    buf_init(&text, 256);
+    json_writer_init(&w, &text);
+    json_write_value(&w, value);
+    for (size_t i = 0; i < sizeof idle / sizeof *idle; i++)
+        nothing = nothing ||
+                  (strcmp(key, idle[i].key) == 0 && !text.failed && str_is(buf_str(&text), idle[i].nothing));
+    buf_free(&text);
+    return nothing;
+}
+
+static bool is_harmless(const char *key)
+{
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
+        if (strcmp(key, harmless[i]) == 0)
+            return true;
+    return false;
+}
+
+static int vendor_supported(const json_t *vendor, struct error *err)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)vendor, key, value)
+    {
+        if (!is_harmless(key) && !asks_nothing(key, value))
+            return error_set(err, ERROR_UNSUPPORTED,
+                "the local model cannot honour '%s' as it is given: leave it out or name another model", key);
+    }
+    return 0;
+}
+
+static int message_supported(const struct chat_message *m, size_t index, struct error *err)
+{
+    for (size_t i = 0; i < m->n_parts; i++) {
+        const char *what = m->parts[i].kind == CHAT_PART_IMAGE   ? "images"
+                           : m->parts[i].kind == CHAT_PART_AUDIO ? "audio"
+                           : m->parts[i].kind == CHAT_PART_OTHER ? "parts of this type"
+                                                                 : NULL;
+        if (what)
+            return error_set(err, ERROR_UNSUPPORTED,
+                "the local model reads text only, no %s (messages[%zu]): name a model that takes them", what,
+                index);
+    }
+    static const char *const content[] = {"function_call", "audio"};
+    for (size_t i = 0; m->vendor && i < sizeof content / sizeof *content; i++) {
+        const json_t *value = json_object_get(m->vendor, content[i]);
+        if (value && !json_is_null(value))
+            return error_set(err, ERROR_UNSUPPORTED,
+                "the local model cannot read '%s' (messages[%zu]): leave it out or name another model",
+                content[i], index);
+    }
+    return 0;
+}
+
+static int local_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
+{
+    int rc = 0;
+    (void)m;
+    for (size_t i = 0; i < r->n_messages && rc == 0; i++)
+        rc = message_supported(&r->messages[i], i, err);
+    if (rc == 0 && (r->tool_choice == CHAT_TOOLS_REQUIRED || r->tool_choice == CHAT_TOOLS_NAMED))
+        rc = error_set(err, ERROR_UNSUPPORTED,
+            "the local model cannot be made to call a tool (tool_choice): use \"auto\" or name another "
+            "model");
+    return rc ? rc : vendor_supported(r->vendor, err);
+}
+
+/* ---- Calls ---- */
+
+static int local_start(const struct provider_start *s, struct provider_call **out, struct error *err)
+{
+    struct local_call *c = calloc(1, sizeof *c);
+    if (!c)
+        abort();
+    c->call.ops = &provider_local_ops;
+    int rc = engine_chat(s->model->engine, s->loop, s->request, s->sink, &c->engine_call, err);
+    if (rc)
+        free(c);
+    else
+        *out = &c->call;
+    return rc;
+}
+
+static void local_pause(struct provider_call *call, bool paused)
+{
+    engine_call_pause(((struct local_call *)call)->engine_call, paused);
+}
+
+static void local_close(struct provider_call *call)
+{
+    struct local_call *c = (struct local_call *)call;
+    engine_call_close(c->engine_call);
+    free(c);
+}
+
+const struct provider_ops provider_local_ops = {.kind = "local",
+    .supports = local_supports,
+    .start = local_start,
+    .pause = local_pause,
+    .close = local_close};
