@@ -1,0 +1,55 @@
+/* What computes: the CPU now, a GPU later, behind one small table of functions.
+ *
+ *   model_* writes a program (program.h)  ->  encode  ->  submit  ->  sync  ->  results in host memory
+ *
+ * A backend runs one program at a time and is driven by one thread. */
+#ifndef WEIR_ENGINE_WORKER_BACKEND_H
+#define WEIR_ENGINE_WORKER_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "engine/worker/tensor.h"
+
+struct backend;
+struct program;
+
+/* n_experts matrices one after another, each of n_out rows of n_in values: y = W x. A plain weight has one.
+ */
+struct weight {
+    enum tensor_type type;
+    int64_t n_in, n_out, n_experts;
+    const void *data; /* as the backend's upload gave it: the CPU uses the file's mapping */
+};
+
+struct backend_ops {
+    const char *name;
+    void (*free)(struct backend *b);
+    /* The instruction set or device in use, such as "avx2". */
+    const char *(*isa)(const struct backend *b);
+    /* Makes bytes of the host, which stay where they are until the backend is freed, usable by programs. */
+    int (*upload)(struct backend *b, const void *host, size_t bytes, const void **out, struct error *err);
+    /* Can matrices of this type be multiplied and looked up? */
+    bool (*supports)(const struct backend *b, enum tensor_type type);
+    /* Zeroed memory for the state of sequences; what is never touched costs nothing. */
+    int (*buffer_create)(struct backend *b, size_t bytes, void **out, struct error *err);
+    void (*buffer_free)(struct backend *b, void *buffer, size_t bytes);
+    /* Takes a finished program, reserves the memory that it needs. The program must live until sync. */
+    int (*encode)(struct backend *b, struct program *p, struct error *err);
+    int (*submit)(struct backend *b, struct error *err);
+    int (*sync)(struct backend *b, struct error *err);
+};
+
+struct backend {
+    const struct backend_ops *ops;
+};
+
+/* `n_threads` 0: as many as there are cores to run on. The threads start here, so create it before a sandbox
+ * forbids that. The environment's WEIR_ISA (scalar, avx2, avx512, neon) forces a lesser instruction set. */
+int backend_cpu_create(int32_t n_threads, struct backend **out, struct error *err) MUST_USE;
+void backend_free(struct backend *b); /* NULL is allowed */
+const char *backend_isa(const struct backend *b);
+
+#endif

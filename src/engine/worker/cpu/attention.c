@@ -1,0 +1,105 @@
+/* Attention over the KV cache (Vaswani et al. 2017; grouped queries: Ainslie et al. 2023). */
+#include <string.h>
+
+#include "engine/worker/cpu/cpu.h"
+#include "engine/worker/kvcache.h"
+#include "engine/worker/tensor_half.h"
+
+static void row_write(enum tensor_type type, char *to, const float *from, int32_t width)
+{
+    if (type == TENSOR_F32) {
+        memcpy(to, from, (size_t)width * sizeof *from);
+        return;
+    }
+    for (int32_t i = 0; i < width; i++) {
+        uint16_t half = tensor_half_from_float(from[i]);
+        memcpy(to + 2 * i, &half, sizeof half);
+    }
+}
+
+void cpu_kv_write(const struct cpu_task *task)
+{
+    const struct kv_layer *l = task->op->kv.layer;
+    const struct program_batch *b = &task->cpu->program->batch;
+    int64_t from, to;
+    while (cpu_claim(task, b->n_tokens, 8, &from, &to))
+        for (int64_t t = from; t < to; t++) {
+            const float *k = cpu_row(task->cpu, task->op->a, t), *v = cpu_row(task->cpu, task->op->b, t);
+            int32_t slot = b->slots[t], position = b->positions[t];
+            for (int32_t h = 0; h < l->spec.n_heads; h++) {
+                row_write(
+                    l->spec.type, kv_key(l, slot, h, position), k + h * l->spec.k_width, l->spec.k_width);
+                row_write(
+                    l->spec.type, kv_value(l, slot, h, position), v + h * l->spec.v_width, l->spec.v_width);
+            }
+        }
+}
+
+static int32_t group_size(const struct op *op)
+{
+    return op->kv.how.n_heads / op->kv.layer->spec.n_heads;
+}
+
+static int32_t widest_row(const struct kv_spec *spec)
+{
+    return spec->k_width > spec->v_width ? spec->k_width : spec->v_width;
+}
+
+size_t cpu_attention_scores(const struct program *p, const struct op *op)
+{
+    int32_t last = 0;
+    for (int32_t t = 0; t < p->batch.n_tokens; t++)
+        last = p->batch.positions[t] > last ? p->batch.positions[t] : last;
+    return (size_t)group_size(op) * ((size_t)last + 1) +
+           TILE_POSITIONS * (size_t)widest_row(&op->kv.layer->spec);
+}
+
+/* `count` rows of the cache as floats: in place if that is what they are. */
+static const float *rows_read(const struct kernels *k, enum tensor_type type, const char *rows, int64_t count,
+    int32_t width, float *tile)
+{
+    if (type == TENSOR_F32)
+        return (const float *)(const void *)rows;
+    kernels_dequantize(k, type, (const uint8_t *)rows, tile, count * width);
+    return tile;
+}
+
+/* The queries of one token that share a head of keys and values: the cache is read once for all of them. */
+static void attend(const struct cpu_task *task, int64_t token, int32_t head)
+{
+    const struct kernels *k = task->cpu->kernels;
+    const struct kv_layer *l = task->op->kv.layer;
+    const struct program_batch *b = &task->cpu->program->batch;
+    const int32_t slot = b->slots[token], n = b->positions[token] + 1, group = group_size(task->op);
+    const int32_t kw = l->spec.k_width, vw = l->spec.v_width;
+    const float *q = cpu_row(task->cpu, task->op->a, token) + (int64_t)head * group * kw;
+    float *out = cpu_row(task->cpu, task->op->out, token) + (int64_t)head * group * vw;
+    float *scores = task->scratch->scores, *tile = scores + (int64_t)group * n;
+
+    for (int32_t at = 0; at < n; at += TILE_POSITIONS) {
+        int32_t count = n - at < TILE_POSITIONS ? n - at : TILE_POSITIONS;
+        const float *keys = rows_read(k, l->spec.type, kv_key(l, slot, head, at), count, kw, tile);
+        for (int32_t g = 0; g < group; g++)
+            k->dot_rows(scores + (int64_t)g * n + at, keys, q + g * kw, count, kw);
+    }
+    for (int32_t g = 0; g < group; g++) {
+        float *row = scores + (int64_t)g * n, sum = k->softmax_terms(row, task->op->kv.how.scale, n);
+        for (int32_t i = 0; i < n; i++)
+            row[i] /= sum;
+    }
+    memset(out, 0, (size_t)group * (size_t)vw * sizeof *out);
+    for (int32_t at = 0; at < n; at += TILE_POSITIONS) {
+        int32_t count = n - at < TILE_POSITIONS ? n - at : TILE_POSITIONS;
+        const float *values = rows_read(k, l->spec.type, kv_value(l, slot, head, at), count, vw, tile);
+        for (int32_t g = 0; g < group; g++)
+            k->mix_rows(out + g * vw, values, scores + (int64_t)g * n + at, count, vw);
+    }
+}
+
+void cpu_attention(const struct cpu_task *task)
+{
+    const int64_t n_tokens = task->cpu->program->batch.n_tokens;
+    int64_t from, to;
+    while (cpu_claim(task, n_tokens * task->op->kv.layer->spec.n_heads, 1, &from, &to))
+        attend(task, from % n_tokens, (int32_t)(from / n_tokens));
+}

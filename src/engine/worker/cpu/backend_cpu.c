@@ -1,0 +1,205 @@
+/* Runs programs on the cores of this machine. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "engine/worker/cpu/cpu.h"
+
+static struct cpu *cpu_of(struct backend *b)
+{
+    return (struct cpu *)(void *)b;
+}
+
+static void cpu_free(struct backend *b)
+{
+    struct cpu *c = cpu_of(b);
+    for (int32_t i = 0; c->threads && c->scratch && i < threads_count(c->threads); i++)
+        free(c->scratch[i].scores);
+    threads_free(c->threads);
+    free(c->scratch);
+    free(c->values);
+    free(c->claims);
+    free(c);
+}
+
+static const char *cpu_isa(const struct backend *b)
+{
+    return ((const struct cpu *)(const void *)b)->kernels->isa;
+}
+
+static int cpu_upload(struct backend *b, const void *host, size_t bytes, const void **out, struct error *err)
+{
+    (void)b;
+    (void)bytes;
+    (void)err;
+    *out = host;
+    return 0;
+}
+
+static bool cpu_supports(const struct backend *b, enum tensor_type type)
+{
+    (void)b;
+    return tensor_type_readable(type);
+}
+
+/* Pages come into being, zeroed, when they are first touched. */
+static int cpu_buffer_create(struct backend *b, size_t bytes, void **out, struct error *err)
+{
+    (void)b;
+    void *p = mmap(
+        NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return error_set(
+            err, ERROR_MEMORY, "no memory for a buffer of %zu bytes: use a smaller context", bytes);
+    *out = p;
+    return 0;
+}
+
+static void cpu_buffer_free(struct backend *b, void *buffer, size_t bytes)
+{
+    (void)b;
+    munmap(buffer, bytes ? bytes : 1);
+}
+
+/* Makes *memory hold `need` items; what it held is lost. Aligned for the kernels. */
+static int reserve(void **memory, size_t *max, size_t need, size_t item, struct error *err)
+{
+    if (need <= *max)
+        return 0;
+    size_t bytes;
+    if (__builtin_mul_overflow(need, item, &bytes) || bytes > SIZE_MAX - KERNEL_ALIGN)
+        return error_set(err, ERROR_MEMORY, "a step of the model is too large for this machine");
+    free(*memory);
+    *max = 0;
+    *memory = aligned_alloc(KERNEL_ALIGN, (bytes + KERNEL_ALIGN - 1) / KERNEL_ALIGN * KERNEL_ALIGN);
+    if (!*memory)
+        return error_set(
+            err, ERROR_MEMORY, "no memory for a step of the model (%zu bytes): use smaller batches", bytes);
+    *max = need;
+    return 0;
+}
+
+static int reserve_floats(float **memory, size_t *max, size_t need, struct error *err)
+{
+    void *p = *memory;
+    int rc = reserve(&p, max, need, sizeof **memory, err);
+    *memory = p;
+    return rc;
+}
+
+static int reserve_scores(struct cpu *c, const struct program *p, struct error *err)
+{
+    size_t need = 0;
+    for (size_t i = 0; i < p->n_ops; i++) {
+        size_t scores = p->ops[i].kind == OP_ATTENTION ? cpu_attention_scores(p, &p->ops[i]) : 0;
+        need = scores > need ? scores : need;
+    }
+    /* Contexts grow token by token: room for half as much again. */
+    for (int32_t i = 0; i < threads_count(c->threads); i++) {
+        struct cpu_scratch *s = &c->scratch[i];
+        int rc = need > s->max_scores ? reserve_floats(&s->scores, &s->max_scores, need + need / 2, err) : 0;
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+static int cpu_encode(struct backend *b, struct program *p, struct error *err)
+{
+    struct cpu *c = cpu_of(b);
+    c->program = NULL;
+    size_t floats;
+    int rc = program_plan(p, &floats, err);
+    if (rc == 0)
+        rc = reserve_floats(&c->values, &c->max_values, floats, err);
+    if (rc == 0) {
+        void *claims = c->claims;
+        rc = reserve(&claims, &c->max_claims, p->n_ops, sizeof *c->claims, err);
+        c->claims = claims;
+    }
+    if (rc == 0)
+        rc = reserve_scores(c, p, err);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < p->n_ops; i++)
+        atomic_init(&c->claims[i], 0);
+    c->program = p;
+    return 0;
+}
+
+static void program_part(void *ctx, int32_t thread)
+{
+    const struct cpu *c = ctx;
+    for (size_t i = 0; i < c->program->n_ops; i++) {
+        struct cpu_task task = {c, &c->program->ops[i], &c->claims[i], &c->scratch[thread]};
+        cpu_op_run(&task);
+        if (i + 1 < c->program->n_ops)
+            threads_barrier(c->threads);
+    }
+}
+
+static int cpu_submit(struct backend *b, struct error *err)
+{
+    struct cpu *c = cpu_of(b);
+    if (!c->program)
+        return error_set(err, ERROR_INTERNAL, "a program was submitted before it was encoded");
+    threads_run(c->threads, program_part, c);
+    return 0;
+}
+
+/* Submit has waited. */
+static int cpu_sync(struct backend *b, struct error *err)
+{
+    (void)err;
+    cpu_of(b)->program = NULL;
+    return 0;
+}
+
+static const struct backend_ops cpu_ops = {
+    .name = "cpu",
+    .free = cpu_free,
+    .isa = cpu_isa,
+    .upload = cpu_upload,
+    .supports = cpu_supports,
+    .buffer_create = cpu_buffer_create,
+    .buffer_free = cpu_buffer_free,
+    .encode = cpu_encode,
+    .submit = cpu_submit,
+    .sync = cpu_sync,
+};
+
+int backend_cpu_create(int32_t n_threads, struct backend **out, struct error *err)
+{
+    struct cpu *c = calloc(1, sizeof *c);
+    if (!c)
+        return error_set(err, ERROR_MEMORY, "no memory for the CPU backend");
+    c->base.ops = &cpu_ops;
+    int rc = kernels_select(getenv("WEIR_ISA"), &c->kernels, err);
+    if (rc == 0)
+        rc = threads_create(n_threads == 0 ? threads_cores() : n_threads, &c->threads, err);
+    if (rc == 0) {
+        size_t bytes = (size_t)threads_count(c->threads) * sizeof *c->scratch;
+        c->scratch = aligned_alloc(KERNEL_ALIGN, bytes);
+        if (c->scratch)
+            memset(c->scratch, 0, bytes);
+        else
+            rc = error_set(err, ERROR_MEMORY, "no memory for the CPU backend");
+    }
+    if (rc) {
+        cpu_free(&c->base);
+        return rc;
+    }
+    *out = &c->base;
+    return 0;
+}
+
+void backend_free(struct backend *b)
+{
+    if (b)
+        b->ops->free(b);
+}
+
+const char *backend_isa(const struct backend *b)
+{
+    return b->ops->isa(b);
+}

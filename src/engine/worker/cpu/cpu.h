@@ -1,0 +1,81 @@
+/* Inside the CPU backend: the memory of a running program and how its threads share an operation. */
+#ifndef WEIR_ENGINE_WORKER_CPU_CPU_H
+#define WEIR_ENGINE_WORKER_CPU_CPU_H
+
+#include <stdatomic.h>
+
+#include "engine/worker/cpu/kernels.h"
+#include "engine/worker/cpu/threads.h"
+#include "engine/worker/program.h"
+
+/* A product works through tiles of the weight: TILE_ROWS rows by TILE_VALUES values are made floats once and
+ * multiplied by all columns (tokens), TILE_COLUMNS of them, whose lane sums wait in `sums`.
+ *
+ *   for each run of values:  tile[row][value]  x  column c  ->  sums[column][row][lane]
+ */
+enum { TILE_ROWS = 16, TILE_VALUES = 1024, TILE_COLUMNS = 256, TILE_POSITIONS = 64 };
+
+/* Of one thread. */
+struct cpu_scratch {
+    _Alignas(KERNEL_ALIGN) float tile[TILE_ROWS * TILE_VALUES];
+    _Alignas(KERNEL_ALIGN) float sums[TILE_COLUMNS * TILE_ROWS * KERNEL_LANES_MAX];
+    float *scores; /* attention: heads of a group x positions, then TILE_POSITIONS rows of the cache */
+    size_t max_scores;
+};
+
+struct cpu {
+    struct backend base;
+    const struct kernels *kernels;
+    struct threads *threads;
+    struct cpu_scratch *scratch; /* one for each thread */
+    struct program *program;     /* encoded */
+    float *values;
+    size_t max_values;  /* floats */
+    atomic_int *claims; /* for each operation: pieces that a thread has taken */
+    size_t max_claims;
+};
+
+/* One thread's part of one operation. */
+struct cpu_task {
+    const struct cpu *cpu;
+    const struct op *op;
+    atomic_int *claims;
+    struct cpu_scratch *scratch;
+};
+
+/* Takes the next piece of `total` things, `size` at a time; false when none is left. */
+static inline bool cpu_claim(
+    const struct cpu_task *task, int64_t total, int64_t size, int64_t *from, int64_t *to)
+{
+    *from = (int64_t)atomic_fetch_add_explicit(task->claims, 1, memory_order_relaxed) * size;
+    *to = *from + size < total ? *from + size : total;
+    return *from < total;
+}
+
+static inline float *cpu_row(const struct cpu *c, struct value v, int64_t row)
+{
+    const struct value_info *info = program_value(c->program, v);
+    return (info->host ? info->host : c->values + info->offset) + row * info->width;
+}
+
+/* A product: y[c] = W x[c] + bias for columns c. `data`: the first row of the matrix. */
+struct matmul {
+    const struct weight *weight;
+    const uint8_t *data;
+    const float *bias;
+    const float *x[TILE_COLUMNS];
+    float *y[TILE_COLUMNS];
+    int32_t n_columns;
+};
+void cpu_matmul_rows(
+    const struct kernels *k, const struct matmul *m, int64_t from, int64_t to, struct cpu_scratch *s);
+
+void cpu_matmul(const struct cpu_task *task);
+void cpu_matmul_experts(const struct cpu_task *task);
+void cpu_kv_write(const struct cpu_task *task);
+void cpu_attention(const struct cpu_task *task);
+/* Floats of scratch that an attention operation needs in each thread. */
+size_t cpu_attention_scores(const struct program *p, const struct op *op);
+void cpu_op_run(const struct cpu_task *task);
+
+#endif

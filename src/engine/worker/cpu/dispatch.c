@@ -1,0 +1,82 @@
+/* Which kernels this CPU can run. */
+#include <assert.h>
+#include <string.h>
+
+#include "engine/worker/cpu/kernels.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+/* Registers that the operating system saves (XCR0): bits 1-2 SSE and AVX, 5-7 AVX-512. */
+static unsigned saved_registers(void)
+{
+    unsigned low, high;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
+}
+
+static bool has(unsigned word, unsigned bits)
+{
+    return (word & bits) == bits;
+}
+
+int32_t kernels_list(const struct kernels *out[KERNELS_MAX])
+{
+    int32_t count = 0;
+    out[count++] = &kernels_scalar;
+    unsigned a, b = 0, c = 0, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !has(c, bit_OSXSAVE | bit_AVX | bit_FMA | bit_F16C) ||
+        !has(saved_registers(), 0x06) || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !has(b, bit_AVX2))
+        return count;
+    out[count++] = &kernels_avx2;
+    if (has(saved_registers(), 0xE6) && has(b, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL))
+        out[count++] = &kernels_avx512;
+    return count;
+}
+
+#elif defined(__aarch64__)
+
+int32_t kernels_list(const struct kernels *out[KERNELS_MAX])
+{
+    out[0] = &kernels_scalar;
+    out[1] = &kernels_neon; /* part of the base architecture */
+    return 2;
+}
+
+#else
+
+int32_t kernels_list(const struct kernels *out[KERNELS_MAX])
+{
+    out[0] = &kernels_scalar;
+    return 1;
+}
+
+#endif
+
+int kernels_select(const char *isa, const struct kernels **out, struct error *err)
+{
+    const struct kernels *list[KERNELS_MAX] = {NULL};
+    int32_t count = kernels_list(list);
+    *out = list[count - 1];
+    if (!isa || !*isa)
+        return 0;
+    for (int32_t i = 0; i < count; i++)
+        if (strcmp(list[i]->isa, isa) == 0) {
+            *out = list[i];
+            return 0;
+        }
+    return error_set(err, ERROR_UNSUPPORTED,
+        "the instruction set '%s' is unknown or not on this CPU: the best here is '%s'", isa, (*out)->isa);
+}
+
+void kernels_dequantize(
+    const struct kernels *k, enum tensor_type type, const uint8_t *from, float *to, int64_t count)
+{
+    if (k->dequantize[type]) {
+        k->dequantize[type](from, to, count);
+        return;
+    }
+    int rc = tensor_dequantize(type, from, to, count, NULL);
+    assert(rc == 0); /* unreadable types are refused when the model is loaded */
+    (void)rc;
+}

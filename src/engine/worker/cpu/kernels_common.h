@@ -1,0 +1,86 @@
+/* Loops that a compiler turns into vectors by itself: each kernels_*.c includes them and compiles them for
+ * its instruction set. LANES is the including file's. */
+#ifndef WEIR_ENGINE_WORKER_CPU_KERNELS_COMMON_H
+#define WEIR_ENGINE_WORKER_CPU_KERNELS_COMMON_H
+
+#include <math.h>
+
+#include "engine/worker/cpu/kernels.h"
+#include "engine/worker/tensor_half.h"
+
+/* e^x to about 2 units in the last place: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2] (Cephes' expf). */
+static inline float common_exp(float x)
+{
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number in the low bits */
+    x = x < -87.0f ? -87.0f : x;
+    x = x > 88.0f ? 88.0f : x;
+    float shifted = x * 1.44269504f + magic;
+    float n = shifted - magic;
+    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    /* The low bits of `shifted` hold n: moved up to the exponent they multiply by 2^n. */
+    return p * tensor_float_from_bits((tensor_float_bits(shifted) << 23) + 0x3F800000u);
+}
+
+static float common_lane_sum(const float *acc)
+{
+    float sum[LANES];
+    for (int i = 0; i < LANES; i++)
+        sum[i] = acc[i];
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            sum[i] += sum[i + half];
+    return sum[0];
+}
+
+static void common_add(float *y, const float *a, const float *b, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = a[i] + b[i];
+}
+
+static void common_rms_norm(float *y, const float *x, const float *weight, float eps, int64_t n)
+{
+    double sums[8] = {0};
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int l = 0; l < 8; l++)
+            sums[l] += (double)x[i + l] * (double)x[i + l];
+    for (; i < n; i++)
+        sums[0] += (double)x[i] * (double)x[i];
+    double sum = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+    float scale = 1.0f / sqrtf((float)(sum / (double)n) + eps);
+    for (i = 0; i < n; i++)
+        y[i] = x[i] * scale * weight[i];
+}
+
+static void common_glu(float *y, const float *gate, const float *up, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = gate[i] / (1.0f + common_exp(-gate[i])) * up[i];
+}
+
+static float common_softmax_terms(float *x, float scale, int64_t n)
+{
+    float max = -INFINITY;
+    for (int64_t i = 0; i < n; i++)
+        max = x[i] > max ? x[i] : max;
+    for (int64_t i = 0; i < n; i++)
+        x[i] = common_exp((x[i] - max) * scale);
+    float sums[LANES] = {0};
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++)
+            sums[l] += x[i + l];
+    for (; i < n; i++)
+        sums[i % LANES] += x[i];
+    return common_lane_sum(sums);
+}
+
+#endif

@@ -1,0 +1,156 @@
+/* The operations other than products and attention: each thread takes rows (tokens) until none is left. */
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "engine/worker/cpu/cpu.h"
+#include "engine/worker/rope.h"
+
+static void embed_row(const struct cpu_task *task, int64_t row)
+{
+    const struct weight *table = task->op->table;
+    int32_t token = task->cpu->program->batch.tokens[row];
+    const uint8_t *at =
+        (const uint8_t *)table->data + (size_t)token * tensor_row_bytes(table->type, table->n_in);
+    kernels_dequantize(
+        task->cpu->kernels, table->type, at, cpu_row(task->cpu, task->op->out, row), table->n_in);
+}
+
+static void select_row(const struct cpu_task *task, int64_t row)
+{
+    int32_t from = task->cpu->program->batch.outputs[row];
+    size_t width = (size_t)program_value(task->cpu->program, task->op->out)->width;
+    memcpy(
+        cpu_row(task->cpu, task->op->out, row), cpu_row(task->cpu, task->op->a, from), width * sizeof(float));
+}
+
+static void add_row(const struct cpu_task *task, int64_t row)
+{
+    const struct cpu *c = task->cpu;
+    c->kernels->add(cpu_row(c, task->op->out, row), cpu_row(c, task->op->a, row),
+        cpu_row(c, task->op->b, row), program_value(c->program, task->op->out)->width);
+}
+
+static void rms_norm_row(const struct cpu_task *task, int64_t row)
+{
+    const struct cpu *c = task->cpu;
+    const float *x = cpu_row(c, task->op->a, row);
+    float *y = cpu_row(c, task->op->out, row);
+    int32_t width = program_value(c->program, task->op->out)->width;
+    for (int32_t i = 0; i < width; i += task->op->norm.width)
+        c->kernels->rms_norm(y + i, x + i, task->op->norm.weight, task->op->norm.eps, task->op->norm.width);
+}
+
+static void glu_row(const struct cpu_task *task, int64_t row)
+{
+    const struct cpu *c = task->cpu;
+    c->kernels->glu(cpu_row(c, task->op->out, row), cpu_row(c, task->op->a, row),
+        cpu_row(c, task->op->b, row), program_value(c->program, task->op->out)->width);
+}
+
+/* cos 0 .. cos n/2-1, sin 0 .. sin n/2-1 */
+static void rope_angles_row(const struct cpu_task *task, int64_t row)
+{
+    const struct rope *rope = task->op->rope.rope;
+    float *y = cpu_row(task->cpu, task->op->out, row);
+    int32_t half = rope->n_dims / 2, position = task->cpu->program->batch.positions[row];
+    for (int32_t i = 0; i < half; i++) {
+        double angle = position * rope->frequency[i];
+        y[i] = (float)(cos(angle) * rope->magnitude);
+        y[i + half] = (float)(sin(angle) * rope->magnitude);
+    }
+}
+
+static void rope_row(const struct cpu_task *task, int64_t row)
+{
+    const struct rope *rope = task->op->rope.rope;
+    const int32_t half = rope->n_dims / 2, head_width = task->op->rope.head_width;
+    const int32_t width = program_value(task->cpu->program, task->op->out)->width;
+    const float *x = cpu_row(task->cpu, task->op->a, row), *cosine = cpu_row(task->cpu, task->op->b, row);
+    const float *sine = cosine + half;
+    float *y = cpu_row(task->cpu, task->op->out, row);
+    memcpy(y, x, (size_t)width * sizeof *y);
+    for (int32_t head = 0; head < width; head += head_width)
+        for (int32_t i = 0; i < half; i++) {
+            int32_t first = head + (rope->pairs == ROPE_ADJACENT ? 2 * i : i);
+            int32_t second = rope->pairs == ROPE_ADJACENT ? first + 1 : first + half;
+            y[first] = x[first] * cosine[i] - x[second] * sine[i];
+            y[second] = x[first] * sine[i] + x[second] * cosine[i];
+        }
+}
+
+/* The best n experts, ties to the lowest id; a broken model's NaNs still give n different ids. */
+static void route_row(const struct cpu_task *task, int64_t row)
+{
+    const struct cpu *c = task->cpu;
+    int32_t n_experts = program_value(c->program, task->op->a)->width, n_used = task->op->n_used;
+    float *ids = cpu_row(c, task->op->out, row), *weights = ids + n_used, *terms = task->scratch->tile,
+          sum = 0;
+    assert(n_experts <= TILE_ROWS * TILE_VALUES / 2);
+    float *taken = terms + n_experts;
+    memcpy(terms, cpu_row(c, task->op->a, row), (size_t)n_experts * sizeof *terms);
+    memset(taken, 0, (size_t)n_experts * sizeof *taken);
+    c->kernels->softmax_terms(terms, 1, n_experts);
+    for (int32_t i = 0; i < n_used; i++) {
+        int32_t best = -1;
+        for (int32_t e = 0; e < n_experts; e++)
+            if (taken[e] == 0 && (best < 0 || terms[e] > terms[best]))
+                best = e;
+        taken[best] = 1;
+        ids[i] = (float)best;
+        weights[i] = terms[best];
+        sum += terms[best];
+    }
+    for (int32_t i = 0; i < n_used; i++)
+        weights[i] /= sum;
+}
+
+static void mix_experts_row(const struct cpu_task *task, int64_t row)
+{
+    const struct cpu *c = task->cpu;
+    int32_t width = program_value(c->program, task->op->out)->width;
+    float *y = cpu_row(c, task->op->out, row);
+    const float *weights = cpu_row(c, task->op->b, row) + task->op->n_used;
+    memset(y, 0, (size_t)width * sizeof *y);
+    c->kernels->mix_rows(y, cpu_row(c, task->op->a, row), weights, task->op->n_used, width);
+}
+
+static void each_row(const struct cpu_task *task, void (*row)(const struct cpu_task *task, int64_t row))
+{
+    int64_t from, to;
+    while (cpu_claim(task, program_value(task->cpu->program, task->op->out)->rows, 4, &from, &to))
+        for (int64_t i = from; i < to; i++)
+            row(task, i);
+}
+
+void cpu_op_run(const struct cpu_task *task)
+{
+    switch (task->op->kind) {
+    case OP_EMBED:
+        return each_row(task, embed_row);
+    case OP_SELECT:
+        return each_row(task, select_row);
+    case OP_ADD:
+        return each_row(task, add_row);
+    case OP_RMS_NORM:
+        return each_row(task, rms_norm_row);
+    case OP_MATMUL:
+        return cpu_matmul(task);
+    case OP_GLU:
+        return each_row(task, glu_row);
+    case OP_ROPE_ANGLES:
+        return each_row(task, rope_angles_row);
+    case OP_ROPE:
+        return each_row(task, rope_row);
+    case OP_KV_WRITE:
+        return cpu_kv_write(task);
+    case OP_ATTENTION:
+        return cpu_attention(task);
+    case OP_ROUTE:
+        return each_row(task, route_row);
+    case OP_MATMUL_EXPERTS:
+        return cpu_matmul_experts(task);
+    case OP_MIX_EXPERTS:
+        return each_row(task, mix_experts_row);
+    }
+}

@@ -1,0 +1,257 @@
+#include "engine/worker/model.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "engine/worker/model_arch.h"
+
+enum {
+    MODEL_CHUNK = 512, /* tokens in one program: bounds the memory of a step, whatever the batch */
+    SLOTS_MAX = 4096,
+    CONTEXT_MAX = 1 << 24
+};
+
+/* Every architecture that runs. */
+static const struct architecture *const architectures[] = {&model_llama};
+enum { N_ARCHITECTURES = sizeof architectures / sizeof architectures[0] };
+
+struct model_state {
+    const struct model *model;
+    int32_t n_slots, n_context;
+    int32_t *lengths; /* of each slot: positions held */
+    int32_t *next;    /* of each slot while a batch runs */
+    void **layers;
+    struct program program;
+    int32_t positions[MODEL_CHUNK], outputs[MODEL_CHUNK]; /* of the tokens of one program */
+};
+
+static int architecture_find(struct str name, const struct architecture **out, struct error *err)
+{
+    char known[256] = "";
+    for (size_t i = 0; i < N_ARCHITECTURES; i++) {
+        if (str_is(name, architectures[i]->name)) {
+            *out = architectures[i];
+            return 0;
+        }
+        if (strlen(known) + strlen(architectures[i]->name) + 3 < sizeof known)
+            strcat(strcat(known, i ? ", " : ""), architectures[i]->name);
+    }
+    return error_set(err, ERROR_UNSUPPORTED,
+        "the architecture '" STR_FMT "' is not one that runs here: use a model of one of these: %s",
+        STR_ARG(str_slice(name, 0, 64)), known);
+}
+
+/* The embedding table tells the size of the vocabulary; the tokenizer must not know more tokens than it has.
+ */
+static void load_vocabulary(struct model *m, struct loader *l)
+{
+    if (l->rc)
+        return;
+    const struct tensor *t = gguf_tensor_find(l->gguf, "token_embd.weight");
+    if (!t)
+        return loader_fail(l, ERROR_INVALID,
+            "the model file lacks the tensor 'token_embd.weight': it is incomplete, fetch it again");
+    struct gguf_array tokens;
+    l->rc = gguf_get_array(l->gguf, "tokenizer.ggml.tokens", GGUF_STRING, &tokens, l->err);
+    if (l->rc)
+        return;
+    if (t->shape[1] < 1 || t->shape[1] > MODEL_VOCAB_MAX || tokens.count > (uint64_t)t->shape[1])
+        return loader_fail(l, ERROR_INVALID,
+            "the vocabulary has %" PRIu64 " tokens but the embedding table %" PRId64
+            " rows: the file is broken",
+            tokens.count, t->shape[1]);
+    m->info.n_vocab = (int32_t)t->shape[1];
+}
+
+static void load_info(struct model *m, struct loader *l)
+{
+    m->info.architecture = l->architecture;
+    l->rc = gguf_get_str(l->gguf, "general.name", STR_NONE, &m->info.name, l->err);
+    m->info.n_layers = loader_int(l, "block_count", LOADER_REQUIRED, 1, MODEL_LAYERS_MAX);
+    m->info.n_embed = loader_int(l, "embedding_length", LOADER_REQUIRED, 1, MODEL_WIDTH_MAX);
+    m->info.n_context_train = loader_int(l, "context_length", LOADER_REQUIRED, 1, INT32_MAX);
+    load_vocabulary(m, l);
+    m->states = loader_alloc(l, (size_t)m->info.n_layers, sizeof *m->states);
+    for (size_t i = 0; i < gguf_n_tensors(l->gguf); i++) {
+        const struct tensor *t = gguf_tensor_at(l->gguf, i);
+        m->info.n_parameters += (uint64_t)t->shape[0] * (uint64_t)tensor_rows(t);
+        m->info.weight_bytes += t->bytes;
+    }
+}
+
+int model_load(const struct gguf *g, struct backend *backend, struct model **out, struct error *err)
+{
+    struct str name;
+    const struct architecture *architecture = NULL;
+    int rc = gguf_get_str(g, "general.architecture", STR_NONE, &name, err);
+    if (rc == 0 && name.len == 0)
+        rc = error_set(
+            err, ERROR_INVALID, "the model file lacks 'general.architecture': it is not a language model");
+    if (rc == 0)
+        rc = architecture_find(name, &architecture, err);
+    if (rc)
+        return rc;
+    struct arena *arena = arena_create(GIB);
+    struct model *m = arena_new(arena, struct model);
+    m->architecture = architecture;
+    m->backend = backend;
+    m->arena = arena;
+    struct loader l = {.gguf = g, .backend = backend, .arena = arena, .architecture = name, .err = err};
+    load_info(m, &l);
+    if (l.rc == 0)
+        architecture->load(m, &l);
+    if (l.rc) {
+        model_free(m);
+        return l.rc;
+    }
+    *out = m;
+    return 0;
+}
+
+void model_free(struct model *m)
+{
+    if (m)
+        arena_free(m->arena);
+}
+
+const struct model_info *model_info(const struct model *m)
+{
+    return &m->info;
+}
+
+uint64_t model_state_bytes(const struct model *m, int32_t n_slots, int32_t n_context)
+{
+    uint64_t total = sizeof(struct model_state) + (uint64_t)m->info.n_layers * sizeof(void *) +
+                     2 * (uint64_t)n_slots * sizeof(int32_t);
+    for (int32_t i = 0; i < m->info.n_layers; i++) {
+        uint64_t bytes = state_kinds[m->states[i].kind]->bytes(&m->states[i], n_slots, n_context);
+        if (__builtin_add_overflow(total, bytes, &total))
+            return UINT64_MAX;
+    }
+    return total;
+}
+
+int model_state_create(
+    const struct model *m, int32_t n_slots, int32_t n_context, struct model_state **out, struct error *err)
+{
+    if (n_slots < 1 || n_slots > SLOTS_MAX || n_context < 1 || n_context > CONTEXT_MAX)
+        return error_set(err, ERROR_INVALID,
+            "%d sequences of %d tokens: use 1 to %d sequences and 1 to %d tokens", (int)n_slots,
+            (int)n_context, SLOTS_MAX, CONTEXT_MAX);
+    struct model_state *s = calloc(1, sizeof *s);
+    if (!s)
+        return error_set(err, ERROR_MEMORY, "no memory for the state of the model");
+    *s = (struct model_state){.model = m, .n_slots = n_slots, .n_context = n_context};
+    s->lengths = calloc((size_t)n_slots, sizeof *s->lengths);
+    s->next = calloc((size_t)n_slots, sizeof *s->next);
+    s->layers = calloc((size_t)m->info.n_layers, sizeof *s->layers);
+    int rc = 0;
+    if (!s->lengths || !s->next || !s->layers)
+        rc = error_set(err, ERROR_MEMORY, "no memory for the state of the model");
+    for (int32_t i = 0; rc == 0 && i < m->info.n_layers; i++)
+        rc = state_kinds[m->states[i].kind]->create(
+            &m->states[i], m->backend, n_slots, n_context, &s->layers[i], err);
+    if (rc) {
+        model_state_free(s);
+        return rc;
+    }
+    *out = s;
+    return 0;
+}
+
+void model_state_free(struct model_state *s)
+{
+    if (!s)
+        return;
+    for (int32_t i = 0; s->layers && i < s->model->info.n_layers; i++)
+        state_kinds[s->model->states[i].kind]->free(s->layers[i]);
+    program_free(&s->program);
+    free(s->lengths);
+    free(s->next);
+    free(s->layers);
+    free(s);
+}
+
+int32_t model_state_length(const struct model_state *s, int32_t slot)
+{
+    return slot >= 0 && slot < s->n_slots ? s->lengths[slot] : 0;
+}
+
+int32_t model_state_truncate(struct model_state *s, int32_t slot, int32_t length)
+{
+    if (slot < 0 || slot >= s->n_slots)
+        return 0;
+    int32_t kept = length < 0 ? 0 : length, asked;
+    kept = kept < s->lengths[slot] ? kept : s->lengths[slot];
+    /* A layer that keeps less takes the others back with it. */
+    do {
+        asked = kept;
+        for (int32_t i = 0; i < s->model->info.n_layers; i++)
+            kept = state_kinds[s->model->states[i].kind]->truncate(s->layers[i], slot, kept);
+    } while (kept != asked);
+    s->lengths[slot] = kept;
+    return kept;
+}
+
+/* Checks a whole batch; s->next runs ahead of the lengths to see that every slot has room. */
+static int batch_check(struct model_state *s, const struct model_batch *b, struct error *err)
+{
+    memcpy(s->next, s->lengths, (size_t)s->n_slots * sizeof *s->next);
+    for (int32_t i = 0; i < b->n_tokens; i++) {
+        int32_t slot = b->slots[i];
+        if (b->tokens[i] < 0 || b->tokens[i] >= s->model->info.n_vocab)
+            return error_set(err, ERROR_INVALID, "token %d is not in the vocabulary: it has %d",
+                (int)b->tokens[i], (int)s->model->info.n_vocab);
+        if (slot < 0 || slot >= s->n_slots)
+            return error_set(
+                err, ERROR_INVALID, "slot %d does not exist: there are %d", (int)slot, (int)s->n_slots);
+        if (i > 0 && slot != b->slots[i - 1] && s->next[slot] != s->lengths[slot])
+            return error_set(err, ERROR_INVALID, "the tokens of slot %d do not stand together", (int)slot);
+        if (++s->next[slot] > s->n_context)
+            return error_set(err, ERROR_LIMIT, "the sequence does not fit into the context of %d tokens",
+                (int)s->n_context);
+    }
+    return 0;
+}
+
+/* Runs the tokens [from, from + count) of the batch; *n_outputs rows of logits are written. */
+static int chunk_run(struct model_state *s, const struct model_batch *b, int32_t from, int32_t count,
+    float *logits, int32_t *n_outputs, struct error *err)
+{
+    *n_outputs = 0;
+    for (int32_t i = 0; i < count; i++) {
+        s->positions[i] = s->next[b->slots[from + i]]++;
+        if (b->wants_logits[from + i])
+            s->outputs[(*n_outputs)++] = i;
+    }
+    struct program_batch batch = {
+        count, *n_outputs, b->tokens + from, b->slots + from, s->positions, s->outputs};
+    struct backend *backend = s->model->backend;
+    program_reset(&s->program, &batch);
+    struct value out = s->model->architecture->forward(s->model, &s->program, s->layers);
+    program_output(&s->program, out, logits);
+    int rc = backend->ops->encode(backend, &s->program, err);
+    if (rc == 0)
+        rc = backend->ops->submit(backend, err);
+    return rc ? rc : backend->ops->sync(backend, err);
+}
+
+int model_decode(struct model_state *s, const struct model_batch *batch, float *logits, struct error *err)
+{
+    int rc = batch_check(s, batch, err);
+    if (rc)
+        return rc;
+    memcpy(s->next, s->lengths, (size_t)s->n_slots * sizeof *s->next);
+    for (int32_t from = 0, count, n_outputs; from < batch->n_tokens; from += count) {
+        count = batch->n_tokens - from < MODEL_CHUNK ? batch->n_tokens - from : MODEL_CHUNK;
+        rc = chunk_run(s, batch, from, count, logits, &n_outputs, err);
+        if (rc)
+            return rc;
+        if (n_outputs > 0)
+            logits += (size_t)n_outputs * (size_t)s->model->info.n_vocab;
+    }
+    memcpy(s->lengths, s->next, (size_t)s->n_slots * sizeof *s->lengths);
+    return 0;
+}

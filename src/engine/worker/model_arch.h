@@ -1,0 +1,34 @@
+/* What an architecture is to the rest of the engine: one file, model_NAME.c, and one line in model.c's table.
+ *
+ *   load:    checks hyperparameters and tensors, keeps its own tables in model->data, says in model->states
+ * what each layer remembers forward: writes the forward pass of a batch as a program; gives the logits of the
+ * tokens that want them
+ */
+#ifndef WEIR_ENGINE_WORKER_MODEL_ARCH_H
+#define WEIR_ENGINE_WORKER_MODEL_ARCH_H
+
+#include "base/arena.h"
+#include "engine/worker/model.h"
+#include "engine/worker/model_loader.h"
+#include "engine/worker/program.h"
+#include "engine/worker/state.h"
+
+struct architecture {
+    const char *name;                                /* general.architecture */
+    void (*load)(struct model *m, struct loader *l); /* failures are kept in the loader */
+    /* `states`: each layer's, as its spec asked for. */
+    struct value (*forward)(const struct model *m, struct program *p, void *const *states);
+};
+
+struct model {
+    struct model_info info;
+    const struct architecture *architecture;
+    struct backend *backend;
+    struct arena *arena;       /* all that is loaded */
+    struct state_spec *states; /* info.n_layers of them */
+    void *data;                /* the architecture's own */
+};
+
+extern const struct architecture model_llama;
+
+#endif

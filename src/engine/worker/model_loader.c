@@ -1,0 +1,244 @@
+#include "engine/worker/model_loader.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/arena.h"
+
+enum { KEY_MAX = 256 };
+
+void loader_fail(struct loader *l, int code, const char *fmt, ...)
+{
+    if (l->rc)
+        return;
+    char message[400];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(message, sizeof message, fmt, ap);
+    va_end(ap);
+    l->rc = error_set(l->err, code, "%s", message);
+}
+
+static const char *full_key(const struct loader *l, const char *key, char out[KEY_MAX])
+{
+    snprintf(out, KEY_MAX, STR_FMT ".%s", STR_ARG(l->architecture), key);
+    return out;
+}
+
+static bool missing(struct loader *l, const char *key, bool required)
+{
+    if (gguf_find(l->gguf, key))
+        return false;
+    if (required)
+        loader_fail(
+            l, ERROR_INVALID, "the model file lacks '%s': it is incomplete, fetch or convert it again", key);
+    return true;
+}
+
+int32_t loader_int(struct loader *l, const char *key, int32_t fallback, int32_t min, int32_t max)
+{
+    char full[KEY_MAX];
+    full_key(l, key, full);
+    if (l->rc || missing(l, full, fallback == LOADER_REQUIRED))
+        return l->rc ? 0 : fallback;
+    uint32_t value = 0;
+    l->rc = gguf_get_u32(l->gguf, full, 0, &value, l->err);
+    if (l->rc == 0 && (value > INT32_MAX || (int32_t)value < min || (int32_t)value > max))
+        loader_fail(l, ERROR_INVALID,
+            "the model file says %s = %" PRIu32 ": it must be %" PRId32 " to %" PRId32, full, value, min,
+            max);
+    return l->rc ? 0 : (int32_t)value;
+}
+
+float loader_float(struct loader *l, const char *key, float fallback, float min, float max)
+{
+    char full[KEY_MAX];
+    full_key(l, key, full);
+    if (l->rc || missing(l, full, fallback == LOADER_REQUIRED))
+        return l->rc ? 0 : fallback;
+    float value = 0;
+    l->rc = gguf_get_f32(l->gguf, full, 0, &value, l->err);
+    if (l->rc == 0 && !(value >= min && value <= max))
+        loader_fail(l, ERROR_INVALID, "the model file says %s = %g: it must be %g to %g", full, (double)value,
+            (double)min, (double)max);
+    return l->rc ? 0 : value;
+}
+
+void *loader_alloc(struct loader *l, size_t count, size_t size)
+{
+    void *p = l->rc ? NULL : arena_try_alloc(l->arena, count, size);
+    if (!p)
+        loader_fail(l, ERROR_MEMORY, "no memory for the tables of the model");
+    return p;
+}
+
+static const char *format_name(char out[KEY_MAX], const char *fmt, va_list ap)
+{
+    vsnprintf(out, KEY_MAX, fmt, ap);
+    return out;
+}
+
+#define NAME_FROM(fmt, name)                                                                                 \
+    char name[KEY_MAX];                                                                                      \
+    va_list ap;                                                                                              \
+    va_start(ap, fmt);                                                                                       \
+    format_name(name, fmt, ap);                                                                              \
+    va_end(ap)
+
+bool loader_has(struct loader *l, const char *fmt, ...)
+{
+    NAME_FROM(fmt, name);
+    return l->rc == 0 && gguf_tensor_find(l->gguf, name);
+}
+
+/* The tensor of this name and exact shape, of a type that the backend can use; NULL after a failure. */
+static const struct tensor *find(struct loader *l, const char *name, int64_t n0, int64_t n1, int64_t n2)
+{
+    if (l->rc)
+        return NULL;
+    const struct tensor *t = gguf_tensor_find(l->gguf, name);
+    if (!t || !t->data) {
+        loader_fail(
+            l, ERROR_INVALID, "the model file lacks the tensor '%s': it is incomplete, fetch it again", name);
+        return NULL;
+    }
+    if (t->shape[0] != n0 || t->shape[1] != n1 || t->shape[2] != n2 || t->shape[3] != 1) {
+        loader_fail(l, ERROR_INVALID,
+            "the tensor '%s' is %" PRId64 " x %" PRId64 " x %" PRId64
+            " but the model's figures ask for %" PRId64 " x %" PRId64 " x %" PRId64 ": the file is broken",
+            name, t->shape[0], t->shape[1], t->shape[2], n0, n1, n2);
+        return NULL;
+    }
+    if (!l->backend->ops->supports(l->backend, t->type)) {
+        const struct tensor_type_info *info = tensor_type_info(t->type);
+        loader_fail(l, ERROR_UNSUPPORTED,
+            "the tensor '%s' is of type %s, which this build cannot read: use a file quantised another way",
+            name, info ? info->name : "unknown");
+        return NULL;
+    }
+    return t;
+}
+
+static const float *vector_named(struct loader *l, int64_t n, const char *name)
+{
+    const struct tensor *t = find(l, name, n, 1, 1);
+    if (!t)
+        return NULL;
+    const void *host = t->data;
+    if (t->type != TENSOR_F32 || (uintptr_t)host % sizeof(float) != 0) {
+        float *floats = loader_alloc(l, (size_t)n, sizeof *floats);
+        if (floats)
+            l->rc = tensor_dequantize(t->type, t->data, floats, n, l->err);
+        host = floats;
+    }
+    const void *out = NULL;
+    if (l->rc == 0)
+        l->rc = l->backend->ops->upload(l->backend, host, (size_t)n * sizeof(float), &out, l->err);
+    return out;
+}
+
+const float *loader_vector(struct loader *l, int64_t n, const char *fmt, ...)
+{
+    NAME_FROM(fmt, name);
+    return vector_named(l, n, name);
+}
+
+static struct weight weight_named(
+    struct loader *l, int64_t n_in, int64_t n_out, int64_t n_experts, const char *name)
+{
+    struct weight w = {.n_in = n_in, .n_out = n_out, .n_experts = n_experts};
+    const struct tensor *t = find(l, name, n_in, n_out, n_experts);
+    if (t) {
+        w.type = t->type;
+        l->rc = l->backend->ops->upload(l->backend, t->data, t->bytes, &w.data, l->err);
+    }
+    return w;
+}
+
+struct weight loader_weight(
+    struct loader *l, int64_t n_in, int64_t n_out, int64_t n_experts, const char *fmt, ...)
+{
+    NAME_FROM(fmt, name);
+    return weight_named(l, n_in, n_out, n_experts, name);
+}
+
+/* A bias is a vector for each expert; its tensor is two-dimensional where there are experts. */
+static struct linear linear_named(
+    struct loader *l, int64_t n_in, int64_t n_out, int64_t n_experts, const char *name)
+{
+    char full[KEY_MAX + 8];
+    snprintf(full, sizeof full, "%s.weight", name);
+    struct linear linear = {.weight = weight_named(l, n_in, n_out, n_experts, full)};
+    snprintf(full, sizeof full, "%s.bias", name);
+    if (l->rc || !gguf_tensor_find(l->gguf, full))
+        return linear;
+    if (n_experts == 1)
+        linear.bias = vector_named(l, n_out, full);
+    else
+        loader_fail(
+            l, ERROR_UNSUPPORTED, "the tensor '%s': biased experts are not part of this architecture", full);
+    return linear;
+}
+
+struct linear loader_linear(struct loader *l, int64_t n_in, int64_t n_out, const char *fmt, ...)
+{
+    NAME_FROM(fmt, name);
+    return linear_named(l, n_in, n_out, 1, name);
+}
+
+struct linear loader_experts(
+    struct loader *l, int64_t n_in, int64_t n_out, int64_t n_experts, const char *fmt, ...)
+{
+    NAME_FROM(fmt, name);
+    return linear_named(l, n_in, n_out, n_experts, name);
+}
+
+static struct rope_scaling rope_scaling(struct loader *l, float default_base)
+{
+    struct rope_scaling how = {.factor = 1};
+    how.base = (double)loader_float(l, "rope.freq_base", default_base, 1e-3f, 1e15f);
+    how.attention_factor = (double)loader_float(l, "rope.scaling.attn_factor", 1, 0, 1e6f);
+
+    char key[KEY_MAX];
+    struct str type = STR("linear");
+    if (l->rc == 0)
+        l->rc = gguf_get_str(l->gguf, full_key(l, "rope.scaling.type", key), type, &type, l->err);
+    /* Old files have scale_linear; a factor of 0 means none. */
+    float factor = loader_float(l, "rope.scale_linear", 0, 0, 1e6f);
+    factor = loader_float(l, "rope.scaling.factor", factor, 0, 1e6f);
+    if (str_is(type, "none"))
+        return how;
+    if (factor > 0)
+        how.factor = (double)factor;
+    how.yarn = str_is(type, "yarn");
+    if (!how.yarn && !str_is(type, "linear"))
+        loader_fail(l, ERROR_UNSUPPORTED, "the model's positions are scaled by '" STR_FMT "': %s",
+            STR_ARG(type), "this build knows none, linear and yarn");
+    if (!how.yarn)
+        return how;
+    int32_t trained = loader_int(l, "context_length", LOADER_REQUIRED, 1, INT32_MAX);
+    how.original_context = loader_int(l, "rope.scaling.original_context_length", trained, 1, INT32_MAX);
+    how.extrapolation = (double)loader_float(l, "rope.scaling.yarn_ext_factor", 1, 0, 1);
+    how.attention_factor *= (double)loader_float(l, "rope.scaling.yarn_attn_factor", 1, 0, 1e6f);
+    how.beta_fast = (double)loader_float(l, "rope.scaling.yarn_beta_fast", 32, 1e-6f, 1e6f);
+    how.beta_slow = (double)loader_float(l, "rope.scaling.yarn_beta_slow", 1, 1e-6f, 1e6f);
+    return how;
+}
+
+struct rope loader_rope(struct loader *l, int32_t n_dims, enum rope_pairs pairs, float default_base)
+{
+    struct rope rope = {.n_dims = n_dims, .pairs = pairs};
+    struct rope_scaling how = rope_scaling(l, default_base);
+    const float *factors = NULL;
+    if (loader_has(l, "rope_freqs.weight"))
+        factors = loader_vector(l, n_dims / 2, "rope_freqs.weight");
+    double *frequency = loader_alloc(l, (size_t)n_dims / 2, sizeof *frequency);
+    if (l->rc)
+        return rope;
+    rope.magnitude = rope_frequencies(&how, n_dims, factors, frequency);
+    rope.frequency = frequency;
+    return rope;
+}

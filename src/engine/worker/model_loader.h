@@ -1,0 +1,63 @@
+/* Reads a model's hyperparameters and tensors, checking each against what the architecture expects, so that
+ * running the model cannot leave a buffer.
+ *
+ * Failure is kept: after the first one (rc != 0) every call gives zeros, so an architecture's load reads as a
+ * list of what it needs and checks once. */
+#ifndef WEIR_ENGINE_WORKER_MODEL_LOADER_H
+#define WEIR_ENGINE_WORKER_MODEL_LOADER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/worker/gguf.h"
+#include "engine/worker/program.h"
+#include "engine/worker/rope.h"
+
+struct arena;
+
+struct loader {
+    const struct gguf *gguf;
+    struct backend *backend;
+    struct arena *arena;
+    struct str architecture; /* keys begin with it */
+    int rc;
+    struct error *err;
+};
+
+/* Bounds of any model; they keep products of two of them inside an int32_t or size_t. */
+enum {
+    MODEL_LAYERS_MAX = 4096,
+    MODEL_WIDTH_MAX = 1 << 22, /* of a row: embedding, feed-forward */
+    MODEL_VOCAB_MAX = 1 << 24,
+    MODEL_HEADS_MAX = 4096,
+    MODEL_HEAD_WIDTH_MAX = 4096,
+    MODEL_EXPERTS_MAX = 4096,
+    MODEL_EXPERTS_USED_MAX = 128
+};
+
+#define LOADER_REQUIRED (-1)
+
+void loader_fail(struct loader *l, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* `key` comes after "ARCHITECTURE."; a value outside min..max is an error. Without the key: `fallback`, or an
+ * error if that is LOADER_REQUIRED. */
+int32_t loader_int(struct loader *l, const char *key, int32_t fallback, int32_t min, int32_t max);
+/* Finite and min..max. */
+float loader_float(struct loader *l, const char *key, float fallback, float min, float max);
+
+bool loader_has(struct loader *l, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* n floats, from a tensor of any readable type. */
+const float *loader_vector(struct loader *l, int64_t n, const char *fmt, ...) PRINTF_LIKE(3, 4);
+struct weight loader_weight(
+    struct loader *l, int64_t n_in, int64_t n_out, int64_t n_experts, const char *fmt, ...) PRINTF_LIKE(5, 6);
+/* NAME.weight with NAME.bias if there is one. */
+struct linear loader_linear(struct loader *l, int64_t n_in, int64_t n_out, const char *fmt, ...)
+    PRINTF_LIKE(4, 5);
+struct linear loader_experts(
+    struct loader *l, int64_t n_in, int64_t n_out, int64_t n_experts, const char *fmt, ...) PRINTF_LIKE(5, 6);
+/* From rope.*: base, scaling, and the tensor rope_freqs.weight if there is one. */
+struct rope loader_rope(struct loader *l, int32_t n_dims, enum rope_pairs pairs, float default_base);
+/* `count` zeroed things of `size` bytes that live as long as the model. */
+void *loader_alloc(struct loader *l, size_t count, size_t size);
+
+#endif

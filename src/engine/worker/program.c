@@ -1,0 +1,248 @@
+#include "engine/worker/program.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "engine/worker/kvcache.h"
+#include "engine/worker/rope.h"
+
+enum { ALIGN_FLOATS = 16 }; /* a cache line */
+
+static const struct value none = {-1};
+
+void program_reset(struct program *p, const struct program_batch *batch)
+{
+    p->batch = *batch;
+    p->n_ops = p->n_values = 0;
+    p->failed = 0;
+}
+
+void program_free(struct program *p)
+{
+    free(p->ops);
+    free(p->values);
+    *p = (struct program){0};
+}
+
+/* Room for one more item, or NULL and the failure is kept. */
+static void *grow(struct program *p, void *items, size_t count, size_t *max, size_t size)
+{
+    if (count < *max)
+        return items;
+    size_t more = *max ? *max * 2 : 256;
+    void *grown = realloc(items, more * size);
+    if (!grown) {
+        p->failed = ERROR_MEMORY;
+        return items;
+    }
+    *max = more;
+    return grown;
+}
+
+static struct value value_new(struct program *p, int64_t rows, int64_t width)
+{
+    assert(rows >= 0 && width >= 0 && width <= INT32_MAX);
+    p->values = grow(p, p->values, p->n_values, &p->max_values, sizeof *p->values);
+    if (p->failed)
+        return none;
+    p->values[p->n_values] = (struct value_info){.rows = (int32_t)rows, .width = (int32_t)width};
+    return (struct value){(int32_t)p->n_values++};
+}
+
+static void value_used(struct program *p, struct value v)
+{
+    if (v.id >= 0)
+        p->values[v.id].last_use = (int32_t)p->n_ops;
+}
+
+static struct value op_append(struct program *p, const struct op *op)
+{
+    p->ops = grow(p, p->ops, p->n_ops, &p->max_ops, sizeof *p->ops);
+    if (p->failed)
+        return none;
+    value_used(p, op->out);
+    value_used(p, op->a);
+    value_used(p, op->b);
+    p->ops[p->n_ops++] = *op;
+    return op->out;
+}
+
+static int32_t rows_of(const struct program *p, struct value v)
+{
+    return p->failed ? 0 : p->values[v.id].rows;
+}
+
+static int32_t width_of(const struct program *p, struct value v)
+{
+    return p->failed ? 0 : p->values[v.id].width;
+}
+
+const struct value_info *program_value(const struct program *p, struct value v)
+{
+    assert(v.id >= 0 && (size_t)v.id < p->n_values);
+    return &p->values[v.id];
+}
+
+struct value op_embed(struct program *p, const struct weight *table)
+{
+    struct value out = value_new(p, p->batch.n_tokens, table->n_in);
+    return op_append(p, &(struct op){.kind = OP_EMBED, .out = out, .a = none, .b = none, .table = table});
+}
+
+struct value op_select(struct program *p, struct value x)
+{
+    struct value out = value_new(p, p->batch.n_outputs, width_of(p, x));
+    return op_append(p, &(struct op){.kind = OP_SELECT, .out = out, .a = x, .b = none});
+}
+
+struct value op_add(struct program *p, struct value a, struct value b)
+{
+    assert(rows_of(p, a) == rows_of(p, b) && width_of(p, a) == width_of(p, b));
+    struct value out = value_new(p, rows_of(p, a), width_of(p, a));
+    return op_append(p, &(struct op){.kind = OP_ADD, .out = out, .a = a, .b = b});
+}
+
+struct value op_rms_norm(struct program *p, struct value x, const float *weight, int32_t width, float eps)
+{
+    assert(width > 0 && width_of(p, x) % width == 0);
+    struct op op = {.kind = OP_RMS_NORM, .a = x, .b = none, .norm = {weight, eps, width}};
+    op.out = value_new(p, rows_of(p, x), width_of(p, x));
+    return op_append(p, &op);
+}
+
+struct value op_matmul(struct program *p, const struct linear *linear, struct value x)
+{
+    assert(p->failed || width_of(p, x) == linear->weight.n_in);
+    struct value out = value_new(p, rows_of(p, x), linear->weight.n_out);
+    return op_append(p, &(struct op){.kind = OP_MATMUL, .out = out, .a = x, .b = none, .linear = linear});
+}
+
+struct value op_glu(struct program *p, struct value gate, struct value up)
+{
+    assert(rows_of(p, gate) == rows_of(p, up) && width_of(p, gate) == width_of(p, up));
+    struct value out = value_new(p, rows_of(p, gate), width_of(p, gate));
+    return op_append(p, &(struct op){.kind = OP_GLU, .out = out, .a = gate, .b = up});
+}
+
+struct value op_rope_angles(struct program *p, const struct rope *rope)
+{
+    struct value out = value_new(p, p->batch.n_tokens, rope->n_dims);
+    return op_append(
+        p, &(struct op){.kind = OP_ROPE_ANGLES, .out = out, .a = none, .b = none, .rope = {rope, 0}});
+}
+
+struct value op_rope(
+    struct program *p, struct value x, struct value angles, const struct rope *rope, int32_t head_width)
+{
+    assert(rope->n_dims <= head_width && width_of(p, x) % head_width == 0);
+    assert(rows_of(p, x) == rows_of(p, angles));
+    struct value out = value_new(p, rows_of(p, x), width_of(p, x));
+    struct op op = {.kind = OP_ROPE, .out = out, .a = x, .b = angles, .rope = {rope, head_width}};
+    return op_append(p, &op);
+}
+
+void op_kv_write(struct program *p, const struct kv_layer *layer, struct value k, struct value v)
+{
+    assert(p->failed || width_of(p, k) == layer->spec.n_heads * layer->spec.k_width);
+    assert(p->failed || width_of(p, v) == layer->spec.n_heads * layer->spec.v_width);
+    op_append(p, &(struct op){.kind = OP_KV_WRITE, .out = none, .a = k, .b = v, .kv = {layer, {0}}});
+}
+
+struct value op_attention(
+    struct program *p, const struct kv_layer *layer, struct value q, const struct attention *how)
+{
+    assert(p->failed || width_of(p, q) == how->n_heads * layer->spec.k_width);
+    struct value out = value_new(p, rows_of(p, q), (int64_t)how->n_heads * layer->spec.v_width);
+    return op_append(
+        p, &(struct op){.kind = OP_ATTENTION, .out = out, .a = q, .b = none, .kv = {layer, *how}});
+}
+
+struct value op_route(struct program *p, struct value scores, int32_t n_used)
+{
+    assert(p->failed || n_used <= width_of(p, scores));
+    struct value out = value_new(p, rows_of(p, scores), 2 * (int64_t)n_used);
+    return op_append(p, &(struct op){.kind = OP_ROUTE, .out = out, .a = scores, .b = none, .n_used = n_used});
+}
+
+struct value op_matmul_experts(
+    struct program *p, const struct linear *linear, struct value x, struct value routes, int32_t n_used)
+{
+    assert(p->failed || width_of(p, routes) == 2 * n_used);
+    struct value out = value_new(p, rows_of(p, x), linear->weight.n_out * n_used);
+    struct op op = {.kind = OP_MATMUL_EXPERTS, .out = out, .a = x, .b = routes, .linear = linear};
+    return op_append(p, &op);
+}
+
+struct value op_mix_experts(struct program *p, struct value x, struct value routes, int32_t n_used)
+{
+    assert(width_of(p, x) % n_used == 0);
+    struct value out = value_new(p, rows_of(p, x), width_of(p, x) / n_used);
+    struct op op = {.kind = OP_MIX_EXPERTS, .out = out, .a = x, .b = routes, .n_used = n_used};
+    return op_append(p, &op);
+}
+
+void program_output(struct program *p, struct value x, float *host)
+{
+    if (!p->failed)
+        p->values[x.id].host = host;
+}
+
+/* Values in memory at one moment, by rising offset. More at once than this is a bug of a model. */
+enum { LIVE_MAX = 64 };
+
+struct live {
+    int32_t ids[LIVE_MAX];
+    int32_t count;
+};
+
+static size_t value_floats(const struct value_info *v)
+{
+    size_t floats = (size_t)v->rows * (size_t)v->width;
+    return (floats + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+}
+
+/* Puts a value into the lowest gap that holds it; returns where it ends. */
+static size_t live_place(struct program *p, struct live *live, int32_t id)
+{
+    struct value_info *v = &p->values[id];
+    size_t need = value_floats(v), at = 0;
+    int32_t i = 0;
+    for (; i < live->count; i++) {
+        const struct value_info *other = &p->values[live->ids[i]];
+        if (other->offset >= at + need)
+            break;
+        at = other->offset + value_floats(other);
+    }
+    assert(live->count < LIVE_MAX);
+    for (int32_t j = live->count++; j > i; j--)
+        live->ids[j] = live->ids[j - 1];
+    live->ids[i] = id;
+    v->offset = at;
+    return at + need;
+}
+
+static void live_expire(struct program *p, struct live *live, int32_t op)
+{
+    int32_t kept = 0;
+    for (int32_t i = 0; i < live->count; i++)
+        if (p->values[live->ids[i]].last_use > op)
+            live->ids[kept++] = live->ids[i];
+    live->count = kept;
+}
+
+int program_plan(struct program *p, size_t *floats, struct error *err)
+{
+    if (p->failed)
+        return error_set(err, p->failed, "no memory for the list of operations of one step");
+    struct live live = {.count = 0};
+    *floats = 0;
+    for (size_t i = 0; i < p->n_ops; i++) {
+        int32_t id = p->ops[i].out.id;
+        if (id >= 0 && !p->values[id].host) {
+            size_t end = live_place(p, &live, id);
+            *floats = end > *floats ? end : *floats;
+        }
+        live_expire(p, &live, (int32_t)i);
+    }
+    return 0;
+}

@@ -1,0 +1,134 @@
+/* One step of a model as a flat list of operations on matrices of floats, a row for each token of the batch.
+ *
+ * A model's forward pass calls the op_ functions in the order of its paper; each gives the value that it
+ * makes:
+ *
+ *   op_embed -> [tokens x width] -> op_rms_norm -> op_matmul -> ... -> program_output
+ *
+ * Nothing runs here. A backend takes the list, places the values in memory (program_plan: a value's memory is
+ * used again after its last reader) and runs it. Failures to grow the list are kept in `failed` until encode.
+ */
+#ifndef WEIR_ENGINE_WORKER_PROGRAM_H
+#define WEIR_ENGINE_WORKER_PROGRAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "engine/worker/backend.h"
+
+struct kv_layer;
+struct rope;
+
+/* A weight with its optional bias: n_out floats for each expert. */
+struct linear {
+    struct weight weight;
+    const float *bias;
+};
+
+enum op_kind {
+    OP_EMBED,          /* out[t] = row tokens[t] of a table */
+    OP_SELECT,         /* only the rows of tokens that want logits */
+    OP_ADD,            /* a + b */
+    OP_RMS_NORM,       /* x / sqrt(mean(x^2) + eps) * weight, for each run of `width` values of a row */
+    OP_MATMUL,         /* x W^T + bias */
+    OP_GLU,            /* silu(a) * b */
+    OP_ROPE_ANGLES,    /* cosines and sines for each token's position */
+    OP_ROPE,           /* rotates each head of a by the angles in b */
+    OP_KV_WRITE,       /* keeps keys a and values b of the tokens in their slots */
+    OP_ATTENTION,      /* softmax(q K^T * scale) V over what each token's slot holds up to its position */
+    OP_ROUTE,          /* softmax of the scores, the best n: their ids, then their weights made to sum to 1 */
+    OP_MATMUL_EXPERTS, /* for each routed expert e: a W_e^T + bias_e; a holds one input, or one for each
+                          expert */
+    OP_MIX_EXPERTS,    /* the sum of the routed experts' results by weight */
+};
+
+/* A matrix that an operation makes. */
+struct value {
+    int32_t id;
+};
+
+struct value_info {
+    int32_t rows, width;
+    int32_t last_use; /* index of the last operation that reads it, or of the one that makes it */
+    float *host;      /* not NULL: the result goes here */
+    size_t offset;    /* else: floats from the start of the scratch memory */
+};
+
+enum rope_pairs {
+    ROPE_ADJACENT, /* (0,1) (2,3) ...: "normal" */
+    ROPE_HALVES    /* (0,n/2) (1,n/2+1) ...: "NeoX" */
+};
+
+struct attention {
+    int32_t n_heads;
+    float scale;
+};
+
+struct op {
+    enum op_kind kind;
+    struct value out, a, b; /* id -1: none */
+    union {
+        const struct weight *table;
+        const struct linear *linear;
+        struct {
+            const float *weight;
+            float eps;
+            int32_t width;
+        } norm;
+        struct {
+            const struct rope *rope;
+            int32_t head_width;
+        } rope;
+        struct {
+            const struct kv_layer *layer;
+            struct attention how;
+        } kv;
+        int32_t n_used; /* experts a token */
+    };
+};
+
+/* Which tokens: arrays of n_tokens, owned by whoever runs the step. */
+struct program_batch {
+    int32_t n_tokens, n_outputs;
+    const int32_t *tokens, *slots, *positions;
+    const int32_t *outputs; /* indices of the n_outputs tokens that want logits */
+};
+
+struct program {
+    struct program_batch batch;
+    struct op *ops;
+    size_t n_ops, max_ops;
+    struct value_info *values;
+    size_t n_values, max_values;
+    int failed;
+};
+
+void program_reset(struct program *p, const struct program_batch *batch); /* starts from {0}; keeps memory */
+void program_free(struct program *p);
+/* Places every value; `*floats`: scratch memory that the program needs. ERROR_MEMORY if it could not be
+ * built. */
+int program_plan(struct program *p, size_t *floats, struct error *err) MUST_USE;
+const struct value_info *program_value(const struct program *p, struct value v);
+
+struct value op_embed(struct program *p, const struct weight *table);
+struct value op_select(struct program *p, struct value x);
+struct value op_add(struct program *p, struct value a, struct value b);
+/* `width`: values that share a mean, as many as `weight` has; divides the row. */
+struct value op_rms_norm(struct program *p, struct value x, const float *weight, int32_t width, float eps);
+struct value op_matmul(struct program *p, const struct linear *linear, struct value x);
+struct value op_glu(struct program *p, struct value gate, struct value up);
+struct value op_rope_angles(struct program *p, const struct rope *rope);
+struct value op_rope(
+    struct program *p, struct value x, struct value angles, const struct rope *rope, int32_t head_width);
+void op_kv_write(struct program *p, const struct kv_layer *layer, struct value k, struct value v);
+struct value op_attention(
+    struct program *p, const struct kv_layer *layer, struct value q, const struct attention *how);
+struct value op_route(struct program *p, struct value scores, int32_t n_used);
+struct value op_matmul_experts(
+    struct program *p, const struct linear *linear, struct value x, struct value routes, int32_t n_used);
+struct value op_mix_experts(struct program *p, struct value x, struct value routes, int32_t n_used);
+void program_output(struct program *p, struct value x, float *host);
+
+#endif

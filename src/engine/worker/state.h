@@ -1,0 +1,37 @@
+/* What a layer remembers of each sequence, one interface for every kind: a KV cache, later a window ring,
+ * recurrent state or an MLA latent.
+ *
+ *   slot 0: positions 0 .. length-1 held     slot 1: ...        the lengths are kept by model_state
+ *
+ * A step writes behind a slot's length; the length moves only when the whole step has succeeded, so that a
+ * failed step leaves every slot as it was. */
+#ifndef WEIR_ENGINE_WORKER_STATE_H
+#define WEIR_ENGINE_WORKER_STATE_H
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "engine/worker/kvcache.h"
+
+enum state_kind { STATE_KV, STATE_KINDS };
+
+struct state_spec {
+    enum state_kind kind;
+    union {
+        struct kv_spec kv;
+    };
+};
+
+struct state_ops {
+    /* Bytes for all slots; UINT64_MAX if that overflows. */
+    uint64_t (*bytes)(const struct state_spec *spec, int32_t n_slots, int32_t n_context);
+    int (*create)(const struct state_spec *spec, struct backend *backend, int32_t n_slots, int32_t n_context,
+        void **layer, struct error *err);
+    void (*free)(void *layer); /* NULL is allowed */
+    /* Forgets positions >= length; returns how many it can keep exactly (<= length). */
+    int32_t (*truncate)(void *layer, int32_t slot, int32_t length);
+};
+
+extern const struct state_ops *const state_kinds[STATE_KINDS];
+
+#endif
