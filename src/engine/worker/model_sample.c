@@ -1,0 +1,212 @@
+#include "engine/worker/model_sample.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+#include "base/rand.h"
+#include "engine/worker/gguf_write.h"
+#include "engine/worker/tensor_quantize.h"
+
+/* Large tensors repeat pieces of one random stretch of this many values: a model of a billion parameters is
+ * then written as fast as the disk takes it. Whole blocks of every type. */
+enum { POOL_VALUES = 1 << 18 };
+
+struct sample_tensor {
+    char name[64];
+    enum tensor_type type;
+    int64_t columns, rows; /* rows 1: a vector */
+    bool norm;             /* all ones */
+};
+
+struct sample_writer {
+    int fd;
+    struct rand_pcg random;
+    float *values;    /* POOL_VALUES */
+    uint8_t *encoded; /* the same, as stored */
+};
+
+struct model_sample model_sample_default(void)
+{
+    return (struct model_sample){.n_layers = 2,
+        .n_embed = 64,
+        .n_heads = 4,
+        .n_kv_heads = 2,
+        .n_ffn = 128,
+        .n_vocab = 512,
+        .n_context = 512,
+        .type = TENSOR_F32,
+        .tokenizer = "llama",
+        .pre = "llama-bpe",
+        .seed = 1,
+        .chat_template = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + "
+                         "message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}"
+                         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"};
+}
+
+static int write_all(int fd, const void *data, size_t len, struct error *err)
+{
+    for (const char *p = data; len > 0;) {
+        ssize_t n = write(fd, p, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return error_set(err, ERROR_IO, "the model file cannot be written: %s", strerror(errno));
+        p += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+/* What a row of this length can be stored in. */
+static enum tensor_type type_for(enum tensor_type wanted, int64_t columns)
+{
+    if (columns % tensor_type_info(wanted)->block_values == 0)
+        return wanted;
+    return columns % 32 == 0 ? TENSOR_Q8_0 : TENSOR_F16;
+}
+
+static void set(
+    struct sample_tensor *t, const struct model_sample *s, const char *name, uint32_t columns, uint32_t rows)
+{
+    snprintf(t->name, sizeof t->name, "%s", name);
+    t->norm = rows == 1;
+    t->columns = columns;
+    t->rows = rows;
+    t->type = t->norm ? TENSOR_F32 : type_for(s->type, columns);
+}
+
+static void set_block(struct sample_tensor *t, const struct model_sample *s, uint32_t layer, int which)
+{
+    uint32_t head = s->n_embed / s->n_heads, d = s->n_embed, kv = head * s->n_kv_heads;
+    const struct {
+        const char *name;
+        uint32_t columns, rows;
+    } parts[9] = {{"attn_norm", d, 1}, {"attn_q", d, d}, {"attn_k", d, kv}, {"attn_v", d, kv},
+        {"attn_output", d, d}, {"ffn_norm", d, 1}, {"ffn_gate", d, s->n_ffn}, {"ffn_up", d, s->n_ffn},
+        {"ffn_down", s->n_ffn, d}};
+    char name[64];
+    snprintf(name, sizeof name, "blk.%u.%s.weight", layer, parts[which].name);
+    set(t, s, name, parts[which].columns, parts[which].rows);
+}
+
+static uint32_t count_tensors(const struct model_sample *s)
+{
+    return 9 * s->n_layers + (s->tied ? 2 : 3);
+}
+
+static void tensor_at(const struct model_sample *s, uint32_t index, struct sample_tensor *t)
+{
+    if (index < 9 * s->n_layers)
+        set_block(t, s, index / 9, (int)(index % 9));
+    else if (index == 9 * s->n_layers)
+        set(t, s, "token_embd.weight", s->n_embed, s->n_vocab);
+    else if (index == 9 * s->n_layers + 1)
+        set(t, s, "output_norm.weight", s->n_embed, 1);
+    else
+        set(t, s, "output.weight", s->n_embed, s->n_vocab);
+}
+
+/* Weights of variance 1 / fan-in keep activations near one through any depth. */
+static int fill_pool(struct sample_writer *w, const struct sample_tensor *t, int64_t count, struct error *err)
+{
+    float scale = sqrtf(3 / (float)t->columns);
+    for (int64_t i = 0; i < count; i++) {
+        float uniform = (float)(rand_pcg_u32(&w->random) >> 8) * 0x1p-23f - 1;
+        w->values[i] = t->norm ? 1 : uniform * scale;
+    }
+    return tensor_quantize(t->type, w->values, w->encoded, count, err);
+}
+
+static int write_tensor(
+    struct sample_writer *w, const struct gguf_writer *g, const struct sample_tensor *t, struct error *err)
+{
+    static const char zeros[64];
+    const struct tensor_type_info *info = tensor_type_info(t->type);
+    uint64_t blocks = (uint64_t)t->columns * (uint64_t)t->rows / info->block_values;
+    uint64_t pool = POOL_VALUES / info->block_values;
+    if (pool > blocks)
+        pool = blocks;
+    int rc = fill_pool(w, t, (int64_t)(pool * info->block_values), err);
+    /* The first piece is the whole stretch, the others begin anywhere in its first half. */
+    for (uint64_t done = 0, n; done < blocks && rc == 0; done += n) {
+        uint64_t start = done ? rand_pcg_u32(&w->random) % (pool / 2 + 1) : 0;
+        n = pool - start < blocks - done ? pool - start : blocks - done;
+        rc = write_all(w->fd, w->encoded + start * info->block_bytes, n * info->block_bytes, err);
+    }
+    return rc ? rc : write_all(w->fd, zeros, gguf_writer_padding(g, blocks * info->block_bytes), err);
+}
+
+static int check(const struct model_sample *s, struct error *err)
+{
+    if (s->n_layers == 0 || s->n_embed == 0 || s->n_ffn == 0 || s->n_context == 0 || s->n_heads == 0 ||
+        s->n_kv_heads == 0)
+        return error_set(
+            err, ERROR_INVALID, "a model needs layers, width, heads, ffn and context of at least one");
+    if (s->n_layers > 1024 || s->n_embed > 1 << 16 || s->n_ffn > 1 << 18)
+        return error_set(
+            err, ERROR_INVALID, "the model is too large: at most 1024 layers, 65536 wide, ffn 262144");
+    if (s->n_embed % s->n_heads != 0 || s->n_heads % s->n_kv_heads != 0 || s->n_embed / s->n_heads % 2 != 0)
+        return error_set(err, ERROR_INVALID,
+            "the width must be a multiple of the heads (even size each), and the heads of the kv heads");
+    if (!tensor_type_info(s->type))
+        return error_set(err, ERROR_INVALID, "unknown tensor type %d", (int)s->type);
+    return 0;
+}
+
+static int build_header(const struct model_sample *s, struct gguf_writer *g, struct error *err)
+{
+    gguf_write_str(g, "general.architecture", STR("llama"));
+    gguf_write_str(g, "general.name", STR("random sample"));
+    gguf_write_u32(g, "llama.block_count", s->n_layers);
+    gguf_write_u32(g, "llama.context_length", s->n_context);
+    gguf_write_u32(g, "llama.embedding_length", s->n_embed);
+    gguf_write_u32(g, "llama.feed_forward_length", s->n_ffn);
+    gguf_write_u32(g, "llama.attention.head_count", s->n_heads);
+    gguf_write_u32(g, "llama.attention.head_count_kv", s->n_kv_heads);
+    gguf_write_f32(g, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    gguf_write_u32(g, "llama.rope.dimension_count", s->n_embed / s->n_heads);
+    gguf_write_f32(g, "llama.rope.freq_base", 10000);
+    gguf_write_u32(g, "llama.vocab_size", s->n_vocab);
+    int rc = model_sample_vocab(s, g, err);
+    for (uint32_t i = 0; i < count_tensors(s) && rc == 0; i++) {
+        struct sample_tensor t;
+        tensor_at(s, i, &t);
+        gguf_write_tensor(g, t.name, t.type, t.norm ? 1 : 2, (const int64_t[]){t.columns, t.rows});
+    }
+    return rc;
+}
+
+int model_sample_write(const struct model_sample *s, int fd, struct error *err)
+{
+    struct sample_writer w = {.fd = fd};
+    struct gguf_writer g;
+    struct buf header;
+    int rc = check(s, err);
+    if (rc)
+        return rc;
+    gguf_writer_init(&g);
+    buf_init(&header, 4 * GIB);
+    rand_pcg_seed(&w.random, s->seed);
+    w.values = malloc(POOL_VALUES * sizeof *w.values);
+    w.encoded = malloc(POOL_VALUES * sizeof *w.values);
+    if (!w.values || !w.encoded)
+        rc = error_set(err, ERROR_MEMORY, "no memory to make a model");
+    rc = rc ? rc : build_header(s, &g, err);
+    rc = rc ? rc : gguf_writer_header(&g, &header, err);
+    rc = rc ? rc : write_all(fd, header.data, header.len, err);
+    for (uint32_t i = 0; i < count_tensors(s) && rc == 0; i++) {
+        struct sample_tensor t;
+        tensor_at(s, i, &t);
+        rc = write_tensor(&w, &g, &t, err);
+    }
+    free(w.values);
+    free(w.encoded);
+    buf_free(&header);
+    gguf_writer_free(&g);
+    return rc;
+}
