@@ -63,7 +63,8 @@ struct egress_options {
     int max_connections_per_host; /* 0: 256 */
 };
 int egress_create(struct loop *loop, const struct egress_options *o, struct egress **out, struct error *err) MUST_USE;
-void egress_free(struct egress *e); /* cancels what is open */
+/* Cancels what is open, without a callback; such transfers must still be closed. Not inside a callback. */
+void egress_free(struct egress *e);
 
 struct egress_header {
     struct str name, value;
@@ -95,5 +96,8 @@ struct str egress_header(const struct egress_transfer *t, const char *name); /* 
 void egress_pause(struct egress_transfer *t, bool paused); /* stops reading from the provider; time-outs rest */
 /* Ends the transfer (if it runs) and frees it. Allowed inside its own callbacks; required after `done`. */
 void egress_close(struct egress_transfer *t);
+/* Instead of egress_close, by a caller who has all it needs of the answer: the few bytes that may be left are read
+ * and dropped within a second, so that the connection can serve again. No callback comes after it. */
+void egress_finish(struct egress_transfer *t);
 
 #endif

@@ -1,0 +1,300 @@
+#include "provider/answer.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/rand.h"
+#include "provider/failure.h"
+
+enum { TOOL_CALLS_MAX = LIMIT_TOOLS };
+
+static sse_event on_sse_event;
+
+void provider_answer_init(struct provider_answer *a, struct str provider, struct str api_key,
+    provider_event *event, struct chat_sink sink)
+{
+    *a = (struct provider_answer){.provider = provider, .api_key = api_key, .event = event, .sink = sink};
+    a->usage = (struct chat_usage){-1, 0, -1, 0};
+    sse_init(&a->sse, LIMIT_PROVIDER_EVENT, on_sse_event, a);
+    buf_init(&a->whole, LIMIT_PROVIDER_BODY);
+}
+
+void provider_answer_free(struct provider_answer *a)
+{
+    sse_free(&a->sse);
+    buf_free(&a->whole);
+    free(a->tools);
+}
+
+void provider_answer_abandon(struct provider_answer *a)
+{
+    a->ended = true;
+}
+
+/* ---- Events out ---- */
+
+static void emit(struct provider_answer *a, const struct chat_event *event)
+{
+    if (!a->ended)
+        a->sink.event(a->sink.ctx, event);
+}
+
+static void emit_last(struct provider_answer *a, const struct chat_event *event)
+{
+    if (a->ended)
+        return;
+    a->ended = true;
+    a->sink.event(a->sink.ctx, event);
+}
+
+void provider_answer_start(struct provider_answer *a, struct str id, struct str model)
+{
+    if (a->started)
+        return;
+    a->started = true;
+    emit(a, &(struct chat_event){.kind = CHAT_EVENT_START, .start = {id, model}});
+}
+
+void provider_answer_text(struct provider_answer *a, struct str text)
+{
+    assert(a->started);
+    if (text.len > 0)
+        emit(a, &(struct chat_event){.kind = CHAT_EVENT_TEXT, .text = text});
+}
+
+void provider_answer_reasoning(struct provider_answer *a, struct str text)
+{
+    assert(a->started);
+    if (text.len > 0)
+        emit(a, &(struct chat_event){.kind = CHAT_EVENT_REASONING, .text = text});
+}
+
+/* Which call a piece belongs to. Servers differ: some give no index, some give every call index 0 and tell
+ * them apart by id, some repeat id and name with every piece. SIZE_MAX: a new call. */
+static size_t tool_find(const struct provider_answer *a, int64_t index, uint64_t id, bool named)
+{
+    for (size_t i = a->n_tools; i-- > 0;) {
+        const struct provider_answer_tool *t = &a->tools[i];
+        bool same_id = id == 0 || t->id_hash == id;
+        if (index >= 0 && t->index == index)
+            return same_id || !named ? i : SIZE_MAX;
+        if (index < 0 && id != 0 && t->id_hash == id)
+            return i;
+    }
+    return index < 0 && id == 0 && !named && a->n_tools > 0 ? a->n_tools - 1 : SIZE_MAX;
+}
+
+static int tool_add(struct provider_answer *a, int64_t index, uint64_t id, struct error *err)
+{
+    if (a->n_tools == TOOL_CALLS_MAX)
+        return error_set(err, ERROR_LIMIT, "the answer calls more than %d tools", TOOL_CALLS_MAX);
+    if (a->n_tools == a->tools_capacity) {
+        size_t capacity = a->tools_capacity ? a->tools_capacity * 2 : 4;
+        struct provider_answer_tool *tools = realloc(a->tools, capacity * sizeof *tools);
+        if (!tools)
+            return error_set(err, ERROR_MEMORY, "out of memory");
+        a->tools = tools;
+        a->tools_capacity = capacity;
+    }
+    a->tools[a->n_tools++] = (struct provider_answer_tool){index, id, false};
+    return 0;
+}
+
+int provider_answer_tool(struct provider_answer *a, int64_t index, struct str id, struct str name,
+    struct str arguments, struct error *err)
+{
+    assert(a->started);
+    char made[40];
+    uint64_t hash = id.len ? str_hash(id) | 1 : 0;
+    size_t at = tool_find(a, index, hash, name.len > 0);
+    struct chat_event event = {.kind = CHAT_EVENT_TOOL_CALL, .tool_call = {.arguments = arguments}};
+    if (at == SIZE_MAX) {
+        if (name.len == 0)
+            return error_set(err, ERROR_INVALID, "a tool call of the answer has no name");
+        int rc = tool_add(a, index, hash, err);
+        if (rc)
+            return rc;
+        at = a->n_tools - 1;
+        if (id.len == 0) {
+            rand_id("call_", made, sizeof made);
+            id = str_from(made);
+        }
+        event.tool_call.id = id;
+        event.tool_call.name = name;
+    } else if (arguments.len == 0) {
+        return 0;
+    }
+    a->tools[at].has_arguments |= arguments.len > 0;
+    event.tool_call.index = (uint32_t)at;
+    emit(a, &event);
+    return 0;
+}
+
+void provider_answer_tool_end(struct provider_answer *a, int64_t index)
+{
+    for (size_t i = 0; i < a->n_tools; i++) {
+        if (a->tools[i].index != index || a->tools[i].has_arguments)
+            continue;
+        a->tools[i].has_arguments = true;
+        emit(a, &(struct chat_event){.kind = CHAT_EVENT_TOOL_CALL,
+                    .tool_call = {.index = (uint32_t)i, .arguments = STR("{}")}});
+    }
+}
+
+void provider_answer_usage(struct provider_answer *a, const struct chat_usage *usage)
+{
+    assert(a->started);
+    if (memcmp(usage, &a->usage, sizeof *usage) == 0)
+        return;
+    a->usage = *usage;
+    emit(a, &(struct chat_event){.kind = CHAT_EVENT_USAGE, .usage = *usage});
+}
+
+void provider_answer_stop(struct provider_answer *a, enum chat_stop stop)
+{
+    a->has_stop = true;
+    a->stop = stop;
+}
+
+void provider_answer_end(struct provider_answer *a)
+{
+    /* Several servers say "stop" where the model has called tools. */
+    enum chat_stop stop = a->has_stop ? a->stop : CHAT_STOP_END;
+    if (stop == CHAT_STOP_END && a->n_tools > 0)
+        stop = CHAT_STOP_TOOLS;
+    emit_last(a, &(struct chat_event){.kind = CHAT_EVENT_STOP, .stop = stop});
+}
+
+void provider_answer_fail(struct provider_answer *a, const struct chat_failure *failure)
+{
+    emit_last(a, &(struct chat_event){.kind = CHAT_EVENT_ERROR, .failure = *failure});
+}
+
+void provider_answer_fail_json(struct provider_answer *a, const json_t *document)
+{
+    struct provider_failure f;
+    provider_failure_json(&f, a->provider, a->api_key, 0, document);
+    provider_answer_fail(a, &f.failure);
+}
+
+/* Whatever a provider does wrong, another may do right. */
+static void fail(struct provider_answer *a, int code, const char *message)
+{
+    struct provider_failure f;
+    provider_failure_error(
+        &f, a->provider, a->api_key, code == ERROR_INVALID ? ERROR_UNAVAILABLE : code, message);
+    provider_answer_fail(a, &f.failure);
+}
+
+/* ---- Bytes in ---- */
+
+static int take_document(struct provider_answer *a, struct str text, struct error *err)
+{
+    json_t *document;
+    int rc = json_read(text, &document, err);
+    if (rc)
+        return rc;
+    if (!json_is_object(document))
+        rc = error_set(err, ERROR_INVALID, "it is not a JSON object");
+    else if (provider_is_error(document))
+        provider_answer_fail_json(a, document);
+    else
+        rc = a->event(a, document, err);
+    json_decref(document);
+    return rc;
+}
+
+static int on_sse_event(void *ctx, struct str name, struct str data, struct error *err)
+{
+    struct provider_answer *a = ctx;
+    (void)name; /* Anthropic repeats it in the data, the others have none */
+    data = str_trim(data);
+    if (a->ended || data.len == 0)
+        return 0;
+    if (!str_is(data, "[DONE]"))
+        return take_document(a, data, err);
+    if (a->started)
+        provider_answer_end(a);
+    return 0;
+}
+
+void provider_answer_content_type(struct provider_answer *a, struct str content_type)
+{
+    struct str type = str_trim(str_slice(content_type, 0, str_find_char(content_type, ';')));
+    type = str_slice(type, 0, sizeof a->content_type - 1);
+    if (type.len > 0)
+        memcpy(a->content_type, type.data, type.len);
+    a->content_type[type.len] = '\0';
+    if (str_is_nocase(type, "text/event-stream"))
+        a->form = PROVIDER_FORM_EVENTS;
+}
+
+/* Servers label badly: what has no telling type is judged by its first character. */
+static bool form_detect(struct provider_answer *a, struct str bytes)
+{
+    struct str type = str_from(a->content_type);
+    bool json = str_is_nocase(type, "application/json");
+    bool vague =
+        type.len == 0 || str_is_nocase(type, "text/plain") || str_is_nocase(type, "application/octet-stream");
+    if (!json && !vague)
+        return false;
+    struct str text = str_trim(bytes);
+    if (text.len > 0)
+        a->form = text.data[0] == '{' ? PROVIDER_FORM_WHOLE : PROVIDER_FORM_EVENTS;
+    return true;
+}
+
+void provider_answer_feed(struct provider_answer *a, struct str bytes)
+{
+    struct error err;
+    int rc = 0;
+    if (a->ended)
+        return;
+    if (a->form == PROVIDER_FORM_UNKNOWN && !form_detect(a, bytes)) {
+        error_set(&err, ERROR_UNAVAILABLE, "its answer is '%s', not an event stream or JSON: check base_url",
+            a->content_type);
+        fail(a, ERROR_UNAVAILABLE, err.message);
+    } else if (a->form == PROVIDER_FORM_EVENTS) {
+        rc = sse_feed(&a->sse, bytes, &err);
+    } else if (a->form == PROVIDER_FORM_WHOLE && buf_append_str(&a->whole, bytes)) {
+        rc = error_set(&err, a->whole.failed, "its answer is too large");
+    }
+    if (rc) {
+        error_wrap(&err, "its answer cannot be understood");
+        fail(a, rc, err.message);
+    }
+}
+
+void provider_answer_finish(struct provider_answer *a, int code, const struct error *transport)
+{
+    struct error err;
+    int rc = 0;
+    if (!a->ended && code == 0 && a->form == PROVIDER_FORM_EVENTS)
+        rc = sse_end(&a->sse, &err);
+    if (!a->ended && code == 0 && a->form == PROVIDER_FORM_WHOLE) {
+        rc = take_document(a, buf_str(&a->whole), &err);
+        if (rc == 0 && a->started)
+            provider_answer_end(a);
+    }
+    if (a->has_stop) /* all of it came, whatever became of the connection */
+        provider_answer_end(a);
+    else if (code)
+        fail(a, code, transport ? transport->message : "the transfer failed");
+    else if (rc)
+        fail(a, rc, error_wrap(&err, "its answer cannot be understood") ? err.message : "");
+    else
+        fail(a, ERROR_UNAVAILABLE, "its answer ended before it was complete");
+}
+
+int64_t provider_count(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_integer(value) && json_integer_value(value) >= 0 ? json_integer_value(value) : -1;
+}
+
+struct str provider_text(const json_t *object, const char *key)
+{
+    return json_str(json_object_get(object, key));
+}

@@ -1,0 +1,74 @@
+/* An answer on its way back: a provider's bytes become chat_events, in the order that chat.h promises.
+ *
+ *   bytes --+-- server-sent events --> JSON --+--> dialect->event --> START TEXT REASONING TOOL_CALL USAGE
+ *           +-- one JSON document ------------+                       and what STOP will say
+ *
+ * Pure: no network. A provider that sends nonsense, stops half-way or says too much gives one ERROR event. */
+#ifndef WEIR_PROVIDER_ANSWER_H
+#define WEIR_PROVIDER_ANSWER_H
+
+#include "chat/chat.h"
+#include "provider/sse.h"
+
+struct provider_answer;
+
+/* Takes one event or one whole document of the provider's. */
+typedef int provider_event(struct provider_answer *a, const json_t *event, struct error *err);
+
+struct provider_answer_tool {
+    int64_t index;    /* the provider's, -1: it gave none */
+    uint64_t id_hash; /* of its id, 0: it gave none */
+    bool has_arguments;
+};
+
+enum provider_answer_form { PROVIDER_FORM_UNKNOWN, PROVIDER_FORM_EVENTS, PROVIDER_FORM_WHOLE };
+
+struct provider_answer {
+    struct str provider, api_key; /* for messages: the one is named, the other kept out */
+    provider_event *event;
+    struct chat_sink sink;
+    enum provider_answer_form form;
+    char content_type[96];
+    struct sse sse;
+    struct buf whole;
+    bool started, ended, has_stop;
+    enum chat_stop stop;
+    struct chat_usage usage; /* as last told */
+    struct provider_answer_tool *tools;
+    size_t n_tools, tools_capacity;
+};
+
+void provider_answer_init(struct provider_answer *a, struct str provider, struct str api_key,
+    provider_event *event, struct chat_sink sink);
+void provider_answer_free(struct provider_answer *a);
+/* Of the answer's header; may be empty. Before the first bytes. */
+void provider_answer_content_type(struct provider_answer *a, struct str content_type);
+void provider_answer_feed(struct provider_answer *a, struct str bytes);
+/* No more bytes will come: `code` is 0 or why the transfer failed. After it, STOP or ERROR has been sent. */
+void provider_answer_finish(struct provider_answer *a, int code, const struct error *err);
+/* No event from now on. */
+void provider_answer_abandon(struct provider_answer *a);
+
+/* ---- For dialects. Nothing is sent once the answer has ended. ---- */
+void provider_answer_start(
+    struct provider_answer *a, struct str id, struct str model); /* the first time only */
+void provider_answer_text(struct provider_answer *a, struct str text);
+void provider_answer_reasoning(struct provider_answer *a, struct str text);
+/* A piece of a tool call. `index` (-1: none given) and `id` find the call it belongs to; the first piece of a
+ * call must have a name. */
+int provider_answer_tool(struct provider_answer *a, int64_t index, struct str id, struct str name,
+    struct str arguments, struct error *err) MUST_USE;
+/* The call with this index is complete: one without any arguments gets "{}". */
+void provider_answer_tool_end(struct provider_answer *a, int64_t index);
+void provider_answer_usage(struct provider_answer *a, const struct chat_usage *usage);
+void provider_answer_stop(struct provider_answer *a, enum chat_stop stop); /* remembered until the end */
+void provider_answer_end(struct provider_answer *a);                       /* STOP */
+void provider_answer_fail(struct provider_answer *a, const struct chat_failure *failure);
+/* ERROR from a JSON document that tells of one: {"error": {...}} and its relatives. */
+void provider_answer_fail_json(struct provider_answer *a, const json_t *document);
+
+/* Members read leniently: absent, null or of another type gives the fallback (-1, STR_NONE). */
+int64_t provider_count(const json_t *object, const char *key);
+struct str provider_text(const json_t *object, const char *key);
+
+#endif

@@ -1,0 +1,266 @@
+/* Asking in Anthropic's shape: POST /v1/messages, version 2023-06-01.
+ *
+ * What the shape has no word for is refused by name, so that nothing a client asked for is dropped in
+ * silence. Ignored are only members that cannot change the answer, names of tool results (the id says it),
+ * and the reasoning of earlier turns (Anthropic takes only thinking of its own, with its signature). */
+#include <math.h>
+
+#include "base/limits.h"
+#include "provider/anthropic.h"
+
+enum { DEFAULT_MAX_TOKENS = 4096 };
+
+/* Top-level members that may be left out without changing what comes back. */
+static const char *const harmless[] = {"store", "metadata", "service_tier", "user", "stream_options",
+    "prompt_cache_key", "prompt_cache_retention", "safety_identifier", NULL};
+static const char *const harmless_in_message[] = {"annotations", "refusal", NULL};
+
+static int refuse(struct error *err, const char *what)
+{
+    return error_set(
+        err, ERROR_UNSUPPORTED, "Anthropic has no '%s': leave it out or choose another model", what);
+}
+
+/* ---- Can it? ---- */
+
+static bool is_among(const char *const *names, const char *key)
+{
+    for (; *names; names++)
+        if (str_is(str_from(key), *names))
+            return true;
+    return false;
+}
+
+static bool vendor_is_harmless(const json_t *vendor, const char *key, const json_t *value)
+{
+    if (is_among(harmless, key) || !provider_asks(vendor, key))
+        return true;
+    if (str_is(str_from(key), "n"))
+        return json_is_integer(value) && json_integer_value(value) == 1;
+    if (str_is(str_from(key), "response_format"))
+        return str_is(provider_text(value, "type"), "text");
+    if (str_is(str_from(key), "modalities"))
+        return json_array_size(value) == 1 && str_is(json_str(json_array_get(value, 0)), "text");
+    return false;
+}
+
+static int check_vendor(const struct chat_request *r, struct error *err)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)r->vendor, key,
+        value) if (!vendor_is_harmless(r->vendor, key, value)) return refuse(err, key);
+    return 0;
+}
+
+static int check_sampling(const struct chat_sampling *s, struct error *err)
+{
+    if (s->temperature > 1)
+        return error_set(err, ERROR_UNSUPPORTED, "Anthropic has no 'temperature' above 1: lower it");
+    if (s->min_p > 0)
+        return refuse(err, "min_p");
+    if (s->repeat_penalty >= 0 && fabs(s->repeat_penalty - 1) > 0)
+        return refuse(err, "repeat_penalty");
+    if (fabs(s->presence_penalty) > 0)
+        return refuse(err, "presence_penalty");
+    if (fabs(s->frequency_penalty) > 0)
+        return refuse(err, "frequency_penalty");
+    return s->has_seed ? refuse(err, "seed") : 0;
+}
+
+static int check_message(const struct chat_message *m, size_t index, struct error *err)
+{
+    const char *key;
+    json_t *value;
+    if (m->name.len > 0 && m->role != CHAT_TOOL)
+        return error_set(
+            err, ERROR_UNSUPPORTED, "Anthropic has no 'name' of a message (messages[%zu])", index);
+    json_object_foreach((json_t *)(uintptr_t)m->vendor, key,
+        value) if (!is_among(harmless_in_message, key) && provider_asks(m->vendor, key)) return error_set(err,
+        ERROR_UNSUPPORTED, "Anthropic has no '%s' of a message (messages[%zu])", key, index);
+    for (size_t i = 0; i < m->n_parts; i++) {
+        enum chat_part_kind kind = m->parts[i].kind;
+        bool speaker = m->role == CHAT_USER || m->role == CHAT_TOOL;
+        bool refusal = m->role == CHAT_ASSISTANT && str_is(provider_text(m->parts[i].raw, "type"), "refusal");
+        if (kind != CHAT_PART_TEXT && !(kind == CHAT_PART_IMAGE && speaker) && !refusal)
+            return error_set(err, ERROR_UNSUPPORTED,
+                "messages[%zu].content[%zu] is of a kind that Anthropic does not take there: send text, or "
+                "an image "
+                "from the user",
+                index, i);
+    }
+    return 0;
+}
+
+static int check_tools(const struct chat_request *r, struct error *err)
+{
+    for (size_t i = 0; i < r->n_tools; i++)
+        if (r->tools[i].name.len == 0 ||
+            (r->tools[i].raw && !str_is(provider_text(r->tools[i].raw, "type"), "function")))
+            return error_set(err, ERROR_UNSUPPORTED, "tools[%zu] is no function: Anthropic cannot use it", i);
+    return 0;
+}
+
+int provider_anthropic_supports(
+    const struct provider_model *m, const struct chat_request *r, struct error *err)
+{
+    (void)m;
+    if (r->has_prompt)
+        return error_set(err, ERROR_UNSUPPORTED, "Anthropic continues no bare prompt: send messages");
+    int rc = check_vendor(r, err);
+    if (rc == 0)
+        rc = check_sampling(&r->sampling, err);
+    if (rc == 0)
+        rc = check_tools(r, err);
+    for (size_t i = 0; i < r->n_messages && rc == 0; i++)
+        rc = check_message(&r->messages[i], i, err);
+    return rc;
+}
+
+/* ---- Tools and settings ---- */
+
+static void write_member(struct json_writer *w, const char *key, struct str value)
+{
+    json_key(w, key);
+    json_write_str(w, value);
+}
+
+static void write_schema(struct json_writer *w, const json_t *parameters)
+{
+    const char *key;
+    json_t *value;
+    json_key(w, "input_schema");
+    if (json_object_get(parameters, "type")) {
+        json_write_value(w, parameters);
+        return;
+    }
+    json_object_begin(w);
+    write_member(w, "type", STR("object"));
+    json_object_foreach((json_t *)(uintptr_t)parameters, key, value)
+    {
+        json_key(w, key);
+        json_write_value(w, value);
+    }
+    json_object_end(w);
+}
+
+static void write_tools(struct json_writer *w, const struct chat_request *r)
+{
+    json_key(w, "tools");
+    json_array_begin(w);
+    for (size_t i = 0; i < r->n_tools; i++) {
+        const struct chat_tool *t = &r->tools[i];
+        json_object_begin(w);
+        write_member(w, "name", t->name);
+        if (t->description.len > 0)
+            write_member(w, "description", t->description);
+        write_schema(w, t->parameters);
+        provider_anthropic_cache_control(w, t->raw);
+        json_object_end(w);
+    }
+    json_array_end(w);
+}
+
+static void write_tool_choice(struct json_writer *w, const struct chat_request *r)
+{
+    static const char *const types[] = {"auto", "auto", "none", "any", "tool"};
+    bool one = r->parallel_tool_calls == 0;
+    if (r->tool_choice == CHAT_TOOLS_UNSET && !one)
+        return;
+    json_key(w, "tool_choice");
+    json_object_begin(w);
+    json_key(w, "type");
+    json_write_text(w, types[r->tool_choice]);
+    if (r->tool_choice == CHAT_TOOLS_NAMED)
+        write_member(w, "name", r->tool_choice_name);
+    if (one && r->tool_choice != CHAT_TOOLS_NONE) {
+        json_key(w, "disable_parallel_tool_use");
+        json_write_bool(w, true);
+    }
+    json_object_end(w);
+}
+
+static void write_double(struct json_writer *w, const char *key, double value)
+{
+    if (!(value >= 0))
+        return;
+    json_key(w, key);
+    json_write_double(w, value);
+}
+
+static void write_settings(
+    struct json_writer *w, const struct provider_model *m, const struct chat_request *r)
+{
+    int64_t fallback = m->max_output > 0 ? m->max_output : DEFAULT_MAX_TOKENS;
+    json_key(w, "max_tokens");
+    json_write_int(w, r->max_tokens >= 0 ? r->max_tokens : fallback);
+    write_double(w, "temperature", r->sampling.temperature);
+    write_double(w, "top_p", r->sampling.top_p);
+    if (r->sampling.top_k > 0) {
+        json_key(w, "top_k");
+        json_write_int(w, r->sampling.top_k);
+    }
+    if (r->n_stops > 0) {
+        json_key(w, "stop_sequences");
+        json_array_begin(w);
+        for (size_t i = 0; i < r->n_stops; i++)
+            json_write_str(w, r->stops[i]);
+        json_array_end(w);
+    }
+    if (r->user.len > 0) {
+        json_key(w, "metadata");
+        json_object_begin(w);
+        write_member(w, "user_id", r->user);
+        json_object_end(w);
+    }
+    json_key(w, "stream");
+    json_write_bool(w, true);
+}
+
+int provider_anthropic_encode(
+    const struct provider_model *m, const struct chat_request *r, struct buf *out, struct error *err)
+{
+    struct json_writer w;
+    int rc = provider_anthropic_supports(m, r, err);
+    if (rc)
+        return rc;
+    json_writer_init(&w, out);
+    json_object_begin(&w);
+    write_member(&w, "model", m->model);
+    write_settings(&w, m, r);
+    if (r->n_tools > 0) {
+        write_tools(&w, r);
+        write_tool_choice(&w, r);
+    }
+    rc = provider_anthropic_messages(&w, r, err);
+    json_object_end(&w);
+    if (rc)
+        return rc;
+    return out->failed ? error_set(err, out->failed, "the request is too large to pass on") : 0;
+}
+
+/* ---- The dialect ---- */
+
+static struct str anthropic_path(const struct chat_request *r)
+{
+    (void)r;
+    return STR("/v1/messages");
+}
+
+static size_t anthropic_headers(struct arena *a, struct str api_key, struct egress_header *out)
+{
+    size_t n = provider_headers(a, "x-api-key", "", api_key, out);
+    out[n++] = (struct egress_header){STR("anthropic-version"), STR("2023-06-01")};
+    return n;
+}
+
+const struct provider_dialect provider_dialect_anthropic = {provider_anthropic_supports,
+    provider_anthropic_encode, anthropic_path, anthropic_headers, provider_anthropic_event};
+
+static int anthropic_start(const struct provider_start *s, struct provider_call **out, struct error *err)
+{
+    return provider_remote_start(&provider_dialect_anthropic, s, out, err);
+}
+
+const struct provider_ops provider_anthropic_ops = {
+    "anthropic", provider_anthropic_supports, anthropic_start, provider_remote_pause, provider_remote_close};

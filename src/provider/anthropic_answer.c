@@ -1,0 +1,158 @@
+/* Understanding Anthropic's answers: its stream events, and a whole message where a server does not stream.
+ *
+ *   message_start (content_block_start content_block_delta* content_block_stop)* message_delta message_stop
+ *
+ * `ping` and kinds unknown here are skipped, as its documentation asks of clients. */
+#include "base/limits.h"
+#include "provider/dialect.h"
+
+static const struct {
+    const char *reason;
+    enum chat_stop stop;
+} stop_reasons[] = {
+    {"end_turn", CHAT_STOP_END},
+    {"stop_sequence", CHAT_STOP_END},
+    {"pause_turn", CHAT_STOP_END},
+    {"max_tokens", CHAT_STOP_LENGTH},
+    {"model_context_window_exceeded", CHAT_STOP_LENGTH},
+    {"tool_use", CHAT_STOP_TOOLS},
+    {"refusal", CHAT_STOP_FILTER},
+};
+
+static void take_stop_reason(struct provider_answer *a, struct str reason)
+{
+    enum chat_stop stop = CHAT_STOP_END;
+    if (reason.len == 0)
+        return;
+    for (size_t i = 0; i < sizeof stop_reasons / sizeof *stop_reasons; i++)
+        if (str_is(reason, stop_reasons[i].reason))
+            stop = stop_reasons[i].stop;
+    provider_answer_stop(a, stop);
+}
+
+static int64_t count_or_zero(const json_t *object, const char *key)
+{
+    int64_t n = provider_count(object, key);
+    return n < 0 ? 0 : n;
+}
+
+/* Anthropic counts what the cache gave and took apart from `input_tokens`. The last event may repeat the
+ * input's counts or leave them out. */
+static void take_usage(struct provider_answer *a, const json_t *usage)
+{
+    struct chat_usage u = a->usage;
+    int64_t input = provider_count(usage, "input_tokens"), output = provider_count(usage, "output_tokens");
+    if (!json_is_object(usage))
+        return;
+    if (input >= 0) {
+        int64_t read = count_or_zero(usage, "cache_read_input_tokens");
+        int64_t made = count_or_zero(usage, "cache_creation_input_tokens");
+        bool fits = read < INT64_MAX / 4 && made < INT64_MAX / 4 && input < INT64_MAX / 4;
+        u.cached_tokens = fits ? read : 0;
+        u.input_tokens = fits ? input + read + made : -1;
+    }
+    if (output >= 0)
+        u.output_tokens = output;
+    provider_answer_usage(a, &u);
+}
+
+/* A tool's whole input, where a server sends it at once. */
+static int take_input(struct provider_answer *a, int64_t index, const json_t *input, struct error *err)
+{
+    struct buf text;
+    struct json_writer w;
+    if (json_object_size(input) == 0)
+        return 0;
+    buf_init(&text, 2 * LIMIT_PROVIDER_EVENT);
+    json_writer_init(&w, &text);
+    json_write_value(&w, input);
+    int rc = text.failed ? error_set(err, text.failed, "a tool call's arguments are too large")
+                         : provider_answer_tool(a, index, STR_NONE, STR_NONE, buf_str(&text), err);
+    buf_free(&text);
+    return rc;
+}
+
+static int take_block(struct provider_answer *a, int64_t index, const json_t *block, struct error *err)
+{
+    struct str type = provider_text(block, "type");
+    if (str_is(type, "text"))
+        provider_answer_text(a, provider_text(block, "text"));
+    else if (str_is(type, "thinking"))
+        provider_answer_reasoning(a, provider_text(block, "thinking"));
+    if (!str_is(type, "tool_use"))
+        return 0;
+    int rc = provider_answer_tool(
+        a, index, provider_text(block, "id"), provider_text(block, "name"), STR_NONE, err);
+    return rc ? rc : take_input(a, index, json_object_get(block, "input"), err);
+}
+
+static int take_delta(struct provider_answer *a, int64_t index, const json_t *delta, struct error *err)
+{
+    struct str type = provider_text(delta, "type");
+    if (str_is(type, "text_delta"))
+        provider_answer_text(a, provider_text(delta, "text"));
+    else if (str_is(type, "thinking_delta"))
+        provider_answer_reasoning(a, provider_text(delta, "thinking"));
+    else if (str_is(type, "input_json_delta") && provider_text(delta, "partial_json").len > 0)
+        return provider_answer_tool(a, index, STR_NONE, STR_NONE, provider_text(delta, "partial_json"), err);
+    return 0;
+}
+
+static void take_start(struct provider_answer *a, const json_t *message)
+{
+    provider_answer_start(a, provider_text(message, "id"), provider_text(message, "model"));
+    take_usage(a, json_object_get(message, "usage"));
+}
+
+static int take_whole(struct provider_answer *a, const json_t *message, struct error *err)
+{
+    const json_t *content = json_object_get(message, "content");
+    int rc = 0;
+    provider_answer_start(a, provider_text(message, "id"), provider_text(message, "model"));
+    for (size_t i = 0; i < json_array_size(content) && rc == 0; i++) {
+        rc = take_block(a, (int64_t)i, json_array_get(content, i), err);
+        provider_answer_tool_end(a, (int64_t)i);
+    }
+    take_usage(a, json_object_get(message, "usage"));
+    take_stop_reason(a, provider_text(message, "stop_reason"));
+    return rc;
+}
+
+static int take_after_start(
+    struct provider_answer *a, struct str type, const json_t *event, struct error *err)
+{
+    int64_t index = provider_count(event, "index");
+    if (str_is(type, "content_block_start"))
+        return take_block(a, index, json_object_get(event, "content_block"), err);
+    if (str_is(type, "content_block_delta"))
+        return take_delta(a, index, json_object_get(event, "delta"), err);
+    if (str_is(type, "content_block_stop")) {
+        provider_answer_tool_end(a, index);
+    } else if (str_is(type, "message_delta")) {
+        take_usage(a, json_object_get(event, "usage"));
+        take_stop_reason(a, provider_text(json_object_get(event, "delta"), "stop_reason"));
+    } else if (str_is(type, "message_stop")) {
+        provider_answer_end(a);
+    }
+    return 0;
+}
+
+int provider_anthropic_event(struct provider_answer *a, const json_t *event, struct error *err)
+{
+    struct str type = provider_text(event, "type");
+    if (type.len == 0)
+        return error_set(err, ERROR_INVALID, "an event has no 'type'");
+    if (str_is(type, "message"))
+        return take_whole(a, event, err);
+    if (str_is(type, "message_start")) {
+        take_start(a, json_object_get(event, "message"));
+        return 0;
+    }
+    bool ours = str_starts(type, STR("content_block_")) || str_starts(type, STR("message_"));
+    if (!ours)
+        return 0;
+    if (!a->started)
+        return error_set(err, ERROR_INVALID, "a '" STR_FMT "' event came before message_start",
+            STR_ARG(str_slice(type, 0, 40)));
+    return take_after_start(a, type, event, err);
+}

@@ -1,0 +1,232 @@
+#include "provider/failure.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum { DAY_MS = 24 * 60 * 60 * 1000, MESSAGE_MAX = 360 };
+
+/* What the providers call their errors, as the status they would have come with. */
+static const struct {
+    const char *type;
+    int status;
+} type_statuses[] = {
+    {"invalid_request_error", 400},
+    {"authentication_error", 401},
+    {"billing_error", 402},
+    {"insufficient_quota", 429},
+    {"permission_error", 403},
+    {"not_found_error", 404},
+    {"request_too_large", 413},
+    {"rate_limit_error", 429},
+    {"rate_limit_exceeded", 429},
+    {"api_error", 500},
+    {"server_error", 500},
+    {"timeout_error", 504},
+    {"overloaded_error", 529},
+    {"context_length_exceeded", 400},
+};
+
+static int status_of_type(struct str type)
+{
+    for (size_t i = 0; i < sizeof type_statuses / sizeof *type_statuses; i++)
+        if (str_is(type, type_statuses[i].type))
+            return type_statuses[i].status;
+    return 0;
+}
+
+/* Ours to mend: the key, the account, the model's name or the address is wrong. */
+static const char *configuration_fault(int status)
+{
+    switch (status) {
+    case 401:
+    case 403:
+        return "refused this gateway's credentials: check its api_key";
+    case 402:
+        return "wants to be paid: check the account's balance";
+    case 404:
+        return "does not know the model or the address: check the model's name and base_url";
+    default:
+        return status >= 300 && status < 400 ? "sent a redirect, which is not followed: correct its base_url"
+                                             : NULL;
+    }
+}
+
+static void classify(struct chat_failure *f, int status)
+{
+    f->status = status;
+    f->retryable = true;
+    f->code = ERROR_UNAVAILABLE;
+    if (status == 429)
+        f->code = ERROR_BUSY;
+    else if (status == 408 || status == 504)
+        f->code = ERROR_TIMEOUT;
+    else if (status == 413)
+        f->code = ERROR_LIMIT;
+    else if (status >= 400 && status < 500 && status != 409 && status != 425 && !configuration_fault(status))
+        f->code = ERROR_INVALID;
+    if (f->code == ERROR_INVALID || f->code == ERROR_LIMIT)
+        f->retryable = false;
+}
+
+/* Appends text of a stranger's: one line, bounded, the key blotted out wherever it stands. */
+static void append_clean(char *out, size_t size, struct str text, struct str api_key)
+{
+    size_t used = strlen(out);
+    for (size_t i = 0; i < text.len && used + 5 < size;) {
+        uint32_t c;
+        if (api_key.len > 0 && str_starts(str_slice(text, i, text.len), api_key)) {
+            memcpy(out + used, "***", 3);
+            used += 3;
+            i += api_key.len;
+            continue;
+        }
+        size_t n = str_utf8_decode(str_slice(text, i, text.len), &c);
+        if (n == 0 || c < ' ' || c == 0x7f) {
+            out[used++] = n == 0 ? '?' : ' ';
+            i++;
+            continue;
+        }
+        memcpy(out + used, text.data + i, n);
+        used += n;
+        i += n;
+    }
+    out[used] = '\0';
+}
+
+static void clear(struct provider_failure *f)
+{
+    memset(f, 0, sizeof *f);
+    f->failure.retry_after_ms = -1;
+}
+
+static void point(struct provider_failure *f)
+{
+    f->failure.message = str_from(f->message);
+    f->failure.type = str_from(f->type);
+}
+
+static struct str member(const json_t *object, const char *key)
+{
+    return json_str(json_object_get(object, key));
+}
+
+/* {"error":{"message","type","code"}} {"error":"text"} {"message","type"} {"detail":"text"} */
+static const json_t *error_of(const json_t *document)
+{
+    const json_t *error = json_object_get(document, "error");
+    return json_is_object(error) ? error : document;
+}
+
+static struct str message_of(const json_t *document)
+{
+    struct str message = member(error_of(document), "message");
+    if (message.len == 0)
+        message = member(document, "error");
+    if (message.len == 0)
+        message = member(document, "detail");
+    return message;
+}
+
+static struct str type_of(const json_t *document)
+{
+    const json_t *error = error_of(document);
+    struct str type = member(error, "type"), code = member(error, "code");
+    if (error == document && str_is(type, "error"))
+        type = STR_NONE;
+    /* OpenAI's code says more than its type where there is one. */
+    return status_of_type(code) || type.len == 0 ? code : type;
+}
+
+static int status_inside(const json_t *document)
+{
+    const json_t *error = error_of(document), *code = json_object_get(error, "code");
+    int64_t status = json_is_integer(code) ? json_integer_value(code) : 0;
+    if (status < 400 || status > 599)
+        status = status_of_type(type_of(document));
+    if (status == 0)
+        status = status_of_type(member(error, "type"));
+    return (int)status;
+}
+
+bool provider_is_error(const json_t *document)
+{
+    const json_t *error = json_object_get(document, "error");
+    return (error && !json_is_null(error)) || str_is(member(document, "object"), "error") ||
+           str_is(member(document, "type"), "error");
+}
+
+void provider_failure_json(
+    struct provider_failure *f, struct str provider, struct str api_key, int status, const json_t *document)
+{
+    clear(f);
+    if (status == 0)
+        status = status_inside(document);
+    classify(&f->failure, status);
+    append_clean(f->type, sizeof f->type, type_of(document), api_key);
+    struct str message = message_of(document);
+    const char *fault = configuration_fault(status);
+    int used = snprintf(f->message, sizeof f->message, "provider '%.*s' ",
+        (int)str_slice(provider, 0, 64).len, provider.len ? provider.data : "");
+    char *rest = f->message + used;
+    size_t room = sizeof f->message - (size_t)used;
+    /* What a provider says about a key may hold parts of it. */
+    if (fault)
+        snprintf(rest, room, "%s (HTTP %d)", fault, status);
+    else if (status > 0)
+        snprintf(rest, room, "answered HTTP %d%s", status, message.len ? ": " : "");
+    else
+        snprintf(rest, room, "reported an error%s", message.len ? ": " : "");
+    if (!fault || status == 404)
+        append_clean(f->message, sizeof f->message, fault && message.len ? STR(": ") : STR_NONE, STR_NONE);
+    if (!fault || status == 404)
+        append_clean(f->message, sizeof f->message, str_slice(message, 0, MESSAGE_MAX), api_key);
+    point(f);
+}
+
+void provider_failure_status(struct provider_failure *f, struct str provider, struct str api_key, int status,
+    struct str body, int64_t retry_after_ms)
+{
+    json_t *document = NULL;
+    struct error ignored; /* a body that is no JSON tells nothing that a client should see */
+    if (json_read(body, &document, &ignored) != 0)
+        document = NULL;
+    provider_failure_json(f, provider, api_key, status, document);
+    json_decref(document);
+    f->failure.retry_after_ms = retry_after_ms;
+}
+
+void provider_failure_error(
+    struct provider_failure *f, struct str provider, struct str api_key, int code, const char *message)
+{
+    clear(f);
+    f->failure.code = code;
+    f->failure.retryable = code != ERROR_INVALID && code != ERROR_CANCELLED;
+    int used = snprintf(f->message, sizeof f->message,
+        "provider '%.*s': ", (int)str_slice(provider, 0, 64).len, provider.len ? provider.data : "");
+    if (used > 0)
+        append_clean(f->message, sizeof f->message, str_from(message), api_key);
+    point(f);
+}
+
+int64_t provider_retry_after(struct str ms, struct str seconds_or_date, int64_t now_wall_ms)
+{
+    double number;
+    int64_t wait = -1;
+    char date[64];
+    struct tm tm = {0};
+    if (str_to_double(ms, &number)) {
+        wait = number < 0 || number > DAY_MS ? -1 : (int64_t)number;
+    } else if (str_to_double(seconds_or_date, &number)) {
+        wait = number < 0 ? -1 : number > DAY_MS / 1000 ? DAY_MS : (int64_t)(number * 1000);
+    } else if (seconds_or_date.len > 0 && seconds_or_date.len < sizeof date) {
+        memcpy(date, seconds_or_date.data, seconds_or_date.len);
+        date[seconds_or_date.len] = '\0';
+        const char *end = strptime(date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+        if (end && *end == '\0') {
+            int64_t then = (int64_t)timegm(&tm) * 1000;
+            wait = then > now_wall_ms ? then - now_wall_ms : 0;
+        }
+    }
+    return wait > DAY_MS ? DAY_MS : wait;
+}

@@ -1,0 +1,329 @@
+/* Asking in OpenAI's shape: chat completions, and completions for a raw prompt. */
+#include <math.h>
+
+#include "base/limits.h"
+#include "provider/dialect.h"
+
+/* Members this file writes itself; a vendor member of the same name would stand twice. */
+static const char *const own_members[] = {"model", "messages", "prompt", "tools", "tool_choice",
+    "parallel_tool_calls", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "repeat_last_n",
+    "presence_penalty", "frequency_penalty", "seed", "stop", "user", "stream", "stream_options", NULL};
+static const char *const own_message_members[] = {
+    "role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content", NULL};
+
+/* Models that want `max_completion_tokens` and refuse `max_tokens`. */
+static const char *const reasoning_models[] = {"o1", "o3", "o4", "gpt-5"};
+
+/* What an answer of one stream of text, reasoning and tool calls cannot carry. */
+static const char *const unanswerable[] = {
+    "logprobs", "top_logprobs", "functions", "function_call", "audio", "best_of", NULL};
+
+static bool is_among(const char *const *names, const char *key)
+{
+    for (; *names; names++)
+        if (str_is(str_from(key), *names))
+            return true;
+    return false;
+}
+
+/* ---- Can it? ---- */
+
+static int check_tools(const struct chat_request *r, struct error *err)
+{
+    for (size_t i = 0; i < r->n_tools; i++)
+        if (str_is(provider_text(r->tools[i].raw, "type"), "custom"))
+            return error_set(err, ERROR_UNSUPPORTED, "tools[%zu] is of type 'custom': use a function", i);
+    return 0;
+}
+
+static int openai_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
+{
+    (void)m;
+    for (const char *const *name = unanswerable; *name; name++)
+        if (provider_asks(r->vendor, *name))
+            return error_set(err, ERROR_UNSUPPORTED, "'%s' cannot be honoured: leave it out", *name);
+    const json_t *n = json_object_get(r->vendor, "n");
+    if (n && !json_is_null(n) && !(json_is_integer(n) && json_integer_value(n) == 1))
+        return error_set(err, ERROR_UNSUPPORTED, "'n' cannot be honoured other than 1: ask several times");
+    const json_t *modalities = json_object_get(r->vendor, "modalities");
+    for (size_t i = 0; i < json_array_size(modalities); i++)
+        if (!str_is(json_str(json_array_get(modalities, i)), "text"))
+            return error_set(err, ERROR_UNSUPPORTED, "'modalities' cannot be honoured other than text");
+    return check_tools(r, err);
+}
+
+/* ---- Messages ---- */
+
+static void write_vendor(struct json_writer *w, const json_t *vendor, const char *const *own)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)vendor, key, value)
+    {
+        if (is_among(own, key))
+            continue;
+        json_key(w, key);
+        json_write_value(w, value);
+    }
+}
+
+static void write_member(struct json_writer *w, const char *key, struct str value)
+{
+    json_key(w, key);
+    json_write_str(w, value);
+}
+
+static void write_optional(struct json_writer *w, const char *key, struct str value)
+{
+    if (value.len > 0)
+        write_member(w, key, value);
+}
+
+static void write_part(struct json_writer *w, const struct chat_part *p)
+{
+    if (p->raw) {
+        json_write_value(w, p->raw);
+        return;
+    }
+    json_object_begin(w);
+    if (p->kind == CHAT_PART_IMAGE) {
+        write_member(w, "type", STR("image_url"));
+        json_key(w, "image_url");
+        json_object_begin(w);
+        write_member(w, "url", p->url);
+        write_optional(w, "detail", p->format);
+        json_object_end(w);
+    } else if (p->kind == CHAT_PART_AUDIO) {
+        write_member(w, "type", STR("input_audio"));
+        json_key(w, "input_audio");
+        json_object_begin(w);
+        write_member(w, "data", p->data);
+        write_member(w, "format", p->format);
+        json_object_end(w);
+    } else {
+        write_member(w, "type", STR("text"));
+        write_member(w, "text", p->text);
+    }
+    json_object_end(w);
+}
+
+static void write_content(struct json_writer *w, const struct chat_message *m)
+{
+    json_key(w, "content");
+    if (m->n_parts == 0) {
+        if (m->n_tool_calls > 0)
+            json_write_null(w);
+        else
+            json_write_text(w, "");
+    } else if (m->n_parts == 1 && m->parts[0].kind == CHAT_PART_TEXT && !m->parts[0].raw) {
+        json_write_str(w, m->parts[0].text);
+    } else {
+        json_array_begin(w);
+        for (size_t i = 0; i < m->n_parts; i++)
+            write_part(w, &m->parts[i]);
+        json_array_end(w);
+    }
+}
+
+static void write_tool_calls(struct json_writer *w, const struct chat_message *m)
+{
+    json_key(w, "tool_calls");
+    json_array_begin(w);
+    for (size_t i = 0; i < m->n_tool_calls; i++) {
+        json_object_begin(w);
+        write_member(w, "id", m->tool_calls[i].id);
+        write_member(w, "type", STR("function"));
+        json_key(w, "function");
+        json_object_begin(w);
+        write_member(w, "name", m->tool_calls[i].name);
+        write_member(w, "arguments", m->tool_calls[i].arguments);
+        json_object_end(w);
+        json_object_end(w);
+    }
+    json_array_end(w);
+}
+
+static void write_message(struct json_writer *w, const struct chat_message *m)
+{
+    json_object_begin(w);
+    write_member(w, "role", str_from(chat_role_name(m->role)));
+    write_optional(w, "name", m->name);
+    write_content(w, m);
+    write_optional(w, "reasoning_content", m->reasoning);
+    if (m->n_tool_calls > 0)
+        write_tool_calls(w, m);
+    write_optional(w, "tool_call_id", m->tool_call_id);
+    if (m->vendor)
+        write_vendor(w, m->vendor, own_message_members);
+    json_object_end(w);
+}
+
+/* ---- Tools ---- */
+
+static void write_tool(struct json_writer *w, const struct chat_tool *t)
+{
+    if (t->raw) {
+        json_write_value(w, t->raw);
+        return;
+    }
+    json_object_begin(w);
+    write_member(w, "type", STR("function"));
+    json_key(w, "function");
+    json_object_begin(w);
+    write_member(w, "name", t->name);
+    write_optional(w, "description", t->description);
+    if (t->parameters) {
+        json_key(w, "parameters");
+        json_write_value(w, t->parameters);
+    }
+    json_object_end(w);
+    json_object_end(w);
+}
+
+static void write_tool_choice(struct json_writer *w, const struct chat_request *r)
+{
+    static const char *const names[] = {NULL, "auto", "none", "required"};
+    if (r->tool_choice == CHAT_TOOLS_UNSET)
+        return;
+    json_key(w, "tool_choice");
+    if (r->tool_choice != CHAT_TOOLS_NAMED) {
+        json_write_text(w, names[r->tool_choice]);
+        return;
+    }
+    json_object_begin(w);
+    write_member(w, "type", STR("function"));
+    json_key(w, "function");
+    json_object_begin(w);
+    write_member(w, "name", r->tool_choice_name);
+    json_object_end(w);
+    json_object_end(w);
+}
+
+static void write_tools(struct json_writer *w, const struct chat_request *r)
+{
+    if (r->n_tools > 0) {
+        json_key(w, "tools");
+        json_array_begin(w);
+        for (size_t i = 0; i < r->n_tools; i++)
+            write_tool(w, &r->tools[i]);
+        json_array_end(w);
+    }
+    write_tool_choice(w, r);
+    if (r->parallel_tool_calls >= 0) {
+        json_key(w, "parallel_tool_calls");
+        json_write_bool(w, r->parallel_tool_calls != 0);
+    }
+}
+
+/* ---- Numbers ---- */
+
+static void write_double(struct json_writer *w, const char *key, double value)
+{
+    if (isnan(value))
+        return;
+    json_key(w, key);
+    json_write_double(w, value);
+}
+
+static void write_int(struct json_writer *w, const char *key, int64_t value)
+{
+    if (value < 0)
+        return;
+    json_key(w, key);
+    json_write_int(w, value);
+}
+
+static const char *max_tokens_name(struct str model)
+{
+    for (size_t i = 0; i < sizeof reasoning_models / sizeof *reasoning_models; i++)
+        if (str_starts(model, str_from(reasoning_models[i])))
+            return "max_completion_tokens";
+    return "max_tokens";
+}
+
+static void write_sampling(
+    struct json_writer *w, const struct provider_model *m, const struct chat_request *r)
+{
+    const struct chat_sampling *s = &r->sampling;
+    write_double(w, "temperature", s->temperature < 0 ? NAN : s->temperature);
+    write_double(w, "top_p", s->top_p < 0 ? NAN : s->top_p);
+    write_double(w, "min_p", s->min_p < 0 ? NAN : s->min_p);
+    write_int(w, "top_k", s->top_k);
+    write_double(w, "repeat_penalty", s->repeat_penalty < 0 ? NAN : s->repeat_penalty);
+    write_int(w, "repeat_last_n", s->repeat_last_n);
+    write_double(w, "presence_penalty", s->presence_penalty);
+    write_double(w, "frequency_penalty", s->frequency_penalty);
+    if (s->has_seed) {
+        json_key(w, "seed");
+        json_write_int(w, s->seed);
+    }
+    const char *max_tokens = r->has_prompt ? "max_tokens" : max_tokens_name(m->model);
+    if (r->max_tokens >= 0 && !json_object_get(r->vendor, max_tokens))
+        write_int(w, max_tokens, r->max_tokens);
+    if (r->n_stops > 0) {
+        json_key(w, "stop");
+        json_array_begin(w);
+        for (size_t i = 0; i < r->n_stops; i++)
+            json_write_str(w, r->stops[i]);
+        json_array_end(w);
+    }
+}
+
+/* Always as a stream with usage: one way back for whole and streamed answers. */
+static void write_stream(struct json_writer *w)
+{
+    json_key(w, "stream");
+    json_write_bool(w, true);
+    json_key(w, "stream_options");
+    json_write_raw(w, STR("{\"include_usage\":true}"));
+}
+
+int provider_openai_encode(
+    const struct provider_model *m, const struct chat_request *r, struct buf *out, struct error *err)
+{
+    struct json_writer w;
+    int rc = openai_supports(m, r, err);
+    if (rc)
+        return rc;
+    json_writer_init(&w, out);
+    json_object_begin(&w);
+    write_member(&w, "model", m->model);
+    if (r->has_prompt) {
+        write_member(&w, "prompt", r->prompt);
+    } else {
+        json_key(&w, "messages");
+        json_array_begin(&w);
+        for (size_t i = 0; i < r->n_messages; i++)
+            write_message(&w, &r->messages[i]);
+        json_array_end(&w);
+    }
+    write_tools(&w, r);
+    write_sampling(&w, m, r);
+    write_optional(&w, "user", r->user);
+    write_stream(&w);
+    if (r->vendor)
+        write_vendor(&w, r->vendor, own_members);
+    json_object_end(&w);
+    return out->failed ? error_set(err, out->failed, "the request is too large to pass on") : 0;
+}
+
+static struct str openai_path(const struct chat_request *r)
+{
+    return r->has_prompt ? STR("/completions") : STR("/chat/completions");
+}
+
+static size_t openai_headers(struct arena *a, struct str api_key, struct egress_header *out)
+{
+    return provider_headers(a, "Authorization", "Bearer ", api_key, out);
+}
+
+const struct provider_dialect provider_dialect_openai = {
+    openai_supports, provider_openai_encode, openai_path, openai_headers, provider_openai_event};
+
+static int openai_start(const struct provider_start *s, struct provider_call **out, struct error *err)
+{
+    return provider_remote_start(&provider_dialect_openai, s, out, err);
+}
+
+const struct provider_ops provider_openai_ops = {
+    "openai", openai_supports, openai_start, provider_remote_pause, provider_remote_close};

@@ -1,0 +1,148 @@
+/* Understanding answers in OpenAI's shape: chunks of a stream, whole chat completions and completions. */
+#include "base/limits.h"
+#include "provider/dialect.h"
+
+static const struct {
+    const char *reason;
+    enum chat_stop stop;
+} finish_reasons[] = {
+    {"stop", CHAT_STOP_END},
+    {"length", CHAT_STOP_LENGTH},
+    {"model_length", CHAT_STOP_LENGTH}, /* Mistral */
+    {"max_tokens", CHAT_STOP_LENGTH},
+    {"tool_calls", CHAT_STOP_TOOLS},
+    {"function_call", CHAT_STOP_TOOLS},
+    {"content_filter", CHAT_STOP_FILTER},
+};
+
+static int take_finish(struct provider_answer *a, struct str reason, struct error *err)
+{
+    enum chat_stop stop = CHAT_STOP_END;
+    if (reason.len == 0)
+        return 0;
+    /* Mistral and OpenRouter; DeepSeek. */
+    if (str_is(reason, "error") || str_is(reason, "insufficient_system_resource"))
+        return error_set(err, ERROR_UNAVAILABLE, "it gave up in the middle ('" STR_FMT "')", STR_ARG(reason));
+    for (size_t i = 0; i < sizeof finish_reasons / sizeof *finish_reasons; i++)
+        if (str_is(reason, finish_reasons[i].reason))
+            stop = finish_reasons[i].stop;
+    provider_answer_stop(a, stop);
+    return 0;
+}
+
+static struct str reasoning_of(const json_t *delta)
+{
+    struct str text = provider_text(delta, "reasoning_content");
+    return text.len ? text : provider_text(delta, "reasoning");
+}
+
+/* Mistral: [{"type":"thinking","thinking":[{"type":"text","text"}]}, {"type":"text","text"}] */
+static void take_parts(struct provider_answer *a, const json_t *parts)
+{
+    for (size_t i = 0; i < json_array_size(parts); i++) {
+        const json_t *part = json_array_get(parts, i), *thinking = json_object_get(part, "thinking");
+        for (size_t k = 0; k < json_array_size(thinking); k++)
+            provider_answer_reasoning(a, provider_text(json_array_get(thinking, k), "text"));
+        if (!thinking)
+            provider_answer_text(a, provider_text(part, "text"));
+    }
+}
+
+static int take_content(struct provider_answer *a, const json_t *delta, struct error *err)
+{
+    const json_t *content = json_object_get(delta, "content");
+    provider_answer_reasoning(a, reasoning_of(delta));
+    if (json_is_array(content))
+        take_parts(a, content);
+    else if (json_is_string(content))
+        provider_answer_text(a, json_str(content));
+    else if (content && !json_is_null(content))
+        return error_set(err, ERROR_INVALID, "its 'content' is no text");
+    provider_answer_text(a, provider_text(delta, "refusal"));
+    return 0;
+}
+
+static int take_tool_call(struct provider_answer *a, const json_t *call, int64_t index, struct error *err)
+{
+    const json_t *function = json_object_get(call, "function");
+    const json_t *arguments = json_object_get(function, "arguments");
+    struct buf text;
+    struct json_writer w;
+    if (!json_is_object(call))
+        return error_set(err, ERROR_INVALID, "its 'tool_calls' hold no objects");
+    buf_init(&text, LIMIT_PROVIDER_EVENT * 2);
+    json_writer_init(&w, &text);
+    if (json_is_object(arguments)) /* some servers send the object itself */
+        json_write_value(&w, arguments);
+    int rc = text.failed
+                 ? error_set(err, text.failed, "a tool call's arguments are too large")
+                 : provider_answer_tool(a, index, provider_text(call, "id"), provider_text(function, "name"),
+                       text.len ? buf_str(&text) : json_str(arguments), err);
+    buf_free(&text);
+    return rc;
+}
+
+/* `whole`: not pieces but complete calls, which need no index. */
+static int take_tool_calls(struct provider_answer *a, const json_t *calls, bool whole, struct error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; i < json_array_size(calls) && rc == 0; i++) {
+        const json_t *call = json_array_get(calls, i);
+        int64_t index = provider_count(call, "index");
+        rc = take_tool_call(a, call, whole && index < 0 ? (int64_t)i : index, err);
+    }
+    return rc;
+}
+
+static int take_choice(struct provider_answer *a, const json_t *choice, struct error *err)
+{
+    const json_t *delta = json_object_get(choice, "delta"), *message = json_object_get(choice, "message");
+    bool whole = !json_is_object(delta);
+    if (!json_is_object(choice))
+        return error_set(err, ERROR_INVALID, "its 'choices' hold no objects");
+    if (provider_count(choice, "index") > 0) /* one answer was asked for */
+        return 0;
+    if (whole)
+        delta = message;
+    int rc = take_content(a, delta, err);
+    provider_answer_text(a, provider_text(choice, "text")); /* completions */
+    if (rc == 0)
+        rc = take_tool_calls(a, json_object_get(delta, "tool_calls"), whole, err);
+    return rc ? rc : take_finish(a, provider_text(choice, "finish_reason"), err);
+}
+
+static int64_t at_least_zero(int64_t n)
+{
+    return n < 0 ? 0 : n;
+}
+
+static void take_usage(struct provider_answer *a, const json_t *usage)
+{
+    int64_t cached = provider_count(json_object_get(usage, "prompt_tokens_details"), "cached_tokens");
+    if (cached < 0)
+        cached = provider_count(usage, "prompt_cache_hit_tokens"); /* DeepSeek */
+    provider_answer_usage(
+        a, &(struct chat_usage){
+               .input_tokens = provider_count(usage, "prompt_tokens"),
+               .cached_tokens = at_least_zero(cached),
+               .output_tokens = provider_count(usage, "completion_tokens"),
+               .reasoning_tokens = at_least_zero(
+                   provider_count(json_object_get(usage, "completion_tokens_details"), "reasoning_tokens")),
+           });
+}
+
+int provider_openai_event(struct provider_answer *a, const json_t *event, struct error *err)
+{
+    const json_t *choices = json_object_get(event, "choices"), *usage = json_object_get(event, "usage");
+    int rc = 0;
+    if (choices && !json_is_null(choices) && !json_is_array(choices))
+        return error_set(err, ERROR_INVALID, "its 'choices' is no list");
+    if (!json_is_object(usage) && json_array_size(choices) == 0)
+        return 0; /* Azure begins with an event about its filters */
+    provider_answer_start(a, provider_text(event, "id"), provider_text(event, "model"));
+    for (size_t i = 0; i < json_array_size(choices) && rc == 0; i++)
+        rc = take_choice(a, json_array_get(choices, i), err);
+    if (rc == 0 && json_is_object(usage))
+        take_usage(a, usage);
+    return rc;
+}

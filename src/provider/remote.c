@@ -1,0 +1,148 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "provider/dialect.h"
+#include "provider/failure.h"
+
+enum { ERROR_BODY_MAX = 64 * 1024 };
+
+struct remote_call {
+    struct provider_call base;
+    struct provider_answer answer;
+    struct egress_transfer *transfer;
+    const struct provider *provider;
+    int status;
+    int64_t retry_after_ms;
+    struct buf error_body; /* of a status that is no success; cut at ERROR_BODY_MAX */
+    int busy;              /* our own callbacks on the stack */
+    bool closed;           /* to be freed when the last of them returns */
+};
+
+static struct str key_of(const struct provider *p)
+{
+    return (struct str){p->api_key, p->api_key_len};
+}
+
+static void call_free(struct remote_call *c)
+{
+    provider_answer_free(&c->answer);
+    buf_free(&c->error_body);
+    free(c);
+}
+
+static void leave(struct remote_call *c)
+{
+    if (--c->busy == 0 && c->closed)
+        call_free(c);
+}
+
+static bool is_success(int status)
+{
+    return status >= 200 && status < 300;
+}
+
+static void on_status(void *ctx, int status)
+{
+    struct remote_call *c = ctx;
+    c->status = status;
+    if (is_success(status))
+        provider_answer_content_type(&c->answer, egress_header(c->transfer, "content-type"));
+    else
+        c->retry_after_ms = provider_retry_after(egress_header(c->transfer, "retry-after-ms"),
+            egress_header(c->transfer, "retry-after"), clock_wall_ms());
+}
+
+static void on_data(void *ctx, struct str bytes)
+{
+    struct remote_call *c = ctx;
+    if (!is_success(c->status)) {
+        buf_append_str(&c->error_body, str_slice(bytes, 0, ERROR_BODY_MAX - c->error_body.len));
+        return;
+    }
+    c->busy++;
+    provider_answer_feed(&c->answer, bytes);
+    leave(c);
+}
+
+static void on_done(void *ctx, int code, const struct error *err)
+{
+    struct remote_call *c = ctx;
+    c->busy++;
+    if (c->status == 0 || is_success(c->status)) {
+        provider_answer_finish(&c->answer, code, err);
+    } else {
+        struct provider_failure f;
+        provider_failure_status(&f, c->provider->name, key_of(c->provider), c->status,
+            buf_str(&c->error_body), c->retry_after_ms);
+        provider_answer_fail(&c->answer, &f.failure);
+    }
+    leave(c);
+}
+
+static int send(struct remote_call *c, const struct provider_dialect *d, const struct provider_start *s,
+    struct error *err)
+{
+    struct egress_header headers[PROVIDER_HEADERS_MAX];
+    struct arena *arena = arena_create(64 * KIB);
+    struct buf body;
+    buf_init(&body, 2 * LIMIT_HTTP_BODY);
+    int rc = d->encode(s->model, s->request, &body, err);
+    if (rc == 0) {
+        struct egress_request request = {.method = "POST",
+            .path = d->path(s->request),
+            .headers = headers,
+            .n_headers = d->headers(arena, key_of(c->provider), headers),
+            .body = buf_str(&body)};
+        struct egress_handler handler = {on_status, on_data, on_done, c};
+        rc = egress_open(s->egress, s->permit, c->provider->target, &request, &handler, &c->transfer, err);
+    }
+    buf_free(&body);
+    arena_free(arena);
+    return rc;
+}
+
+int provider_remote_start(const struct provider_dialect *d, const struct provider_start *s,
+    struct provider_call **out, struct error *err)
+{
+    const struct provider *p = s->model->provider;
+    struct remote_call *c = calloc(1, sizeof *c);
+    if (!c)
+        return error_set(err, ERROR_MEMORY, "out of memory");
+    c->base.ops = p->ops;
+    c->provider = p;
+    c->retry_after_ms = -1;
+    buf_init(&c->error_body, ERROR_BODY_MAX);
+    provider_answer_init(&c->answer, p->name, key_of(p), d->event, s->sink);
+    int rc = send(c, d, s, err);
+    if (rc) {
+        call_free(c);
+        return rc;
+    }
+    *out = &c->base;
+    return 0;
+}
+
+void provider_remote_pause(struct provider_call *base, bool paused)
+{
+    struct remote_call *c = (struct remote_call *)base;
+    egress_pause(c->transfer, paused);
+}
+
+void provider_remote_close(struct provider_call *base)
+{
+    struct remote_call *c = (struct remote_call *)base;
+    /* With the answer complete the connection is worth keeping; otherwise closing stops the provider's work.
+     */
+    bool complete = c->answer.ended && is_success(c->status);
+    provider_answer_abandon(&c->answer);
+    if (complete)
+        egress_finish(c->transfer);
+    else
+        egress_close(c->transfer);
+    c->transfer = NULL;
+    c->closed = true;
+    if (c->busy == 0)
+        call_free(c);
+}

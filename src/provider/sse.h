@@ -1,0 +1,31 @@
+/* Server-sent events (WHATWG HTML, 9.2): bytes in, events out.
+ *
+ *   bytes --> lines (LF, CR or CRLF, split anywhere) --> fields --> event (name, data) at each empty line
+ *
+ * Comments and the fields `id` and `retry` are dropped; a byte order mark at the start is skipped. An event's
+ * data must be UTF-8. One event, and one line, has at most `max` bytes. */
+#ifndef WEIR_PROVIDER_SSE_H
+#define WEIR_PROVIDER_SSE_H
+
+#include "base/buf.h"
+
+/* The spans live during the call. A negative code stops the feed, which returns it. */
+typedef int sse_event(void *ctx, struct str name, struct str data, struct error *err);
+
+struct sse {
+    struct buf line; /* the part of a line seen so far */
+    struct buf data, name;
+    bool has_data;
+    bool skip_lf; /* the last line ended with CR: a LF right after it belongs to it */
+    bool begun;   /* the first line is behind us */
+    sse_event *event;
+    void *ctx;
+};
+
+void sse_init(struct sse *s, size_t max, sse_event *event, void *ctx);
+void sse_free(struct sse *s);
+int sse_feed(struct sse *s, struct str bytes, struct error *err) MUST_USE;
+/* The stream has ended: an event that lacks only its last line ends is delivered too. */
+int sse_end(struct sse *s, struct error *err) MUST_USE;
+
+#endif
