@@ -25,6 +25,7 @@ struct config_model {
     struct str model;          /* the provider's name for it */
     struct govern_price price; /* configured, else the built-in one */
     int64_t max_output;
+    int64_t first_event_timeout_ms; /* key first_token_timeout, like "30s"; 0: none but the provider's */
     int line;
 };
 

@@ -66,6 +66,12 @@ static void run_tasks(struct loop *loop)
     }
 }
 
+void loop_run_posted(struct loop *loop)
+{
+    while (loop->first)
+        run_tasks(loop);
+}
+
 static void on_wake(evutil_socket_t fd, short what, void *ctx)
 {
     struct loop *loop = ctx;
@@ -108,8 +114,7 @@ void loop_free(struct loop *loop)
 {
     if (!loop)
         return;
-    while (loop->first)
-        run_tasks(loop);
+    loop_run_posted(loop);
     if (loop->wake)
         event_free(loop->wake);
     if (loop->base)

@@ -1,6 +1,7 @@
 /* One event loop per thread; the only user of libevent's core.
  *
- * Everything here belongs to the loop's own thread, except loop_post and loop_stop, which any thread may call. */
+ * Everything here belongs to the loop's own thread, except loop_post and loop_stop, which any thread may
+ * call. */
 #ifndef WEIR_BASE_LOOP_H
 #define WEIR_BASE_LOOP_H
 
@@ -20,7 +21,9 @@ int loop_run(struct loop *loop, struct error *err) MUST_USE;
 void loop_stop(struct loop *loop); /* any thread */
 /* Runs fn(ctx) on the loop's thread, later, in the order posted. Any thread; never fails. */
 void loop_post(struct loop *loop, void (*fn)(void *ctx), void *ctx);
-bool loop_is_current(const struct loop *loop); /* is this the loop's thread? */
+/* Runs what has been posted, and what that posts; on a loop that is not running (start-up, shutdown). */
+void loop_run_posted(struct loop *loop);
+bool loop_is_current(const struct loop *loop);         /* is this the loop's thread? */
 struct event_base *loop_event_base(struct loop *loop); /* for the rooms that may include libevent */
 
 /* A one-shot timer. */
@@ -30,8 +33,8 @@ void loop_timer_start(struct loop_timer *timer, int64_t delay_ms); /* restarts i
 void loop_timer_stop(struct loop_timer *timer);
 void loop_timer_free(struct loop_timer *timer); /* NULL is allowed */
 
-/* A watched descriptor, level-triggered. LOOP_CLOSED fires when the peer has closed its side (EPOLLRDHUP), also
- * while nothing is read. */
+/* A watched descriptor, level-triggered. LOOP_CLOSED fires when the peer has closed its side (EPOLLRDHUP),
+ * also while nothing is read. */
 enum loop_io_event { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_CLOSED = 4 };
 struct loop_io;
 /* `events` is a mask of enum loop_io_event; the callback gets the events that fired. The descriptor stays the
@@ -43,7 +46,8 @@ void loop_io_free(struct loop_io *io);               /* NULL is allowed; safe in
 
 /* A signal delivered to this loop (process-wide; use one loop for signals). */
 struct loop_signal;
-struct loop_signal *loop_signal_create(struct loop *loop, int signal, void (*fn)(int signal, void *ctx), void *ctx);
+struct loop_signal *loop_signal_create(
+    struct loop *loop, int signal, void (*fn)(int signal, void *ctx), void *ctx);
 void loop_signal_free(struct loop_signal *s);
 
 #endif

@@ -1,0 +1,208 @@
+#include "app/gateway.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/list.h"
+#include "engine/engine.h"
+
+/* One running engine and how many generations use it. */
+struct running {
+    struct list link;
+    struct engine *engine;
+    char *name, *file;
+    int slots, context, threads, queue;
+    int users;
+};
+
+struct gateway_engines {
+    struct loop *home;
+    struct list running;
+};
+
+/* What one configuration brought to life; released with its world. */
+struct generation {
+    struct gateway_engines *engines;
+    struct config *config;
+    struct provider **providers; /* as configured; the last one is the embedded engine */
+    struct running **running;    /* per model; NULL: not embedded */
+    size_t n_models;
+};
+
+static void *must(void *p)
+{
+    if (!p)
+        abort();
+    return p;
+}
+
+struct gateway_engines *gateway_engines_create(struct loop *home)
+{
+    struct gateway_engines *e = must(calloc(1, sizeof *e));
+    e->home = home;
+    list_init(&e->running);
+    return e;
+}
+
+void gateway_engines_free(struct gateway_engines *e)
+{
+    free(e);
+}
+
+static bool same(const struct running *r, const struct config_model *m)
+{
+    return str_is(m->file, r->file) && str_is(m->name, r->name) && r->slots == m->slots &&
+           r->context == m->context && r->threads == m->threads && r->queue == m->queue;
+}
+
+static void running_drop(struct running *r)
+{
+    if (!r || --r->users > 0)
+        return;
+    list_remove(&r->link);
+    engine_free(r->engine);
+    free(r->name);
+    free(r->file);
+    free(r);
+}
+
+static int running_get(
+    struct gateway_engines *e, const struct config_model *m, struct running **out, struct error *err)
+{
+    list_each(node, after, &e->running)
+    {
+        struct running *r = list_item(node, struct running, link);
+        if (same(r, m)) {
+            r->users++;
+            *out = r;
+            return 0;
+        }
+    }
+    struct running *r = must(calloc(1, sizeof *r));
+    *r = (struct running){.name = must(strndup(m->name.data, m->name.len)),
+        .file = must(strndup(m->file.data, m->file.len)),
+        .slots = m->slots,
+        .context = m->context,
+        .threads = m->threads,
+        .queue = m->queue,
+        .users = 1};
+    struct engine_options options = {.name = r->name,
+        .file = r->file,
+        .threads = r->threads,
+        .slots = r->slots,
+        .context = r->context,
+        .queue_limit = r->queue};
+    int rc = engine_create(e->home, &options, &r->engine, err);
+    if (rc) {
+        free(r->name);
+        free(r->file);
+        free(r);
+        return rc;
+    }
+    list_push_back(&e->running, &r->link);
+    *out = r;
+    return 0;
+}
+
+/* ---- Generations ---- */
+
+static void generation_free(void *ctx)
+{
+    struct generation *g = ctx;
+    for (size_t i = 0; i < g->n_models; i++)
+        running_drop(g->running[i]);
+    for (size_t i = 0; i <= g->config->n_providers; i++)
+        provider_free(g->providers[i]);
+    free(g->running);
+    free(g->providers);
+    config_free(g->config);
+    free(g);
+}
+
+/* The last reference may go on any loop; engines are ended on theirs. */
+static void generation_release(void *ctx)
+{
+    struct generation *g = ctx;
+    loop_post(g->engines->home, generation_free, g);
+}
+
+static int provider_open(const struct config_provider *p, struct provider **out, struct error *err)
+{
+    struct egress_target_options target = {.name = p->name,
+        .base_url = p->base_url,
+        .zone = p->zone,
+        .ca_file = p->ca_file,
+        .proxy = p->proxy,
+        .networks = p->networks,
+        .n_networks = p->n_networks,
+        .connect_timeout_ms = p->connect_timeout_ms,
+        .first_byte_timeout_ms = p->first_byte_timeout_ms,
+        .idle_timeout_ms = p->idle_timeout_ms};
+    struct provider_options options = {.name = p->name, .kind = p->kind, .api_key = p->api_key};
+    int rc = egress_target_create(&target, &options.target, err);
+    if (rc)
+        return error_wrap(err, "provider " STR_FMT, STR_ARG(p->name));
+    return provider_create(&options, out, err);
+}
+
+static int providers_open(struct generation *g, struct error *err)
+{
+    const struct config *c = g->config;
+    g->providers = must(calloc(c->n_providers + 1, sizeof *g->providers));
+    for (size_t i = 0; i < c->n_providers; i++) {
+        int rc = provider_open(&c->providers[i], &g->providers[i], err);
+        if (rc)
+            return rc;
+    }
+    struct provider_options local = {.name = STR("local"), .kind = STR("local")};
+    return provider_create(&local, &g->providers[c->n_providers], err);
+}
+
+static int model_open(struct generation *g, size_t index, struct exchange_model *out, struct error *err)
+{
+    const struct config_model *m = &g->config->models[index];
+    *out = (struct exchange_model){
+        .name = m->name, .price = m->price, .first_event_timeout_ms = m->first_event_timeout_ms};
+    out->target.max_output = m->max_output;
+    if (m->provider >= 0) {
+        out->target.provider = g->providers[m->provider];
+        out->target.model = m->model;
+        return 0;
+    }
+    int rc = running_get(g->engines, m, &g->running[index], err);
+    if (rc)
+        return error_wrap(err, "model " STR_FMT, STR_ARG(m->name));
+    out->target.provider = g->providers[g->config->n_providers];
+    out->target.model = m->name;
+    out->target.engine = g->running[index]->engine;
+    /* What runs here costs nothing per token. */
+    out->price = (struct govern_price){.known = true};
+    return 0;
+}
+
+int gateway_world(
+    struct gateway_engines *engines, struct config *config, struct exchange_world **out, struct error *err)
+{
+    struct generation *g = must(calloc(1, sizeof *g));
+    struct exchange_model *models = must(calloc(config->n_models + 1, sizeof *models));
+    struct router_policy *policy = NULL;
+    g->engines = engines;
+    g->config = config;
+    g->n_models = config->n_models;
+    g->running = must(calloc(config->n_models + 1, sizeof *g->running));
+    int rc = config_policy(config, &policy, err);
+    if (rc == 0)
+        rc = providers_open(g, err);
+    else
+        g->providers = must(calloc(config->n_providers + 1, sizeof *g->providers));
+    for (size_t i = 0; i < config->n_models && rc == 0; i++)
+        rc = model_open(g, i, &models[i], err);
+    if (rc == 0) {
+        *out = exchange_world_create(models, config->n_models, policy, generation_release, g);
+    } else {
+        router_policy_free(policy);
+        generation_free(g);
+    }
+    free(models);
+    return rc;
+}

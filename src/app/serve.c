@@ -1,0 +1,396 @@
+#include "app/serve.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "app/gateway.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/engine.h"
+
+enum { DRAIN_MS = 30000, MAX_SHARDS = 256, KEYS_EVERY_MS = 1000, PURGE_EVERY_MS = 3600 * 1000 };
+
+struct serving;
+
+struct shard {
+    struct serving *serving;
+    struct loop *loop;
+    struct exchange_shard exchange;
+    struct api_shard api;
+    struct http_server *http;
+    struct loop_timer *drain; /* once draining: looks whether it is over */
+    pthread_t thread;
+    bool has_thread;
+};
+
+struct serving {
+    struct shard shards[MAX_SHARDS];
+    int n_shards;
+    struct str file;
+    struct config_overrides overrides;
+    struct config *config;        /* the current generation's; owned by its world */
+    struct exchange_world *world; /* likewise */
+    struct gateway_engines *engines;
+    struct store *store;
+    struct meter *meter;
+    struct govern_keys *keys;
+    struct loop_timer *every_second, *purge;
+    struct loop_signal *signals[3];
+    _Atomic int n_running; /* shards whose loop has not ended */
+    int64_t drain_until_ms;
+    bool draining;
+    /* What cannot change while it runs: copies outlive every generation. */
+    struct arena *arena;
+    struct str listen_host, *hosts;
+    size_t n_hosts;
+    int64_t retention_ms;
+};
+
+static struct shard *home(struct serving *s)
+{
+    return &s->shards[0];
+}
+
+static bool is_loopback(struct str host)
+{
+    return str_is(host, "localhost") || str_is(host, "::1") || str_starts(host, STR("127."));
+}
+
+/* ---- Draining ---- */
+
+static void drain_look(void *ctx)
+{
+    struct shard *shard = ctx;
+    struct serving *s = shard->serving;
+    bool quiet = shard->exchange.n_open == 0 && http_server_connections(shard->http) == 0;
+    /* The engines live on the home loop, so it goes last. */
+    bool others = shard == home(s) && atomic_load(&s->n_running) > 1;
+    if ((quiet || clock_mono_ms() > s->drain_until_ms) && !others)
+        loop_stop(shard->loop);
+    else
+        loop_timer_start(shard->drain, 20);
+}
+
+static void drain_begin(void *ctx)
+{
+    struct shard *shard = ctx;
+    http_server_stop_accepting(shard->http);
+    loop_timer_start(shard->drain, 0);
+}
+
+static void on_stop_signal(int signal, void *ctx)
+{
+    struct serving *s = ctx;
+    (void)signal;
+    if (s->draining) {
+        log_warn("serve", "stopping at once");
+        s->drain_until_ms = 0;
+        return;
+    }
+    log_info("serve", "draining: no new connections, %d s for those that are open", DRAIN_MS / 1000);
+    s->draining = true;
+    s->drain_until_ms = clock_mono_ms() + DRAIN_MS;
+    for (int i = 0; i < s->n_shards; i++)
+        loop_post(s->shards[i].loop, drain_begin, &s->shards[i]);
+}
+
+/* ---- Reloading ---- */
+
+struct swap {
+    struct shard *shard;
+    struct exchange_world *world;
+};
+
+static void world_swap(void *ctx)
+{
+    struct swap *swap = ctx;
+    exchange_world_unref(swap->shard->exchange.world);
+    swap->shard->exchange.world = swap->world;
+    free(swap);
+}
+
+static void world_install(struct serving *s, struct config *config, struct exchange_world *world)
+{
+    struct exchange_world *old = s->world;
+    s->config = config;
+    s->world = world;
+    s->retention_ms = config->retention_metadata_ms;
+    for (int i = 0; i < s->n_shards; i++) {
+        struct swap *swap = malloc(sizeof *swap);
+        if (!swap)
+            abort();
+        *swap = (struct swap){&s->shards[i], exchange_world_ref(world)};
+        loop_post(s->shards[i].loop, world_swap, swap);
+    }
+    exchange_world_unref(old);
+}
+
+static void on_reload_signal(int signal, void *ctx)
+{
+    struct serving *s = ctx;
+    struct config *config = NULL;
+    struct exchange_world *world = NULL;
+    struct error err;
+    (void)signal;
+    int rc = config_load(s->file, &s->overrides, &config, &err);
+    if (rc == 0 && config->offline != s->config->offline)
+        log_warn("serve", "'offline' changes only at a restart");
+    if (rc == 0)
+        rc = gateway_world(s->engines, config, &world, &err);
+    if (rc) {
+        log_error("serve", "the configuration was not reloaded, the old one stays: %s", err.message);
+        return;
+    }
+    world_install(s, config, world);
+    log_info("serve", "the configuration was reloaded");
+}
+
+/* ---- Chores ---- */
+
+static void on_every_second(void *ctx)
+{
+    struct serving *s = ctx;
+    struct error err;
+    if (s->keys && govern_keys_refresh(s->keys, &err))
+        log_error("serve", "the keys could not be read again: %s", err.message);
+    loop_timer_start(s->every_second, KEYS_EVERY_MS);
+}
+
+static void on_purge(void *ctx)
+{
+    struct serving *s = ctx;
+    struct error err;
+    int64_t rows = 0;
+    if (s->retention_ms > 0 && store_purge(s->store, clock_wall_ms() - s->retention_ms, &rows, &err))
+        log_error("serve", "old rows could not be deleted: %s", err.message);
+    else if (rows > 0)
+        log_info("serve", "deleted %lld rows older than the retention", (long long)rows);
+    loop_timer_start(s->purge, PURGE_EVERY_MS);
+}
+
+/* ---- Starting ---- */
+
+static int state_open(struct serving *s, struct error *err)
+{
+    int64_t recovered;
+    int rc = store_open(s->config->state, &s->store, err);
+    if (rc == 0)
+        rc = store_claim(s->store, err);
+    if (rc == 0)
+        rc = store_ledger_recover(s->store, &recovered, err);
+    if (rc == 0 && recovered > 0)
+        log_warn("serve", "%lld requests were cut off when the gateway last ended; the ledger says so",
+            (long long)recovered);
+    if (rc == 0 && s->config->auth_keys)
+        rc = govern_keys_create(s->store, &s->keys, err);
+    if (rc == 0 && s->keys && govern_keys_count(s->keys) == 0)
+        log_warn(
+            "serve", "no key exists yet, so every request will be refused: weir keys create --name NAME");
+    return rc;
+}
+
+static int shard_http(struct serving *s, int index, struct error *err)
+{
+    struct shard *shard = &s->shards[index];
+    const struct config *c = s->config;
+    struct http_options o;
+    http_options_init(&o);
+    char *host = arena_strdup(s->arena, c->listen_host);
+    o.address = strcmp(host, "localhost") == 0 ? "127.0.0.1" : host;
+    o.port = c->listen_port;
+    o.share = index > 0 ? home(s)->http : NULL;
+    if (c->tls_certificate.len) {
+        o.certificate = arena_strdup(s->arena, c->tls_certificate);
+        o.key = arena_strdup(s->arena, c->tls_key);
+    }
+    o.max_body = (size_t)c->max_body;
+    o.max_connections = (c->max_connections + s->n_shards - 1) / s->n_shards;
+    return http_server_create(shard->loop, &o, api_handle, &shard->api, &shard->http, err);
+}
+
+static int shard_open(struct serving *s, int index, struct error *err)
+{
+    struct shard *shard = &s->shards[index];
+    struct egress_options egress = {
+        .offline = s->config->offline, .witness = govern_audit_witness, .witness_ctx = s->store};
+    shard->serving = s;
+    shard->exchange.store = s->store;
+    shard->exchange.meter = s->meter;
+    shard->api = (struct api_shard){.exchange = &shard->exchange,
+        .keys = s->keys,
+        .loopback = is_loopback(s->listen_host),
+        .hosts = s->hosts,
+        .n_hosts = s->n_hosts,
+        .started_s = clock_wall_ms() / 1000};
+    int rc = index > 0 ? loop_create(&shard->loop, err) : 0;
+    if (rc)
+        return rc;
+    shard->exchange.loop = shard->loop;
+    shard->drain = loop_timer_create(shard->loop, drain_look, shard);
+    rc = egress_create(shard->loop, &egress, &shard->exchange.egress, err);
+    return rc ? rc : shard_http(s, index, err);
+}
+
+static void *shard_thread(void *ctx)
+{
+    struct shard *shard = ctx;
+    struct error err;
+    if (loop_run(shard->loop, &err))
+        log_error("serve", "%s", err.message);
+    atomic_fetch_sub(&shard->serving->n_running, 1);
+    return NULL;
+}
+
+static void announce(const struct serving *s)
+{
+    const struct config *c = s->config;
+    const char *scheme = c->tls_certificate.len ? "https" : "http";
+    bool v6 = str_find_char(c->listen_host, ':') != SIZE_MAX;
+    char url[320];
+    snprintf(url, sizeof url, "%s://%s" STR_FMT "%s:%d", scheme, v6 ? "[" : "", STR_ARG(c->listen_host),
+        v6 ? "]" : "", http_server_port(s->shards[0].http));
+    printf("weir %s is at %s\n", WEIR_VERSION, url);
+    const struct router_policy *policy = exchange_world_policy(s->world);
+    struct str first = router_policy_n_routes(policy) ? router_policy_route_name(policy, 0)
+                       : c->n_models                  ? c->models[0].name
+                                                      : STR_NONE;
+    size_t embedded = 0;
+    for (size_t i = 0; i < c->n_models; i++)
+        embedded += c->models[i].file.len > 0;
+    if (embedded == 0)
+        printf("There is no local model: start with MODEL=file.gguf (make run MODEL=file.gguf, or weir serve "
+               "--model "
+               "file.gguf), or name one under 'models' in weir.yaml.\n");
+    if (c->n_providers == 0)
+        printf("There is no cloud provider: set OPENAI_API_KEY or ANTHROPIC_API_KEY and start again, or "
+               "configure "
+               "'providers' in weir.yaml.\n");
+    if (first.len)
+        printf("Try it:\n  curl %s/v1/chat/completions -H 'content-type: application/json'%s -d "
+               "'{\"model\":\"" STR_FMT "\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello!\"}]}'\n",
+            url, c->auth_keys ? " -H \"authorization: Bearer $WEIR_KEY\"" : "", STR_ARG(first));
+    fflush(stdout);
+}
+
+static void on_warning(void *ctx, const char *line)
+{
+    (void)ctx;
+    log_warn("serve", "%s", line);
+}
+
+static int start(struct serving *s, struct config *config, struct error *err)
+{
+    int rc = router_detect_init(err);
+    s->config = config;
+    if (rc == 0)
+        rc = state_open(s, err);
+    if (rc == 0)
+        rc = loop_create(&home(s)->loop, err);
+    if (rc) {
+        config_free(config);
+        return rc;
+    }
+    s->engines = gateway_engines_create(home(s)->loop);
+    rc = gateway_world(s->engines, config, &s->world, err);
+    for (int i = 0; i < s->n_shards && rc == 0; i++) {
+        rc = shard_open(s, i, err);
+        s->shards[i].exchange.world = exchange_world_ref(s->world);
+    }
+    if (rc)
+        return rc;
+    router_policy_warnings(exchange_world_policy(s->world), on_warning, NULL);
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    for (int i = 0; i < 3; i++)
+        s->signals[i] = loop_signal_create(
+            home(s)->loop, numbers[i], numbers[i] == SIGHUP ? on_reload_signal : on_stop_signal, s);
+    s->every_second = loop_timer_create(home(s)->loop, on_every_second, s);
+    s->purge = loop_timer_create(home(s)->loop, on_purge, s);
+    loop_timer_start(s->every_second, KEYS_EVERY_MS);
+    loop_timer_start(s->purge, 1000);
+    return 0;
+}
+
+static int run(struct serving *s, struct error *err)
+{
+    atomic_store(&s->n_running, s->n_shards);
+    /* Signals belong to the home loop alone. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    for (int i = 1; i < s->n_shards; i++) {
+        if (pthread_create(&s->shards[i].thread, NULL, shard_thread, &s->shards[i]) != 0)
+            return error_set(err, ERROR_MEMORY, "cannot start a thread for each core: set 'threads' lower");
+        s->shards[i].has_thread = true;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    announce(s);
+    return loop_run(home(s)->loop, err);
+}
+
+/* Everything that is left is told, settled and written before what it stands on goes. */
+static void stop(struct serving *s)
+{
+    for (int i = 1; i < s->n_shards; i++) {
+        if (!s->shards[i].has_thread)
+            continue;
+        loop_stop(s->shards[i].loop);
+        pthread_join(s->shards[i].thread, NULL);
+    }
+    for (int i = s->n_shards - 1; i >= 0; i--)
+        http_server_free(s->shards[i].http);
+    store_close(s->store);
+    for (int i = 0; i < 3; i++)
+        loop_signal_free(s->signals[i]);
+    loop_timer_free(s->every_second);
+    loop_timer_free(s->purge);
+    for (int i = s->n_shards - 1; i >= 0; i--) {
+        struct shard *shard = &s->shards[i];
+        if (!shard->loop)
+            continue;
+        loop_timer_free(shard->drain);
+        loop_run_posted(shard->loop);
+        egress_free(shard->exchange.egress);
+        exchange_world_unref(shard->exchange.world);
+        if (i == 0)
+            exchange_world_unref(s->world); /* the last one: the engines end on this loop */
+        loop_free(shard->loop);
+    }
+    gateway_engines_free(s->engines);
+    govern_keys_free(s->keys);
+    meter_free(s->meter);
+    arena_free(s->arena);
+}
+
+int serve_run(
+    struct config *config, struct str file, const struct config_overrides *overrides, struct error *err)
+{
+    struct serving *s = calloc(1, sizeof *s);
+    if (!s)
+        abort();
+    s->file = file;
+    s->overrides = *overrides;
+    s->arena = arena_create(1 << 20);
+    s->meter = meter_create();
+    s->retention_ms = config->retention_metadata_ms;
+    s->listen_host = arena_copy(s->arena, config->listen_host);
+    s->n_hosts = config->n_allowed_hosts;
+    s->hosts = arena_alloc(s->arena, (s->n_hosts + 1) * sizeof *s->hosts);
+    for (size_t i = 0; i < s->n_hosts; i++)
+        s->hosts[i] = arena_copy(s->arena, config->allowed_hosts[i]);
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    s->n_shards = config->loops > 0 ? config->loops : cores > 0 ? (int)cores : 1;
+    if (s->n_shards > MAX_SHARDS)
+        s->n_shards = MAX_SHARDS;
+    int rc = start(s, config, err);
+    if (rc == 0)
+        rc = run(s, err);
+    stop(s);
+    free(s);
+    return rc;
+}

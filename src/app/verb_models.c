@@ -1,0 +1,102 @@
+/* weir models: which models the configuration names, and whether they are here. */
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "app/config.h"
+#include "app/verbs.h"
+#include "base/limits.h"
+
+static const char help[] =
+    "usage: weir models [--config FILE] [--json]\n"
+    "\n"
+    "Lists the models that clients may ask for: routes, model files and providers' models.\n";
+
+/* Bytes of a model file, or -1 when it is not there. */
+static long long file_bytes(struct str file)
+{
+    struct stat st;
+    struct arena *a = arena_create(64 * KIB);
+    long long bytes = stat(arena_strdup(a, file), &st) == 0 ? (long long)st.st_size : -1;
+    arena_free(a);
+    return bytes;
+}
+
+struct row {
+    struct str name, where, detail;
+    long long bytes; /* -1: no file */
+    bool present;
+};
+
+static void row_print(const struct row *r)
+{
+    printf("%-24.*s %-12.*s " STR_FMT, STR_ARG(r->name), STR_ARG(r->where), STR_ARG(r->detail));
+    if (r->bytes >= 0)
+        printf("  (%.1f MiB)", (double)r->bytes / (double)MIB);
+    printf("%s\n", r->present ? "" : "  MISSING");
+}
+
+static void row_print_json(const struct row *r)
+{
+    struct buf text;
+    struct json_writer w;
+    buf_init(&text, MIB);
+    json_writer_init(&w, &text);
+    json_object_begin(&w);
+    json_key(&w, "name");
+    json_write_str(&w, r->name);
+    json_key(&w, "provider");
+    json_write_str(&w, r->where);
+    json_key(&w, "model");
+    json_write_str(&w, r->detail);
+    if (r->bytes >= 0) {
+        json_key(&w, "bytes");
+        json_write_int(&w, r->bytes);
+    }
+    json_key(&w, "present");
+    json_write_bool(&w, r->present);
+    json_object_end(&w);
+    printf("%s\n", text.data);
+    buf_free(&text);
+}
+
+static struct row model_row(const struct config *c, const struct config_model *m)
+{
+    if (m->provider >= 0)
+        return (struct row){m->name, c->providers[m->provider].name, m->model, -1, true};
+    long long bytes = file_bytes(m->file);
+    return (struct row){m->name, STR("local"), m->file, bytes, bytes >= 0};
+}
+
+int verb_models(int argc, char **argv)
+{
+    const char *file = NULL;
+    bool json = false;
+    const struct verb_option options[] = {{"config", &file, NULL}, {"json", NULL, &json}};
+    int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
+    if (n != 0)
+        return n == -2 ? EXIT_DONE
+               : n < 0 ? EXIT_USAGE
+                       : verb_failf(EXIT_USAGE, "models takes no argument '%s'", argv[1]);
+    struct config_overrides none = {STR_NONE, STR_NONE, false};
+    struct config *config;
+    struct router_policy *policy;
+    struct error err;
+    if (config_load(str_from(file), &none, &config, &err))
+        return verb_fail(EXIT_USAGE, &err);
+    if (config_policy(config, &policy, &err)) {
+        config_free(config);
+        return verb_fail(EXIT_USAGE, &err);
+    }
+    void (*print)(const struct row *) = json ? row_print_json : row_print;
+    for (size_t i = 0; i < router_policy_n_routes(policy); i++)
+        print(&(struct row){router_policy_route_name(policy, i), STR("route"), STR(""), -1, true});
+    for (size_t i = 0; i < config->n_models; i++) {
+        struct row row = model_row(config, &config->models[i]);
+        print(&row);
+    }
+    if (config->n_models == 0)
+        fprintf(stderr, "weir: no models: name some under 'models' in weir.yaml, or set OPENAI_API_KEY\n");
+    router_policy_free(policy);
+    config_free(config);
+    return EXIT_DONE;
+}

@@ -1,0 +1,59 @@
+/* weir serve: the gateway. */
+#include <stdio.h>
+
+#include "app/config.h"
+#include "app/serve.h"
+#include "app/verbs.h"
+
+static const char help[] =
+    "usage: weir serve [--config FILE] [--listen HOST:PORT] [--model FILE.gguf] [--offline] [--check]\n"
+    "\n"
+    "Starts the gateway. Without --config it reads weir.yaml in the working directory, and without that "
+    "serves the\n"
+    "model given by --model and the providers whose keys are in the environment.\n"
+    "\n"
+    "  --config FILE   the configuration (README, \"Configuration\")\n"
+    "  --listen H:P    where to listen; what is not loopback needs 'auth: keys'\n"
+    "  --model FILE    a model file, served as the model 'local'\n"
+    "  --offline       no outbound connection, ever\n"
+    "  --check         check the configuration and exit\n"
+    "\n"
+    "SIGTERM drains and stops, SIGHUP reads the configuration again.\n";
+
+static int check(const struct config *config)
+{
+    struct router_policy *policy;
+    struct error err;
+    if (config_policy(config, &policy, &err))
+        return verb_fail(EXIT_USAGE, &err);
+    router_policy_free(policy);
+    printf(STR_FMT " is right: %zu providers, %zu models\n", STR_ARG(config->file), config->n_providers,
+        config->n_models);
+    return EXIT_DONE;
+}
+
+int verb_serve(int argc, char **argv)
+{
+    const char *file = NULL, *listen = NULL, *model = NULL;
+    bool offline = false, only_check = false;
+    const struct verb_option options[] = {{"config", &file, NULL}, {"listen", &listen, NULL},
+        {"model", &model, NULL}, {"offline", NULL, &offline}, {"check", NULL, &only_check}};
+    int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
+    if (n < 0)
+        return n == -2 ? EXIT_DONE : EXIT_USAGE;
+    if (n > 0)
+        return verb_failf(EXIT_USAGE, "serve takes no argument '%s': see weir serve --help", argv[1]);
+    struct config_overrides overrides = {str_from(listen), str_from(model), offline};
+    struct config *config;
+    struct error err;
+    if (config_load(str_from(file), &overrides, &config, &err))
+        return verb_fail(EXIT_USAGE, &err);
+    if (only_check) {
+        int rc = check(config);
+        config_free(config);
+        return rc;
+    }
+    int rc = serve_run(config, str_from(file), &overrides, &err);
+    return rc ? verb_fail(rc == ERROR_INVALID || rc == ERROR_UNSUPPORTED ? EXIT_USAGE : EXIT_FAILED, &err)
+              : EXIT_DONE;
+}
