@@ -1,0 +1,312 @@
+/* Every kernel of every instruction set of this CPU against the scalar ones and plain double arithmetic, on
+ * random inputs of odd sizes. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/rand.h"
+#include "engine/worker/tensor_half.h"
+#include "unit/engine/isa.h"
+
+enum { MAX = 700, GUARD = 16 };
+
+static const int64_t sizes[] = {
+    1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 172, 256, 511, 640};
+enum { N_SIZES = sizeof sizes / sizeof sizes[0] };
+
+static struct rand_pcg rng;
+static const struct kernels *list[KERNELS_MAX];
+static int32_t n_list;
+
+static float random_float(void)
+{
+    return (float)(rand_pcg_double(&rng) * 4 - 2);
+}
+
+static void fill(float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = random_float();
+}
+
+/* |a - b| within `ulps` roundings of the magnitude that went into it. */
+static void near(double a, double b, double magnitude, double ulps)
+{
+    if (!(fabs(a - b) <= magnitude * ulps * 0x1p-23))
+        fail_msg("%.9g and %.9g differ by more than %g units of %.9g", a, b, ulps, magnitude);
+}
+
+static void each(void (*check)(const struct kernels *k, int64_t n))
+{
+    for (int32_t i = 0; i < n_list; i++)
+        for (int32_t s = 0; s < N_SIZES; s++)
+            check(list[i], sizes[s]);
+}
+
+/* Random bytes whose half-precision scales are small finite numbers. */
+static void random_blocks(enum tensor_type type, uint8_t *block, int64_t count)
+{
+    static const struct {
+        enum tensor_type type;
+        int32_t offsets[2];
+    } scales[] = {{TENSOR_Q4_0, {0, 0}}, {TENSOR_Q4_1, {0, 2}}, {TENSOR_Q5_0, {0, 0}}, {TENSOR_Q5_1, {0, 2}},
+        {TENSOR_Q8_0, {0, 0}}, {TENSOR_Q2_K, {80, 82}}, {TENSOR_Q3_K, {108, 108}}, {TENSOR_Q4_K, {0, 2}},
+        {TENSOR_Q5_K, {0, 2}}, {TENSOR_Q6_K, {208, 208}}};
+    const struct tensor_type_info *info = tensor_type_info(type);
+    for (int64_t b = 0; b < count; b += info->block_values, block += info->block_bytes) {
+        for (uint32_t i = 0; i < info->block_bytes; i++)
+            block[i] = (uint8_t)rand_pcg_u32(&rng);
+        for (size_t s = 0; s < sizeof scales / sizeof scales[0]; s++)
+            for (int32_t j = 0; j < 2 && scales[s].type == type; j++) {
+                uint16_t half = tensor_half_from_float(random_float() * 0.01f);
+                memcpy(block + scales[s].offsets[j], &half, sizeof half);
+            }
+        uint16_t half = tensor_half_from_float(random_float());
+        float f = random_float();
+        if (type == TENSOR_F16 || type == TENSOR_BF16)
+            memcpy(block, &half, sizeof half);
+        if (type == TENSOR_F32)
+            memcpy(block, &f, sizeof f);
+    }
+}
+
+static void check_dequantize(const struct kernels *k, enum tensor_type type, int64_t count)
+{
+    static uint8_t blocks[1 + 4 * 1024];
+    static float expected[1024 + GUARD], got[1024 + GUARD];
+    uint8_t *unaligned = blocks + 1;
+    assert_true(tensor_row_bytes(type, count) < sizeof blocks);
+    random_blocks(type, unaligned, count);
+    assert_int_equal(tensor_dequantize(type, unaligned, expected, count, NULL), 0);
+    for (int64_t i = 0; i < count + GUARD; i++)
+        got[i] = 12345;
+    kernels_dequantize(k, type, unaligned, got, count);
+    /* d * q - m: the product may be rounded or not; the numbers that go in are under 0.02 * 63 * 31 */
+    for (int64_t i = 0; i < count; i++)
+        if (isfinite(expected[i]))
+            near((double)got[i], (double)expected[i], fmax(fabs((double)expected[i]), 2.6), 2);
+    for (int64_t i = count; i < count + GUARD; i++)
+        assert_true(got[i] == 12345);
+}
+
+static void dequantize_agrees(void **state)
+{
+    (void)state;
+    for (int32_t i = 0; i < n_list; i++)
+        for (uint32_t type = 0; type < TENSOR_TYPES; type++) {
+            if (!tensor_type_readable(type))
+                continue;
+            int64_t block = tensor_type_info(type)->block_values;
+            for (int32_t round = 0; round < 20; round++) {
+                check_dequantize(list[i], type, block);
+                check_dequantize(list[i], type, block * (block == 256 ? 3 : 13));
+            }
+        }
+}
+
+/* The optimised types are those that most files use: they must not fall back. */
+static void fast_paths_exist(void **state)
+{
+    (void)state;
+    static const enum tensor_type types[] = {
+        TENSOR_F16, TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_0, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
+    for (int32_t i = 0; i < n_list; i++)
+        for (size_t t = 0; t < sizeof types / sizeof types[0]; t++)
+            if (strncmp(list[i]->isa, "avx", 3) == 0)
+                assert_non_null(list[i]->dequantize[types[t]]);
+}
+
+static float w_values[4][MAX], x_values[4][MAX], sums[4 * 8 * KERNEL_LANES_MAX];
+
+static void check_dot_tiles(const struct kernels *k, int64_t n)
+{
+    const float *w[4], *x[4];
+    for (int i = 0; i < 4; i++) {
+        fill(w_values[i], n);
+        fill(x_values[i], n);
+        w[i] = w_values[i];
+        x[i] = x_values[i];
+    }
+    const int64_t stride = 8 * k->lanes;
+    memset(sums, 0, sizeof sums);
+    /* In two runs, as matmul does it for long rows. */
+    int64_t half = n / 2 / k->lanes * k->lanes;
+    const float *w2[4] = {w[0] + half, w[1] + half, w[2] + half, w[3] + half};
+    const float *x2[4] = {x[0] + half, x[1] + half, x[2] + half, x[3] + half};
+    k->dot_4x4(sums, stride, w, x, half);
+    k->dot_4x4(sums, stride, w2, x2, n - half);
+    for (int c = 0; c < 4; c++) {
+        _Alignas(KERNEL_ALIGN) float single[4 * KERNEL_LANES_MAX] = {0};
+        k->dot_4x1(single, w, x[c], n);
+        for (int r = 0; r < 4; r++) {
+            double exact = 0, magnitude = 0;
+            for (int64_t i = 0; i < n; i++) {
+                exact += (double)w[r][i] * (double)x[c][i];
+                magnitude += fabs((double)w[r][i] * (double)x[c][i]);
+            }
+            float got = k->lane_sum(sums + c * stride + r * k->lanes);
+            near((double)got, exact, magnitude, 16);
+            /* A column's result must not depend on how many go with it. */
+            assert_true(got == k->lane_sum(single + r * k->lanes));
+        }
+    }
+}
+
+static void dot_tiles_agree(void **state)
+{
+    (void)state;
+    each(check_dot_tiles);
+}
+
+static void check_rows(const struct kernels *k, int64_t width)
+{
+    enum { ROWS = 5 };
+    static float rows[ROWS * MAX], x[MAX], out[ROWS + 1], y[MAX + GUARD], before[MAX], weights[ROWS];
+    fill(rows, ROWS * width);
+    fill(x, width);
+    fill(y, width);
+    fill(weights, ROWS);
+    memcpy(before, y, sizeof before);
+    out[ROWS] = y[width] = 12345;
+    k->dot_rows(out, rows, x, ROWS, width);
+    k->mix_rows(y, rows, weights, ROWS, width);
+    for (int64_t r = 0; r < ROWS; r++) {
+        double exact = 0, magnitude = 0;
+        for (int64_t i = 0; i < width; i++) {
+            exact += (double)rows[r * width + i] * (double)x[i];
+            magnitude += fabs((double)rows[r * width + i] * (double)x[i]);
+        }
+        near((double)out[r], exact, magnitude, 16);
+    }
+    for (int64_t i = 0; i < width; i++) {
+        double exact = (double)before[i];
+        for (int64_t r = 0; r < ROWS; r++)
+            exact += (double)weights[r] * (double)rows[r * width + i];
+        near((double)y[i], exact, 22, 2);
+    }
+    assert_true(out[ROWS] == 12345 && y[width] == 12345);
+}
+
+static void rows_agree(void **state)
+{
+    (void)state;
+    each(check_rows);
+}
+
+static void check_rows_of_values(const struct kernels *k, int64_t n)
+{
+    static float a[MAX], b[MAX], y[MAX + GUARD];
+    fill(a, n);
+    fill(b, n);
+    y[n] = 12345;
+    k->add(y, a, b, n);
+    for (int64_t i = 0; i < n; i++)
+        assert_true(y[i] == a[i] + b[i]);
+
+    k->rms_norm(y, a, b, 1e-5f, n);
+    double squares = 0;
+    for (int64_t i = 0; i < n; i++)
+        squares += (double)a[i] * (double)a[i];
+    for (int64_t i = 0; i < n; i++) {
+        double exact = (double)a[i] / sqrt(squares / (double)n + 1e-5) * (double)b[i];
+        near((double)y[i], exact, fabs(exact), 6);
+    }
+
+    for (int64_t i = 0; i < n; i++)
+        a[i] *= 50; /* far into both flat ends */
+    k->glu(y, a, b, n);
+    for (int64_t i = 0; i < n; i++) {
+        double exact = (double)a[i] / (1 + exp(-(double)a[i])) * (double)b[i];
+        near((double)y[i], exact, fabs(exact) + 1e-29, 8);
+    }
+    assert_true(y[n] == 12345);
+}
+
+static void rows_of_values_agree(void **state)
+{
+    (void)state;
+    each(check_rows_of_values);
+}
+
+static void check_softmax(const struct kernels *k, int64_t n)
+{
+    static float x[MAX + GUARD], before[MAX];
+    fill(x, n);
+    for (int64_t i = 0; i < n; i++)
+        x[i] *= 30;
+    x[n / 2] = -INFINITY; /* a masked position */
+    memcpy(before, x, sizeof before);
+    x[n] = 12345;
+    double max = -INFINITY, exact = 0;
+    for (int64_t i = 0; i < n; i++)
+        max = fmax(max, (double)before[i]);
+    if (isinf(max))
+        return; /* nothing but the masked one */
+    float sum = k->softmax_terms(x, 0.125f, n);
+    for (int64_t i = 0; i < n; i++) {
+        double term = exp(((double)before[i] - max) * 0.125);
+        near((double)x[i], term, term + 1e-30, 16);
+        exact += term;
+    }
+    near((double)sum, exact, exact, 16);
+    assert_true(x[n] == 12345);
+}
+
+static void softmax_agrees(void **state)
+{
+    (void)state;
+    each(check_softmax);
+}
+
+/* A broken model's NaN stays a NaN: it is reported, not turned into a plausible number. */
+static void nan_stays_nan(void **state)
+{
+    (void)state;
+    for (int32_t i = 0; i < n_list; i++) {
+        float x[40], one[40], y[40];
+        for (int j = 0; j < 40; j++)
+            x[j] = one[j] = 1;
+        x[33] = NAN;
+        list[i]->glu(y, x, one, 40);
+        assert_true(isnan(y[33]) && !isnan(y[32]));
+        list[i]->rms_norm(y, x, one, 1e-5f, 40);
+        assert_true(isnan(y[0]));
+        assert_true(isnan(list[i]->softmax_terms(x, 1, 40)));
+    }
+}
+
+static void select_takes_names(void **state)
+{
+    (void)state;
+    const struct kernels *k;
+    struct error err = {0};
+    assert_int_equal(kernels_select(NULL, &k, &err), 0);
+    assert_ptr_equal(k, list[n_list - 1]);
+    assert_int_equal(kernels_select("scalar", &k, &err), 0);
+    assert_ptr_equal(k, &kernels_scalar);
+    assert_int_equal(kernels_select("mmx", &k, &err), ERROR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "mmx"));
+}
+
+int main(void)
+{
+    rand_pcg_seed(&rng, 20261121);
+    n_list = kernels_list(list);
+    for (int32_t i = 0; i < n_list; i++)
+        printf("kernels: %s\n", list[i]->isa);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(dequantize_agrees),
+        cmocka_unit_test(fast_paths_exist),
+        cmocka_unit_test(dot_tiles_agree),
+        cmocka_unit_test(rows_agree),
+        cmocka_unit_test(rows_of_values_agree),
+        cmocka_unit_test(softmax_agrees),
+        cmocka_unit_test(nan_stays_nan),
+        cmocka_unit_test(select_takes_names),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
