@@ -85,4 +85,82 @@ $(BUILD)/tools/%: tools/%.c $(BUILD)/libengine.a $(BUILD)/libcommon.a
 .PHONY: unit
 unit: $(UNIT_TESTS) $(TOOLS) all
 
+# ---- What people call ----
+
+.PHONY: run test sanitize thread-sanitize fuzz bench lint format tidy install clean help deps
+deps:
+	@tools/deps build
+
+run: ## install what is missing, build, start the gateway (MODEL=file.gguf, CONFIG=weir.yaml, LISTEN=host:port)
+	@tools/deps build
+	@$(MAKE) --no-print-directory -j"$$(nproc)" all >/dev/null
+	@exec $(BUILD)/weir serve $(if $(MODEL),--model "$(MODEL)") $(if $(CONFIG),--config "$(CONFIG)") \
+		$(if $(LISTEN),--listen "$(LISTEN)")
+
+test: ## install what is missing, build, run every test
+	@tools/deps test
+	@$(MAKE) --no-print-directory -j"$$(nproc)" unit
+	@tests/e2e/install
+	@tests/run $(BUILD)
+
+SANITIZE_FLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -U_FORTIFY_SOURCE
+sanitize: ## the tests and the 60 s load under ASan and UBSan (long)
+	@tools/deps develop
+	@$(MAKE) --no-print-directory -j"$$(nproc)" BUILD=build-sanitize CFLAGS="$(SANITIZE_FLAGS)" HARDENING= \
+		LDFLAGS="-fsanitize=address,undefined" unit
+	@tests/e2e/install
+	@ASAN_OPTIONS=detect_stack_use_after_return=1 TEST_TIMEOUT=1800 WEIR_LONG=1 WEIR_TESTS="unit e2e" \
+		tests/run build-sanitize
+
+thread-sanitize: ## the unit tests under ThreadSanitizer (long)
+	@tools/deps develop
+	@$(MAKE) --no-print-directory -j"$$(nproc)" BUILD=build-tsan CFLAGS="-O1 -g -fsanitize=thread" HARDENING= \
+		LDFLAGS="-fsanitize=thread" unit
+	@TEST_TIMEOUT=1800 WEIR_TESTS=unit tests/run build-tsan
+
+# Fuzzing: each fuzz/fuzz_NAME.c is a libFuzzer target; its corpus is fuzz/corpus/NAME.
+FUZZERS := $(patsubst fuzz/%.c,%,$(wildcard fuzz/fuzz_*.c))
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS := -O1 -g -fsanitize=address,undefined,fuzzer-no-link
+fuzz: ## run each fuzz target for FUZZ_SECONDS (default 60)
+	@tools/deps develop
+	@$(MAKE) --no-print-directory -j"$$(nproc)" BUILD=build-fuzz CC=clang CFLAGS="$(FUZZ_FLAGS)" HARDENING= \
+		$(addprefix build-fuzz/,$(FUZZERS))
+	@for f in $(FUZZERS); do \
+		mkdir -p build-fuzz/corpus/$$f fuzz/corpus/$${f#fuzz_}; \
+		echo "== $$f"; \
+		build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
+			-artifact_prefix=build-fuzz/$$f- build-fuzz/corpus/$$f fuzz/corpus/$${f#fuzz_} || exit 1; \
+	done
+$(BUILD)/fuzz_%: fuzz/fuzz_%.c $(BUILD)/libweir.a $(BUILD)/libengine.a $(BUILD)/libcommon.a
+	$(CC) $(ALL_CFLAGS) -fsanitize=address,undefined,fuzzer -o $@ $< $(BUILD)/libweir.a $(BUILD)/libengine.a \
+		$(BUILD)/libcommon.a $(GATEWAY_LIBS) $(WORKER_LIBS)
+
+bench: all $(TOOLS) ## measure: kernels and models against the machine's own limits
+	@bench/run $(BUILD)
+
+lint: ## tidy, clang's warnings, clang-tidy's bug checks, cppcheck
+	@tools/deps develop
+	@tools/tidy
+	@$(MAKE) --no-print-directory -j"$$(nproc)" BUILD=build-clang CC=clang all
+	@clang-tidy --quiet --checks='-*,bugprone-*,clang-analyzer-*,-bugprone-easily-swappable-parameters,-bugprone-narrowing-conversions,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling,-bugprone-reserved-identifier,-bugprone-branch-clone,-bugprone-sizeof-expression,-bugprone-implicit-widening-of-multiplication-result,-bugprone-macro-parentheses' \
+		$(filter-out src/engine/worker/cpu/kernels_neon.c,$(wildcard src/*/*.c src/engine/worker/*.c)) -- -std=c17 -D_GNU_SOURCE -DWEIR_VERSION='""' -Isrc
+	@cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr -Isrc src
+
+format: ## clang-format 14 over everything
+	@clang-format -i $$(git ls-files '*.c' '*.h')
+
+tidy: ## floors, sizes, single homes of libraries
+	@tools/tidy
+
+install: all ## install to PREFIX (default /usr/local)
+	install -D -m 755 $(BUILD)/weir $(DESTDIR)$(PREFIX)/bin/weir
+	install -D -m 755 $(BUILD)/weir-engine $(DESTDIR)$(PREFIX)/libexec/weir/weir-engine
+
+clean: ## remove everything built
+	rm -rf build build-*
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

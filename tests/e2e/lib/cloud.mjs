@@ -1,0 +1,180 @@
+// A cloud that the tests run on loopback: speaks OpenAI's and Anthropic's streams, records every byte that reaches
+// it, and fails in every way it is told to.
+import http from 'node:http';
+
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+export class Cloud {
+  static async start(behaviour = {}) {
+    const c = new Cloud();
+    c.behaviour = behaviour; // see `serve`; a function (request, body) => behaviour is asked for each request
+    c.bytes = []; // everything that arrived, as it arrived
+    c.requests = []; // {method, url, headers, body}
+    c.connections = 0;
+    c.aborted = 0; // requests whose client left before the end
+    c.sockets = new Set();
+    c.server = http.createServer((request, response) => c.take(request, response));
+    c.server.keepAliveTimeout = 60000;
+    c.server.on('connection', (socket) => {
+      c.connections++;
+      c.sockets.add(socket);
+      socket.on('data', (d) => c.bytes.push(Buffer.from(d)));
+      socket.on('close', () => c.sockets.delete(socket));
+      socket.on('error', () => {});
+    });
+    await new Promise((done) => c.server.listen(0, '127.0.0.1', done));
+    c.port = c.server.address().port;
+    c.url = `http://127.0.0.1:${c.port}`;
+    return c;
+  }
+
+  received() {
+    return Buffer.concat(this.bytes).toString('latin1');
+  }
+
+  async take(request, response) {
+    const pieces = [];
+    request.on('error', () => {});
+    for await (const piece of request) pieces.push(piece);
+    const text = Buffer.concat(pieces).toString();
+    let body = text;
+    try {
+      body = JSON.parse(text);
+    } catch {
+      // recorded as it is
+    }
+    this.requests.push({ method: request.method, url: request.url, headers: request.headers, body });
+    response.on('close', () => {
+      if (!response.writableEnded) this.aborted++;
+    });
+    const b = typeof this.behaviour === 'function' ? this.behaviour(request, body) : this.behaviour;
+    try {
+      await this.serve(request, response, body, b ?? {});
+    } catch (e) {
+      if (!response.destroyed) response.destroy(e);
+    }
+  }
+
+  // behaviour: {mode: 'ok'|'status'|'hang'|'reset'|'truncate'|'malformed'|'html'|'drip', status, headers, error,
+  //             text: [pieces], tools: [{id,name,arguments:[pieces]}], usage: {input, output, cached}, gap: ms}
+  async serve(request, response, body, b) {
+    const mode = b.mode ?? 'ok';
+    if (mode === 'hang') return;
+    if (mode === 'reset') return void request.socket.resetAndDestroy();
+    if (mode === 'status') {
+      response.writeHead(b.status, { 'content-type': 'application/json', ...b.headers });
+      return void response.end(
+        JSON.stringify(b.error ?? { error: { message: `simulated ${b.status}`, type: 'simulated_error' } }),
+      );
+    }
+    if (mode === 'html') {
+      response.writeHead(200, { 'content-type': 'text/html' });
+      return void response.end('<html>not an API</html>');
+    }
+    response.writeHead(200, { 'content-type': 'text/event-stream', ...b.headers });
+    if (mode === 'malformed') return void response.end('data: {"choices":[{"delta":{"content":"x"}\n\n');
+    const write = async (piece) => {
+      if (response.destroyed) throw new Error('client left');
+      if (mode === 'drip')
+        for (const byte of Buffer.from(piece)) {
+          response.write(Buffer.from([byte]));
+          await sleep(0);
+        }
+      else if (!response.write(piece)) await new Promise((done) => response.once('drain', done).once('close', done));
+      if (b.gap) await sleep(b.gap);
+    };
+    if (request.url.endsWith('/messages')) await this.anthropic(write, body, b, mode);
+    else await this.openai(write, body, b, mode);
+    if (mode === 'truncate') return void response.destroy();
+    response.end();
+  }
+
+  async openai(write, body, b, mode) {
+    const text = b.text ?? ['Hello', ' from', ' the', ' cloud'];
+    const usage = b.usage ?? { input: 7, output: text.length, cached: 0 };
+    const chunk = (delta, finish = null) =>
+      `data: ${JSON.stringify({
+        id: 'chatcmpl-sim',
+        object: 'chat.completion.chunk',
+        created: 1,
+        model: body.model,
+        choices: [{ index: 0, delta, finish_reason: finish }],
+      })}\n\n`;
+    await write(chunk({ role: 'assistant', content: '' }));
+    for (const piece of text) await write(chunk({ content: piece }));
+    if (mode === 'truncate') return;
+    let index = 0;
+    for (const tool of b.tools ?? []) {
+      await write(
+        chunk({ tool_calls: [{ index, id: tool.id, type: 'function', function: { name: tool.name, arguments: '' } }] }),
+      );
+      for (const piece of tool.arguments) await write(chunk({ tool_calls: [{ index, function: { arguments: piece } }] }));
+      index++;
+    }
+    await write(chunk({}, b.finish ?? (b.tools ? 'tool_calls' : 'stop')));
+    if (body.stream_options?.include_usage)
+      await write(
+        `data: ${JSON.stringify({
+          id: 'chatcmpl-sim',
+          object: 'chat.completion.chunk',
+          created: 1,
+          model: body.model,
+          choices: [],
+          usage: {
+            prompt_tokens: usage.input,
+            completion_tokens: usage.output,
+            total_tokens: usage.input + usage.output,
+            prompt_tokens_details: { cached_tokens: usage.cached ?? 0 },
+          },
+        })}\n\n`,
+      );
+    await write('data: [DONE]\n\n');
+  }
+
+  async anthropic(write, body, b, mode) {
+    const text = b.text ?? ['Hello', ' from', ' the', ' cloud'];
+    const usage = b.usage ?? { input: 7, output: text.length, cached: 0 };
+    const event = (data) => write(`event: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`);
+    await event({
+      type: 'message_start',
+      message: {
+        id: 'msg_sim',
+        type: 'message',
+        role: 'assistant',
+        model: body.model,
+        content: [],
+        stop_reason: null,
+        usage: { input_tokens: usage.input, cache_read_input_tokens: usage.cached ?? 0, output_tokens: 1 },
+      },
+    });
+    await event({ type: 'ping' });
+    await event({ type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } });
+    for (const piece of text)
+      await event({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: piece } });
+    if (mode === 'truncate') return;
+    await event({ type: 'content_block_stop', index: 0 });
+    let index = 1;
+    for (const tool of b.tools ?? []) {
+      await event({
+        type: 'content_block_start',
+        index,
+        content_block: { type: 'tool_use', id: tool.id, name: tool.name, input: {} },
+      });
+      for (const piece of tool.arguments)
+        await event({ type: 'content_block_delta', index, delta: { type: 'input_json_delta', partial_json: piece } });
+      await event({ type: 'content_block_stop', index });
+      index++;
+    }
+    await event({
+      type: 'message_delta',
+      delta: { stop_reason: b.finish ?? (b.tools ? 'tool_use' : 'end_turn'), stop_sequence: null },
+      usage: { output_tokens: usage.output },
+    });
+    await event({ type: 'message_stop' });
+  }
+
+  async stop() {
+    for (const socket of this.sockets) socket.destroy();
+    await new Promise((done) => this.server.close(done));
+  }
+}
