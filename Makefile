@@ -6,6 +6,8 @@ MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 
 BUILD ?= build
+# V=1 shows each command.
+Q := $(if $(V),,@)
 CC = gcc
 PREFIX ?= /usr/local
 VERSION := $(shell cat VERSION)
@@ -49,21 +51,24 @@ $(BUILD)/obj/engine/worker/cpu/%.o: ISA_FLAGS += -O3 -ffp-contract=off
 all: $(BUILD)/weir $(BUILD)/weir-engine ## build the gateway and the engine (release)
 
 $(BUILD)/weir: $(BUILD)/obj/app/main.o $(BUILD)/libweir.a $(BUILD)/libcommon.a
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(GATEWAY_LIBS)
+	$(if $(V),,@echo "  link $@")
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(GATEWAY_LIBS)
 
 $(BUILD)/weir-engine: $(BUILD)/obj/engine/worker/main.o $(BUILD)/libengine.a $(BUILD)/libcommon.a
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(WORKER_LDFLAGS) -o $@ $^ $(WORKER_LIBS)
+	$(if $(V),,@echo "  link $@")
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(WORKER_LDFLAGS) -o $@ $^ $(WORKER_LIBS)
 
 $(BUILD)/libcommon.a: $(COMMON_OBJECTS)
 $(BUILD)/libweir.a: $(GATEWAY_OBJECTS)
 $(BUILD)/libengine.a: $(WORKER_OBJECTS)
 $(BUILD)/%.a:
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
 $(BUILD)/obj/%.o: src/%.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(ISA_FLAGS) -c -o $@ $<
+	$(if $(V),,@echo "  cc $<")
+	$(Q)$(CC) $(ALL_CFLAGS) $(ISA_FLAGS) -c -o $@ $<
 
 # Files inside the program (base/embed.h).
 $(BUILD)/obj/govern/price.o: data/prices.json
@@ -73,14 +78,16 @@ UNIT_SOURCES := $(wildcard tests/unit/*/*_test.c)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SOURCES))
 $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libweir.a $(BUILD)/libengine.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Itests -o $@ $< $(BUILD)/libweir.a $(BUILD)/libengine.a $(BUILD)/libcommon.a \
+	$(if $(V),,@echo "  link $@")
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Itests -o $@ $< $(BUILD)/libweir.a $(BUILD)/libengine.a $(BUILD)/libcommon.a \
 		$(GATEWAY_LIBS) $(WORKER_LIBS) -lcmocka
 
 # Tools: every tools/NAME.c is a program that may use the engine's own code.
 TOOLS := $(patsubst tools/%.c,$(BUILD)/tools/%,$(wildcard tools/*.c))
 $(BUILD)/tools/%: tools/%.c $(BUILD)/libengine.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(BUILD)/libengine.a $(BUILD)/libcommon.a $(WORKER_LIBS)
+	$(if $(V),,@echo "  link $@")
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(BUILD)/libengine.a $(BUILD)/libcommon.a $(WORKER_LIBS)
 
 .PHONY: unit
 unit: $(UNIT_TESTS) $(TOOLS) all
