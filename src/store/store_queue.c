@@ -95,8 +95,7 @@ static int row_judge(const struct store_row *row)
 static int group_write(struct store_backend *b, struct list *group, struct error *err)
 {
     int rc = b->ops->begin(b, err);
-    list_each(node, after, group)
-    {
+    list_each(node, after, group) {
         if (rc)
             break;
         struct store_row *row = list_item(node, struct store_row, node);
@@ -127,8 +126,6 @@ static void list_move(struct list *from, struct list *to)
 /* Tells whoever waits and frees the row. */
 static void row_answer(struct store_queue *q, struct store_row *row, const struct error *err)
 {
-    if (row->code && !row_is_awaited(row))
-        log_warn("store", "a row is lost: %s", err->message);
     if (row->waiter) {
         pthread_mutex_lock(&q->mutex);
         row->waiter->code = row->code;
@@ -148,15 +145,15 @@ static void row_answer(struct store_queue *q, struct store_row *row, const struc
  * others' answers. `shared` is the group's failure, NULL when it was committed. */
 static void group_answer(struct store_queue *q, struct list *group, const struct error *shared)
 {
-    size_t rows = 0, bytes = 0, failed = 0;
-    list_each(node, after, group)
-    {
+    size_t rows = 0, bytes = 0, failed = 0, lost = 0;
+    list_each(node, after, group) {
         struct store_row *row = list_item(node, struct store_row, node);
         if (shared)
             row->code = shared->code;
         rows++;
         bytes += row->bytes;
         failed += row->code != 0;
+        lost += shared && !row_is_awaited(row);
     }
     pthread_mutex_lock(&q->mutex);
     q->rows -= rows;
@@ -164,12 +161,16 @@ static void group_answer(struct store_queue *q, struct list *group, const struct
     q->written += (int64_t)(rows - failed);
     q->failed += (int64_t)failed;
     pthread_mutex_unlock(&q->mutex);
-    list_each(node, after, group)
-    {
+    if (lost > 0)
+        log_error(
+            "store", "closed before %zu rows could be written, they are lost: %s", lost, shared->message);
+    list_each(node, after, group) {
         struct store_row *row = list_item(node, struct store_row, node);
         struct error own = {0};
         if (row->code && !shared)
             row_explain(row, &own);
+        if (row->code && !shared && !row_is_awaited(row))
+            log_warn("store", "a row is lost: %s", own.message);
         list_remove(node);
         row_answer(q, row, shared ? shared : &own);
     }
@@ -180,8 +181,7 @@ static void group_retry(struct store_queue *q, struct list *group, const struct 
 {
     struct list awaited, newer;
     list_init(&awaited);
-    list_each(node, after, group)
-    {
+    list_each(node, after, group) {
         if (!row_is_awaited(list_item(node, struct store_row, node)))
             continue;
         list_remove(node);
@@ -190,8 +190,7 @@ static void group_retry(struct store_queue *q, struct list *group, const struct 
     pthread_mutex_lock(&q->mutex);
     list_move(&q->waiting, &newer);
     list_move(group, &q->waiting);
-    list_each(node, after, &newer)
-    {
+    list_each(node, after, &newer) {
         list_remove(node);
         list_push_back(&q->waiting, node);
     }

