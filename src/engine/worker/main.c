@@ -1,0 +1,125 @@
+/* weir-engine: one model in a process of its own. Started by the gateway, never by hand:
+ *
+ *   weir-engine --files N     descriptor 3 is the socket, 4 .. 3+N are the model's files (engine/wire.h)
+ *   weir-engine --self-test   tries to break out of the sandbox */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "base/log.h"
+#include "base/rand.h"
+#include "engine/wire.h"
+#include "engine/worker/sandbox.h"
+#include "engine/worker/session.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define HAS_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HAS_ASAN 1
+#endif
+#endif
+#ifdef HAS_ASAN
+/* The leak checker traces its own process, which the sandbox forbids. Unit tests look for leaks outside it.
+ */
+int __lsan_is_turned_off(void);
+int __lsan_is_turned_off(void)
+{
+    return 1;
+}
+#endif
+
+/* Cores that we may run on, threads of one core counted once; 0 when the machine does not say. Read before
+ * the sandbox, which has no files. */
+static int32_t cores_count(void)
+{
+    cpu_set_t allowed, seen;
+    int32_t cores = 0;
+    CPU_ZERO(&seen);
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+        return 0;
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        char path[96];
+        size_t first;
+        if (!CPU_ISSET(cpu, &allowed))
+            continue;
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%zu/topology/thread_siblings_list", cpu);
+        FILE *f = fopen(path, "re");
+        if (!f || fscanf(f, "%zu", &first) != 1 || first >= CPU_SETSIZE)
+            first = cpu;
+        if (f)
+            fclose(f);
+        cores += !CPU_ISSET(first, &seen);
+        CPU_SET(first, &seen);
+    }
+    return cores;
+}
+
+/* The descriptors are what the gateway promised: a socket, then regular files that cannot be written. */
+static int descriptors_check(int n_files, struct error *err)
+{
+    struct stat st;
+    if (fstat(WIRE_FD, &st) != 0 || !S_ISSOCK(st.st_mode))
+        return error_set(
+            err, ERROR_INVALID, "descriptor %d is not a socket: weir starts this program", WIRE_FD);
+    for (int fd = WIRE_MODEL_FD; fd < WIRE_MODEL_FD + n_files; fd++)
+        if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY)
+            return error_set(err, ERROR_INVALID, "descriptor %d is not a file opened to read only", fd);
+    return 0;
+}
+
+static int setup(int n_files, struct session_setup *out, struct error *err)
+{
+    static int files[WIRE_MODEL_FILES_MAX];
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    int rc = descriptors_check(n_files, err);
+    if (rc)
+        return rc;
+    for (int i = 0; i < n_files; i++)
+        files[i] = WIRE_MODEL_FD + i;
+    *out = (struct session_setup){.fd = WIRE_FD,
+        .files = files,
+        .n_files = (size_t)n_files,
+        .cores = cores_count(),
+        .memory = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : UINT64_MAX};
+    if (dup2(STDERR_FILENO, STDOUT_FILENO) < 0 || fcntl(WIRE_FD, F_SETFL, O_NONBLOCK) != 0)
+        return error_set(err, ERROR_IO, "the descriptors cannot be set up: %s", strerror(errno));
+    /* What would read files later does it now: the time zone, the key of the JSON library's tables. */
+    tzset();
+    json_object_seed((size_t)rand_u64() | 1);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, SIG_IGN); /* Ctrl-C is the gateway's to handle */
+    return sandbox_enter(WIRE_MODEL_FD + n_files, err);
+}
+
+static int usage(void)
+{
+    static const char text[] = "usage: weir-engine --files N | --self-test (weir starts this program)\n";
+    fputs(text, stderr);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    struct session_setup s;
+    struct error err = {0};
+    int64_t n_files;
+    if (argc == 2 && strcmp(argv[1], "--self-test") == 0)
+        return sandbox_self_test();
+    if (argc != 3 || strcmp(argv[1], "--files") != 0 || !str_to_int64(str_from(argv[2]), &n_files) ||
+        n_files < 1 || n_files > WIRE_MODEL_FILES_MAX)
+        return usage();
+    if (setup((int)n_files, &s, &err) != 0) {
+        log_error("engine", "%s", err.message);
+        return 1;
+    }
+    return session_run(&s) == 0 ? 0 : 1;
+}

@@ -1,0 +1,19 @@
+/* From a conversation to the text and tokens that a model continues (inside the session code). */
+#ifndef WEIR_ENGINE_WORKER_PROMPT_H
+#define WEIR_ENGINE_WORKER_PROMPT_H
+
+#include "engine/worker/session_inner.h"
+
+/* Reads the file's template; what is wrong with it is kept for those who ask for it. */
+void prompt_template_load(struct session *s);
+
+/* An OpenAI chat body through the model's template, or the one in its member "template". Its members
+ * "bos_token", "eos_token" and "now" (ISO 8601) stand in for the model's tokens and the clock. A model
+ * without a template was not taught to converse: the messages' texts follow each other, and it continues the
+ * last. */
+int prompt_render(struct session *s, const json_t *body, struct buf *out, struct error *err) MUST_USE;
+/* The tokens of the rendered body, the next turn opened for the model. */
+int prompt_from_chat(
+    struct session *s, const json_t *body, struct token_list *out, struct error *err) MUST_USE;
+
+#endif

@@ -1,0 +1,49 @@
+/* Many sequences over one model_state: continuous batching.
+ *
+ *   waiting (in order) -> a slot -> prefill in chunks -> a token a step -> the slot is free, its tokens kept
+ *
+ * Each step runs one batch: the newest token of every sequence that generates, and beside them a share of the
+ * prompts that are still being read, so that neither holds up the other. A new sequence takes the free slot
+ * that still holds most of its beginning; what is held is not computed again.
+ *
+ * What a sequence's logits mean is its owner's affair (sequence_ops). One thread drives everything. */
+#ifndef WEIR_ENGINE_WORKER_SCHEDULER_H
+#define WEIR_ENGINE_WORKER_SCHEDULER_H
+
+#include "engine/worker/model.h"
+#include "engine/worker/tokenizer.h"
+
+struct scheduler;
+struct sequence;
+
+/* Callbacks must not call the scheduler. */
+struct sequence_ops {
+    /* A slot was found; `cached` tokens of the prompt need not be computed. An error ends the sequence. */
+    int (*started)(void *ctx, size_t cached, struct error *err);
+    /* What follows the last token: 1 and *next to go on, 0 when the sequence is complete, or an error. The
+     * row (n_vocab) may be changed. */
+    int (*logits)(void *ctx, float *row, int32_t *next, struct error *err);
+    /* Once, last; not after scheduler_cancel. rc 0: `logits` said so; otherwise `err` tells. */
+    void (*ended)(void *ctx, int rc, const struct error *err);
+};
+
+struct scheduler_options {
+    int32_t n_slots, n_context, n_vocab; /* as the state was made for */
+    int32_t n_batch;                     /* tokens in a step; at least n_slots are used */
+};
+
+/* The state must outlive the scheduler. */
+int scheduler_create(struct model_state *state, const struct scheduler_options *options,
+    struct scheduler **out, struct error *err) MUST_USE;
+void scheduler_free(struct scheduler *s); /* NULL is allowed; sequences go without `ended` */
+
+/* Takes the tokens (1..n_context of them, each inside the vocabulary) and leaves the list empty. */
+int scheduler_add(struct scheduler *s, struct token_list *tokens, const struct sequence_ops *ops, void *ctx,
+    struct sequence **out, struct error *err) MUST_USE;
+void scheduler_pause(struct sequence *sequence, bool paused);
+void scheduler_cancel(struct scheduler *s, struct sequence *sequence);
+
+bool scheduler_ready(const struct scheduler *s); /* would a step do anything? */
+void scheduler_step(struct scheduler *s);
+
+#endif

@@ -1,0 +1,216 @@
+/* CHAT: a prompt is read, then tokens are drawn until the answer ends. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "chat/chat_codec.h"
+#include "engine/worker/prompt.h"
+#include "engine/worker/sampler.h"
+#include "engine/worker/session_inner.h"
+#include "engine/worker/stream_text.h"
+
+enum { PIECE_MAX = 64 * 1024 };
+
+struct answer {
+    struct arena *arena; /* the stop strings */
+    struct chat_sampling sampling;
+    struct sampler *sampler; /* from the start: waiting calls take little memory */
+    struct stream_text text;
+    struct buf piece, out;
+    int32_t *prompt; /* for the penalties, until the start */
+    size_t n_prompt, cached;
+    int32_t drawn, most; /* tokens */
+    const char *reason;  /* how it ended */
+};
+
+/* ---- What the gateway hears ---- */
+
+static void numbers_send(struct call *call, enum wire_type type, const char *first, bool with_output)
+{
+    const struct answer *a = call->data;
+    struct buf json;
+    struct json_writer w;
+    buf_init(&json, KIB);
+    json_writer_init(&w, &json);
+    json_object_begin(&w);
+    json_key(&w, first);
+    json_write_int(&w, (int64_t)a->n_prompt);
+    json_key(&w, "cached_tokens");
+    json_write_int(&w, (int64_t)a->cached);
+    if (with_output) {
+        json_key(&w, "output_tokens");
+        json_write_int(&w, a->drawn);
+    }
+    json_object_end(&w);
+    session_send(call->session, call->id, type, buf_str(&json));
+    buf_free(&json);
+}
+
+static void text_send(struct call *call)
+{
+    struct answer *a = call->data;
+    if (a->out.len > 0)
+        session_send(call->session, call->id, WIRE_TEXT, buf_str(&a->out));
+    buf_clear(&a->out);
+}
+
+static void end_send(struct call *call)
+{
+    const struct answer *a = call->data;
+    struct str stop =
+        str_is(str_from(a->reason), "stop") ? STR("{\"reason\":\"stop\"}") : STR("{\"reason\":\"length\"}");
+    numbers_send(call, WIRE_USAGE, "input_tokens", true);
+    session_send(call->session, call->id, WIRE_STOP, stop);
+}
+
+/* ---- The sequence ---- */
+
+static int started(void *ctx, size_t cached, struct error *err)
+{
+    struct call *call = ctx;
+    struct answer *a = call->data;
+    a->cached = cached;
+    int rc = sampler_create(&a->sampling, model_info(call->session->model)->n_vocab, &a->sampler, err);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < a->n_prompt; i++)
+        sampler_accept(a->sampler, a->prompt[i]);
+    free(a->prompt);
+    a->prompt = NULL;
+    numbers_send(call, WIRE_START, "prompt_tokens", false);
+    return 0;
+}
+
+/* The answer ends here: what was held back as a possible stop string is text after all. */
+static int finish(struct call *call, const char *reason, struct error *err)
+{
+    struct answer *a = call->data;
+    a->reason = reason;
+    return stream_text_finish(&a->text, &a->out, err);
+}
+
+/* 1: goes on, 0: the answer is complete. */
+static int token_take(struct call *call, int32_t token, struct error *err)
+{
+    struct answer *a = call->data;
+    const struct tokenizer *t = call->session->tokenizer;
+    a->drawn++;
+    if (tokenizer_is_end(t, token))
+        return finish(call, "stop", err);
+    sampler_accept(a->sampler, token);
+    buf_clear(&a->piece);
+    int rc = tokenizer_append_piece(t, token, false, &a->piece);
+    if (rc)
+        return error_set(err, rc,
+            "a token of the vocabulary is longer than %d bytes: the model file is broken", PIECE_MAX);
+    rc = stream_text_push(&a->text, buf_str(&a->piece), &a->out, err);
+    if (rc == 1) {
+        a->reason = "stop";
+        return 0;
+    }
+    if (rc == 0 && a->drawn == a->most)
+        return finish(call, "length", err);
+    return rc ? rc : 1;
+}
+
+static int logits(void *ctx, float *row, int32_t *next, struct error *err)
+{
+    struct call *call = ctx;
+    struct answer *a = call->data;
+    int rc = sampler_draw(a->sampler, row, next, err);
+    if (rc == 0)
+        rc = token_take(call, *next, err);
+    if (rc >= 0)
+        text_send(call);
+    return rc;
+}
+
+static void ended(void *ctx, int rc, const struct error *err)
+{
+    struct call *call = ctx;
+    call->sequence = NULL;
+    if (rc)
+        session_send_error(call->session, call->id, rc, err);
+    else
+        end_send(call);
+    call_free(call);
+}
+
+static const struct sequence_ops ops = {started, logits, ended};
+
+/* ---- The request ---- */
+
+static void answer_free(struct call *call)
+{
+    struct answer *a = call->data;
+    sampler_free(a->sampler);
+    stream_text_free(&a->text);
+    buf_free(&a->piece);
+    buf_free(&a->out);
+    free(a->prompt);
+    arena_free(a->arena);
+    free(a);
+}
+
+static int answer_create(struct call *call, const struct chat_work *work, struct error *err)
+{
+    struct answer *a = calloc(1, sizeof *a);
+    if (!a)
+        return error_set(err, ERROR_MEMORY, "no memory for another call: try again later");
+    a->arena = arena_create(64 * KIB);
+    a->sampling = work->sampling;
+    struct str *stops = arena_alloc(a->arena, (work->n_stops + 1) * sizeof *stops);
+    for (size_t i = 0; i < work->n_stops; i++)
+        stops[i] = arena_copy(a->arena, work->stops[i]);
+    stream_text_init(&a->text, stops, work->n_stops);
+    buf_init(&a->piece, PIECE_MAX);
+    buf_init(&a->out, MIB);
+    call->data = a;
+    call->free_data = answer_free;
+    return 0;
+}
+
+/* The sequence joins the scheduler; an answer of no tokens is complete at once. */
+static int answer_start(struct call *call, struct token_list *tokens, int64_t max_tokens, struct error *err)
+{
+    struct answer *a = call->data;
+    struct session *s = call->session;
+    a->n_prompt = tokens->count;
+    int64_t room = (int64_t)s->n_context - (int64_t)tokens->count;
+    a->most = (int32_t)(max_tokens >= 0 && max_tokens < room ? max_tokens : room > 0 ? room : 0);
+    a->prompt = malloc((tokens->count + 1) * sizeof *a->prompt);
+    if (!a->prompt)
+        return error_set(err, ERROR_MEMORY, "no memory for another call: try again later");
+    if (tokens->count > 0)
+        memcpy(a->prompt, tokens->ids, tokens->count * sizeof *a->prompt);
+    int rc = scheduler_add(s->scheduler, tokens, &ops, call, &call->sequence, err);
+    if (rc || a->most > 0)
+        return rc;
+    a->reason = "length";
+    numbers_send(call, WIRE_START, "prompt_tokens", false);
+    end_send(call);
+    call_free(call);
+    return 0;
+}
+
+int session_chat(struct session *s, uint32_t id, struct str payload, struct error *err)
+{
+    struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
+    struct chat_work work;
+    struct token_list tokens = {0};
+    struct call *call = NULL;
+    int rc = chat_codec_read(a, payload, &work, err);
+    if (rc == 0)
+        rc = work.body ? prompt_from_chat(s, work.body, &tokens, err)
+                       : tokenizer_encode(s->tokenizer, work.prompt, true, true, &tokens, err);
+    if (rc == 0)
+        rc = call_create(s, id, &call, err);
+    if (rc == 0)
+        rc = answer_create(call, &work, err);
+    if (rc == 0)
+        rc = answer_start(call, &tokens, work.max_tokens, err);
+    if (rc && call)
+        call_free(call);
+    free(tokens.ids);
+    arena_free(a);
+    return rc;
+}

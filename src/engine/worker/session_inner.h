@@ -1,0 +1,85 @@
+/* What the parts of a session share (inside the session code).
+ *
+ *   session.c         frames in and out, who may ask what
+ *   session_load.c    LOAD: the file, the model, READY
+ *   session_chat.c    CHAT: prompt, sampling, streaming
+ *   session_logits.c  LOGITS
+ *   prompt.c          conversations to prompts
+ *   session_text.c    TOKENIZE DETOKENIZE RENDER
+ *   session_show.c    SHOW TENSOR */
+#ifndef WEIR_ENGINE_WORKER_SESSION_INNER_H
+#define WEIR_ENGINE_WORKER_SESSION_INNER_H
+
+#include "base/limits.h"
+#include "base/list.h"
+#include "engine/wire.h"
+#include "engine/worker/backend.h"
+#include "engine/worker/gguf.h"
+#include "engine/worker/scheduler.h"
+#include "engine/worker/session.h"
+#include "json/json.h"
+
+enum { CALLS_MAX = 1024 };
+#define QUEUE_HIGH MIB                         /* bytes waiting for the gateway at which work pauses */
+#define QUEUE_MAX (LIMIT_WIRE_FRAME + 2 * MIB) /* the frame that passes QUEUE_HIGH must fit */
+
+enum session_stage { SESSION_NEW, SESSION_FAILED, SESSION_INSPECT, SESSION_UP };
+
+struct session {
+    struct session_setup setup;
+    enum session_stage stage;
+    bool broken; /* an answer was lost: the connection cannot go on */
+    struct buf in, out;
+    size_t sent; /* of out */
+    struct list calls;
+    size_t n_calls;
+    struct gguf *gguf;
+    struct tokenizer
+        *tokenizer; /* NULL while inspecting a file whose tokenizer does not run: see tokenizer_error */
+    struct error tokenizer_error;
+    struct template *template; /* NULL: the file has none, or template_error says why it cannot be used */
+    struct error template_error;
+    struct backend *backend;
+    struct model *model;
+    struct model_state *state;
+    struct scheduler *scheduler;
+    int32_t n_context, n_slots, n_threads;
+};
+
+/* A call that takes more than one turn of the wheel. */
+struct call {
+    struct list node;
+    struct session *session;
+    uint32_t id;
+    bool paused;
+    struct sequence *sequence;            /* CHAT, LOGITS */
+    int (*turn)(struct call *call);       /* TENSOR: sends the next piece; 1 more to come, 0 done */
+    void (*free_data)(struct call *call); /* frees `data` */
+    void *data;
+};
+
+/* Frames to the gateway. A result that does not fit a frame becomes an ERROR. */
+void session_send(struct session *s, uint32_t id, enum wire_type type, struct str payload);
+void session_send_error(struct session *s, uint32_t id, int code, const struct error *err);
+/* A RESULT built in a buffer, whose failure becomes an ERROR. */
+void session_send_result(struct session *s, uint32_t id, const struct buf *json);
+
+int call_create(struct session *s, uint32_t id, struct call **out, struct error *err) MUST_USE;
+void call_free(struct call *call); /* cancels its sequence */
+
+/* Requests. Those that can fail answer nothing then: the dispatcher sends the ERROR. */
+int session_load(struct session *s, struct str payload, struct error *err) MUST_USE;
+void session_unload(struct session *s);
+int session_chat(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
+int session_logits(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
+int session_tokenize(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
+int session_detokenize(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
+int session_render(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
+int session_show(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
+int session_tensor(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
+
+/* {"ids"|"tokens": [...]} to a list, each id in 0..2^31-1. */
+int session_ids_read(
+    const json_t *object, const char *key, struct token_list *out, struct error *err) MUST_USE;
+
+#endif

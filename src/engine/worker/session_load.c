@@ -1,0 +1,243 @@
+/* LOAD: from descriptors to a model that runs. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/worker/prompt.h"
+#include "engine/worker/session_inner.h"
+#include "engine/worker/template.h"
+
+enum {
+    CONTEXT_DEFAULT = 8192, /* at most, where the gateway leaves it to us */
+    CONTEXT_MOST = 1 << 24,
+    SLOTS_MOST = 1024,
+    BATCH_DEFAULT = 256,
+    BATCH_MOST = 8192,
+    THREADS_MOST = 1024,
+    PROGRESS_MS = 100
+};
+
+struct load_options {
+    int64_t threads, slots, context, batch;
+    bool inspect;
+};
+
+static int options_read(struct arena *a, struct str payload, struct load_options *o, struct error *err)
+{
+    json_t *root;
+    int rc = json_read_in(a, payload, &root, err);
+    if (rc == 0 && !json_is_object(root))
+        rc = error_set(err, ERROR_INVALID, "LOAD must be a JSON object");
+    if (rc == 0)
+        rc = json_get_int(root, "threads", 0, 0, THREADS_MOST, &o->threads, err);
+    if (rc == 0)
+        rc = json_get_int(root, "slots", 0, 0, SLOTS_MOST, &o->slots, err);
+    if (rc == 0)
+        rc = json_get_int(root, "context", 0, 0, CONTEXT_MOST, &o->context, err);
+    if (rc == 0)
+        rc = json_get_int(root, "batch", 0, 0, BATCH_MOST, &o->batch, err);
+    if (rc == 0)
+        rc = json_get_bool(root, "inspect", false, &o->inspect, err);
+    return rc;
+}
+
+/* ---- Weights into memory ---- */
+
+static void progress_send(struct session *s, uint64_t done, uint64_t total)
+{
+    struct buf json;
+    struct json_writer w;
+    buf_init(&json, KIB);
+    json_writer_init(&w, &json);
+    json_object_begin(&w);
+    json_key(&w, "done");
+    json_write_int(&w, (int64_t)done);
+    json_key(&w, "total");
+    json_write_int(&w, (int64_t)total);
+    json_object_end(&w);
+    session_send(s, 0, WIRE_PROGRESS, buf_str(&json));
+    buf_free(&json);
+    /* Straight to the socket: the wheel does not turn while a model loads. What does not fit goes later. */
+    ssize_t n = write(s->setup.fd, s->out.data + s->sent, s->out.len - s->sent);
+    s->sent += n > 0 ? (size_t)n : 0;
+}
+
+/* Reads the pages of a span of the mapping. A file that was cut meanwhile is an error here, not a signal. */
+static int pages_touch(const uint8_t *from, size_t bytes, struct error *err)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), skew = (uintptr_t)from % page;
+    if (madvise((void *)(uintptr_t)(from - skew), bytes + skew, MADV_POPULATE_READ) == 0)
+        return 0;
+    if (errno == EFAULT || errno == EIO)
+        return error_set(err, ERROR_IO, "the model file cannot be read to its end: fetch it again");
+    /* An older kernel, or a span that is no file's mapping: by hand. */
+    for (size_t i = 0; i < bytes; i += page)
+        (void)*(const volatile uint8_t *)(from + i);
+    return 0;
+}
+
+/* A first answer should not wait for the disk. Weights that would fill the machine are left to come as
+ * needed. */
+static int weights_touch(struct session *s, struct error *err)
+{
+    uint64_t total = model_info(s->model)->weight_bytes, done = 0;
+    int64_t told_at = clock_mono_ms();
+    if (total > s->setup.memory / 10 * 9)
+        return 0;
+    for (size_t i = 0; i < gguf_n_tensors(s->gguf); i++) {
+        const struct tensor *t = gguf_tensor_at(s->gguf, i);
+        for (size_t at = 0, n; at < t->bytes; at += n) {
+            n = t->bytes - at < 16 * MIB ? t->bytes - at : 16 * MIB;
+            int rc = pages_touch((const uint8_t *)t->data + at, n, err);
+            if (rc)
+                return rc;
+            done += n;
+            if (clock_mono_ms() - told_at < PROGRESS_MS)
+                continue;
+            progress_send(s, done, total);
+            told_at = clock_mono_ms();
+        }
+    }
+    progress_send(s, done, total);
+    return 0;
+}
+
+/* ---- The model ---- */
+
+static int state_create(struct session *s, const struct load_options *o, struct error *err)
+{
+    int32_t train = model_info(s->model)->n_context_train;
+    s->n_slots = o->slots ? (int32_t)o->slots : 1;
+    s->n_context = (int32_t)o->context;
+    if (s->n_context == 0)
+        s->n_context = train > 0 && train < CONTEXT_DEFAULT ? train : CONTEXT_DEFAULT;
+    if (train > 0 && s->n_context > train)
+        log_warn("session", "a context of %d is longer than the %d tokens that the model was trained for",
+            s->n_context, train);
+    uint64_t bytes = model_state_bytes(s->model, s->n_slots, s->n_context);
+    if (bytes > s->setup.memory)
+        return error_set(err, ERROR_MEMORY,
+            "%d slots of %d tokens take %.1f GiB, the machine has %.1f: use fewer slots or a smaller context",
+            s->n_slots, s->n_context, (double)bytes / (double)GIB, (double)s->setup.memory / (double)GIB);
+    int rc = model_state_create(s->model, s->n_slots, s->n_context, &s->state, err);
+    if (rc)
+        return rc;
+    const struct scheduler_options options = {
+        .n_slots = s->n_slots,
+        .n_context = s->n_context,
+        .n_vocab = model_info(s->model)->n_vocab,
+        .n_batch = o->batch ? (int32_t)o->batch : BATCH_DEFAULT,
+    };
+    return scheduler_create(s->state, &options, &s->scheduler, err);
+}
+
+static int model_start(struct session *s, const struct load_options *o, struct error *err)
+{
+    s->n_threads = o->threads ? (int32_t)o->threads : s->setup.cores;
+    int rc = backend_cpu_create(s->n_threads, &s->backend, err);
+    if (rc == 0)
+        rc = model_load(s->gguf, s->backend, &s->model, err);
+    if (rc == 0)
+        rc = weights_touch(s, err);
+    if (rc == 0)
+        rc = state_create(s, o, err);
+    return rc;
+}
+
+static void model_ready(struct session *s, struct json_writer *w)
+{
+    const struct model_info *info = model_info(s->model);
+    json_key(w, "n_vocab");
+    json_write_int(w, info->n_vocab);
+    json_key(w, "context");
+    json_write_int(w, s->n_context);
+    json_key(w, "context_train");
+    json_write_int(w, info->n_context_train);
+    json_key(w, "slots");
+    json_write_int(w, s->n_slots);
+    json_key(w, "isa");
+    json_write_text(w, backend_isa(s->backend));
+    json_key(w, "threads");
+    json_write_int(w, s->n_threads);
+    json_key(w, "parameters");
+    json_write_int(w, (int64_t)info->n_parameters);
+    json_key(w, "bytes");
+    json_write_int(w, (int64_t)info->weight_bytes);
+    json_key(w, "state_bytes");
+    json_write_int(w, (int64_t)model_state_bytes(s->model, s->n_slots, s->n_context));
+}
+
+static int ready_send(struct session *s, struct error *err)
+{
+    struct buf json;
+    struct json_writer w;
+    struct str architecture, name;
+    int rc = gguf_get_str(s->gguf, "general.architecture", STR_NONE, &architecture, err);
+    if (rc == 0)
+        rc = gguf_get_str(s->gguf, "general.name", STR_NONE, &name, err);
+    if (rc)
+        return rc;
+    buf_init(&json, MIB);
+    json_writer_init(&w, &json);
+    json_object_begin(&w);
+    json_key(&w, "architecture");
+    json_write_str(&w, str_slice(architecture, 0, 256));
+    json_key(&w, "name");
+    json_write_str(&w, str_slice(name, 0, 256));
+    json_key(&w, "file_bytes");
+    json_write_int(&w, (int64_t)gguf_file_size(s->gguf));
+    json_key(&w, "chat_template");
+    json_write_bool(&w, gguf_find(s->gguf, "tokenizer.chat_template") != NULL);
+    if (s->model)
+        model_ready(s, &w);
+    json_object_end(&w);
+    session_send(s, 0, WIRE_READY, buf_str(&json));
+    buf_free(&json);
+    return 0;
+}
+
+int session_load(struct session *s, struct str payload, struct error *err)
+{
+    struct load_options o = {0};
+    struct arena *a = arena_create(MIB);
+    int rc = options_read(a, payload, &o, err);
+    arena_free(a);
+    if (rc == 0)
+        rc = gguf_open(s->setup.files, s->setup.n_files, &s->gguf, err);
+    if (rc)
+        return rc;
+    rc = tokenizer_create(s->gguf, &s->tokenizer, &s->tokenizer_error);
+    if (rc && !o.inspect) {
+        *err = s->tokenizer_error;
+        return rc;
+    }
+    prompt_template_load(s);
+    rc = o.inspect ? 0 : model_start(s, &o, err);
+    if (rc == 0)
+        rc = ready_send(s, err);
+    if (rc == 0)
+        s->stage = o.inspect ? SESSION_INSPECT : SESSION_UP;
+    return rc;
+}
+
+void session_unload(struct session *s)
+{
+    scheduler_free(s->scheduler);
+    model_state_free(s->state);
+    model_free(s->model);
+    backend_free(s->backend);
+    template_free(s->template);
+    tokenizer_free(s->tokenizer);
+    gguf_close(s->gguf);
+    s->scheduler = NULL;
+    s->state = NULL;
+    s->model = NULL;
+    s->backend = NULL;
+    s->template = NULL;
+    s->tokenizer = NULL;
+    s->gguf = NULL;
+}
