@@ -79,15 +79,8 @@ bool call_push(struct engine_call *c, const struct call_event *event)
     return ok || closed;
 }
 
-void call_push_error(struct engine_call *c, int code, int64_t retry_after_ms, const char *message)
-{
-    struct call_event event = {
-        .type = WIRE_ERROR, .numbers = {code, retry_after_ms}, .bytes = str_from(message)};
-    /* Without memory for it, call_deliver says that instead. */
-    (void)call_push(c, &event);
-}
-
-void call_end(struct engine_call *c)
+/* Takes the call off the engine's lists and counts. */
+static void call_end(struct engine_call *c)
 {
     struct engine *e = c->engine;
     bool chat = c->type == WIRE_CHAT, waited = c->phase == CALL_WAITING;
@@ -106,7 +99,23 @@ void call_end(struct engine_call *c)
         e->waiting_bytes -= c->payload_bytes;
     pthread_mutex_unlock(&e->mutex);
     buf_free(&c->payload);
+}
+
+void call_finish(struct engine_call *c, const struct call_event *event)
+{
+    /* Counted first: who has seen the end of a call may start the next. */
+    call_end(c);
+    /* Without memory for it, call_deliver says that instead. */
+    if (event)
+        (void)call_push(c, event);
     call_unref(c);
+}
+
+void call_fail(struct engine_call *c, int64_t retry_after_ms, const char *message)
+{
+    struct call_event event = {
+        .type = WIRE_ERROR, .numbers = {ERROR_UNAVAILABLE, retry_after_ms}, .bytes = str_from(message)};
+    call_finish(c, &event);
 }
 
 void call_opened(void *call)
@@ -115,12 +124,10 @@ void call_opened(void *call)
     struct engine *e = c->engine;
     list_push_back(&e->waiting, &c->node);
     /* It may have gone down since the call was admitted. */
-    if (e->status.state == ENGINE_DOWN) {
-        call_push_error(c, ERROR_UNAVAILABLE, -1, "the engine went down: send the request again");
-        call_end(c);
-    } else {
+    if (e->status.state == ENGINE_DOWN)
+        call_fail(c, -1, "the engine went down: send the request again");
+    else
         client_dispatch(e);
-    }
 }
 
 void call_held(void *call)
@@ -147,7 +154,7 @@ void call_closed(void *call)
 {
     struct engine_call *c = call;
     if (c->phase == CALL_WAITING) {
-        call_end(c);
+        call_finish(c, NULL);
     } else if (c->phase != CALL_ENDED && !c->cancelled) {
         /* The worker still holds its slot: the call stays open until it answers the cancellation. */
         c->cancelled = true;

@@ -82,8 +82,7 @@ void client_dispatch(struct engine *e)
 {
     if (e->status.state != ENGINE_UP || !e->socket_io)
         return;
-    list_each(node, after, &e->waiting)
-    {
+    list_each(node, after, &e->waiting) {
         struct engine_call *c = list_item(node, struct engine_call, node);
         if (!call_may_go(e, c))
             continue;

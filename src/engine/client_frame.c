@@ -117,7 +117,7 @@ static int connection_frame(struct engine *e, const struct wire_frame *f, struct
  */
 static void event_pass(struct engine_call *c, const struct call_event *event)
 {
-    if (call_push(c, event) || c->cancelled || c->phase == CALL_ENDED)
+    if (call_push(c, event) || c->cancelled)
         return;
     c->cancelled = true;
     client_control(c, WIRE_CANCEL);
@@ -133,9 +133,8 @@ static int error_take(struct engine_call *c, const struct wire_frame *f, struct 
     struct str text = str_slice(failure.message, 0,
         str_utf8_floor(failure.message.data, failure.message.len < 511 ? failure.message.len : 511));
     struct call_event event = {.type = WIRE_ERROR, .numbers = {failure.code, -1}, .bytes = text};
-    event_pass(c, &event);
+    call_finish(c, &event);
     json_decref(failure.tree);
-    call_end(c);
     return 0;
 }
 
@@ -195,8 +194,7 @@ static int stop_take(struct engine_call *c, const struct wire_frame *f, struct e
     json_decref(o);
     if (rc)
         return rc;
-    event_pass(c, &event);
-    call_end(c);
+    call_finish(c, &event);
     return 0;
 }
 
@@ -243,15 +241,13 @@ static int ask_frame(struct engine_call *c, const struct wire_frame *f, struct e
     if (rc)
         return rc;
     json_decref(o);
-    event_pass(c, &event);
-    call_end(c);
+    call_finish(c, &event);
     return 0;
 }
 
 static struct engine_call *call_find(struct engine *e, uint32_t id)
 {
-    list_each(node, after, &e->open)
-    {
+    list_each(node, after, &e->open) {
         struct engine_call *c = list_item(node, struct engine_call, node);
         if (c->id == id)
             return c;

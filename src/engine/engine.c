@@ -62,11 +62,9 @@ int engine_create(
 
 static void end_all(struct list *calls)
 {
-    list_each(node, after, calls)
-    {
-        struct engine_call *c = list_item(node, struct engine_call, node);
-        call_push_error(c, ERROR_UNAVAILABLE, -1, "the engine was stopped: send the request again");
-        call_end(c);
+    list_each(node, after, calls) {
+        call_fail(
+            list_item(node, struct engine_call, node), -1, "the engine was stopped: send the request again");
     }
 }
 

@@ -119,14 +119,15 @@ struct call_event {
     struct str bytes; /* TEXT, DATA, RESULT; ERROR: the message */
 };
 bool call_push(struct engine_call *c, const struct call_event *event);
-void call_push_error(struct engine_call *c, int code, int64_t retry_after_ms, const char *message);
 void call_deliver(void *call); /* a task on the caller's loop; takes over one reference */
 void call_opened(void *call);  /* tasks on the home loop; each takes over one reference */
 void call_held(void *call);
 void call_resumed(void *call);
 void call_closed(void *call);
-/* Home loop: takes the call off the engine's lists and counts; drops home's reference. */
-void call_end(struct engine_call *c);
+/* Home loop: the call has ended; passes its last event on (NULL: none) and drops home's reference. */
+void call_finish(struct engine_call *c, const struct call_event *event);
+void call_fail(
+    struct engine_call *c, int64_t retry_after_ms, const char *message); /* with ERROR_UNAVAILABLE */
 
 /* ---- client.c: the connection ---- */
 int client_open(struct engine *e, struct error *err) MUST_USE; /* on process.socket; sends LOAD */

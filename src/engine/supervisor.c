@@ -33,11 +33,8 @@ static void state_set(struct engine *e, enum engine_state state, const char *mes
 
 static void calls_fail(struct list *calls, const char *message, int64_t retry_after_ms)
 {
-    list_each(node, after, calls)
-    {
-        struct engine_call *c = list_item(node, struct engine_call, node);
-        call_push_error(c, ERROR_UNAVAILABLE, retry_after_ms, message);
-        call_end(c);
+    list_each(node, after, calls) {
+        call_fail(list_item(node, struct engine_call, node), retry_after_ms, message);
     }
 }
 
@@ -177,8 +174,7 @@ static bool answer_owed(const struct engine *e)
 {
     if (e->status.state == ENGINE_STARTING)
         return true;
-    list_each(node, after, &e->open)
-    {
+    list_each(node, after, &e->open) {
         const struct engine_call *c = list_item(node, struct engine_call, node);
         if (!c->held || c->cancelled)
             return true;
