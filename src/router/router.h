@@ -109,5 +109,7 @@ int router_decide_explained(const struct router_policy *p, const struct chat_req
     struct route_decision *out, struct error *err) MUST_USE;
 /* The contract's JSON. */
 void route_decision_write(const struct route_decision *d, struct json_writer *w);
+/* {"type","start","end","score"}, and "where" unless it is empty. */
+void router_entity_write(const struct router_entity *e, struct json_writer *w);
 
 #endif

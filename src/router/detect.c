@@ -1,0 +1,248 @@
+#include "router/detect.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/limits.h"
+
+/* ---- Names. ---- */
+static const struct {
+    const char *name;
+    enum router_category category;
+} categories[] = {{"PII", ROUTER_PII}, {"PHI", ROUTER_PHI}, {"FINANCIAL", ROUTER_FINANCIAL},
+    {"SECRET", ROUTER_SECRET}, {"LEGAL", ROUTER_LEGAL}, {"PROPRIETARY", ROUTER_PROPRIETARY},
+    {"PERSONAL", ROUTER_PERSONAL}};
+
+const char *router_category_name(enum router_category category)
+{
+    for (size_t i = 0; i < sizeof categories / sizeof *categories; i++)
+        if (categories[i].category == category)
+            return categories[i].name;
+    return "UNKNOWN";
+}
+
+unsigned router_category_from(struct str name)
+{
+    for (size_t i = 0; i < sizeof categories / sizeof *categories; i++)
+        if (str_is(name, categories[i].name))
+            return categories[i].category;
+    return 0;
+}
+
+extern const struct detect_type *const detect_number_types[3],
+    *const detect_account_types[2], *const detect_net_types[4], *const detect_key_types[1];
+const struct detect_type *detect_secret_type(size_t index);
+
+const struct detect_type *detect_type_at(size_t index)
+{
+    static const struct {
+        const struct detect_type *const *types;
+        size_t n;
+    } families[] = {
+        {detect_number_types, 3}, {detect_account_types, 2}, {detect_net_types, 4}, {detect_key_types, 1}};
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        if (index < families[i].n)
+            return families[i].types[index];
+        index -= families[i].n;
+    }
+    return detect_secret_type(index);
+}
+
+const struct detect_type *detect_type_find(struct str name)
+{
+    const struct detect_type *type;
+    for (size_t i = 0; (type = detect_type_at(i)) != NULL; i++)
+        if (str_is(name, type->name))
+            return type;
+    return NULL;
+}
+
+/* ---- Once. ---- */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int init_code;
+static struct error init_error;
+
+static void init(void)
+{
+    init_code = detect_secret_init(&init_error);
+}
+
+int router_detect_init(struct error *err)
+{
+    pthread_once(&once, init);
+    if (init_code && err)
+        *err = init_error;
+    return init_code;
+}
+
+/* ---- A look at a text. ---- */
+enum { MAX_HITS = 4 * LIMIT_ENTITIES };
+
+void detect_add(struct detect_scan *s, const struct detect_type *type, size_t start, size_t end, double score)
+{
+    if (s->n_hits == s->capacity && s->capacity < MAX_HITS) {
+        size_t capacity = s->capacity ? s->capacity * 2 : 32;
+        struct detect_hit *hits = realloc(s->hits, capacity * sizeof *hits);
+        if (!hits) {
+            s->rc = error_set(s->err, ERROR_MEMORY, "no memory for the detector's findings");
+            return;
+        }
+        s->hits = hits;
+        s->capacity = capacity;
+    }
+    if (s->n_hits == s->capacity) {
+        s->more++;
+        s->more_categories |= score >= DETECT_SURE ? type->category : 0;
+        return;
+    }
+    s->hits[s->n_hits++] = (struct detect_hit){type, start, end, score};
+}
+
+/* Which bytes are worth a look where a word begins, and which anywhere. */
+enum { LOOK_DIGIT = 1, LOOK_LETTER = 2, LOOK_SIGN = 4, LOOK_AT = 8, LOOK_COLON = 16 };
+static const unsigned char look[256] = {['0' ... '9'] = LOOK_DIGIT,
+    ['A' ... 'Z'] = LOOK_LETTER,
+    ['a' ... 'z'] = LOOK_LETTER,
+    ['+'] = LOOK_SIGN,
+    ['('] = LOOK_SIGN,
+    ['@'] = LOOK_AT,
+    [':'] = LOOK_COLON};
+
+static void shapes_scan(struct detect_scan *s)
+{
+    for (size_t i = 0; i < s->text.len && s->rc == 0; i++) {
+        unsigned kind = look[(unsigned char)s->text.data[i]];
+        if (kind == 0 || (kind & (LOOK_DIGIT | LOOK_LETTER) && !detect_begins(s, i)))
+            continue;
+        if (kind & LOOK_DIGIT) {
+            detect_number_at(s, i);
+            detect_account_at(s, i);
+            detect_address_at(s, i);
+        } else if (kind & LOOK_LETTER) {
+            detect_account_at(s, i);
+            if (detect_is_hex(s->text.data[i]))
+                detect_address_at(s, i);
+        } else if (kind & LOOK_SIGN) {
+            detect_number_at(s, i);
+        } else if (kind & LOOK_AT) {
+            detect_email_at(s, i);
+        } else if (detect_byte(s, i + 1) == '/' && detect_byte(s, i + 2) == '/') {
+            detect_url_at(s, i);
+        } else if (detect_begins(s, i)) {
+            detect_address_at(s, i);
+        }
+    }
+}
+
+/* By place; of those that begin together the longer first, then the stronger. */
+static int hit_order(const void *a, const void *b)
+{
+    const struct detect_hit *x = a, *y = b;
+    if (x->start != y->start)
+        return x->start < y->start ? -1 : 1;
+    if (x->end != y->end)
+        return x->end > y->end ? -1 : 1;
+    if (x->type->rank != y->type->rank)
+        return x->type->rank > y->type->rank ? -1 : 1;
+    return strcmp(x->type->name, y->type->name);
+}
+
+/* Is `inner` said already by `outer`, which holds it? The same type twice, or a weaker reading of the same
+ * digits; but never a sure finding for an unsure one. */
+static bool hit_covers(const struct detect_hit *outer, const struct detect_hit *inner)
+{
+    if (outer->start > inner->start || outer->end < inner->end)
+        return false;
+    if (outer->type == inner->type)
+        return outer->score >= inner->score || outer->end - outer->start > inner->end - inner->start;
+    if (outer->type->rank <= inner->type->rank)
+        return false;
+    /* Check digits outweigh a mere number, even where they say that it is an example; else nothing sure is
+     * lost. */
+    if (inner->type->rank == 2 && outer->type->rank >= 6)
+        return true;
+    return outer->type->category == inner->type->category && outer->score >= inner->score;
+}
+
+static void hits_settle(struct detect_scan *s)
+{
+    enum { LOOK_BACK = 16 };
+    if (s->n_hits > 1)
+        qsort(s->hits, s->n_hits, sizeof *s->hits, hit_order);
+    size_t kept = 0;
+    for (size_t i = 0; i < s->n_hits; i++) {
+        bool drop = false;
+        for (size_t j = kept; j-- > 0 && kept - j <= LOOK_BACK && !drop;)
+            drop = hit_covers(&s->hits[j], &s->hits[i]);
+        if (!drop)
+            s->hits[kept++] = s->hits[i];
+    }
+    s->n_hits = kept;
+}
+
+static int entities_reserve(struct arena *a, struct router_findings *f, struct error *err)
+{
+    if (f->n_entities < f->capacity)
+        return 0;
+    size_t capacity = f->capacity ? f->capacity * 2 : 8;
+    struct router_entity *grown = arena_try_array(a, struct router_entity, capacity);
+    if (!grown)
+        return error_set(err, ERROR_LIMIT, "the findings take more memory than the request may");
+    if (f->n_entities)
+        memcpy(grown, f->entities, f->n_entities * sizeof *grown);
+    f->entities = grown;
+    f->capacity = capacity;
+    return 0;
+}
+
+/* Hits become entities: byte offsets become code points in one walk, for the hits are in order of start. */
+static int findings_add(struct arena *a, struct str where, const struct detect_scan *s,
+    struct router_findings *f, struct error *err)
+{
+    size_t at = 0, points = 0;
+    f->more += s->more;
+    f->categories |= s->more_categories;
+    for (size_t i = 0; i < s->n_hits; i++) {
+        const struct detect_hit *h = &s->hits[i];
+        points += str_utf8_count(str_slice(s->text, at, h->start));
+        at = h->start;
+        f->categories |= h->score >= DETECT_SURE ? h->type->category : 0;
+        if (f->n_entities == LIMIT_ENTITIES) {
+            f->more++;
+            continue;
+        }
+        int rc = entities_reserve(a, f, err);
+        if (rc)
+            return rc;
+        size_t length = str_utf8_count(str_slice(s->text, h->start, h->end));
+        f->entities[f->n_entities++] = (struct router_entity){.type = h->type->name,
+            .category = h->type->category,
+            .start = points,
+            .end = points + length,
+            .score = h->score,
+            .where = where};
+    }
+    f->sensitive = f->categories != 0;
+    return 0;
+}
+
+int router_detect(
+    struct arena *a, struct str where, struct str text, struct router_findings *f, struct error *err)
+{
+    int rc = router_detect_init(err);
+    if (rc)
+        return rc;
+    if (!str_utf8_valid(text))
+        return error_set(err, ERROR_INVALID, "the text is not valid UTF-8");
+    struct detect_scan s = {.text = text, .err = err};
+    shapes_scan(&s);
+    detect_secret_scan(&s);
+    rc = s.rc;
+    if (rc == 0) {
+        hits_settle(&s);
+        rc = findings_add(a, where, &s, f, err);
+    }
+    free(s.hits);
+    return rc;
+}

@@ -1,0 +1,119 @@
+/* Inside the detector.
+ *
+ *   text --> shapes: digits, '@', ':' ... start a look at what stands there   (detect_number, _account, _net)
+ *        \-> words: one automaton finds the keywords of every secret's rule    (detect_words, detect_secret)
+ *                            both --> hits --> sorted, the weaker of two on one span dropped --> findings
+ *
+ * Every look is bounded, so the whole is linear in the text. What surrounds a value may raise a score, never
+ * lower it; only the value itself can say that it is a documented example. */
+#ifndef WEIR_ROUTER_DETECT_H
+#define WEIR_ROUTER_DETECT_H
+
+#include "router/router.h"
+
+/* Findings below this are listed but count as not sensitive: documented examples, private networks. */
+#define DETECT_SURE 0.5
+
+struct detect_type {
+    const char *name; /* "EMAIL_ADDRESS" */
+    enum router_category category;
+    const char *words; /* for people: "an e-mail address" */
+    int rank;          /* of two findings on one span the higher stays */
+};
+
+struct detect_hit {
+    const struct detect_type *type;
+    size_t start, end; /* bytes */
+    double score;
+};
+
+struct detect_scan {
+    struct str text;
+    struct detect_hit *hits;
+    size_t n_hits, capacity, more;
+    unsigned more_categories;
+    size_t key_end; /* where the next "END ... PRIVATE KEY" was last seen; SIZE_MAX none, 0 not looked */
+    void *match;    /* PCRE2's scratch memory, made when first needed */
+    int rc;         /* the first failure; then the text counts as sensitive */
+    struct error *err;
+};
+
+void detect_add(
+    struct detect_scan *s, const struct detect_type *type, size_t start, size_t end, double score);
+
+/* Each looks at what begins at `at` (for '@' and "://": what stands around it). */
+void detect_number_at(
+    struct detect_scan *s, size_t at); /* card, phone, social security; a digit, '+' or '(' */
+void detect_account_at(struct detect_scan *s, size_t at); /* IBAN, coin addresses; a letter or digit */
+void detect_email_at(struct detect_scan *s, size_t at);   /* '@' */
+void detect_url_at(struct detect_scan *s, size_t at);     /* "://" */
+void detect_address_at(struct detect_scan *s, size_t at); /* IP and MAC; a hexadecimal digit or ':' */
+
+int detect_secret_init(struct error *err) MUST_USE;
+void detect_secret_scan(struct detect_scan *s);
+
+/* All types there are, for the policy compiler; index from 0 until NULL. */
+const struct detect_type *detect_type_at(size_t index);
+const struct detect_type *detect_type_find(struct str name);
+
+/* ---- Documented examples and placeholders: values that are known to belong to nobody. ---- */
+bool detect_known_card(struct str digits);
+bool detect_known_iban(struct str compact); /* upper case, no separators */
+bool detect_known_ssn(struct str digits);
+bool detect_known_host(struct str host);    /* RFC 2606, RFC 6761 */
+bool detect_placeholder(struct str secret); /* "xxxx", "YOUR_KEY", "${TOKEN}", "…EXAMPLE" */
+
+/* ---- Bytes. ---- */
+static inline bool detect_is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static inline bool detect_is_upper(char c)
+{
+    return c >= 'A' && c <= 'Z';
+}
+
+static inline bool detect_is_lower(char c)
+{
+    return c >= 'a' && c <= 'z';
+}
+
+static inline bool detect_is_alpha(char c)
+{
+    return detect_is_upper(c) || detect_is_lower(c);
+}
+
+static inline bool detect_is_alnum(char c)
+{
+    return detect_is_digit(c) || detect_is_alpha(c);
+}
+
+static inline bool detect_is_hex(char c)
+{
+    return detect_is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
+/* The byte at an offset, or NUL outside the text. */
+static inline char detect_byte(const struct detect_scan *s, size_t at)
+{
+    return at < s->text.len ? s->text.data[at] : '\0';
+}
+
+/* Does a word begin at `at`? Not within another one; but the letter of an escape ("\n" in JSON or code) is
+ * none. */
+static inline bool detect_begins(const struct detect_scan *s, size_t at)
+{
+    if (at == 0)
+        return true;
+    char before = s->text.data[at - 1];
+    if (!detect_is_alnum(before) && before != '_')
+        return true;
+    return at >= 2 && s->text.data[at - 2] == '\\' && (before == 'n' || before == 'r' || before == 't');
+}
+
+/* The length of a separator between groups of digits at `at`: space, no-break space, '-', '.', '/', and the
+ * hyphens and dashes of Unicode; 0 if there is none. *kind tells them apart. */
+size_t detect_separator(const struct detect_scan *s, size_t at, char *kind);
+
+#endif

@@ -1,0 +1,26 @@
+/* Many words looked for at once (Aho and Corasick, 1975), ASCII case ignored: one step per byte of text.
+ *
+ *   next[state][class of byte] -> state;   word[state]: the longest word ending there;   shorter[word]: the
+ * next one
+ */
+#ifndef WEIR_ROUTER_DETECT_WORDS_H
+#define WEIR_ROUTER_DETECT_WORDS_H
+
+#include "base/error.h"
+#include "base/str.h"
+
+enum { DETECT_NO_WORD = 0xFFFF };
+
+struct detect_words {
+    uint8_t class[256];
+    size_t n_classes, n_states;
+    uint16_t *next;
+    uint16_t *word;    /* of a state; DETECT_NO_WORD: none ends there */
+    uint16_t *shorter; /* of a word: a word that is its proper suffix, or DETECT_NO_WORD */
+};
+
+/* Words are lower-case ASCII, all different. */
+int detect_words_build(struct detect_words *w, const struct str *words, size_t n, struct error *err) MUST_USE;
+void detect_words_free(struct detect_words *w);
+
+#endif
