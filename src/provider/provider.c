@@ -29,18 +29,27 @@ const char *provider_kinds(void)
     return "openai, anthropic";
 }
 
-int provider_create(const struct provider_options *o, struct provider **out, struct error *err)
+static int options_check(const struct provider_options *o, const struct provider_ops *ops, struct error *err)
 {
-    const struct provider_ops *ops = kind_find(o->kind);
     if (!ops)
         return error_set(err, ERROR_INVALID,
             "provider '" STR_FMT "' is of kind '" STR_FMT "': the kinds are %s", STR_ARG(o->name),
             STR_ARG(str_slice(o->kind, 0, 64)), provider_kinds());
-    bool remote = ops != &provider_local_ops;
-    if (remote && !o->target)
+    if (ops != &provider_local_ops && !o->target)
         return error_set(err, ERROR_INVALID, "provider '" STR_FMT "' has no base_url", STR_ARG(o->name));
     if (o->name.len > LIMIT_MODEL_NAME || o->api_key.len > 16 * KIB)
         return error_set(err, ERROR_LIMIT, "a provider's name or api_key is too long");
+    return 0;
+}
+
+int provider_create(const struct provider_options *o, struct provider **out, struct error *err)
+{
+    const struct provider_ops *ops = kind_find(o->kind);
+    int rc = options_check(o, ops, err);
+    if (rc) {
+        egress_target_free(o->target);
+        return rc;
+    }
     struct str key = str_trim(o->api_key); /* a key from a file often ends with a line end */
     struct arena *arena = arena_create(64 * KIB);
     struct provider *p = arena_new(arena, struct provider);

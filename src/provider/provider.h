@@ -17,7 +17,7 @@ struct provider_call;
 struct provider_options {
     struct str name;       /* "local" for the embedded engine, else the configured name */
     struct str kind;       /* "local", "openai", "anthropic" */
-    struct egress_target *target; /* the provider's own once it is created; NULL for "local" */
+    struct egress_target *target; /* owned by the provider from now on, also on failure; NULL for "local" */
     struct str api_key;    /* may be empty */
 };
 int provider_create(const struct provider_options *o, struct provider **out, struct error *err) MUST_USE;

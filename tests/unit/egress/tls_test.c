@@ -1,0 +1,187 @@
+/* TLS against a server with a certificate of an authority made on the spot; HTTP/2 where Node.js is there. */
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "fixture.h"
+
+static void serve_ok(struct loopback_conn *c)
+{
+    while (loopback_read(c))
+        if (!loopback_answer(c, "200 OK", "", "hello"))
+            return;
+}
+
+/* One request to https://`host`, trusting `ca_file`; what was seen is freed here but for code and message. */
+static int run_tls(
+    const struct loopback_authority *a, const char *host, const char *ca_file, struct seen *seen)
+{
+    struct loopback server = {.tls = loopback_authority_server(a)};
+    struct fixture f;
+    char url[128];
+    loopback_start(&server, serve_ok, NULL);
+    fixture_start(&f);
+    snprintf(url, sizeof url, "https://%s:%d", host, server.port);
+    struct egress_target *t = fixture_target(url, EGRESS_ZONE_CLOUD, ca_file);
+    seen_run(&f, seen, t, "secret prompt");
+    int requests = atomic_load(&server.requests);
+    seen_free(seen);
+    egress_target_free(t);
+    fixture_stop(&f);
+    loopback_stop(&server);
+    SSL_CTX_free(server.tls);
+    return requests;
+}
+
+static void test_a_certificate_of_the_right_authority_and_host_is_trusted(void **state)
+{
+    static const char *const hosts[] = {"localhost", "127.0.0.1"};
+    struct loopback_authority a;
+    (void)state;
+    loopback_authority_create(&a, "DNS:localhost,IP:127.0.0.1");
+    for (size_t i = 0; i < 2; i++) {
+        struct seen seen = {0};
+        assert_int_equal(run_tls(&a, hosts[i], a.ca_file, &seen), 1);
+        assert_int_equal(seen.code, 0);
+        assert_int_equal(seen.status, 200);
+    }
+    loopback_authority_free(&a);
+}
+
+static void test_another_authority_another_host_or_none_is_refused(void **state)
+{
+    struct loopback_authority ours, other, elsewhere;
+    (void)state;
+    loopback_authority_create(&ours, "DNS:localhost,IP:127.0.0.1");
+    loopback_authority_create(&other, "DNS:localhost,IP:127.0.0.1");
+    loopback_authority_create(&elsewhere, "DNS:example.com,IP:127.0.0.2");
+    const struct {
+        const struct loopback_authority *server;
+        const char *ca_file;
+    } cases[] = {{&ours, other.ca_file}, {&ours, NULL}, {&elsewhere, elsewhere.ca_file}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct seen seen = {0};
+        assert_int_equal(run_tls(cases[i].server, "localhost", cases[i].ca_file, &seen), 0);
+        assert_int_equal(seen.code, ERROR_UNAVAILABLE);
+        assert_non_null(strstr(seen.error.message, "SSL"));
+    }
+    loopback_authority_free(&ours);
+    loopback_authority_free(&other);
+    loopback_authority_free(&elsewhere);
+}
+
+/* ---- HTTP/2 ---- */
+
+static const char node_server[] =
+    "const http2=require('http2'),fs=require('fs');"
+    "const "
+    "s=http2.createSecureServer({key:fs.readFileSync(process.argv[1]),cert:fs.readFileSync(process.argv[2])})"
+    ";"
+    "let sessions=0;s.on('session',()=>sessions++);"
+    "s.on('stream',(t,h)=>{let n=0;t.on('data',d=>n+=d.length);t.on('error',()=>{});t.on('end',()=>{"
+    "t.respond({':status':200,'x-sessions':String(sessions),'x-bytes':String(n)});"
+    "if(h[':path']==='/chat')t.end('hello');else t.end(Buffer.alloc(8*1024*1024,98));});});"
+    "s.listen(0,'127.0.0.1',()=>console.log(s.address().port));";
+
+static void write_pem(char path[64], EVP_PKEY *key, X509 *certificate)
+{
+    strcpy(path, "/tmp/weir-test-pem-XXXXXX");
+    int fd = mkstemp(path);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
+    loopback_check(f != NULL, "mkstemp");
+    if (key)
+        PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL);
+    else
+        PEM_write_X509(f, certificate);
+    fclose(f);
+}
+
+/* Starts the server; gives its port, 0 where there is no Node.js. */
+static int node_start(const char *key, const char *certificate, pid_t *pid)
+{
+    int out[2], port = 0;
+    loopback_check(pipe(out) == 0, "pipe");
+    *pid = fork();
+    if (*pid == 0) {
+        dup2(out[1], STDOUT_FILENO);
+        execlp("node", "node", "-e", node_server, key, certificate, (char *)NULL);
+        _exit(127);
+    }
+    close(out[1]);
+    FILE *f = fdopen(out[0], "r");
+    if (fscanf(f, "%d", &port) != 1)
+        port = 0;
+    fclose(f);
+    return port;
+}
+
+static void http2_requests(struct fixture *f, const struct egress_target *t)
+{
+    struct seen first = {0}, many[8] = {0}, big = {.pause_at_data = true};
+    struct error err;
+    seen_run(f, &first, t, "0123456789");
+    assert_int_equal(first.code, 0);
+    assert_string_equal(first.body.data, "hello");
+    assert_true(str_is(egress_header(first.transfer, "x-bytes"), "10"));
+    for (int i = 0; i < 8; i++)
+        seen_open(f, &many[i], t, "x");
+    fixture_run(f, 10000);
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(many[i].code, 0);
+        assert_true(str_is(egress_header(many[i].transfer, "x-sessions"), "1")); /* one connection for all */
+        seen_free(&many[i]);
+    }
+    struct egress_permit permit = fixture_permit(EGRESS_BOUNDARY_ANY);
+    struct egress_request request = {.method = "POST", .path = STR("/big"), .body = STR("x")};
+    assert_int_equal(seen_open_with(f, &big, &permit, t, &request, &err), 0);
+    fixture_run(f, 200);
+    size_t at_pause = big.body.len;
+    fixture_run(f, 200);
+    assert_true(at_pause > 0);
+    assert_int_equal(big.body.len, at_pause);
+    big.pause_at_data = false;
+    egress_pause(big.transfer, false);
+    fixture_run(f, 10000);
+    assert_int_equal(big.code, 0);
+    assert_int_equal(big.n_done, 1);
+    assert_int_equal(big.body.len, 8 * 1024 * 1024);
+    seen_free(&first);
+    seen_free(&big);
+}
+
+static void test_http2_is_spoken_multiplexed_and_paused(void **state)
+{
+    struct loopback_authority a;
+    struct fixture f;
+    char key[64], certificate[64], url[64];
+    pid_t pid;
+    (void)state;
+    loopback_authority_create(&a, "DNS:localhost");
+    write_pem(key, a.key, NULL);
+    write_pem(certificate, NULL, a.certificate);
+    int port = node_start(key, certificate, &pid);
+    if (port == 0) {
+        print_message("skipped: HTTP/2 needs Node.js\n");
+    } else {
+        fixture_start(&f);
+        snprintf(url, sizeof url, "https://localhost:%d", port);
+        struct egress_target *t = fixture_target(url, EGRESS_ZONE_CLOUD, a.ca_file);
+        http2_requests(&f, t);
+        egress_target_free(t);
+        fixture_stop(&f);
+    }
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    unlink(key);
+    unlink(certificate);
+    loopback_authority_free(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_certificate_of_the_right_authority_and_host_is_trusted),
+        cmocka_unit_test(test_another_authority_another_host_or_none_is_refused),
+        cmocka_unit_test(test_http2_is_spoken_multiplexed_and_paused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
