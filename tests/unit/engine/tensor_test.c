@@ -1,0 +1,342 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <math.h>
+
+#include "base/rand.h"
+#include "engine/worker/tensor_half.h"
+#include "engine/worker/tensor_quantize.h"
+#include "json/json.h"
+#include "shared.h"
+
+static void assert_bits(float got, float want)
+{
+    if (tensor_float_bits(got) != tensor_float_bits(want))
+        fail_msg("%.9g is not %.9g", (double)got, (double)want);
+}
+
+static void halves_round_trip(void **state)
+{
+    (void)state;
+    for (uint32_t h = 0; h < 65536; h++) {
+        float f = tensor_float_from_half((uint16_t)h);
+        if (isnan(f))
+            assert_true(isnan(tensor_float_from_half(tensor_half_from_float(f))));
+        else
+            assert_int_equal(tensor_half_from_float(f), h);
+    }
+    assert_bits(tensor_float_from_half(0x3C00), 1);
+    assert_bits(tensor_float_from_half(0xC000), -2);
+    assert_bits(tensor_float_from_half(0x0001), 0x1p-24f);
+    assert_bits(tensor_float_from_half(0x03FF), 1023 * 0x1p-24f);
+    assert_bits(tensor_float_from_half(0x7BFF), 65504);
+    assert_bits(tensor_float_from_half(0x8000), -0.0f);
+    assert_true(isinf(tensor_float_from_half(0xFC00)));
+}
+
+static void halves_round_to_even(void **state)
+{
+    (void)state;
+    assert_int_equal(tensor_half_from_float(1 + 0x1p-11f), 0x3C00);     /* tie: down to even */
+    assert_int_equal(tensor_half_from_float(1 + 3 * 0x1p-11f), 0x3C02); /* tie: up to even */
+    assert_int_equal(tensor_half_from_float(1 + 0x1p-11f + 0x1p-20f), 0x3C01);
+    assert_int_equal(tensor_half_from_float(65519.0f), 0x7BFF);
+    assert_int_equal(tensor_half_from_float(65520.0f), 0x7C00);
+    assert_int_equal(tensor_half_from_float(0x1p-25f), 0);
+    assert_int_equal(tensor_half_from_float(0x1.8p-25f), 1);
+    assert_int_equal(tensor_half_from_float(-1e30f), 0xFC00);
+    assert_int_equal(tensor_bf16_from_float(1 + 0x1p-8f), 0x3F80);
+    assert_int_equal(tensor_bf16_from_float(1 + 3 * 0x1p-8f), 0x3F82);
+    assert_bits(tensor_float_from_bf16(0xC040), -3);
+}
+
+static void dequantize(enum tensor_type type, const uint8_t *block, float *to, int64_t count)
+{
+    struct error err;
+    assert_int_equal(tensor_dequantize(type, block, to, count, &err), 0);
+}
+
+static void put_half(uint8_t *to, float value)
+{
+    uint16_t h = tensor_half_from_float(value);
+    memcpy(to, &h, sizeof h);
+}
+
+/* Blocks whose values are known by hand. */
+static void reads_blocks_of_32(void **state)
+{
+    (void)state;
+    uint8_t b[40] = {0};
+    float v[32];
+    put_half(b, 0.5f);
+    b[2] = 0x1F; /* q0 = 15, q16 = 1 */
+    dequantize(TENSOR_Q4_0, b, v, 32);
+    assert_bits(v[0], 3.5f);
+    assert_bits(v[16], -3.5f);
+    assert_bits(v[1], -4);
+    memset(b, 0, sizeof b);
+    put_half(b, 0.5f);
+    put_half(b + 2, -1);
+    b[4] = 0x1F;
+    dequantize(TENSOR_Q4_1, b, v, 32);
+    assert_bits(v[0], 6.5f);
+    assert_bits(v[16], -0.5f);
+    assert_bits(v[1], -1);
+    memset(b, 0, sizeof b);
+    put_half(b, 2);
+    b[2] = 1;    /* high bit of value 0 */
+    b[5] = 0x80; /* high bit of value 31 */
+    b[6] = 0x03;
+    b[21] = 0xF0;
+    dequantize(TENSOR_Q5_0, b, v, 32);
+    assert_bits(v[0], 2 * (19 - 16));
+    assert_bits(v[31], 2 * (31 - 16));
+    assert_bits(v[1], -32);
+    memset(b, 0, sizeof b);
+    put_half(b, 2);
+    put_half(b + 2, 10);
+    b[4] = 1;
+    b[8] = 0x03;
+    dequantize(TENSOR_Q5_1, b, v, 32);
+    assert_bits(v[0], 2 * 19 + 10);
+    assert_bits(v[1], 10);
+    memset(b, 0, sizeof b);
+    put_half(b, 0.25f);
+    b[2] = 0x80;
+    b[33] = 0x7F;
+    dequantize(TENSOR_Q8_0, b, v, 32);
+    assert_bits(v[0], -32);
+    assert_bits(v[31], 31.75f);
+    memset(b, 0, sizeof b);
+    put_half(b, 1);
+    b[2] = 0xF0;
+    dequantize(TENSOR_IQ4_NL, b, v, 32);
+    assert_bits(v[0], -127);
+    assert_bits(v[16], 113);
+    memset(b, 0, sizeof b);
+    b[0] = 128;  /* 2^1 */
+    b[1] = 0x97; /* 7: 6, 9: -0.5 */
+    dequantize(TENSOR_MXFP4, b, v, 32);
+    assert_bits(v[0], 12);
+    assert_bits(v[16], -1);
+}
+
+static void reads_blocks_of_256(void **state)
+{
+    (void)state;
+    uint8_t b[256] = {0};
+    float v[256];
+    put_half(b, 1);
+    put_half(b + 2, 0.5f);
+    b[4] = 3 | 1 << 6;  /* scale 0 = 3; low bits of the top of scale 4 */
+    b[8] = 2;           /* min 0 = 2 */
+    b[12] = 5 | 7 << 4; /* scale 4 = 5 | 16, min 4 = 7 */
+    b[16] = 0xA9;       /* q0 = 9, q32 = 10 (scale 1 is 0) */
+    b[16 + 64] = 0x04;  /* q128 = 4 */
+    dequantize(TENSOR_Q4_K, b, v, 256);
+    assert_bits(v[0], 3 * 9 - 1);
+    assert_bits(v[1], -1);
+    assert_bits(v[32], 0);
+    assert_bits(v[128], 21 * 4 - 3.5f);
+    memset(b, 0, sizeof b);
+    put_half(b, 1);
+    b[4] = 2;
+    b[16] = 1; /* fifth bit of value 0 */
+    b[48] = 3;
+    dequantize(TENSOR_Q5_K, b, v, 256);
+    assert_bits(v[0], 2 * 19);
+    assert_bits(v[1], 0);
+    memset(b, 0, sizeof b);
+    put_half(b + 208, 0.5f);
+    b[192] = 2;
+    b[0] = 0x0F;
+    b[128] = 0x03;
+    dequantize(TENSOR_Q6_K, b, v, 256);
+    assert_bits(v[0], 31);
+    assert_bits(v[1], -32);
+    assert_bits(v[16], -0.0f); /* scale 0 times -32 */
+    memset(b, 0, sizeof b);
+    b[0] = 0x21; /* scale 1, min 2 */
+    b[16] = 3;
+    put_half(b + 80, 4);
+    put_half(b + 82, 0.5f);
+    dequantize(TENSOR_Q2_K, b, v, 256);
+    assert_bits(v[0], 11);
+    assert_bits(v[1], -1);
+    memset(b, 0, sizeof b);
+    b[0] = 1; /* no four less for value 0 */
+    b[32] = 3;
+    b[96] = 1; /* scale 0 = 1 | 2 << 4 = 33 */
+    b[104] = 2;
+    put_half(b + 108, 1);
+    dequantize(TENSOR_Q3_K, b, v, 256);
+    assert_bits(v[0], 3);
+    assert_bits(v[1], -4);
+    memset(b, 0, sizeof b);
+    put_half(b, 1);
+    b[2] = 2; /* high bits of scale 0 */
+    b[4] = 1; /* scale 0 = 33 */
+    b[8] = 0xF8;
+    dequantize(TENSOR_IQ4_XS, b, v, 256);
+    assert_bits(v[0], 1);
+    assert_bits(v[16], 113);
+    memset(b, 0, sizeof b);
+    put_half(b + 64, 3);
+    b[0] = 2 | 1 << 2;
+    dequantize(TENSOR_TQ2_0, b, v, 256);
+    assert_bits(v[0], 3);
+    assert_bits(v[32], 0);
+    assert_bits(v[1], -3);
+    memset(b, 0, sizeof b);
+    put_half(b + 52, 3);
+    b[0] = 255; /* digits 2 2 2 2 2 */
+    b[1] = 128; /* digits 1 1 1 1 1 */
+    dequantize(TENSOR_TQ1_0, b, v, 256);
+    assert_bits(v[0], 3);
+    assert_bits(v[32], 3);
+    assert_bits(v[1], 0);
+    assert_bits(v[2], -3);
+}
+
+static void knows_all_types(void **state)
+{
+    (void)state;
+    struct error err;
+    float v[256];
+    uint8_t b[512] = {0};
+    assert_null(tensor_type_info(4));
+    assert_null(tensor_type_info(31));
+    assert_null(tensor_type_info(36));
+    assert_null(tensor_type_info(TENSOR_TYPES));
+    assert_null(tensor_type_info(UINT32_MAX));
+    assert_int_equal(tensor_row_bytes(TENSOR_Q4_K, 512), 288);
+    assert_int_equal(tensor_row_bytes(TENSOR_F32, 0), 0);
+    for (uint32_t type = 0; type < TENSOR_TYPES; type++) {
+        const struct tensor_type_info *info = tensor_type_info(type);
+        if (!info)
+            continue;
+        int rc = tensor_dequantize(type, b, v, info->block_values, &err);
+        assert_int_equal(rc, tensor_type_readable(type) ? 0 : ERROR_UNSUPPORTED);
+        if (rc)
+            assert_non_null(strstr(err.message, info->name));
+        if (rc == 0 && info->block_values > 1)
+            assert_int_equal(tensor_dequantize(type, b, v, info->block_values - 1, &err), ERROR_INVALID);
+    }
+    assert_false(tensor_type_readable(TENSOR_IQ2_XXS));
+    assert_true(tensor_type_readable(TENSOR_Q6_K));
+    assert_int_equal(tensor_quantize(TENSOR_IQ2_XXS, v, b, 256, &err), ERROR_UNSUPPORTED);
+    assert_int_equal(tensor_quantize(TENSOR_Q8_0, v, b, 31, &err), ERROR_INVALID);
+}
+
+/* What is written and read again is near what it was: the error is bounded by half a step of the type. */
+static void quantizes_to_the_nearest(void **state)
+{
+    (void)state;
+    static const struct {
+        enum tensor_type type;
+        float worst; /* for values in -1..1 */
+    } cases[] = {{TENSOR_F32, 0}, {TENSOR_F16, 0x1p-11f}, {TENSOR_BF16, 0x1p-8f}, {TENSOR_Q8_0, 0.005f},
+        {TENSOR_Q4_0, 0.13f}, {TENSOR_Q4_K, 0.1f}, {TENSOR_Q5_K, 0.055f}, {TENSOR_Q6_K, 0.04f}};
+    struct rand_pcg random;
+    struct error err;
+    enum { N = 2048 };
+    static float from[N], back[N];
+    static uint8_t block[N * 4];
+    rand_pcg_seed(&random, 7);
+    for (int i = 0; i < N; i++)
+        from[i] = (float)(2 * rand_pcg_double(&random) - 1) * (i < 1024 ? 1 : 0.01f);
+    memset(from + 512, 0, 256 * sizeof *from); /* blocks of nothing stay nothing */
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        assert_int_equal(tensor_quantize(cases[c].type, from, block, N, &err), 0);
+        dequantize(cases[c].type, block, back, N);
+        for (int i = 0; i < N; i++)
+            if (!(fabsf(back[i] - from[i]) <= cases[c].worst * (i < 1024 ? 1 : 0.0101f) + 1e-7f))
+                fail_msg("%s: %g became %g", tensor_type_info(cases[c].type)->name, (double)from[i],
+                    (double)back[i]);
+        for (int i = 512; i < 768; i++)
+            assert_true(back[i] == 0);
+    }
+}
+
+static int check_rows(const char *folder, const char *name, size_t *skipped)
+{
+    char path[2048];
+    struct error err;
+    json_t *root;
+    snprintf(path, sizeof path, "%s/%s.json", folder, name);
+    struct buf text = shared_read(path);
+    assert_int_equal(json_read(buf_str(&text), &root, &err), 0);
+    snprintf(path, sizeof path, "%s/%s.gguf", folder, name);
+    struct gguf *g = shared_gguf(path);
+    assert_non_null(g);
+    int checked = 0;
+    size_t i, k;
+    json_t *row, *value;
+    json_array_foreach(json_object_get(root, "rows"), i, row)
+    {
+        const struct tensor *t = gguf_tensor_find(g, json_string_value(json_object_get(row, "tensor")));
+        assert_non_null(t);
+        assert_int_equal(t->type, json_integer_value(json_object_get(row, "type_id")));
+        if (!tensor_type_readable(t->type)) {
+            (*skipped)++;
+            continue;
+        }
+        float values[4096];
+        size_t bytes = tensor_row_bytes(t->type, t->shape[0]);
+        assert_true(t->shape[0] <= 4096);
+        size_t number = (size_t)json_integer_value(json_object_get(row, "row"));
+        dequantize(t->type, (const uint8_t *)t->data + number * bytes, values, t->shape[0]);
+        json_array_foreach(json_object_get(row, "values"), k, value)
+            assert_true(values[k] == (float)json_number_value(value));
+        assert_int_equal(k, t->shape[0]);
+        checked++;
+    }
+    json_decref(root);
+    gguf_close(g);
+    buf_free(&text);
+    return checked;
+}
+
+/* Every reference row, bit for bit (signs of zero aside, which the file does not keep). */
+static void agrees_with_the_reference(void **state)
+{
+    (void)state;
+    char folder[1024];
+    size_t skipped = 0;
+    int checked = 0;
+    if (shared_absent("vectors/quants"))
+        return;
+    snprintf(folder, sizeof folder, "%s/vectors/quants", shared_folder());
+    DIR *dir = opendir(folder);
+    assert_non_null(dir);
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        char *dot = strstr(entry->d_name, ".json");
+        if (!dot)
+            continue;
+        *dot = '\0';
+        checked += check_rows(folder, entry->d_name, &skipped);
+    }
+    closedir(dir);
+    print_message("%d rows agree; %zu rows of types that this build does not read\n", checked, skipped);
+    assert_true(checked > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(halves_round_trip),
+        cmocka_unit_test(halves_round_to_even),
+        cmocka_unit_test(reads_blocks_of_32),
+        cmocka_unit_test(reads_blocks_of_256),
+        cmocka_unit_test(knows_all_types),
+        cmocka_unit_test(quantizes_to_the_nearest),
+        cmocka_unit_test(agrees_with_the_reference),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
