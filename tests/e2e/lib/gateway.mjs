@@ -15,7 +15,7 @@ export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 // A small model with random weights: its words mean nothing, but everything about it is real.
 export function makeModel(folder, name = 'tiny.gguf', args = []) {
   const file = join(folder, name);
-  execFileSync(join(build, 'tools', 'gguf_make'), [...args, file], { stdio: ['ignore', 'ignore', 'inherit'] });
+  execFileSync(join(build, 'tools', 'gguf_make'), [file, ...args], { stdio: ['ignore', 'ignore', 'inherit'] });
   return file;
 }
 

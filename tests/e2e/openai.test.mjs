@@ -1,0 +1,149 @@
+// The official client, unchanged.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { Cloud } from './lib/cloud.mjs';
+import { Gateway, sleep } from './lib/gateway.mjs';
+
+const OpenAI = await import('openai').then((m) => m.default, () => null);
+const skip = OpenAI ? false : 'the openai package is not installed';
+let cloud, gateway, client;
+
+before(async () => {
+  if (skip) return;
+  cloud = await Cloud.start();
+  gateway = await Gateway.start(
+    `providers:
+  sim: {kind: openai, base_url: "${cloud.url}/v1", api_key: "\${SIM_KEY}"}
+  other: {kind: anthropic, base_url: "${cloud.url}", api_key: "\${SIM_KEY}"}
+models:
+  - {name: cloudy, provider: sim, model: sim-1}
+  - {name: claude, provider: other, model: claude-sim}
+`,
+    { env: { SIM_KEY: 'sk-simulated' } },
+  );
+  client = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'none', maxRetries: 0 });
+});
+
+after(async () => {
+  if (skip) return;
+  await gateway.stop();
+  await cloud.stop();
+});
+
+const messages = [{ role: 'user', content: 'Say hello.' }];
+
+for (const model of ['cloudy', 'claude']) {
+  test(`${model}: a whole answer`, { skip }, async () => {
+    const r = await client.chat.completions.create({ model, messages });
+    assert.equal(r.object, 'chat.completion');
+    assert.equal(r.choices[0].message.content, 'Hello from the cloud');
+    assert.equal(r.choices[0].finish_reason, 'stop');
+    assert.deepEqual([r.usage.prompt_tokens, r.usage.completion_tokens, r.usage.total_tokens], [7, 4, 11]);
+  });
+
+  test(`${model}: a stream, with usage when asked`, { skip }, async () => {
+    const stream = await client.chat.completions.create({
+      model, messages, stream: true, stream_options: { include_usage: true } });
+    let text = '', usage, finish;
+    for await (const chunk of stream) {
+      text += chunk.choices[0]?.delta?.content ?? '';
+      finish = chunk.choices[0]?.finish_reason ?? finish;
+      usage = chunk.usage ?? usage;
+    }
+    assert.equal(text, 'Hello from the cloud');
+    assert.equal(finish, 'stop');
+    assert.equal(usage.total_tokens, 11);
+  });
+
+  test(`${model}: a stream without usage has no usage chunk`, { skip }, async () => {
+    const stream = await client.chat.completions.create({ model, messages, stream: true });
+    for await (const chunk of stream) {
+      assert.equal(chunk.choices.length, 1);
+      assert.equal(chunk.usage ?? null, null);
+    }
+  });
+
+  test(`${model}: tool calls, whole and streamed`, { skip }, async () => {
+    cloud.behaviour = {
+      text: [],
+      tools: [
+        { id: 'call_1', name: 'weather', arguments: ['{"city"', ':"Bern"}'] },
+        { id: 'call_2', name: 'time', arguments: ['{}'] },
+      ],
+    };
+    const tools = ['weather', 'time'].map((name) => ({
+      type: 'function', function: { name, description: name, parameters: { type: 'object', properties: {} } } }));
+    const r = await client.chat.completions.create({ model, messages, tools });
+    assert.equal(r.choices[0].finish_reason, 'tool_calls');
+    assert.deepEqual(r.choices[0].message.tool_calls.map((c) => [c.id, c.function.name, c.function.arguments]),
+      [['call_1', 'weather', '{"city":"Bern"}'], ['call_2', 'time', '{}']]);
+    const runner = client.chat.completions.stream({ model, messages, tools });
+    const final = await runner.finalChatCompletion();
+    assert.deepEqual(final.choices[0].message.tool_calls.map((c) => c.function.arguments), ['{"city":"Bern"}', '{}']);
+    const sent = cloud.requests.at(-1).body;
+    assert.equal(sent.tools.length, 2);
+    cloud.behaviour = {};
+  });
+
+  test(`${model}: a stream that is aborted cancels the provider`, { skip }, async () => {
+    cloud.behaviour = { text: Array(1000).fill('word '), gap: 5 };
+    const before = cloud.aborted;
+    const stream = await client.chat.completions.create({ model, messages, stream: true });
+    let n = 0;
+    for await (const chunk of stream) {
+      assert.ok(chunk);
+      if (++n === 5) break;
+    }
+    stream.controller.abort();
+    for (let i = 0; i < 300 && cloud.aborted === before; i++) await sleep(10);
+    assert.equal(cloud.aborted, before + 1);
+    cloud.behaviour = {};
+  });
+}
+
+test('errors are of the right class', { skip }, async () => {
+  const cases = [
+    [() => client.chat.completions.create({ model: 'nobody', messages }), OpenAI.NotFoundError],
+    [() => client.chat.completions.create({ model: 'cloudy', messages: [] }), OpenAI.BadRequestError],
+    [() => ((cloud.behaviour = { mode: 'status', status: 429, headers: { 'retry-after': '7' } }),
+      client.chat.completions.create({ model: 'cloudy', messages })), OpenAI.RateLimitError],
+    [() => ((cloud.behaviour = { mode: 'status', status: 500 }),
+      client.chat.completions.create({ model: 'cloudy', messages })), OpenAI.InternalServerError],
+    [() => ((cloud.behaviour = { mode: 'status', status: 400 }),
+      client.chat.completions.create({ model: 'cloudy', messages })), OpenAI.BadRequestError],
+    [() => ((cloud.behaviour = { mode: 'status', status: 401 }),
+      client.chat.completions.create({ model: 'cloudy', messages })), OpenAI.InternalServerError],
+  ];
+  for (const [call, type] of cases)
+    await assert.rejects(call, (e) => {
+      assert.ok(e instanceof type, `${e.constructor.name}, not ${type.name}: ${e.message}`);
+      assert.ok(e.message.length > 10);
+      return true;
+    });
+  cloud.behaviour = {};
+});
+
+test('a 429 carries its retry-after', { skip }, async () => {
+  cloud.behaviour = { mode: 'status', status: 429, headers: { 'retry-after': '7' } };
+  const r = await gateway.chat('cloudy', 'x');
+  assert.equal(r.status, 429);
+  assert.equal(r.headers.get('retry-after'), '7');
+  cloud.behaviour = {};
+});
+
+test('a stream that breaks in the middle is an error, not an end', { skip }, async () => {
+  cloud.behaviour = { mode: 'truncate' };
+  const stream = await client.chat.completions.create({ model: 'cloudy', messages, stream: true });
+  await assert.rejects(async () => {
+    for await (const chunk of stream) assert.ok(chunk);
+  }, OpenAI.APIError);
+  cloud.behaviour = {};
+});
+
+test('models are listed and looked up', { skip }, async () => {
+  const ids = [];
+  for await (const m of client.models.list()) ids.push(m.id);
+  assert.deepEqual(ids.sort(), ['claude', 'cloudy']);
+  assert.equal((await client.models.retrieve('cloudy')).id, 'cloudy');
+  await assert.rejects(client.models.retrieve('nobody'), OpenAI.NotFoundError);
+});
