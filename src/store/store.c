@@ -129,6 +129,14 @@ int store_purge(struct store *s, int64_t before_ms, int64_t *rows, struct error 
     return 0;
 }
 
+int store_purge_later(struct store *s, int64_t before_ms, struct error *err)
+{
+    static const struct store_done nobody = {NULL, NULL, NULL};
+    struct store_purge value = {before_ms};
+    int rc = store_queue_submit(s->queue, STORE_LEDGER_PURGE, &value, nobody, err);
+    return rc ? rc : store_queue_submit(s->queue, STORE_EGRESS_PURGE, &value, nobody, err);
+}
+
 int store_egress_record(
     struct store *s, const struct store_egress *row, struct store_done done, struct error *err)
 {

@@ -59,8 +59,8 @@ struct store_settled {
 };
 /* More writes queued than the limit: ERROR_BUSY at once. A row over LIMIT_STORE_ROW: ERROR_LIMIT. What is not UTF-8
  * is kept as U+FFFD. A second row with the same request id gives `done` ERROR_INVALID; settling also works where the
- * opened row was lost, and settling again replaces what was settled. A write without `done` that finds the disk full
- * is tried again until it is kept; one with `done` is told ERROR_IO and dropped. */
+ * opened row was lost, and settling again replaces what was settled. When the disk is full or fails, `done` is told
+ * ERROR_IO; rows without `done`, and settled rows always, are tried again until they are kept, the others dropped. */
 int store_ledger_open(struct store *s, const struct store_opened *row, struct store_done done, struct error *err) MUST_USE;
 int store_ledger_settle(struct store *s, const struct store_settled *row, struct store_done done, struct error *err) MUST_USE;
 /* Rows a killed process left open become "interrupted"; at start-up. Returns how many in *count. */
@@ -68,6 +68,8 @@ int store_ledger_recover(struct store *s, int64_t *count, struct error *err) MUS
 /* Deletes settled ledger rows and egress rows older than `before_ms`, in small steps between other writes; how many
  * in *rows. Waits until it is done, which may take seconds: not for a loop's thread. */
 int store_purge(struct store *s, int64_t before_ms, int64_t *rows, struct error *err) MUST_USE;
+/* The same in the background; for a loop's thread. */
+int store_purge_later(struct store *s, int64_t before_ms, struct error *err) MUST_USE;
 
 struct store_ledger_row {
     struct store_opened opened;

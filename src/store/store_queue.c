@@ -47,6 +47,42 @@ static bool row_is_awaited(const struct store_row *row)
     return row->done.loop || row->waiter;
 }
 
+/* A settled row must not be lost: it is tried again also after its asker was told of a failure. */
+static bool row_is_kept(const struct store_row *row)
+{
+    return !row_is_awaited(row) || (row->kind == STORE_LEDGER_SETTLE && !row->waiter);
+}
+
+/* A purge goes on, a step in each group, until a step finds nothing. */
+static bool row_has_more(const struct store_row *row)
+{
+    bool purges = row->kind == STORE_LEDGER_PURGE || row->kind == STORE_EGRESS_PURGE;
+    return purges && !row_is_awaited(row) && row->code == 0 && row->changed > 0;
+}
+
+struct answer {
+    struct store_done done;
+    int code;
+};
+
+static void answer_done(void *ctx)
+{
+    struct answer *a = ctx;
+    a->done.fn(a->done.ctx, a->code);
+    free(a);
+}
+
+/* Tells the asker; the row stays and nobody waits for it any more. */
+static void row_detach(struct store_row *row, int code)
+{
+    if (!row->done.loop)
+        return;
+    struct answer *a = must(malloc(sizeof *a));
+    *a = (struct answer){row->done, code};
+    loop_post(row->done.loop, answer_done, a);
+    row->done.loop = NULL;
+}
+
 static void row_done(void *ctx)
 {
     struct store_row *row = ctx;
@@ -176,16 +212,19 @@ static void group_answer(struct store_queue *q, struct list *group, const struct
     }
 }
 
-/* Answers those who wait; the others go back, before what has come meanwhile. */
+/* Answers those who wait; what is kept goes back, before what has come meanwhile. */
 static void group_retry(struct store_queue *q, struct list *group, const struct error *err)
 {
     struct list awaited, newer;
     list_init(&awaited);
     list_each(node, after, group) {
-        if (!row_is_awaited(list_item(node, struct store_row, node)))
-            continue;
-        list_remove(node);
-        list_push_back(&awaited, node);
+        struct store_row *row = list_item(node, struct store_row, node);
+        if (row_is_kept(row)) {
+            row_detach(row, err->code);
+        } else {
+            list_remove(node);
+            list_push_back(&awaited, node);
+        }
     }
     pthread_mutex_lock(&q->mutex);
     list_move(&q->waiting, &newer);
@@ -196,6 +235,20 @@ static void group_retry(struct store_queue *q, struct list *group, const struct 
     }
     pthread_mutex_unlock(&q->mutex);
     group_answer(q, &awaited, err);
+}
+
+/* Steps of a purge that are not the last go behind what has come meanwhile. */
+static void group_continue(struct store_queue *q, struct list *group)
+{
+    list_each(node, after, group) {
+        struct store_row *row = list_item(node, struct store_row, node);
+        if (!row_has_more(row))
+            continue;
+        list_remove(node);
+        pthread_mutex_lock(&q->mutex);
+        list_push_back(&q->waiting, node);
+        pthread_mutex_unlock(&q->mutex);
+    }
 }
 
 static void health_set(struct store_queue *q, bool healthy, const struct error *err)
@@ -247,6 +300,8 @@ static void *writer_main(void *ctx)
         int rc = group_write(q->backend, &group, &err);
         health_set(q, rc == 0, &err);
         if (rc == 0) {
+            if (!stop)
+                group_continue(q, &group);
             group_answer(q, &group, NULL);
             delay_ms = RETRY_FIRST_MS;
         } else if (stop && --last_attempts == 0) {

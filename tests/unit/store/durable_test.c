@@ -199,6 +199,13 @@ static int lines_with(FILE *file, const char *what)
     return n;
 }
 
+static int count_egress(void *ctx, const struct store_egress *row)
+{
+    (void)row;
+    ++*(int64_t *)ctx;
+    return 0;
+}
+
 static void test_no_room_then_room_again(void **state)
 {
     struct fixture *f = *state;
@@ -210,16 +217,19 @@ static void test_no_room_then_room_again(void **state)
     keep_request(f, s, "before", 1);
     dup2(fileno(log), STDERR_FILENO);
     no_room(true, f);
-    struct store_settled awaited = settled_row("awaited");
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(store_ledger_settle(s, &awaited, fixture_done(f), &err), 0);
+        struct store_egress egress = egress_row("never sent", i);
+        assert_int_equal(store_egress_record(s, &egress, fixture_done(f), &err), 0);
         assert_int_equal(fixture_wait(f), ERROR_IO);
     }
+    struct store_settled awaited = settled_row("awaited");
+    assert_int_equal(store_ledger_settle(s, &awaited, fixture_done(f), &err), 0);
+    assert_int_equal(fixture_wait(f), ERROR_IO);
     assert_false(stats_of(s).healthy);
     submit_settled(s, "patient", 100, NOBODY);
     usleep(100000);
     assert_false(stats_of(s).healthy);
-    assert_int_equal(stats_of(s).queued, 100);
+    assert_int_equal(stats_of(s).queued, 101);
     struct store_key key = {.id = STR("k"), .name = STR("k")};
     assert_int_equal(store_key_add(s, &key, &err), ERROR_IO);
     assert_true(strlen(err.message) > 0);
@@ -229,7 +239,10 @@ static void test_no_room_then_room_again(void **state)
     dup2(stderr_fd, STDERR_FILENO);
     close(stderr_fd);
     assert_int_equal(stats_of(s).queued, 0);
-    assert_int_equal(ledger_count(s), 101); /* all who were patient, none of the refused */
+    assert_int_equal(ledger_count(s), 102); /* all who were patient and the settled one that was told */
+    int64_t left = 0;
+    assert_int_equal(store_egress_list(s, 0, count_egress, &left, &err), 0);
+    assert_int_equal(left, 0); /* what was refused was not sent */
     assert_int_equal(stats_of(s).failed, 4);
     assert_int_equal(lines_with(log, "cannot be written"), 1);
     assert_int_equal(lines_with(log, "can be written again"), 1);
@@ -274,8 +287,8 @@ static void test_full_file_system(void **state)
     fclose(file);
     submit_settled(s, "patient", 200, NOBODY);
     wait_for_health(s, false);
-    struct store_settled awaited = settled_row("awaited");
-    assert_int_equal(store_ledger_settle(s, &awaited, fixture_done(f), &err), 0);
+    struct store_opened awaited = opened_row("awaited", 1);
+    assert_int_equal(store_ledger_open(s, &awaited, fixture_done(f), &err), 0);
     assert_int_equal(fixture_wait(f), ERROR_IO);
     assert_int_equal(unlink(filler), 0);
     wait_for_health(s, true);

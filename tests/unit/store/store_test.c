@@ -28,12 +28,13 @@ static int find_ledger(void *ctx, const struct store_ledger_row *row)
     return 0;
 }
 
-static struct found last_row(struct store *s)
+static const struct found *last_row(struct store *s)
 {
-    struct found f = {.n = 0};
+    static struct found f;
     struct error err;
+    f.n = 0;
     assert_int_equal(store_ledger_list(s, 0, find_ledger, &f, &err), 0);
-    return f;
+    return &f;
 }
 
 static void test_round_trip(void **state)
@@ -44,30 +45,30 @@ static void test_round_trip(void **state)
     struct store_opened opened = opened_row("r1", 1000);
     assert_int_equal(store_ledger_open(s, &opened, fixture_done(f), &err), 0);
     assert_int_equal(fixture_wait(f), 0);
-    struct found got = last_row(s);
-    assert_int_equal(got.n, 1);
-    assert_true(str_is(got.row.settled.outcome, "open"));
-    assert_int_equal(got.row.settled.input_tokens, -1);
-    assert_int_equal(got.row.settled.cost_nano_usd, -1);
+    const struct found *got = last_row(s);
+    assert_int_equal(got->n, 1);
+    assert_true(str_is(got->row.settled.outcome, "open"));
+    assert_int_equal(got->row.settled.input_tokens, -1);
+    assert_int_equal(got->row.settled.cost_nano_usd, -1);
     struct store_settled settled = settled_row("r1");
     assert_int_equal(store_ledger_settle(s, &settled, fixture_done(f), &err), 0);
     assert_int_equal(fixture_wait(f), 0);
     store_close(s);
     s = fixture_open(f);
     got = last_row(s);
-    assert_int_equal(got.n, 1);
-    assert_true(str_is(got.row.opened.request_id, "r1"));
-    assert_int_equal(got.row.opened.wall_ms, 1000);
-    assert_true(got.row.opened.sensitive);
-    assert_true(str_is(got.row.opened.decision, "{\"tokens\":7}"));
-    assert_true(str_is(got.row.settled.outcome, "ok"));
-    assert_int_equal(got.row.settled.input_tokens, 100);
-    assert_int_equal(got.row.settled.cached_tokens, 40);
-    assert_int_equal(got.row.settled.output_tokens, 20);
-    assert_int_equal(got.row.settled.cost_nano_usd, 400000);
-    assert_int_equal(got.row.settled.first_token_ms, 12);
-    assert_int_equal(got.row.settled.total_ms, 340);
-    assert_int_equal(got.row.settled.status, 200);
+    assert_int_equal(got->n, 1);
+    assert_true(str_is(got->row.opened.request_id, "r1"));
+    assert_int_equal(got->row.opened.wall_ms, 1000);
+    assert_true(got->row.opened.sensitive);
+    assert_true(str_is(got->row.opened.decision, "{\"tokens\":7}"));
+    assert_true(str_is(got->row.settled.outcome, "ok"));
+    assert_int_equal(got->row.settled.input_tokens, 100);
+    assert_int_equal(got->row.settled.cached_tokens, 40);
+    assert_int_equal(got->row.settled.output_tokens, 20);
+    assert_int_equal(got->row.settled.cost_nano_usd, 400000);
+    assert_int_equal(got->row.settled.first_token_ms, 12);
+    assert_int_equal(got->row.settled.total_ms, 340);
+    assert_int_equal(got->row.settled.status, 200);
     store_close(s);
 }
 
@@ -80,19 +81,19 @@ static void test_settle_without_open(void **state)
     int64_t before = clock_wall_ms();
     assert_int_equal(store_ledger_settle(s, &settled, fixture_done(f), &err), 0);
     assert_int_equal(fixture_wait(f), 0);
-    struct found got = last_row(s);
-    assert_int_equal(got.n, 1);
-    assert_true(str_is(got.row.settled.outcome, "ok"));
-    assert_true(got.row.opened.wall_ms >= before - 340 && got.row.opened.wall_ms <= clock_wall_ms() - 340);
+    const struct found *got = last_row(s);
+    assert_int_equal(got->n, 1);
+    assert_true(str_is(got->row.settled.outcome, "ok"));
+    assert_true(got->row.opened.wall_ms >= before - 340 && got->row.opened.wall_ms <= clock_wall_ms() - 340);
     /* The opening that comes late fills in who it was and leaves the outcome. */
     struct store_opened opened = opened_row("lost", 5000);
     assert_int_equal(store_ledger_open(s, &opened, fixture_done(f), &err), 0);
     assert_int_equal(fixture_wait(f), 0);
     got = last_row(s);
-    assert_int_equal(got.n, 1);
-    assert_true(str_is(got.row.settled.outcome, "ok"));
-    assert_true(str_is(got.row.opened.model, "auto"));
-    assert_int_equal(got.row.opened.wall_ms, 5000);
+    assert_int_equal(got->n, 1);
+    assert_true(str_is(got->row.settled.outcome, "ok"));
+    assert_true(str_is(got->row.opened.model, "auto"));
+    assert_int_equal(got->row.opened.wall_ms, 5000);
     store_close(s);
 }
 
@@ -131,9 +132,9 @@ static void test_settle_again_replaces(void **state)
     settled.outcome = STR("client_gone");
     assert_int_equal(store_ledger_settle(s, &settled, fixture_done(f), &err), 0);
     assert_int_equal(fixture_wait(f), 0);
-    struct found got = last_row(s);
-    assert_int_equal(got.n, 1);
-    assert_true(str_is(got.row.settled.outcome, "client_gone"));
+    const struct found *got = last_row(s);
+    assert_int_equal(got->n, 1);
+    assert_true(str_is(got->row.settled.outcome, "client_gone"));
     store_close(s);
 }
 
@@ -150,9 +151,9 @@ static void test_recover_marks_open_rows(void **state)
     int64_t count = -1;
     assert_int_equal(store_ledger_recover(s, &count, &err), 0);
     assert_int_equal(count, 1);
-    struct found got = last_row(s);
-    assert_int_equal(got.n, 2);
-    assert_true(str_is(got.row.settled.outcome, "interrupted"));
+    const struct found *got = last_row(s);
+    assert_int_equal(got->n, 2);
+    assert_true(str_is(got->row.settled.outcome, "interrupted"));
     assert_int_equal(store_ledger_recover(s, &count, &err), 0);
     assert_int_equal(count, 0);
     store_close(s);
@@ -165,10 +166,10 @@ static void hostile(struct fixture *f, struct store *s, struct str id, struct st
     opened.request_id = opened.model = id;
     assert_int_equal(store_ledger_open(s, &opened, fixture_done(f), &err), 0);
     assert_int_equal(fixture_wait(f), 0);
-    struct found got = last_row(s);
-    assert_true(str_eq(got.row.opened.request_id, kept));
-    assert_true(str_eq(got.row.opened.model, kept));
-    assert_int_equal(ledger_count(s), got.n);
+    const struct found *got = last_row(s);
+    assert_true(str_eq(got->row.opened.request_id, kept));
+    assert_true(str_eq(got->row.opened.model, kept));
+    assert_int_equal(ledger_count(s), got->n);
 }
 
 static void test_hostile_strings(void **state)
@@ -299,6 +300,27 @@ static void test_purge(void **state)
     store_close(s);
 }
 
+static void test_purge_in_the_background(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = fixture_open(f);
+    struct error err;
+    for (int i = 0; i < 3500; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "r%d", i);
+        struct store_settled settled = settled_row(id);
+        assert_int_equal(store_ledger_settle(s, &settled, NOBODY, &err), 0);
+    }
+    assert_int_equal(store_purge_later(s, INT64_MAX, &err), 0);
+    struct store_stats stats;
+    do {
+        usleep(1000);
+        store_stats(s, &stats);
+    } while (stats.queued > 0);
+    assert_int_equal(ledger_count(s), 0);
+    store_close(s);
+}
+
 static struct store_key make_key(const char *id, unsigned char fill)
 {
     struct store_key key = {.id = str_from(id),
@@ -386,6 +408,7 @@ int main(void)
         ON(test_lists_page_by_page),
         ON(test_visitor_may_use_the_store),
         ON(test_purge),
+        ON(test_purge_in_the_background),
         ON(test_keys),
         ON(test_other_connection_changes_keys),
     };
