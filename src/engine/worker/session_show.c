@@ -1,4 +1,11 @@
-/* SHOW: what a model file holds. TENSOR: one tensor's values. */
+/* SHOW: what a model file holds. TENSOR: one tensor's values.
+ *
+ *   {"version","file_bytes","files",
+ *    "metadata":{KEY: value}, an array as {"of","count","first":[...]},      "types":{KEY: "uint32"|...},
+ *    "tensors":[{"name","type","shape":[...],"offset","bytes"}],
+ *    "totals":{"tensors","parameters","bytes","types":{"Q4_K":{"tensors","bytes"}}}}
+ *
+ * Keys and names are text and unique: gguf.c sees to that. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,11 +81,12 @@ static void array_write(struct json_writer *w, const struct gguf_array *array)
     uint64_t shown = array->count < ARRAY_SHOWN ? array->count : ARRAY_SHOWN;
     size_t cursor = 0, size = array->count ? array->bytes / array->count : 0;
     struct str text;
+    json_object_begin(w);
     json_key(w, "of");
     json_write_text(w, gguf_type_name(array->type));
     json_key(w, "count");
     json_write_int(w, (int64_t)array->count);
-    json_key(w, "value");
+    json_key(w, "first");
     json_array_begin(w);
     for (uint64_t i = 0; i < shown; i++) {
         if (array->type == GGUF_STRING && gguf_array_next(array, &cursor, &text))
@@ -87,22 +95,15 @@ static void array_write(struct json_writer *w, const struct gguf_array *array)
             element_write(w, array->type, (const uint8_t *)array->data + i * size, size);
     }
     json_array_end(w);
+    json_object_end(w);
 }
 
-static void pair_write(struct json_writer *w, const struct gguf_pair *pair)
+static void value_write(struct json_writer *w, const struct gguf_pair *pair)
 {
-    json_object_begin(w);
-    json_key(w, "key");
-    text_write(w, pair->key, STRING_SHOWN);
-    json_key(w, "type");
-    json_write_text(w, gguf_type_name(pair->type));
-    if (pair->type == GGUF_ARRAY) {
-        array_write(w, &pair->array);
-        json_object_end(w);
-        return;
-    }
-    json_key(w, "value");
     switch (pair->type) {
+    case GGUF_ARRAY:
+        array_write(w, &pair->array);
+        break;
     case GGUF_STRING:
         text_write(w, pair->s, STRING_SHOWN);
         break;
@@ -121,6 +122,23 @@ static void pair_write(struct json_writer *w, const struct gguf_pair *pair)
         break;
     default:
         json_write_int(w, pair->u > INT64_MAX ? INT64_MAX : (int64_t)pair->u);
+    }
+}
+
+static void metadata_write(struct json_writer *w, const struct gguf *g)
+{
+    json_key(w, "metadata");
+    json_object_begin(w);
+    for (size_t i = 0; i < gguf_n_pairs(g); i++) {
+        json_key_str(w, gguf_pair_at(g, i)->key);
+        value_write(w, gguf_pair_at(g, i));
+    }
+    json_object_end(w);
+    json_key(w, "types");
+    json_object_begin(w);
+    for (size_t i = 0; i < gguf_n_pairs(g); i++) {
+        json_key_str(w, gguf_pair_at(g, i)->key);
+        json_write_text(w, gguf_type_name(gguf_pair_at(g, i)->type));
     }
     json_object_end(w);
 }
@@ -163,7 +181,6 @@ static void tensor_write(struct json_writer *w, const struct tensor *t, const ui
     json_object_end(w);
 }
 
-/* {"tensors","parameters","bytes","types":{"Q4_K":{"tensors","bytes"}}} */
 static void totals_write(struct json_writer *w, const struct gguf *g)
 {
     int64_t counts[TENSOR_TYPES] = {0}, bytes[TENSOR_TYPES] = {0}, values = 0, all = 0;
@@ -216,11 +233,7 @@ int session_show(struct session *s, uint32_t id, struct str payload, struct erro
     json_write_int(&w, (int64_t)gguf_file_size(g));
     json_key(&w, "files");
     json_write_int(&w, (int64_t)s->setup.n_files);
-    json_key(&w, "metadata");
-    json_array_begin(&w);
-    for (size_t i = 0; i < gguf_n_pairs(g); i++)
-        pair_write(&w, gguf_pair_at(g, i));
-    json_array_end(&w);
+    metadata_write(&w, g);
     json_key(&w, "tensors");
     json_array_begin(&w);
     for (size_t i = 0; i < gguf_n_tensors(g); i++)

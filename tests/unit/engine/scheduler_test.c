@@ -1,0 +1,391 @@
+/* The scheduler over a model of this test's own, whose next token depends on every token before it: a
+ * sequence that was mixed up with another, cut or shifted continues differently. */
+#include "engine/worker/scheduler.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/rand.h"
+
+enum { SLOTS = 4, CONTEXT = 200, VOCAB = 50, BATCH = 16 };
+
+/* ---- The model ---- */
+
+struct model_state {
+    int32_t tokens[SLOTS][CONTEXT], lengths[SLOTS];
+    int32_t keeps;   /* truncation keeps multiples of this: layers that cannot roll back exactly */
+    int32_t fail_at; /* decode number that fails, 0: none */
+    int32_t n_decodes, n_computed, last_tokens, last_rows;
+};
+
+int32_t model_state_length(const struct model_state *s, int32_t slot)
+{
+    return s->lengths[slot];
+}
+
+int32_t model_state_truncate(struct model_state *s, int32_t slot, int32_t length)
+{
+    assert_true(length <= s->lengths[slot]);
+    if (length < s->lengths[slot])
+        s->lengths[slot] = length / s->keeps * s->keeps;
+    return s->lengths[slot];
+}
+
+static int32_t follow(const int32_t *tokens, int32_t n)
+{
+    uint32_t h = 17;
+    for (int32_t i = 0; i < n; i++)
+        h = (h ^ (uint32_t)tokens[i]) * 2654435761u;
+    return (int32_t)((h >> 8) % VOCAB);
+}
+
+int model_decode(struct model_state *s, const struct model_batch *b, float *logits, struct error *err)
+{
+    bool seen[SLOTS] = {false};
+    int32_t rows = 0;
+    assert_in_range(b->n_tokens, 1, BATCH);
+    if (++s->n_decodes == s->fail_at)
+        return error_set(err, ERROR_MEMORY, "out of memory");
+    for (int32_t i = 0; i < b->n_tokens; i++) {
+        int32_t slot = b->slots[i];
+        assert_in_range(slot, 0, SLOTS - 1);
+        assert_true(i == 0 || slot == b->slots[i - 1] || !seen[slot]); /* together */
+        assert_true(s->lengths[slot] < CONTEXT);
+        seen[slot] = true;
+        s->tokens[slot][s->lengths[slot]++] = b->tokens[i];
+        if (!b->wants_logits[i])
+            continue;
+        float *row = logits + (size_t)rows++ * VOCAB;
+        for (int32_t id = 0; id < VOCAB; id++)
+            row[id] = id == follow(s->tokens[slot], s->lengths[slot]) ? 1.0f : 0.0f;
+    }
+    s->n_computed += b->n_tokens;
+    s->last_tokens = b->n_tokens;
+    s->last_rows = rows;
+    return 0;
+}
+
+/* ---- A client ---- */
+
+struct client {
+    int32_t tokens[CONTEXT]; /* the prompt, then what came */
+    int32_t n_prompt, n, wanted;
+    size_t cached;
+    int n_started, n_ended, rc;
+    struct sequence *sequence;
+};
+
+static int client_started(void *ctx, size_t cached, struct error *err)
+{
+    struct client *c = ctx;
+    (void)err;
+    c->n_started++;
+    c->cached = cached;
+    return 0;
+}
+
+static int client_logits(void *ctx, float *row, int32_t *next, struct error *err)
+{
+    struct client *c = ctx;
+    (void)err;
+    *next = 0;
+    for (int32_t id = 0; id < VOCAB; id++)
+        if (row[id] > row[*next])
+            *next = id;
+    assert_int_equal(*next, follow(c->tokens, c->n));
+    c->tokens[c->n++] = *next;
+    return c->n - c->n_prompt < c->wanted;
+}
+
+static void client_ended(void *ctx, int rc, const struct error *err)
+{
+    struct client *c = ctx;
+    (void)err;
+    c->n_ended++;
+    c->rc = rc;
+    c->sequence = NULL;
+}
+
+static const struct sequence_ops ops = {client_started, client_logits, client_ended};
+
+static void client_add(
+    struct scheduler *s, struct client *c, const int32_t *prompt, int32_t n, int32_t wanted)
+{
+    struct token_list list = {0};
+    struct error err = {0};
+    *c = (struct client){.n_prompt = n, .n = n, .wanted = wanted};
+    for (int32_t i = 0; i < n; i++) {
+        c->tokens[i] = prompt[i];
+        assert_int_equal(token_list_append(&list, prompt[i], &err), 0);
+    }
+    if (scheduler_add(s, &list, &ops, c, &c->sequence, &err) != 0)
+        fail_msg("%s", err.message);
+    assert_null(list.ids);
+}
+
+static struct scheduler *create(struct model_state *state, int32_t n_slots)
+{
+    struct scheduler *s;
+    const struct scheduler_options o = {n_slots, CONTEXT, VOCAB, BATCH};
+    if (state->keeps == 0)
+        state->keeps = 1;
+    assert_int_equal(scheduler_create(state, &o, &s, NULL), 0);
+    return s;
+}
+
+static void run(struct scheduler *s)
+{
+    for (int i = 0; scheduler_ready(s); i++) {
+        assert_true(i < 10000);
+        scheduler_step(s);
+    }
+}
+
+static const int32_t *numbers(int32_t first)
+{
+    static int32_t list[CONTEXT + 1];
+    for (int32_t i = 0; i <= CONTEXT; i++)
+        list[i] = (first + i * i) % VOCAB;
+    return list;
+}
+
+/* ---- Tests ---- */
+
+static void test_one_sequence(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {0};
+    struct scheduler *s = create(&state, 1);
+    struct client c;
+    assert_false(scheduler_ready(s));
+    client_add(s, &c, numbers(1), 40, 5);
+    run(s);
+    assert_true(c.n_started == 1 && c.n_ended == 1 && c.rc == 0 && c.n == 45 && c.cached == 0);
+    assert_int_equal(state.n_decodes, 3 + 4); /* 16 + 16 + 8 tokens, whose logits give the first of five */
+    assert_int_equal(state.n_computed, 44);
+    scheduler_free(s);
+}
+
+/* Random arrivals, lengths, pauses and cancellations: every token is checked by client_logits. */
+static void test_many_sequences(void **ctx)
+{
+    (void)ctx;
+    enum { CLIENTS = 200 };
+    static struct client clients[CLIENTS];
+    struct model_state state = {.keeps = 3};
+    struct scheduler *s = create(&state, SLOTS);
+    struct rand_pcg r;
+    int added = 0, cancelled = 0;
+    rand_pcg_seed(&r, 4);
+    while (added < CLIENTS || scheduler_ready(s)) {
+        if (added < CLIENTS && rand_pcg_u32(&r) % 3 == 0) {
+            int32_t n = 1 + (int32_t)(rand_pcg_u32(&r) % 100);
+            client_add(s, &clients[added++], numbers((int32_t)(rand_pcg_u32(&r) % 4)), n,
+                1 + (int32_t)(rand_pcg_u32(&r) % 20));
+        }
+        for (int i = 0; i < added; i++) {
+            struct client *c = &clients[i];
+            uint32_t dice = c->sequence ? rand_pcg_u32(&r) % 800 : 799;
+            if (dice == 0) {
+                scheduler_cancel(s, c->sequence);
+                c->sequence = NULL;
+                c->n_ended += 100;
+                cancelled++;
+            } else if (dice < 100) {
+                scheduler_pause(c->sequence, added < CLIENTS && dice < 30);
+            }
+        }
+        scheduler_step(s);
+        assert_in_range(state.last_rows, 0, SLOTS);
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        if (clients[i].sequence)
+            scheduler_pause(clients[i].sequence, false);
+    run(s);
+    assert_in_range(cancelled, 1, CLIENTS / 2);
+    for (int i = 0; i < CLIENTS; i++)
+        assert_true(clients[i].n_ended == 100 ||
+                    (clients[i].n_ended == 1 && clients[i].n == clients[i].n_prompt + clients[i].wanted));
+    scheduler_free(s);
+}
+
+static void test_a_long_prompt_stalls_nobody(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {0};
+    struct scheduler *s = create(&state, SLOTS);
+    struct client talk, long_one, long_two;
+    client_add(s, &talk, numbers(1), 3, 60);
+    scheduler_step(s);
+    client_add(s, &long_one, numbers(2), 150, 1);
+    client_add(s, &long_two, numbers(3), 20, 1);
+    for (int i = 0; i < 8; i++) {
+        int32_t before = talk.n;
+        scheduler_step(s);
+        assert_int_equal(talk.n, before + 1); /* a token a step, whatever else goes on */
+    }
+    assert_int_equal(long_two.n_ended, 1); /* prompts share: the short one is not behind the long one */
+    assert_int_equal(long_one.n_ended, 0);
+    run(s);
+    assert_int_equal(long_one.n_ended, 1);
+    scheduler_free(s);
+}
+
+static void test_calls_wait_in_order(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {0};
+    struct scheduler *s = create(&state, 1);
+    struct client c[3];
+    for (int i = 0; i < 3; i++)
+        client_add(s, &c[i], numbers(i), 5, 3);
+    scheduler_step(s);
+    assert_true(c[0].n_started == 1 && c[1].n_started == 0 && c[2].n_started == 0);
+    while (!c[1].n_started)
+        scheduler_step(s);
+    assert_true(c[0].n_ended == 1 && c[2].n_started == 0);
+    run(s);
+    assert_int_equal(c[2].n_ended, 1);
+    scheduler_free(s);
+}
+
+static void test_a_beginning_is_computed_once(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {0};
+    struct scheduler *s = create(&state, 2);
+    struct client a, b;
+    client_add(s, &a, numbers(1), 30, 5);
+    run(s);
+    /* The conversation goes on: everything but the last drawn token is held. */
+    client_add(s, &b, a.tokens, a.n, 5);
+    run(s);
+    assert_int_equal(b.cached, 34);
+    /* The same prompt again: its last token is computed all the same. */
+    client_add(s, &b, numbers(1), 30, 1);
+    run(s);
+    assert_int_equal(b.cached, 29);
+    /* Another conversation takes the unused slot, and the first one is found again. */
+    client_add(s, &b, numbers(2), 30, 5);
+    run(s);
+    assert_int_equal(b.cached, 0);
+    client_add(s, &b, numbers(1), 30, 1);
+    run(s);
+    assert_int_equal(b.cached, 29);
+    client_add(s, &b, numbers(2), 31, 1);
+    run(s);
+    assert_int_equal(b.cached, 30);
+    scheduler_free(s);
+}
+
+static void test_state_that_rolls_back_in_steps(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {.keeps = 8};
+    struct scheduler *s = create(&state, 1);
+    struct client a;
+    client_add(s, &a, numbers(1), 30, 5);
+    run(s);
+    client_add(s, &a, numbers(1), 30, 5);
+    run(s);
+    assert_true(a.cached == 24 && a.n_ended == 1 && a.rc == 0);
+    scheduler_free(s);
+}
+
+static void test_a_failed_step_ends_its_sequences(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {.fail_at = 3};
+    struct scheduler *s = create(&state, 2);
+    struct client c[3];
+    for (int i = 0; i < 3; i++)
+        client_add(s, &c[i], numbers(i), 5, 10);
+    run(s);
+    assert_true(c[0].rc == ERROR_MEMORY && c[1].rc == ERROR_MEMORY);
+    assert_true(c[0].n_ended == 1 && c[1].n_ended == 1);
+    assert_true(c[2].rc == 0 && c[2].n_ended == 1 && c[2].n == 15);
+    scheduler_free(s);
+}
+
+static void test_paused_calls_do_not_run(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {0};
+    struct scheduler *s = create(&state, 1);
+    struct client a, b;
+    client_add(s, &a, numbers(1), 5, 3);
+    client_add(s, &b, numbers(2), 5, 3);
+    scheduler_pause(a.sequence, true); /* while it waits: the other goes first */
+    run(s);
+    assert_true(a.n_started == 0 && b.n_ended == 1);
+    scheduler_pause(a.sequence, false);
+    scheduler_step(s);
+    scheduler_pause(a.sequence, true); /* while it runs */
+    assert_false(scheduler_ready(s));
+    int32_t before = a.n;
+    scheduler_step(s);
+    assert_int_equal(a.n, before);
+    scheduler_pause(a.sequence, false);
+    run(s);
+    assert_int_equal(a.n_ended, 1);
+    scheduler_free(s);
+}
+
+static void test_prompts_that_cannot_run(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {0};
+    struct scheduler *s = create(&state, 1);
+    struct sequence *q;
+    struct error err = {0};
+    int32_t ids[CONTEXT + 1] = {0};
+    struct token_list empty = {0}, negative = {(int32_t[]){1, -1}, 2, 2}, alien = {(int32_t[]){VOCAB}, 1, 1},
+                      large = {ids, CONTEXT + 1, CONTEXT + 1};
+    assert_int_equal(scheduler_add(s, &empty, &ops, NULL, &q, &err), ERROR_INVALID);
+    assert_int_equal(scheduler_add(s, &negative, &ops, NULL, &q, &err), ERROR_INVALID);
+    assert_int_equal(scheduler_add(s, &alien, &ops, NULL, &q, &err), ERROR_INVALID);
+    assert_int_equal(scheduler_add(s, &large, &ops, NULL, &q, &err), ERROR_INVALID);
+    assert_non_null(strstr(err.message, "the prompt has 201 tokens, the context holds 200"));
+    assert_int_equal(large.count, CONTEXT + 1);
+    /* One that fills the context, and would go on for ever. */
+    struct client c;
+    client_add(s, &c, numbers(1), CONTEXT - 2, 100);
+    run(s);
+    assert_int_equal(c.rc, ERROR_LIMIT);
+    assert_int_equal(c.n_ended, 1);
+    scheduler_free(s);
+}
+
+static void test_free_with_open_sequences(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {0};
+    struct scheduler *s = create(&state, 1);
+    struct client a, b;
+    client_add(s, &a, numbers(1), 5, 100);
+    client_add(s, &b, numbers(1), 5, 100);
+    scheduler_step(s);
+    scheduler_free(s);
+    assert_true(a.n_ended == 0 && b.n_ended == 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_sequence),
+        cmocka_unit_test(test_many_sequences),
+        cmocka_unit_test(test_a_long_prompt_stalls_nobody),
+        cmocka_unit_test(test_calls_wait_in_order),
+        cmocka_unit_test(test_a_beginning_is_computed_once),
+        cmocka_unit_test(test_state_that_rolls_back_in_steps),
+        cmocka_unit_test(test_a_failed_step_ends_its_sequences),
+        cmocka_unit_test(test_paused_calls_do_not_run),
+        cmocka_unit_test(test_prompts_that_cannot_run),
+        cmocka_unit_test(test_free_with_open_sequences),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
