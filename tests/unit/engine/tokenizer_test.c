@@ -420,7 +420,7 @@ static void the_worst_texts_take_linear_time(void **state)
         struct vocab v = p < 0 ? sample("llama", "") : sample("gpt2", pres[p]);
         bool full = p < 0 || strcmp(pres[p], "llama-bpe") == 0 || strcmp(pres[p], "qwen2") == 0;
         for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-            struct buf text = repeated(parts[i][0], parts[i][1], full ? MIB : 128 * KIB);
+            struct buf text = repeated(parts[i][0], parts[i][1], full ? MIB : 64 * KIB);
             int64_t ms = time_of(&v, &text);
             if (ms > 10000)
                 fail_msg("'%s...%s' takes %lld ms (%s)", parts[i][0], parts[i][1], (long long)ms,

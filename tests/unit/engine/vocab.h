@@ -29,7 +29,7 @@ static inline void vocab_write(struct gguf_writer *w, const struct vocab_token *
     size_t n = 0;
     for (; tokens[n].text; n++) {
         texts[n] = str_from(tokens[n].text);
-        types[n] = tokens[n].type;
+        types[n] = (int32_t)tokens[n].type;
         values[n] = tokens[n].score;
     }
     gguf_write_strs(w, "tokenizer.ggml.tokens", texts, n);
