@@ -181,18 +181,24 @@ static void hits_settle(struct detect_scan *s)
     s->n_hits = kept;
 }
 
-static int entities_reserve(struct arena *a, struct router_findings *f, struct error *err)
+int detect_entity_add(
+    struct arena *a, struct router_findings *f, const struct router_entity *e, struct error *err)
 {
-    if (f->n_entities < f->capacity)
+    if (f->n_entities == LIMIT_ENTITIES) {
+        f->more++;
         return 0;
-    size_t capacity = f->capacity ? f->capacity * 2 : 8;
-    struct router_entity *grown = arena_try_array(a, struct router_entity, capacity);
-    if (!grown)
-        return error_set(err, ERROR_LIMIT, "the findings take more memory than the request may");
-    if (f->n_entities)
-        memcpy(grown, f->entities, f->n_entities * sizeof *grown);
-    f->entities = grown;
-    f->capacity = capacity;
+    }
+    if (f->n_entities == f->capacity) {
+        size_t capacity = f->capacity ? f->capacity * 2 : 8;
+        struct router_entity *grown = arena_try_array(a, struct router_entity, capacity);
+        if (!grown)
+            return error_set(err, ERROR_LIMIT, "the findings take more memory than the request may");
+        if (f->n_entities)
+            memcpy(grown, f->entities, f->n_entities * sizeof *grown);
+        f->entities = grown;
+        f->capacity = capacity;
+    }
+    f->entities[f->n_entities++] = *e;
     return 0;
 }
 
@@ -208,20 +214,11 @@ static int findings_add(struct arena *a, struct str where, const struct detect_s
         points += str_utf8_count(str_slice(s->text, at, h->start));
         at = h->start;
         f->categories |= h->score >= DETECT_SURE ? h->type->category : 0;
-        if (f->n_entities == LIMIT_ENTITIES) {
-            f->more++;
-            continue;
-        }
-        int rc = entities_reserve(a, f, err);
+        size_t length = str_utf8_count(str_slice(s->text, h->start, h->end));
+        struct router_entity e = {h->type->name, h->type->category, points, points + length, h->score, where};
+        int rc = detect_entity_add(a, f, &e, err);
         if (rc)
             return rc;
-        size_t length = str_utf8_count(str_slice(s->text, h->start, h->end));
-        f->entities[f->n_entities++] = (struct router_entity){.type = h->type->name,
-            .category = h->type->category,
-            .start = points,
-            .end = points + length,
-            .score = h->score,
-            .where = where};
     }
     f->sensitive = f->categories != 0;
     return 0;

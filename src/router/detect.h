@@ -41,6 +41,10 @@ struct detect_scan {
 void detect_add(
     struct detect_scan *s, const struct detect_type *type, size_t start, size_t end, double score);
 
+/* Appends to the findings; past LIMIT_ENTITIES only counts. */
+int detect_entity_add(
+    struct arena *a, struct router_findings *f, const struct router_entity *e, struct error *err) MUST_USE;
+
 /* Each looks at what begins at `at` (for '@' and "://": what stands around it). */
 void detect_number_at(
     struct detect_scan *s, size_t at); /* card, phone, social security; a digit, '+' or '(' */

@@ -1,0 +1,208 @@
+/* The decision: a named model or a route's first matching rule, then the boundary over both.
+ *
+ *   boundary is LOCAL if the rule, the client, a failed detector, or `on_sensitive` for a named model says
+ * so; then only targets inside remain, and none left is an error: nothing loosens it again. */
+#include "router/decide.h"
+
+#include <math.h>
+
+#include "base/limits.h"
+#include "router/policy.h"
+
+struct work {
+    const struct router_policy *policy;
+    struct facts *facts;
+    struct arena *arena;
+    struct route_decision *out;
+    const char *stays; /* why it stays inside although no rule said so */
+    struct error *err;
+};
+
+static void target_add(struct work *w, size_t model)
+{
+    const struct router_model *m = &w->policy->models[model];
+    if (w->out->n_targets == LIMIT_TARGETS || (w->out->boundary == EGRESS_BOUNDARY_LOCAL && !m->inside))
+        return;
+    w->out->targets[w->out->n_targets++] = m->name;
+}
+
+/* Who asks for the local boundary from outside the rules. */
+static void boundary_tighten(struct work *w)
+{
+    if (w->facts->detector_failed)
+        w->stays = "what cannot be checked stays inside";
+    else if (w->facts->context->boundary_local)
+        w->stays = "the client asked to stay inside";
+    else
+        return;
+    w->out->boundary = EGRESS_BOUNDARY_LOCAL;
+}
+
+static int targets_required(struct work *w)
+{
+    if (w->out->n_targets > 0)
+        return 0;
+    return error_set(w->err, ERROR_UNAVAILABLE,
+        "the request must stay inside and no model inside may answer it (rule " STR_FMT
+        "): configure a local model",
+        STR_ARG(w->out->rule));
+}
+
+/* ---- A model that the client named. ---- */
+
+/* Instead of a model outside: all models inside, in the configuration's order. */
+static void targets_inside(struct work *w)
+{
+    for (size_t i = 0; i < w->policy->n_models; i++)
+        target_add(w, i);
+}
+
+/* A model outside was named: may the content go there? */
+static int named_outside(struct work *w)
+{
+    enum router_on_sensitive policy = w->policy->on_sensitive;
+    if (policy == ROUTER_SENSITIVE_ALLOW || !facts_findings(w->facts)->sensitive)
+        return 0;
+    w->out->rule = STR("named-sensitive");
+    w->out->boundary = EGRESS_BOUNDARY_LOCAL;
+    if (w->facts->detector_failed)
+        return 0; /* boundary_tighten says why */
+    w->stays = policy == ROUTER_SENSITIVE_REDACT ? "redaction is not available, so it stays inside"
+                                                 : "sensitive content stays inside";
+    if (policy != ROUTER_SENSITIVE_BLOCK)
+        return 0;
+    w->stays = "sensitive content is blocked";
+    return error_set(w->err, ERROR_DENIED,
+        "the request holds sensitive content and '" STR_FMT
+        "' is outside: remove it or ask for a local model",
+        STR_ARG(w->facts->request->model));
+}
+
+static int named_decide(struct work *w, size_t model)
+{
+    w->out->rule = STR("named");
+    bool inside = w->policy->models[model].inside;
+    int rc = inside ? 0 : named_outside(w);
+    if (rc)
+        return rc;
+    boundary_tighten(w);
+    if (inside || w->out->boundary == EGRESS_BOUNDARY_ANY)
+        target_add(w, model);
+    else
+        targets_inside(w);
+    return targets_required(w);
+}
+
+/* ---- A route. ---- */
+static const struct policy_rule *rule_match(struct work *w, const struct policy_route *route)
+{
+    for (size_t i = 0; i < route->n_rules; i++) {
+        const struct policy_rule *rule = &route->rules[i];
+        struct str first = w->policy->models[rule->targets[0]].name;
+        if (!rule->when || when_match(rule->when, w->facts, first) == WHEN_YES)
+            return rule;
+    }
+    return NULL;
+}
+
+static int route_decide(struct work *w, const struct policy_route *route)
+{
+    w->out->route = route->name;
+    const struct policy_rule *rule = rule_match(w, route);
+    if (!rule)
+        return error_set(w->err, ERROR_NOT_FOUND,
+            "no rule of route '" STR_FMT "' matches the request: end the route with a rule without 'when'",
+            STR_ARG(route->name));
+    w->out->rule = rule->name;
+    w->out->boundary = rule->local ? EGRESS_BOUNDARY_LOCAL : EGRESS_BOUNDARY_ANY;
+    if (!rule->local)
+        boundary_tighten(w);
+    for (size_t i = 0; i < rule->n_targets; i++)
+        target_add(w, rule->targets[i]);
+    return targets_required(w);
+}
+
+/* ---- Both. ---- */
+static int name_unknown(const struct router_policy *p, struct str name, struct error *err)
+{
+    struct buf list;
+    buf_init(&list, 300);
+    for (size_t i = 0; i < p->n_routes && !list.failed; i++)
+        buf_appendf(&list, "%s" STR_FMT, list.len ? ", " : "", STR_ARG(p->routes[i].name));
+    for (size_t i = 0; i < p->n_models && !list.failed; i++)
+        buf_appendf(&list, "%s" STR_FMT, list.len ? ", " : "", STR_ARG(p->models[i].name));
+    int rc = error_set(err, ERROR_NOT_FOUND, "no model '" STR_FMT "': there are " STR_FMT,
+        STR_ARG(str_slice(name, 0, str_utf8_floor(name.data, name.len < 64 ? name.len : 64))),
+        STR_ARG(list.len ? buf_str(&list) : STR("none configured")));
+    buf_free(&list);
+    return rc;
+}
+
+static int name_decide(struct work *w)
+{
+    const struct router_policy *p = w->policy;
+    struct str name = w->facts->request->model;
+    for (size_t i = 0; i < p->n_routes; i++)
+        if (str_eq(p->routes[i].name, name))
+            return route_decide(w, &p->routes[i]);
+    for (size_t i = 0; i < p->n_models; i++)
+        if (str_eq(p->models[i].name, name))
+            return named_decide(w, i);
+    return name_unknown(p, name, w->err);
+}
+
+/* What was computed goes into the decision, and nothing else. */
+static void facts_record(const struct facts *f, struct route_decision *out)
+{
+    out->facts_sensitive = (f->have & FACTS_FINDINGS) != 0;
+    out->findings = f->findings;
+    out->complexity = f->have & FACTS_COMPLEXITY ? f->complexity : NAN;
+    out->task = f->have & FACTS_TASK ? f->task : NULL;
+    out->tokens = f->have & FACTS_TOKENS ? f->tokens : -1;
+}
+
+static int decide(
+    const struct router_policy *p, struct facts *f, struct route_decision *out, struct error *err)
+{
+    struct arena *a = f->request->arena;
+    struct work w = {p, f, a, out, NULL, err};
+    *out = (struct route_decision){.request_id = arena_copy(a, f->context->request_id),
+        .boundary = f->context->boundary_local ? EGRESS_BOUNDARY_LOCAL : EGRESS_BOUNDARY_ANY,
+        .complexity = NAN,
+        .tokens = -1,
+        .targets = arena_alloc(a, LIMIT_TARGETS * sizeof(struct str))};
+    int rc = name_decide(&w);
+    if (rc)
+        out->n_targets = 0;
+    facts_record(f, out);
+    /* The names are the policy's; a reload may free it while the request still runs. */
+    out->route = arena_copy(a, out->route);
+    out->rule = arena_copy(a, out->rule);
+    for (size_t i = 0; i < out->n_targets; i++)
+        out->targets[i] = arena_copy(a, out->targets[i]);
+    out->reason =
+        rc ? arena_copy(a, err ? str_from(err->message) : STR_NONE) : router_reason(a, out, f, w.stays);
+    if (rc == 0)
+        out->permit = router_permit(a, out, f->context->mono_ms);
+    return rc;
+}
+
+int router_decide(const struct router_policy *p, const struct chat_request *r, const struct router_context *c,
+    struct route_decision *out, struct error *err)
+{
+    struct facts f;
+    facts_init(&f, r, c);
+    return decide(p, &f, out, err);
+}
+
+int router_decide_explained(const struct router_policy *p, const struct chat_request *r,
+    const struct router_context *c, struct route_decision *out, struct error *err)
+{
+    struct facts f;
+    facts_init(&f, r, c);
+    facts_findings(&f);
+    facts_complexity(&f);
+    facts_task(&f);
+    facts_tokens(&f);
+    return decide(p, &f, out, err);
+}

@@ -1,0 +1,160 @@
+/* A decision in words and as the contract's JSON. */
+#include <math.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "router/decide.h"
+#include "router/detect.h"
+
+/* ---- The sentence. ---- */
+
+/* "an e-mail address and a secret (GITHUB_PAT) were found" */
+static void findings_say(struct buf *b, const struct facts *f)
+{
+    enum { MOST = 3 };
+    const struct detect_type *said[MOST];
+    size_t n = 0, more = 0;
+    for (size_t i = 0; i < f->findings.n_entities; i++) {
+        const struct router_entity *e = &f->findings.entities[i];
+        const struct detect_type *type = detect_type_find(str_from(e->type));
+        bool again = e->score < DETECT_SURE || !type;
+        for (size_t j = 0; j < n && !again; j++)
+            again = said[j] == type;
+        if (again)
+            continue;
+        if (n < MOST)
+            said[n++] = type;
+        else
+            more++;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const char *glue = i == 0 ? "" : i + 1 == n && more == 0 ? " and " : ", ";
+        buf_appendf(b, "%s%s", glue, said[i]->words);
+        if (strcmp(said[i]->words, "a secret") == 0)
+            buf_appendf(b, " (%s)", said[i]->name);
+    }
+    buf_appendf(b, more > 0 ? " and more were found" : n > 1 ? " were found" : " was found");
+}
+
+static void facts_say(struct buf *b, const struct facts *f)
+{
+    if (f->detector_failed)
+        buf_appendf(b, "the text could not be checked (%s)", f->failure);
+    else if ((f->have & FACTS_FINDINGS) && f->findings.sensitive)
+        findings_say(b, f);
+    else if (f->have & FACTS_FINDINGS)
+        buf_append_text(b, "nothing sensitive was found");
+    if (f->have & FACTS_COMPLEXITY)
+        buf_appendf(b, "%scomplexity is %.2f", b->len ? ", " : "", f->complexity);
+    if (b->len > 0)
+        buf_append_text(b, "; ");
+}
+
+static void targets_say(struct buf *b, const struct route_decision *d)
+{
+    for (size_t i = 0; i < d->n_targets; i++)
+        buf_appendf(b, "%s" STR_FMT, i == 0 ? "" : ", then ", STR_ARG(d->targets[i]));
+}
+
+struct str router_reason(
+    struct arena *a, const struct route_decision *d, const struct facts *f, const char *stays)
+{
+    struct buf b;
+    buf_init(&b, 4096);
+    facts_say(&b, f);
+    if (d->route.len > 0)
+        buf_appendf(&b, "rule " STR_FMT, STR_ARG(d->rule));
+    else
+        buf_append_text(&b, "the client named the model");
+    if (stays)
+        buf_appendf(&b, "%s%s", d->route.len > 0 ? " applies, and " : ", but ", stays);
+    else if (d->boundary == EGRESS_BOUNDARY_LOCAL)
+        buf_append_text(&b, " keeps it inside");
+    if (d->n_targets > 0) {
+        buf_append_text(&b, ": ");
+        targets_say(&b, d);
+    }
+    struct str reason = arena_copy(a, buf_str(&b));
+    buf_free(&b);
+    return reason;
+}
+
+/* ---- JSON. What was not computed is null. ---- */
+void router_entity_write(const struct router_entity *e, struct json_writer *w)
+{
+    json_object_begin(w);
+    json_key(w, "type");
+    json_write_text(w, e->type);
+    json_key(w, "start");
+    json_write_int(w, (int64_t)e->start);
+    json_key(w, "end");
+    json_write_int(w, (int64_t)e->end);
+    json_key(w, "score");
+    json_write_double(w, e->score);
+    if (e->where.len > 0) {
+        json_key(w, "where");
+        json_write_str(w, e->where);
+    }
+    json_object_end(w);
+}
+
+static void findings_write(const struct route_decision *d, struct json_writer *w)
+{
+    json_key(w, "sensitive");
+    if (!d->facts_sensitive) {
+        json_write_null(w);
+        json_key(w, "categories");
+        json_write_null(w);
+        json_key(w, "entities");
+        json_write_null(w);
+        return;
+    }
+    json_write_bool(w, d->findings.sensitive);
+    json_key(w, "categories");
+    json_array_begin(w);
+    for (unsigned c = 1; c <= ROUTER_PERSONAL; c <<= 1)
+        if (d->findings.categories & c)
+            json_write_text(w, router_category_name((enum router_category)c));
+    json_array_end(w);
+    json_key(w, "entities");
+    json_array_begin(w);
+    for (size_t i = 0; i < d->findings.n_entities; i++)
+        router_entity_write(&d->findings.entities[i], w);
+    json_array_end(w);
+}
+
+static void text_or_null(struct json_writer *w, const char *key, struct str value)
+{
+    json_key(w, key);
+    if (value.len > 0)
+        json_write_str(w, value);
+    else
+        json_write_null(w);
+}
+
+void route_decision_write(const struct route_decision *d, struct json_writer *w)
+{
+    json_object_begin(w);
+    text_or_null(w, "request_id", d->request_id);
+    text_or_null(w, "route", d->route);
+    text_or_null(w, "rule", d->rule);
+    json_key(w, "boundary");
+    json_write_text(w, d->boundary == EGRESS_BOUNDARY_LOCAL ? "local" : "any");
+    findings_write(d, w);
+    json_key(w, "complexity");
+    json_write_double(w, d->complexity);
+    json_key(w, "task");
+    json_write_text(w, d->task);
+    json_key(w, "tokens");
+    if (d->tokens >= 0)
+        json_write_int(w, d->tokens);
+    else
+        json_write_null(w);
+    json_key(w, "targets");
+    json_array_begin(w);
+    for (size_t i = 0; i < d->n_targets; i++)
+        json_write_str(w, d->targets[i]);
+    json_array_end(w);
+    text_or_null(w, "reason", d->reason);
+    json_object_end(w);
+}

@@ -1,0 +1,268 @@
+#include "router/facts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "router/detect.h"
+
+enum { QUESTION_BYTES = 64 * 1024 };
+
+void facts_init(struct facts *f, const struct chat_request *r, const struct router_context *c)
+{
+    *f = (struct facts){.request = r, .context = c, .complexity = NAN, .tokens = -1};
+}
+
+/* ---- Sensitivity: over everything a person or program wrote, and over what only shows when parts are joined
+ * or JSON inside a text is read. ---- */
+struct look {
+    struct facts *facts;
+    struct arena *arena;
+    struct error *err;
+};
+
+static bool base64_only(struct str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.data[i];
+        bool digit = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+        if (!digit && c != '+' && c != '/' && c != '=' && c != '-' && c != '_' && c != '\n' && c != '\r')
+            return false;
+    }
+    return true;
+}
+
+/* Pixels and sound hold no text to look at. */
+static bool is_media_data(struct str text)
+{
+    static const struct str kinds[] = {{"data:image/", 11}, {"data:audio/", 11}, {"data:video/", 11}};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (!str_starts(text, kinds[i]))
+            continue;
+        struct str mark = STR(";base64,");
+        size_t at = str_find(str_slice(text, 0, 128), mark);
+        return at != SIZE_MAX && base64_only(str_slice(text, at + mark.len, text.len));
+    }
+    return false;
+}
+
+static bool type_found(const struct router_findings *f, const char *type)
+{
+    for (size_t i = 0; i < f->n_entities; i++)
+        if (strcmp(f->entities[i].type, type) == 0)
+            return true;
+    return false;
+}
+
+/* A second reading of text that was read already: adds what shows only here. */
+static int look_again(struct look *l, struct str where, struct str text)
+{
+    struct router_findings again = {0}, *f = &l->facts->findings;
+    int rc = router_detect(l->arena, where, text, &again, l->err);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < again.n_entities && rc == 0; i++)
+        if (!type_found(f, again.entities[i].type))
+            rc = detect_entity_add(l->arena, f, &again.entities[i], l->err);
+    f->categories |= again.categories;
+    f->sensitive = f->categories != 0;
+    return rc;
+}
+
+/* Strings of a tree that were written with escapes. Depth is bounded by json_read. */
+static int json_look(struct look *l, struct str where, const json_t *value)
+{
+    int rc = 0;
+    if (json_is_string(value))
+        return look_again(l, where, json_str(value));
+    for (size_t i = 0; json_is_array(value) && i < json_array_size(value) && rc == 0; i++)
+        rc = json_look(l, where, json_array_get(value, i));
+    if (!json_is_object(value))
+        return rc;
+    for (void *it = json_object_iter((json_t *)(uintptr_t)value); it && rc == 0;
+         it = json_object_iter_next((json_t *)(uintptr_t)value, it))
+        rc = json_look(l, where, json_object_iter_value(it));
+    return rc;
+}
+
+/* A tool's arguments and results are often JSON: an escape could hide what stands there. */
+static int inner_json_look(struct look *l, struct str where, struct str text)
+{
+    struct str inner = str_trim(text);
+    json_t *root;
+    if (inner.len == 0 || (inner.data[0] != '{' && inner.data[0] != '[') ||
+        str_find_char(inner, '\\') == SIZE_MAX || json_read(inner, &root, NULL))
+        return 0;
+    int rc = json_look(l, where, root);
+    json_decref(root);
+    return rc;
+}
+
+static int text_look(void *ctx, struct str where, struct str text)
+{
+    struct look *l = ctx;
+    if (is_media_data(text))
+        return 0;
+    int rc = router_detect(l->arena, where, text, &l->facts->findings, l->err);
+    return rc ? rc : inner_json_look(l, where, text);
+}
+
+/* A tree as text: a value's key beside it can show what it is. */
+static int tree_look(struct look *l, const char *where, size_t index, const json_t *tree)
+{
+    if (!tree)
+        return 0;
+    struct buf text;
+    struct json_writer w;
+    buf_init(&text, LIMIT_REQUEST_MEMORY);
+    json_writer_init(&w, &text);
+    json_write_value(&w, tree);
+    int rc = text.failed ? error_set(l->err, text.failed, "the request is too large to look at")
+                         : look_again(l, arena_printf(l->arena, "%s[%zu]", where, index), buf_str(&text));
+    buf_free(&text);
+    return rc;
+}
+
+/* What is split over the parts of one message: joined as it stands, and with a space between. */
+static int parts_look(struct look *l, size_t index, const struct chat_message *m, const char *between)
+{
+    struct buf text;
+    size_t texts = 0;
+    buf_init(&text, LIMIT_REQUEST_MEMORY);
+    for (size_t i = 0; i < m->n_parts; i++)
+        if (m->parts[i].text.len > 0) {
+            if (texts++ > 0)
+                buf_append_text(&text, between);
+            buf_append_str(&text, m->parts[i].text);
+        }
+    int rc = text.failed ? error_set(l->err, text.failed, "the message is too large to look at") : 0;
+    if (rc == 0 && texts > 1)
+        rc = look_again(l, arena_printf(l->arena, "messages[%zu].content", index), buf_str(&text));
+    buf_free(&text);
+    return rc;
+}
+
+static int request_look(struct look *l)
+{
+    const struct chat_request *r = l->facts->request;
+    int rc = chat_request_visit(r, text_look, l);
+    for (size_t i = 0; i < r->n_messages && rc == 0; i++) {
+        rc = parts_look(l, i, &r->messages[i], "");
+        if (rc == 0)
+            rc = parts_look(l, i, &r->messages[i], " ");
+        if (rc == 0)
+            rc = tree_look(l, "messages", i, r->messages[i].vendor);
+    }
+    for (size_t i = 0; i < r->n_tools && rc == 0; i++)
+        rc = tree_look(l, "tools", i, r->tools[i].raw ? r->tools[i].raw : r->tools[i].parameters);
+    return rc ? rc : tree_look(l, "request", 0, r->vendor);
+}
+
+const struct router_findings *facts_findings(struct facts *f)
+{
+    if (f->have & FACTS_FINDINGS)
+        return &f->findings;
+    struct error err = {0};
+    struct look l = {f, f->request->arena, &err};
+    f->have |= FACTS_FINDINGS;
+    if (request_look(&l)) {
+        f->detector_failed = true;
+        f->findings.sensitive = true;
+        size_t n = str_utf8_floor(err.message, strnlen(err.message, sizeof f->failure - 1));
+        memcpy(f->failure, err.message, n);
+        f->failure[n] = '\0';
+    }
+    return &f->findings;
+}
+
+/* ---- Size: an estimate that needs no tokenizer. In thousandths of a token for each character: ASCII letters
+ * and spaces 230, digits 400, other ASCII 500; letters of two bytes 500, of three (Chinese, Japanese ...)
+ * 800, of four 1500. Four more for each message, 800 for each image, 500 for each piece of sound. ---- */
+static int text_size(void *ctx, struct str where, struct str text)
+{
+    int64_t *milli = ctx;
+    (void)where;
+    if (is_media_data(text))
+        return 0;
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.data[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == ' ';
+        if (c < 0x80)
+            *milli += letter ? 230 : c >= '0' && c <= '9' ? 400 : 500;
+        else if (c >= 0xC0)
+            *milli += c >= 0xF0 ? 1500 : c >= 0xE0 ? 800 : 500;
+    }
+    return 0;
+}
+
+int64_t facts_tokens(struct facts *f)
+{
+    if (f->have & FACTS_TOKENS)
+        return f->tokens;
+    const struct chat_request *r = f->request;
+    int64_t milli = 3000;
+    (void)chat_request_visit(r, text_size, &milli); /* text_size never fails */
+    for (size_t i = 0; i < r->n_messages; i++) {
+        milli += 4000;
+        for (size_t j = 0; j < r->messages[i].n_parts; j++) {
+            enum chat_part_kind kind = r->messages[i].parts[j].kind;
+            milli += kind == CHAT_PART_IMAGE ? 800000 : kind == CHAT_PART_AUDIO ? 500000 : 0;
+        }
+    }
+    f->have |= FACTS_TOKENS;
+    return f->tokens = (milli + 999) / 1000;
+}
+
+/* ---- The others. ---- */
+double facts_complexity(struct facts *f)
+{
+    if (!(f->have & FACTS_COMPLEXITY))
+        f->complexity = router_score(facts_question(f->request, QUESTION_BYTES));
+    f->have |= FACTS_COMPLEXITY;
+    return f->complexity;
+}
+
+const char *facts_task(struct facts *f)
+{
+    if (!(f->have & FACTS_TASK))
+        f->task = router_task(f->request);
+    f->have |= FACTS_TASK;
+    return f->task;
+}
+
+const char *facts_language(struct facts *f)
+{
+    if (!(f->have & FACTS_LANGUAGE))
+        f->language = facts_language_of(facts_question(f->request, 4096));
+    f->have |= FACTS_LANGUAGE;
+    return f->language;
+}
+
+static void media_find(struct facts *f)
+{
+    const struct chat_request *r = f->request;
+    for (size_t i = 0; i < r->n_messages && !(f->have & FACTS_MEDIA); i++)
+        for (size_t j = 0; j < r->messages[i].n_parts; j++) {
+            f->images |= r->messages[i].parts[j].kind == CHAT_PART_IMAGE;
+            f->audio |= r->messages[i].parts[j].kind == CHAT_PART_AUDIO;
+        }
+    f->have |= FACTS_MEDIA;
+}
+
+bool facts_images(struct facts *f)
+{
+    media_find(f);
+    return f->images;
+}
+
+bool facts_audio(struct facts *f)
+{
+    media_find(f);
+    return f->audio;
+}
+
+bool facts_tools(const struct facts *f)
+{
+    return f->request->n_tools > 0;
+}

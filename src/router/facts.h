@@ -1,0 +1,49 @@
+/* What the rules ask about a request. Each fact is computed when first asked and then remembered. */
+#ifndef WEIR_ROUTER_FACTS_H
+#define WEIR_ROUTER_FACTS_H
+
+#include "router/router.h"
+
+enum facts_have {
+    FACTS_FINDINGS = 1,
+    FACTS_COMPLEXITY = 2,
+    FACTS_TOKENS = 4,
+    FACTS_TASK = 8,
+    FACTS_LANGUAGE = 16,
+    FACTS_MEDIA = 32
+};
+
+struct facts {
+    const struct chat_request *request;
+    const struct router_context *context;
+    unsigned have; /* mask of enum facts_have */
+    struct router_findings findings;
+    bool detector_failed; /* then the request counts as sensitive and stays inside */
+    char failure[160];
+    double complexity;
+    int64_t tokens;
+    const char *task, *language;
+    bool images, audio;
+};
+
+void facts_init(struct facts *f, const struct chat_request *r, const struct router_context *c);
+const struct router_findings *facts_findings(struct facts *f);
+double facts_complexity(struct facts *f);
+int64_t facts_tokens(struct facts *f);
+const char *facts_task(struct facts *f);
+const char *facts_language(struct facts *f); /* "en" ... or "other" */
+bool facts_images(struct facts *f);
+bool facts_audio(struct facts *f);
+bool facts_tools(const struct facts *f);
+
+/* ---- language.c ---- */
+const char *facts_language_of(struct str text);
+bool facts_language_exists(struct str code);
+extern const char *const facts_languages[]; /* NULL-terminated */
+/* ---- task.c ---- */
+extern const char *const facts_tasks[]; /* NULL-terminated */
+/* The text that says what is wanted: the last user message's text parts joined, or the prompt. In the
+ * request's arena where it must be joined; at most `most` bytes. */
+struct str facts_question(const struct chat_request *r, size_t most);
+
+#endif

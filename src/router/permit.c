@@ -1,0 +1,26 @@
+#include "egress/permit.h"
+
+#include <string.h>
+
+#include "router/decide.h"
+
+enum { PERMIT_MS = 60 * 60 * 1000 };
+
+/* Cuts what is too long at a character. */
+static void field_copy(char *to, size_t size, struct str from)
+{
+    size_t n = from.len < size ? from.len : str_utf8_floor(from.data, size - 1);
+    if (n > 0)
+        memcpy(to, from.data, n);
+    to[n] = '\0';
+}
+
+const struct egress_permit *router_permit(struct arena *a, const struct route_decision *d, int64_t mono_ms)
+{
+    struct egress_permit *p = arena_new(a, struct egress_permit);
+    p->boundary = d->boundary;
+    field_copy(p->request_id, sizeof p->request_id, d->request_id);
+    field_copy(p->rule, sizeof p->rule, d->rule);
+    p->expires_mono_ms = mono_ms + PERMIT_MS;
+    return p;
+}

@@ -1,0 +1,288 @@
+#include "router/policy.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#include "base/limits.h"
+
+enum { MAX_POLICY = 16 << 20 };
+
+/* ---- Compiling. ---- */
+static size_t model_find(const struct router_policy *p, struct str name)
+{
+    for (size_t i = 0; i < p->n_models; i++)
+        if (str_eq(p->models[i].name, name))
+            return i;
+    return SIZE_MAX;
+}
+
+static int model_unknown(const struct router_policy *p, const struct yaml_node *n, struct error *err)
+{
+    const char *names[65] = {NULL};
+    char list[300] = "";
+    for (size_t i = 0, used = 0; i < p->n_models && i < 64; i++) {
+        names[i] = p->models[i].name.data; /* copies of ours: terminated */
+        if (used < sizeof list)
+            used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", names[i]);
+    }
+    const char *near = yaml_nearest(n->value, names);
+    if (near)
+        return yaml_error(
+            n, err, ERROR_INVALID, "no model '" STR_FMT "': did you mean '%s'?", STR_ARG(n->value), near);
+    return yaml_error(n, err, ERROR_INVALID, "no model '" STR_FMT "': models has %s", STR_ARG(n->value),
+        p->n_models ? list : "none");
+}
+
+static int target_add(
+    struct router_policy *p, struct policy_rule *rule, const struct yaml_node *n, struct error *err)
+{
+    if (n->kind != YAML_SCALAR)
+        return yaml_error(n, err, ERROR_INVALID, "'use' wants names of models: [house, gpt-4o]");
+    size_t model = model_find(p, n->value);
+    if (model == SIZE_MAX)
+        return model_unknown(p, n, err);
+    for (size_t i = 0; i < rule->n_targets; i++)
+        if (rule->targets[i] == model)
+            return yaml_error(n, err, ERROR_INVALID, "'" STR_FMT "' is in 'use' twice", STR_ARG(n->value));
+    rule->targets[rule->n_targets++] = model;
+    return 0;
+}
+
+static size_t inside_count(const struct router_policy *p, const struct policy_rule *rule)
+{
+    size_t inside = 0;
+    for (size_t i = 0; i < rule->n_targets; i++)
+        inside += p->models[rule->targets[i]].inside;
+    return inside;
+}
+
+static int targets_compile(
+    struct router_policy *p, const struct yaml_node *map, struct policy_rule *rule, struct error *err)
+{
+    const struct yaml_node *use = yaml_get(map, "use");
+    size_t count = use ? (use->kind == YAML_LIST ? use->count : 1) : 0;
+    if (count == 0)
+        return yaml_error(map, err, ERROR_INVALID, "the rule has no 'use': say which models may answer");
+    if (count > LIMIT_TARGETS)
+        return yaml_error(use, err, ERROR_INVALID, "'use' has more than %d models", LIMIT_TARGETS);
+    rule->targets = arena_alloc(p->arena, count * sizeof *rule->targets);
+    if (use->kind != YAML_LIST)
+        return target_add(p, rule, use, err);
+    int rc = 0;
+    for (const struct yaml_node *n = use->first; n && rc == 0; n = n->next)
+        rc = target_add(p, rule, n, err);
+    return rc;
+}
+
+static int boundary_compile(
+    struct router_policy *p, const struct yaml_node *map, struct policy_rule *rule, struct error *err)
+{
+    struct str boundary;
+    int rc = yaml_get_str(map, "boundary", STR("any"), &boundary, err);
+    if (rc)
+        return rc;
+    rule->local = str_is(boundary, "local");
+    if (!rule->local && !str_is(boundary, "any"))
+        return yaml_error(yaml_get(map, "boundary"), err, ERROR_INVALID,
+            "'boundary' is local or any, not '" STR_FMT "'", STR_ARG(boundary));
+    if (rule->local && inside_count(p, rule) == 0)
+        return yaml_error(map, err, ERROR_INVALID,
+            "boundary: local, but every model in 'use' is outside: name a model of ours");
+    return 0;
+}
+
+static int rule_compile(struct router_policy *p, const struct yaml_node *map, size_t index,
+    struct policy_rule *rule, struct error *err)
+{
+    static const char *const keys[] = {"name", "when", "use", "boundary", NULL};
+    struct str name = {0};
+    int rc = yaml_check_keys(map, keys, "a rule", err);
+    if (rc == 0)
+        rc = yaml_get_str(map, "name", STR_NONE, &name, err);
+    if (rc)
+        return rc;
+    if (name.len > 120)
+        return yaml_error(map, err, ERROR_INVALID, "the rule's name is longer than 120 bytes");
+    rule->name = name.len ? arena_copy(p->arena, name) : arena_printf(p->arena, "rule-%zu", index + 1);
+    rule->line = map->line;
+    const struct yaml_node *when = yaml_get(map, "when");
+    if (when)
+        rc = when_compile(p->arena, when, &rule->when, err);
+    if (rc == 0)
+        rc = targets_compile(p, map, rule, err);
+    return rc ? rc : boundary_compile(p, map, rule, err);
+}
+
+static int rules_compile(
+    struct router_policy *p, const struct yaml_node *list, struct policy_route *route, struct error *err)
+{
+    route->rules = arena_alloc(p->arena, list->count * sizeof *route->rules);
+    for (const struct yaml_node *n = list->first; n; n = n->next) {
+        struct policy_rule *rule = &route->rules[route->n_rules];
+        int rc = rule_compile(p, n, route->n_rules, rule, err);
+        if (rc)
+            return rc;
+        for (size_t i = 0; i < route->n_rules; i++)
+            if (str_eq(route->rules[i].name, rule->name))
+                return yaml_error(n, err, ERROR_INVALID, "a rule named '" STR_FMT "' is on line %d already",
+                    STR_ARG(rule->name), route->rules[i].line);
+        route->n_rules++;
+    }
+    return 0;
+}
+
+static int route_compile(
+    struct router_policy *p, const struct yaml_node *map, struct policy_route *route, struct error *err)
+{
+    static const char *const keys[] = {"name", "rules", NULL};
+    struct str name = {0};
+    int rc = yaml_check_keys(map, keys, "a route", err);
+    if (rc == 0)
+        rc = yaml_get_str(map, "name", STR_NONE, &name, err);
+    if (rc)
+        return rc;
+    if (name.len == 0 || name.len > LIMIT_MODEL_NAME)
+        return yaml_error(map, err, ERROR_INVALID, "the route has no name: clients ask for it by its name");
+    if (model_find(p, name) != SIZE_MAX)
+        return yaml_error(
+            map, err, ERROR_INVALID, "a model is named '" STR_FMT "' too: rename one", STR_ARG(name));
+    for (size_t i = 0; i < p->n_routes; i++)
+        if (str_eq(p->routes[i].name, name))
+            return yaml_error(map, err, ERROR_INVALID, "a route named '" STR_FMT "' is on line %d already",
+                STR_ARG(name), p->routes[i].line);
+    route->name = arena_copy(p->arena, name);
+    route->line = map->line;
+    const struct yaml_node *rules = yaml_get(map, "rules");
+    if (!rules || rules->kind != YAML_LIST || rules->count == 0)
+        return yaml_error(
+            map, err, ERROR_INVALID, "route '" STR_FMT "' wants a list of 'rules'", STR_ARG(name));
+    return rules_compile(p, rules, route, err);
+}
+
+static int routes_compile(struct router_policy *p, const struct yaml_node *routes, struct error *err)
+{
+    if (!routes)
+        return 0;
+    if (routes->kind != YAML_LIST)
+        return yaml_error(routes, err, ERROR_INVALID, "'routes' must be a list");
+    p->routes = arena_alloc(p->arena, (routes->count + 1) * sizeof *p->routes);
+    for (const struct yaml_node *n = routes->first; n; n = n->next) {
+        int rc = route_compile(p, n, &p->routes[p->n_routes], err);
+        if (rc)
+            return rc;
+        p->n_routes++;
+    }
+    return 0;
+}
+
+int router_policy_compile(
+    const struct router_policy_options *o, struct router_policy **out, struct error *err)
+{
+    int rc = router_detect_init(err); /* rules may name types that the detector must know */
+    if (rc)
+        return rc;
+    tzset(); /* for `time`; localtime_r need not do it */
+    struct arena *a = arena_create(MAX_POLICY);
+    struct router_policy *p = arena_new(a, struct router_policy);
+    p->arena = a;
+    p->on_sensitive = o->on_sensitive;
+    p->n_models = o->n_models;
+    p->models = arena_alloc(a, (o->n_models + 1) * sizeof *p->models);
+    for (size_t i = 0; i < o->n_models; i++)
+        p->models[i] = (struct router_model){arena_copy(a, o->models[i].name), o->models[i].inside};
+    rc = routes_compile(p, o->routes, err);
+    if (rc)
+        arena_free(a);
+    else
+        *out = p;
+    return rc;
+}
+
+void router_policy_free(struct router_policy *p)
+{
+    if (p)
+        arena_free(p->arena);
+}
+
+size_t router_policy_n_routes(const struct router_policy *p)
+{
+    return p->n_routes;
+}
+
+struct str router_policy_route_name(const struct router_policy *p, size_t index)
+{
+    return p->routes[index].name;
+}
+
+/* ---- Warnings. ---- */
+
+/* Does the condition hold for every sensitive request? */
+static bool covers_sensitive(const struct when *w)
+{
+    if (!w)
+        return true;
+    if (w->kind == WHEN_BOOL)
+        return w->fact == WHEN_SENSITIVE && w->expected;
+    if (w->kind != WHEN_ALL && w->kind != WHEN_ANY)
+        return false;
+    bool all = w->kind == WHEN_ALL;
+    for (const struct when *child = w->first; child; child = child->next)
+        if (covers_sensitive(child) != all)
+            return !all;
+    return all;
+}
+
+/* Does it hold for no sensitive request? */
+static bool excludes_sensitive(const struct when *w)
+{
+    if (!w)
+        return false;
+    if (w->kind == WHEN_BOOL)
+        return w->fact == WHEN_SENSITIVE && !w->expected;
+    if (w->kind == WHEN_NOT)
+        return covers_sensitive(w->first);
+    if (w->kind != WHEN_ALL && w->kind != WHEN_ANY)
+        return false;
+    bool any = w->kind == WHEN_ANY;
+    for (const struct when *child = w->first; child; child = child->next)
+        if (excludes_sensitive(child) != any)
+            return !any;
+    return any;
+}
+
+static void route_warnings(const struct router_policy *p, const struct policy_route *route,
+    void (*warn)(void *ctx, const char *line), void *ctx)
+{
+    char line[512];
+    const struct policy_rule *last = &route->rules[route->n_rules - 1];
+    bool guarded = false;
+    for (size_t i = 0; i < route->n_rules && !guarded; i++) {
+        const struct policy_rule *rule = &route->rules[i];
+        bool stays = rule->local || inside_count(p, rule) == rule->n_targets;
+        if (!stays && !excludes_sensitive(rule->when)) {
+            snprintf(line, sizeof line,
+                "route %s: rule %s (line %d) lets sensitive content leave: put a rule with when: {sensitive: "
+                "true} "
+                "and boundary: local before it",
+                route->name.data, rule->name.data, rule->line);
+            warn(ctx, line);
+            break;
+        }
+        guarded = stays && covers_sensitive(rule->when);
+    }
+    if (last->when) {
+        snprintf(line, sizeof line,
+            "route %s: its last rule has a condition, and a request that matches no rule is refused: end "
+            "with a rule "
+            "without 'when'",
+            route->name.data);
+        warn(ctx, line);
+    }
+}
+
+void router_policy_warnings(
+    const struct router_policy *p, void (*warn)(void *ctx, const char *line), void *ctx)
+{
+    for (size_t i = 0; i < p->n_routes; i++)
+        route_warnings(p, &p->routes[i], warn, ctx);
+}

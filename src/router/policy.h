@@ -1,0 +1,108 @@
+/* The compiled rules; private to the router.
+ *
+ *   policy -> routes -> rules -> when (a tree) + targets
+ *
+ *   when ALL   every child holds (the keys of one map)
+ *        ANY   one child holds (`any:`)
+ *        NOT   its child does not (`not:`)
+ *        else  a test of one fact
+ *
+ * A test answers yes, no or unknown (a fact that nobody can tell); unknown passes through `not`, and a rule
+ * whose condition is unknown does not match. */
+#ifndef WEIR_ROUTER_POLICY_H
+#define WEIR_ROUTER_POLICY_H
+
+#include "router/facts.h"
+
+enum when_kind {
+    WHEN_ALL,
+    WHEN_ANY,
+    WHEN_NOT,
+    WHEN_BOOL,
+    WHEN_NUMBER,
+    WHEN_WORDS,
+    WHEN_CATEGORIES,
+    WHEN_TIME
+};
+enum when_sign { WHEN_LESS, WHEN_LESS_EQUAL, WHEN_GREATER, WHEN_GREATER_EQUAL, WHEN_EQUAL, WHEN_NOT_EQUAL };
+enum when_answer { WHEN_UNKNOWN = -1, WHEN_NO = 0, WHEN_YES = 1 };
+
+enum when_fact {
+    WHEN_BATCH,
+    WHEN_KEY,
+    WHEN_TEAM,
+    WHEN_TAG,
+    WHEN_CLOCK,
+    WHEN_TOOLS,
+    WHEN_IMAGES,
+    WHEN_AUDIO, /* free */
+    WHEN_BUDGET_LEFT,
+    WHEN_LOCAL_QUEUE,
+    WHEN_LATENCY_MS, /* a look-up */
+    WHEN_LANGUAGE,
+    WHEN_TASK,
+    WHEN_COMPLEXITY,
+    WHEN_TOKENS, /* the question's text */
+    WHEN_SENSITIVE,
+    WHEN_CATEGORY,
+    WHEN_ENTITY /* all of the text */
+};
+
+/* "mon-fri 22:00-06:00 UTC"; a span over midnight belongs to the day it begins. */
+struct when_span {
+    unsigned days; /* bit 0: Sunday */
+    int from, to;  /* minutes of the day; to <= from: over midnight */
+    bool utc;      /* else the gateway's own time zone */
+};
+
+struct when {
+    enum when_kind kind;
+    enum when_fact fact;
+    int cost; /* the dearest fact in it; children stand in order of it, so that dear facts are asked last */
+    struct when *first, *next;
+    union {
+        bool expected;
+        unsigned categories;
+        struct {
+            enum when_sign sign;
+            double value;
+        } number;
+        struct {
+            struct str *word;
+            size_t n;
+        } words;
+        struct when_span span;
+    };
+};
+
+struct policy_rule {
+    struct str name;
+    int line;
+    struct when *when; /* NULL: always */
+    size_t *targets;   /* indexes of models */
+    size_t n_targets;
+    bool local; /* boundary: local */
+};
+
+struct policy_route {
+    struct str name;
+    int line;
+    struct policy_rule *rules;
+    size_t n_rules;
+};
+
+struct router_policy {
+    struct arena *arena;
+    struct router_model *models;
+    size_t n_models;
+    struct policy_route *routes;
+    size_t n_routes;
+    enum router_on_sensitive on_sensitive;
+};
+
+/* when.c */
+int when_compile(struct arena *a, const struct yaml_node *map, struct when **out, struct error *err) MUST_USE;
+/* when_match.c; `latency_model`: whose latency a rule asks for. */
+enum when_answer when_match(const struct when *w, struct facts *f, struct str latency_model);
+
+#endif

@@ -1,0 +1,146 @@
+/* What a request wants done: cue words in the question, tools, and the shape of the conversation. */
+#include "router/facts.h"
+
+#include <string.h>
+
+const char *const facts_tasks[] = {
+    "chat", "code", "math", "summarize", "extract", "classify", "translate", "rag", "agent", NULL};
+
+bool router_task_exists(struct str name)
+{
+    for (const char *const *t = facts_tasks; *t; t++)
+        if (str_is(name, *t))
+            return true;
+    return false;
+}
+
+static const struct chat_message *last_user(const struct chat_request *r)
+{
+    for (size_t i = r->n_messages; i-- > 0;)
+        if (r->messages[i].role == CHAT_USER)
+            return &r->messages[i];
+    return r->n_messages ? &r->messages[r->n_messages - 1] : NULL;
+}
+
+struct str facts_question(const struct chat_request *r, size_t most)
+{
+    const struct chat_message *m = r->has_prompt ? NULL : last_user(r);
+    if (!m)
+        return str_slice(r->prompt, 0, most);
+    if (m->n_parts == 1)
+        return str_slice(m->parts[0].text, 0, most);
+    size_t total = 0;
+    for (size_t i = 0; i < m->n_parts; i++)
+        total += m->parts[i].text.len + 1;
+    if (total > most)
+        total = most;
+    char *text = arena_try_alloc(r->arena, total + 1, 1);
+    size_t n = 0;
+    for (size_t i = 0; text && i < m->n_parts; i++) {
+        struct str part = str_slice(m->parts[i].text, 0, total - n);
+        if (part.len > 0)
+            memcpy(text + n, part.data, part.len);
+        n += part.len;
+        if (n < total)
+            text[n++] = '\n';
+    }
+    return (struct str){text, n};
+}
+
+/* Cues in lower case, a word's beginning each; in the languages that Weir knows. */
+static const struct cue {
+    const char *task;
+    int weight;
+    const char *words; /* comma-separated */
+} cues[] = {
+    {"translate", 6,
+        "translate,translation,übersetz,traduis,tradui,traduc,traduci,vertaal,przetłumacz,tłumacz,traduz"},
+    {"summarize", 6,
+        "summar,tl;dr,tldr,zusammenfass,fasse,résum,resum,riassum,riepilog,samenvat,vat "
+        "samen,streść,podsumuj"},
+    {"classify", 5,
+        "classify,classif,categor,sentiment,label each,klassifizier,ordne,clasific,sklasyfikuj,which of the "
+        "following categories"},
+    {"extract", 5,
+        "extract,pull out,list all,find all,extrahier,extrai,extraer,estrai,haal,wyodrębnij,as json,into "
+        "json,to csv"},
+    {"code", 4,
+        "code,function,python,javascript,typescript,rust,java,golang,c++,sql,regex,bash,compile,stack "
+        "trace,traceback,refactor,unit "
+        "test,api,debug,script,program,bug,exception,dockerfile,kubernetes,git "},
+    {"code", 6, "```,def ,#include,select *,import ,public static,</,const ,fn ,func "},
+    {"math", 4,
+        "solve,equation,integral,derivative,prove,proof,theorem,calculate,compute,probability,how many,how "
+        "much,percent,matrix,löse,berechne,calcul,résou,calcola,bereken,oblicz,algebra,geometry,triangle,"
+        "polynomial"},
+    {"math", 6, "\\frac,\\int,\\sum,x^2,mod "},
+    {"rag", 5,
+        "context:,documents:,sources:,passage:,based on the following,using the context,given the "
+        "context,according to the,retrieved"},
+};
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+}
+
+static bool letter(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c & '\x80');
+}
+
+/* Does `cue` begin at `at`, where a word begins or the cue is not a word? */
+static bool cue_at(struct str text, size_t at, struct str cue)
+{
+    if (text.len - at < cue.len || (letter(cue.data[0]) && at > 0 && letter(text.data[at - 1])))
+        return false;
+    for (size_t i = 0; i < cue.len; i++)
+        if (lower(text.data[at + i]) != cue.data[i])
+            return false;
+    return true;
+}
+
+/* Cues near the beginning or the end say more than those in the middle of pasted text. */
+static int cue_score(struct str text, const struct cue *c)
+{
+    int score = 0;
+    for (struct str rest = str_from(c->words), word; str_split(&rest, ',', &word);)
+        for (size_t i = 0; i < text.len; i++)
+            if (lower(text.data[i]) == word.data[0] && cue_at(text, i, word)) {
+                score += i < 200 || text.len - i < 200 ? c->weight : c->weight / 3;
+                break;
+            }
+    return score;
+}
+
+static int scores_best(struct str text, const char **task)
+{
+    int best = 0;
+    for (size_t t = 0; facts_tasks[t]; t++) {
+        int sum = 0;
+        for (size_t i = 0; i < sizeof cues / sizeof *cues; i++)
+            if (strcmp(cues[i].task, facts_tasks[t]) == 0)
+                sum += cue_score(text, &cues[i]);
+        if (sum > best) {
+            best = sum;
+            *task = facts_tasks[t];
+        }
+    }
+    return best;
+}
+
+const char *router_task(const struct chat_request *r)
+{
+    enum { HEAD = 1500, TAIL = 500 };
+    for (size_t i = 0; i < r->n_messages; i++)
+        if (r->messages[i].role == CHAT_TOOL || r->messages[i].n_tool_calls > 0)
+            return "agent";
+    if (r->n_tools > 0 && r->tool_choice != CHAT_TOOLS_NONE)
+        return "agent";
+    struct str text = facts_question(r, 64 * 1024);
+    const char *task = "chat", *tail_task = "chat";
+    int head = scores_best(str_slice(text, 0, HEAD), &task);
+    if (text.len > HEAD && scores_best(str_slice(text, text.len - TAIL, text.len), &tail_task) > head)
+        task = tail_task;
+    return task;
+}
