@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "engine/worker/gguf.h"
 #include "engine/worker/tokenizer_inner.h"
 
@@ -25,6 +26,9 @@ static int create(struct tokenizer *t, const struct gguf *g, struct error *err)
         t->add_bos = true;
     } else if (str_is(model, "gpt2")) {
         t->kind = TOKENIZER_BPE;
+        if (!gguf_find(g, "tokenizer.ggml.pre"))
+            log_warn("engine",
+                "the model file does not name its pre-tokenizer: 'default' is used, answers may suffer");
         rc = tokenizer_pre_create(t, pre, err);
     } else {
         return error_set(err, ERROR_UNSUPPORTED,
