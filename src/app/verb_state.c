@@ -1,0 +1,64 @@
+#include "app/verb_state.h"
+
+#include "app/config.h"
+#include "app/verbs.h"
+#include "base/clock.h"
+
+static int open_url(struct str url, bool make, struct store **out)
+{
+    struct error err;
+    if (!make && !store_exists(url) && str_starts(url, STR("sqlite:")))
+        return verb_failf(EXIT_FAILED,
+            "there is no state " STR_FMT " yet: weir serve makes it; --state or --config names another",
+            STR_ARG(url));
+    int rc = store_open(url, out, &err);
+    if (rc)
+        return verb_fail(rc == ERROR_INVALID || rc == ERROR_UNSUPPORTED ? EXIT_USAGE : EXIT_FAILED, &err);
+    return EXIT_DONE;
+}
+
+int verb_state_open(const struct verb_state *where, bool make, struct store **out)
+{
+    if (where->url)
+        return open_url(str_from(where->url), make, out);
+    struct config_overrides none = {STR_NONE, STR_NONE, false};
+    struct config *config;
+    struct error err;
+    if (config_load(str_from(where->config), &none, &config, &err))
+        return verb_fail(EXIT_USAGE, &err);
+    int exit_code = open_url(config->state, make, out);
+    config_free(config);
+    return exit_code;
+}
+
+bool verb_since(const char *text, int64_t *since_ms)
+{
+    int64_t ago_ms;
+    *since_ms = 0;
+    if (!text || clock_parse(str_from(text), since_ms))
+        return true;
+    if (clock_parse_duration(str_from(text), &ago_ms)) {
+        int64_t now_ms = clock_wall_ms();
+        *since_ms = ago_ms < now_ms ? now_ms - ago_ms : 0;
+        return true;
+    }
+    verb_failf(EXIT_USAGE,
+        "--since wants an age like 24h or 7d, or a time like 2026-11-20T12:00:00Z, not '%s'", text);
+    return false;
+}
+
+void verb_print_cell(struct str text, int width)
+{
+    int columns = 0;
+    for (size_t i = 0; i < text.len; columns++) {
+        uint32_t code_point;
+        size_t n = str_utf8_decode(str_slice(text, i, text.len), &code_point);
+        bool control = code_point < ' ' || (code_point >= 0x7f && code_point < 0xa0);
+        if (n == 0 || control)
+            putchar('?');
+        else
+            fwrite(text.data + i, 1, n, stdout);
+        i += n > 0 ? n : 1;
+    }
+    printf("%*s", columns < width ? width - columns : 0, "");
+}
