@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -14,9 +15,17 @@ void log_set_level(enum log_level level)
     atomic_store(&threshold, (int)level);
 }
 
+static const char *const names[] = {"debug", "info", "warn", "error"};
+
+void log_set_level_name(const char *name)
+{
+    for (int level = LOG_DEBUG; name && level <= LOG_ERROR; level++)
+        if (strcmp(name, names[level]) == 0)
+            log_set_level((enum log_level)level);
+}
+
 void log_write(enum log_level level, const char *room, const char *fmt, ...)
 {
-    static const char *const names[] = {"debug", "info", "warn", "error"};
     if ((int)level < atomic_load(&threshold))
         return;
     char line[1024], when[32];

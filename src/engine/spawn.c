@@ -130,7 +130,7 @@ int spawn_executable_find(const char *wanted, char *path, size_t size, struct er
 
 /* What a worker may see of our environment; nothing else is passed on. */
 static const char *const passed[] = {
-    "WEIR_ISA", "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS"};
+    "WEIR_ISA", "WEIR_LOG", "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS"};
 enum { N_PASSED = sizeof passed / sizeof *passed };
 
 struct environment {

@@ -1,12 +1,13 @@
 /* weir-engine: one model in a process of its own. Started by the gateway, never by hand:
  *
- *   weir-engine --files N     descriptor 3 is the socket, 4 .. 3+N are the model's files (engine/wire.h)
- *   weir-engine --self-test   tries to break out of the sandbox */
+ *   weir-engine --files N     descriptor 3 is the socket, 4 .. 3+N are the model's files (engine/wire.h); N
+ * may be 0 weir-engine --self-test   tries to break out of the sandbox */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -112,10 +113,11 @@ int main(int argc, char **argv)
     struct session_setup s;
     struct error err = {0};
     int64_t n_files;
+    log_set_level_name(getenv("WEIR_LOG"));
     if (argc == 2 && strcmp(argv[1], "--self-test") == 0)
         return sandbox_self_test();
     if (argc != 3 || strcmp(argv[1], "--files") != 0 || !str_to_int64(str_from(argv[2]), &n_files) ||
-        n_files < 1 || n_files > WIRE_MODEL_FILES_MAX)
+        n_files < 0 || n_files > WIRE_MODEL_FILES_MAX)
         return usage();
     if (setup((int)n_files, &s, &err) != 0) {
         log_error("engine", "%s", err.message);

@@ -127,7 +127,7 @@ static const struct {
     [WIRE_CHAT] = {SESSION_UP, session_chat},
     [WIRE_TOKENIZE] = {SESSION_INSPECT, session_tokenize},
     [WIRE_DETOKENIZE] = {SESSION_INSPECT, session_detokenize},
-    [WIRE_RENDER] = {SESSION_INSPECT, session_render},
+    [WIRE_RENDER] = {SESSION_TEMPLATE, session_render},
     [WIRE_LOGITS] = {SESSION_UP, session_logits},
     [WIRE_SHOW] = {SESSION_INSPECT, session_show},
     [WIRE_TENSOR] = {SESSION_INSPECT, session_tensor},
@@ -137,6 +137,8 @@ static int stage_check(const struct session *s, enum wire_type type, struct erro
 {
     if (s->stage >= requests[type].stage)
         return 0;
+    if (s->stage == SESSION_TEMPLATE)
+        return error_set(err, ERROR_UNSUPPORTED, "there is no model file: name one");
     if (s->stage == SESSION_INSPECT)
         return error_set(
             err, ERROR_UNSUPPORTED, "the model was opened for inspection only: load it to run it");
@@ -159,7 +161,7 @@ static void load(struct session *s, const struct wire_frame *frame)
     int rc = session_load(s, frame->payload, &err);
     if (rc == 0)
         return;
-    log_error("session", "the model cannot be loaded: %s", err.message);
+    log_info("session", "the model cannot be loaded: %s", err.message);
     session_unload(s);
     s->stage = SESSION_FAILED;
     session_send_error(s, 0, rc, &err);

@@ -1,6 +1,7 @@
 /* The worker's side of wire.h: one connection, one model.
  *
- *   NEW --LOAD--> UP or INSPECT            a model that cannot be loaded leaves FAILED: every call is refused
+ *   NEW --LOAD--> UP, INSPECT or, without a file, TEMPLATE
+ *                 a model that cannot be loaded leaves FAILED: every call is refused
  *
  * One thread turns the wheel: take frames, run a step of the scheduler, write. When the gateway does not
  * read, nothing is generated and nothing more is taken, so the queues stay small. */
@@ -13,7 +14,7 @@
 struct session_setup {
     int fd;           /* the socket, non-blocking */
     const int *files; /* the model's, in order */
-    size_t n_files;
+    size_t n_files; /* 0: no model, only templates are rendered */
     int32_t cores;   /* physical ones that we may use */
     uint64_t memory; /* of the machine, in bytes */
 };

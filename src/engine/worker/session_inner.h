@@ -23,7 +23,8 @@ enum { CALLS_MAX = 1024 };
 #define QUEUE_HIGH MIB                         /* bytes waiting for the gateway at which work pauses */
 #define QUEUE_MAX (LIMIT_WIRE_FRAME + 2 * MIB) /* the frame that passes QUEUE_HIGH must fit */
 
-enum session_stage { SESSION_NEW, SESSION_FAILED, SESSION_INSPECT, SESSION_UP };
+/* TEMPLATE: no model file at all, only chat templates that come with their request. */
+enum session_stage { SESSION_NEW, SESSION_FAILED, SESSION_TEMPLATE, SESSION_INSPECT, SESSION_UP };
 
 struct session {
     struct session_setup setup;

@@ -200,12 +200,23 @@ static int ready_send(struct session *s, struct error *err)
     return 0;
 }
 
+static int template_start(struct session *s, const struct load_options *o, struct error *err)
+{
+    if (!o->inspect)
+        return error_set(err, ERROR_INVALID, "there is no model file to run: name one");
+    s->stage = SESSION_TEMPLATE;
+    session_send(s, 0, WIRE_READY, STR("{}"));
+    return 0;
+}
+
 int session_load(struct session *s, struct str payload, struct error *err)
 {
     struct load_options o = {0};
     struct arena *a = arena_create(MIB);
     int rc = options_read(a, payload, &o, err);
     arena_free(a);
+    if (rc == 0 && s->setup.n_files == 0)
+        return template_start(s, &o, err);
     if (rc == 0)
         rc = gguf_open(s->setup.files, s->setup.n_files, &s->gguf, err);
     if (rc)
