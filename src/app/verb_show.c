@@ -1,0 +1,213 @@
+/* weir show: what a model file holds. It is read inside a worker. */
+#include <stdio.h>
+#include <string.h>
+
+#include "app/engine_session.h"
+#include "app/verb_inner.h"
+#include "base/limits.h"
+
+static const char help[] =
+    "usage: weir show MODEL.gguf [--json] [--tensor NAME]\n"
+    "\n"
+    "The metadata and tensors of a model file. MODEL may be a name of the configuration.\n"
+    "\n"
+    "  --json                 all of it as one JSON object\n"
+    "  --tensor NAME          that tensor's values, as little-endian float32, to standard output\n"
+    "  --config FILE          where models have names; default weir.yaml\n";
+
+enum { VALUE_SHOWN = 100 }; /* bytes of a value in the list */
+
+struct options {
+    const char *tensor, *config;
+    bool json;
+};
+
+/* ---- For people ---- */
+
+static void size_print(int64_t bytes)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double value = (double)bytes;
+    int unit = 0;
+    while (value >= 1024 && unit < 4) {
+        value /= 1024;
+        unit++;
+    }
+    printf("%.*f %s", unit ? 1 : 0, value, units[unit]);
+}
+
+/* Text of the file on one line, cut where it is long. */
+static void line_print(struct str text)
+{
+    bool cut = text.len > VALUE_SHOWN;
+    struct str shown = str_slice(text, 0, cut ? str_utf8_floor(text.data, VALUE_SHOWN) : text.len), piece;
+    for (bool first = true; str_split(&shown, '\n', &piece); first = false) {
+        if (!first)
+            fputs("\\n", stdout);
+        (void)verb_text_write(stdout, piece);
+    }
+    if (cut)
+        printf("... (%zu bytes)", text.len);
+}
+
+static void value_print(const json_t *value)
+{
+    struct buf text;
+    struct json_writer w;
+    if (json_is_string(value)) {
+        line_print(json_str(value));
+        return;
+    }
+    buf_init(&text, 16 * KIB);
+    json_writer_init(&w, &text);
+    json_write_value(&w, value);
+    line_print(buf_str(&text));
+    buf_free(&text);
+}
+
+/* An array comes as {"of","count","first":[...]}. */
+static void pair_print(const char *key, const json_t *value)
+{
+    size_t len = strlen(key);
+    fputs("  ", stdout);
+    line_print(str_from(key));
+    printf("%*s ", len < 44 ? (int)(44 - len) : 0, "");
+    if (json_is_object(value)) {
+        printf("%lld x %s: ", (long long)json_integer_value(json_object_get(value, "count")),
+            json_string_value(json_object_get(value, "of")));
+        value = json_object_get(value, "first");
+    }
+    value_print(value);
+    fputs("\n", stdout);
+}
+
+static void tensor_print(const json_t *tensor)
+{
+    struct str name = json_str(json_object_get(tensor, "name"));
+    const json_t *shape = json_object_get(tensor, "shape");
+    fputs("  ", stdout);
+    line_print(name);
+    printf("%*s %-6s ", name.len < 44 ? (int)(44 - name.len) : 0, "",
+        json_string_value(json_object_get(tensor, "type")));
+    for (size_t i = 0; i < json_array_size(shape); i++)
+        printf("%s%lld", i ? " x " : "", (long long)json_integer_value(json_array_get(shape, i)));
+    fputs("\n", stdout);
+}
+
+static int64_t member(const json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
+
+static void totals_print(const json_t *totals)
+{
+    const char *type;
+    json_t *of;
+    printf("%lld tensors, %.2f M parameters, ", (long long)member(totals, "tensors"),
+        (double)member(totals, "parameters") / 1e6);
+    size_print(member(totals, "bytes"));
+    json_object_foreach(json_object_get(totals, "types"), type, of)
+    {
+        printf("; %s: %lld, ", type, (long long)member(of, "tensors"));
+        size_print(member(of, "bytes"));
+    }
+    fputs("\n", stdout);
+}
+
+static void all_print(const json_t *all)
+{
+    const json_t *metadata = json_object_get(all, "metadata"), *tensors = json_object_get(all, "tensors");
+    printf("GGUF version %lld, ", (long long)member(all, "version"));
+    size_print(member(all, "file_bytes"));
+    printf(" in %lld file%s\n", (long long)member(all, "files"), member(all, "files") == 1 ? "" : "s");
+    totals_print(json_object_get(all, "totals"));
+    const char *key;
+    json_t *value;
+    printf("\nmetadata (%zu)\n", json_object_size(metadata));
+    json_object_foreach((json_t *)(uintptr_t)metadata, key, value) pair_print(key, value);
+    printf("\ntensors (%zu)\n", json_array_size(tensors));
+    for (size_t i = 0; i < json_array_size(tensors); i++)
+        tensor_print(json_array_get(tensors, i));
+}
+
+/* ---- What is asked ---- */
+
+static int show(struct engine_session *session, const struct options *o, struct error *err)
+{
+    struct buf answer;
+    json_t *all;
+    buf_init(&answer, LIMIT_WIRE_FRAME);
+    int rc = engine_session_ask(session, WIRE_SHOW, STR("{}"), &answer, NULL, err);
+    if (rc == 0 && o->json) {
+        fwrite(answer.data, 1, answer.len, stdout);
+        fputs("\n", stdout);
+    } else if (rc == 0) {
+        rc = json_read(buf_str(&answer), &all, err);
+        if (rc == 0) {
+            all_print(all);
+            json_decref(all);
+        }
+    }
+    buf_free(&answer);
+    return rc;
+}
+
+static int data_write(void *ctx, struct str bytes, struct error *err)
+{
+    (void)ctx;
+    if (fwrite(bytes.data, 1, bytes.len, stdout) == bytes.len)
+        return 0;
+    return error_set(err, ERROR_IO, "cannot write to standard output");
+}
+
+static int tensor(struct engine_session *session, const struct options *o, struct error *err)
+{
+    const struct engine_session_data data = {.fn = data_write};
+    struct buf question;
+    struct json_writer w;
+    buf_init(&question, 64 * KIB);
+    json_writer_init(&w, &question);
+    json_object_begin(&w);
+    json_key(&w, "name");
+    json_write_text(&w, o->tensor);
+    json_object_end(&w);
+    int rc = question.failed ? error_set(err, question.failed, "no tensor has so long a name")
+                             : engine_session_ask(session, WIRE_TENSOR, buf_str(&question), NULL, &data, err);
+    buf_free(&question);
+    return rc;
+}
+
+static int run(const struct options *o, const char *file)
+{
+    const struct engine_options engine = {.file = file, .inspect = true};
+    struct engine_session *session;
+    struct error err;
+    int rc = engine_session_open(&engine, &session, &err);
+    if (rc)
+        return verb_fail(EXIT_FAILED, &err);
+    rc = o->tensor ? tensor(session, o, &err) : show(session, o, &err);
+    engine_session_close(session);
+    if (rc == 0 && (fflush(stdout) != 0 || ferror(stdout)))
+        rc = error_set(&err, ERROR_IO, "cannot write to standard output");
+    return rc ? verb_fail(EXIT_FAILED, &err) : EXIT_DONE;
+}
+
+int verb_show(int argc, char **argv)
+{
+    struct options o = {0};
+    struct engine_model model;
+    struct error err;
+    const struct verb_option options[] = {
+        {"tensor", &o.tensor, NULL}, {"config", &o.config, NULL}, {"json", NULL, &o.json}};
+    int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
+    if (n < 0)
+        return n == -2 ? EXIT_DONE : EXIT_USAGE;
+    if (n != 1 || (o.json && o.tensor))
+        return verb_failf(EXIT_USAGE, "show wants one model, and --json or --tensor: see weir show --help");
+    int rc = engine_model_find(argv[1], o.config, &model, &err);
+    if (rc)
+        return verb_fail(rc == ERROR_NOT_FOUND ? EXIT_FAILED : EXIT_USAGE, &err);
+    int exit_code = run(&o, model.file);
+    engine_model_free(&model);
+    return exit_code;
+}
