@@ -72,7 +72,7 @@ int model_decode(struct model_state *s, const struct model_batch *b, float *logi
 /* ---- A client ---- */
 
 struct client {
-    int32_t tokens[CONTEXT]; /* the prompt, then what came */
+    int32_t tokens[CONTEXT + 1]; /* the prompt, then what came; the last may not fit the model */
     int32_t n_prompt, n, wanted;
     size_t cached;
     int n_started, n_ended, rc;
