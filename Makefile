@@ -39,13 +39,14 @@ COMMON_OBJECTS := $(call objects,$(addprefix src/,$(COMMON_ROOMS))) $(BUILD)/obj
 GATEWAY_OBJECTS := $(filter-out %/wire.o,$(call objects,$(addprefix src/,$(GATEWAY_ROOMS))))
 WORKER_OBJECTS := $(call objects,$(WORKER_DIRS))
 
+# Kernels are the one place where -O3 pays; no product and sum are fused but where a kernel says so. (make applies
+# the pattern that fits most closely last, so the instruction sets are added to these.)
+$(BUILD)/obj/engine/worker/cpu/%.o: ISA_FLAGS := -O3 -ffp-contract=off
 # Kernels are compiled for their instruction set and chosen at run time; elsewhere these files are empty.
 ifneq (,$(findstring x86_64,$(shell $(CC) -dumpmachine)))
-$(BUILD)/obj/engine/worker/cpu/%_avx2.o: ISA_FLAGS := -mavx2 -mfma -mf16c
-$(BUILD)/obj/engine/worker/cpu/%_avx512.o: ISA_FLAGS := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
+$(BUILD)/obj/engine/worker/cpu/%_avx2.o: ISA_FLAGS += -mavx2 -mfma -mf16c
+$(BUILD)/obj/engine/worker/cpu/%_avx512.o: ISA_FLAGS += -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
 endif
-# Kernels are the one place where -O3 pays; the scalar ones must not be reassociated.
-$(BUILD)/obj/engine/worker/cpu/%.o: ISA_FLAGS += -O3 -ffp-contract=off
 
 .PHONY: all
 all: $(BUILD)/weir $(BUILD)/weir-engine ## build the gateway and the engine (release)

@@ -13,7 +13,7 @@
  *
  *   for each run of values:  tile[row][value]  x  column c  ->  sums[column][row][lane]
  */
-enum { TILE_ROWS = 16, TILE_VALUES = 1024, TILE_COLUMNS = 256, TILE_POSITIONS = 64 };
+enum { TILE_ROWS = 16, TILE_VALUES = 512, TILE_COLUMNS = 256, TILE_POSITIONS = 64 };
 
 /* Of one thread. */
 struct cpu_scratch {

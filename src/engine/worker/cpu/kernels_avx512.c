@@ -8,7 +8,7 @@ enum { LANES = 16 };
 
 static __mmask16 tail_mask(int64_t left)
 {
-    return left >= LANES ? (__mmask16)0xFFFF : (__mmask16)((1u << left) - 1);
+    return (__mmask16)(left >= LANES ? 0xFFFF : (1u << left) - 1);
 }
 
 static void avx512_dot_4x1(float *acc, const float *const *w, const float *x, int64_t n)
@@ -203,18 +203,25 @@ static inline void k_scales(const uint8_t *block, float out[16])
     _mm512_storeu_ps(out, _mm512_mul_ps(values, d));
 }
 
+/* 16 bytes whose low nibbles are values of one run of 32, the high ones of the next: `scale` and `offset` of
+ * both. */
+static inline void store_nibbles(float *to, const uint8_t *q, const float *scale, const float *offset)
+{
+    __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)q));
+    __m512 low = _mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(15)));
+    __m512 high = _mm512_cvtepi32_ps(_mm512_srli_epi32(bytes, 4));
+    _mm512_storeu_ps(to, _mm512_fmsub_ps(low, _mm512_set1_ps(scale[0]), _mm512_set1_ps(offset[0])));
+    _mm512_storeu_ps(to + 32, _mm512_fmsub_ps(high, _mm512_set1_ps(scale[1]), _mm512_set1_ps(offset[1])));
+}
+
 static void read_q4_k(const uint8_t *from, float *to, int64_t count)
 {
-    const __m256i nibble = _mm256_set1_epi8(15);
     for (int64_t i = 0; i < count; i += 256, from += 144, to += 256) {
         float s[16];
         k_scales(from, s);
         for (int j = 0; j < 8; j += 2) {
-            __m256i q = _mm256_loadu_si256((const __m256i *)(const void *)(from + 16 + 16 * j));
-            store_scaled(
-                to + 32 * j, _mm256_and_si256(q, nibble), _mm512_set1_ps(s[j]), _mm512_set1_ps(s[j + 8]));
-            store_scaled(to + 32 * j + 32, _mm256_and_si256(_mm256_srli_epi16(q, 4), nibble),
-                _mm512_set1_ps(s[j + 1]), _mm512_set1_ps(s[j + 9]));
+            store_nibbles(to + 32 * j, from + 16 + 16 * j, s + j, s + j + 8);
+            store_nibbles(to + 32 * j + 16, from + 32 + 16 * j, s + j, s + j + 8);
         }
     }
 }

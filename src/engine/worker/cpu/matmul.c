@@ -3,6 +3,16 @@
 
 #include "engine/worker/cpu/cpu.h"
 
+enum { PREFETCH_ROWS = 2 };
+
+/* Asks for the bytes of a later row of the tile, or of the next tile, while this one is computed. The
+ * hardware's own prefetching does not follow from row to row. */
+static void prefetch(const uint8_t *at, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(at + i);
+}
+
 /* Points w[] at the values [from, from + count) of each row of a tile; rows behind the last repeat it, so
  * that kernels always see whole groups. */
 static void tile_load(const struct kernels *k, const struct matmul *m, int64_t row, int64_t n_rows,
@@ -18,6 +28,8 @@ static void tile_load(const struct kernels *k, const struct matmul *m, int64_t r
         } else if (direct) {
             w[r] = (const float *)(const void *)(at + (size_t)r * row_bytes);
         } else {
+            if (row + r + PREFETCH_ROWS < weight->n_out)
+                prefetch(at + (size_t)(r + PREFETCH_ROWS) * row_bytes, tensor_row_bytes(weight->type, count));
             kernels_dequantize(k, weight->type, at + (size_t)r * row_bytes, s->tile + r * TILE_VALUES, count);
             w[r] = s->tile + r * TILE_VALUES;
         }
