@@ -78,7 +78,8 @@ int verb_detect(int argc, char **argv)
     if (n == -2)
         return EXIT_DONE;
     if (n != 0)
-        return n < 0 ? EXIT_USAGE : verb_failf(EXIT_USAGE, "detect reads standard input: see weir detect --help");
+        return n < 0 ? EXIT_USAGE
+                     : verb_failf(EXIT_USAGE, "detect reads standard input: see weir detect --help");
     struct error err;
     if (router_detect_init(&err))
         return verb_fail(EXIT_FAILED, &err);

@@ -47,7 +47,8 @@ int verb_score(int argc, char **argv)
     if (n == -2)
         return EXIT_DONE;
     if (n != 0)
-        return n < 0 ? EXIT_USAGE : verb_failf(EXIT_USAGE, "score reads standard input: see weir score --help");
+        return n < 0 ? EXIT_USAGE
+                     : verb_failf(EXIT_USAGE, "score reads standard input: see weir score --help");
     struct buf out;
     buf_init(&out, LIMIT_REQUEST_MEMORY);
     int rc = verb_each_line(line_take, &out);

@@ -98,7 +98,7 @@ static const struct policy_rule *rule_match(struct work *w, const struct policy_
 {
     for (size_t i = 0; i < route->n_rules; i++) {
         const struct policy_rule *rule = &route->rules[i];
-        struct str first = w->policy->models[rule->targets[0]].name;
+        struct str first = rule->n_targets > 0 ? w->policy->models[rule->targets[0]].name : STR_NONE;
         if (!rule->when || when_match(rule->when, w->facts, first) == WHEN_YES)
             return rule;
     }

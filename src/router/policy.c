@@ -56,16 +56,17 @@ static size_t inside_count(const struct router_policy *p, const struct policy_ru
     return inside;
 }
 
+/* An empty list is a rule that lets nothing through: it says so with boundary: local. */
 static int targets_compile(
     struct router_policy *p, const struct yaml_node *map, struct policy_rule *rule, struct error *err)
 {
     const struct yaml_node *use = yaml_get(map, "use");
-    size_t count = use ? (use->kind == YAML_LIST ? use->count : 1) : 0;
-    if (count == 0)
+    if (!use)
         return yaml_error(map, err, ERROR_INVALID, "the rule has no 'use': say which models may answer");
+    size_t count = use->kind == YAML_LIST ? use->count : 1;
     if (count > LIMIT_TARGETS)
         return yaml_error(use, err, ERROR_INVALID, "'use' has more than %d models", LIMIT_TARGETS);
-    rule->targets = arena_alloc(p->arena, count * sizeof *rule->targets);
+    rule->targets = arena_alloc(p->arena, (count + 1) * sizeof *rule->targets);
     if (use->kind != YAML_LIST)
         return target_add(p, rule, use, err);
     int rc = 0;
@@ -85,7 +86,10 @@ static int boundary_compile(
     if (!rule->local && !str_is(boundary, "any"))
         return yaml_error(yaml_get(map, "boundary"), err, ERROR_INVALID,
             "'boundary' is local or any, not '" STR_FMT "'", STR_ARG(boundary));
-    if (rule->local && inside_count(p, rule) == 0)
+    if (!rule->local && rule->n_targets == 0)
+        return yaml_error(map, err, ERROR_INVALID,
+            "the rule's 'use' is empty: name models, or write boundary: local to refuse what matches");
+    if (rule->local && rule->n_targets > 0 && inside_count(p, rule) == 0)
         return yaml_error(map, err, ERROR_INVALID,
             "boundary: local, but every model in 'use' is outside: name a model of ours");
     return 0;

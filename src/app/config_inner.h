@@ -1,0 +1,33 @@
+/* Private to config*.c: values of the configuration, and its lists. */
+#ifndef WEIR_APP_CONFIG_INNER_H
+#define WEIR_APP_CONFIG_INNER_H
+
+#include "app/config.h"
+
+/* ---- config_value.c. Absent members give the fallback; errors name the line. ---- */
+/* "250ms" "5s" "2m" "12h" "90d" */
+int config_get_duration(const struct yaml_node *map, const char *key, int64_t fallback_ms, int64_t most_ms,
+    int64_t *out_ms, struct error *err) MUST_USE;
+/* Bytes, or "32MiB" "64KiB" "1GiB". */
+int config_get_size(const struct yaml_node *map, const char *key, int64_t fallback, int64_t most,
+    int64_t *out, struct error *err) MUST_USE;
+/* "${NAME}" from the environment or "file:PATH"; empty if absent. A literal secret is refused. */
+int config_get_secret(struct config *c, const struct yaml_node *map, const char *key, struct str *out,
+    struct error *err) MUST_USE;
+/* A file that can be read; a relative one beside the configuration, else in the working directory. */
+int config_get_file(struct config *c, const struct yaml_node *map, const char *key, struct str *out,
+    struct error *err) MUST_USE;
+int config_get_strings(struct config *c, const struct yaml_node *map, const char *key, struct str **out,
+    size_t *n, struct error *err) MUST_USE;
+/* The index of the member among `words` (NULL-terminated); `fallback` if absent. */
+int config_get_choice(const struct yaml_node *map, const char *key, const char *const *words, int fallback,
+    int *out, struct error *err) MUST_USE;
+/* A whole file as text in the arena. */
+int config_read_file(
+    struct arena *a, const char *path, size_t most, struct str *out, struct error *err) MUST_USE;
+
+/* ---- config_list.c ---- */
+int config_read_providers(struct config *c, const struct yaml_node *root, struct error *err) MUST_USE;
+int config_read_models(struct config *c, const struct yaml_node *root, struct error *err) MUST_USE;
+
+#endif

@@ -1,0 +1,255 @@
+/* The configuration's providers and models. */
+#include <math.h>
+#include <string.h>
+
+#include "app/config_inner.h"
+#include "base/limits.h"
+
+enum { MAX_PROVIDERS = 256, MAX_MODELS = 1024, HOUR_MS = 3600 * 1000 };
+
+/* ---- Providers: a map of name to settings. ---- */
+static const struct {
+    const char *kind, *base_url;
+} public_urls[] = {{"openai", "https://api.openai.com/v1"}, {"anthropic", "https://api.anthropic.com"}};
+
+static int timeouts_read(const struct yaml_node *n, struct config_provider *p, struct error *err)
+{
+    const struct {
+        const char *key;
+        int *out;
+    } timeouts[] = {{"connect_timeout", &p->connect_timeout_ms},
+        {"first_byte_timeout", &p->first_byte_timeout_ms}, {"idle_timeout", &p->idle_timeout_ms}};
+    for (size_t i = 0; i < sizeof timeouts / sizeof *timeouts; i++) {
+        int64_t ms;
+        int rc = config_get_duration(n, timeouts[i].key, 0, HOUR_MS, &ms, err);
+        if (rc)
+            return rc;
+        *timeouts[i].out = (int)ms;
+    }
+    return 0;
+}
+
+static int kind_read(const struct yaml_node *n, struct config_provider *p, struct error *err)
+{
+    int rc = yaml_get_str(n, "kind", STR_NONE, &p->kind, err);
+    if (rc)
+        return rc;
+    if (p->kind.len == 0)
+        return yaml_error(n, err, ERROR_INVALID, "provider '" STR_FMT "' has no 'kind': it is one of %s",
+            STR_ARG(p->name), provider_kinds());
+    if (!provider_kind_exists(p->kind) || str_is(p->kind, "local"))
+        return yaml_error(yaml_get(n, "kind"), err, ERROR_INVALID, "no kind '" STR_FMT "': there are %s",
+            STR_ARG(p->kind), provider_kinds());
+    for (size_t i = 0; i < sizeof public_urls / sizeof *public_urls; i++)
+        if (str_is(p->kind, public_urls[i].kind))
+            p->base_url = str_from(public_urls[i].base_url);
+    return yaml_get_str(n, "base_url", p->base_url, &p->base_url, err);
+}
+
+static int provider_read(
+    struct config *c, const struct yaml_node *n, struct config_provider *p, struct error *err)
+{
+    static const char *const keys[] = {"kind", "base_url", "api_key", "zone", "ca_file", "proxy", "networks",
+        "connect_timeout", "first_byte_timeout", "idle_timeout", NULL};
+    static const char *const zones[] = {"local", "cloud", NULL};
+    int zone = EGRESS_ZONE_CLOUD, rc = yaml_check_keys(n, keys, "a provider", err);
+    p->name = n->key;
+    p->line = n->line;
+    if (rc == 0 && (str_is(p->name, "local") || p->name.len > LIMIT_MODEL_NAME))
+        rc = yaml_error(
+            n, err, ERROR_INVALID, "'local' is the embedded engine: give the provider another name");
+    if (rc == 0)
+        rc = kind_read(n, p, err);
+    if (rc == 0)
+        rc = config_get_choice(n, "zone", zones, EGRESS_ZONE_CLOUD, &zone, err);
+    p->zone = (enum egress_zone)zone;
+    if (rc == 0)
+        rc = config_get_secret(c, n, "api_key", &p->api_key, err);
+    if (rc == 0)
+        rc = config_get_file(c, n, "ca_file", &p->ca_file, err);
+    if (rc == 0)
+        rc = yaml_get_str(n, "proxy", STR_NONE, &p->proxy, err);
+    if (rc == 0)
+        rc = config_get_strings(c, n, "networks", &p->networks, &p->n_networks, err);
+    if (rc == 0)
+        rc = timeouts_read(n, p, err);
+    if (rc == 0 && !str_starts(p->base_url, STR("https://")) && !str_starts(p->base_url, STR("http://")))
+        rc = yaml_error(n, err, ERROR_INVALID,
+            "provider '" STR_FMT "' wants a 'base_url' that begins with https://", STR_ARG(p->name));
+    if (rc == 0 && p->n_networks > 0 && p->zone != EGRESS_ZONE_LOCAL)
+        rc = yaml_error(
+            yaml_get(n, "networks"), err, ERROR_INVALID, "'networks' belongs to a provider with zone: local");
+    return rc;
+}
+
+int config_read_providers(struct config *c, const struct yaml_node *root, struct error *err)
+{
+    const struct yaml_node *map = yaml_get(root, "providers");
+    if (!map)
+        return 0;
+    if (map->kind != YAML_MAP || map->count > MAX_PROVIDERS)
+        return yaml_error(
+            map, err, ERROR_INVALID, "'providers' must be a map of at most %d names", MAX_PROVIDERS);
+    c->providers = arena_alloc(c->arena, (map->count + 1) * sizeof *c->providers);
+    for (const struct yaml_node *n = map->first; n; n = n->next) {
+        int rc = provider_read(c, n, &c->providers[c->n_providers], err);
+        if (rc)
+            return rc;
+        c->n_providers++;
+    }
+    return 0;
+}
+
+/* ---- Models: a list. ---- */
+
+/* US dollars per million tokens to nano-dollars per token: times a thousand. */
+static int price_member(
+    const struct yaml_node *n, const char *key, int64_t fallback, int64_t *out, struct error *err)
+{
+    double usd;
+    int rc = yaml_get_double(n, key, (double)fallback / 1000, 0, 1e6, &usd, err);
+    *out = llround(usd * 1000);
+    return rc;
+}
+
+static int price_read(const struct yaml_node *n, struct govern_price *price, struct error *err)
+{
+    static const char *const keys[] = {"input", "cached_input", "cache_write", "output", NULL};
+    int rc = yaml_check_keys(n, keys, "a price", err);
+    if (rc == 0 && (!yaml_get(n, "input") || !yaml_get(n, "output")))
+        rc = yaml_error(
+            n, err, ERROR_INVALID, "a price wants 'input' and 'output', in US dollars per million tokens");
+    if (rc == 0)
+        rc = price_member(n, "input", 0, &price->input, err);
+    if (rc == 0)
+        rc = price_member(n, "output", 0, &price->output, err);
+    if (rc == 0)
+        rc = price_member(n, "cached_input", price->input, &price->cached_input, err);
+    if (rc == 0)
+        rc = price_member(n, "cache_write", price->input, &price->cache_write, err);
+    price->known = true;
+    return rc;
+}
+
+static int sizes_read(const struct yaml_node *n, struct config_model *m, struct error *err)
+{
+    const struct {
+        const char *key;
+        int most;
+        int *out;
+    } sizes[] = {{"context", 1 << 24, &m->context}, {"slots", 1024, &m->slots},
+        {"threads", 1024, &m->threads}, {"queue", 1 << 20, &m->queue}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        int64_t value;
+        int rc = yaml_get_int(n, sizes[i].key, 0, 1, sizes[i].most, &value, err);
+        if (rc)
+            return rc;
+        *sizes[i].out = (int)value;
+        if (value > 0 && m->provider >= 0)
+            return yaml_error(yaml_get(n, sizes[i].key), err, ERROR_INVALID,
+                "'%s' belongs to a model that runs here (with 'file')", sizes[i].key);
+    }
+    return 0;
+}
+
+static int model_provider_read(
+    const struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err)
+{
+    struct str name;
+    m->provider = -1;
+    int rc = yaml_get_str(n, "provider", STR_NONE, &name, err);
+    if (rc || !name.data)
+        return rc;
+    const char *names[MAX_PROVIDERS + 1] = {NULL};
+    for (size_t i = 0; i < c->n_providers; i++) {
+        if (str_eq(c->providers[i].name, name))
+            m->provider = (int)i;
+        names[i] = c->providers[i].name.data; /* keys end with a NUL */
+    }
+    if (m->provider >= 0)
+        return yaml_get_str(n, "model", m->name, &m->model, err);
+    const char *near = yaml_nearest(name, names);
+    return yaml_error(yaml_get(n, "provider"), err, ERROR_INVALID, "no provider '" STR_FMT "'%s%s%s",
+        STR_ARG(name), near ? ": did you mean '" : ": add it under 'providers'", near ? near : "",
+        near ? "'?" : "");
+}
+
+/* What a model costs: as configured, as the built-in table knows, or nothing where it runs on our own
+ * machines. */
+static int model_price_read(
+    const struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err)
+{
+    const struct yaml_node *price = yaml_get(n, "price");
+    if (price)
+        return price_read(price, &m->price, err);
+    const struct config_provider *p = m->provider >= 0 ? &c->providers[m->provider] : NULL;
+    if (p && p->zone == EGRESS_ZONE_CLOUD)
+        m->price = govern_price_find(p->kind, m->model);
+    else
+        m->price.known = true;
+    return 0;
+}
+
+static int model_name_read(
+    const struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err)
+{
+    int rc = yaml_get_str(n, "name", STR_NONE, &m->name, err);
+    if (rc)
+        return rc;
+    if (m->name.len == 0 || m->name.len > LIMIT_MODEL_NAME)
+        return yaml_error(n, err, ERROR_INVALID, "the model has no name: clients ask for it by its name");
+    for (size_t i = 0; i < m->name.len; i++)
+        if ((unsigned char)m->name.data[i] <= ' ' || m->name.data[i] == '\x7f')
+            return yaml_error(n, err, ERROR_INVALID, "a model's name has no spaces or control characters");
+    for (size_t i = 0; i < c->n_models; i++)
+        if (str_eq(c->models[i].name, m->name))
+            return yaml_error(n, err, ERROR_INVALID, "a model named '" STR_FMT "' is on line %d already",
+                STR_ARG(m->name), c->models[i].line);
+    return 0;
+}
+
+static int model_read(struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err)
+{
+    static const char *const keys[] = {"name", "file", "context", "slots", "threads", "queue", "provider",
+        "model", "price", "max_output", "first_token_timeout", NULL};
+    int rc = yaml_check_keys(n, keys, "a model", err);
+    m->line = n->line;
+    if (rc == 0)
+        rc = model_name_read(c, n, m, err);
+    if (rc == 0)
+        rc = model_provider_read(c, n, m, err);
+    if (rc == 0)
+        rc = config_get_file(c, n, "file", &m->file, err);
+    if (rc == 0 && (m->file.len > 0) == (m->provider >= 0))
+        rc = yaml_error(n, err, ERROR_INVALID,
+            "model '" STR_FMT "' wants either a 'file' (it runs here) or a 'provider'", STR_ARG(m->name));
+    if (rc == 0 && m->provider < 0 && yaml_get(n, "model"))
+        rc = yaml_error(
+            yaml_get(n, "model"), err, ERROR_INVALID, "'model' belongs to a model with a 'provider'");
+    if (rc == 0)
+        rc = sizes_read(n, m, err);
+    if (rc == 0)
+        rc = model_price_read(c, n, m, err);
+    if (rc == 0)
+        rc = yaml_get_int(n, "max_output", 0, 1, 1 << 24, &m->max_output, err);
+    if (rc == 0)
+        rc = config_get_duration(n, "first_token_timeout", 0, HOUR_MS, &m->first_event_timeout_ms, err);
+    return rc;
+}
+
+int config_read_models(struct config *c, const struct yaml_node *root, struct error *err)
+{
+    const struct yaml_node *list = yaml_get(root, "models");
+    size_t count = list ? list->count : 0;
+    if (list && (list->kind != YAML_LIST || count > MAX_MODELS))
+        return yaml_error(
+            list, err, ERROR_INVALID, "'models' must be a list of at most %d models", MAX_MODELS);
+    c->models = arena_alloc(c->arena, (count + 2) * sizeof *c->models); /* one more for --model */
+    for (const struct yaml_node *n = list ? list->first : NULL; n; n = n->next) {
+        int rc = model_read(c, n, &c->models[c->n_models], err);
+        if (rc)
+            return rc;
+        c->n_models++;
+    }
+    return 0;
+}

@@ -1,0 +1,228 @@
+/* Values of the configuration: durations, sizes, secrets, files. */
+#include "app/config_inner.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+
+/* A whole number and a unit of the table; false for anything else or past `most`. */
+struct unit {
+    const char *name;
+    int64_t factor;
+};
+
+static bool scaled_read(struct str text, const struct unit *units, int64_t most, int64_t *out)
+{
+    size_t digits = 0;
+    while (digits < text.len && text.data[digits] >= '0' && text.data[digits] <= '9')
+        digits++;
+    int64_t number;
+    if (digits == 0 || !str_to_int64(str_slice(text, 0, digits), &number))
+        return false;
+    for (; units->name; units++)
+        if (str_is(str_slice(text, digits, text.len), units->name)) {
+            if (number > most / units->factor)
+                return false;
+            *out = number * units->factor;
+            return true;
+        }
+    return false;
+}
+
+int config_get_duration(const struct yaml_node *map, const char *key, int64_t fallback_ms, int64_t most_ms,
+    int64_t *out_ms, struct error *err)
+{
+    static const struct unit units[] = {
+        {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {NULL, 0}};
+    struct str text;
+    *out_ms = fallback_ms;
+    int rc = yaml_get_str(map, key, STR_NONE, &text, err);
+    if (rc || !text.data)
+        return rc;
+    if (!scaled_read(text, units, most_ms, out_ms))
+        return yaml_error(yaml_get(map, key), err, ERROR_INVALID,
+            "'%s' must be a duration like 250ms, 5s, 2m, 12h or 90d (at most %llds), not '" STR_FMT "'", key,
+            (long long)most_ms / 1000, STR_ARG(text));
+    return 0;
+}
+
+int config_get_size(const struct yaml_node *map, const char *key, int64_t fallback, int64_t most,
+    int64_t *out, struct error *err)
+{
+    static const struct unit units[] = {
+        {"", 1}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {NULL, 0}};
+    struct str text;
+    *out = fallback;
+    int rc = yaml_get_str(map, key, STR_NONE, &text, err);
+    if (rc || !text.data)
+        return rc;
+    if (!scaled_read(text, units, most, out) || *out == 0)
+        return yaml_error(yaml_get(map, key), err, ERROR_INVALID,
+            "'%s' must be a size like 1048576, 512KiB or 32MiB (at most %lld bytes), not '" STR_FMT "'", key,
+            (long long)most, STR_ARG(text));
+    return 0;
+}
+
+int config_get_choice(const struct yaml_node *map, const char *key, const char *const *words, int fallback,
+    int *out, struct error *err)
+{
+    struct str text;
+    *out = fallback;
+    int rc = yaml_get_str(map, key, STR_NONE, &text, err);
+    if (rc || !text.data)
+        return rc;
+    char list[200] = "";
+    for (int i = 0; words[i]; i++) {
+        if (str_is(text, words[i])) {
+            *out = i;
+            return 0;
+        }
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", words[i]);
+    }
+    return yaml_error(yaml_get(map, key), err, ERROR_INVALID, "'%s' is one of %s, not '" STR_FMT "'", key,
+        list, STR_ARG(text));
+}
+
+int config_get_strings(struct config *c, const struct yaml_node *map, const char *key, struct str **out,
+    size_t *n, struct error *err)
+{
+    const struct yaml_node *list = yaml_get(map, key);
+    *out = NULL;
+    *n = 0;
+    if (!list)
+        return 0;
+    const struct yaml_node *v = list->kind == YAML_LIST ? list->first : list;
+    *out = arena_alloc(c->arena, (list->count + 1) * sizeof **out);
+    for (; v; v = list->kind == YAML_LIST ? v->next : NULL) {
+        if (v->kind != YAML_SCALAR || v->value.len == 0)
+            return yaml_error(v, err, ERROR_INVALID, "'%s' wants a list of plain values", key);
+        (*out)[(*n)++] = v->value;
+    }
+    return 0;
+}
+
+/* ---- Files. ---- */
+int config_read_file(struct arena *a, const char *path, size_t most, struct str *out, struct error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC), rc = 0;
+    struct stat st;
+    if (fd < 0)
+        return error_set(err, ERROR_IO, "cannot open %s: %s", path, strerror(errno));
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        rc = error_set(err, ERROR_IO, "%s is not a file", path);
+    else if (st.st_size < 0 || (size_t)st.st_size > most)
+        rc = error_set(err, ERROR_LIMIT, "%s is larger than %zu bytes", path, most);
+    char *text = rc ? NULL : arena_try_alloc(a, (size_t)st.st_size + 1, 1);
+    if (rc == 0 && !text)
+        rc = error_set(err, ERROR_MEMORY, "no memory for %s", path);
+    size_t n = 0;
+    while (rc == 0 && n < (size_t)st.st_size) {
+        ssize_t got = read(fd, text + n, (size_t)st.st_size - n);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            rc = error_set(err, ERROR_IO, "cannot read %s: %s", path, strerror(errno));
+        if (got <= 0)
+            break;
+        n += (size_t)got;
+    }
+    close(fd);
+    *out = (struct str){text, n};
+    return rc;
+}
+
+/* Beside the configuration, if it is a file and the thing is there; else as it stands. */
+static struct str path_resolve(const struct config *c, struct str path)
+{
+    size_t slash = SIZE_MAX;
+    for (size_t i = 0; i < c->file.len; i++)
+        if (c->file.data[i] == '/')
+            slash = i;
+    if (path.len == 0 || path.data[0] == '/' || slash == SIZE_MAX)
+        return path;
+    struct str beside =
+        arena_printf(c->arena, STR_FMT "/" STR_FMT, STR_ARG(str_slice(c->file, 0, slash)), STR_ARG(path));
+    return access(beside.data, F_OK) == 0 ? beside : path;
+}
+
+int config_get_file(
+    struct config *c, const struct yaml_node *map, const char *key, struct str *out, struct error *err)
+{
+    struct str path;
+    *out = STR_NONE;
+    int rc = yaml_get_str(map, key, STR_NONE, &path, err);
+    if (rc || !path.data)
+        return rc;
+    *out = path_resolve(c, path);
+    struct stat st;
+    if (stat(arena_strdup(c->arena, *out), &st) != 0)
+        return yaml_error(yaml_get(map, key), err, ERROR_NOT_FOUND, "'%s' names " STR_FMT ": %s", key,
+            STR_ARG(*out), strerror(errno));
+    if (!S_ISREG(st.st_mode))
+        return yaml_error(yaml_get(map, key), err, ERROR_INVALID,
+            "'%s' names " STR_FMT ", which is not a file", key, STR_ARG(*out));
+    return 0;
+}
+
+/* ---- Secrets. ---- */
+
+/* One line of visible characters: it goes into a header. */
+static int secret_check(const struct yaml_node *n, struct str secret, struct error *err)
+{
+    if (secret.len == 0)
+        return yaml_error(n, err, ERROR_INVALID, "the secret of '" STR_FMT "' is empty", STR_ARG(n->key));
+    for (size_t i = 0; i < secret.len; i++)
+        if (secret.data[i] <= ' ' || secret.data[i] > '~')
+            return yaml_error(n, err, ERROR_INVALID,
+                "the secret of '" STR_FMT "' holds a space or a character that is not ASCII",
+                STR_ARG(n->key));
+    return 0;
+}
+
+static int secret_from_environment(
+    struct config *c, const struct yaml_node *n, struct str name, struct str *out, struct error *err)
+{
+    const char *value = getenv(arena_strdup(c->arena, name));
+    if (!value)
+        return yaml_error(n, err, ERROR_NOT_FOUND,
+            "the environment has no %.*s: set it, or remove what needs it", STR_ARG(name));
+    *out = arena_copy(c->arena, str_trim(str_from(value)));
+    return secret_check(n, *out, err);
+}
+
+static int secret_from_file(
+    struct config *c, const struct yaml_node *n, struct str path, struct str *out, struct error *err)
+{
+    struct error inner;
+    path = path_resolve(c, path);
+    int rc = config_read_file(c->arena, arena_strdup(c->arena, path), 64 * KIB, out, &inner);
+    if (rc)
+        return yaml_error(n, err, rc, "%s", inner.message);
+    *out = str_trim(*out);
+    return secret_check(n, *out, err);
+}
+
+int config_get_secret(
+    struct config *c, const struct yaml_node *map, const char *key, struct str *out, struct error *err)
+{
+    struct str text;
+    *out = STR_NONE;
+    int rc = yaml_get_str(map, key, STR_NONE, &text, err);
+    if (rc || !text.data)
+        return rc;
+    const struct yaml_node *n = yaml_get(map, key);
+    if (str_starts(text, STR("${")) && str_ends(text, STR("}")) && text.len > 3)
+        return secret_from_environment(c, n, str_slice(text, 2, text.len - 1), out, err);
+    if (str_starts(text, STR("file:")) && text.len > 5)
+        return secret_from_file(c, n, str_slice(text, 5, text.len), out, err);
+    return yaml_error(n, err, ERROR_INVALID,
+        "'%s' is written out: put it into the environment and write \"${NAME}\", or into a file and write "
+        "\"file:/path\"",
+        key);
+}

@@ -1,0 +1,140 @@
+/* weir route: where requests would go, and why. OpenAI chat bodies in, decisions out; sends nothing. */
+#include <stdio.h>
+
+#include "api/openai_in.h"
+#include "app/config.h"
+#include "app/verbs.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/rand.h"
+
+static const char help[] =
+    "usage: weir route [--config FILE] [--boundary local] [--batch] [--key NAME] [--team NAME] [--tags A,B]\n"
+    "                  < requests.jsonl\n"
+    "\n"
+    "Reads OpenAI chat bodies, one a line, and writes the decision for each. Nothing is sent anywhere. A "
+    "line\n"
+    "that cannot be decided gives {\"error\": {\"message\", \"code\"}}, and the exit code is then 1.\n"
+    "  --config FILE     default weir.yaml, else the built-in rules\n"
+    "  --boundary local  as if the client had asked to stay inside\n"
+    "  --batch           as if it came from a batch\n"
+    "  --key, --team     as if that key or team had asked\n"
+    "  --tags A,B        as if the header x-weir-tags said so\n";
+
+enum { MAX_TAGS = 64 };
+
+struct route {
+    const struct router_policy *policy;
+    struct router_context context;
+    struct str tags[MAX_TAGS];
+    struct buf out;
+    bool failed; /* a line had no decision */
+};
+
+static void error_write(struct json_writer *w, const struct error *err)
+{
+    json_object_begin(w);
+    json_key(w, "error");
+    json_object_begin(w);
+    json_key(w, "message");
+    json_write_text(w, err->message);
+    json_key(w, "code");
+    json_write_text(w, error_code_name(err->code));
+    json_object_end(w);
+    json_object_end(w);
+}
+
+static int line_take(void *ctx, struct str line, long long number)
+{
+    struct route *r = ctx;
+    struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
+    struct chat_request *request;
+    struct route_decision decision;
+    struct error err = {0};
+    struct json_writer w;
+    char id[40];
+    (void)number;
+    rand_id("req_", id, sizeof id);
+    r->context.request_id = str_from(id);
+    r->context.wall_ms = clock_wall_ms();
+    r->context.mono_ms = clock_mono_ms();
+    buf_clear(&r->out);
+    json_writer_init(&w, &r->out);
+    int rc = api_openai_chat_read(a, line, &request, &err);
+    if (rc == 0)
+        rc = router_decide_explained(r->policy, request, &r->context, &decision, &err);
+    if (rc)
+        error_write(&w, &err);
+    else
+        route_decision_write(&decision, &w);
+    buf_append_char(&r->out, '\n');
+    arena_free(a);
+    r->failed = r->failed || rc != 0;
+    if (r->out.failed || fwrite(r->out.data, 1, r->out.len, stdout) != r->out.len)
+        return verb_failf(EXIT_FAILED, "cannot write to standard output");
+    return 0;
+}
+
+static void warn(void *ctx, const char *line)
+{
+    (void)ctx;
+    fprintf(stderr, "weir: warning: %s\n", line);
+}
+
+static int policy_open(const char *file, struct router_policy **policy, struct error *err)
+{
+    struct config_overrides none = {0};
+    struct config *config;
+    int rc = config_load(str_from(file), &none, &config, err);
+    if (rc)
+        return rc;
+    rc = config_policy(config, policy, err);
+    config_free(config);
+    if (rc == 0)
+        router_policy_warnings(*policy, warn, NULL);
+    return rc;
+}
+
+static bool context_fill(struct route *r, const char *boundary, const char *tags)
+{
+    struct str rest = str_from(tags), tag;
+    r->context.boundary_local = boundary && str_is(str_from(boundary), "local");
+    if (boundary && !r->context.boundary_local) {
+        verb_failf(EXIT_USAGE, "--boundary can only be local: it tightens what the rules say");
+        return false;
+    }
+    while (r->context.n_tags < MAX_TAGS && str_split(&rest, ',', &tag))
+        r->tags[r->context.n_tags++] = str_trim(tag);
+    r->context.tags = r->tags;
+    return true;
+}
+
+int verb_route(int argc, char **argv)
+{
+    struct route r = {0};
+    const char *file = NULL, *boundary = NULL, *key = NULL, *team = NULL, *tags = NULL;
+    const struct verb_option options[] = {{"config", &file, NULL}, {"boundary", &boundary, NULL},
+        {"key", &key, NULL}, {"team", &team, NULL}, {"tags", &tags, NULL}, {"batch", NULL, &r.context.batch}};
+    int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
+    if (n == -2)
+        return EXIT_DONE;
+    if (n != 0)
+        return n < 0 ? EXIT_USAGE
+                     : verb_failf(EXIT_USAGE, "route reads standard input: see weir route --help");
+    struct error err;
+    struct router_policy *policy;
+    if (!context_fill(&r, boundary, tags))
+        return EXIT_USAGE;
+    if (policy_open(file, &policy, &err))
+        return verb_fail(EXIT_USAGE, &err);
+    r.policy = policy;
+    r.context.key = str_from(key);
+    r.context.team = str_from(team);
+    buf_init(&r.out, LIMIT_REQUEST_MEMORY);
+    int rc = verb_each_line(line_take, &r);
+    buf_free(&r.out);
+    router_policy_free(policy);
+    if (rc == 0 && fflush(stdout) != 0)
+        rc = verb_failf(EXIT_FAILED, "cannot write to standard output");
+    return rc ? rc : r.failed ? EXIT_FAILED : EXIT_DONE;
+}
