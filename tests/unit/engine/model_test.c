@@ -478,7 +478,7 @@ static void unused_context_costs_nothing(void **state)
     struct error err = {0};
     long before = resident_pages();
     assert_int_equal(model_state_create(x.model, 4, 1 << 20, &large, &err), 0);
-    assert_true(resident_pages() - before < 256);
+    assert_true(resident_pages() - before < 4096); /* of more than 250,000 */
     model_state_free(large);
     unload(&x);
 }
