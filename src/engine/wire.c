@@ -42,7 +42,8 @@ int wire_take(const struct buf *in, size_t *offset, struct wire_frame *frame, st
         return error_set(err, ERROR_LIMIT, "a frame of %u bytes is over the limit of %zu: the peer is broken",
             h.length, LIMIT_WIRE_FRAME);
     if (h.zero != 0 || !type_known(h.type))
-        return error_set(err, ERROR_INVALID, "a frame of unknown type %u came: the peer is broken", h.type);
+        return error_set(
+            err, ERROR_INVALID, "a frame with a broken header came (type %u): the peer is broken", h.type);
     if (left - sizeof h < h.length)
         return 0;
     frame->call = h.call;
