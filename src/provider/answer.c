@@ -232,18 +232,21 @@ void provider_answer_content_type(struct provider_answer *a, struct str content_
 }
 
 /* Servers label badly: what has no telling type is judged by its first character. */
-static bool form_detect(struct provider_answer *a, struct str bytes)
+static int form_detect(struct provider_answer *a, struct error *err)
 {
-    struct str type = str_from(a->content_type);
-    bool json = str_is_nocase(type, "application/json");
-    bool vague =
-        type.len == 0 || str_is_nocase(type, "text/plain") || str_is_nocase(type, "application/octet-stream");
-    if (!json && !vague)
-        return false;
-    struct str text = str_trim(bytes);
+    struct str type = str_from(a->content_type), text = str_trim(buf_str(&a->whole));
+    bool known = type.len == 0 || str_is_nocase(type, "application/json") ||
+                 str_is_nocase(type, "text/plain") || str_is_nocase(type, "application/octet-stream");
+    if (!known)
+        return error_set(err, ERROR_UNAVAILABLE, "it is '%s', not an event stream or JSON: check base_url",
+            a->content_type);
     if (text.len > 0)
         a->form = text.data[0] == '{' ? PROVIDER_FORM_WHOLE : PROVIDER_FORM_EVENTS;
-    return true;
+    if (a->form != PROVIDER_FORM_EVENTS)
+        return 0;
+    int rc = sse_feed(&a->sse, buf_str(&a->whole), err);
+    buf_free(&a->whole);
+    return rc;
 }
 
 void provider_answer_feed(struct provider_answer *a, struct str bytes)
@@ -252,15 +255,12 @@ void provider_answer_feed(struct provider_answer *a, struct str bytes)
     int rc = 0;
     if (a->ended)
         return;
-    if (a->form == PROVIDER_FORM_UNKNOWN && !form_detect(a, bytes)) {
-        error_set(&err, ERROR_UNAVAILABLE, "its answer is '%s', not an event stream or JSON: check base_url",
-            a->content_type);
-        fail(a, ERROR_UNAVAILABLE, err.message);
-    } else if (a->form == PROVIDER_FORM_EVENTS) {
+    if (a->form == PROVIDER_FORM_EVENTS)
         rc = sse_feed(&a->sse, bytes, &err);
-    } else if (a->form == PROVIDER_FORM_WHOLE && buf_append_str(&a->whole, bytes)) {
-        rc = error_set(&err, a->whole.failed, "its answer is too large");
-    }
+    else if (buf_append_str(&a->whole, bytes))
+        rc = error_set(&err, a->whole.failed, "it is too large");
+    else if (a->form == PROVIDER_FORM_UNKNOWN)
+        rc = form_detect(a, &err);
     if (rc) {
         error_wrap(&err, "its answer cannot be understood");
         fail(a, rc, err.message);

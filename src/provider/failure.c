@@ -4,7 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { DAY_MS = 24 * 60 * 60 * 1000, MESSAGE_MAX = 360 };
+enum { DAY_MS = 24 * 60 * 60 * 1000 };
 
 /* What the providers call their errors, as the status they would have come with. */
 static const struct {
@@ -177,10 +177,10 @@ void provider_failure_json(
         snprintf(rest, room, "answered HTTP %d%s", status, message.len ? ": " : "");
     else
         snprintf(rest, room, "reported an error%s", message.len ? ": " : "");
+    if (status == 404 && message.len > 0)
+        append_clean(f->message, sizeof f->message, STR(": "), STR_NONE);
     if (!fault || status == 404)
-        append_clean(f->message, sizeof f->message, fault && message.len ? STR(": ") : STR_NONE, STR_NONE);
-    if (!fault || status == 404)
-        append_clean(f->message, sizeof f->message, str_slice(message, 0, MESSAGE_MAX), api_key);
+        append_clean(f->message, sizeof f->message, message, api_key);
     point(f);
 }
 
