@@ -17,7 +17,7 @@ struct store {
     int64_t changes;
 };
 
-static const struct store_ops *const databases[] = {&store_sqlite_ops};
+static const struct store_ops *const databases[] = {&store_sqlite_ops, &store_postgres_ops};
 
 static const struct store_ops *find_ops(struct str url, struct str *rest)
 {
@@ -31,21 +31,14 @@ static const struct store_ops *find_ops(struct str url, struct str *rest)
     return NULL;
 }
 
-static int unknown_url(struct str url, struct error *err)
-{
-    if (str_starts(url, STR("postgresql:")) || str_starts(url, STR("postgres:")))
-        return error_set(err, ERROR_UNSUPPORTED,
-            "this build keeps its state in SQLite only: set state: sqlite:PATH instead of postgresql://...");
-    return error_set(
-        err, ERROR_INVALID, "the state must be given as sqlite:PATH, not '" STR_FMT "'", STR_ARG(url));
-}
-
 int store_open(struct str url, struct store **out, struct error *err)
 {
     struct str rest;
     const struct store_ops *ops = find_ops(url, &rest);
     if (!ops)
-        return unknown_url(url, err);
+        return error_set(err, ERROR_INVALID,
+            "the state must be given as sqlite:PATH or postgresql://USER@HOST/DATABASE: see state: or "
+            "--state");
     struct store_backend *backend;
     int rc = ops->open(rest, &backend, err);
     if (rc)

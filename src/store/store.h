@@ -1,10 +1,11 @@
-/* What the gateway keeps: a closed list of domain operations, not SQL. SQLite by default, PostgreSQL for state
- * shared by several machines.
+/* What the gateway keeps: a closed list of domain operations, not SQL. SQLite by default, PostgreSQL for
+ * state shared by several machines.
  *
- * Writes are submitted to one writer thread that commits them in groups; `done` is called back, on the loop that
- * asked, once they are kept (a process that is killed after that has lost nothing). Without a `done` nobody waits;
- * a failed write is then logged and counted. Rows are copied at submission. Reads are synchronous and are for the
- * command line, start-up and administration, never for a request's path. All calls are thread-safe. */
+ * Writes are submitted to one writer thread that commits them in groups; `done` is called back, on the loop
+ * that asked, once they are kept (a process that is killed after that has lost nothing). Without a `done`
+ * nobody waits; a failed write is then logged and counted. Rows are copied at submission. Reads are
+ * synchronous and are for the command line, start-up and administration, never for a request's path. All
+ * calls are thread-safe. */
 #ifndef WEIR_STORE_STORE_H
 #define WEIR_STORE_STORE_H
 
@@ -17,11 +18,12 @@ struct store;
 /* "sqlite:PATH" or "postgresql://..."; makes or migrates the schema. */
 int store_open(struct str url, struct store **out, struct error *err) MUST_USE;
 void store_close(struct store *s); /* writes what is queued first; NULL is allowed */
-/* Is there a state already? For readers, which should not make an empty one; true where only opening it can tell. */
+/* Is there a state already? For readers, which should not make an empty one; true where only opening it can
+ * tell. */
 bool store_exists(struct str url);
-/* The gateway's claim on its state, held until store_close: a second gateway on the same SQLite file is refused
- * with ERROR_BUSY (the command line's readers and writers need none). Also checks the file's integrity. Call it
- * before store_ledger_recover. */
+/* The gateway's claim on its state, held until store_close: a second gateway on the same SQLite file is
+ * refused with ERROR_BUSY (the command line's readers and writers need none). Also checks the file's
+ * integrity. Call it before store_ledger_recover. */
 int store_claim(struct store *s, struct error *err) MUST_USE;
 
 struct store_done {
@@ -45,28 +47,31 @@ struct store_opened {
     struct str model;        /* as the client named it */
     struct str route, rule, boundary;
     bool sensitive;
-    struct str decision;     /* the route decision as JSON (contract); holds no content */
+    struct str decision; /* the route decision as JSON (contract); holds no content */
 };
 struct store_settled {
     struct str request_id;
-    struct str provider, model; /* who answered; empty if nobody did */
-    struct str attempts;        /* JSON array: [{"target","outcome","ms"}...] */
+    struct str provider, model;                         /* who answered; empty if nobody did */
+    struct str attempts;                                /* JSON array: [{"target","outcome","ms"}...] */
     int64_t input_tokens, cached_tokens, output_tokens; /* -1 unknown */
-    int64_t cost_nano_usd;      /* -1 unknown */
-    int64_t first_token_ms, total_ms; /* -1: there was none */
+    int64_t cost_nano_usd;                              /* -1 unknown */
+    int64_t first_token_ms, total_ms;                   /* -1: there was none */
     struct str outcome; /* "ok", "client_gone", "refused", "failed", "interrupted" */
     int status;         /* what the client saw */
 };
-/* More writes queued than the limit: ERROR_BUSY at once. A row over LIMIT_STORE_ROW: ERROR_LIMIT. What is not UTF-8
- * is kept as U+FFFD. A second row with the same request id gives `done` ERROR_INVALID; settling also works where the
- * opened row was lost, and settling again replaces what was settled. When the disk is full or fails, `done` is told
- * ERROR_IO; rows without `done`, and settled rows always, are tried again until they are kept, the others dropped. */
-int store_ledger_open(struct store *s, const struct store_opened *row, struct store_done done, struct error *err) MUST_USE;
-int store_ledger_settle(struct store *s, const struct store_settled *row, struct store_done done, struct error *err) MUST_USE;
+/* More writes queued than the limit: ERROR_BUSY at once. A row over LIMIT_STORE_ROW: ERROR_LIMIT. What is not
+ * UTF-8 is kept as U+FFFD. A second row with the same request id gives `done` ERROR_INVALID; settling also
+ * works where the opened row was lost, and settling again replaces what was settled. When the disk is full or
+ * fails, `done` is told ERROR_IO; rows without `done`, and settled rows always, are tried again until they
+ * are kept, the others dropped. */
+int store_ledger_open(
+    struct store *s, const struct store_opened *row, struct store_done done, struct error *err) MUST_USE;
+int store_ledger_settle(
+    struct store *s, const struct store_settled *row, struct store_done done, struct error *err) MUST_USE;
 /* Rows a killed process left open become "interrupted"; at start-up. Returns how many in *count. */
 int store_ledger_recover(struct store *s, int64_t *count, struct error *err) MUST_USE;
-/* Deletes settled ledger rows and egress rows older than `before_ms`, in small steps between other writes; how many
- * in *rows. Waits until it is done, which may take seconds: not for a loop's thread. */
+/* Deletes settled ledger rows and egress rows older than `before_ms`, in small steps between other writes;
+ * how many in *rows. Waits until it is done, which may take seconds: not for a loop's thread. */
 int store_purge(struct store *s, int64_t before_ms, int64_t *rows, struct error *err) MUST_USE;
 /* The same in the background; for a loop's thread. */
 int store_purge_later(struct store *s, int64_t before_ms, struct error *err) MUST_USE;
@@ -76,8 +81,8 @@ struct store_ledger_row {
     struct store_settled settled; /* outcome "open" while it runs */
 };
 /* Newest last. `since_ms` 0: all. A non-zero return of `visit` stops. */
-int store_ledger_list(struct store *s, int64_t since_ms, int (*visit)(void *ctx, const struct store_ledger_row *row),
-    void *ctx, struct error *err) MUST_USE;
+int store_ledger_list(struct store *s, int64_t since_ms,
+    int (*visit)(void *ctx, const struct store_ledger_row *row), void *ctx, struct error *err) MUST_USE;
 
 /* ---- The egress log: what left. Written before the first byte leaves. ---- */
 struct store_egress {
@@ -86,9 +91,10 @@ struct store_egress {
     int64_t bytes;
     struct str sha256;
 };
-int store_egress_record(struct store *s, const struct store_egress *row, struct store_done done, struct error *err) MUST_USE;
-int store_egress_list(struct store *s, int64_t since_ms, int (*visit)(void *ctx, const struct store_egress *row),
-    void *ctx, struct error *err) MUST_USE;
+int store_egress_record(
+    struct store *s, const struct store_egress *row, struct store_done done, struct error *err) MUST_USE;
+int store_egress_list(struct store *s, int64_t since_ms,
+    int (*visit)(void *ctx, const struct store_egress *row), void *ctx, struct error *err) MUST_USE;
 
 /* ---- Keys: only hashes are kept. ---- */
 struct store_key {
@@ -97,8 +103,10 @@ struct store_key {
     int64_t created_ms, revoked_ms; /* 0: not revoked */
     int64_t expires_ms;             /* 0: never */
 };
-int store_key_add(struct store *s, const struct store_key *key, struct error *err) MUST_USE; /* waits until kept */
-int store_key_revoke(struct store *s, struct str id, int64_t wall_ms, struct error *err) MUST_USE; /* NOT_FOUND */
+int store_key_add(
+    struct store *s, const struct store_key *key, struct error *err) MUST_USE; /* waits until kept */
+int store_key_revoke(
+    struct store *s, struct str id, int64_t wall_ms, struct error *err) MUST_USE; /* NOT_FOUND */
 int store_key_list(struct store *s, int (*visit)(void *ctx, const struct store_key *key), void *ctx,
     struct error *err) MUST_USE;
 /* Grows whenever another process may have changed the keys; cheap enough to ask once a second. */

@@ -122,7 +122,7 @@ struct store_ops {
         struct arena *a, void *rows, size_t *n, struct error *err);
     int (*keys_version)(struct store_backend *b, int64_t *version, struct error *err);
 };
-extern const struct store_ops store_sqlite_ops;
+extern const struct store_ops store_sqlite_ops, store_postgres_ops;
 
 /* ---- The queue to the writer thread. ---- */
 struct store_queue;

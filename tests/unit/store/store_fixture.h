@@ -18,7 +18,7 @@
 #include "store/store.h"
 
 struct fixture {
-    char dir[64], path[96], url[128];
+    char dir[64], path[96], url[160];
     struct loop *loop;
     int answers, expected, failures, last_code;
 };
