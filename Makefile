@@ -25,7 +25,7 @@ ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"' -Isrc -I$(BUIL
 ALL_LDFLAGS = -pthread -pie -Wl,-z,relro,-z,now $(LDFLAGS)
 
 GATEWAY_LIBS := -levent_openssl -levent_core -lhttp_parser -lcurl -lssl -lcrypto -lsqlite3 -lpq -ljansson -lyaml \
-	-lsodium -lpq -lpcre2-8 -lm
+	-lsodium -lpcre2-8 -lm
 WORKER_LIBS := -lseccomp -ljansson -lpcre2-8 -lm
 # The worker links no network code: a reference to any of these fails the link.
 WORKER_FORBIDDEN := socket connect bind listen accept accept4 getaddrinfo gethostbyname execve execv execvp \
