@@ -147,6 +147,35 @@ void engine_session_close(struct engine_session *s)
     free(s);
 }
 
+struct wait {
+    struct engine_session *session;
+    struct loop_timer *timer;
+    struct engine_status status;
+};
+
+static void on_wait(void *ctx)
+{
+    struct wait *w = ctx;
+    engine_status(w->session->engine, &w->status);
+    if (w->status.state == ENGINE_STARTING)
+        loop_timer_start(w->timer, PROGRESS_MS / 10);
+    else
+        loop_stop(w->session->loop);
+}
+
+int engine_session_wait(struct engine_session *s, struct error *err)
+{
+    struct wait w = {.session = s};
+    w.timer = loop_timer_create(s->loop, on_wait, &w);
+    loop_timer_start(w.timer, 0);
+    int rc = loop_run(s->loop, err);
+    loop_timer_free(w.timer);
+    progress_clear(s);
+    if (rc == 0 && w.status.state == ENGINE_DOWN)
+        rc = error_set(err, ERROR_UNAVAILABLE, "%s", w.status.message);
+    return rc;
+}
+
 struct loop *engine_session_loop(struct engine_session *s)
 {
     return s->loop;

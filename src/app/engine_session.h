@@ -24,6 +24,8 @@ void engine_model_free(struct engine_model *m);
 int engine_session_open(
     const struct engine_options *o, struct engine_session **out, struct error *err) MUST_USE;
 void engine_session_close(struct engine_session *s); /* NULL is allowed */
+/* Waits until the model is loaded, or cannot be. Without it the first question waits. */
+int engine_session_wait(struct engine_session *s, struct error *err) MUST_USE;
 struct loop *engine_session_loop(struct engine_session *s);
 
 /* Asks and waits. The RESULT, a JSON object, goes to `result` (NULL: dropped), DATA frames to `data` (NULL:

@@ -208,6 +208,8 @@ static int open_and_converse(struct chat *c, const char *name)
         verb_size_read("context", c->sampling.context, &engine.context) &&
         verb_size_read("threads", c->sampling.threads, &engine.threads)) {
         rc = engine_session_open(&engine, &c->session, &err);
+        if (rc == 0)
+            rc = engine_session_wait(c->session, &err);
         exit_code = rc ? verb_fail(EXIT_FAILED, &err) : converse(c);
         engine_session_close(c->session);
     }

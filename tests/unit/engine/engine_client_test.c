@@ -14,12 +14,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "unit/engine/fake_worker.h"
+#include "unit/engine/worker_process.h"
 
 static char folder[] = "/tmp/weir-engine-test-XXXXXX";
 
 static char *path_of(const char *name)
 {
-    static char path[4][256];
+    static char path[4][512];
     static int at;
     at = (at + 1) % 4;
     snprintf(path[at], sizeof path[at], "%s/%s", folder, name);
@@ -47,10 +48,19 @@ static void *home_run(void *loop)
     return loop_run(loop, &err) ? loop : NULL;
 }
 
-static void rig_open_with(struct rig *r, const char *mode, struct engine_options o)
+static void rig_start(struct rig *r, struct engine_options o)
 {
     struct error err;
-    char link_path[300];
+    assert_int_equal(loop_create(&r->home, &err), 0);
+    assert_int_equal(loop_create(&r->caller, &err), 0);
+    if (engine_create(r->home, &o, &r->engine, &err))
+        fail_msg("%s", err.message);
+    pthread_create(&r->thread, NULL, home_run, r->home);
+}
+
+static void rig_open_with(struct rig *r, const char *mode, struct engine_options o)
+{
+    char link_path[512];
     snprintf(link_path, sizeof link_path, "%s/fake-%s", folder, mode);
     char self[256];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -62,10 +72,7 @@ static void rig_open_with(struct rig *r, const char *mode, struct engine_options
     o.executable = link_path;
     if (!o.file)
         o.file = path_of("model.gguf");
-    assert_int_equal(loop_create(&r->home, &err), 0);
-    assert_int_equal(loop_create(&r->caller, &err), 0);
-    assert_int_equal(engine_create(r->home, &o, &r->engine, &err), 0);
-    pthread_create(&r->thread, NULL, home_run, r->home);
+    rig_start(r, o);
 }
 
 static void rig_open(struct rig *r, const char *mode)
@@ -102,7 +109,7 @@ static struct engine_status state_wait(struct rig *r, enum engine_state state, i
 }
 
 /* What one call got. */
-struct answer {
+struct outcome {
     struct loop *loop;
     struct engine_call *call;
     int starts, texts, usages, stops, errors, code;
@@ -117,7 +124,7 @@ struct answer {
 
 static void on_event(void *ctx, const struct chat_event *event)
 {
-    struct answer *a = ctx;
+    struct outcome *a = ctx;
     assert_false(a->closed);
     assert_true(a->stops + a->errors == 0);
     if (event->kind == CHAT_EVENT_START) {
@@ -145,7 +152,7 @@ static void on_event(void *ctx, const struct chat_event *event)
         loop_stop(a->loop);
 }
 
-static int chat_try(struct engine *e, struct answer *a, struct error *err)
+static int chat_try(struct engine *e, struct outcome *a, struct error *err)
 {
     struct arena *arena = arena_create(MIB);
     struct chat_request *request = chat_request_create(arena);
@@ -156,7 +163,7 @@ static int chat_try(struct engine *e, struct answer *a, struct error *err)
     return rc;
 }
 
-static void chat_start(struct rig *r, struct answer *a)
+static void chat_start(struct rig *r, struct outcome *a)
 {
     struct error err;
     a->loop = r->caller;
@@ -170,7 +177,7 @@ static void loop_wait(struct loop *loop)
     assert_int_equal(loop_run(loop, &err), 0);
 }
 
-static void answer_close(struct answer *a)
+static void outcome_close(struct outcome *a)
 {
     engine_call_close(a->call);
     a->closed = true;
@@ -196,7 +203,7 @@ static void test_answer(void **state)
 {
     (void)state;
     struct rig r;
-    struct answer a = {0};
+    struct outcome a = {0};
     rig_open(&r, "good");
     chat_start(&r, &a); /* while STARTING: it waits */
     loop_wait(r.caller);
@@ -204,7 +211,7 @@ static void test_answer(void **state)
     assert_true(a.starts == 1 && a.texts == 2 && a.usages == 1 && a.stops == 1 && a.errors == 0);
     assert_true(a.usage.input_tokens == 5 && a.usage.cached_tokens == 2 && a.usage.output_tokens == 2);
     assert_int_equal(a.stop, CHAT_STOP_END);
-    answer_close(&a);
+    outcome_close(&a);
     struct engine_status s = status_of(&r);
     assert_true(s.state == ENGINE_UP && s.pid > 0 && s.restarts == 0 && s.active == 0 && s.queued == 0);
     struct arena *arena = arena_create(MIB);
@@ -314,7 +321,7 @@ static void test_crash_while_streaming(void **state)
 {
     (void)state;
     struct rig r;
-    struct answer a = {0}, waiting = {0};
+    struct outcome a = {0}, waiting = {0};
     rig_open(&r, "crash");
     state_wait(&r, ENGINE_UP, 0);
     chat_start(&r, &a);
@@ -325,19 +332,19 @@ static void test_crash_while_streaming(void **state)
     assert_true(a.errors == 1 && a.code == ERROR_UNAVAILABLE && a.retryable && a.retry_after_ms >= 250);
     assert_non_null(strstr(a.message, "SIGSEGV"));
     assert_true(waiting.errors == 1 && waiting.starts == 0 && waiting.code == ERROR_UNAVAILABLE);
-    answer_close(&a);
-    answer_close(&waiting);
-    struct answer refused = {.loop = r.caller};
+    outcome_close(&a);
+    outcome_close(&waiting);
+    struct outcome refused = {.loop = r.caller};
     struct error err;
     if (status_of(&r).state == ENGINE_DOWN)
         assert_int_equal(chat_try(r.engine, &refused, &err), ERROR_UNAVAILABLE);
     int64_t before = clock_mono_ms();
     state_wait(&r, ENGINE_UP, 1);
-    struct answer second = {0};
+    struct outcome second = {0};
     chat_start(&r, &second);
     loop_wait(r.caller);
     assert_true(second.errors == 1 && second.retry_after_ms >= 500); /* the back-off doubles */
-    answer_close(&second);
+    outcome_close(&second);
     state_wait(&r, ENGINE_UP, 2);
     assert_true(clock_mono_ms() - before >= 500);
     rig_close(&r);
@@ -352,13 +359,13 @@ static void test_death_at_each_step(void **state)
         {"refuse-memory", "too little memory"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct rig r;
-        struct answer a = {0};
+        struct outcome a = {0};
         rig_open(&r, cases[i].mode);
         chat_start(&r, &a);
         loop_wait(r.caller);
         assert_true(a.errors == 1 && a.code == ERROR_UNAVAILABLE);
         assert_non_null(strstr(a.message, cases[i].says));
-        answer_close(&a);
+        outcome_close(&a);
         state_wait(&r, ENGINE_STARTING, 1);
         rig_close(&r);
     }
@@ -370,13 +377,13 @@ static void test_silence(void **state)
     static const char *const modes[] = {"never-ready", "mute"};
     for (size_t i = 0; i < 2; i++) {
         struct rig r;
-        struct answer a = {0};
+        struct outcome a = {0};
         rig_open_with(&r, modes[i], (struct engine_options){.silence_ms = 200});
         chat_start(&r, &a);
         loop_wait(r.caller);
         assert_true(a.errors == 1 && a.code == ERROR_UNAVAILABLE);
         assert_non_null(strstr(a.message, "said nothing"));
-        answer_close(&a);
+        outcome_close(&a);
         rig_close(&r);
     }
     /* With nothing owed, silence is peace. */
@@ -398,7 +405,7 @@ static void test_refused_file_waits_for_a_change(void **state)
     assert_non_null(strstr(s.message, "no magic number"));
     usleep(1500 * 1000); /* longer than the first back-offs and the look at the file */
     assert_int_equal(status_of(&r).restarts, 0);
-    struct answer a = {.loop = r.caller};
+    struct outcome a = {.loop = r.caller};
     struct error err;
     assert_int_equal(chat_try(r.engine, &a, &err), ERROR_UNAVAILABLE);
     assert_non_null(strstr(err.message, "no magic number"));
@@ -412,13 +419,13 @@ static void test_refused_file_waits_for_a_change(void **state)
 static void hostile(const char *mode)
 {
     struct rig r;
-    struct answer a = {0};
+    struct outcome a = {0};
     rig_open(&r, mode);
     chat_start(&r, &a);
     loop_wait(r.caller);
     if (a.errors != 1 || a.code != ERROR_UNAVAILABLE || !strstr(a.message, "the worker was killed"))
         fail_msg("%s: errors %d, code %d, '%s'", mode, a.errors, a.code, a.message);
-    answer_close(&a);
+    outcome_close(&a);
     rig_close(&r);
 }
 
@@ -454,7 +461,7 @@ static void test_close_while_streaming(void **state)
 {
     (void)state;
     struct rig r;
-    struct answer a = {.stop_after_texts = 3}, waiting = {0};
+    struct outcome a = {.stop_after_texts = 3}, waiting = {0};
     rig_open(&r, "slow");
     chat_start(&r, &a);
     chat_start(&r, &waiting);
@@ -462,16 +469,16 @@ static void test_close_while_streaming(void **state)
     assert_int_equal(a.texts, 3);
     struct engine_status s = status_of(&r);
     assert_true(s.active == 1 && s.queued == 1);
-    answer_close(&waiting); /* before it had a slot */
-    answer_close(&a);       /* on_event fails the test if anything comes now */
+    outcome_close(&waiting); /* before it had a slot */
+    outcome_close(&a);       /* on_event fails the test if anything comes now */
     loop_for(r.caller, 50);
     s = status_of(&r);
     assert_true(s.active == 0 && s.queued == 0 && s.restarts == 0);
-    struct answer next = {.stop_after_texts = 1};
+    struct outcome next = {.stop_after_texts = 1};
     chat_start(&r, &next); /* the slot is free again */
     loop_wait(r.caller);
     assert_int_equal(next.texts, 1);
-    answer_close(&next);
+    outcome_close(&next);
     rig_close(&r);
 }
 
@@ -480,7 +487,7 @@ static void test_calls_outlive_the_engine(void **state)
 {
     (void)state;
     struct rig r;
-    struct answer a = {.stop_after_texts = 1}, waiting = {0}, late = {0};
+    struct outcome a = {.stop_after_texts = 1}, waiting = {0}, late = {0};
     struct error err;
     rig_open(&r, "slow");
     chat_start(&r, &a);
@@ -497,9 +504,9 @@ static void test_calls_outlive_the_engine(void **state)
     assert_true(
         a.code == ERROR_UNAVAILABLE && waiting.code == ERROR_UNAVAILABLE && late.code == ERROR_UNAVAILABLE);
     engine_call_pause(a.call, true);
-    answer_close(&a);
-    answer_close(&waiting);
-    answer_close(&late);
+    outcome_close(&a);
+    outcome_close(&waiting);
+    outcome_close(&late);
     loop_free(r.caller);
 }
 
@@ -507,7 +514,7 @@ static void test_pause(void **state)
 {
     (void)state;
     struct rig r;
-    struct answer a = {.stop_after_texts = 2};
+    struct outcome a = {.stop_after_texts = 2};
     rig_open(&r, "slow");
     chat_start(&r, &a);
     loop_wait(r.caller);
@@ -520,7 +527,7 @@ static void test_pause(void **state)
     loop_wait(r.caller);
     assert_int_equal(a.texts, before + 5);
     engine_call_pause(a.call, true);
-    answer_close(&a); /* a paused call can be closed */
+    outcome_close(&a); /* a paused call can be closed */
     loop_for(r.caller, 30);
     assert_int_equal(status_of(&r).active, 0);
     rig_close(&r);
@@ -531,7 +538,7 @@ static void test_flood_is_held_back(void **state)
 {
     (void)state;
     struct rig r;
-    struct answer a = {0};
+    struct outcome a = {0};
     rig_open(&r, "flood");
     chat_start(&r, &a);
     engine_call_pause(a.call, true);
@@ -540,13 +547,13 @@ static void test_flood_is_held_back(void **state)
     engine_call_pause(a.call, false);
     loop_wait(r.caller);
     assert_true(a.stops == 1 && a.texts == 64 && a.bytes == 64 * MIB && a.stop == CHAT_STOP_LENGTH);
-    answer_close(&a);
+    outcome_close(&a);
     /* Closed instead of resumed, the rest is read and dropped. */
-    struct answer dropped = {0};
+    struct outcome dropped = {0};
     chat_start(&r, &dropped);
     engine_call_pause(dropped.call, true);
     loop_for(r.caller, 100);
-    answer_close(&dropped);
+    outcome_close(&dropped);
     for (int i = 0; i < 2000 && status_of(&r).active > 0; i++)
         usleep(1000);
     assert_true(status_of(&r).active == 0 && status_of(&r).restarts == 0);
@@ -557,7 +564,7 @@ static void test_queue_limit(void **state)
 {
     (void)state;
     struct rig r;
-    struct answer a[4] = {0};
+    struct outcome a[4] = {0};
     struct error err;
     rig_open_with(&r, "slow", (struct engine_options){.queue_limit = 2});
     state_wait(&r, ENGINE_UP, 0);
@@ -567,13 +574,13 @@ static void test_queue_limit(void **state)
     assert_int_equal(chat_try(r.engine, &a[3], &err), ERROR_BUSY);
     a[0].stop_after_texts = 1;
     loop_wait(r.caller);
-    answer_close(&a[0]);
+    outcome_close(&a[0]);
     a[1].stop_after_texts = 1; /* takes the slot that is free now */
     loop_wait(r.caller);
     assert_true(a[1].texts == 1 && a[2].starts == 0);
     chat_start(&r, &a[3]);
     for (int i = 1; i < 4; i++)
-        answer_close(&a[i]);
+        outcome_close(&a[i]);
     rig_close(&r);
 }
 
@@ -592,7 +599,7 @@ static void *crowd_run(void *ctx)
     struct error err;
     assert_int_equal(loop_create(&loop, &err), 0);
     for (int i = 0; i < 40; i++) {
-        struct answer a = {.loop = loop, .stop_after_texts = 1 + (int)(rand_r(&crowd->seed) % 3)};
+        struct outcome a = {.loop = loop, .stop_after_texts = 1 + (int)(rand_r(&crowd->seed) % 3)};
         if (chat_try(crowd->engine, &a, &err)) {
             usleep(1000);
             continue;
@@ -605,7 +612,7 @@ static void *crowd_run(void *ctx)
             crowd->ended++;
         else
             crowd->cut++;
-        answer_close(&a);
+        outcome_close(&a);
     }
     loop_free(loop);
     return NULL;
@@ -643,7 +650,7 @@ static void test_one_loop(void **state)
 {
     (void)state;
     struct rig r;
-    struct answer a = {0};
+    struct outcome a = {0};
     rig_open(&r, "good");
     state_wait(&r, ENGINE_UP, 0);
     loop_stop(r.home);
@@ -653,10 +660,84 @@ static void test_one_loop(void **state)
     assert_int_equal(chat_try(r.engine, &a, &err), 0);
     loop_wait(r.home);
     assert_true(a.stops == 1);
-    answer_close(&a);
+    outcome_close(&a);
     engine_free(r.engine);
     loop_free(r.home);
     loop_free(r.caller);
+}
+
+/* ---- The real worker, where it has been built ---- */
+
+static bool real_absent(void)
+{
+    if (worker_executable() && access(worker_executable(), X_OK) == 0)
+        return false;
+    printf("skipped: weir-engine has not been built beside the tests\n");
+    return true;
+}
+
+static void test_real_worker(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct outcome a = {.stop_after_texts = 2};
+    struct error err;
+    if (real_absent())
+        return;
+    struct model_sample sample = model_sample_default();
+    int fd = open(path_of("sample.gguf"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_int_equal(model_sample_write(&sample, fd, &err), 0);
+    close(fd);
+    rig_start(&r,
+        (struct engine_options){
+            .name = "real", .file = path_of("sample.gguf"), .executable = worker_executable(), .slots = 2});
+    chat_start(&r, &a);
+    loop_wait(r.caller);
+    assert_true(a.starts == 1 && a.texts >= 2 && a.errors == 0);
+    struct engine_status before = status_of(&r);
+    assert_int_equal(kill(before.pid, SIGKILL), 0); /* in the middle of its answer */
+    a.stop_after_texts = 0;
+    if (a.stops == 0) {
+        loop_wait(r.caller);
+        assert_true(a.errors == 1 && a.code == ERROR_UNAVAILABLE && a.retryable);
+        assert_non_null(strstr(a.message, "SIGKILL"));
+    }
+    outcome_close(&a);
+    assert_int_not_equal(state_wait(&r, ENGINE_UP, 1).pid, before.pid);
+    struct outcome again = {.stop_after_texts = 5};
+    chat_start(&r, &again);
+    loop_wait(r.caller);
+    outcome_close(&again); /* cancelled: the worker says so and lives */
+    for (int i = 0; i < 5000 && status_of(&r).active > 0; i++)
+        usleep(1000);
+    assert_true(status_of(&r).active == 0 && status_of(&r).restarts == 1);
+    rig_close(&r);
+}
+
+static void test_real_worker_without_a_model(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct reply reply = {0};
+    struct error err;
+    struct engine_call *call;
+    if (real_absent())
+        return;
+    rig_start(
+        &r, (struct engine_options){.name = "bare", .executable = worker_executable(), .inspect = true});
+    reply.loop = r.caller;
+    struct str body = STR("{\"messages\":[],\"template\":\"{{ 6 * 7 }}\"}");
+    assert_int_equal(engine_ask(r.engine, r.caller, WIRE_RENDER, body,
+                         (struct engine_reply){on_reply, &reply}, &call, &err),
+        0);
+    loop_wait(r.caller);
+    engine_call_close(call);
+    assert_string_equal(reply.text, "{\"text\":\"42\"}");
+    ask(&r, WIRE_SHOW, &reply);
+    assert_true(reply.results == 0 && reply.code == ERROR_UNSUPPORTED);
+    ask(&r, WIRE_TOKENIZE, &reply);
+    assert_true(reply.results == 0 && reply.code == ERROR_UNSUPPORTED);
+    rig_close(&r);
 }
 
 static int set_up(void **state)
@@ -689,6 +770,7 @@ int main(int argc, char **argv)
     const char *name = strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0];
     if (argc == 3 && strncmp(name, "fake-", 5) == 0 && strcmp(argv[1], "--files") == 0)
         return fake_worker_main(name + 5);
+    setenv("WEIR_LOG", "error", 1);
     /* The workers' deaths are meant; their log lines would only hide a real one. */
     log_set_level(LOG_ERROR);
     const struct CMUnitTest tests[] = {
@@ -709,6 +791,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_queue_limit),
         cmocka_unit_test(test_calls_from_several_loops),
         cmocka_unit_test(test_one_loop),
+        cmocka_unit_test(test_real_worker),
+        cmocka_unit_test(test_real_worker_without_a_model),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
