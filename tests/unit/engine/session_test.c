@@ -1,0 +1,161 @@
+/* A session inside this process, where a leak checker sees what the sandboxed worker would hide. */
+#include "unit/engine/worker_process.h"
+
+#include <pthread.h>
+
+#include "engine/worker/session.h"
+
+static int model_fd;
+
+struct host {
+    int fd, rc;
+    pthread_t thread;
+    size_t n_files;
+};
+
+static void *host_run(void *arg)
+{
+    struct host *h = arg;
+    const struct session_setup setup = {
+        .fd = h->fd, .files = &model_fd, .n_files = h->n_files, .cores = 1, .memory = 4 * GIB};
+    h->rc = session_run(&setup);
+    close(h->fd); /* as the worker's exit does */
+    return NULL;
+}
+
+static struct worker host_start(struct host *h, size_t n_files)
+{
+    struct worker w = {0};
+    int pair[2];
+    const struct timeval patience = {.tv_sec = 120};
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(fcntl(pair[0], F_SETFL, O_NONBLOCK), 0);
+    *h = (struct host){.fd = pair[0], .n_files = n_files};
+    w.fd = pair[1];
+    setsockopt(w.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    buf_init(&w.in, 2 * LIMIT_WIRE_FRAME);
+    assert_int_equal(pthread_create(&h->thread, NULL, host_run, h), 0);
+    return w;
+}
+
+static int host_stop(struct host *h, struct worker *w)
+{
+    if (w->fd >= 0)
+        close(w->fd);
+    buf_free(&w->in);
+    assert_int_equal(pthread_join(h->thread, NULL), 0);
+    return h->rc;
+}
+
+static int group_start(void **state)
+{
+    (void)state;
+    const struct model_sample sample = model_sample_default();
+    signal(SIGPIPE, SIG_IGN);
+    model_fd = worker_sample_file(&sample);
+    return 0;
+}
+
+static int group_end(void **state)
+{
+    (void)state;
+    return close(model_fd);
+}
+
+static void test_every_request_gives_back_its_memory(void **state)
+{
+    (void)state;
+    static const struct {
+        enum wire_type type;
+        const char *payload;
+    } requests[] = {{WIRE_CHAT, "{\"prompt\":\"abc\",\"max_tokens\":5,\"stop\":[\"zz\"]}"},
+        {WIRE_CHAT, "{\"prompt\":\"\",\"body\":1}"}, {WIRE_CHAT, "{\"prompt\":\"abc\",\"max_tokens\":0}"},
+        {WIRE_CHAT, "{\"body\":{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]},\"max_tokens\":3,"
+                    "\"sampling\":{\"repeat_penalty\":1.2}}"},
+        {WIRE_LOGITS, "{\"tokens\":[1,2],\"greedy\":3}"}, {WIRE_LOGITS, "{\"tokens\":[1,-2]}"},
+        {WIRE_LOGITS, "{\"tokens\":[1,999999]}"}, {WIRE_TOKENIZE, "{\"text\":\"abc\"}"},
+        {WIRE_TOKENIZE, "{}"}, {WIRE_DETOKENIZE, "{\"ids\":[4,5]}"}, {WIRE_DETOKENIZE, "{\"ids\":[4,[]]}"},
+        {WIRE_RENDER,
+            "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"arguments\":\"{}\"}}]}],"
+            "\"template\":\"{{ messages[0].tool_calls[0].function.arguments is mapping }}\"}"},
+        {WIRE_RENDER, "{\"messages\":[],\"template\":\"{{ 1 / 0 }}\"}"}, {WIRE_SHOW, "{}"},
+        {WIRE_TENSOR, "{\"name\":\"token_embd.weight\"}"}, {WIRE_TENSOR, "{\"name\":1}"}};
+    struct host h;
+    struct worker w = host_start(&h, 1);
+    json_decref(worker_load(&w, "{\"threads\":1,\"slots\":2}"));
+    for (uint32_t i = 0; i < sizeof requests / sizeof *requests; i++) {
+        struct wire_frame f;
+        worker_send(&w, requests[i].type, i + 1, requests[i].payload);
+        do
+            assert_true(worker_take(&w, &f));
+        while (f.type != WIRE_ERROR && f.type != WIRE_RESULT && f.type != WIRE_STOP);
+        assert_int_equal(f.call, i + 1);
+    }
+    assert_int_equal(host_stop(&h, &w), 0);
+}
+
+/* Calls of every kind that are open, waiting and paused when the gateway goes. */
+static void test_open_calls_give_back_their_memory(void **state)
+{
+    (void)state;
+    struct host h;
+    struct worker w = host_start(&h, 1);
+    struct wire_frame f;
+    json_decref(worker_load(&w, "{\"threads\":1}"));
+    worker_send(
+        &w, WIRE_CHAT, 1, "{\"prompt\":\"abc\",\"sampling\":{\"temperature\":2,\"presence_penalty\":1}}");
+    do
+        assert_true(worker_take(&w, &f));
+    while (f.type != WIRE_TEXT);
+    worker_send(&w, WIRE_PAUSE, 1, "");
+    worker_send(&w, WIRE_CHAT, 2, "{\"prompt\":\"abc\",\"stop\":[\"a\"]}");
+    worker_send(&w, WIRE_LOGITS, 3, "{\"tokens\":[1,2,3]}");
+    worker_send(&w, WIRE_TENSOR, 4, "{\"name\":\"token_embd.weight\"}");
+    worker_send(&w, WIRE_PAUSE, 4, "");
+    assert_int_equal(host_stop(&h, &w), 0);
+}
+
+static void test_failures_give_back_their_memory(void **state)
+{
+    (void)state;
+    struct host h;
+    struct worker w = host_start(&h, 1);
+    struct wire_frame f;
+    worker_send(&w, WIRE_LOAD, 0, "{\"context\":16777216,\"slots\":1024}"); /* far more than there is */
+    do
+        assert_true(worker_take(&w, &f));
+    while (f.type == WIRE_PROGRESS);
+    assert_int_equal(f.type, WIRE_ERROR);
+    worker_send(&w, WIRE_LOAD, 0, "{}"); /* once is all there is */
+    assert_false(worker_take(&w, &f));
+    assert_int_equal(host_stop(&h, &w), ERROR_INVALID);
+}
+
+static void test_templates_without_a_model(void **state)
+{
+    (void)state;
+    struct host h;
+    struct worker w = host_start(&h, 0);
+    json_decref(worker_load(&w, "{\"inspect\":true}"));
+    json_t *r = worker_ask(&w, WIRE_RENDER, 1,
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"template\":\"<{{ messages[0].content "
+        "}}>\"}");
+    assert_string_equal(json_string_value(json_object_get(r, "text")), "<hi>");
+    json_decref(r);
+    worker_send(&w, WIRE_SHOW, 2, "{}");
+    worker_expect_error(&w, 2, ERROR_UNSUPPORTED, "no model");
+    worker_send(&w, WIRE_TOKENIZE, 3, "{\"text\":\"a\"}");
+    worker_expect_error(&w, 3, ERROR_UNSUPPORTED, "no model");
+    assert_int_equal(host_stop(&h, &w), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_request_gives_back_its_memory),
+        cmocka_unit_test(test_open_calls_give_back_their_memory),
+        cmocka_unit_test(test_failures_give_back_their_memory),
+        cmocka_unit_test(test_templates_without_a_model),
+    };
+    return cmocka_run_group_tests(tests, group_start, group_end);
+}
