@@ -177,8 +177,7 @@ void egress_free(struct egress *e)
     if (!e)
         return;
     assert(!e->busy);
-    list_each(node, after, &e->transfers)
-    {
+    list_each(node, after, &e->transfers) {
         struct egress_transfer *t = list_item(node, struct egress_transfer, all);
         bool ownerless = t->draining || t->todo & EGRESS_TODO_FREE;
         egress_transfer_detach(t);

@@ -91,6 +91,7 @@ struct egress_transfer {
     enum egress_state state;
     enum egress_phase phase;
     int64_t since_ms; /* when the phase began or the last piece came */
+    int64_t sent_ms;  /* when the request first went on a connection; 0: not yet */
     struct loop_timer *timer;
     CURL *easy;
     struct curl_slist *headers;

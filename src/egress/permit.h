@@ -1,5 +1,5 @@
-/* The permit to open an outbound transfer. Only the router makes one (`router_permit` in router/), and only the
- * router and egress include this file: the tidy test enforces it. */
+/* The permit to open an outbound transfer. Only the router makes one (`router_permit` in router/), and only
+ * the router and egress include this file: the tidy test enforces it. */
 #ifndef WEIR_EGRESS_PERMIT_H
 #define WEIR_EGRESS_PERMIT_H
 

@@ -11,6 +11,10 @@
 
 /* What may still come after egress_finish before the connection is given up. */
 enum { DRAIN_MS = 1000, DRAIN_BYTES = 64 * 1024 };
+/* libcurl sends again when a connection used before breaks without a byte of answer. Within this time that is
+ * a connection the server had given up; later the server may have worked on the request, and must not do so
+ * twice. */
+enum { RESEND_MS = 1000 };
 
 /* Links a transfer to the witness that still has to answer; outlives whichever of the two goes first. */
 struct egress_ticket {
@@ -182,6 +186,13 @@ int egress_on_ready(void *ctx, char *peer, char *local, int peer_port, int local
         t->address_refused = true;
         return CURL_PREREQFUNC_ABORT;
     }
+    if (t->sent_ms && clock_mono_ms() - t->sent_ms > RESEND_MS) {
+        t->code = error_set(&t->error, ERROR_UNAVAILABLE,
+            "'" STR_FMT "' (%s) broke the connection without an answer", STR_ARG(t->target->name),
+            t->target->host);
+        return CURL_PREREQFUNC_ABORT;
+    }
+    t->sent_ms = clock_mono_ms();
     phase_enter(t, EGRESS_FIRST_BYTE);
     return CURL_PREREQFUNC_OK;
 }

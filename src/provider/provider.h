@@ -15,10 +15,10 @@ struct provider_call;
 
 /* What a kind needs; made by the configuration, immutable, shared by all loops. */
 struct provider_options {
-    struct str name;       /* "local" for the embedded engine, else the configured name */
-    struct str kind;       /* "local", "openai", "anthropic" */
+    struct str name;              /* "local" for the embedded engine, else the configured name */
+    struct str kind;              /* "local", "openai", "anthropic" */
     struct egress_target *target; /* owned by the provider from now on, also on failure; NULL for "local" */
-    struct str api_key;    /* may be empty */
+    struct str api_key;           /* may be empty */
 };
 int provider_create(const struct provider_options *o, struct provider **out, struct error *err) MUST_USE;
 void provider_free(struct provider *p);
@@ -33,7 +33,7 @@ struct provider_model {
     struct provider *provider;
     struct str model;      /* the name the provider knows */
     struct engine *engine; /* for "local" */
-    int64_t max_output;    /* what to ask for when the client set no maximum and the provider insists; 0: 4096 */
+    int64_t max_output; /* what to ask for when the client set no maximum and the provider insists; 0: 4096 */
 };
 
 struct provider_start {
@@ -46,11 +46,15 @@ struct provider_start {
 };
 
 /* Can this target honour the request as it stands? ERROR_UNSUPPORTED names what it cannot. */
-int provider_supports(const struct provider_model *m, const struct chat_request *r, struct error *err) MUST_USE;
-/* No event arrives before this returns. STOP or ERROR is the last event; then, or earlier to cancel, close. */
-int provider_call_start(const struct provider_start *s, struct provider_call **out, struct error *err) MUST_USE;
+int provider_supports(
+    const struct provider_model *m, const struct chat_request *r, struct error *err) MUST_USE;
+/* No event arrives before this returns. STOP or ERROR is the last event; then, or earlier to cancel, close.
+ */
+int provider_call_start(
+    const struct provider_start *s, struct provider_call **out, struct error *err) MUST_USE;
 void provider_call_pause(struct provider_call *c, bool paused);
-void provider_call_close(struct provider_call *c); /* no event after it; allowed inside the sink; NULL allowed */
+void provider_call_close(
+    struct provider_call *c); /* no event after it; allowed inside the sink; NULL allowed */
 
 /* ---- For the files of this room. ---- */
 struct provider_ops {

@@ -264,6 +264,52 @@ static void test_informational_answers_and_trailers_are_skipped(void **state)
     loopback_stop(&server);
 }
 
+/* ---- A connection used before that turns out to be dead ---- */
+
+static _Atomic int second_answer_delay_ms;
+
+/* Answers the first request of the first connection and breaks off at the second; later connections work. */
+static void serve_once(struct loopback_conn *c)
+{
+    bool first = atomic_load(&c->server->connections) == 1;
+    if (!loopback_read(c) || !loopback_answer(c, "200 OK", "", "hello") || !first || !loopback_read(c))
+        return;
+    loopback_sleep(c, atomic_load(&second_answer_delay_ms));
+}
+
+static void run_twice(int delay_ms, struct seen *second, int *requests)
+{
+    struct loopback server = {0};
+    struct fixture f;
+    struct seen first = {0};
+    atomic_store(&second_answer_delay_ms, delay_ms);
+    loopback_start(&server, serve_once, NULL);
+    fixture_start(&f);
+    struct egress_target *t = quick_target(url_of(&server), 5000, 5000, 5000);
+    seen_run(&f, &first, t, "x");
+    assert_int_equal(first.code, 0);
+    seen_run(&f, second, t, "x");
+    *requests = atomic_load(&server.requests);
+    seen_free(&first);
+    seen_free(second);
+    egress_target_free(t);
+    fixture_stop(&f);
+    loopback_stop(&server);
+}
+
+static void test_a_stale_connection_is_replaced_but_work_is_not_asked_for_twice(void **state)
+{
+    struct seen stale = {0}, working = {0};
+    int requests;
+    (void)state;
+    run_twice(0, &stale, &requests);
+    assert_int_equal(stale.code, 0);
+    assert_int_equal(requests, 3);
+    run_twice(1200, &working, &requests);
+    assert_int_equal(working.code, ERROR_UNAVAILABLE);
+    assert_int_equal(requests, 2);
+}
+
 /* ---- Leaving ---- */
 
 static void serve_stream(struct loopback_conn *c)
@@ -457,6 +503,7 @@ int main(void)
         cmocka_unit_test(test_nobody_listens),
         cmocka_unit_test(test_answers_without_end_are_cut_off),
         cmocka_unit_test(test_informational_answers_and_trailers_are_skipped),
+        cmocka_unit_test(test_a_stale_connection_is_replaced_but_work_is_not_asked_for_twice),
         cmocka_unit_test(test_closing_inside_callbacks_ends_the_transfer),
         cmocka_unit_test(test_freeing_the_egress_with_transfers_open),
         cmocka_unit_test(test_a_finished_transfer_keeps_its_connection),
