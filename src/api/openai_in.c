@@ -93,7 +93,7 @@ static int content_read(struct arena *a, const json_t *content, struct chat_mess
         return error_set(err, ERROR_INVALID, "'content' must be a string or an array of parts");
     size_t n = json_array_size(content);
     if (n > LIMIT_PARTS)
-        return error_set(err, ERROR_LIMIT, "a message has %zu parts: at most %d are allowed", n, LIMIT_PARTS);
+        return error_set(err, ERROR_INVALID, "a message has %zu parts: at most %d are allowed", n, LIMIT_PARTS);
     m->parts = arena_try_array(a, struct chat_part, n ? n : 1);
     if (!m->parts)
         return error_set(err, ERROR_MEMORY, "no memory for the request");
@@ -130,7 +130,7 @@ static int tool_calls_read(struct arena *a, const json_t *calls, struct chat_mes
     size_t n = json_array_size(calls);
     if (n > LIMIT_TOOLS)
         return error_set(
-            err, ERROR_LIMIT, "a message has %zu tool calls: at most %d are allowed", n, LIMIT_TOOLS);
+            err, ERROR_INVALID, "a message has %zu tool calls: at most %d are allowed", n, LIMIT_TOOLS);
     m->tool_calls = arena_try_array(a, struct chat_tool_call, n ? n : 1);
     if (!m->tool_calls)
         return error_set(err, ERROR_MEMORY, "no memory for the request");
@@ -190,7 +190,7 @@ static int messages_read(struct arena *a, const json_t *list, struct chat_reques
     size_t n = json_array_size(list);
     if (n > LIMIT_MESSAGES)
         return error_set(
-            err, ERROR_LIMIT, "the request has %zu messages: at most %d are allowed", n, LIMIT_MESSAGES);
+            err, ERROR_INVALID, "the request has %zu messages: at most %d are allowed", n, LIMIT_MESSAGES);
     r->messages = arena_try_array(a, struct chat_message, n);
     if (!r->messages)
         return error_set(err, ERROR_MEMORY, "no memory for the request");
@@ -231,7 +231,7 @@ static int tools_read(struct arena *a, const json_t *list, struct chat_request *
     size_t n = json_array_size(list);
     if (n > LIMIT_TOOLS)
         return error_set(
-            err, ERROR_LIMIT, "the request has %zu tools: at most %d are allowed", n, LIMIT_TOOLS);
+            err, ERROR_INVALID, "the request has %zu tools: at most %d are allowed", n, LIMIT_TOOLS);
     r->tools = arena_try_array(a, struct chat_tool, n ? n : 1);
     if (!r->tools)
         return error_set(err, ERROR_MEMORY, "no memory for the request");
@@ -303,7 +303,7 @@ static int stops_read(struct arena *a, const json_t *stop, struct chat_request *
         return 0;
     size_t n = json_is_array(stop) ? json_array_size(stop) : 1;
     if (n > LIMIT_STOPS)
-        return error_set(err, ERROR_LIMIT, "'stop' has %zu strings: at most %d are allowed", n, LIMIT_STOPS);
+        return error_set(err, ERROR_INVALID, "'stop' has %zu strings: at most %d are allowed", n, LIMIT_STOPS);
     r->stops = arena_alloc(a, (n ? n : 1) * sizeof *r->stops);
     for (size_t i = 0; i < n; i++) {
         const json_t *item = json_is_array(stop) ? json_array_get(stop, i) : stop;

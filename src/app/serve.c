@@ -166,11 +166,8 @@ static void on_purge(void *ctx)
 {
     struct serving *s = ctx;
     struct error err;
-    int64_t rows = 0;
-    if (s->retention_ms > 0 && store_purge(s->store, clock_wall_ms() - s->retention_ms, &rows, &err))
+    if (s->retention_ms > 0 && store_purge_later(s->store, clock_wall_ms() - s->retention_ms, &err))
         log_error("serve", "old rows could not be deleted: %s", err.message);
-    else if (rows > 0)
-        log_info("serve", "deleted %lld rows older than the retention", (long long)rows);
     loop_timer_start(s->purge, PURGE_EVERY_MS);
 }
 

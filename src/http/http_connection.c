@@ -21,7 +21,7 @@ static int refuse(struct http_connection *c, int status, const char *why)
 {
     c->refuse_status = status;
     c->refuse_why = why;
-    return 1;
+    return -1; /* a 1 from on_headers would only mean "no body" */
 }
 
 static int head_append(struct http_connection *c, struct http_span *span, const char *at, size_t len)

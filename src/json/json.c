@@ -24,7 +24,7 @@ static int depth_check(struct str text, struct error *err)
         } else if (c == '{' || c == '[') {
             if (++depth > LIMIT_JSON_DEPTH)
                 return error_set(
-                    err, ERROR_LIMIT, "the JSON is nested more than %d levels deep", LIMIT_JSON_DEPTH);
+                    err, ERROR_INVALID, "the JSON is nested more than %d levels deep", LIMIT_JSON_DEPTH);
         } else if ((c == '}' || c == ']') && depth > 0) {
             depth--;
         }

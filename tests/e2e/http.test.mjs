@@ -114,7 +114,7 @@ const answers = async (content, wanted) => {
 test('invalid JSON', () => answers('{"model":', 400));
 test('JSON that is no object', () => answers('[1,2]', 400));
 test('an empty body', () => answers('', 400));
-test('JSON nested 10,000 deep', () => answers('['.repeat(10000) + ']'.repeat(10000), 413));
+test('JSON nested 10,000 deep', () => answers('['.repeat(10000) + ']'.repeat(10000), 400));
 test('an unknown model', async () => {
   const error = await answers(JSON.stringify({ model: 'nobody', messages: [{ role: 'user', content: 'x' }] }), 404);
   assert.match(error.message, /cloudy/, 'says what there is');
@@ -191,7 +191,7 @@ test('a client that leaves before the first byte cancels the work', async () => 
 });
 
 test('a client that reads slowly holds back the provider, and gets everything', async () => {
-  const piece = 'x'.repeat(16384);
+  const piece = 'Z'.repeat(16384);
   cloud.behaviour = { text: Array(1500).fill(piece) };
   const socket = net.connect(gateway.port, '127.0.0.1');
   let got = 0;
@@ -200,7 +200,7 @@ test('a client that reads slowly holds back the provider, and gets everything', 
   await sleep(1500);
   const memory = Number(/VmRSS:\s+(\d+)/.exec(await (await import('node:fs/promises')).readFile(`/proc/${gateway.process.pid}/status`, 'utf8'))[1]);
   if (!process.env.ASAN_OPTIONS) assert.ok(memory < 120 * 1024, `resident ${memory} kB while 24 MB wait to be read`);
-  socket.on('data', (d) => (got += d.toString('latin1').split('x').length - 1));
+  socket.on('data', (d) => (got += d.toString('latin1').split('Z').length - 1));
   socket.resume();
   await new Promise((done) => socket.on('close', done));
   assert.equal(got, 1500 * 16384);

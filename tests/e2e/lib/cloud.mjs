@@ -73,7 +73,8 @@ export class Cloud {
     }
     response.writeHead(200, { 'content-type': 'text/event-stream', ...b.headers });
     if (mode === 'malformed') return void response.end('data: {"choices":[{"delta":{"content":"x"}\n\n');
-    const write = async (piece) => {
+    const write = async (piece, paced = false) => {
+      if (paced && b.gap) await sleep(b.gap);
       if (response.destroyed) throw new Error('client left');
       if (mode === 'drip')
         for (const byte of Buffer.from(piece)) {
@@ -81,11 +82,13 @@ export class Cloud {
           await sleep(0);
         }
       else if (!response.write(piece)) await new Promise((done) => response.once('drain', done).once('close', done));
-      if (b.gap) await sleep(b.gap);
     };
     if (request.url.endsWith('/messages')) await this.anthropic(write, body, b, mode);
     else await this.openai(write, body, b, mode);
-    if (mode === 'truncate') return void response.destroy();
+    if (mode === 'truncate') {
+      await sleep(20); // what was written is on its way
+      return void response.destroy();
+    }
     response.end();
   }
 
@@ -101,7 +104,11 @@ export class Cloud {
         choices: [{ index: 0, delta, finish_reason: finish }],
       })}\n\n`;
     await write(chunk({ role: 'assistant', content: '' }));
-    for (const piece of text) await write(chunk({ content: piece }));
+    let paced = false; // the first piece comes at once
+    for (const piece of text) {
+      await write(chunk({ content: piece }), paced);
+      paced = true;
+    }
     if (mode === 'truncate') return;
     let index = 0;
     for (const tool of b.tools ?? []) {
@@ -134,7 +141,7 @@ export class Cloud {
   async anthropic(write, body, b, mode) {
     const text = b.text ?? ['Hello', ' from', ' the', ' cloud'];
     const usage = b.usage ?? { input: 7, output: text.length, cached: 0 };
-    const event = (data) => write(`event: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`);
+    const event = (data, paced) => write(`event: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`, paced);
     await event({
       type: 'message_start',
       message: {
@@ -149,8 +156,11 @@ export class Cloud {
     });
     await event({ type: 'ping' });
     await event({ type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } });
-    for (const piece of text)
-      await event({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: piece } });
+    let paced = false;
+    for (const piece of text) {
+      await event({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: piece } }, paced);
+      paced = true;
+    }
     if (mode === 'truncate') return;
     await event({ type: 'content_block_stop', index: 0 });
     let index = 1;
