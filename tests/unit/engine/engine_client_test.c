@@ -108,6 +108,14 @@ static struct engine_status state_wait(struct rig *r, enum engine_state state, i
     return s;
 }
 
+/* Waits until no call is left with the worker or before it. */
+static void idle_wait(struct rig *r)
+{
+    for (int i = 0; i < 10000 && status_of(r).active + status_of(r).queued > 0; i++)
+        usleep(1000);
+    assert_int_equal(status_of(r).active + status_of(r).queued, 0);
+}
+
 /* What one call got. */
 struct outcome {
     struct loop *loop;
@@ -388,10 +396,10 @@ static void test_silence(void **state)
     }
     /* With nothing owed, silence is peace. */
     struct rig r;
-    rig_open_with(&r, "good", (struct engine_options){.silence_ms = 100});
-    state_wait(&r, ENGINE_UP, 0);
-    usleep(400 * 1000);
-    assert_int_equal(status_of(&r).restarts, 0);
+    rig_open_with(&r, "good", (struct engine_options){.silence_ms = 200});
+    int restarts = state_wait(&r, ENGINE_UP, 0).restarts;
+    usleep(600 * 1000);
+    assert_int_equal(status_of(&r).restarts, restarts);
     rig_close(&r);
 }
 
@@ -472,8 +480,8 @@ static void test_close_while_streaming(void **state)
     outcome_close(&waiting); /* before it had a slot */
     outcome_close(&a);       /* on_event fails the test if anything comes now */
     loop_for(r.caller, 50);
-    s = status_of(&r);
-    assert_true(s.active == 0 && s.queued == 0 && s.restarts == 0);
+    idle_wait(&r);
+    assert_int_equal(status_of(&r).restarts, 0);
     struct outcome next = {.stop_after_texts = 1};
     chat_start(&r, &next); /* the slot is free again */
     loop_wait(r.caller);
@@ -529,7 +537,7 @@ static void test_pause(void **state)
     engine_call_pause(a.call, true);
     outcome_close(&a); /* a paused call can be closed */
     loop_for(r.caller, 30);
-    assert_int_equal(status_of(&r).active, 0);
+    idle_wait(&r);
     rig_close(&r);
 }
 
@@ -540,6 +548,7 @@ static void test_flood_is_held_back(void **state)
     struct rig r;
     struct outcome a = {0};
     rig_open(&r, "flood");
+    state_wait(&r, ENGINE_UP, 0);
     chat_start(&r, &a);
     engine_call_pause(a.call, true);
     loop_for(r.caller, 300);
@@ -554,9 +563,8 @@ static void test_flood_is_held_back(void **state)
     engine_call_pause(dropped.call, true);
     loop_for(r.caller, 100);
     outcome_close(&dropped);
-    for (int i = 0; i < 2000 && status_of(&r).active > 0; i++)
-        usleep(1000);
-    assert_true(status_of(&r).active == 0 && status_of(&r).restarts == 0);
+    idle_wait(&r);
+    assert_int_equal(status_of(&r).restarts, 0);
     rig_close(&r);
 }
 
@@ -632,9 +640,7 @@ static void crowd_test(const char *mode)
         pthread_join(threads[i], NULL);
         assert_true(crowds[i].ended + crowds[i].cut > 0);
     }
-    for (int i = 0; i < 5000 && status_of(&r).active + status_of(&r).queued > 0; i++)
-        usleep(1000);
-    assert_int_equal(status_of(&r).active + status_of(&r).queued, 0);
+    idle_wait(&r);
     rig_close(&r);
 }
 
@@ -708,9 +714,8 @@ static void test_real_worker(void **state)
     chat_start(&r, &again);
     loop_wait(r.caller);
     outcome_close(&again); /* cancelled: the worker says so and lives */
-    for (int i = 0; i < 5000 && status_of(&r).active > 0; i++)
-        usleep(1000);
-    assert_true(status_of(&r).active == 0 && status_of(&r).restarts == 1);
+    idle_wait(&r);
+    assert_int_equal(status_of(&r).restarts, 1);
     rig_close(&r);
 }
 

@@ -178,7 +178,7 @@ static inline void fake_answer(uint32_t call)
         return;
     }
     fake_say(call, WIRE_TEXT, "hello ");
-    if (fake_is("crash") && usleep(50 * 1000) == 0)
+    if (fake_is("crash") && usleep(200 * 1000) == 0)
         fake_die(SIGSEGV);
     if (fake_is("exit"))
         _exit(9);
