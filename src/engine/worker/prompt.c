@@ -107,7 +107,7 @@ static int now_read(const json_t *body, int64_t *out, struct error *err)
 static int render_with(
     struct session *s, const struct template *t, const json_t *body, struct buf *out, struct error *err)
 {
-    json_t *values;
+    json_t *values = NULL;
     int64_t now;
     int rc = now_read(body, &now, err);
     if (rc == 0)
