@@ -72,7 +72,8 @@ void scheduler_free(struct scheduler *s)
 {
     if (!s)
         return;
-    list_each(node, after, &s->waiting) sequence_free(list_item(node, struct sequence, node));
+    list_each(node, after, &s->waiting)
+        sequence_free(list_item(node, struct sequence, node));
     for (int32_t i = 0; s->slots && i < s->o.n_slots; i++) {
         if (s->slots[i].sequence)
             sequence_free(s->slots[i].sequence);
@@ -164,27 +165,25 @@ static size_t common_prefix(const struct token_list *held, const struct token_li
 }
 
 /* The free slot that holds most of the prompt's beginning, the longest unused among equals. Where that would
- * throw away more than it saves (two conversations that share only a system prompt), an unused slot is taken.
- */
+ * throw away more than it saves (two conversations that share only a system prompt), the longest unused of
+ * all. */
 static int32_t slot_choose(const struct scheduler *s, const struct token_list *prompt)
 {
-    int32_t best = -1, unused = -1;
+    int32_t best = -1, oldest = -1;
     size_t longest = 0;
     for (int32_t i = 0; i < s->o.n_slots; i++) {
         const struct slot *slot = &s->slots[i];
         if (slot->sequence)
             continue;
-        if (slot->freed_at == 0 && unused < 0)
-            unused = i;
+        if (oldest < 0 || slot->freed_at < s->slots[oldest].freed_at)
+            oldest = i;
         size_t n = common_prefix(&slot->held, prompt);
         if (best < 0 || n > longest || (n == longest && slot->freed_at < s->slots[best].freed_at)) {
             best = i;
             longest = n;
         }
     }
-    if (unused >= 0 && best != unused && longest < s->slots[best].held.count - longest)
-        best = unused;
-    return best;
+    return best >= 0 && longest < s->slots[best].held.count - longest ? oldest : best;
 }
 
 static void sequence_start(struct scheduler *s, struct sequence *q, int32_t index)
@@ -204,8 +203,7 @@ static void sequence_start(struct scheduler *s, struct sequence *q, int32_t inde
 
 static void slots_fill(struct scheduler *s)
 {
-    list_each(node, after, &s->waiting)
-    {
+    list_each(node, after, &s->waiting) {
         struct sequence *q = list_item(node, struct sequence, node);
         if (q->paused)
             continue;

@@ -282,6 +282,30 @@ static void test_a_beginning_is_computed_once(void **ctx)
     scheduler_free(s);
 }
 
+/* A third conversation that shares a few tokens with the one just used takes the place of the older one. */
+static void test_a_short_match_evicts_the_oldest(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {0};
+    struct scheduler *s = create(&state, 2);
+    struct client c;
+    int32_t other[40];
+    client_add(s, &c, numbers(1), 30, 1);
+    run(s);
+    client_add(s, &c, numbers(2), 30, 1);
+    run(s);
+    memcpy(other, numbers(2), sizeof other);
+    for (int i = 5; i < 40; i++)
+        other[i] = (other[i] + 7) % VOCAB;
+    client_add(s, &c, other, 40, 1);
+    run(s);
+    assert_int_equal(c.cached, 0);
+    client_add(s, &c, numbers(2), 30, 1);
+    run(s);
+    assert_int_equal(c.cached, 29);
+    scheduler_free(s);
+}
+
 static void test_state_that_rolls_back_in_steps(void **ctx)
 {
     (void)ctx;
@@ -381,6 +405,7 @@ int main(void)
         cmocka_unit_test(test_a_long_prompt_stalls_nobody),
         cmocka_unit_test(test_calls_wait_in_order),
         cmocka_unit_test(test_a_beginning_is_computed_once),
+        cmocka_unit_test(test_a_short_match_evicts_the_oldest),
         cmocka_unit_test(test_state_that_rolls_back_in_steps),
         cmocka_unit_test(test_a_failed_step_ends_its_sequences),
         cmocka_unit_test(test_paused_calls_do_not_run),
