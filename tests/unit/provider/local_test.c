@@ -1,0 +1,125 @@
+/* What the embedded engine takes and what it refuses by name. */
+#include "provider/provider.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/limits.h"
+
+static struct arena *arena;
+static struct provider *provider;
+
+static struct chat_request *request_make(enum chat_part_kind kind)
+{
+    struct chat_request *r = chat_request_create(arena);
+    r->messages = arena_new(arena, struct chat_message);
+    r->n_messages = 1;
+    r->messages[0].role = CHAT_USER;
+    r->messages[0].parts = arena_new(arena, struct chat_part);
+    r->messages[0].n_parts = 1;
+    r->messages[0].parts[0].kind = kind;
+    r->messages[0].parts[0].text = STR("hi");
+    return r;
+}
+
+/* Empty `names`: it is taken; else it is refused and the message names it. */
+static void check(const struct chat_request *r, const char *names)
+{
+    const struct provider_model m = {.provider = provider};
+    struct error err = {0};
+    int rc = provider_supports(&m, r, &err);
+    if (!*names)
+        assert_int_equal(rc, 0);
+    else if (rc != ERROR_UNSUPPORTED || !strstr(err.message, names))
+        fail_msg("code %d, not UNSUPPORTED with '%s': %s", rc, names, err.message);
+}
+
+static void test_vendor_members(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *json, *refused;
+    } cases[] = {
+        {"{\"user\":\"u\",\"metadata\":{\"a\":\"b\"},\"store\":true,\"service_tier\":\"auto\"}", ""},
+        {"{\"n\":1,\"logprobs\":false,\"top_logprobs\":0,\"logit_bias\":{},\"best_of\":1,\"echo\":false}",
+            ""},
+        {"{\"response_format\":{\"type\":\"text\"},\"modalities\":[\"text\"],\"suffix\":\"\"}", ""},
+        {"{\"logprobs\":null,\"brand_new_member\":null}", ""},
+        {"{\"n\":2}", "'n'"},
+        {"{\"n\":\"1\"}", "'n'"},
+        {"{\"logprobs\":true}", "'logprobs'"},
+        {"{\"top_logprobs\":3}", "'top_logprobs'"},
+        {"{\"logit_bias\":{\"50\":-100}}", "'logit_bias'"},
+        {"{\"response_format\":{\"type\":\"json_object\"}}", "'response_format'"},
+        {"{\"response_format\":{\"type\":\"text\",\"strict\":true}}", "'response_format'"},
+        {"{\"modalities\":[\"text\",\"audio\"]}", "'modalities'"},
+        {"{\"functions\":[{\"name\":\"f\"}]}", "'functions'"},
+        {"{\"suffix\":\"end\"}", "'suffix'"},
+        {"{\"reasoning_effort\":\"high\"}", "'reasoning_effort'"},
+        {"{\"user\":\"u\",\"brand_new_member\":1}", "'brand_new_member'"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct chat_request *r = request_make(CHAT_PART_TEXT);
+        json_t *vendor;
+        struct error err;
+        assert_int_equal(json_read_in(arena, str_from(cases[i].json), &vendor, &err), 0);
+        r->vendor = vendor;
+        check(r, cases[i].refused);
+    }
+}
+
+static void test_parts_and_tools(void **state)
+{
+    (void)state;
+    check(request_make(CHAT_PART_TEXT), "");
+    check(request_make(CHAT_PART_IMAGE), "images");
+    check(request_make(CHAT_PART_AUDIO), "audio");
+    check(request_make(CHAT_PART_OTHER), "messages[0]");
+    struct chat_request *r = request_make(CHAT_PART_TEXT);
+    struct chat_tool tool = {.name = STR("f")};
+    r->tools = &tool;
+    r->n_tools = 1;
+    r->tool_choice = CHAT_TOOLS_AUTO;
+    check(r, "");
+    r->tool_choice = CHAT_TOOLS_NONE;
+    check(r, "");
+    r->tool_choice = CHAT_TOOLS_REQUIRED;
+    check(r, "tool_choice");
+    r->tool_choice = CHAT_TOOLS_NAMED;
+    check(r, "tool_choice");
+    json_t *vendor;
+    struct error err;
+    r = request_make(CHAT_PART_TEXT);
+    assert_int_equal(json_read_in(arena, STR("{\"function_call\":{\"name\":\"f\"}}"), &vendor, &err), 0);
+    r->messages[0].vendor = vendor;
+    check(r, "'function_call'");
+}
+
+static int set_up(void **state)
+{
+    struct error err;
+    (void)state;
+    arena = arena_create(MIB);
+    return provider_create(
+        &(struct provider_options){.name = STR("local"), .kind = STR("local")}, &provider, &err);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    provider_free(provider);
+    arena_free(arena);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_vendor_members),
+        cmocka_unit_test(test_parts_and_tools),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
