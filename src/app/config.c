@@ -120,13 +120,26 @@ static int limits_read(struct config *c, const struct yaml_node *root, struct er
     return rc;
 }
 
+/* sqlite:FILE or postgresql://user@host/db; a password is not written here. */
 static int state_read(struct config *c, const struct yaml_node *root, struct error *err)
 {
     int rc = yaml_get_str(root, "state", STR("sqlite:weir.db"), &c->state, err);
-    if (rc == 0 && (!str_starts(c->state, STR("sqlite:")) || c->state.len < 8))
-        rc = yaml_error(yaml_get(root, "state"), err, ERROR_INVALID,
-            "'state' is sqlite:FILE, like sqlite:weir.db (a relative FILE is in the working directory)");
-    return rc;
+    if (rc)
+        return rc;
+    const struct yaml_node *at = yaml_get(root, "state");
+    if (str_starts(c->state, STR("postgresql://"))) {
+        struct str rest = str_slice(c->state, 13, c->state.len), user;
+        bool password = str_find_char(rest, '@') != SIZE_MAX && str_split(&rest, '@', &user) &&
+                        str_find_char(user, ':') != SIZE_MAX;
+        return password ? yaml_error(at, err, ERROR_INVALID,
+                              "'state' holds a password: put it into PGPASSWORD or ~/.pgpass")
+                        : 0;
+    }
+    if (!str_starts(c->state, STR("sqlite:")) || c->state.len < 8)
+        return yaml_error(at, err, ERROR_INVALID,
+            "'state' is sqlite:FILE, like sqlite:weir.db (a relative FILE is in the working directory), or "
+            "postgresql://user@host/db");
+    return 0;
 }
 
 static int root_read(

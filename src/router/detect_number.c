@@ -400,7 +400,7 @@ void detect_number_at(struct detect_scan *s, size_t at)
 {
     char c = detect_byte(s, at);
     if (c == '+') {
-        if (at > 0 && detect_byte(s, at - 1) == '+')
+        if (!detect_begins(s, at) || (at > 0 && s->text.data[at - 1] == '+'))
             return;
         international_check(s, at, at + 1 + (detect_byte(s, at + 1) == '('));
         return;

@@ -11,6 +11,7 @@
 static const struct detect_type private_key = {"PRIVATE_KEY", ROUTER_SECRET, "a private key", 10};
 const struct detect_type *const detect_key_types[] = {&private_key};
 
+enum { MOST_KEY = 64 * 1024 };
 enum { RANK_GENERIC = 5, RANK_VALUE = 7, RANK_TOKEN = 9 };
 enum { MAX_RULES = 320, MAX_WORDS = 600, MAX_USES = 640, MATCH_LIMIT = 20000 };
 
@@ -244,21 +245,36 @@ static size_t key_footer(struct detect_scan *s, size_t at)
     return s->key_end = stop;
 }
 
+/* The footer is missing or far: the key goes as far as its base64 and headers do, up to the next dashed line;
+ * and it has a long line, unlike talk about keys. `body` itself if there is no key. */
+static size_t key_unfinished_end(const struct detect_scan *s, size_t body)
+{
+    enum { LONG_LINE = 32 };
+    size_t end = body, last = body, run = 0, longest = 0;
+    while (detect_byte(s, end) == '-')
+        end++;
+    for (char c; end - body < MOST_KEY; end++) {
+        c = detect_byte(s, end);
+        if (c == '-' && detect_byte(s, end + 1) == '-')
+            break;
+        bool base64 = detect_is_alnum(c) || one_of(c, "+/=");
+        if (!base64 && !one_of(c, "-:,\\ \t\r\n"))
+            break;
+        run = base64 ? run + 1 : 0;
+        longest = run > longest ? run : longest;
+        last = base64 ? end + 1 : last;
+    }
+    return longest >= LONG_LINE ? last : body;
+}
+
 static void private_key_check(struct detect_scan *s, size_t at)
 {
     size_t body;
     if (!key_header(s, at, &body))
         return;
     size_t end = key_footer(s, body);
-    if (end == SIZE_MAX || end - at > 64 * 1024) {
-        for (end = body; end - body < 64 * 1024 && (detect_is_alnum(detect_byte(s, end)) ||
-                                                       one_of(detect_byte(s, end), "+/=-\\ \t\r\n"));
-             end++)
-            ;
-        /* The footer is missing: what stands there is still the greater part of a key. */
-        while (end > body && one_of(detect_byte(s, end - 1), "\\ \t\r\n"))
-            end--;
-    }
+    if (end == SIZE_MAX || end - at > MOST_KEY)
+        end = key_unfinished_end(s, body);
     if (end - body >= 48)
         detect_add(s, &private_key, at, end, 1.0);
 }

@@ -23,7 +23,7 @@ static const struct {
     {"de", " der die das und ist nicht ich ein eine zu den mit für auf wie was von sich es im dem auch wir "
            "sie bitte kannst "},
     {"fr", " le la les et est un une des du que je vous pour dans qui ne pas sur avec ce il nous sont mon "
-           "comment au "},
+           "comment au de quelle quel y à cette elle nos "},
     {"es", " el la los las y es un una de que en por para con no se su como lo del mi qué cómo más está son "
            "al "},
     {"it", " il la lo gli e è un una di che in per con non si mi del della come sono questo cosa ho al nel "

@@ -54,7 +54,8 @@ static const struct cue {
     const char *words; /* comma-separated */
 } cues[] = {
     {"translate", 6,
-        "translate,translation,übersetz,traduis,tradui,traduc,traduci,vertaal,przetłumacz,tłumacz,traduz"},
+        "translate,translation,übersetz,Übersetz,traduis,tradui,traduc,traduci,vertaal,przetłumacz,tłumacz,"
+        "traduz"},
     {"summarize", 6,
         "summar,tl;dr,tldr,zusammenfass,fasse,résum,resum,riassum,riepilog,samenvat,vat "
         "samen,streść,podsumuj"},

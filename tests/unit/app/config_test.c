@@ -1,0 +1,288 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "app/config.h"
+
+static struct error err;
+static char folder[] = "/tmp/weir-config-XXXXXX";
+
+static void file_write(const char *name, const char *text)
+{
+    FILE *f = fopen(name, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+static struct config *loaded(const char *text, const struct config_overrides *o)
+{
+    struct config *c;
+    static const struct config_overrides none;
+    file_write("weir.yaml", text);
+    if (config_load(STR_NONE, o ? o : &none, &c, &err))
+        fail_msg("%s", err.message);
+    return c;
+}
+
+static void refused(const char *text, const char *message)
+{
+    struct config *c;
+    struct config_overrides none = {0};
+    file_write("weir.yaml", text);
+    if (config_load(STR_NONE, &none, &c, &err) == 0)
+        fail_msg("accepted: %s", text);
+    if (!strstr(err.message, message))
+        fail_msg("%s\n gave '%s'\n without '%s'", text, err.message, message);
+}
+
+static const char whole[] =
+    "listen: 127.0.0.1:9090\n"
+    "state: sqlite:x.db\n"
+    "offline: false\n"
+    "auth: keys\n"
+    "hosts: [weir.lan]\n"
+    "threads: 2\n"
+    "max_connections: 100\n"
+    "max_body: 1MiB\n"
+    "tls: {certificate: cert.pem, key: key.pem}\n"
+    "providers:\n"
+    "  openai: {kind: openai, base_url: \"https://api.openai.com/v1\", api_key: \"${WEIR_TEST_KEY}\", "
+    "first_byte_timeout: 5s, connect_timeout: 250ms}\n"
+    "  claude-co: {kind: anthropic, api_key: \"file:secret.txt\"}\n"
+    "  rack: {kind: openai, base_url: \"http://10.0.0.5:8000/v1\", zone: local, networks: [100.64.0.0/10]}\n"
+    "models:\n"
+    "  - {name: house, file: house.gguf, context: 8192, slots: 4}\n"
+    "  - {name: gpt-4o, provider: openai, price: {input: 2.50, cached_input: 1.25, output: 10.00}, "
+    "max_output: 1000, first_token_timeout: 30s}\n"
+    "  - {name: claude, provider: claude-co, model: claude-sonnet-4-5}\n"
+    "  - {name: big, provider: rack, model: qwen}\n"
+    "routes:\n"
+    "  - name: auto\n"
+    "    rules:\n"
+    "      - {name: home, when: {sensitive: true}, use: [house], boundary: local}\n"
+    "      - {name: rest, use: [gpt-4o, house]}\n"
+    "on_sensitive: block\n"
+    "retention: {content: none, metadata: 30d}\n";
+
+static void the_whole_contract(void **state)
+{
+    (void)state;
+    struct config *c = loaded(whole, NULL);
+    assert_true(str_is(c->listen_host, "127.0.0.1") && c->listen_port == 9090);
+    assert_true(str_is(c->tls_key, "key.pem") && c->auth_keys && !c->offline);
+    assert_int_equal(c->loops, 2);
+    assert_int_equal(c->max_body, 1 << 20);
+    assert_int_equal(c->retention_metadata_ms, 30LL * 86400000);
+    assert_int_equal(c->on_sensitive, ROUTER_SENSITIVE_BLOCK);
+    assert_int_equal(c->n_providers, 3);
+    assert_true(str_is(c->providers[0].api_key, "k-123") && str_is(c->providers[1].api_key, "from-a-file"));
+    assert_true(str_is(c->providers[1].base_url, "https://api.anthropic.com"));
+    assert_int_equal(c->providers[0].first_byte_timeout_ms, 5000);
+    assert_int_equal(c->providers[0].connect_timeout_ms, 250);
+    assert_int_equal(c->providers[0].zone, EGRESS_ZONE_CLOUD);
+    assert_int_equal(c->providers[2].zone, EGRESS_ZONE_LOCAL);
+    assert_int_equal(c->providers[2].n_networks, 1);
+    assert_int_equal(c->n_models, 4);
+    assert_int_equal(c->models[0].provider, -1);
+    assert_int_equal(c->models[0].context, 8192);
+    assert_true(c->models[0].price.known && c->models[0].price.input == 0);
+    assert_true(str_is(c->models[1].model, "gpt-4o"));
+    assert_int_equal(c->models[1].price.input, 2500);
+    assert_int_equal(c->models[1].price.cached_input, 1250);
+    assert_int_equal(c->models[1].price.output, 10000);
+    assert_int_equal(c->models[1].first_event_timeout_ms, 30000);
+    assert_true(c->models[2].price.known && c->models[2].price.output > c->models[2].price.input);
+    assert_true(c->models[3].price.known && c->models[3].price.output == 0);
+    struct router_policy *p;
+    assert_int_equal(config_policy(c, &p, &err), 0);
+    assert_int_equal(router_policy_n_routes(p), 1);
+    router_policy_free(p);
+    config_free(c);
+}
+
+static void mistakes_name_their_line(void **state)
+{
+    (void)state;
+    refused("lisen: 127.0.0.1:1\n",
+        "weir.yaml:1: unknown key 'lisen' in the configuration: did you mean 'listen'?");
+    refused("models:\n  - {name: a, provider: x, pirce: {}}\n",
+        "weir.yaml:2: unknown key 'pirce' in a model: did you mean 'price'?");
+    refused("models:\n  - {name: a, provider: x}\n", "weir.yaml:2: no provider 'x'");
+    refused("models:\n  - {name: a}\n", "wants either a 'file'");
+    refused("models:\n  - {name: a, file: nowhere.gguf}\n",
+        "weir.yaml:2: 'file' names nowhere.gguf: No such file");
+    refused("models:\n  - {name: a, file: house.gguf}\n  - {name: a, file: house.gguf}\n",
+        "weir.yaml:3: a model named 'a' is on line 2 already");
+    refused("models:\n  - {name: a, file: house.gguf, slots: 0}\n", "'slots' must be a whole number");
+    refused("models:\n  - {name: \"a b\", file: house.gguf}\n", "no spaces");
+    refused("providers:\n  x: {kind: smoke}\n", "weir.yaml:2: no kind 'smoke'");
+    refused("providers:\n  local: {kind: openai}\n", "another name");
+    refused("providers:\n  x: {kind: openai, base_url: \"ftp://a\"}\n", "'base_url' that begins with");
+    refused("providers:\n  x: {kind: openai, idle_timeout: 5}\n", "'idle_timeout' must be a duration");
+    refused("providers:\n  x: {kind: openai, idle_timeout: 5000h}\n", "'idle_timeout' must be a duration");
+    refused("providers:\n  x: {kind: openai, zone: moon}\n", "'zone' is one of local, cloud");
+    refused("max_body: 1TiB\n", "'max_body' must be a size");
+    refused("tls: {certificate: cert.pem}\n", "'tls' wants both");
+    refused("state: mysql:x\n", "'state' is sqlite:FILE");
+    refused("state: postgresql://u:p@h/db\n", "'state' holds a password");
+    refused("retention: {content: all}\n", "'content' is one of none");
+    refused("on_sensitive: maybe\n", "'on_sensitive' is one of local, redact, block, allow");
+    refused("listen: 8080\n", "'listen' wants HOST:PORT");
+    refused("listen: 127.0.0.1:70000\n", "'listen' wants HOST:PORT");
+    refused(
+        "models: [{name: a, file: house.gguf, price: {input: -1, output: 2}}]\n", "'input' must be a number");
+}
+
+static void secrets_come_from_outside(void **state)
+{
+    (void)state;
+    refused("providers:\n  x:\n    kind: openai\n    api_key: sk-literal\n",
+        "weir.yaml:4: 'api_key' is written out");
+    assert_null(strstr(err.message, "sk-literal"));
+    refused("providers:\n  x: {kind: openai, api_key: \"${WEIR_TEST_NONE}\"}\n",
+        "weir.yaml:2: the environment has no WEIR_TEST_NONE");
+    refused(
+        "providers:\n  x: {kind: openai, api_key: \"file:nowhere\"}\n", "weir.yaml:2: cannot open nowhere");
+    refused("providers:\n  x: {kind: openai, api_key: \"file:empty.txt\"}\n", "is empty");
+    refused("providers:\n  x: {kind: openai, api_key: \"file:lines.txt\"}\n", "holds a space");
+    assert_null(strstr(err.message, "two"));
+}
+
+static void an_open_door_is_refused(void **state)
+{
+    (void)state;
+    refused("listen: 0.0.0.0:8080\n", "would let anyone in: write `auth: keys`");
+    refused("listen: \"[::]:8080\"\n", "would let anyone in");
+    refused("listen: example.com:8080\n", "would let anyone in");
+    config_free(loaded("listen: 0.0.0.0:8080\nauth: keys\n", NULL));
+    config_free(loaded("listen: 127.1.2.3:8080\n", NULL));
+    config_free(loaded("listen: \"[::1]:8080\"\n", NULL));
+    config_free(loaded("listen: localhost:0\n", NULL));
+    struct config_overrides o = {.listen = STR("0.0.0.0:1")};
+    struct config *c;
+    file_write("weir.yaml", "listen: 127.0.0.1:8080\n");
+    assert_int_equal(config_load(STR_NONE, &o, &c, &err), ERROR_DENIED);
+}
+
+static void the_command_line_overrides(void **state)
+{
+    (void)state;
+    struct config_overrides o = {STR("127.0.0.1:7000"), STR("other.gguf"), true};
+    struct config *c = loaded(whole, &o);
+    assert_int_equal(c->listen_port, 7000);
+    assert_true(c->offline);
+    assert_true(str_is(c->models[0].file, "other.gguf") && str_is(c->models[0].name, "house"));
+    config_free(c);
+    c = loaded("providers: {x: {kind: openai}}\nmodels: [{name: m, provider: x}]\n", &o);
+    assert_int_equal(c->n_models, 2);
+    assert_true(str_is(c->models[1].name, "local") && c->models[1].provider == -1);
+    config_free(c);
+    o.model_file = STR("nowhere.gguf");
+    assert_int_not_equal(config_load(STR_NONE, &o, &c, &err), 0);
+    assert_non_null(strstr(err.message, "--model nowhere.gguf"));
+}
+
+/* What a built-in configuration has, and that its policy compiles. */
+static struct config *built_in(const char *model_file)
+{
+    struct config_overrides o = {.model_file = str_from(model_file)};
+    struct config *c;
+    struct router_policy *p;
+    unlink("weir.yaml");
+    if (config_load(STR_NONE, &o, &c, &err) || config_policy(c, &p, &err))
+        fail_msg("%s", err.message);
+    router_policy_free(p);
+    assert_true(str_is(c->file, "(built in)"));
+    return c;
+}
+
+static void without_a_file(void **state)
+{
+    (void)state;
+    unsetenv("OPENAI_API_KEY");
+    unsetenv("ANTHROPIC_API_KEY");
+    struct config *c = built_in(NULL);
+    assert_int_equal(c->n_models, 0);
+    assert_null(c->routes);
+    config_free(c);
+    c = built_in("od\"d name.gguf");
+    assert_int_equal(c->n_models, 1);
+    assert_true(str_is(c->models[0].name, "local") && str_is(c->models[0].file, "od\"d name.gguf"));
+    config_free(c);
+    setenv("OPENAI_API_KEY", "k-1", 1);
+    setenv("ANTHROPIC_API_KEY", "k-2", 1);
+    c = built_in("other.gguf");
+    assert_int_equal(c->n_providers, 2);
+    assert_int_equal(c->n_models, 3);
+    assert_true(c->models[1].price.known && c->models[2].price.known);
+    config_free(c);
+    c = built_in(NULL); /* only clouds: what is sensitive has nowhere to go */
+    assert_int_equal(c->n_models, 2);
+    assert_non_null(c->routes);
+    config_free(c);
+    unsetenv("OPENAI_API_KEY");
+    unsetenv("ANTHROPIC_API_KEY");
+}
+
+static void paths_beside_the_file(void **state)
+{
+    (void)state;
+    struct config_overrides none = {0};
+    struct config *c;
+    assert_int_equal(mkdir("sub", 0700), 0);
+    file_write("sub/weir.yaml", "models: [{name: a, file: m.gguf}, {name: b, file: house.gguf}]\n");
+    file_write("sub/m.gguf", "x");
+    if (config_load(STR("sub/weir.yaml"), &none, &c, &err))
+        fail_msg("%s", err.message);
+    assert_true(str_is(c->models[0].file, "sub/m.gguf"));
+    assert_true(str_is(c->models[1].file, "house.gguf"));
+    config_free(c);
+    assert_int_equal(config_load(STR("sub/none.yaml"), &none, &c, &err), ERROR_IO);
+    assert_int_equal(config_load(STR("sub"), &none, &c, &err), ERROR_IO);
+}
+
+static int folder_make(void **state)
+{
+    (void)state;
+    if (!mkdtemp(folder) || chdir(folder))
+        return -1;
+    setenv("WEIR_TEST_KEY", "k-123\n", 1);
+    unsetenv("WEIR_TEST_NONE");
+    static const char *const files[] = {"cert.pem", "key.pem", "house.gguf", "other.gguf", "od\"d name.gguf"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        file_write(files[i], "x");
+    file_write("secret.txt", "from-a-file\n");
+    file_write("empty.txt", "\n");
+    file_write("lines.txt", "one\ntwo\n");
+    return 0;
+}
+
+static int folder_remove(void **state)
+{
+    (void)state;
+    char command[64];
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    return chdir("/") || system(command) ? -1 : 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_whole_contract),
+        cmocka_unit_test(mistakes_name_their_line),
+        cmocka_unit_test(secrets_come_from_outside),
+        cmocka_unit_test(an_open_door_is_refused),
+        cmocka_unit_test(the_command_line_overrides),
+        cmocka_unit_test(without_a_file),
+        cmocka_unit_test(paths_beside_the_file),
+    };
+    return cmocka_run_group_tests(tests, folder_make, folder_remove);
+}

@@ -1,0 +1,148 @@
+#include "unit/router/router_fixture.h"
+
+static void scores_rise_with_difficulty(void **state)
+{
+    (void)state;
+    static const char *const rising[] = {"hello", "Write a haiku about the sea.",
+        "Prove that for every integer n > 2, the equation $x^n + y^n = z^n$ has no solutions (x, y, z) in "
+        "positive "
+        "integers; derive each lemma, and compare with the proof by infinite descent for n = 4."};
+    double before = -1;
+    for (size_t i = 0; i < 3; i++) {
+        double score = router_score(str_from(rising[i]));
+        assert_true(score >= 0 && score <= 1 && score > before);
+        assert_true(score == router_score(str_from(rising[i])));
+        before = score;
+    }
+    assert_true(router_score(str_from(rising[0])) < 0.2);
+    assert_true(router_score(str_from(rising[2])) > 0.6);
+    assert_true(router_score(STR_NONE) < 0.2);
+}
+
+static void tasks(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *task;
+    } cases[] = {
+        {"hi there, how are you?", "chat"},
+        {"Write a python function that parses dates", "code"},
+        {"Why does this fail?\n```c\n#include <stdio.h>\n```", "code"},
+        {"Solve the equation 3x + 5 = 20", "math"},
+        {"Summarize the following article in two sentences: ...", "summarize"},
+        {"Bitte fasse den Text zusammen", "summarize"},
+        {"Extract all dates into JSON", "extract"},
+        {"Classify the sentiment of this review as positive or negative", "classify"},
+        {"Translate good morning into French", "translate"},
+        {"Übersetze das ins Englische", "translate"},
+        {"Based on the following context: ... answer the question", "rag"},
+    };
+    struct arena *a = arena_create(16 * MIB);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *task = router_task(request_of(a, "auto", cases[i].text));
+        assert_true(router_task_exists(str_from(task)));
+        if (strcmp(task, cases[i].task) != 0)
+            fail_msg("'%s' is %s, not %s", cases[i].text, task, cases[i].task);
+    }
+    struct chat_request *r = request_of(a, "auto", "hi");
+    struct chat_tool tool = {.name = STR("f")};
+    r->tools = &tool;
+    r->n_tools = 1;
+    assert_string_equal(router_task(r), "agent");
+    assert_string_equal(router_task(chat_request_create(a)), "chat");
+    arena_free(a);
+}
+
+static void languages(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *code;
+    } cases[] = {
+        {"What is the capital of France and how many people are there?", "en"},
+        {"Was ist die Hauptstadt von Frankreich und wie viele Menschen leben dort?", "de"},
+        {"Quelle est la capitale de la France et combien de personnes y vivent ?", "fr"},
+        {"¿Cuál es la capital de Francia y cuántas personas viven en ella?", "es"},
+        {"Qual è la capitale della Francia e quante persone ci vivono?", "it"},
+        {"Wat is de hoofdstad van Frankrijk en hoeveel mensen wonen er?", "nl"},
+        {"Jaka jest stolica Francji i ile osób tam mieszka?", "pl"},
+        {"Qual é a capital da França e quantas pessoas não vivem lá?", "pt"},
+        {"Какая столица Франции?", "ru"},
+        {"Яка столиця Франції і скільки людей там живе?", "uk"},
+        {"法国的首都是什么？", "zh"},
+        {"フランスの首都はどこですか", "ja"},
+        {"프랑스의 수도는 어디입니까", "ko"},
+        {"12345 !!!", "other"},
+        {"", "other"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *code = facts_language_of(str_from(cases[i].text));
+        assert_true(facts_language_exists(str_from(code)));
+        if (strcmp(code, cases[i].code) != 0)
+            fail_msg("'%s' is %s, not %s", cases[i].text, code, cases[i].code);
+    }
+}
+
+static int64_t tokens(struct arena *a, const char *text)
+{
+    struct router_context c = context_of();
+    struct facts f;
+    facts_init(&f, request_of(a, "auto", text), &c);
+    return facts_tokens(&f);
+}
+
+static void sizes(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(16 * MIB);
+    int64_t english =
+        tokens(a, "The quick brown fox jumps over the lazy dog near the old river bank today"); /* 15 words */
+    assert_in_range(english, 15, 40);
+    assert_true(
+        tokens(a, "日本語の文章を数えます") > tokens(a, "hello world")); /* a character is about a token */
+    struct chat_request *r = request_of(a, "auto", "what is this?");
+    struct router_context c = context_of();
+    struct facts f;
+    r->messages[0].n_parts = 2;
+    r->messages[0].parts[1] = (struct chat_part){
+        .kind = CHAT_PART_IMAGE, .url = STR("data:image/png;base64,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")};
+    facts_init(&f, r, &c);
+    assert_in_range(facts_tokens(&f), 800, 830); /* the picture's bytes are not text */
+    assert_true(facts_images(&f));
+    assert_false(facts_audio(&f));
+    arena_free(a);
+}
+
+static void a_picture_is_not_read_as_text(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(16 * MIB);
+    struct chat_request *r = request_of(a, "auto", "what is this?");
+    struct router_context c = context_of();
+    struct facts f;
+    r->messages[0].n_parts = 2;
+    r->messages[0].parts[1] = (struct chat_part){
+        .kind = CHAT_PART_IMAGE, .url = STR("data:image/png;base64,AAAA/4539730525397182/AAAA")};
+    facts_init(&f, r, &c);
+    assert_false(facts_findings(&f)->sensitive);
+    /* but what only says that it is one is */
+    r->messages[0].parts[1].url = STR("data:image/png;base64,AAAA a.b@lipowa.pl");
+    facts_init(&f, r, &c);
+    assert_true(facts_findings(&f)->sensitive);
+    r->messages[0].parts[1].url = STR("https://cdn.lipowa.pl/p.png?card=4539730525397182");
+    facts_init(&f, r, &c);
+    assert_true(facts_findings(&f)->sensitive);
+    arena_free(a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(scores_rise_with_difficulty),
+        cmocka_unit_test(tasks),
+        cmocka_unit_test(languages),
+        cmocka_unit_test(sizes),
+        cmocka_unit_test(a_picture_is_not_read_as_text),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
