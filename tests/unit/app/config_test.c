@@ -195,7 +195,7 @@ static struct config *built_in(const char *model_file)
 {
     struct config_overrides o = {.model_file = str_from(model_file)};
     struct config *c;
-    struct router_policy *p;
+    struct router_policy *p = NULL;
     unlink("weir.yaml");
     if (config_load(STR_NONE, &o, &c, &err) || config_policy(c, &p, &err))
         fail_msg("%s", err.message);
