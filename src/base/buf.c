@@ -51,6 +51,7 @@ char *buf_reserve(struct buf *b, size_t len)
         }
         b->data = data;
         b->capacity = capacity;
+        b->data[b->len] = '\0';
     }
     return b->data + b->len;
 }

@@ -41,6 +41,10 @@ static int on_url(struct http_parser *p, const char *at, size_t len)
 static int on_field(struct http_parser *p, const char *at, size_t len)
 {
     struct http_request *r = of(p)->request;
+    if (r->head_done)
+        return 0; /* trailers are no headers (RFC 9110, 6.5.1) */
+    if (memchr(at, ' ', len))
+        return refuse(of(p), 400, "a header field's name holds a space"); /* RFC 9112, 5.1: smuggling */
     if (r->n_fields == 0 || r->in_value) {
         if (r->n_fields == HTTP_MAX_FIELDS)
             return refuse(of(p), 431, "the request has too many header fields");
@@ -53,6 +57,8 @@ static int on_field(struct http_parser *p, const char *at, size_t len)
 static int on_value(struct http_parser *p, const char *at, size_t len)
 {
     struct http_request *r = of(p)->request;
+    if (r->head_done)
+        return 0;
     r->in_value = true;
     return head_append(of(p), &r->values[r->n_fields - 1], at, len);
 }
@@ -61,6 +67,7 @@ static int on_headers(struct http_parser *p)
 {
     struct http_connection *c = of(p);
     struct http_request *r = c->request;
+    r->head_done = true;
     p->upgrade = 0; /* other protocols are not spoken here; the request is answered as it stands */
     r->method = http_method_str((enum http_method)p->method);
     r->head_only = p->method == HTTP_HEAD;
@@ -150,12 +157,29 @@ static void linger(struct http_connection *c)
     loop_timer_start(c->deadline, HTTP_LINGER_MS);
 }
 
+/* Bytes of answers that the client has not taken yet. */
+static size_t unsent(const struct http_connection *c)
+{
+    return evbuffer_get_length(bufferevent_get_output(c->bev));
+}
+
 static void flush_and_close(struct http_connection *c)
 {
     c->state = HTTP_FLUSHING;
     bufferevent_setwatermark(c->bev, EV_WRITE, 0, 0);
-    if (evbuffer_get_length(bufferevent_get_output(c->bev)) == 0)
+    if (unsent(c) == 0)
         linger(c);
+}
+
+void http_connection_drain(struct http_connection *c)
+{
+    c->keep_alive = false;
+    if (c->state != HTTP_READING || c->received > 0)
+        return;
+    if (unsent(c) > 0)
+        flush_and_close(c);
+    else
+        http_connection_lost(c);
 }
 
 /* Answers what no handler has seen, in the shape of OpenAI's errors, and closes. */
@@ -241,9 +265,7 @@ static void on_read(struct bufferevent *bev, void *ctx)
         evbuffer_drain(in, evbuffer_get_length(in));
     } else {
         /* Answers that wait for the client to read them hold back its next pipelined request. */
-        while (c->state == HTTP_READING &&
-               evbuffer_get_length(bufferevent_get_output(bev)) <= c->server->options.write_high &&
-               read_piece(c))
+        while (c->state == HTTP_READING && unsent(c) <= c->server->options.write_high && read_piece(c))
             continue;
     }
     c->busy--;
@@ -287,6 +309,10 @@ static void on_event(struct bufferevent *bev, short what, void *ctx)
     }
     if (half_closed && c->state == HTTP_FLUSHING)
         return; /* what is being sent may still be read */
+    if (half_closed && c->state == HTTP_READING && unsent(c) > 0) {
+        flush_and_close(c);
+        return;
+    }
     http_connection_lost(c);
 }
 
@@ -295,6 +321,8 @@ static void on_deadline(void *ctx)
     struct http_connection *c = ctx;
     if (c->state == HTTP_READING && c->received > 0)
         answer_refusal(c, 408, "the request took too long to arrive");
+    else if (c->state != HTTP_DRAINING && unsent(c) > 0) /* what is being sent has the time-out of writing */
+        loop_timer_start(c->deadline, (int64_t)c->server->options.read_timeout_s * 1000);
     else
         http_connection_lost(c);
 }

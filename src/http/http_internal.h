@@ -66,7 +66,7 @@ struct http_request {
     struct http_span target;
     struct http_span names[HTTP_MAX_FIELDS], values[HTTP_MAX_FIELDS];
     int n_fields;
-    bool in_value;
+    bool in_value, head_done;
     struct buf body;
     struct buf path;  /* decoded */
     struct str query; /* raw, inside head */
@@ -85,6 +85,8 @@ void http_connection_accept(struct http_server *s, evutil_socket_t fd, const str
 void http_connection_finish(struct http_connection *c);
 /* Drops the connection at once; tells the request that its client is gone. */
 void http_connection_lost(struct http_connection *c);
+/* The server stops: closes a connection that has no request once what it is owed is sent. */
+void http_connection_drain(struct http_connection *c);
 void http_server_forget(struct http_server *s, struct http_connection *c);
 
 struct http_request *http_request_create(struct http_connection *c);

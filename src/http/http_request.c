@@ -101,7 +101,8 @@ struct str http_request_query(const struct http_request *r, const char *name)
         size_t equals = str_find_char(pair, '=');
         struct str key = equals == SIZE_MAX ? pair : str_slice(pair, 0, equals);
         if (str_is(key, name))
-            return equals != SIZE_MAX && decode(str_slice(pair, equals + 1, pair.len), true, value)
+            return equals != SIZE_MAX && decode(str_slice(pair, equals + 1, pair.len), true, value) &&
+                           value->len
                        ? buf_str(value)
                        : STR("");
     }

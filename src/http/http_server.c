@@ -185,12 +185,7 @@ void http_server_stop_accepting(struct http_server *s)
     evconnlistener_free(s->listener);
     s->listener = NULL;
     list_each(node, after, &s->connections)
-    {
-        struct http_connection *c = list_item(node, struct http_connection, link);
-        c->keep_alive = false;
-        if (c->state == HTTP_READING && c->received == 0)
-            http_connection_lost(c);
-    }
+        http_connection_drain(list_item(node, struct http_connection, link));
 }
 
 int http_server_active(const struct http_server *s)
