@@ -14,6 +14,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,6 +86,7 @@ static inline void fixture_init(struct fixture *f)
     memset(f, 0, sizeof *f);
     http_options_init(&f->options);
     f->options.port = 0;
+    signal(SIGPIPE, SIG_IGN); /* as main does */
 }
 
 static inline void fixture_start(struct fixture *f, http_handler *handler)
