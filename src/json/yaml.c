@@ -23,6 +23,7 @@ struct reader {
     struct yaml_node *root;
     struct yaml_node *open[LIMIT_JSON_DEPTH], *last[LIMIT_JSON_DEPTH];
     struct str key[LIMIT_JSON_DEPTH]; /* the key read, while a map waits for its value; else data NULL */
+    int key_line[LIMIT_JSON_DEPTH];
     size_t depth, nodes;
 };
 
@@ -77,6 +78,7 @@ static int node_add(
         return refuse(r, e, err, "more than %d entries in one list or map", MAX_MEMBERS);
     if (parent->kind == YAML_MAP) {
         node->key = r->key[top];
+        node->line = r->key_line[top]; /* a nested value may begin a line later */
         r->key[top] = STR_NONE;
     }
     if (r->last[top])
@@ -103,6 +105,7 @@ static int key_read(struct reader *r, const yaml_event_t *e, struct error *err)
             return refuse(
                 r, e, err, "'" STR_FMT "' is here twice (first on line %d): keep one", STR_ARG(key), n->line);
     r->key[r->depth - 1] = arena_copy(r->arena, key);
+    r->key_line[r->depth - 1] = (int)e->start_mark.line + 1;
     return 0;
 }
 

@@ -31,7 +31,7 @@ after(async () => {
 });
 
 const refuses = async (pieces, wanted, options) => {
-  const { text } = await raw(gateway.port, pieces, options);
+  const { text } = await raw(gateway.port, pieces, { until: '}}', ...options });
   assert.equal(status(text), wanted, text.slice(0, 300));
   const at = text.indexOf('\r\n\r\n') + 4;
   const error = JSON.parse(text.slice(at)).error;
@@ -91,7 +91,7 @@ test('a body over the limit by its length', () =>
 test('a body of 100 MB that is really sent', async () => {
   const piece = Buffer.alloc(1 << 20, 0x20);
   const head = `POST ${chat} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 104857600\r\n\r\n`;
-  await refuses([head, ...Array(100).fill(piece)], 413, { ms: 20000, until: '}}' });
+  await refuses([head, ...Array(100).fill(piece)], 413, { ms: 20000 });
 });
 
 test('a body over the limit in chunks', () =>
@@ -154,12 +154,12 @@ test('the wrong method, and a path that is not there', async () => {
 });
 
 test('a name that was rebound to loopback is refused', async () => {
-  await refuses([`GET /v1/models HTTP/1.1\r\nHost: evil.example:${gateway.port}\r\n\r\n`], 403, { until: '}}' });
+  await refuses([`GET /v1/models HTTP/1.1\r\nHost: evil.example:${gateway.port}\r\n\r\n`], 403);
 });
 
 test('a web page of another origin is refused', async () => {
-  await refuses([get('/v1/models', 'Origin: https://evil.example\r\n')], 403, { until: '}}' });
-  await refuses([get('/v1/models', 'Origin: null\r\n')], 403, { until: '}}' });
+  await refuses([get('/v1/models', 'Origin: https://evil.example\r\n')], 403);
+  await refuses([get('/v1/models', 'Origin: null\r\n')], 403);
   const { text } = await raw(gateway.port, [get('/v1/models', `Origin: http://localhost:${gateway.port}\r\nConnection: close\r\n`)]);
   assert.equal(status(text), 200);
 });
@@ -191,7 +191,7 @@ test('a client that leaves before the first byte cancels the work', async () => 
 });
 
 test('a client that reads slowly holds back the provider, and gets everything', async () => {
-  const piece = 'Z'.repeat(16384);
+  const piece = '~'.repeat(16384);
   cloud.behaviour = { text: Array(1500).fill(piece) };
   const socket = net.connect(gateway.port, '127.0.0.1');
   let got = 0;
@@ -200,7 +200,7 @@ test('a client that reads slowly holds back the provider, and gets everything', 
   await sleep(1500);
   const memory = Number(/VmRSS:\s+(\d+)/.exec(await (await import('node:fs/promises')).readFile(`/proc/${gateway.process.pid}/status`, 'utf8'))[1]);
   if (!process.env.ASAN_OPTIONS) assert.ok(memory < 120 * 1024, `resident ${memory} kB while 24 MB wait to be read`);
-  socket.on('data', (d) => (got += d.toString('latin1').split('Z').length - 1));
+  socket.on('data', (d) => (got += d.toString('latin1').split('~').length - 1));
   socket.resume();
   await new Promise((done) => socket.on('close', done));
   assert.equal(got, 1500 * 16384);

@@ -47,7 +47,8 @@ test('kill -9 at any instant loses no settled row', async () => {
   assert.deepEqual(lost, []);
   assert.ok(answered.size > 50, `${answered.size} answers`);
   assert.ok([...rows.values()].every((r) => r.outcome !== 'open'), 'what was cut off is called interrupted');
-  assert.equal(new Set(g.audit('egress').map((e) => e.request_id)).size, cloud.requests.length);
+  /* The record comes first: a kill between it and the sending leaves one more record than requests that arrived. */
+  assert.ok(new Set(g.audit('egress').map((e) => e.request_id)).size >= cloud.requests.length);
   await g.stop();
   await cloud.stop();
 });

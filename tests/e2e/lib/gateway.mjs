@@ -126,7 +126,10 @@ export class Gateway {
 
   async stop(signal = 'SIGTERM', ms = 40000) {
     if (this.process.exitCode === null && this.process.signalCode === null) this.process.kill(signal);
-    const how = await Promise.race([this.exited, sleep(ms).then(() => null)]);
+    let timer;
+    const late = new Promise((done) => (timer = setTimeout(done, ms, null)));
+    const how = await Promise.race([this.exited, late]);
+    clearTimeout(timer);
     if (!how) {
       this.process.kill('SIGKILL');
       throw new Error(`the gateway did not stop on ${signal}\n${this.log}`);
