@@ -13,6 +13,7 @@
 #include "base/arena.h"
 #include "base/list.h"
 #include "egress/egress.h"
+#include "egress/permit.h"
 
 /* ---- address.c ---- */
 
@@ -88,6 +89,9 @@ struct egress_transfer {
     const struct egress_target *target;
     struct egress_handler handler; /* zeroed when nobody is to be called any more */
     struct egress_ticket *ticket;  /* while the witness has it */
+    struct egress_permit permit;   /* and the body's hash: for the record of each sending */
+    char sha256[65];
+    bool resend, resent; /* to be sent again on a new connection; that was done */
     enum egress_state state;
     enum egress_phase phase;
     int64_t since_ms; /* when the phase began or the last piece came */

@@ -127,6 +127,7 @@ static bool set_transport(struct egress_transfer *t, CURL *easy)
 {
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     SET(CURLOPT_TCP_NODELAY, 1L);
+    SET(CURLOPT_FRESH_CONNECT, t->resent ? 1L : 0L);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_QUICK_EXIT, 1L); /* a name server that hangs must not hold up the loop on a cancel */

@@ -7,13 +7,12 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "egress/internal.h"
-#include "egress/permit.h"
 
 /* What may still come after egress_finish before the connection is given up. */
 enum { DRAIN_MS = 1000, DRAIN_BYTES = 64 * 1024 };
-/* libcurl sends again when a connection used before breaks without a byte of answer. Within this time that is
- * a connection the server had given up; later the server may have worked on the request, and must not do so
- * twice. */
+/* libcurl would send again when a connection used before breaks without a byte of answer. Within this time that
+ * is a connection the server had given up, and we send again, once, with a record of its own; later the server may
+ * have worked on the request, and must not do so twice. */
 enum { RESEND_MS = 1000 };
 
 /* Links a transfer to the witness that still has to answer; outlives whichever of the two goes first. */
@@ -101,10 +100,11 @@ static void on_witnessed(void *ctx, int code)
     egress_later(t, EGRESS_TODO_FAIL);
 }
 
-static void ask_witness(
-    struct egress_transfer *t, const struct egress_permit *p, struct str path, const char *sha256)
+static void ask_witness(struct egress_transfer *t)
 {
     struct egress *e = t->egress;
+    const struct egress_permit *p = &t->permit;
+    t->state = EGRESS_WITNESS;
     struct egress_record record = {.wall_ms = clock_wall_ms(),
         .request_id = {p->request_id, strnlen(p->request_id, sizeof p->request_id)},
         .rule = {p->rule, strnlen(p->rule, sizeof p->rule)},
@@ -112,9 +112,9 @@ static void ask_witness(
         .zone = t->target->zone,
         .target = t->target->name,
         .host = str_from(t->target->host),
-        .path = path,
+        .path = str_from(t->url + strlen(t->target->url) - strlen(t->target->path)),
         .bytes = (int64_t)t->body_len};
-    memcpy(record.sha256, sha256, sizeof record.sha256);
+    memcpy(record.sha256, t->sha256, sizeof record.sha256);
     t->ticket = malloc(sizeof *t->ticket);
     if (!t->ticket)
         abort();
@@ -186,7 +186,11 @@ int egress_on_ready(void *ctx, char *peer, char *local, int peer_port, int local
         t->address_refused = true;
         return CURL_PREREQFUNC_ABORT;
     }
-    if (t->sent_ms && clock_mono_ms() - t->sent_ms > RESEND_MS) {
+    if (t->sent_ms && !t->resent && clock_mono_ms() - t->sent_ms <= RESEND_MS) {
+        t->resend = true;
+        return CURL_PREREQFUNC_ABORT;
+    }
+    if (t->sent_ms) {
         t->code = error_set(&t->error, ERROR_UNAVAILABLE,
             "'" STR_FMT "' (%s) broke the connection without an answer", STR_ARG(t->target->name),
             t->target->host);
@@ -327,6 +331,14 @@ static int code_from_curl(struct egress_transfer *t, CURLcode result)
 
 void egress_transfer_finished(struct egress_transfer *t, CURLcode result)
 {
+    if (t->resend) {
+        t->resend = false;
+        t->resent = true;
+        t->sent_ms = 0;
+        curl_release(t);
+        ask_witness(t);
+        return;
+    }
     egress_transfer_end(t, result == CURLE_OK ? 0 : code_from_curl(t, result));
 }
 
@@ -381,7 +393,6 @@ int egress_open(struct egress *e, const struct egress_permit *permit, const stru
     const struct egress_request *request, const struct egress_handler *handler, struct egress_transfer **out,
     struct error *err)
 {
-    char sha256[65];
     int rc = permit_check(e, permit, target, err);
     if (rc == 0)
         rc = request_check(request, err);
@@ -394,20 +405,18 @@ int egress_open(struct egress *e, const struct egress_permit *permit, const stru
     list_push_back(&e->transfers, &t->all);
     t->egress = e;
     t->target = egress_target_hold(target);
+    t->permit = *permit;
     t->handler = *handler;
     buf_init(&t->answer_headers, LIMIT_HTTP_HEADER);
     rc = transfer_fill(t, request, err);
     if (rc == 0)
-        rc = body_hash(request->body, sha256, err);
+        rc = body_hash(request->body, t->sha256, err);
     if (rc) {
         egress_transfer_free(t);
         return rc;
     }
     *out = t;
-    ask_witness(t, permit,
-        (struct str){
-            t->url + strlen(t->target->url) - strlen(target->path), strlen(target->path) + request->path.len},
-        sha256);
+    ask_witness(t);
     return 0;
 }
 

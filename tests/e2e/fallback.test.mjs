@@ -118,3 +118,16 @@ test('no key of a provider shows up in an error or the log', async () => {
   assert.ok(!JSON.stringify(r.body).includes('sk-simulated'));
   assert.ok(!gateway.log.includes('sk-simulated'));
 });
+
+test('what is sent again on a new connection, because the old one broke, has a record of its own', async () => {
+  first.behaviour = {};
+  await gateway.chat('one', 'keeps the connection');
+  let n = 0;
+  first.behaviour = () => (n++ === 0 ? { mode: 'reset' } : {});
+  const before = first.requests.length;
+  const r = await gateway.chat('one', 'sent twice');
+  assert.equal(r.status, 200, JSON.stringify(r.body));
+  assert.equal(first.requests.length - before, 2);
+  const id = r.headers.get('x-request-id');
+  assert.equal(gateway.audit('egress').filter((e) => e.request_id === id).length, 2);
+});
