@@ -51,7 +51,7 @@ void arena_free(struct arena *a)
 static struct block *block_add(struct arena *a, size_t size)
 {
     size_t capacity = size > BLOCK_SIZE / 4 ? size : BLOCK_SIZE;
-    struct block *b = malloc(sizeof *b + capacity);
+    struct block *b = capacity < SIZE_MAX - sizeof *b ? malloc(sizeof *b + capacity) : NULL;
     if (!b)
         return NULL;
     b->size = capacity;

@@ -94,6 +94,8 @@ int buf_vappendf(struct buf *b, const char *fmt, va_list ap)
     va_list again;
     va_copy(again, ap);
     int n = vsnprintf(NULL, 0, fmt, ap);
+    if (n < 0 && !b->failed)
+        b->failed = ERROR_INVALID;
     char *to = n < 0 ? NULL : buf_reserve(b, (size_t)n);
     if (to) {
         vsnprintf(to, (size_t)n + 1, fmt, again);

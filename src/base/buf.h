@@ -16,7 +16,7 @@ struct buf {
     size_t len;
     size_t capacity;
     size_t max; /* content never grows beyond this many bytes */
-    int failed; /* 0, ERROR_LIMIT or ERROR_MEMORY */
+    int failed; /* 0, ERROR_LIMIT, ERROR_MEMORY, or ERROR_INVALID for a text that cannot be formatted */
 };
 
 void buf_init(struct buf *b, size_t max);

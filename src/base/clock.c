@@ -27,6 +27,8 @@ int64_t clock_wall_ms(void)
 
 void clock_format(int64_t wall_ms, char out[32])
 {
+    const int64_t last = 253402300799999; /* of the year 9999 */
+    wall_ms = wall_ms < 0 ? 0 : wall_ms > last ? last : wall_ms;
     time_t seconds = (time_t)(wall_ms / 1000);
     struct tm tm;
     char date[21];

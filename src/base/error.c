@@ -51,6 +51,5 @@ const char *error_code_name(int code)
 {
     static const char *const names[] = {"none", "invalid", "limit", "memory", "io", "not_found",
         "unsupported", "denied", "timeout", "unavailable", "cancelled", "busy", "internal"};
-    int index = -code;
-    return index >= 0 && index < (int)(sizeof names / sizeof *names) ? names[index] : "unknown";
+    return code <= 0 && code > -(int)(sizeof names / sizeof *names) ? names[-code] : "unknown";
 }

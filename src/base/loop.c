@@ -20,7 +20,7 @@ struct loop {
     struct event *wake;
     int wake_fd;
     pthread_t thread;
-    _Atomic bool running, stop;
+    _Atomic bool stop;
     pthread_mutex_t mutex; /* guards first and last */
     struct task *first, *last;
 };
@@ -52,24 +52,27 @@ static void *must(void *p)
     return p;
 }
 
-static void run_tasks(struct loop *loop)
+/* False when there were none. */
+static bool run_tasks(struct loop *loop)
 {
     pthread_mutex_lock(&loop->mutex);
     struct task *t = loop->first;
     loop->first = loop->last = NULL;
     pthread_mutex_unlock(&loop->mutex);
+    bool any = t != NULL;
     while (t) {
         struct task *next = t->next;
         t->fn(t->ctx);
         free(t);
         t = next;
     }
+    return any;
 }
 
 void loop_run_posted(struct loop *loop)
 {
-    while (loop->first)
-        run_tasks(loop);
+    while (run_tasks(loop))
+        continue;
 }
 
 static void on_wake(evutil_socket_t fd, short what, void *ctx)
@@ -128,11 +131,9 @@ void loop_free(struct loop *loop)
 int loop_run(struct loop *loop, struct error *err)
 {
     loop->thread = pthread_self();
-    atomic_store(&loop->running, true);
     int rc = 0;
     while (!atomic_load(&loop->stop) && rc == 0)
         rc = event_base_loop(loop->base, EVLOOP_NO_EXIT_ON_EMPTY);
-    atomic_store(&loop->running, false);
     atomic_store(&loop->stop, false);
     return rc < 0 ? error_set(err, ERROR_IO, "the event loop failed: %s", strerror(errno)) : 0;
 }
