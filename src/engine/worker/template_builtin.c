@@ -17,7 +17,9 @@ const struct tpl_builtin *tpl_builtin_find(const struct tpl_builtin *table, stru
 const struct tpl_builtin *tpl_filter_find(struct str name)
 {
     const struct tpl_builtin *found = tpl_builtin_find(tpl_filters_text, name);
-    return found ? found : tpl_builtin_find(tpl_filters_sequence, name);
+    if (!found)
+        found = tpl_builtin_find(tpl_filters_sequence, name);
+    return found ? found : tpl_builtin_find(tpl_filters_sort, name);
 }
 
 /* Puts the arguments into the slots of the parameters' names. */
@@ -275,7 +277,8 @@ TEST(mapping, v->kind == TPL_DICT)
 TEST(iterable, tpl_iterable(v))
 TEST(escaped, v->kind == TPL_STRING && v->markup)
 TEST(
-    callable, v->kind == TPL_FUNCTION || v->kind == TPL_MACRO || v->kind == TPL_LOOP || v->kind == TPL_JOINER)
+    callable, v->kind == TPL_FUNCTION || v->kind == TPL_MACRO || v->kind == TPL_LOOP || v->kind == TPL_JOINER ||
+                   v->kind == TPL_UNDEFINED)
 /* What has a length and items: as in Python, also what is undefined. */
 TEST(sequence, v->kind == TPL_STRING || v->kind == TPL_LIST || v->kind == TPL_TUPLE || v->kind == TPL_DICT ||
                    v->kind == TPL_RANGE || v->kind == TPL_UNDEFINED)

@@ -557,6 +557,9 @@ static int exec_block(
 int template_render(
     const struct template *t, const json_t *values, int64_t now_s, struct buf *out, struct error *err)
 {
+    struct error own; /* what fails may be put off: it must be written somewhere */
+    if (!err)
+        err = &own;
     struct tpl_run r = {.values = values, .now_s = now_s, .out = out, .err = err, .steps = TPL_STEPS};
     size_t before = out->len;
     enum flow flow = FLOW_NEXT;

@@ -170,6 +170,9 @@ static int f_truncate(struct tpl_run *r, const struct tpl_call *call, struct tpl
     struct str s, end = STR("...");
     int64_t length, leeway, have, tail;
     bool kill_words;
+    *out = call->self;
+    if (call->self.kind == TPL_UNDEFINED) /* it has the length 0 */
+        return 0;
     int rc = tpl_arg_str(r, &call->self, "what is truncated", &s);
     if (rc == 0)
         rc = tpl_arg_int(r, &call->arg[0], "length", 255, &length);

@@ -13,12 +13,17 @@
 #include "base/limits.h"
 #include "engine/worker/template.h"
 
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+enum { TPL_STEPS = 1000 * 1000 }; /* under sanitizers every step takes ten times as long */
+#else
+enum { TPL_STEPS = 100 * 1000 * 1000 }; /* evaluation steps of one rendering; 64 bytes of text count as one */
+#endif
 enum {
-    TPL_STEPS = 50 * 1000 * 1000, /* evaluation steps of one rendering; 64 bytes of text count as one */
-    TPL_DEPTH = 1000,             /* nesting of evaluation, macro calls and walks over values */
-    TPL_PARSE_DEPTH = 200,        /* nesting of statements and expressions in the source */
-    TPL_RANGE_MAX = 100000,       /* items of range(), as in Jinja's sandbox */
-    TPL_SLOTS = 6                 /* most parameters a built-in has */
+    TPL_DEPTH = 1000,       /* nesting of evaluation, macro calls and walks over values */
+    TPL_PARSE_DEPTH = 200,  /* nesting of statements and expressions in the source */
+    TPL_RANGE_MAX = 100000, /* items of range(), as in Jinja's sandbox */
+    TPL_SLOTS = 6,          /* most parameters a built-in has */
+    TPL_GROWERS = 4         /* strings that can grow in place at the same time */
 };
 #define TPL_PARSE_MEMORY (192 * MIB)
 #define TPL_RUN_MEMORY LIMIT_REQUEST_MEMORY
@@ -106,6 +111,7 @@ struct tpl_view {
 struct tpl_iterator {
     struct tpl_list list;
     size_t next;
+    const struct error *failure; /* what comes after the last item, or NULL */
 };
 
 struct tpl_cycler {
@@ -324,6 +330,11 @@ struct tpl_loop {
     struct tpl_scope *test_scope;
 };
 
+struct tpl_grower {
+    char *data;
+    size_t used, size;
+};
+
 struct tpl_run {
     const json_t *values;
     int64_t now_s;
@@ -331,8 +342,10 @@ struct tpl_run {
     struct error *err;
     struct arena *arena;
     struct tpl_scope *globals;
-    char *heap; /* where new strings go; the newest can grow in place */
+    char *heap; /* where short strings go, one behind the other */
     size_t heap_used, heap_size;
+    struct tpl_grower growers[TPL_GROWERS]; /* strings that may be added to in place */
+    unsigned next_grower;
     int64_t steps; /* left */
     int depth;
     uint32_t line; /* of the statement or expression being evaluated */
@@ -502,9 +515,9 @@ struct tpl_bound {
     const struct tpl_builtin *builtin;
     struct tpl_value self;
 };
-extern const struct tpl_builtin tpl_filters_text[], tpl_filters_sequence[], tpl_tests[], tpl_functions[],
-    tpl_methods_string[], tpl_methods_case[], tpl_methods_dict[], tpl_methods_list[], tpl_methods_loop[],
-    tpl_methods_cycler[];
+extern const struct tpl_builtin tpl_filters_text[], tpl_filters_sequence[], tpl_filters_sort[], tpl_tests[],
+    tpl_functions[], tpl_methods_string[], tpl_methods_case[], tpl_methods_dict[], tpl_methods_list[],
+    tpl_methods_loop[], tpl_methods_cycler[];
 const struct tpl_builtin *tpl_builtin_find(const struct tpl_builtin *table, struct str name);
 const struct tpl_builtin *tpl_filter_find(struct str name);
 int tpl_builtin_call(struct tpl_run *r, const struct tpl_builtin *b, const struct tpl_value *self,
@@ -523,6 +536,11 @@ int tpl_strip_chars(struct tpl_run *r, const struct tpl_value *v, const struct t
 int tpl_replace(
     struct tpl_run *r, struct str s, struct str old, struct str new, int64_t most, struct str *out) MUST_USE;
 int tpl_split_lines(struct tpl_run *r, const struct tpl_value *v, bool keep, struct tpl_list *list) MUST_USE;
+
+/* A value's attribute by path, "a.b.0" or a number; `fallback` (or NULL) takes the place of what is
+ * undefined. */
+int tpl_attr_path(struct tpl_run *r, struct tpl_value v, const struct tpl_value *path,
+    const struct tpl_value *fallback, struct tpl_value *out) MUST_USE;
 
 /* template_eval, template_exec */
 int tpl_eval(

@@ -234,7 +234,7 @@ static int parse_target_one(struct tpl_parser *p, bool attributes, struct tpl_no
 
 static int parse_if(struct tpl_parser *p, struct tpl_node **out)
 {
-    static const char *const ends[] = {"elif", "else", "endif", NULL};
+    static const char *const ends[] = {"endif", "elif", "else", NULL}, *const end[] = {"endif", NULL};
     bool soft = p->soft, more = true;
     int rc = tpl_parse_node(p, NODE_IF, out);
     p->soft = true;
@@ -252,7 +252,7 @@ static int parse_if(struct tpl_parser *p, struct tpl_node **out)
             continue;
         rc = tpl_parse_node(p, NODE_BRANCH, &branch);
         if (rc == 0)
-            rc = parse_body(p, ends + 2, &branch->b);
+            rc = parse_body(p, end, &branch->b);
         if (rc == 0)
             rc = tpl_parse_advance(p);
         if (rc == 0)

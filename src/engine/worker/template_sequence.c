@@ -14,7 +14,7 @@ static bool all_digits(struct str s)
 }
 
 /* `fallback` (TPL_MISSING: none) takes the place of what is undefined on the way. */
-static int attr_path(struct tpl_run *r, struct tpl_value v, const struct tpl_value *path,
+int tpl_attr_path(struct tpl_run *r, struct tpl_value v, const struct tpl_value *path,
     const struct tpl_value *fallback, struct tpl_value *out)
 {
     struct str rest = path->s, part;
@@ -40,137 +40,6 @@ static int attr_path(struct tpl_run *r, struct tpl_value v, const struct tpl_val
             *out = *fallback;
     }
     return rc;
-}
-
-/* What items are compared by: an attribute, in lower case unless the case matters. */
-static int key_of(struct tpl_run *r, const struct tpl_value *item, const struct tpl_value *path,
-    bool case_sensitive, struct tpl_value *out)
-{
-    int rc = attr_path(r, *item, path, NULL, out);
-    if (rc == 0 && out->kind == TPL_STRING && !case_sensitive) {
-        struct tpl_value text = *out;
-        rc = tpl_case(r, &text, 'l', out);
-    }
-    return rc;
-}
-
-/* ---- Sorting ---- */
-
-struct keyed {
-    struct tpl_value key, item;
-};
-
-/* Merge sort from the bottom up: stable, and an error in a comparison stops it. */
-static int sort_keyed(struct tpl_run *r, struct keyed *items, size_t count, bool reverse)
-{
-    struct keyed *other = arena_try_array(r->arena, struct keyed, count), *from = items, *to = other;
-    if (!other)
-        return tpl_fail_memory(r);
-    for (size_t width = 1; width < count; width *= 2) {
-        for (size_t start = 0; start < count; start += 2 * width) {
-            size_t mid = start + width < count ? start + width : count;
-            size_t end = mid + width < count ? mid + width : count;
-            for (size_t a = start, b = mid, k = start; k < end; k++) {
-                bool take_b = a == mid;
-                if (a < mid && b < end) {
-                    const struct tpl_value *x = reverse ? &from[a].key : &from[b].key;
-                    const struct tpl_value *y = reverse ? &from[b].key : &from[a].key;
-                    int rc = tpl_less(r, x, y, false, &take_b);
-                    if (rc || (rc = tpl_spend(r, 1)))
-                        return rc;
-                }
-                to[k] = take_b ? from[b++] : from[a++];
-            }
-        }
-        struct keyed *swap = from;
-        from = to;
-        to = swap;
-    }
-    if (from != items)
-        memcpy(items, from, count * sizeof *items);
-    return 0;
-}
-
-/* sort() compares lists of attributes, "a,b": what is equal, even undefined, needs no order. */
-static int sort_key(struct tpl_run *r, const struct tpl_value *item, const struct tpl_value *path,
-    bool case_sensitive, struct tpl_value *out)
-{
-    struct str rest = path->kind == TPL_STRING ? path->s : STR("-"), part;
-    struct tpl_list keys;
-    int rc = tpl_list_new(r, 1, &keys);
-    while (rc == 0 && str_split(&rest, ',', &part)) {
-        struct tpl_value one = path->kind == TPL_STRING ? tpl_string(part) : *path, key;
-        rc = key_of(r, item, &one, case_sensitive, &key);
-        if (rc == 0)
-            rc = tpl_list_append(r, &keys, key);
-    }
-    return rc ? rc : tpl_list_value(r, TPL_LIST, &keys, out);
-}
-
-enum by { BY_FIRST, BY_SECOND, BY_ATTRIBUTE, BY_ATTRIBUTES };
-
-/* The items of `list` by the first or second of a pair, or by the attribute (or several of them) at `path`.
- */
-static int sorted(struct tpl_run *r, const struct tpl_list *list, enum by by, const struct tpl_value *path,
-    bool case_sensitive, bool reverse, struct tpl_value *out)
-{
-    struct keyed *items = arena_try_array(r->arena, struct keyed, list->count);
-    struct tpl_list result;
-    int rc = items ? 0 : tpl_fail_memory(r);
-    for (size_t i = 0; rc == 0 && i < list->count; i++) {
-        const struct tpl_value *item = &list->items[i];
-        items[i].item = *item;
-        if (by == BY_ATTRIBUTES)
-            rc = sort_key(r, item, path, case_sensitive, &items[i].key);
-        else
-            rc = key_of(
-                r, by == BY_ATTRIBUTE ? item : &item->list->items[by], path, case_sensitive, &items[i].key);
-    }
-    if (rc == 0)
-        rc = sort_keyed(r, items, list->count, reverse);
-    if (rc == 0)
-        rc = tpl_list_new(r, list->count, &result);
-    for (size_t i = 0; rc == 0 && i < list->count; i++)
-        rc = tpl_list_append(r, &result, items[i].item);
-    return rc ? rc : tpl_list_value(r, TPL_LIST, &result, out);
-}
-
-static int f_sort(struct tpl_run *r, const struct tpl_call *call, struct tpl_value *out)
-{
-    struct tpl_list list;
-    bool reverse, case_sensitive;
-    int rc = tpl_items(r, &call->self, &list);
-    if (rc == 0)
-        rc = tpl_arg_bool(r, &call->arg[0], false, &reverse);
-    if (rc == 0)
-        rc = tpl_arg_bool(r, &call->arg[1], false, &case_sensitive);
-    return rc ? rc : sorted(r, &list, BY_ATTRIBUTES, &call->arg[2], case_sensitive, reverse, out);
-}
-
-static int f_dictsort(struct tpl_run *r, const struct tpl_call *call, struct tpl_value *out)
-{
-    const struct tpl_value none = {.kind = TPL_MISSING};
-    struct tpl_list list;
-    struct str by = STR("key");
-    bool case_sensitive, reverse;
-    if (call->self.kind == TPL_UNDEFINED)
-        return tpl_fail_undefined(r, &call->self);
-    if (call->self.kind != TPL_DICT)
-        return tpl_fail(r, "dictsort takes a dict, not %s", tpl_type_name(&call->self));
-    struct tpl_view view = {call->self.dict, TPL_ITEMS};
-    const struct tpl_value items = {.kind = TPL_VIEW, .view = &view};
-    int rc = tpl_items(r, &items, &list);
-    if (rc == 0)
-        rc = tpl_arg_bool(r, &call->arg[0], false, &case_sensitive);
-    if (rc == 0 && call->arg[1].kind != TPL_MISSING)
-        rc = tpl_arg_str(r, &call->arg[1], "by", &by);
-    if (rc == 0)
-        rc = tpl_arg_bool(r, &call->arg[2], false, &reverse);
-    if (rc == 0 && !str_is(by, "key") && !str_is(by, "value"))
-        return tpl_fail(r, "dictsort sorts by either \"key\" or \"value\"");
-    return rc ? rc
-              : sorted(r, &list, str_is(by, "value") ? BY_SECOND : BY_FIRST, &none, case_sensitive, reverse,
-                    out);
 }
 
 /* ---- map, select, reject ---- */
@@ -208,7 +77,7 @@ static int map_one(
     if (args->n_positional == 0 && path) {
         if (args->n_keywords > (fallback ? 2U : 1U))
             return tpl_fail(r, "map has a keyword argument that it does not know");
-        return attr_path(r, *item, path, fallback, out);
+        return tpl_attr_path(r, *item, path, fallback, out);
     }
     if (args->n_positional == 0)
         return tpl_fail(r, "map requires a filter argument");
@@ -225,9 +94,28 @@ static int items_if_true(struct tpl_run *r, const struct tpl_value *v, struct tp
     return rc || !any ? rc : tpl_items(r, v, list);
 }
 
+/* Python makes these items when they are asked for: an error among them counts only then. */
+static int lazy_value(
+    struct tpl_run *r, int rc, size_t mark, const struct tpl_list *list, struct tpl_value *out)
+{
+    if (rc && rc != ERROR_INVALID)
+        return rc;
+    struct error *failure = rc ? arena_try_alloc(r->arena, 1, sizeof *failure) : NULL;
+    if (rc && !failure)
+        return tpl_fail_memory(r);
+    if (failure)
+        *failure = *r->err;
+    tpl_text_drop(r, mark); /* a string that was being put together */
+    rc = tpl_iterator_value(r, list, out);
+    if (rc == 0)
+        out->iterator->failure = failure;
+    return rc;
+}
+
 static int f_map(struct tpl_run *r, const struct tpl_call *call, struct tpl_value *out)
 {
-    struct tpl_list list, result;
+    struct tpl_list list, result = {NULL, 0, NULL};
+    size_t mark = tpl_text_begin(r);
     int rc = items_if_true(r, &call->self, &list);
     if (rc == 0)
         rc = tpl_list_new(r, list.count, &result);
@@ -237,7 +125,7 @@ static int f_map(struct tpl_run *r, const struct tpl_call *call, struct tpl_valu
         if (rc == 0)
             rc = tpl_list_append(r, &result, v);
     }
-    return rc ? rc : tpl_iterator_value(r, &result, out);
+    return lazy_value(r, rc, mark, &result, out);
 }
 
 /* Keeps the items (or those whose attribute) for which the test says `want`. */
@@ -245,12 +133,13 @@ static int filter_items(
     struct tpl_run *r, const struct tpl_call *call, bool by_attr, bool want, struct tpl_value *out)
 {
     const struct tpl_args *args = call->args;
-    struct tpl_list list, result;
+    struct tpl_list list, result = {NULL, 0, NULL};
+    size_t mark = tpl_text_begin(r);
     struct str name;
     size_t skip = by_attr;
     int rc = items_if_true(r, &call->self, &list);
     if (rc == 0 && args->n_positional < skip)
-        return tpl_fail(r, "Missing parameter for attribute name");
+        rc = tpl_fail(r, "Missing parameter for attribute name");
     if (rc == 0)
         rc = tpl_list_new(r, 4, &result);
     if (rc == 0 && args->n_positional > skip)
@@ -259,7 +148,7 @@ static int filter_items(
         struct tpl_value v = list.items[i], verdict;
         bool yes = false;
         if (by_attr)
-            rc = attr_path(r, list.items[i], &args->positional[0], NULL, &v);
+            rc = tpl_attr_path(r, list.items[i], &args->positional[0], NULL, &v);
         verdict = v;
         if (rc == 0 && args->n_positional > skip)
             rc = call_named(r, true, name, &v, args, skip + 1, &verdict);
@@ -270,7 +159,7 @@ static int filter_items(
         if (rc == 0)
             rc = tpl_spend(r, 1);
     }
-    return rc ? rc : tpl_iterator_value(r, &result, out);
+    return lazy_value(r, rc, mark, &result, out);
 }
 
 static int f_select(struct tpl_run *r, const struct tpl_call *call, struct tpl_value *out)
@@ -311,6 +200,8 @@ static int f_first(struct tpl_run *r, const struct tpl_call *call, struct tpl_va
     struct tpl_iterator *it = call->self.kind == TPL_ITERATOR ? call->self.iterator : NULL;
     *out = tpl_undefined(STR("No first item, sequence was empty."));
     if (it) { /* takes one and leaves the others */
+        if (it->next == it->list.count && it->failure)
+            return tpl_items(r, &call->self, &list);
         if (it->next < it->list.count)
             *out = it->list.items[it->next++];
         return 0;
@@ -333,39 +224,6 @@ static int f_last(struct tpl_run *r, const struct tpl_call *call, struct tpl_val
     return rc;
 }
 
-static int extreme(struct tpl_run *r, const struct tpl_call *call, bool largest, struct tpl_value *out)
-{
-    struct tpl_list list;
-    struct tpl_value best, key;
-    bool case_sensitive, better;
-    int rc = tpl_items(r, &call->self, &list);
-    if (rc == 0)
-        rc = tpl_arg_bool(r, &call->arg[0], false, &case_sensitive);
-    *out = tpl_undefined(STR("No aggregated item, sequence was empty."));
-    for (size_t i = 0; rc == 0 && i < list.count; i++) {
-        rc = key_of(r, &list.items[i], &call->arg[1], case_sensitive, &key);
-        better = i == 0;
-        if (rc == 0 && i > 0)
-            rc =
-                largest ? tpl_less(r, &best, &key, false, &better) : tpl_less(r, &key, &best, false, &better);
-        if (rc || !better)
-            continue;
-        best = key;
-        *out = list.items[i];
-    }
-    return rc;
-}
-
-static int f_min(struct tpl_run *r, const struct tpl_call *call, struct tpl_value *out)
-{
-    return extreme(r, call, false, out);
-}
-
-static int f_max(struct tpl_run *r, const struct tpl_call *call, struct tpl_value *out)
-{
-    return extreme(r, call, true, out);
-}
-
 static int f_sum(struct tpl_run *r, const struct tpl_call *call, struct tpl_value *out)
 {
     struct tpl_list list;
@@ -374,7 +232,7 @@ static int f_sum(struct tpl_run *r, const struct tpl_call *call, struct tpl_valu
     if (rc == 0 && total.kind == TPL_STRING)
         return tpl_fail(r, "sum() can't sum strings: use join");
     for (size_t i = 0; rc == 0 && i < list.count; i++) {
-        rc = attr_path(r, list.items[i], &call->arg[0], NULL, &v);
+        rc = tpl_attr_path(r, list.items[i], &call->arg[0], NULL, &v);
         if (rc == 0)
             rc = tpl_binary(r, OP_ADD, &total, &v, &both);
         if (rc == 0)
@@ -394,7 +252,7 @@ static int f_join(struct tpl_run *r, const struct tpl_call *call, struct tpl_val
     size_t mark = tpl_text_begin(r);
     for (size_t i = 0; rc == 0 && i < list.count; i++) {
         struct tpl_value v;
-        rc = attr_path(r, list.items[i], &call->arg[1], NULL, &v);
+        rc = tpl_attr_path(r, list.items[i], &call->arg[1], NULL, &v);
         if (i > 0)
             buf_append_str(r->out, between);
         if (rc == 0)
@@ -445,32 +303,6 @@ static int f_reverse(struct tpl_run *r, const struct tpl_call *call, struct tpl_
         return rc;
     return call->self.kind == TPL_ITERATOR ? tpl_list_value(r, TPL_LIST, &result, out)
                                            : tpl_iterator_value(r, &result, out);
-}
-
-static int f_unique(struct tpl_run *r, const struct tpl_call *call, struct tpl_value *out)
-{
-    struct tpl_list list, result;
-    struct tpl_value seen, *old;
-    bool case_sensitive;
-    int rc = tpl_items(r, &call->self, &list);
-    if (rc == 0)
-        rc = tpl_arg_bool(r, &call->arg[0], false, &case_sensitive);
-    if (rc == 0)
-        rc = tpl_dict_new(r, list.count, TPL_DICT, &seen);
-    if (rc == 0)
-        rc = tpl_list_new(r, list.count, &result);
-    for (size_t i = 0; rc == 0 && i < list.count; i++) {
-        struct tpl_value key;
-        rc = key_of(r, &list.items[i], &call->arg[1], case_sensitive, &key);
-        if (rc == 0)
-            rc = tpl_dict_find(r, seen.dict, &key, &old);
-        if (rc || old)
-            continue;
-        rc = tpl_dict_put(r, seen.dict, key, tpl_none());
-        if (rc == 0)
-            rc = tpl_list_append(r, &result, list.items[i]);
-    }
-    return rc ? rc : tpl_iterator_value(r, &result, out);
 }
 
 /* A list of items[from .. to), filled up to `width` unless `fill` is missing or none. */
@@ -530,47 +362,6 @@ static int f_slice(struct tpl_run *r, const struct tpl_call *call, struct tpl_va
     return rc ? rc : tpl_iterator_value(r, &rows, out);
 }
 
-/* (key, items) pairs by the sorted values of an attribute. */
-static int f_groupby(struct tpl_run *r, const struct tpl_call *call, struct tpl_value *out)
-{
-    struct tpl_list list, groups, group;
-    struct tpl_value all, key, last = {.kind = TPL_MISSING}, name = last;
-    bool case_sensitive, same;
-    int rc = tpl_arg_bool(r, &call->arg[2], false, &case_sensitive);
-    if (rc == 0)
-        rc = tpl_items(r, &call->self, &list);
-    if (rc == 0)
-        rc = sorted(r, &list, BY_ATTRIBUTE, &call->arg[0], case_sensitive, false, &all);
-    if (rc == 0)
-        rc = tpl_list_new(r, 4, &groups);
-    for (size_t i = 0; rc == 0 && i <= list.count; i++) {
-        struct tpl_value pair;
-        same = false;
-        if (i < list.count)
-            rc = key_of(r, &all.list->items[i], &call->arg[0], case_sensitive, &key);
-        if (rc == 0 && i > 0 && i < list.count)
-            rc = tpl_equal(r, &key, &last, &same);
-        if (rc == 0 && i > 0 && !same) {
-            rc = tpl_list_value(r, TPL_LIST, &group, &pair);
-            if (rc == 0)
-                rc = tpl_tuple2(r, name, pair, &pair);
-            if (rc == 0)
-                rc = tpl_list_append(r, &groups, pair);
-        }
-        if (rc || i == list.count)
-            break;
-        if (!same) {
-            rc = tpl_list_new(r, 4, &group);
-            if (rc == 0)
-                rc = attr_path(r, all.list->items[i], &call->arg[0], &call->arg[1], &name);
-        }
-        if (rc == 0)
-            rc = tpl_list_append(r, &group, all.list->items[i]);
-        last = key;
-    }
-    return rc ? rc : tpl_list_value(r, TPL_LIST, &groups, out);
-}
-
 /* ---- Others ---- */
 
 static int f_default(struct tpl_run *r, const struct tpl_call *call, struct tpl_value *out)
@@ -601,10 +392,6 @@ const struct tpl_builtin tpl_filters_sequence[] = {{"length", "", f_length}, {"c
     {"join", "?d ?attribute", f_join}, {"items", "", f_items}, {"list", "", f_list}, {"map", NULL, f_map},
     {"select", NULL, f_select}, {"reject", NULL, f_reject}, {"selectattr", NULL, f_selectattr},
     {"rejectattr", NULL, f_rejectattr}, {"first", "", f_first}, {"last", "", f_last},
-    {"min", "?case_sensitive ?attribute", f_min}, {"max", "?case_sensitive ?attribute", f_max},
     {"sum", "?attribute ?start", f_sum}, {"reverse", "", f_reverse},
-    {"sort", "?reverse ?case_sensitive ?attribute", f_sort},
-    {"dictsort", "?case_sensitive ?by ?reverse", f_dictsort},
-    {"unique", "?case_sensitive ?attribute", f_unique}, {"batch", "linecount ?fill_with", f_batch},
-    {"slice", "slices ?fill_with", f_slice}, {"groupby", "attribute ?default ?case_sensitive", f_groupby},
+    {"batch", "linecount ?fill_with", f_batch}, {"slice", "slices ?fill_with", f_slice},
     {"attr", "name", f_attr}, {NULL, NULL, NULL}};

@@ -8,37 +8,48 @@
 
 /* ---- Where strings live ---- */
 
-enum { HEAP_CHUNK = 16384 };
+enum { HEAP_CHUNK = 16384, GROW_LEAST = 1024 };
 
-/* Room for `len` bytes that follow those of the string `grow`, if that is the newest one and there is room.
- */
-static char *heap_take(struct tpl_run *r, struct str grow, size_t len)
+/* Room for a new string of `len` bytes. */
+static char *heap_take(struct tpl_run *r, size_t len)
 {
-    bool newest = grow.len > 0 && r->heap && grow.data + grow.len == r->heap + r->heap_used;
-    if (newest && r->heap_size - r->heap_used >= len) {
+    if (r->heap && r->heap_size - r->heap_used >= len) {
         r->heap_used += len;
         return r->heap + r->heap_used - len;
     }
-    size_t need;
-    if (__builtin_add_overflow(grow.len, len, &need))
+    if (len > HEAP_CHUNK / 4)
+        return arena_try_alloc(r->arena, len, 1);
+    char *chunk = arena_try_alloc(r->arena, HEAP_CHUNK, 1);
+    if (!chunk)
         return NULL;
-    if (!r->heap || r->heap_size - r->heap_used < need) {
-        size_t size = need > HEAP_CHUNK / 2 ? need : HEAP_CHUNK;
-        if (grow.len > 0 && need > HEAP_CHUNK / 2 && need < SIZE_MAX / 2)
-            size = need *
-                   2; /* what has grown once grows again: double, so that a loop of additions stays linear */
-        char *chunk = arena_try_alloc(r->arena, size, 1);
-        if (!chunk)
-            return NULL;
-        r->heap = chunk;
-        r->heap_size = size;
-        r->heap_used = 0;
+    r->heap = chunk;
+    r->heap_size = HEAP_CHUNK;
+    r->heap_used = len;
+    return chunk;
+}
+
+/* Room for `len` bytes right behind those of `a`, moving it if need be. A string that is added to is likely
+ * to be added to again: it gets a place of its own with room to double, so that a loop of additions stays
+ * linear. */
+static char *grow_take(struct tpl_run *r, struct str a, size_t len)
+{
+    struct tpl_grower *g = NULL;
+    for (size_t i = 0; i < TPL_GROWERS && !g; i++)
+        if (r->growers[i].data && r->growers[i].data + r->growers[i].used == a.data + a.len)
+            g = &r->growers[i];
+    if (g && g->size - g->used >= len) {
+        g->used += len;
+        return g->data + g->used - len;
     }
-    char *at = r->heap + r->heap_used;
-    if (grow.len > 0)
-        memcpy(at, grow.data, grow.len);
-    r->heap_used += need;
-    return at + grow.len;
+    if (!g)
+        g = &r->growers[r->next_grower++ % TPL_GROWERS];
+    size_t size = (a.len + len) * 2; /* both are at most the output's maximum */
+    char *data = arena_try_alloc(r->arena, size, 1);
+    if (!data)
+        return NULL;
+    memcpy(data, a.data, a.len);
+    *g = (struct tpl_grower){data, a.len + len, size};
+    return data + a.len;
 }
 
 int tpl_concat(struct tpl_run *r, struct str a, struct str b, struct str *out)
@@ -50,9 +61,15 @@ int tpl_concat(struct tpl_run *r, struct str a, struct str b, struct str *out)
     int rc = tpl_spend_bytes(r, b.len);
     if (rc)
         return rc;
-    if (b.len > r->out->max || a.len > r->out->max - b.len)
+    if (b.len > r->out->max || a.len > r->out->max - b.len || r->out->max > SIZE_MAX / 4)
         return tpl_fail_memory(r);
-    char *at = heap_take(r, a, b.len);
+    char *at = NULL;
+    if (a.len >= GROW_LEAST) {
+        at = grow_take(r, a, b.len);
+    } else if ((at = heap_take(r, a.len + b.len)) != NULL) {
+        memcpy(at, a.data, a.len);
+        at += a.len;
+    }
     if (!at)
         return tpl_fail_memory(r);
     memcpy(at, b.data, b.len);
@@ -71,7 +88,7 @@ int tpl_repeat(struct tpl_run *r, struct str s, int64_t times, struct str *out)
     int rc = tpl_spend_bytes(r, total);
     if (rc)
         return rc;
-    char *at = heap_take(r, STR_NONE, total);
+    char *at = heap_take(r, total);
     if (!at)
         return tpl_fail_memory(r);
     for (size_t i = 0; i < total; i += s.len)
@@ -98,7 +115,7 @@ int tpl_text_end(struct tpl_run *r, size_t mark, struct str *out)
         rc = tpl_spend_bytes(r, len);
     *out = STR_NONE;
     if (rc == 0 && len > 0) {
-        char *at = heap_take(r, STR_NONE, len);
+        char *at = heap_take(r, len);
         if (!at)
             return tpl_fail_memory(r);
         memcpy(at, r->out->data + mark, len);

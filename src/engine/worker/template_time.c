@@ -78,79 +78,27 @@ static void put(struct buf *b, int64_t value, int width, char fill, char flag)
 /* The conversions that are numbers; false for others. */
 static bool put_number(struct buf *b, const struct date *d, int64_t now_s, char c, char flag)
 {
-    int64_t year;
-    int week = iso_week(d, &year), hour12 = d->hour % 12 ? d->hour % 12 : 12;
-    switch (c) {
-    case 'Y':
-        put(b, d->year, 4, '-', flag);
-        break;
-    case 'C':
-        put(b, d->year / 100, 2, '0', flag);
-        break;
-    case 'y':
-        put(b, ((d->year % 100) + 100) % 100, 2, '0', flag);
-        break;
-    case 'm':
-        put(b, d->month, 2, '0', flag);
-        break;
-    case 'd':
-        put(b, d->day, 2, '0', flag);
-        break;
-    case 'e':
-        put(b, d->day, 2, ' ', flag);
-        break;
-    case 'H':
-        put(b, d->hour, 2, '0', flag);
-        break;
-    case 'k':
-        put(b, d->hour, 2, ' ', flag);
-        break;
-    case 'I':
-        put(b, hour12, 2, '0', flag);
-        break;
-    case 'l':
-        put(b, hour12, 2, ' ', flag);
-        break;
-    case 'M':
-        put(b, d->minute, 2, '0', flag);
-        break;
-    case 'S':
-        put(b, d->second, 2, '0', flag);
-        break;
-    case 'f':
-        put(b, 0, 6, '0', '\0');
-        break;
-    case 'j':
-        put(b, d->yearday + 1, 3, '0', flag);
-        break;
-    case 'w':
-        put(b, d->weekday, 1, '0', flag);
-        break;
-    case 'u':
-        put(b, d->weekday ? d->weekday : 7, 1, '0', flag);
-        break;
-    case 'U':
-        put(b, (d->yearday + 7 - d->weekday) / 7, 2, '0', flag);
-        break;
-    case 'W':
-        put(b, (d->yearday + 7 - (d->weekday + 6) % 7) / 7, 2, '0', flag);
-        break;
-    case 'V':
-        put(b, week, 2, '0', flag);
-        break;
-    case 'G':
-        put(b, year, 4, '-', flag);
-        break;
-    case 'g':
-        put(b, year % 100, 2, '0', flag);
-        break;
-    case 's':
-        put(b, now_s, 1, '-', flag);
-        break;
-    default:
-        return false;
-    }
-    return true;
+    int64_t iso_year;
+    int week = iso_week(d, &iso_year), hour12 = d->hour % 12 ? d->hour % 12 : 12;
+    int monday_based = (d->weekday + 6) % 7;
+    const struct {
+        char name;
+        int64_t value;
+        int width;
+        char fill;
+    } numbers[] = {{'Y', d->year, 4, '-'}, {'C', d->year / 100, 2, '0'}, {'y', d->year % 100, 2, '0'},
+        {'m', d->month, 2, '0'}, {'d', d->day, 2, '0'}, {'e', d->day, 2, ' '}, {'H', d->hour, 2, '0'},
+        {'k', d->hour, 2, ' '}, {'I', hour12, 2, '0'}, {'l', hour12, 2, ' '}, {'M', d->minute, 2, '0'},
+        {'S', d->second, 2, '0'}, {'f', 0, 6, '0'}, {'j', d->yearday + 1, 3, '0'}, {'w', d->weekday, 1, '0'},
+        {'u', monday_based + 1, 1, '0'}, {'U', (d->yearday + 7 - d->weekday) / 7, 2, '0'},
+        {'W', (d->yearday + 7 - monday_based) / 7, 2, '0'}, {'V', week, 2, '0'}, {'G', iso_year, 4, '-'},
+        {'g', iso_year % 100, 2, '0'}, {'s', now_s, 1, '-'}};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        if (numbers[i].name == c) {
+            put(b, numbers[i].value, numbers[i].width, numbers[i].fill, flag);
+            return true;
+        }
+    return false;
 }
 
 /* The conversions that stand for several others. */
@@ -227,6 +175,9 @@ int tpl_strftime(struct tpl_run *r, struct str format, struct tpl_value *out)
     struct date d;
     if (r->now_s > (int64_t)253402300799 || r->now_s < -(int64_t)62135596800)
         return tpl_fail(r, "the time is outside the years 1 to 9999");
+    int rc = tpl_spend(r, format.len * 8);
+    if (rc)
+        return rc;
     date_from(r->now_s, &d);
     size_t mark = tpl_text_begin(r);
     put_all(r->out, &d, r->now_s, format);

@@ -416,9 +416,10 @@ int tpl_items(struct tpl_run *r, const struct tpl_value *v, struct tpl_list *out
         return rc;
     case TPL_ITERATOR: {
         struct tpl_iterator *it = v->iterator;
-        *out = (struct tpl_list){it->list.items + it->next, it->list.count - it->next, NULL};
+        if (it->next < it->list.count)
+            *out = (struct tpl_list){it->list.items + it->next, it->list.count - it->next, NULL};
         it->next = it->list.count;
-        return 0;
+        return it->failure ? error_set(r->err, it->failure->code, "%s", it->failure->message) : 0;
     }
     default:
         return tpl_fail(r, "'%s' object is not iterable", tpl_type_name(v));

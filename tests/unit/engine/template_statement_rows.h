@@ -1,0 +1,132 @@
+/* What templates must give, and (NULL) what must be refused. Expected texts are Jinja2 3.1's, in the sandbox that
+ * transformers sets up. */
+#ifndef WEIR_TESTS_UNIT_ENGINE_TEMPLATE_ROWS_H
+#define WEIR_TESTS_UNIT_ENGINE_TEMPLATE_ROWS_H
+
+struct template_row {
+    const char *source, *expected;
+};
+
+static const char row_values[] =
+    "{\"s\": \"Hello <World> & \\\"you\\\" it's\", \"u\": \"Žluťoučký kůň ÄÖß 日本語 🎉\", \"e\": \"\","
+    " \"ws\": \" \\t a b  c \\n\", \"l\": [1, 2, 3, 4, 5], \"ls\": [\"b\", \"A\", \"c\", \"a\"], \"d\": {\"b\": 1,"
+    " \"A\": 2, \"c\": {\"x\": [1, 2]}, \"items\": 3}, \"n\": null, \"t\": true, \"f\": 1.5, \"i\": 42, \"neg\": -7,"
+    " \"users\": [{\"name\": \"Bob\", \"age\": 30, \"tags\": [\"x\"]}, {\"name\": \"alice\", \"age\": 25},"
+    " {\"name\": \"Carl\", \"age\": 30}], \"nested\": {\"a\": {\"b\": [{\"c\": \"deep\"}]}}, \"mixed\": [1, \"a\","
+    " null, true, 1.5, {\"k\": \"v'q\"}, [1, [2]]], \"lines\": \"one\\ntwo\\n\\nthree\", \"big\": 123456789012,"
+    " \"fl\": [0.1, 1e16, 1e-05, 123456.789, 1e+22, -0.0, 100.0]}";
+
+/* clang-format off */
+/* Statements, white space, scopes. */
+static const struct template_row statement_rows[] = {
+    {"{% set x = 1 %}{{ x }}", "1"},
+    {"{% for i in l %}{{ i }}{% if not loop.last %},{% endif %}{% endfor %}", "1,2,3,4,5"},
+    {"{% for i in l %}{{ loop.index }}{{ loop.index0 }}{{ loop.revindex }}{{ loop.revindex0 }}{{ loop.first }}{{ loop.last }}{{ loop.length }}{{ loop.depth }} {% endfor %}", "1054TrueFalse51 2143FalseFalse51 3232FalseFalse51 4321FalseFalse51 5410FalseTrue51 "},
+    {"{% for i in l %}{{ loop.previtem }}-{{ i }}-{{ loop.nextitem }};{% endfor %}", "-1-2;1-2-3;2-3-4;3-4-5;4-5-;"},
+    {"{% for i in l if i is odd %}{{ loop.index }}:{{ i }}/{{ loop.length }} {{loop.previtem}}{{loop.nextitem}}{% endfor %}", "1:1/3 32:3/3 153:5/3 3"},
+    {"{% for i in l if i > 10 %}x{% else %}none{% endfor %}", "none"},
+    {"{% for i in [] %}x{% else %}empty{% endfor %}", "empty"},
+    {"{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}", "b=1;A=2;c={'x': [1, 2]};items=3;"},
+    {"{% for k in d %}{{ k }}{% endfor %}", "bAcitems"},
+    {"{% for a, (b, c) in [(1,(2,3)),(4,[5,6])] %}{{a}}{{b}}{{c}}{% endfor %}", "123456"},
+    {"{% for a, b in [(1,2,3)] %}x{% endfor %}", NULL}, {"{% for a, b in [(1,)] %}x{% endfor %}", NULL},
+    {"{% for i in l %}{% if i == 2 %}{% continue %}{% endif %}{% if i == 4 %}{% break %}{% endif %}{{ i }}{% endfor %}", "13"},
+    {"{% for i in l %}{% for j in l %}{% if j > i %}{% break %}{% endif %}{{ i }}{{ j }} {% endfor %}{% endfor %}", "11 21 22 31 32 33 41 42 43 44 51 52 53 54 55 "},
+    {"{% set x = 0 %}{% for i in l %}{% set x = x + i %}{{ x }}{% endfor %}|{{ x }}", "12345|0"},
+    {"{% set ns = namespace(x=0) %}{% for i in l %}{% set ns.x = ns.x + i %}{% endfor %}{{ ns.x }}", "15"},
+    {"{% set d.x = 1 %}", NULL}, {"{% set und.x = 1 %}", NULL}, {"{% set a, b = 1, 2 %}{{ a }}{{ b }}", "12"},
+    {"{% set (a, b) = [1, 2] %}{{ a }}{{ b }}", "12"}, {"{% set a = 1, 2 %}{{ a }}", "(1, 2)"},
+    {"{% set x %}hi {{ i }}{% endset %}{{ x|upper }}", "HI 42"},
+    {"{% set x | upper | replace('I','!') %}hi {{ i }}{% endset %}{{ x }}", "H! 42"},
+    {"{% macro m(a, b=2, c='x') %}{{ a }}{{ b }}{{ c }}{% endmacro %}{{ m(1) }}|{{ m(1, 3) }}|{{ m(1, c=4) }}|{{ m(b=1, a=0) }}|{{ m() }}", "12x|13x|124|01x|2x"},
+    {"{% macro m(a) %}{{ a }}{% endmacro %}{{ m(1,2) }}", NULL},
+    {"{% macro m(a) %}{{ a }}{% endmacro %}{{ m(x=2) }}", NULL},
+    {"{% macro m(a) %}{{ a }}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1,2,3,x=4) }}|{{ m() }}", "1(2, 3){'x': 4}|(){}"},
+    {"{% macro m() %}[{{ caller() }}]{% endmacro %}{% call m() %}body{% endcall %}", "[body]"},
+    {"{% macro m() %}[{{ caller(1, 2) }}]{% endmacro %}{% call(a, b) m() %}{{ a }}-{{ b }}{% endcall %}", "[1-2]"},
+    {"{% macro m() %}[{{ caller }}]{% endmacro %}{{ m() }}", "[]"},
+    {"{% macro m() %}[{{ caller() }}]{% endmacro %}{{ m() }}", NULL},
+    {"{% macro m() %}x{% endmacro %}{% call m() %}body{% endcall %}", NULL},
+    {"{% macro m(n) %}{{ n }}{% if n > 0 %}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(5) }}", "543210"},
+    {"{% macro m() %}{{ y }}{% endmacro %}{% set y = 5 %}{{ m() }}", "5"},
+    {"{% macro m() %}{% set z = 5 %}{% endmacro %}{{ m() }}{{ z }}", ""},
+    {"{% macro m(a, b=a) %}{{ a }}{{ b }}{% endmacro %}{{ m(3) }}", "33"},
+    {"{% macro m(a=1, b) %}{% endmacro %}", NULL},
+    {"{% for i in l %}{% macro m() %}{{ i }}{% endmacro %}{{ m() }}{% endfor %}", "12345"},
+    {"{% filter upper %}abc {{ s }}{% endfilter %}", "ABC HELLO <WORLD> & \"YOU\" IT'S"},
+    {"{% filter replace('a','b')|upper %}abc{% endfilter %}", "BBC"},
+    {"{% with a = 1, b = 2 %}{{ a + b }}{% endwith %}{{ a }}", "3"},
+    {"{% with %}{% set q = 1 %}{{ q }}{% endwith %}{{ q }}", "1"},
+    {"{% generation %}x{{ i }}{% endgeneration %}", "x42"},
+    {"{% print i, s %}", "42Hello <World> & \"you\" it's"}, {"{% print(i) %}", "42"},
+    {"{% raw %}{{ x }} {% if %}{% endraw %}", "{{ x }} {% if %}"},
+    {"{% raw -%}  {{ x }}  {%- endraw %}|", "{{ x }}|"}, {"a {# comment #} b", "a  b"},
+    {"a {#- comment -#} b", "ab"}, {"  {# c #}", ""}, {"x", "x"}, {"  {% if true %}", NULL},
+    {"    yes", "    yes"}, {"  {% endif %}", NULL}, {"end", "end"}, {"  {%- if true -%}", NULL},
+    {"  {%- endif -%}", NULL}, {"  {%+ if true %}", NULL}, {"  {%+ endif +%}", NULL},
+    {"{% if true +%}", NULL}, {"x{% endif %}", NULL}, {"{{ 1 }}", "1"}, {"{{ 2 }}", "2"}, {"", ""},
+    {"  {{ 3 }}", "  3"}, {"{% if true %}{% endif %}", ""},
+    {"{% if e %}A{% elif i %}B{% elif t %}C{% else %}D{% endif %}", "B"}, {"{% if true: %}x{% endif %}", "x"},
+    {"{% if i in l %}x{% endif %}", ""}, {"{% for i in range(3) %}{% set loop = 1 %}{% endfor %}", NULL},
+    {"{% for loop in l %}{% endfor %}", NULL}, {"{% set true = 1 %}", NULL}, {"{% break %}", NULL},
+    {"{% unknown %}", NULL}, {"{% if true %}", NULL}, {"{% endif %}", NULL}, {"{% for x in l %}", NULL},
+    {"{% else %}", NULL}, {"{% if true %}{% endfor %}", NULL}, {"{% include 'x' %}", NULL},
+    {"{% extends 'x' %}", NULL}, {"{% import 'x' as y %}", NULL}, {"{{ 1", NULL}, {"{% if", NULL},
+    {"{# unclosed", NULL}, {"{{ 1 }}}", "1}"}, {"{{ {'a':{'b':1}}.a.b }}", "1"},
+    {"{{ {'a':{'b':1}} }}", "{'a': {'b': 1}}"}, {"{{{'a':1}}}", "{'a': 1}"}, {"{{ (1, }}", NULL},
+    {"{{ 1) }}", NULL}, {"{{ [1) }}", NULL}, {"}} %} #}", "}} %} #}"}, {"{{ '}}' }}{{ \"%}\" }}", "}}%}"},
+    {"{% for x in users recursive %}{{ x.name }}{{ loop(x.tags) if x.tags }}{{ loop.depth }}{% endfor %}", "Bob21alice1Carl1"},
+    {"{% for i in l %}{{ loop.cycle('a','b') }}{{ loop.changed(i > 2) }}{% endfor %}", "aTruebFalseaTruebFalseaFalse"},
+    {"{% for i in l %}{% for j in [1] %}{{ loop.index }}{% endfor %}{{ loop.index }}{% endfor %}", "1112131415"},
+    {"{% set c = cycler('a','b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}", "abab"},
+    {"{% set j = joiner('|') %}{% for i in l %}{{ j() }}{{ i }}{% endfor %}", "1|2|3|4|5"},
+    {"{% set g = l|map('string') %}{{ g|list }}{{ g|list }}", "['1', '2', '3', '4', '5'][]"},
+    {"{% set g = l|select %}{{ g|first }}{{ g|first }}{{ g|list }}", "12[3, 4, 5]"},
+    {"{% for i in l|reverse %}{{ i }}{{ loop.length }}{% endfor %}", "5545352515"},
+    {"{% for i in undef %}x{% else %}e{% endfor %}", "e"}, {"{% for i in none %}x{% endfor %}", NULL},
+    {"{% for i in 5 %}x{% endfor %}", NULL},
+    {"{% for c in u %}{{ c }}.{% endfor %}", "Ž.l.u.ť.o.u.č.k.ý. .k.ů.ň. .Ä.Ö.ß. .日.本.語. .🎉."},
+    {"{% for i in l, [9] %}{{ i }}{% endfor %}", "[1, 2, 3, 4, 5][9]"},
+    {"{% for i in l if i is odd and loop is defined %}{{ i }}{% endfor %}", ""},
+    {"{% if undef is defined and undef.x %}a{% else %}b{% endif %}", "b"},
+    {"{% set x = undef %}{{ x is defined }}{{ x }}", "False"}, {"{% set x = undef.y %}", NULL},
+    {"{% set ns = namespace(d={}) %}{% set ns.d = dict(ns.d, **{'k': 1}) %}{{ ns.d }}", "{'k': 1}"},
+    {"{{ dict(**{'a':1}) }}{{ '{a}'.format(**{'a':1}) }}{{ '{}{}'.format(*[1,2]) }}", "{'a': 1}112"},
+    {"{% set x = 'a' %}{% if true %}{% set x = 'b' %}{% endif %}{{ x }}", "b"},
+    {"{% for i in [1] %}{% if true %}{% set y = 'b' %}{% endif %}{{ y }}{% endfor %}{{ y }}", "b"},
+    {"{% set x = 1 %}{% set y %}{% set x = 2 %}{{ x }}{% endset %}{{ x }}{{ y }}", "12"},
+    {"{% if false %}{{ 1|nofilter }}{% endif %}ok", "ok"},
+    {"{% if true %}{{ 1|nofilter }}{% endif %}ok", NULL},
+    {"{% if false %}{% for i in l %}{{ i|nofilter }}{% endfor %}{% endif %}ok", NULL},
+    {"{% macro q() %}{{ 1|nofilter }}{% endmacro %}ok", NULL}, {"{{ 1|nofilter if false else 2 }}", "2"},
+    {"{{ (1 is notest) if false else 2 }}", "2"}, {"{% block a %}x{% endblock %}", "x"}, {"{% do 1 %}", NULL},
+    {"{%- set x = 1 -%}", ""}, {" y", " y"}, {"{% set x = 1 %}", ""},
+    {" {% set x = 1 %} {{ x }} {% set y = 2 %} z", " 1  z"},
+    {"{{ s }}{# x #}", "Hello <World> & \"you\" it's"}, {" t", " t"}, {"{%raw%}a{%endraw%}", "a"},
+    {"{%if t%}a{%endif%}", "a"}, {"{%-if t-%} a {%-endif-%} b", "ab"}, {"{{-i-}} x {{- i -}}", "42x42"},
+    {"{{ i -}}", "42"}, {"   x", "   x"}, {"   {{- i }}", "42"}, {"{% call undef() %}{% endcall %}", NULL},
+    {"{% call(x) l.index() %}{% endcall %}", NULL}, {"{% set a.b.c = 1 %}", NULL},
+    {"{% set ns = namespace() %}{% set ns.a, ns.b = 1, 2 %}{{ ns.a + ns.b }}", "3"},
+    {"{% set ns = namespace(a=1) %}{% macro m() %}{% set ns.a = 2 %}{% endmacro %}{{ m() }}{{ ns.a }}", "2"},
+    {"{% set ns = namespace(l=[]) %}{% for i in l %}{% set ns.l = ns.l + [i] %}{% endfor %}{{ ns.l }}", "[1, 2, 3, 4, 5]"},
+    {"{% set a = [1] %}{% set b = a + [2] %}{% set c = a + [3] %}{% set e1 = b + [4] %}{% set e2 = b + [5] %}{{ a }}{{ b }}{{ c }}{{ e1 }}{{ e2 }}", "[1][1, 2][1, 3][1, 2, 4][1, 2, 5]"},
+    {"{% set a = 'x' ~ s %}{% set b = a ~ 'y' %}{% set c = a ~ 'z' %}{{ a }}{{ b }}{{ c }}", "xHello <World> & \"you\" it'sxHello <World> & \"you\" it'syxHello <World> & \"you\" it'sz"},
+    {"{% for i in range(3) %}{% if loop.first %}{% set f1 = 'q' %}{% endif %}{{ f1 }}{% endfor %}", "q"},
+    {"{% macro m(x) %}{% for i in x %}{{ i }}{% endfor %}{% endmacro %}{{ m(l) }}{{ m('ab') }}", "12345ab"},
+    {"{% macro a() %}{{ b() }}{% endmacro %}{% macro b() %}B{% endmacro %}{{ a() }}", "B"},
+    {"{{ m is defined }}{% macro m() %}{% endmacro %}{{ m is defined }}{{ m is callable }}{{ m.name }}", "FalseTrueTruem"},
+    {"a\n{% if t %}\n  b\n{% endif %}\nc", "a\n  b\nc"}, {"  {# c #}\nx", "x"},
+    {"  {% if true %}\n    yes\n  {% endif %}\nend\n", "    yes\nend"},
+    {"  {%- if true -%}\n    yes\n  {%- endif -%}\nend", "yesend"},
+    {"  {%+ if true %}\n yes\n  {%+ endif +%}\nend", "   yes\n  \nend"},
+    {"{% if true +%}\nx{% endif %}", "\nx"}, {"{{ 1 }}\n{{ 2 }}\n\n  {{ 3 }}\n", "1\n2\n\n  3"},
+    {"{%- set x = 1 -%}\n\n y", "y"},
+    {"{% set x = 1 %}\n y\n {% set x = 1 %} {{ x }} {% set y = 2 %} z", " y\n 1  z"},
+    {"{{ s }}{# x #}\n t", "Hello <World> & \"you\" it's t"}, {"{{ i -}}\n   x\n   {{- i }}", "42x42"},
+    {"a\015\n{% if t %}\015\n b\015\n{% endif %}\015c\015\n", "a\n b\nc"}, {"x\n\n", "x\n"},
+    {"{# a\nb #}\nc", "c"}, {"{#- a -#}\n b", "b"}, {"{% raw %}\n {{ x }} {% endraw %}\n y", "\n {{ x }}  y"},
+    {"a {%- raw %} b {% endraw -%}  c", "a b c"},
+};
+/* clang-format on */
+
+#endif
