@@ -169,21 +169,60 @@ static int status_of(int code)
     return code == ERROR_LIMIT ? 413 : code == ERROR_MEMORY ? 503 : 400;
 }
 
-static size_t tags_read(struct arena *a, struct str header, struct str **out)
+enum { MAX_TAGS = 64 };
+
+/* Of all the headers of that name: a proxy may add its own to the client's. A tag too many is an error, for a
+ * rule may wait for it. */
+static int tags_read(struct arena *a, struct http_request *r, struct str **out, size_t *n, struct error *err)
 {
-    enum { MAX_TAGS = 64 };
-    struct str tag;
-    size_t n = 0;
+    int headers = http_request_header_count(r, "x-weir-tags");
     *out = arena_alloc(a, MAX_TAGS * sizeof **out);
-    while (n < MAX_TAGS && str_split(&header, ',', &tag)) {
-        tag = str_trim(tag);
-        if (tag.len)
-            (*out)[n++] = arena_copy(a, tag);
+    *n = 0;
+    for (int i = 0; i < headers; i++) {
+        struct str rest = http_request_header_at(r, "x-weir-tags", i), tag;
+        while (str_split(&rest, ',', &tag)) {
+            tag = str_trim(tag);
+            if (tag.len == 0)
+                continue;
+            if (*n == MAX_TAGS)
+                return error_set(err, ERROR_INVALID, "x-weir-tags has more than %d tags", MAX_TAGS);
+            (*out)[(*n)++] = arena_copy(a, tag);
+        }
     }
-    return n;
+    return 0;
 }
 
-static void start(const struct api_call *api, struct chat_request *request, bool completion)
+/* The header can only tighten, so one 'local' of several counts; a word we do not know may have meant that.
+ */
+static int boundary_read(struct http_request *r, bool *local, struct error *err)
+{
+    int headers = http_request_header_count(r, "x-weir-boundary");
+    *local = false;
+    for (int i = 0; i < headers; i++) {
+        struct str value = http_request_header_at(r, "x-weir-boundary", i);
+        *local |= str_is_nocase(value, "local");
+        if (!str_is_nocase(value, "local") && !str_is_nocase(value, "any"))
+            return error_set(
+                err, ERROR_INVALID, "x-weir-boundary must be 'local' (or 'any', which changes nothing)");
+    }
+    return 0;
+}
+
+/* What the headers ask; `tags` live in the arena. */
+static int origin_read(
+    struct http_request *r, struct arena *a, struct exchange_origin *out, struct error *err)
+{
+    struct str *tags;
+    int rc = boundary_read(r, &out->boundary_local, err);
+    if (rc == 0)
+        rc = tags_read(a, r, &tags, &out->n_tags, err);
+    if (rc == 0)
+        out->tags = tags;
+    return rc;
+}
+
+static void start(
+    const struct api_call *api, struct chat_request *request, struct exchange_origin *origin, bool completion)
 {
     struct openai_call *c = calloc(1, sizeof *c);
     if (!c)
@@ -193,51 +232,37 @@ static void start(const struct api_call *api, struct chat_request *request, bool
     buf_init(&c->out, LIMIT_PROVIDER_BODY * 2);
     openai_answer_init(&c->answer, completion, request->include_usage);
     struct http_request *r = api->http;
-    struct str *tags;
-    struct exchange_origin origin = {.request_id = str_from(c->api.request_id),
-        .api = completion ? STR("openai.completions") : STR("openai.chat"),
-        .identity = api->identified ? &api->identity : NULL,
-        .boundary_local = str_is_nocase(http_request_header(r, "x-weir-boundary"), "local"),
-        .n_tags = tags_read(request->arena, http_request_header(r, "x-weir-tags"), &tags)};
-    origin.tags = tags;
+    origin->request_id = str_from(c->api.request_id);
+    origin->api = completion ? STR("openai.completions") : STR("openai.chat");
+    origin->identity = api->identified ? &api->identity : NULL;
     struct exchange_client client = {on_begin, on_event, on_fail, on_end, c};
-    c->exchange = exchange_start(api->shard->exchange, request, &origin, &client);
+    c->exchange = exchange_start(api->shard->exchange, request, origin, &client);
     http_request_on_gone(r, on_gone, c);
     http_stream_on_drain(r, on_drain, c);
-}
-
-/* The header can only tighten; a word we do not know may have meant that. */
-static bool boundary_is_known(struct http_request *r)
-{
-    struct str value = http_request_header(r, "x-weir-boundary");
-    return http_request_header_count(r, "x-weir-boundary") == 0 || str_is_nocase(value, "local") ||
-           str_is_nocase(value, "any");
 }
 
 static void handle(const struct api_call *c, bool completion)
 {
     struct error err;
     struct chat_request *request;
-    if (!boundary_is_known(c->http)) {
-        api_error(c, 400, STR("x-weir-boundary must be 'local' (or 'any', which changes nothing)"));
-        return;
-    }
+    struct exchange_origin origin = {0};
     struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
     struct str body = STR_NONE;
     /* The body is copied: the request outlives the HTTP request when its client leaves. */
     int rc = arena_try_copy(a, http_request_body(c->http), &body);
     if (rc)
         error_set(&err, rc, "no memory for the request");
-    else if (completion)
-        rc = api_openai_completion_read(a, body, &request, &err);
     else
-        rc = api_openai_chat_read(a, body, &request, &err);
+        rc = origin_read(c->http, a, &origin, &err);
+    if (rc == 0)
+        rc = completion ? api_openai_completion_read(a, body, &request, &err)
+                        : api_openai_chat_read(a, body, &request, &err);
     if (rc) {
         api_error(c, status_of(rc), str_from(err.message));
         arena_free(a);
         return;
     }
-    start(c, request, completion);
+    start(c, request, &origin, completion);
 }
 
 void api_openai_chat(const struct api_call *c)

@@ -51,6 +51,7 @@ struct str http_request_path(const struct http_request *r); /* decoded, without 
 struct str http_request_query(
     const struct http_request *r, const char *name); /* decoded; STR_NONE if absent */
 struct str http_request_header(const struct http_request *r, const char *name); /* STR_NONE if absent */
+struct str http_request_header_at(const struct http_request *r, const char *name, int index); /* of several */
 int http_request_header_count(
     const struct http_request *r, const char *name); /* duplicates are an attack on some */
 struct str http_request_body(const struct http_request *r);

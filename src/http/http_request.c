@@ -109,12 +109,17 @@ struct str http_request_query(const struct http_request *r, const char *name)
     return STR_NONE;
 }
 
-struct str http_request_header(const struct http_request *r, const char *name)
+struct str http_request_header_at(const struct http_request *r, const char *name, int index)
 {
     for (int i = 0; i < r->n_fields; i++)
-        if (str_is_nocase(span(r, r->names[i]), name))
+        if (str_is_nocase(span(r, r->names[i]), name) && index-- == 0)
             return str_trim(span(r, r->values[i]));
     return STR_NONE;
+}
+
+struct str http_request_header(const struct http_request *r, const char *name)
+{
+    return http_request_header_at(r, name, 0);
 }
 
 int http_request_header_count(const struct http_request *r, const char *name)

@@ -18,6 +18,11 @@ before(async () => {
   sim: {kind: openai, base_url: "${cloud.url}/v1", api_key: "\${SIM_KEY}", first_byte_timeout: 60s}
 models:
   - {name: cloudy, provider: sim, model: sim-1, price: {input: 2.50, output: 10.00}}
+routes:
+  - name: tagged
+    rules:
+      - {when: {tag: internal}, use: [], boundary: local}
+      - {use: [cloudy]}
 max_body: 1MiB
 `,
     { env: { SIM_KEY: 'sk-simulated' } },
@@ -162,6 +167,26 @@ test('a web page of another origin is refused', async () => {
   await refuses([get('/v1/models', 'Origin: null\r\n')], 403);
   const { text } = await raw(gateway.port, [get('/v1/models', `Origin: http://localhost:${gateway.port}\r\nConnection: close\r\n`)]);
   assert.equal(status(text), 200);
+});
+
+// A proxy may add its own to the client's: what tightens counts, wherever it stands.
+const nothingLeaves = async (headers, wanted, model = 'cloudy') => {
+  const before = cloud.requests.length;
+  const { text } = await raw(gateway.port, [post(chat, body({ model }), headers)], { until: '}}' });
+  assert.equal(status(text), wanted, text.slice(0, 300));
+  assert.equal(cloud.requests.length, before, 'nothing arrived at the cloud');
+};
+test('a second x-weir-boundary header that says local counts', () =>
+  nothingLeaves('x-weir-boundary: any\r\nx-weir-boundary: local\r\n', 503));
+test('a first x-weir-boundary header that says local counts', () =>
+  nothingLeaves('X-Weir-Boundary: Local\r\nx-weir-boundary: any\r\n', 503));
+test('a word of x-weir-boundary that is not known is refused, also in a list', async () => {
+  for (const value of ['local, any', 'locale', '', '"local"']) await nothingLeaves(`x-weir-boundary: ${value}\r\n`, 400);
+  await nothingLeaves('x-weir-boundary: any\r\nx-weir-boundary: strict\r\n', 400);
+});
+test('tags of every x-weir-tags header count; too many are refused', async () => {
+  await nothingLeaves('x-weir-tags: a, b\r\nx-weir-tags: internal\r\n', 503, 'tagged');
+  await nothingLeaves(`x-weir-tags: ${'a,'.repeat(70)}internal\r\n`, 400, 'tagged');
 });
 
 test('a client that closes its side after a whole request hears why it gets nothing', async () => {
