@@ -1,5 +1,6 @@
 #include "router/detect.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +80,15 @@ int router_detect_init(struct error *err)
 /* ---- A look at a text. ---- */
 enum { MAX_HITS = 4 * LIMIT_ENTITIES };
 
+static void more_type_add(struct detect_scan *s, const struct detect_type *type)
+{
+    for (size_t i = s->n_more_types; i-- > 0;)
+        if (s->more_type[i] == type)
+            return;
+    assert(s->n_more_types < DETECT_MAX_TYPES);
+    s->more_type[s->n_more_types++] = type;
+}
+
 void detect_add(struct detect_scan *s, const struct detect_type *type, size_t start, size_t end, double score)
 {
     if (s->n_hits == s->capacity && s->capacity < MAX_HITS) {
@@ -93,7 +103,8 @@ void detect_add(struct detect_scan *s, const struct detect_type *type, size_t st
     }
     if (s->n_hits == s->capacity) {
         s->more++;
-        s->more_categories |= score >= DETECT_SURE ? type->category : 0;
+        if (score >= DETECT_SURE)
+            more_type_add(s, type);
         return;
     }
     s->hits[s->n_hits++] = (struct detect_hit){type, start, end, score};
@@ -181,12 +192,24 @@ static void hits_settle(struct detect_scan *s)
     s->n_hits = kept;
 }
 
+int detect_more_type_add(struct arena *a, struct router_findings *f, const char *type, struct error *err)
+{
+    for (size_t i = f->n_more_types; i-- > 0;)
+        if (f->more_types[i] == type)
+            return 0;
+    if (!f->more_types && !(f->more_types = arena_try_array(a, const char *, DETECT_MAX_TYPES)))
+        return error_set(err, ERROR_LIMIT, "the findings take more memory than the request may");
+    assert(f->n_more_types < DETECT_MAX_TYPES);
+    f->more_types[f->n_more_types++] = type;
+    return 0;
+}
+
 int detect_entity_add(
     struct arena *a, struct router_findings *f, const struct router_entity *e, struct error *err)
 {
     if (f->n_entities == LIMIT_ENTITIES) {
         f->more++;
-        return 0;
+        return e->score >= DETECT_SURE ? detect_more_type_add(a, f, e->type, err) : 0;
     }
     if (f->n_entities == f->capacity) {
         size_t capacity = f->capacity ? f->capacity * 2 : 8;
@@ -208,7 +231,12 @@ static int findings_add(struct arena *a, struct str where, const struct detect_s
 {
     size_t at = 0, points = 0;
     f->more += s->more;
-    f->categories |= s->more_categories;
+    for (size_t i = 0; i < s->n_more_types; i++) {
+        f->categories |= s->more_type[i]->category;
+        int rc = detect_more_type_add(a, f, s->more_type[i]->name, err);
+        if (rc)
+            return rc;
+    }
     for (size_t i = 0; i < s->n_hits; i++) {
         const struct detect_hit *h = &s->hits[i];
         points += str_utf8_count(str_slice(s->text, at, h->start));

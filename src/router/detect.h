@@ -27,11 +27,14 @@ struct detect_hit {
     double score;
 };
 
+enum { DETECT_MAX_TYPES = 336 }; /* at least as many as there are */
+
 struct detect_scan {
     struct str text;
     struct detect_hit *hits;
     size_t n_hits, capacity, more;
-    unsigned more_categories;
+    const struct detect_type *more_type[DETECT_MAX_TYPES]; /* sure ones past the bound, each once */
+    size_t n_more_types;
     size_t key_end; /* where the next "END ... PRIVATE KEY" was last seen; SIZE_MAX none, 0 not looked */
     void *match;    /* PCRE2's scratch memory, made when first needed */
     int rc;         /* the first failure; then the text counts as sensitive */
@@ -41,9 +44,11 @@ struct detect_scan {
 void detect_add(
     struct detect_scan *s, const struct detect_type *type, size_t start, size_t end, double score);
 
-/* Appends to the findings; past LIMIT_ENTITIES only counts. */
+/* Appends to the findings; past LIMIT_ENTITIES counts, and keeps the types of those that are sure. */
 int detect_entity_add(
     struct arena *a, struct router_findings *f, const struct router_entity *e, struct error *err) MUST_USE;
+int detect_more_type_add(
+    struct arena *a, struct router_findings *f, const char *type, struct error *err) MUST_USE;
 
 /* Each looks at what begins at `at` (for '@' and "://": what stands around it). */
 void detect_number_at(

@@ -189,7 +189,28 @@ static bool card_check(struct detect_scan *s, const struct number *whole)
     return false;
 }
 
-/* ---- US social security numbers: 3-2-4, no area 000, 666 or 900-999, no group 00, no serial 0000. ---- */
+/* ---- US social security numbers: 3-2-4 or announced, no area 000, 666 or 900-999, no group 00, no serial
+ * 0000. ---- */
+static bool ssn_plausible(const char *d)
+{
+    return memcmp(d, "000", 3) != 0 && memcmp(d, "666", 3) != 0 && d[0] != '9' &&
+           memcmp(d + 3, "00", 2) != 0 && memcmp(d + 5, "0000", 4) != 0;
+}
+
+/* Nine digits in one run, where a word before them says what they are. */
+static bool ssn_bare_check(struct detect_scan *s, const struct number *n)
+{
+    static const char *const words[] = {"ssn", "ssns", NULL}, *const pair[] = {"social", NULL},
+                             *const other[] = {"security", NULL};
+    const char *d = n->digits;
+    size_t end = n->group[0].end;
+    if (n->group[0].digits != 9 || !ends(s, end) || !ssn_plausible(d) ||
+        !(announced(s, n->start, words) || (announced(s, n->start, pair) && announced(s, n->start, other))))
+        return false;
+    detect_add(s, &ssn, n->start, end, detect_known_ssn((struct str){d, 9}) ? 0.2 : 0.6);
+    return true;
+}
+
 static bool ssn_check(struct detect_scan *s, const struct number *n)
 {
     if (n->n_groups < 3 || n->group[0].digits != 3 || n->group[1].digits != 2 || n->group[2].digits != 4)
@@ -199,8 +220,7 @@ static bool ssn_check(struct detect_scan *s, const struct number *n)
     const char *d = n->digits;
     if (separator != n->group[2].separator || (separator != '-' && separator != ' ') || !ends(s, end))
         return false;
-    if (memcmp(d, "000", 3) == 0 || memcmp(d, "666", 3) == 0 || d[0] == '9' || memcmp(d + 3, "00", 2) == 0 ||
-        memcmp(d + 5, "0000", 4) == 0)
+    if (!ssn_plausible(d))
         return false;
     if (separator == '-' && detect_byte(s, end) == '-' && detect_is_digit(detect_byte(s, end + 1)))
         return false;
@@ -418,6 +438,6 @@ void detect_number_at(struct detect_scan *s, size_t at)
     if ((before == '-' || before == '.' || before == '/' || before == '+') && at > 1 &&
         detect_is_digit(detect_byte(s, at - 2)))
         return;
-    if (!ssn_check(s, &n))
+    if (!ssn_check(s, &n) && !ssn_bare_check(s, &n))
         phone_check(s, &n);
 }

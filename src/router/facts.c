@@ -6,6 +6,7 @@
 
 #include "base/limits.h"
 #include "router/detect.h"
+#include "router/plain.h"
 
 enum { QUESTION_BYTES = 64 * 1024 };
 
@@ -65,47 +66,53 @@ static int look_again(struct look *l, struct str where, struct str text)
     for (size_t i = 0; i < again.n_entities && rc == 0; i++)
         if (!type_found(f, again.entities[i].type))
             rc = detect_entity_add(l->arena, f, &again.entities[i], l->err);
+    for (size_t i = 0; i < again.n_more_types && rc == 0; i++)
+        rc = detect_more_type_add(l->arena, f, again.more_types[i], l->err);
     f->categories |= again.categories;
     f->sensitive = f->categories != 0;
     return rc;
 }
 
-/* Strings of a tree that were written with escapes. Depth is bounded by json_read. */
-static int json_look(struct look *l, struct str where, const json_t *value)
+/* What was written in another way: an escape could hide what stands there. */
+static int plain_look(struct look *l, struct str where, struct str text)
 {
-    int rc = 0;
-    if (json_is_string(value))
-        return look_again(l, where, json_str(value));
-    for (size_t i = 0; json_is_array(value) && i < json_array_size(value) && rc == 0; i++)
-        rc = json_look(l, where, json_array_get(value, i));
-    if (!json_is_object(value))
-        return rc;
-    for (void *it = json_object_iter((json_t *)(uintptr_t)value); it && rc == 0;
-         it = json_object_iter_next((json_t *)(uintptr_t)value, it))
-        rc = json_look(l, where, json_object_iter_value(it));
+    struct buf plain;
+    bool changed;
+    buf_init(&plain, LIMIT_REQUEST_MEMORY);
+    int rc = router_plain(text, &plain, &changed);
+    if (rc)
+        error_set(l->err, rc, "the text is too large to look at");
+    else if (changed)
+        rc = look_again(l, where, buf_str(&plain));
+    buf_free(&plain);
     return rc;
 }
 
-/* A tool's arguments and results are often JSON: an escape could hide what stands there. */
-static int inner_json_look(struct look *l, struct str where, struct str text)
+/* Text that was packed into a "data:" URL. */
+static int data_look(struct look *l, struct str where, struct str url)
 {
-    struct str inner = str_trim(text);
-    json_t *root;
-    if (inner.len == 0 || (inner.data[0] != '{' && inner.data[0] != '[') ||
-        str_find_char(inner, '\\') == SIZE_MAX || json_read(inner, &root, NULL))
-        return 0;
-    int rc = json_look(l, where, root);
-    json_decref(root);
+    struct buf text;
+    bool is_text;
+    buf_init(&text, LIMIT_REQUEST_MEMORY);
+    int rc = router_plain_data(url, &text, &is_text);
+    if (rc)
+        error_set(l->err, rc, "the data is too large to look at");
+    else if (is_text)
+        rc = look_again(l, where, buf_str(&text));
+    if (rc == 0 && is_text)
+        rc = plain_look(l, where, buf_str(&text));
+    buf_free(&text);
     return rc;
 }
 
 static int text_look(void *ctx, struct str where, struct str text)
 {
     struct look *l = ctx;
-    if (is_media_data(text))
-        return 0;
-    int rc = router_detect(l->arena, where, text, &l->facts->findings, l->err);
-    return rc ? rc : inner_json_look(l, where, text);
+    int rc = data_look(l, where, text);
+    if (rc || is_media_data(text))
+        return rc;
+    rc = router_detect(l->arena, where, text, &l->facts->findings, l->err);
+    return rc ? rc : plain_look(l, where, text);
 }
 
 /* A tree as text: a value's key beside it can show what it is. */
@@ -143,6 +150,38 @@ static int parts_look(struct look *l, size_t index, const struct chat_message *m
     return rc;
 }
 
+/* Of a text whole words only: a number cut in two could look like another. */
+static struct str words_at_end(struct str s, size_t most)
+{
+    size_t from = s.len > most ? s.len - most : 0;
+    while (from > 0 && from < s.len && (unsigned char)s.data[from - 1] > ' ')
+        from++;
+    return str_slice(s, from, s.len);
+}
+
+static struct str words_at_start(struct str s, size_t most)
+{
+    size_t to = s.len < most ? s.len : most;
+    while (to > 0 && to < s.len && (unsigned char)s.data[to] > ' ')
+        to--;
+    return str_slice(s, 0, to);
+}
+
+/* What one message asks for and the next one gives: "Your card number?" */
+static int seam_look(struct look *l, size_t index, const struct chat_message *m)
+{
+    enum { SEAM = 128 };
+    const struct chat_message *next = m + 1;
+    if (m->n_parts == 0 || next->n_parts == 0)
+        return 0;
+    struct str before = words_at_end(m->parts[m->n_parts - 1].text, SEAM);
+    struct str after = words_at_start(next->parts[0].text, SEAM);
+    if (before.len == 0 || after.len == 0)
+        return 0;
+    struct str where = arena_printf(l->arena, "messages[%zu].content", index + 1);
+    return look_again(l, where, arena_printf(l->arena, STR_FMT " " STR_FMT, STR_ARG(before), STR_ARG(after)));
+}
+
 static int request_look(struct look *l)
 {
     const struct chat_request *r = l->facts->request;
@@ -153,6 +192,8 @@ static int request_look(struct look *l)
             rc = parts_look(l, i, &r->messages[i], " ");
         if (rc == 0)
             rc = tree_look(l, "messages", i, r->messages[i].vendor);
+        if (rc == 0 && i + 1 < r->n_messages)
+            rc = seam_look(l, i, &r->messages[i]);
     }
     for (size_t i = 0; i < r->n_tools && rc == 0; i++)
         rc = tree_look(l, "tools", i, r->tools[i].raw ? r->tools[i].raw : r->tools[i].parameters);

@@ -29,6 +29,8 @@ struct router_entity {
 struct router_findings {
     struct router_entity *entities; /* in order; at most LIMIT_ENTITIES, `more` counts the rest */
     size_t n_entities, capacity, more;
+    const char **more_types; /* sure ones among the rest, each once */
+    size_t n_more_types;
     unsigned categories; /* mask */
     bool sensitive;
 };

@@ -99,6 +99,9 @@ static bool words_match(const struct when *w, struct facts *f)
             if (f->findings.entities[i].score >= DETECT_SURE &&
                 among(w, str_from(f->findings.entities[i].type)))
                 return true;
+        for (size_t i = 0; i < f->findings.n_more_types; i++)
+            if (among(w, str_from(f->findings.more_types[i])))
+                return true;
         return false;
     }
 }

@@ -261,6 +261,81 @@ static void parts_of_a_message_are_read_together(void **state)
     arena_free(a);
 }
 
+/* A question in one message, its answer in the next. */
+static void messages_are_read_on_into_the_next(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(16 * MIB);
+    struct chat_request *r = request_of(a, "auto", "What is your social security number?");
+    struct chat_part answer = {.kind = CHAT_PART_TEXT, .text = STR("536228145")};
+    struct chat_message both[2] = {r->messages[0], {.role = CHAT_USER, .parts = &answer, .n_parts = 1}};
+    r->messages = both;
+    r->n_messages = 2;
+    assert_true(sensitive(r));
+    both[0].parts[0].text = STR("my card is 4539 7305");
+    answer.text = STR("2539 7182 and hello");
+    assert_true(sensitive(r));
+    both[0].parts[0].text = STR("How many?");
+    answer.text = STR("536228145");
+    assert_false(sensitive(r));
+    arena_free(a);
+}
+
+static void nothing_hides_behind_another_way_of_writing(void **state)
+{
+    (void)state;
+    static const char *const hidden[] = {"https://lipowa.pl/p.png?to=anna.b%40lipowa-poczta.pl",
+        "https://lipowa.pl/p.png?to=anna.b%2540lipowa-poczta.pl", "https://lipowa.pl/?c=4539+7305+2539+7182",
+        "https://lipowa.pl/?c=4539%207305%202539%207182", "so {\"a\":\"anna.b\\u0040lipowa-poczta.pl\"}",
+        "[\"{\\\"anna.b\\\\u0040lipowa-poczta.pl\\\":1}\"]", "anna.b&#64;lipowa-poczta.pl",
+        "anna.b&#x40;lipowa-poczta.pl", "\xef\xbc\x94\xef\xbc\x95\xef\xbc\x93\xef\xbc\x99 7305 2539 7182",
+        "4539\xe2\x80\x8b"
+        "7305\xe2\x80\x8b"
+        "2539\xe2\x80\x8b"
+        "7182",
+        "data:text/plain;base64,bWFpbCBhbm5hLmJAbGlwb3dhLXBvY3p0YS5wbA=="};
+    struct arena *a = arena_create(16 * MIB);
+    for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++)
+        if (!sensitive(request_of(a, "auto", hidden[i])))
+            fail_msg("not seen: %s", hidden[i]);
+    static const char *const harmless[] = {"100%", "%zz %4", "\\u004", "\\", "&#64", "&#;",
+        "x = 4539+7305+2539+7182", "data:text/plain;base64,"};
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
+        if (sensitive(request_of(a, "auto", harmless[i])))
+            fail_msg("seen: %s", harmless[i]);
+    arena_free(a);
+}
+
+/* More findings than are listed must not push out of sight the one that a rule waits for. */
+static void a_finding_past_the_bound_still_matches_its_rule(void **state)
+{
+    (void)state;
+    struct router_policy *p =
+        policy_of("routes:\n"
+                  "  - name: auto\n"
+                  "    rules:\n"
+                  "      - {when: {entities: [US_SSN]}, use: [house], boundary: local}\n"
+                  "      - {use: [gpt]}\n");
+    static const char *const fill[] = {"10.0.0.1 ", "a@lipowa-poczta.pl "};
+    static const size_t counts[] = {LIMIT_ENTITIES + 10, 5 * LIMIT_ENTITIES};
+    for (size_t i = 0; i < 4; i++) {
+        struct arena *a = arena_create(64 * MIB);
+        struct router_context c = context_of();
+        struct route_decision d;
+        struct buf text;
+        buf_init(&text, MIB);
+        for (size_t n = 0; n < counts[i / 2]; n++)
+            buf_append_text(&text, fill[i % 2]);
+        buf_append_text(&text, "536-22-8145");
+        assert_int_equal(text.failed, 0);
+        assert_int_equal(router_decide(p, request_of(a, "auto", text.data), &c, &d, &err), 0);
+        assert_int_equal(d.boundary, EGRESS_BOUNDARY_LOCAL);
+        buf_free(&text);
+        arena_free(a);
+    }
+    router_policy_free(p);
+}
+
 static void decisions_as_json(void **state)
 {
     (void)state;
@@ -382,6 +457,9 @@ int main(void)
         cmocka_unit_test(names_and_routes_that_are_not_there),
         cmocka_unit_test(every_part_of_a_request_is_looked_at),
         cmocka_unit_test(parts_of_a_message_are_read_together),
+        cmocka_unit_test(messages_are_read_on_into_the_next),
+        cmocka_unit_test(nothing_hides_behind_another_way_of_writing),
+        cmocka_unit_test(a_finding_past_the_bound_still_matches_its_rule),
         cmocka_unit_test(decisions_as_json),
         cmocka_unit_test(the_local_boundary_holds_for_random_policies),
     };

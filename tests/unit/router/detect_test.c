@@ -114,6 +114,11 @@ static void social_security(void **state)
 {
     (void)state;
     found("US_SSN", "ssn 536-22-8145.", "536-22-8145");
+    found("US_SSN", "{\"ssn\":536228145}", "536228145");
+    found("US_SSN", "My social security number is 536228145.", "536228145");
+    absent("US_SSN", "order 536228145");
+    absent("US_SSN", "ssn 5362281456");
+    absent("US_SSN", "ssn 000228145");
     absent("US_SSN", "000-22-8145");
     absent("US_SSN", "666-22-8145");
     absent("US_SSN", "912-22-8145");

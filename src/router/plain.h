@@ -1,0 +1,15 @@
+/* What a text says once the ways of writing it differently are undone; for a second look by the detector. */
+#ifndef WEIR_ROUTER_PLAIN_H
+#define WEIR_ROUTER_PLAIN_H
+
+#include "base/buf.h"
+
+/* Appends `text` with JSON's escapes (also escaped again), percent-encoding, HTML's numbered characters and
+ * full-width forms as the ASCII they stand for, without characters that have no width. Other escapes stay as
+ * they are. `*changed` tells whether there was any. */
+int router_plain(struct str text, struct buf *out, bool *changed) MUST_USE;
+
+/* Appends what the base64 of a "data:" URL holds, if that is text: `*is_text`. */
+int router_plain_data(struct str url, struct buf *out, bool *is_text) MUST_USE;
+
+#endif
