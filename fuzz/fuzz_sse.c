@@ -86,7 +86,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         STR("text/event-stream"), STR("application/json"), STR(""), STR("text/html")};
     if (size == 0)
         return 0;
-    const struct provider_dialect *d = data[0] & 1 ? &provider_dialect_anthropic : &provider_dialect_openai;
+    const struct provider_dialect *d = data[0] & 1      ? &provider_dialect_anthropic
+                                       : data[0] & 0x80 ? &provider_dialect_gemini
+                                                        : &provider_dialect_openai;
     struct str type = types[data[0] >> 1 & 3];
     struct str bytes = {(const char *)data + 1, size - 1};
     struct watch whole = translate(d, type, bytes, size);

@@ -190,18 +190,27 @@ static void fail(struct provider_answer *a, int code, const char *message)
 
 /* ---- Bytes in ---- */
 
+static int take_object(struct provider_answer *a, const json_t *object, struct error *err)
+{
+    if (!json_is_object(object))
+        return error_set(err, ERROR_INVALID, "it is not a JSON object");
+    if (!provider_is_error(object))
+        return a->event(a, object, err);
+    provider_answer_fail_json(a, object);
+    return 0;
+}
+
+/* Google's servers also send the events of a stream as the elements of one array. */
 static int take_document(struct provider_answer *a, struct str text, struct error *err)
 {
     json_t *document;
     int rc = json_read(text, &document, err);
     if (rc)
         return rc;
-    if (!json_is_object(document))
-        rc = error_set(err, ERROR_INVALID, "it is not a JSON object");
-    else if (provider_is_error(document))
-        provider_answer_fail_json(a, document);
-    else
-        rc = a->event(a, document, err);
+    if (json_array_size(document) == 0)
+        rc = take_object(a, document, err);
+    for (size_t i = 0; i < json_array_size(document) && rc == 0 && !a->ended; i++)
+        rc = take_object(a, json_array_get(document, i), err);
     json_decref(document);
     return rc;
 }
@@ -241,7 +250,7 @@ static int form_detect(struct provider_answer *a, struct error *err)
         return error_set(err, ERROR_UNAVAILABLE, "it is '%s', not an event stream or JSON: check base_url",
             a->content_type);
     if (text.len > 0)
-        a->form = text.data[0] == '{' ? PROVIDER_FORM_WHOLE : PROVIDER_FORM_EVENTS;
+        a->form = text.data[0] == '{' || text.data[0] == '[' ? PROVIDER_FORM_WHOLE : PROVIDER_FORM_EVENTS;
     if (a->form != PROVIDER_FORM_EVENTS)
         return 0;
     int rc = sse_feed(&a->sse, buf_str(&a->whole), err);
@@ -275,7 +284,8 @@ void provider_answer_finish(struct provider_answer *a, int code, const struct er
         rc = sse_end(&a->sse, &err);
     if (!a->ended && code == 0 && a->form == PROVIDER_FORM_WHOLE) {
         rc = take_document(a, buf_str(&a->whole), &err);
-        if (rc == 0 && a->started)
+        bool one = str_starts(str_trim(buf_str(&a->whole)), STR("{"));
+        if (rc == 0 && a->started && one) /* a list may lack its end, a single answer cannot */
             provider_answer_end(a);
     }
     if (a->has_stop) /* all of it came, whatever became of the connection */

@@ -10,74 +10,23 @@
 
 enum { DEFAULT_MAX_TOKENS = 4096 };
 
-/* Top-level members that may be left out without changing what comes back. */
-static const char *const harmless[] = {"store", "metadata", "service_tier", "user", "stream_options",
-    "prompt_cache_key", "prompt_cache_retention", "safety_identifier", NULL};
-static const char *const harmless_in_message[] = {"annotations", "refusal", NULL};
-
-static int refuse(struct error *err, const char *what)
-{
-    return error_set(
-        err, ERROR_UNSUPPORTED, "Anthropic has no '%s': leave it out or choose another model", what);
-}
+static const char vendor[] = "Anthropic";
 
 /* ---- Can it? ---- */
-
-static bool is_among(const char *const *names, const char *key)
-{
-    for (; *names; names++)
-        if (str_is(str_from(key), *names))
-            return true;
-    return false;
-}
-
-static bool vendor_is_harmless(const json_t *vendor, const char *key, const json_t *value)
-{
-    if (is_among(harmless, key) || !provider_asks(vendor, key))
-        return true;
-    if (str_is(str_from(key), "n"))
-        return json_is_integer(value) && json_integer_value(value) == 1;
-    if (str_is(str_from(key), "response_format"))
-        return str_is(provider_text(value, "type"), "text");
-    if (str_is(str_from(key), "modalities"))
-        return json_array_size(value) == 1 && str_is(json_str(json_array_get(value, 0)), "text");
-    return false;
-}
-
-static int check_vendor(const struct chat_request *r, struct error *err)
-{
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)r->vendor, key,
-        value) if (!vendor_is_harmless(r->vendor, key, value)) return refuse(err, key);
-    return 0;
-}
 
 static int check_sampling(const struct chat_sampling *s, struct error *err)
 {
     if (s->temperature > 1)
         return error_set(err, ERROR_UNSUPPORTED, "Anthropic has no 'temperature' above 1: lower it");
-    if (s->min_p > 0)
-        return refuse(err, "min_p");
-    if (s->repeat_penalty >= 0 && fabs(s->repeat_penalty - 1) > 0)
-        return refuse(err, "repeat_penalty");
     if (fabs(s->presence_penalty) > 0)
-        return refuse(err, "presence_penalty");
+        return provider_refuse(vendor, "presence_penalty", err);
     if (fabs(s->frequency_penalty) > 0)
-        return refuse(err, "frequency_penalty");
-    return s->has_seed ? refuse(err, "seed") : 0;
+        return provider_refuse(vendor, "frequency_penalty", err);
+    return s->has_seed ? provider_refuse(vendor, "seed", err) : 0;
 }
 
-static int check_message(const struct chat_message *m, size_t index, struct error *err)
+static int check_parts(const struct chat_message *m, size_t index, struct error *err)
 {
-    const char *key;
-    json_t *value;
-    if (m->name.len > 0 && m->role != CHAT_TOOL)
-        return error_set(
-            err, ERROR_UNSUPPORTED, "Anthropic has no 'name' of a message (messages[%zu])", index);
-    json_object_foreach((json_t *)(uintptr_t)m->vendor, key,
-        value) if (!is_among(harmless_in_message, key) && provider_asks(m->vendor, key)) return error_set(err,
-        ERROR_UNSUPPORTED, "Anthropic has no '%s' of a message (messages[%zu])", key, index);
     for (size_t i = 0; i < m->n_parts; i++) {
         enum chat_part_kind kind = m->parts[i].kind;
         bool speaker = m->role == CHAT_USER || m->role == CHAT_TOOL;
@@ -92,38 +41,19 @@ static int check_message(const struct chat_message *m, size_t index, struct erro
     return 0;
 }
 
-static int check_tools(const struct chat_request *r, struct error *err)
-{
-    for (size_t i = 0; i < r->n_tools; i++)
-        if (r->tools[i].name.len == 0 ||
-            (r->tools[i].raw && !str_is(provider_text(r->tools[i].raw, "type"), "function")))
-            return error_set(err, ERROR_UNSUPPORTED, "tools[%zu] is no function: Anthropic cannot use it", i);
-    return 0;
-}
-
 int provider_anthropic_supports(
     const struct provider_model *m, const struct chat_request *r, struct error *err)
 {
     (void)m;
-    if (r->has_prompt)
-        return error_set(err, ERROR_UNSUPPORTED, "Anthropic continues no bare prompt: send messages");
-    int rc = check_vendor(r, err);
+    int rc = provider_check_request(vendor, r, err);
     if (rc == 0)
         rc = check_sampling(&r->sampling, err);
-    if (rc == 0)
-        rc = check_tools(r, err);
     for (size_t i = 0; i < r->n_messages && rc == 0; i++)
-        rc = check_message(&r->messages[i], i, err);
+        rc = check_parts(&r->messages[i], i, err);
     return rc;
 }
 
 /* ---- Tools and settings ---- */
-
-static void write_member(struct json_writer *w, const char *key, struct str value)
-{
-    json_key(w, key);
-    json_write_str(w, value);
-}
 
 static void write_schema(struct json_writer *w, const json_t *parameters)
 {
@@ -135,7 +65,7 @@ static void write_schema(struct json_writer *w, const json_t *parameters)
         return;
     }
     json_object_begin(w);
-    write_member(w, "type", STR("object"));
+    provider_write_member(w, "type", STR("object"));
     json_object_foreach((json_t *)(uintptr_t)parameters, key, value)
     {
         json_key(w, key);
@@ -151,9 +81,9 @@ static void write_tools(struct json_writer *w, const struct chat_request *r)
     for (size_t i = 0; i < r->n_tools; i++) {
         const struct chat_tool *t = &r->tools[i];
         json_object_begin(w);
-        write_member(w, "name", t->name);
+        provider_write_member(w, "name", t->name);
         if (t->description.len > 0)
-            write_member(w, "description", t->description);
+            provider_write_member(w, "description", t->description);
         write_schema(w, t->parameters);
         provider_anthropic_cache_control(w, t->raw);
         json_object_end(w);
@@ -172,7 +102,7 @@ static void write_tool_choice(struct json_writer *w, const struct chat_request *
     json_key(w, "type");
     json_write_text(w, types[r->tool_choice]);
     if (r->tool_choice == CHAT_TOOLS_NAMED)
-        write_member(w, "name", r->tool_choice_name);
+        provider_write_member(w, "name", r->tool_choice_name);
     if (one && r->tool_choice != CHAT_TOOLS_NONE) {
         json_key(w, "disable_parallel_tool_use");
         json_write_bool(w, true);
@@ -210,7 +140,7 @@ static void write_settings(
     if (r->user.len > 0) {
         json_key(w, "metadata");
         json_object_begin(w);
-        write_member(w, "user_id", r->user);
+        provider_write_member(w, "user_id", r->user);
         json_object_end(w);
     }
     json_key(w, "stream");
@@ -226,7 +156,7 @@ int provider_anthropic_encode(
         return rc;
     json_writer_init(&w, out);
     json_object_begin(&w);
-    write_member(&w, "model", m->model);
+    provider_write_member(&w, "model", m->model);
     write_settings(&w, m, r);
     if (r->n_tools > 0) {
         write_tools(&w, r);
@@ -241,8 +171,11 @@ int provider_anthropic_encode(
 
 /* ---- The dialect ---- */
 
-static struct str anthropic_path(const struct chat_request *r)
+static struct str anthropic_path(
+    struct arena *a, const struct provider_model *m, const struct chat_request *r)
 {
+    (void)a;
+    (void)m;
     (void)r;
     return STR("/v1/messages");
 }

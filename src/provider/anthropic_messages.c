@@ -7,12 +7,6 @@
 #include "base/limits.h"
 #include "provider/anthropic.h"
 
-static void write_member(struct json_writer *w, const char *key, struct str value)
-{
-    json_key(w, key);
-    json_write_str(w, value);
-}
-
 void provider_anthropic_cache_control(struct json_writer *w, const json_t *raw)
 {
     const json_t *control = json_object_get(raw, "cache_control");
@@ -28,42 +22,30 @@ static void write_text(struct json_writer *w, struct str text, const json_t *raw
     if (text.len == 0)
         return;
     json_object_begin(w);
-    write_member(w, "type", STR("text"));
-    write_member(w, "text", text);
+    provider_write_member(w, "type", STR("text"));
+    provider_write_member(w, "text", text);
     provider_anthropic_cache_control(w, raw);
     json_object_end(w);
 }
 
 /* ---- Images ---- */
 
-/* "data:image/png;base64,AAAA" --> media type and data. */
-static bool data_url_split(struct str url, struct str *type, struct str *data)
-{
-    size_t comma = str_find_char(url, ',');
-    struct str head = str_slice(url, 5, comma);
-    if (!str_starts(url, STR("data:")) || comma == SIZE_MAX || !str_ends(head, STR(";base64")))
-        return false;
-    *type = str_slice(head, 0, str_find_char(head, ';'));
-    *data = str_slice(url, comma + 1, url.len);
-    return type->len > 0 && data->len > 0;
-}
-
 static int write_image(struct json_writer *w, const struct chat_part *p, struct error *err)
 {
     struct str type, data;
-    bool inlined = data_url_split(p->url, &type, &data);
+    bool inlined = provider_data_url(p->url, &type, &data);
     if (!inlined && !str_starts(p->url, STR("https://")))
         return error_set(err, ERROR_UNSUPPORTED, "an image's URL must begin with https:// or data:…;base64,");
     json_object_begin(w);
-    write_member(w, "type", STR("image"));
+    provider_write_member(w, "type", STR("image"));
     json_key(w, "source");
     json_object_begin(w);
-    write_member(w, "type", inlined ? STR("base64") : STR("url"));
+    provider_write_member(w, "type", inlined ? STR("base64") : STR("url"));
     if (inlined) {
-        write_member(w, "media_type", type);
-        write_member(w, "data", data);
+        provider_write_member(w, "media_type", type);
+        provider_write_member(w, "data", data);
     } else {
-        write_member(w, "url", p->url);
+        provider_write_member(w, "url", p->url);
     }
     json_object_end(w);
     provider_anthropic_cache_control(w, p->raw);
@@ -97,29 +79,20 @@ static void write_id(struct json_writer *w, const char *key, struct str id)
                     c == '-';
         buf_append_char(&clean, good ? c : '_');
     }
-    write_member(w, key, buf_str(&clean));
+    provider_write_member(w, key, buf_str(&clean));
     buf_free(&clean);
 }
 
 static int write_tool_use(struct json_writer *w, const struct chat_tool_call *call, struct error *err)
 {
-    struct str arguments = str_trim(call->arguments);
-    json_t *input = NULL;
-    if (arguments.len == 0)
-        arguments = STR("{}");
-    int rc = json_read(arguments, &input, err);
-    if (rc == 0 && !json_is_object(input))
-        rc = error_set(err, ERROR_INVALID, "they are no JSON object");
-    json_decref(input);
-    if (rc) {
-        error_wrap(err, "the arguments of the tool call '" STR_FMT "' cannot be passed on",
-            STR_ARG(str_slice(call->id, 0, 80)));
+    struct str arguments;
+    int rc = provider_arguments(call, &arguments, err);
+    if (rc)
         return rc;
-    }
     json_object_begin(w);
-    write_member(w, "type", STR("tool_use"));
+    provider_write_member(w, "type", STR("tool_use"));
     write_id(w, "id", call->id);
-    write_member(w, "name", call->name);
+    provider_write_member(w, "name", call->name);
     json_key(w, "input");
     json_write_raw(w, arguments);
     json_object_end(w);
@@ -129,7 +102,7 @@ static int write_tool_use(struct json_writer *w, const struct chat_tool_call *ca
 static int write_tool_result(struct json_writer *w, const struct chat_message *m, struct error *err)
 {
     json_object_begin(w);
-    write_member(w, "type", STR("tool_result"));
+    provider_write_member(w, "type", STR("tool_result"));
     write_id(w, "tool_use_id", m->tool_call_id);
     json_key(w, "content");
     json_array_begin(w);
@@ -141,27 +114,12 @@ static int write_tool_result(struct json_writer *w, const struct chat_message *m
 
 /* ---- Messages ---- */
 
-static bool is_instruction(const struct chat_message *m)
-{
-    return m->role == CHAT_SYSTEM || m->role == CHAT_DEVELOPER;
-}
-
-static bool has_content(const struct chat_message *m)
-{
-    if (m->role == CHAT_TOOL || m->n_tool_calls > 0)
-        return true;
-    for (size_t i = 0; i < m->n_parts; i++)
-        if (m->parts[i].kind != CHAT_PART_TEXT || m->parts[i].text.len > 0)
-            return true;
-    return json_str(json_object_get(m->vendor, "refusal")).len > 0;
-}
-
 static int write_system(struct json_writer *w, const struct chat_request *r, struct error *err)
 {
     bool begun = false;
     int rc = 0;
     for (size_t i = 0; i < r->n_messages && rc == 0; i++) {
-        if (!is_instruction(&r->messages[i]) || !has_content(&r->messages[i]))
+        if (!provider_is_instruction(&r->messages[i]) || !provider_has_content(&r->messages[i]))
             continue;
         if (!begun) {
             json_key(w, "system");
@@ -189,7 +147,7 @@ static int write_blocks(struct json_writer *w, const struct chat_message *m, str
 static void turn_begin(struct json_writer *w, bool assistant)
 {
     json_object_begin(w);
-    write_member(w, "role", assistant ? STR("assistant") : STR("user"));
+    provider_write_member(w, "role", assistant ? STR("assistant") : STR("user"));
     json_key(w, "content");
     json_array_begin(w);
 }
@@ -208,7 +166,7 @@ int provider_anthropic_messages(struct json_writer *w, const struct chat_request
     json_array_begin(w);
     for (size_t i = 0; i < r->n_messages && rc == 0; i++) {
         const struct chat_message *m = &r->messages[i];
-        if (is_instruction(m) || !has_content(m))
+        if (provider_is_instruction(m) || !provider_has_content(m))
             continue;
         next = m->role == CHAT_ASSISTANT ? ASSISTANT : USER;
         if (next != turn) {

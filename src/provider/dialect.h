@@ -14,13 +14,15 @@ struct provider_dialect {
     /* The body; checks with `supports` first. */
     int (*encode)(
         const struct provider_model *m, const struct chat_request *r, struct buf *out, struct error *err);
-    struct str (*path)(const struct chat_request *r);
+    /* Appended to the target's base_url; text made for it lives in `a`. */
+    struct str (*path)(struct arena *a, const struct provider_model *m, const struct chat_request *r);
     /* Fills at most PROVIDER_HEADERS_MAX, gives how many; texts live in `a`. */
     size_t (*headers)(struct arena *a, struct str api_key, struct egress_header *out);
     provider_event *event;
 };
 
-extern const struct provider_dialect provider_dialect_openai, provider_dialect_anthropic;
+extern const struct provider_dialect provider_dialect_openai, provider_dialect_anthropic,
+    provider_dialect_gemini;
 
 int provider_openai_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
     struct error *err) MUST_USE;
@@ -28,6 +30,9 @@ provider_event provider_openai_event;
 int provider_anthropic_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
     struct error *err) MUST_USE;
 provider_event provider_anthropic_event;
+int provider_gemini_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
+    struct error *err) MUST_USE;
+provider_event provider_gemini_event;
 
 /* ---- remote.c: a call over egress ---- */
 
@@ -45,12 +50,29 @@ int provider_remote_start(const struct provider_dialect *d, const struct provide
 void provider_remote_pause(struct provider_call *c, bool paused);
 void provider_remote_close(struct provider_call *c);
 
-extern const struct provider_ops provider_local_ops, provider_openai_ops, provider_anthropic_ops;
+extern const struct provider_ops provider_local_ops, provider_openai_ops, provider_anthropic_ops,
+    provider_gemini_ops;
+
+/* ---- dialect.c ---- */
 
 /* `object` has `key` with a value that asks for something: not null, false, 0, "", [] or {}. */
 bool provider_asks(const json_t *object, const char *key);
 /* Content-Type, Accept and, with a key, one that carries it; gives how many. */
 size_t provider_headers(struct arena *a, const char *key_header, const char *key_prefix, struct str api_key,
     struct egress_header *out);
+
+/* For shapes unlike OpenAI's: refuses a bare prompt, members, sampling, tools and names that they have no
+ * word for, so that nothing a client asked for is dropped in silence. Let through are only members that
+ * cannot change the answer. `vendor` is who the message says it is. */
+int provider_check_request(const char *vendor, const struct chat_request *r, struct error *err) MUST_USE;
+int provider_refuse(const char *vendor, const char *what, struct error *err);
+
+void provider_write_member(struct json_writer *w, const char *key, struct str value);
+/* "data:image/png;base64,AAAA" --> media type and data; false for any other URL. */
+bool provider_data_url(struct str url, struct str *type, struct str *data);
+/* A tool call's arguments as the text of a JSON object, "{}" for none; ERROR_INVALID names the call. */
+int provider_arguments(const struct chat_tool_call *call, struct str *out, struct error *err) MUST_USE;
+bool provider_is_instruction(const struct chat_message *m); /* of the system or the developer */
+bool provider_has_content(const struct chat_message *m);    /* says anything at all */
 
 #endif

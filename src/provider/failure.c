@@ -134,8 +134,34 @@ static struct str type_of(const json_t *document)
     struct str type = member(error, "type"), code = member(error, "code");
     if (error == document && str_is(type, "error"))
         type = STR_NONE;
+    if (type.len == 0 && code.len == 0)
+        return member(error, "status"); /* Google */
     /* OpenAI's code says more than its type where there is one. */
     return status_of_type(code) || type.len == 0 ? code : type;
+}
+
+/* Google says 400 of a key it does not know, and of an account or a country that it does not serve. */
+static int status_meant(int status, const json_t *document)
+{
+    const json_t *error = error_of(document), *details = json_object_get(error, "details");
+    if (status != 400)
+        return status;
+    for (size_t i = 0; i < json_array_size(details); i++)
+        if (str_is(member(json_array_get(details, i), "reason"), "API_KEY_INVALID"))
+            return 401;
+    return str_is(member(error, "status"), "FAILED_PRECONDITION") ? 503 : status;
+}
+
+/* Google's google.rpc.RetryInfo: {"retryDelay": "34.07s"}; -1: it does not say. */
+static int64_t retry_inside(const json_t *document)
+{
+    const json_t *details = json_object_get(error_of(document), "details");
+    for (size_t i = 0; i < json_array_size(details); i++) {
+        struct str delay = member(json_array_get(details, i), "retryDelay");
+        if (str_ends(delay, STR("s")))
+            return provider_retry_after(STR_NONE, str_slice(delay, 0, delay.len - 1), 0);
+    }
+    return -1;
 }
 
 static int status_inside(const json_t *document)
@@ -162,10 +188,12 @@ void provider_failure_json(
     clear(f);
     if (status == 0)
         status = status_inside(document);
-    classify(&f->failure, status);
+    classify(&f->failure, status_meant(status, document));
+    f->failure.status = status;
+    f->failure.retry_after_ms = retry_inside(document);
     append_clean(f->type, sizeof f->type, type_of(document), api_key);
     struct str message = message_of(document);
-    const char *fault = configuration_fault(status);
+    const char *fault = configuration_fault(status_meant(status, document));
     int used = snprintf(f->message, sizeof f->message, "provider '%.*s' ",
         (int)str_slice(provider, 0, 64).len, provider.len ? provider.data : "");
     char *rest = f->message + used;
@@ -191,9 +219,12 @@ void provider_failure_status(struct provider_failure *f, struct str provider, st
     struct error ignored; /* a body that is no JSON tells nothing that a client should see */
     if (json_read(body, &document, &ignored) != 0)
         document = NULL;
-    provider_failure_json(f, provider, api_key, status, document);
+    /* Google wraps the error of a stream in an array. */
+    const json_t *first = json_is_array(document) ? json_array_get(document, 0) : document;
+    provider_failure_json(f, provider, api_key, status, first);
     json_decref(document);
-    f->failure.retry_after_ms = retry_after_ms;
+    if (retry_after_ms >= 0)
+        f->failure.retry_after_ms = retry_after_ms;
 }
 
 void provider_failure_error(

@@ -67,16 +67,10 @@ static void write_vendor(struct json_writer *w, const json_t *vendor, const char
     }
 }
 
-static void write_member(struct json_writer *w, const char *key, struct str value)
-{
-    json_key(w, key);
-    json_write_str(w, value);
-}
-
 static void write_optional(struct json_writer *w, const char *key, struct str value)
 {
     if (value.len > 0)
-        write_member(w, key, value);
+        provider_write_member(w, key, value);
 }
 
 static void write_part(struct json_writer *w, const struct chat_part *p)
@@ -87,22 +81,22 @@ static void write_part(struct json_writer *w, const struct chat_part *p)
     }
     json_object_begin(w);
     if (p->kind == CHAT_PART_IMAGE) {
-        write_member(w, "type", STR("image_url"));
+        provider_write_member(w, "type", STR("image_url"));
         json_key(w, "image_url");
         json_object_begin(w);
-        write_member(w, "url", p->url);
+        provider_write_member(w, "url", p->url);
         write_optional(w, "detail", p->format);
         json_object_end(w);
     } else if (p->kind == CHAT_PART_AUDIO) {
-        write_member(w, "type", STR("input_audio"));
+        provider_write_member(w, "type", STR("input_audio"));
         json_key(w, "input_audio");
         json_object_begin(w);
-        write_member(w, "data", p->data);
-        write_member(w, "format", p->format);
+        provider_write_member(w, "data", p->data);
+        provider_write_member(w, "format", p->format);
         json_object_end(w);
     } else {
-        write_member(w, "type", STR("text"));
-        write_member(w, "text", p->text);
+        provider_write_member(w, "type", STR("text"));
+        provider_write_member(w, "text", p->text);
     }
     json_object_end(w);
 }
@@ -131,12 +125,12 @@ static void write_tool_calls(struct json_writer *w, const struct chat_message *m
     json_array_begin(w);
     for (size_t i = 0; i < m->n_tool_calls; i++) {
         json_object_begin(w);
-        write_member(w, "id", m->tool_calls[i].id);
-        write_member(w, "type", STR("function"));
+        provider_write_member(w, "id", m->tool_calls[i].id);
+        provider_write_member(w, "type", STR("function"));
         json_key(w, "function");
         json_object_begin(w);
-        write_member(w, "name", m->tool_calls[i].name);
-        write_member(w, "arguments", m->tool_calls[i].arguments);
+        provider_write_member(w, "name", m->tool_calls[i].name);
+        provider_write_member(w, "arguments", m->tool_calls[i].arguments);
         json_object_end(w);
         json_object_end(w);
     }
@@ -146,7 +140,7 @@ static void write_tool_calls(struct json_writer *w, const struct chat_message *m
 static void write_message(struct json_writer *w, const struct chat_message *m)
 {
     json_object_begin(w);
-    write_member(w, "role", str_from(chat_role_name(m->role)));
+    provider_write_member(w, "role", str_from(chat_role_name(m->role)));
     write_optional(w, "name", m->name);
     write_content(w, m);
     write_optional(w, "reasoning_content", m->reasoning);
@@ -167,10 +161,10 @@ static void write_tool(struct json_writer *w, const struct chat_tool *t)
         return;
     }
     json_object_begin(w);
-    write_member(w, "type", STR("function"));
+    provider_write_member(w, "type", STR("function"));
     json_key(w, "function");
     json_object_begin(w);
-    write_member(w, "name", t->name);
+    provider_write_member(w, "name", t->name);
     write_optional(w, "description", t->description);
     if (t->parameters) {
         json_key(w, "parameters");
@@ -191,10 +185,10 @@ static void write_tool_choice(struct json_writer *w, const struct chat_request *
         return;
     }
     json_object_begin(w);
-    write_member(w, "type", STR("function"));
+    provider_write_member(w, "type", STR("function"));
     json_key(w, "function");
     json_object_begin(w);
-    write_member(w, "name", r->tool_choice_name);
+    provider_write_member(w, "name", r->tool_choice_name);
     json_object_end(w);
     json_object_end(w);
 }
@@ -287,9 +281,9 @@ int provider_openai_encode(
         return rc;
     json_writer_init(&w, out);
     json_object_begin(&w);
-    write_member(&w, "model", m->model);
+    provider_write_member(&w, "model", m->model);
     if (r->has_prompt) {
-        write_member(&w, "prompt", r->prompt);
+        provider_write_member(&w, "prompt", r->prompt);
     } else {
         json_key(&w, "messages");
         json_array_begin(&w);
@@ -307,8 +301,10 @@ int provider_openai_encode(
     return out->failed ? error_set(err, out->failed, "the request is too large to pass on") : 0;
 }
 
-static struct str openai_path(const struct chat_request *r)
+static struct str openai_path(struct arena *a, const struct provider_model *m, const struct chat_request *r)
 {
+    (void)a;
+    (void)m;
     return r->has_prompt ? STR("/completions") : STR("/chat/completions");
 }
 

@@ -7,7 +7,7 @@
 #include "provider/dialect.h"
 
 static const struct provider_ops *const kinds[] = {
-    &provider_local_ops, &provider_openai_ops, &provider_anthropic_ops};
+    &provider_local_ops, &provider_openai_ops, &provider_anthropic_ops, &provider_gemini_ops};
 
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
@@ -26,7 +26,7 @@ bool provider_kind_exists(struct str kind)
 
 const char *provider_kinds(void)
 {
-    return "openai, anthropic";
+    return "openai, anthropic, gemini";
 }
 
 static int options_check(const struct provider_options *o, const struct provider_ops *ops, struct error *err)
@@ -107,35 +107,4 @@ void provider_call_close(struct provider_call *c)
 {
     if (c)
         c->ops->close(c);
-}
-
-bool provider_asks(const json_t *object, const char *key)
-{
-    const json_t *value = json_object_get(object, key);
-    switch (value ? json_typeof(value) : JSON_NULL) {
-    case JSON_OBJECT:
-        return json_object_size(value) > 0;
-    case JSON_ARRAY:
-        return json_array_size(value) > 0;
-    case JSON_STRING:
-        return json_string_length(value) > 0;
-    case JSON_INTEGER:
-        return json_integer_value(value) != 0;
-    case JSON_REAL:
-        return json_real_value(value) < 0 || json_real_value(value) > 0;
-    default:
-        return json_is_true(value);
-    }
-}
-
-size_t provider_headers(struct arena *a, const char *key_header, const char *key_prefix, struct str api_key,
-    struct egress_header *out)
-{
-    size_t n = 0;
-    out[n++] = (struct egress_header){STR("Content-Type"), STR("application/json")};
-    out[n++] = (struct egress_header){STR("Accept"), STR("text/event-stream, application/json")};
-    if (api_key.len > 0)
-        out[n++] = (struct egress_header){
-            str_from(key_header), arena_printf(a, "%s" STR_FMT, key_prefix, STR_ARG(api_key))};
-    return n;
 }

@@ -16,7 +16,7 @@ struct provider_call;
 /* What a kind needs; made by the configuration, immutable, shared by all loops. */
 struct provider_options {
     struct str name;              /* "local" for the embedded engine, else the configured name */
-    struct str kind;              /* "local", "openai", "anthropic" */
+    struct str kind;              /* "local", "openai", "anthropic", "gemini" */
     struct egress_target *target; /* owned by the provider from now on, also on failure; NULL for "local" */
     struct str api_key;           /* may be empty */
 };
@@ -26,7 +26,7 @@ struct str provider_name(const struct provider *p);
 struct str provider_kind(const struct provider *p);
 bool provider_is_inside(const struct provider *p); /* inside the local boundary: embedded, or zone local */
 bool provider_kind_exists(struct str kind);
-const char *provider_kinds(void); /* "openai, anthropic", for error messages */
+const char *provider_kinds(void); /* "openai, anthropic, gemini", for error messages */
 
 /* A model of a provider: one target of a decision. */
 struct provider_model {

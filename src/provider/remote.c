@@ -91,7 +91,7 @@ static int send(struct remote_call *c, const struct provider_dialect *d, const s
     int rc = d->encode(s->model, s->request, &body, err);
     if (rc == 0) {
         struct egress_request request = {.method = "POST",
-            .path = d->path(s->request),
+            .path = d->path(arena, s->model, s->request),
             .headers = headers,
             .n_headers = d->headers(arena, key_of(c->provider), headers),
             .body = buf_str(&body)};

@@ -53,7 +53,7 @@ static void test_a_conversation_with_tools(void **state)
         "{\"type\":\"tool_result\",\"tool_use_id\":\"call_2\",\"content\":[]},{\"type\":\"text\",\"text\":"
         "\"so?\"}]},"
         "{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"Es\"}]}]}");
-    assert_true(str_is(provider_dialect_anthropic.path(r), "/v1/messages"));
+    assert_true(str_is(provider_dialect_anthropic.path(r->arena, NULL, r), "/v1/messages"));
     request_free(r);
 }
 

@@ -125,6 +125,38 @@ static void test_long_messages_are_cut_between_characters(void **state)
     buf_free(&body);
 }
 
+/* Google: a status of its own beside the code, 400 for a bad key, the wait inside the body. */
+static void test_googles_errors(void **state)
+{
+    (void)state;
+    of(400,
+        "{\"error\":{\"code\":400,\"message\":\"API key not valid. Please pass a valid API key.\","
+        "\"status\":\"INVALID_ARGUMENT\",\"details\":[{\"@type\":\"x\",\"reason\":\"API_KEY_INVALID\"}]}}");
+    assert_int_equal(f.failure.code, ERROR_UNAVAILABLE);
+    assert_true(f.failure.retryable && str_is(f.failure.type, "INVALID_ARGUMENT"));
+    assert_string_equal(
+        f.message, "provider 'cloud' refused this gateway's credentials: check its api_key (HTTP 400)");
+    of(400, "{\"error\":{\"code\":400,\"message\":\"User location is not supported for the API use.\","
+            "\"status\":\"FAILED_PRECONDITION\"}}");
+    assert_true(f.failure.retryable && f.failure.code == ERROR_UNAVAILABLE);
+    assert_string_equal(
+        f.message, "provider 'cloud' answered HTTP 400: User location is not supported for the API use.");
+    of(400, "[{\"error\":{\"code\":400,\"message\":\"bad\",\"status\":\"INVALID_ARGUMENT\"}}]");
+    assert_false(f.failure.retryable);
+    assert_string_equal(f.message, "provider 'cloud' answered HTTP 400: bad");
+    static const char quota[] =
+        "{\"error\":{\"code\":429,\"message\":\"quota\",\"status\":\"RESOURCE_EXHAUSTED\",\"details\":["
+        "{\"@type\":\"type.googleapis.com/google.rpc.QuotaFailure\"},"
+        "{\"@type\":\"type.googleapis.com/google.rpc.RetryInfo\",\"retryDelay\":\"34.5s\"}]}}";
+    of(429, quota); /* the header counts where there is one */
+    provider_failure_status(&f, STR("cloud"), STR("k"), 429, str_from(quota), -1);
+    assert_int_equal(f.failure.retry_after_ms, 34500);
+    assert_true(f.failure.code == ERROR_BUSY && str_is(f.failure.type, "RESOURCE_EXHAUSTED"));
+    provider_failure_status(
+        &f, STR("cloud"), STR("k"), 429, STR("{\"error\":{\"details\":[7,{\"retryDelay\":\"soons\"}]}}"), -1);
+    assert_int_equal(f.failure.retry_after_ms, -1);
+}
+
 static void test_retry_after(void **state)
 {
     const int64_t now = 1763700000000; /* Fri, 21 Nov 2025 04:40:00 GMT */
@@ -149,6 +181,7 @@ int main(void)
         cmocka_unit_test(test_what_the_provider_says_is_passed_on),
         cmocka_unit_test(test_keys_do_not_come_back),
         cmocka_unit_test(test_long_messages_are_cut_between_characters),
+        cmocka_unit_test(test_googles_errors),
         cmocka_unit_test(test_retry_after),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

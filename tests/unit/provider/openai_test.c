@@ -23,7 +23,7 @@ static void test_a_plain_request(void **state)
         "{\"model\":\"gpt-4o\",\"messages\":[{\"role\":\"system\",\"content\":\"be brief\"},"
         "{\"role\":\"user\",\"content\":\"hi\"}],\"stream\":true,\"stream_options\":{\"include_usage\":true}"
         "}");
-    assert_true(str_is(provider_dialect_openai.path(r), "/chat/completions"));
+    assert_true(str_is(provider_dialect_openai.path(r->arena, NULL, r), "/chat/completions"));
     request_free(r);
 }
 
@@ -116,7 +116,7 @@ static void test_a_bare_prompt_goes_to_completions(void **state)
     assert_encodes(&provider_dialect_openai, "o3", r,
         "{\"model\":\"o3\",\"prompt\":\"Once upon\",\"max_tokens\":3,\"stream\":true,"
         "\"stream_options\":{\"include_usage\":true}}");
-    assert_true(str_is(provider_dialect_openai.path(r), "/completions"));
+    assert_true(str_is(provider_dialect_openai.path(r->arena, NULL, r), "/completions"));
     request_free(r);
 }
 

@@ -20,6 +20,12 @@
     "\n\n"                                                                                                   \
     "data: {\"type\":\"message_stop\"}\n\n"
 
+#define GEMINI_BODY                                                                                          \
+    "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"hello\"}],\"role\":\"model\"}}],"           \
+    "\"modelVersion\":\"m\",\"responseId\":\"c1\"}\r\n\r\n"                                                  \
+    "data: {\"candidates\":[{\"finishReason\":\"STOP\"}],"                                                   \
+    "\"usageMetadata\":{\"promptTokenCount\":3,\"candidatesTokenCount\":1}}\r\n\r\n"
+
 /* What the server answers: set before it starts. */
 struct script {
     const char *status, *headers, *body;
@@ -137,7 +143,7 @@ static void assert_run(const char *kind, struct script script, const char *expec
 
 static const char answer[] = "start c1 m\ntext hello\nusage 3 0 1 0\nstop 0\n";
 
-static void test_both_kinds_answer(void **state)
+static void test_all_kinds_answer(void **state)
 {
     static const char sse[] = "Content-Type: text/event-stream\r\n";
     (void)state;
@@ -145,6 +151,7 @@ static void test_both_kinds_answer(void **state)
         assert_run("openai", (struct script){"200 OK", sse, OPENAI_BODY, piece, 0, false, false}, answer);
         assert_run("anthropic", (struct script){"200 OK", sse, ANTHROPIC_BODY, piece, 0, false, false},
             "start c1 m\nusage 3 0 1 0\ntext hello\nstop 0\n");
+        assert_run("gemini", (struct script){"200 OK", sse, GEMINI_BODY, piece, 0, false, false}, answer);
     }
     assert_run("openai",
         (struct script){"200 OK", "Content-Type: application/json\r\n",
@@ -180,6 +187,16 @@ static void test_what_the_server_is_asked(void **state)
     assert_non_null(strstr(sent, "POST /base/v1/messages HTTP/1.1\r\n"));
     assert_non_null(strstr(sent, "\r\nx-api-key: sk-secret\r\n"));
     assert_non_null(strstr(sent, "\r\nanthropic-version: 2023-06-01\r\n"));
+    run_stop(&r);
+    run_start(&r, "gemini", &script);
+    assert_int_equal(run_call(&r, &err), 0);
+    fixture_run(&r.f, 5000);
+    sent = r.server.last.data;
+    assert_non_null(
+        strstr(sent, "POST /base/v1beta/models/the-model:streamGenerateContent?alt=sse HTTP/1.1\r\n"));
+    assert_non_null(strstr(sent, "\r\nx-goog-api-key: sk-secret\r\n"));
+    assert_non_null(strstr(sent, "\"contents\":[{\"role\":\"user\""));
+    assert_string_equal(r.f.path, "/base/v1beta/models/the-model:streamGenerateContent?alt=sse");
     run_stop(&r);
 }
 
@@ -347,7 +364,7 @@ static void test_the_registry(void **state)
     struct error err;
     (void)state;
     assert_true(provider_kind_exists(STR("openai")) && provider_kind_exists(STR("anthropic")));
-    assert_true(provider_kind_exists(STR("local")));
+    assert_true(provider_kind_exists(STR("gemini")) && provider_kind_exists(STR("local")));
     assert_false(provider_kind_exists(STR("OpenAI")) || provider_kind_exists(STR("")));
     struct provider_options o = {.name = STR("x"),
         .kind = STR("nosuch"),
@@ -375,7 +392,7 @@ static void test_the_registry(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_both_kinds_answer),
+        cmocka_unit_test(test_all_kinds_answer),
         cmocka_unit_test(test_what_the_server_is_asked),
         cmocka_unit_test(test_calls_one_after_another_share_a_connection),
         cmocka_unit_test(test_refusals_of_the_provider),

@@ -1,0 +1,173 @@
+/* What the dialects share: reading a request whose shape is not theirs, and refusing by name. */
+#include "provider/dialect.h"
+
+#include <math.h>
+
+/* Top-level members that may be left out without changing what comes back. */
+static const char *const harmless[] = {"store", "metadata", "service_tier", "user", "stream_options",
+    "prompt_cache_key", "prompt_cache_retention", "safety_identifier", NULL};
+static const char *const harmless_in_message[] = {"annotations", "refusal", NULL};
+
+static bool is_among(const char *const *names, const char *key)
+{
+    for (; *names; names++)
+        if (str_is(str_from(key), *names))
+            return true;
+    return false;
+}
+
+bool provider_asks(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    switch (value ? json_typeof(value) : JSON_NULL) {
+    case JSON_OBJECT:
+        return json_object_size(value) > 0;
+    case JSON_ARRAY:
+        return json_array_size(value) > 0;
+    case JSON_STRING:
+        return json_string_length(value) > 0;
+    case JSON_INTEGER:
+        return json_integer_value(value) != 0;
+    case JSON_REAL:
+        return json_real_value(value) < 0 || json_real_value(value) > 0;
+    default:
+        return json_is_true(value);
+    }
+}
+
+size_t provider_headers(struct arena *a, const char *key_header, const char *key_prefix, struct str api_key,
+    struct egress_header *out)
+{
+    size_t n = 0;
+    out[n++] = (struct egress_header){STR("Content-Type"), STR("application/json")};
+    out[n++] = (struct egress_header){STR("Accept"), STR("text/event-stream, application/json")};
+    if (api_key.len > 0)
+        out[n++] = (struct egress_header){
+            str_from(key_header), arena_printf(a, "%s" STR_FMT, key_prefix, STR_ARG(api_key))};
+    return n;
+}
+
+/* ---- Refusing what a shape has no word for ---- */
+
+int provider_refuse(const char *vendor, const char *what, struct error *err)
+{
+    return error_set(
+        err, ERROR_UNSUPPORTED, "%s has no '%s': leave it out or choose another model", vendor, what);
+}
+
+static bool vendor_is_harmless(const json_t *vendor, const char *key, const json_t *value)
+{
+    if (is_among(harmless, key) || !provider_asks(vendor, key))
+        return true;
+    if (str_is(str_from(key), "n"))
+        return json_is_integer(value) && json_integer_value(value) == 1;
+    if (str_is(str_from(key), "response_format"))
+        return str_is(provider_text(value, "type"), "text");
+    if (str_is(str_from(key), "modalities"))
+        return json_array_size(value) == 1 && str_is(json_str(json_array_get(value, 0)), "text");
+    return false;
+}
+
+static int check_sampling(const char *vendor, const struct chat_sampling *s, struct error *err)
+{
+    if (s->min_p > 0)
+        return provider_refuse(vendor, "min_p", err);
+    if (s->repeat_penalty >= 0 && fabs(s->repeat_penalty - 1) > 0)
+        return provider_refuse(vendor, "repeat_penalty", err);
+    return 0;
+}
+
+static int check_tools(const char *vendor, const struct chat_request *r, struct error *err)
+{
+    for (size_t i = 0; i < r->n_tools; i++)
+        if (r->tools[i].name.len == 0 ||
+            (r->tools[i].raw && !str_is(provider_text(r->tools[i].raw, "type"), "function")))
+            return error_set(
+                err, ERROR_UNSUPPORTED, "tools[%zu] is no function: %s cannot use it", i, vendor);
+    return 0;
+}
+
+static int check_message(const char *vendor, const struct chat_message *m, size_t index, struct error *err)
+{
+    const char *key;
+    json_t *value;
+    if (m->name.len > 0 && m->role != CHAT_TOOL)
+        return error_set(
+            err, ERROR_UNSUPPORTED, "%s has no 'name' of a message (messages[%zu])", vendor, index);
+    json_object_foreach((json_t *)(uintptr_t)m->vendor, key, value)
+    {
+        if (!is_among(harmless_in_message, key) && provider_asks(m->vendor, key))
+            return error_set(
+                err, ERROR_UNSUPPORTED, "%s has no '%s' of a message (messages[%zu])", vendor, key, index);
+    }
+    return 0;
+}
+
+int provider_check_request(const char *vendor, const struct chat_request *r, struct error *err)
+{
+    const char *key;
+    json_t *value;
+    if (r->has_prompt)
+        return error_set(err, ERROR_UNSUPPORTED, "%s continues no bare prompt: send messages", vendor);
+    json_object_foreach((json_t *)(uintptr_t)r->vendor, key, value)
+    {
+        if (!vendor_is_harmless(r->vendor, key, value))
+            return provider_refuse(vendor, key, err);
+    }
+    int rc = check_sampling(vendor, &r->sampling, err);
+    if (rc == 0)
+        rc = check_tools(vendor, r, err);
+    for (size_t i = 0; i < r->n_messages && rc == 0; i++)
+        rc = check_message(vendor, &r->messages[i], i, err);
+    return rc;
+}
+
+/* ---- Pieces of a request ---- */
+
+void provider_write_member(struct json_writer *w, const char *key, struct str value)
+{
+    json_key(w, key);
+    json_write_str(w, value);
+}
+
+bool provider_data_url(struct str url, struct str *type, struct str *data)
+{
+    size_t comma = str_find_char(url, ',');
+    struct str head = str_slice(url, 5, comma);
+    if (!str_starts(url, STR("data:")) || comma == SIZE_MAX || !str_ends(head, STR(";base64")))
+        return false;
+    *type = str_slice(head, 0, str_find_char(head, ';'));
+    *data = str_slice(url, comma + 1, url.len);
+    return type->len > 0 && data->len > 0;
+}
+
+int provider_arguments(const struct chat_tool_call *call, struct str *out, struct error *err)
+{
+    json_t *read = NULL;
+    *out = str_trim(call->arguments);
+    if (out->len == 0)
+        *out = STR("{}");
+    int rc = json_read(*out, &read, err);
+    if (rc == 0 && !json_is_object(read))
+        rc = error_set(err, ERROR_INVALID, "they are no JSON object");
+    json_decref(read);
+    if (rc)
+        error_wrap(err, "the arguments of the tool call '" STR_FMT "' cannot be passed on",
+            STR_ARG(str_slice(call->id, 0, 80)));
+    return rc;
+}
+
+bool provider_is_instruction(const struct chat_message *m)
+{
+    return m->role == CHAT_SYSTEM || m->role == CHAT_DEVELOPER;
+}
+
+bool provider_has_content(const struct chat_message *m)
+{
+    if (m->role == CHAT_TOOL || m->n_tool_calls > 0)
+        return true;
+    for (size_t i = 0; i < m->n_parts; i++)
+        if (m->parts[i].kind != CHAT_PART_TEXT || m->parts[i].text.len > 0)
+            return true;
+    return json_str(json_object_get(m->vendor, "refusal")).len > 0;
+}

@@ -1,0 +1,241 @@
+/* Asking in Gemini's shape: POST /v1beta/models/MODEL:streamGenerateContent.
+ * Source: https://ai.google.dev/api/generate-content
+ *
+ * What the shape has no word for is refused by name (see provider_check_request), as are images and sounds
+ * that are not sent along: Google fetches none from the web. */
+#include "provider/gemini.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/limits.h"
+
+enum { STOPS_MAX = 5, SCHEMA_STEPS = 1 << 20 };
+
+static const char vendor[] = "Gemini";
+
+/* ---- Can it? ---- */
+
+static int check_settings(const struct chat_request *r, struct error *err)
+{
+    const struct chat_sampling *s = &r->sampling;
+    if (s->has_seed && (s->seed > INT32_MAX || s->seed < INT32_MIN))
+        return error_set(err, ERROR_UNSUPPORTED, "Gemini has no 'seed' of more than 32 bits: choose another");
+    if (r->n_stops > STOPS_MAX)
+        return error_set(err, ERROR_UNSUPPORTED, "Gemini takes at most %d strings in 'stop'", STOPS_MAX);
+    if (r->n_tools > 0 && r->parallel_tool_calls == 0 && r->tool_choice != CHAT_TOOLS_NONE)
+        return error_set(err, ERROR_UNSUPPORTED,
+            "Gemini has no 'parallel_tool_calls': false: leave it out or choose another model");
+    return 0;
+}
+
+static int check_part(
+    const struct chat_message *m, const struct chat_part *p, size_t message, size_t index, struct error *err)
+{
+    struct str type, data;
+    bool user = m->role == CHAT_USER;
+    bool refusal = m->role == CHAT_ASSISTANT && str_is(provider_text(p->raw, "type"), "refusal");
+    if (p->kind == CHAT_PART_TEXT || (p->kind == CHAT_PART_AUDIO && user) || refusal)
+        return 0;
+    if (p->kind != CHAT_PART_IMAGE || !user)
+        return error_set(err, ERROR_UNSUPPORTED,
+            "messages[%zu].content[%zu] is of a kind that Gemini does not take there: send text, or an image "
+            "or sound from the user",
+            message, index);
+    if (!provider_data_url(p->url, &type, &data))
+        return error_set(err, ERROR_UNSUPPORTED,
+            "messages[%zu].content[%zu] names an image by its 'image_url', which Gemini does not fetch: send "
+            "it as data:…;base64,",
+            message, index);
+    return 0;
+}
+
+static int gemini_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
+{
+    (void)m;
+    int rc = provider_check_request(vendor, r, err);
+    if (rc == 0)
+        rc = check_settings(r, err);
+    for (size_t i = 0; i < r->n_messages && rc == 0; i++)
+        for (size_t k = 0; k < r->messages[i].n_parts && rc == 0; k++)
+            rc = check_part(&r->messages[i], &r->messages[i].parts[k], i, k, err);
+    return rc;
+}
+
+/* ---- Tools and settings ---- */
+
+static int write_tool(struct json_writer *w, const struct chat_tool *t, size_t *budget, struct error *err)
+{
+    json_t *schema = NULL;
+    int rc = provider_gemini_schema(t->parameters, budget, &schema, err);
+    if (rc) {
+        error_wrap(err, "the parameters of the tool '" STR_FMT "' cannot be passed on",
+            STR_ARG(str_slice(t->name, 0, 80)));
+        return rc;
+    }
+    json_object_begin(w);
+    provider_write_member(w, "name", t->name);
+    if (t->description.len > 0)
+        provider_write_member(w, "description", t->description);
+    if (schema) {
+        json_key(w, "parameters");
+        json_write_value(w, schema);
+    }
+    json_object_end(w);
+    json_decref(schema);
+    return 0;
+}
+
+static void write_tool_choice(struct json_writer *w, const struct chat_request *r)
+{
+    static const char *const modes[] = {"", "AUTO", "NONE", "ANY", "ANY"};
+    if (r->tool_choice == CHAT_TOOLS_UNSET)
+        return;
+    json_key(w, "toolConfig");
+    json_object_begin(w);
+    json_key(w, "functionCallingConfig");
+    json_object_begin(w);
+    json_key(w, "mode");
+    json_write_text(w, modes[r->tool_choice]);
+    if (r->tool_choice == CHAT_TOOLS_NAMED) {
+        json_key(w, "allowedFunctionNames");
+        json_array_begin(w);
+        json_write_str(w, r->tool_choice_name);
+        json_array_end(w);
+    }
+    json_object_end(w);
+    json_object_end(w);
+}
+
+static int write_tools(struct json_writer *w, const struct chat_request *r, struct error *err)
+{
+    size_t budget = SCHEMA_STEPS; /* all tools together */
+    int rc = 0;
+    if (r->n_tools == 0)
+        return 0;
+    json_key(w, "tools");
+    json_array_begin(w);
+    json_object_begin(w);
+    json_key(w, "functionDeclarations");
+    json_array_begin(w);
+    for (size_t i = 0; i < r->n_tools && rc == 0; i++)
+        rc = write_tool(w, &r->tools[i], &budget, err);
+    json_array_end(w);
+    json_object_end(w);
+    json_array_end(w);
+    write_tool_choice(w, r);
+    return rc;
+}
+
+static void write_double(struct json_writer *w, const char *key, double value, bool set)
+{
+    if (!set)
+        return;
+    json_key(w, key);
+    json_write_double(w, value);
+}
+
+static void write_int(struct json_writer *w, const char *key, int64_t value, bool set)
+{
+    if (!set)
+        return;
+    json_key(w, key);
+    json_write_int(w, value);
+}
+
+/* A penalty of 0 is none: some models refuse the member whatever its value. */
+static void write_settings(struct json_writer *w, const struct chat_request *r)
+{
+    const struct chat_sampling *s = &r->sampling;
+    json_key(w, "generationConfig");
+    json_object_begin(w);
+    write_double(w, "temperature", s->temperature, s->temperature >= 0);
+    write_double(w, "topP", s->top_p, s->top_p >= 0);
+    write_int(w, "topK", s->top_k, s->top_k > 0);
+    write_int(w, "maxOutputTokens", r->max_tokens, r->max_tokens >= 0);
+    write_int(w, "seed", s->seed, s->has_seed);
+    write_double(w, "presencePenalty", s->presence_penalty, fabs(s->presence_penalty) > 0);
+    write_double(w, "frequencyPenalty", s->frequency_penalty, fabs(s->frequency_penalty) > 0);
+    if (r->n_stops > 0) {
+        json_key(w, "stopSequences");
+        json_array_begin(w);
+        for (size_t i = 0; i < r->n_stops; i++)
+            json_write_str(w, r->stops[i]);
+        json_array_end(w);
+    }
+    json_object_end(w);
+}
+
+int provider_gemini_encode(
+    const struct provider_model *m, const struct chat_request *r, struct buf *out, struct error *err)
+{
+    struct json_writer w;
+    int rc = gemini_supports(m, r, err);
+    if (rc)
+        return rc;
+    json_writer_init(&w, out);
+    json_object_begin(&w);
+    write_settings(&w, r);
+    rc = write_tools(&w, r, err);
+    if (rc == 0)
+        rc = provider_gemini_contents(&w, m, r, err);
+    json_object_end(&w);
+    if (rc)
+        return rc;
+    return out->failed ? error_set(err, out->failed, "the request is too large to pass on") : 0;
+}
+
+/* ---- The dialect ---- */
+
+static bool is_plain(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c && strchr("-._~", c));
+}
+
+/* Does the base_url name a version of the API already? */
+static bool has_version(const struct provider *p)
+{
+    struct str path = p ? egress_target_path(p->target) : STR_NONE;
+    return str_ends(path, STR("/v1beta")) || str_ends(path, STR("/v1alpha")) || str_ends(path, STR("/v1"));
+}
+
+/* "gemini-x", "models/gemini-x" and "tunedModels/x" are names that Google writes. */
+static struct str gemini_path(struct arena *a, const struct provider_model *m, const struct chat_request *r)
+{
+    struct buf path;
+    struct str name = m->model;
+    (void)r;
+    buf_init(&path, 4 * KIB);
+    buf_append_text(&path, has_version(m->provider) ? "" : "/v1beta");
+    bool tuned = str_starts(name, STR("tunedModels/"));
+    buf_append_text(&path, tuned ? "/tunedModels/" : "/models/");
+    if (tuned || str_starts(name, STR("models/")))
+        name = str_slice(name, str_find_char(name, '/') + 1, name.len);
+    for (size_t i = 0; i < name.len; i++) {
+        if (is_plain(name.data[i]))
+            buf_append_char(&path, name.data[i]);
+        else
+            buf_appendf(&path, "%%%02X", (unsigned char)name.data[i]);
+    }
+    buf_append_text(&path, ":streamGenerateContent?alt=sse");
+    struct str copy = arena_copy(a, buf_str(&path));
+    buf_free(&path);
+    return copy;
+}
+
+static size_t gemini_headers(struct arena *a, struct str api_key, struct egress_header *out)
+{
+    return provider_headers(a, "x-goog-api-key", "", api_key, out);
+}
+
+const struct provider_dialect provider_dialect_gemini = {
+    gemini_supports, provider_gemini_encode, gemini_path, gemini_headers, provider_gemini_event};
+
+static int gemini_start(const struct provider_start *s, struct provider_call **out, struct error *err)
+{
+    return provider_remote_start(&provider_dialect_gemini, s, out, err);
+}
+
+const struct provider_ops provider_gemini_ops = {
+    "gemini", gemini_supports, gemini_start, provider_remote_pause, provider_remote_close};

@@ -1,0 +1,146 @@
+/* Understanding Gemini's answers: GenerateContentResponse objects, one an event, or all in one array.
+ *
+ *   {candidates: [{content: {parts: [...]}, finishReason}], usageMetadata, modelVersion, responseId} ...
+ *
+ * No event says that it is the last: the answer ends where its bytes do, complete if a finishReason came. */
+#include <stdio.h>
+
+#include "base/limits.h"
+#include "provider/dialect.h"
+#include "provider/failure.h"
+
+/* ---- Why it stopped ---- */
+
+/* What the model wrote instead of a tool call cannot be passed on; asked again it may do better. */
+static const char *const failures[] = {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL",
+    "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE", "MISSING_THOUGHT_SIGNATURE"};
+
+static int take_finish(struct provider_answer *a, struct str reason, struct error *err)
+{
+    if (reason.len == 0 || str_is(reason, "FINISH_REASON_UNSPECIFIED"))
+        return 0;
+    for (size_t i = 0; i < sizeof failures / sizeof *failures; i++)
+        if (str_is(reason, failures[i]))
+            return error_set(
+                err, ERROR_UNAVAILABLE, "the model's tool call went wrong (%s): try again", failures[i]);
+    /* All others (SAFETY, RECITATION, BLOCKLIST, PROHIBITED_CONTENT, SPII, LANGUAGE, OTHER, …) are Google's
+     * refusals to let the model go on. */
+    provider_answer_stop(a, str_is(reason, "STOP")         ? CHAT_STOP_END
+                            : str_is(reason, "MAX_TOKENS") ? CHAT_STOP_LENGTH
+                                                           : CHAT_STOP_FILTER);
+    return 0;
+}
+
+static void fail_blocked(struct provider_answer *a, struct str reason)
+{
+    struct provider_failure f;
+    char message[160];
+    snprintf(message, sizeof message,
+        "the prompt was blocked (" STR_FMT "): change the messages or choose another model",
+        STR_ARG(str_slice(reason, 0, 60)));
+    provider_failure_error(&f, a->provider, a->api_key, ERROR_INVALID, message);
+    provider_answer_fail(a, &f.failure);
+}
+
+/* ---- What it said ---- */
+
+/* An id that is the same however often the answer is read; Google gives one of its own only sometimes. */
+static struct str make_id(const struct provider_answer *a, struct str answer, char out[48])
+{
+    if (answer.len == 0)
+        return STR_NONE;
+    snprintf(out, 48, "call_%016llx%04zx", (unsigned long long)str_hash(answer), a->n_tools & 0xffff);
+    return str_from(out);
+}
+
+static int take_call(struct provider_answer *a, const json_t *call, struct str answer, struct error *err)
+{
+    const json_t *arguments = json_object_get(call, "args");
+    struct str id = provider_text(call, "id");
+    char made[48];
+    struct buf text;
+    struct json_writer w;
+    if (id.len == 0)
+        id = make_id(a, answer, made);
+    buf_init(&text, 2 * LIMIT_PROVIDER_EVENT);
+    json_writer_init(&w, &text);
+    if (json_is_object(arguments))
+        json_write_value(&w, arguments);
+    else
+        buf_append_text(&text, "{}");
+    int rc = text.failed ? error_set(err, text.failed, "a tool call's arguments are too large")
+                         : provider_answer_tool(a, (int64_t)a->n_tools, id, provider_text(call, "name"),
+                               buf_str(&text), err); /* calls come whole: each is a new one */
+    buf_free(&text);
+    return rc;
+}
+
+static int take_part(struct provider_answer *a, const json_t *part, struct str answer, struct error *err)
+{
+    const json_t *call = json_object_get(part, "functionCall");
+    if (json_is_true(json_object_get(part, "thought")))
+        provider_answer_reasoning(a, provider_text(part, "text"));
+    else
+        provider_answer_text(a, provider_text(part, "text"));
+    if (json_object_get(part, "inlineData") || json_object_get(part, "fileData"))
+        return error_set(err, ERROR_INVALID, "it holds an image or a file, not only text");
+    return json_is_object(call) ? take_call(a, call, answer, err) : 0;
+}
+
+static int take_candidate(
+    struct provider_answer *a, const json_t *candidate, struct str answer, struct error *err)
+{
+    const json_t *parts = json_object_get(json_object_get(candidate, "content"), "parts");
+    int rc = 0;
+    if (!json_is_object(candidate))
+        return error_set(err, ERROR_INVALID, "its 'candidates' hold no objects");
+    if (provider_count(candidate, "index") > 0) /* one answer was asked for */
+        return 0;
+    for (size_t i = 0; i < json_array_size(parts) && rc == 0; i++)
+        rc = take_part(a, json_array_get(parts, i), answer, err);
+    return rc ? rc : take_finish(a, provider_text(candidate, "finishReason"), err);
+}
+
+/* ---- What it cost ---- */
+
+static int64_t count_or_zero(const json_t *object, const char *key)
+{
+    int64_t n = provider_count(object, key);
+    return n < 0 || n > INT64_MAX / 4 ? 0 : n;
+}
+
+/* A count of zero is left out; before the end, so is one that is not known yet. */
+static void take_usage(struct provider_answer *a, const json_t *usage)
+{
+    int64_t thoughts = count_or_zero(usage, "thoughtsTokenCount");
+    int64_t output = count_or_zero(usage, "candidatesTokenCount") + thoughts;
+    provider_answer_usage(a, &(struct chat_usage){
+                                 .input_tokens = provider_count(usage, "promptTokenCount"),
+                                 .cached_tokens = count_or_zero(usage, "cachedContentTokenCount"),
+                                 .output_tokens = output > 0 || a->has_stop ? output : -1,
+                                 .reasoning_tokens = thoughts,
+                             });
+}
+
+int provider_gemini_event(struct provider_answer *a, const json_t *event, struct error *err)
+{
+    const json_t *candidates = json_object_get(event, "candidates");
+    const json_t *usage = json_object_get(event, "usageMetadata");
+    struct str answer = provider_text(event, "responseId");
+    struct str blocked = provider_text(json_object_get(event, "promptFeedback"), "blockReason");
+    int rc = 0;
+    if (blocked.len > 0) {
+        fail_blocked(a, blocked);
+        return 0;
+    }
+    if (candidates && !json_is_null(candidates) && !json_is_array(candidates))
+        return error_set(err, ERROR_INVALID, "its 'candidates' is no list");
+    if (!json_is_object(usage) && json_array_size(candidates) == 0)
+        return 0;
+    provider_answer_start(a, answer, provider_text(event, "modelVersion"));
+    for (size_t i = 0; i < json_array_size(candidates) && rc == 0; i++)
+        rc = take_candidate(a, json_array_get(candidates, i), answer, err);
+    if (rc == 0 && json_is_object(usage))
+        take_usage(a, usage);
+    return rc;
+}
