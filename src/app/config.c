@@ -184,7 +184,8 @@ static int root_read(
 static const struct {
     const char *variable, *provider, *kind, *model;
 } clouds[] = {{"OPENAI_API_KEY", "openai", "openai", "gpt-4o"},
-    {"ANTHROPIC_API_KEY", "anthropic", "anthropic", "claude-sonnet-4-5"}};
+    {"ANTHROPIC_API_KEY", "anthropic", "anthropic", "claude-sonnet-4-5"},
+    {"GEMINI_API_KEY", "google", "gemini", "gemini-2.5-flash"}};
 enum { N_CLOUDS = sizeof clouds / sizeof *clouds };
 
 static bool cloud_is_there(size_t i)

@@ -58,8 +58,8 @@ struct config_overrides {
     bool offline;
 };
 /* `file` empty: weir.yaml in the working directory if it is there, else built-in defaults: no providers but those
- * whose key is in the environment (OPENAI_API_KEY, ANTHROPIC_API_KEY) with one model name each, the --model file as model
- * `local`, and a route `auto` that keeps what is sensitive inside. Also checks: a listen address that is not
+ * whose key is in the environment (OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY) with one model name each, the
+ * --model file as model `local`, and a route `auto` that keeps what is sensitive inside. Also checks: a listen address that is not
  * loopback needs `auth: keys`; files named exist. */
 int config_load(struct str file, const struct config_overrides *o, struct config **out, struct error *err) MUST_USE;
 void config_free(struct config *c);

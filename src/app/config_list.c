@@ -10,7 +10,8 @@ enum { MAX_PROVIDERS = 256, MAX_MODELS = 1024, HOUR_MS = 3600 * 1000 };
 /* ---- Providers: a map of name to settings. ---- */
 static const struct {
     const char *kind, *base_url;
-} public_urls[] = {{"openai", "https://api.openai.com/v1"}, {"anthropic", "https://api.anthropic.com"}};
+} public_urls[] = {{"openai", "https://api.openai.com/v1"}, {"anthropic", "https://api.anthropic.com"},
+    {"gemini", "https://generativelanguage.googleapis.com"}};
 
 static int timeouts_read(const struct yaml_node *n, struct config_provider *p, struct error *err)
 {

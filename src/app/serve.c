@@ -265,9 +265,8 @@ static void announce(const struct serving *s)
                "--model "
                "file.gguf), or name one under 'models' in weir.yaml.\n");
     if (c->n_providers == 0)
-        printf("There is no cloud provider: set OPENAI_API_KEY or ANTHROPIC_API_KEY and start again, or "
-               "configure "
-               "'providers' in weir.yaml.\n");
+        printf("There is no cloud provider: set OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY and start "
+               "again, or configure 'providers' in weir.yaml.\n");
     if (first.len)
         printf("Try it:\n  curl %s/v1/chat/completions -H 'content-type: application/json'%s -d "
                "'{\"model\":\"" STR_FMT "\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello!\"}]}'\n",

@@ -15,9 +15,11 @@ before(async () => {
     `providers:
   sim: {kind: openai, base_url: "${cloud.url}/v1", api_key: "\${SIM_KEY}"}
   other: {kind: anthropic, base_url: "${cloud.url}", api_key: "\${SIM_KEY}"}
+  third: {kind: gemini, base_url: "${cloud.url}/v1beta", api_key: "\${SIM_KEY}"}
 models:
   - {name: cloudy, provider: sim, model: sim-1}
   - {name: claude, provider: other, model: claude-sim}
+  - {name: gemini, provider: third, model: gemini-sim}
 `,
     { env: { SIM_KEY: 'sk-simulated' } },
   );
@@ -32,7 +34,7 @@ after(async () => {
 
 const messages = [{ role: 'user', content: 'Say hello.' }];
 
-for (const model of ['cloudy', 'claude']) {
+for (const model of ['cloudy', 'claude', 'gemini']) {
   test(`${model}: a whole answer`, { skip }, async () => {
     const r = await client.chat.completions.create({ model, messages });
     assert.equal(r.object, 'chat.completion');
@@ -81,7 +83,7 @@ for (const model of ['cloudy', 'claude']) {
     const final = await runner.finalChatCompletion();
     assert.deepEqual(final.choices[0].message.tool_calls.map((c) => c.function.arguments), ['{"city":"Bern"}', '{}']);
     const sent = cloud.requests.at(-1).body;
-    assert.equal(sent.tools.length, 2);
+    assert.equal((sent.tools[0].functionDeclarations ?? sent.tools).length, 2);
     cloud.behaviour = {};
   });
 
@@ -100,6 +102,42 @@ for (const model of ['cloudy', 'claude']) {
     cloud.behaviour = {};
   });
 }
+
+test('gemini: a tool\'s result goes back under the name of its call', { skip }, async () => {
+  const r = await client.chat.completions.create({
+    model: 'gemini',
+    messages: [
+      { role: 'system', content: 'Be brief.' },
+      { role: 'user', content: [{ type: 'text', text: 'And this?' },
+        { type: 'image_url', image_url: { url: 'data:image/png;base64,iVBORw0KGgo=' } }] },
+      { role: 'assistant', tool_calls: [{ id: 'call_9', type: 'function',
+        function: { name: 'weather', arguments: '{"city":"Bern"}' } }] },
+      { role: 'tool', tool_call_id: 'call_9', content: 'sunny' },
+    ],
+    tools: [{ type: 'function', function: { name: 'weather', parameters: { type: 'object',
+      properties: { city: { type: 'string' } }, additionalProperties: false, $schema: 'x' } } }],
+    tool_choice: 'auto',
+    temperature: 0.5,
+  });
+  assert.equal(r.choices[0].message.content, 'Hello from the cloud');
+  const sent = cloud.requests.at(-1);
+  assert.equal(sent.url, '/v1beta/models/gemini-sim:streamGenerateContent?alt=sse');
+  assert.equal(sent.headers['x-goog-api-key'], 'sk-simulated');
+  assert.deepEqual(sent.body.systemInstruction, { parts: [{ text: 'Be brief.' }] });
+  assert.deepEqual(sent.body.contents[0].parts[1], { inlineData: { mimeType: 'image/png', data: 'iVBORw0KGgo=' } });
+  assert.deepEqual(sent.body.contents[2], { role: 'user', parts: [
+    { functionResponse: { id: 'call_9', name: 'weather', response: { output: 'sunny' } } }] });
+  assert.deepEqual(sent.body.tools[0].functionDeclarations[0].parameters,
+    { type: 'object', properties: { city: { type: 'string' } } });
+  assert.equal(sent.body.generationConfig.temperature, 0.5);
+});
+
+test('gemini: an image by its address is refused by name, and nothing is sent', { skip }, async () => {
+  const before = cloud.requests.length;
+  await assert.rejects(client.chat.completions.create({ model: 'gemini', messages: [{ role: 'user',
+    content: [{ type: 'image_url', image_url: { url: 'https://example.com/a.png' } }] }] }), /image_url/);
+  assert.equal(cloud.requests.length, before);
+});
 
 test('errors are of the right class', { skip }, async () => {
   const cases = [
@@ -143,7 +181,7 @@ test('a stream that breaks in the middle is an error, not an end', { skip }, asy
 test('models are listed and looked up', { skip }, async () => {
   const ids = [];
   for await (const m of client.models.list()) ids.push(m.id);
-  assert.deepEqual(ids.sort(), ['claude', 'cloudy']);
+  assert.deepEqual(ids.sort(), ['claude', 'cloudy', 'gemini']);
   assert.equal((await client.models.retrieve('cloudy')).id, 'cloudy');
   await assert.rejects(client.models.retrieve('nobody'), OpenAI.NotFoundError);
 });

@@ -1,5 +1,5 @@
-// A cloud that the tests run on loopback: speaks OpenAI's and Anthropic's streams, records every byte that reaches
-// it, and fails in every way it is told to.
+// A cloud that the tests run on loopback: speaks OpenAI's, Anthropic's and Gemini's streams, records every byte that
+// reaches it, and fails in every way it is told to.
 import http from 'node:http';
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -84,6 +84,7 @@ export class Cloud {
       else if (!response.write(piece)) await new Promise((done) => response.once('drain', done).once('close', done));
     };
     if (request.url.endsWith('/messages')) await this.anthropic(write, body, b, mode);
+    else if (request.url.endsWith(':streamGenerateContent?alt=sse')) await this.gemini(write, request, b, mode);
     else await this.openai(write, body, b, mode);
     if (mode === 'truncate') {
       await sleep(20); // what was written is on its way
@@ -181,6 +182,36 @@ export class Cloud {
       usage: { output_tokens: usage.output },
     });
     await event({ type: 'message_stop' });
+  }
+
+  async gemini(write, request, b, mode) {
+    const text = b.text ?? ['Hello', ' from', ' the', ' cloud'];
+    const usage = b.usage ?? { input: 7, output: text.length, cached: 0 };
+    const modelVersion = /models\/([^:]+):/.exec(request.url)[1];
+    const event = (candidate, usageMetadata, paced) =>
+      write(
+        `data: ${JSON.stringify({ candidates: [{ ...candidate, index: 0 }], usageMetadata, modelVersion, responseId: 'sim' })}\r\n\r\n`,
+        paced,
+      );
+    let paced = false;
+    for (const piece of text) {
+      await event({ content: { parts: [{ text: piece }], role: 'model' } }, { promptTokenCount: usage.input }, paced);
+      paced = true;
+    }
+    if (mode === 'truncate') return;
+    const parts = (b.tools ?? []).map((tool) => ({
+      functionCall: { id: tool.id, name: tool.name, args: JSON.parse(tool.arguments.join('')) },
+    }));
+    if (parts.length) await event({ content: { parts, role: 'model' } }, { promptTokenCount: usage.input });
+    await event(
+      { content: { parts: [{ text: '' }], role: 'model' }, finishReason: b.finish ?? 'STOP' },
+      {
+        promptTokenCount: usage.input,
+        cachedContentTokenCount: usage.cached ?? 0,
+        candidatesTokenCount: usage.output,
+        totalTokenCount: usage.input + usage.output,
+      },
+    );
   }
 
   async stop() {

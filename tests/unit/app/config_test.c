@@ -108,6 +108,63 @@ static void the_whole_contract(void **state)
     config_free(c);
 }
 
+/* The example that the documentation gives, with every kind of provider. */
+static const char documented[] =
+    "listen: 127.0.0.1:8080\n"
+    "tls: {certificate: cert.pem, key: key.pem}            # optional\n"
+    "state: sqlite:weir.db                                 # or postgresql://user@host/db\n"
+    "offline: false                                        # true: no outbound connection, ever\n"
+    "auth: none                                            # or keys; refused with a non-loopback listen\n"
+    "providers:\n"
+    "  openai:    {kind: openai, base_url: \"https://…/v1\", api_key: \"${WEIR_TEST_KEY}\"}\n"
+    "  anthropic: {kind: anthropic, base_url: \"https://…\", api_key: \"${WEIR_TEST_KEY}\"}\n"
+    "  google:    {kind: gemini, base_url: \"https://…\", api_key: \"${WEIR_TEST_KEY}\"}\n"
+    "  rack:      {kind: openai, base_url: \"http://10.0.0.5:8000/v1\", zone: local}   # a server of our "
+    "own\n"
+    "models:                                               # what clients may ask for\n"
+    "  - {name: house, file: models/house.gguf, context: 8192, slots: 4}             # the embedded engine\n"
+    "  - {name: gpt-4o, provider: openai, model: gpt-4o, price: {input: 2.50, cached_input: 1.25, output: "
+    "10.00}}\n"
+    "  - {name: claude, provider: anthropic, model: claude-sonnet-4-5}               # price from the table\n"
+    "routes:                                               # virtual models\n"
+    "  - name: auto\n"
+    "    rules:                                            # the first that matches decides\n"
+    "      - {name: sensitive-stays-home, when: {sensitive: true}, use: [house], boundary: local}\n"
+    "      - {name: batch-stays-home, when: {batch: true}, use: [house]}\n"
+    "      - {name: hard-goes-out, when: {complexity: \">= 0.6\"}, use: [gpt-4o, claude, house]}\n"
+    "      - {name: otherwise, use: [house, gpt-4o]}       # in this order; the next on failure\n"
+    "on_sensitive: local          # a named cloud model asked with sensitive content\n"
+    "retention: {content: none, metadata: 90d}\n";
+
+static void the_documented_example(void **state)
+{
+    (void)state;
+    struct router_policy *p;
+    struct config *c = loaded(documented, NULL);
+    assert_int_equal(c->n_providers, 4);
+    assert_true(str_is(c->providers[2].name, "google") && str_is(c->providers[2].kind, "gemini"));
+    assert_true(str_is(c->providers[2].api_key, "k-123"));
+    assert_int_equal(c->n_models, 3);
+    assert_int_equal(config_policy(c, &p, &err), 0);
+    assert_int_equal(router_policy_n_routes(p), 1);
+    router_policy_free(p);
+    config_free(c);
+}
+
+/* The kind is the shape of the API; the table of prices calls the vendor by its name. */
+static void gemini_has_an_address_and_prices(void **state)
+{
+    (void)state;
+    struct config *c = loaded("providers:\n  g: {kind: gemini, api_key: \"${WEIR_TEST_KEY}\"}\n"
+                              "models:\n  - {name: gemini-2.5-flash, provider: g}\n"
+                              "  - {name: no-such-model, provider: g}\n",
+        NULL);
+    assert_true(str_is(c->providers[0].base_url, "https://generativelanguage.googleapis.com"));
+    assert_true(c->models[0].price.known && c->models[0].price.output > c->models[0].price.input);
+    assert_true(c->models[0].price.cached_input > 0 && !c->models[1].price.known);
+    config_free(c);
+}
+
 static void mistakes_name_their_line(void **state)
 {
     (void)state;
@@ -209,6 +266,7 @@ static void without_a_file(void **state)
     (void)state;
     unsetenv("OPENAI_API_KEY");
     unsetenv("ANTHROPIC_API_KEY");
+    unsetenv("GEMINI_API_KEY");
     struct config *c = built_in(NULL);
     assert_int_equal(c->n_models, 0);
     assert_null(c->routes);
@@ -219,17 +277,20 @@ static void without_a_file(void **state)
     config_free(c);
     setenv("OPENAI_API_KEY", "k-1", 1);
     setenv("ANTHROPIC_API_KEY", "k-2", 1);
+    setenv("GEMINI_API_KEY", "k-3", 1);
     c = built_in("other.gguf");
-    assert_int_equal(c->n_providers, 2);
-    assert_int_equal(c->n_models, 3);
-    assert_true(c->models[1].price.known && c->models[2].price.known);
+    assert_int_equal(c->n_providers, 3);
+    assert_int_equal(c->n_models, 4);
+    assert_true(c->models[1].price.known && c->models[2].price.known && c->models[3].price.known);
+    assert_true(str_is(c->providers[2].kind, "gemini") && str_is(c->providers[2].api_key, "k-3"));
     config_free(c);
     c = built_in(NULL); /* only clouds: what is sensitive has nowhere to go */
-    assert_int_equal(c->n_models, 2);
+    assert_int_equal(c->n_models, 3);
     assert_non_null(c->routes);
     config_free(c);
     unsetenv("OPENAI_API_KEY");
     unsetenv("ANTHROPIC_API_KEY");
+    unsetenv("GEMINI_API_KEY");
 }
 
 static void paths_beside_the_file(void **state)
@@ -259,6 +320,9 @@ static int folder_make(void **state)
     static const char *const files[] = {"cert.pem", "key.pem", "house.gguf", "other.gguf", "od\"d name.gguf"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         file_write(files[i], "x");
+    if (mkdir("models", 0700))
+        return -1;
+    file_write("models/house.gguf", "x");
     file_write("secret.txt", "from-a-file\n");
     file_write("empty.txt", "\n");
     file_write("lines.txt", "one\ntwo\n");
@@ -277,6 +341,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_whole_contract),
+        cmocka_unit_test(the_documented_example),
+        cmocka_unit_test(gemini_has_an_address_and_prices),
         cmocka_unit_test(mistakes_name_their_line),
         cmocka_unit_test(secrets_come_from_outside),
         cmocka_unit_test(an_open_door_is_refused),
