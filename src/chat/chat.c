@@ -79,8 +79,11 @@ static int visit_part(const struct walk *w, struct str where, const struct chat_
 {
     if (p->raw)
         return visit_json(w, where, p->raw);
-    int rc = visit_text(w, where, p->text);
-    return rc ? rc : visit_text(w, where, p->url);
+    const struct str texts[] = {p->text, p->url, p->data, p->format};
+    int rc = 0;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts && rc == 0; i++)
+        rc = visit_text(w, where, texts[i]);
+    return rc;
 }
 
 static int visit_message(const struct walk *w, size_t index, const struct chat_message *m)

@@ -7,13 +7,16 @@
 
 #include "base/limits.h"
 
-/* jansson recurses once per level; the depth is checked before it sees the text. */
-static int depth_check(struct str text, struct error *err)
+/* jansson recurses once per level and passes over a NUL after a number: both are checked before it sees the
+ * text. */
+static int text_check(struct str text, struct error *err)
 {
     size_t depth = 0;
     bool in_string = false;
     for (size_t i = 0; i < text.len; i++) {
         char c = text.data[i];
+        if (c == '\0')
+            return error_set(err, ERROR_INVALID, "not valid JSON: a NUL byte at offset %zu", i);
         if (in_string) {
             if (c == '\\')
                 i++;
@@ -34,7 +37,7 @@ static int depth_check(struct str text, struct error *err)
 
 int json_read(struct str text, json_t **out, struct error *err)
 {
-    int rc = depth_check(text, err);
+    int rc = text_check(text, err);
     if (rc)
         return rc;
     json_error_t e;
