@@ -192,6 +192,13 @@ static void test_what_has_no_word_is_refused_by_name(void **state)
     request_free(r);
 }
 
+static void messages_clear(struct chat_request *r)
+{
+    if (r->messages)
+        memset(r->messages, 0, 8 * sizeof *r->messages);
+    r->n_messages = 0;
+}
+
 static void test_messages_that_cannot_be_said_are_refused(void **state)
 {
     static const char *const urls[] = {"https://x/y.png", "http://x/y.png", "data:image/png,abc", ""};
@@ -201,26 +208,22 @@ static void test_messages_that_cannot_be_said_are_refused(void **state)
     assert_refuses(&provider_dialect_gemini, r, "prompt");
     r->has_prompt = false;
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
-        r->n_messages = 0;
-        memset(r->messages, 0, r->messages ? sizeof *r->messages : 0);
+        messages_clear(r);
         message_part(r, request_add(r, CHAT_USER, NULL), CHAT_PART_IMAGE, NULL)->url = str_from(urls[i]);
         assert_refuses(
             &provider_dialect_gemini, r, "messages[0].content[0] names an image by its 'image_url'");
     }
     static const enum chat_role roles[] = {CHAT_SYSTEM, CHAT_ASSISTANT, CHAT_TOOL};
     for (size_t i = 0; i < 3; i++) {
-        r->n_messages = 0;
-        memset(r->messages, 0, sizeof *r->messages);
+        messages_clear(r);
         message_part(r, request_add(r, roles[i], NULL), CHAT_PART_IMAGE, NULL)->url =
             STR("data:image/png;base64,AAAA");
         assert_refuses(&provider_dialect_gemini, r, "messages[0].content[0]");
     }
-    r->n_messages = 0;
-    memset(r->messages, 0, sizeof *r->messages);
+    messages_clear(r);
     message_part(r, request_add(r, CHAT_USER, NULL), CHAT_PART_OTHER, "{\"type\":\"file\"}");
     assert_refuses(&provider_dialect_gemini, r, "messages[0].content[0]");
-    r->n_messages = 0;
-    memset(r->messages, 0, sizeof *r->messages);
+    messages_clear(r);
     request_add(r, CHAT_USER, "hi")->name = STR("ann");
     assert_refuses(&provider_dialect_gemini, r, "'name'");
     r->messages[0].name = STR_NONE;
@@ -253,14 +256,12 @@ static void test_tool_results_belong_to_a_call(void **state)
     request_add(r, CHAT_SYSTEM, "only this");
     assert_is_invalid(r, "no message to answer");
     for (size_t i = 0; i < 4; i++) {
-        r->n_messages = 0;
-        memset(r->messages, 0, sizeof *r->messages);
+        messages_clear(r);
         message_call(r, request_add(r, CHAT_ASSISTANT, NULL), "c1", "f", arguments[i]);
         assert_is_invalid(r, "'c1'");
     }
     /* The call comes only later, and has another name then: the first stands for nothing. */
-    r->n_messages = 0;
-    memset(r->messages, 0, 4 * sizeof *r->messages);
+    messages_clear(r);
     request_add(r, CHAT_TOOL, "x")->tool_call_id = STR("c1");
     message_call(r, request_add(r, CHAT_ASSISTANT, NULL), "c1", "f", "");
     assert_is_invalid(r, "messages[0] answers no tool call");
