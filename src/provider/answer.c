@@ -179,12 +179,12 @@ void provider_answer_fail_json(struct provider_answer *a, const json_t *document
     provider_answer_fail(a, &f.failure);
 }
 
-/* Whatever a provider does wrong, another may do right. */
+/* Whatever a provider does wrong, another may do right; and it is not the client who asked wrongly. */
 static void fail(struct provider_answer *a, int code, const char *message)
 {
     struct provider_failure f;
-    provider_failure_error(
-        &f, a->provider, a->api_key, code == ERROR_INVALID ? ERROR_UNAVAILABLE : code, message);
+    bool theirs = code == ERROR_INVALID || code == ERROR_LIMIT;
+    provider_failure_error(&f, a->provider, a->api_key, theirs ? ERROR_UNAVAILABLE : code, message);
     provider_answer_fail(a, &f.failure);
 }
 
@@ -300,8 +300,8 @@ void provider_answer_finish(struct provider_answer *a, int code, const struct er
 
 int64_t provider_count(const json_t *object, const char *key)
 {
-    const json_t *value = json_object_get(object, key);
-    return json_is_integer(value) && json_integer_value(value) >= 0 ? json_integer_value(value) : -1;
+    int64_t n = json_integer_value(json_object_get(object, key)); /* 0 for what is no integer */
+    return json_is_integer(json_object_get(object, key)) && n >= 0 && n <= PROVIDER_COUNT_MAX ? n : -1;
 }
 
 struct str provider_text(const json_t *object, const char *key)

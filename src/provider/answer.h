@@ -67,7 +67,9 @@ void provider_answer_fail(struct provider_answer *a, const struct chat_failure *
 /* ERROR from a JSON document that tells of one: {"error": {...}} and its relatives. */
 void provider_answer_fail_json(struct provider_answer *a, const json_t *document);
 
-/* Members read leniently: absent, null or of another type gives the fallback (-1, STR_NONE). */
+/* Members read leniently: absent, null, of another type or no count that could be true gives the fallback (-1,
+ * STR_NONE). Counts are bounded so that sums of them and their cost cannot overflow. */
+#define PROVIDER_COUNT_MAX ((int64_t)1 << 40)
 int64_t provider_count(const json_t *object, const char *key);
 struct str provider_text(const json_t *object, const char *key);
 
