@@ -216,8 +216,9 @@ static int tool_read(const json_t *item, struct chat_tool *t, struct error *err)
         rc = json_get_str(function, "description", &t->description, err);
     if (rc == 0 && t->name.len == 0)
         rc = error_set(err, ERROR_INVALID, "must have a function 'name'");
-    t->parameters = json_object_get(function, "parameters");
-    if (rc == 0 && t->parameters && !json_is_object(t->parameters) && !json_is_null(t->parameters))
+    const json_t *parameters = json_object_get(function, "parameters");
+    t->parameters = json_is_null(parameters) ? NULL : parameters;
+    if (rc == 0 && t->parameters && !json_is_object(t->parameters))
         rc = error_set(err, ERROR_INVALID, "'parameters' must be a JSON Schema object");
     return rc;
 }

@@ -8,6 +8,7 @@
 
 enum {
     LIMIT_JSON_DEPTH = 64,           /* nesting of any JSON we read */
+    LIMIT_JSON_VALUES = 1 << 21,     /* values in it, some 100 bytes each; an array counts as 4, an object as 8 */
     LIMIT_MESSAGES = 4096,           /* messages in a request */
     LIMIT_PARTS = 1024,              /* parts in a message */
     LIMIT_TOOLS = 512,               /* tool definitions in a request */

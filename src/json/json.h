@@ -9,8 +9,9 @@
 #include "base/error.h"
 #include "base/str.h"
 
-/* Reads one JSON value (RFC 8259) that fills `text`. Refuses nesting over LIMIT_JSON_DEPTH, duplicate keys,
- * invalid UTF-8 and U+0000 in strings. The error names line and column. The caller owns *out (json_decref). */
+/* Reads one JSON value (RFC 8259) that fills `text`. Refuses nesting over LIMIT_JSON_DEPTH, more than
+ * LIMIT_JSON_VALUES values, duplicate keys, invalid UTF-8 and NUL. The error names line and column. The
+ * caller owns *out (json_decref). */
 int json_read(struct str text, json_t **out, struct error *err) MUST_USE;
 /* The same; the tree lives as long as the arena. */
 int json_read_in(struct arena *a, struct str text, json_t **out, struct error *err) MUST_USE;
@@ -20,12 +21,14 @@ void json_keep(struct arena *a, json_t *tree);
 
 /* Members of an object. A missing or null member gives the fallback; another type is an error naming `key`.
  * Strings point into the tree. */
-int json_get_str(const json_t *object, const char *key, struct str *out, struct error *err) MUST_USE; /* fallback STR_NONE */
-int json_get_bool(const json_t *object, const char *key, bool fallback, bool *out, struct error *err) MUST_USE;
-int json_get_int(const json_t *object, const char *key, int64_t fallback, int64_t least, int64_t most, int64_t *out,
-    struct error *err) MUST_USE;
-int json_get_double(const json_t *object, const char *key, double fallback, double least, double most, double *out,
-    struct error *err) MUST_USE;
+int json_get_str(const json_t *object, const char *key, struct str *out,
+    struct error *err) MUST_USE; /* fallback STR_NONE */
+int json_get_bool(
+    const json_t *object, const char *key, bool fallback, bool *out, struct error *err) MUST_USE;
+int json_get_int(const json_t *object, const char *key, int64_t fallback, int64_t least, int64_t most,
+    int64_t *out, struct error *err) MUST_USE;
+int json_get_double(const json_t *object, const char *key, double fallback, double least, double most,
+    double *out, struct error *err) MUST_USE;
 struct str json_str(const json_t *string); /* STR_NONE unless it is a string */
 
 /* Writing. Commas and colons are put in by the writer; check `buf->failed` once at the end.
@@ -45,7 +48,8 @@ void json_key_str(struct json_writer *w, struct str key);
 void json_write_str(struct json_writer *w, struct str value);
 void json_write_text(struct json_writer *w, const char *value); /* NULL writes null */
 void json_write_int(struct json_writer *w, int64_t value);
-void json_write_double(struct json_writer *w, double value); /* shortest that reads back; NaN and infinity: null */
+void json_write_double(
+    struct json_writer *w, double value); /* shortest that reads back; NaN and infinity: null */
 void json_write_bool(struct json_writer *w, bool value);
 void json_write_null(struct json_writer *w);
 /* A whole tree, keys in the order read. */

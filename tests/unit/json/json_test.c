@@ -114,6 +114,36 @@ static void reads_64_levels_and_not_65(void **state)
     buf_free(&b);
 }
 
+/* 32 MB of "{},{},..." took 2.5 GB and seconds of a loop's time. */
+static void a_small_text_made_a_huge_tree(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *item;
+        size_t most; /* LIMIT_JSON_VALUES, less one for the root and four for its bracket, by what an item
+                        counts */
+    } forms[] = {{"1,", LIMIT_JSON_VALUES - 6}, {"[],", (LIMIT_JSON_VALUES - 6) / 5},
+        {"{},", (LIMIT_JSON_VALUES - 6) / 9}};
+    struct buf b;
+    buf_init(&b, 64 * MIB);
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t over = 0; over < 2; over++) {
+            json_t *root = NULL;
+            buf_clear(&b);
+            buf_append_text(&b, "[\",,,[[[{{{\",");
+            for (size_t k = 0; k < forms[i].most + over; k++)
+                buf_append_text(&b, forms[i].item);
+            buf_append_text(&b, "1]");
+            if (over)
+                expect_refused(buf_str(&b), ERROR_INVALID, "too many values");
+            else
+                assert_int_equal(json_read(buf_str(&b), &root, NULL), 0);
+            json_decref(root);
+        }
+    }
+    buf_free(&b);
+}
+
 static void a_tree_lives_as_long_as_its_arena(void **state)
 {
     (void)state;
@@ -359,6 +389,7 @@ int main(void)
         cmocka_unit_test(refuses_what_is_no_json),
         cmocka_unit_test(refuses_duplicates_nul_and_invalid_utf8),
         cmocka_unit_test(reads_64_levels_and_not_65),
+        cmocka_unit_test(a_small_text_made_a_huge_tree),
         cmocka_unit_test(a_tree_lives_as_long_as_its_arena),
         cmocka_unit_test(gets_members_by_type_and_bounds),
         cmocka_unit_test(puts_in_commas_and_colons),
