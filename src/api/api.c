@@ -108,6 +108,9 @@ static const struct endpoint {
     {"GET", "/healthz", false, true, api_health},
     {"GET", "/readyz", false, true, api_ready},
     {"GET", "/metrics", false, false, api_metrics},
+    {"GET", "/", false, true, api_web_index},
+    {"GET", "/style.css", false, true, api_web_style},
+    {"GET", "/app.js", false, true, api_web_script},
 };
 
 static const struct endpoint *endpoint_find(struct str method, struct str path, const char **allowed)

@@ -38,5 +38,8 @@ void api_openai_completion(const struct api_call *c);
 void api_openai_models(const struct api_call *c);
 void api_metrics(const struct api_call *c);
 void api_ready(const struct api_call *c);
+void api_web_index(const struct api_call *c);
+void api_web_style(const struct api_call *c);
+void api_web_script(const struct api_call *c);
 
 #endif

@@ -252,7 +252,8 @@ static void announce(const struct serving *s)
     char url[320];
     snprintf(url, sizeof url, "%s://%s" STR_FMT "%s:%d", scheme, v6 ? "[" : "", STR_ARG(c->listen_host),
         v6 ? "]" : "", http_server_port(s->shards[0].http));
-    printf("weir %s is at %s\n", WEIR_VERSION, url);
+    printf("weir %s is at %s (open it in a browser, or ask it as any OpenAI-compatible endpoint)\n",
+        WEIR_VERSION, url);
     const struct router_policy *policy = exchange_world_policy(s->world);
     struct str first = router_policy_n_routes(policy) ? router_policy_route_name(policy, 0)
                        : c->n_models                  ? c->models[0].name
@@ -265,8 +266,9 @@ static void announce(const struct serving *s)
                "--model "
                "file.gguf), or name one under 'models' in weir.yaml.\n");
     if (c->n_providers == 0)
-        printf("There is no cloud provider: set OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY and start "
-               "again, or configure 'providers' in weir.yaml.\n");
+        printf(
+            "There is no cloud provider: set OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY and start "
+            "again, or configure 'providers' in weir.yaml.\n");
     if (first.len)
         printf("Try it:\n  curl %s/v1/chat/completions -H 'content-type: application/json'%s -d "
                "'{\"model\":\"" STR_FMT "\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello!\"}]}'\n",

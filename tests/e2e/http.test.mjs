@@ -231,3 +231,14 @@ test('a client that reads slowly holds back the provider, and gets everything', 
   assert.equal(got, 1500 * 16384);
   cloud.behaviour = {};
 });
+
+test('the web page is served, and lets nothing else run in it', async () => {
+  for (const [path, type] of [['/', 'text/html'], ['/app.js', 'text/javascript'], ['/style.css', 'text/css']]) {
+    const r = await gateway.get(path);
+    assert.equal(r.status, 200);
+    assert.match(r.headers.get('content-type'), new RegExp(type));
+    assert.match(r.headers.get('content-security-policy'), /default-src 'self'/);
+  }
+  const page = (await gateway.get('/')).body;
+  assert.ok(!/<script>|style="|on\w+="/.test(page), 'nothing inline, which the policy would block');
+});

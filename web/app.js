@@ -1,0 +1,129 @@
+// The page's whole logic: list the models, send the conversation, show the answer as it comes and where it came from.
+'use strict';
+
+const $ = (id) => document.getElementById(id);
+let messages = [];
+let running = null; // the AbortController of the answer that is coming
+
+function headers() {
+  const key = sessionStorage.getItem('key');
+  const h = { 'content-type': 'application/json' };
+  if (key) h.authorization = `Bearer ${key}`;
+  if ($('inside').checked) h['x-weir-boundary'] = 'local';
+  return h;
+}
+
+// A gateway with keys answers 401 once; the key is kept for this tab only.
+async function request(path, options = {}) {
+  let response = await fetch(path, { ...options, headers: headers() });
+  if (response.status === 401) {
+    const key = prompt('This gateway wants an API key:');
+    if (!key) return response;
+    sessionStorage.setItem('key', key.trim());
+    response = await fetch(path, { ...options, headers: headers() });
+    if (response.status === 401) sessionStorage.removeItem('key');
+  }
+  return response;
+}
+
+function add(role, text = '') {
+  const article = document.createElement('article');
+  article.className = role;
+  const body = document.createElement('div');
+  body.textContent = text;
+  article.append(body);
+  $('talk').append(article);
+  $('talk').scrollTop = $('talk').scrollHeight;
+  return { article, body };
+}
+
+async function problem(response) {
+  try {
+    return (await response.json()).error.message;
+  } catch {
+    return `the gateway answered ${response.status}`;
+  }
+}
+
+async function listModels() {
+  const response = await request('/v1/models');
+  if (!response.ok) return void add('error', await problem(response));
+  const { data } = await response.json();
+  for (const { id } of data) $('model').append(new Option(id, id));
+  if (!data.length)
+    add('error', 'No model is configured: start with MODEL=file.gguf, or set a provider key (see the README).');
+}
+
+// Calls each(data) for every server-sent event of a response.
+async function readEvents(response, each) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    rest += value;
+    let end;
+    while ((end = rest.indexOf('\n\n')) >= 0) {
+      const data = rest.slice(0, end).replace(/^data: /, '');
+      rest = rest.slice(end + 2);
+      if (data !== '[DONE]') each(JSON.parse(data));
+    }
+  }
+}
+
+async function answer() {
+  running = new AbortController();
+  const body = JSON.stringify({ model: $('model').value, messages, stream: true });
+  const response = await request('/v1/chat/completions', { method: 'POST', body, signal: running.signal });
+  if (!response.ok) throw new Error(await problem(response));
+  const shown = add('assistant');
+  let text = '';
+  try {
+    await readEvents(response, (event) => {
+      if (event.error) throw new Error(event.error.message);
+      text += event.choices[0]?.delta?.content ?? '';
+      shown.body.textContent = text;
+      $('talk').scrollTop = $('talk').scrollHeight;
+    });
+  } finally {
+    messages.push({ role: 'assistant', content: text });
+    const footer = document.createElement('footer');
+    const of = (name) => response.headers.get(`x-weir-${name}`);
+    footer.textContent = `${of('model')} · ${of('provider')} · rule ${of('rule')}`;
+    shown.article.append(footer);
+  }
+}
+
+$('ask').addEventListener('submit', async (event) => {
+  event.preventDefault();
+  if (running) return void running.abort();
+  const text = $('text').value.trim();
+  if (!text || !$('model').value) return;
+  $('text').value = '';
+  messages.push({ role: 'user', content: text });
+  add('user', text);
+  $('send').textContent = 'Stop';
+  try {
+    await answer();
+  } catch (e) {
+    if (e.name !== 'AbortError') add('error', e.message);
+  } finally {
+    running = null;
+    $('send').textContent = 'Send';
+  }
+});
+
+$('text').addEventListener('keydown', (event) => {
+  if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    if (!running) $('ask').requestSubmit();
+  }
+});
+
+$('clear').addEventListener('click', () => {
+  if (running) running.abort();
+  messages = [];
+  $('talk').replaceChildren();
+});
+
+listModels();
