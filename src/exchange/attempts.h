@@ -21,7 +21,7 @@ struct attempts {
 void attempts_begin(struct attempts *a, struct str target, struct str provider);
 /* `failure` NULL: it answered. */
 void attempts_end(struct attempts *a, struct arena *arena, const struct chat_failure *failure, int64_t ms);
-/* [{"target","provider","outcome","status"?,"message"?,"ms"}...] for the ledger. */
+/* [{"target","provider","outcome","status"?,"ms"}...] for the ledger: no message, it may quote content. */
 struct str attempts_json(const struct attempts *a, struct arena *arena);
 /* One clear error that names each attempt. */
 struct exchange_failure attempts_failure(const struct attempts *a, struct arena *arena);

@@ -166,7 +166,7 @@ static void histogram_write(struct buf *out, const struct family *f, const struc
             (unsigned long long)s->buckets[i]);
     buf_appendf(
         out, "%s_bucket{%s%sle=\"+Inf\"} %llu\n", f->name, s->labels, comma, (unsigned long long)s->count);
-    buf_appendf(out, "%s_sum{%s} %.9g\n%s_count{%s} %llu\n", f->name, s->labels, s->value, f->name, s->labels,
+    buf_appendf(out, "%s_sum{%s} %.15g\n%s_count{%s} %llu\n", f->name, s->labels, s->value, f->name, s->labels,
         (unsigned long long)s->count);
 }
 

@@ -1,0 +1,317 @@
+#include "api/openai_out.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/limits.h"
+
+/* An answer whose id and date are known. */
+static struct openai_answer answer(bool completion, bool include_usage)
+{
+    struct openai_answer a;
+    openai_answer_init(&a, completion, include_usage);
+    strcpy(a.id, "ID");
+    a.created_s = 7;
+    a.model = STR("m");
+    return a;
+}
+
+static struct chat_event text_event(const char *text)
+{
+    return (struct chat_event){.kind = CHAT_EVENT_TEXT, .text = str_from(text)};
+}
+
+static struct chat_event tool_event(uint32_t index, const char *id, const char *name, const char *arguments)
+{
+    return (struct chat_event){.kind = CHAT_EVENT_TOOL_CALL,
+        .tool_call = {index, str_from(id), str_from(name), str_from(arguments)}};
+}
+
+static struct chat_event stop_event(enum chat_stop stop)
+{
+    return (struct chat_event){.kind = CHAT_EVENT_STOP, .stop = stop};
+}
+
+static void gather(struct openai_answer *a, struct chat_event e)
+{
+    struct error err;
+    if (openai_answer_gather(a, &e, &err))
+        fail_msg("%s", err.message);
+}
+
+static void expect_written(struct openai_answer *a, const struct chat_usage *usage, const char *want)
+{
+    struct buf out;
+    buf_init(&out, MIB);
+    openai_answer_write(a, usage, &out);
+    assert_string_equal(out.data, want);
+    buf_free(&out);
+    openai_answer_free(a);
+}
+
+#define USAGE(input, cached, output, reasoning, total)                                                       \
+    "\"usage\":{\"prompt_tokens\":" input ",\"completion_tokens\":" output ",\"total_tokens\":" total        \
+    ",\"prompt_tokens_details\":{\"cached_tokens\":" cached                                                  \
+    "},\"completion_tokens_details\":{\"reasoning_tokens\":" reasoning "}}"
+static const struct chat_usage usage = {10, 4, 3, 2};
+#define THE_USAGE USAGE("10", "4", "3", "2", "13")
+
+static void ids_are_new_and_prefixed(void **state)
+{
+    (void)state;
+    struct openai_answer a, b;
+    openai_answer_init(&a, false, false);
+    openai_answer_init(&b, true, false);
+    assert_true(strncmp(a.id, "chatcmpl-", 9) == 0 && strlen(a.id) == 33);
+    assert_true(strncmp(b.id, "cmpl-", 5) == 0 && strlen(b.id) == 29);
+    assert_string_not_equal(a.id + 9, b.id + 5);
+    assert_true(a.created_s > 1700000000);
+    openai_answer_free(&a);
+    openai_answer_free(&b);
+}
+
+/* ---- Whole ---- */
+
+static void writes_a_whole_answer(void **state)
+{
+    (void)state;
+    struct openai_answer a = answer(false, false);
+    gather(&a, (struct chat_event){.kind = CHAT_EVENT_START});
+    gather(&a, (struct chat_event){.kind = CHAT_EVENT_REASONING, .text = STR("hm")});
+    gather(&a, text_event("Hel\"lo"));
+    gather(&a, text_event("\xC3\xA9\n"));
+    gather(&a, stop_event(CHAT_STOP_LENGTH));
+    expect_written(&a, &usage,
+        "{\"id\":\"ID\",\"object\":\"chat.completion\",\"created\":7,\"model\":\"m\",\"choices\":[{\"index\":"
+        "0,\"message\":"
+        "{\"role\":\"assistant\",\"content\":\"Hel\\\"lo\xC3\xA9\\n\",\"refusal\":null,\"reasoning_content\":"
+        "\"hm\"},"
+        "\"logprobs\":null,\"finish_reason\":\"length\"}]," THE_USAGE "}");
+}
+
+static void writes_tool_calls(void **state)
+{
+    (void)state;
+    struct openai_answer a = answer(false, false);
+    gather(&a, tool_event(0, "c0", "add", "{\"a\":"));
+    gather(&a, tool_event(1, "c1", "now", ""));
+    gather(&a, tool_event(0, "", "", "1}"));
+    gather(&a, stop_event(CHAT_STOP_TOOLS));
+    expect_written(&a, &usage,
+        "{\"id\":\"ID\",\"object\":\"chat.completion\",\"created\":7,\"model\":\"m\",\"choices\":[{\"index\":"
+        "0,\"message\":"
+        "{\"role\":\"assistant\",\"content\":null,\"refusal\":null,\"tool_calls\":["
+        "{\"id\":\"c0\",\"type\":\"function\",\"function\":{\"name\":\"add\",\"arguments\":\"{\\\"a\\\":1}\"}"
+        "},"
+        "{\"id\":\"c1\",\"type\":\"function\",\"function\":{\"name\":\"now\",\"arguments\":\"\"}}]},"
+        "\"logprobs\":null,\"finish_reason\":\"tool_calls\"}]," THE_USAGE "}");
+}
+
+static void writes_an_answer_without_anything(void **state)
+{
+    (void)state;
+    static const struct chat_usage unknown = {-1, 0, -1, 0};
+    struct openai_answer a = answer(false, false);
+    gather(&a, stop_event(CHAT_STOP_FILTER));
+    expect_written(&a, &unknown,
+        "{\"id\":\"ID\",\"object\":\"chat.completion\",\"created\":7,\"model\":\"m\",\"choices\":[{\"index\":"
+        "0,\"message\":"
+        "{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null},\"logprobs\":null,\"finish_reason\":"
+        "\"content_filter\"}]," USAGE("0", "0", "0", "0", "0") "}");
+}
+
+static void writes_a_completion(void **state)
+{
+    (void)state;
+    struct openai_answer a = answer(true, false);
+    gather(&a, text_event("upon a time"));
+    gather(&a, stop_event(CHAT_STOP_END));
+    expect_written(&a, &usage,
+        "{\"id\":\"ID\",\"object\":\"text_completion\",\"created\":7,\"model\":\"m\",\"choices\":[{\"index\":"
+        "0,"
+        "\"text\":\"upon a time\",\"logprobs\":null,\"finish_reason\":\"stop\"}]," THE_USAGE "}");
+}
+
+static void an_answer_past_its_bounds_is_an_error(void **state)
+{
+    (void)state;
+    struct openai_answer a = answer(false, false);
+    struct error err = {0};
+    struct chat_event e = tool_event(OPENAI_MAX_TOOL_CALLS, "c", "f", "");
+    assert_int_equal(openai_answer_gather(&a, &e, &err), ERROR_LIMIT);
+    e = tool_event(UINT32_MAX, "c", "f", "");
+    assert_int_equal(openai_answer_gather(&a, &e, &err), ERROR_LIMIT);
+    e = tool_event(OPENAI_MAX_TOOL_CALLS - 1, "c", "f", "");
+    assert_int_equal(openai_answer_gather(&a, &e, &err), 0);
+    assert_int_equal(a.n_tool_calls, OPENAI_MAX_TOOL_CALLS);
+    static char long_name[2000];
+    memset(long_name, 'n', sizeof long_name - 1);
+    e = tool_event(3, "c", long_name, "");
+    assert_int_equal(openai_answer_gather(&a, &e, &err), ERROR_LIMIT);
+    assert_non_null(strstr(err.message, "too large"));
+    a.text.max = 10;
+    e = text_event("more than ten bytes");
+    assert_int_equal(openai_answer_gather(&a, &e, &err), ERROR_LIMIT);
+    openai_answer_free(&a);
+    openai_answer_free(&a); /* nothing is left to free */
+}
+
+/* ---- Streams ---- */
+
+#define CHUNK(inner, finish, after)                                                                          \
+    "data: "                                                                                                 \
+    "{\"id\":\"ID\",\"object\":\"chat.completion.chunk\",\"created\":7,\"model\":\"m\",\"choices\":[{"       \
+    "\"index\":0,"                                                                                           \
+    "\"delta\":{" inner "},\"logprobs\":null,\"finish_reason\":" finish "}]" after "}\n\n"
+#define OPENING(after) CHUNK("\"role\":\"assistant\",\"content\":\"\"", "null", after)
+
+static void expect_stream(
+    struct openai_answer *a, const struct chat_event *events, size_t n, const char *want)
+{
+    struct buf out;
+    buf_init(&out, MIB);
+    for (size_t i = 0; i < n; i++)
+        openai_stream_event(a, &events[i], &out);
+    openai_stream_end(a, &usage, &out);
+    assert_string_equal(out.data, want);
+    buf_free(&out);
+    openai_answer_free(a);
+}
+
+static void streams_text(void **state)
+{
+    (void)state;
+    struct openai_answer a = answer(false, false);
+    struct chat_event events[] = {text_event("Hi"), {.kind = CHAT_EVENT_REASONING, .text = STR("hm")},
+        {.kind = CHAT_EVENT_USAGE, .usage = usage}, stop_event(CHAT_STOP_END)};
+    expect_stream(&a, events, 4,
+        OPENING("") CHUNK("\"content\":\"Hi\"", "null", "") CHUNK("\"reasoning_content\":\"hm\"", "null", "")
+            CHUNK("", "\"stop\"", "") "data: [DONE]\n\n");
+}
+
+static void streams_usage_when_asked(void **state)
+{
+    (void)state;
+    struct openai_answer a = answer(false, true);
+    struct chat_event events[] = {text_event("Hi"), stop_event(CHAT_STOP_LENGTH)};
+    expect_stream(&a, events, 2,
+        OPENING(",\"usage\":null") CHUNK("\"content\":\"Hi\"", "null", ",\"usage\":null") CHUNK(
+            "", "\"length\"", ",\"usage\":null") "data: "
+                                                 "{\"id\":\"ID\",\"object\":\"chat.completion.chunk\","
+                                                 "\"created\":7,\"model\":\"m\",\"choices\":[]," THE_USAGE
+                                                 "}\n\ndata: [DONE]\n\n");
+}
+
+static void streams_tool_calls(void **state)
+{
+    (void)state;
+    struct openai_answer a = answer(false, false);
+    struct chat_event events[] = {tool_event(0, "c0", "add", ""), tool_event(0, "", "", "{\"a\":1}"),
+        tool_event(1, "c1", "now", "{}"), stop_event(CHAT_STOP_TOOLS)};
+    expect_stream(&a, events, 4,
+        OPENING("") CHUNK(
+            "\"tool_calls\":[{\"index\":0,\"id\":\"c0\",\"type\":\"function\",\"function\":{\"name\":\"add\","
+            "\"arguments\":\"\"}}]",
+            "null", "") CHUNK("\"tool_calls\":[{\"index\":0,\"type\":\"function\",\"function\":{"
+                              "\"arguments\":\"{\\\"a\\\":1}\"}}]",
+            "null", "") CHUNK("\"tool_calls\":[{\"index\":1,\"id\":\"c1\",\"type\":\"function\",\"function\":"
+                              "{\"name\":\"now\","
+                              "\"arguments\":\"{}\"}}]",
+            "null", "") CHUNK("", "\"tool_calls\"", "") "data: [DONE]\n\n");
+}
+
+#define PIECE(text, finish, after)                                                                           \
+    "data: "                                                                                                 \
+    "{\"id\":\"ID\",\"object\":\"text_completion\",\"created\":7,\"model\":\"m\",\"choices\":[{\"index\":0," \
+    "\"text\":\"" text "\",\"logprobs\":null,\"finish_reason\":" finish "}]" after "}\n\n"
+
+static void streams_completions(void **state)
+{
+    (void)state;
+    struct openai_answer a = answer(true, true);
+    struct chat_event events[] = {text_event("upon"), {.kind = CHAT_EVENT_REASONING, .text = STR("hm")},
+        tool_event(0, "c", "f", "{}"), stop_event(CHAT_STOP_END)};
+    expect_stream(&a, events, 4,
+        PIECE("upon", "null", ",\"usage\":null") PIECE("", "\"stop\"",
+            ",\"usage\":null") "data: "
+                               "{\"id\":\"ID\",\"object\":\"text_completion\",\"created\":7,\"model\":\"m\","
+                               "\"choices\":[]," THE_USAGE "}\n\ndata: [DONE]\n\n");
+}
+
+static void streams_an_error_in_openais_shape(void **state)
+{
+    (void)state;
+    struct openai_answer a = answer(false, false);
+    struct buf out;
+    buf_init(&out, MIB);
+    struct chat_event e = {.kind = CHAT_EVENT_ERROR,
+        .failure = {.code = ERROR_UNAVAILABLE,
+            .status = 529,
+            .message = STR("over\"loaded"),
+            .type = STR("overloaded_error")}};
+    openai_stream_event(&a, &e, &out);
+    assert_string_equal(out.data,
+        OPENING("") "data: "
+                    "{\"error\":{\"message\":\"over\\\"loaded\",\"type\":\"overloaded_error\",\"param\":null,"
+                    "\"code\":null}}\n\n");
+    buf_clear(&out);
+    e.failure.status = 0;
+    e.failure.type = STR_NONE;
+    openai_stream_event(&a, &e, &out);
+    assert_string_equal(out.data, "data: "
+                                  "{\"error\":{\"message\":\"over\\\"loaded\",\"type\":\"server_error\","
+                                  "\"param\":null,\"code\":null}}\n\n");
+    openai_answer_free(&a);
+    buf_free(&out);
+}
+
+/* ---- Errors ---- */
+
+static void errors_carry_type_and_code_of_their_status(void **state)
+{
+    (void)state;
+    static const struct {
+        int status;
+        const char *type, *code;
+    } table[] = {{400, "invalid_request_error", "null"}, {401, "authentication_error", "\"invalid_api_key\""},
+        {403, "permission_error", "null"}, {404, "not_found_error", "\"model_not_found\""},
+        {405, "invalid_request_error", "null"}, {413, "invalid_request_error", "null"},
+        {429, "rate_limit_error", "\"rate_limit_exceeded\""}, {500, "server_error", "null"},
+        {502, "server_error", "null"}, {503, "server_error", "\"service_unavailable\""},
+        {504, "server_error", "\"timeout\""}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct buf out;
+        char want[256];
+        buf_init(&out, MIB);
+        openai_error_write(table[i].status, STR("why\n"), STR_NONE, &out);
+        snprintf(want, sizeof want,
+            "{\"error\":{\"message\":\"why\\n\",\"type\":\"%s\",\"param\":null,\"code\":%s}}", table[i].type,
+            table[i].code);
+        assert_string_equal(out.data, want);
+        buf_free(&out);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ids_are_new_and_prefixed),
+        cmocka_unit_test(writes_a_whole_answer),
+        cmocka_unit_test(writes_tool_calls),
+        cmocka_unit_test(writes_an_answer_without_anything),
+        cmocka_unit_test(writes_a_completion),
+        cmocka_unit_test(an_answer_past_its_bounds_is_an_error),
+        cmocka_unit_test(streams_text),
+        cmocka_unit_test(streams_usage_when_asked),
+        cmocka_unit_test(streams_tool_calls),
+        cmocka_unit_test(streams_completions),
+        cmocka_unit_test(streams_an_error_in_openais_shape),
+        cmocka_unit_test(errors_carry_type_and_code_of_their_status),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
