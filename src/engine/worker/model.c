@@ -227,7 +227,7 @@ static int chunk_run(struct model_state *s, const struct model_batch *b, int32_t
             s->outputs[(*n_outputs)++] = i;
     }
     struct program_batch batch = {
-        count, *n_outputs, b->tokens + from, b->slots + from, s->positions, s->outputs};
+        count, *n_outputs, b->tokens + from, b->slots + from, s->positions, s->outputs, s->n_context};
     struct backend *backend = s->model->backend;
     program_reset(&s->program, &batch);
     struct value out = s->model->architecture->forward(s->model, &s->program, s->layers);

@@ -36,11 +36,12 @@ static struct value feed_forward(
     const struct llama *m, const struct layer *l, struct program *p, struct value x)
 {
     if (m->n_experts == 0)
-        return op_matmul(p, &l->down, op_glu(p, op_matmul(p, &l->gate, x), op_matmul(p, &l->up, x)));
+        return op_matmul(
+            p, &l->down, op_glu(p, GLU_SILU, op_matmul(p, &l->gate, x), op_matmul(p, &l->up, x)));
     struct value routes = op_route(p, op_matmul(p, &l->router, x), m->n_used);
     struct value gate = op_matmul_experts(p, &l->gate, x, routes, m->n_used);
     struct value up = op_matmul_experts(p, &l->up, x, routes, m->n_used);
-    struct value down = op_matmul_experts(p, &l->down, op_glu(p, gate, up), routes, m->n_used);
+    struct value down = op_matmul_experts(p, &l->down, op_glu(p, GLU_SILU, gate, up), routes, m->n_used);
     return op_mix_experts(p, down, routes, m->n_used);
 }
 
@@ -95,7 +96,7 @@ static void load_hyperparameters(struct llama *m, int32_t n_embed, struct loader
             "%d of %d values of a head are to be rotated: the file is broken", (int)n_dims,
             (int)m->head_width);
     m->rope = loader_rope(l, n_dims, ROPE_ADJACENT, 10000);
-    m->attention = (struct attention){m->n_heads, 1 / sqrtf((float)m->head_width)};
+    m->attention = (struct attention){.n_heads = m->n_heads, .scale = 1 / sqrtf((float)m->head_width)};
 }
 
 static void load_layer(const struct llama *m, struct layer *y, struct loader *l, int32_t i)

@@ -102,10 +102,41 @@ struct value op_add(struct program *p, struct value a, struct value b)
     return op_append(p, &(struct op){.kind = OP_ADD, .out = out, .a = a, .b = b});
 }
 
+struct value op_scale(struct program *p, struct value x, float factor)
+{
+    struct op op = {.kind = OP_SCALE, .a = x, .b = none, .scale = {factor, 0}};
+    op.out = value_new(p, rows_of(p, x), width_of(p, x));
+    return op_append(p, &op);
+}
+
+struct value op_scale_late(struct program *p, struct value x, float slope, float span)
+{
+    assert(p->failed || (rows_of(p, x) == p->batch.n_tokens && span > 0));
+    struct op op = {.kind = OP_SCALE_LATE, .a = x, .b = none, .scale = {slope, span}};
+    op.out = value_new(p, rows_of(p, x), width_of(p, x));
+    return op_append(p, &op);
+}
+
+struct value op_softcap(struct program *p, struct value x, float cap)
+{
+    struct op op = {.kind = OP_SOFTCAP, .a = x, .b = none, .scale = {cap, 0}};
+    op.out = value_new(p, rows_of(p, x), width_of(p, x));
+    return op_append(p, &op);
+}
+
+struct value op_layer_norm(struct program *p, struct value x, const float *weight, const float *bias,
+    int32_t width, bool each, float eps)
+{
+    assert(width > 0 && width_of(p, x) % width == 0);
+    struct op op = {.kind = OP_LAYER_NORM, .a = x, .b = none, .norm = {weight, bias, eps, width, each}};
+    op.out = value_new(p, rows_of(p, x), width_of(p, x));
+    return op_append(p, &op);
+}
+
 struct value op_rms_norm(struct program *p, struct value x, const float *weight, int32_t width, float eps)
 {
     assert(width > 0 && width_of(p, x) % width == 0);
-    struct op op = {.kind = OP_RMS_NORM, .a = x, .b = none, .norm = {weight, eps, width}};
+    struct op op = {.kind = OP_RMS_NORM, .a = x, .b = none, .norm = {weight, NULL, eps, width, false}};
     op.out = value_new(p, rows_of(p, x), width_of(p, x));
     return op_append(p, &op);
 }
@@ -117,11 +148,11 @@ struct value op_matmul(struct program *p, const struct linear *linear, struct va
     return op_append(p, &(struct op){.kind = OP_MATMUL, .out = out, .a = x, .b = none, .linear = linear});
 }
 
-struct value op_glu(struct program *p, struct value gate, struct value up)
+struct value op_glu(struct program *p, enum glu glu, struct value gate, struct value up)
 {
     assert(rows_of(p, gate) == rows_of(p, up) && width_of(p, gate) == width_of(p, up));
     struct value out = value_new(p, rows_of(p, gate), width_of(p, gate));
-    return op_append(p, &(struct op){.kind = OP_GLU, .out = out, .a = gate, .b = up});
+    return op_append(p, &(struct op){.kind = OP_GLU, .out = out, .a = gate, .b = up, .glu = glu});
 }
 
 struct value op_rope_angles(struct program *p, const struct rope *rope)

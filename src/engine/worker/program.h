@@ -31,9 +31,13 @@ enum op_kind {
     OP_EMBED,          /* out[t] = row tokens[t] of a table */
     OP_SELECT,         /* only the rows of tokens that want logits */
     OP_ADD,            /* a + b */
+    OP_SCALE,          /* x * factor */
+    OP_SCALE_LATE,     /* x * (1 + slope * log(1 + floor(position / span))) */
+    OP_SOFTCAP,        /* cap * tanh(x / cap) */
     OP_RMS_NORM,       /* x / sqrt(mean(x^2) + eps) * weight, for each run of `width` values of a row */
+    OP_LAYER_NORM,     /* (x - mean) / sqrt(variance + eps) * weight + bias, for each run of `width` values */
     OP_MATMUL,         /* x W^T + bias */
-    OP_GLU,            /* silu(a) * b */
+    OP_GLU,            /* f(a) * b, f one of enum glu */
     OP_ROPE_ANGLES,    /* cosines and sines for each token's position */
     OP_ROPE,           /* rotates each head of a by the angles in b */
     OP_KV_WRITE,       /* keeps keys a and values b of the tokens in their slots */
@@ -61,9 +65,15 @@ enum rope_pairs {
     ROPE_HALVES    /* (0,n/2) (1,n/2+1) ...: "NeoX" */
 };
 
+enum glu {
+    GLU_SILU,
+    GLU_GELU /* by its tanh approximation */
+};
+
 struct attention {
     int32_t n_heads;
     float scale;
+    float softcap; /* 0: none; else scores become softcap * tanh(score / softcap) */
 };
 
 struct op {
@@ -73,10 +83,15 @@ struct op {
         const struct weight *table;
         const struct linear *linear;
         struct {
-            const float *weight;
+            const float *weight, *bias; /* `bias`: NULL for none */
             float eps;
             int32_t width;
+            bool each; /* every run has weights of its own */
         } norm;
+        struct {
+            float factor, span; /* span: OP_SCALE_LATE's */
+        } scale;
+        enum glu glu;
         struct {
             const struct rope *rope;
             int32_t head_width;
@@ -94,6 +109,7 @@ struct program_batch {
     int32_t n_tokens, n_outputs;
     const int32_t *tokens, *slots, *positions;
     const int32_t *outputs; /* indices of the n_outputs tokens that want logits */
+    int32_t n_context;      /* positions that a slot may come to hold */
 };
 
 struct program {
@@ -115,10 +131,16 @@ const struct value_info *program_value(const struct program *p, struct value v);
 struct value op_embed(struct program *p, const struct weight *table);
 struct value op_select(struct program *p, struct value x);
 struct value op_add(struct program *p, struct value a, struct value b);
+struct value op_scale(struct program *p, struct value x, float factor);
+struct value op_scale_late(struct program *p, struct value x, float slope, float span);
+struct value op_softcap(struct program *p, struct value x, float cap);
 /* `width`: values that share a mean, as many as `weight` has; divides the row. */
 struct value op_rms_norm(struct program *p, struct value x, const float *weight, int32_t width, float eps);
+/* `each`: `weight` and `bias` (may be NULL) are as wide as a row, not as a run. */
+struct value op_layer_norm(struct program *p, struct value x, const float *weight, const float *bias,
+    int32_t width, bool each, float eps);
 struct value op_matmul(struct program *p, const struct linear *linear, struct value x);
-struct value op_glu(struct program *p, struct value gate, struct value up);
+struct value op_glu(struct program *p, enum glu glu, struct value gate, struct value up);
 struct value op_rope_angles(struct program *p, const struct rope *rope);
 struct value op_rope(
     struct program *p, struct value x, struct value angles, const struct rope *rope, int32_t head_width);

@@ -114,9 +114,9 @@ static void run(struct backend *b, const struct kv_layer *l, const struct tables
     struct weight v = {TENSOR_F32, KV_HEADS * V_WIDTH, DEPTH, 1, t->v};
     struct program p = {0};
     struct error err = {0};
-    program_reset(&p, &(struct program_batch){count, 0, tokens, slots, tokens, NULL});
+    program_reset(&p, &(struct program_batch){count, 0, tokens, slots, tokens, NULL, DEPTH});
     op_kv_write(&p, l, op_embed(&p, &k), op_embed(&p, &v));
-    struct attention how = {KV_HEADS * GROUP, 0.25f};
+    struct attention how = {.n_heads = KV_HEADS * GROUP, .scale = 0.25f};
     program_output(&p, op_attention(&p, l, op_embed(&p, &q), &how), out);
     assert_int_equal(b->ops->encode(b, &p, &err), 0);
     assert_int_equal(b->ops->submit(b, &err), 0);

@@ -63,7 +63,7 @@ static void living_values_never_overlap(void **state)
     int32_t outputs[1] = {0};
     rand_pcg_seed(&rng, 4);
     for (int round = 0; round < ROUNDS; round++) {
-        struct program_batch batch = {1 + below(7), 1, outputs, outputs, outputs, outputs};
+        struct program_batch batch = {1 + below(7), 1, outputs, outputs, outputs, outputs, 8};
         program_reset(&p, &batch);
         struct weight table = {.n_in = 50};
         struct value recent[WINDOW];
@@ -87,7 +87,7 @@ static void results_for_the_host_take_no_scratch(void **state)
     int32_t ids[2] = {0, 1};
     float host[2 * 1000];
     struct weight table = {.n_in = 1000};
-    program_reset(&p, &(struct program_batch){2, 0, ids, ids, ids, ids});
+    program_reset(&p, &(struct program_batch){2, 0, ids, ids, ids, ids, 8});
     program_output(&p, op_embed(&p, &table), host);
     size_t floats;
     struct error err = {0};

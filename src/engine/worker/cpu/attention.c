@@ -64,6 +64,16 @@ static const float *rows_read(const struct kernels *k, enum tensor_type type, co
     return tile;
 }
 
+/* Raw products become terms of a softmax, not yet divided by their sum, which is returned. */
+static float scores_to_terms(const struct kernels *k, const struct attention *how, float *scores, int32_t n)
+{
+    if (how->softcap == 0)
+        return k->softmax_terms(scores, how->scale, n);
+    /* cap * tanh(scale * s / cap): the scale goes into a cap for the raw products. */
+    k->softcap(scores, scores, how->softcap / how->scale, n);
+    return k->softmax_terms(scores, how->scale, n);
+}
+
 /* The queries of one token that share a head of keys and values: the cache is read once for all of them. */
 static void attend(const struct cpu_task *task, int64_t token, int32_t head)
 {
@@ -83,7 +93,7 @@ static void attend(const struct cpu_task *task, int64_t token, int32_t head)
             k->dot_rows(scores + (int64_t)g * n + at, keys, q + g * kw, count, kw);
     }
     for (int32_t g = 0; g < group; g++) {
-        float *row = scores + (int64_t)g * n, sum = k->softmax_terms(row, task->op->kv.how.scale, n);
+        float *row = scores + (int64_t)g * n, sum = scores_to_terms(k, &task->op->kv.how, row, n);
         for (int32_t i = 0; i < n; i++)
             row[i] /= sum;
     }

@@ -290,6 +290,8 @@ const struct kernels kernels_avx512 = {
     .add = common_add,
     .rms_norm = common_rms_norm,
     .glu = common_glu,
+    .geglu = common_geglu,
+    .softcap = common_softcap,
     .softmax_terms = common_softmax_terms,
 };
 

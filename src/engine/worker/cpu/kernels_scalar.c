@@ -53,5 +53,7 @@ const struct kernels kernels_scalar = {
     .add = common_add,
     .rms_norm = common_rms_norm,
     .glu = common_glu,
+    .geglu = common_geglu,
+    .softcap = common_softcap,
     .softmax_terms = common_softmax_terms,
 };

@@ -31,6 +31,53 @@ static void add_row(const struct cpu_task *task, int64_t row)
         cpu_row(c, task->op->b, row), program_value(c->program, task->op->out)->width);
 }
 
+static void scale_row(const struct cpu_task *task, int64_t row)
+{
+    const struct cpu *c = task->cpu;
+    const float *x = cpu_row(c, task->op->a, row);
+    float *y = cpu_row(c, task->op->out, row), factor = task->op->scale.factor;
+    if (task->op->kind == OP_SCALE_LATE) {
+        double periods = floor(c->program->batch.positions[row] / (double)task->op->scale.span);
+        factor = (float)(1 + (double)factor * log(1 + periods));
+    }
+    for (int32_t i = 0; i < program_value(c->program, task->op->out)->width; i++)
+        y[i] = x[i] * factor;
+}
+
+static void softcap_row(const struct cpu_task *task, int64_t row)
+{
+    const struct cpu *c = task->cpu;
+    c->kernels->softcap(cpu_row(c, task->op->out, row), cpu_row(c, task->op->a, row), task->op->scale.factor,
+        program_value(c->program, task->op->out)->width);
+}
+
+static void layer_norm(
+    float *y, const float *x, const float *weight, const float *bias, float eps, int32_t width)
+{
+    double sum = 0, squares = 0;
+    for (int32_t i = 0; i < width; i++)
+        sum += (double)x[i];
+    const double mean = sum / width;
+    for (int32_t i = 0; i < width; i++)
+        squares += ((double)x[i] - mean) * ((double)x[i] - mean);
+    const double scale = 1 / sqrt(squares / width + (double)eps);
+    for (int32_t i = 0; i < width; i++)
+        y[i] = (float)(((double)x[i] - mean) * scale) * weight[i] + (bias ? bias[i] : 0);
+}
+
+static void layer_norm_row(const struct cpu_task *task, int64_t row)
+{
+    const struct cpu *c = task->cpu;
+    const float *x = cpu_row(c, task->op->a, row), *weight = task->op->norm.weight,
+                *bias = task->op->norm.bias;
+    float *y = cpu_row(c, task->op->out, row);
+    const int32_t width = program_value(c->program, task->op->out)->width, run = task->op->norm.width;
+    for (int32_t i = 0; i < width; i += run) {
+        int32_t at = task->op->norm.each ? i : 0;
+        layer_norm(y + i, x + i, weight + at, bias ? bias + at : NULL, task->op->norm.eps, run);
+    }
+}
+
 static void rms_norm_row(const struct cpu_task *task, int64_t row)
 {
     const struct cpu *c = task->cpu;
@@ -44,8 +91,9 @@ static void rms_norm_row(const struct cpu_task *task, int64_t row)
 static void glu_row(const struct cpu_task *task, int64_t row)
 {
     const struct cpu *c = task->cpu;
-    c->kernels->glu(cpu_row(c, task->op->out, row), cpu_row(c, task->op->a, row),
-        cpu_row(c, task->op->b, row), program_value(c->program, task->op->out)->width);
+    (task->op->glu == GLU_GELU ? c->kernels->geglu : c->kernels->glu)(cpu_row(c, task->op->out, row),
+        cpu_row(c, task->op->a, row), cpu_row(c, task->op->b, row),
+        program_value(c->program, task->op->out)->width);
 }
 
 /* cos 0 .. cos n/2-1, sin 0 .. sin n/2-1 */
@@ -132,6 +180,13 @@ void cpu_op_run(const struct cpu_task *task)
         return each_row(task, select_row);
     case OP_ADD:
         return each_row(task, add_row);
+    case OP_SCALE:
+    case OP_SCALE_LATE:
+        return each_row(task, scale_row);
+    case OP_SOFTCAP:
+        return each_row(task, softcap_row);
+    case OP_LAYER_NORM:
+        return each_row(task, layer_norm_row);
     case OP_RMS_NORM:
         return each_row(task, rms_norm_row);
     case OP_MATMUL:
