@@ -74,15 +74,41 @@ void tensor_read_iq4_nl(const uint8_t *block, float *to)
     }
 }
 
+/* FP4 (E2M1: OCP MX v1.0), doubled. */
+static const int8_t fp4_doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
 /* exponent u8 (E8M0, halved here because the table is doubled) | 16 bytes of FP4 nibbles: OCP MX v1.0 */
 void tensor_read_mxfp4(const uint8_t *block, float *to)
 {
-    static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
     uint32_t e = block[0];
     float d = tensor_float_from_bits(e < 2 ? 0x00200000u << e : (e - 1) << 23);
     const uint8_t *q = block + 1;
     for (int i = 0; i < HALF; i++) {
-        to[i] = (float)doubled[q[i] & 15] * d;
-        to[i + HALF] = (float)doubled[q[i] >> 4] * d;
+        to[i] = (float)fp4_doubled[q[i] & 15] * d;
+        to[i + HALF] = (float)fp4_doubled[q[i] >> 4] * d;
+    }
+}
+
+/* Half of an unsigned E4M3: 4 bits of exponent, 3 of fraction; what would be no number is zero. */
+static float half_e4m3(uint8_t x)
+{
+    uint32_t exponent = x >> 3 & 15, fraction = x & 7;
+    if (x == 0x7F)
+        return 0;
+    if (exponent == 0)
+        return (float)fraction * 0x1p-10f;
+    return tensor_float_from_bits((exponent + 119) << 23 | fraction << 20);
+}
+
+/* scales[4]: unsigned E4M3 | four runs of 16 values: 8 bytes of FP4 nibbles, the first eight values low */
+void tensor_read_nvfp4(const uint8_t *block, float *to)
+{
+    const uint8_t *q = block + 4;
+    for (int run = 0; run < 4; run++, q += 8, to += 16) {
+        float d = half_e4m3(block[run]);
+        for (int i = 0; i < 8; i++) {
+            to[i] = (float)fp4_doubled[q[i] & 15] * d;
+            to[i + 8] = (float)fp4_doubled[q[i] >> 4] * d;
+        }
     }
 }

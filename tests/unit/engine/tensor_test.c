@@ -127,6 +127,100 @@ static void reads_blocks_of_32(void **state)
     assert_bits(v[16], -1);
 }
 
+static void reads_nvfp4(void **state)
+{
+    (void)state;
+    uint8_t b[36] = {0x38, 1, 0x7E, 0x7F}; /* 1, 2^-9, 448, no number */
+    float v[64];
+    b[4] = 0x97; /* 7: 6, 9: -0.5 */
+    b[12] = 0x20;
+    b[20] = 0x0F;
+    b[28] = 0x07;
+    dequantize(TENSOR_NVFP4, b, v, 64);
+    assert_bits(v[0], 6);
+    assert_bits(v[8], -0.5f);
+    assert_bits(v[24], 0x1p-9f);
+    assert_bits(v[32], -6 * 448);
+    assert_bits(v[48], 0);
+}
+
+/* The first and last points of the codebooks are known: all codes 0, and (iq2_xs, iq2_s, iq1) all codes 2. */
+static void reads_points_of_codebooks(void **state)
+{
+    (void)state;
+    uint8_t b[110] = {0};
+    float v[256];
+    put_half(b, 1);
+    b[2 + 4] = 1;      /* group 0: value 0 is negative, and value 7 to make it even */
+    b[2 + 7] = 3 << 4; /* scale 3.5 / 4 */
+    b[2 + 8 + 1] = 1;  /* run 1, group 1: 0x0002 */
+    dequantize(TENSOR_IQ2_XXS, b, v, 256);
+    assert_bits(v[0], -3.5f * 2);
+    assert_bits(v[1], 3.5f * 2);
+    assert_bits(v[7], -3.5f * 2);
+    assert_bits(v[8], 3.5f * 2);
+    assert_bits(v[40], 43 * 0.125f);
+    assert_bits(v[41], 1);
+    memset(b, 0, sizeof b);
+    put_half(b, 4);
+    b[2] = 0xFF;
+    b[3] = 0x80 | 1; /* index 511, signs 0x40 and the odd one */
+    b[66] = 0x10;    /* groups 2 and 3: scale 1.5 */
+    dequantize(TENSOR_IQ2_XS, b, v, 256);
+    assert_bits(v[0], 43 * 0.5f);
+    assert_bits(v[6], -43 * 0.5f);
+    assert_bits(v[7], -43 * 0.5f);
+    assert_bits(v[16], 8 * 1.5f);
+    memset(b, 0, sizeof b);
+    put_half(b, 4);
+    b[2 + 31] = 0xFF;
+    b[34 + 31] = 0x02;
+    b[66 + 7] = 3 << 6;
+    b[74 + 7] = 0xF0;
+    dequantize(TENSOR_IQ2_S, b, v, 256);
+    assert_bits(v[0], 8 * 0.5f);
+    assert_bits(v[248], 43 * 15.5f);
+    assert_bits(v[249], -43 * 15.5f);
+    memset(b, 0, sizeof b);
+    put_half(b, 2);
+    b[2 + 1] = 255; /* 0x7630 */
+    b[66] = 0x20;   /* value 5 */
+    dequantize(TENSOR_IQ3_XXS, b, v, 256);
+    assert_bits(v[0], 2);
+    assert_bits(v[4], 2);
+    assert_bits(v[5], -14);
+    assert_bits(v[6], 26);
+    assert_bits(v[7], -31);
+    memset(b, 0, sizeof b);
+    put_half(b, 2);
+    b[2 + 63] = 0xFF;
+    b[66 + 7] = 0x80;  /* index 511: 0x7700 */
+    b[74 + 31] = 0x80; /* value 255 */
+    b[106 + 3] = 0x70;
+    dequantize(TENSOR_IQ3_S, b, v, 256);
+    assert_bits(v[0], 2);
+    assert_bits(v[252], 30);
+    assert_bits(v[254], 30 * 15);
+    assert_bits(v[255], -30 * 15);
+    memset(b, 0, sizeof b);
+    put_half(b, 2);
+    b[2] = 0xFF;
+    b[34] = 0x07; /* group 0: index 2047 */
+    b[37] = 0xB0; /* run 1: scale 7, down */
+    dequantize(TENSOR_IQ1_S, b, v, 256);
+    assert_bits(v[0], 2 * 1.125f);
+    assert_bits(v[8], 2 * -0.875f);
+    assert_bits(v[32], 14 * -1.125f);
+    memset(b, 0, sizeof b);
+    b[31] = 0xFF;
+    b[47] = 0xF0;        /* the last group: index 2047, down */
+    b[54] = 7 << 1;      /* low bits of scale 15 of 16 */
+    b[55] = 0x40 | 0x0E; /* d = 0x4000: 2; scale 15: 7 */
+    dequantize(TENSOR_IQ1_M, b, v, 256);
+    assert_bits(v[0], 2 * -0.875f);
+    assert_bits(v[248], 2 * 15 * 0.875f);
+}
+
 static void reads_blocks_of_256(void **state)
 {
     (void)state;
@@ -228,7 +322,7 @@ static void knows_all_types(void **state)
         if (rc == 0 && info->block_values > 1)
             assert_int_equal(tensor_dequantize(type, b, v, info->block_values - 1, &err), ERROR_INVALID);
     }
-    assert_false(tensor_type_readable(TENSOR_IQ2_XXS));
+    assert_false(tensor_type_readable(TENSOR_Q8_K));
     assert_true(tensor_type_readable(TENSOR_Q6_K));
     assert_int_equal(tensor_quantize(TENSOR_IQ2_XXS, v, b, 256, &err), ERROR_UNSUPPORTED);
     assert_int_equal(tensor_quantize(TENSOR_Q8_0, v, b, 31, &err), ERROR_INVALID);
@@ -333,7 +427,9 @@ int main(void)
         cmocka_unit_test(halves_round_trip),
         cmocka_unit_test(halves_round_to_even),
         cmocka_unit_test(reads_blocks_of_32),
+        cmocka_unit_test(reads_nvfp4),
         cmocka_unit_test(reads_blocks_of_256),
+        cmocka_unit_test(reads_points_of_codebooks),
         cmocka_unit_test(knows_all_types),
         cmocka_unit_test(quantizes_to_the_nearest),
         cmocka_unit_test(agrees_with_the_reference),
