@@ -276,9 +276,8 @@ TEST(string, v->kind == TPL_STRING)
 TEST(mapping, v->kind == TPL_DICT)
 TEST(iterable, tpl_iterable(v))
 TEST(escaped, v->kind == TPL_STRING && v->markup)
-TEST(
-    callable, v->kind == TPL_FUNCTION || v->kind == TPL_MACRO || v->kind == TPL_LOOP || v->kind == TPL_JOINER ||
-                   v->kind == TPL_UNDEFINED)
+TEST(callable, v->kind == TPL_FUNCTION || v->kind == TPL_MACRO || v->kind == TPL_LOOP ||
+                   v->kind == TPL_JOINER || v->kind == TPL_UNDEFINED)
 /* What has a length and items: as in Python, also what is undefined. */
 TEST(sequence, v->kind == TPL_STRING || v->kind == TPL_LIST || v->kind == TPL_TUPLE || v->kind == TPL_DICT ||
                    v->kind == TPL_RANGE || v->kind == TPL_UNDEFINED)

@@ -114,7 +114,7 @@ static int f_trim(struct tpl_run *r, const struct tpl_call *call, struct tpl_val
 
 static int f_replace(struct tpl_run *r, const struct tpl_call *call, struct tpl_value *out)
 {
-    struct str s, old, new;
+    struct str s = STR_NONE, old = STR_NONE, new = STR_NONE;
     int64_t most = -1;
     int rc = tpl_to_str(r, &call->self, &s);
     if (rc == 0)

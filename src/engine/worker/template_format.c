@@ -137,7 +137,7 @@ static int char_put(struct tpl_run *r, const struct spec *s, int64_t code, char 
 
 static int float_put(struct tpl_run *r, const struct spec *s, double value)
 {
-    struct field f;
+    struct field f = {.prefix = ""};
     int rc = float_text(r, &f, s, value);
     return rc ? rc : field_put(r, s, &f, '>');
 }
@@ -228,7 +228,7 @@ static int printf_spec(
 
 static int printf_number(struct tpl_run *r, struct spec *s, const struct tpl_value *v)
 {
-    struct field f;
+    struct field f = {.prefix = ""};
     if (v->kind == TPL_UNDEFINED)
         return tpl_fail_undefined(r, v);
     if (!tpl_is_number(v) || (v->kind == TPL_FLOAT && strchr("xXo", s->type)))
@@ -257,7 +257,7 @@ static int printf_number(struct tpl_run *r, struct spec *s, const struct tpl_val
 
 static int printf_text(struct tpl_run *r, const struct spec *s, const struct tpl_value *v, bool escape)
 {
-    struct str text;
+    struct str text = STR_NONE;
     size_t mark = tpl_text_begin(r);
     int rc = s->type == 's' ? tpl_write(r, v) : tpl_write_repr(r, v);
     if (rc == 0)
@@ -368,7 +368,7 @@ static int spec_parse(struct tpl_run *r, struct str text, struct spec *s)
 
 static int braces_number(struct tpl_run *r, struct spec *s, const struct tpl_value *v)
 {
-    struct field f;
+    struct field f = {.prefix = ""};
     if (s->zero)
         s->align = '=';
     if (v->kind == TPL_FLOAT || (s->type && strchr("eEfFgG%", s->type))) {

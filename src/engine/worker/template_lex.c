@@ -145,15 +145,19 @@ static int lex_raw(struct tpl_lexer *l, size_t body, struct tpl_token *out, stru
         move(l, rest);
         return 0;
     }
-    return lex_fail(l, err, "'{% raw %}' has no '{% endraw %}'");
+    return body < l->source.len ? lex_fail(l, err, "'{% raw %}' has no '{% endraw %}'") : 0;
 }
 
 static int lex_comment(struct tpl_lexer *l, size_t start, struct error *err)
 {
     size_t from = start + 2 + (sign_at(l, start + 2) != '\0');
     size_t close = str_find(str_slice(l->source, from, l->source.len), STR("#}"));
-    if (close == SIZE_MAX)
+    if (close == SIZE_MAX && from < l->source.len)
         return lex_fail(l, err, "a comment '{#' has no end '#}'");
+    if (close == SIZE_MAX) { /* as in Jinja, nothing at all may follow the opening */
+        move(l, from);
+        return 0;
+    }
     move(l, after_close(l, from + close, from, true));
     return 0;
 }

@@ -327,7 +327,7 @@ static int row_add(struct tpl_run *r, struct tpl_list *rows, const struct tpl_li
 static int f_batch(struct tpl_run *r, const struct tpl_call *call, struct tpl_value *out)
 {
     struct tpl_list list, rows;
-    int64_t width;
+    int64_t width = 1;
     int rc = tpl_items(r, &call->self, &list);
     if (rc == 0)
         rc = tpl_arg_int(r, &call->arg[0], "linecount", 1, &width);
@@ -345,7 +345,7 @@ static int f_batch(struct tpl_run *r, const struct tpl_call *call, struct tpl_va
 static int f_slice(struct tpl_run *r, const struct tpl_call *call, struct tpl_value *out)
 {
     struct tpl_list list, rows;
-    int64_t slices;
+    int64_t slices = 1;
     int rc = tpl_items(r, &call->self, &list);
     if (rc == 0)
         rc = tpl_arg_int(r, &call->arg[0], "slices", 1, &slices);

@@ -97,7 +97,7 @@ static int sorted(struct tpl_run *r, const struct tpl_list *list, enum by by, co
 static int f_sort(struct tpl_run *r, const struct tpl_call *call, struct tpl_value *out)
 {
     struct tpl_list list;
-    bool reverse, case_sensitive;
+    bool reverse = false, case_sensitive = false;
     int rc = tpl_items(r, &call->self, &list);
     if (rc == 0)
         rc = tpl_arg_bool(r, &call->arg[0], false, &reverse);
@@ -111,7 +111,7 @@ static int f_dictsort(struct tpl_run *r, const struct tpl_call *call, struct tpl
     const struct tpl_value none = {.kind = TPL_MISSING};
     struct tpl_list list;
     struct str by = STR("key");
-    bool case_sensitive, reverse;
+    bool case_sensitive = false, reverse = false;
     if (call->self.kind == TPL_UNDEFINED)
         return tpl_fail_undefined(r, &call->self);
     if (call->self.kind != TPL_DICT)
@@ -138,7 +138,7 @@ static int extreme(struct tpl_run *r, const struct tpl_call *call, bool largest,
 {
     struct tpl_list list;
     struct tpl_value best, key;
-    bool case_sensitive, better;
+    bool case_sensitive = false, better;
     int rc = tpl_items(r, &call->self, &list);
     if (rc == 0)
         rc = tpl_arg_bool(r, &call->arg[0], false, &case_sensitive);
@@ -171,7 +171,7 @@ static int f_unique(struct tpl_run *r, const struct tpl_call *call, struct tpl_v
 {
     struct tpl_list list, result;
     struct tpl_value seen, *old;
-    bool case_sensitive;
+    bool case_sensitive = false;
     int rc = tpl_items(r, &call->self, &list);
     if (rc == 0)
         rc = tpl_arg_bool(r, &call->arg[0], false, &case_sensitive);
@@ -196,9 +196,9 @@ static int f_unique(struct tpl_run *r, const struct tpl_call *call, struct tpl_v
 /* (key, items) pairs by the sorted values of an attribute. */
 static int f_groupby(struct tpl_run *r, const struct tpl_call *call, struct tpl_value *out)
 {
-    struct tpl_list list, groups, group;
+    struct tpl_list list = {NULL, 0, NULL}, groups, group;
     struct tpl_value all, key, last = {.kind = TPL_MISSING}, name = last;
-    bool case_sensitive, same;
+    bool case_sensitive = false, same;
     int rc = tpl_arg_bool(r, &call->arg[2], false, &case_sensitive);
     if (rc == 0)
         rc = tpl_items(r, &call->self, &list);

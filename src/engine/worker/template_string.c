@@ -30,12 +30,11 @@ static int window(struct tpl_run *r, const struct tpl_call *call, const struct t
     int rc = tpl_spend_bytes(r, s.len);
     if (rc || (start->kind == TPL_MISSING && end->kind == TPL_MISSING))
         return rc;
+    static const struct tpl_value missing = {.kind = TPL_MISSING};
     int64_t length = (int64_t)str_utf8_count(s), from, to;
-    rc = tpl_arg_int(
-        r, start->kind == TPL_NONE ? &(struct tpl_value){.kind = TPL_MISSING} : start, "start", 0, &from);
+    rc = tpl_arg_int(r, start->kind == TPL_NONE ? &missing : start, "start", 0, &from);
     if (rc == 0)
-        rc = tpl_arg_int(
-            r, end->kind == TPL_NONE ? &(struct tpl_value){.kind = TPL_MISSING} : end, "end", length, &to);
+        rc = tpl_arg_int(r, end->kind == TPL_NONE ? &missing : end, "end", length, &to);
     if (rc)
         return rc;
     from = from < 0 ? (from < -length ? 0 : from + length) : from > length ? length + 1 : from;
@@ -472,7 +471,7 @@ int tpl_replace(
 static int s_replace(struct tpl_run *r, const struct tpl_call *call, struct tpl_value *out)
 {
     struct str old, new;
-    int64_t most;
+    int64_t most = -1;
     int rc = tpl_arg_str(r, &call->arg[0], "what is replaced", &old);
     if (rc == 0)
         rc = tpl_arg_str(r, &call->arg[1], "the replacement", &new);

@@ -126,6 +126,7 @@ static const struct template_row statement_rows[] = {
     {"a\015\n{% if t %}\015\n b\015\n{% endif %}\015c\015\n", "a\n b\nc"}, {"x\n\n", "x\n"},
     {"{# a\nb #}\nc", "c"}, {"{#- a -#}\n b", "b"}, {"{% raw %}\n {{ x }} {% endraw %}\n y", "\n {{ x }}  y"},
     {"a {%- raw %} b {% endraw -%}  c", "a b c"},
+    {"a{#", "a"}, {"a{# b", NULL}, {"a{% raw %}", "a"}, {"a{% raw %}b", NULL},
 };
 /* clang-format on */
 
