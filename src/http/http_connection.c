@@ -150,6 +150,10 @@ void http_connection_lost(struct http_connection *c)
  * it. */
 static void linger(struct http_connection *c)
 {
+    if (c->input_ended) { /* nothing is unread, and nothing will tell us more */
+        http_connection_lost(c);
+        return;
+    }
     c->state = HTTP_DRAINING;
     shutdown(bufferevent_getfd(c->bev), SHUT_WR);
     struct evbuffer *in = bufferevent_get_input(c->bev);
@@ -291,6 +295,7 @@ static void on_event(struct bufferevent *bev, short what, void *ctx)
     if (what & BEV_EVENT_CONNECTED)
         return; /* TLS is up */
     bool half_closed = (what & BEV_EVENT_EOF) && !(what & BEV_EVENT_ERROR);
+    c->input_ended |= half_closed;
     if (half_closed && c->state == HTTP_HANDLING && !c->request->begun) {
         struct http_request *r = c->request;
         c->request = NULL;

@@ -50,8 +50,9 @@ struct http_connection {
     const char *refuse_why;
     int64_t started_ms; /* of the current request */
     size_t received;
-    int busy;    /* calls on the stack that still use this connection */
-    bool closed; /* free it when the last of them returns */
+    int busy;         /* calls on the stack that still use this connection */
+    bool closed;      /* free it when the last of them returns */
+    bool input_ended; /* the client has closed its side */
     char peer[64];
 };
 

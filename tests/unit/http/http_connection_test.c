@@ -396,6 +396,24 @@ static void answers_400_to_half_a_request(void **state)
     buf_free(&in);
 }
 
+/* Whoever has closed both sides is not waited for: thousands of such clients would hold as many descriptors.
+ */
+static void forgets_a_client_that_left_in_the_middle_at_once(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    fixture_start(&f, echo);
+    int fd = client_connect(&f);
+    client_text(fd, "POST / HTTP/1.1\r\n" HOST "Content-Length: 10\r\n\r\nabc");
+    int64_t began = clock_mono_ms();
+    wait_for_connections(&f, 1);
+    close(fd);
+    wait_for_connections(&f, 0);
+    assert_true(clock_mono_ms() - began < 5000); /* a lingering close takes 10 s */
+    fixture_stop(&f);
+}
+
 /* An answer that is complete but still on its way is not the half-closed client's loss. */
 static void sends_a_finished_answer_to_a_client_that_closed_its_side(void **state)
 {
@@ -435,6 +453,7 @@ int main(void)
         cmocka_unit_test(tells_the_handler_that_the_client_left_before_the_first_byte),
         cmocka_unit_test(answers_499_to_a_client_that_closed_its_side),
         cmocka_unit_test(answers_400_to_half_a_request),
+        cmocka_unit_test(forgets_a_client_that_left_in_the_middle_at_once),
         cmocka_unit_test(sends_a_finished_answer_to_a_client_that_closed_its_side),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
