@@ -38,7 +38,7 @@ struct session {
     struct tokenizer
         *tokenizer; /* NULL while inspecting a file whose tokenizer does not run: see tokenizer_error */
     struct error tokenizer_error;
-    struct template *template; /* NULL: the file has none, or template_error says why it cannot be used */
+    struct chat_template *template; /* NULL: the file has none, or template_error says why it cannot be used */
     struct error template_error;
     struct backend *backend;
     struct model *model;

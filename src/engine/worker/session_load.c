@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "engine/worker/prompt.h"
 #include "engine/worker/session_inner.h"
-#include "engine/worker/template.h"
+#include "engine/worker/chat_template.h"
 
 enum {
     CONTEXT_DEFAULT = 8192, /* at most, where the gateway leaves it to us */
@@ -241,7 +241,7 @@ void session_unload(struct session *s)
     model_state_free(s->state);
     model_free(s->model);
     backend_free(s->backend);
-    template_free(s->template);
+    chat_template_free(s->template);
     tokenizer_free(s->tokenizer);
     gguf_close(s->gguf);
     s->scheduler = NULL;

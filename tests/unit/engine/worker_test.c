@@ -315,7 +315,7 @@ static void test_render(void **state)
         "{" MESSAGES ",\"bos_token\":\"<B>\",\"eos_token\":\"<E>\",\"now\":\"2026-11-20T12:00:00\","
         "\"template\":\"{{ bos_token }}{{ messages[0].content }}{{ eos_token }}{{ strftime_now('%Y-%m-%d "
         "%H') }}"
-        "{% if tools is none %}!{% endif %}\"}",
+        "{% if tools is not defined %}!{% endif %}\"}",
         "<B>hi<E>2026-11-20 12!");
     worker_send(&w, WIRE_RENDER, 4, "{" MESSAGES ",\"template\":\"{{ raise_exception('no way') }}\"}");
     worker_expect_error(&w, 4, ERROR_INVALID, "no way");
