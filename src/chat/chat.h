@@ -101,8 +101,8 @@ const char *chat_role_name(enum chat_role role);
 
 /* Every piece of a request that a person or program wrote, for detectors: message texts, names, tool calls'
  * names and arguments, tool results, tool definitions, image and other parts' text, prompt, vendor members.
- * Calls visit(ctx, where, text) for each; `where` is like "messages[2].content" and lives in the arena. A
- * non-zero return stops the walk and is returned. */
+ * Calls visit(ctx, where, text) for each; `where` is like "messages[2].content" and lives in the arena, `text`
+ * only during the call. A non-zero return stops the walk and is returned. */
 int chat_request_visit(const struct chat_request *r, int (*visit)(void *ctx, struct str where, struct str text), void *ctx);
 
 /* ---- What comes back ----
