@@ -89,6 +89,13 @@ struct value op_embed(struct program *p, const struct weight *table)
     return op_append(p, &(struct op){.kind = OP_EMBED, .out = out, .a = none, .b = none, .table = table});
 }
 
+struct value op_embed_position(struct program *p, const struct weight *table)
+{
+    struct value out = value_new(p, p->batch.n_tokens, table->n_in);
+    return op_append(
+        p, &(struct op){.kind = OP_EMBED_POSITION, .out = out, .a = none, .b = none, .table = table});
+}
+
 struct value op_select(struct program *p, struct value x)
 {
     struct value out = value_new(p, p->batch.n_outputs, width_of(p, x));
@@ -100,6 +107,12 @@ struct value op_add(struct program *p, struct value a, struct value b)
     assert(rows_of(p, a) == rows_of(p, b) && width_of(p, a) == width_of(p, b));
     struct value out = value_new(p, rows_of(p, a), width_of(p, a));
     return op_append(p, &(struct op){.kind = OP_ADD, .out = out, .a = a, .b = b});
+}
+
+struct value op_add_vector(struct program *p, struct value x, const float *vector)
+{
+    struct value out = value_new(p, rows_of(p, x), width_of(p, x));
+    return op_append(p, &(struct op){.kind = OP_ADD_VECTOR, .out = out, .a = x, .b = none, .vector = vector});
 }
 
 struct value op_scale(struct program *p, struct value x, float factor)
@@ -153,6 +166,12 @@ struct value op_glu(struct program *p, enum glu glu, struct value gate, struct v
     assert(rows_of(p, gate) == rows_of(p, up) && width_of(p, gate) == width_of(p, up));
     struct value out = value_new(p, rows_of(p, gate), width_of(p, gate));
     return op_append(p, &(struct op){.kind = OP_GLU, .out = out, .a = gate, .b = up, .glu = glu});
+}
+
+struct value op_gelu(struct program *p, struct value x)
+{
+    struct value out = value_new(p, rows_of(p, x), width_of(p, x));
+    return op_append(p, &(struct op){.kind = OP_GELU, .out = out, .a = x, .b = none});
 }
 
 struct value op_rope_angles(struct program *p, const struct rope *rope)

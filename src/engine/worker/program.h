@@ -29,8 +29,10 @@ struct linear {
 
 enum op_kind {
     OP_EMBED,          /* out[t] = row tokens[t] of a table */
+    OP_EMBED_POSITION, /* out[t] = row positions[t] of a table */
     OP_SELECT,         /* only the rows of tokens that want logits */
     OP_ADD,            /* a + b */
+    OP_ADD_VECTOR,     /* each row of a + a vector */
     OP_SCALE,          /* x * factor */
     OP_SCALE_LATE,     /* x * (1 + slope * log(1 + floor(position / span))) */
     OP_SOFTCAP,        /* cap * tanh(x / cap) */
@@ -38,6 +40,7 @@ enum op_kind {
     OP_LAYER_NORM,     /* (x - mean) / sqrt(variance + eps) * weight + bias, for each run of `width` values */
     OP_MATMUL,         /* x W^T + bias */
     OP_GLU,            /* f(a) * b, f one of enum glu */
+    OP_GELU,           /* gelu(a), by its tanh approximation */
     OP_ROPE_ANGLES,    /* cosines and sines for each token's position */
     OP_ROPE,           /* rotates each head of a by the angles in b */
     OP_KV_WRITE,       /* keeps keys a and values b of the tokens in their slots */
@@ -74,6 +77,7 @@ struct attention {
     int32_t n_heads;
     float scale;
     float softcap; /* 0: none; else scores become softcap * tanh(score / softcap) */
+    bool later;    /* a token also sees those after it in the batch: encoders */
 };
 
 struct op {
@@ -81,6 +85,7 @@ struct op {
     struct value out, a, b; /* id -1: none */
     union {
         const struct weight *table;
+        const float *vector;
         const struct linear *linear;
         struct {
             const float *weight, *bias; /* `bias`: NULL for none */
@@ -129,8 +134,11 @@ int program_plan(struct program *p, size_t *floats, struct error *err) MUST_USE;
 const struct value_info *program_value(const struct program *p, struct value v);
 
 struct value op_embed(struct program *p, const struct weight *table);
+/* The table has a row for every position that the state can hold. */
+struct value op_embed_position(struct program *p, const struct weight *table);
 struct value op_select(struct program *p, struct value x);
 struct value op_add(struct program *p, struct value a, struct value b);
+struct value op_add_vector(struct program *p, struct value x, const float *vector);
 struct value op_scale(struct program *p, struct value x, float factor);
 struct value op_scale_late(struct program *p, struct value x, float slope, float span);
 struct value op_softcap(struct program *p, struct value x, float cap);
@@ -141,6 +149,7 @@ struct value op_layer_norm(struct program *p, struct value x, const float *weigh
     int32_t width, bool each, float eps);
 struct value op_matmul(struct program *p, const struct linear *linear, struct value x);
 struct value op_glu(struct program *p, enum glu glu, struct value gate, struct value up);
+struct value op_gelu(struct program *p, struct value x);
 struct value op_rope_angles(struct program *p, const struct rope *rope);
 struct value op_rope(
     struct program *p, struct value x, struct value angles, const struct rope *rope, int32_t head_width);

@@ -29,7 +29,8 @@ struct kernels {
     void (*mix_rows)(float *y, const float *rows, const float *weights, int64_t n_rows, int64_t width);
     void (*add)(float *y, const float *a, const float *b, int64_t n);
     void (*rms_norm)(float *y, const float *x, const float *weight, float eps, int64_t n);
-    void (*glu)(float *y, const float *gate, const float *up, int64_t n);   /* silu(gate) up */
+    void (*glu)(float *y, const float *gate, const float *up, int64_t n); /* silu(gate) up */
+    void (*gelu)(float *y, const float *x, int64_t n);
     void (*geglu)(float *y, const float *gate, const float *up, int64_t n); /* gelu(gate) up */
     void (*softcap)(float *y, const float *x, float cap, int64_t n);        /* cap tanh(x / cap) */
     /* x becomes exp(scale (x - max)); returns the sum. */

@@ -290,6 +290,7 @@ const struct kernels kernels_avx512 = {
     .add = common_add,
     .rms_norm = common_rms_norm,
     .glu = common_glu,
+    .gelu = common_gelu,
     .geglu = common_geglu,
     .softcap = common_softcap,
     .softmax_terms = common_softmax_terms,

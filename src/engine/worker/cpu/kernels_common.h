@@ -66,13 +66,22 @@ static void common_glu(float *y, const float *gate, const float *up, int64_t n)
         y[i] = gate[i] / (1.0f + common_exp(-gate[i])) * up[i];
 }
 
-/* gelu by tanh (Hendrycks and Gimpel 2016, arxiv.org/abs/1606.08415): (1 + tanh u) / 2 = 1 / (1 + e^-2u) */
+/* By tanh (Hendrycks and Gimpel 2016, arxiv.org/abs/1606.08415): (1 + tanh u) / 2 = 1 / (1 + e^-2u) */
+static inline float common_gelu_one(float x)
+{
+    return x / (1.0f + common_exp(-1.59576912f * (x + 0.044715f * x * x * x)));
+}
+
+static void common_gelu(float *y, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = common_gelu_one(x[i]);
+}
+
 static void common_geglu(float *y, const float *gate, const float *up, int64_t n)
 {
-    for (int64_t i = 0; i < n; i++) {
-        float x = gate[i], twice = 1.59576912f * (x + 0.044715f * x * x * x);
-        y[i] = x / (1.0f + common_exp(-twice)) * up[i];
-    }
+    for (int64_t i = 0; i < n; i++)
+        y[i] = common_gelu_one(gate[i]) * up[i];
 }
 
 static void common_softcap(float *y, const float *x, float cap, int64_t n)

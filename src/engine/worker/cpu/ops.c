@@ -9,9 +9,10 @@
 static void embed_row(const struct cpu_task *task, int64_t row)
 {
     const struct weight *table = task->op->table;
-    int32_t token = task->cpu->program->batch.tokens[row];
+    const struct program_batch *b = &task->cpu->program->batch;
+    int32_t index = task->op->kind == OP_EMBED_POSITION ? b->positions[row] : b->tokens[row];
     const uint8_t *at =
-        (const uint8_t *)table->data + (size_t)token * tensor_row_bytes(table->type, table->n_in);
+        (const uint8_t *)table->data + (size_t)index * tensor_row_bytes(table->type, table->n_in);
     kernels_dequantize(
         task->cpu->kernels, table->type, at, cpu_row(task->cpu, task->op->out, row), table->n_in);
 }
@@ -29,6 +30,20 @@ static void add_row(const struct cpu_task *task, int64_t row)
     const struct cpu *c = task->cpu;
     c->kernels->add(cpu_row(c, task->op->out, row), cpu_row(c, task->op->a, row),
         cpu_row(c, task->op->b, row), program_value(c->program, task->op->out)->width);
+}
+
+static void add_vector_row(const struct cpu_task *task, int64_t row)
+{
+    const struct cpu *c = task->cpu;
+    c->kernels->add(cpu_row(c, task->op->out, row), cpu_row(c, task->op->a, row), task->op->vector,
+        program_value(c->program, task->op->out)->width);
+}
+
+static void gelu_row(const struct cpu_task *task, int64_t row)
+{
+    const struct cpu *c = task->cpu;
+    c->kernels->gelu(cpu_row(c, task->op->out, row), cpu_row(c, task->op->a, row),
+        program_value(c->program, task->op->out)->width);
 }
 
 static void scale_row(const struct cpu_task *task, int64_t row)
@@ -175,11 +190,16 @@ void cpu_op_run(const struct cpu_task *task)
 {
     switch (task->op->kind) {
     case OP_EMBED:
+    case OP_EMBED_POSITION:
         return each_row(task, embed_row);
     case OP_SELECT:
         return each_row(task, select_row);
     case OP_ADD:
         return each_row(task, add_row);
+    case OP_ADD_VECTOR:
+        return each_row(task, add_vector_row);
+    case OP_GELU:
+        return each_row(task, gelu_row);
     case OP_SCALE:
     case OP_SCALE_LATE:
         return each_row(task, scale_row);
