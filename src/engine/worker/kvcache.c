@@ -4,13 +4,21 @@
 
 #include "engine/worker/state.h"
 
+/* A window's ring must hold what the first token of a step sees while the last one is written. */
+static int32_t rows_for(const struct kv_spec *spec, int32_t n_context)
+{
+    if (spec->window <= 0 || spec->window > n_context - (STATE_STEP_MAX - 1))
+        return n_context;
+    return spec->window + STATE_STEP_MAX - 1;
+}
+
 static uint64_t kv_bytes(const struct state_spec *spec, int32_t n_slots, int32_t n_context)
 {
     uint64_t row =
         tensor_row_bytes(spec->kv.type, spec->kv.k_width) + tensor_row_bytes(spec->kv.type, spec->kv.v_width);
     uint64_t bytes;
     if (__builtin_mul_overflow(row * (uint64_t)spec->kv.n_heads, (uint64_t)n_slots, &bytes) ||
-        __builtin_mul_overflow(bytes, (uint64_t)n_context, &bytes))
+        __builtin_mul_overflow(bytes, (uint64_t)rows_for(&spec->kv, n_context), &bytes))
         return UINT64_MAX;
     return bytes;
 }
@@ -23,23 +31,27 @@ static int kv_create(const struct state_spec *spec, struct backend *backend, int
             tensor_type_info(spec->kv.type)->name);
     uint64_t bytes = kv_bytes(spec, n_slots, n_context);
     struct kv_layer *l = calloc(1, sizeof *l);
+    int32_t *written = calloc((size_t)n_slots, sizeof *written);
     void *buffer = NULL;
-    if (!l || bytes > SIZE_MAX)
+    if (!l || !written || bytes > SIZE_MAX)
         goto no_memory;
     if (backend->ops->buffer_create(backend, (size_t)bytes, &buffer, err)) {
         free(l);
+        free(written);
         return ERROR_MEMORY;
     }
-    *l = (struct kv_layer){.spec = spec->kv, .backend = backend, .n_slots = n_slots, .n_context = n_context};
+    *l = (struct kv_layer){.spec = spec->kv, .backend = backend, .n_slots = n_slots, .written = written};
+    l->n_rows = rows_for(&spec->kv, n_context);
     l->k_row = tensor_row_bytes(spec->kv.type, spec->kv.k_width);
     l->v_row = tensor_row_bytes(spec->kv.type, spec->kv.v_width);
     l->bytes = bytes;
     l->keys = buffer;
-    l->values = l->keys + l->k_row * (size_t)spec->kv.n_heads * (size_t)n_slots * (size_t)n_context;
+    l->values = l->keys + l->k_row * (size_t)spec->kv.n_heads * (size_t)n_slots * (size_t)l->n_rows;
     *layer = l;
     return 0;
 no_memory:
     free(l);
+    free(written);
     return error_set(err, ERROR_MEMORY, "no memory for a KV cache layer of %llu bytes: use a smaller context",
         (unsigned long long)bytes);
 }
@@ -50,17 +62,28 @@ static void kv_free(void *layer)
     if (!l)
         return;
     l->backend->ops->buffer_free(l->backend, l->keys, (size_t)l->bytes);
+    free(l->written);
     free(l);
 }
 
-/* Positions are overwritten as the slot grows again, and attention reads none behind the token's own. */
+static void kv_advance(void *layer, int32_t slot, int32_t length)
+{
+    struct kv_layer *l = layer;
+    l->written[slot] = length > l->written[slot] ? length : l->written[slot];
+}
+
+/* Positions are overwritten as the slot grows again, and attention reads none behind the token's own. A ring
+ * can go back as long as it still holds all that the next token sees; else the sequence must start anew. */
 static int32_t kv_truncate(void *layer, int32_t slot, int32_t length)
 {
-    (void)layer;
-    (void)slot;
+    struct kv_layer *l = layer;
+    if (kv_first(l, length) < l->written[slot] - l->n_rows)
+        length = 0;
+    if (length == 0)
+        l->written[slot] = 0;
     return length;
 }
 
-static const struct state_ops kv_ops = {kv_bytes, kv_create, kv_free, kv_truncate};
+static const struct state_ops kv_ops = {kv_bytes, kv_create, kv_free, kv_advance, kv_truncate};
 
 const struct state_ops *const state_kinds[STATE_KINDS] = {[STATE_KV] = &kv_ops};

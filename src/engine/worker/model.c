@@ -7,11 +7,7 @@
 #include "base/limits.h"
 #include "engine/worker/model_arch.h"
 
-enum {
-    MODEL_CHUNK = 512, /* tokens in one program: bounds the memory of a step, whatever the batch */
-    SLOTS_MAX = 4096,
-    CONTEXT_MAX = 1 << 24
-};
+enum { SLOTS_MAX = 4096, CONTEXT_MAX = 1 << 24 };
 
 /* Every architecture that runs. */
 static const struct architecture *const architectures[] = {&model_llama};
@@ -24,7 +20,7 @@ struct model_state {
     int32_t *next;    /* of each slot while a batch runs */
     void **layers;
     struct program program;
-    int32_t positions[MODEL_CHUNK], outputs[MODEL_CHUNK]; /* of the tokens of one program */
+    int32_t positions[STATE_STEP_MAX], outputs[STATE_STEP_MAX]; /* of the tokens of one program */
 };
 
 static int architecture_find(struct str name, const struct architecture **out, struct error *err)
@@ -226,6 +222,11 @@ static int chunk_run(struct model_state *s, const struct model_batch *b, int32_t
         if (b->wants_logits[from + i])
             s->outputs[(*n_outputs)++] = i;
     }
+    for (int32_t i = 0; i < s->model->info.n_layers; i++)
+        for (int32_t t = 0; t < count; t++)
+            if (t + 1 == count || b->slots[from + t] != b->slots[from + t + 1])
+                state_kinds[s->model->states[i].kind]->advance(
+                    s->layers[i], b->slots[from + t], s->positions[t] + 1);
     struct program_batch batch = {
         count, *n_outputs, b->tokens + from, b->slots + from, s->positions, s->outputs, s->n_context};
     struct backend *backend = s->model->backend;
@@ -238,6 +239,14 @@ static int chunk_run(struct model_state *s, const struct model_batch *b, int32_t
     return rc ? rc : backend->ops->sync(backend, err);
 }
 
+/* What has run was written behind the lengths: back to them. */
+static void batch_undo(struct model_state *s, const struct model_batch *b)
+{
+    for (int32_t i = 0; i < b->n_tokens; i++)
+        if (i == 0 || b->slots[i] != b->slots[i - 1])
+            model_state_truncate(s, b->slots[i], s->lengths[b->slots[i]]);
+}
+
 int model_decode(struct model_state *s, const struct model_batch *batch, float *logits, struct error *err)
 {
     int rc = batch_check(s, batch, err);
@@ -245,10 +254,12 @@ int model_decode(struct model_state *s, const struct model_batch *batch, float *
         return rc;
     memcpy(s->next, s->lengths, (size_t)s->n_slots * sizeof *s->next);
     for (int32_t from = 0, count, n_outputs; from < batch->n_tokens; from += count) {
-        count = batch->n_tokens - from < MODEL_CHUNK ? batch->n_tokens - from : MODEL_CHUNK;
+        count = batch->n_tokens - from < STATE_STEP_MAX ? batch->n_tokens - from : STATE_STEP_MAX;
         rc = chunk_run(s, batch, from, count, logits, &n_outputs, err);
-        if (rc)
+        if (rc) {
+            batch_undo(s, batch);
             return rc;
+        }
         if (n_outputs > 0)
             logits += (size_t)n_outputs * (size_t)s->model->info.n_vocab;
     }

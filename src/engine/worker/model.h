@@ -1,8 +1,8 @@
 /* A loaded model and the state of the sequences it runs. Weights are used from the file's mapping.
  *
- * A `model` is immutable. A `model_state` holds, for each slot (one sequence), the per-layer state: a KV cache
- * for attention layers, later a window ring, recurrent state or an MLA latent. One thread drives a state; the
- * backend uses its own threads inside model_decode. */
+ * A `model` is immutable. A `model_state` holds, for each slot (one sequence), the per-layer state: a KV
+ * cache for attention layers, later a window ring, recurrent state or an MLA latent. One thread drives a
+ * state; the backend uses its own threads inside model_decode. */
 #ifndef WEIR_ENGINE_WORKER_MODEL_H
 #define WEIR_ENGINE_WORKER_MODEL_H
 
@@ -23,8 +23,8 @@ struct model_info {
 };
 
 /* The gguf must outlive the model. Every hyperparameter and tensor shape is checked here, so that running the
- * model cannot leave a buffer. An architecture that is not in the table is ERROR_UNSUPPORTED, by name, with the
- * list of those that run. */
+ * model cannot leave a buffer. An architecture that is not in the table is ERROR_UNSUPPORTED, by name, with
+ * the list of those that run. */
 int model_load(const struct gguf *g, struct backend *backend, struct model **out, struct error *err) MUST_USE;
 void model_free(struct model *m); /* NULL is allowed */
 const struct model_info *model_info(const struct model *m);
@@ -38,16 +38,18 @@ int32_t model_state_length(const struct model_state *s, int32_t slot); /* positi
 /* Forgets positions >= length. Returns what is kept: layers that cannot roll back exactly keep less. */
 int32_t model_state_truncate(struct model_state *s, int32_t slot, int32_t length);
 
-/* One step over tokens of any mix of slots. Tokens of one slot stand together in order, their positions follow
- * on from what the slot holds. */
+/* One step over tokens of any mix of slots. Tokens of one slot stand together in order, their positions
+ * follow on from what the slot holds. */
 struct model_batch {
     int32_t n_tokens;
     const int32_t *tokens;
     const int32_t *slots;
     const uint8_t *wants_logits; /* per token */
 };
-/* `logits`: one row of n_vocab floats for each token that wants them, in order. On error the slots of the batch
- * hold what they held before. ERROR_INVALID for a token or slot out of range, ERROR_LIMIT past n_context. */
-int model_decode(struct model_state *s, const struct model_batch *batch, float *logits, struct error *err) MUST_USE;
+/* `logits`: one row of n_vocab floats for each token that wants them, in order. On error the slots of the
+ * batch hold what they held before, or less: see model_state_length. ERROR_INVALID for a token or slot out of
+ * range, ERROR_LIMIT past n_context. */
+int model_decode(
+    struct model_state *s, const struct model_batch *batch, float *logits, struct error *err) MUST_USE;
 
 #endif

@@ -1,5 +1,5 @@
-/* What a layer remembers of each sequence, one interface for every kind: a KV cache, later a window ring,
- * recurrent state or an MLA latent.
+/* What a layer remembers of each sequence, one interface for every kind: a KV cache, whole or of a window,
+ * later recurrent state or an MLA latent.
  *
  *   slot 0: positions 0 .. length-1 held     slot 1: ...        the lengths are kept by model_state
  *
@@ -12,6 +12,9 @@
 
 #include "base/error.h"
 #include "engine/worker/kvcache.h"
+
+/* Tokens in one program: bounds the memory of a step, whatever the batch, and what a ring keeps. */
+enum { STATE_STEP_MAX = 512 };
 
 enum state_kind { STATE_KV, STATE_KINDS };
 
@@ -28,6 +31,8 @@ struct state_ops {
     int (*create)(const struct state_spec *spec, struct backend *backend, int32_t n_slots, int32_t n_context,
         void **layer, struct error *err);
     void (*free)(void *layer); /* NULL is allowed */
+    /* A step is about to write the slot's positions up to length, in runs of at most STATE_STEP_MAX. */
+    void (*advance)(void *layer, int32_t slot, int32_t length);
     /* Forgets positions >= length; returns how many it can keep exactly (<= length). */
     int32_t (*truncate)(void *layer, int32_t slot, int32_t length);
 };

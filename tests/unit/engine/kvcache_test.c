@@ -13,12 +13,21 @@
 #include "engine/worker/state.h"
 #include "unit/engine/isa.h"
 
-/* Deeper than the tile in which attention reads the cache. */
-enum { KV_HEADS = 2, GROUP = 3, K_WIDTH = 10, V_WIDTH = 7, SLOTS = 2, DEPTH = 150 };
+/* Deeper than the tile in which attention reads the cache; with a window, than the ring. */
+enum {
+    KV_HEADS = 2,
+    GROUP = 3,
+    K_WIDTH = 10,
+    V_WIDTH = 7,
+    SLOTS = 2,
+    DEPTH = 150,
+    DEEPEST = 1300,
+    WINDOW = 70
+};
 
 static struct state_spec spec_of(enum tensor_type type)
 {
-    return (struct state_spec){.kind = STATE_KV, .kv = {type, KV_HEADS, K_WIDTH, V_WIDTH}};
+    return (struct state_spec){.kind = STATE_KV, .kv = {type, KV_HEADS, K_WIDTH, V_WIDTH, 0}};
 }
 
 static void rows_do_not_overlap(void **state)
@@ -67,7 +76,7 @@ static void impossible_caches_are_refused(void **state)
     struct state_spec spec = spec_of(TENSOR_F64);
     assert_int_equal(state_kinds[STATE_KV]->create(&spec, b, 1, 1, &layer, &err), ERROR_UNSUPPORTED);
     assert_non_null(strstr(err.message, "F64"));
-    spec = (struct state_spec){.kind = STATE_KV, .kv = {TENSOR_F32, 1 << 30, 1 << 30, 1 << 30}};
+    spec = (struct state_spec){.kind = STATE_KV, .kv = {TENSOR_F32, 1 << 30, 1 << 30, 1 << 30, 0}};
     assert_true(state_kinds[STATE_KV]->bytes(&spec, 1 << 12, 1 << 24) == UINT64_MAX);
     assert_int_equal(state_kinds[STATE_KV]->create(&spec, b, 1 << 12, 1 << 24, &layer, &err), ERROR_MEMORY);
     assert_null(layer);
@@ -75,7 +84,8 @@ static void impossible_caches_are_refused(void **state)
 }
 
 struct tables {
-    float q[DEPTH * KV_HEADS * GROUP * K_WIDTH], k[DEPTH * KV_HEADS * K_WIDTH], v[DEPTH * KV_HEADS * V_WIDTH];
+    float q[DEEPEST * KV_HEADS * GROUP * K_WIDTH], k[DEEPEST * KV_HEADS * K_WIDTH],
+        v[DEEPEST * KV_HEADS * V_WIDTH];
 };
 
 static void fill(struct rand_pcg *r, float *x, size_t n)
@@ -85,10 +95,10 @@ static void fill(struct rand_pcg *r, float *x, size_t n)
 }
 
 /* Row n of each table is what token n brings. */
-static double exact(const struct tables *t, int32_t token, int32_t head, int32_t value)
+static double exact(const struct tables *t, int32_t window, int32_t token, int32_t head, int32_t value)
 {
     double sum = 0, mixed = 0;
-    for (int32_t p = 0; p <= token; p++) {
+    for (int32_t p = window && token >= window ? token - window + 1 : 0; p <= token; p++) {
         double score = 0;
         for (int32_t i = 0; i < K_WIDTH; i++)
             score += (double)t->q[(token * KV_HEADS * GROUP + head) * K_WIDTH + i] *
@@ -104,17 +114,17 @@ static double exact(const struct tables *t, int32_t token, int32_t head, int32_t
 static void run(struct backend *b, const struct kv_layer *l, const struct tables *t, int32_t slot,
     int32_t from, int32_t count, float *out)
 {
-    int32_t tokens[DEPTH], slots[DEPTH];
+    int32_t tokens[DEEPEST], slots[DEEPEST];
     for (int32_t i = 0; i < count; i++) {
         tokens[i] = from + i;
         slots[i] = slot;
     }
-    struct weight q = {TENSOR_F32, KV_HEADS * GROUP * K_WIDTH, DEPTH, 1, t->q};
-    struct weight k = {TENSOR_F32, KV_HEADS * K_WIDTH, DEPTH, 1, t->k};
-    struct weight v = {TENSOR_F32, KV_HEADS * V_WIDTH, DEPTH, 1, t->v};
+    struct weight q = {TENSOR_F32, KV_HEADS * GROUP * K_WIDTH, DEEPEST, 1, t->q};
+    struct weight k = {TENSOR_F32, KV_HEADS * K_WIDTH, DEEPEST, 1, t->k};
+    struct weight v = {TENSOR_F32, KV_HEADS * V_WIDTH, DEEPEST, 1, t->v};
     struct program p = {0};
     struct error err = {0};
-    program_reset(&p, &(struct program_batch){count, 0, tokens, slots, tokens, NULL, DEPTH});
+    program_reset(&p, &(struct program_batch){count, 0, tokens, slots, tokens, NULL, DEEPEST});
     op_kv_write(&p, l, op_embed(&p, &k), op_embed(&p, &v));
     struct attention how = {.n_heads = KV_HEADS * GROUP, .scale = 0.25f};
     program_output(&p, op_attention(&p, l, op_embed(&p, &q), &how), out);
@@ -124,30 +134,31 @@ static void run(struct backend *b, const struct kv_layer *l, const struct tables
     program_free(&p);
 }
 
-static void check_attention(const char *isa, enum tensor_type type, double bound)
+static void check_attention(
+    const char *isa, struct state_spec spec, int32_t depth, int32_t step, double bound)
 {
     enum { WIDTH = KV_HEADS * GROUP * V_WIDTH };
     static struct tables t[SLOTS];
-    static float out[SLOTS][DEPTH * WIDTH];
+    static float out[SLOTS][DEEPEST * WIDTH];
     struct backend *b = backend_for(isa, 3);
-    struct state_spec spec = spec_of(type);
     struct error err = {0};
     struct rand_pcg r;
     void *layer = NULL;
-    assert_int_equal(state_kinds[STATE_KV]->create(&spec, b, SLOTS, DEPTH, &layer, &err), 0);
+    assert_int_equal(state_kinds[STATE_KV]->create(&spec, b, SLOTS, depth, &layer, &err), 0);
     rand_pcg_seed(&r, 9);
     for (int32_t s = 0; s < SLOTS; s++) {
         fill(&r, t[s].q, sizeof t[s].q / sizeof(float));
         fill(&r, t[s].k, sizeof t[s].k / sizeof(float));
         fill(&r, t[s].v, sizeof t[s].v / sizeof(float));
     }
-    for (int32_t from = 0; from < DEPTH; from += 50)
+    for (int32_t from = 0; from < depth; from += step)
         for (int32_t s = 0; s < SLOTS; s++)
-            run(b, layer, &t[s], s, from, 50, out[s] + from * WIDTH);
+            run(b, layer, &t[s], s, from, depth - from < step ? depth - from : step, out[s] + from * WIDTH);
     for (int32_t s = 0; s < SLOTS; s++)
-        for (int32_t i = 0; i < DEPTH; i++)
+        for (int32_t i = 0; i < depth; i++)
             for (int32_t j = 0; j < WIDTH; j++) {
-                double d = exact(&t[s], i, j / V_WIDTH, j % V_WIDTH) - (double)out[s][i * WIDTH + j];
+                double d =
+                    exact(&t[s], spec.kv.window, i, j / V_WIDTH, j % V_WIDTH) - (double)out[s][i * WIDTH + j];
                 if (!(fabs(d) <= bound))
                     fail_msg("%s: off by %g", isa, d);
             }
@@ -161,9 +172,46 @@ static void attention_is_exact(void **state)
     const struct kernels *list[KERNELS_MAX];
     int32_t count = kernels_list(list);
     for (int32_t i = 0; i < count; i++) {
-        check_attention(list[i]->isa, TENSOR_F32, 1e-6);
-        check_attention(list[i]->isa, TENSOR_F16, 2e-3);
+        check_attention(list[i]->isa, spec_of(TENSOR_F32), DEPTH, 50, 1e-6);
+        check_attention(list[i]->isa, spec_of(TENSOR_F16), DEPTH, 50, 2e-3);
     }
+}
+
+/* The ring comes round twice, by the longest steps and by short ones. */
+static void windows_slide(void **state)
+{
+    (void)state;
+    struct state_spec f32 = spec_of(TENSOR_F32), f16 = spec_of(TENSOR_F16);
+    f32.kv.window = f16.kv.window = WINDOW;
+    assert_int_equal(
+        state_kinds[STATE_KV]->bytes(&f32, 1, DEEPEST), state_kinds[STATE_KV]->bytes(&f32, 1, 10 * DEEPEST));
+    check_attention("scalar", f32, DEEPEST, STATE_STEP_MAX, 1e-6);
+    check_attention("scalar", f32, DEEPEST, 7, 1e-6);
+    check_attention("scalar", f16, DEEPEST, STATE_STEP_MAX, 2e-3);
+}
+
+/* Back as far as all that the next token sees is still there; else to the start. */
+static void windows_roll_back_what_they_hold(void **state)
+{
+    (void)state;
+    const struct state_ops *ops = state_kinds[STATE_KV];
+    struct backend *b = backend_for("scalar", 1);
+    struct state_spec spec = spec_of(TENSOR_F32);
+    struct error err = {0};
+    void *layer = NULL;
+    spec.kv.window = WINDOW;
+    assert_int_equal(ops->create(&spec, b, 2, DEEPEST, &layer, &err), 0);
+    ops->advance(layer, 0, 100);
+    assert_int_equal(ops->truncate(layer, 0, 3), 3); /* nothing has been written over */
+    ops->advance(layer, 0, 1000);
+    assert_int_equal(ops->truncate(layer, 0, 1000 - STATE_STEP_MAX), 1000 - STATE_STEP_MAX);
+    assert_int_equal(ops->truncate(layer, 0, 1000 - STATE_STEP_MAX), 1000 - STATE_STEP_MAX);
+    assert_int_equal(ops->truncate(layer, 0, 1000 - STATE_STEP_MAX - 1), 0);
+    ops->advance(layer, 0, 10);
+    assert_int_equal(ops->truncate(layer, 0, 9), 9);
+    assert_int_equal(ops->truncate(layer, 1, 0), 0);
+    ops->free(layer);
+    backend_free(b);
 }
 
 int main(void)
@@ -172,6 +220,8 @@ int main(void)
         cmocka_unit_test(rows_do_not_overlap),
         cmocka_unit_test(impossible_caches_are_refused),
         cmocka_unit_test(attention_is_exact),
+        cmocka_unit_test(windows_slide),
+        cmocka_unit_test(windows_roll_back_what_they_hold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

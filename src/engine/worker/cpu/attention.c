@@ -50,6 +50,7 @@ size_t cpu_attention_scores(const struct program *p, const struct op *op)
     int32_t last = 0;
     for (int32_t t = 0; t < p->batch.n_tokens; t++)
         last = p->batch.positions[t] > last ? p->batch.positions[t] : last;
+    last -= kv_first(op->kv.layer, last);
     return (size_t)group_size(op) * ((size_t)last + 1) +
            TILE_POSITIONS * (size_t)widest_row(&op->kv.layer->spec);
 }
@@ -64,6 +65,13 @@ static const float *rows_read(const struct kernels *k, enum tensor_type type, co
     return tile;
 }
 
+/* Positions from `position` on, at most n, whose rows stand together: no more than a tile. */
+static int32_t run_length(const struct kv_layer *l, int32_t position, int32_t n)
+{
+    int32_t count = n < TILE_POSITIONS ? n : TILE_POSITIONS, left = l->n_rows - position % l->n_rows;
+    return count < left ? count : left;
+}
+
 /* Raw products become terms of a softmax, not yet divided by their sum, which is returned. */
 static float scores_to_terms(const struct kernels *k, const struct attention *how, float *scores, int32_t n)
 {
@@ -74,30 +82,22 @@ static float scores_to_terms(const struct kernels *k, const struct attention *ho
     return k->softmax_terms(scores, how->scale, n);
 }
 
-/* The last position that a token sees: its own or, with `later`, the last of its slot in this batch. */
-static int32_t position_last(const struct program_batch *b, const struct attention *how, int64_t token)
-{
-    while (how->later && token + 1 < b->n_tokens && b->slots[token + 1] == b->slots[token])
-        token++;
-    return b->positions[token];
-}
-
 /* The queries of one token that share a head of keys and values: the cache is read once for all of them. */
 static void attend(const struct cpu_task *task, int64_t token, int32_t head)
 {
     const struct kernels *k = task->cpu->kernels;
     const struct kv_layer *l = task->op->kv.layer;
     const struct program_batch *b = &task->cpu->program->batch;
-    const int32_t slot = b->slots[token], group = group_size(task->op);
-    const int32_t n = position_last(b, &task->op->kv.how, token) + 1;
+    const int32_t slot = b->slots[token], group = group_size(task->op), last = b->positions[token];
+    const int32_t first = kv_first(l, last), n = last - first + 1;
     const int32_t kw = l->spec.k_width, vw = l->spec.v_width;
     const float *q = cpu_row(task->cpu, task->op->a, token) + (int64_t)head * group * kw;
     float *out = cpu_row(task->cpu, task->op->out, token) + (int64_t)head * group * vw;
     float *scores = task->scratch->scores, *tile = scores + (int64_t)group * n;
 
-    for (int32_t at = 0; at < n; at += TILE_POSITIONS) {
-        int32_t count = n - at < TILE_POSITIONS ? n - at : TILE_POSITIONS;
-        const float *keys = rows_read(k, l->spec.type, kv_key(l, slot, head, at), count, kw, tile);
+    for (int32_t at = 0, count; at < n; at += count) {
+        count = run_length(l, first + at, n - at);
+        const float *keys = rows_read(k, l->spec.type, kv_key(l, slot, head, first + at), count, kw, tile);
         for (int32_t g = 0; g < group; g++)
             k->dot_rows(scores + (int64_t)g * n + at, keys, q + g * kw, count, kw);
     }
@@ -107,9 +107,10 @@ static void attend(const struct cpu_task *task, int64_t token, int32_t head)
             row[i] /= sum;
     }
     memset(out, 0, (size_t)group * (size_t)vw * sizeof *out);
-    for (int32_t at = 0; at < n; at += TILE_POSITIONS) {
-        int32_t count = n - at < TILE_POSITIONS ? n - at : TILE_POSITIONS;
-        const float *values = rows_read(k, l->spec.type, kv_value(l, slot, head, at), count, vw, tile);
+    for (int32_t at = 0, count; at < n; at += count) {
+        count = run_length(l, first + at, n - at);
+        const float *values =
+            rows_read(k, l->spec.type, kv_value(l, slot, head, first + at), count, vw, tile);
         for (int32_t g = 0; g < group; g++)
             k->mix_rows(out + g * vw, values, scores + (int64_t)g * n + at, count, vw);
     }
