@@ -82,13 +82,22 @@ static float scores_to_terms(const struct kernels *k, const struct attention *ho
     return k->softmax_terms(scores, how->scale, n);
 }
 
+/* The last position that a token sees: its own or, with `later`, the last of its slot in this batch. */
+static int32_t position_last(const struct program_batch *b, const struct attention *how, int64_t token)
+{
+    while (how->later && token + 1 < b->n_tokens && b->slots[token + 1] == b->slots[token])
+        token++;
+    return b->positions[token];
+}
+
 /* The queries of one token that share a head of keys and values: the cache is read once for all of them. */
 static void attend(const struct cpu_task *task, int64_t token, int32_t head)
 {
     const struct kernels *k = task->cpu->kernels;
     const struct kv_layer *l = task->op->kv.layer;
     const struct program_batch *b = &task->cpu->program->batch;
-    const int32_t slot = b->slots[token], group = group_size(task->op), last = b->positions[token];
+    const int32_t slot = b->slots[token], group = group_size(task->op);
+    const int32_t last = position_last(b, &task->op->kv.how, token);
     const int32_t first = kv_first(l, last), n = last - first + 1;
     const int32_t kw = l->spec.k_width, vw = l->spec.v_width;
     const float *q = cpu_row(task->cpu, task->op->a, token) + (int64_t)head * group * kw;
