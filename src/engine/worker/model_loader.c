@@ -67,6 +67,15 @@ float loader_float(struct loader *l, const char *key, float fallback, float min,
     return l->rc ? 0 : value;
 }
 
+bool loader_bool(struct loader *l, const char *key, bool fallback)
+{
+    char full[KEY_MAX];
+    bool value = fallback;
+    if (l->rc == 0)
+        l->rc = gguf_get_bool(l->gguf, full_key(l, key, full), fallback, &value, l->err);
+    return value;
+}
+
 void *loader_alloc(struct loader *l, size_t count, size_t size)
 {
     void *p = l->rc ? NULL : arena_try_alloc(l->arena, count, size);
@@ -122,28 +131,29 @@ static const struct tensor *find(struct loader *l, const char *name, int64_t n0,
     return t;
 }
 
-static const float *vector_named(struct loader *l, int64_t n, const char *name)
+/* n_rows rows of n floats. */
+static const float *vector_named(struct loader *l, int64_t n, int64_t n_rows, const char *name)
 {
-    const struct tensor *t = find(l, name, n, 1, 1);
+    const struct tensor *t = find(l, name, n, n_rows, 1);
     if (!t)
         return NULL;
     const void *host = t->data;
     if (t->type != TENSOR_F32 || (uintptr_t)host % sizeof(float) != 0) {
-        float *floats = loader_alloc(l, (size_t)n, sizeof *floats);
+        float *floats = loader_alloc(l, (size_t)(n * n_rows), sizeof *floats);
         if (floats)
-            l->rc = tensor_dequantize(t->type, t->data, floats, n, l->err);
+            l->rc = tensor_dequantize(t->type, t->data, floats, n * n_rows, l->err);
         host = floats;
     }
     const void *out = NULL;
     if (l->rc == 0)
-        l->rc = l->backend->ops->upload(l->backend, host, (size_t)n * sizeof(float), &out, l->err);
+        l->rc = l->backend->ops->upload(l->backend, host, (size_t)(n * n_rows) * sizeof(float), &out, l->err);
     return out;
 }
 
 const float *loader_vector(struct loader *l, int64_t n, const char *fmt, ...)
 {
     NAME_FROM(fmt, name);
-    return vector_named(l, n, name);
+    return vector_named(l, n, 1, name);
 }
 
 static struct weight weight_named(
@@ -175,11 +185,7 @@ static struct linear linear_named(
     snprintf(full, sizeof full, "%s.bias", name);
     if (l->rc || !gguf_tensor_find(l->gguf, full))
         return linear;
-    if (n_experts == 1)
-        linear.bias = vector_named(l, n_out, full);
-    else
-        loader_fail(
-            l, ERROR_UNSUPPORTED, "the tensor '%s': biased experts are not part of this architecture", full);
+    linear.bias = vector_named(l, n_out, n_experts, full);
     return linear;
 }
 

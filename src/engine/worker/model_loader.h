@@ -45,6 +45,8 @@ int32_t loader_int(struct loader *l, const char *key, int32_t fallback, int32_t 
 /* Finite and min..max. */
 float loader_float(struct loader *l, const char *key, float fallback, float min, float max);
 
+bool loader_bool(struct loader *l, const char *key, bool fallback);
+
 bool loader_has(struct loader *l, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* n floats, from a tensor of any readable type. */
 const float *loader_vector(struct loader *l, int64_t n, const char *fmt, ...) PRINTF_LIKE(3, 4);

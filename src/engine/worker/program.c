@@ -137,6 +137,23 @@ struct value op_softcap(struct program *p, struct value x, float cap)
     return op_append(p, &op);
 }
 
+struct value op_part(struct program *p, struct value x, int32_t run, int32_t from, int32_t count)
+{
+    assert(run > 0 && from >= 0 && count > 0 && from + count <= run && width_of(p, x) % run == 0);
+    struct op op = {.kind = OP_PART, .a = x, .b = none, .part = {run, from, count}};
+    op.out = value_new(p, rows_of(p, x), width_of(p, x) / run * (int64_t)count);
+    return op_append(p, &op);
+}
+
+struct value op_join(struct program *p, struct value a, struct value b, int32_t a_run, int32_t b_run)
+{
+    assert(rows_of(p, a) == rows_of(p, b) && a_run > 0 && b_run > 0);
+    assert((int64_t)width_of(p, a) * b_run == (int64_t)width_of(p, b) * a_run);
+    struct op op = {.kind = OP_JOIN, .a = a, .b = b, .join = {a_run, b_run}};
+    op.out = value_new(p, rows_of(p, a), (int64_t)width_of(p, a) + width_of(p, b));
+    return op_append(p, &op);
+}
+
 struct value op_layer_norm(struct program *p, struct value x, const float *weight, const float *bias,
     int32_t width, bool each, float eps)
 {
@@ -207,11 +224,24 @@ struct value op_attention(
         p, &(struct op){.kind = OP_ATTENTION, .out = out, .a = q, .b = none, .kv = {layer, *how}});
 }
 
+struct value op_gate(struct program *p, struct value gate, struct value x)
+{
+    assert(rows_of(p, gate) == rows_of(p, x));
+    assert(width_of(p, gate) == width_of(p, x) || width_of(p, gate) == 1);
+    struct value out = value_new(p, rows_of(p, x), width_of(p, x));
+    return op_append(p, &(struct op){.kind = OP_GATE, .out = out, .a = gate, .b = x});
+}
+
+struct value op_route_by(struct program *p, struct value scores, const struct routing *how)
+{
+    assert(p->failed || how->n_used <= width_of(p, scores));
+    struct value out = value_new(p, rows_of(p, scores), 2 * (int64_t)how->n_used);
+    return op_append(p, &(struct op){.kind = OP_ROUTE, .out = out, .a = scores, .b = none, .routing = *how});
+}
+
 struct value op_route(struct program *p, struct value scores, int32_t n_used)
 {
-    assert(p->failed || n_used <= width_of(p, scores));
-    struct value out = value_new(p, rows_of(p, scores), 2 * (int64_t)n_used);
-    return op_append(p, &(struct op){.kind = OP_ROUTE, .out = out, .a = scores, .b = none, .n_used = n_used});
+    return op_route_by(p, scores, &(struct routing){.n_used = n_used, .normalized = true, .scale = 1});
 }
 
 struct value op_matmul_experts(

@@ -36,6 +36,8 @@ enum op_kind {
     OP_SCALE,          /* x * factor */
     OP_SCALE_LATE,     /* x * (1 + slope * log(1 + floor(position / span))) */
     OP_SOFTCAP,        /* cap * tanh(x / cap) */
+    OP_PART,           /* of each run of a's values, those [from, from + count) */
+    OP_JOIN,           /* a run of a's values, a run of b's, and so on */
     OP_RMS_NORM,       /* x / sqrt(mean(x^2) + eps) * weight, for each run of `width` values of a row */
     OP_LAYER_NORM,     /* (x - mean) / sqrt(variance + eps) * weight + bias, for each run of `width` values */
     OP_MATMUL,         /* x W^T + bias */
@@ -45,7 +47,8 @@ enum op_kind {
     OP_ROPE,           /* rotates each head of a by the angles in b */
     OP_KV_WRITE,       /* keeps keys a and values b of the tokens in their slots */
     OP_ATTENTION,      /* softmax(q K^T * scale) V over what each token's slot holds up to its position */
-    OP_ROUTE,          /* softmax of the scores, the best n: their ids, then their weights made to sum to 1 */
+    OP_GATE,           /* sigmoid(a) * b; a is as wide as b, or one value for the whole row */
+    OP_ROUTE,          /* the best experts by their scores: their ids, then their weights */
     OP_MATMUL_EXPERTS, /* for each routed expert e: a W_e^T + bias_e; a holds one input, or one for each
                           expert */
     OP_MIX_EXPERTS,    /* the sum of the routed experts' results by weight */
@@ -70,7 +73,28 @@ enum rope_pairs {
 
 enum glu {
     GLU_SILU,
-    GLU_GELU /* by its tanh approximation */
+    GLU_GELU,   /* by its tanh approximation */
+    GLU_CLAMPED /* gpt-oss: g sigmoid(1.702 g) (u + 1), both held within 7 */
+};
+
+/* What scores become before experts are chosen by them. */
+enum routing_score {
+    ROUTING_SOFTMAX,
+    ROUTING_SIGMOID,
+    ROUTING_CHOSEN /* nothing: the softmax is over the chosen ones alone */
+};
+
+/* How a token's experts are chosen and weighted.
+ *
+ *   scores -> + bias -> the best groups, each by its two best -> the best n_used -> scores as weights */
+struct routing {
+    enum routing_score score;
+    int32_t n_used;
+    int32_t n_groups, n_groups_used; /* 0 or 1: no groups */
+    const float *bias;               /* counts for the choice only; NULL: none */
+    const float *factors;            /* of each expert's weight, at the end; NULL: none */
+    bool normalized;                 /* weights sum to 1, before the scale */
+    float scale;
 };
 
 struct attention {
@@ -96,6 +120,12 @@ struct op {
         struct {
             float factor, span; /* span: OP_SCALE_LATE's */
         } scale;
+        struct {
+            int32_t run, from, count;
+        } part;
+        struct {
+            int32_t a_run, b_run;
+        } join;
         enum glu glu;
         struct {
             const struct rope *rope;
@@ -105,6 +135,7 @@ struct op {
             const struct kv_layer *layer;
             struct attention how;
         } kv;
+        struct routing routing;
         int32_t n_used; /* experts a token */
     };
 };
@@ -142,6 +173,10 @@ struct value op_add_vector(struct program *p, struct value x, const float *vecto
 struct value op_scale(struct program *p, struct value x, float factor);
 struct value op_scale_late(struct program *p, struct value x, float slope, float span);
 struct value op_softcap(struct program *p, struct value x, float cap);
+/* Of each run of `run` values, which divide the row, those [from, from + count). */
+struct value op_part(struct program *p, struct value x, int32_t run, int32_t from, int32_t count);
+/* a_run values of a, b_run of b, the next a_run of a ...: both have as many runs. */
+struct value op_join(struct program *p, struct value a, struct value b, int32_t a_run, int32_t b_run);
 /* `width`: values that share a mean, as many as `weight` has; divides the row. */
 struct value op_rms_norm(struct program *p, struct value x, const float *weight, int32_t width, float eps);
 /* `each`: `weight` and `bias` (may be NULL) are as wide as a row, not as a run. */
@@ -156,7 +191,10 @@ struct value op_rope(
 void op_kv_write(struct program *p, const struct kv_layer *layer, struct value k, struct value v);
 struct value op_attention(
     struct program *p, const struct kv_layer *layer, struct value q, const struct attention *how);
+struct value op_gate(struct program *p, struct value gate, struct value x);
+/* By softmax, the chosen weights made to sum to 1. */
 struct value op_route(struct program *p, struct value scores, int32_t n_used);
+struct value op_route_by(struct program *p, struct value scores, const struct routing *how);
 struct value op_matmul_experts(
     struct program *p, const struct linear *linear, struct value x, struct value routes, int32_t n_used);
 struct value op_mix_experts(struct program *p, struct value x, struct value routes, int32_t n_used);

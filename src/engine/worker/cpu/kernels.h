@@ -31,8 +31,9 @@ struct kernels {
     void (*rms_norm)(float *y, const float *x, const float *weight, float eps, int64_t n);
     void (*glu)(float *y, const float *gate, const float *up, int64_t n); /* silu(gate) up */
     void (*gelu)(float *y, const float *x, int64_t n);
-    void (*geglu)(float *y, const float *gate, const float *up, int64_t n); /* gelu(gate) up */
-    void (*softcap)(float *y, const float *x, float cap, int64_t n);        /* cap tanh(x / cap) */
+    void (*geglu)(float *y, const float *gate, const float *up, int64_t n);       /* gelu(gate) up */
+    void (*glu_clamped)(float *y, const float *gate, const float *up, int64_t n); /* GLU_CLAMPED */
+    void (*softcap)(float *y, const float *x, float cap, int64_t n);              /* cap tanh(x / cap) */
     /* x becomes exp(scale (x - max)); returns the sum. */
     float (*softmax_terms)(float *x, float scale, int64_t n);
 };

@@ -284,6 +284,7 @@ const struct kernels kernels_avx2 = {
     .glu = common_glu,
     .gelu = common_gelu,
     .geglu = common_geglu,
+    .glu_clamped = common_glu_clamped,
     .softcap = common_softcap,
     .softmax_terms = common_softmax_terms,
 };

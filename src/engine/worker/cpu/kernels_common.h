@@ -84,6 +84,16 @@ static void common_geglu(float *y, const float *gate, const float *up, int64_t n
         y[i] = common_gelu_one(gate[i]) * up[i];
 }
 
+static void common_glu_clamped(float *y, const float *gate, const float *up, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float g = gate[i] < 7.0f ? gate[i] : 7.0f;
+        float u = up[i] < 7.0f ? up[i] : 7.0f;
+        u = u > -7.0f ? u : -7.0f;
+        y[i] = g / (1.0f + common_exp(-1.702f * g)) * (u + 1.0f);
+    }
+}
+
 static void common_softcap(float *y, const float *x, float cap, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)

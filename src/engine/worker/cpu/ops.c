@@ -1,5 +1,4 @@
 /* The operations other than products and attention: each thread takes rows (tokens) until none is left. */
-#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -66,6 +65,29 @@ static void softcap_row(const struct cpu_task *task, int64_t row)
         program_value(c->program, task->op->out)->width);
 }
 
+static void part_row(const struct cpu_task *task, int64_t row)
+{
+    const struct op *op = task->op;
+    const float *x = cpu_row(task->cpu, op->a, row) + op->part.from;
+    float *y = cpu_row(task->cpu, op->out, row);
+    const int32_t n = program_value(task->cpu->program, op->out)->width / op->part.count;
+    for (int32_t i = 0; i < n; i++)
+        memcpy(y + i * op->part.count, x + i * op->part.run, (size_t)op->part.count * sizeof *y);
+}
+
+static void join_row(const struct cpu_task *task, int64_t row)
+{
+    const struct op *op = task->op;
+    const int32_t a_run = op->join.a_run, b_run = op->join.b_run;
+    const float *a = cpu_row(task->cpu, op->a, row), *b = cpu_row(task->cpu, op->b, row);
+    float *y = cpu_row(task->cpu, op->out, row);
+    const int32_t n = program_value(task->cpu->program, op->out)->width / (a_run + b_run);
+    for (int32_t i = 0; i < n; i++) {
+        memcpy(y + i * (a_run + b_run), a + i * a_run, (size_t)a_run * sizeof *y);
+        memcpy(y + i * (a_run + b_run) + a_run, b + i * b_run, (size_t)b_run * sizeof *y);
+    }
+}
+
 static void layer_norm(
     float *y, const float *x, const float *weight, const float *bias, float eps, int32_t width)
 {
@@ -106,9 +128,28 @@ static void rms_norm_row(const struct cpu_task *task, int64_t row)
 static void glu_row(const struct cpu_task *task, int64_t row)
 {
     const struct cpu *c = task->cpu;
-    (task->op->glu == GLU_GELU ? c->kernels->geglu : c->kernels->glu)(cpu_row(c, task->op->out, row),
-        cpu_row(c, task->op->a, row), cpu_row(c, task->op->b, row),
-        program_value(c->program, task->op->out)->width);
+    const float *gate = cpu_row(c, task->op->a, row), *up = cpu_row(c, task->op->b, row);
+    float *y = cpu_row(c, task->op->out, row);
+    const int32_t width = program_value(c->program, task->op->out)->width;
+    switch (task->op->glu) {
+    case GLU_SILU:
+        return c->kernels->glu(y, gate, up, width);
+    case GLU_GELU:
+        return c->kernels->geglu(y, gate, up, width);
+    case GLU_CLAMPED:
+        return c->kernels->glu_clamped(y, gate, up, width);
+    }
+}
+
+static void gate_row(const struct cpu_task *task, int64_t row)
+{
+    const struct cpu *c = task->cpu;
+    const float *gate = cpu_row(c, task->op->a, row), *x = cpu_row(c, task->op->b, row);
+    float *y = cpu_row(c, task->op->out, row);
+    const int32_t width = program_value(c->program, task->op->out)->width;
+    const bool one = program_value(c->program, task->op->a)->width == 1;
+    for (int32_t i = 0; i < width; i++)
+        y[i] = x[i] / (1 + expf(-gate[one ? 0 : i]));
 }
 
 /* cos 0 .. cos n/2-1, sin 0 .. sin n/2-1 */
@@ -140,32 +181,6 @@ static void rope_row(const struct cpu_task *task, int64_t row)
             y[first] = x[first] * cosine[i] - x[second] * sine[i];
             y[second] = x[first] * sine[i] + x[second] * cosine[i];
         }
-}
-
-/* The best n experts, ties to the lowest id; a broken model's NaNs still give n different ids. */
-static void route_row(const struct cpu_task *task, int64_t row)
-{
-    const struct cpu *c = task->cpu;
-    int32_t n_experts = program_value(c->program, task->op->a)->width, n_used = task->op->n_used;
-    float *ids = cpu_row(c, task->op->out, row), *weights = ids + n_used, *terms = task->scratch->tile,
-          sum = 0;
-    assert(n_experts <= TILE_ROWS * TILE_VALUES / 2);
-    float *taken = terms + n_experts;
-    memcpy(terms, cpu_row(c, task->op->a, row), (size_t)n_experts * sizeof *terms);
-    memset(taken, 0, (size_t)n_experts * sizeof *taken);
-    c->kernels->softmax_terms(terms, 1, n_experts);
-    for (int32_t i = 0; i < n_used; i++) {
-        int32_t best = -1;
-        for (int32_t e = 0; e < n_experts; e++)
-            if (taken[e] == 0 && (best < 0 || terms[e] > terms[best]))
-                best = e;
-        taken[best] = 1;
-        ids[i] = (float)best;
-        weights[i] = terms[best];
-        sum += terms[best];
-    }
-    for (int32_t i = 0; i < n_used; i++)
-        weights[i] /= sum;
 }
 
 static void mix_experts_row(const struct cpu_task *task, int64_t row)
@@ -207,6 +222,10 @@ void cpu_op_run(const struct cpu_task *task)
         return each_row(task, softcap_row);
     case OP_LAYER_NORM:
         return each_row(task, layer_norm_row);
+    case OP_PART:
+        return each_row(task, part_row);
+    case OP_JOIN:
+        return each_row(task, join_row);
     case OP_RMS_NORM:
         return each_row(task, rms_norm_row);
     case OP_MATMUL:
@@ -221,8 +240,10 @@ void cpu_op_run(const struct cpu_task *task)
         return cpu_kv_write(task);
     case OP_ATTENTION:
         return cpu_attention(task);
+    case OP_GATE:
+        return each_row(task, gate_row);
     case OP_ROUTE:
-        return each_row(task, route_row);
+        return each_row(task, cpu_route_row);
     case OP_MATMUL_EXPERTS:
         return cpu_matmul_experts(task);
     case OP_MIX_EXPERTS:
