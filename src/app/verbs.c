@@ -6,10 +6,14 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/log.h"
 
 int verb_fail(int exit_code, const struct error *err)
 {
-    fprintf(stderr, "weir: %s\n", err->message);
+    /* It may quote a model file or a server, which must not speak to the terminal. */
+    struct error shown = *err;
+    log_hide_controls(shown.message, strlen(shown.message));
+    fprintf(stderr, "weir: %s\n", shown.message);
     return exit_code;
 }
 

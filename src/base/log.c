@@ -25,15 +25,15 @@ void log_set_level_name(const char *name)
 }
 
 /* Also those of two bytes, U+0080 to U+009F: terminals obey them too. */
-static void hide_controls(char *line, size_t len)
+void log_hide_controls(char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)line[i];
-        bool two = c == 0xC2 && i + 1 < len && ((unsigned char)line[i + 1] & 0xE0) == 0x80;
+        unsigned char c = (unsigned char)text[i];
+        bool two = c == 0xC2 && i + 1 < len && ((unsigned char)text[i + 1] & 0xE0) == 0x80;
         if (two)
-            line[i++] = '?';
+            text[i++] = '?';
         if (c < ' ' || c == 0x7F || two)
-            line[i] = '?';
+            text[i] = '?';
     }
 }
 
@@ -51,7 +51,7 @@ void log_write(enum log_level level, const char *room, const char *fmt, ...)
     size_t len = (size_t)used + (more > 0 ? (size_t)more : 0);
     if (len > sizeof line - 2)
         len = sizeof line - 2;
-    hide_controls(line, len);
+    log_hide_controls(line, len);
     line[len++] = '\n';
     /* One write per line keeps lines of several threads apart; a log that cannot be written has nobody to
      * tell. */
