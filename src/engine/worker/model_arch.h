@@ -30,5 +30,7 @@ struct model {
 };
 
 extern const struct architecture model_llama;
+extern const struct architecture model_qwen2moe;
+extern const struct architecture model_qwen3moe;
 
 #endif

@@ -195,6 +195,13 @@ struct linear loader_linear(struct loader *l, int64_t n_in, int64_t n_out, const
     return linear_named(l, n_in, n_out, 1, name);
 }
 
+struct linear loader_output(struct loader *l, const struct weight *embedding)
+{
+    if (loader_has(l, "output.weight"))
+        return loader_linear(l, embedding->n_in, embedding->n_out, "output");
+    return (struct linear){*embedding, NULL};
+}
+
 struct linear loader_experts(
     struct loader *l, int64_t n_in, int64_t n_out, int64_t n_experts, const char *fmt, ...)
 {

@@ -55,6 +55,8 @@ struct weight loader_weight(
 /* NAME.weight with NAME.bias if there is one. */
 struct linear loader_linear(struct loader *l, int64_t n_in, int64_t n_out, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
+/* output.weight or, where there is none, the embedding again. */
+struct linear loader_output(struct loader *l, const struct weight *embedding);
 struct linear loader_experts(
     struct loader *l, int64_t n_in, int64_t n_out, int64_t n_experts, const char *fmt, ...) PRINTF_LIKE(5, 6);
 /* From rope.*: base, scaling, and the tensor rope_freqs.weight if there is one. */
