@@ -12,6 +12,7 @@
 #include "base/arena.h"
 #include "base/limits.h"
 #include "engine/worker/template.h"
+#include "engine/worker/template_unicode.h"
 
 #ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
 enum { TPL_STEPS = 1000 * 1000 }; /* under sanitizers every step takes ten times as long */
@@ -472,21 +473,6 @@ struct tpl_call;
 int tpl_format_printf(struct tpl_run *r, const struct tpl_value *format, const struct tpl_value *values,
     struct tpl_value *out) MUST_USE;
 int tpl_format_braces(struct tpl_run *r, const struct tpl_call *call, struct tpl_value *out) MUST_USE;
-
-/* template_unicode: what Python's str methods know of characters */
-bool tpl_is_space(uint32_t c);
-bool tpl_is_printable(uint32_t c);
-bool tpl_is_alpha(uint32_t c);
-bool tpl_is_digit(uint32_t c);
-bool tpl_is_cased(uint32_t c);
-size_t tpl_upper(uint32_t c, uint32_t out[3]); /* returns how many */
-size_t tpl_title(uint32_t c, uint32_t out[3]);
-uint32_t tpl_lower(uint32_t c);
-struct str tpl_strip(struct str s, bool left, bool right); /* Unicode white space */
-/* The character at *pos of valid UTF-8; moves *pos past it. */
-uint32_t tpl_char_next(struct str s, size_t *pos);
-size_t tpl_char_offset(struct str s, size_t index); /* byte offset of a code point; s.len past the end */
-void tpl_append_char(struct buf *b, uint32_t c);
 
 /* template_builtin: filters, tests, methods and functions, found in tables by name */
 struct tpl_keyword {

@@ -24,6 +24,8 @@ static int create(struct tokenizer *t, const struct gguf *g, struct error *err)
     if (str_is(model, "llama")) {
         t->kind = TOKENIZER_SPM;
         t->add_bos = true;
+    } else if (str_is(model, "bert")) {
+        t->kind = TOKENIZER_WPM;
     } else if (str_is(model, "gpt2")) {
         t->kind = TOKENIZER_BPE;
         if (!gguf_find(g, "tokenizer.ggml.pre"))
@@ -32,13 +34,16 @@ static int create(struct tokenizer *t, const struct gguf *g, struct error *err)
         rc = tokenizer_pre_create(t, pre, err);
     } else {
         return error_set(err, ERROR_UNSUPPORTED,
-            "the model's tokenizer '" STR_FMT "' is not supported: use a model with 'llama' or 'gpt2'",
+            "the model's tokenizer '" STR_FMT
+            "' is not supported: use a model with 'llama', 'gpt2' or 'bert'",
             STR_ARG(model));
     }
     rc = rc ? rc : tokenizer_vocab_load(t, g, err);
     rc = rc ? rc : tokenizer_special_load(t, err);
     if (rc)
         return rc;
+    if (t->kind == TOKENIZER_WPM)
+        return tokenizer_wpm_load(t, err);
     return t->kind == TOKENIZER_SPM ? tokenizer_spm_load(t, err) : tokenizer_bpe_load(t, g, err);
 }
 
@@ -100,6 +105,8 @@ int tokenizer_encode(const struct tokenizer *t, struct str text, bool add_specia
             rc = token_list_append(out, f->token, err);
         else if (t->kind == TOKENIZER_SPM)
             rc = tokenizer_spm_encode(t, &merger, part, t->add_space_prefix && after_special, out, err);
+        else if (t->kind == TOKENIZER_WPM)
+            rc = tokenizer_wpm_encode(t, part, out, err);
         else
             rc = tokenizer_bpe_encode(t, &merger, part, out, err);
         after_special = f->token >= 0;
@@ -161,7 +168,7 @@ int tokenizer_append_piece(const struct tokenizer *t, int32_t id, bool with_spec
     }
     if (!(flags & TOKEN_NORMAL))
         return 0;
-    return t->kind == TOKENIZER_SPM ? append_spm(text, out) : append_bpe(text, out);
+    return t->kind == TOKENIZER_BPE ? append_bpe(text, out) : append_spm(text, out);
 }
 
 int tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t count, bool with_special,

@@ -2,6 +2,7 @@
  *
  *   text -> special tokens cut out (tokenizer_special)
  *        -> llama: the whole fragment, spaces escaped (tokenizer_spm)
+ *        -> bert: words by white space and punctuation, longest pieces first (tokenizer_wpm)
  *        -> gpt2: words by regular expressions (tokenizer_pre), then merges (tokenizer_bpe)
  *        -> symbols joined by priority (tokenizer_merge) -> ids */
 #ifndef WEIR_ENGINE_WORKER_TOKENIZER_INNER_H
@@ -11,7 +12,7 @@
 #include "base/map.h"
 #include "engine/worker/tokenizer.h"
 
-enum tokenizer_kind { TOKENIZER_SPM, TOKENIZER_BPE };
+enum tokenizer_kind { TOKENIZER_SPM, TOKENIZER_BPE, TOKENIZER_WPM };
 
 enum token_flag {
     TOKEN_UNKNOWN = 1,
@@ -124,10 +125,13 @@ int merger_add(struct merger *m, size_t start, size_t length, uint32_t id, struc
 int merger_run(struct merger *m, struct error *err) MUST_USE;
 void merger_free(struct merger *m);
 
-/* tokenizer_spm.c, tokenizer_bpe.c: append the ids of a text without special tokens. */
+/* tokenizer_spm.c, tokenizer_wpm.c, tokenizer_bpe.c: append the ids of a text without special tokens. */
 int tokenizer_spm_load(struct tokenizer *t, struct error *err) MUST_USE;
 int tokenizer_spm_encode(const struct tokenizer *t, struct merger *m, struct str text, bool space_prefix,
     struct token_list *out, struct error *err) MUST_USE;
+int tokenizer_wpm_load(struct tokenizer *t, struct error *err) MUST_USE;
+int tokenizer_wpm_encode(
+    const struct tokenizer *t, struct str text, struct token_list *out, struct error *err) MUST_USE;
 int tokenizer_bpe_load(struct tokenizer *t, const struct gguf *g, struct error *err) MUST_USE;
 int tokenizer_bpe_encode(const struct tokenizer *t, struct merger *m, struct str text, struct token_list *out,
     struct error *err) MUST_USE;

@@ -240,12 +240,13 @@ static int load_tokens(struct tokenizer *t, const struct gguf *g, struct error *
 
 int tokenizer_vocab_load(struct tokenizer *t, const struct gguf *g, struct error *err)
 {
-    bool spm = t->kind == TOKENIZER_SPM;
+    bool spm = t->kind == TOKENIZER_SPM, wpm = t->kind == TOKENIZER_WPM;
     int rc = load_tokens(t, g, err);
     rc = rc ? rc : load_types(t, g, err);
     rc = rc ? rc : load_scores(t, g, err);
-    rc = rc ? rc : load_id(t, g, "bos", spm ? 1 : -1, &t->bos, err);
-    rc = rc ? rc : load_id(t, g, "eos", spm ? 2 : -1, &t->eos, err);
+    /* What stands before and behind a text: BERT's files call it so (and spell it so). */
+    rc = rc ? rc : load_id(t, g, wpm ? "cls" : "bos", spm ? 1 : -1, &t->bos, err);
+    rc = rc ? rc : load_id(t, g, wpm ? "seperator" : "eos", spm ? 2 : -1, &t->eos, err);
     rc = rc ? rc : load_id(t, g, "unknown", spm ? 0 : -1, &t->unknown, err);
     if (rc)
         return rc;
@@ -255,7 +256,7 @@ int tokenizer_vocab_load(struct tokenizer *t, const struct gguf *g, struct error
     rc = rc ? rc : mark_strips(t, g, err);
     rc = rc ? rc : gguf_get_bool(g, "tokenizer.ggml.add_bos_token", t->add_bos, &t->add_bos, err);
     rc = rc ? rc : gguf_get_bool(g, "tokenizer.ggml.add_eos_token", false, &t->add_eos, err);
-    rc = rc ? rc : gguf_get_bool(g, "tokenizer.ggml.add_space_prefix", spm, &t->add_space_prefix, err);
+    rc = rc ? rc : gguf_get_bool(g, "tokenizer.ggml.add_space_prefix", spm || wpm, &t->add_space_prefix, err);
     t->add_bos = t->add_bos && t->bos >= 0;
     t->add_eos = t->add_eos && t->eos >= 0;
     return rc;

@@ -316,6 +316,36 @@ static void ignore_merges_takes_whole_words(void **state)
     }
 }
 
+/* "un" and "able" continue words; marks and ideographs are words; case, accents and controls go. */
+static void wordpiece_takes_the_longest_from_the_left(void **state)
+{
+    (void)state;
+    static const struct vocab_token tokens[] = {{"[UNK]", VOCAB_CONTROL, 0}, {"[CLS]", VOCAB_CONTROL, 0},
+        {"[SEP]", VOCAB_CONTROL, 0}, {"\xe2\x96\x81un", VOCAB_NORMAL, 0}, {"aff", VOCAB_NORMAL, 0},
+        {"able", VOCAB_NORMAL, 0}, {"\xe2\x96\x81unaf", VOCAB_NORMAL, 0}, {"\xe2\x96\x81!", VOCAB_NORMAL, 0},
+        {"\xe2\x96\x81\xe4\xb8\xad", VOCAB_NORMAL, 0}, {"\xe2\x96\x81\xe1\x84\x80", VOCAB_NORMAL, 0},
+        {NULL, 0, 0}};
+    struct gguf_writer w;
+    gguf_writer_init(&w);
+    gguf_write_str(&w, "tokenizer.ggml.model", STR("bert"));
+    vocab_write(&w, tokens, false);
+    struct vocab v = open_ok(w);
+    check_ids(&v, STR("\xc3\x9cn\xc2\xad aff"), true, false, (int32_t[]){1, 3, 0, 2}, 4);
+    check_ids(&v, STR("UNable"), false, false, (int32_t[]){3, 5}, 2);
+    check_ids(&v, STR("unaffable"), false, false, (int32_t[]){0}, 1); /* unaf + nothing: no way back */
+    check_ids(&v, STR("un!\xe4\xb8\xad!un"), false, false, (int32_t[]){3, 7, 8, 7, 3}, 5);
+    check_ids(&v, STR("\xea\xb0\x80\xff\0 \n"), false, false, (int32_t[]){9}, 1); /* U+AC00 */
+    check_ids(&v, STR("[SEP]un[CLS]"), false, true, (int32_t[]){2, 3, 1}, 3);
+    check_ids(&v, STR(""), true, false, (int32_t[]){1, 2}, 2);
+    struct buf text;
+    struct error err;
+    buf_init(&text, 1000);
+    assert_int_equal(tokenizer_decode(v.t, (int32_t[]){1, 3, 5, 7, 2}, 5, false, &text, &err), 0);
+    assert_true(str_is(buf_str(&text), "unable !"));
+    buf_free(&text);
+    vocab_close(&v);
+}
+
 static void unknown_kinds_are_named(void **state)
 {
     (void)state;
@@ -465,6 +495,7 @@ int main(void)
         cmocka_unit_test(any_text_comes_back),
         cmocka_unit_test(gpt2_cuts_words_as_the_model_says),
         cmocka_unit_test(ignore_merges_takes_whole_words),
+        cmocka_unit_test(wordpiece_takes_the_longest_from_the_left),
         cmocka_unit_test(unknown_kinds_are_named),
         cmocka_unit_test(refuses_broken_vocabularies),
         cmocka_unit_test(refuses_broken_merges),

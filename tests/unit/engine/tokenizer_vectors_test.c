@@ -79,8 +79,9 @@ static void check_vocabulary(const char *name)
         const json_t *text = json_object_get(root, "text");
         check(t, text, false, json_object_get(root, "ids"), &ids);
         check(t, text, true, json_object_get(root, "ids_special"), &ids);
-        /* phi-3 finds </s> in plain text too, and what is special is not decoded */
-        if (!strstr(json_string_value(text), "</s>"))
+        /* phi-3 finds </s> in plain text too, and what is special is not decoded; BERT's case and accents are
+         * lost */
+        if (!strstr(json_string_value(text), "</s>") && !strstr(name, "bert"))
             check_back(t, text, &back);
         json_decref(root);
     }
@@ -104,6 +105,7 @@ static void real_vocabularies_agree(void **state)
     check_vocabulary("ggml-vocab-gpt-2");
     check_vocabulary("ggml-vocab-falcon");
     check_vocabulary("ggml-vocab-deepseek-llm");
+    check_vocabulary("ggml-vocab-bert-bge");
 }
 
 /* One line of pre/cases.jsonl; false: this build says that it does not support it. */
