@@ -10,7 +10,8 @@
 enum { SLOTS_MAX = 4096, CONTEXT_MAX = 1 << 24 };
 
 /* Every architecture that runs. */
-static const struct architecture *const architectures[] = {&model_llama, &model_qwen2moe, &model_qwen3moe};
+static const struct architecture *const architectures[] = {
+    &model_llama, &model_qwen2moe, &model_qwen3moe, &model_gpt_oss, &model_glm4moe};
 enum { N_ARCHITECTURES = sizeof architectures / sizeof architectures[0] };
 
 struct model_state {

@@ -32,5 +32,7 @@ struct model {
 extern const struct architecture model_llama;
 extern const struct architecture model_qwen2moe;
 extern const struct architecture model_qwen3moe;
+extern const struct architecture model_gpt_oss;
+extern const struct architecture model_glm4moe;
 
 #endif

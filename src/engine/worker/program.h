@@ -100,8 +100,9 @@ struct routing {
 struct attention {
     int32_t n_heads;
     float scale;
-    float softcap; /* 0: none; else scores become softcap * tanh(score / softcap) */
-    bool later;    /* a token also sees those after it in the batch: encoders */
+    float softcap;      /* 0: none; else scores become softcap * tanh(score / softcap) */
+    const float *sinks; /* of each head, a score that no position has; NULL: none */
+    bool later;         /* a token also sees those after it in the batch: encoders */
 };
 
 struct op {

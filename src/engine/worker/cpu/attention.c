@@ -72,9 +72,24 @@ static int32_t run_length(const struct kv_layer *l, int32_t position, int32_t n)
     return count < left ? count : left;
 }
 
-/* Raw products become terms of a softmax, not yet divided by their sum, which is returned. */
-static float scores_to_terms(const struct kernels *k, const struct attention *how, float *scores, int32_t n)
+/* A score of no position: it takes its share of the sum and gives nothing. There is room behind the scores.
+ */
+static float terms_with_sink(
+    const struct kernels *k, const struct attention *how, float sink, float *scores, int32_t n)
 {
+    const float behind = scores[n];
+    scores[n] = sink / how->scale;
+    float sum = k->softmax_terms(scores, how->scale, n + 1);
+    scores[n] = behind;
+    return sum;
+}
+
+/* Raw products of a head become terms of a softmax, not yet divided by their sum, which is returned. */
+static float scores_to_terms(
+    const struct kernels *k, const struct attention *how, int32_t head, float *scores, int32_t n)
+{
+    if (how->sinks)
+        return terms_with_sink(k, how, how->sinks[head], scores, n);
     if (how->softcap == 0)
         return k->softmax_terms(scores, how->scale, n);
     /* cap * tanh(scale * s / cap): the scale goes into a cap for the raw products. */
@@ -111,7 +126,8 @@ static void attend(const struct cpu_task *task, int64_t token, int32_t head)
             k->dot_rows(scores + (int64_t)g * n + at, keys, q + g * kw, count, kw);
     }
     for (int32_t g = 0; g < group; g++) {
-        float *row = scores + (int64_t)g * n, sum = scores_to_terms(k, &task->op->kv.how, row, n);
+        float *row = scores + (int64_t)g * n,
+              sum = scores_to_terms(k, &task->op->kv.how, head * group + g, row, n);
         for (int32_t i = 0; i < n; i++)
             row[i] /= sum;
     }
