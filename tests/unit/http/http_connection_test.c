@@ -274,14 +274,17 @@ static void answers_408_to_a_request_that_takes_too_long(void **state)
         fds[i] = client_connect(&f);
         client_text(fds[i], starts[i]);
     }
-    usleep(600000);
-    client_text(fds[1], "X: a drop does not help\r\n");
+    /* Dripping does not help: the answer comes while it goes on. */
+    struct pollfd answered = {fds[1], POLLIN, 0};
+    int drops = 0;
+    while (drops < 40 && poll(&answered, 1, 200) == 0)
+        drops += send(fds[1], "X: drop\r\n", 9, MSG_NOSIGNAL) == 9;
+    assert_true(drops < 40);
     for (int i = 0; i < 3; i++) {
         expect_status(client_rest(fds[i], &in), 408);
         close(fds[i]);
     }
-    int64_t took = clock_mono_ms() - began;
-    assert_true(took >= 900 && took < 1800);
+    assert_true(clock_mono_ms() - began >= 900);
     assert_int_equal(atomic_load(&f.handled), 0);
     fixture_stop(&f);
     buf_free(&in);

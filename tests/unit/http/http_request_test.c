@@ -372,6 +372,11 @@ static void leave_silently(void *ctx, struct http_request *r)
     atomic_fetch_add(&f->handled, 1);
 }
 
+static void count_active(struct fixture *f)
+{
+    atomic_store(&f->drained, http_server_active(f->server));
+}
+
 static void answer_all_the_same(struct fixture *f)
 {
     struct http_request *r = f->pending;
@@ -395,7 +400,9 @@ static void answers_to_nobody_are_harmless(void **state)
         client_text(fd, "GET / HTTP/1.1\r\n" HOST "\r\n");
         wait_for(&f.handled, 1);
         close(fd);
-        usleep(50000);
+        do
+            fixture_do(&f, count_active);
+        while (atomic_load(&f.drained) > 0);
         fixture_do(&f, how ? reply_now : answer_all_the_same);
         fixture_stop(&f);
     }

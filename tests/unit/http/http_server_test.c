@@ -53,7 +53,7 @@ static void answers_what_it_has_when_it_stops_accepting(void **state)
     int idle = client_connect(&f), busy = client_connect(&f), half = client_connect(&f);
     client_text(half, "GET /half HTT");
     wait_for_connections(&f, 3);
-    usleep(20000); /* the half request has arrived */
+    usleep(200000); /* the half request has arrived */
     client_text(busy, "GET / HTTP/1.1\r\n" HOST "\r\n");
     wait_for(&f.handled, 1);
     fixture_do(&f, stop);
