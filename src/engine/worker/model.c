@@ -10,8 +10,20 @@
 enum { SLOTS_MAX = 4096, CONTEXT_MAX = 1 << 24 };
 
 /* Every architecture that runs. */
+// clang-format off
 static const struct architecture *const architectures[] = {
-    &model_llama, &model_qwen2moe, &model_qwen3moe, &model_gpt_oss, &model_glm4moe};
+    &model_llama,
+    &model_qwen2moe,
+    &model_qwen3moe,
+    &model_gpt_oss,
+    &model_glm4moe,
+    &model_qwen2,
+    &model_qwen3,
+    &model_gemma,
+    &model_smollm3,
+    &model_mistral3,
+};
+// clang-format on
 enum { N_ARCHITECTURES = sizeof architectures / sizeof architectures[0] };
 
 struct model_state {

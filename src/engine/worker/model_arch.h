@@ -34,5 +34,10 @@ extern const struct architecture model_qwen2moe;
 extern const struct architecture model_qwen3moe;
 extern const struct architecture model_gpt_oss;
 extern const struct architecture model_glm4moe;
+extern const struct architecture model_qwen2;
+extern const struct architecture model_qwen3;
+extern const struct architecture model_gemma;
+extern const struct architecture model_smollm3;
+extern const struct architecture model_mistral3;
 
 #endif

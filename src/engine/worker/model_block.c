@@ -1,0 +1,106 @@
+#include "engine/worker/model_block.h"
+
+#include <math.h>
+
+#include "engine/worker/tensor.h"
+
+struct shape shape_load(const struct model *m, struct loader *l, const char *eps_key)
+{
+    struct shape s = {.n_layers = m->info.n_layers, .n_embed = m->info.n_embed};
+    s.n_ff = loader_int(l, "feed_forward_length", LOADER_REQUIRED, 1, MODEL_WIDTH_MAX / 2);
+    s.n_heads = loader_int(l, "attention.head_count", LOADER_REQUIRED, 1, MODEL_HEADS_MAX);
+    s.n_kv_heads = loader_int(l, "attention.head_count_kv", s.n_heads, 1, MODEL_HEADS_MAX);
+    s.eps = loader_float(l, eps_key, LOADER_REQUIRED, 0, 1);
+    if (l->rc)
+        return s;
+    if (s.n_heads % s.n_kv_heads != 0) {
+        loader_fail(l, ERROR_INVALID, "%d attention heads cannot share %d of keys: the file is broken",
+            (int)s.n_heads, (int)s.n_kv_heads);
+        return s;
+    }
+    /* A file may give the widths of heads; else they share the embedding's. */
+    int32_t share = s.n_embed % s.n_heads == 0 && s.n_embed / s.n_heads <= MODEL_HEAD_WIDTH_MAX
+                        ? s.n_embed / s.n_heads
+                        : LOADER_REQUIRED;
+    s.key_width = loader_int(l, "attention.key_length", share, 1, MODEL_HEAD_WIDTH_MAX);
+    s.value_width = loader_int(l, "attention.value_length", share, 1, MODEL_HEAD_WIDTH_MAX);
+    s.n_rotated = loader_int(l, "rope.dimension_count", s.key_width, 2, MODEL_HEAD_WIDTH_MAX);
+    if (l->rc == 0 && (s.n_rotated % 2 != 0 || s.n_rotated > s.key_width))
+        loader_fail(l, ERROR_INVALID, "%d of %d values of a head are to be rotated: the file is broken",
+            (int)s.n_rotated, (int)s.key_width);
+    return s;
+}
+
+struct attention shape_attention(const struct shape *s, struct loader *l)
+{
+    float scale = loader_float(l, "attention.scale", 0, 0, 1e6f); /* 0: not given */
+    if (scale == 0 && s->key_width > 0)
+        scale = 1 / sqrtf((float)s->key_width);
+    return (struct attention){.n_heads = s->n_heads, .scale = scale};
+}
+
+struct state_spec shape_state(const struct shape *s, int32_t window)
+{
+    return (struct state_spec){
+        .kind = STATE_KV, .kv = {TENSOR_F32, s->n_kv_heads, s->key_width, s->value_width, window}};
+}
+
+void ends_load(struct ends *e, const struct model *m, struct loader *l)
+{
+    const int32_t n_embed = m->info.n_embed, n_vocab = m->info.n_vocab;
+    e->embedding = loader_weight(l, n_embed, n_vocab, 1, "token_embd.weight");
+    e->norm = loader_vector(l, n_embed, "output_norm.weight");
+    e->output = loader_has(l, "output.weight") ? loader_linear(l, n_embed, n_vocab, "output")
+                                               : (struct linear){e->embedding, NULL};
+}
+
+struct value ends_forward(const struct ends *e, struct program *p, struct value x, float eps)
+{
+    return op_matmul(p, &e->output, op_rms_norm(p, x, e->norm, (int32_t)e->output.weight.n_in, eps));
+}
+
+struct linear linear_part(const struct linear *whole, int64_t from, int64_t count)
+{
+    struct linear part = *whole;
+    if (!whole->weight.data)
+        return part; /* loading has failed */
+    size_t row = tensor_row_bytes(whole->weight.type, whole->weight.n_in);
+    part.weight.data = (const char *)whole->weight.data + (size_t)from * row;
+    part.weight.n_out = count;
+    part.bias = whole->bias ? whole->bias + from : NULL;
+    return part;
+}
+
+void projections_load(struct projections *y, const struct shape *s, struct loader *l, int32_t layer)
+{
+    const int64_t queries = (int64_t)s->n_heads * s->key_width, keys = (int64_t)s->n_kv_heads * s->key_width;
+    const int64_t values = (int64_t)s->n_kv_heads * s->value_width,
+                  mixed = (int64_t)s->n_heads * s->value_width;
+    if (loader_has(l, "blk.%d.attn_qkv.weight", (int)layer)) {
+        struct linear all =
+            loader_linear(l, s->n_embed, queries + keys + values, "blk.%d.attn_qkv", (int)layer);
+        y->q = linear_part(&all, 0, queries);
+        y->k = linear_part(&all, queries, keys);
+        y->v = linear_part(&all, queries + keys, values);
+    } else {
+        y->q = loader_linear(l, s->n_embed, queries, "blk.%d.attn_q", (int)layer);
+        y->k = loader_linear(l, s->n_embed, keys, "blk.%d.attn_k", (int)layer);
+        y->v = loader_linear(l, s->n_embed, values, "blk.%d.attn_v", (int)layer);
+    }
+    y->output = loader_linear(l, mixed, s->n_embed, "blk.%d.attn_output", (int)layer);
+}
+
+struct value block_attend(struct program *p, const struct projections *y, const struct attention *how,
+    const void *cache, struct value q, struct value k, struct value v)
+{
+    op_kv_write(p, cache, k, v);
+    return op_matmul(p, &y->output, op_attention(p, cache, q, how));
+}
+
+void block_select(struct program *p, const struct shape *s, int32_t layer, struct value *x, struct value *h)
+{
+    if (layer != s->n_layers - 1)
+        return;
+    *x = op_select(p, *x);
+    *h = op_select(p, *h);
+}

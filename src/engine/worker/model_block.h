@@ -1,0 +1,53 @@
+/* What nearly every decoder has: its ends, the shape of its attention and the projections of a layer.
+ *
+ *   token -> embedding -> layers -> output norm -> output -> logits
+ *                           |
+ *                x -> q, k, v -> (norms, rotation) -> attention -> output projection */
+#ifndef WEIR_ENGINE_WORKER_MODEL_BLOCK_H
+#define WEIR_ENGINE_WORKER_MODEL_BLOCK_H
+
+#include "engine/worker/model_arch.h"
+
+struct shape {
+    int32_t n_layers, n_embed, n_ff;
+    int32_t n_heads, n_kv_heads, key_width, value_width;
+    int32_t n_rotated; /* values of a head that turn with its position */
+    float eps;         /* of the norms */
+};
+
+/* From the keys that all architectures share. `eps_key`: "attention.layer_norm_rms_epsilon"
+ * or another. */
+struct shape shape_load(const struct model *m, struct loader *l, const char *eps_key);
+/* Scores are scaled by 1 / sqrt(key_width) unless the file has attention.scale. */
+struct attention shape_attention(const struct shape *s, struct loader *l);
+/* A layer keeps the keys and values of its last `window` positions; 0: of all. */
+struct state_spec shape_state(const struct shape *s, int32_t window);
+
+struct ends {
+    struct weight embedding;
+    const float *norm;
+    struct linear output;
+};
+
+/* A file without an output matrix uses the embedding's. */
+void ends_load(struct ends *e, const struct model *m, struct loader *l);
+/* Logits of what the last layer gives. */
+struct value ends_forward(const struct ends *e, struct program *p, struct value x, float eps);
+
+struct projections {
+    struct linear q, k, v, output;
+};
+
+/* attn_q, attn_k, attn_v, or the three in one as attn_qkv; attn_output. Each may have a bias. */
+void projections_load(struct projections *y, const struct shape *s, struct loader *l, int32_t layer);
+/* Rows [from, from + count) of a matrix. */
+struct linear linear_part(const struct linear *whole, int64_t from, int64_t count);
+
+/* Keeps k and v, attends with q and projects the result. */
+struct value block_attend(struct program *p, const struct projections *y, const struct attention *how,
+    const void *cache, struct value q, struct value k, struct value v);
+/* After the attention of the last layer nothing reads the other tokens any more: both become those that want
+ * logits. */
+void block_select(struct program *p, const struct shape *s, int32_t layer, struct value *x, struct value *h);
+
+#endif

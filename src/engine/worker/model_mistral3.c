@@ -1,0 +1,86 @@
+/* Ministral 3 (Mistral AI 2025): Llama with YaRN, whose queries grow with the logarithm of the position so
+ * that attention stays sharp past the trained context (Llama 4's attention temperature). */
+#include <math.h>
+
+#include "engine/worker/model_block.h"
+#include "engine/worker/model_ffn.h"
+
+struct layer {
+    const float *attention_norm, *ffn_norm;
+    struct projections projections;
+    struct ffn ffn;
+};
+
+struct mistral3 {
+    struct shape shape;
+    struct rope rope;
+    struct attention attention;
+    float temperature_slope, temperature_span; /* 1 + slope log(1 + floor(position / span)); slope 0: none */
+    struct ends ends;
+    struct layer *layers;
+};
+
+static struct value attend(const struct mistral3 *m, const struct layer *l, struct program *p,
+    const void *cache, struct value x, struct value angles)
+{
+    struct value q = op_matmul(p, &l->projections.q, x), k = op_matmul(p, &l->projections.k, x);
+    q = op_rope(p, q, angles, &m->rope, m->shape.key_width);
+    if (m->temperature_slope != 0)
+        q = op_scale_late(p, q, m->temperature_slope, m->temperature_span);
+    k = op_rope(p, k, angles, &m->rope, m->shape.key_width);
+    return block_attend(p, &l->projections, &m->attention, cache, q, k, op_matmul(p, &l->projections.v, x));
+}
+
+static struct value forward(const struct model *model, struct program *p, void *const *states)
+{
+    const struct mistral3 *m = model->data;
+    const struct shape *s = &m->shape;
+    struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->rope);
+    for (int32_t i = 0; i < s->n_layers; i++) {
+        const struct layer *l = &m->layers[i];
+        struct value h = op_rms_norm(p, x, l->attention_norm, s->n_embed, s->eps);
+        h = attend(m, l, p, states[i], h, angles);
+        block_select(p, s, i, &x, &h);
+        x = op_add(p, x, h);
+        h = op_rms_norm(p, x, l->ffn_norm, s->n_embed, s->eps);
+        x = op_add(p, x, ffn_forward(&l->ffn, p, GLU_SILU, h));
+    }
+    return ends_forward(&m->ends, p, x, s->eps);
+}
+
+static void load_temperature(struct mistral3 *m, struct loader *l)
+{
+    m->temperature_slope = loader_float(l, "attention.temperature_scale", 0, 0, 1e3f);
+    if (m->temperature_slope != 0)
+        m->temperature_span =
+            (float)loader_int(l, "rope.scaling.original_context_length", LOADER_REQUIRED, 1, INT32_MAX);
+    /* Files say by how much the magnitude that YaRN gives to rotations is to be taken back. */
+    double multiplier = (double)loader_float(l, "rope.scaling.yarn_log_multiplier", 0, 0, 1e3f);
+    double factor = (double)loader_float(l, "rope.scaling.factor", 1, 0, 1e6f);
+    if (multiplier != 0 && factor > 1)
+        m->rope.magnitude /= 1 + 0.1 * multiplier * log(factor);
+}
+
+static void load(struct model *model, struct loader *l)
+{
+    struct mistral3 *m = model->data = loader_alloc(l, 1, sizeof *m);
+    if (!m)
+        return;
+    const struct shape *s = &m->shape;
+    m->shape = shape_load(model, l, "attention.layer_norm_rms_epsilon");
+    m->rope = loader_rope(l, s->n_rotated, ROPE_ADJACENT, 10000);
+    load_temperature(m, l);
+    m->attention = shape_attention(s, l);
+    ends_load(&m->ends, model, l);
+    m->layers = loader_alloc(l, (size_t)s->n_layers, sizeof *m->layers);
+    for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++) {
+        struct layer *y = &m->layers[i];
+        y->attention_norm = loader_vector(l, s->n_embed, "blk.%d.attn_norm.weight", (int)i);
+        projections_load(&y->projections, s, l, i);
+        y->ffn_norm = loader_vector(l, s->n_embed, "blk.%d.ffn_norm.weight", (int)i);
+        ffn_load(&y->ffn, l, s->n_embed, s->n_ff, i, "");
+        model->states[i] = shape_state(s, 0);
+    }
+}
+
+const struct architecture model_mistral3 = {"mistral3", load, forward};

@@ -1,0 +1,71 @@
+/* Qwen 3 (Yang et al. 2025, arxiv.org/abs/2505.09388): Qwen 2 without biases, with queries and keys normed
+ * head by head before they turn. */
+#include "engine/worker/model_block.h"
+#include "engine/worker/model_ffn.h"
+
+struct layer {
+    const float *attention_norm, *ffn_norm;
+    const float *q_norm, *k_norm; /* of a head */
+    struct projections projections;
+    struct ffn ffn;
+};
+
+struct qwen3 {
+    struct shape shape;
+    struct rope rope;
+    struct attention attention;
+    struct ends ends;
+    struct layer *layers;
+};
+
+static struct value attend(const struct qwen3 *m, const struct layer *l, struct program *p, const void *cache,
+    struct value x, struct value angles)
+{
+    const int32_t width = m->shape.key_width;
+    struct value q = op_matmul(p, &l->projections.q, x), k = op_matmul(p, &l->projections.k, x);
+    q = op_rope(p, op_rms_norm(p, q, l->q_norm, width, m->shape.eps), angles, &m->rope, width);
+    k = op_rope(p, op_rms_norm(p, k, l->k_norm, width, m->shape.eps), angles, &m->rope, width);
+    return block_attend(p, &l->projections, &m->attention, cache, q, k, op_matmul(p, &l->projections.v, x));
+}
+
+static struct value forward(const struct model *model, struct program *p, void *const *states)
+{
+    const struct qwen3 *m = model->data;
+    const struct shape *s = &m->shape;
+    struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->rope);
+    for (int32_t i = 0; i < s->n_layers; i++) {
+        const struct layer *l = &m->layers[i];
+        struct value h = op_rms_norm(p, x, l->attention_norm, s->n_embed, s->eps);
+        h = attend(m, l, p, states[i], h, angles);
+        block_select(p, s, i, &x, &h);
+        x = op_add(p, x, h);
+        h = op_rms_norm(p, x, l->ffn_norm, s->n_embed, s->eps);
+        x = op_add(p, x, ffn_forward(&l->ffn, p, GLU_SILU, h));
+    }
+    return ends_forward(&m->ends, p, x, s->eps);
+}
+
+static void load(struct model *model, struct loader *l)
+{
+    struct qwen3 *m = model->data = loader_alloc(l, 1, sizeof *m);
+    if (!m)
+        return;
+    const struct shape *s = &m->shape;
+    m->shape = shape_load(model, l, "attention.layer_norm_rms_epsilon");
+    m->rope = loader_rope(l, s->n_rotated, ROPE_HALVES, 10000);
+    m->attention = shape_attention(s, l);
+    ends_load(&m->ends, model, l);
+    m->layers = loader_alloc(l, (size_t)s->n_layers, sizeof *m->layers);
+    for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++) {
+        struct layer *y = &m->layers[i];
+        y->attention_norm = loader_vector(l, s->n_embed, "blk.%d.attn_norm.weight", (int)i);
+        projections_load(&y->projections, s, l, i);
+        y->q_norm = loader_vector(l, s->key_width, "blk.%d.attn_q_norm.weight", (int)i);
+        y->k_norm = loader_vector(l, s->key_width, "blk.%d.attn_k_norm.weight", (int)i);
+        y->ffn_norm = loader_vector(l, s->n_embed, "blk.%d.ffn_norm.weight", (int)i);
+        ffn_load(&y->ffn, l, s->n_embed, s->n_ff, i, "");
+        model->states[i] = shape_state(s, 0);
+    }
+}
+
+const struct architecture model_qwen3 = {"qwen3", load, forward};
