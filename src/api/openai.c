@@ -164,11 +164,6 @@ static void on_gone(void *ctx)
 
 /* ---- Requests ---- */
 
-static int status_of(int code)
-{
-    return code == ERROR_LIMIT ? 413 : code == ERROR_MEMORY ? 503 : 400;
-}
-
 enum { MAX_TAGS = 64 };
 
 /* Of all the headers of that name: a proxy may add its own to the client's. A tag too many is an error, for a
@@ -258,7 +253,7 @@ static void handle(const struct api_call *c, bool completion)
         rc = completion ? api_openai_completion_read(a, body, &request, &err)
                         : api_openai_chat_read(a, body, &request, &err);
     if (rc) {
-        api_error(c, status_of(rc), str_from(err.message));
+        api_error(c, exchange_status(rc), str_from(err.message));
         arena_free(a);
         return;
     }

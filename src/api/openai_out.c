@@ -119,9 +119,9 @@ static void tool_call_write(struct json_writer *w, struct str id, struct str nam
     if (id.len) {
         json_key(w, "id");
         json_write_str(w, id);
+        json_key(w, "type");
+        json_write_text(w, "function");
     }
-    json_key(w, "type");
-    json_write_text(w, "function");
     json_key(w, "function");
     json_object_begin(w);
     if (name.len) {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/list.h"
+#include "base/must.h"
 #include "engine/engine.h"
 
 /* One running engine and how many generations use it. */
@@ -28,13 +29,6 @@ struct generation {
     struct running **running;    /* per model; NULL: not embedded */
     size_t n_models;
 };
-
-static void *must(void *p)
-{
-    if (!p)
-        abort();
-    return p;
-}
 
 struct gateway_engines *gateway_engines_create(struct loop *home)
 {

@@ -9,6 +9,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/must.h"
+
 struct task {
     struct task *next;
     void (*fn)(void *);
@@ -44,13 +46,6 @@ struct loop_signal {
     void (*fn)(int, void *);
     void *ctx;
 };
-
-static void *must(void *p)
-{
-    if (!p)
-        abort();
-    return p;
-}
 
 /* False when there were none. */
 static bool run_tasks(struct loop *loop)
@@ -208,15 +203,13 @@ void loop_timer_free(struct loop_timer *timer)
 static void on_io(evutil_socket_t fd, short what, void *ctx)
 {
     struct loop_io *io = ctx;
-    int events = (what & EV_READ ? LOOP_READ : 0) | (what & EV_WRITE ? LOOP_WRITE : 0) |
-                 (what & EV_CLOSED ? LOOP_CLOSED : 0);
+    int events = (what & EV_READ ? LOOP_READ : 0) | (what & EV_WRITE ? LOOP_WRITE : 0);
     io->fn(fd, events, io->ctx);
 }
 
 static short io_flags(int events)
 {
-    int flags = EV_PERSIST | (events & LOOP_READ ? EV_READ : 0) | (events & LOOP_WRITE ? EV_WRITE : 0) |
-                (events & LOOP_CLOSED ? EV_CLOSED : 0);
+    int flags = EV_PERSIST | (events & LOOP_READ ? EV_READ : 0) | (events & LOOP_WRITE ? EV_WRITE : 0);
     return (short)flags;
 }
 

@@ -33,9 +33,8 @@ void loop_timer_start(struct loop_timer *timer, int64_t delay_ms); /* restarts i
 void loop_timer_stop(struct loop_timer *timer);
 void loop_timer_free(struct loop_timer *timer); /* NULL is allowed */
 
-/* A watched descriptor, level-triggered. LOOP_CLOSED fires when the peer has closed its side (EPOLLRDHUP),
- * also while nothing is read. */
-enum loop_io_event { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_CLOSED = 4 };
+/* A watched descriptor, level-triggered. */
+enum loop_io_event { LOOP_READ = 1, LOOP_WRITE = 2 };
 struct loop_io;
 /* `events` is a mask of enum loop_io_event; the callback gets the events that fired. The descriptor stays the
  * caller's and must be open until loop_io_free. */

@@ -322,7 +322,7 @@ static int record(struct exchange *x, struct error *err)
     return store_ledger_open(x->shard->store, &row, (struct store_done){NULL, NULL, NULL}, err);
 }
 
-static int status_of(int code)
+int exchange_status(int code)
 {
     switch (code) {
     case ERROR_NOT_FOUND:
@@ -346,7 +346,7 @@ static int status_of(int code)
 /* A failure before any attempt. */
 static void refuse(struct exchange *x, int code, struct str message)
 {
-    struct exchange_failure failure = {.status = status_of(code),
+    struct exchange_failure failure = {.status = exchange_status(code),
         .code = code,
         .message = arena_copy(x->request->arena, message),
         .retry_after_ms = code == ERROR_BUSY ? 1000 : -1,

@@ -59,6 +59,9 @@ struct exchange_client {
     void *ctx;
 };
 
+/* The HTTP status of a request that failed with an enum error_code before any target was tried. */
+int exchange_status(int code);
+
 /* The request's arena is freed by the exchange at its end. */
 struct exchange *exchange_start(struct exchange_shard *shard, struct chat_request *request,
     const struct exchange_origin *origin, const struct exchange_client *client);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
 #include "engine/engine.h"
 
 enum { SAMPLES = 33 };
@@ -24,13 +25,6 @@ struct exchange_world {
     void (*release)(void *);
     void *ctx;
 };
-
-static void *must(void *p)
-{
-    if (!p)
-        abort();
-    return p;
-}
 
 struct exchange_world *exchange_world_create(const struct exchange_model *models, size_t n_models,
     struct router_policy *policy, void (*release)(void *), void *ctx)

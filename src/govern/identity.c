@@ -18,6 +18,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "base/must.h"
 #include "base/rand.h"
 #include "govern/govern.h"
 
@@ -46,13 +47,6 @@ struct govern_keys {
     pthread_mutex_t mutex; /* guards the pointer */
     struct snapshot *snapshot;
 };
-
-static void *must(void *p)
-{
-    if (!p)
-        abort();
-    return p;
-}
 
 static void key_hash(struct str key, const unsigned char salt[16], unsigned char out[32])
 {

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/must.h"
+
 /* Series are found by their whole text, `family{labels}`, in a chained hash table. */
 enum { BUCKETS = 16, TABLE = 1024 };
 static const double bounds[BUCKETS] = {
@@ -31,13 +33,6 @@ struct meter {
     size_t n_series;
     double overflow;
 };
-
-static void *must(void *p)
-{
-    if (!p)
-        abort();
-    return p;
-}
 
 struct meter *meter_create(void)
 {

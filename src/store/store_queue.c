@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/must.h"
 #include "store/store_ops.h"
 
 enum { RETRY_FIRST_MS = 25, RETRY_LAST_MS = 800, CLOSE_ATTEMPTS = 2 };
@@ -34,13 +35,6 @@ struct store_queue {
     int64_t written, failed;
     bool healthy, stop;
 };
-
-static void *must(void *p)
-{
-    if (!p)
-        abort();
-    return p;
-}
 
 static bool row_is_awaited(const struct store_row *row)
 {

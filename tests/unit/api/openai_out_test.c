@@ -217,7 +217,7 @@ static void streams_tool_calls(void **state)
         OPENING("") CHUNK(
             "\"tool_calls\":[{\"index\":0,\"id\":\"c0\",\"type\":\"function\",\"function\":{\"name\":\"add\","
             "\"arguments\":\"\"}}]",
-            "null", "") CHUNK("\"tool_calls\":[{\"index\":0,\"type\":\"function\",\"function\":{"
+            "null", "") CHUNK("\"tool_calls\":[{\"index\":0,\"function\":{"
                               "\"arguments\":\"{\\\"a\\\":1}\"}}]",
             "null", "") CHUNK("\"tool_calls\":[{\"index\":1,\"id\":\"c1\",\"type\":\"function\",\"function\":"
                               "{\"name\":\"now\","
