@@ -12,10 +12,14 @@ static int32_t rows_for(const struct kv_spec *spec, int32_t n_context)
     return spec->window + STATE_STEP_MAX - 1;
 }
 
+static size_t value_bytes(const struct kv_spec *spec)
+{
+    return spec->latent ? 0 : tensor_row_bytes(spec->type, spec->v_width);
+}
+
 static uint64_t kv_bytes(const struct state_spec *spec, int32_t n_slots, int32_t n_context)
 {
-    uint64_t row =
-        tensor_row_bytes(spec->kv.type, spec->kv.k_width) + tensor_row_bytes(spec->kv.type, spec->kv.v_width);
+    uint64_t row = tensor_row_bytes(spec->kv.type, spec->kv.k_width) + value_bytes(&spec->kv);
     uint64_t bytes;
     if (__builtin_mul_overflow(row * (uint64_t)spec->kv.n_heads, (uint64_t)n_slots, &bytes) ||
         __builtin_mul_overflow(bytes, (uint64_t)rows_for(&spec->kv, n_context), &bytes))
@@ -43,7 +47,7 @@ static int kv_create(const struct state_spec *spec, struct backend *backend, int
     *l = (struct kv_layer){.spec = spec->kv, .backend = backend, .n_slots = n_slots, .written = written};
     l->n_rows = rows_for(&spec->kv, n_context);
     l->k_row = tensor_row_bytes(spec->kv.type, spec->kv.k_width);
-    l->v_row = tensor_row_bytes(spec->kv.type, spec->kv.v_width);
+    l->v_row = value_bytes(&spec->kv);
     l->bytes = bytes;
     l->keys = buffer;
     l->values = l->keys + l->k_row * (size_t)spec->kv.n_heads * (size_t)n_slots * (size_t)l->n_rows;

@@ -22,6 +22,7 @@ static const struct architecture *const architectures[] = {
     &model_gemma,
     &model_smollm3,
     &model_mistral3,
+    &model_deepseek2,
 };
 // clang-format on
 enum { N_ARCHITECTURES = sizeof architectures / sizeof architectures[0] };
@@ -38,7 +39,7 @@ struct model_state {
 
 static int architecture_find(struct str name, const struct architecture **out, struct error *err)
 {
-    char known[256] = "";
+    char known[384] = "";
     for (size_t i = 0; i < N_ARCHITECTURES; i++) {
         if (str_is(name, architectures[i]->name)) {
             *out = architectures[i];

@@ -39,5 +39,6 @@ extern const struct architecture model_qwen3;
 extern const struct architecture model_gemma;
 extern const struct architecture model_smollm3;
 extern const struct architecture model_mistral3;
+extern const struct architecture model_deepseek2;
 
 #endif

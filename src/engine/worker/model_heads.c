@@ -32,3 +32,12 @@ struct heads heads_load(struct loader *l, int32_t n_embed)
     h.mixed = h.n * h.v_width;
     return h;
 }
+
+struct kv_spec heads_cache(const struct heads *h, int32_t window)
+{
+    return (struct kv_spec){.type = TENSOR_F32,
+        .n_heads = h->n_kv,
+        .k_width = h->k_width,
+        .v_width = h->v_width,
+        .window = window};
+}

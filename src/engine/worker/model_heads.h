@@ -2,6 +2,7 @@
 #ifndef WEIR_ENGINE_WORKER_MODEL_HEADS_H
 #define WEIR_ENGINE_WORKER_MODEL_HEADS_H
 
+#include "engine/worker/kvcache.h"
 #include "engine/worker/model_loader.h"
 
 struct heads {
@@ -13,5 +14,7 @@ struct heads {
 
 /* From attention.head_count and its kin; without widths, heads share the embedding. */
 struct heads heads_load(struct loader *l, int32_t n_embed);
+/* What their layers remember; `window` 0: everything. */
+struct kv_spec heads_cache(const struct heads *h, int32_t window);
 
 #endif

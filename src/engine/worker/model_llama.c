@@ -141,7 +141,10 @@ static void load(struct model *model, struct loader *l)
     for (int32_t i = 0; l->rc == 0 && i < n_layers; i++) {
         load_layer(m, &m->layers[i], l, i);
         model->states[i].kind = STATE_KV;
-        model->states[i].kv = (struct kv_spec){TENSOR_F32, m->n_kv_heads, m->head_width, m->value_width, 0};
+        model->states[i].kv = (struct kv_spec){.type = TENSOR_F32,
+            .n_heads = m->n_kv_heads,
+            .k_width = m->head_width,
+            .v_width = m->value_width};
     }
 }
 

@@ -92,8 +92,7 @@ static void load(struct model *model, struct loader *l)
     for (int32_t i = 0; l->rc == 0 && i < model->info.n_layers; i++) {
         load_layer(m, &m->layers[i], l, n_embed, i);
         model->states[i].kind = STATE_KV;
-        model->states[i].kv =
-            (struct kv_spec){TENSOR_F32, m->heads.n_kv, m->heads.k_width, m->heads.v_width, 0};
+        model->states[i].kv = heads_cache(&m->heads, 0);
     }
 }
 

@@ -178,6 +178,16 @@ struct value op_matmul(struct program *p, const struct linear *linear, struct va
     return op_append(p, &(struct op){.kind = OP_MATMUL, .out = out, .a = x, .b = none, .linear = linear});
 }
 
+struct value op_matmul_heads(struct program *p, const struct linear_heads *linear, struct value x)
+{
+    const int64_t n_in = linear->transposed ? linear->count : linear->weight.n_in;
+    const int64_t n_out = linear->transposed ? linear->weight.n_in : linear->count;
+    assert(p->failed || width_of(p, x) == n_in * linear->n_heads);
+    struct op op = {.kind = OP_MATMUL_HEADS, .a = x, .b = none, .linear_heads = linear};
+    op.out = value_new(p, rows_of(p, x), n_out * linear->n_heads);
+    return op_append(p, &op);
+}
+
 struct value op_glu(struct program *p, enum glu glu, struct value gate, struct value up)
 {
     assert(rows_of(p, gate) == rows_of(p, up) && width_of(p, gate) == width_of(p, up));
@@ -213,6 +223,13 @@ void op_kv_write(struct program *p, const struct kv_layer *layer, struct value k
     assert(p->failed || width_of(p, k) == layer->spec.n_heads * layer->spec.k_width);
     assert(p->failed || width_of(p, v) == layer->spec.n_heads * layer->spec.v_width);
     op_append(p, &(struct op){.kind = OP_KV_WRITE, .out = none, .a = k, .b = v, .kv = {layer, {0}}});
+}
+
+void op_kv_write_latent(struct program *p, const struct kv_layer *layer, struct value k)
+{
+    assert(p->failed || width_of(p, k) == layer->spec.n_heads * layer->spec.k_width);
+    assert(layer->spec.latent);
+    op_append(p, &(struct op){.kind = OP_KV_WRITE, .out = none, .a = k, .b = none, .kv = {layer, {0}}});
 }
 
 struct value op_attention(

@@ -27,6 +27,14 @@ struct linear {
     const float *bias;
 };
 
+/* For each head a matrix of its own: rows [head * stride + from, + count) of `weight`. Transposed, its rows
+ * are weighted by the input and summed. */
+struct linear_heads {
+    struct weight weight;
+    int32_t n_heads, stride, from, count;
+    bool transposed;
+};
+
 enum op_kind {
     OP_EMBED,          /* out[t] = row tokens[t] of a table */
     OP_EMBED_POSITION, /* out[t] = row positions[t] of a table */
@@ -41,6 +49,7 @@ enum op_kind {
     OP_RMS_NORM,       /* x / sqrt(mean(x^2) + eps) * weight, for each run of `width` values of a row */
     OP_LAYER_NORM,     /* (x - mean) / sqrt(variance + eps) * weight + bias, for each run of `width` values */
     OP_MATMUL,         /* x W^T + bias */
+    OP_MATMUL_HEADS,   /* each head's run of x by that head's own matrix */
     OP_GLU,            /* f(a) * b, f one of enum glu */
     OP_GELU,           /* gelu(a), by its tanh approximation */
     OP_ROPE_ANGLES,    /* cosines and sines for each token's position */
@@ -112,6 +121,7 @@ struct op {
         const struct weight *table;
         const float *vector;
         const struct linear *linear;
+        const struct linear_heads *linear_heads;
         struct {
             const float *weight, *bias; /* `bias`: NULL for none */
             float eps;
@@ -184,12 +194,15 @@ struct value op_rms_norm(struct program *p, struct value x, const float *weight,
 struct value op_layer_norm(struct program *p, struct value x, const float *weight, const float *bias,
     int32_t width, bool each, float eps);
 struct value op_matmul(struct program *p, const struct linear *linear, struct value x);
+struct value op_matmul_heads(struct program *p, const struct linear_heads *linear, struct value x);
 struct value op_glu(struct program *p, enum glu glu, struct value gate, struct value up);
 struct value op_gelu(struct program *p, struct value x);
 struct value op_rope_angles(struct program *p, const struct rope *rope);
 struct value op_rope(
     struct program *p, struct value x, struct value angles, const struct rope *rope, int32_t head_width);
 void op_kv_write(struct program *p, const struct kv_layer *layer, struct value k, struct value v);
+/* Values are the beginnings of the keys. */
+void op_kv_write_latent(struct program *p, const struct kv_layer *layer, struct value k);
 struct value op_attention(
     struct program *p, const struct kv_layer *layer, struct value q, const struct attention *how);
 struct value op_gate(struct program *p, struct value gate, struct value x);

@@ -24,13 +24,15 @@ void cpu_kv_write(const struct cpu_task *task)
     int64_t from, to;
     while (cpu_claim(task, b->n_tokens, 8, &from, &to))
         for (int64_t t = from; t < to; t++) {
-            const float *k = cpu_row(task->cpu, task->op->a, t), *v = cpu_row(task->cpu, task->op->b, t);
+            const float *k = cpu_row(task->cpu, task->op->a, t);
+            const float *v = l->spec.latent ? NULL : cpu_row(task->cpu, task->op->b, t);
             int32_t slot = b->slots[t], position = b->positions[t];
             for (int32_t h = 0; h < l->spec.n_heads; h++) {
                 row_write(
                     l->spec.type, kv_key(l, slot, h, position), k + h * l->spec.k_width, l->spec.k_width);
-                row_write(
-                    l->spec.type, kv_value(l, slot, h, position), v + h * l->spec.v_width, l->spec.v_width);
+                if (v)
+                    row_write(l->spec.type, kv_value(l, slot, h, position), v + h * l->spec.v_width,
+                        l->spec.v_width);
             }
         }
 }
@@ -62,6 +64,19 @@ static const float *rows_read(const struct kernels *k, enum tensor_type type, co
     if (type == TENSOR_F32)
         return (const float *)(const void *)rows;
     kernels_dequantize(k, type, (const uint8_t *)rows, tile, count * width);
+    return tile;
+}
+
+static const float *values_read(const struct kernels *k, const struct kv_layer *l, int32_t slot, int32_t head,
+    int32_t position, int32_t count, float *tile)
+{
+    const int32_t width = l->spec.v_width;
+    if (!l->spec.latent)
+        return rows_read(k, l->spec.type, kv_value(l, slot, head, position), count, width, tile);
+    const char *keys = kv_key(l, slot, head, position);
+    for (int32_t i = 0; i < count; i++)
+        kernels_dequantize(
+            k, l->spec.type, (const uint8_t *)keys + (size_t)i * l->k_row, tile + i * width, width);
     return tile;
 }
 
@@ -134,8 +149,7 @@ static void attend(const struct cpu_task *task, int64_t token, int32_t head)
     memset(out, 0, (size_t)group * (size_t)vw * sizeof *out);
     for (int32_t at = 0, count; at < n; at += count) {
         count = run_length(l, first + at, n - at);
-        const float *values =
-            rows_read(k, l->spec.type, kv_value(l, slot, head, first + at), count, vw, tile);
+        const float *values = values_read(k, l, slot, head, first + at, count, tile);
         for (int32_t g = 0; g < group; g++)
             k->mix_rows(out + g * vw, values, scores + (int64_t)g * n + at, count, vw);
     }

@@ -71,6 +71,7 @@ void cpu_matmul_rows(
     const struct kernels *k, const struct matmul *m, int64_t from, int64_t to, struct cpu_scratch *s);
 
 void cpu_matmul(const struct cpu_task *task);
+void cpu_matmul_heads(const struct cpu_task *task);
 void cpu_matmul_experts(const struct cpu_task *task);
 void cpu_route_row(const struct cpu_task *task, int64_t row);
 void cpu_kv_write(const struct cpu_task *task);

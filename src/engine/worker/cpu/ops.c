@@ -230,6 +230,8 @@ void cpu_op_run(const struct cpu_task *task)
         return each_row(task, rms_norm_row);
     case OP_MATMUL:
         return cpu_matmul(task);
+    case OP_MATMUL_HEADS:
+        return cpu_matmul_heads(task);
     case OP_GLU:
         return each_row(task, glu_row);
     case OP_ROPE_ANGLES:
