@@ -23,6 +23,8 @@ static const struct architecture *const architectures[] = {
     &model_smollm3,
     &model_mistral3,
     &model_deepseek2,
+    &model_bert,
+    &model_nomic_bert,
 };
 // clang-format on
 enum { N_ARCHITECTURES = sizeof architectures / sizeof architectures[0] };
@@ -34,7 +36,7 @@ struct model_state {
     int32_t *next;    /* of each slot while a batch runs */
     void **layers;
     struct program program;
-    int32_t positions[STATE_STEP_MAX], outputs[STATE_STEP_MAX]; /* of the tokens of one program */
+    int32_t *positions, *outputs; /* of the tokens of one program, step_max of them */
 };
 
 static int architecture_find(struct str name, const struct architecture **out, struct error *err)
@@ -84,6 +86,7 @@ static void load_info(struct model *m, struct loader *l)
     m->info.n_context_train = loader_int(l, "context_length", LOADER_REQUIRED, 1, INT32_MAX);
     load_vocabulary(m, l);
     m->states = loader_alloc(l, (size_t)m->info.n_layers, sizeof *m->states);
+    m->n_states = m->info.n_layers;
     for (size_t i = 0; i < gguf_n_tensors(l->gguf); i++) {
         const struct tensor *t = gguf_tensor_at(l->gguf, i);
         m->info.n_parameters += (uint64_t)t->shape[0] * (uint64_t)tensor_rows(t);
@@ -131,11 +134,18 @@ const struct model_info *model_info(const struct model *m)
     return &m->info;
 }
 
+/* Tokens in one program. An encoder takes a text in one piece. */
+static int32_t step_max(const struct model *m, int32_t n_context)
+{
+    return m->info.encoder && n_context > STATE_STEP_MAX ? n_context : STATE_STEP_MAX;
+}
+
 uint64_t model_state_bytes(const struct model *m, int32_t n_slots, int32_t n_context)
 {
     uint64_t total = sizeof(struct model_state) + (uint64_t)m->info.n_layers * sizeof(void *) +
-                     2 * (uint64_t)n_slots * sizeof(int32_t);
-    for (int32_t i = 0; i < m->info.n_layers; i++) {
+                     2 * (uint64_t)n_slots * sizeof(int32_t) +
+                     2 * (uint64_t)step_max(m, n_context) * sizeof(int32_t);
+    for (int32_t i = 0; i < m->n_states; i++) {
         uint64_t bytes = state_kinds[m->states[i].kind]->bytes(&m->states[i], n_slots, n_context);
         if (__builtin_add_overflow(total, bytes, &total))
             return UINT64_MAX;
@@ -150,6 +160,9 @@ int model_state_create(
         return error_set(err, ERROR_INVALID,
             "%d sequences of %d tokens: use 1 to %d sequences and 1 to %d tokens", (int)n_slots,
             (int)n_context, SLOTS_MAX, CONTEXT_MAX);
+    if (m->n_positions > 0 && n_context > m->n_positions)
+        return error_set(err, ERROR_INVALID, "the model knows %d positions: use a context of at most that",
+            (int)m->n_positions);
     struct model_state *s = calloc(1, sizeof *s);
     if (!s)
         return error_set(err, ERROR_MEMORY, "no memory for the state of the model");
@@ -157,10 +170,12 @@ int model_state_create(
     s->lengths = calloc((size_t)n_slots, sizeof *s->lengths);
     s->next = calloc((size_t)n_slots, sizeof *s->next);
     s->layers = calloc((size_t)m->info.n_layers, sizeof *s->layers);
+    s->positions = calloc((size_t)step_max(m, n_context), sizeof *s->positions);
+    s->outputs = calloc((size_t)step_max(m, n_context), sizeof *s->outputs);
     int rc = 0;
-    if (!s->lengths || !s->next || !s->layers)
+    if (!s->lengths || !s->next || !s->layers || !s->positions || !s->outputs)
         rc = error_set(err, ERROR_MEMORY, "no memory for the state of the model");
-    for (int32_t i = 0; rc == 0 && i < m->info.n_layers; i++)
+    for (int32_t i = 0; rc == 0 && i < m->n_states; i++)
         rc = state_kinds[m->states[i].kind]->create(
             &m->states[i], m->backend, n_slots, n_context, &s->layers[i], err);
     if (rc) {
@@ -175,9 +190,11 @@ void model_state_free(struct model_state *s)
 {
     if (!s)
         return;
-    for (int32_t i = 0; s->layers && i < s->model->info.n_layers; i++)
+    for (int32_t i = 0; s->layers && i < s->model->n_states; i++)
         state_kinds[s->model->states[i].kind]->free(s->layers[i]);
     program_free(&s->program);
+    free(s->positions);
+    free(s->outputs);
     free(s->lengths);
     free(s->next);
     free(s->layers);
@@ -198,7 +215,7 @@ int32_t model_state_truncate(struct model_state *s, int32_t slot, int32_t length
     /* A layer that keeps less takes the others back with it. */
     do {
         asked = kept;
-        for (int32_t i = 0; i < s->model->info.n_layers; i++)
+        for (int32_t i = 0; i < s->model->n_states; i++)
             kept = state_kinds[s->model->states[i].kind]->truncate(s->layers[i], slot, kept);
     } while (kept != asked);
     s->lengths[slot] = kept;
@@ -236,7 +253,7 @@ static int chunk_run(struct model_state *s, const struct model_batch *b, int32_t
         if (b->wants_logits[from + i])
             s->outputs[(*n_outputs)++] = i;
     }
-    for (int32_t i = 0; i < s->model->info.n_layers; i++)
+    for (int32_t i = 0; i < s->model->n_states; i++)
         for (int32_t t = 0; t < count; t++)
             if (t + 1 == count || b->slots[from + t] != b->slots[from + t + 1])
                 state_kinds[s->model->states[i].kind]->advance(
@@ -263,6 +280,9 @@ static void batch_undo(struct model_state *s, const struct model_batch *b)
 
 int model_decode(struct model_state *s, const struct model_batch *batch, float *logits, struct error *err)
 {
+    if (s->model->info.encoder)
+        return error_set(
+            err, ERROR_UNSUPPORTED, "the model embeds text, it does not write any: ask it for embeddings");
     int rc = batch_check(s, batch, err);
     if (rc)
         return rc;
@@ -279,4 +299,65 @@ int model_decode(struct model_state *s, const struct model_batch *batch, float *
     }
     memcpy(s->lengths, s->next, (size_t)s->n_slots * sizeof *s->lengths);
     return 0;
+}
+
+/* Which rows the pooling takes. */
+static bool is_pooled(enum model_pooling pooling, int32_t token, int32_t n_tokens)
+{
+    if (pooling == MODEL_POOL_CLS || pooling == MODEL_POOL_RANK)
+        return token == 0;
+    return pooling != MODEL_POOL_LAST || token == n_tokens - 1;
+}
+
+static void mean_of(float *out, const float *rows, int32_t n_rows, int32_t width)
+{
+    for (int32_t i = 0; i < width; i++) {
+        double sum = 0;
+        for (int32_t r = 0; r < n_rows; r++)
+            sum += (double)rows[(int64_t)r * width + i];
+        out[i] = (float)(sum / n_rows);
+    }
+}
+
+static int encode(struct model_state *s, const struct model_batch *batch, float *out, struct error *err)
+{
+    const struct model_info *info = &s->model->info;
+    const bool mean = info->pooling == MODEL_POOL_MEAN;
+    const size_t floats = (size_t)batch->n_tokens * (size_t)info->n_embedding;
+    int32_t n_rows;
+    int rc = batch_check(s, batch, err);
+    float *rows = rc || !mean ? out : malloc(floats * sizeof *rows);
+    if (rc)
+        return rc;
+    if (!rows)
+        return error_set(err, ERROR_MEMORY, "no memory to embed %d tokens: send less", batch->n_tokens);
+    memcpy(s->next, s->lengths, (size_t)s->n_slots * sizeof *s->next);
+    rc = chunk_run(s, batch, 0, batch->n_tokens, rows, &n_rows, err);
+    if (mean) {
+        if (rc == 0)
+            mean_of(out, rows, n_rows, info->n_embedding);
+        free(rows);
+    }
+    return rc;
+}
+
+int model_encode(
+    struct model_state *s, const int32_t *tokens, int32_t n_tokens, float *out, struct error *err)
+{
+    if (!s->model->info.encoder)
+        return error_set(err, ERROR_UNSUPPORTED,
+            "the model writes text, it does not embed any: use an embedding model for this");
+    if (n_tokens < 1)
+        return error_set(err, ERROR_INVALID, "there is no token to embed: send a text");
+    int32_t *slots = calloc((size_t)n_tokens, sizeof *slots);
+    uint8_t *wants = calloc((size_t)n_tokens, 1);
+    int rc = 0;
+    if (!slots || !wants)
+        rc = error_set(err, ERROR_MEMORY, "no memory to embed %d tokens: send less", (int)n_tokens);
+    for (int32_t i = 0; rc == 0 && i < n_tokens; i++)
+        wants[i] = is_pooled(s->model->info.pooling, i, n_tokens);
+    rc = rc ? rc : encode(s, &(struct model_batch){n_tokens, tokens, slots, wants}, out, err);
+    free(slots);
+    free(wants);
+    return rc;
 }

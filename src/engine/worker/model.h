@@ -16,10 +16,22 @@ struct backend;
 struct model;
 struct model_state;
 
+/* What becomes of a text's rows, one for each token; the numbers are the file's. */
+enum model_pooling {
+    MODEL_POOL_NONE, /* all of them */
+    MODEL_POOL_MEAN,
+    MODEL_POOL_CLS, /* the first */
+    MODEL_POOL_LAST,
+    MODEL_POOL_RANK /* the scores that a head gives the first */
+};
+
 struct model_info {
     struct str architecture, name;
     int32_t n_vocab, n_layers, n_embed, n_context_train;
     uint64_t n_parameters, weight_bytes;
+    bool encoder; /* embeds (model_encode); the others generate (model_decode) */
+    enum model_pooling pooling;
+    int32_t n_embedding; /* encoder: floats in a row that model_encode gives */
 };
 
 /* The gguf must outlive the model. Every hyperparameter and tensor shape is checked here, so that running the
@@ -51,5 +63,11 @@ struct model_batch {
  * range, ERROR_LIMIT past n_context. */
 int model_decode(
     struct model_state *s, const struct model_batch *batch, float *logits, struct error *err) MUST_USE;
+
+/* The embedding of a whole text: n_embedding floats, with MODEL_POOL_NONE n_tokens (at least 1) times as
+ * many. Nothing of it stays in the state. ERROR_UNSUPPORTED for a model that is no encoder, as model_decode
+ * for one that is; the other errors are model_decode's. */
+int model_encode(
+    struct model_state *s, const int32_t *tokens, int32_t n_tokens, float *out, struct error *err) MUST_USE;
 
 #endif

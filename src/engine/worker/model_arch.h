@@ -25,11 +25,14 @@ struct model {
     const struct architecture *architecture;
     struct backend *backend;
     struct arena *arena;       /* all that is loaded */
-    struct state_spec *states; /* info.n_layers of them */
+    struct state_spec *states; /* info.n_layers of them, of which n_states are made */
+    int32_t n_states;          /* info.n_layers unless load says less */
+    int32_t n_positions;       /* that load found to be all there are; 0: any number */
     void *data;                /* the architecture's own */
 };
 
 extern const struct architecture model_llama;
+extern const struct architecture model_bert, model_nomic_bert;
 extern const struct architecture model_qwen2moe;
 extern const struct architecture model_qwen3moe;
 extern const struct architecture model_gpt_oss;

@@ -1,0 +1,307 @@
+/* Encoders: embeddings against the reference engine's, and of a model that the test makes, whose layers do
+ * nothing but norm. */
+#include <fcntl.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/limits.h"
+#include "engine/worker/gguf_write.h"
+#include "engine/worker/model.h"
+#include "engine/worker/tokenizer.h"
+#include "json/json.h"
+#include "unit/engine/isa.h"
+#include "unit/engine/shared.h"
+
+static double cosine(const float *a, const json_t *b, int32_t n)
+{
+    double ab = 0, aa = 0, bb = 0;
+    for (int32_t i = 0; i < n; i++) {
+        double y = json_number_value(json_array_get(b, (size_t)i));
+        ab += (double)a[i] * y;
+        aa += (double)a[i] * (double)a[i];
+        bb += y * y;
+    }
+    return ab / sqrt(aa * bb);
+}
+
+static void check_case(const struct tokenizer *t, struct model_state *s, int32_t width, const json_t *item)
+{
+    struct token_list ids = {0};
+    struct error err;
+    float row[256];
+    const json_t *want = json_object_get(item, "embedding"), *tokens = json_object_get(item, "tokens");
+    assert_in_range(width, 1, 256);
+    assert_int_equal(json_array_size(want), width);
+    assert_int_equal(tokenizer_encode(t, json_str(json_object_get(item, "text")), true, true, &ids, &err), 0);
+    assert_int_equal(ids.count, json_array_size(tokens));
+    for (size_t i = 0; i < ids.count; i++)
+        assert_int_equal(ids.ids[i], json_integer_value(json_array_get(tokens, i)));
+    if (model_encode(s, ids.ids, (int32_t)ids.count, row, &err))
+        fail_msg("%s", err.message);
+    double worst = 0;
+    for (int32_t i = 0; i < width; i++)
+        worst = fmax(worst, fabs((double)row[i] - json_number_value(json_array_get(want, (size_t)i))));
+    printf("  cosine %.9f, largest difference %.1e\n", cosine(row, want, width), worst);
+    assert_true(cosine(row, want, width) >= 0.9999 && worst < 1e-3);
+    free(ids.ids);
+}
+
+static void check_file(const char *name, const char *isa)
+{
+    char path[2048];
+    struct error err;
+    json_t *root;
+    size_t i;
+    json_t *item;
+    snprintf(path, sizeof path, "%s/vectors/models/%s.gguf", shared_folder(), name);
+    struct gguf *g = shared_gguf(path);
+    assert_non_null(g);
+    snprintf(path, sizeof path, "%s/vectors/models/%s.json", shared_folder(), name);
+    struct buf text = shared_read(path);
+    assert_int_equal(json_read(buf_str(&text), &root, &err), 0);
+    struct backend *b = backend_for(isa, 2);
+    struct tokenizer *t;
+    struct model *m;
+    struct model_state *s;
+    if (tokenizer_create(g, &t, &err) || model_load(g, b, &m, &err) || model_state_create(m, 1, 64, &s, &err))
+        fail_msg("%s: %s", name, err.message);
+    printf("%s %s\n", name, isa);
+    json_array_foreach(json_object_get(root, "cases"), i, item)
+        check_case(t, s, model_info(m)->n_embedding, item);
+    assert_true(i > 0);
+    model_state_free(s);
+    model_free(m);
+    tokenizer_free(t);
+    backend_free(b);
+    gguf_close(g);
+    json_decref(root);
+    buf_free(&text);
+}
+
+static void embeddings_agree(void **state)
+{
+    (void)state;
+    if (shared_absent("vectors/models"))
+        return;
+    const struct kernels *list[KERNELS_MAX];
+    int32_t count = kernels_list(list);
+    for (int32_t k = 0; k < count; k++) {
+        check_file("bert", list[k]->isa);
+        check_file("nomic-bert", list[k]->isa);
+    }
+}
+
+/* ---- A BERT of one layer whose products are all zero: each norm works on what the one before gave ---- */
+
+enum { EMBED = 4, FF = 6, VOCAB = 5, CONTEXT = 600 };
+
+static const float table[VOCAB][EMBED] = {
+    {1, 2, 3, 5}, {-4, 0, 2, 1}, {7, -7, 3, 2}, {0, 1, 0, -1}, {2, 2, -3, 8}};
+
+struct bert_file {
+    uint32_t pooling;
+    bool head;
+    uint32_t positions; /* rows of the table of positions */
+};
+
+struct part {
+    const char *name;
+    int64_t shape[2];
+    const float *data; /* NULL: zeros */
+};
+
+static void part_write(struct gguf_writer *w, const struct part *p)
+{
+    gguf_write_tensor(w, p->name, TENSOR_F32, p->shape[1] > 1 ? 2 : 1, p->shape);
+}
+
+static void part_data(struct gguf_writer *w, const struct part *p, struct buf *out)
+{
+    size_t bytes = (size_t)(p->shape[0] * p->shape[1]) * sizeof(float);
+    char *to = buf_reserve(out, bytes);
+    assert_non_null(to);
+    if (p->data)
+        memcpy(to, p->data, bytes);
+    else
+        memset(to, 0, bytes);
+    buf_commit(out, bytes);
+    for (size_t i = gguf_writer_padding(w, bytes); i > 0; i--)
+        buf_append_char(out, '\0');
+}
+
+static struct buf bert_bytes(const struct bert_file *f)
+{
+    static const float ones[EMBED] = {1, 1, 1, 1}, dense[EMBED * EMBED] = {1},
+                       score[EMBED * 2] = {3, [4] = 1};
+    static const struct str tokens[VOCAB] = {
+        {"[PAD]", 5}, {"[UNK]", 5}, {"[CLS]", 5}, {"[SEP]", 5}, {"x", 1}};
+    const struct part parts[] = {{"token_embd.weight", {EMBED, VOCAB}, table[0]},
+        {"position_embd.weight", {EMBED, f->positions}, NULL}, {"token_types.weight", {EMBED, 2}, ones},
+        {"token_embd_norm.weight", {EMBED, 1}, ones}, {"blk.0.attn_q.weight", {EMBED, EMBED}, NULL},
+        {"blk.0.attn_k.weight", {EMBED, EMBED}, NULL}, {"blk.0.attn_v.weight", {EMBED, EMBED}, NULL},
+        {"blk.0.attn_output.weight", {EMBED, EMBED}, NULL},
+        {"blk.0.attn_output_norm.weight", {EMBED, 1}, ones}, {"blk.0.ffn_up.weight", {EMBED, FF}, NULL},
+        {"blk.0.ffn_down.weight", {FF, EMBED}, NULL}, {"blk.0.layer_output_norm.weight", {EMBED, 1}, ones},
+        {"cls.weight", {EMBED, EMBED}, dense}, {"cls.output.weight", {EMBED, 2}, score}};
+    const size_t n_parts = sizeof parts / sizeof *parts - (f->head ? 0 : 2);
+    struct gguf_writer w;
+    struct buf out;
+    struct error err;
+    gguf_writer_init(&w);
+    buf_init(&out, MIB);
+    gguf_write_str(&w, "general.architecture", STR("bert"));
+    gguf_write_u32(&w, "bert.context_length", CONTEXT);
+    gguf_write_u32(&w, "bert.embedding_length", EMBED);
+    gguf_write_u32(&w, "bert.block_count", 1);
+    gguf_write_u32(&w, "bert.feed_forward_length", FF);
+    gguf_write_u32(&w, "bert.attention.head_count", 2);
+    gguf_write_u32(&w, "bert.pooling_type", f->pooling);
+    gguf_write_str(&w, "tokenizer.ggml.model", STR("bert"));
+    gguf_write_strs(&w, "tokenizer.ggml.tokens", tokens, VOCAB);
+    for (size_t i = 0; i < n_parts; i++)
+        part_write(&w, &parts[i]);
+    assert_int_equal(gguf_writer_header(&w, &out, &err), 0);
+    for (size_t i = 0; i < n_parts; i++)
+        part_data(&w, &parts[i], &out);
+    gguf_writer_free(&w);
+    return out;
+}
+
+struct bert {
+    struct buf bytes;
+    struct gguf *g;
+    struct backend *b;
+    struct model *m;
+    struct model_state *s;
+};
+
+static int bert_open(struct bert *t, const struct bert_file *f, int32_t n_context, struct error *err)
+{
+    *t = (struct bert){.bytes = bert_bytes(f), .b = backend_for("scalar", 2)};
+    assert_int_equal(gguf_open_memory(t->bytes.data, t->bytes.len, &t->g, err), 0);
+    int rc = model_load(t->g, t->b, &t->m, err);
+    return rc ? rc : model_state_create(t->m, 1, n_context, &t->s, err);
+}
+
+static void bert_close(struct bert *t)
+{
+    model_state_free(t->s);
+    model_free(t->m);
+    backend_free(t->b);
+    gguf_close(t->g);
+    buf_free(&t->bytes);
+}
+
+/* What a token's row must be: its embedding, normed (to norm again changes nothing). */
+static void expected_row(int32_t token, double out[EMBED])
+{
+    double mean = 0, square = 0;
+    for (int i = 0; i < EMBED; i++)
+        mean += (double)table[token][i] / EMBED;
+    for (int i = 0; i < EMBED; i++)
+        square += ((double)table[token][i] - mean) * ((double)table[token][i] - mean) / EMBED;
+    for (int i = 0; i < EMBED; i++)
+        out[i] = ((double)table[token][i] - mean) / sqrt(square);
+}
+
+static void rows_are_pooled_as_the_file_says(void **state)
+{
+    (void)state;
+    static const int32_t tokens[] = {2, 4, 1, 3};
+    double rows[4][EMBED];
+    for (int t = 0; t < 4; t++)
+        expected_row(tokens[t], rows[t]);
+    for (uint32_t pooling = MODEL_POOL_NONE; pooling <= MODEL_POOL_LAST; pooling++) {
+        struct bert b;
+        struct error err;
+        float out[4 * EMBED] = {0};
+        assert_int_equal(
+            bert_open(&b, &(struct bert_file){.pooling = pooling, .positions = CONTEXT}, 8, &err), 0);
+        assert_true(model_info(b.m)->encoder && model_info(b.m)->n_embedding == EMBED);
+        assert_int_equal(model_encode(b.s, tokens, 4, out, &err), 0);
+        for (int i = 0; i < EMBED; i++) {
+            double mean = (rows[0][i] + rows[1][i] + rows[2][i] + rows[3][i]) / 4;
+            double want[] = {rows[0][i], mean, rows[0][i], rows[3][i]};
+            assert_true(fabs((double)out[i] - want[pooling]) < 1e-5);
+            if (pooling == MODEL_POOL_NONE)
+                assert_true(fabs((double)out[3 * EMBED + i] - rows[3][i]) < 1e-5);
+        }
+        bert_close(&b);
+    }
+}
+
+static void a_head_ranks(void **state)
+{
+    (void)state;
+    struct bert b;
+    struct error err;
+    float out[2];
+    double row[EMBED];
+    const struct bert_file file = {.pooling = MODEL_POOL_RANK, .head = true, .positions = CONTEXT};
+    assert_int_equal(bert_open(&b, &file, 8, &err), 0);
+    assert_int_equal(model_info(b.m)->n_embedding, 2);
+    assert_int_equal(model_encode(b.s, (int32_t[]){2, 4}, 2, out, &err), 0);
+    expected_row(2, row);
+    assert_true(fabs((double)out[0] - 3 * tanh(row[0])) < 1e-5);
+    assert_true(fabs((double)out[1] - tanh(row[0])) < 1e-5);
+    bert_close(&b);
+    assert_int_equal(
+        bert_open(&b, &(struct bert_file){.pooling = MODEL_POOL_RANK, .positions = CONTEXT}, 8, &err),
+        ERROR_INVALID);
+    bert_close(&b);
+}
+
+static void a_text_is_taken_in_one_piece(void **state)
+{
+    (void)state;
+    struct bert b;
+    struct error err;
+    int32_t tokens[CONTEXT + 1];
+    float out[EMBED], again[EMBED];
+    const struct bert_file file = {.pooling = MODEL_POOL_MEAN, .positions = CONTEXT};
+    assert_int_equal(bert_open(&b, &file, CONTEXT, &err), 0);
+    for (int i = 0; i <= CONTEXT; i++)
+        tokens[i] = i % VOCAB;
+    assert_int_equal(model_encode(b.s, tokens, CONTEXT, out, &err), 0);
+    assert_int_equal(model_encode(b.s, tokens, CONTEXT, again, &err), 0);
+    assert_memory_equal(out, again, sizeof out);
+    assert_int_equal(model_encode(b.s, tokens, CONTEXT + 1, out, &err), ERROR_LIMIT);
+    assert_int_equal(model_encode(b.s, tokens, 0, out, &err), ERROR_INVALID);
+    assert_int_equal(model_encode(b.s, (int32_t[]){VOCAB}, 1, out, &err), ERROR_INVALID);
+    struct model_batch batch = {1, tokens, (int32_t[]){0}, (uint8_t[]){1}};
+    assert_int_equal(model_decode(b.s, &batch, out, &err), ERROR_UNSUPPORTED);
+    bert_close(&b);
+}
+
+static void what_does_not_fit_is_refused(void **state)
+{
+    (void)state;
+    struct bert b;
+    struct error err;
+    assert_int_equal(
+        bert_open(&b, &(struct bert_file){.positions = CONTEXT}, CONTEXT + 1, &err), ERROR_INVALID);
+    bert_close(&b);
+    assert_int_equal(bert_open(&b, &(struct bert_file){.positions = CONTEXT - 1}, 8, &err), ERROR_INVALID);
+    bert_close(&b);
+    assert_int_equal(
+        bert_open(&b, &(struct bert_file){.pooling = 5, .positions = CONTEXT}, 8, &err), ERROR_INVALID);
+    bert_close(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(embeddings_agree),
+        cmocka_unit_test(rows_are_pooled_as_the_file_says),
+        cmocka_unit_test(a_head_ranks),
+        cmocka_unit_test(a_text_is_taken_in_one_piece),
+        cmocka_unit_test(what_does_not_fit_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
