@@ -2,8 +2,6 @@
 
 #include <math.h>
 
-#include "engine/worker/tensor.h"
-
 struct shape shape_load(const struct model *m, struct loader *l, const char *eps_key)
 {
     struct shape s = {.n_layers = m->info.n_layers, .n_embed = m->info.n_embed};
@@ -39,6 +37,19 @@ struct attention shape_attention(const struct shape *s, struct loader *l)
     return (struct attention){.n_heads = s->n_heads, .scale = scale};
 }
 
+const int32_t *shape_windows(const struct shape *s, struct loader *l, int32_t width, int32_t period)
+{
+    int32_t *windows = loader_alloc(l, (size_t)s->n_layers, sizeof *windows);
+    const char *const pattern = "attention.sliding_window_pattern";
+    const bool *slides = loader_flags(l, pattern, s->n_layers);
+    width = loader_int(l, "attention.sliding_window", width, 0, INT32_MAX);
+    if (!slides)
+        period = loader_int(l, pattern, period, 0, INT32_MAX);
+    for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++)
+        windows[i] = (slides ? slides[i] : period == 0 || (i + 1) % period != 0) ? width : 0;
+    return windows;
+}
+
 struct state_spec shape_state(const struct shape *s, int32_t window)
 {
     return (struct state_spec){
@@ -59,18 +70,6 @@ struct value ends_forward(const struct ends *e, struct program *p, struct value 
     return op_matmul(p, &e->output, op_rms_norm(p, x, e->norm, (int32_t)e->output.weight.n_in, eps));
 }
 
-struct linear linear_part(const struct linear *whole, int64_t from, int64_t count)
-{
-    struct linear part = *whole;
-    if (!whole->weight.data)
-        return part; /* loading has failed */
-    size_t row = tensor_row_bytes(whole->weight.type, whole->weight.n_in);
-    part.weight.data = (const char *)whole->weight.data + (size_t)from * row;
-    part.weight.n_out = count;
-    part.bias = whole->bias ? whole->bias + from : NULL;
-    return part;
-}
-
 void projections_load(struct projections *y, const struct shape *s, struct loader *l, int32_t layer)
 {
     const int64_t queries = (int64_t)s->n_heads * s->key_width, keys = (int64_t)s->n_kv_heads * s->key_width;
@@ -79,9 +78,9 @@ void projections_load(struct projections *y, const struct shape *s, struct loade
     if (loader_has(l, "blk.%d.attn_qkv.weight", (int)layer)) {
         struct linear all =
             loader_linear(l, s->n_embed, queries + keys + values, "blk.%d.attn_qkv", (int)layer);
-        y->q = linear_part(&all, 0, queries);
-        y->k = linear_part(&all, queries, keys);
-        y->v = linear_part(&all, queries + keys, values);
+        y->q = loader_part(&all, 0, queries);
+        y->k = loader_part(&all, queries, keys);
+        y->v = loader_part(&all, queries + keys, values);
     } else {
         y->q = loader_linear(l, s->n_embed, queries, "blk.%d.attn_q", (int)layer);
         y->k = loader_linear(l, s->n_embed, keys, "blk.%d.attn_k", (int)layer);

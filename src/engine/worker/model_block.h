@@ -23,6 +23,11 @@ struct attention shape_attention(const struct shape *s, struct loader *l);
 /* A layer keeps the keys and values of its last `window` positions; 0: of all. */
 struct state_spec shape_state(const struct shape *s, int32_t window);
 
+/* What each layer's window is, 0: none. The file says which layers slide by attention.sliding_window_pattern,
+ * a flag for each or a period; without it, all do but every `period`th; with period 0 all. The width is
+ * attention.sliding_window, `width` if that is not given. */
+const int32_t *shape_windows(const struct shape *s, struct loader *l, int32_t width, int32_t period);
+
 struct ends {
     struct weight embedding;
     const float *norm;
@@ -40,8 +45,6 @@ struct projections {
 
 /* attn_q, attn_k, attn_v, or the three in one as attn_qkv; attn_output. Each may have a bias. */
 void projections_load(struct projections *y, const struct shape *s, struct loader *l, int32_t layer);
-/* Rows [from, from + count) of a matrix. */
-struct linear linear_part(const struct linear *whole, int64_t from, int64_t count);
 
 /* Keeps k and v, attends with q and projects the result. */
 struct value block_attend(struct program *p, const struct projections *y, const struct attention *how,

@@ -16,6 +16,8 @@ struct ffn {
 /* down(f(gate x) * up x); the tensors are blk.LAYER.ffn_gateSUFFIX and so on. */
 void ffn_load(
     struct ffn *f, struct loader *l, int32_t n_embed, int32_t n_ff, int32_t layer, const char *suffix);
+/* The same from blk.LAYER.ffn_up that holds the gate's rows, then those of up. */
+void ffn_load_fused(struct ffn *f, struct loader *l, int32_t n_embed, int32_t n_ff, int32_t layer);
 struct value ffn_forward(const struct ffn *f, struct program *p, enum glu glu, struct value x);
 
 /* What a model's mixtures have in common. */

@@ -84,6 +84,23 @@ void *loader_alloc(struct loader *l, size_t count, size_t size)
     return p;
 }
 
+const bool *loader_flags(struct loader *l, const char *key, int32_t n)
+{
+    char full[KEY_MAX];
+    const struct gguf_pair *pair = gguf_find(l->gguf, full_key(l, key, full));
+    struct gguf_array array;
+    if (l->rc || !pair || pair->type != GGUF_ARRAY)
+        return NULL;
+    l->rc = gguf_get_array(l->gguf, full, GGUF_BOOL, &array, l->err);
+    if (l->rc == 0 && array.count != (uint64_t)n)
+        loader_fail(l, ERROR_INVALID, "'%s' has %" PRIu64 " entries for %d layers: the file is broken", full,
+            array.count, (int)n);
+    bool *flags = loader_alloc(l, (size_t)n, sizeof *flags);
+    for (int32_t i = 0; l->rc == 0 && i < n; i++)
+        flags[i] = ((const uint8_t *)array.data)[i] != 0;
+    return l->rc ? NULL : flags;
+}
+
 static const char *format_name(char out[KEY_MAX], const char *fmt, va_list ap)
 {
     vsnprintf(out, KEY_MAX, fmt, ap);
@@ -156,6 +173,12 @@ const float *loader_vector(struct loader *l, int64_t n, const char *fmt, ...)
     return vector_named(l, n, 1, name);
 }
 
+const float *loader_vectors(struct loader *l, int64_t n, int64_t m, const char *fmt, ...)
+{
+    NAME_FROM(fmt, name);
+    return vector_named(l, n, m, name);
+}
+
 static struct weight weight_named(
     struct loader *l, int64_t n_in, int64_t n_out, int64_t n_experts, const char *name)
 {
@@ -202,6 +225,18 @@ struct linear loader_output(struct loader *l, const struct weight *embedding)
     return (struct linear){*embedding, NULL};
 }
 
+struct linear loader_part(const struct linear *whole, int64_t from, int64_t count)
+{
+    struct linear part = *whole;
+    if (!whole->weight.data)
+        return part; /* loading has failed */
+    size_t row = tensor_row_bytes(whole->weight.type, whole->weight.n_in);
+    part.weight.data = (const char *)whole->weight.data + (size_t)from * row;
+    part.weight.n_out = count;
+    part.bias = whole->bias ? whole->bias + from : NULL;
+    return part;
+}
+
 struct linear loader_experts(
     struct loader *l, int64_t n_in, int64_t n_out, int64_t n_experts, const char *fmt, ...)
 {
@@ -209,7 +244,8 @@ struct linear loader_experts(
     return linear_named(l, n_in, n_out, n_experts, name);
 }
 
-static struct rope_scaling rope_scaling(struct loader *l, float default_base)
+/* `factors`: LongRoPE's are in use. */
+static struct rope_scaling rope_scaling(struct loader *l, float default_base, bool factors)
 {
     struct rope_scaling how = {.factor = 1};
     how.base = (double)loader_float(l, "rope.freq_base", default_base, 1e-3f, 1e15f);
@@ -222,7 +258,7 @@ static struct rope_scaling rope_scaling(struct loader *l, float default_base)
     /* Old files have scale_linear; a factor of 0 means none. */
     float factor = loader_float(l, "rope.scale_linear", 0, 0, 1e6f);
     factor = loader_float(l, "rope.scaling.factor", factor, 0, 1e6f);
-    if (str_is(type, "none"))
+    if (str_is(type, "none") || (factors && str_is(type, "longrope")))
         return how;
     if (factor > 0)
         how.factor = (double)factor;
@@ -241,17 +277,38 @@ static struct rope_scaling rope_scaling(struct loader *l, float default_base)
     return how;
 }
 
-struct rope loader_rope(struct loader *l, int32_t n_dims, enum rope_pairs pairs, float default_base)
+static struct rope rope_made(struct loader *l, int32_t n_dims, enum rope_pairs pairs,
+    const struct rope_scaling *how, const float *factors)
 {
     struct rope rope = {.n_dims = n_dims, .pairs = pairs};
-    struct rope_scaling how = rope_scaling(l, default_base);
-    const float *factors = NULL;
-    if (loader_has(l, "rope_freqs.weight"))
-        factors = loader_vector(l, n_dims / 2, "rope_freqs.weight");
     double *frequency = loader_alloc(l, (size_t)n_dims / 2, sizeof *frequency);
     if (l->rc)
         return rope;
-    rope.magnitude = rope_frequencies(&how, n_dims, factors, frequency);
+    rope.magnitude = rope_frequencies(how, n_dims, factors, frequency);
     rope.frequency = frequency;
     return rope;
+}
+
+struct rope loader_rope(struct loader *l, int32_t n_dims, enum rope_pairs pairs, float default_base)
+{
+    struct rope_scaling how = rope_scaling(l, default_base, false);
+    const float *factors = NULL;
+    if (loader_has(l, "rope_freqs.weight"))
+        factors = loader_vector(l, n_dims / 2, "rope_freqs.weight");
+    return rope_made(l, n_dims, pairs, &how, factors);
+}
+
+struct rope loader_rope_factors(
+    struct loader *l, int32_t n_dims, enum rope_pairs pairs, float default_base, const char *factors)
+{
+    if (!loader_has(l, "%s", factors))
+        return loader_rope(l, n_dims, pairs, default_base);
+    struct rope_scaling how = rope_scaling(l, default_base, true);
+    return rope_made(l, n_dims, pairs, &how, loader_vector(l, n_dims / 2, "%s", factors));
+}
+
+struct rope loader_rope_plain(struct loader *l, int32_t n_dims, enum rope_pairs pairs, float base)
+{
+    struct rope_scaling how = {.base = (double)base, .factor = 1, .attention_factor = 1};
+    return rope_made(l, n_dims, pairs, &how, NULL);
 }

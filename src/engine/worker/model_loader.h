@@ -47,9 +47,14 @@ float loader_float(struct loader *l, const char *key, float fallback, float min,
 
 bool loader_bool(struct loader *l, const char *key, bool fallback);
 
+/* A flag for each of n layers; NULL where the key is missing or not an array. */
+const bool *loader_flags(struct loader *l, const char *key, int32_t n);
+
 bool loader_has(struct loader *l, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* n floats, from a tensor of any readable type. */
 const float *loader_vector(struct loader *l, int64_t n, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* n x m floats, row by row, likewise. */
+const float *loader_vectors(struct loader *l, int64_t n, int64_t m, const char *fmt, ...) PRINTF_LIKE(4, 5);
 struct weight loader_weight(
     struct loader *l, int64_t n_in, int64_t n_out, int64_t n_experts, const char *fmt, ...) PRINTF_LIKE(5, 6);
 /* NAME.weight with NAME.bias if there is one. */
@@ -57,10 +62,17 @@ struct linear loader_linear(struct loader *l, int64_t n_in, int64_t n_out, const
     PRINTF_LIKE(4, 5);
 /* output.weight or, where there is none, the embedding again. */
 struct linear loader_output(struct loader *l, const struct weight *embedding);
+/* Rows [from, from + count) of a matrix that is several in one. */
+struct linear loader_part(const struct linear *whole, int64_t from, int64_t count);
 struct linear loader_experts(
     struct loader *l, int64_t n_in, int64_t n_out, int64_t n_experts, const char *fmt, ...) PRINTF_LIKE(5, 6);
 /* From rope.*: base, scaling, and the tensor rope_freqs.weight if there is one. */
 struct rope loader_rope(struct loader *l, int32_t n_dims, enum rope_pairs pairs, float default_base);
+/* The same with the factors of the tensor of this name, if there is one: LongRoPE has two sets of them. */
+struct rope loader_rope_factors(
+    struct loader *l, int32_t n_dims, enum rope_pairs pairs, float default_base, const char *factors);
+/* Neither scaled nor from the file. */
+struct rope loader_rope_plain(struct loader *l, int32_t n_dims, enum rope_pairs pairs, float base);
 /* `count` zeroed things of `size` bytes that live as long as the model. */
 void *loader_alloc(struct loader *l, size_t count, size_t size);
 
