@@ -25,6 +25,15 @@ static const struct architecture *const architectures[] = {
     &model_deepseek2,
     &model_bert,
     &model_nomic_bert,
+    &model_gemma2,
+    &model_gemma3,
+    &model_phi3,
+    &model_granite,
+    &model_granitemoe,
+    &model_olmo2,
+    &model_glm4,
+    &model_command_r,
+    &model_cohere2,
 };
 // clang-format on
 enum { N_ARCHITECTURES = sizeof architectures / sizeof architectures[0] };

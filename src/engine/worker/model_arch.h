@@ -43,5 +43,14 @@ extern const struct architecture model_gemma;
 extern const struct architecture model_smollm3;
 extern const struct architecture model_mistral3;
 extern const struct architecture model_deepseek2;
+extern const struct architecture model_gemma2;
+extern const struct architecture model_gemma3;
+extern const struct architecture model_phi3;
+extern const struct architecture model_granite;
+extern const struct architecture model_granitemoe;
+extern const struct architecture model_olmo2;
+extern const struct architecture model_glm4;
+extern const struct architecture model_command_r;
+extern const struct architecture model_cohere2;
 
 #endif

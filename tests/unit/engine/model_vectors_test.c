@@ -19,8 +19,10 @@ enum { GREEDY = 16 };
 
 static const char *const files[] = {"models/llama-gqa", "models/llama-tied-ropefreqs",
     "models/llama-rope-linear", "models/llama-yarn", "models/llama-f16", "models/llama-bf16",
-    "models/llama-q8_0", "models/mistral", "models/mixtral", "models/mistral3", "models/smollm3",
-    "models/gemma", "models/qwen3", "models/qwen2", "models/qwen2moe", "models/qwen3moe", "models/gpt-oss",
+    "models/llama-q8_0", "models/mistral", "models/mixtral", "models/cohere2", "models/command-r",
+    "models/glm4", "models/olmo2", "models/granitemoe", "models/granite", "models/phi3-longrope",
+    "models/phi3", "models/gemma3", "models/gemma2", "models/mistral3", "models/smollm3", "models/gemma",
+    "models/qwen3", "models/qwen2", "models/qwen2moe", "models/qwen3moe", "models/gpt-oss",
     "models/gpt-oss-mxfp4", "models/glm4moe", "models/deepseek2", "models/deepseek2-yarn",
     "models/deepseek2-mla", "quants/Q4_0", "quants/Q4_1", "quants/Q5_0", "quants/Q5_1", "quants/Q8_0",
     "quants/Q2_K", "quants/Q3_K_S", "quants/Q3_K_M", "quants/Q4_K_S", "quants/Q4_K_M", "quants/Q5_K_S",

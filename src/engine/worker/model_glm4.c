@@ -1,0 +1,70 @@
+/* GLM 4 (GLM Team 2024, arxiv.org/abs/2406.12793; the 0414 models): norms before and behind attention and
+ * feed-forward, half of each head rotated, biased queries, keys and values. */
+#include "engine/worker/model_block.h"
+#include "engine/worker/model_ffn.h"
+
+struct layer {
+    const float *attention_norm, *post_attention_norm, *ffn_norm, *post_ffn_norm;
+    struct projections projections; /* with biases */
+    struct ffn ffn;
+};
+
+struct glm4 {
+    struct shape shape;
+    struct rope rope;
+    struct attention attention;
+    struct ends ends;
+    struct layer *layers;
+};
+
+static struct value attend(const struct glm4 *m, const struct layer *l, struct program *p, const void *cache,
+    struct value x, struct value angles)
+{
+    struct value q = op_matmul(p, &l->projections.q, x), k = op_matmul(p, &l->projections.k, x);
+    q = op_rope(p, q, angles, &m->rope, m->shape.key_width);
+    k = op_rope(p, k, angles, &m->rope, m->shape.key_width);
+    return block_attend(p, &l->projections, &m->attention, cache, q, k, op_matmul(p, &l->projections.v, x));
+}
+
+static struct value forward(const struct model *model, struct program *p, void *const *states)
+{
+    const struct glm4 *m = model->data;
+    const struct shape *s = &m->shape;
+    struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->rope);
+    for (int32_t i = 0; i < s->n_layers; i++) {
+        const struct layer *l = &m->layers[i];
+        struct value h = op_rms_norm(p, x, l->attention_norm, s->n_embed, s->eps);
+        h = attend(m, l, p, states[i], h, angles);
+        block_select(p, s, i, &x, &h);
+        x = op_add(p, x, op_rms_norm(p, h, l->post_attention_norm, s->n_embed, s->eps));
+        h = op_rms_norm(p, x, l->ffn_norm, s->n_embed, s->eps);
+        h = ffn_forward(&l->ffn, p, GLU_SILU, h);
+        x = op_add(p, x, op_rms_norm(p, h, l->post_ffn_norm, s->n_embed, s->eps));
+    }
+    return ends_forward(&m->ends, p, x, s->eps);
+}
+
+static void load(struct model *model, struct loader *l)
+{
+    struct glm4 *m = model->data = loader_alloc(l, 1, sizeof *m);
+    if (!m)
+        return;
+    const struct shape *s = &m->shape;
+    m->shape = shape_load(model, l, "attention.layer_norm_rms_epsilon");
+    m->rope = loader_rope(l, s->n_rotated, ROPE_ADJACENT, 10000);
+    m->attention = shape_attention(s, l);
+    ends_load(&m->ends, model, l);
+    m->layers = loader_alloc(l, (size_t)s->n_layers, sizeof *m->layers);
+    for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++) {
+        struct layer *y = &m->layers[i];
+        y->attention_norm = loader_vector(l, s->n_embed, "blk.%d.attn_norm.weight", (int)i);
+        projections_load(&y->projections, s, l, i);
+        y->post_attention_norm = loader_vector(l, s->n_embed, "blk.%d.post_attention_norm.weight", (int)i);
+        y->post_ffn_norm = loader_vector(l, s->n_embed, "blk.%d.post_ffw_norm.weight", (int)i);
+        y->ffn_norm = loader_vector(l, s->n_embed, "blk.%d.ffn_norm.weight", (int)i);
+        ffn_load_fused(&y->ffn, l, s->n_embed, s->n_ff, i);
+        model->states[i] = shape_state(s, 0);
+    }
+}
+
+const struct architecture model_glm4 = {"glm4", load, forward};
