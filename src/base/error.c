@@ -15,7 +15,7 @@ static void error_fill(struct error *e, const char *fmt, va_list ap)
     }
 }
 
-int error_set(struct error *e, int code, const char *fmt, ...)
+void error_note(struct error *e, int code, const char *fmt, ...)
 {
     if (e) {
         va_list ap;
@@ -24,7 +24,6 @@ int error_set(struct error *e, int code, const char *fmt, ...)
         error_fill(e, fmt, ap);
         va_end(ap);
     }
-    return code;
 }
 
 int error_wrap(struct error *e, const char *fmt, ...)

@@ -29,12 +29,20 @@ enum error_code {
 
 struct error {
     int code;
-    char message[512]; /* NUL-terminated; one sentence, "what happened: what to do about it" where it can say */
+    char message[512]; /* NUL-terminated; one sentence, "what happened: what to do about it" where it can say
+                        */
 };
 
 /* Fills `e` (which may be NULL) and returns `code`, so that `return error_set(err, ...)` reads well.
  * A message that is too long is cut at a UTF-8 boundary. */
-int error_set(struct error *e, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+#define error_set(e, code, ...) (error_note((e), (code), __VA_ARGS__), error_is(code))
+/* A macro over these two, so that compilers and analysers see which code comes back. `code` has no effects.
+ */
+void error_note(struct error *e, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static inline int error_is(int code)
+{
+    return code;
+}
 
 /* Puts "prefix: " before the message already in `e` and returns its code. */
 int error_wrap(struct error *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
