@@ -90,4 +90,5 @@ static int32_t kv_truncate(void *layer, int32_t slot, int32_t length)
 
 static const struct state_ops kv_ops = {kv_bytes, kv_create, kv_free, kv_advance, kv_truncate};
 
-const struct state_ops *const state_kinds[STATE_KINDS] = {[STATE_KV] = &kv_ops};
+const struct state_ops *const state_kinds[STATE_KINDS] = {
+    [STATE_KV] = &kv_ops, [STATE_RECURRENT] = &recurrent_ops};

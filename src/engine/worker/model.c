@@ -34,6 +34,8 @@ static const struct architecture *const architectures[] = {
     &model_glm4,
     &model_command_r,
     &model_cohere2,
+    &model_qwen35,
+    &model_qwen35moe,
 };
 // clang-format on
 enum { N_ARCHITECTURES = sizeof architectures / sizeof architectures[0] };

@@ -52,5 +52,7 @@ extern const struct architecture model_olmo2;
 extern const struct architecture model_glm4;
 extern const struct architecture model_command_r;
 extern const struct architecture model_cohere2;
+extern const struct architecture model_qwen35;
+extern const struct architecture model_qwen35moe;
 
 #endif

@@ -96,6 +96,7 @@ static void load(struct model *model, struct loader *l)
     m->n_ff = loader_int(l, "feed_forward_length", LOADER_REQUIRED, 1, MODEL_WIDTH_MAX);
     m->n_dense = loader_int(l, "leading_dense_block_count", 0, 0, model->info.n_layers);
     model->info.n_layers -= loader_int(l, "nextn_predict_layers", 0, 0, model->info.n_layers - 1);
+    model->n_states = model->info.n_layers;
     if (l->rc)
         return;
     m->rope = loader_rope(l, m->heads.n_rotated, ROPE_HALVES, 10000);

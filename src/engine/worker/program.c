@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "engine/worker/kvcache.h"
+#include "engine/worker/recurrent.h"
 #include "engine/worker/rope.h"
 
 enum { ALIGN_FLOATS = 16 }; /* a cache line */
@@ -239,6 +240,32 @@ struct value op_attention(
     struct value out = value_new(p, rows_of(p, q), (int64_t)how->n_heads * layer->spec.v_width);
     return op_append(
         p, &(struct op){.kind = OP_ATTENTION, .out = out, .a = q, .b = none, .kv = {layer, *how}});
+}
+
+struct value op_conv(
+    struct program *p, const struct recurrent_layer *layer, const float *weight, struct value x)
+{
+    assert(p->failed || width_of(p, x) == layer->spec.channels);
+    assert(p->failed || rows_of(p, x) == p->batch.n_tokens);
+    struct op op = {.kind = OP_CONV, .a = x, .b = none, .recurrent = {.layer = layer, .weight = weight}};
+    op.out = value_new(p, rows_of(p, x), width_of(p, x));
+    return op_append(p, &op);
+}
+
+struct value op_delta(struct program *p, const struct recurrent_layer *layer, const struct delta *how,
+    struct value mixed, struct value gates)
+{
+    const struct recurrent_spec *s = &layer->spec;
+    assert(p->failed || width_of(p, mixed) == 2 * how->n_k_heads * s->k_width + s->n_heads * s->v_width);
+    assert(p->failed || width_of(p, gates) == 2 * s->n_heads);
+    struct op op = {.kind = OP_DELTA, .a = mixed, .b = gates, .recurrent = {.layer = layer, .delta = *how}};
+    op.out = value_new(p, rows_of(p, mixed), (int64_t)s->n_heads * s->v_width);
+    return op_append(p, &op);
+}
+
+struct value op_silu(struct program *p, struct value x)
+{
+    return op_gate(p, x, x);
 }
 
 struct value op_gate(struct program *p, struct value gate, struct value x)

@@ -19,6 +19,7 @@
 #include "engine/worker/backend.h"
 
 struct kv_layer;
+struct recurrent_layer;
 struct rope;
 
 /* A weight with its optional bias: n_out floats for each expert. */
@@ -57,6 +58,8 @@ enum op_kind {
     OP_KV_WRITE,       /* keeps keys a and values b of the tokens in their slots */
     OP_ATTENTION,      /* softmax(q K^T * scale) V over what each token's slot holds up to its position */
     OP_GATE,           /* sigmoid(a) * b; a is as wide as b, or one value for the whole row */
+    OP_CONV,           /* each channel of the last inputs by weights of its own */
+    OP_DELTA,          /* the gated delta rule over a recurrent state */
     OP_ROUTE,          /* the best experts by their scores: their ids, then their weights */
     OP_MATMUL_EXPERTS, /* for each routed expert e: a W_e^T + bias_e; a holds one input, or one for each
                           expert */
@@ -114,6 +117,13 @@ struct attention {
     bool later;         /* a token also sees those after it in the batch: encoders */
 };
 
+/* The gated delta rule: its state decays by exp(rate * softplus(gate + bias)); of each head. */
+struct delta {
+    int32_t n_k_heads; /* of queries and keys; head h of the values takes head h % n_k_heads */
+    const float *rate, *bias;
+    float eps; /* of the lengths of queries and keys */
+};
+
 struct op {
     enum op_kind kind;
     struct value out, a, b; /* id -1: none */
@@ -146,6 +156,11 @@ struct op {
             const struct kv_layer *layer;
             struct attention how;
         } kv;
+        struct {
+            const struct recurrent_layer *layer;
+            const float *weight; /* OP_CONV: of each channel, the oldest input's first */
+            struct delta delta;
+        } recurrent;
         struct routing routing;
         int32_t n_used; /* experts a token */
     };
@@ -205,6 +220,12 @@ void op_kv_write(struct program *p, const struct kv_layer *layer, struct value k
 void op_kv_write_latent(struct program *p, const struct kv_layer *layer, struct value k);
 struct value op_attention(
     struct program *p, const struct kv_layer *layer, struct value q, const struct attention *how);
+struct value op_conv(
+    struct program *p, const struct recurrent_layer *layer, const float *weight, struct value x);
+/* `mixed`: queries, keys, values; `gates`: of each head how much is learned, then how much stays. */
+struct value op_delta(struct program *p, const struct recurrent_layer *layer, const struct delta *how,
+    struct value mixed, struct value gates);
+struct value op_silu(struct program *p, struct value x);
 struct value op_gate(struct program *p, struct value gate, struct value x);
 /* By softmax, the chosen weights made to sum to 1. */
 struct value op_route(struct program *p, struct value scores, int32_t n_used);

@@ -12,16 +12,18 @@
 
 #include "base/error.h"
 #include "engine/worker/kvcache.h"
+#include "engine/worker/recurrent.h"
 
 /* Tokens in one program: bounds the memory of a step, whatever the batch, and what a ring keeps. */
 enum { STATE_STEP_MAX = 512 };
 
-enum state_kind { STATE_KV, STATE_KINDS };
+enum state_kind { STATE_KV, STATE_RECURRENT, STATE_KINDS };
 
 struct state_spec {
     enum state_kind kind;
     union {
         struct kv_spec kv;
+        struct recurrent_spec recurrent;
     };
 };
 
@@ -37,6 +39,7 @@ struct state_ops {
     int32_t (*truncate)(void *layer, int32_t slot, int32_t length);
 };
 
+extern const struct state_ops recurrent_ops;
 extern const struct state_ops *const state_kinds[STATE_KINDS];
 
 #endif

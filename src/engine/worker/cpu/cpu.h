@@ -73,6 +73,8 @@ void cpu_matmul_rows(
 void cpu_matmul(const struct cpu_task *task);
 void cpu_matmul_heads(const struct cpu_task *task);
 void cpu_matmul_experts(const struct cpu_task *task);
+void cpu_conv_row(const struct cpu_task *task, int64_t row);
+void cpu_delta(const struct cpu_task *task);
 void cpu_route_row(const struct cpu_task *task, int64_t row);
 void cpu_kv_write(const struct cpu_task *task);
 void cpu_attention(const struct cpu_task *task);

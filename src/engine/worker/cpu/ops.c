@@ -244,6 +244,10 @@ void cpu_op_run(const struct cpu_task *task)
         return cpu_attention(task);
     case OP_GATE:
         return each_row(task, gate_row);
+    case OP_CONV:
+        return each_row(task, cpu_conv_row);
+    case OP_DELTA:
+        return cpu_delta(task);
     case OP_ROUTE:
         return each_row(task, cpu_route_row);
     case OP_MATMUL_EXPERTS:

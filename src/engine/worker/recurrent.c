@@ -1,0 +1,101 @@
+#include "engine/worker/recurrent.h"
+
+#include <stdlib.h>
+
+#include "engine/worker/state.h"
+
+static size_t conv_floats(const struct recurrent_spec *spec)
+{
+    return (size_t)spec->n_conv * (size_t)spec->channels;
+}
+
+static size_t snapshot_floats(const struct recurrent_spec *spec)
+{
+    return conv_floats(spec) + (size_t)spec->n_heads * (size_t)spec->k_width * (size_t)spec->v_width;
+}
+
+static uint64_t recurrent_bytes(const struct state_spec *spec, int32_t n_slots, int32_t n_context)
+{
+    (void)n_context;
+    uint64_t bytes;
+    if (__builtin_mul_overflow((uint64_t)snapshot_floats(&spec->recurrent) * sizeof(float) * SNAPSHOTS,
+            (uint64_t)n_slots, &bytes))
+        return UINT64_MAX;
+    return bytes;
+}
+
+static int recurrent_create(const struct state_spec *spec, struct backend *backend, int32_t n_slots,
+    int32_t n_context, void **layer, struct error *err)
+{
+    uint64_t bytes = recurrent_bytes(spec, n_slots, n_context);
+    struct recurrent_layer *l = calloc(1, sizeof *l);
+    struct recurrent_slot *slots = calloc((size_t)n_slots, sizeof *slots);
+    void *buffer = NULL;
+    int rc = 0;
+    if (!l || !slots || bytes > SIZE_MAX)
+        rc = error_set(err, ERROR_MEMORY,
+            "no memory for a recurrent layer of %llu bytes: use fewer sequences", (unsigned long long)bytes);
+    if (rc == 0)
+        rc = backend->ops->buffer_create(backend, (size_t)bytes, &buffer, err);
+    if (rc) {
+        free(l);
+        free(slots);
+        return rc;
+    }
+    *l = (struct recurrent_layer){
+        .spec = spec->recurrent, .backend = backend, .slots = slots, .bytes = bytes, .data = buffer};
+    l->conv_floats = conv_floats(&l->spec);
+    l->floats = snapshot_floats(&l->spec);
+    *layer = l;
+    return 0;
+}
+
+static void recurrent_free(void *layer)
+{
+    struct recurrent_layer *l = layer;
+    if (!l)
+        return;
+    l->backend->ops->buffer_free(l->backend, l->data, (size_t)l->bytes);
+    free(l->slots);
+    free(l);
+}
+
+/* Which of two snapshots is missed less: an empty one, one of a single token, the older. */
+static bool matters_less(const struct recurrent_slot *s, int32_t a, int32_t b)
+{
+    if ((s->lengths[a] == 0) != (s->lengths[b] == 0))
+        return s->lengths[a] == 0;
+    if (s->runs[a] != s->runs[b])
+        return !s->runs[a];
+    return s->lengths[a] < s->lengths[b];
+}
+
+static void recurrent_advance(void *layer, int32_t slot, int32_t length)
+{
+    struct recurrent_slot *s = &((struct recurrent_layer *)layer)->slots[slot];
+    s->from = -1;
+    s->to = -1;
+    for (int32_t i = 0; i < SNAPSHOTS; i++)
+        if (s->lengths[i] > 0 && (s->from < 0 || s->lengths[i] > s->lengths[s->from]))
+            s->from = i;
+    for (int32_t i = 0; i < SNAPSHOTS; i++)
+        if (i != s->from && (s->to < 0 || matters_less(s, i, s->to)))
+            s->to = i;
+    s->runs[s->to] = length - (s->from < 0 ? 0 : s->lengths[s->from]) > 1;
+    s->lengths[s->to] = length;
+}
+
+static int32_t recurrent_truncate(void *layer, int32_t slot, int32_t length)
+{
+    struct recurrent_slot *s = &((struct recurrent_layer *)layer)->slots[slot];
+    int32_t kept = 0;
+    for (int32_t i = 0; i < SNAPSHOTS; i++) {
+        if (s->lengths[i] > length)
+            s->lengths[i] = 0;
+        kept = s->lengths[i] > kept ? s->lengths[i] : kept;
+    }
+    return kept;
+}
+
+const struct state_ops recurrent_ops = {
+    recurrent_bytes, recurrent_create, recurrent_free, recurrent_advance, recurrent_truncate};
