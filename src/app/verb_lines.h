@@ -13,6 +13,7 @@ struct verb_lines {
     int (*question)(void *ctx, const json_t *line, struct json_writer *w, struct error *err);
     void *ctx;
     const char *member; /* of the answer: what is written; NULL: all of it */
+    bool run;           /* the model must be loaded; else its file is only read */
 };
 /* Returns the exit code. A line that cannot be answered ends the run and is named. */
 int verb_lines_run(const struct verb_lines *lines);

@@ -119,22 +119,30 @@ static void call_control(struct session *s, const struct wire_frame *frame)
 
 /* ---- Frames in ---- */
 
-/* Who may be asked what: requests by type, and the least stage they need. */
+/* Who may be asked what: requests by type, and the least stage they need; with SESSION_UP, the kind of model.
+ */
 static const struct {
     enum session_stage stage;
     int (*handle)(struct session *s, uint32_t id, struct str payload, struct error *err);
-} requests[WIRE_TENSOR + 1] = {
-    [WIRE_CHAT] = {SESSION_UP, session_chat},
-    [WIRE_TOKENIZE] = {SESSION_INSPECT, session_tokenize},
-    [WIRE_DETOKENIZE] = {SESSION_INSPECT, session_detokenize},
-    [WIRE_RENDER] = {SESSION_TEMPLATE, session_render},
-    [WIRE_LOGITS] = {SESSION_UP, session_logits},
-    [WIRE_SHOW] = {SESSION_INSPECT, session_show},
-    [WIRE_TENSOR] = {SESSION_INSPECT, session_tensor},
+    bool encoder;
+} requests[WIRE_EMBED + 1] = {
+    [WIRE_CHAT] = {SESSION_UP, session_chat, false},
+    [WIRE_TOKENIZE] = {SESSION_INSPECT, session_tokenize, false},
+    [WIRE_DETOKENIZE] = {SESSION_INSPECT, session_detokenize, false},
+    [WIRE_RENDER] = {SESSION_TEMPLATE, session_render, false},
+    [WIRE_LOGITS] = {SESSION_UP, session_logits, false},
+    [WIRE_SHOW] = {SESSION_INSPECT, session_show, false},
+    [WIRE_TENSOR] = {SESSION_INSPECT, session_tensor, false},
+    [WIRE_EMBED] = {SESSION_UP, session_embed, true},
 };
 
 static int stage_check(const struct session *s, enum wire_type type, struct error *err)
 {
+    bool encoder = s->stage == SESSION_UP && model_info(s->model)->encoder;
+    if (requests[type].stage == SESSION_UP && s->stage == SESSION_UP && encoder != requests[type].encoder)
+        return error_set(err, ERROR_UNSUPPORTED,
+            encoder ? "the model embeds text, it does not write any: ask it for embeddings"
+                    : "the model writes text, it does not embed any: use an embedding model");
     if (s->stage >= requests[type].stage)
         return 0;
     if (s->stage == SESSION_TEMPLATE)

@@ -6,7 +6,8 @@
  *   session_logits.c  LOGITS
  *   prompt.c          conversations to prompts
  *   session_text.c    TOKENIZE DETOKENIZE RENDER
- *   session_show.c    SHOW TENSOR */
+ *   session_show.c    SHOW TENSOR
+ *   session_embed.c   EMBED */
 #ifndef WEIR_ENGINE_WORKER_SESSION_INNER_H
 #define WEIR_ENGINE_WORKER_SESSION_INNER_H
 
@@ -38,12 +39,13 @@ struct session {
     struct tokenizer
         *tokenizer; /* NULL while inspecting a file whose tokenizer does not run: see tokenizer_error */
     struct error tokenizer_error;
-    struct chat_template *template; /* NULL: the file has none, or template_error says why it cannot be used */
+    struct chat_template
+        *template; /* NULL: the file has none, or template_error says why it cannot be used */
     struct error template_error;
     struct backend *backend;
     struct model *model;
     struct model_state *state;
-    struct scheduler *scheduler;
+    struct scheduler *scheduler; /* NULL for an encoder */
     int32_t n_context, n_slots, n_threads;
 };
 
@@ -77,6 +79,7 @@ int session_tokenize(struct session *s, uint32_t id, struct str payload, struct 
 int session_detokenize(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
 int session_render(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
 int session_show(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
+int session_embed(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
 int session_tensor(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
 
 /* {"ids"|"tokens": [...]} to a list, each id in 0..2^31-1. */

@@ -110,8 +110,9 @@ static int weights_touch(struct session *s, struct error *err)
 
 static int state_create(struct session *s, const struct load_options *o, struct error *err)
 {
-    int32_t train = model_info(s->model)->n_context_train;
-    s->n_slots = o->slots ? (int32_t)o->slots : 1;
+    const struct model_info *info = model_info(s->model);
+    const int32_t train = info->n_context_train;
+    s->n_slots = o->slots && !info->encoder ? (int32_t)o->slots : 1;
     s->n_context = (int32_t)o->context;
     if (s->n_context == 0)
         s->n_context = train > 0 && train < CONTEXT_DEFAULT ? train : CONTEXT_DEFAULT;
@@ -124,7 +125,7 @@ static int state_create(struct session *s, const struct load_options *o, struct 
             "%d slots of %d tokens take %.1f GiB, the machine has %.1f: use fewer slots or a smaller context",
             s->n_slots, s->n_context, (double)bytes / (double)GIB, (double)s->setup.memory / (double)GIB);
     int rc = model_state_create(s->model, s->n_slots, s->n_context, &s->state, err);
-    if (rc)
+    if (rc || info->encoder)
         return rc;
     const struct scheduler_options options = {
         .n_slots = s->n_slots,
@@ -153,6 +154,10 @@ static void model_ready(struct session *s, struct json_writer *w)
     const struct model_info *info = model_info(s->model);
     json_key(w, "n_vocab");
     json_write_int(w, info->n_vocab);
+    if (info->encoder) {
+        json_key(w, "embedding");
+        json_write_int(w, info->n_embedding);
+    }
     json_key(w, "context");
     json_write_int(w, s->n_context);
     json_key(w, "context_train");

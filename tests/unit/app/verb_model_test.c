@@ -12,7 +12,10 @@
 
 #include <cmocka.h>
 
+#include "engine/worker/model.h"
 #include "engine/worker/model_sample.h"
+#include "unit/engine/split_model.h"
+#include "unit/engine/tiny_bert.h"
 
 enum { MAX_TEXT = 1 << 22 };
 
@@ -98,7 +101,8 @@ static void works(const struct ran *r)
 static void test_help_and_usage(void **state)
 {
     (void)state;
-    static const char *const verbs[] = {"run", "chat", "show", "tokenize", "detokenize", "render", "logits"};
+    static const char *const verbs[] = {
+        "run", "chat", "show", "tokenize", "detokenize", "render", "logits", "embed"};
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
         char usage[64];
         snprintf(usage, sizeof usage, "usage: weir %s", verbs[i]);
@@ -273,6 +277,53 @@ static void test_logits(void **state)
     fails(RUN("", "logits", "--model", "@", "--tokens", "1,99999999"), 1, "99999999");
 }
 
+/* Three files beside one another are the model that they were cut from. */
+static void test_split_model(void **state)
+{
+    (void)state;
+    static char whole[MAX_TEXT];
+    static const char *const parts[] = {
+        "m-00001-of-00003.gguf", "m-00002-of-00003.gguf", "m-00003-of-00003.gguf"};
+    int from = open(model, O_RDONLY), to[3];
+    for (int i = 0; i < 3; i++)
+        to[i] = open(path_of(parts[i]), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    split_model(from, to, 3);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(close(to[i]), 0);
+    close(from);
+    works(RUN("", "logits", "--model", "@", "--tokens", "1,2,3,4", "--top", "100", "--greedy", "8"));
+    strcpy(whole, ran.out);
+    works(RUN("", "logits", "--model", parts[0], "--tokens", "1,2,3,4", "--top", "100", "--greedy", "8"));
+    assert_string_equal(ran.out, whole);
+    fails(RUN("", "logits", "--model", parts[1], "--tokens", "1"), 1, "name the first part");
+    assert_int_equal(unlink(path_of(parts[2])), 0);
+    fails(RUN("", "logits", "--model", parts[0], "--tokens", "1"), 1, "m-00003-of-00003.gguf");
+    unlink(path_of(parts[0]));
+    unlink(path_of(parts[1]));
+}
+
+static void test_embed(void **state)
+{
+    (void)state;
+    struct buf bert = tiny_bert(&(struct tiny_bert){.pooling = MODEL_POOL_CLS, .positions = TINY_CONTEXT});
+    FILE *f = fopen(path_of("bert.gguf"), "w");
+    assert_true(f && fwrite(bert.data, 1, bert.len, f) == bert.len && fclose(f) == 0);
+    buf_free(&bert);
+    works(RUN("{\"text\":\"x\"}\n{\"text\":\"\"}\n", "embed", "--model", "bert.gguf", "--normalize"));
+    assert_ptr_equal(strrchr(ran.out, '\n'), ran.out + ran.out_len - 1);
+    json_t *first = json_loads(ran.out, JSON_DISABLE_EOF_CHECK, NULL);
+    double sum = 0;
+    assert_int_equal(json_array_size(first), TINY_EMBED);
+    for (size_t i = 0; i < TINY_EMBED; i++)
+        sum += pow(json_number_value(json_array_get(first, i)), 2);
+    assert_true(fabs(sum - 1) < 1e-6);
+    json_decref(first);
+    fails(RUN("{\"text\":1}\n", "embed", "--model", "bert.gguf"), 1, "line 1");
+    fails(RUN("{\"text\":\"x\"}\n", "embed", "--model", "@"), 1, "does not embed");
+    fails(RUN("", "logits", "--model", "bert.gguf", "--tokens", "1"), 1, "embeds text");
+    unlink(path_of("bert.gguf"));
+}
+
 static void test_show(void **state)
 {
     (void)state;
@@ -354,6 +405,8 @@ int main(void)
         cmocka_unit_test(test_special_tokens),
         cmocka_unit_test(test_render),
         cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_split_model),
+        cmocka_unit_test(test_embed),
         cmocka_unit_test(test_show),
     };
     if (!programs_find()) {

@@ -10,13 +10,12 @@
 
 #include <cmocka.h>
 
-#include "base/limits.h"
-#include "engine/worker/gguf_write.h"
 #include "engine/worker/model.h"
 #include "engine/worker/tokenizer.h"
 #include "json/json.h"
 #include "unit/engine/isa.h"
 #include "unit/engine/shared.h"
+#include "unit/engine/tiny_bert.h"
 
 static double cosine(const float *a, const json_t *b, int32_t n)
 {
@@ -97,81 +96,7 @@ static void embeddings_agree(void **state)
     }
 }
 
-/* ---- A BERT of one layer whose products are all zero: each norm works on what the one before gave ---- */
-
-enum { EMBED = 4, FF = 6, VOCAB = 5, CONTEXT = 600 };
-
-static const float table[VOCAB][EMBED] = {
-    {1, 2, 3, 5}, {-4, 0, 2, 1}, {7, -7, 3, 2}, {0, 1, 0, -1}, {2, 2, -3, 8}};
-
-struct bert_file {
-    uint32_t pooling;
-    bool head;
-    uint32_t positions; /* rows of the table of positions */
-};
-
-struct part {
-    const char *name;
-    int64_t shape[2];
-    const float *data; /* NULL: zeros */
-};
-
-static void part_write(struct gguf_writer *w, const struct part *p)
-{
-    gguf_write_tensor(w, p->name, TENSOR_F32, p->shape[1] > 1 ? 2 : 1, p->shape);
-}
-
-static void part_data(struct gguf_writer *w, const struct part *p, struct buf *out)
-{
-    size_t bytes = (size_t)(p->shape[0] * p->shape[1]) * sizeof(float);
-    char *to = buf_reserve(out, bytes);
-    assert_non_null(to);
-    if (p->data)
-        memcpy(to, p->data, bytes);
-    else
-        memset(to, 0, bytes);
-    buf_commit(out, bytes);
-    for (size_t i = gguf_writer_padding(w, bytes); i > 0; i--)
-        buf_append_char(out, '\0');
-}
-
-static struct buf bert_bytes(const struct bert_file *f)
-{
-    static const float ones[EMBED] = {1, 1, 1, 1}, dense[EMBED * EMBED] = {1},
-                       score[EMBED * 2] = {3, [4] = 1};
-    static const struct str tokens[VOCAB] = {
-        {"[PAD]", 5}, {"[UNK]", 5}, {"[CLS]", 5}, {"[SEP]", 5}, {"x", 1}};
-    const struct part parts[] = {{"token_embd.weight", {EMBED, VOCAB}, table[0]},
-        {"position_embd.weight", {EMBED, f->positions}, NULL}, {"token_types.weight", {EMBED, 2}, ones},
-        {"token_embd_norm.weight", {EMBED, 1}, ones}, {"blk.0.attn_q.weight", {EMBED, EMBED}, NULL},
-        {"blk.0.attn_k.weight", {EMBED, EMBED}, NULL}, {"blk.0.attn_v.weight", {EMBED, EMBED}, NULL},
-        {"blk.0.attn_output.weight", {EMBED, EMBED}, NULL},
-        {"blk.0.attn_output_norm.weight", {EMBED, 1}, ones}, {"blk.0.ffn_up.weight", {EMBED, FF}, NULL},
-        {"blk.0.ffn_down.weight", {FF, EMBED}, NULL}, {"blk.0.layer_output_norm.weight", {EMBED, 1}, ones},
-        {"cls.weight", {EMBED, EMBED}, dense}, {"cls.output.weight", {EMBED, 2}, score}};
-    const size_t n_parts = sizeof parts / sizeof *parts - (f->head ? 0 : 2);
-    struct gguf_writer w;
-    struct buf out;
-    struct error err;
-    gguf_writer_init(&w);
-    buf_init(&out, MIB);
-    gguf_write_str(&w, "general.architecture", STR("bert"));
-    gguf_write_u32(&w, "bert.context_length", CONTEXT);
-    gguf_write_u32(&w, "bert.embedding_length", EMBED);
-    gguf_write_u32(&w, "bert.block_count", 1);
-    gguf_write_u32(&w, "bert.feed_forward_length", FF);
-    gguf_write_u32(&w, "bert.attention.head_count", 2);
-    gguf_write_u32(&w, "bert.pooling_type", f->pooling);
-    gguf_write_str(&w, "tokenizer.ggml.model", STR("bert"));
-    gguf_write_strs(&w, "tokenizer.ggml.tokens", tokens, VOCAB);
-    for (size_t i = 0; i < n_parts; i++)
-        part_write(&w, &parts[i]);
-    assert_int_equal(gguf_writer_header(&w, &out, &err), 0);
-    for (size_t i = 0; i < n_parts; i++)
-        part_data(&w, &parts[i], &out);
-    gguf_writer_free(&w);
-    return out;
-}
+/* ---- A BERT whose layer does nothing but norm: tiny_bert.h ---- */
 
 struct bert {
     struct buf bytes;
@@ -181,9 +106,9 @@ struct bert {
     struct model_state *s;
 };
 
-static int bert_open(struct bert *t, const struct bert_file *f, int32_t n_context, struct error *err)
+static int bert_open(struct bert *t, const struct tiny_bert *f, int32_t n_context, struct error *err)
 {
-    *t = (struct bert){.bytes = bert_bytes(f), .b = backend_for("scalar", 2)};
+    *t = (struct bert){.bytes = tiny_bert(f), .b = backend_for("scalar", 2)};
     assert_int_equal(gguf_open_memory(t->bytes.data, t->bytes.len, &t->g, err), 0);
     int rc = model_load(t->g, t->b, &t->m, err);
     return rc ? rc : model_state_create(t->m, 1, n_context, &t->s, err);
@@ -199,38 +124,38 @@ static void bert_close(struct bert *t)
 }
 
 /* What a token's row must be: its embedding, normed (to norm again changes nothing). */
-static void expected_row(int32_t token, double out[EMBED])
+static void expected_row(int32_t token, double out[TINY_EMBED])
 {
     double mean = 0, square = 0;
-    for (int i = 0; i < EMBED; i++)
-        mean += (double)table[token][i] / EMBED;
-    for (int i = 0; i < EMBED; i++)
-        square += ((double)table[token][i] - mean) * ((double)table[token][i] - mean) / EMBED;
-    for (int i = 0; i < EMBED; i++)
-        out[i] = ((double)table[token][i] - mean) / sqrt(square);
+    for (int i = 0; i < TINY_EMBED; i++)
+        mean += (double)tiny_table[token][i] / TINY_EMBED;
+    for (int i = 0; i < TINY_EMBED; i++)
+        square += ((double)tiny_table[token][i] - mean) * ((double)tiny_table[token][i] - mean) / TINY_EMBED;
+    for (int i = 0; i < TINY_EMBED; i++)
+        out[i] = ((double)tiny_table[token][i] - mean) / sqrt(square);
 }
 
 static void rows_are_pooled_as_the_file_says(void **state)
 {
     (void)state;
     static const int32_t tokens[] = {2, 4, 1, 3};
-    double rows[4][EMBED];
+    double rows[4][TINY_EMBED];
     for (int t = 0; t < 4; t++)
         expected_row(tokens[t], rows[t]);
     for (uint32_t pooling = MODEL_POOL_NONE; pooling <= MODEL_POOL_LAST; pooling++) {
         struct bert b;
         struct error err;
-        float out[4 * EMBED] = {0};
+        float out[4 * TINY_EMBED] = {0};
         assert_int_equal(
-            bert_open(&b, &(struct bert_file){.pooling = pooling, .positions = CONTEXT}, 8, &err), 0);
-        assert_true(model_info(b.m)->encoder && model_info(b.m)->n_embedding == EMBED);
+            bert_open(&b, &(struct tiny_bert){.pooling = pooling, .positions = TINY_CONTEXT}, 8, &err), 0);
+        assert_true(model_info(b.m)->encoder && model_info(b.m)->n_embedding == TINY_EMBED);
         assert_int_equal(model_encode(b.s, tokens, 4, out, &err), 0);
-        for (int i = 0; i < EMBED; i++) {
+        for (int i = 0; i < TINY_EMBED; i++) {
             double mean = (rows[0][i] + rows[1][i] + rows[2][i] + rows[3][i]) / 4;
             double want[] = {rows[0][i], mean, rows[0][i], rows[3][i]};
             assert_true(fabs((double)out[i] - want[pooling]) < 1e-5);
             if (pooling == MODEL_POOL_NONE)
-                assert_true(fabs((double)out[3 * EMBED + i] - rows[3][i]) < 1e-5);
+                assert_true(fabs((double)out[3 * TINY_EMBED + i] - rows[3][i]) < 1e-5);
         }
         bert_close(&b);
     }
@@ -242,8 +167,8 @@ static void a_head_ranks(void **state)
     struct bert b;
     struct error err;
     float out[2];
-    double row[EMBED];
-    const struct bert_file file = {.pooling = MODEL_POOL_RANK, .head = true, .positions = CONTEXT};
+    double row[TINY_EMBED];
+    const struct tiny_bert file = {.pooling = MODEL_POOL_RANK, .head = true, .positions = TINY_CONTEXT};
     assert_int_equal(bert_open(&b, &file, 8, &err), 0);
     assert_int_equal(model_info(b.m)->n_embedding, 2);
     assert_int_equal(model_encode(b.s, (int32_t[]){2, 4}, 2, out, &err), 0);
@@ -252,7 +177,7 @@ static void a_head_ranks(void **state)
     assert_true(fabs((double)out[1] - tanh(row[0])) < 1e-5);
     bert_close(&b);
     assert_int_equal(
-        bert_open(&b, &(struct bert_file){.pooling = MODEL_POOL_RANK, .positions = CONTEXT}, 8, &err),
+        bert_open(&b, &(struct tiny_bert){.pooling = MODEL_POOL_RANK, .positions = TINY_CONTEXT}, 8, &err),
         ERROR_INVALID);
     bert_close(&b);
 }
@@ -262,18 +187,18 @@ static void a_text_is_taken_in_one_piece(void **state)
     (void)state;
     struct bert b;
     struct error err;
-    int32_t tokens[CONTEXT + 1];
-    float out[EMBED], again[EMBED];
-    const struct bert_file file = {.pooling = MODEL_POOL_MEAN, .positions = CONTEXT};
-    assert_int_equal(bert_open(&b, &file, CONTEXT, &err), 0);
-    for (int i = 0; i <= CONTEXT; i++)
-        tokens[i] = i % VOCAB;
-    assert_int_equal(model_encode(b.s, tokens, CONTEXT, out, &err), 0);
-    assert_int_equal(model_encode(b.s, tokens, CONTEXT, again, &err), 0);
+    int32_t tokens[TINY_CONTEXT + 1];
+    float out[TINY_EMBED], again[TINY_EMBED];
+    const struct tiny_bert file = {.pooling = MODEL_POOL_MEAN, .positions = TINY_CONTEXT};
+    assert_int_equal(bert_open(&b, &file, TINY_CONTEXT, &err), 0);
+    for (int i = 0; i <= TINY_CONTEXT; i++)
+        tokens[i] = i % TINY_VOCAB;
+    assert_int_equal(model_encode(b.s, tokens, TINY_CONTEXT, out, &err), 0);
+    assert_int_equal(model_encode(b.s, tokens, TINY_CONTEXT, again, &err), 0);
     assert_memory_equal(out, again, sizeof out);
-    assert_int_equal(model_encode(b.s, tokens, CONTEXT + 1, out, &err), ERROR_LIMIT);
+    assert_int_equal(model_encode(b.s, tokens, TINY_CONTEXT + 1, out, &err), ERROR_LIMIT);
     assert_int_equal(model_encode(b.s, tokens, 0, out, &err), ERROR_INVALID);
-    assert_int_equal(model_encode(b.s, (int32_t[]){VOCAB}, 1, out, &err), ERROR_INVALID);
+    assert_int_equal(model_encode(b.s, (int32_t[]){TINY_VOCAB}, 1, out, &err), ERROR_INVALID);
     struct model_batch batch = {1, tokens, (int32_t[]){0}, (uint8_t[]){1}};
     assert_int_equal(model_decode(b.s, &batch, out, &err), ERROR_UNSUPPORTED);
     bert_close(&b);
@@ -285,12 +210,13 @@ static void what_does_not_fit_is_refused(void **state)
     struct bert b;
     struct error err;
     assert_int_equal(
-        bert_open(&b, &(struct bert_file){.positions = CONTEXT}, CONTEXT + 1, &err), ERROR_INVALID);
-    bert_close(&b);
-    assert_int_equal(bert_open(&b, &(struct bert_file){.positions = CONTEXT - 1}, 8, &err), ERROR_INVALID);
+        bert_open(&b, &(struct tiny_bert){.positions = TINY_CONTEXT}, TINY_CONTEXT + 1, &err), ERROR_INVALID);
     bert_close(&b);
     assert_int_equal(
-        bert_open(&b, &(struct bert_file){.pooling = 5, .positions = CONTEXT}, 8, &err), ERROR_INVALID);
+        bert_open(&b, &(struct tiny_bert){.positions = TINY_CONTEXT - 1}, 8, &err), ERROR_INVALID);
+    bert_close(&b);
+    assert_int_equal(
+        bert_open(&b, &(struct tiny_bert){.pooling = 5, .positions = TINY_CONTEXT}, 8, &err), ERROR_INVALID);
     bert_close(&b);
 }
 

@@ -79,7 +79,8 @@ static void test_every_request_gives_back_its_memory(void **state)
             "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"arguments\":\"{}\"}}]}],"
             "\"template\":\"{{ messages[0].tool_calls[0].function.arguments is mapping }}\"}"},
         {WIRE_RENDER, "{\"messages\":[],\"template\":\"{{ 1 / 0 }}\"}"}, {WIRE_SHOW, "{}"},
-        {WIRE_TENSOR, "{\"name\":\"token_embd.weight\"}"}, {WIRE_TENSOR, "{\"name\":1}"}};
+        {WIRE_TENSOR, "{\"name\":\"token_embd.weight\"}"}, {WIRE_TENSOR, "{\"name\":1}"},
+        {WIRE_EMBED, "{\"text\":\"abc\"}"}};
     struct host h;
     struct worker w = host_start(&h, 1);
     json_decref(worker_load(&w, "{\"threads\":1,\"slots\":2}"));

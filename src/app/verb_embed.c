@@ -1,0 +1,42 @@
+/* weir embed: texts to the vectors that an embedding model makes of them. JSONL in, a JSON array a line out,
+ * in order. */
+#include "app/verb_lines.h"
+
+static const char help[] = "usage: weir embed --model MODEL [--normalize] < texts.jsonl\n"
+                           "\n"
+                           "Reads lines like {\"text\": \"...\"} and writes the embedding of each text as a "
+                           "JSON array, pooled as the\n"
+                           "model's file says; a reranker gives its scores.\n"
+                           "\n"
+                           "  --normalize            scale each embedding to a length of 1\n"
+                           "  --config FILE          where models have names; default weir.yaml\n";
+
+static int question(void *ctx, const json_t *line, struct json_writer *w, struct error *err)
+{
+    const bool *normalize = ctx;
+    const json_t *text = json_object_get(line, "text");
+    if (!json_is_string(text))
+        return error_set(err, ERROR_INVALID, "no \"text\" that is a string: write {\"text\": \"...\"}");
+    json_object_begin(w);
+    json_key(w, "text");
+    json_write_value(w, text);
+    json_key(w, "normalize");
+    json_write_bool(w, *normalize);
+    json_object_end(w);
+    return 0;
+}
+
+int verb_embed(int argc, char **argv)
+{
+    bool normalize = false;
+    struct verb_lines lines = {
+        .type = WIRE_EMBED, .question = question, .ctx = &normalize, .member = "embedding", .run = true};
+    const struct verb_option options[] = {
+        {"model", &lines.model, NULL}, {"config", &lines.config, NULL}, {"normalize", NULL, &normalize}};
+    int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
+    if (n < 0)
+        return n == -2 ? EXIT_DONE : EXIT_USAGE;
+    if (n > 0 || !lines.model)
+        return verb_failf(EXIT_USAGE, "embed wants --model and reads standard input: see weir embed --help");
+    return verb_lines_run(&lines);
+}
