@@ -161,6 +161,63 @@ static void sampling_write(struct json_writer *w, const struct chat_sampling *s)
     json_object_end(w);
 }
 
+static int format_read(const json_t *format, const json_t **schema, struct error *err)
+{
+    struct str type;
+    if (!json_is_object(format))
+        return error_set(err, ERROR_INVALID, "'response_format' must be an object");
+    int rc = json_get_str(format, "type", &type, err);
+    if (rc)
+        return rc;
+    if (str_is(type, "text") && json_object_size(format) == 1)
+        return 0;
+    const json_t *named = json_object_get(format, "json_schema");
+    *schema =
+        str_is(type, "json_object") ? json_object_get(format, "schema") : json_object_get(named, "schema");
+    if (str_is(type, "json_object") || (str_is(type, "json_schema") && json_is_object(*schema)))
+        return 0;
+    if (str_is(type, "json_schema"))
+        return error_set(err, ERROR_INVALID, "'response_format.json_schema.schema' must be a JSON schema");
+    return error_set(err, ERROR_UNSUPPORTED,
+        "the local model cannot honour 'response_format' as it is given: its type is text, json_object or "
+        "json_schema");
+}
+
+int chat_constraint_read(
+    const struct chat_request *r, struct str *grammar, const json_t **schema, struct error *err)
+{
+    const json_t *format = json_object_get(r->vendor, "response_format");
+    *schema = NULL;
+    int rc = json_get_str(r->vendor, "grammar", grammar, err);
+    if (grammar->len == 0)
+        *grammar = STR_NONE;
+    if (rc == 0 && format && !json_is_null(format))
+        rc = format_read(format, schema, err);
+    if (rc == 0 && *schema && grammar->data)
+        rc = error_set(err, ERROR_INVALID, "'grammar' and 'response_format' are given: send one of them");
+    return rc;
+}
+
+static int constraint_write(struct json_writer *w, const struct chat_request *r, struct error *err)
+{
+    struct str grammar;
+    const json_t *schema, *format = json_object_get(r->vendor, "response_format");
+    int rc = chat_constraint_read(r, &grammar, &schema, err);
+    if (rc)
+        return rc;
+    if (grammar.data) {
+        json_key(w, "grammar");
+        json_write_str(w, grammar);
+    } else if (schema || str_is(json_str(json_object_get(format, "type")), "json_object")) {
+        json_key(w, "schema");
+        if (schema)
+            json_write_value(w, schema);
+        else
+            json_write_raw(w, STR("{\"type\":\"object\"}"));
+    }
+    return 0;
+}
+
 int chat_codec_write(const struct chat_request *r, struct buf *out, struct error *err)
 {
     struct json_writer w;
@@ -175,6 +232,9 @@ int chat_codec_write(const struct chat_request *r, struct buf *out, struct error
         if (rc)
             return rc;
     }
+    rc = constraint_write(&w, r, err);
+    if (rc)
+        return rc;
     sampling_write(&w, &r->sampling);
     count_write(&w, "max_tokens", r->max_tokens);
     if (r->n_stops > 0) {
@@ -281,5 +341,10 @@ int chat_codec_read(struct arena *a, struct str payload, struct chat_work *out, 
         rc = json_get_int(root, "max_tokens", -1, 0, INT32_MAX, &out->max_tokens, err);
     if (rc == 0)
         rc = stops_read(a, json_object_get(root, "stop"), out, err);
+    if (rc == 0)
+        rc = json_get_str(root, "grammar", &out->grammar, err);
+    out->schema = json_object_get(root, "schema");
+    if (rc == 0 && out->schema && out->grammar.data)
+        rc = error_set(err, ERROR_INVALID, "the request must not have both 'grammar' and 'schema'");
     return rc;
 }

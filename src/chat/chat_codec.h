@@ -4,7 +4,9 @@
  *    "prompt": "...",                   instead of body: continued as it stands (raw)
  *    "sampling": {"temperature","top_k","top_p","min_p","repeat_penalty","repeat_last_n","presence_penalty",
  *                 "frequency_penalty","seed"},          unset ones absent
- *    "max_tokens": n, "stop": ["..."]} */
+ *    "max_tokens": n, "stop": ["..."],
+ *    "grammar": "root ::= ...",         what the answer must follow, as GBNF
+ *    "schema": {...}}                   or as JSON Schema; at most one of the two */
 #ifndef WEIR_CHAT_CHAT_CODEC_H
 #define WEIR_CHAT_CHAT_CODEC_H
 
@@ -20,7 +22,13 @@ struct chat_work {
     int64_t max_tokens; /* -1: until the context is full */
     struct str *stops;
     size_t n_stops;
+    struct str grammar;   /* GBNF that the answer must follow; STR_NONE: none */
+    const json_t *schema; /* JSON Schema that it must follow; NULL: none */
 };
+/* What `response_format` or `grammar` among a request's vendor members ask for: one of the two, or neither.
+ * ERROR_INVALID where they are malformed, ERROR_UNSUPPORTED where they ask for something else. */
+int chat_constraint_read(
+    const struct chat_request *r, struct str *grammar, const json_t **schema, struct error *err) MUST_USE;
 int chat_codec_read(struct arena *a, struct str payload, struct chat_work *out, struct error *err) MUST_USE;
 
 #endif

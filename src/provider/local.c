@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "chat/chat_codec.h"
 #include "engine/engine.h"
 #include "provider/provider.h"
 
@@ -14,16 +15,16 @@ struct local_call {
 
 /* ---- What the engine can honour ---- */
 
-/* Members that change nothing about the answer itself. */
+/* Members that change nothing about the answer itself, and those that are looked at on their own. */
 static const char *const harmless[] = {"user", "metadata", "store", "service_tier", "stream",
-    "stream_options", "prompt_cache_key", "prompt_cache_retention", "safety_identifier"};
+    "stream_options", "response_format", "grammar", "prompt_cache_key", "prompt_cache_retention",
+    "safety_identifier"};
 
 /* Members that are honoured only while they ask for nothing: the value that does. */
 static const struct {
     const char *key, *nothing; /* as JSON text */
 } idle[] = {{"n", "1"}, {"best_of", "1"}, {"logprobs", "false"}, {"top_logprobs", "0"}, {"echo", "false"},
-    {"logit_bias", "{}"}, {"functions", "[]"}, {"response_format", "{\"type\":\"text\"}"},
-    {"modalities", "[\"text\"]"}, {"suffix", "\"\""}};
+    {"logit_bias", "{}"}, {"functions", "[]"}, {"modalities", "[\"text\"]"}, {"suffix", "\"\""}};
 
 static bool asks_nothing(const char *key, const json_t *value)
 {
@@ -61,6 +62,19 @@ static int vendor_supported(const json_t *vendor, struct error *err)
     return 0;
 }
 
+static int constraint_supported(const struct chat_request *r, struct error *err)
+{
+    struct str grammar;
+    const json_t *schema, *format = json_object_get(r->vendor, "response_format");
+    int rc = chat_constraint_read(r, &grammar, &schema, err);
+    bool asked = grammar.data || schema || str_is(json_str(json_object_get(format, "type")), "json_object");
+    if (rc == 0 && asked && r->n_tools > 0 && r->tool_choice != CHAT_TOOLS_NONE)
+        rc = error_set(err, ERROR_UNSUPPORTED,
+            "the local model cannot have 'tools' beside 'response_format' or 'grammar': send one of them, or "
+            "tool_choice \"none\"");
+    return rc;
+}
+
 static int message_supported(const struct chat_message *m, size_t index, struct error *err)
 {
     for (size_t i = 0; i < m->n_parts; i++) {
@@ -94,7 +108,9 @@ static int local_supports(const struct provider_model *m, const struct chat_requ
         rc = error_set(err, ERROR_UNSUPPORTED,
             "the local model cannot be made to call a tool (tool_choice): use \"auto\" or name another "
             "model");
-    return rc ? rc : vendor_supported(r->vendor, err);
+    if (rc == 0)
+        rc = vendor_supported(r->vendor, err);
+    return rc ? rc : constraint_supported(r, err);
 }
 
 /* ---- Calls ---- */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "chat/chat_codec.h"
+#include "engine/worker/constraint.h"
 #include "engine/worker/prompt.h"
 #include "engine/worker/sampler.h"
 #include "engine/worker/session_inner.h"
@@ -14,6 +15,7 @@ struct answer {
     struct arena *arena; /* the stop strings */
     struct chat_sampling sampling;
     struct sampler *sampler; /* from the start: waiting calls take little memory */
+    struct constraint constraint;
     struct stream_text text;
     struct buf piece, out;
     int32_t *prompt; /* for the penalties, until the start */
@@ -112,13 +114,24 @@ static int token_take(struct call *call, int32_t token, struct error *err)
     return rc ? rc : 1;
 }
 
+static int token_draw(struct call *call, float *row, int32_t *next, struct error *err)
+{
+    struct answer *a = call->data;
+    int rc = sampler_draw(a->sampler, row, next, err);
+    if (rc == 0)
+        rc = constraint_accept(&a->constraint, *next, err);
+    return rc ? rc : token_take(call, *next, err);
+}
+
 static int logits(void *ctx, float *row, int32_t *next, struct error *err)
 {
     struct call *call = ctx;
     struct answer *a = call->data;
-    int rc = sampler_draw(a->sampler, row, next, err);
+    int rc = constraint_mask(&a->constraint, row, err);
     if (rc == 0)
-        rc = token_take(call, *next, err);
+        rc = finish(call, "stop", err);
+    else if (rc > 0)
+        rc = token_draw(call, row, next, err);
     if (rc >= 0)
         text_send(call);
     return rc;
@@ -143,6 +156,7 @@ static void answer_free(struct call *call)
 {
     struct answer *a = call->data;
     sampler_free(a->sampler);
+    constraint_end(&a->constraint);
     stream_text_free(&a->text);
     buf_free(&a->piece);
     buf_free(&a->out);
@@ -206,6 +220,8 @@ int session_chat(struct session *s, uint32_t id, struct str payload, struct erro
         rc = call_create(s, id, &call, err);
     if (rc == 0)
         rc = answer_create(call, &work, err);
+    if (rc == 0)
+        rc = constraint_begin(s, &work, &((struct answer *)call->data)->constraint, err);
     if (rc == 0)
         rc = answer_start(call, &tokens, work.max_tokens, err);
     if (rc && call)

@@ -3,6 +3,7 @@
  *   session.c         frames in and out, who may ask what
  *   session_load.c    LOAD: the file, the model, READY
  *   session_chat.c    CHAT: prompt, sampling, streaming
+ *   constraint.c      what an answer must follow
  *   session_logits.c  LOGITS
  *   prompt.c          conversations to prompts
  *   session_text.c    TOKENIZE DETOKENIZE RENDER
@@ -46,6 +47,7 @@ struct session {
     struct model *model;
     struct model_state *state;
     struct scheduler *scheduler; /* NULL for an encoder */
+    struct grammar_vocab *grammar_vocab; /* made when the first answer must follow something */
     int32_t n_context, n_slots, n_threads;
 };
 

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/worker/prompt.h"
+#include "engine/worker/grammar.h"
 #include "engine/worker/session_inner.h"
 #include "engine/worker/chat_template.h"
 
@@ -248,6 +249,7 @@ void session_unload(struct session *s)
     backend_free(s->backend);
     chat_template_free(s->template);
     tokenizer_free(s->tokenizer);
+    grammar_vocab_free(s->grammar_vocab);
     gguf_close(s->gguf);
     s->scheduler = NULL;
     s->state = NULL;
@@ -255,5 +257,6 @@ void session_unload(struct session *s)
     s->backend = NULL;
     s->template = NULL;
     s->tokenizer = NULL;
+    s->grammar_vocab = NULL;
     s->gguf = NULL;
 }
