@@ -66,7 +66,8 @@ static void load(struct model *model, struct loader *l)
         struct layer *y = &m->layers[i];
         y->norm = loader_vector(l, s->n_embed, "blk.%d.attn_norm.weight", (int)i);
         projections_load(&y->projections, s, l, i);
-        if (loader_has(l, "blk.%d.attn_q_norm.weight", (int)i)) {
+        if (loader_has(l, "blk.%d.attn_q_norm.weight", (int)i) ||
+            loader_has(l, "blk.%d.attn_k_norm.weight", (int)i)) {
             y->q_norm = loader_vectors(l, s->key_width, s->n_heads, "blk.%d.attn_q_norm.weight", (int)i);
             y->k_norm = loader_vectors(l, s->key_width, s->n_kv_heads, "blk.%d.attn_k_norm.weight", (int)i);
         }

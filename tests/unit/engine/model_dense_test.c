@@ -1,0 +1,199 @@
+/* Every dense architecture on tiny models of random weights that the test makes itself: results do not depend
+ * on how a sequence is cut into batches, windows slide, and a broken file is refused. That the results are
+ * right is what model_vectors_test.c says. */
+#include "engine/worker/model.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "unit/engine/isa.h"
+#include "unit/engine/tiny_dense.h"
+
+enum { LONG = 1200, CONTEXT = 1300 };
+
+struct loaded {
+    char *bytes;
+    struct gguf *gguf;
+    struct backend *backend;
+    struct model *model;
+    struct model_state *state;
+};
+
+static int load(struct loaded *x, const struct dense *d, const struct dense_fault *fault, struct error *err)
+{
+    size_t size;
+    *x = (struct loaded){.bytes = dense_model(d, fault, &size)};
+    int rc = gguf_open_memory(x->bytes, size, &x->gguf, err);
+    if (rc == 0)
+        rc = backend_cpu_create(2, &x->backend, err);
+    if (rc == 0)
+        rc = model_load(x->gguf, x->backend, &x->model, err);
+    return rc;
+}
+
+static void unload(struct loaded *x)
+{
+    model_state_free(x->state);
+    model_free(x->model);
+    backend_free(x->backend);
+    gguf_close(x->gguf);
+    free(x->bytes);
+}
+
+static void start(struct loaded *x, const struct dense *d, int32_t n_slots, int32_t n_context)
+{
+    struct error err = {0};
+    if (load(x, d, NULL, &err) != 0 || model_state_create(x->model, n_slots, n_context, &x->state, &err) != 0)
+        fail_msg("%s: %s", d->name, err.message);
+}
+
+/* Feeds tokens [from, to) of a fixed sequence to a slot; the logits of the last one. */
+static void feed(struct loaded *x, int32_t slot, int32_t from, int32_t to, float *logits)
+{
+    static int32_t tokens[LONG], slots[LONG];
+    static uint8_t wants[LONG];
+    struct error err = {0};
+    for (int32_t i = from; i < to; i++) {
+        tokens[i - from] = (i * 31 + i * i * 7 + 5) % DENSE_VOCAB;
+        slots[i - from] = slot;
+        wants[i - from] = i == to - 1;
+    }
+    struct model_batch batch = {to - from, tokens, slots, wants};
+    if (model_decode(x->state, &batch, logits, &err) != 0)
+        fail_msg("%s", err.message);
+}
+
+static void check_same(const struct dense *d, const char *what, const float *a, const float *b)
+{
+    float most = 0;
+    for (int32_t i = 0; i < DENSE_VOCAB; i++) {
+        assert_true(isfinite(a[i]));
+        most = fabsf(a[i]) > most ? fabsf(a[i]) : most;
+    }
+    assert_true(most > 0);
+    if (memcmp(a, b, DENSE_VOCAB * sizeof *a) != 0)
+        fail_msg("%s: %s", d->name, what);
+}
+
+/* At once, in pieces of every kind, token by token at the end, in another slot, and after going back: equal
+ * to the bit. The sequence is longer than a ring. */
+static void cuts_do_not_matter(void **state)
+{
+    (void)state;
+    for (const struct dense *d = dense_all; d->name; d++) {
+        struct loaded x;
+        float whole[DENSE_VOCAB], pieces[DENSE_VOCAB];
+        start(&x, d, 2, CONTEXT);
+        feed(&x, 0, 0, LONG, whole);
+        for (int32_t at = 0, n = 1; at < LONG - 5; at += n, n = n * 2 % 701)
+            feed(&x, 1, at, at + n < LONG - 5 ? at + n : LONG - 5, pieces);
+        for (int32_t at = LONG - 5; at < LONG; at++)
+            feed(&x, 1, at, at + 1, pieces);
+        check_same(d, "pieces differ from the whole", whole, pieces);
+        assert_int_equal(model_state_truncate(x.state, 1, LONG - 9), LONG - 9);
+        feed(&x, 1, LONG - 9, LONG, pieces);
+        check_same(d, "going back differs", whole, pieces);
+        unload(&x);
+    }
+}
+
+static void tokens_of_two_slots_share_a_batch(void **state)
+{
+    (void)state;
+    for (const struct dense *d = dense_all; d->name; d++) {
+        struct loaded x;
+        float expected[2][DENSE_VOCAB], got[2][DENSE_VOCAB];
+        struct error err = {0};
+        start(&x, d, 2, 64);
+        feed(&x, 0, 0, 20, expected[0]);
+        feed(&x, 1, 0, 11, expected[1]);
+        assert_int_equal(model_state_truncate(x.state, 0, 17) + model_state_truncate(x.state, 1, 10), 27);
+        int32_t tokens[4], slots[4] = {1, 0, 0, 0};
+        uint8_t wants[4] = {1, 0, 0, 1};
+        for (int32_t i = 0, p = 10; i < 4; i++, p = 16 + i)
+            tokens[i] = (p * 31 + p * p * 7 + 5) % DENSE_VOCAB;
+        struct model_batch batch = {4, tokens, slots, wants};
+        assert_int_equal(model_decode(x.state, &batch, got[0], &err), 0);
+        check_same(d, "a slot differs in company", expected[1], got[0]);
+        check_same(d, "a slot differs in company", expected[0], got[1]);
+        unload(&x);
+    }
+}
+
+/* A window's memory does not grow with the context, and what has been written over is not given back. */
+static void windows_keep_no_more_than_they_see(void **state)
+{
+    (void)state;
+    for (const struct dense *d = dense_all; d->name; d++) {
+        struct loaded x;
+        float logits[DENSE_VOCAB];
+        start(&x, d, 1, CONTEXT);
+        uint64_t per_position =
+            (model_state_bytes(x.model, 1, 4000) - model_state_bytes(x.model, 1, 2000)) / 2000;
+        uint64_t layer = DENSE_KV_HEADS * (DENSE_KEY + DENSE_VALUE) * sizeof(float);
+        assert_int_equal(per_position, layer * d->n_whole);
+        feed(&x, 0, 0, LONG, logits);
+        assert_int_equal(model_state_truncate(x.state, 0, 8), d->n_whole == DENSE_LAYERS ? 8 : 0);
+        unload(&x);
+    }
+}
+
+/* Whatever a number of the file says, the model is refused or runs within its memory. */
+static void hostile_numbers(void **state)
+{
+    (void)state;
+    static const double numbers[] = {0, 1, 2, 3, 7, 12, 13, 1e6, 2147483647.0, 4294967295.0, NAN, -1};
+    int refused = 0;
+    for (const struct dense *d = dense_all; d->name; d++)
+        for (int32_t key = 0; key < dense_keys(d); key++)
+            for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+                struct dense_fault fault = {
+                    .key = key, .number = numbers[i], .drop_key = -1, .drop_tensor = -1};
+                struct loaded x;
+                struct error err = {0};
+                float logits[DENSE_VOCAB];
+                int rc = load(&x, d, &fault, &err);
+                if (rc == 0 && model_state_create(x.model, 1, 40, &x.state, &err) == 0)
+                    feed(&x, 0, 0, 30, logits);
+                else
+                    assert_true(err.message[0]);
+                refused += rc != 0;
+                unload(&x);
+            }
+    assert_true(refused > 500);
+}
+
+static void missing_things_are_named(void **state)
+{
+    (void)state;
+    for (const struct dense *d = dense_all; d->name; d++)
+        for (int32_t i = 0; i < dense_tensors(d) + dense_keys(d); i++) {
+            struct dense_fault fault = {.key = -1, .drop_key = i - dense_tensors(d), .drop_tensor = i};
+            struct loaded x;
+            struct error err = {0};
+            char name[128];
+            dense_name(d, i, name);
+            int rc = load(&x, d, &fault, &err);
+            if (dense_optional(d, name) ? rc != 0 : rc != ERROR_INVALID || !err.message[0])
+                fail_msg("%s without %s: %d %s", d->name, name, rc, err.message);
+            unload(&x);
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cuts_do_not_matter),
+        cmocka_unit_test(tokens_of_two_slots_share_a_batch),
+        cmocka_unit_test(windows_keep_no_more_than_they_see),
+        cmocka_unit_test(hostile_numbers),
+        cmocka_unit_test(missing_things_are_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
