@@ -193,7 +193,7 @@ int model_sample_write(const struct model_sample *s, int fd, struct error *err)
     buf_init(&header, 4 * GIB);
     rand_pcg_seed(&w.random, s->seed);
     w.values = malloc(POOL_VALUES * sizeof *w.values);
-    w.encoded = malloc(POOL_VALUES * sizeof *w.values);
+    w.encoded = malloc((size_t)POOL_VALUES * 4); /* no type takes more than a float */
     if (!w.values || !w.encoded)
         rc = error_set(err, ERROR_MEMORY, "no memory to make a model");
     rc = rc ? rc : build_header(s, &g, err);

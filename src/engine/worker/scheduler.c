@@ -272,7 +272,7 @@ static void batch_build(struct scheduler *s)
         int32_t index = (s->turn + k) % s->o.n_slots, n = pending(s, index);
         if (n <= 1)
             continue;
-        int32_t share = room > reading ? room / reading : 1;
+        int32_t share = room > reading ? room / reading : 1; /* NOLINT: as many are left as were counted */
         reading--;
         if (n > share)
             n = share;
