@@ -36,6 +36,7 @@ static const struct architecture *const architectures[] = {
     &model_cohere2,
     &model_qwen35,
     &model_qwen35moe,
+    &model_gemma4,
 };
 // clang-format on
 enum { N_ARCHITECTURES = sizeof architectures / sizeof architectures[0] };

@@ -54,5 +54,6 @@ extern const struct architecture model_command_r;
 extern const struct architecture model_cohere2;
 extern const struct architecture model_qwen35;
 extern const struct architecture model_qwen35moe;
+extern const struct architecture model_gemma4;
 
 #endif

@@ -84,6 +84,29 @@ void *loader_alloc(struct loader *l, size_t count, size_t size)
     return p;
 }
 
+const int32_t *loader_ints(
+    struct loader *l, const char *key, int32_t n, int32_t fallback, int32_t min, int32_t max)
+{
+    char full[KEY_MAX];
+    const struct gguf_pair *pair = gguf_find(l->gguf, full_key(l, key, full));
+    const bool listed = pair && pair->type == GGUF_ARRAY;
+    const int32_t all = listed ? 0 : loader_int(l, key, fallback, min, max);
+    int32_t *ints = loader_alloc(l, (size_t)n, sizeof *ints);
+    if (listed && ((pair->array.type != GGUF_INT32 && pair->array.type != GGUF_UINT32) ||
+                      pair->array.count != (uint64_t)n))
+        loader_fail(
+            l, ERROR_INVALID, "'%s' is not a list of %d whole numbers: the file is broken", full, (int)n);
+    for (int32_t i = 0; l->rc == 0 && i < n; i++) {
+        ints[i] = all;
+        if (listed)
+            memcpy(&ints[i], (const char *)pair->array.data + (size_t)i * sizeof *ints, sizeof *ints);
+        if (listed && (ints[i] < min || ints[i] > max))
+            loader_fail(l, ERROR_INVALID, "entry %d of '%s' is %d: it must be %d to %d", (int)i, full,
+                (int)ints[i], (int)min, (int)max);
+    }
+    return l->rc ? NULL : ints;
+}
+
 const bool *loader_flags(struct loader *l, const char *key, int32_t n)
 {
     char full[KEY_MAX];
@@ -177,6 +200,17 @@ const float *loader_vectors(struct loader *l, int64_t n, int64_t m, const char *
 {
     NAME_FROM(fmt, name);
     return vector_named(l, n, m, name);
+}
+
+const float *loader_ones(struct loader *l, int32_t n)
+{
+    float *ones = loader_alloc(l, (size_t)n, sizeof *ones);
+    for (int32_t i = 0; l->rc == 0 && i < n; i++)
+        ones[i] = 1;
+    const void *out = NULL;
+    if (l->rc == 0)
+        l->rc = l->backend->ops->upload(l->backend, ones, (size_t)n * sizeof *ones, &out, l->err);
+    return out;
 }
 
 static struct weight weight_named(

@@ -47,6 +47,10 @@ float loader_float(struct loader *l, const char *key, float fallback, float min,
 
 bool loader_bool(struct loader *l, const char *key, bool fallback);
 
+/* A figure for each of n layers: the file gives one for all or an array. */
+const int32_t *loader_ints(
+    struct loader *l, const char *key, int32_t n, int32_t fallback, int32_t min, int32_t max);
+
 /* A flag for each of n layers; NULL where the key is missing or not an array. */
 const bool *loader_flags(struct loader *l, const char *key, int32_t n);
 
@@ -55,6 +59,8 @@ bool loader_has(struct loader *l, const char *fmt, ...) PRINTF_LIKE(2, 3);
 const float *loader_vector(struct loader *l, int64_t n, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* n x m floats, row by row, likewise. */
 const float *loader_vectors(struct loader *l, int64_t n, int64_t m, const char *fmt, ...) PRINTF_LIKE(4, 5);
+/* The weight of a norm that has none. */
+const float *loader_ones(struct loader *l, int32_t n);
 struct weight loader_weight(
     struct loader *l, int64_t n_in, int64_t n_out, int64_t n_experts, const char *fmt, ...) PRINTF_LIKE(5, 6);
 /* NAME.weight with NAME.bias if there is one. */

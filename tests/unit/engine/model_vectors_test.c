@@ -24,11 +24,12 @@ static const char *const files[] = {"models/llama-gqa", "models/llama-tied-ropef
     "models/phi3", "models/gemma3", "models/gemma2", "models/mistral3", "models/smollm3", "models/gemma",
     "models/qwen3", "models/qwen2", "models/qwen2moe", "models/qwen3moe", "models/gpt-oss",
     "models/gpt-oss-mxfp4", "models/glm4moe", "models/deepseek2", "models/qwen35", "models/qwen35moe",
-    "models/deepseek2-yarn", "models/deepseek2-mla", "quants/Q4_0", "quants/Q4_1", "quants/Q5_0",
-    "quants/Q5_1", "quants/Q8_0", "quants/Q2_K", "quants/Q3_K_S", "quants/Q3_K_M", "quants/Q4_K_S",
-    "quants/Q4_K_M", "quants/Q5_K_S", "quants/Q5_K_M", "quants/Q6_K", "quants/IQ4_NL", "quants/IQ4_XS",
-    "quants/IQ1_S", "quants/IQ1_M", "quants/IQ2_XXS", "quants/IQ2_XS", "quants/IQ2_S", "quants/IQ3_XXS",
-    "quants/IQ3_S", "quants/TQ1_0", "quants/TQ2_0", "quants/MXFP4"};
+    "models/gemma4", "models/gemma4-kv-eq", "models/gemma4-moe", "models/deepseek2-yarn",
+    "models/deepseek2-mla", "quants/Q4_0", "quants/Q4_1", "quants/Q5_0", "quants/Q5_1", "quants/Q8_0",
+    "quants/Q2_K", "quants/Q3_K_S", "quants/Q3_K_M", "quants/Q4_K_S", "quants/Q4_K_M", "quants/Q5_K_S",
+    "quants/Q5_K_M", "quants/Q6_K", "quants/IQ4_NL", "quants/IQ4_XS", "quants/IQ1_S", "quants/IQ1_M",
+    "quants/IQ2_XXS", "quants/IQ2_XS", "quants/IQ2_S", "quants/IQ3_XXS", "quants/IQ3_S", "quants/TQ1_0",
+    "quants/TQ2_0", "quants/MXFP4"};
 
 static const char *shared(void)
 {
