@@ -18,6 +18,16 @@ void api_reply_json(const struct api_call *c, int status, const struct buf *body
         http_reply(c->http, status, "application/json", buf_str(body));
 }
 
+/* Header values come from the configuration, which may hold any text. */
+void api_header(struct http_request *r, const char *name, struct str value)
+{
+    char safe[LIMIT_MODEL_NAME + 1];
+    size_t n = 0;
+    for (size_t i = 0; i < value.len && n < sizeof safe - 1; i++)
+        safe[n++] = (unsigned char)value.data[i] < ' ' || value.data[i] == 0x7f ? '?' : value.data[i];
+    http_reply_header(r, name, (struct str){safe, n});
+}
+
 void api_error(const struct api_call *c, int status, struct str message)
 {
     struct buf body;
@@ -103,6 +113,7 @@ static const struct endpoint {
 } endpoints[] = {
     {"POST", "/v1/chat/completions", false, false, api_openai_chat},
     {"POST", "/v1/completions", false, false, api_openai_completion},
+    {"POST", "/v1/embeddings", false, false, api_openai_embeddings},
     {"GET", "/v1/models", false, false, api_openai_models},
     {"GET", "/v1/models/", true, false, api_openai_models},
     {"GET", "/healthz", false, true, api_health},

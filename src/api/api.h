@@ -31,10 +31,13 @@ struct api_call {
 };
 /* An error in OpenAI's shape; finishes the request. */
 void api_error(const struct api_call *c, int status, struct str message);
+/* A header whose value may be any text: what is no text there becomes '?', and it is cut where it is long. */
+void api_header(struct http_request *r, const char *name, struct str value);
 void api_reply_json(const struct api_call *c, int status, const struct buf *body);
 
 void api_openai_chat(const struct api_call *c);
 void api_openai_completion(const struct api_call *c);
+void api_openai_embeddings(const struct api_call *c);
 void api_openai_models(const struct api_call *c);
 void api_metrics(const struct api_call *c);
 void api_ready(const struct api_call *c);

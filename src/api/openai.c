@@ -28,23 +28,13 @@ static void call_free(struct openai_call *c)
     free(c);
 }
 
-/* Header values come from the configuration, which may hold any text. */
-static void header_add(struct http_request *r, const char *name, struct str value)
-{
-    char safe[LIMIT_MODEL_NAME + 1];
-    size_t n = 0;
-    for (size_t i = 0; i < value.len && n < sizeof safe - 1; i++)
-        safe[n++] = (unsigned char)value.data[i] < ' ' || value.data[i] == 0x7f ? '?' : value.data[i];
-    http_reply_header(r, name, (struct str){safe, n});
-}
-
 static void about_headers(struct openai_call *c, const struct exchange_about *about)
 {
     struct http_request *r = c->api.http;
-    header_add(r, "x-request-id", str_from(c->api.request_id));
-    header_add(r, "x-weir-model", about->model);
-    header_add(r, "x-weir-provider", about->provider);
-    header_add(r, "x-weir-rule", about->rule);
+    api_header(r, "x-request-id", str_from(c->api.request_id));
+    api_header(r, "x-weir-model", about->model);
+    api_header(r, "x-weir-provider", about->provider);
+    api_header(r, "x-weir-rule", about->rule);
 }
 
 static struct str keep(char to[LIMIT_MODEL_NAME + 1], struct str s)
