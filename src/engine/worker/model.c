@@ -37,6 +37,8 @@ static const struct architecture *const architectures[] = {
     &model_qwen35,
     &model_qwen35moe,
     &model_gemma4,
+    &model_lfm2,
+    &model_lfm2moe,
 };
 // clang-format on
 enum { N_ARCHITECTURES = sizeof architectures / sizeof architectures[0] };

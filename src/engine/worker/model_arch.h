@@ -55,5 +55,7 @@ extern const struct architecture model_cohere2;
 extern const struct architecture model_qwen35;
 extern const struct architecture model_qwen35moe;
 extern const struct architecture model_gemma4;
+extern const struct architecture model_lfm2;
+extern const struct architecture model_lfm2moe;
 
 #endif

@@ -2,12 +2,29 @@
 
 #include <math.h>
 
+/* A list by layer has 0 for those without attention; the others must agree. */
+static int32_t kv_heads_load(struct loader *l, const struct shape *s)
+{
+    const char *const key = "attention.head_count_kv";
+    const int32_t *heads = loader_ints(l, key, s->n_layers, s->n_heads, 0, MODEL_HEADS_MAX);
+    int32_t most = 0;
+    for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++) {
+        if (most > 0 && heads[i] > 0 && heads[i] != most)
+            loader_fail(l, ERROR_UNSUPPORTED, "layers have %d and %d heads of keys: %s", (int)most,
+                (int)heads[i], "this architecture is known with one number of them");
+        most = heads[i] > most ? heads[i] : most;
+    }
+    if (l->rc == 0 && most == 0)
+        loader_fail(l, ERROR_INVALID, "no layer has heads of keys (%s): the file is broken", key);
+    return most;
+}
+
 struct shape shape_load(const struct model *m, struct loader *l, const char *eps_key)
 {
     struct shape s = {.n_layers = m->info.n_layers, .n_embed = m->info.n_embed};
     s.n_ff = loader_int(l, "feed_forward_length", LOADER_REQUIRED, 1, MODEL_WIDTH_MAX / 2);
     s.n_heads = loader_int(l, "attention.head_count", LOADER_REQUIRED, 1, MODEL_HEADS_MAX);
-    s.n_kv_heads = loader_int(l, "attention.head_count_kv", s.n_heads, 1, MODEL_HEADS_MAX);
+    s.n_kv_heads = kv_heads_load(l, &s);
     s.eps = loader_float(l, eps_key, LOADER_REQUIRED, 0, 1);
     if (l->rc)
         return s;

@@ -85,8 +85,9 @@ enum rope_pairs {
 
 enum glu {
     GLU_SILU,
-    GLU_GELU,   /* by its tanh approximation */
-    GLU_CLAMPED /* gpt-oss: g sigmoid(1.702 g) (u + 1), both held within 7 */
+    GLU_BILINEAR, /* f(x) = x */
+    GLU_GELU,     /* by its tanh approximation */
+    GLU_CLAMPED   /* gpt-oss: g sigmoid(1.702 g) (u + 1), both held within 7 */
 };
 
 /* What scores become before experts are chosen by them. */

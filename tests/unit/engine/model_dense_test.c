@@ -96,8 +96,9 @@ static void cuts_do_not_matter(void **state)
         for (int32_t at = LONG - 5; at < LONG; at++)
             feed(&x, 1, at, at + 1, pieces);
         check_same(d, "pieces differ from the whole", whole, pieces);
-        assert_int_equal(model_state_truncate(x.state, 1, LONG - 9), LONG - 9);
-        feed(&x, 1, LONG - 9, LONG, pieces);
+        int32_t kept = model_state_truncate(x.state, 1, LONG - 9);
+        assert_true(d->second ? kept == 0 || kept == LONG - 9 : kept == LONG - 9);
+        feed(&x, 1, kept, LONG, pieces);
         check_same(d, "going back differs", whole, pieces);
         unload(&x);
     }
@@ -113,7 +114,11 @@ static void tokens_of_two_slots_share_a_batch(void **state)
         start(&x, d, 2, 64);
         feed(&x, 0, 0, 20, expected[0]);
         feed(&x, 1, 0, 11, expected[1]);
-        assert_int_equal(model_state_truncate(x.state, 0, 17) + model_state_truncate(x.state, 1, 10), 27);
+        for (int32_t slot = 0; slot < 2; slot++) {
+            int32_t length = slot ? 10 : 17, kept = model_state_truncate(x.state, slot, length);
+            assert_true(kept == length || d->second);
+            feed(&x, slot, kept, length, got[0]);
+        }
         int32_t tokens[4], slots[4] = {1, 0, 0, 0};
         uint8_t wants[4] = {1, 0, 0, 1};
         for (int32_t i = 0, p = 10; i < 4; i++, p = 16 + i)

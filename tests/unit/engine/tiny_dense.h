@@ -27,42 +27,52 @@ enum {
  * heads, J heads of keys, F feed-forward, G two of them. An optional thing has a ? behind its name. */
 struct dense {
     const char *name, *keys, *tensors;
-    uint32_t n_whole; /* layers without a window */
+    uint32_t n_whole;   /* layers with keys and values and without a window */
+    const char *second; /* tensors of every second layer; the others then have no attention. NULL: as all */
 };
 
 #define DENSE_QKV "attn_q EQ,attn_k EK,attn_v EV,attn_output QE,"
 #define DENSE_FFN "ffn_gate EF,ffn_up EF,ffn_down FE"
+#define DENSE_EXPERTS "ffn_gate_inp EX,ffn_gate_exps EFX,ffn_up_exps EFX,ffn_down_exps FEX"
 #define DENSE_PRE "attn_norm E,ffn_norm E,"
 #define DENSE_POST "post_attention_norm E,post_ffw_norm E,"
 #define DENSE_RMS "attention.layer_norm_rms_epsilon=f1e-5,"
 #define DENSE_WINDOWED "attention.sliding_window=9,"
 
 static const struct dense dense_all[] = {
-    {"qwen2", DENSE_RMS, DENSE_PRE DENSE_QKV "attn_q.bias? Q,attn_k.bias? K,attn_v.bias? V," DENSE_FFN, 4},
-    {"qwen3", DENSE_RMS, DENSE_PRE DENSE_QKV "attn_q_norm W,attn_k_norm W," DENSE_FFN, 4},
-    {"gemma", DENSE_RMS, DENSE_PRE DENSE_QKV DENSE_FFN, 4},
+    {"qwen2", DENSE_RMS, DENSE_PRE DENSE_QKV "attn_q.bias? Q,attn_k.bias? K,attn_v.bias? V," DENSE_FFN, 4,
+        NULL},
+    {"qwen3", DENSE_RMS, DENSE_PRE DENSE_QKV "attn_q_norm W,attn_k_norm W," DENSE_FFN, 4, NULL},
+    {"gemma", DENSE_RMS, DENSE_PRE DENSE_QKV DENSE_FFN, 4, NULL},
     {"gemma2", DENSE_RMS "attention.sliding_window?=9,attn_logit_softcapping?=f5,final_logit_softcapping?=f3",
-        DENSE_PRE DENSE_POST DENSE_QKV DENSE_FFN, 2},
+        DENSE_PRE DENSE_POST DENSE_QKV DENSE_FFN, 2, NULL},
     {"gemma3", DENSE_RMS "attention.sliding_window?=9,attention.sliding_window_pattern?=2",
-        DENSE_PRE DENSE_POST DENSE_QKV "attn_q_norm W,attn_k_norm W," DENSE_FFN, 2},
+        DENSE_PRE DENSE_POST DENSE_QKV "attn_q_norm W,attn_k_norm W," DENSE_FFN, 2, NULL},
     {"phi3", DENSE_RMS "attention.sliding_window?=9",
-        DENSE_PRE "attn_qkv EA,attn_output QE,ffn_up EG,ffn_down FE", 0},
+        DENSE_PRE "attn_qkv EA,attn_output QE,ffn_up EG,ffn_down FE", 0, NULL},
     {"mistral3", DENSE_RMS "attention.temperature_scale?=f0.3,rope.scaling.original_context_length=16",
-        DENSE_PRE DENSE_QKV DENSE_FFN, 4},
-    {"smollm3", DENSE_RMS, DENSE_PRE DENSE_QKV DENSE_FFN, 4},
+        DENSE_PRE DENSE_QKV DENSE_FFN, 4, NULL},
+    {"smollm3", DENSE_RMS, DENSE_PRE DENSE_QKV DENSE_FFN, 4, NULL},
     {"granite", DENSE_RMS "logit_scale=f2,residual_scale?=f0.5,embedding_scale?=f3,attention.scale?=f0.2",
-        DENSE_PRE DENSE_QKV DENSE_FFN, 4},
+        DENSE_PRE DENSE_QKV DENSE_FFN, 4, NULL},
     {"granitemoe", DENSE_RMS "logit_scale=f2,expert_count=3,expert_used_count=2",
-        DENSE_PRE DENSE_QKV "ffn_gate_inp EX,ffn_gate_exps EFX,ffn_up_exps EFX,ffn_down_exps FEX", 4},
+        DENSE_PRE DENSE_QKV DENSE_EXPERTS, 4, NULL},
     {"olmo2", DENSE_RMS "attention.sliding_window?=9",
-        DENSE_POST DENSE_QKV "attn_q_norm Q,attn_k_norm K," DENSE_FFN, 1},
-    {"glm4", DENSE_RMS, DENSE_PRE DENSE_POST DENSE_QKV "ffn_up EG,ffn_down FE", 4},
+        DENSE_POST DENSE_QKV "attn_q_norm Q,attn_k_norm K," DENSE_FFN, 1, NULL},
+    {"glm4", DENSE_RMS, DENSE_PRE DENSE_POST DENSE_QKV "ffn_up EG,ffn_down FE", 4, NULL},
     {"command-r", "attention.layer_norm_epsilon=f1e-5,logit_scale=f0.5",
-        "attn_norm E," DENSE_QKV "attn_q_norm WH,attn_k_norm WJ," DENSE_FFN, 4},
+        "attn_norm E," DENSE_QKV "attn_q_norm WH,attn_k_norm WJ," DENSE_FFN, 4, NULL},
     {"cohere2",
         "attention.layer_norm_epsilon=f1e-5,logit_scale=f0.5,"
         "attention.sliding_window=9",
-        "attn_norm E," DENSE_QKV DENSE_FFN, 1},
+        "attn_norm E," DENSE_QKV DENSE_FFN, 1, NULL},
+    {"lfm2", DENSE_RMS "shortconv.l_cache=3",
+        DENSE_PRE DENSE_FFN ",shortconv.in_proj ET,shortconv.conv CE,shortconv.out_proj EE", 2,
+        DENSE_PRE DENSE_QKV "attn_q_norm W,attn_k_norm W," DENSE_FFN},
+    {"lfm2moe",
+        DENSE_RMS "shortconv.l_cache=3,expert_count=3,expert_used_count=2,expert_feed_forward_length=20",
+        DENSE_PRE DENSE_EXPERTS ",shortconv.in_proj ET,shortconv.conv CE,shortconv.out_proj EE", 2,
+        DENSE_PRE DENSE_QKV "attn_q_norm W,attn_k_norm W," DENSE_EXPERTS ",exp_probs_b.bias? X"},
     {0},
 };
 
@@ -119,9 +129,17 @@ static inline int32_t dense_keys(const struct dense *d)
 }
 
 /* Tensors: the table, the output norm, then those of the layers. */
+static inline const char *dense_layer(const struct dense *d, int32_t layer)
+{
+    return d->second && layer % 2 == 1 ? d->second : d->tensors;
+}
+
 static inline int32_t dense_tensors(const struct dense *d)
 {
-    return 2 + DENSE_LAYERS * dense_count(d->tensors);
+    int32_t n = 2;
+    for (int32_t i = 0; i < DENSE_LAYERS; i++)
+        n += dense_count(dense_layer(d, i));
+    return n;
 }
 
 static inline bool dense_tensor(const struct dense *d, int32_t i, char name[128], const char **dims)
@@ -129,13 +147,18 @@ static inline bool dense_tensor(const struct dense *d, int32_t i, char name[128]
     char item[64];
     bool optional = false;
     if (i < 2) {
-        snprintf(name, 128, "%s.weight", i == 0 ? "token_embd" : "output_norm");
+        snprintf(name, 128, "%s.weight",
+            i == 0      ? "token_embd"
+            : d->second ? "token_embd_norm"
+                        : "output_norm");
         *dims = i == 0 ? "EN" : "E";
         return false;
     }
-    int32_t n = dense_count(d->tensors);
-    dense_item(d->tensors, (i - 2) % n, item, dims, &optional);
-    snprintf(name, 128, "blk.%d.%s%s", (int)((i - 2) / n), item, strstr(item, ".bias") ? "" : ".weight");
+    int32_t layer = 0;
+    for (i -= 2; i >= dense_count(dense_layer(d, layer)); layer++)
+        i -= dense_count(dense_layer(d, layer));
+    dense_item(dense_layer(d, layer), i, item, dims, &optional);
+    snprintf(name, 128, "blk.%d.%s%s", (int)layer, item, strstr(item, ".bias") ? "" : ".weight");
     return optional;
 }
 
@@ -192,6 +215,9 @@ static inline uint64_t dense_dim(char letter)
         return DENSE_FF;
     case 'G':
         return 2 * DENSE_FF;
+    case 'T':
+        return 3 * DENSE_EMBED;
+    case 'C':
     case 'X':
         return 3;
     default:
@@ -232,12 +258,20 @@ static inline uint64_t dense_write_keys(struct buf *b, const struct dense *d, co
         float f = (float)number;
         snprintf(full, sizeof full, "%s.%s", d->name, name);
         dense_text(b, full);
+        count++;
+        if (d->second && i != fault->key && strcmp(name, "attention.head_count_kv") == 0) {
+            dense_u32(b, GGUF_ARRAY);
+            dense_u32(b, GGUF_INT32);
+            dense_u64(b, DENSE_LAYERS);
+            for (uint32_t layer = 0; layer < DENSE_LAYERS; layer++)
+                dense_u32(b, layer % 2 == 1 ? DENSE_KV_HEADS : 0);
+            continue;
+        }
         dense_u32(b, is_float ? GGUF_FLOAT32 : GGUF_UINT32);
         if (is_float)
             buf_append(b, &f, sizeof f);
         else
             dense_u32(b, number >= 0 ? (uint32_t)number : 0xFFFFFFF0u);
-        count++;
     }
     return count;
 }

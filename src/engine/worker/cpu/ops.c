@@ -132,6 +132,10 @@ static void glu_row(const struct cpu_task *task, int64_t row)
     float *y = cpu_row(c, task->op->out, row);
     const int32_t width = program_value(c->program, task->op->out)->width;
     switch (task->op->glu) {
+    case GLU_BILINEAR:
+        for (int32_t i = 0; i < width; i++)
+            y[i] = gate[i] * up[i];
+        return;
     case GLU_SILU:
         return c->kernels->glu(y, gate, up, width);
     case GLU_GELU:
