@@ -123,6 +123,30 @@ static void check_greedy(const json_t *reference, struct run *r, float *last, do
     }
 }
 
+/* The prompt again in another slot: two pieces, the second in a batch with the whole prompt in a third slot;
+ * equal to the bit. Before check_greedy, which writes over the last row. */
+static void check_cuts(struct run *r, const int32_t *prompt, int32_t n)
+{
+    int32_t tokens[128], slots[128], cut = n / 3, rest = n - cut;
+    uint8_t wants[128];
+    struct error err = {0};
+    float *logits = malloc((size_t)(2 * n) * (size_t)r->n_vocab * sizeof *logits);
+    assert_non_null(logits);
+    for (int32_t i = 0; i < cut + rest + n; i++) {
+        tokens[i] = prompt[i % n];
+        slots[i] = 1 + (i >= n);
+        wants[i] = 1;
+    }
+    struct model_batch first = {cut, tokens, slots, wants},
+                       second = {rest + n, tokens + cut, slots + cut, wants};
+    assert_int_equal(model_decode(r->state, &first, logits, &err), 0);
+    assert_int_equal(model_decode(r->state, &second, logits + cut * r->n_vocab, &err), 0);
+    const size_t bytes = (size_t)n * (size_t)r->n_vocab * sizeof *logits;
+    assert_memory_equal(logits, r->logits, bytes);
+    assert_memory_equal(logits + n * r->n_vocab, r->logits, bytes);
+    free(logits);
+}
+
 static void check(const char *name, const json_t *reference, struct run *r, const char *isa)
 {
     int32_t tokens[64];
@@ -146,6 +170,7 @@ static void check(const char *name, const json_t *reference, struct run *r, cons
     assert_true(f32 <= 1e-3);
     assert_true(own <= 0.1 * std);
     /* The other figures come from the engine's own run, whose activations were rounded. */
+    check_cuts(r, tokens, n);
     check_positions(reference, r, n, exact ? 0.3 * std : 1e-3);
     check_greedy(reference, r, last, exact ? 0.3 * std : 1e-3);
     free(r->logits);
@@ -162,7 +187,7 @@ static void run_file(const char *name, const char *isa)
     struct run r = {0};
     struct backend *b = backend_for(isa, 2);
     if (gguf_open(&fd, 1, &g, &err) != 0 || model_load(g, b, &r.model, &err) != 0 ||
-        model_state_create(r.model, 1, 256, &r.state, &err) != 0)
+        model_state_create(r.model, 3, 256, &r.state, &err) != 0)
         fail_msg("%s: %s", name, err.message);
     r.n_vocab = model_info(r.model)->n_vocab;
     json_t *reference = reference_read(name);
