@@ -1,6 +1,7 @@
 #include "engine/worker/model_ffn.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 /* The numbers of expert_gating_func. */
 enum { GATING_NONE, GATING_SOFTMAX, GATING_SIGMOID, GATING_CHOSEN };
@@ -59,16 +60,27 @@ static void routing_load(struct routing *r, struct loader *l, int32_t n_experts)
             (int)n_experts, (int)r->n_groups_used, (int)r->n_groups);
 }
 
+/* Files that do not give the width of the shared expert have it all the same. */
+static int32_t shared_width(struct loader *l)
+{
+    const int32_t n_layers = loader_int(l, "block_count", LOADER_REQUIRED, 1, MODEL_LAYERS_MAX);
+    char name[64];
+    for (int32_t i = 0; l->rc == 0 && i < n_layers; i++) {
+        snprintf(name, sizeof name, "blk.%d.ffn_up_shexp.weight", (int)i);
+        const struct tensor *t = gguf_tensor_find(l->gguf, name);
+        if (t && t->shape[1] <= MODEL_WIDTH_MAX)
+            return (int32_t)t->shape[1];
+    }
+    return 0;
+}
+
 struct mixture mixture_load(struct loader *l, const struct mixture *defaults)
 {
     struct mixture m = *defaults;
     m.n_experts = loader_int(l, "expert_count", LOADER_REQUIRED, 1, MODEL_EXPERTS_MAX);
     m.n_ff =
         loader_int(l, "expert_feed_forward_length", m.n_ff ? m.n_ff : LOADER_REQUIRED, 1, MODEL_WIDTH_MAX);
-    int32_t n_shared = loader_int(l, "expert_shared_count", 0, 0, MODEL_EXPERTS_USED_MAX);
-    int64_t shared_ff = (int64_t)n_shared * m.n_ff;
-    m.n_shared_ff = loader_int(l, "expert_shared_feed_forward_length",
-        shared_ff <= MODEL_WIDTH_MAX ? (int32_t)shared_ff : LOADER_REQUIRED, 0, MODEL_WIDTH_MAX);
+    m.n_shared_ff = loader_int(l, "expert_shared_feed_forward_length", shared_width(l), 0, MODEL_WIDTH_MAX);
     if (l->rc == 0)
         routing_load(&m.routing, l, m.n_experts);
     /* The rows of all chosen experts stand side by side. */

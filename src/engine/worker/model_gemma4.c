@@ -176,7 +176,10 @@ static void load_feed_forward(
     y->ffn_norm = loader_vector(l, n_embed, "blk.%d.ffn_norm.weight", (int)i);
     ffn_load(&y->ffn, l, n_embed, n_ff, i, "");
     y->post_ffn_norm = loader_vector(l, n_embed, "blk.%d.post_ffw_norm.weight", (int)i);
-    y->mixes = m->mixture.n_experts > 0 && loader_has(l, "blk.%d.ffn_gate_inp.weight", (int)i);
+    y->mixes = loader_has(l, "blk.%d.ffn_gate_inp.weight", (int)i);
+    if (y->mixes && m->mixture.n_experts == 0)
+        return loader_fail(l, ERROR_INVALID,
+            "layer %d has experts but the model file lacks 'gemma4.expert_count': fetch it again", (int)i);
     if (y->mixes) {
         experts_load(&y->experts, &m->mixture, l, i);
         y->router_norm = loader_vector(l, n_embed, "blk.%d.ffn_gate_inp.scale", (int)i);

@@ -27,7 +27,8 @@ enum {
 
 static struct state_spec spec_of(enum tensor_type type)
 {
-    return (struct state_spec){.kind = STATE_KV, .kv = {type, KV_HEADS, K_WIDTH, V_WIDTH, 0}};
+    return (struct state_spec){
+        .kind = STATE_KV, .kv = {.type = type, .n_heads = KV_HEADS, .k_width = K_WIDTH, .v_width = V_WIDTH}};
 }
 
 static void rows_do_not_overlap(void **state)
