@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import OpenAI from 'openai';
 import { table, tinyBert } from './lib/bert.mjs';
-import { Gateway, makeFolder, makeModel, shared } from './lib/gateway.mjs';
+import { Gateway, makeFolder, makeModel, shared, sleep } from './lib/gateway.mjs';
 
 const vectors = join(shared, 'vectors', 'models');
 const hasVectors = existsSync(join(vectors, 'bert.gguf'));
@@ -76,6 +76,17 @@ test('each request is one row of the ledger, without cost', async () => {
   assert.equal(row.input_tokens, 6);
   assert.equal((await embed({ input: 'x '.repeat(100) })).status, 400);
   assert.equal(gateway.audit('ledger').at(-1).outcome, 'refused');
+});
+
+test('a client that leaves ends the work; the ledger says so', async () => {
+  const leave = new AbortController();
+  const body = JSON.stringify({ model: 'bert', input: Array(2048).fill('x x x x') });
+  const asked = gateway.post('/v1/embeddings', body, {}, { signal: leave.signal });
+  setTimeout(() => leave.abort(), 5);
+  await assert.rejects(asked);
+  for (let i = 0; i < 200 && gateway.audit('ledger').at(-1).outcome !== 'client_gone'; i++) await sleep(10);
+  assert.equal(gateway.audit('ledger').at(-1).outcome, 'client_gone');
+  assert.equal((await embed({ input: 'x' })).status, 200);
 });
 
 test('what cannot be embedded is refused by name', async () => {

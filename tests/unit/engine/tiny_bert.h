@@ -50,13 +50,13 @@ static inline void tiny_part_data(struct gguf_writer *w, const struct tiny_part 
 
 static inline struct buf tiny_bert(const struct tiny_bert *f)
 {
-    static const float ones[TINY_EMBED] = {1, 1, 1, 1}, dense[TINY_EMBED * TINY_EMBED] = {1},
-                       score[TINY_EMBED * 2] = {3, [4] = 1};
+    static const float ones[TINY_EMBED] = {1, 1, 1, 1}, types[TINY_EMBED * 2] = {1, 1, 1, 1},
+                       dense[TINY_EMBED * TINY_EMBED] = {1}, score[TINY_EMBED * 2] = {3, [4] = 1};
     static const struct str tokens[TINY_VOCAB] = {
         {"[PAD]", 5}, {"[UNK]", 5}, {"[CLS]", 5}, {"[SEP]", 5}, {"x", 1}};
     const struct tiny_part parts[] = {{"token_embd.weight", {TINY_EMBED, TINY_VOCAB}, tiny_table[0]},
         {"position_embd.weight", {TINY_EMBED, f->positions}, NULL},
-        {"token_types.weight", {TINY_EMBED, 2}, ones}, {"token_embd_norm.weight", {TINY_EMBED, 1}, ones},
+        {"token_types.weight", {TINY_EMBED, 2}, types}, {"token_embd_norm.weight", {TINY_EMBED, 1}, ones},
         {"blk.0.attn_q.weight", {TINY_EMBED, TINY_EMBED}, NULL},
         {"blk.0.attn_k.weight", {TINY_EMBED, TINY_EMBED}, NULL},
         {"blk.0.attn_v.weight", {TINY_EMBED, TINY_EMBED}, NULL},
