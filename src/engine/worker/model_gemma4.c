@@ -230,7 +230,7 @@ static void load_layers(struct model *model, struct gemma4 *m, struct loader *l)
 
 static void load_own_embeddings(struct gemma4 *m, int32_t n_vocab, struct loader *l)
 {
-    m->n_own = loader_int(l, "embedding_length_per_layer_input", 0, 0, MODEL_WIDTH_MAX);
+    m->n_own = loader_int(l, "embedding_length_per_layer_input", LOADER_REQUIRED, 0, MODEL_WIDTH_MAX);
     if (l->rc || m->n_own == 0)
         return;
     const int64_t all = (int64_t)m->n_own * m->n_layers;

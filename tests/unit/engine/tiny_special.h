@@ -88,7 +88,7 @@ static const struct special special_all[] = {
         "attention.head_count_kv=[2;1;2;1,attention.key_length=8,attention.value_length?=8,"
         "rope.dimension_count?=8,attention.key_length_swa=6,attention.value_length_swa?=6,"
         "rope.dimension_count_swa?=6,attention.sliding_window=9,attention.sliding_window_pattern=(1;0;1;0,"
-        "attention.shared_kv_layers?=1,embedding_length_per_layer_input=5,feed_forward_length=[20;20;20;20,"
+        "attention.shared_kv_layers=1,embedding_length_per_layer_input=5,feed_forward_length=[20;20;20;20,"
         "final_logit_softcapping?=f20",
         SPECIAL_ENDS SPECIAL_FFN(
             "0123") "-:rope_freqs? 4,-:per_layer_token_embd 20x41,-:per_layer_model_proj "
