@@ -69,8 +69,12 @@ const int32_t *shape_windows(const struct shape *s, struct loader *l, int32_t wi
 
 struct state_spec shape_state(const struct shape *s, int32_t window)
 {
-    return (struct state_spec){
-        .kind = STATE_KV, .kv = {TENSOR_F32, s->n_kv_heads, s->key_width, s->value_width, window}};
+    return (struct state_spec){.kind = STATE_KV,
+        .kv = {.type = TENSOR_F32,
+            .n_heads = s->n_kv_heads,
+            .k_width = s->key_width,
+            .v_width = s->value_width,
+            .window = window}};
 }
 
 void ends_load(struct ends *e, const struct model *m, struct loader *l)
