@@ -1,8 +1,7 @@
 /* A loaded model and the state of the sequences it runs. Weights are used from the file's mapping.
  *
- * A `model` is immutable. A `model_state` holds, for each slot (one sequence), the per-layer state: a KV
- * cache for attention layers, later a window ring, recurrent state or an MLA latent. One thread drives a
- * state; the backend uses its own threads inside model_decode. */
+ * A `model` is immutable. A `model_state` holds, for each slot (one sequence), what each layer remembers
+ * (state.h). One thread drives a state; the backend uses its own threads inside model_decode. */
 #ifndef WEIR_ENGINE_WORKER_MODEL_H
 #define WEIR_ENGINE_WORKER_MODEL_H
 

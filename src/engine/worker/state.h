@@ -1,5 +1,5 @@
-/* What a layer remembers of each sequence, one interface for every kind: a KV cache, whole or of a window,
- * later recurrent state or an MLA latent.
+/* What a layer remembers of each sequence, one interface for every kind: a KV cache, whole, a window's ring
+ * or one of latents (kvcache.h), or recurrent state (recurrent.h).
  *
  *   slot 0: positions 0 .. length-1 held     slot 1: ...        the lengths are kept by model_state
  *
