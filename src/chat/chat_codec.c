@@ -235,6 +235,12 @@ int chat_codec_write(const struct chat_request *r, struct buf *out, struct error
     rc = constraint_write(&w, r, err);
     if (rc)
         return rc;
+    if (r->tool_choice == CHAT_TOOLS_REQUIRED || r->tool_choice == CHAT_TOOLS_NAMED) {
+        json_key(&w, "must_call");
+        json_write_bool(&w, true);
+    }
+    if (r->tool_choice == CHAT_TOOLS_NAMED)
+        member_write(&w, "call_name", r->tool_choice_name);
     sampling_write(&w, &r->sampling);
     count_write(&w, "max_tokens", r->max_tokens);
     if (r->n_stops > 0) {
@@ -343,8 +349,13 @@ int chat_codec_read(struct arena *a, struct str payload, struct chat_work *out, 
         rc = stops_read(a, json_object_get(root, "stop"), out, err);
     if (rc == 0)
         rc = json_get_str(root, "grammar", &out->grammar, err);
+    if (rc == 0)
+        rc = json_get_bool(root, "must_call", false, &out->must_call, err);
+    if (rc == 0)
+        rc = json_get_str(root, "call_name", &out->call_name, err);
     out->schema = json_object_get(root, "schema");
-    if (rc == 0 && out->schema && out->grammar.data)
-        rc = error_set(err, ERROR_INVALID, "the request must not have both 'grammar' and 'schema'");
+    if (rc == 0 && (out->schema != NULL) + (out->grammar.data != NULL) + out->must_call > 1)
+        rc = error_set(err, ERROR_INVALID,
+            "the request must not have more than one of 'grammar', 'schema' and 'must_call'");
     return rc;
 }

@@ -6,7 +6,8 @@
  *                 "frequency_penalty","seed"},          unset ones absent
  *    "max_tokens": n, "stop": ["..."],
  *    "grammar": "root ::= ...",         what the answer must follow, as GBNF
- *    "schema": {...}}                   or as JSON Schema; at most one of the two */
+ *    "schema": {...},                   or as JSON Schema; at most one of the two
+ *    "must_call": true, "call_name": "..."}   it must call a tool (of body's), or this one */
 #ifndef WEIR_CHAT_CHAT_CODEC_H
 #define WEIR_CHAT_CHAT_CODEC_H
 
@@ -24,6 +25,8 @@ struct chat_work {
     size_t n_stops;
     struct str grammar;   /* GBNF that the answer must follow; STR_NONE: none */
     const json_t *schema; /* JSON Schema that it must follow; NULL: none */
+    bool must_call;       /* it must be a tool call */
+    struct str call_name; /* of this tool; STR_NONE: of any */
 };
 /* What `response_format` or `grammar` among a request's vendor members ask for: one of the two, or neither.
  * ERROR_INVALID where they are malformed, ERROR_UNSUPPORTED where they ask for something else. */

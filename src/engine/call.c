@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/engine_inner.h"
+#include "json/json.h"
 
 /* An event in a call's buffer, followed by `len` bytes. */
 struct record {
@@ -212,14 +213,40 @@ static struct chat_failure failure_from(const struct call_event *event)
         .code = code, .retryable = !ours, .retry_after_ms = event->numbers[1], .message = event->bytes};
 }
 
+/* The frame was checked when it came: reading it again can fail only for want of memory. */
+static void tool_call_deliver(struct engine_call *c, const struct call_event *event)
+{
+    struct chat_event out = {.kind = CHAT_EVENT_TOOL_CALL};
+    struct error err;
+    json_t *o;
+    if (json_read(event->bytes, &o, &err)) {
+        out.kind = CHAT_EVENT_ERROR;
+        out.failure =
+            (struct chat_failure){.code = err.code, .retry_after_ms = -1, .message = str_from(err.message)};
+        c->finished = true;
+        c->sink.event(c->sink.ctx, &out);
+        return;
+    }
+    out.tool_call.index = (uint32_t)event->numbers[0];
+    out.tool_call.id = json_str(json_object_get(o, "id"));
+    out.tool_call.name = json_str(json_object_get(o, "name"));
+    out.tool_call.arguments = json_str(json_object_get(o, "arguments"));
+    c->sink.event(c->sink.ctx, &out);
+    json_decref(o);
+}
+
 static void chat_deliver(struct engine_call *c, const struct call_event *event)
 {
     struct chat_event out = {.kind = CHAT_EVENT_START};
     switch (event->type) {
     case WIRE_TEXT:
-        out.kind = CHAT_EVENT_TEXT;
+    case WIRE_REASONING:
+        out.kind = event->type == WIRE_TEXT ? CHAT_EVENT_TEXT : CHAT_EVENT_REASONING;
         out.text = event->bytes;
         break;
+    case WIRE_TOOL_CALL:
+        tool_call_deliver(c, event);
+        return;
     case WIRE_USAGE:
         out.kind = CHAT_EVENT_USAGE;
         out.usage = (struct chat_usage){.input_tokens = event->numbers[0],

@@ -189,6 +189,8 @@ static int stop_take(struct engine_call *c, const struct wire_frame *f, struct e
     struct call_event event = {.type = WIRE_STOP, .numbers = {CHAT_STOP_END}};
     if (str_is(reason, "length"))
         event.numbers[0] = CHAT_STOP_LENGTH;
+    else if (str_is(reason, "tools"))
+        event.numbers[0] = CHAT_STOP_TOOLS;
     else if (!str_is(reason, "stop"))
         rc = error_set(err, ERROR_INVALID, "a reason to stop that does not exist");
     json_decref(o);
@@ -202,9 +204,31 @@ static int text_take(struct engine_call *c, const struct wire_frame *f, struct e
 {
     if (!str_utf8_valid(f->payload))
         return error_set(err, ERROR_INVALID, "text that is not UTF-8");
-    struct call_event event = {.type = WIRE_TEXT, .bytes = f->payload};
+    struct call_event event = {.type = f->type, .bytes = f->payload};
     if (f->payload.len > 0)
         event_pass(c, &event);
+    return 0;
+}
+
+static int tool_call_take(struct engine_call *c, const struct wire_frame *f, struct error *err)
+{
+    static const char *const texts[] = {"id", "name", "arguments"};
+    struct call_event event = {.type = WIRE_TOOL_CALL, .bytes = f->payload};
+    json_t *o;
+    int rc = object_read(f, &o, err);
+    if (rc)
+        return rc;
+    rc = number_read(o, "index", c->tool_calls, &event.numbers[0], err);
+    if (rc == 0 && event.numbers[0] != c->tool_calls)
+        rc = error_set(err, ERROR_INVALID, "a tool call came twice");
+    for (size_t i = 0; i < 3 && rc == 0; i++)
+        if (!json_is_string(json_object_get(o, texts[i])))
+            rc = error_set(err, ERROR_INVALID, "'%s' of a tool call is missing or no text", texts[i]);
+    json_decref(o);
+    if (rc)
+        return rc;
+    c->tool_calls++;
+    event_pass(c, &event);
     return 0;
 }
 
@@ -214,8 +238,10 @@ static int chat_frame(struct engine_call *c, const struct wire_frame *f, struct 
         return error_take(c, f, err);
     if (f->type == WIRE_START && c->phase == CALL_SENT)
         return start_take(c, f, err);
-    if (f->type == WIRE_TEXT && c->phase == CALL_STARTED)
+    if ((f->type == WIRE_TEXT || f->type == WIRE_REASONING) && c->phase == CALL_STARTED)
         return text_take(c, f, err);
+    if (f->type == WIRE_TOOL_CALL && c->phase == CALL_STARTED)
+        return tool_call_take(c, f, err);
     if (f->type == WIRE_USAGE && c->phase == CALL_STARTED)
         return usage_take(c, f, err);
     if (f->type == WIRE_STOP && c->phase == CALL_COUNTED)

@@ -51,6 +51,7 @@ struct engine_call {
     size_t payload_bytes;
     bool held, cancelled;  /* paused or closed by the caller, as home knows it */
     int64_t prompt_tokens; /* of START */
+    int64_t tool_calls;    /* that came */
 
     /* call.mutex */
     pthread_mutex_t mutex;
@@ -116,7 +117,7 @@ void call_unref(struct engine_call *c);
 struct call_event {
     enum wire_type type;
     int64_t numbers[3];
-    struct str bytes; /* TEXT, DATA, RESULT; ERROR: the message */
+    struct str bytes; /* TEXT, REASONING, TOOL_CALL, DATA, RESULT; ERROR: the message */
 };
 bool call_push(struct engine_call *c, const struct call_event *event);
 void call_deliver(void *call); /* a task on the caller's loop; takes over one reference */

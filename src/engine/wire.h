@@ -15,7 +15,7 @@
  *   LOAD (call 0, JSON)                     ->
  *                                           <-    PROGRESS* READY (call 0, JSON)   or ERROR (call 0)
  *   CHAT (call n, JSON)                     ->
- *                                           <-    START TEXT* USAGE STOP           or ERROR
+ *                                           <-    START (TEXT | REASONING | TOOL_CALL)* USAGE STOP   or ERROR
  *   PAUSE / RESUME / CANCEL (call n)        ->    (CANCEL: answered by ERROR "cancelled" if still open)
  *   TOKENIZE DETOKENIZE RENDER LOGITS SHOW EMBED ->
  *                                           <-    RESULT (JSON)                    or ERROR
@@ -52,8 +52,10 @@ enum wire_type {
     WIRE_PROGRESS,   /* {"done","total"} bytes of weights touched while loading */
     WIRE_START,      /* {"prompt_tokens","cached_tokens"}: prefill begins */
     WIRE_TEXT,       /* UTF-8, whole characters */
+    WIRE_REASONING,  /* the same */
+    WIRE_TOOL_CALL,  /* {"index","id","name","arguments"}: a whole call, numbered from 0 */
     WIRE_USAGE,      /* {"input_tokens","cached_tokens","output_tokens"} */
-    WIRE_STOP,       /* {"reason":"stop"|"length"} */
+    WIRE_STOP,       /* {"reason":"stop"|"length"|"tools"} */
     WIRE_RESULT,     /* JSON */
     WIRE_DATA,       /* raw little-endian float32 */
     WIRE_ERROR       /* {"code": enum error_code, "message"} */

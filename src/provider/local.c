@@ -104,10 +104,6 @@ static int local_supports(const struct provider_model *m, const struct chat_requ
     (void)m;
     for (size_t i = 0; i < r->n_messages && rc == 0; i++)
         rc = message_supported(&r->messages[i], i, err);
-    if (rc == 0 && (r->tool_choice == CHAT_TOOLS_REQUIRED || r->tool_choice == CHAT_TOOLS_NAMED))
-        rc = error_set(err, ERROR_UNSUPPORTED,
-            "the local model cannot be made to call a tool (tool_choice): use \"auto\" or name another "
-            "model");
     if (rc == 0)
         rc = vendor_supported(r->vendor, err);
     return rc ? rc : constraint_supported(r, err);

@@ -4,17 +4,20 @@
 
 #include "chat/chat_codec.h"
 #include "engine/worker/grammar.h"
+#include "engine/worker/reply.h"
 #include "engine/worker/session_inner.h"
 
 /* Zeroed: anything may follow. */
 struct constraint {
     struct grammar *grammar;
     struct grammar_matcher *matcher;
+    const struct session *session;
+    bool asleep; /* the model still reasons: it may say anything but the end */
 };
 
-/* What the request asks for; nothing where it does not. */
-int constraint_begin(
-    struct session *s, const struct chat_work *work, struct constraint *out, struct error *err) MUST_USE;
+/* What the request asks for, a tool call included; nothing where it does not. Leaves `asleep` as it is. */
+int constraint_begin(struct session *s, const struct chat_work *work, enum reply_syntax syntax,
+    struct constraint *out, struct error *err) MUST_USE;
 void constraint_end(struct constraint *c);
 /* Leaves only tokens that fit. 1: there are some; 0: the answer is complete. */
 int constraint_mask(struct constraint *c, float *logits, struct error *err) MUST_USE;

@@ -141,6 +141,7 @@ struct grammar_matcher {
     uint32_t n_items, todo;
     struct grammar_index item_index;
     bool complete;
+    uint64_t work;     /* done for this token */
     uint32_t building; /* first state of the set under way */
     struct grammar_mask masks[MATCHER_MASKS];
     uint32_t oldest; /* of the masks */

@@ -7,9 +7,10 @@
 enum {
     SETS_MAX = 1 << 13,
     STATES_MAX = 1 << 20, /* all sets together */
-    SET_STATES_MAX = 1 << 12,
+    SET_STATES_MAX = 1 << 14,
     FRAMES_MAX = 1 << 19,
-    ITEMS_MAX = 1 << 15 /* of a closure */
+    ITEMS_MAX = 1 << 15, /* of a closure */
+    WORK_MAX = 1 << 21   /* states and ranges looked at for one token */
 };
 #define UNKNOWN UINT32_MAX
 
@@ -246,6 +247,7 @@ static int closure_run(struct grammar_matcher *m, struct error *err)
     int rc = 0;
     while (rc == 0 && m->todo < m->n_items)
         rc = item_follow(m, m->items[m->todo++], err);
+    m->work += m->n_items;
     return rc;
 }
 
@@ -294,6 +296,7 @@ static int symbol_step(
     closure_begin(m);
     for (uint32_t i = 0; i < set.count && rc == 0; i++) {
         struct grammar_state s = m->states[set.first + i];
+        m->work += 1 + m->g->ops[s.op].b;
         if (fits(m->g, &m->g->ops[s.op], symbol, symbol))
             rc = item_add(m, s.op + 1, s.frame, 0, err);
     }
@@ -321,6 +324,7 @@ static int partial_step(
     closure_begin(m);
     for (uint32_t i = 0; i < set.count && low <= high && rc == 0; i++) {
         struct grammar_state s = m->states[set.first + i];
+        m->work += 1 + m->g->ops[s.op].b;
         if (fits(m->g, &m->g->ops[s.op], low, high))
             rc = state_add(m, s.op, s.frame, err);
     }
@@ -368,6 +372,8 @@ int grammar_set_next(struct grammar_matcher *m, uint32_t set, uint8_t byte, uint
     *out = m->sets[set].next[byte];
     if (*out != UNKNOWN)
         return 0;
+    if (m->work > WORK_MAX)
+        return ambiguous(err);
     int rc = byte_step(m, set, byte, out, err);
     if (rc == 0)
         m->sets[set].next[byte] = *out;

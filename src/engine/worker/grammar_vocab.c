@@ -196,6 +196,7 @@ static int mask_make(struct grammar_matcher *m, struct grammar_mask **out, struc
     memset(mask->bits, 0, words * sizeof *mask->bits);
     mask->count = 0;
     mask->set = m->now;
+    m->work = 0;
     int rc = mask_fill(m, mask, err);
     if (rc)
         mask->set = 0;
@@ -244,6 +245,7 @@ int grammar_matcher_mask(struct grammar_matcher *m, float *logits, struct error 
 static int text_follow(struct grammar_matcher *m, struct str bytes, uint32_t *set, struct error *err)
 {
     int rc = 0;
+    m->work = 0;
     *set = m->now;
     for (size_t i = 0; i < bytes.len && *set != 0 && rc == 0; i++)
         rc = grammar_set_next(m, *set, (uint8_t)bytes.data[i], set, err);

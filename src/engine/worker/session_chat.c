@@ -4,7 +4,9 @@
 
 #include "chat/chat_codec.h"
 #include "engine/worker/constraint.h"
+#include "base/rand.h"
 #include "engine/worker/prompt.h"
+#include "engine/worker/reply.h"
 #include "engine/worker/sampler.h"
 #include "engine/worker/session_inner.h"
 #include "engine/worker/stream_text.h"
@@ -18,7 +20,9 @@ struct answer {
     struct constraint constraint;
     struct stream_text text;
     struct buf piece, out;
-    int32_t *prompt; /* for the penalties, until the start */
+    struct reply reply;
+    bool taken_apart; /* what is said goes through `reply` */
+    int32_t *prompt;  /* for the penalties, until the start */
     size_t n_prompt, cached;
     int32_t drawn, most; /* tokens */
     const char *reason;  /* how it ended */
@@ -47,19 +51,64 @@ static void numbers_send(struct call *call, enum wire_type type, const char *fir
     buf_free(&json);
 }
 
-static void text_send(struct call *call)
+static void on_text(void *ctx, struct str text)
+{
+    const struct call *call = ctx;
+    session_send(call->session, call->id, WIRE_TEXT, text);
+}
+
+static void on_reasoning(void *ctx, struct str text)
+{
+    const struct call *call = ctx;
+    session_send(call->session, call->id, WIRE_REASONING, text);
+}
+
+static void on_tool_call(void *ctx, struct str name, struct str arguments)
+{
+    const struct call *call = ctx;
+    const struct answer *a = call->data;
+    char id[48];
+    struct buf json;
+    struct json_writer w;
+    rand_id("call_", id, sizeof id);
+    buf_init(&json, LIMIT_WIRE_FRAME);
+    json_writer_init(&w, &json);
+    json_object_begin(&w);
+    json_key(&w, "index");
+    json_write_int(&w, (int64_t)a->reply.n_calls);
+    json_key(&w, "id");
+    json_write_text(&w, id);
+    json_key(&w, "name");
+    json_write_str(&w, name);
+    json_key(&w, "arguments");
+    json_write_str(&w, arguments);
+    json_object_end(&w);
+    session_send(call->session, call->id, WIRE_TOOL_CALL, buf_str(&json));
+    buf_free(&json);
+}
+
+static int text_send(struct call *call, bool last, struct error *err)
 {
     struct answer *a = call->data;
-    if (a->out.len > 0)
-        session_send(call->session, call->id, WIRE_TEXT, buf_str(&a->out));
+    int rc = 0;
+    if (a->taken_apart)
+        rc = reply_push(&a->reply, buf_str(&a->out), err);
+    else if (a->out.len > 0)
+        on_text(call, buf_str(&a->out));
+    if (rc == 0 && last && a->taken_apart)
+        rc = reply_finish(&a->reply, err);
+    if (a->taken_apart && a->reply.state != REPLY_REASONING)
+        a->constraint.asleep = false;
     buf_clear(&a->out);
+    return rc;
 }
 
 static void end_send(struct call *call)
 {
     const struct answer *a = call->data;
-    struct str stop =
-        str_is(str_from(a->reason), "stop") ? STR("{\"reason\":\"stop\"}") : STR("{\"reason\":\"length\"}");
+    struct str stop = STR("{\"reason\":\"length\"}");
+    if (str_is(str_from(a->reason), "stop"))
+        stop = a->reply.n_calls > 0 ? STR("{\"reason\":\"tools\"}") : STR("{\"reason\":\"stop\"}");
     numbers_send(call, WIRE_USAGE, "input_tokens", true);
     session_send(call->session, call->id, WIRE_STOP, stop);
 }
@@ -100,7 +149,8 @@ static int token_take(struct call *call, int32_t token, struct error *err)
         return finish(call, "stop", err);
     sampler_accept(a->sampler, token);
     buf_clear(&a->piece);
-    int rc = tokenizer_append_piece(t, token, false, &a->piece);
+    bool tag = a->taken_apart && reply_wants(&a->reply, tokenizer_text(t, token));
+    int rc = tokenizer_append_piece(t, token, tag, &a->piece);
     if (rc)
         return error_set(err, rc,
             "a token of the vocabulary is longer than %d bytes: the model file is broken", PIECE_MAX);
@@ -132,9 +182,8 @@ static int logits(void *ctx, float *row, int32_t *next, struct error *err)
         rc = finish(call, "stop", err);
     else if (rc > 0)
         rc = token_draw(call, row, next, err);
-    if (rc >= 0)
-        text_send(call);
-    return rc;
+    int sent = rc >= 0 ? text_send(call, rc == 0, err) : 0;
+    return sent ? sent : rc;
 }
 
 static void ended(void *ctx, int rc, const struct error *err)
@@ -157,6 +206,7 @@ static void answer_free(struct call *call)
     struct answer *a = call->data;
     sampler_free(a->sampler);
     constraint_end(&a->constraint);
+    reply_free(&a->reply);
     stream_text_free(&a->text);
     buf_free(&a->piece);
     buf_free(&a->out);
@@ -180,6 +230,40 @@ static int answer_create(struct call *call, const struct chat_work *work, struct
     buf_init(&a->out, MIB);
     call->data = a;
     call->free_data = answer_free;
+    return 0;
+}
+
+/* Does the prompt leave a <think> open? */
+static bool prompt_thinks(const struct session *s, const struct token_list *tokens)
+{
+    enum { TAIL = 8 };
+    size_t n = tokens->count < TAIL ? tokens->count : TAIL;
+    struct buf text;
+    buf_init(&text, TAIL * (size_t)PIECE_MAX);
+    for (size_t i = tokens->count - n; i < tokens->count; i++)
+        if (tokenizer_append_piece(s->tokenizer, tokens->ids[i], true, &text))
+            break;
+    bool open = str_ends(str_trim(buf_str(&text)), STR("<think>"));
+    buf_free(&text);
+    return open;
+}
+
+/* How the model writes calls and reasoning; text that is continued as it stands is not taken apart. */
+static int reply_begin(struct call *call, const struct chat_work *work, const struct token_list *tokens,
+    enum reply_syntax *syntax, struct error *err)
+{
+    struct answer *a = call->data;
+    struct str template = STR_NONE;
+    const struct reply_sink sink = {on_text, on_reasoning, on_tool_call, call};
+    int rc = gguf_get_str(call->session->gguf, "tokenizer.chat_template", STR_NONE, &template, err);
+    if (rc || !work->body)
+        return rc;
+    bool reasons = reply_reasons(template), tools = json_array_size(json_object_get(work->body, "tools")) > 0;
+    bool inside = reasons && prompt_thinks(call->session, tokens);
+    *syntax = tools ? reply_syntax_of(template) : REPLY_PLAIN;
+    a->taken_apart = reasons || *syntax != REPLY_PLAIN;
+    a->constraint.asleep = inside;
+    reply_init(&a->reply, *syntax, reasons, inside, &sink);
     return 0;
 }
 
@@ -212,6 +296,7 @@ int session_chat(struct session *s, uint32_t id, struct str payload, struct erro
     struct chat_work work;
     struct token_list tokens = {0};
     struct call *call = NULL;
+    enum reply_syntax syntax = REPLY_PLAIN;
     int rc = chat_codec_read(a, payload, &work, err);
     if (rc == 0)
         rc = work.body ? prompt_from_chat(s, work.body, &tokens, err)
@@ -221,7 +306,9 @@ int session_chat(struct session *s, uint32_t id, struct str payload, struct erro
     if (rc == 0)
         rc = answer_create(call, &work, err);
     if (rc == 0)
-        rc = constraint_begin(s, &work, &((struct answer *)call->data)->constraint, err);
+        rc = reply_begin(call, &work, &tokens, &syntax, err);
+    if (rc == 0)
+        rc = constraint_begin(s, &work, syntax, &((struct answer *)call->data)->constraint, err);
     if (rc == 0)
         rc = answer_start(call, &tokens, work.max_tokens, err);
     if (rc && call)

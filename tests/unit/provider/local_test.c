@@ -90,9 +90,13 @@ static void test_parts_and_tools(void **state)
     r->tool_choice = CHAT_TOOLS_NONE;
     check(r, "");
     r->tool_choice = CHAT_TOOLS_REQUIRED;
-    check(r, "tool_choice");
+    check(r, "");
     r->tool_choice = CHAT_TOOLS_NAMED;
-    check(r, "tool_choice");
+    check(r, "");
+    json_t *format;
+    assert_int_equal(json_read_in(arena, STR("{\"response_format\":{\"type\":\"json_object\"}}"), &format, NULL), 0);
+    r->vendor = format;
+    check(r, "response_format");
     json_t *vendor;
     struct error err;
     r = request_make(CHAT_PART_TEXT);
