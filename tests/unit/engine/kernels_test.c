@@ -223,6 +223,17 @@ static void check_rows_of_values(const struct kernels *k, int64_t n)
         double exact = (double)a[i] / (1 + exp(-(double)a[i])) * (double)b[i];
         near((double)y[i], exact, fabs(exact) + 1e-29, 8);
     }
+    for (int64_t i = 0; i < n; i++)
+        a[i] /= 8;
+    k->geglu(y, a, b, n);
+    for (int64_t i = 0; i < n; i++) {
+        double x = (double)a[i], u = sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
+        double exact = x / (1 + exp(-2 * u)) * (double)b[i];
+        near((double)y[i], exact, fabs(exact) * (1 + fabs(2 * u)) + 1e-29, 8);
+    }
+    k->softcap(y, a, 3, n);
+    for (int64_t i = 0; i < n; i++)
+        near((double)y[i], 3 * tanh((double)a[i] / 3), 3, 8);
     assert_true(y[n] == 12345);
 }
 
@@ -272,6 +283,10 @@ static void nan_stays_nan(void **state)
             x[j] = one[j] = 1;
         x[33] = NAN;
         list[i]->glu(y, x, one, 40);
+        assert_true(isnan(y[33]) && !isnan(y[32]));
+        list[i]->geglu(y, x, one, 40);
+        assert_true(isnan(y[33]) && !isnan(y[32]));
+        list[i]->softcap(y, x, 2, 40);
         assert_true(isnan(y[33]) && !isnan(y[32]));
         list[i]->rms_norm(y, x, one, 1e-5f, 40);
         assert_true(isnan(y[0]));
