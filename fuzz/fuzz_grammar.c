@@ -39,6 +39,8 @@ static void follow(const struct grammar *g, struct str text)
     grammar_matcher_free(m);
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct str all = {(const char *)data, size}, head, rest = all;

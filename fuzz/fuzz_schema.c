@@ -7,6 +7,8 @@
 #include "engine/worker/grammar.h"
 #include "engine/worker/json_schema.h"
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct error err;

@@ -7,10 +7,16 @@ import { dreams, events, Gateway, hasDreams, long, makeFolder, makeModel, sleep,
 
 let gateway, folder;
 
+// Calls as Hermes and Qwen write them.
+const toolsTemplate = `{% for t in tools or [] %}{{ t | tojson }}{% endfor %}{% for m in messages %}{{ m.role }}: {{ m.content }}
+{% endfor %}{# a call: <tool_call>{"name": ..., "arguments": ...}</tool_call> #}assistant: `;
+
 before(async () => {
   folder = makeFolder();
   makeModel(folder);
   makeModel(folder, 'tiny-bpe.gguf', ['--tokenizer', 'gpt2', '--pre', 'qwen2', '--type', 'Q8_0', '--embed', '64']);
+  writeFileSync(join(folder, 'tools.jinja'), toolsTemplate);
+  makeModel(folder, 'tools.gguf', ['--tokenizer', 'gpt2', '--pre', 'qwen2', '--context', '1024', '--chat-template', join(folder, 'tools.jinja')]);
   copyFileSync(join(folder, 'tiny.gguf'), join(folder, 'cut.gguf'));
   truncateSync(join(folder, 'cut.gguf'), 3000);
   writeFileSync(join(folder, 'noise.gguf'), Buffer.from(Array.from({ length: 5000 }, (_, i) => (i * 7919) & 255)));
@@ -18,6 +24,7 @@ before(async () => {
     `models:
   - {name: house, file: ${folder}/tiny.gguf, context: 256, slots: 4, threads: 2}
   - {name: bpe, file: ${folder}/tiny-bpe.gguf, context: 256, threads: 1}
+  - {name: tools, file: ${folder}/tools.gguf, context: 1024, threads: 1}
   - {name: cut, file: ${folder}/cut.gguf}
   - {name: noise, file: ${folder}/noise.gguf}
 ${hasDreams ? `  - {name: dreams, file: ${dreams}, slots: 2}\n` : ''}`,
@@ -51,6 +58,52 @@ test('a prompt over the context is a 400 with the numbers', async () => {
   const r = await gateway.chat('house', 'word '.repeat(2000));
   assert.equal(r.status, 400, JSON.stringify(r.body));
   assert.match(r.body.error.message, /256/);
+});
+
+test('response_format is what the answer follows', async () => {
+  const schema = {
+    type: 'object',
+    properties: { name: { type: 'string', maxLength: 12 }, age: { type: 'integer', minimum: 0, maximum: 120 }, tag: { enum: ['a', 'b'] } },
+    required: ['name', 'age', 'tag'],
+    additionalProperties: false,
+  };
+  for (const seed of [1, 2, 3, 4, 5]) {
+    const r = await gateway.chat('house', 'Tell me.', {
+      seed,
+      temperature: 1.5,
+      max_tokens: 200,
+      response_format: { type: 'json_schema', json_schema: { name: 'x', strict: true, schema } },
+    });
+    assert.equal(r.status, 200, JSON.stringify(r.body));
+    if (r.body.choices[0].finish_reason === 'length') continue;
+    const value = JSON.parse(r.body.choices[0].message.content);
+    assert.deepEqual(Object.keys(value), ['name', 'age', 'tag']);
+    assert.ok(value.age >= 0 && value.age <= 120 && ['a', 'b'].includes(value.tag) && [...value.name].length <= 12);
+  }
+  const refused = await gateway.chat('house', 'x', { response_format: { type: 'json_schema', json_schema: { name: 'x', schema: { not: {} } } } });
+  assert.equal(refused.status, 400);
+  assert.match(refused.body.error.message, /'not'/);
+  const digits = await gateway.chat('house', 'x', { grammar: 'root ::= [0-9]{3}', max_tokens: 20 });
+  assert.match(digits.body.choices[0].message.content, /^[0-9]{3}$/);
+});
+
+test('tool_choice makes a model call a tool', async () => {
+  const tools = [
+    { type: 'function', function: { name: 'f', parameters: { type: 'object', properties: { a: { enum: [1, 2] } }, required: ['a'], additionalProperties: false } } },
+    { type: 'function', function: { name: 'g' } },
+  ];
+  for (const [choice, names] of [['required', ['f', 'g']], [{ type: 'function', function: { name: 'g' } }, ['g']]]) {
+    const r = await gateway.chat('tools', 'x', { tools, tool_choice: choice, max_tokens: 900, seed: 5 });
+    assert.equal(r.status, 200, JSON.stringify(r.body));
+    assert.equal(r.body.choices[0].finish_reason, 'tool_calls');
+    for (const call of r.body.choices[0].message.tool_calls) {
+      assert.ok(names.includes(call.function.name));
+      if (call.function.name === 'f') assert.ok([1, 2].includes(JSON.parse(call.function.arguments).a));
+    }
+  }
+  const r = await gateway.chat('house', 'x', { tools, tool_choice: 'required' });
+  assert.equal(r.status, 400);
+  assert.match(r.body.error.message, /tool/);
 });
 
 test('what the engine cannot honour is refused by name', async () => {

@@ -129,7 +129,7 @@ static void test_broken_frames_end_the_worker(void **state)
     static const struct {
         uint32_t length, call;
         uint16_t type, zero;
-    } frames[] = {{0, 1, 0, 0}, {0, 1, 12, 0}, {0, 1, 999, 0}, {UINT32_MAX, 1, WIRE_CHAT, 0},
+    } frames[] = {{0, 1, 0, 0}, {0, 1, WIRE_CANCEL + 1, 0}, {0, 1, 999, 0}, {UINT32_MAX, 1, WIRE_CHAT, 0},
         {0, 1, WIRE_SHOW, 1}, {(uint32_t)LIMIT_WIRE_FRAME + 1, 1, WIRE_CHAT, 0}, {0, 1, WIRE_READY, 0},
         {0, 1, WIRE_ERROR, 0}, {0, 0, WIRE_LOAD, 0}, {0, 1, WIRE_LOAD, 0}, {0, 0, WIRE_CHAT, 0},
         {0, 0, WIRE_CANCEL, 0}};
