@@ -216,8 +216,52 @@ static void vectors_agree(void **state)
             run_file(files[i], list[k]->isa);
 }
 
+static void last_logits(const char *name, int32_t n_context, float logits[], int32_t *n_vocab)
+{
+    char path[512];
+    struct error err = {0};
+    struct gguf *g;
+    struct run r = {0};
+    struct backend *b = backend_for("scalar", 2);
+    path_of(path, name, ".gguf");
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (gguf_open(&fd, 1, &g, &err) != 0 || model_load(g, b, &r.model, &err) != 0 ||
+        model_state_create(r.model, 1, n_context, &r.state, &err) != 0)
+        fail_msg("%s: %s", name, err.message);
+    *n_vocab = model_info(r.model)->n_vocab;
+    assert_in_range(*n_vocab, 1, 512);
+    for (int32_t token = 5; token < 25; token++)
+        decode(&r, &token, 1, logits);
+    model_state_free(r.state);
+    model_free(r.model);
+    gguf_close(g);
+    backend_free(b);
+    close(fd);
+}
+
+/* LongRoPE's factors are chosen by the context that a state is made for: one set up to the context that the
+ * model was first trained on (512 here), the other behind it. */
+static void long_contexts_turn_by_their_own_factors(void **state)
+{
+    (void)state;
+    char path[512];
+    float within[512], longer[512];
+    int32_t n;
+    path_of(path, "models/phi3-longrope", ".gguf");
+    if (access(path, R_OK) != 0)
+        skip();
+    last_logits("models/phi3-longrope", 256, within, &n);
+    last_logits("models/phi3-longrope", 512, longer, &n);
+    assert_memory_equal(within, longer, (size_t)n * sizeof *within);
+    last_logits("models/phi3-longrope", 513, longer, &n);
+    assert_memory_not_equal(within, longer, (size_t)n * sizeof *within);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(vectors_agree)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(vectors_agree),
+        cmocka_unit_test(long_contexts_turn_by_their_own_factors),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
