@@ -81,7 +81,7 @@ static void sizes_that_do_not_fit(void **state)
     struct state_spec s = {.kind = STATE_RECURRENT, .recurrent = {63, 1 << 22, 1 << 12, 1 << 12, 1 << 12}};
     struct error err = {0};
     void *layer = NULL;
-    assert_int_equal(ops()->create(&s, b, 1 << 30, 64, &layer, &err), ERROR_MEMORY);
+    assert_int_equal(ops()->create(&s, b, 1 << 12, 64, &layer, &err), ERROR_MEMORY);
     assert_non_null(strstr(err.message, "memory"));
     backend_free(b);
 }
