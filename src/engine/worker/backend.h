@@ -21,7 +21,8 @@ struct program;
 struct weight {
     enum tensor_type type;
     int64_t n_in, n_out, n_experts;
-    const void *data; /* as the backend's upload gave it: the CPU uses the file's mapping */
+    const void *data;    /* as the backend's upload gave it: the CPU uses the file's mapping */
+    const float *scales; /* each matrix's products are multiplied by its own; NULL: by 1 */
 };
 
 struct backend_ops {

@@ -98,8 +98,6 @@ void experts_load(struct experts *x, const struct mixture *m, struct loader *l, 
     x->router = loader_linear(l, m->n_embed, m->n_experts, "blk.%d.ffn_gate_inp", (int)i);
     if (loader_has(l, "blk.%d.exp_probs_b.bias", (int)i))
         x->routing.bias = loader_vector(l, m->n_experts, "blk.%d.exp_probs_b.bias", (int)i);
-    if (loader_has(l, "blk.%d.ffn_down_exps.scale", (int)i))
-        x->routing.factors = loader_vector(l, m->n_experts, "blk.%d.ffn_down_exps.scale", (int)i);
     if (loader_has(l, "blk.%d.ffn_gate_up_exps.weight", (int)i)) {
         x->gate_up = loader_experts(
             l, m->n_embed, 2 * (int64_t)m->n_ff, m->n_experts, "blk.%d.ffn_gate_up_exps", (int)i);
@@ -108,6 +106,8 @@ void experts_load(struct experts *x, const struct mixture *m, struct loader *l, 
         x->up = loader_experts(l, m->n_embed, m->n_ff, m->n_experts, "blk.%d.ffn_up_exps", (int)i);
     }
     x->down = loader_experts(l, m->n_ff, m->n_embed, m->n_experts, "blk.%d.ffn_down_exps", (int)i);
+    if (!x->down.weight.scales && loader_has(l, "blk.%d.ffn_down_exps.scale", (int)i))
+        x->routing.factors = loader_vector(l, m->n_experts, "blk.%d.ffn_down_exps.scale", (int)i);
     if (m->n_shared_ff == 0)
         return;
     ffn_load(&x->shared, l, m->n_embed, m->n_shared_ff, i, "_shexp");

@@ -239,6 +239,10 @@ static struct linear linear_named(
     char full[KEY_MAX + 8];
     snprintf(full, sizeof full, "%s.weight", name);
     struct linear linear = {.weight = weight_named(l, n_in, n_out, n_experts, full)};
+    /* NVFP4 covers little more than a factor of 2^17: its files have a scale for each matrix beside it. */
+    snprintf(full, sizeof full, "%s.scale", name);
+    if (linear.weight.type == TENSOR_NVFP4 && loader_has(l, "%s", full))
+        linear.weight.scales = vector_named(l, n_experts, 1, full);
     snprintf(full, sizeof full, "%s.bias", name);
     if (l->rc || !gguf_tensor_find(l->gguf, full))
         return linear;

@@ -58,11 +58,11 @@ static inline float *cpu_row(const struct cpu *c, struct value v, int64_t row)
     return (info->host ? info->host : c->values + info->offset) + row * info->width;
 }
 
-/* A product: y[c] = W x[c] + bias for columns c. `data`: the first row of the matrix. */
+/* A product: y[c] = W x[c] * scale + bias for columns c. `data`: the first row of the matrix. */
 struct matmul {
     const struct weight *weight;
     const uint8_t *data;
-    const float *bias;
+    const float *bias, *scale; /* NULL: none */
     const float *x[TILE_COLUMNS];
     float *y[TILE_COLUMNS];
     int32_t n_columns;

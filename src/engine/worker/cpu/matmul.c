@@ -59,6 +59,7 @@ static void tile_store(
     for (int32_t c = 0; c < m->n_columns; c++)
         for (int64_t r = 0; r < n_rows; r++) {
             float sum = k->lane_sum(sums + (c * TILE_ROWS + r) * k->lanes);
+            sum = m->scale ? sum * *m->scale : sum;
             m->y[c][row + r] = m->bias ? sum + m->bias[row + r] : sum;
         }
 }
@@ -95,7 +96,10 @@ void cpu_matmul(const struct cpu_task *task)
     const struct linear *linear = task->op->linear;
     int32_t n_columns = program_value(c->program, task->op->out)->rows;
     int64_t n_out = linear->weight.n_out, from, to;
-    struct matmul m = {.weight = &linear->weight, .data = linear->weight.data, .bias = linear->bias};
+    struct matmul m = {.weight = &linear->weight,
+        .data = linear->weight.data,
+        .bias = linear->bias,
+        .scale = linear->weight.scales};
     while (cpu_claim(task, n_out, piece_rows(c, n_out), &from, &to))
         for (int32_t column = 0; column < n_columns; column += m.n_columns) {
             m.n_columns = n_columns - column < TILE_COLUMNS ? n_columns - column : TILE_COLUMNS;
@@ -119,6 +123,7 @@ static void expert_rows(const struct cpu_task *task, int64_t expert, int64_t fro
     struct matmul m = {.weight = w, .n_columns = 0};
     m.data = (const uint8_t *)w->data + (size_t)(expert * w->n_out) * tensor_row_bytes(w->type, w->n_in);
     m.bias = linear->bias ? linear->bias + expert * w->n_out : NULL;
+    m.scale = w->scales ? w->scales + expert : NULL;
     for (int64_t i = 0; i < (int64_t)n_tokens * n_used; i++) {
         int64_t token = i / n_used, place = i % n_used;
         if ((int64_t)cpu_row(c, task->op->b, token)[place] != expert)
