@@ -97,8 +97,10 @@ static void route(const float *scores, int32_t n, const struct routing *how, flo
     struct program_batch batch = {1, 1, &token, &slot, &position, &output, 8};
     /* Scores come as the bias of a product with nothing. */
     float *nothing = calloc((size_t)n, sizeof *nothing);
-    struct weight table = {TENSOR_F32, 1, 1, 1, zero};
-    struct linear linear = {{TENSOR_F32, 1, n, 1, nothing}, scores};
+    struct weight table = {.type = TENSOR_F32, .n_in = 1, .n_out = 1, .n_experts = 1, .data = zero};
+    struct linear linear = {
+        .weight = {.type = TENSOR_F32, .n_in = 1, .n_out = n, .n_experts = 1, .data = nothing},
+        .bias = scores};
     program_reset(&p, &batch);
     program_output(&p, op_route_by(&p, op_matmul(&p, &linear, op_embed(&p, &table)), how), out);
     if (b->ops->encode(b, &p, &err) || b->ops->submit(b, &err) || b->ops->sync(b, &err))
