@@ -98,6 +98,7 @@ static void load_info(struct model *m, struct loader *l)
     m->info.n_layers = loader_int(l, "block_count", LOADER_REQUIRED, 1, MODEL_LAYERS_MAX);
     m->info.n_embed = loader_int(l, "embedding_length", LOADER_REQUIRED, 1, MODEL_WIDTH_MAX);
     m->info.n_context_train = loader_int(l, "context_length", LOADER_REQUIRED, 1, INT32_MAX);
+    m->info.n_context_best = m->info.n_context_train;
     load_vocabulary(m, l);
     m->states = loader_alloc(l, (size_t)m->info.n_layers, sizeof *m->states);
     m->n_states = m->info.n_layers;

@@ -27,6 +27,8 @@ enum model_pooling {
 struct model_info {
     struct str architecture, name;
     int32_t n_vocab, n_layers, n_embed, n_context_train;
+    int32_t
+        n_context_best; /* longer states cost quality on short texts: what to use unless more is asked for */
     uint64_t n_parameters, weight_bytes;
     bool encoder; /* embeds (model_encode); the others generate (model_decode) */
     enum model_pooling pooling;

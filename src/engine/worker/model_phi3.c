@@ -57,6 +57,8 @@ static void load(struct model *model, struct loader *l)
     m->long_rope = loader_rope_factors(l, s->n_rotated, ROPE_HALVES, 10000, "rope_factors_long.weight");
     m->original_context =
         loader_int(l, "rope.scaling.original_context_length", model->info.n_context_train, 1, INT32_MAX);
+    if (m->original_context < model->info.n_context_train)
+        model->info.n_context_best = m->original_context;
     const int32_t *windows = shape_windows(s, l, 0, 0);
     m->attention = shape_attention(s, l);
     ends_load(&m->ends, model, l);

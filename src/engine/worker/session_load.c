@@ -116,7 +116,7 @@ static int state_create(struct session *s, const struct load_options *o, struct 
     s->n_slots = o->slots && !info->encoder ? (int32_t)o->slots : 1;
     s->n_context = (int32_t)o->context;
     if (s->n_context == 0)
-        s->n_context = train > 0 && train < CONTEXT_DEFAULT ? train : CONTEXT_DEFAULT;
+        s->n_context = info->n_context_best < CONTEXT_DEFAULT ? info->n_context_best : CONTEXT_DEFAULT;
     if (train > 0 && s->n_context > train)
         log_warn("session", "a context of %d is longer than the %d tokens that the model was trained for",
             s->n_context, train);

@@ -449,6 +449,7 @@ static void info_is_filled(void **state)
     assert_int_equal(info->n_layers, 2);
     assert_int_equal(info->n_embed, 36);
     assert_int_equal(info->n_context_train, 512);
+    assert_int_equal(info->n_context_best, 512);
     uint64_t layer = 36 * 2 + 36 * 60 + 36 * 20 + 36 * 14 + 42 * 36 + 3 * 36 * 50;
     assert_int_equal(info->n_parameters, 2 * 67 * 36 + 36 + 2 * layer);
     assert_int_equal(info->weight_bytes, 4 * info->n_parameters);

@@ -230,6 +230,7 @@ static void last_logits(const char *name, int32_t n_context, float logits[], int
         fail_msg("%s: %s", name, err.message);
     *n_vocab = model_info(r.model)->n_vocab;
     assert_in_range(*n_vocab, 1, 512);
+    assert_int_equal(model_info(r.model)->n_context_best, 512);
     for (int32_t token = 5; token < 25; token++)
         decode(&r, &token, 1, logits);
     model_state_free(r.state);
