@@ -113,6 +113,7 @@ static const struct {
     const char *payload;
 } fake_breaches[] = {
     {"bad-text-first", WIRE_TEXT, "x"},
+    {"bad-tool-first", WIRE_TOOL_CALL, "{\"index\":0,\"id\":\"a\",\"name\":\"f\",\"arguments\":\"{}\"}"},
     {"bad-usage-first", WIRE_USAGE, FAKE_USAGE},
     {"bad-start-negative", WIRE_START, "{\"prompt_tokens\":-1,\"cached_tokens\":0}"},
     {"bad-start-cached", WIRE_START, "{\"prompt_tokens\":1,\"cached_tokens\":2}"},
@@ -126,6 +127,10 @@ static const struct {
     /* After START: */
     {"late-start", WIRE_START, FAKE_START},
     {"late-utf8", WIRE_TEXT, "caf\xc3"},
+    {"late-thought-utf8", WIRE_REASONING, "caf\xc3"},
+    {"late-tool-index", WIRE_TOOL_CALL, "{\"index\":1,\"id\":\"a\",\"name\":\"f\",\"arguments\":\"{}\"}"},
+    {"late-tool-name", WIRE_TOOL_CALL, "{\"index\":0,\"id\":\"a\",\"arguments\":\"{}\"}"},
+    {"late-tool-tree", WIRE_TOOL_CALL, "{\"index\":0,\"id\":\"a\",\"name\":\"f\",\"arguments\":{}}"},
     {"late-stop", WIRE_STOP, "{\"reason\":\"stop\"}"},
     {"late-usage-other", WIRE_USAGE, "{\"input_tokens\":6,\"cached_tokens\":0,\"output_tokens\":1}"},
     {"late-usage-huge", WIRE_USAGE, "{\"input_tokens\":5,\"cached_tokens\":0,\"output_tokens\":99999999999}"},
