@@ -120,9 +120,15 @@ static void run(struct backend *b, const struct kv_layer *l, const struct tables
         tokens[i] = from + i;
         slots[i] = slot;
     }
-    struct weight q = {TENSOR_F32, KV_HEADS * GROUP * K_WIDTH, DEEPEST, 1, t->q};
-    struct weight k = {TENSOR_F32, KV_HEADS * K_WIDTH, DEEPEST, 1, t->k};
-    struct weight v = {TENSOR_F32, KV_HEADS * V_WIDTH, DEEPEST, 1, t->v};
+    struct weight q = {.type = TENSOR_F32,
+        .n_in = KV_HEADS * GROUP * K_WIDTH,
+        .n_out = DEEPEST,
+        .n_experts = 1,
+        .data = t->q};
+    struct weight k = {
+        .type = TENSOR_F32, .n_in = KV_HEADS * K_WIDTH, .n_out = DEEPEST, .n_experts = 1, .data = t->k};
+    struct weight v = {
+        .type = TENSOR_F32, .n_in = KV_HEADS * V_WIDTH, .n_out = DEEPEST, .n_experts = 1, .data = t->v};
     struct program p = {0};
     struct error err = {0};
     program_reset(&p, &(struct program_batch){count, 0, tokens, slots, tokens, NULL, DEEPEST});
