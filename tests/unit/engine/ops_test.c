@@ -17,7 +17,8 @@ enum { ROWS = 9, WIDTH = 24, RUN = 6 };
 static float table[ROWS * WIDTH], weight[WIDTH], bias[WIDTH], out[ROWS * WIDTH];
 static const int32_t rows[ROWS] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
 static const int32_t positions[ROWS] = {0, 1, 9, 10, 11, 19, 20, 500, 100000};
-static const struct weight rows_of_table = {TENSOR_F32, WIDTH, ROWS, 1, table};
+static const struct weight rows_of_table = {
+    .type = TENSOR_F32, .n_in = WIDTH, .n_out = ROWS, .n_experts = 1, .data = table};
 
 static void fill(void)
 {
