@@ -118,14 +118,14 @@ static void load_absorbed(const struct deepseek2 *m, struct layer *y, struct loa
     if (loader_has(l, "blk.%d.attn_kv_b.weight", (int)i)) {
         const int32_t rows = m->plain + m->value;
         y->v.weight =
-            loader_weight(l, m->latent, (int64_t)m->n_heads * rows, 1, "blk.%d.attn_kv_b.weight", (int)i);
+            loader_linear(l, m->latent, (int64_t)m->n_heads * rows, "blk.%d.attn_kv_b", (int)i).weight;
         y->v.stride = y->k.stride = rows;
         y->v.from = y->k.count = m->plain;
         y->k.weight = y->v.weight;
         y->k.transposed = true;
     } else {
-        y->k.weight = loader_weight(l, m->plain, m->latent, m->n_heads, "blk.%d.attn_k_b.weight", (int)i);
-        y->v.weight = loader_weight(l, m->latent, m->value, m->n_heads, "blk.%d.attn_v_b.weight", (int)i);
+        y->k.weight = loader_experts(l, m->plain, m->latent, m->n_heads, "blk.%d.attn_k_b", (int)i).weight;
+        y->v.weight = loader_experts(l, m->latent, m->value, m->n_heads, "blk.%d.attn_v_b", (int)i).weight;
         y->k.stride = y->k.count = m->latent;
         y->v.stride = m->value;
     }

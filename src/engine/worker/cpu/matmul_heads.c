@@ -9,12 +9,19 @@ enum {
     TRANSPOSED_VALUES = TILE_COLUMNS * TILE_ROWS
 }; /* floats of rows at a time, in the space of the sums */
 
+/* One scale for all heads, or one for each. */
+static const float *head_scale(const struct linear_heads *linear, int64_t head)
+{
+    const struct weight *w = &linear->weight;
+    return w->scales ? w->scales + (w->n_experts > 1 ? head : 0) : NULL;
+}
+
 static void head_rows(const struct cpu_task *task, const uint8_t *data, int64_t head)
 {
     const struct cpu *c = task->cpu;
     const struct linear_heads *linear = task->op->linear_heads;
     const int32_t n_tokens = program_value(c->program, task->op->out)->rows;
-    struct matmul m = {.weight = &linear->weight, .data = data};
+    struct matmul m = {.weight = &linear->weight, .data = data, .scale = head_scale(linear, head)};
     for (int32_t token = 0; token < n_tokens; token += m.n_columns) {
         m.n_columns = n_tokens - token < TILE_COLUMNS ? n_tokens - token : TILE_COLUMNS;
         for (int32_t i = 0; i < m.n_columns; i++) {
@@ -44,6 +51,12 @@ static void head_transposed(const struct cpu_task *task, const uint8_t *data, in
         for (int32_t t = 0; t < n_tokens; t++)
             c->kernels->mix_rows(cpu_row(c, task->op->out, t) + head * w->n_in, task->scratch->sums,
                 cpu_row(c, task->op->a, t) + head * linear->count + row, n, w->n_in);
+    }
+    const float *scale = head_scale(linear, head);
+    for (int32_t t = 0; scale && t < n_tokens; t++) {
+        float *y = cpu_row(c, task->op->out, t) + head * w->n_in;
+        for (int64_t i = 0; i < w->n_in; i++)
+            y[i] *= *scale;
     }
 }
 
