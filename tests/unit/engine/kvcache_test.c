@@ -77,7 +77,8 @@ static void impossible_caches_are_refused(void **state)
     struct state_spec spec = spec_of(TENSOR_F64);
     assert_int_equal(state_kinds[STATE_KV]->create(&spec, b, 1, 1, &layer, &err), ERROR_UNSUPPORTED);
     assert_non_null(strstr(err.message, "F64"));
-    spec = (struct state_spec){.kind = STATE_KV, .kv = {TENSOR_F32, 1 << 30, 1 << 30, 1 << 30, 0}};
+    spec = (struct state_spec){.kind = STATE_KV,
+        .kv = {.type = TENSOR_F32, .n_heads = 1 << 30, .k_width = 1 << 30, .v_width = 1 << 30}};
     assert_true(state_kinds[STATE_KV]->bytes(&spec, 1 << 12, 1 << 24) == UINT64_MAX);
     assert_int_equal(state_kinds[STATE_KV]->create(&spec, b, 1 << 12, 1 << 24, &layer, &err), ERROR_MEMORY);
     assert_null(layer);
