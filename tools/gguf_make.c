@@ -35,11 +35,13 @@ static bool parse_type(const char *name, enum tensor_type *type)
     return false;
 }
 
-/* The template stays allocated as long as the program runs. */
+/* The template stays allocated, and known to be, as long as the program runs. */
 static const char *read_template(const char *path)
 {
+    static char *text;
     FILE *f = fopen(path, "r");
-    char *text = f ? calloc(1, LIMIT_TEMPLATE_SOURCE + 1) : NULL;
+    free(text);
+    text = f ? calloc(1, LIMIT_TEMPLATE_SOURCE + 1) : NULL;
     size_t n = text ? fread(text, 1, LIMIT_TEMPLATE_SOURCE, f) : 0;
     if (f)
         fclose(f);
