@@ -14,36 +14,13 @@
 
 #include "unit/engine/isa.h"
 #include "unit/engine/tiny_dense.h"
-
-enum { LONG = 1200, CONTEXT = 1300 };
-
-struct loaded {
-    char *bytes;
-    struct gguf *gguf;
-    struct backend *backend;
-    struct model *model;
-    struct model_state *state;
-};
+#include "unit/engine/tiny_run.h"
 
 static int load(struct loaded *x, const struct dense *d, const struct dense_fault *fault, struct error *err)
 {
     size_t size;
-    *x = (struct loaded){.bytes = dense_model(d, fault, &size)};
-    int rc = gguf_open_memory(x->bytes, size, &x->gguf, err);
-    if (rc == 0)
-        rc = backend_cpu_create(2, &x->backend, err);
-    if (rc == 0)
-        rc = model_load(x->gguf, x->backend, &x->model, err);
-    return rc;
-}
-
-static void unload(struct loaded *x)
-{
-    model_state_free(x->state);
-    model_free(x->model);
-    backend_free(x->backend);
-    gguf_close(x->gguf);
-    free(x->bytes);
+    char *bytes = dense_model(d, fault, &size);
+    return load_bytes(x, bytes, size, err);
 }
 
 static void start(struct loaded *x, const struct dense *d, int32_t n_slots, int32_t n_context)
@@ -51,34 +28,6 @@ static void start(struct loaded *x, const struct dense *d, int32_t n_slots, int3
     struct error err = {0};
     if (load(x, d, NULL, &err) != 0 || model_state_create(x->model, n_slots, n_context, &x->state, &err) != 0)
         fail_msg("%s: %s", d->name, err.message);
-}
-
-/* Feeds tokens [from, to) of a fixed sequence to a slot; the logits of the last one. */
-static void feed(struct loaded *x, int32_t slot, int32_t from, int32_t to, float *logits)
-{
-    static int32_t tokens[LONG], slots[LONG];
-    static uint8_t wants[LONG];
-    struct error err = {0};
-    for (int32_t i = from; i < to; i++) {
-        tokens[i - from] = (i * 31 + i * i * 7 + 5) % DENSE_VOCAB;
-        slots[i - from] = slot;
-        wants[i - from] = i == to - 1;
-    }
-    struct model_batch batch = {to - from, tokens, slots, wants};
-    if (model_decode(x->state, &batch, logits, &err) != 0)
-        fail_msg("%s", err.message);
-}
-
-static void check_same(const struct dense *d, const char *what, const float *a, const float *b)
-{
-    float most = 0;
-    for (int32_t i = 0; i < DENSE_VOCAB; i++) {
-        assert_true(isfinite(a[i]));
-        most = fabsf(a[i]) > most ? fabsf(a[i]) : most;
-    }
-    assert_true(most > 0);
-    if (memcmp(a, b, DENSE_VOCAB * sizeof *a) != 0)
-        fail_msg("%s: %s", d->name, what);
 }
 
 /* At once, in pieces of every kind, token by token at the end, in another slot, and after going back: equal
@@ -95,11 +44,11 @@ static void cuts_do_not_matter(void **state)
             feed(&x, 1, at, at + n < LONG - 5 ? at + n : LONG - 5, pieces);
         for (int32_t at = LONG - 5; at < LONG; at++)
             feed(&x, 1, at, at + 1, pieces);
-        check_same(d, "pieces differ from the whole", whole, pieces);
+        check_same(d->name, "pieces differ from the whole", whole, pieces);
         int32_t kept = model_state_truncate(x.state, 1, LONG - 9);
         assert_true(d->second ? kept == 0 || kept == LONG - 9 : kept == LONG - 9);
         feed(&x, 1, kept, LONG, pieces);
-        check_same(d, "going back differs", whole, pieces);
+        check_same(d->name, "going back differs", whole, pieces);
         unload(&x);
     }
 }
@@ -125,8 +74,8 @@ static void tokens_of_two_slots_share_a_batch(void **state)
             tokens[i] = (p * 31 + p * p * 7 + 5) % DENSE_VOCAB;
         struct model_batch batch = {4, tokens, slots, wants};
         assert_int_equal(model_decode(x.state, &batch, got[0], &err), 0);
-        check_same(d, "a slot differs in company", expected[1], got[0]);
-        check_same(d, "a slot differs in company", expected[0], got[1]);
+        check_same(d->name, "a slot differs in company", expected[1], got[0]);
+        check_same(d->name, "a slot differs in company", expected[0], got[1]);
         unload(&x);
     }
 }
