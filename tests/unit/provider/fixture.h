@@ -241,4 +241,16 @@ static inline void assert_refuses(const struct provider_dialect *d, struct chat_
     buf_free(&body);
 }
 
+/* `bytes` end in an error whose line begins with `begins` and says `why`. */
+static inline void assert_breaks(
+    provider_event *event, const char *type, struct str bytes, const char *begins, const char *why)
+{
+    struct buf got = translate(event, type, bytes, 0, 0, 0);
+    const char *error = strstr(got.data, begins);
+    assert_non_null(error);
+    if (!strstr(error, why))
+        fail_msg("'%s' does not say '%s'", error, why);
+    buf_free(&got);
+}
+
 #endif
