@@ -3,15 +3,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/openai_out.h"
 #include "base/limits.h"
 #include "base/rand.h"
 
 /* ---- Answers ---- */
 
-void api_reply_json(const struct api_call *c, int status, const struct buf *body)
+void api_id_headers(const struct api_call *c)
 {
     http_reply_header(c->http, "x-request-id", str_from(c->request_id));
+    if (c->shape->id_header)
+        http_reply_header(c->http, c->shape->id_header, str_from(c->request_id));
+}
+
+void api_reply_json(const struct api_call *c, int status, const struct buf *body)
+{
+    api_id_headers(c);
     if (body->failed)
         http_reply(c->http, 500, "text/plain", STR("the answer was too large\n"));
     else
@@ -32,7 +38,7 @@ void api_error(const struct api_call *c, int status, struct str message)
 {
     struct buf body;
     buf_init(&body, 64 * KIB);
-    openai_error_write(status, message, STR_NONE, &body);
+    status = c->shape->error(status, message, STR_NONE, str_from(c->request_id), &body);
     api_reply_json(c, status, &body);
     buf_free(&body);
 }
@@ -110,52 +116,57 @@ static const struct endpoint {
     const char *method, *path;
     bool is_prefix, open; /* open: needs no key */
     void (*handle)(const struct api_call *c);
+    const struct api_shape *shape; /* NULL: OpenAI's */
 } endpoints[] = {
-    {"POST", "/v1/chat/completions", false, false, api_openai_chat},
-    {"POST", "/v1/completions", false, false, api_openai_completion},
-    {"POST", "/v1/embeddings", false, false, api_openai_embeddings},
-    {"GET", "/v1/models", false, false, api_openai_models},
-    {"GET", "/v1/models/", true, false, api_openai_models},
-    {"GET", "/healthz", false, true, api_health},
-    {"GET", "/readyz", false, true, api_ready},
-    {"GET", "/metrics", false, false, api_metrics},
-    {"GET", "/", false, true, api_web_index},
-    {"GET", "/style.css", false, true, api_web_style},
-    {"GET", "/app.js", false, true, api_web_script},
+    {"POST", "/v1/chat/completions", false, false, api_chat, &api_openai_chat_shape},
+    {"POST", "/v1/completions", false, false, api_chat, &api_openai_completion_shape},
+    {"POST", "/v1/embeddings", false, false, api_openai_embeddings, NULL},
+    {"GET", "/v1/models", false, false, api_openai_models, NULL},
+    {"GET", "/v1/models/", true, false, api_openai_models, NULL},
+    {"GET", "/healthz", false, true, api_health, NULL},
+    {"GET", "/readyz", false, true, api_ready, NULL},
+    {"GET", "/metrics", false, false, api_metrics, NULL},
+    {"GET", "/", false, true, api_web_index, NULL},
+    {"GET", "/style.css", false, true, api_web_style, NULL},
+    {"GET", "/app.js", false, true, api_web_script, NULL},
 };
 
-static const struct endpoint *endpoint_find(struct str method, struct str path, const char **allowed)
+/* `fits`: its method is the request's too. */
+static const struct endpoint *endpoint_find(struct str method, struct str path, bool *fits)
 {
-    *allowed = NULL;
+    const struct endpoint *other = NULL;
+    *fits = false;
     for (size_t i = 0; i < sizeof endpoints / sizeof *endpoints; i++) {
         const struct endpoint *e = &endpoints[i];
         if (!(e->is_prefix ? str_starts(path, str_from(e->path)) : str_is(path, e->path)))
             continue;
-        if (str_is(method, e->method) || (str_is(method, "HEAD") && strcmp(e->method, "GET") == 0))
-            return e;
-        *allowed = e->method;
+        other = e;
+        *fits = str_is(method, e->method) || (str_is(method, "HEAD") && strcmp(e->method, "GET") == 0);
+        if (*fits)
+            break;
     }
-    return NULL;
+    return other;
 }
 
 void api_handle(void *shard, struct http_request *r)
 {
     struct api_call c = {.shard = shard, .http = r};
     struct error err;
-    const char *allowed;
+    bool fits;
     rand_id("req_", c.request_id, sizeof c.request_id);
-    const struct endpoint *e = endpoint_find(http_request_method(r), http_request_path(r), &allowed);
+    const struct endpoint *e = endpoint_find(http_request_method(r), http_request_path(r), &fits);
+    c.shape = e && e->shape ? e->shape : &api_openai_chat_shape;
     if (guard_loopback(&c, &err)) {
         api_error(&c, 403, str_from(err.message));
-    } else if (e && e->open) {
+    } else if (fits && e->open) {
         e->handle(&c);
     } else if (guard_key(&c, &err)) {
         http_reply_header(r, "www-authenticate", STR("Bearer"));
         api_error(&c, 401, str_from(err.message));
-    } else if (e) {
+    } else if (fits) {
         e->handle(&c);
-    } else if (allowed) {
-        http_reply_header(r, "allow", str_from(allowed));
+    } else if (e) {
+        http_reply_header(r, "allow", str_from(e->method));
         api_error(&c, 405, STR("this path does not take that method"));
     } else {
         api_error(&c, 404, STR("there is nothing at this path: the README lists the endpoints"));

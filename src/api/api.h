@@ -1,10 +1,14 @@
 /* The endpoints: who may ask, which shape is spoken, where it goes.
  *
  *   http_request -> guard (Host, Origin, key) -> table of paths -> *_in -> exchange -> *_out -> http answer
+ *
+ * Whole conversations all take the path of call.c in the shape (shape.h) that the table names; errors, also
+ * the guard's, take the shape of the API they answer.
  */
 #ifndef WEIR_API_API_H
 #define WEIR_API_API_H
 
+#include "api/shape.h"
 #include "exchange/exchange.h"
 #include "http/http.h"
 
@@ -25,18 +29,19 @@ void api_handle(void *shard, struct http_request *r);
 struct api_call {
     struct api_shard *shard;
     struct http_request *http;
+    const struct api_shape *shape;
     char request_id[64];
     bool identified;
     struct govern_identity identity;
 };
-/* An error in OpenAI's shape; finishes the request. */
+/* An error in the call's shape; finishes the request. */
 void api_error(const struct api_call *c, int status, struct str message);
 /* A header whose value may be any text: what is no text there becomes '?', and it is cut where it is long. */
 void api_header(struct http_request *r, const char *name, struct str value);
+void api_id_headers(const struct api_call *c); /* the request's id */
 void api_reply_json(const struct api_call *c, int status, const struct buf *body);
 
-void api_openai_chat(const struct api_call *c);
-void api_openai_completion(const struct api_call *c);
+void api_chat(const struct api_call *c); /* a conversation, in the call's shape */
 void api_openai_embeddings(const struct api_call *c);
 void api_openai_models(const struct api_call *c);
 void api_metrics(const struct api_call *c);

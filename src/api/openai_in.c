@@ -3,35 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "api/read.h"
 #include "base/limits.h"
-
-/* Copies the members of `object` that are not among `known` into a new object; NULL when there are none. */
-static int vendor_take(
-    struct arena *a, const json_t *object, const char *const *known, const json_t **out, struct error *err)
-{
-    json_t *rest = NULL;
-    const char *key;
-    json_t *value;
-    *out = NULL;
-    json_object_foreach((json_t *)(uintptr_t)object, key, value)
-    {
-        bool is_known = false;
-        for (const char *const *k = known; *k && !is_known; k++)
-            is_known = strcmp(*k, key) == 0;
-        if (is_known || json_is_null(value))
-            continue;
-        if (!rest) {
-            rest = json_object();
-            if (!rest)
-                return error_set(err, ERROR_MEMORY, "no memory for the request");
-            json_keep(a, rest);
-        }
-        if (json_object_set(rest, key, value) != 0)
-            return error_set(err, ERROR_MEMORY, "no memory for the request");
-    }
-    *out = rest;
-    return 0;
-}
 
 /* ---- Messages ---- */
 
@@ -180,7 +153,7 @@ static int message_read(struct arena *a, const json_t *item, struct chat_message
         rc = error_set(err, ERROR_INVALID, "has no 'content'");
     if (rc == 0 && m->role == CHAT_TOOL && m->tool_call_id.len == 0)
         rc = error_set(err, ERROR_INVALID, "of role tool must have a 'tool_call_id'");
-    return rc ? rc : vendor_take(a, item, known, &m->vendor, err);
+    return rc ? rc : api_read_vendor(a, item, known, &m->vendor, err);
 }
 
 static int messages_read(struct arena *a, const json_t *list, struct chat_request *r, struct error *err)
@@ -383,7 +356,7 @@ int api_openai_chat_read(struct arena *a, struct str body, struct chat_request *
         rc = json_get_bool(root, "parallel_tool_calls", false, &parallel, err);
     if (rc == 0 && json_is_boolean(json_object_get(root, "parallel_tool_calls")))
         r->parallel_tool_calls = parallel;
-    return rc ? rc : vendor_take(a, root, known, &r->vendor, err);
+    return rc ? rc : api_read_vendor(a, root, known, &r->vendor, err);
 }
 
 int api_openai_completion_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
@@ -401,5 +374,5 @@ int api_openai_completion_read(struct arena *a, struct str body, struct chat_req
         return error_set(err, ERROR_INVALID, "'prompt' must be a string");
     r->prompt = json_str(prompt);
     r->has_prompt = true;
-    return vendor_take(a, root, known, &r->vendor, err);
+    return api_read_vendor(a, root, known, &r->vendor, err);
 }

@@ -139,5 +139,7 @@ int chat_request_visit(
         rc = visit_text(&w, STR("tool_choice"), r->tool_choice_name);
     if (rc == 0 && r->vendor)
         rc = visit_json(&w, STR("request"), r->vendor);
+    for (size_t i = 0; i < r->n_headers && rc == 0; i++)
+        rc = visit_text(&w, STR("headers"), r->headers[i].value);
     return rc;
 }

@@ -71,8 +71,16 @@ struct chat_sampling {
     int64_t seed;
 };
 
+/* Whose words `raw`, `vendor` and `native` members are: only a target of the same shape is sent them. */
+enum chat_shape { CHAT_SHAPE_OPENAI, CHAT_SHAPE_ANTHROPIC, CHAT_SHAPE_OLLAMA };
+
+struct chat_header {
+    struct str name, value;
+};
+
 struct chat_request {
     struct arena *arena;
+    enum chat_shape shape;
     struct str model; /* as the client named it */
     struct chat_message *messages;
     size_t n_messages;
@@ -92,6 +100,8 @@ struct chat_request {
     struct str user;          /* the client's own name for its end user */
     const json_t *vendor;     /* top-level members that have no field here; NULL if none. Passed on to a target of
                                  the same shape, refused where they cannot be honoured */
+    struct chat_header *headers; /* of the client's request, for a target of the same shape */
+    size_t n_headers;
 };
 
 void chat_sampling_init(struct chat_sampling *s); /* everything unset */

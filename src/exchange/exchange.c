@@ -166,7 +166,7 @@ static void begin(struct exchange *x)
         loop_timer_stop(x->first_event);
     exchange_latency_add(x->model->latency, (double)(clock_mono_ms() - x->attempt_ms));
     struct exchange_about about = {
-        x->model->name, provider_name(x->model->target.provider), x->decision.rule};
+        x->model->name, provider_name(x->model->target.provider), x->decision.rule, x->usage};
     x->client.begin(x->client.ctx, &about);
 }
 

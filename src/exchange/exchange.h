@@ -38,6 +38,7 @@ struct exchange_origin {
 /* Who answers; for the headers of the answer. */
 struct exchange_about {
     struct str model, provider, rule;
+    struct chat_usage usage; /* as far as it is known when the answer begins */
 };
 
 struct exchange_failure {

@@ -1,0 +1,280 @@
+/* The one path from a request to its exchange and from its events back to the client, whatever the shape.
+ *
+ *   api_chat: shape->read -> exchange_start      on_begin on_event* on_end  or  on_fail  or  on_gone */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/api.h"
+#include "api/shape.h"
+#include "base/limits.h"
+
+/* One answer on its way from an exchange to a client. */
+struct chat_call {
+    struct api_call api;
+    const struct api_shape *shape;
+    struct exchange *exchange;
+    void *answer; /* the shape's */
+    bool stream;
+    bool broken; /* the stream ended with an error event */
+    struct buf out;
+    struct error broke; /* code set: a whole answer failed after it had begun, or passed its bound */
+    struct exchange_about about;
+    char names[3][LIMIT_MODEL_NAME + 1]; /* what `about` points to */
+};
+
+static void call_free(struct chat_call *c)
+{
+    c->shape->free(c->answer);
+    free(c->answer);
+    buf_free(&c->out);
+    free(c);
+}
+
+static void about_headers(struct chat_call *c, const struct exchange_about *about)
+{
+    struct http_request *r = c->api.http;
+    api_id_headers(&c->api);
+    api_header(r, "x-weir-model", about->model);
+    api_header(r, "x-weir-provider", about->provider);
+    api_header(r, "x-weir-rule", about->rule);
+}
+
+static struct str keep(char to[LIMIT_MODEL_NAME + 1], struct str s)
+{
+    size_t n = s.len < LIMIT_MODEL_NAME ? s.len : LIMIT_MODEL_NAME;
+    if (n)
+        memcpy(to, s.data, n);
+    to[n] = '\0';
+    return (struct str){to, n};
+}
+
+static void on_begin(void *ctx, const struct exchange_about *about)
+{
+    struct chat_call *c = ctx;
+    c->about = *about;
+    c->about.model = keep(c->names[0], about->model);
+    c->about.provider = keep(c->names[1], about->provider);
+    c->about.rule = keep(c->names[2], about->rule);
+    c->shape->begin(c->answer, &c->about);
+    if (c->stream) {
+        about_headers(c, about);
+        http_reply_header(c->api.http, "cache-control", STR("no-cache"));
+        http_stream_begin(c->api.http, 200, c->shape->stream_type);
+    }
+}
+
+static void flush(struct chat_call *c)
+{
+    http_stream_write(c->api.http, buf_str(&c->out));
+    buf_clear(&c->out);
+    if (http_stream_full(c->api.http))
+        exchange_pause(c->exchange, true);
+}
+
+static void on_event(void *ctx, const struct chat_event *e)
+{
+    struct chat_call *c = ctx;
+    if (c->stream) {
+        c->broken |= e->kind == CHAT_EVENT_ERROR;
+        c->shape->event(c->answer, e, &c->out);
+        flush(c);
+    } else if (e->kind == CHAT_EVENT_ERROR) {
+        error_set(&c->broke, e->failure.code, STR_FMT, STR_ARG(str_slice(e->failure.message, 0, 400)));
+    } else if (c->broke.code == 0) {
+        (void)!c->shape->gather(c->answer, e, &c->broke); /* `broke` holds what it says */
+    }
+}
+
+static void on_drain(void *ctx)
+{
+    struct chat_call *c = ctx;
+    exchange_pause(c->exchange, false);
+}
+
+static void cost_header(struct http_request *r, int64_t nano_usd)
+{
+    if (nano_usd < 0)
+        return;
+    char text[48];
+    snprintf(text, sizeof text, "%lld.%09lld", (long long)(nano_usd / 1000000000),
+        (long long)(nano_usd % 1000000000));
+    http_reply_header(r, "x-weir-cost-usd", str_from(text));
+}
+
+static void end_stream(struct chat_call *c, const struct chat_usage *usage)
+{
+    if (!c->broken)
+        c->shape->end(c->answer, usage, &c->out);
+    http_stream_write(c->api.http, buf_str(&c->out));
+    http_stream_end(c->api.http);
+}
+
+static void reply_error(struct chat_call *c, int status, struct str message, struct str type)
+{
+    status = c->shape->error(status, message, type, str_from(c->api.request_id), &c->out);
+    http_reply(c->api.http, status, "application/json", buf_str(&c->out));
+}
+
+static void on_end(void *ctx, const struct chat_usage *usage, int64_t cost)
+{
+    struct chat_call *c = ctx;
+    struct http_request *r = c->api.http;
+    if (c->stream) {
+        end_stream(c, usage);
+        call_free(c);
+        return;
+    }
+    about_headers(c, &c->about);
+    cost_header(r, cost);
+    if (c->broke.code) {
+        reply_error(c, 502, str_from(c->broke.message), STR_NONE);
+    } else {
+        c->shape->whole(c->answer, usage, &c->out);
+        http_reply(r, c->out.failed ? 500 : 200, "application/json", buf_str(&c->out));
+    }
+    call_free(c);
+}
+
+static void on_fail(void *ctx, const struct exchange_failure *f)
+{
+    struct chat_call *c = ctx;
+    struct http_request *r = c->api.http;
+    about_headers(c, &f->about);
+    if (f->retry_after_ms >= 0) {
+        char seconds[32];
+        snprintf(seconds, sizeof seconds, "%lld", (long long)((f->retry_after_ms + 999) / 1000));
+        http_reply_header(r, "retry-after", str_from(seconds));
+    }
+    reply_error(c, f->status, f->message, f->type);
+    call_free(c);
+}
+
+static void on_gone(void *ctx)
+{
+    struct chat_call *c = ctx;
+    exchange_cancel(c->exchange);
+    http_request_release(c->api.http);
+    call_free(c);
+}
+
+/* ---- Requests ---- */
+
+enum { MAX_TAGS = 64 };
+
+/* Of all the headers of that name: a proxy may add its own to the client's. A tag too many is an error, for a
+ * rule may wait for it. */
+static int tags_read(struct arena *a, struct http_request *r, struct str **out, size_t *n, struct error *err)
+{
+    int headers = http_request_header_count(r, "x-weir-tags");
+    *out = arena_alloc(a, MAX_TAGS * sizeof **out);
+    *n = 0;
+    for (int i = 0; i < headers; i++) {
+        struct str rest = http_request_header_at(r, "x-weir-tags", i), tag;
+        while (str_split(&rest, ',', &tag)) {
+            tag = str_trim(tag);
+            if (tag.len == 0)
+                continue;
+            if (*n == MAX_TAGS)
+                return error_set(err, ERROR_INVALID, "x-weir-tags has more than %d tags", MAX_TAGS);
+            (*out)[(*n)++] = arena_copy(a, tag);
+        }
+    }
+    return 0;
+}
+
+/* The header can only tighten, so one 'local' of several counts; a word we do not know may have meant that.
+ */
+static int boundary_read(struct http_request *r, bool *local, struct error *err)
+{
+    int headers = http_request_header_count(r, "x-weir-boundary");
+    *local = false;
+    for (int i = 0; i < headers; i++) {
+        struct str value = http_request_header_at(r, "x-weir-boundary", i);
+        *local |= str_is_nocase(value, "local");
+        if (!str_is_nocase(value, "local") && !str_is_nocase(value, "any"))
+            return error_set(
+                err, ERROR_INVALID, "x-weir-boundary must be 'local' (or 'any', which changes nothing)");
+    }
+    return 0;
+}
+
+/* What the headers ask; `tags` live in the arena. */
+static int origin_read(
+    struct http_request *r, struct arena *a, struct exchange_origin *out, struct error *err)
+{
+    struct str *tags;
+    int rc = boundary_read(r, &out->boundary_local, err);
+    if (rc == 0)
+        rc = tags_read(a, r, &tags, &out->n_tags, err);
+    if (rc == 0)
+        out->tags = tags;
+    return rc;
+}
+
+/* The headers that a target of the same shape is to get; they live in the arena. */
+static int headers_read(
+    struct http_request *h, const struct api_shape *shape, struct chat_request *r, struct error *err)
+{
+    enum { MAX_HEADERS = 8 };
+    if (!shape->passed)
+        return 0;
+    r->headers = arena_alloc(r->arena, MAX_HEADERS * sizeof *r->headers);
+    for (const char *const *name = shape->passed; *name; name++) {
+        for (int i = 0; i < http_request_header_count(h, *name); i++) {
+            if (r->n_headers == MAX_HEADERS)
+                return error_set(err, ERROR_INVALID, "the header %s comes too often: send it once", *name);
+            r->headers[r->n_headers++] = (struct chat_header){
+                str_from(*name), arena_copy(r->arena, http_request_header_at(h, *name, i))};
+        }
+    }
+    return 0;
+}
+
+static void start(const struct api_call *api, struct chat_request *request, struct exchange_origin *origin)
+{
+    const struct api_shape *shape = api->shape;
+    struct chat_call *c = calloc(1, sizeof *c);
+    void *answer = calloc(1, shape->answer_size);
+    if (!c || !answer)
+        abort();
+    c->api = *api;
+    c->shape = shape;
+    c->answer = answer;
+    c->stream = request->stream;
+    buf_init(&c->out, LIMIT_PROVIDER_BODY * 2);
+    shape->init(answer, request, str_from(c->api.request_id));
+    struct http_request *r = api->http;
+    origin->request_id = str_from(c->api.request_id);
+    origin->api = str_from(shape->name);
+    origin->identity = api->identified ? &api->identity : NULL;
+    struct exchange_client client = {on_begin, on_event, on_fail, on_end, c};
+    c->exchange = exchange_start(api->shard->exchange, request, origin, &client);
+    http_request_on_gone(r, on_gone, c);
+    http_stream_on_drain(r, on_drain, c);
+}
+
+void api_chat(const struct api_call *c)
+{
+    struct error err;
+    struct chat_request *request;
+    struct exchange_origin origin = {0};
+    struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
+    struct str body = STR_NONE;
+    /* The body is copied: the request outlives the HTTP request when its client leaves. */
+    int rc = arena_try_copy(a, http_request_body(c->http), &body);
+    if (rc)
+        error_set(&err, rc, "no memory for the request");
+    else
+        rc = origin_read(c->http, a, &origin, &err);
+    if (rc == 0)
+        rc = c->shape->read(a, body, &request, &err);
+    if (rc == 0)
+        rc = headers_read(c->http, c->shape, request, &err);
+    if (rc) {
+        api_error(c, exchange_status(rc), str_from(err.message));
+        arena_free(a);
+        return;
+    }
+    start(c, request, &origin);
+}

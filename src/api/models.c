@@ -1,0 +1,74 @@
+/* GET /v1/models: what can be asked for. */
+#include "api/api.h"
+#include "base/limits.h"
+
+static void model_write(struct json_writer *w, const struct api_call *c, struct str name, struct str owner)
+{
+    json_object_begin(w);
+    json_key(w, "id");
+    json_write_str(w, name);
+    json_key(w, "object");
+    json_write_text(w, "model");
+    json_key(w, "created");
+    json_write_int(w, c->shard->started_s);
+    json_key(w, "owned_by");
+    json_write_str(w, owner);
+    json_object_end(w);
+}
+
+/* Routes first: they are what most clients should ask for. Calls fn for each name. */
+static void each_model(
+    const struct exchange_world *world, void (*fn)(void *, struct str, struct str), void *ctx)
+{
+    const struct router_policy *policy = exchange_world_policy(world);
+    for (size_t i = 0; i < router_policy_n_routes(policy); i++)
+        fn(ctx, router_policy_route_name(policy, i), STR("weir"));
+    for (size_t i = 0; i < exchange_world_n_models(world); i++) {
+        const struct exchange_model *m = exchange_world_model(world, i);
+        fn(ctx, m->name, provider_name(m->target.provider));
+    }
+}
+
+struct model_list {
+    const struct api_call *call;
+    struct json_writer *writer;
+    struct str wanted; /* empty: all */
+    bool found;
+};
+
+static void list_model(void *ctx, struct str name, struct str owner)
+{
+    struct model_list *l = ctx;
+    if (l->wanted.len && (l->found || !str_eq(l->wanted, name)))
+        return;
+    l->found = true;
+    model_write(l->writer, l->call, name, owner);
+}
+
+void api_openai_models(const struct api_call *c)
+{
+    struct buf body;
+    struct json_writer w;
+    struct str path = http_request_path(c->http);
+    struct str prefix = STR("/v1/models/");
+    buf_init(&body, 16 * MIB);
+    json_writer_init(&w, &body);
+    struct model_list list = {c, &w, str_slice(path, prefix.len, path.len), false};
+    if (list.wanted.len == 0) {
+        json_object_begin(&w);
+        json_key(&w, "object");
+        json_write_text(&w, "list");
+        json_key(&w, "data");
+        json_array_begin(&w);
+    }
+    each_model(c->shard->exchange->world, list_model, &list);
+    if (list.wanted.len == 0) {
+        json_array_end(&w);
+        json_object_end(&w);
+    }
+    if (list.wanted.len && !list.found)
+        api_error(c, 404, STR("there is no such model: GET /v1/models lists those that exist"));
+    else
+        api_reply_json(c, 200, &body);
+    buf_free(&body);
+}

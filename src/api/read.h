@@ -1,0 +1,12 @@
+/* What the readers of the shapes share. */
+#ifndef WEIR_API_READ_H
+#define WEIR_API_READ_H
+
+#include "chat/chat.h"
+
+/* Copies the members of `object` that are not among `known` (NULL last) into a new object, nulls left out;
+ * NULL when there are none. */
+int api_read_vendor(struct arena *a, const json_t *object, const char *const *known, const json_t **out,
+    struct error *err) MUST_USE;
+
+#endif

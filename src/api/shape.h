@@ -1,0 +1,41 @@
+/* A shape: how one API is spoken. A shape is a table of these and nothing else; the path from a request to
+ * its exchange and back is call.c's, for all of them.
+ *
+ *   body -> read -> chat_request -> exchange -> init begin (gather* whole | event* end) free -> client
+ *                                           -> error                                                     */
+#ifndef WEIR_API_SHAPE_H
+#define WEIR_API_SHAPE_H
+
+#include "chat/chat.h"
+#include "exchange/exchange.h"
+
+struct api_shape {
+    const char *name;          /* as the ledger calls it: "openai.chat" */
+    const char *stream_type;   /* the content type of a stream */
+    const char *id_header;     /* a header for the request's id besides x-request-id; NULL: none */
+    const char *const *passed; /* headers of the request that a target of the same shape gets; NULL: none */
+    size_t answer_size;        /* bytes of an answer's state, which begins zeroed */
+
+    /* Pure. The request and all it points at live in the arena, `body` too. ERROR_INVALID names the member.
+     */
+    int (*read)(struct arena *a, struct str body, struct chat_request **out, struct error *err);
+
+    void (*init)(void *answer, const struct chat_request *r, struct str request_id);
+    void (*free)(void *answer);
+    /* Who answers is known; `about` lives until free. Before gather and event. */
+    void (*begin)(void *answer, const struct exchange_about *about);
+    /* Whole answers: ERROR_LIMIT when the answer passes its bound. */
+    int (*gather)(void *answer, const struct chat_event *e, struct error *err);
+    void (*whole)(void *answer, const struct chat_usage *usage, struct buf *out);
+    /* Streams: an ERROR is the last event, and `end` is not called then. */
+    void (*event)(void *answer, const struct chat_event *e, struct buf *out);
+    void (*end)(void *answer, const struct chat_usage *usage, struct buf *out);
+
+    /* Appends the body of an error and gives the HTTP status this API has for it. `type`: the provider's own
+     * word, may be empty. */
+    int (*error)(int status, struct str message, struct str type, struct str request_id, struct buf *out);
+};
+
+extern const struct api_shape api_openai_chat_shape, api_openai_completion_shape;
+
+#endif
