@@ -115,10 +115,14 @@ static void check_worker(const struct chat_request *r, struct arena *a)
         if (rc == 0) {
             must(work.max_tokens == r->max_tokens && work.n_stops == r->n_stops, "limits", buf_str(&out));
             must(!r->has_prompt || str_eq(work.prompt, r->prompt), "the prompt", buf_str(&out));
+            must(json_array_size(work.prompt_ids) == r->n_prompt_ids, "the prompt's ids", buf_str(&out));
+            must(!r->has_prompt || str_eq(work.suffix, r->suffix), "the suffix", buf_str(&out));
             must(r->has_prompt || json_array_size(json_object_get(work.body, "messages")) == r->n_messages,
                 "the messages", buf_str(&out));
             must(work.sampling.has_seed == r->sampling.has_seed && work.sampling.seed == r->sampling.seed &&
-                     work.sampling.top_k == r->sampling.top_k,
+                     work.sampling.top_k == r->sampling.top_k &&
+                     work.sampling.n_logit_bias == r->sampling.n_logit_bias &&
+                     work.sampling.n_dry_breakers == r->sampling.n_dry_breakers,
                 "the sampling", buf_str(&out));
         } else {
             must(long_stop || str_find(str_from(err.message), STR("nested")) != SIZE_MAX, err.message,

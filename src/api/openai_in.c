@@ -1,10 +1,10 @@
 #include "api/openai_in.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "api/read.h"
 #include "base/limits.h"
+#include "chat/chat_sampling.h"
 
 /* ---- Messages ---- */
 
@@ -66,7 +66,8 @@ static int content_read(struct arena *a, const json_t *content, struct chat_mess
         return error_set(err, ERROR_INVALID, "'content' must be a string or an array of parts");
     size_t n = json_array_size(content);
     if (n > LIMIT_PARTS)
-        return error_set(err, ERROR_INVALID, "a message has %zu parts: at most %d are allowed", n, LIMIT_PARTS);
+        return error_set(
+            err, ERROR_INVALID, "a message has %zu parts: at most %d are allowed", n, LIMIT_PARTS);
     m->parts = arena_try_array(a, struct chat_part, n ? n : 1);
     if (!m->parts)
         return error_set(err, ERROR_MEMORY, "no memory for the request");
@@ -245,30 +246,22 @@ static int tool_choice_read(const json_t *choice, struct chat_request *r, struct
 
 /* ---- Numbers and the rest ---- */
 
-static int sampling_read(const json_t *root, struct chat_sampling *s, struct error *err)
+/* Some of the ranges that OpenAI gives are narrower than what the engine takes. */
+static int sampling_read(struct arena *a, const json_t *root, struct chat_sampling *s, struct error *err)
 {
-    const struct {
+    static const struct {
         const char *key;
         double least, most;
-        double *to;
-    } numbers[] = {{"temperature", 0, 2, &s->temperature}, {"top_p", 0, 1, &s->top_p},
-        {"min_p", 0, 1, &s->min_p}, {"presence_penalty", -2, 2, &s->presence_penalty},
-        {"frequency_penalty", -2, 2, &s->frequency_penalty},
-        {"repetition_penalty", 0.01, 100, &s->repeat_penalty},
-        {"repeat_penalty", 0.01, 100, &s->repeat_penalty}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        int rc = json_get_double(
-            root, numbers[i].key, *numbers[i].to, numbers[i].least, numbers[i].most, numbers[i].to, err);
-        if (rc)
-            return rc;
-    }
-    int rc = json_get_int(root, "top_k", -1, -1, INT32_MAX, &s->top_k, err);
+    } narrow[] = {{"temperature", 0, 2}, {"presence_penalty", -2, 2}, {"frequency_penalty", -2, 2}};
+    double ignored;
+    int rc = 0;
+    for (size_t i = 0; i < sizeof narrow / sizeof *narrow && rc == 0; i++)
+        rc = json_get_double(root, narrow[i].key, 0, narrow[i].least, narrow[i].most, &ignored, err);
+    /* vLLM's name of the same thing. */
     if (rc == 0)
-        rc = json_get_int(root, "repeat_last_n", -1, -1, INT32_MAX, &s->repeat_last_n, err);
-    if (rc == 0)
-        rc = json_get_int(root, "seed", 0, INT64_MIN, INT64_MAX, &s->seed, err);
-    s->has_seed = json_is_integer(json_object_get(root, "seed"));
-    return rc;
+        rc = json_get_double(
+            root, "repetition_penalty", s->repeat_penalty, 0.01, 100, &s->repeat_penalty, err);
+    return rc ? rc : chat_sampling_read(a, root, s, err);
 }
 
 static int stops_read(struct arena *a, const json_t *stop, struct chat_request *r, struct error *err)
@@ -277,7 +270,8 @@ static int stops_read(struct arena *a, const json_t *stop, struct chat_request *
         return 0;
     size_t n = json_is_array(stop) ? json_array_size(stop) : 1;
     if (n > LIMIT_STOPS)
-        return error_set(err, ERROR_INVALID, "'stop' has %zu strings: at most %d are allowed", n, LIMIT_STOPS);
+        return error_set(
+            err, ERROR_INVALID, "'stop' has %zu strings: at most %d are allowed", n, LIMIT_STOPS);
     r->stops = arena_alloc(a, (n ? n : 1) * sizeof *r->stops);
     for (size_t i = 0; i < n; i++) {
         const json_t *item = json_is_array(stop) ? json_array_get(stop, i) : stop;
@@ -293,8 +287,18 @@ static int limits_read(const json_t *root, struct chat_request *r, struct error 
 {
     /* max_tokens is the older name of the same thing. */
     int rc = json_get_int(root, "max_tokens", -1, 1, INT32_MAX, &r->max_tokens, err);
-    return rc ? rc
-              : json_get_int(root, "max_completion_tokens", r->max_tokens, 1, INT32_MAX, &r->max_tokens, err);
+    if (rc == 0)
+        rc = json_get_int(root, "max_completion_tokens", r->max_tokens, 1, INT32_MAX, &r->max_tokens, err);
+    int64_t n;
+    if (rc == 0)
+        rc = json_get_int(root, "n", 1, 1, CHAT_CHOICES_MAX, &n, err);
+    if (rc == 0)
+        rc = json_get_bool(root, "context_shift", false, &r->context_shift, err);
+    if (rc == 0)
+        rc = json_get_int(root, "n_keep", -1, -1, INT32_MAX, &r->n_keep, err);
+    if (rc == 0)
+        r->n = (int32_t)n;
+    return rc;
 }
 
 static int stream_read(const json_t *root, struct chat_request *r, struct error *err)
@@ -324,7 +328,7 @@ static int common_read(
     if (rc == 0)
         rc = json_get_str(*root, "user", &r->user, err);
     if (rc == 0)
-        rc = sampling_read(*root, &r->sampling, err);
+        rc = sampling_read(a, *root, &r->sampling, err);
     if (rc == 0)
         rc = stops_read(a, json_object_get(*root, "stop"), r, err);
     if (rc == 0)
@@ -332,10 +336,37 @@ static int common_read(
     return rc ? rc : stream_read(*root, r, err);
 }
 
+/* As api_read_vendor; the table's names are known, too. */
+static int request_vendor_take(
+    struct arena *a, const json_t *root, const char *const *known, const json_t **out, struct error *err)
+{
+    int rc = api_read_vendor(a, root, known, out, err);
+    json_t *rest = (json_t *)(uintptr_t)*out;
+    for (size_t i = 0; i < chat_sampling_n_fields() && rest; i++)
+        json_object_del(rest, chat_sampling_fields[i].name);
+    if (json_object_size(rest) == 0)
+        *out = NULL;
+    return rc;
+}
+
 #define COMMON_KEYS                                                                                          \
-    "model", "user", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "repeat_penalty",       \
-        "repeat_last_n", "presence_penalty", "frequency_penalty", "seed", "stop", "max_tokens",              \
-        "max_completion_tokens", "stream", "stream_options"
+    "model", "user", "repetition_penalty", "seed", "ignore_eos", "dry_sequence_breakers", "logit_bias",      \
+        "stop", "max_tokens", "max_completion_tokens", "n", "logprobs", "top_logprobs", "context_shift",     \
+        "n_keep", "stream", "stream_options"
+
+/* `logprobs` is a switch and `top_logprobs` the number. */
+static int logprobs_read(const json_t *root, struct chat_request *r, struct error *err)
+{
+    int64_t top;
+    int rc = json_get_bool(root, "logprobs", false, &r->logprobs, err);
+    if (rc == 0)
+        rc = json_get_int(root, "top_logprobs", 0, 0, CHAT_TOP_LOGPROBS_MAX, &top, err);
+    if (rc == 0 && top > 0 && !r->logprobs)
+        rc = error_set(err, ERROR_INVALID, "'top_logprobs' wants 'logprobs' to be true");
+    if (rc == 0)
+        r->top_logprobs = (int32_t)top;
+    return rc;
+}
 
 int api_openai_chat_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
 {
@@ -356,23 +387,63 @@ int api_openai_chat_read(struct arena *a, struct str body, struct chat_request *
         rc = json_get_bool(root, "parallel_tool_calls", false, &parallel, err);
     if (rc == 0 && json_is_boolean(json_object_get(root, "parallel_tool_calls")))
         r->parallel_tool_calls = parallel;
-    return rc ? rc : api_read_vendor(a, root, known, &r->vendor, err);
+    if (rc == 0)
+        rc = logprobs_read(root, r, err);
+    return rc ? rc : request_vendor_take(a, root, known, &r->vendor, err);
+}
+
+/* A text, or its tokens; each may stand in a list of one. */
+static int prompt_read(struct arena *a, const json_t *prompt, struct chat_request *r, struct error *err)
+{
+    size_t n = json_array_size(prompt);
+    if (n == 1 && !json_is_integer(json_array_get(prompt, 0)))
+        return prompt_read(a, json_array_get(prompt, 0), r, err);
+    r->has_prompt = true;
+    r->prompt = json_str(prompt);
+    if (json_is_string(prompt))
+        return 0;
+    bool ids = n > 0 && json_is_integer(json_array_get(prompt, 0));
+    if (n > 1 && !ids)
+        return error_set(err, ERROR_UNSUPPORTED, "'prompt' has %zu prompts: send them one at a time", n);
+    int32_t *list = n > 0 ? arena_try_array(a, int32_t, n) : NULL;
+    if (n > 0 && !list)
+        return error_set(err, ERROR_MEMORY, "no memory for the request");
+    for (size_t i = 0; i < n && ids; i++) {
+        int64_t id = json_integer_value(json_array_get(prompt, i));
+        ids = json_is_integer(json_array_get(prompt, i)) && id >= 0 && id <= INT32_MAX;
+        list[i] = (int32_t)id;
+    }
+    if (!ids)
+        return error_set(err, ERROR_INVALID, "'prompt' must be a string or a list of token ids");
+    r->prompt_ids = list;
+    r->n_prompt_ids = n;
+    return 0;
 }
 
 int api_openai_completion_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
 {
-    static const char *const known[] = {COMMON_KEYS, "prompt", NULL};
+    static const char *const known[] = {COMMON_KEYS, "prompt", "suffix", "echo", "best_of", NULL};
     json_t *root;
+    int64_t logprobs, best_of;
     int rc = common_read(a, body, &root, out, err);
     if (rc)
         return rc;
     struct chat_request *r = *out;
-    const json_t *prompt = json_object_get(root, "prompt");
-    if (json_is_array(prompt) && json_array_size(prompt) == 1)
-        prompt = json_array_get(prompt, 0);
-    if (!json_is_string(prompt))
-        return error_set(err, ERROR_INVALID, "'prompt' must be a string");
-    r->prompt = json_str(prompt);
-    r->has_prompt = true;
-    return api_read_vendor(a, root, known, &r->vendor, err);
+    rc = prompt_read(a, json_object_get(root, "prompt"), r, err);
+    if (rc == 0)
+        rc = json_get_str(root, "suffix", &r->suffix, err);
+    if (rc == 0)
+        rc = json_get_bool(root, "echo", false, &r->echo, err);
+    if (rc == 0)
+        rc = json_get_int(root, "best_of", r->n, 1, CHAT_CHOICES_MAX, &best_of, err);
+    if (rc == 0 && best_of != r->n)
+        rc = error_set(err, best_of < r->n ? ERROR_INVALID : ERROR_UNSUPPORTED,
+            "'best_of' must be as large as 'n': answers are not chosen among");
+    if (rc == 0)
+        rc = json_get_int(root, "logprobs", -1, 0, CHAT_TOP_LOGPROBS_MAX, &logprobs, err);
+    if (rc)
+        return rc;
+    r->logprobs = logprobs >= 0;
+    r->top_logprobs = logprobs > 0 ? (int32_t)logprobs : 0;
+    return request_vendor_take(a, root, known, &r->vendor, err);
 }

@@ -13,6 +13,9 @@ enum {
     LIMIT_PARTS = 1024,              /* parts in a message */
     LIMIT_TOOLS = 512,               /* tool definitions in a request */
     LIMIT_STOPS = 16,                /* stop strings in a request */
+    LIMIT_BREAKERS = 64,             /* texts that break sequences (DRY) */
+    LIMIT_BREAKER = 40,              /* bytes of such a text */
+    LIMIT_BIASES = 4096,             /* tokens in a logit_bias */
     LIMIT_CONNECTIONS = 16384,       /* inbound connections, whole process */
     LIMIT_TARGETS = 16,              /* targets in one decision */
     LIMIT_STORE_ROWS = 1 << 16,      /* rows waiting to be written */

@@ -3,23 +3,15 @@
 #include <math.h>
 #include <stdlib.h>
 
-void chat_sampling_init(struct chat_sampling *s)
-{
-    *s = (struct chat_sampling){.temperature = NAN,
-        .top_p = NAN,
-        .min_p = NAN,
-        .top_k = -1,
-        .repeat_penalty = NAN,
-        .repeat_last_n = -1,
-        .presence_penalty = NAN,
-        .frequency_penalty = NAN};
-}
+#include "chat/chat_sampling.h"
 
 struct chat_request *chat_request_create(struct arena *arena)
 {
     struct chat_request *r = arena_new(arena, struct chat_request);
     r->arena = arena;
     r->max_tokens = -1;
+    r->n_keep = -1;
+    r->n = 1;
     r->parallel_tool_calls = -1;
     chat_sampling_init(&r->sampling);
     return r;
@@ -122,17 +114,34 @@ static int visit_tool(const struct walk *w, size_t index, const struct chat_tool
     return rc || !t->parameters ? rc : visit_json(w, where, t->parameters);
 }
 
+static int visit_sampling(const struct walk *w, const struct chat_sampling *s)
+{
+    int rc = 0;
+    for (size_t i = 0; i < s->n_dry_breakers && rc == 0; i++)
+        rc = visit_text(w, STR("dry_sequence_breakers"), s->dry_breakers[i]);
+    for (size_t i = 0; i < s->n_logit_bias && rc == 0; i++) {
+        const struct chat_bias *b = &s->logit_bias[i];
+        rc = visit_text(w, STR("logit_bias"),
+            b->text.data ? b->text : arena_printf(w->request->arena, "%lld", (long long)b->token));
+    }
+    return rc;
+}
+
 int chat_request_visit(
     const struct chat_request *r, int (*visit)(void *ctx, struct str where, struct str text), void *ctx)
 {
     struct walk w = {r, visit, ctx};
     int rc = visit_text(&w, STR("prompt"), r->prompt);
+    if (rc == 0)
+        rc = visit_text(&w, STR("suffix"), r->suffix);
     for (size_t i = 0; i < r->n_messages && rc == 0; i++)
         rc = visit_message(&w, i, &r->messages[i]);
     for (size_t i = 0; i < r->n_tools && rc == 0; i++)
         rc = visit_tool(&w, i, &r->tools[i]);
     for (size_t i = 0; i < r->n_stops && rc == 0; i++)
         rc = visit_text(&w, STR("stop"), r->stops[i]);
+    if (rc == 0)
+        rc = visit_sampling(&w, &r->sampling);
     if (rc == 0)
         rc = visit_text(&w, STR("user"), r->user);
     if (rc == 0)

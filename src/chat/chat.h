@@ -56,20 +56,42 @@ struct chat_tool {
 
 enum chat_tool_choice { CHAT_TOOLS_UNSET, CHAT_TOOLS_AUTO, CHAT_TOOLS_NONE, CHAT_TOOLS_REQUIRED, CHAT_TOOLS_NAMED };
 
-/* NaN or negative: unset, the target's own default applies. The embedded engine's defaults: temperature 0.8,
- * top_k 40, top_p 0.95, min_p 0.05, repeat_penalty 1.0 over the last 64 tokens, the other penalties 0. */
+/* How much likelier or less likely a token is made: added to its logit. */
+struct chat_bias {
+    int64_t token;   /* of the target's vocabulary; -1: the tokens of `text` */
+    struct str text; /* STR_NONE where `token` says which */
+    double bias;     /* -100..100; minus infinity: never */
+};
+
+/* How tokens are drawn. NaN or negative: unset, the target's own default applies: for the embedded engine what
+ * the model's file says (general.sampling.*), else temperature 0.8, top_k 40, top_p 0.95, min_p 0.05, and every
+ * other stage off. chat_sampling.h has the table of names, ranges and which value switches a stage off. */
 struct chat_sampling {
-    double temperature;       /* 0..2; 0 is greedy */
-    double top_p;             /* 0..1 */
-    double min_p;             /* 0..1 */
-    int64_t top_k;            /* 0: all */
-    double repeat_penalty;    /* 1: none */
-    int64_t repeat_last_n;    /* tokens looked back at */
-    double presence_penalty;  /* -2..2 */
-    double frequency_penalty; /* -2..2 */
+    double temperature; /* 0 is greedy */
+    double top_p, min_p, typical_p;
+    double top_n_sigma;
+    int64_t top_k; /* 0: all */
+    double xtc_probability, xtc_threshold;
+    double dynatemp_range, dynatemp_exponent;
+    double repeat_penalty, presence_penalty, frequency_penalty;
+    int64_t repeat_last_n; /* tokens looked back at; CHAT_ALL: the whole context */
+    double dry_multiplier, dry_base;
+    int64_t dry_allowed_length, dry_penalty_last_n; /* the latter as repeat_last_n */
+    const struct str *dry_breakers;
+    size_t n_dry_breakers;
+    bool has_dry_breakers; /* none may be given, too */
+    int64_t mirostat;      /* 0, 1, 2 */
+    double mirostat_tau, mirostat_eta;
+    double adaptive_target, adaptive_decay;
+    int64_t min_keep;   /* filters leave so many tokens at least */
+    int64_t min_tokens; /* no end of the answer before */
+    bool ignore_eos;    /* no end of the answer at all */
+    const struct chat_bias *logit_bias;
+    size_t n_logit_bias;
     bool has_seed;
     int64_t seed;
 };
+enum { CHAT_ALL = INT32_MAX };
 
 /* Whose words `raw`, `vendor` and `native` members are: only a target of the same shape is sent them. */
 enum chat_shape { CHAT_SHAPE_OPENAI, CHAT_SHAPE_ANTHROPIC, CHAT_SHAPE_OLLAMA };
@@ -86,6 +108,10 @@ struct chat_request {
     size_t n_messages;
     struct str prompt; /* instead of messages: text continued as it stands, without the chat template */
     bool has_prompt;
+    const int32_t *prompt_ids; /* beside has_prompt, instead of `prompt`: tokens of the target's vocabulary */
+    size_t n_prompt_ids;
+    struct str suffix; /* beside has_prompt: what is to follow the answer (fill in the middle) */
+    bool echo;         /* beside has_prompt: the answer begins with the prompt */
     struct chat_tool *tools;
     size_t n_tools;
     enum chat_tool_choice tool_choice;
@@ -93,6 +119,11 @@ struct chat_request {
     int parallel_tool_calls;     /* -1 unset, 0, 1 */
     struct chat_sampling sampling;
     int64_t max_tokens; /* -1 unset */
+    int32_t n;          /* choices, 1..CHAT_CHOICES_MAX; each has a seed of its own: seed, seed + 1, ... */
+    bool logprobs;      /* TEXT comes with the tokens that it is made of */
+    int32_t top_logprobs; /* and so many alternatives for each, 0..CHAT_TOP_LOGPROBS_MAX */
+    bool context_shift;   /* a full context drops its oldest tokens but the first n_keep, and goes on */
+    int64_t n_keep;       /* -1 unset */
     struct str *stops;
     size_t n_stops;
     bool stream;
@@ -104,23 +135,27 @@ struct chat_request {
     size_t n_headers;
 };
 
+enum { CHAT_CHOICES_MAX = 16, CHAT_TOP_LOGPROBS_MAX = 20 };
+
 void chat_sampling_init(struct chat_sampling *s); /* everything unset */
-/* A zeroed request in its own arena with every number unset. */
+/* A zeroed request in its own arena with every number unset; one choice. */
 struct chat_request *chat_request_create(struct arena *arena);
 const char *chat_role_name(enum chat_role role);
 
 /* Every piece of a request that a person or program wrote, for detectors: message texts, names, tool calls'
- * names and arguments, tool results, tool definitions, image and other parts' text, prompt, vendor members.
+ * names and arguments, tool results, tool definitions, image and other parts' text, prompt, suffix, vendor
+ * members. What prompt_ids spell no detector can see: only the embedded engine may be sent them.
  * Calls visit(ctx, where, text) for each; `where` is like "messages[2].content" and lives in the arena, `text`
  * only during the call. A non-zero return stops the walk and is returned. */
 int chat_request_visit(const struct chat_request *r, int (*visit)(void *ctx, struct str where, struct str text), void *ctx);
 
 /* ---- What comes back ----
  *
- *   START (TEXT | REASONING | TOOL_CALL)* USAGE? STOP        or, at any point,  ... ERROR
+ *   START (TEXT | REASONING | TOOL_CALL | USAGE | STOP)* STOP        or, at any point,  ... ERROR
  *
- * STOP or ERROR comes exactly once and last. USAGE may come more than once; the last one counts. Spans live only
- * during the call to the sink. */
+ * STOP comes once for each choice (of a request for one: once), the last of them comes last; ERROR once and
+ * last. The choices' events may be mixed. USAGE is of all choices together; it may come more than once, the last
+ * one counts. Spans live only during the call to the sink. */
 enum chat_event_kind {
     CHAT_EVENT_START,
     CHAT_EVENT_TEXT,
@@ -150,14 +185,27 @@ struct chat_failure {
     struct str type;        /* the provider's own error type or code, may be empty */
 };
 
+/* A token, how likely the model thought it (natural logarithm, of its unmodified distribution), and which ones it
+ * thought likeliest. */
+struct chat_token {
+    struct str text;  /* U+FFFD for what is no whole character */
+    struct str bytes; /* STR_NONE: not told */
+    double logprob;
+    const struct chat_token *top; /* likeliest first, without `top` of their own */
+    size_t n_top;
+};
+
 struct chat_event {
     enum chat_event_kind kind;
+    uint32_t choice;                 /* TEXT REASONING TOOL_CALL STOP: which of the request's n answers */
+    const struct chat_token *tokens; /* TEXT, with `logprobs`: those that have become text since the last ones */
+    size_t n_tokens;
     union {
         struct {
             struct str id;    /* the provider's id of the answer, may be empty */
             struct str model; /* the model as the provider names it, may be empty */
         } start;
-        struct str text; /* TEXT and REASONING: whole UTF-8 characters */
+        struct str text; /* TEXT and REASONING: whole UTF-8 characters; may be empty beside tokens */
         struct {
             uint32_t index; /* 0.. in order of appearance */
             struct str id, name, arguments;

@@ -1,9 +1,9 @@
 #include "chat/chat_codec.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "base/limits.h"
+#include "chat/chat_sampling.h"
 
 /* ---- Writing: the gateway's side ---- */
 
@@ -126,14 +126,6 @@ static int body_write(struct json_writer *w, const struct chat_request *r, struc
     return rc;
 }
 
-static void number_write(struct json_writer *w, const char *key, double value)
-{
-    if (!isfinite(value))
-        return;
-    json_key(w, key);
-    json_write_double(w, value);
-}
-
 static void count_write(struct json_writer *w, const char *key, int64_t value)
 {
     if (value < 0)
@@ -142,23 +134,34 @@ static void count_write(struct json_writer *w, const char *key, int64_t value)
     json_write_int(w, value);
 }
 
-static void sampling_write(struct json_writer *w, const struct chat_sampling *s)
+static void prompt_write(struct json_writer *w, const struct chat_request *r)
+{
+    json_key(w, r->prompt_ids ? "prompt_ids" : "prompt");
+    if (r->prompt_ids) {
+        json_array_begin(w);
+        for (size_t i = 0; i < r->n_prompt_ids; i++)
+            json_write_int(w, r->prompt_ids[i]);
+        json_array_end(w);
+    } else {
+        json_write_str(w, r->prompt);
+    }
+    member_write(w, "suffix", r->suffix);
+}
+
+/* How long, how drawn, what comes with it. */
+static void numbers_write(struct json_writer *w, const struct chat_request *r)
 {
     json_key(w, "sampling");
     json_object_begin(w);
-    number_write(w, "temperature", s->temperature);
-    count_write(w, "top_k", s->top_k);
-    number_write(w, "top_p", s->top_p);
-    number_write(w, "min_p", s->min_p);
-    number_write(w, "repeat_penalty", s->repeat_penalty);
-    count_write(w, "repeat_last_n", s->repeat_last_n);
-    number_write(w, "presence_penalty", s->presence_penalty);
-    number_write(w, "frequency_penalty", s->frequency_penalty);
-    if (s->has_seed) {
-        json_key(w, "seed");
-        json_write_int(w, s->seed);
-    }
+    chat_sampling_write(&r->sampling, w);
     json_object_end(w);
+    count_write(w, "max_tokens", r->max_tokens);
+    count_write(w, "logprobs", r->logprobs ? r->top_logprobs : -1);
+    if (r->context_shift) {
+        json_key(w, "context_shift");
+        json_write_bool(w, true);
+        count_write(w, "n_keep", r->n_keep);
+    }
 }
 
 static int format_read(const json_t *format, const json_t **schema, struct error *err)
@@ -225,8 +228,7 @@ int chat_codec_write(const struct chat_request *r, struct buf *out, struct error
     json_writer_init(&w, out);
     json_object_begin(&w);
     if (r->has_prompt) {
-        json_key(&w, "prompt");
-        json_write_str(&w, r->prompt);
+        prompt_write(&w, r);
     } else {
         rc = body_write(&w, r, err);
         if (rc)
@@ -241,8 +243,7 @@ int chat_codec_write(const struct chat_request *r, struct buf *out, struct error
     }
     if (r->tool_choice == CHAT_TOOLS_NAMED)
         member_write(&w, "call_name", r->tool_choice_name);
-    sampling_write(&w, &r->sampling);
-    count_write(&w, "max_tokens", r->max_tokens);
+    numbers_write(&w, r);
     if (r->n_stops > 0) {
         json_key(&w, "stop");
         json_array_begin(&w);
@@ -259,36 +260,43 @@ int chat_codec_write(const struct chat_request *r, struct buf *out, struct error
 
 /* ---- Reading: the worker's side. The payload is not trusted. ---- */
 
-static int sampling_read(const json_t *o, struct chat_sampling *s, struct error *err)
+static int sampling_read(struct arena *a, const json_t *o, struct chat_sampling *s, struct error *err)
 {
     chat_sampling_init(s);
     if (!o)
         return 0;
     if (!json_is_object(o))
         return error_set(err, ERROR_INVALID, "'sampling' must be an object");
-    struct {
-        const char *key;
-        double least, most, *to;
-    } numbers[] = {
-        {"temperature", 0, 100, &s->temperature},
-        {"top_p", 0, 1, &s->top_p},
-        {"min_p", 0, 1, &s->min_p},
-        {"repeat_penalty", 0.01, 100, &s->repeat_penalty},
-        {"presence_penalty", -100, 100, &s->presence_penalty},
-        {"frequency_penalty", -100, 100, &s->frequency_penalty},
-    };
-    int rc = 0;
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && rc == 0; i++)
-        rc = json_get_double(o, numbers[i].key, NAN, numbers[i].least, numbers[i].most, numbers[i].to, err);
+    return chat_sampling_read(a, o, s, err);
+}
+
+static int prompt_read(const json_t *root, struct chat_work *out, struct error *err)
+{
+    const json_t *ids = json_object_get(root, "prompt_ids");
+    int rc = json_get_str(root, "prompt", &out->prompt, err);
     if (rc == 0)
-        rc = json_get_int(o, "top_k", -1, 0, INT32_MAX, &s->top_k, err);
-    if (rc == 0)
-        rc = json_get_int(o, "repeat_last_n", -1, 0, INT32_MAX, &s->repeat_last_n, err);
-    if (rc == 0)
-        rc = json_get_int(o, "seed", 0, INT64_MIN, INT64_MAX, &s->seed, err);
-    const json_t *seed = json_object_get(o, "seed");
-    s->has_seed = seed && !json_is_null(seed);
+        rc = json_get_str(root, "suffix", &out->suffix, err);
+    if (rc == 0 && ids && !json_is_array(ids))
+        rc = error_set(err, ERROR_INVALID, "'prompt_ids' must be a list");
+    for (size_t i = 0; i < json_array_size(ids) && rc == 0; i++) {
+        const json_t *id = json_array_get(ids, i);
+        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
+            rc = error_set(err, ERROR_INVALID, "prompt_ids[%zu] is no token id", i);
+    }
+    out->prompt_ids = ids;
     return rc;
+}
+
+static int numbers_read(struct arena *a, const json_t *root, struct chat_work *out, struct error *err)
+{
+    int rc = sampling_read(a, json_object_get(root, "sampling"), &out->sampling, err);
+    if (rc == 0)
+        rc = json_get_int(root, "max_tokens", -1, 0, INT32_MAX, &out->max_tokens, err);
+    if (rc == 0)
+        rc = json_get_int(root, "logprobs", -1, 0, CHAT_TOP_LOGPROBS_MAX, &out->logprobs, err);
+    if (rc == 0)
+        rc = json_get_bool(root, "context_shift", false, &out->context_shift, err);
+    return rc ? rc : json_get_int(root, "n_keep", -1, 0, INT32_MAX, &out->n_keep, err);
 }
 
 static int stops_read(struct arena *a, const json_t *list, struct chat_work *out, struct error *err)
@@ -332,19 +340,18 @@ int chat_codec_read(struct arena *a, struct str payload, struct chat_work *out, 
     if (!json_is_object(root))
         return error_set(err, ERROR_INVALID, "the request must be a JSON object");
     const json_t *body = json_object_get(root, "body");
-    const json_t *prompt = json_object_get(root, "prompt");
-    if (!body == !prompt)
-        return error_set(err, ERROR_INVALID, "the request must have either 'body' or 'prompt'");
+    const json_t *prompt = json_object_get(root, "prompt"), *ids = json_object_get(root, "prompt_ids");
+    if ((body != NULL) + (prompt != NULL) + (ids != NULL) != 1)
+        return error_set(
+            err, ERROR_INVALID, "the request must have one of 'body', 'prompt' and 'prompt_ids'");
     if (body) {
         out->body = body;
         rc = messages_check(body, err);
     } else {
-        rc = json_get_str(root, "prompt", &out->prompt, err);
+        rc = prompt_read(root, out, err);
     }
     if (rc == 0)
-        rc = sampling_read(json_object_get(root, "sampling"), &out->sampling, err);
-    if (rc == 0)
-        rc = json_get_int(root, "max_tokens", -1, 0, INT32_MAX, &out->max_tokens, err);
+        rc = numbers_read(a, root, out, err);
     if (rc == 0)
         rc = stops_read(a, json_object_get(root, "stop"), out, err);
     if (rc == 0)

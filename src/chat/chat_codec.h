@@ -2,9 +2,12 @@
  *
  *   {"body": {"messages","tools"...},   what the chat template sees, in OpenAI's shape
  *    "prompt": "...",                   instead of body: continued as it stands (raw)
- *    "sampling": {"temperature","top_k","top_p","min_p","repeat_penalty","repeat_last_n","presence_penalty",
- *                 "frequency_penalty","seed"},          unset ones absent
+ *    "prompt_ids": [1, 2],              or its tokens
+ *    "suffix": "...",                   beside either: what is to follow the answer
+ *    "sampling": {...},                 chat_sampling.h has the names; unset ones absent
  *    "max_tokens": n, "stop": ["..."],
+ *    "logprobs": n,                     text comes with its tokens and n alternatives for each
+ *    "context_shift": true, "n_keep": n,
  *    "grammar": "root ::= ...",         what the answer must follow, as GBNF
  *    "schema": {...},                   or as JSON Schema; at most one of the two
  *    "must_call": true, "call_name": "..."}   it must call a tool (of body's), or this one */
@@ -13,14 +16,20 @@
 
 #include "chat/chat.h"
 
+/* One choice of the request: `n` is not among what the worker is told. */
 int chat_codec_write(const struct chat_request *r, struct buf *out, struct error *err) MUST_USE;
 
 /* What the worker needs of a request; spans and trees live in the arena. */
 struct chat_work {
     const json_t *body; /* NULL: use prompt */
     struct str prompt;
+    const json_t *prompt_ids; /* NULL: none; a list of whole numbers, 0..INT32_MAX */
+    struct str suffix;        /* STR_NONE: none */
     struct chat_sampling sampling;
     int64_t max_tokens; /* -1: until the context is full */
+    int64_t logprobs;   /* -1: none; else how many alternatives, 0..CHAT_TOP_LOGPROBS_MAX */
+    bool context_shift;
+    int64_t n_keep; /* -1 unset */
     struct str *stops;
     size_t n_stops;
     struct str grammar;   /* GBNF that the answer must follow; STR_NONE: none */

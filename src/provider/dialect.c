@@ -1,7 +1,7 @@
 /* What the dialects share: reading a request whose shape is not theirs, and refusing by name. */
 #include "provider/dialect.h"
 
-#include <math.h>
+#include "chat/chat_sampling.h"
 
 /* Top-level members that may be left out without changing what comes back. */
 static const char *const harmless[] = {"store", "metadata", "service_tier", "user", "stream_options",
@@ -68,13 +68,17 @@ static bool vendor_is_harmless(const json_t *vendor, const char *key, const json
     return false;
 }
 
-static int check_sampling(const char *vendor, const struct chat_sampling *s, struct error *err)
+const char *provider_beyond(const struct chat_request *r, const char *const *known)
 {
-    if (s->min_p > 0)
-        return provider_refuse(vendor, "min_p", err);
-    if (s->repeat_penalty >= 0 && fabs(s->repeat_penalty - 1) > 0)
-        return provider_refuse(vendor, "repeat_penalty", err);
-    return 0;
+    const struct {
+        const char *name;
+        bool asked;
+    } members[] = {{"n", r->n > 1}, {"logprobs", r->logprobs}, {"suffix", r->suffix.len > 0},
+        {"echo", r->echo}, {"prompt", r->prompt_ids != NULL}, {"context_shift", r->context_shift}};
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        if (members[i].asked && !is_among(known, members[i].name))
+            return members[i].name;
+    return chat_sampling_beyond(&r->sampling, known);
 }
 
 static int check_tools(const char *vendor, const struct chat_request *r, struct error *err)
@@ -114,9 +118,10 @@ int provider_check_request(const char *vendor, const struct chat_request *r, str
         if (!vendor_is_harmless(r->vendor, key, value))
             return provider_refuse(vendor, key, err);
     }
-    int rc = check_sampling(vendor, &r->sampling, err);
-    if (rc == 0)
-        rc = check_tools(vendor, r, err);
+    static const char *const known[] = {
+        "temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "repeat_last_n", NULL};
+    const char *beyond = provider_beyond(r, known);
+    int rc = beyond ? provider_refuse(vendor, beyond, err) : check_tools(vendor, r, err);
     for (size_t i = 0; i < r->n_messages && rc == 0; i++)
         rc = check_message(vendor, &r->messages[i], i, err);
     return rc;

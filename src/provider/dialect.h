@@ -67,6 +67,10 @@ size_t provider_headers(struct arena *a, const char *key_header, const char *key
 int provider_check_request(const char *vendor, const struct chat_request *r, struct error *err) MUST_USE;
 int provider_refuse(const char *vendor, const char *what, struct error *err);
 
+/* What a request asks for beside its messages: the first of n, logprobs, ... and the sampling's members that
+ * is not among `known` (ends with NULL); NULL: none. */
+const char *provider_beyond(const struct chat_request *r, const char *const *known);
+
 void provider_write_member(struct json_writer *w, const char *key, struct str value);
 /* "data:image/png;base64,AAAA" --> media type and data; false for any other URL. */
 bool provider_data_url(struct str url, struct str *type, struct str *data);

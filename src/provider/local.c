@@ -4,9 +4,7 @@
 
 #include "chat/chat_codec.h"
 #include "engine/engine.h"
-#include "provider/provider.h"
-
-extern const struct provider_ops provider_local_ops; /* listed in provider.c */
+#include "provider/dialect.h"
 
 struct local_call {
     struct provider_call call; /* first: see provider.h */
@@ -100,8 +98,14 @@ static int message_supported(const struct chat_message *m, size_t index, struct 
 
 static int local_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
 {
+    static const char *const known[] = {"temperature", "top_k", "top_p", "min_p", "repeat_penalty",
+        "repeat_last_n", "presence_penalty", "frequency_penalty", NULL};
+    const char *beyond = provider_beyond(r, known);
     int rc = 0;
     (void)m;
+    if (beyond)
+        return error_set(err, ERROR_UNSUPPORTED,
+            "the local model cannot honour '%s' as it is given: leave it out or name another model", beyond);
     for (size_t i = 0; i < r->n_messages && rc == 0; i++)
         rc = message_supported(&r->messages[i], i, err);
     if (rc == 0)

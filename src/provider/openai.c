@@ -38,7 +38,12 @@ static int check_tools(const struct chat_request *r, struct error *err)
 
 static int openai_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
 {
+    static const char *const known[] = {"temperature", "top_k", "top_p", "min_p", "repeat_penalty",
+        "repeat_last_n", "presence_penalty", "frequency_penalty", NULL};
     (void)m;
+    const char *beyond = provider_beyond(r, known);
+    if (beyond)
+        return error_set(err, ERROR_UNSUPPORTED, "'%s' cannot be honoured: leave it out", beyond);
     for (const char *const *name = unanswerable; *name; name++)
         if (provider_asks(r->vendor, *name))
             return error_set(err, ERROR_UNSUPPORTED, "'%s' cannot be honoured: leave it out", *name);

@@ -181,10 +181,10 @@ static void keeps_unknown_members_for_targets_that_know_them(void **state)
 {
     (void)state;
     struct arena *a = arena_create(MIB);
-    struct chat_request *r =
-        chat(a, HEAD "\"n\":2,\"response_format\":{\"type\":\"json_object\"},\"metadata\":{\"k\":\"v\"}}");
+    struct chat_request *r = chat(
+        a, HEAD "\"brand_new\":2,\"response_format\":{\"type\":\"json_object\"},\"metadata\":{\"k\":\"v\"}}");
     assert_int_equal(json_object_size(r->vendor), 3);
-    assert_int_equal(json_integer_value(json_object_get(r->vendor, "n")), 2);
+    assert_int_equal(json_integer_value(json_object_get(r->vendor, "brand_new")), 2);
     assert_null(json_object_get(r->vendor, "messages"));
     arena_free(a);
 }
@@ -197,7 +197,7 @@ static void reads_completions(void **state)
         "{\"model\":\"m\",\"prompt\":[\"Once\"],\"max_tokens\":3,\"echo\":false}"};
     static const char *const bad[] = {"{\"model\":\"m\"}", "{\"model\":\"m\",\"prompt\":null}",
         "{\"model\":\"m\",\"prompt\":1}", "{\"model\":\"m\",\"prompt\":[]}",
-        "{\"model\":\"m\",\"prompt\":[1,2]}", "{\"model\":\"m\",\"prompt\":[\"a\",\"b\"]}",
+        "{\"model\":\"m\",\"prompt\":[1,-2]}", "{\"model\":\"m\",\"prompt\":[1,\"b\"]}",
         "{\"model\":\"m\",\"prompt\":{\"a\":1}}"};
     struct arena *a = arena_create(MIB);
     struct chat_request *r;
@@ -205,7 +205,8 @@ static void reads_completions(void **state)
     for (size_t i = 0; i < 2; i++) {
         assert_int_equal(api_openai_completion_read(a, str_from(good[i]), &r, &err), 0);
         assert_true(r->has_prompt && str_is(r->prompt, "Once") && r->max_tokens == 3 && r->n_messages == 0);
-        assert_int_equal(json_object_size(r->vendor), 1);
+        assert_null(r->vendor);
+        assert_false(r->echo);
     }
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(api_openai_completion_read(a, str_from(bad[i]), &r, &err), ERROR_INVALID);
@@ -215,6 +216,35 @@ static void reads_completions(void **state)
 }
 
 /* ---- Refusals: each names what is wrong ---- */
+
+static void reads_what_a_generation_may_ask_for(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(MIB);
+    struct chat_request *r = chat(a,
+        HEAD "\"n\":3,\"logprobs\":true,\"top_logprobs\":5,\"logit_bias\":{\"7\":-100,\"yes\":2.5},"
+             "\"dry_multiplier\":0.8,\"dry_sequence_breakers\":[\"\\n\"],\"mirostat\":2,\"min_keep\":3,"
+             "\"repeat_last_n\":-1,\"top_k\":-1,\"ignore_eos\":true,\"context_shift\":true,\"n_keep\":4}");
+    assert_true(r->n == 3 && r->logprobs && r->top_logprobs == 5 && r->context_shift && r->n_keep == 4);
+    const struct chat_sampling *s = &r->sampling;
+    assert_int_equal(s->n_logit_bias, 2);
+    assert_true(s->logit_bias[0].token == 7 && s->logit_bias[0].bias == -100 && !s->logit_bias[0].text.data);
+    assert_true(s->logit_bias[1].token == -1 && str_is(s->logit_bias[1].text, "yes"));
+    assert_true(s->dry_multiplier == 0.8 && s->n_dry_breakers == 1 && str_is(s->dry_breakers[0], "\n"));
+    assert_true(s->mirostat == 2 && s->min_keep == 3 && s->ignore_eos);
+    assert_true(s->repeat_last_n == CHAT_ALL && s->top_k == 0);
+    assert_null(r->vendor);
+
+    struct error err = {0};
+    struct str body =
+        STR("{\"model\":\"m\",\"prompt\":[5,6],\"suffix\":\"end\",\"echo\":true,\"logprobs\":2,\"n\":2,"
+            "\"best_of\":2,\"logit_bias\":[[3,false],[\"x\",1]]}");
+    assert_int_equal(api_openai_completion_read(a, body, &r, &err), 0);
+    assert_true(r->has_prompt && r->n_prompt_ids == 2 && r->prompt_ids[1] == 6 && str_is(r->suffix, "end"));
+    assert_true(r->echo && r->logprobs && r->top_logprobs == 2 && r->n == 2);
+    assert_true(isinf(r->sampling.logit_bias[0].bias) && r->sampling.logit_bias[1].bias == 1);
+    arena_free(a);
+}
 
 #define ONE(message) "{\"model\":\"m\",\"messages\":[" message "]}"
 #define USER(content) ONE("{\"role\":\"user\",\"content\":" content "}")
@@ -292,6 +322,19 @@ static void names_what_it_refuses(void **state)
         {HEAD "\"top_k\":-2}", "'top_k' must be between"},
         {HEAD "\"top_k\":1.5}", "'top_k' must be an integer, not a fraction"},
         {HEAD "\"repeat_last_n\":2147483648}", "'repeat_last_n' must be between"},
+        {HEAD "\"n\":0}", "'n' must be between 1 and 16"},
+        {HEAD "\"n\":17}", "'n' must be between 1 and 16"},
+        {HEAD "\"logprobs\":2}", "'logprobs' must be true or false"},
+        {HEAD "\"top_logprobs\":2}", "'top_logprobs' wants 'logprobs'"},
+        {HEAD "\"logprobs\":true,\"top_logprobs\":21}", "'top_logprobs' must be between 0 and 20"},
+        {HEAD "\"logit_bias\":3}", "'logit_bias' must be an object or a list"},
+        {HEAD "\"logit_bias\":{\"1\":101}}", "'logit_bias' must be between -100 and 100"},
+        {HEAD "\"logit_bias\":{\"1\":\"x\"}}", "'logit_bias' must give tokens a bias"},
+        {HEAD "\"logit_bias\":{\"-1\":1}}", "'logit_bias' must give tokens a bias"},
+        {HEAD "\"logit_bias\":[7]}", "'logit_bias' must give tokens a bias"},
+        {HEAD "\"dry_sequence_breakers\":[\"\"]}", "dry_sequence_breakers[0] must be a text"},
+        {HEAD "\"mirostat\":3}", "'mirostat' must be between 0 and 2"},
+        {HEAD "\"typical_p\":2}", "'typical_p' must be between 0 and 1"},
         {HEAD "\"seed\":1.5}", "'seed' must be an integer"},
         {HEAD "\"seed\":18446744073709551616}", "not valid JSON"},
         {HEAD "\"max_tokens\":0}", "'max_tokens' must be between 1"},
@@ -398,6 +441,7 @@ int main(void)
         cmocka_unit_test(reads_tools_and_the_choice_among_them),
         cmocka_unit_test(keeps_unknown_members_for_targets_that_know_them),
         cmocka_unit_test(reads_completions),
+        cmocka_unit_test(reads_what_a_generation_may_ask_for),
         cmocka_unit_test(names_what_it_refuses),
         cmocka_unit_test(keeps_its_limits_exactly),
         cmocka_unit_test(refuses_what_its_arena_cannot_hold),

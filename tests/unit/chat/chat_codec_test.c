@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/limits.h"
+#include "chat/chat_sampling.h"
 
 static struct chat_message text_message(struct arena *a, enum chat_role role, const char *text)
 {
@@ -111,6 +112,84 @@ static void test_text_parts_are_joined_and_images_refused(void **state)
     arena_free(a);
 }
 
+/* What the gateway writes is what the worker reads, every field of it. */
+static void test_everything_a_generation_may_ask_for(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(MIB);
+    struct chat_request *r = chat_request_create(a);
+    const int32_t ids[] = {3, 0, 2147483647};
+    const struct chat_bias bias[] = {{7, STR_NONE, -2.5}, {-1, STR("yes"), 1}, {9, STR_NONE, -INFINITY}};
+    const struct str breakers[] = {STR("\n"), STR("*")};
+    struct chat_sampling *s = &r->sampling;
+    r->has_prompt = true;
+    r->prompt_ids = ids;
+    r->n_prompt_ids = 3;
+    r->suffix = STR("end");
+    r->logprobs = true;
+    r->top_logprobs = 4;
+    r->context_shift = true;
+    r->n_keep = 2;
+    for (size_t i = 0; i < chat_sampling_n_fields(); i++) {
+        const struct chat_sampling_field *f = &chat_sampling_fields[i];
+        if (f->whole)
+            *(int64_t *)(void *)((char *)s + f->offset) = f->all > 0 ? (int64_t)f->all : 1 + (int64_t)(i % 2);
+        else
+            *(double *)(void *)((char *)s + f->offset) = 0.25 + (double)i / 64;
+    }
+    s->logit_bias = bias;
+    s->n_logit_bias = 3;
+    s->dry_breakers = breakers;
+    s->n_dry_breakers = 2;
+    s->has_dry_breakers = s->ignore_eos = true;
+    struct buf out;
+    struct chat_work work;
+    struct error err = {0};
+    if (chat_codec_read(a, write_request(r, &out), &work, &err))
+        fail_msg("%s", err.message);
+    assert_true(json_array_size(work.prompt_ids) == 3 && str_is(work.suffix, "end") && !work.prompt.data);
+    assert_true(work.logprobs == 4 && work.context_shift && work.n_keep == 2);
+    for (size_t i = 0; i < chat_sampling_n_fields(); i++)
+        if (memcmp((char *)s + chat_sampling_fields[i].offset,
+                (char *)&work.sampling + chat_sampling_fields[i].offset, 8) != 0)
+            fail_msg("%s", chat_sampling_fields[i].name);
+    assert_true(work.sampling.ignore_eos && work.sampling.n_dry_breakers == 2);
+    assert_true(str_is(work.sampling.dry_breakers[1], "*"));
+    assert_int_equal(work.sampling.n_logit_bias, 3);
+    for (size_t i = 0; i < 3; i++) {
+        const struct chat_bias *got = &work.sampling.logit_bias[i];
+        assert_true(
+            got->token == bias[i].token && got->bias == bias[i].bias && str_eq(got->text, bias[i].text));
+    }
+    buf_free(&out);
+    arena_free(a);
+}
+
+/* A stage's number is no request while the stage is off, nor is the value that switches it off. */
+static void test_what_lies_beyond_a_target(void **state)
+{
+    (void)state;
+    static const char *const known[] = {"temperature", "top_k", NULL};
+    struct chat_sampling s;
+    chat_sampling_init(&s);
+    assert_null(chat_sampling_beyond(&s, known));
+    s.temperature = 0;
+    s.top_k = 5;
+    s.min_p = s.dry_multiplier = s.presence_penalty = 0;
+    s.typical_p = s.repeat_penalty = 1;
+    s.dry_base = 1.75;
+    s.xtc_threshold = 0.1;
+    s.top_n_sigma = -1;
+    assert_null(chat_sampling_beyond(&s, known));
+    s.dry_multiplier = 0.5;
+    assert_string_equal(chat_sampling_beyond(&s, known), "dry_multiplier");
+    s.min_p = 0.1;
+    assert_string_equal(chat_sampling_beyond(&s, known), "min_p");
+    chat_sampling_init(&s);
+    s.ignore_eos = true;
+    assert_string_equal(chat_sampling_beyond(&s, known), "ignore_eos");
+}
+
 static void test_write_keeps_the_maximum(void **state)
 {
     (void)state;
@@ -134,7 +213,11 @@ static void test_hostile_payloads(void **state)
         "{\"prompt\":\"a\",\"max_tokens\":1.5}", "{\"prompt\":\"a\",\"stop\":\"x\"}",
         "{\"prompt\":\"a\",\"stop\":[\"\"]}", "{\"prompt\":\"a\",\"stop\":[1]}",
         "{\"prompt\":\"a\",\"sampling\":[]}", "{\"prompt\":\"a\",\"sampling\":{\"temperature\":-1}}",
-        "{\"prompt\":\"a\",\"sampling\":{\"top_p\":2}}", "{\"prompt\":\"a\",\"sampling\":{\"top_k\":-1}}",
+        "{\"prompt\":\"a\",\"sampling\":{\"top_p\":2}}", "{\"prompt_ids\":1}", "{\"prompt_ids\":[-1]}",
+        "{\"prompt_ids\":[\"1\"]}", "{\"prompt\":\"a\",\"prompt_ids\":[1]}",
+        "{\"prompt\":\"a\",\"logprobs\":21}", "{\"prompt\":\"a\",\"suffix\":1}",
+        "{\"prompt\":\"a\",\"n_keep\":-1}", "{\"prompt\":\"a\",\"sampling\":{\"logit_bias\":[[1]]}}",
+        "{\"prompt\":\"a\",\"sampling\":{\"top_k\":-2}}",
         "{\"prompt\":\"a\",\"sampling\":{\"repeat_penalty\":0}}",
         "{\"prompt\":\"a\",\"sampling\":{\"seed\":\"x\"}}",
         "{\"prompt\":\"a\",\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"0\",\"1\",\"2\","
@@ -157,6 +240,8 @@ int main(void)
         cmocka_unit_test(test_conversation),
         cmocka_unit_test(test_prompt),
         cmocka_unit_test(test_text_parts_are_joined_and_images_refused),
+        cmocka_unit_test(test_everything_a_generation_may_ask_for),
+        cmocka_unit_test(test_what_lies_beyond_a_target),
         cmocka_unit_test(test_write_keeps_the_maximum),
         cmocka_unit_test(test_hostile_payloads),
     };

@@ -117,7 +117,8 @@ static void test_settings(void **state)
         "{\"generationConfig\":{\"temperature\":1.5,\"topP\":0.5,\"topK\":40,\"maxOutputTokens\":9,"
         "\"seed\":-7,\"presencePenalty\":-0.5,\"frequencyPenalty\":0.25,\"stopSequences\":[\"END\",\"\\n\"]},"
         "\"contents\":[{\"role\":\"user\",\"parts\":[{\"text\":\"hi\"}]}]}");
-    r->sampling = (struct chat_sampling){.temperature = 0, .top_p = NAN, .min_p = NAN, .repeat_penalty = NAN};
+    chat_sampling_init(&r->sampling);
+    r->sampling.temperature = 0;
     r->max_tokens = -1;
     r->n_stops = 0;
     assert_encodes(&provider_dialect_gemini, "g", r,

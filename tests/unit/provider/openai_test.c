@@ -52,16 +52,11 @@ static void test_everything_a_request_can_hold(void **state)
     r->tool_choice = CHAT_TOOLS_NAMED;
     r->tool_choice_name = STR("f");
     r->parallel_tool_calls = 0;
-    r->sampling = (struct chat_sampling){.temperature = 0,
-        .top_p = 0.5,
-        .min_p = NAN,
-        .top_k = -1,
-        .repeat_penalty = NAN,
-        .repeat_last_n = -1,
-        .presence_penalty = -1.5,
-        .frequency_penalty = NAN,
-        .has_seed = true,
-        .seed = -3};
+    r->sampling.temperature = 0;
+    r->sampling.top_p = 0.5;
+    r->sampling.presence_penalty = -1.5;
+    r->sampling.has_seed = true;
+    r->sampling.seed = -3;
     r->max_tokens = 7;
     r->stops = (struct str *)(uintptr_t)stops;
     r->n_stops = 2;
