@@ -124,6 +124,8 @@ static int limits_read(struct config *c, const struct yaml_node *root, struct er
 static int state_read(struct config *c, const struct yaml_node *root, struct error *err)
 {
     int rc = yaml_get_str(root, "state", STR("sqlite:weir.db"), &c->state, err);
+    if (rc == 0)
+        rc = yaml_get_str(root, "journal", STR_NONE, &c->journal, err);
     if (rc)
         return rc;
     const struct yaml_node *at = yaml_get(root, "state");
@@ -145,7 +147,7 @@ static int state_read(struct config *c, const struct yaml_node *root, struct err
 static int root_read(
     struct config *c, const struct yaml_node *root, const struct config_overrides *o, struct error *err)
 {
-    static const char *const keys[] = {"listen", "tls", "state", "offline", "auth", "providers", "models",
+    static const char *const keys[] = {"listen", "tls", "state", "journal", "offline", "auth", "providers", "models",
         "routes", "on_sensitive", "retention", "hosts", "threads", "max_connections", "max_body", NULL};
     static const char *const auths[] = {"none", "keys", NULL};
     static const char *const on_sensitive[] = {"local", "redact", "block", "allow", NULL};

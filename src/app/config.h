@@ -36,6 +36,7 @@ struct config {
     int listen_port;
     struct str tls_certificate, tls_key;
     struct str state;          /* "sqlite:weir.db" */
+    struct str journal;        /* its files' path; empty: beside the state; "off" */
     bool offline;
     bool auth_keys;            /* auth: keys */
     struct config_provider *providers;

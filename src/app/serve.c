@@ -179,6 +179,8 @@ static int state_open(struct serving *s, struct error *err)
     int rc = store_open(s->config->state, &s->store, err);
     if (rc == 0)
         rc = store_claim(s->store, err);
+    if (rc == 0 && !str_is(s->config->journal, "off"))
+        rc = store_journal(s->store, s->config->journal, err);
     if (rc == 0)
         rc = store_ledger_recover(s->store, &recovered, err);
     if (rc == 0 && recovered > 0)

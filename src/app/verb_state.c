@@ -12,6 +12,8 @@ static int open_url(struct str url, bool make, struct store **out)
             "there is no state " STR_FMT " yet: weir serve makes it; --state or --config names another",
             STR_ARG(url));
     int rc = store_open(url, out, &err);
+    if (rc == 0 && (rc = store_absorb(*out, &err)) != 0)
+        store_close(*out);
     if (rc)
         return verb_fail(rc == ERROR_INVALID || rc == ERROR_UNSUPPORTED ? EXIT_USAGE : EXIT_FAILED, &err);
     return EXIT_DONE;

@@ -21,7 +21,7 @@ struct loop {
     struct event_base *base;
     struct event *wake;
     int wake_fd;
-    pthread_t thread;
+    _Atomic(pthread_t) thread; /* that runs it; read by any */
     _Atomic bool stop;
     pthread_mutex_t mutex; /* guards first and last */
     struct task *first, *last;
@@ -74,8 +74,8 @@ static void on_wake(evutil_socket_t fd, short what, void *ctx)
 {
     struct loop *loop = ctx;
     uint64_t count;
-    (void)what;
-    if (read(fd, &count, sizeof count) < 0 && errno != EAGAIN && errno != EINTR)
+    /* EV_TIMEOUT: the loop woke itself (loop_post), nothing was written. */
+    if ((what & EV_READ) && read(fd, &count, sizeof count) < 0 && errno != EAGAIN && errno != EINTR)
         abort();
     run_tasks(loop);
     if (atomic_load(&loop->stop))
@@ -151,13 +151,15 @@ void loop_post(struct loop *loop, void (*fn)(void *), void *ctx)
         loop->last->next = t;
     loop->last = t;
     pthread_mutex_unlock(&loop->mutex);
-    if (first)
+    if (first && loop_is_current(loop) && loop->wake)
+        event_active(loop->wake, EV_TIMEOUT, 0);
+    else if (first)
         loop_wake(loop);
 }
 
 bool loop_is_current(const struct loop *loop)
 {
-    return pthread_equal(loop->thread, pthread_self()) != 0;
+    return pthread_equal(atomic_load(&((struct loop *)(uintptr_t)loop)->thread), pthread_self()) != 0;
 }
 
 struct event_base *loop_event_base(struct loop *loop)

@@ -42,6 +42,8 @@ static const char *const negations[] = {
 static bool word_among(struct str word, const char *const *list, bool beginning)
 {
     for (; *list; list++) {
+        if ((word.data[0] | 0x20) != **list)
+            continue;
         size_t n = strlen(*list);
         if (word.len >= n && (beginning || word.len == n) && str_is_nocase(str_slice(word, 0, n), *list))
             return true;

@@ -1,17 +1,22 @@
 /* The state's front: finds the database a URL names, hands writes to its queue, reads its pages. */
 #include "store/store.h"
 
+#include <limits.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "store/store_ops.h"
+#include "base/must.h"
+#include "store/store_journal.h"
 
 struct store {
     struct store_backend *backend;
     struct store_queue *queue;
+    char *path;            /* the URL without its scheme */
     pthread_mutex_t mutex; /* guards the two below */
     int64_t keys_version;  /* as the database last gave it; -1 unknown */
     int64_t changes;
@@ -48,6 +53,7 @@ int store_open(struct str url, struct store **out, struct error *err)
         abort();
     s->backend = backend;
     s->keys_version = -1;
+    s->path = must(strndup(rest.data, rest.len));
     pthread_mutex_init(&s->mutex, NULL);
     rc = store_queue_create(backend, &s->queue, err);
     if (rc) {
@@ -65,6 +71,7 @@ void store_close(struct store *s)
     if (s->queue)
         store_queue_close(s->queue);
     s->backend->ops->close(s->backend);
+    free(s->path);
     pthread_mutex_destroy(&s->mutex);
     free(s);
 }
@@ -79,6 +86,42 @@ bool store_exists(struct str url)
 int store_claim(struct store *s, struct error *err)
 {
     return s->backend->ops->claim(s->backend, err);
+}
+
+/* The journal's path, empty where there is none. */
+static int journal_path(const struct store *s, struct str path, char out[PATH_MAX], struct error *err)
+{
+    bool beside = path.len == 0;
+    out[0] = '\0';
+    if (beside && s->backend->ops != &store_sqlite_ops)
+        return 0;
+    struct str base = beside ? str_from(s->path) : path;
+    if (snprintf(out, PATH_MAX, STR_FMT "%s", STR_ARG(base), beside ? ".journal" : "") < PATH_MAX)
+        return 0;
+    return error_set(err, ERROR_INVALID, "the journal's path is longer than %d bytes", PATH_MAX);
+}
+
+int store_journal(struct store *s, struct str path, struct error *err)
+{
+    char name[PATH_MAX];
+    struct store_journal *j;
+    int rc = journal_path(s, path, name, err);
+    if (rc || !name[0])
+        return rc;
+    rc = store_journal_open(name, &j, err);
+    return rc ? rc : store_queue_journal(s->queue, j, err);
+}
+
+int store_absorb(struct store *s, struct error *err)
+{
+    char name[PATH_MAX];
+    int rc = journal_path(s, STR_NONE, name, err);
+    if (rc || !name[0] || !store_journal_has_rows(name))
+        return rc;
+    rc = store_claim(s, err);
+    if (rc == 0)
+        rc = store_journal(s, STR_NONE, err);
+    return rc == ERROR_BUSY ? 0 : rc;
 }
 
 void store_stats(struct store *s, struct store_stats *out)

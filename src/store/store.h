@@ -26,6 +26,16 @@ bool store_exists(struct str url);
  * integrity. Call it before store_ledger_recover. */
 int store_claim(struct store *s, struct error *err) MUST_USE;
 
+/* From now on a row that is submitted is kept, and its `done` called, once it is in the journal: the files
+ * PATH.0 and PATH.1 on a local disk (`path` empty: FILE.journal beside an SQLite file; none for PostgreSQL).
+ * It reaches the database within a moment, and lists show it then. It outlives this process at once, but a
+ * power cut only when the database has it. Rows that an earlier process left there are written first. After
+ * store_claim; without a journal rows wait for the database. */
+int store_journal(struct store *s, struct str path, struct error *err) MUST_USE;
+/* For readers: what a killed gateway left in the journal beside its SQLite file is put into it. Does nothing
+ * while a gateway runs. */
+int store_absorb(struct store *s, struct error *err) MUST_USE;
+
 struct store_done {
     struct loop *loop; /* NULL: nobody waits */
     void (*fn)(void *ctx, int code);

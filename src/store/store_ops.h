@@ -21,6 +21,7 @@ enum store_kind {
     STORE_EGRESS_PURGE,
     STORE_KEY_ADD,
     STORE_KEY_REVOKE,
+    STORE_JOURNAL_MARK,
     STORE_KINDS
 };
 
@@ -51,6 +52,12 @@ struct store_purge {
     int64_t before_ms;
 };
 
+/* The journal's rows up to `number` are in the database (store_journal.h). */
+struct store_mark {
+    struct str name;
+    int64_t number;
+};
+
 struct store_waiter; /* a thread that waits for its row */
 
 struct store_row {
@@ -61,6 +68,7 @@ struct store_row {
     struct store_waiter *waiter;
     int code;        /* its own result, when the group was committed */
     int64_t changed; /* rows of the table it touched */
+    int64_t number;  /* in the journal; 0: it is not in it */
     union {
         struct store_opened opened;
         struct store_settle settle;
@@ -68,6 +76,7 @@ struct store_row {
         struct store_key key;
         struct store_revoke revoke;
         struct store_purge purge;
+        struct store_mark mark;
     } value;
     char text[]; /* what the strings in `value` point at */
 };
@@ -121,12 +130,18 @@ struct store_ops {
     int (*page)(struct store_backend *b, const struct store_list *list, struct store_cursor *cursor,
         struct arena *a, void *rows, size_t *n, struct error *err);
     int (*keys_version)(struct store_backend *b, int64_t *version, struct error *err);
+    /* The number of the journal's mark, 0: it has none. */
+    int (*mark)(struct store_backend *b, struct str name, int64_t *number, struct error *err);
 };
 extern const struct store_ops store_sqlite_ops, store_postgres_ops;
 
 /* ---- The queue to the writer thread. ---- */
 struct store_queue;
 int store_queue_create(struct store_backend *b, struct store_queue **out, struct error *err) MUST_USE;
+/* From now on rows that a request waits for are kept once they are in the journal, which the queue owns;
+ * those that it still holds are written first. */
+struct store_journal;
+int store_queue_journal(struct store_queue *q, struct store_journal *j, struct error *err) MUST_USE;
 void store_queue_close(struct store_queue *q); /* writes what it can, answers everyone; the backend stays */
 void store_queue_stats(struct store_queue *q, struct store_stats *out);
 int store_queue_submit(struct store_queue *q, enum store_kind kind, const void *value, struct store_done done,

@@ -510,6 +510,22 @@ static int postgres_keys_version(struct store_backend *b, int64_t *version, stru
     return rc;
 }
 
+static int postgres_mark(struct store_backend *b, struct str name, int64_t *number, struct error *err)
+{
+    struct postgres *p = from_backend(b);
+    const uint64_t none[2] = {0, 0};
+    char sql[128];
+    /* A journal's name is hexadecimal. */
+    snprintf(sql, sizeof sql, "SELECT value FROM meta WHERE name = '" STR_FMT "'", STR_ARG(name));
+    pthread_mutex_lock(&p->mutex);
+    PGresult *r = reader_query(p, sql, 0, none);
+    int rc = PQresultStatus(r) == PGRES_TUPLES_OK ? 0 : fail(p->reader, err);
+    *number = rc == 0 && PQntuples(r) == 1 ? number_of(r, 0, 0) : 0;
+    PQclear(r);
+    pthread_mutex_unlock(&p->mutex);
+    return rc;
+}
+
 const struct store_ops store_postgres_ops = {
     .scheme = SCHEME,
     .open = postgres_open,
@@ -522,4 +538,5 @@ const struct store_ops store_postgres_ops = {
     .rollback = postgres_rollback,
     .page = postgres_page,
     .keys_version = postgres_keys_version,
+    .mark = postgres_mark,
 };

@@ -1,4 +1,5 @@
-/* The queue and the writer thread: everything that waits becomes one transaction (group commit).
+/* The queue and the writer thread: everything that waits becomes one transaction (group commit). With a
+ * journal, rows are answered when they are in it, and gather for a moment so that a group is worth its sync.
  *
  *   submit -> waiting -> group -> begin apply... commit -> done, in the order submitted
  *                ^         |
@@ -13,9 +14,9 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/must.h"
-#include "store/store_ops.h"
+#include "store/store_journal.h"
 
-enum { RETRY_FIRST_MS = 25, RETRY_LAST_MS = 800, CLOSE_ATTEMPTS = 2 };
+enum { RETRY_FIRST_MS = 25, RETRY_LAST_MS = 800, CLOSE_ATTEMPTS = 2, GATHER_MS = 25, GATHER_ROWS = 1024 };
 
 struct store_waiter {
     pthread_cond_t answered;
@@ -31,7 +32,11 @@ struct store_queue {
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t wake;   /* the writer has something to do */
     struct list waiting;
-    size_t rows, bytes; /* waiting or being written */
+    size_t rows, bytes;            /* waiting or being written */
+    bool urgent;                   /* somebody waits for one of those that wait */
+    struct store_journal *journal; /* NULL: none */
+    bool journal_fails;
+    int64_t committed; /* the writer's: number of the journal's last row that the database has */
     int64_t written, failed;
     bool healthy, stop;
 };
@@ -121,14 +126,30 @@ static int row_judge(const struct store_row *row)
     }
 }
 
-/* One transaction. A row's ERROR_INVALID is its own; any other failure is everyone's. */
-static int group_write(struct store_backend *b, struct list *group, struct error *err)
+/* The journal's rows up to `number` are in the database with this group. */
+static int mark_write(struct store_queue *q, int64_t number, struct error *err)
 {
+    struct store_mark mark = {store_journal_name(q->journal), number};
+    struct store_row *row;
+    int rc = store_row_create(STORE_JOURNAL_MARK, &mark, &row, err);
+    if (rc)
+        return rc;
+    rc = q->backend->ops->apply(q->backend, row, err);
+    free(row);
+    return rc;
+}
+
+/* One transaction. A row's ERROR_INVALID is its own; any other failure is everyone's. */
+static int group_write(struct store_queue *q, struct list *group, struct error *err)
+{
+    struct store_backend *b = q->backend;
+    int64_t number = 0;
     int rc = b->ops->begin(b, err);
     list_each(node, after, group) {
         if (rc)
             break;
         struct store_row *row = list_item(node, struct store_row, node);
+        number = row->number > number ? row->number : number;
         row->changed = 0;
         row->code = b->ops->apply(b, row, err);
         if (row->code == 0)
@@ -136,11 +157,31 @@ static int group_write(struct store_backend *b, struct list *group, struct error
         else if (row->code != ERROR_INVALID)
             rc = row->code;
     }
+    if (rc == 0 && number > 0)
+        rc = mark_write(q, number, err);
     if (rc == 0)
         rc = b->ops->commit(b, err);
     if (rc)
         b->ops->rollback(b);
+    else if (number > 0)
+        q->committed = number;
     return rc;
+}
+
+/* What the database has need not stay in the journal. */
+static void journal_trim(struct store_queue *q)
+{
+    if (!q->journal)
+        return;
+    pthread_mutex_lock(&q->mutex);
+    int file = store_journal_committed(q->journal, q->committed);
+    pthread_mutex_unlock(&q->mutex);
+    if (file < 0)
+        return;
+    store_journal_drop(q->journal, file);
+    pthread_mutex_lock(&q->mutex);
+    store_journal_dropped(q->journal, file);
+    pthread_mutex_unlock(&q->mutex);
 }
 
 static void list_move(struct list *from, struct list *to)
@@ -257,13 +298,19 @@ static void health_set(struct store_queue *q, bool healthy, const struct error *
         log_error("store", "the state cannot be written, trying again: %s", err->message);
 }
 
-static void pause_ms(struct store_queue *q, int64_t delay_ms)
+static struct timespec time_after_ms(int64_t delay_ms)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     int64_t ns = until.tv_nsec + delay_ms * 1000000;
     until.tv_sec += ns / 1000000000;
     until.tv_nsec = ns % 1000000000;
+    return until;
+}
+
+static void pause_ms(struct store_queue *q, int64_t delay_ms)
+{
+    struct timespec until = time_after_ms(delay_ms);
     pthread_mutex_lock(&q->mutex);
     while (!q->stop && pthread_cond_timedwait(&q->wake, &q->mutex, &until) != ETIMEDOUT)
         continue;
@@ -276,7 +323,12 @@ static bool group_take(struct store_queue *q, struct list *group, bool *stop)
     pthread_mutex_lock(&q->mutex);
     while (list_empty(&q->waiting) && !q->stop)
         pthread_cond_wait(&q->wake, &q->mutex);
+    struct timespec until = time_after_ms(GATHER_MS);
+    while (q->journal && !q->urgent && !q->stop && q->rows < GATHER_ROWS &&
+           pthread_cond_timedwait(&q->wake, &q->mutex, &until) != ETIMEDOUT)
+        continue;
     list_move(&q->waiting, group);
+    q->urgent = false;
     *stop = q->stop;
     pthread_mutex_unlock(&q->mutex);
     return !list_empty(group);
@@ -291,12 +343,13 @@ static void *writer_main(void *ctx)
     bool stop;
     while (group_take(q, &group, &stop)) {
         struct error err = {0};
-        int rc = group_write(q->backend, &group, &err);
+        int rc = group_write(q, &group, &err);
         health_set(q, rc == 0, &err);
         if (rc == 0) {
             if (!stop)
                 group_continue(q, &group);
             group_answer(q, &group, NULL);
+            journal_trim(q);
             delay_ms = RETRY_FIRST_MS;
         } else if (stop && --last_attempts == 0) {
             group_answer(q, &group, &err);
@@ -339,6 +392,9 @@ void store_queue_close(struct store_queue *q)
     pthread_cond_signal(&q->wake);
     pthread_mutex_unlock(&q->mutex);
     pthread_join(q->thread, NULL);
+    if (q->journal)
+        store_journal_finish(q->journal, q->committed);
+    store_journal_close(q->journal);
     pthread_cond_destroy(&q->wake);
     pthread_mutex_destroy(&q->mutex);
     free(q);
@@ -352,6 +408,29 @@ void store_queue_stats(struct store_queue *q, struct store_stats *out)
     pthread_mutex_unlock(&q->mutex);
 }
 
+/* Kinds that a request waits for. */
+static bool row_is_journaled(const struct store_row *row)
+{
+    bool kind = row->kind == STORE_LEDGER_OPEN || row->kind == STORE_LEDGER_SETTLE ||
+                row->kind == STORE_EGRESS_RECORD;
+    return kind && !row->waiter;
+}
+
+/* The mutex is held. A row that is in the journal is kept: whoever waits is told. One that could not be put
+ * there waits for the database, as without a journal. */
+static void row_journal(struct store_queue *q, struct store_row *row)
+{
+    struct error err;
+    if (!q->journal || !row_is_journaled(row))
+        return;
+    bool fails = store_journal_append(q->journal, row, &err) != 0;
+    if (fails != q->journal_fails)
+        log_warn("store", "%s", fails ? err.message : "the journal can be written again");
+    q->journal_fails = fails;
+    if (!fails)
+        row_detach(row, 0);
+}
+
 /* The mutex is held. Takes the row, or refuses and frees it. */
 static int enqueue(struct store_queue *q, struct store_row *row, struct error *err)
 {
@@ -360,8 +439,11 @@ static int enqueue(struct store_queue *q, struct store_row *row, struct error *e
         return error_set(
             err, ERROR_BUSY, "the state has too many writes waiting (%zu): try again later", q->rows);
     }
-    if (list_empty(&q->waiting))
+    row_journal(q, row);
+    bool hurry = row_is_awaited(row) || q->rows + 1 >= GATHER_ROWS;
+    if (list_empty(&q->waiting) || (hurry && !q->urgent))
         pthread_cond_signal(&q->wake);
+    q->urgent = q->urgent || hurry;
     list_push_back(&q->waiting, &row->node);
     q->rows++;
     q->bytes += row->bytes;
@@ -403,4 +485,39 @@ int store_queue_wait(
     if (changed)
         *changed = waiter.changed;
     return waiter.code ? error_set(err, waiter.code, "%s", waiter.err.message) : 0;
+}
+
+int store_queue_journal(struct store_queue *q, struct store_journal *j, struct error *err)
+{
+    struct list rows;
+    int64_t done;
+    list_init(&rows);
+    int rc = q->backend->ops->mark(q->backend, store_journal_name(j), &done, err);
+    if (rc == 0)
+        rc = store_journal_read(j, done, &rows, err);
+    pthread_mutex_lock(&q->mutex);
+    list_each(node, after, &rows) {
+        struct store_row *row = list_item(node, struct store_row, node);
+        list_remove(node);
+        if (rc) {
+            free(row);
+            continue;
+        }
+        list_push_back(&q->waiting, node);
+        q->rows++;
+        q->bytes += row->bytes;
+    }
+    if (rc == 0) {
+        q->journal = j;
+        q->committed = done;
+        pthread_cond_signal(&q->wake);
+    }
+    pthread_mutex_unlock(&q->mutex);
+    if (rc) {
+        store_journal_close(j);
+        return rc;
+    }
+    /* Written behind those that were left, so that they are in the database when this returns. */
+    struct store_mark mark = {store_journal_name(j), store_journal_number(j)};
+    return store_queue_wait(q, STORE_JOURNAL_MARK, &mark, NULL, err);
 }

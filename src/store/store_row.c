@@ -65,6 +65,11 @@ static const struct store_field revoke_table[] = {
 };
 static const struct store_field purge_table[] = {FIELD(store_purge, INT64, before_ms)};
 
+static const struct store_field mark_table[] = {
+    FIELD(store_mark, TEXT, name),
+    FIELD(store_mark, INT64, number),
+};
+
 static const struct store_fields opened_fields = FIELDS(opened_table, store_opened);
 static const struct store_fields settle_fields = FIELDS(settle_table, store_settle);
 static const struct store_fields settled_fields = {
@@ -73,6 +78,7 @@ static const struct store_fields egress_fields = FIELDS(egress_table, store_egre
 static const struct store_fields key_fields = FIELDS(key_table, store_key);
 static const struct store_fields revoke_fields = FIELDS(revoke_table, store_revoke);
 static const struct store_fields purge_fields = FIELDS(purge_table, store_purge);
+static const struct store_fields mark_fields = FIELDS(mark_table, store_mark);
 static const struct store_fields no_fields = {NULL, 0, 0};
 
 /* `opened` 0 marks a row whose opening was lost and whose settling came alone; opening it late fills it in.
@@ -112,6 +118,8 @@ static const struct {
         "VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT(key_id) DO NOTHING"},
     [STORE_KEY_REVOKE] = {&revoke_fields, "UPDATE keys SET revoked_ms = CASE WHEN revoked_ms = 0 THEN $1 "
                                           "ELSE revoked_ms END WHERE key_id = $2"},
+    [STORE_JOURNAL_MARK] = {&mark_fields, "INSERT INTO meta(name, value) VALUES($1, $2) "
+                                          "ON CONFLICT(name) DO UPDATE SET value = excluded.value"},
 };
 
 const struct store_fields *store_kind_fields(enum store_kind kind)

@@ -1,0 +1,392 @@
+#include "store/store_journal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/must.h"
+
+enum { ID_BYTES = 8, TAG_BYTES = crypto_shorthash_BYTES, PREFIX_BYTES = 4 + TAG_BYTES };
+#define MAGIC "WEIRJRN1"
+#define HEADER_BYTES ((int64_t)(sizeof MAGIC - 1 + ID_BYTES))
+#define SWITCH_BYTES (256 * KIB) /* a file that is larger is left for the other, once that one is empty */
+#define RECORD_MAX (LIMIT_STORE_ROW + 4 * KIB)
+
+struct file {
+    char *path;
+    int fd;
+    int64_t size;   /* of whole rows and the header */
+    int64_t number; /* of the last row in it */
+};
+
+struct store_journal {
+    struct file files[2];
+    int active;
+    int64_t number; /* of the last row appended */
+    unsigned char id[ID_BYTES];
+    char name[sizeof "journal:" + 2 * ID_BYTES];
+    struct buf record;
+};
+
+/* Not a secret: the tag finds accidents. */
+static void tag_make(const char *bytes, size_t len, unsigned char tag[TAG_BYTES])
+{
+    static const unsigned char key[crypto_shorthash_KEYBYTES] = "Weir's journal.";
+    crypto_shorthash(tag, (const unsigned char *)bytes, len, key);
+}
+
+/* ---- Fields ---- */
+
+static void fields_append(struct buf *out, const struct store_fields *fields, const char *value)
+{
+    for (size_t i = 0; i < fields->n; i++) {
+        const struct store_field *f = &fields->at[i];
+        if (f->type == STORE_TEXT) {
+            const struct str *text = (const struct str *)(const void *)(value + f->offset);
+            uint32_t len = (uint32_t)text->len;
+            buf_append(out, &len, sizeof len);
+            buf_append_str(out, *text);
+        } else {
+            buf_append(out, value + f->offset, f->size);
+        }
+    }
+}
+
+/* Texts point into `in`; false where it does not hold just these fields. */
+static bool fields_take(struct str in, const struct store_fields *fields, char *value)
+{
+    for (size_t i = 0; i < fields->n; i++) {
+        const struct store_field *f = &fields->at[i];
+        uint32_t len = (uint32_t)f->size;
+        if (f->type == STORE_TEXT) {
+            if (in.len < sizeof len)
+                return false;
+            memcpy(&len, in.data, sizeof len);
+            in = str_slice(in, sizeof len, in.len);
+        }
+        if (in.len < len)
+            return false;
+        if (f->type == STORE_TEXT)
+            *(struct str *)(void *)(value + f->offset) = str_slice(in, 0, len);
+        else
+            memcpy(value + f->offset, in.data, len);
+        in = str_slice(in, len, in.len);
+    }
+    return in.len == 0;
+}
+
+/* ---- Opening ---- */
+
+static void file_name(const char *path, int file, char **out)
+{
+    size_t bytes = strlen(path) + 3;
+    *out = must(malloc(bytes));
+    snprintf(*out, bytes, "%s.%d", path, file);
+}
+
+bool store_journal_has_rows(const char *path)
+{
+    bool rows = false;
+    for (int i = 0; i < 2; i++) {
+        struct stat st;
+        char *name;
+        file_name(path, i, &name);
+        rows = rows || (stat(name, &st) == 0 && st.st_size > HEADER_BYTES);
+        free(name);
+    }
+    return rows;
+}
+
+static int fail(const struct file *f, const char *what, struct error *err)
+{
+    return error_set(err, ERROR_IO, "cannot %s %s: %s: give this user the right to write it, and room", what,
+        f->path, strerror(errno));
+}
+
+static int header_write(struct store_journal *j, struct file *f, struct error *err)
+{
+    char header[sizeof MAGIC - 1 + ID_BYTES];
+    memcpy(header, MAGIC, sizeof MAGIC - 1);
+    memcpy(header + sizeof MAGIC - 1, j->id, ID_BYTES);
+    if (ftruncate(f->fd, 0) != 0 || pwrite(f->fd, header, sizeof header, 0) != (ssize_t)sizeof header)
+        return fail(f, "write", err);
+    f->size = HEADER_BYTES;
+    return 0;
+}
+
+/* 1: it has rows of the id in `id`, 0: it is new or was never finished. */
+static int header_read(const struct file *f, unsigned char id[ID_BYTES], struct error *err)
+{
+    char header[sizeof MAGIC - 1 + ID_BYTES];
+    ssize_t n = pread(f->fd, header, sizeof header, 0);
+    if (n < 0)
+        return fail(f, "read", err);
+    if (n < (ssize_t)sizeof header)
+        return 0;
+    if (memcmp(header, MAGIC, sizeof MAGIC - 1) != 0)
+        return error_set(err, ERROR_INVALID, "%s is no journal of Weir's: choose another path", f->path);
+    memcpy(id, header + sizeof MAGIC - 1, ID_BYTES);
+    return 1;
+}
+
+static int file_open(struct file *f, struct error *err)
+{
+    f->fd = open(f->path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (f->fd < 0)
+        return fail(f, "open", err);
+    if (flock(f->fd, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    return errno == EWOULDBLOCK
+               ? error_set(err, ERROR_BUSY, "another process uses %s: end it or use another state", f->path)
+               : fail(f, "lock", err);
+}
+
+static int files_open(struct store_journal *j, struct error *err)
+{
+    int rc = file_open(&j->files[0], err);
+    if (rc == 0)
+        rc = file_open(&j->files[1], err);
+    int had[2] = {0, 0};
+    unsigned char ids[2][ID_BYTES];
+    for (int i = 0; i < 2 && rc == 0; i++) {
+        had[i] = header_read(&j->files[i], ids[i], err);
+        rc = had[i] < 0 ? had[i] : 0;
+    }
+    if (rc)
+        return rc;
+    randombytes_buf(j->id, sizeof j->id);
+    if (had[0] || had[1])
+        memcpy(j->id, had[0] ? ids[0] : ids[1], ID_BYTES);
+    if (had[0] && had[1] && memcmp(ids[0], ids[1], ID_BYTES) != 0)
+        return error_set(err, ERROR_INVALID, "%s and %s belong to different journals: move one away",
+            j->files[0].path, j->files[1].path);
+    for (int i = 0; i < 2 && rc == 0; i++)
+        rc = had[i] ? 0 : header_write(j, &j->files[i], err);
+    return rc;
+}
+
+int store_journal_open(const char *path, struct store_journal **out, struct error *err)
+{
+    if (sodium_init() < 0)
+        return error_set(err, ERROR_INTERNAL, "libsodium does not start");
+    struct store_journal *j = must(calloc(1, sizeof *j));
+    buf_init(&j->record, RECORD_MAX);
+    for (int i = 0; i < 2; i++) {
+        j->files[i].fd = -1;
+        file_name(path, i, &j->files[i].path);
+    }
+    int rc = files_open(j, err);
+    if (rc) {
+        store_journal_close(j);
+        return rc;
+    }
+    strcpy(j->name, "journal:");
+    sodium_bin2hex(j->name + strlen(j->name), sizeof j->name - strlen(j->name), j->id, ID_BYTES);
+    *out = j;
+    return 0;
+}
+
+void store_journal_close(struct store_journal *j)
+{
+    if (!j)
+        return;
+    for (int i = 0; i < 2; i++) {
+        if (j->files[i].fd >= 0)
+            close(j->files[i].fd);
+        free(j->files[i].path);
+    }
+    buf_free(&j->record);
+    free(j);
+}
+
+struct str store_journal_name(const struct store_journal *j)
+{
+    return str_from(j->name);
+}
+
+/* ---- Reading ---- */
+
+/* The row that `in` begins with: its bytes, or 0 where none is whole. */
+static size_t record_take(struct str in, int64_t *number, struct store_row **row)
+{
+    unsigned char tag[TAG_BYTES];
+    struct error err;
+    struct store_row value;
+    uint32_t len;
+    if (in.len < PREFIX_BYTES)
+        return 0;
+    memcpy(&len, in.data, sizeof len);
+    if (len < sizeof *number + 1 || len > in.len - PREFIX_BYTES)
+        return 0;
+    struct str body = str_slice(in, PREFIX_BYTES, PREFIX_BYTES + len);
+    tag_make(body.data, body.len, tag);
+    if (memcmp(tag, in.data + sizeof len, TAG_BYTES) != 0)
+        return 0;
+    memcpy(number, body.data, sizeof *number);
+    unsigned kind = (unsigned char)body.data[sizeof *number];
+    memset(&value, 0, sizeof value);
+    if (kind >= STORE_KINDS || !fields_take(str_slice(body, sizeof *number + 1, body.len),
+                                   store_kind_fields((enum store_kind)kind), (char *)&value.value))
+        return 0;
+    return store_row_create((enum store_kind)kind, &value.value, row, &err) ? 0 : PREFIX_BYTES + len;
+}
+
+static int bytes_read(const struct file *f, struct buf *out, struct error *err)
+{
+    struct stat st;
+    if (fstat(f->fd, &st) != 0)
+        return fail(f, "read", err);
+    size_t size = (size_t)st.st_size;
+    buf_init(out, size + 1);
+    char *to = buf_reserve(out, size);
+    if (!to)
+        return error_set(err, ERROR_MEMORY, "no memory to read the %zu bytes of %s", size, f->path);
+    for (size_t done = 0; done < size;) {
+        ssize_t n = pread(f->fd, to + done, size - done, (off_t)done);
+        if (n <= 0)
+            return fail(f, "read", err);
+        done += (size_t)n;
+    }
+    buf_commit(out, size);
+    return 0;
+}
+
+static void rows_add(struct list *rows, struct list *more)
+{
+    list_each(node, after, more) {
+        list_remove(node);
+        list_push_back(rows, node);
+    }
+}
+
+/* All of one file's rows with a number above `after`; *first is the number of its first row, 0: none. */
+static int file_read(struct file *f, int64_t after, struct list *rows, int64_t *first, struct error *err)
+{
+    struct buf bytes;
+    int rc = bytes_read(f, &bytes, err);
+    size_t at = (size_t)HEADER_BYTES, n;
+    int64_t number;
+    struct store_row *row;
+    *first = 0;
+    while (rc == 0 && (n = record_take(str_slice(buf_str(&bytes), at, bytes.len), &number, &row)) > 0) {
+        if (number <= f->number) { /* left from before the file was emptied */
+            free(row);
+            break;
+        }
+        at += n;
+        *first = *first ? *first : number;
+        f->number = row->number = number;
+        if (number > after)
+            list_push_back(rows, &row->node);
+        else
+            free(row);
+    }
+    if (rc == 0 && at < bytes.len)
+        log_warn("store", "%s ends in %zu bytes of a row that was not finished: they are dropped", f->path,
+            bytes.len - at);
+    f->size = (int64_t)at;
+    buf_free(&bytes);
+    if (rc == 0 && ftruncate(f->fd, f->size) != 0)
+        rc = fail(f, "write", err);
+    return rc;
+}
+
+int store_journal_read(struct store_journal *j, int64_t after, struct list *rows, struct error *err)
+{
+    struct list of[2];
+    int64_t first[2] = {0, 0};
+    int rc = 0;
+    for (int i = 0; i < 2; i++) {
+        list_init(&of[i]);
+        if (rc == 0)
+            rc = file_read(&j->files[i], after, &of[i], &first[i], err);
+    }
+    int older = first[0] && (!first[1] || first[0] < first[1]) ? 0 : 1;
+    rows_add(rows, &of[older]);
+    rows_add(rows, &of[!older]);
+    j->active = !older;
+    j->number = after;
+    for (int i = 0; i < 2; i++)
+        j->number = j->files[i].number > j->number ? j->files[i].number : j->number;
+    return rc;
+}
+
+int64_t store_journal_number(const struct store_journal *j)
+{
+    return j->number;
+}
+
+/* ---- Appending ---- */
+
+static void record_make(struct store_journal *j, const struct store_row *row)
+{
+    static const char prefix[PREFIX_BYTES];
+    int64_t number = j->number + 1;
+    unsigned char tag[TAG_BYTES];
+    buf_clear(&j->record);
+    buf_append(&j->record, prefix, sizeof prefix);
+    buf_append(&j->record, &number, sizeof number);
+    buf_append_char(&j->record, (char)row->kind);
+    fields_append(&j->record, store_kind_fields(row->kind), (const char *)&row->value);
+    if (j->record.failed)
+        return;
+    uint32_t len = (uint32_t)(j->record.len - PREFIX_BYTES);
+    tag_make(j->record.data + PREFIX_BYTES, len, tag);
+    memcpy(j->record.data, &len, sizeof len);
+    memcpy(j->record.data + sizeof len, tag, TAG_BYTES);
+}
+
+int store_journal_append(struct store_journal *j, struct store_row *row, struct error *err)
+{
+    struct file *other = &j->files[!j->active];
+    if (j->files[j->active].size > (int64_t)SWITCH_BYTES && other->size == HEADER_BYTES)
+        j->active = !j->active;
+    struct file *f = &j->files[j->active];
+    record_make(j, row);
+    if (j->record.failed)
+        return error_set(
+            err, j->record.failed, "a row for the state is larger than %zu bytes", LIMIT_STORE_ROW);
+    ssize_t n = pwrite(f->fd, j->record.data, j->record.len, f->size);
+    if (n != (ssize_t)j->record.len) {
+        errno = n < 0 ? errno : ENOSPC;
+        /* What was written of it is no whole row, and the next one is written over it. */
+        return fail(f, "write", err);
+    }
+    f->size += n;
+    f->number = row->number = ++j->number;
+    return 0;
+}
+
+int store_journal_committed(struct store_journal *j, int64_t number)
+{
+    int file = !j->active;
+    const struct file *f = &j->files[file];
+    return f->size > HEADER_BYTES && f->number <= number ? file : -1;
+}
+
+void store_journal_drop(struct store_journal *j, int file)
+{
+    /* Left as it is, its rows are skipped by their numbers. */
+    if (ftruncate(j->files[file].fd, HEADER_BYTES) != 0)
+        log_warn("store", "cannot empty %s: %s", j->files[file].path, strerror(errno));
+}
+
+void store_journal_dropped(struct store_journal *j, int file)
+{
+    j->files[file].size = HEADER_BYTES;
+}
+
+void store_journal_finish(struct store_journal *j, int64_t number)
+{
+    for (int i = 0; i < 2 && number >= j->number; i++)
+        store_journal_drop(j, i);
+}

@@ -1,0 +1,44 @@
+/* Rows on their way to the database, kept from the moment they are submitted: appended to a file by whoever
+ * submits them, dropped once the database has them.
+ *
+ *   PATH.0, PATH.1:   | WEIRJRN1 | id: 8 bytes | row | row | ...       one is appended to, the other is being
+ *                                                                      written to the database, or is empty
+ *   row:              | bytes: 4 | tag: 8 | number: 8 | kind: 1 | fields (store_row.c)... |    little-endian
+ *
+ * A row that was appended outlives the process, not a power cut: only the database is synced. Rows are
+ * numbered without gaps; the database keeps the number of the last one it has, under `name`, in the same
+ * transaction, so that each row gets there exactly once. The tag (SipHash) finds the row that a power cut or
+ * a full disk left half-written: the file ends before it. */
+#ifndef WEIR_STORE_STORE_JOURNAL_H
+#define WEIR_STORE_STORE_JOURNAL_H
+
+#include "store/store_ops.h"
+
+struct store_journal;
+
+/* Has a journal there rows, done with or not? */
+bool store_journal_has_rows(const char *path);
+/* Creates the files where they are missing and locks them: ERROR_BUSY while another process has them. */
+int store_journal_open(const char *path, struct store_journal **out, struct error *err) MUST_USE;
+void store_journal_close(struct store_journal *j);            /* the rows stay; NULL is allowed */
+struct str store_journal_name(const struct store_journal *j); /* "journal:" and the id in hex */
+
+/* The rows after number `after`, in order, appended to `rows`; numbers go on behind the last one. Before the
+ * first append. */
+int store_journal_read(struct store_journal *j, int64_t after, struct list *rows, struct error *err) MUST_USE;
+
+int64_t store_journal_number(const struct store_journal *j); /* of the last row, 0: there was none */
+
+/* One thread at a time. Numbers the row (row->number) and appends it; on failure nothing of it stays. */
+int store_journal_append(struct store_journal *j, struct store_row *row, struct error *err) MUST_USE;
+/* One thread at a time, as append. The database has all rows up to `number`: -1, or the file (0, 1) that
+ * store_journal_drop may now empty. */
+int store_journal_committed(struct store_journal *j, int64_t number);
+/* Beside appends: nobody appends to that file. */
+void store_journal_drop(struct store_journal *j, int file);
+/* As append: that file is empty now. */
+void store_journal_dropped(struct store_journal *j, int file);
+/* At the end: the database has all rows up to `number`. Empties both files where that is all of them. */
+void store_journal_finish(struct store_journal *j, int64_t number);
+
+#endif
