@@ -1,6 +1,7 @@
 #include "engine/worker/model.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,38 +10,9 @@
 
 enum { SLOTS_MAX = 4096, CONTEXT_MAX = 1 << 24 };
 
-/* Every architecture that runs. */
-// clang-format off
-static const struct architecture *const architectures[] = {
-    &model_llama,
-    &model_qwen2moe,
-    &model_qwen3moe,
-    &model_gpt_oss,
-    &model_glm4moe,
-    &model_qwen2,
-    &model_qwen3,
-    &model_gemma,
-    &model_smollm3,
-    &model_mistral3,
-    &model_deepseek2,
-    &model_bert,
-    &model_nomic_bert,
-    &model_gemma2,
-    &model_gemma3,
-    &model_phi3,
-    &model_granite,
-    &model_granitemoe,
-    &model_olmo2,
-    &model_glm4,
-    &model_command_r,
-    &model_cohere2,
-    &model_qwen35,
-    &model_qwen35moe,
-    &model_gemma4,
-    &model_lfm2,
-    &model_lfm2moe,
-};
-// clang-format on
+#define ADDRESS(name) &model_##name,
+static const struct architecture *const architectures[] = {ARCHITECTURES(ADDRESS)};
+#undef ADDRESS
 enum { N_ARCHITECTURES = sizeof architectures / sizeof architectures[0] };
 
 struct model_state {
@@ -96,6 +68,8 @@ static void load_info(struct model *m, struct loader *l)
     m->info.architecture = l->architecture;
     l->rc = gguf_get_str(l->gguf, "general.name", STR_NONE, &m->info.name, l->err);
     m->info.n_layers = loader_int(l, "block_count", LOADER_REQUIRED, 1, MODEL_LAYERS_MAX);
+    /* The last layers of some files draft tokens further ahead; the others do not need them. */
+    m->info.n_layers -= loader_int(l, "nextn_predict_layers", 0, 0, m->info.n_layers - 1);
     m->info.n_embed = loader_int(l, "embedding_length", LOADER_REQUIRED, 1, MODEL_WIDTH_MAX);
     m->info.n_context_train = loader_int(l, "context_length", LOADER_REQUIRED, 1, INT32_MAX);
     m->info.n_context_best = m->info.n_context_train;
@@ -107,6 +81,20 @@ static void load_info(struct model *m, struct loader *l)
         m->info.n_parameters += (uint64_t)t->shape[0] * (uint64_t)tensor_rows(t);
         m->info.weight_bytes += t->bytes;
     }
+}
+
+/* An architecture that only generates must not do so with a file that was made to embed. */
+static void check_purpose(const struct model *m, struct loader *l)
+{
+    if (l->rc == 0 && !m->info.encoder &&
+        loader_int(l, "pooling_type", MODEL_POOL_NONE, MODEL_POOL_NONE, MODEL_POOL_RANK) != MODEL_POOL_NONE)
+        loader_fail(l, ERROR_UNSUPPORTED,
+            "the file holds an embedding model, and '" STR_FMT "' runs here as one that writes text only",
+            STR_ARG(l->architecture));
+    if (l->rc == 0 && !m->info.encoder && !loader_bool(l, "attention.causal", true))
+        loader_fail(l, ERROR_UNSUPPORTED,
+            "the model's tokens see those after them but it has no pooling_type: it neither writes nor "
+            "embeds");
 }
 
 int model_load(const struct gguf *g, struct backend *backend, struct model **out, struct error *err)
@@ -130,6 +118,7 @@ int model_load(const struct gguf *g, struct backend *backend, struct model **out
     load_info(m, &l);
     if (l.rc == 0)
         architecture->load(m, &l);
+    check_purpose(m, &l);
     if (l.rc) {
         model_free(m);
         return l.rc;
@@ -149,10 +138,10 @@ const struct model_info *model_info(const struct model *m)
     return &m->info;
 }
 
-/* Tokens in one program. An encoder takes a text in one piece. */
+/* Tokens in one program. */
 static int32_t step_max(const struct model *m, int32_t n_context)
 {
-    return m->info.encoder && n_context > STATE_STEP_MAX ? n_context : STATE_STEP_MAX;
+    return m->whole && n_context > STATE_STEP_MAX ? n_context : STATE_STEP_MAX;
 }
 
 uint64_t model_state_bytes(const struct model *m, int32_t n_slots, int32_t n_context)
@@ -316,50 +305,46 @@ int model_decode(struct model_state *s, const struct model_batch *batch, float *
     return 0;
 }
 
-/* Which rows the pooling takes. */
-static bool is_pooled(enum model_pooling pooling, int32_t token, int32_t n_tokens)
+/* Which rows the model's end takes. */
+static bool is_taken(enum model_pooling rows, int32_t token, int32_t n_tokens)
 {
-    if (pooling == MODEL_POOL_CLS || pooling == MODEL_POOL_RANK)
+    if (rows == MODEL_POOL_CLS)
         return token == 0;
-    return pooling != MODEL_POOL_LAST || token == n_tokens - 1;
+    return rows != MODEL_POOL_LAST || token == n_tokens - 1;
 }
 
-static void mean_of(float *out, const float *rows, int32_t n_rows, int32_t width)
+static int encode(struct model_state *s, const struct model_batch *b, float *out, struct error *err)
 {
-    for (int32_t i = 0; i < width; i++) {
-        double sum = 0;
-        for (int32_t r = 0; r < n_rows; r++)
-            sum += (double)rows[(int64_t)r * width + i];
-        out[i] = (float)(sum / n_rows);
-    }
-}
-
-static int encode(struct model_state *s, const struct model_batch *batch, float *out, struct error *err)
-{
-    const struct model_info *info = &s->model->info;
-    const bool mean = info->pooling == MODEL_POOL_MEAN;
-    const size_t floats = (size_t)batch->n_tokens * (size_t)info->n_embedding;
-    int32_t n_rows;
-    int rc = batch_check(s, batch, err);
-    float *rows = rc || !mean ? out : malloc(floats * sizeof *rows);
+    const int32_t most = step_max(s->model, s->n_context);
+    int rc = batch_check(s, b, err);
     if (rc)
         return rc;
-    if (!rows)
-        return error_set(err, ERROR_MEMORY, "no memory to embed %d tokens: send less", batch->n_tokens);
     memcpy(s->next, s->lengths, (size_t)s->n_slots * sizeof *s->next);
-    rc = chunk_run(s, batch, 0, batch->n_tokens, rows, &n_rows, err);
-    if (mean) {
-        if (rc == 0)
-            mean_of(out, rows, n_rows, info->n_embedding);
-        free(rows);
+    for (int32_t from = 0, count, n_rows; rc == 0 && from < b->n_tokens; from += count) {
+        count = b->n_tokens - from < most ? b->n_tokens - from : most;
+        rc = chunk_run(s, b, from, count, out, &n_rows, err);
+        out += (size_t)n_rows * (size_t)s->model->info.n_embedding;
     }
+    batch_undo(s, b);
     return rc;
+}
+
+static void softmax(float *scores, int32_t n)
+{
+    double most = -INFINITY, sum = 0;
+    for (int32_t i = 0; i < n; i++)
+        most = fmax(most, (double)scores[i]);
+    for (int32_t i = 0; i < n; i++)
+        sum += exp((double)scores[i] - most);
+    for (int32_t i = 0; i < n; i++)
+        scores[i] = (float)(exp((double)scores[i] - most) / sum);
 }
 
 int model_encode(
     struct model_state *s, const int32_t *tokens, int32_t n_tokens, float *out, struct error *err)
 {
-    if (!s->model->info.encoder)
+    const struct model *m = s->model;
+    if (!m->info.encoder)
         return error_set(err, ERROR_UNSUPPORTED,
             "the model writes text, it does not embed any: use an embedding model for this");
     if (n_tokens < 1)
@@ -370,8 +355,10 @@ int model_encode(
     if (!slots || !wants)
         rc = error_set(err, ERROR_MEMORY, "no memory to embed %d tokens: send less", (int)n_tokens);
     for (int32_t i = 0; rc == 0 && i < n_tokens; i++)
-        wants[i] = is_pooled(s->model->info.pooling, i, n_tokens);
+        wants[i] = is_taken(m->rows, i, n_tokens);
     rc = rc ? rc : encode(s, &(struct model_batch){n_tokens, tokens, slots, wants}, out, err);
+    if (rc == 0 && m->scores_compete)
+        softmax(out, m->info.n_embedding);
     free(slots);
     free(wants);
     return rc;

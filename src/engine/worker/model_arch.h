@@ -1,8 +1,10 @@
-/* What an architecture is to the rest of the engine: one file, model_NAME.c, and one line in model.c's table.
+/* What an architecture is to the rest of the engine: one file, model_NAME.c, and one line in the table below.
  *
- *   load:    checks hyperparameters and tensors, keeps its own tables in model->data, says in model->states
- * what each layer remembers forward: writes the forward pass of a batch as a program; gives the logits of the
- * tokens that want them
+ *   load:     checks hyperparameters and tensors, keeps its own tables in model->data, says in model->states
+ *             what each layer remembers
+ *
+ *   forward:  writes the forward pass of a batch as a program; gives the logits of the tokens that want them,
+ *             or the embedding of a text
  */
 #ifndef WEIR_ENGINE_WORKER_MODEL_ARCH_H
 #define WEIR_ENGINE_WORKER_MODEL_ARCH_H
@@ -28,34 +30,49 @@ struct model {
     struct state_spec *states; /* info.n_layers of them, of which n_states are made */
     int32_t n_states;          /* info.n_layers unless load says less */
     int32_t n_positions;       /* that load found to be all there are; 0: any number */
-    void *data;                /* the architecture's own */
+    /* Of a model that embeds: which rows of a text its end takes (as info.pooling, but never RANK), whether a
+     * text must run in one piece, and whether its scores become probabilities that sum to 1. */
+    enum model_pooling rows;
+    bool whole, scores_compete;
+    void *data; /* the architecture's own */
 };
 
-extern const struct architecture model_llama;
-extern const struct architecture model_bert, model_nomic_bert;
-extern const struct architecture model_qwen2moe;
-extern const struct architecture model_qwen3moe;
-extern const struct architecture model_gpt_oss;
-extern const struct architecture model_glm4moe;
-extern const struct architecture model_qwen2;
-extern const struct architecture model_qwen3;
-extern const struct architecture model_gemma;
-extern const struct architecture model_smollm3;
-extern const struct architecture model_mistral3;
-extern const struct architecture model_deepseek2;
-extern const struct architecture model_gemma2;
-extern const struct architecture model_gemma3;
-extern const struct architecture model_phi3;
-extern const struct architecture model_granite;
-extern const struct architecture model_granitemoe;
-extern const struct architecture model_olmo2;
-extern const struct architecture model_glm4;
-extern const struct architecture model_command_r;
-extern const struct architecture model_cohere2;
-extern const struct architecture model_qwen35;
-extern const struct architecture model_qwen35moe;
-extern const struct architecture model_gemma4;
-extern const struct architecture model_lfm2;
-extern const struct architecture model_lfm2moe;
+/* Every architecture that runs, a line each: model_NAME, in model_NAME.c. */
+// clang-format off
+#define ARCHITECTURES(X) \
+    X(llama) \
+    X(qwen2moe) \
+    X(qwen3moe) \
+    X(gpt_oss) \
+    X(glm4moe) \
+    X(qwen2) \
+    X(qwen3) \
+    X(gemma) \
+    X(smollm3) \
+    X(mistral3) \
+    X(deepseek2) \
+    X(bert) \
+    X(nomic_bert) \
+    X(modern_bert) \
+    X(gemma_embedding) \
+    X(gemma2) \
+    X(gemma3) \
+    X(phi3) \
+    X(granite) \
+    X(granitemoe) \
+    X(olmo2) \
+    X(glm4) \
+    X(command_r) \
+    X(cohere2) \
+    X(qwen35) \
+    X(qwen35moe) \
+    X(gemma4) \
+    X(lfm2) \
+    X(lfm2moe)
+// clang-format on
+
+#define DECLARE(name) extern const struct architecture model_##name;
+ARCHITECTURES(DECLARE)
+#undef DECLARE
 
 #endif

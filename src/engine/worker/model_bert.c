@@ -31,7 +31,7 @@ static struct value forward(const struct model *model, struct program *p, void *
         struct value hidden = op_matmul(p, &l->down, op_gelu(p, op_matmul(p, &l->up, x)));
         x = encoder_norm(e, &l->ffn_norm, p, op_add(p, x, hidden));
     }
-    return encoder_output(e, model, p, x);
+    return embedder_forward(&e->embedder, p, x, false);
 }
 
 static void load_layer(const struct encoder *e, struct layer *y, struct loader *l, int32_t i)
@@ -55,7 +55,7 @@ static void load(struct model *model, struct loader *l)
     struct bert *m = model->data = loader_alloc(l, 1, sizeof *m);
     if (!m)
         return;
-    encoder_load(&m->encoder, model, l);
+    encoder_load(&m->encoder, model, l, MODEL_POOL_CLS);
     model->n_positions = model->info.n_context_train;
     m->positions = loader_weight(l, m->encoder.n_embed, model->n_positions, 1, "position_embd.weight");
     m->layers = loader_alloc(l, (size_t)model->info.n_layers, sizeof *m->layers);

@@ -1,4 +1,5 @@
 #include "engine/worker/model_block.h"
+#include "engine/worker/model_embedder.h"
 
 #include <math.h>
 
@@ -51,7 +52,8 @@ struct attention shape_attention(const struct shape *s, struct loader *l)
     float scale = loader_float(l, "attention.scale", 0, 0, 1e6f); /* 0: not given */
     if (scale == 0 && s->key_width > 0)
         scale = 1 / sqrtf((float)s->key_width);
-    return (struct attention){.n_heads = s->n_heads, .scale = scale};
+    return (struct attention){
+        .n_heads = s->n_heads, .scale = scale, .later = !loader_bool(l, "attention.causal", true)};
 }
 
 const int32_t *shape_windows(const struct shape *s, struct loader *l, int32_t width, int32_t period)
@@ -86,9 +88,24 @@ void ends_load(struct ends *e, const struct model *m, struct loader *l)
                                                : (struct linear){e->embedding, NULL};
 }
 
+void ends_embed(struct ends *e, struct model *m, struct loader *l, float eps)
+{
+    if (loader_int(l, "pooling_type", MODEL_POOL_NONE, MODEL_POOL_NONE, MODEL_POOL_RANK) == MODEL_POOL_NONE &&
+        !loader_has(l, "dense_2.weight"))
+        return;
+    m->whole = !loader_bool(l, "attention.causal", true);
+    e->embedder = loader_alloc(l, 1, sizeof *e->embedder);
+    if (!e->embedder)
+        return;
+    embedder_load(e->embedder, m, l, MODEL_POOL_NONE, MODEL_POOL_LAST);
+    e->embedder->eps = eps;
+    m->scores_compete = m->info.pooling == MODEL_POOL_RANK;
+}
+
 struct value ends_forward(const struct ends *e, struct program *p, struct value x, float eps)
 {
-    return op_matmul(p, &e->output, op_rms_norm(p, x, e->norm, (int32_t)e->output.weight.n_in, eps));
+    x = op_rms_norm(p, x, e->norm, (int32_t)e->output.weight.n_in, eps);
+    return e->embedder ? embedder_forward(e->embedder, p, x, true) : op_matmul(p, &e->output, x);
 }
 
 void projections_load(struct projections *y, const struct shape *s, struct loader *l, int32_t layer)

@@ -28,15 +28,22 @@ struct state_spec shape_state(const struct shape *s, int32_t window);
  * attention.sliding_window, `width` if that is not given. */
 const int32_t *shape_windows(const struct shape *s, struct loader *l, int32_t width, int32_t period);
 
+struct embedder;
+
 struct ends {
     struct weight embedding;
     const float *norm;
     struct linear output;
+    struct embedder *embedder; /* NULL: the model generates; else it ends in this, see ends_embed */
 };
 
 /* A file without an output matrix uses the embedding's. */
 void ends_load(struct ends *e, const struct model *m, struct loader *l);
-/* Logits of what the last layer gives. */
+/* For an architecture that also embeds or ranks: it does where the file has a pooling_type or a dense_2.
+ * Those that rank do so by their last row, which alone has seen all, as the probability of the first label.
+ */
+void ends_embed(struct ends *e, struct model *m, struct loader *l, float eps);
+/* Logits of what the last layer gives, or what the embedder makes of it. */
 struct value ends_forward(const struct ends *e, struct program *p, struct value x, float eps);
 
 struct projections {

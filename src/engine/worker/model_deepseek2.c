@@ -158,8 +158,6 @@ static void load_experts(struct model *model, struct deepseek2 *m, struct loader
 {
     m->n_ff = loader_int(l, "feed_forward_length", LOADER_REQUIRED, 1, MODEL_WIDTH_MAX);
     m->n_dense = loader_int(l, "leading_dense_block_count", 0, 0, model->info.n_layers);
-    model->info.n_layers -= loader_int(l, "nextn_predict_layers", 0, 0, model->info.n_layers - 1);
-    model->n_states = model->info.n_layers;
     /* Files that do not say: a bias for the choice came with the sigmoid. */
     const bool biased = loader_has(l, "blk.%d.exp_probs_b.bias", (int)m->n_dense);
     m->mixture = mixture_load(l, &(struct mixture){.n_embed = m->n_embed,

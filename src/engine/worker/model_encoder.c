@@ -1,7 +1,6 @@
 #include "engine/worker/model_encoder.h"
 
 #include <math.h>
-#include <stdio.h>
 
 void encoder_norm_load(struct layer_norm *n, struct loader *l, int32_t width, const char *name)
 {
@@ -28,22 +27,12 @@ static void figures_load(struct encoder *e, struct loader *l)
         .later = !loader_bool(l, "attention.causal", false)};
 }
 
-/* The second dimension of a matrix, which its name alone tells. */
-static int32_t rows_of(struct loader *l, const char *name, int32_t max)
-{
-    const struct tensor *t = l->rc ? NULL : gguf_tensor_find(l->gguf, name);
-    if (t && t->shape[1] >= 1 && t->shape[1] <= max)
-        return (int32_t)t->shape[1];
-    loader_fail(l, ERROR_INVALID, "the model file lacks a usable tensor '%s': fetch it again", name);
-    return 1;
-}
-
 static const float *type_load(struct loader *l, int32_t n_embed)
 {
     static const char name[] = "token_types.weight";
     if (!loader_has(l, name))
         return NULL;
-    (void)loader_weight(l, n_embed, rows_of(l, name, MODEL_VOCAB_MAX), 1, name);
+    (void)loader_weight(l, n_embed, loader_rows(l, MODEL_VOCAB_MAX, name), 1, name);
     float *row = loader_alloc(l, (size_t)n_embed, sizeof *row);
     const void *out = NULL;
     if (l->rc)
@@ -55,29 +44,13 @@ static const float *type_load(struct loader *l, int32_t n_embed)
     return out;
 }
 
-/* dense, tanh, score; or score alone, which then goes by the other's name. */
-static void head_load(struct encoder *e, struct model *model, struct loader *l)
-{
-    bool two = loader_has(l, "cls.output.weight");
-    const char *last = two ? "cls.output" : "cls";
-    char name[32];
-    if (two && loader_has(l, "cls.weight"))
-        e->dense = loader_linear(l, e->n_embed, e->n_embed, "cls");
-    snprintf(name, sizeof name, "%s.weight", last);
-    model->info.n_embedding = rows_of(l, name, MODEL_WIDTH_MAX);
-    e->score = loader_linear(l, e->n_embed, model->info.n_embedding, "%s", last);
-}
-
-void encoder_load(struct encoder *e, struct model *model, struct loader *l)
+void encoder_load(struct encoder *e, struct model *model, struct loader *l, enum model_pooling ranked_by)
 {
     e->n_embed = model->info.n_embed;
     figures_load(e, l);
-    model->info.encoder = true;
-    model->info.pooling =
-        (enum model_pooling)loader_int(l, "pooling_type", MODEL_POOL_NONE, MODEL_POOL_NONE, MODEL_POOL_RANK);
-    model->info.n_embedding = e->n_embed;
-    if (model->info.pooling == MODEL_POOL_RANK)
-        head_load(e, model, l);
+    model->whole = true; /* tokens see those after them */
+    embedder_load(&e->embedder, model, l, MODEL_POOL_NONE, ranked_by);
+    e->embedder.eps = e->eps;
     e->embedding = loader_weight(l, e->n_embed, model->info.n_vocab, 1, "token_embd.weight");
     e->type = type_load(l, e->n_embed);
     encoder_norm_load(&e->norm, l, e->n_embed, "token_embd_norm");
@@ -101,15 +74,4 @@ struct value encoder_attend(const struct encoder *e, struct program *p, const vo
 {
     op_kv_write(p, state, k, v);
     return op_attention(p, state, q, &e->attention);
-}
-
-struct value encoder_output(
-    const struct encoder *e, const struct model *model, struct program *p, struct value x)
-{
-    x = op_select(p, x);
-    if (model->info.pooling != MODEL_POOL_RANK)
-        return x;
-    if (e->dense.weight.data)
-        x = op_softcap(p, op_matmul(p, &e->dense, x), 1); /* tanh */
-    return op_matmul(p, &e->score, x);
 }

@@ -1,6 +1,5 @@
 /* GLM-4.5 (Zhipu 2025, arxiv.org/abs/2508.06471): the first layers are dense; experts are chosen by sigmoid
- * and a bias that balances them, beside a shared one; part of each head is rotated. Layers that predict
- * further tokens are left out. */
+ * and a bias that balances them, beside a shared one; part of each head is rotated. */
 #include <math.h>
 
 #include "engine/worker/model_arch.h"
@@ -95,8 +94,6 @@ static void load(struct model *model, struct loader *l)
         l, &(struct mixture){.n_embed = n_embed, .routing = {.score = ROUTING_SIGMOID, .normalized = true}});
     m->n_ff = loader_int(l, "feed_forward_length", LOADER_REQUIRED, 1, MODEL_WIDTH_MAX);
     m->n_dense = loader_int(l, "leading_dense_block_count", 0, 0, model->info.n_layers);
-    model->info.n_layers -= loader_int(l, "nextn_predict_layers", 0, 0, model->info.n_layers - 1);
-    model->n_states = model->info.n_layers;
     if (l->rc)
         return;
     m->rope = loader_rope(l, m->heads.n_rotated, ROPE_HALVES, 10000);

@@ -19,6 +19,7 @@ struct layer {
 struct lfm2 {
     struct shape shape;
     const int32_t *kv_heads; /* of each layer; 0: convolution */
+    const int32_t *windows;  /* of those that attend */
     struct recurrent_spec recurrent;
     struct rope rope;
     struct attention attention;
@@ -95,6 +96,7 @@ static void load_hyperparameters(struct lfm2 *m, const struct model *model, stru
     m->kv_heads = loader_ints(l, "attention.head_count_kv", s->n_layers, LOADER_REQUIRED, 0, MODEL_HEADS_MAX);
     m->rope = loader_rope(l, s->n_rotated, ROPE_HALVES, 10000);
     m->attention = shape_attention(s, l);
+    m->windows = shape_windows(s, l, 0, 0);
     m->recurrent.n_conv = loader_int(l, "shortconv.l_cache", LOADER_REQUIRED, 2, 64) - 1;
     m->recurrent.channels = s->n_embed;
     m->n_dense = s->n_layers;
@@ -117,10 +119,11 @@ static void load(struct model *model, struct loader *l)
     m->ends.norm =
         loader_vector(l, s->n_embed, "token_embd_norm.weight"); /* the output's, despite its name */
     m->ends.output = loader_output(l, &m->ends.embedding);
+    ends_embed(&m->ends, model, l, s->eps);
     m->layers = loader_alloc(l, (size_t)s->n_layers, sizeof *m->layers);
     for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++) {
         load_layer(m, &m->layers[i], l, i);
-        model->states[i] = shape_state(s, 0);
+        model->states[i] = shape_state(s, m->windows[i]);
         if (!m->layers[i].attends)
             model->states[i] = (struct state_spec){.kind = STATE_RECURRENT, .recurrent = m->recurrent};
     }

@@ -2,7 +2,7 @@
  * its shape: Mistral, SmolLM, and Mixtral's experts (Jiang et al. 2024, arxiv.org/abs/2401.04088). */
 #include <math.h>
 
-#include "engine/worker/model_arch.h"
+#include "engine/worker/model_block.h"
 
 struct layer {
     const float *attention_norm, *ffn_norm;
@@ -16,9 +16,7 @@ struct llama {
     float eps;
     struct rope rope;
     struct attention attention;
-    struct weight embedding;
-    const float *output_norm;
-    struct linear output;
+    struct ends ends;
     struct layer *layers;
 };
 
@@ -48,7 +46,7 @@ static struct value feed_forward(
 static struct value forward(const struct model *model, struct program *p, void *const *states)
 {
     const struct llama *m = model->data;
-    struct value x = op_embed(p, &m->embedding), angles = op_rope_angles(p, &m->rope);
+    struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->rope);
     for (int32_t i = 0; i < model->info.n_layers; i++) {
         const struct layer *l = &m->layers[i];
         struct value h = op_rms_norm(p, x, l->attention_norm, m->n_embed, m->eps);
@@ -62,7 +60,7 @@ static struct value forward(const struct model *model, struct program *p, void *
         h = op_rms_norm(p, x, l->ffn_norm, m->n_embed, m->eps);
         x = op_add(p, x, feed_forward(m, l, p, h));
     }
-    return op_matmul(p, &m->output, op_rms_norm(p, x, m->output_norm, m->n_embed, m->eps));
+    return ends_forward(&m->ends, p, x, m->eps);
 }
 
 static void load_hyperparameters(struct llama *m, int32_t n_embed, struct loader *l)
@@ -96,7 +94,9 @@ static void load_hyperparameters(struct llama *m, int32_t n_embed, struct loader
             "%d of %d values of a head are to be rotated: the file is broken", (int)n_dims,
             (int)m->head_width);
     m->rope = loader_rope(l, n_dims, ROPE_ADJACENT, 10000);
-    m->attention = (struct attention){.n_heads = m->n_heads, .scale = 1 / sqrtf((float)m->head_width)};
+    m->attention = (struct attention){.n_heads = m->n_heads,
+        .scale = 1 / sqrtf((float)m->head_width),
+        .later = !loader_bool(l, "attention.causal", true)};
 }
 
 static void load_layer(const struct llama *m, struct layer *y, struct loader *l, int32_t i)
@@ -125,18 +125,13 @@ static void load_layer(const struct llama *m, struct layer *y, struct loader *l,
 
 static void load(struct model *model, struct loader *l)
 {
-    const int32_t n_layers = model->info.n_layers, n_vocab = model->info.n_vocab,
-                  n_embed = model->info.n_embed;
+    const int32_t n_layers = model->info.n_layers;
     struct llama *m = model->data = loader_alloc(l, 1, sizeof *m);
     if (!m)
         return;
-    load_hyperparameters(m, n_embed, l);
-    m->embedding = loader_weight(l, n_embed, n_vocab, 1, "token_embd.weight");
-    m->output_norm = loader_vector(l, n_embed, "output_norm.weight");
-    if (loader_has(l, "output.weight"))
-        m->output = loader_linear(l, n_embed, n_vocab, "output");
-    else
-        m->output = (struct linear){m->embedding, NULL};
+    load_hyperparameters(m, model->info.n_embed, l);
+    ends_load(&m->ends, model, l);
+    ends_embed(&m->ends, model, l, m->eps);
     m->layers = loader_alloc(l, (size_t)n_layers, sizeof *m->layers);
     for (int32_t i = 0; l->rc == 0 && i < n_layers; i++) {
         load_layer(m, &m->layers[i], l, i);

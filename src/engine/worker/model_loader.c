@@ -67,6 +67,15 @@ float loader_float(struct loader *l, const char *key, float fallback, float min,
     return l->rc ? 0 : value;
 }
 
+struct str loader_str(struct loader *l, const char *key, struct str fallback)
+{
+    char full[KEY_MAX];
+    struct str value = fallback;
+    if (l->rc == 0)
+        l->rc = gguf_get_str(l->gguf, full_key(l, key, full), fallback, &value, l->err);
+    return l->rc ? fallback : value;
+}
+
 bool loader_bool(struct loader *l, const char *key, bool fallback)
 {
     char full[KEY_MAX];
@@ -124,6 +133,15 @@ const bool *loader_flags(struct loader *l, const char *key, int32_t n)
     return l->rc ? NULL : flags;
 }
 
+uint64_t loader_strings(struct loader *l, const char *key)
+{
+    char full[KEY_MAX];
+    struct gguf_array array = {.count = 0};
+    if (l->rc == 0 && gguf_find(l->gguf, full_key(l, key, full)))
+        l->rc = gguf_get_array(l->gguf, full, GGUF_STRING, &array, l->err);
+    return l->rc ? 0 : array.count;
+}
+
 static const char *format_name(char out[KEY_MAX], const char *fmt, va_list ap)
 {
     vsnprintf(out, KEY_MAX, fmt, ap);
@@ -141,6 +159,16 @@ bool loader_has(struct loader *l, const char *fmt, ...)
 {
     NAME_FROM(fmt, name);
     return l->rc == 0 && gguf_tensor_find(l->gguf, name);
+}
+
+int32_t loader_rows(struct loader *l, int32_t max, const char *fmt, ...)
+{
+    NAME_FROM(fmt, name);
+    const struct tensor *t = l->rc ? NULL : gguf_tensor_find(l->gguf, name);
+    if (t && t->shape[1] >= 1 && t->shape[1] <= max)
+        return (int32_t)t->shape[1];
+    loader_fail(l, ERROR_INVALID, "the model file lacks a usable tensor '%s': fetch it again", name);
+    return 1;
 }
 
 /* The tensor of this name and exact shape, of a type that the backend can use; NULL after a failure. */
@@ -289,10 +317,7 @@ static struct rope_scaling rope_scaling(struct loader *l, float default_base, bo
     how.base = (double)loader_float(l, "rope.freq_base", default_base, 1e-3f, 1e15f);
     how.attention_factor = (double)loader_float(l, "rope.scaling.attn_factor", 1, 0, 1e6f);
 
-    char key[KEY_MAX];
-    struct str type = STR("linear");
-    if (l->rc == 0)
-        l->rc = gguf_get_str(l->gguf, full_key(l, "rope.scaling.type", key), type, &type, l->err);
+    const struct str type = loader_str(l, "rope.scaling.type", STR("linear"));
     /* Old files have scale_linear; a factor of 0 means none. */
     float factor = loader_float(l, "rope.scale_linear", 0, 0, 1e6f);
     factor = loader_float(l, "rope.scaling.factor", factor, 0, 1e6f);

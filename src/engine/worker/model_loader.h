@@ -45,6 +45,8 @@ int32_t loader_int(struct loader *l, const char *key, int32_t fallback, int32_t 
 /* Finite and min..max. */
 float loader_float(struct loader *l, const char *key, float fallback, float min, float max);
 
+/* Inside the file. */
+struct str loader_str(struct loader *l, const char *key, struct str fallback);
 bool loader_bool(struct loader *l, const char *key, bool fallback);
 
 /* A figure for each of n layers: the file gives one for all or an array. */
@@ -55,6 +57,10 @@ const int32_t *loader_ints(
 const bool *loader_flags(struct loader *l, const char *key, int32_t n);
 
 bool loader_has(struct loader *l, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* The second dimension of a matrix, which its name alone tells; 1..max. */
+int32_t loader_rows(struct loader *l, int32_t max, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* How many texts a list has; 0 without the key. */
+uint64_t loader_strings(struct loader *l, const char *key);
 /* n floats, from a tensor of any readable type. */
 const float *loader_vector(struct loader *l, int64_t n, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* n x m floats, row by row, likewise. */

@@ -45,7 +45,7 @@ static struct value forward(const struct model *model, struct program *p, void *
         x = encoder_norm(e, &l->attention_norm, p, op_add(p, x, mixed));
         x = encoder_norm(e, &l->ffn_norm, p, op_add(p, x, ffn_forward(&l->ffn, p, GLU_SILU, x)));
     }
-    return encoder_output(e, model, p, x);
+    return embedder_forward(&e->embedder, p, x, false);
 }
 
 static void load_layer(const struct nomic_bert *m, struct layer *y, struct loader *l, int32_t i)
@@ -66,7 +66,7 @@ static void load(struct model *model, struct loader *l)
     struct nomic_bert *m = model->data = loader_alloc(l, 1, sizeof *m);
     if (!m)
         return;
-    encoder_load(&m->encoder, model, l);
+    encoder_load(&m->encoder, model, l, MODEL_POOL_CLS);
     m->keys = m->encoder.n_kv_heads * m->encoder.head_width;
     int32_t n_dims = loader_int(l, "rope.dimension_count", m->encoder.head_width, 2, MODEL_HEAD_WIDTH_MAX);
     if (l->rc)

@@ -1,6 +1,9 @@
-/* Phi 3 and 4 (Abdin et al. 2024, arxiv.org/abs/2404.14219): Llama with fused matrices and a window in every
- * layer. Long contexts turn by LongRoPE (Ding et al. 2024, arxiv.org/abs/2402.13753): one set of factors for
- * states within the context first trained on, another for longer ones. */
+/* Phi 3 and 4 (Abdin et al. 2024, arxiv.org/abs/2404.14219): Llama with fused matrices. Long contexts turn by
+ * LongRoPE (Ding et al. 2024, arxiv.org/abs/2402.13753): one set of factors for states within the context
+ * first trained on, another for longer ones.
+ *
+ * Files carry an attention.sliding_window that is not used: converters wrote it for models that have none and
+ * with figures that differ from the authors', so engines have come to leave it alone (llama.cpp #13676). */
 #include "engine/worker/model_block.h"
 #include "engine/worker/model_ffn.h"
 
@@ -59,7 +62,6 @@ static void load(struct model *model, struct loader *l)
         loader_int(l, "rope.scaling.original_context_length", model->info.n_context_train, 1, INT32_MAX);
     if (m->original_context < model->info.n_context_train)
         model->info.n_context_best = m->original_context;
-    const int32_t *windows = shape_windows(s, l, 0, 0);
     m->attention = shape_attention(s, l);
     ends_load(&m->ends, model, l);
     m->layers = loader_alloc(l, (size_t)s->n_layers, sizeof *m->layers);
@@ -69,7 +71,7 @@ static void load(struct model *model, struct loader *l)
         projections_load(&y->projections, s, l, i);
         y->ffn_norm = loader_vector(l, s->n_embed, "blk.%d.ffn_norm.weight", (int)i);
         ffn_load_fused(&y->ffn, l, s->n_embed, s->n_ff, i);
-        model->states[i] = shape_state(s, windows[i]);
+        model->states[i] = shape_state(s, 0);
     }
 }
 

@@ -55,6 +55,7 @@ static void load(struct model *model, struct loader *l)
     m->rope = loader_rope(l, s->n_rotated, ROPE_HALVES, 10000);
     m->attention = shape_attention(s, l);
     ends_load(&m->ends, model, l);
+    ends_embed(&m->ends, model, l, s->eps);
     m->layers = loader_alloc(l, (size_t)s->n_layers, sizeof *m->layers);
     for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++) {
         struct layer *y = &m->layers[i];

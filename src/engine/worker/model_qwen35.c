@@ -1,7 +1,6 @@
 /* Qwen3.5 (after Qwen3-Next): most layers learn by the gated delta rule (Yang et al. 2024,
  * arxiv.org/abs/2412.06464) into a state of fixed size; each full_attention_interval-th attends to all
- * tokens, its result gated by the input. Dense, or with experts and a gated shared one. Layers that predict
- * further tokens are left out. */
+ * tokens, its result gated by the input. Dense, or with experts and a gated shared one. */
 #include <math.h>
 
 #include "engine/worker/model_arch.h"
@@ -164,8 +163,6 @@ static void load(struct model *model, struct loader *l)
         m->mixture = mixture_load(l, &(struct mixture){.n_embed = n_embed, .routing.normalized = true});
     else
         m->n_ff = loader_int(l, "feed_forward_length", LOADER_REQUIRED, 1, MODEL_WIDTH_MAX);
-    model->info.n_layers -= loader_int(l, "nextn_predict_layers", 0, 0, model->info.n_layers - 1);
-    model->n_states = model->info.n_layers;
     if (l->rc == 0 && m->heads.k_width != m->heads.v_width)
         loader_fail(l, ERROR_INVALID, "keys of %d values but values of %d: the file is broken",
             (int)m->heads.k_width, (int)m->heads.v_width);

@@ -103,6 +103,12 @@ struct value op_select(struct program *p, struct value x)
     return op_append(p, &(struct op){.kind = OP_SELECT, .out = out, .a = x, .b = none});
 }
 
+struct value op_mean(struct program *p, struct value x)
+{
+    struct value out = value_new(p, 1, width_of(p, x));
+    return op_append(p, &(struct op){.kind = OP_MEAN, .out = out, .a = x, .b = none});
+}
+
 struct value op_add(struct program *p, struct value a, struct value b)
 {
     assert(rows_of(p, a) == rows_of(p, b) && width_of(p, a) == width_of(p, b));

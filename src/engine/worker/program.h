@@ -40,6 +40,7 @@ enum op_kind {
     OP_EMBED,          /* out[t] = row tokens[t] of a table */
     OP_EMBED_POSITION, /* out[t] = row positions[t] of a table */
     OP_SELECT,         /* only the rows of tokens that want logits */
+    OP_MEAN,           /* one row: the mean of all */
     OP_ADD,            /* a + b */
     OP_ADD_VECTOR,     /* each row of a + a vector */
     OP_SCALE,          /* x * factor */
@@ -116,6 +117,7 @@ struct attention {
     float softcap;      /* 0: none; else scores become softcap * tanh(score / softcap) */
     const float *sinks; /* of each head, a score that no position has; NULL: none */
     bool later;         /* a token also sees those after it in the batch: encoders */
+    int32_t reach;      /* with `later`: no further than this to either side; 0: any distance */
 };
 
 /* The gated delta rule: its state decays by exp(rate * softplus(gate + bias)); of each head. */
@@ -195,6 +197,8 @@ struct value op_embed(struct program *p, const struct weight *table);
 /* The table has a row for every position that the state can hold. */
 struct value op_embed_position(struct program *p, const struct weight *table);
 struct value op_select(struct program *p, struct value x);
+/* Of all rows, which must be of one sequence. */
+struct value op_mean(struct program *p, struct value x);
 struct value op_add(struct program *p, struct value a, struct value b);
 struct value op_add_vector(struct program *p, struct value x, const float *vector);
 struct value op_scale(struct program *p, struct value x, float factor);

@@ -59,6 +59,19 @@ static void check(int row, int column, double exact)
         fail_msg("row %d, column %d: %g, not %g", row, column, got, exact);
 }
 
+static void means(void **state)
+{
+    (void)state;
+    struct program p = begin();
+    run(&p, op_mean(&p, op_embed(&p, &rows_of_table)));
+    for (int i = 0; i < WIDTH; i++) {
+        double sum = 0;
+        for (int r = 0; r < ROWS; r++)
+            sum += (double)table[r * WIDTH + i];
+        check(0, i, sum / ROWS);
+    }
+}
+
 static void scales(void **state)
 {
     (void)state;
@@ -162,6 +175,7 @@ int main(void)
 {
     fill();
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(means),
         cmocka_unit_test(scales),
         cmocka_unit_test(late_positions_grow),
         cmocka_unit_test(logits_are_capped),

@@ -49,7 +49,7 @@ static const struct dense dense_all[] = {
     {"gemma3", DENSE_RMS "attention.sliding_window?=9,attention.sliding_window_pattern?=2",
         DENSE_PRE DENSE_POST DENSE_QKV "attn_q_norm W,attn_k_norm W," DENSE_FFN, 2, NULL},
     {"phi3", DENSE_RMS "attention.sliding_window?=9",
-        DENSE_PRE "attn_qkv EA,attn_output QE,ffn_up EG,ffn_down FE", 0, NULL},
+        DENSE_PRE "attn_qkv EA,attn_output QE,ffn_up EG,ffn_down FE", 4, NULL},
     {"mistral3", DENSE_RMS "attention.temperature_scale?=f0.3,rope.scaling.original_context_length=16",
         DENSE_PRE DENSE_QKV DENSE_FFN, 4, NULL},
     {"smollm3", DENSE_RMS, DENSE_PRE DENSE_QKV DENSE_FFN, 4, NULL},

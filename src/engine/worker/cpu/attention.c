@@ -112,12 +112,26 @@ static float scores_to_terms(
     return k->softmax_terms(scores, how->scale, n);
 }
 
-/* The last position that a token sees: its own or, with `later`, the last of its slot in this batch. */
-static int32_t position_last(const struct program_batch *b, const struct attention *how, int64_t token)
+/* The positions that a token sees: up to its own or, with `later`, up to the last of its slot in this batch.
+ */
+struct span {
+    int32_t first, last;
+};
+
+static struct span positions_seen(const struct cpu_task *task, int64_t token)
 {
+    const struct program_batch *b = &task->cpu->program->batch;
+    const struct attention *how = &task->op->kv.how;
+    const int32_t own = b->positions[token];
     while (how->later && token + 1 < b->n_tokens && b->slots[token + 1] == b->slots[token])
         token++;
-    return b->positions[token];
+    struct span s = {.last = b->positions[token]};
+    s.first = kv_first(task->op->kv.layer, s.last);
+    if (how->reach == 0)
+        return s;
+    s.first = own - how->reach > s.first ? own - how->reach : s.first;
+    s.last = s.last - own > how->reach ? own + how->reach : s.last;
+    return s;
 }
 
 /* The queries of one token that share a head of keys and values: the cache is read once for all of them. */
@@ -125,10 +139,9 @@ static void attend(const struct cpu_task *task, int64_t token, int32_t head)
 {
     const struct kernels *k = task->cpu->kernels;
     const struct kv_layer *l = task->op->kv.layer;
-    const struct program_batch *b = &task->cpu->program->batch;
-    const int32_t slot = b->slots[token], group = group_size(task->op);
-    const int32_t last = position_last(b, &task->op->kv.how, token);
-    const int32_t first = kv_first(l, last), n = last - first + 1;
+    const int32_t slot = task->cpu->program->batch.slots[token], group = group_size(task->op);
+    const struct span seen = positions_seen(task, token);
+    const int32_t first = seen.first, n = seen.last - first + 1;
     const int32_t kw = l->spec.k_width, vw = l->spec.v_width;
     const float *q = cpu_row(task->cpu, task->op->a, token) + (int64_t)head * group * kw;
     float *out = cpu_row(task->cpu, task->op->out, token) + (int64_t)head * group * vw;

@@ -24,6 +24,19 @@ static void select_row(const struct cpu_task *task, int64_t row)
         cpu_row(task->cpu, task->op->out, row), cpu_row(task->cpu, task->op->a, from), width * sizeof(float));
 }
 
+static void mean_row(const struct cpu_task *task, int64_t row)
+{
+    const struct cpu *c = task->cpu;
+    const int32_t n_rows = program_value(c->program, task->op->a)->rows;
+    float *y = cpu_row(c, task->op->out, row);
+    for (int32_t i = 0; i < program_value(c->program, task->op->out)->width; i++) {
+        double sum = 0;
+        for (int32_t r = 0; r < n_rows; r++)
+            sum += (double)cpu_row(c, task->op->a, r)[i];
+        y[i] = (float)(sum / n_rows);
+    }
+}
+
 static void add_row(const struct cpu_task *task, int64_t row)
 {
     const struct cpu *c = task->cpu;
@@ -213,6 +226,8 @@ void cpu_op_run(const struct cpu_task *task)
         return each_row(task, embed_row);
     case OP_SELECT:
         return each_row(task, select_row);
+    case OP_MEAN:
+        return each_row(task, mean_row);
     case OP_ADD:
         return each_row(task, add_row);
     case OP_ADD_VECTOR:
