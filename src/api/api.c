@@ -121,6 +121,8 @@ static const struct endpoint {
     {"POST", "/v1/chat/completions", false, false, api_chat, &api_openai_chat_shape},
     {"POST", "/v1/completions", false, false, api_chat, &api_openai_completion_shape},
     {"POST", "/v1/embeddings", false, false, api_openai_embeddings, NULL},
+    {"POST", "/v1/rerank", false, false, api_rerank, NULL},
+    {"POST", "/rerank", false, false, api_rerank, NULL},
     {"GET", "/v1/models", false, false, api_openai_models, NULL},
     {"GET", "/v1/models/", true, false, api_openai_models, NULL},
     {"GET", "/healthz", false, true, api_health, NULL},

@@ -43,6 +43,7 @@ void api_reply_json(const struct api_call *c, int status, const struct buf *body
 
 void api_chat(const struct api_call *c); /* a conversation, in the call's shape */
 void api_openai_embeddings(const struct api_call *c);
+void api_rerank(const struct api_call *c);
 void api_openai_models(const struct api_call *c);
 void api_metrics(const struct api_call *c);
 void api_ready(const struct api_call *c);

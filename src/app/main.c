@@ -20,6 +20,7 @@ static const struct verb verbs[] = {
     {"tokenize", verb_tokenize, "texts to token ids (JSONL)"},
     {"detokenize", verb_detokenize, "token ids to texts (JSONL)"},
     {"embed", verb_embed, "texts to embeddings (JSONL)"},
+    {"rerank", verb_rerank, "documents by how well they answer a query (JSONL)"},
     {"render", verb_render, "a chat body to the model's prompt"},
     {"logits", verb_logits, "what a model predicts after given tokens"},
     {"detect", verb_detect, "what is sensitive in texts (JSONL)"},

@@ -13,6 +13,7 @@ int verb_show(int argc, char **argv);
 int verb_tokenize(int argc, char **argv);
 int verb_detokenize(int argc, char **argv);
 int verb_embed(int argc, char **argv);
+int verb_rerank(int argc, char **argv);
 int verb_render(int argc, char **argv);
 int verb_logits(int argc, char **argv);
 int verb_detect(int argc, char **argv);

@@ -17,7 +17,7 @@
  *   CHAT (call n, JSON)                     ->
  *                                           <-    START (TEXT | REASONING | TOOL_CALL)* USAGE STOP   or ERROR
  *   PAUSE / RESUME / CANCEL (call n)        ->    (CANCEL: answered by ERROR "cancelled" if still open)
- *   TOKENIZE DETOKENIZE RENDER LOGITS SHOW EMBED ->
+ *   TOKENIZE DETOKENIZE RENDER LOGITS SHOW EMBED RERANK ->
  *                                           <-    RESULT (JSON)                    or ERROR
  *   TENSOR (call n, JSON {"name"})          ->
  *                                           <-    DATA* RESULT {}                  or ERROR
@@ -44,8 +44,10 @@ enum wire_type {
     WIRE_LOGITS,     /* {"tokens":[...],"top","greedy"} -> {"n_vocab","logits":[[id,value]],"greedy":[ids]} */
     WIRE_SHOW,       /* {} -> metadata and tensors as `weir show --json` prints them */
     WIRE_TENSOR,     /* {"name"} -> DATA* */
-    WIRE_EMBED,      /* {"text" or "tokens":[ids],"normalize"} -> {"embedding":[values],"tokens":count}; a list of
-                        lists where the model does not pool */
+    WIRE_EMBED,      /* {"text" or "tokens":[ids],"normalize","dimensions"?} -> {"embedding":[values],"tokens":count};
+                        a list of lists where the model does not pool */
+    WIRE_RERANK,     /* {"query","documents":[texts]} -> {"results":[{"index","relevance_score"}],"tokens":count}, the
+                        best first */
     WIRE_PAUSE, WIRE_RESUME, WIRE_CANCEL, /* no payload */
     /* from the worker */
     WIRE_READY = 64, /* {"architecture","name","n_vocab","context","slots","isa","threads","bytes",...} */

@@ -67,6 +67,13 @@ test("base64 holds the same floats; OpenAI's client, which asks for it, reads th
   same(answer.data[1].embedding, centred(table[2]));
 });
 
+test('dimensions: the first of them, scaled to a length of 1 again', async () => {
+  const r = await embed({ input: 'x', dimensions: 2 });
+  assert.equal(r.status, 200, JSON.stringify(r.body));
+  same(r.body.data[0].embedding, centred(table[2]).slice(0, 2));
+  assert.ok(Math.abs(Math.hypot(...r.body.data[0].embedding) - 1) < 1e-6);
+});
+
 test('each request is one row of the ledger, without cost', async () => {
   const r = await embed({ input: ['x', 'x'] });
   const row = gateway.audit('ledger').at(-1);
@@ -96,7 +103,8 @@ test('what cannot be embedded is refused by name', async () => {
     [{}, /'input'/],
     [{ input: ['x', 1] }, /input\[1\]/],
     [{ input: [5] }, /token 5/],
-    [{ input: 'x', dimensions: 2 }, /dimensions/],
+    [{ input: 'x', dimensions: 0 }, /dimensions/],
+    [{ input: 'x', dimensions: 5 }, /4 dimensions/],
     [{ input: 'x', encoding_format: 'hex' }, /encoding_format/],
     [{ model: 'house', input: 'x' }, /does not embed/],
     [{ model: '', input: 'x' }, /'model'/],

@@ -125,7 +125,7 @@ static const struct {
     enum session_stage stage;
     int (*handle)(struct session *s, uint32_t id, struct str payload, struct error *err);
     bool encoder;
-} requests[WIRE_EMBED + 1] = {
+} requests[WIRE_RERANK + 1] = {
     [WIRE_CHAT] = {SESSION_UP, session_chat, false},
     [WIRE_TOKENIZE] = {SESSION_INSPECT, session_tokenize, false},
     [WIRE_DETOKENIZE] = {SESSION_INSPECT, session_detokenize, false},
@@ -134,6 +134,7 @@ static const struct {
     [WIRE_SHOW] = {SESSION_INSPECT, session_show, false},
     [WIRE_TENSOR] = {SESSION_INSPECT, session_tensor, false},
     [WIRE_EMBED] = {SESSION_UP, session_embed, true},
+    [WIRE_RERANK] = {SESSION_UP, session_rerank, true},
 };
 
 static int stage_check(const struct session *s, enum wire_type type, struct error *err)

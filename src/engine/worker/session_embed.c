@@ -7,7 +7,8 @@
 struct embed_job {
     struct token_list tokens;
     bool normalize;
-    int32_t width;
+    int64_t dimensions; /* 0: all */
+    int32_t width;      /* of a row that is sent */
     size_t n_rows;
     float *rows;
 };
@@ -30,12 +31,30 @@ static int job_read(struct session *s, struct str payload, struct embed_job *job
     if (rc)
         return rc;
     rc = json_get_bool(root, "normalize", false, &job->normalize, err);
+    rc = rc ? rc : json_get_int(root, "dimensions", 0, 1, INT32_MAX, &job->dimensions, err);
     rc = rc ? rc : tokens_read(s, root, &job->tokens, err);
     json_decref(root);
-    if (rc == 0 && job->tokens.count > (size_t)s->n_context)
-        rc = error_set(err, ERROR_INVALID,
-            "the text has %zu tokens but the model takes %d: shorten it or cut it in parts",
-            job->tokens.count, (int)s->n_context);
+    return rc;
+}
+
+int session_encode(
+    struct session *s, const struct token_list *tokens, float **rows, size_t *n_rows, struct error *err)
+{
+    const struct model_info *info = model_info(s->model);
+    if (tokens->count > (size_t)s->n_context)
+        return error_set(err, ERROR_INVALID,
+            "the text has %zu tokens but the model takes %d: shorten it or cut it in parts", tokens->count,
+            (int)s->n_context);
+    *n_rows = info->pooling == MODEL_POOL_NONE ? tokens->count : 1;
+    const size_t floats = *n_rows * (size_t)info->n_embedding;
+    *rows = calloc(floats + 1, sizeof **rows);
+    if (!*rows)
+        return error_set(err, ERROR_MEMORY, "no memory to embed %zu tokens: send less", tokens->count);
+    int rc = model_encode(s->state, tokens->ids, (int32_t)tokens->count, *rows, err);
+    for (size_t i = 0; rc == 0 && i < floats; i++)
+        if (!isfinite((*rows)[i]))
+            rc = error_set(err, ERROR_INVALID,
+                "the model makes numbers of this text that are none: its file is broken, fetch it again");
     return rc;
 }
 
@@ -50,24 +69,24 @@ static void normalize(float *row, int32_t width)
         row[i] = (float)((double)row[i] * scale);
 }
 
+/* Embeddings whose first values say most (Kusupati et al. 2022, arxiv.org/abs/2205.13147) may be cut. */
+static int job_cut(const struct model_info *info, struct embed_job *job, struct error *err)
+{
+    job->width = job->dimensions > 0 ? (int32_t)job->dimensions : info->n_embedding;
+    if (job->width > info->n_embedding || (job->dimensions > 0 && info->pooling == MODEL_POOL_RANK))
+        return error_set(err, ERROR_INVALID,
+            "the model's embeddings have %d dimensions: ask for at most that", (int)info->n_embedding);
+    return 0;
+}
+
 static int job_run(struct session *s, struct embed_job *job, struct error *err)
 {
     const struct model_info *info = model_info(s->model);
-    job->width = info->n_embedding;
-    job->n_rows = info->pooling == MODEL_POOL_NONE ? job->tokens.count : 1;
-    job->rows = calloc(job->n_rows, (size_t)job->width * sizeof *job->rows);
-    if (!job->rows && job->n_rows > 0)
-        return error_set(err, ERROR_MEMORY, "no memory to embed %zu tokens: send less", job->tokens.count);
-    int rc = model_encode(s->state, job->tokens.ids, (int32_t)job->tokens.count, job->rows, err);
-    for (size_t r = 0; rc == 0 && r < job->n_rows; r++) {
-        float *row = job->rows + r * (size_t)job->width;
-        for (int32_t i = 0; i < job->width && rc == 0; i++)
-            if (!isfinite(row[i]))
-                rc = error_set(err, ERROR_INVALID,
-                    "the model makes numbers of this text that are none: its file is broken, fetch it again");
+    int rc = job_cut(info, job, err);
+    rc = rc ? rc : session_encode(s, &job->tokens, &job->rows, &job->n_rows, err);
+    for (size_t r = 0; rc == 0 && r < job->n_rows; r++)
         if (job->normalize && info->pooling != MODEL_POOL_RANK)
-            normalize(row, job->width);
-    }
+            normalize(job->rows + r * (size_t)info->n_embedding, job->width);
     return rc;
 }
 
@@ -83,7 +102,8 @@ static void job_send(struct session *s, uint32_t id, const struct embed_job *job
 {
     struct buf json;
     struct json_writer w;
-    const bool pooled = model_info(s->model)->pooling != MODEL_POOL_NONE;
+    const struct model_info *info = model_info(s->model);
+    const bool pooled = info->pooling != MODEL_POOL_NONE;
     buf_init(&json, LIMIT_WIRE_FRAME);
     json_writer_init(&w, &json);
     json_object_begin(&w);
@@ -91,7 +111,7 @@ static void job_send(struct session *s, uint32_t id, const struct embed_job *job
     if (!pooled)
         json_array_begin(&w);
     for (size_t r = 0; r < job->n_rows; r++)
-        row_write(&w, job->rows + r * (size_t)job->width, job->width);
+        row_write(&w, job->rows + r * (size_t)info->n_embedding, job->width);
     if (!pooled)
         json_array_end(&w);
     json_key(&w, "tokens");

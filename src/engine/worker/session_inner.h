@@ -8,7 +8,8 @@
  *   prompt.c          conversations to prompts
  *   session_text.c    TOKENIZE DETOKENIZE RENDER
  *   session_show.c    SHOW TENSOR
- *   session_embed.c   EMBED */
+ *   session_embed.c   EMBED
+ *   session_rerank.c  RERANK */
 #ifndef WEIR_ENGINE_WORKER_SESSION_INNER_H
 #define WEIR_ENGINE_WORKER_SESSION_INNER_H
 
@@ -82,7 +83,13 @@ int session_detokenize(struct session *s, uint32_t id, struct str payload, struc
 int session_render(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
 int session_show(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
 int session_embed(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
+int session_rerank(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
 int session_tensor(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
+
+/* What the model makes of the tokens, checked to be numbers: *n_rows rows of n_embedding floats, which the
+ * caller frees. */
+int session_encode(struct session *s, const struct token_list *tokens, float **rows, size_t *n_rows,
+    struct error *err) MUST_USE;
 
 /* {"ids"|"tokens": [...]} to a list, each id in 0..2^31-1. */
 int session_ids_read(

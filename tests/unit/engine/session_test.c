@@ -1,6 +1,7 @@
 /* A session inside this process, where a leak checker sees what the sandboxed worker would hide. */
 #include "unit/engine/worker_process.h"
 
+#include <math.h>
 #include <pthread.h>
 
 #include "engine/worker/session.h"
@@ -80,7 +81,7 @@ static void test_every_request_gives_back_its_memory(void **state)
             "\"template\":\"{{ messages[0].tool_calls[0].function.arguments is mapping }}\"}"},
         {WIRE_RENDER, "{\"messages\":[],\"template\":\"{{ 1 / 0 }}\"}"}, {WIRE_SHOW, "{}"},
         {WIRE_TENSOR, "{\"name\":\"token_embd.weight\"}"}, {WIRE_TENSOR, "{\"name\":1}"},
-        {WIRE_EMBED, "{\"text\":\"abc\"}"}};
+        {WIRE_EMBED, "{\"text\":\"abc\"}"}, {WIRE_RERANK, "{\"query\":\"a\",\"documents\":[\"b\"]}"}};
     struct host h;
     struct worker w = host_start(&h, 1);
     json_decref(worker_load(&w, "{\"threads\":1,\"slots\":2}"));
@@ -150,6 +151,85 @@ static void test_templates_without_a_model(void **state)
     assert_int_equal(host_stop(&h, &w), 0);
 }
 
+/* A session over a file of tests/vectors, in place of the sample. */
+static struct worker host_of(struct host *h, const char *file, int *sample)
+{
+    *sample = model_fd;
+    model_fd = open(file, O_RDONLY | O_CLOEXEC);
+    assert_true(model_fd >= 0);
+    struct worker w = host_start(h, 1);
+    json_decref(worker_load(&w, "{\"threads\":1,\"context\":64}"));
+    return w;
+}
+
+static void host_give_back(struct host *h, struct worker *w, int sample)
+{
+    assert_int_equal(host_stop(h, w), 0);
+    close(model_fd);
+    model_fd = sample;
+}
+
+static double score_of(const json_t *result, size_t index)
+{
+    const json_t *results = json_object_get(result, "results"), *r;
+    size_t i;
+    json_array_foreach(
+        results, i, r) if ((size_t)json_integer_value(json_object_get(r, "index")) ==
+                           index) return json_number_value(json_object_get(r, "relevance_score"));
+    fail_msg("there is no document %zu", index);
+    return 0;
+}
+
+static void test_documents_are_ranked(void **state)
+{
+    (void)state;
+    struct host h;
+    int sample;
+    struct worker w = host_of(&h, "tests/vectors/models/bert-rank.gguf", &sample);
+    json_t *r =
+        worker_ask(&w, WIRE_RERANK, 1, "{\"query\":\"the cat\",\"documents\":[\"a\",\"the dog\",\"a\"]}");
+    /* [CLS] the cat [SEP] the dog [SEP] and twice one token less */
+    assert_int_equal(json_integer_value(json_object_get(r, "tokens")), 7 + 2 * 6);
+    assert_int_equal(json_array_size(json_object_get(r, "results")), 3);
+    assert_true(score_of(r, 0) == score_of(r, 2) && score_of(r, 0) != score_of(r, 1));
+    json_decref(r);
+    r = worker_ask(&w, WIRE_RERANK, 2, "{\"query\":\"the cat\",\"documents\":[]}");
+    assert_int_equal(json_array_size(json_object_get(r, "results")), 0);
+    json_decref(r);
+    worker_send(&w, WIRE_RERANK, 3, "{\"query\":\"x\",\"documents\":[\"a\",1]}");
+    worker_expect_error(&w, 3, ERROR_INVALID, "documents[1]");
+    worker_send(&w, WIRE_RERANK, 4, "{\"documents\":[\"a\"]}");
+    worker_expect_error(&w, 4, ERROR_INVALID, "query");
+    worker_send(&w, WIRE_RERANK, 5, "[]");
+    worker_expect_error(&w, 5, ERROR_INVALID, "query");
+    host_give_back(&h, &w, sample);
+}
+
+static void test_embeddings_are_cut(void **state)
+{
+    (void)state;
+    struct host h;
+    int sample;
+    struct worker w = host_of(&h, "tests/vectors/models/bert-last.gguf", &sample);
+    json_t *whole = worker_ask(&w, WIRE_EMBED, 1, "{\"text\":\"the cat\"}");
+    json_t *cut = worker_ask(&w, WIRE_EMBED, 2, "{\"text\":\"the cat\",\"dimensions\":3,\"normalize\":true}");
+    const json_t *a = json_object_get(whole, "embedding"), *b = json_object_get(cut, "embedding");
+    double length = 0;
+    assert_int_equal(json_array_size(b), 3);
+    for (size_t i = 0; i < 3; i++)
+        length += pow(json_number_value(json_array_get(a, i)), 2);
+    for (size_t i = 0; i < 3; i++)
+        assert_true(fabs(json_number_value(json_array_get(a, i)) / sqrt(length) -
+                         json_number_value(json_array_get(b, i))) < 1e-6);
+    json_decref(whole);
+    json_decref(cut);
+    worker_send(&w, WIRE_EMBED, 3, "{\"text\":\"the cat\",\"dimensions\":33}");
+    worker_expect_error(&w, 3, ERROR_INVALID, "32 dimensions");
+    worker_send(&w, WIRE_RERANK, 4, "{\"query\":\"x\",\"documents\":[\"a\"]}");
+    worker_expect_error(&w, 4, ERROR_UNSUPPORTED, "no head");
+    host_give_back(&h, &w, sample);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -157,6 +237,8 @@ int main(void)
         cmocka_unit_test(test_open_calls_give_back_their_memory),
         cmocka_unit_test(test_failures_give_back_their_memory),
         cmocka_unit_test(test_templates_without_a_model),
+        cmocka_unit_test(test_documents_are_ranked),
+        cmocka_unit_test(test_embeddings_are_cut),
     };
     return cmocka_run_group_tests(tests, group_start, group_end);
 }
