@@ -5,10 +5,12 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import OpenAI from 'openai';
 import { table, tinyBert } from './lib/bert.mjs';
-import { Gateway, makeFolder, makeModel, shared, sleep } from './lib/gateway.mjs';
+import { Gateway, makeFolder, makeModel, root, shared, sleep } from './lib/gateway.mjs';
 
 const vectors = join(shared, 'vectors', 'models');
 const hasVectors = existsSync(join(vectors, 'bert.gguf'));
+const small = join(root, 'tests', 'vectors', 'models');
+const embedders = ['qwen3-embedding', 'qwen2-bidirectional', 'llama-embedding', 'modern-bert', 'gemma-embedding'];
 let gateway;
 
 before(async () => {
@@ -19,7 +21,7 @@ before(async () => {
     `models:
   - {name: house, file: ${folder}/tiny.gguf, context: 64, threads: 1}
   - {name: bert, file: ${folder}/bert.gguf, threads: 1}
-${['bert', 'nomic-bert'].map((m) => (hasVectors ? `  - {name: real-${m}, file: ${vectors}/${m}.gguf, threads: 1}\n` : '')).join('')}`,
+${embedders.map((m) => `  - {name: ${m}, file: ${small}/${m}.gguf, context: 64, threads: 1}\n`).join('')}${['bert', 'nomic-bert'].map((m) => (hasVectors ? `  - {name: real-${m}, file: ${vectors}/${m}.gguf, threads: 1}\n` : '')).join('')}`,
     { folder },
   );
 });
@@ -126,5 +128,16 @@ test('embeddings are the reference engine\'s', { skip: hasVectors ? false : 'no 
     assert.equal(r.status, 200, JSON.stringify(r.body));
     cases.forEach((c, i) => assert.ok(cosine(r.body.data[i].embedding, c.embedding) >= 0.9999));
     assert.equal(r.body.usage.prompt_tokens, cases.reduce((n, c) => n + c.tokens.length, 0));
+  }
+});
+
+test('decoders and encoders of every kind embed as the reference engine does', async () => {
+  for (const model of embedders) {
+    const { cases } = JSON.parse(readFileSync(join(small, `${model}.json`)));
+    const r = await embed({ model, input: cases.map((c) => c.tokens) });
+    assert.equal(r.status, 200, JSON.stringify(r.body));
+    cases.forEach((c, i) => assert.ok(cosine(r.body.data[i].embedding, c.embedding) >= 0.9999, model));
+    const chat = await gateway.chat(model, 'x');
+    assert.match(chat.body.error.message, /embeds text/);
   }
 });
