@@ -11,7 +11,7 @@
 /* Offsets and counts of one text are 32 bits wide inside; bodies are smaller long before. */
 #define TEXT_MAX (256 * MIB)
 
-static int create(struct tokenizer *t, const struct gguf *g, struct error *err)
+static int set_kind(struct tokenizer *t, const struct gguf *g, struct error *err)
 {
     struct str model, pre;
     int rc = gguf_get_str(g, "tokenizer.ggml.model", STR_NONE, &model, err);
@@ -26,25 +26,45 @@ static int create(struct tokenizer *t, const struct gguf *g, struct error *err)
         t->add_bos = true;
     } else if (str_is(model, "bert")) {
         t->kind = TOKENIZER_WPM;
+    } else if (str_is(model, "t5")) {
+        t->kind = TOKENIZER_UGM;
+        t->add_eos = true;
+    } else if (str_is(model, "gemma4")) {
+        t->kind = TOKENIZER_BPE;
+        return tokenizer_pre_create(t, model, err);
     } else if (str_is(model, "gpt2")) {
         t->kind = TOKENIZER_BPE;
         if (!gguf_find(g, "tokenizer.ggml.pre"))
             log_warn("engine",
                 "the model file does not name its pre-tokenizer: 'default' is used, answers may suffer");
-        rc = tokenizer_pre_create(t, pre, err);
+        return tokenizer_pre_create(t, pre, err);
     } else {
         return error_set(err, ERROR_UNSUPPORTED,
             "the model's tokenizer '" STR_FMT
-            "' is not supported: use a model with 'llama', 'gpt2' or 'bert'",
+            "' is not supported: use a model with 'llama', 'gpt2', 'gemma4', 't5' or 'bert'",
             STR_ARG(model));
     }
+    return 0;
+}
+
+static int create(struct tokenizer *t, const struct gguf *g, struct error *err)
+{
+    int rc = set_kind(t, g, err);
     rc = rc ? rc : tokenizer_vocab_load(t, g, err);
     rc = rc ? rc : tokenizer_special_load(t, err);
     if (rc)
         return rc;
-    if (t->kind == TOKENIZER_WPM)
+    switch (t->kind) {
+    case TOKENIZER_SPM:
+        return tokenizer_spm_load(t, err);
+    case TOKENIZER_WPM:
         return tokenizer_wpm_load(t, err);
-    return t->kind == TOKENIZER_SPM ? tokenizer_spm_load(t, err) : tokenizer_bpe_load(t, g, err);
+    case TOKENIZER_UGM:
+        return tokenizer_ugm_load(t, g, err);
+    case TOKENIZER_BPE:
+        return tokenizer_bpe_load(t, g, err);
+    }
+    return error_set(err, ERROR_INTERNAL, "no such kind of tokenizer: %d", t->kind);
 }
 
 int tokenizer_create(const struct gguf *g, struct tokenizer **out, struct error *err)
@@ -67,8 +87,9 @@ void tokenizer_free(struct tokenizer *t)
         return;
     tokenizer_bpe_free(t);
     map_free(&t->ids);
-    free(t->specials.ids);
-    free(t->user_defined.ids);
+    trie_free(&t->pieces);
+    trie_free(&t->specials);
+    trie_free(&t->user_defined);
     free(t->tokens);
     free(t);
 }
@@ -87,6 +108,22 @@ int token_list_append(struct token_list *list, int32_t id, struct error *err)
     return 0;
 }
 
+static int encode_text(const struct tokenizer *t, struct merger *m, struct str text, bool after_special,
+    struct token_list *out, struct error *err)
+{
+    switch (t->kind) {
+    case TOKENIZER_SPM:
+        return tokenizer_spm_encode(t, m, text, t->add_space_prefix && after_special, out, err);
+    case TOKENIZER_WPM:
+        return tokenizer_wpm_encode(t, text, out, err);
+    case TOKENIZER_UGM:
+        return tokenizer_ugm_encode(t, text, out, err);
+    case TOKENIZER_BPE:
+        return tokenizer_bpe_encode(t, m, text, out, err);
+    }
+    return error_set(err, ERROR_INTERNAL, "no such kind of tokenizer: %d", t->kind);
+}
+
 int tokenizer_encode(const struct tokenizer *t, struct str text, bool add_special, bool parse_special,
     struct token_list *out, struct error *err)
 {
@@ -103,12 +140,8 @@ int tokenizer_encode(const struct tokenizer *t, struct str text, bool add_specia
         struct str part = str_slice(text, f->start, (size_t)f->start + f->length);
         if (f->token >= 0)
             rc = token_list_append(out, f->token, err);
-        else if (t->kind == TOKENIZER_SPM)
-            rc = tokenizer_spm_encode(t, &merger, part, t->add_space_prefix && after_special, out, err);
-        else if (t->kind == TOKENIZER_WPM)
-            rc = tokenizer_wpm_encode(t, part, out, err);
         else
-            rc = tokenizer_bpe_encode(t, &merger, part, out, err);
+            rc = encode_text(t, &merger, part, after_special, out, err);
         after_special = f->token >= 0;
     }
     if (rc == 0 && add_special && t->add_eos)
@@ -168,7 +201,8 @@ int tokenizer_append_piece(const struct tokenizer *t, int32_t id, bool with_spec
     }
     if (!(flags & TOKEN_NORMAL))
         return 0;
-    return t->kind == TOKENIZER_BPE ? append_bpe(text, out) : append_spm(text, out);
+    bool bytes = t->kind == TOKENIZER_BPE && !t->raw;
+    return bytes ? append_bpe(text, out) : append_spm(text, out);
 }
 
 int tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t count, bool with_special,

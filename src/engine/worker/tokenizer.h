@@ -32,15 +32,16 @@ int tokenizer_encode(const struct tokenizer *t, struct str text, bool add_specia
  * `with_special`. An id out of range gives nothing. */
 int tokenizer_append_piece(const struct tokenizer *t, int32_t id, bool with_special, struct buf *out);
 /* A whole sequence, with the leading-space rule undone where the model has one. */
-int tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t count, bool with_special, struct buf *out,
-    struct error *err) MUST_USE;
+int tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t count, bool with_special,
+    struct buf *out, struct error *err) MUST_USE;
 
 int32_t tokenizer_vocab_size(const struct tokenizer *t);
 struct str tokenizer_text(const struct tokenizer *t, int32_t id); /* as the file spells it; "" out of range */
 int32_t tokenizer_find(const struct tokenizer *t, struct str text); /* exact spelling; -1 if absent */
-int32_t tokenizer_bos(const struct tokenizer *t);                 /* -1 if the model has none */
+int32_t tokenizer_bos(const struct tokenizer *t);                   /* -1 if the model has none */
 int32_t tokenizer_eos(const struct tokenizer *t);
-bool tokenizer_is_end(const struct tokenizer *t, int32_t id); /* EOS, EOT, EOM or an end of turn known by its text */
+bool tokenizer_is_end(
+    const struct tokenizer *t, int32_t id); /* EOS, EOT, EOM or an end of turn known by its text */
 bool tokenizer_is_special(const struct tokenizer *t, int32_t id); /* control or unknown tokens */
 
 #endif

@@ -1,4 +1,6 @@
-/* Byte-level BPE (Radford et al. 2019, GPT-2): words of bytes, joined by the ranks of the merge list. */
+/* Byte-level BPE (Radford et al. 2019, GPT-2): words of bytes, joined by the ranks of the merge list. Where
+ * the pre-tokenizer says so (Gemma 4), words are of characters as they stand, and bytes only stand for what
+ * is no token. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,7 +116,9 @@ int tokenizer_bpe_load(struct tokenizer *t, const struct gguf *g, struct error *
     size_t cursor = 0;
     for (uint32_t rank = 0; rc == 0 && gguf_array_next(&merges, &cursor, &merge); rank++)
         rc = add_merge(t, merge, rank, err);
-    for (int byte = 0; byte < 256 && rc == 0; byte++) {
+    if (rc == 0 && t->raw)
+        tokenizer_load_byte_tokens(t);
+    for (int byte = 0; byte < 256 && rc == 0 && !t->raw; byte++) {
         char text[4];
         struct str spelled = {text, str_utf8_encode(tokenizer_byte_char((uint8_t)byte), text)};
         rc = intern(t, spelled, true, &t->byte_symbols[byte], err);
@@ -153,6 +157,8 @@ static int32_t whole_word(const struct tokenizer *t, struct str word)
 {
     char spelled[LIMIT_TOKEN + 4];
     size_t length = 0;
+    if (t->raw)
+        return word.len <= t->longest ? tokenizer_find(t, word) : -1;
     for (size_t i = 0; i < word.len; i++) {
         if (length > t->longest || length + 4 > sizeof spelled)
             return -1;
@@ -178,18 +184,37 @@ static int append_symbol(
     return rc;
 }
 
+/* The word's bytes, or its characters. */
+static int add_symbols(struct merger *m, struct error *err)
+{
+    const struct tokenizer *t = m->t;
+    int rc = 0;
+    for (size_t i = 0, n = 1; i < m->text.len && rc == 0; i += n) {
+        uint32_t c, symbol = t->byte_symbols[(unsigned char)m->text.data[i]];
+        if (t->raw) {
+            struct str left = str_slice(m->text, i, m->text.len);
+            n = str_utf8_decode(left, &c);
+            const uint32_t *known = map_find(&t->ids, str_slice(left, 0, n));
+            known = known ? known : map_find(&t->extra, str_slice(left, 0, n));
+            symbol = known ? *known : SYMBOL_NONE;
+        }
+        rc = merger_add(m, i, n, symbol, err);
+    }
+    return rc;
+}
+
 static int encode_word(void *ctx, struct str word, struct error *err)
 {
     struct word_context *c = ctx;
     struct merger *m = c->merger;
-    int32_t whole = c->t->ignore_merges ? whole_word(c->t, word) : -1;
+    /* No merge leads to Gemma 4's tokens of line ends. */
+    bool as_it_stands = c->t->ignore_merges || (c->t->gemma && word.data[0] == '\n');
+    int32_t whole = as_it_stands ? whole_word(c->t, word) : -1;
     if (whole >= 0)
         return token_list_append(c->out, whole, err);
-    int rc = 0;
     m->text = word;
     m->count = 0;
-    for (size_t i = 0; i < word.len && rc == 0; i++)
-        rc = merger_add(m, i, 1, c->t->byte_symbols[(unsigned char)word.data[i]], err);
+    int rc = add_symbols(m, err);
     rc = rc ? rc : merger_run(m, err);
     for (size_t i = 0; i < m->count && rc == 0; i++)
         if (m->symbols[i].length > 0)
@@ -215,7 +240,7 @@ int tokenizer_bpe_encode(
     const struct tokenizer *t, struct merger *m, struct str text, struct token_list *out, struct error *err)
 {
     struct word_context c = {t, m, out};
-    struct buf valid = {0};
+    struct buf valid = {0}, escaped = {0};
     int rc = 0;
     m->t = t;
     m->find = find;
@@ -223,7 +248,12 @@ int tokenizer_bpe_encode(
         rc = replace_invalid(text, &valid, err);
         text = buf_str(&valid);
     }
+    if (rc == 0 && t->escape_spaces) {
+        rc = tokenizer_escape_spaces(text, false, &escaped, err);
+        text = buf_str(&escaped);
+    }
     rc = rc ? rc : tokenizer_pre_split(t->pre, text, (struct tokenizer_word_sink){encode_word, &c}, err);
     buf_free(&valid);
+    buf_free(&escaped);
     return rc;
 }

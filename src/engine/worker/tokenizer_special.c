@@ -11,45 +11,19 @@
 #include "base/limits.h"
 #include "engine/worker/tokenizer_inner.h"
 
-struct named_id {
-    struct str text;
-    int32_t id;
-};
-
-static int compare_named(const void *a, const void *b)
-{
-    const struct named_id *x = a, *y = b;
-    size_t n = x->text.len < y->text.len ? x->text.len : y->text.len;
-    int order = memcmp(x->text.data, y->text.data, n);
-    return order ? order : (x->text.len > y->text.len) - (x->text.len < y->text.len);
-}
-
-/* Tokens with any of the flags `any` and none of the flags `none`, sorted by their bytes. */
-static int collect(const struct tokenizer *t, int any, int none, struct special_set *set, struct error *err)
+/* Tokens with any of the flags `any` and none of the flags `none`. */
+static int collect(const struct tokenizer *t, int any, int none, struct trie *set, struct error *err)
 {
     size_t count = 0;
-    for (int32_t i = 0; i < t->n_tokens; i++)
-        count += (t->tokens[i].flags & any) && !(t->tokens[i].flags & none) && t->tokens[i].text.len > 0;
-    struct named_id *named = calloc(count + 1, sizeof *named);
-    set->ids = calloc(count + 1, sizeof *set->ids);
-    if (!named || !set->ids) {
-        free(named);
-        return error_set(err, ERROR_MEMORY, "no memory for %zu special tokens", count);
-    }
-    size_t n = 0;
+    struct trie_item *items = calloc((size_t)t->n_tokens, sizeof *items);
+    if (!items)
+        return error_set(err, ERROR_MEMORY, "no memory for the special tokens");
     for (int32_t i = 0; i < t->n_tokens; i++)
         if ((t->tokens[i].flags & any) && !(t->tokens[i].flags & none) && t->tokens[i].text.len > 0)
-            named[n++] = (struct named_id){t->tokens[i].text, i};
-    qsort(named, count, sizeof *named, compare_named);
-    for (size_t i = 0; i < count; i++) {
-        set->ids[i] = named[i].id;
-        set->first[(unsigned char)named[i].text.data[0] + 1] = i + 1;
-    }
-    for (int byte = 1; byte <= 256; byte++)
-        if (set->first[byte] < set->first[byte - 1])
-            set->first[byte] = set->first[byte - 1];
-    free(named);
-    return 0;
+            items[count++] = (struct trie_item){t->tokens[i].text, i};
+    int rc = trie_build(set, items, count, err);
+    free(items);
+    return rc;
 }
 
 int tokenizer_special_load(struct tokenizer *t, struct error *err)
@@ -61,45 +35,26 @@ int tokenizer_special_load(struct tokenizer *t, struct error *err)
 /* One text being cut. */
 struct cutter {
     const struct tokenizer *t;
-    const struct special_set *set;
+    const struct trie *set;
     struct str text;
     uint8_t *taken; /* one per byte */
     struct heap heap;
     struct fragment_list *list;
 };
 
-/* The first of the tokens from .. to (all alike up to `depth`) whose byte at `depth` is at least `byte`. */
-static size_t lower_bound(const struct cutter *c, size_t from, size_t to, size_t depth, int byte)
-{
-    while (from < to) {
-        size_t middle = from + (to - from) / 2;
-        struct str text = c->t->tokens[c->set->ids[middle]].text;
-        if (depth >= text.len || (unsigned char)text.data[depth] < byte)
-            from = middle + 1;
-        else
-            to = middle;
-    }
-    return from;
-}
-
 /* The longest token that stands at `at` in text not taken yet: its length, 0 if none. */
 static size_t longest_at(const struct cutter *c, size_t at, int32_t *id)
 {
-    unsigned char first = (unsigned char)c->text.data[at];
-    size_t from = c->set->first[first], to = c->set->first[first + 1], best = 0;
-    for (size_t depth = 1; from < to; depth++) {
-        struct str text = c->t->tokens[c->set->ids[from]].text;
-        if (c->taken[at + depth - 1])
+    const struct trie_node *node = c->set->nodes;
+    size_t best = 0;
+    for (size_t i = at; i < c->text.len && !c->taken[i]; i++) {
+        node = trie_step(c->set, node, c->text.data[i]);
+        if (!node)
             break;
-        if (text.len == depth) { /* sorted: the shortest comes first */
-            best = depth;
-            *id = c->set->ids[from];
+        if (node->id >= 0) {
+            best = i + 1 - at;
+            *id = node->id;
         }
-        if (at + depth >= c->text.len)
-            break;
-        int byte = (unsigned char)c->text.data[at + depth];
-        from = lower_bound(c, from, to, depth, byte);
-        to = lower_bound(c, from, to, depth, byte + 1);
     }
     return best;
 }

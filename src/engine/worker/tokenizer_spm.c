@@ -1,6 +1,5 @@
 /* SentencePiece's BPE (github.com/google/sentencepiece) as models of type `llama` use it: characters are
  * joined to tokens, best score first; what is no token is spelled in bytes. */
-#include <stdio.h>
 #include <string.h>
 
 #include "engine/worker/tokenizer_inner.h"
@@ -10,15 +9,13 @@ static const struct str escaped_space = {"\xe2\x96\x81", 3}; /* U+2581 */
 int tokenizer_spm_load(struct tokenizer *t, struct error *err)
 {
     bool any = t->unknown >= 0;
+    tokenizer_load_byte_tokens(t);
     for (unsigned byte = 0; byte < 256; byte++) {
-        char spelling[8];
-        int n = snprintf(spelling, sizeof spelling, "<0x%02X>", byte);
         char raw = (char)byte;
-        const uint32_t *id = map_find(&t->ids, (struct str){spelling, (size_t)n});
-        if (!id)
-            id = map_find(&t->ids, (struct str){&raw, 1});
-        t->byte_symbols[byte] = id ? *id : t->unknown >= 0 ? (uint32_t)t->unknown : SYMBOL_NONE;
+        uint32_t *symbol = &t->byte_symbols[byte];
+        const uint32_t *id = *symbol == SYMBOL_NONE ? map_find(&t->ids, (struct str){&raw, 1}) : symbol;
         any = any || id;
+        *symbol = id ? *id : t->unknown >= 0 ? (uint32_t)t->unknown : SYMBOL_NONE;
     }
     if (!any)
         return error_set(err, ERROR_INVALID,
@@ -49,10 +46,10 @@ static bool find(const struct merger *m, const struct symbol *left, const struct
     return true;
 }
 
-static int escape(struct str text, bool space_prefix, struct buf *out, struct error *err)
+int tokenizer_escape_spaces(struct str text, bool prefix, struct buf *out, struct error *err)
 {
     buf_init(out, 3 * text.len + 3);
-    if (space_prefix)
+    if (prefix)
         buf_append_str(out, escaped_space);
     for (struct str word; text.len > 0;) {
         size_t space = str_find_char(text, ' ');
@@ -96,7 +93,7 @@ int tokenizer_spm_encode(const struct tokenizer *t, struct merger *m, struct str
     struct token_list *out, struct error *err)
 {
     struct buf escaped;
-    int rc = escape(text, space_prefix, &escaped, err);
+    int rc = tokenizer_escape_spaces(text, space_prefix, &escaped, err);
     m->t = t;
     m->text = buf_str(&escaped);
     m->count = 0;

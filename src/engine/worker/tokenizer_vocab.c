@@ -81,7 +81,7 @@ static int load_scores(struct tokenizer *t, const struct gguf *g, struct error *
 {
     static const char key[] = "tokenizer.ggml.scores";
     struct gguf_array scores;
-    if (t->kind != TOKENIZER_SPM)
+    if (t->kind != TOKENIZER_SPM && t->kind != TOKENIZER_UGM)
         return 0;
     int rc = gguf_get_array(g, key, GGUF_FLOAT32, &scores, err);
     if (rc)
@@ -91,7 +91,7 @@ static int load_scores(struct tokenizer *t, const struct gguf *g, struct error *
     for (int32_t i = 0; i < t->n_tokens; i++) {
         float score;
         memcpy(&score, (const char *)scores.data + (size_t)i * sizeof score, sizeof score);
-        if (isnan(score))
+        if (isnan(score) || (t->kind == TOKENIZER_UGM && isinf(score)))
             return error_set(
                 err, ERROR_INVALID, "the score of token %d is not a number: the model file is corrupt", i);
         t->tokens[i].score = score;
@@ -238,26 +238,63 @@ static int load_tokens(struct tokenizer *t, const struct gguf *g, struct error *
     return rc ? rc : load_texts(t, &texts, err);
 }
 
+bool tokenizer_load_byte_tokens(struct tokenizer *t)
+{
+    bool all = true;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        char spelling[8];
+        snprintf(spelling, sizeof spelling, "<0x%02X>", byte);
+        int32_t id = find_id(t, spelling);
+        t->byte_symbols[byte] = id >= 0 ? (uint32_t)id : SYMBOL_NONE;
+        all = all && id >= 0;
+    }
+    return all;
+}
+
+/* What stands for the beginning, the end and what is unknown, and where files do not say. BERT's files call
+ * the first two by their names (and spell one so). */
+static const struct special_keys {
+    const char *bos, *eos;
+    int bos_id, eos_id, unknown_id;
+} special_keys[] = {
+    [TOKENIZER_SPM] = {"bos", "eos", 1, 2, 0},
+    [TOKENIZER_BPE] = {"bos", "eos", -1, -1, -1},
+    [TOKENIZER_WPM] = {"cls", "seperator", -1, -1, -1},
+    [TOKENIZER_UGM] = {"bos", "eos", -1, 1, 2},
+};
+
+static int load_flags(struct tokenizer *t, const struct gguf *g, struct error *err)
+{
+    bool space = t->kind == TOKENIZER_SPM || t->kind == TOKENIZER_WPM;
+    int rc = gguf_get_bool(g, "tokenizer.ggml.add_bos_token", t->add_bos, &t->add_bos, err);
+    rc = rc ? rc : gguf_get_bool(g, "tokenizer.ggml.add_eos_token", t->add_eos, &t->add_eos, err);
+    rc = rc ? rc : gguf_get_bool(g, "tokenizer.ggml.add_space_prefix", space, &t->add_space_prefix, err);
+    rc =
+        rc ? rc
+           : gguf_get_bool(g, "tokenizer.ggml.remove_extra_whitespaces", false, &t->remove_extra_spaces, err);
+    rc = rc ? rc : gguf_get_bool(g, "tokenizer.ggml.normalizer.lowercase", true, &t->lowercase, err);
+    rc = rc ? rc
+            : gguf_get_bool(
+                  g, "tokenizer.ggml.normalizer.strip_accents", t->lowercase, &t->strip_accents, err);
+    t->add_bos = (t->add_bos || t->gemma) && t->bos >= 0;
+    t->add_eos = t->add_eos && t->eos >= 0;
+    return rc;
+}
+
 int tokenizer_vocab_load(struct tokenizer *t, const struct gguf *g, struct error *err)
 {
-    bool spm = t->kind == TOKENIZER_SPM, wpm = t->kind == TOKENIZER_WPM;
+    const struct special_keys *keys = &special_keys[t->kind];
     int rc = load_tokens(t, g, err);
     rc = rc ? rc : load_types(t, g, err);
     rc = rc ? rc : load_scores(t, g, err);
-    /* What stands before and behind a text: BERT's files call it so (and spell it so). */
-    rc = rc ? rc : load_id(t, g, wpm ? "cls" : "bos", spm ? 1 : -1, &t->bos, err);
-    rc = rc ? rc : load_id(t, g, wpm ? "seperator" : "eos", spm ? 2 : -1, &t->eos, err);
-    rc = rc ? rc : load_id(t, g, "unknown", spm ? 0 : -1, &t->unknown, err);
+    rc = rc ? rc : load_id(t, g, keys->bos, keys->bos_id, &t->bos, err);
+    rc = rc ? rc : load_id(t, g, keys->eos, keys->eos_id, &t->eos, err);
+    rc = rc ? rc : load_id(t, g, "unknown", keys->unknown_id, &t->unknown, err);
     if (rc)
         return rc;
     mark_by_text(t);
     rc = load_ends(t, g, err);
     unmark_ends(t);
     rc = rc ? rc : mark_strips(t, g, err);
-    rc = rc ? rc : gguf_get_bool(g, "tokenizer.ggml.add_bos_token", t->add_bos, &t->add_bos, err);
-    rc = rc ? rc : gguf_get_bool(g, "tokenizer.ggml.add_eos_token", false, &t->add_eos, err);
-    rc = rc ? rc : gguf_get_bool(g, "tokenizer.ggml.add_space_prefix", spm || wpm, &t->add_space_prefix, err);
-    t->add_bos = t->add_bos && t->bos >= 0;
-    t->add_eos = t->add_eos && t->eos >= 0;
-    return rc;
+    return rc ? rc : load_flags(t, g, err);
 }

@@ -3,13 +3,12 @@
  * word is its longest pieces from the left, and unknown as a whole if they do not reach its end.
  *
  * Vocabularies mark the beginning of a word with U+2581. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/worker/template_unicode.h"
 #include "engine/worker/tokenizer_inner.h"
 #include "engine/worker/tokenizer_wpm.h"
-
-enum { PIECE_MAX = 256 }; /* bytes: a piece that is longer is not looked for */
 
 static const struct str word_mark = {"\xe2\x96\x81", 3}; /* U+2581 */
 
@@ -29,7 +28,16 @@ int tokenizer_wpm_load(struct tokenizer *t, struct error *err)
     if (t->unknown < 0)
         return error_set(
             err, ERROR_INVALID, "the vocabulary has no unknown token: the model file is not usable");
-    return 0;
+    struct trie_item *items = calloc((size_t)t->n_tokens, sizeof *items);
+    size_t count = 0;
+    if (!items)
+        return error_set(err, ERROR_MEMORY, "no memory for a vocabulary of %d tokens", t->n_tokens);
+    for (int32_t i = 0; i < t->n_tokens; i++)
+        if (t->tokens[i].text.len > 0)
+            items[count++] = (struct trie_item){t->tokens[i].text, i};
+    int rc = trie_build(&t->pieces, items, count, err);
+    free(items);
+    return rc;
 }
 
 static bool in_ranges(const struct wpm_range *ranges, size_t count, uint32_t c)
@@ -78,7 +86,7 @@ static uint32_t ideograph_base(uint32_t c)
 }
 
 /* The first character of the canonical decomposition, in lower case. */
-static uint32_t fold(uint32_t c)
+static uint32_t strip_and_lower(uint32_t c)
 {
     if (c >= 0xAC00 && c < 0xAC00 + 11172)
         return 0x1100 + (c - 0xAC00) / 588; /* a Hangul syllable's first letter */
@@ -95,20 +103,27 @@ static uint32_t fold(uint32_t c)
     return from < WPM_FOLDS && c >= wpm_folds[from].first ? wpm_folds[from].base : tpl_lower(c);
 }
 
+/* As the model was trained: its accents stripped, in lower case, both (as BERT is by default) or neither. */
+static uint32_t fold(const struct tokenizer *t, uint32_t c)
+{
+    if (!t->strip_accents)
+        return t->lowercase ? tpl_lower(c) : c;
+    uint32_t stripped = strip_and_lower(c), upper[3];
+    return !t->lowercase && tpl_lower(c) != c && tpl_upper(stripped, upper) > 0 ? upper[0] : stripped;
+}
+
 /* Appends the pieces of a word, which begins with the mark. */
 static int append_word(const struct tokenizer *t, struct str word, struct token_list *out, struct error *err)
 {
-    const size_t before = out->count, most = t->longest < PIECE_MAX ? t->longest : PIECE_MAX;
+    const size_t before = out->count;
     for (size_t at = 0, n; at < word.len; at += n) {
-        const uint32_t *id = NULL;
-        for (n = word.len - at < most ? word.len - at : most; n > 0; n--)
-            if ((id = map_find(&t->ids, str_slice(word, at, at + n))))
-                break;
-        if (!id) {
+        int32_t id = -1;
+        n = trie_longest(&t->pieces, str_slice(word, at, word.len), &id);
+        if (n == 0) {
             out->count = before;
             break;
         }
-        int rc = token_list_append(out, (int32_t)*id, err);
+        int rc = token_list_append(out, id, err);
         if (rc)
             return rc;
     }
@@ -144,7 +159,7 @@ int tokenizer_wpm_encode(
         bool space = is_space(c);
         if (!space && (c == 0xFFFD || in_ranges(wpm_controls, WPM_CONTROLS, c)))
             continue;
-        c = fold(c);
+        c = fold(t, c);
         bool alone = !space && stands_alone(c);
         if (space || alone)
             rc = end_word(t, &word, out, err);
