@@ -71,7 +71,7 @@ int openai_answer_gather(struct openai_answer *a, const struct chat_event *e, st
 
 static const char *finish_reason(enum chat_stop stop)
 {
-    static const char *const names[] = {"stop", "length", "tool_calls", "content_filter"};
+    static const char *const names[] = {"stop", "length", "tool_calls", "content_filter", "stop", "stop"};
     return names[stop];
 }
 

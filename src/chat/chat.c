@@ -78,6 +78,14 @@ static int visit_part(const struct walk *w, struct str where, const struct chat_
     return rc;
 }
 
+static int visit_thought(const struct walk *w, struct str where, const struct chat_thought *t)
+{
+    int rc = visit_text(w, where, t->text);
+    if (rc == 0)
+        rc = visit_text(w, where, t->signature);
+    return rc ? rc : visit_text(w, where, t->data);
+}
+
 static int visit_message(const struct walk *w, size_t index, const struct chat_message *m)
 {
     struct arena *a = w->request->arena;
@@ -85,14 +93,20 @@ static int visit_message(const struct walk *w, size_t index, const struct chat_m
     int rc = visit_text(w, arena_printf(a, "messages[%zu].name", index), m->name);
     for (size_t i = 0; i < m->n_parts && rc == 0; i++)
         rc = visit_part(w, content, &m->parts[i]);
+    struct str reasoning = arena_printf(a, "messages[%zu].reasoning", index);
     if (rc == 0)
-        rc = visit_text(w, arena_printf(a, "messages[%zu].reasoning", index), m->reasoning);
+        rc = visit_text(w, reasoning, m->reasoning);
+    for (size_t i = 0; i < m->n_thoughts && rc == 0; i++)
+        rc = visit_thought(w, reasoning, &m->thoughts[i]);
     if (rc == 0)
         rc = visit_text(w, arena_printf(a, "messages[%zu].tool_call_id", index), m->tool_call_id);
     struct str calls = arena_printf(a, "messages[%zu].tool_calls", index);
     for (size_t i = 0; i < m->n_tool_calls && rc == 0; i++) {
         const struct chat_tool_call *call = &m->tool_calls[i];
-        rc = visit_text(w, calls, call->name);
+        if (call->raw)
+            rc = visit_json(w, calls, call->raw);
+        if (rc == 0)
+            rc = visit_text(w, calls, call->name);
         if (rc == 0)
             rc = visit_text(w, calls, call->id);
         if (rc == 0)
@@ -148,6 +162,8 @@ int chat_request_visit(
         rc = visit_text(&w, STR("tool_choice"), r->tool_choice_name);
     if (rc == 0 && r->vendor)
         rc = visit_json(&w, STR("request"), r->vendor);
+    if (rc == 0 && r->native)
+        rc = visit_json(&w, STR("request"), r->native);
     for (size_t i = 0; i < r->n_headers && rc == 0; i++)
         rc = visit_text(&w, STR("headers"), r->headers[i].value);
     return rc;

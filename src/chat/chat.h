@@ -19,13 +19,14 @@ enum chat_part_kind {
     CHAT_PART_TEXT,
     CHAT_PART_IMAGE, /* `url` (https: or data:) */
     CHAT_PART_AUDIO, /* `data` base64, `format` */
+    CHAT_PART_FILE,  /* `url` (https: or data:), `text`: its name */
     CHAT_PART_OTHER  /* only `raw` */
 };
 
 struct chat_part {
     enum chat_part_kind kind;
     struct str text;   /* text; for OTHER empty */
-    struct str url;    /* image */
+    struct str url;    /* image, file */
     struct str data;   /* audio, base64 */
     struct str format; /* audio format, image detail */
     const json_t *raw; /* the part as it came, for a target of the same shape; NULL for plain text */
@@ -34,6 +35,13 @@ struct chat_part {
 struct chat_tool_call {
     struct str id, name;
     struct str arguments; /* JSON text, as the model wrote it */
+    const json_t *raw;    /* the call as it came, for a target of the same shape; NULL: no more than this */
+};
+
+/* A piece of reasoning that a client sends back with what its maker wants to see again. */
+struct chat_thought {
+    struct str text, signature;
+    struct str data; /* instead of both: reasoning that only its maker reads */
 };
 
 struct chat_message {
@@ -43,18 +51,31 @@ struct chat_message {
     size_t n_parts;
     struct chat_tool_call *tool_calls;
     size_t n_tool_calls;
-    struct str tool_call_id; /* CHAT_TOOL: which call this answers */
-    struct str reasoning;    /* assistant: reasoning_content, where a client sends it back */
-    const json_t *vendor;    /* members of the message that are not named here, or NULL */
+    struct str tool_call_id;       /* CHAT_TOOL: which call this answers */
+    bool failed;                   /* CHAT_TOOL: the call failed, the content says how */
+    struct str reasoning;          /* assistant: reasoning_content, where a client sends it back */
+    struct chat_thought *thoughts; /* assistant: the same with its signatures */
+    size_t n_thoughts;
+    struct str order; /* assistant: how its pieces followed one another, a letter each: r(easoning), p(art)
+                         and c(all); empty: in that order */
+    const json_t *vendor; /* members of the message that are not named here, or NULL. Of a tool's result in
+                             Anthropic's shape: of its block */
 };
 
 struct chat_tool {
     struct str name, description;
     const json_t *parameters; /* JSON Schema; NULL: no arguments */
     const json_t *raw;        /* the tool as it came */
+    bool builtin; /* no function of the client's but the provider's own tool, which only `raw` describes */
 };
 
-enum chat_tool_choice { CHAT_TOOLS_UNSET, CHAT_TOOLS_AUTO, CHAT_TOOLS_NONE, CHAT_TOOLS_REQUIRED, CHAT_TOOLS_NAMED };
+enum chat_tool_choice {
+    CHAT_TOOLS_UNSET,
+    CHAT_TOOLS_AUTO,
+    CHAT_TOOLS_NONE,
+    CHAT_TOOLS_REQUIRED,
+    CHAT_TOOLS_NAMED
+};
 
 /* How much likelier or less likely a token is made: added to its logit. */
 struct chat_bias {
@@ -93,8 +114,9 @@ struct chat_sampling {
 };
 enum { CHAT_ALL = INT32_MAX };
 
-/* Whose words `raw`, `vendor` and `native` members are: only a target of the same shape is sent them. */
-enum chat_shape { CHAT_SHAPE_OPENAI, CHAT_SHAPE_ANTHROPIC, CHAT_SHAPE_OLLAMA };
+/* In whose words a client asked. What came (`raw`, `native`, `headers`) is sent only to a target of that
+ * shape; the others are told what the fields say. */
+enum chat_shape { CHAT_SHAPE_OPENAI, CHAT_SHAPE_ANTHROPIC, CHAT_SHAPE_GEMINI, CHAT_SHAPE_OLLAMA };
 
 struct chat_header {
     struct str name, value;
@@ -127,10 +149,13 @@ struct chat_request {
     struct str *stops;
     size_t n_stops;
     bool stream;
-    bool include_usage;       /* stream_options.include_usage */
-    struct str user;          /* the client's own name for its end user */
-    const json_t *vendor;     /* top-level members that have no field here; NULL if none. Passed on to a target of
-                                 the same shape, refused where they cannot be honoured */
+    bool include_usage;   /* stream_options.include_usage */
+    struct str user;      /* the client's own name for its end user */
+    const json_t *vendor; /* top-level members that have no field here, in OpenAI's words; NULL if none.
+                             Passed on to a target of that shape, refused where they cannot be honoured */
+    const json_t *native; /* of another shape: the members as they came for which a target of the same shape
+                             has words of its own, in place of `vendor`; NULL if none */
+    struct str only_native; /* the first of them that nothing here says: other targets refuse it by name */
     struct chat_header *headers; /* of the client's request, for a target of the same shape */
     size_t n_headers;
 };
@@ -151,7 +176,7 @@ int chat_request_visit(const struct chat_request *r, int (*visit)(void *ctx, str
 
 /* ---- What comes back ----
  *
- *   START (TEXT | REASONING | TOOL_CALL | USAGE | STOP)* STOP        or, at any point,  ... ERROR
+ *   START (TEXT | REASONING | SIGNATURE | TOOL_CALL | NATIVE | USAGE | STOP)* STOP      or, at any point,  ... ERROR
  *
  * STOP comes once for each choice (of a request for one: once), the last of them comes last; ERROR once and
  * last. The choices' events may be mixed. USAGE is of all choices together; it may come more than once, the last
@@ -161,25 +186,35 @@ enum chat_event_kind {
     CHAT_EVENT_TEXT,
     CHAT_EVENT_REASONING,
     CHAT_EVENT_TOOL_CALL, /* a first piece has id and name; later ones of the same index only arguments */
+    CHAT_EVENT_SIGNATURE, /* ends a piece of reasoning; what its maker wants back with it */
+    CHAT_EVENT_NATIVE,    /* what only a client of the provider's own shape understands */
     CHAT_EVENT_USAGE,
     CHAT_EVENT_STOP,
     CHAT_EVENT_ERROR
 };
 
-enum chat_stop { CHAT_STOP_END, CHAT_STOP_LENGTH, CHAT_STOP_TOOLS, CHAT_STOP_FILTER };
+enum chat_stop {
+    CHAT_STOP_END,
+    CHAT_STOP_LENGTH,
+    CHAT_STOP_TOOLS,
+    CHAT_STOP_FILTER,
+    CHAT_STOP_STRING, /* one of the request's `stops` came */
+    CHAT_STOP_PAUSE   /* the provider's own tools want another turn: send the answer back to go on */
+};
 
 struct chat_usage {
     int64_t input_tokens;  /* all of the prompt, cached ones included; -1 unknown */
     int64_t cached_tokens; /* of those, read from a prompt cache */
     int64_t output_tokens; /* reasoning included; -1 unknown */
     int64_t reasoning_tokens;
+    int64_t written_tokens; /* of the input's, written to a prompt cache */
 };
 
 /* Why a target failed; decides fallback and the HTTP status the client sees. */
 struct chat_failure {
-    int code;         /* enum error_code */
-    int status;       /* the provider's HTTP status, 0 if there was none */
-    bool retryable;   /* another target may do better: connect, time-out, 429, 5xx */
+    int code;               /* enum error_code */
+    int status;             /* the provider's HTTP status, 0 if there was none */
+    bool retryable;         /* another target may do better: connect, time-out, 429, 5xx */
     int64_t retry_after_ms; /* -1 unknown */
     struct str message;     /* for the client; never holds a key */
     struct str type;        /* the provider's own error type or code, may be empty */
@@ -210,10 +245,20 @@ struct chat_event {
             uint32_t index; /* 0.. in order of appearance */
             struct str id, name, arguments;
         } tool_call;
+        struct {
+            struct str text; /* of the reasoning before it; empty where it has none */
+            struct str data; /* instead of any text: reasoning that only its maker reads */
+        } signature;
+        struct {
+            enum chat_shape shape;
+            bool delta;      /* a piece for the block before it, else a whole block */
+            struct str json; /* an object, in the words of that shape */
+        } native;
         struct chat_usage usage;
         enum chat_stop stop;
         struct chat_failure failure;
     };
+    struct str stop_string; /* STOP by CHAT_STOP_STRING: which, where the provider says it */
 };
 
 struct chat_sink {

@@ -7,6 +7,18 @@
 
 /* ---- Writing: the gateway's side ---- */
 
+/* How much to reason: the names that chat templates have for it. */
+static void reasoning_write(struct json_writer *w, const struct chat_request *r)
+{
+    struct str effort = json_str(json_object_get(r->vendor, "reasoning_effort"));
+    if (effort.len == 0)
+        return;
+    json_key(w, "reasoning_effort");
+    json_write_str(w, effort);
+    json_key(w, "enable_thinking");
+    json_write_bool(w, !str_is(effort, "none"));
+}
+
 /* Text alone is written as one string, the form that every chat template reads. */
 static int content_write(struct json_writer *w, const struct chat_message *m, struct error *err)
 {
@@ -122,6 +134,7 @@ static int body_write(struct json_writer *w, const struct chat_request *r, struc
             tool_write(w, &r->tools[i]);
         json_array_end(w);
     }
+    reasoning_write(w, r);
     json_object_end(w);
     return rc;
 }

@@ -373,7 +373,7 @@ struct exchange *exchange_start(struct exchange_shard *shard, struct chat_reques
         x->identity = *origin->identity;
     x->started_ms = clock_mono_ms();
     x->first_token_ms = -1;
-    x->usage = (struct chat_usage){-1, 0, -1, 0};
+    x->usage = (struct chat_usage){.input_tokens = -1, .output_tokens = -1};
     struct error decided, recorded;
     int decide_rc = decide(x, origin, &decided);
     int record_rc = record(x, &recorded);

@@ -16,7 +16,7 @@ void provider_answer_init(struct provider_answer *a, struct str provider, struct
     provider_event *event, struct chat_sink sink)
 {
     *a = (struct provider_answer){.provider = provider, .api_key = api_key, .event = event, .sink = sink};
-    a->usage = (struct chat_usage){-1, 0, -1, 0};
+    a->usage = (struct chat_usage){.input_tokens = -1, .output_tokens = -1};
     sse_init(&a->sse, LIMIT_PROVIDER_EVENT, on_sse_event, a);
     buf_init(&a->whole, LIMIT_PROVIDER_BODY);
 }

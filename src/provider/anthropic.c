@@ -45,7 +45,7 @@ int provider_anthropic_supports(
     const struct provider_model *m, const struct chat_request *r, struct error *err)
 {
     (void)m;
-    int rc = provider_check_request(vendor, r, err);
+    int rc = provider_check_request(vendor, CHAT_SHAPE_ANTHROPIC, NULL, r, err);
     if (rc == 0)
         rc = check_sampling(&r->sampling, err);
     for (size_t i = 0; i < r->n_messages && rc == 0; i++)

@@ -10,7 +10,7 @@ static const char *const harmless_in_message[] = {"annotations", "refusal", NULL
 
 static bool is_among(const char *const *names, const char *key)
 {
-    for (; *names; names++)
+    for (; names && *names; names++)
         if (str_is(str_from(key), *names))
             return true;
     return false;
@@ -55,6 +55,22 @@ int provider_refuse(const char *vendor, const char *what, struct error *err)
         err, ERROR_UNSUPPORTED, "%s has no '%s': leave it out or choose another model", vendor, what);
 }
 
+int provider_check_native(enum chat_shape shape, const struct chat_request *r, struct error *err)
+{
+    if (r->shape == shape)
+        return 0;
+    for (size_t i = 0; i < r->n_tools; i++)
+        if (r->tools[i].builtin)
+            return error_set(err, ERROR_UNSUPPORTED,
+                "tools[%zu] is a tool of another provider's own: only a target of its API can use it", i);
+    if (r->only_native.len == 0)
+        return 0;
+    return error_set(err, ERROR_UNSUPPORTED,
+        "'" STR_FMT "' can be honoured only by a target of the API it was sent to: leave it out or choose "
+        "another model",
+        STR_ARG(str_slice(r->only_native, 0, 80)));
+}
+
 static bool vendor_is_harmless(const json_t *vendor, const char *key, const json_t *value)
 {
     if (is_among(harmless, key) || !provider_asks(vendor, key))
@@ -84,8 +100,8 @@ const char *provider_beyond(const struct chat_request *r, const char *const *kno
 static int check_tools(const char *vendor, const struct chat_request *r, struct error *err)
 {
     for (size_t i = 0; i < r->n_tools; i++)
-        if (r->tools[i].name.len == 0 ||
-            (r->tools[i].raw && !str_is(provider_text(r->tools[i].raw, "type"), "function")))
+        if (r->tools[i].name.len == 0 || (r->shape == CHAT_SHAPE_OPENAI && r->tools[i].raw &&
+                                             !str_is(provider_text(r->tools[i].raw, "type"), "function")))
             return error_set(
                 err, ERROR_UNSUPPORTED, "tools[%zu] is no function: %s cannot use it", i, vendor);
     return 0;
@@ -107,7 +123,8 @@ static int check_message(const char *vendor, const struct chat_message *m, size_
     return 0;
 }
 
-int provider_check_request(const char *vendor, const struct chat_request *r, struct error *err)
+int provider_check_request(const char *vendor, enum chat_shape shape, const char *const *honoured,
+    const struct chat_request *r, struct error *err)
 {
     const char *key;
     json_t *value;
@@ -115,14 +132,16 @@ int provider_check_request(const char *vendor, const struct chat_request *r, str
         return error_set(err, ERROR_UNSUPPORTED, "%s continues no bare prompt: send messages", vendor);
     json_object_foreach((json_t *)(uintptr_t)r->vendor, key, value)
     {
-        if (!vendor_is_harmless(r->vendor, key, value))
+        if (!is_among(honoured, key) && !vendor_is_harmless(r->vendor, key, value))
             return provider_refuse(vendor, key, err);
     }
     static const char *const known[] = {
         "temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "repeat_last_n", NULL};
     const char *beyond = provider_beyond(r, known);
     int rc = beyond ? provider_refuse(vendor, beyond, err) : check_tools(vendor, r, err);
-    for (size_t i = 0; i < r->n_messages && rc == 0; i++)
+    if (rc == 0)
+        rc = provider_check_native(shape, r, err);
+    for (size_t i = 0; i < r->n_messages && rc == 0 && r->shape == CHAT_SHAPE_OPENAI; i++)
         rc = check_message(vendor, &r->messages[i], i, err);
     return rc;
 }

@@ -63,8 +63,12 @@ size_t provider_headers(struct arena *a, const char *key_header, const char *key
 
 /* For shapes unlike OpenAI's: refuses a bare prompt, members, sampling, tools and names that they have no
  * word for, so that nothing a client asked for is dropped in silence. Let through are only members that
- * cannot change the answer. `vendor` is who the message says it is. */
-int provider_check_request(const char *vendor, const struct chat_request *r, struct error *err) MUST_USE;
+ * cannot change the answer, and `honoured` ones (NULL last), which the dialect looks at itself. `vendor` is
+ * who the message says it is. */
+int provider_check_request(const char *vendor, enum chat_shape shape, const char *const *honoured,
+    const struct chat_request *r, struct error *err) MUST_USE;
+/* Refuses what only a target of the client's shape can honour, unless this one is of that shape. */
+int provider_check_native(enum chat_shape shape, const struct chat_request *r, struct error *err) MUST_USE;
 int provider_refuse(const char *vendor, const char *what, struct error *err);
 
 /* What a request asks for beside its messages: the first of n, logprobs, ... and the sampling's members that

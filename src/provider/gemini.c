@@ -53,7 +53,7 @@ static int check_part(
 static int gemini_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
 {
     (void)m;
-    int rc = provider_check_request(vendor, r, err);
+    int rc = provider_check_request(vendor, CHAT_SHAPE_GEMINI, NULL, r, err);
     if (rc == 0)
         rc = check_settings(r, err);
     for (size_t i = 0; i < r->n_messages && rc == 0; i++)

@@ -15,8 +15,8 @@ struct local_call {
 
 /* Members that change nothing about the answer itself, and those that are looked at on their own. */
 static const char *const harmless[] = {"user", "metadata", "store", "service_tier", "stream",
-    "stream_options", "response_format", "grammar", "prompt_cache_key", "prompt_cache_retention",
-    "safety_identifier"};
+    "stream_options", "response_format", "grammar", "reasoning_effort", "prompt_cache_key",
+    "prompt_cache_retention", "safety_identifier"};
 
 /* Members that are honoured only while they ask for nothing: the value that does. */
 static const struct {
@@ -78,6 +78,7 @@ static int message_supported(const struct chat_message *m, size_t index, struct 
     for (size_t i = 0; i < m->n_parts; i++) {
         const char *what = m->parts[i].kind == CHAT_PART_IMAGE   ? "images"
                            : m->parts[i].kind == CHAT_PART_AUDIO ? "audio"
+                           : m->parts[i].kind == CHAT_PART_FILE  ? "files"
                            : m->parts[i].kind == CHAT_PART_OTHER ? "parts of this type"
                                                                  : NULL;
         if (what)
@@ -101,7 +102,7 @@ static int local_supports(const struct provider_model *m, const struct chat_requ
     static const char *const known[] = {"temperature", "top_k", "top_p", "min_p", "repeat_penalty",
         "repeat_last_n", "presence_penalty", "frequency_penalty", NULL};
     const char *beyond = provider_beyond(r, known);
-    int rc = 0;
+    int rc = provider_check_native(CHAT_SHAPE_OPENAI, r, err);
     (void)m;
     if (beyond)
         return error_set(err, ERROR_UNSUPPORTED,

@@ -30,9 +30,31 @@ static bool is_among(const char *const *names, const char *key)
 
 static int check_tools(const struct chat_request *r, struct error *err)
 {
-    for (size_t i = 0; i < r->n_tools; i++)
+    for (size_t i = 0; i < r->n_tools && r->shape == CHAT_SHAPE_OPENAI; i++)
         if (str_is(provider_text(r->tools[i].raw, "type"), "custom"))
             return error_set(err, ERROR_UNSUPPORTED, "tools[%zu] is of type 'custom': use a function", i);
+    return 0;
+}
+
+/* What came in another shape and has no words in this one. */
+static int check_parts(const struct chat_request *r, struct error *err)
+{
+    for (size_t i = 0; i < r->n_messages && r->shape != CHAT_SHAPE_OPENAI; i++) {
+        const struct chat_message *m = &r->messages[i];
+        for (size_t k = 0; k < m->n_parts; k++) {
+            enum chat_part_kind kind = m->parts[k].kind;
+            bool image = kind == CHAT_PART_IMAGE && (m->role == CHAT_USER || m->role == CHAT_TOOL);
+            bool sent =
+                kind == CHAT_PART_TEXT || image || (kind == CHAT_PART_AUDIO && m->role == CHAT_USER) ||
+                (kind == CHAT_PART_FILE && m->role == CHAT_USER && str_starts(m->parts[k].url, STR("data:")));
+            if (!sent)
+                return error_set(err, ERROR_UNSUPPORTED,
+                    "messages[%zu] holds a block that a target of OpenAI's shape does not take there: send "
+                    "text, "
+                    "or an image from the user",
+                    i);
+        }
+    }
     return 0;
 }
 
@@ -54,7 +76,10 @@ static int openai_supports(const struct provider_model *m, const struct chat_req
     for (size_t i = 0; i < json_array_size(modalities); i++)
         if (!str_is(json_str(json_array_get(modalities, i)), "text"))
             return error_set(err, ERROR_UNSUPPORTED, "'modalities' cannot be honoured other than text");
-    return check_tools(r, err);
+    int rc = provider_check_native(CHAT_SHAPE_OPENAI, r, err);
+    if (rc == 0)
+        rc = check_parts(r, err);
+    return rc ? rc : check_tools(r, err);
 }
 
 /* ---- Messages ---- */
@@ -78,9 +103,9 @@ static void write_optional(struct json_writer *w, const char *key, struct str va
         provider_write_member(w, key, value);
 }
 
-static void write_part(struct json_writer *w, const struct chat_part *p)
+static void write_part(struct json_writer *w, const struct chat_part *p, bool ours)
 {
-    if (p->raw) {
+    if (ours && p->raw) {
         json_write_value(w, p->raw);
         return;
     }
@@ -91,6 +116,13 @@ static void write_part(struct json_writer *w, const struct chat_part *p)
         json_object_begin(w);
         provider_write_member(w, "url", p->url);
         write_optional(w, "detail", p->format);
+        json_object_end(w);
+    } else if (p->kind == CHAT_PART_FILE) {
+        provider_write_member(w, "type", STR("file"));
+        json_key(w, "file");
+        json_object_begin(w);
+        write_optional(w, "filename", p->text);
+        provider_write_member(w, "file_data", p->url);
         json_object_end(w);
     } else if (p->kind == CHAT_PART_AUDIO) {
         provider_write_member(w, "type", STR("input_audio"));
@@ -106,7 +138,7 @@ static void write_part(struct json_writer *w, const struct chat_part *p)
     json_object_end(w);
 }
 
-static void write_content(struct json_writer *w, const struct chat_message *m)
+static void write_content(struct json_writer *w, const struct chat_message *m, bool ours)
 {
     json_key(w, "content");
     if (m->n_parts == 0) {
@@ -114,13 +146,41 @@ static void write_content(struct json_writer *w, const struct chat_message *m)
             json_write_null(w);
         else
             json_write_text(w, "");
-    } else if (m->n_parts == 1 && m->parts[0].kind == CHAT_PART_TEXT && !m->parts[0].raw) {
+    } else if (m->n_parts == 1 && m->parts[0].kind == CHAT_PART_TEXT && !(ours && m->parts[0].raw)) {
         json_write_str(w, m->parts[0].text);
     } else {
         json_array_begin(w);
         for (size_t i = 0; i < m->n_parts; i++)
-            write_part(w, &m->parts[i]);
+            if (m->role != CHAT_TOOL || ours || m->parts[i].kind == CHAT_PART_TEXT)
+                write_part(w, &m->parts[i], ours);
         json_array_end(w);
+    }
+}
+
+/* OpenAI's tools answer with text: the images that tools of another shape gave come from the user, after the
+ * results that stand together. */
+static void write_tool_images(struct json_writer *w, const struct chat_request *r, size_t last)
+{
+    size_t first = last, images = 0;
+    while (first > 0 && r->messages[first - 1].role == CHAT_TOOL)
+        first--;
+    for (size_t i = first; i <= last; i++) {
+        const struct chat_message *m = &r->messages[i];
+        for (size_t k = 0; k < m->n_parts; k++) {
+            if (m->parts[k].kind == CHAT_PART_TEXT)
+                continue;
+            if (images++ == 0) {
+                json_object_begin(w);
+                provider_write_member(w, "role", STR("user"));
+                json_key(w, "content");
+                json_array_begin(w);
+            }
+            write_part(w, &m->parts[k], false);
+        }
+    }
+    if (images > 0) {
+        json_array_end(w);
+        json_object_end(w);
     }
 }
 
@@ -142,26 +202,37 @@ static void write_tool_calls(struct json_writer *w, const struct chat_message *m
     json_array_end(w);
 }
 
-static void write_message(struct json_writer *w, const struct chat_message *m)
+static void write_message(struct json_writer *w, const struct chat_message *m, bool ours)
 {
     json_object_begin(w);
     provider_write_member(w, "role", str_from(chat_role_name(m->role)));
     write_optional(w, "name", m->name);
-    write_content(w, m);
+    write_content(w, m, ours);
     write_optional(w, "reasoning_content", m->reasoning);
     if (m->n_tool_calls > 0)
         write_tool_calls(w, m);
     write_optional(w, "tool_call_id", m->tool_call_id);
-    if (m->vendor)
+    if (ours && m->vendor)
         write_vendor(w, m->vendor, own_message_members);
     json_object_end(w);
 }
 
+static void write_messages(struct json_writer *w, const struct chat_request *r)
+{
+    bool ours = r->shape == CHAT_SHAPE_OPENAI;
+    for (size_t i = 0; i < r->n_messages; i++) {
+        bool goes_on = i + 1 < r->n_messages && r->messages[i + 1].role == CHAT_TOOL;
+        write_message(w, &r->messages[i], ours);
+        if (!ours && r->messages[i].role == CHAT_TOOL && !goes_on)
+            write_tool_images(w, r, i);
+    }
+}
+
 /* ---- Tools ---- */
 
-static void write_tool(struct json_writer *w, const struct chat_tool *t)
+static void write_tool(struct json_writer *w, const struct chat_tool *t, bool ours)
 {
-    if (t->raw) {
+    if (ours && t->raw) {
         json_write_value(w, t->raw);
         return;
     }
@@ -204,7 +275,7 @@ static void write_tools(struct json_writer *w, const struct chat_request *r)
         json_key(w, "tools");
         json_array_begin(w);
         for (size_t i = 0; i < r->n_tools; i++)
-            write_tool(w, &r->tools[i]);
+            write_tool(w, &r->tools[i], r->shape == CHAT_SHAPE_OPENAI);
         json_array_end(w);
     }
     write_tool_choice(w, r);
@@ -232,12 +303,17 @@ static void write_int(struct json_writer *w, const char *key, int64_t value)
     json_write_int(w, value);
 }
 
-static const char *max_tokens_name(struct str model)
+static bool is_reasoning_model(struct str model)
 {
     for (size_t i = 0; i < sizeof reasoning_models / sizeof *reasoning_models; i++)
         if (str_starts(model, str_from(reasoning_models[i])))
-            return "max_completion_tokens";
-    return "max_tokens";
+            return true;
+    return false;
+}
+
+static const char *max_tokens_name(struct str model)
+{
+    return is_reasoning_model(model) ? "max_completion_tokens" : "max_tokens";
 }
 
 static void write_sampling(
@@ -277,6 +353,17 @@ static void write_stream(struct json_writer *w)
     json_write_raw(w, STR("{\"include_usage\":true}"));
 }
 
+/* A model that does not reason cannot be asked how much: what another shape said of that is a hint, left out.
+ */
+static void write_rest(struct json_writer *w, const struct provider_model *m, const struct chat_request *r)
+{
+    static const char *const hints[] = {"reasoning_effort", NULL};
+    bool hinted = r->shape != CHAT_SHAPE_OPENAI &&
+                  (!is_reasoning_model(m->model) || str_is(provider_text(r->vendor, hints[0]), "none"));
+    if (r->vendor)
+        write_vendor(w, r->vendor, hinted ? hints : own_members);
+}
+
 int provider_openai_encode(
     const struct provider_model *m, const struct chat_request *r, struct buf *out, struct error *err)
 {
@@ -292,16 +379,14 @@ int provider_openai_encode(
     } else {
         json_key(&w, "messages");
         json_array_begin(&w);
-        for (size_t i = 0; i < r->n_messages; i++)
-            write_message(&w, &r->messages[i]);
+        write_messages(&w, r);
         json_array_end(&w);
     }
     write_tools(&w, r);
     write_sampling(&w, m, r);
     write_optional(&w, "user", r->user);
     write_stream(&w);
-    if (r->vendor)
-        write_vendor(&w, r->vendor, own_members);
+    write_rest(&w, m, r);
     json_object_end(&w);
     return out->failed ? error_set(err, out->failed, "the request is too large to pass on") : 0;
 }

@@ -58,7 +58,8 @@ static void expect_written(struct openai_answer *a, const struct chat_usage *usa
     "\"usage\":{\"prompt_tokens\":" input ",\"completion_tokens\":" output ",\"total_tokens\":" total        \
     ",\"prompt_tokens_details\":{\"cached_tokens\":" cached                                                  \
     "},\"completion_tokens_details\":{\"reasoning_tokens\":" reasoning "}}"
-static const struct chat_usage usage = {10, 4, 3, 2};
+static const struct chat_usage usage = {
+    .input_tokens = 10, .cached_tokens = 4, .output_tokens = 3, .reasoning_tokens = 2};
 #define THE_USAGE USAGE("10", "4", "3", "2", "13")
 
 static void ids_are_new_and_prefixed(void **state)
@@ -115,7 +116,7 @@ static void writes_tool_calls(void **state)
 static void writes_an_answer_without_anything(void **state)
 {
     (void)state;
-    static const struct chat_usage unknown = {-1, 0, -1, 0};
+    static const struct chat_usage unknown = {.input_tokens = -1, .output_tokens = -1};
     struct openai_answer a = answer(false, false);
     gather(&a, stop_event(CHAT_STOP_FILTER));
     expect_written(&a, &unknown,

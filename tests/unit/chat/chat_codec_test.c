@@ -31,7 +31,7 @@ static void test_conversation(void **state)
     (void)state;
     struct arena *a = arena_create(MIB);
     struct chat_request *r = chat_request_create(a);
-    struct chat_tool_call call = {STR("c1"), STR("add"), STR("{\"a\":1}")};
+    struct chat_tool_call call = {.id = STR("c1"), .name = STR("add"), .arguments = STR("{\"a\":1}")};
     struct chat_message messages[4] = {
         text_message(a, CHAT_SYSTEM, "be \"brief\"\n"),
         text_message(a, CHAT_USER, "1+1?"),

@@ -78,8 +78,10 @@ static struct chat_request *full_request(struct arena *a)
     m[1].reasoning = STR("m-reasoning");
     m[1].n_tool_calls = 2;
     m[1].tool_calls = arena_alloc(a, 2 * sizeof *m->tool_calls);
-    m[1].tool_calls[0] = (struct chat_tool_call){STR("c0-id"), STR("c0-name"), STR("{\"c0\":\"arguments\"}")};
-    m[1].tool_calls[1] = (struct chat_tool_call){STR("c1-id"), STR("c1-name"), STR("not json c1")};
+    m[1].tool_calls[0] = (struct chat_tool_call){
+        .id = STR("c0-id"), .name = STR("c0-name"), .arguments = STR("{\"c0\":\"arguments\"}")};
+    m[1].tool_calls[1] =
+        (struct chat_tool_call){.id = STR("c1-id"), .name = STR("c1-name"), .arguments = STR("not json c1")};
     r->n_tools = 2;
     r->tools = arena_alloc(a, 2 * sizeof *r->tools);
     r->tools[0] = (struct chat_tool){.name = STR("t0-name"),

@@ -1,6 +1,6 @@
 /* Requests made by hand, and a sink that writes down what it is told:
  *
- *   start ID MODEL | text T | reasoning T | tool INDEX ID NAME ARGUMENTS | usage IN CACHED OUT REASONING |
+ *   start ID MODEL | text T | reasoning T | signature TEXT DATA | block JSON | delta JSON | tool INDEX ID NAME ARGUMENTS | usage IN CACHED OUT REASONING |
  *   stop N | error CODE STATUS RETRYABLE RETRY_AFTER TYPE: MESSAGE       one line each */
 #ifndef WEIR_TESTS_PROVIDER_FIXTURE_H
 #define WEIR_TESTS_PROVIDER_FIXTURE_H
@@ -45,6 +45,13 @@ static inline void transcript_event(void *ctx, const struct chat_event *e)
     case CHAT_EVENT_TOOL_CALL:
         buf_appendf(b, "tool %u " STR_FMT " " STR_FMT " " STR_FMT "\n", e->tool_call.index,
             STR_ARG(e->tool_call.id), STR_ARG(e->tool_call.name), STR_ARG(e->tool_call.arguments));
+        break;
+    case CHAT_EVENT_SIGNATURE:
+        buf_appendf(
+            b, "signature " STR_FMT " " STR_FMT "\n", STR_ARG(e->signature.text), STR_ARG(e->signature.data));
+        break;
+    case CHAT_EVENT_NATIVE:
+        buf_appendf(b, "%s " STR_FMT "\n", e->native.delta ? "delta" : "block", STR_ARG(e->native.json));
         break;
     case CHAT_EVENT_USAGE:
         buf_appendf(b, "usage %lld %lld %lld %lld\n", (long long)e->usage.input_tokens,
@@ -182,7 +189,7 @@ static inline void message_call(
     if (!m->tool_calls)
         m->tool_calls = arena_alloc(r->arena, 8 * sizeof *m->tool_calls);
     m->tool_calls[m->n_tool_calls++] =
-        (struct chat_tool_call){str_from(id), str_from(name), str_from(arguments)};
+        (struct chat_tool_call){.id = str_from(id), .name = str_from(name), .arguments = str_from(arguments)};
 }
 
 static inline struct chat_part *message_part(
