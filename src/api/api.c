@@ -120,6 +120,7 @@ static const struct endpoint {
 } endpoints[] = {
     {"POST", "/v1/chat/completions", false, false, api_chat, &api_openai_chat_shape},
     {"POST", "/v1/completions", false, false, api_chat, &api_openai_completion_shape},
+    {"POST", "/v1/messages", false, false, api_chat, &api_anthropic_shape},
     {"POST", "/v1/embeddings", false, false, api_openai_embeddings, NULL},
     {"POST", "/v1/rerank", false, false, api_rerank, NULL},
     {"POST", "/rerank", false, false, api_rerank, NULL},
@@ -150,6 +151,13 @@ static const struct endpoint *endpoint_find(struct str method, struct str path, 
     return other;
 }
 
+/* Paths that two APIs have in common, and paths that none has: what the client says of itself. */
+static const struct api_shape *shape_spoken(const struct http_request *r)
+{
+    return http_request_header_count(r, "anthropic-version") > 0 ? &api_anthropic_shape
+                                                                 : &api_openai_chat_shape;
+}
+
 void api_handle(void *shard, struct http_request *r)
 {
     struct api_call c = {.shard = shard, .http = r};
@@ -157,7 +165,7 @@ void api_handle(void *shard, struct http_request *r)
     bool fits;
     rand_id("req_", c.request_id, sizeof c.request_id);
     const struct endpoint *e = endpoint_find(http_request_method(r), http_request_path(r), &fits);
-    c.shape = e && e->shape ? e->shape : &api_openai_chat_shape;
+    c.shape = e && e->shape ? e->shape : shape_spoken(r);
     if (guard_loopback(&c, &err)) {
         api_error(&c, 403, str_from(err.message));
     } else if (fits && e->open) {

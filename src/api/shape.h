@@ -36,6 +36,6 @@ struct api_shape {
     int (*error)(int status, struct str message, struct str type, struct str request_id, struct buf *out);
 };
 
-extern const struct api_shape api_openai_chat_shape, api_openai_completion_shape;
+extern const struct api_shape api_openai_chat_shape, api_openai_completion_shape, api_anthropic_shape;
 
 #endif

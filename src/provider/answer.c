@@ -17,6 +17,9 @@ void provider_answer_init(struct provider_answer *a, struct str provider, struct
 {
     *a = (struct provider_answer){.provider = provider, .api_key = api_key, .event = event, .sink = sink};
     a->usage = (struct chat_usage){.input_tokens = -1, .output_tokens = -1};
+    a->block_index = a->text_index = -1;
+    buf_init(&a->block_input, 2 * LIMIT_PROVIDER_EVENT);
+    buf_init(&a->stop_string, 4 * KIB);
     sse_init(&a->sse, LIMIT_PROVIDER_EVENT, on_sse_event, a);
     buf_init(&a->whole, LIMIT_PROVIDER_BODY);
 }
@@ -25,6 +28,9 @@ void provider_answer_free(struct provider_answer *a)
 {
     sse_free(&a->sse);
     buf_free(&a->whole);
+    buf_free(&a->stop_string);
+    buf_free(&a->block_input);
+    json_decref(a->block);
     free(a->tools);
 }
 
@@ -69,6 +75,31 @@ void provider_answer_reasoning(struct provider_answer *a, struct str text)
     assert(a->started);
     if (text.len > 0)
         emit(a, &(struct chat_event){.kind = CHAT_EVENT_REASONING, .text = text});
+}
+
+void provider_answer_signature(struct provider_answer *a, struct str text, struct str data)
+{
+    assert(a->started);
+    if (text.len > 0 || data.len > 0)
+        emit(a, &(struct chat_event){.kind = CHAT_EVENT_SIGNATURE, .signature = {text, data}});
+}
+
+int provider_answer_native(
+    struct provider_answer *a, enum chat_shape shape, bool delta, const json_t *value, struct error *err)
+{
+    struct buf text;
+    struct json_writer w;
+    assert(a->started);
+    buf_init(&text, 2 * LIMIT_PROVIDER_EVENT);
+    json_writer_init(&w, &text);
+    json_write_value(&w, value);
+    int rc = text.failed;
+    if (rc)
+        error_set(err, rc, "a block of the answer is too large");
+    else
+        emit(a, &(struct chat_event){.kind = CHAT_EVENT_NATIVE, .native = {shape, delta, buf_str(&text)}});
+    buf_free(&text);
+    return rc;
 }
 
 /* Which call a piece belongs to. Servers differ: some give no index, some give every call index 0 and tell
@@ -158,13 +189,20 @@ void provider_answer_stop(struct provider_answer *a, enum chat_stop stop)
     a->stop = stop;
 }
 
+void provider_answer_stop_string(struct provider_answer *a, struct str which)
+{
+    buf_clear(&a->stop_string);
+    buf_append_str(&a->stop_string, which);
+}
+
 void provider_answer_end(struct provider_answer *a)
 {
     /* Several servers say "stop" where the model has called tools. */
     enum chat_stop stop = a->has_stop ? a->stop : CHAT_STOP_END;
     if (stop == CHAT_STOP_END && a->n_tools > 0)
         stop = CHAT_STOP_TOOLS;
-    emit_last(a, &(struct chat_event){.kind = CHAT_EVENT_STOP, .stop = stop});
+    struct str which = stop == CHAT_STOP_STRING ? buf_str(&a->stop_string) : STR_NONE;
+    emit_last(a, &(struct chat_event){.kind = CHAT_EVENT_STOP, .stop = stop, .stop_string = which});
 }
 
 void provider_answer_fail(struct provider_answer *a, const struct chat_failure *failure)

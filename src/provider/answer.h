@@ -33,9 +33,14 @@ struct provider_answer {
     struct buf whole;
     bool started, ended, has_stop;
     enum chat_stop stop;
+    struct buf stop_string;
     struct chat_usage usage; /* as last told */
     struct provider_answer_tool *tools;
     size_t n_tools, tools_capacity;
+    /* Anthropic: a block on its way that has no event of its own, and the block that stands for the text */
+    json_t *block;
+    struct buf block_input;
+    int64_t block_index, text_index;
 };
 
 void provider_answer_init(struct provider_answer *a, struct str provider, struct str api_key,
@@ -54,6 +59,10 @@ void provider_answer_start(
     struct provider_answer *a, struct str id, struct str model); /* the first time only */
 void provider_answer_text(struct provider_answer *a, struct str text);
 void provider_answer_reasoning(struct provider_answer *a, struct str text);
+void provider_answer_signature(struct provider_answer *a, struct str text, struct str data);
+/* `value` in the words of `shape`; see CHAT_EVENT_NATIVE. */
+int provider_answer_native(struct provider_answer *a, enum chat_shape shape, bool delta, const json_t *value,
+    struct error *err) MUST_USE;
 /* A piece of a tool call. `index` (-1: none given) and `id` find the call it belongs to; the first piece of a
  * call must have a name. */
 int provider_answer_tool(struct provider_answer *a, int64_t index, struct str id, struct str name,
@@ -62,13 +71,15 @@ int provider_answer_tool(struct provider_answer *a, int64_t index, struct str id
 void provider_answer_tool_end(struct provider_answer *a, int64_t index);
 void provider_answer_usage(struct provider_answer *a, const struct chat_usage *usage);
 void provider_answer_stop(struct provider_answer *a, enum chat_stop stop); /* remembered until the end */
-void provider_answer_end(struct provider_answer *a);                       /* STOP */
+void provider_answer_stop_string(
+    struct provider_answer *a, struct str which);    /* it was this of the `stops` */
+void provider_answer_end(struct provider_answer *a); /* STOP */
 void provider_answer_fail(struct provider_answer *a, const struct chat_failure *failure);
 /* ERROR from a JSON document that tells of one: {"error": {...}} and its relatives. */
 void provider_answer_fail_json(struct provider_answer *a, const json_t *document);
 
-/* Members read leniently: absent, null, of another type or no count that could be true gives the fallback (-1,
- * STR_NONE). Counts are bounded so that sums of them and their cost cannot overflow. */
+/* Members read leniently: absent, null, of another type or no count that could be true gives the fallback
+ * (-1, STR_NONE). Counts are bounded so that sums of them and their cost cannot overflow. */
 #define PROVIDER_COUNT_MAX ((int64_t)1 << 40)
 int64_t provider_count(const json_t *object, const char *key);
 struct str provider_text(const json_t *object, const char *key);

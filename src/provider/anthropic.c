@@ -2,13 +2,12 @@
  *
  * What the shape has no word for is refused by name, so that nothing a client asked for is dropped in
  * silence. Ignored are only members that cannot change the answer, names of tool results (the id says it),
- * and the reasoning of earlier turns (Anthropic takes only thinking of its own, with its signature). */
+ * and reasoning of earlier turns that has no signature of Anthropic's. What came in this shape goes on as it
+ * came. */
 #include <math.h>
 
 #include "base/limits.h"
 #include "provider/anthropic.h"
-
-enum { DEFAULT_MAX_TOKENS = 4096 };
 
 static const char vendor[] = "Anthropic";
 
@@ -31,7 +30,8 @@ static int check_parts(const struct chat_message *m, size_t index, struct error 
         enum chat_part_kind kind = m->parts[i].kind;
         bool speaker = m->role == CHAT_USER || m->role == CHAT_TOOL;
         bool refusal = m->role == CHAT_ASSISTANT && str_is(provider_text(m->parts[i].raw, "type"), "refusal");
-        if (kind != CHAT_PART_TEXT && !(kind == CHAT_PART_IMAGE && speaker) && !refusal)
+        bool sent_along = kind == CHAT_PART_IMAGE || kind == CHAT_PART_FILE;
+        if (kind != CHAT_PART_TEXT && !(sent_along && speaker) && !refusal)
             return error_set(err, ERROR_UNSUPPORTED,
                 "messages[%zu].content[%zu] is of a kind that Anthropic does not take there: send text, or "
                 "an image "
@@ -44,13 +44,16 @@ static int check_parts(const struct chat_message *m, size_t index, struct error 
 int provider_anthropic_supports(
     const struct provider_model *m, const struct chat_request *r, struct error *err)
 {
-    (void)m;
-    int rc = provider_check_request(vendor, CHAT_SHAPE_ANTHROPIC, NULL, r, err);
+    static const char *const honoured[] = {"response_format", "reasoning_effort", NULL};
+    struct provider_anthropic_plan plan;
+    if (r->shape == CHAT_SHAPE_ANTHROPIC) /* it is theirs to judge */
+        return 0;
+    int rc = provider_check_request(vendor, CHAT_SHAPE_ANTHROPIC, honoured, r, err);
     if (rc == 0)
         rc = check_sampling(&r->sampling, err);
     for (size_t i = 0; i < r->n_messages && rc == 0; i++)
         rc = check_parts(&r->messages[i], i, err);
-    return rc;
+    return rc ? rc : provider_anthropic_plan(m, r, &plan, err);
 }
 
 /* ---- Tools and settings ---- */
@@ -72,6 +75,22 @@ static void write_schema(struct json_writer *w, const json_t *parameters)
         json_write_value(w, value);
     }
     json_object_end(w);
+}
+
+/* The tool that stands for the answer, and that it must be called. */
+static void write_answer_tool(struct json_writer *w, const struct provider_anthropic_plan *plan)
+{
+    json_key(w, "tools");
+    json_array_begin(w);
+    json_object_begin(w);
+    provider_write_member(w, "name", STR(PROVIDER_ANTHROPIC_ANSWER_TOOL));
+    provider_write_member(
+        w, "description", STR("Gives your answer. Call it exactly once, with all of the answer."));
+    write_schema(w, plan->answer);
+    json_object_end(w);
+    json_array_end(w);
+    json_key(w, "tool_choice");
+    json_write_raw(w, STR("{\"type\":\"tool\",\"name\":\"" PROVIDER_ANTHROPIC_ANSWER_TOOL "\"}"));
 }
 
 static void write_tools(struct json_writer *w, const struct chat_request *r)
@@ -119,11 +138,10 @@ static void write_double(struct json_writer *w, const char *key, double value)
 }
 
 static void write_settings(
-    struct json_writer *w, const struct provider_model *m, const struct chat_request *r)
+    struct json_writer *w, const struct provider_anthropic_plan *plan, const struct chat_request *r)
 {
-    int64_t fallback = m->max_output > 0 ? m->max_output : DEFAULT_MAX_TOKENS;
     json_key(w, "max_tokens");
-    json_write_int(w, r->max_tokens >= 0 ? r->max_tokens : fallback);
+    json_write_int(w, plan->max_tokens);
     write_double(w, "temperature", r->sampling.temperature);
     write_double(w, "top_p", r->sampling.top_p);
     if (r->sampling.top_k > 0) {
@@ -143,8 +161,36 @@ static void write_settings(
         provider_write_member(w, "user_id", r->user);
         json_object_end(w);
     }
-    json_key(w, "stream");
-    json_write_bool(w, true);
+    provider_anthropic_plan_write(w, plan);
+}
+
+static int write_translated(
+    struct json_writer *w, const struct provider_model *m, const struct chat_request *r, struct error *err)
+{
+    struct provider_anthropic_plan plan;
+    int rc = provider_anthropic_plan(m, r, &plan, err);
+    if (rc)
+        return rc;
+    write_settings(w, &plan, r);
+    if (plan.answer || plan.any_object) {
+        write_answer_tool(w, &plan);
+    } else if (r->n_tools > 0) {
+        write_tools(w, r);
+        write_tool_choice(w, r);
+    }
+    return 0;
+}
+
+/* The client's own members, as they came. */
+static void write_native(struct json_writer *w, const json_t *native)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)native, key, value)
+    {
+        json_key(w, key);
+        json_write_value(w, value);
+    }
 }
 
 int provider_anthropic_encode(
@@ -157,12 +203,14 @@ int provider_anthropic_encode(
     json_writer_init(&w, out);
     json_object_begin(&w);
     provider_write_member(&w, "model", m->model);
-    write_settings(&w, m, r);
-    if (r->n_tools > 0) {
-        write_tools(&w, r);
-        write_tool_choice(&w, r);
-    }
-    rc = provider_anthropic_messages(&w, r, err);
+    json_key(&w, "stream");
+    json_write_bool(&w, true);
+    if (r->shape == CHAT_SHAPE_ANTHROPIC)
+        write_native(&w, r->native);
+    else
+        rc = write_translated(&w, m, r, err);
+    if (rc == 0)
+        rc = provider_anthropic_messages(&w, r, err);
     json_object_end(&w);
     if (rc)
         return rc;
@@ -180,10 +228,20 @@ static struct str anthropic_path(
     return STR("/v1/messages");
 }
 
-static size_t anthropic_headers(struct arena *a, struct str api_key, struct egress_header *out)
+/* A client of this shape says which version and which betas it speaks. */
+static size_t anthropic_headers(
+    struct arena *a, const struct chat_request *r, struct str api_key, struct egress_header *out)
 {
     size_t n = provider_headers(a, "x-api-key", "", api_key, out);
-    out[n++] = (struct egress_header){STR("anthropic-version"), STR("2023-06-01")};
+    bool versioned = false;
+    for (size_t i = 0; r->shape == CHAT_SHAPE_ANTHROPIC && i < r->n_headers; i++) {
+        bool version = str_is(r->headers[i].name, "anthropic-version");
+        if (n + 1 < PROVIDER_HEADERS_MAX && !(version && versioned))
+            out[n++] = (struct egress_header){r->headers[i].name, r->headers[i].value};
+        versioned |= version;
+    }
+    if (!versioned)
+        out[n++] = (struct egress_header){STR("anthropic-version"), STR("2023-06-01")};
     return n;
 }
 

@@ -4,29 +4,35 @@
  *
  * `ping` and kinds unknown here are skipped, as its documentation asks of clients. */
 #include "base/limits.h"
-#include "provider/dialect.h"
+#include "provider/anthropic.h"
 
 static const struct {
     const char *reason;
     enum chat_stop stop;
 } stop_reasons[] = {
     {"end_turn", CHAT_STOP_END},
-    {"stop_sequence", CHAT_STOP_END},
-    {"pause_turn", CHAT_STOP_END},
+    {"stop_sequence", CHAT_STOP_STRING},
+    {"pause_turn", CHAT_STOP_PAUSE},
     {"max_tokens", CHAT_STOP_LENGTH},
     {"model_context_window_exceeded", CHAT_STOP_LENGTH},
     {"tool_use", CHAT_STOP_TOOLS},
     {"refusal", CHAT_STOP_FILTER},
 };
 
-static void take_stop_reason(struct provider_answer *a, struct str reason)
+/* `from`: the object with `stop_reason` and `stop_sequence`. */
+static void take_stop_reason(struct provider_answer *a, const json_t *from)
 {
     enum chat_stop stop = CHAT_STOP_END;
+    struct str reason = provider_text(from, "stop_reason");
     if (reason.len == 0)
         return;
     for (size_t i = 0; i < sizeof stop_reasons / sizeof *stop_reasons; i++)
         if (str_is(reason, stop_reasons[i].reason))
             stop = stop_reasons[i].stop;
+    /* The call that stood for the text was the whole answer. */
+    if (stop == CHAT_STOP_TOOLS && a->n_tools == 0)
+        stop = CHAT_STOP_END;
+    provider_answer_stop_string(a, provider_text(from, "stop_sequence"));
     provider_answer_stop(a, stop);
 }
 
@@ -49,12 +55,18 @@ static void take_usage(struct provider_answer *a, const json_t *usage)
         int64_t made = count_or_zero(usage, "cache_creation_input_tokens");
         bool fits = read < INT64_MAX / 4 && made < INT64_MAX / 4 && input < INT64_MAX / 4;
         u.cached_tokens = fits ? read : 0;
+        u.written_tokens = fits ? made : 0;
         u.input_tokens = fits ? input + read + made : -1;
     }
     if (output >= 0)
         u.output_tokens = output;
+    int64_t thinking = provider_count(json_object_get(usage, "output_tokens_details"), "thinking_tokens");
+    if (thinking >= 0)
+        u.reasoning_tokens = thinking;
     provider_answer_usage(a, &u);
 }
+
+static int take_arguments(struct provider_answer *a, int64_t index, struct str piece, struct error *err);
 
 /* A tool's whole input, where a server sends it at once. */
 static int take_input(struct provider_answer *a, int64_t index, const json_t *input, struct error *err)
@@ -67,23 +79,89 @@ static int take_input(struct provider_answer *a, int64_t index, const json_t *in
     json_writer_init(&w, &text);
     json_write_value(&w, input);
     int rc = text.failed ? error_set(err, text.failed, "a tool call's arguments are too large")
-                         : provider_answer_tool(a, index, STR_NONE, STR_NONE, buf_str(&text), err);
+                         : take_arguments(a, index, buf_str(&text), err);
     buf_free(&text);
+    return rc;
+}
+
+static int take_tool_use(struct provider_answer *a, int64_t index, const json_t *block, struct error *err)
+{
+    if (str_is(provider_text(block, "name"), PROVIDER_ANTHROPIC_ANSWER_TOOL)) {
+        a->text_index = index;
+        return take_input(a, index, json_object_get(block, "input"), err);
+    }
+    int rc = provider_answer_tool(
+        a, index, provider_text(block, "id"), provider_text(block, "name"), STR_NONE, err);
+    return rc ? rc : take_input(a, index, json_object_get(block, "input"), err);
+}
+
+static int take_citations(struct provider_answer *a, const json_t *citations, struct error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; i < json_array_size(citations) && rc == 0; i++)
+        rc = provider_answer_native(a, CHAT_SHAPE_ANTHROPIC, true, json_array_get(citations, i), err);
     return rc;
 }
 
 static int take_block(struct provider_answer *a, int64_t index, const json_t *block, struct error *err)
 {
     struct str type = provider_text(block, "type");
-    if (str_is(type, "text"))
+    if (str_is(type, "text")) {
         provider_answer_text(a, provider_text(block, "text"));
-    else if (str_is(type, "thinking"))
+        return take_citations(a, json_object_get(block, "citations"), err);
+    }
+    if (str_is(type, "thinking")) {
         provider_answer_reasoning(a, provider_text(block, "thinking"));
-    if (!str_is(type, "tool_use"))
+        provider_answer_signature(a, provider_text(block, "signature"), STR_NONE);
         return 0;
-    int rc = provider_answer_tool(
-        a, index, provider_text(block, "id"), provider_text(block, "name"), STR_NONE, err);
-    return rc ? rc : take_input(a, index, json_object_get(block, "input"), err);
+    }
+    if (str_is(type, "redacted_thinking")) {
+        provider_answer_signature(a, STR_NONE, provider_text(block, "data"));
+        return 0;
+    }
+    if (str_is(type, "tool_use"))
+        return take_tool_use(a, index, block, err);
+    /* The provider's own tools and their results: whole when the block ends. */
+    json_decref(a->block);
+    a->block = json_is_object(block) ? json_deep_copy(block) : NULL;
+    a->block_index = index;
+    buf_clear(&a->block_input);
+    return 0;
+}
+
+static int take_block_end(struct provider_answer *a, int64_t index, struct error *err)
+{
+    json_t *input;
+    provider_answer_tool_end(a, index);
+    if (!a->block || a->block_index != index)
+        return 0;
+    int rc = 0;
+    if (a->block_input.failed)
+        rc = error_set(err, a->block_input.failed, "a block of the answer is too large");
+    else if (a->block_input.len > 0)
+        rc = json_read(buf_str(&a->block_input), &input, err);
+    if (rc == 0 && a->block_input.len > 0 && json_object_set_new(a->block, "input", input) != 0)
+        rc = error_set(err, ERROR_MEMORY, "out of memory");
+    if (rc == 0)
+        rc = provider_answer_native(a, CHAT_SHAPE_ANTHROPIC, false, a->block, err);
+    json_decref(a->block);
+    a->block = NULL;
+    return rc;
+}
+
+static int take_arguments(struct provider_answer *a, int64_t index, struct str piece, struct error *err)
+{
+    if (piece.len == 0)
+        return 0;
+    if (a->block && a->block_index == index) {
+        buf_append_str(&a->block_input, piece); /* checked at its end */
+        return 0;
+    }
+    if (index >= 0 && a->text_index == index) {
+        provider_answer_text(a, piece);
+        return 0;
+    }
+    return provider_answer_tool(a, index, STR_NONE, STR_NONE, piece, err);
 }
 
 static int take_delta(struct provider_answer *a, int64_t index, const json_t *delta, struct error *err)
@@ -93,8 +171,12 @@ static int take_delta(struct provider_answer *a, int64_t index, const json_t *de
         provider_answer_text(a, provider_text(delta, "text"));
     else if (str_is(type, "thinking_delta"))
         provider_answer_reasoning(a, provider_text(delta, "thinking"));
-    else if (str_is(type, "input_json_delta") && provider_text(delta, "partial_json").len > 0)
-        return provider_answer_tool(a, index, STR_NONE, STR_NONE, provider_text(delta, "partial_json"), err);
+    else if (str_is(type, "signature_delta"))
+        provider_answer_signature(a, provider_text(delta, "signature"), STR_NONE);
+    else if (str_is(type, "input_json_delta"))
+        return take_arguments(a, index, provider_text(delta, "partial_json"), err);
+    else if (str_is(type, "citations_delta") && json_is_object(json_object_get(delta, "citation")))
+        return provider_answer_native(a, CHAT_SHAPE_ANTHROPIC, true, json_object_get(delta, "citation"), err);
     return 0;
 }
 
@@ -111,10 +193,11 @@ static int take_whole(struct provider_answer *a, const json_t *message, struct e
     provider_answer_start(a, provider_text(message, "id"), provider_text(message, "model"));
     for (size_t i = 0; i < json_array_size(content) && rc == 0; i++) {
         rc = take_block(a, (int64_t)i, json_array_get(content, i), err);
-        provider_answer_tool_end(a, (int64_t)i);
+        if (rc == 0)
+            rc = take_block_end(a, (int64_t)i, err);
     }
     take_usage(a, json_object_get(message, "usage"));
-    take_stop_reason(a, provider_text(message, "stop_reason"));
+    take_stop_reason(a, message);
     return rc;
 }
 
@@ -127,10 +210,10 @@ static int take_after_start(
     if (str_is(type, "content_block_delta"))
         return take_delta(a, index, json_object_get(event, "delta"), err);
     if (str_is(type, "content_block_stop")) {
-        provider_answer_tool_end(a, index);
+        return take_block_end(a, index, err);
     } else if (str_is(type, "message_delta")) {
         take_usage(a, json_object_get(event, "usage"));
-        take_stop_reason(a, provider_text(json_object_get(event, "delta"), "stop_reason"));
+        take_stop_reason(a, json_object_get(event, "delta"));
     } else if (str_is(type, "message_stop")) {
         provider_answer_end(a);
     }

@@ -4,6 +4,8 @@
  *   system "S" | user "A" | assistant calls 1 and 2 | tool 1 "x" | tool 2 "y" | user "B"
  *   -->
  *   system: ["S"]   user: ["A"]   assistant: [tool_use 1, tool_use 2]   user: [result 1, result 2, "B"] */
+#include <string.h>
+
 #include "base/limits.h"
 #include "provider/anthropic.h"
 
@@ -14,6 +16,15 @@ void provider_anthropic_cache_control(struct json_writer *w, const json_t *raw)
         return;
     json_key(w, "cache_control");
     json_write_value(w, control);
+}
+
+/* As it came: a part of this shape, whatever it is. */
+static bool write_native(struct json_writer *w, const struct chat_request *r, const json_t *raw)
+{
+    if (r->shape != CHAT_SHAPE_ANTHROPIC || !raw)
+        return false;
+    json_write_value(w, raw);
+    return true;
 }
 
 /* Empty text is an error to Anthropic and says nothing: it is left out. */
@@ -28,16 +39,17 @@ static void write_text(struct json_writer *w, struct str text, const json_t *raw
     json_object_end(w);
 }
 
-/* ---- Images ---- */
+/* ---- Images and documents ---- */
 
-static int write_image(struct json_writer *w, const struct chat_part *p, struct error *err)
+static int write_source(struct json_writer *w, const char *kind, const struct chat_part *p, struct error *err)
 {
     struct str type, data;
     bool inlined = provider_data_url(p->url, &type, &data);
     if (!inlined && !str_starts(p->url, STR("https://")))
-        return error_set(err, ERROR_UNSUPPORTED, "an image's URL must begin with https:// or data:…;base64,");
+        return error_set(
+            err, ERROR_UNSUPPORTED, "the URL of an %s must begin with https:// or data:…;base64,", kind);
     json_object_begin(w);
-    provider_write_member(w, "type", STR("image"));
+    provider_write_member(w, "type", str_from(kind));
     json_key(w, "source");
     json_object_begin(w);
     provider_write_member(w, "type", inlined ? STR("base64") : STR("url"));
@@ -48,21 +60,32 @@ static int write_image(struct json_writer *w, const struct chat_part *p, struct 
         provider_write_member(w, "url", p->url);
     }
     json_object_end(w);
+    if (p->kind == CHAT_PART_FILE && p->text.len > 0)
+        provider_write_member(w, "title", p->text);
     provider_anthropic_cache_control(w, p->raw);
     json_object_end(w);
     return 0;
 }
 
-static int write_parts(struct json_writer *w, const struct chat_message *m, struct error *err)
+static int write_part(
+    struct json_writer *w, const struct chat_request *r, const struct chat_part *p, struct error *err)
+{
+    if (write_native(w, r, p->raw))
+        return 0;
+    if (p->kind == CHAT_PART_IMAGE)
+        return write_source(w, "image", p, err);
+    if (p->kind == CHAT_PART_FILE)
+        return write_source(w, "document", p, err);
+    write_text(w, p->kind == CHAT_PART_TEXT ? p->text : provider_text(p->raw, "refusal"), p->raw);
+    return 0;
+}
+
+static int write_parts(
+    struct json_writer *w, const struct chat_request *r, const struct chat_message *m, struct error *err)
 {
     int rc = 0;
-    for (size_t i = 0; i < m->n_parts && rc == 0; i++) {
-        const struct chat_part *p = &m->parts[i];
-        if (p->kind == CHAT_PART_IMAGE)
-            rc = write_image(w, p, err);
-        else
-            write_text(w, p->kind == CHAT_PART_TEXT ? p->text : provider_text(p->raw, "refusal"), p->raw);
-    }
+    for (size_t i = 0; i < m->n_parts && rc == 0; i++)
+        rc = write_part(w, r, &m->parts[i], err);
     return rc;
 }
 
@@ -83,9 +106,12 @@ static void write_id(struct json_writer *w, const char *key, struct str id)
     buf_free(&clean);
 }
 
-static int write_tool_use(struct json_writer *w, const struct chat_tool_call *call, struct error *err)
+static int write_tool_use(
+    struct json_writer *w, const struct chat_request *r, const struct chat_tool_call *call, struct error *err)
 {
     struct str arguments;
+    if (write_native(w, r, call->raw))
+        return 0;
     int rc = provider_arguments(call, &arguments, err);
     if (rc)
         return rc;
@@ -99,15 +125,22 @@ static int write_tool_use(struct json_writer *w, const struct chat_tool_call *ca
     return 0;
 }
 
-static int write_tool_result(struct json_writer *w, const struct chat_message *m, struct error *err)
+static int write_tool_result(
+    struct json_writer *w, const struct chat_request *r, const struct chat_message *m, struct error *err)
 {
+    if (write_native(w, r, m->vendor))
+        return 0;
     json_object_begin(w);
     provider_write_member(w, "type", STR("tool_result"));
     write_id(w, "tool_use_id", m->tool_call_id);
     json_key(w, "content");
     json_array_begin(w);
-    int rc = write_parts(w, m, err);
+    int rc = write_parts(w, r, m, err);
     json_array_end(w);
+    if (m->failed) {
+        json_key(w, "is_error");
+        json_write_bool(w, true);
+    }
     json_object_end(w);
     return rc;
 }
@@ -126,28 +159,71 @@ static int write_system(struct json_writer *w, const struct chat_request *r, str
             json_array_begin(w);
             begun = true;
         }
-        rc = write_parts(w, &r->messages[i], err);
+        rc = write_parts(w, r, &r->messages[i], err);
     }
     if (begun)
         json_array_end(w);
     return rc;
 }
 
-static int write_blocks(struct json_writer *w, const struct chat_message *m, struct error *err)
+/* Reasoning goes back to its maker as it was given; what has no signature is none of Anthropic's. */
+static void write_thought(struct json_writer *w, const struct chat_thought *t)
 {
-    if (m->role == CHAT_TOOL)
-        return write_tool_result(w, m, err);
-    int rc = write_parts(w, m, err);
-    write_text(w, json_str(json_object_get(m->vendor, "refusal")), NULL);
-    for (size_t i = 0; i < m->n_tool_calls && rc == 0; i++)
-        rc = write_tool_use(w, &m->tool_calls[i], err);
+    if (t->data.len == 0 && t->signature.len == 0)
+        return;
+    json_object_begin(w);
+    if (t->data.len > 0) {
+        provider_write_member(w, "type", STR("redacted_thinking"));
+        provider_write_member(w, "data", t->data);
+    } else {
+        provider_write_member(w, "type", STR("thinking"));
+        provider_write_member(w, "thinking", t->text);
+        provider_write_member(w, "signature", t->signature);
+    }
+    json_object_end(w);
+}
+
+/* One kind of a message's pieces, from *next on: the next one, or all that are left. */
+static int write_pieces(struct json_writer *w, const struct chat_request *r, const struct chat_message *m,
+    char kind, bool all, size_t *next, struct error *err)
+{
+    size_t n = kind == 'r' ? m->n_thoughts : kind == 'p' ? m->n_parts : m->n_tool_calls;
+    int rc = 0;
+    for (size_t end = all || *next == n ? n : *next + 1; *next < end && rc == 0; ++*next) {
+        if (kind == 'r')
+            write_thought(w, &m->thoughts[*next]);
+        else if (kind == 'p')
+            rc = write_part(w, r, &m->parts[*next], err);
+        else
+            rc = write_tool_use(w, r, &m->tool_calls[*next], err);
+    }
     return rc;
 }
 
-static void turn_begin(struct json_writer *w, bool assistant)
+static int write_blocks(
+    struct json_writer *w, const struct chat_request *r, const struct chat_message *m, struct error *err)
+{
+    size_t thoughts = 0, parts = 0, calls = 0;
+    int rc = 0;
+    if (m->role == CHAT_TOOL)
+        return write_tool_result(w, r, m, err);
+    for (size_t i = 0; i < m->order.len && rc == 0; i++) {
+        char kind = m->order.data[i];
+        rc = write_pieces(w, r, m, kind, false, kind == 'r' ? &thoughts : kind == 'p' ? &parts : &calls, err);
+    }
+    if (rc == 0)
+        rc = write_pieces(w, r, m, 'r', true, &thoughts, err);
+    if (rc == 0)
+        rc = write_pieces(w, r, m, 'p', true, &parts, err);
+    if (rc == 0 && m->role == CHAT_ASSISTANT)
+        write_text(w, json_str(json_object_get(m->vendor, "refusal")), NULL);
+    return rc ? rc : write_pieces(w, r, m, 'c', true, &calls, err);
+}
+
+static void turn_begin(struct json_writer *w, const char *role)
 {
     json_object_begin(w);
-    provider_write_member(w, "role", assistant ? STR("assistant") : STR("user"));
+    provider_write_member(w, "role", str_from(role));
     json_key(w, "content");
     json_array_begin(w);
 }
@@ -160,27 +236,31 @@ static void turn_end(struct json_writer *w)
 
 int provider_anthropic_messages(struct json_writer *w, const struct chat_request *r, struct error *err)
 {
-    enum { NONE, USER, ASSISTANT } turn = NONE, next;
-    int rc = write_system(w, r, err);
+    const char *turn = NULL, *next;
+    bool ours = r->shape == CHAT_SHAPE_ANTHROPIC;
+    /* In this shape `system` is a member of its own, which has been passed on as it came; it is read first.
+     */
+    size_t first = ours && provider_asks(r->native, "system") && provider_is_instruction(&r->messages[0]);
+    int rc = ours ? 0 : write_system(w, r, err);
     json_key(w, "messages");
     json_array_begin(w);
-    for (size_t i = 0; i < r->n_messages && rc == 0; i++) {
+    for (size_t i = first; i < r->n_messages && rc == 0; i++) {
         const struct chat_message *m = &r->messages[i];
-        if (provider_is_instruction(m) || !provider_has_content(m))
+        if ((!ours && provider_is_instruction(m)) || !provider_has_content(m))
             continue;
-        next = m->role == CHAT_ASSISTANT ? ASSISTANT : USER;
-        if (next != turn) {
-            if (turn != NONE)
+        next = provider_is_instruction(m) ? "system" : m->role == CHAT_ASSISTANT ? "assistant" : "user";
+        if (!turn || strcmp(next, turn) != 0) {
+            if (turn)
                 turn_end(w);
-            turn_begin(w, next == ASSISTANT);
+            turn_begin(w, next);
             turn = next;
         }
-        rc = write_blocks(w, m, err);
+        rc = write_blocks(w, r, m, err);
     }
-    if (turn != NONE)
+    if (turn)
         turn_end(w);
     json_array_end(w);
-    if (rc == 0 && turn == NONE)
+    if (rc == 0 && !turn)
         rc = error_set(err, ERROR_INVALID, "there is no message to answer: send one from the user");
     return rc;
 }

@@ -188,7 +188,7 @@ bool provider_is_instruction(const struct chat_message *m)
 
 bool provider_has_content(const struct chat_message *m)
 {
-    if (m->role == CHAT_TOOL || m->n_tool_calls > 0)
+    if (m->role == CHAT_TOOL || m->n_tool_calls > 0 || m->n_thoughts > 0)
         return true;
     for (size_t i = 0; i < m->n_parts; i++)
         if (m->parts[i].kind != CHAT_PART_TEXT || m->parts[i].text.len > 0)

@@ -6,7 +6,7 @@
 #include "provider/answer.h"
 #include "provider/provider.h"
 
-enum { PROVIDER_HEADERS_MAX = 8 };
+enum { PROVIDER_HEADERS_MAX = 16 };
 
 struct provider_dialect {
     /* ERROR_UNSUPPORTED names what a request asks for that this dialect cannot say. */
@@ -17,7 +17,8 @@ struct provider_dialect {
     /* Appended to the target's base_url; text made for it lives in `a`. */
     struct str (*path)(struct arena *a, const struct provider_model *m, const struct chat_request *r);
     /* Fills at most PROVIDER_HEADERS_MAX, gives how many; texts live in `a`. */
-    size_t (*headers)(struct arena *a, struct str api_key, struct egress_header *out);
+    size_t (*headers)(
+        struct arena *a, const struct chat_request *r, struct str api_key, struct egress_header *out);
     provider_event *event;
 };
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "chat/chat_codec.h"
 
 enum { STOPS_MAX = 5, SCHEMA_STEPS = 1 << 20 };
 
@@ -50,12 +51,33 @@ static int check_part(
     return 0;
 }
 
+/* Generations from 2.5 on think, and are told how much in tokens; from 3 on in words. */
+static bool thinks(struct str model)
+{
+    return str_find(model, STR("gemini-2.5")) != SIZE_MAX || str_find(model, STR("gemini-3")) != SIZE_MAX;
+}
+
+static int check_honoured(const struct provider_model *m, const struct chat_request *r, struct error *err)
+{
+    struct str grammar;
+    const json_t *schema;
+    int rc = chat_constraint_read(r, &grammar, &schema, err);
+    /* What another shape said of reasoning is a hint. */
+    if (rc == 0 && r->shape == CHAT_SHAPE_OPENAI && provider_asks(r->vendor, "reasoning_effort") &&
+        !thinks(m->model))
+        rc = error_set(err, ERROR_UNSUPPORTED,
+            "the model has no 'reasoning_effort': leave it out or choose another model");
+    return rc;
+}
+
 static int gemini_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
 {
-    (void)m;
-    int rc = provider_check_request(vendor, CHAT_SHAPE_GEMINI, NULL, r, err);
+    static const char *const honoured[] = {"response_format", "reasoning_effort", NULL};
+    int rc = provider_check_request(vendor, CHAT_SHAPE_GEMINI, honoured, r, err);
     if (rc == 0)
         rc = check_settings(r, err);
+    if (rc == 0)
+        rc = check_honoured(m, r, err);
     for (size_t i = 0; i < r->n_messages && rc == 0; i++)
         for (size_t k = 0; k < r->messages[i].n_parts && rc == 0; k++)
             rc = check_part(&r->messages[i], &r->messages[i].parts[k], i, k, err);
@@ -143,8 +165,49 @@ static void write_int(struct json_writer *w, const char *key, int64_t value, boo
     json_write_int(w, value);
 }
 
+static void write_format(struct json_writer *w, const struct chat_request *r)
+{
+    const json_t *format = json_object_get(r->vendor, "response_format");
+    const json_t *schema = json_object_get(json_object_get(format, "json_schema"), "schema");
+    struct str type = provider_text(format, "type");
+    if (!str_is(type, "json_schema") && !str_is(type, "json_object"))
+        return;
+    provider_write_member(w, "responseMimeType", STR("application/json"));
+    if (str_is(type, "json_object"))
+        schema = json_object_get(format, "schema");
+    if (schema) {
+        json_key(w, "responseJsonSchema");
+        json_write_value(w, schema);
+    }
+}
+
+static void write_thinking(
+    struct json_writer *w, const struct provider_model *m, const struct chat_request *r)
+{
+    static const struct {
+        const char *effort, *level;
+        int64_t budget;
+    } efforts[] = {{"none", "low", 0}, {"minimal", "low", 512}, {"low", "low", 1024},
+        {"medium", "high", 8192}, {"high", "high", 24576}, {"xhigh", "high", 24576}, {"max", "high", 24576}};
+    struct str effort = provider_text(r->vendor, "reasoning_effort");
+    for (size_t i = 0; i < sizeof efforts / sizeof *efforts && thinks(m->model); i++) {
+        if (!str_is(effort, efforts[i].effort))
+            continue;
+        json_key(w, "thinkingConfig");
+        json_object_begin(w);
+        if (str_find(m->model, STR("gemini-3")) != SIZE_MAX)
+            provider_write_member(w, "thinkingLevel", str_from(efforts[i].level));
+        else
+            write_int(w, "thinkingBudget", efforts[i].budget, true);
+        json_key(w, "includeThoughts");
+        json_write_bool(w, efforts[i].budget > 0);
+        json_object_end(w);
+    }
+}
+
 /* A penalty of 0 is none: some models refuse the member whatever its value. */
-static void write_settings(struct json_writer *w, const struct chat_request *r)
+static void write_settings(
+    struct json_writer *w, const struct provider_model *m, const struct chat_request *r)
 {
     const struct chat_sampling *s = &r->sampling;
     json_key(w, "generationConfig");
@@ -163,6 +226,8 @@ static void write_settings(struct json_writer *w, const struct chat_request *r)
             json_write_str(w, r->stops[i]);
         json_array_end(w);
     }
+    write_format(w, r);
+    write_thinking(w, m, r);
     json_object_end(w);
 }
 
@@ -175,7 +240,7 @@ int provider_gemini_encode(
         return rc;
     json_writer_init(&w, out);
     json_object_begin(&w);
-    write_settings(&w, r);
+    write_settings(&w, m, r);
     rc = write_tools(&w, r, err);
     if (rc == 0)
         rc = provider_gemini_contents(&w, m, r, err);
@@ -224,8 +289,10 @@ static struct str gemini_path(struct arena *a, const struct provider_model *m, c
     return copy;
 }
 
-static size_t gemini_headers(struct arena *a, struct str api_key, struct egress_header *out)
+static size_t gemini_headers(
+    struct arena *a, const struct chat_request *r, struct str api_key, struct egress_header *out)
 {
+    (void)r;
     return provider_headers(a, "x-goog-api-key", "", api_key, out);
 }
 

@@ -398,8 +398,10 @@ static struct str openai_path(struct arena *a, const struct provider_model *m, c
     return r->has_prompt ? STR("/completions") : STR("/chat/completions");
 }
 
-static size_t openai_headers(struct arena *a, struct str api_key, struct egress_header *out)
+static size_t openai_headers(
+    struct arena *a, const struct chat_request *r, struct str api_key, struct egress_header *out)
 {
+    (void)r;
     return provider_headers(a, "Authorization", "Bearer ", api_key, out);
 }
 

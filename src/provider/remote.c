@@ -93,7 +93,7 @@ static int send(struct remote_call *c, const struct provider_dialect *d, const s
         struct egress_request request = {.method = "POST",
             .path = d->path(arena, s->model, s->request),
             .headers = headers,
-            .n_headers = d->headers(arena, key_of(c->provider), headers),
+            .n_headers = d->headers(arena, s->request, key_of(c->provider), headers),
             .body = buf_str(&body)};
         struct egress_handler handler = {on_status, on_data, on_done, c};
         rc = egress_open(s->egress, s->permit, c->provider->target, &request, &handler, &c->transfer, err);

@@ -56,7 +56,8 @@ export class Cloud {
   }
 
   // behaviour: {mode: 'ok'|'status'|'hang'|'reset'|'truncate'|'malformed'|'html'|'drip', status, headers, error,
-  //             text: [pieces], tools: [{id,name,arguments:[pieces]}], usage: {input, output, cached}, gap: ms}
+  //             text: [pieces], tools: [{id,name,arguments:[pieces]}], usage: {input, output, cached, written}, gap: ms,
+  //             blocks: [content blocks of Anthropic's, sent in pieces], finish: a reason in the shape's own word}
   async serve(request, response, body, b) {
     const mode = b.mode ?? 'ok';
     if (mode === 'hang') return;
@@ -70,6 +71,10 @@ export class Cloud {
     if (mode === 'html') {
       response.writeHead(200, { 'content-type': 'text/html' });
       return void response.end('<html>not an API</html>');
+    }
+    if (request.url.endsWith('/count_tokens')) {
+      response.writeHead(200, { 'content-type': 'application/json', ...b.headers });
+      return void response.end(JSON.stringify({ input_tokens: b.usage?.input ?? 7 }));
     }
     response.writeHead(200, { 'content-type': 'text/event-stream', ...b.headers });
     if (mode === 'malformed') return void response.end('data: {"choices":[{"delta":{"content":"x"}\n\n');
@@ -152,10 +157,21 @@ export class Cloud {
         model: body.model,
         content: [],
         stop_reason: null,
-        usage: { input_tokens: usage.input, cache_read_input_tokens: usage.cached ?? 0, output_tokens: 1 },
+        usage: {
+          input_tokens: usage.input,
+          cache_read_input_tokens: usage.cached ?? 0,
+          cache_creation_input_tokens: usage.written ?? 0,
+          output_tokens: 1,
+        },
       },
     });
     await event({ type: 'ping' });
+    if (b.blocks) {
+      let at = 0;
+      for (const block of b.blocks) await this.anthropicBlock(event, block, at++);
+      await this.anthropicEnd(event, b.finish ?? 'end_turn', usage);
+      return;
+    }
     await event({ type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } });
     let paced = false;
     for (const piece of text) {
@@ -176,12 +192,40 @@ export class Cloud {
       await event({ type: 'content_block_stop', index });
       index++;
     }
+    await this.anthropicEnd(event, b.finish ?? (b.tools ? 'tool_use' : 'end_turn'), usage);
+  }
+
+  async anthropicEnd(event, stop_reason, usage) {
     await event({
       type: 'message_delta',
-      delta: { stop_reason: b.finish ?? (b.tools ? 'tool_use' : 'end_turn'), stop_sequence: null },
+      delta: { stop_reason, stop_sequence: null },
       usage: { output_tokens: usage.output },
     });
     await event({ type: 'message_stop' });
+  }
+
+  // A block as Anthropic streams it: begun empty, then its text, thought, signature or input in two halves.
+  async anthropicBlock(event, block, index) {
+    const { thinking, signature, text, citations, ...rest } = block;
+    const begun = { ...rest };
+    const deltas = [];
+    const halves = (s) => [s.slice(0, s.length >> 1), s.slice(s.length >> 1)];
+    if (text !== undefined) {
+      begun.text = '';
+      if (citations) begun.citations = [];
+      for (const half of halves(text)) deltas.push({ type: 'text_delta', text: half });
+      for (const citation of citations ?? []) deltas.push({ type: 'citations_delta', citation });
+    } else if (thinking !== undefined) {
+      Object.assign(begun, { thinking: '', signature: '' });
+      for (const half of halves(thinking)) deltas.push({ type: 'thinking_delta', thinking: half });
+      deltas.push({ type: 'signature_delta', signature });
+    } else if (rest.input) {
+      begun.input = {};
+      for (const half of halves(JSON.stringify(rest.input))) deltas.push({ type: 'input_json_delta', partial_json: half });
+    }
+    await event({ type: 'content_block_start', index, content_block: begun });
+    for (const delta of deltas) await event({ type: 'content_block_delta', index, delta });
+    await event({ type: 'content_block_stop', index });
   }
 
   async gemini(write, request, b, mode) {

@@ -149,8 +149,7 @@ static void test_tool_choices(void **state)
 static void test_what_has_no_word_is_refused_by_name(void **state)
 {
     static const char *const vendor[][2] = {{"{\"n\":2}", "'n'"}, {"{\"logprobs\":true}", "'logprobs'"},
-        {"{\"response_format\":{\"type\":\"json_object\"}}", "'response_format'"},
-        {"{\"reasoning_effort\":\"high\"}", "'reasoning_effort'"},
+        {"{\"response_format\":{\"type\":\"xml\"}}", "'response_format'"},
         {"{\"logit_bias\":{\"5\":1}}", "'logit_bias'"}, {"{\"something_new\":1}", "'something_new'"},
         {"{\"modalities\":[\"audio\"]}", "'modalities'"}};
     struct chat_request *r;
@@ -259,12 +258,102 @@ static void test_the_maximum_comes_from_the_model(void **state)
     request_free(r);
 }
 
+/* ---- Reasoning and formats ---- */
+
+#define HELLO "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"hi\"}]}]}"
+#define SCHEMA "{\"type\":\"object\",\"properties\":{\"a\":{}}}"
+#define ANSWER_TOOL(schema)                                                                                  \
+    "\"tools\":[{\"name\":\"answer_in_json\",\"description\":\"Gives your answer. Call it exactly once, "    \
+    "with "                                                                                                  \
+    "all of the answer.\",\"input_schema\":" schema                                                          \
+    "}],\"tool_choice\":{\"type\":\"tool\",\"name\":\"answer_in_json\"},"
+
+static void test_reasoning_and_formats(void **state)
+{
+    static const struct {
+        const char *model, *vendor;
+        int64_t max_tokens;
+        const char *expect;
+    } cases[] = {
+        {"claude-sonnet-4-5", "{\"reasoning_effort\":\"high\"}", 20000,
+            "\"max_tokens\":20000,\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":16000},"},
+        {"claude-sonnet-4-5", "{\"reasoning_effort\":\"low\"}", 2000,
+            "\"max_tokens\":2000,\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":1024},"},
+        {"claude-sonnet-4-5", "{\"reasoning_effort\":\"high\"}", 1024, "\"max_tokens\":1024,"},
+        {"claude-sonnet-4-5", "{\"reasoning_effort\":\"none\"}", 9, "\"max_tokens\":9,"},
+        {"claude-opus-4-6", "{\"reasoning_effort\":\"minimal\"}", 9,
+            "\"max_tokens\":9,\"thinking\":{\"type\":\"adaptive\"},\"output_config\":{\"effort\":\"low\"},"},
+        {"claude-sonnet-4-5",
+            "{\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\",\"strict\":true,"
+            "\"schema\":" SCHEMA "}}}",
+            9,
+            "\"max_tokens\":9,\"output_config\":{\"format\":{\"type\":\"json_schema\",\"schema\":" SCHEMA
+            "}},"},
+        {"claude-sonnet-4-20250514",
+            "{\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\",\"strict\":true,"
+            "\"schema\":" SCHEMA "}}}",
+            9, "\"max_tokens\":9," ANSWER_TOOL(SCHEMA)},
+        {"claude-sonnet-4-5",
+            "{\"reasoning_effort\":\"high\",\"response_format\":{\"type\":\"json_object\"}}", 9000,
+            "\"max_tokens\":9000," ANSWER_TOOL("{\"type\":\"object\"}")},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct chat_request *r = request_create();
+        char want[1024];
+        request_add(r, CHAT_USER, "hi");
+        r->max_tokens = cases[i].max_tokens;
+        r->vendor = request_json(r, cases[i].vendor);
+        snprintf(
+            want, sizeof want, "{\"model\":\"%s\",\"stream\":true,%s" HELLO, cases[i].model, cases[i].expect);
+        assert_encodes(&provider_dialect_anthropic, cases[i].model, r, want);
+        request_free(r);
+    }
+}
+
+static void test_reasoning_where_it_cannot_be_is_refused(void **state)
+{
+    struct provider_model old = {.model = STR("claude-3-5-sonnet-20241022")},
+                          now = {.model = STR("claude-sonnet-4-5")};
+    struct error err;
+    (void)state;
+    struct chat_request *r = request_create();
+    request_add(r, CHAT_USER, "hi");
+    r->vendor = request_json(r, "{\"reasoning_effort\":\"high\"}");
+    assert_int_equal(provider_dialect_anthropic.supports(&old, r, &err), ERROR_UNSUPPORTED);
+    r->sampling.temperature = 0.5;
+    assert_int_equal(provider_dialect_anthropic.supports(&now, r, &err), ERROR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "'temperature'"));
+    r->vendor = request_json(r, "{\"reasoning_effort\":\"enormous\"}");
+    assert_int_equal(provider_dialect_anthropic.supports(&now, r, &err), ERROR_INVALID);
+    request_free(r);
+}
+
+/* A client that did not keep the thought goes on without thinking: Anthropic refuses the turn otherwise. */
+static void test_thinking_was_asked_for_in_the_middle_of_a_turn_without_its_thought(void **state)
+{
+    struct chat_request *r = request_create();
+    (void)state;
+    request_add(r, CHAT_USER, "hi");
+    message_call(r, request_add(r, CHAT_ASSISTANT, NULL), "c1", "f", "{}");
+    request_add(r, CHAT_TOOL, "x")->tool_call_id = STR("c1");
+    r->max_tokens = 9000;
+    r->vendor = request_json(r, "{\"reasoning_effort\":\"high\"}");
+    assert_encodes(&provider_dialect_anthropic, "claude-sonnet-4-5", r,
+        "{\"model\":\"claude-sonnet-4-5\",\"stream\":true,\"max_tokens\":9000,\"messages\":[{\"role\":"
+        "\"user\","
+        "\"content\":[{\"type\":\"text\",\"text\":\"hi\"}]},{\"role\":\"assistant\",\"content\":[{\"type\":"
+        "\"tool_use\",\"id\":\"c1\",\"name\":\"f\",\"input\":{}}]},{\"role\":\"user\",\"content\":[{\"type\":"
+        "\"tool_result\",\"tool_use_id\":\"c1\",\"content\":[{\"type\":\"text\",\"text\":\"x\"}]}]}]}");
+    request_free(r);
+}
+
 static void test_headers(void **state)
 {
     struct arena *a = arena_create(4096);
     struct egress_header h[PROVIDER_HEADERS_MAX];
     (void)state;
-    assert_int_equal(provider_dialect_anthropic.headers(a, STR("sk-1"), h), 4);
+    assert_int_equal(provider_dialect_anthropic.headers(a, &(struct chat_request){0}, STR("sk-1"), h), 4);
     assert_true(str_is(h[2].name, "x-api-key") && str_is(h[2].value, "sk-1"));
     assert_true(str_is(h[3].name, "anthropic-version") && str_is(h[3].value, "2023-06-01"));
     arena_free(a);
@@ -286,7 +375,7 @@ static void test_a_stream_with_everything(void **state)
 {
     (void)state;
     assert_translates(provider_anthropic_event, SSE, sample,
-        "start msg_1 claude-x\nusage 117 100 1 0\nreasoning hm\ntext gr\xc3\xbc\xc3\x9f \ntext "
+        "start msg_1 claude-x\nusage 117 100 1 0\nreasoning hm\nsignature EqQB \ntext gr\xc3\xbc\xc3\x9f \ntext "
         "\xf0\x9f\x98\x80\n"
         "tool 0 toolu_1 f \ntool 0   {\"a\"\ntool 0   :1}\ntool 1 toolu_2 g \ntool 1   {}\nusage 117 100 42 "
         "0\nstop 2\n");
@@ -305,6 +394,41 @@ static void test_breaks_are_told(void **state)
     assert_breaks_are_told(provider_anthropic_event, sample, stopped);
 }
 
+static void test_thoughts_and_blocks_of_its_own(void **state)
+{
+    static const struct str bytes = STR(
+        START BLOCK("0", "{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}")
+            DELTA("0", "{\"type\":\"thinking_delta\",\"thinking\":\"hm\"}")
+                DELTA("0", "{\"type\":\"signature_delta\",\"signature\":\"Sig+/=\"}") END("0")
+                    BLOCK("1", "{\"type\":\"redacted_thinking\",\"data\":\"xyz\"}") END("1") BLOCK("2",
+                        "{\"type\":\"server_tool_use\",\"id\":\"s\",\"name\":\"web_search\",\"input\":{}}")
+                        ARGUMENTS("2", "{\\\"q\\\"") ARGUMENTS("2", ":1}") END("2")
+                            BLOCK("3", "{\"type\":\"web_search_tool_result\",\"content\":[]}") END("3")
+                                BLOCK("4", "{\"type\":\"text\",\"text\":\"\"}") TEXT("4", "x")
+                                    DELTA("4", "{\"type\":\"citations_delta\",\"citation\":{\"c\":1}}")
+                                        END("4") STOPPED("pause_turn", "9") STOP);
+    (void)state;
+    struct buf got = translate(provider_anthropic_event, SSE, bytes, 0, 0, 0);
+    assert_string_equal(got.data,
+        "start msg_1 claude-x\nusage 117 100 1 0\nreasoning hm\nsignature Sig+/= \nsignature  xyz\n"
+        "block {\"type\":\"server_tool_use\",\"id\":\"s\",\"name\":\"web_search\",\"input\":{\"q\":1}}\n"
+        "block {\"type\":\"web_search_tool_result\",\"content\":[]}\n"
+        "text x\ndelta {\"c\":1}\nusage 117 100 9 0\nstop 5\n");
+    buf_free(&got);
+}
+
+static void test_an_answer_in_json_is_text(void **state)
+{
+    static const struct str bytes =
+        STR(START BLOCK("0", "{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"answer_in_json\",\"input\":{}}")
+                ARGUMENTS("0", "{\\\"a\\\"") ARGUMENTS("0", ":1}") END("0") STOPPED("tool_use", "9") STOP);
+    (void)state;
+    struct buf got = translate(provider_anthropic_event, SSE, bytes, 0, 0, 0);
+    assert_string_equal(got.data,
+        "start msg_1 claude-x\nusage 117 100 1 0\ntext {\"a\"\ntext :1}\nusage 117 100 9 0\nstop 0\n");
+    buf_free(&got);
+}
+
 static void test_reasons_to_stop(void **state)
 {
     static const struct {
@@ -312,9 +436,9 @@ static void test_reasons_to_stop(void **state)
         const char *last;
     } cases[] = {{STR(START STOPPED("end_turn", "1") STOP), "stop 0\n"},
         {STR(START STOPPED("max_tokens", "1") STOP), "stop 1\n"},
-        {STR(START STOPPED("stop_sequence", "1") STOP), "stop 0\n"},
+        {STR(START STOPPED("stop_sequence", "1") STOP), "stop 4\n"},
         {STR(START STOPPED("refusal", "1") STOP), "stop 3\n"},
-        {STR(START STOPPED("pause_turn", "1") STOP), "stop 0\n"},
+        {STR(START STOPPED("pause_turn", "1") STOP), "stop 5\n"},
         {STR(START STOPPED("model_context_window_exceeded", "1") STOP), "stop 1\n"},
         {STR(START STOPPED("end_turn", "1")), "stop 0\n"}};
     (void)state;
@@ -346,7 +470,7 @@ static void test_whole_answers(void **state)
             "{\"type\":\"tool_use\",\"id\":\"t1\",\"name\":\"f\",\"input\":{\"a\":[1,2]}},"
             "{\"type\":\"tool_use\",\"id\":\"t2\",\"name\":\"g\",\"input\":{}}],"
             "\"stop_reason\":\"tool_use\",\"usage\":{\"input_tokens\":5,\"output_tokens\":2}}"),
-        "start msg_2 claude-x\nreasoning hm\ntext hello\ntool 0 t1 f \ntool 0   {\"a\":[1,2]}\ntool 1 t2 g "
+        "start msg_2 claude-x\nreasoning hm\nsignature x \ntext hello\ntool 0 t1 f \ntool 0   {\"a\":[1,2]}\ntool 1 t2 g "
         "\ntool 1   {}\n"
         "usage 5 0 2 0\nstop 2\n");
 }
@@ -395,6 +519,11 @@ int main(void)
         cmocka_unit_test(test_messages_that_cannot_be_said_are_refused),
         cmocka_unit_test(test_an_image_that_is_no_url_of_a_kind_known_is_refused),
         cmocka_unit_test(test_the_maximum_comes_from_the_model),
+        cmocka_unit_test(test_reasoning_and_formats),
+        cmocka_unit_test(test_reasoning_where_it_cannot_be_is_refused),
+        cmocka_unit_test(test_thinking_was_asked_for_in_the_middle_of_a_turn_without_its_thought),
+        cmocka_unit_test(test_thoughts_and_blocks_of_its_own),
+        cmocka_unit_test(test_an_answer_in_json_is_text),
         cmocka_unit_test(test_headers),
         cmocka_unit_test(test_a_stream_with_everything),
         cmocka_unit_test(test_cuts_do_not_matter),

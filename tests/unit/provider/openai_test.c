@@ -139,9 +139,9 @@ static void test_headers(void **state)
     struct arena *a = arena_create(4096);
     struct egress_header h[PROVIDER_HEADERS_MAX];
     (void)state;
-    assert_int_equal(provider_dialect_openai.headers(a, STR("sk-1"), h), 3);
+    assert_int_equal(provider_dialect_openai.headers(a, &(struct chat_request){0}, STR("sk-1"), h), 3);
     assert_true(str_is(h[2].name, "Authorization") && str_is(h[2].value, "Bearer sk-1"));
-    assert_int_equal(provider_dialect_openai.headers(a, STR_NONE, h), 2);
+    assert_int_equal(provider_dialect_openai.headers(a, &(struct chat_request){0}, STR_NONE, h), 2);
     arena_free(a);
 }
 

@@ -1,0 +1,66 @@
+/* Anthropic's shape: messages. */
+#include "api/anthropic_in.h"
+#include "api/anthropic_out.h"
+#include "api/shape.h"
+
+static const char *const passed[] = {"anthropic-beta", "anthropic-version", NULL};
+
+static void answer_init(void *answer, const struct chat_request *r, struct str request_id)
+{
+    (void)r;
+    anthropic_answer_init(answer, request_id);
+}
+
+static void answer_free(void *answer)
+{
+    anthropic_answer_free(answer);
+}
+
+static void answer_begin(void *answer, const struct exchange_about *about)
+{
+    struct anthropic_answer *a = answer;
+    a->model = about->model;
+    a->usage = about->usage;
+}
+
+static int answer_gather(void *answer, const struct chat_event *e, struct error *err)
+{
+    return anthropic_answer_gather(answer, e, err);
+}
+
+static void answer_whole(void *answer, const struct chat_usage *usage, struct buf *out)
+{
+    anthropic_answer_write(answer, usage, out);
+}
+
+static void stream_event(void *answer, const struct chat_event *e, struct buf *out)
+{
+    anthropic_stream_event(answer, e, out);
+}
+
+static void stream_end(void *answer, const struct chat_usage *usage, struct buf *out)
+{
+    anthropic_stream_end(answer, usage, out);
+}
+
+static int error_write(
+    int status, struct str message, struct str type, struct str request_id, struct buf *out)
+{
+    (void)type; /* the status says it in this API's own word */
+    return anthropic_error_write(status, message, request_id, out);
+}
+
+const struct api_shape api_anthropic_shape = {.name = "anthropic.messages",
+    .stream_type = "text/event-stream",
+    .id_header = "request-id",
+    .passed = passed,
+    .answer_size = sizeof(struct anthropic_answer),
+    .read = api_anthropic_read,
+    .init = answer_init,
+    .free = answer_free,
+    .begin = answer_begin,
+    .gather = answer_gather,
+    .whole = answer_whole,
+    .event = stream_event,
+    .end = stream_end,
+    .error = error_write};
