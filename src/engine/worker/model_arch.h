@@ -53,6 +53,8 @@ struct model {
     X(deepseek2) \
     X(bert) \
     X(nomic_bert) \
+    X(nomic_bert_moe) \
+    X(jina_bert_v3) \
     X(modern_bert) \
     X(gemma_embedding) \
     X(gemma2) \

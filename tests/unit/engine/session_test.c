@@ -205,6 +205,30 @@ static void test_documents_are_ranked(void **state)
     host_give_back(&h, &w, sample);
 }
 
+/* Special tokens of the template count, and what a text says of {document} is not filled in again. */
+static void test_pairs_are_asked_as_the_file_says(void **state)
+{
+    (void)state;
+    struct host h;
+    int sample;
+    struct worker w = host_of(&h, "tests/vectors/models/qwen3-rerank.gguf", &sample);
+    json_t *r = worker_ask(&w, WIRE_RERANK, 1, "{\"query\":\"a{document}\",\"documents\":[\"b{query}\"]}");
+    json_t *t = worker_ask(&w, WIRE_TOKENIZE, 2,
+        "{\"text\":\"<|im_end|>q a{document}<|im_end|>d b{query}<|im_end|>a\",\"parse_special\":true}");
+    const json_t *ids = json_object_get(t, "ids");
+    assert_int_equal(json_integer_value(json_object_get(r, "tokens")), json_array_size(ids));
+    assert_int_equal(json_integer_value(json_array_get(ids, 0)), 100);
+    char question[1024], *text = json_dumps(ids, JSON_COMPACT);
+    snprintf(question, sizeof question, "{\"tokens\":%s}", text);
+    json_t *e = worker_ask(&w, WIRE_EMBED, 3, question);
+    assert_true(json_number_value(json_array_get(json_object_get(e, "embedding"), 0)) == score_of(r, 0));
+    free(text);
+    json_decref(e);
+    json_decref(t);
+    json_decref(r);
+    host_give_back(&h, &w, sample);
+}
+
 static void test_embeddings_are_cut(void **state)
 {
     (void)state;
@@ -238,6 +262,7 @@ int main(void)
         cmocka_unit_test(test_failures_give_back_their_memory),
         cmocka_unit_test(test_templates_without_a_model),
         cmocka_unit_test(test_documents_are_ranked),
+        cmocka_unit_test(test_pairs_are_asked_as_the_file_says),
         cmocka_unit_test(test_embeddings_are_cut),
     };
     return cmocka_run_group_tests(tests, group_start, group_end);
