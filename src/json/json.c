@@ -229,6 +229,9 @@ static void quote(struct buf *b, struct str s)
     size_t plain = 0; /* start of the run that needs no escaping */
     buf_append_char(b, '"');
     for (size_t i = 0; i < s.len;) {
+        i = (size_t)(json_plain_end(s.data + i, s.data + s.len) - s.data);
+        if (i == s.len)
+            break;
         unsigned char c = (unsigned char)s.data[i];
         uint32_t code_point;
         size_t n = c < 0x80 ? 1 : str_utf8_decode(str_slice(s, i, s.len), &code_point);

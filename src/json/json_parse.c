@@ -33,23 +33,31 @@ static bool take(struct parser *p, char c)
 
 /* ---- Strings ---- */
 
-/* The first byte of eight that is a quote, a backslash or a control character has its top bit set in the result
- * (Mycroft's trick); bytes over 0x7f may, too: whoever looks closer decides. */
+/* Where a byte of the eight is special, the first one that is has its top bit set in the result (Mycroft's
+ * trick); later ones may have it without being so. */
 static uint64_t special_bytes(uint64_t eight)
 {
     const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
-    uint64_t quote = eight ^ (ones * '"'), slash = eight ^ (ones * '\\');
-    return ((quote - ones) | (slash - ones) | (eight - ones * 0x20)) & tops;
+    uint64_t quote = eight ^ (ones * '"'), slash = eight ^ (ones * '\\'), delete = eight ^ (ones * 0x7f);
+    return ((quote - ones) | (slash - ones) | (delete - ones) | (eight - ones * 0x20) | eight) & tops;
 }
 
-/* Bytes up to the next that cannot stand as it is in a string. */
-static const char *plain_end(const char *at, const char *end)
+const char *json_plain_end(const char *at, const char *end)
 {
     for (uint64_t eight; end - at >= 8; at += 8) {
         memcpy(&eight, at, sizeof eight);
         if (special_bytes(eight))
             break;
     }
+    while (at < end && *at != '"' && *at != '\\' && *at >= 0x20 && *at < 0x7f)
+        at++;
+    return at;
+}
+
+/* Up to the next byte that cannot stand as it is in a string. */
+static const char *plain_end(const char *at, const char *end)
+{
+    at = json_plain_end(at, end);
     while (at < end && *at != '"' && *at != '\\' && (unsigned char)*at >= 0x20)
         at++;
     return at;
@@ -209,7 +217,8 @@ static bool member_parse(struct parser *p, json_t *object)
     size_t size = json_object_size(object);
     space_skip(p);
     json_t *value = take(p, ':') ? value_parse(p) : NULL;
-    bool added = value && json_object_setn_new_nocheck(object, copy.len ? copy.data : "", copy.len, value) == 0;
+    bool added =
+        value && json_object_setn_new_nocheck(object, copy.len ? copy.data : "", copy.len, value) == 0;
     free(heap);
     return added && json_object_size(object) == size + 1; /* no duplicate */
 }

@@ -105,12 +105,20 @@ static bool plus_is_space(struct str text, size_t at)
            text.data[at + 1] >= '0' && text.data[at + 1] <= '9';
 }
 
+/* Bytes that something written differently may begin with. */
+static const bool may_begin[256] = {
+    ['\\'] = true, ['%'] = true, ['&'] = true, ['+'] = true, [0xC2 ... 0xFF] = true};
+
 int router_plain(struct str text, struct buf *out, bool *changed)
 {
     bool has_url = str_find(text, STR("://")) != SIZE_MAX;
     size_t kept = 0;
     *changed = false;
     for (size_t i = 0; i < text.len;) {
+        if (!may_begin[(unsigned char)text.data[i]]) {
+            i++;
+            continue;
+        }
         uint32_t c = ' ';
         size_t n = text.data[i] == '+' ? has_url && plus_is_space(text, i)
                                        : written_read(str_slice(text, i, text.len), &c);

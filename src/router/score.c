@@ -19,46 +19,107 @@ struct counts {
     bool choices; /* lines that begin with "A." or "(b)" */
 };
 
-static bool letter(char c)
+enum sign { SIGN_LETTER = 1, SIGN_CAPITAL = 2, SIGN_DIGIT = 4, SIGN_SYMBOL = 8, SIGN_BRACKET = 16 };
+
+static const unsigned char signs[256] = {['a' ... 'z'] = SIGN_LETTER,
+    ['A' ... 'Z'] = SIGN_LETTER | SIGN_CAPITAL,
+    [0x80 ... 0xff] = SIGN_LETTER,
+    ['\''] = SIGN_LETTER,
+    ['0' ... '9'] = SIGN_DIGIT,
+    ['\\'] = SIGN_SYMBOL,
+    ['^'] = SIGN_SYMBOL,
+    ['_'] = SIGN_SYMBOL,
+    ['='] = SIGN_SYMBOL,
+    ['{'] = SIGN_SYMBOL,
+    ['}'] = SIGN_SYMBOL,
+    ['+'] = SIGN_SYMBOL,
+    ['*'] = SIGN_SYMBOL,
+    ['<'] = SIGN_SYMBOL,
+    ['>'] = SIGN_SYMBOL,
+    ['('] = SIGN_BRACKET,
+    [')'] = SIGN_BRACKET,
+    ['['] = SIGN_BRACKET,
+    [']'] = SIGN_BRACKET};
+
+static unsigned sign_of(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c & '\x80') || c == '\'';
+    return signs[(unsigned char)c];
 }
 
 static bool digit(char c)
 {
-    return c >= '0' && c <= '9';
+    return (sign_of(c) & SIGN_DIGIT) != 0;
 }
 
-/* Work that small models fail at; a word's beginning. */
-static const char *const hard_words[] = {"prove", "proof", "derive", "theorem", "integral", "optimi",
-    "algorithm", "implement", "complexity", "polynomial", "probability", "analy", "compare", "design",
-    "constraints", "equation", "matrix", "integer", "divis", "modulo", "expected", NULL};
-/* Words of a sum in several steps; whole. */
-static const char *const step_words[] = {
-    "each", "every", "per", "twice", "half", "times", "remaining", "total", "left", NULL};
-static const char *const negations[] = {
-    "not", "except", "never", "without", "unless", "false", "incorrect", NULL};
+/* Words that count, by their first letter: work that small models fail at (HARD; also the beginning of a
+ * longer word), a sum in several steps (STEP), and what turns a sentence round (NOT). */
+enum word_kind { WORD_END, WORD_HARD, WORD_STEP, WORD_NOT, WORD_IF };
 
-static bool word_among(struct str word, const char *const *list, bool beginning)
+struct word {
+    const char *text;
+    enum word_kind kind;
+};
+
+static const struct word words_a[] = {{"algorithm", WORD_HARD}, {"analy", WORD_HARD}, {0}},
+                         words_c[] = {{"complexity", WORD_HARD}, {"compare", WORD_HARD},
+                             {"constraints", WORD_HARD}, {0}},
+                         words_d[] = {{"derive", WORD_HARD}, {"design", WORD_HARD}, {"divis", WORD_HARD},
+                             {0}},
+                         words_e[] = {{"equation", WORD_HARD}, {"expected", WORD_HARD}, {"each", WORD_STEP},
+                             {"every", WORD_STEP}, {"except", WORD_NOT}, {0}},
+                         words_f[] = {{"false", WORD_NOT}, {0}}, words_h[] = {{"half", WORD_STEP}, {0}},
+                         words_i[] = {{"integral", WORD_HARD}, {"implement", WORD_HARD},
+                             {"integer", WORD_HARD}, {"incorrect", WORD_NOT}, {"if", WORD_IF}, {0}},
+                         words_l[] = {{"left", WORD_STEP}, {0}},
+                         words_m[] = {{"matrix", WORD_HARD}, {"modulo", WORD_HARD}, {0}},
+                         words_n[] = {{"not", WORD_NOT}, {"never", WORD_NOT}, {0}},
+                         words_o[] = {{"optimi", WORD_HARD}, {0}},
+                         words_p[] = {{"prove", WORD_HARD}, {"proof", WORD_HARD}, {"polynomial", WORD_HARD},
+                             {"probability", WORD_HARD}, {"per", WORD_STEP}, {0}},
+                         words_r[] = {{"remaining", WORD_STEP}, {0}},
+                         words_t[] = {{"theorem", WORD_HARD}, {"twice", WORD_STEP}, {"times", WORD_STEP},
+                             {"total", WORD_STEP}, {0}},
+                         words_u[] = {{"unless", WORD_NOT}, {0}}, words_w[] = {{"without", WORD_NOT}, {0}};
+
+static const struct word *const words_by_letter[32] = {['a' & 31] = words_a,
+    ['c' & 31] = words_c,
+    ['d' & 31] = words_d,
+    ['e' & 31] = words_e,
+    ['f' & 31] = words_f,
+    ['h' & 31] = words_h,
+    ['i' & 31] = words_i,
+    ['l' & 31] = words_l,
+    ['m' & 31] = words_m,
+    ['n' & 31] = words_n,
+    ['o' & 31] = words_o,
+    ['p' & 31] = words_p,
+    ['r' & 31] = words_r,
+    ['t' & 31] = words_t,
+    ['u' & 31] = words_u,
+    ['w' & 31] = words_w};
+
+static enum word_kind word_kind_of(struct str word)
 {
-    for (; *list; list++) {
-        if ((word.data[0] | 0x20) != **list)
-            continue;
-        size_t n = strlen(*list);
-        if (word.len >= n && (beginning || word.len == n) && str_is_nocase(str_slice(word, 0, n), *list))
-            return true;
+    const struct word *w =
+        word.len >= 2 && (word.data[0] & '\x40') ? words_by_letter[word.data[0] & 31] : NULL;
+    for (; w && w->text; w++) {
+        size_t n = strlen(w->text);
+        if (word.len >= n && (word.len == n || w->kind == WORD_HARD) &&
+            str_is_nocase(str_slice(word, 0, n), w->text))
+            return w->kind;
     }
-    return false;
+    return WORD_END;
 }
 
 static void word_count(struct counts *c, struct str word)
 {
+    enum word_kind kind = word_kind_of(word);
     c->words++;
     c->long_words += word.len >= 9;
-    c->ifs += word_among(word, (const char *const[]){"if", NULL}, false);
-    c->hard += word_among(word, hard_words, true);
-    c->steps += word_among(word, step_words, false);
-    c->negations += word_among(word, negations, false);
+    c->ifs += kind == WORD_IF;
+    c->hard += kind == WORD_HARD;
+    c->steps += kind == WORD_STEP;
+    c->negations += kind == WORD_NOT;
 }
 
 /* "A." "b)" "(C)" at the beginning of a line. */
@@ -71,11 +132,11 @@ static bool choice_at(struct str text, size_t i)
 static void sign_count(struct counts *c, struct str text, size_t i)
 {
     char sign = text.data[i];
-    c->symbols += strchr("\\^_={}+*<>", sign) != NULL;
+    c->symbols += (sign_of(sign) & SIGN_SYMBOL) != 0;
     c->questions += sign == '?';
     c->commas += sign == ',' || sign == ';';
     c->stops += sign == '.';
-    c->brackets += strchr("()[]", sign) != NULL;
+    c->brackets += (sign_of(sign) & SIGN_BRACKET) != 0;
     c->percents += sign == '%' || sign == '$';
     c->lines += sign == '\n';
     c->choices |= sign == '\n' && choice_at(text, i + 1);
@@ -85,10 +146,8 @@ static void text_count(struct counts *c, struct str text)
 {
     for (size_t i = 0; i < text.len;) {
         size_t begin = i;
-        while (i < text.len && letter(text.data[i])) {
-            c->capitals += text.data[i] >= 'A' && text.data[i] <= 'Z';
-            i++;
-        }
+        for (; i < text.len && sign_of(text.data[i]) & SIGN_LETTER; i++)
+            c->capitals += (sign_of(text.data[i]) & SIGN_CAPITAL) != 0;
         if (i > begin) {
             word_count(c, str_slice(text, begin, i));
             continue;

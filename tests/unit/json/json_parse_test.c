@@ -26,8 +26,9 @@ static void space_write(struct buf *b)
 
 static void string_write(struct buf *b)
 {
-    static const char *const pieces[] = {"a", "plain text of some length", "\\n", "\\\"", "\\\\", "\\/", "\\b\\f\\r\\t",
-        "\\u00e9", "\\uD83d\\uDE00", "\xc3\xa9", "\xe4\xbd\xa0\xe5\xa5\xbd", "\xf0\x9f\x98\x80", "\x7f", "{[]}:,"};
+    static const char *const pieces[] = {"a", "plain text of some length", "\\n", "\\\"", "\\\\", "\\/",
+        "\\b\\f\\r\\t", "\\u00e9", "\\uD83d\\uDE00", "\xc3\xa9", "\xe4\xbd\xa0\xe5\xa5\xbd",
+        "\xf0\x9f\x98\x80", "\x7f", "{[]}:,"};
     buf_append_char(b, '"');
     for (uint64_t n = below(6); n > 0; n--)
         buf_append_text(b, pieces[below(sizeof pieces / sizeof *pieces)]);
@@ -36,8 +37,9 @@ static void string_write(struct buf *b)
 
 static void number_write(struct buf *b)
 {
-    static const char *const numbers[] = {"0", "-0", "1", "-12", "9223372036854775807", "-9223372036854775808",
-        "0.5", "-0.0", "1e5", "1E+2", "2.5e-3", "123456.789", "1e308", "4.9e-324", "1e-400"};
+    static const char *const numbers[] = {"0", "-0", "1", "-12", "9223372036854775807",
+        "-9223372036854775808", "0.5", "-0.0", "1e5", "1E+2", "2.5e-3", "123456.789", "1e308", "4.9e-324",
+        "1e-400"};
     buf_append_text(b, numbers[below(sizeof numbers / sizeof *numbers)]);
 }
 
@@ -126,7 +128,8 @@ static void mutated_texts_are_judged_alike(void **state)
 static void every_cut_is_refused(void **state)
 {
     (void)state;
-    struct str text = STR("{\"a\\u00e9\":[1,-2.5e3,\"\\ud83d\\ude00\",true,null,{}],\"b\":{\"c\":\"\xc3\xa9\"}}");
+    struct str text =
+        STR("{\"a\\u00e9\":[1,-2.5e3,\"\\ud83d\\ude00\",true,null,{}],\"b\":{\"c\":\"\xc3\xa9\"}}");
     for (size_t i = 0; i < text.len; i++) {
         /* A copy of just these bytes, so that a byte too many is seen. */
         char *copy = malloc(i + 1);
