@@ -7,18 +7,6 @@
 
 /* ---- Writing: the gateway's side ---- */
 
-/* How much to reason: the names that chat templates have for it. */
-static void reasoning_write(struct json_writer *w, const struct chat_request *r)
-{
-    struct str effort = json_str(json_object_get(r->vendor, "reasoning_effort"));
-    if (effort.len == 0)
-        return;
-    json_key(w, "reasoning_effort");
-    json_write_str(w, effort);
-    json_key(w, "enable_thinking");
-    json_write_bool(w, !str_is(effort, "none"));
-}
-
 /* Text alone is written as one string, the form that every chat template reads. */
 static int content_write(struct json_writer *w, const struct chat_message *m, struct error *err)
 {
@@ -80,6 +68,16 @@ static void tool_calls_write(struct json_writer *w, const struct chat_message *m
     json_array_end(w);
 }
 
+/* Under each name by which chat templates read it. Beside a text and calls, gpt-oss's takes no more than one
+ * of text and "thinking". */
+static void reasoning_write(struct json_writer *w, const struct chat_message *m)
+{
+    member_write(w, "reasoning_content", m->reasoning);
+    member_write(w, "reasoning", m->reasoning);
+    if (m->n_tool_calls == 0 || m->n_parts == 0)
+        member_write(w, "thinking", m->reasoning);
+}
+
 static int message_write(struct json_writer *w, const struct chat_message *m, struct error *err)
 {
     json_object_begin(w);
@@ -90,7 +88,7 @@ static int message_write(struct json_writer *w, const struct chat_message *m, st
     if (rc)
         return rc;
     member_write(w, "name", m->name);
-    member_write(w, "reasoning_content", m->reasoning);
+    reasoning_write(w, m);
     member_write(w, "tool_call_id", m->tool_call_id);
     if (m->n_tool_calls > 0)
         tool_calls_write(w, m);
@@ -112,8 +110,54 @@ static void tool_write(struct json_writer *w, const struct chat_tool *t)
         json_key(w, "parameters");
         json_write_value(w, t->parameters);
     }
+    if (json_is_true(json_object_get(json_object_get(t->raw, "function"), "strict"))) {
+        json_key(w, "strict");
+        json_write_bool(w, true);
+    }
     json_object_end(w);
     json_object_end(w);
+}
+
+/* By the names under which templates ask whether to reason; "low" for those that cannot leave it. */
+static void effort_write(struct json_writer *w, struct str effort)
+{
+    static const char *const switches[] = {"enable_thinking", "thinking", "reasoning"};
+    bool off = str_is(effort, "none") || str_is(effort, "minimal");
+    member_write(w, "reasoning_effort", off ? STR("low") : effort);
+    for (size_t i = 0; i < sizeof switches / sizeof *switches; i++) {
+        json_key(w, switches[i]);
+        json_write_bool(w, !off);
+    }
+    if (!off)
+        return;
+    json_key(w, "thinking_budget");
+    json_write_int(w, 0);
+}
+
+/* `reasoning_effort` and `chat_template_kwargs`, which the template reads; the latter win. */
+static int thinking_write(struct json_writer *w, const struct chat_request *r, struct error *err)
+{
+    static const char *const efforts[] = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
+    const json_t *kwargs = json_object_get(r->vendor, "chat_template_kwargs");
+    struct str effort;
+    bool known = false;
+    int rc = json_get_str(r->vendor, "reasoning_effort", &effort, err);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < sizeof efforts / sizeof *efforts; i++)
+        known = known || str_is(effort, efforts[i]);
+    if (effort.len > 0 && !known)
+        return error_set(
+            err, ERROR_INVALID, "'reasoning_effort' must be none, minimal, low, medium, high, xhigh or max");
+    if (kwargs && !json_is_object(kwargs) && !json_is_null(kwargs))
+        return error_set(err, ERROR_INVALID, "'chat_template_kwargs' must be an object");
+    if (effort.len > 0)
+        effort_write(w, effort);
+    if (json_is_object(kwargs)) {
+        json_key(w, "chat_template_kwargs");
+        json_write_value(w, kwargs);
+    }
+    return 0;
 }
 
 static int body_write(struct json_writer *w, const struct chat_request *r, struct error *err)
@@ -134,7 +178,8 @@ static int body_write(struct json_writer *w, const struct chat_request *r, struc
             tool_write(w, &r->tools[i]);
         json_array_end(w);
     }
-    reasoning_write(w, r);
+    if (rc == 0)
+        rc = thinking_write(w, r, err);
     json_object_end(w);
     return rc;
 }
@@ -252,6 +297,10 @@ int chat_codec_write(const struct chat_request *r, struct buf *out, struct error
         return rc;
     if (r->tool_choice == CHAT_TOOLS_REQUIRED || r->tool_choice == CHAT_TOOLS_NAMED) {
         json_key(&w, "must_call");
+        json_write_bool(&w, true);
+    }
+    if (r->parallel_tool_calls == 0 && r->n_tools > 0 && r->tool_choice != CHAT_TOOLS_NONE) {
+        json_key(&w, "one_call");
         json_write_bool(&w, true);
     }
     if (r->tool_choice == CHAT_TOOLS_NAMED)
@@ -372,10 +421,12 @@ int chat_codec_read(struct arena *a, struct str payload, struct chat_work *out, 
     if (rc == 0)
         rc = json_get_bool(root, "must_call", false, &out->must_call, err);
     if (rc == 0)
+        rc = json_get_bool(root, "one_call", false, &out->one_call, err);
+    if (rc == 0)
         rc = json_get_str(root, "call_name", &out->call_name, err);
     out->schema = json_object_get(root, "schema");
-    if (rc == 0 && (out->schema != NULL) + (out->grammar.data != NULL) + out->must_call > 1)
-        rc = error_set(err, ERROR_INVALID,
-            "the request must not have more than one of 'grammar', 'schema' and 'must_call'");
+    if (rc == 0 && out->grammar.data && (out->schema || out->must_call))
+        rc = error_set(
+            err, ERROR_INVALID, "the request must not have 'grammar' beside 'schema' or 'must_call'");
     return rc;
 }

@@ -9,8 +9,9 @@
  *    "logprobs": n,                     text comes with its tokens and n alternatives for each
  *    "context_shift": true, "n_keep": n,
  *    "grammar": "root ::= ...",         what the answer must follow, as GBNF
- *    "schema": {...},                   or as JSON Schema; at most one of the two
- *    "must_call": true, "call_name": "..."}   it must call a tool (of body's), or this one */
+ *    "schema": {...},                   or as JSON Schema; at most one of the two. Beside tools, a call may
+ * come instead "must_call": true, "call_name": "...",   it must call a tool (of body's), or this one
+ *    "one_call": true}                        it calls no more than one at once */
 #ifndef WEIR_CHAT_CHAT_CODEC_H
 #define WEIR_CHAT_CHAT_CODEC_H
 
@@ -35,6 +36,7 @@ struct chat_work {
     struct str grammar;   /* GBNF that the answer must follow; STR_NONE: none */
     const json_t *schema; /* JSON Schema that it must follow; NULL: none */
     bool must_call;       /* it must be a tool call */
+    bool one_call;        /* it calls no more than one tool */
     struct str call_name; /* of this tool; STR_NONE: of any */
 };
 /* What `response_format` or `grammar` among a request's vendor members ask for: one of the two, or neither.

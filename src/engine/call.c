@@ -9,7 +9,7 @@
 struct record {
     uint32_t type;
     uint32_t len;
-    int64_t numbers[3];
+    int64_t numbers[4];
 };
 
 struct engine_call *call_create(struct engine *e, struct loop *caller, enum wire_type type)
@@ -251,7 +251,8 @@ static void chat_deliver(struct engine_call *c, const struct call_event *event)
         out.kind = CHAT_EVENT_USAGE;
         out.usage = (struct chat_usage){.input_tokens = event->numbers[0],
             .cached_tokens = event->numbers[1],
-            .output_tokens = event->numbers[2]};
+            .output_tokens = event->numbers[2],
+            .reasoning_tokens = event->numbers[3]};
         break;
     case WIRE_STOP:
         out.kind = CHAT_EVENT_STOP;

@@ -169,6 +169,8 @@ static int usage_take(struct engine_call *c, const struct wire_frame *f, struct 
         rc = number_read(o, "cached_tokens", event.numbers[0], &event.numbers[1], err);
     if (rc == 0)
         rc = number_read(o, "output_tokens", TOKENS_MOST, &event.numbers[2], err);
+    if (rc == 0 && json_object_get(o, "reasoning_tokens"))
+        rc = number_read(o, "reasoning_tokens", event.numbers[2], &event.numbers[3], err);
     json_decref(o);
     if (rc == 0 && event.numbers[0] != c->prompt_tokens)
         rc = error_set(err, ERROR_INVALID, "the usage counts another prompt than the one that was started");
@@ -210,24 +212,37 @@ static int text_take(struct engine_call *c, const struct wire_frame *f, struct e
     return 0;
 }
 
-static int tool_call_take(struct engine_call *c, const struct wire_frame *f, struct error *err)
+/* The first piece of a call, or more of the last one's arguments. */
+static int tool_call_check(struct engine_call *c, const json_t *o, int64_t index, struct error *err)
 {
     static const char *const texts[] = {"id", "name", "arguments"};
+    bool first = index == c->tool_calls;
+    if (!first && index + 1 != c->tool_calls)
+        return error_set(err, ERROR_INVALID, "arguments for a tool call that is over");
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *text = json_object_get(o, texts[i]);
+        if (i < 2 && !first && text)
+            return error_set(err, ERROR_INVALID, "a tool call came twice");
+        if ((i == 2 || first) && !json_is_string(text))
+            return error_set(err, ERROR_INVALID, "'%s' of a tool call is missing or no text", texts[i]);
+    }
+    return 0;
+}
+
+static int tool_call_take(struct engine_call *c, const struct wire_frame *f, struct error *err)
+{
     struct call_event event = {.type = WIRE_TOOL_CALL, .bytes = f->payload};
     json_t *o;
     int rc = object_read(f, &o, err);
     if (rc)
         return rc;
     rc = number_read(o, "index", c->tool_calls, &event.numbers[0], err);
-    if (rc == 0 && event.numbers[0] != c->tool_calls)
-        rc = error_set(err, ERROR_INVALID, "a tool call came twice");
-    for (size_t i = 0; i < 3 && rc == 0; i++)
-        if (!json_is_string(json_object_get(o, texts[i])))
-            rc = error_set(err, ERROR_INVALID, "'%s' of a tool call is missing or no text", texts[i]);
+    if (rc == 0)
+        rc = tool_call_check(c, o, event.numbers[0], err);
     json_decref(o);
     if (rc)
         return rc;
-    c->tool_calls++;
+    c->tool_calls += event.numbers[0] == c->tool_calls;
     event_pass(c, &event);
     return 0;
 }

@@ -116,7 +116,7 @@ void call_unref(struct engine_call *c);
  * then failed. */
 struct call_event {
     enum wire_type type;
-    int64_t numbers[3];
+    int64_t numbers[4];
     struct str bytes; /* TEXT, REASONING, TOOL_CALL, DATA, RESULT; ERROR: the message */
 };
 bool call_push(struct engine_call *c, const struct call_event *event);

@@ -55,8 +55,9 @@ enum wire_type {
     WIRE_START,      /* {"prompt_tokens","cached_tokens"}: prefill begins */
     WIRE_TEXT,       /* UTF-8, whole characters */
     WIRE_REASONING,  /* the same */
-    WIRE_TOOL_CALL,  /* {"index","id","name","arguments"}: a whole call, numbered from 0 */
-    WIRE_USAGE,      /* {"input_tokens","cached_tokens","output_tokens"} */
+    WIRE_TOOL_CALL,  /* {"index","id","name","arguments"}: a call, numbered from 0, and the beginning of its
+                        arguments; {"index","arguments"}: more of the last call's */
+    WIRE_USAGE,      /* {"input_tokens","cached_tokens","output_tokens","reasoning_tokens"} */
     WIRE_STOP,       /* {"reason":"stop"|"length"|"tools"} */
     WIRE_RESULT,     /* JSON */
     WIRE_DATA,       /* raw little-endian float32 */

@@ -15,8 +15,8 @@ struct local_call {
 
 /* Members that change nothing about the answer itself, and those that are looked at on their own. */
 static const char *const harmless[] = {"user", "metadata", "store", "service_tier", "stream",
-    "stream_options", "response_format", "grammar", "reasoning_effort", "prompt_cache_key",
-    "prompt_cache_retention", "safety_identifier"};
+    "stream_options", "response_format", "grammar", "prompt_cache_key", "prompt_cache_retention",
+    "safety_identifier", "reasoning_effort", "chat_template_kwargs"};
 
 /* Members that are honoured only while they ask for nothing: the value that does. */
 static const struct {
@@ -63,13 +63,12 @@ static int vendor_supported(const json_t *vendor, struct error *err)
 static int constraint_supported(const struct chat_request *r, struct error *err)
 {
     struct str grammar;
-    const json_t *schema, *format = json_object_get(r->vendor, "response_format");
+    const json_t *schema;
     int rc = chat_constraint_read(r, &grammar, &schema, err);
-    bool asked = grammar.data || schema || str_is(json_str(json_object_get(format, "type")), "json_object");
-    if (rc == 0 && asked && r->n_tools > 0 && r->tool_choice != CHAT_TOOLS_NONE)
+    if (rc == 0 && grammar.data && r->n_tools > 0 && r->tool_choice != CHAT_TOOLS_NONE)
         rc = error_set(err, ERROR_UNSUPPORTED,
-            "the local model cannot have 'tools' beside 'response_format' or 'grammar': send one of them, or "
-            "tool_choice \"none\"");
+            "the local model cannot have 'tools' beside 'grammar': send one of them, or tool_choice "
+            "\"none\"");
     return rc;
 }
 

@@ -11,12 +11,17 @@
 struct constraint {
     struct grammar *grammar;
     struct grammar_matcher *matcher;
-    const struct session *session;
-    bool asleep; /* the model still reasons: it may say anything but the end */
 };
 
-/* What the request asks for, a tool call included; nothing where it does not. Leaves `asleep` as it is. */
-int constraint_begin(struct session *s, const struct chat_work *work, enum reply_syntax syntax,
+/* What the answer follows on. */
+struct constraint_prompt {
+    struct reply_form form;
+    bool inside;     /* it ends in open reasoning */
+    bool may_reason; /* or the answer may begin with some */
+};
+
+/* What the request asks for, a tool call included; nothing where it does not. */
+int constraint_begin(struct session *s, const struct chat_work *work, const struct constraint_prompt *prompt,
     struct constraint *out, struct error *err) MUST_USE;
 void constraint_end(struct constraint *c);
 /* Leaves only tokens that fit. 1: there are some; 0: the answer is complete. */

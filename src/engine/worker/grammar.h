@@ -21,7 +21,11 @@ struct grammar_matcher;
 
 /* The rule `root` is what must be matched. ERROR_INVALID names the line. Immutable once parsed. */
 int grammar_parse(struct str gbnf, struct grammar **out, struct error *err) MUST_USE;
+/* The same with a rule of another name. */
+int grammar_parse_from(struct str gbnf, struct str root, struct grammar **out, struct error *err) MUST_USE;
 void grammar_free(struct grammar *g); /* NULL is allowed */
+/* Appends a grammar with `prefix` before the name of each rule, so that it can stand beside another. */
+void grammar_append_renamed(struct buf *out, struct str gbnf, struct str prefix);
 /* Appends `text` as a GBNF literal, in quotes. */
 void grammar_literal_append(struct buf *out, struct str text);
 

@@ -1,3 +1,4 @@
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -443,9 +444,9 @@ static int rule(struct reader *r)
     return rc;
 }
 
-static int rules(struct reader *r)
+static int rules(struct reader *r, struct str root)
 {
-    int rc = rule_find(r, STR("root"), &r->g->root);
+    int rc = rule_find(r, root, &r->g->root);
     skip_space(r);
     while (rc == 0 && peek(r) >= 0) {
         rc = rule(r);
@@ -460,6 +461,11 @@ static int rules(struct reader *r)
 
 int grammar_parse(struct str gbnf, struct grammar **out, struct error *err)
 {
+    return grammar_parse_from(gbnf, STR("root"), out, err);
+}
+
+int grammar_parse_from(struct str gbnf, struct str root, struct grammar **out, struct error *err)
+{
     *out = NULL;
     if (gbnf.len > GRAMMAR_SOURCE_MAX)
         return no_memory(err);
@@ -470,7 +476,7 @@ int grammar_parse(struct str gbnf, struct grammar **out, struct error *err)
     struct reader r = {.g = g, .text = gbnf, .line = 1, .err = err};
     int rc = map_init(&r.names, 64, err);
     if (rc == 0)
-        rc = rules(&r);
+        rc = rules(&r, root);
     if (rc == 0)
         rc = grammar_compile(g, err);
     map_free(&r.names);
@@ -505,4 +511,32 @@ void grammar_literal_append(struct buf *out, struct str text)
             buf_append_char(out, (char)c);
     }
     buf_append_char(out, '"');
+}
+
+/* Where what begins at `at` and is no name ends: a literal, a class, a comment, or one byte. */
+static size_t word_end(struct str text, size_t at)
+{
+    char c = text.data[at++], end = c == '"' ? '"' : c == '[' ? ']' : '\n';
+    if (c != '"' && c != '[' && c != '#')
+        return at;
+    while (at < text.len && text.data[at] != end)
+        at += text.data[at] == '\\' && end != '\n' && at + 1 < text.len ? 2 : 1;
+    return at < text.len ? at + 1 : at;
+}
+
+void grammar_append_renamed(struct buf *out, struct str gbnf, struct str prefix)
+{
+    size_t at = 0, from;
+    while (at < gbnf.len) {
+        from = at;
+        bool name = is_name(gbnf.data[at]) && !isdigit((unsigned char)gbnf.data[at]);
+        if (name) {
+            buf_append_str(out, prefix);
+            while (at < gbnf.len && is_name(gbnf.data[at]))
+                at++;
+        } else {
+            at = word_end(gbnf, at);
+        }
+        buf_append_str(out, str_slice(gbnf, from, at));
+    }
 }

@@ -6,25 +6,6 @@
 #include "engine/worker/grammar.h"
 #include "engine/worker/json_schema_inner.h"
 
-/* A character of a string as JSON may write it, U+0000 and lone surrogates left out: RFC 8259, section 7. */
-static const char common[] =
-    "ws ::= (\" \" | \"\\n\" [ \\t]{0,24})?\n"
-    "hex ::= [0-9a-fA-F]\n"
-    "escape ::= \"\\\\\" ([\"\\\\/bfnrt] | \"u\" (\"000\" [1-9a-fA-F] | \"00\" [1-9a-fA-F] hex | \"0\" "
-    "[1-9a-fA-F] hex hex |"
-    " [1-9a-cA-CefEF] hex hex hex | [dD] [0-7] hex hex |"
-    " [dD] [89abAB] hex hex \"\\\\u\" [dD] [c-fC-F] hex hex))\n"
-    "char ::= [^\"\\\\\\x00-\\x1F] | escape\n"
-    "string ::= \"\\\"\" char* \"\\\"\"\n"
-    "digits ::= \"0\" | [1-9] [0-9]{0,17}\n"
-    "integer ::= \"-\"? digits\n"
-    "number ::= \"-\"? digits (\".\" [0-9]{1,16})? ([eE] [-+]? [0-9]{1,2})?\n"
-    "boolean ::= \"true\" | \"false\"\n"
-    "null ::= \"null\"\n"
-    "value ::= object | array | string | number | boolean | null\n"
-    "object ::= \"{\" ws (string ws \":\" ws value ws (\",\" ws string ws \":\" ws value ws)*)? \"}\"\n"
-    "array ::= \"[\" ws (value ws (\",\" ws value ws)*)? \"]\"\n";
-
 static const char *const notes[] = {"$schema", "$id", "$comment", "$defs", "definitions", "title",
     "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "discriminator",
     "strict", "contentMediaType", "contentEncoding", "markdownDescription"};
@@ -398,20 +379,7 @@ static int all_write(struct json_schema *s, const json_t *schema, struct buf *ou
 
 /* ---- Values ---- */
 
-void schema_literal_write(const json_t *value, struct buf *out)
-{
-    struct buf json;
-    struct json_writer w;
-    buf_init(&json, out->max);
-    json_writer_init(&w, &json);
-    json_write_value(&w, value);
-    grammar_literal_append(out, buf_str(&json));
-    if (json.failed)
-        out->failed = json.failed;
-    buf_free(&json);
-}
-
-static int values_write(const json_t *schema, struct buf *out, struct error *err)
+static int values_write(const struct json_schema *s, const json_t *schema, struct buf *out, struct error *err)
 {
     const json_t *value;
     const char *key;
@@ -434,7 +402,7 @@ static int values_write(const json_t *schema, struct buf *out, struct error *err
         if (!listed || !type_allows(json_object_get(schema, "type"), value))
             continue;
         alternative_begin(out, &first);
-        schema_literal_write(value, out);
+        schema_literal_write(s, value, out);
     }
     return first ? error_set(err, ERROR_INVALID, "the JSON schema's 'const' or 'enum' allows no value at all")
                  : 0;
@@ -448,7 +416,7 @@ static int typed_write(
     if (str_is(type, "array"))
         return schema_array_write(s, schema, out, err);
     if (str_is(type, "string"))
-        return schema_string_write(schema, out, err);
+        return schema_string_write(s, schema, out, err);
     if (str_is(type, "integer") || str_is(type, "number"))
         return schema_number_write(schema, str_is(type, "integer"), out, err);
     if (!str_is(type, "boolean") && !str_is(type, "null"))
@@ -505,7 +473,7 @@ static int keyword_write(struct json_schema *s, const json_t *schema, struct buf
     if (json_object_get(schema, "oneOf"))
         return any_write(s, schema, "oneOf", out, err);
     if (json_object_get(schema, "const") || json_object_get(schema, "enum"))
-        return values_write(schema, out, err);
+        return values_write(s, schema, out, err);
     return types_write(s, schema, out, err);
 }
 
@@ -532,14 +500,15 @@ int schema_write(struct json_schema *s, const json_t *schema, struct buf *out, s
 
 /* ---- The whole ---- */
 
-struct json_schema *json_schema_create(struct buf *out)
+struct json_schema *json_schema_create(enum json_schema_style style, struct buf *out)
 {
     struct json_schema *s = calloc(1, sizeof *s);
     if (!s)
         abort();
     s->out = out;
     s->arena = arena_create(64 * MIB);
-    buf_append_text(out, common);
+    s->style = schema_style_of(style);
+    buf_append_text(out, s->style->rules);
     return s;
 }
 
@@ -552,16 +521,22 @@ void json_schema_free(struct json_schema *s)
     free(s);
 }
 
-int json_schema_rule(struct json_schema *s, const json_t *schema, uint32_t *rule, struct error *err)
+int json_schema_rule_in(
+    struct json_schema *s, const json_t *root, const json_t *schema, uint32_t *rule, struct error *err)
 {
     int rc = s->rules.slots ? 0 : map_init(&s->rules, 64, err);
-    s->root = schema;
+    s->root = root;
     return rc ? rc : rule_of(s, schema, rule, err);
+}
+
+int json_schema_rule(struct json_schema *s, const json_t *schema, uint32_t *rule, struct error *err)
+{
+    return json_schema_rule_in(s, schema, schema, rule, err);
 }
 
 int json_schema_grammar(const json_t *schema, struct buf *out, struct error *err)
 {
-    struct json_schema *s = json_schema_create(out);
+    struct json_schema *s = json_schema_create(JSON_SCHEMA_JSON, out);
     uint32_t rule;
     int rc = schema ? json_schema_rule(s, schema, &rule, err) : 0;
     if (rc == 0 && schema)

@@ -60,6 +60,8 @@ static int other_names(struct members *m, const char **names, size_t n, size_t a
     struct buf body, others;
     size_t length, i = 0;
     bool ends = names[0][at] == '\0';
+    /* What is not written plainly is left out. */
+    const char *never = m->s->style->bare ? "<\\x00" : "\"\\\\\\x00-\\x1F";
     int rc = schema_rule_new(m->s, rule, m->err);
     buf_init(&body, SCHEMA_GRAMMAR_MAX);
     buf_init(&others, SCHEMA_GRAMMAR_MAX);
@@ -73,15 +75,15 @@ static int other_names(struct members *m, const char **names, size_t n, size_t a
             i++;
         class_append(&others, c);
         rc = other_names(m, names + from, i - from, at + length, &below);
-        if (c < 0x20 || c == '"' || c == '\\')
+        if (m->s->style->bare ? c == '<' : c < 0x20 || c == '"' || c == '\\')
             continue; /* never written plainly */
         buf_append_char(&body, '[');
         class_append(&body, c);
         buf_appendf(&body, "] r%u | ", below);
     }
-    buf_append_text(&body, "[^\"\\\\\\x00-\\x1F");
+    buf_appendf(&body, "[^%s", never);
     buf_append_str(&body, buf_str(&others));
-    buf_append_text(&body, "] [^\"\\\\\\x00-\\x1F]*");
+    buf_appendf(&body, "] [^%s]*", never);
     if (rc == 0)
         rc = schema_rule_end(m->s, *rule, &body, m->err);
     buf_free(&body);
@@ -104,7 +106,7 @@ static int other_key(struct members *m, struct buf *out)
     memcpy(sorted, m->names, m->count * sizeof *sorted);
     qsort(sorted, m->count, sizeof *sorted, name_compare);
     int rc = other_names(m, sorted, m->count, 0, &rule);
-    buf_appendf(out, "\"\\\"\" r%u \"\\\"\"", rule);
+    buf_appendf(out, "%s r%u %s", m->s->style->quote, rule, m->s->style->quote);
     return rc;
 }
 
@@ -187,9 +189,7 @@ static int member_write(struct members *m, size_t i, struct buf *out)
 {
     const json_t *schema = property(m->schema, m->names[i]);
     const json_t *rest = json_object_get(m->schema, "additionalProperties");
-    json_t *name = json_string(m->names[i]);
-    schema_literal_write(name, out);
-    json_decref(name);
+    schema_key_write(m->s, m->names[i], out);
     buf_append_text(out, " ws \":\" ws ");
     if (!schema && json_is_false(rest))
         return error_set(m->err, ERROR_INVALID,

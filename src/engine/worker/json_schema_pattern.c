@@ -18,6 +18,7 @@ struct set {
 };
 
 struct pattern {
+    const struct schema_style *style;
     struct str text;
     size_t at;
     int depth;
@@ -85,12 +86,29 @@ static void range_write(struct buf *out, uint32_t first, uint32_t last)
         buf_appendf(out, "\\U%08X-\\U%08X", first, last);
 }
 
+/* As they are; '<' begins what ends the text, and is left out of what may be something else. */
+static void bare_write(struct pattern *p, const struct set *s)
+{
+    bool only = s->count == 1 && s->ranges[0].first == s->ranges[0].last;
+    buf_append_text(p->out, "[");
+    for (size_t i = 0; i < s->count; i++) {
+        struct range r = s->ranges[i];
+        range_write(p->out, r.first > 0 ? r.first : 1, only || r.last < '<' ? r.last : '<' - 1);
+        range_write(p->out, only || r.first > '<' ? r.first : '<' + 1, only ? 0 : r.last);
+    }
+    buf_append_text(p->out, "]");
+}
+
 /* Characters that may stand in a JSON string as they are; the others follow, escaped. */
 static void set_write(struct pattern *p, const struct set *s)
 {
     static const struct range plain[] = {{0x20, 0x21}, {0x23, 0x5B}, {0x5D, 0xD7FF}, {0xE000, 0x10FFFF}};
     static const char names[] = "\b\f\n\r\t\"\\", letters[] = "bfnrt\"\\";
     bool escaped[128] = {false};
+    if (p->style->bare) {
+        bare_write(p, s);
+        return;
+    }
     buf_append_text(p->out, "([");
     for (size_t i = 0; i < s->count; i++) {
         struct range r = s->ranges[i];
@@ -344,10 +362,10 @@ static int alternatives(struct pattern *p)
     do {
         bool outer = p->depth == 0;
         if (outer && !take(p, "^"))
-            buf_append_text(p->out, "char* ");
+            buf_appendf(p->out, "%s* ", p->style->character);
         rc = sequence(p);
         if (outer && !take(p, "$"))
-            buf_append_text(p->out, " char*");
+            buf_appendf(p->out, " %s*", p->style->character);
         if (rc || !take(p, "|"))
             break;
         buf_append_text(p->out, " | ");
@@ -355,9 +373,9 @@ static int alternatives(struct pattern *p)
     return rc;
 }
 
-int schema_pattern_write(struct str text, struct buf *out, struct error *err)
+int schema_pattern_write(const struct json_schema *s, struct str text, struct buf *out, struct error *err)
 {
-    struct pattern p = {.text = text, .out = out, .err = err};
+    struct pattern p = {.style = s->style, .text = text, .out = out, .err = err};
     int rc = alternatives(&p);
     if (rc == 0 && p.at < text.len)
         rc = unsupported(&p, text.data[p.at] == ')' ? "a ')' too many" : "something after '$'");

@@ -58,14 +58,14 @@ static void expression_write(struct str expression, struct buf *out)
     }
 }
 
-static int format_write(struct str format, struct buf *out, struct error *err)
+static int format_write(const struct json_schema *s, struct str format, struct buf *out, struct error *err)
 {
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         if (!str_is(format, formats[i].name))
             continue;
-        buf_append_text(out, "\"\\\"\" (");
+        buf_appendf(out, "%s (", s->style->quote);
         expression_write(str_from(formats[i].expression), out);
-        buf_append_text(out, ") \"\\\"\"");
+        buf_appendf(out, ") %s", s->style->quote);
         return 0;
     }
     return error_set(err, ERROR_UNSUPPORTED,
@@ -74,7 +74,7 @@ static int format_write(struct str format, struct buf *out, struct error *err)
         STR_ARG(str_slice(format, 0, 100)));
 }
 
-int schema_string_write(const json_t *schema, struct buf *out, struct error *err)
+int schema_string_write(const struct json_schema *s, const json_t *schema, struct buf *out, struct error *err)
 {
     struct str format, pattern;
     int64_t least, most;
@@ -96,20 +96,78 @@ int schema_string_write(const json_t *schema, struct buf *out, struct error *err
         return error_set(
             err, ERROR_INVALID, "the JSON schema's 'minLength' is above its 'maxLength': correct them");
     if (format.data)
-        return format_write(format, out, err);
+        return format_write(s, format, out, err);
     if (pattern.data) {
-        buf_append_text(out, "\"\\\"\" (");
-        rc = schema_pattern_write(pattern, out, err);
-        buf_append_text(out, ") \"\\\"\"");
+        buf_appendf(out, "%s (", s->style->quote);
+        rc = schema_pattern_write(s, pattern, out, err);
+        buf_appendf(out, ") %s", s->style->quote);
         return rc;
     }
     if (!bounded) {
-        buf_append_text(out, "string");
+        buf_append_text(out, s->style->string);
         return 0;
     }
-    buf_appendf(out, "\"\\\"\" char{%lld,", (long long)least);
+    buf_appendf(out, "%s %s{%lld,", s->style->quote, s->style->character, (long long)least);
     if (most >= 0)
         buf_appendf(out, "%lld", (long long)most);
-    buf_append_text(out, "} \"\\\"\"");
+    buf_appendf(out, "} %s", s->style->quote);
     return 0;
+}
+
+/* ---- Bare text ---- */
+
+static bool all_text(const json_t *schema)
+{
+    const json_t *value = json_object_get(schema, "const"), *list = json_object_get(schema, "enum");
+    bool text = !value || json_is_string(value);
+    for (size_t i = 0; i < json_array_size(list); i++)
+        text = text && json_is_string(json_array_get(list, i));
+    return text && (value || json_array_size(list) > 0);
+}
+
+/* The schema that `root` holds under #/$defs/NAME or #/definitions/NAME. */
+static const json_t *named_get(const json_t *root, struct str ref)
+{
+    static const char *const homes[] = {"$defs", "definitions"};
+    const char *name;
+    json_t *each;
+    for (size_t i = 0; i < 2; i++) {
+        size_t prefix = 3 + str_from(homes[i]).len;
+        if (!str_starts(ref, STR("#/")) || !str_eq(str_slice(ref, 2, prefix - 1), str_from(homes[i])))
+            continue;
+        json_object_foreach(json_object_get(root, homes[i]), name, each)
+        {
+            if (str_is(str_slice(ref, prefix, ref.len), name))
+                return each;
+        }
+    }
+    return NULL;
+}
+
+static const json_t *text_schema(const json_t *root, const json_t *schema)
+{
+    static const char *const combined[] = {"$ref", "anyOf", "oneOf", "allOf"};
+    for (int steps = 0; steps < SCHEMA_DEPTH_MAX && json_is_string(json_object_get(schema, "$ref")); steps++)
+        schema = named_get(root, json_str(json_object_get(schema, "$ref")));
+    for (size_t i = 0; i < sizeof combined / sizeof *combined; i++)
+        if (json_object_get(schema, combined[i]))
+            return NULL;
+    if (json_is_true(json_object_get(schema, "nullable")))
+        return NULL;
+    bool values = json_object_get(schema, "const") || json_object_get(schema, "enum");
+    bool text = values ? all_text(schema) : str_is(json_str(json_object_get(schema, "type")), "string");
+    return text ? schema : NULL;
+}
+
+bool json_schema_is_text(const json_t *root, const json_t *schema)
+{
+    return text_schema(root, schema) != NULL;
+}
+
+int json_schema_text(const json_t *root, const json_t *schema, struct buf *out, struct error *err)
+{
+    struct json_schema s = {.style = &schema_style_text, .arena = arena_create(MIB)};
+    int rc = schema_write(&s, text_schema(root, schema), out, err);
+    arena_free(s.arena);
+    return rc;
 }

@@ -1,160 +1,81 @@
-#include "engine/worker/reply.h"
+#include "engine/worker/reply_inner.h"
 
-#include "base/limits.h"
+enum { TAGS_MAX = 6 };
 
-enum { ENDS_TRIED = 64 };
+static const struct str message = STR("<|message|>");
+/* What ends a message of a channel. The first ones may be the end of the answer, too. */
+static const struct str ends[] = {
+    STR("<|end|>"), STR("<|call|>"), STR("<|return|>"), STR("<|start|>"), STR("<|channel|>")};
+enum { ENDS = sizeof ends / sizeof *ends };
 
-static const struct str think = STR("<think>"), think_end = STR("</think>");
-static const struct str hermes = STR("<tool_call>"), hermes_end = STR("</tool_call>");
-static const struct str python = STR("<|python_tag|>"), mistral = STR("[TOOL_CALLS]"),
-                        mistral_args = STR("[ARGS]");
-
-enum reply_syntax reply_syntax_of(struct str template)
+static bool has_channels(const struct reply *r)
 {
-    /* Written as XML within the tag: other families. */
-    bool xml =
-        str_find(template, STR("<function=")) != SIZE_MAX || str_find(template, STR("<arg_key>")) != SIZE_MAX;
-    if (str_find(template, hermes) != SIZE_MAX)
-        return xml ? REPLY_PLAIN : REPLY_HERMES;
-    if (str_find(template, mistral) != SIZE_MAX)
-        return REPLY_MISTRAL;
-    if (str_find(template, STR("<|start_header_id|>")) != SIZE_MAX &&
-        str_find(template, STR("\"parameters\":")) != SIZE_MAX)
-        return REPLY_LLAMA3;
-    return REPLY_PLAIN;
-}
-
-bool reply_reasons(struct str template)
-{
-    return str_find(template, think_end) != SIZE_MAX;
+    return r->form.syntax && r->form.syntax->payload == PAYLOAD_CHANNEL;
 }
 
 void reply_init(
-    struct reply *r, enum reply_syntax syntax, bool reasons, bool inside, const struct reply_sink *sink)
+    struct reply *r, struct reply_form form, bool inside, const json_t *tools, const struct reply_sink *sink)
 {
-    *r = (struct reply){.syntax = syntax, .reasons = reasons, .sink = *sink};
-    r->state = inside && reasons ? REPLY_REASONING : REPLY_START;
+    *r = (struct reply){.form = form, .tools = tools, .sink = *sink};
+    /* Channels are there without tools, too. */
+    if (json_array_size(tools) == 0 && !has_channels(r))
+        r->form.syntax = NULL;
+    r->state = inside && form.thinking ? REPLY_REASONING : REPLY_START;
     r->quiet = r->state == REPLY_REASONING;
     buf_init(&r->held, 16 * MIB);
+    buf_init(&r->name, REPLY_NAME_MAX);
+    buf_init(&r->arguments, 16 * MIB);
 }
 
 void reply_free(struct reply *r)
 {
     buf_free(&r->held);
+    buf_free(&r->name);
+    buf_free(&r->arguments);
+    json_decref(r->pairs);
+}
+
+bool reply_is_plain(const struct reply *r)
+{
+    return !r->form.syntax && !r->form.thinking;
+}
+
+static bool within(struct str token, const char *marker)
+{
+    return marker && str_find(str_from(marker), token) != SIZE_MAX;
 }
 
 bool reply_wants(const struct reply *r, struct str token)
 {
-    return (r->reasons && (str_eq(token, think) || str_eq(token, think_end))) ||
-           (r->syntax == REPLY_HERMES && (str_eq(token, hermes) || str_eq(token, hermes_end))) ||
-           (r->syntax == REPLY_LLAMA3 && str_eq(token, python)) ||
-           (r->syntax == REPLY_MISTRAL && (str_eq(token, mistral) || str_eq(token, mistral_args)));
-}
-
-/* ---- Calls ---- */
-
-/* {"name", "arguments" or "parameters"}, passed on; false where it is none. */
-static bool call_pass(struct reply *r, const json_t *call)
-{
-    struct str name = json_str(json_object_get(call, "name"));
-    const json_t *arguments = json_object_get(call, "arguments");
-    struct buf text;
-    struct json_writer w;
-    if (!arguments)
-        arguments = json_object_get(call, "parameters");
-    if (name.len == 0 || (arguments && !json_is_object(arguments) && !json_is_string(arguments)))
+    const struct reply_syntax *s = r->form.syntax;
+    const struct reply_thinking *t = r->form.thinking;
+    bool wanted = false;
+    if (token.len < 2)
         return false;
-    buf_init(&text, 16 * MIB);
-    json_writer_init(&w, &text);
-    if (json_is_string(arguments))
-        buf_append_str(&text, json_str(arguments));
-    else if (arguments)
-        json_write_value(&w, arguments);
-    else
-        buf_append_text(&text, "{}");
-    bool passed = !text.failed;
-    if (passed)
-        r->sink.tool_call(r->sink.ctx, name, buf_str(&text));
-    r->n_calls += passed;
-    buf_free(&text);
-    return passed;
-}
-
-static bool is_call(const json_t *call)
-{
-    return json_is_object(call) && json_str(json_object_get(call, "name")).len > 0;
-}
-
-/* One call or a list of them. */
-static bool json_pass(struct reply *r, struct str text)
-{
-    json_t *tree;
-    bool passed = false;
-    if (json_read(str_trim(text), &tree, NULL))
-        return false;
-    if (json_is_array(tree) && json_array_size(tree) > 0) {
-        passed = true;
-        for (size_t i = 0; i < json_array_size(tree); i++)
-            passed = passed && is_call(json_array_get(tree, i));
-        for (size_t i = 0; i < json_array_size(tree) && passed; i++)
-            passed = call_pass(r, json_array_get(tree, i));
-    } else {
-        passed = is_call(tree) && call_pass(r, tree);
+    if (s) {
+        const char *const markers[] = {s->open, s->close, s->call_open, s->call_close, s->name_end,
+            s->name_cut, s->key_open, s->key_end, s->key_cut, s->value_end, s->between};
+        for (size_t i = 0; i < sizeof markers / sizeof *markers; i++)
+            wanted = wanted || within(token, markers[i]);
+        wanted = wanted || (s->payload == PAYLOAD_GEMMA && str_is(token, "<|\"|>"));
     }
-    json_decref(tree);
-    return passed;
+    if (t)
+        wanted = wanted || within(token, t->open) || within(token, t->close);
+    for (size_t i = 0; t && i < sizeof t->drops / sizeof *t->drops; i++)
+        wanted = wanted || within(token, t->drops[i]);
+    for (size_t i = 0; has_channels(r) && i < ENDS; i++)
+        wanted = wanted || str_eq(token, ends[i]);
+    return wanted;
 }
 
-/* name[ARGS]{...} */
-static bool named_pass(struct reply *r, struct str text)
+const json_t *reply_tool_schema(const json_t *tools, struct str name)
 {
-    size_t at = str_find(text, mistral_args);
-    json_t *arguments;
-    if (at == SIZE_MAX ||
-        json_read(str_trim(str_slice(text, at + mistral_args.len, text.len)), &arguments, NULL))
-        return false;
-    struct str name = str_trim(str_slice(text, 0, at));
-    json_t *call = json_object();
-    json_t *value = json_stringn(name.data, name.len);
-    bool passed = call && value && json_object_set(call, "name", value) == 0 &&
-                  json_object_set(call, "arguments", arguments) == 0 && call_pass(r, call);
-    json_decref(value);
-    json_decref(call);
-    json_decref(arguments);
-    return passed;
-}
-
-/* Everything after the first [TOOL_CALLS], at the end. */
-static bool mistral_pass(struct reply *r, struct str text)
-{
-    while (text.len > 0) {
-        size_t at = str_find(text, mistral);
-        struct str one = str_slice(text, 0, at);
-        if (!json_pass(r, one) && !named_pass(r, one))
-            return false;
-        text = at == SIZE_MAX ? STR_NONE : str_slice(text, at + mistral.len, text.len);
+    for (size_t i = 0; i < json_array_size(tools); i++) {
+        const json_t *function = json_object_get(json_array_get(tools, i), "function");
+        if (str_eq(json_str(json_object_get(function, "name")), name))
+            return json_object_get(function, "parameters");
     }
-    return true;
-}
-
-static bool llama_pass(struct reply *r, struct str text)
-{
-    struct str one;
-    if (json_pass(r, text))
-        return true;
-    /* A ';' may stand in a value, too: then the pieces are no JSON. */
-    struct str rest = text;
-    while (str_split(&rest, ';', &one)) {
-        json_t *tree;
-        if (str_trim(one).len > 0 && json_read(str_trim(one), &tree, NULL))
-            return false;
-        if (str_trim(one).len > 0)
-            json_decref(tree);
-    }
-    bool passed = false;
-    while (str_split(&text, ';', &one))
-        passed = json_pass(r, one) || passed;
-    return passed;
+    return NULL;
 }
 
 /* ---- Text ---- */
@@ -174,83 +95,169 @@ static void text_pass(struct reply *r, struct str text)
         r->sink.text(r->sink.ctx, text);
 }
 
-/* Bytes at the end of `text` that may begin `tag`. */
-static size_t overlap(struct str text, struct str tag)
+size_t reply_overlap(struct str text, struct str tag)
 {
-    size_t n = tag.len - 1 < text.len ? tag.len - 1 : text.len;
+    size_t n = tag.len < 1 ? 0 : tag.len - 1 < text.len ? tag.len - 1 : text.len;
     while (n > 0 && !str_ends(text, str_slice(tag, 0, n)))
         n--;
     return n;
 }
 
-/* Passes on what stands before `tag` and drops both; false: it is not there yet, and only what may begin it
- * stays. */
-static bool tag_take(struct reply *r, struct str tag)
+int reply_expect(struct str text, size_t at, struct str marker)
 {
-    size_t at = str_find(buf_str(&r->held), tag);
-    size_t before = at != SIZE_MAX ? at : r->held.len - overlap(buf_str(&r->held), tag);
-    text_pass(r, str_slice(buf_str(&r->held), 0, before));
-    buf_consume(&r->held, before + (at != SIZE_MAX ? tag.len : 0));
-    return at != SIZE_MAX;
+    struct str rest = str_slice(text, at, at + marker.len);
+    if (str_eq(rest, marker))
+        return 1;
+    return rest.len < marker.len && str_starts(marker, rest) ? 0 : -1;
 }
 
-/* What an answer begins with, white space aside. 1: something was found, 0: more is needed. */
+/* Passes on what stands before the first of the tags and drops both. Which one it was; -1: none is there yet,
+ * and only what may begin one stays. */
+static int tag_take(struct reply *r, const struct str *tags, size_t n)
+{
+    struct str text = buf_str(&r->held);
+    size_t first = SIZE_MAX, overlap = 0;
+    int which = -1;
+    for (size_t i = 0; i < n; i++) {
+        size_t at = str_find(text, tags[i]);
+        size_t over = reply_overlap(text, tags[i]);
+        if (at < first) {
+            first = at;
+            which = (int)i;
+        }
+        overlap = over > overlap ? over : overlap;
+    }
+    size_t before = which >= 0 ? first : text.len - overlap;
+    text_pass(r, str_slice(text, 0, before));
+    buf_consume(&r->held, before + (which >= 0 ? tags[which].len : 0));
+    return which;
+}
+
+/* ---- Steps: 1: something was found, 0: more is needed ---- */
+
+static int state_enter(struct reply *r, enum reply_state state, bool quiet)
+{
+    r->state = state;
+    r->quiet = quiet;
+    return 1;
+}
+
+/* The calls that begin after `skipped` bytes. */
+static int call_enter(struct reply *r, size_t skipped, bool opened)
+{
+    buf_consume(&r->held, skipped);
+    r->state = REPLY_CALL;
+    r->opened = opened;
+    reply_call_begin(r);
+    return 1;
+}
+
+/* What an answer begins with, white space aside. */
 static int start_step(struct reply *r)
 {
+    const struct reply_syntax *s = r->form.syntax;
     struct str text = str_trim(buf_str(&r->held));
+    struct str think = r->form.thinking ? reply_mark(r->form.thinking->open) : STR_NONE;
     if (text.len == 0)
         return 0;
-    bool may_think = r->reasons && str_starts(think, str_slice(text, 0, think.len)) && text.len < think.len;
-    bool may_tag = r->syntax == REPLY_LLAMA3 && str_starts(python, text) && text.len < python.len;
-    if (may_think || may_tag)
-        return 0;
-    if (r->reasons && str_starts(text, think)) {
-        buf_consume(&r->held, (size_t)(text.data - r->held.data) + think.len);
-        r->state = REPLY_REASONING;
-        r->quiet = true;
-        return 1;
+    size_t before = (size_t)(text.data - r->held.data);
+    int thinks = think.len > 0 ? reply_expect(text, 0, think) : -1;
+    if (thinks > 0) {
+        buf_consume(&r->held, before + think.len);
+        return state_enter(r, REPLY_REASONING, true);
     }
-    bool call = r->syntax == REPLY_LLAMA3 && (text.data[0] == '{' || str_starts(text, python));
-    r->state = call ? REPLY_CALL : REPLY_TEXT;
-    return 1;
+    if (has_channels(r)) {
+        static const struct str begins[] = {STR("<|channel|>"), STR("<|start|>"), STR("to=")};
+        for (size_t i = 0; i < 3; i++) {
+            int there = reply_expect(text, 0, begins[i]);
+            if (there >= 0)
+                return there > 0 ? state_enter(r, REPLY_HEADER, true) : 0;
+        }
+    }
+    if (thinks == 0)
+        return 0;
+    if (s && s->whole && text.data[0] == '{')
+        return call_enter(r, before, false);
+    return state_enter(r, REPLY_TEXT, r->quiet);
+}
+
+/* <|start|>assistant to=functions.NAME<|channel|>commentary json<|message|>, in any order. */
+static int header_step(struct reply *r)
+{
+    static const struct str call = STR("to=functions.");
+    struct str text = buf_str(&r->held);
+    size_t end = str_find(text, message), at;
+    if (end == SIZE_MAX && text.len > 4 * KIB)
+        return state_enter(r, REPLY_TEXT, false);
+    if (end == SIZE_MAX)
+        return 0;
+    struct str header = str_slice(text, 0, end);
+    at = str_find(header, call);
+    if (at != SIZE_MAX && json_array_size(r->tools) > 0)
+        return call_enter(r, at + call.len, true);
+    bool reasons = str_find(header, STR("analysis")) != SIZE_MAX;
+    buf_consume(&r->held, end + message.len);
+    return state_enter(r, reasons ? REPLY_REASONING : REPLY_TEXT, true);
+}
+
+static int channel_step(struct reply *r)
+{
+    int which = tag_take(r, ends, ENDS);
+    if (which < 0)
+        return 0;
+    return state_enter(r, REPLY_HEADER, true);
+}
+
+static int reasoning_step(struct reply *r)
+{
+    if (has_channels(r))
+        return channel_step(r);
+    struct str end = reply_mark(r->form.thinking->close);
+    if (tag_take(r, &end, 1) < 0)
+        return 0;
+    /* What follows may be a call of the kind that is the whole answer. */
+    return state_enter(r, REPLY_START, true);
 }
 
 static int text_step(struct reply *r)
 {
-    if (r->syntax == REPLY_PLAIN || r->syntax == REPLY_LLAMA3) {
-        text_pass(r, buf_str(&r->held));
-        buf_clear(&r->held);
+    const struct reply_syntax *s = r->form.syntax;
+    const struct reply_thinking *t = r->form.thinking;
+    struct str tags[TAGS_MAX];
+    size_t n = 0;
+    if (has_channels(r))
+        return channel_step(r);
+    if (s)
+        tags[n++] = reply_mark(s->open);
+    for (size_t i = 0; t && i < sizeof t->drops / sizeof *t->drops && t->drops[i]; i++)
+        tags[n++] = str_from(t->drops[i]);
+    int which = tag_take(r, tags, n);
+    if (which < 0)
         return 0;
-    }
-    if (!tag_take(r, r->syntax == REPLY_HERMES ? hermes : mistral))
-        return 0;
-    r->state = REPLY_CALL;
-    r->tried = r->scanned = 0;
-    return 1;
+    if (which > 0 || !s)
+        return state_enter(r, REPLY_TEXT, true);
+    return call_enter(r, 0, true);
 }
 
-/* Only Hermes' calls end before the answer does. The end of the tag may stand in an argument, too. */
 static int call_step(struct reply *r)
 {
-    struct str text = buf_str(&r->held);
-    while (r->syntax == REPLY_HERMES && r->tried < ENDS_TRIED) {
-        size_t at = str_find(str_slice(text, r->scanned, text.len), hermes_end);
-        if (at == SIZE_MAX) {
-            if (text.len >= r->scanned + hermes_end.len)
-                r->scanned = text.len - hermes_end.len + 1;
-            return 0;
-        }
-        at += r->scanned;
-        r->scanned = at + hermes_end.len;
-        r->tried++;
-        if (!json_pass(r, str_slice(text, 0, at)))
-            continue;
-        buf_consume(&r->held, r->scanned);
-        r->state = REPLY_TEXT;
-        r->quiet = true;
-        return 1;
+    enum reply_progress progress;
+    while ((progress = reply_call_step(r)) == REPLY_ON)
+        continue;
+    if (progress == REPLY_MORE)
+        return 0;
+    if (progress == REPLY_END) {
+        buf_consume(&r->held, r->at);
+        r->at = 0;
+        return state_enter(r, has_channels(r) ? REPLY_HEADER : REPLY_TEXT, true);
     }
-    return 0;
+    state_enter(r, REPLY_TEXT, false);
+    if (r->opened)
+        text_pass(r, has_channels(r) ? STR("to=functions.") : reply_mark(r->form.syntax->open));
+    /* Each try reads what is held once more. */
+    if (++r->failures == REPLY_TRIES)
+        r->form.syntax = NULL;
+    return 1;
 }
 
 static int step(struct reply *r)
@@ -258,14 +265,10 @@ static int step(struct reply *r)
     switch (r->state) {
     case REPLY_START:
         return start_step(r);
+    case REPLY_HEADER:
+        return header_step(r);
     case REPLY_REASONING:
-        if (!tag_take(r, think_end))
-            return 0;
-        /* What follows may be a call of the kind that is the whole answer. */
-        r->reasons = false;
-        r->state = REPLY_START;
-        r->quiet = true;
-        return 1;
+        return reasoning_step(r);
     case REPLY_TEXT:
         return text_step(r);
     case REPLY_CALL:
@@ -285,23 +288,19 @@ int reply_push(struct reply *r, struct str text, struct error *err)
 
 int reply_finish(struct reply *r, struct error *err)
 {
-    struct str text = buf_str(&r->held);
-    bool passed = false;
     (void)err;
     if (r->state == REPLY_CALL) {
-        if (r->syntax == REPLY_MISTRAL)
-            passed = mistral_pass(r, text);
-        else if (r->syntax == REPLY_LLAMA3)
-            passed = llama_pass(r,
-                str_starts(str_trim(text), python) ? str_slice(str_trim(text), python.len, text.len) : text);
-        else
-            passed = json_pass(r, text);
-        if (!passed && r->syntax != REPLY_LLAMA3)
-            r->sink.text(r->sink.ctx, r->syntax == REPLY_MISTRAL ? mistral : hermes);
-        r->quiet = false;
+        enum reply_progress progress = reply_call_finish(r);
+        r->state = REPLY_TEXT;
+        r->quiet = progress != REPLY_FAIL;
+        if (progress == REPLY_FAIL && r->opened)
+            text_pass(r, has_channels(r) ? STR("to=functions.") : reply_mark(r->form.syntax->open));
+        else if (progress != REPLY_FAIL)
+            buf_consume(&r->held, r->at < r->held.len ? r->at : r->held.len);
     }
-    if (!passed)
-        text_pass(r, text);
+    /* <|start|>assistant and no more is no text. */
+    if (r->state != REPLY_HEADER)
+        text_pass(r, buf_str(&r->held));
     buf_clear(&r->held);
     return 0;
 }

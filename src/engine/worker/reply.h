@@ -1,56 +1,83 @@
 /* What a model says, taken apart while it streams: reasoning, text, tool calls.
  *
- *   REASONING --</think>--> TEXT --<tool_call> or its like--> CALL --</tool_call>--> TEXT
+ *   START --open--> REASONING --close--> START --> TEXT --opening marker--> CALL --closing marker--> TEXT
+ *     \--<|channel|>--> HEADER --<|message|>--> REASONING | TEXT | CALL --<|end|>--> HEADER        (channels)
  *
- * Each family writes calls in its own way; the model's template tells which:
- *   HERMES   <tool_call>{"name": ..., "arguments": {...}}</tool_call>, any number   (Hermes, Qwen)
- *   LLAMA3   {"name": ..., "parameters": {...}}, nothing else, maybe after <|python_tag|>; more after ';'
- *   MISTRAL  [TOOL_CALLS][{"name": ..., "arguments": {...}}, ...], or [TOOL_CALLS]name[ARGS]{...} each
- * What only looked like a call is text after all. */
+ * reply_syntax.h says how each family writes. A call is announced when its name and the beginning of its
+ * arguments are known; where those are JSON, they are passed on as they come, exactly as the model writes
+ * them. What only looked like a call is text after all, with its marker; once announced it stays a call:
+ * arguments that turn out to be no JSON are passed on as they are up to the closing marker. */
 #ifndef WEIR_ENGINE_WORKER_REPLY_H
 #define WEIR_ENGINE_WORKER_REPLY_H
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "engine/worker/reply_json.h"
+#include "engine/worker/reply_syntax.h"
 #include "json/json.h"
-
-enum reply_syntax { REPLY_PLAIN, REPLY_HERMES, REPLY_LLAMA3, REPLY_MISTRAL };
-
-/* How the model whose template this is writes calls. PLAIN: it writes none that are known here. */
-enum reply_syntax reply_syntax_of(struct str template);
-/* Does it write its reasoning between <think> and </think>? */
-bool reply_reasons(struct str template);
 
 struct reply_sink {
     void (*text)(void *ctx, struct str text);
     void (*reasoning)(void *ctx, struct str text);
-    /* A whole call; `arguments` is the text of a JSON object. */
-    void (*tool_call)(void *ctx, struct str name, struct str arguments);
+    /* The first piece of a call has its name, later ones of the same index (the last one) have none. Their
+     * arguments, one after the other, are the text of a JSON object; a piece may have none. */
+    void (*tool_call)(void *ctx, size_t index, struct str name, struct str arguments);
     void *ctx;
 };
 
-enum reply_state { REPLY_START, REPLY_REASONING, REPLY_TEXT, REPLY_CALL };
+enum reply_state { REPLY_START, REPLY_HEADER, REPLY_REASONING, REPLY_TEXT, REPLY_CALL };
 
-struct reply {
-    enum reply_syntax syntax; /* PLAIN: no tools were given */
-    bool reasons;
-    struct reply_sink sink;
-    enum reply_state state;
-    bool quiet;      /* white space is left out until something else comes */
-    struct buf held; /* what may begin a tag; in CALL the call so far */
-    size_t scanned;  /* CALL: bytes in which no end of a call begins */
-    size_t tried;    /* ends that were looked at */
-    size_t n_calls;
+/* Where in a call the parser is; reply_call.c. */
+enum reply_stage {
+    STAGE_BEGIN,  /* of a call, or the end of them */
+    STAGE_MEMBER, /* JSON: a key or the end of the object */
+    STAGE_VALUE,  /* JSON: of a member that is not streamed */
+    STAGE_NAME,
+    STAGE_ARGS_BEGIN,
+    STAGE_ARGS,   /* announced: pieces are passed on */
+    STAGE_BROKEN, /* the same, but it is no JSON */
+    STAGE_PAIR,   /* TAGGED */
+    STAGE_CALL_CLOSE,
+    STAGE_CLOSE,
+    STAGE_WHOLE /* everything up to the closing marker is read at once */
 };
 
-/* `inside`: the prompt ends in an open <think>. */
+struct reply {
+    struct reply_form form; /* syntax NULL: no tools were given */
+    const json_t *tools;    /* of the request */
+    struct reply_sink sink;
+    enum reply_state state;
+    enum reply_stage stage;
+    bool quiet;                 /* white space is left out until something else comes */
+    bool opened;                /* CALL: its marker is not in `held` and was not passed on */
+    bool in_list;               /* JSON: inside [ ] */
+    bool in_object;             /* JSON: the call is an object with a name and arguments */
+    bool in_args;               /* JSON: the member at hand is the arguments */
+    bool in_name;               /* ... or the name */
+    struct buf held;            /* what may begin a tag; in CALL what is not passed on yet */
+    size_t at;                  /* CALL: bytes of it that were read */
+    size_t from;                /* CALL: where the value at hand begins */
+    size_t scanned;             /* bytes in which what is looked for does not begin */
+    struct buf name, arguments; /* of the call at hand; arguments empty: none so far */
+    json_t *pairs;              /* TAGGED: its arguments */
+    struct json_scan scan;
+    size_t n_calls;
+    size_t failures;
+};
+
+/* `inside`: the prompt ends in open reasoning. `tools`: the request's list, which must outlive the reply;
+ * NULL or empty: nothing is a call. */
 void reply_init(
-    struct reply *r, enum reply_syntax syntax, bool reasons, bool inside, const struct reply_sink *sink);
+    struct reply *r, struct reply_form form, bool inside, const json_t *tools, const struct reply_sink *sink);
 void reply_free(struct reply *r);
+/* Is there anything to take apart? */
+bool reply_is_plain(const struct reply *r);
 /* Whole characters. */
 int reply_push(struct reply *r, struct str text, struct error *err) MUST_USE;
 int reply_finish(struct reply *r, struct error *err) MUST_USE;
 /* Is it a special token that must be read as text to take the reply apart? */
 bool reply_wants(const struct reply *r, struct str token);
+/* The parameters' schema of a tool, or NULL. */
+const json_t *reply_tool_schema(const json_t *tools, struct str name);
 
 #endif

@@ -21,11 +21,12 @@ struct answer {
     struct stream_text text;
     struct buf piece, out;
     struct reply reply;
+    json_t *tools;    /* that it may call; NULL: none */
     bool taken_apart; /* what is said goes through `reply` */
     int32_t *prompt;  /* for the penalties, until the start */
     size_t n_prompt, cached;
-    int32_t drawn, most; /* tokens */
-    const char *reason;  /* how it ended */
+    int32_t drawn, reasoned, most; /* tokens */
+    const char *reason;            /* how it ended */
 };
 
 /* ---- What the gateway hears ---- */
@@ -45,6 +46,8 @@ static void numbers_send(struct call *call, enum wire_type type, const char *fir
     if (with_output) {
         json_key(&w, "output_tokens");
         json_write_int(&w, a->drawn);
+        json_key(&w, "reasoning_tokens");
+        json_write_int(&w, a->reasoned);
     }
     json_object_end(&w);
     session_send(call->session, call->id, type, buf_str(&json));
@@ -63,10 +66,9 @@ static void on_reasoning(void *ctx, struct str text)
     session_send(call->session, call->id, WIRE_REASONING, text);
 }
 
-static void on_tool_call(void *ctx, struct str name, struct str arguments)
+static void on_tool_call(void *ctx, size_t index, struct str name, struct str arguments)
 {
     const struct call *call = ctx;
-    const struct answer *a = call->data;
     char id[48];
     struct buf json;
     struct json_writer w;
@@ -75,11 +77,13 @@ static void on_tool_call(void *ctx, struct str name, struct str arguments)
     json_writer_init(&w, &json);
     json_object_begin(&w);
     json_key(&w, "index");
-    json_write_int(&w, (int64_t)a->reply.n_calls);
-    json_key(&w, "id");
-    json_write_text(&w, id);
-    json_key(&w, "name");
-    json_write_str(&w, name);
+    json_write_int(&w, (int64_t)index);
+    if (name.len > 0) {
+        json_key(&w, "id");
+        json_write_text(&w, id);
+        json_key(&w, "name");
+        json_write_str(&w, name);
+    }
     json_key(&w, "arguments");
     json_write_str(&w, arguments);
     json_object_end(&w);
@@ -97,8 +101,6 @@ static int text_send(struct call *call, bool last, struct error *err)
         on_text(call, buf_str(&a->out));
     if (rc == 0 && last && a->taken_apart)
         rc = reply_finish(&a->reply, err);
-    if (a->taken_apart && a->reply.state != REPLY_REASONING)
-        a->constraint.asleep = false;
     buf_clear(&a->out);
     return rc;
 }
@@ -145,6 +147,7 @@ static int token_take(struct call *call, int32_t token, struct error *err)
     struct answer *a = call->data;
     const struct tokenizer *t = call->session->tokenizer;
     a->drawn++;
+    a->reasoned += a->taken_apart && a->reply.state == REPLY_REASONING;
     if (tokenizer_is_end(t, token))
         return finish(call, "stop", err);
     sampler_accept(a->sampler, token);
@@ -207,6 +210,7 @@ static void answer_free(struct call *call)
     sampler_free(a->sampler);
     constraint_end(&a->constraint);
     reply_free(&a->reply);
+    json_decref(a->tools);
     stream_text_free(&a->text);
     buf_free(&a->piece);
     buf_free(&a->out);
@@ -233,24 +237,28 @@ static int answer_create(struct call *call, const struct chat_work *work, struct
     return 0;
 }
 
-/* Does the prompt leave a <think> open? */
-static bool prompt_thinks(const struct session *s, const struct token_list *tokens)
+/* Does the prompt leave reasoning open, or closed? */
+static void prompt_look(
+    const struct session *s, const struct token_list *tokens, struct constraint_prompt *prompt)
 {
-    enum { TAIL = 8 };
+    enum { TAIL = 16 };
     size_t n = tokens->count < TAIL ? tokens->count : TAIL;
     struct buf text;
+    if (!prompt->form.thinking)
+        return;
     buf_init(&text, TAIL * (size_t)PIECE_MAX);
     for (size_t i = tokens->count - n; i < tokens->count; i++)
         if (tokenizer_append_piece(s->tokenizer, tokens->ids[i], true, &text))
             break;
-    bool open = str_ends(str_trim(buf_str(&text)), STR("<think>"));
+    struct str end = str_trim(buf_str(&text));
+    prompt->inside = str_ends(end, reply_mark(prompt->form.thinking->open));
+    prompt->may_reason = !prompt->inside && !str_ends(end, reply_mark(prompt->form.thinking->close));
     buf_free(&text);
-    return open;
 }
 
 /* How the model writes calls and reasoning; text that is continued as it stands is not taken apart. */
 static int reply_begin(struct call *call, const struct chat_work *work, const struct token_list *tokens,
-    enum reply_syntax *syntax, struct error *err)
+    struct constraint_prompt *prompt, struct error *err)
 {
     struct answer *a = call->data;
     struct str template = STR_NONE;
@@ -258,12 +266,13 @@ static int reply_begin(struct call *call, const struct chat_work *work, const st
     int rc = gguf_get_str(call->session->gguf, "tokenizer.chat_template", STR_NONE, &template, err);
     if (rc || !work->body)
         return rc;
-    bool reasons = reply_reasons(template), tools = json_array_size(json_object_get(work->body, "tools")) > 0;
-    bool inside = reasons && prompt_thinks(call->session, tokens);
-    *syntax = tools ? reply_syntax_of(template) : REPLY_PLAIN;
-    a->taken_apart = reasons || *syntax != REPLY_PLAIN;
-    a->constraint.asleep = inside;
-    reply_init(&a->reply, *syntax, reasons, inside, &sink);
+    json_t *tools = json_object_get(work->body, "tools");
+    prompt->form = reply_form_of(template);
+    prompt_look(call->session, tokens, prompt);
+    /* The request goes before the answer ends. */
+    a->tools = json_deep_copy(tools);
+    reply_init(&a->reply, prompt->form, prompt->inside, a->tools, &sink);
+    a->taken_apart = !reply_is_plain(&a->reply);
     return 0;
 }
 
@@ -296,7 +305,7 @@ int session_chat(struct session *s, uint32_t id, struct str payload, struct erro
     struct chat_work work;
     struct token_list tokens = {0};
     struct call *call = NULL;
-    enum reply_syntax syntax = REPLY_PLAIN;
+    struct constraint_prompt prompt = {.inside = false};
     int rc = chat_codec_read(a, payload, &work, err);
     if (rc == 0)
         rc = work.body ? prompt_from_chat(s, work.body, &tokens, err)
@@ -306,9 +315,9 @@ int session_chat(struct session *s, uint32_t id, struct str payload, struct erro
     if (rc == 0)
         rc = answer_create(call, &work, err);
     if (rc == 0)
-        rc = reply_begin(call, &work, &tokens, &syntax, err);
+        rc = reply_begin(call, &work, &tokens, &prompt, err);
     if (rc == 0)
-        rc = constraint_begin(s, &work, syntax, &((struct answer *)call->data)->constraint, err);
+        rc = constraint_begin(s, &work, &prompt, &((struct answer *)call->data)->constraint, err);
     if (rc == 0)
         rc = answer_start(call, &tokens, work.max_tokens, err);
     if (rc && call)

@@ -59,7 +59,8 @@ static void test_conversation(void **state)
     assert_string_equal(out.data,
         "{\"body\":{\"messages\":[{\"role\":\"system\",\"content\":\"be \\\"brief\\\"\\n\"},"
         "{\"role\":\"user\",\"content\":\"1+1?\"},"
-        "{\"role\":\"assistant\",\"content\":null,\"reasoning_content\":\"hm\",\"tool_calls\":[{\"id\":"
+        "{\"role\":\"assistant\",\"content\":null,\"reasoning_content\":\"hm\",\"reasoning\":\"hm\","
+        "\"thinking\":\"hm\",\"tool_calls\":[{\"id\":"
         "\"c1\","
         "\"type\":\"function\",\"function\":{\"name\":\"add\",\"arguments\":\"{\\\"a\\\":1}\"}}]},"
         "{\"role\":\"tool\",\"content\":\"2\",\"tool_call_id\":\"c1\"}],"

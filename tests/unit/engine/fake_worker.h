@@ -130,6 +130,7 @@ static const struct {
     {"late-thought-utf8", WIRE_REASONING, "caf\xc3"},
     {"late-tool-index", WIRE_TOOL_CALL, "{\"index\":1,\"id\":\"a\",\"name\":\"f\",\"arguments\":\"{}\"}"},
     {"late-tool-name", WIRE_TOOL_CALL, "{\"index\":0,\"id\":\"a\",\"arguments\":\"{}\"}"},
+    {"late-tool-piece", WIRE_TOOL_CALL, "{\"index\":0,\"arguments\":\"{\"}"},
     {"late-tool-tree", WIRE_TOOL_CALL, "{\"index\":0,\"id\":\"a\",\"name\":\"f\",\"arguments\":{}}"},
     {"late-stop", WIRE_STOP, "{\"reason\":\"stop\"}"},
     {"late-usage-other", WIRE_USAGE, "{\"input_tokens\":6,\"cached_tokens\":0,\"output_tokens\":1}"},

@@ -54,14 +54,15 @@ static void test_vendor_members(void **state)
         {"{\"top_logprobs\":3}", "'top_logprobs'"},
         {"{\"logit_bias\":{\"50\":-100}}", "'logit_bias'"},
         {"{\"response_format\":{\"type\":\"json_object\"}}", ""},
-        {"{\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\",\"schema\":{}}}}", ""},
+        {"{\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\",\"schema\":{}}}}",
+            ""},
         {"{\"response_format\":{\"type\":\"xml\"}}", "'response_format'"},
         {"{\"grammar\":\"root ::= [a-z]\"}", ""},
         {"{\"response_format\":{\"type\":\"text\",\"strict\":true}}", "'response_format'"},
         {"{\"modalities\":[\"text\",\"audio\"]}", "'modalities'"},
         {"{\"functions\":[{\"name\":\"f\"}]}", "'functions'"},
         {"{\"suffix\":\"end\"}", "'suffix'"},
-        {"{\"reasoning_effort\":\"high\"}", ""},
+        {"{\"reasoning_effort\":\"high\",\"chat_template_kwargs\":{\"enable_thinking\":true}}", ""},
         {"{\"user\":\"u\",\"brand_new_member\":1}", "'brand_new_member'"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -94,9 +95,13 @@ static void test_parts_and_tools(void **state)
     r->tool_choice = CHAT_TOOLS_NAMED;
     check(r, "");
     json_t *format;
-    assert_int_equal(json_read_in(arena, STR("{\"response_format\":{\"type\":\"json_object\"}}"), &format, NULL), 0);
+    assert_int_equal(
+        json_read_in(arena, STR("{\"response_format\":{\"type\":\"json_object\"}}"), &format, NULL), 0);
     r->vendor = format;
-    check(r, "response_format");
+    check(r, "");
+    assert_int_equal(json_read_in(arena, STR("{\"grammar\":\"root ::= [a]\"}"), &format, NULL), 0);
+    r->vendor = format;
+    check(r, "'grammar'");
     json_t *vendor;
     struct error err;
     r = request_make(CHAT_PART_TEXT);
