@@ -255,7 +255,7 @@ static int call_step(struct reply *r)
     if (r->opened)
         text_pass(r, has_channels(r) ? STR("to=functions.") : reply_mark(r->form.syntax->open));
     /* Each try reads what is held once more. */
-    if (++r->failures == REPLY_TRIES)
+    if (++r->failures >= REPLY_TRIES)
         r->form.syntax = NULL;
     return 1;
 }

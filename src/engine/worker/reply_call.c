@@ -380,13 +380,19 @@ static struct str value_bare(const struct reply_syntax *s, struct str value)
     return value;
 }
 
+/* Without what is said about its type. */
+static struct str key_bare(const struct reply_syntax *s, struct str key)
+{
+    return str_trim(str_slice(key, 0, s->key_cut ? str_find(key, str_from(s->key_cut)) : SIZE_MAX));
+}
+
 static bool pair_add(struct reply *r, struct str key, struct str value)
 {
     const struct reply_syntax *s = r->form.syntax;
     size_t cut = s->key_cut ? str_find(key, str_from(s->key_cut)) : SIZE_MAX;
     struct str kind = cut != SIZE_MAX ? str_slice(key, cut + str_from(s->key_cut).len, key.len) : STR_NONE;
     json_t *tree = NULL;
-    key = str_trim(str_slice(key, 0, cut));
+    key = key_bare(s, key);
     value = value_bare(s, value);
     if (!r->pairs)
         r->pairs = json_object();
@@ -443,7 +449,14 @@ static enum reply_progress pair_read(struct reply *r)
     }
     if (r->scanned < value)
         r->scanned = value;
-    size_t stop = marker_find(r, value_end);
+    struct str name = key_bare(s, str_slice(text, key, key + end));
+    const json_t *schema = reply_tool_schema(r->tools, buf_str(&r->name));
+    size_t stop;
+    while ((stop = marker_find(r, value_end)) != SIZE_MAX && r->failures < REPLY_TRIES &&
+           reply_value_goes_on(str_slice(text, value, stop), schema, name)) {
+        r->failures++;
+        r->scanned = stop + value_end.len;
+    }
     if (stop == SIZE_MAX)
         return REPLY_MORE;
     if (!pair_add(r, str_slice(text, key, key + end), str_slice(text, value, stop)))

@@ -33,6 +33,8 @@ void reply_call_pass(struct reply *r, struct str name, struct str arguments);
 
 /* The value of a parameter as the family's bare text: by its schema. The caller owns it; NULL: no memory. */
 json_t *reply_value_typed(struct str text, const json_t *parameters, struct str key);
+/* Is it the beginning of the JSON that the schema wants? Then a closing marker stands inside a string. */
+bool reply_value_goes_on(struct str text, const json_t *parameters, struct str key);
 /* Calls written as name{...} and [name(...), ...]; false: they are none, and nothing was passed on. */
 bool reply_gemma_pass(struct reply *r, struct str text);
 bool reply_python_pass(struct reply *r, struct str text);

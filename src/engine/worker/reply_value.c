@@ -8,18 +8,36 @@ enum { VALUE_DEPTH = 64 };
 
 static const struct str quote = STR("<|\"|>");
 
-json_t *reply_value_typed(struct str text, const json_t *parameters, struct str key)
+static const json_t *schema_of(const json_t *parameters, struct str key)
 {
-    const json_t *properties = json_object_get(parameters, "properties"), *schema = NULL;
+    const json_t *properties = json_object_get(parameters, "properties");
     const char *name;
-    json_t *each, *value;
+    json_t *each;
     json_object_foreach((json_t *)(uintptr_t)properties, name, each)
     {
         if (str_is(key, name))
-            schema = each;
+            return each;
     }
-    if (!schema)
-        schema = json_object_get(parameters, "additionalProperties");
+    return json_object_get(parameters, "additionalProperties");
+}
+
+bool reply_value_goes_on(struct str text, const json_t *parameters, struct str key)
+{
+    const json_t *schema = schema_of(parameters, key);
+    struct json_scan scan = {0};
+    enum json_scan_result result = JSON_SCAN_MORE;
+    text = str_trim(text);
+    if (!schema || json_schema_is_text(parameters, schema) || text.len == 0 || !strchr("{[\"", text.data[0]))
+        return false;
+    for (size_t i = 0; i < text.len && result == JSON_SCAN_MORE; i++)
+        result = json_scan_next(&scan, text.data[i]);
+    return result == JSON_SCAN_MORE;
+}
+
+json_t *reply_value_typed(struct str text, const json_t *parameters, struct str key)
+{
+    const json_t *schema = schema_of(parameters, key);
+    json_t *value;
     if (json_schema_is_text(parameters, schema) || json_read(str_trim(text), &value, NULL))
         return json_stringn(text.data ? text.data : "", text.len);
     return value;

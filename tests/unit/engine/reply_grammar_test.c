@@ -295,7 +295,7 @@ enum { ROUNDS = 60 };
 static void constrained_calls_read_back_and_fit_their_tools(void **state)
 {
     size_t n, complete = 0, rounds = getenv("WEIR_ROUNDS") ? (size_t)atoi(getenv("WEIR_ROUNDS")) : ROUNDS,
-                     least = rounds;
+              least = rounds;
     const struct reply_syntax *s = reply_syntaxes(&n);
     (void)state;
     rand_pcg_seed(&dice, 7);

@@ -101,6 +101,10 @@ static const struct row rows[] = {
         "C(f {\"n\":\"not a number\",\"other\":null})"},
     {"qwen-xml", NULL, false, "<tool_call>\n<function=f>\n<parameter=s>\nx",
         "T(<tool_call>\n<function=f>\n<parameter=s>\nx)"},
+    {"qwen-xml", NULL, false,
+        "<tool_call>\n<function=f>\n<parameter=o>\n{\"x\": "
+        "\"</parameter>\"}\n</parameter>\n</function>\n</tool_call>",
+        "C(f {\"o\":{\"x\":\"</parameter>\"}})"},
     {"qwen-xml", NULL, false, "<tool_call>what</tool_call>", "T(<tool_call>what</tool_call>)"},
     {"seed-oss", "</seed:think>", false,
         "<seed:think>a</seed:think><seed:tool_call>\n<function=f>\n<parameter=s>x\n</"
