@@ -53,7 +53,9 @@ static void use_tokenizer(const struct gguf *g)
     if (tokenizer_create(g, &t, &err))
         return;
     buf_init(&out, MIB);
-    if (tokenizer_encode(t, STR("<s>Hello  w\xc3\xb6rld 123\n</s>\xff"), true, true, &list, &err))
+    /* A character map is only found out to be corrupt where it is followed. */
+    int rc = tokenizer_encode(t, STR("<s>Hello  w\xc3\xb6rld 123\n</s>\xff"), true, true, &list, &err);
+    if (rc && !gguf_find(g, "tokenizer.ggml.precompiled_charsmap"))
         abort();
     for (size_t i = 0; i < list.count; i++)
         if (list.ids[i] < 0 || list.ids[i] >= tokenizer_vocab_size(t))

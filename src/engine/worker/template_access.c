@@ -214,7 +214,12 @@ static int own_attr(struct tpl_run *r, const struct tpl_value *v, struct str nam
             *out = *found;
         return rc;
     }
-    if (v->kind == TPL_MACRO && str_is(name, "name"))
+    if (v->kind == TPL_TUPLE && v->list->count == 2) { /* the names that groupby gives to its pairs */
+        if (str_is(name, "grouper"))
+            *out = v->list->items[0];
+        else if (str_is(name, "list"))
+            *out = v->list->items[1];
+    } else if (v->kind == TPL_MACRO && str_is(name, "name"))
         *out = tpl_string(v->macro->node->name);
     else if (v->kind == TPL_CYCLER && str_is(name, "current"))
         *out = v->cycler->items.items[v->cycler->next];

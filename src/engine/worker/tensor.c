@@ -62,7 +62,7 @@ static const struct type_entry types[TENSOR_TYPES] = {
     [TENSOR_TQ2_0] = {{"TQ2_0", 256, 66}, tensor_read_tq2_0},
     [TENSOR_MXFP4] = {{"MXFP4", 32, 17}, tensor_read_mxfp4},
     [TENSOR_NVFP4] = {{"NVFP4", 64, 36}, tensor_read_nvfp4},
-    [TENSOR_Q1_0] = {{"Q1_0", 128, 18}, NULL},
+    [TENSOR_Q1_0] = {{"Q1_0", 128, 18}, tensor_read_q1_0},
     [TENSOR_Q2_0] = {{"Q2_0", 64, 18}, NULL},
 };
 

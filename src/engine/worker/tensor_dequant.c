@@ -6,6 +6,14 @@ enum { HALF = 16 }; /* low nibbles hold values 0..15 of a block, high nibbles 16
 const int8_t tensor_iq4_values[16] = {
     -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
+/* d f16 | 128 bits: a bit that is set is d, one that is not is -d */
+void tensor_read_q1_0(const uint8_t *block, float *to)
+{
+    float d = tensor_read_half(block);
+    for (int i = 0; i < 128; i++)
+        to[i] = block[2 + i / 8] >> (i % 8) & 1 ? d : -d;
+}
+
 /* d f16 | 16 bytes of nibbles: (q - 8) * d */
 void tensor_read_q4_0(const uint8_t *block, float *to)
 {

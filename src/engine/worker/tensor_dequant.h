@@ -12,7 +12,7 @@ typedef void tensor_block_reader(const uint8_t *block, float *to);
 tensor_block_reader tensor_read_q4_0, tensor_read_q4_1, tensor_read_q5_0, tensor_read_q5_1, tensor_read_q8_0;
 tensor_block_reader tensor_read_iq4_nl, tensor_read_mxfp4, tensor_read_nvfp4;
 tensor_block_reader tensor_read_q2_k, tensor_read_q3_k, tensor_read_q4_k, tensor_read_q5_k, tensor_read_q6_k;
-tensor_block_reader tensor_read_iq4_xs, tensor_read_tq1_0, tensor_read_tq2_0;
+tensor_block_reader tensor_read_iq4_xs, tensor_read_tq1_0, tensor_read_tq2_0, tensor_read_q1_0;
 tensor_block_reader tensor_read_iq1_s, tensor_read_iq1_m, tensor_read_iq2_xxs, tensor_read_iq2_xs;
 tensor_block_reader tensor_read_iq2_s, tensor_read_iq3_xxs, tensor_read_iq3_s;
 

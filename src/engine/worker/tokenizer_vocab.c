@@ -146,18 +146,25 @@ static int load_ends(struct tokenizer *t, const struct gguf *g, struct error *er
     return 0;
 }
 
+#define MARK "\xe2\x96\x81" /* U+2581 */
+#define BAR_OPEN "<\xef\xbd\x9c"
+#define BAR_CLOSE "\xef\xbd\x9c>"
+
 /* Tokens whose text says what they are. */
 static void mark_by_text(struct tokenizer *t)
 {
     static const char *const ends[] = {"<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>",
         "<|calls|>", "<|flush|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]",
         "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>", "<|tool_response>",
-        "<\xef\xbd\x9c\145nd\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", "[e~[", "<|fim_pad|>",
-        "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]", "<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>",
-        "<reponame>", "<|file_sep|>"};
+        BAR_OPEN "end" MARK "of" MARK "sentence" BAR_CLOSE, "[e~[", "<|fim_pad|>", "<fim-pad>", "<fim_pad>",
+        "<PAD>", "[PAD]", "<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>",
+        "<|file_sep|>"};
     static const char *const controls[] = {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<PRE>",
         "<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<SUF>", "<|fim_middle|>", "<fim-middle>",
-        "<fim_middle>", "<MID>"};
+        "<fim_middle>", "<MID>", MARK "<PRE>", MARK "<SUF>", MARK "<MID>", "<|code_prefix|>",
+        "<|code_suffix|>", "<|code_middle|>", "<|prefix|>", "<|suffix|>", "<|middle|>",
+        BAR_OPEN "fim" MARK "begin" BAR_CLOSE, BAR_OPEN "fim" MARK "hole" BAR_CLOSE,
+        BAR_OPEN "fim" MARK "end" BAR_CLOSE};
     static const char *const shown[] = {"<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
         int32_t id = find_id(t, ends[i]);
@@ -189,34 +196,49 @@ static void unmark_ends(struct tokenizer *t)
         t->tokens[s].flags = TOKEN_NORMAL;
 }
 
-static bool name_contains(struct str name, const char *lower_part)
+static bool contains(struct str text, const char *lower_part)
 {
     size_t n = strlen(lower_part);
-    for (size_t i = 0; i + n <= name.len; i++)
-        if (strncasecmp(name.data + i, lower_part, n) == 0)
+    for (size_t i = 0; i + n <= text.len; i++)
+        if (strncasecmp(text.data + i, lower_part, n) == 0)
             return true;
     return false;
 }
 
-/* The files do not say which tokens swallow white space; phi-3 models are known by name. */
-static int mark_strips(struct tokenizer *t, const struct gguf *g, struct error *err)
+static void mark_strip(struct tokenizer *t, const char *text, uint16_t strip, bool on)
 {
-    static const char *const keep[] = {"<unk>", "<s>", "<|endoftext|>"};
-    struct str name;
-    int rc = gguf_get_str(g, "general.name", STR_NONE, &name, err);
-    if (rc || !(name_contains(name, "phi-3") || name_contains(name, "phi3")))
-        return rc;
+    int32_t id = find_id(t, text);
+    if (id >= 0)
+        t->tokens[id].flags = (uint16_t)(on ? t->tokens[id].flags | strip : t->tokens[id].flags & ~strip);
+}
+
+static void mark_phi3_strips(struct tokenizer *t)
+{
     for (int32_t i = 0; i < t->n_tokens; i++)
         if (t->tokens[i].flags & (TOKEN_CONTROL | TOKEN_USER_DEFINED | TOKEN_UNKNOWN))
             t->tokens[i].flags |= TOKEN_RIGHT_STRIP;
-    int32_t s = find_id(t, "</s>");
-    if (s >= 0)
-        t->tokens[s].flags |= TOKEN_RIGHT_STRIP;
-    for (size_t i = 0; i < sizeof keep / sizeof *keep; i++) {
-        int32_t id = find_id(t, keep[i]);
-        if (id >= 0)
-            t->tokens[id].flags &= (uint16_t)~TOKEN_RIGHT_STRIP;
-    }
+    mark_strip(t, "</s>", TOKEN_RIGHT_STRIP, true);
+    mark_strip(t, "<unk>", TOKEN_RIGHT_STRIP, false);
+    mark_strip(t, "<s>", TOKEN_RIGHT_STRIP, false);
+    mark_strip(t, "<|endoftext|>", TOKEN_RIGHT_STRIP, false);
+}
+
+/* The files do not say which tokens swallow white space: models are known by name. */
+static int mark_strips(struct tokenizer *t, const struct gguf *g, struct error *err)
+{
+    struct str name, pre, architecture;
+    int rc = gguf_get_str(g, "general.name", STR_NONE, &name, err);
+    rc = rc ? rc : gguf_get_str(g, "tokenizer.ggml.pre", STR_NONE, &pre, err);
+    rc = rc ? rc : gguf_get_str(g, "general.architecture", STR_NONE, &architecture, err);
+    if (rc)
+        return rc;
+    if (contains(pre, "jina-v2-") || contains(architecture, "nomic-bert-moe") ||
+        contains(architecture, "jina-bert-v3"))
+        mark_strip(t, "<mask>", TOKEN_LEFT_STRIP, true);
+    else if (contains(name, "phi-3") || contains(name, "phi3"))
+        mark_phi3_strips(t);
+    else if (contains(name, "modern-bert"))
+        mark_strip(t, "[MASK]", TOKEN_LEFT_STRIP, true);
     return 0;
 }
 

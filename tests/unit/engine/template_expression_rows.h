@@ -1,5 +1,5 @@
-/* Expressions, filters, tests and methods: each is rendered as {{ it }}. Expected texts are Jinja2 3.1's, in the
- * sandbox that transformers sets up; NULL: it must be refused. */
+/* Expressions, filters, tests and methods: each is rendered as {{ it }}. Expected texts are Jinja2 3.1's, in
+ * the sandbox that transformers sets up; NULL: it must be refused. */
 #ifndef WEIR_TESTS_UNIT_ENGINE_TEMPLATE_EXPRESSION_ROWS_H
 #define WEIR_TESTS_UNIT_ENGINE_TEMPLATE_EXPRESSION_ROWS_H
 
@@ -110,7 +110,8 @@ static const struct template_row expression_rows[] = {
     {"l|batch(3,0)|map('list')|list", "[[1, 2, 3], [4, 5, 0]]"}, {"l|slice(3)|list", "[[1, 2], [3, 4], [5]]"},
     {"l|slice(3,'z')|list", "[[1, 2], [3, 4], [5, 'z']]"},
     {"users|groupby('age')|list", "[(25, [{'name': 'alice', 'age': 25}]), (30, [{'name': 'Bob', 'age': 30, 'tags': ['x']}, {'name': 'Carl', 'age': 30}])]"},
-    {"ls|min", "A"}, {"ls|max", "c"},
+    {"users|groupby('age')|map(attribute='grouper')|list", "[25, 30]"},
+    {"(users|groupby('age')|last).list|length", "2"}, {"ls|min", "A"}, {"ls|max", "c"},
     {"users|max(attribute='age')", "{'name': 'Bob', 'age': 30, 'tags': ['x']}"}, {"[]|min", ""},
     {"[]|first", ""}, {"[]|last", ""}, {"[]|sum", "0"}, {"[[1],[2]]|sum(start=[])", "[1, 2]"},
     {"users|sum(attribute='age')", "85"}, {"s|replace('o','0')", "Hell0 <W0rld> & \"y0u\" it's"},

@@ -296,6 +296,15 @@ static void reads_blocks_of_256(void **state)
     assert_bits(v[32], 3);
     assert_bits(v[1], 0);
     assert_bits(v[2], -3);
+    memset(b, 0, sizeof b);
+    put_half(b, 3);
+    b[2] = 2;
+    b[17] = 128;
+    dequantize(TENSOR_Q1_0, b, v, 128);
+    assert_bits(v[0], -3);
+    assert_bits(v[1], 3);
+    assert_bits(v[126], -3);
+    assert_bits(v[127], 3);
 }
 
 static void knows_all_types(void **state)

@@ -156,6 +156,31 @@ static void phi3_tokens_swallow_white_space(void **state)
     vocab_close(&v);
 }
 
+/* jina's and nomic's masks take the white space before them. */
+static void masks_swallow_white_space(void **state)
+{
+    (void)state;
+    static const struct vocab_token tokens[] = {{"a", VOCAB_NORMAL, 0}, {" ", VOCAB_NORMAL, 0},
+        {"<mask>", VOCAB_CONTROL, 0}, {"[MASK]", VOCAB_CONTROL, 0}, {NULL, 0, 0}};
+    static const struct {
+        const char *pre, *name;
+        int32_t mask;
+    } models[] = {{"jina-v2-code", "", 2}, {"gpt-2", "ModernBERT modern-bert base", 3}};
+    for (size_t i = 0; i < 2; i++) {
+        struct gguf_writer w;
+        gguf_writer_init(&w);
+        gguf_write_str(&w, "tokenizer.ggml.model", STR("gpt2"));
+        gguf_write_str(&w, "tokenizer.ggml.pre", str_from(models[i].pre));
+        gguf_write_str(&w, "general.name", str_from(models[i].name));
+        vocab_write(&w, tokens, false);
+        gguf_write_strs(&w, "tokenizer.ggml.merges", (const struct str[]){STR("a b")}, 1);
+        struct vocab v = open_ok(w);
+        struct str text = i ? STR("a  [MASK]a") : STR("a  <mask>a");
+        check_ids(&v, text, false, true, (int32_t[]){0, models[i].mask, 0}, 3);
+        vocab_close(&v);
+    }
+}
+
 static void ends_are_known_by_id_and_by_text(void **state)
 {
     (void)state;
@@ -489,6 +514,7 @@ int main(void)
         cmocka_unit_test(special_tokens_only_where_asked),
         cmocka_unit_test(special_tokens_longest_first),
         cmocka_unit_test(phi3_tokens_swallow_white_space),
+        cmocka_unit_test(masks_swallow_white_space),
         cmocka_unit_test(ends_are_known_by_id_and_by_text),
         cmocka_unit_test(harmony_does_not_end_at_end),
         cmocka_unit_test(decoding_undoes_the_leading_space),
