@@ -148,7 +148,8 @@ static int root_read(
     struct config *c, const struct yaml_node *root, const struct config_overrides *o, struct error *err)
 {
     static const char *const keys[] = {"listen", "tls", "state", "journal", "offline", "auth", "providers", "models",
-        "routes", "on_sensitive", "retention", "hosts", "threads", "max_connections", "max_body", NULL};
+        "routes", "on_sensitive", "retention", "hosts", "threads", "max_connections", "max_body",
+        "request_timeout", "drain_timeout", NULL};
     static const char *const auths[] = {"none", "keys", NULL};
     static const char *const on_sensitive[] = {"local", "redact", "block", "allow", NULL};
     int auth = 0, sensitive = ROUTER_SENSITIVE_LOCAL;
@@ -172,6 +173,11 @@ static int root_read(
         rc = retention_read(c, root, err);
     if (rc == 0)
         rc = limits_read(c, root, err);
+    if (rc == 0)
+        rc = config_get_duration(
+            root, "request_timeout", 0, 3600 * 1000, &c->exchange.request_timeout_ms, err);
+    if (rc == 0)
+        rc = config_get_duration(root, "drain_timeout", 30000, 3600 * 1000, &c->drain_ms, err);
     if (rc == 0)
         rc = config_get_strings(c, root, "hosts", &c->allowed_hosts, &c->n_allowed_hosts, err);
     if (rc == 0)
@@ -250,7 +256,7 @@ static int model_override(struct config *c, struct str file, struct error *err)
 {
     struct config_model *m = NULL;
     for (size_t i = 0; i < c->n_models && !m; i++)
-        if (c->models[i].provider < 0)
+        if (c->models[i].file.len > 0)
             m = &c->models[i];
     if (!m) {
         for (size_t i = 0; i < c->n_models; i++)
@@ -260,6 +266,7 @@ static int model_override(struct config *c, struct str file, struct error *err)
                     STR_ARG(c->file), c->models[i].line);
         m = &c->models[c->n_models++];
         *m = (struct config_model){.name = STR("local"), .provider = -1, .price = {.known = true}};
+        config_patience_init(&m->patience, &m->limits.breaker);
     }
     m->file = arena_copy(c->arena, file);
     if (access(m->file.data, R_OK) != 0)
@@ -324,7 +331,7 @@ int config_policy(const struct config *c, struct router_policy **out, struct err
     for (size_t i = 0; i < c->n_models; i++) {
         const struct config_model *m = &c->models[i];
         models[i].name = m->name;
-        models[i].inside = m->provider < 0 || c->providers[m->provider].zone == EGRESS_ZONE_LOCAL;
+        models[i].inside = config_model_is_inside(c, m);
     }
     struct router_policy_options o = {
         .routes = c->routes, .models = models, .n_models = c->n_models, .on_sensitive = c->on_sensitive};

@@ -3,6 +3,7 @@
 #ifndef WEIR_APP_CONFIG_H
 #define WEIR_APP_CONFIG_H
 
+#include "exchange/world.h"
 #include "govern/govern.h"
 #include "provider/provider.h"
 #include "router/router.h"
@@ -14,6 +15,8 @@ struct config_provider {
     size_t n_networks;
     int connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms; /* keys: connect_timeout, first_byte_timeout,
                                                                        idle_timeout, like "5s" or "250ms" */
+    struct exchange_patience patience; /* for its models: first_token_timeout, timeout, retries */
+    struct breaker_policy breaker;
     int line;
 };
 
@@ -25,7 +28,12 @@ struct config_model {
     struct str model;          /* the provider's name for it */
     struct govern_price price; /* configured, else the built-in one */
     int64_t max_output;
-    int64_t first_event_timeout_ms; /* key first_token_timeout, like "30s"; 0: none but the provider's */
+    struct exchange_patience patience;     /* connect_timeout, first_token_timeout, idle_timeout, timeout, retries */
+    struct exchange_health_options limits; /* breaker, max_in_flight, queue: {length, timeout} */
+    enum balance_by balance;               /* balance: {over, by}: equal models behind this name */
+    const size_t *members;                 /* indexes of models */
+    const int *weights;
+    size_t n_members;                      /* 0: it is a target itself */
     int line;
 };
 
@@ -50,6 +58,8 @@ struct config {
     int loops;                 /* event loops; 0: one per core (key: threads) */
     int max_connections;       /* key: max_connections */
     int64_t max_body;          /* key: max_body, bytes or "32MiB" */
+    struct exchange_settings exchange; /* key: request_timeout */
+    int64_t drain_ms;          /* key: drain_timeout */
     int64_t retention_metadata_ms; /* retention.metadata; 0: for ever */
 };
 

@@ -26,6 +26,18 @@ int config_get_choice(const struct yaml_node *map, const char *key, const char *
 int config_read_file(
     struct arena *a, const char *path, size_t most, struct str *out, struct error *err) MUST_USE;
 
+/* ---- config_resilience.c ---- */
+void config_patience_init(struct exchange_patience *p, struct breaker_policy *b);
+/* What providers and models have in common; what is absent stays as it is. */
+int config_patience_read(const struct yaml_node *map, struct exchange_patience *p, struct breaker_policy *b,
+    struct error *err) MUST_USE;
+int config_model_patience(
+    const struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err) MUST_USE;
+int config_pool_read(
+    const struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err) MUST_USE;
+/* Does all that it may mean run on machines of our own? */
+bool config_model_is_inside(const struct config *c, const struct config_model *m);
+
 /* ---- config_list.c ---- */
 int config_read_providers(struct config *c, const struct yaml_node *root, struct error *err) MUST_USE;
 int config_read_models(struct config *c, const struct yaml_node *root, struct error *err) MUST_USE;

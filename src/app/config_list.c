@@ -51,7 +51,8 @@ static int provider_read(
     struct config *c, const struct yaml_node *n, struct config_provider *p, struct error *err)
 {
     static const char *const keys[] = {"kind", "base_url", "api_key", "zone", "ca_file", "proxy", "networks",
-        "connect_timeout", "first_byte_timeout", "idle_timeout", NULL};
+        "connect_timeout", "first_byte_timeout", "idle_timeout", "first_token_timeout", "timeout", "retries",
+        "breaker", NULL};
     static const char *const zones[] = {"local", "cloud", NULL};
     int zone = EGRESS_ZONE_CLOUD, rc = yaml_check_keys(n, keys, "a provider", err);
     p->name = n->key;
@@ -74,6 +75,9 @@ static int provider_read(
         rc = config_get_strings(c, n, "networks", &p->networks, &p->n_networks, err);
     if (rc == 0)
         rc = timeouts_read(n, p, err);
+    config_patience_init(&p->patience, &p->breaker);
+    if (rc == 0)
+        rc = config_patience_read(n, &p->patience, &p->breaker, err);
     if (rc == 0 && !str_starts(p->base_url, STR("https://")) && !str_starts(p->base_url, STR("http://")))
         rc = yaml_error(n, err, ERROR_INVALID,
             "provider '" STR_FMT "' wants a 'base_url' that begins with https://", STR_ARG(p->name));
@@ -142,6 +146,9 @@ static int sizes_read(const struct yaml_node *n, struct config_model *m, struct 
         {"threads", 1024, &m->threads}, {"queue", 1 << 20, &m->queue}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         int64_t value;
+        const struct yaml_node *given = yaml_get(n, sizes[i].key);
+        if (given && given->kind == YAML_MAP && sizes[i].out == &m->queue)
+            continue; /* the other kind of queue */
         int rc = yaml_get_int(n, sizes[i].key, 0, 1, sizes[i].most, &value, err);
         if (rc)
             return rc;
@@ -212,18 +219,22 @@ static int model_name_read(
 static int model_read(struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err)
 {
     static const char *const keys[] = {"name", "file", "context", "slots", "threads", "queue", "provider",
-        "model", "price", "max_output", "first_token_timeout", NULL};
+        "model", "price", "max_output", "connect_timeout", "first_token_timeout", "idle_timeout", "timeout",
+        "retries", "breaker", "max_in_flight", "balance", NULL};
     int rc = yaml_check_keys(n, keys, "a model", err);
     m->line = n->line;
     if (rc == 0)
         rc = model_name_read(c, n, m, err);
+    if (rc == 0 && yaml_get(n, "balance"))
+        return config_pool_read(c, n, m, err);
     if (rc == 0)
         rc = model_provider_read(c, n, m, err);
     if (rc == 0)
         rc = config_get_file(c, n, "file", &m->file, err);
     if (rc == 0 && (m->file.len > 0) == (m->provider >= 0))
         rc = yaml_error(n, err, ERROR_INVALID,
-            "model '" STR_FMT "' wants either a 'file' (it runs here) or a 'provider'", STR_ARG(m->name));
+            "model '" STR_FMT "' wants a 'file' (it runs here), a 'provider' or 'balance', and one only",
+            STR_ARG(m->name));
     if (rc == 0 && m->provider < 0 && yaml_get(n, "model"))
         rc = yaml_error(
             yaml_get(n, "model"), err, ERROR_INVALID, "'model' belongs to a model with a 'provider'");
@@ -234,7 +245,7 @@ static int model_read(struct config *c, const struct yaml_node *n, struct config
     if (rc == 0)
         rc = yaml_get_int(n, "max_output", 0, 1, 1 << 24, &m->max_output, err);
     if (rc == 0)
-        rc = config_get_duration(n, "first_token_timeout", 0, HOUR_MS, &m->first_event_timeout_ms, err);
+        rc = config_model_patience(c, n, m, err);
     return rc;
 }
 

@@ -63,8 +63,7 @@ static void running_drop(struct running *r)
 static int running_get(
     struct gateway_engines *e, const struct config_model *m, struct running **out, struct error *err)
 {
-    list_each(node, after, &e->running)
-    {
+    list_each(node, after, &e->running) {
         struct running *r = list_item(node, struct running, link);
         if (same(r, m)) {
             r->users++;
@@ -156,13 +155,15 @@ static int model_open(struct generation *g, size_t index, struct exchange_model 
 {
     const struct config_model *m = &g->config->models[index];
     *out = (struct exchange_model){
-        .name = m->name, .price = m->price, .first_event_timeout_ms = m->first_event_timeout_ms};
+        .name = m->name, .price = m->price, .patience = m->patience, .limits = m->limits};
     out->target.max_output = m->max_output;
     if (m->provider >= 0) {
         out->target.provider = g->providers[m->provider];
         out->target.model = m->model;
+        out->identity = g->config->providers[m->provider].base_url;
         return 0;
     }
+    out->identity = m->file;
     int rc = running_get(g->engines, m, &g->running[index], err);
     if (rc)
         return error_wrap(err, "model " STR_FMT, STR_ARG(m->name));
@@ -174,8 +175,18 @@ static int model_open(struct generation *g, size_t index, struct exchange_model 
     return 0;
 }
 
-int gateway_world(
-    struct gateway_engines *engines, struct config *config, struct exchange_world **out, struct error *err)
+/* A pool stands for its members, which come before it. */
+static void pool_open(
+    const struct config_model *m, const struct exchange_model *models, struct exchange_model *out)
+{
+    *out = (struct exchange_model){.name = m->name,
+        .target = models[m->members[0]].target,
+        .price = models[m->members[0]].price,
+        .pool = {m->balance, m->members, m->weights, m->n_members}};
+}
+
+int gateway_world(struct gateway_engines *engines, struct config *config,
+    const struct exchange_world *previous, struct exchange_world **out, struct error *err)
 {
     struct generation *g = must(calloc(1, sizeof *g));
     struct exchange_model *models = must(calloc(config->n_models + 1, sizeof *models));
@@ -189,10 +200,15 @@ int gateway_world(
         rc = providers_open(g, err);
     else
         g->providers = must(calloc(config->n_providers + 1, sizeof *g->providers));
-    for (size_t i = 0; i < config->n_models && rc == 0; i++)
-        rc = model_open(g, i, &models[i], err);
+    for (size_t i = 0; i < config->n_models && rc == 0; i++) {
+        if (config->models[i].n_members > 0)
+            pool_open(&config->models[i], models, &models[i]);
+        else
+            rc = model_open(g, i, &models[i], err);
+    }
     if (rc == 0) {
         *out = exchange_world_create(models, config->n_models, policy, generation_release, g);
+        exchange_world_configure(*out, &config->exchange, previous);
     } else {
         router_policy_free(policy);
         generation_free(g);

@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "engine/engine.h"
 
-enum { DRAIN_MS = 30000, MAX_SHARDS = 256, KEYS_EVERY_MS = 1000, PURGE_EVERY_MS = 3600 * 1000 };
+enum { MAX_SHARDS = 256, KEYS_EVERY_MS = 1000, PURGE_EVERY_MS = 3600 * 1000 };
 
 struct serving;
 
@@ -49,7 +49,7 @@ struct serving {
     struct arena *arena;
     struct str listen_host, *hosts;
     size_t n_hosts;
-    int64_t retention_ms;
+    int64_t retention_ms, drain_ms;
 };
 
 static struct shard *home(struct serving *s)
@@ -93,9 +93,10 @@ static void on_stop_signal(int signal, void *ctx)
         s->drain_until_ms = 0;
         return;
     }
-    log_info("serve", "draining: no new connections, %d s for those that are open", DRAIN_MS / 1000);
+    log_info("serve", "draining: no new connections, %lld s for those that are open",
+        (long long)s->drain_ms / 1000);
     s->draining = true;
-    s->drain_until_ms = clock_mono_ms() + DRAIN_MS;
+    s->drain_until_ms = clock_mono_ms() + s->drain_ms;
     for (int i = 0; i < s->n_shards; i++)
         loop_post(s->shards[i].loop, drain_begin, &s->shards[i]);
 }
@@ -121,6 +122,7 @@ static void world_install(struct serving *s, struct config *config, struct excha
     s->config = config;
     s->world = world;
     s->retention_ms = config->retention_metadata_ms;
+    s->drain_ms = config->drain_ms;
     for (int i = 0; i < s->n_shards; i++) {
         struct swap *swap = malloc(sizeof *swap);
         if (!swap)
@@ -142,7 +144,7 @@ static void on_reload_signal(int signal, void *ctx)
     if (rc == 0 && config->offline != s->config->offline)
         log_warn("serve", "'offline' changes only at a restart");
     if (rc == 0)
-        rc = gateway_world(s->engines, config, &world, &err);
+        rc = gateway_world(s->engines, config, s->world, &world, &err);
     if (rc) {
         log_error("serve", "the configuration was not reloaded, the old one stays: %s", err.message);
         return;
@@ -297,7 +299,7 @@ static int start(struct serving *s, struct config *config, struct error *err)
         return rc;
     }
     s->engines = gateway_engines_create(home(s)->loop);
-    rc = gateway_world(s->engines, config, &s->world, err);
+    rc = gateway_world(s->engines, config, NULL, &s->world, err);
     for (int i = 0; i < s->n_shards && rc == 0; i++) {
         rc = shard_open(s, i, err);
         s->shards[i].exchange.world = exchange_world_ref(s->world);
@@ -378,6 +380,7 @@ int serve_run(
     s->arena = arena_create(1 << 20);
     s->meter = meter_create();
     s->retention_ms = config->retention_metadata_ms;
+    s->drain_ms = config->drain_ms;
     s->listen_host = arena_copy(s->arena, config->listen_host);
     s->n_hosts = config->n_allowed_hosts;
     s->hosts = arena_alloc(s->arena, (s->n_hosts + 1) * sizeof *s->hosts);

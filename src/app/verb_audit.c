@@ -147,6 +147,8 @@ static void ledger_write(struct json_writer *w, const struct store_opened *o, co
     write_number(w, "input_tokens", s->input_tokens);
     write_number(w, "cached_tokens", s->cached_tokens);
     write_number(w, "output_tokens", s->output_tokens);
+    json_key(w, "usage_estimated");
+    json_write_bool(w, s->usage_estimated);
     write_number(w, "cost_nano_usd", s->cost_nano_usd);
     json_key(w, "cost_usd");
     format_usd(s->cost_nano_usd < 0 ? 0 : s->cost_nano_usd, usd);

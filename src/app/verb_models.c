@@ -63,6 +63,8 @@ static struct row model_row(const struct config *c, const struct config_model *m
 {
     if (m->provider >= 0)
         return (struct row){m->name, c->providers[m->provider].name, m->model, -1, true};
+    if (m->n_members > 0)
+        return (struct row){m->name, STR("balance"), c->models[m->members[0]].name, -1, true};
     long long bytes = file_bytes(m->file);
     return (struct row){m->name, STR("local"), m->file, bytes, bytes >= 0};
 }

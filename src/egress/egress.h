@@ -78,7 +78,8 @@ struct egress_request {
     struct str path;    /* appended to the target's base_url; begins with '/' */
     const struct egress_header *headers;
     size_t n_headers;
-    struct str body; /* copied */
+    struct str body;            /* copied */
+    int64_t connect_timeout_ms; /* 0: the target's */
 };
 
 /* Callbacks run on the loop. `done` comes exactly once, last, unless the transfer is cancelled. */

@@ -94,6 +94,7 @@ struct egress_transfer {
     bool resend, resent; /* to be sent again on a new connection; that was done */
     enum egress_state state;
     enum egress_phase phase;
+    int connect_timeout_ms;
     int64_t since_ms; /* when the phase began or the last piece came */
     int64_t sent_ms;  /* when the request first went on a connection; 0: not yet */
     struct loop_timer *timer;

@@ -131,7 +131,7 @@ static bool set_transport(struct egress_transfer *t, CURL *easy)
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_QUICK_EXIT, 1L); /* a name server that hangs must not hold up the loop on a cancel */
-    SET(CURLOPT_CONNECTTIMEOUT_MS, (long)t->target->connect_timeout_ms);
+    SET(CURLOPT_CONNECTTIMEOUT_MS, (long)t->connect_timeout_ms);
     SET(CURLOPT_ERRORBUFFER, t->curl_error);
     SET(CURLOPT_PRIVATE, t);
     SET(CURLOPT_HEADERFUNCTION, egress_on_header);

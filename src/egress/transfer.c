@@ -1,4 +1,5 @@
 #include <assert.h>
+#include <limits.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,9 +11,9 @@
 
 /* What may still come after egress_finish before the connection is given up. */
 enum { DRAIN_MS = 1000, DRAIN_BYTES = 64 * 1024 };
-/* libcurl would send again when a connection used before breaks without a byte of answer. Within this time that
- * is a connection the server had given up, and we send again, once, with a record of its own; later the server may
- * have worked on the request, and must not do so twice. */
+/* libcurl would send again when a connection used before breaks without a byte of answer. Within this time
+ * that is a connection the server had given up, and we send again, once, with a record of its own; later the
+ * server may have worked on the request, and must not do so twice. */
 enum { RESEND_MS = 1000 };
 
 /* Links a transfer to the witness that still has to answer; outlives whichever of the two goes first. */
@@ -129,7 +130,7 @@ static int phase_limit(const struct egress_transfer *t)
     if (t->draining)
         return DRAIN_MS;
     if (t->phase == EGRESS_CONNECT)
-        return t->target->connect_timeout_ms;
+        return t->connect_timeout_ms;
     return t->phase == EGRESS_FIRST_BYTE ? t->target->first_byte_timeout_ms : t->target->idle_timeout_ms;
 }
 
@@ -375,6 +376,9 @@ static int transfer_fill(struct egress_transfer *t, const struct egress_request 
 {
     size_t base = strlen(t->target->url);
     strcpy(t->method, r->method);
+    t->connect_timeout_ms = r->connect_timeout_ms > 0 && r->connect_timeout_ms < INT_MAX
+                                ? (int)r->connect_timeout_ms
+                                : t->target->connect_timeout_ms;
     t->url = malloc(base + r->path.len + 1);
     t->body = malloc(r->body.len + 1);
     if (!t->url || !t->body)

@@ -1,25 +1,56 @@
 #include "exchange/attempts.h"
 
 #include <assert.h>
+#include <string.h>
 
-void attempts_begin(struct attempts *a, struct str target, struct str provider)
+size_t attempts_begin(struct attempts *a, struct arena *arena, struct str target, struct str provider)
 {
-    assert(a->count < LIMIT_TARGETS);
-    a->list[a->count++] = (struct attempt){.target = target, .provider = provider};
+    assert(a->count < ATTEMPTS_MOST);
+    if (a->count == a->capacity) {
+        size_t capacity = a->capacity ? a->capacity * 2 : 4;
+        struct attempt *list = arena_alloc(arena, capacity * sizeof *list);
+        if (a->count > 0)
+            memcpy(list, a->list, a->count * sizeof *list);
+        a->list = list;
+        a->capacity = capacity;
+    }
+    a->list[a->count] = (struct attempt){.target = target, .provider = provider};
+    return a->count++;
 }
 
-void attempts_end(struct attempts *a, struct arena *arena, const struct chat_failure *failure, int64_t ms)
+void attempts_end(
+    struct attempts *a, struct arena *arena, size_t index, const struct chat_failure *failure, int64_t ms)
 {
-    assert(a->count > 0);
-    struct attempt *last = &a->list[a->count - 1];
-    last->over = true;
-    last->ok = failure == NULL;
-    last->ms = ms;
+    assert(index < a->count);
+    struct attempt *at = &a->list[index];
+    at->over = true;
+    at->ok = failure == NULL;
+    at->ms = ms;
     if (failure) {
-        last->failure = *failure;
-        last->failure.message = arena_copy(arena, str_slice(failure->message, 0, 2000));
-        last->failure.type = arena_copy(arena, str_slice(failure->type, 0, 200));
+        at->failure = *failure;
+        at->failure.message = arena_copy(arena, str_slice(failure->message, 0, 2000));
+        at->failure.type = arena_copy(arena, str_slice(failure->type, 0, 200));
     }
+}
+
+void attempts_pass(struct attempts *a, struct arena *arena, struct str target, struct str provider)
+{
+    const struct chat_failure open = {.code = ERROR_UNAVAILABLE,
+        .retryable = true,
+        .retry_after_ms = -1,
+        .message = STR("it has failed too often and is left alone for a while")};
+    size_t index = attempts_begin(a, arena, target, provider);
+    attempts_end(a, arena, index, &open, 0);
+    a->list[index].passed = true;
+}
+
+static const char *outcome_of(const struct attempt *t)
+{
+    if (!t->over)
+        return "open";
+    if (t->passed)
+        return "passed";
+    return t->ok ? "ok" : error_code_name(t->failure.code);
 }
 
 struct str attempts_json(const struct attempts *a, struct arena *arena)
@@ -38,13 +69,17 @@ struct str attempts_json(const struct attempts *a, struct arena *arena)
         json_key(&w, "provider");
         json_write_str(&w, t->provider);
         json_key(&w, "outcome");
-        json_write_text(&w, !t->over ? "open" : t->ok ? "ok" : error_code_name(t->failure.code));
-        if (t->over && !t->ok) {
+        json_write_text(&w, outcome_of(t));
+        if (t->over && !t->ok && !t->passed) {
             json_key(&w, "status");
             json_write_int(&w, t->failure.status);
         }
         json_key(&w, "ms");
         json_write_int(&w, t->ms);
+        if (t->cost_nano_usd > 0) {
+            json_key(&w, "cost_nano_usd");
+            json_write_int(&w, t->cost_nano_usd);
+        }
         json_object_end(&w);
     }
     json_array_end(&w);
@@ -72,6 +107,8 @@ static int status_of_all(const struct attempts *a)
     int status = 0;
     for (size_t i = 0; i < a->count; i++) {
         int one = status_of(&a->list[i].failure);
+        if (a->list[i].passed && i + 1 < a->count)
+            continue;
         /* A request that one target refuses for what it asks says nothing about the others. */
         if (a->count > 1 && a->list[i].failure.code == ERROR_UNSUPPORTED && i + 1 < a->count)
             continue;
@@ -80,6 +117,21 @@ static int status_of_all(const struct attempts *a)
         status = one;
     }
     return status ? status : 503;
+}
+
+/* The same target failing the same way again is not news to a client. */
+static bool is_repeat(const struct attempts *a, size_t i)
+{
+    return i > 0 && str_eq(a->list[i].target, a->list[i - 1].target) &&
+           str_eq(a->list[i].failure.message, a->list[i - 1].failure.message);
+}
+
+static bool is_one_target(const struct attempts *a)
+{
+    for (size_t i = 1; i < a->count; i++)
+        if (!is_repeat(a, i))
+            return false;
+    return true;
 }
 
 struct exchange_failure attempts_failure(const struct attempts *a, struct arena *arena)
@@ -93,12 +145,13 @@ struct exchange_failure attempts_failure(const struct attempts *a, struct arena 
         .about = {.model = last->target, .provider = last->provider}};
     struct buf text;
     buf_init(&text, 64 * KIB);
-    if (a->count > 1)
+    if (!is_one_target(a))
         buf_append_text(&text, "no target could answer: ");
     for (size_t i = 0; i < a->count; i++) {
         const struct attempt *t = &a->list[i];
-        buf_appendf(
-            &text, "%s" STR_FMT ": " STR_FMT, i ? "; " : "", STR_ARG(t->target), STR_ARG(t->failure.message));
+        if (!is_repeat(a, i))
+            buf_appendf(&text, "%s" STR_FMT ": " STR_FMT, i ? "; " : "", STR_ARG(t->target),
+                STR_ARG(t->failure.message));
         if (t->failure.retry_after_ms > f.retry_after_ms)
             f.retry_after_ms = t->failure.retry_after_ms;
     }

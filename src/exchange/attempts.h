@@ -8,20 +8,28 @@
 
 struct attempt {
     struct str target, provider;
-    bool over, ok;
+    bool over, ok, passed;       /* passed: nothing was sent, its breaker was open */
     struct chat_failure failure; /* its strings live in the request's arena */
     int64_t ms;
+    int64_t cost_nano_usd; /* of one that was given up for another; 0: none */
 };
+
+enum { ATTEMPTS_MOST = 128 }; /* targets times tries */
 
 struct attempts {
-    struct attempt list[LIMIT_TARGETS];
-    size_t count;
+    struct attempt *list; /* in the request's arena */
+    size_t count, capacity;
 };
 
-void attempts_begin(struct attempts *a, struct str target, struct str provider);
+/* Its index. */
+size_t attempts_begin(struct attempts *a, struct arena *arena, struct str target, struct str provider);
 /* `failure` NULL: it answered. */
-void attempts_end(struct attempts *a, struct arena *arena, const struct chat_failure *failure, int64_t ms);
-/* [{"target","provider","outcome","status"?,"ms"}...] for the ledger: no message, it may quote content. */
+void attempts_end(
+    struct attempts *a, struct arena *arena, size_t index, const struct chat_failure *failure, int64_t ms);
+/* A target that was passed over: its breaker is open. */
+void attempts_pass(struct attempts *a, struct arena *arena, struct str target, struct str provider);
+/* [{"target","provider","outcome","status"?,"ms","cost_nano_usd"?}...] for the ledger: no message, it may
+ * quote content. `outcome` is "ok", "open", "passed" or an error code's name. */
 struct str attempts_json(const struct attempts *a, struct arena *arena);
 /* One clear error that names each attempt. */
 struct exchange_failure attempts_failure(const struct attempts *a, struct arena *arena);

@@ -1,265 +1,121 @@
-#include "exchange/exchange.h"
-
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/limits.h"
-#include "base/log.h"
-#include "exchange/attempts.h"
-
-/*        DECIDE -> RECORD -> DISPATCH <-> STREAM -> SETTLE
- *          |          |          |                    ^
- *          +----------+----------+--------------------+      each may go straight to SETTLE
- */
-struct exchange {
-    struct exchange_shard *shard;
-    struct exchange_world *world;
-    struct chat_request *request;
-    struct exchange_client client;
-    bool client_gone;
-    char request_id[64];
-    struct str api;
-    bool identified;
-    struct govern_identity identity;
-    struct route_decision decision;
-    struct attempts attempts;
-    const struct exchange_model *model; /* of the current attempt */
-    struct provider_call *call;
-    struct loop_timer *first_event;
-    bool begun;  /* the client has been told who answers */
-    bool paused; /* by the client's watermark */
-    int64_t started_ms, attempt_ms, first_token_ms;
-    struct chat_usage usage;
-    int64_t cost;
-    const char *outcome;
-    struct exchange_failure failure; /* when status is not 200 */
-    bool failed;                     /* `fail` is still to be called */
-};
-
-static void dispatch(struct exchange *x);
-static void settle(struct exchange *x, const char *outcome);
-
-/* ---- SETTLE ---- */
-
-static void count_outcome(struct exchange *x)
-{
-    struct str model = x->model ? x->model->name : STR_NONE;
-    struct meter_label labels[] = {
-        {"model", model}, {"rule", x->decision.rule}, {"outcome", str_from(x->outcome)}};
-    meter_count(
-        x->shard->meter, "weir_requests_total", "Requests, by who answered, rule and outcome.", labels, 3, 1);
-    meter_observe(x->shard->meter, "weir_request_seconds", "From request to the end of the answer.", labels,
-        1, (double)(clock_mono_ms() - x->started_ms) / 1000);
-    if (x->first_token_ms >= 0)
-        meter_observe(x->shard->meter, "weir_first_token_seconds",
-            "From request to the first piece of the answer.", labels, 1, (double)x->first_token_ms / 1000);
-    if (x->usage.input_tokens > 0)
-        meter_count(x->shard->meter, "weir_input_tokens_total", "Prompt tokens.", labels, 1,
-            (double)x->usage.input_tokens);
-    if (x->usage.output_tokens > 0)
-        meter_count(x->shard->meter, "weir_output_tokens_total", "Answer tokens.", labels, 1,
-            (double)x->usage.output_tokens);
-    if (x->cost > 0)
-        meter_count(x->shard->meter, "weir_cost_usd_total", "Cost by the price table.", labels, 1,
-            (double)x->cost / 1e9);
-}
-
-static void exchange_free(struct exchange *x)
-{
-    x->shard->n_open--;
-    provider_call_close(x->call);
-    loop_timer_free(x->first_event);
-    exchange_world_unref(x->world);
-    arena_free(x->request->arena);
-    free(x);
-}
-
-/* The row is kept, or cannot be: either way the client gets the end of its answer. */
-static void on_settled(void *ctx, int code)
-{
-    struct exchange *x = ctx;
-    if (code)
-        log_error("exchange", "request %s could not be settled in the ledger: %s", x->request_id,
-            error_code_name(code));
-    if (!x->client_gone && x->failed)
-        x->client.fail(x->client.ctx, &x->failure);
-    else if (!x->client_gone)
-        x->client.end(x->client.ctx, &x->usage, x->cost);
-    exchange_free(x);
-}
-
-static void on_unsettled(void *ctx)
-{
-    on_settled(ctx, ERROR_BUSY);
-}
-
-static void settle(struct exchange *x, const char *outcome)
-{
-    struct error err;
-    provider_call_close(x->call);
-    x->call = NULL;
-    if (x->first_event)
-        loop_timer_stop(x->first_event);
-    x->outcome = outcome;
-    x->cost = x->model ? govern_price_cost(&x->model->price, &x->usage) : 0;
-    count_outcome(x);
-    bool answered = x->begun && x->model;
-    struct store_settled row = {.request_id = str_from(x->request_id),
-        .provider = answered ? provider_name(x->model->target.provider) : STR_NONE,
-        .model = answered ? x->model->name : STR_NONE,
-        .attempts = attempts_json(&x->attempts, x->request->arena),
-        .input_tokens = x->usage.input_tokens,
-        .cached_tokens = x->usage.cached_tokens,
-        .output_tokens = x->usage.output_tokens,
-        .cost_nano_usd = x->cost,
-        .first_token_ms = x->first_token_ms,
-        .total_ms = clock_mono_ms() - x->started_ms,
-        .outcome = str_from(outcome),
-        .status = x->client_gone ? 499
-                  : x->failed    ? x->failure.status
-                                 : 200};
-    struct store_done done = {x->shard->loop, on_settled, x};
-    if (store_ledger_settle(x->shard->store, &row, done, &err)) {
-        log_error("exchange", "%s", err.message);
-        loop_post(x->shard->loop, on_unsettled, x);
-    }
-}
-
-static void fail(struct exchange *x, const struct exchange_failure *failure, const char *outcome)
-{
-    x->failed = true;
-    x->failure = *failure;
-    x->failure.about.rule = x->decision.rule;
-    settle(x, outcome);
-}
+#include "exchange/exchange_inner.h"
 
 /* ---- STREAM ---- */
 
-static void attempt_failed(struct exchange *x, const struct chat_failure *failure)
+/* What the tokens of a piece come to, should nobody tell. */
+static int64_t heard_in(const struct chat_event *e)
 {
-    provider_call_close(x->call);
-    x->call = NULL;
-    if (x->first_event)
-        loop_timer_stop(x->first_event);
-    attempts_end(&x->attempts, x->request->arena, failure, clock_mono_ms() - x->attempt_ms);
-    struct meter_label labels[] = {
-        {"model", x->model->name}, {"reason", str_from(error_code_name(failure->code))}};
-    meter_count(
-        x->shard->meter, "weir_target_failures_total", "Attempts at a target that failed.", labels, 2, 1);
-    if (failure->retryable) {
-        dispatch(x);
-        return;
-    }
-    struct exchange_failure out = attempts_failure(&x->attempts, x->request->arena);
-    fail(x, &out, "failed");
+    if (e->kind == CHAT_EVENT_TEXT || e->kind == CHAT_EVENT_REASONING)
+        return router_text_millitokens(e->text);
+    if (e->kind == CHAT_EVENT_TOOL_CALL)
+        return router_text_millitokens(e->tool_call.name) + router_text_millitokens(e->tool_call.arguments);
+    return 0;
 }
 
-static void begin(struct exchange *x)
+/* The leg's first event: it answers, and nobody else. */
+static void begin(struct leg *leg)
 {
-    if (x->begun)
+    struct exchange *x = leg->x;
+    if (x->winner)
         return;
-    x->begun = true;
-    x->first_token_ms = clock_mono_ms() - x->started_ms;
-    if (x->first_event)
-        loop_timer_stop(x->first_event);
-    exchange_latency_add(x->model->latency, (double)(clock_mono_ms() - x->attempt_ms));
+    x->winner = x->counted = leg;
+    for (int i = 0; i < LEGS; i++)
+        if (&x->legs[i] != leg)
+            leg_cancel(&x->legs[i], "another target was quicker");
+    leg->first_ms = clock_mono_ms();
+    x->first_token_ms = leg->first_ms - x->started_ms;
+    exchange_latency_add(leg->model->latency, (double)(leg->first_ms - leg->since_ms));
     struct exchange_about about = {
-        x->model->name, provider_name(x->model->target.provider), x->decision.rule, x->usage};
+        leg->model->name, provider_name(leg->model->target.provider), x->decision.rule, leg->usage};
     x->client.begin(x->client.ctx, &about);
 }
 
-static void on_event(void *ctx, const struct chat_event *event)
+static void on_error(struct leg *leg, const struct chat_event *event)
 {
-    struct exchange *x = ctx;
+    struct exchange *x = leg->x;
+    if (x->winner != leg) {
+        dispatch_failed(leg, &event->failure);
+        return;
+    }
+    /* Part of the answer is with the client: what is left is to say so. */
+    x->client.event(x->client.ctx, event);
+    leg_end(leg, &event->failure);
+    exchange_settle(x, "failed");
+}
+
+void exchange_leg_event(struct leg *leg, const struct chat_event *event)
+{
+    struct exchange *x = leg->x;
+    leg->heard_ms = clock_mono_ms();
     switch (event->kind) {
     case CHAT_EVENT_START:
         return;
     case CHAT_EVENT_USAGE:
-        x->usage = event->usage;
+        leg->usage = event->usage;
         return;
     case CHAT_EVENT_ERROR:
-        if (!x->begun) {
-            attempt_failed(x, &event->failure);
-            return;
-        }
-        attempts_end(&x->attempts, x->request->arena, &event->failure, clock_mono_ms() - x->attempt_ms);
-        x->client.event(x->client.ctx, event);
-        settle(x, "failed");
+        on_error(leg, event);
         return;
     case CHAT_EVENT_STOP:
-        begin(x);
-        attempts_end(&x->attempts, x->request->arena, NULL, clock_mono_ms() - x->attempt_ms);
+        begin(leg);
+        x->complete = true;
         x->client.event(x->client.ctx, event);
-        settle(x, "ok");
+        leg_end(leg, NULL);
+        exchange_settle(x, "ok");
         return;
     default:
-        begin(x);
+        leg->heard_milli += heard_in(event);
+        begin(leg);
         x->client.event(x->client.ctx, event);
     }
 }
 
-static void on_first_event_late(void *ctx)
+void exchange_fail_attempts(struct exchange *x)
+{
+    struct exchange_failure failure = attempts_failure(&x->attempts, x->request->arena);
+    exchange_fail(
+        x, &failure, failure.status < 500 && failure.status != 429 && !x->sent ? "refused" : "failed");
+}
+
+static void on_deadline(void *ctx)
 {
     struct exchange *x = ctx;
-    struct chat_failure failure = {.code = ERROR_TIMEOUT,
-        .retryable = true,
-        .retry_after_ms = -1,
-        .message = STR("it gave no answer within its time")};
-    attempt_failed(x, &failure);
+    const struct chat_event late = {.kind = CHAT_EVENT_ERROR,
+        .failure = {.code = ERROR_TIMEOUT,
+            .retry_after_ms = -1,
+            .message = STR("the request took longer than 'request_timeout' allows")}};
+    if (x->winner) {
+        on_error(x->winner, &late);
+        return;
+    }
+    const struct exchange_failure failure = {
+        .status = 504, .code = ERROR_TIMEOUT, .message = late.failure.message, .retry_after_ms = -1};
+    exchange_fail(x, &failure, "failed");
 }
 
-/* ---- DISPATCH ---- */
-
-static int attempt_start(struct exchange *x, struct error *err)
+static void deadline_set(struct exchange *x)
 {
-    int rc = provider_supports(&x->model->target, x->request, err);
-    if (rc)
-        return rc;
-    struct provider_start start = {.loop = x->shard->loop,
-        .egress = x->shard->egress,
-        .permit = x->decision.permit,
-        .model = &x->model->target,
-        .request = x->request,
-        .sink = {on_event, x}};
-    rc = provider_call_start(&start, &x->call, err);
-    if (rc == 0 && x->model->first_event_timeout_ms > 0) {
-        if (!x->first_event)
-            x->first_event = loop_timer_create(x->shard->loop, on_first_event_late, x);
-        loop_timer_start(x->first_event, x->model->first_event_timeout_ms);
-    }
-    return rc;
-}
-
-/* Starts the next target that can be started; where none is left, fails naming each attempt. */
-static void dispatch(struct exchange *x)
-{
-    while (x->attempts.count < x->decision.n_targets) {
-        struct error err;
-        struct str name = x->decision.targets[x->attempts.count];
-        x->model = exchange_world_find(x->world, name);
-        assert(x->model); /* the policy was compiled against this world's models */
-        x->attempt_ms = clock_mono_ms();
-        attempts_begin(&x->attempts, name, provider_name(x->model->target.provider));
-        int rc = attempt_start(x, &err);
-        if (rc == 0) {
-            if (x->paused)
-                provider_call_pause(x->call, true);
-            return;
-        }
-        struct chat_failure failure = {.code = rc, .retry_after_ms = -1, .message = str_from(err.message)};
-        attempts_end(&x->attempts, x->request->arena, &failure, clock_mono_ms() - x->attempt_ms);
-    }
-    struct exchange_failure failure = attempts_failure(&x->attempts, x->request->arena);
-    fail(x, &failure, failure.status < 500 && failure.status != 429 ? "refused" : "failed");
+    int64_t limit = exchange_world_settings(x->world)->request_timeout_ms;
+    x->deadline_ms = INT64_MAX;
+    if (limit == 0)
+        return;
+    x->deadline_ms = x->started_ms + limit;
+    x->deadline = loop_timer_create(x->shard->loop, on_deadline, x);
+    loop_timer_start(x->deadline, limit);
 }
 
 static void on_dispatch(void *ctx)
 {
     struct exchange *x = ctx;
-    if (!x->client_gone)
-        dispatch(x);
+    if (x->outcome) /* the client left meanwhile */
+        return;
+    deadline_set(x);
+    dispatch_begin(x);
 }
 
 /* ---- DECIDE and RECORD ---- */
@@ -351,7 +207,7 @@ static void refuse(struct exchange *x, int code, struct str message)
         .message = arena_copy(x->request->arena, message),
         .retry_after_ms = code == ERROR_BUSY ? 1000 : -1,
         .about = {.rule = x->decision.rule}};
-    fail(x, &failure, "refused");
+    exchange_fail(x, &failure, "refused");
 }
 
 struct exchange *exchange_start(struct exchange_shard *shard, struct chat_request *request,
@@ -373,7 +229,9 @@ struct exchange *exchange_start(struct exchange_shard *shard, struct chat_reques
         x->identity = *origin->identity;
     x->started_ms = clock_mono_ms();
     x->first_token_ms = -1;
-    x->usage = (struct chat_usage){.input_tokens = -1, .output_tokens = -1};
+    x->deadline_ms = INT64_MAX;
+    for (int i = 0; i < LEGS; i++)
+        x->legs[i].x = x;
     struct error decided, recorded;
     int decide_rc = decide(x, origin, &decided);
     int record_rc = record(x, &recorded);
@@ -388,9 +246,11 @@ struct exchange *exchange_start(struct exchange_shard *shard, struct chat_reques
 
 void exchange_pause(struct exchange *x, bool paused)
 {
+    if (x->paused == paused)
+        return;
     x->paused = paused;
-    if (x->call)
-        provider_call_pause(x->call, paused);
+    for (int i = 0; i < LEGS; i++)
+        leg_pause(&x->legs[i], paused);
 }
 
 void exchange_cancel(struct exchange *x)
@@ -398,9 +258,8 @@ void exchange_cancel(struct exchange *x)
     x->client_gone = true;
     if (x->outcome)
         return; /* already settling */
-    struct chat_failure gone = {
-        .code = ERROR_CANCELLED, .retry_after_ms = -1, .message = STR("the client left")};
-    if (x->call)
-        attempts_end(&x->attempts, x->request->arena, &gone, clock_mono_ms() - x->attempt_ms);
-    settle(x, "client_gone");
+    for (int i = 0; i < LEGS && !x->counted; i++)
+        if (x->legs[i].state == LEG_RUNNING)
+            x->counted = &x->legs[i];
+    exchange_settle(x, "client_gone");
 }

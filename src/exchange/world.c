@@ -21,10 +21,14 @@ struct exchange_world {
     struct exchange_model *models;
     struct exchange_latency *latencies;
     size_t n_models;
+    struct exchange_settings settings;
+    uint64_t serial;
     struct router_policy *policy;
     void (*release)(void *);
     void *ctx;
 };
+
+static _Atomic uint64_t n_worlds;
 
 struct exchange_world *exchange_world_create(const struct exchange_model *models, size_t n_models,
     struct router_policy *policy, void (*release)(void *), void *ctx)
@@ -34,15 +38,51 @@ struct exchange_world *exchange_world_create(const struct exchange_model *models
     w->models = must(calloc(n_models + 1, sizeof *w->models));
     w->latencies = must(calloc(n_models + 1, sizeof *w->latencies));
     w->n_models = n_models;
+    w->serial = atomic_fetch_add(&n_worlds, 1);
     w->policy = policy;
     w->release = release;
     w->ctx = ctx;
     for (size_t i = 0; i < n_models; i++) {
         w->models[i] = models[i];
         w->models[i].latency = &w->latencies[i];
+        w->models[i].health = health_create(models[i].name, models[i].identity, &models[i].limits);
         pthread_mutex_init(&w->latencies[i].mutex, NULL);
     }
     return w;
+}
+
+static struct exchange_health *health_find(
+    const struct exchange_world *w, struct str name, struct str identity)
+{
+    for (size_t i = 0; w && i < w->n_models; i++)
+        if (health_is(w->models[i].health, name, identity))
+            return w->models[i].health;
+    return NULL;
+}
+
+void exchange_world_configure(
+    struct exchange_world *w, const struct exchange_settings *settings, const struct exchange_world *previous)
+{
+    w->settings = *settings;
+    for (size_t i = 0; i < w->n_models; i++) {
+        struct exchange_model *m = &w->models[i];
+        struct exchange_health *kept = health_find(previous, m->name, m->identity);
+        if (!kept)
+            continue;
+        health_unref(m->health);
+        m->health = health_ref(kept);
+        health_configure(kept, &m->limits);
+    }
+}
+
+const struct exchange_settings *exchange_world_settings(const struct exchange_world *w)
+{
+    return &w->settings;
+}
+
+uint64_t exchange_world_serial(const struct exchange_world *w)
+{
+    return w->serial;
 }
 
 struct exchange_world *exchange_world_ref(struct exchange_world *w)
@@ -58,8 +98,10 @@ void exchange_world_unref(struct exchange_world *w)
     router_policy_free(w->policy);
     if (w->release)
         w->release(w->ctx);
-    for (size_t i = 0; i < w->n_models; i++)
+    for (size_t i = 0; i < w->n_models; i++) {
         pthread_mutex_destroy(&w->latencies[i].mutex);
+        health_unref(w->models[i].health);
+    }
     free(w->latencies);
     free(w->models);
     free(w);

@@ -3,18 +3,45 @@
 #ifndef WEIR_EXCHANGE_WORLD_H
 #define WEIR_EXCHANGE_WORLD_H
 
+#include "exchange/health.h"
 #include "govern/govern.h"
 #include "provider/provider.h"
 #include "router/router.h"
 
 struct exchange_latency;
 
+/* How long a target is waited for, and how often it is asked again. Times are in ms; 0: no limit besides the
+ * provider's own.
+ *
+ *   queue | connect | first_token | idle | idle | ... |
+ *         |------------------ total ------------------|      of one attempt */
+struct exchange_patience {
+    int64_t queue_ms, connect_ms, first_token_ms, idle_ms, total_ms;
+    int retries;
+};
+
+/* Equal targets behind one name. */
+struct exchange_pool {
+    enum balance_by by;
+    const size_t *members; /* indexes of models; kept by whoever made the world */
+    const int *weights;
+    size_t n; /* 0: not a pool */
+};
+
 struct exchange_model {
     struct str name;
-    struct provider_model target;
+    struct provider_model target; /* of a pool: its first member's */
     struct govern_price price;
-    int64_t first_event_timeout_ms;   /* 0: none besides the provider's own */
+    struct exchange_patience patience;
+    struct exchange_health_options limits;
+    struct str identity; /* where it is: health is kept over a reload while this stays the same */
+    struct exchange_pool pool;
+    struct exchange_health *health;   /* the world's */
     struct exchange_latency *latency; /* the world's */
+};
+
+struct exchange_settings {
+    int64_t request_timeout_ms; /* of a whole request; 0: none */
 };
 
 struct exchange_world;
@@ -23,6 +50,12 @@ struct exchange_world;
  * thread, when the last reference goes. The models are copied; their strings must live until release. */
 struct exchange_world *exchange_world_create(const struct exchange_model *models, size_t n_models,
     struct router_policy *policy, void (*release)(void *ctx), void *ctx);
+/* Before the world is shared: what applies to all, and the health of targets that `previous` (may be NULL)
+ * had too. */
+void exchange_world_configure(struct exchange_world *w, const struct exchange_settings *settings,
+    const struct exchange_world *previous);
+const struct exchange_settings *exchange_world_settings(const struct exchange_world *w);
+uint64_t exchange_world_serial(const struct exchange_world *w); /* no two of a process are the same */
 struct exchange_world *exchange_world_ref(struct exchange_world *w);
 void exchange_world_unref(struct exchange_world *w); /* NULL is allowed */
 

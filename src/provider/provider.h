@@ -42,6 +42,7 @@ struct provider_start {
     const struct egress_permit *permit;
     const struct provider_model *model;
     const struct chat_request *request; /* lives until the call is closed */
+    int64_t connect_timeout_ms;         /* 0: the provider's */
     struct chat_sink sink;
 };
 

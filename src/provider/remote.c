@@ -94,7 +94,8 @@ static int send(struct remote_call *c, const struct provider_dialect *d, const s
             .path = d->path(arena, s->model, s->request),
             .headers = headers,
             .n_headers = d->headers(arena, s->request, key_of(c->provider), headers),
-            .body = buf_str(&body)};
+            .body = buf_str(&body),
+            .connect_timeout_ms = s->connect_timeout_ms};
         struct egress_handler handler = {on_status, on_data, on_done, c};
         rc = egress_open(s->egress, s->permit, c->provider->target, &request, &handler, &c->transfer, err);
     }

@@ -114,6 +114,8 @@ static int route_decide(struct work *w, const struct policy_route *route)
             "no rule of route '" STR_FMT "' matches the request: end the route with a rule without 'when'",
             STR_ARG(route->name));
     w->out->rule = rule->name;
+    w->out->hedge_ms = rule->hedge_ms;
+    w->out->cache = rule->cache;
     w->out->boundary = rule->local ? EGRESS_BOUNDARY_LOCAL : EGRESS_BOUNDARY_ANY;
     if (!rule->local)
         boundary_tighten(w);

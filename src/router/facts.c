@@ -255,6 +255,20 @@ int64_t facts_tokens(struct facts *f)
     return f->tokens = (milli + 999) / 1000;
 }
 
+int64_t router_tokens(const struct chat_request *r)
+{
+    struct facts f;
+    facts_init(&f, r, NULL);
+    return facts_tokens(&f);
+}
+
+int64_t router_text_millitokens(struct str text)
+{
+    int64_t milli = 0;
+    (void)text_size(&milli, STR_NONE, text);
+    return milli;
+}
+
 /* ---- The others. ---- */
 double facts_complexity(struct facts *f)
 {

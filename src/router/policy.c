@@ -3,9 +3,10 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/limits.h"
 
-enum { MAX_POLICY = 16 << 20 };
+enum { MAX_POLICY = 16 << 20, HEDGE_MOST_MS = 600 * 1000 };
 
 /* ---- Compiling. ---- */
 static size_t model_find(const struct router_policy *p, struct str name)
@@ -95,10 +96,24 @@ static int boundary_compile(
     return 0;
 }
 
+/* hedge: 800ms */
+static int hedge_compile(const struct yaml_node *map, struct policy_rule *rule, struct error *err)
+{
+    struct str text;
+    int rc = yaml_get_str(map, "hedge", STR_NONE, &text, err);
+    if (rc || !text.data)
+        return rc;
+    if (!clock_parse_duration(text, &rule->hedge_ms) || rule->hedge_ms < 1 || rule->hedge_ms > HEDGE_MOST_MS)
+        return yaml_error(yaml_get(map, "hedge"), err, ERROR_INVALID,
+            "'hedge' must be a duration like 800ms or 2s (at most %d s), not '" STR_FMT "'",
+            HEDGE_MOST_MS / 1000, STR_ARG(text));
+    return 0;
+}
+
 static int rule_compile(struct router_policy *p, const struct yaml_node *map, size_t index,
     struct policy_rule *rule, struct error *err)
 {
-    static const char *const keys[] = {"name", "when", "use", "boundary", NULL};
+    static const char *const keys[] = {"name", "when", "use", "boundary", "hedge", "cache", NULL};
     struct str name = {0};
     int rc = yaml_check_keys(map, keys, "a rule", err);
     if (rc == 0)
@@ -114,7 +129,11 @@ static int rule_compile(struct router_policy *p, const struct yaml_node *map, si
         rc = when_compile(p->arena, when, &rule->when, err);
     if (rc == 0)
         rc = targets_compile(p, map, rule, err);
-    return rc ? rc : boundary_compile(p, map, rule, err);
+    if (rc == 0)
+        rc = boundary_compile(p, map, rule, err);
+    if (rc == 0)
+        rc = hedge_compile(map, rule, err);
+    return rc ? rc : yaml_get_bool(map, "cache", false, &rule->cache, err);
 }
 
 static int rules_compile(

@@ -82,6 +82,8 @@ struct policy_rule {
     size_t *targets;   /* indexes of models */
     size_t n_targets;
     bool local; /* boundary: local */
+    int64_t hedge_ms;
+    bool cache;
 };
 
 struct policy_route {

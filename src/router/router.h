@@ -42,6 +42,9 @@ int router_detect(struct arena *a, struct str where, struct str text, struct rou
 /* ---- score.c, facts.c ---- */
 /* The estimated probability (0..1) that a small local model will not do and a strong one will. */
 double router_score(struct str prompt);
+/* How many tokens a request is, by an estimate that needs no tokenizer; a text's in thousandths. */
+int64_t router_tokens(const struct chat_request *r);
+int64_t router_text_millitokens(struct str text);
 /* chat code math summarize extract classify translate rag agent */
 const char *router_task(const struct chat_request *r);
 bool router_task_exists(struct str name);
@@ -99,6 +102,8 @@ struct route_decision {
     struct str *targets;  /* model names, in order, all allowed by the boundary */
     size_t n_targets;
     struct str reason;    /* one sentence for people */
+    int64_t hedge_ms;     /* without a first event by then the next target is asked as well; 0: not */
+    bool cache;           /* the rule lets a complete answer be kept and given again */
     const struct egress_permit *permit; /* in the arena */
 };
 /* Everything in *out lives in the request's arena and is filled as far as it got also on error:

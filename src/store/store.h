@@ -64,7 +64,8 @@ struct store_settled {
     struct str provider, model;                         /* who answered; empty if nobody did */
     struct str attempts;                                /* JSON array: [{"target","outcome","ms"}...] */
     int64_t input_tokens, cached_tokens, output_tokens; /* -1 unknown */
-    int64_t cost_nano_usd;                              /* -1 unknown */
+    bool usage_estimated;  /* the provider did not say all of it: counted from what was sent and what came */
+    int64_t cost_nano_usd; /* -1 unknown */
     int64_t first_token_ms, total_ms;                   /* -1: there was none */
     struct str outcome; /* "ok", "client_gone", "refused", "failed", "interrupted" */
     int status;         /* what the client saw */

@@ -70,6 +70,7 @@ static const char *const migrations[] = {
     "  UPDATE weir.meta SET value = value + 1 WHERE name = 'keys'; RETURN NULL; END $$;"
     "CREATE TRIGGER keys_changed AFTER INSERT OR UPDATE OR DELETE ON keys"
     "  FOR EACH STATEMENT EXECUTE FUNCTION keys_changed();",
+    "ALTER TABLE ledger ADD COLUMN usage_estimated INTEGER NOT NULL DEFAULT 0;",
 };
 
 enum { SCHEMA = sizeof migrations / sizeof *migrations };

@@ -31,9 +31,10 @@ static const struct store_field settle_table[] = {
     FIELD(store_settle, TEXT, settled.request_id), FIELD(store_settle, TEXT, settled.provider),
     FIELD(store_settle, TEXT, settled.model), FIELD(store_settle, TEXT, settled.attempts),
     FIELD(store_settle, INT64, settled.input_tokens), FIELD(store_settle, INT64, settled.cached_tokens),
-    FIELD(store_settle, INT64, settled.output_tokens), FIELD(store_settle, INT64, settled.cost_nano_usd),
-    FIELD(store_settle, INT64, settled.first_token_ms), FIELD(store_settle, INT64, settled.total_ms),
-    FIELD(store_settle, TEXT, settled.outcome), FIELD(store_settle, INT, settled.status),
+    FIELD(store_settle, INT64, settled.output_tokens), FIELD(store_settle, BOOL, settled.usage_estimated),
+    FIELD(store_settle, INT64, settled.cost_nano_usd), FIELD(store_settle, INT64, settled.first_token_ms),
+    FIELD(store_settle, INT64, settled.total_ms), FIELD(store_settle, TEXT, settled.outcome),
+    FIELD(store_settle, INT, settled.status),
     FIELD(store_settle, INT64, wall_ms), /* the last: a list has it from the opened part */
 };
 static const struct store_field egress_table[] = {
@@ -96,12 +97,13 @@ static const struct {
         "decision = excluded.decision, opened = 1 WHERE ledger.opened = 0"},
     [STORE_LEDGER_SETTLE] = {&settle_fields,
         "INSERT INTO ledger(request_id, provider, answered_model, attempts, input_tokens, cached_tokens, "
-        "output_tokens, cost_nano_usd, first_token_ms, total_ms, outcome, status, wall_ms, opened) "
-        "VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0) "
+        "output_tokens, usage_estimated, cost_nano_usd, first_token_ms, total_ms, outcome, status, wall_ms, "
+        "opened) VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0) "
         "ON CONFLICT(request_id) DO UPDATE SET provider = excluded.provider, "
         "answered_model = excluded.answered_model, attempts = excluded.attempts, "
         "input_tokens = excluded.input_tokens, cached_tokens = excluded.cached_tokens, "
-        "output_tokens = excluded.output_tokens, cost_nano_usd = excluded.cost_nano_usd, "
+        "output_tokens = excluded.output_tokens, usage_estimated = excluded.usage_estimated, "
+        "cost_nano_usd = excluded.cost_nano_usd, "
         "first_token_ms = excluded.first_token_ms, total_ms = excluded.total_ms, outcome = excluded.outcome, "
         "status = excluded.status"},
     [STORE_LEDGER_RECOVER] = {&no_fields, "UPDATE ledger SET outcome = 'interrupted' WHERE outcome = 'open'"},
@@ -139,7 +141,7 @@ const struct store_list store_list_ledger = {
     "SELECT id, wall_ms, request_id, wall_ms, key_id, team, api, model, route, rule, boundary, sensitive, "
     "decision, "
     "request_id, provider, answered_model, attempts, input_tokens, cached_tokens, output_tokens, "
-    "cost_nano_usd, "
+    "usage_estimated, cost_nano_usd, "
     "first_token_ms, total_ms, outcome, status FROM ledger" PAGE_OF("wall_ms"),
     sizeof(struct store_ledger_row),
     {{&opened_fields, offsetof(struct store_ledger_row, opened)},

@@ -78,6 +78,7 @@ static const char *const migrations[] = {
     "  UPDATE meta SET value = value + 1 WHERE name = 'keys'; END;"
     "CREATE TRIGGER keys_removed AFTER DELETE ON keys BEGIN"
     "  UPDATE meta SET value = value + 1 WHERE name = 'keys'; END;",
+    "ALTER TABLE ledger ADD COLUMN usage_estimated INTEGER NOT NULL DEFAULT 0;",
 };
 
 enum { SCHEMA = sizeof migrations / sizeof *migrations };

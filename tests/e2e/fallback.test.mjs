@@ -19,7 +19,7 @@ before(async () => {
   });
   gateway = await Gateway.start(
     `providers:
-  a: {kind: openai, base_url: "${first.url}/v1", api_key: "\${SIM_KEY}", first_byte_timeout: 250ms, idle_timeout: 250ms, connect_timeout: 1s}
+  a: {kind: openai, base_url: "${first.url}/v1", api_key: "\${SIM_KEY}", first_byte_timeout: 250ms, idle_timeout: 250ms, connect_timeout: 1s, retries: 0, breaker: off}
   b: {kind: anthropic, base_url: "${second.url}", api_key: "\${SIM_KEY}"}
   gone: {kind: openai, base_url: "http://127.0.0.1:${closedPort}/v1", api_key: "\${SIM_KEY}"}
 models:

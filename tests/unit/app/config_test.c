@@ -98,7 +98,7 @@ static void the_whole_contract(void **state)
     assert_int_equal(c->models[1].price.input, 2500);
     assert_int_equal(c->models[1].price.cached_input, 1250);
     assert_int_equal(c->models[1].price.output, 10000);
-    assert_int_equal(c->models[1].first_event_timeout_ms, 30000);
+    assert_int_equal(c->models[1].patience.first_token_ms, 30000);
     assert_true(c->models[2].price.known && c->models[2].price.output > c->models[2].price.input);
     assert_true(c->models[3].price.known && c->models[3].price.output == 0);
     struct router_policy *p;
@@ -165,6 +165,96 @@ static void gemini_has_an_address_and_prices(void **state)
     config_free(c);
 }
 
+static const char patient[] =
+    "request_timeout: 2m\n"
+    "drain_timeout: 5s\n"
+    "providers:\n"
+    "  a: {kind: openai, base_url: \"https://a\", first_token_timeout: 9s, timeout: 1m, retries: 4, breaker: "
+    "off}\n"
+    "  r: {kind: openai, base_url: \"http://10.0.0.5\", zone: local}\n"
+    "models:\n"
+    "  - {name: a1, provider: a}\n"
+    "  - {name: a2, provider: a, retries: 0, timeout: 3s, connect_timeout: 1s, idle_timeout: 2s,\n"
+    "     breaker: {failures: 9, open: 1s}, max_in_flight: 8, queue: {length: 50, timeout: 4s}}\n"
+    "  - {name: r1, provider: r, max_in_flight: 2}\n"
+    "  - {name: r2, provider: r}\n"
+    "  - {name: house, file: house.gguf, queue: 5}\n"
+    "  - {name: rack, balance: {over: [r1, r2, house], by: prefix}}\n"
+    "  - {name: mixed, balance: {over: {a1: 3, r1: 1}, by: weighted}}\n"
+    "routes:\n"
+    "  - {name: auto, rules: [{use: [rack], boundary: local, hedge: 800ms, cache: true}]}\n";
+
+static void patience_and_pools(void **state)
+{
+    (void)state;
+    struct config *c = loaded(patient, NULL);
+    assert_int_equal(c->exchange.request_timeout_ms, 120000);
+    assert_int_equal(c->drain_ms, 5000);
+    const struct config_model *m = c->models;
+    /* A model has what its provider has where it says nothing itself. */
+    assert_int_equal(m[0].patience.first_token_ms, 9000);
+    assert_int_equal(m[0].patience.total_ms, 60000);
+    assert_int_equal(m[0].patience.retries, 4);
+    assert_int_equal(m[0].limits.breaker.failures, 0);
+    assert_int_equal(m[0].limits.max_in_flight, 0);
+    assert_int_equal(m[1].patience.first_token_ms, 9000);
+    assert_int_equal(m[1].patience.total_ms, 3000);
+    assert_int_equal(m[1].patience.retries, 0);
+    assert_int_equal(m[1].patience.connect_ms, 1000);
+    assert_int_equal(m[1].patience.idle_ms, 2000);
+    assert_int_equal(m[1].patience.queue_ms, 4000);
+    assert_int_equal(m[1].limits.breaker.failures, 9);
+    assert_int_equal(m[1].limits.breaker.open_ms, 1000);
+    assert_int_equal(m[1].limits.max_in_flight, 8);
+    assert_int_equal(m[1].limits.queue_length, 50);
+    assert_int_equal(m[2].patience.retries, 2);
+    assert_int_equal(m[2].limits.queue_length, 0);
+    assert_int_equal(m[4].queue, 5);
+    assert_int_equal(m[5].n_members, 3);
+    assert_int_equal(m[5].balance, BALANCE_PREFIX);
+    assert_true(m[5].members[0] == 2 && m[5].members[2] == 4 && m[5].weights[1] == 1);
+    assert_true(m[6].members[0] == 0 && m[6].weights[0] == 3 && m[6].weights[1] == 1);
+    /* A pool is inside when all of it is: the rule with boundary: local takes this one. */
+    struct router_policy *p;
+    assert_int_equal(config_policy(c, &p, &err), 0);
+    router_policy_free(p);
+    config_free(c);
+}
+
+#define TWO                                                                                                  \
+    "providers:\n  a: {kind: openai}\n  r: {kind: openai, zone: local}\nmodels:\n  - {name: a1, provider: "  \
+    "a}\n"                                                                                                   \
+    "  - {name: r1, provider: r}\n"
+
+static void mistakes_about_patience(void **state)
+{
+    (void)state;
+    refused(TWO "  - {name: p, balance: {over: [a1, b1]}}\n", "weir.yaml:7: no model 'b1' before this one");
+    refused(TWO "  - {name: p, balance: {over: [a1]}}\n", "'balance' wants 'over': 2 to 64 models");
+    refused(TWO "  - {name: p, balance: {over: [a1, a1]}}\n", "'a1' is in 'over' twice");
+    refused(
+        TWO "  - {name: p, balance: {over: [a1, r1], by: chance}}\n", "'by' is one of weighted, least_busy");
+    refused(TWO "  - {name: p, balance: {over: {a1: 0, r1: 1}}}\n", "a weight is a whole number from 1");
+    refused(TWO "  - {name: p, balance: {over: [a1, r1]}, retries: 1}\n",
+        "a model with 'balance' has no 'retries'");
+    refused(TWO "  - {name: p, balance: {over: [a1, r1]}}\n  - {name: q, balance: {over: [p, r1]}}\n",
+        "weir.yaml:8: 'p' balances itself");
+    refused("models:\n  - {name: a, file: house.gguf, connect_timeout: 1s}\n",
+        "belongs to a model with a 'provider'");
+    refused("providers:\n  a: {kind: openai, breaker: maybe}\n", "'breaker' is off or {failures");
+    refused("providers:\n  a: {kind: openai, breaker: {failures: 0}}\n", "'failures' must be a whole number");
+    refused("providers:\n  a: {kind: openai, retries: 11}\n", "'retries' must be");
+    refused("models:\n  - {name: a, file: house.gguf, queue: {length: 3}}\n", "'max_in_flight'");
+    /* A pool that is outside in part is outside. */
+    struct config *c = loaded(TWO "  - {name: p, balance: {over: [a1, r1]}}\nroutes:\n  - {name: z, rules: "
+                                  "[{use: [p], boundary: local}]}\n",
+        NULL);
+    struct router_policy *p;
+    assert_int_not_equal(config_policy(c, &p, &err), 0);
+    assert_non_null(strstr(err.message, "every model in 'use' is outside"));
+    config_free(c);
+}
+
 static void mistakes_name_their_line(void **state)
 {
     (void)state;
@@ -173,7 +263,7 @@ static void mistakes_name_their_line(void **state)
     refused("models:\n  - {name: a, provider: x, pirce: {}}\n",
         "weir.yaml:2: unknown key 'pirce' in a model: did you mean 'price'?");
     refused("models:\n  - {name: a, provider: x}\n", "weir.yaml:2: no provider 'x'");
-    refused("models:\n  - {name: a}\n", "wants either a 'file'");
+    refused("models:\n  - {name: a}\n", "wants a 'file' (it runs here), a 'provider' or 'balance'");
     refused("models:\n  - {name: a, file: nowhere.gguf}\n",
         "weir.yaml:2: 'file' names nowhere.gguf: No such file");
     refused("models:\n  - {name: a, file: house.gguf}\n  - {name: a, file: house.gguf}\n",
@@ -346,6 +436,8 @@ int main(void)
         cmocka_unit_test(mistakes_name_their_line),
         cmocka_unit_test(secrets_come_from_outside),
         cmocka_unit_test(an_open_door_is_refused),
+        cmocka_unit_test(patience_and_pools),
+        cmocka_unit_test(mistakes_about_patience),
         cmocka_unit_test(the_command_line_overrides),
         cmocka_unit_test(without_a_file),
         cmocka_unit_test(paths_beside_the_file),

@@ -19,8 +19,8 @@ static void failed(struct attempts *a, struct arena *arena, const char *target, 
         .retry_after_ms = -1,
         .message = str_from(message),
         .type = STR("some_type")};
-    attempts_begin(a, arena_copy(arena, str_from(target)), STR("provider"));
-    attempts_end(a, arena, &f, 12);
+    size_t index = attempts_begin(a, arena, arena_copy(arena, str_from(target)), STR("provider"));
+    attempts_end(a, arena, index, &f, 12);
 }
 
 static void one_failure_gives_its_own_status(void **state)
@@ -103,8 +103,8 @@ static void keeps_copies_of_messages(void **state)
     memset(text, 'm', sizeof text);
     struct chat_failure f = {.code = ERROR_IO, .message = {text, sizeof text}, .type = {text, sizeof text}};
     for (int i = 0; i < LIMIT_TARGETS; i++) {
-        attempts_begin(&a, STR("target"), STR("provider"));
-        attempts_end(&a, arena, &f, 1);
+        size_t index = attempts_begin(&a, arena, arena_printf(arena, "target%d", i), STR("provider"));
+        attempts_end(&a, arena, index, &f, 1);
     }
     memset(text, 'x', sizeof text);
     struct exchange_failure out = attempts_failure(&a, arena);
@@ -112,6 +112,21 @@ static void keeps_copies_of_messages(void **state)
     assert_int_equal(out.type.len, 200);
     assert_in_range(out.message.len, LIMIT_TARGETS * 2000, LIMIT_TARGETS * 2100);
     assert_true(str_ends(attempts_json(&a, arena), STR("}]")));
+    arena_free(arena);
+}
+
+/* A target that was asked three times and failed alike is named once. */
+static void repeats_are_told_once(void **state)
+{
+    (void)state;
+    struct arena *arena = arena_create(MIB);
+    struct attempts a = {0};
+    for (int i = 0; i < 3; i++)
+        failed(&a, arena, "gpt", ERROR_UNAVAILABLE, 503);
+    assert_true(str_is(attempts_failure(&a, arena).message, "gpt: gpt said unavailable"));
+    failed(&a, arena, "house", ERROR_UNAVAILABLE, 503);
+    assert_true(str_is(attempts_failure(&a, arena).message,
+        "no target could answer: gpt: gpt said unavailable; house: house said unavailable"));
     arena_free(arena);
 }
 
@@ -123,15 +138,17 @@ static void the_ledger_gets_targets_outcomes_and_times_but_no_message(void **sta
     assert_true(str_is(attempts_json(&a, arena), "[]"));
     failed(&a, arena, "ho\"use", ERROR_UNAVAILABLE, 0);
     failed(&a, arena, "gpt", ERROR_BUSY, 429);
-    attempts_begin(&a, STR("claude"), STR("anthropic"));
-    attempts_end(&a, arena, NULL, 345);
-    attempts_begin(&a, STR("last"), STR("rack"));
+    attempts_end(&a, arena, attempts_begin(&a, arena, STR("claude"), STR("anthropic")), NULL, 345);
+    attempts_pass(&a, arena, STR("tired"), STR("rack"));
+    size_t last = attempts_begin(&a, arena, STR("last"), STR("rack"));
+    a.list[last].cost_nano_usd = 7;
     assert_true(str_is(attempts_json(&a, arena),
         "[{\"target\":\"ho\\\"use\",\"provider\":\"provider\",\"outcome\":\"unavailable\",\"status\":0,"
         "\"ms\":12},"
         "{\"target\":\"gpt\",\"provider\":\"provider\",\"outcome\":\"busy\",\"status\":429,\"ms\":12},"
         "{\"target\":\"claude\",\"provider\":\"anthropic\",\"outcome\":\"ok\",\"ms\":345},"
-        "{\"target\":\"last\",\"provider\":\"rack\",\"outcome\":\"open\",\"ms\":0}]"));
+        "{\"target\":\"tired\",\"provider\":\"rack\",\"outcome\":\"passed\",\"ms\":0},"
+        "{\"target\":\"last\",\"provider\":\"rack\",\"outcome\":\"open\",\"ms\":0,\"cost_nano_usd\":7}]"));
     arena_free(arena);
 }
 
@@ -141,6 +158,7 @@ int main(void)
         cmocka_unit_test(one_failure_gives_its_own_status),
         cmocka_unit_test(several_failures_agree_or_are_503),
         cmocka_unit_test(the_error_names_each_attempt),
+        cmocka_unit_test(repeats_are_told_once),
         cmocka_unit_test(keeps_copies_of_messages),
         cmocka_unit_test(the_ledger_gets_targets_outcomes_and_times_but_no_message),
     };

@@ -18,7 +18,7 @@ static void release(void *ctx)
 static struct exchange_world *create(void)
 {
     const struct exchange_model models[] = {
-        {.name = STR("house"), .first_event_timeout_ms = 5}, {.name = STR("gpt")}};
+        {.name = STR("house"), .patience.first_token_ms = 5}, {.name = STR("gpt")}};
     atomic_store(&released, 0);
     return exchange_world_create(models, 2, NULL, release, &released);
 }
@@ -29,7 +29,7 @@ static void finds_models_by_name(void **state)
     struct exchange_world *w = create();
     assert_int_equal(exchange_world_n_models(w), 2);
     assert_ptr_equal(exchange_world_find(w, STR("gpt")), exchange_world_model(w, 1));
-    assert_int_equal(exchange_world_find(w, STR("house"))->first_event_timeout_ms, 5);
+    assert_int_equal(exchange_world_find(w, STR("house"))->patience.first_token_ms, 5);
     assert_null(exchange_world_find(w, STR("hous")));
     assert_null(exchange_world_find(w, STR("")));
     assert_null(exchange_world_policy(w));

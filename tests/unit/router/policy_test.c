@@ -40,6 +40,9 @@ static void mistakes_name_their_line(void **state)
     refused("      - {name: a, boundary: local, use: [gpt, claude]}\n",
         "weir.yaml:4: boundary: local, but every model");
     refused("      - {name: a, boundary: inside, use: [house]}\n", "'boundary' is local or any");
+    refused("      - {name: a, use: [house], hedge: soon}\n", "'hedge' must be a duration");
+    refused("      - {name: a, use: [house], hedge: 0ms}\n", "'hedge' must be a duration");
+    refused("      - {name: a, use: [house], cache: often}\n", "'cache'");
     refused("      - {name: a, use: []}\n", "'use' is empty");
     refused("      - {name: a}\n", "the rule has no 'use'");
     refused("      - {name: a, use: [house, house]}\n", "in 'use' twice");

@@ -1,0 +1,101 @@
+/* Private to the files of an exchange.
+ *
+ *   exchange.c   DECIDE, RECORD, STREAM: what the client sees          dispatch.c   which target, when, how
+ * often leg.c        one target being asked                                settle.c     SETTLE */
+#ifndef WEIR_EXCHANGE_EXCHANGE_INNER_H
+#define WEIR_EXCHANGE_EXCHANGE_INNER_H
+
+#include "exchange/attempts.h"
+#include "exchange/exchange.h"
+
+enum { LEGS = 2, ORDER_MOST = 64 };
+
+/* A way to an answer. There is one, and a second where a rule hedges.
+ *
+ *   IDLE --> WAITING (for a place) --> RUNNING --> IDLE          events come while it is RUNNING
+ *              ^                         |
+ *              +------- BACKOFF <--------+                       it failed and is asked again */
+enum leg_state { LEG_IDLE, LEG_WAITING, LEG_BACKOFF, LEG_RUNNING };
+
+struct leg {
+    struct exchange *x;
+    enum leg_state state;
+    const struct exchange_model *model;
+    int tried;      /* how often this target was asked again */
+    bool forced;    /* its breaker is open and there is no other */
+    bool has_place; /* at its gate */
+    struct exchange_wait *wait;
+    struct provider_call *call;
+    struct loop_timer *timer; /* the nearest of its deadlines */
+    size_t attempt;
+    int64_t since_ms; /* began to wait, was sent */
+    int64_t heard_ms, first_ms;
+    struct chat_usage usage;
+    int64_t heard_milli; /* what came, by estimate, in thousandths of a token */
+};
+
+/*        DECIDE -> RECORD -> DISPATCH <-> STREAM -> SETTLE
+ *          |          |          |                    ^
+ *          +----------+----------+--------------------+      each may go straight to SETTLE
+ */
+struct exchange {
+    struct exchange_shard *shard;
+    struct exchange_world *world;
+    struct chat_request *request;
+    struct exchange_client client;
+    bool client_gone;
+    char request_id[64];
+    struct str api;
+    bool identified;
+    struct govern_identity identity;
+    struct route_decision decision;
+    struct attempts attempts;
+    const struct exchange_model **order; /* targets, pools resolved; those before `next` had their turn */
+    size_t n_order, next;
+    const struct exchange_model *passed; /* the first whose breaker was open */
+    bool sent;                           /* something was asked */
+    struct leg legs[LEGS];
+    struct leg *winner; /* the client has been told who answers */
+    struct leg
+        *counted;  /* whose usage the ledger gets: the winner, or what was under way when the client left */
+    bool complete; /* the whole answer came */
+    struct loop_timer *hedge, *deadline;
+    int64_t deadline_ms; /* INT64_MAX: none */
+    bool paused;         /* by the client's watermark */
+    int64_t started_ms, first_token_ms;
+    int64_t given_up_cost; /* of attempts that were paid for and not used */
+    int64_t cost;
+    const char *outcome;
+    struct exchange_failure failure; /* when status is not 200 */
+    bool failed;                     /* `fail` is still to be called */
+};
+
+/* ---- dispatch.c ---- */
+void dispatch_begin(struct exchange *x);
+/* The leg's target is out of the question: the next one. Ends the exchange where none is left and nothing
+ * runs. */
+void dispatch_next(struct leg *leg);
+/* A running leg failed before its first event. */
+void dispatch_failed(struct leg *leg, const struct chat_failure *failure);
+
+/* ---- leg.c ---- */
+/* Asks `model`, or waits for a place there. False: it cannot be asked; the attempt says why. */
+bool leg_take(struct leg *leg, const struct exchange_model *model, bool forced);
+/* The same target once more, `delay_ms` from now. */
+void leg_again(struct leg *leg, int64_t delay_ms);
+void leg_pause(struct leg *leg, bool paused);
+/* The answer is over: what came of it. IDLE afterwards. `failure` NULL: it went well. */
+void leg_end(struct leg *leg, const struct chat_failure *failure);
+/* Whatever it does, it stops; what was sent is paid for. */
+void leg_cancel(struct leg *leg, const char *why);
+void leg_free(struct leg *leg);
+
+/* ---- exchange.c ---- */
+void exchange_leg_event(struct leg *leg, const struct chat_event *event);
+void exchange_fail_attempts(struct exchange *x); /* no target could answer */
+
+/* ---- settle.c ---- */
+void exchange_settle(struct exchange *x, const char *outcome);
+void exchange_fail(struct exchange *x, const struct exchange_failure *failure, const char *outcome);
+
+#endif

@@ -1,0 +1,306 @@
+/* One target being asked: its place, its call and its deadlines. */
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "exchange/exchange_inner.h"
+
+static bool leg_enter(struct leg *leg);
+
+/* ---- What came of it, for the target's health ---- */
+
+static enum breaker_result result_of(const struct chat_failure *f)
+{
+    if (f->status > 0)
+        return f->retryable ? BREAKER_FAILED : BREAKER_OK; /* a refusal is an answer */
+    return f->code == ERROR_UNAVAILABLE || f->code == ERROR_TIMEOUT ? BREAKER_FAILED : BREAKER_NEUTRAL;
+}
+
+static void result(struct leg *leg, enum breaker_result r, int64_t retry_after_ms)
+{
+    const struct exchange_model *m = leg->model;
+    double latency = r == BREAKER_OK && leg->first_ms > 0 ? (double)(leg->first_ms - leg->since_ms) : -1;
+    if (!health_result(m->health, r, retry_after_ms, latency))
+        return;
+    struct meter_label label = {"model", m->name};
+    meter_count(
+        leg->x->shard->meter, "weir_breaker_opened_total", "Times a target's breaker opened.", &label, 1, 1);
+}
+
+/* ---- Deadlines ---- */
+
+static void nearer(int64_t *at_ms, int64_t from_ms, int64_t limit_ms)
+{
+    if (limit_ms > 0 && from_ms + limit_ms < *at_ms)
+        *at_ms = from_ms + limit_ms;
+}
+
+/* When the leg, as it is now, has waited too long; INT64_MAX: never. */
+static int64_t deadline_of(const struct leg *leg, const char **what)
+{
+    const struct exchange_patience *p = &leg->model->patience;
+    int64_t total = INT64_MAX, at = INT64_MAX;
+    nearer(&total, leg->since_ms, p->total_ms);
+    if (leg->x->winner != leg)
+        nearer(&at, leg->since_ms, p->first_token_ms);
+    else if (!leg->x->paused)
+        nearer(&at, leg->heard_ms, p->idle_ms);
+    *what = total < at              ? "its answer took longer than its 'timeout'"
+            : leg->x->winner != leg ? "it gave no answer within its time"
+                                    : "it stopped in the middle of its answer";
+    return total < at ? total : at;
+}
+
+static void deadline_arm(struct leg *leg)
+{
+    const char *what;
+    int64_t at = deadline_of(leg, &what);
+    if (at == INT64_MAX) {
+        loop_timer_stop(leg->timer);
+        return;
+    }
+    int64_t left = at - clock_mono_ms();
+    loop_timer_start(leg->timer, left > 0 ? left : 0);
+}
+
+static void on_running_timer(struct leg *leg)
+{
+    const char *what;
+    if (deadline_of(leg, &what) > clock_mono_ms()) {
+        deadline_arm(leg); /* something came meanwhile */
+        return;
+    }
+    const struct chat_event late = {.kind = CHAT_EVENT_ERROR,
+        .failure = {
+            .code = ERROR_TIMEOUT, .retryable = true, .retry_after_ms = -1, .message = str_from(what)}};
+    exchange_leg_event(leg, &late);
+}
+
+/* ---- Places ---- */
+
+static void refused(struct leg *leg, int code, const char *message)
+{
+    struct exchange *x = leg->x;
+    const struct chat_failure f = {.code = code,
+        .retryable = true,
+        .retry_after_ms = code == ERROR_BUSY ? 1000 : -1,
+        .message = str_from(message)};
+    leg->attempt = attempts_begin(
+        &x->attempts, x->request->arena, leg->model->name, provider_name(leg->model->target.provider));
+    attempts_end(&x->attempts, x->request->arena, leg->attempt, &f, clock_mono_ms() - leg->since_ms);
+    result(leg, BREAKER_NEUTRAL, -1);
+}
+
+static void on_waiting_timer(struct leg *leg)
+{
+    health_give_up(leg->wait);
+    leg->wait = NULL;
+    leg->state = LEG_IDLE;
+    refused(leg, ERROR_BUSY, "it is busy and no place came free in time");
+    dispatch_next(leg);
+}
+
+static void on_timer(void *ctx)
+{
+    struct leg *leg = ctx;
+    if (leg->state == LEG_RUNNING) {
+        on_running_timer(leg);
+    } else if (leg->state == LEG_WAITING) {
+        on_waiting_timer(leg);
+    } else if (leg->state == LEG_BACKOFF) {
+        leg->state = LEG_IDLE;
+        /* It may have become known as broken meanwhile. */
+        if ((!leg->forced && !health_admit(leg->model->health)) || !leg_enter(leg))
+            dispatch_next(leg);
+    }
+}
+
+static void release(struct leg *leg)
+{
+    provider_call_close(leg->call);
+    leg->call = NULL;
+    if (leg->wait)
+        health_give_up(leg->wait);
+    leg->wait = NULL;
+    if (leg->has_place)
+        health_leave(leg->model->health);
+    leg->has_place = false;
+    if (leg->timer)
+        loop_timer_stop(leg->timer);
+    leg->state = LEG_IDLE;
+}
+
+/* ---- Asking ---- */
+
+static void on_event(void *ctx, const struct chat_event *event)
+{
+    exchange_leg_event(ctx, event);
+}
+
+static int start(struct leg *leg, struct error *err)
+{
+    struct exchange *x = leg->x;
+    const struct provider_start start = {.loop = x->shard->loop,
+        .egress = x->shard->egress,
+        .permit = x->decision.permit,
+        .model = &leg->model->target,
+        .request = x->request,
+        .connect_timeout_ms = leg->model->patience.connect_ms,
+        .sink = {on_event, leg}};
+    return provider_call_start(&start, &leg->call, err);
+}
+
+/* It has a place. */
+static bool leg_start(struct leg *leg)
+{
+    struct exchange *x = leg->x;
+    struct error err;
+    leg->since_ms = clock_mono_ms();
+    leg->first_ms = 0;
+    leg->usage = (struct chat_usage){-1, 0, -1, 0};
+    leg->heard_milli = 0;
+    leg->attempt = attempts_begin(
+        &x->attempts, x->request->arena, leg->model->name, provider_name(leg->model->target.provider));
+    int rc = start(leg, &err);
+    if (rc) {
+        const struct chat_failure f = {.code = rc, .retry_after_ms = -1, .message = str_from(err.message)};
+        leg_end(leg, &f);
+        return false;
+    }
+    x->sent = true;
+    leg->state = LEG_RUNNING;
+    if (x->paused)
+        provider_call_pause(leg->call, true);
+    deadline_arm(leg);
+    return true;
+}
+
+static void on_granted(void *ctx)
+{
+    struct leg *leg = ctx;
+    leg->wait = NULL;
+    leg->has_place = true;
+    loop_timer_stop(leg->timer);
+    if (!leg_start(leg))
+        dispatch_next(leg);
+}
+
+static uint64_t who(const struct exchange *x)
+{
+    return x->identified ? str_hash(str_from(x->identity.key_id)) : 0;
+}
+
+static bool leg_enter(struct leg *leg)
+{
+    struct exchange *x = leg->x;
+    leg->since_ms = clock_mono_ms();
+    switch (health_enter(leg->model->health, who(x), x->shard->loop, on_granted, leg, &leg->wait)) {
+    case GATE_OPEN:
+        leg->has_place = true;
+        return leg_start(leg);
+    case GATE_WAIT:
+        leg->state = LEG_WAITING;
+        loop_timer_start(leg->timer, leg->model->patience.queue_ms);
+        return true;
+    default:
+        refused(leg, ERROR_BUSY, "it is busy with as many requests as it may have");
+        return false;
+    }
+}
+
+bool leg_take(struct leg *leg, const struct exchange_model *model, bool forced)
+{
+    struct exchange *x = leg->x;
+    struct error err;
+    assert(leg->state == LEG_IDLE);
+    leg->model = model;
+    leg->tried = 0;
+    leg->forced = forced;
+    if (!leg->timer)
+        leg->timer = loop_timer_create(x->shard->loop, on_timer, leg);
+    int rc = provider_supports(&model->target, x->request, &err);
+    if (rc) {
+        const struct chat_failure f = {.code = rc, .retry_after_ms = -1, .message = str_from(err.message)};
+        leg->attempt = attempts_begin(
+            &x->attempts, x->request->arena, model->name, provider_name(model->target.provider));
+        attempts_end(&x->attempts, x->request->arena, leg->attempt, &f, 0);
+        return false;
+    }
+    if (!forced && !health_admit(model->health)) {
+        attempts_pass(&x->attempts, x->request->arena, model->name, provider_name(model->target.provider));
+        if (!x->passed)
+            x->passed = model;
+        return false;
+    }
+    return leg_enter(leg);
+}
+
+void leg_again(struct leg *leg, int64_t delay_ms)
+{
+    assert(leg->state == LEG_IDLE);
+    leg->tried++;
+    leg->state = LEG_BACKOFF;
+    loop_timer_start(leg->timer, delay_ms);
+}
+
+void leg_pause(struct leg *leg, bool paused)
+{
+    if (!leg->call)
+        return;
+    provider_call_pause(leg->call, paused);
+    leg->heard_ms = clock_mono_ms(); /* what the client held up is not the target's silence */
+    deadline_arm(leg);
+}
+
+void leg_end(struct leg *leg, const struct chat_failure *failure)
+{
+    struct exchange *x = leg->x;
+    attempts_end(&x->attempts, x->request->arena, leg->attempt, failure, clock_mono_ms() - leg->since_ms);
+    /* Without a call nothing was asked. */
+    enum breaker_result r = !failure ? BREAKER_OK : leg->call ? result_of(failure) : BREAKER_NEUTRAL;
+    result(leg, r, failure ? failure->retry_after_ms : -1);
+    if (failure) {
+        struct meter_label labels[] = {
+            {"model", leg->model->name}, {"reason", str_from(error_code_name(failure->code))}};
+        meter_count(
+            x->shard->meter, "weir_target_failures_total", "Attempts at a target that failed.", labels, 2, 1);
+    }
+    release(leg);
+}
+
+/* A provider charges for a prompt that it was sent, whoever hung up. */
+static int64_t cost_of_given_up(const struct leg *leg)
+{
+    struct chat_usage usage = leg->usage;
+    if (usage.input_tokens < 0)
+        usage.input_tokens = router_tokens(leg->x->request);
+    if (usage.output_tokens < 0)
+        usage.output_tokens = (leg->heard_milli + 999) / 1000;
+    int64_t cost = govern_price_cost(&leg->model->price, &usage);
+    return cost > 0 ? cost : 0;
+}
+
+void leg_cancel(struct leg *leg, const char *why)
+{
+    struct exchange *x = leg->x;
+    if (leg->state == LEG_RUNNING) {
+        const struct chat_failure f = {
+            .code = ERROR_CANCELLED, .retry_after_ms = -1, .message = str_from(why)};
+        attempts_end(&x->attempts, x->request->arena, leg->attempt, &f, clock_mono_ms() - leg->since_ms);
+        result(leg, BREAKER_NEUTRAL, -1);
+        if (leg != x->counted) {
+            int64_t cost = cost_of_given_up(leg);
+            x->attempts.list[leg->attempt].cost_nano_usd = cost;
+            x->given_up_cost += cost;
+        }
+    } else if (leg->state == LEG_WAITING) {
+        refused(leg, ERROR_CANCELLED, why);
+    }
+    release(leg);
+}
+
+void leg_free(struct leg *leg)
+{
+    release(leg);
+    loop_timer_free(leg->timer);
+}

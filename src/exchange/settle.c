@@ -1,0 +1,127 @@
+/* SETTLE: what an exchange used and cost goes into the meter and the ledger; then the client gets its end. */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "exchange/exchange_inner.h"
+
+static void count_outcome(struct exchange *x, const struct chat_usage *usage)
+{
+    struct meter *meter = x->shard->meter;
+    struct leg *last = x->counted ? x->counted : &x->legs[0];
+    struct meter_label labels[] = {{"model", last->model ? last->model->name : STR_NONE},
+        {"rule", x->decision.rule}, {"outcome", str_from(x->outcome)}};
+    meter_count(meter, "weir_requests_total", "Requests, by who answered, rule and outcome.", labels, 3, 1);
+    meter_observe(meter, "weir_request_seconds", "From request to the end of the answer.", labels, 1,
+        (double)(clock_mono_ms() - x->started_ms) / 1000);
+    if (x->first_token_ms >= 0)
+        meter_observe(meter, "weir_first_token_seconds", "From request to the first piece of the answer.",
+            labels, 1, (double)x->first_token_ms / 1000);
+    if (usage->input_tokens > 0)
+        meter_count(
+            meter, "weir_input_tokens_total", "Prompt tokens.", labels, 1, (double)usage->input_tokens);
+    if (usage->output_tokens > 0)
+        meter_count(
+            meter, "weir_output_tokens_total", "Answer tokens.", labels, 1, (double)usage->output_tokens);
+    if (x->cost > 0)
+        meter_count(
+            meter, "weir_cost_usd_total", "Cost by the price table.", labels, 1, (double)x->cost / 1e9);
+}
+
+static void exchange_free(struct exchange *x)
+{
+    x->shard->n_open--;
+    for (int i = 0; i < LEGS; i++)
+        leg_free(&x->legs[i]);
+    loop_timer_free(x->hedge);
+    loop_timer_free(x->deadline);
+    exchange_world_unref(x->world);
+    arena_free(x->request->arena);
+    free(x);
+}
+
+/* The row is kept, or cannot be: either way the client gets the end of its answer. */
+static void on_settled(void *ctx, int code)
+{
+    struct exchange *x = ctx;
+    if (code)
+        log_error("exchange", "request %s could not be settled in the ledger: %s", x->request_id,
+            error_code_name(code));
+    const struct chat_usage none = {-1, 0, -1, 0};
+    if (!x->client_gone && x->failed)
+        x->client.fail(x->client.ctx, &x->failure);
+    else if (!x->client_gone)
+        x->client.end(x->client.ctx, x->counted ? &x->counted->usage : &none, x->cost);
+    exchange_free(x);
+}
+
+static void on_unsettled(void *ctx)
+{
+    on_settled(ctx, ERROR_BUSY);
+}
+
+/* What was used. Where the provider did not say, because it or the client broke off or because it never does,
+ * by estimate: true then. A count told on the way does not hold what came after it. */
+static bool usage_count(const struct exchange *x, struct chat_usage *out)
+{
+    const struct leg *leg = x->counted;
+    *out = (struct chat_usage){-1, 0, -1, 0};
+    if (!leg)
+        return false;
+    *out = leg->usage;
+    int64_t heard = (leg->heard_milli + 999) / 1000;
+    bool input_unknown = out->input_tokens < 0;
+    bool output_unknown = out->output_tokens < 0 || (!x->complete && out->output_tokens < heard);
+    if (input_unknown)
+        out->input_tokens = router_tokens(x->request);
+    if (output_unknown)
+        out->output_tokens = heard;
+    return input_unknown || output_unknown;
+}
+
+void exchange_settle(struct exchange *x, const char *outcome)
+{
+    struct error err;
+    struct chat_usage usage;
+    for (int i = 0; i < LEGS; i++)
+        leg_cancel(&x->legs[i], x->client_gone ? "the client left" : "the request is over");
+    if (x->hedge)
+        loop_timer_stop(x->hedge);
+    if (x->deadline)
+        loop_timer_stop(x->deadline);
+    x->outcome = outcome;
+    bool estimated = usage_count(x, &usage);
+    x->cost = x->counted ? govern_price_cost(&x->counted->model->price, &usage) : 0;
+    if (x->cost >= 0)
+        x->cost += x->given_up_cost;
+    count_outcome(x, &usage);
+    const struct exchange_model *by = x->winner ? x->winner->model : NULL;
+    struct store_settled row = {.request_id = str_from(x->request_id),
+        .provider = by ? provider_name(by->target.provider) : STR_NONE,
+        .model = by ? by->name : STR_NONE,
+        .attempts = attempts_json(&x->attempts, x->request->arena),
+        .input_tokens = usage.input_tokens,
+        .cached_tokens = usage.cached_tokens,
+        .output_tokens = usage.output_tokens,
+        .usage_estimated = estimated || x->given_up_cost > 0,
+        .cost_nano_usd = x->cost,
+        .first_token_ms = x->first_token_ms,
+        .total_ms = clock_mono_ms() - x->started_ms,
+        .outcome = str_from(outcome),
+        .status = x->client_gone ? 499
+                  : x->failed    ? x->failure.status
+                                 : 200};
+    struct store_done done = {x->shard->loop, on_settled, x};
+    if (store_ledger_settle(x->shard->store, &row, done, &err)) {
+        log_error("exchange", "%s", err.message);
+        loop_post(x->shard->loop, on_unsettled, x);
+    }
+}
+
+void exchange_fail(struct exchange *x, const struct exchange_failure *failure, const char *outcome)
+{
+    x->failed = true;
+    x->failure = *failure;
+    x->failure.about.rule = x->decision.rule;
+    exchange_settle(x, outcome);
+}
