@@ -27,7 +27,7 @@ static void begin(struct leg *leg)
     for (int i = 0; i < LEGS; i++)
         if (&x->legs[i] != leg)
             leg_cancel(&x->legs[i], "another target was quicker");
-    leg->first_ms = clock_mono_ms();
+    leg_begun(leg);
     x->first_token_ms = leg->first_ms - x->started_ms;
     exchange_latency_add(leg->model->latency, (double)(leg->first_ms - leg->since_ms));
     struct exchange_about about = {

@@ -84,6 +84,7 @@ bool leg_take(struct leg *leg, const struct exchange_model *model, bool forced);
 /* The same target once more, `delay_ms` from now. */
 void leg_again(struct leg *leg, int64_t delay_ms);
 void leg_pause(struct leg *leg, bool paused);
+void leg_begun(struct leg *leg); /* its first event came: from now on it must not fall silent */
 /* The answer is over: what came of it. IDLE afterwards. `failure` NULL: it went well. */
 void leg_end(struct leg *leg, const struct chat_failure *failure);
 /* Whatever it does, it stops; what was sent is paid for. */

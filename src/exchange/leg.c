@@ -252,6 +252,12 @@ void leg_pause(struct leg *leg, bool paused)
     deadline_arm(leg);
 }
 
+void leg_begun(struct leg *leg)
+{
+    leg->first_ms = leg->heard_ms;
+    deadline_arm(leg);
+}
+
 void leg_end(struct leg *leg, const struct chat_failure *failure)
 {
     struct exchange *x = leg->x;

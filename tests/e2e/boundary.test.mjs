@@ -13,8 +13,8 @@ before(async () => {
   cloud = await Cloud.start();
   gateway = await Gateway.start(
     `providers:
-  sim: {kind: openai, base_url: "${cloud.url}/v1", api_key: "\${SIM_KEY}", first_byte_timeout: 300ms}
-  other: {kind: anthropic, base_url: "${cloud.url}", api_key: "\${SIM_KEY}", first_byte_timeout: 300ms}
+  sim: {kind: openai, base_url: "${cloud.url}/v1", api_key: "\${SIM_KEY}", first_byte_timeout: 1s, breaker: off}
+  other: {kind: anthropic, base_url: "${cloud.url}", api_key: "\${SIM_KEY}", first_byte_timeout: 1s, breaker: off}
 models:
   - {name: house, file: ${folder}/tiny.gguf, context: 512, slots: 4, threads: 1, first_token_timeout: 2s}
   - {name: cloudy, provider: sim, model: sim-1}

@@ -2,6 +2,9 @@
 // reaches it, and fails in every way it is told to.
 import http from 'node:http';
 
+// These end before the answer does.
+const partial = new Set(['truncate', 'stall', 'broken-mid-stream', 'reset-mid-stream']);
+
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 export class Cloud {
@@ -55,7 +58,9 @@ export class Cloud {
     }
   }
 
-  // behaviour: {mode: 'ok'|'status'|'hang'|'reset'|'truncate'|'malformed'|'html'|'drip', status, headers, error,
+  // behaviour: {mode: 'ok'|'status'|'hang'|'reset'|'truncate'|'malformed'|'html'|'drip'|'reset-after-headers'|
+  //             'reset-mid-stream'|'stall'|'broken-mid-stream'|'split'|'giant'|'long-length'|'short-length'|'late',
+  //             status, headers, error, delay: ms before anything (late),
   //             text: [pieces], tools: [{id,name,arguments:[pieces]}], usage: {input, output, cached, written}, gap: ms,
   //             blocks: [content blocks of Anthropic's, sent in pieces], finish: a reason in the shape's own word}
   async serve(request, response, body, b) {
@@ -76,12 +81,29 @@ export class Cloud {
       response.writeHead(200, { 'content-type': 'application/json', ...b.headers });
       return void response.end(JSON.stringify({ input_tokens: b.usage?.input ?? 7 }));
     }
+    if (b.delay) await sleep(b.delay);
+    if (response.destroyed) return;
+    if (mode === 'long-length' || mode === 'short-length') return this.lieAboutLength(request, body, mode);
     response.writeHead(200, { 'content-type': 'text/event-stream', ...b.headers });
+    if (mode === 'reset-after-headers') {
+      response.flushHeaders();
+      await sleep(20);
+      return void request.socket.resetAndDestroy();
+    }
+    if (mode === 'giant') {
+      response.write(`data: {"choices":[{"delta":{"content":"${'x'.repeat(5 << 20)}`);
+      return void response.end('"}}]}\n\n');
+    }
     if (mode === 'malformed') return void response.end('data: {"choices":[{"delta":{"content":"x"}\n\n');
     const write = async (piece, paced = false) => {
       if (paced && b.gap) await sleep(b.gap);
       if (response.destroyed) throw new Error('client left');
-      if (mode === 'drip')
+      if (mode === 'split')
+        for (let i = 0; i < Buffer.byteLength(piece); i += 3) {
+          response.write(Buffer.from(piece).subarray(i, i + 3));
+          await sleep(0);
+        }
+      else if (mode === 'drip')
         for (const byte of Buffer.from(piece)) {
           response.write(Buffer.from([byte]));
           await sleep(0);
@@ -91,11 +113,31 @@ export class Cloud {
     if (request.url.endsWith('/messages')) await this.anthropic(write, body, b, mode);
     else if (request.url.endsWith(':streamGenerateContent?alt=sse')) await this.gemini(write, request, b, mode);
     else await this.openai(write, body, b, mode);
+    if (mode === 'stall') return;
+    if (mode === 'broken-mid-stream') return void response.end('data: {"choices":[{"delta":{"content":"x"}\n\n');
+    if (mode === 'reset-mid-stream') {
+      await sleep(20);
+      return void request.socket.resetAndDestroy();
+    }
     if (mode === 'truncate') {
       await sleep(20); // what was written is on its way
       return void response.destroy();
     }
     response.end();
+  }
+
+  // A content-length that is longer or shorter than the answer, written by hand: Node would not send it.
+  lieAboutLength(request, body, mode) {
+    const answer = JSON.stringify({
+      id: 'chatcmpl-sim',
+      object: 'chat.completion',
+      model: body.model,
+      choices: [{ index: 0, message: { role: 'assistant', content: 'a lie' }, finish_reason: 'stop' }],
+    });
+    const length = Buffer.byteLength(answer) + (mode === 'long-length' ? 1000 : -20);
+    request.socket.end(
+      `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${length}\r\n\r\n${answer}`,
+    );
   }
 
   async openai(write, body, b, mode) {
@@ -115,7 +157,7 @@ export class Cloud {
       await write(chunk({ content: piece }), paced);
       paced = true;
     }
-    if (mode === 'truncate') return;
+    if (partial.has(mode)) return;
     let index = 0;
     for (const tool of b.tools ?? []) {
       await write(
@@ -178,7 +220,7 @@ export class Cloud {
       await event({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: piece } }, paced);
       paced = true;
     }
-    if (mode === 'truncate') return;
+    if (partial.has(mode)) return;
     await event({ type: 'content_block_stop', index: 0 });
     let index = 1;
     for (const tool of b.tools ?? []) {
@@ -242,7 +284,7 @@ export class Cloud {
       await event({ content: { parts: [{ text: piece }], role: 'model' } }, { promptTokenCount: usage.input }, paced);
       paced = true;
     }
-    if (mode === 'truncate') return;
+    if (partial.has(mode)) return;
     const parts = (b.tools ?? []).map((tool) => ({
       functionCall: { id: tool.id, name: tool.name, args: JSON.parse(tool.arguments.join('')) },
     }));
