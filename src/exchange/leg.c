@@ -157,7 +157,7 @@ static bool leg_start(struct leg *leg)
     struct error err;
     leg->since_ms = clock_mono_ms();
     leg->first_ms = 0;
-    leg->usage = (struct chat_usage){-1, 0, -1, 0};
+    leg->usage = (struct chat_usage){.input_tokens = -1, .output_tokens = -1};
     leg->heard_milli = 0;
     leg->attempt = attempts_begin(
         &x->attempts, x->request->arena, leg->model->name, provider_name(leg->model->target.provider));

@@ -47,7 +47,7 @@ static void on_settled(void *ctx, int code)
     if (code)
         log_error("exchange", "request %s could not be settled in the ledger: %s", x->request_id,
             error_code_name(code));
-    const struct chat_usage none = {-1, 0, -1, 0};
+    const struct chat_usage none = {.input_tokens = -1, .output_tokens = -1};
     if (!x->client_gone && x->failed)
         x->client.fail(x->client.ctx, &x->failure);
     else if (!x->client_gone)
@@ -65,7 +65,7 @@ static void on_unsettled(void *ctx)
 static bool usage_count(const struct exchange *x, struct chat_usage *out)
 {
     const struct leg *leg = x->counted;
-    *out = (struct chat_usage){-1, 0, -1, 0};
+    *out = (struct chat_usage){.input_tokens = -1, .output_tokens = -1};
     if (!leg)
         return false;
     *out = leg->usage;
