@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
@@ -103,6 +104,7 @@ static int on_complete(struct http_parser *p)
 {
     struct http_connection *c = of(p);
     c->state = HTTP_HANDLING;
+    c->served = true;
     http_parser_pause(p, 1);
     return 0;
 }
@@ -177,13 +179,20 @@ static void flush_and_close(struct http_connection *c)
 
 void http_connection_drain(struct http_connection *c)
 {
+    int on_its_way = 0;
     c->keep_alive = false;
     if (c->state != HTTP_READING || c->received > 0)
         return;
+    /* A request that has arrived but was not read yet is answered like those that were. */
+    if (evbuffer_get_length(bufferevent_get_input(c->bev)) > 0 ||
+        (ioctl(bufferevent_getfd(c->bev), FIONREAD, &on_its_way) == 0 && on_its_way > 0))
+        return;
     if (unsent(c) > 0)
         flush_and_close(c);
-    else
+    else if (c->served)
         http_connection_lost(c);
+    else
+        loop_timer_start(c->deadline, HTTP_FIRST_MS); /* just made: its request is on its way */
 }
 
 /* Answers what no handler has seen, in the shape of OpenAI's errors, and closes. */

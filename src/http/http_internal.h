@@ -20,7 +20,7 @@
 #include "base/list.h"
 #include "http/http.h"
 
-enum { HTTP_MAX_FIELDS = 100, HTTP_LINGER_MS = 10000, HTTP_LEAST_BYTES_PER_MS = 16 };
+enum { HTTP_MAX_FIELDS = 100, HTTP_LINGER_MS = 10000, HTTP_FIRST_MS = 1000, HTTP_LEAST_BYTES_PER_MS = 16 };
 
 enum http_state { HTTP_READING, HTTP_HANDLING, HTTP_FLUSHING, HTTP_DRAINING };
 
@@ -46,6 +46,7 @@ struct http_connection {
     enum http_state state;
     struct http_request *request; /* being received or answered */
     bool keep_alive;
+    bool served;       /* it has had a request */
     int refuse_status; /* set by a parser callback that refuses */
     const char *refuse_why;
     int64_t started_ms; /* of the current request */

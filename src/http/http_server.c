@@ -178,10 +178,27 @@ int http_server_port(const struct http_server *s)
     return ntohs(port);
 }
 
+/* Connections that the kernel has made already are answered too: closing the listener would reset them. */
+static void accept_pending(struct http_server *s)
+{
+    int fd;
+    while (
+        s->n_connections < s->options.max_connections &&
+        (fd = accept4(evconnlistener_get_fd(s->listener), NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+        struct sockaddr_storage address = {0};
+        socklen_t len = sizeof address;
+        if (getpeername(fd, (struct sockaddr *)&address, &len) == 0)
+            on_accept(s->listener, fd, (struct sockaddr *)&address, (int)len, s);
+        else
+            close(fd);
+    }
+}
+
 void http_server_stop_accepting(struct http_server *s)
 {
     if (!s->listener)
         return;
+    accept_pending(s);
     evconnlistener_free(s->listener);
     s->listener = NULL;
     list_each(node, after, &s->connections)
