@@ -7,6 +7,7 @@
 
 #include "api/api.h"
 #include "api/shape.h"
+#include "base/clock.h"
 #include "base/limits.h"
 
 /* One answer on its way from an exchange to a client. */
@@ -16,7 +17,10 @@ struct chat_call {
     struct exchange *exchange;
     void *answer; /* the shape's */
     bool stream;
-    bool broken; /* the stream ended with an error event */
+    bool begun;               /* its head was sent */
+    bool broken;              /* the stream ended with an error event */
+    struct loop_timer *quiet; /* streams: nothing has been sent for a while */
+    int64_t sent_ms;
     struct buf out;
     struct error broke; /* code set: a whole answer failed after it had begun, or passed its bound */
     struct exchange_about about;
@@ -25,6 +29,7 @@ struct chat_call {
 
 static void call_free(struct chat_call *c)
 {
+    loop_timer_free(c->quiet);
     c->shape->free(c->answer);
     free(c->answer);
     buf_free(&c->out);
@@ -38,6 +43,8 @@ static void about_headers(struct chat_call *c, const struct exchange_about *abou
     api_header(r, "x-weir-model", about->model);
     api_header(r, "x-weir-provider", about->provider);
     api_header(r, "x-weir-rule", about->rule);
+    if (about->cache)
+        http_reply_header(r, "x-weir-cache", str_from(about->cache));
 }
 
 static struct str keep(char to[LIMIT_MODEL_NAME + 1], struct str s)
@@ -49,6 +56,47 @@ static struct str keep(char to[LIMIT_MODEL_NAME + 1], struct str s)
     return (struct str){to, n};
 }
 
+static void head_send(struct chat_call *c, const struct exchange_about *about)
+{
+    if (c->begun)
+        return;
+    c->begun = true;
+    about_headers(c, about);
+    http_reply_header(c->api.http, "cache-control", STR("no-cache"));
+    http_stream_begin(c->api.http, 200, c->shape->stream_type);
+}
+
+/* ---- Keep-alive: while a long prompt is read nothing else comes, and what is in between would hang up. The
+ * stream begins with it, so the headers name the target that is being asked; a failure is then an event. ----
+ */
+
+static int64_t quiet_limit(const struct chat_call *c)
+{
+    return exchange_world_settings(c->api.shard->exchange->world)->keep_alive_ms;
+}
+
+static void quiet_arm(struct chat_call *c)
+{
+    int64_t limit = quiet_limit(c), left = c->sent_ms + limit - clock_mono_ms();
+    if (limit > 0)
+        loop_timer_start(c->quiet, left > 0 ? left : 0);
+}
+
+static void on_quiet(void *ctx)
+{
+    struct chat_call *c = ctx;
+    struct exchange_about about;
+    bool due = clock_mono_ms() - c->sent_ms >= quiet_limit(c);
+    if (due && !http_stream_full(c->api.http) && (c->begun || exchange_asked(c->exchange, &about))) {
+        if (!c->begun)
+            head_send(c, &about);
+        http_stream_write(c->api.http, str_from(c->shape->keep_alive));
+    }
+    if (due)
+        c->sent_ms = clock_mono_ms();
+    quiet_arm(c);
+}
+
 static void on_begin(void *ctx, const struct exchange_about *about)
 {
     struct chat_call *c = ctx;
@@ -57,17 +105,15 @@ static void on_begin(void *ctx, const struct exchange_about *about)
     c->about.provider = keep(c->names[1], about->provider);
     c->about.rule = keep(c->names[2], about->rule);
     c->shape->begin(c->answer, &c->about);
-    if (c->stream) {
-        about_headers(c, about);
-        http_reply_header(c->api.http, "cache-control", STR("no-cache"));
-        http_stream_begin(c->api.http, 200, c->shape->stream_type);
-    }
+    if (c->stream)
+        head_send(c, about);
 }
 
 static void flush(struct chat_call *c)
 {
     http_stream_write(c->api.http, buf_str(&c->out));
     buf_clear(&c->out);
+    c->sent_ms = clock_mono_ms();
     if (http_stream_full(c->api.http))
         exchange_pause(c->exchange, true);
 }
@@ -140,6 +186,20 @@ static void on_fail(void *ctx, const struct exchange_failure *f)
 {
     struct chat_call *c = ctx;
     struct http_request *r = c->api.http;
+    if (c->begun) { /* by a keep-alive: the status is spent, the error is the stream's only event */
+        const struct chat_event failed = {.kind = CHAT_EVENT_ERROR,
+            .failure = {.code = f->code,
+                .status = f->status,
+                .retry_after_ms = f->retry_after_ms,
+                .message = f->message,
+                .type = f->type}};
+        c->about = (struct exchange_about){0};
+        c->shape->begin(c->answer, &c->about);
+        on_event(c, &failed);
+        end_stream(c, NULL);
+        call_free(c);
+        return;
+    }
     about_headers(c, &f->about);
     if (f->retry_after_ms >= 0) {
         char seconds[32];
@@ -199,12 +259,25 @@ static int boundary_read(struct http_request *r, bool *local, struct error *err)
     return 0;
 }
 
+/* x-weir-cache: true */
+static int cache_read(struct http_request *r, bool *cache, struct error *err)
+{
+    struct str value = http_request_header(r, "x-weir-cache");
+    *cache = str_is_nocase(value, "true");
+    return value.len == 0 || *cache || str_is_nocase(value, "false")
+               ? 0
+               : error_set(
+                     err, ERROR_INVALID, "x-weir-cache must be 'true' (or 'false', which changes nothing)");
+}
+
 /* What the headers ask; `tags` live in the arena. */
 static int origin_read(
     struct http_request *r, struct arena *a, struct exchange_origin *out, struct error *err)
 {
     struct str *tags;
     int rc = boundary_read(r, &out->boundary_local, err);
+    if (rc == 0)
+        rc = cache_read(r, &out->cache, err);
     if (rc == 0)
         rc = tags_read(a, r, &tags, &out->n_tags, err);
     if (rc == 0)
@@ -252,6 +325,11 @@ static void start(const struct api_call *api, struct chat_request *request, stru
     c->exchange = exchange_start(api->shard->exchange, request, origin, &client);
     http_request_on_gone(r, on_gone, c);
     http_stream_on_drain(r, on_drain, c);
+    if (c->stream && shape->keep_alive) {
+        c->quiet = loop_timer_create(api->shard->exchange->loop, on_quiet, c);
+        c->sent_ms = clock_mono_ms();
+        quiet_arm(c);
+    }
 }
 
 void api_chat(const struct api_call *c)
@@ -269,6 +347,7 @@ void api_chat(const struct api_call *c)
         rc = origin_read(c->http, a, &origin, &err);
     if (rc == 0)
         rc = c->shape->read(a, body, &request, &err);
+    origin.body = http_request_body(c->http);
     if (rc == 0)
         rc = headers_read(c->http, c->shape, request, &err);
     if (rc) {

@@ -55,9 +55,10 @@ static int error_write(
 }
 
 #define OPENAI_ANSWERS                                                                                       \
-    .stream_type = "text/event-stream", .answer_size = sizeof(struct openai_answer), .free = answer_free,    \
-    .begin = answer_begin, .gather = answer_gather, .whole = answer_whole, .event = stream_event,            \
-    .end = stream_end, .error = error_write
+    .stream_type = "text/event-stream", .keep_alive = ": keep-alive\n\n",                                    \
+    .answer_size = sizeof(struct openai_answer), .free = answer_free, .begin = answer_begin,                 \
+    .gather = answer_gather, .whole = answer_whole, .event = stream_event, .end = stream_end,                \
+    .error = error_write
 
 const struct api_shape api_openai_chat_shape = {
     .name = "openai.chat", .read = api_openai_chat_read, .init = chat_init, OPENAI_ANSWERS};

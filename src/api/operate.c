@@ -1,5 +1,6 @@
 /* What operators and their tools ask: readiness and metrics. */
 #include "api/api.h"
+#include "api/targets.h"
 #include "base/limits.h"
 #include "engine/engine.h"
 
@@ -18,7 +19,8 @@ static bool model_ready(const struct exchange_model *m, struct engine_status *st
     return status->state == ENGINE_UP;
 }
 
-/* 200 when something can answer and the ledger can be written, else 503; either way the reasons. */
+/* 200 when something can answer, the ledger can be written and it does not drain, else 503; either way the
+ * reasons. */
 void api_ready(const struct api_call *c)
 {
     const struct exchange_world *world = c->shard->exchange->world;
@@ -42,7 +44,11 @@ void api_ready(const struct api_call *c)
     json_object_end(&w);
     json_key(&w, "ledger");
     json_write_text(&w, store.healthy ? "ok" : "failing");
-    bool ok = ready > 0 && store.healthy;
+    api_targets_write(world, &w);
+    bool draining = c->shard->exchange->draining;
+    bool ok = ready > 0 && store.healthy && !draining;
+    json_key(&w, "draining");
+    json_write_bool(&w, draining);
     json_key(&w, "ready");
     json_write_bool(&w, ok);
     json_object_end(&w);
@@ -86,6 +92,7 @@ void api_metrics(const struct api_call *c)
     buf_init(&body, 16 * MIB);
     meter_write(c->shard->exchange->meter, &body);
     engine_gauges(c->shard->exchange->world, &body);
+    api_targets_gauges(c->shard->exchange, &body);
     store_stats(c->shard->exchange->store, &store);
     gauge(&body, "weir_ledger_healthy", "Was the last group of rows committed?", store.healthy);
     gauge(&body, "weir_ledger_queued", "Rows that wait to be written.", (double)store.queued);

@@ -14,6 +14,7 @@ struct api_shape {
     const char *stream_type;   /* the content type of a stream */
     const char *id_header;     /* a header for the request's id besides x-request-id; NULL: none */
     const char *const *passed; /* headers of the request that a target of the same shape gets; NULL: none */
+    const char *keep_alive;    /* what a client of a stream reads over; NULL: there is no such thing */
     size_t answer_size;        /* bytes of an answer's state, which begins zeroed */
 
     /* Pure. The request and all it points at live in the arena, `body` too. ERROR_INVALID names the member.

@@ -149,7 +149,7 @@ static int root_read(
 {
     static const char *const keys[] = {"listen", "tls", "state", "journal", "offline", "auth", "providers", "models",
         "routes", "on_sensitive", "retention", "hosts", "threads", "max_connections", "max_body",
-        "request_timeout", "drain_timeout", NULL};
+        "request_timeout", "drain_timeout", "drain_delay", "stream_keep_alive", "cache", NULL};
     static const char *const auths[] = {"none", "keys", NULL};
     static const char *const on_sensitive[] = {"local", "redact", "block", "allow", NULL};
     int auth = 0, sensitive = ROUTER_SENSITIVE_LOCAL;
@@ -174,10 +174,7 @@ static int root_read(
     if (rc == 0)
         rc = limits_read(c, root, err);
     if (rc == 0)
-        rc = config_get_duration(
-            root, "request_timeout", 0, 3600 * 1000, &c->exchange.request_timeout_ms, err);
-    if (rc == 0)
-        rc = config_get_duration(root, "drain_timeout", 30000, 3600 * 1000, &c->drain_ms, err);
+        rc = config_read_exchange(c, root, err);
     if (rc == 0)
         rc = config_get_strings(c, root, "hosts", &c->allowed_hosts, &c->n_allowed_hosts, err);
     if (rc == 0)

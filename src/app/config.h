@@ -17,6 +17,9 @@ struct config_provider {
                                                                        idle_timeout, like "5s" or "250ms" */
     struct exchange_patience patience; /* for its models: first_token_timeout, timeout, retries */
     struct breaker_policy breaker;
+    struct str probe_path;             /* probe: {path, interval, always} */
+    int64_t probe_every_ms;
+    bool probe_always;
     int line;
 };
 
@@ -58,8 +61,9 @@ struct config {
     int loops;                 /* event loops; 0: one per core (key: threads) */
     int max_connections;       /* key: max_connections */
     int64_t max_body;          /* key: max_body, bytes or "32MiB" */
-    struct exchange_settings exchange; /* key: request_timeout */
-    int64_t drain_ms;          /* key: drain_timeout */
+    struct exchange_settings exchange; /* keys: request_timeout, stream_keep_alive, cache */
+    int64_t cache_ttl_ms, cache_bytes; /* cache: {ttl, max_bytes} */
+    int64_t drain_ms, drain_delay_ms; /* keys: drain_timeout, drain_delay */
     int64_t retention_metadata_ms; /* retention.metadata; 0: for ever */
 };
 

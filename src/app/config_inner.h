@@ -27,10 +27,13 @@ int config_read_file(
     struct arena *a, const char *path, size_t most, struct str *out, struct error *err) MUST_USE;
 
 /* ---- config_resilience.c ---- */
+/* request_timeout, drain_timeout, drain_delay, stream_keep_alive, cache. */
+int config_read_exchange(struct config *c, const struct yaml_node *root, struct error *err) MUST_USE;
 void config_patience_init(struct exchange_patience *p, struct breaker_policy *b);
 /* What providers and models have in common; what is absent stays as it is. */
 int config_patience_read(const struct yaml_node *map, struct exchange_patience *p, struct breaker_policy *b,
     struct error *err) MUST_USE;
+int config_probe_read(const struct yaml_node *map, struct config_provider *p, struct error *err) MUST_USE;
 int config_model_patience(
     const struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err) MUST_USE;
 int config_pool_read(

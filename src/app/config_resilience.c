@@ -61,6 +61,26 @@ int config_patience_read(
     return rc ? rc : breaker_read(map, b, err);
 }
 
+/* probe: {path: /models, interval: 5s}: appended to base_url, asked for while the breaker is open. */
+int config_probe_read(const struct yaml_node *map, struct config_provider *p, struct error *err)
+{
+    static const char *const keys[] = {"path", "interval", "always", NULL};
+    const struct yaml_node *n = yaml_get(map, "probe");
+    if (!n)
+        return 0;
+    int rc = yaml_check_keys(n, keys, "a probe", err);
+    if (rc == 0)
+        rc = yaml_get_str(n, "path", STR_NONE, &p->probe_path, err);
+    if (rc == 0)
+        rc = config_get_duration(n, "interval", 5000, HOUR_MS, &p->probe_every_ms, err);
+    if (rc == 0)
+        rc = yaml_get_bool(n, "always", false, &p->probe_always, err);
+    if (rc == 0 && (p->probe_path.len < 2 || p->probe_path.data[0] != '/'))
+        rc = yaml_error(n, err, ERROR_INVALID,
+            "'probe' wants a 'path' that begins with '/', like /models: it is appended to base_url");
+    return rc;
+}
+
 /* queue: {length: 100, timeout: 10s} beside max_in_flight; a bare number is the embedded engine's own queue.
  */
 static int queue_read(const struct yaml_node *map, struct config_model *m, struct error *err)
@@ -207,4 +227,35 @@ bool config_model_is_inside(const struct config *c, const struct config_model *m
         if (!config_model_is_inside(c, &c->models[m->members[i]]))
             return false;
     return m->n_members > 0 || m->provider < 0 || c->providers[m->provider].zone == EGRESS_ZONE_LOCAL;
+}
+
+/* ---- What applies to all requests ---- */
+
+/* cache: {ttl: 10m, max_bytes: 64MiB} */
+static int cache_read(struct config *c, const struct yaml_node *root, struct error *err)
+{
+    static const char *const keys[] = {"ttl", "max_bytes", NULL};
+    const struct yaml_node *n = yaml_get(root, "cache");
+    if (!n)
+        return 0;
+    int rc = yaml_check_keys(n, keys, "the cache", err);
+    if (rc == 0)
+        rc = config_get_duration(n, "ttl", 10 * 60 * 1000, 24 * (int64_t)HOUR_MS, &c->cache_ttl_ms, err);
+    if (rc == 0)
+        rc = config_get_size(n, "max_bytes", 64 << 20, 64LL << 30, &c->cache_bytes, err);
+    c->exchange.cache = true;
+    return rc;
+}
+
+int config_read_exchange(struct config *c, const struct yaml_node *root, struct error *err)
+{
+    struct exchange_settings *s = &c->exchange;
+    int rc = config_get_duration(root, "request_timeout", 0, HOUR_MS, &s->request_timeout_ms, err);
+    if (rc == 0)
+        rc = config_get_duration(root, "drain_timeout", 30000, HOUR_MS, &c->drain_ms, err);
+    if (rc == 0)
+        rc = config_get_duration(root, "drain_delay", 0, HOUR_MS, &c->drain_delay_ms, err);
+    if (rc == 0)
+        rc = config_get_duration(root, "stream_keep_alive", 15000, HOUR_MS, &s->keep_alive_ms, err);
+    return rc ? rc : cache_read(c, root, err);
 }

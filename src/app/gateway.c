@@ -160,7 +160,11 @@ static int model_open(struct generation *g, size_t index, struct exchange_model 
     if (m->provider >= 0) {
         out->target.provider = g->providers[m->provider];
         out->target.model = m->model;
-        out->identity = g->config->providers[m->provider].base_url;
+        const struct config_provider *p = &g->config->providers[m->provider];
+        out->identity = p->base_url;
+        out->probe_path = p->probe_path;
+        out->probe_every_ms = p->probe_every_ms;
+        out->probe_always = p->probe_always;
         return 0;
     }
     out->identity = m->file;

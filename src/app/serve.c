@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/engine.h"
+#include "exchange/probe.h"
 
 enum { MAX_SHARDS = 256, KEYS_EVERY_MS = 1000, PURGE_EVERY_MS = 3600 * 1000 };
 
@@ -25,6 +26,7 @@ struct shard {
     struct api_shard api;
     struct http_server *http;
     struct loop_timer *drain; /* once draining: looks whether it is over */
+    bool closed;              /* no longer accepting */
     pthread_t thread;
     bool has_thread;
 };
@@ -39,8 +41,10 @@ struct serving {
     struct gateway_engines *engines;
     struct store *store;
     struct meter *meter;
+    struct cache *cache;
     struct govern_keys *keys;
     struct loop_timer *every_second, *purge;
+    struct exchange_prober *prober;
     struct loop_signal *signals[3];
     _Atomic int n_running; /* shards whose loop has not ended */
     int64_t drain_until_ms;
@@ -49,7 +53,7 @@ struct serving {
     struct arena *arena;
     struct str listen_host, *hosts;
     size_t n_hosts;
-    int64_t retention_ms, drain_ms;
+    int64_t retention_ms, drain_ms, drain_delay_ms;
 };
 
 static struct shard *home(struct serving *s)
@@ -64,10 +68,16 @@ static bool is_loopback(struct str host)
 
 /* ---- Draining ---- */
 
+static void drain_begin(void *ctx);
+
 static void drain_look(void *ctx)
 {
     struct shard *shard = ctx;
     struct serving *s = shard->serving;
+    if (!shard->closed && s->drain_until_ms > 0) {
+        drain_begin(shard);
+        return;
+    }
     bool quiet = shard->exchange.n_open == 0 && http_server_connections(shard->http) == 0;
     /* The engines live on the home loop, so it goes last. */
     bool others = shard == home(s) && atomic_load(&s->n_running) > 1;
@@ -80,7 +90,14 @@ static void drain_look(void *ctx)
 static void drain_begin(void *ctx)
 {
     struct shard *shard = ctx;
+    if (!shard->exchange.draining && shard->serving->drain_delay_ms > 0) {
+        shard->exchange.draining = true; /* /readyz says so; who asks all the same is answered */
+        loop_timer_start(shard->drain, shard->serving->drain_delay_ms);
+        return;
+    }
+    shard->exchange.draining = true;
     http_server_stop_accepting(shard->http);
+    shard->closed = true;
     loop_timer_start(shard->drain, 0);
 }
 
@@ -96,7 +113,7 @@ static void on_stop_signal(int signal, void *ctx)
     log_info("serve", "draining: no new connections, %lld s for those that are open",
         (long long)s->drain_ms / 1000);
     s->draining = true;
-    s->drain_until_ms = clock_mono_ms() + s->drain_ms;
+    s->drain_until_ms = clock_mono_ms() + s->drain_delay_ms + s->drain_ms;
     for (int i = 0; i < s->n_shards; i++)
         loop_post(s->shards[i].loop, drain_begin, &s->shards[i]);
 }
@@ -123,6 +140,8 @@ static void world_install(struct serving *s, struct config *config, struct excha
     s->world = world;
     s->retention_ms = config->retention_metadata_ms;
     s->drain_ms = config->drain_ms;
+    s->drain_delay_ms = config->drain_delay_ms;
+    cache_configure(s->cache, config->cache_ttl_ms, (size_t)config->cache_bytes);
     for (int i = 0; i < s->n_shards; i++) {
         struct swap *swap = malloc(sizeof *swap);
         if (!swap)
@@ -161,6 +180,7 @@ static void on_every_second(void *ctx)
     struct error err;
     if (s->keys && govern_keys_refresh(s->keys, &err))
         log_error("serve", "the keys could not be read again: %s", err.message);
+    prober_look(s->prober);
     loop_timer_start(s->every_second, KEYS_EVERY_MS);
 }
 
@@ -223,6 +243,7 @@ static int shard_open(struct serving *s, int index, struct error *err)
     shard->serving = s;
     shard->exchange.store = s->store;
     shard->exchange.meter = s->meter;
+    shard->exchange.cache = s->cache;
     shard->api = (struct api_shard){.exchange = &shard->exchange,
         .keys = s->keys,
         .loopback = is_loopback(s->listen_host),
@@ -311,6 +332,7 @@ static int start(struct serving *s, struct config *config, struct error *err)
     for (int i = 0; i < 3; i++)
         s->signals[i] = loop_signal_create(
             home(s)->loop, numbers[i], numbers[i] == SIGHUP ? on_reload_signal : on_stop_signal, s);
+    s->prober = prober_create(&home(s)->exchange);
     s->every_second = loop_timer_create(home(s)->loop, on_every_second, s);
     s->purge = loop_timer_create(home(s)->loop, on_purge, s);
     loop_timer_start(s->every_second, KEYS_EVERY_MS);
@@ -349,6 +371,7 @@ static void stop(struct serving *s)
     store_close(s->store);
     for (int i = 0; i < 3; i++)
         loop_signal_free(s->signals[i]);
+    prober_free(s->prober);
     loop_timer_free(s->every_second);
     loop_timer_free(s->purge);
     for (int i = s->n_shards - 1; i >= 0; i--) {
@@ -366,6 +389,7 @@ static void stop(struct serving *s)
     gateway_engines_free(s->engines);
     govern_keys_free(s->keys);
     meter_free(s->meter);
+    cache_free(s->cache);
     arena_free(s->arena);
 }
 
@@ -381,6 +405,9 @@ int serve_run(
     s->meter = meter_create();
     s->retention_ms = config->retention_metadata_ms;
     s->drain_ms = config->drain_ms;
+    s->drain_delay_ms = config->drain_delay_ms;
+    s->cache = cache_create();
+    cache_configure(s->cache, config->cache_ttl_ms, (size_t)config->cache_bytes);
     s->listen_host = arena_copy(s->arena, config->listen_host);
     s->n_hosts = config->n_allowed_hosts;
     s->hosts = arena_alloc(s->arena, (s->n_hosts + 1) * sizeof *s->hosts);

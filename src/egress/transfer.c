@@ -42,12 +42,14 @@ static int permit_check(
     return error_set(err, ERROR_DENIED, "nothing was sent to '" STR_FMT "': %s", STR_ARG(t->name), why);
 }
 
-static int request_check(const struct egress_request *r, struct error *err)
+static int request_check(const struct egress_permit *p, const struct egress_request *r, struct error *err)
 {
     size_t len = r->method ? strlen(r->method) : 0;
     if (len == 0 || len >= sizeof((struct egress_transfer *)NULL)->method ||
         strspn(r->method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != len)
         return error_set(err, ERROR_INVALID, "the request's method is not valid");
+    if (p->probe && (strcmp(r->method, "GET") != 0 || r->body.len > 0))
+        return error_set(err, ERROR_DENIED, "a probe carries no content: nothing was sent");
     if (r->path.len == 0 || r->path.data[0] != '/')
         return error_set(err, ERROR_INVALID, "the request's path must begin with '/'");
     for (size_t i = 0; i < r->path.len; i++)
@@ -399,7 +401,7 @@ int egress_open(struct egress *e, const struct egress_permit *permit, const stru
 {
     int rc = permit_check(e, permit, target, err);
     if (rc == 0)
-        rc = request_check(request, err);
+        rc = request_check(permit, request, err);
     if (rc)
         return rc;
     struct egress_transfer *t = calloc(1, sizeof *t);

@@ -30,8 +30,8 @@ static void begin(struct leg *leg)
     leg_begun(leg);
     x->first_token_ms = leg->first_ms - x->started_ms;
     exchange_latency_add(leg->model->latency, (double)(leg->first_ms - leg->since_ms));
-    struct exchange_about about = {
-        leg->model->name, provider_name(leg->model->target.provider), x->decision.rule, leg->usage};
+    struct exchange_about about = {leg->model->name, provider_name(leg->model->target.provider),
+        x->decision.rule, recall_state(x), leg->usage};
     x->client.begin(x->client.ctx, &about);
 }
 
@@ -64,6 +64,7 @@ void exchange_leg_event(struct leg *leg, const struct chat_event *event)
     case CHAT_EVENT_STOP:
         begin(leg);
         x->complete = true;
+        recall_gather(leg, event);
         x->client.event(x->client.ctx, event);
         leg_end(leg, NULL);
         exchange_settle(x, "ok");
@@ -71,6 +72,7 @@ void exchange_leg_event(struct leg *leg, const struct chat_event *event)
     default:
         leg->heard_milli += heard_in(event);
         begin(leg);
+        recall_gather(leg, event);
         x->client.event(x->client.ctx, event);
     }
 }
@@ -115,7 +117,8 @@ static void on_dispatch(void *ctx)
     if (x->outcome) /* the client left meanwhile */
         return;
     deadline_set(x);
-    dispatch_begin(x);
+    if (!recall(x))
+        dispatch_begin(x);
 }
 
 /* ---- DECIDE and RECORD ---- */
@@ -235,6 +238,8 @@ struct exchange *exchange_start(struct exchange_shard *shard, struct chat_reques
     struct error decided, recorded;
     int decide_rc = decide(x, origin, &decided);
     int record_rc = record(x, &recorded);
+    if (decide_rc == 0)
+        recall_prepare(x, origin);
     if (decide_rc)
         refuse(x, decide_rc, str_from(decided.message));
     else if (record_rc)
@@ -242,6 +247,18 @@ struct exchange *exchange_start(struct exchange_shard *shard, struct chat_reques
     else
         loop_post(shard->loop, on_dispatch, x);
     return x;
+}
+
+bool exchange_asked(const struct exchange *x, struct exchange_about *about)
+{
+    const struct leg *leg = &x->legs[0];
+    if (x->outcome || !leg->model)
+        return false;
+    *about = (struct exchange_about){.model = leg->model->name,
+        .provider = provider_name(leg->model->target.provider),
+        .rule = x->decision.rule,
+        .cache = recall_state(x)};
+    return true;
 }
 
 void exchange_pause(struct exchange *x, bool paused)

@@ -10,6 +10,7 @@
 #ifndef WEIR_EXCHANGE_EXCHANGE_H
 #define WEIR_EXCHANGE_EXCHANGE_H
 
+#include "exchange/cache.h"
 #include "exchange/world.h"
 #include "govern/govern.h"
 #include "govern/meter.h"
@@ -24,7 +25,9 @@ struct exchange_shard {
     struct exchange_world *world;
     struct store *store;
     struct meter *meter;
-    int n_open; /* exchanges not yet settled */
+    struct cache *cache; /* shared by all loops; NULL: none */
+    bool draining;       /* no new requests are wanted: others should be asked */
+    int n_open;          /* exchanges not yet settled */
 };
 
 struct exchange_origin {
@@ -33,11 +36,14 @@ struct exchange_origin {
     const struct str *tags;
     size_t n_tags;
     bool boundary_local, batch;
+    bool cache;      /* the client asks for a kept answer, or to keep this one */
+    struct str body; /* the request as it came, for the cache; during exchange_start only */
 };
 
 /* Who answers; for the headers of the answer. */
 struct exchange_about {
     struct str model, provider, rule;
+    const char *cache;       /* "hit", "miss", or NULL where the cache was not asked */
     struct chat_usage usage; /* as far as it is known when the answer begins */
 };
 
@@ -66,6 +72,8 @@ int exchange_status(int code);
 /* The request's arena is freed by the exchange at its end. */
 struct exchange *exchange_start(struct exchange_shard *shard, struct chat_request *request,
     const struct exchange_origin *origin, const struct exchange_client *client);
+/* Who is being asked at present; false: nobody yet. */
+bool exchange_asked(const struct exchange *x, struct exchange_about *about);
 void exchange_pause(struct exchange *x, bool paused); /* the client's write watermark */
 void exchange_cancel(struct exchange *x);             /* the client left: no callback follows */
 

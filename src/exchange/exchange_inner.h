@@ -57,8 +57,12 @@ struct exchange {
     struct leg legs[LEGS];
     struct leg *winner; /* the client has been told who answers */
     struct leg
-        *counted;  /* whose usage the ledger gets: the winner, or what was under way when the client left */
-    bool complete; /* the whole answer came */
+        *counted;   /* whose usage the ledger gets: the winner, or what was under way when the client left */
+    bool complete;  /* the whole answer came */
+    bool cacheable; /* the answer may be kept, under `cache_key` */
+    unsigned char cache_key[CACHE_KEY];
+    struct cache_answer *keeping; /* being gathered */
+    struct cache_answer *kept;    /* what answers instead of a target */
     struct loop_timer *hedge, *deadline;
     int64_t deadline_ms; /* INT64_MAX: none */
     bool paused;         /* by the client's watermark */
@@ -94,6 +98,16 @@ void leg_free(struct leg *leg);
 /* ---- exchange.c ---- */
 void exchange_leg_event(struct leg *leg, const struct chat_event *event);
 void exchange_fail_attempts(struct exchange *x); /* no target could answer */
+
+/* ---- recall.c ---- */
+/* After DECIDE: may the cache be asked, and under which key? */
+void recall_prepare(struct exchange *x, const struct exchange_origin *origin);
+/* A kept answer goes to the client and the exchange settles; false: there is none. */
+bool recall(struct exchange *x);
+/* Each event that goes to the client; STOP keeps what was gathered. */
+void recall_gather(struct leg *leg, const struct chat_event *event);
+void recall_free(struct exchange *x);
+const char *recall_state(const struct exchange *x); /* "hit", "miss" or NULL */
 
 /* ---- settle.c ---- */
 void exchange_settle(struct exchange *x, const char *outcome);

@@ -16,6 +16,7 @@ struct exchange_health {
     struct breaker breaker;
     struct gate gate;
     struct balance_ewma latency;
+    int64_t probe_ms; /* the next one */
 };
 
 /*  QUEUED --> GRANTED (on its way to the loop) --> gone
@@ -107,10 +108,24 @@ bool health_result(
     return opened;
 }
 
-void health_answered(struct exchange_health *h)
+bool health_probe_due(struct exchange_health *h, int64_t every_ms, bool always)
+{
+    int64_t now_ms = clock_mono_ms();
+    pthread_mutex_lock(&h->mutex);
+    bool due = now_ms >= h->probe_ms && (always || h->breaker.state == BREAKER_OPEN);
+    if (due)
+        h->probe_ms = now_ms + every_ms;
+    pthread_mutex_unlock(&h->mutex);
+    return due;
+}
+
+void health_probed(struct exchange_health *h, bool there)
 {
     pthread_mutex_lock(&h->mutex);
-    breaker_answered(&h->breaker);
+    if (there)
+        breaker_answered(&h->breaker);
+    else
+        breaker_result(&h->breaker, &h->policy, BREAKER_FAILED, -1, clock_mono_ms());
     pthread_mutex_unlock(&h->mutex);
 }
 

@@ -33,7 +33,11 @@ bool health_admit(struct exchange_health *h);
 /* `latency_ms` to the first event, negative: there was none. True: the breaker opened with this. */
 bool health_result(
     struct exchange_health *h, enum breaker_result r, int64_t retry_after_ms, double latency_ms);
-void health_answered(struct exchange_health *h); /* a probe was */
+/* Is it time to ask whether the target is there? Then the next time is `every_ms` away. `always`: also while
+ * the breaker is closed. */
+bool health_probe_due(struct exchange_health *h, int64_t every_ms, bool always);
+/* `there`: it answered; an open breaker lets a request through now. Not: like a failed request. */
+void health_probed(struct exchange_health *h, bool there);
 
 /* ---- Places. ---- */
 struct exchange_wait;

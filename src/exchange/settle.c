@@ -9,8 +9,9 @@ static void count_outcome(struct exchange *x, const struct chat_usage *usage)
 {
     struct meter *meter = x->shard->meter;
     struct leg *last = x->counted ? x->counted : &x->legs[0];
-    struct meter_label labels[] = {{"model", last->model ? last->model->name : STR_NONE},
-        {"rule", x->decision.rule}, {"outcome", str_from(x->outcome)}};
+    struct str model = x->kept ? cache_answer_model(x->kept) : last->model ? last->model->name : STR_NONE;
+    struct meter_label labels[] = {
+        {"model", model}, {"rule", x->decision.rule}, {"outcome", str_from(x->outcome)}};
     meter_count(meter, "weir_requests_total", "Requests, by who answered, rule and outcome.", labels, 3, 1);
     meter_observe(meter, "weir_request_seconds", "From request to the end of the answer.", labels, 1,
         (double)(clock_mono_ms() - x->started_ms) / 1000);
@@ -35,6 +36,7 @@ static void exchange_free(struct exchange *x)
         leg_free(&x->legs[i]);
     loop_timer_free(x->hedge);
     loop_timer_free(x->deadline);
+    recall_free(x);
     exchange_world_unref(x->world);
     arena_free(x->request->arena);
     free(x);
@@ -51,7 +53,11 @@ static void on_settled(void *ctx, int code)
     if (!x->client_gone && x->failed)
         x->client.fail(x->client.ctx, &x->failure);
     else if (!x->client_gone)
-        x->client.end(x->client.ctx, x->counted ? &x->counted->usage : &none, x->cost);
+        x->client.end(x->client.ctx,
+            x->counted ? &x->counted->usage
+            : x->kept  ? &x->legs[0].usage
+                       : &none,
+            x->cost);
     exchange_free(x);
 }
 
@@ -66,6 +72,8 @@ static bool usage_count(const struct exchange *x, struct chat_usage *out)
 {
     const struct leg *leg = x->counted;
     *out = (struct chat_usage){.input_tokens = -1, .output_tokens = -1};
+    if (x->kept)
+        *out = x->legs[0].usage; /* what it took when it was made; it costs nothing now */
     if (!leg)
         return false;
     *out = leg->usage;
@@ -97,8 +105,12 @@ void exchange_settle(struct exchange *x, const char *outcome)
     count_outcome(x, &usage);
     const struct exchange_model *by = x->winner ? x->winner->model : NULL;
     struct store_settled row = {.request_id = str_from(x->request_id),
-        .provider = by ? provider_name(by->target.provider) : STR_NONE,
-        .model = by ? by->name : STR_NONE,
+        .provider = by        ? provider_name(by->target.provider)
+                    : x->kept ? cache_answer_provider(x->kept)
+                              : STR_NONE,
+        .model = by        ? by->name
+                 : x->kept ? cache_answer_model(x->kept)
+                           : STR_NONE,
         .attempts = attempts_json(&x->attempts, x->request->arena),
         .input_tokens = usage.input_tokens,
         .cached_tokens = usage.cached_tokens,

@@ -34,7 +34,10 @@ struct exchange_model {
     struct govern_price price;
     struct exchange_patience patience;
     struct exchange_health_options limits;
-    struct str identity; /* where it is: health is kept over a reload while this stays the same */
+    struct str identity;   /* where it is: health is kept over a reload while this stays the same */
+    struct str probe_path; /* asked for to find out whether it is there; empty: not */
+    int64_t probe_every_ms;
+    bool probe_always; /* also while the breaker is closed */
     struct exchange_pool pool;
     struct exchange_health *health;   /* the world's */
     struct exchange_latency *latency; /* the world's */
@@ -42,6 +45,8 @@ struct exchange_model {
 
 struct exchange_settings {
     int64_t request_timeout_ms; /* of a whole request; 0: none */
+    bool cache;                 /* answers may be kept, where a rule or a client asks for it */
+    int64_t keep_alive_ms;      /* a stream is told of so often that it lives while nothing comes; 0: never */
 };
 
 struct exchange_world;

@@ -57,6 +57,14 @@ void provider_call_pause(struct provider_call *c, bool paused);
 void provider_call_close(
     struct provider_call *c); /* no event after it; allowed inside the sink; NULL allowed */
 
+/* Asks a provider of ours or elsewhere for `path` with its key: is it there? `done` comes once, on the loop,
+ * unless the probe is closed before: an answer below 500 that is not 408 or 429 is one. */
+struct provider_probe;
+int provider_probe_start(const struct provider *p, struct egress *egress, const struct egress_permit *permit,
+    struct str path, void (*done)(void *ctx, bool there), void *ctx, struct provider_probe **out,
+    struct error *err) MUST_USE;
+void provider_probe_close(struct provider_probe *probe); /* NULL is allowed; allowed in `done` */
+
 /* ---- For the files of this room. ---- */
 struct provider_ops {
     const char *kind;

@@ -2,9 +2,10 @@
 
 #include <string.h>
 
+#include "base/rand.h"
 #include "router/decide.h"
 
-enum { PERMIT_MS = 60 * 60 * 1000 };
+enum { PERMIT_MS = 60 * 60 * 1000, PROBE_MS = 60 * 1000 };
 
 /* Cuts what is too long at a character. */
 static void field_copy(char *to, size_t size, struct str from)
@@ -22,5 +23,16 @@ const struct egress_permit *router_permit(struct arena *a, const struct route_de
     field_copy(p->request_id, sizeof p->request_id, d->request_id);
     field_copy(p->rule, sizeof p->rule, d->rule);
     p->expires_mono_ms = mono_ms + PERMIT_MS;
+    return p;
+}
+
+const struct egress_permit *router_permit_probe(struct arena *a, int64_t mono_ms)
+{
+    struct egress_permit *p = arena_new(a, struct egress_permit);
+    p->boundary = EGRESS_BOUNDARY_ANY; /* it carries nothing that could cross one: egress checks */
+    p->probe = true;
+    rand_id("probe_", p->request_id, sizeof p->request_id);
+    field_copy(p->rule, sizeof p->rule, STR("probe"));
+    p->expires_mono_ms = mono_ms + PROBE_MS;
     return p;
 }

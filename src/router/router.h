@@ -72,6 +72,10 @@ void router_policy_warnings(const struct router_policy *p, void (*warn)(void *ct
 size_t router_policy_n_routes(const struct router_policy *p);
 struct str router_policy_route_name(const struct router_policy *p, size_t index);
 
+/* ---- permit.c ---- */
+/* For asking a provider whether it is there: a GET without a body. For a minute; the record's rule is "probe". */
+const struct egress_permit *router_permit_probe(struct arena *a, int64_t mono_ms);
+
 /* ---- decide.c ---- */
 struct router_context {
     struct str request_id;

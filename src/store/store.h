@@ -67,7 +67,7 @@ struct store_settled {
     bool usage_estimated;  /* the provider did not say all of it: counted from what was sent and what came */
     int64_t cost_nano_usd; /* -1 unknown */
     int64_t first_token_ms, total_ms;                   /* -1: there was none */
-    struct str outcome; /* "ok", "client_gone", "refused", "failed", "interrupted" */
+    struct str outcome; /* "ok", "cached", "client_gone", "refused", "failed", "interrupted" */
     int status;         /* what the client saw */
 };
 /* More writes queued than the limit: ERROR_BUSY at once. A row over LIMIT_STORE_ROW: ERROR_LIMIT. What is not

@@ -363,3 +363,224 @@ test('usage is estimated when the provider breaks off or the client leaves, and 
   const whole = await ask('two');
   assert.equal(row(whole).usage_estimated, false);
 });
+
+// ---- The cache ----
+
+test('an answer is kept for the same key, replayed whole or streamed, and costs nothing', async () => {
+  const c = await Cloud.start({ text: ['kept', ' words'] });
+  const g = await Gateway.start(`cache: {ttl: 1m, max_bytes: 1MiB}
+providers:
+  out: {kind: openai, base_url: "${c.url}/v1", api_key: "\${SIM_KEY}"}
+  in: {kind: openai, base_url: "${c.url}/v1", zone: local}
+models:
+  - {name: m, provider: out, price: {input: 1, output: 2}}
+  - {name: h, provider: in}
+routes:
+  - {name: auto, rules: [{name: r, use: [m, h], cache: true}]}
+`, { env });
+  try {
+    const fixed = { temperature: 0 };
+    const first = await g.chat('auto', 'hi', fixed);
+    assert.equal(first.headers.get('x-weir-cache'), 'miss');
+    const hit = await g.chat('auto', 'hi', fixed);
+    assert.equal(hit.headers.get('x-weir-cache'), 'hit');
+    assert.equal(hit.headers.get('x-weir-model'), 'm');
+    assert.equal(hit.headers.get('x-weir-cost-usd'), '0.000000000');
+    assert.deepEqual(hit.body.choices, first.body.choices);
+    assert.deepEqual(hit.body.usage, first.body.usage);
+    const streamed = await g.chat('auto', 'hi', { ...fixed, stream: true });
+    assert.equal(streamed.headers.get('x-weir-cache'), 'hit');
+    assert.equal(streamedText(streamed.body), 'kept words');
+    assert.equal(events(streamed.body).at(-1), '[DONE]');
+    assert.equal(c.requests.length, 1);
+    const rows = g.audit('ledger');
+    assert.deepEqual(rows.map((r) => r.outcome), ['ok', 'cached', 'cached']);
+    assert.equal(rows[1].cost_nano_usd, 0);
+    assert.equal(g.audit('egress').length, 1);
+
+    // Never across a boundary, whatever else is alike.
+    const local = await g.chat('auto', 'hi', fixed, { 'x-weir-boundary': 'local' });
+    assert.equal(local.headers.get('x-weir-cache'), 'miss');
+    assert.equal(local.headers.get('x-weir-model'), 'h');
+    assert.equal((await g.chat('auto', 'hi', fixed)).headers.get('x-weir-model'), 'm');
+
+    // Not what is drawn by chance, nor what nobody asked to be kept.
+    const before = c.requests.length;
+    for (let i = 0; i < 2; i++) assert.equal((await g.chat('auto', 'hi')).headers.get('x-weir-cache'), null);
+    for (let i = 0; i < 2; i++) assert.equal((await g.chat('m', 'hi', fixed)).headers.get('x-weir-cache'), null);
+    assert.equal(c.requests.length, before + 4);
+    await g.chat('m', 'ask', fixed, { 'x-weir-cache': 'true' });
+    assert.equal((await g.chat('m', 'ask', fixed, { 'x-weir-cache': 'true' })).headers.get('x-weir-cache'), 'hit');
+
+    // Nor half an answer.
+    c.behaviour = { mode: 'reset-mid-stream', text: ['half'] };
+    await g.chat('auto', 'broken', { ...fixed, stream: true });
+    c.behaviour = { text: ['whole'] };
+    assert.equal((await g.chat('auto', 'broken', fixed)).body.choices[0].message.content, 'whole');
+
+    // A reload forgets.
+    g.process.kill('SIGHUP');
+    for (let i = 0; i < 100 && !g.log.includes('was reloaded'); i++) await sleep(50);
+    assert.equal((await g.chat('auto', 'hi', fixed)).headers.get('x-weir-cache'), 'miss');
+  } finally {
+    await g.stop();
+    await c.stop();
+  }
+});
+
+test('one key never sees what another was answered', async () => {
+  const c = await Cloud.start({ text: ['x'] });
+  const { execFileSync } = await import('node:child_process');
+  const { weir } = await import('./lib/gateway.mjs');
+  const g = await Gateway.start(`auth: keys
+cache: {}
+providers: {out: {kind: openai, base_url: "${c.url}/v1", api_key: "\${SIM_KEY}"}}
+models: [{name: m, provider: out}]
+`, { env, wait: false });
+  try {
+    const key = (name) => /weir_\S+/.exec(execFileSync(weir, ['keys', 'create', '--config', g.config, '--name', name], { env: { ...process.env, ...env } }).toString())[0];
+    const [one, two] = [key('one'), key('two')];
+    await sleep(1500);
+    const ask = (k) => g.chat('m', 'hi', { temperature: 0 }, { authorization: `Bearer ${k}`, 'x-weir-cache': 'true' });
+    assert.equal((await ask(one)).headers.get('x-weir-cache'), 'miss');
+    assert.equal((await ask(two)).headers.get('x-weir-cache'), 'miss');
+    assert.equal((await ask(one)).headers.get('x-weir-cache'), 'hit');
+    assert.equal(c.requests.length, 2);
+  } finally {
+    await g.stop();
+    await c.stop();
+  }
+});
+
+// ---- Keep-alive, probes ----
+
+test('a stream is kept alive while the prompt is read, and a failure then is one event', async () => {
+  const c = await Cloud.start({ mode: 'late', delay: 900, text: ['at last'] });
+  const g = await Gateway.start(`stream_keep_alive: 200ms
+providers: {out: {kind: openai, base_url: "${c.url}/v1", api_key: "\${SIM_KEY}", retries: 0}}
+models: [{name: m, provider: out}]
+`, { env });
+  try {
+    const r = await g.chat('m', 'hi', { stream: true });
+    assert.ok(r.body.split(': keep-alive\n\n').length >= 3, r.body.slice(0, 200));
+    assert.equal(streamedText(r.body), 'at last');
+    assert.equal(r.headers.get('x-weir-model'), 'm');
+    const { default: OpenAI } = await import('openai');
+    const client = new OpenAI({ baseURL: `${g.url}/v1`, apiKey: 'none', maxRetries: 0 });
+    let text = '';
+    for await (const chunk of await client.chat.completions.create({ model: 'm', stream: true, messages: [{ role: 'user', content: 'hi' }] }))
+      text += chunk.choices[0]?.delta?.content ?? '';
+    assert.equal(text, 'at last', 'the official client reads over it');
+    c.behaviour = { mode: 'reset-after-headers', delay: 700 };
+    const failed = await g.chat('m', 'hi', { stream: true });
+    assert.equal(failed.status, 200);
+    assert.equal(events(failed.body).filter((e) => e.error).length, 1);
+    assert.ok(!failed.body.includes('[DONE]'));
+  } finally {
+    await g.stop();
+    await c.stop();
+  }
+});
+
+test('a probe finds out that a target is well again, carries no content and is on record', async () => {
+  let well = false;
+  const c = await Cloud.start((request) => (well ? (request.method === 'GET' ? { mode: 'status', status: 200 } : { text: ['well'] }) : { mode: 'status', status: 503 }));
+  const g = await Gateway.start(`providers: {out: {kind: openai, base_url: "${c.url}/v1", api_key: "\${SIM_KEY}", retries: 0, breaker: {failures: 1, open: 60s}, probe: {path: /models, interval: 500ms}}}
+models: [{name: m, provider: out}]
+`, { env });
+  try {
+    assert.equal((await g.chat('m', 'secret words')).status, 503);
+    for (let i = 0; i < 100 && !c.requests.some((q) => q.method === 'GET'); i++) await sleep(50);
+    assert.equal((await g.get('/readyz')).body.targets.m.breaker, 'open');
+    well = true;
+    for (let i = 0; i < 100 && (await g.get('/readyz')).body.targets.m.breaker === 'open'; i++) await sleep(50);
+    assert.equal((await g.get('/readyz')).body.targets.m.breaker, 'half-open');
+    const r = await g.chat('m', 'hi');
+    assert.equal(r.body.choices[0].message.content, 'well');
+    assert.equal((await g.get('/readyz')).body.targets.m.breaker, 'closed');
+    const probes = c.requests.filter((q) => q.method === 'GET');
+    assert.ok(probes.length >= 2 && probes.every((q) => q.url === '/v1/models' && q.body === ''));
+    const records = g.audit('egress').filter((e) => e.rule === 'probe');
+    assert.equal(records.length, c.requests.filter((q) => q.method === 'GET').length);
+    assert.ok(records.every((e) => e.bytes === 0));
+  } finally {
+    await g.stop();
+    await c.stop();
+  }
+});
+
+// ---- Reload and drain under load ----
+
+test('reloads under 32 concurrent streams lose and double nothing', async () => {
+  const c = await Cloud.start({ text: Array(10).fill('piece '), gap: 5 });
+  const yaml = (port) => `threads: 2
+providers: {out: {kind: openai, base_url: "${port}/v1", api_key: "\${SIM_KEY}", breaker: off}}
+models: [{name: m, provider: out, max_in_flight: 24, queue: {length: 100}}]
+`;
+  const g = await Gateway.start(yaml(c.url), { env });
+  try {
+    let asked = 0, whole = 0;
+    const stop = Date.now() + 4000;
+    const one = async () => {
+      while (Date.now() < stop) {
+        asked++;
+        const r = await g.chat('m', `question ${asked}`, { stream: true });
+        if (r.status === 200 && streamedText(r.body) === 'piece '.repeat(10) && events(r.body).at(-1) === '[DONE]') whole++;
+      }
+    };
+    const reload = async () => {
+      while (Date.now() < stop - 300) {
+        writeFileSync(g.config, readFileSync(g.config, 'utf8').replace(/max_in_flight: \d+/, `max_in_flight: ${20 + (asked % 9)}`));
+        g.process.kill('SIGHUP');
+        await sleep(150);
+      }
+    };
+    await Promise.all([...Array.from({ length: 32 }, one), reload()]);
+    assert.ok((g.log.match(/was reloaded/g) ?? []).length > 5);
+    assert.ok(asked > 100, String(asked));
+    assert.equal(whole, asked, 'none is lost');
+    assert.equal(c.requests.length, asked, 'none is doubled');
+    const rows = g.audit('ledger');
+    assert.equal(rows.length, asked);
+    assert.ok(rows.every((r) => r.outcome === 'ok'));
+    const { targets } = (await g.get('/readyz')).body;
+    assert.deepEqual(targets.m, { breaker: 'closed', in_flight: 0, waiting: 0 });
+  } finally {
+    await g.stop();
+    await c.stop();
+  }
+});
+
+test('a drain finishes 32 streams, says so, takes no new ones, and loses and doubles nothing', async () => {
+  const c = await Cloud.start({ text: Array(20).fill('piece '), gap: 50 });
+  const g = await Gateway.start(`threads: 2
+drain_delay: 500ms
+providers: {out: {kind: openai, base_url: "${c.url}/v1", api_key: "\${SIM_KEY}"}}
+models: [{name: m, provider: out}]
+`, { env, keep: true });
+  const streams = Array.from({ length: 32 }, (_, i) => g.chat('m', `question ${i}`, { stream: true }));
+  while (c.requests.length < 32) await sleep(10);
+  const stopping = g.stop();
+  for (let i = 0; i < 30; i++) {
+    const ready = await g.get('/readyz').catch(() => null);
+    if (ready?.body.draining) {
+      assert.equal(ready.status, 503);
+      break;
+    }
+    assert.ok(i < 29, 'it says that it drains');
+    await sleep(10);
+  }
+  const late = await g.chat('m', 'while others look elsewhere');
+  assert.equal(late.status, 200);
+  for (const r of await Promise.all(streams)) {
+    assert.equal(streamedText(r.body), 'piece '.repeat(20));
+    assert.equal(events(r.body).at(-1), '[DONE]');
+  }
+  assert.equal((await stopping).code, 0);
+  assert.equal(c.requests.length, 33);
+  const rows = g.audit('ledger');
+  assert.equal(rows.length, 33);
+  assert.ok(rows.every((r) => r.outcome === 'ok'));
+  await assert.rejects(g.get('/healthz'));
+  await c.stop();
+});

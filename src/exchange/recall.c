@@ -1,0 +1,85 @@
+/* The response cache in the life of an exchange: asked after DECIDE, filled by a whole answer. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "exchange/exchange_inner.h"
+
+void recall_prepare(struct exchange *x, const struct exchange_origin *origin)
+{
+    struct error err;
+    if (!x->shard->cache || !(x->decision.cache || origin->cache) || origin->body.len == 0 ||
+        !exchange_world_settings(x->world)->cache || !cache_may(x->request))
+        return;
+    const struct cache_question q = {.scope = str_from(x->identified ? x->identity.key_id : ""),
+        .local = x->decision.boundary != EGRESS_BOUNDARY_ANY,
+        .world = exchange_world_serial(x->world),
+        .api = x->api,
+        .targets = x->decision.targets,
+        .n_targets = x->decision.n_targets,
+        .headers = x->request->headers,
+        .n_headers = x->request->n_headers,
+        .body = origin->body};
+    if (cache_key(&q, x->cache_key, &err))
+        log_debug("exchange", "request %s is not cached: %s", x->request_id, err.message);
+    else
+        x->cacheable = true;
+}
+
+const char *recall_state(const struct exchange *x)
+{
+    return x->kept ? "hit" : x->cacheable ? "miss" : NULL;
+}
+
+static void on_kept(void *ctx, const struct chat_event *event)
+{
+    struct exchange *x = ctx;
+    if (event->kind == CHAT_EVENT_USAGE)
+        x->legs[0].usage = event->usage;
+    else
+        x->client.event(x->client.ctx, event);
+}
+
+bool recall(struct exchange *x)
+{
+    if (!x->cacheable)
+        return false;
+    x->kept = cache_get(x->shard->cache, x->cache_key, clock_mono_ms());
+    struct meter_label label = {"result", str_from(recall_state(x))};
+    meter_count(x->shard->meter, "weir_cache_total", "Requests that asked the response cache.", &label, 1, 1);
+    if (!x->kept)
+        return false;
+    x->first_token_ms = clock_mono_ms() - x->started_ms;
+    const struct exchange_about about = {.model = cache_answer_model(x->kept),
+        .provider = cache_answer_provider(x->kept),
+        .rule = x->decision.rule,
+        .cache = recall_state(x)};
+    x->client.begin(x->client.ctx, &about);
+    cache_answer_replay(x->kept, (struct chat_sink){on_kept, x});
+    exchange_settle(x, "cached");
+    return true;
+}
+
+void recall_gather(struct leg *leg, const struct chat_event *event)
+{
+    struct exchange *x = leg->x;
+    if (!x->cacheable)
+        return;
+    if (!x->keeping)
+        x->keeping = cache_answer_create(leg->model->name, provider_name(leg->model->target.provider));
+    bool last = event->kind == CHAT_EVENT_STOP;
+    const struct chat_event usage = {.kind = CHAT_EVENT_USAGE, .usage = leg->usage};
+    bool kept = !last || cache_answer_add(x->keeping, &usage);
+    if (!kept || !cache_answer_add(x->keeping, event)) {
+        x->cacheable = false; /* too large, or of a kind that is not kept */
+        return;
+    }
+    if (last) {
+        cache_put(x->shard->cache, x->cache_key, x->keeping, clock_mono_ms());
+        x->keeping = NULL;
+    }
+}
+
+void recall_free(struct exchange *x)
+{
+    cache_answer_unref(x->keeping);
+    cache_answer_unref(x->kept);
+}
