@@ -52,6 +52,7 @@ static int error_write(
 
 const struct api_shape api_anthropic_shape = {.name = "anthropic.messages",
     .stream_type = "text/event-stream",
+    .keep_alive = "event: ping\ndata: {\"type\": \"ping\"}\n\n",
     .id_header = "request-id",
     .passed = passed,
     .answer_size = sizeof(struct anthropic_answer),

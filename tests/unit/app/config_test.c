@@ -226,6 +226,27 @@ static void patience_and_pools(void **state)
     "a}\n"                                                                                                   \
     "  - {name: r1, provider: r}\n"
 
+static void what_applies_to_all_requests(void **state)
+{
+    (void)state;
+    struct config *c = loaded("drain_delay: 1s\ncache: {ttl: 5m, max_bytes: 1MiB}\nproviders:\n  a: {kind: "
+                              "openai, probe: {path: /models}}\n",
+        NULL);
+    assert_true(c->exchange.cache);
+    assert_int_equal(c->cache_ttl_ms, 300000);
+    assert_int_equal(c->cache_bytes, 1 << 20);
+    assert_int_equal(c->drain_delay_ms, 1000);
+    assert_int_equal(c->exchange.keep_alive_ms, 15000);
+    assert_true(str_is(c->providers[0].probe_path, "/models") && !c->providers[0].probe_always);
+    assert_int_equal(c->providers[0].probe_every_ms, 5000);
+    config_free(c);
+    c = loaded("models: []\n", NULL);
+    assert_false(c->exchange.cache);
+    config_free(c);
+    refused("cache: {size: 1MiB}\n", "unknown key 'size' in the cache");
+    refused("providers:\n  a: {kind: openai, probe: {path: models}}\n", "'probe' wants a 'path'");
+}
+
 static void mistakes_about_patience(void **state)
 {
     (void)state;
@@ -437,6 +458,7 @@ int main(void)
         cmocka_unit_test(secrets_come_from_outside),
         cmocka_unit_test(an_open_door_is_refused),
         cmocka_unit_test(patience_and_pools),
+        cmocka_unit_test(what_applies_to_all_requests),
         cmocka_unit_test(mistakes_about_patience),
         cmocka_unit_test(the_command_line_overrides),
         cmocka_unit_test(without_a_file),
