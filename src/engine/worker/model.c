@@ -95,6 +95,10 @@ static void check_purpose(const struct model *m, struct loader *l)
         loader_fail(l, ERROR_UNSUPPORTED,
             "the model's tokens see those after them but it has no pooling_type: it neither writes nor "
             "embeds");
+    for (int32_t i = 0; l->rc == 0 && m->whole && i < m->n_states; i++)
+        if (m->states[i].kind == STATE_KV && m->states[i].kv.window > 0)
+            loader_fail(l, ERROR_UNSUPPORTED,
+                "the model takes a text in one piece but keeps a window of it only: this is not known here");
 }
 
 int model_load(const struct gguf *g, struct backend *backend, struct model **out, struct error *err)

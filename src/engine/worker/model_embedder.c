@@ -30,8 +30,6 @@ static void head_load(struct embedder *e, struct model *model, struct loader *l)
 {
     const int32_t width = model->info.n_embed;
     e->dense = linear_if_there(l, width, "cls");
-    if (e->dense.weight.data && loader_has(l, "cls.norm.weight"))
-        e->dense_norm = loader_vector(l, e->dense.weight.n_out, "cls.norm.weight");
     e->score = linear_if_there(l, width_behind(&e->dense, width), "cls.output");
     if (l->rc == 0 && !e->dense.weight.data && !e->score.weight.data)
         loader_fail(l, ERROR_INVALID, "the model ranks but lacks the tensor '%s': fetch it again",
@@ -40,6 +38,8 @@ static void head_load(struct embedder *e, struct model *model, struct loader *l)
         e->score = e->dense;
         e->dense = (struct linear){{0}, NULL};
     }
+    if (e->dense.weight.data && loader_has(l, "cls.norm.weight"))
+        e->dense_norm = loader_vector(l, e->dense.weight.n_out, "cls.norm.weight");
     model->info.n_embedding = width_behind(&e->score, width_behind(&e->dense, width));
     labels_check(model, l);
 }

@@ -182,6 +182,24 @@ static void a_head_ranks(void **state)
     bert_close(&b);
 }
 
+/* Was: the norm of the dense layer that had become the score had no width, and the worker stopped. */
+static void a_norm_without_a_dense_layer_is_left_out(void **state)
+{
+    (void)state;
+    struct bert b;
+    struct error err;
+    float out[2];
+    double row[TINY_EMBED];
+    const struct tiny_bert file = {
+        .pooling = MODEL_POOL_RANK, .head = true, .single = true, .positions = TINY_CONTEXT};
+    assert_int_equal(bert_open(&b, &file, 8, &err), 0);
+    assert_int_equal(model_info(b.m)->n_embedding, 2);
+    assert_int_equal(model_encode(b.s, (int32_t[]){2, 4}, 2, out, &err), 0);
+    expected_row(2, row);
+    assert_true(fabs((double)out[0] - 3 * row[0]) < 1e-5 && fabs((double)out[1] - row[0]) < 1e-5);
+    bert_close(&b);
+}
+
 static void a_text_is_taken_in_one_piece(void **state)
 {
     (void)state;
@@ -226,6 +244,7 @@ int main(void)
         cmocka_unit_test(embeddings_agree),
         cmocka_unit_test(rows_are_pooled_as_the_file_says),
         cmocka_unit_test(a_head_ranks),
+        cmocka_unit_test(a_norm_without_a_dense_layer_is_left_out),
         cmocka_unit_test(a_text_is_taken_in_one_piece),
         cmocka_unit_test(what_does_not_fit_is_refused),
     };

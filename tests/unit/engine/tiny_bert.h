@@ -19,7 +19,7 @@ static const float tiny_table[TINY_VOCAB][TINY_EMBED] = {
 
 struct tiny_bert {
     uint32_t pooling;
-    bool head;
+    bool head, single;  /* single: a dense layer alone, not square, beside a norm that has nothing to norm */
     uint32_t positions; /* rows of the table of positions */
 };
 
@@ -54,7 +54,7 @@ static inline struct buf tiny_bert(const struct tiny_bert *f)
                        dense[TINY_EMBED * TINY_EMBED] = {1}, score[TINY_EMBED * 2] = {3, [4] = 1};
     static const struct str tokens[TINY_VOCAB] = {
         {"[PAD]", 5}, {"[UNK]", 5}, {"[CLS]", 5}, {"[SEP]", 5}, {"x", 1}};
-    const struct tiny_part parts[] = {{"token_embd.weight", {TINY_EMBED, TINY_VOCAB}, tiny_table[0]},
+    struct tiny_part parts[] = {{"token_embd.weight", {TINY_EMBED, TINY_VOCAB}, tiny_table[0]},
         {"position_embd.weight", {TINY_EMBED, f->positions}, NULL},
         {"token_types.weight", {TINY_EMBED, 2}, types}, {"token_embd_norm.weight", {TINY_EMBED, 1}, ones},
         {"blk.0.attn_q.weight", {TINY_EMBED, TINY_EMBED}, NULL},
@@ -66,7 +66,11 @@ static inline struct buf tiny_bert(const struct tiny_bert *f)
         {"blk.0.ffn_down.weight", {TINY_FF, TINY_EMBED}, NULL},
         {"blk.0.layer_output_norm.weight", {TINY_EMBED, 1}, ones},
         {"cls.weight", {TINY_EMBED, TINY_EMBED}, dense}, {"cls.output.weight", {TINY_EMBED, 2}, score}};
-    const size_t n_parts = sizeof parts / sizeof *parts - (f->head ? 0 : 2);
+    const size_t all = sizeof parts / sizeof *parts, n_parts = all - (f->head ? 0 : 2);
+    if (f->single) {
+        parts[all - 2] = (struct tiny_part){"cls.weight", {TINY_EMBED, 2}, score};
+        parts[all - 1] = (struct tiny_part){"cls.norm.weight", {2, 1}, ones};
+    }
     struct gguf_writer w;
     struct buf out;
     struct error err;
