@@ -140,6 +140,60 @@ static void missing_things_are_named(void **state)
         }
 }
 
+static const struct dense *dense_named(const char *name)
+{
+    const struct dense *d = dense_all;
+    while (strcmp(d->name, name) != 0)
+        d++;
+    return d;
+}
+
+/* A decoder that embeds runs long texts in steps; its embedding is what the same file's logits are made of.
+ */
+static void long_texts_are_embedded_in_steps(void **state)
+{
+    (void)state;
+    static int32_t tokens[LONG];
+    const struct dense *writer = dense_named("qwen3");
+    struct dense embedder = *writer;
+    struct loaded a, b;
+    struct error err = {0};
+    float logits[DENSE_VOCAB], row[DENSE_EMBED];
+    embedder.keys = DENSE_RMS "pooling_type=3";
+    assert_int_equal(load(&a, writer, NULL, &err), 0);
+    assert_int_equal(load(&b, &embedder, NULL, &err), 0);
+    assert_int_equal(model_state_create(a.model, 1, CONTEXT, &a.state, &err), 0);
+    assert_int_equal(model_state_create(b.model, 1, CONTEXT, &b.state, &err), 0);
+    for (int32_t i = 0; i < LONG; i++)
+        tokens[i] = feed_token(i);
+    feed(&a, 0, 0, LONG, logits);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(model_encode(b.state, tokens, LONG, row, &err), 0);
+        const float *table = gguf_tensor_find(b.gguf, "token_embd.weight")->data;
+        for (int32_t t = 0; t < DENSE_VOCAB; t++) {
+            double sum = 0;
+            for (int32_t i = 0; i < DENSE_EMBED; i++)
+                sum += (double)table[t * DENSE_EMBED + i] * (double)row[i];
+            assert_true(fabs(sum - (double)logits[t]) < 1e-4 * (1 + fabs(sum)));
+        }
+    }
+    unload(&a);
+    unload(&b);
+}
+
+/* Was: a step over more tokens than a ring has rows wrote over keys that the same step was to read. */
+static void a_mean_over_windows_is_refused(void **state)
+{
+    (void)state;
+    struct dense d = *dense_named("lfm2");
+    struct loaded x;
+    struct error err = {0};
+    d.keys = DENSE_RMS "shortconv.l_cache=3,attention.sliding_window=9,pooling_type=1";
+    assert_int_equal(load(&x, &d, NULL, &err), ERROR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "window"));
+    unload(&x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -148,6 +202,8 @@ int main(void)
         cmocka_unit_test(windows_keep_no_more_than_they_see),
         cmocka_unit_test(hostile_numbers),
         cmocka_unit_test(missing_things_are_named),
+        cmocka_unit_test(long_texts_are_embedded_in_steps),
+        cmocka_unit_test(a_mean_over_windows_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,6 +47,11 @@ static inline void unload(struct loaded *x)
     free(x->bytes);
 }
 
+static inline int32_t feed_token(int32_t i)
+{
+    return (i * 31 + i * i * 7 + 5) % DENSE_VOCAB;
+}
+
 /* Feeds tokens [from, to) of a fixed sequence to a slot; the logits of the last one. */
 static inline void feed(struct loaded *x, int32_t slot, int32_t from, int32_t to, float *logits)
 {
@@ -54,7 +59,7 @@ static inline void feed(struct loaded *x, int32_t slot, int32_t from, int32_t to
     static uint8_t wants[LONG];
     struct error err = {0};
     for (int32_t i = from; i < to; i++) {
-        tokens[i - from] = (i * 31 + i * i * 7 + 5) % DENSE_VOCAB;
+        tokens[i - from] = feed_token(i);
         slots[i - from] = slot;
         wants[i - from] = i == to - 1;
     }
