@@ -40,7 +40,7 @@ static int pair_templated(const struct session *s, struct str template, struct s
         const size_t at = gap_find(template, &name);
         rc = text_append(&prompt, str_slice(template, 0, at), err);
         if (rc == 0 && name.len > 0)
-            rc = text_append(&prompt, name.len == 7 ? query : document, err);
+            rc = text_append(&prompt, str_is(name, "{query}") ? query : document, err);
         template = str_slice(template, at + name.len, template.len);
     }
     rc = rc ? rc : tokenizer_encode(s->tokenizer, buf_str(&prompt), false, true, out, err);
@@ -48,15 +48,14 @@ static int pair_templated(const struct session *s, struct str template, struct s
     return rc;
 }
 
-/* Between the two texts, where the file asks for it beside what ends each. */
+/* Between the two texts, beside what ends the first, where the file asks for it: RoBERTa has two. */
 static int separator_append(const struct session *s, struct token_list *out, struct error *err)
 {
     bool wanted;
     uint32_t id = 0;
     int rc = gguf_get_bool(s->gguf, "tokenizer.ggml.add_sep_token", false, &wanted, err);
     rc = rc ? rc : gguf_get_u32(s->gguf, "tokenizer.ggml.seperator_token_id", UINT32_MAX, &id, err);
-    if (rc || !wanted || id >= (uint32_t)tokenizer_vocab_size(s->tokenizer) ||
-        (int32_t)id == tokenizer_eos(s->tokenizer))
+    if (rc || !wanted || id >= (uint32_t)tokenizer_vocab_size(s->tokenizer))
         return rc;
     return token_list_append(out, (int32_t)id, err);
 }

@@ -205,6 +205,32 @@ static void test_documents_are_ranked(void **state)
     host_give_back(&h, &w, sample);
 }
 
+/* Was: a separator that is the EOS too was left out; RoBERTa reads <s> query </s> </s> document </s>. */
+static void test_two_separators_stand_between_texts(void **state)
+{
+    (void)state;
+    struct host h;
+    int sample;
+    struct worker w = host_of(&h, "tests/vectors/models/bert-rank-pair.gguf", &sample);
+    json_t *a = worker_ask(&w, WIRE_TOKENIZE, 1, "{\"text\":\"a\"}"),
+           *b = worker_ask(&w, WIRE_TOKENIZE, 2, "{\"text\":\"b\"}");
+    char question[256], *first = json_dumps(json_object_get(a, "ids"), JSON_COMPACT),
+                        *second = json_dumps(json_object_get(b, "ids"), JSON_COMPACT);
+    first[strlen(first) - 1] = '\0';
+    snprintf(question, sizeof question, "{\"tokens\":[1,%s,2,2,%.*s,2]}", first + 1, (int)strlen(second) - 2,
+        second + 1);
+    json_t *e = worker_ask(&w, WIRE_EMBED, 3, question);
+    json_t *r = worker_ask(&w, WIRE_RERANK, 4, "{\"query\":\"a\",\"documents\":[\"b\"]}");
+    assert_true(json_number_value(json_array_get(json_object_get(e, "embedding"), 0)) == score_of(r, 0));
+    free(first);
+    free(second);
+    json_decref(a);
+    json_decref(b);
+    json_decref(e);
+    json_decref(r);
+    host_give_back(&h, &w, sample);
+}
+
 /* Special tokens of the template count, and what a text says of {document} is not filled in again. */
 static void test_pairs_are_asked_as_the_file_says(void **state)
 {
@@ -262,6 +288,7 @@ int main(void)
         cmocka_unit_test(test_failures_give_back_their_memory),
         cmocka_unit_test(test_templates_without_a_model),
         cmocka_unit_test(test_documents_are_ranked),
+        cmocka_unit_test(test_two_separators_stand_between_texts),
         cmocka_unit_test(test_pairs_are_asked_as_the_file_says),
         cmocka_unit_test(test_embeddings_are_cut),
     };
