@@ -21,7 +21,7 @@ enum model_pooling {
     MODEL_POOL_MEAN,
     MODEL_POOL_CLS, /* the first */
     MODEL_POOL_LAST,
-    MODEL_POOL_RANK /* the scores that a head gives the first */
+    MODEL_POOL_RANK /* the scores that a head makes of them */
 };
 
 struct model_info {
