@@ -44,11 +44,11 @@ void prompt_template_load(struct session *s)
     }
     const char *fallback = chat_template_fallback(s->template);
     if (fallback && strcmp(fallback, "plain") == 0) {
-        log_info("prompt", "the model has no chat template: it continues what it is given");
+        log_warn("prompt", "the model has no chat template: it continues what it is given");
         chat_template_free(s->template);
         s->template = NULL;
     } else if (fallback) {
-        log_info(
+        log_warn(
             "prompt", "the model has no chat template: its tokens are those of %s, which is used", fallback);
     }
 }
@@ -56,10 +56,15 @@ void prompt_template_load(struct session *s)
 /* ---- Rendering ---- */
 
 /* Without a template: the texts, an empty line between them. */
-static int render_plain(const json_t *messages, struct buf *out, struct error *err)
+static int render_plain(const json_t *body, struct buf *out, struct error *err)
 {
+    const json_t *messages = json_object_get(body, "messages");
     size_t i;
     json_t *message;
+    if (json_array_size(json_object_get(body, "tools")) > 0)
+        return error_set(err, ERROR_INVALID,
+            "this model file has no chat template, so that it cannot be given tools: use a file that has "
+            "one");
     json_array_foreach((json_t *)(uintptr_t)messages, i, message)
     {
         const json_t *content = json_object_get(message, "content");
@@ -96,7 +101,7 @@ int prompt_render(struct session *s, const json_t *body, struct buf *out, struct
         *err = s->template_error;
         return err->code;
     }
-    return render_plain(json_object_get(body, "messages"), out, err);
+    return render_plain(body, out, err);
 }
 
 /* The BOS that the tokenizer would add, or -1. */

@@ -452,6 +452,9 @@ static void test_dreams(void **state)
         "\"stop\":[\" Contrast\"]}");
     assert_string_equal(a.text.data, expected);
     buf_free(&a.text);
+    worker_send(&w, WIRE_RENDER, 3,
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{\"type\":\"function\"}]}");
+    worker_expect_error(&w, 3, ERROR_INVALID, "no chat template");
     assert_int_equal(worker_stop(&w), 0);
     close(fd);
 }
