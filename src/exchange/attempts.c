@@ -107,8 +107,8 @@ static int status_of_all(const struct attempts *a)
     int status = 0;
     for (size_t i = 0; i < a->count; i++) {
         int one = status_of(&a->list[i].failure);
-        if (a->list[i].passed && i + 1 < a->count)
-            continue;
+        if (!a->list[i].over || (a->list[i].passed && i + 1 < a->count))
+            continue; /* a hedge under way, or one that was not asked, says nothing */
         /* A request that one target refuses for what it asks says nothing about the others. */
         if (a->count > 1 && a->list[i].failure.code == ERROR_UNSUPPORTED && i + 1 < a->count)
             continue;
@@ -129,7 +129,7 @@ static bool is_repeat(const struct attempts *a, size_t i)
 static bool is_one_target(const struct attempts *a)
 {
     for (size_t i = 1; i < a->count; i++)
-        if (!is_repeat(a, i))
+        if (a->list[i].over && !is_repeat(a, i))
             return false;
     return true;
 }
@@ -138,6 +138,8 @@ struct exchange_failure attempts_failure(const struct attempts *a, struct arena 
 {
     assert(a->count > 0);
     const struct attempt *last = &a->list[a->count - 1];
+    while (last > a->list && !last->over)
+        last--;
     struct exchange_failure f = {.status = status_of_all(a),
         .code = last->failure.code,
         .type = last->failure.type,
@@ -149,6 +151,8 @@ struct exchange_failure attempts_failure(const struct attempts *a, struct arena 
         buf_append_text(&text, "no target could answer: ");
     for (size_t i = 0; i < a->count; i++) {
         const struct attempt *t = &a->list[i];
+        if (!t->over)
+            continue;
         if (!is_repeat(a, i))
             buf_appendf(&text, "%s" STR_FMT ": " STR_FMT, i ? "; " : "", STR_ARG(t->target),
                 STR_ARG(t->failure.message));

@@ -130,8 +130,14 @@ static double fact_queue(void *ctx)
 
 static double fact_latency(void *ctx, struct str model)
 {
-    const struct exchange_model *m = exchange_world_find(((struct exchange *)ctx)->world, model);
-    return m ? exchange_latency_median(m->latency) : -1;
+    const struct exchange_world *w = ((struct exchange *)ctx)->world;
+    const struct exchange_model *m = exchange_world_find(w, model);
+    double least = m ? exchange_latency_median(m->latency) : -1;
+    for (size_t i = 0; m && i < m->pool.n; i++) { /* of a pool: its quickest member's */
+        double one = exchange_latency_median(exchange_world_model(w, m->pool.members[i])->latency);
+        least = one >= 0 && (least < 0 || one < least) ? one : least;
+    }
+    return least;
 }
 
 static int decide(struct exchange *x, const struct exchange_origin *origin, struct error *err)

@@ -27,6 +27,22 @@ static void result(struct leg *leg, enum breaker_result r, int64_t retry_after_m
         leg->x->shard->meter, "weir_breaker_opened_total", "Times a target's breaker opened.", &label, 1, 1);
 }
 
+/* A provider charges for a prompt that it was sent, whoever hung up. */
+static void given_up(struct leg *leg)
+{
+    struct exchange *x = leg->x;
+    struct chat_usage usage = leg->usage;
+    if (usage.input_tokens < 0)
+        usage.input_tokens = router_tokens(x->request);
+    if (usage.output_tokens < 0)
+        usage.output_tokens = (leg->heard_milli + 999) / 1000;
+    int64_t cost = govern_price_cost(&leg->model->price, &usage);
+    if (cost <= 0)
+        return;
+    x->attempts.list[leg->attempt].cost_nano_usd = cost;
+    x->given_up_cost += cost;
+}
+
 /* ---- Deadlines ---- */
 
 static void nearer(int64_t *at_ms, int64_t from_ms, int64_t limit_ms)
@@ -73,6 +89,8 @@ static void on_running_timer(struct leg *leg)
     const struct chat_event late = {.kind = CHAT_EVENT_ERROR,
         .failure = {
             .code = ERROR_TIMEOUT, .retryable = true, .retry_after_ms = -1, .message = str_from(what)}};
+    if (leg->x->winner != leg)
+        given_up(leg); /* it was sent, and may well be worked on */
     exchange_leg_event(leg, &late);
 }
 
@@ -274,18 +292,6 @@ void leg_end(struct leg *leg, const struct chat_failure *failure)
     release(leg);
 }
 
-/* A provider charges for a prompt that it was sent, whoever hung up. */
-static int64_t cost_of_given_up(const struct leg *leg)
-{
-    struct chat_usage usage = leg->usage;
-    if (usage.input_tokens < 0)
-        usage.input_tokens = router_tokens(leg->x->request);
-    if (usage.output_tokens < 0)
-        usage.output_tokens = (leg->heard_milli + 999) / 1000;
-    int64_t cost = govern_price_cost(&leg->model->price, &usage);
-    return cost > 0 ? cost : 0;
-}
-
 void leg_cancel(struct leg *leg, const char *why)
 {
     struct exchange *x = leg->x;
@@ -294,11 +300,8 @@ void leg_cancel(struct leg *leg, const char *why)
             .code = ERROR_CANCELLED, .retry_after_ms = -1, .message = str_from(why)};
         attempts_end(&x->attempts, x->request->arena, leg->attempt, &f, clock_mono_ms() - leg->since_ms);
         result(leg, BREAKER_NEUTRAL, -1);
-        if (leg != x->counted) {
-            int64_t cost = cost_of_given_up(leg);
-            x->attempts.list[leg->attempt].cost_nano_usd = cost;
-            x->given_up_cost += cost;
-        }
+        if (leg != x->counted)
+            given_up(leg);
     } else if (leg->state == LEG_WAITING) {
         refused(leg, ERROR_CANCELLED, why);
     }

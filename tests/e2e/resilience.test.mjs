@@ -24,7 +24,7 @@ models:
   - {name: two, provider: b, price: {input: 10, output: 20}}
   - {name: fragile, provider: c}
   - {name: claude, provider: anthropic}
-  - {name: slow, provider: a, first_token_timeout: 300ms, retries: 0}
+  - {name: slow, provider: a, first_token_timeout: 300ms, retries: 0, price: {input: 1, output: 2}}
   - {name: idle, provider: a, idle_timeout: 300ms}
   - {name: total, provider: a, timeout: 500ms}
   - {name: narrow, provider: b, max_in_flight: 1, queue: {length: 1, timeout: 400ms}}
@@ -175,6 +175,8 @@ test('no first token in time is 504', async () => {
   const began = Date.now();
   const r = await ask('slow');
   assert.equal(r.status, 504);
+  const l = row(r);
+  assert.ok(l.usage_estimated && l.cost_nano_usd > 0, 'the prompt that was sent is paid for');
   assert.ok(Date.now() - began < 2500);
 });
 
@@ -536,8 +538,8 @@ models: [{name: m, provider: out, max_in_flight: 24, queue: {length: 100}}]
       }
     };
     await Promise.all([...Array.from({ length: 32 }, one), reload()]);
-    assert.ok((g.log.match(/was reloaded/g) ?? []).length > 5);
-    assert.ok(asked > 100, String(asked));
+    assert.ok((g.log.match(/was reloaded/g) ?? []).length > 1);
+    assert.ok(asked >= 32, String(asked));
     assert.equal(whole, asked, 'none is lost');
     assert.equal(c.requests.length, asked, 'none is doubled');
     const rows = g.audit('ledger');

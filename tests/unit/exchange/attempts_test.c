@@ -130,6 +130,22 @@ static void repeats_are_told_once(void **state)
     arena_free(arena);
 }
 
+/* The first target refused the request for good while a hedge was still being asked. */
+static void what_is_under_way_is_no_failure(void **state)
+{
+    (void)state;
+    struct arena *arena = arena_create(MIB);
+    struct attempts a = {0};
+    failed(&a, arena, "gpt", ERROR_INVALID, 400);
+    attempts_begin(&a, arena, STR("claude"), STR("anthropic"));
+    struct exchange_failure f = attempts_failure(&a, arena);
+    assert_int_equal(f.status, 400);
+    assert_int_equal(f.code, ERROR_INVALID);
+    assert_true(str_is(f.message, "gpt: gpt said invalid"));
+    assert_true(str_is(f.about.model, "gpt"));
+    arena_free(arena);
+}
+
 static void the_ledger_gets_targets_outcomes_and_times_but_no_message(void **state)
 {
     (void)state;
@@ -159,6 +175,7 @@ int main(void)
         cmocka_unit_test(several_failures_agree_or_are_503),
         cmocka_unit_test(the_error_names_each_attempt),
         cmocka_unit_test(repeats_are_told_once),
+        cmocka_unit_test(what_is_under_way_is_no_failure),
         cmocka_unit_test(keeps_copies_of_messages),
         cmocka_unit_test(the_ledger_gets_targets_outcomes_and_times_but_no_message),
     };
