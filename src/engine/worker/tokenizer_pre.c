@@ -130,10 +130,12 @@ static const char *const patterns_deepseek_coder[] = {
 static const char *const patterns_deepseek_llm[] = {"[\\r\\n]", SPACE "?[" CASED_LETTERS "]+",
     SPACE "?[!-/:-~\\x{FF01}-\\x{FF0F}\\x{FF1A}-\\x{FF5E}\\x{2018}-\\x{201F}\\x{3001}\\x{3002}]+",
     "(?<!" SPACE ")" SPACE "+\\z", CJK_DEEPSEEK, "\\p{N}+", NULL};
+/* White space is given in pieces of 512 and less, so that what is left of a run must not be searched for line
+ * ends again at each: behind a blank there are none. */
 static const char *const patterns_jais2[] = {CONTRACTION
-    "|" LETTERS "\\p{N}{1,3}|" PUNCTUATION SPACE "*[\\r\\n]+|" SPACES_UP_TO(512) SPACES_UP_TO(256)
-        SPACES_UP_TO(128) SPACES_UP_TO(64) SPACES_UP_TO(32) SPACES_UP_TO(16) SPACES_UP_TO(8) SPACES_UP_TO(4)
-            SPACE "{1,2}(?![^" WS "])|" SPACE,
+    "|" LETTERS "\\p{N}{1,3}|" PUNCTUATION "(?:(?<!" SPACE ")|(?<=[\\r\\n]))" SPACE
+    "*[\\r\\n]+|" SPACES_UP_TO(512) SPACES_UP_TO(256) SPACES_UP_TO(128) SPACES_UP_TO(64) SPACES_UP_TO(32)
+        SPACES_UP_TO(16) SPACES_UP_TO(8) SPACES_UP_TO(4) SPACE "{1,2}(?![^" WS "])|" SPACE,
     NULL};
 static const char *const patterns_youtu[] = {
     "[\\x{AC00}-\\x{D7A3}\\x{3131}-\\x{318E}]+|"

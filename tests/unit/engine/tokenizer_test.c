@@ -474,7 +474,8 @@ static void the_worst_texts_take_linear_time(void **state)
         {"\t ", "x"}};
     for (int p = -1; p < N_PRES; p++) {
         struct vocab v = p < 0 ? sample("llama", "") : sample("gpt2", pres[p]);
-        bool full = p < 0 || strcmp(pres[p], "llama-bpe") == 0 || strcmp(pres[p], "qwen2") == 0;
+        bool full = p < 0 || strcmp(pres[p], "llama-bpe") == 0 || strcmp(pres[p], "qwen2") == 0 ||
+                    strcmp(pres[p], "jais-2") == 0;
         for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
             struct buf text = repeated(parts[i][0], parts[i][1], full ? MIB : 64 * KIB);
             int64_t ms = time_of(&v, &text);
