@@ -208,7 +208,7 @@ static enum reply_progress value_keep(struct reply *r, struct str value)
 static enum reply_progress value_step(struct reply *r)
 {
     char c = '\0';
-    if (r->scanned == r->at && !skip(r, &c))
+    if (r->scanned <= r->at && !skip(r, &c))
         return REPLY_MORE;
     if (r->scanned <= r->at) {
         if (r->in_args && r->name.len > 0 && c == '{') {

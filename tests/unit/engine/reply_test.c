@@ -66,6 +66,8 @@ static const struct row rows[] = {
         "T(<tool_call>{\"name\": 5, \"arguments\": {}}</tool_call>)"},
     {"hermes", NULL, false, "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\":nope}}</tool_call>.",
         "C(f {\"a\":nope}})T(.)"},
+    {"hermes", NULL, false, "<tool_call>[{\"name\":\"f\",\"arguments\": {\"a\":1},)\"id\":1}]</tool_call>",
+        "C(f {\"a\":1})T(,)\"id\":1}]</tool_call>)"}, /* the space came alone: nothing was streamed */
     {"hermes", NULL, false, "1 < 2 <tool", "T(1 < 2 <tool)"},
     {"llama3", NULL, false, "{\"name\": \"f\", \"parameters\": {\"q\": \"a;b\"}}", "C(f {\"q\": \"a;b\"})"},
     {"llama3", NULL, false,
