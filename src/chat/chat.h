@@ -148,6 +148,8 @@ struct chat_request {
     int64_t n_keep;       /* -1 unset */
     struct str *stops;
     size_t n_stops;
+    bool has_keep_alive; /* how long a model of our own stays loaded after this; negative: for ever */
+    int64_t keep_alive_ms;
     bool stream;
     bool include_usage;   /* stream_options.include_usage */
     struct str user;      /* the client's own name for its end user */
@@ -208,6 +210,7 @@ struct chat_usage {
     int64_t output_tokens; /* reasoning included; -1 unknown */
     int64_t reasoning_tokens;
     int64_t written_tokens; /* of the input's, written to a prompt cache */
+    int64_t load_ns, prefill_ns, decode_ns; /* the embedded engine's own timings; 0: not told */
 };
 
 /* Why a target failed; decides fallback and the HTTP status the client sees. */

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "engine/engine_inner.h"
 #include "json/json.h"
 
@@ -9,7 +10,7 @@
 struct record {
     uint32_t type;
     uint32_t len;
-    int64_t numbers[4];
+    int64_t numbers[CALL_NUMBERS];
 };
 
 struct engine_call *call_create(struct engine *e, struct loop *caller, enum wire_type type)
@@ -98,7 +99,9 @@ static void call_end(struct engine_call *c)
         e->status.active--;
     if (waited)
         e->waiting_bytes -= c->payload_bytes;
+    e->rested_ms = clock_mono_ms();
     pthread_mutex_unlock(&e->mutex);
+    pool_poke(e);
     buf_free(&c->payload);
 }
 
@@ -124,11 +127,13 @@ void call_opened(void *call)
     struct engine_call *c = call;
     struct engine *e = c->engine;
     list_push_back(&e->waiting, &c->node);
+    c->opened_ms = clock_mono_ms();
     /* It may have gone down since the call was admitted. */
     if (e->status.state == ENGINE_DOWN)
         call_fail(c, -1, "the engine went down: send the request again");
     else
         client_dispatch(e);
+    pool_poke(e);
 }
 
 void call_held(void *call)
@@ -252,7 +257,10 @@ static void chat_deliver(struct engine_call *c, const struct call_event *event)
         out.usage = (struct chat_usage){.input_tokens = event->numbers[0],
             .cached_tokens = event->numbers[1],
             .output_tokens = event->numbers[2],
-            .reasoning_tokens = event->numbers[3]};
+            .reasoning_tokens = event->numbers[3],
+            .prefill_ns = event->numbers[4],
+            .decode_ns = event->numbers[5],
+            .load_ns = event->numbers[6]};
         break;
     case WIRE_STOP:
         out.kind = CHAT_EVENT_STOP;

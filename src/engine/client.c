@@ -66,6 +66,7 @@ static void call_send(struct engine *e, struct engine_call *c)
     list_remove(&c->node);
     list_push_back(&e->open, &c->node);
     c->phase = CALL_SENT;
+    c->loading_ms = c->opened_ms < e->up_since_ms ? e->up_since_ms - c->opened_ms : 0;
     bool chat = c->type == WIRE_CHAT;
     if (chat)
         e->sent_chats++;
@@ -80,7 +81,7 @@ static void call_send(struct engine *e, struct engine_call *c)
 
 void client_dispatch(struct engine *e)
 {
-    if (e->status.state != ENGINE_UP || !e->socket_io)
+    if (e->status.state != ENGINE_UP || !e->socket_io || e->leaving)
         return;
     list_each(node, after, &e->waiting) {
         struct engine_call *c = list_item(node, struct engine_call, node);

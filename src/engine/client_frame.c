@@ -6,6 +6,7 @@
 #include "json/json.h"
 
 enum { TOKENS_MOST = 1 << 30 };
+#define STATE_BYTES_MOST ((int64_t)1 << 50)
 
 static int misplaced(const struct wire_frame *f, struct error *err)
 {
@@ -38,11 +39,17 @@ static int number_read(const json_t *o, const char *key, int64_t most, int64_t *
 static int ready_take(struct engine *e, const struct wire_frame *f, struct error *err)
 {
     json_t *o;
-    int64_t slots;
+    int64_t slots, state;
     int rc = object_read(f, &o, err);
     if (rc)
         return rc;
     rc = json_get_int(o, "slots", e->options.slots, 1, ENGINE_SLOTS_MOST, &slots, err);
+    if (rc == 0)
+        rc = json_get_int(o, "state_bytes", -1, 0, STATE_BYTES_MOST, &state, err);
+    if (rc == 0 && state >= 0) {
+        e->state_bytes = state;
+        e->state_known = true;
+    }
     json_decref(o);
     if (rc == 0)
         supervisor_ready(e, f->payload, (int)slots);
@@ -172,6 +179,11 @@ static int usage_take(struct engine_call *c, const struct wire_frame *f, struct 
     if (rc == 0 && json_object_get(o, "reasoning_tokens"))
         rc = number_read(o, "reasoning_tokens", event.numbers[2], &event.numbers[3], err);
     json_decref(o);
+    if (rc == 0)
+        rc = json_get_int(o, "prefill_ns", 0, 0, INT64_MAX, &event.numbers[4], err);
+    if (rc == 0)
+        rc = json_get_int(o, "decode_ns", 0, 0, INT64_MAX, &event.numbers[5], err);
+    event.numbers[6] = c->loading_ms * 1000000;
     if (rc == 0 && event.numbers[0] != c->prompt_tokens)
         rc = error_set(err, ERROR_INVALID, "the usage counts another prompt than the one that was started");
     if (rc)

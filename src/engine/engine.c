@@ -45,12 +45,15 @@ int engine_create(
     e->options = *options;
     e->options.slots = options->slots > 0 ? options->slots : 1;
     e->options.queue_limit = options->queue_limit > 0 ? options->queue_limit : 64;
+    e->options.wait_ms = options->wait_ms > 0 ? options->wait_ms : ENGINE_WAIT_MS;
+    e->keep_ms = options->keep_alive_ms;
     e->options.silence_ms = options->silence_ms > 0 ? options->silence_ms : ENGINE_SILENCE_MS;
     e->slots = e->options.slots;
     e->name = copy(options->name ? options->name : options->file ? options->file : "engine");
     e->file = copy(options->file);
     list_init(&e->waiting);
     list_init(&e->open);
+    list_init(&e->pool_node);
     buf_init(&e->ready, LIMIT_WIRE_FRAME);
     int rc = supervisor_create(e, err);
     if (rc)
@@ -79,6 +82,10 @@ void engine_free(struct engine *e)
     end_all(&e->open);
     end_all(&e->waiting);
     supervisor_stop(e);
+    pool_leave(e);
+    pthread_mutex_lock(&e->mutex);
+    e->options.pool = NULL; /* it may go before the last reference to the engine does */
+    pthread_mutex_unlock(&e->mutex);
     engine_unref(e);
 }
 
@@ -86,7 +93,52 @@ void engine_status(struct engine *e, struct engine_status *out)
 {
     pthread_mutex_lock(&e->mutex);
     *out = e->status;
+    bool expires = e->status.state == ENGINE_UP && e->options.pool && e->keep_ms >= 0 &&
+                   e->status.active + e->status.queued + e->asks == 0;
+    out->expires_ms = expires ? e->rested_ms + e->keep_ms : -1;
     pthread_mutex_unlock(&e->mutex);
+}
+
+static void keep_changed(void *ctx)
+{
+    struct engine *e = ctx;
+    if (e->home) /* it may have been freed since */
+        pool_poke(e);
+    engine_unref(e);
+}
+
+static void keep_set(struct engine *e, int64_t ms)
+{
+    if (e->keep_ms != ms && e->home)
+        loop_post(e->home, keep_changed, engine_ref(e));
+    e->keep_ms = ms;
+}
+
+void engine_keep_alive(struct engine *e, const int64_t *ms)
+{
+    pthread_mutex_lock(&e->mutex);
+    keep_set(e, ms ? *ms : e->options.keep_alive_ms);
+    pthread_mutex_unlock(&e->mutex);
+}
+
+void engine_configure(struct engine *e, int64_t keep_alive_ms, bool preload)
+{
+    pthread_mutex_lock(&e->mutex);
+    if (e->keep_ms == e->options.keep_alive_ms)
+        keep_set(e, keep_alive_ms);
+    e->options.keep_alive_ms = keep_alive_ms;
+    pthread_mutex_unlock(&e->mutex);
+    e->preload_due = preload && !e->options.preload && e->status.state == ENGINE_UNLOADED;
+    e->options.preload = preload;
+    pool_poke(e);
+}
+
+int64_t engine_keep_ms(struct engine *e)
+{
+    pthread_mutex_lock(&e->mutex);
+    int64_t ms = e->keep_ms;
+    pthread_mutex_unlock(&e->mutex);
+    return ms;
 }
 
 struct str engine_ready_info(struct engine *e, struct arena *a)

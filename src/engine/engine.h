@@ -6,6 +6,8 @@
  *            back-off  |  +--> DOWN <---+   the worker died, broke the protocol or could not load
  *                      +--------+          250 ms, doubling to 30 s; reset after 60 s UP
  *
+ * An engine of a pool (pool.h) is at first UNLOADED, and again when it is given up. Its calls wait for it.
+ *
  * An engine lives on one loop, its home; calls may come from any loop, and their callbacks run on the loop
  * that made them, which is also where they are paused and closed. When the worker dies, every open call ends
  * with ERROR_UNAVAILABLE. A load that the file itself makes impossible (ERROR_INVALID, ERROR_UNSUPPORTED) is
@@ -15,6 +17,7 @@
 
 #include "base/loop.h"
 #include "chat/chat.h"
+#include "engine/pool.h"
 #include "engine/wire.h"
 
 struct engine;
@@ -32,9 +35,13 @@ struct engine_options {
     int queue_limit; /* calls waiting for a slot before ERROR_BUSY; 0: 64 */
     bool inspect;    /* load metadata only */
     int silence_ms;  /* a worker that owes an answer and sends nothing for so long is killed; 0: 10 minutes */
+    struct engine_pool *pool; /* NULL: loaded at once, and kept */
+    int64_t keep_alive_ms;    /* in a pool: unloaded when idle for so long; negative: never for that */
+    bool preload;             /* in a pool: loaded without being asked */
+    int wait_ms;              /* in a pool: how long a call waits for the model to be loaded; 0: 5 minutes */
 };
 
-enum engine_state { ENGINE_STARTING, ENGINE_UP, ENGINE_DOWN };
+enum engine_state { ENGINE_STARTING, ENGINE_UP, ENGINE_DOWN, ENGINE_UNLOADED };
 
 struct engine_status {
     enum engine_state state;
@@ -42,7 +49,11 @@ struct engine_status {
     int restarts;
     int active, queued;             /* calls the worker has; calls that wait for it */
     uint64_t load_done, load_total; /* bytes, while STARTING; 0 unknown */
-    char message[256];              /* why it is DOWN */
+    int64_t loads, unloads;         /* since it was created */
+    int64_t load_ms;                /* how long the last load took */
+    int64_t bytes;                  /* weights and state; an estimate until it was once loaded */
+    int64_t expires_ms; /* UP and idle: when it is unloaded, by the monotonic clock; -1: not planned */
+    char message[256];  /* why it is DOWN */
 };
 
 /* Copies the options. Fails only on what can be seen at once (no such file); everything later is a state. */
@@ -52,6 +63,11 @@ int engine_create(
  */
 void engine_free(struct engine *e);
 void engine_status(struct engine *e, struct engine_status *out); /* any thread */
+/* How long the model is kept from now on: as one caller wishes, until the next one says; NULL: as configured.
+ * Any thread. */
+void engine_keep_alive(struct engine *e, const int64_t *ms);
+/* Replaces keep_alive_ms and preload of the options. On the home loop. */
+void engine_configure(struct engine *e, int64_t keep_alive_ms, bool preload);
 /* The READY object as JSON text, or empty; copied into the arena. Any thread. */
 struct str engine_ready_info(struct engine *e, struct arena *a);
 

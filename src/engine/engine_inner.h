@@ -25,6 +25,8 @@ enum {
     ENGINE_EXIT_MS = 2 * 1000,    /* how long a worker may take to end once its socket is closed */
     ENGINE_FILE_POLL_MS = 1000,   /* how often a refused file is looked at for a change */
     ENGINE_SILENCE_MS = 600 * 1000,
+    ENGINE_WAIT_MS = 300 * 1000,
+    ENGINE_CONTEXT = 8192,  /* what a worker takes when it is not told, for the estimate */
     ENGINE_ASKS_MOST = 256, /* requests other than CHAT open at once */
     ENGINE_SLOTS_MOST = 4096
 };
@@ -33,6 +35,7 @@ enum {
 #define ENGINE_PENDING_LOW (1 * MIB)
 
 /* How far a call is. CHAT goes through all of them, the others leave out STARTED and COUNTED. */
+enum { CALL_NUMBERS = 7 };
 enum call_phase { CALL_WAITING, CALL_SENT, CALL_STARTED, CALL_COUNTED, CALL_ENDED };
 
 struct engine_call {
@@ -49,6 +52,8 @@ struct engine_call {
     uint32_t id;
     struct buf payload; /* until it is sent */
     size_t payload_bytes;
+    int64_t opened_ms;
+    int64_t loading_ms;    /* of its wait, how long it was for the model to be loaded */
     bool held, cancelled;  /* paused or closed by the caller, as home knows it */
     int64_t prompt_tokens; /* of START */
     int64_t tool_calls;    /* that came */
@@ -79,6 +84,8 @@ struct engine {
     struct buf ready;  /* the READY object */
     size_t pending;    /* bytes in all calls' `events` */
     bool reading_held; /* the socket is not read until `pending` has fallen */
+    int64_t keep_ms;   /* options.keep_alive_ms as it is now */
+    int64_t rested_ms; /* the end of its last call; written on the home loop */
 
     /* home loop */
     struct list waiting, open;
@@ -95,6 +102,15 @@ struct engine {
     struct loop_timer *start_timer, *kill_timer, *silence_timer;
     int64_t backoff_ms, up_since_ms, heard_ms;
     uint64_t identity; /* of the files last tried */
+
+    /* home loop, in a pool */
+    struct list pool_node;
+    bool preload_due;                     /* to be loaded without a call */
+    bool leaving;                         /* gives way to another model: no call is sent any more */
+    bool unloading;                       /* its process is ending because it was unloaded */
+    int64_t started_ms, load_ms, left_ms; /* left_ms: when it last gave way */
+    int64_t weight_bytes, state_bytes;
+    bool state_known; /* state_bytes is the worker's own figure */
 };
 
 /* ---- engine.c ---- */
@@ -107,16 +123,18 @@ void engine_pending_add(struct engine *e, size_t bytes);
 void engine_pending_drop(struct engine *e, size_t bytes);
 bool engine_reading_held(struct engine *e);
 
+int64_t engine_keep_ms(struct engine *e);
+
 /* ---- call.c ---- */
 struct engine_call *call_create(struct engine *e, struct loop *caller, enum wire_type type);
 struct engine_call *call_ref(struct engine_call *c);
 void call_unref(struct engine_call *c);
 /* Home loop: passes one event on to the caller's loop. `numbers`: START prompt, cached; USAGE input, cached,
- * output; STOP a chat_stop; ERROR code, retry_after_ms. False when there is no memory for it: the call has
- * then failed. */
+ * output and reasoning tokens, ns of prefill, decode and loading; STOP a chat_stop; ERROR code, retry_after_ms. False when
+ * there is no memory for it: the call has then failed. */
 struct call_event {
     enum wire_type type;
-    int64_t numbers[4];
+    int64_t numbers[CALL_NUMBERS];
     struct str bytes; /* TEXT, REASONING, TOOL_CALL, DATA, RESULT; ERROR: the message */
 };
 bool call_push(struct engine_call *c, const struct call_event *event);
@@ -144,10 +162,18 @@ int client_frame(struct engine *e, const struct wire_frame *f, struct error *err
 /* ---- supervisor.c: the process ---- */
 int supervisor_create(struct engine *e, struct error *err) MUST_USE;
 void supervisor_stop(struct engine *e); /* ends the worker and waits for it */
+/* In a pool: starts the worker of an UNLOADED engine; ends that of one that is UP with no open call. */
+void supervisor_load(struct engine *e);
+void supervisor_unload(struct engine *e, const char *why);
 void supervisor_ready(struct engine *e, struct str info, int slots);
 void supervisor_refused(struct engine *e, int code, struct str message); /* its own ERROR of call 0 */
 void supervisor_fault(struct engine *e, const struct error *err);        /* it broke the protocol: kill it */
 void supervisor_hung_up(struct engine *e);                               /* it closed its socket */
 void supervisor_heard(struct engine *e);                                 /* it gave a sign of life */
+
+/* ---- pool.c; they do nothing to an engine without a pool ---- */
+void pool_join(struct engine *e);
+void pool_leave(struct engine *e);
+void pool_poke(struct engine *e); /* something has changed: the pool decides anew, soon */
 
 #endif

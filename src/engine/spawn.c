@@ -52,6 +52,7 @@ static int file_open(const char *path, struct spawn_files *out, struct error *er
     uint64_t mark[] = {out->identity, (uint64_t)st.st_dev, (uint64_t)st.st_ino, (uint64_t)st.st_size,
         (uint64_t)st.st_mtim.tv_sec, (uint64_t)st.st_mtim.tv_nsec};
     out->identity = str_hash((struct str){(const char *)mark, sizeof mark});
+    out->bytes += st.st_size;
     out->fds[out->count++] = fd;
     return 0;
 }
@@ -60,6 +61,7 @@ int spawn_files_open(const char *file, struct spawn_files *out, struct error *er
 {
     int64_t part = 1, count = 1;
     out->count = 0;
+    out->bytes = 0;
     out->identity = 0;
     if (!file)
         return 0;

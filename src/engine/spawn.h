@@ -10,6 +10,7 @@
 struct spawn_files {
     int fds[WIRE_MODEL_FILES_MAX];
     size_t count;
+    int64_t bytes;     /* of all of them */
     uint64_t identity; /* of device, inode, size and time of change of each: another value, another model */
 };
 

@@ -19,7 +19,7 @@ static void state_set(struct engine *e, enum engine_state state, const char *mes
 {
     pthread_mutex_lock(&e->mutex);
     e->status.state = state;
-    e->status.pid = state == ENGINE_DOWN ? 0 : (int)e->process.pid;
+    e->status.pid = state == ENGINE_DOWN || state == ENGINE_UNLOADED ? 0 : (int)e->process.pid;
     e->status.load_done = e->status.load_total = 0;
     size_t len = str_utf8_floor(message, strnlen(message, sizeof e->status.message - 1));
     memcpy(e->status.message, message, len);
@@ -54,6 +54,7 @@ static void down(struct engine *e, const char *why, bool until_changed)
     calls_fail(&e->open, why, until_changed ? -1 : delay);
     calls_fail(&e->waiting, why, until_changed ? -1 : delay);
     loop_timer_start(e->start_timer, delay);
+    pool_poke(e);
 }
 
 static bool file_changed(struct engine *e)
@@ -65,6 +66,12 @@ static bool file_changed(struct engine *e)
     return files.identity != e->identity;
 }
 
+/* Is it started again after a crash though nobody asks? */
+static bool persistent(const struct engine *e)
+{
+    return !e->options.pool || e->options.preload;
+}
+
 static void on_start_due(void *ctx)
 {
     struct engine *e = ctx;
@@ -73,9 +80,15 @@ static void on_start_due(void *ctx)
         return;
     }
     pthread_mutex_lock(&e->mutex);
-    e->status.restarts++;
+    e->status.restarts += persistent(e);
     pthread_mutex_unlock(&e->mutex);
-    start(e);
+    if (e->options.pool) {
+        e->preload_due = persistent(e);
+        state_set(e, ENGINE_UNLOADED, "");
+        pool_poke(e);
+    } else {
+        start(e);
+    }
 }
 
 /* ---- The process ends ---- */
@@ -94,6 +107,11 @@ static void exit_describe(int status, char *out, size_t size)
 static void died(struct engine *e, int status)
 {
     char how[64 + 64], why[sizeof e->fault.message + 128];
+    if (e->unloading) {
+        e->unloading = false;
+        pool_poke(e);
+        return;
+    }
     struct error fault = e->fault;
     if (e->status.state == ENGINE_UP && clock_mono_ms() - e->up_since_ms >= ENGINE_STABLE_MS)
         e->backoff_ms = ENGINE_BACKOFF_FIRST_MS;
@@ -200,14 +218,36 @@ static void on_silence_check(void *ctx)
 void supervisor_ready(struct engine *e, struct str info, int slots)
 {
     e->up_since_ms = clock_mono_ms();
+    e->load_ms = e->up_since_ms - e->started_ms;
     state_set(e, ENGINE_UP, "");
     pthread_mutex_lock(&e->mutex);
+    e->rested_ms = e->up_since_ms;
+    e->status.load_ms = e->load_ms;
+    e->status.bytes = e->weight_bytes + e->state_bytes;
     /* Without memory for it the description stays empty; the engine works all the same. */
     buf_append_str(&e->ready, info);
     e->slots = slots;
     pthread_mutex_unlock(&e->mutex);
     log_info("engine", "%s: up, process %d, %d slots", e->name, (int)e->process.pid, slots);
     client_dispatch(e);
+    pool_poke(e);
+}
+
+/* Keys and values of a token take about a 32,768th of a model's file (8B at 4 bits: 150 KB); good enough
+ * until the worker has told. */
+static void files_weigh(struct engine *e, const struct spawn_files *files)
+{
+    int64_t tokens =
+        (int64_t)e->options.slots * (e->options.context > 0 ? e->options.context : ENGINE_CONTEXT);
+    e->weight_bytes = files->bytes;
+    if (e->identity != files->identity || !e->state_known) {
+        e->state_bytes = tokens * (files->bytes / 32768);
+        e->state_known = false;
+    }
+    e->identity = files->identity;
+    pthread_mutex_lock(&e->mutex);
+    e->status.bytes = e->weight_bytes + e->state_bytes;
+    pthread_mutex_unlock(&e->mutex);
 }
 
 static int process_start(struct engine *e, struct error *err)
@@ -216,7 +256,7 @@ static int process_start(struct engine *e, struct error *err)
     int rc = spawn_files_open(e->file, &files, err);
     if (rc)
         return rc;
-    e->identity = files.identity;
+    files_weigh(e, &files);
     rc = spawn_worker(e->executable, &files, &e->process, err);
     spawn_files_close(&files);
     if (rc)
@@ -231,6 +271,12 @@ static void start(struct engine *e)
     e->fault.code = 0;
     e->refused = false;
     e->until_changed = false;
+    e->leaving = false;
+    e->preload_due = false;
+    e->started_ms = clock_mono_ms();
+    pthread_mutex_lock(&e->mutex);
+    e->status.loads++;
+    pthread_mutex_unlock(&e->mutex);
     e->process = (struct spawn_process){0};
     if (process_start(e, &err)) {
         state_set(e, ENGINE_STARTING, "");
@@ -244,6 +290,22 @@ static void start(struct engine *e)
     loop_timer_start(e->silence_timer, e->options.silence_ms / 4 + 1);
 }
 
+void supervisor_load(struct engine *e)
+{
+    start(e);
+}
+
+void supervisor_unload(struct engine *e, const char *why)
+{
+    log_info("engine", "%s: unloaded, %s", e->name, why);
+    e->unloading = true;
+    supervisor_hung_up(e);
+    state_set(e, ENGINE_UNLOADED, "");
+    pthread_mutex_lock(&e->mutex);
+    e->status.unloads++;
+    pthread_mutex_unlock(&e->mutex);
+}
+
 int supervisor_create(struct engine *e, struct error *err)
 {
     char path[PATH_MAX];
@@ -253,6 +315,7 @@ int supervisor_create(struct engine *e, struct error *err)
         rc = spawn_files_open(e->file, &files, err);
     if (rc)
         return rc;
+    files_weigh(e, &files);
     spawn_files_close(&files);
     e->executable = strdup(path);
     if (!e->executable)
@@ -261,7 +324,13 @@ int supervisor_create(struct engine *e, struct error *err)
     e->start_timer = loop_timer_create(e->home, on_start_due, e);
     e->kill_timer = loop_timer_create(e->home, process_kill, e);
     e->silence_timer = loop_timer_create(e->home, on_silence_check, e);
-    start(e);
+    if (!e->options.pool) {
+        start(e);
+        return 0;
+    }
+    state_set(e, ENGINE_UNLOADED, "");
+    e->preload_due = e->options.preload;
+    pool_join(e);
     return 0;
 }
 

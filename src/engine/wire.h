@@ -57,7 +57,7 @@ enum wire_type {
     WIRE_REASONING,  /* the same */
     WIRE_TOOL_CALL,  /* {"index","id","name","arguments"}: a call, numbered from 0, and the beginning of its
                         arguments; {"index","arguments"}: more of the last call's */
-    WIRE_USAGE,      /* {"input_tokens","cached_tokens","output_tokens","reasoning_tokens"} */
+    WIRE_USAGE,      /* {"input_tokens","cached_tokens","output_tokens","reasoning_tokens","prefill_ns","decode_ns"} */
     WIRE_STOP,       /* {"reason":"stop"|"length"|"tools"} */
     WIRE_RESULT,     /* JSON */
     WIRE_DATA,       /* raw little-endian float32 */

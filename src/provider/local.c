@@ -121,6 +121,7 @@ static int local_start(const struct provider_start *s, struct provider_call **ou
     if (!c)
         abort();
     c->call.ops = &provider_local_ops;
+    engine_keep_alive(s->model->engine, s->request->has_keep_alive ? &s->request->keep_alive_ms : NULL);
     int rc = engine_chat(s->model->engine, s->loop, s->request, s->sink, &c->engine_call, err);
     if (rc)
         free(c);

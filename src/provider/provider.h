@@ -33,6 +33,7 @@ struct provider_model {
     struct provider *provider;
     struct str model;      /* the name the provider knows */
     struct engine *engine; /* for "local" */
+    struct engine *inspector; /* for "local": of the same file, reads it without loading the model */
     int64_t max_output; /* what to ask for when the client set no maximum and the provider insists; 0: 4096 */
 };
 

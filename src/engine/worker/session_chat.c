@@ -4,6 +4,7 @@
 
 #include "chat/chat_codec.h"
 #include "engine/worker/constraint.h"
+#include "base/clock.h"
 #include "base/rand.h"
 #include "engine/worker/prompt.h"
 #include "engine/worker/reply.h"
@@ -26,6 +27,7 @@ struct answer {
     int32_t *prompt;  /* for the penalties, until the start */
     size_t n_prompt, cached;
     int32_t drawn, reasoned, most; /* tokens */
+    int64_t started_ns, first_ns;  /* prefill began, was over */
     const char *reason;            /* how it ended */
 };
 
@@ -48,6 +50,10 @@ static void numbers_send(struct call *call, enum wire_type type, const char *fir
         json_write_int(&w, a->drawn);
         json_key(&w, "reasoning_tokens");
         json_write_int(&w, a->reasoned);
+        json_key(&w, "prefill_ns");
+        json_write_int(&w, a->first_ns - a->started_ns);
+        json_key(&w, "decode_ns");
+        json_write_int(&w, a->first_ns > 0 ? clock_mono_ns() - a->first_ns : 0);
     }
     json_object_end(&w);
     session_send(call->session, call->id, type, buf_str(&json));
@@ -122,6 +128,7 @@ static int started(void *ctx, size_t cached, struct error *err)
     struct call *call = ctx;
     struct answer *a = call->data;
     a->cached = cached;
+    a->started_ns = clock_mono_ns();
     int rc = sampler_create(&a->sampling, model_info(call->session->model)->n_vocab, &a->sampler, err);
     if (rc)
         return rc;
@@ -180,6 +187,8 @@ static int logits(void *ctx, float *row, int32_t *next, struct error *err)
 {
     struct call *call = ctx;
     struct answer *a = call->data;
+    if (a->first_ns == 0)
+        a->first_ns = clock_mono_ns();
     int rc = constraint_mask(&a->constraint, row, err);
     if (rc == 0)
         rc = finish(call, "stop", err);
