@@ -6,17 +6,18 @@
 
 static const char *state_name(enum engine_state state)
 {
-    static const char *const names[] = {"starting", "up", "down"};
+    static const char *const names[] = {"starting", "up", "down", "unloaded"};
     return names[state];
 }
 
-/* Could `m` answer a request now? A provider is believed to be there until it is tried. */
+/* Could `m` answer a request? A provider is believed to be there until it is tried, a model that is not
+ * loaded too. */
 static bool model_ready(const struct exchange_model *m, struct engine_status *status)
 {
     *status = (struct engine_status){.state = ENGINE_UP};
     if (m->target.engine)
         engine_status(m->target.engine, status);
-    return status->state == ENGINE_UP;
+    return status->state == ENGINE_UP || status->state == ENGINE_UNLOADED;
 }
 
 /* 200 when something can answer, the ledger can be written and it does not drain, else 503; either way the
@@ -67,8 +68,10 @@ static void engine_gauges(const struct exchange_world *world, struct buf *out)
         const char *family, *help;
     } gauges[] = {{"weir_engine_up", "Is the embedded engine of this model up?"},
         {"weir_engine_restarts", "Times it was started again."},
-        {"weir_engine_active", "Requests it works on."},
-        {"weir_engine_queued", "Requests that wait for it."}};
+        {"weir_engine_active", "Requests it works on."}, {"weir_engine_queued", "Requests that wait for it."},
+        {"weir_engine_loads", "Times its model was loaded."},
+        {"weir_engine_unloads", "Times its model was unloaded."},
+        {"weir_engine_bytes", "Memory of the loaded model: weights and state."}};
     for (size_t g = 0; g < sizeof gauges / sizeof *gauges; g++) {
         const char *help = gauges[g].help;
         for (size_t i = 0; i < exchange_world_n_models(world); i++) {
@@ -77,7 +80,8 @@ static void engine_gauges(const struct exchange_world *world, struct buf *out)
             if (!m->target.engine)
                 continue;
             engine_status(m->target.engine, &s);
-            double values[] = {s.state == ENGINE_UP, s.restarts, s.active, s.queued};
+            double values[] = {s.state == ENGINE_UP, s.restarts, s.active, s.queued, (double)s.loads,
+                (double)s.unloads, s.state == ENGINE_UP ? (double)s.bytes : 0};
             struct meter_label label = {"model", m->name};
             meter_write_gauge(out, gauges[g].family, help, &label, 1, values[g]);
             help = NULL;

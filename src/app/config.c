@@ -144,12 +144,28 @@ static int state_read(struct config *c, const struct yaml_node *root, struct err
     return 0;
 }
 
+/* What holds for all embedded models. */
+static int local_read(struct config *c, const struct yaml_node *root, struct error *err)
+{
+    int64_t loaded = 0;
+    int rc = config_get_keep_alive(root, (int64_t)5 * 60 * 1000, &c->keep_alive_ms, err);
+    if (rc == 0)
+        rc = config_get_size(root, "model_memory", 0, (int64_t)1 << 50, &c->model_memory, err);
+    if (rc == 0)
+        rc = yaml_get_int(root, "max_loaded", 0, 1, 1024, &loaded, err);
+    if (rc == 0)
+        rc = config_get_folder(c, root, "models_dir", &c->models_dir, err);
+    c->max_loaded = (int)loaded;
+    return rc;
+}
+
 static int root_read(
     struct config *c, const struct yaml_node *root, const struct config_overrides *o, struct error *err)
 {
     static const char *const keys[] = {"listen", "tls", "state", "journal", "offline", "auth", "providers", "models",
         "routes", "on_sensitive", "retention", "hosts", "threads", "max_connections", "max_body",
-        "request_timeout", "drain_timeout", "drain_delay", "stream_keep_alive", "cache", NULL};
+        "request_timeout", "drain_timeout", "drain_delay", "stream_keep_alive", "cache", "keep_alive",
+        "model_memory", "max_loaded", "models_dir", NULL};
     static const char *const auths[] = {"none", "keys", NULL};
     static const char *const on_sensitive[] = {"local", "redact", "block", "allow", NULL};
     int auth = 0, sensitive = ROUTER_SENSITIVE_LOCAL;
@@ -179,6 +195,8 @@ static int root_read(
         rc = config_get_strings(c, root, "hosts", &c->allowed_hosts, &c->n_allowed_hosts, err);
     if (rc == 0)
         rc = config_read_providers(c, root, err);
+    if (rc == 0)
+        rc = local_read(c, root, err);
     if (rc == 0)
         rc = config_read_models(c, root, err);
     c->routes = yaml_get(root, "routes");
@@ -237,7 +255,7 @@ static struct str built_in_text(struct arena *a, struct str model_file)
         buf_append_text(&b, "  - {name: local, file: ");
         json_writer_init(&w, &b); /* a JSON string is a YAML string */
         json_write_str(&w, model_file);
-        buf_append_text(&b, "}\n");
+        buf_append_text(&b, ", preload: true, keep_alive: -1}\n");
     }
     for (size_t i = 0; i < N_CLOUDS; i++)
         if (cloud_is_there(i))
@@ -262,9 +280,13 @@ static int model_override(struct config *c, struct str file, struct error *err)
                     STR_FMT ": --model would be named local, but line %d has a model of that name",
                     STR_ARG(c->file), c->models[i].line);
         m = &c->models[c->n_models++];
-        *m = (struct config_model){.name = STR("local"), .provider = -1, .price = {.known = true}};
+        *m = (struct config_model){.name = STR("local"),
+            .provider = -1,
+            .price = {.known = true},
+            .keep_alive_ms = c->keep_alive_ms};
         config_patience_init(&m->patience, &m->limits.breaker);
     }
+    m->preload = true;
     m->file = arena_copy(c->arena, file);
     if (access(m->file.data, R_OK) != 0)
         return error_set(err, ERROR_NOT_FOUND, "--model " STR_FMT ": no such file, or it cannot be read",

@@ -30,6 +30,9 @@ struct config_model {
     int provider;              /* index into providers; -1: embedded */
     struct str model;          /* the provider's name for it */
     struct govern_price price; /* configured, else the built-in one */
+    int64_t keep_alive_ms;     /* embedded: unloaded when idle for so long; negative: never (key: keep_alive) */
+    int64_t load_timeout_ms;   /* embedded: how long a request waits for the model to be loaded; 0: 5 minutes */
+    bool preload;              /* embedded: loaded at the start */
     int64_t max_output;
     struct exchange_patience patience;     /* connect_timeout, first_token_timeout, idle_timeout, timeout, retries */
     struct exchange_health_options limits; /* breaker, max_in_flight, queue: {length, timeout} */
@@ -54,6 +57,11 @@ struct config {
     size_t n_providers;
     struct config_model *models;
     size_t n_models;
+    struct str models_dir;     /* each .gguf in it is a model by its file name; empty: none (key: models_dir) */
+    int64_t models_dir_mark;   /* when it last changed, before it was read */
+    int64_t keep_alive_ms;     /* of models that do not say (key: keep_alive) */
+    int64_t model_memory;      /* bytes the loaded models may take; 0: what there is (key: model_memory) */
+    int max_loaded;            /* models loaded at once; 0: as many as fit (key: max_loaded) */
     const struct yaml_node *routes;
     enum router_on_sensitive on_sensitive;
     struct str *allowed_hosts; /* further Host names accepted on loopback (key: hosts) */
@@ -78,6 +86,8 @@ struct config_overrides {
  * loopback needs `auth: keys`; files named exist. */
 int config_load(struct str file, const struct config_overrides *o, struct config **out, struct error *err) MUST_USE;
 void config_free(struct config *c);
+/* Has a file come to models_dir, or gone? `mark` is then what models_dir_mark will be. */
+bool config_models_changed(const struct config *c, int64_t *mark);
 /* The policy of this configuration. */
 int config_policy(const struct config *c, struct router_policy **out, struct error *err) MUST_USE;
 

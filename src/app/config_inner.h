@@ -17,11 +17,16 @@ int config_get_secret(struct config *c, const struct yaml_node *map, const char 
 /* A file that can be read; a relative one beside the configuration, else in the working directory. */
 int config_get_file(struct config *c, const struct yaml_node *map, const char *key, struct str *out,
     struct error *err) MUST_USE;
+int config_get_folder(struct config *c, const struct yaml_node *map, const char *key, struct str *out,
+    struct error *err) MUST_USE; /* likewise */
 int config_get_strings(struct config *c, const struct yaml_node *map, const char *key, struct str **out,
     size_t *n, struct error *err) MUST_USE;
 /* The index of the member among `words` (NULL-terminated); `fallback` if absent. */
 int config_get_choice(const struct yaml_node *map, const char *key, const char *const *words, int fallback,
     int *out, struct error *err) MUST_USE;
+/* "5m"; a number is seconds, a negative one for ever (-1). */
+int config_get_keep_alive(const struct yaml_node *map, int64_t fallback_ms, int64_t *out_ms,
+    struct error *err) MUST_USE;
 /* A whole file as text in the arena. */
 int config_read_file(
     struct arena *a, const char *path, size_t most, struct str *out, struct error *err) MUST_USE;

@@ -1,11 +1,15 @@
 /* The configuration's providers and models. */
+#include <dirent.h>
+#include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "app/config_inner.h"
 #include "base/limits.h"
 
-enum { MAX_PROVIDERS = 256, MAX_MODELS = 1024, HOUR_MS = 3600 * 1000 };
+enum { MAX_PROVIDERS = 256, MAX_MODELS = 1024, MAX_FOUND = 1024, HOUR_MS = 3600 * 1000 };
 
 /* ---- Providers: a map of name to settings. ---- */
 static const struct {
@@ -162,6 +166,21 @@ static int sizes_read(const struct yaml_node *n, struct config_model *m, struct 
     return 0;
 }
 
+/* When a model of our own is loaded, and for how long. */
+static int loading_read(
+    const struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err)
+{
+    static const char *const keys[] = {"keep_alive", "load_timeout", "preload"};
+    for (size_t i = 0; m->provider >= 0 && i < sizeof keys / sizeof *keys; i++)
+        if (yaml_get(n, keys[i]))
+            return yaml_error(yaml_get(n, keys[i]), err, ERROR_INVALID,
+                "'%s' belongs to a model that runs here (with 'file')", keys[i]);
+    int rc = config_get_keep_alive(n, c->keep_alive_ms, &m->keep_alive_ms, err);
+    if (rc == 0)
+        rc = config_get_duration(n, "load_timeout", 0, HOUR_MS, &m->load_timeout_ms, err);
+    return rc ? rc : yaml_get_bool(n, "preload", false, &m->preload, err);
+}
+
 static int model_provider_read(
     const struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err)
 {
@@ -222,7 +241,7 @@ static int model_read(struct config *c, const struct yaml_node *n, struct config
 {
     static const char *const keys[] = {"name", "file", "context", "slots", "threads", "queue", "provider",
         "model", "price", "max_output", "connect_timeout", "first_token_timeout", "idle_timeout", "timeout",
-        "retries", "breaker", "max_in_flight", "balance", NULL};
+        "retries", "breaker", "max_in_flight", "balance", "keep_alive", "load_timeout", "preload", NULL};
     int rc = yaml_check_keys(n, keys, "a model", err);
     m->line = n->line;
     if (rc == 0)
@@ -243,12 +262,83 @@ static int model_read(struct config *c, const struct yaml_node *n, struct config
     if (rc == 0)
         rc = sizes_read(n, m, err);
     if (rc == 0)
+        rc = loading_read(c, n, m, err);
+    if (rc == 0)
         rc = model_price_read(c, n, m, err);
     if (rc == 0)
         rc = yaml_get_int(n, "max_output", 0, 1, 1 << 24, &m->max_output, err);
     if (rc == 0)
         rc = config_model_patience(c, n, m, err);
     return rc;
+}
+
+/* ---- Models found in models_dir ---- */
+
+/* The name a file is served by: without ".gguf", and without "-00001-of-0000N" for the first of N parts.
+ * False: it is no model, or another part of one, or cannot be a name. */
+static bool found_name(struct str file, struct str *name)
+{
+    enum { PART = 15 }; /* "-00001-of-00003" */
+    if (!str_ends(file, STR(".gguf")) || file.data[0] == '.')
+        return false;
+    *name = str_slice(file, 0, file.len - 5);
+    if (name->len > PART) {
+        struct str part = str_slice(*name, name->len - PART, name->len);
+        if (part.data[0] == '-' && str_eq(str_slice(part, 6, 10), STR("-of-"))) {
+            if (!str_eq(str_slice(part, 1, 6), STR("00001")))
+                return false;
+            *name = str_slice(*name, 0, name->len - PART);
+        }
+    }
+    for (size_t i = 0; i < name->len; i++)
+        if ((unsigned char)name->data[i] <= ' ' || name->data[i] == '\x7f')
+            return false;
+    return name->len > 0 && name->len <= LIMIT_MODEL_NAME && str_utf8_valid(*name);
+}
+
+/* A name that the configuration gives stays what it says. */
+static void found_add(struct config *c, struct str file)
+{
+    struct str name;
+    if (!found_name(file, &name))
+        return;
+    for (size_t i = 0; i < c->n_models; i++)
+        if (str_eq(c->models[i].name, name))
+            return;
+    struct config_model *m = &c->models[c->n_models++];
+    *m = (struct config_model){.name = arena_copy(c->arena, name),
+        .file = arena_printf(c->arena, STR_FMT "/" STR_FMT, STR_ARG(c->models_dir), STR_ARG(file)),
+        .provider = -1,
+        .price = {.known = true},
+        .keep_alive_ms = c->keep_alive_ms};
+    config_patience_init(&m->patience, &m->limits.breaker);
+}
+
+bool config_models_changed(const struct config *c, int64_t *mark)
+{
+    struct stat st;
+    if (c->models_dir.len == 0 || stat(c->models_dir.data, &st) != 0)
+        return false;
+    *mark = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    return *mark != c->models_dir_mark;
+}
+
+static int found_read(struct config *c, struct error *err)
+{
+    struct dirent **entries;
+    config_models_changed(c, &c->models_dir_mark);
+    int n = scandir(c->models_dir.data, &entries, NULL, alphasort);
+    if (n < 0)
+        return error_set(err, ERROR_IO, STR_FMT ": cannot read 'models_dir' " STR_FMT ": %s",
+            STR_ARG(c->file), STR_ARG(c->models_dir), strerror(errno));
+    size_t most = c->n_models + MAX_FOUND;
+    for (int i = 0; i < n; i++) {
+        if (c->n_models < most)
+            found_add(c, str_from(entries[i]->d_name));
+        free(entries[i]);
+    }
+    free(entries);
+    return 0;
 }
 
 int config_read_models(struct config *c, const struct yaml_node *root, struct error *err)
@@ -258,12 +348,12 @@ int config_read_models(struct config *c, const struct yaml_node *root, struct er
     if (list && (list->kind != YAML_LIST || count > MAX_MODELS))
         return yaml_error(
             list, err, ERROR_INVALID, "'models' must be a list of at most %d models", MAX_MODELS);
-    c->models = arena_alloc(c->arena, (count + 2) * sizeof *c->models); /* one more for --model */
+    c->models = arena_alloc(c->arena, (count + MAX_FOUND + 2) * sizeof *c->models); /* one more for --model */
     for (const struct yaml_node *n = list ? list->first : NULL; n; n = n->next) {
         int rc = model_read(c, n, &c->models[c->n_models], err);
         if (rc)
             return rc;
         c->n_models++;
     }
-    return 0;
+    return c->models_dir.len > 0 ? found_read(c, err) : 0;
 }

@@ -51,6 +51,18 @@ int config_get_duration(const struct yaml_node *map, const char *key, int64_t fa
     return 0;
 }
 
+int config_get_keep_alive(
+    const struct yaml_node *map, int64_t fallback_ms, int64_t *out_ms, struct error *err)
+{
+    const int64_t most_ms = (int64_t)36500 * 86400000;
+    const struct yaml_node *n = yaml_get(map, "keep_alive");
+    int64_t seconds;
+    if (!n || n->kind != YAML_SCALAR || !str_to_int64(n->value, &seconds))
+        return config_get_duration(map, "keep_alive", fallback_ms, most_ms, out_ms, err);
+    *out_ms = seconds < 0 ? -1 : seconds > most_ms / 1000 ? most_ms : seconds * 1000;
+    return 0;
+}
+
 int config_get_size(const struct yaml_node *map, const char *key, int64_t fallback, int64_t most,
     int64_t *out, struct error *err)
 {
@@ -151,23 +163,35 @@ static struct str path_resolve(const struct config *c, struct str path)
     return access(beside.data, F_OK) == 0 ? beside : path;
 }
 
-int config_get_file(
-    struct config *c, const struct yaml_node *map, const char *key, struct str *out, struct error *err)
+static int path_get(struct config *c, const struct yaml_node *map, const char *key, mode_t kind,
+    const char *wanted, struct str *out, struct error *err)
 {
     struct str path;
+    struct stat st;
     *out = STR_NONE;
     int rc = yaml_get_str(map, key, STR_NONE, &path, err);
     if (rc || !path.data)
         return rc;
-    *out = path_resolve(c, path);
-    struct stat st;
-    if (stat(arena_strdup(c->arena, *out), &st) != 0)
+    *out = arena_copy(c->arena, path_resolve(c, path));
+    if (stat(out->data, &st) != 0)
         return yaml_error(yaml_get(map, key), err, ERROR_NOT_FOUND, "'%s' names " STR_FMT ": %s", key,
             STR_ARG(*out), strerror(errno));
-    if (!S_ISREG(st.st_mode))
-        return yaml_error(yaml_get(map, key), err, ERROR_INVALID,
-            "'%s' names " STR_FMT ", which is not a file", key, STR_ARG(*out));
+    if ((st.st_mode & S_IFMT) != kind)
+        return yaml_error(yaml_get(map, key), err, ERROR_INVALID, "'%s' names " STR_FMT ", which is not a %s",
+            key, STR_ARG(*out), wanted);
     return 0;
+}
+
+int config_get_file(
+    struct config *c, const struct yaml_node *map, const char *key, struct str *out, struct error *err)
+{
+    return path_get(c, map, key, S_IFREG, "file", out, err);
+}
+
+int config_get_folder(
+    struct config *c, const struct yaml_node *map, const char *key, struct str *out, struct error *err)
+{
+    return path_get(c, map, key, S_IFDIR, "folder", out, err);
 }
 
 /* ---- Secrets. ---- */

@@ -7,17 +7,21 @@
 #include "base/must.h"
 #include "engine/engine.h"
 
-/* One running engine and how many generations use it. */
+/* One engine, how many models of all generations use it, and what looks into its file without loading it. */
 struct running {
     struct list link;
-    struct engine *engine;
-    char *name, *file;
-    int slots, context, threads, queue;
+    struct engine *engine, *inspector;
+    char *file; /* as the system resolves it: one file has one engine, whatever its names */
+    int slots, context, threads, queue, wait_ms;
+    /* what the newest generation wishes, once `wished` */
+    int64_t keep_alive_ms;
+    bool preload, wished;
     int users;
 };
 
 struct gateway_engines {
     struct loop *home;
+    struct engine_pool *pool;
     struct list running;
 };
 
@@ -34,19 +38,30 @@ struct gateway_engines *gateway_engines_create(struct loop *home)
 {
     struct gateway_engines *e = must(calloc(1, sizeof *e));
     e->home = home;
+    e->pool = engine_pool_create(home);
     list_init(&e->running);
     return e;
 }
 
 void gateway_engines_free(struct gateway_engines *e)
 {
+    if (e)
+        engine_pool_free(e->pool);
     free(e);
 }
 
-static bool same(const struct running *r, const struct config_model *m)
+static bool same(const struct running *r, const struct config_model *m, const char *file)
 {
-    return str_is(m->file, r->file) && str_is(m->name, r->name) && r->slots == m->slots &&
-           r->context == m->context && r->threads == m->threads && r->queue == m->queue;
+    return strcmp(file, r->file) == 0 && r->slots == m->slots && r->context == m->context &&
+           r->threads == m->threads && r->queue == m->queue && r->wait_ms == m->load_timeout_ms;
+}
+
+static void running_free(struct running *r)
+{
+    engine_free(r->engine);
+    engine_free(r->inspector);
+    free(r->file);
+    free(r);
 }
 
 static void running_drop(struct running *r)
@@ -54,47 +69,92 @@ static void running_drop(struct running *r)
     if (!r || --r->users > 0)
         return;
     list_remove(&r->link);
-    engine_free(r->engine);
-    free(r->name);
-    free(r->file);
-    free(r);
+    running_free(r);
+}
+
+static int engines_start(
+    struct gateway_engines *e, const struct config_model *m, struct running *r, struct error *err)
+{
+    enum { INSPECT_KEEP_MS = 10 * 1000 };
+    struct engine_options options = {.name = m->name.data,
+        .file = r->file,
+        .threads = r->threads,
+        .slots = r->slots,
+        .context = r->context,
+        .queue_limit = r->queue,
+        .pool = e->pool,
+        .keep_alive_ms = m->keep_alive_ms,
+        .wait_ms = r->wait_ms};
+    struct engine_options inspect = {.name = m->name.data,
+        .file = r->file,
+        .inspect = true,
+        .pool = e->pool,
+        .keep_alive_ms = INSPECT_KEEP_MS,
+        .wait_ms = r->wait_ms};
+    int rc = engine_create(e->home, &options, &r->engine, err);
+    return rc ? rc : engine_create(e->home, &inspect, &r->inspector, err);
+}
+
+static struct running *running_find(struct gateway_engines *e, const struct config_model *m, const char *file)
+{
+    list_each(node, after, &e->running) {
+        struct running *r = list_item(node, struct running, link);
+        if (same(r, m, file))
+            return r;
+    }
+    return NULL;
+}
+
+/* Names that share an engine may want to keep it for different times: the longest counts. */
+static void wishes_add(struct running *r, const struct config_model *m)
+{
+    int64_t ms = m->keep_alive_ms;
+    if (!r->wished || ms < 0 || (r->keep_alive_ms >= 0 && ms > r->keep_alive_ms))
+        r->keep_alive_ms = ms;
+    r->preload = m->preload || (r->wished && r->preload);
+    r->wished = true;
 }
 
 static int running_get(
     struct gateway_engines *e, const struct config_model *m, struct running **out, struct error *err)
 {
-    list_each(node, after, &e->running) {
-        struct running *r = list_item(node, struct running, link);
-        if (same(r, m)) {
-            r->users++;
-            *out = r;
-            return 0;
+    char *real = realpath(m->file.data, NULL);
+    char *file = real ? real : must(strndup(m->file.data, m->file.len));
+    struct running *r = running_find(e, m, file);
+    if (r) {
+        free(file);
+    } else {
+        r = must(calloc(1, sizeof *r));
+        *r = (struct running){.file = file,
+            .slots = m->slots,
+            .context = m->context,
+            .threads = m->threads,
+            .queue = m->queue,
+            .wait_ms = (int)m->load_timeout_ms};
+        int rc = engines_start(e, m, r, err);
+        if (rc) {
+            running_free(r);
+            return rc;
         }
+        list_push_back(&e->running, &r->link);
     }
-    struct running *r = must(calloc(1, sizeof *r));
-    *r = (struct running){.name = must(strndup(m->name.data, m->name.len)),
-        .file = must(strndup(m->file.data, m->file.len)),
-        .slots = m->slots,
-        .context = m->context,
-        .threads = m->threads,
-        .queue = m->queue,
-        .users = 1};
-    struct engine_options options = {.name = r->name,
-        .file = r->file,
-        .threads = r->threads,
-        .slots = r->slots,
-        .context = r->context,
-        .queue_limit = r->queue};
-    int rc = engine_create(e->home, &options, &r->engine, err);
-    if (rc) {
-        free(r->name);
-        free(r->file);
-        free(r);
-        return rc;
-    }
-    list_push_back(&e->running, &r->link);
+    r->users++;
+    wishes_add(r, m);
     *out = r;
     return 0;
+}
+
+/* What a new generation says about engines that may be running already. */
+static void engines_settle(struct gateway_engines *e, const struct config *c)
+{
+    const struct engine_pool_limits limits = {.memory = c->model_memory, .models = c->max_loaded};
+    engine_pool_limit(e->pool, &limits);
+    list_each(node, after, &e->running) {
+        struct running *r = list_item(node, struct running, link);
+        if (r->wished)
+            engine_configure(r->engine, r->keep_alive_ms, r->preload);
+        r->wished = false;
+    }
 }
 
 /* ---- Generations ---- */
@@ -174,6 +234,7 @@ static int model_open(struct generation *g, size_t index, struct exchange_model 
     out->target.provider = g->providers[g->config->n_providers];
     out->target.model = m->name;
     out->target.engine = g->running[index]->engine;
+    out->target.inspector = g->running[index]->inspector;
     /* What runs here costs nothing per token. */
     out->price = (struct govern_price){.known = true};
     return 0;
@@ -211,6 +272,7 @@ int gateway_world(struct gateway_engines *engines, struct config *config,
             rc = model_open(g, i, &models[i], err);
     }
     if (rc == 0) {
+        engines_settle(engines, config);
         *out = exchange_world_create(models, config->n_models, policy, generation_release, g);
         exchange_world_configure(*out, &config->exchange, previous);
     } else {

@@ -54,6 +54,7 @@ struct serving {
     struct str listen_host, *hosts;
     size_t n_hosts;
     int64_t retention_ms, drain_ms, drain_delay_ms;
+    int64_t models_tried; /* the mark of models_dir that a reload was tried for */
 };
 
 static struct shard *home(struct serving *s)
@@ -152,13 +153,11 @@ static void world_install(struct serving *s, struct config *config, struct excha
     exchange_world_unref(old);
 }
 
-static void on_reload_signal(int signal, void *ctx)
+static void reload(struct serving *s)
 {
-    struct serving *s = ctx;
     struct config *config = NULL;
     struct exchange_world *world = NULL;
     struct error err;
-    (void)signal;
     int rc = config_load(s->file, &s->overrides, &config, &err);
     if (rc == 0 && config->offline != s->config->offline)
         log_warn("serve", "'offline' changes only at a restart");
@@ -172,6 +171,23 @@ static void on_reload_signal(int signal, void *ctx)
     log_info("serve", "the configuration was reloaded");
 }
 
+static void on_reload_signal(int signal, void *ctx)
+{
+    (void)signal;
+    reload(ctx);
+}
+
+/* A reload that fails is not tried again until the folder changes once more. */
+static void models_look(struct serving *s)
+{
+    int64_t mark;
+    if (!config_models_changed(s->config, &mark) || mark == s->models_tried)
+        return;
+    s->models_tried = mark;
+    log_info("serve", "the models in " STR_FMT " have changed", STR_ARG(s->config->models_dir));
+    reload(s);
+}
+
 /* ---- Chores ---- */
 
 static void on_every_second(void *ctx)
@@ -181,6 +197,7 @@ static void on_every_second(void *ctx)
     if (s->keys && govern_keys_refresh(s->keys, &err))
         log_error("serve", "the keys could not be read again: %s", err.message);
     prober_look(s->prober);
+    models_look(s);
     loop_timer_start(s->every_second, KEYS_EVERY_MS);
 }
 

@@ -1,0 +1,108 @@
+// Several local models on demand: loaded by the first request, unloaded again, never two of one, never a wrong one.
+import assert from 'node:assert/strict';
+import { copyFileSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { Gateway, makeFolder, makeModel, sleep } from './lib/gateway.mjs';
+
+const names = ['one', 'two', 'three'];
+let gateway, folder;
+
+const yaml = (more = '') => `keep_alive: 30s
+max_loaded: 2
+models_dir: ${folder}/models
+models:
+${names.map((name, i) => `  - {name: ${name}, file: ${folder}/${name}.gguf, context: 256, slots: 2, threads: 1, queue: 100}`).join('\n')}
+  - {name: alias, file: ${folder}/../${folder.split('/').pop()}/one.gguf, context: 256, slots: 2, threads: 1, queue: 100}
+  - {name: brief, file: ${folder}/one.gguf, context: 128, threads: 1, keep_alive: 0}
+  - {name: broken, file: ${folder}/broken.gguf}
+${more}`;
+
+before(async () => {
+  folder = makeFolder();
+  mkdirSync(join(folder, 'models'));
+  names.forEach((name, i) => makeModel(folder, `${name}.gguf`, ['--seed', String(i + 1)]));
+  writeFileSync(join(folder, 'broken.gguf'), 'no model');
+  gateway = await Gateway.start(yaml(), { folder });
+});
+
+after(() => gateway.stop());
+
+const ask = async (model, more = {}) => {
+  const r = await gateway.chat(model, 'Tell me.', { temperature: 0, max_tokens: 8, ...more });
+  assert.equal(r.status, 200, JSON.stringify(r.body));
+  assert.equal(r.headers.get('x-weir-model'), model);
+  return r.body.choices[0].message.content;
+};
+const states = async () => (await gateway.get('/readyz')).body.models;
+const metric = async (family, model) =>
+  Number(new RegExp(`^${family}\\{model="${model}"\\} (\\S+)$`, 'm').exec((await gateway.get('/metrics')).body)[1]);
+const until = async (what, ms = 30000) => {
+  for (const end = Date.now() + ms; !(await what()); await sleep(20)) if (Date.now() > end) throw new Error('not in time');
+};
+
+test('nothing is loaded before it is asked for, and the gateway is ready all the same', async () => {
+  const r = await gateway.get('/readyz');
+  assert.equal(r.status, 200);
+  assert.deepEqual(new Set(Object.values(r.body.models)), new Set(['unloaded']));
+  assert.equal(gateway.workers().length, 0);
+  const listed = (await gateway.get('/v1/models')).body.data.map((m) => m.id);
+  for (const name of [...names, 'alias', 'brief', 'broken']) assert.ok(listed.includes(name), name);
+});
+
+test('two names of one file share an engine', async () => {
+  assert.equal(await ask('one'), await ask('alias'));
+  assert.equal(gateway.workers().length, 1);
+  assert.equal(await metric('weir_engine_loads', 'one'), 1);
+  assert.equal(await metric('weir_engine_loads', 'alias'), 1);
+});
+
+test('keep_alive: 0 unloads after the answer', async () => {
+  await ask('brief');
+  await until(async () => (await states()).brief === 'unloaded');
+});
+
+test('fifty requests at once over three models with room for two get their own model', async () => {
+  const expected = {};
+  for (const name of names) expected[name] = await ask(name);
+  assert.equal(new Set(Object.values(expected)).size, 3);
+  let most = 0;
+  const watch = setInterval(() => (most = Math.max(most, gateway.workers().length)), 50);
+  const answers = await Promise.all(Array.from({ length: 51 }, async (_, i) => [names[i % 3], await ask(names[i % 3])]));
+  clearInterval(watch);
+  for (const [name, text] of answers) assert.equal(text, expected[name]);
+  assert.ok(most <= 2, `${most} workers`);
+});
+
+test('a model that cannot be loaded says why', async () => {
+  const r = await gateway.chat('broken', 'Tell me.');
+  assert.equal(r.status, 503, JSON.stringify(r.body));
+  assert.match(r.body.error.message, /broken\.gguf/);
+});
+
+test('a reload keeps the engines whose settings did not change', async () => {
+  await ask('one');
+  const before = gateway.workers();
+  writeFileSync(gateway.config, `listen: 127.0.0.1:0\nstate: sqlite:${gateway.state}\n${yaml(`  - {name: later, file: ${folder}/two.gguf}\n`)}`);
+  gateway.process.kill('SIGHUP');
+  await until(async () => 'later' in (await states()));
+  assert.deepEqual(gateway.workers(), before);
+  await ask('one');
+});
+
+test('a file that comes to models_dir is served by its name, one that goes is not', async () => {
+  copyFileSync(join(folder, 'two.gguf'), join(folder, 'models', '.part'));
+  renameSync(join(folder, 'models', '.part'), join(folder, 'models', 'found-q4.gguf'));
+  await until(async () => 'found-q4' in (await states()));
+  assert.equal(await ask('found-q4'), await ask('two'));
+  rmSync(join(folder, 'models', 'found-q4.gguf'));
+  await until(async () => !('found-q4' in (await states())));
+  assert.equal((await gateway.chat('found-q4', 'Tell me.')).status, 404);
+});
+
+test('a worker that is killed while idle is gone until it is asked for again', async () => {
+  await ask('one');
+  for (const pid of gateway.workers()) process.kill(pid, 'SIGKILL');
+  await until(async () => (await states()).one === 'unloaded');
+  await ask('one');
+});
