@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/ollama.h"
 #include "base/limits.h"
 #include "base/rand.h"
 
@@ -126,6 +127,20 @@ static const struct endpoint {
     {"POST", "/rerank", false, false, api_rerank, NULL},
     {"GET", "/v1/models", false, false, api_openai_models, NULL},
     {"GET", "/v1/models/", true, false, api_openai_models, NULL},
+    {"POST", "/api/chat", false, false, api_ollama_chat, &api_ollama_chat_shape},
+    {"POST", "/api/generate", false, false, api_ollama_chat, &api_ollama_generate_shape},
+    {"GET", "/api/tags", false, false, api_ollama_tags, &api_ollama_chat_shape},
+    {"POST", "/api/embed", false, false, api_ollama_embed, &api_ollama_chat_shape},
+    {"POST", "/api/embeddings", false, false, api_ollama_embeddings, &api_ollama_chat_shape},
+    {"POST", "/api/show", false, false, api_ollama_show, &api_ollama_chat_shape},
+    {"GET", "/api/ps", false, false, api_ollama_ps, &api_ollama_chat_shape},
+    {"GET", "/api/version", false, true, api_ollama_version, &api_ollama_chat_shape},
+    {"POST", "/api/pull", false, false, api_ollama_elsewhere, &api_ollama_chat_shape},
+    {"POST", "/api/push", false, false, api_ollama_elsewhere, &api_ollama_chat_shape},
+    {"POST", "/api/create", false, false, api_ollama_elsewhere, &api_ollama_chat_shape},
+    {"POST", "/api/copy", false, false, api_ollama_elsewhere, &api_ollama_chat_shape},
+    {"DELETE", "/api/delete", false, false, api_ollama_elsewhere, &api_ollama_chat_shape},
+    {"POST", "/api/blobs/", true, false, api_ollama_elsewhere, &api_ollama_chat_shape},
     {"GET", "/healthz", false, true, api_health, NULL},
     {"GET", "/readyz", false, true, api_ready, NULL},
     {"GET", "/metrics", false, false, api_metrics, NULL},

@@ -114,9 +114,8 @@ static void on_gone(void *ctx)
 
 /* ---- Questions ---- */
 
-static void answer_end(struct ask *c)
+static void usage_write(struct ask *c)
 {
-    int rc = c->kind->end(c, &c->error);
     json_key(&c->w, "model");
     json_write_str(&c->w, c->model->name);
     json_key(&c->w, "usage");
@@ -126,6 +125,15 @@ static void answer_end(struct ask *c)
     json_key(&c->w, "total_tokens");
     json_write_int(&c->w, c->tokens);
     json_object_end(&c->w);
+}
+
+static void answer_end(struct ask *c)
+{
+    int rc = c->kind->end(c, &c->error);
+    if (c->kind->usage)
+        c->kind->usage(c);
+    else
+        usage_write(c);
     json_object_end(&c->w);
     if (rc == 0 && c->out.failed)
         rc = error_set(&c->error, ERROR_LIMIT, "the answer takes too much memory: send less at a time");
@@ -193,6 +201,8 @@ static int model_read(struct ask *c, const json_t *root, struct error *err)
     int rc = json_get_str(root, "model", &name, err);
     if (rc == 0 && name.len == 0)
         rc = error_set(err, ERROR_INVALID, "'model' is missing: name a local model");
+    if (rc == 0 && c->kind->resolve)
+        rc = c->kind->resolve(c->world, name, &name, err);
     if (rc)
         return rc;
     c->model = exchange_world_find(c->world, name);

@@ -19,12 +19,15 @@ struct ask_kind {
     const char *name, *reason; /* for the ledger */
     enum wire_type type;
     const char *question_name; /* "input": for messages, with its number */
+    /* The name of the model that is meant by `given`; NULL: names are taken as they stand. */
+    int (*resolve)(const struct exchange_world *w, struct str given, struct str *name, struct error *err);
     /* The body's own members, after `model`: sets n_questions and data. */
     int (*read)(struct ask *a, const json_t *root, struct error *err);
     void (*begin)(struct ask *a);                                 /* the answer's first bytes, to `w` */
     void (*question)(const struct ask *a, struct json_writer *w); /* of number `next` */
     int (*reply)(struct ask *a, const json_t *answer, struct error *err);
     int (*end)(struct ask *a, struct error *err); /* up to the usage, which follows */
+    void (*usage)(struct ask *a);                 /* NULL: `model` and `usage` as OpenAI has them */
 };
 
 struct ask {

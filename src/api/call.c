@@ -347,6 +347,8 @@ void api_chat(const struct api_call *c)
         rc = origin_read(c->http, a, &origin, &err);
     if (rc == 0)
         rc = c->shape->read(a, body, &request, &err);
+    if (rc == 0 && c->shape->resolve)
+        rc = c->shape->resolve(c->shard->exchange->world, request, &err);
     origin.body = http_request_body(c->http);
     if (rc == 0)
         rc = headers_read(c->http, c->shape, request, &err);

@@ -20,6 +20,9 @@ struct api_shape {
     /* Pure. The request and all it points at live in the arena, `body` too. ERROR_INVALID names the member.
      */
     int (*read)(struct arena *a, struct str body, struct chat_request **out, struct error *err);
+    /* Finds the model that a client of this API means by the name it gave, and puts its name in place of that.
+     * NULL: names are taken as they stand. */
+    int (*resolve)(const struct exchange_world *world, struct chat_request *r, struct error *err);
 
     void (*init)(void *answer, const struct chat_request *r, struct str request_id);
     void (*free)(void *answer);

@@ -15,7 +15,7 @@ enum { MAX_PROVIDERS = 256, MAX_MODELS = 1024, MAX_FOUND = 1024, HOUR_MS = 3600 
 static const struct {
     const char *kind, *base_url;
 } public_urls[] = {{"openai", "https://api.openai.com/v1"}, {"anthropic", "https://api.anthropic.com"},
-    {"gemini", "https://generativelanguage.googleapis.com"}};
+    {"gemini", "https://generativelanguage.googleapis.com"}, {"ollama", "http://127.0.0.1:11434"}};
 
 static int timeouts_read(const struct yaml_node *n, struct config_provider *p, struct error *err)
 {

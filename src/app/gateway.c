@@ -235,6 +235,8 @@ static int model_open(struct generation *g, size_t index, struct exchange_model 
     out->target.model = m->name;
     out->target.engine = g->running[index]->engine;
     out->target.inspector = g->running[index]->inspector;
+    out->target.file = g->running[index]->file;
+    out->target.context = g->running[index]->context;
     /* What runs here costs nothing per token. */
     out->price = (struct govern_price){.known = true};
     return 0;

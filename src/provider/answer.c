@@ -276,6 +276,8 @@ void provider_answer_content_type(struct provider_answer *a, struct str content_
     a->content_type[type.len] = '\0';
     if (str_is_nocase(type, "text/event-stream"))
         a->form = PROVIDER_FORM_EVENTS;
+    else if (str_is_nocase(type, "application/x-ndjson"))
+        a->form = PROVIDER_FORM_LINES;
 }
 
 /* Servers label badly: what has no telling type is judged by its first character. */
@@ -296,6 +298,34 @@ static int form_detect(struct provider_answer *a, struct error *err)
     return rc;
 }
 
+static int line_take(struct provider_answer *a, struct str line, struct error *err)
+{
+    line = str_trim(line);
+    if (line.len > LIMIT_PROVIDER_EVENT)
+        return error_set(err, ERROR_LIMIT, "a line of it is too long");
+    return line.len > 0 && !a->ended ? take_document(a, line, err) : 0;
+}
+
+/* Looks for line ends only in what is new: a long line may come byte by byte. */
+static int lines_feed(struct provider_answer *a, struct str bytes, struct error *err)
+{
+    size_t taken = 0, from = a->whole.len;
+    int rc = 0;
+    if (buf_append_str(&a->whole, bytes))
+        return error_set(err, a->whole.failed, "it is too large");
+    while (rc == 0 && !a->ended) {
+        size_t end = str_find_char(str_slice(buf_str(&a->whole), from, a->whole.len), '\n');
+        if (end == SIZE_MAX)
+            break;
+        rc = line_take(a, str_slice(buf_str(&a->whole), taken, from + end), err);
+        taken = from = from + end + 1;
+    }
+    buf_consume(&a->whole, taken);
+    if (rc == 0 && a->whole.len > LIMIT_PROVIDER_EVENT)
+        rc = error_set(err, ERROR_LIMIT, "a line of it is too long");
+    return rc;
+}
+
 void provider_answer_feed(struct provider_answer *a, struct str bytes)
 {
     struct error err;
@@ -304,6 +334,8 @@ void provider_answer_feed(struct provider_answer *a, struct str bytes)
         return;
     if (a->form == PROVIDER_FORM_EVENTS)
         rc = sse_feed(&a->sse, bytes, &err);
+    else if (a->form == PROVIDER_FORM_LINES)
+        rc = lines_feed(a, bytes, &err);
     else if (buf_append_str(&a->whole, bytes))
         rc = error_set(&err, a->whole.failed, "it is too large");
     else if (a->form == PROVIDER_FORM_UNKNOWN)
@@ -320,6 +352,8 @@ void provider_answer_finish(struct provider_answer *a, int code, const struct er
     int rc = 0;
     if (!a->ended && code == 0 && a->form == PROVIDER_FORM_EVENTS)
         rc = sse_end(&a->sse, &err);
+    if (!a->ended && code == 0 && a->form == PROVIDER_FORM_LINES)
+        rc = line_take(a, buf_str(&a->whole), &err);
     if (!a->ended && code == 0 && a->form == PROVIDER_FORM_WHOLE) {
         rc = take_document(a, buf_str(&a->whole), &err);
         bool one = str_starts(str_trim(buf_str(&a->whole)), STR("{"));

@@ -1,7 +1,7 @@
 /* An answer on its way back: a provider's bytes become chat_events, in the order that chat.h promises.
  *
  *   bytes --+-- server-sent events --> JSON --+--> dialect->event --> START TEXT REASONING TOOL_CALL USAGE
- *           +-- one JSON document ------------+                       and what STOP will say
+ *           +-- lines of JSON, or one document +                       and what STOP will say
  *
  * Pure: no network. A provider that sends nonsense, stops half-way or says too much gives one ERROR event. */
 #ifndef WEIR_PROVIDER_ANSWER_H
@@ -21,7 +21,12 @@ struct provider_answer_tool {
     bool has_arguments;
 };
 
-enum provider_answer_form { PROVIDER_FORM_UNKNOWN, PROVIDER_FORM_EVENTS, PROVIDER_FORM_WHOLE };
+enum provider_answer_form {
+    PROVIDER_FORM_UNKNOWN,
+    PROVIDER_FORM_EVENTS,
+    PROVIDER_FORM_LINES,
+    PROVIDER_FORM_WHOLE
+};
 
 struct provider_answer {
     struct str provider, api_key; /* for messages: the one is named, the other kept out */
@@ -30,7 +35,7 @@ struct provider_answer {
     enum provider_answer_form form;
     char content_type[96];
     struct sse sse;
-    struct buf whole;
+    struct buf whole; /* the document, or of the lines the one that is not complete */
     bool started, ended, has_stop;
     enum chat_stop stop;
     struct buf stop_string;

@@ -123,27 +123,34 @@ static int check_message(const char *vendor, const struct chat_message *m, size_
     return 0;
 }
 
-int provider_check_request(const char *vendor, enum chat_shape shape, const char *const *honoured,
+int provider_check_members(const char *vendor, enum chat_shape shape, const char *const *honoured,
     const struct chat_request *r, struct error *err)
 {
     const char *key;
     json_t *value;
-    if (r->has_prompt)
-        return error_set(err, ERROR_UNSUPPORTED, "%s continues no bare prompt: send messages", vendor);
     json_object_foreach((json_t *)(uintptr_t)r->vendor, key, value)
     {
         if (!is_among(honoured, key) && !vendor_is_harmless(r->vendor, key, value))
             return provider_refuse(vendor, key, err);
     }
-    static const char *const known[] = {
-        "temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "repeat_last_n", NULL};
-    const char *beyond = provider_beyond(r, known);
-    int rc = beyond ? provider_refuse(vendor, beyond, err) : check_tools(vendor, r, err);
+    int rc = check_tools(vendor, r, err);
     if (rc == 0)
         rc = provider_check_native(shape, r, err);
     for (size_t i = 0; i < r->n_messages && rc == 0 && r->shape == CHAT_SHAPE_OPENAI; i++)
         rc = check_message(vendor, &r->messages[i], i, err);
     return rc;
+}
+
+int provider_check_request(const char *vendor, enum chat_shape shape, const char *const *honoured,
+    const struct chat_request *r, struct error *err)
+{
+    static const char *const known[] = {
+        "temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "repeat_last_n", NULL};
+    if (r->has_prompt)
+        return error_set(err, ERROR_UNSUPPORTED, "%s continues no bare prompt: send messages", vendor);
+    const char *beyond = provider_beyond(r, known);
+    return beyond ? provider_refuse(vendor, beyond, err)
+                  : provider_check_members(vendor, shape, honoured, r, err);
 }
 
 /* ---- Pieces of a request ---- */

@@ -23,7 +23,7 @@ struct provider_dialect {
 };
 
 extern const struct provider_dialect provider_dialect_openai, provider_dialect_anthropic,
-    provider_dialect_gemini;
+    provider_dialect_gemini, provider_dialect_ollama;
 
 int provider_openai_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
     struct error *err) MUST_USE;
@@ -34,6 +34,9 @@ provider_event provider_anthropic_event;
 int provider_gemini_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
     struct error *err) MUST_USE;
 provider_event provider_gemini_event;
+int provider_ollama_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
+    struct error *err) MUST_USE;
+provider_event provider_ollama_event;
 
 /* ---- remote.c: a call over egress ---- */
 
@@ -52,7 +55,7 @@ void provider_remote_pause(struct provider_call *c, bool paused);
 void provider_remote_close(struct provider_call *c);
 
 extern const struct provider_ops provider_local_ops, provider_openai_ops, provider_anthropic_ops,
-    provider_gemini_ops;
+    provider_gemini_ops, provider_ollama_ops;
 
 /* ---- dialect.c ---- */
 
@@ -67,6 +70,9 @@ size_t provider_headers(struct arena *a, const char *key_header, const char *key
  * cannot change the answer, and `honoured` ones (NULL last), which the dialect looks at itself. `vendor` is
  * who the message says it is. */
 int provider_check_request(const char *vendor, enum chat_shape shape, const char *const *honoured,
+    const struct chat_request *r, struct error *err) MUST_USE;
+/* The same but for the prompt and the sampling, for those who look at these themselves. */
+int provider_check_members(const char *vendor, enum chat_shape shape, const char *const *honoured,
     const struct chat_request *r, struct error *err) MUST_USE;
 /* Refuses what only a target of the client's shape can honour, unless this one is of that shape. */
 int provider_check_native(enum chat_shape shape, const struct chat_request *r, struct error *err) MUST_USE;

@@ -96,13 +96,40 @@ static int message_supported(const struct chat_message *m, size_t index, struct 
     return 0;
 }
 
+/* What a slot holds: as the loaded engine says, else as configured, else what it takes at most. */
+static int64_t context_of(const struct provider_model *m, struct arena *a)
+{
+    enum { UNSAID = 8192 };
+    struct error err;
+    json_t *ready;
+    int64_t context = m->context > 0 ? m->context : UNSAID;
+    struct str info = engine_ready_info(m->engine, a);
+    if (info.len > 0 && json_read_in(a, info, &ready, &err) == 0 && provider_count(ready, "context") > 0)
+        context = provider_count(ready, "context");
+    return context;
+}
+
+/* A context that is smaller than the one that Ollama's 'num_ctx' asks for would forget in silence. */
+static int context_supported(const struct provider_model *m, const struct chat_request *r, struct error *err)
+{
+    int64_t wanted = provider_count(json_object_get(r->native, "options"), "num_ctx");
+    if (r->shape != CHAT_SHAPE_OLLAMA || wanted <= 0 || !m->engine)
+        return 0;
+    int64_t context = context_of(m, r->arena);
+    if (wanted <= context)
+        return 0;
+    return error_set(err, ERROR_UNSUPPORTED,
+        "'num_ctx' asks for %lld tokens, but the local model has a context of %lld: ask for less, or set its "
+        "'context' in the configuration",
+        (long long)wanted, (long long)context);
+}
+
 static int local_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
 {
     static const char *const known[] = {"temperature", "top_k", "top_p", "min_p", "repeat_penalty",
         "repeat_last_n", "presence_penalty", "frequency_penalty", NULL};
     const char *beyond = provider_beyond(r, known);
     int rc = provider_check_native(CHAT_SHAPE_OPENAI, r, err);
-    (void)m;
     if (beyond)
         return error_set(err, ERROR_UNSUPPORTED,
             "the local model cannot honour '%s' as it is given: leave it out or name another model", beyond);
@@ -110,6 +137,8 @@ static int local_supports(const struct provider_model *m, const struct chat_requ
         rc = message_supported(&r->messages[i], i, err);
     if (rc == 0)
         rc = vendor_supported(r->vendor, err);
+    if (rc == 0)
+        rc = context_supported(m, r, err);
     return rc ? rc : constraint_supported(r, err);
 }
 

@@ -6,8 +6,8 @@
 #include "base/limits.h"
 #include "provider/dialect.h"
 
-static const struct provider_ops *const kinds[] = {
-    &provider_local_ops, &provider_openai_ops, &provider_anthropic_ops, &provider_gemini_ops};
+static const struct provider_ops *const kinds[] = {&provider_local_ops, &provider_openai_ops,
+    &provider_anthropic_ops, &provider_gemini_ops, &provider_ollama_ops};
 
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
@@ -26,7 +26,7 @@ bool provider_kind_exists(struct str kind)
 
 const char *provider_kinds(void)
 {
-    return "openai, anthropic, gemini";
+    return "openai, anthropic, gemini, ollama";
 }
 
 static int options_check(const struct provider_options *o, const struct provider_ops *ops, struct error *err)

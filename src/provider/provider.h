@@ -16,7 +16,7 @@ struct provider_call;
 /* What a kind needs; made by the configuration, immutable, shared by all loops. */
 struct provider_options {
     struct str name;              /* "local" for the embedded engine, else the configured name */
-    struct str kind;              /* "local", "openai", "anthropic", "gemini" */
+    struct str kind;              /* "local", "openai", "anthropic", "gemini", "ollama" */
     struct egress_target *target; /* owned by the provider from now on, also on failure; NULL for "local" */
     struct str api_key;           /* may be empty */
 };
@@ -26,14 +26,16 @@ struct str provider_name(const struct provider *p);
 struct str provider_kind(const struct provider *p);
 bool provider_is_inside(const struct provider *p); /* inside the local boundary: embedded, or zone local */
 bool provider_kind_exists(struct str kind);
-const char *provider_kinds(void); /* "openai, anthropic, gemini", for error messages */
+const char *provider_kinds(void); /* "openai, anthropic, gemini, ollama", for error messages */
 
 /* A model of a provider: one target of a decision. */
 struct provider_model {
     struct provider *provider;
-    struct str model;      /* the name the provider knows */
-    struct engine *engine; /* for "local" */
+    struct str model;         /* the name the provider knows */
+    struct engine *engine;    /* for "local" */
     struct engine *inspector; /* for "local": of the same file, reads it without loading the model */
+    const char *file;         /* for "local" */
+    int context;              /* for "local", as configured; 0: not said */
     int64_t max_output; /* what to ask for when the client set no maximum and the provider insists; 0: 4096 */
 };
 

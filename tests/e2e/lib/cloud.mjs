@@ -1,4 +1,4 @@
-// A cloud that the tests run on loopback: speaks OpenAI's, Anthropic's and Gemini's streams, records every byte that
+// A cloud that the tests run on loopback: speaks OpenAI's, Anthropic's, Gemini's and Ollama's streams, records every byte that
 // reaches it, and fails in every way it is told to.
 import http from 'node:http';
 
@@ -84,7 +84,8 @@ export class Cloud {
     if (b.delay) await sleep(b.delay);
     if (response.destroyed) return;
     if (mode === 'long-length' || mode === 'short-length') return this.lieAboutLength(request, body, mode);
-    response.writeHead(200, { 'content-type': 'text/event-stream', ...b.headers });
+    const ollama = request.url.startsWith('/api/');
+    response.writeHead(200, { 'content-type': ollama ? 'application/x-ndjson' : 'text/event-stream', ...b.headers });
     if (mode === 'reset-after-headers') {
       response.flushHeaders();
       await sleep(20);
@@ -94,7 +95,7 @@ export class Cloud {
       response.write(`data: {"choices":[{"delta":{"content":"${'x'.repeat(5 << 20)}`);
       return void response.end('"}}]}\n\n');
     }
-    if (mode === 'malformed') return void response.end('data: {"choices":[{"delta":{"content":"x"}\n\n');
+    if (mode === 'malformed') return void response.end(`${ollama ? '' : 'data: '}{"choices":[{"delta":{"content":"x"}\n\n`);
     const write = async (piece, paced = false) => {
       if (paced && b.gap) await sleep(b.gap);
       if (response.destroyed) throw new Error('client left');
@@ -112,6 +113,7 @@ export class Cloud {
     };
     if (request.url.endsWith('/messages')) await this.anthropic(write, body, b, mode);
     else if (request.url.endsWith(':streamGenerateContent?alt=sse')) await this.gemini(write, request, b, mode);
+    else if (ollama) await this.ollama(write, request, body, b, mode);
     else await this.openai(write, body, b, mode);
     if (mode === 'stall') return;
     if (mode === 'broken-mid-stream') return void response.end('data: {"choices":[{"delta":{"content":"x"}\n\n');
@@ -296,6 +298,49 @@ export class Cloud {
         cachedContentTokenCount: usage.cached ?? 0,
         candidatesTokenCount: usage.output,
         totalTokenCount: usage.input + usage.output,
+      },
+    );
+  }
+
+  async ollama(write, request, body, b, mode) {
+    const text = b.text ?? ['Hello', ' from', ' the', ' cloud'];
+    const usage = b.usage ?? { input: 7, output: text.length, cached: 0 };
+    const chat = request.url === '/api/chat';
+    const line = (words, more = {}, paced = false) =>
+      write(
+        `${JSON.stringify({
+          model: body.model,
+          created_at: '2026-11-20T12:00:00.123456789Z',
+          ...(chat
+            ? { message: { role: 'assistant', content: words.content ?? '', ...words } }
+            : { response: words.content ?? '', thinking: words.thinking }),
+          done: false,
+          ...more,
+        })}\n`,
+        paced,
+      );
+    for (const thinking of b.thinking ?? []) await line({ thinking });
+    let paced = false;
+    for (const content of text) {
+      await line({ content }, {}, paced);
+      paced = true;
+    }
+    if (mode === 'truncate') return;
+    for (const [index, tool] of (b.tools ?? []).entries())
+      await line({
+        tool_calls: [{ id: tool.id, function: { index, name: tool.name, arguments: JSON.parse(tool.arguments.join('')) } }],
+      });
+    await line(
+      {},
+      {
+        done: true,
+        done_reason: b.finish ?? 'stop',
+        total_duration: 5e6,
+        load_duration: 1e6,
+        prompt_eval_count: usage.input,
+        prompt_eval_duration: 2e6,
+        eval_count: usage.output,
+        eval_duration: 2e6,
       },
     );
   }

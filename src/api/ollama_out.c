@@ -1,0 +1,384 @@
+#include "api/ollama_out.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+
+enum { CALLS_MAX = 128 };
+
+void ollama_answer_init(struct ollama_answer *a, bool chat, struct str model)
+{
+    a->chat = chat;
+    a->started_ns = clock_mono_ns();
+    snprintf(a->model, sizeof a->model, STR_FMT, STR_ARG(model));
+    buf_init(&a->text, LIMIT_PROVIDER_BODY);
+    buf_init(&a->thinking, LIMIT_PROVIDER_BODY);
+    buf_init(&a->logprobs, LIMIT_PROVIDER_BODY);
+}
+
+void ollama_answer_free(struct ollama_answer *a)
+{
+    buf_free(&a->text);
+    buf_free(&a->thinking);
+    buf_free(&a->logprobs);
+    for (size_t i = 0; i < a->n_calls; i++) {
+        buf_free(&a->calls[i].id);
+        buf_free(&a->calls[i].name);
+        buf_free(&a->calls[i].arguments);
+    }
+    free(a->calls);
+}
+
+/* ---- Pieces ---- */
+
+int64_t ollama_now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+void ollama_time_write(struct json_writer *w, const char *key, int64_t wall_ns)
+{
+    char text[32], full[64];
+    clock_format(wall_ns / 1000000, text); /* "2026-11-20T12:00:00.123Z" */
+    snprintf(full, sizeof full, "%.19s.%09lldZ", text, (long long)(wall_ns % 1000000000));
+    json_key(w, key);
+    json_write_text(w, full);
+}
+
+static void head_write(const struct ollama_answer *a, struct json_writer *w, struct buf *out)
+{
+    json_writer_init(w, out);
+    json_object_begin(w);
+    json_key(w, "model");
+    json_write_text(w, a->model);
+    ollama_time_write(w, "created_at", ollama_now_ns());
+}
+
+static int call_gather(struct ollama_answer *a, const struct chat_event *e, struct error *err)
+{
+    uint32_t index = e->tool_call.index;
+    if (index >= CALLS_MAX)
+        return error_set(err, ERROR_LIMIT, "the answer has more than %d tool calls", CALLS_MAX);
+    if (index >= a->n_calls) {
+        void *more = realloc(a->calls, (index + 1) * sizeof *a->calls);
+        if (!more)
+            return error_set(err, ERROR_MEMORY, "no memory for the answer");
+        a->calls = more;
+        for (; a->n_calls <= index; a->n_calls++) {
+            buf_init(&a->calls[a->n_calls].id, 4 * KIB);
+            buf_init(&a->calls[a->n_calls].name, 4 * KIB);
+            buf_init(&a->calls[a->n_calls].arguments, LIMIT_PROVIDER_BODY);
+        }
+    }
+    struct ollama_call *c = &a->calls[index];
+    buf_append_str(&c->id, e->tool_call.id);
+    buf_append_str(&c->name, e->tool_call.name);
+    buf_append_str(&c->arguments, e->tool_call.arguments);
+    if (c->id.failed || c->name.failed || c->arguments.failed)
+        return error_set(err, ERROR_LIMIT, "the answer's tool calls are too long");
+    return 0;
+}
+
+/* Arguments are an object here; the provider's text of them is checked and written anew, on one line. */
+static int call_write(struct json_writer *w, const struct ollama_call *c, size_t index, struct error *err)
+{
+    json_t *arguments = NULL;
+    struct str text = str_trim(buf_str(&c->arguments));
+    int rc = json_read(text.len > 0 ? text : STR("{}"), &arguments, err);
+    if (rc == 0 && !json_is_object(arguments))
+        rc = error_set(err, ERROR_INVALID, "they are no JSON object");
+    if (rc) {
+        json_decref(arguments);
+        return error_wrap(err, "the arguments of the tool call '" STR_FMT "'", STR_ARG(buf_str(&c->name)));
+    }
+    json_object_begin(w);
+    if (c->id.len > 0) {
+        json_key(w, "id");
+        json_write_str(w, buf_str(&c->id));
+    }
+    json_key(w, "function");
+    json_object_begin(w);
+    json_key(w, "index");
+    json_write_int(w, (int64_t)index);
+    json_key(w, "name");
+    json_write_str(w, buf_str(&c->name));
+    json_key(w, "arguments");
+    json_write_value(w, arguments);
+    json_object_end(w);
+    json_object_end(w);
+    json_decref(arguments);
+    return 0;
+}
+
+static int calls_write(struct ollama_answer *a, struct json_writer *w, size_t until, struct error *err)
+{
+    int rc = 0;
+    json_key(w, "tool_calls");
+    json_array_begin(w);
+    for (; a->n_told < until && rc == 0; a->n_told++)
+        rc = call_write(w, &a->calls[a->n_told], a->n_told, err);
+    json_array_end(w);
+    return rc;
+}
+
+/* The model's words, in the place this endpoint has for them. */
+static void words_begin(
+    const struct ollama_answer *a, struct json_writer *w, struct str text, struct str thinking)
+{
+    if (a->chat) {
+        json_key(w, "message");
+        json_object_begin(w);
+        json_key(w, "role");
+        json_write_text(w, "assistant");
+    }
+    json_key(w, a->chat ? "content" : "response");
+    json_write_str(w, text);
+    if (thinking.len > 0) {
+        json_key(w, "thinking");
+        json_write_str(w, thinking);
+    }
+}
+
+static void words_end(const struct ollama_answer *a, struct json_writer *w)
+{
+    if (a->chat)
+        json_object_end(w);
+}
+
+/* ---- Log probabilities ---- */
+
+static void token_write(struct json_writer *w, const struct chat_token *t)
+{
+    json_key(w, "token");
+    json_write_str(w, t->text);
+    json_key(w, "logprob");
+    json_write_double(w, t->logprob);
+    if (!t->bytes.data)
+        return;
+    json_key(w, "bytes");
+    json_array_begin(w);
+    for (size_t i = 0; i < t->bytes.len; i++)
+        json_write_int(w, (unsigned char)t->bytes.data[i]);
+    json_array_end(w);
+}
+
+static void logprobs_gather(struct ollama_answer *a, const struct chat_event *e)
+{
+    for (size_t i = 0; i < e->n_tokens; i++) {
+        const struct chat_token *t = &e->tokens[i];
+        struct json_writer w;
+        if (a->logprobs.len > 0)
+            buf_append_char(&a->logprobs, ',');
+        json_writer_init(&w, &a->logprobs);
+        json_object_begin(&w);
+        token_write(&w, t);
+        if (t->n_top > 0) {
+            json_key(&w, "top_logprobs");
+            json_array_begin(&w);
+            for (size_t n = 0; n < t->n_top; n++) {
+                json_object_begin(&w);
+                token_write(&w, &t->top[n]);
+                json_object_end(&w);
+            }
+            json_array_end(&w);
+        }
+        json_object_end(&w);
+    }
+}
+
+static void logprobs_write(struct ollama_answer *a, struct json_writer *w)
+{
+    if (a->logprobs.len == 0)
+        return;
+    json_key(w, "logprobs");
+    json_write_raw(w, STR("["));
+    buf_append_str(w->buf, buf_str(&a->logprobs));
+    buf_append_char(w->buf, ']');
+    buf_clear(&a->logprobs);
+}
+
+/* ---- The end ---- */
+
+static const char *reason_name(enum chat_stop stop)
+{
+    return stop == CHAT_STOP_LENGTH ? "length" : stop == CHAT_STOP_FILTER ? "content_filter" : "stop";
+}
+
+static void number_write(struct json_writer *w, const char *key, int64_t value)
+{
+    if (value < 0)
+        return;
+    json_key(w, key);
+    json_write_int(w, value);
+}
+
+static void done_write(struct ollama_answer *a, struct json_writer *w, const struct chat_usage *usage)
+{
+    bool told = usage->prefill_ns + usage->decode_ns > 0;
+    int64_t now = clock_mono_ns(), first = a->first_ns ? a->first_ns : now;
+    json_key(w, "done");
+    json_write_bool(w, true);
+    json_key(w, "done_reason");
+    json_write_text(w, reason_name(a->stop));
+    number_write(w, "total_duration", now - a->started_ns);
+    number_write(w, "load_duration", usage->load_ns);
+    number_write(w, "prompt_eval_count", usage->input_tokens);
+    number_write(w, "prompt_eval_duration", told ? usage->prefill_ns : first - a->started_ns);
+    number_write(w, "eval_count", usage->output_tokens);
+    number_write(w, "eval_duration", told ? usage->decode_ns : now - first);
+    json_object_end(w);
+    buf_append_char(w->buf, '\n');
+}
+
+/* ---- Whole answers ---- */
+
+int ollama_answer_gather(struct ollama_answer *a, const struct chat_event *e, struct error *err)
+{
+    if (a->first_ns == 0)
+        a->first_ns = clock_mono_ns();
+    if (e->kind == CHAT_EVENT_STOP)
+        a->stop = e->stop;
+    else if (e->kind == CHAT_EVENT_TOOL_CALL)
+        return call_gather(a, e, err);
+    else if (e->kind == CHAT_EVENT_REASONING)
+        buf_append_str(&a->thinking, e->text);
+    else if (e->kind == CHAT_EVENT_TEXT) {
+        buf_append_str(&a->text, e->text);
+        logprobs_gather(a, e);
+    }
+    if (a->text.failed || a->thinking.failed || a->logprobs.failed)
+        return error_set(err, ERROR_LIMIT, "the answer is longer than %zu bytes", a->text.max);
+    return 0;
+}
+
+void ollama_answer_write(struct ollama_answer *a, const struct chat_usage *usage, struct buf *out)
+{
+    struct json_writer w;
+    struct error err;
+    int rc = 0;
+    head_write(a, &w, out);
+    words_begin(a, &w, buf_str(&a->text), buf_str(&a->thinking));
+    if (a->n_calls > 0 && a->chat)
+        rc = calls_write(a, &w, a->n_calls, &err);
+    words_end(a, &w);
+    logprobs_write(a, &w);
+    done_write(a, &w, usage);
+    if (rc) {
+        buf_clear(out);
+        ollama_error_write(str_from(err.message), out);
+    }
+}
+
+/* ---- Streams ---- */
+
+static void chunk_end(struct ollama_answer *a, struct json_writer *w)
+{
+    words_end(a, w);
+    logprobs_write(a, w);
+    json_key(w, "done");
+    json_write_bool(w, false);
+    json_object_end(w);
+    buf_append_char(w->buf, '\n');
+}
+
+static void words_chunk(struct ollama_answer *a, struct str text, struct str thinking, struct buf *out)
+{
+    struct json_writer w;
+    head_write(a, &w, out);
+    words_begin(a, &w, text, thinking);
+    chunk_end(a, &w);
+}
+
+/* Tells the calls before `until` that have not been told: those are complete. */
+static void calls_chunk(struct ollama_answer *a, size_t until, struct buf *out)
+{
+    struct json_writer w;
+    struct error err;
+    size_t before = out->len;
+    if (a->n_told >= until || !a->chat)
+        return;
+    head_write(a, &w, out);
+    words_begin(a, &w, STR(""), STR_NONE);
+    int rc = calls_write(a, &w, until, &err);
+    chunk_end(a, &w);
+    if (rc) {
+        out->len = before;
+        ollama_error_write(str_from(err.message), out);
+        buf_append_char(out, '\n');
+    }
+}
+
+void ollama_stream_event(struct ollama_answer *a, const struct chat_event *e, struct buf *out)
+{
+    struct error err;
+    if (a->first_ns == 0)
+        a->first_ns = clock_mono_ns();
+    switch (e->kind) {
+    case CHAT_EVENT_TEXT:
+        logprobs_gather(a, e);
+        words_chunk(a, e->text, STR_NONE, out);
+        break;
+    case CHAT_EVENT_REASONING:
+        words_chunk(a, STR(""), e->text, out);
+        break;
+    case CHAT_EVENT_TOOL_CALL:
+        if (e->tool_call.index >= a->n_calls)
+            calls_chunk(a, a->n_calls, out);
+        if (call_gather(a, e, &err)) {
+            ollama_error_write(str_from(err.message), out);
+            buf_append_char(out, '\n');
+        }
+        break;
+    case CHAT_EVENT_STOP:
+        a->stop = e->stop;
+        calls_chunk(a, a->n_calls, out);
+        break;
+    case CHAT_EVENT_ERROR:
+        ollama_error_write(e->failure.message, out);
+        buf_append_char(out, '\n');
+        break;
+    default:
+        break;
+    }
+}
+
+void ollama_stream_end(struct ollama_answer *a, const struct chat_usage *usage, struct buf *out)
+{
+    struct json_writer w;
+    head_write(a, &w, out);
+    words_begin(a, &w, STR(""), STR_NONE);
+    words_end(a, &w);
+    done_write(a, &w, usage);
+}
+
+/* ---- The rest ---- */
+
+void ollama_load_write(struct ollama_answer *a, const char *reason, struct buf *out)
+{
+    struct json_writer w;
+    head_write(a, &w, out);
+    words_begin(a, &w, STR(""), STR_NONE);
+    words_end(a, &w);
+    json_key(&w, "done_reason");
+    json_write_text(&w, reason);
+    json_key(&w, "done");
+    json_write_bool(&w, true);
+    json_object_end(&w);
+    buf_append_char(out, '\n');
+}
+
+void ollama_error_write(struct str message, struct buf *out)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    json_object_begin(&w);
+    json_key(&w, "error");
+    json_write_str(&w, message);
+    json_object_end(&w);
+}

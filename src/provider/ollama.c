@@ -1,0 +1,428 @@
+/* Asking in Ollama's shape: POST /api/chat, and /api/generate for a text that is continued as it stands.
+ * Source: Ollama's docs/api.md and api/types.go (August 2026).
+ *
+ * A request that came in this shape keeps its options and members as they are; another's are said in these
+ * words or refused by name. */
+#include "provider/dialect.h"
+
+#include <math.h>
+
+#include "base/limits.h"
+#include "chat/chat_sampling.h"
+
+static const char vendor[] = "Ollama";
+
+/* ---- Can it? ---- */
+
+/* Asked for in OpenAI's words and said below in others. */
+static const char *const honoured[] = {"response_format", "reasoning_effort", NULL};
+
+static const char *const known[] = {"suffix", "context_shift", "temperature", "top_k", "top_p", "min_p",
+    "typical_p", "repeat_last_n", "repeat_penalty", "presence_penalty", "frequency_penalty", NULL};
+
+static bool is_ours(const struct chat_request *r)
+{
+    return r->shape == CHAT_SHAPE_OLLAMA;
+}
+
+static int check_format(const struct chat_request *r, struct error *err)
+{
+    const json_t *format = json_object_get(r->vendor, "response_format");
+    struct str type = provider_text(format, "type");
+    if (!provider_asks(r->vendor, "response_format") || str_is(type, "text") || str_is(type, "json_object"))
+        return 0;
+    if (str_is(type, "json_schema") &&
+        json_is_object(json_object_get(json_object_get(format, "json_schema"), "schema")))
+        return 0;
+    return error_set(err, ERROR_UNSUPPORTED,
+        "'response_format' must be text, json_object, or json_schema with a 'schema', for Ollama");
+}
+
+static int check_tools(const struct chat_request *r, struct error *err)
+{
+    if (r->n_tools == 0 || r->tool_choice == CHAT_TOOLS_NONE)
+        return 0;
+    if (r->tool_choice == CHAT_TOOLS_REQUIRED || r->tool_choice == CHAT_TOOLS_NAMED)
+        return error_set(err, ERROR_UNSUPPORTED,
+            "Ollama has no 'tool_choice' other than auto and none: leave it out or choose another model");
+    if (r->parallel_tool_calls == 0)
+        return error_set(err, ERROR_UNSUPPORTED,
+            "Ollama has no 'parallel_tool_calls': false: leave it out or choose another model");
+    return 0;
+}
+
+static int check_parts(const struct chat_message *m, size_t index, struct error *err)
+{
+    struct str type, data;
+    for (size_t i = 0; i < m->n_parts; i++) {
+        const struct chat_part *p = &m->parts[i];
+        if (p->kind == CHAT_PART_TEXT)
+            continue;
+        if (p->kind != CHAT_PART_IMAGE)
+            return error_set(err, ERROR_UNSUPPORTED,
+                "messages[%zu] holds a part that Ollama does not take: send text and images", index);
+        if (!provider_data_url(p->url, &type, &data))
+            return error_set(err, ERROR_UNSUPPORTED,
+                "messages[%zu] names an image by its URL, which Ollama does not fetch: send it as "
+                "data:…;base64,",
+                index);
+    }
+    return 0;
+}
+
+static int ollama_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
+{
+    (void)m;
+    const char *beyond = is_ours(r) ? (r->logprobs ? "logprobs" : NULL) : provider_beyond(r, known);
+    int rc = provider_check_members(vendor, CHAT_SHAPE_OLLAMA, honoured, r, err);
+    if (rc == 0 && beyond)
+        rc = provider_refuse(vendor, beyond, err);
+    if (rc == 0)
+        rc = check_format(r, err);
+    if (rc == 0)
+        rc = check_tools(r, err);
+    for (size_t i = 0; i < r->n_messages && rc == 0; i++)
+        rc = check_parts(&r->messages[i], i, err);
+    return rc;
+}
+
+/* ---- Messages ---- */
+
+/* Ollama's messages have one text. */
+static void write_text(struct json_writer *w, const char *key, const struct chat_message *m)
+{
+    struct buf joined;
+    size_t texts = 0;
+    buf_init(&joined, 2 * LIMIT_HTTP_BODY);
+    for (size_t i = 0; i < m->n_parts; i++) {
+        if (m->parts[i].kind != CHAT_PART_TEXT)
+            continue;
+        if (texts++ > 0)
+            buf_append_char(&joined, '\n');
+        buf_append_str(&joined, m->parts[i].text);
+    }
+    provider_write_member(w, key, buf_str(&joined));
+    if (joined.failed)
+        w->buf->failed = joined.failed;
+    buf_free(&joined);
+}
+
+static void write_images(struct json_writer *w, const struct chat_message *m)
+{
+    struct str type, data;
+    bool begun = false;
+    for (size_t i = 0; i < m->n_parts; i++) {
+        if (m->parts[i].kind != CHAT_PART_IMAGE || !provider_data_url(m->parts[i].url, &type, &data))
+            continue;
+        if (!begun) {
+            json_key(w, "images");
+            json_array_begin(w);
+        }
+        begun = true;
+        json_write_str(w, data);
+    }
+    if (begun)
+        json_array_end(w);
+}
+
+static int write_tool_calls(struct json_writer *w, const struct chat_message *m, struct error *err)
+{
+    int rc = 0;
+    if (m->n_tool_calls == 0)
+        return 0;
+    json_key(w, "tool_calls");
+    json_array_begin(w);
+    for (size_t i = 0; i < m->n_tool_calls && rc == 0; i++) {
+        struct str arguments;
+        rc = provider_arguments(&m->tool_calls[i], &arguments, err);
+        json_object_begin(w);
+        if (m->tool_calls[i].id.len > 0)
+            provider_write_member(w, "id", m->tool_calls[i].id);
+        json_key(w, "function");
+        json_object_begin(w);
+        provider_write_member(w, "name", m->tool_calls[i].name);
+        json_key(w, "arguments");
+        json_write_raw(w, rc == 0 ? arguments : STR("{}"));
+        json_object_end(w);
+        json_object_end(w);
+    }
+    json_array_end(w);
+    return rc;
+}
+
+/* Which tool a result is of; Ollama goes by its name. */
+static struct str tool_name(const struct chat_request *r, size_t at)
+{
+    const struct chat_message *m = &r->messages[at];
+    if (m->name.len > 0)
+        return m->name;
+    for (size_t i = at; i-- > 0;)
+        for (size_t k = 0; k < r->messages[i].n_tool_calls; k++)
+            if (str_eq(r->messages[i].tool_calls[k].id, m->tool_call_id))
+                return r->messages[i].tool_calls[k].name;
+    return STR_NONE;
+}
+
+static int write_message(struct json_writer *w, const struct chat_request *r, size_t at, struct error *err)
+{
+    const struct chat_message *m = &r->messages[at];
+    const char *key;
+    json_t *value;
+    json_object_begin(w);
+    provider_write_member(
+        w, "role", provider_is_instruction(m) ? STR("system") : str_from(chat_role_name(m->role)));
+    write_text(w, "content", m);
+    write_images(w, m);
+    if (m->reasoning.len > 0)
+        provider_write_member(w, "thinking", m->reasoning);
+    int rc = write_tool_calls(w, m, err);
+    if (m->role == CHAT_TOOL) {
+        provider_write_member(w, "tool_name", tool_name(r, at));
+        provider_write_member(w, "tool_call_id", m->tool_call_id);
+    }
+    json_object_foreach(is_ours(r) ? (json_t *)(uintptr_t)m->vendor : NULL, key, value)
+    {
+        json_key(w, key);
+        json_write_value(w, value);
+    }
+    json_object_end(w);
+    return rc;
+}
+
+/* ---- Settings ---- */
+
+static void write_tools(struct json_writer *w, const struct chat_request *r)
+{
+    if (r->n_tools == 0 || r->tool_choice == CHAT_TOOLS_NONE)
+        return;
+    json_key(w, "tools");
+    json_array_begin(w);
+    for (size_t i = 0; i < r->n_tools; i++) {
+        const struct chat_tool *t = &r->tools[i];
+        if (is_ours(r) && t->raw) {
+            json_write_value(w, t->raw);
+            continue;
+        }
+        json_object_begin(w);
+        provider_write_member(w, "type", STR("function"));
+        json_key(w, "function");
+        json_object_begin(w);
+        provider_write_member(w, "name", t->name);
+        if (t->description.len > 0)
+            provider_write_member(w, "description", t->description);
+        json_key(w, "parameters");
+        if (t->parameters)
+            json_write_value(w, t->parameters);
+        else
+            json_write_raw(w, STR("{\"type\":\"object\",\"properties\":{}}"));
+        json_object_end(w);
+        json_object_end(w);
+    }
+    json_array_end(w);
+}
+
+static void write_int(struct json_writer *w, const char *key, int64_t value)
+{
+    if (value < 0)
+        return;
+    json_key(w, key);
+    json_write_int(w, value);
+}
+
+static void write_options(struct json_writer *w, const struct chat_request *r)
+{
+    json_key(w, "options");
+    json_object_begin(w);
+    chat_sampling_write(&r->sampling, w);
+    write_int(w, "num_predict", r->max_tokens);
+    write_int(w, "num_keep", r->n_keep);
+    if (r->n_stops > 0) {
+        json_key(w, "stop");
+        json_array_begin(w);
+        for (size_t i = 0; i < r->n_stops; i++)
+            json_write_str(w, r->stops[i]);
+        json_array_end(w);
+    }
+    json_object_end(w);
+}
+
+static void write_format(struct json_writer *w, const json_t *format)
+{
+    struct str type = provider_text(format, "type");
+    if (str_is(type, "json_object")) {
+        provider_write_member(w, "format", STR("json"));
+    } else if (str_is(type, "json_schema")) {
+        json_key(w, "format");
+        json_write_value(w, json_object_get(json_object_get(format, "json_schema"), "schema"));
+    }
+}
+
+static void write_settings(struct json_writer *w, const struct chat_request *r)
+{
+    struct str effort = provider_text(r->vendor, "reasoning_effort");
+    const char *key;
+    json_t *value;
+    json_object_foreach(is_ours(r) ? (json_t *)(uintptr_t)r->native : NULL, key, value)
+    {
+        json_key(w, key);
+        json_write_value(w, value);
+    }
+    if (is_ours(r))
+        return;
+    write_options(w, r);
+    write_format(w, json_object_get(r->vendor, "response_format"));
+    if (str_is(effort, "none")) {
+        json_key(w, "think");
+        json_write_bool(w, false);
+    } else if (effort.len > 0) {
+        provider_write_member(w, "think", str_is(effort, "minimal") ? STR("low") : effort);
+    }
+    if (r->context_shift) {
+        json_key(w, "shift");
+        json_write_bool(w, true);
+    }
+}
+
+/* ---- The request ---- */
+
+/* What only /api/generate has a word for. */
+static bool is_generate(const struct chat_request *r)
+{
+    return r->has_prompt ||
+           (is_ours(r) && (provider_asks(r->native, "template") || provider_asks(r->native, "context")));
+}
+
+static void write_generate(struct json_writer *w, const struct chat_request *r)
+{
+    if (r->has_prompt) {
+        provider_write_member(w, "prompt", r->prompt.data ? r->prompt : STR(""));
+        if (r->suffix.len > 0)
+            provider_write_member(w, "suffix", r->suffix);
+        if (!is_ours(r) && r->suffix.len == 0) {
+            json_key(w, "raw");
+            json_write_bool(w, true);
+        }
+        return;
+    }
+    const struct chat_message *last = &r->messages[r->n_messages - 1];
+    if (r->n_messages > 1)
+        write_text(w, "system", &r->messages[0]);
+    write_text(w, "prompt", last);
+    write_images(w, last);
+}
+
+int provider_ollama_encode(
+    const struct provider_model *m, const struct chat_request *r, struct buf *out, struct error *err)
+{
+    struct json_writer w;
+    int rc = ollama_supports(m, r, err);
+    if (rc)
+        return rc;
+    json_writer_init(&w, out);
+    json_object_begin(&w);
+    provider_write_member(&w, "model", m->model);
+    json_key(&w, "stream");
+    json_write_bool(&w, true);
+    write_settings(&w, r);
+    if (is_generate(r)) {
+        write_generate(&w, r);
+    } else {
+        write_tools(&w, r);
+        json_key(&w, "messages");
+        json_array_begin(&w);
+        for (size_t i = 0; i < r->n_messages && rc == 0; i++)
+            rc = write_message(&w, r, i, err);
+        json_array_end(&w);
+    }
+    json_object_end(&w);
+    if (rc)
+        return rc;
+    return out->failed ? error_set(err, out->failed, "the request is too large to pass on") : 0;
+}
+
+/* ---- The answer: a JSON object a line ---- */
+
+static int take_call(struct provider_answer *a, const json_t *call, struct error *err)
+{
+    const json_t *function = json_object_get(call, "function"),
+                 *arguments = json_object_get(function, "arguments");
+    struct buf text;
+    struct json_writer w;
+    buf_init(&text, 2 * LIMIT_PROVIDER_EVENT);
+    json_writer_init(&w, &text);
+    if (json_is_object(arguments))
+        json_write_value(&w, arguments);
+    else
+        buf_append_text(&text, "{}");
+    int rc = text.failed ? error_set(err, text.failed, "a tool call's arguments are too large")
+                         : provider_answer_tool(a, (int64_t)a->n_tools, provider_text(call, "id"),
+                               provider_text(function, "name"), buf_str(&text), err); /* calls come whole */
+    buf_free(&text);
+    return rc;
+}
+
+static int64_t count_or_zero(const json_t *object, const char *key)
+{
+    int64_t n = provider_count(object, key);
+    return n < 0 ? 0 : n;
+}
+
+static void take_end(struct provider_answer *a, const json_t *event)
+{
+    /* A prompt that was cached whole is left out of the counts. */
+    provider_answer_usage(a, &(struct chat_usage){.input_tokens = provider_count(event, "prompt_eval_count"),
+                                 .output_tokens = provider_count(event, "eval_count"),
+                                 .load_ns = count_or_zero(event, "load_duration"),
+                                 .prefill_ns = count_or_zero(event, "prompt_eval_duration"),
+                                 .decode_ns = count_or_zero(event, "eval_duration")});
+    provider_answer_stop(
+        a, str_is(provider_text(event, "done_reason"), "length") ? CHAT_STOP_LENGTH : CHAT_STOP_END);
+    provider_answer_end(a);
+}
+
+int provider_ollama_event(struct provider_answer *a, const json_t *event, struct error *err)
+{
+    const json_t *message = json_object_get(event, "message"),
+                 *calls = json_object_get(message, "tool_calls");
+    const json_t *words = json_is_object(message) ? message : event;
+    int rc = 0;
+    if (!json_is_boolean(json_object_get(event, "done")))
+        return error_set(err, ERROR_INVALID, "a line of it has no 'done'");
+    provider_answer_start(a, STR_NONE, provider_text(event, "model"));
+    provider_answer_reasoning(a, provider_text(words, "thinking"));
+    provider_answer_text(a, provider_text(words, words == message ? "content" : "response"));
+    if (calls && !json_is_null(calls) && !json_is_array(calls))
+        return error_set(err, ERROR_INVALID, "its 'tool_calls' is no list");
+    for (size_t i = 0; i < json_array_size(calls) && rc == 0; i++)
+        rc = take_call(a, json_array_get(calls, i), err);
+    if (rc == 0 && json_is_true(json_object_get(event, "done")))
+        take_end(a, event);
+    return rc;
+}
+
+/* ---- The dialect ---- */
+
+static struct str ollama_path(struct arena *a, const struct provider_model *m, const struct chat_request *r)
+{
+    (void)a;
+    (void)m;
+    return is_generate(r) ? STR("/api/generate") : STR("/api/chat");
+}
+
+static size_t ollama_headers(
+    struct arena *a, const struct chat_request *r, struct str api_key, struct egress_header *out)
+{
+    (void)r;
+    return provider_headers(a, "Authorization", "Bearer ", api_key, out);
+}
+
+const struct provider_dialect provider_dialect_ollama = {
+    ollama_supports, provider_ollama_encode, ollama_path, ollama_headers, provider_ollama_event};
+
+static int ollama_start(const struct provider_start *s, struct provider_call **out, struct error *err)
+{
+    return provider_remote_start(&provider_dialect_ollama, s, out, err);
+}
+
+const struct provider_ops provider_ollama_ops = {
+    "ollama", ollama_supports, ollama_start, provider_remote_pause, provider_remote_close};
