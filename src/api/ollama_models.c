@@ -222,11 +222,9 @@ static bool has(struct str text, const char *needle)
 static void capabilities_write(struct json_writer *w, const json_t *metadata, struct str template)
 {
     struct str family = json_str(json_object_get(metadata, "general.architecture"));
-    bool encoder = has(family, "bert") || json_object_get(metadata, "tokenizer.ggml.pooling_type");
     char key[128];
-    snprintf(key, sizeof key, "%.*s.pooling_type", (int)(family.len < 100 ? family.len : 100),
-        family.data ? family.data : "");
-    encoder = encoder || json_object_get(metadata, key);
+    snprintf(key, sizeof key, STR_FMT ".pooling_type", STR_ARG(str_slice(family, 0, 64)));
+    bool encoder = has(family, "bert") || json_object_get(metadata, key);
     json_key(w, "capabilities");
     json_array_begin(w);
     json_write_text(w, encoder ? "embedding" : "completion");
