@@ -207,6 +207,41 @@ static void test_permit_matrix(void **state)
     loopback_stop(&server);
 }
 
+/* A permit for probes lets out a question without content, and nothing else. */
+static void test_a_probe_carries_no_content(void **state)
+{
+    struct loopback server = {0};
+    (void)state;
+    loopback_start(&server, serve_ok, NULL);
+    struct egress_target *target =
+        fixture_target(url_of(&server, "http", "127.0.0.1"), EGRESS_ZONE_CLOUD, NULL);
+    struct egress_permit probe = fixture_permit(EGRESS_BOUNDARY_ANY);
+    probe.probe = true;
+    const struct {
+        const char *method, *body;
+        int expect;
+    } cases[] = {{"POST", "secret", ERROR_DENIED}, {"POST", "", ERROR_DENIED},
+        {"GET", "secret", ERROR_DENIED}, {"GET", "", 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct fixture f;
+        struct seen seen = {0};
+        struct error err;
+        struct egress_request request = {
+            .method = cases[i].method, .path = STR("/models"), .body = str_from(cases[i].body)};
+        fixture_start(&f);
+        int rc = seen_open_with(&f, &seen, &probe, target, &request, &err);
+        assert_int_equal(rc, cases[i].expect);
+        if (rc == 0)
+            fixture_run(&f, 5000);
+        assert_int_equal(f.witnessed, rc == 0);
+        seen_free(&seen);
+        fixture_stop(&f);
+    }
+    assert_int_equal(atomic_load(&server.requests), 1);
+    egress_target_free(target);
+    loopback_stop(&server);
+}
+
 /* A name that resolves outside, under a target that claims to be inside: 192.0.2.0/24 is TEST-NET-1, RFC
  * 5737. */
 static void test_a_local_target_with_an_address_outside_is_refused(void **state)
@@ -397,6 +432,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sends_what_was_asked_and_reads_the_answer),
+        cmocka_unit_test(test_a_probe_carries_no_content),
         cmocka_unit_test(test_connections_are_used_again),
         cmocka_unit_test(test_many_at_once),
         cmocka_unit_test(test_the_witness_sees_exactly_what_is_sent),

@@ -64,6 +64,10 @@ static void the_permit_says_what_the_decision_says(void **state)
     assert_int_equal(d.permit->boundary, EGRESS_BOUNDARY_ANY);
     assert_int_equal(router_decide(p, request_of(a, "nobody", "hello"), &c, &d, &err), ERROR_NOT_FOUND);
     assert_null(d.permit);
+    const struct egress_permit *probe = router_permit_probe(a, 1000);
+    assert_true(probe->probe && probe->boundary == EGRESS_BOUNDARY_ANY);
+    assert_string_equal(probe->rule, "probe");
+    assert_int_equal(probe->expires_mono_ms, 1000 + 60 * 1000);
     router_policy_free(p);
     arena_free(a);
 }
