@@ -28,7 +28,7 @@ enum pre_flag {
 
 struct tokenizer_pre {
     pcre2_code *codes[PATTERNS_MAX];
-    bool threes[PATTERNS_MAX]; /* cuts what matches in threes from its end */
+    const char *threes[PATTERNS_MAX]; /* cuts what matches in threes from its end; NULL: into matches */
     int count;
     pcre2_match_context *context;
 };
@@ -264,7 +264,8 @@ static int compile(struct tokenizer_pre *p, const struct pre_rule *rule, struct 
     pcre2_set_heap_limit(p->context, HEAP_LIMIT_KIB);
     for (; rule->patterns[p->count]; p->count++) {
         int code;
-        p->threes[p->count] = rule->patterns[p->count] == threes || rule->patterns[p->count] == ascii_threes;
+        const char *pattern = rule->patterns[p->count];
+        p->threes[p->count] = pattern == threes || pattern == ascii_threes ? pattern : NULL;
         PCRE2_SIZE offset;
         p->codes[p->count] = pcre2_compile((PCRE2_SPTR)rule->patterns[p->count], PCRE2_ZERO_TERMINATED,
             PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK, &code, &offset, NULL);
@@ -322,7 +323,8 @@ static int split_threes(
     int rc = 0;
     for (size_t left = str_utf8_count(str_slice(piece, start, end)) + 1; left-- > 0 && rc == 0;) {
         uint32_t c;
-        if (left % 3 == 0) {
+        /* superbpe's digits are only looked at from the left: their end parts nothing */
+        if (left % 3 == 0 && (left > 0 || s->p->threes[level] == threes)) {
             rc = split(s, level + 1, str_slice(piece, *from, start));
             *from = start;
         }
