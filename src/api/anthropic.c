@@ -1,4 +1,4 @@
-/* Anthropic's shape: messages. */
+/* Anthropic's shape: messages, and the counting of their tokens. */
 #include "api/anthropic_in.h"
 #include "api/anthropic_out.h"
 #include "api/shape.h"
@@ -64,4 +64,66 @@ const struct api_shape api_anthropic_shape = {.name = "anthropic.messages",
     .whole = answer_whole,
     .event = stream_event,
     .end = stream_end,
+    .error = error_write};
+
+/* ---- count_tokens ---- */
+
+struct count {
+    int64_t tokens;
+};
+
+static void count_init(void *answer, const struct chat_request *r, struct str request_id)
+{
+    (void)answer;
+    (void)r;
+    (void)request_id;
+}
+
+static void count_free(void *answer)
+{
+    (void)answer;
+}
+
+static void count_begin(void *answer, const struct exchange_about *about)
+{
+    (void)answer;
+    (void)about;
+}
+
+static int count_gather(void *answer, const struct chat_event *e, struct error *err)
+{
+    (void)err;
+    if (e->kind == CHAT_EVENT_USAGE)
+        ((struct count *)answer)->tokens = e->usage.input_tokens;
+    return 0;
+}
+
+static void count_estimate(void *answer, int64_t tokens)
+{
+    ((struct count *)answer)->tokens = tokens;
+}
+
+static void count_whole(void *answer, const struct chat_usage *usage, struct buf *out)
+{
+    struct json_writer w;
+    (void)usage;
+    json_writer_init(&w, out);
+    json_object_begin(&w);
+    json_key(&w, "input_tokens");
+    json_write_int(&w, ((struct count *)answer)->tokens);
+    json_object_end(&w);
+}
+
+/* Never streamed: no `event`, no `end`. */
+const struct api_shape api_anthropic_count_shape = {.name = "anthropic.count_tokens",
+    .id_header = "request-id",
+    .passed = passed,
+    .answer_size = sizeof(struct count),
+    .read = api_anthropic_count_read,
+    .init = count_init,
+    .free = count_free,
+    .begin = count_begin,
+    .gather = count_gather,
+    .whole = count_whole,
+    .estimate = count_estimate,
     .error = error_write};

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "api/read.h"
 #include "base/limits.h"
 
 static struct str member(const json_t *object, const char *key)
@@ -97,6 +98,17 @@ static int document_text(
     return 0;
 }
 
+/* What is sent along is in the part's url: of the block only the rest is kept, so that nobody reads pixels as
+ * text. */
+static int sent_along_read(
+    struct arena *a, const json_t *item, enum chat_part_kind kind, struct chat_part *p, struct error *err)
+{
+    static const char *const known[] = {"type", "source", NULL};
+    int rc = source_read(a, item, p, err);
+    p->kind = p->url.len > 0 ? kind : CHAT_PART_OTHER;
+    return rc || p->url.len == 0 ? rc : api_read_vendor(a, item, known, &p->raw, err);
+}
+
 static int document_read(
     struct arena *a, const json_t *item, struct chat_part *p, struct chat_request *r, struct error *err)
 {
@@ -110,10 +122,8 @@ static int document_read(
             return error_set(err, ERROR_INVALID, "a 'source' of type text must have 'data'");
         return document_text(a, item, member(source, "data"), p, err);
     }
-    int rc = source_read(a, item, p, err);
-    p->kind = p->url.len > 0 ? CHAT_PART_FILE : CHAT_PART_OTHER;
     p->text = member(item, "title");
-    return rc;
+    return sent_along_read(a, item, CHAT_PART_FILE, p, err);
 }
 
 /* ---- Blocks ---- */
@@ -137,12 +147,7 @@ static int part_read(
     if (str_is(type, "document"))
         return document_read(a, item, p, r, err);
     p->kind = CHAT_PART_OTHER;
-    if (!str_is(type, "image"))
-        return 0;
-    int rc = source_read(a, item, p, err);
-    if (p->url.len > 0)
-        p->kind = CHAT_PART_IMAGE;
-    return rc;
+    return str_is(type, "image") ? sent_along_read(a, item, CHAT_PART_IMAGE, p, err) : 0;
 }
 
 static int parts_create(struct arena *a, size_t n, struct chat_message *m, struct error *err)
@@ -190,12 +195,10 @@ static void failure_say(struct arena *a, struct chat_message *m)
 
 static int tool_result_read(struct arena *a, const json_t *item, struct chat_request *r, struct error *err)
 {
-    static const char *const known[] = {"type", "tool_use_id", "content", "is_error", "cache_control", NULL};
+    static const char *const known[] = {"type", "tool_use_id", "content", "is_error", NULL};
     struct chat_message *m = &r->messages[r->n_messages++];
     const json_t *content = json_object_get(item, "content");
-    struct error unknown;
     m->role = CHAT_TOOL;
-    m->vendor = item;
     int rc = json_get_str(item, "tool_use_id", &m->tool_call_id, err);
     if (rc == 0 && m->tool_call_id.len == 0)
         rc = error_set(err, ERROR_INVALID, "a tool_result must have a 'tool_use_id'");
@@ -203,9 +206,11 @@ static int tool_result_read(struct arena *a, const json_t *item, struct chat_req
         rc = json_get_bool(item, "is_error", false, &m->failed, err);
     if (rc == 0 && content && !json_is_null(content))
         rc = api_anthropic_content_read(a, content, m, r, err);
+    if (rc == 0)
+        rc = api_read_vendor(a, item, known, &m->vendor, err);
     if (rc)
         return rc;
-    if (api_anthropic_only(item, known, &unknown))
+    if (json_object_size(m->vendor) > (size_t)(json_object_get(m->vendor, "cache_control") != NULL))
         only_native(r, "tool_result");
     if (m->failed)
         failure_say(a, m);

@@ -282,11 +282,10 @@ static const char *const choice_members[] = {"type", "name", "disable_parallel_t
 static const struct {
     const char *name;
     const char *const *inner;
-} members[] = {{"system", NULL}, {"tools", NULL}, {"tool_choice", choice_members}, {"max_tokens", NULL},
-    {"stop_sequences", NULL}, {"temperature", NULL}, {"top_p", NULL}, {"top_k", NULL},
-    {"metadata", metadata_members}, {"thinking", thinking_members}, {"output_config", output_members},
-    {"output_format", NULL}, {"service_tier", NULL}, {"speed", NULL}, {"cache_control", NULL},
-    {"inference_geo", NULL}};
+} members[] = {{"tool_choice", choice_members}, {"max_tokens", NULL}, {"stop_sequences", NULL},
+    {"temperature", NULL}, {"top_p", NULL}, {"top_k", NULL}, {"metadata", metadata_members},
+    {"thinking", thinking_members}, {"output_config", output_members}, {"output_format", NULL},
+    {"service_tier", NULL}, {"speed", NULL}, {"cache_control", NULL}, {"inference_geo", NULL}};
 
 static bool is_among(const char *const *names, const char *key)
 {
@@ -316,7 +315,7 @@ static bool is_understood(const char *key, const json_t *value)
 /* All of the request that has no other way to a target of this shape, in its order. */
 static int native_read(struct arena *a, const json_t *root, struct chat_request *r, struct error *err)
 {
-    static const char *const own[] = {"model", "messages", "stream", NULL};
+    static const char *const own[] = {"model", "messages", "stream", "system", "tools", NULL};
     const char *key;
     json_t *value, *native = json_object();
     if (!native)
@@ -335,7 +334,7 @@ static int native_read(struct arena *a, const json_t *root, struct chat_request 
     return 0;
 }
 
-int api_anthropic_count_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
+static int request_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
 {
     json_t *root;
     int rc = json_read_in(a, body, &root, err);
@@ -368,8 +367,19 @@ int api_anthropic_count_read(struct arena *a, struct str body, struct chat_reque
 
 int api_anthropic_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
 {
-    int rc = api_anthropic_count_read(a, body, out, err);
+    int rc = request_read(a, body, out, err);
     if (rc == 0 && (*out)->max_tokens < 0)
         rc = error_set(err, ERROR_INVALID, "'max_tokens' is missing: say how long the answer may be");
     return rc;
+}
+
+int api_anthropic_count_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
+{
+    int rc = request_read(a, body, out, err);
+    if (rc)
+        return rc;
+    (*out)->count_only = true;
+    (*out)->max_tokens = 0;
+    (*out)->stream = false;
+    return 0;
 }

@@ -8,7 +8,7 @@
  *
  *   a turn of the user: [tool_result 1, tool_result 2, text]  -->  tool 1 | tool 2 | user "text"
  *
- * Every member but `model`, `messages` and `stream` is also kept as it came (`native`), for a target that
+ * Settings are also kept as they came (`native`), for a target that
  * speaks this shape; what no field says is named in `only_native`. */
 int api_anthropic_read(
     struct arena *a, struct str body, struct chat_request **out, struct error *err) MUST_USE;

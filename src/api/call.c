@@ -15,7 +15,8 @@ struct chat_call {
     struct api_call api;
     const struct api_shape *shape;
     struct exchange *exchange;
-    void *answer; /* the shape's */
+    const struct chat_request *request; /* lives as long as the exchange */
+    void *answer;                       /* the shape's */
     bool stream;
     bool begun;               /* its head was sent */
     bool broken;              /* the stream ended with an error event */
@@ -182,6 +183,15 @@ static void on_end(void *ctx, const struct chat_usage *usage, int64_t cost)
     call_free(c);
 }
 
+/* No target can count: the router's estimate, said to be one. */
+static void reply_estimate(struct chat_call *c)
+{
+    http_reply_header(c->api.http, "x-weir-estimate", STR("true"));
+    c->shape->estimate(c->answer, router_tokens(c->request));
+    c->shape->whole(c->answer, &(struct chat_usage){0}, &c->out);
+    http_reply(c->api.http, 200, "application/json", buf_str(&c->out));
+}
+
 static void on_fail(void *ctx, const struct exchange_failure *f)
 {
     struct chat_call *c = ctx;
@@ -201,6 +211,11 @@ static void on_fail(void *ctx, const struct exchange_failure *f)
         return;
     }
     about_headers(c, &f->about);
+    if (c->shape->estimate && f->code == ERROR_UNSUPPORTED) {
+        reply_estimate(c);
+        call_free(c);
+        return;
+    }
     if (f->retry_after_ms >= 0) {
         char seconds[32];
         snprintf(seconds, sizeof seconds, "%lld", (long long)((f->retry_after_ms + 999) / 1000));
@@ -313,6 +328,7 @@ static void start(const struct api_call *api, struct chat_request *request, stru
         abort();
     c->api = *api;
     c->shape = shape;
+    c->request = request;
     c->answer = answer;
     c->stream = request->stream;
     buf_init(&c->out, LIMIT_PROVIDER_BODY * 2);

@@ -1,9 +1,38 @@
 /* GET /v1/models: what can be asked for. */
 #include "api/api.h"
+#include "base/clock.h"
 #include "base/limits.h"
+
+/* A client of Anthropic's shape says so by its version header. */
+static bool is_anthropic(const struct api_call *c)
+{
+    return c->shape == &api_anthropic_shape;
+}
+
+static void write_member(struct json_writer *w, const char *key, struct str value)
+{
+    json_key(w, key);
+    json_write_str(w, value);
+}
+
+static void anthropic_write(struct json_writer *w, const struct api_call *c, struct str name)
+{
+    char created[32];
+    clock_format(c->shard->started_s * 1000, created);
+    json_object_begin(w);
+    write_member(w, "type", STR("model"));
+    write_member(w, "id", name);
+    write_member(w, "display_name", name);
+    write_member(w, "created_at", str_from(created));
+    json_object_end(w);
+}
 
 static void model_write(struct json_writer *w, const struct api_call *c, struct str name, struct str owner)
 {
+    if (is_anthropic(c)) {
+        anthropic_write(w, c, name);
+        return;
+    }
     json_object_begin(w);
     json_key(w, "id");
     json_write_str(w, name);
@@ -34,6 +63,7 @@ struct model_list {
     struct json_writer *writer;
     struct str wanted; /* empty: all */
     bool found;
+    struct str first, last;
 };
 
 static void list_model(void *ctx, struct str name, struct str owner)
@@ -41,7 +71,10 @@ static void list_model(void *ctx, struct str name, struct str owner)
     struct model_list *l = ctx;
     if (l->wanted.len && (l->found || !str_eq(l->wanted, name)))
         return;
+    if (!l->found)
+        l->first = name;
     l->found = true;
+    l->last = name;
     model_write(l->writer, l->call, name, owner);
 }
 
@@ -53,17 +86,23 @@ void api_openai_models(const struct api_call *c)
     struct str prefix = STR("/v1/models/");
     buf_init(&body, 16 * MIB);
     json_writer_init(&w, &body);
-    struct model_list list = {c, &w, str_slice(path, prefix.len, path.len), false};
+    struct model_list list = {.call = c, .writer = &w, .wanted = str_slice(path, prefix.len, path.len)};
     if (list.wanted.len == 0) {
         json_object_begin(&w);
-        json_key(&w, "object");
-        json_write_text(&w, "list");
+        if (!is_anthropic(c))
+            write_member(&w, "object", STR("list"));
         json_key(&w, "data");
         json_array_begin(&w);
     }
     each_model(c->shard->exchange->world, list_model, &list);
     if (list.wanted.len == 0) {
         json_array_end(&w);
+        if (is_anthropic(c)) { /* always all of them: one page */
+            json_key(&w, "has_more");
+            json_write_bool(&w, false);
+            write_member(&w, "first_id", list.first);
+            write_member(&w, "last_id", list.last);
+        }
         json_object_end(&w);
     }
     if (list.wanted.len && !list.found)

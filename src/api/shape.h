@@ -35,11 +35,16 @@ struct api_shape {
     void (*event)(void *answer, const struct chat_event *e, struct buf *out);
     void (*end)(void *answer, const struct chat_usage *usage, struct buf *out);
 
+    /* Of a request to count (count_only): the router's estimate, where no target can count; NULL otherwise.
+     */
+    void (*estimate)(void *answer, int64_t tokens);
+
     /* Appends the body of an error and gives the HTTP status this API has for it. `type`: the provider's own
      * word, may be empty. */
     int (*error)(int status, struct str message, struct str type, struct str request_id, struct buf *out);
 };
 
+extern const struct api_shape api_anthropic_count_shape;
 extern const struct api_shape api_openai_chat_shape, api_openai_completion_shape, api_anthropic_shape;
 
 #endif

@@ -29,7 +29,8 @@ struct chat_part {
     struct str url;    /* image, file */
     struct str data;   /* audio, base64 */
     struct str format; /* audio format, image detail */
-    const json_t *raw; /* the part as it came, for a target of the same shape; NULL for plain text */
+    const json_t *raw; /* the part as it came, for a target of the same shape; NULL for plain text. Of an
+                          image or file in Anthropic's shape: what it has besides */
 };
 
 struct chat_tool_call {
@@ -52,14 +53,14 @@ struct chat_message {
     struct chat_tool_call *tool_calls;
     size_t n_tool_calls;
     struct str tool_call_id;       /* CHAT_TOOL: which call this answers */
-    bool failed;                   /* CHAT_TOOL: the call failed, the content says how */
+    bool failed;                   /* CHAT_TOOL: the call failed: the first part says so */
     struct str reasoning;          /* assistant: reasoning_content, where a client sends it back */
     struct chat_thought *thoughts; /* assistant: the same with its signatures */
     size_t n_thoughts;
     struct str order; /* assistant: how its pieces followed one another, a letter each: r(easoning), p(art)
                          and c(all); empty: in that order */
     const json_t *vendor; /* members of the message that are not named here, or NULL. Of a tool's result in
-                             Anthropic's shape: of its block */
+                             Anthropic's shape: those of its block */
 };
 
 struct chat_tool {
@@ -150,6 +151,7 @@ struct chat_request {
     size_t n_stops;
     bool has_keep_alive; /* how long a model of our own stays loaded after this; negative: for ever */
     int64_t keep_alive_ms;
+    bool count_only; /* nothing is to be answered: USAGE tells the tokens of the prompt, then STOP; max_tokens is 0 */
     bool stream;
     bool include_usage;   /* stream_options.include_usage */
     struct str user;      /* the client's own name for its end user */

@@ -57,6 +57,11 @@ void exchange_leg_event(struct leg *leg, const struct chat_event *event)
         return;
     case CHAT_EVENT_USAGE:
         leg->usage = event->usage;
+        if (x->request->count_only) { /* it is the answer, and nothing was used */
+            leg->usage = (struct chat_usage){0};
+            begin(leg);
+            x->client.event(x->client.ctx, event);
+        }
         return;
     case CHAT_EVENT_ERROR:
         on_error(leg, event);

@@ -60,7 +60,8 @@ struct exchange_failure {
  * exchange is gone then. A failure after `begin` comes as the event ERROR, followed by `end`. */
 struct exchange_client {
     void (*begin)(void *ctx, const struct exchange_about *about);
-    void (*event)(void *ctx, const struct chat_event *event); /* START is left out */
+    void (*event)(void *ctx, const struct chat_event *event); /* START and USAGE are left out; of a
+                                                                      request to count USAGE is the answer */
     void (*fail)(void *ctx, const struct exchange_failure *failure);
     void (*end)(void *ctx, const struct chat_usage *usage, int64_t cost_nano_usd); /* -1 unknown */
     void *ctx;

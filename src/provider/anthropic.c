@@ -182,15 +182,16 @@ static int write_translated(
 }
 
 /* The client's own members, as they came. */
-static void write_native(struct json_writer *w, const json_t *native)
+static void write_native(struct json_writer *w, const struct chat_request *r)
 {
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)native, key, value)
-    {
-        json_key(w, key);
-        json_write_value(w, value);
-    }
+    provider_anthropic_rest(w, r->native);
+    if (r->n_tools == 0)
+        return;
+    json_key(w, "tools");
+    json_array_begin(w);
+    for (size_t i = 0; i < r->n_tools; i++)
+        json_write_value(w, r->tools[i].raw);
+    json_array_end(w);
 }
 
 int provider_anthropic_encode(
@@ -203,10 +204,12 @@ int provider_anthropic_encode(
     json_writer_init(&w, out);
     json_object_begin(&w);
     provider_write_member(&w, "model", m->model);
-    json_key(&w, "stream");
-    json_write_bool(&w, true);
+    if (!r->count_only) {
+        json_key(&w, "stream");
+        json_write_bool(&w, true);
+    }
     if (r->shape == CHAT_SHAPE_ANTHROPIC)
-        write_native(&w, r->native);
+        write_native(&w, r);
     else
         rc = write_translated(&w, m, r, err);
     if (rc == 0)
@@ -224,8 +227,7 @@ static struct str anthropic_path(
 {
     (void)a;
     (void)m;
-    (void)r;
-    return STR("/v1/messages");
+    return r->count_only ? STR("/v1/messages/count_tokens") : STR("/v1/messages");
 }
 
 /* A client of this shape says which version and which betas it speaks. */

@@ -26,6 +26,8 @@ int provider_anthropic_supports(
 /* Writes the members `system` and `messages`. */
 int provider_anthropic_messages(
     struct json_writer *w, const struct chat_request *r, struct error *err) MUST_USE;
+/* Writes all members of an object, or none for NULL. */
+void provider_anthropic_rest(struct json_writer *w, const json_t *object);
 /* Passes on the member `cache_control` of a part or tool, if it has one. */
 void provider_anthropic_cache_control(struct json_writer *w, const json_t *raw);
 

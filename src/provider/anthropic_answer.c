@@ -220,9 +220,20 @@ static int take_after_start(
     return 0;
 }
 
+/* The answer to count_tokens. */
+static int take_count(struct provider_answer *a, const json_t *count)
+{
+    provider_answer_start(a, STR_NONE, STR_NONE);
+    take_usage(a, count);
+    provider_answer_stop(a, CHAT_STOP_END);
+    return 0;
+}
+
 int provider_anthropic_event(struct provider_answer *a, const json_t *event, struct error *err)
 {
     struct str type = provider_text(event, "type");
+    if (type.len == 0 && provider_count(event, "input_tokens") >= 0)
+        return take_count(a, event);
     if (type.len == 0)
         return error_set(err, ERROR_INVALID, "an event has no 'type'");
     if (str_is(type, "message"))

@@ -27,6 +27,17 @@ static bool write_native(struct json_writer *w, const struct chat_request *r, co
     return true;
 }
 
+void provider_anthropic_rest(struct json_writer *w, const json_t *object)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
+        json_key(w, key);
+        json_write_value(w, value);
+    }
+}
+
 /* Empty text is an error to Anthropic and says nothing: it is left out. */
 static void write_text(struct json_writer *w, struct str text, const json_t *raw)
 {
@@ -41,7 +52,8 @@ static void write_text(struct json_writer *w, struct str text, const json_t *raw
 
 /* ---- Images and documents ---- */
 
-static int write_source(struct json_writer *w, const char *kind, const struct chat_part *p, struct error *err)
+static int write_source(struct json_writer *w, const struct chat_request *r, const char *kind,
+    const struct chat_part *p, struct error *err)
 {
     struct str type, data;
     bool inlined = provider_data_url(p->url, &type, &data);
@@ -60,6 +72,11 @@ static int write_source(struct json_writer *w, const char *kind, const struct ch
         provider_write_member(w, "url", p->url);
     }
     json_object_end(w);
+    if (r->shape == CHAT_SHAPE_ANTHROPIC) {
+        provider_anthropic_rest(w, p->raw);
+        json_object_end(w);
+        return 0;
+    }
     if (p->kind == CHAT_PART_FILE && p->text.len > 0)
         provider_write_member(w, "title", p->text);
     provider_anthropic_cache_control(w, p->raw);
@@ -70,12 +87,12 @@ static int write_source(struct json_writer *w, const char *kind, const struct ch
 static int write_part(
     struct json_writer *w, const struct chat_request *r, const struct chat_part *p, struct error *err)
 {
+    if (p->kind == CHAT_PART_IMAGE)
+        return write_source(w, r, "image", p, err);
+    if (p->kind == CHAT_PART_FILE)
+        return write_source(w, r, "document", p, err);
     if (write_native(w, r, p->raw))
         return 0;
-    if (p->kind == CHAT_PART_IMAGE)
-        return write_source(w, "image", p, err);
-    if (p->kind == CHAT_PART_FILE)
-        return write_source(w, "document", p, err);
     write_text(w, p->kind == CHAT_PART_TEXT ? p->text : provider_text(p->raw, "refusal"), p->raw);
     return 0;
 }
@@ -128,15 +145,19 @@ static int write_tool_use(
 static int write_tool_result(
     struct json_writer *w, const struct chat_request *r, const struct chat_message *m, struct error *err)
 {
-    if (write_native(w, r, m->vendor))
-        return 0;
+    bool ours = r->shape == CHAT_SHAPE_ANTHROPIC;
+    int rc = 0;
     json_object_begin(w);
     provider_write_member(w, "type", STR("tool_result"));
     write_id(w, "tool_use_id", m->tool_call_id);
     json_key(w, "content");
     json_array_begin(w);
-    int rc = write_parts(w, r, m, err);
+    /* `is_error` says what the first part of a failure says. */
+    for (size_t i = ours && m->failed; i < m->n_parts && rc == 0; i++)
+        rc = write_part(w, r, &m->parts[i], err);
     json_array_end(w);
+    if (ours)
+        provider_anthropic_rest(w, m->vendor);
     if (m->failed) {
         json_key(w, "is_error");
         json_write_bool(w, true);
@@ -147,11 +168,12 @@ static int write_tool_result(
 
 /* ---- Messages ---- */
 
-static int write_system(struct json_writer *w, const struct chat_request *r, struct error *err)
+/* The instructions among the first `n` messages. */
+static int write_system(struct json_writer *w, const struct chat_request *r, size_t n, struct error *err)
 {
     bool begun = false;
     int rc = 0;
-    for (size_t i = 0; i < r->n_messages && rc == 0; i++) {
+    for (size_t i = 0; i < n && rc == 0; i++) {
         if (!provider_is_instruction(&r->messages[i]) || !provider_has_content(&r->messages[i]))
             continue;
         if (!begun) {
@@ -238,10 +260,9 @@ int provider_anthropic_messages(struct json_writer *w, const struct chat_request
 {
     const char *turn = NULL, *next;
     bool ours = r->shape == CHAT_SHAPE_ANTHROPIC;
-    /* In this shape `system` is a member of its own, which has been passed on as it came; it is read first.
-     */
-    size_t first = ours && provider_asks(r->native, "system") && provider_is_instruction(&r->messages[0]);
-    int rc = ours ? 0 : write_system(w, r, err);
+    /* In this shape instructions may also stand between the turns. */
+    size_t first = ours && provider_is_instruction(&r->messages[0]);
+    int rc = write_system(w, r, ours ? first : r->n_messages, err);
     json_key(w, "messages");
     json_array_begin(w);
     for (size_t i = first; i < r->n_messages && rc == 0; i++) {

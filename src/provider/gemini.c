@@ -73,7 +73,8 @@ static int check_honoured(const struct provider_model *m, const struct chat_requ
 static int gemini_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
 {
     static const char *const honoured[] = {"response_format", "reasoning_effort", NULL};
-    int rc = provider_check_request(vendor, CHAT_SHAPE_GEMINI, honoured, r, err);
+    int rc = r->count_only ? provider_refuse(vendor, "count_tokens", err)
+                           : provider_check_request(vendor, CHAT_SHAPE_GEMINI, honoured, r, err);
     if (rc == 0)
         rc = check_settings(r, err);
     if (rc == 0)

@@ -76,7 +76,8 @@ static int openai_supports(const struct provider_model *m, const struct chat_req
     for (size_t i = 0; i < json_array_size(modalities); i++)
         if (!str_is(json_str(json_array_get(modalities, i)), "text"))
             return error_set(err, ERROR_UNSUPPORTED, "'modalities' cannot be honoured other than text");
-    int rc = provider_check_native(CHAT_SHAPE_OPENAI, r, err);
+    int rc = r->count_only ? provider_refuse("this API", "count_tokens", err)
+                           : provider_check_native(CHAT_SHAPE_OPENAI, r, err);
     if (rc == 0)
         rc = check_parts(r, err);
     return rc ? rc : check_tools(r, err);

@@ -281,3 +281,71 @@ test('openai -> claude: cache writes and reads are counted', { skip }, async () 
   assert.deepEqual(own.usage, { input_tokens: 10, cache_creation_input_tokens: 50, cache_read_input_tokens: 100, output_tokens: 4 });
   cloud.behaviour = {};
 });
+
+test('counting tokens: exact at home, asked of Anthropic, else an estimate that says so', { skip }, async () => {
+  const ask = { messages, system: 'You are brief.' };
+  const home = await client.messages.countTokens({ model: 'house', ...ask });
+  const answer = await client.messages.create({ model: 'house', max_tokens: 1, ...ask });
+  assert.equal(home.input_tokens, answer.usage.input_tokens + answer.usage.cache_read_input_tokens);
+  cloud.behaviour = { usage: { input: 1234, output: 1 } };
+  const { data, response } = await client.messages.countTokens({ model: 'claude', ...ask }).withResponse();
+  assert.equal(data.input_tokens, 1234);
+  assert.equal(response.headers.get('x-weir-estimate'), null);
+  assert.equal(response.headers.get('x-weir-cost-usd'), '0.000000000');
+  assert.match(cloud.requests.at(-1).url, /\/v1\/messages\/count_tokens$/);
+  assert.deepEqual(Object.keys(body()).sort(), ['messages', 'model', 'system']);
+  for (const model of ['gpt', 'gemini']) {
+    const before = cloud.requests.length;
+    const guess = await client.messages.countTokens({ model, ...ask }).withResponse();
+    assert.ok(guess.data.input_tokens > 5 && guess.data.input_tokens < 60);
+    assert.equal(guess.response.headers.get('x-weir-estimate'), 'true');
+    assert.equal(cloud.requests.length, before);
+  }
+  await assert.rejects(client.messages.countTokens({ model: 'nobody', messages }), Anthropic.NotFoundError);
+  cloud.behaviour = {};
+});
+
+test('models in the shape of the client that asks', { skip }, async () => {
+  const names = [];
+  for await (const m of client.models.list()) {
+    assert.equal(m.type, 'model');
+    assert.ok(!Number.isNaN(Date.parse(m.created_at)));
+    names.push(m.id);
+  }
+  assert.deepEqual(names, ['house', 'gpt', 'claude', 'gemini']);
+  assert.equal((await client.models.retrieve('claude')).display_name, 'claude');
+  await assert.rejects(client.models.retrieve('nobody'), (e) => e instanceof Anthropic.NotFoundError && e.error.type === 'error');
+  assert.equal((await openai.models.retrieve('claude')).object, 'model');
+});
+
+test("a tool's failure and picture, and a document, reach each shape", { skip }, async () => {
+  const picture = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'iVBORw0KGgo=' } };
+  const result = { type: 'tool_result', tool_use_id: 'toolu_1', content: [picture], is_error: true };
+  const talk = [...messages, { role: 'assistant', content: [{ type: 'tool_use', id: 'toolu_1', name: 'look', input: {} }] },
+    { role: 'user', content: [result, { type: 'document', title: 'Notes', source: { type: 'text', media_type: 'text/plain', data: 'the words' } }] }];
+  const tools = [{ name: 'look', input_schema: { type: 'object' } }];
+  await client.messages.create({ model: 'claude', max_tokens: 8, messages: talk, tools });
+  assert.deepEqual(body().messages.at(-1).content, talk.at(-1).content);
+  await client.messages.create({ model: 'gpt', max_tokens: 8, messages: talk, tools });
+  const [tool, seen, notes] = body().messages.slice(-3);
+  assert.deepEqual([tool.role, tool.tool_call_id, JSON.stringify(tool.content).includes('failed')], ['tool', 'toolu_1', true]);
+  assert.equal(seen.role, 'user');
+  assert.equal(seen.content[0].image_url.url, 'data:image/png;base64,iVBORw0KGgo=');
+  assert.equal(notes.content, 'Notes\n\nthe words');
+});
+
+test('a picture is not read as text by the detector, and what is sensitive in any block is', { skip }, async () => {
+  const stays = async (content) => {
+    const before = cloud.requests.length;
+    await client.messages.create({ model: 'claude', max_tokens: 8, messages: [{ role: 'user', content }] }).catch((e) => e);
+    return cloud.requests.length === before;
+  };
+  const pixels = Buffer.from(Array.from({ length: 30000 }, (_, i) => (i * 7919) & 255)).toString('base64');
+  assert.equal(await stays([{ type: 'image', source: { type: 'base64', media_type: 'image/png', data: pixels } }]), false);
+  for (const content of [
+    [{ type: 'text', text: 'My SSN is 536-22-8726.', cache_control: { type: 'ephemeral' } }],
+    [{ type: 'document', source: { type: 'text', media_type: 'text/plain', data: 'My SSN is 536-22-8726.' } }],
+    [{ type: 'tool_result', tool_use_id: 't', content: [{ type: 'text', text: 'My SSN is 536-22-8726.' }] }],
+    [{ type: 'search_result', source: 's', title: 't', content: [{ type: 'text', text: 'My SSN is 536-22-8726.' }] }],
+  ]) assert.equal(await stays(content), true, JSON.stringify(content));
+});

@@ -56,7 +56,8 @@ static void settings_and_tools(void **state)
     assert_int_equal(r->parallel_tool_calls, 0);
     assert_int_equal(r->only_native.len, 0);
     assert_null(json_object_get(r->native, "messages"));
-    assert_non_null(json_object_get(r->native, "system"));
+    assert_null(json_object_get(r->native, "system"));
+    assert_non_null(json_object_get(r->native, "tool_choice"));
     arena_free(a);
 }
 
