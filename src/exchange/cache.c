@@ -93,7 +93,7 @@ int cache_key(const struct cache_question *q, unsigned char out[CACHE_KEY], stru
 
 bool cache_may(const struct chat_request *r)
 {
-    return r->n <= 1 && (r->sampling.temperature == 0 || r->sampling.has_seed);
+    return r->n <= 1 && !r->count_only && (r->sampling.temperature == 0 || r->sampling.has_seed);
 }
 
 /* ---- Answers ---- */
@@ -147,8 +147,10 @@ static bool strings_of(struct chat_event *e, struct str *out[3], size_t *n)
         out[(*n)++] = &e->tool_call.name;
         out[(*n)++] = &e->tool_call.arguments;
         return true;
-    case CHAT_EVENT_USAGE:
     case CHAT_EVENT_STOP:
+        out[(*n)++] = &e->stop_string;
+        return true;
+    case CHAT_EVENT_USAGE:
         return true;
     default:
         return false;
