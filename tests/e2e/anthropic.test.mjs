@@ -16,9 +16,9 @@ before(async () => {
   const folder = makeFolder();
   gateway = await Gateway.start(
     `providers:
-  sim: {kind: openai, base_url: "${cloud.url}/v1", api_key: "\${SIM_KEY}"}
-  other: {kind: anthropic, base_url: "${cloud.url}", api_key: "\${SIM_KEY}"}
-  third: {kind: gemini, base_url: "${cloud.url}/v1beta", api_key: "\${SIM_KEY}"}
+  sim: {kind: openai, base_url: "${cloud.url}/v1", api_key: "\${SIM_KEY}", retries: 0, breaker: off}
+  other: {kind: anthropic, base_url: "${cloud.url}", api_key: "\${SIM_KEY}", retries: 0, breaker: off}
+  third: {kind: gemini, base_url: "${cloud.url}/v1beta", api_key: "\${SIM_KEY}", retries: 0, breaker: off}
 models:
   - {name: house, file: "${makeModel(folder)}", context: 2048}
   - {name: gpt, provider: sim, model: gpt-5-sim}
