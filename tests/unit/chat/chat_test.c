@@ -76,6 +76,10 @@ static struct chat_request *full_request(struct arena *a)
     m[1].role = CHAT_TOOL;
     m[1].tool_call_id = STR("m-call-id");
     m[1].reasoning = STR("m-reasoning");
+    m[1].n_thoughts = 1;
+    m[1].thoughts = arena_new(a, struct chat_thought);
+    m[1].thoughts[0] = (struct chat_thought){
+        .text = STR("th-text"), .signature = STR("th-signature"), .data = STR("th-data")};
     m[1].n_tool_calls = 2;
     m[1].tool_calls = arena_alloc(a, 2 * sizeof *m->tool_calls);
     m[1].tool_calls[0] = (struct chat_tool_call){
@@ -101,6 +105,10 @@ static struct chat_request *full_request(struct arena *a)
     r->stops[1] = STR("stop-1");
     r->user = STR("r-user");
     r->tool_choice_name = STR("choice-name");
+    r->native = read_json(a, "{\"n-key\":{\"deep\":\"n-value\"}}");
+    r->n_headers = 1;
+    r->headers = arena_new(a, struct chat_header);
+    r->headers[0] = (struct chat_header){STR("anthropic-beta"), STR("h-value")};
     r->vendor =
         read_json(a, "{\"metadata\":{\"v-key\":\"v-value\"},\"prediction\":[\"v-list\",123456789012345678]}");
     return r;
@@ -126,8 +134,10 @@ static void visits_every_string(void **state)
         {"tools[1]", "t1-name"}, {"tools[1]", "t1-description"}, {"tools[1]", "t1-key"},
         {"tools[1]", "t1-value"}, {"tools[1]", "t1-vendor"}, {"tools[1]", "t1-extra"}, {"stop", "stop-0"},
         {"stop", "stop-1"}, {"user", "r-user"}, {"tool_choice", "choice-name"}, {"request", "metadata"},
-        {"request", "v-key"}, {"request", "v-value"}, {"request", "v-list"},
-        {"request", "123456789012345678"}};
+        {"request", "n-key"}, {"request", "n-value"}, {"headers", "h-value"},
+        {"messages[1].reasoning", "th-text"}, {"messages[1].reasoning", "th-signature"},
+        {"messages[1].reasoning", "th-data"}, {"request", "v-key"}, {"request", "v-value"},
+        {"request", "v-list"}, {"request", "123456789012345678"}};
     struct arena *a = arena_create(MIB);
     struct visits v = walk(full_request(a));
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
