@@ -37,6 +37,8 @@ struct backend_ops {
     /* Zeroed memory for the state of sequences; what is never touched costs nothing. */
     int (*buffer_create)(struct backend *b, size_t bytes, void **out, struct error *err);
     void (*buffer_free)(struct backend *b, void *buffer, size_t bytes);
+    /* From a buffer, or the host's memory, to another, while no program runs. */
+    void (*copy)(void *to, const void *from, size_t bytes);
     /* Takes a finished program, reserves the memory that it needs. The program must live until sync. */
     int (*encode)(struct backend *b, struct program *p, struct error *err);
     int (*submit)(struct backend *b, struct error *err);

@@ -76,19 +76,56 @@ static void kv_advance(void *layer, int32_t slot, int32_t length)
     l->written[slot] = length > l->written[slot] ? length : l->written[slot];
 }
 
+/* The first position that the slot's rows hold. */
+static int32_t kv_oldest(const struct kv_layer *l, int32_t slot)
+{
+    return l->written[slot] > l->n_rows ? l->written[slot] - l->n_rows : 0;
+}
+
 /* Positions are overwritten as the slot grows again, and attention reads none behind the token's own. A ring
  * can go back as long as it still holds all that the next token sees; else the sequence must start anew. */
+static int32_t kv_reach(const void *layer, int32_t slot, int32_t length)
+{
+    const struct kv_layer *l = layer;
+    return kv_first(l, length) < kv_oldest(l, slot) ? 0 : length;
+}
+
 static int32_t kv_truncate(void *layer, int32_t slot, int32_t length)
 {
     struct kv_layer *l = layer;
-    if (kv_first(l, length) < l->written[slot] - l->n_rows)
-        length = 0;
+    length = kv_reach(l, slot, length);
     if (length == 0)
         l->written[slot] = 0;
     return length;
 }
 
-static const struct state_ops kv_ops = {kv_bytes, kv_create, kv_free, kv_advance, kv_truncate};
+/* Positions [from, to): one run of rows, or two where a ring begins again. */
+static void kv_copy_rows(struct kv_layer *l, int32_t from_slot, int32_t to_slot, int32_t from, int32_t to)
+{
+    const struct backend *b = l->backend;
+    for (int32_t count; from < to; from += count) {
+        count = l->n_rows - from % l->n_rows;
+        count = count < to - from ? count : to - from;
+        for (int32_t head = 0; head < l->spec.n_heads; head++) {
+            b->ops->copy(
+                kv_key(l, to_slot, head, from), kv_key(l, from_slot, head, from), (size_t)count * l->k_row);
+            if (!l->spec.latent)
+                b->ops->copy(kv_value(l, to_slot, head, from), kv_value(l, from_slot, head, from),
+                    (size_t)count * l->v_row);
+        }
+    }
+}
+
+/* `written` comes along: rows behind `length` that were written over are lost to the copy as well. */
+static void kv_fork(void *layer, int32_t from, int32_t to, int32_t length)
+{
+    struct kv_layer *l = layer;
+    l->written[to] = l->written[from];
+    kv_copy_rows(l, from, to, kv_oldest(l, from), length);
+}
+
+static const struct state_ops kv_ops = {
+    kv_bytes, kv_create, kv_free, kv_advance, kv_reach, kv_truncate, kv_fork};
 
 const struct state_ops *const state_kinds[STATE_KINDS] = {
     [STATE_KV] = &kv_ops, [STATE_RECURRENT] = &recurrent_ops};

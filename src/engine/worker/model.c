@@ -214,20 +214,45 @@ int32_t model_state_length(const struct model_state *s, int32_t slot)
     return slot >= 0 && slot < s->n_slots ? s->lengths[slot] : 0;
 }
 
+int32_t model_state_reach(const struct model_state *s, int32_t slot, int32_t length)
+{
+    if (slot < 0 || slot >= s->n_slots || length < 0)
+        return 0;
+    int32_t most = length < s->lengths[slot] ? length : s->lengths[slot], asked;
+    /* A layer that holds less takes the others back with it. */
+    do {
+        asked = most;
+        for (int32_t i = 0; i < s->model->n_states; i++)
+            most = state_kinds[s->model->states[i].kind]->reach(s->layers[i], slot, most);
+    } while (most != asked);
+    return most;
+}
+
 int32_t model_state_truncate(struct model_state *s, int32_t slot, int32_t length)
 {
     if (slot < 0 || slot >= s->n_slots)
         return 0;
-    int32_t kept = length < 0 ? 0 : length, asked;
-    kept = kept < s->lengths[slot] ? kept : s->lengths[slot];
-    /* A layer that keeps less takes the others back with it. */
-    do {
-        asked = kept;
-        for (int32_t i = 0; i < s->model->n_states; i++)
-            kept = state_kinds[s->model->states[i].kind]->truncate(s->layers[i], slot, kept);
-    } while (kept != asked);
-    s->lengths[slot] = kept;
-    return kept;
+    s->lengths[slot] = model_state_reach(s, slot, length);
+    for (int32_t i = 0; i < s->model->n_states; i++)
+        state_kinds[s->model->states[i].kind]->truncate(s->layers[i], slot, s->lengths[slot]);
+    return s->lengths[slot];
+}
+
+int32_t model_state_fork(struct model_state *s, int32_t from, int32_t to, int32_t length)
+{
+    if (from == to)
+        return model_state_truncate(s, to, length);
+    if (to < 0 || to >= s->n_slots)
+        return 0;
+    s->lengths[to] = model_state_reach(s, from, length);
+    for (int32_t i = 0; i < s->model->n_states; i++) {
+        const struct state_ops *ops = state_kinds[s->model->states[i].kind];
+        if (s->lengths[to] > 0)
+            ops->fork(s->layers[i], from, to, s->lengths[to]);
+        else
+            ops->truncate(s->layers[i], to, 0);
+    }
+    return s->lengths[to];
 }
 
 /* Checks a whole batch; s->next runs ahead of the lengths to see that every slot has room. */

@@ -48,8 +48,13 @@ int model_state_create(const struct model *m, int32_t n_slots, int32_t n_context
     struct error *err) MUST_USE;
 void model_state_free(struct model_state *s);
 int32_t model_state_length(const struct model_state *s, int32_t slot); /* positions held */
+/* The most positions (<= length) that truncate or fork could keep exactly. */
+int32_t model_state_reach(const struct model_state *s, int32_t slot, int32_t length);
 /* Forgets positions >= length. Returns what is kept: layers that cannot roll back exactly keep less. */
 int32_t model_state_truncate(struct model_state *s, int32_t slot, int32_t length);
+/* Slot `to` takes what `from` holds of positions < length, in place of what it held; `from` stays as it is.
+ * Returns how many it took, as truncate would keep. Costs a copy of that state, no computation. */
+int32_t model_state_fork(struct model_state *s, int32_t from, int32_t to, int32_t length);
 
 /* One step over tokens of any mix of slots. Tokens of one slot stand together in order, their positions
  * follow on from what the slot holds. */

@@ -85,17 +85,34 @@ static void recurrent_advance(void *layer, int32_t slot, int32_t length)
     s->lengths[s->to] = length;
 }
 
+static int32_t recurrent_reach(const void *layer, int32_t slot, int32_t length)
+{
+    const struct recurrent_slot *s = &((const struct recurrent_layer *)layer)->slots[slot];
+    int32_t most = 0;
+    for (int32_t i = 0; i < SNAPSHOTS; i++)
+        most = s->lengths[i] > most && s->lengths[i] <= length ? s->lengths[i] : most;
+    return most;
+}
+
 static int32_t recurrent_truncate(void *layer, int32_t slot, int32_t length)
 {
     struct recurrent_slot *s = &((struct recurrent_layer *)layer)->slots[slot];
-    int32_t kept = 0;
-    for (int32_t i = 0; i < SNAPSHOTS; i++) {
+    for (int32_t i = 0; i < SNAPSHOTS; i++)
         if (s->lengths[i] > length)
             s->lengths[i] = 0;
-        kept = s->lengths[i] > kept ? s->lengths[i] : kept;
-    }
-    return kept;
+    return recurrent_reach(layer, slot, length);
 }
 
-const struct state_ops recurrent_ops = {
-    recurrent_bytes, recurrent_create, recurrent_free, recurrent_advance, recurrent_truncate};
+static void recurrent_fork(void *layer, int32_t from, int32_t to, int32_t length)
+{
+    struct recurrent_layer *l = layer;
+    l->slots[to] = l->slots[from];
+    recurrent_truncate(l, to, length);
+    for (int32_t i = 0; i < SNAPSHOTS; i++)
+        if (l->slots[to].lengths[i] > 0)
+            l->backend->ops->copy(
+                recurrent_conv(l, to, i), recurrent_conv(l, from, i), l->floats * sizeof(float));
+}
+
+const struct state_ops recurrent_ops = {recurrent_bytes, recurrent_create, recurrent_free, recurrent_advance,
+    recurrent_reach, recurrent_truncate, recurrent_fork};

@@ -5,10 +5,13 @@
 
 #include "base/list.h"
 
+enum { SHARE_LEAST = 16 }; /* tokens that are worth waiting for */
+
 struct slot {
     struct sequence *sequence; /* NULL: free */
     struct token_list held;    /* free: the tokens that the state still holds */
     uint64_t freed_at;         /* 0: never used */
+    int32_t stop;              /* a step ends here: a waiting sequence has this much in common. 0: nowhere */
 };
 
 struct sequence {
@@ -153,64 +156,102 @@ void scheduler_cancel(struct scheduler *s, struct sequence *q)
     sequence_free(q);
 }
 
-/* How many tokens of the beginning are held. The last one is always computed: its logits are wanted. */
-static size_t common_prefix(const struct token_list *held, const struct token_list *prompt)
+/* How many tokens of the beginning are among the first `count` of `tokens`. The last one is always computed:
+ * its logits are wanted. */
+static size_t common_prefix(const struct token_list *tokens, size_t count, const struct token_list *prompt)
 {
     size_t n = 0, most = prompt->count - 1;
-    if (most > held->count)
-        most = held->count;
-    while (n < most && held->ids[n] == prompt->ids[n])
+    if (most > count)
+        most = count;
+    while (n < most && tokens->ids[n] == prompt->ids[n])
         n++;
     return n;
 }
 
-/* The free slot that holds most of the prompt's beginning, the longest unused among equals. Where that would
- * throw away more than it saves (two conversations that share only a system prompt), the longest unused of
- * all. */
-static int32_t slot_choose(const struct scheduler *s, const struct token_list *prompt)
+/* How many of the prompt's tokens the slot's state could give, exactly. */
+static int32_t slot_gives(const struct scheduler *s, int32_t index, const struct token_list *prompt)
 {
-    int32_t best = -1, oldest = -1;
-    size_t longest = 0;
-    for (int32_t i = 0; i < s->o.n_slots; i++) {
-        const struct slot *slot = &s->slots[i];
-        if (slot->sequence)
-            continue;
-        if (oldest < 0 || slot->freed_at < s->slots[oldest].freed_at)
-            oldest = i;
-        size_t n = common_prefix(&slot->held, prompt);
-        if (best < 0 || n > longest || (n == longest && slot->freed_at < s->slots[best].freed_at)) {
-            best = i;
-            longest = n;
-        }
-    }
-    return best >= 0 && longest < s->slots[best].held.count - longest ? oldest : best;
+    const struct slot *slot = &s->slots[index];
+    const struct token_list *tokens = slot->sequence ? &slot->sequence->tokens : &slot->held;
+    const size_t held = (size_t)model_state_length(s->state, index);
+    return model_state_reach(s->state, index, (int32_t)common_prefix(tokens, held, prompt));
 }
 
-static void sequence_start(struct scheduler *s, struct sequence *q, int32_t index)
+/* Where a sequence goes, and the slot, perhaps another, whose state it begins with. */
+struct place {
+    int32_t slot, donor; /* -1: none is free; nothing to begin with */
+    int32_t kept;        /* tokens that need not be computed */
+};
+
+/* The donor is the slot that gives most, the longest unused among equals. A free one is gone on with, unless
+ * that would throw away more than it saves (two conversations that share only a system prompt): then, as from
+ * a busy one, the longest unused of all takes a copy. */
+static struct place place_find(const struct scheduler *s, const struct token_list *prompt)
 {
-    struct slot *slot = &s->slots[index];
+    struct place p = {-1, -1, 0};
+    for (int32_t i = 0; i < s->o.n_slots; i++) {
+        const struct slot *slot = &s->slots[i];
+        if (!slot->sequence && (p.slot < 0 || slot->freed_at < s->slots[p.slot].freed_at))
+            p.slot = i;
+        int32_t n = slot_gives(s, i, prompt);
+        bool later = p.donor >= 0 && (slot->sequence || slot->freed_at >= s->slots[p.donor].freed_at);
+        if (n < 1 || n < p.kept || (n == p.kept && later))
+            continue;
+        p.donor = i;
+        p.kept = n;
+    }
+    if (p.donor >= 0 && !s->slots[p.donor].sequence &&
+        model_state_length(s->state, p.donor) - p.kept <= p.kept)
+        p.slot = p.donor;
+    return p;
+}
+
+/* Another sequence is reading a beginning that this one shares: it waits, and takes it over. */
+static bool beginning_comes(struct scheduler *s, const struct token_list *prompt, int32_t kept)
+{
+    for (int32_t i = 0; i < s->o.n_slots; i++) {
+        const struct sequence *q = s->slots[i].sequence;
+        if (!q || q->paused)
+            continue;
+        int32_t n = (int32_t)common_prefix(&q->tokens, q->tokens.count, prompt);
+        int32_t read = model_state_length(s->state, i);
+        if (n <= read || n <= kept || (n < kept + SHARE_LEAST && read < kept))
+            continue;
+        if (s->slots[i].stop == 0 || n < s->slots[i].stop)
+            s->slots[i].stop = n;
+        return true;
+    }
+    return false;
+}
+
+static void sequence_start(struct scheduler *s, struct sequence *q, const struct place *place)
+{
+    struct slot *slot = &s->slots[place->slot];
     struct error err = {0};
-    size_t kept = common_prefix(&slot->held, &q->tokens);
-    kept = (size_t)model_state_truncate(s->state, index, (int32_t)kept);
+    int32_t kept = place->donor < 0 ? model_state_truncate(s->state, place->slot, 0)
+                                    : model_state_fork(s->state, place->donor, place->slot, place->kept);
     free(slot->held.ids);
     slot->held = (struct token_list){0};
     slot->sequence = q;
     list_remove(&q->node);
-    int rc = q->ops->started(q->ctx, kept, &err);
+    int rc = q->ops->started(q->ctx, (size_t)kept, &err);
     if (rc)
-        sequence_end(s, index, rc, &err);
+        sequence_end(s, place->slot, rc, &err);
 }
 
 static void slots_fill(struct scheduler *s)
 {
+    for (int32_t i = 0; i < s->o.n_slots; i++)
+        s->slots[i].stop = 0;
     list_each(node, after, &s->waiting) {
         struct sequence *q = list_item(node, struct sequence, node);
         if (q->paused)
             continue;
-        int32_t index = slot_choose(s, &q->tokens);
-        if (index < 0)
+        struct place place = place_find(s, &q->tokens);
+        if (place.slot < 0)
             return;
-        sequence_start(s, q, index);
+        if (!beginning_comes(s, &q->tokens, place.kept))
+            sequence_start(s, q, &place);
     }
 }
 
@@ -276,6 +317,9 @@ static void batch_build(struct scheduler *s)
         reading--;
         if (n > share)
             n = share;
+        int32_t ahead = s->slots[index].stop - model_state_length(s->state, index);
+        if (ahead > 0 && n > ahead)
+            n = ahead;
         batch_add(s, index, n);
         room -= n;
     }

@@ -3,8 +3,8 @@
  *   waiting (in order) -> a slot -> prefill in chunks -> a token a step -> the slot is free, its tokens kept
  *
  * Each step runs one batch: the newest token of every sequence that generates, and beside them a share of the
- * prompts that are still being read, so that neither holds up the other. A new sequence takes the free slot
- * that still holds most of its beginning; what is held is not computed again.
+ * prompts that are still being read, so that neither holds up the other. A new sequence begins with the state
+ * of the slot that holds most of its beginning, be it free or busy: what is held is not computed again.
  *
  * What a sequence's logits mean is its owner's affair (sequence_ops). One thread drives everything. */
 #ifndef WEIR_ENGINE_WORKER_SCHEDULER_H

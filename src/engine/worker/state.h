@@ -35,8 +35,12 @@ struct state_ops {
     void (*free)(void *layer); /* NULL is allowed */
     /* A step is about to write the slot's positions up to length, in runs of at most STATE_STEP_MAX. */
     void (*advance)(void *layer, int32_t slot, int32_t length);
-    /* Forgets positions >= length; returns how many it can keep exactly (<= length). */
+    /* The most positions (<= length) that the slot could be taken back to exactly. */
+    int32_t (*reach)(const void *layer, int32_t slot, int32_t length);
+    /* Forgets positions >= length; returns how many it keeps, which is what reach says. */
     int32_t (*truncate)(void *layer, int32_t slot, int32_t length);
+    /* Slot `to` becomes what `from` would be after truncate(length), which reach allows; `from` stays. */
+    void (*fork)(void *layer, int32_t from, int32_t to, int32_t length);
 };
 
 extern const struct state_ops recurrent_ops;

@@ -27,12 +27,24 @@ int32_t model_state_length(const struct model_state *s, int32_t slot)
     return s->lengths[slot];
 }
 
-int32_t model_state_truncate(struct model_state *s, int32_t slot, int32_t length)
+int32_t model_state_reach(const struct model_state *s, int32_t slot, int32_t length)
 {
     assert_true(length <= s->lengths[slot]);
-    if (length < s->lengths[slot])
-        s->lengths[slot] = length / s->keeps * s->keeps;
+    return length < s->lengths[slot] ? length / s->keeps * s->keeps : length;
+}
+
+int32_t model_state_truncate(struct model_state *s, int32_t slot, int32_t length)
+{
+    s->lengths[slot] = model_state_reach(s, slot, length);
     return s->lengths[slot];
+}
+
+int32_t model_state_fork(struct model_state *s, int32_t from, int32_t to, int32_t length)
+{
+    length = model_state_reach(s, from, length);
+    memmove(s->tokens[to], s->tokens[from], (size_t)length * sizeof s->tokens[to][0]);
+    s->lengths[to] = length;
+    return length;
 }
 
 static int32_t follow(const int32_t *tokens, int32_t n)
@@ -282,7 +294,8 @@ static void test_a_beginning_is_computed_once(void **ctx)
     scheduler_free(s);
 }
 
-/* A third conversation that shares a few tokens with the one just used takes the place of the older one. */
+/* A third conversation that shares a few tokens with the one just used takes the place of the older one, and
+ * a copy of those tokens. */
 static void test_a_short_match_evicts_the_oldest(void **ctx)
 {
     (void)ctx;
@@ -299,11 +312,77 @@ static void test_a_short_match_evicts_the_oldest(void **ctx)
         other[i] = (other[i] + 7) % VOCAB;
     client_add(s, &c, other, 40, 1);
     run(s);
-    assert_int_equal(c.cached, 0);
+    assert_int_equal(c.cached, 5);
     client_add(s, &c, numbers(2), 30, 1);
     run(s);
     assert_int_equal(c.cached, 29);
     scheduler_free(s);
+}
+
+/* What a sequence that still runs has read is there for others. */
+static void test_a_busy_slot_gives_its_beginning(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {0};
+    struct scheduler *s = create(&state, 3);
+    struct client a, b;
+    client_add(s, &a, numbers(1), 60, 80);
+    while (a.n < 70)
+        scheduler_step(s);
+    client_add(s, &b, a.tokens, 65, 3);
+    int32_t computed = state.n_computed, drawn = a.n;
+    while (b.n_ended == 0)
+        scheduler_step(s);
+    assert_int_equal(b.cached, 64);
+    assert_int_equal(state.n_computed - computed, 3 + a.n - drawn);
+    run(s);
+    assert_true(a.n_ended == 1 && a.n == 140);
+    scheduler_free(s);
+}
+
+/* Several answers to one prompt, asked for at once: it is read once. With a state that goes back in steps the
+ * reading stops where the others take it over. */
+static void test_one_prompt_is_read_once(void **ctx)
+{
+    (void)ctx;
+    for (int32_t keeps = 1; keeps < 100; keeps += 50) {
+        struct model_state state = {.keeps = keeps};
+        struct scheduler *s = create(&state, SLOTS);
+        struct client c[SLOTS], other;
+        for (int i = 0; i < SLOTS; i++)
+            client_add(s, &c[i], numbers(1), 120, 4);
+        client_add(s, &other, numbers(2), 30, 1);
+        run(s);
+        for (int i = 0; i < SLOTS; i++) {
+            assert_true(c[i].n_ended == 1 && c[i].rc == 0 && c[i].n == 124);
+            assert_int_equal(c[i].cached, i == 0 ? 0 : 119);
+        }
+        assert_int_equal(state.n_computed, 120 + 3 + (SLOTS - 1) * (1 + 3) + 30);
+        scheduler_free(s);
+    }
+}
+
+/* The one that reads goes away, or stops: those that wait for it go on by themselves. */
+static void test_a_reader_that_leaves(void **ctx)
+{
+    (void)ctx;
+    for (int pauses = 0; pauses < 2; pauses++) {
+        struct model_state state = {0};
+        struct scheduler *s = create(&state, 2);
+        struct client a, b;
+        client_add(s, &a, numbers(1), 120, 4);
+        client_add(s, &b, numbers(1), 120, 4);
+        scheduler_step(s);
+        scheduler_step(s);
+        assert_true(a.n_started == 1 && b.n_started == 0);
+        if (pauses)
+            scheduler_pause(a.sequence, true);
+        else
+            scheduler_cancel(s, a.sequence);
+        run(s);
+        assert_true(b.n_ended == 1 && b.n == 124 && b.cached == 2 * BATCH);
+        scheduler_free(s);
+    }
 }
 
 static void test_state_that_rolls_back_in_steps(void **ctx)
@@ -406,6 +485,9 @@ int main(void)
         cmocka_unit_test(test_calls_wait_in_order),
         cmocka_unit_test(test_a_beginning_is_computed_once),
         cmocka_unit_test(test_a_short_match_evicts_the_oldest),
+        cmocka_unit_test(test_a_busy_slot_gives_its_beginning),
+        cmocka_unit_test(test_one_prompt_is_read_once),
+        cmocka_unit_test(test_a_reader_that_leaves),
         cmocka_unit_test(test_state_that_rolls_back_in_steps),
         cmocka_unit_test(test_a_failed_step_ends_its_sequences),
         cmocka_unit_test(test_paused_calls_do_not_run),

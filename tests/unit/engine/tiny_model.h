@@ -3,6 +3,7 @@
 #ifndef TESTS_UNIT_ENGINE_TINY_MODEL_H
 #define TESTS_UNIT_ENGINE_TINY_MODEL_H
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

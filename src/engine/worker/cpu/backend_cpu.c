@@ -61,6 +61,11 @@ static void cpu_buffer_free(struct backend *b, void *buffer, size_t bytes)
     munmap(buffer, bytes ? bytes : 1);
 }
 
+static void cpu_copy(void *to, const void *from, size_t bytes)
+{
+    memcpy(to, from, bytes);
+}
+
 /* Makes *memory hold `need` items; what it held is lost. Aligned for the kernels. */
 static int reserve(void **memory, size_t *max, size_t need, size_t item, struct error *err)
 {
@@ -163,6 +168,7 @@ static const struct backend_ops cpu_ops = {
     .supports = cpu_supports,
     .buffer_create = cpu_buffer_create,
     .buffer_free = cpu_buffer_free,
+    .copy = cpu_copy,
     .encode = cpu_encode,
     .submit = cpu_submit,
     .sync = cpu_sync,
