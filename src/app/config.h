@@ -23,10 +23,17 @@ struct config_provider {
     int line;
 };
 
+struct config_adapter {
+    struct str name, file;
+    double scale;
+};
+
 struct config_model {
     struct str name;
     struct str file;           /* the embedded engine; else empty */
     int context, slots, threads, queue;
+    struct config_adapter *adapters; /* key lora: [{file, name, scale}] */
+    size_t n_adapters;
     int provider;              /* index into providers; -1: embedded */
     struct str model;          /* the provider's name for it */
     struct govern_price price; /* configured, else the built-in one */

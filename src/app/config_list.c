@@ -8,6 +8,7 @@
 
 #include "app/config_inner.h"
 #include "base/limits.h"
+#include "engine/engine.h"
 
 enum { MAX_PROVIDERS = 256, MAX_MODELS = 1024, MAX_FOUND = 1024, HOUR_MS = 3600 * 1000 };
 
@@ -237,11 +238,47 @@ static int model_name_read(
     return 0;
 }
 
+static int adapter_read(
+    struct config *c, const struct yaml_node *n, struct config_adapter *a, struct error *err)
+{
+    static const char *const keys[] = {"file", "name", "scale", NULL};
+    int rc = yaml_check_keys(n, keys, "an adapter", err);
+    if (rc == 0)
+        rc = config_get_file(c, n, "file", &a->file, err);
+    if (rc == 0 && a->file.len == 0)
+        rc = yaml_error(n, err, ERROR_INVALID, "an adapter wants a 'file'");
+    if (rc == 0)
+        rc = yaml_get_str(n, "name", engine_adapter_name(a->file), &a->name, err);
+    return rc ? rc : yaml_get_double(n, "scale", 1, -1000, 1000, &a->scale, err);
+}
+
+static int adapters_read(
+    struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err)
+{
+    const struct yaml_node *list = yaml_get(n, "lora");
+    if (!list)
+        return 0;
+    if (list->kind != YAML_LIST || list->count > ENGINE_ADAPTERS_MAX)
+        return yaml_error(list, err, ERROR_INVALID, "'lora' must be a list of at most %d adapters",
+            ENGINE_ADAPTERS_MAX);
+    if (m->provider >= 0)
+        return yaml_error(list, err, ERROR_INVALID, "'lora' belongs to a model that runs here (with 'file')");
+    m->adapters = arena_alloc(c->arena, (list->count + 1) * sizeof *m->adapters);
+    for (const struct yaml_node *a = list->first; a; a = a->next) {
+        int rc = adapter_read(c, a, &m->adapters[m->n_adapters], err);
+        if (rc)
+            return rc;
+        m->n_adapters++;
+    }
+    return 0;
+}
+
 static int model_read(struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err)
 {
     static const char *const keys[] = {"name", "file", "context", "slots", "threads", "queue", "provider",
         "model", "price", "max_output", "connect_timeout", "first_token_timeout", "idle_timeout", "timeout",
-        "retries", "breaker", "max_in_flight", "balance", "keep_alive", "load_timeout", "preload", NULL};
+        "retries", "breaker", "max_in_flight", "balance", "keep_alive", "load_timeout", "preload", "lora",
+        NULL};
     int rc = yaml_check_keys(n, keys, "a model", err);
     m->line = n->line;
     if (rc == 0)
@@ -263,6 +300,8 @@ static int model_read(struct config *c, const struct yaml_node *n, struct config
         rc = sizes_read(n, m, err);
     if (rc == 0)
         rc = loading_read(c, n, m, err);
+    if (rc == 0)
+        rc = adapters_read(c, n, m, err);
     if (rc == 0)
         rc = model_price_read(c, n, m, err);
     if (rc == 0)

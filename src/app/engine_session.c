@@ -1,5 +1,6 @@
 #include "app/engine_session.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -68,11 +69,56 @@ int engine_model_find(const char *name, const char *config, struct engine_model 
         out->file = arena_strdup(out->arena, m->file);
         out->context = m->context;
         out->threads = m->threads;
+        out->adapters = arena_alloc(out->arena, (m->n_adapters + 1) * sizeof *out->adapters);
+        for (; out->n_adapters < m->n_adapters; out->n_adapters++) {
+            const struct config_adapter *a = &m->adapters[out->n_adapters];
+            out->adapters[out->n_adapters] = (struct engine_adapter){
+                arena_strdup(out->arena, a->file), arena_strdup(out->arena, a->name), a->scale};
+        }
     } else {
         engine_model_free(out);
     }
     config_free(c);
     return rc;
+}
+
+/* FILE:SCALE, or a file whose name has no number behind its last colon. */
+static struct engine_adapter adapter_read(struct arena *a, struct str text)
+{
+    struct engine_adapter out = {.scale = 1};
+    for (size_t i = text.len; i > 0; i--) {
+        char *end;
+        const char *number = arena_strdup(a, str_slice(text, i, text.len));
+        if (text.data[i - 1] != ':')
+            continue;
+        out.scale = strtod(number, &end);
+        if (end != number && !*end && isfinite(out.scale))
+            text = str_slice(text, 0, i - 1);
+        else
+            out.scale = 1;
+        break;
+    }
+    out.file = arena_strdup(a, text);
+    out.name = arena_strdup(a, engine_adapter_name(text));
+    return out;
+}
+
+int engine_model_adapt(struct engine_model *m, const char *list, struct error *err)
+{
+    struct engine_adapter all[ENGINE_ADAPTERS_MAX];
+    struct str rest = str_from(list), item;
+    size_t n = 0;
+    for (; n < m->n_adapters; n++)
+        all[n] = m->adapters[n];
+    while (list && str_split(&rest, ',', &item)) {
+        if (n == ENGINE_ADAPTERS_MAX)
+            return error_set(err, ERROR_INVALID, "--lora names more than %d adapters", ENGINE_ADAPTERS_MAX);
+        all[n++] = adapter_read(m->arena, item);
+    }
+    m->adapters = arena_alloc(m->arena, (n + 1) * sizeof *m->adapters);
+    memcpy(m->adapters, all, n * sizeof *all);
+    m->n_adapters = n;
+    return 0;
 }
 
 void engine_model_free(struct engine_model *m)

@@ -12,11 +12,15 @@ struct engine_session;
 struct engine_model {
     struct arena *arena;
     const char *file;
+    struct engine_adapter *adapters;
+    size_t n_adapters;
     int context, threads;
 };
 /* `name` NULL: the configuration's first model with a file. `config` NULL: as config_load finds it. */
 int engine_model_find(
     const char *name, const char *config, struct engine_model *out, struct error *err) MUST_USE;
+/* Adds adapters given as FILE[:SCALE], several parted by commas; NULL adds none. */
+int engine_model_adapt(struct engine_model *m, const char *list, struct error *err) MUST_USE;
 void engine_model_free(struct engine_model *m);
 
 /* Starts a worker; that it cannot load the model shows in the first answer. Shows a progress bar on standard

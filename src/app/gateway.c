@@ -13,6 +13,8 @@ struct running {
     struct engine *engine, *inspector;
     char *file; /* as the system resolves it: one file has one engine, whatever its names */
     int slots, context, threads, queue, wait_ms;
+    struct engine_adapter *adapters;
+    size_t n_adapters;
     /* what the newest generation wishes, once `wished` */
     int64_t keep_alive_ms;
     bool preload, wished;
@@ -50,9 +52,30 @@ void gateway_engines_free(struct gateway_engines *e)
     free(e);
 }
 
+static bool same_adapters(const struct running *r, const struct config_model *m)
+{
+    bool same = r->n_adapters == m->n_adapters;
+    for (size_t i = 0; same && i < m->n_adapters; i++)
+        same = str_is(m->adapters[i].file, r->adapters[i].file) &&
+               str_is(m->adapters[i].name, r->adapters[i].name) &&
+               m->adapters[i].scale == r->adapters[i].scale;
+    return same;
+}
+
+static void adapters_copy(struct running *r, const struct config_model *m)
+{
+    r->n_adapters = m->n_adapters;
+    r->adapters = must(calloc(m->n_adapters + 1, sizeof *r->adapters));
+    for (size_t i = 0; i < m->n_adapters; i++) {
+        const struct config_adapter *a = &m->adapters[i];
+        r->adapters[i] = (struct engine_adapter){must(strndup(a->file.data, a->file.len)),
+            must(strndup(a->name.data, a->name.len)), a->scale};
+    }
+}
+
 static bool same(const struct running *r, const struct config_model *m, const char *file)
 {
-    return strcmp(file, r->file) == 0 && r->slots == m->slots && r->context == m->context &&
+    return same_adapters(r, m) && strcmp(file, r->file) == 0 && r->slots == m->slots && r->context == m->context &&
            r->threads == m->threads && r->queue == m->queue && r->wait_ms == m->load_timeout_ms;
 }
 
@@ -60,6 +83,11 @@ static void running_free(struct running *r)
 {
     engine_free(r->engine);
     engine_free(r->inspector);
+    for (size_t i = 0; i < r->n_adapters; i++) {
+        free((char *)(uintptr_t)r->adapters[i].file);
+        free((char *)(uintptr_t)r->adapters[i].name);
+    }
+    free(r->adapters);
     free(r->file);
     free(r);
 }
@@ -78,6 +106,8 @@ static int engines_start(
     enum { INSPECT_KEEP_MS = 10 * 1000 };
     struct engine_options options = {.name = m->name.data,
         .file = r->file,
+        .adapters = r->adapters,
+        .n_adapters = r->n_adapters,
         .threads = r->threads,
         .slots = r->slots,
         .context = r->context,
@@ -131,6 +161,7 @@ static int running_get(
             .threads = m->threads,
             .queue = m->queue,
             .wait_ms = (int)m->load_timeout_ms};
+        adapters_copy(r, m);
         int rc = engines_start(e, m, r, err);
         if (rc) {
             running_free(r);

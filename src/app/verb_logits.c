@@ -16,10 +16,11 @@ static const char help[] =
     "  --greedy N             default 0\n"
     "  --threads N            default: the machine's cores\n"
     "  --context N            tokens the model has room for\n"
+    "  --lora FILE[:SCALE]    a LoRA adapter; several are parted by commas\n"
     "  --config FILE          where models have names; default weir.yaml\n";
 
 struct options {
-    const char *model, *tokens, *top, *greedy, *threads, *context, *config;
+    const char *model, *tokens, *top, *greedy, *threads, *context, *config, *lora;
 };
 
 static bool tokens_write(const char *list, struct json_writer *w)
@@ -75,7 +76,10 @@ static int ask(const struct engine_options *engine, struct str question)
 static int run(const struct options *o, const struct engine_model *model)
 {
     struct engine_options engine = {
-        .file = model->file, .context = model->context, .threads = model->threads, .slots = 1};
+        .file = model->file,
+        .adapters = model->adapters,
+        .n_adapters = model->n_adapters,
+        .context = model->context, .threads = model->threads, .slots = 1};
     struct buf question;
     struct json_writer w;
     int exit_code = EXIT_USAGE;
@@ -100,13 +104,15 @@ int verb_logits(int argc, char **argv)
     struct error err;
     const struct verb_option options[] = {{"model", &o.model, NULL}, {"tokens", &o.tokens, NULL},
         {"top", &o.top, NULL}, {"greedy", &o.greedy, NULL}, {"threads", &o.threads, NULL},
-        {"context", &o.context, NULL}, {"config", &o.config, NULL}};
+        {"context", &o.context, NULL}, {"config", &o.config, NULL}, {"lora", &o.lora, NULL}};
     int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
     if (n < 0)
         return n == -2 ? EXIT_DONE : EXIT_USAGE;
     if (n > 0 || !o.model || !o.tokens || !*o.tokens)
         return verb_failf(EXIT_USAGE, "logits wants --model and --tokens: see weir logits --help");
     int rc = engine_model_find(o.model, o.config, &model, &err);
+    if (rc == 0)
+        rc = engine_model_adapt(&model, o.lora, &err);
     if (rc)
         return verb_fail(rc == ERROR_NOT_FOUND ? EXIT_FAILED : EXIT_USAGE, &err);
     int exit_code = run(&o, &model);

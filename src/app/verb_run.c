@@ -75,7 +75,10 @@ static int run(struct options *o)
     struct arena *arena = arena_create(MIB);
     struct chat_request *request = chat_request_create(arena);
     struct engine_options engine = {
-        .file = o->model.file, .context = o->model.context, .threads = o->model.threads, .slots = 1};
+        .file = o->model.file,
+        .adapters = o->model.adapters,
+        .n_adapters = o->model.n_adapters,
+        .context = o->model.context, .threads = o->model.threads, .slots = 1};
     int rc = EXIT_USAGE;
     request_fill(request, o);
     if (verb_sampling_read(&o->sampling, request) &&
@@ -114,6 +117,8 @@ int verb_run(int argc, char **argv)
     if (o.raw && o.system)
         return verb_failf(EXIT_USAGE, "--raw has no system text: put it into the prompt");
     int rc = engine_model_find(argv[1], o.sampling.config, &o.model, &err);
+    if (rc == 0)
+        rc = engine_model_adapt(&o.model, o.sampling.lora, &err);
     if (rc)
         return verb_fail(rc == ERROR_NOT_FOUND ? EXIT_FAILED : EXIT_USAGE, &err);
     rc = prompt_read(&o, argv[2], &err) ? verb_fail(EXIT_FAILED, &err) : run(&o);

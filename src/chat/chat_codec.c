@@ -295,6 +295,11 @@ int chat_codec_write(const struct chat_request *r, struct buf *out, struct error
     rc = constraint_write(&w, r, err);
     if (rc)
         return rc;
+    const json_t *lora = json_object_get(r->vendor, "lora");
+    if (lora) {
+        json_key(&w, "lora");
+        json_write_value(&w, lora);
+    }
     if (r->tool_choice == CHAT_TOOLS_REQUIRED || r->tool_choice == CHAT_TOOLS_NAMED) {
         json_key(&w, "must_call");
         json_write_bool(&w, true);
@@ -424,6 +429,7 @@ int chat_codec_read(struct arena *a, struct str payload, struct chat_work *out, 
         rc = json_get_bool(root, "one_call", false, &out->one_call, err);
     if (rc == 0)
         rc = json_get_str(root, "call_name", &out->call_name, err);
+    out->lora = json_object_get(root, "lora");
     out->schema = json_object_get(root, "schema");
     if (rc == 0 && out->grammar.data && (out->schema || out->must_call))
         rc = error_set(

@@ -8,6 +8,7 @@
  *    "max_tokens": n, "stop": ["..."],
  *    "logprobs": n,                     text comes with its tokens and n alternatives for each
  *    "context_shift": true, "n_keep": n,
+ *    "lora": [{"id" or "name", "scale"}], how much of which adapter
  *    "grammar": "root ::= ...",         what the answer must follow, as GBNF
  *    "schema": {...},                   or as JSON Schema; at most one of the two. Beside tools, a call may
  * come instead "must_call": true, "call_name": "...",   it must call a tool (of body's), or this one
@@ -33,6 +34,7 @@ struct chat_work {
     int64_t n_keep; /* -1 unset */
     struct str *stops;
     size_t n_stops;
+    const json_t *lora;   /* NULL: none; for the engine to check */
     struct str grammar;   /* GBNF that the answer must follow; STR_NONE: none */
     const json_t *schema; /* JSON Schema that it must follow; NULL: none */
     bool must_call;       /* it must be a tool call */

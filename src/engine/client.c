@@ -182,13 +182,29 @@ void client_read_rest(struct engine *e)
 
 /* ---- Opening and closing ---- */
 
+static void adapters_write(struct json_writer *w, const struct engine *e)
+{
+    json_key(w, "adapters");
+    json_array_begin(w);
+    for (size_t i = 0; i < e->n_adapters; i++) {
+        json_object_begin(w);
+        json_key(w, "name");
+        json_write_text(w, e->adapters[i].name);
+        json_key(w, "scale");
+        json_write_double(w, e->adapters[i].scale);
+        json_object_end(w);
+    }
+    json_array_end(w);
+}
+
 static int load_append(struct engine *e)
 {
     struct buf text;
     struct json_writer w;
-    buf_init(&text, 4 * KIB);
+    buf_init(&text, MIB);
     json_writer_init(&w, &text);
     json_object_begin(&w);
+    adapters_write(&w, e);
     json_key(&w, "threads");
     json_write_int(&w, e->options.threads);
     json_key(&w, "slots");

@@ -19,6 +19,11 @@ void engine_unref(struct engine *e)
         return;
     pthread_mutex_destroy(&e->mutex);
     buf_free(&e->ready);
+    for (size_t i = 0; i < e->n_adapters; i++) {
+        free((char *)(uintptr_t)e->adapters[i].file);
+        free((char *)(uintptr_t)e->adapters[i].name);
+    }
+    free(e->adapters);
     free(e->name);
     free(e->file);
     free(e->executable);
@@ -31,6 +36,28 @@ static char *copy(const char *text)
     if (text && !to)
         abort();
     return to;
+}
+
+struct str engine_adapter_name(struct str file)
+{
+    for (size_t i = file.len; i > 0; i--)
+        if (file.data[i - 1] == '/') {
+            file = str_slice(file, i, file.len);
+            break;
+        }
+    return str_ends(file, STR(".gguf")) ? str_slice(file, 0, file.len - 5) : file;
+}
+
+static void adapters_copy(struct engine *e, const struct engine_options *options)
+{
+    e->n_adapters = options->n_adapters;
+    e->adapters = calloc(e->n_adapters + 1, sizeof *e->adapters);
+    if (!e->adapters)
+        abort();
+    for (size_t i = 0; i < e->n_adapters; i++) {
+        const struct engine_adapter *a = &options->adapters[i];
+        e->adapters[i] = (struct engine_adapter){copy(a->file), copy(a->name), a->scale};
+    }
 }
 
 int engine_create(
@@ -51,6 +78,7 @@ int engine_create(
     e->slots = e->options.slots;
     e->name = copy(options->name ? options->name : options->file ? options->file : "engine");
     e->file = copy(options->file);
+    adapters_copy(e, options);
     list_init(&e->waiting);
     list_init(&e->open);
     list_init(&e->pool_node);

@@ -23,12 +23,20 @@
 struct engine;
 struct engine_call;
 
+/* A LoRA adapter: its file, the name that requests know it by, and how much of it they take by default. */
+struct engine_adapter {
+    const char *file, *name;
+    double scale;
+};
+
 struct engine_options {
     const char *name; /* for log lines */
     const char *file; /* the model; for "x-00001-of-0000N.gguf" the other parts beside it are opened too.
                          NULL: no model at all, for WIRE_RENDER with a template of its own */
     const char
         *executable; /* NULL: $WEIR_ENGINE, else weir-engine beside this program, else in ../libexec/weir */
+    const struct engine_adapter *adapters; /* copied */
+    size_t n_adapters;
     int threads;     /* 0: physical cores */
     int slots;       /* 0: 1 */
     int context;     /* per slot; 0: the model's own, at most 8192 */
@@ -40,6 +48,10 @@ struct engine_options {
     bool preload;             /* in a pool: loaded without being asked */
     int wait_ms;              /* in a pool: how long a call waits for the model to be loaded; 0: 5 minutes */
 };
+
+enum { ENGINE_ADAPTERS_MAX = 64 };
+/* What an adapter is called where it is not said: its file's name without folder and .gguf. */
+struct str engine_adapter_name(struct str file);
 
 enum engine_state { ENGINE_STARTING, ENGINE_UP, ENGINE_DOWN, ENGINE_UNLOADED };
 

@@ -72,6 +72,8 @@ struct engine_call {
 struct engine {
     _Atomic int refs; /* the owner's and one for each call */
     char *name, *file, *executable;
+    struct engine_adapter *adapters;
+    size_t n_adapters;
     struct engine_options options; /* numbers filled in; strings above */
 
     /* engine.mutex */

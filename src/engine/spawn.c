@@ -85,6 +85,17 @@ int spawn_files_open(const char *file, struct spawn_files *out, struct error *er
     return rc;
 }
 
+int spawn_files_add(const char *file, struct spawn_files *files, struct error *err)
+{
+    int rc = files->count < WIRE_MODEL_FILES_MAX
+                 ? file_open(file, files, err)
+                 : error_set(err, ERROR_INVALID, "the model and its adapters are more than %d files",
+                       WIRE_MODEL_FILES_MAX);
+    if (rc)
+        spawn_files_close(files);
+    return rc;
+}
+
 void spawn_files_close(struct spawn_files *files)
 {
     for (size_t i = 0; i < files->count; i++)

@@ -16,6 +16,8 @@ struct spawn_files {
 
 /* `file` NULL opens nothing. For "x-00001-of-0000N.gguf" all N parts. On failure nothing stays open. */
 int spawn_files_open(const char *file, struct spawn_files *out, struct error *err) MUST_USE;
+/* One more file behind them; on failure none stays open. */
+int spawn_files_add(const char *file, struct spawn_files *files, struct error *err) MUST_USE;
 void spawn_files_close(struct spawn_files *files);
 
 /* The path of weir-engine: `wanted` if given, else as engine_options.executable says. */

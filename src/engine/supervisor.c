@@ -29,6 +29,15 @@ static void state_set(struct engine *e, enum engine_state state, const char *mes
     pthread_mutex_unlock(&e->mutex);
 }
 
+/* The model's, then the adapters'. */
+static int files_open(const struct engine *e, struct spawn_files *files, struct error *err)
+{
+    int rc = spawn_files_open(e->file, files, err);
+    for (size_t i = 0; i < e->n_adapters && rc == 0; i++)
+        rc = spawn_files_add(e->adapters[i].file, files, err);
+    return rc;
+}
+
 /* ---- Down ---- */
 
 static void calls_fail(struct list *calls, const char *message, int64_t retry_after_ms)
@@ -60,7 +69,7 @@ static void down(struct engine *e, const char *why, bool until_changed)
 static bool file_changed(struct engine *e)
 {
     struct spawn_files files;
-    if (spawn_files_open(e->file, &files, NULL))
+    if (files_open(e, &files, NULL))
         return false;
     spawn_files_close(&files);
     return files.identity != e->identity;
@@ -253,7 +262,7 @@ static void files_weigh(struct engine *e, const struct spawn_files *files)
 static int process_start(struct engine *e, struct error *err)
 {
     struct spawn_files files;
-    int rc = spawn_files_open(e->file, &files, err);
+    int rc = files_open(e, &files, err);
     if (rc)
         return rc;
     files_weigh(e, &files);
@@ -312,7 +321,7 @@ int supervisor_create(struct engine *e, struct error *err)
     struct spawn_files files;
     int rc = spawn_executable_find(e->options.executable, path, sizeof path, err);
     if (rc == 0)
-        rc = spawn_files_open(e->file, &files, err);
+        rc = files_open(e, &files, err);
     if (rc)
         return rc;
     files_weigh(e, &files);

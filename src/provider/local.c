@@ -15,7 +15,7 @@ struct local_call {
 
 /* Members that change nothing about the answer itself, and those that are looked at on their own. */
 static const char *const harmless[] = {"user", "metadata", "store", "service_tier", "stream",
-    "stream_options", "response_format", "grammar", "prompt_cache_key", "prompt_cache_retention",
+    "stream_options", "response_format", "grammar", "lora", "prompt_cache_key", "prompt_cache_retention",
     "safety_identifier", "reasoning_effort", "chat_template_kwargs"};
 
 /* Members that are honoured only while they ask for nothing: the value that does. */

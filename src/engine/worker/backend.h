@@ -14,6 +14,7 @@
 #include "engine/worker/tensor.h"
 
 struct backend;
+struct lora_delta;
 struct program;
 
 /* n_experts matrices one after another, each of n_out rows of n_in values: y = W x. A plain weight has one.
@@ -21,8 +22,9 @@ struct program;
 struct weight {
     enum tensor_type type;
     int64_t n_in, n_out, n_experts;
-    const void *data;    /* as the backend's upload gave it: the CPU uses the file's mapping */
-    const float *scales; /* each matrix's products are multiplied by its own; NULL: by 1 */
+    const void *data;                /* as the backend's upload gave it: the CPU uses the file's mapping */
+    const float *scales;             /* each matrix's products are multiplied by its own; NULL: by 1 */
+    const struct lora_delta *deltas; /* what adapters add (lora.h); NULL: nothing */
 };
 
 struct backend_ops {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "engine/worker/lora.h"
 #include "engine/worker/model_arch.h"
 
 enum { SLOTS_MAX = 4096, CONTEXT_MAX = 1 << 24 };
@@ -20,6 +21,7 @@ struct model_state {
     int32_t n_slots, n_context;
     int32_t *lengths; /* of each slot: positions held */
     int32_t *next;    /* of each slot while a batch runs */
+    float *scales;    /* [slot][adapter] */
     void **layers;
     struct program program;
     int32_t *positions, *outputs; /* of the tokens of one program, step_max of them */
@@ -101,8 +103,28 @@ static void check_purpose(const struct model *m, struct loader *l)
                 "the model takes a text in one piece but keeps a window of it only: this is not known here");
 }
 
+static void load_adapters(struct model *m, struct loader *l, const struct gguf *const *adapters)
+{
+    l->adapters = loader_alloc(l, (size_t)l->n_adapters + 1, sizeof *l->adapters);
+    for (int32_t i = 0; i < l->n_adapters && l->rc == 0; i++) {
+        lora_open(l, &l->adapters[i], adapters[i]);
+        for (size_t t = 0; t < gguf_n_tensors(adapters[i]); t++)
+            m->info.adapter_bytes += gguf_tensor_at(adapters[i], t)->bytes;
+    }
+    m->info.n_adapters = l->n_adapters;
+}
+
 int model_load(const struct gguf *g, struct backend *backend, struct model **out, struct error *err)
 {
+    return model_load_adapted(g, NULL, 0, backend, out, err);
+}
+
+int model_load_adapted(const struct gguf *g, const struct gguf *const *adapters, int32_t n_adapters,
+    struct backend *backend, struct model **out, struct error *err)
+{
+    if (n_adapters > LORA_ADAPTERS_MAX)
+        return error_set(
+            err, ERROR_INVALID, "%d adapters: a model takes at most %d", (int)n_adapters, LORA_ADAPTERS_MAX);
     struct str name;
     const struct architecture *architecture = NULL;
     int rc = gguf_get_str(g, "general.architecture", STR_NONE, &name, err);
@@ -118,11 +140,18 @@ int model_load(const struct gguf *g, struct backend *backend, struct model **out
     m->architecture = architecture;
     m->backend = backend;
     m->arena = arena;
-    struct loader l = {.gguf = g, .backend = backend, .arena = arena, .architecture = name, .err = err};
+    struct loader l = {.gguf = g,
+        .backend = backend,
+        .arena = arena,
+        .architecture = name,
+        .n_adapters = n_adapters,
+        .err = err};
     load_info(m, &l);
+    load_adapters(m, &l, adapters);
     if (l.rc == 0)
         architecture->load(m, &l);
     check_purpose(m, &l);
+    lora_check_taken(&l);
     if (l.rc) {
         model_free(m);
         return l.rc;
@@ -177,11 +206,12 @@ int model_state_create(
     *s = (struct model_state){.model = m, .n_slots = n_slots, .n_context = n_context};
     s->lengths = calloc((size_t)n_slots, sizeof *s->lengths);
     s->next = calloc((size_t)n_slots, sizeof *s->next);
+    s->scales = calloc((size_t)n_slots * (size_t)m->info.n_adapters + 1, sizeof *s->scales);
     s->layers = calloc((size_t)m->info.n_layers, sizeof *s->layers);
     s->positions = calloc((size_t)step_max(m, n_context), sizeof *s->positions);
     s->outputs = calloc((size_t)step_max(m, n_context), sizeof *s->outputs);
     int rc = 0;
-    if (!s->lengths || !s->next || !s->layers || !s->positions || !s->outputs)
+    if (!s->lengths || !s->next || !s->scales || !s->layers || !s->positions || !s->outputs)
         rc = error_set(err, ERROR_MEMORY, "no memory for the state of the model");
     for (int32_t i = 0; rc == 0 && i < m->n_states; i++)
         rc = state_kinds[m->states[i].kind]->create(
@@ -205,6 +235,7 @@ void model_state_free(struct model_state *s)
     free(s->outputs);
     free(s->lengths);
     free(s->next);
+    free(s->scales);
     free(s->layers);
     free(s);
 }
@@ -238,6 +269,33 @@ int32_t model_state_truncate(struct model_state *s, int32_t slot, int32_t length
     return s->lengths[slot];
 }
 
+static size_t scales_bytes(const struct model_state *s)
+{
+    return (size_t)s->model->info.n_adapters * sizeof *s->scales;
+}
+
+static float *slot_scales(const struct model_state *s, int32_t slot)
+{
+    return s->scales + (size_t)slot * (size_t)s->model->info.n_adapters;
+}
+
+bool model_state_is_adapted(const struct model_state *s, int32_t slot, const float *scales)
+{
+    for (int32_t i = 0; i < s->model->info.n_adapters; i++)
+        if (slot_scales(s, slot)[i] != (scales ? scales[i] : 0))
+            return false;
+    return true;
+}
+
+void model_state_adapt(struct model_state *s, int32_t slot, const float *scales)
+{
+    if (slot < 0 || slot >= s->n_slots || model_state_is_adapted(s, slot, scales))
+        return;
+    model_state_truncate(s, slot, 0);
+    for (int32_t i = 0; i < s->model->info.n_adapters; i++)
+        slot_scales(s, slot)[i] = scales ? scales[i] : 0;
+}
+
 int32_t model_state_fork(struct model_state *s, int32_t from, int32_t to, int32_t length)
 {
     if (from == to)
@@ -245,6 +303,8 @@ int32_t model_state_fork(struct model_state *s, int32_t from, int32_t to, int32_
     if (to < 0 || to >= s->n_slots)
         return 0;
     s->lengths[to] = model_state_reach(s, from, length);
+    if (s->lengths[to] > 0)
+        memcpy(slot_scales(s, to), slot_scales(s, from), scales_bytes(s));
     for (int32_t i = 0; i < s->model->n_states; i++) {
         const struct state_ops *ops = state_kinds[s->model->states[i].kind];
         if (s->lengths[to] > 0)
@@ -276,6 +336,17 @@ static int batch_check(struct model_state *s, const struct model_batch *b, struc
     return 0;
 }
 
+static void adapters_use(struct model_state *s)
+{
+    const struct program_batch *b = &s->program.batch;
+    struct program_adapters *adapters = &s->program.adapters;
+    *adapters = (struct program_adapters){s->model->info.n_adapters, s->scales, 0};
+    for (int32_t i = 0; i < b->n_tokens && adapters->n > 0; i++)
+        for (int32_t a = 0; a < adapters->n; a++)
+            if (slot_scales(s, b->slots[i])[a] != 0)
+                adapters->used |= (uint64_t)1 << a;
+}
+
 /* Runs the tokens [from, from + count) of the batch; *n_outputs rows of logits are written. */
 static int chunk_run(struct model_state *s, const struct model_batch *b, int32_t from, int32_t count,
     float *logits, int32_t *n_outputs, struct error *err)
@@ -295,6 +366,7 @@ static int chunk_run(struct model_state *s, const struct model_batch *b, int32_t
         count, *n_outputs, b->tokens + from, b->slots + from, s->positions, s->outputs, s->n_context};
     struct backend *backend = s->model->backend;
     program_reset(&s->program, &batch);
+    adapters_use(s);
     struct value out = s->model->architecture->forward(s->model, &s->program, s->layers);
     program_output(&s->program, out, logits);
     int rc = backend->ops->encode(backend, &s->program, err);

@@ -30,6 +30,8 @@ struct model_info {
     int32_t
         n_context_best; /* longer states cost quality on short texts: what to use unless more is asked for */
     uint64_t n_parameters, weight_bytes;
+    int32_t n_adapters;
+    uint64_t adapter_bytes;
     bool encoder; /* embeds (model_encode); the others generate (model_decode) */
     enum model_pooling pooling;
     int32_t n_embedding; /* encoder: floats in a row that model_encode gives */
@@ -39,6 +41,10 @@ struct model_info {
  * model cannot leave a buffer. An architecture that is not in the table is ERROR_UNSUPPORTED, by name, with
  * the list of those that run. */
 int model_load(const struct gguf *g, struct backend *backend, struct model **out, struct error *err) MUST_USE;
+/* With adapters (lora.h), whose files must outlive the model too. No sequence takes any of them unless
+ * model_state_adapt says so. */
+int model_load_adapted(const struct gguf *g, const struct gguf *const *adapters, int32_t n_adapters,
+    struct backend *backend, struct model **out, struct error *err) MUST_USE;
 void model_free(struct model *m); /* NULL is allowed */
 const struct model_info *model_info(const struct model *m);
 
@@ -55,6 +61,11 @@ int32_t model_state_truncate(struct model_state *s, int32_t slot, int32_t length
 /* Slot `to` takes what `from` holds of positions < length, in place of what it held; `from` stays as it is.
  * Returns how many it took, as truncate would keep. Costs a copy of that state, no computation. */
 int32_t model_state_fork(struct model_state *s, int32_t from, int32_t to, int32_t length);
+
+/* How much of each adapter (n_adapters scales; NULL: nothing, as at first) the slot's tokens take from now
+ * on. What the slot holds under other scales is forgotten; a fork takes the scales along. */
+void model_state_adapt(struct model_state *s, int32_t slot, const float *scales);
+bool model_state_is_adapted(const struct model_state *s, int32_t slot, const float *scales); /* so already */
 
 /* One step over tokens of any mix of slots. Tokens of one slot stand together in order, their positions
  * follow on from what the slot holds. */

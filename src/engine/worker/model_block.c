@@ -84,8 +84,7 @@ void ends_load(struct ends *e, const struct model *m, struct loader *l)
     const int32_t n_embed = m->info.n_embed, n_vocab = m->info.n_vocab;
     e->embedding = loader_weight(l, n_embed, n_vocab, 1, "token_embd.weight");
     e->norm = loader_vector(l, n_embed, "output_norm.weight");
-    e->output = loader_has(l, "output.weight") ? loader_linear(l, n_embed, n_vocab, "output")
-                                               : (struct linear){e->embedding, NULL};
+    e->output = loader_output(l, &e->embedding);
 }
 
 void ends_embed(struct ends *e, struct model *m, struct loader *l, float eps)
@@ -116,9 +115,9 @@ void projections_load(struct projections *y, const struct shape *s, struct loade
     if (loader_has(l, "blk.%d.attn_qkv.weight", (int)layer)) {
         struct linear all =
             loader_linear(l, s->n_embed, queries + keys + values, "blk.%d.attn_qkv", (int)layer);
-        y->q = loader_part(&all, 0, queries);
-        y->k = loader_part(&all, queries, keys);
-        y->v = loader_part(&all, queries + keys, values);
+        y->q = loader_part(l, &all, 0, queries);
+        y->k = loader_part(l, &all, queries, keys);
+        y->v = loader_part(l, &all, queries + keys, values);
     } else {
         y->q = loader_linear(l, s->n_embed, queries, "blk.%d.attn_q", (int)layer);
         y->k = loader_linear(l, s->n_embed, keys, "blk.%d.attn_k", (int)layer);

@@ -130,6 +130,10 @@ static void load_absorbed(const struct deepseek2 *m, struct layer *y, struct loa
         y->v.stride = m->value;
     }
     y->v.count = m->value;
+    if (y->k.weight.deltas || y->v.weight.deltas)
+        loader_fail(l, ERROR_UNSUPPORTED,
+            "the adapter changes the keys or values of blk.%d, which adapters cannot change here: %s", (int)i,
+            "they are multiplied into queries and results");
 }
 
 static void load_layer(const struct deepseek2 *m, struct layer *y, struct loader *l, int32_t i)

@@ -17,8 +17,8 @@ void ffn_load(
 void ffn_load_fused(struct ffn *f, struct loader *l, int32_t n_embed, int32_t n_ff, int32_t layer)
 {
     struct linear both = loader_linear(l, n_embed, 2 * (int64_t)n_ff, "blk.%d.ffn_up", (int)layer);
-    f->gate = loader_part(&both, 0, n_ff);
-    f->up = loader_part(&both, n_ff, n_ff);
+    f->gate = loader_part(l, &both, 0, n_ff);
+    f->up = loader_part(l, &both, n_ff, n_ff);
     f->down = loader_linear(l, n_ff, n_embed, "blk.%d.ffn_down", (int)layer);
 }
 

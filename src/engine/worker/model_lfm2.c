@@ -82,9 +82,9 @@ static void load_layer(const struct lfm2 *m, struct layer *y, struct loader *l, 
     }
     struct linear all =
         loader_linear(l, s->n_embed, 3 * (int64_t)s->n_embed, "blk.%d.shortconv.in_proj", (int)i);
-    y->before = loader_part(&all, 0, s->n_embed);
-    y->behind = loader_part(&all, s->n_embed, s->n_embed);
-    y->input = loader_part(&all, 2 * (int64_t)s->n_embed, s->n_embed);
+    y->before = loader_part(l, &all, 0, s->n_embed);
+    y->behind = loader_part(l, &all, s->n_embed, s->n_embed);
+    y->input = loader_part(l, &all, 2 * (int64_t)s->n_embed, s->n_embed);
     y->conv = loader_vectors(l, m->recurrent.n_conv + 1, s->n_embed, "blk.%d.shortconv.conv.weight", (int)i);
     y->output = loader_linear(l, s->n_embed, s->n_embed, "blk.%d.shortconv.out_proj", (int)i);
 }

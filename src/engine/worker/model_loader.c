@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "engine/worker/lora.h"
 
 enum { KEY_MAX = 256 };
 
@@ -257,7 +258,10 @@ struct weight loader_weight(
     struct loader *l, int64_t n_in, int64_t n_out, int64_t n_experts, const char *fmt, ...)
 {
     NAME_FROM(fmt, name);
-    return weight_named(l, n_in, n_out, n_experts, name);
+    struct weight w = weight_named(l, n_in, n_out, n_experts, name);
+    if (strcmp(name, LORA_EMBEDDING) == 0)
+        w.deltas = lora_deltas(l, name, &w);
+    return w;
 }
 
 /* A bias is a vector for each expert; its tensor is two-dimensional where there are experts. */
@@ -267,6 +271,7 @@ static struct linear linear_named(
     char full[KEY_MAX + 8];
     snprintf(full, sizeof full, "%s.weight", name);
     struct linear linear = {.weight = weight_named(l, n_in, n_out, n_experts, full)};
+    linear.weight.deltas = lora_deltas(l, full, &linear.weight);
     /* NVFP4 covers little more than a factor of 2^17: its files have a scale for each matrix beside it. */
     snprintf(full, sizeof full, "%s.scale", name);
     if (linear.weight.type == TENSOR_NVFP4 && loader_has(l, "%s", full))
@@ -288,10 +293,12 @@ struct linear loader_output(struct loader *l, const struct weight *embedding)
 {
     if (loader_has(l, "output.weight"))
         return loader_linear(l, embedding->n_in, embedding->n_out, "output");
-    return (struct linear){*embedding, NULL};
+    struct linear output = {*embedding, NULL};
+    output.weight.deltas = NULL; /* an adapter of the embedding changes what goes in alone */
+    return output;
 }
 
-struct linear loader_part(const struct linear *whole, int64_t from, int64_t count)
+struct linear loader_part(struct loader *l, const struct linear *whole, int64_t from, int64_t count)
 {
     struct linear part = *whole;
     if (!whole->weight.data)
@@ -299,6 +306,7 @@ struct linear loader_part(const struct linear *whole, int64_t from, int64_t coun
     size_t row = tensor_row_bytes(whole->weight.type, whole->weight.n_in);
     part.weight.data = (const char *)whole->weight.data + (size_t)from * row;
     part.weight.n_out = count;
+    part.weight.deltas = lora_part(l, whole->weight.deltas, from, count);
     part.bias = whole->bias ? whole->bias + from : NULL;
     return part;
 }

@@ -20,6 +20,8 @@ struct loader {
     struct backend *backend;
     struct arena *arena;
     struct str architecture; /* keys begin with it */
+    struct lora *adapters;   /* n_adapters of them; weights take from each what it adds to them */
+    int32_t n_adapters;
     int rc;
     struct error *err;
 };
@@ -75,7 +77,7 @@ struct linear loader_linear(struct loader *l, int64_t n_in, int64_t n_out, const
 /* output.weight or, where there is none, the embedding again. */
 struct linear loader_output(struct loader *l, const struct weight *embedding);
 /* Rows [from, from + count) of a matrix that is several in one. */
-struct linear loader_part(const struct linear *whole, int64_t from, int64_t count);
+struct linear loader_part(struct loader *l, const struct linear *whole, int64_t from, int64_t count);
 struct linear loader_experts(
     struct loader *l, int64_t n_in, int64_t n_out, int64_t n_experts, const char *fmt, ...) PRINTF_LIKE(5, 6);
 /* From rope.*: base, scaling, and the tensor rope_freqs.weight if there is one. */

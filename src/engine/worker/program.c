@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "engine/worker/kvcache.h"
+#include "engine/worker/lora.h"
 #include "engine/worker/recurrent.h"
 #include "engine/worker/rope.h"
 
@@ -84,10 +85,37 @@ const struct value_info *program_value(const struct program *p, struct value v)
     return &p->values[v.id];
 }
 
-struct value op_embed(struct program *p, const struct weight *table)
+/* ---- Adapters: y + B (factor * scale * (A x)) ---- */
+
+/* Rows are those of the batch's tokens, or of the selected ones. */
+static struct value scale_adapter(struct program *p, struct value x, const struct lora_delta *d)
+{
+    struct op op = {.kind = OP_SCALE_ADAPTER, .a = x, .b = none, .scale = {d->factor, 0, d->adapter}};
+    op.out = value_new(p, rows_of(p, x), width_of(p, x));
+    return op_append(p, &op);
+}
+
+/* The next of a weight's deltas, from d on, that the batch uses. */
+static const struct lora_delta *delta_used(const struct program *p, const struct lora_delta *d)
+{
+    while (d && !(p->adapters.used >> d->adapter & 1))
+        d = d->next;
+    return d;
+}
+
+static struct value embed_plain(struct program *p, const struct weight *table)
 {
     struct value out = value_new(p, p->batch.n_tokens, table->n_in);
     return op_append(p, &(struct op){.kind = OP_EMBED, .out = out, .a = none, .b = none, .table = table});
+}
+
+struct value op_embed(struct program *p, const struct weight *table)
+{
+    struct value y = embed_plain(p, table);
+    const struct lora_delta *d = table->deltas;
+    for (; (d = delta_used(p, d)) != NULL; d = d->next)
+        y = op_add(p, y, op_matmul(p, &d->b, scale_adapter(p, embed_plain(p, &d->a.weight), d)));
+    return y;
 }
 
 struct value op_embed_position(struct program *p, const struct weight *table)
@@ -181,8 +209,13 @@ struct value op_rms_norm(struct program *p, struct value x, const float *weight,
 struct value op_matmul(struct program *p, const struct linear *linear, struct value x)
 {
     assert(p->failed || width_of(p, x) == linear->weight.n_in);
-    struct value out = value_new(p, rows_of(p, x), linear->weight.n_out);
-    return op_append(p, &(struct op){.kind = OP_MATMUL, .out = out, .a = x, .b = none, .linear = linear});
+    struct op op = {.kind = OP_MATMUL, .a = x, .b = none, .linear = linear};
+    op.out = value_new(p, rows_of(p, x), linear->weight.n_out);
+    struct value y = op_append(p, &op);
+    const struct lora_delta *d = linear->weight.deltas;
+    for (; (d = delta_used(p, d)) != NULL; d = d->next)
+        y = op_add(p, y, op_matmul(p, &d->b, scale_adapter(p, op_matmul(p, &d->a, x), d)));
+    return y;
 }
 
 struct value op_matmul_heads(struct program *p, const struct linear_heads *linear, struct value x)
@@ -298,9 +331,15 @@ struct value op_matmul_experts(
     struct program *p, const struct linear *linear, struct value x, struct value routes, int32_t n_used)
 {
     assert(p->failed || width_of(p, routes) == 2 * n_used);
-    struct value out = value_new(p, rows_of(p, x), linear->weight.n_out * n_used);
-    struct op op = {.kind = OP_MATMUL_EXPERTS, .out = out, .a = x, .b = routes, .linear = linear};
-    return op_append(p, &op);
+    struct op op = {.kind = OP_MATMUL_EXPERTS, .a = x, .b = routes, .linear = linear};
+    op.out = value_new(p, rows_of(p, x), linear->weight.n_out * n_used);
+    struct value y = op_append(p, &op);
+    const struct lora_delta *d = linear->weight.deltas;
+    for (; (d = delta_used(p, d)) != NULL; d = d->next) {
+        struct value down = scale_adapter(p, op_matmul_experts(p, &d->a, x, routes, n_used), d);
+        y = op_add(p, y, op_matmul_experts(p, &d->b, down, routes, n_used));
+    }
+    return y;
 }
 
 struct value op_mix_experts(struct program *p, struct value x, struct value routes, int32_t n_used)

@@ -44,6 +44,7 @@ enum op_kind {
     OP_ADD,            /* a + b */
     OP_ADD_VECTOR,     /* each row of a + a vector */
     OP_SCALE,          /* x * factor */
+    OP_SCALE_ADAPTER,  /* x * (factor * the scale that the token's slot gives an adapter) */
     OP_SCALE_LATE,     /* x * (1 + slope * log(1 + floor(position / span))) */
     OP_SOFTCAP,        /* cap * tanh(x / cap) */
     OP_PART,           /* of each run of a's values, those [from, from + count) */
@@ -143,6 +144,7 @@ struct op {
         } norm;
         struct {
             float factor, span; /* span: OP_SCALE_LATE's */
+            int32_t adapter;    /* OP_SCALE_ADAPTER's */
         } scale;
         struct {
             int32_t run, from, count;
@@ -177,8 +179,16 @@ struct program_batch {
     int32_t n_context;      /* positions that a slot may come to hold */
 };
 
+/* How much of each adapter (lora.h) each slot takes. */
+struct program_adapters {
+    int32_t n;
+    const float *scales; /* [slot][adapter] */
+    uint64_t used;       /* a bit for each adapter that some token of the batch has a scale for */
+};
+
 struct program {
     struct program_batch batch;
+    struct program_adapters adapters; /* stays as it is set */
     struct op *ops;
     size_t n_ops, max_ops;
     struct value_info *values;
@@ -193,6 +203,7 @@ void program_free(struct program *p);
 int program_plan(struct program *p, size_t *floats, struct error *err) MUST_USE;
 const struct value_info *program_value(const struct program *p, struct value v);
 
+/* Here and in op_matmul and op_matmul_experts, adapters add to what the weight gives. */
 struct value op_embed(struct program *p, const struct weight *table);
 /* The table has a row for every position that the state can hold. */
 struct value op_embed_position(struct program *p, const struct weight *table);

@@ -17,6 +17,7 @@ struct slot {
 struct sequence {
     struct list node;         /* among the waiting; alone once it has a slot */
     struct token_list tokens; /* the prompt and what was drawn */
+    const float *scales;      /* of adapters */
     bool paused;
     const struct sequence_ops *ops;
     void *ctx;
@@ -114,6 +115,11 @@ int scheduler_add(struct scheduler *s, struct token_list *tokens, const struct s
     return 0;
 }
 
+void scheduler_adapt(struct sequence *q, const float *scales)
+{
+    q->scales = scales;
+}
+
 void scheduler_pause(struct sequence *q, bool paused)
 {
     q->paused = paused;
@@ -168,13 +174,15 @@ static size_t common_prefix(const struct token_list *tokens, size_t count, const
     return n;
 }
 
-/* How many of the prompt's tokens the slot's state could give, exactly. */
-static int32_t slot_gives(const struct scheduler *s, int32_t index, const struct token_list *prompt)
+/* How many of a new sequence's tokens the slot's state could give, exactly. */
+static int32_t slot_gives(const struct scheduler *s, int32_t index, const struct sequence *q)
 {
     const struct slot *slot = &s->slots[index];
+    if (!model_state_is_adapted(s->state, index, q->scales))
+        return 0;
     const struct token_list *tokens = slot->sequence ? &slot->sequence->tokens : &slot->held;
     const size_t held = (size_t)model_state_length(s->state, index);
-    return model_state_reach(s->state, index, (int32_t)common_prefix(tokens, held, prompt));
+    return model_state_reach(s->state, index, (int32_t)common_prefix(tokens, held, &q->tokens));
 }
 
 /* Where a sequence goes, and the slot, perhaps another, whose state it begins with. */
@@ -186,14 +194,14 @@ struct place {
 /* The donor is the slot that gives most, the longest unused among equals. A free one is gone on with, unless
  * that would throw away more than it saves (two conversations that share only a system prompt): then, as from
  * a busy one, the longest unused of all takes a copy. */
-static struct place place_find(const struct scheduler *s, const struct token_list *prompt)
+static struct place place_find(const struct scheduler *s, const struct sequence *q)
 {
     struct place p = {-1, -1, 0};
     for (int32_t i = 0; i < s->o.n_slots; i++) {
         const struct slot *slot = &s->slots[i];
         if (!slot->sequence && (p.slot < 0 || slot->freed_at < s->slots[p.slot].freed_at))
             p.slot = i;
-        int32_t n = slot_gives(s, i, prompt);
+        int32_t n = slot_gives(s, i, q);
         bool later = p.donor >= 0 && (slot->sequence || slot->freed_at >= s->slots[p.donor].freed_at);
         if (n < 1 || n < p.kept || (n == p.kept && later))
             continue;
@@ -207,13 +215,13 @@ static struct place place_find(const struct scheduler *s, const struct token_lis
 }
 
 /* Another sequence is reading a beginning that this one shares: it waits, and takes it over. */
-static bool beginning_comes(struct scheduler *s, const struct token_list *prompt, int32_t kept)
+static bool beginning_comes(struct scheduler *s, const struct sequence *waiting, int32_t kept)
 {
     for (int32_t i = 0; i < s->o.n_slots; i++) {
         const struct sequence *q = s->slots[i].sequence;
-        if (!q || q->paused)
+        if (!q || q->paused || !model_state_is_adapted(s->state, i, waiting->scales))
             continue;
-        int32_t n = (int32_t)common_prefix(&q->tokens, q->tokens.count, prompt);
+        int32_t n = (int32_t)common_prefix(&q->tokens, q->tokens.count, &waiting->tokens);
         int32_t read = model_state_length(s->state, i);
         if (n <= read || n <= kept || (n < kept + SHARE_LEAST && read < kept))
             continue;
@@ -230,6 +238,7 @@ static void sequence_start(struct scheduler *s, struct sequence *q, const struct
     struct error err = {0};
     int32_t kept = place->donor < 0 ? model_state_truncate(s->state, place->slot, 0)
                                     : model_state_fork(s->state, place->donor, place->slot, place->kept);
+    model_state_adapt(s->state, place->slot, q->scales);
     free(slot->held.ids);
     slot->held = (struct token_list){0};
     slot->sequence = q;
@@ -247,10 +256,10 @@ static void slots_fill(struct scheduler *s)
         struct sequence *q = list_item(node, struct sequence, node);
         if (q->paused)
             continue;
-        struct place place = place_find(s, &q->tokens);
+        struct place place = place_find(s, q);
         if (place.slot < 0)
             return;
-        if (!beginning_comes(s, &q->tokens, place.kept))
+        if (!beginning_comes(s, q, place.kept))
             sequence_start(s, q, &place);
     }
 }

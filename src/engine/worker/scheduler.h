@@ -40,6 +40,8 @@ void scheduler_free(struct scheduler *s); /* NULL is allowed; sequences go witho
 /* Takes the tokens (1..n_context of them, each inside the vocabulary) and leaves the list empty. */
 int scheduler_add(struct scheduler *s, struct token_list *tokens, const struct sequence_ops *ops, void *ctx,
     struct sequence **out, struct error *err) MUST_USE;
+/* Before it starts: how much it takes of each adapter (model_state_adapt). The scales must outlive it. */
+void scheduler_adapt(struct sequence *sequence, const float *scales);
 void scheduler_pause(struct sequence *sequence, bool paused);
 void scheduler_cancel(struct scheduler *s, struct sequence *sequence);
 

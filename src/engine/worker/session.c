@@ -95,6 +95,7 @@ void call_free(struct call *call)
         scheduler_cancel(call->session->scheduler, call->sequence);
     if (call->free_data)
         call->free_data(call);
+    free(call->scales);
     list_remove(&call->node);
     call->session->n_calls--;
     free(call);

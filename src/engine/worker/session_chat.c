@@ -299,6 +299,8 @@ static int answer_start(struct call *call, struct token_list *tokens, int64_t ma
     if (tokens->count > 0)
         memcpy(a->prompt, tokens->ids, tokens->count * sizeof *a->prompt);
     int rc = scheduler_add(s->scheduler, tokens, &ops, call, &call->sequence, err);
+    if (rc == 0)
+        scheduler_adapt(call->sequence, call->scales);
     if (rc || a->most > 0)
         return rc;
     a->reason = "length";
@@ -321,6 +323,8 @@ int session_chat(struct session *s, uint32_t id, struct str payload, struct erro
                        : tokenizer_encode(s->tokenizer, work.prompt, true, true, &tokens, err);
     if (rc == 0)
         rc = call_create(s, id, &call, err);
+    if (rc == 0)
+        rc = session_adapters_read(s, work.lora, &call->scales, err);
     if (rc == 0)
         rc = answer_create(call, &work, err);
     if (rc == 0)

@@ -9,7 +9,8 @@
  *   session_text.c    TOKENIZE DETOKENIZE RENDER
  *   session_show.c    SHOW TENSOR
  *   session_embed.c   EMBED
- *   session_rerank.c  RERANK */
+ *   session_rerank.c  RERANK
+ *   session_lora.c    adapters */
 #ifndef WEIR_ENGINE_WORKER_SESSION_INNER_H
 #define WEIR_ENGINE_WORKER_SESSION_INNER_H
 
@@ -29,6 +30,12 @@ enum { CALLS_MAX = 1024 };
 /* TEMPLATE: no model file at all, only chat templates that come with their request. */
 enum session_stage { SESSION_NEW, SESSION_FAILED, SESSION_TEMPLATE, SESSION_INSPECT, SESSION_UP };
 
+/* A LoRA adapter beside the model, and how much of it a request takes that does not say. */
+struct session_adapter {
+    char name[LIMIT_MODEL_NAME + 1];
+    float scale;
+};
+
 struct session {
     struct session_setup setup;
     enum session_stage stage;
@@ -38,6 +45,9 @@ struct session {
     struct list calls;
     size_t n_calls;
     struct gguf *gguf;
+    struct session_adapter *adapters;
+    struct gguf **adapter_files;
+    int32_t n_adapters;
     struct tokenizer
         *tokenizer; /* NULL while inspecting a file whose tokenizer does not run: see tokenizer_error */
     struct error tokenizer_error;
@@ -47,7 +57,7 @@ struct session {
     struct backend *backend;
     struct model *model;
     struct model_state *state;
-    struct scheduler *scheduler; /* NULL for an encoder */
+    struct scheduler *scheduler;         /* NULL for an encoder */
     struct grammar_vocab *grammar_vocab; /* made when the first answer must follow something */
     int32_t n_context, n_slots, n_threads;
 };
@@ -59,6 +69,7 @@ struct call {
     uint32_t id;
     bool paused;
     struct sequence *sequence;            /* CHAT, LOGITS */
+    float *scales;                        /* its adapters' */
     int (*turn)(struct call *call);       /* TENSOR: sends the next piece; 1 more to come, 0 done */
     void (*free_data)(struct call *call); /* frees `data` */
     void *data;
@@ -90,6 +101,13 @@ int session_tensor(struct session *s, uint32_t id, struct str payload, struct er
  * caller frees. */
 int session_encode(struct session *s, const struct token_list *tokens, float **rows, size_t *n_rows,
     struct error *err) MUST_USE;
+/* LOAD's "adapters": [{"name","scale"}]; their files are the last of the session's. */
+int session_adapters_open(struct session *s, const json_t *list, struct error *err) MUST_USE;
+void session_adapters_close(struct session *s);
+/* A request's "lora": [{"id" or "name", "scale"}] becomes the call's scales: adapters that it does not name
+ * take no part; NULL: each takes what it was loaded with. ERROR_INVALID for one that is not there. */
+int session_adapters_read(
+    const struct session *s, const json_t *list, float **scales, struct error *err) MUST_USE;
 
 /* {"ids"|"tokens": [...]} to a list, each id in 0..2^31-1. */
 int session_ids_read(

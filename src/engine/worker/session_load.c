@@ -25,6 +25,7 @@ enum {
 struct load_options {
     int64_t threads, slots, context, batch;
     bool inspect;
+    const json_t *adapters;
 };
 
 static int options_read(struct arena *a, struct str payload, struct load_options *o, struct error *err)
@@ -43,6 +44,7 @@ static int options_read(struct arena *a, struct str payload, struct load_options
         rc = json_get_int(root, "batch", 0, 0, BATCH_MOST, &o->batch, err);
     if (rc == 0)
         rc = json_get_bool(root, "inspect", false, &o->inspect, err);
+    o->adapters = rc == 0 ? json_object_get(root, "adapters") : NULL;
     return rc;
 }
 
@@ -126,6 +128,12 @@ static int state_create(struct session *s, const struct load_options *o, struct 
             "%d slots of %d tokens take %.1f GiB, the machine has %.1f: use fewer slots or a smaller context",
             s->n_slots, s->n_context, (double)bytes / (double)GIB, (double)s->setup.memory / (double)GIB);
     int rc = model_state_create(s->model, s->n_slots, s->n_context, &s->state, err);
+    float *scales = NULL;
+    if (rc == 0 && info->encoder)
+        rc = session_adapters_read(s, NULL, &scales, err);
+    if (rc == 0 && info->encoder)
+        model_state_adapt(s->state, 0, scales);
+    free(scales);
     if (rc || info->encoder)
         return rc;
     const struct scheduler_options options = {
@@ -142,7 +150,8 @@ static int model_start(struct session *s, const struct load_options *o, struct e
     s->n_threads = o->threads ? (int32_t)o->threads : s->setup.cores;
     int rc = backend_cpu_create(s->n_threads, &s->backend, err);
     if (rc == 0)
-        rc = model_load(s->gguf, s->backend, &s->model, err);
+        rc = model_load_adapted(
+            s->gguf, (const struct gguf *const *)s->adapter_files, s->n_adapters, s->backend, &s->model, err);
     if (rc == 0)
         rc = weights_touch(s, err);
     if (rc == 0)
@@ -173,6 +182,19 @@ static void model_ready(struct session *s, struct json_writer *w)
     json_write_int(w, (int64_t)info->n_parameters);
     json_key(w, "bytes");
     json_write_int(w, (int64_t)info->weight_bytes);
+    json_key(w, "lora");
+    json_array_begin(w);
+    for (int32_t i = 0; i < s->n_adapters; i++) {
+        json_object_begin(w);
+        json_key(w, "id");
+        json_write_int(w, i);
+        json_key(w, "name");
+        json_write_text(w, s->adapters[i].name);
+        json_key(w, "scale");
+        json_write_double(w, (double)s->adapters[i].scale);
+        json_object_end(w);
+    }
+    json_array_end(w);
     json_key(w, "state_bytes");
     json_write_int(w, (int64_t)model_state_bytes(s->model, s->n_slots, s->n_context));
 }
@@ -220,11 +242,13 @@ int session_load(struct session *s, struct str payload, struct error *err)
     struct load_options o = {0};
     struct arena *a = arena_create(MIB);
     int rc = options_read(a, payload, &o, err);
+    if (rc == 0)
+        rc = session_adapters_open(s, o.adapters, err);
     arena_free(a);
     if (rc == 0 && s->setup.n_files == 0)
         return template_start(s, &o, err);
     if (rc == 0)
-        rc = gguf_open(s->setup.files, s->setup.n_files, &s->gguf, err);
+        rc = gguf_open(s->setup.files, s->setup.n_files - (size_t)s->n_adapters, &s->gguf, err);
     if (rc)
         return rc;
     rc = tokenizer_create(s->gguf, &s->tokenizer, &s->tokenizer_error);
@@ -250,6 +274,7 @@ void session_unload(struct session *s)
     chat_template_free(s->template);
     tokenizer_free(s->tokenizer);
     grammar_vocab_free(s->grammar_vocab);
+    session_adapters_close(s);
     gguf_close(s->gguf);
     s->scheduler = NULL;
     s->state = NULL;

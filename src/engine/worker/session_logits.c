@@ -148,7 +148,11 @@ int session_logits(struct session *s, uint32_t id, struct str payload, struct er
     buf_init(&job->json, LIMIT_WIRE_FRAME);
     rc = job_read(s, payload, job, &tokens, err);
     if (rc == 0)
+        rc = session_adapters_read(s, NULL, &call->scales, err);
+    if (rc == 0)
         rc = scheduler_add(s->scheduler, &tokens, &ops, call, &call->sequence, err);
+    if (rc == 0)
+        scheduler_adapt(call->sequence, call->scales);
     free(tokens.ids);
     if (rc) {
         call_free(call);

@@ -11,32 +11,10 @@
 
 #include "base/rand.h"
 #include "unit/engine/isa.h"
-#include "unit/engine/tiny_model.h"
+#include "unit/engine/tiny_all.h"
 #include "unit/engine/tiny_run.h"
-#include "unit/engine/tiny_special.h"
 
-enum { SLOTS = 3, SOLO = SLOTS, STEPS = 30, PAST_RINGS = 540 };
-
-/* The index-th tiny model of all; NULL behind the last. */
-static char *any_model(int32_t index, const char **name, size_t *size)
-{
-    enum {
-        DENSE = sizeof dense_all / sizeof *dense_all - 1,
-        SPECIAL = sizeof special_all / sizeof *special_all - 1
-    };
-    struct tiny tiny = TINY_DEFAULT;
-    tiny.n_vocab = DENSE_VOCAB;
-    *name = "llama";
-    if (index < DENSE) {
-        *name = dense_all[index].name;
-        return dense_model(&dense_all[index], NULL, size);
-    }
-    if (index < DENSE + SPECIAL) {
-        *name = special_all[index - DENSE].name;
-        return special_model(&special_all[index - DENSE], NULL, size);
-    }
-    return index == DENSE + SPECIAL ? tiny_model(&tiny, size) : NULL;
-}
+enum { SLOTS = 3, SOLO = SLOTS, STEPS = 20, PAST_RINGS = 540 };
 
 static bool any_start(struct loaded *x, int32_t index, const char **name)
 {
@@ -78,7 +56,7 @@ static void tell(
 
 static void grow(struct loaded *x, struct history *h, struct rand_pcg *r, int32_t slot, int32_t count)
 {
-    const int32_t length = h->lengths[slot], run = rand_pcg_u32(r) % 4 ? CONTEXT : 1;
+    const int32_t length = h->lengths[slot], run = count > 20 || rand_pcg_u32(r) % 4 ? CONTEXT : 1;
     float logits[DENSE_VOCAB];
     if (count > CONTEXT - length)
         return;

@@ -17,8 +17,9 @@ enum { SLOTS = 4, CONTEXT = 200, VOCAB = 50, BATCH = 16 };
 
 struct model_state {
     int32_t tokens[SLOTS][CONTEXT], lengths[SLOTS];
-    int32_t keeps;   /* truncation keeps multiples of this: layers that cannot roll back exactly */
-    int32_t fail_at; /* decode number that fails, 0: none */
+    float scales[SLOTS]; /* of one adapter */
+    int32_t keeps;       /* truncation keeps multiples of this: layers that cannot roll back exactly */
+    int32_t fail_at;     /* decode number that fails, 0: none */
     int32_t n_decodes, n_computed, last_tokens, last_rows;
 };
 
@@ -39,11 +40,24 @@ int32_t model_state_truncate(struct model_state *s, int32_t slot, int32_t length
     return s->lengths[slot];
 }
 
+bool model_state_is_adapted(const struct model_state *s, int32_t slot, const float *scales)
+{
+    return s->scales[slot] == (scales ? *scales : 0);
+}
+
+void model_state_adapt(struct model_state *s, int32_t slot, const float *scales)
+{
+    if (!model_state_is_adapted(s, slot, scales))
+        s->lengths[slot] = 0;
+    s->scales[slot] = scales ? *scales : 0;
+}
+
 int32_t model_state_fork(struct model_state *s, int32_t from, int32_t to, int32_t length)
 {
     length = model_state_reach(s, from, length);
     memmove(s->tokens[to], s->tokens[from], (size_t)length * sizeof s->tokens[to][0]);
     s->lengths[to] = length;
+    s->scales[to] = s->scales[from];
     return length;
 }
 
@@ -385,6 +399,26 @@ static void test_a_reader_that_leaves(void **ctx)
     }
 }
 
+/* A beginning that was read with other adapters is not this one's. */
+static void test_adapters_part_beginnings(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {0};
+    struct scheduler *s = create(&state, 2);
+    struct client c[3];
+    const float half = 0.5f;
+    for (int i = 0; i < 3; i++)
+        client_add(s, &c[i], numbers(1), 60, 3);
+    scheduler_adapt(c[1].sequence, &half);
+    run(s);
+    assert_true(c[0].cached == 0 && c[1].cached == 0 && c[2].cached == 59);
+    client_add(s, &c[0], numbers(1), 60, 3);
+    scheduler_adapt(c[0].sequence, &half);
+    run(s);
+    assert_int_equal(c[0].cached, 59);
+    scheduler_free(s);
+}
+
 static void test_state_that_rolls_back_in_steps(void **ctx)
 {
     (void)ctx;
@@ -488,6 +522,7 @@ int main(void)
         cmocka_unit_test(test_a_busy_slot_gives_its_beginning),
         cmocka_unit_test(test_one_prompt_is_read_once),
         cmocka_unit_test(test_a_reader_that_leaves),
+        cmocka_unit_test(test_adapters_part_beginnings),
         cmocka_unit_test(test_state_that_rolls_back_in_steps),
         cmocka_unit_test(test_a_failed_step_ends_its_sequences),
         cmocka_unit_test(test_paused_calls_do_not_run),

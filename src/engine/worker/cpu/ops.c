@@ -71,6 +71,27 @@ static void scale_row(const struct cpu_task *task, int64_t row)
         y[i] = x[i] * factor;
 }
 
+/* The token behind a row: the batch's, or a selected one. */
+static int32_t row_token(const struct cpu_task *task, int64_t row)
+{
+    const struct program_batch *b = &task->cpu->program->batch;
+    const bool all = program_value(task->cpu->program, task->op->out)->rows == b->n_tokens;
+    return all ? (int32_t)row : b->outputs[row];
+}
+
+static void scale_adapter_row(const struct cpu_task *task, int64_t row)
+{
+    const struct cpu *c = task->cpu;
+    const struct program_adapters *adapters = &c->program->adapters;
+    const int32_t slot = c->program->batch.slots[row_token(task, row)];
+    const float factor =
+        task->op->scale.factor * adapters->scales[slot * adapters->n + task->op->scale.adapter];
+    const float *x = cpu_row(c, task->op->a, row);
+    float *y = cpu_row(c, task->op->out, row);
+    for (int32_t i = 0; i < program_value(c->program, task->op->out)->width; i++)
+        y[i] = x[i] * factor;
+}
+
 static void softcap_row(const struct cpu_task *task, int64_t row)
 {
     const struct cpu *c = task->cpu;
@@ -237,6 +258,8 @@ void cpu_op_run(const struct cpu_task *task)
     case OP_SCALE:
     case OP_SCALE_LATE:
         return each_row(task, scale_row);
+    case OP_SCALE_ADAPTER:
+        return each_row(task, scale_adapter_row);
     case OP_SOFTCAP:
         return each_row(task, softcap_row);
     case OP_LAYER_NORM:
