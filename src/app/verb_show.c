@@ -9,7 +9,7 @@
 static const char help[] =
     "usage: weir show MODEL.gguf [--json] [--tensor NAME]\n"
     "\n"
-    "The metadata and tensors of a model file. MODEL may be a name of the configuration.\n"
+    "Whether a model file runs here, in what memory and how fast, its metadata and tensors. MODEL may be a name of the configuration.\n"
     "\n"
     "  --json                 all of it as one JSON object\n"
     "  --tensor NAME          that tensor's values, as little-endian float32, to standard output\n"
@@ -114,6 +114,82 @@ static void totals_print(const json_t *totals)
     fputs("\n", stdout);
 }
 
+/* ---- Will it run here? ---- */
+
+static void check_print(const char *what, const json_t *check)
+{
+    struct str value = json_str(json_object_get(check, "value")),
+               missing = json_str(json_object_get(check, "missing"));
+    printf("  %-13s %s", what, json_is_true(json_object_get(check, "ok")) ? "yes" : "no");
+    if (value.len > 0) {
+        fputs(", ", stdout);
+        line_print(value);
+    }
+    if (missing.len > 0) {
+        fputs(": ", stdout);
+        (void)verb_text_write(stdout, missing);
+    }
+    fputs("\n", stdout);
+}
+
+static void memory_print(const json_t *memory)
+{
+    size_t i;
+    json_t *c;
+    if (!memory)
+        return;
+    fputs("  memory        ", stdout);
+    size_print(member(memory, "available"));
+    fputs(" available; weights ", stdout);
+    size_print(member(memory, "weights"));
+    fputs(", compute ", stdout);
+    size_print(member(memory, "compute"));
+    fputs("\n  context       a slot's state, in all with one slot, slots that fit\n", stdout);
+    json_array_foreach(json_object_get(memory, "contexts"), i, c)
+    {
+        printf("    %-11lld ", (long long)member(c, "context"));
+        size_print(member(c, "state"));
+        fputs(", ", stdout);
+        size_print(member(c, "total"));
+        printf(", %lld\n", (long long)member(c, "slots"));
+    }
+}
+
+static void speed_print(const json_t *speed)
+{
+    if (!speed)
+        return;
+    const double decode = json_number_value(json_object_get(speed, "decode_tps")),
+                 prefill = json_number_value(json_object_get(speed, "prefill_tps"));
+    printf("  speed         about %.3g tokens/s written, %.3g tokens/s read\n", decode, prefill);
+    printf("                %.1f GB/s of weights read, %.1f G multiply-adds/s (%lld threads, %s); a token needs "
+           "%.1f MB and %.1f M\n                ",
+        json_number_value(json_object_get(speed, "read_bytes_per_second")) / 1e9,
+        json_number_value(json_object_get(speed, "products_per_second")) / 1e9,
+        (long long)member(speed, "threads"), json_string_value(json_object_get(speed, "isa")),
+        json_number_value(json_object_get(speed, "bytes_per_token")) / 1e6,
+        json_number_value(json_object_get(speed, "products_per_token")) / 1e6);
+    (void)verb_text_write(stdout, json_str(json_object_get(speed, "basis")));
+    fputs("\n", stdout);
+}
+
+static void fit_print(const json_t *fit)
+{
+    const json_t *checks = json_object_get(fit, "checks");
+    if (!fit)
+        return;
+    printf("\nruns here: %s\n", json_is_true(json_object_get(fit, "runs")) ? "yes" : "no");
+    check_print("architecture", json_object_get(checks, "architecture"));
+    check_print("tokenizer", json_object_get(checks, "tokenizer"));
+    check_print("chat template", json_object_get(checks, "template"));
+    check_print("quant types", json_object_get(checks, "types"));
+    check_print("tensors", json_object_get(checks, "model"));
+    memory_print(json_object_get(fit, "memory"));
+    speed_print(json_object_get(fit, "speed"));
+}
+
+/* ---- All of it ---- */
+
 static void all_print(const json_t *all)
 {
     const json_t *metadata = json_object_get(all, "metadata"), *tensors = json_object_get(all, "tensors");
@@ -121,6 +197,7 @@ static void all_print(const json_t *all)
     size_print(member(all, "file_bytes"));
     printf(" in %lld file%s\n", (long long)member(all, "files"), member(all, "files") == 1 ? "" : "s");
     totals_print(json_object_get(all, "totals"));
+    fit_print(json_object_get(all, "fit"));
     const char *key;
     json_t *value;
     printf("\nmetadata (%zu)\n", json_object_size(metadata));

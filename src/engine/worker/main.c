@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/rand.h"
 #include "engine/wire.h"
+#include "engine/worker/memory.h"
 #include "engine/worker/sandbox.h"
 #include "engine/worker/session.h"
 
@@ -80,7 +81,6 @@ static int descriptors_check(int n_files, struct error *err)
 static int setup(int n_files, struct session_setup *out, struct error *err)
 {
     static int files[WIRE_MODEL_FILES_MAX];
-    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     int rc = descriptors_check(n_files, err);
     if (rc)
         return rc;
@@ -90,7 +90,7 @@ static int setup(int n_files, struct session_setup *out, struct error *err)
         .files = files,
         .n_files = (size_t)n_files,
         .cores = cores_count(),
-        .memory = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : UINT64_MAX};
+        .memory = memory_available()};
     if (dup2(STDERR_FILENO, STDOUT_FILENO) < 0 || fcntl(WIRE_FD, F_SETFL, O_NONBLOCK) != 0)
         return error_set(err, ERROR_IO, "the descriptors cannot be set up: %s", strerror(errno));
     /* What would read files later does it now: the time zone, the key of the JSON library's tables. */

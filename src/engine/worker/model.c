@@ -43,6 +43,13 @@ static int architecture_find(struct str name, const struct architecture **out, s
         STR_ARG(str_slice(name, 0, 64)), known);
 }
 
+bool model_architecture_runs(struct str name)
+{
+    const struct architecture *found;
+    struct error err;
+    return architecture_find(name, &found, &err) == 0;
+}
+
 /* The embedding table tells the size of the vocabulary; the tokenizer must not know more tokens than it has.
  */
 static void load_vocabulary(struct model *m, struct loader *l)
@@ -222,6 +229,28 @@ int model_state_create(
     }
     *out = s;
     return 0;
+}
+
+/* The plan of a step does not depend on how long contexts are, except an encoder's, which takes a text whole.
+ */
+uint64_t model_step_bytes(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_tokens)
+{
+    struct model_state *s;
+    struct error err;
+    size_t floats = 0;
+    if (!m->info.encoder && n_context > STATE_STEP_MAX)
+        n_context = STATE_STEP_MAX;
+    const int32_t most = m->info.encoder ? n_context : STATE_STEP_MAX;
+    if (model_state_create(m, 1, n_context, &s, &err) != 0)
+        return 0; /* creating the real one says why */
+    n_tokens = m->info.encoder || n_tokens > most ? most : n_tokens;
+    const struct program_batch batch = {n_tokens, n_slots < n_tokens ? n_slots : n_tokens, s->positions,
+        s->positions, s->positions, s->outputs, n_context};
+    program_reset(&s->program, &batch);
+    (void)m->architecture->forward(m, &s->program, s->layers);
+    int rc = program_plan(&s->program, &floats, &err);
+    model_state_free(s);
+    return rc ? 0 : (uint64_t)floats * sizeof(float);
 }
 
 void model_state_free(struct model_state *s)

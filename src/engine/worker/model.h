@@ -45,11 +45,14 @@ int model_load(const struct gguf *g, struct backend *backend, struct model **out
  * model_state_adapt says so. */
 int model_load_adapted(const struct gguf *g, const struct gguf *const *adapters, int32_t n_adapters,
     struct backend *backend, struct model **out, struct error *err) MUST_USE;
+bool model_architecture_runs(struct str name);
 void model_free(struct model *m); /* NULL is allowed */
 const struct model_info *model_info(const struct model *m);
 
 /* Bytes that model_state_create would take: known before it is tried. */
 uint64_t model_state_bytes(const struct model *m, int32_t n_slots, int32_t n_context);
+/* Bytes that a step of n_tokens takes beside that, with the logits of each slot's last token. */
+uint64_t model_step_bytes(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_tokens);
 int model_state_create(const struct model *m, int32_t n_slots, int32_t n_context, struct model_state **out,
     struct error *err) MUST_USE;
 void model_state_free(struct model_state *s);

@@ -14,9 +14,9 @@
 struct session_setup {
     int fd;           /* the socket, non-blocking */
     const int *files; /* the model's, in order */
-    size_t n_files; /* 0: no model, only templates are rendered */
-    int32_t cores;   /* physical ones that we may use */
-    uint64_t memory; /* of the machine, in bytes */
+    size_t n_files;   /* 0: no model, only templates are rendered */
+    int32_t cores;    /* physical ones that we may use */
+    uint64_t memory;  /* that we may take, in bytes */
 };
 
 /* Serves until the gateway closes the socket: 0. Negative, with a line in the log, when the gateway broke the

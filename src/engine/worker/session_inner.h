@@ -10,7 +10,8 @@
  *   session_show.c    SHOW TENSOR
  *   session_embed.c   EMBED
  *   session_rerank.c  RERANK
- *   session_lora.c    adapters */
+ *   session_lora.c    adapters
+ *   session_fit.c     what SHOW says of running here */
 #ifndef WEIR_ENGINE_WORKER_SESSION_INNER_H
 #define WEIR_ENGINE_WORKER_SESSION_INNER_H
 
@@ -101,6 +102,9 @@ int session_tensor(struct session *s, uint32_t id, struct str payload, struct er
  * caller frees. */
 int session_encode(struct session *s, const struct token_list *tokens, float **rows, size_t *n_rows,
     struct error *err) MUST_USE;
+/* SHOW's member "fit": whether the file runs here, the memory it takes, how fast it is likely to be. */
+void session_fit_write(struct session *s, struct json_writer *w);
+
 /* LOAD's "adapters": [{"name","scale"}]; their files are the last of the session's. */
 int session_adapters_open(struct session *s, const json_t *list, struct error *err) MUST_USE;
 void session_adapters_close(struct session *s);

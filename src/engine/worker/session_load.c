@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/worker/prompt.h"
+#include "engine/worker/fit.h"
 #include "engine/worker/grammar.h"
 #include "engine/worker/session_inner.h"
 #include "engine/worker/chat_template.h"
@@ -16,7 +17,6 @@ enum {
     CONTEXT_DEFAULT = 8192, /* at most, where the gateway leaves it to us */
     CONTEXT_MOST = 1 << 24,
     SLOTS_MOST = 1024,
-    BATCH_DEFAULT = 256,
     BATCH_MOST = 8192,
     THREADS_MOST = 1024,
     PROGRESS_MS = 100
@@ -111,22 +111,28 @@ static int weights_touch(struct session *s, struct error *err)
 
 /* ---- The model ---- */
 
-static int state_create(struct session *s, const struct load_options *o, struct error *err)
+/* What is asked for is honoured or refused; nothing is made smaller in silence. */
+static void sizes_choose(struct session *s, const struct load_options *o)
 {
     const struct model_info *info = model_info(s->model);
-    const int32_t train = info->n_context_train;
+    const int32_t train = info->n_context_train, best = info->n_context_best;
     s->n_slots = o->slots && !info->encoder ? (int32_t)o->slots : 1;
     s->n_context = (int32_t)o->context;
     if (s->n_context == 0)
-        s->n_context = info->n_context_best < CONTEXT_DEFAULT ? info->n_context_best : CONTEXT_DEFAULT;
+        s->n_context = best < CONTEXT_DEFAULT ? best : CONTEXT_DEFAULT;
     if (train > 0 && s->n_context > train)
         log_warn("session", "a context of %d is longer than the %d tokens that the model was trained for",
             s->n_context, train);
-    uint64_t bytes = model_state_bytes(s->model, s->n_slots, s->n_context);
-    if (bytes > s->setup.memory)
-        return error_set(err, ERROR_MEMORY,
-            "%d slots of %d tokens take %.1f GiB, the machine has %.1f: use fewer slots or a smaller context",
-            s->n_slots, s->n_context, (double)bytes / (double)GIB, (double)s->setup.memory / (double)GIB);
+    else if (best < train && s->n_context > best)
+        log_warn("session", "a context over %d costs this model quality on short texts", best);
+    else if (best < train && o->context == 0)
+        log_info(
+            "session", "a context of %d: the model can do %d, but does short texts worse then", best, train);
+}
+
+static int state_create(struct session *s, const struct load_options *o, struct error *err)
+{
+    const struct model_info *info = model_info(s->model);
     int rc = model_state_create(s->model, s->n_slots, s->n_context, &s->state, err);
     float *scales = NULL;
     if (rc == 0 && info->encoder)
@@ -140,7 +146,7 @@ static int state_create(struct session *s, const struct load_options *o, struct 
         .n_slots = s->n_slots,
         .n_context = s->n_context,
         .n_vocab = model_info(s->model)->n_vocab,
-        .n_batch = o->batch ? (int32_t)o->batch : BATCH_DEFAULT,
+        .n_batch = o->batch ? (int32_t)o->batch : FIT_BATCH,
     };
     return scheduler_create(s->state, &options, &s->scheduler, err);
 }
@@ -152,6 +158,11 @@ static int model_start(struct session *s, const struct load_options *o, struct e
     if (rc == 0)
         rc = model_load_adapted(
             s->gguf, (const struct gguf *const *)s->adapter_files, s->n_adapters, s->backend, &s->model, err);
+    if (rc == 0) {
+        sizes_choose(s, o);
+        struct fit fit = fit_of(s->model, s->n_slots, s->n_context, o->batch ? (int32_t)o->batch : FIT_BATCH);
+        rc = fit_check(s->model, &fit, s->setup.memory, err);
+    }
     if (rc == 0)
         rc = weights_touch(s, err);
     if (rc == 0)

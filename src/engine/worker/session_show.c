@@ -3,6 +3,7 @@
  *   {"version","file_bytes","files",
  *    "metadata":{KEY: value}, an array as {"of","count","first":[...]},      "types":{KEY: "uint32"|...},
  *    "tensors":[{"name","type","shape":[...],"offset","bytes"}],
+ *    "fit": see session_fit.c,
  *    "totals":{"tensors","parameters","bytes","types":{"Q4_K":{"tensors","bytes"}}}}
  *
  * Keys and names are text and unique: gguf.c sees to that. */
@@ -241,6 +242,7 @@ int session_show(struct session *s, uint32_t id, struct str payload, struct erro
     json_array_end(&w);
     json_key(&w, "totals");
     totals_write(&w, g);
+    session_fit_write(s, &w);
     json_object_end(&w);
     session_send_result(s, id, &json);
     buf_free(&json);

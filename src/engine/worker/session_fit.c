@@ -1,0 +1,183 @@
+/* Whether a file runs here.
+ *
+ *   "fit": {"runs": bool,
+ *           "checks": {"architecture" "tokenizer" "template" "types" "model": {"ok", "value"?, "missing"?}},
+ *           "memory": {"available","weights","compute","contexts":[{"context","state","total","slots"}]},
+ *           "speed": {"read_bytes_per_second","products_per_second","bytes_per_token","products_per_token",
+ *                     "decode_tps","prefill_tps","threads","isa","basis"}}
+ *
+ * `slots`: sequences of that context that fit at once. `model`: the file's figures and tensors as a whole.
+ * Memory and speed only for a file that runs. */
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/worker/fit.h"
+#include "engine/worker/session_inner.h"
+
+enum { SLOTS_SHOWN = 4096 };
+
+static void check_write(struct json_writer *w, const char *key, struct str value, const char *missing)
+{
+    json_key(w, key);
+    json_object_begin(w);
+    json_key(w, "ok");
+    json_write_bool(w, !missing);
+    if (value.len > 0) {
+        json_key(w, "value");
+        json_write_str(w, str_slice(value, 0, 128));
+    }
+    if (missing) {
+        json_key(w, "missing");
+        json_write_text(w, missing);
+    }
+    json_object_end(w);
+}
+
+/* The first tensor of a type that cannot be read; NULL: there is none. */
+static const struct tensor *tensor_unreadable(const struct gguf *g)
+{
+    for (size_t i = 0; i < gguf_n_tensors(g); i++)
+        if (!tensor_type_readable(gguf_tensor_at(g, i)->type))
+            return gguf_tensor_at(g, i);
+    return NULL;
+}
+
+static bool types_write(struct json_writer *w, const struct gguf *g)
+{
+    char missing[256];
+    const struct tensor *t = tensor_unreadable(g);
+    if (t)
+        snprintf(missing, sizeof missing, "%s, of '" STR_FMT "' among others",
+            tensor_type_info(t->type)->name, STR_ARG(str_slice(t->name, 0, TENSOR_NAME_MAX)));
+    check_write(w, "types", STR_NONE, t ? missing : NULL);
+    return !t;
+}
+
+static struct str text_of(const struct gguf *g, const char *key)
+{
+    struct str text = STR_NONE;
+    struct error err;
+    return gguf_get_str(g, key, STR_NONE, &text, &err) ? STR_NONE : text;
+}
+
+/* Loads the model, which maps it and reads none of its weights; true: every check is passed. */
+static bool checks_write(struct session *s, struct json_writer *w, struct backend *b, struct model **model)
+{
+    struct error err = {0};
+    const struct gguf *g = s->gguf;
+    int rc = str_is(text_of(g, "general.type"), "adapter")
+                 ? error_set(&err, ERROR_UNSUPPORTED,
+                       "the file is a LoRA adapter: run its model with --lora and this file")
+                 : model_load(g, b, model, &err);
+    const bool known = model_architecture_runs(text_of(g, "general.architecture"));
+    json_key(w, "checks");
+    json_object_begin(w);
+    check_write(w, "architecture", text_of(g, "general.architecture"), known ? NULL : err.message);
+    struct str pre = text_of(g, "tokenizer.ggml.pre");
+    check_write(w, "tokenizer", pre.len ? pre : text_of(g, "tokenizer.ggml.model"),
+        s->tokenizer ? NULL : s->tokenizer_error.message);
+    const char *template = s->template_error.code ? s->template_error.message : NULL;
+    const bool own = gguf_find(g, "tokenizer.chat_template") != NULL;
+    check_write(w, "template",
+        own           ? STR("its own")
+        : s->template ? STR("by its tokens")
+                      : STR("none"),
+        template);
+    bool types = types_write(w, g);
+    check_write(w, "model", STR_NONE, known && rc && types ? err.message : NULL);
+    json_object_end(w);
+    return rc == 0 && s->tokenizer && types;
+}
+
+static void context_write(const struct session *s, struct json_writer *w, const struct fit *f)
+{
+    const uint64_t total = fit_total(f), fixed = total - f->state;
+    uint64_t slots = 0;
+    if (total <= s->setup.memory)
+        slots = f->state > 0 ? (s->setup.memory - fixed) / f->state : SLOTS_SHOWN;
+    json_object_begin(w);
+    json_key(w, "context");
+    json_write_int(w, f->n_context);
+    json_key(w, "state");
+    json_write_int(w, (int64_t)f->state);
+    json_key(w, "total");
+    json_write_int(w, (int64_t)total);
+    json_key(w, "slots");
+    json_write_int(w, (int64_t)(slots < SLOTS_SHOWN ? slots : SLOTS_SHOWN));
+    json_object_end(w);
+}
+
+static void memory_write(const struct session *s, struct json_writer *w, const struct model *m)
+{
+    const int32_t full = model_info(m)->n_context_train;
+    const int32_t contexts[] = {2048, 8192, 32768, full};
+    const struct fit least = fit_of(m, 1, full < 2048 ? full : 2048, FIT_BATCH);
+    json_key(w, "memory");
+    json_object_begin(w);
+    json_key(w, "available");
+    json_write_int(w, (int64_t)s->setup.memory);
+    json_key(w, "weights");
+    json_write_int(w, (int64_t)least.weights);
+    json_key(w, "compute");
+    json_write_int(w, (int64_t)least.compute);
+    json_key(w, "contexts");
+    json_array_begin(w);
+    for (size_t i = 0; i < sizeof contexts / sizeof *contexts; i++) {
+        const struct fit f = fit_of(m, 1, contexts[i], FIT_BATCH);
+        if ((contexts[i] < full || i == 3) && fit_total(&f) <= INT64_MAX)
+            context_write(s, w, &f);
+    }
+    json_array_end(w);
+    json_object_end(w);
+}
+
+static void number_write(struct json_writer *w, const char *key, double value)
+{
+    json_key(w, key);
+    json_write_double(w, value);
+}
+
+static void speed_write(struct session *s, struct json_writer *w, struct backend *b, const char *isa)
+{
+    struct fit_speed speed;
+    struct error err;
+    if (fit_speed(s->gguf, b, &speed, &err) != 0)
+        return; /* a model without products has no speed */
+    json_key(w, "speed");
+    json_object_begin(w);
+    number_write(w, "read_bytes_per_second", speed.read_per_second);
+    number_write(w, "products_per_second", speed.products_per_second);
+    number_write(w, "bytes_per_token", speed.bytes_per_token);
+    number_write(w, "products_per_token", speed.products_per_token);
+    number_write(w, "decode_tps", speed.decode_tps);
+    number_write(w, "prefill_tps", speed.prefill_tps);
+    json_key(w, "threads");
+    json_write_int(w, s->setup.cores);
+    json_key(w, "isa");
+    json_write_text(w, isa);
+    json_key(w, "basis");
+    json_write_text(w, "an estimate: this machine's products of this file's weights, measured for a moment, "
+                       "by what a token needs at a short context, one sequence");
+    json_object_end(w);
+}
+
+void session_fit_write(struct session *s, struct json_writer *w)
+{
+    struct backend *b = NULL;
+    struct model *m = NULL;
+    struct error err;
+    if (backend_cpu_create(s->setup.cores, &b, &err) != 0)
+        return;
+    json_key(w, "fit");
+    json_object_begin(w);
+    const bool runs = checks_write(s, w, b, &m);
+    json_key(w, "runs");
+    json_write_bool(w, runs);
+    if (m)
+        memory_write(s, w, m);
+    if (runs)
+        speed_write(s, w, b, backend_isa(b));
+    json_object_end(w);
+    model_free(m);
+    backend_free(b);
+}
