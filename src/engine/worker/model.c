@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "engine/worker/lora.h"
 #include "engine/worker/model_arch.h"
+#include "engine/worker/model_state.h"
 
 enum { SLOTS_MAX = 4096, CONTEXT_MAX = 1 << 24 };
 
@@ -15,17 +16,6 @@ enum { SLOTS_MAX = 4096, CONTEXT_MAX = 1 << 24 };
 static const struct architecture *const architectures[] = {ARCHITECTURES(ADDRESS)};
 #undef ADDRESS
 enum { N_ARCHITECTURES = sizeof architectures / sizeof architectures[0] };
-
-struct model_state {
-    const struct model *model;
-    int32_t n_slots, n_context;
-    int32_t *lengths; /* of each slot: positions held */
-    int32_t *next;    /* of each slot while a batch runs */
-    float *scales;    /* [slot][adapter] */
-    void **layers;
-    struct program program;
-    int32_t *positions, *outputs; /* of the tokens of one program, step_max of them */
-};
 
 static int architecture_find(struct str name, const struct architecture **out, struct error *err)
 {

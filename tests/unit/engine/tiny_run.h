@@ -27,15 +27,21 @@ struct loaded {
 };
 
 /* Takes the bytes of a file, also on failure: unload frees them. */
-static inline int load_bytes(struct loaded *x, char *bytes, size_t size, struct error *err)
+static inline int load_bytes_threads(
+    struct loaded *x, char *bytes, size_t size, int32_t n_threads, struct error *err)
 {
     *x = (struct loaded){.bytes = bytes};
     int rc = gguf_open_memory(x->bytes, size, &x->gguf, err);
     if (rc == 0)
-        rc = backend_cpu_create(2, &x->backend, err);
+        rc = backend_cpu_create(n_threads, &x->backend, err);
     if (rc == 0)
         rc = model_load(x->gguf, x->backend, &x->model, err);
     return rc;
+}
+
+static inline int load_bytes(struct loaded *x, char *bytes, size_t size, struct error *err)
+{
+    return load_bytes_threads(x, bytes, size, 2, err);
 }
 
 static inline void unload(struct loaded *x)
