@@ -34,9 +34,10 @@ comma := ,
 WORKER_LDFLAGS := $(foreach f,$(WORKER_FORBIDDEN),-Wl$(comma)--wrap=$(f))
 
 objects = $(patsubst src/%.c,$(BUILD)/obj/%.o,$(filter-out %/main.c,$(wildcard $(addsuffix /*.c,$(1)))))
-# Both ends of the wire link the framing.
-COMMON_OBJECTS := $(call objects,$(addprefix src/,$(COMMON_ROOMS))) $(BUILD)/obj/engine/wire.o
-GATEWAY_OBJECTS := $(filter-out %/wire.o,$(call objects,$(addprefix src/,$(GATEWAY_ROOMS))))
+# Both ends of the wire link the framing, and ask what memory there is.
+COMMON_OBJECTS := $(call objects,$(addprefix src/,$(COMMON_ROOMS))) $(BUILD)/obj/engine/wire.o \
+	$(BUILD)/obj/engine/memory.o
+GATEWAY_OBJECTS := $(filter-out %/engine/wire.o %/engine/memory.o,$(call objects,$(addprefix src/,$(GATEWAY_ROOMS))))
 WORKER_OBJECTS := $(call objects,$(WORKER_DIRS))
 
 # Kernels are the one place where -O3 pays; no product and sum are fused but where a kernel says so. (make applies

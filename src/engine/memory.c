@@ -1,9 +1,9 @@
-/* How much memory there is, by /proc/meminfo and the limits of our control groups (version 2). */
+#include "engine/memory.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include "base/str.h"
-#include "engine/pool.h"
 
 enum { FILE_TEXT = 16 * 1024, GROUP_PATH = 512 };
 static const char group_root[] = "/sys/fs/cgroup";

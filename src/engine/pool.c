@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "engine/engine_inner.h"
+#include "engine/memory.h"
 
 enum { TURN_MS = 10 * 1000, TURN_LOADS = 4 };
 

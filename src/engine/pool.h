@@ -32,8 +32,4 @@ struct engine_pool *engine_pool_create(struct loop *home);
 void engine_pool_free(struct engine_pool *p);
 void engine_pool_limit(struct engine_pool *p, const struct engine_pool_limits *limits); /* home loop */
 
-/* Memory a process could still take: MemAvailable, or what the control groups leave of it; INT64_MAX unknown.
- */
-int64_t engine_memory_available(void);
-
 #endif

@@ -17,8 +17,8 @@
 
 #include "base/log.h"
 #include "base/rand.h"
+#include "engine/memory.h"
 #include "engine/wire.h"
-#include "engine/worker/memory.h"
 #include "engine/worker/sandbox.h"
 #include "engine/worker/session.h"
 
@@ -90,7 +90,7 @@ static int setup(int n_files, struct session_setup *out, struct error *err)
         .files = files,
         .n_files = (size_t)n_files,
         .cores = cores_count(),
-        .memory = memory_available()};
+        .memory = (uint64_t)engine_memory_available()};
     if (dup2(STDERR_FILENO, STDOUT_FILENO) < 0 || fcntl(WIRE_FD, F_SETFL, O_NONBLOCK) != 0)
         return error_set(err, ERROR_IO, "the descriptors cannot be set up: %s", strerror(errno));
     /* What would read files later does it now: the time zone, the key of the JSON library's tables. */

@@ -10,7 +10,6 @@
 #include <cmocka.h>
 
 #include "base/limits.h"
-#include "engine/worker/memory.h"
 #include "unit/engine/tiny_all.h"
 #include "unit/engine/tiny_run.h"
 
@@ -109,13 +108,6 @@ static void a_token_costs_its_experts(void **state)
     unload(&x);
 }
 
-static void the_machine_says_what_is_free(void **state)
-{
-    (void)state;
-    const uint64_t free_bytes = memory_available();
-    assert_true(free_bytes > MIB && free_bytes < (uint64_t)1 << 50);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -123,7 +115,6 @@ int main(void)
         cmocka_unit_test(every_architecture_has_figures),
         cmocka_unit_test(what_does_not_fit_is_refused_with_what_does),
         cmocka_unit_test(a_token_costs_its_experts),
-        cmocka_unit_test(the_machine_says_what_is_free),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

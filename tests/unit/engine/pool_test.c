@@ -1,4 +1,5 @@
 /* Models on demand, with fake workers: what is loaded when, and who waits for what. */
+#include "engine/memory.h"
 #include "unit/engine/engine_rig.h"
 
 enum { ENGINES = 3 };
