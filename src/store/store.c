@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/limits.h"
@@ -112,6 +113,21 @@ int store_journal(struct store *s, struct str path, struct error *err)
     return rc ? rc : store_queue_journal(s->queue, j, err);
 }
 
+/* Until another process has brought its journal's rows of now to the database. */
+static int journal_wait(struct store *s, const char *path, struct error *err)
+{
+    enum { WAIT_MS = 3000, LOOK_US = 5000 };
+    struct arena *a = arena_create(KIB);
+    struct str name;
+    int64_t last, done = 0, until = clock_mono_ms() + WAIT_MS;
+    int rc = store_journal_peek(path, a, &name, &last, err);
+    while (rc == 0 && (rc = s->backend->ops->mark(s->backend, name, &done, err)) == 0 && done < last &&
+           clock_mono_ms() < until)
+        usleep(LOOK_US);
+    arena_free(a);
+    return rc;
+}
+
 int store_absorb(struct store *s, struct error *err)
 {
     char name[PATH_MAX];
@@ -121,7 +137,7 @@ int store_absorb(struct store *s, struct error *err)
     rc = store_claim(s, err);
     if (rc == 0)
         rc = store_journal(s, STR_NONE, err);
-    return rc == ERROR_BUSY ? 0 : rc;
+    return rc == ERROR_BUSY ? journal_wait(s, name, err) : rc;
 }
 
 void store_stats(struct store *s, struct store_stats *out)

@@ -32,8 +32,9 @@ int store_claim(struct store *s, struct error *err) MUST_USE;
  * power cut only when the database has it. Rows that an earlier process left there are written first. After
  * store_claim; without a journal rows wait for the database. */
 int store_journal(struct store *s, struct str path, struct error *err) MUST_USE;
-/* For readers: what a killed gateway left in the journal beside its SQLite file is put into it. Does nothing
- * while a gateway runs. */
+/* For readers: what was submitted before this call is in the lists after it. What a killed gateway left in
+ * the journal beside its SQLite file is put into the file; for one that runs this waits, a few seconds at
+ * most. */
 int store_absorb(struct store *s, struct error *err) MUST_USE;
 
 struct store_done {
@@ -66,9 +67,9 @@ struct store_settled {
     int64_t input_tokens, cached_tokens, output_tokens; /* -1 unknown */
     bool usage_estimated;  /* the provider did not say all of it: counted from what was sent and what came */
     int64_t cost_nano_usd; /* -1 unknown */
-    int64_t first_token_ms, total_ms;                   /* -1: there was none */
-    struct str outcome; /* "ok", "cached", "client_gone", "refused", "failed", "interrupted" */
-    int status;         /* what the client saw */
+    int64_t first_token_ms, total_ms; /* -1: there was none */
+    struct str outcome;               /* "ok", "cached", "client_gone", "refused", "failed", "interrupted" */
+    int status;                       /* what the client saw */
 };
 /* More writes queued than the limit: ERROR_BUSY at once. A row over LIMIT_STORE_ROW: ERROR_LIMIT. What is not
  * UTF-8 is kept as U+FFFD. A second row with the same request id gives `done` ERROR_INVALID; settling also

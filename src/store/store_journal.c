@@ -18,6 +18,7 @@
 enum { ID_BYTES = 8, TAG_BYTES = crypto_shorthash_BYTES, PREFIX_BYTES = 4 + TAG_BYTES };
 #define MAGIC "WEIRJRN1"
 #define HEADER_BYTES ((int64_t)(sizeof MAGIC - 1 + ID_BYTES))
+#define NAME_BYTES (sizeof "journal:" + 2 * ID_BYTES)
 #define SWITCH_BYTES (256 * KIB) /* a file that is larger is left for the other, once that one is empty */
 #define RECORD_MAX (LIMIT_STORE_ROW + 4 * KIB)
 
@@ -33,7 +34,7 @@ struct store_journal {
     int active;
     int64_t number; /* of the last row appended */
     unsigned char id[ID_BYTES];
-    char name[sizeof "journal:" + 2 * ID_BYTES];
+    char name[NAME_BYTES];
     struct buf record;
 };
 
@@ -82,6 +83,12 @@ static bool fields_take(struct str in, const struct store_fields *fields, char *
         in = str_slice(in, len, in.len);
     }
     return in.len == 0;
+}
+
+static void name_make(const unsigned char id[ID_BYTES], char out[NAME_BYTES])
+{
+    strcpy(out, "journal:");
+    sodium_bin2hex(out + strlen(out), NAME_BYTES - strlen(out), id, ID_BYTES);
 }
 
 /* ---- Opening ---- */
@@ -189,8 +196,7 @@ int store_journal_open(const char *path, struct store_journal **out, struct erro
         store_journal_close(j);
         return rc;
     }
-    strcpy(j->name, "journal:");
-    sodium_bin2hex(j->name + strlen(j->name), sizeof j->name - strlen(j->name), j->id, ID_BYTES);
+    name_make(j->id, j->name);
     *out = j;
     return 0;
 }
@@ -243,17 +249,20 @@ static size_t record_take(struct str in, int64_t *number, struct store_row **row
 static int bytes_read(const struct file *f, struct buf *out, struct error *err)
 {
     struct stat st;
+    buf_init(out, 1);
     if (fstat(f->fd, &st) != 0)
         return fail(f, "read", err);
     size_t size = (size_t)st.st_size;
-    buf_init(out, size + 1);
+    out->max = size + 1;
     char *to = buf_reserve(out, size);
     if (!to)
         return error_set(err, ERROR_MEMORY, "no memory to read the %zu bytes of %s", size, f->path);
     for (size_t done = 0; done < size;) {
         ssize_t n = pread(f->fd, to + done, size - done, (off_t)done);
-        if (n <= 0)
+        if (n < 0)
             return fail(f, "read", err);
+        if (n == 0) /* its owner has emptied it */
+            size = done;
         done += (size_t)n;
     }
     buf_commit(out, size);
@@ -317,6 +326,53 @@ int store_journal_read(struct store_journal *j, int64_t after, struct list *rows
     j->number = after;
     for (int i = 0; i < 2; i++)
         j->number = j->files[i].number > j->number ? j->files[i].number : j->number;
+    return rc;
+}
+
+/* The number of the last row of a file that somebody may be writing to. */
+static int file_peek(struct file *f, unsigned char id[ID_BYTES], struct error *err)
+{
+    struct buf bytes;
+    struct store_row *row;
+    int64_t number;
+    f->fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (f->fd < 0)
+        return fail(f, "open", err);
+    int rc = header_read(f, id, err);
+    if (rc > 0)
+        rc = bytes_read(f, &bytes, err);
+    else
+        return rc;
+    size_t at = (size_t)HEADER_BYTES, n;
+    while (rc == 0 && (n = record_take(str_slice(buf_str(&bytes), at, bytes.len), &number, &row)) > 0) {
+        at += n;
+        free(row);
+        if (number <= f->number)
+            break;
+        f->number = number;
+    }
+    buf_free(&bytes);
+    return rc;
+}
+
+int store_journal_peek(
+    const char *path, struct arena *a, struct str *name, int64_t *number, struct error *err)
+{
+    unsigned char id[ID_BYTES] = {0};
+    char text[NAME_BYTES];
+    int rc = sodium_init() < 0 ? error_set(err, ERROR_INTERNAL, "libsodium does not start") : 0;
+    *number = 0;
+    for (int i = 0; i < 2 && rc == 0; i++) {
+        struct file f = {.fd = -1};
+        file_name(path, i, &f.path);
+        rc = file_peek(&f, id, err);
+        *number = f.number > *number ? f.number : *number;
+        if (f.fd >= 0)
+            close(f.fd);
+        free(f.path);
+    }
+    name_make(id, text);
+    *name = arena_copy(a, str_from(text));
     return rc;
 }
 

@@ -18,6 +18,9 @@ struct store_journal;
 
 /* Has a journal there rows, done with or not? */
 bool store_journal_has_rows(const char *path);
+/* For another process's journal: the number of its last row and its name; 0 where it has none. */
+int store_journal_peek(
+    const char *path, struct arena *a, struct str *name, int64_t *number, struct error *err) MUST_USE;
 /* Creates the files where they are missing and locks them: ERROR_BUSY while another process has them. */
 int store_journal_open(const char *path, struct store_journal **out, struct error *err) MUST_USE;
 void store_journal_close(struct store_journal *j);            /* the rows stay; NULL is allowed */

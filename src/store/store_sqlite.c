@@ -2,9 +2,9 @@
  *
  * Durability: synchronous=FULL. Every group is in the log on the disk before it is answered, so that without
  * a journal (store_journal.h) an egress record or a settled row outlives a power cut, not only a killed
- * process. The price is one fsync a group, not a row. Measured (tests/unit/store/group_test.c prints it): a row alone waits 0.2 ms on a fast
- * disk and 4 ms on a busy one instead of 0.01 ms with NORMAL; 256 in flight give 200,000 rows/s instead of
- * 250,000. */
+ * process. The price is one fsync a group, not a row. Measured (tests/unit/store/group_test.c prints it): a
+ * row alone waits 0.2 ms on a fast disk and 4 ms on a busy one instead of 0.01 ms with NORMAL; 256 in flight
+ * give 200,000 rows/s instead of 250,000. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

@@ -327,6 +327,22 @@ static void test_two_gateways_do_not_share_a_journal(void **state)
     store_close(s);
 }
 
+/* `weir audit` beside a running gateway must not miss what has just been answered. */
+static void test_a_reader_sees_what_was_answered(void **state)
+{
+    struct fixture *f = *state;
+    struct error err;
+    struct store *s = journal_open(f), *reader = fixture_open(f);
+    for (int i = 0; i < 20; i++) {
+        egress_add(f, s, i);
+        assert_int_equal(fixture_wait(f), 0);
+        assert_int_equal(store_absorb(reader, &err), 0);
+        assert_int_equal(egress_count(reader), i + 1);
+    }
+    store_close(reader);
+    store_close(s);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_up, fixture_down)
@@ -339,6 +355,7 @@ int main(void)
         TEST(test_another_file_is_refused),
         TEST(test_no_room_for_the_journal),
         TEST(test_two_gateways_do_not_share_a_journal),
+        TEST(test_a_reader_sees_what_was_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
