@@ -1,4 +1,4 @@
-/* libFuzzer: the body of a request in OpenAI's shape. The first byte picks the endpoint.
+/* libFuzzer: the body of a request in OpenAI's shapes. The first byte picks the endpoint: 'r' is Responses.
  * Held for every body that is taken: what the worker gets can be read there and is the same request, and
  * every string that a provider would be sent has been shown to the detectors or is a word of the shape
  * itself. */
@@ -8,6 +8,7 @@
 
 #include "api/openai_in.h"
 #include "api/openai_out.h"
+#include "api/responses_in.h"
 #include "base/limits.h"
 #include "base/map.h"
 #include "chat/chat_codec.h"
@@ -142,8 +143,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct chat_request *r;
     struct error err = {0};
     bool completion = data[0] & 1;
-    int rc =
-        completion ? api_openai_completion_read(a, body, &r, &err) : api_openai_chat_read(a, body, &r, &err);
+    int rc = data[0] == 'r' ? api_responses_read(a, body, &r, &err)
+             : completion   ? api_openai_completion_read(a, body, &r, &err)
+                            : api_openai_chat_read(a, body, &r, &err);
     if (rc == 0) {
         must(r->model.len > 0 && r->model.len <= LIMIT_MODEL_NAME, "the model", r->model);
         must(r->has_prompt == completion && (completion || r->n_messages > 0), "neither", body);

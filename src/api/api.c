@@ -121,6 +121,7 @@ static const struct endpoint {
 } endpoints[] = {
     {"POST", "/v1/chat/completions", false, false, api_chat, &api_openai_chat_shape},
     {"POST", "/v1/completions", false, false, api_chat, &api_openai_completion_shape},
+    {"POST", "/v1/responses", false, false, api_chat, &api_responses_shape},
     {"POST", "/v1/messages", false, false, api_chat, &api_anthropic_shape},
     {"POST", "/v1/messages/count_tokens", false, false, api_chat, &api_anthropic_count_shape},
     {"POST", "/v1/embeddings", false, false, api_openai_embeddings, NULL},

@@ -48,7 +48,11 @@ static int part_read(const json_t *item, struct chat_part *p, struct error *err)
     }
     if (type.len == 0)
         return error_set(err, ERROR_INVALID, "a content part must have a 'type'");
-    p->kind = CHAT_PART_OTHER;
+    p->url = json_str(json_object_get(json_object_get(item, "file"), "file_data"));
+    p->text = json_str(json_object_get(json_object_get(item, "file"), "filename"));
+    p->kind = str_starts(p->url, STR("data:")) ? CHAT_PART_FILE : CHAT_PART_OTHER;
+    if (p->kind == CHAT_PART_OTHER)
+        p->text = p->url = STR_NONE;
     return 0;
 }
 
@@ -311,29 +315,23 @@ static int stream_read(const json_t *root, struct chat_request *r, struct error 
 }
 
 /* What chat and legacy completions have in common. */
-static int common_read(
-    struct arena *a, struct str body, json_t **root, struct chat_request **out, struct error *err)
+static int common_read(struct arena *a, const json_t *root, struct chat_request **out, struct error *err)
 {
-    int rc = json_read_in(a, body, root, err);
-    if (rc)
-        return rc;
-    if (!json_is_object(*root))
-        return error_set(err, ERROR_INVALID, "the request body must be a JSON object");
     struct chat_request *r = *out = chat_request_create(a);
-    rc = json_get_str(*root, "model", &r->model, err);
+    int rc = json_get_str(root, "model", &r->model, err);
     if (rc == 0 && r->model.len == 0)
         rc = error_set(err, ERROR_INVALID, "'model' is missing: GET /v1/models lists what can be asked for");
     if (rc == 0 && r->model.len > LIMIT_MODEL_NAME)
         rc = error_set(err, ERROR_INVALID, "'model' is longer than %d bytes", LIMIT_MODEL_NAME);
     if (rc == 0)
-        rc = json_get_str(*root, "user", &r->user, err);
+        rc = json_get_str(root, "user", &r->user, err);
     if (rc == 0)
-        rc = sampling_read(a, *root, &r->sampling, err);
+        rc = sampling_read(a, root, &r->sampling, err);
     if (rc == 0)
-        rc = stops_read(a, json_object_get(*root, "stop"), r, err);
+        rc = stops_read(a, json_object_get(root, "stop"), r, err);
     if (rc == 0)
-        rc = limits_read(*root, r, err);
-    return rc ? rc : stream_read(*root, r, err);
+        rc = limits_read(root, r, err);
+    return rc ? rc : stream_read(root, r, err);
 }
 
 /* As api_read_vendor; the table's names are known, too. */
@@ -368,12 +366,12 @@ static int logprobs_read(const json_t *root, struct chat_request *r, struct erro
     return rc;
 }
 
-int api_openai_chat_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
+int api_openai_chat_tree_read(
+    struct arena *a, const json_t *root, struct chat_request **out, struct error *err)
 {
     static const char *const known[] = {
         COMMON_KEYS, "messages", "tools", "tool_choice", "parallel_tool_calls", NULL};
-    json_t *root;
-    int rc = common_read(a, body, &root, out, err);
+    int rc = common_read(a, root, out, err);
     if (rc)
         return rc;
     struct chat_request *r = *out;
@@ -390,6 +388,13 @@ int api_openai_chat_read(struct arena *a, struct str body, struct chat_request *
     if (rc == 0)
         rc = logprobs_read(root, r, err);
     return rc ? rc : request_vendor_take(a, root, known, &r->vendor, err);
+}
+
+int api_openai_chat_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
+{
+    const json_t *root;
+    int rc = api_body_read(a, body, &root, err);
+    return rc ? rc : api_openai_chat_tree_read(a, root, out, err);
 }
 
 /* A text, or its tokens; each may stand in a list of one. */
@@ -423,9 +428,11 @@ static int prompt_read(struct arena *a, const json_t *prompt, struct chat_reques
 int api_openai_completion_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
 {
     static const char *const known[] = {COMMON_KEYS, "prompt", "suffix", "echo", "best_of", NULL};
-    json_t *root;
+    const json_t *root;
     int64_t logprobs, best_of;
-    int rc = common_read(a, body, &root, out, err);
+    int rc = api_body_read(a, body, &root, err);
+    if (rc == 0)
+        rc = common_read(a, root, out, err);
     if (rc)
         return rc;
     struct chat_request *r = *out;

@@ -9,6 +9,9 @@
  */
 int api_openai_chat_read(
     struct arena *a, struct str body, struct chat_request **out, struct error *err) MUST_USE;
+/* The same from a tree that the arena keeps. */
+int api_openai_chat_tree_read(
+    struct arena *a, const json_t *root, struct chat_request **out, struct error *err) MUST_USE;
 /* POST /v1/completions: `prompt` (a string) is continued as it stands. */
 int api_openai_completion_read(
     struct arena *a, struct str body, struct chat_request **out, struct error *err) MUST_USE;

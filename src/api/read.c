@@ -2,6 +2,16 @@
 
 #include <string.h>
 
+int api_body_read(struct arena *a, struct str body, const json_t **root, struct error *err)
+{
+    json_t *tree;
+    int rc = json_read_in(a, body, &tree, err);
+    if (rc)
+        return rc;
+    *root = tree;
+    return json_is_object(tree) ? 0 : error_set(err, ERROR_INVALID, "the request body must be a JSON object");
+}
+
 int api_read_vendor(
     struct arena *a, const json_t *object, const char *const *known, const json_t **out, struct error *err)
 {

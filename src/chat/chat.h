@@ -160,6 +160,7 @@ struct chat_request {
     const json_t *native; /* of another shape: the members as they came for which a target of the same shape
                              has words of its own, in place of `vendor`; NULL if none */
     struct str only_native; /* the first of them that nothing here says: other targets refuse it by name */
+    const json_t *asked; /* the body as it came, for an answer that says some of it again; never sent */
     struct chat_header *headers; /* of the client's request, for a target of the same shape */
     size_t n_headers;
 };

@@ -1,0 +1,64 @@
+/* OpenAI's newer shape: Responses. */
+#include "api/openai_out.h"
+#include "api/responses_in.h"
+#include "api/responses_out.h"
+#include "api/shape.h"
+
+static void answer_init(void *answer, const struct chat_request *r, struct str request_id)
+{
+    (void)request_id;
+    responses_answer_init(answer, r);
+}
+
+static void answer_free(void *answer)
+{
+    responses_answer_free(answer);
+}
+
+static void answer_begin(void *answer, const struct exchange_about *about)
+{
+    struct responses_answer *a = answer;
+    a->model = about->model;
+}
+
+static int answer_gather(void *answer, const struct chat_event *e, struct error *err)
+{
+    return responses_answer_gather(answer, e, err);
+}
+
+static void answer_whole(void *answer, const struct chat_usage *usage, struct buf *out)
+{
+    responses_answer_write(answer, usage, out);
+}
+
+static void stream_event(void *answer, const struct chat_event *e, struct buf *out)
+{
+    responses_stream_event(answer, e, out);
+}
+
+static void stream_end(void *answer, const struct chat_usage *usage, struct buf *out)
+{
+    responses_stream_end(answer, usage, out);
+}
+
+static int error_write(
+    int status, struct str message, struct str type, struct str request_id, struct buf *out)
+{
+    (void)request_id;
+    openai_error_write(status, message, type, out);
+    return status;
+}
+
+const struct api_shape api_responses_shape = {.name = "openai.responses",
+    .stream_type = "text/event-stream",
+    .keep_alive = ": keep-alive\n\n",
+    .answer_size = sizeof(struct responses_answer),
+    .read = api_responses_read,
+    .init = answer_init,
+    .free = answer_free,
+    .begin = answer_begin,
+    .gather = answer_gather,
+    .whole = answer_whole,
+    .event = stream_event,
+    .end = stream_end,
+    .error = error_write};

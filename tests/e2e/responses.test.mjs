@@ -1,0 +1,198 @@
+// OpenAI's Responses by its official client, unchanged, served by every kind of target.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { Cloud } from './lib/cloud.mjs';
+import { Gateway, makeFolder, makeModel, sleep } from './lib/gateway.mjs';
+
+const OpenAI = await import('openai').then((m) => m.default, () => null);
+const skip = OpenAI ? false : 'the official clients are not installed';
+let cloud, gateway, client;
+
+before(async () => {
+  if (skip) return;
+  cloud = await Cloud.start();
+  const folder = makeFolder();
+  gateway = await Gateway.start(
+    `providers:
+  sim: {kind: openai, base_url: "${cloud.url}/v1", api_key: "\${SIM_KEY}"}
+  other: {kind: anthropic, base_url: "${cloud.url}", api_key: "\${SIM_KEY}"}
+  third: {kind: gemini, base_url: "${cloud.url}/v1beta", api_key: "\${SIM_KEY}"}
+models:
+  - {name: house, file: "${makeModel(folder)}", context: 2048}
+  - {name: gpt, provider: sim, model: gpt-5-sim}
+  - {name: claude, provider: other, model: claude-sonnet-4-5}
+  - {name: gemini, provider: third, model: gemini-sim}
+`,
+    { env: { SIM_KEY: 'sk-simulated' }, folder },
+  );
+  client = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'none', maxRetries: 0 });
+});
+
+after(async () => {
+  if (skip) return;
+  await gateway.stop();
+  await cloud.stop();
+});
+
+const clouds = ['gpt', 'claude', 'gemini'];
+const body = () => cloud.requests.at(-1).body;
+
+// The raw events of a stream, as they go over the wire.
+async function events(request) {
+  const r = await fetch(`${gateway.url}/v1/responses`, {
+    method: 'POST', headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ input: 'Say hello.', stream: true, ...request }) });
+  return (await r.text()).trim().split('\n\n').map((e, i) => {
+    const [, name, data] = /^event: (\S+)\ndata: (.*)$/.exec(e);
+    assert.equal(JSON.parse(data).type, name);
+    assert.equal(JSON.parse(data).sequence_number, i);
+    return JSON.parse(data);
+  });
+}
+
+for (const model of clouds) {
+  test(`${model}: a whole response`, { skip }, async () => {
+    cloud.behaviour = { usage: { input: 20, output: 4, cached: 5 } };
+    const { data: r, response } = await client.responses.create({
+      model, input: 'Say hello.', instructions: 'Be kind.', metadata: { a: 'b' }, max_output_tokens: 64 }).withResponse();
+    assert.match(r.id, /^resp_/);
+    assert.equal(r.object, 'response');
+    assert.equal(r.status, 'completed');
+    assert.equal(r.output_text, 'Hello from the cloud');
+    assert.deepEqual(r.output.map((o) => [o.type, o.role, o.status]), [['message', 'assistant', 'completed']]);
+    assert.equal(r.instructions, 'Be kind.');
+    assert.deepEqual(r.metadata, { a: 'b' });
+    assert.equal(r.max_output_tokens, 64);
+    const whole = model === 'claude' ? 25 : 20; // Anthropic's own count leaves the cached ones out
+    assert.deepEqual(r.usage, { input_tokens: whole, input_tokens_details: { cached_tokens: 5 }, output_tokens: 4,
+      output_tokens_details: { reasoning_tokens: 0 }, total_tokens: whole + 4 });
+    assert.equal(response.headers.get('x-weir-model'), model);
+    for (const piece of ['Be kind.', 'Say hello.']) assert.ok(JSON.stringify(body()).includes(piece));
+    cloud.behaviour = {};
+  });
+
+  test(`${model}: a stream, its events in order`, { skip }, async () => {
+    const got = await events({ model });
+    assert.deepEqual(got.map((e) => e.type.replace('response.', '')), ['created', 'in_progress', 'output_item.added',
+      'content_part.added', ...Array(4).fill('output_text.delta'), 'output_text.done', 'content_part.done',
+      'output_item.done', 'completed']);
+    assert.equal(got.at(-1).response.usage.input_tokens, 7);
+    const final = await client.responses.stream({ model, input: 'Say hello.' }).finalResponse();
+    assert.equal(final.output_text, 'Hello from the cloud');
+    assert.equal(final.usage.output_tokens, 4);
+  });
+
+  test(`${model}: parallel tool calls, whole, streamed and answered`, { skip }, async () => {
+    cloud.behaviour = { text: ['Let me see.'], tools: [
+      { id: 'call_1', name: 'weather', arguments: ['{"city"', ':"Bern"}'] },
+      { id: 'call_2', name: 'time', arguments: ['{}'] }] };
+    const tools = ['weather', 'time'].map((name) => ({ type: 'function', name, description: name, strict: false,
+      parameters: { type: 'object', properties: { city: { type: 'string' } } } }));
+    const ask = { model, input: [{ role: 'user', content: 'Weather?' }], tools };
+    const seen = (r) => r.output.map((o) => [o.type, o.call_id, o.name, o.arguments && JSON.parse(o.arguments)]);
+    const want = [['message', undefined, undefined, undefined], ['function_call', 'call_1', 'weather', { city: 'Bern' }],
+      ['function_call', 'call_2', 'time', {}]];
+    const r = await client.responses.create(ask);
+    assert.deepEqual(seen(r), want);
+    assert.deepEqual(seen(await client.responses.stream(ask).finalResponse()), want);
+    cloud.behaviour = {};
+    await client.responses.create({ ...ask, input: [...ask.input, ...r.output,
+      { type: 'function_call_output', call_id: 'call_1', output: 'sunny' },
+      { type: 'function_call_output', call_id: 'call_2', output: [{ type: 'input_text', text: 'no clock' }] },
+      { role: 'user', content: [{ type: 'input_text', text: 'Well?' }] }] });
+    const sent = JSON.stringify(body());
+    for (const piece of ['Let me see.', 'sunny', 'no clock', 'Well?', 'Bern']) assert.ok(sent.includes(piece), piece);
+  });
+
+  test(`${model}: an image`, { skip }, async () => {
+    await client.responses.create({ model, input: [{ role: 'user', content: [
+      { type: 'input_image', image_url: 'data:image/png;base64,iVBORw0KGgo=', detail: 'auto' },
+      { type: 'input_text', text: 'What is it?' }] }] });
+    const sent = JSON.stringify(body());
+    assert.ok(sent.includes('iVBORw0KGgo=') && sent.includes('image/png'));
+  });
+
+  test(`${model}: an error of the provider has the client's own class`, { skip }, async () => {
+    const want = { 400: OpenAI.BadRequestError, 429: OpenAI.RateLimitError, 500: OpenAI.InternalServerError };
+    for (const [status, kind] of Object.entries(want)) {
+      cloud.behaviour = { mode: 'status', status: +status };
+      for (const stream of [false, true]) {
+        const e = await client.responses.create({ model, input: 'x', stream }).then(() => null, (x) => x);
+        assert.ok(e instanceof kind, `${status}: ${e}`);
+      }
+    }
+    cloud.behaviour = {};
+  });
+
+  test(`${model}: a stream that breaks ends with an error and a failed response`, { skip }, async () => {
+    cloud.behaviour = { mode: 'truncate' };
+    const got = await events({ model });
+    assert.deepEqual(got.slice(-2).map((e) => e.type), ['error', 'response.failed']);
+    assert.ok(got.at(-2).message.length > 0);
+    assert.equal(got.at(-1).response.status, 'failed');
+    assert.equal(got.at(-1).response.error.message, got.at(-2).message);
+    cloud.behaviour = {};
+  });
+
+  test(`${model}: a client that leaves ends the provider's stream`, { skip }, async () => {
+    cloud.behaviour = { text: Array(400).fill('word '), gap: 20 };
+    const before = cloud.aborted;
+    const stream = await client.responses.create({ model, input: 'x', stream: true });
+    for await (const e of stream) if (e.type === 'response.output_text.delta') break;
+    stream.controller.abort();
+    for (let i = 0; i < 300 && cloud.aborted === before; i++) await sleep(50);
+    assert.equal(cloud.aborted, before + 1);
+    cloud.behaviour = {};
+  });
+}
+
+test('structured output in the words of chat completions', { skip }, async () => {
+  const schema = { type: 'object', properties: { n: { type: 'integer' } }, required: ['n'], additionalProperties: false };
+  cloud.behaviour = { text: ['{"n"', ':1}'] };
+  const r = await client.responses.parse({ model: 'gpt', input: 'x', reasoning: { effort: 'low' },
+    text: { format: { type: 'json_schema', name: 'number', strict: true, schema }, verbosity: 'low' } });
+  assert.deepEqual(JSON.parse(r.output_text), { n: 1 });
+  assert.deepEqual(body().response_format, { type: 'json_schema', json_schema: { name: 'number', strict: true, schema } });
+  assert.equal(body().reasoning_effort, 'low');
+  assert.equal(body().verbosity, 'low');
+  cloud.behaviour = {};
+});
+
+test('reasoning goes back to its maker with its signature', { skip }, async () => {
+  cloud.behaviour = { blocks: [{ type: 'thinking', thinking: 'Let me think', signature: 'c2ln' },
+    { type: 'redacted_thinking', data: 'eHl6' }, { type: 'text', text: 'Done' }] };
+  const ask = { model: 'claude', input: [{ role: 'user', content: 'Think.' }], reasoning: { effort: 'medium' },
+    max_output_tokens: 4000, include: ['reasoning.encrypted_content'], store: false };
+  const r = await client.responses.create(ask);
+  assert.deepEqual(r.output.map((o) => o.type), ['reasoning', 'reasoning', 'message']);
+  assert.deepEqual(r.output[0].content, [{ type: 'reasoning_text', text: 'Let me think' }]);
+  const kinds = (await events({ ...ask, reasoning: { effort: 'medium', summary: 'auto' } })).map((e) => e.type);
+  assert.ok(kinds.includes('response.reasoning_summary_text.delta') && !kinds.includes('response.reasoning_text.delta'));
+  cloud.behaviour = {};
+  await client.responses.create({ ...ask, input: [...ask.input, ...r.output, { role: 'user', content: 'So?' }] });
+  assert.deepEqual(body().messages[1].content.slice(0, 2), [
+    { type: 'thinking', thinking: 'Let me think', signature: 'c2ln' }, { type: 'redacted_thinking', data: 'eHl6' }]);
+  await client.responses.create({ ...ask, model: 'gpt', input: [...ask.input, ...r.output, { role: 'user', content: 'So?' }] });
+  assert.ok(!JSON.stringify(body()).includes('c2ln'), 'a signature is for its maker alone');
+});
+
+test('what cannot be honoured is refused by name', { skip }, async () => {
+  const cases = { background: true, conversation: 'c', tools: [{ type: 'web_search' }], prompt: { id: 'p' }, unheard_of: 1 };
+  const before = cloud.requests.length;
+  for (const [key, value] of Object.entries(cases)) {
+    const e = await client.responses.create({ model: 'gpt', input: 'x', [key]: value }).then(() => null, (x) => x);
+    assert.ok(e instanceof OpenAI.BadRequestError && e.message.includes(key === 'tools' ? 'web_search' : key), `${key}: ${e}`);
+  }
+  assert.equal(cloud.requests.length, before);
+});
+
+test('the local model: whole, streamed, cut off', { skip }, async () => {
+  const ask = { model: 'house', input: 'Once upon a time', max_output_tokens: 8, temperature: 0 };
+  const r = await client.responses.create(ask);
+  assert.ok(r.output_text.length > 0 && r.usage.output_tokens > 0 && r.usage.input_tokens > 0);
+  assert.equal(r.status, r.usage.output_tokens === 8 ? 'incomplete' : 'completed');
+  if (r.status === 'incomplete') assert.deepEqual(r.incomplete_details, { reason: 'max_output_tokens' });
+  const final = await client.responses.stream(ask).finalResponse();
+  assert.equal(final.output_text, r.output_text);
+  assert.equal(final.status, r.status);
+});
