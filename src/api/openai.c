@@ -6,13 +6,13 @@
 static void chat_init(void *answer, const struct chat_request *r, struct str request_id)
 {
     (void)request_id;
-    openai_answer_init(answer, false, r->include_usage);
+    openai_answer_init(answer, false, r);
 }
 
 static void completion_init(void *answer, const struct chat_request *r, struct str request_id)
 {
     (void)request_id;
-    openai_answer_init(answer, true, r->include_usage);
+    openai_answer_init(answer, true, r);
 }
 
 static void answer_free(void *answer)

@@ -2,36 +2,46 @@
 
 #include <stdlib.h>
 
+#include "api/openai_logprobs.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/rand.h"
 
-void openai_answer_init(struct openai_answer *a, bool completion, bool include_usage)
+void openai_answer_init(struct openai_answer *a, bool completion, const struct chat_request *r)
 {
-    *a = (struct openai_answer){.completion = completion, .include_usage = include_usage};
+    *a = (struct openai_answer){.completion = completion,
+        .include_usage = r->include_usage,
+        .with_logprobs = r->logprobs,
+        .n_choices = (uint32_t)r->n};
     rand_id(completion ? "cmpl-" : "chatcmpl-", a->id, sizeof a->id);
     a->created_s = clock_wall_ms() / 1000;
-    buf_init(&a->text, LIMIT_PROVIDER_BODY);
-    buf_init(&a->reasoning, LIMIT_PROVIDER_BODY);
+    for (uint32_t i = 0; i < a->n_choices; i++) {
+        buf_init(&a->choices[i].text, LIMIT_PROVIDER_BODY);
+        buf_init(&a->choices[i].reasoning, LIMIT_PROVIDER_BODY);
+        openai_logprobs_init(&a->choices[i].logprobs);
+    }
 }
 
 void openai_answer_free(struct openai_answer *a)
 {
-    buf_free(&a->text);
-    buf_free(&a->reasoning);
-    for (size_t i = 0; i < a->n_tool_calls; i++) {
-        buf_free(&a->tool_calls[i].id);
-        buf_free(&a->tool_calls[i].name);
-        buf_free(&a->tool_calls[i].arguments);
+    for (struct openai_choice *c = a->choices; c < a->choices + a->n_choices; c++) {
+        buf_free(&c->text);
+        buf_free(&c->reasoning);
+        openai_logprobs_free(&c->logprobs);
+        for (size_t i = 0; i < c->n_tool_calls; i++) {
+            buf_free(&c->tool_calls[i].id);
+            buf_free(&c->tool_calls[i].name);
+            buf_free(&c->tool_calls[i].arguments);
+        }
+        free(c->tool_calls);
+        c->tool_calls = NULL;
+        c->n_tool_calls = 0;
     }
-    free(a->tool_calls);
-    a->tool_calls = NULL;
-    a->n_tool_calls = 0;
 }
 
 /* ---- Whole answers ---- */
 
-static int tool_call_gather(struct openai_answer *a, const struct chat_event *e, struct error *err)
+static int tool_call_gather(struct openai_choice *a, const struct chat_event *e, struct error *err)
 {
     if (e->tool_call.index >= OPENAI_MAX_TOOL_CALLS)
         return error_set(err, ERROR_LIMIT, "the answer calls more than %d tools", OPENAI_MAX_TOOL_CALLS);
@@ -57,15 +67,21 @@ static int tool_call_gather(struct openai_answer *a, const struct chat_event *e,
 
 int openai_answer_gather(struct openai_answer *a, const struct chat_event *e, struct error *err)
 {
+    struct openai_choice *c = &a->choices[e->choice < a->n_choices ? e->choice : 0];
     int rc = 0;
-    if (e->kind == CHAT_EVENT_TEXT)
-        rc = buf_append_str(&a->text, e->text);
-    else if (e->kind == CHAT_EVENT_REASONING)
-        rc = buf_append_str(&a->reasoning, e->text);
-    else if (e->kind == CHAT_EVENT_TOOL_CALL)
-        return tool_call_gather(a, e, err);
-    else if (e->kind == CHAT_EVENT_STOP)
-        a->stop = e->stop;
+    if (e->choice >= a->n_choices)
+        return 0;
+    if (e->kind == CHAT_EVENT_TEXT) {
+        rc = buf_append_str(&c->text, e->text);
+        if (rc == 0 && a->with_logprobs)
+            rc = openai_logprobs_append(&c->logprobs, a->completion, e, &c->characters);
+    } else if (e->kind == CHAT_EVENT_REASONING) {
+        rc = buf_append_str(&c->reasoning, e->text);
+    } else if (e->kind == CHAT_EVENT_TOOL_CALL) {
+        return tool_call_gather(c, e, err);
+    } else if (e->kind == CHAT_EVENT_STOP) {
+        c->stop = e->stop;
+    }
     return rc ? error_set(err, rc, "the answer is too large") : 0;
 }
 
@@ -133,7 +149,7 @@ static void tool_call_write(struct json_writer *w, struct str id, struct str nam
     json_object_end(w);
 }
 
-static void message_write(const struct openai_answer *a, struct json_writer *w)
+static void message_write(const struct openai_choice *a, struct json_writer *w)
 {
     json_key(w, "message");
     json_object_begin(w);
@@ -164,25 +180,35 @@ static void message_write(const struct openai_answer *a, struct json_writer *w)
     json_object_end(w);
 }
 
+static void choice_write(const struct openai_answer *a, uint32_t index, struct json_writer *w)
+{
+    const struct openai_choice *c = &a->choices[index];
+    json_object_begin(w);
+    json_key(w, "index");
+    json_write_int(w, index);
+    if (a->completion) {
+        json_key(w, "text");
+        json_write_str(w, buf_str(&c->text));
+    } else {
+        message_write(c, w);
+    }
+    json_key(w, "logprobs");
+    if (a->with_logprobs)
+        openai_logprobs_write(&c->logprobs, a->completion, w);
+    else
+        json_write_null(w);
+    json_key(w, "finish_reason");
+    json_write_text(w, finish_reason(c->stop));
+    json_object_end(w);
+}
+
 void openai_answer_write(const struct openai_answer *a, const struct chat_usage *usage, struct buf *out)
 {
     struct json_writer w;
     json_writer_init(&w, out);
     head_write(a, &w, a->completion ? "text_completion" : "chat.completion");
-    json_object_begin(&w);
-    json_key(&w, "index");
-    json_write_int(&w, 0);
-    if (a->completion) {
-        json_key(&w, "text");
-        json_write_str(&w, buf_str(&a->text));
-    } else {
-        message_write(a, &w);
-    }
-    json_key(&w, "logprobs");
-    json_write_null(&w);
-    json_key(&w, "finish_reason");
-    json_write_text(&w, finish_reason(a->stop));
-    json_object_end(&w);
+    for (uint32_t i = 0; i < a->n_choices; i++)
+        choice_write(a, i, &w);
     json_array_end(&w);
     json_key(&w, "usage");
     usage_write(&w, usage);
@@ -191,26 +217,44 @@ void openai_answer_write(const struct openai_answer *a, const struct chat_usage 
 
 /* ---- Streams ---- */
 
-static void chunk_begin(const struct openai_answer *a, struct json_writer *w, struct buf *out)
+static void chunk_begin(
+    const struct openai_answer *a, uint32_t choice, struct json_writer *w, struct buf *out)
 {
     buf_append_text(out, "data: ");
     json_writer_init(w, out);
     head_write(a, w, a->completion ? "text_completion" : "chat.completion.chunk");
     json_object_begin(w);
     json_key(w, "index");
-    json_write_int(w, 0);
+    json_write_int(w, choice);
     if (!a->completion) {
         json_key(w, "delta");
         json_object_begin(w);
     }
 }
 
-static void chunk_end(const struct openai_answer *a, struct json_writer *w, const char *finish)
+/* Of one chunk; the offsets of the older API go on from chunk to chunk. */
+static void chunk_logprobs(struct openai_answer *a, const struct chat_event *e, struct json_writer *w)
+{
+    struct openai_logprobs l;
+    openai_logprobs_init(&l);
+    if (openai_logprobs_append(&l, a->completion, e, &a->choices[e->choice].characters) == 0)
+        openai_logprobs_write(&l, a->completion, w);
+    else
+        json_write_null(w);
+    openai_logprobs_free(&l);
+}
+
+/* `e`: what came with the text, or NULL. */
+static void chunk_end(
+    struct openai_answer *a, const struct chat_event *e, struct json_writer *w, const char *finish)
 {
     if (!a->completion)
         json_object_end(w);
     json_key(w, "logprobs");
-    json_write_null(w);
+    if (e && e->n_tokens > 0 && a->with_logprobs)
+        chunk_logprobs(a, e, w);
+    else
+        json_write_null(w);
     json_key(w, "finish_reason");
     json_write_text(w, finish);
     json_object_end(w);
@@ -223,38 +267,46 @@ static void chunk_end(const struct openai_answer *a, struct json_writer *w, cons
     buf_append_text(w->buf, "\n\n");
 }
 
-static void open_stream(struct openai_answer *a, struct buf *out)
+static void open_stream(struct openai_answer *a, uint32_t choice, struct buf *out)
 {
     struct json_writer w;
-    if (a->opened)
+    if (a->choices[choice].opened)
         return;
-    a->opened = true;
+    a->choices[choice].opened = true;
     if (a->completion)
         return;
-    chunk_begin(a, &w, out);
+    chunk_begin(a, choice, &w, out);
     json_key(&w, "role");
     json_write_text(&w, "assistant");
     json_key(&w, "content");
     json_write_text(&w, "");
-    chunk_end(a, &w, NULL);
+    chunk_end(a, NULL, &w, NULL);
 }
 
-static void text_chunk(
-    struct openai_answer *a, const char *key, struct str text, const char *finish, struct buf *out)
+static void text_chunk(struct openai_answer *a, const char *key, const struct chat_event *e, struct buf *out)
 {
     struct json_writer w;
-    chunk_begin(a, &w, out);
-    if (key || a->completion) {
-        json_key(&w, a->completion ? "text" : key);
-        json_write_str(&w, text);
+    chunk_begin(a, e->choice, &w, out);
+    json_key(&w, a->completion ? "text" : key);
+    json_write_str(&w, e->text);
+    chunk_end(a, e, &w, NULL);
+}
+
+static void stop_chunk(struct openai_answer *a, const struct chat_event *e, struct buf *out)
+{
+    struct json_writer w;
+    chunk_begin(a, e->choice, &w, out);
+    if (a->completion) {
+        json_key(&w, "text");
+        json_write_text(&w, "");
     }
-    chunk_end(a, &w, finish);
+    chunk_end(a, NULL, &w, finish_reason(e->stop));
 }
 
 static void tool_call_chunk(struct openai_answer *a, const struct chat_event *e, struct buf *out)
 {
     struct json_writer w;
-    chunk_begin(a, &w, out);
+    chunk_begin(a, e->choice, &w, out);
     json_key(&w, "tool_calls");
     json_array_begin(&w);
     json_object_begin(&w);
@@ -263,26 +315,28 @@ static void tool_call_chunk(struct openai_answer *a, const struct chat_event *e,
     tool_call_write(&w, e->tool_call.id, e->tool_call.name, e->tool_call.arguments);
     json_object_end(&w);
     json_array_end(&w);
-    chunk_end(a, &w, NULL);
+    chunk_end(a, NULL, &w, NULL);
 }
 
 void openai_stream_event(struct openai_answer *a, const struct chat_event *e, struct buf *out)
 {
-    open_stream(a, out);
+    if (e->choice >= a->n_choices)
+        return;
+    open_stream(a, e->choice, out);
     switch (e->kind) {
     case CHAT_EVENT_TEXT:
-        text_chunk(a, "content", e->text, NULL, out);
+        text_chunk(a, "content", e, out);
         break;
     case CHAT_EVENT_REASONING:
         if (!a->completion)
-            text_chunk(a, "reasoning_content", e->text, NULL, out);
+            text_chunk(a, "reasoning_content", e, out);
         break;
     case CHAT_EVENT_TOOL_CALL:
         if (!a->completion)
             tool_call_chunk(a, e, out);
         break;
     case CHAT_EVENT_STOP:
-        text_chunk(a, NULL, STR(""), finish_reason(e->stop), out);
+        stop_chunk(a, e, out);
         break;
     case CHAT_EVENT_ERROR:
         buf_append_text(out, "data: ");

@@ -11,21 +11,36 @@ struct openai_tool_call {
     struct buf id, name, arguments;
 };
 
-/* What has been gathered of one answer. */
+/* Log-probabilities as pieces of JSON. Chat has one list of objects, the older API four lists. */
+struct openai_logprobs {
+    struct buf content; /* objects, commas between */
+    struct buf tokens, values, tops, offsets;
+};
+
+/* What has been gathered of one choice. */
+struct openai_choice {
+    struct buf text, reasoning;
+    struct openai_logprobs logprobs;
+    int64_t characters; /* of the text, where the older API's next token begins */
+    struct openai_tool_call *tool_calls;
+    size_t n_tool_calls;
+    enum chat_stop stop;
+    bool opened; /* streams: the chunk with the role has been written */
+};
+
+/* And of one answer. */
 struct openai_answer {
     char id[64];
     int64_t created_s;
     struct str model;
     bool completion;    /* the older API */
     bool include_usage; /* streams: usage as null in each chunk, and a last chunk with it */
-    bool opened;        /* streams: the chunk with the role has been written */
-    struct buf text, reasoning;
-    struct openai_tool_call *tool_calls;
-    size_t n_tool_calls;
-    enum chat_stop stop;
+    bool with_logprobs;
+    struct openai_choice choices[CHAT_CHOICES_MAX];
+    uint32_t n_choices;
 };
 
-void openai_answer_init(struct openai_answer *a, bool completion, bool include_usage);
+void openai_answer_init(struct openai_answer *a, bool completion, const struct chat_request *r);
 void openai_answer_free(struct openai_answer *a);
 
 /* Whole answers: gather each event, then write. ERROR_LIMIT when the answer passes its bound. */

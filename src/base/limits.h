@@ -15,6 +15,8 @@ enum {
     LIMIT_STOPS = 16,                /* stop strings in a request */
     LIMIT_BREAKERS = 64,             /* texts that break sequences (DRY) */
     LIMIT_BREAKER = 40,              /* bytes of such a text */
+    LIMIT_TOKENS = 1 << 20,          /* tokens with their log-probabilities in an answer */
+    LIMIT_TOP_LOGPROBS = 100,        /* alternatives to each */
     LIMIT_BIASES = 4096,             /* tokens in a logit_bias */
     LIMIT_CONNECTIONS = 16384,       /* inbound connections, whole process */
     LIMIT_TARGETS = 16,              /* targets in one decision */

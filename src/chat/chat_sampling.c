@@ -183,6 +183,37 @@ int chat_sampling_read(struct arena *a, const json_t *object, struct chat_sampli
     return rc ? rc : biases_read(a, json_object_get(object, "logit_bias"), s, err);
 }
 
+bool chat_sampling_set(struct chat_sampling *s, const char *name, double value)
+{
+    for (size_t i = 0; i < chat_sampling_n_fields(); i++) {
+        const struct chat_sampling_field *f = &chat_sampling_fields[i];
+        if (strcmp(f->name, name) != 0)
+            continue;
+        if (!(value >= f->least && value <= f->most))
+            return false;
+        if (f->whole)
+            *whole_at(s, f) = value < 0 ? (int64_t)f->all : (int64_t)value;
+        else
+            *real_at(s, f) = value;
+        return true;
+    }
+    return false;
+}
+
+void chat_sampling_fill(struct chat_sampling *s, const struct chat_sampling *defaults)
+{
+    struct chat_sampling from = *defaults;
+    for (size_t i = 0; i < chat_sampling_n_fields(); i++) {
+        const struct chat_sampling_field *f = &chat_sampling_fields[i];
+        if (!isnan(value_of(s, f)))
+            continue;
+        if (f->whole)
+            *whole_at(s, f) = *whole_at(&from, f);
+        else
+            *real_at(s, f) = *real_at(&from, f);
+    }
+}
+
 /* ---- Writing ---- */
 
 static void lists_write(const struct chat_sampling *s, struct json_writer *w)

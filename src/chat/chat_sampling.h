@@ -21,6 +21,10 @@ size_t chat_sampling_n_fields(void);
  * text", bias]], bias false: never). Lists live in the arena. ERROR_INVALID names the member. */
 int chat_sampling_read(
     struct arena *a, const json_t *object, struct chat_sampling *s, struct error *err) MUST_USE;
+/* One number of the table; false: not in its range, or there is no such name. */
+bool chat_sampling_set(struct chat_sampling *s, const char *name, double value);
+/* What is unset becomes what `defaults` has. */
+void chat_sampling_fill(struct chat_sampling *s, const struct chat_sampling *defaults);
 /* The same members again, those that are set; the object is the caller's. */
 void chat_sampling_write(const struct chat_sampling *s, struct json_writer *w);
 /* The first member that is set, asks for something and is not among `known` (ends with NULL); NULL: none. */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "chat/chat_tokens.h"
 #include "engine/engine_inner.h"
 #include "json/json.h"
 
@@ -219,17 +220,22 @@ static struct chat_failure failure_from(const struct call_event *event)
 }
 
 /* The frame was checked when it came: reading it again can fail only for want of memory. */
+static void memory_deliver(struct engine_call *c, const struct error *err)
+{
+    struct chat_event out = {.kind = CHAT_EVENT_ERROR};
+    out.failure =
+        (struct chat_failure){.code = err->code, .retry_after_ms = -1, .message = str_from(err->message)};
+    c->finished = true;
+    c->sink.event(c->sink.ctx, &out);
+}
+
 static void tool_call_deliver(struct engine_call *c, const struct call_event *event)
 {
     struct chat_event out = {.kind = CHAT_EVENT_TOOL_CALL};
     struct error err;
     json_t *o;
     if (json_read(event->bytes, &o, &err)) {
-        out.kind = CHAT_EVENT_ERROR;
-        out.failure =
-            (struct chat_failure){.code = err.code, .retry_after_ms = -1, .message = str_from(err.message)};
-        c->finished = true;
-        c->sink.event(c->sink.ctx, &out);
+        memory_deliver(c, &err);
         return;
     }
     out.tool_call.index = (uint32_t)event->numbers[0];
@@ -238,6 +244,24 @@ static void tool_call_deliver(struct engine_call *c, const struct call_event *ev
     out.tool_call.arguments = json_str(json_object_get(o, "arguments"));
     c->sink.event(c->sink.ctx, &out);
     json_decref(o);
+}
+
+static void tokens_deliver(struct engine_call *c, const struct call_event *event)
+{
+    struct chat_event out = {.kind = CHAT_EVENT_TEXT};
+    struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
+    struct error err;
+    json_t *o;
+    int rc = json_read_in(a, event->bytes, &o, &err);
+    if (rc == 0)
+        rc = chat_tokens_read(a, json_object_get(o, "tokens"), &out.tokens, &out.n_tokens, &err);
+    if (rc) {
+        memory_deliver(c, &err);
+    } else {
+        out.text = json_str(json_object_get(o, "text"));
+        c->sink.event(c->sink.ctx, &out);
+    }
+    arena_free(a);
 }
 
 static void chat_deliver(struct engine_call *c, const struct call_event *event)
@@ -251,6 +275,9 @@ static void chat_deliver(struct engine_call *c, const struct call_event *event)
         break;
     case WIRE_TOOL_CALL:
         tool_call_deliver(c, event);
+        return;
+    case WIRE_TOKENS:
+        tokens_deliver(c, event);
         return;
     case WIRE_USAGE:
         out.kind = CHAT_EVENT_USAGE;

@@ -2,6 +2,7 @@
  * error from here means that the worker is broken or hostile. */
 #include <string.h>
 
+#include "chat/chat_tokens.h"
 #include "engine/engine_inner.h"
 #include "json/json.h"
 
@@ -224,6 +225,27 @@ static int text_take(struct engine_call *c, const struct wire_frame *f, struct e
     return 0;
 }
 
+static int tokens_take(struct engine_call *c, const struct wire_frame *f, struct error *err)
+{
+    struct call_event event = {.type = WIRE_TOKENS, .bytes = f->payload};
+    const struct chat_token *tokens;
+    struct arena *a;
+    json_t *o;
+    size_t n;
+    int rc = object_read(f, &o, err);
+    if (rc)
+        return rc;
+    a = arena_create(LIMIT_REQUEST_MEMORY);
+    rc = chat_tokens_read(a, json_object_get(o, "tokens"), &tokens, &n, err);
+    if (rc == 0 && !json_is_string(json_object_get(o, "text")))
+        rc = error_set(err, ERROR_INVALID, "'text' of tokens is missing or no text");
+    arena_free(a);
+    json_decref(o);
+    if (rc == 0)
+        event_pass(c, &event);
+    return rc;
+}
+
 /* The first piece of a call, or more of the last one's arguments. */
 static int tool_call_check(struct engine_call *c, const json_t *o, int64_t index, struct error *err)
 {
@@ -267,6 +289,8 @@ static int chat_frame(struct engine_call *c, const struct wire_frame *f, struct 
         return start_take(c, f, err);
     if ((f->type == WIRE_TEXT || f->type == WIRE_REASONING) && c->phase == CALL_STARTED)
         return text_take(c, f, err);
+    if (f->type == WIRE_TOKENS && c->phase == CALL_STARTED)
+        return tokens_take(c, f, err);
     if (f->type == WIRE_TOOL_CALL && c->phase == CALL_STARTED)
         return tool_call_take(c, f, err);
     if (f->type == WIRE_USAGE && c->phase == CALL_STARTED)

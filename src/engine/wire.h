@@ -15,7 +15,7 @@
  *   LOAD (call 0, JSON)                     ->
  *                                           <-    PROGRESS* READY (call 0, JSON)   or ERROR (call 0)
  *   CHAT (call n, JSON)                     ->
- *                                           <-    START (TEXT | REASONING | TOOL_CALL)* USAGE STOP   or ERROR
+ *                                           <-    START (TEXT | TOKENS | REASONING | TOOL_CALL)* USAGE STOP   or ERROR
  *   PAUSE / RESUME / CANCEL (call n)        ->    (CANCEL: answered by ERROR "cancelled" if still open)
  *   TOKENIZE DETOKENIZE RENDER LOGITS SHOW EMBED RERANK ->
  *                                           <-    RESULT (JSON)                    or ERROR
@@ -58,6 +58,8 @@ enum wire_type {
     WIRE_REASONING,  /* the same */
     WIRE_TOOL_CALL,  /* {"index","id","name","arguments"}: a call, numbered from 0, and the beginning of its
                         arguments; {"index","arguments"}: more of the last call's */
+    WIRE_TOKENS,     /* {"text", "tokens": chat_tokens.h}: TEXT, maybe empty, and the tokens that have become text
+                        since the last ones; with log-probabilities asked for */
     WIRE_USAGE,      /* {"input_tokens","cached_tokens","output_tokens","reasoning_tokens","prefill_ns","decode_ns"} */
     WIRE_STOP,       /* {"reason":"stop"|"length"|"tools"} */
     WIRE_RESULT,     /* JSON */

@@ -93,7 +93,8 @@ int cache_key(const struct cache_question *q, unsigned char out[CACHE_KEY], stru
 
 bool cache_may(const struct chat_request *r)
 {
-    return r->n <= 1 && !r->count_only && (r->sampling.temperature == 0 || r->sampling.has_seed);
+    return r->n <= 1 && !r->logprobs && !r->count_only &&
+           (r->sampling.temperature == 0 || r->sampling.has_seed);
 }
 
 /* ---- Answers ---- */

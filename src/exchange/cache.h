@@ -37,8 +37,8 @@ struct cache_question {
 };
 /* ERROR_INVALID where the body is no JSON object. */
 int cache_key(const struct cache_question *q, unsigned char out[CACHE_KEY], struct error *err) MUST_USE;
-/* Would the same request be answered alike? Only then an answer may stand for another: one choice, and either
- * temperature 0 or a seed. */
+/* Would the same request be answered alike? Only then an answer may stand for another: one choice without
+ * log-probabilities (they are not kept), and either temperature 0 or a seed. */
 bool cache_may(const struct chat_request *r);
 
 /* ---- Answers: built once, then immutable and counted. ---- */

@@ -68,6 +68,10 @@ void exchange_leg_event(struct leg *leg, const struct chat_event *event)
         return;
     case CHAT_EVENT_STOP:
         begin(leg);
+        if (++leg->n_stopped < x->request->n) {
+            x->client.event(x->client.ctx, event);
+            return;
+        }
         x->complete = true;
         recall_gather(leg, event);
         x->client.event(x->client.ctx, event);

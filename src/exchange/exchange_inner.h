@@ -30,6 +30,7 @@ struct leg {
     size_t attempt;
     int64_t since_ms; /* began to wait, was sent */
     int64_t heard_ms, first_ms;
+    int32_t n_stopped; /* choices that are complete */
     struct chat_usage usage;
     int64_t heard_milli; /* what came, by estimate, in thousandths of a token */
 };

@@ -177,6 +177,7 @@ static bool leg_start(struct leg *leg)
     leg->first_ms = 0;
     leg->usage = (struct chat_usage){.input_tokens = -1, .output_tokens = -1};
     leg->heard_milli = 0;
+    leg->n_stopped = 0;
     leg->attempt = attempts_begin(
         &x->attempts, x->request->arena, leg->model->name, provider_name(leg->model->target.provider));
     int rc = start(leg, &err);

@@ -20,6 +20,8 @@ void provider_answer_init(struct provider_answer *a, struct str provider, struct
     a->block_index = a->text_index = -1;
     buf_init(&a->block_input, 2 * LIMIT_PROVIDER_EVENT);
     buf_init(&a->stop_string, 4 * KIB);
+    a->choice = a->choices;
+    a->n_choices = 1;
     sse_init(&a->sse, LIMIT_PROVIDER_EVENT, on_sse_event, a);
     buf_init(&a->whole, LIMIT_PROVIDER_BODY);
 }
@@ -31,7 +33,22 @@ void provider_answer_free(struct provider_answer *a)
     buf_free(&a->stop_string);
     buf_free(&a->block_input);
     json_decref(a->block);
-    free(a->tools);
+    for (uint32_t i = 0; i < a->n_choices; i++)
+        free(a->choices[i].tools);
+}
+
+void provider_answer_expect(struct provider_answer *a, int32_t n_choices)
+{
+    assert(n_choices >= 1 && n_choices <= CHAT_CHOICES_MAX);
+    a->n_choices = (uint32_t)n_choices;
+}
+
+bool provider_answer_choose(struct provider_answer *a, int64_t choice)
+{
+    if (choice < 0 || choice >= a->n_choices)
+        return false;
+    a->choice = &a->choices[choice];
+    return true;
 }
 
 void provider_answer_abandon(struct provider_answer *a)
@@ -43,8 +60,10 @@ void provider_answer_abandon(struct provider_answer *a)
 
 static void emit(struct provider_answer *a, const struct chat_event *event)
 {
+    struct chat_event of_choice = *event;
+    of_choice.choice = (uint32_t)(a->choice - a->choices);
     if (!a->ended)
-        a->sink.event(a->sink.ctx, event);
+        a->sink.event(a->sink.ctx, &of_choice);
 }
 
 static void emit_last(struct provider_answer *a, const struct chat_event *event)
@@ -68,6 +87,15 @@ void provider_answer_text(struct provider_answer *a, struct str text)
     assert(a->started);
     if (text.len > 0)
         emit(a, &(struct chat_event){.kind = CHAT_EVENT_TEXT, .text = text});
+}
+
+void provider_answer_tokens(
+    struct provider_answer *a, struct str text, const struct chat_token *tokens, size_t n_tokens)
+{
+    assert(a->started);
+    if (text.len > 0 || n_tokens > 0)
+        emit(a, &(struct chat_event){
+                    .kind = CHAT_EVENT_TEXT, .text = text, .tokens = tokens, .n_tokens = n_tokens});
 }
 
 void provider_answer_reasoning(struct provider_answer *a, struct str text)
@@ -106,30 +134,31 @@ int provider_answer_native(
  * them apart by id, some repeat id and name with every piece. SIZE_MAX: a new call. */
 static size_t tool_find(const struct provider_answer *a, int64_t index, uint64_t id, bool named)
 {
-    for (size_t i = a->n_tools; i-- > 0;) {
-        const struct provider_answer_tool *t = &a->tools[i];
+    const struct provider_answer_choice *c = a->choice;
+    for (size_t i = c->n_tools; i-- > 0;) {
+        const struct provider_answer_tool *t = &c->tools[i];
         bool same_id = id == 0 || t->id_hash == id;
         if (index >= 0 && t->index == index)
             return same_id || !named ? i : SIZE_MAX;
         if (index < 0 && id != 0 && t->id_hash == id)
             return i;
     }
-    return index < 0 && id == 0 && !named && a->n_tools > 0 ? a->n_tools - 1 : SIZE_MAX;
+    return index < 0 && id == 0 && !named && c->n_tools > 0 ? c->n_tools - 1 : SIZE_MAX;
 }
 
-static int tool_add(struct provider_answer *a, int64_t index, uint64_t id, struct error *err)
+static int tool_add(struct provider_answer_choice *c, int64_t index, uint64_t id, struct error *err)
 {
-    if (a->n_tools == TOOL_CALLS_MAX)
+    if (c->n_tools == TOOL_CALLS_MAX)
         return error_set(err, ERROR_LIMIT, "the answer calls more than %d tools", TOOL_CALLS_MAX);
-    if (a->n_tools == a->tools_capacity) {
-        size_t capacity = a->tools_capacity ? a->tools_capacity * 2 : 4;
-        struct provider_answer_tool *tools = realloc(a->tools, capacity * sizeof *tools);
+    if (c->n_tools == c->tools_capacity) {
+        size_t capacity = c->tools_capacity ? c->tools_capacity * 2 : 4;
+        struct provider_answer_tool *tools = realloc(c->tools, capacity * sizeof *tools);
         if (!tools)
             return error_set(err, ERROR_MEMORY, "out of memory");
-        a->tools = tools;
-        a->tools_capacity = capacity;
+        c->tools = tools;
+        c->tools_capacity = capacity;
     }
-    a->tools[a->n_tools++] = (struct provider_answer_tool){index, id, false};
+    c->tools[c->n_tools++] = (struct provider_answer_tool){index, id, false};
     return 0;
 }
 
@@ -144,10 +173,10 @@ int provider_answer_tool(struct provider_answer *a, int64_t index, struct str id
     if (at == SIZE_MAX) {
         if (name.len == 0)
             return error_set(err, ERROR_INVALID, "a tool call of the answer has no name");
-        int rc = tool_add(a, index, hash, err);
+        int rc = tool_add(a->choice, index, hash, err);
         if (rc)
             return rc;
-        at = a->n_tools - 1;
+        at = a->choice->n_tools - 1;
         if (id.len == 0) {
             rand_id("call_", made, sizeof made);
             id = str_from(made);
@@ -157,7 +186,7 @@ int provider_answer_tool(struct provider_answer *a, int64_t index, struct str id
     } else if (arguments.len == 0) {
         return 0;
     }
-    a->tools[at].has_arguments |= arguments.len > 0;
+    a->choice->tools[at].has_arguments |= arguments.len > 0;
     event.tool_call.index = (uint32_t)at;
     emit(a, &event);
     return 0;
@@ -165,10 +194,10 @@ int provider_answer_tool(struct provider_answer *a, int64_t index, struct str id
 
 void provider_answer_tool_end(struct provider_answer *a, int64_t index)
 {
-    for (size_t i = 0; i < a->n_tools; i++) {
-        if (a->tools[i].index != index || a->tools[i].has_arguments)
+    for (size_t i = 0; i < a->choice->n_tools; i++) {
+        if (a->choice->tools[i].index != index || a->choice->tools[i].has_arguments)
             continue;
-        a->tools[i].has_arguments = true;
+        a->choice->tools[i].has_arguments = true;
         emit(a, &(struct chat_event){.kind = CHAT_EVENT_TOOL_CALL,
                     .tool_call = {.index = (uint32_t)i, .arguments = STR("{}")}});
     }
@@ -185,8 +214,16 @@ void provider_answer_usage(struct provider_answer *a, const struct chat_usage *u
 
 void provider_answer_stop(struct provider_answer *a, enum chat_stop stop)
 {
-    a->has_stop = true;
-    a->stop = stop;
+    a->choice->has_stop = true;
+    a->choice->stop = stop;
+}
+
+static bool all_stopped(const struct provider_answer *a)
+{
+    for (uint32_t i = 0; i < a->n_choices; i++)
+        if (!a->choices[i].has_stop)
+            return false;
+    return true;
 }
 
 void provider_answer_stop_string(struct provider_answer *a, struct str which)
@@ -197,12 +234,20 @@ void provider_answer_stop_string(struct provider_answer *a, struct str which)
 
 void provider_answer_end(struct provider_answer *a)
 {
-    /* Several servers say "stop" where the model has called tools. */
-    enum chat_stop stop = a->has_stop ? a->stop : CHAT_STOP_END;
-    if (stop == CHAT_STOP_END && a->n_tools > 0)
-        stop = CHAT_STOP_TOOLS;
-    struct str which = stop == CHAT_STOP_STRING ? buf_str(&a->stop_string) : STR_NONE;
-    emit_last(a, &(struct chat_event){.kind = CHAT_EVENT_STOP, .stop = stop, .stop_string = which});
+    for (uint32_t i = 0; i < a->n_choices && !a->ended; i++) {
+        const struct provider_answer_choice *c = &a->choices[i];
+        /* Several servers say "stop" where the model has called tools. */
+        enum chat_stop stop = c->has_stop ? c->stop : CHAT_STOP_END;
+        if (stop == CHAT_STOP_END && c->n_tools > 0)
+            stop = CHAT_STOP_TOOLS;
+        struct str which = stop == CHAT_STOP_STRING ? buf_str(&a->stop_string) : STR_NONE;
+        const struct chat_event event = {
+            .kind = CHAT_EVENT_STOP, .choice = i, .stop = stop, .stop_string = which};
+        if (i + 1 == a->n_choices)
+            emit_last(a, &event);
+        else
+            a->sink.event(a->sink.ctx, &event);
+    }
 }
 
 void provider_answer_fail(struct provider_answer *a, const struct chat_failure *failure)
@@ -360,7 +405,7 @@ void provider_answer_finish(struct provider_answer *a, int code, const struct er
         if (rc == 0 && a->started && one) /* a list may lack its end, a single answer cannot */
             provider_answer_end(a);
     }
-    if (a->has_stop) /* all of it came, whatever became of the connection */
+    if (all_stopped(a)) /* all of it came, whatever became of the connection */
         provider_answer_end(a);
     else if (code)
         fail(a, code, transport ? transport->message : "the transfer failed");

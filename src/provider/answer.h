@@ -21,6 +21,13 @@ struct provider_answer_tool {
     bool has_arguments;
 };
 
+struct provider_answer_choice {
+    struct provider_answer_tool *tools;
+    size_t n_tools, tools_capacity;
+    bool has_stop;
+    enum chat_stop stop;
+};
+
 enum provider_answer_form {
     PROVIDER_FORM_UNKNOWN,
     PROVIDER_FORM_EVENTS,
@@ -36,21 +43,24 @@ struct provider_answer {
     char content_type[96];
     struct sse sse;
     struct buf whole; /* the document, or of the lines the one that is not complete */
-    bool started, ended, has_stop;
-    enum chat_stop stop;
+    bool started, ended;
     struct buf stop_string;
     struct chat_usage usage; /* as last told */
-    struct provider_answer_tool *tools;
-    size_t n_tools, tools_capacity;
     /* Anthropic: a block on its way that has no event of its own, and the block that stands for the text */
     json_t *block;
     struct buf block_input;
     int64_t block_index, text_index;
+    /* The choices that were asked for; what comes belongs to the one that was chosen last, at first the only.
+     */
+    struct provider_answer_choice choices[CHAT_CHOICES_MAX], *choice;
+    uint32_t n_choices;
 };
 
 void provider_answer_init(struct provider_answer *a, struct str provider, struct str api_key,
     provider_event *event, struct chat_sink sink);
 void provider_answer_free(struct provider_answer *a);
+void provider_answer_expect(
+    struct provider_answer *a, int32_t n_choices); /* before the first bytes; else 1 */
 /* Of the answer's header; may be empty. Before the first bytes. */
 void provider_answer_content_type(struct provider_answer *a, struct str content_type);
 void provider_answer_feed(struct provider_answer *a, struct str bytes);
@@ -68,6 +78,11 @@ void provider_answer_signature(struct provider_answer *a, struct str text, struc
 /* `value` in the words of `shape`; see CHAT_EVENT_NATIVE. */
 int provider_answer_native(struct provider_answer *a, enum chat_shape shape, bool delta, const json_t *value,
     struct error *err) MUST_USE;
+/* The same with its tokens' log-probabilities; may be empty. */
+void provider_answer_tokens(
+    struct provider_answer *a, struct str text, const struct chat_token *tokens, size_t n_tokens);
+/* What follows belongs to this choice; false: it was not asked for. */
+bool provider_answer_choose(struct provider_answer *a, int64_t choice);
 /* A piece of a tool call. `index` (-1: none given) and `id` find the call it belongs to; the first piece of a
  * call must have a name. */
 int provider_answer_tool(struct provider_answer *a, int64_t index, struct str id, struct str name,
@@ -78,7 +93,7 @@ void provider_answer_usage(struct provider_answer *a, const struct chat_usage *u
 void provider_answer_stop(struct provider_answer *a, enum chat_stop stop); /* remembered until the end */
 void provider_answer_stop_string(
     struct provider_answer *a, struct str which);    /* it was this of the `stops` */
-void provider_answer_end(struct provider_answer *a); /* STOP */
+void provider_answer_end(struct provider_answer *a); /* STOP of each choice */
 void provider_answer_fail(struct provider_answer *a, const struct chat_failure *failure);
 /* ERROR from a JSON document that tells of one: {"error": {...}} and its relatives. */
 void provider_answer_fail_json(struct provider_answer *a, const json_t *document);

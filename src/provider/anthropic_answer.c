@@ -30,7 +30,7 @@ static void take_stop_reason(struct provider_answer *a, const json_t *from)
         if (str_is(reason, stop_reasons[i].reason))
             stop = stop_reasons[i].stop;
     /* The call that stood for the text was the whole answer. */
-    if (stop == CHAT_STOP_TOOLS && a->n_tools == 0)
+    if (stop == CHAT_STOP_TOOLS && a->choice->n_tools == 0)
         stop = CHAT_STOP_END;
     provider_answer_stop_string(a, provider_text(from, "stop_sequence"));
     provider_answer_stop(a, stop);

@@ -49,7 +49,7 @@ static struct str make_id(const struct provider_answer *a, struct str answer, ch
 {
     if (answer.len == 0)
         return STR_NONE;
-    snprintf(out, 48, "call_%016llx%04zx", (unsigned long long)str_hash(answer), a->n_tools & 0xffff);
+    snprintf(out, 48, "call_%016llx%04zx", (unsigned long long)str_hash(answer), a->choice->n_tools & 0xffff);
     return str_from(out);
 }
 
@@ -69,7 +69,7 @@ static int take_call(struct provider_answer *a, const json_t *call, struct str a
     else
         buf_append_text(&text, "{}");
     int rc = text.failed ? error_set(err, text.failed, "a tool call's arguments are too large")
-                         : provider_answer_tool(a, (int64_t)a->n_tools, id, provider_text(call, "name"),
+                         : provider_answer_tool(a, (int64_t)a->choice->n_tools, id, provider_text(call, "name"),
                                buf_str(&text), err); /* calls come whole: each is a new one */
     buf_free(&text);
     return rc;
@@ -117,7 +117,7 @@ static void take_usage(struct provider_answer *a, const json_t *usage)
     provider_answer_usage(a, &(struct chat_usage){
                                  .input_tokens = provider_count(usage, "promptTokenCount"),
                                  .cached_tokens = count_or_zero(usage, "cachedContentTokenCount"),
-                                 .output_tokens = output > 0 || a->has_stop ? output : -1,
+                                 .output_tokens = output > 0 || a->choice->has_stop ? output : -1,
                                  .reasoning_tokens = thoughts,
                              });
 }

@@ -6,9 +6,25 @@
 #include "engine/engine.h"
 #include "provider/dialect.h"
 
+/* One of the request's n answers: a call of the engine of its own. They share the prompt's state where the
+ * engine can (scheduler.h). */
+struct local_choice {
+    struct local_call *owner;
+    uint32_t index;
+    struct engine_call *call; /* NULL: closed */
+    bool begun;
+    int64_t output_tokens, reasoning_tokens;
+};
+
 struct local_call {
     struct provider_call call; /* first: see provider.h */
-    struct engine_call *engine_call;
+    struct chat_sink sink;
+    struct str echo; /* the prompt, where answers begin with it */
+    struct local_choice choices[CHAT_CHOICES_MAX];
+    int32_t n;
+    bool started, failed;
+    bool inside, closed; /* the sink is being called; it has closed the call */
+    int64_t input_tokens, cached_tokens;
 };
 
 /* ---- What the engine can honour ---- */
@@ -126,13 +142,10 @@ static int context_supported(const struct provider_model *m, const struct chat_r
 
 static int local_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
 {
-    static const char *const known[] = {"temperature", "top_k", "top_p", "min_p", "repeat_penalty",
-        "repeat_last_n", "presence_penalty", "frequency_penalty", NULL};
-    const char *beyond = provider_beyond(r, known);
     int rc = provider_check_native(CHAT_SHAPE_OPENAI, r, err);
-    if (beyond)
+    if (r->echo && (r->prompt_ids || r->logprobs))
         return error_set(err, ERROR_UNSUPPORTED,
-            "the local model cannot honour '%s' as it is given: leave it out or name another model", beyond);
+            "the local model cannot honour 'echo' beside 'logprobs' or a prompt of token ids: leave it out");
     for (size_t i = 0; i < r->n_messages && rc == 0; i++)
         rc = message_supported(&r->messages[i], i, err);
     if (rc == 0)
@@ -144,31 +157,129 @@ static int local_supports(const struct provider_model *m, const struct chat_requ
 
 /* ---- Calls ---- */
 
+static void choices_close(struct local_call *c, const struct local_choice *but)
+{
+    for (int32_t i = 0; i < c->n; i++) {
+        if (&c->choices[i] == but)
+            continue;
+        engine_call_close(c->choices[i].call);
+        c->choices[i].call = NULL;
+    }
+}
+
+static void pass(struct local_call *c, const struct chat_event *event)
+{
+    if (!c->closed)
+        c->sink.event(c->sink.ctx, event);
+}
+
+/* The prompt counts once, the answers together; of choices that have not ended nothing is counted yet. */
+static void usage_pass(struct local_call *c, struct local_choice *choice, const struct chat_usage *usage)
+{
+    struct chat_event out = {.kind = CHAT_EVENT_USAGE, .usage = *usage};
+    choice->output_tokens = usage->output_tokens;
+    choice->reasoning_tokens = usage->reasoning_tokens;
+    out.usage.output_tokens = out.usage.reasoning_tokens = 0;
+    for (int32_t i = 0; i < c->n; i++) {
+        out.usage.output_tokens += c->choices[i].output_tokens;
+        out.usage.reasoning_tokens += c->choices[i].reasoning_tokens;
+    }
+    out.usage.input_tokens = c->input_tokens;
+    out.usage.cached_tokens = c->cached_tokens;
+    pass(c, &out);
+}
+
+static void echo_pass(struct local_call *c, struct local_choice *choice)
+{
+    if (choice->begun)
+        return;
+    choice->begun = true;
+    if (c->echo.len > 0)
+        pass(c, &(struct chat_event){.kind = CHAT_EVENT_TEXT, .choice = choice->index, .text = c->echo});
+}
+
+static void choice_event(struct local_choice *choice, const struct chat_event *event)
+{
+    struct local_call *c = choice->owner;
+    struct chat_event out = *event;
+    out.choice = choice->index;
+    if (event->kind == CHAT_EVENT_USAGE) {
+        if (c->input_tokens < 0) {
+            c->input_tokens = event->usage.input_tokens;
+            c->cached_tokens = event->usage.cached_tokens;
+        }
+        usage_pass(c, choice, &event->usage);
+    } else if (event->kind == CHAT_EVENT_START) {
+        if (!c->started)
+            pass(c, &out);
+        c->started = true;
+    } else if (event->kind == CHAT_EVENT_ERROR) {
+        choices_close(c, choice);
+        pass(c, &out);
+    } else {
+        echo_pass(c, choice);
+        pass(c, &out);
+    }
+}
+
+static void on_event(void *ctx, const struct chat_event *event)
+{
+    struct local_choice *choice = ctx;
+    struct local_call *c = choice->owner;
+    if (c->failed)
+        return;
+    c->failed = event->kind == CHAT_EVENT_ERROR;
+    c->inside = true;
+    choice_event(choice, event);
+    c->inside = false;
+    if (c->closed)
+        free(c);
+}
+
 static int local_start(const struct provider_start *s, struct provider_call **out, struct error *err)
 {
+    struct chat_request one = *s->request;
     struct local_call *c = calloc(1, sizeof *c);
+    int rc = 0;
     if (!c)
         abort();
     c->call.ops = &provider_local_ops;
     engine_keep_alive(s->model->engine, s->request->has_keep_alive ? &s->request->keep_alive_ms : NULL);
-    int rc = engine_chat(s->model->engine, s->loop, s->request, s->sink, &c->engine_call, err);
-    if (rc)
+    c->sink = s->sink;
+    c->echo = one.echo ? one.prompt : STR_NONE;
+    c->input_tokens = -1;
+    one.n = 1;
+    for (; c->n < s->request->n && rc == 0; c->n++) {
+        struct local_choice *choice = &c->choices[c->n];
+        *choice = (struct local_choice){.owner = c, .index = (uint32_t)c->n};
+        rc = engine_chat(
+            s->model->engine, s->loop, &one, (struct chat_sink){on_event, choice}, &choice->call, err);
+        one.sampling.seed = (int64_t)((uint64_t)one.sampling.seed + 1);
+    }
+    if (rc) {
+        choices_close(c, NULL);
         free(c);
-    else
+    } else {
         *out = &c->call;
+    }
     return rc;
 }
 
 static void local_pause(struct provider_call *call, bool paused)
 {
-    engine_call_pause(((struct local_call *)call)->engine_call, paused);
+    struct local_call *c = (struct local_call *)call;
+    for (int32_t i = 0; i < c->n; i++)
+        if (c->choices[i].call)
+            engine_call_pause(c->choices[i].call, paused);
 }
 
 static void local_close(struct provider_call *call)
 {
     struct local_call *c = (struct local_call *)call;
-    engine_call_close(c->engine_call);
-    free(c);
+    choices_close(c, NULL);
+    c->closed = true;
+    if (!c->inside)
+        free(c);
 }
 
 const struct provider_ops provider_local_ops = {.kind = "local",

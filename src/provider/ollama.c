@@ -355,7 +355,7 @@ static int take_call(struct provider_answer *a, const json_t *call, struct error
     else
         buf_append_text(&text, "{}");
     int rc = text.failed ? error_set(err, text.failed, "a tool call's arguments are too large")
-                         : provider_answer_tool(a, (int64_t)a->n_tools, provider_text(call, "id"),
+                         : provider_answer_tool(a, (int64_t)a->choice->n_tools, provider_text(call, "id"),
                                provider_text(function, "name"), buf_str(&text), err); /* calls come whole */
     buf_free(&text);
     return rc;

@@ -1,13 +1,16 @@
 /* Asking in OpenAI's shape: chat completions, and completions for a raw prompt. */
 #include <math.h>
+#include <stdio.h>
 
 #include "base/limits.h"
+#include "chat/chat_sampling.h"
 #include "provider/dialect.h"
 
 /* Members this file writes itself; a vendor member of the same name would stand twice. */
 static const char *const own_members[] = {"model", "messages", "prompt", "tools", "tool_choice",
     "parallel_tool_calls", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "repeat_last_n",
-    "presence_penalty", "frequency_penalty", "seed", "stop", "user", "stream", "stream_options", NULL};
+    "presence_penalty", "frequency_penalty", "seed", "stop", "user", "stream", "stream_options", "n",
+    "logprobs", "top_logprobs", "logit_bias", "suffix", "echo", NULL};
 static const char *const own_message_members[] = {
     "role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content", NULL};
 
@@ -60,15 +63,19 @@ static int check_parts(const struct chat_request *r, struct error *err)
 
 static int openai_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
 {
-    static const char *const known[] = {"temperature", "top_k", "top_p", "min_p", "repeat_penalty",
-        "repeat_last_n", "presence_penalty", "frequency_penalty", NULL};
-    (void)m;
-    const char *beyond = provider_beyond(r, known);
-    if (beyond)
-        return error_set(err, ERROR_UNSUPPORTED, "'%s' cannot be honoured: leave it out", beyond);
+    /* No detector can see what tokens say: only what is inside may be sent them. */
+    if (r->prompt_ids && !(m->provider && provider_is_inside(m->provider)))
+        return error_set(err, ERROR_UNSUPPORTED, "a prompt of token ids goes to no cloud: send its text");
+    if (r->context_shift)
+        return error_set(err, ERROR_UNSUPPORTED, "'context_shift' cannot be honoured: leave it out");
+    for (size_t i = 0; i < r->sampling.n_logit_bias; i++)
+        if (r->sampling.logit_bias[i].text.data)
+            return error_set(
+                err, ERROR_UNSUPPORTED, "'logit_bias' cannot be honoured for texts: give token ids");
     for (const char *const *name = unanswerable; *name; name++)
         if (provider_asks(r->vendor, *name))
             return error_set(err, ERROR_UNSUPPORTED, "'%s' cannot be honoured: leave it out", *name);
+    /* From an API that has no field for it. */
     const json_t *n = json_object_get(r->vendor, "n");
     if (n && !json_is_null(n) && !(json_is_integer(n) && json_integer_value(n) == 1))
         return error_set(err, ERROR_UNSUPPORTED, "'n' cannot be honoured other than 1: ask several times");
@@ -288,14 +295,6 @@ static void write_tools(struct json_writer *w, const struct chat_request *r)
 
 /* ---- Numbers ---- */
 
-static void write_double(struct json_writer *w, const char *key, double value)
-{
-    if (isnan(value))
-        return;
-    json_key(w, key);
-    json_write_double(w, value);
-}
-
 static void write_int(struct json_writer *w, const char *key, int64_t value)
 {
     if (value < 0)
@@ -317,22 +316,60 @@ static const char *max_tokens_name(struct str model)
     return is_reasoning_model(model) ? "max_completion_tokens" : "max_tokens";
 }
 
+static void write_bias(struct json_writer *w, const struct chat_sampling *s)
+{
+    char id[24];
+    if (s->n_logit_bias == 0)
+        return;
+    json_key(w, "logit_bias");
+    json_object_begin(w);
+    for (size_t i = 0; i < s->n_logit_bias; i++) {
+        snprintf(id, sizeof id, "%lld", (long long)s->logit_bias[i].token);
+        json_key(w, id);
+        json_write_double(w, isfinite(s->logit_bias[i].bias) ? s->logit_bias[i].bias : -100);
+    }
+    json_object_end(w);
+}
+
+/* How many answers, and what comes with them. */
+static void write_answers(struct json_writer *w, const struct chat_request *r)
+{
+    if (r->n > 1)
+        write_int(w, "n", r->n);
+    write_optional(w, "suffix", r->suffix);
+    if (r->echo) {
+        json_key(w, "echo");
+        json_write_bool(w, true);
+    }
+    if (r->logprobs && r->has_prompt) {
+        write_int(w, "logprobs", r->top_logprobs);
+    } else if (r->logprobs) {
+        json_key(w, "logprobs");
+        json_write_bool(w, true);
+        write_int(w, "top_logprobs", r->top_logprobs);
+    }
+}
+
+static void write_prompt(struct json_writer *w, const struct chat_request *r)
+{
+    json_key(w, "prompt");
+    if (!r->prompt_ids) {
+        json_write_str(w, r->prompt);
+        return;
+    }
+    json_array_begin(w);
+    for (size_t i = 0; i < r->n_prompt_ids; i++)
+        json_write_int(w, r->prompt_ids[i]);
+    json_array_end(w);
+}
+
 static void write_sampling(
     struct json_writer *w, const struct provider_model *m, const struct chat_request *r)
 {
-    const struct chat_sampling *s = &r->sampling;
-    write_double(w, "temperature", s->temperature < 0 ? NAN : s->temperature);
-    write_double(w, "top_p", s->top_p < 0 ? NAN : s->top_p);
-    write_double(w, "min_p", s->min_p < 0 ? NAN : s->min_p);
-    write_int(w, "top_k", s->top_k);
-    write_double(w, "repeat_penalty", s->repeat_penalty < 0 ? NAN : s->repeat_penalty);
-    write_int(w, "repeat_last_n", s->repeat_last_n);
-    write_double(w, "presence_penalty", s->presence_penalty);
-    write_double(w, "frequency_penalty", s->frequency_penalty);
-    if (s->has_seed) {
-        json_key(w, "seed");
-        json_write_int(w, s->seed);
-    }
+    struct chat_sampling s = r->sampling;
+    s.n_logit_bias = 0; /* OpenAI has it as an object */
+    chat_sampling_write(&s, w);
+    write_bias(w, &r->sampling);
     const char *max_tokens = r->has_prompt ? "max_tokens" : max_tokens_name(m->model);
     if (r->max_tokens >= 0 && !json_object_get(r->vendor, max_tokens))
         write_int(w, max_tokens, r->max_tokens);
@@ -376,7 +413,7 @@ int provider_openai_encode(
     json_object_begin(&w);
     provider_write_member(&w, "model", m->model);
     if (r->has_prompt) {
-        provider_write_member(&w, "prompt", r->prompt);
+        write_prompt(&w, r);
     } else {
         json_key(&w, "messages");
         json_array_begin(&w);
@@ -385,6 +422,7 @@ int provider_openai_encode(
     }
     write_tools(&w, r);
     write_sampling(&w, m, r);
+    write_answers(&w, r);
     write_optional(&w, "user", r->user);
     write_stream(&w);
     write_rest(&w, m, r);

@@ -1,5 +1,8 @@
 /* Understanding answers in OpenAI's shape: chunks of a stream, whole chat completions and completions. */
+#include <math.h>
+
 #include "base/limits.h"
+#include "chat/chat_tokens.h"
 #include "provider/dialect.h"
 
 static const struct {
@@ -48,12 +51,69 @@ static void take_parts(struct provider_answer *a, const json_t *parts)
     }
 }
 
-static int take_content(struct provider_answer *a, const json_t *delta, struct error *err)
+/* The older API's {"tokens": [..], "token_logprobs": [..], "top_logprobs": [{"text": logprob}]}. */
+static int legacy_read(
+    struct arena *arena, const json_t *logprobs, struct chat_token **out, size_t *n, struct error *err)
+{
+    const json_t *texts = json_object_get(logprobs, "tokens"),
+                 *tops = json_object_get(logprobs, "top_logprobs");
+    *n = json_array_size(texts);
+    struct chat_token *tokens = *out = arena_try_array(arena, struct chat_token, *n + 1);
+    if (!tokens || *n > LIMIT_TOKENS)
+        return error_set(err, ERROR_LIMIT, "it has too many log-probabilities");
+    for (size_t i = 0; i < *n; i++) {
+        const json_t *number = json_array_get(json_object_get(logprobs, "token_logprobs"), i);
+        const json_t *top = json_array_get(tops, i);
+        size_t most = json_object_size(top) < LIMIT_TOP_LOGPROBS ? json_object_size(top) : LIMIT_TOP_LOGPROBS;
+        struct chat_token *others = arena_try_array(arena, struct chat_token, most + 1);
+        const char *key;
+        json_t *value;
+        if (!others)
+            return error_set(err, ERROR_MEMORY, "no memory for log-probabilities");
+        tokens[i] = (struct chat_token){.text = json_str(json_array_get(texts, i)),
+            .logprob = json_is_number(number) ? json_number_value(number) : -INFINITY,
+            .top = others};
+        json_object_foreach((json_t *)(uintptr_t)top, key, value)
+        {
+            if (tokens[i].n_top < most)
+                others[tokens[i].n_top++] =
+                    (struct chat_token){.text = str_from(key), .logprob = json_number_value(value)};
+        }
+    }
+    return 0;
+}
+
+/* Text that log-probabilities come with. */
+static int take_logprobs(
+    struct provider_answer *a, struct str text, const json_t *logprobs, struct error *err)
+{
+    struct arena *arena = arena_create(LIMIT_REQUEST_MEMORY);
+    const json_t *content = json_object_get(logprobs, "content");
+    const struct chat_token *tokens = NULL;
+    struct chat_token *legacy = NULL;
+    size_t n = 0;
+    int rc = 0;
+    if (json_is_array(content)) {
+        rc = chat_tokens_read(arena, content, &tokens, &n, err);
+    } else if (json_is_array(json_object_get(logprobs, "tokens"))) {
+        rc = legacy_read(arena, logprobs, &legacy, &n, err);
+        tokens = legacy;
+    }
+    if (rc == 0)
+        provider_answer_tokens(a, text, tokens, n);
+    arena_free(arena);
+    return rc;
+}
+
+static int take_content(
+    struct provider_answer *a, const json_t *delta, const json_t *logprobs, struct error *err)
 {
     const json_t *content = json_object_get(delta, "content");
     provider_answer_reasoning(a, reasoning_of(delta));
     if (json_is_array(content))
         take_parts(a, content);
+    else if (json_is_string(content) && json_is_object(logprobs))
+        return take_logprobs(a, json_str(content), logprobs, err);
     else if (json_is_string(content))
         provider_answer_text(a, json_str(content));
     else if (content && !json_is_null(content))
@@ -100,12 +160,16 @@ static int take_choice(struct provider_answer *a, const json_t *choice, struct e
     bool whole = !json_is_object(delta);
     if (!json_is_object(choice))
         return error_set(err, ERROR_INVALID, "its 'choices' hold no objects");
-    if (provider_count(choice, "index") > 0) /* one answer was asked for */
+    int64_t index = provider_count(choice, "index");
+    if (!provider_answer_choose(a, index < 0 ? 0 : index)) /* more than were asked for */
         return 0;
     if (whole)
         delta = message;
-    int rc = take_content(a, delta, err);
-    provider_answer_text(a, provider_text(choice, "text")); /* completions */
+    const json_t *logprobs = json_object_get(choice, "logprobs");
+    int rc = take_content(a, delta, logprobs, err);
+    if (rc == 0) /* completions */
+        rc = take_logprobs(
+            a, provider_text(choice, "text"), json_object_get(choice, "text") ? logprobs : NULL, err);
     if (rc == 0)
         rc = take_tool_calls(a, json_object_get(delta, "tool_calls"), whole, err);
     return rc ? rc : take_finish(a, provider_text(choice, "finish_reason"), err);

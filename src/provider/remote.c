@@ -116,6 +116,7 @@ int provider_remote_start(const struct provider_dialect *d, const struct provide
     c->retry_after_ms = -1;
     buf_init(&c->error_body, ERROR_BODY_MAX);
     provider_answer_init(&c->answer, p->name, key_of(p), d->event, s->sink);
+    provider_answer_expect(&c->answer, s->request->n);
     int rc = send(c, d, s, err);
     if (rc) {
         call_free(c);

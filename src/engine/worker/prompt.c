@@ -135,3 +135,85 @@ int prompt_from_chat(struct session *s, const json_t *body, struct token_list *o
     buf_free(&text);
     return rc;
 }
+
+/* ---- Without a conversation ---- */
+
+/* A mark for filling in the middle: its keys in the file, and how vocabularies that name none spell it. */
+static const struct fill_mark {
+    const char *what, *key, *older, *texts[9];
+} fill_marks[] = {
+    {"prefix", "tokenizer.ggml.fim_pre_token_id", "tokenizer.ggml.prefix_token_id",
+        {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>",
+            "<\xEF\xBD\x9C"
+            "fim\xE2\x96\x81"
+            "begin\xEF\xBD\x9C>",
+            "<PRE>", "\xE2\x96\x81<PRE>", "<|code_prefix|>", "<|prefix|>"}},
+    {"suffix", "tokenizer.ggml.fim_suf_token_id", "tokenizer.ggml.suffix_token_id",
+        {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>",
+            "<\xEF\xBD\x9C"
+            "fim\xE2\x96\x81"
+            "hole\xEF\xBD\x9C>",
+            "<SUF>", "\xE2\x96\x81<SUF>", "<|code_suffix|>", "<|suffix|>"}},
+    {"middle", "tokenizer.ggml.fim_mid_token_id", "tokenizer.ggml.middle_token_id",
+        {"<|fim_middle|>", "<fim-middle>", "<fim_middle>",
+            "<\xEF\xBD\x9C"
+            "fim\xE2\x96\x81"
+            "end\xEF\xBD\x9C>",
+            "<MID>", "\xE2\x96\x81<MID>", "<|code_middle|>", "<|middle|>"}},
+};
+
+static int fill_mark_find(
+    const struct session *s, const struct fill_mark *mark, int32_t *out, struct error *err)
+{
+    uint32_t id, none = UINT32_MAX;
+    int rc = gguf_get_u32(s->gguf, mark->key, none, &id, err);
+    if (rc == 0 && id == none)
+        rc = gguf_get_u32(s->gguf, mark->older, none, &id, err);
+    if (rc)
+        return rc;
+    *out = id < (uint32_t)tokenizer_vocab_size(s->tokenizer) ? (int32_t)id : -1;
+    for (const char *const *text = mark->texts; *text && *out < 0; text++)
+        *out = tokenizer_find(s->tokenizer, str_from(*text));
+    return *out >= 0
+               ? 0
+               : error_set(err, ERROR_UNSUPPORTED,
+                     "the model cannot fill in between a prompt and a 'suffix': its vocabulary has no mark "
+                     "for the %s; leave 'suffix' out or use a model made for it",
+                     mark->what);
+}
+
+/* The prompt itself; beside a suffix nothing in it is read as a mark. */
+static int prompt_append(
+    struct session *s, const struct chat_work *work, bool marks, struct token_list *out, struct error *err)
+{
+    int rc = 0;
+    if (!work->prompt_ids)
+        return tokenizer_encode(s->tokenizer, work->prompt, marks, marks, out, err);
+    for (size_t i = 0; i < json_array_size(work->prompt_ids) && rc == 0; i++)
+        rc = token_list_append(out, (int32_t)json_integer_value(json_array_get(work->prompt_ids, i)), err);
+    return rc;
+}
+
+int prompt_from_work(
+    struct session *s, const struct chat_work *work, struct token_list *out, struct error *err)
+{
+    int32_t marks[3], bos;
+    int rc = 0;
+    if (work->suffix.len == 0)
+        return prompt_append(s, work, true, out, err);
+    for (size_t i = 0; i < 3 && rc == 0; i++)
+        rc = fill_mark_find(s, &fill_marks[i], &marks[i], err);
+    if (rc == 0)
+        rc = bos_wanted(s->tokenizer, &bos, err);
+    if (rc == 0 && bos >= 0)
+        rc = token_list_append(out, bos, err);
+    if (rc == 0)
+        rc = token_list_append(out, marks[0], err);
+    if (rc == 0)
+        rc = prompt_append(s, work, false, out, err);
+    if (rc == 0)
+        rc = token_list_append(out, marks[1], err);
+    if (rc == 0)
+        rc = tokenizer_encode(s->tokenizer, work->suffix, false, false, out, err);
+    return rc ? rc : token_list_append(out, marks[2], err);
+}

@@ -2,6 +2,7 @@
 #ifndef WEIR_ENGINE_WORKER_PROMPT_H
 #define WEIR_ENGINE_WORKER_PROMPT_H
 
+#include "chat/chat_codec.h"
 #include "engine/worker/session_inner.h"
 
 /* Reads the file's template; what is wrong with it is kept for those who ask for it. */
@@ -15,5 +16,9 @@ int prompt_render(struct session *s, const json_t *body, struct buf *out, struct
 /* The tokens of the rendered body, the next turn opened for the model. */
 int prompt_from_chat(
     struct session *s, const json_t *body, struct token_list *out, struct error *err) MUST_USE;
+/* Text or tokens that are continued as they stand; with a suffix, by the model's own marks for filling in the
+ * middle (prefix, suffix, middle): ERROR_UNSUPPORTED names those that it lacks. */
+int prompt_from_work(
+    struct session *s, const struct chat_work *work, struct token_list *out, struct error *err) MUST_USE;
 
 #endif

@@ -18,7 +18,8 @@ struct sequence {
     struct list node;         /* among the waiting; alone once it has a slot */
     struct token_list tokens; /* the prompt and what was drawn */
     const float *scales;      /* of adapters */
-    bool paused;
+    bool paused, shifts;
+    size_t n_keep; /* of shifts */
     const struct sequence_ops *ops;
     void *ctx;
 };
@@ -118,6 +119,12 @@ int scheduler_add(struct scheduler *s, struct token_list *tokens, const struct s
 void scheduler_adapt(struct sequence *q, const float *scales)
 {
     q->scales = scales;
+}
+
+void scheduler_shift(struct sequence *q, int64_t n_keep)
+{
+    q->shifts = true;
+    q->n_keep = n_keep > 0 ? (size_t)n_keep : 0;
 }
 
 void scheduler_pause(struct sequence *q, bool paused)
@@ -334,12 +341,25 @@ static void batch_build(struct scheduler *s)
     }
 }
 
+/* Makes room for another token: of what follows the first n_keep the older half goes. The state is taken back
+ * to what is kept, so that the rest is read again: its places have changed, and what it saw. */
+static void sequence_shift(struct scheduler *s, struct sequence *q, int32_t index)
+{
+    struct token_list *t = &q->tokens;
+    size_t keep = q->n_keep < t->count - 2 ? q->n_keep : t->count - 2, drop = (t->count - keep + 1) / 2;
+    memmove(t->ids + keep, t->ids + keep + drop, (t->count - keep - drop) * sizeof *t->ids);
+    t->count -= drop;
+    (void)model_state_truncate(s->state, index, (int32_t)keep);
+}
+
 static void row_use(struct scheduler *s, int32_t row)
 {
     int32_t index = s->rows[row], next;
     struct sequence *q = s->slots[index].sequence;
     struct error err = {0};
     int rc = q->ops->logits(q->ctx, s->logits + (size_t)row * (size_t)s->o.n_vocab, &next, &err);
+    if (rc > 0 && q->shifts && q->tokens.count == (size_t)s->o.n_context && s->o.n_context > 2)
+        sequence_shift(s, q, index);
     if (rc > 0) {
         rc = q->tokens.count < (size_t)s->o.n_context
                  ? token_list_append(&q->tokens, next, &err)

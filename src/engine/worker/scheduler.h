@@ -42,6 +42,9 @@ int scheduler_add(struct scheduler *s, struct token_list *tokens, const struct s
     struct sequence **out, struct error *err) MUST_USE;
 /* Before it starts: how much it takes of each adapter (model_state_adapt). The scales must outlive it. */
 void scheduler_adapt(struct sequence *sequence, const float *scales);
+/* When the context is full, the sequence goes on without the older half of its tokens but the first n_keep. What
+ * is kept is computed anew at its new places. */
+void scheduler_shift(struct sequence *sequence, int64_t n_keep);
 void scheduler_pause(struct sequence *sequence, bool paused);
 void scheduler_cancel(struct scheduler *s, struct sequence *sequence);
 

@@ -3,32 +3,37 @@
 #include <string.h>
 
 #include "chat/chat_codec.h"
+#include "chat/chat_sampling.h"
 #include "engine/worker/constraint.h"
 #include "base/clock.h"
 #include "base/rand.h"
+#include "engine/worker/logprobs.h"
 #include "engine/worker/prompt.h"
 #include "engine/worker/reply.h"
 #include "engine/worker/sampler.h"
 #include "engine/worker/session_inner.h"
 #include "engine/worker/stream_text.h"
 
-enum { PIECE_MAX = 64 * 1024 };
+enum { PIECE_MAX = 64 * 1024, SHIFTED_MOST = 10 };
 
 struct answer {
     struct arena *arena; /* the stop strings */
-    struct chat_sampling sampling;
-    struct sampler *sampler; /* from the start: waiting calls take little memory */
+    struct sampler *sampler;
     struct constraint constraint;
     struct stream_text text;
     struct buf piece, out;
     struct reply reply;
-    json_t *tools;    /* that it may call; NULL: none */
-    bool taken_apart; /* what is said goes through `reply` */
-    int32_t *prompt;  /* for the penalties, until the start */
+    json_t *tools;             /* that it may call; NULL: none */
+    bool taken_apart;          /* what is said goes through `reply` */
+    struct logprobs *logprobs; /* NULL: not asked for */
+    struct buf said;           /* text that waits for its tokens; with logprobs only */
+    uint64_t pushed, shown;    /* bytes of tokens so far; of the text that has come of them */
+    int32_t *prompt;           /* for the penalties, until the start */
     size_t n_prompt, cached;
     int32_t drawn, reasoned, most; /* tokens */
     int64_t started_ns, first_ns;  /* prefill began, was over */
     const char *reason;            /* how it ended */
+    bool stopped;                  /* at a stop string */
 };
 
 /* ---- What the gateway hears ---- */
@@ -63,21 +68,67 @@ static void numbers_send(struct call *call, enum wire_type type, const char *fir
 static void on_text(void *ctx, struct str text)
 {
     const struct call *call = ctx;
-    session_send(call->session, call->id, WIRE_TEXT, text);
+    struct answer *a = call->data;
+    if (a->logprobs)
+        buf_append_str(&a->said, text);
+    else
+        session_send(call->session, call->id, WIRE_TEXT, text);
 }
 
+/* What was said so far goes without the tokens that wait. */
+static void said_send(const struct call *call)
+{
+    struct answer *a = call->data;
+    if (a->said.len > 0)
+        session_send(call->session, call->id, WIRE_TEXT, buf_str(&a->said));
+    buf_clear(&a->said);
+}
+
+/* What was said, with its tokens once all of their text is out. */
+static void tokens_send(const struct call *call, bool last)
+{
+    struct answer *a = call->data;
+    bool held = a->text.held.len > 0 || a->text.n_raw > 0 || (a->taken_apart && a->reply.held.len > 0);
+    struct buf json;
+    struct json_writer w;
+    if (last && a->stopped)
+        logprobs_drop(a->logprobs, a->shown);
+    if (logprobs_waiting(a->logprobs) == 0 || (held && !last) || (a->said.len == 0 && !last)) {
+        said_send(call);
+        return;
+    }
+    buf_init(&json, LIMIT_WIRE_FRAME);
+    json_writer_init(&w, &json);
+    json_object_begin(&w);
+    json_key(&w, "text");
+    json_write_str(&w, buf_str(&a->said));
+    json_key(&w, "tokens");
+    logprobs_write(a->logprobs, &w);
+    json_object_end(&w);
+    session_send(call->session, call->id, WIRE_TOKENS, buf_str(&json));
+    buf_free(&json);
+    buf_clear(&a->said);
+}
+
+/* Tokens are told of text only, as OpenAI does it. */
 static void on_reasoning(void *ctx, struct str text)
 {
     const struct call *call = ctx;
+    struct answer *a = call->data;
+    said_send(call);
+    logprobs_drop(a->logprobs, 0);
     session_send(call->session, call->id, WIRE_REASONING, text);
 }
 
 static void on_tool_call(void *ctx, size_t index, struct str name, struct str arguments)
 {
     const struct call *call = ctx;
+    struct answer *a = call->data;
     char id[48];
     struct buf json;
     struct json_writer w;
+    said_send(call);
+    logprobs_drop(a->logprobs, 0);
     rand_id("call_", id, sizeof id);
     buf_init(&json, LIMIT_WIRE_FRAME);
     json_writer_init(&w, &json);
@@ -101,12 +152,15 @@ static int text_send(struct call *call, bool last, struct error *err)
 {
     struct answer *a = call->data;
     int rc = 0;
+    a->shown += a->out.len;
     if (a->taken_apart)
         rc = reply_push(&a->reply, buf_str(&a->out), err);
     else if (a->out.len > 0)
         on_text(call, buf_str(&a->out));
     if (rc == 0 && last && a->taken_apart)
         rc = reply_finish(&a->reply, err);
+    if (rc == 0 && a->logprobs)
+        tokens_send(call, last);
     buf_clear(&a->out);
     return rc;
 }
@@ -127,11 +181,9 @@ static int started(void *ctx, size_t cached, struct error *err)
 {
     struct call *call = ctx;
     struct answer *a = call->data;
+    (void)err;
     a->cached = cached;
     a->started_ns = clock_mono_ns();
-    int rc = sampler_create(&a->sampling, model_info(call->session->model)->n_vocab, &a->sampler, err);
-    if (rc)
-        return rc;
     for (size_t i = 0; i < a->n_prompt; i++)
         sampler_accept(a->sampler, a->prompt[i]);
     free(a->prompt);
@@ -164,8 +216,13 @@ static int token_take(struct call *call, int32_t token, struct error *err)
     if (rc)
         return error_set(err, rc,
             "a token of the vocabulary is longer than %d bytes: the model file is broken", PIECE_MAX);
+    rc = a->logprobs ? logprobs_take(a->logprobs, token, a->pushed, err) : 0;
+    if (rc)
+        return rc;
+    a->pushed += a->piece.len;
     rc = stream_text_push(&a->text, buf_str(&a->piece), &a->out, err);
     if (rc == 1) {
+        a->stopped = true;
         a->reason = "stop";
         return 0;
     }
@@ -189,6 +246,8 @@ static int logits(void *ctx, float *row, int32_t *next, struct error *err)
     struct answer *a = call->data;
     if (a->first_ns == 0)
         a->first_ns = clock_mono_ns();
+    if (a->logprobs)
+        logprobs_see(a->logprobs, row);
     int rc = constraint_mask(&a->constraint, row, err);
     if (rc == 0)
         rc = finish(call, "stop", err);
@@ -217,6 +276,8 @@ static void answer_free(struct call *call)
 {
     struct answer *a = call->data;
     sampler_free(a->sampler);
+    logprobs_free(a->logprobs);
+    buf_free(&a->said);
     constraint_end(&a->constraint);
     reply_free(&a->reply);
     json_decref(a->tools);
@@ -228,22 +289,39 @@ static void answer_free(struct call *call)
     free(a);
 }
 
+/* What the request leaves open the model's file may say. */
+static int sampling_begin(struct call *call, const struct chat_work *work, struct error *err)
+{
+    struct answer *a = call->data;
+    struct chat_sampling sampling = work->sampling;
+    const struct sampler_setup setup = {.sampling = &sampling,
+        .tokenizer = call->session->tokenizer,
+        .n_vocab = model_info(call->session->model)->n_vocab,
+        .n_context = call->session->n_context};
+    chat_sampling_fill(&sampling, &call->session->sampling);
+    return sampler_create(&setup, &a->sampler, err);
+}
+
 static int answer_create(struct call *call, const struct chat_work *work, struct error *err)
 {
     struct answer *a = calloc(1, sizeof *a);
     if (!a)
         return error_set(err, ERROR_MEMORY, "no memory for another call: try again later");
     a->arena = arena_create(64 * KIB);
-    a->sampling = work->sampling;
     struct str *stops = arena_alloc(a->arena, (work->n_stops + 1) * sizeof *stops);
     for (size_t i = 0; i < work->n_stops; i++)
         stops[i] = arena_copy(a->arena, work->stops[i]);
     stream_text_init(&a->text, stops, work->n_stops);
     buf_init(&a->piece, PIECE_MAX);
     buf_init(&a->out, MIB);
+    buf_init(&a->said, LIMIT_WIRE_FRAME / 8);
     call->data = a;
     call->free_data = answer_free;
-    return 0;
+    int rc = sampling_begin(call, work, err);
+    if (rc == 0 && work->logprobs >= 0)
+        rc = logprobs_create((int32_t)work->logprobs, model_info(call->session->model)->n_vocab,
+            call->session->tokenizer, &a->logprobs, err);
+    return rc;
 }
 
 /* Does the prompt leave reasoning open, or closed? */
@@ -286,21 +364,27 @@ static int reply_begin(struct call *call, const struct chat_work *work, const st
 }
 
 /* The sequence joins the scheduler; an answer of no tokens is complete at once. */
-static int answer_start(struct call *call, struct token_list *tokens, int64_t max_tokens, struct error *err)
+static int answer_start(
+    struct call *call, struct token_list *tokens, const struct chat_work *work, struct error *err)
 {
     struct answer *a = call->data;
     struct session *s = call->session;
     a->n_prompt = tokens->count;
-    int64_t room = (int64_t)s->n_context - (int64_t)tokens->count;
+    int64_t room = (int64_t)s->n_context - (int64_t)tokens->count, max_tokens = work->max_tokens;
+    if (work->context_shift && room >= 0)
+        room = SHIFTED_MOST * (int64_t)s->n_context; /* else it might never end */
     a->most = (int32_t)(max_tokens >= 0 && max_tokens < room ? max_tokens : room > 0 ? room : 0);
     a->prompt = malloc((tokens->count + 1) * sizeof *a->prompt);
     if (!a->prompt)
         return error_set(err, ERROR_MEMORY, "no memory for another call: try again later");
     if (tokens->count > 0)
         memcpy(a->prompt, tokens->ids, tokens->count * sizeof *a->prompt);
+    bool bos = tokens->count > 0 && tokens->ids[0] == tokenizer_bos(s->tokenizer);
     int rc = scheduler_add(s->scheduler, tokens, &ops, call, &call->sequence, err);
     if (rc == 0)
         scheduler_adapt(call->sequence, call->scales);
+    if (rc == 0 && work->context_shift)
+        scheduler_shift(call->sequence, work->n_keep > bos ? work->n_keep : bos);
     if (rc || a->most > 0)
         return rc;
     a->reason = "length";
@@ -320,7 +404,7 @@ int session_chat(struct session *s, uint32_t id, struct str payload, struct erro
     int rc = chat_codec_read(a, payload, &work, err);
     if (rc == 0)
         rc = work.body ? prompt_from_chat(s, work.body, &tokens, err)
-                       : tokenizer_encode(s->tokenizer, work.prompt, true, true, &tokens, err);
+                       : prompt_from_work(s, &work, &tokens, err);
     if (rc == 0)
         rc = call_create(s, id, &call, err);
     if (rc == 0)
@@ -332,7 +416,7 @@ int session_chat(struct session *s, uint32_t id, struct str payload, struct erro
     if (rc == 0)
         rc = constraint_begin(s, &work, &prompt, &((struct answer *)call->data)->constraint, err);
     if (rc == 0)
-        rc = answer_start(call, &tokens, work.max_tokens, err);
+        rc = answer_start(call, &tokens, &work, err);
     if (rc && call)
         call_free(call);
     free(tokens.ids);

@@ -11,7 +11,8 @@
  *   session_embed.c   EMBED
  *   session_rerank.c  RERANK
  *   session_lora.c    adapters
- *   session_fit.c     what SHOW says of running here */
+ *   session_fit.c     what SHOW says of running here
+ *   sampling_file.c   how the model's file wants tokens drawn */
 #ifndef WEIR_ENGINE_WORKER_SESSION_INNER_H
 #define WEIR_ENGINE_WORKER_SESSION_INNER_H
 
@@ -22,6 +23,7 @@
 #include "engine/worker/gguf.h"
 #include "engine/worker/scheduler.h"
 #include "engine/worker/session.h"
+#include "chat/chat.h"
 #include "json/json.h"
 
 enum { CALLS_MAX = 1024 };
@@ -60,6 +62,7 @@ struct session {
     struct model_state *state;
     struct scheduler *scheduler;         /* NULL for an encoder */
     struct grammar_vocab *grammar_vocab; /* made when the first answer must follow something */
+    struct chat_sampling sampling;       /* what the file says: general.sampling.* */
     int32_t n_context, n_slots, n_threads;
 };
 
@@ -112,6 +115,9 @@ void session_adapters_close(struct session *s);
  * take no part; NULL: each takes what it was loaded with. ERROR_INVALID for one that is not there. */
 int session_adapters_read(
     const struct session *s, const json_t *list, float **scales, struct error *err) MUST_USE;
+
+/* general.sampling.*; what cannot be true is left out with a warning. */
+void session_sampling_read(const struct gguf *g, struct chat_sampling *out);
 
 /* {"ids"|"tokens": [...]} to a list, each id in 0..2^31-1. */
 int session_ids_read(

@@ -268,6 +268,7 @@ int session_load(struct session *s, struct str payload, struct error *err)
         return rc;
     }
     prompt_template_load(s);
+    session_sampling_read(s->gguf, &s->sampling);
     rc = o.inspect ? 0 : model_start(s, &o, err);
     if (rc == 0)
         rc = ready_send(s, err);

@@ -1,5 +1,6 @@
 #include "api/openai_out.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +15,7 @@
 static struct openai_answer answer(bool completion, bool include_usage)
 {
     struct openai_answer a;
-    openai_answer_init(&a, completion, include_usage);
+    openai_answer_init(&a, completion, &(struct chat_request){.n = 1, .include_usage = include_usage});
     strcpy(a.id, "ID");
     a.created_s = 7;
     a.model = STR("m");
@@ -66,8 +67,8 @@ static void ids_are_new_and_prefixed(void **state)
 {
     (void)state;
     struct openai_answer a, b;
-    openai_answer_init(&a, false, false);
-    openai_answer_init(&b, true, false);
+    openai_answer_init(&a, false, &(struct chat_request){.n = 1});
+    openai_answer_init(&b, true, &(struct chat_request){.n = 1});
     assert_true(strncmp(a.id, "chatcmpl-", 9) == 0 && strlen(a.id) == 33);
     assert_true(strncmp(b.id, "cmpl-", 5) == 0 && strlen(b.id) == 29);
     assert_string_not_equal(a.id + 9, b.id + 5);
@@ -149,17 +150,89 @@ static void an_answer_past_its_bounds_is_an_error(void **state)
     assert_int_equal(openai_answer_gather(&a, &e, &err), ERROR_LIMIT);
     e = tool_event(OPENAI_MAX_TOOL_CALLS - 1, "c", "f", "");
     assert_int_equal(openai_answer_gather(&a, &e, &err), 0);
-    assert_int_equal(a.n_tool_calls, OPENAI_MAX_TOOL_CALLS);
+    assert_int_equal(a.choices[0].n_tool_calls, OPENAI_MAX_TOOL_CALLS);
     static char long_name[2000];
     memset(long_name, 'n', sizeof long_name - 1);
     e = tool_event(3, "c", long_name, "");
     assert_int_equal(openai_answer_gather(&a, &e, &err), ERROR_LIMIT);
     assert_non_null(strstr(err.message, "too large"));
-    a.text.max = 10;
+    a.choices[0].text.max = 10;
     e = text_event("more than ten bytes");
     assert_int_equal(openai_answer_gather(&a, &e, &err), ERROR_LIMIT);
     openai_answer_free(&a);
     openai_answer_free(&a); /* nothing is left to free */
+}
+
+/* ---- Several choices, and log-probabilities ---- */
+
+static struct chat_event tokens_event(uint32_t choice)
+{
+    static const struct chat_token top[] = {
+        {STR("H\xC3\xA9"), STR("H\xC3\xA9"), -0.5, NULL, 0}, {STR("a"), STR("a"), -INFINITY, NULL, 0}};
+    static const struct chat_token tokens[] = {
+        {STR("H\xC3\xA9"), STR("H\xC3\xA9"), -0.5, top, 2}, {STR("y"), STR_NONE, -1.25, top, 2}};
+    return (struct chat_event){.kind = CHAT_EVENT_TEXT,
+        .choice = choice,
+        .text = STR("H\xC3\xA9y"),
+        .tokens = tokens,
+        .n_tokens = 2};
+}
+
+#define HEY_TOP                                                                                              \
+    "[{\"token\":\"H\xC3\xA9\",\"logprob\":-0.5,\"bytes\":[72,195,169]},"                                    \
+    "{\"token\":\"a\",\"logprob\":-9999.0,\"bytes\":[97]}]"
+#define HEY                                                                                                  \
+    "{\"token\":\"H\xC3\xA9\",\"logprob\":-0.5,\"bytes\":[72,195,169],\"top_logprobs\":" HEY_TOP "},"        \
+    "{\"token\":\"y\",\"logprob\":-1.25,\"bytes\":null,\"top_logprobs\":" HEY_TOP "}"
+
+static void several_choices_with_log_probabilities(void **state)
+{
+    (void)state;
+    static const struct chat_request two = {.n = 2, .logprobs = true};
+    static const struct chat_usage none = {.input_tokens = 1, .output_tokens = 2};
+    for (int completion = 0; completion < 2; completion++) {
+        struct openai_answer a;
+        struct error err;
+        struct buf out;
+        openai_answer_init(&a, completion, &two);
+        struct chat_event events[] = {tokens_event(1), tokens_event(1), stop_event(CHAT_STOP_LENGTH),
+            stop_event(CHAT_STOP_END), text_event("never")};
+        events[2].choice = 1;
+        events[4].choice = 2; /* was not asked for */
+        for (size_t i = 0; i < sizeof events / sizeof *events; i++)
+            assert_int_equal(openai_answer_gather(&a, &events[i], &err), 0);
+        buf_init(&out, MIB);
+        openai_answer_write(&a, &none, &out);
+        const char *first =
+            completion ? "[{\"index\":0,\"text\":\"\",\"logprobs\":{\"tokens\":[],\"token_logprobs\":[],"
+                         "\"top_logprobs\":[],"
+                         "\"text_offset\":[]},\"finish_reason\":\"stop\"},{\"index\":1,\"text\":"
+                         "\"H\xC3\xA9yH\xC3\xA9y\","
+                         "\"logprobs\":{\"tokens\":[\"H\xC3\xA9\",\"y\",\"H\xC3\xA9\",\"y\"],\"token_"
+                         "logprobs\":[-0.5,-1.25,-0.5,-1.25],"
+                         "\"top_logprobs\":[{\"H\xC3\xA9\":-0.5,\"a\":-9999.0},{\"H\xC3\xA9\":-0.5,\"a\":-"
+                         "9999.0,\"y\":-1.25},"
+                         "{\"H\xC3\xA9\":-0.5,\"a\":-9999.0},{\"H\xC3\xA9\":-0.5,\"a\":-9999.0,\"y\":-1.25}],"
+                         "\"text_offset\":[0,2,3,5]},\"finish_reason\":\"length\"}]"
+                       : "[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"\",\"refusal\":"
+                         "null},\"logprobs\":"
+                         "{\"content\":[],\"refusal\":null},\"finish_reason\":\"stop\"},{\"index\":1,"
+                         "\"message\":{\"role\":"
+                         "\"assistant\",\"content\":\"H\xC3\xA9yH\xC3\xA9y\",\"refusal\":null},\"logprobs\":{"
+                         "\"content\":[" HEY "," HEY "],\"refusal\":null},\"finish_reason\":\"length\"}]";
+        if (str_find(buf_str(&out), str_from(first)) == SIZE_MAX)
+            fail_msg("%.*s\nlacks %s", (int)out.len, out.data, first);
+        buf_clear(&out);
+        openai_stream_event(&a, &events[0], &out);
+        openai_stream_event(&a, &events[2], &out);
+        assert_true(str_find(buf_str(&out), STR("\"index\":1")) != SIZE_MAX);
+        assert_true(str_find(buf_str(&out), STR("\"index\":0")) == SIZE_MAX);
+        assert_true(
+            str_find(buf_str(&out), completion ? STR("\"token_logprobs\":[-0.5,-1.25]")
+                                               : STR("\"logprobs\":{\"content\":[" HEY "]")) != SIZE_MAX);
+        buf_free(&out);
+        openai_answer_free(&a);
+    }
 }
 
 /* ---- Streams ---- */
@@ -306,6 +379,7 @@ int main(void)
         cmocka_unit_test(writes_tool_calls),
         cmocka_unit_test(writes_an_answer_without_anything),
         cmocka_unit_test(writes_a_completion),
+        cmocka_unit_test(several_choices_with_log_probabilities),
         cmocka_unit_test(an_answer_past_its_bounds_is_an_error),
         cmocka_unit_test(streams_text),
         cmocka_unit_test(streams_usage_when_asked),

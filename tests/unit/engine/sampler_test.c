@@ -1,56 +1,6 @@
 #include "engine/worker/sampler.h"
 
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "base/rand.h"
-
-enum { VOCAB = 500, DRAWS = 20000 };
-
-static struct chat_sampling plain(int64_t seed)
-{
-    struct chat_sampling p;
-    chat_sampling_init(&p);
-    p.temperature = 1;
-    p.top_k = 0;
-    p.top_p = 1;
-    p.min_p = 0;
-    p.has_seed = true;
-    p.seed = seed;
-    return p;
-}
-
-static struct sampler *create(const struct chat_sampling *p, int32_t n_vocab)
-{
-    struct sampler *s;
-    struct error err = {0};
-    if (sampler_create(p, n_vocab, &s, &err) != 0)
-        fail_msg("%s", err.message);
-    return s;
-}
-
-static int32_t draw_one(struct sampler *s, const float *logits, int32_t n)
-{
-    float *copy = malloc((size_t)n * sizeof *copy);
-    int32_t token;
-    struct error err = {0};
-    memcpy(copy, logits, (size_t)n * sizeof *copy);
-    if (sampler_draw(s, copy, &token, &err) != 0)
-        fail_msg("%s", err.message);
-    free(copy);
-    return token;
-}
-
-static void random_logits(struct rand_pcg *r, float *logits, int32_t n)
-{
-    for (int32_t i = 0; i < n; i++)
-        logits[i] = (float)(rand_pcg_double(r) * 12 - 6);
-}
+#include "unit/engine/sampler_rig.h"
 
 /* The naive way: sort everything, then cut. Fills probabilities, 0 where a token was cut. */
 static const float *oracle_logits;

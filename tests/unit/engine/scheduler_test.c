@@ -510,6 +510,71 @@ static void test_free_with_open_sequences(void **ctx)
     assert_true(a.n_ended == 0 && b.n_ended == 0);
 }
 
+/* A client that forgets as it has asked the scheduler to. */
+struct shifting {
+    int32_t tokens[CONTEXT + 1], n, drawn, n_keep, n_shifts;
+    int n_ended;
+};
+
+static int shifting_logits(void *ctx, float *row, int32_t *next, struct error *err)
+{
+    struct shifting *c = ctx;
+    (void)err;
+    *next = 0;
+    for (int32_t id = 0; id < VOCAB; id++)
+        if (row[id] > row[*next])
+            *next = id;
+    assert_int_equal(*next, follow(c->tokens, c->n));
+    if (c->n == CONTEXT) {
+        int32_t drop = (CONTEXT - c->n_keep + 1) / 2;
+        memmove(c->tokens + c->n_keep, c->tokens + c->n_keep + drop,
+            (size_t)(CONTEXT - c->n_keep - drop) * sizeof *c->tokens);
+        c->n -= drop;
+        c->n_shifts++;
+    }
+    c->tokens[c->n++] = *next;
+    return ++c->drawn < 500;
+}
+
+static int shifting_started(void *ctx, size_t cached, struct error *err)
+{
+    (void)ctx;
+    (void)cached;
+    (void)err;
+    return 0;
+}
+
+static void shifting_ended(void *ctx, int rc, const struct error *err)
+{
+    struct shifting *c = ctx;
+    (void)err;
+    assert_int_equal(rc, 0);
+    c->n_ended++;
+}
+
+static void test_a_full_context_shifts_where_asked(void **ctx)
+{
+    (void)ctx;
+    static const struct sequence_ops shifting_ops = {shifting_started, shifting_logits, shifting_ended};
+    static const int32_t keeps[] = {0, 4, CONTEXT - 2};
+    for (size_t i = 0; i < 3; i++) {
+        struct model_state state = {.keeps = i == 1 ? 7 : 1};
+        struct scheduler *s = create(&state, 2);
+        struct shifting c = {.n = 150, .n_keep = keeps[i]};
+        struct token_list list = {0};
+        struct sequence *q;
+        for (int32_t k = 0; k < c.n; k++) {
+            c.tokens[k] = numbers(3)[k];
+            assert_int_equal(token_list_append(&list, c.tokens[k], NULL), 0);
+        }
+        assert_int_equal(scheduler_add(s, &list, &shifting_ops, &c, &q, NULL), 0);
+        scheduler_shift(q, keeps[i] == CONTEXT - 2 ? INT32_MAX : keeps[i]);
+        run(s);
+        assert_true(c.n_ended == 1 && c.drawn == 500 && c.n_shifts >= 4);
+        scheduler_free(s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -527,6 +592,7 @@ int main(void)
         cmocka_unit_test(test_a_failed_step_ends_its_sequences),
         cmocka_unit_test(test_paused_calls_do_not_run),
         cmocka_unit_test(test_prompts_that_cannot_run),
+        cmocka_unit_test(test_a_full_context_shifts_where_asked),
         cmocka_unit_test(test_free_with_open_sequences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

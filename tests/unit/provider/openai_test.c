@@ -77,7 +77,7 @@ static void test_everything_a_request_can_hold(void **state)
         "\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}},\"parallel_tool_calls\":false,"
         "\"temperature\":0.0,\"top_p\":0.5,\"presence_penalty\":-1.5,\"seed\":-3,\"max_tokens\":7,"
         "\"stop\":[\"a\",\"b\"],\"user\":\"u\",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
-        "\"service_tier\":\"flex\",\"n\":1,\"logprobs\":false}");
+        "\"service_tier\":\"flex\"}");
     request_free(r);
 }
 
@@ -112,6 +112,35 @@ static void test_a_bare_prompt_goes_to_completions(void **state)
         "{\"model\":\"o3\",\"prompt\":\"Once upon\",\"max_tokens\":3,\"stream\":true,"
         "\"stream_options\":{\"include_usage\":true}}");
     assert_true(str_is(provider_dialect_openai.path(r->arena, NULL, r), "/completions"));
+    request_free(r);
+}
+
+static void test_several_answers_with_log_probabilities(void **state)
+{
+    static const struct chat_bias bias[] = {{7, STR_NONE, -100}, {9, STR_NONE, 1.5}};
+    struct chat_request *r = request_create();
+    (void)state;
+    r->n = 2;
+    r->logprobs = true;
+    r->top_logprobs = 3;
+    r->sampling.logit_bias = bias;
+    r->sampling.n_logit_bias = 2;
+    r->sampling.mirostat = 2;
+    assert_encodes(&provider_dialect_openai, "m", r,
+        "{\"model\":\"m\",\"messages\":[],\"mirostat\":2,\"logit_bias\":{\"7\":-100.0,\"9\":1.5},\"n\":2,"
+        "\"logprobs\":true,\"top_logprobs\":3,\"stream\":true,\"stream_options\":{\"include_usage\":true}}");
+    r->has_prompt = true;
+    r->prompt = STR("a");
+    r->suffix = STR("b");
+    r->echo = true;
+    r->sampling.n_logit_bias = 0;
+    assert_encodes(&provider_dialect_openai, "m", r,
+        "{\"model\":\"m\",\"prompt\":\"a\",\"mirostat\":2,\"n\":2,\"suffix\":\"b\",\"echo\":true,"
+        "\"logprobs\":3,"
+        "\"stream\":true,\"stream_options\":{\"include_usage\":true}}");
+    r->prompt_ids = (const int32_t[]){1, 2}; /* what they say no detector has seen */
+    r->n_prompt_ids = 2;
+    assert_refuses(&provider_dialect_openai, r, "token ids");
     request_free(r);
 }
 
@@ -385,6 +414,7 @@ int main(void)
         cmocka_unit_test(test_everything_a_request_can_hold),
         cmocka_unit_test(test_reasoning_models_get_their_own_maximum),
         cmocka_unit_test(test_a_bare_prompt_goes_to_completions),
+        cmocka_unit_test(test_several_answers_with_log_probabilities),
         cmocka_unit_test(test_what_cannot_be_answered_is_refused_by_name),
         cmocka_unit_test(test_headers),
         cmocka_unit_test(test_a_stream_with_everything),
