@@ -162,8 +162,8 @@ static int local_read(struct config *c, const struct yaml_node *root, struct err
 static int root_read(
     struct config *c, const struct yaml_node *root, const struct config_overrides *o, struct error *err)
 {
-    static const char *const keys[] = {"listen", "tls", "state", "journal", "offline", "auth", "providers", "models",
-        "routes", "on_sensitive", "retention", "hosts", "threads", "max_connections", "max_body",
+    static const char *const keys[] = {"listen", "tls", "state", "journal", "offline", "auth", "providers",
+        "models", "routes", "on_sensitive", "retention", "hosts", "threads", "max_connections", "max_body",
         "request_timeout", "drain_timeout", "drain_delay", "stream_keep_alive", "cache", "keep_alive",
         "model_memory", "max_loaded", "models_dir", NULL};
     static const char *const auths[] = {"none", "keys", NULL};
@@ -325,6 +325,8 @@ int config_load(struct str file, const struct config_overrides *o, struct config
         rc = root_read(c, root, o, err);
     if (rc == 0 && o->model_file.len > 0 && !str_is(c->file, built_in))
         rc = model_override(c, o->model_file, err);
+    for (size_t i = 0; i < c->n_models && o->memory_unchecked; i++)
+        c->models[i].memory_unchecked = c->models[i].file.len > 0;
     if (rc)
         config_free(c);
     else

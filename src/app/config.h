@@ -1,5 +1,5 @@
-/* The configuration file: read, checked whole, immutable. Unknown keys are errors that name the line; secrets come
- * only from the environment ("${NAME}") or a file ("file:/path"). */
+/* The configuration file: read, checked whole, immutable. Unknown keys are errors that name the line; secrets
+ * come only from the environment ("${NAME}") or a file ("file:/path"). */
 #ifndef WEIR_APP_CONFIG_H
 #define WEIR_APP_CONFIG_H
 
@@ -13,11 +13,12 @@ struct config_provider {
     enum egress_zone zone;
     struct str *networks;
     size_t n_networks;
-    int connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms; /* keys: connect_timeout, first_byte_timeout,
-                                                                       idle_timeout, like "5s" or "250ms" */
+    int connect_timeout_ms, first_byte_timeout_ms,
+        idle_timeout_ms;               /* keys: connect_timeout, first_byte_timeout,
+                                          idle_timeout, like "5s" or "250ms" */
     struct exchange_patience patience; /* for its models: first_token_timeout, timeout, retries */
     struct breaker_policy breaker;
-    struct str probe_path;             /* probe: {path, interval, always} */
+    struct str probe_path; /* probe: {path, interval, always} */
     int64_t probe_every_ms;
     bool probe_always;
     int line;
@@ -30,68 +31,72 @@ struct config_adapter {
 
 struct config_model {
     struct str name;
-    struct str file;           /* the embedded engine; else empty */
+    struct str file; /* the embedded engine; else empty */
     int context, slots, threads, queue;
     struct config_adapter *adapters; /* key lora: [{file, name, scale}] */
     size_t n_adapters;
     int provider;              /* index into providers; -1: embedded */
     struct str model;          /* the provider's name for it */
     struct govern_price price; /* configured, else the built-in one */
-    int64_t keep_alive_ms;     /* embedded: unloaded when idle for so long; negative: never (key: keep_alive) */
-    int64_t load_timeout_ms;   /* embedded: how long a request waits for the model to be loaded; 0: 5 minutes */
-    bool preload;              /* embedded: loaded at the start */
+    int64_t keep_alive_ms;   /* embedded: unloaded when idle for so long; negative: never (key: keep_alive) */
+    int64_t load_timeout_ms; /* embedded: how long a request waits for the model to be loaded; 0: 5 minutes */
+    bool preload;            /* embedded: loaded at the start */
+    bool memory_unchecked;   /* embedded: loaded though it does not seem to fit (key: memory) */
     int64_t max_output;
-    struct exchange_patience patience;     /* connect_timeout, first_token_timeout, idle_timeout, timeout, retries */
+    struct exchange_patience
+        patience; /* connect_timeout, first_token_timeout, idle_timeout, timeout, retries */
     struct exchange_health_options limits; /* breaker, max_in_flight, queue: {length, timeout} */
     enum balance_by balance;               /* balance: {over, by}: equal models behind this name */
     const size_t *members;                 /* indexes of models */
     const int *weights;
-    size_t n_members;                      /* 0: it is a target itself */
+    size_t n_members; /* 0: it is a target itself */
     int line;
 };
 
 struct config {
     struct arena *arena;
-    struct str file;           /* where it came from; "(built in)" */
+    struct str file; /* where it came from; "(built in)" */
     struct str listen_host;
     int listen_port;
     struct str tls_certificate, tls_key;
-    struct str state;          /* "sqlite:weir.db" */
-    struct str journal;        /* its files' path; empty: beside the state; "off" */
+    struct str state;   /* "sqlite:weir.db" */
+    struct str journal; /* its files' path; empty: beside the state; "off" */
     bool offline;
-    bool auth_keys;            /* auth: keys */
+    bool auth_keys; /* auth: keys */
     struct config_provider *providers;
     size_t n_providers;
     struct config_model *models;
     size_t n_models;
-    struct str models_dir;     /* each .gguf in it is a model by its file name; empty: none (key: models_dir) */
-    int64_t models_dir_mark;   /* when it last changed, before it was read */
-    int64_t keep_alive_ms;     /* of models that do not say (key: keep_alive) */
-    int64_t model_memory;      /* bytes the loaded models may take; 0: what there is (key: model_memory) */
-    int max_loaded;            /* models loaded at once; 0: as many as fit (key: max_loaded) */
+    struct str models_dir;   /* each .gguf in it is a model by its file name; empty: none (key: models_dir) */
+    int64_t models_dir_mark; /* when it last changed, before it was read */
+    int64_t keep_alive_ms;   /* of models that do not say (key: keep_alive) */
+    int64_t model_memory;    /* bytes the loaded models may take; 0: what there is (key: model_memory) */
+    int max_loaded;          /* models loaded at once; 0: as many as fit (key: max_loaded) */
     const struct yaml_node *routes;
     enum router_on_sensitive on_sensitive;
     struct str *allowed_hosts; /* further Host names accepted on loopback (key: hosts) */
     size_t n_allowed_hosts;
-    int loops;                 /* event loops; 0: one per core (key: threads) */
-    int max_connections;       /* key: max_connections */
-    int64_t max_body;          /* key: max_body, bytes or "32MiB" */
+    int loops;                         /* event loops; 0: one per core (key: threads) */
+    int max_connections;               /* key: max_connections */
+    int64_t max_body;                  /* key: max_body, bytes or "32MiB" */
     struct exchange_settings exchange; /* keys: request_timeout, stream_keep_alive, cache */
     int64_t cache_ttl_ms, cache_bytes; /* cache: {ttl, max_bytes} */
-    int64_t drain_ms, drain_delay_ms; /* keys: drain_timeout, drain_delay */
-    int64_t retention_metadata_ms; /* retention.metadata; 0: for ever */
+    int64_t drain_ms, drain_delay_ms;  /* keys: drain_timeout, drain_delay */
+    int64_t retention_metadata_ms;     /* retention.metadata; 0: for ever */
 };
 
 /* Overrides from the command line; empty or false: none. */
 struct config_overrides {
     struct str listen, model_file;
-    bool offline;
+    bool offline, memory_unchecked; /* the latter of every model that runs here */
 };
-/* `file` empty: weir.yaml in the working directory if it is there, else built-in defaults: no providers but those
- * whose key is in the environment (OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY) with one model name each, the
- * --model file as model `local`, and a route `auto` that keeps what is sensitive inside. Also checks: a listen address that is not
- * loopback needs `auth: keys`; files named exist. */
-int config_load(struct str file, const struct config_overrides *o, struct config **out, struct error *err) MUST_USE;
+/* `file` empty: weir.yaml in the working directory if it is there, else built-in defaults: no providers but
+ * those whose key is in the environment (OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY) with one model
+ * name each, the
+ * --model file as model `local`, and a route `auto` that keeps what is sensitive inside. Also checks: a
+ * listen address that is not loopback needs `auth: keys`; files named exist. */
+int config_load(
+    struct str file, const struct config_overrides *o, struct config **out, struct error *err) MUST_USE;
 void config_free(struct config *c);
 /* Has a file come to models_dir, or gone? `mark` is then what models_dir_mark will be. */
 bool config_models_changed(const struct config *c, int64_t *mark);

@@ -167,11 +167,21 @@ static int sizes_read(const struct yaml_node *n, struct config_model *m, struct 
     return 0;
 }
 
+static int memory_read(const struct yaml_node *n, struct config_model *m, struct error *err)
+{
+    struct str how;
+    int rc = yaml_get_str(n, "memory", STR("checked"), &how, err);
+    m->memory_unchecked = rc == 0 && str_is(how, "unchecked");
+    if (rc == 0 && !m->memory_unchecked && !str_is(how, "checked"))
+        rc = yaml_error(yaml_get(n, "memory"), err, ERROR_INVALID, "'memory' is checked or unchecked");
+    return rc;
+}
+
 /* When a model of our own is loaded, and for how long. */
 static int loading_read(
     const struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err)
 {
-    static const char *const keys[] = {"keep_alive", "load_timeout", "preload"};
+    static const char *const keys[] = {"keep_alive", "load_timeout", "preload", "memory"};
     for (size_t i = 0; m->provider >= 0 && i < sizeof keys / sizeof *keys; i++)
         if (yaml_get(n, keys[i]))
             return yaml_error(yaml_get(n, keys[i]), err, ERROR_INVALID,
@@ -179,7 +189,9 @@ static int loading_read(
     int rc = config_get_keep_alive(n, c->keep_alive_ms, &m->keep_alive_ms, err);
     if (rc == 0)
         rc = config_get_duration(n, "load_timeout", 0, HOUR_MS, &m->load_timeout_ms, err);
-    return rc ? rc : yaml_get_bool(n, "preload", false, &m->preload, err);
+    if (rc == 0)
+        rc = yaml_get_bool(n, "preload", false, &m->preload, err);
+    return rc ? rc : memory_read(n, m, err);
 }
 
 static int model_provider_read(
@@ -259,8 +271,8 @@ static int adapters_read(
     if (!list)
         return 0;
     if (list->kind != YAML_LIST || list->count > ENGINE_ADAPTERS_MAX)
-        return yaml_error(list, err, ERROR_INVALID, "'lora' must be a list of at most %d adapters",
-            ENGINE_ADAPTERS_MAX);
+        return yaml_error(
+            list, err, ERROR_INVALID, "'lora' must be a list of at most %d adapters", ENGINE_ADAPTERS_MAX);
     if (m->provider >= 0)
         return yaml_error(list, err, ERROR_INVALID, "'lora' belongs to a model that runs here (with 'file')");
     m->adapters = arena_alloc(c->arena, (list->count + 1) * sizeof *m->adapters);
@@ -277,8 +289,8 @@ static int model_read(struct config *c, const struct yaml_node *n, struct config
 {
     static const char *const keys[] = {"name", "file", "context", "slots", "threads", "queue", "provider",
         "model", "price", "max_output", "connect_timeout", "first_token_timeout", "idle_timeout", "timeout",
-        "retries", "breaker", "max_in_flight", "balance", "keep_alive", "load_timeout", "preload", "lora",
-        NULL};
+        "retries", "breaker", "max_in_flight", "balance", "keep_alive", "load_timeout", "preload", "memory",
+        "lora", NULL};
     int rc = yaml_check_keys(n, keys, "a model", err);
     m->line = n->line;
     if (rc == 0)

@@ -69,6 +69,7 @@ int engine_model_find(const char *name, const char *config, struct engine_model 
         out->file = arena_strdup(out->arena, m->file);
         out->context = m->context;
         out->threads = m->threads;
+        out->memory_unchecked = m->memory_unchecked;
         out->adapters = arena_alloc(out->arena, (m->n_adapters + 1) * sizeof *out->adapters);
         for (; out->n_adapters < m->n_adapters; out->n_adapters++) {
             const struct config_adapter *a = &m->adapters[out->n_adapters];

@@ -15,6 +15,7 @@ struct engine_model {
     struct engine_adapter *adapters;
     size_t n_adapters;
     int context, threads;
+    bool memory_unchecked;
 };
 /* `name` NULL: the configuration's first model with a file. `config` NULL: as config_load finds it. */
 int engine_model_find(

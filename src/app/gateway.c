@@ -13,6 +13,7 @@ struct running {
     struct engine *engine, *inspector;
     char *file; /* as the system resolves it: one file has one engine, whatever its names */
     int slots, context, threads, queue, wait_ms;
+    bool memory_unchecked;
     struct engine_adapter *adapters;
     size_t n_adapters;
     /* what the newest generation wishes, once `wished` */
@@ -68,15 +69,16 @@ static void adapters_copy(struct running *r, const struct config_model *m)
     r->adapters = must(calloc(m->n_adapters + 1, sizeof *r->adapters));
     for (size_t i = 0; i < m->n_adapters; i++) {
         const struct config_adapter *a = &m->adapters[i];
-        r->adapters[i] = (struct engine_adapter){must(strndup(a->file.data, a->file.len)),
-            must(strndup(a->name.data, a->name.len)), a->scale};
+        r->adapters[i] = (struct engine_adapter){
+            must(strndup(a->file.data, a->file.len)), must(strndup(a->name.data, a->name.len)), a->scale};
     }
 }
 
 static bool same(const struct running *r, const struct config_model *m, const char *file)
 {
-    return same_adapters(r, m) && strcmp(file, r->file) == 0 && r->slots == m->slots && r->context == m->context &&
-           r->threads == m->threads && r->queue == m->queue && r->wait_ms == m->load_timeout_ms;
+    return same_adapters(r, m) && strcmp(file, r->file) == 0 && r->slots == m->slots &&
+           r->context == m->context && r->threads == m->threads && r->queue == m->queue &&
+           r->wait_ms == m->load_timeout_ms && r->memory_unchecked == m->memory_unchecked;
 }
 
 static void running_free(struct running *r)
@@ -112,6 +114,7 @@ static int engines_start(
         .slots = r->slots,
         .context = r->context,
         .queue_limit = r->queue,
+        .memory_unchecked = r->memory_unchecked,
         .pool = e->pool,
         .keep_alive_ms = m->keep_alive_ms,
         .wait_ms = r->wait_ms};
@@ -160,7 +163,8 @@ static int running_get(
             .context = m->context,
             .threads = m->threads,
             .queue = m->queue,
-            .wait_ms = (int)m->load_timeout_ms};
+            .wait_ms = (int)m->load_timeout_ms,
+            .memory_unchecked = m->memory_unchecked};
         adapters_copy(r, m);
         int rc = engines_start(e, m, r, err);
         if (rc) {

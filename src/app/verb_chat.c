@@ -203,11 +203,13 @@ static int open_and_converse(struct chat *c, const char *name)
         rc = engine_model_adapt(&model, c->sampling.lora, &err);
     if (rc)
         return verb_fail(rc == ERROR_NOT_FOUND ? EXIT_FAILED : EXIT_USAGE, &err);
-    struct engine_options engine = {
-        .file = model.file,
+    struct engine_options engine = {.file = model.file,
         .adapters = model.adapters,
         .n_adapters = model.n_adapters,
-        .context = model.context, .threads = model.threads, .slots = 1};
+        .context = model.context,
+        .threads = model.threads,
+        .slots = 1,
+        .memory_unchecked = model.memory_unchecked || c->sampling.memory_unchecked};
     int exit_code = EXIT_USAGE;
     if (verb_sampling_read(&c->sampling, c->defaults) &&
         verb_size_read("context", c->sampling.context, &engine.context) &&

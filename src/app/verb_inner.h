@@ -12,14 +12,16 @@
 struct verb_sampling {
     const char *temperature, *top_p, *top_k, *min_p, *repeat_penalty, *presence_penalty, *frequency_penalty,
         *seed, *max_tokens, *stop, *context, *threads, *config, *lora;
+    bool memory_unchecked;
 };
 #define VERB_SAMPLING_OPTIONS(s)                                                                             \
     {"temperature", &(s)->temperature, NULL}, {"top-p", &(s)->top_p, NULL}, {"top-k", &(s)->top_k, NULL},    \
         {"min-p", &(s)->min_p, NULL}, {"repeat-penalty", &(s)->repeat_penalty, NULL},                        \
         {"presence-penalty", &(s)->presence_penalty, NULL},                                                  \
         {"frequency-penalty", &(s)->frequency_penalty, NULL}, {"seed", &(s)->seed, NULL},                    \
-        {"max-tokens", &(s)->max_tokens, NULL}, {"stop", &(s)->stop, NULL},                                  \
-        {"lora", &(s)->lora, NULL}, {"context", &(s)->context, NULL}, {"threads", &(s)->threads, NULL},                                  \
+        {"max-tokens", &(s)->max_tokens, NULL}, {"stop", &(s)->stop, NULL}, {"lora", &(s)->lora, NULL},      \
+        {"memory-unchecked", NULL, &(s)->memory_unchecked}, {"context", &(s)->context, NULL},                \
+        {"threads", &(s)->threads, NULL},                                                                    \
     {                                                                                                        \
         "config", &(s)->config, NULL                                                                         \
     }
@@ -34,7 +36,8 @@ struct verb_sampling {
     "  --stop TEXT            ends the answer before this text\n"                                            \
     "  --context N            tokens that prompt and answer may take together\n"                             \
     "  --threads N            default: the machine's cores\n"                                                \
-    "  --lora FILE[:SCALE]    a LoRA adapter; several are parted by commas\n"                        \
+    "  --lora FILE[:SCALE]    a LoRA adapter; several are parted by commas\n"                                \
+    "  --memory-unchecked     load the model though it does not seem to fit; then it is slow\n"              \
     "  --config FILE          where models have names; default weir.yaml\n"
 
 /* The request's sampling, limits and stop; false after having said what is wrong. */

@@ -73,8 +73,11 @@ int verb_lines_run(const struct verb_lines *lines)
     buf_init(&r.question, LIMIT_WIRE_FRAME);
     buf_init(&r.answer, LIMIT_WIRE_FRAME);
     buf_init(&r.out, LIMIT_WIRE_FRAME + KIB);
-    const struct engine_options engine = {
-        .file = model.file, .context = model.context, .threads = model.threads, .inspect = !lines->run};
+    const struct engine_options engine = {.file = model.file,
+        .context = model.context,
+        .threads = model.threads,
+        .inspect = !lines->run,
+        .memory_unchecked = model.memory_unchecked};
     rc = engine_session_open(&engine, &r.session, &err);
     rc = rc ? verb_fail(EXIT_FAILED, &err) : verb_each_line(line_take, &r);
     engine_session_close(r.session);

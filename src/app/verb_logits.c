@@ -17,10 +17,12 @@ static const char help[] =
     "  --threads N            default: the machine's cores\n"
     "  --context N            tokens the model has room for\n"
     "  --lora FILE[:SCALE]    a LoRA adapter; several are parted by commas\n"
+    "  --memory-unchecked     load the model though it does not seem to fit; then it is slow\n"
     "  --config FILE          where models have names; default weir.yaml\n";
 
 struct options {
     const char *model, *tokens, *top, *greedy, *threads, *context, *config, *lora;
+    bool memory_unchecked;
 };
 
 static bool tokens_write(const char *list, struct json_writer *w)
@@ -75,11 +77,13 @@ static int ask(const struct engine_options *engine, struct str question)
 
 static int run(const struct options *o, const struct engine_model *model)
 {
-    struct engine_options engine = {
-        .file = model->file,
+    struct engine_options engine = {.file = model->file,
         .adapters = model->adapters,
         .n_adapters = model->n_adapters,
-        .context = model->context, .threads = model->threads, .slots = 1};
+        .context = model->context,
+        .threads = model->threads,
+        .slots = 1,
+        .memory_unchecked = model->memory_unchecked || o->memory_unchecked};
     struct buf question;
     struct json_writer w;
     int exit_code = EXIT_USAGE;
@@ -104,7 +108,8 @@ int verb_logits(int argc, char **argv)
     struct error err;
     const struct verb_option options[] = {{"model", &o.model, NULL}, {"tokens", &o.tokens, NULL},
         {"top", &o.top, NULL}, {"greedy", &o.greedy, NULL}, {"threads", &o.threads, NULL},
-        {"context", &o.context, NULL}, {"config", &o.config, NULL}, {"lora", &o.lora, NULL}};
+        {"context", &o.context, NULL}, {"config", &o.config, NULL}, {"lora", &o.lora, NULL},
+        {"memory-unchecked", NULL, &o.memory_unchecked}};
     int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
     if (n < 0)
         return n == -2 ? EXIT_DONE : EXIT_USAGE;

@@ -79,7 +79,7 @@ int verb_models(int argc, char **argv)
         return n == -2 ? EXIT_DONE
                : n < 0 ? EXIT_USAGE
                        : verb_failf(EXIT_USAGE, "models takes no argument '%s'", argv[1]);
-    struct config_overrides none = {STR_NONE, STR_NONE, false};
+    struct config_overrides none = {0};
     struct config *config;
     struct router_policy *policy;
     struct error err;

@@ -74,11 +74,13 @@ static int run(struct options *o)
 {
     struct arena *arena = arena_create(MIB);
     struct chat_request *request = chat_request_create(arena);
-    struct engine_options engine = {
-        .file = o->model.file,
+    struct engine_options engine = {.file = o->model.file,
         .adapters = o->model.adapters,
         .n_adapters = o->model.n_adapters,
-        .context = o->model.context, .threads = o->model.threads, .slots = 1};
+        .context = o->model.context,
+        .threads = o->model.threads,
+        .slots = 1,
+        .memory_unchecked = o->model.memory_unchecked || o->sampling.memory_unchecked};
     int rc = EXIT_USAGE;
     request_fill(request, o);
     if (verb_sampling_read(&o->sampling, request) &&

@@ -7,6 +7,7 @@
 
 static const char help[] =
     "usage: weir serve [--config FILE] [--listen HOST:PORT] [--model FILE.gguf] [--offline] [--check]\n"
+    "                  [--memory-unchecked]\n"
     "\n"
     "Starts the gateway. Without --config it reads weir.yaml in the working directory, and without that "
     "serves the\n"
@@ -15,6 +16,8 @@ static const char help[] =
     "  --config FILE   the configuration (README, \"Configuration\")\n"
     "  --listen H:P    where to listen; what is not loopback needs 'auth: keys'\n"
     "  --model FILE    a model file, served as the model 'local'\n"
+    "  --memory-unchecked\n"
+    "                  load models though they do not seem to fit; then they are slow\n"
     "  --offline       no outbound connection, ever\n"
     "  --check         check the configuration and exit\n"
     "\n"
@@ -35,15 +38,16 @@ static int check(const struct config *config)
 int verb_serve(int argc, char **argv)
 {
     const char *file = NULL, *listen = NULL, *model = NULL;
-    bool offline = false, only_check = false;
+    bool offline = false, only_check = false, memory_unchecked = false;
     const struct verb_option options[] = {{"config", &file, NULL}, {"listen", &listen, NULL},
-        {"model", &model, NULL}, {"offline", NULL, &offline}, {"check", NULL, &only_check}};
+        {"model", &model, NULL}, {"offline", NULL, &offline}, {"check", NULL, &only_check},
+        {"memory-unchecked", NULL, &memory_unchecked}};
     int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
     if (n < 0)
         return n == -2 ? EXIT_DONE : EXIT_USAGE;
     if (n > 0)
         return verb_failf(EXIT_USAGE, "serve takes no argument '%s': see weir serve --help", argv[1]);
-    struct config_overrides overrides = {str_from(listen), str_from(model), offline};
+    struct config_overrides overrides = {str_from(listen), str_from(model), offline, memory_unchecked};
     struct config *config;
     struct error err;
     if (config_load(str_from(file), &overrides, &config, &err))

@@ -9,7 +9,8 @@
 static const char help[] =
     "usage: weir show MODEL.gguf [--json] [--tensor NAME]\n"
     "\n"
-    "Whether a model file runs here, in what memory and how fast, its metadata and tensors. MODEL may be a name of the configuration.\n"
+    "Whether a model file runs here, in what memory and how fast, its metadata and tensors. MODEL may be a "
+    "name of the configuration.\n"
     "\n"
     "  --json                 all of it as one JSON object\n"
     "  --tensor NAME          that tensor's values, as little-endian float32, to standard output\n"
@@ -153,6 +154,11 @@ static void memory_print(const json_t *memory)
         size_print(member(c, "total"));
         printf(", %lld\n", (long long)member(c, "slots"));
     }
+    if (member(json_array_get(json_object_get(memory, "contexts"), 0), "slots") == 0)
+        fputs("                it does not fit and is refused; 'memory: unchecked' (--memory-unchecked) "
+              "loads it all\n"
+              "                the same: weights are then read from the disk for every token\n",
+            stdout);
 }
 
 static void speed_print(const json_t *speed)
@@ -162,8 +168,9 @@ static void speed_print(const json_t *speed)
     const double decode = json_number_value(json_object_get(speed, "decode_tps")),
                  prefill = json_number_value(json_object_get(speed, "prefill_tps"));
     printf("  speed         about %.3g tokens/s written, %.3g tokens/s read\n", decode, prefill);
-    printf("                %.1f GB/s of weights read, %.1f G multiply-adds/s (%lld threads, %s); a token needs "
-           "%.1f MB and %.1f M\n                ",
+    printf(
+        "                %.1f GB/s of weights read, %.1f G multiply-adds/s (%lld threads, %s); a token needs "
+        "%.1f MB and %.1f M\n                ",
         json_number_value(json_object_get(speed, "read_bytes_per_second")) / 1e9,
         json_number_value(json_object_get(speed, "products_per_second")) / 1e9,
         (long long)member(speed, "threads"), json_string_value(json_object_get(speed, "isa")),

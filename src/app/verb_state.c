@@ -23,7 +23,7 @@ int verb_state_open(const struct verb_state *where, bool make, struct store **ou
 {
     if (where->url)
         return open_url(str_from(where->url), make, out);
-    struct config_overrides none = {STR_NONE, STR_NONE, false};
+    struct config_overrides none = {0};
     struct config *config;
     struct error err;
     if (config_load(str_from(where->config), &none, &config, &err))

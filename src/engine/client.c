@@ -211,6 +211,8 @@ static int load_append(struct engine *e)
     json_write_int(&w, e->options.slots);
     json_key(&w, "context");
     json_write_int(&w, e->options.context);
+    json_key(&w, "memory_unchecked");
+    json_write_bool(&w, e->options.memory_unchecked);
     json_key(&w, "inspect");
     json_write_bool(&w, e->options.inspect);
     json_object_end(&w);

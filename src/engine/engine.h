@@ -37,12 +37,13 @@ struct engine_options {
         *executable; /* NULL: $WEIR_ENGINE, else weir-engine beside this program, else in ../libexec/weir */
     const struct engine_adapter *adapters; /* copied */
     size_t n_adapters;
-    int threads;     /* 0: physical cores */
-    int slots;       /* 0: 1 */
-    int context;     /* per slot; 0: the model's own, at most 8192 */
-    int queue_limit; /* calls waiting for a slot before ERROR_BUSY; 0: 64 */
-    bool inspect;    /* load metadata only */
-    int silence_ms;  /* a worker that owes an answer and sends nothing for so long is killed; 0: 10 minutes */
+    int threads;           /* 0: physical cores */
+    int slots;             /* 0: 1 */
+    int context;           /* per slot; 0: the model's own, at most 8192 */
+    int queue_limit;       /* calls waiting for a slot before ERROR_BUSY; 0: 64 */
+    bool inspect;          /* load metadata only */
+    bool memory_unchecked; /* loaded though it does not seem to fit: weights are mapped and come as needed */
+    int silence_ms; /* a worker that owes an answer and sends nothing for so long is killed; 0: 10 minutes */
     struct engine_pool *pool; /* NULL: loaded at once, and kept */
     int64_t keep_alive_ms;    /* in a pool: unloaded when idle for so long; negative: never for that */
     bool preload;             /* in a pool: loaded without being asked */

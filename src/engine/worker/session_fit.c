@@ -156,8 +156,9 @@ static void speed_write(struct session *s, struct json_writer *w, struct backend
     json_key(w, "isa");
     json_write_text(w, isa);
     json_key(w, "basis");
-    json_write_text(w, "an estimate: this machine's products of this file's weights, measured for a moment, "
-                       "by what a token needs at a short context, one sequence");
+    json_write_text(w, "an estimate: the fastest of this machine's products of this file's weights, measured "
+                       "in short runs, by what a token needs at a short context, one sequence; attention and "
+                       "what else there is between products is left out, which small models feel most");
     json_object_end(w);
 }
 

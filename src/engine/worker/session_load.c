@@ -24,7 +24,7 @@ enum {
 
 struct load_options {
     int64_t threads, slots, context, batch;
-    bool inspect;
+    bool inspect, memory_unchecked;
     const json_t *adapters;
 };
 
@@ -44,6 +44,8 @@ static int options_read(struct arena *a, struct str payload, struct load_options
         rc = json_get_int(root, "batch", 0, 0, BATCH_MOST, &o->batch, err);
     if (rc == 0)
         rc = json_get_bool(root, "inspect", false, &o->inspect, err);
+    if (rc == 0)
+        rc = json_get_bool(root, "memory_unchecked", false, &o->memory_unchecked, err);
     o->adapters = rc == 0 ? json_object_get(root, "adapters") : NULL;
     return rc;
 }
@@ -161,7 +163,8 @@ static int model_start(struct session *s, const struct load_options *o, struct e
     if (rc == 0) {
         sizes_choose(s, o);
         struct fit fit = fit_of(s->model, s->n_slots, s->n_context, o->batch ? (int32_t)o->batch : FIT_BATCH);
-        rc = fit_check(s->model, &fit, s->setup.memory, err);
+        if (!o->memory_unchecked)
+            rc = fit_check(s->model, &fit, s->setup.memory, err);
     }
     if (rc == 0)
         rc = weights_touch(s, err);

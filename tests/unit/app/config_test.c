@@ -340,10 +340,30 @@ static void an_open_door_is_refused(void **state)
     assert_int_equal(config_load(STR_NONE, &o, &c, &err), ERROR_DENIED);
 }
 
+static void memory_is_checked_unless_said(void **state)
+{
+    (void)state;
+    struct config_overrides o = {.memory_unchecked = true};
+    static const char text[] = "providers: {x: {kind: openai}}\n"
+                               "models:\n"
+                               "  - {name: a, file: house.gguf}\n"
+                               "  - {name: b, file: house.gguf, memory: unchecked}\n"
+                               "  - {name: c, provider: x}\n";
+    struct config *c = loaded(text, NULL);
+    assert_true(!c->models[0].memory_unchecked && c->models[1].memory_unchecked);
+    config_free(c);
+    c = loaded(text, &o);
+    assert_true(c->models[0].memory_unchecked && !c->models[2].memory_unchecked);
+    config_free(c);
+    refused("models: [{name: a, file: house.gguf, memory: 3GiB}]\n", "checked or unchecked");
+    refused("providers: {x: {kind: openai}}\nmodels: [{name: m, provider: x, memory: unchecked}]\n",
+        "belongs to a model that runs here");
+}
+
 static void the_command_line_overrides(void **state)
 {
     (void)state;
-    struct config_overrides o = {STR("127.0.0.1:7000"), STR("other.gguf"), true};
+    struct config_overrides o = {STR("127.0.0.1:7000"), STR("other.gguf"), true, false};
     struct config *c = loaded(whole, &o);
     assert_int_equal(c->listen_port, 7000);
     assert_true(c->offline);
@@ -461,6 +481,7 @@ int main(void)
         cmocka_unit_test(what_applies_to_all_requests),
         cmocka_unit_test(mistakes_about_patience),
         cmocka_unit_test(the_command_line_overrides),
+        cmocka_unit_test(memory_is_checked_unless_said),
         cmocka_unit_test(without_a_file),
         cmocka_unit_test(paths_beside_the_file),
     };

@@ -7,6 +7,7 @@
 #include "engine/worker/session.h"
 
 static int model_fd;
+static uint64_t model_memory = 4 * GIB; /* that the session may take */
 
 struct host {
     int fd, rc;
@@ -18,7 +19,7 @@ static void *host_run(void *arg)
 {
     struct host *h = arg;
     const struct session_setup setup = {
-        .fd = h->fd, .files = &model_fd, .n_files = h->n_files, .cores = 1, .memory = 4 * GIB};
+        .fd = h->fd, .files = &model_fd, .n_files = h->n_files, .cores = 1, .memory = model_memory};
     h->rc = session_run(&setup);
     close(h->fd); /* as the worker's exit does */
     return NULL;
@@ -115,6 +116,26 @@ static void test_open_calls_give_back_their_memory(void **state)
     worker_send(&w, WIRE_TENSOR, 4, "{\"name\":\"token_embd.weight\"}");
     worker_send(&w, WIRE_PAUSE, 4, "");
     assert_int_equal(host_stop(&h, &w), 0);
+}
+
+/* Weights are mapped: who knows better may have a model loaded that does not seem to fit. */
+static void test_memory_is_checked_unless_told_otherwise(void **state)
+{
+    (void)state;
+    struct host h;
+    struct wire_frame f;
+    model_memory = 1000;
+    struct worker w = host_start(&h, 1);
+    worker_send(&w, WIRE_LOAD, 0, "{\"threads\":1}");
+    assert_true(worker_take(&w, &f));
+    assert_int_equal(f.type, WIRE_ERROR);
+    assert_non_null(memmem(f.payload.data, f.payload.len, "0.00 GiB are available", 22));
+    assert_non_null(memmem(f.payload.data, f.payload.len, "--memory-unchecked", 18));
+    host_stop(&h, &w);
+    w = host_start(&h, 1);
+    json_decref(worker_load(&w, "{\"threads\":1,\"memory_unchecked\":true}"));
+    assert_int_equal(host_stop(&h, &w), 0);
+    model_memory = 4 * GIB;
 }
 
 static void test_failures_give_back_their_memory(void **state)
@@ -285,6 +306,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_request_gives_back_its_memory),
         cmocka_unit_test(test_open_calls_give_back_their_memory),
+        cmocka_unit_test(test_memory_is_checked_unless_told_otherwise),
         cmocka_unit_test(test_failures_give_back_their_memory),
         cmocka_unit_test(test_templates_without_a_model),
         cmocka_unit_test(test_documents_are_ranked),
