@@ -1,54 +1,142 @@
-// What the gateway adds to a request: the same client, the same simulated provider, direct and through the gateway
-// with detection, rules, ledger and egress log on, in turns. Node's own share is in both.
-import http from 'node:http';
-import { Cloud } from '../tests/e2e/lib/cloud.mjs';
-import { Gateway } from '../tests/e2e/lib/gateway.mjs';
+// What the gateway costs a request, beside going direct, nginx (proxy_pass with keep-alive) and Portkey's gateway from
+// npm, in turns within one run: the same fixed provider (tools/bench_upstream.c), the same load (tools/bench_load.c).
+// Routing rules, sensitivity detection, keys, ledger and egress log are all on. Peers that are not here are left out.
+//   node bench/gateway.mjs [--portkey]     --portkey installs it from npm into the build folder
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Gateway, build, sleep, weir } from '../tests/e2e/lib/gateway.mjs';
 
-const cloud = await Cloud.start({ text: ['Hello', ' there'] });
+const EVENTS = 30, RATE = 500, CONNECTIONS = 64, SECONDS = Number(process.env.BENCH_SECONDS ?? 4), ROUNDS = 3;
+const folder = mkdtempSync(join(tmpdir(), 'weir-bench-'));
+const started = [];
+const cores = cpus().length;
+// With two cores or more the gateway has the first to itself, and everything else shares the last.
+const pin = (core) => (cores > 1 ? ['taskset', '-c', String(core)] : []);
+
+function start(core, command, args, options = {}) {
+  const words = [...pin(core), command, ...args];
+  const child = spawn(words[0], words.slice(1), { stdio: ['pipe', 'pipe', 'ignore'], ...options });
+  started.push(child);
+  return child;
+}
+
+const firstLine = (child) => new Promise((done, fail) => {
+  child.stdout.once('data', (d) => done(d.toString().trim()));
+  child.once('exit', () => fail(new Error('it ended at once')));
+});
+
+const median = (list) => list.sort((a, b) => a - b)[Math.floor(list.length / 2)];
+
+function load(target, body, more) {
+  const headers = Object.entries(target.headers ?? {}).flatMap(([k, v]) => ['--header', `${k}: ${v}`]);
+  const words = [...pin(cores - 1), join(build, 'tools', 'bench_load'), String(target.port), '/v1/chat/completions',
+    body, '--seconds', String(SECONDS), ...more, ...headers];
+  const seen = JSON.parse(spawnSync(words[0], words.slice(1), { maxBuffer: 1 << 24 }).stdout.toString());
+  if (seen.errors) console.log(`  (${target.name}: ${seen.errors} of ${seen.requests} requests failed)`);
+  return seen;
+}
+
+process.on('exit', () => {
+  for (const child of started) child.kill();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+// ---- What is measured ----
+
+const upstreamPort = Number(await firstLine(start(cores - 1, join(build, 'tools', 'bench_upstream'), [String(EVENTS)])));
+const targets = [{ name: 'direct', port: upstreamPort }];
+
+const key = (state) => /weir_\S+/.exec(execFileSync(weir, ['keys', 'create', '--name', 'bench', '--state', `sqlite:${state}`], { stdio: ['ignore', 'pipe', 'ignore'] }).toString())[0];
 const gateway = await Gateway.start(
-  `providers:
-  sim: {kind: openai, base_url: "${cloud.url}/v1", api_key: "\${SIM_KEY}"}
+  `auth: keys
+threads: 1
+providers:
+  sim: {kind: openai, base_url: "http://127.0.0.1:${upstreamPort}/v1", api_key: "\${SIM_KEY}"}
 models:
-  - {name: sim-1, provider: sim, model: sim-1}
+  - {name: sim-1, provider: sim, model: sim-1, price: {input: 1.0, output: 2.0}}
+  - {name: inside, provider: sim, model: sim-1}
 routes:
   - name: auto
     rules:
-      - {name: home, when: {sensitive: true}, use: [sim-1], boundary: any}
-      - {name: hard, when: {complexity: ">= 0.9"}, use: [sim-1]}
-      - {name: otherwise, use: [sim-1]}
-`,
-  { env: { SIM_KEY: 'sk-simulated' } },
-);
+      - {name: sensitive, when: {sensitive: true}, use: [inside]}
+      - {name: hard, when: {complexity: ">= 0.9"}, use: [sim-1, inside]}
+      - {name: otherwise, use: [sim-1, inside]}
+`, { env: { SIM_KEY: 'sk-simulated' } });
+if (cores > 1) execFileSync('taskset', ['-a', '-p', '-c', '0', String(gateway.process.pid)], { stdio: 'ignore' });
+const weirTarget = { name: 'weir', port: gateway.port, pid: gateway.process.pid, headers: { authorization: `Bearer ${key(gateway.state)}` } };
+await sleep(1500); // the key is noticed within a second
+targets.push(weirTarget);
 
-const agent = new http.Agent({ keepAlive: true });
-const text = 'Explain how a weir works, in plain words. '.repeat(25);
-const ask = (base, model) =>
-  new Promise((done, fail) => {
-    const begin = process.hrtime.bigint();
-    const body = JSON.stringify({ model, stream: true, messages: [{ role: 'user', content: text }] });
-    const r = http.request(`${base}/v1/chat/completions`, {
-      agent, method: 'POST', headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) } },
-      (response) => {
-        response.resume();
-        response.on('end', () => done(Number(process.hrtime.bigint() - begin) / 1000));
-      });
-    r.on('error', fail);
-    r.end(body);
-  });
+const nginx = ['/usr/sbin/nginx', '/usr/bin/nginx'].find(existsSync);
+if (nginx) {
+  const port = upstreamPort > 60000 ? upstreamPort - 1 : upstreamPort + 1;
+  const paths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((n) => `${n}_temp_path ${folder}/${n};`).join(' ');
+  writeFileSync(join(folder, 'nginx.conf'), `daemon off; worker_processes 1; pid ${folder}/nginx.pid; error_log ${folder}/nginx.log;
+events { worker_connections 20000; }
+http { access_log off; ${paths} keepalive_requests 100000000;
+  upstream provider { server 127.0.0.1:${upstreamPort}; keepalive 256; keepalive_requests 100000000; }
+  server { listen 127.0.0.1:${port}; location / { proxy_pass http://provider; proxy_http_version 1.1;
+    proxy_set_header Connection ""; proxy_buffering off; } } }`);
+  start(0, nginx, ['-c', join(folder, 'nginx.conf')]);
+  await sleep(500);
+  targets.push({ name: 'nginx', port });
+} else console.log('skipped: nginx (not installed; apt-get install nginx-light)');
 
-const quantile = (list, q) => list.sort((a, b) => a - b)[Math.floor((list.length - 1) * q)];
-const direct = [], through = [];
-for (let i = 0; i < 300; i++) await Promise.all([ask(cloud.url, 'sim-1'), ask(gateway.url, 'auto')]); // warm
-for (let i = 0; i < 3000; i++) {
-  direct.push(await ask(cloud.url, 'sim-1'));
-  through.push(await ask(gateway.url, 'auto'));
+const portkeyFolder = join(build, 'bench-peers');
+const portkey = join(portkeyFolder, 'node_modules/@portkey-ai/gateway/build/start-server.js');
+if (process.argv.includes('--portkey') && !existsSync(portkey)) {
+  mkdirSync(portkeyFolder, { recursive: true });
+  execFileSync('npm', ['install', '--no-audit', '--no-fund', '--prefix', portkeyFolder, '@portkey-ai/gateway'], { stdio: 'ignore' });
 }
-const line = (name, list) =>
-  `  ${name}: median ${quantile(list, 0.5).toFixed(0)} µs, 99th percentile ${quantile(list, 0.99).toFixed(0)} µs`;
-console.log('gateway, 1 KB prompt, one request at a time');
-console.log(line('direct', direct));
-console.log(line('through weir', through));
-console.log(`  added at the median: ${(quantile(through, 0.5) - quantile(direct, 0.5)).toFixed(0)} µs`);
-agent.destroy();
+if (existsSync(portkey)) {
+  const port = 8787;
+  start(0, process.execPath, [portkey, '--headless', `--port=${port}`]);
+  await sleep(3000);
+  targets.push({ name: 'portkey', port, headers: { 'x-portkey-provider': 'openai',
+    'x-portkey-custom-host': `http://127.0.0.1:${upstreamPort}/v1`, authorization: 'Bearer sk-simulated' } });
+} else console.log('skipped: Portkey (node bench/gateway.mjs --portkey installs it)');
+
+// ---- Measuring: every target in turn, ROUNDS times ----
+
+const text = 'Explain how a weir works, in plain words. '.repeat(24);
+const bodies = {};
+for (const [name, more] of [['whole', {}], ['streamed', { stream: true }]]) {
+  bodies[name] = join(folder, `${name}.json`);
+  writeFileSync(bodies[name], JSON.stringify({ model: 'auto', ...more, messages: [{ role: 'user', content: text }] }));
+}
+
+function measure(body, more) {
+  const seen = new Map(targets.map((t) => [t.name, []]));
+  for (let round = 0; round < ROUNDS; round++)
+    for (const t of targets) seen.get(t.name).push(load(t, bodies[body], more));
+  return (name, of) => median(seen.get(name).map(of));
+}
+
+const base = ['weir', 'nginx', 'portkey'].filter((n) => targets.some((t) => t.name === n));
+console.log(`gateway: 1 KB prompt, ${EVENTS} events streamed, ${ROUNDS} rounds of ${SECONDS} s each, medians of rounds`);
+for (const t of targets) load({ ...t }, bodies.whole, ['--connections', '8']); // warm
+
+for (const [body, what, of] of [['whole', 'whole answer', 'total_us'], ['streamed', 'first event', 'first_us']]) {
+  const at = measure(body, ['--connections', '64', '--rate', String(RATE)]);
+  const direct = [0, 1].map((i) => at('direct', (r) => r[of][i]));
+  console.log(`  ${what}, ${RATE} requests/s: direct ${direct[0]} / ${direct[1]} µs (median / 99th percentile)`);
+  const added = Object.fromEntries(base.map((n) => [n, [0, 1].map((i) => at(n, (r) => r[of][i]) - direct[i])]));
+  for (const n of base)
+    console.log(`    ${n} adds ${added[n][0]} / ${added[n][1]} µs` +
+      (n !== 'nginx' && added.nginx ? ` (${(added[n][0] / added.nginx[0]).toFixed(2)} / ${(added[n][1] / added.nginx[1]).toFixed(2)} times nginx)` : ''));
+}
+for (const body of ['whole', 'streamed']) {
+  const at = measure(body, ['--connections', String(CONNECTIONS)]);
+  const rate = Object.fromEntries(base.map((n) => [n, at(n, (r) => r.per_s)]));
+  console.log(`  ${CONNECTIONS} connections, one core, ${body}:`);
+  for (const n of base)
+    console.log(`    ${n} ${rate[n]} a second` + (n === 'weir' && rate.nginx ? ` (${(rate.weir / rate.nginx).toFixed(2)} of nginx)` : '') +
+      (n === 'weir' && rate.portkey ? ` (${(rate.weir / rate.portkey).toFixed(1)} times Portkey)` : ''));
+}
+const status = readFileSync(`/proc/${gateway.process.pid}/status`, 'utf8');
+console.log(`  weir's resident memory after all that: ${(Number(/VmRSS:\s+(\d+)/.exec(status)[1]) / 1024).toFixed(0)} MB`);
+
 await gateway.stop();
-await cloud.stop();
+process.exit();

@@ -90,13 +90,24 @@ static void loop_wake(struct loop *loop)
         abort();
 }
 
+/* Changes of what is watched reach the kernel together, before it is waited in: a connection to a provider
+ * comes and goes within one turn. (libevent forbids it for descriptors made with dup; we make none.) */
+static struct event_base *base_create(void)
+{
+    struct event_config *config = must(event_config_new());
+    event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
+    struct event_base *base = event_base_new_with_config(config);
+    event_config_free(config);
+    return base;
+}
+
 int loop_create(struct loop **out, struct error *err)
 {
     struct loop *loop = must(calloc(1, sizeof *loop));
     pthread_mutex_init(&loop->mutex, NULL);
     loop->thread = pthread_self();
     loop->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    loop->base = event_base_new();
+    loop->base = base_create();
     if (loop->wake_fd < 0 || !loop->base) {
         loop_free(loop);
         return error_set(

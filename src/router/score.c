@@ -103,6 +103,8 @@ static enum word_kind word_kind_of(struct str word)
     const struct word *w =
         word.len >= 2 && (word.data[0] & '\x40') ? words_by_letter[word.data[0] & 31] : NULL;
     for (; w && w->text; w++) {
+        if ((word.data[1] | 0x20) != w->text[1])
+            continue;
         size_t n = strlen(w->text);
         if (word.len >= n && (word.len == n || w->kind == WORD_HARD) &&
             str_is_nocase(str_slice(word, 0, n), w->text))
