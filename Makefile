@@ -82,8 +82,17 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SOURCES))
 $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libweir.a $(BUILD)/libengine.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  link $@")
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Itests -o $@ $< $(BUILD)/libweir.a $(BUILD)/libengine.a $(BUILD)/libcommon.a \
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Itests -o $@ $< $(filter %.o,$^) $(BUILD)/libweir.a $(BUILD)/libengine.a $(BUILD)/libcommon.a \
 		$(GATEWAY_LIBS) $(WORKER_LIBS) -lcmocka
+
+# linear_test counts the basic blocks that parsers run: its own copies of them call a counter in each.
+TRACED := $(patsubst src/%.c,$(BUILD)/traced/%.o,$(wildcard $(addsuffix *.c,src/base/ $(addprefix \
+	src/engine/worker/,gguf tokenizer template))))
+$(BUILD)/tests/engine/linear_test: $(TRACED)
+$(BUILD)/traced/%.o: src/%.c
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  cc $< (traced)")
+	$(Q)$(CC) $(ALL_CFLAGS) -w -fsanitize-coverage=trace-pc -c -o $@ $<
 
 # Tools: every tools/NAME.c is a program that may use the engine's own code.
 TOOLS := $(patsubst tools/%.c,$(BUILD)/tools/%,$(wildcard tools/*.c))
