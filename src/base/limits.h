@@ -38,6 +38,7 @@ enum {
 #define LIMIT_CONFIG (4 * MIB)
 #define LIMIT_WIRE_FRAME (64 * MIB)         /* one frame between gateway and worker */
 #define LIMIT_STORE_ROW (1 * MIB)           /* one row of the state */
+#define LIMIT_STORE_RESPONSE (16 * MIB)     /* a response with its whole conversation, in the state */
 #define LIMIT_STORE_QUEUE (64 * MIB)        /* rows waiting to be written, together */
 #define LIMIT_TEMPLATE_SOURCE (1 * MIB)
 #define LIMIT_TEMPLATE_OUTPUT (32 * MIB)

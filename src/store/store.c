@@ -195,6 +195,47 @@ int store_egress_record(
     return store_queue_submit(s->queue, STORE_EGRESS_RECORD, row, done, err);
 }
 
+int store_response_add(
+    struct store *s, const struct store_response *row, struct store_done done, struct error *err)
+{
+    struct store_kept value = {(int64_t)str_hash(row->id), *row};
+    return store_queue_submit(s->queue, STORE_RESPONSE_ADD, &value, done, err);
+}
+
+int store_response_delete(
+    struct store *s, struct str id, struct str key_id, struct store_done done, struct error *err)
+{
+    struct store_unkept value = {(int64_t)str_hash(id), id, key_id};
+    return store_queue_submit(s->queue, STORE_RESPONSE_DELETE, &value, done, err);
+}
+
+int store_response_find(struct store *s, struct str id, struct str key_id, struct arena *a,
+    struct store_response *out, struct error *err)
+{
+    struct store_cursor cursor = {(int64_t)str_hash(id), 0};
+    struct store_kept *rows = arena_alloc(a, STORE_PAGE * sizeof *rows);
+    size_t n;
+    int rc = s->backend->ops->page(s->backend, &store_list_responses, &cursor, a, rows, &n, err);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        if (!str_eq(rows[i].response.id, id) || !str_eq(rows[i].response.key_id, key_id))
+            continue;
+        *out = rows[i].response;
+        return 0;
+    }
+    return rc ? rc
+              : error_set(err, ERROR_NOT_FOUND,
+                    "there is no response '" STR_FMT "': it was deleted, is too old, was not stored, or "
+                    "belongs to another key",
+                    STR_ARG(str_slice(id, 0, 80)));
+}
+
+int store_response_purge(struct store *s, int64_t before_ms, struct error *err)
+{
+    static const struct store_done nobody = {NULL, NULL, NULL};
+    struct store_purge value = {before_ms};
+    return store_queue_submit(s->queue, STORE_RESPONSE_PURGE, &value, nobody, err);
+}
+
 int store_key_add(struct store *s, const struct store_key *key, struct error *err)
 {
     return store_queue_wait(s->queue, STORE_KEY_ADD, key, NULL, err);

@@ -108,6 +108,27 @@ int store_egress_record(
 int store_egress_list(struct store *s, int64_t since_ms,
     int (*visit)(void *ctx, const struct store_egress *row), void *ctx, struct error *err) MUST_USE;
 
+/* ---- Responses that later ones may go on from: content, kept only where the configuration allows it. ----
+ */
+struct store_response {
+    struct str id, key_id; /* key_id: who may see it; empty with auth: none */
+    int64_t wall_ms;
+    struct str body;  /* the response, as JSON */
+    struct str input; /* the items that it answered, as a JSON array */
+};
+/* ERROR_LIMIT past LIMIT_STORE_RESPONSE. */
+int store_response_add(
+    struct store *s, const struct store_response *row, struct store_done done, struct error *err) MUST_USE;
+/* `done` is told ERROR_NOT_FOUND where that key has no such response. */
+int store_response_delete(
+    struct store *s, struct str id, struct str key_id, struct store_done done, struct error *err) MUST_USE;
+/* Into the arena; ERROR_NOT_FOUND. A read of one row by its number; the one read that a request may wait for.
+ */
+int store_response_find(struct store *s, struct str id, struct str key_id, struct arena *a,
+    struct store_response *out, struct error *err) MUST_USE;
+/* Deletes those older than `before_ms` in the background. */
+int store_response_purge(struct store *s, int64_t before_ms, struct error *err) MUST_USE;
+
 /* ---- Keys: only hashes are kept. ---- */
 struct store_key {
     struct str id, name, team, role; /* role: "user" or "admin" */

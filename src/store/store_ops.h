@@ -21,6 +21,9 @@ enum store_kind {
     STORE_EGRESS_PURGE,
     STORE_KEY_ADD,
     STORE_KEY_REVOKE,
+    STORE_RESPONSE_ADD,
+    STORE_RESPONSE_DELETE,
+    STORE_RESPONSE_PURGE,
     STORE_JOURNAL_MARK,
     STORE_KINDS
 };
@@ -52,6 +55,16 @@ struct store_purge {
     int64_t before_ms;
 };
 
+/* A response is found by `number`, which its id gives. */
+struct store_kept {
+    int64_t number;
+    struct store_response response;
+};
+struct store_unkept {
+    int64_t number;
+    struct str id, key_id;
+};
+
 /* The journal's rows up to `number` are in the database (store_journal.h). */
 struct store_mark {
     struct str name;
@@ -76,6 +89,8 @@ struct store_row {
         struct store_key key;
         struct store_revoke revoke;
         struct store_purge purge;
+        struct store_kept kept;
+        struct store_unkept unkept;
         struct store_mark mark;
     } value;
     char text[]; /* what the strings in `value` point at */
@@ -85,7 +100,8 @@ const struct store_fields *store_kind_fields(enum store_kind kind);
 /* The statement, for SQLite and PostgreSQL alike: parameters $1, $2, ... appear in the order of the fields.
  */
 const char *store_kind_sql(enum store_kind kind);
-/* Copies `value` and its strings, made valid UTF-8 without NUL. ERROR_LIMIT past LIMIT_STORE_ROW. */
+/* Copies `value` and its strings, made valid UTF-8 without NUL. ERROR_LIMIT past LIMIT_STORE_ROW, of a
+ * response LIMIT_STORE_RESPONSE. */
 int store_row_create(
     enum store_kind kind, const void *value, struct store_row **out, struct error *err) MUST_USE;
 
@@ -107,7 +123,8 @@ struct store_list {
     } parts[2];
     size_t n_parts;
 };
-extern const struct store_list store_list_ledger, store_list_egress, store_list_keys;
+extern const struct store_list store_list_ledger, store_list_egress, store_list_keys,
+    store_list_responses; /* of the last one the cursor begins with the number */
 
 /* ---- A database. ---- */
 struct store_backend {

@@ -71,6 +71,12 @@ static const char *const migrations[] = {
     "CREATE TRIGGER keys_changed AFTER INSERT OR UPDATE OR DELETE ON keys"
     "  FOR EACH STATEMENT EXECUTE FUNCTION keys_changed();",
     "ALTER TABLE ledger ADD COLUMN usage_estimated INTEGER NOT NULL DEFAULT 0;",
+    "CREATE TABLE responses("
+    "  id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, number BIGINT NOT NULL,"
+    "  response_id TEXT NOT NULL UNIQUE, key_id TEXT NOT NULL, wall_ms BIGINT NOT NULL,"
+    "  body TEXT NOT NULL, input TEXT NOT NULL);"
+    "CREATE INDEX responses_by_number ON responses(number, id);"
+    "CREATE INDEX responses_by_time ON responses(wall_ms);",
 };
 
 enum { SCHEMA = sizeof migrations / sizeof *migrations };

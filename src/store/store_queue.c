@@ -55,7 +55,8 @@ static bool row_is_kept(const struct store_row *row)
 /* A purge goes on, a step in each group, until a step finds nothing. */
 static bool row_has_more(const struct store_row *row)
 {
-    bool purges = row->kind == STORE_LEDGER_PURGE || row->kind == STORE_EGRESS_PURGE;
+    bool purges = row->kind == STORE_LEDGER_PURGE || row->kind == STORE_EGRESS_PURGE ||
+                  row->kind == STORE_RESPONSE_PURGE;
     return purges && !row_is_awaited(row) && row->code == 0 && row->changed > 0;
 }
 
@@ -105,6 +106,9 @@ static void row_explain(const struct store_row *row, struct error *err)
         error_set(err, row->code, "there is no key with the id '" STR_FMT "': weir keys list shows them",
             STR_ARG(row->value.revoke.id));
         break;
+    case STORE_RESPONSE_DELETE:
+        error_set(err, row->code, "there is no response with that id");
+        break;
     default:
         error_set(err, row->code, "the database refused a row");
     }
@@ -120,6 +124,7 @@ static int row_judge(const struct store_row *row)
     case STORE_KEY_ADD:
         return ERROR_INVALID;
     case STORE_KEY_REVOKE:
+    case STORE_RESPONSE_DELETE:
         return ERROR_NOT_FOUND;
     default:
         return 0;

@@ -66,6 +66,19 @@ static const struct store_field revoke_table[] = {
 };
 static const struct store_field purge_table[] = {FIELD(store_purge, INT64, before_ms)};
 
+static const struct store_field kept_table[] = {
+    FIELD(store_kept, INT64, number),
+    FIELD(store_kept, TEXT, response.id),
+    FIELD(store_kept, TEXT, response.key_id),
+    FIELD(store_kept, INT64, response.wall_ms),
+    FIELD(store_kept, TEXT, response.body),
+    FIELD(store_kept, TEXT, response.input),
+};
+static const struct store_field unkept_table[] = {
+    FIELD(store_unkept, INT64, number),
+    FIELD(store_unkept, TEXT, id),
+    FIELD(store_unkept, TEXT, key_id),
+};
 static const struct store_field mark_table[] = {
     FIELD(store_mark, TEXT, name),
     FIELD(store_mark, INT64, number),
@@ -79,6 +92,8 @@ static const struct store_fields egress_fields = FIELDS(egress_table, store_egre
 static const struct store_fields key_fields = FIELDS(key_table, store_key);
 static const struct store_fields revoke_fields = FIELDS(revoke_table, store_revoke);
 static const struct store_fields purge_fields = FIELDS(purge_table, store_purge);
+static const struct store_fields kept_fields = FIELDS(kept_table, store_kept);
+static const struct store_fields unkept_fields = FIELDS(unkept_table, store_unkept);
 static const struct store_fields mark_fields = FIELDS(mark_table, store_mark);
 static const struct store_fields no_fields = {NULL, 0, 0};
 
@@ -120,6 +135,13 @@ static const struct {
         "VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT(key_id) DO NOTHING"},
     [STORE_KEY_REVOKE] = {&revoke_fields, "UPDATE keys SET revoked_ms = CASE WHEN revoked_ms = 0 THEN $1 "
                                           "ELSE revoked_ms END WHERE key_id = $2"},
+    [STORE_RESPONSE_ADD] = {&kept_fields,
+        "INSERT INTO responses(number, response_id, key_id, wall_ms, body, input) "
+        "VALUES($1, $2, $3, $4, $5, $6)"},
+    [STORE_RESPONSE_DELETE] = {&unkept_fields,
+        "DELETE FROM responses WHERE number = $1 AND response_id = $2 AND key_id = $3"},
+    [STORE_RESPONSE_PURGE] = {&purge_fields, "DELETE FROM responses WHERE id IN (SELECT id FROM responses "
+                                             "WHERE wall_ms < $1 ORDER BY wall_ms LIMIT 100)"},
     [STORE_JOURNAL_MARK] = {&mark_fields, "INSERT INTO meta(name, value) VALUES($1, $2) "
                                           "ON CONFLICT(name) DO UPDATE SET value = excluded.value"},
 };
@@ -163,6 +185,15 @@ const struct store_list store_list_keys = {
     1,
 };
 
+/* Those of one number: as a rule one. */
+const struct store_list store_list_responses = {
+    "SELECT id, number, number, response_id, key_id, wall_ms, body, input FROM responses "
+    "WHERE number = $1 AND id > $2 ORDER BY id LIMIT 128",
+    sizeof(struct store_kept),
+    {{&kept_fields, 0}},
+    1,
+};
+
 /* Copies what a database's text column takes; returns the bytes written, at most 3 for each byte of `s`. */
 static size_t text_clean(struct str s, char *out)
 {
@@ -196,6 +227,7 @@ int store_row_create(enum store_kind kind, const void *value, struct store_row *
 {
     const struct store_fields *fields = store_kind_fields(kind);
     struct store_row head = {.kind = kind};
+    size_t most = kind == STORE_RESPONSE_ADD ? LIMIT_STORE_RESPONSE : LIMIT_STORE_ROW;
     if (fields->size > 0)
         memcpy(&head.value, value, fields->size);
     size_t bytes = sizeof head;
@@ -203,13 +235,12 @@ int store_row_create(enum store_kind kind, const void *value, struct store_row *
         if (fields->at[i].type != STORE_TEXT)
             continue;
         struct str s = *text_at(&head.value, &fields->at[i]);
-        if (s.len > LIMIT_STORE_ROW)
-            return error_set(
-                err, ERROR_LIMIT, "a row for the state is larger than %zu bytes", LIMIT_STORE_ROW);
+        if (s.len > most)
+            return error_set(err, ERROR_LIMIT, "a row for the state is larger than %zu bytes", most);
         bytes += text_is_clean(s) ? s.len : 3 * s.len;
     }
-    if (bytes > LIMIT_STORE_ROW)
-        return error_set(err, ERROR_LIMIT, "a row for the state is larger than %zu bytes", LIMIT_STORE_ROW);
+    if (bytes > most)
+        return error_set(err, ERROR_LIMIT, "a row for the state is larger than %zu bytes", most);
     struct store_row *row = malloc(bytes);
     if (!row)
         return error_set(err, ERROR_MEMORY, "no memory for a row of %zu bytes", bytes);

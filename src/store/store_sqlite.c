@@ -79,6 +79,12 @@ static const char *const migrations[] = {
     "CREATE TRIGGER keys_removed AFTER DELETE ON keys BEGIN"
     "  UPDATE meta SET value = value + 1 WHERE name = 'keys'; END;",
     "ALTER TABLE ledger ADD COLUMN usage_estimated INTEGER NOT NULL DEFAULT 0;",
+    "CREATE TABLE responses("
+    "  id INTEGER PRIMARY KEY, number INTEGER NOT NULL, response_id TEXT NOT NULL UNIQUE, key_id TEXT NOT "
+    "NULL,"
+    "  wall_ms INTEGER NOT NULL, body TEXT NOT NULL, input TEXT NOT NULL) STRICT;"
+    "CREATE INDEX responses_by_number ON responses(number, id);"
+    "CREATE INDEX responses_by_time ON responses(wall_ms);",
 };
 
 enum { SCHEMA = sizeof migrations / sizeof *migrations };

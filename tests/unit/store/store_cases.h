@@ -277,6 +277,44 @@ static void test_visitor_may_use_the_store(void **state)
     store_close(s);
 }
 
+static void test_responses(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = fixture_open(f);
+    struct error err;
+    struct store_response row = {STR("resp_1"), STR("key_1"), 1000, STR("{}"), STR("[]")}, got;
+    char *large = malloc(4 * LIMIT_STORE_ROW); /* larger than any other row may be */
+    memset(large, 'x', 4 * LIMIT_STORE_ROW);
+    row.input = (struct str){large, 4 * LIMIT_STORE_ROW};
+    struct arena *a = arena_create(64 * MIB);
+    assert_int_equal(store_response_add(s, &row, fixture_done(f), &err), 0);
+    assert_int_equal(fixture_wait(f), 0);
+    assert_int_equal(store_response_find(s, STR("resp_1"), STR("key_1"), a, &got, &err), 0);
+    assert_true(str_eq(got.input, row.input) && str_is(got.body, "{}") && got.wall_ms == 1000);
+    assert_int_equal(store_response_find(s, STR("resp_1"), STR("key_2"), a, &got, &err), ERROR_NOT_FOUND);
+    assert_int_equal(store_response_find(s, STR("resp_2"), STR("key_1"), a, &got, &err), ERROR_NOT_FOUND);
+    assert_int_equal(store_response_delete(s, row.id, STR("key_2"), fixture_done(f), &err), 0);
+    assert_int_equal(fixture_wait(f), ERROR_NOT_FOUND);
+    assert_int_equal(store_response_delete(s, row.id, row.key_id, fixture_done(f), &err), 0);
+    assert_int_equal(fixture_wait(f), 0);
+    assert_int_equal(store_response_find(s, row.id, row.key_id, a, &got, &err), ERROR_NOT_FOUND);
+    row.input = STR("[]");
+    assert_int_equal(store_response_add(s, &row, fixture_done(f), &err), 0);
+    assert_int_equal(fixture_wait(f), 0);
+    row.id = STR("resp_3");
+    row.wall_ms = 3000;
+    assert_int_equal(store_response_add(s, &row, fixture_done(f), &err), 0);
+    assert_int_equal(fixture_wait(f), 0);
+    assert_int_equal(store_response_purge(s, 2000, &err), 0);
+    store_close(s);
+    s = fixture_open(f);
+    assert_int_equal(store_response_find(s, STR("resp_1"), row.key_id, a, &got, &err), ERROR_NOT_FOUND);
+    assert_int_equal(store_response_find(s, STR("resp_3"), row.key_id, a, &got, &err), 0);
+    store_close(s);
+    arena_free(a);
+    free(large);
+}
+
 static void test_purge(void **state)
 {
     struct fixture *f = *state;
@@ -407,6 +445,7 @@ static void test_other_connection_changes_keys(void **state)
         cmocka_unit_test_setup_teardown(test_too_large_row, up, down),                                       \
         cmocka_unit_test_setup_teardown(test_lists_page_by_page, up, down),                                  \
         cmocka_unit_test_setup_teardown(test_visitor_may_use_the_store, up, down),                           \
+        cmocka_unit_test_setup_teardown(test_responses, up, down),                                           \
         cmocka_unit_test_setup_teardown(test_purge, up, down),                                               \
         cmocka_unit_test_setup_teardown(test_purge_in_the_background, up, down),                             \
         cmocka_unit_test_setup_teardown(test_keys, up, down),                                                \
