@@ -35,6 +35,16 @@ void api_header(struct http_request *r, const char *name, struct str value)
     http_reply_header(r, name, (struct str){safe, n});
 }
 
+struct str api_key_id(const struct api_call *c)
+{
+    return str_from(c->identified ? c->identity.key_id : "");
+}
+
+int64_t api_content_ms(const struct api_call *c)
+{
+    return exchange_world_settings(c->shard->exchange->world)->content_ms;
+}
+
 void api_error(const struct api_call *c, int status, struct str message)
 {
     struct buf body;
@@ -122,6 +132,8 @@ static const struct endpoint {
     {"POST", "/v1/chat/completions", false, false, api_chat, &api_openai_chat_shape},
     {"POST", "/v1/completions", false, false, api_chat, &api_openai_completion_shape},
     {"POST", "/v1/responses", false, false, api_chat, &api_responses_shape},
+    {"GET", "/v1/responses/", true, false, api_responses_kept, NULL},
+    {"DELETE", "/v1/responses/", true, false, api_responses_delete, NULL},
     {"POST", "/v1/messages", false, false, api_chat, &api_anthropic_shape},
     {"POST", "/v1/messages/count_tokens", false, false, api_chat, &api_anthropic_count_shape},
     {"POST", "/v1/embeddings", false, false, api_openai_embeddings, NULL},

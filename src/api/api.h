@@ -41,9 +41,14 @@ void api_header(struct http_request *r, const char *name, struct str value);
 void api_id_headers(const struct api_call *c); /* the request's id */
 void api_reply_json(const struct api_call *c, int status, const struct buf *body);
 
+struct str api_key_id(const struct api_call *c);  /* whose key it is; empty with auth: none */
+int64_t api_content_ms(const struct api_call *c); /* how long content may be kept; 0: not at all */
+
 void api_chat(const struct api_call *c); /* a conversation, in the call's shape */
 void api_openai_embeddings(const struct api_call *c);
 void api_rerank(const struct api_call *c);
+void api_responses_kept(const struct api_call *c);
+void api_responses_delete(const struct api_call *c);
 void api_openai_models(const struct api_call *c);
 void api_metrics(const struct api_call *c);
 void api_ready(const struct api_call *c);

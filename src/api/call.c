@@ -9,6 +9,7 @@
 #include "api/shape.h"
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/log.h"
 
 /* One answer on its way from an exchange to a client. */
 struct chat_call {
@@ -23,6 +24,11 @@ struct chat_call {
     struct loop_timer *quiet; /* streams: nothing has been sent for a while */
     int64_t sent_ms;
     struct buf out;
+    bool keeping; /* the answer is to be kept before it ends */
+    bool ending;  /* the exchange is over: what is left is to keep the answer and to send its end */
+    bool gone;    /* meanwhile the client left */
+    struct chat_usage usage;
+    int64_t cost;
     struct error broke; /* code set: a whole answer failed after it had begun, or passed its bound */
     struct exchange_about about;
     char names[3][LIMIT_MODEL_NAME + 1]; /* what `about` points to */
@@ -136,7 +142,8 @@ static void on_event(void *ctx, const struct chat_event *e)
 static void on_drain(void *ctx)
 {
     struct chat_call *c = ctx;
-    exchange_pause(c->exchange, false);
+    if (!c->ending)
+        exchange_pause(c->exchange, false);
 }
 
 static void cost_header(struct http_request *r, int64_t nano_usd)
@@ -163,24 +170,68 @@ static void reply_error(struct chat_call *c, int status, struct str message, str
     http_reply(c->api.http, status, "application/json", buf_str(&c->out));
 }
 
-static void on_end(void *ctx, const struct chat_usage *usage, int64_t cost)
+static void end(struct chat_call *c)
 {
-    struct chat_call *c = ctx;
     struct http_request *r = c->api.http;
     if (c->stream) {
-        end_stream(c, usage);
+        end_stream(c, &c->usage);
         call_free(c);
         return;
     }
     about_headers(c, &c->about);
-    cost_header(r, cost);
+    cost_header(r, c->cost);
     if (c->broke.code) {
         reply_error(c, 502, str_from(c->broke.message), STR_NONE);
     } else {
-        c->shape->whole(c->answer, usage, &c->out);
+        c->shape->whole(c->answer, &c->usage, &c->out);
         http_reply(r, c->out.failed ? 500 : 200, "application/json", buf_str(&c->out));
     }
     call_free(c);
+}
+
+/* ---- Answers that are kept are so before their end is sent: the client may go on from them at once. ---- */
+
+static void on_kept(void *ctx, int code)
+{
+    struct chat_call *c = ctx;
+    if (code) {
+        log_error("api", "the response %s was not kept: %s", c->api.request_id, error_code_name(code));
+        c->shape->keep(c->answer, NULL);
+    }
+    if (c->gone)
+        call_free(c);
+    else
+        end(c);
+}
+
+/* False: it cannot be kept, and its end says so. */
+static bool kept(struct chat_call *c)
+{
+    struct store_response row = {.wall_ms = clock_wall_ms()};
+    struct store_done done = {c->api.shard->exchange->loop, on_kept, c};
+    struct error err;
+    if (!c->keeping || c->broken || c->broke.code)
+        return false;
+    c->shape->kept(c->answer, &c->usage, &row);
+    row.key_id = api_key_id(&c->api);
+    int rc = store_response_add(c->api.shard->exchange->store, &row, done, &err);
+    if (rc) {
+        log_error("api", "the response of %s was not kept: %s", c->api.request_id, err.message);
+        c->shape->keep(c->answer, NULL);
+    }
+    return rc == 0;
+}
+
+static void on_end(void *ctx, const struct chat_usage *usage, int64_t cost)
+{
+    struct chat_call *c = ctx;
+    c->ending = true;
+    c->usage = *usage;
+    c->cost = cost;
+    if (c->quiet)
+        loop_timer_stop(c->quiet);
+    if (!kept(c))
+        end(c);
 }
 
 /* No target can count: the router's estimate, said to be one. */
@@ -228,8 +279,12 @@ static void on_fail(void *ctx, const struct exchange_failure *f)
 static void on_gone(void *ctx)
 {
     struct chat_call *c = ctx;
-    exchange_cancel(c->exchange);
     http_request_release(c->api.http);
+    if (c->ending) {
+        c->gone = true;
+        return;
+    }
+    exchange_cancel(c->exchange);
     call_free(c);
 }
 
@@ -333,6 +388,7 @@ static void start(const struct api_call *api, struct chat_request *request, stru
     c->stream = request->stream;
     buf_init(&c->out, LIMIT_PROVIDER_BODY * 2);
     shape->init(answer, request, str_from(c->api.request_id));
+    c->keeping = shape->keep && api_content_ms(api) > 0 && shape->keep(answer, request);
     struct http_request *r = api->http;
     origin->request_id = str_from(c->api.request_id);
     origin->api = str_from(shape->name);
@@ -361,6 +417,8 @@ void api_chat(const struct api_call *c)
         error_set(&err, rc, "no memory for the request");
     else
         rc = origin_read(c->http, a, &origin, &err);
+    if (rc == 0 && c->shape->join)
+        rc = c->shape->join(c, a, &body, &err);
     if (rc == 0)
         rc = c->shape->read(a, body, &request, &err);
     if (rc == 0 && c->shape->resolve)

@@ -1,5 +1,6 @@
 /* OpenAI's newer shape: Responses. */
 #include "api/openai_out.h"
+#include "api/responses_kept.h"
 #include "api/responses_in.h"
 #include "api/responses_out.h"
 #include "api/shape.h"
@@ -41,6 +42,20 @@ static void stream_end(void *answer, const struct chat_usage *usage, struct buf 
     responses_stream_end(answer, usage, out);
 }
 
+static bool answer_keep(void *answer, const struct chat_request *r)
+{
+    return responses_answer_keep(answer, r);
+}
+
+static void answer_kept(void *answer, const struct chat_usage *usage, struct store_response *out)
+{
+    struct responses_answer *a = answer;
+    responses_answer_write(a, usage, &a->body);
+    out->id = str_from(a->id);
+    out->body = buf_str(&a->body);
+    out->input = buf_str(&a->input);
+}
+
 static int error_write(
     int status, struct str message, struct str type, struct str request_id, struct buf *out)
 {
@@ -53,7 +68,10 @@ const struct api_shape api_responses_shape = {.name = "openai.responses",
     .stream_type = "text/event-stream",
     .keep_alive = ": keep-alive\n\n",
     .answer_size = sizeof(struct responses_answer),
+    .join = api_responses_join,
     .read = api_responses_read,
+    .keep = answer_keep,
+    .kept = answer_kept,
     .init = answer_init,
     .free = answer_free,
     .begin = answer_begin,

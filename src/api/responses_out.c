@@ -4,10 +4,26 @@
 #include <stdlib.h>
 
 #include "api/responses_in.h"
+#include "api/responses_kept.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/must.h"
 #include "base/rand.h"
+
+static void write_member(struct json_writer *w, const char *key, struct str value)
+{
+    json_key(w, key);
+    json_write_str(w, value);
+}
+
+static void write_list(struct json_writer *w, const char *key, struct str members)
+{
+    json_key(w, key);
+    json_array_begin(w);
+    if (members.len > 0)
+        json_write_raw(w, members);
+    json_array_end(w);
+}
 
 /* What the answer says again of the request. */
 static void asked_keep(struct responses_answer *a, const json_t *asked)
@@ -35,6 +51,18 @@ void responses_answer_init(struct responses_answer *a, const struct chat_request
     rand_id("resp_", a->id, sizeof a->id);
     buf_init(&a->asked, 2 * LIMIT_HTTP_BODY);
     asked_keep(a, r->asked);
+    buf_init(&a->input, LIMIT_STORE_RESPONSE);
+    buf_init(&a->body, LIMIT_STORE_RESPONSE);
+}
+
+bool responses_answer_keep(struct responses_answer *a, const struct chat_request *r)
+{
+    a->store = r && !json_is_false(json_object_get(r->asked, "store"));
+    if (!a->store)
+        return false;
+    api_responses_input_write(a->id + sizeof "resp_" - 1, json_object_get(r->asked, "input"), &a->input);
+    a->store = !a->input.failed; /* larger than what is kept: the answer says that it is not */
+    return a->store;
 }
 
 void responses_answer_free(struct responses_answer *a)
@@ -48,26 +76,13 @@ void responses_answer_free(struct responses_answer *a)
     }
     free(a->items);
     buf_free(&a->asked);
+    buf_free(&a->input);
+    buf_free(&a->body);
     a->items = NULL;
     a->n_items = a->capacity = 0;
 }
 
 /* ---- Items and responses as JSON ---- */
-
-static void write_member(struct json_writer *w, const char *key, struct str value)
-{
-    json_key(w, key);
-    json_write_str(w, value);
-}
-
-static void write_list(struct json_writer *w, const char *key, struct str members)
-{
-    json_key(w, key);
-    json_array_begin(w);
-    if (members.len > 0)
-        json_write_raw(w, members);
-    json_array_end(w);
-}
 
 /* {"type","text"}: with what belongs to an answer's text. */
 static void part_write(

@@ -34,7 +34,9 @@ struct responses_answer {
     struct str model;
     struct buf asked; /* what is said again of the request, as JSON members */
     bool summary;     /* reasoning goes out as its summary */
-    bool store;       /* as the answer says it */
+    bool store;       /* it is kept, as the answer says */
+    struct buf input; /* then: what it answers, as a JSON array */
+    struct buf body;  /* and what it was */
     struct responses_item *items;
     size_t n_items, capacity;
     enum chat_stop stop;
@@ -45,6 +47,8 @@ struct responses_answer {
 };
 
 void responses_answer_init(struct responses_answer *a, const struct chat_request *r);
+/* It may be kept: false where the request does not want it. `r` NULL: it cannot be after all. */
+bool responses_answer_keep(struct responses_answer *a, const struct chat_request *r);
 void responses_answer_free(struct responses_answer *a);
 
 /* Whole answers: gather each event, then write. ERROR_LIMIT when the answer passes its bound. */

@@ -8,6 +8,9 @@
 
 #include "chat/chat.h"
 #include "exchange/exchange.h"
+#include "store/store.h"
+
+struct api_call;
 
 struct api_shape {
     const char *name;          /* as the ledger calls it: "openai.chat" */
@@ -17,11 +20,13 @@ struct api_shape {
     const char *keep_alive;    /* what a client of a stream reads over; NULL: there is no such thing */
     size_t answer_size;        /* bytes of an answer's state, which begins zeroed */
 
+    /* Before `read`: puts what was kept in the place of what names it. NULL: nothing names anything. */
+    int (*join)(const struct api_call *c, struct arena *a, struct str *body, struct error *err);
     /* Pure. The request and all it points at live in the arena, `body` too. ERROR_INVALID names the member.
      */
     int (*read)(struct arena *a, struct str body, struct chat_request **out, struct error *err);
-    /* Finds the model that a client of this API means by the name it gave, and puts its name in place of that.
-     * NULL: names are taken as they stand. */
+    /* Finds the model that a client of this API means by the name it gave, and puts its name in place of
+     * that. NULL: names are taken as they stand. */
     int (*resolve)(const struct exchange_world *world, struct chat_request *r, struct error *err);
 
     void (*init)(void *answer, const struct chat_request *r, struct str request_id);
@@ -34,6 +39,12 @@ struct api_shape {
     /* Streams: an ERROR is the last event, and `end` is not called then. */
     void (*event)(void *answer, const struct chat_event *e, struct buf *out);
     void (*end)(void *answer, const struct chat_usage *usage, struct buf *out);
+
+    /* After init, where answers may be kept: is this one to be? Later, with NULL: it cannot be. NULL: none
+     * is. */
+    bool (*keep)(void *answer, const struct chat_request *r);
+    /* After the last event: what is kept of it; it lives until free. */
+    void (*kept)(void *answer, const struct chat_usage *usage, struct store_response *out);
 
     /* Of a request to count (count_only): the router's estimate, where no target can count; NULL otherwise.
      */

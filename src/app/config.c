@@ -92,12 +92,13 @@ static int tls_read(struct config *c, const struct yaml_node *root, struct error
 
 static int retention_read(struct config *c, const struct yaml_node *root, struct error *err)
 {
-    static const char *const keys[] = {"content", "metadata", NULL}, *const contents[] = {"none", NULL};
+    static const char *const keys[] = {"content", "metadata", NULL};
     const struct yaml_node *retention = yaml_get(root, "retention");
     const int64_t most = (int64_t)36500 * 86400000;
-    int content, rc = retention ? yaml_check_keys(retention, keys, "retention", err) : 0;
-    if (rc == 0)
-        rc = config_get_choice(retention, "content", contents, 0, &content, err);
+    const struct yaml_node *content = yaml_get(retention, "content");
+    int rc = retention ? yaml_check_keys(retention, keys, "retention", err) : 0;
+    if (rc == 0 && content && !(content->kind == YAML_SCALAR && str_is(content->value, "none")))
+        rc = config_get_duration(retention, "content", 0, most, &c->exchange.content_ms, err);
     const struct yaml_node *metadata = yaml_get(retention, "metadata");
     if (rc || (metadata && metadata->kind == YAML_SCALAR && str_is(metadata->value, "forever")))
         return rc;

@@ -205,6 +205,9 @@ static void on_purge(void *ctx)
 {
     struct serving *s = ctx;
     struct error err;
+    int64_t now = clock_wall_ms(), content_ms = exchange_world_settings(s->world)->content_ms;
+    if (store_response_purge(s->store, now - content_ms, &err))
+        log_error("serve", "old responses could not be deleted: %s", err.message);
     if (s->retention_ms > 0 && store_purge_later(s->store, clock_wall_ms() - s->retention_ms, &err))
         log_error("serve", "old rows could not be deleted: %s", err.message);
     loop_timer_start(s->purge, PURGE_EVERY_MS);

@@ -1,8 +1,11 @@
 // OpenAI's Responses by its official client, unchanged, served by every kind of target.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Cloud } from './lib/cloud.mjs';
-import { Gateway, makeFolder, makeModel, sleep } from './lib/gateway.mjs';
+import { Gateway, makeFolder, makeModel, sleep, weir } from './lib/gateway.mjs';
 
 const OpenAI = await import('openai').then((m) => m.default, () => null);
 const skip = OpenAI ? false : 'the official clients are not installed';
@@ -196,3 +199,80 @@ test('the local model: whole, streamed, cut off', { skip }, async () => {
   assert.equal(final.output_text, r.output_text);
   assert.equal(final.status, r.status);
 });
+
+// ---- Responses that are kept ----
+
+async function withKeeper(retention, run, { auth = false } = {}) {
+  const folder = makeFolder();
+  const env = { SIM_KEY: 'sk-simulated' };
+  const key = (name) => execFileSync(weir, ['keys', 'create', '--name', name, '--state', `sqlite:${join(folder, 'weir.db')}`])
+    .toString().match(/\S{20,}/)[0];
+  const keys = auth ? [key('one'), key('two')] : ['none'];
+  const keeper = await Gateway.start(
+    `${auth ? 'auth: keys\n' : ''}retention: {content: ${retention}}
+providers: {sim: {kind: openai, base_url: "${cloud.url}/v1", api_key: "\${SIM_KEY}"}}
+models:
+  - {name: house, file: "${makeModel(folder)}", context: 2048}
+  - {name: gpt, provider: sim, model: gpt-5-sim}
+`, { env, folder, wait: !auth });
+  try {
+    await run(keys.map((apiKey) => new OpenAI({ baseURL: `${keeper.url}/v1`, apiKey, maxRetries: 0 })), keeper);
+  } finally {
+    await keeper.stop();
+  }
+}
+
+test('a conversation goes on from a response that was kept', { skip }, () => withKeeper('1d', async ([c]) => {
+  cloud.behaviour = { text: ['The first', ' answer'] };
+  const first = await c.responses.create({ model: 'gpt', input: 'My name is Ada.', instructions: 'Only now.' });
+  assert.equal(first.store, true);
+  const second = await c.responses.stream({ model: 'gpt', input: 'And then?', previous_response_id: first.id }).finalResponse();
+  assert.equal(second.previous_response_id, first.id);
+  assert.deepEqual(body().messages, [{ role: 'user', content: 'My name is Ada.' },
+    { role: 'assistant', content: 'The first answer' }, { role: 'user', content: 'And then?' }]);
+  await c.responses.create({ model: 'gpt', previous_response_id: second.id, input: [{ type: 'message', role: 'user', content: 'Third.' }] });
+  assert.deepEqual(body().messages.map((m) => m.role), ['user', 'assistant', 'user', 'assistant', 'user']);
+  await c.responses.create({ model: 'gpt', input: [{ type: 'item_reference', id: first.output[0].id }, { role: 'user', content: 'Again.' }] });
+  assert.deepEqual(body().messages.map((m) => m.content), ['The first answer', 'Again.']);
+
+  const got = await c.responses.retrieve(second.id);
+  assert.deepEqual([got.id, got.output_text, got.usage], [second.id, second.output_text, second.usage]);
+  const items = await c.responses.inputItems.list(second.id, { order: 'asc', limit: 2 });
+  assert.deepEqual(items.data.map((i) => [i.role, i.content[0].text]), [['user', 'My name is Ada.'], ['assistant', 'The first answer']]);
+  assert.equal((await items.getNextPage()).data[0].content[0].text, 'And then?');
+  await c.responses.delete(first.id);
+  for (const id of [first.id, 'resp_nothing']) {
+    await assert.rejects(c.responses.retrieve(id), OpenAI.NotFoundError);
+    await assert.rejects(c.responses.delete(id), OpenAI.NotFoundError);
+    await assert.rejects(c.responses.create({ model: 'gpt', input: 'x', previous_response_id: id }), OpenAI.BadRequestError);
+  }
+  const not = await c.responses.create({ model: 'gpt', input: 'x', store: false });
+  assert.equal(not.store, false);
+  await assert.rejects(c.responses.retrieve(not.id), OpenAI.NotFoundError);
+  cloud.behaviour = {};
+}));
+
+test('what was said before keeps a conversation inside as well', { skip }, () => withKeeper('1d', async ([c]) => {
+  const first = await c.responses.create({ model: 'house', max_output_tokens: 4, input: 'My SSN is 536-22-8145.' });
+  const before = cloud.requests.length;
+  const { response } = await c.responses.create({ model: 'gpt', input: 'And?', max_output_tokens: 4, previous_response_id: first.id }).withResponse();
+  assert.equal(response.headers.get('x-weir-provider'), 'local');
+  assert.equal(cloud.requests.length, before);
+  assert.ok(!cloud.received().includes('536-22'));
+}));
+
+test('a kept response is its own key\'s', { skip }, () => withKeeper('1d', async ([one, two]) => {
+  const r = await one.responses.create({ model: 'gpt', input: 'x' });
+  assert.equal((await one.responses.retrieve(r.id)).id, r.id);
+  await assert.rejects(two.responses.retrieve(r.id), OpenAI.NotFoundError);
+  await assert.rejects(two.responses.delete(r.id), OpenAI.NotFoundError);
+  await assert.rejects(two.responses.create({ model: 'gpt', input: 'x', previous_response_id: r.id }), OpenAI.BadRequestError);
+}, { auth: true }));
+
+test('without retention of content nothing is kept, and the error says what mends it', { skip }, () => withKeeper('none', async ([c], g) => {
+  const r = await c.responses.create({ model: 'gpt', input: 'A secret phrase', store: true });
+  assert.equal(r.store, false);
+  const e = await c.responses.create({ model: 'gpt', input: 'x', previous_response_id: r.id }).then(() => null, (x) => x);
+  assert.ok(e instanceof OpenAI.BadRequestError && e.message.includes('retention'), String(e));
+  assert.ok(!readFileSync(g.state).includes('A secret phrase') && !readFileSync(`${g.state}-wal`).includes('A secret phrase'));
+}));

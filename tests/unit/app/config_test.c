@@ -81,6 +81,7 @@ static void the_whole_contract(void **state)
     assert_int_equal(c->loops, 2);
     assert_int_equal(c->max_body, 1 << 20);
     assert_int_equal(c->retention_metadata_ms, 30LL * 86400000);
+    assert_int_equal(c->exchange.content_ms, 0);
     assert_int_equal(c->on_sensitive, ROUTER_SENSITIVE_BLOCK);
     assert_int_equal(c->n_providers, 3);
     assert_true(str_is(c->providers[0].api_key, "k-123") && str_is(c->providers[1].api_key, "from-a-file"));
@@ -301,7 +302,10 @@ static void mistakes_name_their_line(void **state)
     refused("tls: {certificate: cert.pem}\n", "'tls' wants both");
     refused("state: mysql:x\n", "'state' is sqlite:FILE");
     refused("state: postgresql://u:p@h/db\n", "'state' holds a password");
-    refused("retention: {content: all}\n", "'content' is one of none");
+    struct config *kept = loaded("retention: {content: 1d}\n", NULL);
+    assert_int_equal(kept->exchange.content_ms, 86400000);
+    config_free(kept);
+    refused("retention: {content: all}\n", "'content' must be a duration");
     refused("on_sensitive: maybe\n", "'on_sensitive' is one of local, redact, block, allow");
     refused("listen: 8080\n", "'listen' wants HOST:PORT");
     refused("listen: 127.0.0.1:70000\n", "'listen' wants HOST:PORT");

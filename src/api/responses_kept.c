@@ -1,0 +1,357 @@
+#include "api/responses_kept.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/read.h"
+#include "base/limits.h"
+#include "base/must.h"
+
+static const char path_prefix[] = "/v1/responses/";
+
+/* ---- What is kept of a request ---- */
+
+/* A part list for a text, which is how the API gives items back. */
+static void text_write(struct json_writer *w, const json_t *text, bool said)
+{
+    json_array_begin(w);
+    json_object_begin(w);
+    json_key(w, "type");
+    json_write_text(w, said ? "output_text" : "input_text");
+    json_key(w, "text");
+    json_write_value(w, text);
+    json_object_end(w);
+    json_array_end(w);
+}
+
+/* Whatever was left out of an item is put in. */
+static void input_item_write(struct json_writer *w, const char *id, size_t index, const json_t *item)
+{
+    bool said = str_is(json_str(json_object_get(item, "role")), "assistant");
+    char made[64];
+    const char *key;
+    json_t *value;
+    json_object_begin(w);
+    if (!json_is_string(json_object_get(item, "id"))) {
+        snprintf(made, sizeof made, "in_%s_%zu", id, index);
+        json_key(w, "id");
+        json_write_text(w, made);
+    }
+    if (!json_object_get(item, "type")) {
+        json_key(w, "type");
+        json_write_text(w, "message");
+    }
+    json_object_foreach((json_t *)(uintptr_t)item, key, value)
+    {
+        if (json_is_null(value))
+            continue;
+        json_key(w, key);
+        if (json_is_string(value) && str_is(str_from(key), "content"))
+            text_write(w, value, said);
+        else
+            json_write_value(w, value);
+    }
+    json_object_end(w);
+}
+
+void api_responses_input_write(const char *id, const json_t *input, struct buf *out)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    json_array_begin(&w);
+    if (json_is_string(input)) {
+        json_t *item = must(json_pack("{s:s,s:O}", "role", "user", "content", input));
+        input_item_write(&w, id, 0, item);
+        json_decref(item);
+    }
+    for (size_t i = 0; i < json_array_size(input); i++)
+        input_item_write(&w, id, i, json_array_get(input, i));
+    json_array_end(&w);
+}
+
+/* ---- Going on ---- */
+
+/* The kept response; `input` and `output` are its two lists. */
+static int find(const struct api_call *c, struct arena *a, struct str id, const json_t **input,
+    const json_t **output, struct error *err)
+{
+    struct store_response kept;
+    json_t *read_input, *read_body;
+    if (api_content_ms(c) == 0)
+        return error_set(err, ERROR_UNSUPPORTED,
+            "'previous_response_id' and item_reference want responses to be kept, which 'retention: "
+            "{content: "
+            "none}' forbids: set it to a time such as 1d, or send the whole conversation");
+    int rc = store_response_find(c->shard->exchange->store, id, api_key_id(c), a, &kept, err);
+    if (rc)
+        return rc == ERROR_NOT_FOUND ? (err->code = ERROR_INVALID) : rc;
+    rc = json_read_in(a, kept.input, &read_input, err);
+    if (rc == 0)
+        rc = json_read_in(a, kept.body, &read_body, err);
+    if (rc)
+        return rc;
+    *input = read_input;
+    *output = json_object_get(read_body, "output");
+    return 0;
+}
+
+static const json_t *item_of(const json_t *list, struct str id)
+{
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (str_eq(json_str(json_object_get(json_array_get(list, i), "id")), id))
+            return json_array_get(list, i);
+    return NULL;
+}
+
+/* An item's id holds that of its response: msg_ID_0. */
+static int item_find(
+    const struct api_call *c, struct arena *a, struct str id, const json_t **out, struct error *err)
+{
+    const json_t *input, *output;
+    struct str rest = id, of = STR_NONE;
+    if (str_split(&rest, '_', &of))
+        str_split(&rest, '_', &of);
+    int rc =
+        find(c, a, arena_printf(a, "resp_" STR_FMT, STR_ARG(str_slice(of, 0, 64))), &input, &output, err);
+    if (rc)
+        return rc;
+    *out = item_of(output, id);
+    if (!*out)
+        *out = item_of(input, id);
+    return *out ? 0
+                : error_set(
+                      err, ERROR_INVALID, "there is no item '" STR_FMT "'", STR_ARG(str_slice(id, 0, 80)));
+}
+
+static void write_all(struct json_writer *w, const json_t *list)
+{
+    for (size_t i = 0; i < json_array_size(list); i++)
+        json_write_value(w, json_array_get(list, i));
+}
+
+/* The request's own input, what it refers to in its place. */
+static int own_write(
+    const struct api_call *c, struct arena *a, struct json_writer *w, const json_t *input, struct error *err)
+{
+    if (json_is_string(input)) {
+        json_object_begin(w);
+        json_key(w, "role");
+        json_write_text(w, "user");
+        json_key(w, "content");
+        json_write_value(w, input);
+        json_object_end(w);
+    }
+    for (size_t i = 0; i < json_array_size(input); i++) {
+        const json_t *item = json_array_get(input, i);
+        if (str_is(json_str(json_object_get(item, "type")), "item_reference")) {
+            int rc = item_find(c, a, json_str(json_object_get(item, "id")), &item, err);
+            if (rc)
+                return error_wrap(err, "input[%zu]", i);
+        }
+        json_write_value(w, item);
+    }
+    return 0;
+}
+
+static int joined_write(
+    const struct api_call *c, struct arena *a, const json_t *root, struct buf *out, struct error *err)
+{
+    struct json_writer w;
+    const json_t *input = NULL, *output = NULL;
+    struct str previous;
+    const char *key;
+    json_t *value;
+    int rc = json_get_str(root, "previous_response_id", &previous, err);
+    if (rc == 0 && previous.len > 0)
+        rc = find(c, a, previous, &input, &output, err);
+    if (rc)
+        return rc;
+    json_writer_init(&w, out);
+    json_object_begin(&w);
+    json_object_foreach((json_t *)(uintptr_t)root, key, value)
+    {
+        json_key(&w, key);
+        if (!str_is(str_from(key), "input")) {
+            json_write_value(&w, value);
+            continue;
+        }
+        json_array_begin(&w);
+        write_all(&w, input);
+        write_all(&w, output);
+        rc = own_write(c, a, &w, value, err);
+        if (rc)
+            return rc;
+        json_array_end(&w);
+    }
+    json_object_end(&w);
+    return out->failed ? error_set(err, ERROR_LIMIT,
+                             "the conversation has grown over %zu bytes: begin a new one", out->max)
+                       : 0;
+}
+
+static bool refers(const json_t *root)
+{
+    const json_t *input = json_object_get(root, "input");
+    const json_t *previous = json_object_get(root, "previous_response_id");
+    bool any = previous && !json_is_null(previous);
+    for (size_t i = 0; i < json_array_size(input) && !any; i++)
+        any = str_is(json_str(json_object_get(json_array_get(input, i), "type")), "item_reference");
+    return any;
+}
+
+int api_responses_join(const struct api_call *c, struct arena *a, struct str *body, struct error *err)
+{
+    const json_t *root;
+    struct buf joined;
+    /* Nearly every request refers to nothing and is not read twice. */
+    if (str_find(*body, STR("previous_response_id")) == SIZE_MAX &&
+        str_find(*body, STR("item_reference")) == SIZE_MAX)
+        return 0;
+    int rc = api_body_read(a, *body, &root, err);
+    if (rc || !refers(root))
+        return rc;
+    buf_init(&joined, LIMIT_HTTP_BODY);
+    rc = joined_write(c, a, root, &joined, err);
+    if (rc == 0 && arena_try_copy(a, buf_str(&joined), body))
+        rc = error_set(err, ERROR_MEMORY, "no memory for the request");
+    buf_free(&joined);
+    return rc;
+}
+
+/* ---- Looking ---- */
+
+static void items_write(const json_t *list, size_t from, size_t n, bool ascending, bool more, struct buf *out)
+{
+    struct json_writer w;
+    size_t all = json_array_size(list);
+    const json_t *first = NULL, *last = NULL;
+    json_writer_init(&w, out);
+    json_object_begin(&w);
+    json_key(&w, "object");
+    json_write_text(&w, "list");
+    json_key(&w, "data");
+    json_array_begin(&w);
+    for (size_t i = from; i < from + n; i++) {
+        last = json_array_get(list, ascending ? i : all - 1 - i);
+        first = first ? first : last;
+        json_write_value(&w, last);
+    }
+    json_array_end(&w);
+    json_key(&w, "first_id");
+    json_write_text(&w, json_string_value(json_object_get(first, "id")));
+    json_key(&w, "last_id");
+    json_write_text(&w, json_string_value(json_object_get(last, "id")));
+    json_key(&w, "has_more");
+    json_write_bool(&w, more);
+    json_object_end(&w);
+}
+
+/* ?order=desc|asc, ?limit=1..100, ?after=ID */
+static int items_read(
+    const struct api_call *c, struct arena *a, struct str input, struct buf *out, struct error *err)
+{
+    struct str order = arena_copy(a, http_request_query(c->http, "order"));
+    struct str after = arena_copy(a, http_request_query(c->http, "after"));
+    struct str asked = arena_copy(a, http_request_query(c->http, "limit"));
+    int64_t limit = 20;
+    json_t *list;
+    int rc = json_read_in(a, input, &list, err);
+    if (rc)
+        return rc;
+    if ((asked.len > 0 && (!str_to_int64(asked, &limit) || limit < 1 || limit > 100)) ||
+        (order.len > 0 && !str_is(order, "asc") && !str_is(order, "desc")))
+        return error_set(err, ERROR_INVALID, "'limit' must be 1 to 100 and 'order' asc or desc");
+    bool ascending = str_is(order, "asc");
+    size_t all = json_array_size(list), from = 0;
+    for (size_t i = 0; i < all && after.len > 0; i++) {
+        const json_t *item = json_array_get(list, ascending ? i : all - 1 - i);
+        if (str_eq(json_str(json_object_get(item, "id")), after))
+            from = i + 1;
+    }
+    size_t n = all - from < (size_t)limit ? all - from : (size_t)limit;
+    items_write(list, from, n, ascending, from + n < all, out);
+    return 0;
+}
+
+/* GET /v1/responses/ID and /v1/responses/ID/input_items */
+void api_responses_kept(const struct api_call *c)
+{
+    struct str id = str_slice(http_request_path(c->http), sizeof path_prefix - 1, SIZE_MAX);
+    struct str items = STR("/input_items");
+    bool of_input = str_ends(id, items);
+    struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
+    struct store_response kept;
+    struct error err;
+    struct buf out;
+    if (of_input)
+        id = str_slice(id, 0, id.len - items.len);
+    buf_init(&out, 2 * LIMIT_STORE_RESPONSE);
+    int rc = store_response_find(c->shard->exchange->store, id, api_key_id(c), a, &kept, &err);
+    if (rc == 0 && of_input)
+        rc = items_read(c, a, kept.input, &out, &err);
+    else if (rc == 0)
+        buf_append_str(&out, kept.body);
+    if (rc)
+        api_error(c, exchange_status(rc), str_from(err.message));
+    else
+        api_reply_json(c, 200, &out);
+    buf_free(&out);
+    arena_free(a);
+}
+
+/* ---- Deleting ---- */
+
+struct deleting {
+    struct api_call api;
+    bool gone;
+    char id[96];
+};
+
+static void on_deleted(void *ctx, int code)
+{
+    struct deleting *d = ctx;
+    struct buf out;
+    struct json_writer w;
+    buf_init(&out, KIB);
+    json_writer_init(&w, &out);
+    json_object_begin(&w);
+    json_key(&w, "id");
+    json_write_text(&w, d->id);
+    json_key(&w, "object");
+    json_write_text(&w, "response");
+    json_key(&w, "deleted");
+    json_write_bool(&w, true);
+    json_object_end(&w);
+    if (!d->gone && code)
+        api_error(&d->api, exchange_status(code),
+            code == ERROR_NOT_FOUND ? STR("there is no response with that id")
+                                    : STR("the response could not be deleted: try again"));
+    else if (!d->gone)
+        api_reply_json(&d->api, 200, &out);
+    buf_free(&out);
+    free(d);
+}
+
+static void on_gone(void *ctx)
+{
+    struct deleting *d = ctx;
+    d->gone = true;
+    http_request_release(d->api.http);
+}
+
+void api_responses_delete(const struct api_call *c)
+{
+    struct str id = str_slice(http_request_path(c->http), sizeof path_prefix - 1, SIZE_MAX);
+    struct deleting *d = must(calloc(1, sizeof *d));
+    struct store_done done = {c->shard->exchange->loop, on_deleted, d};
+    struct error err;
+    d->api = *c;
+    for (size_t i = 0; i < id.len && i < sizeof d->id - 1; i++)
+        d->id[i] = id.data[i];
+    http_request_on_gone(c->http, on_gone, d);
+    int rc = store_response_delete(c->shard->exchange->store, str_from(d->id), api_key_id(c), done, &err);
+    if (rc) {
+        api_error(c, exchange_status(rc), str_from(err.message));
+        free(d);
+    }
+}

@@ -1,0 +1,18 @@
+/* Responses that were kept: later requests go on from them, and clients look at them and delete them.
+ *
+ *   {"input": B, "previous_response_id": R}   ->   {"input": R's input + R's output + B, ...}
+ *   {"type": "item_reference", "id": I}       ->   the item of that id
+ *
+ * The request is read with all of it in its place, so that what decides where it may go sees the whole. */
+#ifndef WEIR_API_RESPONSES_KEPT_H
+#define WEIR_API_RESPONSES_KEPT_H
+
+#include "api/api.h"
+
+int api_responses_join(
+    const struct api_call *c, struct arena *a, struct str *body, struct error *err) MUST_USE;
+
+/* What is kept of a request's `input`: its items, each with an id (in_ID_0) and its content as a list. */
+void api_responses_input_write(const char *id, const json_t *input, struct buf *out);
+
+#endif
