@@ -87,10 +87,12 @@ static void settle(struct ask *c, const char *outcome, int status)
         .total_ms = clock_mono_ms() - c->started_ms,
         .outcome = str_from(outcome),
         .status = status};
-    struct meter_label labels[] = {
-        {"model", c->model->name}, {"rule", STR("named")}, {"outcome", row.outcome}};
-    meter_count(
-        shard->meter, "weir_requests_total", "Requests, by who answered, rule and outcome.", labels, 3, 1);
+    const struct meter_labels labels =
+        meter_labels((struct str[]){c->model->name, STR_NONE, STR("named"), row.outcome}, METER_LABELS);
+    meter_count(shard->meter, METER_REQUESTS, &labels, 1);
+    meter_observe(shard->meter, METER_REQUEST_SECONDS, &labels, row.total_ms * 1000);
+    if (c->tokens > 0)
+        meter_count(shard->meter, METER_INPUT_TOKENS, &labels, c->tokens);
     if (store_ledger_settle(shard->store, &row, (struct store_done){shard->loop, on_settled, c}, &err)) {
         log_error("api", "%s", err.message);
         loop_post(shard->loop, on_unsettled, c);

@@ -59,7 +59,7 @@ void api_ready(const struct api_call *c)
 
 static void gauge(struct buf *out, const char *family, const char *help, double value)
 {
-    meter_write_gauge(out, family, help, NULL, 0, value);
+    meter_write_value(out, family, "gauge", help, NULL, 0, value);
 }
 
 static void engine_gauges(const struct exchange_world *world, struct buf *out)
@@ -71,7 +71,12 @@ static void engine_gauges(const struct exchange_world *world, struct buf *out)
         {"weir_engine_active", "Requests it works on."}, {"weir_engine_queued", "Requests that wait for it."},
         {"weir_engine_loads", "Times its model was loaded."},
         {"weir_engine_unloads", "Times its model was unloaded."},
-        {"weir_engine_bytes", "Memory of the loaded model: weights and state."}};
+        {"weir_engine_bytes", "Memory of the loaded model: weights and state."},
+        {"weir_engine_slots", "Requests it can work on at once."},
+        {"weir_engine_load_seconds", "How long the last load took."},
+        {"weir_engine_kv_tokens", "Tokens in the KV cache of the requests it works on."},
+        {"weir_engine_kv_capacity_tokens",
+            "Tokens that the KV cache of all slots holds; 0 until it is loaded."}};
     for (size_t g = 0; g < sizeof gauges / sizeof *gauges; g++) {
         const char *help = gauges[g].help;
         for (size_t i = 0; i < exchange_world_n_models(world); i++) {
@@ -81,9 +86,11 @@ static void engine_gauges(const struct exchange_world *world, struct buf *out)
                 continue;
             engine_status(m->target.engine, &s);
             double values[] = {s.state == ENGINE_UP, s.restarts, s.active, s.queued, (double)s.loads,
-                (double)s.unloads, s.state == ENGINE_UP ? (double)s.bytes : 0};
+                (double)s.unloads, s.state == ENGINE_UP ? (double)s.bytes : 0, s.slots,
+                (double)s.load_ms / 1000, (double)s.kv_tokens,
+                s.state == ENGINE_UP ? (double)s.slots * (double)s.context : 0};
             struct meter_label label = {"model", m->name};
-            meter_write_gauge(out, gauges[g].family, help, &label, 1, values[g]);
+            meter_write_value(out, gauges[g].family, "gauge", help, &label, 1, values[g]);
             help = NULL;
         }
     }

@@ -43,13 +43,14 @@ void api_targets_gauges(const struct exchange_shard *shard, struct buf *out)
             health_status(m->health, &s);
             double values[] = {(double)s.breaker, s.in_flight, s.waiting, s.latency_ms};
             struct meter_label label = {"model", m->name};
-            meter_write_gauge(out, gauges[g].family, help, &label, 1, values[g]);
+            meter_write_value(out, gauges[g].family, "gauge", help, &label, 1, values[g]);
             help = NULL;
         }
     }
     if (!shard->cache)
         return;
     cache_size(shard->cache, &bytes, &answers);
-    meter_write_gauge(out, "weir_cache_bytes", "Bytes of answers that are kept.", NULL, 0, (double)bytes);
-    meter_write_gauge(out, "weir_cache_answers", "Answers that are kept.", NULL, 0, (double)answers);
+    meter_write_value(
+        out, "weir_cache_bytes", "gauge", "Bytes of answers that are kept.", NULL, 0, (double)bytes);
+    meter_write_value(out, "weir_cache_answers", "gauge", "Answers that are kept.", NULL, 0, (double)answers);
 }

@@ -255,11 +255,24 @@ static int shard_http(struct serving *s, int index, struct error *err)
     return http_server_create(shard->loop, &o, api_handle, &shard->api, &shard->http, err);
 }
 
+/* What leaves is counted as it is recorded. */
+static void witness(void *ctx, struct loop *loop, const struct egress_record *record,
+    void (*done)(void *done_ctx, int code), void *done_ctx)
+{
+    struct serving *s = ctx;
+    const struct meter_labels labels =
+        meter_labels((struct str[]){record->target,
+                         record->zone == EGRESS_ZONE_LOCAL ? STR("local") : STR("cloud"), record->rule},
+            3);
+    meter_count(s->meter, METER_EGRESS_REQUESTS, &labels, 1);
+    meter_count(s->meter, METER_EGRESS_BYTES, &labels, record->bytes);
+    govern_audit_witness(s->store, loop, record, done, done_ctx);
+}
+
 static int shard_open(struct serving *s, int index, struct error *err)
 {
     struct shard *shard = &s->shards[index];
-    struct egress_options egress = {
-        .offline = s->config->offline, .witness = govern_audit_witness, .witness_ctx = s->store};
+    struct egress_options egress = {.offline = s->config->offline, .witness = witness, .witness_ctx = s};
     shard->serving = s;
     shard->exchange.store = s->store;
     shard->exchange.meter = s->meter;

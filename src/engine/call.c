@@ -102,6 +102,7 @@ static void call_end(struct engine_call *c)
         e->waiting_bytes -= c->payload_bytes;
     e->rested_ms = clock_mono_ms();
     pthread_mutex_unlock(&e->mutex);
+    atomic_fetch_sub(&e->kv_tokens, c->kv_tokens);
     pool_poke(e);
     buf_free(&c->payload);
 }

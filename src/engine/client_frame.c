@@ -40,20 +40,22 @@ static int number_read(const json_t *o, const char *key, int64_t most, int64_t *
 static int ready_take(struct engine *e, const struct wire_frame *f, struct error *err)
 {
     json_t *o;
-    int64_t slots, state;
+    int64_t slots, state, context = 0;
     int rc = object_read(f, &o, err);
     if (rc)
         return rc;
     rc = json_get_int(o, "slots", e->options.slots, 1, ENGINE_SLOTS_MOST, &slots, err);
     if (rc == 0)
         rc = json_get_int(o, "state_bytes", -1, 0, STATE_BYTES_MOST, &state, err);
+    if (rc == 0)
+        rc = json_get_int(o, "context", 0, 0, TOKENS_MOST, &context, err);
     if (rc == 0 && state >= 0) {
         e->state_bytes = state;
         e->state_known = true;
     }
     json_decref(o);
     if (rc == 0)
-        supervisor_ready(e, f->payload, (int)slots);
+        supervisor_ready(e, f->payload, (int)slots, context);
     return rc;
 }
 
@@ -131,6 +133,12 @@ static void event_pass(struct engine_call *c, const struct call_event *event)
     client_control(c, WIRE_CANCEL);
 }
 
+static void kv_grow(struct engine_call *c, int64_t tokens)
+{
+    c->kv_tokens += tokens;
+    atomic_fetch_add(&c->engine->kv_tokens, tokens);
+}
+
 static int error_take(struct engine_call *c, const struct wire_frame *f, struct error *err)
 {
     struct wire_failure failure;
@@ -161,6 +169,7 @@ static int start_take(struct engine_call *c, const struct wire_frame *f, struct 
         return rc;
     c->phase = CALL_STARTED;
     c->prompt_tokens = event.numbers[0];
+    kv_grow(c, c->prompt_tokens);
     event_pass(c, &event);
     return 0;
 }
@@ -179,11 +188,11 @@ static int usage_take(struct engine_call *c, const struct wire_frame *f, struct 
         rc = number_read(o, "output_tokens", TOKENS_MOST, &event.numbers[2], err);
     if (rc == 0 && json_object_get(o, "reasoning_tokens"))
         rc = number_read(o, "reasoning_tokens", event.numbers[2], &event.numbers[3], err);
-    json_decref(o);
     if (rc == 0)
         rc = json_get_int(o, "prefill_ns", 0, 0, INT64_MAX, &event.numbers[4], err);
     if (rc == 0)
         rc = json_get_int(o, "decode_ns", 0, 0, INT64_MAX, &event.numbers[5], err);
+    json_decref(o);
     event.numbers[6] = c->loading_ms * 1000000;
     if (rc == 0 && event.numbers[0] != c->prompt_tokens)
         rc = error_set(err, ERROR_INVALID, "the usage counts another prompt than the one that was started");
@@ -220,8 +229,10 @@ static int text_take(struct engine_call *c, const struct wire_frame *f, struct e
     if (!str_utf8_valid(f->payload))
         return error_set(err, ERROR_INVALID, "text that is not UTF-8");
     struct call_event event = {.type = f->type, .bytes = f->payload};
-    if (f->payload.len > 0)
+    if (f->payload.len > 0) {
+        kv_grow(c, 1);
         event_pass(c, &event);
+    }
     return 0;
 }
 
@@ -276,6 +287,7 @@ static int tool_call_take(struct engine_call *c, const struct wire_frame *f, str
     json_decref(o);
     if (rc)
         return rc;
+    kv_grow(c, 1);
     c->tool_calls += event.numbers[0] == c->tool_calls;
     event_pass(c, &event);
     return 0;

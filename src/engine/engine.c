@@ -121,6 +121,8 @@ void engine_status(struct engine *e, struct engine_status *out)
 {
     pthread_mutex_lock(&e->mutex);
     *out = e->status;
+    out->slots = e->slots;
+    out->kv_tokens = atomic_load(&e->kv_tokens);
     bool expires = e->status.state == ENGINE_UP && e->options.pool && e->keep_ms >= 0 &&
                    e->status.active + e->status.queued + e->asks == 0;
     out->expires_ms = expires ? e->rested_ms + e->keep_ms : -1;

@@ -61,6 +61,9 @@ struct engine_status {
     int pid; /* 0 when none */
     int restarts;
     int active, queued;             /* calls the worker has; calls that wait for it */
+    int slots;                      /* calls it works on at once */
+    int64_t context;                /* tokens a slot holds, as the worker told; 0: not yet */
+    int64_t kv_tokens;              /* of the calls the worker has: prompts and pieces of answers so far */
     uint64_t load_done, load_total; /* bytes, while STARTING; 0 unknown */
     int64_t loads, unloads;         /* since it was created */
     int64_t load_ms;                /* how long the last load took */

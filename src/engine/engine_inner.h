@@ -57,6 +57,7 @@ struct engine_call {
     bool held, cancelled;  /* paused or closed by the caller, as home knows it */
     int64_t prompt_tokens; /* of START */
     int64_t tool_calls;    /* that came */
+    int64_t kv_tokens;     /* what it is counted as in engine.kv_tokens */
 
     /* call.mutex */
     pthread_mutex_t mutex;
@@ -84,6 +85,7 @@ struct engine {
     int asks;
     size_t waiting_bytes;
     struct buf ready;  /* the READY object */
+    _Atomic int64_t kv_tokens; /* of all open calls */
     size_t pending;    /* bytes in all calls' `events` */
     bool reading_held; /* the socket is not read until `pending` has fallen */
     int64_t keep_ms;   /* options.keep_alive_ms as it is now */
@@ -167,7 +169,7 @@ void supervisor_stop(struct engine *e); /* ends the worker and waits for it */
 /* In a pool: starts the worker of an UNLOADED engine; ends that of one that is UP with no open call. */
 void supervisor_load(struct engine *e);
 void supervisor_unload(struct engine *e, const char *why);
-void supervisor_ready(struct engine *e, struct str info, int slots);
+void supervisor_ready(struct engine *e, struct str info, int slots, int64_t context);
 void supervisor_refused(struct engine *e, int code, struct str message); /* its own ERROR of call 0 */
 void supervisor_fault(struct engine *e, const struct error *err);        /* it broke the protocol: kill it */
 void supervisor_hung_up(struct engine *e);                               /* it closed its socket */

@@ -224,7 +224,7 @@ static void on_silence_check(void *ctx)
 
 /* ---- Up ---- */
 
-void supervisor_ready(struct engine *e, struct str info, int slots)
+void supervisor_ready(struct engine *e, struct str info, int slots, int64_t context)
 {
     e->up_since_ms = clock_mono_ms();
     e->load_ms = e->up_since_ms - e->started_ms;
@@ -236,6 +236,7 @@ void supervisor_ready(struct engine *e, struct str info, int slots)
     /* Without memory for it the description stays empty; the engine works all the same. */
     buf_append_str(&e->ready, info);
     e->slots = slots;
+    e->status.context = context;
     pthread_mutex_unlock(&e->mutex);
     log_info("engine", "%s: up, process %d, %d slots", e->name, (int)e->process.pid, slots);
     client_dispatch(e);

@@ -120,9 +120,7 @@ void dispatch_failed(struct leg *leg, const struct chat_failure *failure)
         may_try(x) ? retry_delay(failure, leg->tried, leg->model->patience.retries, left, rand_u64()) : -1;
     leg_end(leg, failure);
     if (delay >= 0) {
-        struct meter_label label = {"model", leg->model->name};
-        meter_count(x->shard->meter, "weir_retries_total",
-            "Times a target was asked again after a passing failure.", &label, 1, 1);
+        observe_retried(leg);
         leg_again(leg, delay);
     } else if (retryable) {
         dispatch_next(leg);
@@ -138,11 +136,8 @@ static void on_hedge(void *ctx)
     struct exchange *x = ctx;
     if (x->winner || x->outcome || x->legs[1].state != LEG_IDLE || x->next >= x->n_order)
         return;
-    if (!take_next(&x->legs[1]))
-        return;
-    struct meter_label label = {"model", x->legs[1].model->name};
-    meter_count(x->shard->meter, "weir_hedges_total",
-        "Requests also sent to a second target because the first was slow.", &label, 1, 1);
+    if (take_next(&x->legs[1]))
+        observe_hedged(&x->legs[1]);
 }
 
 void dispatch_begin(struct exchange *x)

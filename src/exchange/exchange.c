@@ -81,6 +81,7 @@ void exchange_leg_event(struct leg *leg, const struct chat_event *event)
     default:
         leg->heard_milli += heard_in(event);
         begin(leg);
+        observe_piece(x);
         recall_gather(leg, event);
         x->client.event(x->client.ctx, event);
     }
@@ -246,6 +247,7 @@ struct exchange *exchange_start(struct exchange_shard *shard, struct chat_reques
     if (origin->identity)
         x->identity = *origin->identity;
     x->started_ms = clock_mono_ms();
+    observe_begin(x);
     x->first_token_ms = -1;
     x->deadline_ms = INT64_MAX;
     for (int i = 0; i < LEGS; i++)

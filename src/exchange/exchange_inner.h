@@ -7,6 +7,7 @@
 
 #include "exchange/attempts.h"
 #include "exchange/exchange.h"
+#include "exchange/observe.h"
 
 enum { LEGS = 2, ORDER_MOST = 64 };
 
@@ -73,6 +74,7 @@ struct exchange {
     const char *outcome;
     struct exchange_failure failure; /* when status is not 200 */
     bool failed;                     /* `fail` is still to be called */
+    struct exchange_seen seen;
 };
 
 /* ---- dispatch.c ---- */

@@ -20,11 +20,8 @@ static void result(struct leg *leg, enum breaker_result r, int64_t retry_after_m
 {
     const struct exchange_model *m = leg->model;
     double latency = r == BREAKER_OK && leg->first_ms > 0 ? (double)(leg->first_ms - leg->since_ms) : -1;
-    if (!health_result(m->health, r, retry_after_ms, latency))
-        return;
-    struct meter_label label = {"model", m->name};
-    meter_count(
-        leg->x->shard->meter, "weir_breaker_opened_total", "Times a target's breaker opened.", &label, 1, 1);
+    if (health_result(m->health, r, retry_after_ms, latency))
+        observe_opened(leg);
 }
 
 /* A provider charges for a prompt that it was sent, whoever hung up. */
@@ -114,6 +111,7 @@ static void on_waiting_timer(struct leg *leg)
     health_give_up(leg->wait);
     leg->wait = NULL;
     leg->state = LEG_IDLE;
+    observe_waited(leg, false);
     refused(leg, ERROR_BUSY, "it is busy and no place came free in time");
     dispatch_next(leg);
 }
@@ -199,6 +197,7 @@ static void on_granted(void *ctx)
     struct leg *leg = ctx;
     leg->wait = NULL;
     leg->has_place = true;
+    observe_waited(leg, true);
     loop_timer_stop(leg->timer);
     if (!leg_start(leg))
         dispatch_next(leg);
@@ -284,12 +283,8 @@ void leg_end(struct leg *leg, const struct chat_failure *failure)
     /* Without a call nothing was asked. */
     enum breaker_result r = !failure ? BREAKER_OK : leg->call ? result_of(failure) : BREAKER_NEUTRAL;
     result(leg, r, failure ? failure->retry_after_ms : -1);
-    if (failure) {
-        struct meter_label labels[] = {
-            {"model", leg->model->name}, {"reason", str_from(error_code_name(failure->code))}};
-        meter_count(
-            x->shard->meter, "weir_target_failures_total", "Attempts at a target that failed.", labels, 2, 1);
-    }
+    if (failure)
+        observe_failed(leg, failure->code);
     release(leg);
 }
 
@@ -304,6 +299,7 @@ void leg_cancel(struct leg *leg, const char *why)
         if (leg != x->counted)
             given_up(leg);
     } else if (leg->state == LEG_WAITING) {
+        observe_waited(leg, false);
         refused(leg, ERROR_CANCELLED, why);
     }
     release(leg);

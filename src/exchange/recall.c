@@ -43,8 +43,7 @@ bool recall(struct exchange *x)
     if (!x->cacheable)
         return false;
     x->kept = cache_get(x->shard->cache, x->cache_key, clock_mono_ms());
-    struct meter_label label = {"result", str_from(recall_state(x))};
-    meter_count(x->shard->meter, "weir_cache_total", "Requests that asked the response cache.", &label, 1, 1);
+    observe_recalled(x);
     if (!x->kept)
         return false;
     x->first_token_ms = clock_mono_ms() - x->started_ms;

@@ -5,30 +5,6 @@
 #include "base/log.h"
 #include "exchange/exchange_inner.h"
 
-static void count_outcome(struct exchange *x, const struct chat_usage *usage)
-{
-    struct meter *meter = x->shard->meter;
-    struct leg *last = x->counted ? x->counted : &x->legs[0];
-    struct str model = x->kept ? cache_answer_model(x->kept) : last->model ? last->model->name : STR_NONE;
-    struct meter_label labels[] = {
-        {"model", model}, {"rule", x->decision.rule}, {"outcome", str_from(x->outcome)}};
-    meter_count(meter, "weir_requests_total", "Requests, by who answered, rule and outcome.", labels, 3, 1);
-    meter_observe(meter, "weir_request_seconds", "From request to the end of the answer.", labels, 1,
-        (double)(clock_mono_ms() - x->started_ms) / 1000);
-    if (x->first_token_ms >= 0)
-        meter_observe(meter, "weir_first_token_seconds", "From request to the first piece of the answer.",
-            labels, 1, (double)x->first_token_ms / 1000);
-    if (usage->input_tokens > 0)
-        meter_count(
-            meter, "weir_input_tokens_total", "Prompt tokens.", labels, 1, (double)usage->input_tokens);
-    if (usage->output_tokens > 0)
-        meter_count(
-            meter, "weir_output_tokens_total", "Answer tokens.", labels, 1, (double)usage->output_tokens);
-    if (x->cost > 0)
-        meter_count(
-            meter, "weir_cost_usd_total", "Cost by the price table.", labels, 1, (double)x->cost / 1e9);
-}
-
 static void exchange_free(struct exchange *x)
 {
     x->shard->n_open--;
@@ -102,7 +78,7 @@ void exchange_settle(struct exchange *x, const char *outcome)
     x->cost = x->counted ? govern_price_cost(&x->counted->model->price, &usage) : 0;
     if (x->cost >= 0)
         x->cost += x->given_up_cost;
-    count_outcome(x, &usage);
+    observe_settled(x, &usage);
     const struct exchange_model *by = x->winner ? x->winner->model : NULL;
     struct store_settled row = {.request_id = str_from(x->request_id),
         .provider = by        ? provider_name(by->target.provider)

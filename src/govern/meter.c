@@ -1,44 +1,63 @@
 #include "govern/meter.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/must.h"
 
-/* Series are found by their whole text, `family{labels}`, in a chained hash table. */
-enum { BUCKETS = 16, TABLE = 1024 };
-static const double bounds[BUCKETS] = {
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120};
+enum meter_type { COUNTER, GAUGE, LATENCY, PIECES };
 
-struct series {
-    struct series *next_in_slot, *next_in_family;
-    const struct family *family;
-    char *labels; /* `a="b",c="d"` or "" */
-    double value; /* counter, or the histogram's sum */
-    uint64_t count, buckets[BUCKETS];
+static const struct family {
+    enum meter_type type;
+    double unit;
+    const char *name, *labels, *help;
+} families[METER_N_FAMILIES] = {
+#define METER_ROW(name, type, unit, family, labels, help) {type, unit, family, labels, help},
+    METER_FAMILIES(METER_ROW)
+#undef METER_ROW
 };
 
-struct family {
-    struct family *next;
-    char *name, *help;
-    bool histogram;
-    struct series *first, **end;
+/* In microseconds. Whole answers take from milliseconds (a cache) to minutes (reasoning); their pieces come
+ * every few milliseconds to some hundred. */
+static const int64_t latency_bounds[METER_BUCKETS] = {1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000,
+    500000, 1000000, 2500000, 5000000, 10000000, 30000000, 60000000, 120000000, 300000000, 600000000};
+static const int64_t piece_bounds[METER_BUCKETS] = {1000, 2500, 5000, 10000, 15000, 20000, 30000, 40000,
+    50000, 75000, 100000, 150000, 200000, 300000, 500000, 1000000, 2500000, 10000000};
+
+enum { TABLE = 2048 };
+
+/* Never removed, and after it was published only its amounts change: readers need no lock. */
+struct series {
+    struct series *next;
+    enum meter_family family;
+    struct str values[METER_LABELS]; /* point into `text` */
+    int n;
+    uint64_t hash;
+    _Atomic int64_t amount;    /* a counter's, or a histogram's sum */
+    _Atomic uint64_t *buckets; /* METER_BUCKETS + 1, each on its own: not cumulative */
+    char *text;
 };
 
 struct meter {
-    pthread_mutex_t mutex;
-    struct family *families, **end;
-    struct series *table[TABLE];
-    size_t n_series;
-    double overflow;
+    _Atomic(struct series *) table[TABLE];
+    pthread_mutex_t adding;
+    struct series *all[METER_SERIES]; /* in the order they came */
+    _Atomic size_t n_series;
+    _Atomic int64_t overflow;
 };
+
+static bool is_histogram(enum meter_family f)
+{
+    return families[f].type == LATENCY || families[f].type == PIECES;
+}
 
 struct meter *meter_create(void)
 {
     struct meter *m = must(calloc(1, sizeof *m));
-    pthread_mutex_init(&m->mutex, NULL);
-    m->end = &m->families;
+    pthread_mutex_init(&m->adding, NULL);
     return m;
 }
 
@@ -46,149 +65,230 @@ void meter_free(struct meter *m)
 {
     if (!m)
         return;
-    for (struct family *f = m->families; f;) {
-        struct family *next = f->next;
-        for (struct series *s = f->first; s;) {
-            struct series *after = s->next_in_family;
-            free(s->labels);
-            free(s);
-            s = after;
-        }
-        free(f->name);
-        free(f->help);
-        free(f);
-        f = next;
+    for (size_t i = 0; i < atomic_load(&m->n_series); i++) {
+        free(m->all[i]->text);
+        free(m->all[i]->buckets);
+        free(m->all[i]);
     }
-    pthread_mutex_destroy(&m->mutex);
+    pthread_mutex_destroy(&m->adding);
     free(m);
 }
 
-static void labels_write(struct buf *b, const struct meter_label *labels, size_t n)
+/* ---- Finding ---- */
+
+struct meter_labels meter_labels(const struct str *values, int n)
 {
-    for (size_t i = 0; i < n; i++) {
-        buf_appendf(b, "%s%s=\"", i ? "," : "", labels[i].name);
-        for (size_t k = 0; k < labels[i].value.len; k++) {
-            char c = labels[i].value.data[k];
-            if (c == '\n')
-                buf_append_text(b, "\\n");
-            else if (c == '"' || c == '\\')
-                buf_appendf(b, "\\%c", c);
-            else
-                buf_append_char(b, c);
-        }
-        buf_append_char(b, '"');
+    struct meter_labels l = {.n = n, .hash = 1};
+    for (int i = 0; i < n; i++) {
+        l.values[i] = values[i];
+        l.hash = (l.hash ^ str_hash(values[i])) * 0x9e3779b97f4a7c15u;
     }
+    return l;
 }
 
-static struct family *family_get(struct meter *m, const char *name, const char *help, bool histogram)
+static size_t slot_of(enum meter_family f, uint64_t hash)
 {
-    for (struct family *f = m->families; f; f = f->next)
-        if (strcmp(f->name, name) == 0)
-            return f;
-    struct family *f = must(calloc(1, sizeof *f));
-    f->name = must(strdup(name));
-    f->help = must(strdup(help));
-    f->histogram = histogram;
-    f->end = &f->first;
-    *m->end = f;
-    m->end = &f->next;
-    return f;
+    return ((hash >> 32) + (uint64_t)f * 0x9e3779b1u) % TABLE;
 }
 
-/* Under the mutex. NULL when there is no room for another series. */
-static struct series *series_get(
-    struct meter *m, struct family *f, const struct meter_label *labels, size_t n)
+static struct series *find(struct series *s, enum meter_family f, const struct meter_labels *l)
 {
-    struct buf text;
-    buf_init(&text, 4096);
-    labels_write(&text, labels, n);
-    const char *key = text.data ? text.data : "";
-    size_t slot = (str_hash(str_from(f->name)) ^ str_hash(str_from(key))) % TABLE;
-    struct series *s = m->table[slot];
-    for (; s; s = s->next_in_slot)
-        if (s->family == f && strcmp(s->labels, key) == 0)
-            break;
-    if (!s && m->n_series < METER_SERIES && !text.failed) {
-        s = must(calloc(1, sizeof *s));
-        s->family = f;
-        s->labels = must(strdup(key));
-        s->next_in_slot = m->table[slot];
-        m->table[slot] = s;
-        *f->end = s;
-        f->end = &s->next_in_family;
-        m->n_series++;
+    for (; s; s = s->next) {
+        bool same = s->family == f && s->hash == l->hash && s->n == l->n;
+        for (int i = 0; same && i < l->n; i++)
+            same = str_eq(s->values[i], l->values[i]);
+        if (same)
+            return s;
     }
-    if (!s)
-        m->overflow++;
-    buf_free(&text);
+    return NULL;
+}
+
+static struct series *series_create(enum meter_family f, const struct meter_labels *l)
+{
+    struct series *s = must(calloc(1, sizeof *s));
+    char *at = s->text = must(malloc(METER_LABEL_BYTES));
+    s->family = f;
+    s->n = l->n;
+    s->hash = l->hash;
+    for (int i = 0; i < l->n; i++) {
+        s->values[i] = (struct str){at, l->values[i].len};
+        if (l->values[i].len)
+            memcpy(at, l->values[i].data, l->values[i].len);
+        at += l->values[i].len;
+    }
+    if (is_histogram(f))
+        s->buckets = must(calloc(METER_BUCKETS + 1, sizeof *s->buckets));
     return s;
 }
 
-void meter_count(struct meter *m, const char *family, const char *help, const struct meter_label *labels,
-    size_t n_labels, double value)
+/* NULL when there is no room for another series. */
+static struct series *series_add(struct meter *m, enum meter_family f, const struct meter_labels *l)
 {
-    pthread_mutex_lock(&m->mutex);
-    struct series *s = series_get(m, family_get(m, family, help, false), labels, n_labels);
-    if (s)
-        s->value += value;
-    pthread_mutex_unlock(&m->mutex);
-}
-
-void meter_observe(struct meter *m, const char *family, const char *help, const struct meter_label *labels,
-    size_t n_labels, double seconds)
-{
-    pthread_mutex_lock(&m->mutex);
-    struct series *s = series_get(m, family_get(m, family, help, true), labels, n_labels);
-    if (s) {
-        s->value += seconds;
-        s->count++;
-        for (int i = 0; i < BUCKETS; i++)
-            s->buckets[i] += seconds <= bounds[i];
+    size_t slot = slot_of(f, l->hash), bytes = 0;
+    for (int i = 0; i < l->n; i++)
+        bytes += l->values[i].len;
+    pthread_mutex_lock(&m->adding);
+    struct series *first = atomic_load_explicit(&m->table[slot], memory_order_relaxed);
+    struct series *s = find(first, f, l);
+    size_t n = atomic_load_explicit(&m->n_series, memory_order_relaxed);
+    if (!s && n < METER_SERIES && bytes <= METER_LABEL_BYTES) {
+        s = series_create(f, l);
+        s->next = first;
+        m->all[n] = s;
+        atomic_store_explicit(&m->table[slot], s, memory_order_release);
+        atomic_store_explicit(&m->n_series, n + 1, memory_order_release);
     }
-    pthread_mutex_unlock(&m->mutex);
+    pthread_mutex_unlock(&m->adding);
+    return s;
 }
 
-static void family_head(struct buf *out, const char *name, const char *help, const char *type)
+static struct series *series_get(struct meter *m, enum meter_family f, const struct meter_labels *l)
+{
+    struct series *s = find(atomic_load_explicit(&m->table[slot_of(f, l->hash)], memory_order_acquire), f, l);
+    if (!s)
+        s = series_add(m, f, l);
+    if (!s)
+        atomic_fetch_add_explicit(&m->overflow, 1, memory_order_relaxed);
+    return s;
+}
+
+/* ---- Counting ---- */
+
+static size_t bucket_of(enum meter_family f, int64_t amount)
+{
+    const int64_t *bounds = families[f].type == PIECES ? piece_bounds : latency_bounds;
+    size_t i = 0;
+    while (i < METER_BUCKETS && amount > bounds[i])
+        i++;
+    return i;
+}
+
+void meter_histogram_add(struct meter_histogram *h, enum meter_family family, int64_t amount)
+{
+    h->buckets[bucket_of(family, amount)]++;
+    h->sum += amount;
+}
+
+void meter_count(struct meter *m, enum meter_family family, const struct meter_labels *labels, int64_t amount)
+{
+    struct series *s = series_get(m, family, labels);
+    if (s)
+        atomic_fetch_add_explicit(&s->amount, amount, memory_order_relaxed);
+}
+
+void meter_observe(
+    struct meter *m, enum meter_family family, const struct meter_labels *labels, int64_t amount)
+{
+    struct series *s = series_get(m, family, labels);
+    if (!s)
+        return;
+    atomic_fetch_add_explicit(&s->buckets[bucket_of(family, amount)], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->amount, amount, memory_order_relaxed);
+}
+
+void meter_observe_all(struct meter *m, enum meter_family family, const struct meter_labels *labels,
+    const struct meter_histogram *gathered)
+{
+    struct series *s = series_get(m, family, labels);
+    if (!s)
+        return;
+    for (int i = 0; i <= METER_BUCKETS; i++)
+        if (gathered->buckets[i])
+            atomic_fetch_add_explicit(&s->buckets[i], gathered->buckets[i], memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->amount, gathered->sum, memory_order_relaxed);
+}
+
+/* ---- Writing ---- */
+
+static void head_write(struct buf *out, const char *name, const char *type, const char *help)
 {
     buf_appendf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
-static void histogram_write(struct buf *out, const struct family *f, const struct series *s)
+static void label_write(struct buf *out, bool first, struct str name, struct str value)
 {
-    const char *comma = s->labels[0] ? "," : "";
-    for (int i = 0; i < BUCKETS; i++)
-        buf_appendf(out, "%s_bucket{%s%sle=\"%g\"} %llu\n", f->name, s->labels, comma, bounds[i],
-            (unsigned long long)s->buckets[i]);
-    buf_appendf(
-        out, "%s_bucket{%s%sle=\"+Inf\"} %llu\n", f->name, s->labels, comma, (unsigned long long)s->count);
-    buf_appendf(out, "%s_sum{%s} %.15g\n%s_count{%s} %llu\n", f->name, s->labels, s->value, f->name, s->labels,
-        (unsigned long long)s->count);
+    buf_appendf(out, "%s" STR_FMT "=\"", first ? "{" : ",", STR_ARG(name));
+    for (size_t k = 0; k < value.len; k++) {
+        char c = value.data[k];
+        if (c == '\n')
+            buf_append_text(out, "\\n");
+        else if (c == '"' || c == '\\')
+            buf_appendf(out, "\\%c", c);
+        else
+            buf_append_char(out, c);
+    }
+    buf_append_char(out, '"');
+}
+
+/* One line; `le` NULL: without that label. */
+static void line_write(
+    struct buf *out, const struct series *s, const char *suffix, const char *le, double value)
+{
+    struct str names = str_from(families[s->family].labels), name;
+    int n = 0;
+    buf_appendf(out, "%s%s", families[s->family].name, suffix);
+    for (; n < s->n && str_split(&names, ',', &name); n++)
+        label_write(out, n == 0, name, s->values[n]);
+    if (le) {
+        label_write(out, n == 0, STR("le"), str_from(le));
+        n++;
+    }
+    buf_appendf(out, "%s %.15g\n", n ? "}" : "", value);
+}
+
+static void histogram_write(struct buf *out, const struct series *s)
+{
+    const struct family *f = &families[s->family];
+    const int64_t *bounds = f->type == PIECES ? piece_bounds : latency_bounds;
+    uint64_t count = 0;
+    char le[32] = "+Inf";
+    for (int i = 0; i <= METER_BUCKETS; i++) {
+        count += atomic_load_explicit(&s->buckets[i], memory_order_relaxed);
+        if (i < METER_BUCKETS)
+            snprintf(le, sizeof le, "%g", (double)bounds[i] * f->unit);
+        else
+            snprintf(le, sizeof le, "+Inf");
+        line_write(out, s, "_bucket", le, (double)count);
+    }
+    line_write(out, s, "_sum", NULL, (double)atomic_load(&s->amount) * f->unit);
+    line_write(out, s, "_count", NULL, (double)count);
+}
+
+static void family_write(struct meter *m, enum meter_family f, size_t n, struct buf *out)
+{
+    static const char *const types[] = {"counter", "gauge", "histogram", "histogram"};
+    bool begun = false;
+    for (size_t i = 0; i < n; i++) {
+        const struct series *s = m->all[i];
+        if (s->family != f)
+            continue;
+        if (!begun)
+            head_write(out, families[f].name, types[families[f].type], families[f].help);
+        begun = true;
+        if (is_histogram(f))
+            histogram_write(out, s);
+        else
+            line_write(out, s, "", NULL, (double)atomic_load(&s->amount) * families[f].unit);
+    }
 }
 
 void meter_write(struct meter *m, struct buf *out)
 {
-    pthread_mutex_lock(&m->mutex);
-    for (const struct family *f = m->families; f; f = f->next) {
-        family_head(out, f->name, f->help, f->histogram ? "histogram" : "counter");
-        for (const struct series *s = f->first; s; s = s->next_in_family) {
-            if (f->histogram)
-                histogram_write(out, f, s);
-            else
-                buf_appendf(out, "%s{%s} %.17g\n", f->name, s->labels, s->value);
-        }
-    }
-    family_head(out, "weir_meter_overflow_total", "Observations dropped because there were too many series.",
-        "counter");
-    buf_appendf(out, "weir_meter_overflow_total %.17g\n", m->overflow);
-    pthread_mutex_unlock(&m->mutex);
+    size_t n = atomic_load_explicit(&m->n_series, memory_order_acquire);
+    for (int f = 0; f < METER_N_FAMILIES; f++)
+        family_write(m, (enum meter_family)f, n, out);
+    meter_write_value(out, "weir_meter_overflow_total", "counter",
+        "Observations dropped because there were too many series.", NULL, 0,
+        (double)atomic_load(&m->overflow));
 }
 
-void meter_write_gauge(struct buf *out, const char *family, const char *help,
+void meter_write_value(struct buf *out, const char *family, const char *type, const char *help,
     const struct meter_label *labels, size_t n_labels, double value)
 {
     if (help)
-        family_head(out, family, help, "gauge");
-    buf_appendf(out, "%s{", family);
-    labels_write(out, labels, n_labels);
-    buf_appendf(out, "} %.17g\n", value);
+        head_write(out, family, type, help);
+    buf_append_text(out, family);
+    for (size_t i = 0; i < n_labels; i++)
+        label_write(out, i == 0, str_from(labels[i].name), labels[i].value);
+    buf_appendf(out, "%s %.17g\n", n_labels ? "}" : "", value);
 }

@@ -1,0 +1,112 @@
+#include "exchange/observe.h"
+
+#include "base/clock.h"
+#include "engine/engine.h"
+#include "exchange/exchange_inner.h"
+
+static void count(const struct exchange *x, enum meter_family family, struct str a, struct str b)
+{
+    const struct meter_labels labels = meter_labels((struct str[]){a, b}, b.data ? 2 : 1);
+    meter_count(x->shard->meter, family, &labels, 1);
+}
+
+static void in_flight(const struct exchange *x, int64_t change)
+{
+    const struct meter_labels labels = meter_labels(&x->api, 1);
+    meter_count(x->shard->meter, METER_IN_FLIGHT, &labels, change);
+}
+
+void observe_begin(struct exchange *x)
+{
+    x->seen.started_ns = clock_mono_ns();
+    in_flight(x, 1);
+}
+
+void observe_piece(struct exchange *x)
+{
+    int64_t now_ns = clock_mono_ns();
+    if (x->seen.piece_ns > 0)
+        meter_histogram_add(&x->seen.pieces, METER_INTER_TOKEN, (now_ns - x->seen.piece_ns) / 1000);
+    else
+        x->seen.first_ns = now_ns;
+    x->seen.piece_ns = now_ns;
+}
+
+void observe_waited(const struct leg *leg, bool placed)
+{
+    const struct meter_labels labels =
+        meter_labels((struct str[]){leg->model->name, placed ? STR("placed") : STR("gave_up")}, 2);
+    meter_observe(
+        leg->x->shard->meter, METER_QUEUE_SECONDS, &labels, (clock_mono_ms() - leg->since_ms) * 1000);
+}
+
+void observe_failed(const struct leg *leg, int code)
+{
+    count(leg->x, METER_FAILURES, leg->model->name, str_from(error_code_name(code)));
+}
+
+void observe_opened(const struct leg *leg)
+{
+    count(leg->x, METER_BREAKER_OPENED, leg->model->name, STR_NONE);
+}
+
+void observe_retried(const struct leg *leg)
+{
+    count(leg->x, METER_RETRIES, leg->model->name, STR_NONE);
+}
+
+void observe_hedged(const struct leg *leg)
+{
+    count(leg->x, METER_HEDGES, leg->model->name, STR_NONE);
+}
+
+void observe_recalled(const struct exchange *x)
+{
+    count(x, METER_CACHE, str_from(recall_state(x)), STR_NONE);
+}
+
+/* ---- The end ---- */
+
+static void add(
+    const struct exchange *x, enum meter_family family, const struct meter_labels *labels, int64_t amount)
+{
+    if (amount > 0)
+        meter_count(x->shard->meter, family, labels, amount);
+}
+
+/* Their quotients are the engine's speeds. */
+static void count_engine(const struct exchange *x)
+{
+    const struct leg *leg = x->counted;
+    if (!leg || !leg->model->target.engine || leg->usage.decode_ns <= 0)
+        return;
+    const struct chat_usage *u = &leg->usage;
+    const struct meter_labels labels = meter_labels(&leg->model->name, 1);
+    add(x, METER_PREFILL_TOKENS, &labels, u->input_tokens - u->cached_tokens);
+    add(x, METER_PREFILL_SECONDS, &labels, u->prefill_ns);
+    add(x, METER_DECODE_TOKENS, &labels, u->output_tokens);
+    add(x, METER_DECODE_SECONDS, &labels, u->decode_ns);
+}
+
+void observe_settled(const struct exchange *x, const struct chat_usage *usage)
+{
+    struct meter *m = x->shard->meter;
+    const struct leg *last = x->counted ? x->counted : &x->legs[0];
+    struct str model = x->kept ? cache_answer_model(x->kept) : last->model ? last->model->name : STR_NONE;
+    const struct meter_labels labels = meter_labels(
+        (struct str[]){model, x->decision.route, x->decision.rule, str_from(x->outcome)}, METER_LABELS);
+    meter_count(m, METER_REQUESTS, &labels, 1);
+    meter_observe(m, METER_REQUEST_SECONDS, &labels, (clock_mono_ns() - x->seen.started_ns) / 1000);
+    if (x->first_token_ms >= 0)
+        meter_observe(m, METER_FIRST_TOKEN, &labels,
+            x->seen.first_ns > 0 ? (x->seen.first_ns - x->seen.started_ns) / 1000 : x->first_token_ms * 1000);
+    if (x->seen.piece_ns > x->seen.first_ns)
+        meter_observe_all(m, METER_INTER_TOKEN, &labels, &x->seen.pieces);
+    add(x, METER_INPUT_TOKENS, &labels, usage->input_tokens);
+    add(x, METER_CACHED_TOKENS, &labels, usage->cached_tokens);
+    add(x, METER_OUTPUT_TOKENS, &labels, usage->output_tokens);
+    add(x, METER_REASONING_TOKENS, &labels, usage->reasoning_tokens);
+    add(x, METER_COST, &labels, x->cost);
+    count_engine(x);
+    in_flight(x, -1);
+}

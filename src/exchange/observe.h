@@ -1,0 +1,30 @@
+/* What is seen of an exchange: its part of the metrics. Hooks only: nothing here changes what happens.
+ *
+ *   begin --> decided --> (waited | failed | retried | hedged)* --> piece* --> settled */
+#ifndef WEIR_EXCHANGE_OBSERVE_H
+#define WEIR_EXCHANGE_OBSERVE_H
+
+#include "chat/chat.h"
+#include "govern/meter.h"
+
+struct exchange;
+struct exchange_origin;
+struct leg;
+
+struct exchange_seen {
+    int64_t started_ns, first_ns, piece_ns; /* by the monotonic clock; 0: not yet */
+    struct meter_histogram pieces;          /* the time between two of them */
+};
+
+void observe_begin(struct exchange *x);
+/* A piece of the answer came from the target that answers. */
+void observe_piece(struct exchange *x);
+void observe_waited(const struct leg *leg, bool placed);
+void observe_failed(const struct leg *leg, int code);
+void observe_opened(const struct leg *leg); /* its target's breaker */
+void observe_retried(const struct leg *leg);
+void observe_hedged(const struct leg *leg);
+void observe_recalled(const struct exchange *x); /* the cache was asked */
+void observe_settled(const struct exchange *x, const struct chat_usage *usage);
+
+#endif
