@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "engine/worker/reply_inner.h"
 
 enum { TAGS_MAX = 6 };
@@ -83,7 +85,7 @@ const json_t *reply_tool_schema(const json_t *tools, struct str name)
 static void text_pass(struct reply *r, struct str text)
 {
     if (r->quiet) {
-        while (text.len > 0 && (text.data[0] == '\n' || text.data[0] == ' ' || text.data[0] == '\r'))
+        while (text.len > 0 && strchr(" \n\r\t", text.data[0]) && text.data[0])
             text = str_slice(text, 1, text.len);
         r->quiet = text.len == 0;
     }

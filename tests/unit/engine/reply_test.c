@@ -81,6 +81,8 @@ static const struct row rows[] = {
     {"mistral", NULL, false,
         "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {\"a\": [1]}}, {\"name\": \"g\", \"arguments\": {}}]",
         "C(f {\"a\": [1]})C(g {})"},
+    {"mistral", NULL, false, "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {}}]\t\t: x",
+        "C(f {})T(: x)"}, /* tabs after a call were text or not by where it was cut */
     {"mistral", NULL, false, "See [TOOL_CALLS] there", "T(See [TOOL_CALLS] there)"},
     {"mistral-args", "[/THINK]", false, "[THINK]hm[/THINK][TOOL_CALLS]f[ARGS]{\"a\": 1}[TOOL_CALLS]g[ARGS]{}",
         "R(hm)C(f {\"a\": 1})C(g {})"},
