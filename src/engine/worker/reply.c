@@ -189,7 +189,7 @@ static int header_step(struct reply *r)
     static const struct str call = STR("to=functions.");
     struct str text = buf_str(&r->held);
     size_t end = str_find(text, message), at;
-    if (end == SIZE_MAX && text.len > 4 * KIB)
+    if (end == SIZE_MAX ? text.len > 4 * KIB + message.len : end > 4 * KIB)
         return state_enter(r, REPLY_TEXT, false);
     if (end == SIZE_MAX)
         return 0;

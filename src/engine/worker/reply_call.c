@@ -127,7 +127,7 @@ static json_t *string_read(struct reply *r, bool *more)
     *more = false;
     for (; end < r->held.len && r->held.data[end] != '"'; end++)
         end += r->held.data[end] == '\\';
-    if (end >= r->held.len) {
+    if (end >= r->held.len || end - r->at >= 4 * REPLY_NAME_MAX) {
         *more = end - r->at < 4 * REPLY_NAME_MAX; /* no member has a name of that length */
         return NULL;
     }
@@ -331,8 +331,11 @@ static enum reply_progress name_step(struct reply *r)
     bool channel = s->payload == PAYLOAD_CHANNEL;
     struct str end = channel ? STR("<|message|>") : reply_mark(s->name_end);
     size_t at = marker_find(r, end.len > 0 ? end : STR("<"));
+    size_t length = (at == SIZE_MAX ? r->held.len : at) - r->at;
+    if (length > 2 * REPLY_NAME_MAX + (at == SIZE_MAX ? end.len : 0))
+        return REPLY_FAIL;
     if (at == SIZE_MAX)
-        return r->held.len - r->at > 2 * REPLY_NAME_MAX ? REPLY_FAIL : REPLY_MORE;
+        return REPLY_MORE;
     struct str name = str_slice(buf_str(&r->held), r->at, at);
     if (channel) { /* NAME<|channel|>commentary json, or NAME <|constrain|>json */
         size_t stop = 0;

@@ -341,6 +341,36 @@ static void templates_tell_the_syntax(void **state)
     }
 }
 
+/* Where it was cut decided whether a name that is too long was one. */
+static void a_name_that_is_too_long_is_text_however_it_comes(void **state)
+{
+    (void)state;
+    for (size_t piece = 1; piece < 3000; piece += 997) {
+        struct rig_seen s;
+        struct reply r;
+        struct error err;
+        struct buf text;
+        buf_init(&text, 4096);
+        buf_append_text(&text, "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:");
+        for (int i = 0; i < 700; i++)
+            buf_append_char(&text, '0');
+        buf_append_text(&text, "<|tool_call_argument_begin|>{}<|tool_call_end|>");
+        rig_seen_init(&s);
+        const struct reply_sink sink = rig_sink(&s);
+        struct reply_form form = {reply_syntax_named("kimi-k2"), NULL};
+        reply_init(&r, form, false, rig_tools(), &sink);
+        for (size_t i = 0; i < text.len; i += piece)
+            assert_int_equal(0, reply_push(&r, str_slice(buf_str(&text), i, i + piece), &err));
+        assert_int_equal(0, reply_finish(&r, &err));
+        rig_seen_end(&s);
+        assert_int_equal(0, r.n_calls);
+        assert_int_equal(text.len + 3, s.out.len);
+        reply_free(&r);
+        rig_seen_free(&s);
+        buf_free(&text);
+    }
+}
+
 /* A hostile answer opens calls that never are any: the work stays in proportion. */
 static void failing_calls_do_not_read_the_answer_again_and_again(void **state)
 {
@@ -388,6 +418,7 @@ int main(void)
         cmocka_unit_test(every_family_has_a_row),
         cmocka_unit_test(markers_do_not_repeat_their_first_character),
         cmocka_unit_test(templates_tell_the_syntax),
+        cmocka_unit_test(a_name_that_is_too_long_is_text_however_it_comes),
         cmocka_unit_test(failing_calls_do_not_read_the_answer_again_and_again),
         cmocka_unit_test(special_tokens_of_a_family_are_read_as_text),
     };
