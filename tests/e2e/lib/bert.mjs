@@ -1,21 +1,18 @@
 // A BERT of one layer whose products are all zero, as GGUF bytes: a text's embedding is that of its first token,
 // normed.
+import { gguf, text, u32, u64 } from './gguf.mjs';
+
 const EMBED = 4;
 export const tokens = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '\u2581x'];
 export const table = [[1, 2, 3, 5], [-4, 0, 2, 1], [7, -7, 3, 2], [0, 1, 0, -1], [2, 2, -3, 8]];
 
-const u32 = (n) => Buffer.from(Uint32Array.of(n).buffer);
-const u64 = (n) => Buffer.from(BigUint64Array.of(BigInt(n)).buffer);
-const text = (s) => Buffer.concat([u64(Buffer.byteLength(s)), Buffer.from(s)]);
-const pad = (b) => Buffer.concat([b, Buffer.alloc((32 - (b.length % 32)) % 32)]);
-
 export function tinyBert(context = 16) {
   const numbers = { context_length: context, embedding_length: EMBED, block_count: 1, feed_forward_length: 6 };
   const pairs = [
-    [text('general.architecture'), u32(8), text('bert')],
-    ...Object.entries({ ...numbers, 'attention.head_count': 2, pooling_type: 2 }).map(([k, v]) => [text(`bert.${k}`), u32(4), u32(v)]),
-    [text('tokenizer.ggml.model'), u32(8), text('bert')],
-    [text('tokenizer.ggml.tokens'), u32(9), u32(8), u64(tokens.length), ...tokens.map(text)],
+    ['general.architecture', 8, text('bert')],
+    ...Object.entries({ ...numbers, 'attention.head_count': 2, pooling_type: 2 }).map(([k, v]) => [`bert.${k}`, 4, u32(v)]),
+    ['tokenizer.ggml.model', 8, text('bert')],
+    ['tokenizer.ggml.tokens', 9, u32(8), u64(tokens.length), ...tokens.map(text)],
   ];
   const ones = [1, 1, 1, 1];
   const square = [EMBED, EMBED];
@@ -29,15 +26,5 @@ export function tinyBert(context = 16) {
     ['blk.0.ffn_down.weight', [6, EMBED]],
     ['blk.0.layer_output_norm.weight', [EMBED], ones],
   ];
-  const data = [];
-  const infos = [];
-  let offset = 0;
-  for (const [name, shape, values] of tensors) {
-    const count = shape.reduce((a, b) => a * b);
-    infos.push(text(name), u32(shape.length), ...shape.map(u64), u32(0), u64(offset));
-    data.push(pad(Buffer.from(Float32Array.from(values ?? Array(count).fill(0)).buffer)));
-    offset += data.at(-1).length;
-  }
-  const head = [Buffer.from('GGUF'), u32(3), u64(tensors.length), u64(pairs.length), ...pairs.flat(), ...infos];
-  return Buffer.concat([pad(Buffer.concat(head)), ...data]);
+  return gguf(pairs, tensors);
 }
