@@ -254,7 +254,8 @@ int chat_constraint_read(
         *grammar = STR_NONE;
     if (rc == 0 && format && !json_is_null(format))
         rc = format_read(format, schema, err);
-    if (rc == 0 && *schema && grammar->data)
+    const bool json = *schema || str_is(json_str(json_object_get(format, "type")), "json_object");
+    if (rc == 0 && json && grammar->data)
         rc = error_set(err, ERROR_INVALID, "'grammar' and 'response_format' are given: send one of them");
     return rc;
 }

@@ -173,7 +173,8 @@ static void pass(struct local_call *c, const struct chat_event *event)
         c->sink.event(c->sink.ctx, event);
 }
 
-/* The prompt counts once, the answers together; of choices that have not ended nothing is counted yet. */
+/* The prompt counts once, as the choice that read most of it says; the answers together; of choices that have
+ * not ended nothing is counted yet. */
 static void usage_pass(struct local_call *c, struct local_choice *choice, const struct chat_usage *usage)
 {
     struct chat_event out = {.kind = CHAT_EVENT_USAGE, .usage = *usage};
@@ -204,10 +205,9 @@ static void choice_event(struct local_choice *choice, const struct chat_event *e
     struct chat_event out = *event;
     out.choice = choice->index;
     if (event->kind == CHAT_EVENT_USAGE) {
-        if (c->input_tokens < 0) {
-            c->input_tokens = event->usage.input_tokens;
+        if (c->input_tokens < 0 || event->usage.cached_tokens < c->cached_tokens)
             c->cached_tokens = event->usage.cached_tokens;
-        }
+        c->input_tokens = event->usage.input_tokens;
         usage_pass(c, choice, &event->usage);
     } else if (event->kind == CHAT_EVENT_START) {
         if (!c->started)

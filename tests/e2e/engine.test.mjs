@@ -117,6 +117,20 @@ test('what the engine cannot honour is refused by name', async () => {
   }
 });
 
+// What the later choices took over from the first was told as cached, though the request had it read.
+test('n answers read their prompt once, and say so', async () => {
+  const prompt = 'A prompt that nobody has sent before, so none of it is held. '.repeat(2);
+  const options = { n: 4, max_tokens: 4, temperature: 1, seed: 3 };
+  const first = (await gateway.chat('house', prompt, options)).body;
+  const again = (await gateway.chat('house', prompt, options)).body;
+  assert.equal(first.choices.length, 4);
+  assert.equal(first.usage.prompt_tokens, again.usage.prompt_tokens);
+  assert.equal(first.usage.completion_tokens, 16);
+  assert.ok(first.usage.prompt_tokens_details.cached_tokens < first.usage.prompt_tokens / 2, JSON.stringify(first.usage));
+  assert.ok(again.usage.prompt_tokens_details.cached_tokens > again.usage.prompt_tokens / 2, JSON.stringify(again.usage));
+  assert.deepEqual(again.choices, first.choices);
+});
+
 test('files that are no models are down with a reason, the others serve', async () => {
   for (const model of ['cut', 'noise']) {
     const r = await gateway.chat(model, 'x');

@@ -37,6 +37,24 @@ static void check(const struct chat_request *r, const char *names)
         fail_msg("code %d, not UNSUPPORTED with '%s': %s", rc, names, err.message);
 }
 
+/* A bare json_object was left out in silence beside a grammar. */
+static void test_a_grammar_beside_json_is_refused(void **state)
+{
+    (void)state;
+    const struct provider_model m = {.provider = provider};
+    struct chat_request *r = request_make(CHAT_PART_TEXT);
+    struct error err = {0};
+    json_t *vendor;
+    assert_int_equal(
+        json_read_in(arena,
+            STR("{\"grammar\":\"root ::= [a-z]\",\"response_format\":{\"type\":\"json_object\"}}"), &vendor,
+            &err),
+        0);
+    r->vendor = vendor;
+    assert_int_equal(provider_supports(&m, r, &err), ERROR_INVALID);
+    assert_non_null(strstr(err.message, "send one of them"));
+}
+
 static void test_vendor_members(void **state)
 {
     (void)state;
@@ -58,6 +76,7 @@ static void test_vendor_members(void **state)
             ""},
         {"{\"response_format\":{\"type\":\"xml\"}}", "'response_format'"},
         {"{\"grammar\":\"root ::= [a-z]\"}", ""},
+        {"{\"grammar\":\"root ::= [a-z]\",\"response_format\":{\"type\":\"text\"}}", ""},
         {"{\"response_format\":{\"type\":\"text\",\"strict\":true}}", "'response_format'"},
         {"{\"modalities\":[\"text\",\"audio\"]}", "'modalities'"},
         {"{\"functions\":[{\"name\":\"f\"}]}", "'functions'"},
@@ -130,6 +149,7 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_grammar_beside_json_is_refused),
         cmocka_unit_test(test_vendor_members),
         cmocka_unit_test(test_parts_and_tools),
     };
