@@ -20,6 +20,8 @@ struct api_shard {
     const struct str *hosts;  /* further names accepted then */
     size_t n_hosts;
     int64_t started_s;
+    const char *files;       /* the folder of clients' files; NULL: there is none */
+    struct batches *batches; /* all shards' */
 };
 
 /* The http_handler; ctx is the shard. */
@@ -47,6 +49,16 @@ int64_t api_content_ms(const struct api_call *c); /* how long content may be kep
 void api_chat(const struct api_call *c); /* a conversation, in the call's shape */
 void api_openai_embeddings(const struct api_call *c);
 void api_rerank(const struct api_call *c);
+/* The header x-weir-boundary: it can only tighten. */
+int api_boundary_read(struct http_request *r, bool *local, struct error *err) MUST_USE;
+void api_files_create(const struct api_call *c);
+void api_files_list(const struct api_call *c);
+void api_files_get(const struct api_call *c);
+void api_files_delete(const struct api_call *c);
+void api_batches_create(const struct api_call *c);
+void api_batches_list(const struct api_call *c);
+void api_batches_get(const struct api_call *c);
+void api_batches_cancel(const struct api_call *c);
 void api_responses_kept(const struct api_call *c);
 void api_responses_delete(const struct api_call *c);
 void api_openai_models(const struct api_call *c);

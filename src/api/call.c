@@ -315,7 +315,7 @@ static int tags_read(struct arena *a, struct http_request *r, struct str **out, 
 
 /* The header can only tighten, so one 'local' of several counts; a word we do not know may have meant that.
  */
-static int boundary_read(struct http_request *r, bool *local, struct error *err)
+int api_boundary_read(struct http_request *r, bool *local, struct error *err)
 {
     int headers = http_request_header_count(r, "x-weir-boundary");
     *local = false;
@@ -345,7 +345,7 @@ static int origin_read(
     struct http_request *r, struct arena *a, struct exchange_origin *out, struct error *err)
 {
     struct str *tags;
-    int rc = boundary_read(r, &out->boundary_local, err);
+    int rc = api_boundary_read(r, &out->boundary_local, err);
     if (rc == 0)
         rc = cache_read(r, &out->cache, err);
     if (rc == 0)

@@ -38,3 +38,19 @@ int api_read_vendor(
     *out = rest;
     return 0;
 }
+
+int api_read_only(const json_t *object, const char *const *known, struct error *err)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
+        bool is_known = json_is_null(value);
+        for (const char *const *k = known; *k && !is_known; k++)
+            is_known = strcmp(*k, key) == 0;
+        if (!is_known)
+            return error_set(
+                err, ERROR_INVALID, "has the member '%.80s', which is not known: leave it out", key);
+    }
+    return 0;
+}

@@ -6,6 +6,8 @@
 
 /* The body's tree, an object; the arena keeps it. */
 int api_body_read(struct arena *a, struct str body, const json_t **root, struct error *err) MUST_USE;
+/* ERROR_INVALID names a member of `object` that is neither null nor among `known` (NULL last). */
+int api_read_only(const json_t *object, const char *const *known, struct error *err) MUST_USE;
 /* Copies the members of `object` that are not among `known` (NULL last) into a new object, nulls left out;
  * NULL when there are none. */
 int api_read_vendor(struct arena *a, const json_t *object, const char *const *known, const json_t **out,

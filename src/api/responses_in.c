@@ -72,22 +72,6 @@ static struct str member(const json_t *object, const char *key)
     return json_str(json_object_get(object, key));
 }
 
-static int only(const json_t *object, const char *const *known, struct error *err)
-{
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)object, key, value)
-    {
-        bool is_known = json_is_null(value);
-        for (const char *const *k = known; *k && !is_known; k++)
-            is_known = strcmp(*k, key) == 0;
-        if (!is_known)
-            return error_set(
-                err, ERROR_INVALID, "has the member '%.80s', which is not known: leave it out", key);
-    }
-    return 0;
-}
-
 /* ---- Content ---- */
 
 static int image_read(struct reading *in, const json_t *part, json_t *to, struct error *err)
@@ -193,7 +177,7 @@ static int message_read(struct reading *in, const json_t *item, struct error *er
 {
     static const char *const known[] = {"type", "id", "status", "role", "content", "phase", NULL};
     struct str role = member(item, "role");
-    int rc = only(item, known, err);
+    int rc = api_read_only(item, known, err);
     if (rc)
         return rc;
     const json_t *content = json_object_get(item, "content");
@@ -214,7 +198,7 @@ static int message_read(struct reading *in, const json_t *item, struct error *er
 static int call_read(struct reading *in, const json_t *item, struct error *err)
 {
     static const char *const known[] = {"type", "id", "status", "call_id", "name", "arguments", NULL};
-    int rc = only(item, known, err);
+    int rc = api_read_only(item, known, err);
     if (rc)
         return rc;
     if (member(item, "call_id").len == 0 || member(item, "name").len == 0 ||
@@ -235,7 +219,7 @@ static int call_read(struct reading *in, const json_t *item, struct error *err)
 static int output_read(struct reading *in, const json_t *item, struct error *err)
 {
     static const char *const known[] = {"type", "id", "status", "call_id", "output", NULL};
-    int rc = only(item, known, err);
+    int rc = api_read_only(item, known, err);
     if (rc == 0 && member(item, "call_id").len == 0)
         rc = error_set(err, ERROR_INVALID, "a function_call_output must have a 'call_id'");
     if (rc)
@@ -259,7 +243,7 @@ static int reasoning_read(struct reading *in, const json_t *item, struct error *
         "type", "id", "status", "summary", "content", "encrypted_content", NULL};
     struct str secret = member(item, "encrypted_content"), mark = STR(RESPONSES_SIGNATURE);
     struct buf text, all;
-    int rc = only(item, known, err);
+    int rc = api_read_only(item, known, err);
     if (rc)
         return rc;
     json_t *turn = assistant_turn(in);
@@ -340,7 +324,7 @@ static int tool_read(struct reading *in, const json_t *item, json_t *tools, stru
         return error_set(err, ERROR_UNSUPPORTED,
             "'" STR_FMT "' is a tool that runs at OpenAI: give a function of your own instead",
             STR_ARG(str_slice(type, 0, 80)));
-    int rc = only(item, known, err);
+    int rc = api_read_only(item, known, err);
     if (rc)
         return rc;
     json_t *tool = append(in, tools);
@@ -385,13 +369,13 @@ static int text_read(struct reading *in, const json_t *root, json_t *chat, struc
     const json_t *text = json_object_get(root, "text"), *format = json_object_get(text, "format");
     if (!text || json_is_null(text))
         return 0;
-    if (!json_is_object(text) || only(text, known, err))
+    if (!json_is_object(text) || api_read_only(text, known, err))
         return json_is_object(text) ? error_wrap(err, "text")
                                     : error_set(err, ERROR_INVALID, "'text' must be an object");
     put_same(in, chat, "verbosity", text, "verbosity");
     if (!format || json_is_null(format) || str_is(member(format, "type"), "text"))
         return 0;
-    if (only(format, inner, err))
+    if (api_read_only(format, inner, err))
         return error_wrap(err, "text.format");
     json_t *out = put_new(in, chat, "response_format", json_object());
     put_same(in, out, "type", format, "type");
@@ -415,7 +399,7 @@ static int reasoning_settings_read(struct reading *in, const json_t *root, json_
     if (!json_is_object(reasoning))
         return error_set(err, ERROR_INVALID, "'reasoning' must be an object");
     put_same(in, chat, "reasoning_effort", reasoning, "effort");
-    return only(reasoning, known, err) ? error_wrap(err, "reasoning") : 0;
+    return api_read_only(reasoning, known, err) ? error_wrap(err, "reasoning") : 0;
 }
 
 /* What no tool here makes is included in vain. */

@@ -127,6 +127,8 @@ static int state_read(struct config *c, const struct yaml_node *root, struct err
     int rc = yaml_get_str(root, "state", STR("sqlite:weir.db"), &c->state, err);
     if (rc == 0)
         rc = yaml_get_str(root, "journal", STR_NONE, &c->journal, err);
+    if (rc == 0)
+        rc = yaml_get_str(root, "files", STR_NONE, &c->files, err);
     if (rc)
         return rc;
     const struct yaml_node *at = yaml_get(root, "state");
@@ -163,10 +165,10 @@ static int local_read(struct config *c, const struct yaml_node *root, struct err
 static int root_read(
     struct config *c, const struct yaml_node *root, const struct config_overrides *o, struct error *err)
 {
-    static const char *const keys[] = {"listen", "tls", "state", "journal", "offline", "auth", "providers",
-        "models", "routes", "on_sensitive", "retention", "hosts", "threads", "max_connections", "max_body",
-        "request_timeout", "drain_timeout", "drain_delay", "stream_keep_alive", "cache", "keep_alive",
-        "model_memory", "max_loaded", "models_dir", NULL};
+    static const char *const keys[] = {"listen", "tls", "state", "journal", "files", "offline", "auth",
+        "providers", "models", "routes", "on_sensitive", "retention", "hosts", "threads", "max_connections",
+        "max_body", "request_timeout", "drain_timeout", "drain_delay", "stream_keep_alive", "cache",
+        "keep_alive", "model_memory", "max_loaded", "models_dir", NULL};
     static const char *const auths[] = {"none", "keys", NULL};
     static const char *const on_sensitive[] = {"local", "redact", "block", "allow", NULL};
     int auth = 0, sensitive = ROUTER_SENSITIVE_LOCAL;

@@ -61,6 +61,7 @@ struct config {
     struct str tls_certificate, tls_key;
     struct str state;   /* "sqlite:weir.db" */
     struct str journal; /* its files' path; empty: beside the state; "off" */
+    struct str files;   /* the folder of clients' files; empty: beside an SQLite state, else none */
     bool offline;
     bool auth_keys; /* auth: keys */
     struct config_provider *providers;

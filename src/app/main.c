@@ -26,6 +26,7 @@ static const struct verb verbs[] = {
     {"detect", verb_detect, "what is sensitive in texts (JSONL)"},
     {"score", verb_score, "how hard prompts are (JSONL)"},
     {"route", verb_route, "where requests would go (JSONL); sends nothing"},
+    {"batch", verb_batch, "the requests of a file (JSONL), run without a server"},
     {"keys", verb_keys, "create, list and revoke API keys"},
     {"audit", verb_audit, "what left, to whom, under which rule"},
 };

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "api/api.h"
+#include "api/batches.h"
+#include "api/shelf.h"
 #include "app/gateway.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -45,6 +47,8 @@ struct serving {
     struct govern_keys *keys;
     struct loop_timer *every_second, *purge;
     struct exchange_prober *prober;
+    char *files; /* NULL: no folder for clients' files */
+    struct batches *batches;
     struct loop_signal *signals[3];
     _Atomic int n_running; /* shards whose loop has not ended */
     int64_t drain_until_ms;
@@ -208,6 +212,8 @@ static void on_purge(void *ctx)
     int64_t now = clock_wall_ms(), content_ms = exchange_world_settings(s->world)->content_ms;
     if (store_response_purge(s->store, now - content_ms, &err))
         log_error("serve", "old responses could not be deleted: %s", err.message);
+    if (s->files)
+        shelf_purge(s->files, (now - content_ms) / 1000);
     if (s->retention_ms > 0 && store_purge_later(s->store, clock_wall_ms() - s->retention_ms, &err))
         log_error("serve", "old rows could not be deleted: %s", err.message);
     loop_timer_start(s->purge, PURGE_EVERY_MS);
@@ -282,7 +288,8 @@ static int shard_open(struct serving *s, int index, struct error *err)
         .loopback = is_loopback(s->listen_host),
         .hosts = s->hosts,
         .n_hosts = s->n_hosts,
-        .started_s = clock_wall_ms() / 1000};
+        .started_s = clock_wall_ms() / 1000,
+        .files = s->files};
     int rc = index > 0 ? loop_create(&shard->loop, err) : 0;
     if (rc)
         return rc;
@@ -366,6 +373,9 @@ static int start(struct serving *s, struct config *config, struct error *err)
         s->signals[i] = loop_signal_create(
             home(s)->loop, numbers[i], numbers[i] == SIGHUP ? on_reload_signal : on_stop_signal, s);
     s->prober = prober_create(&home(s)->exchange);
+    s->batches = batches_create(&home(s)->api, s->files);
+    for (int i = 0; i < s->n_shards; i++)
+        s->shards[i].api.batches = s->batches;
     s->every_second = loop_timer_create(home(s)->loop, on_every_second, s);
     s->purge = loop_timer_create(home(s)->loop, on_purge, s);
     loop_timer_start(s->every_second, KEYS_EVERY_MS);
@@ -401,6 +411,7 @@ static void stop(struct serving *s)
     }
     for (int i = s->n_shards - 1; i >= 0; i--)
         http_server_free(s->shards[i].http);
+    batches_free(s->batches);
     store_close(s->store);
     for (int i = 0; i < 3; i++)
         loop_signal_free(s->signals[i]);
@@ -442,6 +453,13 @@ int serve_run(
     s->cache = cache_create();
     cache_configure(s->cache, config->cache_ttl_ms, (size_t)config->cache_bytes);
     s->listen_host = arena_copy(s->arena, config->listen_host);
+    struct str sqlite = STR("sqlite:");
+    if (config->files.len > 0)
+        s->files = arena_strdup(s->arena, config->files);
+    else if (str_starts(config->state, sqlite))
+        s->files =
+            arena_strdup(s->arena, arena_printf(s->arena, STR_FMT ".files",
+                                       STR_ARG(str_slice(config->state, sqlite.len, config->state.len))));
     s->n_hosts = config->n_allowed_hosts;
     s->hosts = arena_alloc(s->arena, (s->n_hosts + 1) * sizeof *s->hosts);
     for (size_t i = 0; i < s->n_hosts; i++)

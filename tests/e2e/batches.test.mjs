@@ -1,0 +1,189 @@
+// OpenAI's files and batches by its official client, and the verb batch: finished, broken off, killed and gone on with.
+import assert from 'node:assert/strict';
+import { execFile, spawn } from 'node:child_process';
+import { readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { Cloud } from './lib/cloud.mjs';
+import { Gateway, makeFolder, makeModel, sleep, weir } from './lib/gateway.mjs';
+
+const openai = await import('openai').then((m) => m, () => null);
+const OpenAI = openai?.default;
+const skip = OpenAI ? false : 'the official clients are not installed';
+const env = { SIM_KEY: 'sk-simulated' };
+let cloud, folder, config, gateway, client;
+
+const clientOf = (g) => new OpenAI({ baseURL: `${g.url}/v1`, apiKey: 'none', maxRetries: 0 });
+
+before(async () => {
+  cloud = await Cloud.start();
+  folder = makeFolder();
+  config = `retention: {content: 1d}
+providers: {sim: {kind: openai, base_url: "${cloud.url}/v1", api_key: "\${SIM_KEY}"}}
+models:
+  - {name: house, file: "${makeModel(folder)}", context: 2048}
+  - {name: gpt, provider: sim, model: gpt-5-sim}
+routes:
+  - name: auto
+    rules:
+      - {name: batch-stays-home, when: {batch: true}, use: [house]}
+      - {name: otherwise, use: [gpt]}
+`;
+  gateway = await Gateway.start(config, { env, folder, keep: true });
+  if (!skip) client = clientOf(gateway);
+});
+
+after(async () => {
+  await gateway.stop();
+  await cloud.stop();
+});
+
+const line = (id, body, url = '/v1/chat/completions') => JSON.stringify({ custom_id: id, method: 'POST', url, body });
+const chat = (id, model = 'gpt') => line(id, { model, max_tokens: 4, messages: [{ role: 'user', content: `say ${id}` }] });
+const send = async (c, lines) => c.files.create({
+  purpose: 'batch', file: await openai.toFile(Buffer.from(lines.join('\n') + '\n'), 'in.jsonl') });
+const rows = (text) => text.split('\n').filter(Boolean).map((l) => JSON.parse(l));
+
+async function ended(c, id) {
+  for (let i = 0; i < 1200; i++) {
+    const b = await c.batches.retrieve(id);
+    if (!['validating', 'in_progress', 'finalizing', 'cancelling'].includes(b.status)) return b;
+    await sleep(100);
+  }
+  assert.fail(`${id} does not end`);
+}
+
+test('files: sent, listed, read, deleted', { skip }, async () => {
+  const file = await send(client, [chat('a'), chat('b')]);
+  assert.match(file.id, /^file-/);
+  assert.deepEqual([file.object, file.purpose, file.filename, file.status], ['file', 'batch', 'in.jsonl', 'processed']);
+  assert.equal(file.bytes, chat('a').length + chat('b').length + 2);
+  const ids = [];
+  for await (const f of client.files.list()) ids.push(f.id);
+  assert.ok(ids.includes(file.id));
+  assert.deepEqual(await client.files.retrieve(file.id), file);
+  assert.equal(await (await client.files.content(file.id)).text(), `${chat('a')}\n${chat('b')}\n`);
+  const at = join(folder, 'weir.db.files');
+  for (const name of readdirSync(at)) assert.equal(statSync(join(at, name)).mode & 0o777, 0o600, name);
+  assert.equal(statSync(at).mode & 0o777, 0o700);
+  assert.deepEqual(await client.files.delete(file.id), { id: file.id, object: 'file', deleted: true });
+  await assert.rejects(client.files.retrieve(file.id), OpenAI.NotFoundError);
+  await assert.rejects(client.files.content('file-../../weir'), OpenAI.APIError);
+  await assert.rejects(client.files.create({ purpose: 'fine-tune', file: await openai.toFile(Buffer.from('x'), 'x') }), OpenAI.BadRequestError);
+});
+
+test('a batch: results and errors, each under its own id', { skip }, async () => {
+  const file = await send(client, [chat('a'), chat('b', 'house'), chat('c', 'nobody'), '{"custom_id":"d"}', 'nonsense', chat('a')]);
+  const begun = await client.batches.create({ input_file_id: file.id, endpoint: '/v1/chat/completions',
+    completion_window: '24h', metadata: { why: 'test' } });
+  assert.match(begun.id, /^batch_/);
+  assert.deepEqual([begun.object, begun.status, begun.input_file_id], ['batch', 'in_progress', file.id]);
+  const b = await ended(client, begun.id);
+  assert.equal(b.status, 'completed');
+  assert.deepEqual(b.request_counts, { total: 6, completed: 2, failed: 4 });
+  assert.deepEqual(b.metadata, { why: 'test' });
+  const out = rows(await (await client.files.content(b.output_file_id)).text());
+  assert.deepEqual(out.map((r) => [r.custom_id, r.response.status_code, r.error]).sort(), [['a', 200, null], ['b', 200, null]]);
+  assert.equal(out.find((r) => r.custom_id === 'a').response.body.choices[0].message.content, 'Hello from the cloud');
+  const bad = rows(await (await client.files.content(b.error_file_id)).text());
+  assert.deepEqual(bad.map((r) => [r.custom_id, r.response?.status_code ?? r.error.code]).sort(),
+    [[null, 'invalid_request'], ['a', 'invalid_request'], ['c', 404], ['d', 'invalid_request']]);
+  assert.equal((await client.files.retrieve(b.output_file_id)).purpose, 'batch_output');
+  const listed = (await client.batches.list()).data.find((x) => x.id === b.id);
+  assert.deepEqual(listed, await client.batches.retrieve(b.id));
+});
+
+test('a batch of responses, and `batch` is a fact for rules', { skip }, async () => {
+  const before = cloud.requests.length;
+  const file = await send(client, [line('r', { model: 'auto', input: 'hi', max_output_tokens: 3 }, '/v1/responses'), chat('other')]);
+  const b = await ended(client, (await client.batches.create({
+    input_file_id: file.id, endpoint: '/v1/responses', completion_window: '24h' })).id);
+  assert.deepEqual(b.request_counts, { total: 2, completed: 1, failed: 1 });
+  const [r] = rows(await (await client.files.content(b.output_file_id)).text());
+  assert.equal(r.response.body.object, 'response');
+  assert.equal(r.response.body.model, 'house');
+  assert.equal(cloud.requests.length, before);
+});
+
+test('a batch that is cancelled keeps what it has', { skip }, async () => {
+  cloud.behaviour = { gap: 100 };
+  const file = await send(client, Array.from({ length: 200 }, (_, i) => chat(`x${i}`)));
+  const b = await client.batches.create({ input_file_id: file.id, endpoint: '/v1/chat/completions', completion_window: '24h' });
+  await sleep(1500);
+  assert.equal((await client.batches.cancel(b.id)).status, 'cancelling');
+  const done = await ended(client, b.id);
+  assert.equal(done.status, 'cancelled');
+  assert.ok(done.request_counts.completed > 0 && done.request_counts.completed < 200);
+  assert.equal(rows(await (await client.files.content(done.output_file_id)).text()).length, done.request_counts.completed);
+  cloud.behaviour = {};
+});
+
+test('a gateway killed in the middle of a batch: the next one goes on, and runs no line twice that has its result', { skip }, async () => {
+  cloud.behaviour = { gap: 40 };
+  const n = 40;
+  const file = await send(client, Array.from({ length: n }, (_, i) => chat(`k${i}`)));
+  const first = cloud.requests.length;
+  const b = await client.batches.create({ input_file_id: file.id, endpoint: '/v1/chat/completions', completion_window: '24h' });
+  while (cloud.requests.length < first + 12) await sleep(20);
+  await gateway.stop('SIGKILL');
+  const had = readdirSync(join(folder, 'weir.db.files')).filter((f) => f.endsWith('.data'))
+    .flatMap((f) => rows(readFileSync(join(folder, 'weir.db.files', f), 'utf8').split('\n').slice(0, -1).filter((l) => l.startsWith('{"id":"batch_req')).join('\n')))
+    .map((r) => r.custom_id).filter((id) => id?.startsWith('k'));
+  assert.ok(had.length > 0 && had.length < n);
+  const killed = cloud.requests.length;
+  cloud.behaviour = {};
+  gateway = await Gateway.start(config, { env, folder, keep: true });
+  client = clientOf(gateway);
+  const done = await ended(client, b.id);
+  assert.equal(done.status, 'completed');
+  assert.deepEqual(done.request_counts, { total: n, completed: n, failed: 0 });
+  const ids = rows(await (await client.files.content(done.output_file_id)).text()).map((r) => r.custom_id);
+  assert.deepEqual(ids.toSorted(), Array.from({ length: n }, (_, i) => `k${i}`).toSorted());
+  const again = cloud.requests.slice(killed).map((r) => r.body.messages[0].content.slice(4));
+  for (const id of had) assert.ok(!again.includes(id), `${id} has its result and was run again`);
+});
+
+test('what a batch cannot be is refused', { skip }, async () => {
+  const file = await send(client, [chat('a')]);
+  const ask = { input_file_id: file.id, endpoint: '/v1/chat/completions', completion_window: '24h' };
+  for (const wrong of [{ input_file_id: 'file-none' }, { endpoint: '/v1/embeddings' }, { completion_window: '1h' }, { extra: 1 }])
+    await assert.rejects(client.batches.create({ ...ask, ...wrong }), OpenAI.BadRequestError);
+  await assert.rejects(client.batches.retrieve('batch_none'), OpenAI.NotFoundError);
+  for (const body of ['', '--x', '--x\r\n\r\n--x--', '--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nabc']) {
+    const r = await gateway.post('/v1/files', body, { 'content-type': 'multipart/form-data; boundary=x' });
+    assert.equal(r.status, 400, body);
+  }
+});
+
+test('without retention of content there are no files, and the error says what mends it', { skip }, async () => {
+  const none = await Gateway.start('models: []\n', {});
+  const e = await send(clientOf(none), [chat('a')]).then(() => null, (x) => x);
+  assert.ok(e instanceof OpenAI.BadRequestError && e.message.includes('retention'), String(e));
+  await none.stop();
+});
+
+test('weir batch: finished, broken off by kill -9, gone on with', async () => {
+  const at = makeFolder();
+  const n = 12;
+  const [input, output, file] = ['in.jsonl', 'out.jsonl', 'weir.yaml'].map((f) => join(at, f));
+  writeFileSync(file, `state: sqlite:${join(at, 'weir.db')}\n${config}`);
+  writeFileSync(input, Array.from({ length: n }, (_, i) => chat(`v${i}`)).join('\n'));
+  const args = ['batch', input, output, '--model', 'gpt', '--config', file];
+  cloud.behaviour = { gap: 60 };
+  const first = cloud.requests.length;
+  const child = spawn(weir, args, { cwd: at, env: { ...process.env, ...env }, stdio: 'ignore' });
+  while (cloud.requests.length < first + 8) await sleep(20);
+  child.kill('SIGKILL');
+  await new Promise((done) => child.on('exit', done));
+  cloud.behaviour = {};
+  const had = rows(readFileSync(output, 'utf8').split('\n').slice(0, -1).join('\n')).length;
+  assert.ok(had > 0 && had < n);
+  const killed = cloud.requests.length;
+  const run = () => new Promise((done) => execFile(weir, args, { cwd: at, env: { ...process.env, ...env } }, (e) => done(e?.code ?? 0)));
+  assert.equal(await run(), 0);
+  assert.equal(cloud.requests.length, killed + n - had);
+  assert.equal(await run(), 0);
+  assert.equal(cloud.requests.length, killed + n - had);
+  const ids = rows(readFileSync(output, 'utf8')).map((r) => r.custom_id);
+  assert.deepEqual(ids.toSorted(), Array.from({ length: n }, (_, i) => `v${i}`).toSorted());
+});
