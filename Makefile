@@ -74,6 +74,7 @@ $(BUILD)/obj/%.o: src/%.c
 
 # Files inside the program (base/embed.h).
 $(BUILD)/obj/govern/price.o: data/prices.json
+$(BUILD)/obj/router/detect_lexicon.o: data/names.txt data/cues.txt
 $(BUILD)/obj/api/web.o: web/index.html web/style.css web/app.js
 
 # Tests: every tests/unit/ROOM/NAME_test.c is a cmocka program of its own.

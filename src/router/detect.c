@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "router/detect_lexicon.h"
 
 /* ---- Names. ---- */
 static const struct {
@@ -32,7 +33,10 @@ unsigned router_category_from(struct str name)
 }
 
 extern const struct detect_type *const detect_number_types[3],
-    *const detect_account_types[2], *const detect_net_types[4], *const detect_key_types[1];
+    *const detect_account_types[2], *const detect_net_types[4], *const detect_key_types[1],
+                                                                    *const detect_person_types[1],
+                                                                        *const detect_place_types[1],
+                                                                            *const detect_context_types[11];
 const struct detect_type *detect_secret_type(size_t index);
 
 const struct detect_type *detect_type_at(size_t index)
@@ -40,8 +44,8 @@ const struct detect_type *detect_type_at(size_t index)
     static const struct {
         const struct detect_type *const *types;
         size_t n;
-    } families[] = {
-        {detect_number_types, 3}, {detect_account_types, 2}, {detect_net_types, 4}, {detect_key_types, 1}};
+    } families[] = {{detect_number_types, 3}, {detect_account_types, 2}, {detect_net_types, 4},
+        {detect_key_types, 1}, {detect_person_types, 1}, {detect_place_types, 1}, {detect_context_types, 11}};
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
         if (index < families[i].n)
             return families[i].types[index];
@@ -67,6 +71,8 @@ static struct error init_error;
 static void init(void)
 {
     init_code = detect_secret_init(&init_error);
+    if (init_code == 0)
+        init_code = detect_lexicon_init(&init_error);
 }
 
 int router_detect_init(struct error *err)
@@ -263,6 +269,8 @@ int router_detect(
     struct detect_scan s = {.text = text, .err = err};
     shapes_scan(&s);
     detect_secret_scan(&s);
+    if (s.rc == 0)
+        detect_context_scan(&s);
     rc = s.rc;
     if (rc == 0) {
         hits_settle(&s);

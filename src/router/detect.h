@@ -60,6 +60,7 @@ void detect_address_at(struct detect_scan *s, size_t at); /* IP and MAC; a hexad
 
 int detect_secret_init(struct error *err) MUST_USE;
 void detect_secret_scan(struct detect_scan *s);
+void detect_context_scan(struct detect_scan *s); /* the last: it reads what the others found */
 
 /* All types there are, for the policy compiler; index from 0 until NULL. */
 const struct detect_type *detect_type_at(size_t index);

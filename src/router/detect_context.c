@@ -1,0 +1,309 @@
+#include "router/detect_context.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TYPE(id, name, category, words) static const struct detect_type id = {name, category, words, 4}
+TYPE(health, "HEALTH_STATEMENT", ROUTER_PHI, "someone's health");
+TYPE(record, "MEDICAL_RECORD", ROUTER_PHI, "a medical record");
+TYPE(finance, "FINANCIAL_STATEMENT", ROUTER_FINANCIAL, "someone's finances");
+TYPE(account, "BANK_ACCOUNT", ROUTER_FINANCIAL, "a bank account");
+TYPE(legal, "LEGAL_MATTER", ROUTER_LEGAL, "a confidential legal matter");
+TYPE(marked, "CONFIDENTIAL_MARK", ROUTER_PROPRIETARY, "material marked or plainly internal");
+TYPE(intimate, "INTIMATE_STATEMENT", ROUTER_PERSONAL, "someone's private life");
+TYPE(access_code, "ACCESS_CODE", ROUTER_SECRET, "a code or password");
+TYPE(birth, "DATE_OF_BIRTH", ROUTER_PII, "a date of birth");
+TYPE(id_number, "ID_NUMBER", ROUTER_PII, "a number of a person");
+TYPE(belief, "BELIEF", ROUTER_PII, "someone's religion, union, party or orientation");
+const struct detect_type *const detect_context_types[] = {&health, &record, &finance, &account, &legal,
+    &marked, &intimate, &access_code, &birth, &id_number, &belief};
+
+/* ---- Rules over two cues of one sentence: the first, then within some words the second; none of `not`
+ * between. ---- */
+struct rule {
+    uint64_t first, second, not ;
+    size_t within;
+    bool either; /* in any order */
+    bool number; /* a number stands within them too */
+    const struct detect_type *type;
+};
+#define ILL (CUE(ill) | CUE(health))
+static const struct rule rules[] = {
+    {CUE(have), ILL, CUE(topic), 6, false, false, &health},
+    {CUE(mine), ILL, CUE(topic), 3, false, false, &health},
+    {CUE(kin), ILL, CUE(topic), 14, false, false, &health},
+    {CUE(mine), CUE(money), CUE(topic), 3, false, true, &finance},
+    {CUE(kin), CUE(money), CUE(topic), 12, false, true, &finance},
+    {CUE(kin), CUE(love), CUE(topic), 14, true, false, &intimate},
+    {CUE(have), CUE(love), CUE(topic), 5, false, false, &intimate},
+    {CUE(kin), CUE(court), CUE(topic), 12, false, false, &legal},
+    {CUE(have), CUE(court), CUE(topic), 5, false, false, &legal},
+    {CUE(secretive), CUE(plan), 0, 24, true, false, &marked},
+};
+
+/* The atoms are in order of where they begin: by bisection. */
+bool detect_atom_in(const struct detect_context *c, uint64_t kinds, size_t from, size_t to)
+{
+    size_t low = 0, high = c->n_atoms;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (c->atoms[middle].from < from)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; low < c->n_atoms && c->atoms[low].from < to; low++)
+        if (c->atoms[low].kinds & kinds)
+            return true;
+    return false;
+}
+
+static void words_add(
+    struct detect_context *c, const struct detect_type *type, size_t from, size_t to, double score)
+{
+    if (from < c->owned)
+        detect_add(c->scan, type, c->words[from].start, c->words[to - 1].end, score);
+}
+
+static void atom_add(void *ctx, size_t from, size_t to, uint64_t kinds)
+{
+    struct detect_context *c = ctx;
+    if (to - from == 1)
+        c->words[from].kinds |= kinds;
+    if (kinds & (CUE(intro) | CUE(title)) && to < c->n_words)
+        c->words[to].kinds |= kinds & CUE(intro) ? CUE(named) : 0;
+    kinds &= ~(CUE(given) | CUE(surname) | CUE(both) | CUE(word) | CUE(particle) | CUE(title) | CUE(intro));
+    if (kinds == 0)
+        return;
+    if (c->n_atoms == CONTEXT_ATOMS)
+        c->scan->rc = error_set(c->scan->err, ERROR_LIMIT, "the text has too many cues for the detector");
+    else
+        c->atoms[c->n_atoms++] = (struct detect_atom){kinds, from, to};
+}
+
+/* ---- Statements. ---- */
+static bool same_sentence(const struct detect_context *c, size_t a, size_t b)
+{
+    return c->words[a].sentence == c->words[b].sentence;
+}
+
+static bool between(const struct detect_context *c, const struct rule *r, size_t from, size_t to)
+{
+    bool number = !r->number;
+    for (size_t i = from; i < to; i++)
+        if (detect_word_is(&c->words[i], r->not ))
+            return false;
+    for (size_t i = from; i < c->n_words && i < to + 6 && same_sentence(c, from, i); i++)
+        number = number || c->words[i].flags & WORD_DIGIT;
+    return number;
+}
+
+static void rules_apply(struct detect_context *c, size_t at)
+{
+    const struct detect_atom *a = &c->atoms[at];
+    for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
+        const struct rule *rule = &rules[r];
+        bool forward = a->kinds & rule->first, backward = rule->either && a->kinds & rule->second;
+        if (!forward && !backward)
+            continue;
+        for (size_t i = at + 1; i < c->n_atoms && c->atoms[i].from < a->to + rule->within; i++) {
+            const struct detect_atom *b = &c->atoms[i];
+            bool fits = (forward && b->kinds & rule->second) || (backward && b->kinds & rule->first);
+            if (!fits || b->from < a->to || !same_sentence(c, a->from, b->from) ||
+                !between(c, rule, a->to, b->from))
+                continue;
+            words_add(c, rule->type, a->from, b->to, 0.6);
+            break;
+        }
+    }
+}
+
+/* A mark is one where it stands for itself: "Streng vertraulich.", "INTERNAL ONLY", "privileged: ..." */
+static bool stands_alone(const struct detect_context *c, const struct detect_atom *a)
+{
+    struct str text = c->scan->text;
+    size_t end = c->words[a->to - 1].end;
+    struct str after = str_slice(text, end, end + 5);
+    if (after.len > 0 && strchr(".:\n])*!", after.data[0]))
+        return true;
+    static const struct str dashes[] = {{" - ", 3}, {" \xE2\x80\x93", 4}, {" \xE2\x80\x94", 4}, {" / ", 3},
+        {" | ", 3}, {"\xE2\x80\x94", 3}, {" (", 2}};
+    for (size_t i = 0; i < sizeof dashes / sizeof *dashes; i++)
+        if (str_starts(after, dashes[i]))
+            return true;
+    bool upper = true;
+    for (size_t i = a->from; i < a->to; i++)
+        upper = upper && c->words[i].flags & WORD_UPPER;
+    return upper && a->to - a->from > 1;
+}
+
+/* ---- Values behind a cue. ---- */
+
+/* Made up: "000000000", "123456789", "111222333". */
+static bool made_up(const char *digits, size_t n)
+{
+    size_t runs = 0, same = 0, steps = 0;
+    for (size_t i = 1; i < n; i++) {
+        same += digits[i] == digits[i - 1];
+        steps += digits[i] == digits[i - 1] + 1;
+        runs += digits[i] == digits[i - 1] || digits[i] == digits[i - 1] + 1;
+    }
+    return n > 3 && (same + 1 >= n - 1 || steps + 2 >= n || (n > 6 && runs + 1 >= n));
+}
+
+/* A value behind a cue: words with digits, joined by spaces, dots or dashes. Its last word + 1 and how many
+ * letters and digits; 0 if none stands within `most` words. */
+static size_t value_find(
+    const struct detect_context *c, size_t at, size_t most, size_t *from, size_t *length, bool *fake)
+{
+    char digits[32];
+    size_t n = 0, end;
+    for (*from = at; *from < c->n_words && *from - at < most; ++*from) {
+        if (*from > 0 && c->words[*from - 1].flags & WORD_STOP)
+            return 0;
+        if (c->words[*from].flags & WORD_DIGIT)
+            break;
+    }
+    if (*from >= c->n_words || *from - at >= most)
+        return 0;
+    *length = 0;
+    if (*from > at && c->words[*from - 1].flags & WORD_UPPER &&
+        detect_word_length(&c->words[*from - 1]) <= 3 && c->words[*from - 1].end + 1 >= c->words[*from].start)
+        --*from;
+    for (end = *from; end < c->n_words; end++) {
+        const struct detect_word *w = &c->words[end];
+        bool part = w->flags & WORD_DIGIT || (detect_word_length(w) <= 3 && w->flags & WORD_CAPITAL) ||
+                    (end == *from);
+        if (!part || (end > *from && w->start - (w - 1)->end > 1))
+            break;
+        if (end > *from && strchr(",;\n=|", c->scan->text.data[w->start - 1]))
+            break;
+        *length += detect_word_length(w);
+        for (size_t i = w->start; i < w->end && n < sizeof digits; i++)
+            if (detect_is_digit(c->scan->text.data[i]))
+                digits[n++] = c->scan->text.data[i];
+    }
+    *fake = made_up(digits, n);
+    return end;
+}
+
+static void values_look(struct detect_context *c, const struct detect_atom *a)
+{
+    size_t from, length, end;
+    bool fake;
+    if (a->kinds & CUE(idword) && (end = value_find(c, a->to, 4, &from, &length, &fake)) > 0 && length >= 5) {
+        words_add(c, &id_number, from, end, fake ? 0.2 : 0.6);
+        c->seen |= fake ? 0 : CUE(idword);
+    }
+    if (a->kinds & CUE(account) && (end = value_find(c, a->to, 4, &from, &length, &fake)) > 0 && length >= 7)
+        words_add(c, &account, from, end, fake ? 0.2 : 0.6);
+    if (a->kinds & CUE(access) && (end = value_find(c, a->to, 10, &from, &length, &fake)) > 0 && length >= 4)
+        words_add(c, &access_code, from, end, fake ? 0.2 : 0.6);
+    if (!(a->kinds & CUE(dob)))
+        return;
+    size_t parts = 0, first = 0, last = 0;
+    for (size_t i = a->to; i < c->n_words && i < a->to + 7; i++)
+        if (c->words[i].flags & WORD_DIGIT && detect_word_length(&c->words[i]) <= 4) {
+            first = parts++ ? first : i;
+            last = i + 1;
+        }
+    if (parts < 2)
+        return;
+    bool known = detect_atom_in(c, CUE(known), a->from > 5 ? a->from - 5 : 0, a->from);
+    words_add(c, &birth, first, last, known ? 0.2 : 0.6);
+    c->seen |= known ? 0 : CUE(dob);
+}
+
+static void statements_look(struct detect_context *c)
+{
+    static const struct {
+        uint64_t cue;
+        const struct detect_type *type;
+    } direct[] = {
+        {CUE(fin), &finance}, {CUE(legal), &legal}, {CUE(mark), &marked}, {CUE(personal), &intimate}};
+    for (size_t i = 0; i < c->n_atoms; i++) {
+        const struct detect_atom *a = &c->atoms[i];
+        for (size_t d = 0; d < sizeof direct / sizeof *direct; d++)
+            if (a->kinds & direct[d].cue)
+                words_add(c, direct[d].type, a->from, a->to, 0.6);
+        if (a->kinds & (CUE(label) | CUE(privilege)) && stands_alone(c, a))
+            words_add(c, a->kinds & CUE(label) ? &marked : &legal, a->from, a->to, 0.6);
+        rules_apply(c, i);
+        values_look(c, a);
+        c->seen |= a->kinds & (CUE(role) | CUE(clinic) | CUE(ill));
+        if (a->kinds & ILL && a->from < c->owned) {
+            if (c->n_health++ == 0)
+                c->first_health = (struct detect_atom){0, c->words[a->from].start, c->words[a->to - 1].end};
+        }
+        c->n_beliefs += a->kinds & CUE(belief) && a->from < c->owned;
+    }
+}
+
+static int atom_order(const void *a, const void *b)
+{
+    const struct detect_atom *x = a, *y = b;
+    return x->from != y->from ? (x->from < y->from ? -1 : 1) : (x->to > y->to) - (x->to < y->to);
+}
+
+static void piece_look(struct detect_context *c)
+{
+    c->n_atoms = 0;
+    for (size_t i = 0; i < c->n_words && c->scan->rc == 0; i++)
+        detect_phrases_at(c->words, c->n_words, i, atom_add, c);
+    qsort(c->atoms, c->n_atoms, sizeof *c->atoms, atom_order);
+    detect_persons(c);
+    detect_places(c);
+    statements_look(c);
+}
+
+extern const struct detect_type *const detect_person_types[1], *const detect_place_types[1];
+
+/* What shows only in the whole: a person and a record; a name beside what is private. */
+static void whole_look(struct detect_context *c)
+{
+    struct detect_scan *s = c->scan;
+    bool someone = c->seen & (CUE(named) | CUE(idword) | CUE(dob));
+    if (someone && c->n_health > 0 &&
+        ((c->seen & (CUE(role) | CUE(clinic)) && c->n_health > 1) || c->n_health > 2 ||
+            (c->seen & CUE(ill) && c->seen & (CUE(idword) | CUE(dob)))))
+        detect_add(s, &record, c->first_health.from, c->first_health.to, 0.6);
+    bool private = (c->seen & CUE(named)) && (c->seen & CUE(housed));
+    if (c->n_persons > 1 && c->n_beliefs > 1)
+    private = true;
+    for (size_t i = 0; i < s->n_hits && !private; i++)
+    private = s->hits[i].score >= DETECT_SURE &&
+              s->hits[i].type->category &
+                  (ROUTER_PII | ROUTER_PHI | ROUTER_FINANCIAL | ROUTER_PERSONAL | ROUTER_LEGAL);
+    for (size_t i = 0; i < s->n_hits && private; i++)
+        if ((s->hits[i].type == detect_person_types[0] || s->hits[i].type == detect_place_types[0]) &&
+            s->hits[i].score >= 0.4 && s->hits[i].score < DETECT_SURE)
+            s->hits[i].score = 0.6;
+}
+
+void detect_context_scan(struct detect_scan *s)
+{
+    struct detect_context *c = malloc(sizeof *c);
+    size_t at = 0;
+    unsigned sentence = 0;
+    if (!c) {
+        s->rc = error_set(s->err, ERROR_MEMORY, "no memory for the detector's context");
+        return;
+    }
+    c->scan = s;
+    c->n_words = c->n_persons = c->n_health = c->n_beliefs = 0;
+    c->seen = 0;
+    for (bool more = true; more && s->rc == 0;) {
+        while (c->n_words < CONTEXT_WORDS &&
+               (more = detect_word_next(s->text, &at, &sentence, &c->words[c->n_words])))
+            c->n_words++;
+        c->owned = more ? c->n_words - CONTEXT_OVERLAP : c->n_words;
+        piece_look(c);
+        memmove(c->words, c->words + c->owned, (c->n_words - c->owned) * sizeof *c->words);
+        c->n_words -= c->owned;
+        for (size_t i = 0; i < c->n_words; i++)
+            c->words[i].kinds = 0;
+    }
+    if (s->rc == 0)
+        whole_look(c);
+    free(c);
+}

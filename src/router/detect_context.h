@@ -1,0 +1,52 @@
+/* The contextual layer: what no pattern shows. Words and cue phrases (detect_lexicon) are gathered into
+ * atoms; names (detect_person) and postal addresses (detect_place) are read off the words; rules put them
+ * together.
+ *
+ *   words --> atoms (cue, words it spans) --> statements: "my * depression", "privileged:", "alarm code ...
+ * 7714"
+ *        \-> persons, addresses          \-> what stands anywhere in the text: a person and a medical record
+ *
+ * Every rule is a conjunction of things that are there: words added around them take nothing away. A long
+ * text is read in pieces that overlap by more than any rule spans. */
+#ifndef WEIR_ROUTER_DETECT_CONTEXT_H
+#define WEIR_ROUTER_DETECT_CONTEXT_H
+
+#include "router/detect_lexicon.h"
+
+enum { CONTEXT_WORDS = 1024, CONTEXT_OVERLAP = 96, CONTEXT_ATOMS = 8 * CONTEXT_WORDS };
+
+struct detect_atom {
+    uint64_t kinds;
+    size_t from, to; /* words; `to` is the one behind */
+};
+
+struct detect_context {
+    struct detect_scan *scan;
+    struct detect_word words[CONTEXT_WORDS];
+    size_t n_words, owned; /* what begins at or behind `owned` is the next piece's to report */
+    struct detect_atom atoms[CONTEXT_ATOMS];
+    size_t n_atoms;
+    /* Of the whole text so far. */
+    uint64_t seen;
+    size_t n_persons, n_health, n_beliefs;
+    bool full_person;
+    struct detect_atom first_health; /* bytes, not words */
+};
+
+void detect_persons(struct detect_context *c);
+void detect_places(struct detect_context *c);
+/* One capital, "van", "St": does the word at i, read with its neighbours, look like part of a name? */
+static inline bool detect_word_is(const struct detect_word *w, uint64_t kinds)
+{
+    return (w->kinds & kinds) != 0;
+}
+
+static inline size_t detect_word_length(const struct detect_word *w)
+{
+    return w->end - w->start;
+}
+
+/* Is a phrase of that kind begun within [from, to)? */
+bool detect_atom_in(const struct detect_context *c, uint64_t kinds, size_t from, size_t to);
+
+#endif

@@ -1,0 +1,59 @@
+/* Words and phrases the contextual layer knows, and a text cut into words.
+ *
+ *   data/names.txt, data/cues.txt --fold--> table: hash of a word, or of the words of a phrase so far ->
+ * kinds text --one pass--> words (folded hash, capital, digits, what stands behind) --table--> kinds
+ *
+ * Folded: lower case, Latin letters without their accents, so that "Müller", "MÜLLER" and "Muller" are one.
+ */
+#ifndef WEIR_ROUTER_DETECT_LEXICON_H
+#define WEIR_ROUTER_DETECT_LEXICON_H
+
+#include "router/detect.h"
+
+/* What a word or phrase says. The names are those of the data files. */
+#define DETECT_CUES(X)                                                                                       \
+    X(given)                                                                                                 \
+    X(surname) X(both) X(word) /* names */                                                                   \
+        X(title) X(particle) X(intro) X(known) X(fake) X(org) X(street) X(road) X(unit) X(landmark)          \
+            X(live) /* places */                                                                             \
+        X(kin) X(mine) X(have) X(role) X(dob) X(idword) X(account) X(belief) X(ill) X(clinic) X(health)      \
+            X(money) X(fin) X(court) X(legal) X(mark) X(secretive) X(plan) X(love) X(personal) X(access)     \
+                X(self) X(label) X(privilege) X(topic) X(named)                                              \
+                    X(housed) /* behind an intro, behind a cue of living: set by the scan, in no file */
+
+enum detect_cue {
+#define X(name) CUE_##name,
+    DETECT_CUES(X)
+#undef X
+        DETECT_N_CUES
+};
+#define CUE(name) ((uint64_t)1 << CUE_##name)
+
+enum detect_word_flag {
+    WORD_CAPITAL = 1,
+    WORD_UPPER = 2,
+    WORD_DIGITS = 4,
+    WORD_DIGIT = 8, /* all digits; at least one */
+    WORD_COLON = 16,
+    WORD_COMMA = 32,
+    WORD_STOP = 64,
+    WORD_LINE = 128,
+    WORD_JOINED = 256 /* '-' or '\'' behind */
+};
+
+struct detect_word {
+    size_t start, end; /* bytes */
+    uint64_t hash, kinds;
+    unsigned flags, sentence;
+};
+
+int detect_lexicon_init(struct error *err) MUST_USE;
+/* Reads the next word at or behind *at; false at the end. `sentence` is the last one's number. */
+bool detect_word_next(struct str text, size_t *at, unsigned *sentence, struct detect_word *out);
+/* The kinds of the longest phrases that begin at words[i]: calls `found` for each, with the words it spans.
+ */
+void detect_phrases_at(const struct detect_word *words, size_t n, size_t i,
+    void (*found)(void *ctx, size_t from, size_t to, uint64_t kinds), void *ctx);
+uint64_t detect_word_hash(const char *ascii_lower);
+
+#endif

@@ -1,0 +1,97 @@
+/* Names of people: a known given name with what follows, a title or an introduction before capitals. */
+#include "router/detect_context.h"
+
+#include <string.h>
+
+static const struct detect_type person = {"PERSON", ROUTER_PII, "a person's name", 1};
+const struct detect_type *const detect_person_types[] = {&person};
+
+enum { NAME_WORDS = 5 };
+#define CUE_NAME (CUE(given) | CUE(surname) | CUE(both))
+/* Words that begin with a capital and are no name. */
+#define CUE_OTHER                                                                                            \
+    (CUE(street) | CUE(health) | CUE(ill) | CUE(role) | CUE(idword) | CUE(account) | CUE(money) |            \
+        CUE(court) | CUE(dob) | CUE(self) | CUE(mine) | CUE(topic) | CUE(label))
+
+static bool ends_here(const struct detect_word *w)
+{
+    return w->flags & (WORD_COLON | WORD_COMMA | WORD_STOP | WORD_LINE);
+}
+
+static bool may_be_name(const struct detect_word *w)
+{
+    return w->flags & WORD_CAPITAL && !(w->flags & WORD_DIGIT) &&
+           (!detect_word_is(w, CUE_OTHER) || detect_word_is(w, CUE_NAME));
+}
+
+/* "van der Berg": how many particles stand at `at` before a capital; 0 if they lead to none. */
+static size_t particles(const struct detect_context *c, size_t at)
+{
+    size_t n = 0;
+    while (n < 3 && at + n < c->n_words && detect_word_is(&c->words[at + n], CUE(particle)) &&
+           !ends_here(&c->words[at + n]))
+        n++;
+    return at + n < c->n_words && may_be_name(&c->words[at + n]) ? n : 0;
+}
+
+/* How many words from i on belong to a name whose first word is taken for one. */
+static size_t name_length(const struct detect_context *c, size_t i, bool lower)
+{
+    size_t to = i + 1;
+    while (to < c->n_words && to - i < NAME_WORDS && !ends_here(&c->words[to - 1])) {
+        const struct detect_word *w = &c->words[to];
+        size_t skip = c->words[to - 1].flags & WORD_JOINED ? 0 : particles(c, to);
+        if (lower ? detect_word_is(w, CUE_NAME) && !detect_word_is(w, CUE(word)) : may_be_name(w))
+            to++;
+        else if (skip > 0)
+            to += skip + 1;
+        else
+            break;
+    }
+    return to - i;
+}
+
+static void person_add(struct detect_context *c, size_t from, size_t n, bool sure)
+{
+    size_t to = from + n;
+    bool nobody = detect_atom_in(c, CUE(known) | CUE(fake) | CUE(landmark), from > 2 ? from - 2 : 0, to);
+    bool full = n > 1 || sure;
+    if (!nobody && full) {
+        c->full_person = true;
+        c->n_persons++;
+        c->seen |= CUE(named);
+    }
+    if (from < c->owned)
+        detect_add(c->scan, &person, c->words[from].start, c->words[to - 1].end,
+            nobody ? 0.2
+            : full ? 0.4
+                   : 0.3);
+}
+
+void detect_persons(struct detect_context *c)
+{
+    for (size_t i = 0; i < c->n_words;) {
+        const struct detect_word *w = &c->words[i];
+        bool introduced = detect_word_is(w, CUE(named)),
+             titled = i > 0 && detect_word_is(w - 1, CUE(title)) &&
+                      !((w - 1)->flags & (WORD_COMMA | WORD_COLON | WORD_LINE));
+        bool capital = w->flags & WORD_CAPITAL && !(w->flags & WORD_DIGIT);
+        size_t n = 0;
+        if (capital && (titled || introduced) && !detect_word_is(w, CUE_OTHER | CUE(title) | CUE(self)))
+            n = name_length(c, i, false);
+        else if (capital && detect_word_is(w, CUE(given) | CUE(both)) && !detect_word_is(w, CUE(word)))
+            n = name_length(c, i, false);
+        else if (capital && detect_word_is(w, CUE(given) | CUE(both) | CUE(surname)) && i + 1 < c->n_words &&
+                 !ends_here(w) && detect_word_is(w + 1, CUE_NAME) && (w + 1)->flags & WORD_CAPITAL)
+            n = name_length(c, i, false);
+        else if (!capital && detect_word_is(w, CUE(given) | CUE(both)) && !detect_word_is(w, CUE(word)) &&
+                 i + 1 < c->n_words && detect_word_is(w + 1, CUE(surname) | CUE(both)) &&
+                 !detect_word_is(w + 1, CUE(word)) && !ends_here(w) && !((w + 1)->flags & WORD_CAPITAL))
+            n = name_length(c, i, true);
+        if (n == 1 && introduced && !titled && !detect_word_is(w, CUE_NAME))
+            n = 0;
+        if (n > 0)
+            person_add(c, i, n, titled);
+        i += n ? n : 1;
+    }
+}

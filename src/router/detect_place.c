@@ -1,0 +1,137 @@
+/* Postal addresses: a house number beside a street, and what follows it: a unit, a postal code, a town. */
+#include "router/detect_context.h"
+
+#include <string.h>
+
+static const struct detect_type address = {"STREET_ADDRESS", ROUTER_PII, "a postal address", 3};
+const struct detect_type *const detect_place_types[] = {&address};
+
+enum { STREET_WORDS = 6, TAIL_WORDS = 12 };
+
+/* A street's name in one word: "Gärtnerplatz", "Hansinegata". */
+static bool street_word(struct str text, const struct detect_word *w)
+{
+    static const struct str ends[] = {{"stra\xC3\x9F"
+                                       "e",
+                                          7},
+        {"strasse", 7}, {"str", 3}, {"gasse", 5}, {"platz", 5}, {"weg", 3}, {"allee", 5}, {"ufer", 4},
+        {"damm", 4}, {"ring", 4}, {"gata", 4}, {"gatan", 5}, {"v\xC3\xA4gen", 6}, {"vegen", 5}, {"veien", 5},
+        {"vej", 3}, {"gade", 4}, {"katu", 4}, {"tie", 3}, {"kuja", 4}, {"polku", 5}, {"straat", 6},
+        {"laan", 4}, {"plein", 5}, {"gracht", 6}, {"kade", 4}, {"singel", 6}, {"dreef", 5}, {"hof", 3},
+        {"utca", 4}, {"steeg", 5}, {"hove", 4}, {"all\xC3\xA9", 4}, {"g\xC3\xA5rd", 5}, {"berg", 4}};
+    struct str word = str_slice(text, w->start, w->end);
+    if (word.len < 6 || !(w->flags & WORD_CAPITAL))
+        return false;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (word.len > ends[i].len + 1 && str_ends(word, ends[i]))
+            return true;
+    return false;
+}
+
+static bool house_number(const struct detect_word *w)
+{
+    return w->flags & WORD_DIGIT && detect_word_length(w) <= 6 &&
+           (w->flags & WORD_DIGITS || detect_word_length(w) <= 5);
+}
+
+/* Behind a number: "Copperfield Court", "impasse des Tilleuls"; the word behind the street, 0 if there is
+ * none. */
+static size_t street_after(const struct detect_context *c, size_t number)
+{
+    size_t i = number + 1, capitals = 0;
+    if (i >= c->n_words || c->words[number].flags & WORD_STOP)
+        return 0;
+    bool road = detect_word_is(&c->words[i], CUE(road));
+    for (; i < c->n_words && i - number <= STREET_WORDS; i++) {
+        const struct detect_word *w = &c->words[i];
+        bool joins = detect_word_is(w, CUE(particle) | CUE(road));
+        if (w->flags & WORD_DIGIT)
+            return 0;
+        if (street_word(c->scan->text, w) || (capitals > 0 && detect_word_is(w, CUE(street))))
+            return i + 1;
+        if (!(w->flags & WORD_CAPITAL) && !joins)
+            return road && capitals > 0 ? i : 0;
+        capitals += (w->flags & WORD_CAPITAL) != 0;
+        if (w->flags & (WORD_COMMA | WORD_STOP | WORD_LINE | WORD_COLON))
+            return road && capitals > 0 ? i + 1 : 0;
+    }
+    return road && capitals > 0 && i == c->n_words ? i : 0;
+}
+
+/* Before a number: "via del Melograno 6", "Gärtnerplatz 3"; where the street begins, SIZE_MAX if there is
+ * none. */
+static size_t street_before(const struct detect_context *c, size_t number)
+{
+    for (size_t i = number; i-- > 0 && number - i <= STREET_WORDS;) {
+        const struct detect_word *w = &c->words[i];
+        if (w->flags & (WORD_STOP | WORD_LINE | WORD_COLON) || (w->flags & WORD_COMMA && i + 1 < number) ||
+            w->flags & WORD_DIGIT)
+            return SIZE_MAX;
+        bool last = i + 1 == number;
+        if (last && street_word(c->scan->text, w))
+            return i;
+        if (last && detect_word_is(w, CUE(street)) && i > 0 && (w - 1)->flags & WORD_CAPITAL)
+            return i - 1;
+        if (!last && detect_word_is(w, CUE(road)) && (detect_word_length(w) > 1))
+            return i;
+        if (!(w->flags & WORD_CAPITAL) && !detect_word_is(w, CUE(particle)))
+            return SIZE_MAX;
+    }
+    return SIZE_MAX;
+}
+
+/* Takes what belongs to an address behind the street; *postal: with a postal code. */
+static size_t tail_end(const struct detect_context *c, size_t i, bool *postal)
+{
+    size_t end = i, from = i;
+    for (; i < c->n_words && i - from < TAIL_WORDS; i++) {
+        const struct detect_word *w = &c->words[i], *before = w - 1;
+        bool unit = detect_word_is(w, CUE(unit)), number = w->flags & WORD_DIGIT;
+        if (before->flags & (WORD_COLON | WORD_STOP) && !number && !unit)
+            break;
+        if (number) {
+            if (detect_word_length(w) > 8)
+                break;
+            *postal = *postal || (detect_word_length(w) >= 4 && w->flags & WORD_DIGITS) ||
+                      (detect_word_length(w) == 3 && w->flags & WORD_UPPER);
+            end = i + 1;
+        } else if (unit && i + 1 < c->n_words && c->words[i + 1].flags & WORD_DIGIT) {
+            continue;
+        } else if (w->flags & WORD_CAPITAL &&
+                   !detect_word_is(w, CUE(self) | CUE(mine) | CUE(idword) | CUE(title))) {
+            if (*postal && before->flags & (WORD_COMMA | WORD_LINE) && i > end)
+                break;
+            end = i + 1;
+        } else if (!detect_word_is(w, CUE(particle))) {
+            break;
+        }
+    }
+    return end;
+}
+
+void detect_places(struct detect_context *c)
+{
+    for (size_t i = 0; i < c->n_words; i++) {
+        if (!house_number(&c->words[i]))
+            continue;
+        size_t from = street_before(c, i), to = i + 1;
+        if (from == SIZE_MAX) {
+            from = i;
+            to = street_after(c, i);
+            if (to == 0)
+                continue;
+        } else if (from > 0 && c->words[from - 1].flags & WORD_DIGITS &&
+                   !((c->words[from - 1]).flags & (WORD_STOP | WORD_COMMA))) {
+            from--;
+        }
+        bool postal = false;
+        size_t end = tail_end(c, to, &postal);
+        bool nobody = detect_atom_in(c, CUE(landmark), from, to);
+        bool lives = detect_atom_in(c, CUE(live), from > 6 ? from - 6 : 0, from);
+        double score = nobody ? 0.2 : postal || lives ? 0.7 : 0.4;
+        c->seen |= nobody ? 0 : CUE(housed);
+        if (from < c->owned)
+            detect_add(c->scan, &address, c->words[from].start, c->words[end - 1].end, score);
+        i = end - 1;
+    }
+}

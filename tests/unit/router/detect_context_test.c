@@ -1,0 +1,127 @@
+/* What words say: names, addresses, statements about health, money, law, work and private life. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/limits.h"
+#include "router/detect.h"
+
+static struct error err;
+
+static struct router_findings look(struct arena *a, const char *text)
+{
+    struct router_findings f = {0};
+    if (router_detect(a, STR_NONE, str_from(text), &f, &err))
+        fail_msg("detection failed: %s", err.message);
+    return f;
+}
+
+/* Is the text of that category, among others? */
+static void is(enum router_category category, const char *text)
+{
+    struct arena *a = arena_create(16 * MIB);
+    struct router_findings f = look(a, text);
+    if (!(f.categories & category))
+        fail_msg("not %s: '%s'", router_category_name(category), text);
+    arena_free(a);
+}
+
+static void harmless(const char *text)
+{
+    struct arena *a = arena_create(16 * MIB);
+    struct router_findings f = look(a, text);
+    for (size_t i = 0; i < f.n_entities; i++)
+        if (f.entities[i].score >= DETECT_SURE)
+            fail_msg("'%s': %s", text, f.entities[i].type);
+    arena_free(a);
+}
+
+/* The type stands exactly there, sure or not. */
+static void spans(const char *type, const char *text, const char *value)
+{
+    struct arena *a = arena_create(16 * MIB);
+    struct router_findings f = look(a, text);
+    size_t at = str_find(str_from(text), str_from(value));
+    assert_true(at != SIZE_MAX);
+    size_t start = str_utf8_count(str_slice(str_from(text), 0, at)),
+           end = start + str_utf8_count(str_from(value));
+    bool found = false;
+    for (size_t i = 0; i < f.n_entities; i++)
+        found = found || (strcmp(f.entities[i].type, type) == 0 && f.entities[i].start == start &&
+                             f.entities[i].end == end);
+    if (!found)
+        fail_msg("no %s at '%s' in '%s'", type, value, text);
+    arena_free(a);
+}
+
+static void health(void **state)
+{
+    (void)state;
+    is(ROUTER_PHI, "I was diagnosed with bipolar disorder last year, how do I tell my boss?");
+    is(ROUTER_PHI, "Mein Sohn hat Epilepsie, darf er schwimmen?");
+    is(ROUTER_PHI, "Ma femme est enceinte et souffre d'une d\xC3\xA9pression.\nQue faire ? Ma femme a un "
+                   "cancer du sein.");
+    is(ROUTER_PHI, "Mi padre tiene diabetes y no quiere ponerse insulina");
+    is(ROUTER_PHI, "Mia madre ha la demenza, come parlo con lei?");
+    is(ROUTER_PHI, "Mijn vader heeft longkanker");
+    is(ROUTER_PHI, "Moja mama choruje na raka");
+    is(ROUTER_PHI, "Minha filha tem epilepsia");
+    harmless("What are the symptoms of diabetes, and how is it diagnosed?");
+    harmless("I have a question about diabetes.");
+}
+
+static void money_law_work(void **state)
+{
+    (void)state;
+    is(ROUTER_FINANCIAL, "I owe 23,000 on three cards and my salary is 2,900");
+    is(ROUTER_FINANCIAL, "Ich habe 18.000 Euro Schulden, meine Schulden wachsen");
+    is(ROUTER_LEGAL, "PRIVILEGED & CONFIDENTIAL\nMemo on the Harrowgate matter");
+    is(ROUTER_LEGAL, "Notre cliente reconna\xC3\xAEt les faits.");
+    is(ROUTER_PROPRIETARY, "Internal only: the spring launch slips to June");
+    is(ROUTER_PROPRIETARY, "Streng vertraulich. Der Entwurf folgt.");
+    is(ROUTER_PERSONAL, "I cheated on my husband and nobody knows");
+    harmless("What does \"strictly confidential\" mean in a contract?");
+    harmless("Is attorney-client privilege the same in France?");
+}
+
+static void numbers_behind_words(void **state)
+{
+    (void)state;
+    is(ROUTER_PII, "passport C4VH71809, issued in Bern");
+    is(ROUTER_PII, "DOB 03/14/1957");
+    is(ROUTER_SECRET, "the alarm code for the back door is 7714");
+    is(ROUTER_FINANCIAL, "routing 029785092, account 4471 0098 2213");
+    harmless("passport number 000000000");
+    harmless("How long is a passport number?");
+}
+
+static void names_and_addresses(void **state)
+{
+    (void)state;
+    spans("PERSON", "please call Monika \xC5\xBDilkov\xC3\xA1 today", "Monika \xC5\xBDilkov\xC3\xA1");
+    spans("PERSON", "it was Mr. Richard McCray who", "Richard McCray");
+    spans("PERSON", "for Jan van der Berg, please", "Jan van der Berg");
+    spans("STREET_ADDRESS", "to 2217 Copperfield Court, Apt 5C, Dayton OH 45409, and",
+        "2217 Copperfield Court, Apt 5C, Dayton OH 45409");
+    spans("STREET_ADDRESS", "nach G\xC3\xA4rtnerplatz 3, 80469 M\xC3\xBCnchen, bitte",
+        "G\xC3\xA4rtnerplatz 3, 80469 M\xC3\xBCnchen");
+    spans("STREET_ADDRESS", "via del Melograno 6, 55100 Lucca.", "via del Melograno 6, 55100 Lucca");
+    harmless("Sherlock Holmes lives at 221B Baker Street, London.");
+    harmless("Anna, you left your umbrella again");
+    harmless("name John Doe, address 123 Main Street, Anytown");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(health),
+        cmocka_unit_test(money_law_work),
+        cmocka_unit_test(numbers_behind_words),
+        cmocka_unit_test(names_and_addresses),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
