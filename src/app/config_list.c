@@ -13,11 +13,6 @@
 enum { MAX_PROVIDERS = 256, MAX_MODELS = 1024, MAX_FOUND = 1024, HOUR_MS = 3600 * 1000 };
 
 /* ---- Providers: a map of name to settings. ---- */
-static const struct {
-    const char *kind, *base_url;
-} public_urls[] = {{"openai", "https://api.openai.com/v1"}, {"anthropic", "https://api.anthropic.com"},
-    {"gemini", "https://generativelanguage.googleapis.com"}, {"ollama", "http://127.0.0.1:11434"}};
-
 static int timeouts_read(const struct yaml_node *n, struct config_provider *p, struct error *err)
 {
     const struct {
@@ -46,10 +41,43 @@ static int kind_read(const struct yaml_node *n, struct config_provider *p, struc
     if (!provider_kind_exists(p->kind) || str_is(p->kind, "local"))
         return yaml_error(yaml_get(n, "kind"), err, ERROR_INVALID, "no kind '" STR_FMT "': there are %s",
             STR_ARG(p->kind), provider_kinds());
-    for (size_t i = 0; i < sizeof public_urls / sizeof *public_urls; i++)
-        if (str_is(p->kind, public_urls[i].kind))
-            p->base_url = str_from(public_urls[i].base_url);
-    return yaml_get_str(n, "base_url", p->base_url, &p->base_url, err);
+    rc = yaml_get_str(n, "quirks", STR_NONE, &p->quirks, err);
+    if (rc == 0 && p->quirks.len > 0 && (!str_is(p->kind, "openai") || !provider_quirks_exist(p->quirks)))
+        return yaml_error(yaml_get(n, "quirks"), err, ERROR_INVALID,
+            "'quirks' belongs to a provider of kind openai and is one of openai, %s", provider_kinds());
+    rc = rc ? rc : yaml_get_str(n, "api_version", STR_NONE, &p->api_version, err);
+    if (rc == 0 && p->api_version.len > 0 && !str_is(p->kind, "azure") && !str_is(p->quirks, "azure"))
+        return yaml_error(yaml_get(n, "api_version"), err, ERROR_INVALID,
+            "'api_version' belongs to a provider of kind azure");
+    return rc ? rc : yaml_get_str(n, "base_url", provider_kind_url(p->kind), &p->base_url, err);
+}
+
+/* headers: {X-Title: "Weir", X-Team: "${TEAM}"}: what goes with every request. */
+static int headers_read(
+    struct config *c, const struct yaml_node *n, struct config_provider *p, struct error *err)
+{
+    const struct yaml_node *map = yaml_get(n, "headers");
+    if (!map)
+        return 0;
+    if (map->kind != YAML_MAP || map->count > PROVIDER_OWN_HEADERS_MAX)
+        return yaml_error(
+            map, err, ERROR_INVALID, "'headers' must be a map of at most %d names", PROVIDER_OWN_HEADERS_MAX);
+    p->headers = arena_alloc(c->arena, (map->count + 1) * sizeof *p->headers);
+    for (const struct yaml_node *h = map->first; h; h = h->next) {
+        struct egress_header *header = &p->headers[p->n_headers++];
+        header->name = h->key;
+        if (!provider_header_allowed(h->key))
+            return yaml_error(h, err, ERROR_INVALID,
+                "'headers' cannot set '" STR_FMT "': it is the gateway's own ('api_key' is for keys)",
+                STR_ARG(str_slice(h->key, 0, 80)));
+        int rc = yaml_get_str(map, h->key.data, STR_NONE, &header->value, err);
+        bool secret = str_starts(header->value, STR("${")) || str_starts(header->value, STR("file:"));
+        if (rc == 0 && secret)
+            rc = config_get_secret(c, map, h->key.data, &header->value, err);
+        if (rc)
+            return rc;
+    }
+    return 0;
 }
 
 static int provider_read(
@@ -57,7 +85,7 @@ static int provider_read(
 {
     static const char *const keys[] = {"kind", "base_url", "api_key", "zone", "ca_file", "proxy", "networks",
         "connect_timeout", "first_byte_timeout", "idle_timeout", "first_token_timeout", "timeout", "retries",
-        "breaker", "probe", NULL};
+        "breaker", "probe", "quirks", "api_version", "headers", NULL};
     static const char *const zones[] = {"local", "cloud", NULL};
     int zone = EGRESS_ZONE_CLOUD, rc = yaml_check_keys(n, keys, "a provider", err);
     p->name = n->key;
@@ -72,6 +100,8 @@ static int provider_read(
     p->zone = (enum egress_zone)zone;
     if (rc == 0)
         rc = config_get_secret(c, n, "api_key", &p->api_key, err);
+    if (rc == 0)
+        rc = headers_read(c, n, p, err);
     if (rc == 0)
         rc = config_get_file(c, n, "ca_file", &p->ca_file, err);
     if (rc == 0)

@@ -226,7 +226,13 @@ static int provider_open(const struct config_provider *p, struct provider **out,
         .connect_timeout_ms = p->connect_timeout_ms,
         .first_byte_timeout_ms = p->first_byte_timeout_ms,
         .idle_timeout_ms = p->idle_timeout_ms};
-    struct provider_options options = {.name = p->name, .kind = p->kind, .api_key = p->api_key};
+    struct provider_options options = {.name = p->name,
+        .kind = p->kind,
+        .quirks = p->quirks,
+        .api_key = p->api_key,
+        .api_version = p->api_version,
+        .headers = p->headers,
+        .n_headers = p->n_headers};
     int rc = egress_target_create(&target, &options.target, err);
     if (rc)
         return error_wrap(err, "provider " STR_FMT, STR_ARG(p->name));

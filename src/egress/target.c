@@ -195,6 +195,11 @@ struct str egress_target_name(const struct egress_target *t)
     return t->name;
 }
 
+struct str egress_target_host(const struct egress_target *t)
+{
+    return str_from(t->host);
+}
+
 struct str egress_target_path(const struct egress_target *t)
 {
     return str_from(t->path);

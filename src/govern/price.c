@@ -26,7 +26,9 @@ static struct {
 /* The table calls providers by their vendor; a kind is the shape of their API. */
 static struct str vendor_of(struct str kind)
 {
-    return str_is(kind, "gemini") ? STR("google") : kind;
+    if (str_is(kind, "gemini") || str_is(kind, "gemini-openai"))
+        return STR("google");
+    return str_is(kind, "azure") ? STR("openai") : kind;
 }
 
 /* "" where one is missing or they do not fit: that is in no table. */

@@ -232,9 +232,9 @@ static struct str anthropic_path(
 
 /* A client of this shape says which version and which betas it speaks. */
 static size_t anthropic_headers(
-    struct arena *a, const struct chat_request *r, struct str api_key, struct egress_header *out)
+    struct arena *a, const struct provider *p, const struct chat_request *r, struct egress_header *out)
 {
-    size_t n = provider_headers(a, "x-api-key", "", api_key, out);
+    size_t n = provider_headers(a, "x-api-key", "", provider_key(p), out);
     bool versioned = false;
     for (size_t i = 0; r->shape == CHAT_SHAPE_ANTHROPIC && i < r->n_headers; i++) {
         bool version = str_is(r->headers[i].name, "anthropic-version");

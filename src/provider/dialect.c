@@ -1,6 +1,8 @@
 /* What the dialects share: reading a request whose shape is not theirs, and refusing by name. */
 #include "provider/dialect.h"
 
+#include <string.h>
+
 #include "chat/chat_sampling.h"
 
 /* Top-level members that may be left out without changing what comes back. */
@@ -154,6 +156,19 @@ int provider_check_request(const char *vendor, enum chat_shape shape, const char
 }
 
 /* ---- Pieces of a request ---- */
+
+void provider_escape(struct buf *out, struct str segment)
+{
+    for (size_t i = 0; i < segment.len; i++) {
+        char c = segment.data[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                     (c && strchr("-._~", c));
+        if (plain)
+            buf_append_char(out, c);
+        else
+            buf_appendf(out, "%%%02X", (unsigned char)c);
+    }
+}
 
 void provider_write_member(struct json_writer *w, const char *key, struct str value)
 {

@@ -5,8 +5,9 @@
 
 #include "provider/answer.h"
 #include "provider/provider.h"
+#include "provider/server.h"
 
-enum { PROVIDER_HEADERS_MAX = 16 };
+enum { PROVIDER_HEADERS_MAX = 32 };
 
 struct provider_dialect {
     /* ERROR_UNSUPPORTED names what a request asks for that this dialect cannot say. */
@@ -18,7 +19,7 @@ struct provider_dialect {
     struct str (*path)(struct arena *a, const struct provider_model *m, const struct chat_request *r);
     /* Fills at most PROVIDER_HEADERS_MAX, gives how many; texts live in `a`. */
     size_t (*headers)(
-        struct arena *a, const struct chat_request *r, struct str api_key, struct egress_header *out);
+        struct arena *a, const struct provider *p, const struct chat_request *r, struct egress_header *out);
     provider_event *event;
 };
 
@@ -28,6 +29,9 @@ extern const struct provider_dialect provider_dialect_openai, provider_dialect_a
 int provider_openai_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
     struct error *err) MUST_USE;
 provider_event provider_openai_event;
+/* "/chat/completions" as the model's server has it; what carries its key. */
+struct str provider_openai_path(struct arena *a, const struct provider_model *m, const char *what);
+size_t provider_openai_headers(struct arena *a, const struct provider *p, struct egress_header *out);
 int provider_anthropic_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
     struct error *err) MUST_USE;
 provider_event provider_anthropic_event;
@@ -47,7 +51,12 @@ struct provider {
     struct egress_target *target; /* NULL for "local" */
     char *api_key;
     size_t api_key_len;
+    const struct provider_server *server; /* of OpenAI's shape; else NULL */
+    struct str api_version;               /* Azure's */
+    struct egress_header *headers;        /* that go with every request */
+    size_t n_headers;
 };
+struct str provider_key(const struct provider *p);
 
 int provider_remote_start(const struct provider_dialect *d, const struct provider_start *s,
     struct provider_call **out, struct error *err) MUST_USE;
@@ -82,6 +91,8 @@ int provider_refuse(const char *vendor, const char *what, struct error *err);
  * is not among `known` (ends with NULL); NULL: none. */
 const char *provider_beyond(const struct chat_request *r, const char *const *known);
 
+/* A segment of a path: what is no unreserved character (RFC 3986, 2.3) as %XX. */
+void provider_escape(struct buf *out, struct str segment);
 void provider_write_member(struct json_writer *w, const char *key, struct str value);
 /* "data:image/png;base64,AAAA" --> media type and data; false for any other URL. */
 bool provider_data_url(struct str url, struct str *type, struct str *data);

@@ -253,12 +253,6 @@ int provider_gemini_encode(
 
 /* ---- The dialect ---- */
 
-static bool is_plain(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           (c && strchr("-._~", c));
-}
-
 /* Does the base_url name a version of the API already? */
 static bool has_version(const struct provider *p)
 {
@@ -278,12 +272,7 @@ static struct str gemini_path(struct arena *a, const struct provider_model *m, c
     buf_append_text(&path, tuned ? "/tunedModels/" : "/models/");
     if (tuned || str_starts(name, STR("models/")))
         name = str_slice(name, str_find_char(name, '/') + 1, name.len);
-    for (size_t i = 0; i < name.len; i++) {
-        if (is_plain(name.data[i]))
-            buf_append_char(&path, name.data[i]);
-        else
-            buf_appendf(&path, "%%%02X", (unsigned char)name.data[i]);
-    }
+    provider_escape(&path, name);
     buf_append_text(&path, ":streamGenerateContent?alt=sse");
     struct str copy = arena_copy(a, buf_str(&path));
     buf_free(&path);
@@ -291,10 +280,10 @@ static struct str gemini_path(struct arena *a, const struct provider_model *m, c
 }
 
 static size_t gemini_headers(
-    struct arena *a, const struct chat_request *r, struct str api_key, struct egress_header *out)
+    struct arena *a, const struct provider *p, const struct chat_request *r, struct egress_header *out)
 {
     (void)r;
-    return provider_headers(a, "x-goog-api-key", "", api_key, out);
+    return provider_headers(a, "x-goog-api-key", "", provider_key(p), out);
 }
 
 const struct provider_dialect provider_dialect_gemini = {

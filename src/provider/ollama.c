@@ -410,10 +410,10 @@ static struct str ollama_path(struct arena *a, const struct provider_model *m, c
 }
 
 static size_t ollama_headers(
-    struct arena *a, const struct chat_request *r, struct str api_key, struct egress_header *out)
+    struct arena *a, const struct provider *p, const struct chat_request *r, struct egress_header *out)
 {
     (void)r;
-    return provider_headers(a, "Authorization", "Bearer ", api_key, out);
+    return provider_headers(a, "Authorization", "Bearer ", provider_key(p), out);
 }
 
 const struct provider_dialect provider_dialect_ollama = {

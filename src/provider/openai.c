@@ -1,10 +1,13 @@
 /* Asking in OpenAI's shape: chat completions, and completions for a raw prompt. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/limits.h"
 #include "chat/chat_sampling.h"
 #include "provider/dialect.h"
+
+#define AZURE_VERSION "2024-10-21" /* the last that is not a preview */
 
 /* Members this file writes itself; a vendor member of the same name would stand twice. */
 static const char *const own_members[] = {"model", "messages", "prompt", "tools", "tool_choice",
@@ -30,6 +33,40 @@ static bool is_among(const char *const *names, const char *key)
 }
 
 /* ---- Can it? ---- */
+
+/* Whose form of the shape it is. */
+static const struct provider_server *server_of(const struct provider_model *m)
+{
+    return m->provider && m->provider->server ? m->provider->server : provider_server_at(STR_NONE);
+}
+
+/* Does the request need this member, which its server refuses? */
+static bool needs(const struct chat_request *r, const char *name)
+{
+    bool named = false;
+    for (size_t i = 0; i < r->n_messages; i++)
+        named |= r->messages[i].name.len > 0;
+    const struct {
+        const char *name;
+        bool needed;
+    } members[] = {{"n", r->n > 1}, {"logprobs", r->logprobs}, {"seed", r->sampling.has_seed},
+        {"stop", r->n_stops > 0}, {"tools", r->n_tools > 0}, {"name", named}, {"prompt", r->has_prompt},
+        {"tool_choice", r->tool_choice >= CHAT_TOOLS_REQUIRED},
+        {"parallel_tool_calls", r->n_tools > 0 && r->parallel_tool_calls == 0}};
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        if (strcmp(members[i].name, name) == 0)
+            return members[i].needed;
+    return provider_asks(r->vendor, name);
+}
+
+static int check_server(const struct provider_server *server, const struct chat_request *r, struct error *err)
+{
+    for (const char *const *name = server->refuses; name && *name; name++)
+        if (needs(r, *name))
+            return provider_refuse(server->kind, *name, err);
+    const char *beyond = server->sampling ? chat_sampling_beyond(&r->sampling, server->sampling) : NULL;
+    return beyond ? provider_refuse(server->kind, beyond, err) : 0;
+}
 
 static int check_tools(const struct chat_request *r, struct error *err)
 {
@@ -86,19 +123,22 @@ static int openai_supports(const struct provider_model *m, const struct chat_req
     int rc = r->count_only ? provider_refuse("this API", "count_tokens", err)
                            : provider_check_native(CHAT_SHAPE_OPENAI, r, err);
     if (rc == 0)
+        rc = check_server(server_of(m), r, err);
+    if (rc == 0)
         rc = check_parts(r, err);
     return rc ? rc : check_tools(r, err);
 }
 
 /* ---- Messages ---- */
 
-static void write_vendor(struct json_writer *w, const json_t *vendor, const char *const *own)
+static void write_vendor(
+    struct json_writer *w, const json_t *vendor, const char *const *own, const char *const *omitted)
 {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)vendor, key, value)
     {
-        if (is_among(own, key))
+        if (is_among(own, key) || provider_server_has(omitted, key))
             continue;
         json_key(w, key);
         json_write_value(w, value);
@@ -192,13 +232,30 @@ static void write_tool_images(struct json_writer *w, const struct chat_request *
     }
 }
 
-static void write_tool_calls(struct json_writer *w, const struct chat_message *m)
+/* The id of a call as the server takes it: the same one for the call and for its result. */
+static struct str id_for(const struct provider_server *server, struct str id, char out[10])
 {
+    static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    bool good = id.len == 9;
+    for (size_t i = 0; i < id.len && good; i++)
+        good = id.data[i] != '\0' && strchr(digits, id.data[i]);
+    if (good || id.len == 0 || !(server->flags & PROVIDER_SHORT_IDS))
+        return id;
+    uint64_t hash = str_hash(id);
+    for (size_t i = 0; i < 9; i++, hash /= 62)
+        out[i] = digits[hash % 62];
+    return (struct str){out, 9};
+}
+
+static void write_tool_calls(
+    struct json_writer *w, const struct provider_server *server, const struct chat_message *m)
+{
+    char id[10];
     json_key(w, "tool_calls");
     json_array_begin(w);
     for (size_t i = 0; i < m->n_tool_calls; i++) {
         json_object_begin(w);
-        provider_write_member(w, "id", m->tool_calls[i].id);
+        provider_write_member(w, "id", id_for(server, m->tool_calls[i].id, id));
         provider_write_member(w, "type", STR("function"));
         json_key(w, "function");
         json_object_begin(w);
@@ -210,27 +267,32 @@ static void write_tool_calls(struct json_writer *w, const struct chat_message *m
     json_array_end(w);
 }
 
-static void write_message(struct json_writer *w, const struct chat_message *m, bool ours)
+static void write_message(
+    struct json_writer *w, const struct provider_server *server, const struct chat_message *m, bool ours)
 {
+    char id[10];
+    bool system = m->role == CHAT_DEVELOPER && server->flags & PROVIDER_SYSTEM_ONLY;
     json_object_begin(w);
-    provider_write_member(w, "role", str_from(chat_role_name(m->role)));
+    provider_write_member(w, "role", str_from(chat_role_name(system ? CHAT_SYSTEM : m->role)));
     write_optional(w, "name", m->name);
     write_content(w, m, ours);
-    write_optional(w, "reasoning_content", m->reasoning);
+    if (server->reasoning)
+        write_optional(w, server->reasoning, m->reasoning);
     if (m->n_tool_calls > 0)
-        write_tool_calls(w, m);
-    write_optional(w, "tool_call_id", m->tool_call_id);
+        write_tool_calls(w, server, m);
+    write_optional(w, "tool_call_id", id_for(server, m->tool_call_id, id));
     if (ours && m->vendor)
-        write_vendor(w, m->vendor, own_message_members);
+        write_vendor(w, m->vendor, own_message_members, NULL);
     json_object_end(w);
 }
 
-static void write_messages(struct json_writer *w, const struct chat_request *r)
+static void write_messages(
+    struct json_writer *w, const struct provider_server *server, const struct chat_request *r)
 {
     bool ours = r->shape == CHAT_SHAPE_OPENAI;
     for (size_t i = 0; i < r->n_messages; i++) {
         bool goes_on = i + 1 < r->n_messages && r->messages[i + 1].role == CHAT_TOOL;
-        write_message(w, &r->messages[i], ours);
+        write_message(w, server, &r->messages[i], ours);
         if (!ours && r->messages[i].role == CHAT_TOOL && !goes_on)
             write_tool_images(w, r, i);
     }
@@ -258,10 +320,11 @@ static void write_tool(struct json_writer *w, const struct chat_tool *t, bool ou
     json_object_end(w);
 }
 
-static void write_tool_choice(struct json_writer *w, const struct chat_request *r)
+static void write_tool_choice(
+    struct json_writer *w, const struct provider_server *server, const struct chat_request *r)
 {
-    static const char *const names[] = {NULL, "auto", "none", "required"};
-    if (r->tool_choice == CHAT_TOOLS_UNSET)
+    const char *const names[] = {NULL, "auto", "none", server->required ? server->required : "required"};
+    if (r->tool_choice == CHAT_TOOLS_UNSET || provider_server_has(server->refuses, "tool_choice"))
         return;
     json_key(w, "tool_choice");
     if (r->tool_choice != CHAT_TOOLS_NAMED) {
@@ -277,7 +340,8 @@ static void write_tool_choice(struct json_writer *w, const struct chat_request *
     json_object_end(w);
 }
 
-static void write_tools(struct json_writer *w, const struct chat_request *r)
+static void write_tools(
+    struct json_writer *w, const struct provider_server *server, const struct chat_request *r)
 {
     if (r->n_tools > 0) {
         json_key(w, "tools");
@@ -286,8 +350,8 @@ static void write_tools(struct json_writer *w, const struct chat_request *r)
             write_tool(w, &r->tools[i], r->shape == CHAT_SHAPE_OPENAI);
         json_array_end(w);
     }
-    write_tool_choice(w, r);
-    if (r->parallel_tool_calls >= 0) {
+    write_tool_choice(w, server, r);
+    if (r->parallel_tool_calls >= 0 && !provider_server_has(server->refuses, "parallel_tool_calls")) {
         json_key(w, "parallel_tool_calls");
         json_write_bool(w, r->parallel_tool_calls != 0);
     }
@@ -311,8 +375,10 @@ static bool is_reasoning_model(struct str model)
     return false;
 }
 
-static const char *max_tokens_name(struct str model)
+static const char *max_tokens_name(const struct provider_server *server, struct str model)
 {
+    if (server->max_tokens)
+        return server->max_tokens;
     return is_reasoning_model(model) ? "max_completion_tokens" : "max_tokens";
 }
 
@@ -366,11 +432,22 @@ static void write_prompt(struct json_writer *w, const struct chat_request *r)
 static void write_sampling(
     struct json_writer *w, const struct provider_model *m, const struct chat_request *r)
 {
+    const struct provider_server *server = server_of(m);
     struct chat_sampling s = r->sampling;
     s.n_logit_bias = 0; /* OpenAI has it as an object */
+    if (server->repeat_penalty && !isnan(s.repeat_penalty)) {
+        json_key(w, server->repeat_penalty);
+        json_write_double(w, s.repeat_penalty);
+        s.repeat_penalty = NAN;
+    }
+    if (server->seed && s.has_seed) {
+        json_key(w, server->seed);
+        json_write_int(w, s.seed);
+        s.has_seed = false;
+    }
     chat_sampling_write(&s, w);
     write_bias(w, &r->sampling);
-    const char *max_tokens = r->has_prompt ? "max_tokens" : max_tokens_name(m->model);
+    const char *max_tokens = r->has_prompt ? "max_tokens" : max_tokens_name(server, m->model);
     if (r->max_tokens >= 0 && !json_object_get(r->vendor, max_tokens))
         write_int(w, max_tokens, r->max_tokens);
     if (r->n_stops > 0) {
@@ -383,10 +460,12 @@ static void write_sampling(
 }
 
 /* Always as a stream with usage: one way back for whole and streamed answers. */
-static void write_stream(struct json_writer *w)
+static void write_stream(struct json_writer *w, const struct provider_server *server)
 {
     json_key(w, "stream");
     json_write_bool(w, true);
+    if (server->flags & PROVIDER_NO_STREAM_OPTIONS)
+        return;
     json_key(w, "stream_options");
     json_write_raw(w, STR("{\"include_usage\":true}"));
 }
@@ -399,12 +478,13 @@ static void write_rest(struct json_writer *w, const struct provider_model *m, co
     bool hinted = r->shape != CHAT_SHAPE_OPENAI &&
                   (!is_reasoning_model(m->model) || str_is(provider_text(r->vendor, hints[0]), "none"));
     if (r->vendor)
-        write_vendor(w, r->vendor, hinted ? hints : own_members);
+        write_vendor(w, r->vendor, hinted ? hints : own_members, server_of(m)->omits);
 }
 
 int provider_openai_encode(
     const struct provider_model *m, const struct chat_request *r, struct buf *out, struct error *err)
 {
+    const struct provider_server *server = server_of(m);
     struct json_writer w;
     int rc = openai_supports(m, r, err);
     if (rc)
@@ -417,31 +497,53 @@ int provider_openai_encode(
     } else {
         json_key(&w, "messages");
         json_array_begin(&w);
-        write_messages(&w, r);
+        write_messages(&w, server, r);
         json_array_end(&w);
     }
-    write_tools(&w, r);
+    write_tools(&w, server, r);
     write_sampling(&w, m, r);
     write_answers(&w, r);
-    write_optional(&w, "user", r->user);
-    write_stream(&w);
+    if (!provider_server_has(server->omits, "user"))
+        write_optional(&w, "user", r->user);
+    write_stream(&w, server);
     write_rest(&w, m, r);
     json_object_end(&w);
     return out->failed ? error_set(err, out->failed, "the request is too large to pass on") : 0;
 }
 
+/* Azure's older addresses name the deployment; those that end in /v1 are like everyone's. */
+struct str provider_openai_path(struct arena *a, const struct provider_model *m, const char *what)
+{
+    const struct provider *p = m ? m->provider : NULL;
+    if (!p || !(server_of(m)->flags & PROVIDER_DEPLOYMENTS) ||
+        str_ends(egress_target_path(p->target), STR("/v1")))
+        return str_from(what);
+    struct buf name;
+    buf_init(&name, 4 * KIB);
+    provider_escape(&name, m->model);
+    struct str version = p->api_version.len > 0 ? p->api_version : STR(AZURE_VERSION);
+    struct str path = arena_printf(a, "/openai/deployments/" STR_FMT "%s?api-version=" STR_FMT,
+        STR_ARG(buf_str(&name)), what, STR_ARG(version));
+    buf_free(&name);
+    return path;
+}
+
+size_t provider_openai_headers(struct arena *a, const struct provider *p, struct egress_header *out)
+{
+    const char *key = p->server ? p->server->key_header : NULL;
+    return provider_headers(a, key ? key : "Authorization", key ? "" : "Bearer ", provider_key(p), out);
+}
+
 static struct str openai_path(struct arena *a, const struct provider_model *m, const struct chat_request *r)
 {
-    (void)a;
-    (void)m;
-    return r->has_prompt ? STR("/completions") : STR("/chat/completions");
+    return provider_openai_path(a, m, r->has_prompt ? "/completions" : "/chat/completions");
 }
 
 static size_t openai_headers(
-    struct arena *a, const struct chat_request *r, struct str api_key, struct egress_header *out)
+    struct arena *a, const struct provider *p, const struct chat_request *r, struct egress_header *out)
 {
     (void)r;
-    return provider_headers(a, "Authorization", "Bearer ", api_key, out);
+    return provider_openai_headers(a, p, out);
 }
 
 const struct provider_dialect provider_dialect_openai = {

@@ -180,25 +180,45 @@ static int64_t at_least_zero(int64_t n)
     return n < 0 ? 0 : n;
 }
 
+/* The first of two names, else the second; 0: neither. */
+static int64_t either(const json_t *details, const char *name, const json_t *usage, const char *other)
+{
+    int64_t n = provider_count(details, name);
+    return at_least_zero(n < 0 ? provider_count(usage, other) : n);
+}
+
+/* xAI and Google count reasoning beside the output, not in it: the total tells. */
+static int64_t output_of(const json_t *usage, int64_t reasoning)
+{
+    int64_t input = provider_count(usage, "prompt_tokens"), total = provider_count(usage, "total_tokens");
+    int64_t output = provider_count(usage, "completion_tokens");
+    bool beside = reasoning > 0 && input >= 0 && output >= 0 && total == input + output + reasoning;
+    return beside ? output + reasoning : output;
+}
+
 static void take_usage(struct provider_answer *a, const json_t *usage)
 {
-    int64_t cached = provider_count(json_object_get(usage, "prompt_tokens_details"), "cached_tokens");
-    if (cached < 0)
-        cached = provider_count(usage, "prompt_cache_hit_tokens"); /* DeepSeek */
-    provider_answer_usage(
-        a, &(struct chat_usage){
-               .input_tokens = provider_count(usage, "prompt_tokens"),
-               .cached_tokens = at_least_zero(cached),
-               .output_tokens = provider_count(usage, "completion_tokens"),
-               .reasoning_tokens = at_least_zero(
-                   provider_count(json_object_get(usage, "completion_tokens_details"), "reasoning_tokens")),
-           });
+    const json_t *prompt = json_object_get(usage, "prompt_tokens_details");
+    /* DeepSeek, OpenRouter and Perplexity have names of their own for the same. */
+    int64_t cached = either(prompt, "cached_tokens", usage, "prompt_cache_hit_tokens");
+    int64_t written = at_least_zero(provider_count(prompt, "cache_write_tokens"));
+    int64_t reasoning = either(
+        json_object_get(usage, "completion_tokens_details"), "reasoning_tokens", usage, "reasoning_tokens");
+    provider_answer_usage(a, &(struct chat_usage){
+                                 .input_tokens = provider_count(usage, "prompt_tokens"),
+                                 .cached_tokens = cached,
+                                 .output_tokens = output_of(usage, reasoning),
+                                 .reasoning_tokens = reasoning,
+                                 .written_tokens = written,
+                             });
 }
 
 int provider_openai_event(struct provider_answer *a, const json_t *event, struct error *err)
 {
     const json_t *choices = json_object_get(event, "choices"), *usage = json_object_get(event, "usage");
     int rc = 0;
+    if (!json_is_object(usage)) /* Groq */
+        usage = json_object_get(json_object_get(event, "x_groq"), "usage");
     if (choices && !json_is_null(choices) && !json_is_array(choices))
         return error_set(err, ERROR_INVALID, "its 'choices' is no list");
     if (!json_is_object(usage) && json_array_size(choices) == 0)

@@ -24,6 +24,15 @@ static void on_done(void *ctx, int code, const struct error *err)
     probe->done(probe->ctx, there); /* may close it */
 }
 
+static size_t headers_write(struct arena *a, const struct provider *p, struct egress_header *out)
+{
+    if (str_is(p->kind, "anthropic"))
+        return provider_headers(a, "x-api-key", "", provider_key(p), out);
+    if (str_is(p->kind, "gemini"))
+        return provider_headers(a, "x-goog-api-key", "", provider_key(p), out);
+    return provider_openai_headers(a, p, out);
+}
+
 int provider_probe_start(const struct provider *p, struct egress *egress, const struct egress_permit *permit,
     struct str path, void (*done)(void *, bool), void *ctx, struct provider_probe **out, struct error *err)
 {
@@ -34,15 +43,8 @@ int provider_probe_start(const struct provider *p, struct egress *egress, const 
         abort();
     probe->done = done;
     probe->ctx = ctx;
-    bool anthropic = str_is(p->kind, "anthropic"), gemini = str_is(p->kind, "gemini");
-    struct egress_request request = {.method = "GET",
-        .path = path,
-        .headers = headers,
-        .n_headers = provider_headers(arena,
-            anthropic ? "x-api-key"
-            : gemini  ? "x-goog-api-key"
-                      : "Authorization",
-            anthropic || gemini ? "" : "Bearer ", (struct str){p->api_key, p->api_key_len}, headers)};
+    struct egress_request request = {
+        .method = "GET", .path = path, .headers = headers, .n_headers = headers_write(arena, p, headers)};
     struct egress_handler handler = {on_status, NULL, on_done, probe};
     int rc = egress_open(egress, permit, p->target, &request, &handler, &probe->transfer, err);
     if (rc)

@@ -16,9 +16,13 @@ struct provider_call;
 /* What a kind needs; made by the configuration, immutable, shared by all loops. */
 struct provider_options {
     struct str name;              /* "local" for the embedded engine, else the configured name */
-    struct str kind;              /* "local", "openai", "anthropic", "gemini", "ollama" */
+    struct str kind;              /* "local", or one of provider_kinds() */
+    struct str quirks;            /* of kind openai: whose form of the shape; empty: as the address tells */
     struct egress_target *target; /* owned by the provider from now on, also on failure; NULL for "local" */
     struct str api_key;           /* may be empty */
+    struct str api_version;       /* of kind azure; empty: the newest that this program knows */
+    const struct egress_header *headers; /* that go with every request; copied */
+    size_t n_headers;
 };
 int provider_create(const struct provider_options *o, struct provider **out, struct error *err) MUST_USE;
 void provider_free(struct provider *p);
@@ -26,7 +30,12 @@ struct str provider_name(const struct provider *p);
 struct str provider_kind(const struct provider *p);
 bool provider_is_inside(const struct provider *p); /* inside the local boundary: embedded, or zone local */
 bool provider_kind_exists(struct str kind);
-const char *provider_kinds(void); /* "openai, anthropic, gemini, ollama", for error messages */
+const char *provider_kinds(void); /* "openai, anthropic, ..., azure, ...": for error messages */
+/* Where providers of that kind are; STR_NONE where only the configuration knows. */
+struct str provider_kind_url(struct str kind);
+bool provider_quirks_exist(struct str quirks);
+bool provider_header_allowed(struct str name); /* in `headers`: not what the connection or the key needs */
+enum { PROVIDER_OWN_HEADERS_MAX = 8 };
 
 /* A model of a provider: one target of a decision. */
 struct provider_model {

@@ -20,11 +20,6 @@ struct remote_call {
     bool closed;           /* to be freed when the last of them returns */
 };
 
-static struct str key_of(const struct provider *p)
-{
-    return (struct str){p->api_key, p->api_key_len};
-}
-
 static void call_free(struct remote_call *c)
 {
     provider_answer_free(&c->answer);
@@ -74,11 +69,22 @@ static void on_done(void *ctx, int code, const struct error *err)
         provider_answer_finish(&c->answer, code, err);
     } else {
         struct provider_failure f;
-        provider_failure_status(&f, c->provider->name, key_of(c->provider), c->status,
+        provider_failure_status(&f, c->provider->name, provider_key(c->provider), c->status,
             buf_str(&c->error_body), c->retry_after_ms);
         provider_answer_fail(&c->answer, &f.failure);
     }
     leave(c);
+}
+
+/* The dialect's, then those of the configuration. */
+static size_t headers_write(struct arena *a, const struct provider_dialect *d, const struct provider_start *s,
+    struct egress_header *out)
+{
+    const struct provider *p = s->model->provider;
+    size_t n = d->headers(a, p, s->request, out);
+    for (size_t i = 0; i < p->n_headers && n < PROVIDER_HEADERS_MAX; i++)
+        out[n++] = p->headers[i];
+    return n;
 }
 
 static int send(struct remote_call *c, const struct provider_dialect *d, const struct provider_start *s,
@@ -93,7 +99,7 @@ static int send(struct remote_call *c, const struct provider_dialect *d, const s
         struct egress_request request = {.method = "POST",
             .path = d->path(arena, s->model, s->request),
             .headers = headers,
-            .n_headers = d->headers(arena, s->request, key_of(c->provider), headers),
+            .n_headers = headers_write(arena, d, s, headers),
             .body = buf_str(&body),
             .connect_timeout_ms = s->connect_timeout_ms};
         struct egress_handler handler = {on_status, on_data, on_done, c};
@@ -115,7 +121,7 @@ int provider_remote_start(const struct provider_dialect *d, const struct provide
     c->provider = p;
     c->retry_after_ms = -1;
     buf_init(&c->error_body, ERROR_BODY_MAX);
-    provider_answer_init(&c->answer, p->name, key_of(p), d->event, s->sink);
+    provider_answer_init(&c->answer, p->name, provider_key(p), d->event, s->sink);
     provider_answer_expect(&c->answer, s->request->n);
     int rc = send(c, d, s, err);
     if (rc) {

@@ -52,6 +52,7 @@ export class Cloud {
     });
     const b = typeof this.behaviour === 'function' ? this.behaviour(request, body) : this.behaviour;
     try {
+      if (b?.handle) return await b.handle(request, response, body);
       await this.serve(request, response, body, b ?? {});
     } catch (e) {
       if (!response.destroyed) response.destroy(e);
@@ -62,6 +63,7 @@ export class Cloud {
   //             'reset-mid-stream'|'stall'|'broken-mid-stream'|'split'|'giant'|'long-length'|'short-length'|'late',
   //             status, headers, error, delay: ms before anything (late),
   //             text: [pieces], tools: [{id,name,arguments:[pieces]}], usage: {input, output, cached, written}, gap: ms,
+  //             handle: (request, response, body) => answers all by itself (see servers.mjs),
   //             blocks: [content blocks of Anthropic's, sent in pieces], finish: a reason in the shape's own word}
   async serve(request, response, body, b) {
     const mode = b.mode ?? 'ok';

@@ -353,7 +353,10 @@ static void test_headers(void **state)
     struct arena *a = arena_create(4096);
     struct egress_header h[PROVIDER_HEADERS_MAX];
     (void)state;
-    assert_int_equal(provider_dialect_anthropic.headers(a, &(struct chat_request){0}, STR("sk-1"), h), 4);
+    assert_int_equal(
+        provider_dialect_anthropic.headers(
+            a, &(struct provider){.api_key = "sk-1", .api_key_len = 4}, &(struct chat_request){0}, h),
+        4);
     assert_true(str_is(h[2].name, "x-api-key") && str_is(h[2].value, "sk-1"));
     assert_true(str_is(h[3].name, "anthropic-version") && str_is(h[3].value, "2023-06-01"));
     arena_free(a);
@@ -375,7 +378,8 @@ static void test_a_stream_with_everything(void **state)
 {
     (void)state;
     assert_translates(provider_anthropic_event, SSE, sample,
-        "start msg_1 claude-x\nusage 117 100 1 0\nreasoning hm\nsignature EqQB \ntext gr\xc3\xbc\xc3\x9f \ntext "
+        "start msg_1 claude-x\nusage 117 100 1 0\nreasoning hm\nsignature EqQB \ntext gr\xc3\xbc\xc3\x9f "
+        "\ntext "
         "\xf0\x9f\x98\x80\n"
         "tool 0 toolu_1 f \ntool 0   {\"a\"\ntool 0   :1}\ntool 1 toolu_2 g \ntool 1   {}\nusage 117 100 42 "
         "0\nstop 2\n");
@@ -470,7 +474,8 @@ static void test_whole_answers(void **state)
             "{\"type\":\"tool_use\",\"id\":\"t1\",\"name\":\"f\",\"input\":{\"a\":[1,2]}},"
             "{\"type\":\"tool_use\",\"id\":\"t2\",\"name\":\"g\",\"input\":{}}],"
             "\"stop_reason\":\"tool_use\",\"usage\":{\"input_tokens\":5,\"output_tokens\":2}}"),
-        "start msg_2 claude-x\nreasoning hm\nsignature x \ntext hello\ntool 0 t1 f \ntool 0   {\"a\":[1,2]}\ntool 1 t2 g "
+        "start msg_2 claude-x\nreasoning hm\nsignature x \ntext hello\ntool 0 t1 f \ntool 0   "
+        "{\"a\":[1,2]}\ntool 1 t2 g "
         "\ntool 1   {}\n"
         "usage 5 0 2 0\nstop 2\n");
 }

@@ -321,9 +321,13 @@ static void test_paths_and_headers(void **state)
     }
     struct arena *a = arena_create(4096);
     struct egress_header h[PROVIDER_HEADERS_MAX];
-    assert_int_equal(provider_dialect_gemini.headers(a, &(struct chat_request){0}, STR("AIza-1"), h), 3);
+    assert_int_equal(
+        provider_dialect_gemini.headers(
+            a, &(struct provider){.api_key = "AIza-1", .api_key_len = 6}, &(struct chat_request){0}, h),
+        3);
     assert_true(str_is(h[2].name, "x-goog-api-key") && str_is(h[2].value, "AIza-1"));
-    assert_int_equal(provider_dialect_gemini.headers(a, &(struct chat_request){0}, STR_NONE, h), 2);
+    assert_int_equal(
+        provider_dialect_gemini.headers(a, &(struct provider){0}, &(struct chat_request){0}, h), 2);
     arena_free(a);
 }
 

@@ -168,9 +168,13 @@ static void test_headers(void **state)
     struct arena *a = arena_create(4096);
     struct egress_header h[PROVIDER_HEADERS_MAX];
     (void)state;
-    assert_int_equal(provider_dialect_openai.headers(a, &(struct chat_request){0}, STR("sk-1"), h), 3);
+    assert_int_equal(
+        provider_dialect_openai.headers(
+            a, &(struct provider){.api_key = "sk-1", .api_key_len = 4}, &(struct chat_request){0}, h),
+        3);
     assert_true(str_is(h[2].name, "Authorization") && str_is(h[2].value, "Bearer sk-1"));
-    assert_int_equal(provider_dialect_openai.headers(a, &(struct chat_request){0}, STR_NONE, h), 2);
+    assert_int_equal(
+        provider_dialect_openai.headers(a, &(struct provider){0}, &(struct chat_request){0}, h), 2);
     arena_free(a);
 }
 
@@ -282,6 +286,22 @@ static void test_the_quirks_of_servers(void **state)
                      CHUNK("\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_"
                            "tokens\":3,\"completion_tokens\":2,\"prompt_cache_hit_tokens\":1}") DONE),
             "start c1 gpt-x\ntext a\nusage 3 0 1 0\nusage 3 1 2 0\nstop 0\n"},
+        /* Groq's usage stands elsewhere; OpenRouter tells what was written to a cache */
+        {STR(DELTA("{\"content\":\"a\"}") CHUNK(
+             "\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"x_groq\":{\"id\":"
+             "\"r\",\"usage\":{\"queue_time\":0.1,\"prompt_tokens\":5,\"completion_tokens\":2,\"total_"
+             "tokens\":7,\"prompt_tokens_details\":{\"cached_tokens\":1,\"cache_write_tokens\":3}}}") DONE),
+            "start c1 gpt-x\ntext a\nusage 5 1 2 0\nstop 0\n"},
+        /* xAI and Google count reasoning beside the output: 32 + 9 + 94 = 135 */
+        {STR(DELTA("{\"content\":\"a\"}") FINISH("stop") CHUNK(
+             "\"choices\":[],\"usage\":{\"prompt_tokens\":32,\"completion_tokens\":9,\"total_tokens\":135,"
+             "\"completion_tokens_details\":{\"reasoning_tokens\":94}}") DONE),
+            "start c1 gpt-x\ntext a\nusage 32 0 103 94\nstop 0\n"},
+        /* Perplexity's reasoning has no details around it */
+        {STR(DELTA("{\"content\":\"a\"}") FINISH("stop") CHUNK(
+             "\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":9,\"total_tokens\":12,"
+             "\"reasoning_tokens\":4}") DONE),
+            "start c1 gpt-x\ntext a\nusage 3 0 9 4\nstop 0\n"},
         /* counts whose sum and cost would overflow, and negative ones, are unknown */
         {STR(DELTA("{\"content\":\"a\"}") FINISH("stop") CHUNK(
              "\"choices\":[],\"usage\":{\"prompt_tokens\":9223372036854775807,\"completion_tokens\":-5,"
