@@ -303,7 +303,7 @@ static int asked_check(
 static json_t *about_make(const struct api_call *c, const json_t *root, int64_t lines)
 {
     char id[64], out[64], failed[64], key[64];
-    int64_t now = now_s();
+    int64_t now = now_s(), kept = api_content_ms(c) / 1000; /* no longer than content may be kept */
     rand_id("batch_", id, sizeof id);
     rand_id("file-", out, sizeof out);
     rand_id("file-", failed, sizeof failed);
@@ -313,11 +313,11 @@ static json_t *about_make(const struct api_call *c, const json_t *root, int64_t 
         "id", id, "object", "batch", "endpoint", json_object_get(root, "endpoint"), "errors", "input_file_id",
         json_object_get(root, "input_file_id"), "completion_window", "24h", "status", "in_progress",
         "output_file_id", "error_file_id", "created_at", (json_int_t)now, "in_progress_at", (json_int_t)now,
-        "expires_at", (json_int_t)(now + WINDOW_S), "finalizing_at", "completed_at", "failed_at",
-        "expired_at", "cancelling_at", "cancelled_at", "request_counts", "total", (json_int_t)lines,
-        "completed", 0, "failed", 0, "key", key, "name", c->identified ? c->identity.name : "", "team",
-        c->identified ? c->identity.team : "", "admin", c->identified && c->identity.admin, "out", out,
-        "failed", failed);
+        "expires_at", (json_int_t)(now + (kept < WINDOW_S ? kept : WINDOW_S)), "finalizing_at",
+        "completed_at", "failed_at", "expired_at", "cancelling_at", "cancelled_at", "request_counts", "total",
+        (json_int_t)lines, "completed", 0, "failed", 0, "key", key, "name",
+        c->identified ? c->identity.name : "", "team", c->identified ? c->identity.team : "", "admin",
+        c->identified && c->identity.admin, "out", out, "failed", failed);
 }
 
 /* POST /v1/batches */

@@ -207,6 +207,31 @@ json_t *shelf_list(const char *folder, const char *prefix, const char *key)
     return list;
 }
 
+/* Data without a record, and drafts: a killed process, or a batch whose record went, left them. */
+static bool is_orphan(const char *folder, const char *name, int64_t before_s)
+{
+    char path[PATH_MAX];
+    struct str id = str_from(name);
+    struct stat st;
+    bool data = str_ends(id, STR(".data"));
+    if (!data && !str_ends(id, STR(".new")))
+        return false;
+    if (data && shelf_path(folder, str_slice(id, 0, id.len - 5), ".json", path) && access(path, F_OK) == 0)
+        return false;
+    int n = snprintf(path, sizeof path, "%s/%s", folder, name);
+    return n > 0 && (size_t)n < sizeof path && stat(path, &st) == 0 && st.st_mtime < before_s;
+}
+
+static void orphans_purge(const char *folder, int64_t before_s)
+{
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d)) != NULL;)
+        if (is_orphan(folder, e->d_name, before_s) && unlinkat(dirfd(d), e->d_name, 0) != 0)
+            log_warn("files", "cannot remove %s/%s: %s", folder, e->d_name, strerror(errno));
+    if (d)
+        closedir(d);
+}
+
 void shelf_purge(const char *folder, int64_t before_s)
 {
     json_t *all = shelf_list(folder, "", NULL);
@@ -214,4 +239,5 @@ void shelf_purge(const char *folder, int64_t before_s)
         if (created(json_array_get(all, i)) < before_s)
             shelf_remove(folder, json_str(json_object_get(json_array_get(all, i), "id")));
     json_decref(all);
+    orphans_purge(folder, before_s);
 }
