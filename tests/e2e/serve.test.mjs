@@ -22,7 +22,8 @@ test('kill -9 at any instant loses no settled row', async () => {
   const cloud = await Cloud.start();
   const folder = makeFolder();
   const answered = new Set();
-  for (let round = 0; round < 6; round++) {
+  // On a busy machine a round may answer little: more of them then.
+  for (let round = 0; round < 6 || (answered.size <= 50 && round < 60); round++) {
     const g = await Gateway.start(provider(cloud), { env, folder, keep: true });
     let killed = false;
     const clients = Array.from({ length: 16 }, async () => {
