@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "router/detect_lexicon.h"
+#include "router/plain.h"
 
 /* ---- Names. ---- */
 static const struct {
@@ -37,7 +38,8 @@ extern const struct detect_type *const detect_number_types[3],
                                                                     *const detect_person_types[1],
                                                                         *const detect_place_types[1],
                                                                             *const detect_context_types[11];
-const struct detect_type *detect_secret_type(size_t index);
+const struct detect_type *detect_secret_type(size_t index), *detect_id_type(size_t index);
+size_t detect_id_types(void);
 
 const struct detect_type *detect_type_at(size_t index)
 {
@@ -51,7 +53,8 @@ const struct detect_type *detect_type_at(size_t index)
             return families[i].types[index];
         index -= families[i].n;
     }
-    return detect_secret_type(index);
+    const struct detect_type *type = detect_id_type(index);
+    return type ? type : detect_secret_type(index - detect_id_types());
 }
 
 const struct detect_type *detect_type_find(struct str name)
@@ -71,6 +74,8 @@ static struct error init_error;
 static void init(void)
 {
     init_code = detect_secret_init(&init_error);
+    if (init_code == 0)
+        init_code = detect_id_init(&init_error);
     if (init_code == 0)
         init_code = detect_lexicon_init(&init_error);
 }
@@ -136,12 +141,16 @@ static void shapes_scan(struct detect_scan *s)
             detect_number_at(s, i);
             detect_account_at(s, i);
             detect_address_at(s, i);
+            detect_id_at(s, i);
         } else if (kind & LOOK_LETTER) {
             detect_account_at(s, i);
+            detect_id_at(s, i);
             if (detect_is_hex(s->text.data[i]))
                 detect_address_at(s, i);
         } else if (kind & LOOK_SIGN) {
             detect_number_at(s, i);
+            if (s->text.data[i] == '+')
+                detect_id_at(s, i);
         } else if (kind & LOOK_AT) {
             detect_email_at(s, i);
         } else if (detect_byte(s, i + 1) == '/' && detect_byte(s, i + 2) == '/') {
@@ -258,6 +267,69 @@ static int findings_add(struct arena *a, struct str where, const struct detect_s
     return 0;
 }
 
+/* One reading of a text: hits, settled. */
+static int text_scan(struct detect_scan *s)
+{
+    shapes_scan(s);
+    detect_secret_scan(s);
+    if (s->rc == 0)
+        detect_context_scan(s);
+    if (s->rc == 0)
+        hits_settle(s);
+    return s->rc;
+}
+
+static bool type_found(const struct router_findings *f, size_t from, const char *type)
+{
+    for (size_t i = from; i < f->n_entities; i++)
+        if (f->entities[i].score >= DETECT_SURE && strcmp(f->entities[i].type, type) == 0)
+            return true;
+    return false;
+}
+
+/* The text once more with what was written differently undone. What is sure there and was not found in the
+ * text as it stands has the whole text for its span: where it came from cannot be told. */
+static int again(struct arena *a, struct str where, struct str text, struct str plain, size_t from,
+    struct router_findings *f, struct error *err)
+{
+    struct detect_scan s = {.text = plain, .err = err};
+    int rc = text_scan(&s);
+    for (size_t i = 0; i < s.n_hits && rc == 0; i++) {
+        const struct detect_hit *h = &s.hits[i];
+        if (h->score < DETECT_SURE || type_found(f, from, h->type->name))
+            continue;
+        struct router_entity e = {h->type->name, h->type->category, 0, str_utf8_count(text), h->score, where};
+        f->categories |= h->type->category;
+        rc = detect_entity_add(a, f, &e, err);
+    }
+    for (size_t i = 0; i < s.n_more_types && rc == 0; i++) {
+        f->categories |= s.more_type[i]->category;
+        rc = detect_more_type_add(a, f, s.more_type[i]->name, err);
+    }
+    f->sensitive = f->categories != 0;
+    free(s.hits);
+    return rc;
+}
+
+static int differently(struct arena *a, struct str where, struct str text, size_t from,
+    struct router_findings *f, struct error *err)
+{
+    static int (*const undo[])(struct str, struct buf *, bool *) = {router_plain, router_plain_packed};
+    int rc = 0;
+    for (size_t i = 0; i < sizeof undo / sizeof *undo && rc == 0; i++) {
+        struct buf plain;
+        bool changed;
+        buf_init(&plain, LIMIT_REQUEST_MEMORY);
+        rc = undo[i](text, &plain, &changed);
+        if (rc)
+            error_set(err, rc, "the text is too large to look at");
+        else if (changed)
+            rc = again(a, where, text, buf_str(&plain), from, f, err);
+        buf_free(&plain);
+    }
+    return rc;
+}
+
 int router_detect(
     struct arena *a, struct str where, struct str text, struct router_findings *f, struct error *err)
 {
@@ -267,15 +339,10 @@ int router_detect(
     if (!str_utf8_valid(text))
         return error_set(err, ERROR_INVALID, "the text is not valid UTF-8");
     struct detect_scan s = {.text = text, .err = err};
-    shapes_scan(&s);
-    detect_secret_scan(&s);
-    if (s.rc == 0)
-        detect_context_scan(&s);
-    rc = s.rc;
-    if (rc == 0) {
-        hits_settle(&s);
+    size_t from = f->n_entities;
+    rc = text_scan(&s);
+    if (rc == 0)
         rc = findings_add(a, where, &s, f, err);
-    }
     free(s.hits);
-    return rc;
+    return rc ? rc : differently(a, where, text, from, f, err);
 }

@@ -27,7 +27,7 @@ struct detect_hit {
     double score;
 };
 
-enum { DETECT_MAX_TYPES = 336 }; /* at least as many as there are */
+enum { DETECT_MAX_TYPES = 448 }; /* at least as many as there are */
 
 struct detect_scan {
     struct str text;
@@ -58,6 +58,9 @@ void detect_email_at(struct detect_scan *s, size_t at);   /* '@' */
 void detect_url_at(struct detect_scan *s, size_t at);     /* "://" */
 void detect_address_at(struct detect_scan *s, size_t at); /* IP and MAC; a hexadecimal digit or ':' */
 
+int detect_id_init(struct error *err) MUST_USE;
+void detect_id_at(struct detect_scan *s, size_t at); /* numbers of people and firms; a letter or digit */
+
 int detect_secret_init(struct error *err) MUST_USE;
 void detect_secret_scan(struct detect_scan *s);
 void detect_context_scan(struct detect_scan *s); /* the last: it reads what the others found */
@@ -71,6 +74,7 @@ bool detect_known_card(struct str digits);
 bool detect_known_iban(struct str compact); /* upper case, no separators */
 bool detect_known_ssn(struct str digits);
 bool detect_known_host(struct str host);    /* RFC 2606, RFC 6761 */
+bool detect_made_up(struct str value);      /* "000000000", "123456789", "111222333" */
 bool detect_placeholder(struct str secret); /* "xxxx", "YOUR_KEY", "${TOKEN}", "…EXAMPLE" */
 
 /* ---- Bytes. ---- */

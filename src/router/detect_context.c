@@ -7,13 +7,13 @@
 TYPE(health, "HEALTH_STATEMENT", ROUTER_PHI, "someone's health");
 TYPE(record, "MEDICAL_RECORD", ROUTER_PHI, "a medical record");
 TYPE(finance, "FINANCIAL_STATEMENT", ROUTER_FINANCIAL, "someone's finances");
-TYPE(account, "BANK_ACCOUNT", ROUTER_FINANCIAL, "a bank account");
+static const struct detect_type account = {"BANK_ACCOUNT", ROUTER_FINANCIAL, "a bank account", 1};
 TYPE(legal, "LEGAL_MATTER", ROUTER_LEGAL, "a confidential legal matter");
 TYPE(marked, "CONFIDENTIAL_MARK", ROUTER_PROPRIETARY, "material marked or plainly internal");
 TYPE(intimate, "INTIMATE_STATEMENT", ROUTER_PERSONAL, "someone's private life");
 TYPE(access_code, "ACCESS_CODE", ROUTER_SECRET, "a code or password");
 TYPE(birth, "DATE_OF_BIRTH", ROUTER_PII, "a date of birth");
-TYPE(id_number, "ID_NUMBER", ROUTER_PII, "a number of a person");
+static const struct detect_type id_number = {"ID_NUMBER", ROUTER_PII, "a number of a person", 1};
 TYPE(belief, "BELIEF", ROUTER_PII, "someone's religion, union, party or orientation");
 const struct detect_type *const detect_context_types[] = {&health, &record, &finance, &account, &legal,
     &marked, &intimate, &access_code, &birth, &id_number, &belief};
@@ -31,6 +31,8 @@ struct rule {
 static const struct rule rules[] = {
     {CUE(have), ILL, CUE(topic), 6, false, false, &health},
     {CUE(mine), ILL, CUE(topic), 3, false, false, &health},
+    {CUE(self), CUE(ill), CUE(topic), 8, true, false, &health},
+    {CUE(self), CUE(love), CUE(topic), 6, true, false, &intimate},
     {CUE(kin), ILL, CUE(topic), 14, false, false, &health},
     {CUE(mine), CUE(money), CUE(topic), 3, false, true, &finance},
     {CUE(kin), CUE(money), CUE(topic), 12, false, true, &finance},
@@ -126,8 +128,8 @@ static bool stands_alone(const struct detect_context *c, const struct detect_ato
     struct str after = str_slice(text, end, end + 5);
     if (after.len > 0 && strchr(".:\n])*!", after.data[0]))
         return true;
-    static const struct str dashes[] = {{" - ", 3}, {" \xE2\x80\x93", 4}, {" \xE2\x80\x94", 4}, {" / ", 3},
-        {" | ", 3}, {"\xE2\x80\x94", 3}, {" (", 2}};
+    static const struct str dashes[] = {{" :", 2}, {" - ", 3}, {" \xE2\x80\x93", 4}, {" \xE2\x80\x94", 4},
+        {" / ", 3}, {" | ", 3}, {"\xE2\x80\x94", 3}, {" (", 2}};
     for (size_t i = 0; i < sizeof dashes / sizeof *dashes; i++)
         if (str_starts(after, dashes[i]))
             return true;
@@ -138,18 +140,6 @@ static bool stands_alone(const struct detect_context *c, const struct detect_ato
 }
 
 /* ---- Values behind a cue. ---- */
-
-/* Made up: "000000000", "123456789", "111222333". */
-static bool made_up(const char *digits, size_t n)
-{
-    size_t runs = 0, same = 0, steps = 0;
-    for (size_t i = 1; i < n; i++) {
-        same += digits[i] == digits[i - 1];
-        steps += digits[i] == digits[i - 1] + 1;
-        runs += digits[i] == digits[i - 1] || digits[i] == digits[i - 1] + 1;
-    }
-    return n > 3 && (same + 1 >= n - 1 || steps + 2 >= n || (n > 6 && runs + 1 >= n));
-}
 
 /* A value behind a cue: words with digits, joined by spaces, dots or dashes. Its last word + 1 and how many
  * letters and digits; 0 if none stands within `most` words. */
@@ -167,13 +157,15 @@ static size_t value_find(
     if (*from >= c->n_words || *from - at >= most)
         return 0;
     *length = 0;
+    while (*from > at && c->words[*from - 1].flags & WORD_JOINED)
+        --*from;
     if (*from > at && c->words[*from - 1].flags & WORD_UPPER &&
         detect_word_length(&c->words[*from - 1]) <= 3 && c->words[*from - 1].end + 1 >= c->words[*from].start)
         --*from;
     for (end = *from; end < c->n_words; end++) {
         const struct detect_word *w = &c->words[end];
         bool part = w->flags & WORD_DIGIT || (detect_word_length(w) <= 3 && w->flags & WORD_CAPITAL) ||
-                    (end == *from);
+                    end == *from || (w - 1)->flags & WORD_JOINED;
         if (!part || (end > *from && w->start - (w - 1)->end > 1))
             break;
         if (end > *from && strchr(",;\n=|", c->scan->text.data[w->start - 1]))
@@ -183,8 +175,23 @@ static size_t value_find(
             if (detect_is_digit(c->scan->text.data[i]))
                 digits[n++] = c->scan->text.data[i];
     }
-    *fake = made_up(digits, n);
+    *fake = detect_made_up((struct str){digits, n});
     return end;
+}
+
+/* "The password for the router is Trout-88": what the verb says, if it has a digit. */
+static void password_look(struct detect_context *c, const struct detect_atom *a)
+{
+    for (size_t i = a->to; i < c->n_words && i < a->to + 9 && same_sentence(c, a->from, i); i++) {
+        size_t from, length, end;
+        bool fake, says = detect_word_is(&c->words[i], CUE(copula)) ||
+                          (i == a->to && c->words[i - 1].flags & WORD_COLON);
+        size_t at = detect_word_is(&c->words[i], CUE(copula)) ? i + 1 : i;
+        if (!says || (end = value_find(c, at, 3, &from, &length, &fake)) == 0 || length < 4)
+            continue;
+        words_add(c, &access_code, from, end, fake ? 0.2 : 0.6);
+        return;
+    }
 }
 
 static void values_look(struct detect_context *c, const struct detect_atom *a)
@@ -199,6 +206,8 @@ static void values_look(struct detect_context *c, const struct detect_atom *a)
         words_add(c, &account, from, end, fake ? 0.2 : 0.6);
     if (a->kinds & CUE(access) && (end = value_find(c, a->to, 10, &from, &length, &fake)) > 0 && length >= 4)
         words_add(c, &access_code, from, end, fake ? 0.2 : 0.6);
+    if (a->kinds & CUE(password))
+        password_look(c, a);
     if (!(a->kinds & CUE(dob)))
         return;
     size_t parts = 0, first = 0, last = 0;

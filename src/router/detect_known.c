@@ -141,3 +141,20 @@ bool detect_placeholder(struct str secret)
             return true;
     return long_repeat(secret);
 }
+
+/* Only the digits count: nearly all the same, nearly all one more than the one before, or only such steps. */
+bool detect_made_up(struct str value)
+{
+    size_t n = 0, same = 0, steps = 0;
+    char before = 0;
+    for (size_t i = 0; i < value.len; i++) {
+        char c = value.data[i];
+        if (!detect_is_digit(c))
+            continue;
+        same += n > 0 && c == before;
+        steps += n > 0 && (c == before + 1 || (before == '9' && c == '0'));
+        before = c;
+        n++;
+    }
+    return n > 3 && (same + 2 >= n || steps + 2 >= n || (n > 6 && same + steps + 1 >= n));
+}

@@ -66,6 +66,7 @@ static size_t letter_read(struct str text, size_t at, uint64_t *hash, bool *capi
 }
 
 /* ---- Words. ---- */
+static const uint64_t STEM_MARK = 0x5bd1e9955bd1e995u;
 enum { ASCII_NONE, ASCII_LOWER, ASCII_UPPER, ASCII_DIGIT };
 static const unsigned char ascii[128] = {
     ['a' ... 'z'] = ASCII_LOWER, ['A' ... 'Z'] = ASCII_UPPER, ['0' ... '9'] = ASCII_DIGIT};
@@ -132,6 +133,8 @@ bool detect_word_next(struct str text, size_t *at, unsigned *sentence, struct de
             break;
         }
         capitals += capital;
+        if (n + 1 == STEM_LETTERS)
+            out->stem = hash ^ STEM_MARK;
         if (n == 0 && capital)
             out->flags |= WORD_CAPITAL;
     }
@@ -193,6 +196,10 @@ static int phrase_add(struct str phrase, uint64_t kind, struct error *err)
             if (!detect_word_next(phrase, &at, &sentence, &w))
                 break;
             next = w.hash;
+            if (at < phrase.len && phrase.data[at] == '~') {
+                next = w.stem;
+                at++;
+            }
         }
         if (e)
             e->goes |= goes;
@@ -262,10 +269,11 @@ static void phrase_follow(const struct walk *k, const struct entry *e, size_t at
     if (e->goes == 0 || at == k->n || depth == PHRASE_MOST)
         return;
     const struct detect_word *w = &k->words[at];
-    const uint64_t next[] = {w->hash, ANY_HASH, NUMBER_HASH, CAPITAL_HASH};
-    const bool fits[] = {(e->goes & GOES_ON) != 0, (e->goes & GOES_ANY) != 0,
-        e->goes & GOES_NUMBER && w->flags & WORD_DIGIT, e->goes & GOES_CAPITAL && w->flags & WORD_CAPITAL};
-    for (size_t i = 0; i < 4; i++) {
+    const uint64_t next[] = {w->hash, w->stem, ANY_HASH, NUMBER_HASH, CAPITAL_HASH};
+    const bool fits[] = {(e->goes & GOES_ON) != 0, (e->goes & GOES_ON) != 0 && w->stem != 0,
+        (e->goes & GOES_ANY) != 0, e->goes & GOES_NUMBER && w->flags & WORD_DIGIT,
+        e->goes & GOES_CAPITAL && w->flags & WORD_CAPITAL};
+    for (size_t i = 0; i < sizeof next / sizeof *next; i++) {
         const struct entry *longer = fits[i] ? entry_find(hash_join(e->hash, next[i])) : NULL;
         if (longer && longer->hash != 0)
             phrase_follow(k, longer, at + 1, depth + 1);
@@ -278,5 +286,7 @@ void detect_phrases_at(const struct detect_word *words, size_t n, size_t i,
     struct walk k = {words, n, i, found, ctx};
     const struct entry *e = entry_find(words[i].hash);
     if (e->hash != 0)
+        phrase_follow(&k, e, i + 1, 1);
+    if (words[i].stem != 0 && (e = entry_find(words[i].stem))->hash != 0)
         phrase_follow(&k, e, i + 1, 1);
 }

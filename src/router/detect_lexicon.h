@@ -3,6 +3,9 @@
  *   data/names.txt, data/cues.txt --fold--> table: hash of a word, or of the words of a phrase so far ->
  * kinds text --one pass--> words (folded hash, capital, digits, what stands behind) --table--> kinds
  *
+ * A word of the files that ends in '~' is a stem of STEM_LETTERS letters: every word that begins with it is
+ * meant.
+ *
  * Folded: lower case, Latin letters without their accents, so that "Müller", "MÜLLER" and "Muller" are one.
  */
 #ifndef WEIR_ROUTER_DETECT_LEXICON_H
@@ -13,12 +16,14 @@
 /* What a word or phrase says. The names are those of the data files. */
 #define DETECT_CUES(X)                                                                                       \
     X(given)                                                                                                 \
-    X(surname) X(both) X(word) /* names */                                                                   \
+    X(surname)                                                                                               \
+    X(both)                                                                                                  \
+    X(word) /* names */                                                                                      \
         X(title) X(particle) X(intro) X(known) X(fake) X(org) X(street) X(road) X(unit) X(landmark)          \
             X(live) /* places */                                                                             \
         X(kin) X(mine) X(have) X(role) X(dob) X(idword) X(account) X(belief) X(ill) X(clinic) X(health)      \
             X(money) X(fin) X(court) X(legal) X(mark) X(secretive) X(plan) X(love) X(personal) X(access)     \
-                X(self) X(label) X(privilege) X(topic) X(named)                                              \
+                X(password) X(copula) X(self) X(label) X(privilege) X(topic) X(named)                        \
                     X(housed) /* behind an intro, behind a cue of living: set by the scan, in no file */
 
 enum detect_cue {
@@ -28,6 +33,8 @@ enum detect_cue {
         DETECT_N_CUES
 };
 #define CUE(name) ((uint64_t)1 << CUE_##name)
+
+enum { STEM_LETTERS = 6 };
 
 enum detect_word_flag {
     WORD_CAPITAL = 1,
@@ -42,8 +49,9 @@ enum detect_word_flag {
 };
 
 struct detect_word {
-    size_t start, end; /* bytes */
-    uint64_t hash, kinds;
+    size_t start, end;   /* bytes */
+    uint64_t hash, stem; /* of all, of the first STEM_LETTERS letters (0: it has fewer) */
+    uint64_t kinds;
     unsigned flags, sentence;
 };
 

@@ -71,7 +71,9 @@ static int pattern_compile(const struct detect_secret *rule, pcre2_code **out, s
     snprintf(pattern, sizeof pattern, "%s(?![A-Za-z0-9_])", rule->pattern);
     int code;
     size_t offset;
-    *out = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_ANCHORED, &code, &offset, NULL);
+    /* Without the optimizations: they look for a character far ahead, at every place. */
+    *out = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_ANCHORED | PCRE2_NO_START_OPTIMIZE,
+        &code, &offset, NULL);
     if (!*out)
         return error_set(
             err, ERROR_INTERNAL, "the detector's pattern for %s is wrong at %zu", rule->type, offset);

@@ -73,21 +73,6 @@ static int look_again(struct look *l, struct str where, struct str text)
     return rc;
 }
 
-/* What was written in another way: an escape could hide what stands there. */
-static int plain_look(struct look *l, struct str where, struct str text)
-{
-    struct buf plain;
-    bool changed;
-    buf_init(&plain, LIMIT_REQUEST_MEMORY);
-    int rc = router_plain(text, &plain, &changed);
-    if (rc)
-        error_set(l->err, rc, "the text is too large to look at");
-    else if (changed)
-        rc = look_again(l, where, buf_str(&plain));
-    buf_free(&plain);
-    return rc;
-}
-
 /* Text that was packed into a "data:" URL. */
 static int data_look(struct look *l, struct str where, struct str url)
 {
@@ -99,8 +84,6 @@ static int data_look(struct look *l, struct str where, struct str url)
         error_set(l->err, rc, "the data is too large to look at");
     else if (is_text)
         rc = look_again(l, where, buf_str(&text));
-    if (rc == 0 && is_text)
-        rc = plain_look(l, where, buf_str(&text));
     buf_free(&text);
     return rc;
 }
@@ -111,8 +94,7 @@ static int text_look(void *ctx, struct str where, struct str text)
     int rc = data_look(l, where, text);
     if (rc || is_media_data(text))
         return rc;
-    rc = router_detect(l->arena, where, text, &l->facts->findings, l->err);
-    return rc ? rc : plain_look(l, where, text);
+    return router_detect(l->arena, where, text, &l->facts->findings, l->err);
 }
 
 /* A tree as text: a value's key beside it can show what it is. */

@@ -9,6 +9,10 @@
  * they are. `*changed` tells whether there was any. */
 int router_plain(struct str text, struct buf *out, bool *changed) MUST_USE;
 
+/* Appends `text` with signs spelled in words ("at", "dot") as signs, numbers broken by one line's end in one
+ * piece, and what runs of base64 or hexadecimal in it say. `*changed` tells whether there was any. */
+int router_plain_packed(struct str text, struct buf *out, bool *changed) MUST_USE;
+
 /* Appends what the base64 of a "data:" URL holds, if that is text: `*is_text`. */
 int router_plain_data(struct str url, struct buf *out, bool *is_text) MUST_USE;
 

@@ -1,0 +1,32 @@
+/* National and other numbers of people and firms: facts about their form, as the issuers publish it. */
+#ifndef WEIR_ROUTER_DETECT_ID_H
+#define WEIR_ROUTER_DETECT_ID_H
+
+#include "router/detect.h"
+
+/* What the value itself proves; each gets letters and digits only, upper case, NUL-terminated. */
+typedef bool detect_id_check(const char *value, size_t n);
+
+struct detect_id {
+    const char *type;
+    enum router_category category;
+    const char *words;   /* lower case, comma-separated: one of them near before it makes it sure */
+    uint32_t lengths;    /* bit n: the first run of letters and digits may be n long */
+    const char *pattern; /* PCRE2, anchored; ends where no letter or digit follows */
+    detect_id_check *check;
+    double alone, announced; /* scores without and with a word before it */
+};
+
+extern const struct detect_id detect_ids[];
+extern const size_t n_detect_ids;
+
+/* ---- detect_id_check.c ---- */
+detect_id_check detect_check_luhn, detect_check_verhoeff, detect_check_aba, detect_check_abn,
+    detect_check_acn, detect_check_medicare, detect_check_tfn, detect_check_kvnr, detect_check_mrz,
+    detect_check_id_card, detect_check_lanr, detect_check_not_zero, detect_check_plz, detect_check_vsnr,
+    detect_check_steuer_id, detect_check_nie, detect_check_fi, detect_check_brn, detect_check_rrn,
+    detect_check_dea, detect_check_ph_tin, detect_check_pesel, detect_check_se, detect_check_th,
+    detect_check_tr, detect_check_nhs, detect_check_npi, detect_check_za, detect_check_bsn, detect_check_nir,
+    detect_check_cpf, detect_check_ahv, detect_check_fiscal;
+
+#endif
