@@ -19,7 +19,7 @@ static int answer_write(struct run *r, struct error *err)
     if (!r->lines->member) {
         json_write_raw(&w, buf_str(&r->answer));
     } else {
-        int rc = json_read(buf_str(&r->answer), &tree, err);
+        int rc = json_read_nul(buf_str(&r->answer), &tree, err);
         if (rc)
             return rc;
         json_write_value(&w, json_object_get(tree, r->lines->member));

@@ -59,7 +59,7 @@ static int question_make(const struct options *o, json_t *body, struct buf *out,
 static int answer_write(const struct buf *answer, struct error *err)
 {
     json_t *tree;
-    int rc = json_read(buf_str(answer), &tree, err);
+    int rc = json_read_nul(buf_str(answer), &tree, err);
     if (rc)
         return rc;
     struct str text = json_str(json_object_get(tree, "text"));

@@ -226,7 +226,7 @@ static int show(struct engine_session *session, const struct options *o, struct 
         fwrite(answer.data, 1, answer.len, stdout);
         fputs("\n", stdout);
     } else if (rc == 0) {
-        rc = json_read(buf_str(&answer), &all, err);
+        rc = json_read_nul(buf_str(&answer), &all, err);
         if (rc == 0) {
             all_print(all);
             json_decref(all);

@@ -235,7 +235,7 @@ static void tool_call_deliver(struct engine_call *c, const struct call_event *ev
     struct chat_event out = {.kind = CHAT_EVENT_TOOL_CALL};
     struct error err;
     json_t *o;
-    if (json_read(event->bytes, &o, &err)) {
+    if (json_read_nul(event->bytes, &o, &err)) {
         memory_deliver(c, &err);
         return;
     }
@@ -253,7 +253,9 @@ static void tokens_deliver(struct engine_call *c, const struct call_event *event
     struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
     struct error err;
     json_t *o;
-    int rc = json_read_in(a, event->bytes, &o, &err);
+    int rc = json_read_nul(event->bytes, &o, &err);
+    if (rc == 0)
+        json_keep(a, o);
     if (rc == 0)
         rc = chat_tokens_read(a, json_object_get(o, "tokens"), &out.tokens, &out.n_tokens, &err);
     if (rc) {

@@ -18,7 +18,7 @@ static int misplaced(const struct wire_frame *f, struct error *err)
 /* The payload as an object; the caller owns it. */
 static int object_read(const struct wire_frame *f, json_t **out, struct error *err)
 {
-    int rc = json_read(f->payload, out, err);
+    int rc = json_read_nul(f->payload, out, err);
     if (rc)
         return error_wrap(err, "a frame of type %d", (int)f->type);
     if (json_is_object(*out))

@@ -41,14 +41,14 @@ static int text_check(struct str text, struct error *err)
 }
 
 /* What json_parse did not take: why, in jansson's words. */
-static int read_slowly(struct str text, json_t **out, struct error *err)
+static int read_slowly(struct str text, size_t flags, json_t **out, struct error *err)
 {
     int rc = text_check(text, err);
     if (rc)
         return rc;
     json_error_t e;
-    json_t *root =
-        json_loadb(text.data ? text.data : "", text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+    json_t *root = json_loadb(
+        text.data ? text.data : "", text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | flags, &e);
     if (!root)
         return error_set(
             err, ERROR_INVALID, "not valid JSON at line %d, column %d: %s", e.line, e.column, e.text);
@@ -56,13 +56,23 @@ static int read_slowly(struct str text, json_t **out, struct error *err)
     return 0;
 }
 
-int json_read(struct str text, json_t **out, struct error *err)
+static int text_read(struct str text, size_t flags, json_t **out, struct error *err)
 {
     json_t *root = json_parse(text);
     if (!root)
-        return read_slowly(text, out, err);
+        return read_slowly(text, flags, out, err);
     *out = root;
     return 0;
+}
+
+int json_read(struct str text, json_t **out, struct error *err)
+{
+    return text_read(text, 0, out, err);
+}
+
+int json_read_nul(struct str text, json_t **out, struct error *err)
+{
+    return text_read(text, JSON_ALLOW_NUL, out, err);
 }
 
 static void tree_free(void *root)

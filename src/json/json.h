@@ -13,7 +13,10 @@
  * LIMIT_JSON_VALUES values, duplicate keys, invalid UTF-8 and NUL. The error names line and column. The
  * caller owns *out (json_decref). */
 int json_read(struct str text, json_t **out, struct error *err) MUST_USE;
-/* The same; the tree lives as long as the arena. */
+/* The same, for what models and their files say: strings may hold NUL ("\u0000"), so they are read by
+ * json_str alone. */
+int json_read_nul(struct str text, json_t **out, struct error *err) MUST_USE;
+/* As json_read; the tree lives as long as the arena. */
 int json_read_in(struct arena *a, struct str text, json_t **out, struct error *err) MUST_USE;
 
 /* Gives the arena a tree to drop when it is freed. */

@@ -41,6 +41,7 @@ before(async () => {
   writeFileSync(file('qwen.gguf'), adapter(4, { architecture: 'qwen2' }));
   writeFileSync(file('strange.gguf'), adapter(5, { weight: 'blk.9.attn_output.weight' }));
   writeFileSync(file('mamba.gguf'), gguf([['general.architecture', 8, text('mamba')]], [['token_embd.weight', [4, 4]]]));
+  writeFileSync(file('nul.gguf'), gguf([['general.architecture', 8, text('mam\0ba')], ['general.name', 8, text('a\0b')]], [['token_embd.weight', [4, 4]]]));
   gateway = await Gateway.start(
     `models:
   - {name: plain, file: ${model}, context: 256, threads: 1}
@@ -144,6 +145,21 @@ test('weir show says whether a file runs, and why not', () => {
   assert.equal(lora.code, 0, lora.err);
   assert.equal(JSON.parse(lora.out).fit.runs, false);
   assert.match(JSON.parse(lora.out).fit.checks.architecture.missing ?? JSON.parse(lora.out).fit.checks.model.missing, /--lora/);
+});
+
+// The engine's answer was taken for a breach of the protocol, and with its worker every other call was ended.
+test('NUL, written by a model or standing in its file, is a character like others', async () => {
+  const nul = 3; // the token of byte 0
+  const r = await ask('plain', { logit_bias: { [nul]: 100 }, max_tokens: 3, logprobs: true, top_logprobs: 2 });
+  assert.equal(r.status, 200, JSON.stringify(r.body));
+  assert.equal(r.body.choices[0].message.content, '\0\0\0');
+  assert.deepEqual(r.body.choices[0].logprobs.content[0].bytes, [0]);
+  const text = run('detokenize', ['--model', model], '[3,3]\n');
+  assert.equal(text.code, 0, text.err);
+  assert.equal(JSON.parse(text.out).text, '\0\0');
+  const shown = run('show', ['nul.gguf']);
+  assert.equal(shown.code, 0, shown.err);
+  assert.match(shown.out, /runs here: no/);
 });
 
 test('a context beyond what the model was made for is said in the log', async () => {

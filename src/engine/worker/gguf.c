@@ -176,6 +176,11 @@ static int read_header(struct gguf_reader *r, uint32_t *version, uint64_t *n_ten
     int rc = gguf_reader_bytes(r, magic, sizeof magic, "the header");
     if (rc)
         return rc;
+    if (memcmp(magic, "vers", 4) == 0)
+        return error_set(r->err, ERROR_INVALID,
+            "not a GGUF file but what git keeps in its place: fetch the file itself (git lfs pull)");
+    if (memcmp(magic, "<!DO", 4) == 0 || memcmp(magic, "<htm", 4) == 0)
+        return error_set(r->err, ERROR_INVALID, "not a GGUF file but a web page: fetch the file itself");
     if (memcmp(magic, "GGUF", 4) != 0)
         return error_set(r->err, ERROR_INVALID, "not a GGUF file: models must be in that format");
     rc = gguf_reader_bytes(r, version, sizeof *version, "the header");

@@ -88,6 +88,21 @@ static struct str nested(struct buf *b, size_t depth, const char *open, const ch
     return buf_str(b);
 }
 
+/* What a model writes is text of any kind. */
+static void nul_is_read_where_it_may_be(void **state)
+{
+    (void)state;
+    json_t *value;
+    struct error err;
+    assert_int_equal(json_read_nul(STR("{\"a\":\"x\\u0000y\"}"), &value, &err), 0);
+    const struct str text = json_str(json_object_get(value, "a"));
+    assert_int_equal(text.len, 3);
+    assert_memory_equal(text.data, "x\0y", 3);
+    json_decref(value);
+    assert_int_equal(json_read(STR("{\"a\":\"x\\u0000y\"}"), &value, &err), ERROR_INVALID);
+    assert_int_equal(json_read_nul(STR("{\"a\\u0000\":1}"), &value, &err), ERROR_INVALID);
+}
+
 static void reads_64_levels_and_not_65(void **state)
 {
     (void)state;
@@ -388,6 +403,7 @@ int main(void)
         cmocka_unit_test(reads_any_value),
         cmocka_unit_test(refuses_what_is_no_json),
         cmocka_unit_test(refuses_duplicates_nul_and_invalid_utf8),
+        cmocka_unit_test(nul_is_read_where_it_may_be),
         cmocka_unit_test(reads_64_levels_and_not_65),
         cmocka_unit_test(a_small_text_made_a_huge_tree),
         cmocka_unit_test(a_tree_lives_as_long_as_its_arena),
