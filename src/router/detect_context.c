@@ -248,18 +248,11 @@ static void statements_look(struct detect_context *c)
     }
 }
 
-static int atom_order(const void *a, const void *b)
-{
-    const struct detect_atom *x = a, *y = b;
-    return x->from != y->from ? (x->from < y->from ? -1 : 1) : (x->to > y->to) - (x->to < y->to);
-}
-
 static void piece_look(struct detect_context *c)
 {
     c->n_atoms = 0;
     for (size_t i = 0; i < c->n_words && c->scan->rc == 0; i++)
         detect_phrases_at(c->words, c->n_words, i, atom_add, c);
-    qsort(c->atoms, c->n_atoms, sizeof *c->atoms, atom_order);
     detect_persons(c);
     detect_places(c);
     statements_look(c);

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_RULES = 128, MATCH_LIMIT = 20000, LONGEST = 40, WINDOW = 64 };
+enum { MAX_RULES = 128, MATCH_LIMIT = 20000, LONGEST = 40, WINDOW = 96 };
 enum { RANK_ID = 2 };
 
 static struct {
@@ -122,22 +122,27 @@ static void rule_check(struct detect_scan *s, const struct detect_id *rule, size
         detect_made_up((struct str){value, n}) && score >= DETECT_SURE ? 0.2 : score);
 }
 
-/* Is there a digit among the next few bytes? Words without are no numbers. */
-static bool digit_near(const struct detect_scan *s, size_t at, size_t run)
+/* A word without a digit may begin a number where one follows: "AA 12 34 56 B", "HH-AB 1234". */
+static bool number_follows(const struct detect_scan *s, size_t at, size_t run)
 {
-    size_t end = run > 5 ? at + run : at + 10;
-    for (size_t i = at; i < end; i++)
-        if (detect_is_digit(detect_byte(s, i)))
-            return true;
-    return false;
+    enum { LONGEST_PREFIX = 5, PLATE = 3 };
+    if (run > LONGEST_PREFIX)
+        return false;
+    size_t i = at + run + 1;
+    if (detect_is_digit(detect_byte(s, i)))
+        return true;
+    for (size_t letters = 0; run <= PLATE && letters < 2 && detect_is_alpha(detect_byte(s, i)); letters++)
+        i++;
+    return i > at + run + 1 && run <= PLATE && detect_is_digit(detect_byte(s, i + 1));
 }
 
 void detect_id_at(struct detect_scan *s, size_t at)
 {
     size_t run = 0;
-    while (run < 32 && detect_is_alnum(detect_byte(s, at + run)))
-        run++;
-    if (run == 32 || !digit_near(s, at, run))
+    bool digits = false;
+    for (; run < 32 && detect_is_alnum(detect_byte(s, at + run)); run++)
+        digits = digits || detect_is_digit(s->text.data[at + run]);
+    if (run == 32 || (!digits && !number_follows(s, at, run)))
         return;
     for (const uint16_t *rule = table.rules[run]; *rule < n_detect_ids && s->rc == 0; rule++)
         rule_check(s, &detect_ids[*rule], *rule, at);

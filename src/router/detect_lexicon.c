@@ -156,6 +156,9 @@ struct entry {
     unsigned goes;
 };
 static struct entry *table;
+/* Most words are not in it: a bit of a small map says so before the table is touched. */
+enum { MAP_BITS = 1 << 18 };
+static uint64_t map[MAP_BITS / 64];
 static size_t n_entries;
 
 static struct entry *entry_find(uint64_t hash)
@@ -163,6 +166,12 @@ static struct entry *entry_find(uint64_t hash)
     for (size_t i = (hash ^ hash >> 29) & (TABLE_SIZE - 1);; i = (i + 1) & (TABLE_SIZE - 1))
         if (table[i].hash == hash || table[i].hash == 0)
             return &table[i];
+}
+
+static bool may_be_there(uint64_t hash)
+{
+    size_t bit = hash >> 24 & (MAP_BITS - 1);
+    return map[bit / 64] >> bit % 64 & 1;
 }
 
 static uint64_t hash_join(uint64_t phrase, uint64_t word)
@@ -208,6 +217,8 @@ static int phrase_add(struct str phrase, uint64_t kind, struct error *err)
         if (e->hash == 0 && ++n_entries > TABLE_SIZE / 4 * 3)
             return error_set(err, ERROR_INTERNAL, "the detector's lexicon is full");
         e->hash = hash;
+        size_t bit = hash >> 24 & (MAP_BITS - 1);
+        map[bit / 64] |= (uint64_t)1 << bit % 64;
     }
     if (e)
         *(colon ? &e->colon_kinds : &e->kinds) |= kind;
@@ -274,19 +285,25 @@ static void phrase_follow(const struct walk *k, const struct entry *e, size_t at
         (e->goes & GOES_ANY) != 0, e->goes & GOES_NUMBER && w->flags & WORD_DIGIT,
         e->goes & GOES_CAPITAL && w->flags & WORD_CAPITAL};
     for (size_t i = 0; i < sizeof next / sizeof *next; i++) {
-        const struct entry *longer = fits[i] ? entry_find(hash_join(e->hash, next[i])) : NULL;
+        uint64_t hash = fits[i] ? hash_join(e->hash, next[i]) : 0;
+        const struct entry *longer = fits[i] && may_be_there(hash) ? entry_find(hash) : NULL;
         if (longer && longer->hash != 0)
             phrase_follow(k, longer, at + 1, depth + 1);
     }
+}
+
+static void phrase_begin(const struct walk *k, uint64_t hash)
+{
+    const struct entry *e = may_be_there(hash) ? entry_find(hash) : NULL;
+    if (e && e->hash != 0)
+        phrase_follow(k, e, k->from + 1, 1);
 }
 
 void detect_phrases_at(const struct detect_word *words, size_t n, size_t i,
     void (*found)(void *ctx, size_t from, size_t to, uint64_t kinds), void *ctx)
 {
     struct walk k = {words, n, i, found, ctx};
-    const struct entry *e = entry_find(words[i].hash);
-    if (e->hash != 0)
-        phrase_follow(&k, e, i + 1, 1);
-    if (words[i].stem != 0 && (e = entry_find(words[i].stem))->hash != 0)
-        phrase_follow(&k, e, i + 1, 1);
+    phrase_begin(&k, words[i].hash);
+    if (words[i].stem != 0)
+        phrase_begin(&k, words[i].stem);
 }

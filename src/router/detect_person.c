@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static const struct detect_type person = {"PERSON", ROUTER_PII, "a person's name", 1};
+static const struct detect_type person = {"PERSON", ROUTER_PII, "a person's name", 0};
 const struct detect_type *const detect_person_types[] = {&person};
 
 enum { NAME_WORDS = 5 };
@@ -51,12 +51,12 @@ static size_t name_length(const struct detect_context *c, size_t i, bool lower)
     return to - i;
 }
 
-static void person_add(struct detect_context *c, size_t from, size_t n, bool sure)
+static void person_add(struct detect_context *c, size_t from, size_t n, bool sure, double score)
 {
     size_t to = from + n;
     bool nobody = detect_atom_in(c, CUE(known) | CUE(fake) | CUE(landmark), from > 2 ? from - 2 : 0, to);
     bool full = n > 1 || sure;
-    if (!nobody && full) {
+    if (!nobody && full && score >= 0.4) {
         c->full_person = true;
         c->n_persons++;
         c->seen |= CUE(named);
@@ -77,6 +77,7 @@ void detect_persons(struct detect_context *c)
                       !((w - 1)->flags & (WORD_COMMA | WORD_COLON | WORD_LINE));
         bool capital = w->flags & WORD_CAPITAL && !(w->flags & WORD_DIGIT);
         size_t n = 0;
+        bool guessed = false;
         if (capital && (titled || introduced) && !detect_word_is(w, CUE_OTHER | CUE(title) | CUE(self)))
             n = name_length(c, i, false);
         else if (capital && detect_word_is(w, CUE(given) | CUE(both)) && !detect_word_is(w, CUE(word)))
@@ -88,10 +89,15 @@ void detect_persons(struct detect_context *c)
                  i + 1 < c->n_words && detect_word_is(w + 1, CUE(surname) | CUE(both)) &&
                  !detect_word_is(w + 1, CUE(word)) && !ends_here(w) && !((w + 1)->flags & WORD_CAPITAL))
             n = name_length(c, i, true);
+        /* An unknown word before a known surname. */
+        if (n == 0 && (guessed = capital && w->kinds == 0 && detect_word_length(w) >= 4 && !ends_here(w) &&
+                                 i + 1 < c->n_words && detect_word_is(w + 1, CUE(surname) | CUE(both)) &&
+                                 !detect_word_is(w + 1, CUE(word)) && (w + 1)->flags & WORD_CAPITAL))
+            n = name_length(c, i, false);
         if (n == 1 && introduced && !titled && !detect_word_is(w, CUE_NAME))
             n = 0;
         if (n > 0)
-            person_add(c, i, n, titled);
+            person_add(c, i, n, titled, guessed ? 0.3 : 0.4);
         i += n ? n : 1;
     }
 }

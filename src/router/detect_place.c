@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static const struct detect_type address = {"STREET_ADDRESS", ROUTER_PII, "a postal address", 3};
+static const struct detect_type address = {"STREET_ADDRESS", ROUTER_PII, "a postal address", 1};
 const struct detect_type *const detect_place_types[] = {&address};
 
 enum { STREET_WORDS = 6, TAIL_WORDS = 12 };
@@ -109,17 +109,64 @@ static size_t tail_end(const struct detect_context *c, size_t i, bool *postal)
     return end;
 }
 
+/* "462 Stubengraben 80": a street of unknown kind between two numbers; the word behind it, 0 if there is
+ * none. */
+static size_t street_between(const struct detect_context *c, size_t number)
+{
+    size_t i = number + 1;
+    for (; i < c->n_words && i - number <= STREET_WORDS; i++) {
+        const struct detect_word *w = &c->words[i], *before = w - 1;
+        if (before->flags & (WORD_STOP | WORD_COMMA | WORD_COLON | WORD_LINE))
+            return 0;
+        if (w->flags & WORD_DIGIT)
+            return i > number + 1 && house_number(w) ? i + 1 : 0;
+        if (w->flags & WORD_UPPER || (!(w->flags & WORD_CAPITAL) && !detect_word_is(w, CUE(particle))))
+            return 0;
+    }
+    return 0;
+}
+
+static bool word_is(const struct detect_context *c, size_t i, const char *text)
+{
+    return i < c->n_words && c->words[i].hash == detect_word_hash(text);
+}
+
+/* American forces abroad: "PSC 0725, Box 6031 APO AP 99241". `at` is the postal code. */
+static size_t forces_begin(const struct detect_context *c, size_t at)
+{
+    if (at < 2 || detect_word_length(&c->words[at]) != 5 || !(c->words[at].flags & WORD_DIGITS) ||
+        !(word_is(c, at - 1, "aa") || word_is(c, at - 1, "ae") || word_is(c, at - 1, "ap")) ||
+        !(word_is(c, at - 2, "apo") || word_is(c, at - 2, "fpo") || word_is(c, at - 2, "dpo")))
+        return SIZE_MAX;
+    for (size_t i = at - 2; i-- > 0 && at - i < 9;)
+        if (word_is(c, i, "psc") || word_is(c, i, "unit") || word_is(c, i, "uss") || word_is(c, i, "usns") ||
+            word_is(c, i, "cmr"))
+            return i;
+    return at - 2;
+}
+
+/* A unit alone: "Apt. 391", apart from its street by lines. */
+static void unit_look(struct detect_context *c, size_t number)
+{
+    static const char *const units[] = {"apt", "suite", "apartment"};
+    for (size_t u = 0; number > 0 && u < sizeof units / sizeof *units; u++)
+        if (word_is(c, number - 1, units[u]) && number - 1 < c->owned)
+            detect_add(c->scan, &address, c->words[number - 1].start, c->words[number].end, 0.3);
+}
+
 void detect_places(struct detect_context *c)
 {
     for (size_t i = 0; i < c->n_words; i++) {
         if (!house_number(&c->words[i]))
             continue;
         size_t from = street_before(c, i), to = i + 1;
-        if (from == SIZE_MAX) {
+        if (from == SIZE_MAX && (from = forces_begin(c, i)) == SIZE_MAX) {
             from = i;
             to = street_after(c, i);
-            if (to == 0)
+            if (to == 0 && (to = street_between(c, i)) == 0) {
+                unit_look(c, i);
                 continue;
+            }
         } else if (from > 0 && c->words[from - 1].flags & WORD_DIGITS &&
                    !((c->words[from - 1]).flags & (WORD_STOP | WORD_COMMA))) {
             from--;

@@ -267,6 +267,12 @@ const struct detect_secret detect_secrets[] = {
     VALUE("SOFTLAYER_KEY", "softlayer,sl_,sl-", "[a-z0-9]{64}", 2),
     VALUE("CLOUDANT_KEY", "cloudant,clou,cl_pw,cl_key", "(?:[0-9a-f]{64}|[a-z]{24})", 2),
 
+    TOKEN("SOFTLAYER_KEY", "api.softlayer.com", "api\\.softlayer\\.com/soap/v3(?:\\.1)?/\\K[a-z0-9]{64}", 2),
+    TOKEN("ARTIFACTORY_TOKEN", "akc", "AKC[A-Za-z0-9]{10,80}+", 3),
+    TOKEN("SLACK_TOKEN", "xoxp-,xoxa-,xoxb-", "xox[pab]-[0-9]{1,14}-[A-Za-z0-9-]{16,90}+", 2.5),
+    TOKEN("PYPI_TOKEN", "pypi-agen", "pypi-AgEN[A-Za-z0-9_-]{50,1000}+", 3),
+    VALUE("IBM_CLOUD_IAM_KEY", "cloud-api-key,cloud_api_key", "[A-Za-z0-9_-]{44}", 3),
+
     /* ---- Any ---- */
     TOKEN("JWT", "ey",
         "ey[A-Za-z0-9_-]{17,4000}+\\.ey[A-Za-z0-9/_-]{17,8000}+\\.(?:[A-Za-z0-9/_-]{10,4000}+={0,2})?", 3),

@@ -30,6 +30,8 @@ static size_t sign_read(struct str s, size_t at, const char *const *words)
     if (i == at)
         return 0;
     for (; *words; words++) {
+        if (((*words)[0] | 0x20) != (byte_at(s, i) | 0x20))
+            continue;
         size_t end = i + strlen(*words), to = end;
         if (!str_is_nocase(str_slice(s, i, end), *words))
             continue;
