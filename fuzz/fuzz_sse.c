@@ -83,13 +83,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct str types[] = {
-        STR("text/event-stream"), STR("application/json"), STR(""), STR("text/html")};
+        STR("text/event-stream"), STR("application/json"), STR(""), STR("application/x-ndjson")};
     if (size == 0)
         return 0;
-    const struct provider_dialect *d = data[0] & 1      ? &provider_dialect_anthropic
-                                       : data[0] & 0x80 ? &provider_dialect_gemini
-                                                        : &provider_dialect_openai;
     struct str type = types[data[0] >> 1 & 3];
+    const struct provider_dialect *d = data[0] & 1               ? &provider_dialect_anthropic
+                                       : data[0] & 0x80          ? &provider_dialect_gemini
+                                       : (data[0] >> 1 & 3) == 3 ? &provider_dialect_ollama
+                                                                 : &provider_dialect_openai;
     struct str bytes = {(const char *)data + 1, size - 1};
     struct watch whole = translate(d, type, bytes, size);
     struct watch cut = translate(d, type, bytes, (size_t)(data[0] >> 3) + 1);

@@ -341,9 +341,12 @@ void config_free(struct config *c)
 {
     if (!c)
         return;
-    for (size_t i = 0; i < c->n_providers; i++)
-        if (c->providers[i].api_key.len > 0)
-            explicit_bzero((char *)(uintptr_t)c->providers[i].api_key.data, c->providers[i].api_key.len);
+    for (size_t i = 0; i < c->n_providers; i++) {
+        const struct str secrets[] = {c->providers[i].api_key, c->providers[i].secret_access_key};
+        for (size_t k = 0; k < 2; k++)
+            if (secrets[k].len > 0)
+                explicit_bzero((char *)(uintptr_t)secrets[k].data, secrets[k].len);
+    }
     arena_free(c->arena);
 }
 

@@ -12,6 +12,7 @@ struct config_provider {
     struct str name, kind, base_url, api_key, ca_file, proxy;
     struct str quirks;               /* of kind openai: whose form of the shape it speaks */
     struct str api_version;          /* of kind azure */
+    struct str region, access_key_id, secret_access_key, session_token; /* of kind bedrock */
     struct egress_header *headers;   /* that go with every request (key: headers) */
     size_t n_headers;
     enum egress_zone zone;

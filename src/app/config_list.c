@@ -52,6 +52,53 @@ static int kind_read(const struct yaml_node *n, struct config_provider *p, struc
     return rc ? rc : yaml_get_str(n, "base_url", provider_kind_url(p->kind), &p->base_url, err);
 }
 
+/* One of Amazon's settings: of the configuration, else of the variable that its own tools go by. */
+static int aws_secret(struct config *c, const struct yaml_node *n, const char *key, const char *variable,
+    struct str *out, struct error *err)
+{
+    int rc = config_get_secret(c, n, key, out, err);
+    if (rc == 0 && out->len == 0 && getenv(variable))
+        *out = arena_copy(c->arena, str_from(getenv(variable)));
+    return rc;
+}
+
+/* Bedrock: where it is, and with what its requests are signed; or `api_key`, a key of Bedrock's own. */
+static int bedrock_read(
+    struct config *c, const struct yaml_node *n, struct config_provider *p, struct error *err)
+{
+    static const char *const keys[] = {"region", "access_key_id", "secret_access_key", "session_token"};
+    bool bedrock = str_is(p->kind, "bedrock");
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && !bedrock; i++)
+        if (yaml_get(n, keys[i]))
+            return yaml_error(yaml_get(n, keys[i]), err, ERROR_INVALID,
+                "'%s' belongs to a provider of kind bedrock", keys[i]);
+    if (!bedrock)
+        return 0;
+    int rc = yaml_get_str(n, "region", str_from(getenv("AWS_REGION")), &p->region, err);
+    if (rc == 0)
+        rc = aws_secret(c, n, "access_key_id", "AWS_ACCESS_KEY_ID", &p->access_key_id, err);
+    if (rc == 0)
+        rc = aws_secret(c, n, "secret_access_key", "AWS_SECRET_ACCESS_KEY", &p->secret_access_key, err);
+    if (rc == 0)
+        rc = aws_secret(c, n, "session_token", "AWS_SESSION_TOKEN", &p->session_token, err);
+    for (size_t i = 0; i < p->region.len && rc == 0; i++) {
+        char ch = p->region.data[i];
+        if (!((ch >= 'a' && ch <= 'z') || (ch >= '0' && ch <= '9') || ch == '-'))
+            return yaml_error(
+                yaml_get(n, "region"), err, ERROR_INVALID, "'region' is a name like eu-central-1");
+    }
+    if (rc == 0 && p->region.len == 0)
+        rc = yaml_error(
+            n, err, ERROR_INVALID, "a provider of kind bedrock wants a 'region', like eu-central-1");
+    if (rc == 0 && p->api_key.len == 0 && (p->access_key_id.len == 0 || p->secret_access_key.len == 0))
+        rc = yaml_error(n, err, ERROR_INVALID,
+            "a provider of kind bedrock wants 'access_key_id' and 'secret_access_key', or an 'api_key'");
+    if (rc == 0 && p->base_url.len == 0)
+        p->base_url =
+            arena_printf(c->arena, "https://bedrock-runtime." STR_FMT ".amazonaws.com", STR_ARG(p->region));
+    return rc;
+}
+
 /* headers: {X-Title: "Weir", X-Team: "${TEAM}"}: what goes with every request. */
 static int headers_read(
     struct config *c, const struct yaml_node *n, struct config_provider *p, struct error *err)
@@ -85,7 +132,8 @@ static int provider_read(
 {
     static const char *const keys[] = {"kind", "base_url", "api_key", "zone", "ca_file", "proxy", "networks",
         "connect_timeout", "first_byte_timeout", "idle_timeout", "first_token_timeout", "timeout", "retries",
-        "breaker", "probe", "quirks", "api_version", "headers", NULL};
+        "breaker", "probe", "quirks", "api_version", "headers", "region", "access_key_id",
+        "secret_access_key", "session_token", NULL};
     static const char *const zones[] = {"local", "cloud", NULL};
     int zone = EGRESS_ZONE_CLOUD, rc = yaml_check_keys(n, keys, "a provider", err);
     p->name = n->key;
@@ -100,6 +148,8 @@ static int provider_read(
     p->zone = (enum egress_zone)zone;
     if (rc == 0)
         rc = config_get_secret(c, n, "api_key", &p->api_key, err);
+    if (rc == 0)
+        rc = bedrock_read(c, n, p, err);
     if (rc == 0)
         rc = headers_read(c, n, p, err);
     if (rc == 0)

@@ -231,6 +231,10 @@ static int provider_open(const struct config_provider *p, struct provider **out,
         .quirks = p->quirks,
         .api_key = p->api_key,
         .api_version = p->api_version,
+        .region = p->region,
+        .access_key_id = p->access_key_id,
+        .secret_access_key = p->secret_access_key,
+        .session_token = p->session_token,
         .headers = p->headers,
         .n_headers = p->n_headers};
     int rc = egress_target_create(&target, &options.target, err);

@@ -117,7 +117,7 @@ enum { CHAT_ALL = INT32_MAX };
 
 /* In whose words a client asked. What came (`raw`, `native`, `headers`) is sent only to a target of that
  * shape; the others are told what the fields say. */
-enum chat_shape { CHAT_SHAPE_OPENAI, CHAT_SHAPE_ANTHROPIC, CHAT_SHAPE_GEMINI, CHAT_SHAPE_OLLAMA };
+enum chat_shape { CHAT_SHAPE_OPENAI, CHAT_SHAPE_ANTHROPIC, CHAT_SHAPE_GEMINI, CHAT_SHAPE_OLLAMA, CHAT_SHAPE_BEDROCK };
 
 struct chat_header {
     struct str name, value;

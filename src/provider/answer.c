@@ -11,6 +11,7 @@
 enum { TOOL_CALLS_MAX = LIMIT_TOOLS };
 
 static sse_event on_sse_event;
+static eventstream_event on_message;
 
 void provider_answer_init(struct provider_answer *a, struct str provider, struct str api_key,
     provider_event *event, struct chat_sink sink)
@@ -23,12 +24,14 @@ void provider_answer_init(struct provider_answer *a, struct str provider, struct
     a->choice = a->choices;
     a->n_choices = 1;
     sse_init(&a->sse, LIMIT_PROVIDER_EVENT, on_sse_event, a);
+    eventstream_init(&a->messages, LIMIT_PROVIDER_EVENT, on_message, a);
     buf_init(&a->whole, LIMIT_PROVIDER_BODY);
 }
 
 void provider_answer_free(struct provider_answer *a)
 {
     sse_free(&a->sse);
+    eventstream_free(&a->messages);
     buf_free(&a->whole);
     buf_free(&a->stop_string);
     buf_free(&a->block_input);
@@ -312,6 +315,50 @@ static int on_sse_event(void *ctx, struct str name, struct str data, struct erro
     return 0;
 }
 
+/* {"messageStop": {...}}: named by its type. */
+static int take_message(
+    struct provider_answer *a, const struct eventstream_message *m, json_t *payload, struct error *err)
+{
+    json_t *named = json_object();
+    int rc = json_object_setn(named, m->event.data ? m->event.data : "", m->event.len, payload)
+                 ? error_set(err, ERROR_INVALID, "a message of the event stream has no good name")
+                 : take_object(a, named, err);
+    json_decref(named);
+    return rc;
+}
+
+/* Exceptions of the model's service, and errors of what lies before it. */
+static int take_exception(
+    struct provider_answer *a, const struct eventstream_message *m, const json_t *payload, struct error *err)
+{
+    struct str said = provider_text(payload, "message");
+    if (said.len == 0)
+        said = m->complaint;
+    json_t *document = json_pack("{s:{s:s%,s:s%}}", "error", "type", m->event.data ? m->event.data : "",
+        m->event.len, "message", said.data ? said.data : "", said.len);
+    if (!document)
+        return error_set(err, ERROR_INVALID, "an error of the event stream is not valid UTF-8");
+    provider_answer_fail_json(a, document);
+    json_decref(document);
+    return 0;
+}
+
+static int on_message(void *ctx, const struct eventstream_message *m, struct error *err)
+{
+    struct provider_answer *a = ctx;
+    json_t *payload = NULL;
+    bool event = str_is(m->type, "event");
+    if (a->ended)
+        return 0;
+    int rc = m->payload.len > 0 ? json_read(m->payload, &payload, err) : 0;
+    if (!event) /* what it says may be no JSON, that it failed is certain */
+        rc = take_exception(a, m, rc == 0 ? payload : NULL, err);
+    else if (rc == 0 && json_is_object(payload))
+        rc = take_message(a, m, payload, err);
+    json_decref(payload);
+    return rc;
+}
+
 void provider_answer_content_type(struct provider_answer *a, struct str content_type)
 {
     struct str type = str_trim(str_slice(content_type, 0, str_find_char(content_type, ';')));
@@ -323,6 +370,8 @@ void provider_answer_content_type(struct provider_answer *a, struct str content_
         a->form = PROVIDER_FORM_EVENTS;
     else if (str_is_nocase(type, "application/x-ndjson"))
         a->form = PROVIDER_FORM_LINES;
+    else if (str_is_nocase(type, "application/vnd.amazon.eventstream"))
+        a->form = PROVIDER_FORM_MESSAGES;
 }
 
 /* Servers label badly: what has no telling type is judged by its first character. */
@@ -381,6 +430,8 @@ void provider_answer_feed(struct provider_answer *a, struct str bytes)
         rc = sse_feed(&a->sse, bytes, &err);
     else if (a->form == PROVIDER_FORM_LINES)
         rc = lines_feed(a, bytes, &err);
+    else if (a->form == PROVIDER_FORM_MESSAGES)
+        rc = eventstream_feed(&a->messages, bytes, &err);
     else if (buf_append_str(&a->whole, bytes))
         rc = error_set(&err, a->whole.failed, "it is too large");
     else if (a->form == PROVIDER_FORM_UNKNOWN)
@@ -399,6 +450,8 @@ void provider_answer_finish(struct provider_answer *a, int code, const struct er
         rc = sse_end(&a->sse, &err);
     if (!a->ended && code == 0 && a->form == PROVIDER_FORM_LINES)
         rc = line_take(a, buf_str(&a->whole), &err);
+    if (!a->ended && code == 0 && a->form == PROVIDER_FORM_MESSAGES)
+        rc = eventstream_end(&a->messages, &err);
     if (!a->ended && code == 0 && a->form == PROVIDER_FORM_WHOLE) {
         rc = take_document(a, buf_str(&a->whole), &err);
         bool one = str_starts(str_trim(buf_str(&a->whole)), STR("{"));

@@ -1,13 +1,15 @@
 /* An answer on its way back: a provider's bytes become chat_events, in the order that chat.h promises.
  *
  *   bytes --+-- server-sent events --> JSON --+--> dialect->event --> START TEXT REASONING TOOL_CALL USAGE
- *           +-- lines of JSON, or one document +                       and what STOP will say
+ *           +-- Amazon's event stream ---------+                       and what STOP will say
+ *           +-- lines of JSON, or one document +
  *
  * Pure: no network. A provider that sends nonsense, stops half-way or says too much gives one ERROR event. */
 #ifndef WEIR_PROVIDER_ANSWER_H
 #define WEIR_PROVIDER_ANSWER_H
 
 #include "chat/chat.h"
+#include "provider/eventstream.h"
 #include "provider/sse.h"
 
 struct provider_answer;
@@ -32,6 +34,7 @@ enum provider_answer_form {
     PROVIDER_FORM_UNKNOWN,
     PROVIDER_FORM_EVENTS,
     PROVIDER_FORM_LINES,
+    PROVIDER_FORM_MESSAGES,
     PROVIDER_FORM_WHOLE
 };
 
@@ -42,6 +45,7 @@ struct provider_answer {
     enum provider_answer_form form;
     char content_type[96];
     struct sse sse;
+    struct eventstream messages;
     struct buf whole; /* the document, or of the lines the one that is not complete */
     bool started, ended;
     struct buf stop_string;

@@ -248,7 +248,7 @@ static size_t anthropic_headers(
 }
 
 const struct provider_dialect provider_dialect_anthropic = {provider_anthropic_supports,
-    provider_anthropic_encode, anthropic_path, anthropic_headers, provider_anthropic_event};
+    provider_anthropic_encode, anthropic_path, anthropic_headers, provider_anthropic_event, NULL};
 
 static int anthropic_start(const struct provider_start *s, struct provider_call **out, struct error *err)
 {

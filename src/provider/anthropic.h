@@ -18,6 +18,10 @@ struct provider_anthropic_plan {
 };
 int provider_anthropic_plan(const struct provider_model *m, const struct chat_request *r,
     struct provider_anthropic_plan *out, struct error *err) MUST_USE;
+/* Only `effort` and `budget`; `max_tokens` is set. */
+int provider_anthropic_plan_reasoning(const struct provider_model *m, const struct chat_request *r,
+    struct provider_anthropic_plan *p, struct error *err) MUST_USE;
+int64_t provider_anthropic_max_tokens(const struct provider_model *m, const struct chat_request *r);
 /* Writes `thinking`, `output_config` where they are planned. */
 void provider_anthropic_plan_write(struct json_writer *w, const struct provider_anthropic_plan *p);
 

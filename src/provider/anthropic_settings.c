@@ -112,7 +112,7 @@ static int check_beside_thinking(const struct chat_request *r, struct error *err
     return 0;
 }
 
-static int plan_reasoning(const struct provider_model *m, const struct chat_request *r,
+int provider_anthropic_plan_reasoning(const struct provider_model *m, const struct chat_request *r,
     struct provider_anthropic_plan *p, struct error *err)
 {
     static const char *const efforts[] = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
@@ -142,14 +142,17 @@ static int plan_reasoning(const struct provider_model *m, const struct chat_requ
     return p->budget > 0 ? check_beside_thinking(r, err) : 0;
 }
 
+int64_t provider_anthropic_max_tokens(const struct provider_model *m, const struct chat_request *r)
+{
+    return r->max_tokens >= 0 ? r->max_tokens : m->max_output > 0 ? m->max_output : DEFAULT_MAX_TOKENS;
+}
+
 int provider_anthropic_plan(const struct provider_model *m, const struct chat_request *r,
     struct provider_anthropic_plan *out, struct error *err)
 {
-    *out = (struct provider_anthropic_plan){.max_tokens = r->max_tokens >= 0  ? r->max_tokens
-                                                          : m->max_output > 0 ? m->max_output
-                                                                              : DEFAULT_MAX_TOKENS};
+    *out = (struct provider_anthropic_plan){.max_tokens = provider_anthropic_max_tokens(m, r)};
     int rc = plan_format(m, r, out, err);
-    return rc ? rc : plan_reasoning(m, r, out, err);
+    return rc ? rc : provider_anthropic_plan_reasoning(m, r, out, err);
 }
 
 void provider_anthropic_plan_write(struct json_writer *w, const struct provider_anthropic_plan *p)

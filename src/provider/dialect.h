@@ -4,10 +4,11 @@
 #define WEIR_PROVIDER_DIALECT_H
 
 #include "provider/answer.h"
+#include "provider/aws_sign.h"
 #include "provider/provider.h"
 #include "provider/server.h"
 
-enum { PROVIDER_HEADERS_MAX = 32 };
+enum { PROVIDER_HEADERS_MAX = 32, PROVIDER_SIGNATURE_MAX = AWS_HEADERS_MAX };
 
 struct provider_dialect {
     /* ERROR_UNSUPPORTED names what a request asks for that this dialect cannot say. */
@@ -21,10 +22,13 @@ struct provider_dialect {
     size_t (*headers)(
         struct arena *a, const struct provider *p, const struct chat_request *r, struct egress_header *out);
     provider_event *event;
+    /* Further headers that depend on all of the request: at most PROVIDER_SIGNATURE_MAX; NULL: none. */
+    size_t (*sign)(struct arena *a, const struct provider *p, const struct egress_request *request,
+        struct egress_header *out);
 };
 
 extern const struct provider_dialect provider_dialect_openai, provider_dialect_anthropic,
-    provider_dialect_gemini, provider_dialect_ollama;
+    provider_dialect_gemini, provider_dialect_ollama, provider_dialect_bedrock;
 
 int provider_openai_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
     struct error *err) MUST_USE;
@@ -41,6 +45,9 @@ provider_event provider_gemini_event;
 int provider_ollama_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
     struct error *err) MUST_USE;
 provider_event provider_ollama_event;
+int provider_bedrock_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
+    struct error *err) MUST_USE;
+provider_event provider_bedrock_event;
 
 /* ---- remote.c: a call over egress ---- */
 
@@ -53,7 +60,9 @@ struct provider {
     size_t api_key_len;
     const struct provider_server *server; /* of OpenAI's shape; else NULL */
     struct str api_version;               /* Azure's */
-    struct egress_header *headers;        /* that go with every request */
+    struct str region;                    /* Amazon's */
+    struct aws_credentials credentials;
+    struct egress_header *headers; /* that go with every request */
     size_t n_headers;
 };
 struct str provider_key(const struct provider *p);
@@ -64,7 +73,7 @@ void provider_remote_pause(struct provider_call *c, bool paused);
 void provider_remote_close(struct provider_call *c);
 
 extern const struct provider_ops provider_local_ops, provider_openai_ops, provider_anthropic_ops,
-    provider_gemini_ops, provider_ollama_ops;
+    provider_gemini_ops, provider_ollama_ops, provider_bedrock_ops;
 
 /* ---- dialect.c ---- */
 

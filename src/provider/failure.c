@@ -25,6 +25,14 @@ static const struct {
     {"timeout_error", 504},
     {"overloaded_error", 529},
     {"context_length_exceeded", 400},
+    /* Amazon's, in its event stream */
+    {"validationException", 400},
+    {"accessDeniedException", 403},
+    {"modelTimeoutException", 408},
+    {"throttlingException", 429},
+    {"internalServerException", 500},
+    {"modelStreamErrorException", 502},
+    {"serviceUnavailableException", 503},
 };
 
 static int status_of_type(struct str type)
@@ -63,7 +71,8 @@ static void classify(struct chat_failure *f, int status)
         f->code = ERROR_TIMEOUT;
     else if (status == 413)
         f->code = ERROR_LIMIT;
-    else if (status >= 400 && status < 500 && status != 409 && status != 425 && !configuration_fault(status))
+    else if (status >= 400 && status < 500 && status != 409 && status != 424 && status != 425 &&
+             !configuration_fault(status))
         f->code = ERROR_INVALID;
     if (f->code == ERROR_INVALID || f->code == ERROR_LIMIT)
         f->retryable = false;

@@ -287,7 +287,7 @@ static size_t gemini_headers(
 }
 
 const struct provider_dialect provider_dialect_gemini = {
-    gemini_supports, provider_gemini_encode, gemini_path, gemini_headers, provider_gemini_event};
+    gemini_supports, provider_gemini_encode, gemini_path, gemini_headers, provider_gemini_event, NULL};
 
 static int gemini_start(const struct provider_start *s, struct provider_call **out, struct error *err)
 {

@@ -417,7 +417,7 @@ static size_t ollama_headers(
 }
 
 const struct provider_dialect provider_dialect_ollama = {
-    ollama_supports, provider_ollama_encode, ollama_path, ollama_headers, provider_ollama_event};
+    ollama_supports, provider_ollama_encode, ollama_path, ollama_headers, provider_ollama_event, NULL};
 
 static int ollama_start(const struct provider_start *s, struct provider_call **out, struct error *err)
 {

@@ -547,7 +547,7 @@ static size_t openai_headers(
 }
 
 const struct provider_dialect provider_dialect_openai = {
-    openai_supports, provider_openai_encode, openai_path, openai_headers, provider_openai_event};
+    openai_supports, provider_openai_encode, openai_path, openai_headers, provider_openai_event, NULL};
 
 static int openai_start(const struct provider_start *s, struct provider_call **out, struct error *err)
 {

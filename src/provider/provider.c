@@ -9,7 +9,7 @@
 #include "provider/dialect.h"
 
 static const struct provider_ops *const kinds[] = {&provider_local_ops, &provider_openai_ops,
-    &provider_anthropic_ops, &provider_gemini_ops, &provider_ollama_ops};
+    &provider_anthropic_ops, &provider_gemini_ops, &provider_ollama_ops, &provider_bedrock_ops};
 
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
@@ -30,7 +30,8 @@ static char kind_names[640];
 
 static void kind_names_write(void)
 {
-    snprintf(kind_names, sizeof kind_names, "openai, anthropic, gemini, ollama, %s", provider_server_kinds());
+    snprintf(kind_names, sizeof kind_names, "openai, anthropic, gemini, ollama, bedrock, %s",
+        provider_server_kinds());
 }
 
 const char *provider_kinds(void)
@@ -119,6 +120,9 @@ int provider_create(const struct provider_options *o, struct provider **out, str
     p->api_key_len = key.len;
     p->server = ops == &provider_openai_ops ? server_find(o) : NULL;
     p->api_version = arena_copy(arena, o->api_version);
+    p->region = arena_copy(arena, o->region);
+    p->credentials = (struct aws_credentials){arena_copy(arena, str_trim(o->access_key_id)),
+        arena_copy(arena, str_trim(o->secret_access_key)), arena_copy(arena, str_trim(o->session_token))};
     headers_copy(p, o);
     *out = p;
     return 0;
@@ -130,6 +134,8 @@ void provider_free(struct provider *p)
         return;
     egress_target_free(p->target);
     explicit_bzero(p->api_key, p->api_key_len);
+    if (p->credentials.secret_key.len > 0)
+        explicit_bzero((char *)(uintptr_t)p->credentials.secret_key.data, p->credentials.secret_key.len);
     for (size_t i = 0; i < p->n_headers; i++) /* a value may be a secret */
         explicit_bzero((char *)(uintptr_t)p->headers[i].value.data, p->headers[i].value.len);
     arena_free(p->arena);

@@ -21,6 +21,7 @@ struct provider_options {
     struct egress_target *target; /* owned by the provider from now on, also on failure; NULL for "local" */
     struct str api_key;           /* may be empty */
     struct str api_version;       /* of kind azure; empty: the newest that this program knows */
+    struct str region, access_key_id, secret_access_key, session_token; /* of kind bedrock */
     const struct egress_header *headers; /* that go with every request; copied */
     size_t n_headers;
 };

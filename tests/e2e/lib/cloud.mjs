@@ -52,7 +52,7 @@ export class Cloud {
     });
     const b = typeof this.behaviour === 'function' ? this.behaviour(request, body) : this.behaviour;
     try {
-      if (b?.handle) return await b.handle(request, response, body);
+      if (b?.handle) return await b.handle(request, response, body, text);
       await this.serve(request, response, body, b ?? {});
     } catch (e) {
       if (!response.destroyed) response.destroy(e);
