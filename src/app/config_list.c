@@ -206,7 +206,8 @@ static int price_member(
 
 static int price_read(const struct yaml_node *n, struct govern_price *price, struct error *err)
 {
-    static const char *const keys[] = {"input", "cached_input", "cache_write", "output", NULL};
+    static const char *const keys[] = {
+        "input", "cached_input", "cache_write", "cache_write_1h", "output", NULL};
     int rc = yaml_check_keys(n, keys, "a price", err);
     if (rc == 0 && (!yaml_get(n, "input") || !yaml_get(n, "output")))
         rc = yaml_error(
@@ -219,6 +220,8 @@ static int price_read(const struct yaml_node *n, struct govern_price *price, str
         rc = price_member(n, "cached_input", price->input, &price->cached_input, err);
     if (rc == 0)
         rc = price_member(n, "cache_write", price->input, &price->cache_write, err);
+    if (rc == 0)
+        rc = price_member(n, "cache_write_1h", price->cache_write, &price->cache_write_long, err);
     price->known = true;
     return rc;
 }

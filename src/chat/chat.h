@@ -213,6 +213,7 @@ struct chat_usage {
     int64_t output_tokens; /* reasoning included; -1 unknown */
     int64_t reasoning_tokens;
     int64_t written_tokens; /* of the input's, written to a prompt cache */
+    int64_t written_long_tokens; /* of those, to be kept for an hour: dearer */
     int64_t load_ns, prefill_ns, decode_ns; /* the embedded engine's own timings; 0: not told */
 };
 

@@ -31,12 +31,15 @@ int govern_key_create(struct store *s, const struct govern_key_options *o, char 
 struct govern_price {
     bool known;
     int64_t input, cached_input, cache_write, output; /* nano-dollars per token: 2.50 USD per million is 2500 */
+    int64_t cache_write_long;                         /* for an hour; not positive: as cache_write */
 };
 /* The built-in table (data/prices.json), by the provider's kind and model name ("openai", "gpt-4o"); dated variants
- * match their base name. known=false if it is not there. Of long-context surcharges and cache writes the cost knows
- * nothing yet; prices are rounded to whole nano-dollars per token. */
+ * match their base name. known=false if it is not there. Of long-context surcharges the cost knows nothing, nor of
+ * what a cache's keeping costs by the hour (Gemini) or of batch and priority rates; prices are rounded to whole
+ * nano-dollars per token. */
 struct govern_price govern_price_find(struct str kind, struct str model);
-/* -1 when the price or the usage is unknown. A cached_input price that is not positive means "as input". */
+/* -1 when the price or the usage is unknown. A price of cached or written tokens that is not positive means "as
+ * input". */
 int64_t govern_price_cost(const struct govern_price *p, const struct chat_usage *u);
 
 /* ---- audit.c: the witness egress asks before anything leaves. ctx is the store. ---- */

@@ -109,6 +109,8 @@ static int model_read(const json_t *model, uint32_t index, struct error *err)
         rc = price_read(model, "cache_write", &p->cache_write, err);
     if (rc == 0)
         rc = price_read(model, "output", &p->output, err);
+    /* Anthropic: 1.25 times the input for five minutes, which the table has, and twice for an hour. */
+    p->cache_write_long = str_is(vendor, "anthropic") ? 2 * p->input : -1;
     if (rc == 0 && (p->input < 0 || p->output < 0))
         rc = error_set(err, ERROR_INVALID, "a model has no price");
     p->known = true;
@@ -178,19 +180,31 @@ struct govern_price govern_price_find(struct str kind, struct str model)
     return at ? table.prices[*at] : (struct govern_price){.known = false};
 }
 
+/* Takes up to `asked` of the tokens that are left. */
+static int64_t share(int64_t asked, int64_t *left)
+{
+    int64_t taken = asked < 0 ? 0 : asked > *left ? *left : asked;
+    *left -= taken;
+    return taken;
+}
+
 int64_t govern_price_cost(const struct govern_price *p, const struct chat_usage *u)
 {
     if (!p->known || p->input < 0 || p->output < 0 || u->input_tokens < 0 || u->output_tokens < 0)
         return -1;
-    int64_t cached = u->cached_tokens > 0 ? u->cached_tokens : 0;
-    if (cached > u->input_tokens)
-        cached = u->input_tokens;
-    int64_t cached_price = p->cached_input > 0 ? p->cached_input : p->input;
-    int64_t fresh, reused, output, total;
-    if (__builtin_mul_overflow(u->input_tokens - cached, p->input, &fresh) ||
-        __builtin_mul_overflow(cached, cached_price, &reused) ||
-        __builtin_mul_overflow(u->output_tokens, p->output, &output) ||
-        __builtin_add_overflow(fresh, reused, &total) || __builtin_add_overflow(total, output, &total))
-        return -1;
+    int64_t fresh = u->input_tokens, cached = share(u->cached_tokens, &fresh);
+    int64_t kept = share(u->written_long_tokens, &fresh);
+    int64_t written = share(u->written_tokens - kept, &fresh);
+    int64_t write_price = p->cache_write > 0 ? p->cache_write : p->input;
+    const struct {
+        int64_t tokens, price;
+    } parts[] = {{fresh, p->input}, {cached, p->cached_input > 0 ? p->cached_input : p->input},
+        {written, write_price}, {kept, p->cache_write_long > 0 ? p->cache_write_long : write_price},
+        {u->output_tokens, p->output}};
+    int64_t total = 0, part;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (__builtin_mul_overflow(parts[i].tokens, parts[i].price, &part) ||
+            __builtin_add_overflow(total, part, &total))
+            return -1;
     return total;
 }

@@ -56,6 +56,8 @@ static void take_usage(struct provider_answer *a, const json_t *usage)
         bool fits = read < INT64_MAX / 4 && made < INT64_MAX / 4 && input < INT64_MAX / 4;
         u.cached_tokens = fits ? read : 0;
         u.written_tokens = fits ? made : 0;
+        u.written_long_tokens =
+            count_or_zero(json_object_get(usage, "cache_creation"), "ephemeral_1h_input_tokens");
         u.input_tokens = fits ? input + read + made : -1;
     }
     if (output >= 0)

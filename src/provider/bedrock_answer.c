@@ -55,6 +55,18 @@ static int take_delta(struct provider_answer *a, const json_t *block, struct err
         a, provider_count(block, "contentBlockIndex"), STR_NONE, STR_NONE, provider_text(tool, "input"), err);
 }
 
+/* [{"ttl": "1h", "inputTokens": n}, {"ttl": "5m", ...}] */
+static int64_t kept_for_an_hour(const json_t *details)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; i < json_array_size(details) && i < 16; i++) {
+        int64_t n = provider_count(json_array_get(details, i), "inputTokens");
+        if (n > 0 && str_is(provider_text(json_array_get(details, i), "ttl"), "1h"))
+            sum += n;
+    }
+    return sum;
+}
+
 /* What was read from or written to a cache is counted beside the input. */
 static void take_usage(struct provider_answer *a, const json_t *usage)
 {
@@ -63,12 +75,14 @@ static void take_usage(struct provider_answer *a, const json_t *usage)
     int64_t written = provider_count(usage, "cacheWriteInputTokens");
     read = read < 0 ? 0 : read;
     written = written < 0 ? 0 : written;
-    provider_answer_usage(a, &(struct chat_usage){
-                                 .input_tokens = input < 0 ? -1 : input + read + written,
-                                 .cached_tokens = read,
-                                 .output_tokens = provider_count(usage, "outputTokens"),
-                                 .written_tokens = written,
-                             });
+    provider_answer_usage(
+        a, &(struct chat_usage){
+               .input_tokens = input < 0 ? -1 : input + read + written,
+               .cached_tokens = read,
+               .output_tokens = provider_count(usage, "outputTokens"),
+               .written_tokens = written,
+               .written_long_tokens = kept_for_an_hour(json_object_get(usage, "cacheDetails")),
+           });
 }
 
 int provider_bedrock_event(struct provider_answer *a, const json_t *event, struct error *err)

@@ -11,7 +11,7 @@
 #include "base/limits.h"
 #include "chat/chat_codec.h"
 
-enum { STOPS_MAX = 5, SCHEMA_STEPS = 1 << 20 };
+enum { STOPS_MAX = 5, CANDIDATES_MAX = 8, SCHEMA_STEPS = 1 << 20 };
 
 static const char vendor[] = "Gemini";
 
@@ -57,6 +57,20 @@ static bool thinks(struct str model)
     return str_find(model, STR("gemini-2.5")) != SIZE_MAX || str_find(model, STR("gemini-3")) != SIZE_MAX;
 }
 
+/* Like provider_check_request, but several answers can be had. */
+static int check_request(const char *const *honoured, const struct chat_request *r, struct error *err)
+{
+    static const char *const known[] = {
+        "n", "temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "repeat_last_n", NULL};
+    const char *beyond = provider_beyond(r, known);
+    if (r->has_prompt)
+        return error_set(err, ERROR_UNSUPPORTED, "%s continues no bare prompt: send messages", vendor);
+    if (r->n > CANDIDATES_MAX)
+        return error_set(err, ERROR_UNSUPPORTED, "Gemini takes an 'n' of at most %d", CANDIDATES_MAX);
+    return beyond ? provider_refuse(vendor, beyond, err)
+                  : provider_check_members(vendor, CHAT_SHAPE_GEMINI, honoured, r, err);
+}
+
 static int check_honoured(const struct provider_model *m, const struct chat_request *r, struct error *err)
 {
     struct str grammar;
@@ -73,8 +87,7 @@ static int check_honoured(const struct provider_model *m, const struct chat_requ
 static int gemini_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
 {
     static const char *const honoured[] = {"response_format", "reasoning_effort", NULL};
-    int rc = r->count_only ? provider_refuse(vendor, "count_tokens", err)
-                           : provider_check_request(vendor, CHAT_SHAPE_GEMINI, honoured, r, err);
+    int rc = r->count_only ? provider_refuse(vendor, "count_tokens", err) : check_request(honoured, r, err);
     if (rc == 0)
         rc = check_settings(r, err);
     if (rc == 0)
@@ -218,6 +231,7 @@ static void write_settings(
     write_int(w, "topK", s->top_k, s->top_k > 0);
     write_int(w, "maxOutputTokens", r->max_tokens, r->max_tokens >= 0);
     write_int(w, "seed", s->seed, s->has_seed);
+    write_int(w, "candidateCount", r->n, r->n > 1);
     write_double(w, "presencePenalty", s->presence_penalty, fabs(s->presence_penalty) > 0);
     write_double(w, "frequencyPenalty", s->frequency_penalty, fabs(s->frequency_penalty) > 0);
     if (r->n_stops > 0) {

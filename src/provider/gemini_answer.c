@@ -49,7 +49,8 @@ static struct str make_id(const struct provider_answer *a, struct str answer, ch
 {
     if (answer.len == 0)
         return STR_NONE;
-    snprintf(out, 48, "call_%016llx%04zx", (unsigned long long)str_hash(answer), a->choice->n_tools & 0xffff);
+    snprintf(out, 48, "call_%016llx%x%03zx", (unsigned long long)str_hash(answer),
+        (unsigned)(a->choice - a->choices), a->choice->n_tools & 0xfff);
     return str_from(out);
 }
 
@@ -68,9 +69,10 @@ static int take_call(struct provider_answer *a, const json_t *call, struct str a
         json_write_value(&w, arguments);
     else
         buf_append_text(&text, "{}");
-    int rc = text.failed ? error_set(err, text.failed, "a tool call's arguments are too large")
-                         : provider_answer_tool(a, (int64_t)a->choice->n_tools, id, provider_text(call, "name"),
-                               buf_str(&text), err); /* calls come whole: each is a new one */
+    int rc = text.failed
+                 ? error_set(err, text.failed, "a tool call's arguments are too large")
+                 : provider_answer_tool(a, (int64_t)a->choice->n_tools, id, provider_text(call, "name"),
+                       buf_str(&text), err); /* calls come whole: each is a new one */
     buf_free(&text);
     return rc;
 }
@@ -94,7 +96,8 @@ static int take_candidate(
     int rc = 0;
     if (!json_is_object(candidate))
         return error_set(err, ERROR_INVALID, "its 'candidates' hold no objects");
-    if (provider_count(candidate, "index") > 0) /* one answer was asked for */
+    int64_t index = provider_count(candidate, "index");
+    if (!provider_answer_choose(a, index < 0 ? 0 : index)) /* more than were asked for */
         return 0;
     for (size_t i = 0; i < json_array_size(parts) && rc == 0; i++)
         rc = take_part(a, json_array_get(parts, i), answer, err);

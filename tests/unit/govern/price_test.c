@@ -112,6 +112,25 @@ static void test_every_model(void **state)
     json_decref(root);
 }
 
+/* Anthropic's own example of prices, per million: input 3, a write 3.75 for five minutes or 6 for an hour, a
+ * read 0.30, output 15. */
+static void test_what_a_cache_costs(void **state)
+{
+    (void)state;
+    struct govern_price p = find("anthropic", "claude-sonnet-4-5");
+    struct chat_usage u = {
+        .input_tokens = 2000, .cached_tokens = 400, .written_tokens = 1000, .output_tokens = 10};
+    assert_int_equal(govern_price_cost(&p, &u), 600 * 3000 + 400 * 300 + 1000 * 3750 + 10 * 15000);
+    u.written_long_tokens = 250;
+    assert_int_equal(
+        govern_price_cost(&p, &u), 600 * 3000 + 400 * 300 + 750 * 3750 + 250 * 6000 + 10 * 15000);
+    u.written_tokens = 9000; /* more than there is left of the input */
+    assert_int_equal(govern_price_cost(&p, &u), 400 * 300 + 1350 * 3750 + 250 * 6000 + 10 * 15000);
+    struct govern_price plain = {
+        .known = true, .input = 10, .cached_input = -1, .cache_write = -1, .output = 1};
+    assert_int_equal(govern_price_cost(&plain, &u), 2000 * 10 + 10);
+}
+
 static int64_t cost(const struct govern_price *p, int64_t input, int64_t cached, int64_t output)
 {
     struct chat_usage u = {.input_tokens = input, .cached_tokens = cached, .output_tokens = output};
@@ -150,6 +169,7 @@ static void test_what_is_not_known(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_a_cache_costs),
         cmocka_unit_test(test_known_models),
         cmocka_unit_test(test_variants),
         cmocka_unit_test(test_unknown_models),

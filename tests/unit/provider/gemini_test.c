@@ -432,6 +432,68 @@ static void test_counts(void **state)
         "start r1 gemini-x\ntext a\nusage 3 0 1 0\nusage 3 0 2 0\nusage -1 0 0 0\nstop 0\n");
 }
 
+struct answers {
+    char text[2][32];
+    char ids[2][64];
+    int stops;
+};
+
+static void on_answers(void *ctx, const struct chat_event *e)
+{
+    struct answers *s = ctx;
+    assert_true(e->choice < 2);
+    if (e->kind == CHAT_EVENT_TEXT)
+        strncat(s->text[e->choice], e->text.data, e->text.len);
+    if (e->kind == CHAT_EVENT_TOOL_CALL)
+        strncat(s->ids[e->choice], e->tool_call.id.data, e->tool_call.id.len);
+    s->stops += e->kind == CHAT_EVENT_STOP;
+    assert_int_not_equal(e->kind, CHAT_EVENT_ERROR);
+}
+
+/* Two answers at once, a third that nobody asked for, and calls whose ids differ. */
+static void test_several_answers(void **state)
+{
+    struct answers s = {0};
+    struct provider_answer a;
+    (void)state;
+    provider_answer_init(
+        &a, STR("cloud"), STR(""), provider_gemini_event, (struct chat_sink){on_answers, &s});
+    provider_answer_expect(&a, 2);
+    provider_answer_content_type(&a, STR("text/event-stream"));
+    provider_answer_feed(&a,
+        STR(EVENT(
+            "\"candidates\":["
+            "{\"index\":0,\"content\":{\"parts\":[{\"text\":\"a\"},{\"functionCall\":{\"name\":\"f\"}}]}},"
+            "{\"index\":1,\"content\":{\"parts\":[{\"text\":\"b\"},{\"functionCall\":{\"name\":\"f\"}}]}},"
+            "{\"index\":2,\"content\":{\"parts\":[{\"text\":\"c\"}]}}]")
+                EVENT("\"candidates\":[{\"index\":1,\"finishReason\":\"STOP\"},{\"index\":0,\"finishReason\":"
+                      "\"STOP\"}]")));
+    provider_answer_finish(&a, 0, NULL);
+    provider_answer_free(&a);
+    assert_string_equal(s.text[0], "a");
+    assert_string_equal(s.text[1], "b");
+    assert_int_equal(s.stops, 2);
+    assert_string_not_equal(s.ids[0], s.ids[1]);
+}
+
+static void test_several_answers_are_asked_for(void **state)
+{
+    struct chat_request *r = request_create();
+    struct provider_model m = {.model = STR("gemini-x")};
+    struct buf body;
+    struct error err;
+    (void)state;
+    request_add(r, CHAT_USER, "hi");
+    buf_init(&body, MIB);
+    r->n = 3;
+    assert_int_equal(provider_gemini_encode(&m, r, &body, &err), 0);
+    assert_non_null(strstr(body.data, "\"candidateCount\":3"));
+    r->n = 9;
+    assert_int_equal(provider_gemini_encode(&m, r, &body, &err), ERROR_UNSUPPORTED);
+    buf_free(&body);
+    request_free(r);
+}
+
 #define ANSWER(text, more)                                                                                   \
     "{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"" text "\"}]}" more "}],\"responseId\":\"r2\"}"
 
@@ -498,6 +560,8 @@ static void test_nonsense_is_one_error(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_several_answers),
+        cmocka_unit_test(test_several_answers_are_asked_for),
         cmocka_unit_test(test_a_conversation_with_tools),
         cmocka_unit_test(test_calls_are_signed_for_models_that_insist),
         cmocka_unit_test(test_images_and_sound_are_sent_along),
