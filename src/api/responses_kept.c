@@ -7,7 +7,11 @@
 #include "base/limits.h"
 #include "base/must.h"
 
-static const char path_prefix[] = "/v1/responses/";
+/* What stands behind /v1/responses/ in the path. */
+static struct str path_rest(const struct api_call *c)
+{
+    return str_slice(http_request_path(c->http), STR("/v1/responses/").len, SIZE_MAX);
+}
 
 /* ---- What is kept of a request ---- */
 
@@ -276,7 +280,7 @@ static int items_read(
 /* GET /v1/responses/ID and /v1/responses/ID/input_items */
 void api_responses_kept(const struct api_call *c)
 {
-    struct str id = str_slice(http_request_path(c->http), sizeof path_prefix - 1, SIZE_MAX);
+    struct str id = path_rest(c);
     struct str items = STR("/input_items");
     bool of_input = str_ends(id, items);
     struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
@@ -341,7 +345,7 @@ static void on_gone(void *ctx)
 
 void api_responses_delete(const struct api_call *c)
 {
-    struct str id = str_slice(http_request_path(c->http), sizeof path_prefix - 1, SIZE_MAX);
+    struct str id = path_rest(c);
     struct deleting *d = must(calloc(1, sizeof *d));
     struct store_done done = {c->shard->exchange->loop, on_deleted, d};
     struct error err;
