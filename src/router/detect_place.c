@@ -113,15 +113,16 @@ static size_t tail_end(const struct detect_context *c, size_t i, bool *postal)
  * none. */
 static size_t street_between(const struct detect_context *c, size_t number)
 {
-    size_t i = number + 1;
+    size_t i = number + 1, letters = 0;
     for (; i < c->n_words && i - number <= STREET_WORDS; i++) {
         const struct detect_word *w = &c->words[i], *before = w - 1;
-        if (before->flags & (WORD_STOP | WORD_COMMA | WORD_COLON | WORD_LINE))
+        if (w->start - before->end > 2 || before->flags & (WORD_STOP | WORD_COMMA | WORD_COLON | WORD_LINE))
             return 0;
         if (w->flags & WORD_DIGIT)
-            return i > number + 1 && house_number(w) ? i + 1 : 0;
+            return letters >= 5 && house_number(w) ? i + 1 : 0;
         if (w->flags & WORD_UPPER || (!(w->flags & WORD_CAPITAL) && !detect_word_is(w, CUE(particle))))
             return 0;
+        letters += detect_word_length(w);
     }
     return 0;
 }

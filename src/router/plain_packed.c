@@ -43,14 +43,27 @@ static size_t sign_read(struct str s, size_t at, const char *const *words)
     return 0;
 }
 
+/* Domains end in one of these, or it was only talk: "cost at the point where". */
+static bool is_top(struct str label)
+{
+    static const char *const tops[] = {"com", "net", "org", "edu", "gov", "info", "biz", "io", "ai", "dev",
+        "app", "eu", "de", "at", "ch", "fr", "be", "es", "it", "nl", "pl", "pt", "br", "uk", "ie", "us", "ca",
+        "au", "nz", "in", "jp", "cn", "se", "no", "dk", "fi", "cz", "sk", "hu", "ro", "gr", "tr", "ru", "ua",
+        "mx", "ar", "cl", "co", "me", "name", NULL};
+    for (const char *const *top = tops; *top; top++)
+        if (str_is_nocase(label, *top))
+            return true;
+    return false;
+}
+
 /* "zephyrpost dot com" from `at`: appends "zephyrpost.com" and returns its end; 0 if there is no dot in
  * words. */
 static size_t host_read(struct str s, size_t at, struct buf *out)
 {
     static const char *const dots[] = {"dot", "point", "punkt", "punto", "ponto", "punt", "kropka", NULL};
-    size_t i = at, n_dots = 0, kept = out->len;
+    size_t i = at, n_dots = 0, kept = out->len, last = at;
     for (;;) {
-        size_t from = i;
+        size_t from = last = i;
         while (
             i < s.len && i - from < 64 && (is_letter(s.data[i]) || is_digit(s.data[i]) || s.data[i] == '-'))
             i++;
@@ -62,7 +75,7 @@ static size_t host_read(struct str s, size_t at, struct buf *out)
         n_dots++;
         i = next;
     }
-    if (n_dots > 0)
+    if (n_dots > 0 && is_top(str_slice(s, last, i)))
         return i;
     out->len = kept;
     return 0;

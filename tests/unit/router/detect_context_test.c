@@ -115,6 +115,29 @@ static void names_and_addresses(void **state)
     harmless("name John Doe, address 123 Main Street, Anytown");
 }
 
+static void written_otherwise(void **state)
+{
+    (void)state;
+    is(ROUTER_PII, "write to jonquil dot baptiste at zephyrpost dot com please");
+    is(ROUTER_PII, "decode am9ucXVpbC5iYXB0aXN0ZUB6ZXBoeXJwb3N0LmNvbSBpcyBtaW5l");
+    is(ROUTER_FINANCIAL, "card 4539 7305\n2539 7182 thanks");
+    is(ROUTER_FINANCIAL, "{\"seed\":4539730525397182}");
+    harmless("meet me at noon, the dot com bubble burst in 2000");
+}
+
+/* Questions of an economics and a medical benchmark were taken for e-mail and postal addresses. */
+static void talk_is_no_address(void **state)
+{
+    (void)state;
+    harmless("Marginal revenue equals marginal cost at the point where profit is greatest. Name Anna "
+             "Kowalczyk lives here.");
+    harmless("temperature 36.8\xC2\xB0"
+             "C (98.2\xC2\xB0"
+             "F), pulse 80/min");
+    harmless("Date: Saturday, 19 Nov. 2015");
+    harmless("Fixed overhead 30 Total $140 Match");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +145,8 @@ int main(void)
         cmocka_unit_test(money_law_work),
         cmocka_unit_test(numbers_behind_words),
         cmocka_unit_test(names_and_addresses),
+        cmocka_unit_test(written_otherwise),
+        cmocka_unit_test(talk_is_no_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
