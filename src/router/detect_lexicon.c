@@ -77,6 +77,9 @@ static unsigned gap_read(struct str text, const struct detect_word *w, size_t at
 {
     unsigned flags = 0;
     size_t lines = 0;
+    if (at + 1 < text.len && text.data[at] == ' ' && !(text.data[at + 1] & '\x80') &&
+        ascii[(unsigned char)text.data[at + 1]])
+        return 0; /* mostly */
     for (size_t i = at; i < text.len && i - at < 16; i++) {
         unsigned char c = (unsigned char)text.data[i];
         if ((c < 0x80 && ascii[c]) || (c >= 0xC3 && c != 0xE2))
@@ -107,13 +110,17 @@ bool detect_word_next(struct str text, size_t *at, unsigned *sentence, struct de
     size_t i = *at, n = 0, digits = 0, capitals = 0;
     bool capital = false;
     uint64_t hash = hash_start;
-    while (i < text.len) {
+    for (; i < text.len; i++) {
         unsigned char c = (unsigned char)text.data[i];
         uint64_t ignored = 0;
-        if (c < 0x80 ? ascii[c] != ASCII_NONE : letter_read(text, i, &ignored, &capital) > 0)
+        if (c < 0x80) {
+            if (ascii[c] != ASCII_NONE)
+                break;
+            continue;
+        }
+        if (letter_read(text, i, &ignored, &capital) > 0)
             break;
-        i++;
-        while (c >= 0x80 && i < text.len && ((unsigned char)text.data[i] & 0xC0) == 0x80)
+        while (i + 1 < text.len && ((unsigned char)text.data[i + 1] & 0xC0) == 0x80)
             i++;
     }
     if (i >= text.len)

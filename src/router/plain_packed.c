@@ -21,6 +21,29 @@ static char byte_at(struct str s, size_t i)
 
 /* ---- Spelled signs. ---- */
 
+/* What a run of base64 or hexadecimal is made of. */
+static const bool is_code[256] = {['A' ... 'Z'] = true,
+    ['a' ... 'z'] = true,
+    ['0' ... '9'] = true,
+    ['+'] = true,
+    ['/'] = true,
+    ['-'] = true,
+    ['_'] = true};
+
+/* May a spelled "at" stand behind this byte? The first letters of its words, and what opens brackets. */
+static const bool may_say_at[256] = {['a'] = true,
+    ['A'] = true,
+    ['c'] = true,
+    ['C'] = true,
+    ['m'] = true,
+    ['M'] = true,
+    [0xC3] = true,
+    [' '] = true,
+    ['('] = true,
+    ['['] = true,
+    ['{'] = true,
+    ['<'] = true};
+
 /* One of the words at `at`, between blanks or brackets; the byte behind it and its blanks, or 0. */
 static size_t sign_read(struct str s, size_t at, const char *const *words)
 {
@@ -153,13 +176,13 @@ int router_plain_packed(struct str text, struct buf *out, bool *changed)
     *changed = false;
     for (size_t i = 0; i <= text.len && !out->failed; i++) {
         char c = byte_at(text, i);
-        bool packed = i < text.len && (sextet_of(c) >= 0);
+        bool packed = is_code[(unsigned char)c];
         if (!packed && i - run >= 16)
             packed_read(str_slice(text, run, i), out, changed);
         run = packed ? run : i + 1;
         size_t next = 0;
-        if ((c == ' ' || c == '(' || c == '[') && i > kept &&
-            (is_letter(text.data[i - 1]) || is_digit(text.data[i - 1]))) {
+        if ((c == ' ' || c == '(' || c == '[') && may_say_at[(unsigned char)byte_at(text, i + 1)] &&
+            i > kept && (is_letter(text.data[i - 1]) || is_digit(text.data[i - 1]))) {
             size_t before = out->len, host = sign_read(text, i, ats);
             if (host > 0) {
                 buf_append_str(out, str_slice(text, kept, i));
