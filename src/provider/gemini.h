@@ -11,4 +11,9 @@ int provider_gemini_contents(struct json_writer *w, const struct provider_model 
  * say: the function takes no arguments. `budget`: the steps it may take, less those it took. */
 int provider_gemini_schema(const json_t *schema, size_t *budget, json_t **out, struct error *err) MUST_USE;
 
+/* ---- gemini_signature.c; any thread. ---- */
+void provider_gemini_signature_keep(struct str id, struct str name, struct str signature);
+/* A copy in `a`; STR_NONE: not known, or no more. */
+struct str provider_gemini_signature_find(struct arena *a, struct str id, struct str name);
+
 #endif

@@ -6,8 +6,8 @@
 #include <stdio.h>
 
 #include "base/limits.h"
-#include "provider/dialect.h"
 #include "provider/failure.h"
+#include "provider/gemini.h"
 
 /* ---- Why it stopped ---- */
 
@@ -54,15 +54,16 @@ static struct str make_id(const struct provider_answer *a, struct str answer, ch
     return str_from(out);
 }
 
-static int take_call(struct provider_answer *a, const json_t *call, struct str answer, struct error *err)
+static int take_call(struct provider_answer *a, const json_t *part, struct str answer, struct error *err)
 {
-    const json_t *arguments = json_object_get(call, "args");
+    const json_t *call = json_object_get(part, "functionCall"), *arguments = json_object_get(call, "args");
     struct str id = provider_text(call, "id");
     char made[48];
     struct buf text;
     struct json_writer w;
     if (id.len == 0)
         id = make_id(a, answer, made);
+    provider_gemini_signature_keep(id, provider_text(call, "name"), provider_text(part, "thoughtSignature"));
     buf_init(&text, 2 * LIMIT_PROVIDER_EVENT);
     json_writer_init(&w, &text);
     if (json_is_object(arguments))
@@ -86,7 +87,7 @@ static int take_part(struct provider_answer *a, const json_t *part, struct str a
         provider_answer_text(a, provider_text(part, "text"));
     if (json_object_get(part, "inlineData") || json_object_get(part, "fileData"))
         return error_set(err, ERROR_INVALID, "it holds an image or a file, not only text");
-    return json_is_object(call) ? take_call(a, call, answer, err) : 0;
+    return json_is_object(call) ? take_call(a, part, answer, err) : 0;
 }
 
 static int take_candidate(

@@ -70,8 +70,8 @@ static void write_parts(struct json_writer *w, const struct chat_message *m)
 
 /* ---- Tools ---- */
 
-/* Models of the third generation refuse a first call of a turn without the signature they gave with it. The
- * chat shape has no place for one; Google documents this value for calls that come without
+/* Models of the third generation refuse a first call of a turn without the signature they gave with it. Where
+ * that is not known any more, Google documents this value for calls that come without
  * (https://ai.google.dev/gemini-api/docs/thought-signatures). */
 static int write_call(struct contents *c, const struct chat_tool_call *call, bool first, struct error *err)
 {
@@ -89,7 +89,10 @@ static int write_call(struct contents *c, const struct chat_tool_call *call, boo
     json_key(w, "args");
     json_write_raw(w, arguments);
     json_object_end(w);
-    if (first && c->signs)
+    struct str signature = provider_gemini_signature_find(c->request->arena, call->id, call->name);
+    if (signature.len > 0)
+        provider_write_member(w, "thoughtSignature", signature);
+    else if (first && c->signs)
         provider_write_member(w, "thoughtSignature", STR("skip_thought_signature_validator"));
     json_object_end(w);
     return 0;
