@@ -152,7 +152,7 @@ struct value op_add_vector(struct program *p, struct value x, const float *vecto
 
 struct value op_scale(struct program *p, struct value x, float factor)
 {
-    struct op op = {.kind = OP_SCALE, .a = x, .b = none, .scale = {factor, 0}};
+    struct op op = {.kind = OP_SCALE, .a = x, .b = none, .scale = {.factor = factor}};
     op.out = value_new(p, rows_of(p, x), width_of(p, x));
     return op_append(p, &op);
 }
@@ -160,14 +160,14 @@ struct value op_scale(struct program *p, struct value x, float factor)
 struct value op_scale_late(struct program *p, struct value x, float slope, float span)
 {
     assert(p->failed || (rows_of(p, x) == p->batch.n_tokens && span > 0));
-    struct op op = {.kind = OP_SCALE_LATE, .a = x, .b = none, .scale = {slope, span}};
+    struct op op = {.kind = OP_SCALE_LATE, .a = x, .b = none, .scale = {.factor = slope, .span = span}};
     op.out = value_new(p, rows_of(p, x), width_of(p, x));
     return op_append(p, &op);
 }
 
 struct value op_softcap(struct program *p, struct value x, float cap)
 {
-    struct op op = {.kind = OP_SOFTCAP, .a = x, .b = none, .scale = {cap, 0}};
+    struct op op = {.kind = OP_SOFTCAP, .a = x, .b = none, .scale = {.factor = cap}};
     op.out = value_new(p, rows_of(p, x), width_of(p, x));
     return op_append(p, &op);
 }

@@ -205,6 +205,8 @@ int tokenizer_append_piece(const struct tokenizer *t, int32_t id, bool with_spec
     return bytes ? append_bpe(text, out) : append_spm(text, out);
 }
 
+/* A file's clean_spaces ("no space before a full stop") is not followed: text streams as pieces, which the
+ * reference engines' servers do not clean either, and what was encoded comes back exactly. */
 int tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t count, bool with_special,
     struct buf *out, struct error *err)
 {
