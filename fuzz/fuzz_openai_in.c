@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "base/map.h"
 #include "chat/chat_codec.h"
+#include "chat/chat_sampling.h"
 #include "provider/dialect.h"
 
 static void must(bool good, const char *what, struct str detail)
@@ -48,9 +49,13 @@ static bool is_of_the_shape(struct str s)
         "arguments", "tool_call_id", "reasoning_content", "tools", "description", "parameters", "tool_choice",
         "auto", "none", "required", "parallel_tool_calls", "temperature", "top_p", "min_p", "top_k",
         "repeat_penalty", "repeat_last_n", "presence_penalty", "frequency_penalty", "seed", "max_tokens",
-        "max_completion_tokens", "stop", "stream", "stream_options", "include_usage", "text"};
+        "max_completion_tokens", "n", "logprobs", "top_logprobs", "logit_bias", "suffix", "echo",
+        "ignore_eos", "dry_sequence_breakers", "stop", "stream", "stream_options", "include_usage", "text"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (str_is(s, words[i]))
+            return true;
+    for (size_t i = 0; i < chat_sampling_n_fields(); i++)
+        if (str_is(s, chat_sampling_fields[i].name))
             return true;
     return false;
 }

@@ -14,6 +14,7 @@ static const char usage[] =
     "  --type F32|F16|BF16|Q8_0|Q4_0|Q4_K|Q5_K|Q6_K                                of the matrices\n"
     "  --tokenizer llama|gpt2   --pre NAME        the pre-tokenizer of gpt2 (llama-bpe, qwen2, ...)\n"
     "  --chat-template FILE|none                  Jinja source; ChatML unless given\n"
+    "  --fim                                      marks for filling in the middle\n"
     "  --tied                                     no output matrix of its own\n"
     "  --seed N\n";
 
@@ -98,6 +99,8 @@ int main(int argc, char **argv)
             return fputs(usage, stdout) < 0;
         if (strcmp(argv[i], "--tied") == 0)
             s.tied = true;
+        else if (strcmp(argv[i], "--fim") == 0)
+            s.fim = true;
         else if (argv[i][0] != '-' && !out)
             out = argv[i];
         else if (i + 1 == argc || !parse_option(argv[i], argv[i + 1], &s))

@@ -411,11 +411,13 @@ void openai_error_write(int status, struct str message, struct str type, struct 
     json_key(&w, "message");
     json_write_str(&w, message);
     json_key(&w, "type");
-    json_write_str(&w, type.len ? type : str_from(error_type(status)));
+    /* A code of OpenAI's own, which its clients look for. */
+    bool too_long = str_is(type, "context_length_exceeded");
+    json_write_str(&w, type.len && !too_long ? type : str_from(error_type(status)));
     json_key(&w, "param");
     json_write_null(&w);
     json_key(&w, "code");
-    json_write_text(&w, error_code(status));
+    json_write_text(&w, too_long ? "context_length_exceeded" : error_code(status));
     json_object_end(&w);
     json_object_end(&w);
 }

@@ -61,6 +61,7 @@ static struct chat_request *request_make(struct chat *c, struct arena *a)
     struct chat_request *r = chat_request_create(a);
     r->sampling = c->defaults->sampling;
     r->max_tokens = c->defaults->max_tokens;
+    r->context_shift = c->defaults->context_shift;
     r->stops = c->defaults->stops;
     r->n_stops = c->defaults->n_stops;
     r->messages = arena_alloc(a, c->n_turns * sizeof *r->messages);

@@ -1,8 +1,10 @@
 #include "app/verb_inner.h"
 
+#include <string.h>
 #include <unistd.h>
 
 #include "base/limits.h"
+#include "chat/chat_sampling.h"
 
 static bool number_read(const char *name, const char *text, double least, double most, double *out)
 {
@@ -20,6 +22,28 @@ static bool integer_read(const char *name, const char *text, int64_t least, int6
     return true;
 }
 
+/* NAME=N,...: the names of chat_sampling.h. */
+static bool list_read(const char *text, struct chat_sampling *to)
+{
+    struct str rest = str_from(text), one;
+    while (text && str_split(&rest, ',', &one)) {
+        size_t equals = str_find_char(one, '=');
+        char name[32] = "";
+        double value;
+        struct str key = str_trim(str_slice(one, 0, equals));
+        if (equals != SIZE_MAX && key.len < sizeof name)
+            memcpy(name, key.data, key.len);
+        if (!*name || !str_to_double(str_trim(str_slice(one, equals + 1, one.len)), &value) ||
+            !chat_sampling_set(to, name, value)) {
+            verb_failf(EXIT_USAGE,
+                "--sampling has no '%.*s': it wants NAME=N,... with numbers in their range",
+                (int)(one.len < 60 ? one.len : 60), one.data ? one.data : "");
+            return false;
+        }
+    }
+    return true;
+}
+
 bool verb_sampling_read(const struct verb_sampling *s, struct chat_request *r)
 {
     struct chat_sampling *to = &r->sampling;
@@ -28,7 +52,8 @@ bool verb_sampling_read(const struct verb_sampling *s, struct chat_request *r)
         r->stops = arena_new(r->arena, struct str);
         r->stops[r->n_stops++] = str_from(s->stop);
     }
-    return number_read("temperature", s->temperature, 0, 2, &to->temperature) &&
+    r->context_shift = s->context_shift;
+    return list_read(s->more, to) && number_read("temperature", s->temperature, 0, 2, &to->temperature) &&
            number_read("top-p", s->top_p, 0, 1, &to->top_p) &&
            number_read("min-p", s->min_p, 0, 1, &to->min_p) &&
            number_read("repeat-penalty", s->repeat_penalty, 0.01, 100, &to->repeat_penalty) &&

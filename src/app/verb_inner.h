@@ -11,17 +11,18 @@
 /* Options of run and chat. */
 struct verb_sampling {
     const char *temperature, *top_p, *top_k, *min_p, *repeat_penalty, *presence_penalty, *frequency_penalty,
-        *seed, *max_tokens, *stop, *context, *threads, *config, *lora;
-    bool memory_unchecked;
+        *seed, *max_tokens, *stop, *more, *context, *threads, *config, *lora;
+    bool memory_unchecked, context_shift;
 };
 #define VERB_SAMPLING_OPTIONS(s)                                                                             \
     {"temperature", &(s)->temperature, NULL}, {"top-p", &(s)->top_p, NULL}, {"top-k", &(s)->top_k, NULL},    \
         {"min-p", &(s)->min_p, NULL}, {"repeat-penalty", &(s)->repeat_penalty, NULL},                        \
         {"presence-penalty", &(s)->presence_penalty, NULL},                                                  \
         {"frequency-penalty", &(s)->frequency_penalty, NULL}, {"seed", &(s)->seed, NULL},                    \
-        {"max-tokens", &(s)->max_tokens, NULL}, {"stop", &(s)->stop, NULL}, {"lora", &(s)->lora, NULL},      \
-        {"memory-unchecked", NULL, &(s)->memory_unchecked}, {"context", &(s)->context, NULL},                \
-        {"threads", &(s)->threads, NULL},                                                                    \
+        {"max-tokens", &(s)->max_tokens, NULL}, {"sampling", &(s)->more, NULL},                              \
+        {"context-shift", NULL, &(s)->context_shift}, {"stop", &(s)->stop, NULL},                            \
+        {"lora", &(s)->lora, NULL}, {"memory-unchecked", NULL, &(s)->memory_unchecked},                      \
+        {"context", &(s)->context, NULL}, {"threads", &(s)->threads, NULL},                                  \
     {                                                                                                        \
         "config", &(s)->config, NULL                                                                         \
     }
@@ -31,9 +32,13 @@ struct verb_sampling {
     "                         which tokens may be drawn; defaults 40, 0.95, 0.05\n"                          \
     "  --repeat-penalty R --presence-penalty P --frequency-penalty P\n"                                      \
     "                         against repetition; defaults 1, 0, 0\n"                                        \
+    "  --sampling NAME=N,...  any other number of the sampler, by the name that requests give it: "          \
+    "typical_p,\n"                                                                                           \
+    "                         top_n_sigma, xtc_probability, dry_multiplier, mirostat, dynatemp_range, ...\n" \
     "  --seed S               the same seed, the same answer\n"                                              \
     "  --max-tokens N         the answer's length at most\n"                                                 \
     "  --stop TEXT            ends the answer before this text\n"                                            \
+    "  --context-shift        forget the oldest half when the context is full, instead of ending there\n"    \
     "  --context N            tokens that prompt and answer may take together\n"                             \
     "  --threads N            default: the machine's cores\n"                                                \
     "  --lora FILE[:SCALE]    a LoRA adapter; several are parted by commas\n"                                \

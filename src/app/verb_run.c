@@ -12,11 +12,12 @@ static const char help[] =
     "name of the configuration; PROMPT - reads the prompt from standard input.\n"
     "\n"
     "  --raw                  continue the text as it stands, without the model's chat template\n"
+    "  --suffix TEXT          with --raw: fill in between the prompt and this text\n"
     "  --system TEXT          what the model is told before the prompt\n" VERB_SAMPLING_HELP;
 
 struct options {
     struct verb_sampling sampling;
-    const char *system;
+    const char *system, *suffix;
     bool raw;
     struct engine_model model;
     struct buf input; /* the prompt, if it came on standard input */
@@ -44,6 +45,7 @@ static void request_fill(struct chat_request *r, const struct options *o)
     r->has_prompt = o->raw;
     if (o->raw) {
         r->prompt = o->prompt;
+        r->suffix = str_from(o->suffix);
         return;
     }
     r->messages = arena_alloc(r->arena, 2 * sizeof *r->messages);
@@ -109,13 +111,15 @@ int verb_run(int argc, char **argv)
 {
     struct options o = {0};
     struct error err;
-    const struct verb_option options[] = {
-        VERB_SAMPLING_OPTIONS(&o.sampling), {"system", &o.system, NULL}, {"raw", NULL, &o.raw}};
+    const struct verb_option options[] = {VERB_SAMPLING_OPTIONS(&o.sampling), {"system", &o.system, NULL},
+        {"suffix", &o.suffix, NULL}, {"raw", NULL, &o.raw}};
     int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
     if (n < 0)
         return n == -2 ? EXIT_DONE : EXIT_USAGE;
     if (n != 2)
         return verb_failf(EXIT_USAGE, "run wants a model and a prompt: see weir run --help");
+    if (o.suffix && !o.raw)
+        return verb_failf(EXIT_USAGE, "--suffix wants --raw: a conversation has no text after it");
     if (o.raw && o.system)
         return verb_failf(EXIT_USAGE, "--raw has no system text: put it into the prompt");
     int rc = engine_model_find(argv[1], o.sampling.config, &o.model, &err);

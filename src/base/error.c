@@ -49,6 +49,6 @@ int error_wrap(struct error *e, const char *fmt, ...)
 const char *error_code_name(int code)
 {
     static const char *const names[] = {"none", "invalid", "limit", "memory", "io", "not_found",
-        "unsupported", "denied", "timeout", "unavailable", "cancelled", "busy", "internal"};
+        "unsupported", "denied", "timeout", "unavailable", "cancelled", "busy", "internal", "context"};
     return code <= 0 && code > -(int)(sizeof names / sizeof *names) ? names[-code] : "unknown";
 }

@@ -24,7 +24,8 @@ enum error_code {
     ERROR_UNAVAILABLE = -9, /* down at present; trying elsewhere or later may work */
     ERROR_CANCELLED = -10,  /* the caller asked to stop */
     ERROR_BUSY = -11,       /* too much at once; trying later will work */
-    ERROR_INTERNAL = -12    /* an invariant of ours did not hold */
+    ERROR_INTERNAL = -12,   /* an invariant of ours did not hold */
+    ERROR_CONTEXT = -13     /* the prompt is longer than the model's context */
 };
 
 struct error {

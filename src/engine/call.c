@@ -214,10 +214,13 @@ static bool event_next(struct engine_call *c, struct call_event *event)
 static struct chat_failure failure_from(const struct call_event *event)
 {
     int code = (int)event->numbers[0];
-    bool ours = code == ERROR_INVALID || code == ERROR_UNSUPPORTED || code == ERROR_LIMIT ||
-                code == ERROR_DENIED || code == ERROR_CANCELLED;
-    return (struct chat_failure){
-        .code = code, .retryable = !ours, .retry_after_ms = event->numbers[1], .message = event->bytes};
+    bool ours = code == ERROR_INVALID || code == ERROR_CONTEXT || code == ERROR_UNSUPPORTED ||
+                code == ERROR_LIMIT || code == ERROR_DENIED || code == ERROR_CANCELLED;
+    return (struct chat_failure){.code = code,
+        .retryable = !ours,
+        .retry_after_ms = event->numbers[1],
+        .message = event->bytes,
+        .type = code == ERROR_CONTEXT ? STR("context_length_exceeded") : STR_NONE};
 }
 
 /* The frame was checked when it came: reading it again can fail only for want of memory. */

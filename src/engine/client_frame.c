@@ -90,7 +90,7 @@ static int failure_read(const struct wire_frame *f, struct wire_failure *out, st
     int rc = object_read(f, &out->tree, err);
     if (rc)
         return rc;
-    rc = json_get_int(out->tree, "code", ERROR_INTERNAL, ERROR_INTERNAL, ERROR_INVALID, &out->code, err);
+    rc = json_get_int(out->tree, "code", ERROR_INTERNAL, ERROR_CONTEXT, ERROR_INVALID, &out->code, err);
     if (rc == 0)
         rc = json_get_str(out->tree, "message", &out->message, err);
     if (rc)

@@ -90,7 +90,8 @@ struct str attempts_json(const struct attempts *a, struct arena *arena)
 
 static int status_of(const struct chat_failure *f)
 {
-    if (f->code == ERROR_UNSUPPORTED || f->code == ERROR_INVALID || f->code == ERROR_LIMIT)
+    if (f->code == ERROR_UNSUPPORTED || f->code == ERROR_INVALID || f->code == ERROR_LIMIT ||
+        f->code == ERROR_CONTEXT)
         return f->status >= 400 && f->status < 500 ? f->status : 400;
     if (f->code == ERROR_TIMEOUT)
         return 504;

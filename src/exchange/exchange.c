@@ -211,6 +211,7 @@ int exchange_status(int code)
     case ERROR_MEMORY:
         return 503;
     case ERROR_INVALID:
+    case ERROR_CONTEXT:
     case ERROR_UNSUPPORTED:
         return 400;
     default:

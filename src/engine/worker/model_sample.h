@@ -11,6 +11,7 @@ struct gguf_writer;
 struct model_sample {
     uint32_t n_layers, n_embed, n_heads, n_kv_heads, n_ffn, n_vocab, n_context;
     enum tensor_type type;     /* of the matrices; a row that is not whole blocks falls back to Q8_0 or F16 */
+    bool fim;                  /* the vocabulary has marks for filling in the middle */
     bool tied;                 /* no output.weight: the embedding is used */
     const char *tokenizer;     /* "llama" or "gpt2" */
     const char *pre;           /* for gpt2: tokenizer.ggml.pre */

@@ -174,6 +174,9 @@ int model_sample_vocab(const struct model_sample *s, struct gguf_writer *w, stru
                  : error_set(err, ERROR_MEMORY, "no memory for a vocabulary");
     if (rc == 0)
         rc = v.spm ? fill_spm(&v, err) : fill_bpe(&v, err);
+    static const char *const marks[] = {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"};
+    for (size_t i = 0; i < 3 && rc == 0 && s->fim; i++)
+        rc = add(&v, str_from(marks[i]), TYPE_CONTROL, err);
     rc = rc ? rc : add_words(&v, err);
     rc = rc ? rc : add_syllables(&v, err);
     if (rc == 0)

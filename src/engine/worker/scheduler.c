@@ -99,7 +99,7 @@ int scheduler_add(struct scheduler *s, struct token_list *tokens, const struct s
     if (tokens->count == 0)
         return error_set(err, ERROR_INVALID, "the prompt is empty: send some text");
     if (tokens->count > (size_t)s->o.n_context)
-        return error_set(err, ERROR_INVALID,
+        return error_set(err, ERROR_CONTEXT,
             "the prompt has %zu tokens, the context holds %d: shorten it or give the model a larger context",
             tokens->count, s->o.n_context);
     for (size_t i = 0; i < tokens->count; i++)

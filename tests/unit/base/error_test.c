@@ -89,10 +89,11 @@ static void names_every_code(void **state)
     assert_string_equal(error_code_name(ERROR_NOT_FOUND), "not_found");
     assert_string_equal(error_code_name(ERROR_UNAVAILABLE), "unavailable");
     assert_string_equal(error_code_name(ERROR_INTERNAL), "internal");
-    for (int code = ERROR_INTERNAL; code <= 0; code++)
+    assert_string_equal(error_code_name(ERROR_CONTEXT), "context");
+    for (int code = ERROR_CONTEXT; code <= 0; code++)
         assert_string_not_equal(error_code_name(code), "unknown");
     assert_string_equal(error_code_name(1), "unknown");
-    assert_string_equal(error_code_name(ERROR_INTERNAL - 1), "unknown");
+    assert_string_equal(error_code_name(ERROR_CONTEXT - 1), "unknown");
     assert_string_equal(error_code_name(INT_MAX), "unknown");
     assert_string_equal(error_code_name(INT_MIN), "unknown");
 }

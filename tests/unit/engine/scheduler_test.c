@@ -485,7 +485,7 @@ static void test_prompts_that_cannot_run(void **ctx)
     assert_int_equal(scheduler_add(s, &empty, &ops, NULL, &q, &err), ERROR_INVALID);
     assert_int_equal(scheduler_add(s, &negative, &ops, NULL, &q, &err), ERROR_INVALID);
     assert_int_equal(scheduler_add(s, &alien, &ops, NULL, &q, &err), ERROR_INVALID);
-    assert_int_equal(scheduler_add(s, &large, &ops, NULL, &q, &err), ERROR_INVALID);
+    assert_int_equal(scheduler_add(s, &large, &ops, NULL, &q, &err), ERROR_CONTEXT);
     assert_non_null(strstr(err.message, "the prompt has 201 tokens, the context holds 200"));
     assert_int_equal(large.count, CONTEXT + 1);
     /* One that fills the context, and would go on for ever. */

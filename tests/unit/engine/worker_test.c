@@ -259,7 +259,7 @@ static void test_the_context_is_a_limit(void **state)
     struct worker w = loaded("{\"context\":16}");
     worker_send(
         &w, WIRE_CHAT, 1, "{\"prompt\":\"one two three four five six seven eight nine ten eleven twelve\"}");
-    worker_expect_error(&w, 1, ERROR_INVALID, "the context holds 16");
+    worker_expect_error(&w, 1, ERROR_CONTEXT, "the context holds 16");
     struct answer a = worker_chat(&w, 2, "{\"prompt\":\"a\"," GREEDY "}");
     assert_string_equal(a.reason, "length");
     assert_int_equal(a.input + a.output, 16);

@@ -144,6 +144,60 @@ static void test_several_answers_with_log_probabilities(void **state)
     request_free(r);
 }
 
+/* "choice:kind[text|tokens]" of each event. */
+static void choices_note(void *ctx, const struct chat_event *e)
+{
+    struct buf *out = ctx;
+    const char *kind = e->kind == CHAT_EVENT_TEXT ? "text" : e->kind == CHAT_EVENT_STOP ? "stop" : "other";
+    if (e->kind == CHAT_EVENT_START || e->kind == CHAT_EVENT_USAGE)
+        return;
+    buf_appendf(out, "%u:%s", e->choice, kind);
+    if (e->kind == CHAT_EVENT_TEXT)
+        buf_appendf(out, "[" STR_FMT "]", STR_ARG(e->text));
+    for (size_t i = 0; i < e->n_tokens; i++) {
+        buf_appendf(out, "(" STR_FMT " %.2f", STR_ARG(e->tokens[i].text), e->tokens[i].logprob);
+        for (size_t k = 0; k < e->tokens[i].n_top; k++)
+            buf_appendf(out, " " STR_FMT, STR_ARG(e->tokens[i].top[k].text));
+        buf_append_char(out, ')');
+    }
+    buf_append_char(out, ' ');
+}
+
+static void test_choices_and_log_probabilities_come_back(void **state)
+{
+    static const char *const streams[] = {
+        "data: "
+        "{\"choices\":[{\"index\":1,\"delta\":{\"content\":\"b\"},\"logprobs\":{\"content\":[{\"token\":"
+        "\"b\","
+        "\"logprob\":-1.5,\"bytes\":[98],\"top_logprobs\":[{\"token\":\"x\",\"logprob\":-0.5,\"bytes\":null}]"
+        "}]}}]}\n\n"
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n"
+        "data: {\"choices\":[{\"index\":2,\"delta\":{\"content\":\"never asked for\"}}]}\n\n"
+        "data: {\"choices\":[{\"index\":1,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
+        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n",
+        "data: "
+        "{\"choices\":[{\"index\":1,\"text\":\"b\",\"logprobs\":{\"tokens\":[\"b\"],\"token_logprobs\":[-1.5]"
+        ","
+        "\"top_logprobs\":[{\"x\":-0.5}],\"text_offset\":[0]}}]}\n\n"
+        "data: {\"choices\":[{\"index\":0,\"text\":\"a\"}]}\n\ndata: [DONE]\n\n"};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct provider_answer a;
+        struct buf seen;
+        buf_init(&seen, 4096);
+        provider_answer_init(&a, STR("cloud"), STR("sk-secret"), provider_openai_event,
+            (struct chat_sink){choices_note, &seen});
+        provider_answer_expect(&a, 2);
+        provider_answer_content_type(&a, STR("text/event-stream"));
+        provider_answer_feed(&a, str_from(streams[i]));
+        provider_answer_finish(&a, 0, NULL);
+        buf_append_char(&seen, '\0');
+        assert_string_equal(seen.data, "1:text[b](b -1.50 x) 0:text[a] 0:stop 1:stop ");
+        provider_answer_free(&a);
+        buf_free(&seen);
+    }
+}
+
 static void test_what_cannot_be_answered_is_refused_by_name(void **state)
 {
     static const char *const vendor[][2] = {{"{\"n\":2}", "'n'"}, {"{\"n\":\"1\"}", "'n'"},
@@ -435,6 +489,7 @@ int main(void)
         cmocka_unit_test(test_reasoning_models_get_their_own_maximum),
         cmocka_unit_test(test_a_bare_prompt_goes_to_completions),
         cmocka_unit_test(test_several_answers_with_log_probabilities),
+        cmocka_unit_test(test_choices_and_log_probabilities_come_back),
         cmocka_unit_test(test_what_cannot_be_answered_is_refused_by_name),
         cmocka_unit_test(test_headers),
         cmocka_unit_test(test_a_stream_with_everything),
