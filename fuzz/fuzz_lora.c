@@ -9,7 +9,7 @@
 #include "engine/worker/model.h"
 #include "engine/worker/model_sample.h"
 
-enum { TOKENS = 4, VOCAB = 320 };
+enum { TOKENS = 4, VOCAB = 384 };
 
 static struct gguf *base;
 static struct backend *backend;
