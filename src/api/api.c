@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/access.h"
 #include "api/ollama.h"
 #include "base/limits.h"
 #include "base/rand.h"
@@ -112,6 +113,8 @@ static int guard_key(struct api_call *c, struct error *err)
         secret = str_trim(str_slice(header, 7, header.len));
     int rc = govern_keys_check(c->shard->keys, secret, &c->identity, err);
     c->identified = rc == 0;
+    if (c->identified && c->entry)
+        api_access_key(c->entry, str_from(c->identity.key_id));
     return rc;
 }
 
@@ -195,14 +198,44 @@ static const struct api_shape *shape_spoken(const struct http_request *r)
                                                                  : &api_openai_chat_shape;
 }
 
+/* A client's own id, so that its logs and ours meet: 1 to 64 characters of a token (RFC 9110). */
+static bool id_is_good(struct str id)
+{
+    static const char others[] = "!#$%&'*+-.^_`|~";
+    for (size_t i = 0; i < id.len; i++) {
+        char ch = id.data[i];
+        bool letter = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9');
+        if (!letter && (ch == '\0' || !strchr(others, ch)))
+            return false;
+    }
+    return id.len > 0 && id.len <= 64;
+}
+
+/* What clients call the same are still two requests: the ledger's id goes on after a '/' then (store.h). */
+static void id_take(struct api_call *c)
+{
+    struct str given = http_request_header(c->http, "x-request-id");
+    c->id_given = http_request_header_count(c->http, "x-request-id") == 1 && id_is_good(given);
+    if (c->id_given) {
+        memcpy(c->request_id, given.data, given.len);
+        c->request_id[given.len] = '\0';
+        memcpy(c->row_id, given.data, given.len);
+        rand_id("/", c->row_id + given.len, sizeof c->row_id - given.len);
+    } else {
+        rand_id("req_", c->request_id, sizeof c->request_id);
+        memcpy(c->row_id, c->request_id, sizeof c->request_id);
+    }
+}
+
 void api_handle(void *shard, struct http_request *r)
 {
     struct api_call c = {.shard = shard, .http = r};
     struct error err;
     bool fits;
-    rand_id("req_", c.request_id, sizeof c.request_id);
+    id_take(&c);
     const struct endpoint *e = endpoint_find(http_request_method(r), http_request_path(r), &fits);
     c.shape = e && e->shape ? e->shape : shape_spoken(r);
+    c.entry = api_access_begin(&c, e ? e->path : "");
     if (guard_loopback(&c, &err)) {
         api_error(&c, 403, str_from(err.message));
     } else if (fits && e->open) {

@@ -17,6 +17,7 @@ struct api_shard {
     struct exchange_shard *exchange;
     struct govern_keys *keys; /* NULL: auth is none */
     bool loopback;            /* the listener is: Host and Origin are checked */
+    struct access_log *log;   /* NULL: none */
     const struct str *hosts;  /* further names accepted then */
     size_t n_hosts;
     int64_t started_s;
@@ -28,11 +29,15 @@ struct api_shard {
 void api_handle(void *shard, struct http_request *r);
 
 /* ---- For the files of this room ---- */
+enum { API_REQUEST_ID = 72, API_ROW_ID = 104 };
 struct api_call {
     struct api_shard *shard;
     struct http_request *http;
     const struct api_shape *shape;
-    char request_id[64];
+    char request_id[API_REQUEST_ID]; /* the client's, where it gave a good one */
+    char row_id[API_ROW_ID];         /* the ledger's: it also tells apart what a client called the same */
+    bool id_given;
+    struct access_entry *entry; /* of the access log; NULL: none. Lives as long as `http` */
     bool identified;
     struct govern_identity identity;
 };

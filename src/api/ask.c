@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "engine/engine.h"
+#include "govern/access_log.h"
 
 static void call_free(struct ask *c)
 {
@@ -78,7 +79,7 @@ static void settle(struct ask *c, const char *outcome, int status)
     c->outcome = outcome;
     c->status = status;
     const bool answered = status == 200;
-    struct store_settled row = {.request_id = str_from(c->api.request_id),
+    struct store_settled row = {.request_id = str_from(c->api.row_id),
         .provider = answered ? provider_name(c->model->target.provider) : STR_NONE,
         .model = answered ? c->model->name : STR_NONE,
         .attempts = attempts_text(c),
@@ -93,6 +94,15 @@ static void settle(struct ask *c, const char *outcome, int status)
     meter_observe(shard->meter, METER_REQUEST_SECONDS, &labels, row.total_ms * 1000);
     if (c->tokens > 0)
         meter_count(shard->meter, METER_INPUT_TOKENS, &labels, c->tokens);
+    if (c->api.entry) {
+        c->api.entry->api = str_from(c->kind->name);
+        c->api.entry->rule = STR("named");
+        c->api.entry->model = row.model;
+        c->api.entry->provider = row.provider;
+        c->api.entry->outcome = row.outcome;
+        c->api.entry->input_tokens = c->tokens;
+        c->api.entry->cost_nano_usd = 0;
+    }
     if (store_ledger_settle(shard->store, &row, (struct store_done){shard->loop, on_settled, c}, &err)) {
         log_error("api", "%s", err.message);
         loop_post(shard->loop, on_unsettled, c);
@@ -108,10 +118,11 @@ static void fail(struct ask *c, int code)
 static void on_gone(void *ctx)
 {
     struct ask *c = ctx;
+    struct http_request *r = c->api.http;
     c->gone = true;
-    http_request_release(c->api.http);
     if (!c->outcome)
         settle(c, "client_gone", 499);
+    http_request_release(r);
 }
 
 /* ---- Questions ---- */
@@ -242,7 +253,7 @@ static int record(struct ask *c, struct error *err)
     buf_init(&text, 64 * KIB);
     json_writer_init(&w, &text);
     route_decision_write(&decision, &w);
-    const struct store_opened row = {.request_id = str_from(c->api.request_id),
+    const struct store_opened row = {.request_id = str_from(c->api.row_id),
         .wall_ms = clock_wall_ms(),
         .key_id = str_from(c->api.identified ? c->api.identity.key_id : ""),
         .team = str_from(c->api.identified ? c->api.identity.team : ""),

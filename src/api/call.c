@@ -391,6 +391,9 @@ static void start(const struct api_call *api, struct chat_request *request, stru
     c->keeping = shape->keep && api_content_ms(api) > 0 && shape->keep(answer, request);
     struct http_request *r = api->http;
     origin->request_id = str_from(c->api.request_id);
+    origin->row_id = str_from(c->api.row_id);
+    origin->id_given = c->api.id_given;
+    origin->entry = c->api.entry;
     origin->api = str_from(shape->name);
     origin->identity = api->identified ? &api->identity : NULL;
     struct exchange_client client = {on_begin, on_event, on_fail, on_end, c};

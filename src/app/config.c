@@ -168,7 +168,7 @@ static int root_read(
     static const char *const keys[] = {"listen", "tls", "state", "journal", "files", "offline", "auth",
         "providers", "models", "routes", "on_sensitive", "retention", "hosts", "threads", "max_connections",
         "max_body", "request_timeout", "drain_timeout", "drain_delay", "stream_keep_alive", "cache",
-        "keep_alive", "model_memory", "max_loaded", "models_dir", NULL};
+        "keep_alive", "model_memory", "max_loaded", "models_dir", "access_log", NULL};
     static const char *const auths[] = {"none", "keys", NULL};
     static const char *const on_sensitive[] = {"local", "redact", "block", "allow", NULL};
     int auth = 0, sensitive = ROUTER_SENSITIVE_LOCAL;
@@ -194,6 +194,8 @@ static int root_read(
         rc = limits_read(c, root, err);
     if (rc == 0)
         rc = config_read_exchange(c, root, err);
+    if (rc == 0)
+        rc = config_read_observe(c, root, err);
     if (rc == 0)
         rc = config_get_strings(c, root, "hosts", &c->allowed_hosts, &c->n_allowed_hosts, err);
     if (rc == 0)

@@ -89,6 +89,7 @@ struct config {
     int64_t cache_ttl_ms, cache_bytes; /* cache: {ttl, max_bytes} */
     int64_t drain_ms, drain_delay_ms;  /* keys: drain_timeout, drain_delay */
     int64_t retention_metadata_ms;     /* retention.metadata; 0: for ever */
+    struct str access_log; /* "stdout" or a file; empty: none */
 };
 
 /* Overrides from the command line; empty or false: none. */

@@ -46,6 +46,9 @@ int config_pool_read(
 /* Does all that it may mean run on machines of our own? */
 bool config_model_is_inside(const struct config *c, const struct config_model *m);
 
+/* ---- config_observe.c ---- */
+int config_read_observe(struct config *c, const struct yaml_node *root, struct error *err) MUST_USE; /* access_log */
+
 /* ---- config_list.c ---- */
 int config_read_providers(struct config *c, const struct yaml_node *root, struct error *err) MUST_USE;
 int config_read_models(struct config *c, const struct yaml_node *root, struct error *err) MUST_USE;

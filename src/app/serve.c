@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "engine/engine.h"
 #include "exchange/probe.h"
+#include "govern/access_log.h"
 
 enum { MAX_SHARDS = 256, KEYS_EVERY_MS = 1000, PURGE_EVERY_MS = 3600 * 1000 };
 
@@ -44,6 +45,7 @@ struct serving {
     struct store *store;
     struct meter *meter;
     struct cache *cache;
+    struct access_log *access_log;
     struct govern_keys *keys;
     struct loop_timer *every_second, *purge;
     struct exchange_prober *prober;
@@ -178,6 +180,7 @@ static void reload(struct serving *s)
 static void on_reload_signal(int signal, void *ctx)
 {
     (void)signal;
+    access_log_reopen(((struct serving *)ctx)->access_log);
     reload(ctx);
 }
 
@@ -286,6 +289,7 @@ static int shard_open(struct serving *s, int index, struct error *err)
     shard->api = (struct api_shard){.exchange = &shard->exchange,
         .keys = s->keys,
         .loopback = is_loopback(s->listen_host),
+        .log = s->access_log,
         .hosts = s->hosts,
         .n_hosts = s->n_hosts,
         .started_s = clock_wall_ms() / 1000,
@@ -353,6 +357,8 @@ static int start(struct serving *s, struct config *config, struct error *err)
     s->config = config;
     if (rc == 0)
         rc = state_open(s, err);
+    if (rc == 0 && config->access_log.len)
+        rc = access_log_create(config->access_log, &s->access_log, err);
     if (rc == 0)
         rc = loop_create(&home(s)->loop, err);
     if (rc) {
@@ -434,6 +440,7 @@ static void stop(struct serving *s)
     govern_keys_free(s->keys);
     meter_free(s->meter);
     cache_free(s->cache);
+    access_log_free(s->access_log);
     arena_free(s->arena);
 }
 

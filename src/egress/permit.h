@@ -7,7 +7,7 @@
 
 struct egress_permit {
     enum egress_boundary boundary; /* zero is LOCAL: a permit nobody filled lets nothing out */
-    char request_id[64];
+    char request_id[72];
     char rule[128];
     int64_t expires_mono_ms; /* a permit is for one request, not for later */
     bool probe; /* it asks whether a server is there: a GET without a body, nothing of a request */

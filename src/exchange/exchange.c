@@ -183,7 +183,7 @@ static struct str decision_json(struct exchange *x)
 
 static int record(struct exchange *x, struct error *err)
 {
-    struct store_opened row = {.request_id = str_from(x->request_id),
+    struct store_opened row = {.request_id = x->row_id,
         .wall_ms = clock_wall_ms(),
         .key_id = str_from(x->identified ? x->identity.key_id : ""),
         .team = str_from(x->identified ? x->identity.team : ""),
@@ -248,7 +248,8 @@ struct exchange *exchange_start(struct exchange_shard *shard, struct chat_reques
     if (origin->identity)
         x->identity = *origin->identity;
     x->started_ms = clock_mono_ms();
-    observe_begin(x);
+    x->row_id = arena_copy(request->arena, origin->row_id);
+    observe_begin(x, origin);
     x->first_token_ms = -1;
     x->deadline_ms = INT64_MAX;
     for (int i = 0; i < LEGS; i++)

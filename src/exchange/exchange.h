@@ -15,6 +15,7 @@
 #include "govern/govern.h"
 #include "govern/meter.h"
 
+struct access_entry;
 struct exchange;
 
 /* What a loop needs to run exchanges. `world` is replaced on its own loop when the configuration is reloaded.
@@ -32,6 +33,9 @@ struct exchange_shard {
 
 struct exchange_origin {
     struct str request_id, api;
+    struct str row_id;          /* the ledger's for this request */
+    bool id_given;              /* the request id is the client's own text */
+    struct access_entry *entry; /* to be filled in when the request settles; NULL: none */
     const struct govern_identity *identity; /* NULL: auth is none */
     const struct str *tags;
     size_t n_tags;

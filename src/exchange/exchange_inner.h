@@ -46,7 +46,8 @@ struct exchange {
     struct chat_request *request;
     struct exchange_client client;
     bool client_gone;
-    char request_id[64];
+    char request_id[72];
+    struct str row_id;
     struct str api;
     bool identified;
     struct govern_identity identity;

@@ -156,13 +156,14 @@ static void on_event(void *ctx, const struct chat_event *event)
 static int start(struct leg *leg, struct error *err)
 {
     struct exchange *x = leg->x;
-    const struct provider_start start = {.loop = x->shard->loop,
+    struct provider_start start = {.loop = x->shard->loop,
         .egress = x->shard->egress,
         .permit = x->decision.permit,
         .model = &leg->model->target,
         .request = x->request,
         .connect_timeout_ms = leg->model->patience.connect_ms,
         .sink = {on_event, leg}};
+    start.n_headers = observe_headers(leg, start.headers);
     return provider_call_start(&start, &leg->call, err);
 }
 

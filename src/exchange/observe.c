@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "exchange/exchange_inner.h"
+#include "govern/access_log.h"
 
 static void count(const struct exchange *x, enum meter_family family, struct str a, struct str b)
 {
@@ -16,8 +17,10 @@ static void in_flight(const struct exchange *x, int64_t change)
     meter_count(x->shard->meter, METER_IN_FLIGHT, &labels, change);
 }
 
-void observe_begin(struct exchange *x)
+void observe_begin(struct exchange *x, const struct exchange_origin *origin)
 {
+    x->seen.entry = origin->entry;
+    x->seen.id_given = origin->id_given;
     x->seen.started_ns = clock_mono_ns();
     in_flight(x, 1);
 }
@@ -30,6 +33,26 @@ void observe_piece(struct exchange *x)
     else
         x->seen.first_ns = now_ns;
     x->seen.piece_ns = now_ns;
+}
+
+/* A client's own id is its text: outside it goes only where it holds nothing that a detector knows. */
+static bool id_may_leave(const struct leg *leg)
+{
+    const struct exchange *x = leg->x;
+    struct router_findings found = {0};
+    struct error err;
+    if (!x->seen.id_given || provider_is_inside(leg->model->target.provider))
+        return true;
+    return router_detect(x->request->arena, STR_NONE, str_from(x->request_id), &found, &err) == 0 &&
+           found.n_entities == 0;
+}
+
+size_t observe_headers(const struct leg *leg, struct egress_header out[2])
+{
+    size_t n = 0;
+    if (id_may_leave(leg))
+        out[n++] = (struct egress_header){STR("x-request-id"), str_from(leg->x->request_id)};
+    return n;
 }
 
 void observe_waited(const struct leg *leg, bool placed)
@@ -88,6 +111,26 @@ static void count_engine(const struct exchange *x)
     add(x, METER_DECODE_SECONDS, &labels, u->decode_ns);
 }
 
+static void entry_fill(const struct exchange *x, struct str model, const struct chat_usage *usage)
+{
+    struct access_entry *e = x->seen.entry;
+    const struct leg *by = x->winner;
+    e->api = x->api;
+    e->route = x->decision.route;
+    e->rule = x->decision.rule;
+    e->model = model;
+    e->provider = by        ? provider_name(by->model->target.provider)
+                  : x->kept ? cache_answer_provider(x->kept)
+                            : STR_NONE;
+    e->outcome = str_from(x->outcome);
+    e->input_tokens = usage->input_tokens;
+    e->output_tokens = usage->output_tokens;
+    e->cached_tokens = usage->input_tokens < 0 ? -1 : usage->cached_tokens;
+    e->reasoning_tokens = usage->output_tokens < 0 ? -1 : usage->reasoning_tokens;
+    e->cost_nano_usd = x->cost;
+    e->first_token_ms = x->first_token_ms;
+}
+
 void observe_settled(const struct exchange *x, const struct chat_usage *usage)
 {
     struct meter *m = x->shard->meter;
@@ -108,5 +151,7 @@ void observe_settled(const struct exchange *x, const struct chat_usage *usage)
     add(x, METER_REASONING_TOKENS, &labels, usage->reasoning_tokens);
     add(x, METER_COST, &labels, x->cost);
     count_engine(x);
+    if (x->seen.entry)
+        entry_fill(x, model, usage);
     in_flight(x, -1);
 }

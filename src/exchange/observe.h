@@ -1,10 +1,12 @@
-/* What is seen of an exchange: its part of the metrics. Hooks only: nothing here changes what happens.
+/* What is seen of an exchange: its part of the metrics and its line of the access log. Hooks only: nothing
+ * here changes what happens.
  *
  *   begin --> decided --> (waited | failed | retried | hedged)* --> piece* --> settled */
 #ifndef WEIR_EXCHANGE_OBSERVE_H
 #define WEIR_EXCHANGE_OBSERVE_H
 
 #include "chat/chat.h"
+#include "egress/egress.h"
 #include "govern/meter.h"
 
 struct exchange;
@@ -14,11 +16,15 @@ struct leg;
 struct exchange_seen {
     int64_t started_ns, first_ns, piece_ns; /* by the monotonic clock; 0: not yet */
     struct meter_histogram pieces;          /* the time between two of them */
+    struct access_entry *entry;             /* NULL: none */
+    bool id_given;                          /* the request id is the client's own text */
 };
 
-void observe_begin(struct exchange *x);
+void observe_begin(struct exchange *x, const struct exchange_origin *origin);
 /* A piece of the answer came from the target that answers. */
 void observe_piece(struct exchange *x);
+/* The ids that go to the leg's target; how many. They live in the request's arena. */
+size_t observe_headers(const struct leg *leg, struct egress_header out[2]);
 void observe_waited(const struct leg *leg, bool placed);
 void observe_failed(const struct leg *leg, int code);
 void observe_opened(const struct leg *leg); /* its target's breaker */

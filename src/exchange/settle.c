@@ -80,7 +80,7 @@ void exchange_settle(struct exchange *x, const char *outcome)
         x->cost += x->given_up_cost;
     observe_settled(x, &usage);
     const struct exchange_model *by = x->winner ? x->winner->model : NULL;
-    struct store_settled row = {.request_id = str_from(x->request_id),
+    struct store_settled row = {.request_id = x->row_id,
         .provider = by        ? provider_name(by->target.provider)
                     : x->kept ? cache_answer_provider(x->kept)
                               : STR_NONE,

@@ -62,6 +62,10 @@ bool http_request_is_tls(const struct http_request *r);
  * still allowed on it is http_request_release, which must follow. */
 void http_request_on_gone(struct http_request *r, void (*fn)(void *ctx), void *ctx);
 void http_request_release(struct http_request *r);
+/* Called once, last of all, when the request is finished with: the status that was answered, 0 where nothing was,
+ * and the bytes of the answer's body. */
+void http_request_on_over(
+    struct http_request *r, void (*fn)(void *ctx, int status, int64_t bytes), void *ctx);
 
 /* Answering. Headers may be added any time before the reply or the stream begins. A value with CR or LF is
  * refused by assertion: values are ours or checked. */

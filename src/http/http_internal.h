@@ -80,6 +80,10 @@ struct http_request {
     void *gone_ctx;
     void (*drain)(void *);
     void *drain_ctx;
+    void (*over)(void *, int status, int64_t bytes);
+    void *over_ctx;
+    int status; /* that was answered; 0: none yet */
+    int64_t sent;
 };
 
 void http_connection_accept(struct http_server *s, evutil_socket_t fd, const struct sockaddr *address);

@@ -24,6 +24,8 @@ void http_request_free(struct http_request *r)
 {
     if (!r)
         return;
+    if (r->over)
+        r->over(r->over_ctx, r->status, r->sent);
     buf_free(&r->head);
     buf_free(&r->body);
     buf_free(&r->path);
@@ -157,6 +159,12 @@ void http_request_release(struct http_request *r)
     http_request_free(r);
 }
 
+void http_request_on_over(struct http_request *r, void (*fn)(void *, int, int64_t), void *ctx)
+{
+    r->over = fn;
+    r->over_ctx = ctx;
+}
+
 /* ---- Answering ---- */
 
 static bool field_is_safe(struct str value)
@@ -185,6 +193,7 @@ static void head_write(struct http_request *r, int status, const char *content_t
     struct http_connection *c = r->connection;
     struct evbuffer *out = bufferevent_get_output(c->bev);
     r->begun = true;
+    r->status = status;
     evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\n", status, reason(status));
     if (content_type)
         evbuffer_add_printf(out, "Content-Type: %s\r\n", content_type);
@@ -207,6 +216,7 @@ void http_reply(struct http_request *r, int status, const char *content_type, st
     evbuffer_add_printf(out, "Content-Length: %zu\r\n\r\n", body.len);
     if (!r->head_only)
         evbuffer_add(out, body.data, body.len);
+    r->sent = r->head_only ? 0 : (int64_t)body.len;
     http_connection_finish(c);
 }
 
@@ -228,6 +238,7 @@ void http_stream_write(struct http_request *r, struct str bytes)
     if (!r->connection || bytes.len == 0 || r->head_only)
         return;
     struct evbuffer *out = bufferevent_get_output(r->connection->bev);
+    r->sent += (int64_t)bytes.len;
     if (r->chunked)
         evbuffer_add_printf(out, "%zx\r\n", bytes.len);
     evbuffer_add(out, bytes.data, bytes.len);

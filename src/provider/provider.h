@@ -56,6 +56,8 @@ struct provider_start {
     const struct provider_model *model;
     const struct chat_request *request; /* lives until the call is closed */
     int64_t connect_timeout_ms;         /* 0: the provider's */
+    struct egress_header headers[2];    /* to be sent beside its own: ids, never content */
+    size_t n_headers;
     struct chat_sink sink;
 };
 

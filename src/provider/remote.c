@@ -90,7 +90,8 @@ static size_t headers_write(struct arena *a, const struct provider_dialect *d, c
 static int send(struct remote_call *c, const struct provider_dialect *d, const struct provider_start *s,
     struct error *err)
 {
-    struct egress_header headers[PROVIDER_HEADERS_MAX + PROVIDER_SIGNATURE_MAX];
+    struct egress_header
+        headers[PROVIDER_HEADERS_MAX + PROVIDER_SIGNATURE_MAX + sizeof s->headers / sizeof *s->headers];
     struct arena *arena = arena_create(64 * KIB);
     struct buf body;
     buf_init(&body, 2 * LIMIT_HTTP_BODY);
@@ -102,6 +103,8 @@ static int send(struct remote_call *c, const struct provider_dialect *d, const s
             .n_headers = headers_write(arena, d, s, headers),
             .body = buf_str(&body),
             .connect_timeout_ms = s->connect_timeout_ms};
+        for (size_t i = 0; i < s->n_headers; i++)
+            headers[request.n_headers++] = s->headers[i];
         struct egress_handler handler = {on_status, on_data, on_done, c};
         if (d->sign)
             request.n_headers += d->sign(arena, c->provider, &request, headers + request.n_headers);

@@ -276,7 +276,11 @@ struct ledger_visit {
 static int ledger_row(void *ctx, const void *row)
 {
     const struct ledger_visit *v = ctx;
-    return v->visit(v->ctx, row);
+    struct store_ledger_row told = *(const struct store_ledger_row *)row;
+    size_t unique = str_find_char(told.opened.request_id, '/');
+    told.opened.request_id = str_slice(told.opened.request_id, 0, unique);
+    told.settled.request_id = told.opened.request_id;
+    return v->visit(v->ctx, &told);
 }
 
 int store_ledger_list(struct store *s, int64_t since_ms,

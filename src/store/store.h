@@ -51,7 +51,7 @@ void store_stats(struct store *s, struct store_stats *out);
 
 /* ---- The ledger: one row per request, opened before dispatch, settled when it is over. ---- */
 struct store_opened {
-    struct str request_id;
+    struct str request_id; /* unique; what follows a '/' only makes it so, and lists leave it out */
     int64_t wall_ms;
     struct str key_id, team; /* who; empty with auth: none */
     struct str api;          /* "openai.chat", ... */

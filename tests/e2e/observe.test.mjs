@@ -1,5 +1,7 @@
-// What operators see: metrics.
+// What operators see: metrics, request ids, the access log.
 import assert from 'node:assert/strict';
+import { existsSync, readFileSync, renameSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Cloud } from './lib/cloud.mjs';
 import { Gateway, makeFolder, makeModel, sleep } from './lib/gateway.mjs';
@@ -147,4 +149,117 @@ test('metrics: what clients make up never becomes a label', async () => {
   assert.equal(body.split('\n').length, before);
   assert.doesNotMatch(body, /no-such|user-|tag-|mine-/);
   assert.equal(value(parse(body), 'weir_meter_overflow_total'), 0);
+});
+
+// ---- Request ids ----
+
+test('x-request-id: the client\'s own, in the answer, its errors, ledger, egress log and at the target', async () => {
+  cloud.requests.length = 0;
+  const id = 'trace-7.A_b~'.padEnd(64, 'x');
+  const r = await gateway.chat('auto', 'hello', {}, { 'x-request-id': id });
+  assert.equal(r.headers.get('x-request-id'), id);
+  assert.equal(cloud.requests[0].headers['x-request-id'], id);
+  assert.equal(gateway.audit('ledger').at(-1).request_id, id);
+  assert.equal(gateway.audit('egress').at(-1).request_id, id);
+  for (const [path, body] of [['/v1/chat/completions', '{'], ['/v1/nothing', '{}'], ['/v1/messages', '{}'], ['/v1/embeddings', '{}']])
+    assert.equal((await gateway.post(path, body, { 'x-request-id': 'mine' })).headers.get('x-request-id'), 'mine', path);
+  assert.equal((await gateway.get('/healthz', { 'x-request-id': 'mine' })).headers.get('x-request-id'), 'mine');
+});
+
+test('x-request-id: what is no good id is replaced by ours', async () => {
+  for (const bad of ['a b', 'a/b', 'x'.repeat(65), '', '"a"', 'a,b']) {
+    const r = await gateway.chat('cloudy', 'hello', {}, { 'x-request-id': bad });
+    assert.equal(r.status, 200);
+    assert.match(r.headers.get('x-request-id'), /^req_\w{24}$/, bad);
+  }
+});
+
+// Two requests that their clients call the same are two rows: the second must not overwrite the first.
+test('x-request-id: used twice, it is two rows of the ledger', async () => {
+  const n = () => gateway.audit('ledger').filter((row) => row.request_id === 'twice');
+  await gateway.chat('cloudy', 'hello', {}, { 'x-request-id': 'twice' });
+  await gateway.chat('no-such-model', 'hello', {}, { 'x-request-id': 'twice' });
+  assert.deepEqual(n().map((row) => row.outcome), ['ok', 'refused']);
+});
+
+test('x-request-id: one that holds something sensitive does not leave', async () => {
+  cloud.requests.length = 0;
+  const r = await gateway.chat('cloudy', 'hello', {}, { 'x-request-id': 'ssn-536-22-1234' });
+  assert.equal(r.headers.get('x-weir-provider'), 'out');
+  assert.equal(r.headers.get('x-request-id'), 'ssn-536-22-1234');
+  assert.equal(cloud.requests[0].headers['x-request-id'], undefined);
+  assert.doesNotMatch(cloud.received(), /536-22-1234/);
+});
+
+// ---- The access log ----
+
+const lines = (file) => readFileSync(file, 'utf8').trim().split('\n').filter(Boolean).map((line) => JSON.parse(line));
+const until = async (what, ms = 20000) => {
+  for (const end = Date.now() + ms; ; await sleep(20)) {
+    const found = await what();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`nothing came of ${what}`);
+  }
+};
+
+test('access log: a line for each request, without content or key, and a new file after SIGHUP', async () => {
+  const c = await Cloud.start({ text: ['secret answer'], usage: { input: 9, output: 3, cached: 4 } });
+  const folder = makeFolder();
+  const file = join(folder, 'access.log');
+  const g = await Gateway.start(
+    `access_log: ${file}
+providers: {out: {kind: openai, base_url: "${c.url}/v1", api_key: "\${SIM_KEY}"}}
+models: [{name: cloudy, provider: out, price: {input: 2, output: 10}}]
+routes: [{name: auto, rules: [{name: away, use: [cloudy]}]}]
+`,
+    { env, folder, wait: false },
+  );
+  try {
+    await g.chat('auto', 'a private question', {}, { 'x-request-id': 'one', authorization: 'Bearer not-a-key' });
+    await g.chat('auto', 'a private question', { stream: true }, { 'x-request-id': 'two' });
+    await g.chat('nobody', 'a private question', {}, { 'x-request-id': 'three' });
+    await g.get('/a/private/path?private=1', { 'x-request-id': 'four' });
+    c.behaviour = { mode: 'hang' };
+    const leaving = new AbortController();
+    const left = g.chat('auto', 'x', {}, { 'x-request-id': 'five' }, { signal: leaving.signal }).catch(() => 'left');
+    await until(() => c.requests.length === 3);
+    leaving.abort();
+    assert.equal(await left, 'left');
+    const all = await until(() => existsSync(file) && lines(file).length >= 5 && lines(file));
+    const by = Object.fromEntries(all.map((line) => [line.request_id, line]));
+    const { time, total_ms, first_token_ms, bytes_in, bytes_out, cost_usd, ...rest } = by.one;
+    assert.deepEqual(rest, {
+      request_id: 'one', client: '127.0.0.1', method: 'POST', path: '/v1/chat/completions', api: 'openai.chat', route: 'auto',
+      rule: 'away', model: 'cloudy', provider: 'out', status: 200, outcome: 'ok', input_tokens: 9, cached_tokens: 4,
+      output_tokens: 3, reasoning_tokens: 0,
+    });
+    assert.ok(Math.abs(Date.parse(time) - Date.now()) < 60000 && total_ms > 0 && first_token_ms >= 0 && bytes_in > 50 && bytes_out > 100);
+    assert.ok(cost_usd > 0);
+    assert.equal(by.two.status, 200);
+    assert.ok(by.two.bytes_out > 200);
+    assert.deepEqual([by.three.status, by.three.outcome], [404, 'refused']);
+    assert.deepEqual([by.four.status, by.four.path, by.four.outcome], [404, undefined, undefined]);
+    assert.deepEqual([by.five.status, by.five.outcome], [499, 'client_gone']);
+    assert.doesNotMatch(readFileSync(file, 'utf8'), /private|secret|not-a-key|sk-observe/);
+    renameSync(file, `${file}.1`);
+    g.process.kill('SIGHUP');
+    await until(() => existsSync(file));
+    await g.chat('nobody', 'x', {}, { 'x-request-id': 'six' });
+    await until(() => lines(file).some((line) => line.request_id === 'six'));
+    assert.equal(lines(`${file}.1`).length, all.length);
+  } finally {
+    await g.stop();
+    await c.stop();
+  }
+});
+
+// A reader that takes nothing must not hold up the gateway, nor its end.
+test('access log: on standard output, also where nobody reads it', async () => {
+  const g = await Gateway.start('access_log: stdout\n', { env, wait: false });
+  await g.get('/healthz', { 'x-request-id': 'seen' });
+  await until(() => g.out.includes('"seen"'));
+  g.process.stdout.pause();
+  for (let i = 0; i < 40; i++) await Promise.all(Array.from({ length: 25 }, () => g.get('/healthz')));
+  assert.equal((await g.get('/healthz')).status, 200);
+  await g.stop();
 });
