@@ -394,6 +394,8 @@ static void start(const struct api_call *api, struct chat_request *request, stru
     origin->row_id = str_from(c->api.row_id);
     origin->id_given = c->api.id_given;
     origin->entry = c->api.entry;
+    if (http_request_header_count(r, "traceparent") == 1)
+        origin->traceparent = http_request_header(r, "traceparent");
     origin->api = str_from(shape->name);
     origin->identity = api->identified ? &api->identity : NULL;
     struct exchange_client client = {on_begin, on_event, on_fail, on_end, c};

@@ -168,7 +168,8 @@ static int root_read(
     static const char *const keys[] = {"listen", "tls", "state", "journal", "files", "offline", "auth",
         "providers", "models", "routes", "on_sensitive", "retention", "hosts", "threads", "max_connections",
         "max_body", "request_timeout", "drain_timeout", "drain_delay", "stream_keep_alive", "cache",
-        "keep_alive", "model_memory", "max_loaded", "models_dir", "access_log", NULL};
+        "keep_alive", "model_memory", "max_loaded", "models_dir", "access_log",
+        "telemetry", NULL};
     static const char *const auths[] = {"none", "keys", NULL};
     static const char *const on_sensitive[] = {"local", "redact", "block", "allow", NULL};
     int auth = 0, sensitive = ROUTER_SENSITIVE_LOCAL;

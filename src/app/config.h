@@ -26,6 +26,7 @@ struct config_provider {
     struct str probe_path; /* probe: {path, interval, always} */
     int64_t probe_every_ms;
     bool probe_always;
+    bool traceparent;                  /* is told of traces though it is outside */
     int line;
 };
 
@@ -56,6 +57,15 @@ struct config_model {
     const int *weights;
     size_t n_members; /* 0: it is a target itself */
     int line;
+};
+
+struct config_telemetry {
+    struct str otlp;   /* the collector's address, before /v1/traces; empty: none */
+    struct str ca_file;
+    enum egress_zone zone;
+    double sample;     /* of requests that come without a trace: 0 to 1 */
+    struct egress_header *headers; /* values are secrets */
+    size_t n_headers;
 };
 
 struct config {
@@ -89,6 +99,7 @@ struct config {
     int64_t cache_ttl_ms, cache_bytes; /* cache: {ttl, max_bytes} */
     int64_t drain_ms, drain_delay_ms;  /* keys: drain_timeout, drain_delay */
     int64_t retention_metadata_ms;     /* retention.metadata; 0: for ever */
+    struct config_telemetry telemetry; /* telemetry: {otlp, headers, sample, zone, ca_file} */
     struct str access_log; /* "stdout" or a file; empty: none */
 };
 

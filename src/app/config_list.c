@@ -133,7 +133,7 @@ static int provider_read(
     static const char *const keys[] = {"kind", "base_url", "api_key", "zone", "ca_file", "proxy", "networks",
         "connect_timeout", "first_byte_timeout", "idle_timeout", "first_token_timeout", "timeout", "retries",
         "breaker", "probe", "quirks", "api_version", "headers", "region", "access_key_id",
-        "secret_access_key", "session_token", NULL};
+        "secret_access_key", "session_token", "traceparent", NULL};
     static const char *const zones[] = {"local", "cloud", NULL};
     int zone = EGRESS_ZONE_CLOUD, rc = yaml_check_keys(n, keys, "a provider", err);
     p->name = n->key;
@@ -165,6 +165,8 @@ static int provider_read(
         rc = config_patience_read(n, &p->patience, &p->breaker, err);
     if (rc == 0)
         rc = config_probe_read(n, p, err);
+    if (rc == 0)
+        rc = yaml_get_bool(n, "traceparent", false, &p->traceparent, err);
     if (rc == 0 && !str_starts(p->base_url, STR("https://")) && !str_starts(p->base_url, STR("http://")))
         rc = yaml_error(n, err, ERROR_INVALID,
             "provider '" STR_FMT "' wants a 'base_url' that begins with https://", STR_ARG(p->name));

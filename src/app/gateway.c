@@ -270,6 +270,7 @@ static int model_open(struct generation *g, size_t index, struct exchange_model 
         out->probe_path = p->probe_path;
         out->probe_every_ms = p->probe_every_ms;
         out->probe_always = p->probe_always;
+        out->traceparent = p->traceparent;
         return 0;
     }
     out->identity = m->file;

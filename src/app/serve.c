@@ -17,6 +17,7 @@
 #include "engine/engine.h"
 #include "exchange/probe.h"
 #include "govern/access_log.h"
+#include "govern/telemetry.h"
 
 enum { MAX_SHARDS = 256, KEYS_EVERY_MS = 1000, PURGE_EVERY_MS = 3600 * 1000 };
 
@@ -46,6 +47,7 @@ struct serving {
     struct meter *meter;
     struct cache *cache;
     struct access_log *access_log;
+    struct telemetry *telemetry;
     struct govern_keys *keys;
     struct loop_timer *every_second, *purge;
     struct exchange_prober *prober;
@@ -87,7 +89,7 @@ static void drain_look(void *ctx)
     }
     bool quiet = shard->exchange.n_open == 0 && http_server_connections(shard->http) == 0;
     /* The engines live on the home loop, so it goes last. */
-    bool others = shard == home(s) && atomic_load(&s->n_running) > 1;
+    bool others = shard == home(s) && (atomic_load(&s->n_running) > 1 || !telemetry_finish(s->telemetry));
     if ((quiet || clock_mono_ms() > s->drain_until_ms) && !others)
         loop_stop(shard->loop);
     else
@@ -204,6 +206,8 @@ static void on_every_second(void *ctx)
     if (s->keys && govern_keys_refresh(s->keys, &err))
         log_error("serve", "the keys could not be read again: %s", err.message);
     prober_look(s->prober);
+    if (s->telemetry)
+        telemetry_look(s->telemetry);
     models_look(s);
     loop_timer_start(s->every_second, KEYS_EVERY_MS);
 }
@@ -303,6 +307,36 @@ static int shard_open(struct serving *s, int index, struct error *err)
     return rc ? rc : shard_http(s, index, err);
 }
 
+/* Spans of all loops go out through the home loop. */
+static int telemetry_open(struct serving *s, struct error *err)
+{
+    const struct config_telemetry *c = &s->config->telemetry;
+    if (c->otlp.len == 0)
+        return 0;
+    if (s->config->offline) {
+        log_warn("serve", "no traces are sent: this gateway runs offline");
+        return 0;
+    }
+    const struct egress_target_options target = {.name = STR("telemetry"),
+        .base_url = c->otlp,
+        .zone = c->zone,
+        .collector = true,
+        .ca_file = c->ca_file,
+        .first_byte_timeout_ms = 10000};
+    struct telemetry_options o = {.egress = home(s)->exchange.egress,
+        .meter = s->meter,
+        .headers = c->headers,
+        .n_headers = c->n_headers,
+        .sample = c->sample};
+    int rc = egress_target_create(&target, &o.target, err);
+    if (rc)
+        return error_wrap(err, "telemetry");
+    s->telemetry = telemetry_create(&o);
+    for (int i = 0; i < s->n_shards; i++)
+        s->shards[i].exchange.telemetry = s->telemetry;
+    return 0;
+}
+
 static void *shard_thread(void *ctx)
 {
     struct shard *shard = ctx;
@@ -371,6 +405,8 @@ static int start(struct serving *s, struct config *config, struct error *err)
         rc = shard_open(s, i, err);
         s->shards[i].exchange.world = exchange_world_ref(s->world);
     }
+    if (rc == 0)
+        rc = telemetry_open(s, err);
     if (rc)
         return rc;
     router_policy_warnings(exchange_world_policy(s->world), on_warning, NULL);
@@ -424,6 +460,7 @@ static void stop(struct serving *s)
     prober_free(s->prober);
     loop_timer_free(s->every_second);
     loop_timer_free(s->purge);
+    telemetry_free(s->telemetry);
     for (int i = s->n_shards - 1; i >= 0; i--) {
         struct shard *shard = &s->shards[i];
         if (!shard->loop)

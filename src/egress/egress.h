@@ -28,6 +28,7 @@ struct egress_target_options {
     struct str name;     /* the provider's name */
     struct str base_url; /* http or https, no user, no query, no fragment */
     enum egress_zone zone;
+    bool collector;      /* of telemetry: takes spans and nothing else */
     struct str ca_file;         /* extra trust anchors (PEM) instead of the system's; empty: the system's */
     struct str proxy;           /* http://host:port, empty: none */
     const struct str *networks; /* CIDRs that also count as inside, for zone local */

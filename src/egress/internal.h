@@ -41,6 +41,7 @@ struct egress_target {
     const char *host; /* with the port where the URL names one */
     const char *path; /* the base path, may be "" */
     enum egress_zone zone;
+    bool collector;
     const char *ca_file; /* NULL: the system's */
     const char *proxy;   /* NULL: none */
     const struct egress_network *networks;

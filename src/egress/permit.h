@@ -11,6 +11,7 @@ struct egress_permit {
     char rule[128];
     int64_t expires_mono_ms; /* a permit is for one request, not for later */
     bool probe; /* it asks whether a server is there: a GET without a body, nothing of a request */
+    bool telemetry; /* spans, which hold no content: to a collector, and nowhere else */
 };
 
 #endif

@@ -154,6 +154,7 @@ int egress_target_create(const struct egress_target_options *o, struct egress_ta
     t->name = arena_copy(arena, o->name);
     /* Anything but an explicit local is the cloud: nothing goes inside by an odd value. */
     t->zone = o->zone == EGRESS_ZONE_LOCAL ? EGRESS_ZONE_LOCAL : EGRESS_ZONE_CLOUD;
+    t->collector = o->collector;
     int rc = proxy_set(t, o->proxy, err);
     if (rc == 0)
         rc = base_url_set(t, o->base_url, err);

@@ -33,6 +33,9 @@ static int permit_check(
         why = "there is no permit for it";
     else if (clock_mono_ms() > p->expires_mono_ms)
         why = "its permit has expired";
+    else if (p->telemetry != t->collector)
+        why = t->collector ? "a collector is sent spans and nothing else"
+                           : "spans are sent to a collector and to nobody else";
     else if (p->boundary != EGRESS_BOUNDARY_ANY && t->zone != EGRESS_ZONE_LOCAL)
         why = "the request must stay inside the local boundary";
     if (!why)

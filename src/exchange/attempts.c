@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 size_t attempts_begin(struct attempts *a, struct arena *arena, struct str target, struct str provider)
 {
     assert(a->count < ATTEMPTS_MOST);
@@ -26,6 +28,7 @@ void attempts_end(
     at->over = true;
     at->ok = failure == NULL;
     at->ms = ms;
+    at->ended_ns = clock_mono_ns();
     if (failure) {
         at->failure = *failure;
         at->failure.message = arena_copy(arena, str_slice(failure->message, 0, 2000));

@@ -10,7 +10,8 @@ struct attempt {
     struct str target, provider;
     bool over, ok, passed;       /* passed: nothing was sent, its breaker was open */
     struct chat_failure failure; /* its strings live in the request's arena */
-    int64_t ms;
+    int64_t ms, ended_ns; /* ended_ns: by the monotonic clock */
+    uint64_t span;        /* its id in a trace, where the target was told of it; 0: not */
     int64_t cost_nano_usd; /* of one that was given up for another; 0: none */
 };
 

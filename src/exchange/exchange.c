@@ -256,6 +256,7 @@ struct exchange *exchange_start(struct exchange_shard *shard, struct chat_reques
         x->legs[i].x = x;
     struct error decided, recorded;
     int decide_rc = decide(x, origin, &decided);
+    observe_decided(x);
     int record_rc = record(x, &recorded);
     if (decide_rc == 0)
         recall_prepare(x, origin);

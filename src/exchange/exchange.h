@@ -16,6 +16,7 @@
 #include "govern/meter.h"
 
 struct access_entry;
+struct telemetry;
 struct exchange;
 
 /* What a loop needs to run exchanges. `world` is replaced on its own loop when the configuration is reloaded.
@@ -26,6 +27,7 @@ struct exchange_shard {
     struct exchange_world *world;
     struct store *store;
     struct meter *meter;
+    struct telemetry *telemetry; /* where traces go; NULL: nowhere */
     struct cache *cache; /* shared by all loops; NULL: none */
     bool draining;       /* no new requests are wanted: others should be asked */
     int n_open;          /* exchanges not yet settled */
@@ -35,6 +37,7 @@ struct exchange_origin {
     struct str request_id, api;
     struct str row_id;          /* the ledger's for this request */
     bool id_given;              /* the request id is the client's own text */
+    struct str traceparent;     /* W3C's header as it came; may be empty */
     struct access_entry *entry; /* to be filled in when the request settles; NULL: none */
     const struct govern_identity *identity; /* NULL: auth is none */
     const struct str *tags;

@@ -23,6 +23,12 @@ void observe_begin(struct exchange *x, const struct exchange_origin *origin)
     x->seen.id_given = origin->id_given;
     x->seen.started_ns = clock_mono_ns();
     in_flight(x, 1);
+    observe_trace_begin(x, origin);
+}
+
+void observe_decided(struct exchange *x)
+{
+    x->seen.decided_ns = clock_mono_ns();
 }
 
 void observe_piece(struct exchange *x)
@@ -50,8 +56,15 @@ static bool id_may_leave(const struct leg *leg)
 size_t observe_headers(const struct leg *leg, struct egress_header out[2])
 {
     size_t n = 0;
+    const struct exchange_model *m = leg->model;
+    if (m->target.engine)
+        return 0;
     if (id_may_leave(leg))
         out[n++] = (struct egress_header){STR("x-request-id"), str_from(leg->x->request_id)};
+    struct str parent =
+        provider_is_inside(m->target.provider) || m->traceparent ? observe_trace_parent(leg) : STR_NONE;
+    if (parent.len)
+        out[n++] = (struct egress_header){STR("traceparent"), parent};
     return n;
 }
 
@@ -153,5 +166,6 @@ void observe_settled(const struct exchange *x, const struct chat_usage *usage)
     count_engine(x);
     if (x->seen.entry)
         entry_fill(x, model, usage);
+    observe_trace_settled(x, usage);
     in_flight(x, -1);
 }

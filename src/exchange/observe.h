@@ -1,4 +1,5 @@
-/* What is seen of an exchange: its part of the metrics and its line of the access log. Hooks only: nothing
+/* What is seen of an exchange: its part of the metrics, its line of the access log and its
+ * trace. Hooks only: nothing
  * here changes what happens.
  *
  *   begin --> decided --> (waited | failed | retried | hedged)* --> piece* --> settled */
@@ -8,16 +9,21 @@
 #include "chat/chat.h"
 #include "egress/egress.h"
 #include "govern/meter.h"
+#include "govern/trace.h"
 
 struct exchange;
 struct exchange_origin;
 struct leg;
 
 struct exchange_seen {
-    int64_t started_ns, first_ns, piece_ns; /* by the monotonic clock; 0: not yet */
-    struct meter_histogram pieces;          /* the time between two of them */
-    struct access_entry *entry;             /* NULL: none */
-    bool id_given;                          /* the request id is the client's own text */
+    int64_t started_ns, decided_ns, first_ns, piece_ns; /* by the monotonic clock; 0: not yet */
+    struct meter_histogram pieces;                      /* the time between two of them */
+    struct access_entry *entry;                         /* NULL: none */
+    bool id_given;                                      /* the request id is the client's own text */
+    struct trace_context trace;                         /* the client's, else our own */
+    bool has_parent, recorded;
+    uint64_t root;   /* our span for the request */
+    int64_t wall_ns; /* what makes dates of the monotonic clock */
 };
 
 void observe_begin(struct exchange *x, const struct exchange_origin *origin);
@@ -25,6 +31,7 @@ void observe_begin(struct exchange *x, const struct exchange_origin *origin);
 void observe_piece(struct exchange *x);
 /* The ids that go to the leg's target; how many. They live in the request's arena. */
 size_t observe_headers(const struct leg *leg, struct egress_header out[2]);
+void observe_decided(struct exchange *x);
 void observe_waited(const struct leg *leg, bool placed);
 void observe_failed(const struct leg *leg, int code);
 void observe_opened(const struct leg *leg); /* its target's breaker */
@@ -32,5 +39,10 @@ void observe_retried(const struct leg *leg);
 void observe_hedged(const struct leg *leg);
 void observe_recalled(const struct exchange *x); /* the cache was asked */
 void observe_settled(const struct exchange *x, const struct chat_usage *usage);
+
+/* ---- observe_trace.c ---- */
+void observe_trace_begin(struct exchange *x, const struct exchange_origin *origin);
+struct str observe_trace_parent(const struct leg *leg);
+void observe_trace_settled(const struct exchange *x, const struct chat_usage *usage);
 
 #endif

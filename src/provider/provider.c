@@ -151,6 +151,11 @@ struct str provider_name(const struct provider *p)
     return p->name;
 }
 
+struct str provider_host(const struct provider *p)
+{
+    return p->target ? egress_target_host(p->target) : STR_NONE;
+}
+
 struct str provider_kind(const struct provider *p)
 {
     return p->kind;

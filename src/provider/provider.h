@@ -29,6 +29,7 @@ int provider_create(const struct provider_options *o, struct provider **out, str
 void provider_free(struct provider *p);
 struct str provider_name(const struct provider *p);
 struct str provider_kind(const struct provider *p);
+struct str provider_host(const struct provider *p); /* with its port where the URL names one; empty: embedded */
 bool provider_is_inside(const struct provider *p); /* inside the local boundary: embedded, or zone local */
 bool provider_kind_exists(struct str kind);
 const char *provider_kinds(void); /* "openai, anthropic, ..., azure, ...": for error messages */

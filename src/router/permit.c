@@ -26,13 +26,28 @@ const struct egress_permit *router_permit(struct arena *a, const struct route_de
     return p;
 }
 
-const struct egress_permit *router_permit_probe(struct arena *a, int64_t mono_ms)
+/* Carries nothing that could cross a boundary: egress checks what it may. */
+static struct egress_permit *permit_without_content(
+    struct arena *a, const char *prefix, struct str rule, int64_t mono_ms)
 {
     struct egress_permit *p = arena_new(a, struct egress_permit);
-    p->boundary = EGRESS_BOUNDARY_ANY; /* it carries nothing that could cross one: egress checks */
-    p->probe = true;
-    rand_id("probe_", p->request_id, sizeof p->request_id);
-    field_copy(p->rule, sizeof p->rule, STR("probe"));
+    p->boundary = EGRESS_BOUNDARY_ANY;
+    rand_id(prefix, p->request_id, sizeof p->request_id);
+    field_copy(p->rule, sizeof p->rule, rule);
     p->expires_mono_ms = mono_ms + PROBE_MS;
+    return p;
+}
+
+const struct egress_permit *router_permit_probe(struct arena *a, int64_t mono_ms)
+{
+    struct egress_permit *p = permit_without_content(a, "probe_", STR("probe"), mono_ms);
+    p->probe = true;
+    return p;
+}
+
+const struct egress_permit *router_permit_telemetry(struct arena *a, int64_t mono_ms)
+{
+    struct egress_permit *p = permit_without_content(a, "telemetry_", STR("telemetry"), mono_ms);
+    p->telemetry = true;
     return p;
 }

@@ -1,5 +1,6 @@
-// What operators see: metrics, request ids, the access log.
+// What operators see: metrics, request ids, the access log, traces.
 import assert from 'node:assert/strict';
+import http from 'node:http';
 import { existsSync, readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -262,4 +263,189 @@ test('access log: on standard output, also where nobody reads it', async () => {
   for (let i = 0; i < 40; i++) await Promise.all(Array.from({ length: 25 }, () => g.get('/healthz')));
   assert.equal((await g.get('/healthz')).status, 200);
   await g.stop();
+});
+
+// ---- Traces ----
+
+// A collector: takes OTLP/HTTP in JSON and checks that each payload has the form of opentelemetry-proto.
+class Collector {
+  static async start(port = 0) {
+    const c = new Collector();
+    Object.assign(c, { spans: [], requests: [], wrong: [], behaviour: {} });
+    c.server = http.createServer(async (request, response) => {
+      const pieces = [];
+      for await (const piece of request) pieces.push(piece);
+      const text = Buffer.concat(pieces).toString();
+      c.requests.push({ url: request.url, headers: request.headers, text });
+      if (c.behaviour.hang) return;
+      if (c.behaviour.status) return void response.writeHead(c.behaviour.status).end();
+      try {
+        assert.equal(request.headers['content-type'], 'application/json');
+        c.take(JSON.parse(text));
+      } catch (e) {
+        c.wrong.push(e);
+      }
+      response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
+    });
+    await new Promise((done) => c.server.listen(port, '127.0.0.1', done));
+    c.port = c.server.address().port;
+    c.url = `http://127.0.0.1:${c.port}`;
+    return c;
+  }
+  take({ resourceSpans: [{ resource, scopeSpans: [{ scope, spans }] }] }) {
+    assert.equal(attributes(resource)['service.name'], 'weir');
+    assert.equal(scope.name, 'weir');
+    for (const s of spans) {
+      assert.match(s.traceId, /^(?!0+$)[0-9a-f]{32}$/);
+      assert.match(s.spanId, /^(?!0+$)[0-9a-f]{16}$/);
+      if ('parentSpanId' in s) assert.match(s.parentSpanId, /^(?!0+$)[0-9a-f]{16}$/);
+      assert.ok(s.name && [1, 2, 3].includes(s.kind));
+      assert.match(s.startTimeUnixNano, /^\d{19}$/);
+      assert.match(s.endTimeUnixNano, /^\d{19}$/);
+      assert.ok(BigInt(s.endTimeUnixNano) >= BigInt(s.startTimeUnixNano));
+      assert.ok(Math.abs(Number(BigInt(s.startTimeUnixNano) / 1000000n) - Date.now()) < 120000);
+      assert.ok(s.status.code === undefined || s.status.code === 2);
+      this.spans.push({ ...s, attributes: attributes(s) });
+    }
+  }
+  stop() {
+    this.server.closeAllConnections();
+    return new Promise((done) => this.server.close(done));
+  }
+}
+const attributes = (o) =>
+  Object.fromEntries(
+    o.attributes.map(({ key, value }) => {
+      const [[kind, v]] = Object.entries(value);
+      assert.ok(['stringValue', 'intValue', 'doubleValue', 'boolValue'].includes(kind));
+      assert.equal(typeof v, { stringValue: 'string', intValue: 'string', doubleValue: 'number', boolValue: 'boolean' }[kind]);
+      return [key, kind === 'intValue' ? Number(v) : v];
+    }),
+  );
+
+async function traced(config, run) {
+  const collector = await Collector.start();
+  const c = await Cloud.start({ text: ['a secret', ' answer'], usage: { input: 9, output: 3, cached: 4 } });
+  const folder = makeFolder();
+  const house = makeModel(folder);
+  const g = await Gateway.start(
+    `telemetry: {otlp: "${collector.url}", sample: 1, headers: {x-scope: "\${SIM_KEY}"}}
+providers:
+  out: {kind: openai, base_url: "${c.url}/v1", api_key: "\${SIM_KEY}", retries: 0}
+  rack: {kind: openai, base_url: "${c.url}/v1", zone: local}
+  told: {kind: openai, base_url: "${c.url}/v1", traceparent: true}
+models:
+  - {name: cloudy, provider: out, model: gpt-x, price: {input: 2, output: 10}}
+  - {name: racked, provider: rack}
+  - {name: told, provider: told}
+  - {name: house, file: ${house}, context: 256, preload: true}
+routes: [{name: auto, rules: [{name: away, use: [cloudy, racked]}]}]
+${config}`,
+    { env, folder },
+  );
+  try {
+    await run(g, collector, c);
+    assert.deepEqual(collector.wrong, []);
+  } finally {
+    await g.stop();
+    await collector.stop();
+    await c.stop();
+  }
+}
+const request = (collector, id) => until(() => collector.spans.find((s) => s.attributes['weir.request_id'] === id));
+const children = (collector, span) => collector.spans.filter((s) => s.parentSpanId === span.spanId);
+
+test('traces: the client\'s trace goes on in ours and at targets inside; nothing of the content', async () => {
+  await traced('', async (g, collector, c) => {
+    const id = '4bf92f3577b34da6a3ce929d0e0e4736';
+    const headers = { traceparent: `00-${id}-00f067aa0ba902b7-01` };
+    await g.chat('auto', 'a private question', {}, { ...headers, 'x-request-id': 'one' });
+    const root = await request(collector, 'one');
+    assert.deepEqual([root.traceId, root.parentSpanId, root.name, root.kind], [id, '00f067aa0ba902b7', 'chat auto', 2]);
+    const { 'weir.first_token_seconds': first, 'weir.cost_usd': cost, ...rest } = root.attributes;
+    assert.ok(first > 0 && cost > 0);
+    assert.deepEqual(rest, {
+      'gen_ai.operation.name': 'chat', 'gen_ai.request.model': 'auto', 'gen_ai.provider.name': 'openai', 'gen_ai.response.model': 'gpt-x',
+      'gen_ai.usage.input_tokens': 9, 'gen_ai.usage.output_tokens': 3, 'gen_ai.usage.cache_read.input_tokens': 4,
+      'http.response.status_code': 200, 'weir.request_id': 'one', 'weir.api': 'openai.chat', 'weir.route': 'auto', 'weir.rule': 'away',
+      'weir.outcome': 'ok',
+    });
+    const [decide, attempt] = children(collector, root);
+    assert.deepEqual([decide.name, decide.kind, decide.attributes['weir.rule']], ['decide', 1, 'away']);
+    assert.deepEqual([attempt.name, attempt.kind, attempt.attributes['server.address']], ['chat gpt-x', 3, `127.0.0.1:${c.port}`]);
+    for (const s of [decide, attempt]) assert.ok(BigInt(s.startTimeUnixNano) >= BigInt(root.startTimeUnixNano));
+    assert.equal(c.requests[0].headers.traceparent, undefined, 'a cloud is not told');
+
+    c.behaviour = (r, body) => (body.model === 'gpt-x' ? { mode: 'status', status: 503 } : { text: ['b'] });
+    await g.chat('auto', 'a private question', {}, { ...headers, 'x-request-id': 'two' });
+    const two = await request(collector, 'two');
+    const [, failed, good] = children(collector, two);
+    assert.deepEqual([failed.status.code, failed.attributes['error.type'], failed.attributes['http.response.status_code']], [2, 'unavailable', 503]);
+    assert.equal(good.status.code, undefined);
+    assert.equal(c.requests.at(-1).headers.traceparent, `00-${id}-${good.spanId}-01`, 'the target hangs below our attempt');
+    await g.chat('told', 'hi', {}, { ...headers, 'x-request-id': 'three' });
+    await request(collector, 'three');
+    assert.match(c.requests.at(-1).headers.traceparent, new RegExp(`^00-${id}-`));
+
+    await g.chat('house', 'a private question', { max_tokens: 4 }, { 'x-request-id': 'four' });
+    const four = await request(collector, 'four');
+    assert.notEqual(four.traceId, id);
+    const [, engine] = children(collector, four);
+    assert.deepEqual(children(collector, engine).map((s) => s.name), ['decode', 'prefill']);
+
+    await g.chat('a private question as a model', 'x', {}, { 'x-request-id': 'five' });
+    assert.equal((await request(collector, 'five')).name, 'chat');
+    const before = collector.requests.length;
+    await g.chat('cloudy', 'x', {}, { traceparent: `00-${id}-00f067aa0ba902b7-00`, 'x-request-id': 'unsampled' });
+    await g.chat('cloudy', 'x', {}, { traceparent: `00-${id.toUpperCase()}-00f067aa0ba902b7-01`, 'x-request-id': 'six' });
+    assert.notEqual((await request(collector, 'six')).traceId, id, 'what is no traceparent is none');
+    assert.ok(!collector.spans.some((s) => s.attributes['weir.request_id'] === 'unsampled'));
+    assert.ok(collector.requests.length > before);
+    for (const r of collector.requests) {
+      assert.equal(r.url, '/v1/traces');
+      assert.equal(r.headers['x-scope'], env.SIM_KEY);
+      assert.doesNotMatch(r.text, /private|secret/);
+    }
+    const rows = g.audit('egress').filter((row) => row.target === 'telemetry');
+    assert.ok(rows.length > 0 && rows.every((row) => row.rule === 'telemetry' && row.zone === 'local' && row.bytes > 0));
+  });
+});
+
+test('traces: a collector that is slow or down holds up nobody; spans are sent when it is there again', async () => {
+  await traced('', async (g, collector) => {
+    collector.behaviour = { hang: true };
+    await g.chat('cloudy', 'x', {}, { 'x-request-id': 'slow' });
+    await until(() => collector.requests.length > 0);
+    for (let i = 0; i < 20; i++) assert.equal((await g.chat('cloudy', 'x')).status, 200);
+    const { port } = collector;
+    await collector.stop();
+    assert.equal((await g.chat('cloudy', 'x', {}, { 'x-request-id': 'down' })).status, 200);
+    await sleep(1500);
+    const again = await Collector.start(port);
+    await request(again, 'slow');
+    await request(again, 'down');
+    assert.deepEqual(again.wrong, []);
+    const m = await metrics(g);
+    assert.equal(value(m, 'weir_telemetry_spans_total', { outcome: 'sent' }), again.spans.length);
+    again.behaviour = { status: 400 };
+    await g.chat('cloudy', 'x');
+    await until(async () => value(await metrics(g), 'weir_telemetry_spans_total', { outcome: 'dropped' }) === 3);
+    await again.stop();
+  });
+});
+
+test('traces: what is left is sent when the gateway ends; offline nothing is', async () => {
+  let taken;
+  await traced('', async (g, collector) => {
+    taken = collector;
+    await g.chat('cloudy', 'x', {}, { 'x-request-id': 'last' });
+    await g.stop();
+  });
+  assert.ok(taken.spans.some((s) => s.attributes['weir.request_id'] === 'last'));
+  await traced('offline: true\n', async (g, collector) => {
+    assert.equal((await g.chat('house', 'x', { max_tokens: 2 })).status, 200);
+    await sleep(2500);
+    assert.equal(collector.requests.length, 0);
+    assert.match(g.log, /no traces are sent: this gateway runs offline/);
+  });
 });

@@ -242,6 +242,40 @@ static void test_a_probe_carries_no_content(void **state)
     loopback_stop(&server);
 }
 
+/* Spans go to a collector, which gets nothing else: neither a request's permit nor a probe's opens it. */
+static void test_spans_go_to_a_collector_and_nothing_else_does(void **state)
+{
+    struct loopback server = {0};
+    (void)state;
+    loopback_start(&server, serve_ok, NULL);
+    for (int i = 0; i < 6; i++) {
+        struct fixture f;
+        struct seen seen = {0};
+        struct error err;
+        struct egress_target *target;
+        const struct egress_target_options options = {.name = STR("t"),
+            .base_url = str_from(url_of(&server, "http", "127.0.0.1")),
+            .collector = i >= 3};
+        struct egress_permit permit = fixture_permit(EGRESS_BOUNDARY_ANY);
+        permit.telemetry = i % 3 == 0;
+        permit.probe = i % 3 == 1;
+        const struct egress_request request = {
+            .method = permit.probe ? "GET" : "POST", .path = STR("/v1/traces"), .body = STR_NONE};
+        bool good = permit.telemetry == options.collector;
+        fixture_start(&f);
+        assert_int_equal(egress_target_create(&options, &target, &err), 0);
+        int rc = seen_open_with(&f, &seen, &permit, target, &request, &err);
+        assert_int_equal(rc, good ? 0 : ERROR_DENIED);
+        if (rc == 0)
+            fixture_run(&f, 5000);
+        assert_int_equal(f.witnessed, good);
+        seen_free(&seen);
+        fixture_stop(&f);
+        egress_target_free(target);
+    }
+    loopback_stop(&server);
+}
+
 /* A name that resolves outside, under a target that claims to be inside: 192.0.2.0/24 is TEST-NET-1, RFC
  * 5737. */
 static void test_a_local_target_with_an_address_outside_is_refused(void **state)
@@ -433,6 +467,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sends_what_was_asked_and_reads_the_answer),
         cmocka_unit_test(test_a_probe_carries_no_content),
+        cmocka_unit_test(test_spans_go_to_a_collector_and_nothing_else_does),
         cmocka_unit_test(test_connections_are_used_again),
         cmocka_unit_test(test_many_at_once),
         cmocka_unit_test(test_the_witness_sees_exactly_what_is_sent),

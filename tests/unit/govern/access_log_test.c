@@ -67,7 +67,7 @@ static void leaves_out_what_is_unknown(void **state)
     buf_init(&out, 64 * KIB);
     access_entry_write(&e, &out);
     assert_string_equal(out.data,
-        "{\"time\":\"1970-01-01T00:00:00.000Z\",\"request_id\":\"r\",\"status\":404,\"total_ms\":0,"
+        "{\"time\":\"1970-01-01T00:00:00.000Z\",\"request_id\":\"r\",\"status\":404,\"total_ms\":0.0,"
         "\"bytes_in\":0,\"bytes_out\":0}\n");
     buf_free(&out);
 }
