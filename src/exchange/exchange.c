@@ -248,7 +248,7 @@ struct exchange *exchange_start(struct exchange_shard *shard, struct chat_reques
     if (origin->identity)
         x->identity = *origin->identity;
     x->started_ms = clock_mono_ms();
-    x->row_id = arena_copy(request->arena, origin->row_id);
+    x->row_id = arena_copy(request->arena, origin->row_id.len ? origin->row_id : origin->request_id);
     observe_begin(x, origin);
     x->first_token_ms = -1;
     x->deadline_ms = INT64_MAX;

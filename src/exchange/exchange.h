@@ -28,17 +28,17 @@ struct exchange_shard {
     struct store *store;
     struct meter *meter;
     struct telemetry *telemetry; /* where traces go; NULL: nowhere */
-    struct cache *cache; /* shared by all loops; NULL: none */
-    bool draining;       /* no new requests are wanted: others should be asked */
-    int n_open;          /* exchanges not yet settled */
+    struct cache *cache;         /* shared by all loops; NULL: none */
+    bool draining;               /* no new requests are wanted: others should be asked */
+    int n_open;                  /* exchanges not yet settled */
 };
 
 struct exchange_origin {
     struct str request_id, api;
-    struct str row_id;          /* the ledger's for this request */
-    bool id_given;              /* the request id is the client's own text */
-    struct str traceparent;     /* W3C's header as it came; may be empty */
-    struct access_entry *entry; /* to be filled in when the request settles; NULL: none */
+    struct str row_id;                      /* the ledger's for this request; empty: the request id */
+    bool id_given;                          /* the request id is the client's own text */
+    struct str traceparent;                 /* W3C's header as it came; may be empty */
+    struct access_entry *entry;             /* to be filled in when the request settles; NULL: none */
     const struct govern_identity *identity; /* NULL: auth is none */
     const struct str *tags;
     size_t n_tags;
