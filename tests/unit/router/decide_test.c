@@ -53,12 +53,12 @@ static void the_permit_says_what_the_decision_says(void **state)
     struct route_decision d;
     char id[200];
     memset(id, 'x', sizeof id);
-    memcpy(id + 62, "ż", 2);
+    memcpy(id + 70, "ż", 2);
     c.request_id = (struct str){id, sizeof id};
     assert_int_equal(router_decide(p, request_of(a, "auto", personal), &c, &d, &err), 0);
     assert_int_equal(d.permit->boundary, EGRESS_BOUNDARY_LOCAL);
     assert_string_equal(d.permit->rule, "home");
-    assert_int_equal(strlen(d.permit->request_id), 62); /* cut before the character, not in it */
+    assert_int_equal(strlen(d.permit->request_id), 70); /* cut before the character, not in it */
     assert_int_equal(d.permit->expires_mono_ms, 1000 + 3600 * 1000);
     assert_int_equal(router_decide(p, request_of(a, "auto", "hello"), &c, &d, &err), 0);
     assert_int_equal(d.permit->boundary, EGRESS_BOUNDARY_ANY);
@@ -67,6 +67,7 @@ static void the_permit_says_what_the_decision_says(void **state)
     const struct egress_permit *probe = router_permit_probe(a, 1000);
     assert_true(probe->probe && probe->boundary == EGRESS_BOUNDARY_ANY);
     assert_string_equal(probe->rule, "probe");
+    assert_true(!probe->telemetry && router_permit_telemetry(a, 1000)->telemetry);
     assert_int_equal(probe->expires_mono_ms, 1000 + 60 * 1000);
     router_policy_free(p);
     arena_free(a);
