@@ -279,13 +279,14 @@ static void on_fail(void *ctx, const struct exchange_failure *f)
 static void on_gone(void *ctx)
 {
     struct chat_call *c = ctx;
-    http_request_release(c->api.http);
+    struct http_request *r = c->api.http;
     if (c->ending) {
         c->gone = true;
-        return;
+    } else {
+        exchange_cancel(c->exchange); /* fills the line of the access log, which ends with `r` */
+        call_free(c);
     }
-    exchange_cancel(c->exchange);
-    call_free(c);
+    http_request_release(r);
 }
 
 /* ---- Requests ---- */
