@@ -33,8 +33,8 @@ enum { TABLE = 2048 };
 struct series {
     struct series *next;
     enum meter_family family;
-    struct str values[METER_LABELS]; /* point into `text` */
     int n;
+    size_t lengths[METER_LABELS], len; /* as in meter_labels */
     uint64_t hash;
     _Atomic int64_t amount;    /* a counter's, or a histogram's sum */
     _Atomic uint64_t *buckets; /* METER_BUCKETS + 1, each on its own: not cumulative */
@@ -78,11 +78,17 @@ void meter_free(struct meter *m)
 
 struct meter_labels meter_labels(const struct str *values, int n)
 {
-    struct meter_labels l = {.n = n, .hash = 1};
-    for (int i = 0; i < n; i++) {
-        l.values[i] = values[i];
-        l.hash = (l.hash ^ str_hash(values[i])) * 0x9e3779b97f4a7c15u;
+    struct meter_labels l;
+    l.n = n;
+    l.len = 0;
+    for (int i = 0; i < METER_LABELS; i++) {
+        l.lengths[i] = i < n ? values[i].len : 0;
+        if (l.lengths[i] > 0 && l.len + l.lengths[i] <= METER_LABEL_BYTES)
+            memcpy(l.text + l.len, values[i].data, values[i].len);
+        l.len += l.lengths[i];
     }
+    l.hash = l.len <= METER_LABEL_BYTES ? str_hash((struct str){l.text, l.len}) : 0;
+    l.hash *= 0x9e3779b97f4a7c15u;
     return l;
 }
 
@@ -93,29 +99,23 @@ static size_t slot_of(enum meter_family f, uint64_t hash)
 
 static struct series *find(struct series *s, enum meter_family f, const struct meter_labels *l)
 {
-    for (; s; s = s->next) {
-        bool same = s->family == f && s->hash == l->hash && s->n == l->n;
-        for (int i = 0; same && i < l->n; i++)
-            same = str_eq(s->values[i], l->values[i]);
-        if (same)
+    for (; s; s = s->next)
+        if (s->family == f && s->hash == l->hash && s->len == l->len && s->n == l->n &&
+            memcmp(s->lengths, l->lengths, sizeof s->lengths) == 0 && memcmp(s->text, l->text, l->len) == 0)
             return s;
-    }
     return NULL;
 }
 
 static struct series *series_create(enum meter_family f, const struct meter_labels *l)
 {
     struct series *s = must(calloc(1, sizeof *s));
-    char *at = s->text = must(malloc(METER_LABEL_BYTES));
     s->family = f;
     s->n = l->n;
     s->hash = l->hash;
-    for (int i = 0; i < l->n; i++) {
-        s->values[i] = (struct str){at, l->values[i].len};
-        if (l->values[i].len)
-            memcpy(at, l->values[i].data, l->values[i].len);
-        at += l->values[i].len;
-    }
+    s->len = l->len;
+    memcpy(s->lengths, l->lengths, sizeof s->lengths);
+    s->text = must(malloc(l->len + 1));
+    memcpy(s->text, l->text, l->len);
     if (is_histogram(f))
         s->buckets = must(calloc(METER_BUCKETS + 1, sizeof *s->buckets));
     return s;
@@ -124,14 +124,12 @@ static struct series *series_create(enum meter_family f, const struct meter_labe
 /* NULL when there is no room for another series. */
 static struct series *series_add(struct meter *m, enum meter_family f, const struct meter_labels *l)
 {
-    size_t slot = slot_of(f, l->hash), bytes = 0;
-    for (int i = 0; i < l->n; i++)
-        bytes += l->values[i].len;
+    size_t slot = slot_of(f, l->hash);
     pthread_mutex_lock(&m->adding);
     struct series *first = atomic_load_explicit(&m->table[slot], memory_order_relaxed);
     struct series *s = find(first, f, l);
     size_t n = atomic_load_explicit(&m->n_series, memory_order_relaxed);
-    if (!s && n < METER_SERIES && bytes <= METER_LABEL_BYTES) {
+    if (!s && n < METER_SERIES) {
         s = series_create(f, l);
         s->next = first;
         m->all[n] = s;
@@ -144,8 +142,10 @@ static struct series *series_add(struct meter *m, enum meter_family f, const str
 
 static struct series *series_get(struct meter *m, enum meter_family f, const struct meter_labels *l)
 {
-    struct series *s = find(atomic_load_explicit(&m->table[slot_of(f, l->hash)], memory_order_acquire), f, l);
-    if (!s)
+    struct series *s = NULL;
+    if (l->len <= METER_LABEL_BYTES)
+        s = find(atomic_load_explicit(&m->table[slot_of(f, l->hash)], memory_order_acquire), f, l);
+    if (!s && l->len <= METER_LABEL_BYTES)
         s = series_add(m, f, l);
     if (!s)
         atomic_fetch_add_explicit(&m->overflow, 1, memory_order_relaxed);
@@ -225,10 +225,11 @@ static void line_write(
     struct buf *out, const struct series *s, const char *suffix, const char *le, double value)
 {
     struct str names = str_from(families[s->family].labels), name;
+    size_t at = 0;
     int n = 0;
     buf_appendf(out, "%s%s", families[s->family].name, suffix);
-    for (; n < s->n && str_split(&names, ',', &name); n++)
-        label_write(out, n == 0, name, s->values[n]);
+    for (; n < s->n && str_split(&names, ',', &name); at += s->lengths[n++])
+        label_write(out, n == 0, name, (struct str){s->text + at, s->lengths[n]});
     if (le) {
         label_write(out, n == 0, STR("le"), str_from(le));
         n++;

@@ -72,9 +72,10 @@ struct meter;
 
 /* Values for a family's labels, in its order; made once where several families take the same. */
 struct meter_labels {
-    struct str values[METER_LABELS];
     int n;
+    size_t lengths[METER_LABELS], len; /* len: of the text; over METER_LABEL_BYTES there is none */
     uint64_t hash;
+    char text[METER_LABEL_BYTES]; /* the values, one after the other */
 };
 struct meter_labels meter_labels(const struct str *values, int n);
 
