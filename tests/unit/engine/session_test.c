@@ -105,8 +105,9 @@ static void test_open_calls_give_back_their_memory(void **state)
     struct worker w = host_start(&h, 1);
     struct wire_frame f;
     json_decref(worker_load(&w, "{\"threads\":1}"));
-    worker_send(
-        &w, WIRE_CHAT, 1, "{\"prompt\":\"abc\",\"sampling\":{\"temperature\":2,\"presence_penalty\":1}}");
+    worker_send(&w, WIRE_CHAT, 1,
+        "{\"prompt\":\"abc\",\"sampling\":{\"temperature\":2,\"presence_penalty\":1,\"ignore_eos\":true,"
+        "\"seed\":5}}");
     do
         assert_true(worker_take(&w, &f));
     while (f.type != WIRE_TEXT);
