@@ -11,32 +11,9 @@
 #include "base/limits.h"
 #include "base/map.h"
 #include "provider/dialect.h"
-
-static void must(bool good, const char *what, struct str detail)
-{
-    if (good)
-        return;
-    fprintf(stderr, "broken: %s: " STR_FMT "\n", what, STR_ARG(detail));
-    abort();
-}
+#include "seen.h"
 
 /* ---- Requests ---- */
-
-struct seen {
-    struct map texts;
-    struct arena *arena;
-};
-
-static int see(void *ctx, struct str where, struct str text)
-{
-    struct seen *seen = ctx;
-    struct error err;
-    bool added;
-    must(where.len > 0 && text.len > 0, "a visit of nothing", where);
-    if (arena_try_copy(seen->arena, text, &text) || map_add(&seen->texts, text, 0, &added, &err))
-        abort();
-    return 0;
-}
 
 static bool is_of_the_shape(struct str s)
 {
