@@ -102,7 +102,8 @@ static int status_of(const struct chat_failure *f)
         return 429;
     if (f->code == ERROR_DENIED)
         return f->status >= 400 && f->status < 500 ? f->status : 403;
-    return 503;
+    /* A broken server is told from a busy one, whatever word its provider has for that (Anthropic's is 529). */
+    return f->status == 500 || f->status == 502 ? f->status : 503;
 }
 
 /* All attempts alike give their own status; mixed ones a 503, so that the client may try again. */

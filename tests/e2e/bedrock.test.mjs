@@ -89,7 +89,7 @@ test("Anthropic's clients get the thought's signature and send it back", async (
 for (const [status, type, seen] of [
   [400, 'ValidationException', 400], [403, 'AccessDeniedException', 503], [404, 'ResourceNotFoundException', 503],
   [408, 'ModelTimeoutException', 504], [424, 'ModelErrorException', 503], [429, 'ThrottlingException', 429],
-  [500, 'InternalServerException', 503], [503, 'ServiceUnavailableException', 503],
+  [500, 'InternalServerException', 500], [503, 'ServiceUnavailableException', 503],
 ])
   test(`${type} is answered with ${seen}`, async () => {
     act({ status, type });

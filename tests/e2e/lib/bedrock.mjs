@@ -89,9 +89,34 @@ export function bedrockHandler(credentials, script = {}) {
       event('messageStop', { stopReason: body.toolConfig ? 'tool_use' : 'end_turn' }),
       event('metadata', { usage: { inputTokens: 5, outputTokens: 7, totalTokens: 42, cacheReadInputTokens: 20, cacheWriteInputTokens: 10 }, metrics: { latencyMs: 1 } }),
     ];
-    const bytes = Buffer.concat(events);
+    if (script.gap)
+      for (const one of events) {
+        if (response.destroyed) return;
+        response.write(one);
+        await new Promise((done) => setTimeout(done, script.gap));
+      }
+    const bytes = script.gap ? Buffer.alloc(0) : Buffer.concat(events);
     for (let i = 0; i < bytes.length; i += 37) response.write(bytes.subarray(i, i + 37));
     if (script.break) return void setTimeout(() => response.destroy(), 20);
     response.end();
   };
+}
+
+// The same, by a behaviour of Cloud's (see cloud.mjs): text, tools, usage, gap; status.
+export function bedrockScript(credentials, b) {
+  const types = { 400: 'ValidationException', 401: 'UnrecognizedClientException', 404: 'ResourceNotFoundException', 429: 'ThrottlingException', 500: 'InternalServerException', 503: 'ServiceUnavailableException' };
+  if (b.mode === 'status') return bedrockHandler(credentials, { status: b.status, type: types[b.status] ?? '' });
+  const delta = (contentBlockIndex, d) => event('contentBlockDelta', { contentBlockIndex, delta: d });
+  const events = [event('messageStart', { role: 'assistant' })];
+  for (const text of b.text ?? []) events.push(delta(0, { text }));
+  if (b.text?.length) events.push(event('contentBlockStop', { contentBlockIndex: 0 }));
+  for (const [i, tool] of (b.tools ?? []).entries()) {
+    events.push(event('contentBlockStart', { contentBlockIndex: i + 1, start: { toolUse: { toolUseId: tool.id, name: tool.name } } }));
+    for (const input of tool.arguments) events.push(delta(i + 1, { toolUse: { input } }));
+    events.push(event('contentBlockStop', { contentBlockIndex: i + 1 }));
+  }
+  const { input, output } = b.usage;
+  events.push(event('messageStop', { stopReason: b.tools ? 'tool_use' : 'end_turn' }));
+  events.push(event('metadata', { usage: { inputTokens: input, outputTokens: output, totalTokens: input + output }, metrics: { latencyMs: 1 } }));
+  return bedrockHandler(credentials, { events, gap: b.gap });
 }
