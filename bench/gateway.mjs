@@ -34,6 +34,7 @@ function load(target, body, more) {
   const words = [...pin(cores - 1), join(build, 'tools', 'bench_load'), String(target.port), '/v1/chat/completions',
     body, '--seconds', String(SECONDS), ...more, ...headers];
   const seen = JSON.parse(spawnSync(words[0], words.slice(1), { maxBuffer: 1 << 24 }).stdout.toString());
+  if (seen.errors === seen.requests) return null; // not measured: it cannot do this at all
   if (seen.errors) console.log(`  (${target.name}: ${seen.errors} of ${seen.requests} requests failed)`);
   return seen;
 }
@@ -100,7 +101,7 @@ if (existsSync(portkey)) {
 
 // ---- Measuring: every target in turn, ROUNDS times ----
 
-const text = 'Explain how a weir works, in plain words. '.repeat(24);
+const text = `Say ########. ${'Explain how a weir works, in plain words. '.repeat(24)}`; // each request says another word
 const bodies = {};
 for (const [name, more] of [['whole', {}], ['streamed', { stream: true }]]) {
   bodies[name] = join(folder, `${name}.json`);
@@ -111,15 +112,16 @@ function measure(body, more) {
   const seen = new Map(targets.map((t) => [t.name, []]));
   for (let round = 0; round < ROUNDS; round++)
     for (const t of targets) seen.get(t.name).push(load(t, bodies[body], more));
-  return (name, of) => median(seen.get(name).map(of));
+  const base = ['weir', 'nginx', 'portkey'].filter((n) => seen.get(n)?.every(Boolean));
+  for (const [name, rounds] of seen) if (!rounds.every(Boolean)) console.log(`  (${name} failed: every request)`);
+  return { base, at: (name, of) => median(seen.get(name).map(of)) };
 }
 
-const base = ['weir', 'nginx', 'portkey'].filter((n) => targets.some((t) => t.name === n));
 console.log(`gateway: 1 KB prompt, ${EVENTS} events streamed, ${ROUNDS} rounds of ${SECONDS} s each, medians of rounds`);
 for (const t of targets) load({ ...t }, bodies.whole, ['--connections', '8']); // warm
 
 for (const [body, what, of] of [['whole', 'whole answer', 'total_us'], ['streamed', 'first event', 'first_us']]) {
-  const at = measure(body, ['--connections', '64', '--rate', String(RATE)]);
+  const { base, at } = measure(body, ['--connections', '64', '--rate', String(RATE)]);
   const direct = [0, 1].map((i) => at('direct', (r) => r[of][i]));
   console.log(`  ${what}, ${RATE} requests/s: direct ${direct[0]} / ${direct[1]} µs (median / 99th percentile)`);
   const added = Object.fromEntries(base.map((n) => [n, [0, 1].map((i) => at(n, (r) => r[of][i]) - direct[i])]));
@@ -128,7 +130,7 @@ for (const [body, what, of] of [['whole', 'whole answer', 'total_us'], ['streame
       (n !== 'nginx' && added.nginx ? ` (${(added[n][0] / added.nginx[0]).toFixed(2)} / ${(added[n][1] / added.nginx[1]).toFixed(2)} times nginx)` : ''));
 }
 for (const body of ['whole', 'streamed']) {
-  const at = measure(body, ['--connections', String(CONNECTIONS)]);
+  const { base, at } = measure(body, ['--connections', String(CONNECTIONS)]);
   const rate = Object.fromEntries(base.map((n) => [n, at(n, (r) => r.per_s)]));
   console.log(`  ${CONNECTIONS} connections, one core, ${body}:`);
   for (const n of base)
