@@ -1,4 +1,5 @@
-/* libFuzzer: the body of a request in OpenAI's shapes. The first byte picks the endpoint: 'r' is Responses.
+/* libFuzzer: the body of a request in OpenAI's shapes. The first byte picks the endpoint: 'r' is Responses,
+ * 'e' embeddings, 'k' rerank.
  * Held for every body that is taken: what the worker gets can be read there and is the same request, and
  * every string that a provider would be sent has been shown to the detectors or is a word of the shape
  * itself. */
@@ -9,6 +10,7 @@
 #include "api/openai_in.h"
 #include "api/openai_out.h"
 #include "api/responses_in.h"
+#include "api/shape.h"
 #include "base/limits.h"
 #include "base/map.h"
 #include "chat/chat_codec.h"
@@ -24,8 +26,9 @@ static bool is_of_the_shape(struct str s)
         "arguments", "tool_call_id", "reasoning_content", "tools", "description", "parameters", "tool_choice",
         "auto", "none", "required", "parallel_tool_calls", "temperature", "top_p", "min_p", "top_k",
         "repeat_penalty", "repeat_last_n", "presence_penalty", "frequency_penalty", "seed", "max_tokens",
-        "max_completion_tokens", "n", "logprobs", "top_logprobs", "logit_bias", "suffix", "echo",
-        "ignore_eos", "dry_sequence_breakers", "stop", "stream", "stream_options", "include_usage", "text"};
+        "max_completion_tokens", "n", "logprobs", "top_logprobs", "logit_bias", "suffix", "echo", "input",
+        "dimensions", "query", "documents", "top_n", "ignore_eos", "dry_sequence_breakers", "stop", "stream",
+        "stream_options", "include_usage", "text"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (str_is(s, words[i]))
             return true;
@@ -57,8 +60,16 @@ static void check_providers(const struct chat_request *r, struct arena *a)
 {
     static const struct provider_dialect *const dialects[] = {
         &provider_dialect_openai, &provider_dialect_anthropic, &provider_dialect_gemini};
+    static const struct provider_dialect *const embed[] = {
+        &provider_embed_openai, &provider_embed_ollama, &provider_embed_gemini};
+    static const struct provider_dialect *const rerank[] = {&provider_rerank_openai};
+    const bool answer = r->kind == CHAT_KIND_ANSWER;
+    const struct provider_dialect *const *asked = answer                       ? dialects
+                                                  : r->kind == CHAT_KIND_EMBED ? embed
+                                                                               : rerank;
+    const size_t n_asked = r->kind == CHAT_KIND_RERANK ? 1 : 3;
     const struct provider_model model = {.model = STR("upstream")};
-    for (size_t i = 0; i < sizeof dialects / sizeof *dialects; i++) {
+    for (size_t i = 0; i < n_asked; i++) {
         struct buf out;
         struct error err;
         json_t *sent;
@@ -67,7 +78,7 @@ static void check_providers(const struct chat_request *r, struct arena *a)
         if (map_init(&seen.texts, 64, &err))
             abort();
         must(chat_request_visit(r, see, &seen) == 0, "the walk stopped", STR(""));
-        if (dialects[i]->encode(&model, r, &out, &err) == 0) {
+        if (asked[i]->encode(&model, r, &out, &err) == 0) {
             /* Deeper and with more values than was read there may be, but never malformed. */
             if (json_read(buf_str(&out), &sent, &err) == 0) {
                 if (i == 0)
@@ -122,15 +133,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct str body = {(const char *)data + 1, size - 1};
     struct chat_request *r;
     struct error err = {0};
-    bool completion = data[0] & 1;
-    int rc = data[0] == 'r' ? api_responses_read(a, body, &r, &err)
-             : completion   ? api_openai_completion_read(a, body, &r, &err)
-                            : api_openai_chat_read(a, body, &r, &err);
+    bool completion = data[0] & 1 && data[0] != 'e' && data[0] != 'k';
+    int rc = data[0] == 'r'   ? api_responses_read(a, body, &r, &err)
+             : data[0] == 'e' ? api_embeddings_shape.read(a, body, &r, &err)
+             : data[0] == 'k' ? api_rerank_shape.read(a, body, &r, &err)
+             : completion     ? api_openai_completion_read(a, body, &r, &err)
+                              : api_openai_chat_read(a, body, &r, &err);
     if (rc == 0) {
         must(r->model.len > 0 && r->model.len <= LIMIT_MODEL_NAME, "the model", r->model);
-        must(r->has_prompt == completion && (completion || r->n_messages > 0), "neither", body);
+        must(r->has_prompt == completion && (completion || r->n_messages + r->n_inputs > 0), "neither", body);
         check_providers(r, a);
-        check_worker(r, a);
+        if (r->kind == CHAT_KIND_ANSWER)
+            check_worker(r, a);
     } else {
         struct buf out;
         json_t *answer = NULL;

@@ -51,9 +51,7 @@ void api_reply_json(const struct api_call *c, int status, const struct buf *body
 struct str api_key_id(const struct api_call *c);  /* whose key it is; empty with auth: none */
 int64_t api_content_ms(const struct api_call *c); /* how long content may be kept; 0: not at all */
 
-void api_chat(const struct api_call *c); /* a conversation, in the call's shape */
-void api_openai_embeddings(const struct api_call *c);
-void api_rerank(const struct api_call *c);
+void api_chat(const struct api_call *c); /* what goes through an exchange, in the call's shape */
 /* The header x-weir-boundary: it can only tighten. */
 int api_boundary_read(struct http_request *r, bool *local, struct error *err) MUST_USE;
 void api_files_create(const struct api_call *c);

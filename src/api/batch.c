@@ -229,7 +229,8 @@ static const struct api_shape *shape_of(const struct batch *b, struct str url)
         const char *url;
         const struct api_shape *shape;
     } shapes[] = {{"/v1/chat/completions", &api_openai_chat_shape},
-        {"/v1/completions", &api_openai_completion_shape}, {"/v1/responses", &api_responses_shape}};
+        {"/v1/completions", &api_openai_completion_shape}, {"/v1/responses", &api_responses_shape},
+        {"/v1/embeddings", &api_embeddings_shape}};
     if (b->o.url && !str_is(url, b->o.url))
         return NULL;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
@@ -323,7 +324,7 @@ static void line_take(struct batch *b, struct str text)
         rc = error_set(&err, ERROR_INVALID, "its custom_id was used before: give each line its own");
     else if (rc == 0 && (!shape || !str_is(json_str(json_object_get(root, "method")), "POST")))
         rc = error_set(&err, ERROR_INVALID, "wants 'method' POST and the 'url' %s",
-            b->o.url ? b->o.url : "/v1/chat/completions, /v1/completions or /v1/responses");
+            b->o.url ? b->o.url : "/v1/chat/completions, /v1/completions, /v1/responses or /v1/embeddings");
     if (rc == 0) {
         request_run(b, a, root, shape);
         return;

@@ -274,7 +274,8 @@ static int asked_check(
     const struct api_call *c, const char *folder, const json_t *root, int64_t *lines, struct error *err)
 {
     static const char *const known[] = {"input_file_id", "endpoint", "completion_window", "metadata", NULL};
-    static const char *const urls[] = {"/v1/chat/completions", "/v1/completions", "/v1/responses"};
+    static const char *const urls[] = {
+        "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"};
     struct str file = member(root, "input_file_id"), url = member(root, "endpoint");
     char key[64], path[PATH_MAX];
     bool good = false;
@@ -286,7 +287,7 @@ static int asked_check(
         good |= str_is(url, urls[i]);
     if (!good)
         return error_set(err, ERROR_UNSUPPORTED,
-            "'endpoint' must be /v1/chat/completions, /v1/completions or /v1/responses");
+            "'endpoint' must be /v1/chat/completions, /v1/completions, /v1/responses or /v1/embeddings");
     if (!str_is(member(root, "completion_window"), "24h"))
         return error_set(err, ERROR_INVALID, "'completion_window' must be 24h");
     text_keep(key, sizeof key, api_key_id(c));

@@ -1,135 +1,182 @@
-/* POST /v1/embeddings, of local models. */
+#include "api/embeddings.h"
+
 #include <stdlib.h>
 
 #include <sodium.h>
 
-#include "api/ask.h"
+#include "api/openai_out.h"
+#include "api/read.h"
+#include "api/shape.h"
+#include "base/clock.h"
+#include "base/limits.h"
 
-struct embeddings {
-    const json_t *input;
-    int64_t dimensions; /* 0: all */
-    bool base64;
-};
+/* ---- Requests ---- */
 
-/* Little-endian floats, as OpenAI's clients expect them. */
-static int base64_write(struct json_writer *w, const json_t *vector, struct error *err)
+int api_inputs_read(struct arena *a, const json_t *input, const char *name, bool ids, struct chat_request *r,
+    struct error *err)
 {
-    size_t n = json_array_size(vector),
-           room = sodium_base64_ENCODED_LEN(n * sizeof(float), sodium_base64_VARIANT_ORIGINAL);
-    float *values = calloc(n + 1, sizeof *values);
-    char *text = malloc(room);
-    if (values && text) {
-        for (size_t i = 0; i < n; i++)
-            values[i] = (float)json_number_value(json_array_get(vector, i));
-        sodium_bin2base64(
-            text, room, (const unsigned char *)values, n * sizeof *values, sodium_base64_VARIANT_ORIGINAL);
-        json_write_text(w, text);
+    const bool one = json_is_string(input) || (ids && json_is_integer(json_array_get(input, 0)));
+    r->n_inputs = one ? 1 : json_array_size(input);
+    if (r->n_inputs == 0 || r->n_inputs > LIMIT_INPUTS)
+        return error_set(err, ERROR_INVALID, "'%s' must be a text%s or a list of 1 to %d of those", name,
+            ids ? ", a list of token ids," : "", LIMIT_INPUTS);
+    r->inputs = arena_alloc(a, r->n_inputs * sizeof *r->inputs);
+    for (size_t i = 0; i < r->n_inputs; i++) {
+        const json_t *item = one ? input : json_array_get(input, i);
+        struct chat_input *in = &r->inputs[i];
+        in->text = json_str(item);
+        if (json_is_string(item))
+            continue;
+        if (!ids || !api_ids_read(a, item, &in->ids, &in->n_ids))
+            return error_set(err, ERROR_INVALID, "%s[%zu] must be a text%s, like the others", name, i,
+                ids ? " or a list of token ids" : "");
+        if (!in->ids)
+            return error_set(err, ERROR_MEMORY, "no memory for the request");
     }
-    bool made = values && text;
-    free(values);
-    free(text);
-    return made ? 0 : error_set(err, ERROR_MEMORY, "no memory for an embedding: send fewer inputs");
-}
-
-/* The input itself when it is one text, or the ids of one. */
-static const json_t *input_at(const json_t *input, size_t index)
-{
-    bool one = json_is_string(input) || json_is_integer(json_array_get(input, 0));
-    return one ? input : json_array_get(input, index);
-}
-
-static int input_read(struct ask *c, const json_t *input, struct error *err)
-{
-    bool one = json_is_string(input) || json_is_integer(json_array_get(input, 0));
-    c->n_questions = one ? 1 : json_array_size(input);
-    if (c->n_questions == 0 || c->n_questions > ASK_QUESTIONS_MAX)
-        return error_set(err, ERROR_INVALID,
-            "'input' must be a text, a list of token ids, or a list of 1 to %d of those", ASK_QUESTIONS_MAX);
-    for (size_t i = 0; i < c->n_questions; i++)
-        if (!json_is_string(input_at(input, i)) && !json_is_array(input_at(input, i)))
-            return error_set(
-                err, ERROR_INVALID, "input[%zu] must be a text or a list of token ids, like the others", i);
     return 0;
 }
 
-static int embeddings_read(struct ask *c, const json_t *root, struct error *err)
+static int embeddings_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
 {
-    struct embeddings *e = c->data = arena_new(c->arena, struct embeddings);
-    struct str format;
-    e->input = json_object_get(root, "input");
-    int rc = input_read(c, e->input, err);
-    rc = rc ? rc : json_get_str(root, "encoding_format", &format, err);
-    rc = rc ? rc : json_get_int(root, "dimensions", 0, 1, INT32_MAX, &e->dimensions, err);
+    static const char *const known[] = {"model", "input", "encoding_format", "dimensions", "user", NULL};
+    const json_t *root;
+    struct str format = STR_NONE;
+    int rc = api_body_read(a, body, &root, err);
     if (rc)
         return rc;
-    e->base64 = str_is(format, "base64");
-    if (format.len > 0 && !e->base64 && !str_is(format, "float"))
-        return error_set(err, ERROR_INVALID, "'encoding_format' must be \"float\" or \"base64\"");
+    struct chat_request *r = *out = chat_request_create(a);
+    r->kind = CHAT_KIND_EMBED;
+    rc = api_model_read(root, &r->model, err);
+    if (rc == 0)
+        rc = api_inputs_read(a, json_object_get(root, "input"), "input", true, r, err);
+    if (rc == 0)
+        rc = json_get_str(root, "encoding_format", &format, err);
+    r->packed = str_is(format, "base64");
+    if (rc == 0 && format.len > 0 && !r->packed && !str_is(format, "float"))
+        rc = error_set(err, ERROR_INVALID, "'encoding_format' must be \"float\" or \"base64\"");
+    if (rc == 0)
+        rc = json_get_int(root, "dimensions", 0, 1, INT32_MAX, &r->dimensions, err);
+    if (rc == 0)
+        rc = json_get_str(root, "user", &r->user, err);
+    return rc ? rc : api_read_vendor(a, root, known, &r->vendor, err);
+}
+
+/* ---- Answers ---- */
+
+void embeddings_answer_init(struct embeddings_answer *a, bool packed, bool listed)
+{
+    *a = (struct embeddings_answer){.packed = packed, .listed = listed, .started_ns = clock_mono_ns()};
+    buf_init(&a->vectors, 2 * LIMIT_PROVIDER_BODY);
+    json_writer_init(&a->w, &a->vectors);
+    json_array_begin(&a->w);
+}
+
+void embeddings_answer_free(struct embeddings_answer *a)
+{
+    buf_free(&a->vectors);
+}
+
+/* Little-endian floats, as OpenAI's clients expect them. */
+static int packed_write(struct json_writer *w, const float *values, size_t n, struct error *err)
+{
+    size_t room = sodium_base64_ENCODED_LEN(n * sizeof *values, sodium_base64_VARIANT_ORIGINAL);
+    char *text = malloc(room);
+    if (!text)
+        return error_set(err, ERROR_MEMORY, "no memory for an embedding: send fewer inputs");
+    sodium_bin2base64(
+        text, room, (const unsigned char *)values, n * sizeof *values, sodium_base64_VARIANT_ORIGINAL);
+    json_write_text(w, text);
+    free(text);
     return 0;
 }
 
-static void embeddings_begin(struct ask *c)
+static void numbers_write(struct json_writer *w, const float *values, size_t n)
 {
-    json_key(&c->w, "object");
-    json_write_text(&c->w, "list");
-    json_key(&c->w, "data");
-    json_array_begin(&c->w);
+    json_array_begin(w);
+    for (size_t i = 0; i < n; i++)
+        json_write_float(w, values[i]);
+    json_array_end(w);
 }
 
-static void embeddings_question(const struct ask *c, struct json_writer *w)
+int embeddings_answer_gather(struct embeddings_answer *a, const struct chat_event *e, struct error *err)
 {
-    const struct embeddings *e = c->data;
-    const json_t *input = input_at(e->input, c->next);
-    json_key(w, json_is_string(input) ? "text" : "tokens");
-    json_write_value(w, input);
-    json_key(w, "normalize");
-    json_write_bool(w, true);
-    if (e->dimensions > 0) {
-        json_key(w, "dimensions");
-        json_write_int(w, e->dimensions);
-    }
-}
-
-static int embeddings_reply(struct ask *c, const json_t *answer, struct error *err)
-{
-    const struct embeddings *e = c->data;
-    const json_t *vector = json_object_get(answer, "embedding");
     int rc = 0;
-    if (json_is_array(json_array_get(vector, 0)))
-        return error_set(err, ERROR_UNSUPPORTED,
-            "the model makes a vector of each token, not one of a text: use 'weir embed', or another model");
-    json_object_begin(&c->w);
-    json_key(&c->w, "object");
-    json_write_text(&c->w, "embedding");
-    json_key(&c->w, "index");
-    json_write_int(&c->w, (int64_t)c->next);
-    json_key(&c->w, "embedding");
-    if (e->base64)
-        rc = base64_write(&c->w, vector, err);
+    if (e->kind != CHAT_EVENT_EMBEDDING)
+        return 0;
+    if (a->listed) {
+        json_object_begin(&a->w);
+        json_key(&a->w, "object");
+        json_write_text(&a->w, "embedding");
+        json_key(&a->w, "index");
+        json_write_int(&a->w, (int64_t)e->embedding.index);
+        json_key(&a->w, "embedding");
+    }
+    if (a->packed)
+        rc = packed_write(&a->w, e->embedding.values, e->embedding.n_values, err);
     else
-        json_write_value(&c->w, vector);
-    json_object_end(&c->w);
+        numbers_write(&a->w, e->embedding.values, e->embedding.n_values);
+    if (a->listed)
+        json_object_end(&a->w);
+    if (rc == 0 && a->vectors.failed)
+        rc = error_set(err, ERROR_LIMIT, "the answer takes too much memory: send less at a time");
     return rc;
 }
 
-static int embeddings_end(struct ask *c, struct error *err)
+/* ---- OpenAI's shape ---- */
+
+static void init(void *answer, const struct chat_request *r, struct str request_id)
 {
-    (void)err;
-    json_array_end(&c->w);
-    return 0;
+    (void)request_id;
+    embeddings_answer_init(answer, r->packed, true);
 }
 
-static const struct ask_kind embeddings = {.name = "openai.embeddings",
-    .reason = "embeddings are made by the local model that was named",
-    .type = WIRE_EMBED,
-    .question_name = "input",
+static void answer_free(void *answer)
+{
+    embeddings_answer_free(answer);
+}
+
+static void begin(void *answer, const struct exchange_about *about)
+{
+    struct embeddings_answer *a = answer;
+    a->model = about->model;
+}
+
+static int gather(void *answer, const struct chat_event *e, struct error *err)
+{
+    return embeddings_answer_gather(answer, e, err);
+}
+
+static void whole(void *answer, const struct chat_usage *usage, struct buf *out)
+{
+    struct embeddings_answer *a = answer;
+    struct json_writer w;
+    json_array_end(&a->w);
+    json_writer_init(&w, out);
+    json_object_begin(&w);
+    json_key(&w, "object");
+    json_write_text(&w, "list");
+    json_key(&w, "data");
+    json_write_raw(&w, buf_str(&a->vectors));
+    json_key(&w, "model");
+    json_write_str(&w, a->model);
+    openai_prompt_usage_write(&w, usage);
+    json_object_end(&w);
+}
+
+static int error_write(
+    int status, struct str message, struct str type, struct str request_id, struct buf *out)
+{
+    (void)request_id;
+    openai_error_write(status, message, type, out);
+    return status;
+}
+
+const struct api_shape api_embeddings_shape = {.name = "openai.embeddings",
+    .answer_size = sizeof(struct embeddings_answer),
     .read = embeddings_read,
-    .begin = embeddings_begin,
-    .question = embeddings_question,
-    .reply = embeddings_reply,
-    .end = embeddings_end};
-
-void api_openai_embeddings(const struct api_call *api)
-{
-    api_ask(api, &embeddings);
-}
+    .init = init,
+    .free = answer_free,
+    .begin = begin,
+    .gather = gather,
+    .whole = whole,
+    .error = error_write};

@@ -4,11 +4,10 @@
 
 #include "api/api.h"
 
-extern const struct api_shape api_ollama_chat_shape, api_ollama_generate_shape;
+extern const struct api_shape api_ollama_chat_shape, api_ollama_generate_shape, api_ollama_embed_shape,
+    api_ollama_embeddings_shape;
 
 void api_ollama_chat(const struct api_call *c); /* both: by the call's shape */
-void api_ollama_embed(const struct api_call *c);
-void api_ollama_embeddings(const struct api_call *c);
 void api_ollama_tags(const struct api_call *c);
 void api_ollama_show(const struct api_call *c);
 void api_ollama_ps(const struct api_call *c);

@@ -1,155 +1,136 @@
-/* Ollama's POST /api/embed and the older /api/embeddings, of local models. A text that is too long is an
- * error: none is cut in silence. */
-#include "api/ask.h"
+/* Ollama's POST /api/embed and the older /api/embeddings. A text that is too long is an error where the model
+ * is ours: none is cut in silence. */
+#include "api/embeddings.h"
 #include "api/ollama.h"
 #include "api/ollama_in.h"
+#include "api/ollama_out.h"
+#include "api/read.h"
 #include "base/clock.h"
-#include "engine/engine.h"
 
-/* A model's keep_alive counts from its last request, whatever that was. */
-static int keep_alive_read(struct ask *c, const json_t *root, struct error *err)
+/* ---- Requests ---- */
+
+static int read_common(
+    struct arena *a, struct str body, const char *input, struct chat_request **out, struct error *err)
 {
-    bool given;
-    int64_t ms;
-    int rc = api_ollama_keep_alive(root, &given, &ms, err);
+    /* What is not said by fields goes to an Ollama as it came. */
+    const char *const said[] = {"model", "name", "dimensions", input, NULL};
+    static const char *const harmless[] = {"truncate", "keep_alive", "options", NULL};
+    const json_t *root, *unknown;
+    int rc = api_body_read(a, body, &root, err);
+    if (rc)
+        return rc;
+    struct chat_request *r = *out = chat_request_create(a);
+    r->shape = CHAT_SHAPE_OLLAMA;
+    r->kind = CHAT_KIND_EMBED;
+    rc = api_ollama_model(root, &r->model, err);
     if (rc == 0)
-        engine_keep_alive(c->model->target.engine, given ? &ms : NULL);
+        rc = json_get_int(root, "dimensions", 0, 0, INT32_MAX, &r->dimensions, err);
+    if (rc == 0)
+        rc = api_ollama_keep_alive(root, &r->has_keep_alive, &r->keep_alive_ms, err);
+    if (rc == 0)
+        rc = api_inputs_read(a, json_object_get(root, input), input, false, r, err);
+    if (rc == 0)
+        rc = api_read_vendor(a, root, said, &r->native, err);
+    if (rc == 0)
+        rc = api_read_vendor(a, r->native, harmless, &unknown, err);
+    if (rc == 0 && unknown)
+        r->only_native = str_from(json_object_iter_key(json_object_iter((json_t *)(uintptr_t)unknown)));
     return rc;
 }
 
-struct embed {
-    const json_t *input; /* a text or a list of them */
-    int64_t dimensions;  /* 0: all */
-    bool raw;            /* as the model gives it, not normed */
-};
-
-static const json_t *input_at(const json_t *input, size_t index)
+static int embed_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
 {
-    return json_is_string(input) ? input : json_array_get(input, index);
+    return read_common(a, body, "input", out, err);
 }
 
-static int embed_read(struct ask *c, const json_t *root, struct error *err)
+static int one_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
 {
-    struct embed *e = c->data = arena_new(c->arena, struct embed);
-    e->input = json_object_get(root, "input");
-    c->n_questions = json_is_string(e->input) ? 1 : json_array_size(e->input);
-    if (c->n_questions == 0 || c->n_questions > ASK_QUESTIONS_MAX)
-        return error_set(
-            err, ERROR_INVALID, "'input' must be a text or a list of 1 to %d texts", ASK_QUESTIONS_MAX);
-    for (size_t i = 0; i < c->n_questions; i++)
-        if (!json_is_string(input_at(e->input, i)))
-            return error_set(err, ERROR_INVALID, "input[%zu] must be a text", i);
-    int rc = json_get_int(root, "dimensions", 0, 0, INT32_MAX, &e->dimensions, err);
-    return rc ? rc : keep_alive_read(c, root, err);
+    int rc = read_common(a, body, "prompt", out, err);
+    if (rc == 0 && (*out)->n_inputs != 1)
+        rc = error_set(err, ERROR_INVALID, "'prompt' must be a text: /api/embed takes lists");
+    if (rc == 0)
+        (*out)->unscaled = true;
+    return rc;
 }
 
-static int one_read(struct ask *c, const json_t *root, struct error *err)
+/* ---- Answers ---- */
+
+static void init(void *answer, const struct chat_request *r, struct str request_id)
 {
-    struct embed *e = c->data = arena_new(c->arena, struct embed);
-    e->input = json_object_get(root, "prompt");
-    e->raw = true;
-    c->n_questions = 1;
-    if (!json_is_string(e->input))
-        return error_set(err, ERROR_INVALID, "'prompt' must be a text: /api/embed takes lists");
-    return keep_alive_read(c, root, err);
+    struct embeddings_answer *a = answer;
+    (void)request_id;
+    embeddings_answer_init(a, false, false);
+    a->model = r->model; /* clients of this API look for the name they gave */
 }
 
-static void question(const struct ask *c, struct json_writer *w)
+static void answer_free(void *answer)
 {
-    const struct embed *e = c->data;
-    json_key(w, "text");
-    json_write_value(w, input_at(e->input, c->next));
-    json_key(w, "normalize");
-    json_write_bool(w, !e->raw);
-    if (e->dimensions > 0) {
-        json_key(w, "dimensions");
-        json_write_int(w, e->dimensions);
-    }
+    embeddings_answer_free(answer);
 }
 
-static int reply(struct ask *c, const json_t *answer, struct error *err)
+static void begin(void *answer, const struct exchange_about *about)
 {
-    const json_t *vector = json_object_get(answer, "embedding");
-    if (json_is_array(json_array_get(vector, 0)))
-        return error_set(err, ERROR_UNSUPPORTED,
-            "the model makes a vector of each token, not one of a text: use 'weir embed', or another model");
-    json_write_value(&c->w, vector);
-    return 0;
+    (void)answer;
+    (void)about;
 }
 
-static void embed_begin(struct ask *c)
+static int gather(void *answer, const struct chat_event *e, struct error *err)
 {
-    json_key(&c->w, "embeddings");
-    json_array_begin(&c->w);
+    return embeddings_answer_gather(answer, e, err);
 }
 
-static int embed_end(struct ask *c, struct error *err)
+static void whole(void *answer, const struct chat_usage *usage, struct buf *out)
 {
-    (void)err;
-    json_array_end(&c->w);
-    return 0;
-}
-
-static void embed_usage(struct ask *c)
-{
-    json_key(&c->w, "model");
-    json_write_str(&c->w, c->model->name);
-    json_key(&c->w, "total_duration");
-    json_write_int(&c->w, (clock_mono_ms() - c->started_ms) * 1000000);
-    json_key(&c->w, "load_duration");
-    json_write_int(&c->w, 0);
-    json_key(&c->w, "prompt_eval_count");
-    json_write_int(&c->w, c->tokens);
-}
-
-static const struct ask_kind embed = {.name = "ollama.embed",
-    .reason = "embeddings are made by the local model that was named",
-    .type = WIRE_EMBED,
-    .question_name = "input",
-    .resolve = api_ollama_name,
-    .read = embed_read,
-    .begin = embed_begin,
-    .question = question,
-    .reply = reply,
-    .end = embed_end,
-    .usage = embed_usage};
-
-void api_ollama_embed(const struct api_call *c)
-{
-    api_ask(c, &embed);
+    struct embeddings_answer *a = answer;
+    struct json_writer w;
+    json_array_end(&a->w);
+    json_writer_init(&w, out);
+    json_object_begin(&w);
+    json_key(&w, "model");
+    json_write_str(&w, a->model);
+    json_key(&w, "embeddings");
+    json_write_raw(&w, buf_str(&a->vectors));
+    json_key(&w, "total_duration");
+    json_write_int(&w, clock_mono_ns() - a->started_ns);
+    json_key(&w, "load_duration");
+    json_write_int(&w, usage->load_ns);
+    json_key(&w, "prompt_eval_count");
+    json_write_int(&w, usage->input_tokens > 0 ? usage->input_tokens : 0);
+    json_object_end(&w);
 }
 
 /* {"embedding":[...]} and nothing else. */
-static void one_begin(struct ask *c)
+static void one_whole(void *answer, const struct chat_usage *usage, struct buf *out)
 {
-    json_key(&c->w, "embedding");
+    struct embeddings_answer *a = answer;
+    struct json_writer w;
+    (void)usage;
+    json_writer_init(&w, out);
+    json_object_begin(&w);
+    json_key(&w, "embedding");
+    json_write_raw(&w, str_slice(buf_str(&a->vectors), 1, a->vectors.len)); /* the only one of the list */
+    json_object_end(&w);
 }
 
-static int one_end(struct ask *c, struct error *err)
+static int error_write(
+    int status, struct str message, struct str type, struct str request_id, struct buf *out)
 {
-    (void)c;
-    (void)err;
-    return 0;
+    (void)type;
+    (void)request_id;
+    ollama_error_write(message, out);
+    return status;
 }
 
-static void one_usage(struct ask *c)
+static int resolve(const struct exchange_world *w, struct chat_request *r, struct error *err)
 {
-    (void)c;
+    return api_ollama_name(w, r->model, &r->model, err);
 }
 
-static const struct ask_kind one = {.name = "ollama.embeddings",
-    .reason = "embeddings are made by the local model that was named",
-    .type = WIRE_EMBED,
-    .question_name = "prompt",
-    .resolve = api_ollama_name,
-    .read = one_read,
-    .begin = one_begin,
-    .question = question,
-    .reply = reply,
-    .end = one_end,
-    .usage = one_usage};
+#define EMBEDS                                                                                               \
+    .answer_size = sizeof(struct embeddings_answer), .resolve = resolve, .init = init, .free = answer_free,  \
+    .begin = begin, .gather = gather, .error = error_write
 
-void api_ollama_embeddings(const struct api_call *c)
-{
-    api_ask(c, &one);
-}
+const struct api_shape api_ollama_embed_shape = {
+    .name = "ollama.embed", .read = embed_read, .whole = whole, EMBEDS};
+const struct api_shape api_ollama_embeddings_shape = {
+    .name = "ollama.embeddings", .read = one_read, .whole = one_whole, EMBEDS};

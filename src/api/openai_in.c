@@ -318,11 +318,7 @@ static int stream_read(const json_t *root, struct chat_request *r, struct error 
 static int common_read(struct arena *a, const json_t *root, struct chat_request **out, struct error *err)
 {
     struct chat_request *r = *out = chat_request_create(a);
-    int rc = json_get_str(root, "model", &r->model, err);
-    if (rc == 0 && r->model.len == 0)
-        rc = error_set(err, ERROR_INVALID, "'model' is missing: GET /v1/models lists what can be asked for");
-    if (rc == 0 && r->model.len > LIMIT_MODEL_NAME)
-        rc = error_set(err, ERROR_INVALID, "'model' is longer than %d bytes", LIMIT_MODEL_NAME);
+    int rc = api_model_read(root, &r->model, err);
     if (rc == 0)
         rc = json_get_str(root, "user", &r->user, err);
     if (rc == 0)
@@ -407,22 +403,11 @@ static int prompt_read(struct arena *a, const json_t *prompt, struct chat_reques
     r->prompt = json_str(prompt);
     if (json_is_string(prompt))
         return 0;
-    bool ids = n > 0 && json_is_integer(json_array_get(prompt, 0));
-    if (n > 1 && !ids)
+    if (n > 1 && !json_is_integer(json_array_get(prompt, 0)))
         return error_set(err, ERROR_UNSUPPORTED, "'prompt' has %zu prompts: send them one at a time", n);
-    int32_t *list = n > 0 ? arena_try_array(a, int32_t, n) : NULL;
-    if (n > 0 && !list)
-        return error_set(err, ERROR_MEMORY, "no memory for the request");
-    for (size_t i = 0; i < n && ids; i++) {
-        int64_t id = json_integer_value(json_array_get(prompt, i));
-        ids = json_is_integer(json_array_get(prompt, i)) && id >= 0 && id <= INT32_MAX;
-        list[i] = (int32_t)id;
-    }
-    if (!ids)
+    if (!api_ids_read(a, prompt, &r->prompt_ids, &r->n_prompt_ids))
         return error_set(err, ERROR_INVALID, "'prompt' must be a string or a list of token ids");
-    r->prompt_ids = list;
-    r->n_prompt_ids = n;
-    return 0;
+    return r->prompt_ids ? 0 : error_set(err, ERROR_MEMORY, "no memory for the request");
 }
 
 int api_openai_completion_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)

@@ -91,6 +91,18 @@ static const char *finish_reason(enum chat_stop stop)
     return names[stop];
 }
 
+void openai_prompt_usage_write(struct json_writer *w, const struct chat_usage *u)
+{
+    int64_t input = u->input_tokens > 0 ? u->input_tokens : 0;
+    json_key(w, "usage");
+    json_object_begin(w);
+    json_key(w, "prompt_tokens");
+    json_write_int(w, input);
+    json_key(w, "total_tokens");
+    json_write_int(w, input);
+    json_object_end(w);
+}
+
 static void usage_write(struct json_writer *w, const struct chat_usage *u)
 {
     int64_t input = u->input_tokens > 0 ? u->input_tokens : 0,

@@ -52,6 +52,8 @@ void openai_stream_event(struct openai_answer *a, const struct chat_event *e, st
 void openai_stream_end(struct openai_answer *a, const struct chat_usage *usage, struct buf *out);
 
 /* {"error":{"message","type","param":null,"code"}}; `type` empty: by status. */
+/* The member `usage` of what has no output: embeddings and ranks. */
+void openai_prompt_usage_write(struct json_writer *w, const struct chat_usage *u);
 void openai_error_write(int status, struct str message, struct str type, struct buf *out);
 
 #endif

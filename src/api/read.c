@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/limits.h"
+
 int api_body_read(struct arena *a, struct str body, const json_t **root, struct error *err)
 {
     json_t *tree;
@@ -10,6 +12,32 @@ int api_body_read(struct arena *a, struct str body, const json_t **root, struct 
         return rc;
     *root = tree;
     return json_is_object(tree) ? 0 : error_set(err, ERROR_INVALID, "the request body must be a JSON object");
+}
+
+int api_model_read(const json_t *root, struct str *out, struct error *err)
+{
+    int rc = json_get_str(root, "model", out, err);
+    if (rc == 0 && out->len == 0)
+        rc = error_set(err, ERROR_INVALID, "'model' is missing: GET /v1/models lists what can be asked for");
+    if (rc == 0 && out->len > LIMIT_MODEL_NAME)
+        rc = error_set(err, ERROR_INVALID, "'model' is longer than %d bytes", LIMIT_MODEL_NAME);
+    return rc;
+}
+
+bool api_ids_read(struct arena *a, const json_t *list, const int32_t **out, size_t *n)
+{
+    *n = json_array_size(list);
+    int32_t *ids = *n > 0 ? arena_try_array(a, int32_t, *n) : NULL;
+    *out = ids;
+    for (size_t i = 0; i < *n; i++) {
+        const json_t *item = json_array_get(list, i);
+        int64_t id = json_integer_value(item);
+        if (!json_is_integer(item) || id < 0 || id > INT32_MAX)
+            return false;
+        if (ids)
+            ids[i] = (int32_t)id;
+    }
+    return *n > 0;
 }
 
 int api_read_vendor(

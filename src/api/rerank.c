@@ -2,79 +2,102 @@
  * query, the best first. */
 #include <stdlib.h>
 
-#include "api/ask.h"
+#include "api/openai_out.h"
+#include "api/read.h"
+#include "api/shape.h"
+#include "base/limits.h"
+
+/* ---- Requests ---- */
+
+/* A document is a text or {"text"}. */
+static int document_read(const json_t *document, size_t index, struct str *out, struct error *err)
+{
+    static const char *const known[] = {"text", NULL};
+    const json_t *text = json_is_object(document) ? json_object_get(document, "text") : document;
+    *out = json_str(text);
+    if (!json_is_string(text))
+        return error_set(
+            err, ERROR_INVALID, "documents[%zu] must be a text or an object with a \"text\"", index);
+    int rc = json_is_object(document) ? api_read_only(document, known, err) : 0;
+    return rc ? error_wrap(err, "documents[%zu]", index) : 0;
+}
+
+static int documents_read(struct arena *a, const json_t *documents, struct chat_request *r, struct error *err)
+{
+    int rc = 0;
+    r->n_inputs = json_array_size(documents);
+    if (r->n_inputs == 0 || r->n_inputs > LIMIT_INPUTS)
+        return error_set(err, ERROR_INVALID, "'documents' must be a list of 1 to %d texts", LIMIT_INPUTS);
+    r->inputs = arena_alloc(a, r->n_inputs * sizeof *r->inputs);
+    for (size_t i = 0; i < r->n_inputs && rc == 0; i++)
+        rc = document_read(json_array_get(documents, i), i, &r->inputs[i].text, err);
+    return rc;
+}
+
+static int rerank_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
+{
+    static const char *const known[] = {
+        "model", "query", "documents", "top_n", "return_documents", "user", NULL};
+    const json_t *root;
+    int rc = api_body_read(a, body, &root, err);
+    if (rc)
+        return rc;
+    struct chat_request *r = *out = chat_request_create(a);
+    r->kind = CHAT_KIND_RERANK;
+    rc = api_model_read(root, &r->model, err);
+    r->query = json_str(json_object_get(root, "query"));
+    if (rc == 0 && !r->query.data)
+        rc = error_set(err, ERROR_INVALID, "'query' must be a text: what the documents are ranked by");
+    if (rc == 0)
+        rc = documents_read(a, json_object_get(root, "documents"), r, err);
+    if (rc == 0)
+        rc = json_get_int(root, "top_n", 0, 1, INT32_MAX, &r->top_n, err);
+    if (rc == 0)
+        rc = json_get_bool(root, "return_documents", false, &r->return_documents, err);
+    if (rc == 0)
+        rc = json_get_str(root, "user", &r->user, err);
+    return rc ? rc : api_read_vendor(a, root, known, &r->vendor, err);
+}
+
+/* ---- Answers ---- */
 
 struct ranked {
     size_t index;
     double score;
 };
 
-struct rerank {
-    const json_t *query, *documents;
-    int64_t top_n;
-    bool return_documents;
-    struct ranked *ranked; /* of each document */
+struct rerank_answer {
+    const struct chat_request *request;
+    struct str model;
+    struct ranked *ranked; /* in the request's arena */
+    size_t n;
 };
 
-/* A document is a text or {"text"}; NULL: it is neither. */
-static const json_t *text_of(const json_t *document)
+static void init(void *answer, const struct chat_request *r, struct str request_id)
 {
-    const json_t *text = json_is_object(document) ? json_object_get(document, "text") : document;
-    return json_is_string(text) ? text : NULL;
+    struct rerank_answer *a = answer;
+    (void)request_id;
+    a->request = r;
+    a->ranked = arena_alloc(r->arena, r->n_inputs * sizeof *a->ranked);
 }
 
-static int documents_read(struct ask *c, struct rerank *r, struct error *err)
+static void answer_free(void *answer)
 {
-    c->n_questions = json_array_size(r->documents);
-    if (c->n_questions == 0 || c->n_questions > ASK_QUESTIONS_MAX)
-        return error_set(
-            err, ERROR_INVALID, "'documents' must be a list of 1 to %d texts", ASK_QUESTIONS_MAX);
-    for (size_t i = 0; i < c->n_questions; i++)
-        if (!text_of(json_array_get(r->documents, i)))
-            return error_set(
-                err, ERROR_INVALID, "documents[%zu] must be a text or an object with a \"text\"", i);
-    r->ranked = arena_alloc(c->arena, c->n_questions * sizeof *r->ranked);
-    return 0;
+    (void)answer;
 }
 
-static int rerank_read(struct ask *c, const json_t *root, struct error *err)
+static void begin(void *answer, const struct exchange_about *about)
 {
-    struct rerank *r = c->data = arena_new(c->arena, struct rerank);
-    r->query = json_object_get(root, "query");
-    r->documents = json_object_get(root, "documents");
-    if (!json_is_string(r->query))
-        return error_set(err, ERROR_INVALID, "'query' must be a text: what the documents are ranked by");
-    int rc = documents_read(c, r, err);
-    rc = rc ? rc : json_get_int(root, "top_n", (int64_t)c->n_questions, 1, INT32_MAX, &r->top_n, err);
-    return rc ? rc : json_get_bool(root, "return_documents", false, &r->return_documents, err);
+    struct rerank_answer *a = answer;
+    a->model = about->model;
 }
 
-static void rerank_begin(struct ask *c)
+static int gather(void *answer, const struct chat_event *e, struct error *err)
 {
-    json_key(&c->w, "object");
-    json_write_text(&c->w, "list");
-    json_key(&c->w, "results");
-    json_array_begin(&c->w);
-}
-
-static void rerank_question(const struct ask *c, struct json_writer *w)
-{
-    const struct rerank *r = c->data;
-    json_key(w, "query");
-    json_write_value(w, r->query);
-    json_key(w, "documents");
-    json_array_begin(w);
-    json_write_value(w, text_of(json_array_get(r->documents, c->next)));
-    json_array_end(w);
-}
-
-static int rerank_reply(struct ask *c, const json_t *answer, struct error *err)
-{
+    struct rerank_answer *a = answer;
     (void)err;
-    struct rerank *r = c->data;
-    const json_t *result = json_array_get(json_object_get(answer, "results"), 0);
-    const double score = json_number_value(json_object_get(result, "relevance_score"));
-    r->ranked[c->next] = (struct ranked){c->next, score};
+    if (e->kind == CHAT_EVENT_SCORE && a->n < a->request->n_inputs)
+        a->ranked[a->n++] = (struct ranked){e->score.index, e->score.score};
     return 0;
 }
 
@@ -87,41 +110,58 @@ static int by_score(const void *a, const void *b)
     return x->index < y->index ? -1 : 1;
 }
 
-static int rerank_end(struct ask *c, struct error *err)
+static void result_write(struct json_writer *w, const struct chat_request *r, const struct ranked *one)
 {
-    (void)err;
-    const struct rerank *r = c->data;
-    qsort(r->ranked, c->n_questions, sizeof *r->ranked, by_score);
-    for (size_t i = 0; i < c->n_questions && (int64_t)i < r->top_n; i++) {
-        json_object_begin(&c->w);
-        json_key(&c->w, "index");
-        json_write_int(&c->w, (int64_t)r->ranked[i].index);
-        json_key(&c->w, "relevance_score");
-        json_write_double(&c->w, r->ranked[i].score);
-        if (r->return_documents) {
-            json_key(&c->w, "document");
-            json_object_begin(&c->w);
-            json_key(&c->w, "text");
-            json_write_value(&c->w, text_of(json_array_get(r->documents, r->ranked[i].index)));
-            json_object_end(&c->w);
-        }
-        json_object_end(&c->w);
+    json_object_begin(w);
+    json_key(w, "index");
+    json_write_int(w, (int64_t)one->index);
+    json_key(w, "relevance_score");
+    json_write_double(w, one->score);
+    if (r->return_documents) {
+        json_key(w, "document");
+        json_object_begin(w);
+        json_key(w, "text");
+        json_write_str(w, r->inputs[one->index].text);
+        json_object_end(w);
     }
-    json_array_end(&c->w);
-    return 0;
+    json_object_end(w);
 }
 
-static const struct ask_kind rerank = {.name = "rerank",
-    .reason = "documents are ranked by the local model that was named",
-    .type = WIRE_RERANK,
-    .question_name = "documents",
-    .read = rerank_read,
-    .begin = rerank_begin,
-    .question = rerank_question,
-    .reply = rerank_reply,
-    .end = rerank_end};
-
-void api_rerank(const struct api_call *api)
+static void whole(void *answer, const struct chat_usage *usage, struct buf *out)
 {
-    api_ask(api, &rerank);
+    struct rerank_answer *a = answer;
+    const struct chat_request *r = a->request;
+    struct json_writer w;
+    qsort(a->ranked, a->n, sizeof *a->ranked, by_score);
+    json_writer_init(&w, out);
+    json_object_begin(&w);
+    json_key(&w, "object");
+    json_write_text(&w, "list");
+    json_key(&w, "results");
+    json_array_begin(&w);
+    for (size_t i = 0; i < a->n && (r->top_n == 0 || (int64_t)i < r->top_n); i++)
+        result_write(&w, r, &a->ranked[i]);
+    json_array_end(&w);
+    json_key(&w, "model");
+    json_write_str(&w, a->model);
+    openai_prompt_usage_write(&w, usage);
+    json_object_end(&w);
 }
+
+static int error_write(
+    int status, struct str message, struct str type, struct str request_id, struct buf *out)
+{
+    (void)request_id;
+    openai_error_write(status, message, type, out);
+    return status;
+}
+
+const struct api_shape api_rerank_shape = {.name = "rerank",
+    .answer_size = sizeof(struct rerank_answer),
+    .read = rerank_read,
+    .init = init,
+    .free = answer_free,
+    .begin = begin,
+    .gather = gather,
+    .whole = whole,
+    .error = error_write};

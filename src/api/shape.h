@@ -56,7 +56,7 @@ struct api_shape {
 };
 
 extern const struct api_shape api_anthropic_count_shape;
-extern const struct api_shape api_responses_shape;
+extern const struct api_shape api_responses_shape, api_embeddings_shape, api_rerank_shape;
 extern const struct api_shape api_openai_chat_shape, api_openai_completion_shape, api_anthropic_shape;
 
 #endif

@@ -12,6 +12,7 @@ enum {
     LIMIT_MESSAGES = 4096,           /* messages in a request */
     LIMIT_PARTS = 1024,              /* parts in a message */
     LIMIT_TOOLS = 512,               /* tool definitions in a request */
+    LIMIT_INPUTS = 2048,             /* texts to embed, or documents to rank, in a request */
     LIMIT_STOPS = 16,                /* stop strings in a request */
     LIMIT_BREAKERS = 64,             /* texts that break sequences (DRY) */
     LIMIT_BREAKER = 40,              /* bytes of such a text */

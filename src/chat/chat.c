@@ -23,6 +23,17 @@ const char *chat_role_name(enum chat_role role)
     return names[role];
 }
 
+struct chat_failure chat_failure_of(int code, struct str message)
+{
+    bool ours = code == ERROR_INVALID || code == ERROR_CONTEXT || code == ERROR_UNSUPPORTED ||
+                code == ERROR_LIMIT || code == ERROR_DENIED || code == ERROR_CANCELLED;
+    return (struct chat_failure){.code = code,
+        .retryable = !ours,
+        .retry_after_ms = -1,
+        .message = message,
+        .type = code == ERROR_CONTEXT ? STR("context_length_exceeded") : STR_NONE};
+}
+
 /* The walk over a request: where we are, and whom to tell. */
 struct walk {
     const struct chat_request *request;
@@ -141,6 +152,15 @@ static int visit_sampling(const struct walk *w, const struct chat_sampling *s)
     return rc;
 }
 
+static int visit_inputs(const struct walk *w, const struct chat_request *r)
+{
+    const char *name = r->kind == CHAT_KIND_RERANK ? "documents" : "input";
+    int rc = visit_text(w, STR("query"), r->query);
+    for (size_t i = 0; i < r->n_inputs && rc == 0; i++)
+        rc = visit_text(w, arena_printf(r->arena, "%s[%zu]", name, i), r->inputs[i].text);
+    return rc;
+}
+
 int chat_request_visit(
     const struct chat_request *r, int (*visit)(void *ctx, struct str where, struct str text), void *ctx)
 {
@@ -148,6 +168,8 @@ int chat_request_visit(
     int rc = visit_text(&w, STR("prompt"), r->prompt);
     if (rc == 0)
         rc = visit_text(&w, STR("suffix"), r->suffix);
+    if (rc == 0)
+        rc = visit_inputs(&w, r);
     for (size_t i = 0; i < r->n_messages && rc == 0; i++)
         rc = visit_message(&w, i, &r->messages[i]);
     for (size_t i = 0; i < r->n_tools && rc == 0; i++)

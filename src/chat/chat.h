@@ -1,4 +1,5 @@
-/* The one vendor-neutral form of a conversation: what every api reads into and every provider writes from.
+/* The one vendor-neutral form of a request: what every api reads into and every provider writes from. Mostly a
+ * conversation; or texts to embed, or documents to rank, which go the same way.
  *
  *   api (in) -> chat_request -> provider          provider -> chat_event ... -> chat_sink -> api (out)
  *
@@ -123,9 +124,20 @@ struct chat_header {
     struct str name, value;
 };
 
+/* What is asked for. EMBED and RERANK have `inputs` in place of messages, and of the settings only those that
+ * stand with them, `user`, `vendor`, `native` and keep_alive. */
+enum chat_kind { CHAT_KIND_ANSWER, CHAT_KIND_EMBED, CHAT_KIND_RERANK, CHAT_KINDS };
+
+struct chat_input {
+    struct str text;
+    const int32_t *ids; /* instead: tokens of the target's vocabulary */
+    size_t n_ids;
+};
+
 struct chat_request {
     struct arena *arena;
     enum chat_shape shape;
+    enum chat_kind kind;
     struct str model; /* as the client named it */
     struct chat_message *messages;
     size_t n_messages;
@@ -160,6 +172,14 @@ struct chat_request {
     const json_t *native; /* of another shape: the members as they came for which a target of the same shape
                              has words of its own, in place of `vendor`; NULL if none */
     struct str only_native; /* the first of them that nothing here says: other targets refuse it by name */
+    struct chat_input *inputs; /* EMBED: a vector of each; RERANK: the documents, all texts */
+    size_t n_inputs;
+    int64_t dimensions;    /* EMBED: how many values a vector has; 0: as many as the model makes */
+    bool unscaled;         /* EMBED: as the model makes them, else with a length of 1 where the target does that */
+    bool packed;           /* EMBED: the client wants base64 of little-endian floats */
+    struct str query;      /* RERANK: what the documents are held against */
+    int64_t top_n;         /* RERANK: the best so many; 0: all */
+    bool return_documents; /* RERANK: with their texts */
     const json_t *asked; /* the body as it came, for an answer that says some of it again; never sent */
     struct chat_header *headers; /* of the client's request, for a target of the same shape */
     size_t n_headers;
@@ -173,8 +193,8 @@ struct chat_request *chat_request_create(struct arena *arena);
 const char *chat_role_name(enum chat_role role);
 
 /* Every piece of a request that a person or program wrote, for detectors: message texts, names, tool calls'
- * names and arguments, tool results, tool definitions, image and other parts' text, prompt, suffix, vendor
- * members. What prompt_ids spell no detector can see: only the embedded engine may be sent them.
+ * names and arguments, tool results, tool definitions, image and other parts' text, prompt, suffix, inputs, query,
+ * vendor members. What token ids spell no detector can see: only a target inside may be sent them.
  * Calls visit(ctx, where, text) for each; `where` is like "messages[2].content" and lives in the arena, `text`
  * only during the call. A non-zero return stops the walk and is returned. */
 int chat_request_visit(const struct chat_request *r, int (*visit)(void *ctx, struct str where, struct str text), void *ctx);
@@ -182,6 +202,9 @@ int chat_request_visit(const struct chat_request *r, int (*visit)(void *ctx, str
 /* ---- What comes back ----
  *
  *   START (TEXT | REASONING | SIGNATURE | TOOL_CALL | NATIVE | USAGE | STOP)* STOP      or, at any point,  ... ERROR
+ *
+ * Of a request to embed: START EMBEDDING* USAGE STOP, one for each input in their order. To rerank: START SCORE*
+ * USAGE STOP, in any order, at least of the best top_n.
  *
  * STOP comes once for each choice (of a request for one: once), the last of them comes last; ERROR once and
  * last. The choices' events may be mixed. USAGE is of all choices together; it may come more than once, the last
@@ -193,6 +216,8 @@ enum chat_event_kind {
     CHAT_EVENT_TOOL_CALL, /* a first piece has id and name; later ones of the same index only arguments */
     CHAT_EVENT_SIGNATURE, /* ends a piece of reasoning; what its maker wants back with it */
     CHAT_EVENT_NATIVE,    /* what only a client of the provider's own shape understands */
+    CHAT_EVENT_EMBEDDING, /* the vector of an input */
+    CHAT_EVENT_SCORE,     /* how well a document answers the query */
     CHAT_EVENT_USAGE,
     CHAT_EVENT_STOP,
     CHAT_EVENT_ERROR
@@ -226,6 +251,9 @@ struct chat_failure {
     struct str message;     /* for the client; never holds a key */
     struct str type;        /* the provider's own error type or code, may be empty */
 };
+
+/* Of an error of our own (enum error_code), not a provider's. */
+struct chat_failure chat_failure_of(int code, struct str message);
 
 /* A token, how likely the model thought it (natural logarithm, of its unmodified distribution), and which ones it
  * thought likeliest. */
@@ -261,6 +289,15 @@ struct chat_event {
             bool delta;      /* a piece for the block before it, else a whole block */
             struct str json; /* an object, in the words of that shape */
         } native;
+        struct {
+            size_t index; /* of the input */
+            const float *values;
+            size_t n_values;
+        } embedding;
+        struct {
+            size_t index;
+            double score;
+        } score;
         struct chat_usage usage;
         enum chat_stop stop;
         struct chat_failure failure;

@@ -210,19 +210,6 @@ static bool event_next(struct engine_call *c, struct call_event *event)
     return true;
 }
 
-/* The wire's error as whoever chooses the next target needs it. */
-static struct chat_failure failure_from(const struct call_event *event)
-{
-    int code = (int)event->numbers[0];
-    bool ours = code == ERROR_INVALID || code == ERROR_CONTEXT || code == ERROR_UNSUPPORTED ||
-                code == ERROR_LIMIT || code == ERROR_DENIED || code == ERROR_CANCELLED;
-    return (struct chat_failure){.code = code,
-        .retryable = !ours,
-        .retry_after_ms = event->numbers[1],
-        .message = event->bytes,
-        .type = code == ERROR_CONTEXT ? STR("context_length_exceeded") : STR_NONE};
-}
-
 /* The frame was checked when it came: reading it again can fail only for want of memory. */
 static void memory_deliver(struct engine_call *c, const struct error *err)
 {
@@ -301,7 +288,8 @@ static void chat_deliver(struct engine_call *c, const struct call_event *event)
         break;
     case WIRE_ERROR:
         out.kind = CHAT_EVENT_ERROR;
-        out.failure = failure_from(event);
+        out.failure = chat_failure_of((int)event->numbers[0], event->bytes);
+        out.failure.retry_after_ms = event->numbers[1];
         break;
     default:
         break;

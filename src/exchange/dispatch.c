@@ -23,6 +23,8 @@ static uint64_t hash_on(uint64_t hash, struct str text)
 static uint64_t prefix_of(const struct chat_request *r)
 {
     uint64_t hash = hash_on(0, str_slice(r->prompt, 0, PREFIX_BYTES));
+    if (r->n_inputs > 0) /* nothing of them is cached: only spread */
+        return hash_on(hash, str_slice(r->inputs[0].text, 0, PREFIX_BYTES));
     for (size_t i = 0; i < r->n_messages; i++) {
         const struct chat_message *m = &r->messages[i];
         for (size_t k = 0; k < m->n_parts; k++)

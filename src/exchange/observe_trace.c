@@ -64,6 +64,8 @@ static struct str joined(struct arena *a, const char *operation, struct str name
 
 static const char *operation_of(const struct exchange *x)
 {
+    if (x->request->kind != CHAT_KIND_ANSWER)
+        return x->request->kind == CHAT_KIND_EMBED ? "embeddings" : "rerank";
     return str_is(x->api, "openai.completions") || str_is(x->api, "ollama.generate") ? "text_completion"
                                                                                      : "chat";
 }

@@ -313,6 +313,33 @@ void json_write_double(struct json_writer *w, double value)
         buf_append_text(w->buf, ".0");
 }
 
+/* Digits by whole numbers: a vector has thousands of values. A number of so few digits over an exact power of
+ * ten is the very double that a reader gets. */
+void json_write_float(struct json_writer *w, float value)
+{
+    static const double powers[] = {
+        1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14};
+    const double size = fabs((double)value);
+    char text[40], *at = text + sizeof text;
+    int places = 1;
+    if (!(size >= 1e-5 && size < 1e4)) { /* also what is no number */
+        json_write_double(w, (double)value);
+        return;
+    }
+    long long digits = llround(size * powers[places]);
+    for (; places < 14 && (float)((double)digits / powers[places]) != fabsf(value); places++)
+        digits = llround(size * powers[places + 1]);
+    for (int i = 0; i <= places || digits > 0; i++, digits /= 10) {
+        if (i == places)
+            *--at = '.';
+        *--at = (char)('0' + digits % 10);
+    }
+    if (value < 0)
+        *--at = '-';
+    value_begin(w);
+    buf_append(w->buf, at, (size_t)(text + sizeof text - at));
+}
+
 void json_write_bool(struct json_writer *w, bool value)
 {
     json_write_raw(w, value ? STR("true") : STR("false"));

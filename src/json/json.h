@@ -53,6 +53,8 @@ void json_write_text(struct json_writer *w, const char *value); /* NULL writes n
 void json_write_int(struct json_writer *w, int64_t value);
 void json_write_double(
     struct json_writer *w, double value); /* shortest that reads back; NaN and infinity: null */
+/* Quicker, and with digits enough that it reads back as the same float. */
+void json_write_float(struct json_writer *w, float value);
 void json_write_bool(struct json_writer *w, bool value);
 void json_write_null(struct json_writer *w);
 /* A whole tree, keys in the order read. */

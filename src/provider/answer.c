@@ -133,6 +133,20 @@ int provider_answer_native(
     return rc;
 }
 
+void provider_answer_embeddings(struct provider_answer *a, const float *values, size_t width)
+{
+    assert(a->started);
+    for (size_t i = 0; i < a->n_inputs; i++)
+        emit(a,
+            &(struct chat_event){.kind = CHAT_EVENT_EMBEDDING, .embedding = {i, values + i * width, width}});
+}
+
+void provider_answer_score(struct provider_answer *a, size_t index, double score)
+{
+    assert(a->started);
+    emit(a, &(struct chat_event){.kind = CHAT_EVENT_SCORE, .score = {index, score}});
+}
+
 /* Which call a piece belongs to. Servers differ: some give no index, some give every call index 0 and tell
  * them apart by id, some repeat id and name with every piece. SIZE_MAX: a new call. */
 static size_t tool_find(const struct provider_answer *a, int64_t index, uint64_t id, bool named)

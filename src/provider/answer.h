@@ -58,6 +58,7 @@ struct provider_answer {
      */
     struct provider_answer_choice choices[CHAT_CHOICES_MAX], *choice;
     uint32_t n_choices;
+    size_t n_inputs; /* of a request to embed or to rerank */
 };
 
 void provider_answer_init(struct provider_answer *a, struct str provider, struct str api_key,
@@ -85,6 +86,9 @@ int provider_answer_native(struct provider_answer *a, enum chat_shape shape, boo
 /* The same with its tokens' log-probabilities; may be empty. */
 void provider_answer_tokens(
     struct provider_answer *a, struct str text, const struct chat_token *tokens, size_t n_tokens);
+/* The vectors of all inputs, n_inputs times `width` values, one input after the other. */
+void provider_answer_embeddings(struct provider_answer *a, const float *values, size_t width);
+void provider_answer_score(struct provider_answer *a, size_t index, double score);
 /* What follows belongs to this choice; false: it was not asked for. */
 bool provider_answer_choose(struct provider_answer *a, int64_t choice);
 /* A piece of a tool call. `index` (-1: none given) and `id` find the call it belongs to; the first piece of a

@@ -250,10 +250,5 @@ static size_t anthropic_headers(
 const struct provider_dialect provider_dialect_anthropic = {provider_anthropic_supports,
     provider_anthropic_encode, anthropic_path, anthropic_headers, provider_anthropic_event, NULL};
 
-static int anthropic_start(const struct provider_start *s, struct provider_call **out, struct error *err)
-{
-    return provider_remote_start(&provider_dialect_anthropic, s, out, err);
-}
-
 const struct provider_ops provider_anthropic_ops = {
-    "anthropic", provider_anthropic_supports, anthropic_start, provider_remote_pause, provider_remote_close};
+    .kind = "anthropic", .dialects = {&provider_dialect_anthropic}, PROVIDER_REMOTE_CALLS};

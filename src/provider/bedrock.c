@@ -331,10 +331,5 @@ static size_t bedrock_sign(struct arena *a, const struct provider *p, const stru
 const struct provider_dialect provider_dialect_bedrock = {bedrock_supports, provider_bedrock_encode,
     bedrock_path, bedrock_headers, provider_bedrock_event, bedrock_sign};
 
-static int bedrock_start(const struct provider_start *s, struct provider_call **out, struct error *err)
-{
-    return provider_remote_start(&provider_dialect_bedrock, s, out, err);
-}
-
 const struct provider_ops provider_bedrock_ops = {
-    "bedrock", bedrock_supports, bedrock_start, provider_remote_pause, provider_remote_close};
+    .kind = "bedrock", .dialects = {&provider_dialect_bedrock}, PROVIDER_REMOTE_CALLS};

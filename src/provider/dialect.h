@@ -29,6 +29,8 @@ struct provider_dialect {
 
 extern const struct provider_dialect provider_dialect_openai, provider_dialect_anthropic,
     provider_dialect_gemini, provider_dialect_ollama, provider_dialect_bedrock;
+extern const struct provider_dialect provider_embed_openai, provider_embed_gemini, provider_embed_ollama,
+    provider_rerank_openai;
 
 int provider_openai_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
     struct error *err) MUST_USE;
@@ -36,12 +38,16 @@ provider_event provider_openai_event;
 /* "/chat/completions" as the model's server has it; what carries its key. */
 struct str provider_openai_path(struct arena *a, const struct provider_model *m, const char *what);
 size_t provider_openai_headers(struct arena *a, const struct provider *p, struct egress_header *out);
+/* Whose form of the shape it is. */
+const struct provider_server *provider_server_of(const struct provider_model *m);
 int provider_anthropic_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
     struct error *err) MUST_USE;
 provider_event provider_anthropic_event;
 int provider_gemini_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
     struct error *err) MUST_USE;
 provider_event provider_gemini_event;
+/* "/v1beta/models/NAME" and `method`, as the base_url and the name want it. */
+struct str provider_gemini_path(struct arena *a, const struct provider_model *m, const char *method);
 int provider_ollama_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
     struct error *err) MUST_USE;
 provider_event provider_ollama_event;
@@ -67,10 +73,21 @@ struct provider {
 };
 struct str provider_key(const struct provider *p);
 
-int provider_remote_start(const struct provider_dialect *d, const struct provider_start *s,
-    struct provider_call **out, struct error *err) MUST_USE;
+/* Both by the kind's dialect for what is asked. */
+int provider_remote_supports(
+    const struct provider_model *m, const struct chat_request *r, struct error *err) MUST_USE;
+int provider_remote_start(
+    const struct provider_start *s, struct provider_call **out, struct error *err) MUST_USE;
 void provider_remote_pause(struct provider_call *c, bool paused);
 void provider_remote_close(struct provider_call *c);
+
+#define PROVIDER_REMOTE_CALLS                                                                                \
+    .supports = provider_remote_supports, .start = provider_remote_start, .pause = provider_remote_pause,    \
+    .close = provider_remote_close
+
+/* ---- local_ask.c: what the embedded engine is asked question by question ---- */
+int provider_local_ask_start(
+    const struct provider_start *s, struct provider_call **out, struct error *err) MUST_USE;
 
 extern const struct provider_ops provider_local_ops, provider_openai_ops, provider_anthropic_ops,
     provider_gemini_ops, provider_ollama_ops, provider_bedrock_ops;

@@ -275,11 +275,10 @@ static bool has_version(const struct provider *p)
 }
 
 /* "gemini-x", "models/gemini-x" and "tunedModels/x" are names that Google writes. */
-static struct str gemini_path(struct arena *a, const struct provider_model *m, const struct chat_request *r)
+struct str provider_gemini_path(struct arena *a, const struct provider_model *m, const char *method)
 {
     struct buf path;
     struct str name = m->model;
-    (void)r;
     buf_init(&path, 4 * KIB);
     buf_append_text(&path, has_version(m->provider) ? "" : "/v1beta");
     bool tuned = str_starts(name, STR("tunedModels/"));
@@ -287,10 +286,16 @@ static struct str gemini_path(struct arena *a, const struct provider_model *m, c
     if (tuned || str_starts(name, STR("models/")))
         name = str_slice(name, str_find_char(name, '/') + 1, name.len);
     provider_escape(&path, name);
-    buf_append_text(&path, ":streamGenerateContent?alt=sse");
+    buf_append_text(&path, method);
     struct str copy = arena_copy(a, buf_str(&path));
     buf_free(&path);
     return copy;
+}
+
+static struct str gemini_path(struct arena *a, const struct provider_model *m, const struct chat_request *r)
+{
+    (void)r;
+    return provider_gemini_path(a, m, ":streamGenerateContent?alt=sse");
 }
 
 static size_t gemini_headers(
@@ -303,10 +308,5 @@ static size_t gemini_headers(
 const struct provider_dialect provider_dialect_gemini = {
     gemini_supports, provider_gemini_encode, gemini_path, gemini_headers, provider_gemini_event, NULL};
 
-static int gemini_start(const struct provider_start *s, struct provider_call **out, struct error *err)
-{
-    return provider_remote_start(&provider_dialect_gemini, s, out, err);
-}
-
 const struct provider_ops provider_gemini_ops = {
-    "gemini", gemini_supports, gemini_start, provider_remote_pause, provider_remote_close};
+    .kind = "gemini", .dialects = {&provider_dialect_gemini, &provider_embed_gemini}, PROVIDER_REMOTE_CALLS};

@@ -238,6 +238,8 @@ static void on_event(void *ctx, const struct chat_event *event)
 
 static int local_start(const struct provider_start *s, struct provider_call **out, struct error *err)
 {
+    if (s->request->kind != CHAT_KIND_ANSWER)
+        return provider_local_ask_start(s, out, err);
     struct chat_request one = *s->request;
     struct local_call *c = calloc(1, sizeof *c);
     int rc = 0;

@@ -419,10 +419,5 @@ static size_t ollama_headers(
 const struct provider_dialect provider_dialect_ollama = {
     ollama_supports, provider_ollama_encode, ollama_path, ollama_headers, provider_ollama_event, NULL};
 
-static int ollama_start(const struct provider_start *s, struct provider_call **out, struct error *err)
-{
-    return provider_remote_start(&provider_dialect_ollama, s, out, err);
-}
-
 const struct provider_ops provider_ollama_ops = {
-    "ollama", ollama_supports, ollama_start, provider_remote_pause, provider_remote_close};
+    .kind = "ollama", .dialects = {&provider_dialect_ollama, &provider_embed_ollama}, PROVIDER_REMOTE_CALLS};

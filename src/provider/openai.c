@@ -34,8 +34,7 @@ static bool is_among(const char *const *names, const char *key)
 
 /* ---- Can it? ---- */
 
-/* Whose form of the shape it is. */
-static const struct provider_server *server_of(const struct provider_model *m)
+const struct provider_server *provider_server_of(const struct provider_model *m)
 {
     return m->provider && m->provider->server ? m->provider->server : provider_server_at(STR_NONE);
 }
@@ -123,7 +122,7 @@ static int openai_supports(const struct provider_model *m, const struct chat_req
     int rc = r->count_only ? provider_refuse("this API", "count_tokens", err)
                            : provider_check_native(CHAT_SHAPE_OPENAI, r, err);
     if (rc == 0)
-        rc = check_server(server_of(m), r, err);
+        rc = check_server(provider_server_of(m), r, err);
     if (rc == 0)
         rc = check_parts(r, err);
     return rc ? rc : check_tools(r, err);
@@ -432,7 +431,7 @@ static void write_prompt(struct json_writer *w, const struct chat_request *r)
 static void write_sampling(
     struct json_writer *w, const struct provider_model *m, const struct chat_request *r)
 {
-    const struct provider_server *server = server_of(m);
+    const struct provider_server *server = provider_server_of(m);
     struct chat_sampling s = r->sampling;
     s.n_logit_bias = 0; /* OpenAI has it as an object */
     if (server->repeat_penalty && !isnan(s.repeat_penalty)) {
@@ -478,13 +477,13 @@ static void write_rest(struct json_writer *w, const struct provider_model *m, co
     bool hinted = r->shape != CHAT_SHAPE_OPENAI &&
                   (!is_reasoning_model(m->model) || str_is(provider_text(r->vendor, hints[0]), "none"));
     if (r->vendor)
-        write_vendor(w, r->vendor, hinted ? hints : own_members, server_of(m)->omits);
+        write_vendor(w, r->vendor, hinted ? hints : own_members, provider_server_of(m)->omits);
 }
 
 int provider_openai_encode(
     const struct provider_model *m, const struct chat_request *r, struct buf *out, struct error *err)
 {
-    const struct provider_server *server = server_of(m);
+    const struct provider_server *server = provider_server_of(m);
     struct json_writer w;
     int rc = openai_supports(m, r, err);
     if (rc)
@@ -515,7 +514,7 @@ int provider_openai_encode(
 struct str provider_openai_path(struct arena *a, const struct provider_model *m, const char *what)
 {
     const struct provider *p = m ? m->provider : NULL;
-    if (!p || !(server_of(m)->flags & PROVIDER_DEPLOYMENTS) ||
+    if (!p || !(provider_server_of(m)->flags & PROVIDER_DEPLOYMENTS) ||
         str_ends(egress_target_path(p->target), STR("/v1")))
         return str_from(what);
     struct buf name;
@@ -549,10 +548,6 @@ static size_t openai_headers(
 const struct provider_dialect provider_dialect_openai = {
     openai_supports, provider_openai_encode, openai_path, openai_headers, provider_openai_event, NULL};
 
-static int openai_start(const struct provider_start *s, struct provider_call **out, struct error *err)
-{
-    return provider_remote_start(&provider_dialect_openai, s, out, err);
-}
-
-const struct provider_ops provider_openai_ops = {
-    "openai", openai_supports, openai_start, provider_remote_pause, provider_remote_close};
+const struct provider_ops provider_openai_ops = {.kind = "openai",
+    .dialects = {&provider_dialect_openai, &provider_embed_openai, &provider_rerank_openai},
+    PROVIDER_REMOTE_CALLS};

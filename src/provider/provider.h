@@ -29,7 +29,8 @@ int provider_create(const struct provider_options *o, struct provider **out, str
 void provider_free(struct provider *p);
 struct str provider_name(const struct provider *p);
 struct str provider_kind(const struct provider *p);
-struct str provider_host(const struct provider *p); /* with its port where the URL names one; empty: embedded */
+struct str provider_host(
+    const struct provider *p); /* with its port where the URL names one; empty: embedded */
 bool provider_is_inside(const struct provider *p); /* inside the local boundary: embedded, or zone local */
 bool provider_kind_exists(struct str kind);
 const char *provider_kinds(void); /* "openai, anthropic, ..., azure, ...": for error messages */
@@ -82,8 +83,11 @@ int provider_probe_start(const struct provider *p, struct egress *egress, const 
 void provider_probe_close(struct provider_probe *probe); /* NULL is allowed; allowed in `done` */
 
 /* ---- For the files of this room. ---- */
+struct provider_dialect;
 struct provider_ops {
     const char *kind;
+    const struct provider_dialect *dialects[CHAT_KINDS]; /* by what is asked for; NULL: it does not do that.
+                                                            Unused by "local" */
     int (*supports)(const struct provider_model *m, const struct chat_request *r, struct error *err);
     int (*start)(const struct provider_start *s, struct provider_call **out, struct error *err);
     void (*pause)(struct provider_call *c, bool paused);

@@ -115,10 +115,21 @@ static int send(struct remote_call *c, const struct provider_dialect *d, const s
     return rc;
 }
 
-int provider_remote_start(const struct provider_dialect *d, const struct provider_start *s,
-    struct provider_call **out, struct error *err)
+int provider_remote_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
+{
+    static const char *const done[CHAT_KINDS] = {"answers", "embeddings", "ranks of documents"};
+    const struct provider_dialect *d = m->provider->ops->dialects[r->kind];
+    if (!d)
+        return error_set(err, ERROR_UNSUPPORTED,
+            "a provider of kind '" STR_FMT "' gives no %s: choose another model", STR_ARG(m->provider->kind),
+            done[r->kind]);
+    return d->supports(m, r, err);
+}
+
+int provider_remote_start(const struct provider_start *s, struct provider_call **out, struct error *err)
 {
     const struct provider *p = s->model->provider;
+    const struct provider_dialect *d = p->ops->dialects[s->request->kind];
     struct remote_call *c = calloc(1, sizeof *c);
     if (!c)
         return error_set(err, ERROR_MEMORY, "out of memory");
@@ -128,6 +139,7 @@ int provider_remote_start(const struct provider_dialect *d, const struct provide
     buf_init(&c->error_body, ERROR_BODY_MAX);
     provider_answer_init(&c->answer, p->name, provider_key(p), d->event, s->sink);
     provider_answer_expect(&c->answer, s->request->n);
+    c->answer.n_inputs = s->request->n_inputs;
     int rc = send(c, d, s, err);
     if (rc) {
         call_free(c);

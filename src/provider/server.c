@@ -22,17 +22,21 @@ static const char *const bookkeeping[] = {"store", "metadata", "service_tier", "
 #define SYSTEM PROVIDER_SYSTEM_ONLY
 #define NO_OPTIONS PROVIDER_NO_STREAM_OPTIONS
 #define OURS "reasoning_content"
+#define EMBEDS PROVIDER_EMBEDS
+#define PACKS (PROVIDER_EMBEDS | PROVIDER_PACKS)
+#define RERANKS PROVIDER_RERANKS
 
 /* ---- The table. Sources: each server's own reference of its API, as of November 2026. ---- */
 
-static const struct provider_server plain = {.kind = "openai", .reasoning = OURS};
+static const struct provider_server plain = {.kind = "openai", .flags = EMBEDS | RERANKS, .reasoning = OURS};
 
 static const struct provider_server servers[] = {
-    {"openai", "api.openai.com", "https://api.openai.com/v1", .sampling = five},
-    {"azure", "openai.azure.com", NULL, PROVIDER_DEPLOYMENTS, .max_tokens = "max_completion_tokens",
+    {"openai", "api.openai.com", "https://api.openai.com/v1", PACKS, .sampling = five},
+    {"azure", "openai.azure.com", NULL, PROVIDER_DEPLOYMENTS | PACKS, .max_tokens = "max_completion_tokens",
         .key_header = "api-key", .sampling = five},
-    {"mistral", "api.mistral.ai", "https://api.mistral.ai/v1", SYSTEM | NO_OPTIONS | PROVIDER_SHORT_IDS,
-        .max_tokens = "max_tokens", .seed = "random_seed", .required = "any", .sampling = four,
+    {"mistral", "api.mistral.ai", "https://api.mistral.ai/v1",
+        SYSTEM | NO_OPTIONS | PROVIDER_SHORT_IDS | EMBEDS, .max_tokens = "max_tokens",
+        .dimensions = "output_dimension", .seed = "random_seed", .required = "any", .sampling = four,
         .refuses = NAMES("logprobs", "name"), .omits = bookkeeping},
     {"deepseek", "api.deepseek.com", "https://api.deepseek.com", SYSTEM, .max_tokens = "max_tokens",
         .reasoning = OURS, .sampling = four, .refuses = NAMES("n", "seed"), .omits = bookkeeping},
@@ -40,11 +44,12 @@ static const struct provider_server servers[] = {
         .sampling = NAMES("temperature", "top_p"), .refuses = NAMES("n", "logprobs", "name", "prompt")},
     {"xai", "api.x.ai", "https://api.x.ai/v1", SYSTEM, .max_tokens = "max_tokens", .reasoning = OURS,
         .sampling = four},
-    {"openrouter", "openrouter.ai", "https://openrouter.ai/api/v1", .max_tokens = "max_tokens",
+    {"openrouter", "openrouter.ai", "https://openrouter.ai/api/v1", EMBEDS, .max_tokens = "max_tokens",
         .repeat_penalty = "repetition_penalty", .reasoning = "reasoning", .sampling = open_weight},
-    {"together", "api.together.xyz", "https://api.together.xyz/v1", SYSTEM, .max_tokens = "max_tokens",
-        .repeat_penalty = "repetition_penalty", .reasoning = "reasoning", .sampling = open_weight},
-    {"fireworks", "api.fireworks.ai", "https://api.fireworks.ai/inference/v1", SYSTEM,
+    {"together", "api.together.xyz", "https://api.together.xyz/v1", SYSTEM | EMBEDS | RERANKS,
+        .max_tokens = "max_tokens", .repeat_penalty = "repetition_penalty", .reasoning = "reasoning",
+        .sampling = open_weight},
+    {"fireworks", "api.fireworks.ai", "https://api.fireworks.ai/inference/v1", SYSTEM | EMBEDS | RERANKS,
         .max_tokens = "max_tokens", .repeat_penalty = "repetition_penalty", .reasoning = OURS,
         .sampling = open_weight},
     {"cerebras", "api.cerebras.ai", "https://api.cerebras.ai/v1", SYSTEM,
@@ -56,20 +61,25 @@ static const struct provider_server servers[] = {
         .sampling = NAMES("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty"),
         .refuses = NAMES("n", "logprobs", "seed", "stop", "tools", "prompt"), .omits = bookkeeping},
     {"gemini-openai", "generativelanguage.googleapis.com",
-        "https://generativelanguage.googleapis.com/v1beta/openai", SYSTEM, .max_tokens = "max_tokens",
-        .sampling = NAMES("temperature", "top_p"),
+        "https://generativelanguage.googleapis.com/v1beta/openai", SYSTEM | EMBEDS,
+        .max_tokens = "max_tokens", .sampling = NAMES("temperature", "top_p"),
         .refuses = NAMES("seed", "logprobs", "parallel_tool_calls", "prompt"), .omits = bookkeeping},
-    {"vllm", NULL, "http://127.0.0.1:8000/v1", SYSTEM, .max_tokens = "max_tokens",
+    {"vllm", NULL, "http://127.0.0.1:8000/v1", SYSTEM | PACKS | RERANKS, .max_tokens = "max_tokens",
         .repeat_penalty = "repetition_penalty", .reasoning = "reasoning", .sampling = served},
-    {"sglang", NULL, "http://127.0.0.1:30000/v1", SYSTEM, .max_tokens = "max_tokens",
+    {"sglang", NULL, "http://127.0.0.1:30000/v1", SYSTEM | EMBEDS, .max_tokens = "max_tokens",
         .repeat_penalty = "repetition_penalty", .reasoning = OURS, .sampling = served},
-    {"llamacpp", NULL, "http://127.0.0.1:8080/v1", SYSTEM, .max_tokens = "max_tokens", .reasoning = OURS},
-    {"lmstudio", NULL, "http://127.0.0.1:1234/v1", SYSTEM, .max_tokens = "max_tokens", .reasoning = OURS,
-        .sampling = open_weight},
-    {"jan", NULL, "http://127.0.0.1:1337/v1", SYSTEM, .max_tokens = "max_tokens", .reasoning = OURS},
-    {"ollama-openai", NULL, "http://127.0.0.1:11434/v1", SYSTEM, .max_tokens = "max_tokens",
+    {"llamacpp", NULL, "http://127.0.0.1:8080/v1", SYSTEM | PACKS | RERANKS, .max_tokens = "max_tokens",
+        .reasoning = OURS},
+    {"lmstudio", NULL, "http://127.0.0.1:1234/v1", SYSTEM | EMBEDS, .max_tokens = "max_tokens",
+        .reasoning = OURS, .sampling = open_weight},
+    {"jan", NULL, "http://127.0.0.1:1337/v1", SYSTEM | EMBEDS, .max_tokens = "max_tokens", .reasoning = OURS},
+    {"ollama-openai", NULL, "http://127.0.0.1:11434/v1", SYSTEM | EMBEDS, .max_tokens = "max_tokens",
         .reasoning = "reasoning", .sampling = four,
         .refuses = NAMES("n", "tool_choice", "parallel_tool_calls", "name")},
+    /* Whose models embed and rank, and nothing else. */
+    {"jina", "api.jina.ai", "https://api.jina.ai/v1", .flags = EMBEDS | RERANKS},
+    {"voyage", "api.voyageai.com", "https://api.voyageai.com/v1", .flags = EMBEDS | RERANKS,
+        .dimensions = "output_dimension", .top_n = "top_k"},
 };
 
 enum { N_SERVERS = sizeof servers / sizeof *servers };

@@ -11,7 +11,10 @@ enum provider_server_flag {
     PROVIDER_SYSTEM_ONLY = 1,       /* knows no role `developer`: such messages are the system's */
     PROVIDER_NO_STREAM_OPTIONS = 2, /* refuses `stream_options`, or needs none to tell the usage */
     PROVIDER_SHORT_IDS = 4,         /* ids of tool calls are nine letters and digits: others are replaced */
-    PROVIDER_DEPLOYMENTS = 8        /* Azure: the path names the model's deployment and the API's version */
+    PROVIDER_DEPLOYMENTS = 8,       /* Azure: the path names the model's deployment and the API's version */
+    PROVIDER_EMBEDS = 16,           /* has POST /embeddings */
+    PROVIDER_PACKS = 32,            /* and gives them in base64, a quarter of the bytes, where asked to */
+    PROVIDER_RERANKS = 64           /* has POST /rerank, as Jina and Cohere made it */
 };
 
 struct provider_server {
@@ -22,6 +25,7 @@ struct provider_server {
     /* What it calls these; NULL: as OpenAI does. */
     const char *max_tokens; /* else by the model: max_completion_tokens for those that insist on it */
     const char *seed, *required, *repeat_penalty;
+    const char *dimensions, *top_n;
     const char *reasoning;       /* of an assistant's message that is sent back; NULL: that is left out */
     const char *key_header;      /* else Authorization: Bearer */
     const char *const *sampling; /* members it takes, ends with NULL; NULL: all there are */

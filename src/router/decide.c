@@ -50,9 +50,13 @@ static int targets_required(struct work *w)
 
 /* ---- A model that the client named. ---- */
 
-/* Instead of a model outside: all models inside, in the configuration's order. */
+/* Instead of a model outside: all models inside, in the configuration's order. Not for vectors and ranks:
+ * those of another model mean something else, and whoever compares them with earlier ones would not notice.
+ */
 static void targets_inside(struct work *w)
 {
+    if (w->facts->request->kind != CHAT_KIND_ANSWER)
+        return;
     for (size_t i = 0; i < w->policy->n_models; i++)
         target_add(w, i);
 }

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-const char *const facts_tasks[] = {
-    "chat", "code", "math", "summarize", "extract", "classify", "translate", "rag", "agent", NULL};
+const char *const facts_tasks[] = {"chat", "code", "math", "summarize", "extract", "classify", "translate",
+    "rag", "agent", "embed", "rerank", NULL};
 
 bool router_task_exists(struct str name)
 {
@@ -25,6 +25,8 @@ static const struct chat_message *last_user(const struct chat_request *r)
 struct str facts_question(const struct chat_request *r, size_t most)
 {
     const struct chat_message *m = r->has_prompt ? NULL : last_user(r);
+    if (r->kind != CHAT_KIND_ANSWER)
+        return str_slice(r->kind == CHAT_KIND_RERANK ? r->query : r->inputs[0].text, 0, most);
     if (!m)
         return str_slice(r->prompt, 0, most);
     if (m->n_parts == 1)
@@ -133,6 +135,8 @@ static int scores_best(struct str text, const char **task)
 const char *router_task(const struct chat_request *r)
 {
     enum { HEAD = 1500, TAIL = 500 };
+    if (r->kind != CHAT_KIND_ANSWER)
+        return r->kind == CHAT_KIND_EMBED ? "embed" : "rerank";
     for (size_t i = 0; i < r->n_messages; i++)
         if (r->messages[i].role == CHAT_TOOL || r->messages[i].n_tool_calls > 0)
             return "agent";

@@ -146,7 +146,7 @@ test('a gateway killed in the middle of a batch: the next one goes on, and runs 
 test('what a batch cannot be is refused', { skip }, async () => {
   const file = await send(client, [chat('a')]);
   const ask = { input_file_id: file.id, endpoint: '/v1/chat/completions', completion_window: '24h' };
-  for (const wrong of [{ input_file_id: 'file-none' }, { endpoint: '/v1/embeddings' }, { completion_window: '1h' }, { extra: 1 }])
+  for (const wrong of [{ input_file_id: 'file-none' }, { endpoint: '/v1/rerank' }, { completion_window: '1h' }, { extra: 1 }])
     await assert.rejects(client.batches.create({ ...ask, ...wrong }), OpenAI.BadRequestError);
   await assert.rejects(client.batches.retrieve('batch_none'), OpenAI.NotFoundError);
   for (const body of ['', '--x', '--x\r\n\r\n--x--', '--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nabc']) {

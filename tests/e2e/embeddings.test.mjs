@@ -63,7 +63,7 @@ test("base64 holds the same floats; OpenAI's client, which asks for it, reads th
   const floats = (await embed({ input: 'x' })).body.data[0].embedding;
   const text = (await embed({ input: 'x', encoding_format: 'base64' })).body.data[0].embedding;
   const bytes = Buffer.from(text, 'base64');
-  assert.deepEqual([0, 1, 2, 3].map((i) => bytes.readFloatLE(4 * i)), floats);
+  assert.deepEqual([0, 1, 2, 3].map((i) => bytes.readFloatLE(4 * i)), floats.map(Math.fround));
   const client = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'none' });
   const answer = await client.embeddings.create({ model: 'bert', input: ['x', 'y'] });
   same(answer.data[1].embedding, centred(table[2]));
@@ -84,7 +84,7 @@ test('each request is one row of the ledger, without cost', async () => {
   assert.equal(row.outcome, 'ok');
   assert.equal(row.input_tokens, 6);
   assert.equal((await embed({ input: 'x '.repeat(100) })).status, 400);
-  assert.equal(gateway.audit('ledger').at(-1).outcome, 'refused');
+  assert.equal(gateway.audit('ledger').at(-1).outcome, 'failed');
 });
 
 test('a client that leaves ends the work; the ledger says so', async () => {

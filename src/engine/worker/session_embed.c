@@ -42,7 +42,7 @@ int session_encode(
 {
     const struct model_info *info = model_info(s->model);
     if (tokens->count > (size_t)s->n_context)
-        return error_set(err, ERROR_INVALID,
+        return error_set(err, ERROR_CONTEXT,
             "the text has %zu tokens but the model takes %d: shorten it or cut it in parts", tokens->count,
             (int)s->n_context);
     *n_rows = info->pooling == MODEL_POOL_NONE ? tokens->count : 1;
@@ -94,7 +94,7 @@ static void row_write(struct json_writer *w, const float *row, int32_t width)
 {
     json_array_begin(w);
     for (int32_t i = 0; i < width; i++)
-        json_write_double(w, (double)row[i]);
+        json_write_float(w, row[i]);
     json_array_end(w);
 }
 

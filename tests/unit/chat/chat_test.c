@@ -146,6 +146,31 @@ static void visits_every_string(void **state)
     arena_free(a);
 }
 
+static void visits_what_is_embedded_or_ranked(void **state)
+{
+    (void)state;
+    static const char *const wanted[][2] = {
+        {"query", "r-query"}, {"documents[0]", "d0"}, {"documents[1]", "d1"}, {"request", "v-key"}};
+    struct arena *a = arena_create(MIB);
+    struct chat_request *r = chat_request_create(a);
+    r->kind = CHAT_KIND_RERANK;
+    r->query = STR("r-query");
+    r->inputs = arena_alloc(a, 2 * sizeof *r->inputs);
+    r->inputs[0].text = STR("d0");
+    r->inputs[1].text = STR("d1");
+    r->n_inputs = 2;
+    r->vendor = read_json(a, "{\"v-key\":true}");
+    struct visits v = walk(r);
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
+        expect_visit(&v, wanted[i][0], wanted[i][1]);
+    buf_free(&v.lines);
+    r->kind = CHAT_KIND_EMBED;
+    v = walk(r);
+    expect_visit(&v, "input[1]", "d1");
+    buf_free(&v.lines);
+    arena_free(a);
+}
+
 static void stops_where_it_is_told_to(void **state)
 {
     (void)state;
@@ -193,6 +218,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(visits_every_string),
+        cmocka_unit_test(visits_what_is_embedded_or_ranked),
         cmocka_unit_test(stops_where_it_is_told_to),
         cmocka_unit_test(an_empty_request_has_nothing_to_visit),
         cmocka_unit_test(names_roles),

@@ -359,6 +359,61 @@ static void doubles_are_written_short(void **state)
     }
 }
 
+static void expect_float(float value)
+{
+    struct buf b;
+    struct json_writer w;
+    json_t *back;
+    buf_init(&b, 64);
+    json_writer_init(&w, &b);
+    json_write_float(&w, value);
+    if (json_read(buf_str(&b), &back, NULL))
+        fail_msg("%s is no JSON", b.data);
+    float got = (float)json_real_value(back), parsed = strtof(b.data, NULL);
+    if (memcmp(&value, &got, sizeof value) != 0 || memcmp(&value, &parsed, sizeof value) != 0)
+        fail_msg("%a became %s", (double)value, b.data);
+    json_decref(back);
+    buf_free(&b);
+}
+
+static void floats_come_back_exactly(void **state)
+{
+    (void)state;
+    static const float values[] = {0, 1, -1, 0.1f, -0.1f, 1e-5f, 9.9999e-6f, 9999.9f, 1e4f, 3e38f, 1e-38f};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        expect_float(values[i]);
+    struct rand_pcg r;
+    rand_pcg_seed(&r, 4);
+    for (int i = 0; i < 200000; i++) {
+        uint32_t bits = rand_pcg_u32(&r);
+        if (i % 2)
+            bits = (bits & 0x807fffff) | (uint32_t)(108 + rand_pcg_u32(&r) % 34) << 23; /* 2^-19 to 2^14 */
+        float f;
+        memcpy(&f, &bits, sizeof f);
+        if (isfinite(f) && fabsf(f) >= FLT_MIN)
+            expect_float(f);
+    }
+}
+
+static void floats_are_written_short(void **state)
+{
+    (void)state;
+    static const struct {
+        float value;
+        const char *text;
+    } values[] = {{0.1f, "0.1"}, {-0.25f, "-0.25"}, {1, "1.0"}, {1234.5f, "1234.5"}, {0.00012f, "0.00012"},
+        {-0.0069292834f, "-0.0069292835"}, {NAN, "null"}};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        struct buf b;
+        struct json_writer w;
+        buf_init(&b, 64);
+        json_writer_init(&w, &b);
+        json_write_float(&w, values[i].value);
+        assert_string_equal(b.data, values[i].text);
+        buf_free(&b);
+    }
+}
+
 static void a_tree_is_written_as_it_was_read(void **state)
 {
     (void)state;
@@ -413,6 +468,8 @@ int main(void)
         cmocka_unit_test(writes_invalid_utf8_as_replacement_characters),
         cmocka_unit_test(doubles_come_back_exactly),
         cmocka_unit_test(doubles_are_written_short),
+        cmocka_unit_test(floats_come_back_exactly),
+        cmocka_unit_test(floats_are_written_short),
         cmocka_unit_test(a_tree_is_written_as_it_was_read),
         cmocka_unit_test(a_full_buffer_is_noticed_at_the_end),
     };

@@ -1,7 +1,8 @@
 /* Requests made by hand, and a sink that writes down what it is told:
  *
- *   start ID MODEL | text T | reasoning T | signature TEXT DATA | block JSON | delta JSON | tool INDEX ID NAME ARGUMENTS | usage IN CACHED OUT REASONING |
- *   stop N | error CODE STATUS RETRYABLE RETRY_AFTER TYPE: MESSAGE       one line each */
+ *   start ID MODEL | text T | reasoning T | signature TEXT DATA | block JSON | delta JSON | tool INDEX ID
+ * NAME ARGUMENTS | usage IN CACHED OUT REASONING | stop N | error CODE STATUS RETRYABLE RETRY_AFTER TYPE:
+ * MESSAGE       one line each */
 #ifndef WEIR_TESTS_PROVIDER_FIXTURE_H
 #define WEIR_TESTS_PROVIDER_FIXTURE_H
 
@@ -52,6 +53,15 @@ static inline void transcript_event(void *ctx, const struct chat_event *e)
         break;
     case CHAT_EVENT_NATIVE:
         buf_appendf(b, "%s " STR_FMT "\n", e->native.delta ? "delta" : "block", STR_ARG(e->native.json));
+        break;
+    case CHAT_EVENT_EMBEDDING:
+        buf_appendf(b, "embedding %zu", e->embedding.index);
+        for (size_t i = 0; i < e->embedding.n_values; i++)
+            buf_appendf(b, " %g", (double)e->embedding.values[i]);
+        buf_append_char(b, '\n');
+        break;
+    case CHAT_EVENT_SCORE:
+        buf_appendf(b, "score %zu %g\n", e->score.index, e->score.score);
         break;
     case CHAT_EVENT_USAGE:
         buf_appendf(b, "usage %lld %lld %lld %lld\n", (long long)e->usage.input_tokens,

@@ -450,6 +450,37 @@ static void the_local_boundary_holds_for_random_policies(void **state)
     buf_free(&b);
 }
 
+/* A vector of another model than the one that was named means something else. */
+static void no_model_stands_in_for_one_that_embeds(void **state)
+{
+    (void)state;
+    static struct chat_input inputs[] = {{.text = {"fine", 4}}, {.text = {personal, sizeof personal - 1}}};
+    struct arena *a = arena_create(16 * MIB);
+    struct router_policy *p = policy_of(
+        "routes:\n  - name: auto\n    rules:\n      - {name: vectors, when: {task: embed}, use: [rack]}\n"
+        "      - {name: otherwise, use: [house]}\n");
+    struct router_context c = context_of();
+    struct route_decision d;
+    struct chat_request *r = chat_request_create(a);
+    r->kind = CHAT_KIND_EMBED;
+    r->inputs = inputs;
+    r->n_inputs = 1;
+    r->model = STR("auto");
+    assert_int_equal(router_decide(p, r, &c, &d, &err), 0);
+    assert_true(str_is(d.rule, "vectors"));
+    r->model = STR("gpt");
+    assert_int_equal(router_decide(p, r, &c, &d, &err), 0);
+    targets_are(&d, "gpt");
+    r->n_inputs = 2;
+    assert_int_equal(router_decide(p, r, &c, &d, &err), ERROR_UNAVAILABLE);
+    targets_are(&d, "");
+    assert_int_equal(d.boundary, EGRESS_BOUNDARY_LOCAL);
+    r->kind = CHAT_KIND_RERANK;
+    assert_int_equal(router_decide(p, r, &c, &d, &err), ERROR_UNAVAILABLE);
+    router_policy_free(p);
+    arena_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -458,6 +489,7 @@ int main(void)
         cmocka_unit_test(facts_are_computed_only_if_asked),
         cmocka_unit_test(a_named_model_outside),
         cmocka_unit_test(nothing_inside_fails_closed),
+        cmocka_unit_test(no_model_stands_in_for_one_that_embeds),
         cmocka_unit_test(an_error_in_the_detector_means_inside),
         cmocka_unit_test(names_and_routes_that_are_not_there),
         cmocka_unit_test(every_part_of_a_request_is_looked_at),
