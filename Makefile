@@ -14,7 +14,7 @@ VERSION := $(shell cat VERSION)
 
 # Rooms, lowest floor first (ARCHITECTURE.md). The worker may use only the common rooms.
 COMMON_ROOMS := base json chat
-GATEWAY_ROOMS := http egress store engine provider router govern exchange api app
+GATEWAY_ROOMS := http egress store engine provider router govern hub exchange api app
 WORKER_DIRS := src/engine/worker src/engine/worker/cpu
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror

@@ -431,7 +431,7 @@ void api_ollama_version(const struct api_call *c)
 void api_ollama_elsewhere(const struct api_call *c)
 {
     api_error(c, 501,
-        STR("models are not fetched, made or removed over this API: put a .gguf file into 'models_dir', or "
-            "name "
-            "it under 'models' in weir.yaml"));
+        STR("models are not fetched, made or removed over this API: weir pull fetches one into 'models_dir', "
+            "weir rm "
+            "removes it"));
 }

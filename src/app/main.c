@@ -17,6 +17,8 @@ static const struct verb verbs[] = {
     {"run", verb_run, "one answer on standard output"},
     {"show", verb_show, "a model file's metadata and tensors"},
     {"models", verb_models, "which models are here"},
+    {"pull", verb_pull, "fetch a model from Hugging Face or Ollama's registry"},
+    {"rm", verb_rm, "remove a fetched model"},
     {"tokenize", verb_tokenize, "texts to token ids (JSONL)"},
     {"detokenize", verb_detokenize, "token ids to texts (JSONL)"},
     {"embed", verb_embed, "texts to embeddings (JSONL)"},

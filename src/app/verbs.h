@@ -20,6 +20,8 @@ int verb_detect(int argc, char **argv);
 int verb_score(int argc, char **argv);
 int verb_route(int argc, char **argv);
 int verb_models(int argc, char **argv);
+int verb_pull(int argc, char **argv);
+int verb_rm(int argc, char **argv);
 int verb_keys(int argc, char **argv);
 int verb_audit(int argc, char **argv);
 int verb_batch(int argc, char **argv);

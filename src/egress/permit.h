@@ -10,7 +10,7 @@ struct egress_permit {
     char request_id[72];
     char rule[128];
     int64_t expires_mono_ms; /* a permit is for one request, not for later */
-    bool probe; /* it asks whether a server is there: a GET without a body, nothing of a request */
+    bool probe; /* a probe or a pull: a GET without a body, nothing of a request */
     bool telemetry; /* spans, which hold no content: to a collector, and nowhere else */
 };
 

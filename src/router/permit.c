@@ -45,6 +45,13 @@ const struct egress_permit *router_permit_probe(struct arena *a, int64_t mono_ms
     return p;
 }
 
+const struct egress_permit *router_permit_pull(struct arena *a, int64_t mono_ms)
+{
+    struct egress_permit *p = permit_without_content(a, "pull_", STR("pull"), mono_ms);
+    p->probe = true;
+    return p;
+}
+
 const struct egress_permit *router_permit_telemetry(struct arena *a, int64_t mono_ms)
 {
     struct egress_permit *p = permit_without_content(a, "telemetry_", STR("telemetry"), mono_ms);

@@ -75,6 +75,8 @@ struct str router_policy_route_name(const struct router_policy *p, size_t index)
 /* ---- permit.c ---- */
 /* For asking a provider whether it is there: a GET without a body. For a minute; the record's rule is "probe". */
 const struct egress_permit *router_permit_probe(struct arena *a, int64_t mono_ms);
+/* For fetching a model's file: a GET without a body, too. For a minute; the record's rule is "pull". */
+const struct egress_permit *router_permit_pull(struct arena *a, int64_t mono_ms);
 /* For sending spans, which hold no content, to a collector. For a minute; the record's rule is "telemetry". */
 const struct egress_permit *router_permit_telemetry(struct arena *a, int64_t mono_ms);
 

@@ -1,0 +1,207 @@
+// weir pull and weir rm against a hub that the test runs: protocols, ranges, resumption, verification, and every way
+// in which a hub or a network can fail.
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, beforeEach, test } from 'node:test';
+import { makeFolder, sleep, weir } from './lib/gateway.mjs';
+import { Hub, sha256 } from './lib/hub.mjs';
+
+const MIB = 1 << 20;
+const big = randomBytes(40 * MIB + 12345), small = randomBytes(3 * MIB), one = randomBytes(MIB), two = randomBytes(MIB + 1);
+let hub, folder;
+
+before(async () => (hub = await Hub.start({})));
+after(() => hub.stop());
+beforeEach(() => {
+  hub.files = { 'm-Q4_K_M.gguf': big, 'm-Q8_0.gguf': small, 'f16/m-F16-00001-of-00002.gguf': one, 'f16/m-F16-00002-of-00002.gguf': two, 'mmproj-F16.gguf': one };
+  Object.assign(hub, { asked: [], sent: 0, fault: () => null, private: undefined, lie: undefined, commit: undefined, digest: undefined, to: undefined });
+  folder = makeFolder();
+});
+
+const args = (name, more) => ['pull', name, '--dir', join(folder, 'models'), '--mirror', hub.url, '--state', `sqlite:${folder}/weir.db`, ...more];
+function start(name, more = [], env = {}) {
+  const child = spawn(weir, args(name, more), { cwd: folder, env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  child.text = '';
+  for (const s of [child.stdout, child.stderr]) s.on('data', (d) => (child.text += d));
+  child.ended = new Promise((done) => child.on('exit', (code, signal) => done({ code, signal, text: child.text })));
+  return child;
+}
+const pull = (name, more, env) => start(name, more, env).ended;
+const here = () => (existsSync(join(folder, 'models')) ? readdirSync(join(folder, 'models')).sort() : []);
+const read = (name) => readFileSync(join(folder, 'models', name));
+const same = (name, bytes) => assert.equal(sha256(read(name)), sha256(bytes));
+
+test('a file comes over several connections, by way of a redirect, and is on record', async () => {
+  const r = await pull('hf.co/owner/repo');
+  assert.equal(r.code, 0, r.text);
+  same('m-Q4_K_M.gguf', big);
+  assert.deepEqual(here(), ['m-Q4_K_M.gguf'], 'nothing else stands there');
+  assert.match(r.text, /models\/m-Q4_K_M\.gguf/);
+  const blobs = hub.asked.filter((a) => a.where === 'blobs');
+  assert.deepEqual(blobs.map((a) => a.range).sort(), ['bytes=0-16777215', 'bytes=16777216-33554431', `bytes=33554432-${big.length - 1}`]);
+  const log = spawnSync(weir, ['audit', 'egress', '--json', '--state', `sqlite:${folder}/weir.db`]).stdout.toString().trim().split('\n').map((l) => JSON.parse(l));
+  assert.equal(log.length, hub.asked.length);
+  assert.ok(log.every((l) => l.rule === 'pull' && l.bytes === 0));
+});
+
+test('a tag picks the type, all parts of a split file come, a projector only when asked for', async () => {
+  assert.equal((await pull('hf.co/owner/repo:q8_0')).code, 0);
+  assert.deepEqual(here(), ['m-Q8_0.gguf']);
+  assert.equal((await pull('https://huggingface.co/owner/repo:F16', ['--projector'])).code, 0);
+  assert.deepEqual(here(), ['m-F16-00001-of-00002.gguf', 'm-F16-00002-of-00002.gguf', 'm-Q8_0.gguf', 'mmproj-F16.gguf']);
+  same('m-F16-00002-of-00002.gguf', two);
+  const r = await pull('hf.co/owner/repo:Q2_K');
+  assert.equal(r.code, 1);
+  assert.match(r.text, /Q2_K.*m-Q4_K_M.*m-Q8_0.*m-F16/);
+});
+
+test("Ollama's registry: the manifest's model and adapter, named by name and tag", async () => {
+  hub.files = { model: small, adapter: one };
+  const r = await pull('tiny:1b');
+  assert.equal(r.code, 0, r.text);
+  assert.deepEqual(here(), ['tiny-1b.adapter.gguf', 'tiny-1b.gguf']);
+  same('tiny-1b.gguf', small);
+  assert.equal((await pull('tiny')).code, 0);
+  assert.ok(here().includes('tiny-latest.gguf'));
+  assert.match((await pull('tiny:9b')).text, /no such model/);
+});
+
+test('--list fetches nothing', async () => {
+  const r = await pull('hf.co/owner/repo:Q8_0', ['--list']);
+  assert.equal(r.code, 0);
+  assert.match(r.text, new RegExp(`m-Q8_0.gguf.*3.0 MiB.*${sha256(small)}`));
+  assert.equal(hub.sent, 0);
+});
+
+test('what is here already is not fetched again; what is another file is not overwritten', async () => {
+  assert.equal((await pull('hf.co/owner/repo:Q8_0')).code, 0);
+  const sent = hub.sent;
+  assert.equal((await pull('hf.co/owner/repo:Q8_0')).code, 0);
+  assert.equal(hub.sent, sent);
+  writeFileSync(join(folder, 'models', 'm-Q8_0.gguf'), 'mine');
+  const r = await pull('hf.co/owner/repo:Q8_0');
+  assert.equal(r.code, 1);
+  assert.match(r.text, /is there with other content/);
+  assert.equal(read('m-Q8_0.gguf').toString(), 'mine');
+});
+
+test('a fetch that was killed goes on where it was', async () => {
+  hub.fault = () => ({ slow: 5 });
+  const child = start('hf.co/owner/repo', ['--connections', '2']);
+  while (hub.sent < 34 * MIB) await sleep(5);
+  child.kill('SIGKILL');
+  await child.ended;
+  assert.deepEqual(here(), ['.m-Q4_K_M.gguf.chunks', '.m-Q4_K_M.gguf.part'], 'nothing under the final name');
+  Object.assign(hub, { sent: 0, fault: () => null });
+  assert.equal((await pull('hf.co/owner/repo')).code, 0);
+  same('m-Q4_K_M.gguf', big);
+  assert.ok(hub.sent <= 32 * MIB, `${hub.sent} bytes came again`);
+});
+
+for (const [what, fault] of [
+  ['a connection that breaks', (n) => n % 2 && { cut: 5 * MIB }], ['an answer of 503', (n) => n % 2 && { status: 503 }],
+  ['an answer of 429 that says when', (n) => n === 1 && { status: 429, headers: { 'retry-after': '1' } }],
+])
+  test(`${what} is tried again, for what is missing`, async () => {
+    hub.fault = (_, n) => fault(n);
+    const r = await pull('hf.co/owner/repo');
+    assert.equal(r.code, 0, r.text);
+    same('m-Q4_K_M.gguf', big);
+    assert.ok(hub.sent <= big.length + 64 * 1024 * 4, `${hub.sent} bytes`);
+  });
+
+for (const [what, fault, said, kept] of [
+  ['other bytes than the hub lists', { wrong: true }, /not what the hub lists.*nothing of it was kept/, false],
+  ['another range than was asked for', { range: 'bytes 0-5/99' }, /does not send the part/, true],
+  ['another size than was listed', { range: `bytes 0-16777215/${big.length + 1}` }, /does not send the part/, true],
+  ['404', { status: 404 }, /no such model/, true], ['403', { status: 403 }, /wants to know who asks/, true],
+])
+  test(`a server that sends ${what} is told of, and nothing stands under the name`, async () => {
+    hub.fault = () => fault;
+    const r = await pull('hf.co/owner/repo');
+    assert.equal(r.code, 1);
+    assert.match(r.text, said);
+    assert.deepEqual(here().filter((f) => !f.startsWith('.')), []);
+    assert.equal(here().length > 0, kept);
+    hub.fault = () => null;
+    assert.equal((await pull('hf.co/owner/repo')).code, 0);
+    same('m-Q4_K_M.gguf', big);
+  });
+
+test('a server that is broken for good is given up', async () => {
+  hub.files = { 'm-Q8_0.gguf': small };
+  hub.fault = () => ({ cut: 0 });
+  const r = await pull('hf.co/owner/repo');
+  assert.equal(r.code, 1);
+  assert.deepEqual(here().filter((f) => !f.startsWith('.')), []);
+});
+
+test('the token goes to the hub and to no other server', async () => {
+  hub.private = 'hf_secret';
+  const no = await pull('hf.co/owner/repo:Q8_0');
+  assert.equal(no.code, 1);
+  assert.match(no.text, /HF_TOKEN/);
+  const r = await pull('hf.co/owner/repo:Q8_0', [], { HF_TOKEN: 'hf_secret' });
+  assert.equal(r.code, 0, r.text);
+  assert.ok(hub.asked.filter((a) => a.where === 'origin').some((a) => a.authorization === 'Bearer hf_secret'));
+  assert.ok(hub.asked.filter((a) => a.where === 'blobs').every((a) => a.authorization === undefined));
+  assert.ok(!r.text.includes('hf_secret'));
+  assert.equal((await pull('tiny', [], { HF_TOKEN: 'hf_secret' })).code, 1);
+});
+
+test('a name, path, commit, digest or address that would lead elsewhere is refused', async () => {
+  for (const name of ['', '..', 'hf.co/a', 'hf.co/../x', 'hf.co/a/b/c/d', 'a b', 'x:..', 'hf.co/a/b:../c', '/etc/passwd', 'a/../b'])
+    assert.equal((await pull(name)).code, 2, name);
+  hub.files = { '../../evil-Q4_K_M.gguf': small, 'a/../b-Q4_K_M.gguf': small, '.hidden-Q4_K_M.gguf': small };
+  assert.equal((await pull('hf.co/owner/repo')).code, 1);
+  hub.files = { 'm-Q4_K_M.gguf': small, adapter: one };
+  hub.commit = '../../../../x'.padEnd(40, '0');
+  assert.match((await pull('hf.co/owner/repo')).text, /no branch/);
+  hub.commit = undefined;
+  hub.digest = `sha256:../../${'a'.repeat(58)}`;
+  assert.match((await pull('tiny')).text, /good digest/);
+  hub.digest = undefined;
+  for (const to of ['ftp://127.0.0.1/x', 'http://', 'javascript:1', 'http://example.com/x', `${hub.url}/loop`]) {
+    hub.to = () => to;
+    assert.equal((await pull('hf.co/owner/repo')).code, 1, to);
+  }
+  assert.deepEqual(readdirSync(folder).filter((f) => f.includes('evil')), []);
+  assert.deepEqual(here().filter((f) => !f.startsWith('.')), []);
+});
+
+test('a second fetch of the same file at the same time is refused', async () => {
+  hub.fault = () => ({ slow: 20 });
+  const first = start('hf.co/owner/repo');
+  while (hub.sent < MIB) await sleep(5);
+  const r = await pull('hf.co/owner/repo');
+  assert.equal(r.code, 1);
+  assert.match(r.text, /another weir pull/);
+  first.kill('SIGKILL');
+  await first.ended;
+});
+
+test('offline means offline', async () => {
+  writeFileSync(join(folder, 'weir.yaml'), 'offline: true\n');
+  const r = await pull('hf.co/owner/repo');
+  assert.equal(r.code, 1);
+  assert.match(r.text, /offline/);
+  assert.equal(hub.asked.length, 0);
+});
+
+test('rm removes what it is told to, all parts of it, and nothing else', async () => {
+  mkdirSync(join(folder, 'models'));
+  for (const f of ['a.gguf', 'ab.gguf', 's-00001-of-00002.gguf', 's-00002-of-00002.gguf', '.a.gguf.part', '.a.gguf.chunks', 'a.txt', 'a-00001-of-0000x.gguf'])
+    writeFileSync(join(folder, 'models', f), 'x');
+  const rm = (...words) => spawnSync(weir, ['rm', ...words, '--dir', join(folder, 'models')], { input: '' });
+  assert.equal(rm('a').status, 1, 'it asks');
+  assert.equal(here().length, 8);
+  assert.equal(rm('a', '--yes').status, 0);
+  assert.deepEqual(here(), ['a-00001-of-0000x.gguf', 'a.txt', 'ab.gguf', 's-00001-of-00002.gguf', 's-00002-of-00002.gguf']);
+  assert.equal(rm('s.gguf', '--yes').status, 0);
+  assert.deepEqual(here(), ['a-00001-of-0000x.gguf', 'a.txt', 'ab.gguf']);
+  assert.equal(rm('nobody', '--yes').status, 1);
+  for (const name of ['../a', '.a', '/etc/passwd', '']) assert.equal(rm(name, '--yes').status, 2);
+});
