@@ -25,8 +25,9 @@ const char *chat_role_name(enum chat_role role)
 
 struct chat_failure chat_failure_of(int code, struct str message)
 {
-    bool ours = code == ERROR_INVALID || code == ERROR_CONTEXT || code == ERROR_UNSUPPORTED ||
-                code == ERROR_LIMIT || code == ERROR_DENIED || code == ERROR_CANCELLED;
+    /* Another target may have a larger context (CONTEXT), or do what this one does not (UNSUPPORTED). */
+    bool ours =
+        code == ERROR_INVALID || code == ERROR_LIMIT || code == ERROR_DENIED || code == ERROR_CANCELLED;
     return (struct chat_failure){.code = code,
         .retryable = !ours,
         .retry_after_ms = -1,

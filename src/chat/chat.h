@@ -246,7 +246,7 @@ struct chat_usage {
 struct chat_failure {
     int code;               /* enum error_code */
     int status;             /* the provider's HTTP status, 0 if there was none */
-    bool retryable;         /* another target may do better: connect, time-out, 429, 5xx */
+    bool retryable;         /* another target may do better: connect, time-out, 429, 5xx, a prompt over the context */
     int64_t retry_after_ms; /* -1 unknown */
     struct str message;     /* for the client; never holds a key */
     struct str type;        /* the provider's own error type or code, may be empty */

@@ -11,8 +11,8 @@ static bool leg_enter(struct leg *leg);
 
 static enum breaker_result result_of(const struct chat_failure *f)
 {
-    if (f->status > 0)
-        return f->retryable ? BREAKER_FAILED : BREAKER_OK; /* a refusal is an answer */
+    if (f->status > 0) /* a refusal is an answer */
+        return f->retryable && f->code != ERROR_CONTEXT ? BREAKER_FAILED : BREAKER_OK;
     return f->code == ERROR_UNAVAILABLE || f->code == ERROR_TIMEOUT ? BREAKER_FAILED : BREAKER_NEUTRAL;
 }
 

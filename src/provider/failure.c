@@ -149,6 +149,27 @@ static struct str type_of(const json_t *document)
     return status_of_type(code) || type.len == 0 ? code : type;
 }
 
+/* A prompt that is longer than the model's context: another target may have a larger one. */
+static bool is_too_long(const json_t *document)
+{
+    /* OpenAI and its relatives; llama.cpp's server */
+    static const char *const types[] = {"context_length_exceeded", "exceed_context_size_error"};
+    /* Those who have no word of their own for it, by what they say, beginnings of sentences left out: vLLM,
+     * DeepSeek and OpenRouter; Anthropic; Together; Google; Amazon; xAI; Mistral; Cohere */
+    static const char *const phrases[] = {"maximum context length", "prompt is too long",
+        "exceed context limit", "longer than the model's context length",
+        "exceeds the maximum number of tokens allowed", "nput is too long for requested model",
+        "oo many input tokens", "maximum prompt length", "too large for model with", "oo many tokens"};
+    struct str type = type_of(document), message = message_of(document);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (str_is(type, types[i]))
+            return true;
+    for (size_t i = 0; i < sizeof phrases / sizeof *phrases; i++)
+        if (str_find(message, str_from(phrases[i])) != SIZE_MAX)
+            return true;
+    return false;
+}
+
 /* Google says 400 of a key it does not know, and of an account or a country that it does not serve. */
 static int status_meant(int status, const json_t *document)
 {
@@ -201,6 +222,11 @@ void provider_failure_json(
     f->failure.status = status;
     f->failure.retry_after_ms = retry_inside(document);
     append_clean(f->type, sizeof f->type, type_of(document), api_key);
+    if (f->failure.code == ERROR_INVALID && is_too_long(document)) {
+        f->failure.code = ERROR_CONTEXT;
+        f->failure.retryable = true;
+        snprintf(f->type, sizeof f->type, "context_length_exceeded");
+    }
     struct str message = message_of(document);
     const char *fault = configuration_fault(status_meant(status, document));
     int used = snprintf(f->message, sizeof f->message, "provider '%.*s' ",

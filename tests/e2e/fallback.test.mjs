@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
 import { Cloud } from './lib/cloud.mjs';
-import { events, Gateway, streamedText } from './lib/gateway.mjs';
+import { events, Gateway, makeFolder, makeModel, streamedText } from './lib/gateway.mjs';
 
 let first, second, gateway, closedPort;
 
@@ -17,6 +17,8 @@ before(async () => {
       s.close(() => done(port));
     });
   });
+  const folder = makeFolder();
+  makeModel(folder);
   gateway = await Gateway.start(
     `providers:
   a: {kind: openai, base_url: "${first.url}/v1", api_key: "\${SIM_KEY}", first_byte_timeout: 250ms, idle_timeout: 250ms, connect_timeout: 1s, retries: 0, breaker: off}
@@ -26,11 +28,13 @@ models:
   - {name: one, provider: a, model: m1}
   - {name: two, provider: b, model: m2}
   - {name: nowhere, provider: gone, model: m3}
+  - {name: house, file: ${folder}/tiny.gguf, context: 64, threads: 1}
 routes:
+  - {name: grows, rules: [{name: inside, when: {sensitive: true}, use: [house, two], boundary: local}, {name: always, use: [house, one, two]}]}
   - {name: auto, rules: [{name: always, use: [one, two]}]}
   - {name: dead, rules: [{name: always, use: [nowhere, one]}]}
 `,
-    { env: { SIM_KEY: 'sk-simulated' } },
+    { env: { SIM_KEY: 'sk-simulated' }, folder },
   );
 });
 
@@ -130,4 +134,34 @@ test('what is sent again on a new connection, because the old one broke, has a r
   assert.equal(first.requests.length - before, 2);
   const id = r.headers.get('x-request-id');
   assert.equal(gateway.audit('egress').filter((e) => e.request_id === id).length, 2);
+});
+
+const outcomes = () => gateway.audit('ledger').at(-1).attempts.map((a) => [a.target, a.outcome]);
+
+for (const stream of [false, true])
+  test(`a prompt over the context goes on to the next target${stream ? ', streamed' : ''}`, async () => {
+    const long = 'word '.repeat(500);
+    first.behaviour = { mode: 'status', status: 400,
+      error: { error: { message: 'm', type: 'invalid_request_error', code: 'context_length_exceeded' } } };
+    const r = await gateway.chat('grows', long, { stream });
+    assert.equal(r.status, 200, JSON.stringify(r.body));
+    assert.equal(r.headers.get('x-weir-model'), 'two');
+    assert.deepEqual(outcomes(), [['house', 'context'], ['one', 'context'], ['two', 'ok']]);
+  });
+
+test('a prompt over the context never crosses the boundary for it; the client is told the code', async () => {
+  const sent = first.requests.length + second.requests.length;
+  const r = await gateway.chat('grows', `my SSN is 536-22-1847 ${'word '.repeat(500)}`);
+  assert.equal(r.status, 400);
+  assert.equal(r.body.error.code, 'context_length_exceeded');
+  assert.deepEqual(outcomes(), [['house', 'context']]);
+  assert.equal(first.requests.length + second.requests.length, sent);
+});
+
+test('where no context is large enough the client gets 400 and its code', async () => {
+  first.behaviour = { mode: 'status', status: 400,
+    error: { error: { message: "This model's maximum context length is 9 tokens", type: 'BadRequestError', code: 400 } } };
+  const r = await gateway.chat('one', 'hi');
+  assert.equal(r.status, 400);
+  assert.equal(r.body.error.code, 'context_length_exceeded');
 });

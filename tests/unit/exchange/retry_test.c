@@ -34,6 +34,9 @@ static void others_are_not(void **state)
     assert_false(is_retried(failure(ERROR_TIMEOUT, 0))); /* it may still be working on it */
     assert_false(is_retried(failure(ERROR_DENIED, 0)));
     assert_false(is_retried(failure(ERROR_IO, 0)));
+    assert_false(is_retried(failure(ERROR_CONTEXT, 400))); /* the next target may have a larger one */
+    assert_false(is_retried(failure(ERROR_CONTEXT, 0)));
+    assert_false(is_retried(failure(ERROR_UNSUPPORTED, 0)));
     struct chat_failure final = failure(ERROR_UNAVAILABLE, 503);
     final.retryable = false;
     assert_false(is_retried(final));

@@ -82,6 +82,33 @@ static void test_what_the_provider_says_is_passed_on(void **state)
     }
 }
 
+static void test_a_prompt_over_the_context_is_known_whoever_says_it(void **state)
+{
+    static const char *const bodies[] = {
+        "{\"error\":{\"message\":\"m\",\"type\":\"invalid_request_error\",\"code\":\"context_length_"
+        "exceeded\"}}",
+        "{\"error\":{\"code\":400,\"message\":\"m\",\"type\":\"exceed_context_size_error\",\"n_ctx\":512}}",
+        "{\"object\":\"error\",\"message\":\"This model's maximum context length is 4096 tokens. However\","
+        "\"type\":\"BadRequestError\",\"code\":400}",
+        "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"prompt is too long: "
+        "208310 "
+        "tokens > 200000 maximum\"}}",
+        "{\"error\":{\"code\":400,\"message\":\"The input token count (9) exceeds the maximum number of "
+        "tokens "
+        "allowed (8).\",\"status\":\"INVALID_ARGUMENT\"}}",
+        "{\"message\":\"Input is too long for requested model.\"}",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        of(400, bodies[i]);
+        assert_int_equal(f.failure.code, ERROR_CONTEXT);
+        assert_true(f.failure.retryable);
+        assert_string_equal(f.type, "context_length_exceeded");
+    }
+    of(500, bodies[0]);
+    assert_int_equal(f.failure.code, ERROR_UNAVAILABLE);
+}
+
 static void test_keys_do_not_come_back(void **state)
 {
     static const char *const bodies[] = {
@@ -179,6 +206,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_statuses_decide_code_and_fallback),
         cmocka_unit_test(test_what_the_provider_says_is_passed_on),
+        cmocka_unit_test(test_a_prompt_over_the_context_is_known_whoever_says_it),
         cmocka_unit_test(test_keys_do_not_come_back),
         cmocka_unit_test(test_long_messages_are_cut_between_characters),
         cmocka_unit_test(test_googles_errors),
