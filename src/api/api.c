@@ -227,15 +227,31 @@ static void id_take(struct api_call *c)
     }
 }
 
+/* Its id, its shape and its line of the access log. */
+static const struct endpoint *call_begin(struct api_call *c, bool *fits)
+{
+    id_take(c);
+    const struct endpoint *e = endpoint_find(http_request_method(c->http), http_request_path(c->http), fits);
+    c->shape = e && e->shape ? e->shape : shape_spoken(c->http);
+    c->entry = api_access_begin(c, e ? e->path : "");
+    return e;
+}
+
+int api_refuse(void *shard, struct http_request *r, int status, struct str why, struct buf *body)
+{
+    struct api_call c = {.shard = shard, .http = r};
+    bool fits;
+    call_begin(&c, &fits);
+    api_id_headers(&c);
+    return c.shape->error(status, why, STR_NONE, str_from(c.request_id), body);
+}
+
 void api_handle(void *shard, struct http_request *r)
 {
     struct api_call c = {.shard = shard, .http = r};
     struct error err;
     bool fits;
-    id_take(&c);
-    const struct endpoint *e = endpoint_find(http_request_method(r), http_request_path(r), &fits);
-    c.shape = e && e->shape ? e->shape : shape_spoken(r);
-    c.entry = api_access_begin(&c, e ? e->path : "");
+    const struct endpoint *e = call_begin(&c, &fits);
     if (guard_loopback(&c, &err)) {
         api_error(&c, 403, str_from(err.message));
     } else if (fits && e->open) {

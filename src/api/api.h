@@ -27,6 +27,8 @@ struct api_shard {
 
 /* The http_handler; ctx is the shard. */
 void api_handle(void *shard, struct http_request *r);
+/* The http_refuser: in the shape that the path speaks, or else what the client says of itself. */
+int api_refuse(void *shard, struct http_request *r, int status, struct str why, struct buf *body);
 
 /* ---- For the files of this room ---- */
 enum { API_REQUEST_ID = 72, API_ROW_ID = 104 };

@@ -264,6 +264,7 @@ static int shard_http(struct serving *s, int index, struct error *err)
         o.key = arena_strdup(s->arena, c->tls_key);
     }
     o.max_body = (size_t)c->max_body;
+    o.refuse = api_refuse;
     o.max_connections = (c->max_connections + s->n_shards - 1) / s->n_shards;
     return http_server_create(shard->loop, &o, api_handle, &shard->api, &shard->http, err);
 }

@@ -8,7 +8,7 @@
  * socket is still read, so that a client that leaves is noticed before the first byte is written. A client
  * that closes only its sending side counts as gone too (it cannot be told apart), but is sent a 499 that says
  * so. Everything runs on the server's loop. Requests the server itself refuses: 400 malformed, 408 too slow,
- * 413 body, 431 header. */
+ * 413 body, 431 header; `refuse` words them. */
 #ifndef WEIR_HTTP_HTTP_H
 #define WEIR_HTTP_HTTP_H
 
@@ -18,6 +18,10 @@
 
 struct http_server;
 struct http_request;
+
+/* Words a refusal in JSON, by what has come of the request: method and path may be empty. It may add headers,
+ * and gives the status to answer with. `ctx` is the handler's. */
+typedef int http_refuser(void *ctx, struct http_request *r, int status, struct str why, struct buf *body);
 
 struct http_options {
     const char *address;             /* "127.0.0.1", "::1", ... */
@@ -30,6 +34,7 @@ struct http_options {
     int read_timeout_s;           /* to receive a request, and to idle between two */
     int write_timeout_s;          /* without any progress in writing */
     size_t write_high, write_low; /* watermarks of a stream's unsent bytes */
+    http_refuser *refuse;         /* NULL: in plain text */
 };
 void http_options_init(struct http_options *o); /* the defaults of base/limits.h */
 
@@ -62,8 +67,8 @@ bool http_request_is_tls(const struct http_request *r);
  * still allowed on it is http_request_release, which must follow. */
 void http_request_on_gone(struct http_request *r, void (*fn)(void *ctx), void *ctx);
 void http_request_release(struct http_request *r);
-/* Called once, last of all, when the request is finished with: the status that was answered, 0 where nothing was,
- * and the bytes of the answer's body. */
+/* Called once, last of all, when the request is finished with: the status that was answered, 0 where nothing
+ * was, and the bytes of the answer's body. */
 void http_request_on_over(
     struct http_request *r, void (*fn)(void *ctx, int status, int64_t bytes), void *ctx);
 

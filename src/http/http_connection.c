@@ -195,17 +195,31 @@ void http_connection_drain(struct http_connection *c)
         loop_timer_start(c->deadline, HTTP_FIRST_MS); /* just made: its request is on its way */
 }
 
-/* Answers what no handler has seen, in the shape of OpenAI's errors, and closes. */
-static void answer_refusal(struct http_connection *c, int status, const char *why)
+/* Answers what no handler has seen, and closes. `r`: what has come of the request; NULL: the handler has it.
+ */
+static void answer_refusal(struct http_connection *c, struct http_request *r, int status, const char *why)
 {
-    char body[256];
-    int n = snprintf(body, sizeof body,
-        "{\"error\":{\"message\":\"%s\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}",
-        why);
-    evbuffer_add_printf(bufferevent_get_output(c->bev),
-        "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: "
-        "close\r\n\r\n%s",
-        status, status == 499 ? "Client Closed Request" : http_status_str((enum http_status)status), n, body);
+    struct evbuffer *out = bufferevent_get_output(c->bev);
+    http_refuser *refuser = r ? c->server->options.refuse : NULL;
+    struct buf body;
+    buf_init(&body, 16 * KIB);
+    if (refuser) {
+        if (r->path.len == 0 && !http_request_resolve(r))
+            buf_clear(&r->path);
+        status = refuser(c->server->ctx, r, status, str_from(why), &body);
+    } else {
+        buf_appendf(&body, "%s\n", why);
+    }
+    evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\n", status, http_reason(status),
+        refuser ? "application/json" : "text/plain");
+    if (r) {
+        evbuffer_add(out, r->reply_fields.data, r->reply_fields.len);
+        r->status = status;
+        r->sent = (int64_t)body.len;
+    }
+    evbuffer_add_printf(out, "Content-Length: %zu\r\nConnection: close\r\n\r\n", body.len);
+    evbuffer_add(out, body.data, body.len);
+    buf_free(&body);
     loop_timer_stop(c->deadline);
     loop_timer_start(c->deadline, HTTP_LINGER_MS);
     flush_and_close(c);
@@ -261,11 +275,11 @@ static bool read_piece(struct http_connection *c)
     }
     evbuffer_drain(in, piece.iov_len);
     if (c->refuse_status)
-        answer_refusal(c, c->refuse_status, c->refuse_why);
+        answer_refusal(c, c->request, c->refuse_status, c->refuse_why);
     else if (e == HPE_HEADER_OVERFLOW)
-        answer_refusal(c, 431, "the request header is too large");
+        answer_refusal(c, c->request, 431, "the request header is too large");
     else if (e != HPE_OK)
-        answer_refusal(c, 400, http_errno_description(e));
+        answer_refusal(c, c->request, 400, http_errno_description(e));
     return c->state == HTTP_READING;
 }
 
@@ -311,14 +325,15 @@ static void on_event(struct bufferevent *bev, short what, void *ctx)
         c->server->n_active--;
         r->connection = NULL;
         c->busy++;
-        answer_refusal(c, 499, "the client closed its side of the connection before the answer was ready");
+        answer_refusal(
+            c, NULL, 499, "the client closed its side of the connection before the answer was ready");
         c->busy--;
         if (r->gone)
             r->gone(r->gone_ctx);
         return;
     }
     if (half_closed && c->state == HTTP_READING && c->received > 0) {
-        answer_refusal(c, 400, "the connection was closed before the request was complete");
+        answer_refusal(c, c->request, 400, "the connection was closed before the request was complete");
         return;
     }
     if (half_closed && c->state == HTTP_FLUSHING)
@@ -334,7 +349,7 @@ static void on_deadline(void *ctx)
 {
     struct http_connection *c = ctx;
     if (c->state == HTTP_READING && c->received > 0)
-        answer_refusal(c, 408, "the request took too long to arrive");
+        answer_refusal(c, c->request, 408, "the request took too long to arrive");
     else if (c->state != HTTP_DRAINING && unsent(c) > 0) /* what is being sent has the time-out of writing */
         loop_timer_start(c->deadline, (int64_t)c->server->options.read_timeout_s * 1000);
     else

@@ -99,5 +99,6 @@ struct http_request *http_request_create(struct http_connection *c);
 /* Splits the target; false if it is malformed. */
 bool http_request_resolve(struct http_request *r);
 void http_request_free(struct http_request *r);
+const char *http_reason(int status);
 
 #endif

@@ -183,9 +183,11 @@ void http_reply_header(struct http_request *r, const char *name, struct str valu
     buf_append_text(&r->reply_fields, "\r\n");
 }
 
-static const char *reason(int status)
+const char *http_reason(int status)
 {
-    return status == 499 ? "Client Closed Request" : http_status_str((enum http_status)status);
+    return status == 499   ? "Client Closed Request"
+           : status == 529 ? "Overloaded" /* Anthropic's */
+                           : http_status_str((enum http_status)status);
 }
 
 static void head_write(struct http_request *r, int status, const char *content_type)
@@ -194,7 +196,7 @@ static void head_write(struct http_request *r, int status, const char *content_t
     struct evbuffer *out = bufferevent_get_output(c->bev);
     r->begun = true;
     r->status = status;
-    evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\n", status, reason(status));
+    evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\n", status, http_reason(status));
     if (content_type)
         evbuffer_add_printf(out, "Content-Type: %s\r\n", content_type);
     evbuffer_add(out, r->reply_fields.data, r->reply_fields.len);

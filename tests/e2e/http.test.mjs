@@ -242,3 +242,29 @@ test('the web page is served, and lets nothing else run in it', async () => {
   const page = (await gateway.get('/')).body;
   assert.ok(!/<script>|style="|\son\w+="/.test(page), 'nothing inline, which the policy would block');
 });
+
+const shapes = {
+  '/v1/chat/completions': (b) => b.error.type === 'invalid_request_error' && b.error.message.length > 5,
+  '/v1/responses': (b) => b.error.type === 'invalid_request_error',
+  '/v1/messages': (b, s) => b.type === 'error' && b.error.type === (s === 413 ? 'request_too_large' : 'invalid_request_error'),
+  '/v1/messages/count_tokens': (b) => b.type === 'error',
+  '/api/chat': (b) => typeof b.error === 'string',
+  '/api/embed': (b) => typeof b.error === 'string',
+};
+
+for (const [path, fits] of Object.entries(shapes))
+  test(`what is refused before it is read has the shape of ${path}`, async () => {
+    for (const [pieces, wanted] of [
+      [[`POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 104857600\r\n\r\n`], 413],
+      [[`POST ${path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n`], 400],
+      [[`POST ${path} HTTP/1.1\r\nHost: localhost\r\nX: ${'a'.repeat(100000)}\r\n\r\n`], 431],
+      [[`POST ${path} HTTP/1.1\r\n\r\n`], 400],
+      [[`PUT ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`], 405],
+    ]) {
+      const { text } = await raw(gateway.port, pieces);
+      assert.equal(status(text), wanted, text);
+      assert.match(text, /\r\nx-request-id: req_/i);
+      const json = JSON.parse(text.slice(text.indexOf('\r\n\r\n') + 4));
+      assert.ok(fits(json, wanted), `${wanted}: ${JSON.stringify(json)}`);
+    }
+  });

@@ -110,6 +110,14 @@ static void reads_chunks_split_at_every_byte(void **state)
     buf_free(&in);
 }
 
+static int word(void *ctx, struct http_request *r, int status, struct str why, struct buf *body)
+{
+    (void)ctx;
+    http_reply_header(r, "x-mine", STR("1"));
+    buf_appendf(body, "worded %d " STR_FMT, status, STR_ARG(why));
+    return status;
+}
+
 /* A refused request must never reach the handler, and what follows it must not be read as a request. */
 static void refuses_what_it_must_not_answer(void **state)
 {
@@ -149,6 +157,7 @@ static void refuses_what_it_must_not_answer(void **state)
     buf_init(&in, MIB);
     fixture_init(&f);
     f.options.max_body = 1000;
+    f.options.refuse = word;
     fixture_start(&f, echo);
     memset(long_field, 'a', sizeof long_field - 1);
     memcpy(long_field, "GET / HTTP/1.1\r\nX: ", 19);
@@ -172,7 +181,8 @@ static void refuses_what_it_must_not_answer(void **state)
         if (strncmp(answer, start, strlen(start)) != 0)
             fail_msg("expected %d for '%.100s', got: %.300s", bad[i].status, bad[i].request, answer);
         assert_non_null(strstr(answer, "\r\nConnection: close\r\n"));
-        assert_non_null(strstr(answer, "{\"error\":{\"message\":\""));
+        assert_non_null(strstr(answer, "\r\nx-mine: 1\r\n"));
+        assert_non_null(strstr(answer, "\r\n\r\nworded "));
         close(fd);
     }
     assert_int_equal(atomic_load(&f.handled), 0);
