@@ -17,6 +17,9 @@ int config_get_secret(struct config *c, const struct yaml_node *map, const char 
 /* A file that can be read; a relative one beside the configuration, else in the working directory. */
 int config_get_file(struct config *c, const struct yaml_node *map, const char *key, struct str *out,
     struct error *err) MUST_USE;
+/* The same, or a model that another program keeps ("ollama:llama3.2:1b"). */
+int config_get_model_file(struct config *c, const struct yaml_node *map, const char *key, struct str *out,
+    struct error *err) MUST_USE;
 int config_get_folder(struct config *c, const struct yaml_node *map, const char *key, struct str *out,
     struct error *err) MUST_USE; /* likewise */
 int config_get_strings(struct config *c, const struct yaml_node *map, const char *key, struct str **out,

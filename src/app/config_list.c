@@ -385,7 +385,7 @@ static int model_read(struct config *c, const struct yaml_node *n, struct config
     if (rc == 0)
         rc = model_provider_read(c, n, m, err);
     if (rc == 0)
-        rc = config_get_file(c, n, "file", &m->file, err);
+        rc = config_get_model_file(c, n, "file", &m->file, err);
     if (rc == 0 && (m->file.len > 0) == (m->provider >= 0))
         rc = yaml_error(n, err, ERROR_INVALID,
             "model '" STR_FMT "' wants a 'file' (it runs here), a 'provider' or 'balance', and one only",

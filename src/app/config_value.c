@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/limits.h"
+#include "hub/hub.h"
 
 /* A whole number and a unit of the table; false for anything else or past `most`. */
 struct unit {
@@ -186,6 +187,18 @@ int config_get_file(
     struct config *c, const struct yaml_node *map, const char *key, struct str *out, struct error *err)
 {
     return path_get(c, map, key, S_IFREG, "file", out, err);
+}
+
+int config_get_model_file(
+    struct config *c, const struct yaml_node *map, const char *key, struct str *out, struct error *err)
+{
+    struct error why;
+    struct str name;
+    int rc = yaml_get_str(map, key, STR_NONE, &name, err);
+    if (rc || !hub_found_is_name(name))
+        return rc ? rc : config_get_file(c, map, key, out, err);
+    rc = hub_found_path(c->arena, name, out, &why);
+    return rc ? yaml_error(yaml_get(map, key), err, rc, "'%s': %s", key, why.message) : 0;
 }
 
 int config_get_folder(

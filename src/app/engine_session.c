@@ -8,6 +8,7 @@
 #include "app/config.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "hub/hub.h"
 
 enum { PROGRESS_MS = 100, PROGRESS_CELLS = 30 };
 
@@ -47,11 +48,17 @@ int engine_model_find(const char *name, const char *config, struct engine_model 
     struct config *c;
     const struct config_overrides none = {0};
     *out = (struct engine_model){.arena = arena_create(MIB)};
-    if (name && is_file_name(name)) {
-        out->file = arena_strdup(out->arena, str_from(name));
-        return 0;
+    int rc;
+    if (name && (is_file_name(name) || hub_found_is_name(str_from(name)))) {
+        struct str path = str_from(name);
+        rc = hub_found_is_name(path) ? hub_found_path(out->arena, path, &path, err) : 0;
+        if (rc == 0)
+            out->file = arena_strdup(out->arena, path);
+        else
+            engine_model_free(out);
+        return rc;
     }
-    int rc = config_load(str_from(config), &none, &c, err);
+    rc = config_load(str_from(config), &none, &c, err);
     if (rc) {
         engine_model_free(out);
         return rc;

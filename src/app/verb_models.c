@@ -5,11 +5,16 @@
 #include "app/config.h"
 #include "app/verbs.h"
 #include "base/limits.h"
+#include "hub/hub.h"
 
 static const char help[] =
-    "usage: weir models [--config FILE] [--json]\n"
+    "usage: weir models [--config FILE] [--json] [--found]\n"
     "\n"
-    "Lists the models that clients may ask for: routes, model files and providers' models.\n";
+    "Lists the models that clients may ask for: routes, model files and providers' models.\n"
+    "\n"
+    "  --found          instead: models that Ollama, LM Studio, Hugging Face's cache and llama.cpp keep "
+    "here; their\n"
+    "                   names serve as FILE for weir run and as models[].file, without a second copy\n";
 
 /* Bytes of a model file, or -1 when it is not there. */
 static long long file_bytes(struct str file)
@@ -69,16 +74,35 @@ static struct row model_row(const struct config *c, const struct config_model *m
     return (struct row){m->name, STR("local"), m->file, bytes, bytes >= 0};
 }
 
+static void found_print(bool json)
+{
+    struct arena *a = arena_create(64 * MIB);
+    struct hub_found *list;
+    size_t n;
+    hub_found_list(a, &list, &n);
+    for (size_t i = 0; i < n; i++)
+        (json ? row_print_json : row_print)(
+            &(struct row){list[i].name, STR("found"), list[i].path, list[i].bytes, true});
+    if (n == 0)
+        fprintf(stderr, "weir: no other program keeps models here: weir pull fetches one\n");
+    arena_free(a);
+}
+
 int verb_models(int argc, char **argv)
 {
     const char *file = NULL;
-    bool json = false;
-    const struct verb_option options[] = {{"config", &file, NULL}, {"json", NULL, &json}};
+    bool json = false, found = false;
+    const struct verb_option options[] = {
+        {"config", &file, NULL}, {"json", NULL, &json}, {"found", NULL, &found}};
     int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
     if (n != 0)
         return n == -2 ? EXIT_DONE
                : n < 0 ? EXIT_USAGE
                        : verb_failf(EXIT_USAGE, "models takes no argument '%s'", argv[1]);
+    if (found) {
+        found_print(json);
+        return EXIT_DONE;
+    }
     struct config_overrides none = {0};
     struct config *config;
     struct router_policy *policy;

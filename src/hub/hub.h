@@ -64,4 +64,17 @@ struct hub_progress {
 int hub_download(struct hub *h, const struct hub_file *file, struct str folder, int lanes,
     struct hub_progress progress, struct error *err) MUST_USE;
 
+/* ---- Models that other programs keep here (Ollama, LM Studio, Hugging Face's cache, llama.cpp's) ---- */
+struct hub_found {
+    struct str
+        name; /* "ollama:llama3.2:1b", "lmstudio:OWNER/REPO/FILE", "hf:OWNER/REPO/FILE", "llamacpp:FILE" */
+    struct str path;
+    int64_t bytes;
+};
+/* In the arena. What cannot be read is not listed. */
+void hub_found_list(struct arena *a, struct hub_found **out, size_t *n);
+bool hub_found_is_name(struct str text);
+/* The file behind such a name (Ollama's without a tag: latest), in the arena; ERROR_NOT_FOUND. */
+int hub_found_path(struct arena *a, struct str name, struct str *path, struct error *err) MUST_USE;
+
 #endif

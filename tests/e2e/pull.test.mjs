@@ -3,10 +3,10 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
-import { makeFolder, sleep, weir } from './lib/gateway.mjs';
+import { Gateway, makeFolder, makeModel, sleep, weir } from './lib/gateway.mjs';
 import { Hub, sha256 } from './lib/hub.mjs';
 
 const MIB = 1 << 20;
@@ -204,4 +204,37 @@ test('rm removes what it is told to, all parts of it, and nothing else', async (
   assert.deepEqual(here(), ['a-00001-of-0000x.gguf', 'a.txt', 'ab.gguf']);
   assert.equal(rm('nobody', '--yes').status, 1);
   for (const name of ['../a', '.a', '/etc/passwd', '']) assert.equal(rm(name, '--yes').status, 2);
+});
+
+test('models that other programs keep are listed and run where they lie', async () => {
+  const model = makeModel(folder), bytes = readFileSync(model), hex = sha256(bytes);
+  const put = (path, content) => {
+    mkdirSync(join(folder, path, '..'), { recursive: true });
+    writeFileSync(join(folder, path), content);
+  };
+  const manifest = JSON.stringify({ layers: [{ mediaType: 'application/vnd.ollama.image.template', digest: `sha256:${'0'.repeat(64)}` }, { mediaType: 'application/vnd.ollama.image.model', digest: `sha256:${hex}` }] });
+  put(`.ollama/models/blobs/sha256-${hex}`, bytes);
+  put('.ollama/models/manifests/registry.ollama.ai/library/tiny/latest', manifest);
+  put('.ollama/models/manifests/registry.ollama.ai/me/tiny/1b', manifest);
+  put('.ollama/models/manifests/registry.ollama.ai/library/evil/latest', manifest.replace(hex, '../../../x'));
+  put('.ollama/models/manifests/registry.ollama.ai/library/gone/latest', manifest.replace(hex, 'a'.repeat(64)));
+  put('.ollama/models/manifests/registry.ollama.ai/library/broken/latest', '{');
+  put('.lmstudio/models/owner/repo/m-Q4_K_M.gguf', bytes);
+  put('.lmstudio/models/owner/repo/mmproj-F16.gguf', bytes);
+  put('.cache/huggingface/hub/models--owner--some--repo/blobs/x', bytes);
+  mkdirSync(join(folder, '.cache/huggingface/hub/models--owner--some--repo/snapshots/c/sub'), { recursive: true });
+  symlinkSync('../../../blobs/x', join(folder, '.cache/huggingface/hub/models--owner--some--repo/snapshots/c/sub/m-00001-of-00002.gguf'));
+  symlinkSync('..', join(folder, '.cache/huggingface/hub/models--owner--some--repo/snapshots/c/sub/loop'));
+  put('.cache/llama.cpp/m.gguf', bytes);
+  const env = { PATH: process.env.PATH, HOME: folder };
+  const run = (...words) => spawnSync(weir, words, { cwd: folder, env });
+  const found = run('models', '--found', '--json').stdout.toString().trim().split('\n').map((l) => JSON.parse(l).name);
+  assert.deepEqual([...new Set(found)].sort(), ['hf:owner/some--repo/sub/m-00001-of-00002.gguf', 'llamacpp:m.gguf', 'lmstudio:owner/repo/m-Q4_K_M.gguf', 'ollama:me/tiny:1b', 'ollama:tiny:latest'].sort());
+  const shown = run('show', 'ollama:tiny');
+  assert.equal(shown.status, 0, shown.stderr.toString());
+  assert.match(run('show', 'ollama:nobody').stderr.toString(), /no program here keeps/);
+  const gateway = await Gateway.start('models:\n  - {name: t, file: "ollama:me/tiny:1b", context: 256}\n', { folder, env: { HOME: folder }, keep: true });
+  const r = await gateway.chat('t', 'hi', { max_tokens: 3 });
+  await gateway.stop();
+  assert.equal(r.status, 200, JSON.stringify(r.body));
 });
