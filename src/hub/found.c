@@ -36,12 +36,10 @@ static void walk(struct search *s, struct str folder, int depth, take_file *take
         bool look = entries[i]->d_name[0] != '.' && s->n < FOUND_MAX && s->looked++ < ENTRIES_MAX;
         struct str path =
             look ? arena_printf(s->arena, STR_FMT "/%s", STR_ARG(folder), entries[i]->d_name) : STR_NONE;
-        if (look && stat(path.data, &st) == 0) {
-            if (S_ISDIR(st.st_mode))
-                walk(s, path, depth + 1, take);
-            else if (S_ISREG(st.st_mode))
-                take(s, path);
-        }
+        if (look && lstat(path.data, &st) == 0 && S_ISDIR(st.st_mode))
+            walk(s, path, depth + 1, take);
+        else if (look && stat(path.data, &st) == 0 && S_ISREG(st.st_mode))
+            take(s, path);
         free(entries[i]);
     }
     if (n >= 0)
