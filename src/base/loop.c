@@ -27,6 +27,8 @@ struct loop {
     struct task *first, *last;
 };
 
+static _Thread_local struct loop *running;
+
 struct loop_timer {
     struct event *event;
     void (*fn)(void *);
@@ -137,9 +139,12 @@ void loop_free(struct loop *loop)
 int loop_run(struct loop *loop, struct error *err)
 {
     loop->thread = pthread_self();
+    struct loop *outer = running;
+    running = loop;
     int rc = 0;
     while (!atomic_load(&loop->stop) && rc == 0)
         rc = event_base_loop(loop->base, EVLOOP_NO_EXIT_ON_EMPTY);
+    running = outer;
     atomic_store(&loop->stop, false);
     return rc < 0 ? error_set(err, ERROR_IO, "the event loop failed: %s", strerror(errno)) : 0;
 }
@@ -171,6 +176,11 @@ void loop_post(struct loop *loop, void (*fn)(void *), void *ctx)
 bool loop_is_current(const struct loop *loop)
 {
     return pthread_equal(atomic_load(&((struct loop *)(uintptr_t)loop)->thread), pthread_self()) != 0;
+}
+
+struct loop *loop_running(void)
+{
+    return running;
 }
 
 struct event_base *loop_event_base(struct loop *loop)

@@ -24,6 +24,7 @@ void loop_post(struct loop *loop, void (*fn)(void *ctx), void *ctx);
 /* Runs what has been posted, and what that posts; on a loop that is not running (start-up, shutdown). */
 void loop_run_posted(struct loop *loop);
 bool loop_is_current(const struct loop *loop);         /* is this the loop's thread? */
+struct loop *loop_running(void);                       /* the one this thread is in; NULL: none */
 struct event_base *loop_event_base(struct loop *loop); /* for the rooms that may include libevent */
 
 /* A one-shot timer. */

@@ -167,7 +167,7 @@ int store_ledger_recover(struct store *s, int64_t *count, struct error *err)
 int store_purge(struct store *s, int64_t before_ms, int64_t *rows, struct error *err)
 {
     static const enum store_kind kinds[] = {STORE_LEDGER_PURGE, STORE_EGRESS_PURGE};
-    struct store_purge value = {before_ms};
+    struct store_purge value = {store_id_from_ms(before_ms)};
     *rows = 0;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         int64_t step;
@@ -184,7 +184,7 @@ int store_purge(struct store *s, int64_t before_ms, int64_t *rows, struct error 
 int store_purge_later(struct store *s, int64_t before_ms, struct error *err)
 {
     static const struct store_done nobody = {NULL, NULL, NULL};
-    struct store_purge value = {before_ms};
+    struct store_purge value = {store_id_from_ms(before_ms)};
     int rc = store_queue_submit(s->queue, STORE_LEDGER_PURGE, &value, nobody, err);
     return rc ? rc : store_queue_submit(s->queue, STORE_EGRESS_PURGE, &value, nobody, err);
 }
@@ -247,11 +247,16 @@ int store_key_revoke(struct store *s, struct str id, int64_t wall_ms, struct err
     return store_queue_wait(s->queue, STORE_KEY_REVOKE, &value, NULL, err);
 }
 
-/* Calls visit(ctx, row) for every row from `since_ms` on; nothing of the database is held meanwhile. */
-static int list_visit(struct store *s, const struct store_list *list, int64_t since_ms,
+/* Before the first row that is as new. */
+static struct store_cursor cursor_at(int64_t since_ms)
+{
+    return (struct store_cursor){since_ms, store_id_from_ms(since_ms) - 1};
+}
+
+/* Calls visit(ctx, row) for every row after the cursor; nothing of the database is held meanwhile. */
+static int list_visit(struct store *s, const struct store_list *list, struct store_cursor cursor,
     int (*visit)(void *ctx, const void *row), void *ctx, struct error *err)
 {
-    struct store_cursor cursor = {since_ms, 0};
     char *rows = calloc(STORE_PAGE, list->row_size);
     if (!rows)
         abort();
@@ -287,7 +292,7 @@ int store_ledger_list(struct store *s, int64_t since_ms,
     int (*visit)(void *ctx, const struct store_ledger_row *row), void *ctx, struct error *err)
 {
     struct ledger_visit v = {visit, ctx};
-    return list_visit(s, &store_list_ledger, since_ms, ledger_row, &v, err);
+    return list_visit(s, &store_list_ledger, cursor_at(since_ms), ledger_row, &v, err);
 }
 
 struct egress_visit {
@@ -305,7 +310,7 @@ int store_egress_list(struct store *s, int64_t since_ms,
     int (*visit)(void *ctx, const struct store_egress *row), void *ctx, struct error *err)
 {
     struct egress_visit v = {visit, ctx};
-    return list_visit(s, &store_list_egress, since_ms, egress_row, &v, err);
+    return list_visit(s, &store_list_egress, cursor_at(since_ms), egress_row, &v, err);
 }
 
 struct key_visit {
@@ -323,7 +328,7 @@ int store_key_list(
     struct store *s, int (*visit)(void *ctx, const struct store_key *key), void *ctx, struct error *err)
 {
     struct key_visit v = {visit, ctx};
-    return list_visit(s, &store_list_keys, 0, key_row, &v, err);
+    return list_visit(s, &store_list_keys, (struct store_cursor){0, 0}, key_row, &v, err);
 }
 
 int64_t store_change_count(struct store *s)

@@ -26,11 +26,12 @@ bool store_exists(struct str url);
  * integrity. Call it before store_ledger_recover. */
 int store_claim(struct store *s, struct error *err) MUST_USE;
 
-/* From now on a row that is submitted is kept, and its `done` called, once it is in the journal: the files
- * PATH.0 and PATH.1 on a local disk (`path` empty: FILE.journal beside an SQLite file; none for PostgreSQL).
- * It reaches the database within a moment, and lists show it then. It outlives this process at once, but a
- * power cut only when the database has it. Rows that an earlier process left there are written first. After
- * store_claim; without a journal rows wait for the database. */
+/* From now on a row of a request is kept, and its `done` called, once it is in the journal: the files PATH.0
+ * and PATH.1 on a local disk (`path` empty: FILE.journal beside an SQLite file; none for PostgreSQL). They
+ * are written when the loop that submits comes to the end of its events, once for all of its rows. A row
+ * reaches the database within 25 ms, under load within 250 ms, and lists show it then. From the journal on it
+ * outlives this process, but a power cut only when the database has it. Rows that an earlier process left
+ * there are written first. After store_claim; without a journal rows wait for the database. */
 int store_journal(struct store *s, struct str path, struct error *err) MUST_USE;
 /* For readers: what was submitted before this call is in the lists after it. What a killed gateway left in
  * the journal beside its SQLite file is put into the file; for one that runs this waits, a few seconds at
@@ -71,11 +72,11 @@ struct store_settled {
     struct str outcome;               /* "ok", "cached", "client_gone", "refused", "failed", "interrupted" */
     int status;                       /* what the client saw */
 };
-/* More writes queued than the limit: ERROR_BUSY at once. A row over LIMIT_STORE_ROW: ERROR_LIMIT. What is not
- * UTF-8 is kept as U+FFFD. A second row with the same request id gives `done` ERROR_INVALID; settling also
- * works where the opened row was lost, and settling again replaces what was settled. When the disk is full or
- * fails, `done` is told ERROR_IO; rows without `done`, and settled rows always, are tried again until they
- * are kept, the others dropped. */
+/* A request is opened first and settled once; one that was taken for interrupted may still be settled. More
+ * writes queued than the limit: ERROR_BUSY at once. A row over LIMIT_STORE_ROW: ERROR_LIMIT. What is not
+ * UTF-8 is kept as U+FFFD. A second row with the request id of one that is open gives `done` ERROR_INVALID;
+ * settling also works where the opened row was lost. When the disk is full or fails, `done` is told ERROR_IO;
+ * rows without `done`, and settled rows always, are tried again until they are kept, the others dropped. */
 int store_ledger_open(
     struct store *s, const struct store_opened *row, struct store_done done, struct error *err) MUST_USE;
 int store_ledger_settle(

@@ -15,74 +15,66 @@
 #include "base/log.h"
 #include "base/must.h"
 
-enum { ID_BYTES = 8, TAG_BYTES = crypto_shorthash_BYTES, PREFIX_BYTES = 4 + TAG_BYTES };
-#define MAGIC "WEIRJRN1"
+enum { ID_BYTES = 8, TAG_BYTES = 8 };
+#define MAGIC "WEIRJRN2"
+#define MAGIC_SIPHASH "WEIRJRN1"
 #define HEADER_BYTES ((int64_t)(sizeof MAGIC - 1 + ID_BYTES))
 #define NAME_BYTES (sizeof "journal:" + 2 * ID_BYTES)
 #define SWITCH_BYTES (256 * KIB) /* a file that is larger is left for the other, once that one is empty */
-#define RECORD_MAX (LIMIT_STORE_ROW + 4 * KIB)
+#define FULL_BYTES (256 * KIB)   /* gathered */
 
 struct file {
     char *path;
     int fd;
     int64_t size;   /* of whole rows and the header */
     int64_t number; /* of the last row in it */
+    bool siphash;   /* an earlier version made it */
 };
 
 struct store_journal {
     struct file files[2];
     int active;
-    int64_t number; /* of the last row appended */
+    int64_t number, written; /* of the last row gathered, and of the last in the files */
     unsigned char id[ID_BYTES];
     char name[NAME_BYTES];
-    struct buf record;
+    struct buf gathered; /* records */
 };
 
-/* Not a secret: the tag finds accidents. */
-static void tag_make(const char *bytes, size_t len, unsigned char tag[TAG_BYTES])
+/* ---- Tags. Not a secret: they find accidents. ---- */
+
+static void siphash_make(struct str in, unsigned char tag[TAG_BYTES])
 {
     static const unsigned char key[crypto_shorthash_KEYBYTES] = "Weir's journal.";
-    crypto_shorthash(tag, (const unsigned char *)bytes, len, key);
+    crypto_shorthash(tag, (const unsigned char *)in.data, in.len, key);
 }
 
-/* ---- Fields ---- */
-
-static void fields_append(struct buf *out, const struct store_fields *fields, const char *value)
+static uint64_t word_at(const char *p, size_t n)
 {
-    for (size_t i = 0; i < fields->n; i++) {
-        const struct store_field *f = &fields->at[i];
-        if (f->type == STORE_TEXT) {
-            const struct str *text = (const struct str *)(const void *)(value + f->offset);
-            uint32_t len = (uint32_t)text->len;
-            buf_append(out, &len, sizeof len);
-            buf_append_str(out, *text);
-        } else {
-            buf_append(out, value + f->offset, f->size);
-        }
-    }
+    uint64_t word = 0;
+    memcpy(&word, p, n);
+    return word;
 }
 
-/* Texts point into `in`; false where it does not hold just these fields. */
-static bool fields_take(struct str in, const struct store_fields *fields, char *value)
+/* The two halves of a product of 128 bits, folded: each bit of both factors is in each bit. */
+static uint64_t fold(uint64_t a, uint64_t b)
 {
-    for (size_t i = 0; i < fields->n; i++) {
-        const struct store_field *f = &fields->at[i];
-        uint32_t len = (uint32_t)f->size;
-        if (f->type == STORE_TEXT) {
-            if (in.len < sizeof len)
-                return false;
-            memcpy(&len, in.data, sizeof len);
-            in = str_slice(in, sizeof len, in.len);
-        }
-        if (in.len < len)
-            return false;
-        if (f->type == STORE_TEXT)
-            *(struct str *)(void *)(value + f->offset) = str_slice(in, 0, len);
-        else
-            memcpy(value + f->offset, in.data, len);
-        in = str_slice(in, len, in.len);
-    }
-    return in.len == 0;
+    __extension__ typedef unsigned __int128 wide;
+    wide product = (wide)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* Sixteen bytes a step (as in wyhash, Wang Yi, 2019); constants without structure: digits of pi. */
+static void tag_make(struct str in, unsigned char tag[TAG_BYTES])
+{
+    const uint64_t a = 0x243f6a8885a308d3u, b = 0x13198a2e03707345u;
+    uint64_t hash = fold(a ^ in.len, b);
+    const char *p = in.data;
+    size_t left = in.len;
+    for (; left >= 16; p += 16, left -= 16)
+        hash = fold(word_at(p, 8) ^ a, word_at(p + 8, 8) ^ hash);
+    hash = fold(word_at(p, left < 8 ? left : 8) ^ a, (left > 8 ? word_at(p + 8, left - 8) : 0) ^ hash);
+    hash = fold(hash ^ b, a);
+    memcpy(tag, &hash, TAG_BYTES);
 }
 
 static void name_make(const unsigned char id[ID_BYTES], char out[NAME_BYTES])
@@ -127,11 +119,12 @@ static int header_write(struct store_journal *j, struct file *f, struct error *e
     if (ftruncate(f->fd, 0) != 0 || pwrite(f->fd, header, sizeof header, 0) != (ssize_t)sizeof header)
         return fail(f, "write", err);
     f->size = HEADER_BYTES;
+    f->siphash = false;
     return 0;
 }
 
 /* 1: it has rows of the id in `id`, 0: it is new or was never finished. */
-static int header_read(const struct file *f, unsigned char id[ID_BYTES], struct error *err)
+static int header_read(struct file *f, unsigned char id[ID_BYTES], struct error *err)
 {
     char header[sizeof MAGIC - 1 + ID_BYTES];
     ssize_t n = pread(f->fd, header, sizeof header, 0);
@@ -139,7 +132,8 @@ static int header_read(const struct file *f, unsigned char id[ID_BYTES], struct 
         return fail(f, "read", err);
     if (n < (ssize_t)sizeof header)
         return 0;
-    if (memcmp(header, MAGIC, sizeof MAGIC - 1) != 0)
+    f->siphash = memcmp(header, MAGIC_SIPHASH, sizeof MAGIC - 1) == 0;
+    if (!f->siphash && memcmp(header, MAGIC, sizeof MAGIC - 1) != 0)
         return error_set(err, ERROR_INVALID, "%s is no journal of Weir's: choose another path", f->path);
     memcpy(id, header + sizeof MAGIC - 1, ID_BYTES);
     return 1;
@@ -186,7 +180,7 @@ int store_journal_open(const char *path, struct store_journal **out, struct erro
     if (sodium_init() < 0)
         return error_set(err, ERROR_INTERNAL, "libsodium does not start");
     struct store_journal *j = must(calloc(1, sizeof *j));
-    buf_init(&j->record, RECORD_MAX);
+    buf_init(&j->gathered, FULL_BYTES + 2 * LIMIT_STORE_ROW);
     for (int i = 0; i < 2; i++) {
         j->files[i].fd = -1;
         file_name(path, i, &j->files[i].path);
@@ -210,7 +204,7 @@ void store_journal_close(struct store_journal *j)
             close(j->files[i].fd);
         free(j->files[i].path);
     }
-    buf_free(&j->record);
+    buf_free(&j->gathered);
     free(j);
 }
 
@@ -221,29 +215,35 @@ struct str store_journal_name(const struct store_journal *j)
 
 /* ---- Reading ---- */
 
-/* The row that `in` begins with: its bytes, or 0 where none is whole. */
-static size_t record_take(struct str in, int64_t *number, struct store_row **row)
+/* The record that `in` begins with: its bytes, or 0 where none is whole. */
+static size_t record_take(struct str in, bool siphash, int64_t *number, struct str *body)
 {
-    unsigned char tag[TAG_BYTES];
-    struct error err;
-    struct store_row value;
+    unsigned char tag[TAG_BYTES], old[TAG_BYTES];
     uint32_t len;
-    if (in.len < PREFIX_BYTES)
+    if (in.len < STORE_HEAD)
         return 0;
     memcpy(&len, in.data, sizeof len);
-    if (len < sizeof *number + 1 || len > in.len - PREFIX_BYTES)
+    if (len < STORE_HEAD - STORE_PREFIX || len > in.len - STORE_PREFIX)
         return 0;
-    struct str body = str_slice(in, PREFIX_BYTES, PREFIX_BYTES + len);
-    tag_make(body.data, body.len, tag);
-    if (memcmp(tag, in.data + sizeof len, TAG_BYTES) != 0)
+    *body = str_slice(in, STORE_PREFIX, STORE_PREFIX + len);
+    tag_make(*body, tag);
+    siphash_make(*body, old); /* a file of an earlier version may go on with records of this one */
+    if (memcmp(tag, in.data + sizeof len, TAG_BYTES) != 0 &&
+        (!siphash || memcmp(old, in.data + sizeof len, TAG_BYTES) != 0))
         return 0;
-    memcpy(number, body.data, sizeof *number);
-    unsigned kind = (unsigned char)body.data[sizeof *number];
-    memset(&value, 0, sizeof value);
-    if (kind >= STORE_KINDS || !fields_take(str_slice(body, sizeof *number + 1, body.len),
-                                   store_kind_fields((enum store_kind)kind), (char *)&value.value))
-        return 0;
-    return store_row_create((enum store_kind)kind, &value.value, row, &err) ? 0 : PREFIX_BYTES + len;
+    memcpy(number, body->data, sizeof *number);
+    return STORE_PREFIX + len;
+}
+
+static bool row_take(struct str body, struct store_row **row)
+{
+    struct error err;
+    union store_value value;
+    unsigned kind = (unsigned char)body.data[STORE_NUMBER];
+    return kind < STORE_KINDS &&
+           store_fields_take(str_slice(body, STORE_NUMBER + 1, body.len),
+               store_kind_fields((enum store_kind)kind), &value) &&
+           store_row_create((enum store_kind)kind, &value, row, &err) == 0;
 }
 
 static int bytes_read(const struct file *f, struct buf *out, struct error *err)
@@ -284,13 +284,14 @@ static int file_read(struct file *f, int64_t after, struct list *rows, int64_t *
     int rc = bytes_read(f, &bytes, err);
     size_t at = (size_t)HEADER_BYTES, n;
     int64_t number;
+    struct str body;
     struct store_row *row;
     *first = 0;
-    while (rc == 0 && (n = record_take(str_slice(buf_str(&bytes), at, bytes.len), &number, &row)) > 0) {
-        if (number <= f->number) { /* left from before the file was emptied */
-            free(row);
+    while (rc == 0 &&
+           (n = record_take(str_slice(buf_str(&bytes), at, bytes.len), f->siphash, &number, &body)) > 0) {
+        /* Not above the last: left from before the file was emptied. */
+        if (number <= f->number || !row_take(body, &row))
             break;
-        }
         at += n;
         *first = *first ? *first : number;
         f->number = row->number = number;
@@ -326,6 +327,7 @@ int store_journal_read(struct store_journal *j, int64_t after, struct list *rows
     j->number = after;
     for (int i = 0; i < 2; i++)
         j->number = j->files[i].number > j->number ? j->files[i].number : j->number;
+    j->written = j->number;
     return rc;
 }
 
@@ -333,7 +335,7 @@ int store_journal_read(struct store_journal *j, int64_t after, struct list *rows
 static int file_peek(struct file *f, unsigned char id[ID_BYTES], struct error *err)
 {
     struct buf bytes;
-    struct store_row *row;
+    struct str body;
     int64_t number;
     f->fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (f->fd < 0)
@@ -344,11 +346,10 @@ static int file_peek(struct file *f, unsigned char id[ID_BYTES], struct error *e
     else
         return rc;
     size_t at = (size_t)HEADER_BYTES, n;
-    while (rc == 0 && (n = record_take(str_slice(buf_str(&bytes), at, bytes.len), &number, &row)) > 0) {
+    while (rc == 0 &&
+           (n = record_take(str_slice(buf_str(&bytes), at, bytes.len), f->siphash, &number, &body)) > 0 &&
+           number > f->number) {
         at += n;
-        free(row);
-        if (number <= f->number)
-            break;
         f->number = number;
     }
     buf_free(&bytes);
@@ -383,43 +384,50 @@ int64_t store_journal_number(const struct store_journal *j)
 
 /* ---- Appending ---- */
 
-static void record_make(struct store_journal *j, const struct store_row *row)
+bool store_journal_is_full(const struct store_journal *j)
 {
-    static const char prefix[PREFIX_BYTES];
-    int64_t number = j->number + 1;
-    unsigned char tag[TAG_BYTES];
-    buf_clear(&j->record);
-    buf_append(&j->record, prefix, sizeof prefix);
-    buf_append(&j->record, &number, sizeof number);
-    buf_append_char(&j->record, (char)row->kind);
-    fields_append(&j->record, store_kind_fields(row->kind), (const char *)&row->value);
-    if (j->record.failed)
-        return;
-    uint32_t len = (uint32_t)(j->record.len - PREFIX_BYTES);
-    tag_make(j->record.data + PREFIX_BYTES, len, tag);
-    memcpy(j->record.data, &len, sizeof len);
-    memcpy(j->record.data + sizeof len, tag, TAG_BYTES);
+    return j->gathered.len > FULL_BYTES;
 }
 
-int store_journal_append(struct store_journal *j, struct store_row *row, struct error *err)
+void store_journal_add(struct store_journal *j, struct store_row *row)
+{
+    uint32_t len = (uint32_t)(row->n - STORE_PREFIX);
+    row->number = ++j->number;
+    memcpy(row->record, &len, sizeof len);
+    memcpy(row->record + STORE_PREFIX, &row->number, STORE_NUMBER);
+    tag_make((struct str){row->record + STORE_PREFIX, len}, (unsigned char *)row->record + sizeof len);
+    buf_append(&j->gathered, row->record, row->n); /* what fails is told when it is written */
+}
+
+static int gathered_write(struct store_journal *j, struct file *f, struct error *err)
+{
+    if (j->gathered.failed)
+        return error_set(err, j->gathered.failed, "no memory for rows of the journal %s", f->path);
+    ssize_t n = pwrite(f->fd, j->gathered.data, j->gathered.len, f->size);
+    if (n == (ssize_t)j->gathered.len)
+        return 0;
+    errno = n < 0 ? errno : ENOSPC;
+    fail(f, "write", err);
+    /* Whole rows of it may be there, which are not to be found later. */
+    if (n > 0 && ftruncate(f->fd, f->size) != 0)
+        log_warn("store", "cannot shorten %s: %s", f->path, strerror(errno));
+    return ERROR_IO;
+}
+
+int store_journal_write(struct store_journal *j, struct error *err)
 {
     struct file *other = &j->files[!j->active];
     if (j->files[j->active].size > (int64_t)SWITCH_BYTES && other->size == HEADER_BYTES)
         j->active = !j->active;
     struct file *f = &j->files[j->active];
-    record_make(j, row);
-    if (j->record.failed)
-        return error_set(
-            err, j->record.failed, "a row for the state is larger than %zu bytes", LIMIT_STORE_ROW);
-    ssize_t n = pwrite(f->fd, j->record.data, j->record.len, f->size);
-    if (n != (ssize_t)j->record.len) {
-        errno = n < 0 ? errno : ENOSPC;
-        /* What was written of it is no whole row, and the next one is written over it. */
-        return fail(f, "write", err);
+    int rc = gathered_write(j, f, err);
+    if (rc == 0) {
+        f->size += (int64_t)j->gathered.len;
+        f->number = j->written = j->number;
     }
-    f->size += n;
-    f->number = row->number = ++j->number;
-    return 0;
+    j->number = j->written;
+    buf_clear(&j->gathered);
+    return rc;
 }
 
 int store_journal_committed(struct store_journal *j, int64_t number)
@@ -431,9 +439,11 @@ int store_journal_committed(struct store_journal *j, int64_t number)
 
 void store_journal_drop(struct store_journal *j, int file)
 {
+    struct file *f = &j->files[file];
+    struct error err;
     /* Left as it is, its rows are skipped by their numbers. */
-    if (ftruncate(j->files[file].fd, HEADER_BYTES) != 0)
-        log_warn("store", "cannot empty %s: %s", j->files[file].path, strerror(errno));
+    if (f->siphash ? header_write(j, f, &err) != 0 : ftruncate(f->fd, HEADER_BYTES) != 0)
+        log_warn("store", "cannot empty %s: %s", f->path, strerror(errno));
 }
 
 void store_journal_dropped(struct store_journal *j, int file)

@@ -12,6 +12,7 @@
 
 /* ---- Rows: every kind of write is one statement whose parameters are the fields of a struct, in order. ----
  */
+/* Numbers stand in journals: new ones go to the end. */
 enum store_kind {
     STORE_LEDGER_OPEN,
     STORE_LEDGER_SETTLE,
@@ -25,6 +26,8 @@ enum store_kind {
     STORE_RESPONSE_DELETE,
     STORE_RESPONSE_PURGE,
     STORE_JOURNAL_MARK,
+    STORE_LEDGER_WHOLE, /* opened and settled in one group; made by the writer */
+    STORE_LEDGER_ALONE, /* settled where the opened row was lost; made by the writer */
     STORE_KINDS
 };
 
@@ -52,7 +55,7 @@ struct store_revoke {
     struct str id;
 };
 struct store_purge {
-    int64_t before_ms;
+    int64_t before; /* an id (store_id_from_ms), of responses a time */
 };
 
 /* A response is found by `number`, which its id gives. */
@@ -71,39 +74,60 @@ struct store_mark {
     int64_t number;
 };
 
+union store_value {
+    struct store_opened opened;
+    struct store_settle settle;
+    struct store_egress egress;
+    struct store_key key;
+    struct store_revoke revoke;
+    struct store_purge purge;
+    struct store_kept kept;
+    struct store_unkept unkept;
+    struct store_mark mark;
+    struct store_ledger_row whole;
+};
+
 struct store_waiter; /* a thread that waits for its row */
+
+/* One allocation. With a journal:     submitted -> in the journal, its asker is told -> in the database
+ *             without, or when it fails:     submitted -> in the database, its asker is told
+ *
+ *   record:    | bytes: 4 | tag: 8 | number: 8 | kind: 1 | field | field | ...     little-endian, as in the
+ *   a text:    | bytes: 4 | ... |    other fields as they are in the struct         journal; the first three
+ *                                                                                    are the journal's */
+enum { STORE_PREFIX = 4 + 8, STORE_NUMBER = 8, STORE_HEAD = STORE_PREFIX + STORE_NUMBER + 1 };
 
 struct store_row {
     struct list node;
-    enum store_kind kind;
-    size_t bytes; /* all of this allocation */
     struct store_done done;
     struct store_waiter *waiter;
+    struct store_row *pair; /* of an opened row, in its group: the one that settles it; and back */
+    enum store_kind kind;
     int code;        /* its own result, when the group was committed */
     int64_t changed; /* rows of the table it touched */
     int64_t number;  /* in the journal; 0: it is not in it */
-    union {
-        struct store_opened opened;
-        struct store_settle settle;
-        struct store_egress egress;
-        struct store_key key;
-        struct store_revoke revoke;
-        struct store_purge purge;
-        struct store_kept kept;
-        struct store_unkept unkept;
-        struct store_mark mark;
-    } value;
-    char text[]; /* what the strings in `value` point at */
+    size_t bytes;    /* all of this allocation */
+    size_t n;        /* of the record */
+    char record[];
 };
 
 const struct store_fields *store_kind_fields(enum store_kind kind);
-/* The statement, for SQLite and PostgreSQL alike: parameters $1, $2, ... appear in the order of the fields.
- */
-const char *store_kind_sql(enum store_kind kind);
+/* The statement, for SQLite and PostgreSQL alike: parameters $1, $2, ... are the first `n` fields. They
+ * appear in that order, because SQLite numbers them so. */
+const char *store_kind_sql(enum store_kind kind, size_t *n);
 /* Copies `value` and its strings, made valid UTF-8 without NUL. ERROR_LIMIT past LIMIT_STORE_ROW, of a
  * response LIMIT_STORE_RESPONSE. */
 int store_row_create(
     enum store_kind kind, const void *value, struct store_row **out, struct error *err) MUST_USE;
+/* What it is a copy of; the strings are the row's. */
+void store_row_value(const struct store_row *row, union store_value *out);
+/* Fills `value` with fields that stand in `in` as in a record; false where it does not hold just these. */
+bool store_fields_take(struct str in, const struct store_fields *fields, void *value) MUST_USE;
+
+/* An id of a ledger or egress row begins with its time, so that the table itself is in the order of time and
+ * needs no index of it. Databases make it: row_id(wall_ms) in statements. */
+enum { STORE_ID_BITS = 20 }; /* below the time: a number that tells rows of a millisecond apart */
+int64_t store_id_from_ms(int64_t wall_ms); /* of the first row that is as new */
 
 /* ---- Lists: read a page at a time, so that nothing in the database is held while somebody reads slowly.
  * ---- */
@@ -137,10 +161,12 @@ struct store_ops {
     void (*close)(struct store_backend *b);
     bool (*exists)(struct str rest);
     int (*claim)(struct store_backend *b, struct error *err);
-    /* Only the writer thread. `apply` fills row->changed; ERROR_INVALID is about that row alone, any other
-     * failure about the whole transaction. `rollback` also follows a failed commit. */
+    /* Only the writer thread. `value` is that kind's struct; `changed`: rows of the table that were touched.
+     * apply's ERROR_INVALID is about that row alone, any other failure about the whole transaction.
+     * `rollback` also follows a failed commit. */
     int (*begin)(struct store_backend *b, struct error *err);
-    int (*apply)(struct store_backend *b, struct store_row *row, struct error *err);
+    int (*apply)(struct store_backend *b, enum store_kind kind, const void *value, int64_t *changed,
+        struct error *err);
     int (*commit)(struct store_backend *b, struct error *err);
     void (*rollback)(struct store_backend *b);
     /* Any thread. At most STORE_PAGE rows into `rows`, their strings into `a`; fewer are the end. */
@@ -155,8 +181,8 @@ extern const struct store_ops store_sqlite_ops, store_postgres_ops;
 /* ---- The queue to the writer thread. ---- */
 struct store_queue;
 int store_queue_create(struct store_backend *b, struct store_queue **out, struct error *err) MUST_USE;
-/* From now on rows that a request waits for are kept once they are in the journal, which the queue owns;
- * those that it still holds are written first. */
+/* From now on rows of requests are kept once they are in the journal, which the queue owns; those that it
+ * still holds are written first. */
 struct store_journal;
 int store_queue_journal(struct store_queue *q, struct store_journal *j, struct error *err) MUST_USE;
 void store_queue_close(struct store_queue *q); /* writes what it can, answers everyone; the backend stays */

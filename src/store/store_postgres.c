@@ -20,7 +20,7 @@
 #define LOCK_CLASS "1466263922" /* "Weir" */
 #define SCHEME "postgresql:"
 
-enum { MAX_FIELDS = 16, RECONNECT_MS = 5000 };
+enum { MAX_FIELDS = 32, RECONNECT_MS = 5000 };
 
 struct postgres {
     struct store_backend backend;
@@ -77,13 +77,28 @@ static const char *const migrations[] = {
     "  body TEXT NOT NULL, input TEXT NOT NULL);"
     "CREATE INDEX responses_by_number ON responses(number, id);"
     "CREATE INDEX responses_by_time ON responses(wall_ms);",
+    /* Ids in the order of time, and no index of all request ids: what is settled is never looked for. The
+     * sequence is everyone's, so that gateways do not give the same one. */
+    "SET LOCAL statement_timeout = 0;"
+    "CREATE SEQUENCE row_numbers CYCLE;"
+    "CREATE FUNCTION row_id(ms BIGINT) RETURNS BIGINT LANGUAGE sql VOLATILE AS $$"
+    "  SELECT (greatest(0, least(ms, 8796093022207)) << 20) | (nextval('weir.row_numbers') & 1048575) $$;"
+    "ALTER TABLE ledger ALTER COLUMN id DROP IDENTITY;"
+    "ALTER TABLE ledger DROP CONSTRAINT ledger_request_id_key;"
+    "DROP INDEX ledger_by_time, ledger_open;"
+    "UPDATE ledger SET id = (wall_ms << 20) | (id & 1048575);"
+    "CREATE UNIQUE INDEX ledger_unsettled ON ledger(request_id) WHERE outcome IN ('open', 'interrupted');"
+    "ALTER TABLE egress ALTER COLUMN id DROP IDENTITY;"
+    "DROP INDEX egress_by_time;"
+    "UPDATE egress SET id = (wall_ms << 20) | (id & 1048575);",
 };
 
 enum { SCHEMA = sizeof migrations / sizeof *migrations };
 
 /* Only what a gateway that is gone has left open. */
 static const char recover_sql[] =
-    "UPDATE ledger SET outcome = 'interrupted' WHERE outcome = 'open' AND NOT EXISTS(SELECT FROM pg_locks "
+    "UPDATE ledger SET outcome = 'interrupted' WHERE outcome = 'open' AND outcome IN ('open', 'interrupted') "
+    "AND NOT EXISTS(SELECT FROM pg_locks "
     "WHERE locktype = 'advisory' AND classid = " LOCK_CLASS " AND objid = ledger.gateway::BIGINT "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
 
@@ -155,7 +170,10 @@ static int statements_prepare(PGconn *c, struct error *err)
     for (int kind = 0; kind < STORE_KINDS; kind++) {
         char name[16];
         snprintf(name, sizeof name, "w%d", kind);
-        const char *sql = kind == STORE_LEDGER_RECOVER ? recover_sql : store_kind_sql((enum store_kind)kind);
+        size_t n;
+        const char *sql = store_kind_sql((enum store_kind)kind, &n);
+        if (kind == STORE_LEDGER_RECOVER)
+            sql = recover_sql;
         PGresult *r = PQprepare(c, name, sql, 0, NULL);
         int rc = PQresultStatus(r) == PGRES_COMMAND_OK ? 0 : fail(c, err);
         PQclear(r);
@@ -363,32 +381,36 @@ static bool is_refusal(const PGresult *r)
            (strncmp(state, "22", 2) == 0 || strncmp(state, "23", 2) == 0 || strncmp(state, "54", 2) == 0);
 }
 
-static int row_send(struct postgres *p, struct store_row *row, bool *refused, struct error *err)
+static int row_send(struct postgres *p, enum store_kind kind, const void *value, int64_t *changed,
+    bool *refused, struct error *err)
 {
-    const struct store_fields *fields = store_kind_fields(row->kind);
+    const struct store_field *fields = store_kind_fields(kind)->at;
     struct parameters to;
     char name[16];
-    for (size_t i = 0; i < fields->n; i++)
-        parameter_set(&to, i, &fields->at[i], (const char *)&row->value + fields->at[i].offset);
-    snprintf(name, sizeof name, "w%d", row->kind);
-    PGresult *r = PQexecPrepared(p->writer, name, (int)fields->n, to.values, to.lengths, to.formats, 1);
+    size_t n;
+    (void)store_kind_sql(kind, &n);
+    for (size_t i = 0; i < n; i++)
+        parameter_set(&to, i, &fields[i], (const char *)value + fields[i].offset);
+    snprintf(name, sizeof name, "w%d", kind);
+    PGresult *r = PQexecPrepared(p->writer, name, (int)n, to.values, to.lengths, to.formats, 1);
     bool ok = PQresultStatus(r) == PGRES_COMMAND_OK;
     *refused = !ok && is_refusal(r);
-    if (ok && !str_to_int64(str_from(PQcmdTuples(r)), &row->changed))
-        row->changed = 0;
+    if (ok && !str_to_int64(str_from(PQcmdTuples(r)), changed))
+        *changed = 0;
     PQclear(r);
     return ok ? 0 : fail(p->writer, err);
 }
 
 /* A refused row spoils its transaction here. The group is then tried again with a savepoint before each row,
  * so that the refused one alone is lost. */
-static int postgres_apply(struct store_backend *b, struct store_row *row, struct error *err)
+static int postgres_apply(
+    struct store_backend *b, enum store_kind kind, const void *value, int64_t *changed, struct error *err)
 {
     struct postgres *p = from_backend(b);
     bool refused = false;
     int rc = p->careful ? run_sql(p->writer, "SAVEPOINT row", err) : 0;
     if (rc == 0)
-        rc = row_send(p, row, &refused, err);
+        rc = row_send(p, kind, value, changed, &refused, err);
     if (rc == 0 || !refused)
         return rc;
     if (!p->careful) {

@@ -1,4 +1,5 @@
 /* What each row is made of, and the statements that write and list them. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +38,32 @@ static const struct store_field settle_table[] = {
     FIELD(store_settle, INT, settled.status),
     FIELD(store_settle, INT64, wall_ms), /* the last: a list has it from the opened part */
 };
+/* The opened row's fields and then the settled one's, without its request id. */
+static const struct store_field whole_table[] = {
+    FIELD(store_ledger_row, TEXT, opened.request_id),
+    FIELD(store_ledger_row, INT64, opened.wall_ms),
+    FIELD(store_ledger_row, TEXT, opened.key_id),
+    FIELD(store_ledger_row, TEXT, opened.team),
+    FIELD(store_ledger_row, TEXT, opened.api),
+    FIELD(store_ledger_row, TEXT, opened.model),
+    FIELD(store_ledger_row, TEXT, opened.route),
+    FIELD(store_ledger_row, TEXT, opened.rule),
+    FIELD(store_ledger_row, TEXT, opened.boundary),
+    FIELD(store_ledger_row, BOOL, opened.sensitive),
+    FIELD(store_ledger_row, TEXT, opened.decision),
+    FIELD(store_ledger_row, TEXT, settled.provider),
+    FIELD(store_ledger_row, TEXT, settled.model),
+    FIELD(store_ledger_row, TEXT, settled.attempts),
+    FIELD(store_ledger_row, INT64, settled.input_tokens),
+    FIELD(store_ledger_row, INT64, settled.cached_tokens),
+    FIELD(store_ledger_row, INT64, settled.output_tokens),
+    FIELD(store_ledger_row, BOOL, settled.usage_estimated),
+    FIELD(store_ledger_row, INT64, settled.cost_nano_usd),
+    FIELD(store_ledger_row, INT64, settled.first_token_ms),
+    FIELD(store_ledger_row, INT64, settled.total_ms),
+    FIELD(store_ledger_row, TEXT, settled.outcome),
+    FIELD(store_ledger_row, INT, settled.status),
+};
 static const struct store_field egress_table[] = {
     FIELD(store_egress, INT64, wall_ms),
     FIELD(store_egress, TEXT, request_id),
@@ -64,7 +91,7 @@ static const struct store_field revoke_table[] = {
     FIELD(store_revoke, INT64, wall_ms),
     FIELD(store_revoke, TEXT, id),
 };
-static const struct store_field purge_table[] = {FIELD(store_purge, INT64, before_ms)};
+static const struct store_field purge_table[] = {FIELD(store_purge, INT64, before)};
 
 static const struct store_field kept_table[] = {
     FIELD(store_kept, INT64, number),
@@ -88,6 +115,7 @@ static const struct store_fields opened_fields = FIELDS(opened_table, store_open
 static const struct store_fields settle_fields = FIELDS(settle_table, store_settle);
 static const struct store_fields settled_fields = {
     settle_table, sizeof settle_table / sizeof *settle_table - 1, sizeof(struct store_settled)};
+static const struct store_fields whole_fields = FIELDS(whole_table, store_ledger_row);
 static const struct store_fields egress_fields = FIELDS(egress_table, store_egress);
 static const struct store_fields key_fields = FIELDS(key_table, store_key);
 static const struct store_fields revoke_fields = FIELDS(revoke_table, store_revoke);
@@ -97,39 +125,43 @@ static const struct store_fields unkept_fields = FIELDS(unkept_table, store_unke
 static const struct store_fields mark_fields = FIELDS(mark_table, store_mark);
 static const struct store_fields no_fields = {NULL, 0, 0};
 
-/* `opened` 0 marks a row whose opening was lost and whose settling came alone; opening it late fills it in.
- */
+#define OPENED "request_id, wall_ms, key_id, team, api, model, route, rule, boundary, sensitive, decision"
+#define SETTLED                                                                                              \
+    "provider, answered_model, attempts, input_tokens, cached_tokens, output_tokens, usage_estimated, "      \
+    "cost_nano_usd, first_token_ms, total_ms, outcome, status"
+/* As in the index of request ids: only rows that may still be settled are in it. */
+#define UNSETTLED "outcome IN ('open', 'interrupted')"
+
+/* `opened` 0 marks a row whose opening was lost and whose settling came alone. */
 static const struct {
     const struct store_fields *fields;
     const char *sql;
 } kinds[STORE_KINDS] = {
     [STORE_LEDGER_OPEN] = {&opened_fields,
-        "INSERT INTO ledger(request_id, wall_ms, key_id, team, api, model, route, rule, boundary, sensitive, "
-        "decision, opened) VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1) "
-        "ON CONFLICT(request_id) DO UPDATE SET wall_ms = excluded.wall_ms, key_id = excluded.key_id, "
-        "team = excluded.team, api = excluded.api, model = excluded.model, route = excluded.route, "
-        "rule = excluded.rule, boundary = excluded.boundary, sensitive = excluded.sensitive, "
-        "decision = excluded.decision, opened = 1 WHERE ledger.opened = 0"},
+        "INSERT INTO ledger(" OPENED ", opened, id) "
+        "VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, row_id($2)) "
+        "ON CONFLICT(request_id) WHERE " UNSETTLED " DO NOTHING"},
     [STORE_LEDGER_SETTLE] = {&settle_fields,
-        "INSERT INTO ledger(request_id, provider, answered_model, attempts, input_tokens, cached_tokens, "
-        "output_tokens, usage_estimated, cost_nano_usd, first_token_ms, total_ms, outcome, status, wall_ms, "
-        "opened) VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0) "
-        "ON CONFLICT(request_id) DO UPDATE SET provider = excluded.provider, "
-        "answered_model = excluded.answered_model, attempts = excluded.attempts, "
-        "input_tokens = excluded.input_tokens, cached_tokens = excluded.cached_tokens, "
-        "output_tokens = excluded.output_tokens, usage_estimated = excluded.usage_estimated, "
-        "cost_nano_usd = excluded.cost_nano_usd, "
-        "first_token_ms = excluded.first_token_ms, total_ms = excluded.total_ms, outcome = excluded.outcome, "
-        "status = excluded.status"},
-    [STORE_LEDGER_RECOVER] = {&no_fields, "UPDATE ledger SET outcome = 'interrupted' WHERE outcome = 'open'"},
+        "UPDATE ledger SET request_id = $1, provider = $2, answered_model = $3, attempts = $4, "
+        "input_tokens = $5, cached_tokens = $6, output_tokens = $7, usage_estimated = $8, "
+        "cost_nano_usd = $9, first_token_ms = $10, total_ms = $11, outcome = $12, status = $13 "
+        "WHERE request_id = $1 AND " UNSETTLED},
+    [STORE_LEDGER_WHOLE] = {&whole_fields,
+        "INSERT INTO ledger(" OPENED ", " SETTLED ", opened, id) VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, "
+        "$10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, 1, row_id($2))"},
+    [STORE_LEDGER_ALONE] = {&settle_fields,
+        "INSERT INTO ledger(request_id, " SETTLED ", wall_ms, opened, id) VALUES($1, $2, $3, $4, $5, $6, $7, "
+        "$8, $9, $10, $11, $12, $13, $14, 0, row_id($14))"},
+    [STORE_LEDGER_RECOVER] = {&no_fields, "UPDATE ledger SET outcome = 'interrupted' WHERE outcome = 'open' "
+                                          "AND " UNSETTLED},
     [STORE_LEDGER_PURGE] = {&purge_fields,
-        "DELETE FROM ledger WHERE id IN (SELECT id FROM ledger WHERE wall_ms < $1 AND outcome <> 'open' "
-        "ORDER BY wall_ms LIMIT 1000)"},
-    [STORE_EGRESS_RECORD] = {&egress_fields,
-        "INSERT INTO egress(wall_ms, request_id, rule, boundary, zone, target, host, path, bytes, sha256) "
-        "VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"},
+        "DELETE FROM ledger WHERE id IN (SELECT id FROM ledger WHERE id < $1 AND outcome <> 'open' "
+        "ORDER BY id LIMIT 1000)"},
+    [STORE_EGRESS_RECORD] = {&egress_fields, "INSERT INTO egress(id, wall_ms, request_id, rule, boundary, "
+                                             "zone, target, host, path, bytes, sha256) "
+                                             "VALUES(row_id($1), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"},
     [STORE_EGRESS_PURGE] = {&purge_fields, "DELETE FROM egress WHERE id IN (SELECT id FROM egress WHERE "
-                                           "wall_ms < $1 ORDER BY wall_ms LIMIT 1000)"},
+                                           "id < $1 ORDER BY id LIMIT 1000)"},
     [STORE_KEY_ADD] = {&key_fields,
         "INSERT INTO keys(key_id, name, team, role, salt, hash, created_ms, revoked_ms, expires_ms) "
         "VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT(key_id) DO NOTHING"},
@@ -151,20 +183,26 @@ const struct store_fields *store_kind_fields(enum store_kind kind)
     return kinds[kind].fields;
 }
 
-const char *store_kind_sql(enum store_kind kind)
+const char *store_kind_sql(enum store_kind kind, size_t *n)
 {
+    /* The time of the row is for STORE_LEDGER_ALONE. */
+    *n = kind == STORE_LEDGER_SETTLE ? settled_fields.n : kinds[kind].fields->n;
     return kinds[kind].sql;
 }
 
+int64_t store_id_from_ms(int64_t wall_ms)
+{
+    const int64_t last = INT64_MAX >> STORE_ID_BITS;
+    int64_t ms = wall_ms < 0 ? 0 : wall_ms > last ? last : wall_ms;
+    return ms * (1 << STORE_ID_BITS);
+}
+
 #define PAGE_OF(time) " WHERE (" time ", id) > ($1, $2) ORDER BY " time ", id LIMIT 128"
+#define PAGE_BY_ID " WHERE wall_ms >= $1 AND id > $2 ORDER BY id LIMIT 128"
 _Static_assert(STORE_PAGE == 128, "the statements name the page's size");
 
 const struct store_list store_list_ledger = {
-    "SELECT id, wall_ms, request_id, wall_ms, key_id, team, api, model, route, rule, boundary, sensitive, "
-    "decision, "
-    "request_id, provider, answered_model, attempts, input_tokens, cached_tokens, output_tokens, "
-    "usage_estimated, cost_nano_usd, "
-    "first_token_ms, total_ms, outcome, status FROM ledger" PAGE_OF("wall_ms"),
+    "SELECT id, wall_ms, " OPENED ", request_id, " SETTLED " FROM ledger" PAGE_BY_ID,
     sizeof(struct store_ledger_row),
     {{&opened_fields, offsetof(struct store_ledger_row, opened)},
         {&settled_fields, offsetof(struct store_ledger_row, settled)}},
@@ -172,7 +210,7 @@ const struct store_list store_list_ledger = {
 };
 const struct store_list store_list_egress = {
     "SELECT id, wall_ms, wall_ms, request_id, rule, boundary, zone, target, host, path, bytes, sha256 "
-    "FROM egress" PAGE_OF("wall_ms"),
+    "FROM egress" PAGE_BY_ID,
     sizeof(struct store_egress),
     {{&egress_fields, 0}},
     1,
@@ -218,43 +256,101 @@ static bool text_is_clean(struct str s)
     return str_utf8_valid(s) && str_find_char(s, '\0') == SIZE_MAX;
 }
 
-static struct str *text_at(void *value, const struct store_field *f)
+static const struct str *text_at(const void *value, const struct store_field *f)
 {
-    return (struct str *)(void *)((char *)value + f->offset);
+    return (const struct str *)(const void *)((const char *)value + f->offset);
+}
+
+/* Bytes of the fields in a record, at most; more than `most` where it would be too large. */
+static size_t fields_measure(const struct store_fields *fields, const void *value, size_t most, bool *clean)
+{
+    size_t bytes = 0;
+    *clean = true;
+    for (size_t i = 0; i < fields->n && bytes <= most; i++) {
+        const struct store_field *f = &fields->at[i];
+        if (f->type != STORE_TEXT) {
+            bytes += f->size;
+            continue;
+        }
+        struct str s = *text_at(value, f);
+        bool as_it_is = s.len <= most && text_is_clean(s);
+        *clean = *clean && as_it_is;
+        bytes += sizeof(uint32_t) + (as_it_is ? s.len : s.len <= most ? 3 * s.len : most);
+    }
+    return bytes;
+}
+
+/* Returns the bytes written. */
+static size_t fields_put(const struct store_fields *fields, const void *value, bool clean, char *out)
+{
+    char *to = out;
+    for (size_t i = 0; i < fields->n; i++) {
+        const struct store_field *f = &fields->at[i];
+        if (f->type != STORE_TEXT) {
+            memcpy(to, (const char *)value + f->offset, f->size);
+            to += f->size;
+            continue;
+        }
+        struct str s = *text_at(value, f);
+        uint32_t len = (uint32_t)s.len;
+        if (!clean)
+            len = (uint32_t)text_clean(s, to + sizeof len);
+        else if (len > 0)
+            memcpy(to + sizeof len, s.data, len);
+        memcpy(to, &len, sizeof len);
+        to += sizeof len + len;
+    }
+    return (size_t)(to - out);
 }
 
 int store_row_create(enum store_kind kind, const void *value, struct store_row **out, struct error *err)
 {
     const struct store_fields *fields = store_kind_fields(kind);
-    struct store_row head = {.kind = kind};
     size_t most = kind == STORE_RESPONSE_ADD ? LIMIT_STORE_RESPONSE : LIMIT_STORE_ROW;
-    if (fields->size > 0)
-        memcpy(&head.value, value, fields->size);
-    size_t bytes = sizeof head;
-    for (size_t i = 0; i < fields->n; i++) {
-        if (fields->at[i].type != STORE_TEXT)
-            continue;
-        struct str s = *text_at(&head.value, &fields->at[i]);
-        if (s.len > most)
-            return error_set(err, ERROR_LIMIT, "a row for the state is larger than %zu bytes", most);
-        bytes += text_is_clean(s) ? s.len : 3 * s.len;
-    }
+    bool clean;
+    size_t bytes = sizeof(struct store_row) + STORE_HEAD + fields_measure(fields, value, most, &clean);
     if (bytes > most)
         return error_set(err, ERROR_LIMIT, "a row for the state is larger than %zu bytes", most);
     struct store_row *row = malloc(bytes);
     if (!row)
         return error_set(err, ERROR_MEMORY, "no memory for a row of %zu bytes", bytes);
-    memcpy(row, &head, sizeof head);
+    memset(row, 0, sizeof *row + STORE_HEAD);
     list_init(&row->node);
+    row->kind = kind;
     row->bytes = bytes;
-    char *at = row->text;
-    for (size_t i = 0; i < fields->n; i++) {
-        if (fields->at[i].type != STORE_TEXT)
-            continue;
-        struct str *s = text_at(&row->value, &fields->at[i]);
-        *s = (struct str){at, text_clean(*s, at)};
-        at += s->len;
-    }
+    row->record[STORE_HEAD - 1] = (char)kind;
+    row->n = STORE_HEAD + fields_put(fields, value, clean, row->record + STORE_HEAD);
     *out = row;
     return 0;
+}
+
+bool store_fields_take(struct str in, const struct store_fields *fields, void *value)
+{
+    for (size_t i = 0; i < fields->n; i++) {
+        const struct store_field *f = &fields->at[i];
+        char *to = (char *)value + f->offset;
+        uint32_t len = (uint32_t)f->size;
+        if (f->type == STORE_TEXT) {
+            if (in.len < sizeof len)
+                return false;
+            memcpy(&len, in.data, sizeof len);
+            in = (struct str){in.data + sizeof len, in.len - sizeof len};
+        }
+        if (in.len < len)
+            return false;
+        if (f->type == STORE_TEXT)
+            *(struct str *)(void *)to = (struct str){in.data, len};
+        else
+            memcpy(to, in.data, len);
+        in = (struct str){in.data + len, in.len - len};
+    }
+    return in.len == 0;
+}
+
+void store_row_value(const struct store_row *row, union store_value *out)
+{
+    struct str fields = {row->record + STORE_HEAD, row->n - STORE_HEAD};
+    bool whole = store_fields_take(fields, store_kind_fields(row->kind), out);
+    assert(whole);
+    (void)whole;
 }

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sodium.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -297,6 +298,186 @@ static void test_another_file_is_refused(void **state)
     store_close(s);
 }
 
+/* A file that an earlier version left: its tags were SipHash. */
+static void old_file_write(const struct fixture *f, int rows)
+{
+    static const unsigned char key[crypto_shorthash_KEYBYTES] = "Weir's journal.";
+    char path[160];
+    file_path(f, 0, path);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fwrite("WEIRJRN1", 1, 8, file);
+    fwrite("12345678", 1, 8, file);
+    for (int64_t number = 1; number <= rows; number++) {
+        static const char *const texts[] = {"r", "otherwise", "any", "cloud", "openai", "host", "/path"};
+        char body[256];
+        size_t n = 0;
+        memcpy(body, &number, 8);
+        body[8] = 4; /* an egress record */
+        memcpy(body + 9, &number, 8);
+        n = 17;
+        for (size_t i = 0; i < 9; i++) {
+            const char *text = i < 7 ? texts[i] : "hash";
+            uint32_t len = (uint32_t)strlen(text);
+            if (i == 7) { /* bytes */
+                memcpy(body + n, &number, 8);
+                n += 8;
+                continue;
+            }
+            memcpy(body + n, &len, 4);
+            memcpy(body + n + 4, text, len);
+            n += 4 + len;
+        }
+        uint32_t len = (uint32_t)n;
+        unsigned char tag[8];
+        crypto_shorthash(tag, (const unsigned char *)body, n, key);
+        fwrite(&len, 1, 4, file);
+        fwrite(tag, 1, 8, file);
+        fwrite(body, 1, n, file);
+    }
+    fclose(file);
+}
+
+static void test_a_journal_of_an_earlier_version_is_read(void **state)
+{
+    struct fixture *f = *state;
+    char path[160], header[8];
+    old_file_write(f, 3);
+    struct store *s = journal_open(f);
+    assert_int_equal(egress_count(s), 3);
+    egress_add(f, s, 4);
+    assert_int_equal(fixture_wait(f), 0);
+    store_close(s);
+    s = fixture_open(f);
+    assert_int_equal(egress_count(s), 4);
+    store_close(s);
+    file_path(f, 0, path);
+    FILE *file = fopen(path, "r");
+    assert_int_equal(fread(header, 1, 8, file), 8);
+    fclose(file);
+    assert_memory_equal(header, "WEIRJRN2", 8);
+    assert_int_equal(file_bytes(f, 0), 16);
+}
+
+/* The file of an earlier version goes on with rows of this one until it is emptied: both kinds are found. */
+static void test_a_journal_of_two_versions_is_read(void **state)
+{
+    struct fixture *f = *state;
+    old_file_write(f, 2);
+    rows_left(f, 3);
+    assert_int_equal(absorbed(f), 5);
+}
+
+/* ---- Turns of a loop. ---- */
+
+struct turn {
+    struct fixture *f;
+    struct store *s;
+    off_t before, submitted;
+};
+
+static void submit_some(void *ctx)
+{
+    struct turn *t = ctx;
+    struct error err;
+    struct store_opened opened = opened_row("r", 1);
+    t->before = file_bytes(t->f, 0);
+    assert_int_equal(store_ledger_open(t->s, &opened, NOBODY, &err), 0);
+    for (int i = 0; i < 10; i++)
+        egress_add(t->f, t->s, i);
+    t->submitted = file_bytes(t->f, 0);
+}
+
+/* Once for all that a loop's events submitted, and before anybody is told. */
+static void test_the_journal_is_written_at_the_end_of_a_turn(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = journal_open(f);
+    struct turn t = {.f = f, .s = s};
+    struct error err;
+    loop_post(f->loop, submit_some, &t);
+    assert_int_equal(loop_run(f->loop, &err), 0);
+    assert_int_equal(f->answers, 10);
+    assert_int_equal(t.before, 16);
+    assert_int_equal(t.submitted, 16);
+    assert_true(file_bytes(f, 0) > 16);
+    store_close(s);
+    s = fixture_open(f);
+    assert_int_equal(egress_count(s), 10);
+    assert_int_equal(ledger_count(s), 1);
+    store_close(s);
+}
+
+/* What is asked and not yet told when the store closes is told by the loop's last tasks. */
+static void test_closed_before_the_end_of_a_turn(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = journal_open(f);
+    for (int i = 0; i < 3; i++)
+        egress_add(f, s, i);
+    store_close(s);
+    assert_int_equal(f->answers, 0);
+    assert_int_equal(fixture_wait(f), 0);
+    s = fixture_open(f);
+    assert_int_equal(egress_count(s), 3);
+    store_close(s);
+}
+
+/* Killed between opening and settling: the request is there, as interrupted, and what it sent is too. */
+static void test_killed_between_open_and_settle(void **state)
+{
+    struct fixture *f = *state;
+    struct error err;
+    int status;
+    int64_t interrupted = 0;
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        struct store *s = journal_open(f);
+        struct store_opened opened = opened_row("cut", 1);
+        if (store_ledger_open(s, &opened, NOBODY, &err))
+            _exit(1);
+        egress_add(f, s, 1);
+        if (fixture_wait(f))
+            _exit(2);
+        kill(getpid(), SIGKILL);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    struct store *s = journal_open(f);
+    assert_int_equal(store_ledger_recover(s, &interrupted, &err), 0);
+    assert_int_equal(interrupted, 1);
+    assert_int_equal(ledger_count(s), 1);
+    assert_int_equal(egress_count(s), 1);
+    store_close(s);
+}
+
+/* The disk becomes full in the middle of what a turn submitted: whole rows at its front were left in the
+ * file, and were written although their askers had been told that they were not. */
+static void test_no_room_for_half_of_a_turn(void **state)
+{
+    struct fixture *f = *state;
+    int status;
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        struct store *s = journal_open(f);
+        struct rlimit half = {16 + 500, RLIM_INFINITY};
+        signal(SIGXFSZ, SIG_IGN);
+        setrlimit(RLIMIT_FSIZE, &half);
+        for (int i = 0; i < 5; i++)
+            egress_add(f, s, i);
+        fixture_wait(f);
+        if (f->failures != 5)
+            _exit(1);
+        kill(getpid(), SIGKILL);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(file_bytes(f, 0), 16);
+    assert_int_equal(absorbed(f), 0);
+}
+
 /* Without room for the journal a row waits for the database, and is told when that fails, too. */
 static void test_no_room_for_the_journal(void **state)
 {
@@ -353,6 +534,12 @@ int main(void)
         TEST(test_a_row_cut_short_ends_the_file),
         TEST(test_every_bit_of_a_row_is_checked),
         TEST(test_another_file_is_refused),
+        TEST(test_a_journal_of_an_earlier_version_is_read),
+        TEST(test_a_journal_of_two_versions_is_read),
+        TEST(test_the_journal_is_written_at_the_end_of_a_turn),
+        TEST(test_closed_before_the_end_of_a_turn),
+        TEST(test_killed_between_open_and_settle),
+        TEST(test_no_room_for_half_of_a_turn),
         TEST(test_no_room_for_the_journal),
         TEST(test_two_gateways_do_not_share_a_journal),
         TEST(test_a_reader_sees_what_was_answered),

@@ -108,6 +108,105 @@ static void test_newer_schema(void **state)
     assert_non_null(strstr(err.message, "newer Weir"));
 }
 
+/* What schema 3 was: ids counted, an index of all request ids and of all times. */
+static const char schema_3[] =
+    "PRAGMA application_id = 1466263922; PRAGMA journal_mode = WAL;"
+    "CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;"
+    "INSERT INTO meta VALUES('schema', 3), ('keys', 7);"
+    "CREATE TABLE ledger("
+    "  id INTEGER PRIMARY KEY, request_id TEXT NOT NULL UNIQUE, wall_ms INTEGER NOT NULL,"
+    "  opened INTEGER NOT NULL,"
+    "  key_id TEXT NOT NULL DEFAULT '', team TEXT NOT NULL DEFAULT '', api TEXT NOT NULL DEFAULT '',"
+    "  model TEXT NOT NULL DEFAULT '', route TEXT NOT NULL DEFAULT '', rule TEXT NOT NULL DEFAULT '',"
+    "  boundary TEXT NOT NULL DEFAULT '', sensitive INTEGER NOT NULL DEFAULT 0,"
+    "  decision TEXT NOT NULL DEFAULT '',"
+    "  provider TEXT NOT NULL DEFAULT '', answered_model TEXT NOT NULL DEFAULT '',"
+    "  attempts TEXT NOT NULL DEFAULT '', input_tokens INTEGER NOT NULL DEFAULT -1,"
+    "  cached_tokens INTEGER NOT NULL DEFAULT -1, output_tokens INTEGER NOT NULL DEFAULT -1,"
+    "  cost_nano_usd INTEGER NOT NULL DEFAULT -1, first_token_ms INTEGER NOT NULL DEFAULT -1,"
+    "  total_ms INTEGER NOT NULL DEFAULT -1, outcome TEXT NOT NULL DEFAULT 'open',"
+    "  status INTEGER NOT NULL DEFAULT 0, usage_estimated INTEGER NOT NULL DEFAULT 0) STRICT;"
+    "CREATE INDEX ledger_by_time ON ledger(wall_ms);"
+    "CREATE INDEX ledger_open ON ledger(outcome) WHERE outcome = 'open';"
+    "CREATE TABLE egress("
+    "  id INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL, request_id TEXT NOT NULL, rule TEXT NOT NULL,"
+    "  boundary TEXT NOT NULL, zone TEXT NOT NULL, target TEXT NOT NULL, host TEXT NOT NULL,"
+    "  path TEXT NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL) STRICT;"
+    "CREATE INDEX egress_by_time ON egress(wall_ms);"
+    "CREATE TABLE keys("
+    "  id INTEGER PRIMARY KEY, key_id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, team TEXT NOT NULL,"
+    "  role TEXT NOT NULL, salt BLOB NOT NULL, hash BLOB NOT NULL, created_ms INTEGER NOT NULL,"
+    "  revoked_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE responses("
+    "  id INTEGER PRIMARY KEY, number INTEGER NOT NULL, response_id TEXT NOT NULL UNIQUE, key_id TEXT NOT "
+    "NULL, wall_ms INTEGER NOT NULL, body TEXT NOT NULL, input TEXT NOT NULL) STRICT;"
+    "CREATE INDEX responses_by_number ON responses(number, id);"
+    "CREATE INDEX responses_by_time ON responses(wall_ms);"
+    "INSERT INTO ledger(request_id, wall_ms, opened, model, rule, outcome, status, cost_nano_usd,"
+    "  usage_estimated) VALUES('late', 1700000000002, 1, 'm', 'r', 'ok', 200, 55, 1),"
+    "  ('early', 1700000000001, 1, 'm', 'r', 'failed', 502, 44, 0),"
+    "  ('running', 1700000000002, 1, 'm', 'r', 'open', 0, -1, 0);"
+    "INSERT INTO egress(wall_ms, request_id, rule, boundary, zone, target, host, path, bytes, sha256)"
+    "  VALUES(1700000000002, 'late', 'r', 'any', 'cloud', 't', 'h', '/p', 7, 'hash'),"
+    "  (1700000000001, 'early', 'r', 'any', 'cloud', 't', 'h', '/p', 8, 'hash');";
+
+struct old_rows {
+    char ids[64];
+    int64_t sum;
+};
+
+static int old_ledger_row(void *ctx, const struct store_ledger_row *row)
+{
+    struct old_rows *o = ctx;
+    snprintf(o->ids + strlen(o->ids), sizeof o->ids - strlen(o->ids), STR_FMT " ",
+        STR_ARG(row->opened.request_id));
+    assert_true(str_is(row->opened.model, "m") && str_is(row->opened.rule, "r"));
+    o->sum += row->settled.cost_nano_usd + row->settled.status + row->settled.usage_estimated;
+    return 0;
+}
+
+static int old_egress_row(void *ctx, const struct store_egress *row)
+{
+    struct old_rows *o = ctx;
+    snprintf(o->ids + strlen(o->ids), sizeof o->ids - strlen(o->ids), STR_FMT " ", STR_ARG(row->request_id));
+    assert_true(str_is(row->host, "h") && str_is(row->sha256, "hash"));
+    o->sum += row->bytes;
+    return 0;
+}
+
+static void test_schema_3_becomes_this_one(void **state)
+{
+    struct fixture *f = *state;
+    struct error err;
+    run_sql(f->path, schema_3);
+    for (int round = 0; round < 2; round++) {
+        struct store *s = fixture_open(f);
+        struct old_rows rows = {0};
+        assert_int_equal(store_ledger_list(s, 0, old_ledger_row, &rows, &err), 0);
+        assert_string_equal(rows.ids, "early late running ");
+        assert_int_equal(rows.sum, 55 + 200 + 1 + 44 + 502 - 1 + 0);
+        rows = (struct old_rows){0};
+        assert_int_equal(store_ledger_list(s, 1700000000002, old_ledger_row, &rows, &err), 0);
+        assert_string_equal(rows.ids, "late running ");
+        rows = (struct old_rows){0};
+        assert_int_equal(store_egress_list(s, 0, old_egress_row, &rows, &err), 0);
+        assert_string_equal(rows.ids, "early late ");
+        assert_int_equal(rows.sum, 15);
+        store_close(s);
+    }
+    /* A row that was open then may be settled now, and what is old is purged by its time. */
+    struct store *s = fixture_open(f);
+    struct store_settled settled = settled_row("running");
+    int64_t purged = 0;
+    assert_int_equal(store_ledger_settle(s, &settled, fixture_done(f), &err), 0);
+    assert_int_equal(fixture_wait(f), 0);
+    assert_int_equal(ledger_count(s), 3);
+    assert_int_equal(store_purge(s, 1700000000002, &purged, &err), 0);
+    assert_int_equal(purged, 2);
+    assert_int_equal(ledger_count(s), 2);
+    store_close(s);
+}
+
 static void test_an_empty_file_is_a_new_state(void **state)
 {
     struct fixture *f = *state;
@@ -252,6 +351,7 @@ int main(void)
         ON(test_not_a_database),
         ON(test_another_programs_database),
         ON(test_newer_schema),
+        ON(test_schema_3_becomes_this_one),
         ON(test_an_empty_file_is_a_new_state),
         ON(test_interrupted_migration_is_done_again),
         ON(test_directories),

@@ -149,10 +149,10 @@ static void test_refused_row_is_lost_alone(void **state)
     static char noise[60000];
     for (size_t i = 0; i < sizeof noise; i++)
         noise[i] = (char)('!' + rand() % 90);
-    struct store_settled poison = settled_row("");
+    struct store_opened poison = opened_row("", 1);
     poison.request_id = (struct str){noise, sizeof noise};
     submit_settled(s, "before", 20);
-    assert_int_equal(store_ledger_settle(s, &poison, NOBODY, &err), 0);
+    assert_int_equal(store_ledger_open(s, &poison, NOBODY, &err), 0);
     submit_settled(s, "after", 20);
     wait_until_written(s);
     assert_int_equal(ledger_count(s), 40);
@@ -206,6 +206,49 @@ static void test_newer_schema(void **state)
     assert_non_null(strstr(err.message, "newer Weir"));
 }
 
+static int64_t last_ms;
+
+static int in_order(void *ctx, const struct store_ledger_row *row)
+{
+    assert_true(row->opened.wall_ms >= last_ms);
+    last_ms = row->opened.wall_ms;
+    ++*(int *)ctx;
+    return 0;
+}
+
+/* Schema 3, made of this one by undoing the last step: ids were counted, request ids and times had indexes.
+ */
+static void test_schema_3_becomes_this_one(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = fixture_open(f);
+    struct error err;
+    int rows = 0;
+    keep_request(f, s, "late", 1700000000002);
+    keep_request(f, s, "early", 1700000000001);
+    store_close(s);
+    server_sql("SET search_path TO weir;"
+               "UPDATE meta SET value = 3 WHERE name = 'schema';"
+               "DROP INDEX ledger_unsettled; DROP FUNCTION row_id; DROP SEQUENCE row_numbers;"
+               "UPDATE ledger SET id = CASE request_id WHEN 'late' THEN 1 ELSE 2 END;"
+               "ALTER TABLE ledger ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;"
+               "ALTER TABLE egress ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;"
+               "ALTER TABLE ledger ADD CONSTRAINT ledger_request_id_key UNIQUE(request_id);"
+               "CREATE INDEX ledger_by_time ON ledger(wall_ms, id);"
+               "CREATE INDEX ledger_open ON ledger(gateway) WHERE outcome = 'open';"
+               "CREATE INDEX egress_by_time ON egress(wall_ms, id)");
+    s = fixture_open(f);
+    keep_request(f, s, "new", 1700000000003);
+    last_ms = 0;
+    assert_int_equal(store_ledger_list(s, 0, in_order, &rows, &err), 0);
+    assert_int_equal(rows, 3);
+    rows = 0;
+    last_ms = 1700000000002;
+    assert_int_equal(store_ledger_list(s, last_ms, in_order, &rows, &err), 0);
+    assert_int_equal(rows, 2);
+    store_close(s);
+}
+
 static void test_no_server(void **state)
 {
     struct store *s;
@@ -248,6 +291,7 @@ int main(void)
         ON(test_server_goes_and_comes_back),
         ON(test_refused_row_is_lost_alone),
         ON(test_living_gateways_are_left_alone),
+        ON(test_schema_3_becomes_this_one),
         ON(test_newer_schema),
         ON(test_processes_make_it_at_once),
     };

@@ -88,15 +88,6 @@ static void test_settle_without_open(void **state)
     assert_int_equal(got->n, 1);
     assert_true(str_is(got->row.settled.outcome, "ok"));
     assert_true(got->row.opened.wall_ms >= before - 340 && got->row.opened.wall_ms <= clock_wall_ms() - 340);
-    /* The opening that comes late fills in who it was and leaves the outcome. */
-    struct store_opened opened = opened_row("lost", 5000);
-    assert_int_equal(store_ledger_open(s, &opened, fixture_done(f), &err), 0);
-    assert_int_equal(fixture_wait(f), 0);
-    got = last_row(s);
-    assert_int_equal(got->n, 1);
-    assert_true(str_is(got->row.settled.outcome, "ok"));
-    assert_true(str_is(got->row.opened.model, "auto"));
-    assert_int_equal(got->row.opened.wall_ms, 5000);
     store_close(s);
 }
 
@@ -125,19 +116,74 @@ static void test_same_id_twice_is_refused_alone(void **state)
     store_close(s);
 }
 
-static void test_settle_again_replaces(void **state)
+/* Opened and settled in two groups, then in one: a request is one row with both halves of it. */
+static void test_request_in_one_group_or_two(void **state)
 {
     struct fixture *f = *state;
     struct store *s = fixture_open(f);
     struct error err;
-    keep_request(f, s, "r", 1);
+    for (int i = 0; i < 2; i++) {
+        const char *id = i == 0 ? "two groups" : "one group";
+        struct store_opened opened = opened_row(id, i);
+        struct store_settled settled = settled_row(id);
+        assert_int_equal(store_ledger_open(s, &opened, fixture_done(f), &err), 0);
+        if (i == 0)
+            assert_int_equal(fixture_wait(f), 0);
+        assert_int_equal(store_ledger_settle(s, &settled, fixture_done(f), &err), 0);
+        assert_int_equal(fixture_wait(f), 0);
+        const struct found *got = last_row(s);
+        assert_int_equal(got->n, i + 1);
+        assert_true(str_is(got->row.opened.request_id, id));
+        assert_true(str_is(got->row.opened.model, "auto") && got->row.opened.wall_ms == i);
+        assert_true(str_is(got->row.settled.outcome, "ok") && got->row.settled.status == 200);
+    }
+    assert_int_equal(f->failures, 0);
+    store_close(s);
+}
+
+/* One group may hold several requests of a name, halves of others, and rows of other kinds in between. */
+static void test_mixed_group(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = fixture_open(f);
+    struct error err;
+    struct store_opened opened[] = {opened_row("a", 1), opened_row("b", 2), opened_row("c", 3)};
+    struct store_settled settled[] = {settled_row("b"), settled_row("lost"), settled_row("a")};
+    for (int i = 0; i < 3; i++) {
+        struct store_egress egress = egress_row("a", i);
+        assert_int_equal(store_ledger_open(s, &opened[i], fixture_done(f), &err), 0);
+        assert_int_equal(store_egress_record(s, &egress, fixture_done(f), &err), 0);
+    }
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(store_ledger_settle(s, &settled[i], fixture_done(f), &err), 0);
+    assert_int_equal(fixture_wait(f), 0);
+    assert_int_equal(f->failures, 0);
+    assert_int_equal(ledger_count(s), 4);
+    int64_t interrupted = 0;
+    assert_int_equal(store_ledger_recover(s, &interrupted, &err), 0);
+    assert_int_equal(interrupted, 1); /* only c was left open */
+    store_close(s);
+}
+
+/* Another gateway may take this one for dead while it only cannot reach the database. */
+static void test_an_interrupted_request_may_be_settled(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = fixture_open(f);
+    struct error err;
+    int64_t count = 0;
+    struct store_opened opened = opened_row("r", 1);
     struct store_settled settled = settled_row("r");
-    settled.outcome = STR("client_gone");
+    assert_int_equal(store_ledger_open(s, &opened, fixture_done(f), &err), 0);
+    assert_int_equal(fixture_wait(f), 0);
+    assert_int_equal(store_ledger_recover(s, &count, &err), 0);
+    assert_int_equal(count, 1);
     assert_int_equal(store_ledger_settle(s, &settled, fixture_done(f), &err), 0);
     assert_int_equal(fixture_wait(f), 0);
     const struct found *got = last_row(s);
     assert_int_equal(got->n, 1);
-    assert_true(str_is(got->row.settled.outcome, "client_gone"));
+    assert_true(str_is(got->row.settled.outcome, "ok"));
+    assert_true(str_is(got->row.opened.model, "auto"));
     store_close(s);
 }
 
@@ -439,7 +485,9 @@ static void test_other_connection_changes_keys(void **state)
     cmocka_unit_test_setup_teardown(test_round_trip, up, down),                                              \
         cmocka_unit_test_setup_teardown(test_settle_without_open, up, down),                                 \
         cmocka_unit_test_setup_teardown(test_same_id_twice_is_refused_alone, up, down),                      \
-        cmocka_unit_test_setup_teardown(test_settle_again_replaces, up, down),                               \
+        cmocka_unit_test_setup_teardown(test_request_in_one_group_or_two, up, down),                         \
+        cmocka_unit_test_setup_teardown(test_mixed_group, up, down),                                         \
+        cmocka_unit_test_setup_teardown(test_an_interrupted_request_may_be_settled, up, down),               \
         cmocka_unit_test_setup_teardown(test_recover_marks_open_rows, up, down),                             \
         cmocka_unit_test_setup_teardown(test_hostile_strings, up, down),                                     \
         cmocka_unit_test_setup_teardown(test_too_large_row, up, down),                                       \

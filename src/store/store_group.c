@@ -1,0 +1,168 @@
+/* One transaction: what waits is written together. A request that was opened and settled meanwhile is one row
+ * of the ledger, written once. */
+#include <stdlib.h>
+
+#include "base/map.h"
+#include "store/store_queue.h"
+
+void store_row_explain(const struct store_row *row, struct error *err)
+{
+    union store_value value;
+    store_row_value(row, &value);
+    switch (row->kind) {
+    case STORE_LEDGER_OPEN:
+        error_set(err, row->code, "a request with the id " STR_FMT " is in the ledger already",
+            STR_ARG(value.opened.request_id));
+        break;
+    case STORE_KEY_ADD:
+        error_set(err, row->code, "a key with the id " STR_FMT " is there already: make another",
+            STR_ARG(value.key.id));
+        break;
+    case STORE_KEY_REVOKE:
+        error_set(err, row->code, "there is no key with the id '" STR_FMT "': weir keys list shows them",
+            STR_ARG(value.revoke.id));
+        break;
+    case STORE_RESPONSE_DELETE:
+        error_set(err, row->code, "there is no response with that id");
+        break;
+    default:
+        error_set(err, row->code, "the database refused a row");
+    }
+}
+
+/* A statement that touched no row has refused these kinds. */
+static int row_judge(const struct store_row *row)
+{
+    if (row->changed > 0)
+        return 0;
+    switch (row->kind) {
+    case STORE_LEDGER_OPEN:
+    case STORE_KEY_ADD:
+        return ERROR_INVALID;
+    case STORE_KEY_REVOKE:
+    case STORE_RESPONSE_DELETE:
+        return ERROR_NOT_FOUND;
+    default:
+        return 0;
+    }
+}
+
+/* ---- Pairs. ---- */
+
+static struct str request_of(const struct store_row *row)
+{
+    union store_value value;
+    store_row_value(row, &value);
+    return row->kind == STORE_LEDGER_OPEN ? value.opened.request_id : value.settle.settled.request_id;
+}
+
+static size_t count_opened(struct list *group)
+{
+    size_t n = 0;
+    list_each(node, after, group) {
+        struct store_row *row = list_item(node, struct store_row, node);
+        row->pair = NULL; /* of an earlier attempt */
+        n += row->kind == STORE_LEDGER_OPEN;
+    }
+    return n;
+}
+
+/* Finds for each opened row the one that settles it. Without memory for it they stay single. */
+static void pairs_find(struct list *group)
+{
+    size_t n = count_opened(group), i = 0;
+    struct map by_request = {0};
+    struct error err;
+    struct store_row **opened = n > 0 ? malloc(n * sizeof *opened) : NULL;
+    if (!opened || map_init(&by_request, n, &err)) {
+        free(opened);
+        return;
+    }
+    list_each(node, after, group) {
+        struct store_row *row = list_item(node, struct store_row, node);
+        bool added;
+        if (row->kind == STORE_LEDGER_OPEN) {
+            opened[i] = row;
+            if (map_add(&by_request, request_of(row), (uint32_t)i++, &added, &err))
+                break;
+        } else if (row->kind == STORE_LEDGER_SETTLE) {
+            const uint32_t *at = map_find(&by_request, request_of(row));
+            if (!at || opened[*at]->pair)
+                continue;
+            row->pair = opened[*at];
+            row->pair->pair = row;
+        }
+    }
+    map_free(&by_request);
+    free(opened);
+}
+
+/* ---- Writing. ---- */
+
+static int whole_apply(struct store_backend *b, struct store_row *opened, struct error *err)
+{
+    struct store_row *settled = opened->pair;
+    union store_value first, second;
+    store_row_value(opened, &first);
+    store_row_value(settled, &second);
+    const struct store_ledger_row whole = {first.opened, second.settle.settled};
+    opened->code = b->ops->apply(b, STORE_LEDGER_WHOLE, &whole, &opened->changed, err);
+    settled->code = opened->code;
+    settled->changed = opened->changed;
+    return opened->code;
+}
+
+static int single_apply(struct store_backend *b, struct store_row *row, struct error *err)
+{
+    union store_value value;
+    store_row_value(row, &value);
+    row->changed = 0;
+    row->code = b->ops->apply(b, row->kind, &value, &row->changed, err);
+    if (row->code == 0 && row->kind == STORE_LEDGER_SETTLE && row->changed == 0)
+        row->code = b->ops->apply(b, STORE_LEDGER_ALONE, &value, &row->changed, err);
+    if (row->code == 0)
+        row->code = row_judge(row);
+    return row->code;
+}
+
+/* A whole row stands where it was opened: rows are then in the order of their times. */
+static int row_apply(struct store_backend *b, struct store_row *row, struct error *err)
+{
+    if (row->pair && row->kind == STORE_LEDGER_SETTLE)
+        return 0;
+    int code = row->pair ? whole_apply(b, row, err) : single_apply(b, row, err);
+    return code == ERROR_INVALID || code == ERROR_NOT_FOUND ? 0 : code;
+}
+
+/* The journal's rows up to `number` are in the database with this group. */
+static int mark_write(
+    struct store_backend *b, const struct store_journal *journal, int64_t number, struct error *err)
+{
+    struct store_mark mark = {store_journal_name(journal), number};
+    int64_t changed;
+    return b->ops->apply(b, STORE_JOURNAL_MARK, &mark, &changed, err);
+}
+
+int store_group_write(struct store_backend *b, const struct store_journal *journal, struct list *group,
+    int64_t *committed, struct error *err)
+{
+    int64_t number = 0;
+    pairs_find(group);
+    int rc = b->ops->begin(b, err);
+    list_each(node, after, group) {
+        if (rc)
+            break;
+        struct store_row *row = list_item(node, struct store_row, node);
+        number = row->number > number ? row->number : number;
+        rc = row_apply(b, row, err);
+    }
+    if (rc == 0 && number > 0)
+        rc = mark_write(b, journal, number, err);
+    if (rc == 0)
+        rc = b->ops->commit(b, err);
+    if (rc)
+        b->ops->rollback(b);
+    else if (number > 0)
+        *committed = number;
+    return rc;
+}
