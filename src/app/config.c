@@ -168,8 +168,7 @@ static int root_read(
     static const char *const keys[] = {"listen", "tls", "state", "journal", "files", "offline", "auth",
         "providers", "models", "routes", "on_sensitive", "retention", "hosts", "threads", "max_connections",
         "max_body", "request_timeout", "drain_timeout", "drain_delay", "stream_keep_alive", "cache",
-        "keep_alive", "model_memory", "max_loaded", "models_dir", "access_log",
-        "telemetry", NULL};
+        "keep_alive", "model_memory", "max_loaded", "models_dir", "access_log", "telemetry", NULL};
     static const char *const auths[] = {"none", "keys", NULL};
     static const char *const on_sensitive[] = {"local", "redact", "block", "allow", NULL};
     int auth = 0, sensitive = ROUTER_SENSITIVE_LOCAL;
@@ -362,6 +361,7 @@ int config_policy(const struct config *c, struct router_policy **out, struct err
         const struct config_model *m = &c->models[i];
         models[i].name = m->name;
         models[i].inside = config_model_is_inside(c, m);
+        models[i].quality = m->quality;
     }
     struct router_policy_options o = {
         .routes = c->routes, .models = models, .n_models = c->n_models, .on_sensitive = c->on_sensitive};

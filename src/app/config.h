@@ -49,6 +49,7 @@ struct config_model {
     bool preload;            /* embedded: loaded at the start */
     bool memory_unchecked;   /* embedded: loaded though it does not seem to fit (key: memory) */
     int64_t max_output;
+    double quality; /* how good it is, in any unit, for `best`; 0: not said */
     struct exchange_patience
         patience; /* connect_timeout, first_token_timeout, idle_timeout, timeout, retries */
     struct exchange_health_options limits; /* breaker, max_in_flight, queue: {length, timeout} */

@@ -375,11 +375,13 @@ static int model_read(struct config *c, const struct yaml_node *n, struct config
     static const char *const keys[] = {"name", "file", "context", "slots", "threads", "queue", "provider",
         "model", "price", "max_output", "connect_timeout", "first_token_timeout", "idle_timeout", "timeout",
         "retries", "breaker", "max_in_flight", "balance", "keep_alive", "load_timeout", "preload", "memory",
-        "lora", NULL};
+        "lora", "quality", NULL};
     int rc = yaml_check_keys(n, keys, "a model", err);
     m->line = n->line;
     if (rc == 0)
         rc = model_name_read(c, n, m, err);
+    if (rc == 0)
+        rc = yaml_get_double(n, "quality", 0, 0, 1e6, &m->quality, err);
     if (rc == 0 && yaml_get(n, "balance"))
         return config_pool_read(c, n, m, err);
     if (rc == 0)

@@ -195,7 +195,7 @@ static int members_read(
 static int pool_keys_check(const struct yaml_node *n, struct error *err)
 {
     for (const struct yaml_node *k = n->first; k; k = k->next)
-        if (!str_is(k->key, "name") && !str_is(k->key, "balance"))
+        if (!str_is(k->key, "name") && !str_is(k->key, "quality") && !str_is(k->key, "balance"))
             return yaml_error(k, err, ERROR_INVALID,
                 "a model with 'balance' has no '" STR_FMT "': its members have", STR_ARG(k->key));
     return 0;

@@ -39,6 +39,8 @@ enum { METER_SERIES = 4096, METER_LABELS = 4, METER_LABEL_BYTES = 1024, METER_BU
     X(CACHE, COUNTER, 1, "weir_cache_total", "result", "Requests that asked the response cache.")            \
     X(RETRIES, COUNTER, 1, "weir_retries_total", "model",                                                    \
         "Times a target was asked again after a passing failure.")                                           \
+    X(SHADOW, COUNTER, 1, "weir_shadow_rule_matches_total", "route,rule",                                    \
+        "Requests that a shadow rule would have decided.")                                                   \
     X(HEDGES, COUNTER, 1, "weir_hedges_total", "model",                                                      \
         "Requests also sent to a second target because the first was slow.")                                 \
     X(FAILURES, COUNTER, 1, "weir_target_failures_total", "model,reason",                                    \

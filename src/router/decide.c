@@ -98,15 +98,56 @@ static int named_decide(struct work *w, size_t model)
 }
 
 /* ---- A route. ---- */
+enum when_answer policy_rule_match(
+    const struct router_policy *p, const struct policy_rule *rule, struct facts *f)
+{
+    struct str first = rule->n_targets > 0 ? p->models[rule->targets[0]].name : STR_NONE;
+    return rule->when ? when_match(rule->when, f, first) : WHEN_YES;
+}
+
+/* The first that matches; shadow rules on the way are noted. */
 static const struct policy_rule *rule_match(struct work *w, const struct policy_route *route)
 {
+    struct route_decision *out = w->out;
     for (size_t i = 0; i < route->n_rules; i++) {
         const struct policy_rule *rule = &route->rules[i];
-        struct str first = rule->n_targets > 0 ? w->policy->models[rule->targets[0]].name : STR_NONE;
-        if (!rule->when || when_match(rule->when, w->facts, first) == WHEN_YES)
+        if (policy_rule_match(w->policy, rule, w->facts) != WHEN_YES)
+            continue;
+        if (!rule->shadow)
             return rule;
+        if (!out->shadows)
+            out->shadows = arena_alloc(w->arena, route->n_rules * sizeof *out->shadows);
+        out->shadows[out->n_shadows++] = rule->name;
     }
     return NULL;
+}
+
+/* What a rule orders its targets by: less is better, unknown comes last. */
+static double target_value(struct work *w, enum policy_pick pick, size_t model)
+{
+    const struct router_model *m = &w->policy->models[model];
+    double value = pick == PICK_CHEAPEST  ? facts_cost_usd(w->facts, m->name)
+                   : pick == PICK_FASTEST ? facts_latency_ms(w->facts, m->name)
+                                          : m->quality;
+    if (pick == PICK_BEST)
+        return value > 0 ? -value : INFINITY;
+    return value >= 0 ? value : INFINITY;
+}
+
+/* Equal ones stay in the order written. */
+static void targets_order(struct work *w, const struct policy_rule *rule, size_t order[LIMIT_TARGETS])
+{
+    double values[LIMIT_TARGETS];
+    for (size_t i = 0; i < rule->n_targets; i++) {
+        size_t at = i;
+        double value = rule->pick == PICK_WRITTEN ? 0 : target_value(w, rule->pick, rule->targets[i]);
+        for (; at > 0 && values[at - 1] > value; at--) {
+            values[at] = values[at - 1];
+            order[at] = order[at - 1];
+        }
+        values[at] = value;
+        order[at] = rule->targets[i];
+    }
 }
 
 static int route_decide(struct work *w, const struct policy_route *route)
@@ -123,8 +164,10 @@ static int route_decide(struct work *w, const struct policy_route *route)
     w->out->boundary = rule->local ? EGRESS_BOUNDARY_LOCAL : EGRESS_BOUNDARY_ANY;
     if (!rule->local)
         boundary_tighten(w);
+    size_t order[LIMIT_TARGETS];
+    targets_order(w, rule, order);
     for (size_t i = 0; i < rule->n_targets; i++)
-        target_add(w, rule->targets[i]);
+        target_add(w, order[i]);
     return targets_required(w);
 }
 
@@ -167,7 +210,7 @@ static void facts_record(const struct facts *f, struct route_decision *out)
     out->tokens = f->have & FACTS_TOKENS ? f->tokens : -1;
 }
 
-static int decide(
+int router_decide_facts(
     const struct router_policy *p, struct facts *f, struct route_decision *out, struct error *err)
 {
     struct arena *a = f->request->arena;
@@ -186,6 +229,8 @@ static int decide(
     out->rule = arena_copy(a, out->rule);
     for (size_t i = 0; i < out->n_targets; i++)
         out->targets[i] = arena_copy(a, out->targets[i]);
+    for (size_t i = 0; i < out->n_shadows; i++)
+        out->shadows[i] = arena_copy(a, out->shadows[i]);
     out->reason =
         rc ? arena_copy(a, err ? str_from(err->message) : STR_NONE) : router_reason(a, out, f, w.stays);
     if (rc == 0)
@@ -198,7 +243,15 @@ int router_decide(const struct router_policy *p, const struct chat_request *r, c
 {
     struct facts f;
     facts_init(&f, r, c);
-    return decide(p, &f, out, err);
+    return router_decide_facts(p, &f, out, err);
+}
+
+void facts_compute(struct facts *f)
+{
+    facts_findings(f);
+    facts_complexity(f);
+    facts_task(f);
+    facts_tokens(f);
 }
 
 int router_decide_explained(const struct router_policy *p, const struct chat_request *r,
@@ -206,9 +259,6 @@ int router_decide_explained(const struct router_policy *p, const struct chat_req
 {
     struct facts f;
     facts_init(&f, r, c);
-    facts_findings(&f);
-    facts_complexity(&f);
-    facts_task(&f);
-    facts_tokens(&f);
-    return decide(p, &f, out, err);
+    facts_compute(&f);
+    return router_decide_facts(p, &f, out, err);
 }

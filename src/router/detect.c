@@ -66,6 +66,19 @@ const struct detect_type *detect_type_find(struct str name)
     return NULL;
 }
 
+const char *detect_layer_name(struct str type)
+{
+    static const struct {
+        const struct detect_type *const *types;
+        size_t n;
+    } said[] = {{detect_person_types, 1}, {detect_place_types, 1}, {detect_context_types, 11}};
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        for (size_t k = 0; k < said[i].n; k++)
+            if (str_is(type, said[i].types[k]->name))
+                return "context";
+    return "structured";
+}
+
 /* ---- Once. ---- */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int init_code;

@@ -68,6 +68,8 @@ void detect_context_scan(struct detect_scan *s); /* the last: it reads what the 
 /* All types there are, for the policy compiler; index from 0 until NULL. */
 const struct detect_type *detect_type_at(size_t index);
 const struct detect_type *detect_type_find(struct str name);
+/* Which layer finds a type: "structured" by its form and check digits, "context" by what words say. */
+const char *detect_layer_name(struct str type);
 
 /* ---- Documented examples and placeholders: values that are known to belong to nobody. ---- */
 bool detect_known_card(struct str digits);

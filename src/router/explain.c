@@ -132,9 +132,8 @@ static void text_or_null(struct json_writer *w, const char *key, struct str valu
         json_write_null(w);
 }
 
-void route_decision_write(const struct route_decision *d, struct json_writer *w)
+void route_decision_members(const struct route_decision *d, struct json_writer *w)
 {
-    json_object_begin(w);
     text_or_null(w, "request_id", d->request_id);
     text_or_null(w, "route", d->route);
     text_or_null(w, "rule", d->rule);
@@ -155,6 +154,19 @@ void route_decision_write(const struct route_decision *d, struct json_writer *w)
     for (size_t i = 0; i < d->n_targets; i++)
         json_write_str(w, d->targets[i]);
     json_array_end(w);
+    if (d->n_shadows > 0) {
+        json_key(w, "shadow");
+        json_array_begin(w);
+        for (size_t i = 0; i < d->n_shadows; i++)
+            json_write_str(w, d->shadows[i]);
+        json_array_end(w);
+    }
     text_or_null(w, "reason", d->reason);
+}
+
+void route_decision_write(const struct route_decision *d, struct json_writer *w)
+{
+    json_object_begin(w);
+    route_decision_members(d, w);
     json_object_end(w);
 }

@@ -303,3 +303,15 @@ bool facts_tools(const struct facts *f)
 {
     return f->request->n_tools > 0;
 }
+
+double facts_cost_usd(struct facts *f, struct str model)
+{
+    const struct router_context *c = f->context;
+    return c->cost_usd ? c->cost_usd(c->ctx, model, facts_tokens(f)) : -1;
+}
+
+double facts_latency_ms(struct facts *f, struct str model)
+{
+    const struct router_context *c = f->context;
+    return c->latency_ms ? c->latency_ms(c->ctx, model, facts_tokens(f)) : -1;
+}

@@ -57,6 +57,24 @@ static size_t inside_count(const struct router_policy *p, const struct policy_ru
     return inside;
 }
 
+/* use: {cheapest: [house, gpt-4o]} */
+static int pick_compile(const struct yaml_node **use, struct policy_rule *rule, struct error *err)
+{
+    static const char *const picks[] = {"cheapest", "fastest", "best", NULL};
+    const struct yaml_node *map = *use;
+    int rc = yaml_check_keys(map, picks, "'use'", err);
+    if (rc)
+        return rc;
+    if (map->count != 1 || map->first->kind != YAML_LIST)
+        return yaml_error(
+            map, err, ERROR_INVALID, "'use' wants one list to choose from: {cheapest: [house, gpt-4o]}");
+    while (!str_is(map->first->key, picks[rule->pick]))
+        rule->pick++;
+    rule->pick++; /* the first of `picks` is the second of enum policy_pick */
+    *use = map->first;
+    return 0;
+}
+
 /* An empty list is a rule that lets nothing through: it says so with boundary: local. */
 static int targets_compile(
     struct router_policy *p, const struct yaml_node *map, struct policy_rule *rule, struct error *err)
@@ -64,6 +82,11 @@ static int targets_compile(
     const struct yaml_node *use = yaml_get(map, "use");
     if (!use)
         return yaml_error(map, err, ERROR_INVALID, "the rule has no 'use': say which models may answer");
+    if (use->kind == YAML_MAP) {
+        int rc = pick_compile(&use, rule, err);
+        if (rc)
+            return rc;
+    }
     size_t count = use->kind == YAML_LIST ? use->count : 1;
     if (count > LIMIT_TARGETS)
         return yaml_error(use, err, ERROR_INVALID, "'use' has more than %d models", LIMIT_TARGETS);
@@ -113,7 +136,7 @@ static int hedge_compile(const struct yaml_node *map, struct policy_rule *rule, 
 static int rule_compile(struct router_policy *p, const struct yaml_node *map, size_t index,
     struct policy_rule *rule, struct error *err)
 {
-    static const char *const keys[] = {"name", "when", "use", "boundary", "hedge", "cache", NULL};
+    static const char *const keys[] = {"name", "when", "use", "boundary", "hedge", "cache", "shadow", NULL};
     struct str name = {0};
     int rc = yaml_check_keys(map, keys, "a rule", err);
     if (rc == 0)
@@ -133,6 +156,8 @@ static int rule_compile(struct router_policy *p, const struct yaml_node *map, si
         rc = boundary_compile(p, map, rule, err);
     if (rc == 0)
         rc = hedge_compile(map, rule, err);
+    if (rc == 0)
+        rc = yaml_get_bool(map, "shadow", false, &rule->shadow, err);
     return rc ? rc : yaml_get_bool(map, "cache", false, &rule->cache, err);
 }
 
@@ -151,7 +176,11 @@ static int rules_compile(
                     STR_ARG(rule->name), route->rules[i].line);
         route->n_rules++;
     }
-    return 0;
+    for (size_t i = 0; i < route->n_rules; i++)
+        if (!route->rules[i].shadow)
+            return 0;
+    return yaml_error(list, err, ERROR_INVALID,
+        "every rule of the route is a shadow rule, which decides nothing: add one without 'shadow'");
 }
 
 static int route_compile(
@@ -212,7 +241,8 @@ int router_policy_compile(
     p->n_models = o->n_models;
     p->models = arena_alloc(a, (o->n_models + 1) * sizeof *p->models);
     for (size_t i = 0; i < o->n_models; i++)
-        p->models[i] = (struct router_model){arena_copy(a, o->models[i].name), o->models[i].inside};
+        p->models[i] = (struct router_model){
+            arena_copy(a, o->models[i].name), o->models[i].inside, o->models[i].quality};
     rc = routes_compile(p, o->routes, err);
     if (rc)
         arena_free(a);
@@ -277,10 +307,15 @@ static void route_warnings(const struct router_policy *p, const struct policy_ro
     void (*warn)(void *ctx, const char *line), void *ctx)
 {
     char line[512];
-    const struct policy_rule *last = &route->rules[route->n_rules - 1];
+    const struct policy_rule *last = NULL;
+    for (size_t i = 0; i < route->n_rules; i++)
+        if (!route->rules[i].shadow)
+            last = &route->rules[i];
     bool guarded = false;
     for (size_t i = 0; i < route->n_rules && !guarded; i++) {
         const struct policy_rule *rule = &route->rules[i];
+        if (rule->shadow)
+            continue;
         bool stays = rule->local || inside_count(p, rule) == rule->n_targets;
         if (!stays && !excludes_sensitive(rule->when)) {
             snprintf(line, sizeof line,
@@ -293,7 +328,7 @@ static void route_warnings(const struct router_policy *p, const struct policy_ro
         }
         guarded = stays && covers_sensitive(rule->when);
     }
-    if (last->when) {
+    if (last && last->when) {
         snprintf(line, sizeof line,
             "route %s: its last rule has a condition, and a request that matches no rule is refused: end "
             "with a rule "

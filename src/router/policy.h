@@ -37,12 +37,13 @@ enum when_fact {
     WHEN_IMAGES,
     WHEN_AUDIO, /* free */
     WHEN_BUDGET_LEFT,
-    WHEN_LOCAL_QUEUE,
-    WHEN_LATENCY_MS, /* a look-up */
+    WHEN_LOCAL_QUEUE, /* a look-up */
     WHEN_LANGUAGE,
     WHEN_TASK,
-    WHEN_COMPLEXITY,
-    WHEN_TOKENS, /* the question's text */
+    WHEN_COMPLEXITY, /* the question's text */
+    WHEN_TOKENS,
+    WHEN_LATENCY_MS,
+    WHEN_COST_USD, /* predicted from the tokens */
     WHEN_SENSITIVE,
     WHEN_CATEGORY,
     WHEN_ENTITY /* all of the text */
@@ -59,6 +60,8 @@ struct when {
     enum when_kind kind;
     enum when_fact fact;
     int cost; /* the dearest fact in it; children stand in order of it, so that dear facts are asked last */
+    const char *key;  /* as the rule calls it: "complexity" */
+    struct str wants; /* as the rule says it: ">= 0.6" */
     struct when *first, *next;
     union {
         bool expected;
@@ -75,12 +78,17 @@ struct when {
     };
 };
 
+/* In which order a rule's targets are asked: as written, or what is said of each, unknown ones last. */
+enum policy_pick { PICK_WRITTEN, PICK_CHEAPEST, PICK_FASTEST, PICK_BEST };
+
 struct policy_rule {
     struct str name;
     int line;
     struct when *when; /* NULL: always */
     size_t *targets;   /* indexes of models */
     size_t n_targets;
+    enum policy_pick pick;
+    bool shadow; /* asked and counted, but it decides nothing */
     bool local; /* boundary: local */
     int64_t hedge_ms;
     bool cache;
@@ -104,7 +112,11 @@ struct router_policy {
 
 /* when.c */
 int when_compile(struct arena *a, const struct yaml_node *map, struct when **out, struct error *err) MUST_USE;
-/* when_match.c; `latency_model`: whose latency a rule asks for. */
-enum when_answer when_match(const struct when *w, struct facts *f, struct str latency_model);
+/* when_match.c; `first`: the rule's first target, whose latency or cost a condition asks for. */
+enum when_answer when_match(const struct when *w, struct facts *f, struct str first);
+/* A number as the condition sees it; NaN: nobody knows. */
+double when_number(const struct when *w, struct facts *f, struct str first);
+bool when_bool(const struct when *w, struct facts *f);
+enum when_answer policy_rule_match(const struct router_policy *p, const struct policy_rule *rule, struct facts *f);
 
 #endif

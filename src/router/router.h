@@ -55,6 +55,7 @@ enum router_on_sensitive { ROUTER_SENSITIVE_LOCAL, ROUTER_SENSITIVE_REDACT, ROUT
 struct router_model {
     struct str name;
     bool inside;   /* embedded, or a provider of zone local */
+    double quality; /* as the configuration has it, in any unit: higher is better; not positive: unknown */
 };
 struct router_policy;
 struct router_policy_options {
@@ -93,7 +94,8 @@ struct router_context {
      * A negative answer is "unknown" too. */
     double (*budget_left)(void *ctx);                    /* USD */
     double (*local_queue)(void *ctx);                    /* requests waiting for the embedded engine */
-    double (*latency_ms)(void *ctx, struct str model);   /* recent median to the first token */
+    double (*latency_ms)(void *ctx, struct str model, int64_t tokens); /* likely time to the first token */
+    double (*cost_usd)(void *ctx, struct str model, int64_t tokens);   /* likely cost of the whole answer */
     void *ctx;
 };
 
@@ -112,6 +114,8 @@ struct route_decision {
     struct str reason;    /* one sentence for people */
     int64_t hedge_ms;     /* without a first event by then the next target is asked as well; 0: not */
     bool cache;           /* the rule lets a complete answer be kept and given again */
+    struct str *shadows;  /* shadow rules that matched before the one that decided */
+    size_t n_shadows;
     const struct egress_permit *permit; /* in the arena */
 };
 /* Everything in *out lives in the request's arena and is filled as far as it got also on error:
@@ -119,9 +123,14 @@ struct route_decision {
  * ERROR_UNAVAILABLE nothing inside the boundary could answer. */
 int router_decide(const struct router_policy *p, const struct chat_request *r, const struct router_context *c,
     struct route_decision *out, struct error *err) MUST_USE;
-/* Computes every fact of a request regardless of rules, as `weir route` prints them. */
+/* Computes every fact of a request regardless of rules. */
 int router_decide_explained(const struct router_policy *p, const struct chat_request *r, const struct router_context *c,
     struct route_decision *out, struct error *err) MUST_USE;
+/* router_decide_explained, written out: the contract's members, then every fact with its value, every rule with
+ * why it matches or not, the findings with their layer, and what each target is likely to cost and take. Where
+ * nothing could be decided, `error` stands first and the same follows. `content`: the text of findings too. */
+int router_explain(const struct router_policy *p, const struct chat_request *r, const struct router_context *c,
+    bool content, struct route_decision *out, struct json_writer *w, struct error *err) MUST_USE;
 /* The contract's JSON. */
 void route_decision_write(const struct route_decision *d, struct json_writer *w);
 /* {"type","start","end","score"}, and "where" unless it is empty. */

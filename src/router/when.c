@@ -30,6 +30,7 @@ static const struct condition {
     {"budget_left", WHEN_NUMBER, WHEN_BUDGET_LEFT},
     {"local_queue", WHEN_NUMBER, WHEN_LOCAL_QUEUE},
     {"latency_ms", WHEN_NUMBER, WHEN_LATENCY_MS},
+    {"cost_usd", WHEN_NUMBER, WHEN_COST_USD},
     {"any", WHEN_ANY, WHEN_BATCH},
     {"not", WHEN_NOT, WHEN_BATCH},
 };
@@ -41,6 +42,7 @@ static struct when *when_new(struct arena *a, const struct condition *c)
     w->kind = c->kind;
     w->fact = c->fact;
     w->cost = (int)c->fact;
+    w->key = c->key;
     return w;
 }
 
@@ -109,6 +111,7 @@ static int number_compile(struct arena *a, const struct yaml_node *n, struct whe
     for (; count > 0; count--, v = v->next) {
         struct when *test = arena_new(a, struct when);
         *test = group;
+        test->wants = arena_copy(a, v->value);
         if (!comparison_read(v->value, &test->number.sign, &test->number.value))
             return yaml_error(v, err, ERROR_INVALID,
                 "'" STR_FMT "' wants a comparison like \">= 0.6\" (one of < <= > >= == !=), not '" STR_FMT
@@ -264,7 +267,8 @@ static int time_compile(struct arena *a, const struct yaml_node *n, struct when 
     w->kind = WHEN_ANY;
     for (; count > 0; count--, v = v->next) {
         struct when *test = arena_new(a, struct when);
-        *test = (struct when){.kind = WHEN_TIME, .fact = WHEN_CLOCK, .cost = WHEN_CLOCK};
+        *test = (struct when){.kind = WHEN_TIME, .fact = WHEN_CLOCK, .cost = WHEN_CLOCK, .key = w->key};
+        test->wants = arena_copy(a, v->value);
         if (!span_read(v->value, &test->span))
             return yaml_error(v, err, ERROR_INVALID,
                 "'time' wants a span like \"22:00-06:00\", \"mon-fri 09:00-17:00\" or \"sat,sun UTC\", not "
@@ -300,8 +304,19 @@ static int not_compile(struct arena *a, const struct yaml_node *n, struct when *
     return rc;
 }
 
+/* The values as written, for people. */
+static struct str wants_of(struct arena *a, const struct yaml_node *n)
+{
+    struct str wants = n->kind == YAML_SCALAR ? arena_copy(a, n->value) : STR_NONE;
+    for (const struct yaml_node *v = n->first; v && v->kind == YAML_SCALAR; v = v->next)
+        wants = wants.len ? arena_printf(a, STR_FMT " or " STR_FMT, STR_ARG(wants), STR_ARG(v->value))
+                          : arena_copy(a, v->value);
+    return wants;
+}
+
 static int condition_compile(struct arena *a, const struct yaml_node *n, struct when *w, struct error *err)
 {
+    w->wants = wants_of(a, n);
     switch (w->kind) {
     case WHEN_BOOL:
         return bool_compile(n, w, err);

@@ -10,7 +10,7 @@ static enum when_answer answer(bool yes)
     return yes ? WHEN_YES : WHEN_NO;
 }
 
-static bool bool_fact(const struct when *w, struct facts *f)
+bool when_bool(const struct when *w, struct facts *f)
 {
     switch (w->fact) {
     case WHEN_SENSITIVE:
@@ -26,8 +26,7 @@ static bool bool_fact(const struct when *w, struct facts *f)
     }
 }
 
-/* NaN: nobody knows. */
-static double number_fact(const struct when *w, struct facts *f, struct str latency_model)
+double when_number(const struct when *w, struct facts *f, struct str first)
 {
     const struct router_context *c = f->context;
     double value = -1;
@@ -42,8 +41,11 @@ static double number_fact(const struct when *w, struct facts *f, struct str late
     case WHEN_LOCAL_QUEUE:
         value = c->local_queue ? c->local_queue(c->ctx) : -1;
         break;
+    case WHEN_COST_USD:
+        value = facts_cost_usd(f, first);
+        break;
     default:
-        value = c->latency_ms ? c->latency_ms(c->ctx, latency_model) : -1;
+        value = facts_latency_ms(f, first);
     }
     return value >= 0 ? value : NAN;
 }
@@ -122,12 +124,12 @@ static bool span_match(const struct when_span *span, int64_t wall_ms)
 }
 
 /* Kleene's three values: no ends an ALL, yes ends an ANY, unknown waits for one of them. */
-static enum when_answer group_match(const struct when *w, struct facts *f, struct str latency_model)
+static enum when_answer group_match(const struct when *w, struct facts *f, struct str first)
 {
     enum when_answer ending = w->kind == WHEN_ALL ? WHEN_NO : WHEN_YES;
     enum when_answer result = w->kind == WHEN_ALL ? WHEN_YES : WHEN_NO;
     for (const struct when *child = w->first; child; child = child->next) {
-        enum when_answer a = when_match(child, f, latency_model);
+        enum when_answer a = when_match(child, f, first);
         if (a == ending)
             return ending;
         if (a == WHEN_UNKNOWN)
@@ -136,20 +138,20 @@ static enum when_answer group_match(const struct when *w, struct facts *f, struc
     return result;
 }
 
-enum when_answer when_match(const struct when *w, struct facts *f, struct str latency_model)
+enum when_answer when_match(const struct when *w, struct facts *f, struct str first)
 {
     switch (w->kind) {
     case WHEN_ALL:
     case WHEN_ANY:
-        return group_match(w, f, latency_model);
+        return group_match(w, f, first);
     case WHEN_NOT: {
-        enum when_answer a = when_match(w->first, f, latency_model);
+        enum when_answer a = when_match(w->first, f, first);
         return a == WHEN_UNKNOWN ? a : answer(a == WHEN_NO);
     }
     case WHEN_BOOL:
-        return answer(bool_fact(w, f) == w->expected);
+        return answer(when_bool(w, f) == w->expected);
     case WHEN_NUMBER:
-        return number_match(w, number_fact(w, f, latency_model));
+        return number_match(w, when_number(w, f, first));
     case WHEN_WORDS:
         return answer(words_match(w, f));
     case WHEN_CATEGORIES:

@@ -44,6 +44,11 @@ static void mistakes_name_their_line(void **state)
     refused("      - {name: a, use: [house], hedge: 0ms}\n", "'hedge' must be a duration");
     refused("      - {name: a, use: [house], cache: often}\n", "'cache'");
     refused("      - {name: a, use: []}\n", "'use' is empty");
+    refused("      - {name: a, use: {cheap: [house]}}\n", "unknown key 'cheap' in 'use'");
+    refused("      - {name: a, use: {cheapest: house}}\n", "wants one list to choose from");
+    refused("      - {name: a, use: {cheapest: [house], best: [gpt]}}\n", "wants one list to choose from");
+    refused("      - {name: a, use: {best: [house, house]}}\n", "in 'use' twice");
+    refused("      - {name: a, use: [house], shadow: true}\n", "every rule of the route is a shadow rule");
     refused("      - {name: a}\n", "the rule has no 'use'");
     refused("      - {name: a, use: [house, house]}\n", "in 'use' twice");
     refused("      - {name: a, use: [house]}\n      - {name: a, use: [gpt]}\n",
@@ -127,10 +132,10 @@ static double unknown(void *ctx)
     return -1;
 }
 
-static double latency(void *ctx, struct str model)
+static double latency(void *ctx, struct str model, int64_t tokens)
 {
     (void)ctx;
-    return str_is(model, "house") ? 120 : 9999;
+    return str_is(model, "house") && tokens > 0 ? 120 : 9999;
 }
 
 static void every_condition(void **state)
@@ -148,6 +153,7 @@ static void every_condition(void **state)
     c.budget_left = seven;
     c.local_queue = seven;
     c.latency_ms = latency;
+    c.cost_usd = latency;
     assert_true(matches("{sensitive: true}", r, &c));
     assert_false(matches("{sensitive: false}", r, &c));
     assert_true(matches("{categories: [PHI, PII]}", r, &c));
@@ -175,6 +181,7 @@ static void every_condition(void **state)
     assert_false(matches("{budget_left: \"!= 7\"}", r, &c));
     assert_true(matches("{local_queue: \"== 7\"}", r, &c));
     assert_true(matches("{latency_ms: \"<= 120\"}", r, &c));
+    assert_true(matches("{cost_usd: \"== 120\"}", r, &c));
     assert_true(matches("{sensitive: true, task: translate, key: ci}", r, &c));
     assert_false(matches("{sensitive: true, task: code, key: ci}", r, &c));
     arena_free(a);

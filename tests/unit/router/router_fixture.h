@@ -20,7 +20,7 @@
 static struct error err;
 
 static const struct router_model models[] = {
-    {{"house", 5}, true}, {{"rack", 4}, true}, {{"gpt", 3}, false}, {{"claude", 6}, false}};
+    {{"house", 5}, true, 1}, {{"rack", 4}, true, 0}, {{"gpt", 3}, false, 0}, {{"claude", 6}, false, 3}};
 enum { N_MODELS = 4 };
 
 static inline int compile(
