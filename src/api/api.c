@@ -166,6 +166,8 @@ static const struct endpoint {
     {"POST", "/api/copy", false, false, api_ollama_elsewhere, &api_ollama_chat_shape},
     {"DELETE", "/api/delete", false, false, api_ollama_elsewhere, &api_ollama_chat_shape},
     {"POST", "/api/blobs/", true, false, api_ollama_elsewhere, &api_ollama_chat_shape},
+    {"POST", "/weir/explain", false, false, api_explain, NULL},
+    {"POST", "/weir/explain/", true, false, api_explain, NULL},
     {"GET", "/healthz", false, true, api_health, NULL},
     {"GET", "/readyz", false, true, api_ready, NULL},
     {"GET", "/metrics", false, false, api_metrics, NULL},
@@ -173,6 +175,14 @@ static const struct endpoint {
     {"GET", "/style.css", false, true, api_web_style, NULL},
     {"GET", "/app.js", false, true, api_web_script, NULL},
 };
+
+const struct api_shape *api_shape_of(struct str path)
+{
+    for (size_t i = 0; i < sizeof endpoints / sizeof *endpoints; i++)
+        if (endpoints[i].shape && endpoints[i].shape->read && str_is(path, endpoints[i].path))
+            return endpoints[i].shape;
+    return str_is(path, "/v1/messages") ? &api_anthropic_shape : NULL;
+}
 
 /* `fits`: its method is the request's too. */
 static const struct endpoint *endpoint_find(struct str method, struct str path, bool *fits)

@@ -54,6 +54,11 @@ struct str api_key_id(const struct api_call *c);  /* whose key it is; empty with
 int64_t api_content_ms(const struct api_call *c); /* how long content may be kept; 0: not at all */
 
 void api_chat(const struct api_call *c); /* what goes through an exchange, in the call's shape */
+/* The body and the headers, as `shape` has them, into a request in the arena. */
+int api_request_read(const struct api_call *c, const struct api_shape *shape, struct arena *a,
+    struct chat_request **out, struct exchange_origin *origin, struct error *err) MUST_USE;
+/* The shape that is spoken at an endpoint's path, or NULL. */
+const struct api_shape *api_shape_of(struct str path);
 /* The header x-weir-boundary: it can only tighten. */
 int api_boundary_read(struct http_request *r, bool *local, struct error *err) MUST_USE;
 void api_files_create(const struct api_call *c);
@@ -67,6 +72,7 @@ void api_batches_cancel(const struct api_call *c);
 void api_responses_kept(const struct api_call *c);
 void api_responses_delete(const struct api_call *c);
 void api_openai_models(const struct api_call *c);
+void api_explain(const struct api_call *c);
 void api_metrics(const struct api_call *c);
 void api_ready(const struct api_call *c);
 void api_web_index(const struct api_call *c);

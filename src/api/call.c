@@ -398,7 +398,6 @@ static void start(const struct api_call *api, struct chat_request *request, stru
     if (http_request_header_count(r, "traceparent") == 1)
         origin->traceparent = http_request_header(r, "traceparent");
     origin->api = str_from(shape->name);
-    origin->identity = api->identified ? &api->identity : NULL;
     struct exchange_client client = {on_begin, on_event, on_fail, on_end, c};
     c->exchange = exchange_start(api->shard->exchange, request, origin, &client);
     http_request_on_gone(r, on_gone, c);
@@ -410,28 +409,33 @@ static void start(const struct api_call *api, struct chat_request *request, stru
     }
 }
 
+int api_request_read(const struct api_call *c, const struct api_shape *shape, struct arena *a,
+    struct chat_request **out, struct exchange_origin *origin, struct error *err)
+{
+    struct str body = STR_NONE;
+    /* The body is copied: the request outlives the HTTP request when its client leaves. */
+    int rc = arena_try_copy(a, http_request_body(c->http), &body);
+    if (rc)
+        return error_set(err, rc, "no memory for the request");
+    rc = origin_read(c->http, a, origin, err);
+    if (rc == 0 && shape->join)
+        rc = shape->join(c, a, &body, err);
+    if (rc == 0)
+        rc = shape->read(a, body, out, err);
+    if (rc == 0 && shape->resolve)
+        rc = shape->resolve(c->shard->exchange->world, *out, err);
+    origin->body = http_request_body(c->http);
+    origin->identity = c->identified ? &c->identity : NULL;
+    return rc ? rc : headers_read(c->http, shape, *out, err);
+}
+
 void api_chat(const struct api_call *c)
 {
     struct error err;
     struct chat_request *request;
     struct exchange_origin origin = {0};
     struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
-    struct str body = STR_NONE;
-    /* The body is copied: the request outlives the HTTP request when its client leaves. */
-    int rc = arena_try_copy(a, http_request_body(c->http), &body);
-    if (rc)
-        error_set(&err, rc, "no memory for the request");
-    else
-        rc = origin_read(c->http, a, &origin, &err);
-    if (rc == 0 && c->shape->join)
-        rc = c->shape->join(c, a, &body, &err);
-    if (rc == 0)
-        rc = c->shape->read(a, body, &request, &err);
-    if (rc == 0 && c->shape->resolve)
-        rc = c->shape->resolve(c->shard->exchange->world, request, &err);
-    origin.body = http_request_body(c->http);
-    if (rc == 0)
-        rc = headers_read(c->http, c->shape, request, &err);
+    int rc = api_request_read(c, c->shape, a, &request, &origin, &err);
     if (rc) {
         api_error(c, exchange_status(rc), str_from(err.message));
         arena_free(a);

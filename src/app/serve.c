@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/engine.h"
+#include "exchange/learn.h"
 #include "exchange/probe.h"
 #include "govern/access_log.h"
 #include "govern/telemetry.h"
@@ -46,6 +47,7 @@ struct serving {
     struct store *store;
     struct meter *meter;
     struct cache *cache;
+    struct forecast *forecast;
     struct access_log *access_log;
     struct telemetry *telemetry;
     struct govern_keys *keys;
@@ -291,6 +293,7 @@ static int shard_open(struct serving *s, int index, struct error *err)
     shard->exchange.store = s->store;
     shard->exchange.meter = s->meter;
     shard->exchange.cache = s->cache;
+    shard->exchange.forecast = s->forecast;
     shard->api = (struct api_shard){.exchange = &shard->exchange,
         .keys = s->keys,
         .loopback = is_loopback(s->listen_host),
@@ -402,6 +405,9 @@ static int start(struct serving *s, struct config *config, struct error *err)
     }
     s->engines = gateway_engines_create(home(s)->loop);
     rc = gateway_world(s->engines, config, NULL, &s->world, err);
+    struct error learned;
+    if (rc == 0 && learn_ledger(s->world, s->forecast, s->store, clock_wall_ms(), &learned))
+        log_warn("serve", "what targets cost and take is not known from before: %s", learned.message);
     for (int i = 0; i < s->n_shards && rc == 0; i++) {
         rc = shard_open(s, i, err);
         s->shards[i].exchange.world = exchange_world_ref(s->world);
@@ -478,6 +484,7 @@ static void stop(struct serving *s)
     govern_keys_free(s->keys);
     meter_free(s->meter);
     cache_free(s->cache);
+    forecast_free(s->forecast);
     access_log_free(s->access_log);
     arena_free(s->arena);
 }
@@ -496,6 +503,7 @@ int serve_run(
     s->drain_ms = config->drain_ms;
     s->drain_delay_ms = config->drain_delay_ms;
     s->cache = cache_create();
+    s->forecast = forecast_create();
     cache_configure(s->cache, config->cache_ttl_ms, (size_t)config->cache_bytes);
     s->listen_host = arena_copy(s->arena, config->listen_host);
     struct str sqlite = STR("sqlite:");

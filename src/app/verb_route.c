@@ -1,7 +1,11 @@
 /* weir route: where requests would go, and why. OpenAI chat bodies in, decisions out; sends nothing. */
 #include <stdio.h>
+#include <string.h>
 
+#include "api/anthropic_in.h"
+#include "api/ollama_in.h"
 #include "api/openai_in.h"
+#include "api/responses_in.h"
 #include "app/config.h"
 #include "app/verbs.h"
 #include "base/clock.h"
@@ -9,13 +13,16 @@
 #include "base/rand.h"
 
 static const char help[] =
-    "usage: weir route [--config FILE] [--boundary local] [--batch] [--key NAME] [--team NAME] [--tags A,B]\n"
-    "                  < requests.jsonl\n"
+    "usage: weir route [--config FILE] [--shape NAME] [--content] [--boundary local] [--batch] [--key NAME]\n"
+    "                  [--team NAME] [--tags A,B] < requests.jsonl\n"
     "\n"
-    "Reads OpenAI chat bodies, one a line, and writes the decision for each. Nothing is sent anywhere. A "
-    "line\n"
-    "that cannot be decided gives {\"error\": {\"message\", \"code\"}}, and the exit code is then 1.\n"
+    "Reads OpenAI chat bodies, one a line, and writes the decision for each: where it would go, every fact\n"
+    "with its value, every rule with why it matches or not, and what was found by which layer of the\n"
+    "detector. Nothing is sent anywhere. A line that cannot be decided has {\"error\": {\"message\",\n"
+    "\"code\"}}, and the exit code is then 1.\n"
     "  --config FILE     default weir.yaml, else the built-in rules\n"
+    "  --shape NAME      the bodies are of another API: completions, responses, anthropic or ollama\n"
+    "  --content         findings with the text that stands there\n"
     "  --boundary local  as if the client had asked to stay inside\n"
     "  --batch           as if it came from a batch\n"
     "  --key, --team     as if that key or team had asked\n"
@@ -28,7 +35,9 @@ struct route {
     struct router_context context;
     struct str tags[MAX_TAGS];
     struct buf out;
-    bool failed; /* a line had no decision */
+    int (*read)(struct arena *, struct str, struct chat_request **, struct error *);
+    bool content; /* findings are shown with what stands there */
+    bool failed;  /* a line had no decision */
 };
 
 static void error_write(struct json_writer *w, const struct error *err)
@@ -42,6 +51,23 @@ static void error_write(struct json_writer *w, const struct error *err)
     json_write_text(w, error_code_name(err->code));
     json_object_end(w);
     json_object_end(w);
+}
+
+/* False: not a shape's name. */
+static bool shape_find(const char *name, struct route *r)
+{
+    static const struct {
+        const char *name;
+        int (*read)(struct arena *, struct str, struct chat_request **, struct error *);
+    } shapes[] = {{"chat", api_openai_chat_read}, {"completions", api_openai_completion_read},
+        {"responses", api_responses_read}, {"anthropic", api_anthropic_read},
+        {"ollama", api_ollama_chat_read}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        if (strcmp(name, shapes[i].name) == 0) {
+            r->read = shapes[i].read;
+            return true;
+        }
+    return false;
 }
 
 static int line_take(void *ctx, struct str line, long long number)
@@ -60,13 +86,11 @@ static int line_take(void *ctx, struct str line, long long number)
     r->context.mono_ms = clock_mono_ms();
     buf_clear(&r->out);
     json_writer_init(&w, &r->out);
-    int rc = api_openai_chat_read(a, line, &request, &err);
-    if (rc == 0)
-        rc = router_decide_explained(r->policy, request, &r->context, &decision, &err);
+    int rc = r->read(a, line, &request, &err);
     if (rc)
         error_write(&w, &err);
     else
-        route_decision_write(&decision, &w);
+        rc = router_explain(r->policy, request, &r->context, r->content, &decision, &w, &err);
     buf_append_char(&r->out, '\n');
     arena_free(a);
     r->failed = r->failed || rc != 0;
@@ -112,9 +136,10 @@ static bool context_fill(struct route *r, const char *boundary, const char *tags
 int verb_route(int argc, char **argv)
 {
     struct route r = {0};
-    const char *file = NULL, *boundary = NULL, *key = NULL, *team = NULL, *tags = NULL;
+    const char *file = NULL, *boundary = NULL, *key = NULL, *team = NULL, *tags = NULL, *shape = "chat";
     const struct verb_option options[] = {{"config", &file, NULL}, {"boundary", &boundary, NULL},
-        {"key", &key, NULL}, {"team", &team, NULL}, {"tags", &tags, NULL}, {"batch", NULL, &r.context.batch}};
+        {"key", &key, NULL}, {"team", &team, NULL}, {"tags", &tags, NULL}, {"batch", NULL, &r.context.batch},
+        {"shape", &shape, NULL}, {"content", NULL, &r.content}};
     int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
     if (n == -2)
         return EXIT_DONE;
@@ -123,6 +148,9 @@ int verb_route(int argc, char **argv)
                      : verb_failf(EXIT_USAGE, "route reads standard input: see weir route --help");
     struct error err;
     struct router_policy *policy;
+    if (!shape_find(shape, &r))
+        return verb_failf(
+            EXIT_USAGE, "--shape is chat, completions, responses, anthropic or ollama, not '%s'", shape);
     if (!context_fill(&r, boundary, tags))
         return EXIT_USAGE;
     if (policy_open(file, &policy, &err))

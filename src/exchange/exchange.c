@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "exchange/exchange_inner.h"
+#include "exchange/learn.h"
 
 /* ---- STREAM ---- */
 
@@ -29,7 +30,7 @@ static void begin(struct leg *leg)
             leg_cancel(&x->legs[i], "another target was quicker");
     leg_begun(leg);
     x->first_token_ms = leg->first_ms - x->started_ms;
-    exchange_latency_add(leg->model->latency, (double)(leg->first_ms - leg->since_ms));
+    pace_first_add(leg->model->pace, (double)(leg->first_ms - leg->since_ms));
     struct exchange_about about = {leg->model->name, provider_name(leg->model->target.provider),
         x->decision.rule, recall_state(x), leg->usage};
     x->client.begin(x->client.ctx, &about);
@@ -133,38 +134,43 @@ static void on_dispatch(void *ctx)
 
 /* ---- DECIDE and RECORD ---- */
 
-static double fact_queue(void *ctx)
+static void context_fill(const struct exchange_shard *shard, const struct chat_request *request,
+    const struct exchange_origin *origin, struct learn_view *view, struct router_context *c)
 {
-    return exchange_world_queue(((struct exchange *)ctx)->world);
-}
-
-static double fact_latency(void *ctx, struct str model)
-{
-    const struct exchange_world *w = ((struct exchange *)ctx)->world;
-    const struct exchange_model *m = exchange_world_find(w, model);
-    double least = m ? exchange_latency_median(m->latency) : -1;
-    for (size_t i = 0; m && i < m->pool.n; i++) { /* of a pool: its quickest member's */
-        double one = exchange_latency_median(exchange_world_model(w, m->pool.members[i])->latency);
-        least = one >= 0 && (least < 0 || one < least) ? one : least;
-    }
-    return least;
-}
-
-static int decide(struct exchange *x, const struct exchange_origin *origin, struct error *err)
-{
-    struct router_context context = {.request_id = str_from(x->request_id),
-        .key = str_from(x->identified ? x->identity.name : ""),
-        .team = str_from(x->identified ? x->identity.team : ""),
+    const struct govern_identity *who = origin->identity;
+    *view = (struct learn_view){shard->world, shard->forecast, request, str_from(who ? who->key_id : "")};
+    *c = (struct router_context){.request_id = origin->request_id,
+        .key = str_from(who ? who->name : ""),
+        .team = str_from(who ? who->team : ""),
         .tags = origin->tags,
         .n_tags = origin->n_tags,
         .batch = origin->batch,
         .boundary_local = origin->boundary_local,
         .wall_ms = clock_wall_ms(),
-        .mono_ms = clock_mono_ms(),
-        .local_queue = fact_queue,
-        .latency_ms = fact_latency,
-        .ctx = x};
+        .mono_ms = clock_mono_ms()};
+    learn_context(view, c);
+}
+
+static int decide(struct exchange *x, const struct exchange_origin *origin, struct error *err)
+{
+    struct learn_view view;
+    struct router_context context;
+    context_fill(x->shard, x->request, origin, &view, &context);
+    context.request_id = str_from(x->request_id);
     return router_decide(exchange_world_policy(x->world), x->request, &context, &x->decision, err);
+}
+
+void exchange_explain(struct exchange_shard *shard, const struct chat_request *request,
+    const struct exchange_origin *origin, struct json_writer *w)
+{
+    struct error err;
+    struct learn_view view;
+    struct router_context context;
+    struct route_decision decision;
+    context_fill(shard, request, origin, &view, &context);
+    /* Its error is written with the rest. */
+    if (router_explain(exchange_world_policy(shard->world), request, &context, false, &decision, w, &err))
+        return;
 }
 
 static struct str decision_json(struct exchange *x)

@@ -17,6 +17,7 @@
 
 struct access_entry;
 struct telemetry;
+struct forecast;
 struct exchange;
 
 /* What a loop needs to run exchanges. `world` is replaced on its own loop when the configuration is reloaded.
@@ -29,6 +30,7 @@ struct exchange_shard {
     struct meter *meter;
     struct telemetry *telemetry; /* where traces go; NULL: nowhere */
     struct cache *cache;         /* shared by all loops; NULL: none */
+    struct forecast *forecast;   /* likewise: how long answers are; NULL: nothing is learned */
     bool draining;               /* no new requests are wanted: others should be asked */
     int n_open;                  /* exchanges not yet settled */
 };
@@ -73,6 +75,11 @@ struct exchange_client {
     void (*end)(void *ctx, const struct chat_usage *usage, int64_t cost_nano_usd); /* -1 unknown */
     void *ctx;
 };
+
+/* What exchange_start would decide, with reasons, as an object (router_explain); nothing is sent or kept.
+ * What would be refused is explained too. */
+void exchange_explain(struct exchange_shard *shard, const struct chat_request *request,
+    const struct exchange_origin *origin, struct json_writer *w);
 
 /* The HTTP status of a request that failed with an enum error_code before any target was tried. */
 int exchange_status(int code);

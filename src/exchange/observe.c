@@ -28,6 +28,8 @@ void observe_begin(struct exchange *x, const struct exchange_origin *origin)
 
 void observe_decided(struct exchange *x)
 {
+    for (size_t i = 0; i < x->decision.n_shadows; i++)
+        count(x, METER_SHADOW, x->decision.route, x->decision.shadows[i]);
     x->seen.decided_ns = clock_mono_ns();
 }
 

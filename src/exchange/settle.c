@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "exchange/exchange_inner.h"
+#include "exchange/learn.h"
 
 static void exchange_free(struct exchange *x)
 {
@@ -79,6 +80,7 @@ void exchange_settle(struct exchange *x, const char *outcome)
     if (x->cost >= 0)
         x->cost += x->given_up_cost;
     observe_settled(x, &usage);
+    learn_settled(x, &usage);
     const struct exchange_model *by = x->winner ? x->winner->model : NULL;
     struct store_settled row = {.request_id = x->row_id,
         .provider = by        ? provider_name(by->target.provider)

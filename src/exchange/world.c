@@ -1,25 +1,15 @@
 #include "exchange/world.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/must.h"
 #include "engine/engine.h"
 
-enum { SAMPLES = 33 };
-
-struct exchange_latency {
-    pthread_mutex_t mutex;
-    double ms[SAMPLES];
-    size_t count; /* ever added */
-};
-
 struct exchange_world {
     _Atomic int references;
     struct exchange_model *models;
-    struct exchange_latency *latencies;
+    struct pace *paces;
     size_t n_models;
     struct exchange_settings settings;
     uint64_t serial;
@@ -36,7 +26,7 @@ struct exchange_world *exchange_world_create(const struct exchange_model *models
     struct exchange_world *w = must(calloc(1, sizeof *w));
     atomic_init(&w->references, 1);
     w->models = must(calloc(n_models + 1, sizeof *w->models));
-    w->latencies = must(calloc(n_models + 1, sizeof *w->latencies));
+    w->paces = must(calloc(n_models + 1, sizeof *w->paces));
     w->n_models = n_models;
     w->serial = atomic_fetch_add(&n_worlds, 1);
     w->policy = policy;
@@ -44,19 +34,20 @@ struct exchange_world *exchange_world_create(const struct exchange_model *models
     w->ctx = ctx;
     for (size_t i = 0; i < n_models; i++) {
         w->models[i] = models[i];
-        w->models[i].latency = &w->latencies[i];
+        w->models[i].pace = &w->paces[i];
         w->models[i].health = health_create(models[i].name, models[i].identity, &models[i].limits);
-        pthread_mutex_init(&w->latencies[i].mutex, NULL);
+        pace_init(&w->paces[i]);
     }
     return w;
 }
 
-static struct exchange_health *health_find(
+/* The same target in another world. */
+static struct exchange_model *model_again(
     const struct exchange_world *w, struct str name, struct str identity)
 {
     for (size_t i = 0; w && i < w->n_models; i++)
         if (health_is(w->models[i].health, name, identity))
-            return w->models[i].health;
+            return &w->models[i];
     return NULL;
 }
 
@@ -66,12 +57,13 @@ void exchange_world_configure(
     w->settings = *settings;
     for (size_t i = 0; i < w->n_models; i++) {
         struct exchange_model *m = &w->models[i];
-        struct exchange_health *kept = health_find(previous, m->name, m->identity);
-        if (!kept)
+        struct exchange_model *before = model_again(previous, m->name, m->identity);
+        if (!before)
             continue;
         health_unref(m->health);
-        m->health = health_ref(kept);
-        health_configure(kept, &m->limits);
+        m->health = health_ref(before->health);
+        health_configure(m->health, &m->limits);
+        pace_copy(m->pace, before->pace);
     }
 }
 
@@ -99,10 +91,10 @@ void exchange_world_unref(struct exchange_world *w)
     if (w->release)
         w->release(w->ctx);
     for (size_t i = 0; i < w->n_models; i++) {
-        pthread_mutex_destroy(&w->latencies[i].mutex);
+        pace_destroy(&w->paces[i]);
         health_unref(w->models[i].health);
     }
-    free(w->latencies);
+    free(w->paces);
     free(w->models);
     free(w);
 }
@@ -141,30 +133,4 @@ double exchange_world_queue(const struct exchange_world *w)
         queued += status.queued;
     }
     return queued;
-}
-
-void exchange_latency_add(struct exchange_latency *l, double ms)
-{
-    pthread_mutex_lock(&l->mutex);
-    l->ms[l->count++ % SAMPLES] = ms;
-    pthread_mutex_unlock(&l->mutex);
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double exchange_latency_median(struct exchange_latency *l)
-{
-    double sorted[SAMPLES];
-    pthread_mutex_lock(&l->mutex);
-    size_t n = l->count < SAMPLES ? l->count : SAMPLES;
-    memcpy(sorted, l->ms, n * sizeof *sorted);
-    pthread_mutex_unlock(&l->mutex);
-    if (n == 0)
-        return -1;
-    qsort(sorted, n, sizeof *sorted, by_value);
-    return sorted[n / 2];
 }

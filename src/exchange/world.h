@@ -1,14 +1,14 @@
 /* What requests are decided and dispatched with: models and policy, as one configuration gave them. Immutable
- * but for the latency samples, shared by all loops, kept until the last exchange that uses it is over. */
+ * but for what is known of the targets, shared by all loops, kept until the last exchange that uses it is
+ * over. */
 #ifndef WEIR_EXCHANGE_WORLD_H
 #define WEIR_EXCHANGE_WORLD_H
 
 #include "exchange/health.h"
+#include "exchange/pace.h"
 #include "govern/govern.h"
 #include "provider/provider.h"
 #include "router/router.h"
-
-struct exchange_latency;
 
 /* How long a target is waited for, and how often it is asked again. Times are in ms; 0: no limit besides the
  * provider's own.
@@ -40,8 +40,8 @@ struct exchange_model {
     bool probe_always; /* also while the breaker is closed */
     bool traceparent;  /* told of the trace also where it is outside */
     struct exchange_pool pool;
-    struct exchange_health *health;   /* the world's */
-    struct exchange_latency *latency; /* the world's */
+    struct exchange_health *health; /* the world's */
+    struct pace *pace;              /* the world's */
 };
 
 struct exchange_settings {
@@ -73,8 +73,5 @@ const struct exchange_model *exchange_world_find(
     const struct exchange_world *w, struct str name); /* or NULL */
 /* Requests that wait for an embedded engine. */
 double exchange_world_queue(const struct exchange_world *w);
-
-void exchange_latency_add(struct exchange_latency *l, double ms);
-double exchange_latency_median(struct exchange_latency *l); /* of the last 33; negative: none yet */
 
 #endif

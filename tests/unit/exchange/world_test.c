@@ -66,54 +66,17 @@ static void the_last_reference_releases_it_once(void **state)
     exchange_world_unref(exchange_world_create(NULL, 0, NULL, NULL, NULL));
 }
 
-static void the_median_is_of_the_last_33(void **state)
+static void what_is_known_of_a_target_outlives_a_reload(void **state)
 {
     (void)state;
-    struct exchange_world *w = create();
-    struct exchange_latency *l = exchange_world_find(w, STR("gpt"))->latency;
-    assert_true(exchange_latency_median(l) < 0);
-    exchange_latency_add(l, 30);
-    assert_true(exchange_latency_median(l) == 30);
-    exchange_latency_add(l, 10);
-    exchange_latency_add(l, 20);
-    assert_true(exchange_latency_median(l) == 20);
-    for (int i = 0; i < 33; i++)
-        exchange_latency_add(
-            l, 1000 + (i * 7) % 33); /* 1000 to 1032, shuffled: the first three are forgotten */
-    assert_true(exchange_latency_median(l) == 1016);
-    for (int i = 0; i < 16; i++)
-        exchange_latency_add(l, 1);
-    assert_true(exchange_latency_median(l) >= 1000);
-    exchange_latency_add(l, 1); /* 17 of 33: the majority */
-    assert_true(exchange_latency_median(l) == 1);
-    /* Each model has its own. */
-    assert_true(exchange_latency_median(exchange_world_model(w, 0)->latency) < 0);
-    exchange_world_unref(w);
-}
-
-static void *add_many(void *latency)
-{
-    for (int i = 0; i < 10000; i++) {
-        exchange_latency_add(latency, 5);
-        if (exchange_latency_median(latency) != 5)
-            return latency;
-    }
-    return NULL;
-}
-
-static void threads_may_add_and_ask(void **state)
-{
-    (void)state;
-    pthread_t threads[4];
-    struct exchange_world *w = create();
-    for (int i = 0; i < 4; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, add_many, exchange_world_model(w, 0)->latency), 0);
-    for (int i = 0; i < 4; i++) {
-        void *wrong;
-        pthread_join(threads[i], &wrong);
-        assert_null(wrong);
-    }
-    exchange_world_unref(w);
+    const struct exchange_settings settings = {.request_timeout_ms = 1};
+    struct exchange_world *old = create(), *fresh = create();
+    pace_first_add(exchange_world_find(old, STR("gpt"))->pace, 40);
+    exchange_world_configure(fresh, &settings, old);
+    exchange_world_unref(old);
+    assert_true(pace_first_median(exchange_world_find(fresh, STR("gpt"))->pace) == 40);
+    assert_true(pace_first_median(exchange_world_find(fresh, STR("house"))->pace) < 0);
+    exchange_world_unref(fresh);
 }
 
 int main(void)
@@ -121,8 +84,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_models_by_name),
         cmocka_unit_test(the_last_reference_releases_it_once),
-        cmocka_unit_test(the_median_is_of_the_last_33),
-        cmocka_unit_test(threads_may_add_and_ask),
+        cmocka_unit_test(what_is_known_of_a_target_outlives_a_reload),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
