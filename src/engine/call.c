@@ -285,6 +285,7 @@ static void chat_deliver(struct engine_call *c, const struct call_event *event)
     case WIRE_STOP:
         out.kind = CHAT_EVENT_STOP;
         out.stop = (enum chat_stop)event->numbers[0];
+        out.stop_string = event->bytes;
         break;
     case WIRE_ERROR:
         out.kind = CHAT_EVENT_ERROR;

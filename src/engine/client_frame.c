@@ -217,11 +217,14 @@ static int stop_take(struct engine_call *c, const struct wire_frame *f, struct e
         event.numbers[0] = CHAT_STOP_TOOLS;
     else if (!str_is(reason, "stop"))
         rc = error_set(err, ERROR_INVALID, "a reason to stop that does not exist");
+    else
+        event.bytes = json_str(json_object_get(o, "string"));
+    if (event.bytes.len > 0)
+        event.numbers[0] = CHAT_STOP_STRING;
+    if (rc == 0)
+        call_finish(c, &event);
     json_decref(o);
-    if (rc)
-        return rc;
-    call_finish(c, &event);
-    return 0;
+    return rc;
 }
 
 static int text_take(struct engine_call *c, const struct wire_frame *f, struct error *err)

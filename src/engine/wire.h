@@ -61,7 +61,7 @@ enum wire_type {
     WIRE_TOKENS,     /* {"text", "tokens": chat_tokens.h}: TEXT, maybe empty, and the tokens that have become text
                         since the last ones; with log-probabilities asked for */
     WIRE_USAGE,      /* {"input_tokens","cached_tokens","output_tokens","reasoning_tokens","prefill_ns","decode_ns"} */
-    WIRE_STOP,       /* {"reason":"stop"|"length"|"tools"} */
+    WIRE_STOP,       /* {"reason":"stop"|"length"|"tools","string"?}: the stop string that was met */
     WIRE_RESULT,     /* JSON */
     WIRE_DATA,       /* raw little-endian float32 */
     WIRE_ERROR       /* {"code": enum error_code, "message"} */

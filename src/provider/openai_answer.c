@@ -33,6 +33,18 @@ static int take_finish(struct provider_answer *a, struct str reason, struct erro
     return 0;
 }
 
+/* Which stop string it was: vLLM's word for it, and SGLang's. */
+static void take_stop_string(struct provider_answer *a, const json_t *choice)
+{
+    struct str which = provider_text(choice, "stop_reason");
+    if (which.len == 0)
+        which = provider_text(choice, "matched_stop");
+    if (which.len == 0 || !str_is(provider_text(choice, "finish_reason"), "stop"))
+        return;
+    provider_answer_stop(a, CHAT_STOP_STRING);
+    provider_answer_stop_string(a, which);
+}
+
 static struct str reasoning_of(const json_t *delta)
 {
     struct str text = provider_text(delta, "reasoning_content");
@@ -172,7 +184,11 @@ static int take_choice(struct provider_answer *a, const json_t *choice, struct e
             a, provider_text(choice, "text"), json_object_get(choice, "text") ? logprobs : NULL, err);
     if (rc == 0)
         rc = take_tool_calls(a, json_object_get(delta, "tool_calls"), whole, err);
-    return rc ? rc : take_finish(a, provider_text(choice, "finish_reason"), err);
+    if (rc == 0)
+        rc = take_finish(a, provider_text(choice, "finish_reason"), err);
+    if (rc == 0)
+        take_stop_string(a, choice);
+    return rc;
 }
 
 static int64_t at_least_zero(int64_t n)

@@ -349,3 +349,18 @@ test('a picture is not read as text by the detector, and what is sensitive in an
     [{ type: 'search_result', source: 's', title: 't', content: [{ type: 'text', text: 'My SSN is 536-22-8726.' }] }],
   ]) assert.equal(await stays(content), true, JSON.stringify(content));
 });
+
+test('a local model says at which stop string it ended, whole and streamed', { skip }, async () => {
+  const ask = { model: 'house', max_tokens: 60, messages, temperature: 0 };
+  const whole = await client.messages.create(ask);
+  const text = whole.content[0].text;
+  assert.equal(whole.stop_reason, 'max_tokens');
+  const stop = text.slice(text.length >> 1, (text.length >> 1) + 3);
+  const r = await client.messages.create({ ...ask, stop_sequences: ['never to be seen', stop] });
+  assert.deepEqual([r.stop_reason, r.stop_sequence], ['stop_sequence', stop]);
+  assert.equal(r.content[0]?.text ?? '', text.slice(0, text.indexOf(stop)));
+  const end = (await events({ ...ask, stop_sequences: [stop] })).find((e) => e.type === 'message_delta');
+  assert.deepEqual([end.delta.stop_reason, end.delta.stop_sequence], ['stop_sequence', stop]);
+  const openais = await openai.chat.completions.create({ ...ask, stop: [stop] });
+  assert.equal(openais.choices[0].finish_reason, 'stop');
+});

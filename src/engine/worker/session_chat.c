@@ -168,11 +168,22 @@ static int text_send(struct call *call, bool last, struct error *err)
 static void end_send(struct call *call)
 {
     const struct answer *a = call->data;
-    struct str stop = STR("{\"reason\":\"length\"}");
-    if (str_is(str_from(a->reason), "stop"))
-        stop = a->reply.n_calls > 0 ? STR("{\"reason\":\"tools\"}") : STR("{\"reason\":\"stop\"}");
+    bool tools = str_is(str_from(a->reason), "stop") && a->reply.n_calls > 0;
+    struct buf json;
+    struct json_writer w;
     numbers_send(call, WIRE_USAGE, "input_tokens", true);
-    session_send(call->session, call->id, WIRE_STOP, stop);
+    buf_init(&json, 64 * KIB);
+    json_writer_init(&w, &json);
+    json_object_begin(&w);
+    json_key(&w, "reason");
+    json_write_text(&w, tools ? "tools" : a->reason);
+    if (a->stopped && !tools) {
+        json_key(&w, "string");
+        json_write_str(&w, a->text.met);
+    }
+    json_object_end(&w);
+    session_send(call->session, call->id, WIRE_STOP, buf_str(&json));
+    buf_free(&json);
 }
 
 /* ---- The sequence ---- */

@@ -58,14 +58,16 @@ static void push_byte(struct stream_text *t, char c)
     }
 }
 
-/* Where the earliest stop string begins, or SIZE_MAX. */
-static size_t find_stop(const struct stream_text *t)
+/* Where the earliest stop string begins, or SIZE_MAX; notes which it is. */
+static size_t find_stop(struct stream_text *t)
 {
     size_t first = SIZE_MAX;
     for (size_t i = 0; i < t->n_stops; i++) {
         size_t at = str_find(buf_str(&t->held), t->stops[i]);
-        if (at < first)
+        if (at < first) {
             first = at;
+            t->met = t->stops[i];
+        }
     }
     return first;
 }

@@ -17,6 +17,7 @@ struct stream_text {
     struct buf held;
     const struct str *stops; /* the caller's, none of them empty */
     size_t n_stops;
+    struct str met; /* the stop string that ended the answer; STR_NONE: none yet */
 };
 
 void stream_text_init(struct stream_text *t, const struct str *stops, size_t n_stops);

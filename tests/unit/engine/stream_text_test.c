@@ -80,6 +80,23 @@ static void test_the_earliest_stop_wins(void **state)
     check(stops, 3, PIECES("caf\xC3", "\xA9", "?"), 0, "caf||\xC3\xA9?|");
 }
 
+static void test_which_stop_it_was(void **state)
+{
+    (void)state;
+    const struct str stops[] = {STR("b"), STR("abc")};
+    struct stream_text t;
+    struct error err;
+    struct buf out;
+    buf_init(&out, KIB);
+    stream_text_init(&t, stops, 2);
+    assert_int_equal(stream_text_push(&t, STR("xa"), &out, &err), 0);
+    assert_null(t.met.data);
+    assert_int_equal(stream_text_push(&t, STR("bc"), &out, &err), 1);
+    assert_true(str_is(t.met, "abc"));
+    stream_text_free(&t);
+    buf_free(&out);
+}
+
 /* Whatever the pieces, what comes out is the whole text up to the first stop string. */
 static void test_any_cut_gives_the_same_text(void **state)
 {
@@ -160,6 +177,7 @@ int main(void)
         cmocka_unit_test(test_broken_bytes_are_replaced),
         cmocka_unit_test(test_stop_strings_straddle_pieces),
         cmocka_unit_test(test_the_earliest_stop_wins),
+        cmocka_unit_test(test_which_stop_it_was),
         cmocka_unit_test(test_any_cut_gives_the_same_text),
         cmocka_unit_test(test_random_bytes),
     };

@@ -70,7 +70,8 @@ static inline void transcript_event(void *ctx, const struct chat_event *e)
         break;
     case CHAT_EVENT_STOP:
         t->last++;
-        buf_appendf(b, "stop %d\n", (int)e->stop);
+        buf_appendf(b, e->stop_string.len ? "stop %d " STR_FMT "\n" : "stop %d\n", (int)e->stop,
+            STR_ARG(e->stop_string));
         break;
     case CHAT_EVENT_ERROR:
         t->last++;

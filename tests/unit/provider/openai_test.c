@@ -282,6 +282,11 @@ static void test_ways_to_end(void **state)
         {STR(DELTA("{\"content\":\"a\"}") FINISH("content_filter") DONE), "start c1 gpt-x\ntext a\nstop 3\n"},
         {STR(DELTA("{\"content\":\"a\"}") FINISH("eos") DONE), "start c1 gpt-x\ntext a\nstop 0\n"},
         /* no [DONE], no usage, no last empty line */
+        {STR(DELTA("{\"content\":\"a\"}") CHUNK(
+             "\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\",\"stop_reason\":\"END\"}]")),
+            "start c1 gpt-x\ntext a\nstop 4 END\n"},
+        {STR(CHUNK("\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\",\"stop_reason\":7}]")),
+            "start c1 gpt-x\nstop 0\n"},
         {STR(DELTA("{\"content\":\"a\"}") FINISH("stop")), "start c1 gpt-x\ntext a\nstop 0\n"},
         {STR(DELTA("{\"content\":\"a\"}") FINISH("stop") "data: [DONE]"), "start c1 gpt-x\ntext a\nstop 0\n"},
         /* no reason, but said to be done */
