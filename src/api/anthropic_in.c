@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/anthropic_blocks.h"
+#include "api/read.h"
 #include "base/limits.h"
 
 /* ---- System ---- */
@@ -110,26 +111,6 @@ static int tool_read(const json_t *item, struct chat_tool *t, struct error *err)
         return error_set(err, ERROR_INVALID, "must have a 'name'");
     if (!json_is_object(t->parameters))
         return error_set(err, ERROR_INVALID, "'input_schema' must be a JSON Schema object");
-    return 0;
-}
-
-static int tools_read(struct arena *a, const json_t *list, struct chat_request *r, struct error *err)
-{
-    size_t n = json_array_size(list);
-    if (!list || json_is_null(list))
-        return 0;
-    if (!json_is_array(list))
-        return error_set(err, ERROR_INVALID, "'tools' must be an array");
-    if (n > LIMIT_TOOLS)
-        return error_set(
-            err, ERROR_INVALID, "the request has %zu tools: at most %d are allowed", n, LIMIT_TOOLS);
-    r->tools = arena_try_array(a, struct chat_tool, n ? n : 1);
-    if (!r->tools)
-        return error_set(err, ERROR_MEMORY, "no memory for the request");
-    r->n_tools = n;
-    for (size_t i = 0; i < n; i++)
-        if (tool_read(json_array_get(list, i), &r->tools[i], err))
-            return error_wrap(err, "tools[%zu]", i);
     return 0;
 }
 
@@ -355,7 +336,7 @@ static int request_read(struct arena *a, struct str body, struct chat_request **
         (r->n_messages == 0 || r->messages[0].role == CHAT_SYSTEM))
         rc = error_set(err, ERROR_INVALID, "'messages' says nothing: send a message from the user");
     if (rc == 0)
-        rc = tools_read(a, json_object_get(root, "tools"), r, err);
+        rc = api_tools_read(a, json_object_get(root, "tools"), tool_read, r, err);
     if (rc == 0)
         rc = tool_choice_read(json_object_get(root, "tool_choice"), r, err);
     if (rc == 0)

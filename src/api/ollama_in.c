@@ -461,32 +461,21 @@ static int common_read(struct arena *a, struct str body, const char *const *know
     "model", "name", "stream", "options", "format", "think", "keep_alive", "logprobs", "top_logprobs",       \
         "truncate", "shift"
 
-static int tools_read(struct arena *a, const json_t *list, struct chat_request *r, struct error *err)
+static int tool_read(const json_t *item, struct chat_tool *t, struct error *err)
 {
-    size_t n = json_array_size(list);
-    if (list && !json_is_null(list) && !json_is_array(list))
-        return error_set(err, ERROR_INVALID, "'tools' must be a list");
-    if (n > LIMIT_TOOLS)
-        return error_set(err, ERROR_INVALID, "there are %zu tools: at most %d are allowed", n, LIMIT_TOOLS);
-    r->tools = arena_alloc(a, (n + 1) * sizeof *r->tools);
-    for (size_t i = 0; i < n; i++) {
-        struct chat_tool *t = &r->tools[r->n_tools++];
-        const json_t *function = json_object_get(json_array_get(list, i), "function");
-        int rc = json_get_str(function, "name", &t->name, err);
-        if (rc == 0 && t->name.len == 0)
-            rc = error_set(err, ERROR_INVALID, "a tool must have a 'function' with a 'name'");
-        if (rc == 0)
-            rc = json_get_str(function, "description", &t->description, err);
-        t->parameters = json_object_get(function, "parameters");
-        if (json_is_null(t->parameters))
-            t->parameters = NULL;
-        if (rc == 0 && t->parameters && !json_is_object(t->parameters))
-            rc = error_set(err, ERROR_INVALID, "a tool's 'parameters' must be a JSON schema");
-        t->raw = json_array_get(list, i);
-        if (rc)
-            return error_wrap(err, "tools[%zu]", i);
-    }
-    return 0;
+    const json_t *function = json_object_get(item, "function");
+    int rc = json_get_str(function, "name", &t->name, err);
+    if (rc == 0 && t->name.len == 0)
+        rc = error_set(err, ERROR_INVALID, "must have a 'function' with a 'name'");
+    if (rc == 0)
+        rc = json_get_str(function, "description", &t->description, err);
+    t->parameters = json_object_get(function, "parameters");
+    if (json_is_null(t->parameters))
+        t->parameters = NULL;
+    if (rc == 0 && t->parameters && !json_is_object(t->parameters))
+        rc = error_set(err, ERROR_INVALID, "'parameters' must be a JSON schema");
+    t->raw = item;
+    return rc;
 }
 
 int api_ollama_chat_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
@@ -496,7 +485,7 @@ int api_ollama_chat_read(struct arena *a, struct str body, struct chat_request *
     int rc = common_read(a, body, known, &root, out, err);
     if (rc == 0)
         rc = messages_read(a, json_object_get(root, "messages"), *out, err);
-    return rc ? rc : tools_read(a, json_object_get(root, "tools"), *out, err);
+    return rc ? rc : api_tools_read(a, json_object_get(root, "tools"), tool_read, *out, err);
 }
 
 /* A prompt as it stands, or as what the user says, after the system's message. */

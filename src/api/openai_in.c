@@ -201,28 +201,6 @@ static int tool_read(const json_t *item, struct chat_tool *t, struct error *err)
     return rc;
 }
 
-static int tools_read(struct arena *a, const json_t *list, struct chat_request *r, struct error *err)
-{
-    if (!list || json_is_null(list))
-        return 0;
-    if (!json_is_array(list))
-        return error_set(err, ERROR_INVALID, "'tools' must be an array");
-    size_t n = json_array_size(list);
-    if (n > LIMIT_TOOLS)
-        return error_set(
-            err, ERROR_INVALID, "the request has %zu tools: at most %d are allowed", n, LIMIT_TOOLS);
-    r->tools = arena_try_array(a, struct chat_tool, n ? n : 1);
-    if (!r->tools)
-        return error_set(err, ERROR_MEMORY, "no memory for the request");
-    r->n_tools = n;
-    for (size_t i = 0; i < n; i++) {
-        int rc = tool_read(json_array_get(list, i), &r->tools[i], err);
-        if (rc)
-            return error_wrap(err, "tools[%zu]", i);
-    }
-    return 0;
-}
-
 static int tool_choice_read(const json_t *choice, struct chat_request *r, struct error *err)
 {
     if (!choice || json_is_null(choice))
@@ -374,7 +352,7 @@ int api_openai_chat_tree_read(
     bool parallel;
     rc = messages_read(a, json_object_get(root, "messages"), r, err);
     if (rc == 0)
-        rc = tools_read(a, json_object_get(root, "tools"), r, err);
+        rc = api_tools_read(a, json_object_get(root, "tools"), tool_read, r, err);
     if (rc == 0)
         rc = tool_choice_read(json_object_get(root, "tool_choice"), r, err);
     if (rc == 0)

@@ -40,6 +40,28 @@ bool api_ids_read(struct arena *a, const json_t *list, const int32_t **out, size
     return *n > 0;
 }
 
+int api_tools_read(struct arena *a, const json_t *list,
+    int (*read)(const json_t *item, struct chat_tool *out, struct error *err), struct chat_request *r,
+    struct error *err)
+{
+    size_t n = json_array_size(list);
+    if (!list || json_is_null(list))
+        return 0;
+    if (!json_is_array(list))
+        return error_set(err, ERROR_INVALID, "'tools' must be an array");
+    if (n > LIMIT_TOOLS)
+        return error_set(
+            err, ERROR_INVALID, "the request has %zu tools: at most %d are allowed", n, LIMIT_TOOLS);
+    r->tools = arena_try_array(a, struct chat_tool, n ? n : 1);
+    if (!r->tools)
+        return error_set(err, ERROR_MEMORY, "no memory for the request");
+    r->n_tools = n;
+    for (size_t i = 0; i < n; i++)
+        if (read(json_array_get(list, i), &r->tools[i], err))
+            return error_wrap(err, "tools[%zu]", i);
+    return 0;
+}
+
 int api_read_vendor(
     struct arena *a, const json_t *object, const char *const *known, const json_t **out, struct error *err)
 {
