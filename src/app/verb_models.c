@@ -1,17 +1,22 @@
-/* weir models: which models the configuration names, and whether they are here. */
+/* weir models: which models the configuration names, whether they are here, and what a running gateway has
+ * loaded. */
 #include <stdio.h>
 #include <sys/stat.h>
 
 #include "app/config.h"
+#include "app/running.h"
 #include "app/verbs.h"
 #include "base/limits.h"
 #include "hub/hub.h"
 
 static const char help[] =
-    "usage: weir models [--config FILE] [--json] [--found]\n"
+    "usage: weir models [--config FILE] [--json] [--found] [--gateway URL]\n"
     "\n"
-    "Lists the models that clients may ask for: routes, model files and providers' models.\n"
+    "Lists the models that clients may ask for: routes, model files and providers' models; where the gateway "
+    "runs,\n"
+    "also whether a model file is loaded.\n"
     "\n"
+    "  --gateway URL    where it runs; default: where the configuration listens\n"
     "  --found          instead: models that Ollama, LM Studio, Hugging Face's cache and llama.cpp keep "
     "here; their\n"
     "                   names serve as FILE for weir run and as models[].file, without a second copy\n";
@@ -30,6 +35,7 @@ struct row {
     struct str name, where, detail;
     long long bytes; /* -1: no file */
     bool present;
+    const char *state; /* of its engine in the running gateway; NULL: not known */
 };
 
 static void row_print(const struct row *r)
@@ -37,7 +43,7 @@ static void row_print(const struct row *r)
     printf("%-24.*s %-12.*s " STR_FMT, STR_ARG(r->name), STR_ARG(r->where), STR_ARG(r->detail));
     if (r->bytes >= 0)
         printf("  (%.1f MiB)", (double)r->bytes / (double)MIB);
-    printf("%s\n", r->present ? "" : "  MISSING");
+    printf("%s%s%s\n", r->present ? "" : "  MISSING", r->state ? "  " : "", r->state ? r->state : "");
 }
 
 static void row_print_json(const struct row *r)
@@ -59,19 +65,45 @@ static void row_print_json(const struct row *r)
     }
     json_key(&w, "present");
     json_write_bool(&w, r->present);
+    if (r->state) {
+        json_key(&w, "state");
+        json_write_text(&w, r->state);
+    }
     json_object_end(&w);
     printf("%s\n", text.data);
     buf_free(&text);
 }
 
-static struct row model_row(const struct config *c, const struct config_model *m)
+/* What GET /readyz says of each model; NULL: no gateway runs there. */
+static const json_t *states_get(const struct config *c, const char *url, struct arena *a)
+{
+    json_t *ready;
+    struct error err; /* nothing is listed of a gateway that is not there */
+    return running_get(c, url, "/readyz", a, &ready, &err) == 0 ? json_object_get(ready, "models") : NULL;
+}
+
+static const char *state_of(const json_t *states, struct str name)
+{
+    static const struct {
+        const char *told, *says;
+    } words[] = {{"up", "loaded"}, {"unloaded", "not loaded"}, {"starting", "loading"}, {"down", "down"}};
+    char key[LIMIT_MODEL_NAME + 1];
+    snprintf(key, sizeof key, STR_FMT, STR_ARG(name));
+    struct str state = json_str(json_object_get(states, key));
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (str_is(state, words[i].told))
+            return words[i].says;
+    return NULL;
+}
+
+static struct row model_row(const struct config *c, const struct config_model *m, const json_t *states)
 {
     if (m->provider >= 0)
-        return (struct row){m->name, c->providers[m->provider].name, m->model, -1, true};
+        return (struct row){m->name, c->providers[m->provider].name, m->model, -1, true, NULL};
     if (m->n_members > 0)
-        return (struct row){m->name, STR("balance"), c->models[m->members[0]].name, -1, true};
+        return (struct row){m->name, STR("balance"), c->models[m->members[0]].name, -1, true, NULL};
     long long bytes = file_bytes(m->file);
-    return (struct row){m->name, STR("local"), m->file, bytes, bytes >= 0};
+    return (struct row){m->name, STR("local"), m->file, bytes, bytes >= 0, state_of(states, m->name)};
 }
 
 static void found_print(bool json)
@@ -82,7 +114,7 @@ static void found_print(bool json)
     hub_found_list(a, &list, &n);
     for (size_t i = 0; i < n; i++)
         (json ? row_print_json : row_print)(
-            &(struct row){list[i].name, STR("found"), list[i].path, list[i].bytes, true});
+            &(struct row){list[i].name, STR("found"), list[i].path, list[i].bytes, true, NULL});
     if (n == 0)
         fprintf(stderr, "weir: no other program keeps models here: weir pull fetches one\n");
     arena_free(a);
@@ -90,10 +122,10 @@ static void found_print(bool json)
 
 int verb_models(int argc, char **argv)
 {
-    const char *file = NULL;
+    const char *file = NULL, *gateway = NULL;
     bool json = false, found = false;
     const struct verb_option options[] = {
-        {"config", &file, NULL}, {"json", NULL, &json}, {"found", NULL, &found}};
+        {"config", &file, NULL}, {"json", NULL, &json}, {"found", NULL, &found}, {"gateway", &gateway, NULL}};
     int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
     if (n != 0)
         return n == -2 ? EXIT_DONE
@@ -113,15 +145,18 @@ int verb_models(int argc, char **argv)
         config_free(config);
         return verb_fail(EXIT_USAGE, &err);
     }
+    struct arena *a = arena_create(64 * MIB);
+    const json_t *states = states_get(config, gateway, a);
     void (*print)(const struct row *) = json ? row_print_json : row_print;
     for (size_t i = 0; i < router_policy_n_routes(policy); i++)
-        print(&(struct row){router_policy_route_name(policy, i), STR("route"), STR(""), -1, true});
+        print(&(struct row){router_policy_route_name(policy, i), STR("route"), STR(""), -1, true, NULL});
     for (size_t i = 0; i < config->n_models; i++) {
-        struct row row = model_row(config, &config->models[i]);
+        struct row row = model_row(config, &config->models[i], states);
         print(&row);
     }
     if (config->n_models == 0)
         fprintf(stderr, "weir: no models: name some under 'models' in weir.yaml, or set OPENAI_API_KEY\n");
+    arena_free(a);
     router_policy_free(policy);
     config_free(config);
     return EXIT_DONE;

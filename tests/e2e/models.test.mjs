@@ -1,9 +1,10 @@
 // Several local models on demand: loaded by the first request, unloaded again, never two of one, never a wrong one.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { Gateway, makeFolder, makeModel, sleep } from './lib/gateway.mjs';
+import { Gateway, makeFolder, makeModel, sleep, weir } from './lib/gateway.mjs';
 
 const names = ['one', 'two', 'three'];
 let gateway, folder;
@@ -55,6 +56,21 @@ test('two names of one file share an engine', async () => {
   assert.equal(gateway.workers().length, 1);
   assert.equal(await metric('weir_engine_loads', 'one'), 1);
   assert.equal(await metric('weir_engine_loads', 'alias'), 1);
+});
+
+test('weir models says what the running gateway has loaded, and says the rest without one', async () => {
+  const list = (...args) =>
+    Object.fromEntries(execFileSync(weir, ['models', '--json', '--config', gateway.config, ...args]).toString().trim().split('\n')
+      .map((l) => JSON.parse(l)).map((m) => [m.name, m]));
+  await ask('one');
+  const running = list('--gateway', gateway.url);
+  assert.deepEqual([running.one.state, running.alias.state, running.three.state], ['loaded', 'loaded', 'not loaded']);
+  const text = execFileSync(weir, ['models', '--config', gateway.config, '--gateway', gateway.url]).toString();
+  assert.match(text, /^one .*MiB\)  loaded$/m);
+  for (const none of [list(), list('--gateway', 'http://127.0.0.1:1')]) {
+    assert.equal(none.one.present, true);
+    assert.equal(none.one.state, undefined);
+  }
 });
 
 test('keep_alive: 0 unloads after the answer', async () => {
