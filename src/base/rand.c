@@ -2,11 +2,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
-void rand_bytes(void *out, size_t len)
+static void kernel_bytes(void *out, size_t len)
 {
     char *p = out;
     while (len > 0) {
@@ -18,6 +20,44 @@ void rand_bytes(void *out, size_t len)
         p += n;
         len -= (size_t)n;
     }
+}
+
+/* What a thread asked the kernel for ahead, because each request takes a few bytes several times. A byte is
+ * wiped when it is given, and a forked child starts with an empty pool. */
+static _Thread_local struct {
+    unsigned char bytes[1024];
+    size_t left; /* at the front */
+    unsigned forks;
+} pool;
+static _Atomic unsigned forks; /* this process is so many forks away from the first */
+
+static void on_fork(void)
+{
+    forks++;
+}
+
+static void watch_forks(void)
+{
+    if (pthread_atfork(NULL, NULL, on_fork) != 0)
+        abort();
+}
+
+void rand_bytes(void *out, size_t len)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (len > sizeof pool.bytes / 8) {
+        kernel_bytes(out, len);
+        return;
+    }
+    pthread_once(&once, watch_forks);
+    if (pool.left < len || pool.forks != forks) {
+        kernel_bytes(pool.bytes, sizeof pool.bytes);
+        pool.left = sizeof pool.bytes;
+        pool.forks = forks;
+    }
+    pool.left -= len;
+    memcpy(out, pool.bytes + pool.left, len);
+    explicit_bzero(pool.bytes + pool.left, len);
 }
 
 uint64_t rand_u64(void)

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-void rand_bytes(void *out, size_t len); /* getrandom(2); aborts if the kernel has none */
+void rand_bytes(void *out, size_t len); /* from getrandom(2); aborts if the kernel has none */
 uint64_t rand_u64(void);
 /* Writes `prefix` and 24 base-62 characters (142 bits), NUL-terminated; `size` must hold them. */
 void rand_id(const char *prefix, char *out, size_t size);

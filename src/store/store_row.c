@@ -251,9 +251,25 @@ static size_t text_clean(struct str s, char *out)
     return used;
 }
 
+/* ASCII without NUL, eight bytes at a time; what is not may be clean all the same. */
+static bool text_is_plain(struct str s)
+{
+    const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
+    uint64_t odd = 0, word;
+    size_t i = 0;
+    for (; s.len - i >= sizeof word; i += sizeof word) {
+        memcpy(&word, s.data + i, sizeof word);
+        odd |= word | (word - ones); /* a high bit: not ASCII, or it was 0 */
+    }
+    for (; i < s.len; i++)
+        if ((unsigned char)s.data[i] - 1u >= 0x7f)
+            return false;
+    return !(odd & high);
+}
+
 static bool text_is_clean(struct str s)
 {
-    return str_utf8_valid(s) && str_find_char(s, '\0') == SIZE_MAX;
+    return text_is_plain(s) || (str_utf8_valid(s) && str_find_char(s, '\0') == SIZE_MAX);
 }
 
 static const struct str *text_at(const void *value, const struct store_field *f)

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -47,6 +49,42 @@ static void fills_every_byte(void **state)
     rand_bytes(zero, 0);
     assert_int_equal(zero[0], 0);
     assert_true(rand_u64() != rand_u64());
+}
+
+/* Whatever was asked for, and in whatever portions, nothing comes twice. */
+static void gives_nothing_twice(void **state)
+{
+    (void)state;
+    enum { N = 3000 };
+    static uint64_t seen[N];
+    for (int i = 0; i < N; i++) {
+        unsigned char skipped[200];
+        rand_bytes(skipped, (size_t)i % 200);
+        seen[i] = rand_u64();
+        for (int k = 0; k < i; k++)
+            assert_true(seen[k] != seen[i]);
+    }
+}
+
+/* A child must not go on with what its parent has asked for ahead. */
+static void child_and_parent_differ(void **state)
+{
+    (void)state;
+    uint64_t here[4], there[4];
+    int fds[2], status;
+    (void)rand_u64();
+    assert_int_equal(pipe(fds), 0);
+    pid_t child = fork();
+    rand_bytes(here, sizeof here);
+    if (child == 0)
+        _exit(write(fds[1], here, sizeof here) == sizeof here ? 0 : 1);
+    assert_int_equal(read(fds[0], there, sizeof there), sizeof there);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    close(fds[0]);
+    close(fds[1]);
+    for (int i = 0; i < 4; i++)
+        assert_true(here[i] != there[i]);
 }
 
 /* The stream must stay the same: users' seeds rely on it. PCG32 with increment 0xda3e39cb94b95bdb, stated
@@ -92,6 +130,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(makes_ids_of_62_letters_evenly),
         cmocka_unit_test(fills_every_byte),
+        cmocka_unit_test(gives_nothing_twice),
+        cmocka_unit_test(child_and_parent_differ),
         cmocka_unit_test(follows_pcg32),
         cmocka_unit_test(gives_doubles_from_0_to_1),
     };
