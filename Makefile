@@ -101,6 +101,11 @@ $(BUILD)/tools/%: tools/%.c $(BUILD)/libengine.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  link $@")
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(BUILD)/libengine.a $(BUILD)/libcommon.a $(WORKER_LIBS)
+# judge_bench measures the router.
+$(BUILD)/tools/judge_bench: tools/judge_bench.c $(BUILD)/libweir.a $(BUILD)/libcommon.a
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  link $@")
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(GATEWAY_LIBS)
 
 .PHONY: unit
 unit: $(UNIT_TESTS) $(TOOLS) all

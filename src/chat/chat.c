@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "chat/chat_sampling.h"
 
@@ -98,40 +99,56 @@ static int visit_thought(const struct walk *w, struct str where, const struct ch
     return rc ? rc : visit_text(w, where, t->data);
 }
 
+/* "messages[12].content" of "messages[" and "].content"; called often. */
+static struct str place(const struct walk *w, const char *list, size_t index, const char *member)
+{
+    char number[24], *digit = number + sizeof number;
+    do
+        *--digit = (char)('0' + index % 10);
+    while ((index /= 10) > 0);
+    size_t digits = (size_t)(number + sizeof number - digit), start = strlen(list), rest = strlen(member);
+    size_t size = start + digits + rest;
+    char *text = arena_alloc(w->request->arena, size + 1);
+    memcpy(text, list, start);
+    memcpy(text + start, digit, digits);
+    memcpy(text + size - rest, member, rest);
+    return (struct str){text, size};
+}
+
+static int visit_tool_call(const struct walk *w, struct str where, const struct chat_tool_call *call)
+{
+    const struct str texts[] = {call->name, call->id, call->arguments};
+    int rc = call->raw ? visit_json(w, where, call->raw) : 0;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts && rc == 0; i++)
+        rc = visit_text(w, where, texts[i]);
+    return rc;
+}
+
 static int visit_message(const struct walk *w, size_t index, const struct chat_message *m)
 {
-    struct arena *a = w->request->arena;
-    struct str content = arena_printf(a, "messages[%zu].content", index);
-    int rc = visit_text(w, arena_printf(a, "messages[%zu].name", index), m->name);
+    int rc = m->name.len ? visit_text(w, place(w, "messages[", index, "].name"), m->name) : 0;
+    struct str where = m->n_parts ? place(w, "messages[", index, "].content") : STR_NONE;
     for (size_t i = 0; i < m->n_parts && rc == 0; i++)
-        rc = visit_part(w, content, &m->parts[i]);
-    struct str reasoning = arena_printf(a, "messages[%zu].reasoning", index);
+        rc = visit_part(w, where, &m->parts[i]);
+    if (m->reasoning.len > 0 || m->n_thoughts > 0)
+        where = place(w, "messages[", index, "].reasoning");
     if (rc == 0)
-        rc = visit_text(w, reasoning, m->reasoning);
+        rc = visit_text(w, where, m->reasoning);
     for (size_t i = 0; i < m->n_thoughts && rc == 0; i++)
-        rc = visit_thought(w, reasoning, &m->thoughts[i]);
-    if (rc == 0)
-        rc = visit_text(w, arena_printf(a, "messages[%zu].tool_call_id", index), m->tool_call_id);
-    struct str calls = arena_printf(a, "messages[%zu].tool_calls", index);
-    for (size_t i = 0; i < m->n_tool_calls && rc == 0; i++) {
-        const struct chat_tool_call *call = &m->tool_calls[i];
-        if (call->raw)
-            rc = visit_json(w, calls, call->raw);
-        if (rc == 0)
-            rc = visit_text(w, calls, call->name);
-        if (rc == 0)
-            rc = visit_text(w, calls, call->id);
-        if (rc == 0)
-            rc = visit_text(w, calls, call->arguments);
-    }
+        rc = visit_thought(w, where, &m->thoughts[i]);
+    if (rc == 0 && m->tool_call_id.len > 0)
+        rc = visit_text(w, place(w, "messages[", index, "].tool_call_id"), m->tool_call_id);
+    where = m->n_tool_calls ? place(w, "messages[", index, "].tool_calls") : STR_NONE;
+    for (size_t i = 0; i < m->n_tool_calls && rc == 0; i++)
+        rc = visit_tool_call(w, where, &m->tool_calls[i]);
     if (rc == 0 && m->vendor)
-        rc = visit_json(w, arena_printf(a, "messages[%zu]", index), m->vendor);
+        rc = visit_json(w, place(w, "messages[", index, "]"), m->vendor);
     return rc;
 }
 
 static int visit_tool(const struct walk *w, size_t index, const struct chat_tool *t)
 {
-    struct str where = arena_printf(w->request->arena, "tools[%zu]", index);
+    struct str where = place(w, "tools[", index, "]");
     if (t->raw)
         return visit_json(w, where, t->raw);
     int rc = visit_text(w, where, t->name);

@@ -134,42 +134,76 @@ void detect_add(struct detect_scan *s, const struct detect_type *type, size_t st
     s->hits[s->n_hits++] = (struct detect_hit){type, start, end, score};
 }
 
-/* Which bytes are worth a look where a word begins, and which anywhere. */
-enum { LOOK_DIGIT = 1, LOOK_LETTER = 2, LOOK_SIGN = 4, LOOK_AT = 8, LOOK_COLON = 16 };
-static const unsigned char look[256] = {['0' ... '9'] = LOOK_DIGIT,
-    ['A' ... 'Z'] = LOOK_LETTER,
-    ['a' ... 'z'] = LOOK_LETTER,
-    ['+'] = LOOK_SIGN,
-    ['('] = LOOK_SIGN,
-    ['@'] = LOOK_AT,
-    [':'] = LOOK_COLON};
+/* ---- Shapes: what begins at some signs, and where a word begins that has a digit near it. ---- */
+
+static void shape_look(struct detect_scan *s, size_t i)
+{
+    char c = detect_byte(s, i);
+    if (detect_is_alnum(c) && !detect_begins(s, i))
+        return;
+    if (detect_is_digit(c)) {
+        detect_number_at(s, i);
+        detect_account_at(s, i);
+        detect_address_at(s, i);
+        detect_id_at(s, i);
+    } else if (detect_is_alpha(c)) {
+        detect_account_at(s, i);
+        detect_id_at(s, i);
+        if (detect_is_hex(c))
+            detect_address_at(s, i);
+    } else if (c == '+') {
+        detect_number_at(s, i);
+        detect_id_at(s, i);
+    } else if (c == '(') {
+        detect_number_at(s, i);
+    } else if (c == '@') {
+        detect_email_at(s, i);
+    } else if (c == ':' && detect_byte(s, i + 1) == '/' && detect_byte(s, i + 2) == '/') {
+        detect_url_at(s, i);
+    } else if (c == ':' && detect_begins(s, i)) {
+        detect_address_at(s, i);
+    }
+}
+
+/* Those bits, and each place from which one of them is at most n bytes away. `next` is the block behind. */
+static uint64_t reach(uint64_t bits, uint64_t next, unsigned n)
+{
+    for (unsigned done = 0, step; done < n; done += step) {
+        step = done + 1 < n - done ? done + 1 : n - done;
+        bits |= bits >> step | next << (64 - step);
+        next |= next >> step;
+    }
+    return bits;
+}
+
+/* Of a block's bytes, those worth a look: signs; words with a digit within DETECT_DIGIT_REACH; words with a
+ * sign behind their first letters, for addresses without digits ("ab:cd:..."). */
+static uint64_t shapes_in(const struct byte_map *m, size_t block)
+{
+    enum { ADDRESS_REACH = 4 };
+    const uint64_t *here = m->bits + block * BYTE_CLASSES, *next = here + BYTE_CLASSES;
+    uint64_t words = here[BYTE_LOWER] | here[BYTE_UPPER] | here[BYTE_DIGIT], signs = here[BYTE_SIGN];
+    uint64_t begin = words & ~(words << 1), near = reach(signs, next[BYTE_SIGN], ADDRESS_REACH);
+    if (here[BYTE_DIGIT] | next[BYTE_DIGIT])
+        near |= reach(here[BYTE_DIGIT], next[BYTE_DIGIT], DETECT_DIGIT_REACH);
+    return signs | (begin & near);
+}
 
 static void shapes_scan(struct detect_scan *s)
 {
-    for (size_t i = 0; i < s->text.len && s->rc == 0; i++) {
-        unsigned kind = look[(unsigned char)s->text.data[i]];
-        if (kind == 0 || (kind & (LOOK_DIGIT | LOOK_LETTER) && !detect_begins(s, i)))
-            continue;
-        if (kind & LOOK_DIGIT) {
-            detect_number_at(s, i);
-            detect_account_at(s, i);
-            detect_address_at(s, i);
-            detect_id_at(s, i);
-        } else if (kind & LOOK_LETTER) {
-            detect_account_at(s, i);
-            detect_id_at(s, i);
-            if (detect_is_hex(s->text.data[i]))
-                detect_address_at(s, i);
-        } else if (kind & LOOK_SIGN) {
-            detect_number_at(s, i);
-            if (s->text.data[i] == '+')
-                detect_id_at(s, i);
-        } else if (kind & LOOK_AT) {
-            detect_email_at(s, i);
-        } else if (detect_byte(s, i + 1) == '/' && detect_byte(s, i + 2) == '/') {
-            detect_url_at(s, i);
-        } else if (detect_begins(s, i)) {
-            detect_address_at(s, i);
+    uint64_t escaped = 0; /* words in the next block that begin behind an escape */
+    for (size_t block = 0; block < s->map->n_blocks; block++) {
+        uint64_t bits = shapes_in(s->map, block) | escaped;
+        escaped = 0;
+        for (; bits && s->rc == 0; bits &= bits - 1) {
+            size_t i = block * 64 + byte_first(bits);
+            if (s->text.data[i] != '\\') {
+                shape_look(s, i);
+                continue;
+            }
+            char c = detect_byte(s, i + 1);
+            if (c == 'n' || c == 'r' || c == 't')
+                *((i + 2) / 64 == block ? &bits : &escaped) |= (uint64_t)1 << (i + 2) % 64;
         }
     }
 }
@@ -281,8 +315,10 @@ static int findings_add(struct arena *a, struct str where, const struct detect_s
 }
 
 /* One reading of a text: hits, settled. */
-static int text_scan(struct detect_scan *s)
+static int text_scan(struct detect_scan *s, const struct byte_map *map)
 {
+    s->map = map;
+    s->text = map->text;
     shapes_scan(s);
     detect_secret_scan(s);
     if (s->rc == 0)
@@ -305,8 +341,11 @@ static bool type_found(const struct router_findings *f, size_t from, const char 
 static int again(struct arena *a, struct str where, struct str text, struct str plain, size_t from,
     struct router_findings *f, struct error *err)
 {
-    struct detect_scan s = {.text = plain, .err = err};
-    int rc = text_scan(&s);
+    struct detect_scan s = {.err = err};
+    struct byte_map map;
+    int rc = byte_map_make(&map, plain, err);
+    if (rc == 0)
+        rc = text_scan(&s, &map);
     for (size_t i = 0; i < s.n_hits && rc == 0; i++) {
         const struct detect_hit *h = &s.hits[i];
         if (h->score < DETECT_SURE || type_found(f, from, h->type->name))
@@ -321,23 +360,25 @@ static int again(struct arena *a, struct str where, struct str text, struct str 
     }
     f->sensitive = f->categories != 0;
     free(s.hits);
+    byte_map_free(&map);
     return rc;
 }
 
-static int differently(struct arena *a, struct str where, struct str text, size_t from,
+static int differently(struct arena *a, struct str where, const struct byte_map *map, size_t from,
     struct router_findings *f, struct error *err)
 {
-    static int (*const undo[])(struct str, struct buf *, bool *) = {router_plain, router_plain_packed};
+    static int (*const undo[])(const struct byte_map *, struct buf *, bool *) = {
+        router_plain, router_plain_packed};
     int rc = 0;
     for (size_t i = 0; i < sizeof undo / sizeof *undo && rc == 0; i++) {
         struct buf plain;
         bool changed;
         buf_init(&plain, LIMIT_REQUEST_MEMORY);
-        rc = undo[i](text, &plain, &changed);
+        rc = undo[i](map, &plain, &changed);
         if (rc)
             error_set(err, rc, "the text is too large to look at");
         else if (changed)
-            rc = again(a, where, text, buf_str(&plain), from, f, err);
+            rc = again(a, where, map->text, buf_str(&plain), from, f, err);
         buf_free(&plain);
     }
     return rc;
@@ -346,16 +387,23 @@ static int differently(struct arena *a, struct str where, struct str text, size_
 int router_detect(
     struct arena *a, struct str where, struct str text, struct router_findings *f, struct error *err)
 {
+    struct detect_scan s = {.err = err};
+    struct byte_map map;
+    size_t from = f->n_entities;
     int rc = router_detect_init(err);
+    if (rc == 0)
+        rc = byte_map_make(&map, text, err);
     if (rc)
         return rc;
     if (!str_utf8_valid(text))
-        return error_set(err, ERROR_INVALID, "the text is not valid UTF-8");
-    struct detect_scan s = {.text = text, .err = err};
-    size_t from = f->n_entities;
-    rc = text_scan(&s);
+        rc = error_set(err, ERROR_INVALID, "the text is not valid UTF-8");
+    if (rc == 0)
+        rc = text_scan(&s, &map);
     if (rc == 0)
         rc = findings_add(a, where, &s, f, err);
+    if (rc == 0)
+        rc = differently(a, where, &map, from, f, err);
     free(s.hits);
-    return rc ? rc : differently(a, where, text, from, f, err);
+    byte_map_free(&map);
+    return rc;
 }

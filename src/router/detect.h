@@ -9,6 +9,7 @@
 #ifndef WEIR_ROUTER_DETECT_H
 #define WEIR_ROUTER_DETECT_H
 
+#include "router/byte_map.h"
 #include "router/router.h"
 
 /* Findings below this are listed but count as not sensitive: documented examples, private networks. */
@@ -29,8 +30,13 @@ struct detect_hit {
 
 enum { DETECT_MAX_TYPES = 448 }; /* at least as many as there are */
 
+/* A word that begins with a letter is a number or an account only if a digit stands within so many bytes of
+ * its first (detect_id.c: the longest run, and what may stand between it and a digit). */
+enum { DETECT_DIGIT_REACH = 36 };
+
 struct detect_scan {
     struct str text;
+    const struct byte_map *map; /* the text's */
     struct detect_hit *hits;
     size_t n_hits, capacity, more;
     const struct detect_type *more_type[DETECT_MAX_TYPES]; /* sure ones past the bound, each once */

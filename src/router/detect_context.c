@@ -28,6 +28,8 @@ struct rule {
     const struct detect_type *type;
 };
 #define ILL (CUE(ill) | CUE(health))
+#define RULE_CUES                                                                                            \
+    (CUE(have) | CUE(mine) | CUE(self) | CUE(kin) | CUE(secretive) | CUE(ill) | CUE(love) | CUE(plan))
 static const struct rule rules[] = {
     {CUE(have), ILL, CUE(topic), 6, false, false, &health},
     {CUE(mine), ILL, CUE(topic), 3, false, false, &health},
@@ -67,6 +69,22 @@ static void words_add(
         detect_add(c->scan, type, c->words[from].start, c->words[to - 1].end, score);
 }
 
+static bool atoms_grow(struct detect_context *c)
+{
+    size_t room = c->room_atoms ? c->room_atoms * 2 : 64;
+    struct detect_atom *grown = room <= CONTEXT_ATOMS ? realloc(c->atoms, room * sizeof *grown) : NULL;
+    if (!grown) {
+        c->scan->rc =
+            room <= CONTEXT_ATOMS
+                ? error_set(c->scan->err, ERROR_MEMORY, "no memory for the detector's context")
+                : error_set(c->scan->err, ERROR_LIMIT, "the text has too many cues for the detector");
+        return false;
+    }
+    c->atoms = grown;
+    c->room_atoms = room;
+    return true;
+}
+
 static void atom_add(void *ctx, size_t from, size_t to, uint64_t kinds)
 {
     struct detect_context *c = ctx;
@@ -77,9 +95,7 @@ static void atom_add(void *ctx, size_t from, size_t to, uint64_t kinds)
     kinds &= ~(CUE(given) | CUE(surname) | CUE(both) | CUE(word) | CUE(particle) | CUE(title) | CUE(intro));
     if (kinds == 0)
         return;
-    if (c->n_atoms == CONTEXT_ATOMS)
-        c->scan->rc = error_set(c->scan->err, ERROR_LIMIT, "the text has too many cues for the detector");
-    else
+    if (c->scan->rc == 0 && (c->n_atoms < c->room_atoms || atoms_grow(c)))
         c->atoms[c->n_atoms++] = (struct detect_atom){kinds, from, to};
 }
 
@@ -103,6 +119,8 @@ static bool between(const struct detect_context *c, const struct rule *r, size_t
 static void rules_apply(struct detect_context *c, size_t at)
 {
     const struct detect_atom *a = &c->atoms[at];
+    if (!(a->kinds & RULE_CUES))
+        return;
     for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
         const struct rule *rule = &rules[r];
         bool forward = a->kinds & rule->first, backward = rule->either && a->kinds & rule->second;
@@ -250,11 +268,16 @@ static void statements_look(struct detect_context *c)
 
 static void piece_look(struct detect_context *c)
 {
+    unsigned flags = 0;
     c->n_atoms = 0;
-    for (size_t i = 0; i < c->n_words && c->scan->rc == 0; i++)
-        detect_phrases_at(c->words, c->n_words, i, atom_add, c);
+    for (size_t i = 0; i < c->n_words; i++) {
+        flags |= c->words[i].flags;
+        if (c->words[i].flags & WORD_KNOWN)
+            detect_phrases_at(c->words, c->n_words, i, atom_add, c);
+    }
     detect_persons(c);
-    detect_places(c);
+    if (flags & WORD_DIGIT)
+        detect_places(c);
     statements_look(c);
 }
 
@@ -284,28 +307,26 @@ static void whole_look(struct detect_context *c)
 
 void detect_context_scan(struct detect_scan *s)
 {
-    struct detect_context *c = malloc(sizeof *c);
-    size_t at = 0;
+    struct detect_context c = {.scan = s};
+    size_t at = 0, most = s->text.len / 2 + 1, room = most < CONTEXT_WORDS ? most + 1 : CONTEXT_WORDS;
     unsigned sentence = 0;
-    if (!c) {
+    c.words = malloc(room * sizeof *c.words);
+    if (!c.words) {
         s->rc = error_set(s->err, ERROR_MEMORY, "no memory for the detector's context");
         return;
     }
-    c->scan = s;
-    c->n_words = c->n_persons = c->n_health = c->n_beliefs = 0;
-    c->seen = 0;
     for (bool more = true; more && s->rc == 0;) {
-        while (c->n_words < CONTEXT_WORDS &&
-               (more = detect_word_next(s->text, &at, &sentence, &c->words[c->n_words])))
-            c->n_words++;
-        c->owned = more ? c->n_words - CONTEXT_OVERLAP : c->n_words;
-        piece_look(c);
-        memmove(c->words, c->words + c->owned, (c->n_words - c->owned) * sizeof *c->words);
-        c->n_words -= c->owned;
-        for (size_t i = 0; i < c->n_words; i++)
-            c->words[i].kinds = 0;
+        c.n_words += detect_words_read(s->map, &at, &sentence, c.words + c.n_words, room - c.n_words);
+        more = c.n_words == room;
+        c.owned = more ? c.n_words - CONTEXT_OVERLAP : c.n_words;
+        piece_look(&c);
+        memmove(c.words, c.words + c.owned, (c.n_words - c.owned) * sizeof *c.words);
+        c.n_words -= c.owned;
+        for (size_t i = 0; i < c.n_words; i++)
+            c.words[i].kinds = 0;
     }
     if (s->rc == 0)
-        whole_look(c);
-    free(c);
+        whole_look(&c);
+    free(c.words);
+    free(c.atoms);
 }

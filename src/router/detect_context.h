@@ -22,10 +22,10 @@ struct detect_atom {
 
 struct detect_context {
     struct detect_scan *scan;
-    struct detect_word words[CONTEXT_WORDS];
-    size_t n_words, owned; /* what begins at or behind `owned` is the next piece's to report */
-    struct detect_atom atoms[CONTEXT_ATOMS];
-    size_t n_atoms;
+    struct detect_word *words; /* up to CONTEXT_WORDS */
+    size_t n_words, owned;     /* what begins at or behind `owned` is the next piece's to report */
+    struct detect_atom *atoms; /* up to CONTEXT_ATOMS */
+    size_t n_atoms, room_atoms;
     /* Of the whole text so far. */
     uint64_t seen;
     size_t n_persons, n_health, n_beliefs;

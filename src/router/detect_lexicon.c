@@ -17,25 +17,44 @@ static const char latin[] = "aaaaaa\1ceeeeiiiidnoooooxouuuuy\2\3"
                             "oooooo\4\4rrrrrrssssssssttttttuuuuuuuuuuuuwwyyyzzzzzzs";
 static const char *const pairs[] = {"", "ae", "th", "ss", "oe"};
 enum { LATIN_FIRST = 0xC0, LATIN_LAST = 0x17F };
-enum { HASH_SPACE = ' ' };
-static const uint64_t hash_start = 0xcbf29ce484222325u, hash_prime = 0x100000001b3u;
 
-static uint64_t hash_byte(uint64_t h, char c)
+/* The folded bytes of a word, eight at a time (the last ones padded with zeros): as many as a machine word
+ * holds are hashed in one step, whether they come from a text as it stands or folded byte by byte. */
+struct hash {
+    uint64_t state, pending;
+    unsigned n_pending;
+};
+static const uint64_t hash_start = 0xcbf29ce484222325u, hash_prime = 0x9e3779b97f4a7c15u;
+
+static uint64_t hash_eight(uint64_t state, uint64_t eight)
 {
-    return (h ^ (unsigned char)c) * hash_prime;
+    state = (state ^ eight) * hash_prime;
+    return state ^ state >> 32;
+}
+
+static void hash_byte(struct hash *h, char c)
+{
+    h->pending |= (uint64_t)(unsigned char)c << 8 * h->n_pending++;
+    if (h->n_pending == 8)
+        *h = (struct hash){.state = hash_eight(h->state, h->pending)};
+}
+
+static uint64_t hash_end(const struct hash *h)
+{
+    return h->n_pending ? hash_eight(h->state, h->pending) : h->state;
 }
 
 uint64_t detect_word_hash(const char *ascii_lower)
 {
-    uint64_t h = hash_start;
+    struct hash h = {.state = hash_start};
     while (*ascii_lower)
-        h = hash_byte(h, *ascii_lower++);
-    return h;
+        hash_byte(&h, *ascii_lower++);
+    return hash_end(&h);
 }
 
 /* A letter of more than one byte at `at`: its length, its hash, is it a capital; 0 for a sign that ends
  * words. */
-static size_t letter_read(struct str text, size_t at, uint64_t *hash, bool *capital)
+static size_t letter_read(struct str text, size_t at, struct hash *hash, bool *capital)
 {
     unsigned char lead = (unsigned char)text.data[at];
     unsigned char next = at + 1 < text.len ? (unsigned char)text.data[at + 1] : 0;
@@ -49,10 +68,10 @@ static size_t letter_read(struct str text, size_t at, uint64_t *hash, bool *capi
         bool odd = c & 1, odd_is_capital = (c >= 0x139 && c <= 0x148) || c >= 0x179;
         *capital = c <= 0xDE || c == 0x178 || (c >= 0x100 && odd == odd_is_capital);
         if (folded > 4) {
-            *hash = hash_byte(*hash, folded);
+            hash_byte(hash, folded);
         } else {
-            *hash = hash_byte(*hash, pairs[(int)folded][0]);
-            *hash = hash_byte(*hash, pairs[(int)folded][1]);
+            hash_byte(hash, pairs[(int)folded][0]);
+            hash_byte(hash, pairs[(int)folded][1]);
         }
         return n;
     }
@@ -61,28 +80,63 @@ static size_t letter_read(struct str text, size_t at, uint64_t *hash, bool *capi
     *capital =
         (lead == 0xCE && next >= 0x86 && next <= 0xA9) || (lead == 0xD0 && next >= 0x81 && next <= 0xAF);
     for (size_t i = 0; i < n; i++)
-        *hash = hash_byte(*hash, text.data[at + i]);
+        hash_byte(hash, text.data[at + i]);
     return n;
+}
+
+/* ---- The table. An entry is a word, or the beginning of a phrase; open addressing, no removal. ---- */
+enum { TABLE_SIZE = 1 << 16, PHRASE_MOST = 8 };
+enum { GOES_ON = 1, GOES_ANY = 2, GOES_NUMBER = 4, GOES_CAPITAL = 8, NEEDS_COLON = 16 };
+struct entry {
+    uint64_t hash;        /* 0: free */
+    uint64_t kinds;       /* of what ends here */
+    uint64_t colon_kinds; /* only where a colon follows */
+    unsigned goes;
+};
+static struct entry *table;
+/* Most words are not in it: a bit of a small map says so before the table is touched. */
+enum { MAP_BITS = 1 << 20 };
+static uint64_t map[MAP_BITS / 64];
+static size_t n_entries;
+
+static struct entry *entry_find(uint64_t hash)
+{
+    for (size_t i = (hash ^ hash >> 29) & (TABLE_SIZE - 1);; i = (i + 1) & (TABLE_SIZE - 1))
+        if (table[i].hash == hash || table[i].hash == 0)
+            return &table[i];
+}
+
+static uint64_t *map_word(uint64_t hash)
+{
+    return &map[hash / 64 % (MAP_BITS / 64)];
+}
+
+static bool may_be_there(uint64_t hash)
+{
+    return *map_word(hash) >> hash % 64 & 1;
+}
+
+/* Does a phrase begin with the word? Most do with none. */
+static unsigned known(const struct detect_word *w)
+{
+    return may_be_there(w->hash) || (w->stem != 0 && may_be_there(w->stem)) ? WORD_KNOWN : 0;
 }
 
 /* ---- Words. ---- */
 static const uint64_t STEM_MARK = 0x5bd1e9955bd1e995u;
 enum { ASCII_NONE, ASCII_LOWER, ASCII_UPPER, ASCII_DIGIT };
-static const unsigned char ascii[128] = {
+static const unsigned char ascii[256] = {
     ['a' ... 'z'] = ASCII_LOWER, ['A' ... 'Z'] = ASCII_UPPER, ['0' ... '9'] = ASCII_DIGIT};
 
 /* What stands between this word and the next. A sentence ends at ".!?" before a space and at an empty line;
  * not behind an initial or a short abbreviation. */
-static unsigned gap_read(struct str text, const struct detect_word *w, size_t at, unsigned *sentence)
+static unsigned gap_read(struct str text, const struct detect_word *w, unsigned *sentence)
 {
     unsigned flags = 0;
-    size_t lines = 0;
-    if (at + 1 < text.len && text.data[at] == ' ' && !(text.data[at + 1] & '\x80') &&
-        ascii[(unsigned char)text.data[at + 1]])
-        return 0; /* mostly */
+    size_t lines = 0, at = w->end;
     for (size_t i = at; i < text.len && i - at < 16; i++) {
         unsigned char c = (unsigned char)text.data[i];
-        if ((c < 0x80 && ascii[c]) || (c >= 0xC3 && c != 0xE2))
+        if (ascii[c] || (c >= 0xC3 && c != 0xE2))
             break;
         if (c == ':' || c == '=' || c == '|')
             flags |= WORD_COLON;
@@ -105,14 +159,32 @@ static unsigned gap_read(struct str text, const struct detect_word *w, size_t at
     return flags;
 }
 
-bool detect_word_next(struct str text, size_t *at, unsigned *sentence, struct detect_word *out)
+/* Mostly there is nothing but a space between words. */
+static unsigned gap_of(struct str text, const struct detect_word *w, unsigned *sentence)
+{
+    size_t at = w->end;
+    if (at + 1 < text.len && text.data[at] == ' ' && ascii[(unsigned char)text.data[at + 1]] != ASCII_NONE)
+        return 0;
+    return gap_read(text, w, sentence);
+}
+
+/* What a word is made of: its capitals and digits among its letters, one mask each. */
+static unsigned ascii_flags(uint64_t upper, uint64_t digit, uint64_t whole)
+{
+    bool capital = upper & whole & (0 - whole), several = whole & (whole - 1);
+    return (capital ? WORD_CAPITAL : 0u) | (upper == whole && several ? WORD_UPPER : 0u) |
+           (digit == whole ? WORD_DIGITS : 0u) | (digit ? WORD_DIGIT : 0u);
+}
+
+/* The next word at or behind *at, byte by byte, in any script; false if there is none. */
+static bool word_read(struct str text, size_t *at, struct detect_word *out)
 {
     size_t i = *at, n = 0, digits = 0, capitals = 0;
     bool capital = false;
-    uint64_t hash = hash_start;
+    struct hash hash = {.state = hash_start};
     for (; i < text.len; i++) {
         unsigned char c = (unsigned char)text.data[i];
-        uint64_t ignored = 0;
+        struct hash ignored = {0};
         if (c < 0x80) {
             if (ascii[c] != ASCII_NONE)
                 break;
@@ -123,9 +195,7 @@ bool detect_word_next(struct str text, size_t *at, unsigned *sentence, struct de
         while (i + 1 < text.len && ((unsigned char)text.data[i + 1] & 0xC0) == 0x80)
             i++;
     }
-    if (i >= text.len)
-        return false;
-    *out = (struct detect_word){.start = i, .sentence = *sentence};
+    *out = (struct detect_word){.start = i};
     for (size_t step; i < text.len; i += step, n++) {
         unsigned char c = (unsigned char)text.data[i];
         step = 1;
@@ -135,50 +205,80 @@ bool detect_word_next(struct str text, size_t *at, unsigned *sentence, struct de
                 break;
             capital = kind == ASCII_UPPER;
             digits += kind == ASCII_DIGIT;
-            hash = hash_byte(hash, (char)(capital ? c + 32 : c));
+            hash_byte(&hash, (char)(capital ? c + 32 : c));
         } else if ((step = letter_read(text, i, &hash, &capital)) == 0) {
             break;
         }
         capitals += capital;
         if (n + 1 == STEM_LETTERS)
-            out->stem = hash ^ STEM_MARK;
+            out->stem = hash_end(&hash) ^ STEM_MARK;
         if (n == 0 && capital)
             out->flags |= WORD_CAPITAL;
     }
     out->end = *at = i;
-    out->hash = hash;
+    out->hash = hash_end(&hash);
     out->flags |= (capitals == n && n > 1 ? WORD_UPPER : 0u) | (digits == n ? WORD_DIGITS : 0u) |
                   (digits > 0 ? WORD_DIGIT : 0u);
-    out->flags |= gap_read(text, out, i, sentence);
-    return true;
+    return n > 0;
 }
 
-/* ---- The table. An entry is a word, or the beginning of a phrase; open addressing, no removal. ---- */
-enum { TABLE_SIZE = 1 << 16, PHRASE_MOST = 8 };
-enum { GOES_ON = 1, GOES_ANY = 2, GOES_NUMBER = 4, GOES_CAPITAL = 8, NEEDS_COLON = 16 };
-struct entry {
-    uint64_t hash;        /* 0: free */
-    uint64_t kinds;       /* of what ends here */
-    uint64_t colon_kinds; /* only where a colon follows */
-    unsigned goes;
-};
-static struct entry *table;
-/* Most words are not in it: a bit of a small map says so before the table is touched. */
-enum { MAP_BITS = 1 << 18 };
-static uint64_t map[MAP_BITS / 64];
-static size_t n_entries;
-
-static struct entry *entry_find(uint64_t hash)
+/* Up to eight bytes of ASCII letters and digits in lower case: bit 5 makes letters small and is set in
+ * digits. */
+static inline uint64_t eight_folded(struct str text, size_t at, size_t n)
 {
-    for (size_t i = (hash ^ hash >> 29) & (TABLE_SIZE - 1);; i = (i + 1) & (TABLE_SIZE - 1))
-        if (table[i].hash == hash || table[i].hash == 0)
-            return &table[i];
+    uint64_t eight = 0;
+    if (text.len - at >= sizeof eight)
+        memcpy(&eight, text.data + at, sizeof eight);
+    else
+        memcpy(&eight, text.data + at, text.len - at);
+    eight |= 0x2020202020202020u;
+    return n < 8 ? eight & (((uint64_t)1 << 8 * n) - 1) : eight;
 }
 
-static bool may_be_there(uint64_t hash)
+/* A word of n ASCII letters and digits at i. */
+static inline void ascii_read(struct detect_word *out, struct str text, size_t i, size_t n, unsigned flags)
 {
-    size_t bit = hash >> 24 & (MAP_BITS - 1);
-    return map[bit / 64] >> bit % 64 & 1;
+    uint64_t first = eight_folded(text, i, n), hash = hash_eight(hash_start, first), stem = 0;
+    for (size_t done = 8; done < n; done += 8)
+        hash = hash_eight(hash, eight_folded(text, i + done, n - done));
+    if (n >= STEM_LETTERS)
+        stem = hash_eight(hash_start, first & ~(uint64_t)0 >> (64 - 8 * STEM_LETTERS)) ^ STEM_MARK;
+    *out = (struct detect_word){i, i + n, hash, stem, 0, flags, 0};
+}
+
+size_t detect_words_read(
+    const struct byte_map *m, size_t *at, unsigned *sentence, struct detect_word *out, size_t most)
+{
+    struct str text = m->text;
+    struct detect_word *w = out;
+    size_t i = *at;
+    while (i < text.len && w < out + most) {
+        const uint64_t *here = m->bits + i / 64 * BYTE_CLASSES;
+        uint64_t rest = here[BYTE_WORD] >> i % 64;
+        if (rest == 0) {
+            i = (i | 63) + 1;
+            continue;
+        }
+        i += byte_first(rest);
+        uint64_t behind = ~(here[BYTE_WORD] >> i % 64); /* 0: all 64, to the next block */
+        size_t n = behind ? byte_first(behind) : 64;
+        uint64_t whole = (behind ? (behind & (0 - behind)) - 1 : ~(uint64_t)0) << i % 64;
+        bool goes_on = i % 64 + n == 64 && here[BYTE_CLASSES + BYTE_WORD] & 1;
+        if (goes_on || here[BYTE_HIGH] & whole) {
+            if (!word_read(text, &i, w))
+                break;
+        } else {
+            bool lower = (here[BYTE_LOWER] & whole) == whole;
+            ascii_read(w, text, i, n,
+                lower ? 0 : ascii_flags(here[BYTE_UPPER] & whole, here[BYTE_DIGIT] & whole, whole));
+            i += n;
+        }
+        w->sentence = *sentence;
+        w->flags |= gap_of(text, w, sentence) | known(w);
+        w++;
+    }
+    *at = i;
+    return (size_t)(w - out);
 }
 
 static uint64_t hash_join(uint64_t phrase, uint64_t word)
@@ -195,7 +295,7 @@ static int phrase_add(struct str phrase, uint64_t kind, struct error *err)
     uint64_t hash = 0;
     bool colon = str_ends(phrase, STR(":"));
     size_t at = 0;
-    unsigned sentence = 0, goes;
+    unsigned goes;
     while (at < phrase.len) {
         struct detect_word w;
         uint64_t next;
@@ -209,7 +309,7 @@ static int phrase_add(struct str phrase, uint64_t kind, struct error *err)
             at++;
             next = c == '*' ? ANY_HASH : c == '#' ? NUMBER_HASH : CAPITAL_HASH;
         } else {
-            if (!detect_word_next(phrase, &at, &sentence, &w))
+            if (!word_read(phrase, &at, &w))
                 break;
             next = w.hash;
             if (at < phrase.len && phrase.data[at] == '~') {
@@ -224,8 +324,7 @@ static int phrase_add(struct str phrase, uint64_t kind, struct error *err)
         if (e->hash == 0 && ++n_entries > TABLE_SIZE / 4 * 3)
             return error_set(err, ERROR_INTERNAL, "the detector's lexicon is full");
         e->hash = hash;
-        size_t bit = hash >> 24 & (MAP_BITS - 1);
-        map[bit / 64] |= (uint64_t)1 << bit % 64;
+        *map_word(hash) |= (uint64_t)1 << hash % 64;
     }
     if (e)
         *(colon ? &e->colon_kinds : &e->kinds) |= kind;
@@ -277,40 +376,42 @@ struct walk {
     void *ctx;
 };
 
-/* Follows a phrase from the entry reached with the word before `at`. */
+static void phrase_step(const struct walk *k, uint64_t hash, size_t at, size_t depth);
+
+/* With the word at `at` the phrase so far may go on in several ways. */
 static void phrase_follow(const struct walk *k, const struct entry *e, size_t at, size_t depth)
 {
-    const struct detect_word *last = &k->words[at - 1];
-    uint64_t kinds = e->kinds | (last->flags & WORD_COLON ? e->colon_kinds : 0);
-    if (kinds)
-        k->found(k->ctx, k->from, at, kinds);
-    if (e->goes == 0 || at == k->n || depth == PHRASE_MOST)
-        return;
     const struct detect_word *w = &k->words[at];
-    const uint64_t next[] = {w->hash, w->stem, ANY_HASH, NUMBER_HASH, CAPITAL_HASH};
-    const bool fits[] = {(e->goes & GOES_ON) != 0, (e->goes & GOES_ON) != 0 && w->stem != 0,
-        (e->goes & GOES_ANY) != 0, e->goes & GOES_NUMBER && w->flags & WORD_DIGIT,
-        e->goes & GOES_CAPITAL && w->flags & WORD_CAPITAL};
-    for (size_t i = 0; i < sizeof next / sizeof *next; i++) {
-        uint64_t hash = fits[i] ? hash_join(e->hash, next[i]) : 0;
-        const struct entry *longer = fits[i] && may_be_there(hash) ? entry_find(hash) : NULL;
-        if (longer && longer->hash != 0)
-            phrase_follow(k, longer, at + 1, depth + 1);
-    }
+    if (e->goes & GOES_ON)
+        phrase_step(k, hash_join(e->hash, w->hash), at, depth);
+    if (e->goes & GOES_ON && w->stem != 0)
+        phrase_step(k, hash_join(e->hash, w->stem), at, depth);
+    if (e->goes & GOES_ANY)
+        phrase_step(k, hash_join(e->hash, ANY_HASH), at, depth);
+    if (e->goes & GOES_NUMBER && w->flags & WORD_DIGIT)
+        phrase_step(k, hash_join(e->hash, NUMBER_HASH), at, depth);
+    if (e->goes & GOES_CAPITAL && w->flags & WORD_CAPITAL)
+        phrase_step(k, hash_join(e->hash, CAPITAL_HASH), at, depth);
 }
 
-static void phrase_begin(const struct walk *k, uint64_t hash)
+/* The phrase so far, with the word at `at`, has that hash. */
+static void phrase_step(const struct walk *k, uint64_t hash, size_t at, size_t depth)
 {
     const struct entry *e = may_be_there(hash) ? entry_find(hash) : NULL;
-    if (e && e->hash != 0)
-        phrase_follow(k, e, k->from + 1, 1);
+    if (!e || e->hash == 0)
+        return;
+    uint64_t kinds = e->kinds | (k->words[at].flags & WORD_COLON ? e->colon_kinds : 0);
+    if (kinds)
+        k->found(k->ctx, k->from, at + 1, kinds);
+    if (e->goes && at + 1 < k->n && depth < PHRASE_MOST)
+        phrase_follow(k, e, at + 1, depth + 1);
 }
 
 void detect_phrases_at(const struct detect_word *words, size_t n, size_t i,
     void (*found)(void *ctx, size_t from, size_t to, uint64_t kinds), void *ctx)
 {
     struct walk k = {words, n, i, found, ctx};
-    phrase_begin(&k, words[i].hash);
+    phrase_step(&k, words[i].hash, i, 1);
     if (words[i].stem != 0)
-        phrase_begin(&k, words[i].stem);
+        phrase_step(&k, words[i].stem, i, 1);
 }

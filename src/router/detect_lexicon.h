@@ -19,8 +19,11 @@
     X(surname)                                                                                               \
     X(both)                                                                                                  \
     X(word) /* names */                                                                                      \
-        X(title) X(particle) X(intro) X(known) X(fake) X(org) X(street) X(road) X(unit) X(landmark)          \
-            X(live) /* places */                                                                             \
+    X(title)                                                                                                 \
+    X(particle)                                                                                              \
+    X(intro)                                                                                                 \
+    X(known)                                                                                                 \
+    X(fake) X(org) X(street) X(road) X(unit) X(landmark) X(live) /* places */                                \
         X(kin) X(mine) X(have) X(role) X(dob) X(idword) X(account) X(belief) X(ill) X(clinic) X(health)      \
             X(money) X(fin) X(court) X(legal) X(mark) X(secretive) X(plan) X(love) X(personal) X(access)     \
                 X(password) X(copula) X(self) X(label) X(privilege) X(topic) X(named)                        \
@@ -45,7 +48,8 @@ enum detect_word_flag {
     WORD_COMMA = 32,
     WORD_STOP = 64,
     WORD_LINE = 128,
-    WORD_JOINED = 256 /* '-' or '\'' behind */
+    WORD_JOINED = 256, /* '-' or '\'' behind */
+    WORD_KNOWN = 512   /* a phrase may begin with it */
 };
 
 struct detect_word {
@@ -56,8 +60,10 @@ struct detect_word {
 };
 
 int detect_lexicon_init(struct error *err) MUST_USE;
-/* Reads the next word at or behind *at; false at the end. `sentence` is the last one's number. */
-bool detect_word_next(struct str text, size_t *at, unsigned *sentence, struct detect_word *out);
+/* Reads words at and behind *at, `most` at most; how many. Fewer: the text ends. `sentence` is the last one's
+ * number. */
+size_t detect_words_read(
+    const struct byte_map *m, size_t *at, unsigned *sentence, struct detect_word *out, size_t most);
 /* The kinds of the longest phrases that begin at words[i]: calls `found` for each, with the words it spans.
  */
 void detect_phrases_at(const struct detect_word *words, size_t n, size_t i,

@@ -72,6 +72,10 @@ void detect_persons(struct detect_context *c)
 {
     for (size_t i = 0; i < c->n_words;) {
         const struct detect_word *w = &c->words[i];
+        if (w->kinds == 0 && !(w->flags & WORD_CAPITAL)) {
+            i++;
+            continue;
+        }
         bool introduced = detect_word_is(w, CUE(named)),
              titled = i > 0 && detect_word_is(w - 1, CUE(title)) &&
                       !((w - 1)->flags & (WORD_COMMA | WORD_COLON | WORD_LINE));

@@ -311,12 +311,12 @@ static void word_found(struct detect_scan *s, size_t word, size_t start, size_t 
 void detect_secret_scan(struct detect_scan *s)
 {
     const struct detect_words *w = &table.words;
-    size_t state = 0;
-    for (size_t i = 0; i < s->text.len && s->rc == 0; i++) {
-        state = w->next[state * w->n_classes + w->class[(unsigned char)s->text.data[i]]];
-        for (uint16_t word = w->word[state]; word != DETECT_NO_WORD; word = w->shorter[word])
-            word_found(s, word, i + 1 - table.word[word].len, i + 1);
-    }
+    size_t at = 0;
+    uint32_t state = 0;
+    for (uint16_t found;
+         s->rc == 0 && (found = detect_words_next(w, s->text, &at, &state)) != DETECT_NO_WORD;)
+        for (uint16_t word = found; word != DETECT_NO_WORD; word = w->shorter[word])
+            word_found(s, word, at - table.word[word].len, at);
     pcre2_match_data_free(s->match);
     s->match = NULL;
 }

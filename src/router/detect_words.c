@@ -18,16 +18,22 @@ static void classes_make(struct detect_words *w, const struct str *words, size_t
         w->class[c - 'a' + 'A'] = w->class[c];
 }
 
-/* A trie; 0 means "no edge", which is right for the root too, where a miss stays. */
+/* While it is made, next[] holds numbers of states. A trie; 0 means "no edge", which is right for the root
+ * too, where a miss stays. */
+static uint32_t *edge_of(struct detect_words *w, size_t state, size_t class)
+{
+    return &w->next[state * w->stride + class];
+}
+
 static void trie_make(struct detect_words *w, const struct str *words, size_t n)
 {
     w->n_states = 1;
     for (size_t i = 0; i < n; i++) {
         size_t state = 0;
         for (size_t j = 0; j < words[i].len; j++) {
-            uint16_t *edge = &w->next[state * w->n_classes + w->class[(unsigned char)words[i].data[j]]];
+            uint32_t *edge = edge_of(w, state, w->class[(unsigned char)words[i].data[j]]);
             if (*edge == 0)
-                *edge = (uint16_t)w->n_states++;
+                *edge = (uint32_t)w->n_states++;
             state = *edge;
         }
         w->word[state] = (uint16_t)i;
@@ -36,12 +42,12 @@ static void trie_make(struct detect_words *w, const struct str *words, size_t n)
 
 /* Breadth first: the longest proper suffix of each state that is a state too; missing edges borrow from it.
  */
-static void links_make(struct detect_words *w, uint16_t *queue, uint16_t *suffix)
+static void links_make(struct detect_words *w, uint32_t *queue, uint32_t *suffix)
 {
     size_t head = 0, tail = 0;
     for (size_t c = 0; c < w->n_classes; c++)
-        if (w->next[c] != 0)
-            queue[tail++] = w->next[c];
+        if (*edge_of(w, 0, c) != 0)
+            queue[tail++] = *edge_of(w, 0, c);
     while (head < tail) {
         size_t state = queue[head++];
         uint16_t ends = w->word[suffix[state]];
@@ -50,14 +56,27 @@ static void links_make(struct detect_words *w, uint16_t *queue, uint16_t *suffix
         else
             w->shorter[w->word[state]] = ends;
         for (size_t c = 0; c < w->n_classes; c++) {
-            uint16_t *edge = &w->next[state * w->n_classes + c];
-            uint16_t borrowed = w->next[suffix[state] * w->n_classes + c];
+            uint32_t *edge = edge_of(w, state, c), borrowed = *edge_of(w, suffix[state], c);
             if (*edge != 0) {
                 suffix[*edge] = borrowed;
                 queue[tail++] = *edge;
             } else {
                 *edge = borrowed;
             }
+        }
+    }
+}
+
+/* Numbers of states become rows. The row of a state where a word ends begins one place late, so that the step
+ * that leads there tells: rows are one place longer than there are classes. */
+static void rows_make(struct detect_words *w)
+{
+    for (size_t state = w->n_states; state-- > 0;) {
+        uint32_t *row = w->next + state * w->stride;
+        bool ends = w->word[state] != DETECT_NO_WORD;
+        for (size_t c = w->n_classes; c-- > 0;) {
+            uint32_t to = row[c];
+            row[c + ends] = (uint32_t)(to * w->stride) + (w->word[to] != DETECT_NO_WORD);
         }
     }
 }
@@ -71,10 +90,11 @@ int detect_words_build(struct detect_words *w, const struct str *words, size_t n
     if (most > MAX_STATES || n >= DETECT_NO_WORD)
         return error_set(err, ERROR_INTERNAL, "too many keywords for the detector");
     classes_make(w, words, n);
-    w->next = calloc(most * w->n_classes, sizeof *w->next);
+    w->stride = w->n_classes + 2 - w->n_classes % 2; /* even: the lowest bit of a row says that a word ends */
+    w->next = calloc(most * w->stride, sizeof *w->next);
     w->word = malloc(most * sizeof *w->word);
     w->shorter = malloc((n + 1) * sizeof *w->shorter);
-    uint16_t *queue = calloc(most, sizeof *queue), *suffix = calloc(most, sizeof *suffix);
+    uint32_t *queue = calloc(most, sizeof *queue), *suffix = calloc(most, sizeof *suffix);
     int rc = 0;
     if (!w->next || !w->word || !w->shorter || !queue || !suffix) {
         rc = error_set(err, ERROR_MEMORY, "no memory for the detector's keywords");
@@ -84,10 +104,35 @@ int detect_words_build(struct detect_words *w, const struct str *words, size_t n
         memset(w->shorter, 0xFF, (n + 1) * sizeof *w->shorter);
         trie_make(w, words, n);
         links_make(w, queue, suffix);
+        rows_make(w);
     }
     free(queue);
     free(suffix);
     return rc;
+}
+
+uint16_t detect_words_next(const struct detect_words *w, struct str text, size_t *at, uint32_t *state)
+{
+    const uint8_t *class = w->class;
+    const uint32_t *next = w->next;
+    const unsigned char *data = (const unsigned char *)text.data;
+    size_t i = *at;
+    uint32_t row = *state;
+    bool ends = false;
+    for (; text.len - i >= 4; i += 4) {
+        uint32_t a = next[row + class[data[i]]], b = next[a + class[data[i + 1]]];
+        uint32_t c = next[b + class[data[i + 2]]], d = next[c + class[data[i + 3]]];
+        if ((a | b | c | d) & 1)
+            break;
+        row = d;
+    }
+    while (i < text.len && !ends) {
+        row = next[row + class[data[i++]]];
+        ends = row & 1;
+    }
+    *at = i;
+    *state = row;
+    return ends ? w->word[row / w->stride] : DETECT_NO_WORD;
 }
 
 void detect_words_free(struct detect_words *w)

@@ -109,31 +109,49 @@ static bool plus_is_space(struct str text, size_t at)
 static const bool may_begin[256] = {
     ['\\'] = true, ['%'] = true, ['&'] = true, ['+'] = true, [0xC2 ... 0xFF] = true};
 
-int router_plain(struct str text, struct buf *out, bool *changed)
+struct undo {
+    struct str text;
+    struct buf *out;
+    size_t kept; /* what stands before is in `out` */
+    bool changed, url_sought, has_url;
+};
+
+static bool has_url(struct undo *u)
 {
-    bool has_url = str_find(text, STR("://")) != SIZE_MAX;
-    size_t kept = 0;
-    *changed = false;
-    for (size_t i = 0; i < text.len;) {
-        if (!may_begin[(unsigned char)text.data[i]]) {
-            i++;
-            continue;
+    if (!u->url_sought)
+        u->has_url = str_find(u->text, STR("://")) != SIZE_MAX;
+    u->url_sought = true;
+    return u->has_url;
+}
+
+static void sign_undo(struct undo *u, size_t i)
+{
+    uint32_t c = ' ';
+    size_t n = u->text.data[i] == '+' ? plus_is_space(u->text, i) && has_url(u)
+                                      : written_read(str_slice(u->text, i, u->text.len), &c);
+    if (n == 0)
+        return;
+    char byte = (char)c;
+    buf_append_str(u->out, str_slice(u->text, u->kept, i));
+    buf_append(u->out, &byte, c != 0);
+    u->kept = i + n;
+    u->changed = true;
+}
+
+int router_plain(const struct byte_map *m, struct buf *out, bool *changed)
+{
+    struct undo u = {.text = m->text, .out = out};
+    for (size_t block = 0; block < m->n_blocks; block++) {
+        const uint64_t *here = m->bits + block * BYTE_CLASSES;
+        for (uint64_t bits = here[BYTE_SIGN] | here[BYTE_HIGH]; bits; bits &= bits - 1) {
+            size_t i = block * 64 + byte_first(bits);
+            if (may_begin[(unsigned char)m->text.data[i]] && i >= u.kept)
+                sign_undo(&u, i);
         }
-        uint32_t c = ' ';
-        size_t n = text.data[i] == '+' ? has_url && plus_is_space(text, i)
-                                       : written_read(str_slice(text, i, text.len), &c);
-        if (n == 0) {
-            i++;
-            continue;
-        }
-        char byte = (char)c;
-        buf_append_str(out, str_slice(text, kept, i));
-        buf_append(out, &byte, c != 0);
-        i = kept = i + n;
-        *changed = true;
     }
-    if (*changed)
-        buf_append_str(out, str_slice(text, kept, text.len));
+    if (u.changed)
+        buf_append_str(out, str_slice(m->text, u.kept, m->text.len));
+    *changed = u.changed;
     return out->failed;
 }
 

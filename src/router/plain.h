@@ -3,15 +3,16 @@
 #define WEIR_ROUTER_PLAIN_H
 
 #include "base/buf.h"
+#include "router/byte_map.h"
 
-/* Appends `text` with JSON's escapes (also escaped again), percent-encoding, HTML's numbered characters and
+/* Appends the text with JSON's escapes (also escaped again), percent-encoding, HTML's numbered characters and
  * full-width forms as the ASCII they stand for, without characters that have no width. Other escapes stay as
  * they are. `*changed` tells whether there was any. */
-int router_plain(struct str text, struct buf *out, bool *changed) MUST_USE;
+int router_plain(const struct byte_map *text, struct buf *out, bool *changed) MUST_USE;
 
-/* Appends `text` with signs spelled in words ("at", "dot") as signs, numbers broken by one line's end in one
- * piece, and what runs of base64 or hexadecimal in it say. `*changed` tells whether there was any. */
-int router_plain_packed(struct str text, struct buf *out, bool *changed) MUST_USE;
+/* Appends the text with signs spelled in words ("at", "dot") as signs, numbers broken by one line's end in
+ * one piece, and what runs of base64 or hexadecimal in it say. `*changed` tells whether there was any. */
+int router_plain_packed(const struct byte_map *text, struct buf *out, bool *changed) MUST_USE;
 
 /* Appends what the base64 of a "data:" URL holds, if that is text: `*is_text`. */
 int router_plain_data(struct str url, struct buf *out, bool *is_text) MUST_USE;

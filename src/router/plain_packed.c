@@ -30,19 +30,25 @@ static const bool is_code[256] = {['A' ... 'Z'] = true,
     ['-'] = true,
     ['_'] = true};
 
-/* May a spelled "at" stand behind this byte? The first letters of its words, and what opens brackets. */
-static const bool may_say_at[256] = {['a'] = true,
-    ['A'] = true,
-    ['c'] = true,
-    ['C'] = true,
-    ['m'] = true,
-    ['M'] = true,
-    [0xC3] = true,
-    [' '] = true,
-    ['('] = true,
-    ['['] = true,
-    ['{'] = true,
-    ['<'] = true};
+/* The second letters of the words for "at", by their first; any behind what opens brackets. */
+#define LETTER(c) ((uint32_t)1 << ((c)&31))
+static const uint32_t says_at[256] = {['a'] = LETTER('t') | LETTER('r') | LETTER('p'),
+    ['A'] = LETTER('t') | LETTER('r') | LETTER('p'),
+    ['c'] = LETTER('h'),
+    ['C'] = LETTER('h'),
+    ['m'] = LETTER('a'),
+    ['M'] = LETTER('a'),
+    [0xC3] = ~(uint32_t)0,
+    [' '] = ~(uint32_t)0,
+    ['('] = ~(uint32_t)0,
+    ['['] = ~(uint32_t)0,
+    ['{'] = ~(uint32_t)0,
+    ['<'] = ~(uint32_t)0};
+
+static bool may_say_at(struct str s, size_t i)
+{
+    return says_at[(unsigned char)byte_at(s, i)] >> (byte_at(s, i + 1) & 31) & 1;
+}
 
 /* One of the words at `at`, between blanks or brackets; the byte behind it and its blanks, or 0. */
 static size_t sign_read(struct str s, size_t at, const char *const *words)
@@ -152,62 +158,93 @@ static bool digits_unpack(struct str run, int (*value)(char), unsigned width, st
     return false;
 }
 
+struct undo {
+    struct str text;
+    struct buf *out;
+    size_t kept;   /* what stands before is in `out` */
+    size_t run;    /* where the run of a code that goes on began */
+    size_t joined; /* the end of a line that stays */
+    bool changed;
+};
+
 /* Appends what a run of base64 or hexadecimal says, behind the text, on a line of its own. */
-static void packed_read(struct str run, struct buf *out, bool *changed)
+static void run_unpack(struct undo *u, size_t end)
 {
-    enum { LEAST = 16 };
-    size_t kept = out->len;
-    if (run.len < LEAST)
-        return;
-    buf_append_char(out, '\n');
-    if (digits_unpack(run, nibble_of, 4, out) || digits_unpack(run, sextet_of, 6, out)) {
-        buf_append_char(out, '\n');
-        *changed = true;
+    struct str run = str_slice(u->text, u->run, end);
+    size_t before = u->out->len;
+    buf_append_char(u->out, '\n');
+    if (digits_unpack(run, nibble_of, 4, u->out) || digits_unpack(run, sextet_of, 6, u->out)) {
+        buf_append_char(u->out, '\n');
+        u->changed = true;
     } else {
-        out->len = kept;
+        u->out->len = before;
     }
 }
 
-int router_plain_packed(struct str text, struct buf *out, bool *changed)
+/* " at zephyrpost dot com" as "@zephyrpost.com"; where it ends, 0 if that is not what stands here. */
+static size_t at_undo(struct undo *u, size_t i)
 {
     static const char *const ats[] = {
-        "at", "arobase", "arroba", "chiocciola", "malpa", "apenstaartje", "ät", NULL};
-    size_t kept = 0, run = 0, joined = SIZE_MAX;
-    *changed = false;
-    for (size_t i = 0; i <= text.len && !out->failed; i++) {
-        char c = byte_at(text, i);
-        bool packed = is_code[(unsigned char)c];
-        if (!packed && i - run >= 16)
-            packed_read(str_slice(text, run, i), out, changed);
-        run = packed ? run : i + 1;
-        size_t next = 0;
-        if ((c == ' ' || c == '(' || c == '[') && may_say_at[(unsigned char)byte_at(text, i + 1)] &&
-            i > kept && (is_letter(text.data[i - 1]) || is_digit(text.data[i - 1]))) {
-            size_t before = out->len, host = sign_read(text, i, ats);
-            if (host > 0) {
-                buf_append_str(out, str_slice(text, kept, i));
-                buf_append_char(out, '@');
-                next = host_read(text, host, out);
+        "at", "arobase", "arroba", "chiocciola", "malpa", "apenstaartje", "Ã¤t", NULL};
+    size_t before = u->out->len, host = sign_read(u->text, i, ats), end = 0;
+    if (host > 0) {
+        buf_append_str(u->out, str_slice(u->text, u->kept, i));
+        buf_append_char(u->out, '@');
+        end = host_read(u->text, host, u->out);
+    }
+    if (end == 0)
+        u->out->len = before;
+    return end;
+}
+
+/* A number goes on in the next line. Not in the line behind as well: a column of numbers is no number. */
+static size_t line_undo(struct undo *u, size_t i)
+{
+    buf_append_str(u->out, str_slice(u->text, u->kept, i));
+    buf_append_char(u->out, ' ');
+    size_t line = str_find_char(str_slice(u->text, i + 1, u->text.len), '\n');
+    u->joined = line == SIZE_MAX ? SIZE_MAX : i + 1 + line;
+    return i + 1;
+}
+
+/* What is said at i, where a byte stands that belongs to no code; where that ends, or 0. */
+static size_t place_undo(struct undo *u, size_t i)
+{
+    char c = u->text.data[i], before = u->text.data[i - 1];
+    if (c == '\n' && is_digit(before) && is_digit(byte_at(u->text, i + 1)) && u->joined != i)
+        return line_undo(u, i);
+    if ((c == ' ' || c == '(' || c == '[') && (is_letter(before) || is_digit(before)))
+        return at_undo(u, i);
+    return 0;
+}
+
+int router_plain_packed(const struct byte_map *m, struct buf *out, bool *changed)
+{
+    enum { LEAST = 16 };
+    struct undo u = {.text = m->text, .out = out, .joined = SIZE_MAX};
+    for (size_t block = 0; block < m->n_blocks && !out->failed; block++) {
+        const uint64_t *here = m->bits + block * BYTE_CLASSES;
+        uint64_t others = here[BYTE_HIGH] | here[BYTE_SIGN] | here[BYTE_SPACE] | here[BYTE_CONTROL];
+        for (; others; others &= others - 1) {
+            size_t i = block * 64 + byte_first(others);
+            if (i < u.kept || is_code[(unsigned char)m->text.data[i]])
+                continue;
+            if (i - u.run >= LEAST)
+                run_unpack(&u, i);
+            u.run = i + 1;
+            if (i == u.kept || !(m->text.data[i] == '\n' || may_say_at(m->text, i + 1)))
+                continue;
+            size_t end = place_undo(&u, i);
+            if (end > 0) {
+                u.kept = u.run = end;
+                u.changed = true;
             }
-            if (next == 0)
-                out->len = before;
-        } else if (c == '\n' && i > 0 && is_digit(text.data[i - 1]) && is_digit(byte_at(text, i + 1)) &&
-                   joined != i) {
-            buf_append_str(out, str_slice(text, kept, i));
-            buf_append_char(out, ' ');
-            next = i + 1;
-            /* Not the line behind as well: a column of numbers is no number. */
-            size_t line = str_find_char(str_slice(text, next, text.len), '\n');
-            joined = line == SIZE_MAX ? SIZE_MAX : next + line;
-        }
-        if (next > 0) {
-            *changed = true;
-            kept = next;
-            i = run = next;
-            i--;
         }
     }
-    if (*changed)
-        buf_append_str(out, str_slice(text, kept, text.len));
+    if (m->text.len - u.run >= LEAST)
+        run_unpack(&u, m->text.len);
+    if (u.changed)
+        buf_append_str(out, str_slice(m->text, u.kept, m->text.len));
+    *changed = u.changed;
     return out->failed;
 }
