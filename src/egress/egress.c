@@ -1,11 +1,13 @@
 #include <assert.h>
+#include <openssl/evp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/must.h"
 #include "egress/internal.h"
-
-enum { CONNECTIONS_PER_HOST = 256, IDLE_CONNECTIONS = 1024 };
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 static CURLcode curl_ready;
@@ -20,7 +22,7 @@ static void curl_start(void)
         signal(SIGPIPE, SIG_IGN);
 }
 
-/* ---- Work put off until libcurl has returned ---- */
+/* ---- Work put off ---- */
 
 void egress_later(struct egress_transfer *t, enum egress_todo todo)
 {
@@ -28,8 +30,7 @@ void egress_later(struct egress_transfer *t, enum egress_todo todo)
     t->todo |= todo;
     if (list_empty(&t->later)) {
         list_push_back(&e->later, &t->later);
-        if (!e->inside)
-            loop_timer_start(e->later_timer, 0);
+        loop_timer_start(e->later_timer, 0);
     }
 }
 
@@ -37,12 +38,10 @@ static void do_todo(struct egress_transfer *t)
 {
     unsigned todo = t->todo;
     t->todo = 0;
-    if (todo & EGRESS_TODO_FREE)
-        egress_transfer_free(t);
-    else if (todo & EGRESS_TODO_FAIL)
+    if (todo & EGRESS_TODO_FAIL)
         egress_transfer_end(t, t->code);
-    else if (todo & EGRESS_TODO_START)
-        egress_transfer_start(t);
+    else if (todo & EGRESS_TODO_TIMEOUT)
+        egress_transfer_timeout(t);
     else if (todo & EGRESS_TODO_RESUME)
         egress_transfer_resume(t);
 }
@@ -50,44 +49,74 @@ static void do_todo(struct egress_transfer *t)
 static void run_later(void *ctx)
 {
     struct egress *e = ctx;
-    bool was_busy = e->busy;
+    struct list now;
     e->busy = true;
-    /* What is added while this runs is done too: each entry needs an event or a call of its owner's. */
+    /* What is added while this runs waits for the next turn, so that others have theirs. */
+    list_init(&now);
     while (!list_empty(&e->later)) {
-        struct egress_transfer *t = list_item(e->later.next, struct egress_transfer, later);
+        struct list *first = e->later.next;
+        list_remove(first);
+        list_push_back(&now, first);
+    }
+    while (!list_empty(&now)) {
+        struct egress_transfer *t = list_item(now.next, struct egress_transfer, later);
         list_remove(&t->later);
         do_todo(t);
     }
-    e->busy = was_busy;
+    e->busy = false;
+}
+
+/* ---- Time ---- */
+
+void egress_tick_by(struct egress *e, int64_t mono_ms)
+{
+    if (mono_ms >= e->tick_ms)
+        return;
+    int64_t left = mono_ms - clock_mono_ms();
+    e->tick_ms = mono_ms;
+    loop_timer_start(e->tick, left > 0 ? left : 0);
+}
+
+/* One timer for all: a request costs none. It fires at the earliest end of what it knew of when it was set;
+ * most of that is over by then. */
+static void on_tick(void *ctx)
+{
+    struct egress *e = ctx;
+    int64_t now = clock_mono_ms();
+    e->busy = true;
+    e->tick_ms = INT64_MAX;
+    int64_t next = egress_pool_expire(e, now);
+    list_each(node, after, &e->transfers) {
+        struct egress_transfer *t = list_item(node, struct egress_transfer, all);
+        int64_t deadline = egress_transfer_deadline(t);
+        if (deadline <= now)
+            egress_later(t, EGRESS_TODO_TIMEOUT);
+        else if (deadline < next)
+            next = deadline;
+    }
+    /* Many transfers are looked through less often. */
+    int64_t soonest = now + 1 + e->n_transfers / 64;
+    if (next != INT64_MAX)
+        egress_tick_by(e, next > soonest ? next : soonest);
+    e->busy = false;
 }
 
 /* ---- libcurl on the loop ---- */
 
-static void read_messages(struct egress *e)
-{
-    CURLMsg *message;
-    int left;
-    while ((message = curl_multi_info_read(e->multi, &left)) != NULL) {
-        if (message->msg != CURLMSG_DONE)
-            continue;
-        struct egress_transfer *t = NULL;
-        CURLcode result = message->data.result;
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &t);
-        egress_transfer_finished(t, result);
-    }
-}
-
 static void act(struct egress *e, curl_socket_t fd, int events)
 {
-    int running;
+    CURLMsg *message;
+    int running, left;
     e->busy = true;
-    e->inside++;
     curl_multi_socket_action(e->multi, fd, events, &running);
-    e->inside--;
-    /* Closed transfers go first: their end must not be told. */
-    run_later(e);
-    read_messages(e);
-    run_later(e);
+    while ((message = curl_multi_info_read(e->multi, &left)) != NULL) {
+        struct egress_connection *c = NULL;
+        if (message->msg != CURLMSG_DONE)
+            continue;
+        CURLcode result = message->data.result;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &c);
+        egress_connection_dialled(c, result);
+    }
     e->busy = false;
 }
 
@@ -130,18 +159,21 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, voi
     return 0;
 }
 
-static int multi_setup(struct egress *e, long max_connections_per_host, struct error *err)
+static int libraries_setup(struct egress *e, struct error *err)
 {
     e->multi = curl_multi_init();
     bool good = e->multi && !curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket) &&
                 !curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e) &&
                 !curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, on_curl_timer) &&
-                !curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e) &&
-                !curl_multi_setopt(e->multi, CURLMOPT_MAX_HOST_CONNECTIONS, max_connections_per_host) &&
-                !curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, (long)IDLE_CONNECTIONS);
-    return good ? 0
-                : error_set(
-                      err, ERROR_INTERNAL, "libcurl could not be set up: check that it is 7.85 or newer");
+                !curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
+    if (!good)
+        return error_set(err, ERROR_INTERNAL, "libcurl could not be set up: check that it is 7.87 or newer");
+    /* Looked up once: doing so costs more than hashing a prompt. */
+    e->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    e->hash = EVP_MD_CTX_new();
+    if (!e->sha256 || !e->hash)
+        return error_set(err, ERROR_INTERNAL, "SHA-256 is missing: check the OpenSSL installation");
+    return 0;
 }
 
 int egress_create(struct loop *loop, const struct egress_options *o, struct egress **out, struct error *err)
@@ -151,19 +183,21 @@ int egress_create(struct loop *loop, const struct egress_options *o, struct egre
     if (curl_ready != CURLE_OK)
         return error_set(
             err, ERROR_INTERNAL, "libcurl could not be started: %s", curl_easy_strerror(curl_ready));
-    struct egress *e = calloc(1, sizeof *e);
-    if (!e)
-        abort();
+    struct egress *e = must(calloc(1, sizeof *e));
     e->loop = loop;
     e->offline = o->offline;
     e->witness = o->witness;
     e->witness_ctx = o->witness_ctx;
+    e->connections_max = o->max_connections_per_host > 0 ? o->max_connections_per_host : LIMIT_CONNECTIONS;
     e->timer = loop_timer_create(loop, on_timer, e);
     e->later_timer = loop_timer_create(loop, run_later, e);
+    e->tick = loop_timer_create(loop, on_tick, e);
+    e->tick_ms = INT64_MAX;
     list_init(&e->transfers);
     list_init(&e->later);
-    int rc = multi_setup(
-        e, o->max_connections_per_host > 0 ? o->max_connections_per_host : CONNECTIONS_PER_HOST, err);
+    list_init(&e->lines);
+    list_init(&e->idle);
+    int rc = libraries_setup(e, err);
     if (rc) {
         egress_free(e);
         return rc;
@@ -177,15 +211,20 @@ void egress_free(struct egress *e)
     if (!e)
         return;
     assert(!e->busy);
+    e->freeing = true;
     list_each(node, after, &e->transfers) {
         struct egress_transfer *t = list_item(node, struct egress_transfer, all);
-        bool ownerless = t->draining || t->todo & EGRESS_TODO_FREE;
+        bool ownerless = t->draining;
         egress_transfer_detach(t);
         if (ownerless)
             egress_transfer_free(t);
     }
+    egress_pool_free(e);
     curl_multi_cleanup(e->multi);
     loop_timer_free(e->timer);
     loop_timer_free(e->later_timer);
+    loop_timer_free(e->tick);
+    EVP_MD_CTX_free(e->hash);
+    EVP_MD_free(e->sha256);
     free(e);
 }

@@ -1,4 +1,3 @@
-#include <openssl/x509_vfy.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +56,17 @@ static int url_read(struct str text, const char *what, CURLU **out, struct error
     return 0;
 }
 
+/* As certificates name a host: without brackets, and without the dot that ends an absolute name. */
+static const char *name_bare(struct arena *a, const char *host)
+{
+    struct str name = str_from(host);
+    if (str_starts(name, STR("[")))
+        name = str_slice(name, 1, name.len - 1);
+    else if (str_ends(name, STR(".")))
+        name.len--;
+    return arena_strdup(a, name);
+}
+
 static int base_url_set(struct egress_target *t, struct str base_url, struct error *err)
 {
     CURLU *url = NULL;
@@ -72,6 +82,8 @@ static int base_url_set(struct egress_target *t, struct str base_url, struct err
         t->path = arena_strdup(t->arena, path);
         t->host = arena_printf(t->arena, "%s%s%s", host, *port ? ":" : "", port).data;
         t->url = arena_printf(t->arena, "%s://%s%s", scheme, t->host, t->path).data;
+        t->dial = arena_printf(t->arena, "http://%s:%s", host, *port ? port : http ? "80" : "443").data;
+        t->tls_name = http ? NULL : name_bare(t->arena, host);
         if (!http && strcmp(scheme, "https") != 0)
             rc = error_set(err, ERROR_INVALID, "the base_url must begin with https:// or http://");
         else if (http && t->zone == EGRESS_ZONE_CLOUD && !egress_host_is_loopback(host))
@@ -103,19 +115,21 @@ static int proxy_set(struct egress_target *t, struct str proxy, struct error *er
     return rc;
 }
 
-/* Reads the trust anchors once, so that a bad file is found when the configuration is loaded. */
-static int ca_file_set(struct egress_target *t, struct str file, struct error *err)
+/* Reads the trust anchors, so that a bad file is found when the configuration is loaded. */
+static int tls_set(struct egress_target *t, struct str ca_file, struct error *err)
 {
-    if (file.len == 0)
-        return 0;
-    t->ca_file = arena_strdup(t->arena, file);
-    X509_STORE *store = X509_STORE_new();
-    bool good = store && X509_STORE_load_file(store, t->ca_file) == 1;
-    X509_STORE_free(store);
-    if (!good)
-        return error_set(
-            err, ERROR_INVALID, "cannot read certificates from '%s': give a PEM file", t->ca_file);
-    return 0;
+    if (ca_file.len > 0)
+        t->ca_file = arena_strdup(t->arena, ca_file);
+    return t->tls_name || t->ca_file ? egress_tls_create(t->ca_file, &t->tls, err) : 0;
+}
+
+/* What connections have in common that may serve each other's requests. */
+static void line_set(struct egress_target *t)
+{
+    t->line = arena_printf(t->arena, "%s %s %s %s", t->tls_name ? "https" : "http", t->dial,
+        t->proxy ? t->proxy : "", t->ca_file ? t->ca_file : "")
+                  .data;
+    t->line_hash = str_hash(str_from(t->line));
 }
 
 static int networks_set(struct egress_target *t, const struct str *cidrs, size_t n, struct error *err)
@@ -159,7 +173,7 @@ int egress_target_create(const struct egress_target_options *o, struct egress_ta
     if (rc == 0)
         rc = base_url_set(t, o->base_url, err);
     if (rc == 0)
-        rc = ca_file_set(t, o->ca_file, err);
+        rc = tls_set(t, o->ca_file, err);
     if (rc == 0)
         rc = networks_set(t, o->networks, o->n_networks, err);
     if (rc == 0)
@@ -169,6 +183,7 @@ int egress_target_create(const struct egress_target_options *o, struct egress_ta
         egress_target_free(t);
         return rc;
     }
+    line_set(t);
     *out = t;
     return 0;
 }
@@ -182,8 +197,24 @@ const struct egress_target *egress_target_hold(const struct egress_target *t)
 
 void egress_target_free(struct egress_target *t)
 {
-    if (t && atomic_fetch_sub(&t->references, 1) == 1)
+    if (t && atomic_fetch_sub(&t->references, 1) == 1) {
+        SSL_CTX_free(t->tls);
         arena_free(t->arena);
+    }
+}
+
+bool egress_target_allows(const struct egress_target *t, const struct sockaddr *address)
+{
+    return t->zone != EGRESS_ZONE_LOCAL || egress_address_inside(address, t->networks, t->n_networks);
+}
+
+int egress_target_denied(const struct egress_target *t, struct error *err)
+{
+    return error_set(err, ERROR_DENIED,
+        "'" STR_FMT
+        "' (%s) is of zone local but has an address outside: correct base_url, or add its network to "
+        "'networks'",
+        STR_ARG(t->name), t->host);
 }
 
 enum egress_zone egress_target_zone(const struct egress_target *t)

@@ -1,55 +1,27 @@
+/* The life of one transfer: internal.h draws its states. */
 #include <assert.h>
 #include <limits.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/limits.h"
-#include "base/log.h"
+#include "base/must.h"
 #include "egress/internal.h"
 
-/* What may still come after egress_finish before the connection is given up. */
-enum { DRAIN_MS = 1000, DRAIN_BYTES = 64 * 1024 };
-/* libcurl would send again when a connection used before breaks without a byte of answer. Within this time
- * that is a connection the server had given up, and we send again, once, with a record of its own; later the
- * server may have worked on the request, and must not do so twice. */
+/* What may still come after egress_finish has this long. */
+enum { DRAIN_MS = 1000 };
+/* A connection used before that breaks without a byte of answer within this time is one the server had given
+ * up, and we send again, once, with a record of its own; later the server may have worked on the request, and
+ * must not do so twice. */
 enum { RESEND_MS = 1000 };
-
-/* Links a transfer to the witness that still has to answer; outlives whichever of the two goes first. */
-struct egress_ticket {
-    struct egress_transfer *transfer; /* NULL: closed meanwhile */
-};
-
-/* ---- May it? ---- */
-
-static int permit_check(
-    const struct egress *e, const struct egress_permit *p, const struct egress_target *t, struct error *err)
-{
-    const char *why = NULL;
-    if (e->offline)
-        why = "this gateway runs offline: nothing leaves (set offline: false to change that)";
-    else if (!p)
-        why = "there is no permit for it";
-    else if (clock_mono_ms() > p->expires_mono_ms)
-        why = "its permit has expired";
-    else if (p->telemetry != t->collector)
-        why = t->collector ? "a collector is sent spans and nothing else"
-                           : "spans are sent to a collector and to nobody else";
-    else if (p->boundary != EGRESS_BOUNDARY_ANY && t->zone != EGRESS_ZONE_LOCAL)
-        why = "the request must stay inside the local boundary";
-    if (!why)
-        return 0;
-    log_warn("egress", "refused a transfer to '" STR_FMT "' (request %.64s, rule %.128s): %s",
-        STR_ARG(t->name), p ? p->request_id : "?", p ? p->rule : "?", why);
-    return error_set(err, ERROR_DENIED, "nothing was sent to '" STR_FMT "': %s", STR_ARG(t->name), why);
-}
+/* Reads of one turn, so that a fast server leaves time to the others. */
+enum { READS_MAX = 16 };
 
 static int request_check(const struct egress_permit *p, const struct egress_request *r, struct error *err)
 {
     size_t len = r->method ? strlen(r->method) : 0;
-    if (len == 0 || len >= sizeof((struct egress_transfer *)NULL)->method ||
-        strspn(r->method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != len)
+    if (len == 0 || len >= 16 || strspn(r->method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != len)
         return error_set(err, ERROR_INVALID, "the request's method is not valid");
     if (p->probe && (strcmp(r->method, "GET") != 0 || r->body.len > 0))
         return error_set(err, ERROR_DENIED, "a probe carries no content: nothing was sent");
@@ -63,71 +35,6 @@ static int request_check(const struct egress_permit *p, const struct egress_requ
     return 0;
 }
 
-/* ---- The record ---- */
-
-static int body_hash(struct str body, char hex[65], struct error *err)
-{
-    static const char digits[] = "0123456789abcdef";
-    unsigned char hash[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
-    if (!EVP_Digest(body.len ? body.data : "", body.len, hash, &len, EVP_sha256(), NULL) || len != 32)
-        return error_set(err, ERROR_INTERNAL, "SHA-256 failed: check the OpenSSL installation");
-    for (unsigned i = 0; i < len; i++) {
-        hex[2 * i] = digits[hash[i] >> 4];
-        hex[2 * i + 1] = digits[hash[i] & 15];
-    }
-    hex[64] = '\0';
-    return 0;
-}
-
-static void start_soon(struct egress_transfer *t)
-{
-    if (t->egress->inside)
-        egress_later(t, EGRESS_TODO_START);
-    else
-        egress_transfer_start(t);
-}
-
-static void on_witnessed(void *ctx, int code)
-{
-    struct egress_ticket *ticket = ctx;
-    struct egress_transfer *t = ticket->transfer;
-    free(ticket);
-    if (!t)
-        return;
-    t->ticket = NULL;
-    if (code == 0) {
-        start_soon(t);
-        return;
-    }
-    t->code = error_set(&t->error, ERROR_IO,
-        "nothing was sent to '" STR_FMT "': the record of it could not be kept: check the state database",
-        STR_ARG(t->target->name));
-    egress_later(t, EGRESS_TODO_FAIL);
-}
-
-static void ask_witness(struct egress_transfer *t)
-{
-    struct egress *e = t->egress;
-    const struct egress_permit *p = &t->permit;
-    t->state = EGRESS_WITNESS;
-    struct egress_record record = {.wall_ms = clock_wall_ms(),
-        .request_id = {p->request_id, strnlen(p->request_id, sizeof p->request_id)},
-        .rule = {p->rule, strnlen(p->rule, sizeof p->rule)},
-        .boundary = p->boundary == EGRESS_BOUNDARY_ANY ? EGRESS_BOUNDARY_ANY : EGRESS_BOUNDARY_LOCAL,
-        .zone = t->target->zone,
-        .target = t->target->name,
-        .host = str_from(t->target->host),
-        .path = str_from(t->url + strlen(t->target->url) - strlen(t->target->path)),
-        .bytes = (int64_t)t->body_len};
-    memcpy(record.sha256, t->sha256, sizeof record.sha256);
-    t->ticket = malloc(sizeof *t->ticket);
-    if (!t->ticket)
-        abort();
-    t->ticket->transfer = t;
-    e->witness(e->witness_ctx, e->loop, &record, on_witnessed, t->ticket);
-}
-
 /* ---- Time ---- */
 
 static int phase_limit(const struct egress_transfer *t)
@@ -139,270 +46,272 @@ static int phase_limit(const struct egress_transfer *t)
     return t->phase == EGRESS_FIRST_BYTE ? t->target->first_byte_timeout_ms : t->target->idle_timeout_ms;
 }
 
+int64_t egress_transfer_deadline(const struct egress_transfer *t)
+{
+    bool waits = (t->state == EGRESS_WAITING || t->state == EGRESS_RUNNING) && !t->paused;
+    return waits ? t->since_ms + phase_limit(t) : INT64_MAX;
+}
+
 static void phase_enter(struct egress_transfer *t, enum egress_phase phase)
 {
     t->phase = phase;
     t->since_ms = clock_mono_ms();
-    if (!t->paused)
-        loop_timer_start(t->timer, phase_limit(t));
+    egress_tick_by(t->egress, egress_transfer_deadline(t));
 }
 
-static void on_timeout(void *ctx)
+void egress_transfer_timeout(struct egress_transfer *t)
 {
-    struct egress_transfer *t = ctx;
     static const char *const what[] = {"could not be connected to", "sent no answer", "stopped answering"};
-    int limit = phase_limit(t);
-    int64_t left = t->since_ms + limit - clock_mono_ms();
-    if (left > 0 && !t->draining) {
-        loop_timer_start(t->timer, left);
-        return;
-    }
-    bool was_busy = t->egress->busy;
-    struct egress *e = t->egress;
-    e->busy = true;
+    if (egress_transfer_deadline(t) > clock_mono_ms())
+        return; /* something has come meanwhile */
     egress_transfer_end(t, error_set(&t->error, ERROR_TIMEOUT,
                                "'" STR_FMT "' (%s) %s within %d ms: it may be overloaded or down",
-                               STR_ARG(t->target->name), t->target->host, what[t->phase], limit));
-    e->busy = was_busy;
+                               STR_ARG(t->target->name), t->target->host, what[t->phase], phase_limit(t)));
 }
 
-/* ---- libcurl's callbacks ---- */
+/* ---- Beginning and end ---- */
 
-curl_socket_t egress_on_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *address)
+void egress_transfer_fail(struct egress_transfer *t, int code)
 {
-    struct egress_transfer *t = ctx;
-    (void)purpose;
-    if (t->target->zone == EGRESS_ZONE_LOCAL &&
-        !egress_address_inside(&address->addr, t->target->networks, t->target->n_networks)) {
-        t->address_refused = true;
-        return CURL_SOCKET_BAD;
-    }
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-}
-
-/* The connection stands, be it new or one used before, and nothing of this request is on it yet. */
-int egress_on_ready(void *ctx, char *peer, char *local, int peer_port, int local_port)
-{
-    struct egress_transfer *t = ctx;
-    (void)local;
-    (void)peer_port;
-    (void)local_port;
-    if (t->target->zone == EGRESS_ZONE_LOCAL &&
-        !egress_address_text_inside(peer, t->target->networks, t->target->n_networks)) {
-        t->address_refused = true;
-        return CURL_PREREQFUNC_ABORT;
-    }
-    if (t->sent_ms && !t->resent && clock_mono_ms() - t->sent_ms <= RESEND_MS) {
-        t->resend = true;
-        return CURL_PREREQFUNC_ABORT;
-    }
-    if (t->sent_ms) {
-        t->code = error_set(&t->error, ERROR_UNAVAILABLE,
-            "'" STR_FMT "' (%s) broke the connection without an answer", STR_ARG(t->target->name),
-            t->target->host);
-        return CURL_PREREQFUNC_ABORT;
-    }
-    t->sent_ms = clock_mono_ms();
-    phase_enter(t, EGRESS_FIRST_BYTE);
-    return CURL_PREREQFUNC_OK;
-}
-
-static size_t refuse_answer(struct egress_transfer *t, const char *what)
-{
-    t->code = error_set(&t->error, ERROR_LIMIT, "the answer of '" STR_FMT "' has %s: it was cut off",
-        STR_ARG(t->target->name), what);
-    return 0; /* makes libcurl give up */
-}
-
-static bool is_ownerless(const struct egress_transfer *t)
-{
-    return (t->todo & EGRESS_TODO_FREE) != 0;
-}
-
-static int status_of(struct str line)
-{
-    int64_t status;
-    size_t space = str_find_char(line, ' ');
-    struct str rest = str_slice(line, space == SIZE_MAX ? line.len : space + 1, line.len);
-    return str_to_int64(str_slice(rest, 0, 3), &status) ? (int)status : 0;
-}
-
-size_t egress_on_header(char *data, size_t size, size_t count, void *ctx)
-{
-    struct egress_transfer *t = ctx;
-    struct str line = str_trim((struct str){data, size * count});
-    if (is_ownerless(t))
-        return 0;
-    if (t->status_told) /* a trailer */
-        return size * count;
-    if (str_starts(line, STR("HTTP/"))) {
-        buf_clear(&t->answer_headers);
-        t->status = status_of(line);
-    } else if (line.len > 0) {
-        buf_append_str(&t->answer_headers, line);
-        buf_append_char(&t->answer_headers, '\n');
-        if (t->answer_headers.failed)
-            return refuse_answer(t, "too many headers");
-    } else if (t->status >= 200) {
-        t->status_told = true;
-        if (t->handler.status)
-            t->handler.status(t->handler.ctx, t->status);
-        if (is_ownerless(t))
-            return 0;
-    }
-    return size * count;
-}
-
-size_t egress_on_body(char *data, size_t size, size_t count, void *ctx)
-{
-    struct egress_transfer *t = ctx;
-    size_t len = size * count;
-    if (is_ownerless(t))
-        return 0;
-    t->received += len;
-    if (t->draining)
-        return t->received > DRAIN_BYTES ? 0 : len;
-    if (t->received > LIMIT_PROVIDER_BODY)
-        return refuse_answer(t, "more than 64 MiB");
-    if (t->phase != EGRESS_IDLE)
-        phase_enter(t, EGRESS_IDLE);
-    t->since_ms = clock_mono_ms();
-    if (t->handler.data)
-        t->handler.data(t->handler.ctx, (struct str){data, len});
-    return is_ownerless(t) ? 0 : len;
-}
-
-/* ---- Life ---- */
-
-static void curl_release(struct egress_transfer *t)
-{
-    if (t->easy) {
-        assert(!t->egress->inside);
-        curl_multi_remove_handle(t->egress->multi, t->easy);
-        curl_easy_cleanup(t->easy);
-        t->easy = NULL;
-    }
-    loop_timer_free(t->timer);
-    t->timer = NULL;
+    t->code = code;
+    egress_later(t, EGRESS_TODO_FAIL);
 }
 
 void egress_transfer_start(struct egress_transfer *t)
 {
-    int rc = egress_easy_create(t, &t->error);
-    if (rc == 0 && curl_multi_add_handle(t->egress->multi, t->easy) != CURLM_OK)
-        rc = error_set(&t->error, ERROR_INTERNAL, "libcurl refused a transfer");
-    if (rc) {
-        t->code = rc;
-        egress_later(t, EGRESS_TODO_FAIL);
-        return;
-    }
-    t->state = EGRESS_RUNNING;
-    t->timer = loop_timer_create(t->egress->loop, on_timeout, t);
+    t->state = EGRESS_WAITING;
     phase_enter(t, EGRESS_CONNECT);
-    if (t->paused)
-        curl_easy_pause(t->easy, CURLPAUSE_RECV);
+    int rc = egress_pool_take(t, &t->error);
+    if (rc)
+        egress_transfer_fail(t, rc);
+}
+
+/* The request is not needed any more: it cannot be sent again. */
+static void request_free(struct egress_transfer *t)
+{
+    if (t->request)
+        explicit_bzero(t->request, t->head_len); /* it holds keys */
+    free(t->request);
+    t->request = NULL;
 }
 
 void egress_transfer_end(struct egress_transfer *t, int code)
 {
     struct egress_handler handler = t->handler;
-    curl_release(t);
     list_remove(&t->later);
     t->todo = 0;
     t->state = EGRESS_ENDED;
+    if (code == 0 && t->keep_alive)
+        egress_pool_give(t);
+    else
+        egress_pool_leave(t);
     if (t->draining)
         egress_transfer_free(t);
     else if (handler.done)
         handler.done(handler.ctx, code, code ? &t->error : NULL);
 }
 
-/* libcurl's reason as one of ours. Its text names hosts and certificates, never what we sent. */
-static int code_from_curl(struct egress_transfer *t, CURLcode result)
+/* libcurl's and OpenSSL's reasons name hosts and certificates, never what we sent. */
+void egress_transfer_unreachable(struct egress_transfer *t, int code, const char *why)
 {
-    const char *detail = t->curl_error[0] ? t->curl_error : curl_easy_strerror(result);
-    if (t->code)
-        return t->code;
-    if (t->address_refused)
-        return error_set(&t->error, ERROR_DENIED,
-            "'" STR_FMT
-            "' (%s) is of zone local but has an address outside: correct base_url, or add its network to "
-            "'networks'",
-            STR_ARG(t->target->name), t->target->host);
-    int code = result == CURLE_OPERATION_TIMEDOUT ? ERROR_TIMEOUT
-               : result == CURLE_OUT_OF_MEMORY    ? ERROR_MEMORY
-                                                  : ERROR_UNAVAILABLE;
-    return error_set(&t->error, code, "'" STR_FMT "' (%s) cannot be reached: %s", STR_ARG(t->target->name),
-        t->target->host, detail);
+    if (code == ERROR_DENIED)
+        egress_transfer_end(t, egress_target_denied(t->target, &t->error));
+    else
+        egress_transfer_end(t, error_set(&t->error, code, "'" STR_FMT "' (%s) cannot be reached: %s",
+                                   STR_ARG(t->target->name), t->target->host, why));
 }
 
-void egress_transfer_finished(struct egress_transfer *t, CURLcode result)
+/* ---- Sending ---- */
+
+static bool may_read(const struct egress_transfer *t)
 {
-    if (t->resend) {
-        t->resend = false;
-        t->resent = true;
-        t->sent_ms = 0;
-        curl_release(t);
-        ask_witness(t);
+    return !t->paused && t->held.len == 0;
+}
+
+static bool may_write(const struct egress_transfer *t)
+{
+    return t->written < t->request_len && !t->write_broken;
+}
+
+static void watch(struct egress_transfer *t)
+{
+    struct egress_connection *c = t->connection;
+    egress_connection_watch(
+        c, (may_read(t) ? LOOP_READ : 0) | (may_write(t) || c->wants_write ? LOOP_WRITE : 0));
+}
+
+static void send_some(struct egress_transfer *t)
+{
+    while (may_write(t)) {
+        ssize_t n =
+            egress_connection_write(t->connection, t->request + t->written, t->request_len - t->written);
+        if (n == EGRESS_AGAIN)
+            break;
+        if (n < 0)
+            t->write_broken = true; /* an answer may say why: reading tells how it ends */
+        else
+            t->written += (size_t)n;
+    }
+}
+
+/* The connection stands, be it new or one used before, and nothing of this request is on it yet. */
+void egress_transfer_connected(struct egress_transfer *t)
+{
+    if (!egress_target_allows(t->target, &t->connection->peer.any)) {
+        egress_transfer_fail(t, egress_target_denied(t->target, &t->error));
         return;
     }
-    egress_transfer_end(t, result == CURLE_OK ? 0 : code_from_curl(t, result));
+    t->state = EGRESS_RUNNING;
+    t->written = 0;
+    t->write_broken = false;
+    egress_answer_begin(t);
+    phase_enter(t, EGRESS_FIRST_BYTE);
+    t->sent_ms = t->since_ms;
+    send_some(t);
+    watch(t);
+}
+
+/* ---- Receiving ---- */
+
+static void send_again(struct egress_transfer *t)
+{
+    t->resent = true;
+    t->state = EGRESS_WITNESS; /* first: closing the connection may start others */
+    egress_pool_leave(t);
+    egress_witness_ask(t);
+}
+
+/* The connection has ended (`whole`: in good order) and the answer has not. */
+static void broken(struct egress_transfer *t, bool whole)
+{
+    if (!t->heard && t->connection->used && !t->resent && clock_mono_ms() - t->sent_ms <= RESEND_MS) {
+        send_again(t);
+        return;
+    }
+    if (t->heard && whole)
+        egress_answer_read(t, NULL, 0);
+    if (t->closed)
+        egress_transfer_free(t);
+    else if (t->complete)
+        egress_transfer_end(t, 0);
+    else if (t->code)
+        egress_transfer_end(t, t->code);
+    else
+        egress_transfer_end(
+            t, error_set(&t->error, ERROR_UNAVAILABLE, "'" STR_FMT "' (%s) broke the connection %s",
+                   STR_ARG(t->target->name), t->target->host,
+                   t->heard ? "before its answer was complete" : "without an answer"));
+}
+
+/* False when the transfer has ended and may be gone. */
+static bool feed(struct egress_transfer *t, const char *data, size_t len)
+{
+    if (!t->heard) {
+        t->heard = true;
+        if (t->written == t->request_len)
+            request_free(t);
+    }
+    size_t used = egress_answer_read(t, data, len);
+    if (t->closed) {
+        egress_transfer_free(t);
+        return false;
+    }
+    if (t->complete) {
+        /* More than was asked for, or an answer to half a question: not a connection to go on with. */
+        t->keep_alive = t->keep_alive && used == len && t->written == t->request_len &&
+                        !egress_connection_holds(t->connection);
+        egress_transfer_end(t, 0);
+        return false;
+    }
+    if (t->code) {
+        egress_transfer_end(t, t->code);
+        return false;
+    }
+    if (t->phase == EGRESS_IDLE && !t->draining)
+        phase_enter(t, EGRESS_IDLE);
+    if (used < len && buf_append(&t->held, data + used, len - used)) { /* paused */
+        egress_transfer_end(t, error_set(&t->error, ERROR_MEMORY, "out of memory"));
+        return false;
+    }
+    return true;
+}
+
+/* What came while it was paused. */
+static bool feed_held(struct egress_transfer *t)
+{
+    struct buf held = t->held;
+    buf_init(&t->held, EGRESS_READ_BYTES);
+    bool goes_on = held.len == 0 || feed(t, held.data, held.len);
+    buf_free(&held);
+    return goes_on;
+}
+
+static void receive(struct egress_transfer *t)
+{
+    struct egress *e = t->egress;
+    for (int i = 0; i < READS_MAX; i++) {
+        ssize_t n = egress_connection_read(t->connection, e->bytes, sizeof e->bytes);
+        if (n == EGRESS_AGAIN)
+            break;
+        if (n == EGRESS_EOF || n == EGRESS_BROKEN) {
+            broken(t, n == EGRESS_EOF);
+            return;
+        }
+        if (!feed(t, e->bytes, (size_t)n))
+            return;
+        /* Less than there was room for: the rest, if any, has an event of its own. */
+        if (t->paused || ((size_t)n < sizeof e->bytes && !egress_connection_holds(t->connection)))
+            break;
+    }
+    if (!t->paused && egress_connection_holds(t->connection))
+        egress_later(t, EGRESS_TODO_RESUME);
+    watch(t);
+}
+
+void egress_transfer_io(struct egress_transfer *t, int events)
+{
+    if (events & LOOP_WRITE)
+        send_some(t);
+    if (may_read(t) && (events & LOOP_READ || t->connection->wants_write))
+        receive(t);
+    else
+        watch(t);
 }
 
 void egress_transfer_resume(struct egress_transfer *t)
 {
-    if (t->state != EGRESS_RUNNING || t->paused)
-        return;
-    struct egress *e = t->egress;
-    phase_enter(t, t->phase);
-    e->inside++; /* what was held back is delivered from within */
-    CURLcode result = curl_easy_pause(t->easy, CURLPAUSE_CONT);
-    e->inside--;
-    if (result != CURLE_OK && !is_ownerless(t))
-        egress_transfer_finished(t, result);
+    if (t->state == EGRESS_RUNNING && !t->paused && feed_held(t)) {
+        if (t->paused)
+            watch(t);
+        else
+            receive(t);
+    }
 }
+
+/* ---- What callers do ---- */
 
 void egress_pause(struct egress_transfer *t, bool paused)
 {
     if (t->paused == paused)
         return;
     t->paused = paused;
-    if (t->state != EGRESS_RUNNING)
+    if (t->state != EGRESS_WAITING && t->state != EGRESS_RUNNING)
         return;
     if (!paused) {
+        phase_enter(t, t->phase);
         egress_later(t, EGRESS_TODO_RESUME);
-        return;
+    } else {
+        t->todo &= ~(unsigned)EGRESS_TODO_RESUME;
+        if (t->state == EGRESS_RUNNING && !t->inside)
+            watch(t);
     }
-    t->todo &= ~(unsigned)EGRESS_TODO_RESUME;
-    loop_timer_stop(t->timer);
-    curl_easy_pause(t->easy, CURLPAUSE_RECV);
-}
-
-static int transfer_fill(struct egress_transfer *t, const struct egress_request *r, struct error *err)
-{
-    size_t base = strlen(t->target->url);
-    strcpy(t->method, r->method);
-    t->connect_timeout_ms = r->connect_timeout_ms > 0 && r->connect_timeout_ms < INT_MAX
-                                ? (int)r->connect_timeout_ms
-                                : t->target->connect_timeout_ms;
-    t->url = malloc(base + r->path.len + 1);
-    t->body = malloc(r->body.len + 1);
-    if (!t->url || !t->body)
-        return error_set(err, ERROR_MEMORY, "out of memory");
-    memcpy(t->url, t->target->url, base);
-    memcpy(t->url + base, r->path.data, r->path.len);
-    t->url[base + r->path.len] = '\0';
-    if (r->body.len > 0)
-        memcpy(t->body, r->body.data, r->body.len);
-    t->body[r->body.len] = '\0';
-    t->body_len = r->body.len;
-    return egress_headers_build(r, &t->headers, err);
 }
 
 int egress_open(struct egress *e, const struct egress_permit *permit, const struct egress_target *target,
     const struct egress_request *request, const struct egress_handler *handler, struct egress_transfer **out,
     struct error *err)
 {
-    int rc = permit_check(e, permit, target, err);
+    int rc = egress_permit_check(e, permit, target, err);
     if (rc == 0)
         rc = request_check(permit, request, err);
     if (rc)
@@ -411,21 +320,26 @@ int egress_open(struct egress *e, const struct egress_permit *permit, const stru
     if (!t)
         return error_set(err, ERROR_MEMORY, "out of memory");
     list_init(&t->later);
+    list_init(&t->queue);
     list_push_back(&e->transfers, &t->all);
+    e->n_transfers++;
     t->egress = e;
     t->target = egress_target_hold(target);
     t->permit = *permit;
     t->handler = *handler;
-    buf_init(&t->answer_headers, LIMIT_HTTP_HEADER);
-    rc = transfer_fill(t, request, err);
+    t->connect_timeout_ms = request->connect_timeout_ms > 0 && request->connect_timeout_ms < INT_MAX
+                                ? (int)request->connect_timeout_ms
+                                : target->connect_timeout_ms;
+    buf_init(&t->held, EGRESS_READ_BYTES);
+    rc = egress_request_write(t, request, err);
     if (rc == 0)
-        rc = body_hash(request->body, t->sha256, err);
+        rc = egress_body_hash(e, request->body, t->sha256, err);
     if (rc) {
         egress_transfer_free(t);
         return rc;
     }
     *out = t;
-    ask_witness(t);
+    egress_witness_ask(t);
     return 0;
 }
 
@@ -444,15 +358,14 @@ void egress_transfer_detach(struct egress_transfer *t)
 {
     if (!t->egress)
         return;
-    curl_release(t);
     list_remove(&t->later);
     list_remove(&t->all);
-    if (t->ticket)
-        t->ticket->transfer = NULL;
-    t->ticket = NULL;
+    t->egress->n_transfers--;
+    egress_ticket_drop(t);
     t->handler = (struct egress_handler){0};
     t->todo = 0;
     t->state = EGRESS_ENDED;
+    egress_pool_leave(t);
     t->egress = NULL;
 }
 
@@ -460,12 +373,9 @@ void egress_transfer_free(struct egress_transfer *t)
 {
     egress_transfer_detach(t);
     egress_target_free((struct egress_target *)(uintptr_t)t->target);
-    for (struct curl_slist *h = t->headers; h; h = h->next)
-        explicit_bzero(h->data, strlen(h->data));
-    curl_slist_free_all(t->headers);
+    request_free(t);
     buf_free(&t->answer_headers);
-    free(t->url);
-    free(t->body);
+    buf_free(&t->held);
     free(t);
 }
 
@@ -474,8 +384,8 @@ void egress_close(struct egress_transfer *t)
     if (!t)
         return;
     t->handler = (struct egress_handler){0};
-    if (t->egress && t->egress->inside && t->easy)
-        egress_later(t, EGRESS_TODO_FREE); /* libcurl does not let go of a handle in its own callbacks */
+    if (t->inside)
+        t->closed = true; /* the parser is on the stack */
     else
         egress_transfer_free(t);
 }
