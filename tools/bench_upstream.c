@@ -34,9 +34,11 @@ static void answers_make(int events)
     buf_init(&body, MIB);
     buf_append_text(&body, "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1,\"model\":"
                            "\"sim-1\",\"choices\":[{"
-                           "\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"Hello "
-                           "there\"},\"finish_reason\":\"stop\"}],"
-                           "\"usage\":{\"prompt_tokens\":200,\"completion_tokens\":2,\"total_tokens\":202}}");
+                           "\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"");
+    for (int i = 0; i < events; i++)
+        buf_appendf(&body, "word%d ", i);
+    buf_append_text(&body, "\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":200,"
+                           "\"completion_tokens\":30,\"total_tokens\":230}}");
     buf_init(&whole, MIB);
     buf_appendf(&whole,
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %zu\r\n\r\n" STR_FMT, body.len,

@@ -21,6 +21,7 @@ struct config_provider {
     int connect_timeout_ms, first_byte_timeout_ms,
         idle_timeout_ms;               /* keys: connect_timeout, first_byte_timeout,
                                           idle_timeout, like "5s" or "250ms" */
+    int64_t answer_timeout_ms;         /* of an answer that comes whole; 0: only streams are asked for */
     struct exchange_patience patience; /* for its models: first_token_timeout, timeout, retries */
     struct breaker_policy breaker;
     struct str probe_path; /* probe: {path, interval, always} */

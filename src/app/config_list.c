@@ -10,7 +10,7 @@
 #include "base/limits.h"
 #include "engine/engine.h"
 
-enum { MAX_PROVIDERS = 256, MAX_MODELS = 1024, MAX_FOUND = 1024, HOUR_MS = 3600 * 1000 };
+enum { MAX_PROVIDERS = 256, MAX_MODELS = 1024, MAX_FOUND = 1024, HOUR_MS = 3600 * 1000, ANSWER_MS = 600 * 1000 };
 
 /* ---- Providers: a map of name to settings. ---- */
 static int timeouts_read(const struct yaml_node *n, struct config_provider *p, struct error *err)
@@ -27,7 +27,9 @@ static int timeouts_read(const struct yaml_node *n, struct config_provider *p, s
             return rc;
         *timeouts[i].out = (int)ms;
     }
-    return 0;
+    /* Who says how soon the first byte is to come wants to know, and only a stream tells. */
+    int64_t answer_ms = p->first_byte_timeout_ms > 0 ? 0 : ANSWER_MS;
+    return config_get_duration(n, "answer_timeout", answer_ms, HOUR_MS, &p->answer_timeout_ms, err);
 }
 
 static int kind_read(const struct yaml_node *n, struct config_provider *p, struct error *err)
@@ -131,7 +133,7 @@ static int provider_read(
     struct config *c, const struct yaml_node *n, struct config_provider *p, struct error *err)
 {
     static const char *const keys[] = {"kind", "base_url", "api_key", "zone", "ca_file", "proxy", "networks",
-        "connect_timeout", "first_byte_timeout", "idle_timeout", "first_token_timeout", "timeout", "retries",
+        "connect_timeout", "first_byte_timeout", "answer_timeout", "idle_timeout", "first_token_timeout", "timeout", "retries",
         "breaker", "probe", "quirks", "api_version", "headers", "region", "access_key_id",
         "secret_access_key", "session_token", "traceparent", NULL};
     static const char *const zones[] = {"local", "cloud", NULL};

@@ -235,6 +235,7 @@ static int provider_open(const struct config_provider *p, struct provider **out,
         .access_key_id = p->access_key_id,
         .secret_access_key = p->secret_access_key,
         .session_token = p->session_token,
+        .answer_timeout_ms = p->answer_timeout_ms,
         .headers = p->headers,
         .n_headers = p->n_headers};
     int rc = egress_target_create(&target, &options.target, err);

@@ -81,7 +81,8 @@ struct egress_request {
     const struct egress_header *headers;
     size_t n_headers;
     struct str body;            /* copied */
-    int64_t connect_timeout_ms; /* 0: the target's */
+    int64_t connect_timeout_ms;    /* 0: the target's */
+    int64_t first_byte_timeout_ms; /* 0: the target's */
 };
 
 /* Callbacks run on the loop. `done` comes exactly once, last, unless the transfer is cancelled. */

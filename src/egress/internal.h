@@ -217,7 +217,7 @@ struct egress_transfer {
     struct egress_ticket *ticket;         /* while the witness has it */
     enum egress_state state;
     enum egress_phase phase;
-    int connect_timeout_ms;
+    int connect_timeout_ms, first_byte_timeout_ms;
     int64_t since_ms; /* when the phase began or the last piece came */
     int64_t sent_ms;  /* when the request went on a connection */
     /* The request: one block, until the answer begins and it cannot be asked for again. */

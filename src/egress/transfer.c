@@ -43,7 +43,7 @@ static int phase_limit(const struct egress_transfer *t)
         return DRAIN_MS;
     if (t->phase == EGRESS_CONNECT)
         return t->connect_timeout_ms;
-    return t->phase == EGRESS_FIRST_BYTE ? t->target->first_byte_timeout_ms : t->target->idle_timeout_ms;
+    return t->phase == EGRESS_FIRST_BYTE ? t->first_byte_timeout_ms : t->target->idle_timeout_ms;
 }
 
 int64_t egress_transfer_deadline(const struct egress_transfer *t)
@@ -307,6 +307,11 @@ void egress_pause(struct egress_transfer *t, bool paused)
     }
 }
 
+static int limit_or(int64_t limit_ms, int targets_ms)
+{
+    return limit_ms > 0 && limit_ms < INT_MAX ? (int)limit_ms : targets_ms;
+}
+
 int egress_open(struct egress *e, const struct egress_permit *permit, const struct egress_target *target,
     const struct egress_request *request, const struct egress_handler *handler, struct egress_transfer **out,
     struct error *err)
@@ -327,9 +332,8 @@ int egress_open(struct egress *e, const struct egress_permit *permit, const stru
     t->target = egress_target_hold(target);
     t->permit = *permit;
     t->handler = *handler;
-    t->connect_timeout_ms = request->connect_timeout_ms > 0 && request->connect_timeout_ms < INT_MAX
-                                ? (int)request->connect_timeout_ms
-                                : target->connect_timeout_ms;
+    t->connect_timeout_ms = limit_or(request->connect_timeout_ms, target->connect_timeout_ms);
+    t->first_byte_timeout_ms = limit_or(request->first_byte_timeout_ms, target->first_byte_timeout_ms);
     buf_init(&t->held, EGRESS_READ_BYTES);
     rc = egress_request_write(t, request, err);
     if (rc == 0)

@@ -48,6 +48,7 @@ static void order_add(struct exchange *x, const struct exchange_model *m)
 static void order_add_pool(struct exchange *x, const struct exchange_pool *pool)
 {
     struct balance_load loads[BALANCE_MOST];
+    x->by_latency |= pool->by == BALANCE_LOWEST_LATENCY;
     uint64_t prefix = pool->by == BALANCE_PREFIX ? prefix_of(x->request) : 0;
     for (size_t i = 0; i < pool->n; i++) {
         const struct exchange_model *m = exchange_world_model(x->world, pool->members[i]);

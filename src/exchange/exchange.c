@@ -29,8 +29,10 @@ static void begin(struct leg *leg)
         if (&x->legs[i] != leg)
             leg_cancel(&x->legs[i], "another target was quicker");
     leg_begun(leg);
-    x->first_token_ms = leg->first_ms - x->started_ms;
-    pace_first_add(leg->model->pace, (double)(leg->first_ms - leg->since_ms));
+    if (!leg->whole) {
+        x->first_token_ms = leg->first_ms - x->started_ms;
+        pace_first_add(leg->model->pace, (double)(leg->first_ms - leg->since_ms));
+    }
     struct exchange_about about = {leg->model->name, provider_name(leg->model->target.provider),
         x->decision.rule, recall_state(x), leg->usage};
     x->client.begin(x->client.ctx, &about);
@@ -82,7 +84,8 @@ void exchange_leg_event(struct leg *leg, const struct chat_event *event)
     default:
         leg->heard_milli += heard_in(event);
         begin(leg);
-        observe_piece(x);
+        if (!leg->whole)
+            observe_piece(x);
         recall_gather(leg, event);
         x->client.event(x->client.ctx, event);
     }
@@ -138,7 +141,8 @@ static void context_fill(const struct exchange_shard *shard, const struct chat_r
     const struct exchange_origin *origin, struct learn_view *view, struct router_context *c)
 {
     const struct govern_identity *who = origin->identity;
-    *view = (struct learn_view){shard->world, shard->forecast, request, str_from(who ? who->key_id : "")};
+    *view =
+        (struct learn_view){shard->world, shard->forecast, request, str_from(who ? who->key_id : ""), false};
     *c = (struct router_context){.request_id = origin->request_id,
         .key = str_from(who ? who->name : ""),
         .team = str_from(who ? who->team : ""),
@@ -157,7 +161,9 @@ static int decide(struct exchange *x, const struct exchange_origin *origin, stru
     struct router_context context;
     context_fill(x->shard, x->request, origin, &view, &context);
     context.request_id = str_from(x->request_id);
-    return router_decide(exchange_world_policy(x->world), x->request, &context, &x->decision, err);
+    int rc = router_decide(exchange_world_policy(x->world), x->request, &context, &x->decision, err);
+    x->by_latency = view.by_latency;
+    return rc;
 }
 
 void exchange_explain(struct exchange_shard *shard, const struct chat_request *request,

@@ -25,6 +25,7 @@ struct leg {
     int tried;      /* how often this target was asked again */
     bool forced;    /* its breaker is open and there is no other */
     bool has_place; /* at its gate */
+    bool whole;     /* asked for the answer at once: its first event tells nothing of its first token */
     struct exchange_wait *wait;
     struct provider_call *call;
     struct loop_timer *timer; /* the nearest of its deadlines */
@@ -60,9 +61,10 @@ struct exchange {
     struct leg legs[LEGS];
     struct leg *winner; /* the client has been told who answers */
     struct leg
-        *counted;   /* whose usage the ledger gets: the winner, or what was under way when the client left */
-    bool complete;  /* the whole answer came */
-    bool cacheable; /* the answer may be kept, under `cache_key` */
+        *counted;    /* whose usage the ledger gets: the winner, or what was under way when the client left */
+    bool by_latency; /* something went by how soon first tokens come: they are to be seen */
+    bool complete;   /* the whole answer came */
+    bool cacheable;  /* the answer may be kept, under `cache_key` */
     unsigned char cache_key[CACHE_KEY];
     struct cache_answer *keeping; /* being gathered */
     struct cache_answer *kept;    /* what answers instead of a target */

@@ -32,8 +32,9 @@ static double latency_of(const struct learn_view *v, const struct exchange_model
 
 static double ask_latency(void *ctx, struct str model, int64_t tokens)
 {
-    const struct learn_view *v = ctx;
+    struct learn_view *v = ctx;
     const struct exchange_model *m = exchange_world_find(v->world, model);
+    v->by_latency = true;
     if (!m || m->pool.n == 0)
         return m ? latency_of(v, m, tokens) : -1;
     double least = -1;
@@ -63,12 +64,12 @@ static double ask_cost(void *ctx, struct str model, int64_t tokens)
     return nano < 0 ? -1 : (double)nano * 1e-9;
 }
 
-void learn_context(const struct learn_view *v, struct router_context *c)
+void learn_context(struct learn_view *v, struct router_context *c)
 {
     c->local_queue = ask_queue;
     c->latency_ms = ask_latency;
     c->cost_usd = ask_cost;
-    c->ctx = (void *)(uintptr_t)v;
+    c->ctx = v;
 }
 
 /* ---- What is learned ---- */

@@ -12,9 +12,10 @@ struct learn_view {
     struct forecast *forecast; /* may be NULL */
     const struct chat_request *request;
     struct str key_id;
+    bool by_latency; /* out: it was asked how soon first tokens come */
 };
 /* Sets the context's functions and its ctx. */
-void learn_context(const struct learn_view *v, struct router_context *c);
+void learn_context(struct learn_view *v, struct router_context *c);
 
 /* At SETTLE. */
 void learn_settled(struct exchange *x, const struct chat_usage *usage);

@@ -19,7 +19,8 @@ static enum breaker_result result_of(const struct chat_failure *f)
 static void result(struct leg *leg, enum breaker_result r, int64_t retry_after_ms)
 {
     const struct exchange_model *m = leg->model;
-    double latency = r == BREAKER_OK && leg->first_ms > 0 ? (double)(leg->first_ms - leg->since_ms) : -1;
+    double latency =
+        r == BREAKER_OK && leg->first_ms > 0 && !leg->whole ? (double)(leg->first_ms - leg->since_ms) : -1;
     if (health_result(m->health, r, retry_after_ms, latency))
         observe_opened(leg);
 }
@@ -153,14 +154,27 @@ static void on_event(void *ctx, const struct chat_event *event)
     exchange_leg_event(ctx, event);
 }
 
+/* A whole answer costs both sides less than a stream that is put together; but where something depends on
+ * when the first token comes, or on its pieces, only a stream tells. */
+static bool asks_whole(const struct leg *leg)
+{
+    const struct exchange *x = leg->x;
+    const struct exchange_patience *p = &leg->model->patience;
+    bool pieces = x->request->stream || x->decision.hedge_ms > 0 || x->by_latency || p->first_token_ms > 0 ||
+                  p->idle_ms > 0;
+    return !pieces && provider_answers_whole(&leg->model->target, x->request);
+}
+
 static int start(struct leg *leg, struct error *err)
 {
     struct exchange *x = leg->x;
+    leg->whole = asks_whole(leg);
     struct provider_start start = {.loop = x->shard->loop,
         .egress = x->shard->egress,
         .permit = x->decision.permit,
         .model = &leg->model->target,
         .request = x->request,
+        .whole = leg->whole,
         .connect_timeout_ms = leg->model->patience.connect_ms,
         .sink = {on_event, leg}};
     start.n_headers = observe_headers(leg, start.headers);

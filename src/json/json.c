@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "json/json_parse.h"
+#include "json/json_scan.h"
 
 /* jansson recurses once per level, makes a tree of 2.5 GB from a text of 32 MB ("{},{},...") and passes over
  * a NUL after a number: all are checked before it sees the text. */

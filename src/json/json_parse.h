@@ -4,13 +4,9 @@
 
 #include "json/json.h"
 
-/* The first byte of [at, end) that is not printable ASCII, or is a quote or a backslash; what stands before it
- * stands for itself in a string. */
-const char *json_plain_end(const char *at, const char *end);
-
-/* The tree that jansson would make of it with JSON_REJECT_DUPLICATES | JSON_DECODE_ANY; the caller owns it. NULL
- * for anything that is not plainly valid, deeper than LIMIT_JSON_DEPTH or of more than LIMIT_JSON_VALUES values:
- * why is for json_read to tell. */
+/* The tree that jansson would make of it with JSON_REJECT_DUPLICATES | JSON_DECODE_ANY; the caller owns it.
+ * NULL for anything that is not plainly valid, deeper than LIMIT_JSON_DEPTH or of more than LIMIT_JSON_VALUES
+ * values: why is for json_read to tell. */
 json_t *json_parse(struct str text) MUST_USE;
 
 #endif

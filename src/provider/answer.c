@@ -26,6 +26,7 @@ void provider_answer_init(struct provider_answer *a, struct str provider, struct
     sse_init(&a->sse, LIMIT_PROVIDER_EVENT, on_sse_event, a);
     eventstream_init(&a->messages, LIMIT_PROVIDER_EVENT, on_message, a);
     buf_init(&a->whole, LIMIT_PROVIDER_BODY);
+    json_view_init(&a->view);
 }
 
 void provider_answer_free(struct provider_answer *a)
@@ -33,6 +34,7 @@ void provider_answer_free(struct provider_answer *a)
     sse_free(&a->sse);
     eventstream_free(&a->messages);
     buf_free(&a->whole);
+    json_view_free(&a->view);
     buf_free(&a->stop_string);
     buf_free(&a->block_input);
     json_decref(a->block);
@@ -115,22 +117,10 @@ void provider_answer_signature(struct provider_answer *a, struct str text, struc
         emit(a, &(struct chat_event){.kind = CHAT_EVENT_SIGNATURE, .signature = {text, data}});
 }
 
-int provider_answer_native(
-    struct provider_answer *a, enum chat_shape shape, bool delta, const json_t *value, struct error *err)
+void provider_answer_native(struct provider_answer *a, enum chat_shape shape, bool delta, struct str json)
 {
-    struct buf text;
-    struct json_writer w;
     assert(a->started);
-    buf_init(&text, 2 * LIMIT_PROVIDER_EVENT);
-    json_writer_init(&w, &text);
-    json_write_value(&w, value);
-    int rc = text.failed;
-    if (rc)
-        error_set(err, rc, "a block of the answer is too large");
-    else
-        emit(a, &(struct chat_event){.kind = CHAT_EVENT_NATIVE, .native = {shape, delta, buf_str(&text)}});
-    buf_free(&text);
-    return rc;
+    emit(a, &(struct chat_event){.kind = CHAT_EVENT_NATIVE, .native = {shape, delta, json}});
 }
 
 void provider_answer_embeddings(struct provider_answer *a, const float *values, size_t width)
@@ -272,13 +262,6 @@ void provider_answer_fail(struct provider_answer *a, const struct chat_failure *
     emit_last(a, &(struct chat_event){.kind = CHAT_EVENT_ERROR, .failure = *failure});
 }
 
-void provider_answer_fail_json(struct provider_answer *a, const json_t *document)
-{
-    struct provider_failure f;
-    provider_failure_json(&f, a->provider, a->api_key, 0, document);
-    provider_answer_fail(a, &f.failure);
-}
-
 /* Whatever a provider does wrong, another may do right; and it is not the client who asked wrongly. */
 static void fail(struct provider_answer *a, int code, const char *message)
 {
@@ -290,28 +273,37 @@ static void fail(struct provider_answer *a, int code, const char *message)
 
 /* ---- Bytes in ---- */
 
-static int take_object(struct provider_answer *a, const json_t *object, struct error *err)
+/* A document that tells of an error: {"error": {...}} and its relatives. */
+static int take_error(struct provider_answer *a, struct str document, struct error *err)
 {
-    if (!json_is_object(object))
-        return error_set(err, ERROR_INVALID, "it is not a JSON object");
-    if (!provider_is_error(object))
-        return a->event(a, object, err);
-    provider_answer_fail_json(a, object);
+    struct provider_failure f;
+    json_t *tree;
+    int rc = json_read(document, &tree, err);
+    if (rc)
+        return rc;
+    provider_failure_json(&f, a->provider, a->api_key, 0, tree);
+    provider_answer_fail(a, &f.failure);
+    json_decref(tree);
     return 0;
+}
+
+static int take_object(struct provider_answer *a, const struct json_item *object, struct error *err)
+{
+    if (!json_item_is(object, JSON_ITEM_OBJECT))
+        return error_set(err, ERROR_INVALID, "it is not a JSON object");
+    return provider_is_error(object) ? take_error(a, object->text, err) : a->event(a, object, err);
 }
 
 /* Google's servers also send the events of a stream as the elements of one array. */
 static int take_document(struct provider_answer *a, struct str text, struct error *err)
 {
-    json_t *document;
-    int rc = json_read(text, &document, err);
-    if (rc)
-        return rc;
-    if (json_array_size(document) == 0)
-        rc = take_object(a, document, err);
-    for (size_t i = 0; i < json_array_size(document) && rc == 0 && !a->ended; i++)
-        rc = take_object(a, json_array_get(document, i), err);
-    json_decref(document);
+    const struct json_item *document;
+    int rc = json_view_read(&a->view, text, &document, err);
+    if (rc == 0 && json_item_length(document) == 0)
+        return take_object(a, document, err);
+    for (const struct json_item *i = rc ? NULL : json_item_first(document); i && rc == 0 && !a->ended;
+         i = json_item_next(document, i))
+        rc = take_object(a, i, err);
     return rc;
 }
 
@@ -329,48 +321,42 @@ static int on_sse_event(void *ctx, struct str name, struct str data, struct erro
     return 0;
 }
 
-/* {"messageStop": {...}}: named by its type. */
-static int take_message(
-    struct provider_answer *a, const struct eventstream_message *m, json_t *payload, struct error *err)
-{
-    json_t *named = json_object();
-    int rc = json_object_setn(named, m->event.data ? m->event.data : "", m->event.len, payload)
-                 ? error_set(err, ERROR_INVALID, "a message of the event stream has no good name")
-                 : take_object(a, named, err);
-    json_decref(named);
-    return rc;
-}
-
 /* Exceptions of the model's service, and errors of what lies before it. */
 static int take_exception(
-    struct provider_answer *a, const struct eventstream_message *m, const json_t *payload, struct error *err)
+    struct provider_answer *a, const struct eventstream_message *m, struct str said, struct error *err)
 {
-    struct str said = provider_text(payload, "message");
-    if (said.len == 0)
-        said = m->complaint;
-    json_t *document = json_pack("{s:{s:s%,s:s%}}", "error", "type", m->event.data ? m->event.data : "",
-        m->event.len, "message", said.data ? said.data : "", said.len);
-    if (!document)
-        return error_set(err, ERROR_INVALID, "an error of the event stream is not valid UTF-8");
-    provider_answer_fail_json(a, document);
-    json_decref(document);
-    return 0;
+    struct buf document;
+    struct json_writer w;
+    buf_init(&document, 2 * LIMIT_PROVIDER_EVENT);
+    json_writer_init(&w, &document);
+    json_object_begin(&w);
+    json_key(&w, "error");
+    json_object_begin(&w);
+    json_key(&w, "type");
+    json_write_str(&w, m->event);
+    json_key(&w, "message");
+    json_write_str(&w, said.len ? said : m->complaint);
+    json_object_end(&w);
+    json_object_end(&w);
+    int rc = document.failed ? error_set(err, document.failed, "an error of the event stream is too large")
+                             : take_error(a, buf_str(&document), err);
+    buf_free(&document);
+    return rc;
 }
 
 static int on_message(void *ctx, const struct eventstream_message *m, struct error *err)
 {
     struct provider_answer *a = ctx;
-    json_t *payload = NULL;
-    bool event = str_is(m->type, "event");
+    const struct json_item *payload = NULL;
     if (a->ended)
         return 0;
-    int rc = m->payload.len > 0 ? json_read(m->payload, &payload, err) : 0;
-    if (!event) /* what it says may be no JSON, that it failed is certain */
-        rc = take_exception(a, m, rc == 0 ? payload : NULL, err);
-    else if (rc == 0 && json_is_object(payload))
-        rc = take_message(a, m, payload, err);
-    json_decref(payload);
-    return rc;
+    int rc = m->payload.len > 0 ? json_view_read(&a->view, m->payload, &payload, err) : 0;
+    if (!str_is(m->type, "event")) /* what it says may be no JSON, that it failed is certain */
+        return take_exception(a, m, rc ? STR_NONE : json_item_text(payload, "message"), err);
+    if (rc || !json_item_is(payload, JSON_ITEM_OBJECT))
+        return rc;
+    a->view.items[0].key = m->event;
+    return take_object(a, payload, err);
 }
 
 void provider_answer_content_type(struct provider_answer *a, struct str content_type)
@@ -491,4 +477,10 @@ int64_t provider_count(const json_t *object, const char *key)
 struct str provider_text(const json_t *object, const char *key)
 {
     return json_str(json_object_get(object, key));
+}
+
+int64_t provider_item_count(const struct json_item *object, const char *key)
+{
+    int64_t n;
+    return json_item_int(json_item_get(object, key), &n) && n >= 0 && n <= PROVIDER_COUNT_MAX ? n : -1;
 }

@@ -9,13 +9,14 @@
 #define WEIR_PROVIDER_ANSWER_H
 
 #include "chat/chat.h"
+#include "json/json_view.h"
 #include "provider/eventstream.h"
 #include "provider/sse.h"
 
 struct provider_answer;
 
-/* Takes one event or one whole document of the provider's. */
-typedef int provider_event(struct provider_answer *a, const json_t *event, struct error *err);
+/* Takes one event or one whole document of the provider's: an object. */
+typedef int provider_event(struct provider_answer *a, const struct json_item *event, struct error *err);
 
 struct provider_answer_tool {
     int64_t index;    /* the provider's, -1: it gave none */
@@ -46,7 +47,8 @@ struct provider_answer {
     char content_type[96];
     struct sse sse;
     struct eventstream messages;
-    struct buf whole; /* the document, or of the lines the one that is not complete */
+    struct buf whole;      /* the document, or of the lines the one that is not complete */
+    struct json_view view; /* of the event that is being taken */
     bool started, ended;
     struct buf stop_string;
     struct chat_usage usage; /* as last told */
@@ -80,9 +82,8 @@ void provider_answer_start(
 void provider_answer_text(struct provider_answer *a, struct str text);
 void provider_answer_reasoning(struct provider_answer *a, struct str text);
 void provider_answer_signature(struct provider_answer *a, struct str text, struct str data);
-/* `value` in the words of `shape`; see CHAT_EVENT_NATIVE. */
-int provider_answer_native(struct provider_answer *a, enum chat_shape shape, bool delta, const json_t *value,
-    struct error *err) MUST_USE;
+/* `json` in the words of `shape`; see CHAT_EVENT_NATIVE. */
+void provider_answer_native(struct provider_answer *a, enum chat_shape shape, bool delta, struct str json);
 /* The same with its tokens' log-probabilities; may be empty. */
 void provider_answer_tokens(
     struct provider_answer *a, struct str text, const struct chat_token *tokens, size_t n_tokens);
@@ -103,13 +104,12 @@ void provider_answer_stop_string(
     struct provider_answer *a, struct str which);    /* it was this of the `stops` */
 void provider_answer_end(struct provider_answer *a); /* STOP of each choice */
 void provider_answer_fail(struct provider_answer *a, const struct chat_failure *failure);
-/* ERROR from a JSON document that tells of one: {"error": {...}} and its relatives. */
-void provider_answer_fail_json(struct provider_answer *a, const json_t *document);
 
 /* Members read leniently: absent, null, of another type or no count that could be true gives the fallback
  * (-1, STR_NONE). Counts are bounded so that sums of them and their cost cannot overflow. */
 #define PROVIDER_COUNT_MAX ((int64_t)1 << 40)
 int64_t provider_count(const json_t *object, const char *key);
 struct str provider_text(const json_t *object, const char *key);
+int64_t provider_item_count(const struct json_item *object, const char *key);
 
 #endif

@@ -206,7 +206,7 @@ int provider_anthropic_encode(
     provider_write_member(&w, "model", m->model);
     if (!r->count_only) {
         json_key(&w, "stream");
-        json_write_bool(&w, true);
+        json_write_bool(&w, r->stream);
     }
     if (r->shape == CHAT_SHAPE_ANTHROPIC)
         write_native(&w, r);
@@ -248,7 +248,7 @@ static size_t anthropic_headers(
 }
 
 const struct provider_dialect provider_dialect_anthropic = {provider_anthropic_supports,
-    provider_anthropic_encode, anthropic_path, anthropic_headers, provider_anthropic_event, NULL};
+    provider_anthropic_encode, anthropic_path, anthropic_headers, provider_anthropic_event, NULL, true};
 
 const struct provider_ops provider_anthropic_ops = {
     .kind = "anthropic", .dialects = {&provider_dialect_anthropic}, PROVIDER_REMOTE_CALLS};

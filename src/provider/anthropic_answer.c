@@ -20,10 +20,10 @@ static const struct {
 };
 
 /* `from`: the object with `stop_reason` and `stop_sequence`. */
-static void take_stop_reason(struct provider_answer *a, const json_t *from)
+static void take_stop_reason(struct provider_answer *a, const struct json_item *from)
 {
     enum chat_stop stop = CHAT_STOP_END;
-    struct str reason = provider_text(from, "stop_reason");
+    struct str reason = json_item_text(from, "stop_reason");
     if (reason.len == 0)
         return;
     for (size_t i = 0; i < sizeof stop_reasons / sizeof *stop_reasons; i++)
@@ -32,23 +32,24 @@ static void take_stop_reason(struct provider_answer *a, const json_t *from)
     /* The call that stood for the text was the whole answer. */
     if (stop == CHAT_STOP_TOOLS && a->choice->n_tools == 0)
         stop = CHAT_STOP_END;
-    provider_answer_stop_string(a, provider_text(from, "stop_sequence"));
+    provider_answer_stop_string(a, json_item_text(from, "stop_sequence"));
     provider_answer_stop(a, stop);
 }
 
-static int64_t count_or_zero(const json_t *object, const char *key)
+static int64_t count_or_zero(const struct json_item *object, const char *key)
 {
-    int64_t n = provider_count(object, key);
+    int64_t n = provider_item_count(object, key);
     return n < 0 ? 0 : n;
 }
 
 /* Anthropic counts what the cache gave and took apart from `input_tokens`. The last event may repeat the
  * input's counts or leave them out. */
-static void take_usage(struct provider_answer *a, const json_t *usage)
+static void take_usage(struct provider_answer *a, const struct json_item *usage)
 {
     struct chat_usage u = a->usage;
-    int64_t input = provider_count(usage, "input_tokens"), output = provider_count(usage, "output_tokens");
-    if (!json_is_object(usage))
+    int64_t input = provider_item_count(usage, "input_tokens"),
+            output = provider_item_count(usage, "output_tokens");
+    if (!json_item_is(usage, JSON_ITEM_OBJECT))
         return;
     if (input >= 0) {
         int64_t read = count_or_zero(usage, "cache_read_input_tokens");
@@ -57,12 +58,12 @@ static void take_usage(struct provider_answer *a, const json_t *usage)
         u.cached_tokens = fits ? read : 0;
         u.written_tokens = fits ? made : 0;
         u.written_long_tokens =
-            count_or_zero(json_object_get(usage, "cache_creation"), "ephemeral_1h_input_tokens");
+            count_or_zero(json_item_get(usage, "cache_creation"), "ephemeral_1h_input_tokens");
         u.input_tokens = fits ? input + read + made : -1;
     }
     if (output >= 0)
         u.output_tokens = output;
-    int64_t thinking = provider_count(json_object_get(usage, "output_tokens_details"), "thinking_tokens");
+    int64_t thinking = provider_item_count(json_item_get(usage, "output_tokens_details"), "thinking_tokens");
     if (thinking >= 0)
         u.reasoning_tokens = thinking;
     provider_answer_usage(a, &u);
@@ -71,64 +72,86 @@ static void take_usage(struct provider_answer *a, const json_t *usage)
 static int take_arguments(struct provider_answer *a, int64_t index, struct str piece, struct error *err);
 
 /* A tool's whole input, where a server sends it at once. */
-static int take_input(struct provider_answer *a, int64_t index, const json_t *input, struct error *err)
+static int take_input(
+    struct provider_answer *a, int64_t index, const struct json_item *input, struct error *err)
 {
     struct buf text;
     struct json_writer w;
-    if (json_object_size(input) == 0)
+    if (!json_item_is(input, JSON_ITEM_OBJECT) || input->n == 0)
         return 0;
     buf_init(&text, 2 * LIMIT_PROVIDER_EVENT);
     json_writer_init(&w, &text);
-    json_write_value(&w, input);
+    json_write_item(&w, input);
     int rc = text.failed ? error_set(err, text.failed, "a tool call's arguments are too large")
                          : take_arguments(a, index, buf_str(&text), err);
     buf_free(&text);
     return rc;
 }
 
-static int take_tool_use(struct provider_answer *a, int64_t index, const json_t *block, struct error *err)
+static int take_tool_use(
+    struct provider_answer *a, int64_t index, const struct json_item *block, struct error *err)
 {
-    if (str_is(provider_text(block, "name"), PROVIDER_ANTHROPIC_ANSWER_TOOL)) {
+    if (str_is(json_item_text(block, "name"), PROVIDER_ANTHROPIC_ANSWER_TOOL)) {
         a->text_index = index;
-        return take_input(a, index, json_object_get(block, "input"), err);
+        return take_input(a, index, json_item_get(block, "input"), err);
     }
     int rc = provider_answer_tool(
-        a, index, provider_text(block, "id"), provider_text(block, "name"), STR_NONE, err);
-    return rc ? rc : take_input(a, index, json_object_get(block, "input"), err);
+        a, index, json_item_text(block, "id"), json_item_text(block, "name"), STR_NONE, err);
+    return rc ? rc : take_input(a, index, json_item_get(block, "input"), err);
 }
 
-static int take_citations(struct provider_answer *a, const json_t *citations, struct error *err)
+/* What only clients of this shape understand: a value of the event, or a tree. */
+static int native(struct provider_answer *a, bool delta, const struct json_item *item, const json_t *tree,
+    struct error *err)
 {
-    int rc = 0;
-    for (size_t i = 0; i < json_array_size(citations) && rc == 0; i++)
-        rc = provider_answer_native(a, CHAT_SHAPE_ANTHROPIC, true, json_array_get(citations, i), err);
+    struct buf text;
+    struct json_writer w;
+    buf_init(&text, 2 * LIMIT_PROVIDER_EVENT);
+    json_writer_init(&w, &text);
+    if (tree)
+        json_write_value(&w, tree);
+    else
+        json_write_item(&w, item);
+    int rc = text.failed ? error_set(err, text.failed, "a block of the answer is too large") : 0;
+    if (rc == 0)
+        provider_answer_native(a, CHAT_SHAPE_ANTHROPIC, delta, buf_str(&text));
+    buf_free(&text);
     return rc;
 }
 
-static int take_block(struct provider_answer *a, int64_t index, const json_t *block, struct error *err)
+static int take_citations(struct provider_answer *a, const struct json_item *citations, struct error *err)
 {
-    struct str type = provider_text(block, "type");
+    int rc = 0;
+    json_item_each(citation, citations)
+        rc = rc ? rc : native(a, true, citation, NULL, err);
+    return rc;
+}
+
+static int take_block(
+    struct provider_answer *a, int64_t index, const struct json_item *block, struct error *err)
+{
+    struct str type = json_item_text(block, "type");
     if (str_is(type, "text")) {
-        provider_answer_text(a, provider_text(block, "text"));
-        return take_citations(a, json_object_get(block, "citations"), err);
+        provider_answer_text(a, json_item_text(block, "text"));
+        return take_citations(a, json_item_get(block, "citations"), err);
     }
     if (str_is(type, "thinking")) {
-        provider_answer_reasoning(a, provider_text(block, "thinking"));
-        provider_answer_signature(a, provider_text(block, "signature"), STR_NONE);
+        provider_answer_reasoning(a, json_item_text(block, "thinking"));
+        provider_answer_signature(a, json_item_text(block, "signature"), STR_NONE);
         return 0;
     }
     if (str_is(type, "redacted_thinking")) {
-        provider_answer_signature(a, STR_NONE, provider_text(block, "data"));
+        provider_answer_signature(a, STR_NONE, json_item_text(block, "data"));
         return 0;
     }
     if (str_is(type, "tool_use"))
         return take_tool_use(a, index, block, err);
     /* The provider's own tools and their results: whole when the block ends. */
     json_decref(a->block);
-    a->block = json_is_object(block) ? json_deep_copy(block) : NULL;
+    a->block = NULL;
     a->block_index = index;
     buf_clear(&a->block_input);
-    return 0;
+    return json_item_is(block, JSON_ITEM_OBJECT) ? json_read(block->text, &a->block, err) : 0;
 }
 
 static int take_block_end(struct provider_answer *a, int64_t index, struct error *err)
@@ -145,7 +168,7 @@ static int take_block_end(struct provider_answer *a, int64_t index, struct error
     if (rc == 0 && a->block_input.len > 0 && json_object_set_new(a->block, "input", input) != 0)
         rc = error_set(err, ERROR_MEMORY, "out of memory");
     if (rc == 0)
-        rc = provider_answer_native(a, CHAT_SHAPE_ANTHROPIC, false, a->block, err);
+        rc = native(a, false, NULL, a->block, err);
     json_decref(a->block);
     a->block = NULL;
     return rc;
@@ -166,56 +189,58 @@ static int take_arguments(struct provider_answer *a, int64_t index, struct str p
     return provider_answer_tool(a, index, STR_NONE, STR_NONE, piece, err);
 }
 
-static int take_delta(struct provider_answer *a, int64_t index, const json_t *delta, struct error *err)
+static int take_delta(
+    struct provider_answer *a, int64_t index, const struct json_item *delta, struct error *err)
 {
-    struct str type = provider_text(delta, "type");
+    struct str type = json_item_text(delta, "type");
     if (str_is(type, "text_delta"))
-        provider_answer_text(a, provider_text(delta, "text"));
+        provider_answer_text(a, json_item_text(delta, "text"));
     else if (str_is(type, "thinking_delta"))
-        provider_answer_reasoning(a, provider_text(delta, "thinking"));
+        provider_answer_reasoning(a, json_item_text(delta, "thinking"));
     else if (str_is(type, "signature_delta"))
-        provider_answer_signature(a, provider_text(delta, "signature"), STR_NONE);
+        provider_answer_signature(a, json_item_text(delta, "signature"), STR_NONE);
     else if (str_is(type, "input_json_delta"))
-        return take_arguments(a, index, provider_text(delta, "partial_json"), err);
-    else if (str_is(type, "citations_delta") && json_is_object(json_object_get(delta, "citation")))
-        return provider_answer_native(a, CHAT_SHAPE_ANTHROPIC, true, json_object_get(delta, "citation"), err);
+        return take_arguments(a, index, json_item_text(delta, "partial_json"), err);
+    else if (str_is(type, "citations_delta") &&
+             json_item_is(json_item_get(delta, "citation"), JSON_ITEM_OBJECT))
+        return native(a, true, json_item_get(delta, "citation"), NULL, err);
     return 0;
 }
 
-static void take_start(struct provider_answer *a, const json_t *message)
+static void take_start(struct provider_answer *a, const struct json_item *message)
 {
-    provider_answer_start(a, provider_text(message, "id"), provider_text(message, "model"));
-    take_usage(a, json_object_get(message, "usage"));
+    provider_answer_start(a, json_item_text(message, "id"), json_item_text(message, "model"));
+    take_usage(a, json_item_get(message, "usage"));
 }
 
-static int take_whole(struct provider_answer *a, const json_t *message, struct error *err)
+static int take_whole(struct provider_answer *a, const struct json_item *message, struct error *err)
 {
-    const json_t *content = json_object_get(message, "content");
+    const struct json_item *content = json_item_get(message, "content");
     int rc = 0;
-    provider_answer_start(a, provider_text(message, "id"), provider_text(message, "model"));
-    for (size_t i = 0; i < json_array_size(content) && rc == 0; i++) {
-        rc = take_block(a, (int64_t)i, json_array_get(content, i), err);
-        if (rc == 0)
-            rc = take_block_end(a, (int64_t)i, err);
+    provider_answer_start(a, json_item_text(message, "id"), json_item_text(message, "model"));
+    int64_t i = 0;
+    json_item_each(block, content) {
+        rc = rc ? rc : take_block(a, i, block, err);
+        rc = rc ? rc : take_block_end(a, i++, err);
     }
-    take_usage(a, json_object_get(message, "usage"));
+    take_usage(a, json_item_get(message, "usage"));
     take_stop_reason(a, message);
     return rc;
 }
 
 static int take_after_start(
-    struct provider_answer *a, struct str type, const json_t *event, struct error *err)
+    struct provider_answer *a, struct str type, const struct json_item *event, struct error *err)
 {
-    int64_t index = provider_count(event, "index");
+    int64_t index = provider_item_count(event, "index");
     if (str_is(type, "content_block_start"))
-        return take_block(a, index, json_object_get(event, "content_block"), err);
+        return take_block(a, index, json_item_get(event, "content_block"), err);
     if (str_is(type, "content_block_delta"))
-        return take_delta(a, index, json_object_get(event, "delta"), err);
+        return take_delta(a, index, json_item_get(event, "delta"), err);
     if (str_is(type, "content_block_stop")) {
         return take_block_end(a, index, err);
     } else if (str_is(type, "message_delta")) {
-        take_usage(a, json_object_get(event, "usage"));
-        take_stop_reason(a, json_object_get(event, "delta"));
+        take_usage(a, json_item_get(event, "usage"));
+        take_stop_reason(a, json_item_get(event, "delta"));
     } else if (str_is(type, "message_stop")) {
         provider_answer_end(a);
     }
@@ -223,7 +248,7 @@ static int take_after_start(
 }
 
 /* The answer to count_tokens. */
-static int take_count(struct provider_answer *a, const json_t *count)
+static int take_count(struct provider_answer *a, const struct json_item *count)
 {
     provider_answer_start(a, STR_NONE, STR_NONE);
     take_usage(a, count);
@@ -231,17 +256,17 @@ static int take_count(struct provider_answer *a, const json_t *count)
     return 0;
 }
 
-int provider_anthropic_event(struct provider_answer *a, const json_t *event, struct error *err)
+int provider_anthropic_event(struct provider_answer *a, const struct json_item *event, struct error *err)
 {
-    struct str type = provider_text(event, "type");
-    if (type.len == 0 && provider_count(event, "input_tokens") >= 0)
+    struct str type = json_item_text(event, "type");
+    if (type.len == 0 && provider_item_count(event, "input_tokens") >= 0)
         return take_count(a, event);
     if (type.len == 0)
         return error_set(err, ERROR_INVALID, "an event has no 'type'");
     if (str_is(type, "message"))
         return take_whole(a, event, err);
     if (str_is(type, "message_start")) {
-        take_start(a, json_object_get(event, "message"));
+        take_start(a, json_item_get(event, "message"));
         return 0;
     }
     bool ours = str_starts(type, STR("content_block_")) || str_starts(type, STR("message_"));

@@ -329,7 +329,7 @@ static size_t bedrock_sign(struct arena *a, const struct provider *p, const stru
 }
 
 const struct provider_dialect provider_dialect_bedrock = {bedrock_supports, provider_bedrock_encode,
-    bedrock_path, bedrock_headers, provider_bedrock_event, bedrock_sign};
+    bedrock_path, bedrock_headers, provider_bedrock_event, bedrock_sign, false};
 
 const struct provider_ops provider_bedrock_ops = {
     .kind = "bedrock", .dialects = {&provider_dialect_bedrock}, PROVIDER_REMOTE_CALLS};

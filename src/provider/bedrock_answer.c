@@ -1,5 +1,5 @@
-/* Understanding Bedrock's answers: the messages of its event stream, each as an object of one member that is
- * named by the event's type (answer.c wraps them).
+/* Understanding Bedrock's answers: the messages of its event stream, each an object whose key is the event's
+ * type.
  *
  *   messageStart (contentBlockStart? contentBlockDelta* contentBlockStop)* messageStop metadata */
 #include "base/limits.h"
@@ -32,77 +32,72 @@ static int take_stop(struct provider_answer *a, struct str reason, struct error 
     return 0;
 }
 
-static int take_start(struct provider_answer *a, const json_t *block, struct error *err)
+static int take_start(struct provider_answer *a, const struct json_item *block, struct error *err)
 {
-    const json_t *tool = json_object_get(json_object_get(block, "start"), "toolUse");
-    if (!json_is_object(tool))
+    const struct json_item *tool = json_item_get(json_item_get(block, "start"), "toolUse");
+    if (!json_item_is(tool, JSON_ITEM_OBJECT))
         return 0;
-    return provider_answer_tool(a, provider_count(block, "contentBlockIndex"),
-        provider_text(tool, "toolUseId"), provider_text(tool, "name"), STR_NONE, err);
+    return provider_answer_tool(a, provider_item_count(block, "contentBlockIndex"),
+        json_item_text(tool, "toolUseId"), json_item_text(tool, "name"), STR_NONE, err);
 }
 
-static int take_delta(struct provider_answer *a, const json_t *block, struct error *err)
+static int take_delta(struct provider_answer *a, const struct json_item *block, struct error *err)
 {
-    const json_t *delta = json_object_get(block, "delta"), *tool = json_object_get(delta, "toolUse");
-    const json_t *reasoning = json_object_get(delta, "reasoningContent");
-    provider_answer_text(a, provider_text(delta, "text"));
-    provider_answer_reasoning(a, provider_text(reasoning, "text"));
+    const struct json_item *delta = json_item_get(block, "delta"), *tool = json_item_get(delta, "toolUse");
+    const struct json_item *reasoning = json_item_get(delta, "reasoningContent");
+    provider_answer_text(a, json_item_text(delta, "text"));
+    provider_answer_reasoning(a, json_item_text(reasoning, "text"));
     provider_answer_signature(
-        a, provider_text(reasoning, "signature"), provider_text(reasoning, "redactedContent"));
-    if (!json_is_object(tool))
+        a, json_item_text(reasoning, "signature"), json_item_text(reasoning, "redactedContent"));
+    if (!json_item_is(tool, JSON_ITEM_OBJECT))
         return 0;
-    return provider_answer_tool(
-        a, provider_count(block, "contentBlockIndex"), STR_NONE, STR_NONE, provider_text(tool, "input"), err);
+    return provider_answer_tool(a, provider_item_count(block, "contentBlockIndex"), STR_NONE, STR_NONE,
+        json_item_text(tool, "input"), err);
 }
 
 /* [{"ttl": "1h", "inputTokens": n}, {"ttl": "5m", ...}] */
-static int64_t kept_for_an_hour(const json_t *details)
+static int64_t kept_for_an_hour(const struct json_item *details)
 {
     int64_t sum = 0;
-    for (size_t i = 0; i < json_array_size(details) && i < 16; i++) {
-        int64_t n = provider_count(json_array_get(details, i), "inputTokens");
-        if (n > 0 && str_is(provider_text(json_array_get(details, i), "ttl"), "1h"))
+    json_item_each(detail, details) {
+        int64_t n = provider_item_count(detail, "inputTokens");
+        if (n > 0 && sum < PROVIDER_COUNT_MAX && str_is(json_item_text(detail, "ttl"), "1h"))
             sum += n;
     }
     return sum;
 }
 
 /* What was read from or written to a cache is counted beside the input. */
-static void take_usage(struct provider_answer *a, const json_t *usage)
+static void take_usage(struct provider_answer *a, const struct json_item *usage)
 {
-    int64_t input = provider_count(usage, "inputTokens"),
-            read = provider_count(usage, "cacheReadInputTokens");
-    int64_t written = provider_count(usage, "cacheWriteInputTokens");
+    int64_t input = provider_item_count(usage, "inputTokens"),
+            read = provider_item_count(usage, "cacheReadInputTokens");
+    int64_t written = provider_item_count(usage, "cacheWriteInputTokens");
     read = read < 0 ? 0 : read;
     written = written < 0 ? 0 : written;
     provider_answer_usage(
         a, &(struct chat_usage){
                .input_tokens = input < 0 ? -1 : input + read + written,
                .cached_tokens = read,
-               .output_tokens = provider_count(usage, "outputTokens"),
+               .output_tokens = provider_item_count(usage, "outputTokens"),
                .written_tokens = written,
-               .written_long_tokens = kept_for_an_hour(json_object_get(usage, "cacheDetails")),
+               .written_long_tokens = kept_for_an_hour(json_item_get(usage, "cacheDetails")),
            });
 }
 
-int provider_bedrock_event(struct provider_answer *a, const json_t *event, struct error *err)
+int provider_bedrock_event(struct provider_answer *a, const struct json_item *event, struct error *err)
 {
-    const json_t *start = json_object_get(event, "contentBlockStart");
-    const json_t *delta = json_object_get(event, "contentBlockDelta");
-    const json_t *stop = json_object_get(event, "messageStop");
-    const json_t *usage = json_object_get(json_object_get(event, "metadata"), "usage");
     int rc = 0;
     provider_answer_start(a, STR_NONE, STR_NONE);
-    if (json_is_object(start))
-        rc = take_start(a, start, err);
-    if (rc == 0 && json_is_object(delta))
-        rc = take_delta(a, delta, err);
-    if (rc == 0 && json_object_get(event, "contentBlockStop"))
-        provider_answer_tool_end(
-            a, provider_count(json_object_get(event, "contentBlockStop"), "contentBlockIndex"));
-    if (rc == 0 && json_is_object(stop))
-        rc = take_stop(a, provider_text(stop, "stopReason"), err);
-    if (rc == 0 && json_is_object(usage))
-        take_usage(a, usage);
+    if (str_is(event->key, "contentBlockStart"))
+        rc = take_start(a, event, err);
+    else if (str_is(event->key, "contentBlockDelta"))
+        rc = take_delta(a, event, err);
+    else if (str_is(event->key, "contentBlockStop"))
+        provider_answer_tool_end(a, provider_item_count(event, "contentBlockIndex"));
+    else if (str_is(event->key, "messageStop"))
+        rc = take_stop(a, json_item_text(event, "stopReason"), err);
+    else if (str_is(event->key, "metadata") && json_item_is(json_item_get(event, "usage"), JSON_ITEM_OBJECT))
+        take_usage(a, json_item_get(event, "usage"));
     return rc;
 }

@@ -13,7 +13,8 @@ enum { PROVIDER_HEADERS_MAX = 32, PROVIDER_SIGNATURE_MAX = AWS_HEADERS_MAX };
 struct provider_dialect {
     /* ERROR_UNSUPPORTED names what a request asks for that this dialect cannot say. */
     int (*supports)(const struct provider_model *m, const struct chat_request *r, struct error *err);
-    /* The body; checks with `supports` first. */
+    /* The body; checks with `supports` first. `r->stream`: how the answer is asked for, whatever the client
+     * wants. */
     int (*encode)(
         const struct provider_model *m, const struct chat_request *r, struct buf *out, struct error *err);
     /* Appended to the target's base_url; text made for it lives in `a`. */
@@ -25,6 +26,7 @@ struct provider_dialect {
     /* Further headers that depend on all of the request: at most PROVIDER_SIGNATURE_MAX; NULL: none. */
     size_t (*sign)(struct arena *a, const struct provider *p, const struct egress_request *request,
         struct egress_header *out);
+    bool whole; /* can be asked for the answer at once */
 };
 
 extern const struct provider_dialect provider_dialect_openai, provider_dialect_anthropic,
@@ -68,6 +70,7 @@ struct provider {
     struct str api_version;               /* Azure's */
     struct str region;                    /* Amazon's */
     struct aws_credentials credentials;
+    int64_t answer_timeout_ms;
     struct egress_header *headers; /* that go with every request */
     size_t n_headers;
 };
@@ -96,7 +99,7 @@ extern const struct provider_ops provider_local_ops, provider_openai_ops, provid
 
 /* `object` has `key` with a value that asks for something: not null, false, 0, "", [] or {}. */
 bool provider_asks(const json_t *object, const char *key);
-/* Content-Type, Accept and, with a key, one that carries it; gives how many. */
+/* Content-Type, Accept (in this order) and, with a key, one that carries it; gives how many. */
 size_t provider_headers(struct arena *a, const char *key_header, const char *key_prefix, struct str api_key,
     struct egress_header *out);
 

@@ -87,23 +87,25 @@ static int unpack(struct str text, float *out, size_t most, size_t *n, struct er
 }
 
 /* How many values there are, or could be. */
-static size_t width_of(const json_t *vector)
+static size_t width_of(const struct json_item *vector)
 {
-    return json_is_string(vector) ? json_string_length(vector) / 4 * 3 / sizeof(float)
-                                  : json_array_size(vector);
+    return json_item_is(vector, JSON_ITEM_STRING) ? vector->text.len / 4 * 3 / sizeof(float)
+                                                  : json_item_length(vector);
 }
 
-static int vector_read(const json_t *vector, float *out, size_t most, size_t *n, struct error *err)
+static int vector_read(const struct json_item *vector, float *out, size_t most, size_t *n, struct error *err)
 {
-    if (json_is_string(vector)) {
-        int rc = unpack(json_str(vector), out, most, n, err);
+    if (json_item_is(vector, JSON_ITEM_STRING)) {
+        int rc = unpack(json_item_str(vector), out, most, n, err);
         if (rc)
             return rc;
     } else {
-        *n = json_array_size(vector);
-        for (size_t i = 0; i < *n && i < most; i++) {
-            const json_t *value = json_array_get(vector, i);
-            out[i] = json_is_number(value) ? (float)json_number_value(value) : NAN;
+        double value;
+        *n = 0;
+        json_item_each(item, vector) {
+            if (*n < most)
+                out[*n] = json_item_double(item, &value) ? (float)value : NAN;
+            ++*n;
         }
     }
     for (size_t i = 0; i < *n && i < most; i++)
@@ -113,7 +115,7 @@ static int vector_read(const json_t *vector, float *out, size_t most, size_t *n,
 }
 
 /* One vector for each input, all of one width. */
-static int take_vectors(struct provider_answer *a, const json_t *const *vectors, struct error *err)
+static int take_vectors(struct provider_answer *a, const struct json_item *const *vectors, struct error *err)
 {
     size_t width = 0, most = width_of(vectors[0]);
     if (most == 0 || most > LIMIT_PROVIDER_BODY / a->n_inputs / sizeof(float))
@@ -136,21 +138,23 @@ static int take_vectors(struct provider_answer *a, const json_t *const *vectors,
 
 /* The vectors of `list`, each under `key` of an object (NULL: the elements themselves), in the order of the
  * inputs: as their "index" says where they have one. */
-static int take_list(struct provider_answer *a, const json_t *list, const char *key, struct error *err)
+static int take_list(
+    struct provider_answer *a, const struct json_item *list, const char *key, struct error *err)
 {
-    size_t n = json_array_size(list);
+    size_t n = json_item_length(list);
     if (n != a->n_inputs)
         return error_set(err, ERROR_INVALID, "it has %zu embeddings for %zu inputs", n, a->n_inputs);
-    const json_t **vectors = calloc(n + 1, sizeof *vectors);
+    const struct json_item **vectors = calloc(n + 1, sizeof *vectors);
     int rc = vectors ? 0 : error_set(err, ERROR_MEMORY, "no memory for %zu embeddings", n);
-    for (size_t i = 0; i < n && rc == 0; i++) {
-        const json_t *item = json_array_get(list, i);
-        int64_t index = provider_count(item, "index");
+    size_t i = 0;
+    for (const struct json_item *item = json_item_first(list); item && rc == 0;
+         item = json_item_next(list, item), i++) {
+        int64_t index = provider_item_count(item, "index");
         size_t at = index < 0 ? i : (size_t)index;
         if (at >= n || vectors[at])
             rc = error_set(err, ERROR_INVALID, "its embeddings have indexes that are not the inputs'");
         else
-            vectors[at] = key ? json_object_get(item, key) : item;
+            vectors[at] = key ? json_item_get(item, key) : item;
         if (rc == 0 && !vectors[at])
             rc = error_set(err, ERROR_INVALID, "an embedding of it is missing");
     }
@@ -167,10 +171,10 @@ static void take_usage(struct provider_answer *a, int64_t input)
         provider_answer_usage(a, &(struct chat_usage){.input_tokens = input});
 }
 
-static int64_t tokens_of(const json_t *usage)
+static int64_t tokens_of(const struct json_item *usage)
 {
-    int64_t n = provider_count(usage, "prompt_tokens");
-    return n >= 0 ? n : provider_count(usage, "total_tokens");
+    int64_t n = provider_item_count(usage, "prompt_tokens");
+    return n >= 0 ? n : provider_item_count(usage, "total_tokens");
 }
 
 /* ---- OpenAI's embeddings ---- */
@@ -206,11 +210,11 @@ static int openai_encode(
     return written(out, err);
 }
 
-static int openai_event(struct provider_answer *a, const json_t *event, struct error *err)
+static int openai_event(struct provider_answer *a, const struct json_item *event, struct error *err)
 {
-    provider_answer_start(a, STR_NONE, provider_text(event, "model"));
-    take_usage(a, tokens_of(json_object_get(event, "usage")));
-    return take_list(a, json_object_get(event, "data"), "embedding", err);
+    provider_answer_start(a, STR_NONE, json_item_text(event, "model"));
+    take_usage(a, tokens_of(json_item_get(event, "usage")));
+    return take_list(a, json_item_get(event, "data"), "embedding", err);
 }
 
 static struct str openai_path(struct arena *a, const struct provider_model *m, const struct chat_request *r)
@@ -226,7 +230,7 @@ static size_t openai_headers(
 }
 
 const struct provider_dialect provider_embed_openai = {
-    openai_supports, openai_encode, openai_path, openai_headers, openai_event, NULL};
+    openai_supports, openai_encode, openai_path, openai_headers, openai_event, NULL, false};
 
 /* ---- Rerank, as Cohere, Jina, vLLM, llama.cpp, Together and Voyage have it ---- */
 
@@ -257,21 +261,24 @@ static int rerank_encode(
 }
 
 /* {"results":[{"index","relevance_score"}]}; Voyage calls the list "data". Each document once. */
-static int rerank_event(struct provider_answer *a, const json_t *event, struct error *err)
+static int rerank_event(struct provider_answer *a, const struct json_item *event, struct error *err)
 {
-    const json_t *usage = json_object_get(event, "usage"), *list = json_object_get(event, "results");
+    const struct json_item *usage = json_item_get(event, "usage"), *list = json_item_get(event, "results");
     int rc = 0;
     if (!list)
-        list = json_object_get(event, "data");
-    size_t n = json_array_size(list);
+        list = json_item_get(event, "data");
+    size_t n = json_item_length(list);
     if (n == 0 || n > a->n_inputs)
         return error_set(err, ERROR_INVALID, "it ranks %zu of %zu documents", n, a->n_inputs);
     bool *seen = calloc(a->n_inputs, sizeof *seen);
     rc = seen ? 0 : error_set(err, ERROR_MEMORY, "no memory for %zu scores", n);
-    for (size_t i = 0; i < n && rc == 0; i++) {
-        const json_t *item = json_array_get(list, i), *score = json_object_get(item, "relevance_score");
-        int64_t index = provider_count(item, "index");
-        if (index < 0 || (size_t)index >= a->n_inputs || seen[index] || !json_is_number(score))
+    double score;
+    json_item_each(item, list) {
+        int64_t index = provider_item_count(item, "index");
+        if (rc)
+            break;
+        if (index < 0 || (size_t)index >= a->n_inputs || seen[index] ||
+            !json_item_double(json_item_get(item, "relevance_score"), &score))
             rc = error_set(err, ERROR_INVALID, "a result of it names no document, one again, or no score");
         else
             seen[index] = true;
@@ -279,18 +286,17 @@ static int rerank_event(struct provider_answer *a, const json_t *event, struct e
     free(seen);
     if (rc)
         return rc;
-    provider_answer_start(a, provider_text(event, "id"), provider_text(event, "model"));
+    provider_answer_start(a, json_item_text(event, "id"), json_item_text(event, "model"));
     take_usage(a, tokens_of(usage));
-    for (size_t i = 0; i < n; i++) {
-        const json_t *item = json_array_get(list, i);
-        provider_answer_score(a, (size_t)provider_count(item, "index"),
-            json_number_value(json_object_get(item, "relevance_score")));
+    json_item_each(item, list) {
+        if (json_item_double(json_item_get(item, "relevance_score"), &score)) /* as was seen */
+            provider_answer_score(a, (size_t)provider_item_count(item, "index"), score);
     }
     return 0;
 }
 
 const struct provider_dialect provider_rerank_openai = {
-    rerank_supports, rerank_encode, openai_path, openai_headers, rerank_event, NULL};
+    rerank_supports, rerank_encode, openai_path, openai_headers, rerank_event, NULL, false};
 
 /* ---- Google's batchEmbedContents ---- */
 
@@ -342,11 +348,11 @@ static int gemini_encode(
     return written(out, err);
 }
 
-static int gemini_event(struct provider_answer *a, const json_t *event, struct error *err)
+static int gemini_event(struct provider_answer *a, const struct json_item *event, struct error *err)
 {
     provider_answer_start(a, STR_NONE, STR_NONE);
-    take_usage(a, provider_count(json_object_get(event, "usageMetadata"), "promptTokenCount"));
-    return take_list(a, json_object_get(event, "embeddings"), "values", err);
+    take_usage(a, provider_item_count(json_item_get(event, "usageMetadata"), "promptTokenCount"));
+    return take_list(a, json_item_get(event, "embeddings"), "values", err);
 }
 
 static struct str gemini_path(struct arena *a, const struct provider_model *m, const struct chat_request *r)
@@ -363,7 +369,7 @@ static size_t gemini_headers(
 }
 
 const struct provider_dialect provider_embed_gemini = {
-    gemini_supports, gemini_encode, gemini_path, gemini_headers, gemini_event, NULL};
+    gemini_supports, gemini_encode, gemini_path, gemini_headers, gemini_event, NULL, false};
 
 /* ---- Ollama's /api/embed, and /api/embeddings, whose one vector is not scaled ---- */
 
@@ -403,14 +409,14 @@ static int ollama_encode(
     return written(out, err);
 }
 
-static int ollama_event(struct provider_answer *a, const json_t *event, struct error *err)
+static int ollama_event(struct provider_answer *a, const struct json_item *event, struct error *err)
 {
-    const json_t *one = json_object_get(event, "embedding");
-    provider_answer_start(a, STR_NONE, provider_text(event, "model"));
-    take_usage(a, provider_count(event, "prompt_eval_count"));
+    const struct json_item *one = json_item_get(event, "embedding");
+    provider_answer_start(a, STR_NONE, json_item_text(event, "model"));
+    take_usage(a, provider_item_count(event, "prompt_eval_count"));
     if (one && a->n_inputs == 1)
         return take_vectors(a, &one, err);
-    return take_list(a, json_object_get(event, "embeddings"), NULL, err);
+    return take_list(a, json_item_get(event, "embeddings"), NULL, err);
 }
 
 static struct str ollama_path(struct arena *a, const struct provider_model *m, const struct chat_request *r)
@@ -421,4 +427,4 @@ static struct str ollama_path(struct arena *a, const struct provider_model *m, c
 }
 
 const struct provider_dialect provider_embed_ollama = {
-    ollama_supports, ollama_encode, ollama_path, openai_headers, ollama_event, NULL};
+    ollama_supports, ollama_encode, ollama_path, openai_headers, ollama_event, NULL, false};

@@ -205,11 +205,12 @@ static int status_inside(const json_t *document)
     return (int)status;
 }
 
-bool provider_is_error(const json_t *document)
+bool provider_is_error(const struct json_item *document)
 {
-    const json_t *error = json_object_get(document, "error");
-    return (error && !json_is_null(error)) || str_is(member(document, "object"), "error") ||
-           str_is(member(document, "type"), "error");
+    const struct json_item *error = json_item_get(document, "error");
+    return (error && !json_item_is(error, JSON_ITEM_NULL)) ||
+           str_is(json_item_text(document, "object"), "error") ||
+           str_is(json_item_text(document, "type"), "error");
 }
 
 void provider_failure_json(

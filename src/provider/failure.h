@@ -3,6 +3,7 @@
 #define WEIR_PROVIDER_FAILURE_H
 
 #include "chat/chat.h"
+#include "json/json_view.h"
 
 /* A failure with the memory its spans point to. */
 struct provider_failure {
@@ -24,7 +25,7 @@ void provider_failure_error(
     struct provider_failure *f, struct str provider, struct str api_key, int code, const char *message);
 
 /* Does the document tell of an error? */
-bool provider_is_error(const json_t *document);
+bool provider_is_error(const struct json_item *document);
 /* The headers `retry-after-ms` and `retry-after` (seconds or a date, RFC 9110, 10.2.3); -1: neither says. At
  * most a day. */
 int64_t provider_retry_after(struct str ms, struct str seconds_or_date, int64_t now_wall_ms);

@@ -294,8 +294,7 @@ struct str provider_gemini_path(struct arena *a, const struct provider_model *m,
 
 static struct str gemini_path(struct arena *a, const struct provider_model *m, const struct chat_request *r)
 {
-    (void)r;
-    return provider_gemini_path(a, m, ":streamGenerateContent?alt=sse");
+    return provider_gemini_path(a, m, r->stream ? ":streamGenerateContent?alt=sse" : ":generateContent");
 }
 
 static size_t gemini_headers(
@@ -306,7 +305,7 @@ static size_t gemini_headers(
 }
 
 const struct provider_dialect provider_dialect_gemini = {
-    gemini_supports, provider_gemini_encode, gemini_path, gemini_headers, provider_gemini_event, NULL};
+    gemini_supports, provider_gemini_encode, gemini_path, gemini_headers, provider_gemini_event, NULL, true};
 
 const struct provider_ops provider_gemini_ops = {
     .kind = "gemini", .dialects = {&provider_dialect_gemini, &provider_embed_gemini}, PROVIDER_REMOTE_CALLS};

@@ -54,97 +54,101 @@ static struct str make_id(const struct provider_answer *a, struct str answer, ch
     return str_from(out);
 }
 
-static int take_call(struct provider_answer *a, const json_t *part, struct str answer, struct error *err)
+static int take_call(
+    struct provider_answer *a, const struct json_item *part, struct str answer, struct error *err)
 {
-    const json_t *call = json_object_get(part, "functionCall"), *arguments = json_object_get(call, "args");
-    struct str id = provider_text(call, "id");
+    const struct json_item *call = json_item_get(part, "functionCall"),
+                           *arguments = json_item_get(call, "args");
+    struct str id = json_item_text(call, "id");
     char made[48];
     struct buf text;
     struct json_writer w;
     if (id.len == 0)
         id = make_id(a, answer, made);
-    provider_gemini_signature_keep(id, provider_text(call, "name"), provider_text(part, "thoughtSignature"));
+    provider_gemini_signature_keep(
+        id, json_item_text(call, "name"), json_item_text(part, "thoughtSignature"));
     buf_init(&text, 2 * LIMIT_PROVIDER_EVENT);
     json_writer_init(&w, &text);
-    if (json_is_object(arguments))
-        json_write_value(&w, arguments);
+    if (json_item_is(arguments, JSON_ITEM_OBJECT))
+        json_write_item(&w, arguments);
     else
         buf_append_text(&text, "{}");
     int rc = text.failed
                  ? error_set(err, text.failed, "a tool call's arguments are too large")
-                 : provider_answer_tool(a, (int64_t)a->choice->n_tools, id, provider_text(call, "name"),
+                 : provider_answer_tool(a, (int64_t)a->choice->n_tools, id, json_item_text(call, "name"),
                        buf_str(&text), err); /* calls come whole: each is a new one */
     buf_free(&text);
     return rc;
 }
 
-static int take_part(struct provider_answer *a, const json_t *part, struct str answer, struct error *err)
+static int take_part(
+    struct provider_answer *a, const struct json_item *part, struct str answer, struct error *err)
 {
-    const json_t *call = json_object_get(part, "functionCall");
-    if (json_is_true(json_object_get(part, "thought")))
-        provider_answer_reasoning(a, provider_text(part, "text"));
+    const struct json_item *call = json_item_get(part, "functionCall");
+    if (json_item_is(json_item_get(part, "thought"), JSON_ITEM_TRUE))
+        provider_answer_reasoning(a, json_item_text(part, "text"));
     else
-        provider_answer_text(a, provider_text(part, "text"));
-    if (json_object_get(part, "inlineData") || json_object_get(part, "fileData"))
+        provider_answer_text(a, json_item_text(part, "text"));
+    if (json_item_get(part, "inlineData") || json_item_get(part, "fileData"))
         return error_set(err, ERROR_INVALID, "it holds an image or a file, not only text");
-    return json_is_object(call) ? take_call(a, part, answer, err) : 0;
+    return json_item_is(call, JSON_ITEM_OBJECT) ? take_call(a, part, answer, err) : 0;
 }
 
 static int take_candidate(
-    struct provider_answer *a, const json_t *candidate, struct str answer, struct error *err)
+    struct provider_answer *a, const struct json_item *candidate, struct str answer, struct error *err)
 {
-    const json_t *parts = json_object_get(json_object_get(candidate, "content"), "parts");
+    const struct json_item *parts = json_item_get(json_item_get(candidate, "content"), "parts");
     int rc = 0;
-    if (!json_is_object(candidate))
+    if (!json_item_is(candidate, JSON_ITEM_OBJECT))
         return error_set(err, ERROR_INVALID, "its 'candidates' hold no objects");
-    int64_t index = provider_count(candidate, "index");
+    int64_t index = provider_item_count(candidate, "index");
     if (!provider_answer_choose(a, index < 0 ? 0 : index)) /* more than were asked for */
         return 0;
-    for (size_t i = 0; i < json_array_size(parts) && rc == 0; i++)
-        rc = take_part(a, json_array_get(parts, i), answer, err);
-    return rc ? rc : take_finish(a, provider_text(candidate, "finishReason"), err);
+    json_item_each(part, parts)
+        rc = rc ? rc : take_part(a, part, answer, err);
+    return rc ? rc : take_finish(a, json_item_text(candidate, "finishReason"), err);
 }
 
 /* ---- What it cost ---- */
 
-static int64_t count_or_zero(const json_t *object, const char *key)
+static int64_t count_or_zero(const struct json_item *object, const char *key)
 {
-    int64_t n = provider_count(object, key);
+    int64_t n = provider_item_count(object, key);
     return n < 0 || n > INT64_MAX / 4 ? 0 : n;
 }
 
 /* A count of zero is left out; before the end, so is one that is not known yet. */
-static void take_usage(struct provider_answer *a, const json_t *usage)
+static void take_usage(struct provider_answer *a, const struct json_item *usage)
 {
     int64_t thoughts = count_or_zero(usage, "thoughtsTokenCount");
     int64_t output = count_or_zero(usage, "candidatesTokenCount") + thoughts;
     provider_answer_usage(a, &(struct chat_usage){
-                                 .input_tokens = provider_count(usage, "promptTokenCount"),
+                                 .input_tokens = provider_item_count(usage, "promptTokenCount"),
                                  .cached_tokens = count_or_zero(usage, "cachedContentTokenCount"),
                                  .output_tokens = output > 0 || a->choice->has_stop ? output : -1,
                                  .reasoning_tokens = thoughts,
                              });
 }
 
-int provider_gemini_event(struct provider_answer *a, const json_t *event, struct error *err)
+int provider_gemini_event(struct provider_answer *a, const struct json_item *event, struct error *err)
 {
-    const json_t *candidates = json_object_get(event, "candidates");
-    const json_t *usage = json_object_get(event, "usageMetadata");
-    struct str answer = provider_text(event, "responseId");
-    struct str blocked = provider_text(json_object_get(event, "promptFeedback"), "blockReason");
+    const struct json_item *candidates = json_item_get(event, "candidates");
+    const struct json_item *usage = json_item_get(event, "usageMetadata");
+    struct str answer = json_item_text(event, "responseId");
+    struct str blocked = json_item_text(json_item_get(event, "promptFeedback"), "blockReason");
     int rc = 0;
     if (blocked.len > 0) {
         fail_blocked(a, blocked);
         return 0;
     }
-    if (candidates && !json_is_null(candidates) && !json_is_array(candidates))
+    if (candidates && !json_item_is(candidates, JSON_ITEM_NULL) && !json_item_is(candidates, JSON_ITEM_ARRAY))
         return error_set(err, ERROR_INVALID, "its 'candidates' is no list");
-    if (!json_is_object(usage) && json_array_size(candidates) == 0)
+    if (!json_item_is(usage, JSON_ITEM_OBJECT) && json_item_length(candidates) == 0)
         return 0;
-    provider_answer_start(a, answer, provider_text(event, "modelVersion"));
-    for (size_t i = 0; i < json_array_size(candidates) && rc == 0; i++)
-        rc = take_candidate(a, json_array_get(candidates, i), answer, err);
-    if (rc == 0 && json_is_object(usage))
+    provider_answer_start(a, answer, json_item_text(event, "modelVersion"));
+    json_item_each(candidate, candidates)
+        rc = rc ? rc : take_candidate(a, candidate, answer, err);
+    if (rc == 0 && json_item_is(usage, JSON_ITEM_OBJECT))
         take_usage(a, usage);
     return rc;
 }

@@ -322,7 +322,7 @@ int provider_ollama_encode(
     json_object_begin(&w);
     provider_write_member(&w, "model", m->model);
     json_key(&w, "stream");
-    json_write_bool(&w, true);
+    json_write_bool(&w, r->stream);
     write_settings(&w, r);
     if (is_generate(r)) {
         write_generate(&w, r);
@@ -342,60 +342,62 @@ int provider_ollama_encode(
 
 /* ---- The answer: a JSON object a line ---- */
 
-static int take_call(struct provider_answer *a, const json_t *call, struct error *err)
+static int take_call(struct provider_answer *a, const struct json_item *call, struct error *err)
 {
-    const json_t *function = json_object_get(call, "function"),
-                 *arguments = json_object_get(function, "arguments");
+    const struct json_item *function = json_item_get(call, "function"),
+                           *arguments = json_item_get(function, "arguments");
     struct buf text;
     struct json_writer w;
     buf_init(&text, 2 * LIMIT_PROVIDER_EVENT);
     json_writer_init(&w, &text);
-    if (json_is_object(arguments))
-        json_write_value(&w, arguments);
+    if (json_item_is(arguments, JSON_ITEM_OBJECT))
+        json_write_item(&w, arguments);
     else
         buf_append_text(&text, "{}");
     int rc = text.failed ? error_set(err, text.failed, "a tool call's arguments are too large")
-                         : provider_answer_tool(a, (int64_t)a->choice->n_tools, provider_text(call, "id"),
-                               provider_text(function, "name"), buf_str(&text), err); /* calls come whole */
+                         : provider_answer_tool(a, (int64_t)a->choice->n_tools, json_item_text(call, "id"),
+                               json_item_text(function, "name"), buf_str(&text), err); /* calls come whole */
     buf_free(&text);
     return rc;
 }
 
-static int64_t count_or_zero(const json_t *object, const char *key)
+static int64_t count_or_zero(const struct json_item *object, const char *key)
 {
-    int64_t n = provider_count(object, key);
+    int64_t n = provider_item_count(object, key);
     return n < 0 ? 0 : n;
 }
 
-static void take_end(struct provider_answer *a, const json_t *event)
+static void take_end(struct provider_answer *a, const struct json_item *event)
 {
     /* A prompt that was cached whole is left out of the counts. */
-    provider_answer_usage(a, &(struct chat_usage){.input_tokens = provider_count(event, "prompt_eval_count"),
-                                 .output_tokens = provider_count(event, "eval_count"),
-                                 .load_ns = count_or_zero(event, "load_duration"),
-                                 .prefill_ns = count_or_zero(event, "prompt_eval_duration"),
-                                 .decode_ns = count_or_zero(event, "eval_duration")});
+    provider_answer_usage(
+        a, &(struct chat_usage){.input_tokens = provider_item_count(event, "prompt_eval_count"),
+               .output_tokens = provider_item_count(event, "eval_count"),
+               .load_ns = count_or_zero(event, "load_duration"),
+               .prefill_ns = count_or_zero(event, "prompt_eval_duration"),
+               .decode_ns = count_or_zero(event, "eval_duration")});
     provider_answer_stop(
-        a, str_is(provider_text(event, "done_reason"), "length") ? CHAT_STOP_LENGTH : CHAT_STOP_END);
+        a, str_is(json_item_text(event, "done_reason"), "length") ? CHAT_STOP_LENGTH : CHAT_STOP_END);
     provider_answer_end(a);
 }
 
-int provider_ollama_event(struct provider_answer *a, const json_t *event, struct error *err)
+int provider_ollama_event(struct provider_answer *a, const struct json_item *event, struct error *err)
 {
-    const json_t *message = json_object_get(event, "message"),
-                 *calls = json_object_get(message, "tool_calls");
-    const json_t *words = json_is_object(message) ? message : event;
+    const struct json_item *message = json_item_get(event, "message"),
+                           *calls = json_item_get(message, "tool_calls");
+    const struct json_item *words = json_item_is(message, JSON_ITEM_OBJECT) ? message : event;
     int rc = 0;
-    if (!json_is_boolean(json_object_get(event, "done")))
+    bool done = json_item_is(json_item_get(event, "done"), JSON_ITEM_TRUE);
+    if (!done && !json_item_is(json_item_get(event, "done"), JSON_ITEM_FALSE))
         return error_set(err, ERROR_INVALID, "a line of it has no 'done'");
-    provider_answer_start(a, STR_NONE, provider_text(event, "model"));
-    provider_answer_reasoning(a, provider_text(words, "thinking"));
-    provider_answer_text(a, provider_text(words, words == message ? "content" : "response"));
-    if (calls && !json_is_null(calls) && !json_is_array(calls))
+    provider_answer_start(a, STR_NONE, json_item_text(event, "model"));
+    provider_answer_reasoning(a, json_item_text(words, "thinking"));
+    provider_answer_text(a, json_item_text(words, words == message ? "content" : "response"));
+    if (calls && !json_item_is(calls, JSON_ITEM_NULL) && !json_item_is(calls, JSON_ITEM_ARRAY))
         return error_set(err, ERROR_INVALID, "its 'tool_calls' is no list");
-    for (size_t i = 0; i < json_array_size(calls) && rc == 0; i++)
-        rc = take_call(a, json_array_get(calls, i), err);
-    if (rc == 0 && json_is_true(json_object_get(event, "done")))
+    json_item_each(call, calls)
+        rc = rc ? rc : take_call(a, call, err);
+    if (rc == 0 && done)
         take_end(a, event);
     return rc;
 }
@@ -417,7 +419,7 @@ static size_t ollama_headers(
 }
 
 const struct provider_dialect provider_dialect_ollama = {
-    ollama_supports, provider_ollama_encode, ollama_path, ollama_headers, provider_ollama_event, NULL};
+    ollama_supports, provider_ollama_encode, ollama_path, ollama_headers, provider_ollama_event, NULL, true};
 
 const struct provider_ops provider_ollama_ops = {
     .kind = "ollama", .dialects = {&provider_dialect_ollama, &provider_embed_ollama}, PROVIDER_REMOTE_CALLS};

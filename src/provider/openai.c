@@ -458,12 +458,12 @@ static void write_sampling(
     }
 }
 
-/* Always as a stream with usage: one way back for whole and streamed answers. */
-static void write_stream(struct json_writer *w, const struct provider_server *server)
+/* A whole answer tells its usage, a stream where it is asked to. */
+static void write_stream(struct json_writer *w, const struct provider_server *server, bool stream)
 {
     json_key(w, "stream");
-    json_write_bool(w, true);
-    if (server->flags & PROVIDER_NO_STREAM_OPTIONS)
+    json_write_bool(w, stream);
+    if (!stream || server->flags & PROVIDER_NO_STREAM_OPTIONS)
         return;
     json_key(w, "stream_options");
     json_write_raw(w, STR("{\"include_usage\":true}"));
@@ -504,7 +504,7 @@ int provider_openai_encode(
     write_answers(&w, r);
     if (!provider_server_has(server->omits, "user"))
         write_optional(&w, "user", r->user);
-    write_stream(&w, server);
+    write_stream(&w, server, r->stream);
     write_rest(&w, m, r);
     json_object_end(&w);
     return out->failed ? error_set(err, out->failed, "the request is too large to pass on") : 0;
@@ -546,7 +546,7 @@ static size_t openai_headers(
 }
 
 const struct provider_dialect provider_dialect_openai = {
-    openai_supports, provider_openai_encode, openai_path, openai_headers, provider_openai_event, NULL};
+    openai_supports, provider_openai_encode, openai_path, openai_headers, provider_openai_event, NULL, true};
 
 const struct provider_ops provider_openai_ops = {.kind = "openai",
     .dialects = {&provider_dialect_openai, &provider_embed_openai, &provider_rerank_openai},

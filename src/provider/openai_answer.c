@@ -34,32 +34,32 @@ static int take_finish(struct provider_answer *a, struct str reason, struct erro
 }
 
 /* Which stop string it was: vLLM's word for it, and SGLang's. */
-static void take_stop_string(struct provider_answer *a, const json_t *choice)
+static void take_stop_string(struct provider_answer *a, const struct json_item *choice)
 {
-    struct str which = provider_text(choice, "stop_reason");
+    struct str which = json_item_text(choice, "stop_reason");
     if (which.len == 0)
-        which = provider_text(choice, "matched_stop");
-    if (which.len == 0 || !str_is(provider_text(choice, "finish_reason"), "stop"))
+        which = json_item_text(choice, "matched_stop");
+    if (which.len == 0 || !str_is(json_item_text(choice, "finish_reason"), "stop"))
         return;
     provider_answer_stop(a, CHAT_STOP_STRING);
     provider_answer_stop_string(a, which);
 }
 
-static struct str reasoning_of(const json_t *delta)
+static struct str reasoning_of(const struct json_item *delta)
 {
-    struct str text = provider_text(delta, "reasoning_content");
-    return text.len ? text : provider_text(delta, "reasoning");
+    struct str text = json_item_text(delta, "reasoning_content");
+    return text.len ? text : json_item_text(delta, "reasoning");
 }
 
 /* Mistral: [{"type":"thinking","thinking":[{"type":"text","text"}]}, {"type":"text","text"}] */
-static void take_parts(struct provider_answer *a, const json_t *parts)
+static void take_parts(struct provider_answer *a, const struct json_item *parts)
 {
-    for (size_t i = 0; i < json_array_size(parts); i++) {
-        const json_t *part = json_array_get(parts, i), *thinking = json_object_get(part, "thinking");
-        for (size_t k = 0; k < json_array_size(thinking); k++)
-            provider_answer_reasoning(a, provider_text(json_array_get(thinking, k), "text"));
+    json_item_each(part, parts) {
+        const struct json_item *thinking = json_item_get(part, "thinking");
+        json_item_each(piece, thinking)
+            provider_answer_reasoning(a, json_item_text(piece, "text"));
         if (!thinking)
-            provider_answer_text(a, provider_text(part, "text"));
+            provider_answer_text(a, json_item_text(part, "text"));
     }
 }
 
@@ -97,14 +97,17 @@ static int legacy_read(
 
 /* Text that log-probabilities come with. */
 static int take_logprobs(
-    struct provider_answer *a, struct str text, const json_t *logprobs, struct error *err)
+    struct provider_answer *a, struct str text, const struct json_item *item, struct error *err)
 {
+    json_t *logprobs;
+    int rc = json_read(item->text, &logprobs, err);
+    if (rc)
+        return rc;
     struct arena *arena = arena_create(LIMIT_REQUEST_MEMORY);
     const json_t *content = json_object_get(logprobs, "content");
     const struct chat_token *tokens = NULL;
     struct chat_token *legacy = NULL;
     size_t n = 0;
-    int rc = 0;
     if (json_is_array(content)) {
         rc = chat_tokens_read(arena, content, &tokens, &n, err);
     } else if (json_is_array(json_object_get(logprobs, "tokens"))) {
@@ -114,78 +117,85 @@ static int take_logprobs(
     if (rc == 0)
         provider_answer_tokens(a, text, tokens, n);
     arena_free(arena);
+    json_decref(logprobs);
     return rc;
 }
 
-static int take_content(
-    struct provider_answer *a, const json_t *delta, const json_t *logprobs, struct error *err)
+static int take_content(struct provider_answer *a, const struct json_item *delta,
+    const struct json_item *logprobs, struct error *err)
 {
-    const json_t *content = json_object_get(delta, "content");
+    const struct json_item *content = json_item_get(delta, "content");
     provider_answer_reasoning(a, reasoning_of(delta));
-    if (json_is_array(content))
+    if (json_item_is(content, JSON_ITEM_ARRAY))
         take_parts(a, content);
-    else if (json_is_string(content) && json_is_object(logprobs))
-        return take_logprobs(a, json_str(content), logprobs, err);
-    else if (json_is_string(content))
-        provider_answer_text(a, json_str(content));
-    else if (content && !json_is_null(content))
+    else if (json_item_is(content, JSON_ITEM_STRING) && json_item_is(logprobs, JSON_ITEM_OBJECT))
+        return take_logprobs(a, json_item_str(content), logprobs, err);
+    else if (json_item_is(content, JSON_ITEM_STRING))
+        provider_answer_text(a, json_item_str(content));
+    else if (content && !json_item_is(content, JSON_ITEM_NULL))
         return error_set(err, ERROR_INVALID, "its 'content' is no text");
-    provider_answer_text(a, provider_text(delta, "refusal"));
+    provider_answer_text(a, json_item_text(delta, "refusal"));
     return 0;
 }
 
-static int take_tool_call(struct provider_answer *a, const json_t *call, int64_t index, struct error *err)
+static int take_tool_call(
+    struct provider_answer *a, const struct json_item *call, int64_t index, struct error *err)
 {
-    const json_t *function = json_object_get(call, "function");
-    const json_t *arguments = json_object_get(function, "arguments");
+    const struct json_item *function = json_item_get(call, "function");
+    const struct json_item *arguments = json_item_get(function, "arguments");
     struct buf text;
     struct json_writer w;
-    if (!json_is_object(call))
+    if (!json_item_is(call, JSON_ITEM_OBJECT))
         return error_set(err, ERROR_INVALID, "its 'tool_calls' hold no objects");
     buf_init(&text, LIMIT_PROVIDER_EVENT * 2);
     json_writer_init(&w, &text);
-    if (json_is_object(arguments)) /* some servers send the object itself */
-        json_write_value(&w, arguments);
-    int rc = text.failed
-                 ? error_set(err, text.failed, "a tool call's arguments are too large")
-                 : provider_answer_tool(a, index, provider_text(call, "id"), provider_text(function, "name"),
-                       text.len ? buf_str(&text) : json_str(arguments), err);
+    if (json_item_is(arguments, JSON_ITEM_OBJECT)) /* some servers send the object itself */
+        json_write_item(&w, arguments);
+    int rc = text.failed ? error_set(err, text.failed, "a tool call's arguments are too large")
+                         : provider_answer_tool(a, index, json_item_text(call, "id"),
+                               json_item_text(function, "name"),
+                               text.len ? buf_str(&text) : json_item_str(arguments), err);
     buf_free(&text);
     return rc;
 }
 
 /* `whole`: not pieces but complete calls, which need no index. */
-static int take_tool_calls(struct provider_answer *a, const json_t *calls, bool whole, struct error *err)
+static int take_tool_calls(
+    struct provider_answer *a, const struct json_item *calls, bool whole, struct error *err)
 {
     int rc = 0;
-    for (size_t i = 0; i < json_array_size(calls) && rc == 0; i++) {
-        const json_t *call = json_array_get(calls, i);
-        int64_t index = provider_count(call, "index");
-        rc = take_tool_call(a, call, whole && index < 0 ? (int64_t)i : index, err);
+    int64_t i = 0;
+    json_item_each(call, calls) {
+        int64_t index = provider_item_count(call, "index");
+        rc = rc ? rc : take_tool_call(a, call, whole && index < 0 ? i : index, err);
+        i++;
     }
     return rc;
 }
 
-static int take_choice(struct provider_answer *a, const json_t *choice, struct error *err)
+static int take_choice(struct provider_answer *a, const struct json_item *choice, struct error *err)
 {
-    const json_t *delta = json_object_get(choice, "delta"), *message = json_object_get(choice, "message");
-    bool whole = !json_is_object(delta);
-    if (!json_is_object(choice))
+    const struct json_item *delta = json_item_get(choice, "delta"),
+                           *message = json_item_get(choice, "message");
+    bool whole = !json_item_is(delta, JSON_ITEM_OBJECT);
+    if (!json_item_is(choice, JSON_ITEM_OBJECT))
         return error_set(err, ERROR_INVALID, "its 'choices' hold no objects");
-    int64_t index = provider_count(choice, "index");
+    int64_t index = provider_item_count(choice, "index");
     if (!provider_answer_choose(a, index < 0 ? 0 : index)) /* more than were asked for */
         return 0;
     if (whole)
         delta = message;
-    const json_t *logprobs = json_object_get(choice, "logprobs");
+    const struct json_item *logprobs = json_item_get(choice, "logprobs");
     int rc = take_content(a, delta, logprobs, err);
-    if (rc == 0) /* completions */
-        rc = take_logprobs(
-            a, provider_text(choice, "text"), json_object_get(choice, "text") ? logprobs : NULL, err);
+    struct str text = json_item_text(choice, "text"); /* completions */
+    if (rc == 0 && text.data && json_item_is(logprobs, JSON_ITEM_OBJECT))
+        rc = take_logprobs(a, text, logprobs, err);
+    else if (rc == 0)
+        provider_answer_text(a, text);
     if (rc == 0)
-        rc = take_tool_calls(a, json_object_get(delta, "tool_calls"), whole, err);
+        rc = take_tool_calls(a, json_item_get(delta, "tool_calls"), whole, err);
     if (rc == 0)
-        rc = take_finish(a, provider_text(choice, "finish_reason"), err);
+        rc = take_finish(a, json_item_text(choice, "finish_reason"), err);
     if (rc == 0)
         take_stop_string(a, choice);
     return rc;
@@ -197,31 +207,33 @@ static int64_t at_least_zero(int64_t n)
 }
 
 /* The first of two names, else the second; 0: neither. */
-static int64_t either(const json_t *details, const char *name, const json_t *usage, const char *other)
+static int64_t either(
+    const struct json_item *details, const char *name, const struct json_item *usage, const char *other)
 {
-    int64_t n = provider_count(details, name);
-    return at_least_zero(n < 0 ? provider_count(usage, other) : n);
+    int64_t n = provider_item_count(details, name);
+    return at_least_zero(n < 0 ? provider_item_count(usage, other) : n);
 }
 
 /* xAI and Google count reasoning beside the output, not in it: the total tells. */
-static int64_t output_of(const json_t *usage, int64_t reasoning)
+static int64_t output_of(const struct json_item *usage, int64_t reasoning)
 {
-    int64_t input = provider_count(usage, "prompt_tokens"), total = provider_count(usage, "total_tokens");
-    int64_t output = provider_count(usage, "completion_tokens");
+    int64_t input = provider_item_count(usage, "prompt_tokens"),
+            total = provider_item_count(usage, "total_tokens");
+    int64_t output = provider_item_count(usage, "completion_tokens");
     bool beside = reasoning > 0 && input >= 0 && output >= 0 && total == input + output + reasoning;
     return beside ? output + reasoning : output;
 }
 
-static void take_usage(struct provider_answer *a, const json_t *usage)
+static void take_usage(struct provider_answer *a, const struct json_item *usage)
 {
-    const json_t *prompt = json_object_get(usage, "prompt_tokens_details");
+    const struct json_item *prompt = json_item_get(usage, "prompt_tokens_details");
     /* DeepSeek, OpenRouter and Perplexity have names of their own for the same. */
     int64_t cached = either(prompt, "cached_tokens", usage, "prompt_cache_hit_tokens");
-    int64_t written = at_least_zero(provider_count(prompt, "cache_write_tokens"));
+    int64_t written = at_least_zero(provider_item_count(prompt, "cache_write_tokens"));
     int64_t reasoning = either(
-        json_object_get(usage, "completion_tokens_details"), "reasoning_tokens", usage, "reasoning_tokens");
+        json_item_get(usage, "completion_tokens_details"), "reasoning_tokens", usage, "reasoning_tokens");
     provider_answer_usage(a, &(struct chat_usage){
-                                 .input_tokens = provider_count(usage, "prompt_tokens"),
+                                 .input_tokens = provider_item_count(usage, "prompt_tokens"),
                                  .cached_tokens = cached,
                                  .output_tokens = output_of(usage, reasoning),
                                  .reasoning_tokens = reasoning,
@@ -229,20 +241,20 @@ static void take_usage(struct provider_answer *a, const json_t *usage)
                              });
 }
 
-int provider_openai_event(struct provider_answer *a, const json_t *event, struct error *err)
+int provider_openai_event(struct provider_answer *a, const struct json_item *event, struct error *err)
 {
-    const json_t *choices = json_object_get(event, "choices"), *usage = json_object_get(event, "usage");
+    const struct json_item *choices = json_item_get(event, "choices"), *usage = json_item_get(event, "usage");
     int rc = 0;
-    if (!json_is_object(usage)) /* Groq */
-        usage = json_object_get(json_object_get(event, "x_groq"), "usage");
-    if (choices && !json_is_null(choices) && !json_is_array(choices))
+    if (!json_item_is(usage, JSON_ITEM_OBJECT)) /* Groq */
+        usage = json_item_get(json_item_get(event, "x_groq"), "usage");
+    if (choices && !json_item_is(choices, JSON_ITEM_NULL) && !json_item_is(choices, JSON_ITEM_ARRAY))
         return error_set(err, ERROR_INVALID, "its 'choices' is no list");
-    if (!json_is_object(usage) && json_array_size(choices) == 0)
+    if (!json_item_is(usage, JSON_ITEM_OBJECT) && json_item_length(choices) == 0)
         return 0; /* Azure begins with an event about its filters */
-    provider_answer_start(a, provider_text(event, "id"), provider_text(event, "model"));
-    for (size_t i = 0; i < json_array_size(choices) && rc == 0; i++)
-        rc = take_choice(a, json_array_get(choices, i), err);
-    if (rc == 0 && json_is_object(usage))
+    provider_answer_start(a, json_item_text(event, "id"), json_item_text(event, "model"));
+    json_item_each(choice, choices)
+        rc = rc ? rc : take_choice(a, choice, err);
+    if (rc == 0 && json_item_is(usage, JSON_ITEM_OBJECT))
         take_usage(a, usage);
     return rc;
 }

@@ -119,6 +119,7 @@ int provider_create(const struct provider_options *o, struct provider **out, str
     p->api_key = arena_strdup(arena, key);
     p->api_key_len = key.len;
     p->server = ops == &provider_openai_ops ? server_find(o) : NULL;
+    p->answer_timeout_ms = o->answer_timeout_ms;
     p->api_version = arena_copy(arena, o->api_version);
     p->region = arena_copy(arena, o->region);
     p->credentials = (struct aws_credentials){arena_copy(arena, str_trim(o->access_key_id)),
@@ -169,6 +170,16 @@ bool provider_is_inside(const struct provider *p)
 int provider_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
 {
     return m->provider->ops->supports(m, r, err);
+}
+
+enum { WHOLE_TOKENS_MAX = 8192 };
+
+bool provider_answers_whole(const struct provider_model *m, const struct chat_request *r)
+{
+    const struct provider *p = m->provider;
+    const struct provider_dialect *d = p->ops->dialects[r->kind];
+    int64_t most = r->max_tokens >= 0 ? r->max_tokens : m->max_output;
+    return d && d->whole && p->answer_timeout_ms > 0 && most <= WHOLE_TOKENS_MAX;
 }
 
 int provider_call_start(const struct provider_start *s, struct provider_call **out, struct error *err)

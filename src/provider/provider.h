@@ -22,6 +22,8 @@ struct provider_options {
     struct str api_key;           /* may be empty */
     struct str api_version;       /* of kind azure; empty: the newest that this program knows */
     struct str region, access_key_id, secret_access_key, session_token; /* of kind bedrock */
+    int64_t
+        answer_timeout_ms; /* how long an answer may take that comes whole; 0: only streams are asked for */
     const struct egress_header *headers; /* that go with every request; copied */
     size_t n_headers;
 };
@@ -57,6 +59,7 @@ struct provider_start {
     const struct egress_permit *permit;
     const struct provider_model *model;
     const struct chat_request *request; /* lives until the call is closed */
+    bool whole;                         /* ask for the answer at once, not for a stream */
     int64_t connect_timeout_ms;         /* 0: the provider's */
     struct egress_header headers[2];    /* to be sent beside its own: ids, never content */
     size_t n_headers;
@@ -66,6 +69,9 @@ struct provider_start {
 /* Can this target honour the request as it stands? ERROR_UNSUPPORTED names what it cannot. */
 int provider_supports(
     const struct provider_model *m, const struct chat_request *r, struct error *err) MUST_USE;
+/* May it be asked for the whole answer at once? A server may still stream; and not where the answer may be
+ * long, for a connection on which nothing comes for minutes is often broken in between. */
+bool provider_answers_whole(const struct provider_model *m, const struct chat_request *r);
 /* No event arrives before this returns. STOP or ERROR is the last event; then, or earlier to cancel, close.
  */
 int provider_call_start(

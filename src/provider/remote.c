@@ -77,11 +77,12 @@ static void on_done(void *ctx, int code, const struct error *err)
 }
 
 /* The dialect's, then those of the configuration. */
-static size_t headers_write(struct arena *a, const struct provider_dialect *d, const struct provider_start *s,
-    struct egress_header *out)
+static size_t headers_write(struct arena *a, const struct provider_dialect *d, const struct provider *p,
+    const struct chat_request *r, struct egress_header *out)
 {
-    const struct provider *p = s->model->provider;
-    size_t n = d->headers(a, p, s->request, out);
+    size_t n = d->headers(a, p, r, out);
+    if (!r->stream)
+        out[1].value = STR("application/json");
     for (size_t i = 0; i < p->n_headers && n < PROVIDER_HEADERS_MAX; i++)
         out[n++] = p->headers[i];
     return n;
@@ -95,14 +96,17 @@ static int send(struct remote_call *c, const struct provider_dialect *d, const s
     struct arena *arena = arena_create(64 * KIB);
     struct buf body;
     buf_init(&body, 2 * LIMIT_HTTP_BODY);
-    int rc = d->encode(s->model, s->request, &body, err);
+    struct chat_request asked = *s->request;
+    asked.stream = !s->whole;
+    int rc = d->encode(s->model, &asked, &body, err);
     if (rc == 0) {
         struct egress_request request = {.method = "POST",
-            .path = d->path(arena, s->model, s->request),
+            .path = d->path(arena, s->model, &asked),
             .headers = headers,
-            .n_headers = headers_write(arena, d, s, headers),
+            .n_headers = headers_write(arena, d, c->provider, &asked, headers),
             .body = buf_str(&body),
-            .connect_timeout_ms = s->connect_timeout_ms};
+            .connect_timeout_ms = s->connect_timeout_ms,
+            .first_byte_timeout_ms = s->whole ? c->provider->answer_timeout_ms : 0};
         for (size_t i = 0; i < s->n_headers; i++)
             headers[request.n_headers++] = s->headers[i];
         struct egress_handler handler = {on_status, on_data, on_done, c};

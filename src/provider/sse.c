@@ -20,15 +20,23 @@ void sse_free(struct sse *s)
 static int dispatch(struct sse *s, struct error *err)
 {
     int rc = 0;
-    if (s->has_data) {
-        rc = str_utf8_valid(buf_str(&s->data))
-                 ? s->event(s->ctx, buf_str(&s->name), buf_str(&s->data), err)
+    struct str data = s->is_held ? s->held : buf_str(&s->data);
+    if (s->has_data)
+        rc = str_utf8_valid(data)
+                 ? s->event(s->ctx, buf_str(&s->name), data, err)
                  : error_set(err, ERROR_INVALID, "an event of the stream is not valid UTF-8");
-    }
     buf_clear(&s->data);
     buf_clear(&s->name);
-    s->has_data = false;
+    s->has_data = s->is_held = false;
     return rc;
+}
+
+/* The bytes it stands in go. */
+static void held_copy(struct sse *s)
+{
+    if (s->is_held)
+        buf_append_str(&s->data, s->held); /* which is within the bound */
+    s->is_held = false;
 }
 
 static int too_big(struct error *err, size_t max)
@@ -38,10 +46,14 @@ static int too_big(struct error *err, size_t max)
 
 static int take_field(struct sse *s, struct str field, struct str value, struct error *err)
 {
-    if (str_is(field, "data")) {
-        if (s->has_data)
-            buf_append_char(&s->data, '\n');
-        s->has_data = true;
+    if (str_is(field, "data") && !s->has_data) {
+        s->has_data = s->is_held = true;
+        s->held = value;
+        if (value.len > s->data.max)
+            return too_big(err, s->data.max);
+    } else if (str_is(field, "data")) {
+        held_copy(s);
+        buf_append_char(&s->data, '\n');
         if (buf_append_str(&s->data, value))
             return too_big(err, s->data.max);
     } else if (str_is(field, "event")) {
@@ -69,43 +81,56 @@ static int take_line(struct sse *s, struct str line, struct error *err)
     return take_field(s, field, value, err);
 }
 
-static size_t line_length(struct str bytes)
+/* The first `c` from `at` on, or `end`. `found` is what it was before: looked for again only once it is
+ * passed. */
+static const char *next_of(char c, const char *found, const char *at, const char *end)
 {
-    for (size_t i = 0; i < bytes.len; i++)
-        if (bytes.data[i] == '\n' || bytes.data[i] == '\r')
-            return i;
-    return SIZE_MAX;
+    if (found && found >= at)
+        return found;
+    found = memchr(at, c, (size_t)(end - at));
+    return found ? found : end;
+}
+
+/* A line, its beginning in s->line where it came in pieces. */
+static int line_end(struct sse *s, struct str line, struct error *err)
+{
+    if (s->line.len == 0)
+        return take_line(s, line, err);
+    if (buf_append_str(&s->line, line))
+        return too_big(err, s->line.max);
+    int rc = take_line(s, buf_str(&s->line), err);
+    held_copy(s);
+    buf_clear(&s->line);
+    return rc;
 }
 
 int sse_feed(struct sse *s, struct str bytes, struct error *err)
 {
+    const char *at = bytes.data, *end = at + bytes.len, *lf = NULL, *cr = NULL;
     int rc = 0;
-    while (bytes.len > 0 && rc == 0) {
-        if (s->skip_lf && bytes.data[0] == '\n')
-            bytes = str_slice(bytes, 1, bytes.len);
+    while (at < end && rc == 0) {
+        at += s->skip_lf && *at == '\n';
         s->skip_lf = false;
-        if (bytes.len == 0)
+        lf = next_of('\n', lf, at, end);
+        cr = next_of('\r', cr, at, end);
+        const char *stop = lf < cr ? lf : cr;
+        struct str line = {at, (size_t)(stop - at)};
+        if (stop == end) {
+            rc = buf_append_str(&s->line, line) ? too_big(err, s->line.max) : 0;
             break;
-        size_t end = line_length(bytes);
-        if (end == SIZE_MAX)
-            return buf_append_str(&s->line, bytes) ? too_big(err, s->line.max) : 0;
-        struct str line = str_slice(bytes, 0, end);
-        if (s->line.len > 0) {
-            if (buf_append_str(&s->line, line))
-                return too_big(err, s->line.max);
-            line = buf_str(&s->line);
         }
-        s->skip_lf = bytes.data[end] == '\r';
-        bytes = str_slice(bytes, end + 1, bytes.len);
-        rc = take_line(s, line, err);
-        buf_clear(&s->line);
+        s->skip_lf = *stop == '\r';
+        at = stop + 1;
+        rc = line_end(s, line, err);
     }
+    held_copy(s);
     return rc;
 }
 
 int sse_end(struct sse *s, struct error *err)
 {
     int rc = s->line.len > 0 ? take_line(s, buf_str(&s->line), err) : 0;
+    rc = rc ? rc : dispatch(s, err);
     buf_clear(&s->line);
-    return rc ? rc : dispatch(s, err);
+    return rc;
 }

@@ -15,7 +15,8 @@ typedef int sse_event(void *ctx, struct str name, struct str data, struct error 
 struct sse {
     struct buf line; /* the part of a line seen so far */
     struct buf data, name;
-    bool has_data;
+    struct str held; /* instead of `data`: its only line, where it stands in the bytes that are being fed */
+    bool has_data, is_held;
     bool skip_lf; /* the last line ended with CR: a LF right after it belongs to it */
     bool begun;   /* the first line is behind us */
     sse_event *event;

@@ -121,7 +121,7 @@ test('gemini: a tool\'s result goes back under the name of its call', { skip }, 
   });
   assert.equal(r.choices[0].message.content, 'Hello from the cloud');
   const sent = cloud.requests.at(-1);
-  assert.equal(sent.url, '/v1beta/models/gemini-sim:streamGenerateContent?alt=sse');
+  assert.equal(sent.url, '/v1beta/models/gemini-sim:generateContent');
   assert.equal(sent.headers['x-goog-api-key'], 'sk-simulated');
   assert.deepEqual(sent.body.systemInstruction, { parts: [{ text: 'Be brief.' }] });
   assert.deepEqual(sent.body.contents[0].parts[1], { inlineData: { mimeType: 'image/png', data: 'iVBORw0KGgo=' } });

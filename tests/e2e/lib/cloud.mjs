@@ -1,6 +1,7 @@
-// A cloud that the tests run on loopback: speaks OpenAI's, Anthropic's, Gemini's and Ollama's streams, records every byte that
-// reaches it, and fails in every way it is told to.
+// A cloud that the tests run on loopback: speaks OpenAI's, Anthropic's, Gemini's and Ollama's streams and whole answers,
+// records every byte that reaches it, and fails in every way it is told to.
 import http from 'node:http';
+import { wholeAnswer } from './cloud_whole.mjs';
 
 // These end before the answer does.
 const partial = new Set(['truncate', 'stall', 'broken-mid-stream', 'reset-mid-stream']);
@@ -62,7 +63,7 @@ export class Cloud {
   // behaviour: {mode: 'ok'|'status'|'hang'|'reset'|'truncate'|'malformed'|'html'|'drip'|'reset-after-headers'|
   //             'reset-mid-stream'|'stall'|'broken-mid-stream'|'split'|'giant'|'long-length'|'short-length'|'late',
   //             status, headers, error, delay: ms before anything (late),
-  //             text: [pieces], tools: [{id,name,arguments:[pieces]}], usage: {input, output, cached, written}, gap: ms,
+  //             streams: also where it is asked for a whole answer, text: [pieces], tools: [{id,name,arguments:[pieces]}], usage: {input, output, cached, written}, gap: ms,
   //             handle: (request, response, body) => answers all by itself (see servers.mjs),
   //             blocks: [content blocks of Anthropic's, sent in pieces], finish: a reason in the shape's own word}
   async serve(request, response, body, b) {
@@ -87,7 +88,9 @@ export class Cloud {
     if (response.destroyed) return;
     if (mode === 'long-length' || mode === 'short-length') return this.lieAboutLength(request, body, mode);
     const ollama = request.url.startsWith('/api/');
-    response.writeHead(200, { 'content-type': ollama ? 'application/x-ndjson' : 'text/event-stream', ...b.headers });
+    const whole = b.streams ? undefined : wholeAnswer(request, body, b);
+    const type = whole ? 'application/json' : ollama ? 'application/x-ndjson' : 'text/event-stream';
+    response.writeHead(200, { 'content-type': type, ...b.headers });
     if (mode === 'reset-after-headers') {
       response.flushHeaders();
       await sleep(20);
@@ -97,7 +100,7 @@ export class Cloud {
       response.write(`data: {"choices":[{"delta":{"content":"${'x'.repeat(5 << 20)}`);
       return void response.end('"}}]}\n\n');
     }
-    if (mode === 'malformed') return void response.end(`${ollama ? '' : 'data: '}{"choices":[{"delta":{"content":"x"}\n\n`);
+    if (mode === 'malformed') return void response.end(`${whole || ollama ? '' : 'data: '}{"choices":[{"delta":{"content":"x"}\n\n`);
     const write = async (piece, paced = false) => {
       if (paced && b.gap) await sleep(b.gap);
       if (response.destroyed) throw new Error('client left');
@@ -113,7 +116,8 @@ export class Cloud {
         }
       else if (!response.write(piece)) await new Promise((done) => response.once('drain', done).once('close', done));
     };
-    if (request.url.endsWith('/messages')) await this.anthropic(write, body, b, mode);
+    if (whole) await this.whole(write, JSON.stringify(whole), b, mode);
+    else if (request.url.endsWith('/messages')) await this.anthropic(write, body, b, mode);
     else if (request.url.endsWith(':streamGenerateContent?alt=sse')) await this.gemini(write, request, b, mode);
     else if (ollama) await this.ollama(write, request, body, b, mode);
     else await this.openai(write, body, b, mode);
@@ -128,6 +132,11 @@ export class Cloud {
       return void response.destroy();
     }
     response.end();
+  }
+
+  async whole(write, text, b, mode) {
+    if (b.gap) await sleep(b.gap * ((b.text?.length ?? 4) - 1));
+    await write(partial.has(mode) ? text.slice(0, text.length >> 1) : text);
   }
 
   // A content-length that is longer or shorter than the answer, written by hand: Node would not send it.

@@ -74,6 +74,26 @@ const usages = {
   plain: { prompt_tokens: 10, completion_tokens: 5, total_tokens: 15, prompt_tokens_details: { cached_tokens: 4 }, completion_tokens_details: { reasoning_tokens: 2 } },
 };
 
+// The same answer, whole.
+function whole(server, body) {
+  const usage = usages[server.usage] ?? usages.plain;
+  const id = server.ids ? 'Abc012345' : 'call_1';
+  const message = { role: 'assistant', content: body.tools ? null : 'Grüße all' };
+  if (body.tools) message.tool_calls = [{ id, type: 'function', function: { name: 'f', arguments: '{"a":1}' } }];
+  if (server.reasoning === 'parts')
+    message.content = [
+      { type: 'thinking', thinking: [{ type: 'text', text: 'hm' }] },
+      ...(body.tools ? [] : [{ type: 'text', text: 'Grüße all' }]),
+    ];
+  else if (server.reasoning) message[server.reasoning] = 'hm';
+  const finish_reason = body.tools ? 'tool_calls' : (server.finish ?? 'stop');
+  return {
+    id: 'c', object: 'chat.completion', created: 1, model: body.model, choices: [{ index: 0, message, finish_reason }],
+    ...(server.usage === 'x_groq' ? { x_groq: { id: 'r', usage } } : { usage }),
+    ...(server.azure ? { prompt_filter_results: [{ prompt_index: 0 }] } : {}),
+  };
+}
+
 // Answers as the server named would: `handle` of a Cloud.
 export function serverHandler(name) {
   const server = servers[name];
@@ -83,6 +103,10 @@ export function serverHandler(name) {
       const error = { error: { message: wrong, type: 'invalid_request_error', code: 400, status: 'INVALID_ARGUMENT' } };
       response.writeHead(/^\d+$/.test(wrong) ? Number(wrong) : 400, { 'content-type': 'application/json' });
       return void response.end(JSON.stringify(server.array ? [error] : error));
+    }
+    if (!body.stream) {
+      response.writeHead(200, { 'content-type': 'application/json' });
+      return void response.end(JSON.stringify(whole(server, body)));
     }
     response.writeHead(200, { 'content-type': 'text/event-stream' });
     const usage = usages[server.usage] ?? usages.plain;

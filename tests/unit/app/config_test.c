@@ -57,7 +57,8 @@ static const char whole[] =
     "  openai: {kind: openai, base_url: \"https://api.openai.com/v1\", api_key: \"${WEIR_TEST_KEY}\", "
     "first_byte_timeout: 5s, connect_timeout: 250ms}\n"
     "  claude-co: {kind: anthropic, api_key: \"file:secret.txt\"}\n"
-    "  rack: {kind: openai, base_url: \"http://10.0.0.5:8000/v1\", zone: local, networks: [100.64.0.0/10]}\n"
+    "  rack: {kind: openai, base_url: \"http://10.0.0.5:8000/v1\", zone: local, networks: [100.64.0.0/10], "
+    "answer_timeout: 90s}\n"
     "models:\n"
     "  - {name: house, file: house.gguf, context: 8192, slots: 4}\n"
     "  - {name: gpt-4o, provider: openai, price: {input: 2.50, cached_input: 1.25, output: 10.00}, "
@@ -88,6 +89,9 @@ static void the_whole_contract(void **state)
     assert_true(str_is(c->providers[1].base_url, "https://api.anthropic.com"));
     assert_int_equal(c->providers[0].first_byte_timeout_ms, 5000);
     assert_int_equal(c->providers[0].connect_timeout_ms, 250);
+    assert_int_equal(c->providers[0].answer_timeout_ms, 0); /* only a stream tells of its first byte */
+    assert_int_equal(c->providers[1].answer_timeout_ms, 600000);
+    assert_int_equal(c->providers[2].answer_timeout_ms, 90000);
     assert_int_equal(c->providers[0].zone, EGRESS_ZONE_CLOUD);
     assert_int_equal(c->providers[2].zone, EGRESS_ZONE_LOCAL);
     assert_int_equal(c->providers[2].n_networks, 1);

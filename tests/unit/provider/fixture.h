@@ -163,7 +163,9 @@ static inline void assert_breaks_are_told(provider_event *event, struct str byte
 
 static inline struct chat_request *request_create(void)
 {
-    return chat_request_create(arena_create(16 * MIB));
+    struct chat_request *r = chat_request_create(arena_create(16 * MIB));
+    r->stream = true; /* as remote.c asks, unless it is to come whole */
+    return r;
 }
 
 static inline void request_free(struct chat_request *r)

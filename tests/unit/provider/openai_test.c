@@ -405,6 +405,62 @@ static void test_whole_answers(void **state)
         STR(DELTA("{\"content\":\"a\"}") FINISH("stop") DONE), "start c1 gpt-x\ntext a\nstop 0\n");
 }
 
+static void test_a_whole_answer_is_asked_for_without_stream_options(void **state)
+{
+    struct chat_request *r = request_create();
+    (void)state;
+    request_add(r, CHAT_USER, "hi");
+    r->stream = false;
+    assert_encodes(&provider_dialect_openai, "gpt-x", r,
+        "{\"model\":\"gpt-x\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"stream\":false}");
+    assert_encodes(&provider_dialect_ollama, "o", r,
+        "{\"model\":\"o\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"options\":{},\"stream\":"
+        "false}");
+    assert_true(str_is(provider_dialect_gemini.path(r->arena, &(struct provider_model){.model = STR("g")}, r),
+        "/v1beta/models/g:generateContent"));
+    request_free(r);
+}
+
+/* Every field that comes in a stream comes in a whole answer as well. */
+static void test_whole_answers_say_what_streams_say(void **state)
+{
+    static const struct {
+        const char *body, *expect;
+    } cases[] = {
+        {"{\"id\":\"c\",\"model\":\"m\",\"choices\":[{\"message\":{\"reasoning_content\":\"r\",\"content\":"
+         "\"a\"},\"finish_reason\":\"length\"}]}",
+            "start c m\nreasoning r\ntext a\nstop 1\n"},
+        {"{\"id\":\"c\",\"model\":\"m\",\"choices\":[{\"message\":{\"reasoning\":\"r\",\"content\":null,"
+         "\"refusal\":\"no\"},\"finish_reason\":\"stop\"}]}",
+            "start c m\nreasoning r\ntext no\nstop 0\n"},
+        {"{\"id\":\"c\",\"model\":\"m\",\"choices\":[{\"message\":{\"content\":[{\"type\":\"thinking\","
+         "\"thinking\":"
+         "[{\"type\":\"text\",\"text\":\"t\"}]},{\"type\":\"text\",\"text\":\"a\"}]},\"finish_reason\":"
+         "\"stop\"}]}",
+            "start c m\nreasoning t\ntext a\nstop 0\n"},
+        {"{\"id\":\"c\",\"model\":\"m\",\"choices\":[{\"message\":{\"content\":null,\"tool_calls\":[{\"id\":"
+         "\"x\","
+         "\"function\":{\"name\":\"f\",\"arguments\":{\"k\" : [1, "
+         "2.50]}}},{\"id\":\"y\",\"function\":{\"name\":"
+         "\"g\",\"arguments\":\"\"}}]},\"finish_reason\":\"stop\"}],\"x_groq\":{\"usage\":{\"prompt_tokens\":"
+         "3,"
+         "\"completion_tokens\":4,\"prompt_tokens_details\":{\"cached_tokens\":1},"
+         "\"completion_tokens_details\":{\"reasoning_tokens\":2}}}}",
+            "start c m\ntool 0 x f {\"k\":[1,2.50]}\ntool 1 y g \nusage 3 1 4 2\nstop 2\n"},
+        /* white space before it, as servers send that keep the connection alive */
+        {"\n\n  "
+         "\n{\"id\":\"c\",\"model\":\"m\",\"choices\":[{\"message\":{\"content\":\"a\"},\"finish_reason\":"
+         "\"content_filter\"}]}\n",
+            "start c m\ntext a\nstop 3\n"},
+        {"{\"error\":{\"message\":\"slow down\",\"code\":429}}",
+            "error busy 429 1 -1 : provider 'cloud' answered HTTP 429: slow down\n"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_translates(
+            provider_openai_event, "application/json", str_from(cases[i].body), cases[i].expect);
+}
+
 static void test_errors_in_the_answer(void **state)
 {
     static const struct {
@@ -504,6 +560,8 @@ int main(void)
         cmocka_unit_test(test_the_quirks_of_servers),
         cmocka_unit_test(test_a_tool_call_without_id_gets_one),
         cmocka_unit_test(test_whole_answers),
+        cmocka_unit_test(test_a_whole_answer_is_asked_for_without_stream_options),
+        cmocka_unit_test(test_whole_answers_say_what_streams_say),
         cmocka_unit_test(test_errors_in_the_answer),
         cmocka_unit_test(test_nonsense_is_one_error),
         cmocka_unit_test(test_a_giant_event_is_refused),

@@ -62,7 +62,7 @@ struct run {
     struct chat_request *request;
     struct transcript transcript;
     struct provider_call *call;
-    bool close_at_start, pause_at_start;
+    bool close_at_start, pause_at_start, whole;
     int closed;
 };
 
@@ -95,7 +95,10 @@ static void run_start(struct run *r, const char *kind, struct script *script)
         .zone = EGRESS_ZONE_CLOUD,
         .first_byte_timeout_ms = 300,
         .idle_timeout_ms = 300};
-    struct provider_options o = {.name = STR("cloud"), .kind = str_from(kind), .api_key = STR("sk-secret\n")};
+    struct provider_options o = {.name = STR("cloud"),
+        .kind = str_from(kind),
+        .api_key = STR("sk-secret\n"),
+        .answer_timeout_ms = 2000};
     assert_int_equal(egress_target_create(&t, &o.target, &err), 0);
     assert_int_equal(provider_create(&o, &r->provider, &err), 0);
     r->model = (struct provider_model){.provider = r->provider, .model = STR("the-model")};
@@ -112,6 +115,7 @@ static int run_call(struct run *r, struct error *err)
         .permit = &permit,
         .model = &r->model,
         .request = r->request,
+        .whole = r->whole,
         .sink = {on_event, r}};
     return provider_call_start(&s, &r->call, err);
 }
@@ -197,6 +201,61 @@ static void test_what_the_server_is_asked(void **state)
     assert_non_null(strstr(sent, "\r\nx-goog-api-key: sk-secret\r\n"));
     assert_non_null(strstr(sent, "\"contents\":[{\"role\":\"user\""));
     assert_string_equal(r.f.path, "/base/v1beta/models/the-model:streamGenerateContent?alt=sse");
+    run_stop(&r);
+}
+
+#define WHOLE_BODY                                                                                           \
+    "{\"id\":\"c1\",\"model\":\"m\",\"choices\":[{\"message\":{\"content\":\"hello\"},\"finish_reason\":"    \
+    "\"stop\"}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1}}"
+
+/* It may take longer than the first byte of a stream; a server that streams all the same is understood. */
+static void test_a_whole_answer_has_a_time_of_its_own(void **state)
+{
+    struct script slow = {"200 OK", "Content-Type: application/json\r\n", WHOLE_BODY, 0, 700, false, false};
+    struct script streams = {
+        "200 OK", "Content-Type: text/event-stream\r\n", OPENAI_BODY, 7, 0, false, false};
+    struct script *scripts[] = {&slow, &streams};
+    struct run r;
+    struct error err;
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        run_start(&r, "openai", scripts[i]);
+        assert_true(provider_answers_whole(&r.model, r.request));
+        r.whole = true;
+        assert_int_equal(run_call(&r, &err), 0);
+        fixture_run(&r.f, 5000);
+        assert_string_equal(r.transcript.text.data, answer);
+        assert_non_null(strstr(r.server.last.data, "\"stream\":false"));
+        assert_non_null(strstr(r.server.last.data, "\r\nAccept: application/json\r\n"));
+        run_stop(&r);
+    }
+    run_start(&r, "openai", &slow);
+    assert_int_equal(run_call(&r, &err), 0);
+    fixture_run(&r.f, 5000);
+    assert_non_null(strstr(r.transcript.text.data, "error timeout"));
+    run_stop(&r);
+}
+
+static void test_who_is_asked_for_a_whole_answer(void **state)
+{
+    struct script script = {"200 OK", "", WHOLE_BODY, 0, 0, false, false};
+    static const char *const kinds[] = {"openai", "anthropic", "gemini", "ollama", "vllm"};
+    struct run r;
+    (void)state;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        run_start(&r, kinds[i], &script);
+        assert_true(provider_answers_whole(&r.model, r.request));
+        r.request->max_tokens = 8192;
+        assert_true(provider_answers_whole(&r.model, r.request));
+        r.request->max_tokens = 8193; /* it may take so long that something in between hangs up */
+        assert_false(provider_answers_whole(&r.model, r.request));
+        r.request->max_tokens = -1;
+        r.model.max_output = 64000;
+        assert_false(provider_answers_whole(&r.model, r.request));
+        run_stop(&r);
+    }
+    run_start(&r, "bedrock", &script);
+    assert_false(provider_answers_whole(&r.model, r.request));
     run_stop(&r);
 }
 
@@ -394,6 +453,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_kinds_answer),
         cmocka_unit_test(test_what_the_server_is_asked),
+        cmocka_unit_test(test_a_whole_answer_has_a_time_of_its_own),
+        cmocka_unit_test(test_who_is_asked_for_a_whole_answer),
         cmocka_unit_test(test_calls_one_after_another_share_a_connection),
         cmocka_unit_test(test_refusals_of_the_provider),
         cmocka_unit_test(test_faults_on_the_way),

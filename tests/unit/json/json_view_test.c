@@ -1,0 +1,200 @@
+/* The view beside jansson's tree: the same values for random texts, nothing taken that jansson would refuse.
+ */
+#include "json/json_view.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/limits.h"
+#include "json_random.h"
+
+enum { ROUNDS = 20000 };
+
+/* What jansson makes of the same text; a number that it cannot hold is none of its. */
+static void assert_same(struct json_view *v, struct str text)
+{
+    const struct json_item *item;
+    struct error err;
+    json_error_t e;
+    struct buf again;
+    struct json_writer w;
+    json_t *tree = json_loadb(text.data, text.len, JSON_DECODE_ANY, &e);
+    int rc = json_view_read(v, text, &item, &err);
+    if (rc != 0 && tree)
+        fail_msg(STR_FMT " is valid and was not taken: %s", STR_ARG(text), err.message);
+    if (rc == 0 && !tree && json_error_code(&e) != json_error_numeric_overflow)
+        fail_msg(STR_FMT " was taken: %s", STR_ARG(text), e.text);
+    if (!tree)
+        return;
+    buf_init(&again, MIB);
+    json_writer_init(&w, &again);
+    json_write_item(&w, item);
+    json_t *back = json_loadb(again.data, again.len, JSON_DECODE_ANY, &e);
+    if (!back || !json_equal(back, tree))
+        fail_msg(STR_FMT " became " STR_FMT, STR_ARG(text), STR_ARG(buf_str(&again)));
+    json_decref(back);
+    json_decref(tree);
+    buf_free(&again);
+}
+
+static void random_texts_give_the_same_values(void **state)
+{
+    struct json_view v;
+    struct buf b;
+    (void)state;
+    json_view_init(&v);
+    buf_init(&b, MIB);
+    for (int i = 0; i < ROUNDS; i++) {
+        buf_clear(&b);
+        json_random_value(&b, 5);
+        assert_same(&v, buf_str(&b));
+    }
+    buf_free(&b);
+    json_view_free(&v);
+}
+
+static void mutated_texts_are_judged_alike(void **state)
+{
+    struct json_view v;
+    struct buf b;
+    (void)state;
+    json_view_init(&v);
+    buf_init(&b, MIB);
+    for (int i = 0; i < ROUNDS; i++) {
+        buf_clear(&b);
+        json_random_value(&b, 4);
+        json_random_damage(&b);
+        assert_same(&v, buf_str(&b));
+    }
+    buf_free(&b);
+    json_view_free(&v);
+}
+
+static void members_and_elements_are_found(void **state)
+{
+    struct json_view v;
+    const struct json_item *root;
+    struct error err;
+    int64_t n;
+    (void)state;
+    json_view_init(&v);
+    struct str text = STR("{\"a\":[1,\"x\",{\"deep\":true}],\"b\\u0061\":\"one\\ntwo\",\"n\":-7,\"a\":2,"
+                          "\"big\":9223372036854775808,\"most\":9223372036854775807,\"real\":1.5,\"\":0}");
+    assert_int_equal(json_view_read(&v, text, &root, &err), 0);
+    const struct json_item *a = json_item_get(root, "a");
+    assert_int_equal(json_item_length(a), 3); /* the first of two */
+    assert_int_equal(root->n, 8);
+    const struct json_item *x = json_item_next(a, json_item_first(a));
+    assert_true(str_is(json_item_str(x), "x"));
+    assert_true(json_item_is(json_item_get(json_item_next(a, x), "deep"), JSON_ITEM_TRUE));
+    assert_null(json_item_next(a, json_item_next(a, x)));
+    assert_true(str_is(json_item_text(root, "ba"), "one\ntwo"));
+    assert_true(json_item_int(json_item_get(root, "n"), &n) && n == -7);
+    assert_true(json_item_int(json_item_get(root, "most"), &n) && n == INT64_MAX);
+    assert_false(json_item_int(json_item_get(root, "big"), &n));
+    assert_false(json_item_int(json_item_get(root, "real"), &n));
+    assert_false(json_item_int(a, &n));
+    assert_true(json_item_int(json_item_get(root, ""), &n) && n == 0);
+    assert_null(json_item_get(a, "deep"));
+    assert_null(json_item_get(NULL, "a"));
+    assert_null(json_item_first(NULL));
+    assert_null(json_item_first(x));
+    assert_null(json_item_first(root)); /* members are no elements */
+    double d;
+    assert_true(json_item_double(json_item_get(root, "real"), &d) && d == 1.5);
+    assert_false(json_item_double(x, &d));
+    assert_int_equal(json_item_str(a).len, 0);
+    json_view_free(&v);
+}
+
+/* Text that had escapes stays where it is while more comes. */
+static void unescaped_texts_do_not_move(void **state)
+{
+    struct json_view v;
+    const struct json_item *root;
+    struct error err;
+    struct buf b;
+    (void)state;
+    json_view_init(&v);
+    buf_init(&b, MIB);
+    for (int round = 1; round < 200; round += 33) {
+        buf_clear(&b);
+        buf_append_char(&b, '[');
+        for (int i = 0; i < round; i++)
+            buf_appendf(&b, "%s{\"k\\u00e9%d\":\"\\\"%d\\\"\"}", i ? "," : "", i, i);
+        buf_append_char(&b, ']');
+        assert_int_equal(json_view_read(&v, buf_str(&b), &root, &err), 0);
+        int i = 0;
+        for (const struct json_item *e = json_item_first(root); e; e = json_item_next(root, e), i++) {
+            char key[32], value[32];
+            snprintf(key, sizeof key, "k\xc3\xa9%d", i);
+            snprintf(value, sizeof value, "\"%d\"", i);
+            assert_true(str_is(json_item_text(e, key), value));
+        }
+        assert_int_equal(i, round);
+    }
+    buf_free(&b);
+    json_view_free(&v);
+}
+
+static void what_is_no_json_is_refused_with_words(void **state)
+{
+    static const struct {
+        const char *text, *why;
+    } cases[] = {{"", "not valid JSON"}, {"{\"a\":", "not valid JSON at line 1"}, {"{} {}", "not valid JSON"},
+        {"\"\xff\"", "not valid JSON"}, {"\"\\u0000\"", "not valid JSON"}, {"[1,]", "not valid JSON"},
+        {"\"a\nb\"", "not valid JSON"}};
+    struct json_view v;
+    const struct json_item *item;
+    struct error err;
+    (void)state;
+    json_view_init(&v);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(json_view_read(&v, str_from(cases[i].text), &item, &err), ERROR_INVALID);
+        assert_non_null(strstr(err.message, cases[i].why));
+    }
+    char deep[2 * LIMIT_JSON_DEPTH + 3];
+    memset(deep, '[', LIMIT_JSON_DEPTH + 1);
+    memset(deep + LIMIT_JSON_DEPTH + 1, ']', LIMIT_JSON_DEPTH + 1);
+    deep[2 * LIMIT_JSON_DEPTH + 2] = '\0';
+    assert_int_equal(json_view_read(&v, str_from(deep), &item, &err), ERROR_INVALID);
+    assert_non_null(strstr(err.message, "deep"));
+    assert_int_equal(json_view_read(&v, (struct str){deep + 1, 2 * LIMIT_JSON_DEPTH}, &item, &err), 0);
+    json_view_free(&v);
+}
+
+static void every_cut_is_refused(void **state)
+{
+    struct str text =
+        STR("{\"a\\u00e9\":[1,-2.5e3,\"\\ud83d\\ude00\",true,null,{}],\"b\":{\"c\":\"\xc3\xa9\"}}");
+    struct json_view v;
+    const struct json_item *item;
+    struct error err;
+    (void)state;
+    json_view_init(&v);
+    for (size_t i = 0; i < text.len; i++) {
+        /* A copy of just these bytes, so that a byte too many is seen. */
+        char *copy = malloc(i + 1);
+        memcpy(copy, text.data, i);
+        assert_int_equal(json_view_read(&v, (struct str){copy, i}, &item, &err), ERROR_INVALID);
+        free(copy);
+    }
+    assert_int_equal(json_view_read(&v, text, &item, &err), 0);
+    json_view_free(&v);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_texts_give_the_same_values),
+        cmocka_unit_test(mutated_texts_are_judged_alike),
+        cmocka_unit_test(members_and_elements_are_found),
+        cmocka_unit_test(unescaped_texts_do_not_move),
+        cmocka_unit_test(what_is_no_json_is_refused_with_words),
+        cmocka_unit_test(every_cut_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
