@@ -232,12 +232,18 @@ static void orphans_purge(const char *folder, int64_t before_s)
         closedir(d);
 }
 
-void shelf_purge(const char *folder, int64_t before_s)
+size_t shelf_purge(const char *folder, int64_t before_s, const char *key)
 {
-    json_t *all = shelf_list(folder, "", NULL);
-    for (size_t i = 0; i < json_array_size(all); i++)
-        if (created(json_array_get(all, i)) < before_s)
-            shelf_remove(folder, json_str(json_object_get(json_array_get(all, i), "id")));
+    json_t *all = shelf_list(folder, "", key);
+    size_t removed = 0;
+    for (size_t i = 0; i < json_array_size(all); i++) {
+        if (created(json_array_get(all, i)) >= before_s)
+            continue;
+        shelf_remove(folder, json_str(json_object_get(json_array_get(all, i), "id")));
+        removed++;
+    }
     json_decref(all);
-    orphans_purge(folder, before_s);
+    if (!key) /* nobody knows whose an orphan is */
+        orphans_purge(folder, before_s);
+    return removed;
 }

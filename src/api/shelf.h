@@ -26,7 +26,7 @@ int shelf_read_data(const char *folder, struct str id, struct buf *out, struct e
 void shelf_remove(const char *folder, struct str id);
 /* Those whose id begins so, newest first, as a new array; ones that cannot be read are left out. */
 json_t *shelf_list(const char *folder, const char *prefix, const char *key);
-/* Removes what was made before then. */
-void shelf_purge(const char *folder, int64_t before_s);
+/* Removes what was made before then, of one key or (NULL) of all; how many entries. */
+size_t shelf_purge(const char *folder, int64_t before_s, const char *key);
 
 #endif

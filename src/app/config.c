@@ -369,3 +369,13 @@ int config_policy(const struct config *c, struct router_policy **out, struct err
     free(models);
     return rc;
 }
+
+struct str config_files_folder(struct arena *a, struct str files, struct str state)
+{
+    struct str sqlite = STR("sqlite:");
+    if (files.len > 0)
+        return arena_copy(a, files);
+    return str_starts(state, sqlite)
+               ? arena_printf(a, STR_FMT ".files", STR_ARG(str_slice(state, sqlite.len, state.len)))
+               : STR_NONE;
+}

@@ -78,7 +78,8 @@ struct config {
     struct str tls_certificate, tls_key;
     struct str state;   /* "sqlite:weir.db" */
     struct str journal; /* its files' path; empty: beside the state; "off" */
-    struct str files;   /* the folder of clients' files; empty: beside an SQLite state, else none */
+    struct str files;   /* the folder of clients' files; empty: beside an SQLite state, else none:
+                           config_files_folder */
     bool offline;
     bool auth_keys; /* auth: keys */
     struct config_provider *providers;
@@ -122,5 +123,8 @@ void config_free(struct config *c);
 bool config_models_changed(const struct config *c, int64_t *mark);
 /* The policy of this configuration. */
 int config_policy(const struct config *c, struct router_policy **out, struct error *err) MUST_USE;
+
+/* Where clients' files are kept, with a NUL at its end; empty: nowhere. */
+struct str config_files_folder(struct arena *a, struct str files, struct str state);
 
 #endif

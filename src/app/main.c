@@ -31,6 +31,7 @@ static const struct verb verbs[] = {
     {"batch", verb_batch, "the requests of a file (JSONL), run without a server"},
     {"keys", verb_keys, "create, list and revoke API keys"},
     {"audit", verb_audit, "what left, to whom, under which rule"},
+    {"purge", verb_purge, "delete kept content now"},
 };
 
 enum { N_VERBS = sizeof verbs / sizeof *verbs };

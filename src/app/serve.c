@@ -222,7 +222,7 @@ static void on_purge(void *ctx)
     if (store_response_purge(s->store, now - content_ms, &err))
         log_error("serve", "old responses could not be deleted: %s", err.message);
     if (s->files)
-        shelf_purge(s->files, (now - content_ms) / 1000);
+        shelf_purge(s->files, (now - content_ms) / 1000, NULL);
     if (s->retention_ms > 0 && store_purge_later(s->store, clock_wall_ms() - s->retention_ms, &err))
         log_error("serve", "old rows could not be deleted: %s", err.message);
     loop_timer_start(s->purge, PURGE_EVERY_MS);
@@ -506,13 +506,8 @@ int serve_run(
     s->forecast = forecast_create();
     cache_configure(s->cache, config->cache_ttl_ms, (size_t)config->cache_bytes);
     s->listen_host = arena_copy(s->arena, config->listen_host);
-    struct str sqlite = STR("sqlite:");
-    if (config->files.len > 0)
-        s->files = arena_strdup(s->arena, config->files);
-    else if (str_starts(config->state, sqlite))
-        s->files =
-            arena_strdup(s->arena, arena_printf(s->arena, STR_FMT ".files",
-                                       STR_ARG(str_slice(config->state, sqlite.len, config->state.len))));
+    struct str files = config_files_folder(s->arena, config->files, config->state);
+    s->files = files.len > 0 ? arena_strdup(s->arena, files) : NULL;
     s->n_hosts = config->n_allowed_hosts;
     s->hosts = arena_alloc(s->arena, (s->n_hosts + 1) * sizeof *s->hosts);
     for (size_t i = 0; i < s->n_hosts; i++)

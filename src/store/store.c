@@ -229,6 +229,21 @@ int store_response_find(struct store *s, struct str id, struct str key_id, struc
                     STR_ARG(str_slice(id, 0, 80)));
 }
 
+int store_response_forget(
+    struct store *s, int64_t before_ms, struct str key_id, int64_t *rows, struct error *err)
+{
+    struct store_forget value = {before_ms, key_id};
+    int64_t step;
+    *rows = 0;
+    do {
+        int rc = store_queue_wait(s->queue, STORE_RESPONSE_FORGET, &value, &step, err);
+        if (rc)
+            return rc;
+        *rows += step;
+    } while (step > 0);
+    return 0;
+}
+
 int store_response_purge(struct store *s, int64_t before_ms, struct error *err)
 {
     static const struct store_done nobody = {NULL, NULL, NULL};

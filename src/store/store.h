@@ -127,6 +127,9 @@ int store_response_delete(
  */
 int store_response_find(struct store *s, struct str id, struct str key_id, struct arena *a,
     struct store_response *out, struct error *err) MUST_USE;
+/* Deletes those older than `before_ms`, of one key or (empty) of all; how many in *rows. Waits until it is done. */
+int store_response_forget(
+    struct store *s, int64_t before_ms, struct str key_id, int64_t *rows, struct error *err) MUST_USE;
 /* Deletes those older than `before_ms` in the background. */
 int store_response_purge(struct store *s, int64_t before_ms, struct error *err) MUST_USE;
 

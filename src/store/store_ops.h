@@ -28,6 +28,7 @@ enum store_kind {
     STORE_JOURNAL_MARK,
     STORE_LEDGER_WHOLE, /* opened and settled in one group; made by the writer */
     STORE_LEDGER_ALONE, /* settled where the opened row was lost; made by the writer */
+    STORE_RESPONSE_FORGET,
     STORE_KINDS
 };
 
@@ -68,6 +69,11 @@ struct store_unkept {
     struct str id, key_id;
 };
 
+struct store_forget {
+    int64_t before;
+    struct str key_id; /* empty: any key's */
+};
+
 /* The journal's rows up to `number` are in the database (store_journal.h). */
 struct store_mark {
     struct str name;
@@ -83,6 +89,7 @@ union store_value {
     struct store_purge purge;
     struct store_kept kept;
     struct store_unkept unkept;
+    struct store_forget forget;
     struct store_mark mark;
     struct store_ledger_row whole;
 };

@@ -106,6 +106,10 @@ static const struct store_field unkept_table[] = {
     FIELD(store_unkept, TEXT, id),
     FIELD(store_unkept, TEXT, key_id),
 };
+static const struct store_field forget_table[] = {
+    FIELD(store_forget, INT64, before),
+    FIELD(store_forget, TEXT, key_id),
+};
 static const struct store_field mark_table[] = {
     FIELD(store_mark, TEXT, name),
     FIELD(store_mark, INT64, number),
@@ -122,6 +126,7 @@ static const struct store_fields revoke_fields = FIELDS(revoke_table, store_revo
 static const struct store_fields purge_fields = FIELDS(purge_table, store_purge);
 static const struct store_fields kept_fields = FIELDS(kept_table, store_kept);
 static const struct store_fields unkept_fields = FIELDS(unkept_table, store_unkept);
+static const struct store_fields forget_fields = FIELDS(forget_table, store_forget);
 static const struct store_fields mark_fields = FIELDS(mark_table, store_mark);
 static const struct store_fields no_fields = {NULL, 0, 0};
 
@@ -172,6 +177,8 @@ static const struct {
         "VALUES($1, $2, $3, $4, $5, $6)"},
     [STORE_RESPONSE_DELETE] = {&unkept_fields,
         "DELETE FROM responses WHERE number = $1 AND response_id = $2 AND key_id = $3"},
+    [STORE_RESPONSE_FORGET] = {&forget_fields, "DELETE FROM responses WHERE id IN (SELECT id FROM responses "
+                                               "WHERE wall_ms < $1 AND ($2 = '' OR key_id = $2) LIMIT 100)"},
     [STORE_RESPONSE_PURGE] = {&purge_fields, "DELETE FROM responses WHERE id IN (SELECT id FROM responses "
                                              "WHERE wall_ms < $1 ORDER BY wall_ms LIMIT 100)"},
     [STORE_JOURNAL_MARK] = {&mark_fields, "INSERT INTO meta(name, value) VALUES($1, $2) "

@@ -1,6 +1,6 @@
 // OpenAI's files and batches by its official client, and the verb batch: finished, broken off, killed and gone on with.
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
+import { execFile, execFileSync, spawn } from 'node:child_process';
 import { readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -186,4 +186,20 @@ test('weir batch: finished, broken off by kill -9, gone on with', async () => {
   assert.equal(cloud.requests.length, killed + n - had);
   const ids = rows(readFileSync(output, 'utf8')).map((r) => r.custom_id);
   assert.deepEqual(ids.toSorted(), Array.from({ length: n }, (_, i) => `v${i}`).toSorted());
+});
+
+test('weir purge deletes what was kept: by age, by key, all of it; and nothing without --yes', { skip }, async () => {
+  const purge = (...args) => execFileSync(weir, ['purge', '--state', `sqlite:${gateway.state}`, ...args], { stdio: ['ignore', 'pipe', 'pipe'] }).toString();
+  const file = await send(client, [chat('a')]);
+  const kept = await client.responses.create({ model: 'gpt', input: 'hi' });
+  assert.equal((await client.responses.retrieve(kept.id)).id, kept.id);
+  for (const args of [['--all'], ['--yes'], ['--all', '--key', 'k', '--yes'], ['--older-than', 'soon', '--yes'], ['--key', '', '--yes']])
+    assert.throws(() => purge(...args), (e) => e.status === 2);
+  assert.match(purge('--older-than', '1d', '--yes'), /^0 responses and 0 files/);
+  assert.match(purge('--key', 'key_of_nobody', '--yes'), /^0 responses and 0 files/);
+  assert.equal((await client.files.retrieve(file.id)).id, file.id);
+  assert.match(purge('--all', '--yes'), /^[1-9]\d* responses and [1-9]\d* files/);
+  await assert.rejects(client.files.retrieve(file.id), OpenAI.NotFoundError);
+  await assert.rejects(client.responses.retrieve(kept.id), OpenAI.NotFoundError);
+  assert.match(purge('--all', '--yes'), /^0 responses and 0 files/);
 });

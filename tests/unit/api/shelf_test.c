@@ -24,7 +24,7 @@ static int folder_make(void **state)
 static int folder_drop(void **state)
 {
     (void)state;
-    shelf_purge(folder, INT64_MAX);
+    shelf_purge(folder, INT64_MAX, NULL);
     return rmdir(folder);
 }
 
@@ -90,12 +90,12 @@ static void a_purge_leaves_what_is_younger_and_no_orphans(void **state)
     char path[PATH_MAX];
     (void)state;
     assert_int_equal(shelf_write_data(folder, STR("file-orphan"), STR("x"), &err), 0);
-    shelf_purge(folder, 25);
+    shelf_purge(folder, 25, NULL);
     assert_int_equal(count("one"), 1);
     assert_int_equal(count("two"), 0);
     assert_true(shelf_path(folder, STR("file-orphan"), ".data", path));
     assert_int_equal(access(path, F_OK), 0); /* it may belong to a batch that runs */
-    shelf_purge(folder, INT64_MAX);
+    shelf_purge(folder, INT64_MAX, NULL);
     assert_int_not_equal(access(path, F_OK), 0);
 }
 

@@ -361,6 +361,34 @@ static void test_responses(void **state)
     free(large);
 }
 
+static void test_responses_are_forgotten_by_age_and_key(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = fixture_open(f);
+    struct arena *a = arena_create(MIB);
+    struct error err;
+    struct store_response got;
+    int64_t rows;
+    for (int i = 0; i < 6; i++) {
+        struct store_response row = {arena_printf(a, "resp_%d", i), i % 2 ? STR("key_1") : STR("key_2"),
+            1000 * (i + 1), STR("{}"), STR("[]")};
+        assert_int_equal(store_response_add(s, &row, fixture_done(f), &err), 0);
+        assert_int_equal(fixture_wait(f), 0);
+    }
+    assert_int_equal(store_response_forget(s, 4000, STR("key_1"), &rows, &err), 0);
+    assert_int_equal(rows, 1); /* resp_1: resp_3 is not older */
+    assert_int_equal(store_response_find(s, STR("resp_1"), STR("key_1"), a, &got, &err), ERROR_NOT_FOUND);
+    assert_int_equal(store_response_find(s, STR("resp_0"), STR("key_2"), a, &got, &err), 0);
+    assert_int_equal(store_response_forget(s, 3000, STR_NONE, &rows, &err), 0);
+    assert_int_equal(rows, 1);
+    assert_int_equal(store_response_forget(s, INT64_MAX, STR("key_3"), &rows, &err), 0);
+    assert_int_equal(rows, 0);
+    assert_int_equal(store_response_forget(s, INT64_MAX, STR_NONE, &rows, &err), 0);
+    assert_int_equal(rows, 4);
+    store_close(s);
+    arena_free(a);
+}
+
 static void test_purge(void **state)
 {
     struct fixture *f = *state;
@@ -494,6 +522,7 @@ static void test_other_connection_changes_keys(void **state)
         cmocka_unit_test_setup_teardown(test_lists_page_by_page, up, down),                                  \
         cmocka_unit_test_setup_teardown(test_visitor_may_use_the_store, up, down),                           \
         cmocka_unit_test_setup_teardown(test_responses, up, down),                                           \
+        cmocka_unit_test_setup_teardown(test_responses_are_forgotten_by_age_and_key, up, down),              \
         cmocka_unit_test_setup_teardown(test_purge, up, down),                                               \
         cmocka_unit_test_setup_teardown(test_purge_in_the_background, up, down),                             \
         cmocka_unit_test_setup_teardown(test_keys, up, down),                                                \
