@@ -144,13 +144,16 @@ static inline void check(const char *name, const json_t *reference, struct run *
     decode(r, tokens, n, r->logits);
     float *last = r->logits + (n - 1) * r->n_vocab;
 
-    /* Products are of floats here, so files of other types are held to the reference's run on floats. */
+    double std = json_number_value(json_object_get(reference, "logits_std"));
+    /* The scalar products of quantised weights are of floats and held to the reference's run on floats. The
+     * others round activations to 8 bits, as the reference's own run does: both are held to the same share of
+     * a logit's spread, which is what such rounding makes of these small models. */
+    const double rounding = exact && strcmp(isa, "scalar") != 0 ? 0.1 * std : 1e-3;
     double own = largest_difference(json_object_get(reference, "logits"), last, r->n_vocab);
     double f32 = largest_difference(json_object_get(exact ? exact : reference, "logits"), last, r->n_vocab);
-    double std = json_number_value(json_object_get(reference, "logits_std"));
     printf("%-28s %-7s largest difference %.1e to floats, %.1e (%.3f std) to the engine's own\n", name, isa,
         f32, own, own / std);
-    assert_true(f32 <= 1e-3);
+    assert_true(f32 <= rounding);
     assert_true(own <= 0.1 * std);
     /* The other figures come from the engine's own run, whose activations were rounded. */
     check_cuts(r, tokens, n);

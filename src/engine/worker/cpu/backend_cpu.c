@@ -13,11 +13,14 @@ static struct cpu *cpu_of(struct backend *b)
 static void cpu_free(struct backend *b)
 {
     struct cpu *c = cpu_of(b);
-    for (int32_t i = 0; c->threads && c->scratch && i < threads_count(c->threads); i++)
+    for (int32_t i = 0; c->threads && c->scratch && i < threads_count(c->threads); i++) {
         free(c->scratch[i].scores);
+        free(c->scratch[i].panel);
+    }
     threads_free(c->threads);
     free(c->scratch);
     free(c->values);
+    free(c->quantised);
     free(c->claims);
     free(c);
 }
@@ -109,6 +112,31 @@ static int reserve_scores(struct cpu *c, const struct program *p, struct error *
     return 0;
 }
 
+static int reserve_blocks(struct x_block **memory, size_t *max, size_t need, struct error *err)
+{
+    void *p = *memory;
+    int rc = reserve(&p, max, need, sizeof **memory, err);
+    *memory = p;
+    return rc;
+}
+
+static int reserve_quantised(struct cpu *c, const struct program *p, struct error *err)
+{
+    size_t most_input = 0, most_panel = 0;
+    for (size_t i = 0; i < p->n_ops; i++) {
+        size_t input, panel;
+        if (!cpu_quantises(c, &p->ops[i]))
+            continue;
+        cpu_quantised_need(p, &p->ops[i], &input, &panel);
+        most_input = input > most_input ? input : most_input;
+        most_panel = panel > most_panel ? panel : most_panel;
+    }
+    int rc = reserve_blocks(&c->quantised, &c->max_quantised, most_input, err);
+    for (int32_t i = 0; i < threads_count(c->threads) && rc == 0; i++)
+        rc = reserve_blocks(&c->scratch[i].panel, &c->scratch[i].max_panel, most_panel, err);
+    return rc;
+}
+
 static int cpu_encode(struct backend *b, struct program *p, struct error *err)
 {
     struct cpu *c = cpu_of(b);
@@ -119,14 +147,16 @@ static int cpu_encode(struct backend *b, struct program *p, struct error *err)
         rc = reserve_floats(&c->values, &c->max_values, floats, err);
     if (rc == 0) {
         void *claims = c->claims;
-        rc = reserve(&claims, &c->max_claims, p->n_ops, sizeof *c->claims, err);
+        rc = reserve(&claims, &c->max_claims, 2 * p->n_ops, sizeof *c->claims, err);
         c->claims = claims;
     }
     if (rc == 0)
         rc = reserve_scores(c, p, err);
+    if (rc == 0)
+        rc = reserve_quantised(c, p, err);
     if (rc)
         return rc;
-    for (size_t i = 0; i < p->n_ops; i++)
+    for (size_t i = 0; i < 2 * p->n_ops; i++)
         atomic_init(&c->claims[i], 0);
     c->program = p;
     return 0;
@@ -135,8 +165,15 @@ static int cpu_encode(struct backend *b, struct program *p, struct error *err)
 static void program_part(void *ctx, int32_t thread)
 {
     const struct cpu *c = ctx;
+    struct value quantised = {-1}; /* the value that c->quantised holds: neighbours often share their input */
     for (size_t i = 0; i < c->program->n_ops; i++) {
-        struct cpu_task task = {c, &c->program->ops[i], &c->claims[i], &c->scratch[thread]};
+        struct cpu_task task = {c, &c->program->ops[i], &c->claims[2 * i], &c->scratch[thread]};
+        if (cpu_quantises(c, task.op) && task.op->a.id != quantised.id) {
+            cpu_quantise(&task);
+            threads_barrier(c->threads);
+            quantised = task.op->a;
+        }
+        task.claims++;
         cpu_op_run(&task);
         if (i + 1 < c->program->n_ops)
             threads_barrier(c->threads);

@@ -21,6 +21,8 @@ struct cpu_scratch {
     _Alignas(KERNEL_ALIGN) float sums[TILE_COLUMNS * TILE_ROWS * KERNEL_LANES_MAX];
     float *scores; /* attention: heads of a group x positions, then TILE_POSITIONS rows of the cache */
     size_t max_scores;
+    struct x_block *panel; /* the quantised columns of one expert */
+    size_t max_panel;
 };
 
 struct cpu {
@@ -30,8 +32,11 @@ struct cpu {
     struct cpu_scratch *scratch; /* one for each thread */
     struct program *program;     /* encoded */
     float *values;
-    size_t max_values;  /* floats */
-    atomic_int *claims; /* for each operation: pieces that a thread has taken */
+    size_t max_values;         /* floats */
+    struct x_block *quantised; /* the input of the products on integers that run now */
+    size_t max_quantised;
+    atomic_int
+        *claims; /* for each operation two: pieces that a thread has taken, of its input and of itself */
     size_t max_claims;
 };
 
@@ -71,6 +76,16 @@ void cpu_matmul_rows(
     const struct kernels *k, const struct matmul *m, int64_t from, int64_t to, struct cpu_scratch *s);
 
 void cpu_matmul(const struct cpu_task *task);
+/* Does the operation multiply on integers, so that its input has to be quantised first? */
+bool cpu_quantises(const struct cpu *c, const struct op *op);
+/* x_blocks for the input, and for the panel of a thread. */
+void cpu_quantised_need(const struct program *p, const struct op *op, size_t *input, size_t *panel);
+void cpu_quantise(const struct cpu_task *task);
+void cpu_product(const struct cpu_task *task);
+void cpu_product_experts(const struct cpu_task *task);
+/* Rows of a matrix that a thread takes at once: long runs of memory, yet enough pieces to even the threads
+ * out. */
+int64_t cpu_piece_rows(const struct cpu *c, int64_t n_rows);
 void cpu_matmul_heads(const struct cpu_task *task);
 void cpu_matmul_experts(const struct cpu_task *task);
 void cpu_conv_row(const struct cpu_task *task, int64_t row);

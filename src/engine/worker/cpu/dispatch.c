@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "engine/worker/cpu/kernels.h"
 
 #if defined(__x86_64__)
@@ -53,18 +54,30 @@ int32_t kernels_list(const struct kernels *out[KERNELS_MAX])
 
 #endif
 
+/* The best table up to `last` whose products are right here: what was never run on such a CPU must prove
+ * itself. */
+static const struct kernels *checked(const struct kernels *const *list, int32_t last)
+{
+    for (int32_t i = last;; i--) {
+        const char *wrong = list[i]->products ? products_check(list[i]->products) : NULL;
+        if (!wrong)
+            return list[i];
+        log_warn("engine",
+            "the products of %s on this CPU are wrong with '%s': a lesser instruction set is used", wrong,
+            list[i]->isa);
+    }
+}
+
 int kernels_select(const char *isa, const struct kernels **out, struct error *err)
 {
     const struct kernels *list[KERNELS_MAX] = {NULL};
-    int32_t count = kernels_list(list);
-    *out = list[count - 1];
-    if (!isa || !*isa)
+    int32_t count = kernels_list(list), chosen = count - 1;
+    if (isa && *isa)
+        while (chosen >= 0 && strcmp(list[chosen]->isa, isa) != 0)
+            chosen--;
+    *out = checked(list, chosen < 0 ? count - 1 : chosen);
+    if (chosen >= 0)
         return 0;
-    for (int32_t i = 0; i < count; i++)
-        if (strcmp(list[i]->isa, isa) == 0) {
-            *out = list[i];
-            return 0;
-        }
     return error_set(err, ERROR_UNSUPPORTED,
         "the instruction set '%s' is unknown or not on this CPU: the best here is '%s'", isa, (*out)->isa);
 }

@@ -9,12 +9,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/worker/cpu/product.h"
 #include "engine/worker/tensor.h"
 
 enum { KERNEL_LANES_MAX = 16, KERNEL_ROWS = 4, KERNEL_COLUMNS = 4, KERNEL_ALIGN = 64 };
 
 struct kernels {
     const char *isa;
+    const struct products *products; /* of quantised weights on integers; NULL: they go through floats */
     int32_t lanes;
     /* Whole blocks to floats; NULL: tensor_dequantize, which all must agree with to a rounding. */
     void (*dequantize[TENSOR_TYPES])(const uint8_t *from, float *to, int64_t count);

@@ -266,6 +266,7 @@ static void read_q6_k(const uint8_t *from, float *to, int64_t count)
 
 const struct kernels kernels_avx2 = {
     .isa = "avx2",
+    .products = &products_avx2,
     .lanes = LANES,
     .dequantize = {[TENSOR_F16] = read_f16,
         [TENSOR_BF16] = read_bf16,

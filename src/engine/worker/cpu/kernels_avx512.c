@@ -274,6 +274,7 @@ static void read_q6_k(const uint8_t *from, float *to, int64_t count)
 
 const struct kernels kernels_avx512 = {
     .isa = "avx512",
+    .products = &products_avx2, /* 256 bits: products of pairs are as wide without VNNI */
     .lanes = LANES,
     .dequantize = {[TENSOR_F16] = read_f16,
         [TENSOR_BF16] = read_bf16,

@@ -83,8 +83,7 @@ void cpu_matmul_rows(
     }
 }
 
-/* Rows that a thread takes at once: long runs of memory, yet enough pieces to even the threads out. */
-static int64_t piece_rows(const struct cpu *c, int64_t n_rows)
+int64_t cpu_piece_rows(const struct cpu *c, int64_t n_rows)
 {
     int64_t rows = n_rows / (4 * (int64_t)threads_count(c->threads));
     return (rows / TILE_ROWS + 1) * TILE_ROWS;
@@ -100,7 +99,7 @@ void cpu_matmul(const struct cpu_task *task)
         .data = linear->weight.data,
         .bias = linear->bias,
         .scale = linear->weight.scales};
-    while (cpu_claim(task, n_out, piece_rows(c, n_out), &from, &to))
+    while (cpu_claim(task, n_out, cpu_piece_rows(c, n_out), &from, &to))
         for (int32_t column = 0; column < n_columns; column += m.n_columns) {
             m.n_columns = n_columns - column < TILE_COLUMNS ? n_columns - column : TILE_COLUMNS;
             for (int32_t i = 0; i < m.n_columns; i++) {
@@ -142,7 +141,7 @@ static void expert_rows(const struct cpu_task *task, int64_t expert, int64_t fro
 void cpu_matmul_experts(const struct cpu_task *task)
 {
     const struct weight *w = &task->op->linear->weight;
-    int64_t size = piece_rows(task->cpu, w->n_out), pieces = (w->n_out + size - 1) / size, from, to;
+    int64_t size = cpu_piece_rows(task->cpu, w->n_out), pieces = (w->n_out + size - 1) / size, from, to;
     while (cpu_claim(task, w->n_experts * pieces, 1, &from, &to)) {
         int64_t first = from % pieces * size;
         expert_rows(task, from / pieces, first, first + size < w->n_out ? first + size : w->n_out);

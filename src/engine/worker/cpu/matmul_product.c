@@ -1,0 +1,178 @@
+/* Matrix products on integers (product.h): the input is quantised once for all products that share it, in
+ * panels.
+ *
+ *   rows (tokens) t of the input, PANEL_COLUMNS at a time:   panel 0                panel 1
+ *   blocks b of 32 values:                                   [b][t of the panel]    [b][t of the panel] ...
+ */
+#include <string.h>
+
+#include "engine/worker/cpu/cpu.h"
+
+/* A run of SEGMENT blocks of a panel, 192 KiB, stays in the second-level cache while GROUPS times LANES rows
+ * of the weight go by. Both are whole blocks of every type. */
+enum { PANEL_COLUMNS = 128, SEGMENT = 32, GROUPS = 8 };
+
+bool cpu_quantises(const struct cpu *c, const struct op *op)
+{
+    return (op->kind == OP_MATMUL || op->kind == OP_MATMUL_EXPERTS) && c->kernels->products &&
+           c->kernels->products->of[op->linear->weight.type];
+}
+
+void cpu_quantised_need(const struct program *p, const struct op *op, size_t *input, size_t *panel)
+{
+    const struct value_info *a = program_value(p, op->a);
+    *input = (size_t)a->rows * (size_t)a->width / X_VALUES;
+    *panel = op->kind == OP_MATMUL_EXPERTS ? PANEL_COLUMNS * (size_t)op->linear->weight.n_in / X_VALUES : 0;
+}
+
+static int32_t panel_columns(int64_t first, int64_t n_rows)
+{
+    return n_rows - first < PANEL_COLUMNS ? (int32_t)(n_rows - first) : PANEL_COLUMNS;
+}
+
+/* Block 0 of a row of the quantised input; *stride: from block to block. */
+static struct x_block *quantised_row(const struct cpu *c, struct value v, int64_t row, int64_t *stride)
+{
+    const struct value_info *info = program_value(c->program, v);
+    const int64_t first = row / PANEL_COLUMNS * PANEL_COLUMNS;
+    *stride = panel_columns(first, info->rows);
+    return c->quantised + first * (info->width / X_VALUES) + (row - first);
+}
+
+void cpu_quantise(const struct cpu_task *task)
+{
+    const struct cpu *c = task->cpu;
+    const struct value_info *a = program_value(c->program, task->op->a);
+    int64_t from, to, stride;
+    while (cpu_claim(task, a->rows, 4, &from, &to))
+        for (int64_t row = from; row < to; row++) {
+            struct x_block *x = quantised_row(c, task->op->a, row, &stride);
+            c->kernels->products->quantize(x, stride, cpu_row(c, task->op->a, row), a->width);
+        }
+}
+
+/* acc[group][column][lane] += rows from `row` on, for `n_rows` of them; rows behind the last repeat it. */
+static void multiply(const struct products *p, const struct matmul *m, const struct x_block *x, int64_t row,
+    int64_t n_rows, float *acc)
+{
+    const int64_t blocks = m->weight->n_in / X_VALUES, n = m->n_columns;
+    const size_t row_bytes = tensor_row_bytes(m->weight->type, m->weight->n_in);
+    const int64_t segment = n == 1 ? blocks : SEGMENT;
+    memset(acc, 0, (size_t)((n_rows + p->lanes - 1) / p->lanes * p->lanes * n) * sizeof *acc);
+    for (int64_t b = 0; b < blocks; b += segment)
+        for (int64_t r = 0; r < n_rows; r += p->lanes) {
+            const uint8_t *rows[PRODUCT_LANES_MAX];
+            for (int64_t l = 0; l < p->lanes; l++)
+                rows[l] = m->data + (size_t)(row + (r + l < n_rows ? r + l : n_rows - 1)) * row_bytes;
+            p->of[m->weight->type](
+                acc + r * n, x + b * n, n, rows, b, blocks - b < segment ? blocks - b : segment);
+        }
+}
+
+static void store(
+    const struct products *p, const struct matmul *m, int64_t row, int64_t n_rows, const float *acc)
+{
+    for (int32_t c = 0; c < m->n_columns; c++)
+        for (int64_t r = 0; r < n_rows; r++) {
+            float sum = acc[(r / p->lanes * m->n_columns + c) * p->lanes + r % p->lanes];
+            sum = m->scale ? sum * *m->scale : sum;
+            m->y[c][row + r] = m->bias ? sum + m->bias[row + r] : sum;
+        }
+}
+
+static void product_rows(const struct products *p, const struct matmul *m, const struct x_block *x,
+    int64_t from, int64_t to, struct cpu_scratch *s)
+{
+    const int64_t step = GROUPS * p->lanes;
+    for (int64_t row = from; row < to; row += step) {
+        int64_t n_rows = to - row < step ? to - row : step;
+        multiply(p, m, x, row, n_rows, s->sums);
+        store(p, m, row, n_rows, s->sums);
+    }
+}
+
+void cpu_product(const struct cpu_task *task)
+{
+    const struct cpu *c = task->cpu;
+    const struct linear *linear = task->op->linear;
+    const int32_t n_tokens = program_value(c->program, task->op->out)->rows;
+    int64_t n_out = linear->weight.n_out, from, to, stride;
+    struct matmul m = {.weight = &linear->weight,
+        .data = linear->weight.data,
+        .bias = linear->bias,
+        .scale = linear->weight.scales};
+    while (cpu_claim(task, n_out, cpu_piece_rows(c, n_out), &from, &to))
+        for (int32_t first = 0; first < n_tokens; first += PANEL_COLUMNS) {
+            m.n_columns = panel_columns(first, n_tokens);
+            for (int32_t i = 0; i < m.n_columns; i++)
+                m.y[i] = cpu_row(c, task->op->out, first + i);
+            product_rows(c->kernels->products, &m, quantised_row(c, task->op->a, first, &stride), from, to,
+                task->scratch);
+        }
+}
+
+/* ---- Experts ---- */
+
+/* The tokens that are routed to an expert, and where each one's result goes among the token's experts. */
+struct routed {
+    int32_t n;
+    int32_t token[PANEL_COLUMNS], place[PANEL_COLUMNS];
+};
+
+/* Gathers the panel of these tokens and multiplies rows [from, to) of the expert by it. */
+static void routed_rows(
+    const struct cpu_task *task, struct matmul *m, const struct routed *r, int64_t from, int64_t to)
+{
+    const struct cpu *c = task->cpu;
+    const struct weight *w = m->weight;
+    const int64_t blocks = w->n_in / X_VALUES;
+    const bool own_input = program_value(c->program, task->op->a)->width != w->n_in;
+    m->n_columns = r->n;
+    for (int32_t i = 0; i < r->n; i++) {
+        int64_t stride;
+        const struct x_block *x = quantised_row(c, task->op->a, r->token[i], &stride);
+        x += own_input ? r->place[i] * blocks * stride : 0;
+        for (int64_t b = 0; b < blocks; b++)
+            task->scratch->panel[b * r->n + i] = x[b * stride];
+        m->y[i] = cpu_row(c, task->op->out, r->token[i]) + r->place[i] * w->n_out;
+    }
+    product_rows(c->kernels->products, m, task->scratch->panel, from, to, task->scratch);
+}
+
+/* Rows [from, to) of one expert, for every token that is routed to it. */
+static void expert_rows(const struct cpu_task *task, int64_t expert, int64_t from, int64_t to)
+{
+    const struct cpu *c = task->cpu;
+    const struct linear *linear = task->op->linear;
+    const struct weight *w = &linear->weight;
+    const int32_t n_tokens = program_value(c->program, task->op->out)->rows;
+    const int32_t n_used = program_value(c->program, task->op->b)->width / 2;
+    struct matmul m = {.weight = w,
+        .data = (const uint8_t *)w->data + (size_t)(expert * w->n_out) * tensor_row_bytes(w->type, w->n_in),
+        .bias = linear->bias ? linear->bias + expert * w->n_out : NULL,
+        .scale = w->scales ? w->scales + expert : NULL};
+    struct routed r = {0};
+    for (int32_t token = 0; token < n_tokens; token++)
+        for (int32_t place = 0; place < n_used; place++) {
+            if ((int64_t)cpu_row(c, task->op->b, token)[place] != expert)
+                continue;
+            r.token[r.n] = token;
+            r.place[r.n] = place;
+            if (++r.n == PANEL_COLUMNS) {
+                routed_rows(task, &m, &r, from, to);
+                r.n = 0;
+            }
+        }
+    if (r.n > 0)
+        routed_rows(task, &m, &r, from, to);
+}
+
+void cpu_product_experts(const struct cpu_task *task)
+{
+    const struct weight *w = &task->op->linear->weight;
+    int64_t size = cpu_piece_rows(task->cpu, w->n_out), pieces = (w->n_out + size - 1) / size, from, to;
+    while (cpu_claim(task, w->n_experts * pieces, 1, &from, &to)) {
+        int64_t first = from % pieces * size;
+        expert_rows(task, from / pieces, first, first + size < w->n_out ? first + size : w->n_out);
+    }
+}

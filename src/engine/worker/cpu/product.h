@@ -1,0 +1,67 @@
+/* Products of quantised weights and activations on integers.
+ *
+ * Activations are quantised in runs of 32 values, each with a scale of its own (x_block). Weights are used as
+ * the file holds them: LANES rows at a time, a vector lane for each, are unpacked to bytes in registers and
+ * multiplied by every column (token) of a panel before the next 32 values:
+ *
+ *      rows 0..LANES-1, values 4i..4i+3 ---> v[i], a row in each 32-bit lane
+ *      column c, values 4i..4i+3        ---> the same four bytes in all lanes
+ *      acc[c][lane] += scale_w[lane] scale_x[c] (sum of the 32 products) - min_w[lane] sum_x[c]
+ *
+ * One loop serves a single token (the weights stream by once, the sum stays in a register) and a prompt
+ * (unpacking is shared by all columns). The sums of 32 products are exact and are added in the order of the
+ * row, so that a token's result is the same to the bit whatever else is in the batch. */
+#ifndef WEIR_ENGINE_WORKER_CPU_PRODUCT_H
+#define WEIR_ENGINE_WORKER_CPU_PRODUCT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/worker/tensor.h"
+
+enum { X_VALUES = 32, PRODUCT_LANES_MAX = 16 };
+
+/* 32 values of an activation: q * scale, q within +-127. A run that holds what is no finite number has a
+ * scale of NaN. */
+struct x_block {
+    int8_t q[X_VALUES];
+    float scale;
+    float sum;               /* of its values, as they are quantised */
+    float sum_low, sum_high; /* of the first and the last sixteen */
+};
+
+/* acc[c * lanes + r] += rows[r] x[c] over the blocks [from, from + count) of the rows, for all lanes r and n
+ * columns. `x`: the panel from the block `from` on, all columns of a block together: x[b * n + c]. `acc` is
+ * aligned to KERNEL_ALIGN. Rows may be unaligned; from and count are whole blocks of the weight's type. */
+typedef void product_fn(
+    float *acc, const struct x_block *x, int64_t n, const uint8_t *const *rows, int64_t from, int64_t count);
+
+struct products {
+    const char *isa;
+    int32_t lanes;
+    /* n values, a multiple of 32, to x[0], x[stride], ... */
+    void (*quantize)(struct x_block *x, int64_t stride, const float *values, int64_t n);
+    product_fn *of[TENSOR_TYPES]; /* NULL: the type goes through floats */
+};
+
+#if defined(__x86_64__)
+extern const struct products products_avx2, products_avxvnni, products_avx512vnni;
+#elif defined(__aarch64__)
+extern const struct products products_neon, products_dotprod;
+#endif
+
+/* NULL if every product agrees with plain arithmetic on a few random rows, else the name of the first type
+ * that does not. Run before a table is used: a wrong product must not answer. */
+const char *products_check(const struct products *p);
+
+struct rand_pcg;
+/* A row whose scales are finite numbers up to one; all other bytes are `fill`, or random (-1). */
+void product_random_row(
+    enum tensor_type type, struct rand_pcg *random, int fill, uint8_t *row, int64_t values);
+/* Is `got` the product of the row, as its format is defined, and the column x[0], x[stride], ..., up to
+ * rounding? */
+bool product_agrees(enum tensor_type type, const uint8_t *row, const struct x_block *x, int64_t stride,
+    int64_t values, float got);
+
+#endif

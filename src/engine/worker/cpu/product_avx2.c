@@ -1,0 +1,41 @@
+/* AVX2 with FMA and F16C: bytes are multiplied in pairs to 16 bits, which several products share before they
+ * are widened, as many as cannot overflow. */
+#if defined(__AVX2__)
+#include "engine/worker/cpu/product_avx2.h"
+
+enum { SIGNED_BY_OFFSET = 0 };
+
+/* Pairs of products of unsigned bytes up to `range` and a signed byte: 2 * 15 * 127 * 8 < 2^15, and so on. */
+INLINE int pairs_that_fit(enum range range)
+{
+    return range == RANGE_15 ? 8 : range == RANGE_31 ? 4 : range == RANGE_63 ? 2 : 1;
+}
+
+/* Signed weights give their sign to the column's byte: |w| * sign(w) x. 2 * 128 * 127 < 2^15. */
+INLINE __m256i pair_products(vwords w, __m256i x, enum range range)
+{
+    if (range != RANGE_SIGNED)
+        return _mm256_maddubs_epi16((__m256i)w, x);
+    return _mm256_maddubs_epi16(_mm256_abs_epi8((__m256i)w), _mm256_sign_epi8(x, (__m256i)w));
+}
+
+INLINE vints dot(const vwords *v, const int8_t *x, const int count, const enum range range)
+{
+    const int fit = pairs_that_fit(range);
+    __m256i sum = _mm256_setzero_si256();
+    for (int i = 0; i < count; i += fit) {
+        __m256i s = pair_products(v[i], column_word(x + 4 * i), range);
+        for (int k = i + 1; k < i + fit && k < count; k++)
+            s = _mm256_add_epi16(s, pair_products(v[k], column_word(x + 4 * k), range));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(s, _mm256_set1_epi16(1)));
+    }
+    return (vints)sum;
+}
+
+#include "engine/worker/cpu/product_types.h"
+
+const struct products products_avx2 = {.isa = "avx2", .lanes = LANES, .quantize = quantize, .of = PRODUCTS};
+
+#else
+typedef int product_avx2_elsewhere; /* ISO C wants something in every file */
+#endif

@@ -1,0 +1,421 @@
+/* The products of product.h, one step for each type: written once, compiled for each instruction set. The
+ * including file defines LANES, the vectors' parts (below) and, with SIGNED_BY_OFFSET, that its dot takes
+ * bytes as unsigned only.
+ *
+ *   rows_16     16 bytes of every row: word i of row r goes to lane r of out[i]
+ *   rows_word   4 bytes of every row;  rows_half: a half-precision number of every row;  rows_byte
+ *   half_low    the half in the low 16 bits of each lane;  half_high: in the high ones
+ *   pick        each byte of `index` (0..15) replaced by its entry of a table of 16 bytes
+ *   dot         sum of `count` words' byte products with the column's bytes, for each lane
+ *   plus, minus c + a b, c - a b, rounded once
+ *
+ * `at`: where the step's block begins in each row. Layouts stand at the readers in tensor_dequant*.c. */
+#ifndef WEIR_ENGINE_WORKER_CPU_PRODUCT_TYPES_H
+#define WEIR_ENGINE_WORKER_CPU_PRODUCT_TYPES_H
+
+/* A step's sums: of n columns, the first block of x and how they are reached. */
+struct step {
+    vfloats *acc;
+    const struct x_block *x;
+    int64_t n;
+};
+
+/* Columns whose sums are begun together: while one waits for its products, the others' fill the units. */
+enum { TOGETHER = 4 };
+
+INLINE void block_columns(vfloats *acc, const struct x_block *x, const int n, const vwords v[8],
+    enum range range, vfloats scale, const vfloats *min)
+{
+    vints sums[TOGETHER];
+    for (int c = 0; c < n; c++)
+        sums[c] = dot(v, x[c].q, 8, range);
+    for (int c = 0; c < n; c++) {
+        vfloats sum = __builtin_convertvector(sums[c], vfloats) * scale;
+        sum = plus(sum, splat(x[c].scale), acc[c]);
+        acc[c] = min ? minus(*min, splat(x[c].sum), sum) : sum;
+    }
+}
+
+/* 32 values of each row with one scale: value = scale q - min (where there is one). */
+INLINE void block(
+    const struct step *s, int64_t b, const vwords v[8], enum range range, vfloats scale, const vfloats *min)
+{
+    const struct x_block *x = s->x + b * s->n;
+    vwords offset[8];
+    vfloats middle;
+    if (SIGNED_BY_OFFSET && range == RANGE_SIGNED) {
+        for (int i = 0; i < 8; i++)
+            offset[i] = v[i] ^ 0x80808080u;
+        middle = scale * 128.0f;
+        v = offset;
+        min = &middle;
+        range = RANGE_255;
+    }
+    int64_t c = 0;
+    for (; c + TOGETHER <= s->n; c += TOGETHER)
+        block_columns(s->acc + c, x + c, TOGETHER, v, range, scale, min);
+    for (; c < s->n; c++)
+        block_columns(s->acc + c, x + c, 1, v, range, scale, min);
+}
+
+INLINE void halves_columns(vfloats *acc, const struct x_block *x, const int n, const vwords v[8],
+    enum range range, const vfloats scale[2], const vfloats min[2])
+{
+    vints low[TOGETHER], high[TOGETHER];
+    for (int c = 0; c < n; c++) {
+        low[c] = dot(v, x[c].q, 4, range);
+        high[c] = dot(v + 4, x[c].q + 16, 4, range);
+    }
+    for (int c = 0; c < n; c++) {
+        vfloats sum = __builtin_convertvector(low[c], vfloats) * scale[0];
+        sum = plus(__builtin_convertvector(high[c], vfloats), scale[1], sum);
+        sum = plus(sum, splat(x[c].scale), acc[c]);
+        sum = minus(min[0], splat(x[c].sum_low), sum);
+        acc[c] = minus(min[1], splat(x[c].sum_high), sum);
+    }
+}
+
+/* 32 values, the first and the last sixteen with a scale and a minimum each. */
+INLINE void halves(const struct step *s, int64_t b, const vwords v[8], enum range range,
+    const vfloats scale[2], const vfloats min[2])
+{
+    const struct x_block *x = s->x + b * s->n;
+    int64_t c = 0;
+    for (; c + TOGETHER <= s->n; c += TOGETHER)
+        halves_columns(s->acc + c, x + c, TOGETHER, v, range, scale, min);
+    for (; c < s->n; c++)
+        halves_columns(s->acc + c, x + c, 1, v, range, scale, min);
+}
+
+/* Byte i of each lane, as a number. */
+INLINE vfloats byte_of(vwords w, int i)
+{
+    return __builtin_convertvector((vints)(w >> 8 * i & 255u), vfloats);
+}
+
+INLINE vfloats signed_byte_of(vwords w, int i)
+{
+    return __builtin_convertvector((vints)(w << (24 - 8 * i)) >> 24, vfloats);
+}
+
+/* ---- Blocks of 32 ---- */
+
+/* 16 bytes of nibbles: the low ones are values 0..15, the high ones 16..31. */
+INLINE void nibbles(const uint8_t *const *rows, size_t at, vwords v[8])
+{
+    vwords raw[4];
+    rows_16(raw, rows, at);
+    for (int i = 0; i < 4; i++) {
+        v[i] = raw[i] & 0x0F0F0F0Fu;
+        v[i + 4] = raw[i] >> 4 & 0x0F0F0F0Fu;
+    }
+}
+
+INLINE void picked(const int8_t table[16], vwords v[8])
+{
+    for (int i = 0; i < 8; i++)
+        v[i] = pick(table, v[i]);
+}
+
+/* Bit k of `high` becomes bit 4 of value k. */
+INLINE void fifth_bits(vwords high, vwords v[8])
+{
+    for (int i = 0; i < 8; i++) {
+        vwords four = high >> 4 * i & 15u;
+        v[i] |= (four * 0x00204081u & 0x01010101u) << 4; /* bit j of four at bit 8j */
+    }
+}
+
+INLINE void step_q4_0(const struct step *s, const uint8_t *const *rows, size_t at)
+{
+    vwords v[8];
+    nibbles(rows, at + 2, v);
+    vfloats d = rows_half(rows, at), min = d * 8.0f;
+    block(s, 0, v, RANGE_15, d, &min);
+}
+
+INLINE void step_q4_1(const struct step *s, const uint8_t *const *rows, size_t at)
+{
+    vwords v[8];
+    nibbles(rows, at + 4, v);
+    vwords both = rows_word(rows, at);
+    vfloats min = -half_high(both);
+    block(s, 0, v, RANGE_15, half_low(both), &min);
+}
+
+INLINE void step_q5_0(const struct step *s, const uint8_t *const *rows, size_t at)
+{
+    vwords v[8];
+    nibbles(rows, at + 6, v);
+    fifth_bits(rows_word(rows, at + 2), v);
+    vfloats d = rows_half(rows, at), min = d * 16.0f;
+    block(s, 0, v, RANGE_31, d, &min);
+}
+
+INLINE void step_q5_1(const struct step *s, const uint8_t *const *rows, size_t at)
+{
+    vwords v[8];
+    nibbles(rows, at + 8, v);
+    fifth_bits(rows_word(rows, at + 4), v);
+    vwords both = rows_word(rows, at);
+    vfloats min = -half_high(both);
+    block(s, 0, v, RANGE_31, half_low(both), &min);
+}
+
+INLINE void step_q8_0(const struct step *s, const uint8_t *const *rows, size_t at)
+{
+    vwords v[8];
+    rows_16(v, rows, at + 2);
+    rows_16(v + 4, rows, at + 18);
+    block(s, 0, v, RANGE_SIGNED, rows_half(rows, at), NULL);
+}
+
+INLINE void step_iq4_nl(const struct step *s, const uint8_t *const *rows, size_t at)
+{
+    vwords v[8];
+    nibbles(rows, at + 2, v);
+    picked(tensor_iq4_values, v);
+    block(s, 0, v, RANGE_SIGNED, rows_half(rows, at), NULL);
+}
+
+/* FP4 doubled, and 12 more, so that none is negative. */
+static const int8_t fp4_offset[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+
+INLINE void step_mxfp4(const struct step *s, const uint8_t *const *rows, size_t at)
+{
+    vwords v[8];
+    nibbles(rows, at + 1, v);
+    picked(fp4_offset, v);
+    vwords e = rows_byte(rows, at), tiny = (vwords)(e < 2);
+    vfloats d = (vfloats)((tiny & (0x00200000u << (e & 1u))) | (~tiny & (e - 1u) << 23)), min = d * 12.0f;
+    block(s, 0, v, RANGE_31, d, &min);
+}
+
+/* ---- Blocks of 256 ---- */
+
+struct k_head {
+    vfloats d, dmin;
+    vwords scales[2], mins[2]; /* eight bytes each, of 6 bits */
+};
+
+/* d f16 | dmin f16 | scales[12], as in Q4_K and Q5_K */
+INLINE struct k_head k_head(const uint8_t *const *rows, size_t at)
+{
+    vwords h[4];
+    rows_16(h, rows, at);
+    return (struct k_head){.d = half_low(h[0]),
+        .dmin = half_high(h[0]),
+        .scales = {h[1] & 0x3F3F3F3Fu, (h[3] & 0x0F0F0F0Fu) | (h[1] >> 6 & 0x03030303u) << 4},
+        .mins = {h[2] & 0x3F3F3F3Fu, (h[3] >> 4 & 0x0F0F0F0Fu) | (h[2] >> 6 & 0x03030303u) << 4}};
+}
+
+INLINE void k_block(const struct step *s, int j, const vwords v[8], enum range range, const struct k_head *h)
+{
+    vfloats scale = byte_of(h->scales[j / 4], j % 4) * h->d, min = byte_of(h->mins[j / 4], j % 4) * h->dmin;
+    block(s, j, v, range, scale, &min);
+}
+
+INLINE void step_q4_k(const struct step *s, const uint8_t *const *rows, size_t at)
+{
+    struct k_head h = k_head(rows, at);
+    for (int j = 0; j < 8; j += 2) {
+        vwords raw[8], v[8];
+        rows_16(raw, rows, at + 16 + 16 * (size_t)j);
+        rows_16(raw + 4, rows, at + 32 + 16 * (size_t)j);
+        for (int i = 0; i < 8; i++)
+            v[i] = raw[i] & 0x0F0F0F0Fu;
+        k_block(s, j, v, RANGE_15, &h);
+        for (int i = 0; i < 8; i++)
+            v[i] = raw[i] >> 4 & 0x0F0F0F0Fu;
+        k_block(s, j + 1, v, RANGE_15, &h);
+    }
+}
+
+INLINE void step_q5_k(const struct step *s, const uint8_t *const *rows, size_t at)
+{
+    struct k_head h = k_head(rows, at);
+    vwords high[8];
+    rows_16(high, rows, at + 16);
+    rows_16(high + 4, rows, at + 32);
+    for (int j = 0; j < 8; j++) {
+        vwords v[8];
+        rows_16(v, rows, at + 48 + 32 * (size_t)(j / 2));
+        rows_16(v + 4, rows, at + 64 + 32 * (size_t)(j / 2));
+        for (int i = 0; i < 8; i++)
+            v[i] = (v[i] >> j % 2 * 4 & 0x0F0F0F0Fu) | (high[i] >> j & 0x01010101u) << 4;
+        k_block(s, j, v, RANGE_31, &h);
+    }
+}
+
+INLINE void step_q6_k(const struct step *s, const uint8_t *const *rows, size_t at)
+{
+    vwords scales[4];
+    rows_16(scales, rows, at + 192);
+    vfloats d = rows_half(rows, at + 208);
+    for (int j = 0; j < 8; j++) {
+        vwords v[8], high[8];
+        size_t low_at = at + 64 * (size_t)(j / 4) + 32 * (size_t)(j % 2),
+               high_at = at + 128 + 32 * (size_t)(j / 4);
+        rows_16(v, rows, low_at);
+        rows_16(v + 4, rows, low_at + 16);
+        rows_16(high, rows, high_at);
+        rows_16(high + 4, rows, high_at + 16);
+        for (int i = 0; i < 8; i++)
+            v[i] = (v[i] >> j % 4 / 2 * 4 & 0x0F0F0F0Fu) | (high[i] >> j % 4 * 2 & 0x03030303u) << 4;
+        vfloats scale[2] = {signed_byte_of(scales[j / 2], 2 * (j % 2)) * d,
+            signed_byte_of(scales[j / 2], 2 * (j % 2) + 1) * d};
+        vfloats min[2] = {scale[0] * 32.0f, scale[1] * 32.0f};
+        halves(s, j, v, RANGE_63, scale, min);
+    }
+}
+
+/* Two bits of each value of run j of a block, laid out as in Q2_K. */
+INLINE void two_bits(const uint8_t *const *rows, size_t at, int j, vwords v[8])
+{
+    rows_16(v, rows, at + 32 * (size_t)(j / 4));
+    rows_16(v + 4, rows, at + 32 * (size_t)(j / 4) + 16);
+    for (int i = 0; i < 8; i++)
+        v[i] = v[i] >> j % 4 * 2 & 0x03030303u;
+}
+
+INLINE void step_q2_k(const struct step *s, const uint8_t *const *rows, size_t at)
+{
+    vwords packed[4], both = rows_word(rows, at + 80);
+    rows_16(packed, rows, at);
+    vfloats d = half_low(both), dmin = half_high(both);
+    for (int j = 0; j < 8; j++) {
+        vwords v[8];
+        two_bits(rows, at + 16, j, v);
+        vwords scales = packed[j / 2] & 0x0F0F0F0Fu, mins = packed[j / 2] >> 4 & 0x0F0F0F0Fu;
+        vfloats scale[2] = {byte_of(scales, 2 * (j % 2)) * d, byte_of(scales, 2 * (j % 2) + 1) * d};
+        vfloats min[2] = {byte_of(mins, 2 * (j % 2)) * dmin, byte_of(mins, 2 * (j % 2) + 1) * dmin};
+        halves(s, j, v, RANGE_15, scale, min);
+    }
+}
+
+INLINE void step_q3_k(const struct step *s, const uint8_t *const *rows, size_t at)
+{
+    vwords high[8], low[2] = {rows_word(rows, at + 96), rows_word(rows, at + 100)},
+                    top = rows_word(rows, at + 104);
+    rows_16(high, rows, at);
+    rows_16(high + 4, rows, at + 16);
+    vfloats d = rows_half(rows, at + 108);
+    for (int j = 0; j < 8; j++) {
+        vwords v[8];
+        two_bits(rows, at + 32, j, v);
+        for (int i = 0; i < 8; i++)
+            v[i] |= (high[i] >> j & 0x01010101u) << 2;
+        /* Scale n of sixteen: a nibble of byte n % 8, on top bits 2(n/4) of byte 8 + n % 4. */
+        int n = 2 * j;
+        vwords six = (low[n / 4 % 2] >> n / 8 * 4 & 0x0F0F0F0Fu) | (top >> n / 4 * 2 & 0x03030303u) << 4;
+        vfloats scale[2] = {(byte_of(six, n % 4) - 32.0f) * d, (byte_of(six, n % 4 + 1) - 32.0f) * d};
+        vfloats min[2] = {scale[0] * 4.0f, scale[1] * 4.0f};
+        halves(s, j, v, RANGE_15, scale, min);
+    }
+}
+
+INLINE void step_iq4_xs(const struct step *s, const uint8_t *const *rows, size_t at)
+{
+    vwords first = rows_word(rows, at), low = rows_word(rows, at + 4), high = first >> 16;
+    vfloats d = half_low(first);
+    for (int j = 0; j < 8; j++) {
+        vwords v[8];
+        nibbles(rows, at + 8 + 16 * (size_t)j, v);
+        picked(tensor_iq4_values, v);
+        vwords six = (low >> 4 * j & 15u) | (high >> 2 * j & 3u) << 4;
+        block(s, j, v, RANGE_SIGNED, (__builtin_convertvector((vints)six, vfloats) - 32.0f) * d, NULL);
+    }
+}
+
+/* ---- A row ---- */
+
+/* Where few columns wait on memory: asks for a step's share of the bytes that follow these rows, from front
+ * to back, as the hardware's own prefetching does not go from eight rows to the next eight. */
+INLINE void prefetch_next(const uint8_t *const *rows, int64_t step, size_t bytes)
+{
+    uintptr_t next = (uintptr_t)rows[LANES - 1] + ((uintptr_t)rows[1] - (uintptr_t)rows[0]);
+    uintptr_t from = next + (size_t)step * LANES * bytes, to = from + LANES * bytes;
+    for (from = (from + 63) / 64 * 64; from < to; from += 64)
+        __builtin_prefetch((const void *)from);
+}
+
+enum { MEMORY_BOUND_COLUMNS = 8 };
+
+/* The single column's sum stays in a register from block to block. */
+#define PRODUCT(name, values, bytes)                                                                         \
+    static void product_##name(float *acc, const struct x_block *x, int64_t n, const uint8_t *const *rows,   \
+        int64_t from, int64_t count)                                                                         \
+    {                                                                                                        \
+        enum { BLOCKS = (values) / X_VALUES };                                                               \
+        const uint8_t *at[LANES];                                                                            \
+        for (int r = 0; r < LANES; r++)                                                                      \
+            at[r] = rows[r] + (size_t)(from / BLOCKS) * (bytes);                                             \
+        vfloats one = *(vfloats *)acc;                                                                       \
+        for (int64_t b = 0; b < count / BLOCKS; b++) {                                                       \
+            if (n <= MEMORY_BOUND_COLUMNS)                                                                   \
+                prefetch_next(rows, from / BLOCKS + b, bytes);                                               \
+            if (n == 1)                                                                                      \
+                step_##name(&(struct step){&one, x + b * BLOCKS, 1}, at, (size_t)b *(bytes));                \
+            else                                                                                             \
+                step_##name(&(struct step){(vfloats *)acc, x + b * BLOCKS * n, n}, at, (size_t)b *(bytes));  \
+        }                                                                                                    \
+        if (n == 1)                                                                                          \
+            *(vfloats *)acc = one;                                                                           \
+    }
+
+PRODUCT(q4_0, 32, 18)
+PRODUCT(q4_1, 32, 20)
+PRODUCT(q5_0, 32, 22)
+PRODUCT(q5_1, 32, 24)
+PRODUCT(q8_0, 32, 34)
+PRODUCT(iq4_nl, 32, 18)
+PRODUCT(mxfp4, 32, 17)
+PRODUCT(q2_k, 256, 84)
+PRODUCT(q3_k, 256, 110)
+PRODUCT(q4_k, 256, 144)
+PRODUCT(q5_k, 256, 176)
+PRODUCT(q6_k, 256, 210)
+PRODUCT(iq4_xs, 256, 136)
+
+#define PRODUCTS                                                                                             \
+    {                                                                                                        \
+        [TENSOR_Q4_0] = product_q4_0, [TENSOR_Q4_1] = product_q4_1, [TENSOR_Q5_0] = product_q5_0,            \
+        [TENSOR_Q5_1] = product_q5_1, [TENSOR_Q8_0] = product_q8_0, [TENSOR_IQ4_NL] = product_iq4_nl,        \
+        [TENSOR_MXFP4] = product_mxfp4, [TENSOR_Q2_K] = product_q2_k, [TENSOR_Q3_K] = product_q3_k,          \
+        [TENSOR_Q4_K] = product_q4_k, [TENSOR_Q5_K] = product_q5_k, [TENSOR_Q6_K] = product_q6_k,            \
+        [TENSOR_IQ4_XS] = product_iq4_xs                                                                     \
+    }
+
+/* ---- Activations ---- */
+
+static void quantize_block(struct x_block *to, const float *x)
+{
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number in the low bits */
+    int32_t most = 0, low = 0, high = 0;
+    for (int i = 0; i < X_VALUES; i++) {
+        int32_t magnitude = (int32_t)(tensor_float_bits(x[i]) & 0x7FFFFFFFu); /* ordered as the numbers are */
+        most = magnitude > most ? magnitude : most;
+    }
+    float max = tensor_float_from_bits((uint32_t)most);
+    bool finite = most < 0x7F800000;
+    /* Below 127 / FLT_MAX the inverse is infinite: such a run is zero. */
+    float inverse = finite && max > 1e-36f ? 127.0f / max : 0;
+    to->scale = finite ? (inverse > 0 ? max / 127.0f : 0) : NAN;
+    for (int i = 0; i < X_VALUES; i++)
+        to->q[i] = (int8_t)(tensor_float_bits((finite ? x[i] : 0) * inverse + magic) & 255u);
+    for (int i = 0; i < 16; i++) {
+        low += to->q[i];
+        high += to->q[i + 16];
+    }
+    to->sum_low = (float)low * to->scale;
+    to->sum_high = (float)high * to->scale;
+    to->sum = (float)(low + high) * to->scale;
+}
+
+static void quantize(struct x_block *x, int64_t stride, const float *values, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += X_VALUES, x += stride)
+        quantize_block(x, values + i);
+}
+
+#endif

@@ -1,0 +1,59 @@
+/* Vectors of LANES 32-bit words, in the compiler's own terms (GCC's vector extensions, which clang shares):
+ * what product_types.h does to bytes and floats is the same for every instruction set. The including file
+ * defines LANES. */
+#ifndef WEIR_ENGINE_WORKER_CPU_PRODUCT_VECTOR_H
+#define WEIR_ENGINE_WORKER_CPU_PRODUCT_VECTOR_H
+
+#include <math.h>
+#include <string.h>
+
+#include "engine/worker/cpu/product.h"
+#include "engine/worker/tensor_dequant.h"
+#include "engine/worker/tensor_half.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef uint32_t vwords __attribute__((vector_size(4 * LANES), may_alias));
+typedef int32_t vints __attribute__((vector_size(4 * LANES), may_alias));
+typedef float vfloats __attribute__((vector_size(4 * LANES), may_alias));
+
+/* What a weight's bytes may be: how many products of them and a signed byte fit into 16 bits. */
+enum range { RANGE_15, RANGE_31, RANGE_63, RANGE_255, RANGE_SIGNED };
+
+/* (0 + x would be an addition: of -0 it makes 0.) */
+INLINE vfloats splat(float x)
+{
+    return x - (vfloats){0};
+}
+
+INLINE uint32_t read_word(const uint8_t *at)
+{
+    uint32_t w;
+    memcpy(&w, at, sizeof w);
+    return w;
+}
+
+INLINE uint16_t read_short(const uint8_t *at)
+{
+    uint16_t w;
+    memcpy(&w, at, sizeof w);
+    return w;
+}
+
+INLINE vwords rows_word(const uint8_t *const *rows, size_t at)
+{
+    vwords w;
+    for (int r = 0; r < LANES; r++)
+        w[r] = read_word(rows[r] + at);
+    return w;
+}
+
+INLINE vwords rows_byte(const uint8_t *const *rows, size_t at)
+{
+    vwords w;
+    for (int r = 0; r < LANES; r++)
+        w[r] = rows[r][at];
+    return w;
+}
+
+#endif
