@@ -74,6 +74,7 @@ $(BUILD)/obj/%.o: src/%.c
 
 # Files inside the program (base/embed.h).
 $(BUILD)/obj/govern/price.o: data/prices.json
+$(BUILD)/obj/router/score_grams.o: data/complexity.grams
 $(BUILD)/obj/router/detect_lexicon.o: data/names.txt data/cues.txt
 $(BUILD)/obj/api/web.o: web/index.html web/style.css web/app.js
 
@@ -106,6 +107,12 @@ $(BUILD)/tools/judge_bench: tools/judge_bench.c $(BUILD)/libweir.a $(BUILD)/libc
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  link $@")
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(GATEWAY_LIBS)
+
+# Fits data/complexity.grams; run by hand (CONTRIBUTING.md).
+$(BUILD)/tools/score_train: tools/score_train.c $(BUILD)/libweir.a $(BUILD)/libcommon.a
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  link $@")
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(BUILD)/libweir.a $(BUILD)/libcommon.a $(GATEWAY_LIBS)
 
 .PHONY: unit
 unit: $(UNIT_TESTS) $(TOOLS) all

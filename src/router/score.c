@@ -1,6 +1,5 @@
-/* How hard a prompt is for a small model: seventeen features of its text and a linear model.
- *
- *   score = 1 / (1 + exp(-(sum of weight x feature - middle) / width))
+/* How hard a prompt is for a small model: a linear model of seventeen features of its text and of its words
+ * (score.h).
  *
  * The weights are a ridge regression of (strong answer's quality - weak answer's quality) on public outcomes
  * of pairs of models (RouteLLM's, LLMRouter's, RouterArena's), each benchmark centred, so that they rank
@@ -9,6 +8,7 @@
 #include <string.h>
 
 #include "router/router.h"
+#include "router/score.h"
 
 enum { MOST_BYTES = 64 * 1024 };
 
@@ -168,36 +168,43 @@ static void text_count(struct counts *c, struct str text)
     }
 }
 
-double router_score(struct str prompt)
+void score_features(struct str text, double out[SCORE_FEATURES])
 {
     struct counts c = {0};
-    prompt = str_slice(prompt, 0, MOST_BYTES);
-    text_count(&c, prompt);
+    text = str_slice(text, 0, MOST_BYTES);
+    text_count(&c, text);
     double words = c.words > 0 ? c.words : 1;
-    const struct {
-        double weight, feature;
-    } terms[] = {
-        {0.245, log1p((double)prompt.len) / 8},
-        {0.082, log1p(c.words) / 6},
-        {0.128, log1p(c.numbers) / 3},
-        {-0.273, c.long_words / words},
-        {0.436, log1p(c.symbols) / 4},
-        {0.041, log1p(c.ifs) / 2},
-        {-0.198, log1p(c.questions) / 2},
-        {-0.526, log1p(c.lines) / 4},
-        {0.095, log1p(c.hard) / 2},
-        {0.072, log1p(c.commas) / 3},
-        {0.153, log1p(c.stops) / 3},
-        {0.142, log1p(c.brackets) / 3},
-        {-0.208, log1p(c.percents) / 2},
-        {0.071, log1p(c.steps) / 2},
-        {0.182, log1p(c.negations) / 2},
-        {0.095, c.choices ? 1 : 0},
-        {0.297, log1p(c.capitals) / 5},
+    const double features[SCORE_FEATURES] = {
+        log1p((double)text.len) / 8,
+        log1p(c.words) / 6,
+        log1p(c.numbers) / 3,
+        c.long_words / words,
+        log1p(c.symbols) / 4,
+        log1p(c.ifs) / 2,
+        log1p(c.questions) / 2,
+        log1p(c.lines) / 4,
+        log1p(c.hard) / 2,
+        log1p(c.commas) / 3,
+        log1p(c.stops) / 3,
+        log1p(c.brackets) / 3,
+        log1p(c.percents) / 2,
+        log1p(c.steps) / 2,
+        log1p(c.negations) / 2,
+        c.choices ? 1 : 0,
+        log1p(c.capitals) / 5,
     };
+    memcpy(out, features, sizeof features);
+}
+
+const double score_feature_weight[SCORE_FEATURES] = {0.245, 0.082, 0.128, -0.273, 0.436, 0.041, -0.198,
+    -0.526, 0.095, 0.072, 0.153, 0.142, -0.208, 0.071, 0.182, 0.095, 0.297};
+
+double router_score(struct str prompt)
+{
     const double middle = 0.5, width = 0.12;
-    double sum = 0;
-    for (size_t i = 0; i < sizeof terms / sizeof *terms; i++)
-        sum += terms[i].weight * terms[i].feature;
+    double features[SCORE_FEATURES], sum = score_grams_sum(prompt);
+    score_features(prompt, features);
+    for (size_t i = 0; i < SCORE_FEATURES; i++)
+        sum += score_feature_weight[i] * features[i];
     return 1 / (1 + exp(-(sum - middle) / width));
 }
