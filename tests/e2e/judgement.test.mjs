@@ -98,9 +98,9 @@ test('cheapest, fastest and best order targets by what is known of them', async 
   assert.ok(e.predicted[0].cost_usd > 0 && e.predicted[1].cost_usd > 5 * e.predicted[0].cost_usd);
   assert.deepEqual((await targets('good')).targets, ['dear', 'fair', 'house']);
   assert.deepEqual((await targets('quick')).targets, ['slow', 'dear'], 'nothing is known yet: as written');
-  await gateway.chat('slow', 'hello');
+  await gateway.chat('slow', 'hello', { stream: true });
   assert.deepEqual((await targets('quick')).targets, ['slow', 'dear'], 'what is known comes before what is not');
-  await gateway.chat('dear', 'hello');
+  await gateway.chat('dear', 'hello', { stream: true });
   e = await targets('quick');
   assert.ok(quickestFirst(e) && e.predicted.find((p) => p.target === 'slow').latency_ms >= 350, JSON.stringify(e.predicted));
 });
