@@ -46,6 +46,7 @@ struct config_model {
     struct str model;          /* the provider's name for it */
     struct govern_price price; /* configured, else the built-in one */
     int64_t keep_alive_ms;   /* embedded: unloaded when idle for so long; negative: never (key: keep_alive) */
+    int64_t silence_ms; /* embedded: a worker that owes an answer and says nothing for so long is replaced; 0: 10 minutes */
     int64_t load_timeout_ms; /* embedded: how long a request waits for the model to be loaded; 0: 5 minutes */
     bool preload;            /* embedded: loaded at the start */
     bool memory_unchecked;   /* embedded: loaded though it does not seem to fit (key: memory) */

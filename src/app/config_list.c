@@ -10,7 +10,13 @@
 #include "base/limits.h"
 #include "engine/engine.h"
 
-enum { MAX_PROVIDERS = 256, MAX_MODELS = 1024, MAX_FOUND = 1024, HOUR_MS = 3600 * 1000, ANSWER_MS = 600 * 1000 };
+enum {
+    MAX_PROVIDERS = 256,
+    MAX_MODELS = 1024,
+    MAX_FOUND = 1024,
+    HOUR_MS = 3600 * 1000,
+    ANSWER_MS = 600 * 1000
+};
 
 /* ---- Providers: a map of name to settings. ---- */
 static int timeouts_read(const struct yaml_node *n, struct config_provider *p, struct error *err)
@@ -133,9 +139,9 @@ static int provider_read(
     struct config *c, const struct yaml_node *n, struct config_provider *p, struct error *err)
 {
     static const char *const keys[] = {"kind", "base_url", "api_key", "zone", "ca_file", "proxy", "networks",
-        "connect_timeout", "first_byte_timeout", "answer_timeout", "idle_timeout", "first_token_timeout", "timeout", "retries",
-        "breaker", "probe", "quirks", "api_version", "headers", "region", "access_key_id",
-        "secret_access_key", "session_token", "traceparent", NULL};
+        "connect_timeout", "first_byte_timeout", "answer_timeout", "idle_timeout", "first_token_timeout",
+        "timeout", "retries", "breaker", "probe", "quirks", "api_version", "headers", "region",
+        "access_key_id", "secret_access_key", "session_token", "traceparent", NULL};
     static const char *const zones[] = {"local", "cloud", NULL};
     int zone = EGRESS_ZONE_CLOUD, rc = yaml_check_keys(n, keys, "a provider", err);
     p->name = n->key;
@@ -268,7 +274,7 @@ static int memory_read(const struct yaml_node *n, struct config_model *m, struct
 static int loading_read(
     const struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err)
 {
-    static const char *const keys[] = {"keep_alive", "load_timeout", "preload", "memory"};
+    static const char *const keys[] = {"keep_alive", "load_timeout", "silence_timeout", "preload", "memory"};
     for (size_t i = 0; m->provider >= 0 && i < sizeof keys / sizeof *keys; i++)
         if (yaml_get(n, keys[i]))
             return yaml_error(yaml_get(n, keys[i]), err, ERROR_INVALID,
@@ -276,6 +282,8 @@ static int loading_read(
     int rc = config_get_keep_alive(n, c->keep_alive_ms, &m->keep_alive_ms, err);
     if (rc == 0)
         rc = config_get_duration(n, "load_timeout", 0, HOUR_MS, &m->load_timeout_ms, err);
+    if (rc == 0)
+        rc = config_get_duration(n, "silence_timeout", 0, 24 * HOUR_MS, &m->silence_ms, err);
     if (rc == 0)
         rc = yaml_get_bool(n, "preload", false, &m->preload, err);
     return rc ? rc : memory_read(n, m, err);
@@ -376,8 +384,8 @@ static int model_read(struct config *c, const struct yaml_node *n, struct config
 {
     static const char *const keys[] = {"name", "file", "context", "slots", "threads", "queue", "provider",
         "model", "price", "max_output", "connect_timeout", "first_token_timeout", "idle_timeout", "timeout",
-        "retries", "breaker", "max_in_flight", "balance", "keep_alive", "load_timeout", "preload", "memory",
-        "lora", "quality", NULL};
+        "retries", "breaker", "max_in_flight", "balance", "keep_alive", "load_timeout", "silence_timeout",
+        "preload", "memory", "lora", "quality", NULL};
     int rc = yaml_check_keys(n, keys, "a model", err);
     m->line = n->line;
     if (rc == 0)

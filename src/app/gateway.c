@@ -12,7 +12,7 @@ struct running {
     struct list link;
     struct engine *engine, *inspector;
     char *file; /* as the system resolves it: one file has one engine, whatever its names */
-    int slots, context, threads, queue, wait_ms;
+    int slots, context, threads, queue, wait_ms, silence_ms;
     bool memory_unchecked;
     struct engine_adapter *adapters;
     size_t n_adapters;
@@ -78,7 +78,8 @@ static bool same(const struct running *r, const struct config_model *m, const ch
 {
     return same_adapters(r, m) && strcmp(file, r->file) == 0 && r->slots == m->slots &&
            r->context == m->context && r->threads == m->threads && r->queue == m->queue &&
-           r->wait_ms == m->load_timeout_ms && r->memory_unchecked == m->memory_unchecked;
+           r->wait_ms == m->load_timeout_ms && r->silence_ms == m->silence_ms &&
+           r->memory_unchecked == m->memory_unchecked;
 }
 
 static void running_free(struct running *r)
@@ -117,6 +118,7 @@ static int engines_start(
         .memory_unchecked = r->memory_unchecked,
         .pool = e->pool,
         .keep_alive_ms = m->keep_alive_ms,
+        .silence_ms = r->silence_ms,
         .wait_ms = r->wait_ms};
     struct engine_options inspect = {.name = m->name.data,
         .file = r->file,
@@ -164,6 +166,7 @@ static int running_get(
             .threads = m->threads,
             .queue = m->queue,
             .wait_ms = (int)m->load_timeout_ms,
+            .silence_ms = (int)m->silence_ms,
             .memory_unchecked = m->memory_unchecked};
         adapters_copy(r, m);
         int rc = engines_start(e, m, r, err);

@@ -79,7 +79,7 @@ static int ask(
     return rc;
 }
 
-int running_get(const struct config *c, const char *url, const char *path, struct arena *a, json_t **out,
+int running_ask(const struct config *c, const char *url, const char *path, struct arena *a, json_t **out,
     struct error *err)
 {
     const struct egress_target_options options = {.name = STR("gateway"),

@@ -79,7 +79,7 @@ static const json_t *states_get(const struct config *c, const char *url, struct 
 {
     json_t *ready;
     struct error err; /* nothing is listed of a gateway that is not there */
-    return running_get(c, url, "/readyz", a, &ready, &err) == 0 ? json_object_get(ready, "models") : NULL;
+    return running_ask(c, url, "/readyz", a, &ready, &err) == 0 ? json_object_get(ready, "models") : NULL;
 }
 
 static const char *state_of(const json_t *states, struct str name)

@@ -364,3 +364,26 @@ test('a local model says at which stop string it ended, whole and streamed', { s
   const openais = await openai.chat.completions.create({ ...ask, stop: [stop] });
   assert.equal(openais.choices[0].finish_reason, 'stop');
 });
+
+test('while nothing comes a stream is pinged, as its API does, and the official client reads over it', { skip }, async () => {
+  const late = await Cloud.start({ mode: 'late', delay: 900, text: ['at', ' last'] });
+  const g = await Gateway.start(`stream_keep_alive: 200ms
+providers: {out: {kind: openai, base_url: "${late.url}/v1", api_key: "\${SIM_KEY}", retries: 0}}
+models: [{name: m, provider: out}]
+`, { env: { SIM_KEY: 'sk-simulated' } });
+  try {
+    const r = await fetch(`${g.url}/v1/messages`, {
+      method: 'POST', headers: { 'content-type': 'application/json', 'anthropic-version': '2023-06-01' },
+      body: JSON.stringify({ model: 'm', max_tokens: 64, messages, stream: true }) });
+    const names = [...(await r.text()).matchAll(/^event: (\S+)$/gm)].map((m) => m[1]);
+    const started = names.indexOf('message_start');
+    assert.ok(started >= 2 && names.slice(0, started).every((name) => name === 'ping'), names.join());
+    assert.equal(names.at(-1), 'message_stop');
+    const mine = new Anthropic({ baseURL: g.url, apiKey: 'none', maxRetries: 0 });
+    const message = await mine.messages.stream({ model: 'm', max_tokens: 64, messages }).finalMessage();
+    assert.deepEqual(message.content, [{ type: 'text', text: 'at last' }]);
+  } finally {
+    await g.stop();
+    await late.stop();
+  }
+});

@@ -220,3 +220,43 @@ test('dreams.gguf continues its text in readable English', { skip: hasDreams ? f
   assert.equal(r.status, 200, JSON.stringify(r.body));
   assert.ok(' of vectors unfold, a gentle hum of precision, as I sense the nodes'.startsWith(r.body.choices[0].text.slice(0, 30)), r.body.choices[0].text);
 });
+
+test('a worker that hangs is noticed: the request falls back or fails in time, and the worker is replaced', { timeout: 120000 }, async () => {
+  const { Cloud } = await import('./lib/cloud.mjs');
+  const cloud = await Cloud.start();
+  const g = await Gateway.start(
+    `providers: {sim: {kind: openai, base_url: "${cloud.url}/v1", api_key: "\${SIM_KEY}"}}
+models:
+  - {name: house, file: ${folder}/tiny.gguf, context: 256, threads: 1, preload: true, silence_timeout: 4s, first_token_timeout: 1s, breaker: off}
+  - {name: gpt, provider: sim}
+routes:
+  - {name: auto, rules: [{name: home, when: {sensitive: true}, use: [house, gpt], boundary: local}, {name: any, use: [house, gpt]}]}
+`, { env: { SIM_KEY: 'sk-simulated' } });
+  try {
+    assert.equal((await g.chat('house', 'hi', { max_tokens: 2 })).status, 200);
+    const hung = g.workers();
+    for (const pid of hung) process.kill(pid, 'SIGSTOP');
+    const [named, routed, inside] = await Promise.all([
+      g.chat('house', 'hi', { max_tokens: 2 }),
+      g.chat('auto', 'hi', { max_tokens: 2 }),
+      g.chat('auto', 'my SSN is 536-22-1847', { max_tokens: 2 }),
+    ]);
+    for (const r of [named, inside]) {
+      assert.ok([503, 504].includes(r.status), JSON.stringify(r.body));
+      assert.match(r.body.error.message, /house/);
+    }
+    assert.deepEqual([routed.status, routed.headers.get('x-weir-model')], [200, 'gpt']);
+    assert.equal(cloud.requests.length, 1);
+    let after;
+    for (let i = 0; i < 400 && after?.status !== 200; i++) {
+      after = await g.chat('house', 'hi', { max_tokens: 2 });
+      await sleep(50);
+    }
+    assert.equal(after.status, 200, JSON.stringify(after.body));
+    assert.ok(!g.workers().some((pid) => hung.includes(pid)), 'another worker answers');
+    assert.match((await g.get('/metrics')).body, /weir_engine_restarts\{model="house"\} [1-9]/);
+  } finally {
+    await g.stop();
+    await cloud.stop();
+  }
+});
