@@ -131,6 +131,34 @@ static void on_stop_signal(int signal, void *ctx)
 
 /* ---- Reloading ---- */
 
+/* Spans of all loops go out through the home loop. What the configuration says of them; NULL: nothing. */
+static int telemetry_target(const struct config *config, struct egress_target **out, struct error *err)
+{
+    const struct config_telemetry *c = &config->telemetry;
+    const struct egress_target_options target = {.name = STR("telemetry"),
+        .base_url = c->otlp,
+        .zone = c->zone,
+        .collector = true,
+        .ca_file = c->ca_file,
+        .first_byte_timeout_ms = 10000};
+    *out = NULL;
+    if (c->otlp.len == 0)
+        return 0;
+    if (config->offline) {
+        log_warn("serve", "no traces are sent: this gateway runs offline");
+        return 0;
+    }
+    return egress_target_create(&target, out, err) ? error_wrap(err, "telemetry") : 0;
+}
+
+static void telemetry_install(struct serving *s, const struct config *config, struct egress_target *target)
+{
+    const struct config_telemetry *c = &config->telemetry;
+    telemetry_configure(s->telemetry,
+        &(struct telemetry_options){
+            .target = target, .headers = c->headers, .n_headers = c->n_headers, .sample = c->sample});
+}
+
 struct swap {
     struct shard *shard;
     struct exchange_world *world;
@@ -167,16 +195,21 @@ static void reload(struct serving *s)
 {
     struct config *config = NULL;
     struct exchange_world *world = NULL;
+    struct egress_target *collector = NULL;
     struct error err;
     int rc = config_load(s->file, &s->overrides, &config, &err);
     if (rc == 0 && config->offline != s->config->offline)
         log_warn("serve", "'offline' changes only at a restart");
     if (rc == 0)
+        rc = telemetry_target(config, &collector, &err);
+    if (rc == 0)
         rc = gateway_world(s->engines, config, s->world, &world, &err);
     if (rc) {
+        egress_target_free(collector);
         log_error("serve", "the configuration was not reloaded, the old one stays: %s", err.message);
         return;
     }
+    telemetry_install(s, config, collector);
     world_install(s, config, world);
     log_info("serve", "the configuration was reloaded");
 }
@@ -311,36 +344,6 @@ static int shard_open(struct serving *s, int index, struct error *err)
     return rc ? rc : shard_http(s, index, err);
 }
 
-/* Spans of all loops go out through the home loop. */
-static int telemetry_open(struct serving *s, struct error *err)
-{
-    const struct config_telemetry *c = &s->config->telemetry;
-    if (c->otlp.len == 0)
-        return 0;
-    if (s->config->offline) {
-        log_warn("serve", "no traces are sent: this gateway runs offline");
-        return 0;
-    }
-    const struct egress_target_options target = {.name = STR("telemetry"),
-        .base_url = c->otlp,
-        .zone = c->zone,
-        .collector = true,
-        .ca_file = c->ca_file,
-        .first_byte_timeout_ms = 10000};
-    struct telemetry_options o = {.egress = home(s)->exchange.egress,
-        .meter = s->meter,
-        .headers = c->headers,
-        .n_headers = c->n_headers,
-        .sample = c->sample};
-    int rc = egress_target_create(&target, &o.target, err);
-    if (rc)
-        return error_wrap(err, "telemetry");
-    s->telemetry = telemetry_create(&o);
-    for (int i = 0; i < s->n_shards; i++)
-        s->shards[i].exchange.telemetry = s->telemetry;
-    return 0;
-}
-
 static void *shard_thread(void *ctx)
 {
     struct shard *shard = ctx;
@@ -412,10 +415,15 @@ static int start(struct serving *s, struct config *config, struct error *err)
         rc = shard_open(s, i, err);
         s->shards[i].exchange.world = exchange_world_ref(s->world);
     }
+    struct egress_target *collector = NULL;
     if (rc == 0)
-        rc = telemetry_open(s, err);
+        rc = telemetry_target(config, &collector, err);
     if (rc)
         return rc;
+    s->telemetry = telemetry_create(home(s)->exchange.egress, s->meter);
+    telemetry_install(s, config, collector);
+    for (int i = 0; i < s->n_shards; i++)
+        s->shards[i].exchange.telemetry = s->telemetry;
     router_policy_warnings(exchange_world_policy(s->world), on_warning, NULL);
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
     for (int i = 0; i < 3; i++)

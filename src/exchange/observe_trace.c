@@ -28,7 +28,7 @@ void observe_trace_begin(struct exchange *x, const struct exchange_origin *origi
     struct exchange_seen *s = &x->seen;
     struct telemetry *t = x->shard->telemetry;
     s->has_parent = origin->traceparent.len > 0 && trace_parent_read(origin->traceparent, &s->trace);
-    if (!t)
+    if (!t || !telemetry_is_on(t))
         return;
     if (!s->has_parent) {
         rand_bytes(s->trace.id, sizeof s->trace.id);

@@ -1,6 +1,7 @@
 #include "govern/telemetry.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,8 +18,14 @@ enum { TRIES = 5, FIRST_PAUSE_MS = 1000, MOST_PAUSE_MS = 30000, HEADERS = 16, FI
 #define WAITING_MOST (1 * MIB)
 
 struct telemetry {
-    struct telemetry_options options;
+    struct egress *egress;
+    struct meter *meter;
+    _Atomic bool on;
+    _Atomic uint64_t sample; /* of 2^53 */
+    /* home loop: where spans go */
+    struct egress_target *target; /* NULL: nowhere */
     struct egress_header headers[HEADERS + 1];
+    size_t n_headers;
     struct arena *arena; /* the headers' */
     pthread_mutex_t mutex;
     struct buf waiting; /* and n_waiting: under the mutex */
@@ -32,15 +39,11 @@ struct telemetry {
     bool complained;
 };
 
-struct telemetry *telemetry_create(const struct telemetry_options *o)
+struct telemetry *telemetry_create(struct egress *egress, struct meter *meter)
 {
     struct telemetry *t = must(calloc(1, sizeof *t));
-    t->options = *o;
-    t->arena = arena_create(256 * KIB);
-    t->headers[0] = (struct egress_header){STR("Content-Type"), STR("application/json")};
-    for (size_t i = 0; i < o->n_headers && i < HEADERS; i++)
-        t->headers[i + 1] = (struct egress_header){
-            arena_copy(t->arena, o->headers[i].name), arena_copy(t->arena, o->headers[i].value)};
+    t->egress = egress;
+    t->meter = meter;
     pthread_mutex_init(&t->mutex, NULL);
     buf_init(&t->waiting, WAITING_MOST);
     buf_init(&t->batch, WAITING_MOST + KIB);
@@ -51,7 +54,7 @@ static void count(struct telemetry *t, struct str outcome, int n)
 {
     const struct meter_labels labels = meter_labels(&outcome, 1);
     if (n > 0)
-        meter_count(t->options.meter, METER_SPANS, &labels, n);
+        meter_count(t->meter, METER_SPANS, &labels, n);
 }
 
 void telemetry_free(struct telemetry *t)
@@ -60,7 +63,7 @@ void telemetry_free(struct telemetry *t)
         return;
     if (t->transfer)
         egress_close(t->transfer);
-    egress_target_free(t->options.target);
+    egress_target_free(t->target);
     pthread_mutex_destroy(&t->mutex);
     buf_free(&t->waiting);
     buf_free(&t->batch);
@@ -68,9 +71,14 @@ void telemetry_free(struct telemetry *t)
     free(t);
 }
 
+bool telemetry_is_on(const struct telemetry *t)
+{
+    return atomic_load_explicit(&t->on, memory_order_relaxed);
+}
+
 bool telemetry_sample(const struct telemetry *t)
 {
-    return (double)(rand_u64() >> 11) * 0x1p-53 < t->options.sample;
+    return rand_u64() >> 11 < atomic_load_explicit(&t->sample, memory_order_relaxed);
 }
 
 void telemetry_add(struct telemetry *t, struct str spans, int n)
@@ -142,6 +150,28 @@ static void batch_take(struct telemetry *t)
     pthread_mutex_unlock(&t->mutex);
 }
 
+void telemetry_configure(struct telemetry *t, const struct telemetry_options *o)
+{
+    egress_target_free(t->target);
+    arena_free(t->arena);
+    t->target = o->target;
+    t->arena = arena_create(256 * KIB);
+    t->headers[0] = (struct egress_header){STR("Content-Type"), STR("application/json")};
+    t->n_headers = 1;
+    for (size_t i = 0; i < o->n_headers && i < HEADERS; i++)
+        t->headers[t->n_headers++] = (struct egress_header){
+            arena_copy(t->arena, o->headers[i].name), arena_copy(t->arena, o->headers[i].value)};
+    atomic_store(&t->sample, (uint64_t)(o->sample * 0x1p53));
+    atomic_store(&t->on, o->target != NULL);
+    t->next_ms = 0;
+    t->complained = false;
+    if (o->target || t->transfer)
+        return;
+    if (t->n_batch == 0)
+        batch_take(t);
+    batch_over(t, STR("dropped"));
+}
+
 static void send(struct telemetry *t)
 {
     struct error err;
@@ -149,12 +179,12 @@ static void send(struct telemetry *t)
     struct egress_request request = {.method = "POST",
         .path = STR("/v1/traces"),
         .headers = t->headers,
-        .n_headers = t->options.n_headers < HEADERS ? t->options.n_headers + 1 : HEADERS + 1,
+        .n_headers = t->n_headers,
         .body = buf_str(&t->batch)};
     struct egress_handler handler = {on_status, NULL, on_done, t};
     t->status = 0;
-    if (egress_open(t->options.egress, router_permit_telemetry(a, clock_mono_ms()), t->options.target,
-            &request, &handler, &t->transfer, &err)) {
+    if (egress_open(t->egress, router_permit_telemetry(a, clock_mono_ms()), t->target, &request, &handler,
+            &t->transfer, &err)) {
         t->transfer = NULL;
         failed(t, err.message);
     }
@@ -163,7 +193,7 @@ static void send(struct telemetry *t)
 
 void telemetry_look(struct telemetry *t)
 {
-    if (t->transfer || clock_mono_ms() < t->next_ms)
+    if (t->transfer || !t->target || clock_mono_ms() < t->next_ms)
         return;
     if (t->n_batch == 0)
         batch_take(t);
@@ -173,7 +203,7 @@ void telemetry_look(struct telemetry *t)
 
 bool telemetry_finish(struct telemetry *t)
 {
-    if (!t)
+    if (!t || !t->target)
         return true;
     if (t->finish_ms == 0)
         t->finish_ms = clock_mono_ms() + FINISH_MS;

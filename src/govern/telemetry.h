@@ -11,16 +11,19 @@
 #include "govern/meter.h"
 
 struct telemetry_options {
-    struct egress *egress; /* of the home loop */
-    struct meter *meter;
-    struct egress_target *target;        /* owned from now on; made with `collector` */
+    struct egress_target *target;        /* NULL: no spans; owned from now on; made with `collector` */
     const struct egress_header *headers; /* copied; may hold secrets */
     size_t n_headers;
     double sample; /* of requests that no caller's trace holds: 0 to 1 */
 };
 struct telemetry;
-struct telemetry *telemetry_create(const struct telemetry_options *o);
+/* Sends nothing until it is configured; both live longer than it does, the egress is the home loop's. */
+struct telemetry *telemetry_create(struct egress *egress, struct meter *meter);
+/* Home loop, at any time: what waits goes to the new target, or is dropped where there is none. */
+void telemetry_configure(struct telemetry *t, const struct telemetry_options *o);
 void telemetry_free(struct telemetry *t); /* on the home loop, before its egress; NULL is allowed */
+/* Any thread. Are spans wanted at all? */
+bool telemetry_is_on(const struct telemetry *t);
 /* Any thread. Is a request that begins a trace of its own to be recorded? */
 bool telemetry_sample(const struct telemetry *t);
 /* Any thread. `n` spans as JSON, commas between them. */

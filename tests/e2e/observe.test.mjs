@@ -1,7 +1,7 @@
 // What operators see: metrics, request ids, the access log, traces.
 import assert from 'node:assert/strict';
 import http from 'node:http';
-import { existsSync, readFileSync, renameSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Cloud } from './lib/cloud.mjs';
@@ -447,5 +447,48 @@ test('traces: what is left is sent when the gateway ends; offline nothing is', a
     await sleep(2500);
     assert.equal(collector.requests.length, 0);
     assert.match(g.log, /no traces are sent: this gateway runs offline/);
+  });
+});
+
+test('traces: a reload sends them elsewhere, begins with them and ends them, under load', async () => {
+  await traced('', async (g, first) => {
+    const second = await Collector.start();
+    const config = readFileSync(g.config, 'utf8');
+    const reload = async (text) => {
+      const before = g.log.split('was reloaded').length;
+      writeFileSync(g.config, text);
+      g.process.kill('SIGHUP');
+      await until(() => g.log.split('was reloaded').length > before);
+    };
+    try {
+      let going = true, failed = 0;
+      const load = Array.from({ length: 4 }, async () => {
+        while (going) failed += (await g.chat('cloudy', 'x')).status !== 200;
+      });
+      await g.chat('cloudy', 'x', {}, { 'x-request-id': 'to-first' });
+      await request(first, 'to-first');
+      await reload(config.replace(first.url, second.url));
+      await g.chat('cloudy', 'x', {}, { 'x-request-id': 'to-second' });
+      await request(second, 'to-second');
+      assert.equal(first.spans.find((s) => s.attributes['weir.request_id'] === 'to-second'), undefined);
+      await reload(config.replace(/^telemetry:.*$/m, ''));
+      await sleep(1500);
+      const [a, b] = [first.requests.length, second.requests.length];
+      await g.chat('cloudy', 'x', {}, { 'x-request-id': 'to-nobody' });
+      await sleep(1500);
+      assert.deepEqual([first.requests.length, second.requests.length], [a, b]);
+      writeFileSync(g.config, config.replace(first.url, 'ftp://nowhere'));
+      g.process.kill('SIGHUP');
+      await until(() => g.log.includes('was not reloaded'));
+      await reload(config);
+      await g.chat('cloudy', 'x', {}, { 'x-request-id': 'to-first-again' });
+      await request(first, 'to-first-again');
+      going = false;
+      await Promise.all(load);
+      assert.equal(failed, 0);
+      assert.deepEqual(second.wrong, []);
+    } finally {
+      await second.stop();
+    }
   });
 });
