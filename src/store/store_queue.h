@@ -49,7 +49,7 @@ struct store_queue {
 };
 
 /* While there are fewer rows than this, and nobody waits, the writer gathers on. */
-enum { STORE_GATHER_ROWS = 8192 };
+enum { STORE_GATHER_ROWS = 2048 };
 
 static inline bool store_row_is_awaited(const struct store_row *row)
 {
