@@ -2,6 +2,7 @@
 #include "unit/store/store_fixture.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sodium.h>
 #include <sys/resource.h>
@@ -408,6 +409,67 @@ static void test_the_journal_is_written_at_the_end_of_a_turn(void **state)
     store_close(s);
 }
 
+enum { LOOPS = 4, LOOP_ROWS = 4000, LOOP_IN_FLIGHT = 16 };
+
+struct client {
+    struct store *s;
+    struct loop *loop;
+    pthread_t thread;
+    int number, sent, answered;
+};
+
+static void client_send(struct client *c);
+
+static void client_answer(void *ctx, int code)
+{
+    struct client *c = ctx;
+    assert_int_equal(code, 0);
+    assert_true(loop_is_current(c->loop)); /* whoever wrote it, its own loop is told */
+    if (++c->answered == LOOP_ROWS)
+        loop_stop(c->loop);
+    else if (c->sent < LOOP_ROWS)
+        client_send(c);
+}
+
+static void client_send(struct client *c)
+{
+    struct error err;
+    char id[32];
+    snprintf(id, sizeof id, "%d.%d", c->number, c->sent++);
+    struct store_egress row = egress_row(id, c->number);
+    assert_int_equal(
+        store_egress_record(c->s, &row, (struct store_done){c->loop, client_answer, c}, &err), 0);
+}
+
+static void *client_main(void *ctx)
+{
+    struct client *c = ctx;
+    struct error err;
+    assert_int_equal(loop_create(&c->loop, &err), 0);
+    for (int i = 0; i < LOOP_IN_FLIGHT; i++)
+        client_send(c);
+    assert_int_equal(loop_run(c->loop, &err), 0);
+    loop_free(c->loop);
+    return NULL;
+}
+
+static void test_loops_share_a_journal(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = journal_open(f);
+    struct client clients[LOOPS];
+    for (int i = 0; i < LOOPS; i++) {
+        clients[i] = (struct client){.s = s, .number = i};
+        assert_int_equal(pthread_create(&clients[i].thread, NULL, client_main, &clients[i]), 0);
+    }
+    for (int i = 0; i < LOOPS; i++)
+        pthread_join(clients[i].thread, NULL);
+    store_close(s);
+    s = fixture_open(f);
+    assert_int_equal(egress_count(s), LOOPS * LOOP_ROWS);
+    store_close(s);
+}
+
 /* What is asked and not yet told when the store closes is told by the loop's last tasks. */
 static void test_closed_before_the_end_of_a_turn(void **state)
 {
@@ -537,6 +599,7 @@ int main(void)
         TEST(test_a_journal_of_an_earlier_version_is_read),
         TEST(test_a_journal_of_two_versions_is_read),
         TEST(test_the_journal_is_written_at_the_end_of_a_turn),
+        TEST(test_loops_share_a_journal),
         TEST(test_closed_before_the_end_of_a_turn),
         TEST(test_killed_between_open_and_settle),
         TEST(test_no_room_for_half_of_a_turn),
