@@ -1,8 +1,7 @@
 /* The journal: what was answered is in the database exactly once, whatever happens in between. */
-#include "unit/store/store_fixture.h"
+#include "unit/store/journal_fixture.h"
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <sodium.h>
 #include <sys/resource.h>
@@ -11,57 +10,6 @@
 #include "base/rand.h"
 
 enum { ROUNDS = 40, CHILD_IN_FLIGHT = 8, MANY = 5000 };
-
-static struct store *journal_open(struct fixture *f)
-{
-    struct error err = {0};
-    struct store *s = fixture_open(f);
-    int rc = store_claim(s, &err);
-    if (rc == 0)
-        rc = store_journal(s, STR_NONE, &err);
-    if (rc)
-        print_error("%s\n", err.message);
-    assert_int_equal(rc, 0);
-    return s;
-}
-
-static void file_path(const struct fixture *f, int file, char out[160])
-{
-    snprintf(out, 160, "%s.journal.%d", f->path, file);
-}
-
-static off_t file_bytes(const struct fixture *f, int file)
-{
-    char path[160];
-    struct stat st;
-    file_path(f, file, path);
-    assert_int_equal(stat(path, &st), 0);
-    return st.st_size;
-}
-
-static int count_row(void *ctx, const struct store_egress *row)
-{
-    (void)row;
-    ++*(int *)ctx;
-    return 0;
-}
-
-static int egress_count(struct store *s)
-{
-    struct error err;
-    int n = 0;
-    assert_int_equal(store_egress_list(s, 0, count_row, &n, &err), 0);
-    return n;
-}
-
-static void egress_add(struct fixture *f, struct store *s, int number)
-{
-    struct error err;
-    char id[32];
-    snprintf(id, sizeof id, "request-%d", number);
-    struct store_egress row = egress_row(id, number);
-    assert_int_equal(store_egress_record(s, &row, fixture_done(f), &err), 0);
-}
 
 /* ---- Rows. ---- */
 
@@ -369,122 +317,6 @@ static void test_a_journal_of_two_versions_is_read(void **state)
     assert_int_equal(absorbed(f), 5);
 }
 
-/* ---- Turns of a loop. ---- */
-
-struct turn {
-    struct fixture *f;
-    struct store *s;
-    off_t before, submitted;
-};
-
-static void submit_some(void *ctx)
-{
-    struct turn *t = ctx;
-    struct error err;
-    struct store_opened opened = opened_row("r", 1);
-    t->before = file_bytes(t->f, 0);
-    assert_int_equal(store_ledger_open(t->s, &opened, NOBODY, &err), 0);
-    for (int i = 0; i < 10; i++)
-        egress_add(t->f, t->s, i);
-    t->submitted = file_bytes(t->f, 0);
-}
-
-/* Once for all that a loop's events submitted, and before anybody is told. */
-static void test_the_journal_is_written_at_the_end_of_a_turn(void **state)
-{
-    struct fixture *f = *state;
-    struct store *s = journal_open(f);
-    struct turn t = {.f = f, .s = s};
-    struct error err;
-    loop_post(f->loop, submit_some, &t);
-    assert_int_equal(loop_run(f->loop, &err), 0);
-    assert_int_equal(f->answers, 10);
-    assert_int_equal(t.before, 16);
-    assert_int_equal(t.submitted, 16);
-    assert_true(file_bytes(f, 0) > 16);
-    store_close(s);
-    s = fixture_open(f);
-    assert_int_equal(egress_count(s), 10);
-    assert_int_equal(ledger_count(s), 1);
-    store_close(s);
-}
-
-enum { LOOPS = 4, LOOP_ROWS = 4000, LOOP_IN_FLIGHT = 16 };
-
-struct client {
-    struct store *s;
-    struct loop *loop;
-    pthread_t thread;
-    int number, sent, answered;
-};
-
-static void client_send(struct client *c);
-
-static void client_answer(void *ctx, int code)
-{
-    struct client *c = ctx;
-    assert_int_equal(code, 0);
-    assert_true(loop_is_current(c->loop)); /* whoever wrote it, its own loop is told */
-    if (++c->answered == LOOP_ROWS)
-        loop_stop(c->loop);
-    else if (c->sent < LOOP_ROWS)
-        client_send(c);
-}
-
-static void client_send(struct client *c)
-{
-    struct error err;
-    char id[32];
-    snprintf(id, sizeof id, "%d.%d", c->number, c->sent++);
-    struct store_egress row = egress_row(id, c->number);
-    assert_int_equal(
-        store_egress_record(c->s, &row, (struct store_done){c->loop, client_answer, c}, &err), 0);
-}
-
-static void *client_main(void *ctx)
-{
-    struct client *c = ctx;
-    struct error err;
-    assert_int_equal(loop_create(&c->loop, &err), 0);
-    for (int i = 0; i < LOOP_IN_FLIGHT; i++)
-        client_send(c);
-    assert_int_equal(loop_run(c->loop, &err), 0);
-    loop_free(c->loop);
-    return NULL;
-}
-
-static void test_loops_share_a_journal(void **state)
-{
-    struct fixture *f = *state;
-    struct store *s = journal_open(f);
-    struct client clients[LOOPS];
-    for (int i = 0; i < LOOPS; i++) {
-        clients[i] = (struct client){.s = s, .number = i};
-        assert_int_equal(pthread_create(&clients[i].thread, NULL, client_main, &clients[i]), 0);
-    }
-    for (int i = 0; i < LOOPS; i++)
-        pthread_join(clients[i].thread, NULL);
-    store_close(s);
-    s = fixture_open(f);
-    assert_int_equal(egress_count(s), LOOPS * LOOP_ROWS);
-    store_close(s);
-}
-
-/* What is asked and not yet told when the store closes is told by the loop's last tasks. */
-static void test_closed_before_the_end_of_a_turn(void **state)
-{
-    struct fixture *f = *state;
-    struct store *s = journal_open(f);
-    for (int i = 0; i < 3; i++)
-        egress_add(f, s, i);
-    store_close(s);
-    assert_int_equal(f->answers, 0);
-    assert_int_equal(fixture_wait(f), 0);
-    s = fixture_open(f);
-    assert_int_equal(egress_count(s), 3);
-    store_close(s);
-}
-
 /* Killed between opening and settling: the request is there, as interrupted, and what it sent is too. */
 static void test_killed_between_open_and_settle(void **state)
 {
@@ -598,9 +430,6 @@ int main(void)
         TEST(test_another_file_is_refused),
         TEST(test_a_journal_of_an_earlier_version_is_read),
         TEST(test_a_journal_of_two_versions_is_read),
-        TEST(test_the_journal_is_written_at_the_end_of_a_turn),
-        TEST(test_loops_share_a_journal),
-        TEST(test_closed_before_the_end_of_a_turn),
         TEST(test_killed_between_open_and_settle),
         TEST(test_no_room_for_half_of_a_turn),
         TEST(test_no_room_for_the_journal),
