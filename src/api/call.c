@@ -52,6 +52,11 @@ static void about_headers(struct chat_call *c, const struct exchange_about *abou
     api_header(r, "x-weir-rule", about->rule);
     if (about->cache)
         http_reply_header(r, "x-weir-cache", str_from(about->cache));
+    if (about->masked > 0) {
+        char count[24];
+        snprintf(count, sizeof count, "%zu", about->masked);
+        http_reply_header(r, "x-weir-redacted", str_from(count));
+    }
 }
 
 static struct str keep(char to[LIMIT_MODEL_NAME + 1], struct str s)

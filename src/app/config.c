@@ -162,13 +162,36 @@ static int local_read(struct config *c, const struct yaml_node *root, struct err
     return rc;
 }
 
+/* redact: {key: "${WEIR_REDACT_KEY}", never: [SECRET, PHI]} */
+static int redact_read(struct config *c, const struct yaml_node *root, struct error *err)
+{
+    static const char *const keys[] = {"key", "never", NULL};
+    const struct yaml_node *map = yaml_get(root, "redact");
+    if (!map)
+        return 0;
+    int rc = yaml_check_keys(map, keys, "'redact'", err);
+    if (rc == 0)
+        rc = config_get_secret(c, map, "key", &c->redact_key, err);
+    const struct yaml_node *never = yaml_get(map, "never");
+    if (rc == 0 && never && never->kind != YAML_LIST)
+        rc = yaml_error(never, err, ERROR_INVALID, "'never' wants categories: [SECRET, PHI]");
+    for (const struct yaml_node *n = never ? never->first : NULL; n && rc == 0; n = n->next) {
+        unsigned category = n->kind == YAML_SCALAR ? router_category_from(n->value) : 0;
+        if (category == 0)
+            rc = yaml_error(n, err, ERROR_INVALID,
+                "'never' knows PII, PHI, FINANCIAL, SECRET, LEGAL, PROPRIETARY and PERSONAL");
+        c->redact_never |= category;
+    }
+    return rc;
+}
+
 static int root_read(
     struct config *c, const struct yaml_node *root, const struct config_overrides *o, struct error *err)
 {
     static const char *const keys[] = {"listen", "tls", "state", "journal", "files", "offline", "auth",
-        "providers", "models", "routes", "on_sensitive", "retention", "hosts", "threads", "max_connections",
-        "max_body", "request_timeout", "drain_timeout", "drain_delay", "stream_keep_alive", "cache",
-        "keep_alive", "model_memory", "max_loaded", "models_dir", "access_log", "telemetry", NULL};
+        "providers", "models", "routes", "on_sensitive", "redact", "retention", "hosts", "threads",
+        "max_connections", "max_body", "request_timeout", "drain_timeout", "drain_delay", "stream_keep_alive",
+        "cache", "keep_alive", "model_memory", "max_loaded", "models_dir", "access_log", "telemetry", NULL};
     static const char *const auths[] = {"none", "keys", NULL};
     static const char *const on_sensitive[] = {"local", "redact", "block", "allow", NULL};
     int auth = 0, sensitive = ROUTER_SENSITIVE_LOCAL;
@@ -188,6 +211,8 @@ static int root_read(
     if (rc == 0)
         rc = config_get_choice(root, "on_sensitive", on_sensitive, ROUTER_SENSITIVE_LOCAL, &sensitive, err);
     c->on_sensitive = (enum router_on_sensitive)sensitive;
+    if (rc == 0)
+        rc = redact_read(c, root, err);
     if (rc == 0)
         rc = retention_read(c, root, err);
     if (rc == 0)
@@ -343,6 +368,8 @@ void config_free(struct config *c)
 {
     if (!c)
         return;
+    if (c->redact_key.len > 0)
+        explicit_bzero((char *)(uintptr_t)c->redact_key.data, c->redact_key.len);
     for (size_t i = 0; i < c->n_providers; i++) {
         const struct str secrets[] = {c->providers[i].api_key, c->providers[i].secret_access_key};
         for (size_t k = 0; k < 2; k++)
@@ -363,8 +390,12 @@ int config_policy(const struct config *c, struct router_policy **out, struct err
         models[i].inside = config_model_is_inside(c, m);
         models[i].quality = m->quality;
     }
-    struct router_policy_options o = {
-        .routes = c->routes, .models = models, .n_models = c->n_models, .on_sensitive = c->on_sensitive};
+    struct router_policy_options o = {.routes = c->routes,
+        .models = models,
+        .n_models = c->n_models,
+        .on_sensitive = c->on_sensitive,
+        .redact_key = c->redact_key,
+        .redact_never = c->redact_never};
     int rc = router_policy_compile(&o, out, err);
     free(models);
     return rc;

@@ -94,6 +94,8 @@ struct config {
     int max_loaded;          /* models loaded at once; 0: as many as fit (key: max_loaded) */
     const struct yaml_node *routes;
     enum router_on_sensitive on_sensitive;
+    struct str redact_key; /* empty: random */
+    unsigned redact_never; /* categories */
     struct str *allowed_hosts; /* further Host names accepted on loopback (key: hosts) */
     size_t n_allowed_hosts;
     int loops;                         /* event loops; 0: one per core (key: threads) */

@@ -26,6 +26,7 @@ static const struct verb verbs[] = {
     {"render", verb_render, "a chat body to the model's prompt"},
     {"logits", verb_logits, "what a model predicts after given tokens"},
     {"detect", verb_detect, "what is sensitive in texts (JSONL)"},
+    {"redact", verb_redact, "texts as they would leave masked (JSONL), and back"},
     {"score", verb_score, "how hard prompts are (JSONL)"},
     {"route", verb_route, "where requests would go (JSONL); sends nothing"},
     {"batch", verb_batch, "the requests of a file (JSONL), run without a server"},

@@ -199,6 +199,16 @@ const char *chat_role_name(enum chat_role role);
  * only during the call. A non-zero return stops the walk and is returned. */
 int chat_request_visit(const struct chat_request *r, int (*visit)(void *ctx, struct str where, struct str text), void *ctx);
 
+/* ---- chat_rewrite.c ---- */
+/* Gives in *out what is to stand for `text`: the same span where nothing changes, else memory of the request's arena, in
+ * which `text` is, too. */
+typedef int chat_rewrite(void *ctx, struct str text, struct str *out, struct error *err);
+/* A copy in the same arena with every text that chat_request_visit shows put through `rewrite`; what does not change is
+ * shared. A tool call's arguments are rewritten string by string where they are JSON. Numbers in trees must stay
+ * numbers: else ERROR_UNSUPPORTED. `asked` is left out, token ids stay as they are. */
+int chat_request_rewrite(const struct chat_request *r, chat_rewrite *rewrite, void *ctx, struct chat_request **out,
+    struct error *err) MUST_USE;
+
 /* ---- What comes back ----
  *
  *   START (TEXT | REASONING | SIGNATURE | TOOL_CALL | NATIVE | USAGE | STOP)* STOP      or, at any point,  ... ERROR

@@ -34,7 +34,7 @@ static void begin(struct leg *leg)
         pace_first_add(leg->model->pace, (double)(leg->first_ms - leg->since_ms));
     }
     struct exchange_about about = {leg->model->name, provider_name(leg->model->target.provider),
-        x->decision.rule, recall_state(x), leg->usage};
+        x->decision.rule, recall_state(x), leg_masked(leg), leg->usage};
     x->client.begin(x->client.ctx, &about);
 }
 
@@ -289,7 +289,8 @@ bool exchange_asked(const struct exchange *x, struct exchange_about *about)
     *about = (struct exchange_about){.model = leg->model->name,
         .provider = provider_name(leg->model->target.provider),
         .rule = x->decision.rule,
-        .cache = recall_state(x)};
+        .cache = recall_state(x),
+        .masked = leg_masked(leg)};
     return true;
 }
 

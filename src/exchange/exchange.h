@@ -53,6 +53,7 @@ struct exchange_origin {
 struct exchange_about {
     struct str model, provider, rule;
     const char *cache;       /* "hit", "miss", or NULL where the cache was not asked */
+    size_t masked;           /* how much of the request it did not see */
     struct chat_usage usage; /* as far as it is known when the answer begins */
 };
 

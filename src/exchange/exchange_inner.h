@@ -8,6 +8,7 @@
 #include "exchange/attempts.h"
 #include "exchange/exchange.h"
 #include "exchange/observe.h"
+#include "govern/restore.h"
 
 enum { LEGS = 2, ORDER_MOST = 64 };
 
@@ -28,6 +29,7 @@ struct leg {
     bool whole;     /* asked for the answer at once: its first event tells nothing of its first token */
     struct exchange_wait *wait;
     struct provider_call *call;
+    struct restore *restore;  /* of an answer to a masked request; NULL: none */
     struct loop_timer *timer; /* the nearest of its deadlines */
     size_t attempt;
     int64_t since_ms; /* began to wait, was sent */
@@ -94,7 +96,8 @@ bool leg_take(struct leg *leg, const struct exchange_model *model, bool forced);
 /* The same target once more, `delay_ms` from now. */
 void leg_again(struct leg *leg, int64_t delay_ms);
 void leg_pause(struct leg *leg, bool paused);
-void leg_begun(struct leg *leg); /* its first event came: from now on it must not fall silent */
+size_t leg_masked(const struct leg *leg); /* how many findings its target is not shown */
+void leg_begun(struct leg *leg);          /* its first event came: from now on it must not fall silent */
 /* The answer is over: what came of it. IDLE afterwards. `failure` NULL: it went well. */
 void leg_end(struct leg *leg, const struct chat_failure *failure);
 /* Whatever it does, it stops; what was sent is paid for. */

@@ -149,7 +149,7 @@ static void release(struct leg *leg)
 
 /* ---- Asking ---- */
 
-static void on_event(void *ctx, const struct chat_event *event)
+static void on_restored(void *ctx, const struct chat_event *event)
 {
     exchange_leg_event(ctx, event);
 }
@@ -165,15 +165,33 @@ static bool asks_whole(const struct leg *leg)
     return !pieces && provider_answers_whole(&leg->model->target, x->request);
 }
 
+static void on_event(void *ctx, const struct chat_event *event)
+{
+    struct leg *leg = ctx;
+    if (leg->restore)
+        restore_event(leg->restore, event, (struct chat_sink){on_restored, leg});
+    else
+        exchange_leg_event(leg, event);
+}
+
+/* What the target is asked: outside goes what is masked, with a permit for that alone. */
+static const struct router_masked *masked_for(const struct leg *leg, const struct exchange_model *model)
+{
+    return provider_is_inside(model->target.provider) ? NULL : leg->x->decision.masked;
+}
+
 static int start(struct leg *leg, struct error *err)
 {
     struct exchange *x = leg->x;
     leg->whole = asks_whole(leg);
+    const struct router_masked *masked = masked_for(leg, leg->model);
+    restore_free(leg->restore);
+    leg->restore = masked ? restore_create(masked->mask) : NULL;
     struct provider_start start = {.loop = x->shard->loop,
         .egress = x->shard->egress,
-        .permit = x->decision.permit,
+        .permit = masked ? masked->permit : x->decision.permit,
         .model = &leg->model->target,
-        .request = x->request,
+        .request = masked ? masked->request : x->request,
         .whole = leg->whole,
         .connect_timeout_ms = leg->model->patience.connect_ms,
         .sink = {on_event, leg}};
@@ -241,6 +259,12 @@ static bool leg_enter(struct leg *leg)
     }
 }
 
+size_t leg_masked(const struct leg *leg)
+{
+    const struct router_masked *masked = masked_for(leg, leg->model);
+    return masked ? masked->count : 0;
+}
+
 bool leg_take(struct leg *leg, const struct exchange_model *model, bool forced)
 {
     struct exchange *x = leg->x;
@@ -251,7 +275,8 @@ bool leg_take(struct leg *leg, const struct exchange_model *model, bool forced)
     leg->forced = forced;
     if (!leg->timer)
         leg->timer = loop_timer_create(x->shard->loop, on_timer, leg);
-    int rc = provider_supports(&model->target, x->request, &err);
+    const struct router_masked *masked = masked_for(leg, model);
+    int rc = provider_supports(&model->target, masked ? masked->request : x->request, &err);
     if (rc) {
         const struct chat_failure f = {.code = rc, .retry_after_ms = -1, .message = str_from(err.message)};
         leg->attempt = attempts_begin(
@@ -323,5 +348,6 @@ void leg_cancel(struct leg *leg, const char *why)
 void leg_free(struct leg *leg)
 {
     release(leg);
+    restore_free(leg->restore);
     loop_timer_free(leg->timer);
 }

@@ -15,6 +15,7 @@ struct work {
     struct arena *arena;
     struct route_decision *out;
     const char *stays; /* why it stays inside although no rule said so */
+    struct router_masked *masked;
     struct error *err;
 };
 
@@ -48,6 +49,23 @@ static int targets_required(struct work *w)
         STR_ARG(w->out->rule));
 }
 
+/* What is sensitive may leave masked. Where it cannot be masked it stays inside, as after any other error.
+ * False: it stays. */
+static bool mask(struct work *w)
+{
+    struct error err;
+    const struct router_policy *p = w->policy;
+    if (w->facts->context->boundary_local || !facts_findings(w->facts)->sensitive ||
+        w->facts->detector_failed)
+        return false;
+    if (router_redact(&p->redact, w->facts->context->key, w->facts->request, &w->facts->findings, &w->masked,
+            &err) == 0)
+        return true;
+    w->masked = NULL;
+    w->stays = arena_printf(w->arena, "it cannot be masked (%s), so it stays inside", err.message).data;
+    return false;
+}
+
 /* ---- A model that the client named. ---- */
 
 /* Instead of a model outside: all models inside, in the configuration's order. Not for vectors and ranks:
@@ -67,12 +85,16 @@ static int named_outside(struct work *w)
     enum router_on_sensitive policy = w->policy->on_sensitive;
     if (policy == ROUTER_SENSITIVE_ALLOW || !facts_findings(w->facts)->sensitive)
         return 0;
+    if (policy == ROUTER_SENSITIVE_REDACT && mask(w)) {
+        w->out->rule = STR("named-redacted");
+        return 0;
+    }
     w->out->rule = STR("named-sensitive");
     w->out->boundary = EGRESS_BOUNDARY_LOCAL;
     if (w->facts->detector_failed)
         return 0; /* boundary_tighten says why */
-    w->stays = policy == ROUTER_SENSITIVE_REDACT ? "redaction is not available, so it stays inside"
-                                                 : "sensitive content stays inside";
+    if (!w->stays)
+        w->stays = "sensitive content stays inside";
     if (policy != ROUTER_SENSITIVE_BLOCK)
         return 0;
     w->stays = "sensitive content is blocked";
@@ -150,6 +172,14 @@ static void targets_order(struct work *w, const struct policy_rule *rule, size_t
     }
 }
 
+static bool leaves(const struct router_policy *p, const struct policy_rule *rule)
+{
+    bool outside = false;
+    for (size_t i = 0; i < rule->n_targets; i++)
+        outside = outside || !p->models[rule->targets[i]].inside;
+    return outside;
+}
+
 static int route_decide(struct work *w, const struct policy_route *route)
 {
     w->out->route = route->name;
@@ -162,6 +192,8 @@ static int route_decide(struct work *w, const struct policy_route *route)
     w->out->hedge_ms = rule->hedge_ms;
     w->out->cache = rule->cache;
     w->out->boundary = rule->local ? EGRESS_BOUNDARY_LOCAL : EGRESS_BOUNDARY_ANY;
+    if (rule->redact && facts_findings(w->facts)->sensitive && leaves(w->policy, rule) && !mask(w))
+        w->out->boundary = EGRESS_BOUNDARY_LOCAL;
     if (!rule->local)
         boundary_tighten(w);
     size_t order[LIMIT_TARGETS];
@@ -214,7 +246,7 @@ int router_decide_facts(
     const struct router_policy *p, struct facts *f, struct route_decision *out, struct error *err)
 {
     struct arena *a = f->request->arena;
-    struct work w = {p, f, a, out, NULL, err};
+    struct work w = {.policy = p, .facts = f, .arena = a, .out = out, .err = err};
     *out = (struct route_decision){.request_id = arena_copy(a, f->context->request_id),
         .boundary = f->context->boundary_local ? EGRESS_BOUNDARY_LOCAL : EGRESS_BOUNDARY_ANY,
         .complexity = NAN,
@@ -231,10 +263,13 @@ int router_decide_facts(
         out->targets[i] = arena_copy(a, out->targets[i]);
     for (size_t i = 0; i < out->n_shadows; i++)
         out->shadows[i] = arena_copy(a, out->shadows[i]);
+    out->masked = rc ? NULL : w.masked;
     out->reason =
         rc ? arena_copy(a, err ? str_from(err->message) : STR_NONE) : router_reason(a, out, f, w.stays);
+    if (rc == 0 && w.masked)
+        w.masked->permit = router_permit(a, out, true, f->context->mono_ms);
     if (rc == 0)
-        out->permit = router_permit(a, out, f->context->mono_ms);
+        out->permit = router_permit(a, out, false, f->context->mono_ms);
     return rc;
 }
 

@@ -4,8 +4,10 @@
 
 #include "router/facts.h"
 
-/* permit.c, the only place where a permit is made: what the decision allows, for an hour. */
-const struct egress_permit *router_permit(struct arena *a, const struct route_decision *d, int64_t mono_ms);
+/* permit.c, the only place where a permit is made: what the decision allows, for an hour. `masked`: for the
+ * masked request, which may leave; where there is one, the request as it came may not. */
+const struct egress_permit *router_permit(
+    struct arena *a, const struct route_decision *d, bool masked, int64_t mono_ms);
 
 /* The decision, with facts that the caller has made and may look at afterwards. */
 int router_decide_facts(

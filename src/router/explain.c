@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "router/decide.h"
 #include "router/detect.h"
+#include "router/redact.h"
 
 /* ---- The sentence. ---- */
 
@@ -56,6 +57,15 @@ static void targets_say(struct buf *b, const struct route_decision *d)
         buf_appendf(b, "%s" STR_FMT, i == 0 ? "" : ", then ", STR_ARG(d->targets[i]));
 }
 
+/* ", and it leaves masked (PERSON 2, EMAIL_ADDRESS 1)" */
+static void masked_say(struct buf *b, const struct route_decision *d)
+{
+    buf_append_text(b, d->route.len > 0 ? " masks what leaves (" : ", and it leaves masked (");
+    for (size_t i = 0; i < d->masked->n_types; i++)
+        buf_appendf(b, "%s%s %zu", i ? ", " : "", d->masked->types[i].type, d->masked->types[i].count);
+    buf_append_char(b, ')');
+}
+
 struct str router_reason(
     struct arena *a, const struct route_decision *d, const struct facts *f, const char *stays)
 {
@@ -70,6 +80,8 @@ struct str router_reason(
         buf_appendf(&b, "%s%s", d->route.len > 0 ? " applies, and " : ", but ", stays);
     else if (d->boundary == EGRESS_BOUNDARY_LOCAL)
         buf_append_text(&b, " keeps it inside");
+    else if (d->masked)
+        masked_say(&b, d);
     if (d->n_targets > 0) {
         buf_append_text(&b, ": ");
         targets_say(&b, d);
@@ -132,6 +144,18 @@ static void text_or_null(struct json_writer *w, const char *key, struct str valu
         json_write_null(w);
 }
 
+/* "redacted": {"PERSON": 2}: how many different ones; what they are is nowhere but in the request. */
+static void masked_write(const struct router_masked *m, struct json_writer *w)
+{
+    json_key(w, "redacted");
+    json_object_begin(w);
+    for (size_t i = 0; i < m->n_types; i++) {
+        json_key(w, m->types[i].type);
+        json_write_int(w, (int64_t)m->types[i].count);
+    }
+    json_object_end(w);
+}
+
 void route_decision_members(const struct route_decision *d, struct json_writer *w)
 {
     text_or_null(w, "request_id", d->request_id);
@@ -162,6 +186,8 @@ void route_decision_members(const struct route_decision *d, struct json_writer *
         json_array_end(w);
     }
     text_or_null(w, "reason", d->reason);
+    if (d->masked)
+        masked_write(d->masked, w);
 }
 
 void route_decision_write(const struct route_decision *d, struct json_writer *w)

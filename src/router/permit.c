@@ -16,10 +16,11 @@ static void field_copy(char *to, size_t size, struct str from)
     to[n] = '\0';
 }
 
-const struct egress_permit *router_permit(struct arena *a, const struct route_decision *d, int64_t mono_ms)
+const struct egress_permit *router_permit(
+    struct arena *a, const struct route_decision *d, bool masked, int64_t mono_ms)
 {
     struct egress_permit *p = arena_new(a, struct egress_permit);
-    p->boundary = d->boundary;
+    p->boundary = d->masked && !masked ? EGRESS_BOUNDARY_LOCAL : d->boundary;
     field_copy(p->request_id, sizeof p->request_id, d->request_id);
     field_copy(p->rule, sizeof p->rule, d->rule);
     p->expires_mono_ms = mono_ms + PERMIT_MS;

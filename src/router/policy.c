@@ -1,10 +1,15 @@
 #include "router/policy.h"
 
+#include <pthread.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
+
+#include <sodium.h>
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/rand.h"
 
 enum { MAX_POLICY = 16 << 20, HEDGE_MOST_MS = 600 * 1000 };
 
@@ -119,6 +124,36 @@ static int boundary_compile(
     return 0;
 }
 
+/* redact: true */
+static int redact_compile(const struct yaml_node *map, struct policy_rule *rule, struct error *err)
+{
+    int rc = yaml_get_bool(map, "redact", false, &rule->redact, err);
+    if (rc == 0 && rule->redact && rule->local)
+        rc = yaml_error(yaml_get(map, "redact"), err, ERROR_INVALID,
+            "redact: true masks what leaves, and with boundary: local nothing does: leave one of them out");
+    return rc;
+}
+
+/* The key that all of this process's policies share: a reload changes no pseudonym. */
+static unsigned char process_key[REDACT_KEY];
+static pthread_once_t process_key_once = PTHREAD_ONCE_INIT;
+
+static void process_key_make(void)
+{
+    rand_bytes(process_key, sizeof process_key);
+}
+
+static void redact_options_make(const struct router_policy_options *o, struct router_redact_options *out)
+{
+    pthread_once(&process_key_once, process_key_make);
+    out->never = o->redact_never;
+    if (o->redact_key.len > 0)
+        crypto_generichash(
+            out->key, sizeof out->key, (const unsigned char *)o->redact_key.data, o->redact_key.len, NULL, 0);
+    else
+        memcpy(out->key, process_key, sizeof out->key);
+}
+
 /* hedge: 800ms */
 static int hedge_compile(const struct yaml_node *map, struct policy_rule *rule, struct error *err)
 {
@@ -136,7 +171,8 @@ static int hedge_compile(const struct yaml_node *map, struct policy_rule *rule, 
 static int rule_compile(struct router_policy *p, const struct yaml_node *map, size_t index,
     struct policy_rule *rule, struct error *err)
 {
-    static const char *const keys[] = {"name", "when", "use", "boundary", "hedge", "cache", "shadow", NULL};
+    static const char *const keys[] = {
+        "name", "when", "use", "boundary", "redact", "hedge", "cache", "shadow", NULL};
     struct str name = {0};
     int rc = yaml_check_keys(map, keys, "a rule", err);
     if (rc == 0)
@@ -154,6 +190,8 @@ static int rule_compile(struct router_policy *p, const struct yaml_node *map, si
         rc = targets_compile(p, map, rule, err);
     if (rc == 0)
         rc = boundary_compile(p, map, rule, err);
+    if (rc == 0)
+        rc = redact_compile(map, rule, err);
     if (rc == 0)
         rc = hedge_compile(map, rule, err);
     if (rc == 0)
@@ -238,6 +276,7 @@ int router_policy_compile(
     struct router_policy *p = arena_new(a, struct router_policy);
     p->arena = a;
     p->on_sensitive = o->on_sensitive;
+    redact_options_make(o, &p->redact);
     p->n_models = o->n_models;
     p->models = arena_alloc(a, (o->n_models + 1) * sizeof *p->models);
     for (size_t i = 0; i < o->n_models; i++)
@@ -316,12 +355,12 @@ static void route_warnings(const struct router_policy *p, const struct policy_ro
         const struct policy_rule *rule = &route->rules[i];
         if (rule->shadow)
             continue;
-        bool stays = rule->local || inside_count(p, rule) == rule->n_targets;
+        bool stays = rule->local || rule->redact || inside_count(p, rule) == rule->n_targets;
         if (!stays && !excludes_sensitive(rule->when)) {
             snprintf(line, sizeof line,
                 "route %s: rule %s (line %d) lets sensitive content leave: put a rule with when: {sensitive: "
                 "true} "
-                "and boundary: local before it",
+                "and boundary: local before it, or redact: true in it",
                 route->name.data, rule->name.data, rule->line);
             warn(ctx, line);
             break;

@@ -13,6 +13,7 @@
 #define WEIR_ROUTER_POLICY_H
 
 #include "router/facts.h"
+#include "router/redact.h"
 
 enum when_kind {
     WHEN_ALL,
@@ -89,7 +90,8 @@ struct policy_rule {
     size_t n_targets;
     enum policy_pick pick;
     bool shadow; /* asked and counted, but it decides nothing */
-    bool local; /* boundary: local */
+    bool local;  /* boundary: local */
+    bool redact; /* what is sensitive leaves masked, or not at all */
     int64_t hedge_ms;
     bool cache;
 };
@@ -108,6 +110,7 @@ struct router_policy {
     struct policy_route *routes;
     size_t n_routes;
     enum router_on_sensitive on_sensitive;
+    struct router_redact_options redact;
 };
 
 /* when.c */
@@ -117,6 +120,7 @@ enum when_answer when_match(const struct when *w, struct facts *f, struct str fi
 /* A number as the condition sees it; NaN: nobody knows. */
 double when_number(const struct when *w, struct facts *f, struct str first);
 bool when_bool(const struct when *w, struct facts *f);
-enum when_answer policy_rule_match(const struct router_policy *p, const struct policy_rule *rule, struct facts *f);
+enum when_answer policy_rule_match(
+    const struct router_policy *p, const struct policy_rule *rule, struct facts *f);
 
 #endif

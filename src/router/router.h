@@ -52,6 +52,8 @@ bool router_task_exists(struct str name);
 /* ---- policy.c: the rule language, compiled once. ---- */
 enum router_on_sensitive { ROUTER_SENSITIVE_LOCAL, ROUTER_SENSITIVE_REDACT, ROUTER_SENSITIVE_BLOCK, ROUTER_SENSITIVE_ALLOW };
 
+struct router_masked;
+
 struct router_model {
     struct str name;
     bool inside;   /* embedded, or a provider of zone local */
@@ -63,6 +65,8 @@ struct router_policy_options {
     const struct router_model *models;  /* in order */
     size_t n_models;
     enum router_on_sensitive on_sensitive;
+    struct str redact_key; /* what pseudonyms are made with; empty: random, the same in all of this process */
+    unsigned redact_never; /* categories that stay inside even masked */
 };
 /* Immutable, shared by threads; copies what it needs. Unknown conditions, models or operators are errors that name
  * the line. */
@@ -116,7 +120,8 @@ struct route_decision {
     bool cache;           /* the rule lets a complete answer be kept and given again */
     struct str *shadows;  /* shadow rules that matched before the one that decided */
     size_t n_shadows;
-    const struct egress_permit *permit; /* in the arena */
+    const struct egress_permit *permit; /* in the arena; of the request as it came */
+    const struct router_masked *masked; /* what goes to targets outside instead (redact.h); NULL: nothing is masked */
 };
 /* Everything in *out lives in the request's arena and is filled as far as it got also on error:
  * ERROR_NOT_FOUND no such model or route, or no rule matched; ERROR_DENIED on_sensitive: block;

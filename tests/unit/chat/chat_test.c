@@ -188,6 +188,87 @@ static void stops_where_it_is_told_to(void **state)
     arena_free(a);
 }
 
+/* Every text gets a mark; numbers become another one. */
+static int mark(void *ctx, struct str text, struct str *out, struct error *err)
+{
+    struct arena *a = ctx;
+    (void)err;
+    bool number = text.data[0] == '-' || (text.data[0] >= '0' && text.data[0] <= '9');
+    *out = number ? STR("77") : arena_printf(a, "~" STR_FMT, STR_ARG(text));
+    return 0;
+}
+
+static int is_marked(void *ctx, struct str where, struct str text)
+{
+    (void)ctx;
+    bool json = text.data[0] == '{';
+    if (json ? !str_is(text, "{\"~c0\":\"~arguments\"}") : text.data[0] != '~' && !str_is(text, "77"))
+        fail_msg("as it was: " STR_FMT ": " STR_FMT, STR_ARG(where), STR_ARG(text));
+    return 0;
+}
+
+static int same(void *ctx, struct str text, struct str *out, struct error *err)
+{
+    (void)ctx;
+    (void)err;
+    *out = text;
+    return 0;
+}
+
+/* What the detectors see and what a rewriting changes must be the same: a text that is missed leaves as it
+ * was. */
+static void rewrites_all_that_is_visited(void **state)
+{
+    (void)state;
+    struct error err;
+    struct arena *a = arena_create(MIB);
+    struct chat_request *r = full_request(a), *out;
+    r->query = STR("r-query");
+    r->inputs = arena_new(a, struct chat_input);
+    r->inputs[0].text = STR("d0");
+    r->n_inputs = 1;
+    r->suffix = STR("r-suffix");
+    r->sampling.dry_breakers = &r->suffix;
+    r->sampling.n_dry_breakers = 1;
+    r->sampling.logit_bias = &(struct chat_bias){.token = -1, .text = STR("biased")};
+    r->sampling.n_logit_bias = 1;
+    r->tool_choice_name = STR("c-name");
+    struct visits before = walk(r);
+    assert_int_equal(chat_request_rewrite(r, mark, a, &out, &err), 0);
+    assert_int_equal(chat_request_visit(out, is_marked, NULL), 0);
+    struct visits after = walk(out), unchanged = walk(r);
+    assert_int_equal(after.count, before.count);
+    assert_string_equal(unchanged.lines.data, before.lines.data);
+    assert_int_equal(chat_request_rewrite(r, same, a, &out, &err), 0);
+    assert_ptr_equal(out->vendor, r->vendor);
+    assert_ptr_equal(out->messages[0].parts[1].raw, r->messages[0].parts[1].raw);
+    buf_free(&before.lines);
+    buf_free(&after.lines);
+    buf_free(&unchanged.lines);
+    arena_free(a);
+}
+
+static int spell(void *ctx, struct str text, struct str *out, struct error *err)
+{
+    (void)ctx;
+    (void)err;
+    *out = text.data[0] == '4' ? STR("four") : STR("k");
+    return 0;
+}
+
+static void a_number_stays_one_and_members_stay_apart(void **state)
+{
+    (void)state;
+    struct error err;
+    struct arena *a = arena_create(MIB);
+    struct chat_request *r = chat_request_create(a), *out;
+    r->vendor = read_json(a, "{\"a\":41}");
+    assert_int_equal(chat_request_rewrite(r, spell, NULL, &out, &err), ERROR_UNSUPPORTED);
+    r->vendor = read_json(a, "{\"a\":true,\"b\":true}");
+    assert_int_equal(chat_request_rewrite(r, spell, NULL, &out, &err), ERROR_UNSUPPORTED);
+    arena_free(a);
+}
+
 static void an_empty_request_has_nothing_to_visit(void **state)
 {
     (void)state;
@@ -220,6 +301,8 @@ int main(void)
         cmocka_unit_test(visits_every_string),
         cmocka_unit_test(visits_what_is_embedded_or_ranked),
         cmocka_unit_test(stops_where_it_is_told_to),
+        cmocka_unit_test(rewrites_all_that_is_visited),
+        cmocka_unit_test(a_number_stays_one_and_members_stay_apart),
         cmocka_unit_test(an_empty_request_has_nothing_to_visit),
         cmocka_unit_test(names_roles),
     };
