@@ -20,6 +20,7 @@ int verb_detect(int argc, char **argv);
 int verb_redact(int argc, char **argv);
 int verb_score(int argc, char **argv);
 int verb_route(int argc, char **argv);
+int verb_replay(int argc, char **argv);
 int verb_models(int argc, char **argv);
 int verb_pull(int argc, char **argv);
 int verb_rm(int argc, char **argv);

@@ -133,7 +133,9 @@ static const struct policy_rule *rule_match(struct work *w, const struct policy_
     struct route_decision *out = w->out;
     for (size_t i = 0; i < route->n_rules; i++) {
         const struct policy_rule *rule = &route->rules[i];
-        if (policy_rule_match(w->policy, rule, w->facts) != WHEN_YES)
+        enum when_answer answer = policy_rule_match(w->policy, rule, w->facts);
+        w->facts->undecided |= answer == WHEN_UNKNOWN && !rule->shadow && w->facts->unknown != 0;
+        if (answer != WHEN_YES)
             continue;
         if (!rule->shadow)
             return rule;

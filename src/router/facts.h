@@ -17,6 +17,8 @@ struct facts {
     const struct chat_request *request;
     const struct router_context *context;
     unsigned have; /* mask of enum facts_have */
+    unsigned unknown; /* mask of 1 << enum when_fact: nobody can tell them any more (again.c) */
+    bool undecided;   /* a rule could not be told for that */
     struct router_findings findings;
     bool detector_failed; /* then the request counts as sensitive and stays inside */
     char failure[160];

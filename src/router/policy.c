@@ -306,6 +306,12 @@ struct str router_policy_route_name(const struct router_policy *p, size_t index)
     return p->routes[index].name;
 }
 
+bool router_policy_is_inside(const struct router_policy *p, struct str model)
+{
+    size_t index = model_find(p, model);
+    return index != SIZE_MAX && p->models[index].inside;
+}
+
 /* ---- Warnings. ---- */
 
 /* Does the condition hold for every sensitive request? */

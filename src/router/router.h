@@ -131,6 +131,12 @@ int router_decide(const struct router_policy *p, const struct chat_request *r, c
 /* Computes every fact of a request regardless of rules. */
 int router_decide_explained(const struct router_policy *p, const struct chat_request *r, const struct router_context *c,
     struct route_decision *out, struct error *err) MUST_USE;
+/* Decides by what an earlier decision wrote down (the contract's JSON, as the ledger keeps it) of a request for `model`
+ * that is not there any more. *told: that was enough; else a rule before the one that decided could not be told. Errors
+ * as of router_decide. */
+int router_decide_again(const struct router_policy *p, struct arena *a, struct str model, const json_t *decision,
+    const struct router_context *c, struct route_decision *out, bool *told, struct error *err) MUST_USE;
+bool router_policy_is_inside(const struct router_policy *p, struct str model); /* false: no such model, too */
 /* router_decide_explained, written out: the contract's members, then every fact with its value, every rule with
  * why it matches or not, the findings with their layer, and what each target is likely to cost and take. Where
  * nothing could be decided, `error` stands first and the same follows. `content`: the text of findings too. */

@@ -148,6 +148,12 @@ enum when_answer when_match(const struct when *w, struct facts *f, struct str fi
         enum when_answer a = when_match(w->first, f, first);
         return a == WHEN_UNKNOWN ? a : answer(a == WHEN_NO);
     }
+    default:
+        break;
+    }
+    if (f->unknown & 1u << w->fact)
+        return WHEN_UNKNOWN;
+    switch (w->kind) {
     case WHEN_BOOL:
         return answer(when_bool(w, f) == w->expected);
     case WHEN_NUMBER:

@@ -1,6 +1,7 @@
 // Why a request goes where it goes: /weir/explain in every shape, costs and latencies as facts, shadow rules.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { Cloud } from './lib/cloud.mjs';
 import { Gateway, makeFolder, makeModel, weir } from './lib/gateway.mjs';
@@ -157,6 +158,43 @@ test('with keys, explaining needs the admin role', async () => {
     const { status, body } = await ask(admin);
     assert.equal(status, 200);
     assert.equal(body.facts.key, 'a');
+  } finally {
+    await g.stop();
+  }
+});
+
+test('weir replay says what other rules would have changed, and who would leak', async () => {
+  const g = await Gateway.start(config, { env });
+  const replay = (rules, ...args) => {
+    const file = `${g.folder}/new.yaml`;
+    writeFileSync(file, config.replace(/rules:\n[^]*/, `rules:\n${rules}`));
+    const r = spawnSync(weir, ['replay', '--policy', file, '--json', '--state', `sqlite:${g.state}`, ...args], { env: { ...process.env, ...env } });
+    return { code: r.status, error: r.stderr.toString(), ...(r.stdout.length ? JSON.parse(r.stdout) : {}) };
+  };
+  try {
+    for (let i = 0; i < 5; i++) await g.chat('auto', 'hello', { stream: true }, { 'x-weir-tags': 'good' }); // to dear, outside
+    for (let i = 0; i < 3; i++) await g.chat('auto', secret, { max_tokens: 2 }); // stays
+    await g.chat('auto', 'hello', { max_tokens: 2 }, { 'x-weir-boundary': 'local' });
+    await g.chat('fair', 'hello'); // by its name: the rules do not matter
+    let r = replay('      - {name: fairly, use: [fair]}\n');
+    assert.equal(r.code, 1, r.error);
+    assert.deepEqual([r.requests, r.decided, r.undecided, r.leaks, r.leaking.length], [10, 10, 0, 3, 3]);
+    assert.equal(r.before.inside, 4);
+    assert.equal(r.after.inside, 0);
+    assert.equal(r.refused, 1, 'who asked to stay inside has nobody there');
+    const tokens = { input: 50, output: 400 };
+    const usd = (price) => (tokens.input * price[0] + tokens.output * price[1]) / 1e6;
+    assert.ok(Math.abs(r.before.cost_usd - 5 * usd([10, 30]) - usd([1, 3])) < 1e-9);
+    assert.ok(r.after.cost_usd < r.before.cost_usd / 2 && r.after.cost_usd > 6 * usd([1, 3]) - 1e-9);
+    assert.ok(r.changes.some((c) => c.from === 'good -> dear' && c.to === 'fairly -> fair' && c.count === 5));
+    // The same request by the same rules changes nothing but what only tags had told.
+    r = replay('      - {name: home, when: {sensitive: true}, use: [house], boundary: local}\n      - {name: good, use: {cheapest: [dear, slow]}}\n');
+    assert.equal(r.code, 0, r.error);
+    assert.equal(r.leaks, 0);
+    r = replay('      - {name: tagged, when: {tag: x}, use: [dear]}\n      - {name: home, use: [house]}\n');
+    assert.equal(r.undecided, 9, 'tags are not in the ledger');
+    assert.equal(replay('      - {name: home, use: [nobody]}\n').code, 2);
+    assert.equal(replay('      - {name: home, use: [house]}\n', '--since', '2035-01-01').requests, 0);
   } finally {
     await g.stop();
   }
