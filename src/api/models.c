@@ -54,7 +54,8 @@ static void each_model(
         fn(ctx, router_policy_route_name(policy, i), STR("weir"));
     for (size_t i = 0; i < exchange_world_n_models(world); i++) {
         const struct exchange_model *m = exchange_world_model(world, i);
-        fn(ctx, m->name, provider_name(m->target.provider));
+        if (!m->unlisted)
+            fn(ctx, m->name, provider_name(m->target.provider));
     }
 }
 

@@ -146,7 +146,8 @@ void api_ollama_tags(const struct api_call *c)
         tag_write(&w, c, router_policy_route_name(policy, i), NULL);
     for (size_t i = 0; i < exchange_world_n_models(world); i++) {
         const struct exchange_model *m = exchange_world_model(world, i);
-        tag_write(&w, c, m->name, m);
+        if (!m->unlisted)
+            tag_write(&w, c, m->name, m);
     }
     list_end(c, &w);
 }

@@ -10,6 +10,9 @@
 
 struct config_provider {
     struct str name, kind, base_url, api_key, ca_file, proxy;
+    struct str *more_urls; /* base_urls but the first: equal servers, which come after it as NAME/2, NAME/3, ... */
+    size_t n_more;
+    enum balance_by balance;         /* how requests are spread over them */
     struct str quirks;               /* of kind openai: whose form of the shape it speaks */
     struct str api_version;          /* of kind azure */
     struct str region, access_key_id, secret_access_key, session_token; /* of kind bedrock */
@@ -59,6 +62,7 @@ struct config_model {
     const size_t *members;                 /* indexes of models */
     const int *weights;
     size_t n_members; /* 0: it is a target itself */
+    bool unlisted;    /* a member that nobody wrote down: clients are not told of it */
     int line;
 };
 

@@ -28,8 +28,8 @@ int config_get_strings(struct config *c, const struct yaml_node *map, const char
 int config_get_choice(const struct yaml_node *map, const char *key, const char *const *words, int fallback,
     int *out, struct error *err) MUST_USE;
 /* "5m"; a number is seconds, a negative one for ever (-1). */
-int config_get_keep_alive(const struct yaml_node *map, int64_t fallback_ms, int64_t *out_ms,
-    struct error *err) MUST_USE;
+int config_get_keep_alive(
+    const struct yaml_node *map, int64_t fallback_ms, int64_t *out_ms, struct error *err) MUST_USE;
 /* A whole file as text in the arena. */
 int config_read_file(
     struct arena *a, const char *path, size_t most, struct str *out, struct error *err) MUST_USE;
@@ -44,13 +44,21 @@ int config_patience_read(const struct yaml_node *map, struct exchange_patience *
 int config_probe_read(const struct yaml_node *map, struct config_provider *p, struct error *err) MUST_USE;
 int config_model_patience(
     const struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err) MUST_USE;
+/* base_urls: equal servers behind one provider. Reads them; then adds what follows from them: their
+ * providers, and for a model of theirs, the last that was read, a member for each and the pool in its place.
+ */
+int config_servers_read(
+    struct config *c, const struct yaml_node *n, struct config_provider *p, struct error *err) MUST_USE;
+void config_servers_add(struct config *c, const struct config_provider *p);
+void config_members_add(struct config *c);
 int config_pool_read(
     const struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err) MUST_USE;
 /* Does all that it may mean run on machines of our own? */
 bool config_model_is_inside(const struct config *c, const struct config_model *m);
 
 /* ---- config_observe.c ---- */
-int config_read_observe(struct config *c, const struct yaml_node *root, struct error *err) MUST_USE; /* access_log, telemetry */
+int config_read_observe(
+    struct config *c, const struct yaml_node *root, struct error *err) MUST_USE; /* access_log, telemetry */
 
 /* ---- config_list.c ---- */
 int config_read_providers(struct config *c, const struct yaml_node *root, struct error *err) MUST_USE;

@@ -138,10 +138,11 @@ static int headers_read(
 static int provider_read(
     struct config *c, const struct yaml_node *n, struct config_provider *p, struct error *err)
 {
-    static const char *const keys[] = {"kind", "base_url", "api_key", "zone", "ca_file", "proxy", "networks",
-        "connect_timeout", "first_byte_timeout", "answer_timeout", "idle_timeout", "first_token_timeout",
-        "timeout", "retries", "breaker", "probe", "quirks", "api_version", "headers", "region",
-        "access_key_id", "secret_access_key", "session_token", "traceparent", NULL};
+    static const char *const keys[] = {"kind", "base_url", "base_urls", "balance", "api_key", "zone",
+        "ca_file", "proxy", "networks", "connect_timeout", "first_byte_timeout", "answer_timeout",
+        "idle_timeout", "first_token_timeout", "timeout", "retries", "breaker", "probe", "quirks",
+        "api_version", "headers", "region", "access_key_id", "secret_access_key", "session_token",
+        "traceparent", NULL};
     static const char *const zones[] = {"local", "cloud", NULL};
     int zone = EGRESS_ZONE_CLOUD, rc = yaml_check_keys(n, keys, "a provider", err);
     p->name = n->key;
@@ -175,6 +176,8 @@ static int provider_read(
         rc = config_probe_read(n, p, err);
     if (rc == 0)
         rc = yaml_get_bool(n, "traceparent", false, &p->traceparent, err);
+    if (rc == 0)
+        rc = config_servers_read(c, n, p, err);
     if (rc == 0 && !str_starts(p->base_url, STR("https://")) && !str_starts(p->base_url, STR("http://")))
         rc = yaml_error(n, err, ERROR_INVALID,
             "provider '" STR_FMT "' wants a 'base_url' that begins with https://", STR_ARG(p->name));
@@ -192,12 +195,16 @@ int config_read_providers(struct config *c, const struct yaml_node *root, struct
     if (map->kind != YAML_MAP || map->count > MAX_PROVIDERS)
         return yaml_error(
             map, err, ERROR_INVALID, "'providers' must be a map of at most %d names", MAX_PROVIDERS);
-    c->providers = arena_alloc(c->arena, (map->count + 1) * sizeof *c->providers);
+    c->providers = arena_alloc(c->arena, (MAX_PROVIDERS + BALANCE_MOST) * sizeof *c->providers);
     for (const struct yaml_node *n = map->first; n; n = n->next) {
-        int rc = provider_read(c, n, &c->providers[c->n_providers], err);
+        struct config_provider *p = &c->providers[c->n_providers];
+        int rc = c->n_providers < MAX_PROVIDERS
+                     ? provider_read(c, n, p, err)
+                     : yaml_error(map, err, ERROR_INVALID, "there are more than %d providers", MAX_PROVIDERS);
         if (rc)
             return rc;
         c->n_providers++;
+        config_servers_add(c, p);
     }
     return 0;
 }
@@ -297,7 +304,7 @@ static int model_provider_read(
     int rc = yaml_get_str(n, "provider", STR_NONE, &name, err);
     if (rc || !name.data)
         return rc;
-    const char *names[MAX_PROVIDERS + 1] = {NULL};
+    const char *names[MAX_PROVIDERS + BALANCE_MOST + 1] = {NULL};
     for (size_t i = 0; i < c->n_providers; i++) {
         if (str_eq(c->providers[i].name, name))
             m->provider = (int)i;
@@ -496,12 +503,18 @@ int config_read_models(struct config *c, const struct yaml_node *root, struct er
     if (list && (list->kind != YAML_LIST || count > MAX_MODELS))
         return yaml_error(
             list, err, ERROR_INVALID, "'models' must be a list of at most %d models", MAX_MODELS);
-    c->models = arena_alloc(c->arena, (count + MAX_FOUND + 2) * sizeof *c->models); /* one more for --model */
+    size_t most = 1; /* that come of one: itself, or its members and their pool */
+    for (size_t i = 0; i < c->n_providers; i++)
+        if (c->providers[i].n_more + 2 > most)
+            most = c->providers[i].n_more + 2;
+    c->models =
+        arena_alloc(c->arena, (count * most + MAX_FOUND + 2) * sizeof *c->models); /* one more for --model */
     for (const struct yaml_node *n = list ? list->first : NULL; n; n = n->next) {
         int rc = model_read(c, n, &c->models[c->n_models], err);
         if (rc)
             return rc;
         c->n_models++;
+        config_members_add(c);
     }
     return c->models_dir.len > 0 ? found_read(c, err) : 0;
 }

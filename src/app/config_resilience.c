@@ -129,6 +129,8 @@ int config_model_patience(
 
 /* ---- Pools: balance: {over: [a, b], by: prefix}, or over: {a: 3, b: 1} ---- */
 
+static const char *const ways[] = {"weighted", "least_busy", "lowest_latency", "prefix", NULL};
+
 static int member_find(
     const struct config *c, const struct yaml_node *n, struct str name, size_t *out, struct error *err)
 {
@@ -205,7 +207,6 @@ int config_pool_read(
     const struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err)
 {
     static const char *const keys[] = {"over", "by", NULL};
-    static const char *const ways[] = {"weighted", "least_busy", "lowest_latency", "prefix", NULL};
     const struct yaml_node *balance = yaml_get(n, "balance"), *over = yaml_get(balance, "over");
     int by = BALANCE_LEAST_BUSY, rc = pool_keys_check(n, err);
     if (rc == 0)
@@ -219,6 +220,74 @@ int config_pool_read(
     m->provider = -1;
     m->price.known = true;
     return rc ? rc : members_read(c, over, m, err);
+}
+
+/* ---- base_urls: [A, B]: the short form of a provider and a model for each, and a pool over these ---- */
+
+int config_servers_read(
+    struct config *c, const struct yaml_node *n, struct config_provider *p, struct error *err)
+{
+    const struct yaml_node *list = yaml_get(n, "base_urls");
+    int by = BALANCE_LEAST_BUSY, rc = config_get_choice(n, "balance", ways, by, &by, err);
+    p->balance = (enum balance_by)by;
+    if (rc == 0 && !list && yaml_get(n, "balance"))
+        rc = yaml_error(
+            yaml_get(n, "balance"), err, ERROR_INVALID, "'balance' of a provider wants 'base_urls'");
+    if (rc || !list)
+        return rc;
+    if (list->kind != YAML_LIST || list->count < 2 || list->count > BALANCE_MOST || yaml_get(n, "base_url"))
+        return yaml_error(list, err, ERROR_INVALID,
+            "'base_urls' wants a list of 2 to %d addresses, in place of 'base_url'", BALANCE_MOST);
+    rc = config_get_strings(c, n, "base_urls", &p->more_urls, &p->n_more, err);
+    for (size_t i = 0; i < p->n_more && rc == 0; i++)
+        if (!str_starts(p->more_urls[i], STR("https://")) && !str_starts(p->more_urls[i], STR("http://")))
+            rc = yaml_error(list, err, ERROR_INVALID, "each of 'base_urls' begins with https://");
+    if (rc)
+        return rc;
+    p->base_url = *p->more_urls++;
+    p->n_more--;
+    return 0;
+}
+
+void config_servers_add(struct config *c, const struct config_provider *p)
+{
+    for (size_t i = 0; i < p->n_more; i++) {
+        struct config_provider *server = &c->providers[c->n_providers++];
+        *server = *p;
+        server->name = arena_printf(c->arena, STR_FMT "/%zu", STR_ARG(p->name), i + 2);
+        server->base_url = p->more_urls[i];
+        server->n_more = 0;
+    }
+}
+
+void config_members_add(struct config *c)
+{
+    const struct config_model model = c->models[c->n_models - 1];
+    const struct config_provider *p = model.provider >= 0 ? &c->providers[model.provider] : NULL;
+    if (!p || p->n_more == 0)
+        return;
+    const size_t n = p->n_more + 1;
+    size_t *members = arena_alloc(c->arena, n * sizeof *members);
+    int *weights = arena_alloc(c->arena, n * sizeof *weights);
+    c->n_models--;
+    for (size_t i = 0; i < n; i++) {
+        struct config_model *member = &c->models[c->n_models];
+        *member = model;
+        member->name = arena_printf(c->arena, STR_FMT "/%zu", STR_ARG(model.name), i + 1);
+        member->provider = model.provider + (int)i;
+        member->unlisted = true;
+        members[i] = c->n_models++;
+        weights[i] = 1;
+    }
+    c->models[c->n_models++] = (struct config_model){.name = model.name,
+        .provider = -1,
+        .price = {.known = true},
+        .quality = model.quality,
+        .balance = p->balance,
+        .members = members,
+        .weights = weights,
+        .n_members = n,
+        .line = model.line};
 }
 
 bool config_model_is_inside(const struct config *c, const struct config_model *m)

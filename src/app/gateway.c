@@ -275,6 +275,7 @@ static int model_open(struct generation *g, size_t index, struct exchange_model 
         out->probe_every_ms = p->probe_every_ms;
         out->probe_always = p->probe_always;
         out->traceparent = p->traceparent;
+        out->unlisted = m->unlisted;
         return 0;
     }
     out->identity = m->file;

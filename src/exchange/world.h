@@ -38,6 +38,7 @@ struct exchange_model {
     struct str probe_path; /* asked for to find out whether it is there; empty: not */
     int64_t probe_every_ms;
     bool probe_always; /* also while the breaker is closed */
+    bool unlisted;     /* clients are not told of it, though they may name it */
     bool traceparent;  /* told of the trace also where it is outside */
     struct exchange_pool pool;
     struct exchange_health *health; /* the world's */

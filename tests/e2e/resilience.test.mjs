@@ -586,3 +586,30 @@ models: [{name: m, provider: out}]
   await assert.rejects(g.get('/healthz'));
   await c.stop();
 });
+
+test('base_urls: equal servers in one line; requests go round one that fails, and none goes twice', async () => {
+  const servers = [await Cloud.start({ text: ['0'] }), await Cloud.start({ text: ['1'] }), await Cloud.start({ text: ['2'] })];
+  const g = await Gateway.start(
+    `providers: {rack: {kind: openai, base_urls: [${servers.map((s) => `"${s.url}/v1"`).join(', ')}], zone: local, balance: weighted, retries: 0}}
+models: [{name: qwen, provider: rack, model: q, max_in_flight: 100}]
+`, { env });
+  try {
+    const answers = async (n) => Promise.all(Array.from({ length: n }, async () => {
+      const r = await g.chat('qwen', 'hi');
+      assert.equal(r.status, 200, JSON.stringify(r.body));
+      return [r.body.choices[0].message.content, r.headers.get('x-weir-provider'), r.headers.get('x-weir-model')].join(' ');
+    }));
+    const seen = new Set(await answers(60));
+    assert.deepEqual([...seen].sort(), ['0 rack qwen/1', '1 rack/2 qwen/2', '2 rack/3 qwen/3']);
+    assert.equal(servers.reduce((n, s) => n + s.requests.length, 0), 60);
+    servers[1].behaviour = { mode: 'status', status: 500 };
+    assert.ok((await answers(30)).every((a) => !a.startsWith('1')));
+    assert.deepEqual((await g.get('/v1/models')).body.data.map((m) => m.id), ['qwen']);
+    assert.equal((await g.chat('qwen/3', 'hi')).body.choices[0].message.content, '2');
+    const kept = await g.chat('qwen', 'my SSN is 536-22-1847');
+    assert.equal(kept.status, 200, 'all of them are inside');
+  } finally {
+    await g.stop();
+    for (const s of servers) await s.stop();
+  }
+});

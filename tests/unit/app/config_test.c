@@ -267,6 +267,14 @@ static void mistakes_about_patience(void **state)
         "weir.yaml:8: 'p' balances itself");
     refused("models:\n  - {name: a, file: house.gguf, connect_timeout: 1s}\n",
         "belongs to a model with a 'provider'");
+    refused("providers:\n  a: {kind: openai, base_urls: [\"http://a/v1\"]}\n",
+        "'base_urls' wants a list of 2 to");
+    refused(
+        "providers:\n  a: {kind: openai, base_url: \"http://a\", base_urls: [\"http://a\", \"http://b\"]}\n",
+        "in place of 'base_url'");
+    refused(
+        "providers:\n  a: {kind: openai, base_urls: [\"http://a\", \"ftp://b\"]}\n", "begins with https://");
+    refused("providers:\n  a: {kind: openai, balance: prefix}\n", "wants 'base_urls'");
     refused("providers:\n  a: {kind: openai, breaker: maybe}\n", "'breaker' is off or {failures");
     refused("providers:\n  a: {kind: openai, breaker: {failures: 0}}\n", "'failures' must be a whole number");
     refused("providers:\n  a: {kind: openai, retries: 11}\n", "'retries' must be");
