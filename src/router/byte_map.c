@@ -9,24 +9,6 @@
 
 enum { BLOCK = 64 };
 
-void byte_map_block(struct str bytes, uint64_t out[BYTE_CLASSES])
-{
-    memset(out, 0, BYTE_CLASSES * sizeof *out);
-    for (size_t i = 0; i < bytes.len; i++) {
-        unsigned char c = (unsigned char)bytes.data[i];
-        bool upper = c >= 'A' && c <= 'Z', lower = c >= 'a' && c <= 'z', digit = c >= '0' && c <= '9';
-        bool high = c >= 0x80, word = upper || lower || digit || high;
-        out[BYTE_WORD] |= (uint64_t)word << i;
-        out[BYTE_LOWER] |= (uint64_t)lower << i;
-        out[BYTE_UPPER] |= (uint64_t)upper << i;
-        out[BYTE_DIGIT] |= (uint64_t)digit << i;
-        out[BYTE_HIGH] |= (uint64_t)high << i;
-        out[BYTE_SIGN] |= (uint64_t)(!word && c > ' ') << i;
-        out[BYTE_SPACE] |= (uint64_t)(c == ' ') << i;
-        out[BYTE_CONTROL] |= (uint64_t)(c < ' ') << i;
-    }
-}
-
 #if defined(__SSE2__)
 static __m128i within(__m128i bytes, char from, char to)
 {
@@ -63,19 +45,35 @@ static void block_full(const char *data, uint64_t out[BYTE_CLASSES])
 #else
 static void block_full(const char *data, uint64_t out[BYTE_CLASSES])
 {
-    byte_map_block((struct str){data, BLOCK}, out);
+    memset(out, 0, BYTE_CLASSES * sizeof *out);
+    for (size_t i = 0; i < BLOCK; i++) {
+        unsigned char c = (unsigned char)data[i];
+        bool upper = c >= 'A' && c <= 'Z', lower = c >= 'a' && c <= 'z', digit = c >= '0' && c <= '9';
+        bool high = c >= 0x80, word = upper || lower || digit || high;
+        out[BYTE_WORD] |= (uint64_t)word << i;
+        out[BYTE_LOWER] |= (uint64_t)lower << i;
+        out[BYTE_UPPER] |= (uint64_t)upper << i;
+        out[BYTE_DIGIT] |= (uint64_t)digit << i;
+        out[BYTE_HIGH] |= (uint64_t)high << i;
+        out[BYTE_SIGN] |= (uint64_t)(!word && c > ' ') << i;
+        out[BYTE_SPACE] |= (uint64_t)(c == ' ') << i;
+        out[BYTE_CONTROL] |= (uint64_t)(c < ' ') << i;
+    }
 }
 #endif
 
-/* Fewer than a block: the bytes that are not there are of no class. */
-static void block_last(struct str rest, uint64_t out[BYTE_CLASSES])
+void byte_map_block(struct str bytes, uint64_t out[BYTE_CLASSES])
 {
     char padded[BLOCK] = {0};
-    if (rest.len > 0)
-        memcpy(padded, rest.data, rest.len);
+    if (bytes.len == BLOCK) {
+        block_full(bytes.data, out);
+        return;
+    }
+    if (bytes.len > 0)
+        memcpy(padded, bytes.data, bytes.len);
     block_full(padded, out);
     for (size_t class = 0; class < BYTE_CLASSES; class ++)
-        out[class] &= ((uint64_t)1 << rest.len) - 1;
+        out[class] &= ((uint64_t)1 << bytes.len) - 1;
 }
 
 int byte_map_make(struct byte_map *m, struct str text, struct error *err)
@@ -88,7 +86,7 @@ int byte_map_make(struct byte_map *m, struct str text, struct error *err)
     uint64_t *block = m->bits;
     for (size_t i = 0; i < full; i++, block += BYTE_CLASSES)
         block_full(text.data + i * BLOCK, block);
-    block_last(str_slice(text, full * BLOCK, text.len), block);
+    byte_map_block(str_slice(text, full * BLOCK, text.len), block);
     memset(block + BYTE_CLASSES, 0, BYTE_CLASSES * sizeof *block);
     return 0;
 }

@@ -37,8 +37,7 @@ struct byte_map {
 int byte_map_make(struct byte_map *m, struct str text, struct error *err) MUST_USE;
 void byte_map_free(struct byte_map *m);
 
-/* One block (up to 64 bytes) byte by byte. byte_map_make has a faster way on some machines, to the same end.
- */
+/* The bits of up to 64 bytes. */
 void byte_map_block(struct str bytes, uint64_t out[BYTE_CLASSES]);
 
 /* The bits of a class for the 64 bytes from `at` on; at <= text.len. */

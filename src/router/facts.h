@@ -37,7 +37,8 @@ const char *facts_language(struct facts *f); /* "en" ... or "other" */
 bool facts_images(struct facts *f);
 bool facts_audio(struct facts *f);
 bool facts_tools(const struct facts *f);
-/* What the request is likely to cost at a model, and how long until its first token; negative: nobody knows. */
+/* What the request is likely to cost at a model, and how long until its first token; negative: nobody knows.
+ */
 double facts_cost_usd(struct facts *f, struct str model);
 double facts_latency_ms(struct facts *f, struct str model);
 

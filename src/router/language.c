@@ -1,7 +1,9 @@
 /* Which language a text is in: its script, then the small words that every sentence has. */
 #include "router/facts.h"
 
-#include <string.h>
+#include <pthread.h>
+
+#include "router/byte_map.h"
 
 const char *const facts_languages[] = {"en", "de", "fr", "es", "it", "nl", "pl", "pt", "ru", "uk", "el", "ar",
     "he", "hi", "zh", "ja", "ko", "th", "other", NULL};
@@ -58,14 +60,21 @@ static const char *by_script(struct str text)
 {
     static const char *const codes[N_SCRIPTS] = {"ru", "el", "ar", "he", "hi", "zh", "ja", "ko", "th"};
     size_t count[N_SCRIPTS + 1] = {0}, letters = 0, ukrainian = 0;
-    uint32_t c;
-    for (size_t i = 0, n; i < text.len; i += n ? n : 1) {
-        n = str_utf8_decode(str_slice(text, i, text.len), &c);
-        if (n == 0 || (c < 0x80 && !((c | 32) >= 'a' && (c | 32) <= 'z')))
-            continue;
-        letters++;
-        count[script_of(c)]++;
-        ukrainian += c == 0x456 || c == 0x457 || c == 0x454 || c == 0x491;
+    for (size_t block = 0, next = 0; block < text.len; block += 64) {
+        uint64_t here[BYTE_CLASSES];
+        byte_map_block(str_slice(text, block, block + 64), here);
+        letters += (size_t)__builtin_popcountll(here[BYTE_LOWER] | here[BYTE_UPPER]);
+        for (uint64_t bits = here[BYTE_HIGH]; bits; bits &= bits - 1) {
+            uint32_t c;
+            size_t i = block + byte_first(bits);
+            size_t n = i < next ? 0 : str_utf8_decode(str_slice(text, i, text.len), &c);
+            if (n == 0)
+                continue;
+            next = i + n;
+            letters++;
+            count[script_of(c)]++;
+            ukrainian += c == 0x456 || c == 0x457 || c == 0x454 || c == 0x491;
+        }
     }
     if (count[KANA] * 10 > letters)
         return "ja";
@@ -75,23 +84,57 @@ static const char *by_script(struct str text)
     return NULL;
 }
 
-static bool in_word(char c)
+/* ---- The small words by their hash, with a bit for each language that has them. ---- */
+enum { TABLE_SIZE = 1024 };
+static struct {
+    uint64_t hash; /* 0: free */
+    unsigned languages;
+} table[TABLE_SIZE];
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static size_t slot_of(uint64_t hash)
 {
-    return ((c | 32) >= 'a' && (c | 32) <= 'z') || (c & '\x80') || c == '\'';
+    size_t i = hash % TABLE_SIZE;
+    while (table[i].hash != hash && table[i].hash != 0)
+        i = (i + 1) % TABLE_SIZE;
+    return i;
 }
 
-static void word_count(const char *word, size_t n, int score[N_LATIN])
+static void table_make(void)
 {
-    char framed[20];
-    if (n == 0 || n > 16)
-        return;
-    framed[0] = ' ';
-    for (size_t i = 0; i < n; i++)
-        framed[i + 1] = word[i] >= 'A' && word[i] <= 'Z' ? (char)(word[i] + 32) : word[i];
-    framed[n + 1] = ' ';
-    framed[n + 2] = '\0';
-    for (size_t l = 0; l < N_LATIN; l++)
-        score[l] += strstr(latin[l].words, framed) != NULL;
+    for (unsigned l = 0; l < N_LATIN; l++)
+        for (struct str rest = str_trim(str_from(latin[l].words)), word; str_split(&rest, ' ', &word);) {
+            size_t slot = slot_of(str_hash(word));
+            table[slot].hash = str_hash(word);
+            table[slot].languages |= 1u << l;
+        }
+}
+
+/* A letter or apostrophe in lower case (ASCII), NUL for what ends a word. */
+static char in_word(char c)
+{
+    if ((c | 32) >= 'a' && (c | 32) <= 'z')
+        return (char)(c | 32);
+    return (c & '\x80') || c == '\'' ? c : '\0';
+}
+
+static void words_count(struct str text, size_t score[N_LATIN])
+{
+    char word[17]; /* they are all shorter */
+    size_t n = 0;
+    for (size_t i = 0; i <= text.len; i++) {
+        char c = i < text.len ? in_word(text.data[i]) : '\0';
+        if (c) {
+            if (n < sizeof word)
+                word[n++] = c;
+            continue;
+        }
+        unsigned languages =
+            n > 0 && n < sizeof word ? table[slot_of(str_hash((struct str){word, n}))].languages : 0;
+        for (size_t l = 0; languages; l++, languages >>= 1)
+            score[l] += languages & 1;
+        n = 0;
+    }
 }
 
 const char *facts_language_of(struct str text)
@@ -99,15 +142,9 @@ const char *facts_language_of(struct str text)
     const char *script = by_script(text);
     if (script)
         return script;
-    int score[N_LATIN] = {0};
-    for (size_t i = 0; i < text.len;) {
-        size_t begin = i;
-        while (i < text.len && in_word(text.data[i]))
-            i++;
-        word_count(text.data + begin, i - begin, score);
-        i += i == begin;
-    }
-    size_t best = 0;
+    size_t score[N_LATIN] = {0}, best = 0;
+    pthread_once(&once, table_make);
+    words_count(text, score);
     for (size_t l = 1; l < N_LATIN; l++)
         if (score[l] > score[best])
             best = l;

@@ -1,7 +1,12 @@
 /* What a request wants done: cue words in the question, tools, and the shape of the conversation. */
 #include "router/facts.h"
 
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "router/detect_words.h"
 
 const char *const facts_tasks[] = {"chat", "code", "math", "summarize", "extract", "classify", "translate",
     "rag", "agent", "embed", "rerank", NULL};
@@ -82,9 +87,27 @@ static const struct cue {
         "context,according to the,retrieved"},
 };
 
-static char lower(char c)
+/* All cues are looked for at once. */
+enum { MAX_CUES = 160 };
+static struct {
+    struct detect_words words;
+    struct str cue[MAX_CUES];
+    uint8_t of[MAX_CUES]; /* the row of `cues` */
+    size_t n;
+} table;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void table_make(void)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+    struct error err = {0};
+    for (size_t i = 0; i < sizeof cues / sizeof *cues; i++)
+        for (struct str rest = str_from(cues[i].words), word; str_split(&rest, ',', &word); table.n++) {
+            assert(table.n < MAX_CUES);
+            table.cue[table.n] = word;
+            table.of[table.n] = (uint8_t)i;
+        }
+    if (detect_words_build(&table.words, table.cue, table.n, &err))
+        abort(); /* for want of memory, at the first question */
 }
 
 static bool letter(char c)
@@ -92,38 +115,33 @@ static bool letter(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c & '\x80');
 }
 
-/* Does `cue` begin at `at`, where a word begins or the cue is not a word? */
-static bool cue_at(struct str text, size_t at, struct str cue)
+/* Each cue counts where it is first met: at a word's beginning, unless it is not a word. Near the beginning
+ * or the end of the text it says more than in the midst of what was pasted. */
+static void cues_count(struct str text, int score[])
 {
-    if (text.len - at < cue.len || (letter(cue.data[0]) && at > 0 && letter(text.data[at - 1])))
-        return false;
-    for (size_t i = 0; i < cue.len; i++)
-        if (lower(text.data[at + i]) != cue.data[i])
-            return false;
-    return true;
-}
-
-/* Cues near the beginning or the end say more than those in the middle of pasted text. */
-static int cue_score(struct str text, const struct cue *c)
-{
-    int score = 0;
-    for (struct str rest = str_from(c->words), word; str_split(&rest, ',', &word);)
-        for (size_t i = 0; i < text.len; i++)
-            if (lower(text.data[i]) == word.data[0] && cue_at(text, i, word)) {
-                score += i < 200 || text.len - i < 200 ? c->weight : c->weight / 3;
-                break;
-            }
-    return score;
+    bool met[MAX_CUES] = {false};
+    size_t at = 0;
+    uint32_t state = 0;
+    for (uint16_t i; (i = detect_words_next(&table.words, text, &at, &state)) != DETECT_NO_WORD;)
+        for (; i != DETECT_NO_WORD; i = table.words.shorter[i]) {
+            size_t begin = at - table.cue[i].len;
+            if (met[i] || (letter(table.cue[i].data[0]) && begin > 0 && letter(text.data[begin - 1])))
+                continue;
+            int weight = cues[table.of[i]].weight;
+            met[i] = true;
+            score[table.of[i]] += begin < 200 || text.len - begin < 200 ? weight : weight / 3;
+        }
 }
 
 static int scores_best(struct str text, const char **task)
 {
-    int best = 0;
+    int best = 0, score[sizeof cues / sizeof *cues] = {0};
+    pthread_once(&once, table_make);
+    cues_count(text, score);
     for (size_t t = 0; facts_tasks[t]; t++) {
         int sum = 0;
         for (size_t i = 0; i < sizeof cues / sizeof *cues; i++)
-            if (strcmp(cues[i].task, facts_tasks[t]) == 0)
-                sum += cue_score(text, &cues[i]);
+            sum += strcmp(cues[i].task, facts_tasks[t]) == 0 ? score[i] : 0;
         if (sum > best) {
             best = sum;
             *task = facts_tasks[t];

@@ -1,4 +1,4 @@
-/* Where bytes of each class stand: the fast way and the table's way agree, at every length and place. */
+/* Where bytes of each class stand, at every length and place. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -56,23 +56,6 @@ static void each_byte_has_its_class(void **state)
     }
 }
 
-static void the_fast_way_agrees_with_the_table(void **state)
-{
-    (void)state;
-    for (size_t round = 0; round < 1000; round++) {
-        char text[64];
-        uint64_t want[BYTE_CLASSES];
-        struct byte_map m;
-        size_t len = round % (sizeof text + 1);
-        for (size_t i = 0; i < len; i++)
-            text[i] = (char)dice();
-        byte_map_block((struct str){text, len}, want);
-        assert_int_equal(byte_map_make(&m, (struct str){text, len}, &err), 0);
-        assert_memory_equal(m.bits, want, sizeof want);
-        byte_map_free(&m);
-    }
-}
-
 static void bits_are_read_across_blocks_and_end_with_the_text(void **state)
 {
     (void)state;
@@ -93,7 +76,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_byte_has_its_class),
-        cmocka_unit_test(the_fast_way_agrees_with_the_table),
         cmocka_unit_test(bits_are_read_across_blocks_and_end_with_the_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
