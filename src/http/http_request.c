@@ -178,7 +178,8 @@ static bool field_is_safe(struct str value)
 void http_reply_header(struct http_request *r, const char *name, struct str value)
 {
     assert(!r->begun && field_is_safe(value));
-    buf_appendf(&r->reply_fields, "%s: ", name);
+    buf_append_text(&r->reply_fields, name);
+    buf_append_text(&r->reply_fields, ": ");
     buf_append_str(&r->reply_fields, value);
     buf_append_text(&r->reply_fields, "\r\n");
 }

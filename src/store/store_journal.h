@@ -1,13 +1,14 @@
 /* Rows on their way to the database, kept from the moment they are here: gathered, appended to a file in one
  * write by whoever submits them, dropped once the database has them.
  *
- *   PATH.0, PATH.1:   | WEIRJRN2 | id: 8 bytes | record | record | ...       one is appended to, the other is
- *                                                  (store_ops.h)             being written to the database,
- * or is empty A row that was appended outlives the process, not a power cut: only the database is synced.
- * Rows are numbered without gaps; the database keeps the number of the last one it has, under `name`, in the
- * same transaction, so that each row gets there exactly once. The tag, over what follows it in the record,
- * finds the row that a power cut or a full disk left half-written: the file ends before it. (In WEIRJRN1, of
- * earlier versions, it was SipHash; such files are read and then begun anew.) */
+ *   PATH.0, PATH.1:   | WEIRJRN2 | id: 8 bytes | record (store_ops.h) | record | ...
+ *
+ * One file is appended to; the other is being written to the database, or is empty. A row that was appended
+ * outlives the process, not a power cut: only the database is synced. Rows are numbered without gaps; the
+ * database keeps the number of the last one it has, under `name`, in the same transaction, so that each row
+ * gets there exactly once. The tag, over what follows it in the record, finds the row that a power cut or a
+ * full disk left half-written: the file ends before it. (In WEIRJRN1, of earlier versions, it was SipHash;
+ * such files are read, and begun anew once they are empty.) */
 #ifndef WEIR_STORE_STORE_JOURNAL_H
 #define WEIR_STORE_STORE_JOURNAL_H
 

@@ -1,7 +1,8 @@
 /* For the files of this room: a row on its way, what it is made of, and the table of functions of a database.
  *
- *   store_ledger_open ... -> store_row (a copy) -> store_queue -> writer thread -> store_ops: begin apply*
- * commit store_ledger_list ... -> store_ops: page, page, ... (any thread) */
+ *   store_ledger_open ... -> store_row (a copy) -> store_queue -> writer thread -> begin apply... commit
+ *   store_ledger_list ... -> page, page, ... (any thread)
+ */
 #ifndef WEIR_STORE_STORE_OPS_H
 #define WEIR_STORE_STORE_OPS_H
 
@@ -96,12 +97,13 @@ union store_value {
 
 struct store_waiter; /* a thread that waits for its row */
 
-/* One allocation. With a journal:     submitted -> in the journal, its asker is told -> in the database
- *             without, or when it fails:     submitted -> in the database, its asker is told
+/* A row on its way, one allocation:
  *
- *   record:    | bytes: 4 | tag: 8 | number: 8 | kind: 1 | field | field | ...     little-endian, as in the
- *   a text:    | bytes: 4 | ... |    other fields as they are in the struct         journal; the first three
- *                                                                                    are the journal's */
+ *   submitted --> in the journal: its asker is told --> in the database
+ *       +-------> (no journal, or it fails) ----------> in the database: its asker is told
+ *
+ *   record:   | bytes: 4 | tag: 8 | number: 8 | kind: 1 | field | field | ...    as in the journal, which
+ * fills in the first three; little-endian. A text is | bytes: 4 | ... |, others are as in their struct. */
 enum { STORE_PREFIX = 4 + 8, STORE_NUMBER = 8, STORE_HEAD = STORE_PREFIX + STORE_NUMBER + 1 };
 
 struct store_row {
