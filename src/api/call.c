@@ -11,6 +11,8 @@
 #include "base/limits.h"
 #include "base/log.h"
 
+enum { WRITE_AT_ONCE = 64 * 1024 };
+
 /* One answer on its way from an exchange to a client. */
 struct chat_call {
     struct api_call api;
@@ -22,6 +24,7 @@ struct chat_call {
     bool begun;               /* its head was sent */
     bool broken;              /* the stream ended with an error event */
     struct loop_timer *quiet; /* streams: nothing has been sent for a while */
+    struct loop_timer *write; /* streams: what came in this turn of the loop goes out in one piece */
     int64_t sent_ms;
     struct buf out;
     bool keeping; /* the answer is to be kept before it ends */
@@ -37,6 +40,7 @@ struct chat_call {
 static void call_free(struct chat_call *c)
 {
     loop_timer_free(c->quiet);
+    loop_timer_free(c->write);
     c->shape->free(c->answer);
     free(c->answer);
     buf_free(&c->out);
@@ -109,6 +113,24 @@ static void on_quiet(void *ctx)
     quiet_arm(c);
 }
 
+/* ---- Streams ---- */
+
+static void flush(struct chat_call *c)
+{
+    if (c->out.len == 0)
+        return;
+    http_stream_write(c->api.http, buf_str(&c->out));
+    buf_clear(&c->out);
+    c->sent_ms = clock_mono_ms();
+    if (!c->ending && http_stream_full(c->api.http))
+        exchange_pause(c->exchange, true);
+}
+
+static void on_write(void *ctx)
+{
+    flush(ctx);
+}
+
 static void on_begin(void *ctx, const struct exchange_about *about)
 {
     struct chat_call *c = ctx;
@@ -121,22 +143,16 @@ static void on_begin(void *ctx, const struct exchange_about *about)
         head_send(c, about);
 }
 
-static void flush(struct chat_call *c)
-{
-    http_stream_write(c->api.http, buf_str(&c->out));
-    buf_clear(&c->out);
-    c->sent_ms = clock_mono_ms();
-    if (http_stream_full(c->api.http))
-        exchange_pause(c->exchange, true);
-}
-
 static void on_event(void *ctx, const struct chat_event *e)
 {
     struct chat_call *c = ctx;
     if (c->stream) {
         c->broken |= e->kind == CHAT_EVENT_ERROR;
         c->shape->event(c->answer, e, &c->out);
-        flush(c);
+        if (c->out.len < WRITE_AT_ONCE)
+            loop_timer_soon(c->write);
+        else
+            flush(c);
     } else if (e->kind == CHAT_EVENT_ERROR) {
         error_set(&c->broke, e->failure.code, STR_FMT, STR_ARG(str_slice(e->failure.message, 0, 400)));
     } else if (c->broke.code == 0) {
@@ -404,6 +420,8 @@ static void start(const struct api_call *api, struct chat_request *request, stru
         origin->traceparent = http_request_header(r, "traceparent");
     origin->api = str_from(shape->name);
     struct exchange_client client = {on_begin, on_event, on_fail, on_end, c};
+    if (c->stream)
+        c->write = loop_timer_create(api->shard->exchange->loop, on_write, c);
     c->exchange = exchange_start(api->shard->exchange, request, origin, &client);
     http_request_on_gone(r, on_gone, c);
     http_stream_on_drain(r, on_drain, c);

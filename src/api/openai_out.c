@@ -15,6 +15,7 @@ void openai_answer_init(struct openai_answer *a, bool completion, const struct c
         .n_choices = (uint32_t)r->n};
     rand_id(completion ? "cmpl-" : "chatcmpl-", a->id, sizeof a->id);
     a->created_s = clock_wall_ms() / 1000;
+    buf_init(&a->head, 4 * KIB);
     for (uint32_t i = 0; i < a->n_choices; i++) {
         buf_init(&a->choices[i].text, LIMIT_PROVIDER_BODY);
         buf_init(&a->choices[i].reasoning, LIMIT_PROVIDER_BODY);
@@ -24,6 +25,7 @@ void openai_answer_init(struct openai_answer *a, bool completion, const struct c
 
 void openai_answer_free(struct openai_answer *a)
 {
+    buf_free(&a->head);
     for (struct openai_choice *c = a->choices; c < a->choices + a->n_choices; c++) {
         buf_free(&c->text);
         buf_free(&c->reasoning);
@@ -229,14 +231,22 @@ void openai_answer_write(const struct openai_answer *a, const struct chat_usage 
 
 /* ---- Streams ---- */
 
-static void chunk_begin(
-    const struct openai_answer *a, uint32_t choice, struct json_writer *w, struct buf *out)
+static void chunk_head(struct openai_answer *a)
 {
-    buf_append_text(out, "data: ");
+    struct json_writer w;
+    buf_append_str(&a->head, STR("data: "));
+    json_writer_init(&w, &a->head);
+    head_write(a, &w, a->completion ? "text_completion" : "chat.completion.chunk");
+    json_object_begin(&w);
+    json_key(&w, "index");
+}
+
+static void chunk_begin(struct openai_answer *a, uint32_t choice, struct json_writer *w, struct buf *out)
+{
+    if (a->head.len == 0)
+        chunk_head(a);
+    buf_append_str(out, buf_str(&a->head));
     json_writer_init(w, out);
-    head_write(a, w, a->completion ? "text_completion" : "chat.completion.chunk");
-    json_object_begin(w);
-    json_key(w, "index");
     json_write_int(w, choice);
     if (!a->completion) {
         json_key(w, "delta");

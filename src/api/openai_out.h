@@ -31,6 +31,7 @@ struct openai_choice {
 /* And of one answer. */
 struct openai_answer {
     char id[64];
+    struct buf head; /* streams: what each chunk begins with, up to the choice's index */
     int64_t created_s;
     struct str model;
     bool completion;    /* the older API */

@@ -63,7 +63,7 @@ void buf_commit(struct buf *b, size_t written)
     b->data[b->len] = '\0';
 }
 
-int buf_append(struct buf *b, const void *data, size_t len)
+int buf_append_slow(struct buf *b, const void *data, size_t len)
 {
     char *to = buf_reserve(b, len);
     if (!to)
@@ -72,16 +72,6 @@ int buf_append(struct buf *b, const void *data, size_t len)
         memcpy(to, data, len);
     buf_commit(b, len);
     return 0;
-}
-
-int buf_append_str(struct buf *b, struct str s)
-{
-    return buf_append(b, s.data, s.len);
-}
-
-int buf_append_char(struct buf *b, char c)
-{
-    return buf_append(b, &c, 1);
 }
 
 int buf_append_text(struct buf *b, const char *nul_terminated)

@@ -1,12 +1,14 @@
 /* A growable byte buffer that always names its maximum.
  *
  * The buffer keeps one byte beyond `len` set to NUL, so `data` can be handed to C functions when the content
- * is text. An append that would pass `max` or that cannot get memory leaves the buffer as it was, sets `failed`
- * and returns a negative code; `failed` is sticky so that a run of appends can be checked once at the end. */
+ * is text. An append that would pass `max` or that cannot get memory leaves the buffer as it was, sets
+ * `failed` and returns a negative code; `failed` is sticky so that a run of appends can be checked once at
+ * the end. */
 #ifndef WEIR_BASE_BUF_H
 #define WEIR_BASE_BUF_H
 
 #include <stdarg.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/str.h"
@@ -24,13 +26,29 @@ void buf_free(struct buf *b);
 void buf_clear(struct buf *b); /* empties it, keeps memory, resets `failed` */
 struct str buf_str(const struct buf *b);
 
-int buf_append(struct buf *b, const void *data, size_t len);
-int buf_append_str(struct buf *b, struct str s);
-int buf_append_char(struct buf *b, char c);
+int buf_append_slow(struct buf *b, const void *data, size_t len); /* that may need room */
+static inline int buf_append(struct buf *b, const void *data, size_t len)
+{
+    if (b->failed || len == 0 || len >= b->capacity - b->len)
+        return buf_append_slow(b, data, len);
+    memcpy(b->data + b->len, data, len);
+    b->len += len;
+    b->data[b->len] = '\0';
+    return 0;
+}
+static inline int buf_append_str(struct buf *b, struct str s)
+{
+    return buf_append(b, s.data, s.len);
+}
+static inline int buf_append_char(struct buf *b, char c)
+{
+    return buf_append(b, &c, 1);
+}
 int buf_append_text(struct buf *b, const char *nul_terminated);
 int buf_appendf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 int buf_vappendf(struct buf *b, const char *fmt, va_list ap);
-/* Makes room for `len` more bytes and returns where to write them, or NULL; then buf_commit what was written. */
+/* Makes room for `len` more bytes and returns where to write them, or NULL; then buf_commit what was written.
+ */
 char *buf_reserve(struct buf *b, size_t len) MUST_USE;
 void buf_commit(struct buf *b, size_t written);
 /* Drops `count` bytes from the front. */

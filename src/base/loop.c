@@ -210,6 +210,11 @@ void loop_timer_start(struct loop_timer *timer, int64_t delay_ms)
     event_add(timer->event, &tv);
 }
 
+void loop_timer_soon(struct loop_timer *timer)
+{
+    event_active(timer->event, EV_TIMEOUT, 0);
+}
+
 void loop_timer_stop(struct loop_timer *timer)
 {
     event_del(timer->event);

@@ -31,6 +31,8 @@ struct event_base *loop_event_base(struct loop *loop); /* for the rooms that may
 struct loop_timer;
 struct loop_timer *loop_timer_create(struct loop *loop, void (*fn)(void *ctx), void *ctx);
 void loop_timer_start(struct loop_timer *timer, int64_t delay_ms); /* restarts if it runs */
+/* Still in this turn of the loop, after the callbacks that are due; once, however often it is asked for. */
+void loop_timer_soon(struct loop_timer *timer);
 void loop_timer_stop(struct loop_timer *timer);
 void loop_timer_free(struct loop_timer *timer); /* NULL is allowed */
 

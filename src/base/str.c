@@ -191,10 +191,15 @@ size_t str_utf8_encode(uint32_t c, char out[4])
     return 4;
 }
 
-/* Bytes at the front that are ASCII, eight at a time; may stop short. */
+/* Bytes at the front that are ASCII, 32 and eight at a time; may stop short. */
 static size_t ascii_run(struct str s, size_t from)
 {
     size_t i = from;
+    for (uint64_t x[4]; s.len - i >= sizeof x; i += sizeof x) {
+        memcpy(x, s.data + i, sizeof x);
+        if ((x[0] | x[1] | x[2] | x[3]) & 0x8080808080808080u)
+            break;
+    }
     for (uint64_t eight; s.len - i >= sizeof eight; i += sizeof eight) {
         memcpy(&eight, s.data + i, sizeof eight);
         if (eight & 0x8080808080808080u)

@@ -235,7 +235,7 @@ static void quote_special(struct buf *b, unsigned char c)
         buf_appendf(b, "\\u%04x", c);
 }
 
-static void quote(struct buf *b, struct str s)
+static void quote_escaped(struct buf *b, struct str s)
 {
     size_t plain = 0; /* start of the run that needs no escaping */
     buf_append_char(b, '"');
@@ -260,6 +260,21 @@ static void quote(struct buf *b, struct str s)
     if (s.len > plain)
         buf_append(b, s.data + plain, s.len - plain);
     buf_append_char(b, '"');
+}
+
+/* Most texts stand for themselves. */
+static void quote(struct buf *b, struct str s)
+{
+    char *to = buf_reserve(b, s.len + 2);
+    if (!to || (s.len > 0 && json_plain_end(s.data, s.data + s.len) != s.data + s.len)) {
+        quote_escaped(b, s);
+        return;
+    }
+    to[0] = '"';
+    if (s.len > 0)
+        memcpy(to + 1, s.data, s.len);
+    to[s.len + 1] = '"';
+    buf_commit(b, s.len + 2);
 }
 
 void json_key_str(struct json_writer *w, struct str key)
@@ -291,8 +306,15 @@ void json_write_text(struct json_writer *w, const char *value)
 
 void json_write_int(struct json_writer *w, int64_t value)
 {
+    char text[24], *at = text + sizeof text;
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    do
+        *--at = (char)('0' + rest % 10);
+    while ((rest /= 10) > 0);
+    if (value < 0)
+        *--at = '-';
     value_begin(w);
-    buf_appendf(w->buf, "%lld", (long long)value);
+    buf_append(w->buf, at, (size_t)(text + sizeof text - at));
 }
 
 void json_write_double(struct json_writer *w, double value)

@@ -234,6 +234,48 @@ static void free_both(void *ctx)
     loop_stop(t->loop);
 }
 
+struct soon {
+    struct loop *loop;
+    struct loop_timer *timer;
+    int ran, turns;
+};
+
+static void on_soon(void *ctx)
+{
+    struct soon *s = ctx;
+    s->ran++;
+    assert_int_equal(s->turns, 1); /* nothing else had its turn before */
+}
+
+static void next_turn(void *ctx)
+{
+    struct soon *s = ctx;
+    if (++s->turns == 1) {
+        loop_timer_soon(s->timer);
+        loop_timer_soon(s->timer);
+        loop_post(s->loop, next_turn, s);
+    } else {
+        loop_stop(s->loop);
+    }
+}
+
+static void soon_is_still_in_this_turn_and_once(void **state)
+{
+    struct soon s = {.loop = create()};
+    (void)state;
+    s.timer = loop_timer_create(s.loop, on_soon, &s);
+    loop_post(s.loop, next_turn, &s);
+    run(s.loop);
+    assert_int_equal(s.ran, 1);
+    assert_int_equal(s.turns, 2);
+    loop_timer_soon(s.timer);
+    loop_timer_free(s.timer); /* what is gone does not run */
+    loop_post(s.loop, stop, s.loop);
+    run(s.loop);
+    assert_int_equal(s.ran, 1);
+    loop_free(s.loop);
+}
+
 static void stopped_and_freed_timers_are_silent(void **state)
 {
     (void)state;
@@ -380,6 +422,7 @@ int main(void)
         cmocka_unit_test(stops_from_another_thread_and_runs_again),
         cmocka_unit_test(knows_its_own_thread),
         cmocka_unit_test(fires_once_per_start),
+        cmocka_unit_test(soon_is_still_in_this_turn_and_once),
         cmocka_unit_test(stopped_and_freed_timers_are_silent),
         cmocka_unit_test(watches_what_it_is_told_to),
         cmocka_unit_test(a_watch_may_be_freed_inside_itself),
