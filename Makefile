@@ -46,7 +46,12 @@ $(BUILD)/obj/engine/worker/cpu/%.o: ISA_FLAGS := -O3 -ffp-contract=off
 # Kernels are compiled for their instruction set and chosen at run time; elsewhere these files are empty.
 ifneq (,$(findstring x86_64,$(shell $(CC) -dumpmachine)))
 $(BUILD)/obj/engine/worker/cpu/%_avx2.o: ISA_FLAGS += -mavx2 -mfma -mf16c
-$(BUILD)/obj/engine/worker/cpu/%_avx512.o: ISA_FLAGS += -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
+$(BUILD)/obj/engine/worker/cpu/%_avx512.o: ISA_FLAGS += -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl
+$(BUILD)/obj/engine/worker/cpu/%_avxvnni.o: ISA_FLAGS += -mavx2 -mfma -mf16c -mavxvnni
+$(BUILD)/obj/engine/worker/cpu/%_avx512vnni.o: ISA_FLAGS += -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
+endif
+ifneq (,$(findstring aarch64,$(shell $(CC) -dumpmachine)))
+$(BUILD)/obj/engine/worker/cpu/%_dotprod.o: ISA_FLAGS += -march=armv8.2-a+dotprod
 endif
 
 .PHONY: all

@@ -16,6 +16,8 @@ static unsigned saved_registers(void)
     return low;
 }
 
+enum { AVX_VNNI = 1 << 4 }; /* of leaf 7, part 1, EAX; compilers' headers disagree on its name */
+
 static bool has(unsigned word, unsigned bits)
 {
     return (word & bits) == bits;
@@ -25,23 +27,32 @@ int32_t kernels_list(const struct kernels *out[KERNELS_MAX])
 {
     int32_t count = 0;
     out[count++] = &kernels_scalar;
-    unsigned a, b = 0, c = 0, d;
+    unsigned a, b = 0, c = 0, d, more = 0;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !has(c, bit_OSXSAVE | bit_AVX | bit_FMA | bit_F16C) ||
         !has(saved_registers(), 0x06) || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !has(b, bit_AVX2))
         return count;
+    const unsigned wide = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+    const bool has_wide = has(saved_registers(), 0xE6) && has(b, wide),
+               has_wide_vnni = has(c, bit_AVX512VNNI);
     out[count++] = &kernels_avx2;
-    if (has(saved_registers(), 0xE6) && has(b, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL))
+    if (a >= 1 && __get_cpuid_count(7, 1, &more, &b, &c, &d) && has(more, AVX_VNNI))
+        out[count++] = &kernels_avxvnni;
+    if (has_wide)
         out[count++] = &kernels_avx512;
+    if (has_wide && has_wide_vnni)
+        out[count++] = &kernels_avx512vnni;
     return count;
 }
 
 #elif defined(__aarch64__)
+#include <sys/auxv.h>
 
 int32_t kernels_list(const struct kernels *out[KERNELS_MAX])
 {
     out[0] = &kernels_scalar;
     out[1] = &kernels_neon; /* part of the base architecture */
-    return 2;
+    out[2] = &kernels_dotprod;
+    return getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? 3 : 2;
 }
 
 #else

@@ -272,31 +272,24 @@ static void read_q6_k(const uint8_t *from, float *to, int64_t count)
     }
 }
 
-const struct kernels kernels_avx512 = {
-    .isa = "avx512",
-    .products = &products_avx2, /* 256 bits: products of pairs are as wide without VNNI */
-    .lanes = LANES,
-    .dequantize = {[TENSOR_F16] = read_f16,
-        [TENSOR_BF16] = read_bf16,
-        [TENSOR_Q8_0] = read_q8_0,
-        [TENSOR_Q4_0] = read_q4_0,
-        [TENSOR_Q4_K] = read_q4_k,
-        [TENSOR_Q5_K] = read_q5_k,
-        [TENSOR_Q6_K] = read_q6_k},
-    .dot_4x1 = avx512_dot_4x1,
-    .dot_4x4 = avx512_dot_4x4,
-    .lane_sum = avx512_lane_sum,
-    .dot_rows = avx512_dot_rows,
-    .mix_rows = avx512_mix_rows,
-    .add = common_add,
-    .rms_norm = common_rms_norm,
-    .glu = common_glu,
-    .gelu = common_gelu,
-    .geglu = common_geglu,
-    .glu_clamped = common_glu_clamped,
-    .softcap = common_softcap,
-    .softmax_terms = common_softmax_terms,
-};
+/* All but the products: what a CPU has of these says nothing of its integer instructions. */
+#define AVX512_FLOATS                                                                                        \
+    .lanes = LANES,                                                                                          \
+    .dequantize = {[TENSOR_F16] = read_f16,                                                                  \
+        [TENSOR_BF16] = read_bf16,                                                                           \
+        [TENSOR_Q8_0] = read_q8_0,                                                                           \
+        [TENSOR_Q4_0] = read_q4_0,                                                                           \
+        [TENSOR_Q4_K] = read_q4_k,                                                                           \
+        [TENSOR_Q5_K] = read_q5_k,                                                                           \
+        [TENSOR_Q6_K] = read_q6_k},                                                                          \
+    .dot_4x1 = avx512_dot_4x1, .dot_4x4 = avx512_dot_4x4, .lane_sum = avx512_lane_sum,                       \
+    .dot_rows = avx512_dot_rows, .mix_rows = avx512_mix_rows, .add = common_add,                             \
+    .rms_norm = common_rms_norm, .glu = common_glu, .gelu = common_gelu, .geglu = common_geglu,              \
+    .glu_clamped = common_glu_clamped, .softcap = common_softcap, .softmax_terms = common_softmax_terms
+
+const struct kernels kernels_avx512 = {.isa = "avx512", .products = &products_avx2, AVX512_FLOATS};
+const struct kernels kernels_avx512vnni = {
+    .isa = "avx512vnni", .products = &products_avx512vnni, AVX512_FLOATS};
 
 #else
 typedef int kernels_avx512_elsewhere; /* ISO C wants something in every file */

@@ -86,23 +86,14 @@ static void neon_mix_rows(float *y, const float *rows, const float *weights, int
     }
 }
 
-const struct kernels kernels_neon = {
-    .isa = "neon",
-    .lanes = LANES,
-    .dot_4x1 = neon_dot_4x1,
-    .dot_4x4 = neon_dot_4x4,
-    .lane_sum = common_lane_sum,
-    .dot_rows = neon_dot_rows,
-    .mix_rows = neon_mix_rows,
-    .add = common_add,
-    .rms_norm = common_rms_norm,
-    .glu = common_glu,
-    .gelu = common_gelu,
-    .geglu = common_geglu,
-    .glu_clamped = common_glu_clamped,
-    .softcap = common_softcap,
-    .softmax_terms = common_softmax_terms,
-};
+#define NEON_FLOATS                                                                                          \
+    .lanes = LANES, .dot_4x1 = neon_dot_4x1, .dot_4x4 = neon_dot_4x4, .lane_sum = common_lane_sum,           \
+    .dot_rows = neon_dot_rows, .mix_rows = neon_mix_rows, .add = common_add, .rms_norm = common_rms_norm,    \
+    .glu = common_glu, .gelu = common_gelu, .geglu = common_geglu, .glu_clamped = common_glu_clamped,        \
+    .softcap = common_softcap, .softmax_terms = common_softmax_terms
+
+const struct kernels kernels_neon = {.isa = "neon", .products = &products_neon, NEON_FLOATS};
+const struct kernels kernels_dotprod = {.isa = "dotprod", .products = &products_dotprod, NEON_FLOATS};
 
 #else
 typedef int kernels_neon_elsewhere; /* ISO C wants something in every file */

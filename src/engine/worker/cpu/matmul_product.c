@@ -72,12 +72,17 @@ static void multiply(const struct products *p, const struct matmul *m, const str
 static void store(
     const struct products *p, const struct matmul *m, int64_t row, int64_t n_rows, const float *acc)
 {
-    for (int32_t c = 0; c < m->n_columns; c++)
-        for (int64_t r = 0; r < n_rows; r++) {
-            float sum = acc[(r / p->lanes * m->n_columns + c) * p->lanes + r % p->lanes];
-            sum = m->scale ? sum * *m->scale : sum;
-            m->y[c][row + r] = m->bias ? sum + m->bias[row + r] : sum;
+    for (int64_t r = 0; r < n_rows; r += p->lanes) {
+        const int64_t n = n_rows - r < p->lanes ? n_rows - r : p->lanes;
+        const float *bias = m->bias ? m->bias + row + r : NULL;
+        for (int32_t c = 0; c < m->n_columns; c++, acc += p->lanes) {
+            float *y = m->y[c] + row + r;
+            for (int64_t l = 0; l < n; l++)
+                y[l] = m->scale ? acc[l] * *m->scale : acc[l];
+            for (int64_t l = 0; bias && l < n; l++)
+                y[l] += bias[l];
         }
+    }
 }
 
 static void product_rows(const struct products *p, const struct matmul *m, const struct x_block *x,

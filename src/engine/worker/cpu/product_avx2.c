@@ -11,22 +11,26 @@ INLINE int pairs_that_fit(enum range range)
     return range == RANGE_15 ? 8 : range == RANGE_31 ? 4 : range == RANGE_63 ? 2 : 1;
 }
 
-/* Signed weights give their sign to the column's byte: |w| * sign(w) x. 2 * 128 * 127 < 2^15. */
-INLINE __m256i pair_products(vwords w, __m256i x, enum range range)
+INLINE vwords magnitude(vwords w)
 {
-    if (range != RANGE_SIGNED)
-        return _mm256_maddubs_epi16((__m256i)w, x);
-    return _mm256_maddubs_epi16(_mm256_abs_epi8((__m256i)w), _mm256_sign_epi8(x, (__m256i)w));
+    return (vwords)_mm256_abs_epi8((__m256i)w);
 }
 
-INLINE vints dot(const vwords *v, const int8_t *x, const int count, const enum range range)
+/* Signed weights give their sign to the column's byte: |w| * sign(w) x. 2 * 128 * 127 < 2^15. */
+INLINE __m256i pair_products(vwords w, vwords size, __m256i x, enum range range)
+{
+    return _mm256_maddubs_epi16((__m256i)size, range == RANGE_SIGNED ? _mm256_sign_epi8(x, (__m256i)w) : x);
+}
+
+INLINE vints dot(
+    const vwords *v, const vwords *sizes, const int8_t *x, const int count, const enum range range)
 {
     const int fit = pairs_that_fit(range);
     __m256i sum = _mm256_setzero_si256();
     for (int i = 0; i < count; i += fit) {
-        __m256i s = pair_products(v[i], column_word(x + 4 * i), range);
+        __m256i s = pair_products(v[i], sizes[i], column_word(x + 4 * i), range);
         for (int k = i + 1; k < i + fit && k < count; k++)
-            s = _mm256_add_epi16(s, pair_products(v[k], column_word(x + 4 * k), range));
+            s = _mm256_add_epi16(s, pair_products(v[k], sizes[k], column_word(x + 4 * k), range));
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(s, _mm256_set1_epi16(1)));
     }
     return (vints)sum;

@@ -42,6 +42,14 @@ INLINE vfloats rows_half(const uint8_t *const *rows, size_t at)
     return (vfloats)_mm256_cvtph_ps(h);
 }
 
+INLINE vwords rows_byte(const uint8_t *const *rows, size_t at)
+{
+    uint64_t bytes = 0;
+    for (int r = 0; r < LANES; r++)
+        bytes |= (uint64_t)rows[r][at] << 8 * r;
+    return (vwords)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)bytes));
+}
+
 INLINE vfloats half_high(vwords w)
 {
     __m256i h = _mm256_srli_epi32((__m256i)w, 16);

@@ -6,8 +6,9 @@
  *   rows_word   4 bytes of every row;  rows_half: a half-precision number of every row;  rows_byte
  *   half_low    the half in the low 16 bits of each lane;  half_high: in the high ones
  *   pick        each byte of `index` (0..15) replaced by its entry of a table of 16 bytes
- *   dot         sum of `count` words' byte products with the column's bytes, for each lane
- *   plus, minus c + a b, c - a b, rounded once
+ *   magnitude   of each signed byte
+ *   dot         sum of `count` words' byte products with the column's bytes, for each lane; `sizes`: the
+ * words, or their magnitudes where they are signed plus, minus c + a b, c - a b, rounded once
  *
  * `at`: where the step's block begins in each row. Layouts stand at the readers in tensor_dequant*.c. */
 #ifndef WEIR_ENGINE_WORKER_CPU_PRODUCT_TYPES_H
@@ -24,11 +25,11 @@ struct step {
 enum { TOGETHER = 4 };
 
 INLINE void block_columns(vfloats *acc, const struct x_block *x, const int n, const vwords v[8],
-    enum range range, vfloats scale, const vfloats *min)
+    const vwords sizes[8], enum range range, vfloats scale, const vfloats *min)
 {
     vints sums[TOGETHER];
     for (int c = 0; c < n; c++)
-        sums[c] = dot(v, x[c].q, 8, range);
+        sums[c] = dot(v, sizes, x[c].q, 8, range);
     for (int c = 0; c < n; c++) {
         vfloats sum = __builtin_convertvector(sums[c], vfloats) * scale;
         sum = plus(sum, splat(x[c].scale), acc[c]);
@@ -51,11 +52,14 @@ INLINE void block(
         min = &middle;
         range = RANGE_255;
     }
+    vwords sizes[8];
+    for (int i = 0; i < 8; i++)
+        sizes[i] = range == RANGE_SIGNED ? magnitude(v[i]) : v[i];
     int64_t c = 0;
     for (; c + TOGETHER <= s->n; c += TOGETHER)
-        block_columns(s->acc + c, x + c, TOGETHER, v, range, scale, min);
+        block_columns(s->acc + c, x + c, TOGETHER, v, sizes, range, scale, min);
     for (; c < s->n; c++)
-        block_columns(s->acc + c, x + c, 1, v, range, scale, min);
+        block_columns(s->acc + c, x + c, 1, v, sizes, range, scale, min);
 }
 
 INLINE void halves_columns(vfloats *acc, const struct x_block *x, const int n, const vwords v[8],
@@ -63,8 +67,8 @@ INLINE void halves_columns(vfloats *acc, const struct x_block *x, const int n, c
 {
     vints low[TOGETHER], high[TOGETHER];
     for (int c = 0; c < n; c++) {
-        low[c] = dot(v, x[c].q, 4, range);
-        high[c] = dot(v + 4, x[c].q + 16, 4, range);
+        low[c] = dot(v, v, x[c].q, 4, range);
+        high[c] = dot(v + 4, v + 4, x[c].q + 16, 4, range);
     }
     for (int c = 0; c < n; c++) {
         vfloats sum = __builtin_convertvector(low[c], vfloats) * scale[0];
@@ -99,6 +103,12 @@ INLINE vfloats signed_byte_of(vwords w, int i)
 }
 
 /* ---- Blocks of 32 ---- */
+
+INLINE void rows_32(vwords out[8], const uint8_t *const *rows, size_t at)
+{
+    rows_16(out, rows, at);
+    rows_16(out + 4, rows, at + 16);
+}
 
 /* 16 bytes of nibbles: the low ones are values 0..15, the high ones 16..31. */
 INLINE void nibbles(const uint8_t *const *rows, size_t at, vwords v[8])
@@ -165,8 +175,7 @@ INLINE void step_q5_1(const struct step *s, const uint8_t *const *rows, size_t a
 INLINE void step_q8_0(const struct step *s, const uint8_t *const *rows, size_t at)
 {
     vwords v[8];
-    rows_16(v, rows, at + 2);
-    rows_16(v + 4, rows, at + 18);
+    rows_32(v, rows, at + 2);
     block(s, 0, v, RANGE_SIGNED, rows_half(rows, at), NULL);
 }
 
@@ -220,8 +229,7 @@ INLINE void step_q4_k(const struct step *s, const uint8_t *const *rows, size_t a
     struct k_head h = k_head(rows, at);
     for (int j = 0; j < 8; j += 2) {
         vwords raw[8], v[8];
-        rows_16(raw, rows, at + 16 + 16 * (size_t)j);
-        rows_16(raw + 4, rows, at + 32 + 16 * (size_t)j);
+        rows_32(raw, rows, at + 16 + 16 * (size_t)j);
         for (int i = 0; i < 8; i++)
             v[i] = raw[i] & 0x0F0F0F0Fu;
         k_block(s, j, v, RANGE_15, &h);
@@ -235,16 +243,30 @@ INLINE void step_q5_k(const struct step *s, const uint8_t *const *rows, size_t a
 {
     struct k_head h = k_head(rows, at);
     vwords high[8];
-    rows_16(high, rows, at + 16);
-    rows_16(high + 4, rows, at + 32);
-    for (int j = 0; j < 8; j++) {
-        vwords v[8];
-        rows_16(v, rows, at + 48 + 32 * (size_t)(j / 2));
-        rows_16(v + 4, rows, at + 64 + 32 * (size_t)(j / 2));
+    rows_32(high, rows, at + 16);
+    for (int j = 0; j < 8; j += 2) {
+        vwords raw[8], v[8];
+        rows_32(raw, rows, at + 48 + 16 * (size_t)j);
         for (int i = 0; i < 8; i++)
-            v[i] = (v[i] >> j % 2 * 4 & 0x0F0F0F0Fu) | (high[i] >> j & 0x01010101u) << 4;
+            v[i] = (raw[i] & 0x0F0F0F0Fu) | (high[i] >> j & 0x01010101u) << 4;
         k_block(s, j, v, RANGE_31, &h);
+        for (int i = 0; i < 8; i++)
+            v[i] = (raw[i] >> 4 & 0x0F0F0F0Fu) | (high[i] >> (j + 1) & 0x01010101u) << 4;
+        k_block(s, j + 1, v, RANGE_31, &h);
     }
+}
+
+/* Run j of a block: its low bits are a nibble of `low`, its high ones two bits of `high`. */
+INLINE void q6_block(
+    const struct step *s, int j, const vwords low[8], const vwords high[8], const vwords scales[4], vfloats d)
+{
+    vwords v[8];
+    for (int i = 0; i < 8; i++)
+        v[i] = (low[i] >> j % 4 / 2 * 4 & 0x0F0F0F0Fu) | (high[i] >> j % 4 * 2 & 0x03030303u) << 4;
+    vfloats scale[2] = {
+        signed_byte_of(scales[j / 2], 2 * (j % 2)) * d, signed_byte_of(scales[j / 2], 2 * (j % 2) + 1) * d};
+    vfloats min[2] = {scale[0] * 32.0f, scale[1] * 32.0f};
+    halves(s, j, v, RANGE_63, scale, min);
 }
 
 INLINE void step_q6_k(const struct step *s, const uint8_t *const *rows, size_t at)
@@ -252,65 +274,63 @@ INLINE void step_q6_k(const struct step *s, const uint8_t *const *rows, size_t a
     vwords scales[4];
     rows_16(scales, rows, at + 192);
     vfloats d = rows_half(rows, at + 208);
-    for (int j = 0; j < 8; j++) {
-        vwords v[8], high[8];
-        size_t low_at = at + 64 * (size_t)(j / 4) + 32 * (size_t)(j % 2),
-               high_at = at + 128 + 32 * (size_t)(j / 4);
-        rows_16(v, rows, low_at);
-        rows_16(v + 4, rows, low_at + 16);
-        rows_16(high, rows, high_at);
-        rows_16(high + 4, rows, high_at + 16);
-        for (int i = 0; i < 8; i++)
-            v[i] = (v[i] >> j % 4 / 2 * 4 & 0x0F0F0F0Fu) | (high[i] >> j % 4 * 2 & 0x03030303u) << 4;
-        vfloats scale[2] = {signed_byte_of(scales[j / 2], 2 * (j % 2)) * d,
-            signed_byte_of(scales[j / 2], 2 * (j % 2) + 1) * d};
-        vfloats min[2] = {scale[0] * 32.0f, scale[1] * 32.0f};
-        halves(s, j, v, RANGE_63, scale, min);
+    for (int j = 0; j < 8; j += 4) {
+        vwords low[8], high[8];
+        rows_32(high, rows, at + 128 + 8 * (size_t)j);
+        for (int odd = 0; odd < 2; odd++) {
+            rows_32(low, rows, at + 16 * (size_t)j + 32 * (size_t)odd);
+            q6_block(s, j + odd, low, high, scales, d);
+            q6_block(s, j + odd + 2, low, high, scales, d);
+        }
     }
 }
 
-/* Two bits of each value of run j of a block, laid out as in Q2_K. */
-INLINE void two_bits(const uint8_t *const *rows, size_t at, int j, vwords v[8])
+INLINE void q2_block(const struct step *s, int j, const vwords raw[8], vwords packed, vfloats d, vfloats dmin)
 {
-    rows_16(v, rows, at + 32 * (size_t)(j / 4));
-    rows_16(v + 4, rows, at + 32 * (size_t)(j / 4) + 16);
+    vwords v[8];
     for (int i = 0; i < 8; i++)
-        v[i] = v[i] >> j % 4 * 2 & 0x03030303u;
+        v[i] = raw[i] >> j % 4 * 2 & 0x03030303u;
+    vwords scales = packed & 0x0F0F0F0Fu, mins = packed >> 4 & 0x0F0F0F0Fu;
+    vfloats scale[2] = {byte_of(scales, 2 * (j % 2)) * d, byte_of(scales, 2 * (j % 2) + 1) * d};
+    vfloats min[2] = {byte_of(mins, 2 * (j % 2)) * dmin, byte_of(mins, 2 * (j % 2) + 1) * dmin};
+    halves(s, j, v, RANGE_15, scale, min);
 }
 
 INLINE void step_q2_k(const struct step *s, const uint8_t *const *rows, size_t at)
 {
-    vwords packed[4], both = rows_word(rows, at + 80);
+    vwords packed[4], raw[8], both = rows_word(rows, at + 80);
     rows_16(packed, rows, at);
-    vfloats d = half_low(both), dmin = half_high(both);
-    for (int j = 0; j < 8; j++) {
-        vwords v[8];
-        two_bits(rows, at + 16, j, v);
-        vwords scales = packed[j / 2] & 0x0F0F0F0Fu, mins = packed[j / 2] >> 4 & 0x0F0F0F0Fu;
-        vfloats scale[2] = {byte_of(scales, 2 * (j % 2)) * d, byte_of(scales, 2 * (j % 2) + 1) * d};
-        vfloats min[2] = {byte_of(mins, 2 * (j % 2)) * dmin, byte_of(mins, 2 * (j % 2) + 1) * dmin};
-        halves(s, j, v, RANGE_15, scale, min);
+    for (int half = 0; half < 8; half += 4) {
+        rows_32(raw, rows, at + 16 + 8 * (size_t)half);
+        for (int j = half; j < half + 4; j++)
+            q2_block(s, j, raw, packed[j / 2], half_low(both), half_high(both));
     }
+}
+
+/* Scale n of sixteen has its low bits in a nibble of byte n % 8, its high ones in bits 2(n/4) of byte 8 + n
+ * % 4. */
+INLINE void q3_block(
+    const struct step *s, int j, const vwords raw[8], const vwords high[8], const vwords packed[3], vfloats d)
+{
+    const int n = 2 * j;
+    vwords v[8];
+    for (int i = 0; i < 8; i++)
+        v[i] = (raw[i] >> j % 4 * 2 & 0x03030303u) | (high[i] >> j & 0x01010101u) << 2;
+    vwords six = (packed[n / 4 % 2] >> n / 8 * 4 & 0x0F0F0F0Fu) | (packed[2] >> n / 4 * 2 & 0x03030303u) << 4;
+    vfloats scale[2] = {(byte_of(six, n % 4) - 32.0f) * d, (byte_of(six, n % 4 + 1) - 32.0f) * d};
+    vfloats min[2] = {scale[0] * 4.0f, scale[1] * 4.0f};
+    halves(s, j, v, RANGE_15, scale, min);
 }
 
 INLINE void step_q3_k(const struct step *s, const uint8_t *const *rows, size_t at)
 {
-    vwords high[8], low[2] = {rows_word(rows, at + 96), rows_word(rows, at + 100)},
-                    top = rows_word(rows, at + 104);
-    rows_16(high, rows, at);
-    rows_16(high + 4, rows, at + 16);
-    vfloats d = rows_half(rows, at + 108);
-    for (int j = 0; j < 8; j++) {
-        vwords v[8];
-        two_bits(rows, at + 32, j, v);
-        for (int i = 0; i < 8; i++)
-            v[i] |= (high[i] >> j & 0x01010101u) << 2;
-        /* Scale n of sixteen: a nibble of byte n % 8, on top bits 2(n/4) of byte 8 + n % 4. */
-        int n = 2 * j;
-        vwords six = (low[n / 4 % 2] >> n / 8 * 4 & 0x0F0F0F0Fu) | (top >> n / 4 * 2 & 0x03030303u) << 4;
-        vfloats scale[2] = {(byte_of(six, n % 4) - 32.0f) * d, (byte_of(six, n % 4 + 1) - 32.0f) * d};
-        vfloats min[2] = {scale[0] * 4.0f, scale[1] * 4.0f};
-        halves(s, j, v, RANGE_15, scale, min);
+    vwords packed[3] = {rows_word(rows, at + 96), rows_word(rows, at + 100), rows_word(rows, at + 104)};
+    vwords high[8], raw[8];
+    rows_32(high, rows, at);
+    for (int half = 0; half < 8; half += 4) {
+        rows_32(raw, rows, at + 32 + 8 * (size_t)half);
+        for (int j = half; j < half + 4; j++)
+            q3_block(s, j, raw, high, packed, rows_half(rows, at + 108));
     }
 }
 

@@ -48,12 +48,4 @@ INLINE vwords rows_word(const uint8_t *const *rows, size_t at)
     return w;
 }
 
-INLINE vwords rows_byte(const uint8_t *const *rows, size_t at)
-{
-    vwords w;
-    for (int r = 0; r < LANES; r++)
-        w[r] = rows[r][at];
-    return w;
-}
-
 #endif

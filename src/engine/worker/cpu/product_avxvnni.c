@@ -1,0 +1,21 @@
+/* AVX-VNNI: 256 bits, on CPUs without AVX-512. Not run by its authors, who had no such CPU:
+ * product_emulated_test.c holds its arithmetic, and products_check what the CPU makes of it. */
+#if defined(__AVXVNNI__)
+#include "engine/worker/cpu/product_avx2.h"
+
+INLINE vints add_products(vints sum, vwords w, const int8_t *x)
+{
+    return (vints)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)w, column_word(x));
+}
+
+/* clang-format off: in this order */
+#include "engine/worker/cpu/product_vnni.h"
+#include "engine/worker/cpu/product_types.h"
+/* clang-format on */
+
+const struct products products_avxvnni = {
+    .isa = "avxvnni", .lanes = LANES, .quantize = quantize, .of = PRODUCTS};
+
+#else
+typedef int product_avxvnni_elsewhere; /* ISO C wants something in every file */
+#endif
