@@ -38,6 +38,7 @@ static void mask_free(void *ptr)
     struct mask *m = ptr;
     map_free(&m->by_key);
     map_free(&m->added);
+    map_free(&m->parts);
     map_free(&m->by_original);
     map_free(&m->by_placeholder);
     sodium_memzero(m->key, sizeof m->key);
@@ -52,6 +53,8 @@ int mask_create(struct arena *a, const unsigned char key[REDACT_KEY], struct mas
     int rc = map_init(&m->by_key, 16, err);
     if (rc == 0)
         rc = map_init(&m->added, 16, err);
+    if (rc == 0)
+        rc = map_init(&m->parts, 16, err);
     if (rc == 0)
         rc = map_init(&m->by_original, 16, err);
     return rc ? rc : map_init(&m->by_placeholder, 16, err);
@@ -299,9 +302,13 @@ static int parts_add(struct mask *m, struct str name, uint32_t entity, struct er
         while (word.len > 0 && strchr(".,;:'\"()", word.data[word.len - 1]))
             word.len--;
         bool capital = word.len > 0 && (detect_is_upper(word.data[0]) || (unsigned char)word.data[0] >= 0x80);
-        if (capital && word.len >= 3 && !is_title(word))
-            rc =
-                word_add(m, &m->originals, (struct mask_word){arena_copy(m->arena, word), entity, true}, err);
+        if (!capital || word.len < 3 || is_title(word))
+            continue;
+        bool first;
+        word = arena_copy(m->arena, word);
+        rc = map_add(&m->parts, word, entity, &first, err);
+        if (rc == 0 && first)
+            rc = word_add(m, &m->originals, (struct mask_word){word, entity, true}, err);
     }
     return rc;
 }
@@ -313,12 +320,18 @@ int mask_add(struct mask *m, const struct detect_type *type, struct str original
     if (original.len == 0 || map_find(&m->added, original))
         return 0;
     struct str kept = arena_copy(m->arena, original);
-    int rc = entity_of(m, type, kept, &entity, err);
+    bool person = strcmp(type->name, "PERSON") == 0;
+    const uint32_t *whose = person ? map_find(&m->parts, kept) : NULL;
+    int rc = 0;
+    if (whose)
+        entity = *whose;
+    else
+        rc = entity_of(m, type, kept, &entity, err);
     if (rc == 0)
         rc = map_add(&m->added, kept, entity, &first, err);
     if (rc == 0)
         rc = word_add(m, &m->originals, (struct mask_word){kept, entity, false}, err);
-    return rc || strcmp(type->name, "PERSON") != 0 ? rc : parts_add(m, kept, entity, err);
+    return rc || !person ? rc : parts_add(m, kept, entity, err);
 }
 
 /* ---- There ---- */

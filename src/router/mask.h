@@ -55,6 +55,7 @@ struct mask {
     struct mask_list originals, placeholders;
     struct map by_key;         /* "TYPE key": its entity */
     struct map added;          /* an original as it was found: its entity */
+    struct map parts;          /* a part of a person's name: whose */
     struct map by_original;    /* as it is written: its surface */
     struct map by_placeholder; /* in lower case: its surface */
 };

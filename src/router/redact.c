@@ -13,6 +13,7 @@ enum {
     ROUNDS = 4,     /* other pseudonyms, should a text hold those of the first */
     WHOLE = 64,     /* of a longer text a finding may not be nearly all: nothing would be left to work on */
     MOST_DATES = 4, /* in one finding */
+    MOST_BYTES = 4 << 20, /* of a request: its copies must fit into its memory */
     QUESTION_BYTES = 4096
 };
 /* Names and places that the detector is not sure of are masked along: it can only tighten. */
@@ -24,6 +25,7 @@ struct gather {
     const struct router_redact_options *options;
     struct arena *arena;
     struct mask *mask;
+    size_t bytes;      /* of text */
     size_t births;     /* dates of birth that are found in the masked texts */
     const char *stays; /* why it cannot be masked; NULL: so far it can */
     char why[160];
@@ -127,6 +129,15 @@ static size_t dates_split(struct str text, struct span s, struct span out[MOST_D
     return n;
 }
 
+/* A name does not go over a quotation mark, a bracket or a line's end: "Nowak" - Greetings. */
+static size_t name_end(struct str text, size_t start, size_t end)
+{
+    size_t i = start;
+    while (i < end && !strchr("\"\n<>()[]{}|", text.data[i]))
+        i++;
+    return i > start ? i : end;
+}
+
 static bool is_birth(const char *type)
 {
     return strcmp(type, "DATE_OF_BIRTH") == 0;
@@ -153,6 +164,8 @@ static size_t spans_read(
         if (end - start > WHOLE && (end - start) * 10 > text.len * 9)
             stay(g, "%s is nearly the whole text", detect_type_find(str_from(e->type))->words);
         spans[n] = (struct span){detect_type_find(str_from(e->type)), start, end};
+        if (strcmp(e->type, "PERSON") == 0)
+            spans[n].end = name_end(text, start, end);
         size_t dates = is_birth(e->type) ? dates_split(text, spans[n], spans + n) : 0;
         n += dates ? dates : 1;
     }
@@ -197,6 +210,8 @@ static int text_gather(void *ctx, struct str where, struct str text)
 {
     struct gather *g = ctx;
     struct router_findings f = {0};
+    if ((g->bytes += text.len) > MOST_BYTES)
+        return error_set(g->err, ERROR_UNSUPPORTED, "there is more text than is masked");
     int rc = router_detect(g->arena, where, text, &f, g->err);
     if (rc || f.n_entities == 0)
         return rc;
@@ -362,6 +377,7 @@ static int begin(struct gather *g, const struct router_redact_options *o, struct
     unsigned char key[REDACT_KEY];
     key_make(o, scope, question, round, key);
     g->stays = NULL;
+    g->bytes = 0;
     int rc = mask_create(g->arena, key, &g->mask, g->err);
     sodium_memzero(key, sizeof key);
     return rc;
