@@ -213,7 +213,7 @@ static void leak_note(struct replay *r, const struct store_opened *o, const stru
         r->unchecked++;
         return;
     }
-    if (!o->sensitive)
+    if (!o->sensitive || d->masked) /* what is masked leaves so, or stays */
         return;
     if (r->leaks < LEAKS_SHOWN)
         snprintf(r->leaked[r->leaks], sizeof r->leaked[0], STR_FMT, STR_ARG(o->request_id));
