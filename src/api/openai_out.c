@@ -270,17 +270,22 @@ static void chunk_logprobs(struct openai_answer *a, const struct chat_event *e, 
 static void chunk_end(
     struct openai_answer *a, const struct chat_event *e, struct json_writer *w, const char *finish)
 {
+    bool tokens = e && e->n_tokens > 0 && a->with_logprobs;
     if (!a->completion)
         json_object_end(w);
-    json_key(w, "logprobs");
-    if (e && e->n_tokens > 0 && a->with_logprobs)
-        chunk_logprobs(a, e, w);
-    else
-        json_write_null(w);
-    json_key(w, "finish_reason");
-    json_write_text(w, finish);
-    json_object_end(w);
-    json_array_end(w);
+    if (!tokens && !finish) { /* nearly all of them */
+        buf_append_str(w->buf, STR(",\"logprobs\":null,\"finish_reason\":null}]"));
+    } else {
+        json_key(w, "logprobs");
+        if (tokens)
+            chunk_logprobs(a, e, w);
+        else
+            json_write_null(w);
+        json_key(w, "finish_reason");
+        json_write_text(w, finish);
+        json_object_end(w);
+        json_array_end(w);
+    }
     if (a->include_usage) {
         json_key(w, "usage");
         json_write_null(w);

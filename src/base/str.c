@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 struct str str_from(const char *nul_terminated)
 {
@@ -191,15 +194,19 @@ size_t str_utf8_encode(uint32_t c, char out[4])
     return 4;
 }
 
-/* Bytes at the front that are ASCII, 32 and eight at a time; may stop short. */
+/* Bytes at the front that are ASCII, 64 and eight at a time; may stop short. */
 static size_t ascii_run(struct str s, size_t from)
 {
     size_t i = from;
-    for (uint64_t x[4]; s.len - i >= sizeof x; i += sizeof x) {
-        memcpy(x, s.data + i, sizeof x);
-        if ((x[0] | x[1] | x[2] | x[3]) & 0x8080808080808080u)
+#ifdef __SSE2__
+    for (; s.len - i >= 64; i += 64) {
+        const __m128i *x = (const __m128i *)(const void *)(s.data + i);
+        __m128i low = _mm_or_si128(_mm_loadu_si128(x), _mm_loadu_si128(x + 1));
+        __m128i high = _mm_or_si128(_mm_loadu_si128(x + 2), _mm_loadu_si128(x + 3));
+        if (_mm_movemask_epi8(_mm_or_si128(low, high)))
             break;
     }
+#endif
     for (uint64_t eight; s.len - i >= sizeof eight; i += sizeof eight) {
         memcpy(&eight, s.data + i, sizeof eight);
         if (eight & 0x8080808080808080u)

@@ -3,6 +3,8 @@
 #ifndef WEIR_JSON_JSON_SCAN_H
 #define WEIR_JSON_JSON_SCAN_H
 
+#include <string.h>
+
 #include "base/buf.h"
 
 struct json_scan {
@@ -18,8 +20,17 @@ const char *json_plain_end(const char *at, const char *end);
 
 static inline void json_scan_space(struct json_scan *s)
 {
-    while (s->at < s->end && (*s->at == ' ' || *s->at == '\n' || *s->at == '\t' || *s->at == '\r'))
+    while (s->at < s->end && (unsigned char)*s->at <= ' ' &&
+           (*s->at == ' ' || *s->at == '\n' || *s->at == '\t' || *s->at == '\r'))
         s->at++;
+}
+
+static inline bool json_scan_word(struct json_scan *s, struct str word)
+{
+    if ((size_t)(s->end - s->at) < word.len || memcmp(s->at, word.data, word.len) != 0)
+        return false;
+    s->at += word.len;
+    return true;
 }
 
 static inline bool json_scan_take(struct json_scan *s, char c)
@@ -30,7 +41,6 @@ static inline bool json_scan_take(struct json_scan *s, char c)
     return true;
 }
 
-bool json_scan_word(struct json_scan *s, struct str word);
 /* Behind the opening quote; `out` is inside the text or, with escapes, appended to `plain`, whose `max` is
  * the length of the text: no string is longer than it is written, and what stands in `plain` never moves.
  * UTF-8 is not looked at, NUL is refused. */

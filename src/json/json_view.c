@@ -24,19 +24,15 @@ void json_view_free(struct json_view *v)
 
 static bool value_take(struct json_view *v, struct json_scan *s, struct str key);
 
-/* SIZE_MAX: no memory. */
-static size_t item_add(struct json_view *v, struct str key)
+static bool items_grow(struct json_view *v)
 {
-    if (v->n == v->capacity) {
-        size_t capacity = v->capacity ? v->capacity * 2 : ITEMS_FIRST;
-        struct json_item *items = realloc(v->items, capacity * sizeof *items);
-        if (!items)
-            return SIZE_MAX;
-        v->items = items;
-        v->capacity = capacity;
-    }
-    v->items[v->n] = (struct json_item){.key = key, .span = 1};
-    return v->n++;
+    size_t capacity = v->capacity ? v->capacity * 2 : ITEMS_FIRST;
+    struct json_item *items = realloc(v->items, capacity * sizeof *items);
+    if (!items)
+        return false;
+    v->items = items;
+    v->capacity = capacity;
+    return true;
 }
 
 static bool member_take(struct json_view *v, struct json_scan *s)
@@ -77,7 +73,8 @@ static bool container_take(struct json_view *v, struct json_scan *s, size_t at, 
     return true;
 }
 
-static bool word_take(struct json_scan *s, struct json_item *item, enum json_item_kind kind, struct str word)
+static inline bool word_take(
+    struct json_scan *s, struct json_item *item, enum json_item_kind kind, struct str word)
 {
     item->kind = kind;
     item->text = word;
@@ -93,11 +90,14 @@ static bool number_take(struct json_scan *s, struct json_item *item)
 
 static bool value_take(struct json_view *v, struct json_scan *s, struct str key)
 {
-    size_t at = item_add(v, key);
     json_scan_space(s);
-    if (at == SIZE_MAX || s->at == s->end)
+    if (s->at == s->end || (v->n == v->capacity && !items_grow(v)))
         return false;
+    size_t at = v->n++;
     struct json_item *item = &v->items[at];
+    item->key = key;
+    item->span = 1;
+    item->n = 0;
     switch (*s->at) {
     case '{':
     case '[':
@@ -121,6 +121,8 @@ static bool value_take(struct json_view *v, struct json_scan *s, struct str key)
 static int refuse(struct str text, struct error *err)
 {
     json_t *tree = NULL;
+    if (!str_utf8_valid(text))
+        return error_set(err, ERROR_INVALID, "not valid JSON: it is not UTF-8");
     int rc = json_read(text, &tree, err);
     json_decref(tree);
     return rc ? rc : error_set(err, ERROR_MEMORY, "no memory for an answer's JSON");

@@ -251,7 +251,8 @@ int provider_openai_event(struct provider_answer *a, const struct json_item *eve
         return error_set(err, ERROR_INVALID, "its 'choices' is no list");
     if (!json_item_is(usage, JSON_ITEM_OBJECT) && json_item_length(choices) == 0)
         return 0; /* Azure begins with an event about its filters */
-    provider_answer_start(a, json_item_text(event, "id"), json_item_text(event, "model"));
+    if (!a->started)
+        provider_answer_start(a, json_item_text(event, "id"), json_item_text(event, "model"));
     json_item_each(choice, choices)
         rc = rc ? rc : take_choice(a, choice, err);
     if (rc == 0 && json_item_is(usage, JSON_ITEM_OBJECT))

@@ -22,9 +22,7 @@ static int dispatch(struct sse *s, struct error *err)
     int rc = 0;
     struct str data = s->is_held ? s->held : buf_str(&s->data);
     if (s->has_data)
-        rc = str_utf8_valid(data)
-                 ? s->event(s->ctx, buf_str(&s->name), data, err)
-                 : error_set(err, ERROR_INVALID, "an event of the stream is not valid UTF-8");
+        rc = s->event(s->ctx, buf_str(&s->name), data, err);
     buf_clear(&s->data);
     buf_clear(&s->name);
     s->has_data = s->is_held = false;

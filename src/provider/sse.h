@@ -2,8 +2,8 @@
  *
  *   bytes --> lines (LF, CR or CRLF, split anywhere) --> fields --> event (name, data) at each empty line
  *
- * Comments and the fields `id` and `retry` are dropped; a byte order mark at the start is skipped. An event's
- * data must be UTF-8. One event, and one line, has at most `max` bytes. */
+ * Comments and the fields `id` and `retry` are dropped; a byte order mark at the start is skipped. Whether
+ * data is UTF-8 is for who reads it to see. One event, and one line, has at most `max` bytes. */
 #ifndef WEIR_PROVIDER_SSE_H
 #define WEIR_PROVIDER_SSE_H
 

@@ -500,6 +500,7 @@ static void test_nonsense_is_one_error(void **state)
     assert_fails(SSE, STR("data: {\"a\":\n\n"), "not valid JSON");
     assert_fails(SSE, STR("data: []\n\n"), "not a JSON object");
     assert_fails(SSE, STR("data: \xff\n\n"), "UTF-8");
+    assert_fails(SSE, STR("data: {\"a\":\"\xC3\ndata: \xA4\"}\n\n"), "UTF-8");
     assert_fails(SSE, STR(CHUNK("\"choices\":7")), "'choices'");
     assert_fails(SSE, STR(CHUNK("\"choices\":[7]")), "'choices'");
     assert_fails(SSE, STR(DELTA("{\"content\":{\"a\":1}}")), "'content'");
