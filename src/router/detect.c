@@ -86,7 +86,9 @@ static struct error init_error;
 
 static void init(void)
 {
-    init_code = detect_secret_init(&init_error);
+    init_code = detect_known_init(&init_error);
+    if (init_code == 0)
+        init_code = detect_secret_init(&init_error);
     if (init_code == 0)
         init_code = detect_id_init(&init_error);
     if (init_code == 0)

@@ -78,6 +78,7 @@ const struct detect_type *detect_type_find(struct str name);
 const char *detect_layer_name(struct str type);
 
 /* ---- Documented examples and placeholders: values that are known to belong to nobody. ---- */
+int detect_known_init(struct error *err) MUST_USE;
 bool detect_known_card(struct str digits);
 bool detect_known_iban(struct str compact); /* upper case, no separators */
 bool detect_known_ssn(struct str digits);

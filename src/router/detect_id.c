@@ -13,7 +13,11 @@ enum { RANK_ID = 2 };
 static struct {
     struct detect_type types[MAX_RULES];
     pcre2_code *code[MAX_RULES];
+    uint8_t begins[MAX_RULES][32]; /* a bit for each byte that what it matches may begin with */
     pcre2_match_context *limits;
+    /* pcre2_jit_match where every pattern is compiled to machine code, else pcre2_match: the same answers. */
+    int (*match)(const pcre2_code *, PCRE2_SPTR, PCRE2_SIZE, PCRE2_SIZE, uint32_t, pcre2_match_data *,
+        pcre2_match_context *);
     size_t n_types;
     size_t type_of[MAX_RULES];
     uint16_t rules[32][MAX_RULES + 1]; /* of a length, ended by n_detect_ids */
@@ -29,12 +33,37 @@ static size_t type_add(const struct detect_id *rule)
     return table.n_types++;
 }
 
+/* With which bytes can a match begin? The compiled pattern tells where it was studied. */
+static int begins_make(const char *pattern, uint8_t begins[32], struct error *err)
+{
+    int code;
+    size_t offset;
+    const uint8_t *bitmap = NULL;
+    uint32_t kind = 0, first = 0;
+    pcre2_code *studied = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, 0, &code, &offset, NULL);
+    if (!studied)
+        return error_set(err, ERROR_INTERNAL, "the detector's pattern %s is wrong at %zu", pattern, offset);
+    memset(begins, 0xFF, 32);
+    if (pcre2_pattern_info(studied, PCRE2_INFO_FIRSTBITMAP, &bitmap) == 0 && bitmap) {
+        memcpy(begins, bitmap, 32);
+    } else if (pcre2_pattern_info(studied, PCRE2_INFO_FIRSTCODETYPE, &kind) == 0 && kind == 1 &&
+               pcre2_pattern_info(studied, PCRE2_INFO_FIRSTCODEUNIT, &first) == 0) {
+        memset(begins, 0, 32);
+        for (unsigned c = first & ~0x20u; c <= (first | 0x20u);
+             c += 0x20) /* small or capital: it does not tell */
+            begins[c / 8 % 32] = (uint8_t)(begins[c / 8 % 32] | 1u << c % 8);
+    }
+    pcre2_code_free(studied);
+    return 0;
+}
+
 int detect_id_init(struct error *err)
 {
     table.limits = pcre2_match_context_create(NULL);
     if (!table.limits || n_detect_ids > MAX_RULES)
         return error_set(err, ERROR_INTERNAL, "the detector's numbers do not fit");
     pcre2_set_match_limit(table.limits, MATCH_LIMIT);
+    table.match = pcre2_jit_match;
     for (size_t i = 0; i < n_detect_ids; i++) {
         char pattern[512];
         int code;
@@ -45,7 +74,11 @@ int detect_id_init(struct error *err)
         if (!table.code[i])
             return error_set(err, ERROR_INTERNAL, "the detector's pattern for %s is wrong at %zu",
                 detect_ids[i].type, offset);
-        (void)pcre2_jit_compile(table.code[i], PCRE2_JIT_COMPLETE); /* else interpreted: the same answers */
+        if (pcre2_jit_compile(table.code[i], PCRE2_JIT_COMPLETE) != 0)
+            table.match = pcre2_match;
+        int rc = begins_make(pattern, table.begins[i], err);
+        if (rc)
+            return rc;
         table.type_of[i] = type_add(&detect_ids[i]);
     }
     for (size_t length = 0; length < 32; length++) {
@@ -102,7 +135,7 @@ static void rule_check(struct detect_scan *s, const struct detect_id *rule, size
         return;
     }
     size_t most = s->text.len - at < WINDOW ? s->text.len : at + WINDOW;
-    int rc = pcre2_match(table.code[index], (PCRE2_SPTR)s->text.data, most, at, 0, s->match, table.limits);
+    int rc = table.match(table.code[index], (PCRE2_SPTR)s->text.data, most, at, 0, s->match, table.limits);
     if (rc < 0 && rc != PCRE2_ERROR_NOMATCH)
         s->rc = error_set(s->err, ERROR_LIMIT, "the pattern of %s gave up (%d)", rule->type, rc);
     if (rc < 0)
@@ -144,6 +177,8 @@ void detect_id_at(struct detect_scan *s, size_t at)
         digits = digits || detect_is_digit(s->text.data[at + run]);
     if (run == 32 || (!digits && !number_follows(s, at, run)))
         return;
+    unsigned char first = (unsigned char)s->text.data[at];
     for (const uint16_t *rule = table.rules[run]; *rule < n_detect_ids && s->rc == 0; rule++)
-        rule_check(s, &detect_ids[*rule], *rule, at);
+        if (table.begins[*rule][first / 8] >> first % 8 & 1)
+            rule_check(s, &detect_ids[*rule], *rule, at);
 }

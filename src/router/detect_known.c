@@ -4,6 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "router/detect_words.h"
+
 static bool among(struct str value, const char *const *list)
 {
     for (; *list; list++)
@@ -102,15 +104,6 @@ bool detect_known_host(struct str host)
     return false;
 }
 
-static bool contains_nocase(struct str s, const char *word)
-{
-    size_t n = strlen(word);
-    for (size_t i = 0; i + n <= s.len; i++)
-        if (strncasecmp(s.data + i, word, n) == 0)
-            return true;
-    return false;
-}
-
 /* Five of one byte in a row: "xxxxx", "*****", "00000" do not come out of a random generator. */
 static bool long_repeat(struct str s)
 {
@@ -123,23 +116,35 @@ static bool long_repeat(struct str s)
     return false;
 }
 
+/* What stands in no real secret. */
+static const char *const placeholder_parts[] = {"example", "placeholder", "changeme", "change_me",
+    "change-me", "redacted", "your_", "your-", "yourkey", "yourtoken", "yoursecret", "insert_", "insert-",
+    "dummy", "sample", "fake", "my_secret", "mysecret", "not_a_real", "notreal", "process.env", "os.environ",
+    "getenv", "...", "xxxx"};
+static struct detect_words placeholder_words;
+
+int detect_known_init(struct error *err)
+{
+    enum { N = sizeof placeholder_parts / sizeof *placeholder_parts };
+    struct str words[N];
+    for (size_t i = 0; i < N; i++)
+        words[i] = str_from(placeholder_parts[i]);
+    return detect_words_build(&placeholder_words, words, N, err);
+}
+
 bool detect_placeholder(struct str secret)
 {
-    static const char *const parts[] = {"example", "placeholder", "changeme", "change_me", "change-me",
-        "redacted", "your_", "your-", "yourkey", "yourtoken", "yoursecret", "insert_", "insert-", "dummy",
-        "sample", "fake", "my_secret", "mysecret", "not_a_real", "notreal", "process.env", "os.environ",
-        "getenv", "...", "xxxx", NULL};
     /* Keys that ship in public software and are told apart by it, not kept secret. */
     static const char *const published[] = {"AIzaSyBF2RrAIm4a0mO64EShQfqfd2AFnzAvvuU",
         "AIzayDNSXIbFmlXbIE6mCzDLQAqITYefhixbX4A", "AIzaSyANUvH9H9BsUccjsu2pCmEkOPjjaXeDQgY",
         "AIzaSyDSb51JiIcB6OJpwwMicseKRhhrOq1cS7g", "AIzaSyA5_iVawFQ8ABuTZNUdcwERLJv_a_p4wtM",
         "AIzaSyA4UrcGxgwQFTfaI3no3t7Lt1sjmdnP5sQ", "AIzaSyA8vmApnrHNFE0bApF4hoZ11srVL_n0nvY", NULL};
+    size_t at = 0;
+    uint32_t state = 0;
     if (secret.len == 0 || strchr("$%<{[", secret.data[0]) || among(secret, published))
         return true;
-    for (const char *const *p = parts; *p; p++)
-        if (contains_nocase(secret, *p))
-            return true;
-    return long_repeat(secret);
+    return detect_words_next(&placeholder_words, secret, &at, &state) != DETECT_NO_WORD ||
+           long_repeat(secret);
 }
 
 /* Only the digits count: nearly all the same, nearly all one more than the one before, or only such steps. */

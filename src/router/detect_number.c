@@ -105,7 +105,8 @@ static bool announced(const struct detect_scan *s, size_t at, const char *const 
         while (i < at && (detect_is_alpha(s->text.data[i]) || (s->text.data[i] & '\x80')))
             i++;
         for (const char *const *w = words; *w; w++)
-            if (str_is_nocase(str_slice(s->text, begin, i), *w))
+            if (begin < i && ((s->text.data[begin] ^ **w) & ~0x20) == 0 &&
+                str_is_nocase(str_slice(s->text, begin, i), *w))
                 return true;
     }
     return false;
