@@ -79,8 +79,8 @@ $(BUILD)/obj/%.o: src/%.c
 
 # Files inside the program (base/embed.h).
 $(BUILD)/obj/govern/price.o: data/prices.json
-$(BUILD)/obj/router/score_grams.o: data/complexity.grams
-$(BUILD)/obj/router/detect_lexicon.o: data/names.txt data/cues.txt
+$(BUILD)/obj/router/score_grams.o $(BUILD)/traced/router/score_grams.o: data/complexity.grams
+$(BUILD)/obj/router/detect_lexicon.o $(BUILD)/traced/router/detect_lexicon.o: data/names.txt data/cues.txt
 $(BUILD)/obj/api/web.o: web/index.html web/style.css web/app.js
 
 # Tests: every tests/unit/ROOM/NAME_test.c is a cmocka program of its own.
@@ -92,10 +92,12 @@ $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libweir.a $(BUILD)/libengine.a $(BUILD
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Itests -o $@ $< $(filter %.o,$^) $(BUILD)/libweir.a $(BUILD)/libengine.a $(BUILD)/libcommon.a \
 		$(GATEWAY_LIBS) $(WORKER_LIBS) -lcmocka
 
-# linear_test counts the basic blocks that parsers run: its own copies of them call a counter in each.
+# A linear_test counts the basic blocks that run: its own copies of the code under test call a counter in each.
 TRACED := $(patsubst src/%.c,$(BUILD)/traced/%.o,$(wildcard $(addsuffix *.c,src/base/ $(addprefix \
 	src/engine/worker/,gguf tokenizer template))))
+TRACED_ROUTER := $(patsubst src/%.c,$(BUILD)/traced/%.o,$(wildcard src/base/*.c src/router/*.c))
 $(BUILD)/tests/engine/linear_test: $(TRACED)
+$(BUILD)/tests/router/linear_test: $(TRACED_ROUTER)
 $(BUILD)/traced/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  cc $< (traced)")
