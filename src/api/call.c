@@ -171,10 +171,11 @@ static void cost_header(struct http_request *r, int64_t nano_usd)
 {
     if (nano_usd < 0)
         return;
-    char text[48];
-    snprintf(text, sizeof text, "%lld.%09lld", (long long)(nano_usd / 1000000000),
-        (long long)(nano_usd % 1000000000));
-    http_reply_header(r, "x-weir-cost-usd", str_from(text));
+    struct buf text;
+    buf_init(&text, 64);
+    buf_append_decimal(&text, nano_usd, 9);
+    http_reply_header(r, "x-weir-cost-usd", buf_str(&text));
+    buf_free(&text);
 }
 
 static void end_stream(struct chat_call *c, const struct chat_usage *usage)

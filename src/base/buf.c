@@ -79,18 +79,41 @@ int buf_append_text(struct buf *b, const char *nul_terminated)
     return buf_append(b, nul_terminated, strlen(nul_terminated));
 }
 
+int buf_append_decimal(struct buf *b, int64_t value, int places)
+{
+    char text[48], *at = text + sizeof text;
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    assert(places >= 0 && places < 20);
+    for (int i = 0; i <= places || rest > 0; i++, rest /= 10) {
+        if (places > 0 && i == places)
+            *--at = '.';
+        *--at = (char)('0' + rest % 10);
+    }
+    if (value < 0)
+        *--at = '-';
+    return buf_append(b, at, (size_t)(text + sizeof text - at));
+}
+
+int buf_append_int(struct buf *b, int64_t value)
+{
+    return buf_append_decimal(b, value, 0);
+}
+
 int buf_vappendf(struct buf *b, const char *fmt, va_list ap)
 {
+    char most[256]; /* formatted once where it fits, as it does but for texts */
     va_list again;
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = vsnprintf(most, sizeof most, fmt, ap);
     if (n < 0 && !b->failed)
         b->failed = ERROR_INVALID;
     char *to = n < 0 ? NULL : buf_reserve(b, (size_t)n);
-    if (to) {
+    if (to && (size_t)n < sizeof most)
+        memcpy(to, most, (size_t)n);
+    else if (to)
         vsnprintf(to, (size_t)n + 1, fmt, again);
+    if (to)
         buf_commit(b, (size_t)n);
-    }
     va_end(again);
     return b->failed;
 }

@@ -45,6 +45,9 @@ static inline int buf_append_char(struct buf *b, char c)
     return buf_append(b, &c, 1);
 }
 int buf_append_text(struct buf *b, const char *nul_terminated);
+/* Decimal digits: "-7", and with `places` digits after the point "0.25" for 25 and 2. */
+int buf_append_int(struct buf *b, int64_t value);
+int buf_append_decimal(struct buf *b, int64_t value, int places);
 int buf_appendf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 int buf_vappendf(struct buf *b, const char *fmt, va_list ap);
 /* Makes room for `len` more bytes and returns where to write them, or NULL; then buf_commit what was written.

@@ -96,8 +96,11 @@ static void head_write(struct buf *b, const struct egress_target *target, const 
         buf_append_str(b, r->headers[i].name);
         line_append(b, ": ", r->headers[i].value);
     }
-    if (r->body.len > 0 || strcmp(r->method, "POST") == 0)
-        buf_appendf(b, "Content-Length: %zu\r\n", r->body.len);
+    if (r->body.len > 0 || strcmp(r->method, "POST") == 0) {
+        buf_append_text(b, "Content-Length: ");
+        buf_append_int(b, (int64_t)r->body.len);
+        buf_append_text(b, "\r\n");
+    }
     buf_append(b, "\r\n", 2);
 }
 

@@ -191,20 +191,33 @@ const char *http_reason(int status)
                            : http_status_str((enum http_status)status);
 }
 
-static void head_write(struct http_request *r, int status, const char *content_type)
+/* The head but for what tells the body's length, and the line that ends it. */
+static void head_write(struct http_request *r, struct buf *out, int status, const char *content_type)
 {
     struct http_connection *c = r->connection;
-    struct evbuffer *out = bufferevent_get_output(c->bev);
     r->begun = true;
     r->status = status;
-    evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\n", status, http_reason(status));
-    if (content_type)
-        evbuffer_add_printf(out, "Content-Type: %s\r\n", content_type);
-    evbuffer_add(out, r->reply_fields.data, r->reply_fields.len);
+    buf_append_text(out, "HTTP/1.1 ");
+    buf_append_int(out, status);
+    buf_append_char(out, ' ');
+    buf_append_text(out, http_reason(status));
+    buf_append_text(out, "\r\n");
+    if (content_type) {
+        buf_append_text(out, "Content-Type: ");
+        buf_append_text(out, content_type);
+        buf_append_text(out, "\r\n");
+    }
+    buf_append_str(out, buf_str(&r->reply_fields));
     if (!c->keep_alive || !c->server->listener)
-        evbuffer_add_printf(out, "Connection: close\r\n");
+        buf_append_text(out, "Connection: close\r\n");
     else if (!r->chunked)
-        evbuffer_add_printf(out, "Connection: keep-alive\r\n");
+        buf_append_text(out, "Connection: keep-alive\r\n");
+}
+
+static void send_head(struct http_connection *c, struct buf *head)
+{
+    evbuffer_add(bufferevent_get_output(c->bev), head->data, head->len);
+    buf_free(head);
 }
 
 void http_reply(struct http_request *r, int status, const char *content_type, struct str body)
@@ -214,11 +227,15 @@ void http_reply(struct http_request *r, int status, const char *content_type, st
         http_request_release(r);
         return;
     }
-    head_write(r, status, content_type);
-    struct evbuffer *out = bufferevent_get_output(c->bev);
-    evbuffer_add_printf(out, "Content-Length: %zu\r\n\r\n", body.len);
+    struct buf head;
+    buf_init(&head, 128 * KIB); /* its fields are half of that at most */
+    head_write(r, &head, status, content_type);
+    buf_append_text(&head, "Content-Length: ");
+    buf_append_int(&head, (int64_t)body.len);
+    buf_append_text(&head, "\r\n\r\n");
+    send_head(c, &head);
     if (!r->head_only)
-        evbuffer_add(out, body.data, body.len);
+        evbuffer_add(bufferevent_get_output(c->bev), body.data, body.len);
     r->sent = r->head_only ? 0 : (int64_t)body.len;
     http_connection_finish(c);
 }
@@ -231,9 +248,22 @@ void http_stream_begin(struct http_request *r, int status, const char *content_t
     /* HTTP/1.0 knows no chunks: the end of the connection is the end of the answer. */
     if (!r->chunked)
         c->keep_alive = false;
-    head_write(r, status, content_type);
-    struct evbuffer *out = bufferevent_get_output(c->bev);
-    evbuffer_add_printf(out, r->chunked ? "Transfer-Encoding: chunked\r\n\r\n" : "\r\n");
+    struct buf head;
+    buf_init(&head, 128 * KIB); /* its fields are half of that at most */
+    head_write(r, &head, status, content_type);
+    buf_append_text(&head, r->chunked ? "Transfer-Encoding: chunked\r\n\r\n" : "\r\n");
+    send_head(c, &head);
+}
+
+/* RFC 9112, 7.1: the size in hexadecimal digits, on a line of its own. */
+static void chunk_size_add(struct evbuffer *out, size_t size)
+{
+    char line[2 * sizeof size + 2], *at = line + sizeof line - 2;
+    memcpy(at, "\r\n", 2);
+    do
+        *--at = "0123456789abcdef"[size & 15];
+    while ((size >>= 4) > 0);
+    evbuffer_add(out, at, (size_t)(line + sizeof line - at));
 }
 
 void http_stream_write(struct http_request *r, struct str bytes)
@@ -243,7 +273,7 @@ void http_stream_write(struct http_request *r, struct str bytes)
     struct evbuffer *out = bufferevent_get_output(r->connection->bev);
     r->sent += (int64_t)bytes.len;
     if (r->chunked)
-        evbuffer_add_printf(out, "%zx\r\n", bytes.len);
+        chunk_size_add(out, bytes.len);
     evbuffer_add(out, bytes.data, bytes.len);
     if (r->chunked)
         evbuffer_add(out, "\r\n", 2);

@@ -306,15 +306,26 @@ void json_write_text(struct json_writer *w, const char *value)
 
 void json_write_int(struct json_writer *w, int64_t value)
 {
-    char text[24], *at = text + sizeof text;
-    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-    do
-        *--at = (char)('0' + rest % 10);
-    while ((rest /= 10) > 0);
-    if (value < 0)
-        *--at = '-';
     value_begin(w);
-    buf_append(w->buf, at, (size_t)(text + sizeof text - at));
+    buf_append_int(w->buf, value);
+}
+
+/* N / 10^p with few digits, which most reals are: N and 10^p are exact, so the quotient, rounded once, is the
+ * very double that a reader of those digits gets (Clinger 1990). */
+static bool write_short(struct json_writer *w, double value)
+{
+    static const double powers[] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6};
+    if (!(fabs(value) < 1e9) || (value == 0 && signbit(value)))
+        return false;
+    for (int places = 1; places <= 6; places++) {
+        long long digits = llround(value * powers[places]);
+        if ((double)digits / powers[places] != value)
+            continue;
+        value_begin(w);
+        buf_append_decimal(w->buf, digits, places);
+        return true;
+    }
+    return false;
 }
 
 void json_write_double(struct json_writer *w, double value)
@@ -323,6 +334,8 @@ void json_write_double(struct json_writer *w, double value)
         json_write_null(w);
         return;
     }
+    if (write_short(w, value))
+        return;
     char text[40];
     for (int digits = 15; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, value);

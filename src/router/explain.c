@@ -45,16 +45,20 @@ static void facts_say(struct buf *b, const struct facts *f)
         findings_say(b, f);
     else if (f->have & FACTS_FINDINGS)
         buf_append_text(b, "nothing sensitive was found");
-    if (f->have & FACTS_COMPLEXITY)
-        buf_appendf(b, "%scomplexity is %.2f", b->len ? ", " : "", f->complexity);
+    if (f->have & FACTS_COMPLEXITY) {
+        buf_append_text(b, b->len ? ", complexity is " : "complexity is ");
+        buf_append_decimal(b, llround(f->complexity * 100), 2);
+    }
     if (b->len > 0)
         buf_append_text(b, "; ");
 }
 
 static void targets_say(struct buf *b, const struct route_decision *d)
 {
-    for (size_t i = 0; i < d->n_targets; i++)
-        buf_appendf(b, "%s" STR_FMT, i == 0 ? "" : ", then ", STR_ARG(d->targets[i]));
+    for (size_t i = 0; i < d->n_targets; i++) {
+        buf_append_text(b, i == 0 ? "" : ", then ");
+        buf_append_str(b, d->targets[i]);
+    }
 }
 
 /* ", and it leaves masked (PERSON 2, EMAIL_ADDRESS 1)" */
@@ -72,10 +76,9 @@ struct str router_reason(
     struct buf b;
     buf_init(&b, 4096);
     facts_say(&b, f);
+    buf_append_text(&b, d->route.len > 0 ? "rule " : "the client named the model");
     if (d->route.len > 0)
-        buf_appendf(&b, "rule " STR_FMT, STR_ARG(d->rule));
-    else
-        buf_append_text(&b, "the client named the model");
+        buf_append_str(&b, d->rule);
     if (stays)
         buf_appendf(&b, "%s%s", d->route.len > 0 ? " applies, and " : ", but ", stays);
     else if (d->boundary == EGRESS_BOUNDARY_LOCAL)

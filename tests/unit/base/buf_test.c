@@ -69,6 +69,39 @@ static void formats(void **state)
     buf_free(&b);
 }
 
+static void writes_decimal_numbers(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t value;
+        int places;
+        const char *text;
+    } table[] = {{0, 0, "0"}, {7, 0, "7"}, {-7, 0, "-7"}, {INT64_MAX, 0, "9223372036854775807"},
+        {INT64_MIN, 0, "-9223372036854775808"}, {25, 2, "0.25"}, {5, 2, "0.05"}, {-5, 2, "-0.05"},
+        {0, 9, "0.000000000"}, {1234567890123, 9, "1234.567890123"},
+        {INT64_MIN, 19, "-0.9223372036854775808"}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct buf b;
+        buf_init(&b, 100);
+        assert_int_equal(buf_append_decimal(&b, table[i].value, table[i].places), 0);
+        assert_string_equal(b.data, table[i].text);
+        buf_free(&b);
+    }
+}
+
+static void a_character_past_the_limit_is_refused(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 70);
+    for (int i = 0; i < 70; i++)
+        assert_int_equal(buf_append_char(&b, 'a'), 0);
+    assert_int_equal(buf_append_char(&b, 'a'), ERROR_LIMIT);
+    assert_int_equal(b.len, 70);
+    assert_int_equal(strlen(b.data), 70);
+    buf_free(&b);
+}
+
 /* A text that cannot be formatted was left out without a word. */
 static void a_text_that_cannot_be_formatted_is_a_failure(void **state)
 {
@@ -111,6 +144,8 @@ int main(void)
         cmocka_unit_test(grows_and_stays_terminated),
         cmocka_unit_test(keeps_its_maximum_exactly),
         cmocka_unit_test(formats),
+        cmocka_unit_test(writes_decimal_numbers),
+        cmocka_unit_test(a_character_past_the_limit_is_refused),
         cmocka_unit_test(a_text_that_cannot_be_formatted_is_a_failure),
         cmocka_unit_test(reserves_commits_and_consumes),
     };

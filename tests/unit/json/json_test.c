@@ -337,6 +337,9 @@ static void doubles_come_back_exactly(void **state)
         memcpy(&d, &bits, sizeof d);
         if (isfinite(d) && fabs(d) >= DBL_MIN)
             expect_double(d);
+        d = (double)(int32_t)rand_pcg_u32(&r) / pow(10, (double)(rand_pcg_u32(&r) % 12)); /* few digits */
+        expect_double(d);
+        expect_double(nextafter(d, 1e9));
     }
 }
 
