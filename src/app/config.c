@@ -5,6 +5,7 @@
 
 #include "app/config_inner.h"
 #include "base/limits.h"
+#include "router/calibrate.h"
 
 static const char built_in[] = "(built in)";
 static const char default_file[] = "weir.yaml";
@@ -379,6 +380,22 @@ void config_free(struct config *c)
     arena_free(c->arena);
 }
 
+static int calibration_read(struct str file, struct router_calibration *out, struct error *err)
+{
+    enum { MOST = 64 * 1024 };
+    static const char say[] = "cannot be read: write it with weir calibrate --out";
+    struct arena *a = arena_create(1 << 20);
+    FILE *f = fopen(arena_strdup(a, file), "r");
+    char *text = arena_alloc(a, MOST);
+    size_t n = f ? fread(text, 1, MOST, f) : 0;
+    int rc = !f || ferror(f) ? error_set(err, ERROR_IO, "%s", say)
+                             : router_calibration_read((struct str){text, n}, out, err);
+    if (f)
+        fclose(f);
+    arena_free(a);
+    return rc;
+}
+
 int config_policy(const struct config *c, struct router_policy **out, struct error *err)
 {
     struct router_model *models = calloc(c->n_models + 1, sizeof *models);
@@ -395,7 +412,8 @@ int config_policy(const struct config *c, struct router_policy **out, struct err
         .n_models = c->n_models,
         .on_sensitive = c->on_sensitive,
         .redact_key = c->redact_key,
-        .redact_never = c->redact_never};
+        .redact_never = c->redact_never,
+        .calibration = calibration_read};
     int rc = router_policy_compile(&o, out, err);
     free(models);
     return rc;

@@ -30,6 +30,8 @@ static const struct verb verbs[] = {
     {"score", verb_score, "how hard prompts are (JSONL)"},
     {"route", verb_route, "where requests would go, and why (JSONL); sends nothing"},
     {"replay", verb_replay, "what other rules would have done with the ledger's requests"},
+    {"eval", verb_eval, "models on your own samples: quality, cost, latency"},
+    {"calibrate", verb_calibrate, "the complexity score fitted to your own graded prompts"},
     {"batch", verb_batch, "the requests of a file (JSONL), run without a server"},
     {"keys", verb_keys, "create, list and revoke API keys"},
     {"audit", verb_audit, "what left, to whom, under which rule"},

@@ -207,13 +207,13 @@ static void change_add(struct replay *r, const char *from, const char *to)
     snprintf(c->to, sizeof c->to, "%s", to);
 }
 
-static void leak_note(struct replay *r, const struct store_opened *o, const struct route_decision *d)
+static void leak_note(struct replay *r, const struct store_opened *o, const struct router_again *again)
 {
-    if (!d->facts_sensitive) {
+    if (!again->checked) {
         r->unchecked++;
         return;
     }
-    if (!o->sensitive || d->masked) /* what is masked leaves so, or stays */
+    if (!o->sensitive || again->masked)
         return;
     if (r->leaks < LEAKS_SHOWN)
         snprintf(r->leaked[r->leaks], sizeof r->leaked[0], STR_FMT, STR_ARG(o->request_id));
@@ -221,7 +221,8 @@ static void leak_note(struct replay *r, const struct store_opened *o, const stru
 }
 
 /* Old and new rule and first target; both sides' figures. */
-static void row_compare(struct replay *r, const struct store_ledger_row *row, const struct route_decision *d)
+static void row_compare(struct replay *r, const struct store_ledger_row *row, const struct route_decision *d,
+    const struct router_again *again)
 {
     const struct store_opened *o = &row->opened;
     const struct store_settled *s = &row->settled;
@@ -247,7 +248,7 @@ static void row_compare(struct replay *r, const struct store_ledger_row *row, co
     side_add(&r->after, inside, same ? s->cost_nano_usd : cost_at(r, target, s),
         same ? (double)s->first_token_ms : ask_latency((void *)(uintptr_t)&asked, target, 0));
     if (!inside)
-        leak_note(r, o, d);
+        leak_note(r, o, again);
 }
 
 static int row_decide(struct replay *r, struct arena *a, const struct store_ledger_row *row)
@@ -263,17 +264,17 @@ static int row_decide(struct replay *r, struct arena *a, const struct store_ledg
         .ctx = &asked};
     struct route_decision d;
     json_t *decision;
-    bool told;
+    struct router_again again;
     int rc = json_read_in(a, o->decision, &decision, r->err);
     if (rc)
         return error_wrap(r->err, "the decision of " STR_FMT, STR_ARG(o->request_id));
     c.boundary_local = str_find(json_str(json_object_get(decision, "reason")),
                            STR("the client asked to stay inside")) != SIZE_MAX;
-    rc = router_decide_again(r->policy, a, o->model, decision, &c, &d, &told, r->err);
-    if (!told)
+    rc = router_decide_again(r->policy, a, o->model, decision, &c, &d, &again, r->err);
+    if (!again.told)
         r->undecided++;
     else if (rc == 0 || rc == ERROR_NOT_FOUND || rc == ERROR_DENIED || rc == ERROR_UNAVAILABLE)
-        row_compare(r, row, &d);
+        row_compare(r, row, &d, &again);
     else
         return rc;
     return 0;

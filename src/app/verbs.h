@@ -21,6 +21,8 @@ int verb_redact(int argc, char **argv);
 int verb_score(int argc, char **argv);
 int verb_route(int argc, char **argv);
 int verb_replay(int argc, char **argv);
+int verb_eval(int argc, char **argv);
+int verb_calibrate(int argc, char **argv);
 int verb_models(int argc, char **argv);
 int verb_pull(int argc, char **argv);
 int verb_rm(int argc, char **argv);

@@ -60,8 +60,8 @@ static int facts_recall(struct facts *f, const json_t *decision, struct error *e
 }
 
 int router_decide_again(const struct router_policy *p, struct arena *a, struct str model,
-    const json_t *decision, const struct router_context *c, struct route_decision *out, bool *told,
-    struct error *err)
+    const json_t *decision, const struct router_context *c, struct route_decision *out,
+    struct router_again *again, struct error *err)
 {
     struct facts f;
     struct chat_request *r = chat_request_create(a);
@@ -72,7 +72,8 @@ int router_decide_again(const struct router_policy *p, struct arena *a, struct s
         rc = router_decide_facts(p, &f, out, err);
     bool named_unchecked =
         out->route.len == 0 && str_is(out->rule, "named-sensitive") && (f.unknown & bit(WHEN_SENSITIVE)) != 0;
-    *told = !f.undecided && !named_unchecked;
-    out->facts_sensitive = (f.unknown & bit(WHEN_SENSITIVE)) == 0;
+    again->told = !f.undecided && !named_unchecked;
+    again->checked = (f.unknown & bit(WHEN_SENSITIVE)) == 0;
+    again->masked = f.masked;
     return rc;
 }

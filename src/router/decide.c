@@ -58,6 +58,8 @@ static bool mask(struct work *w)
     if (w->facts->context->boundary_local || !facts_findings(w->facts)->sensitive ||
         w->facts->detector_failed)
         return false;
+    if (w->facts->unknown != 0) /* it is not there any more (again.c): believed */
+        return w->facts->masked = true;
     if (router_redact(&p->redact, w->facts->context->key, w->facts->request, &w->facts->findings, &w->masked,
             &err) == 0)
         return true;
@@ -182,9 +184,26 @@ static bool leaves(const struct router_policy *p, const struct policy_rule *rule
     return outside;
 }
 
+/* From here on complexity is the route's own. Of a request that is not there any more nobody can tell it. */
+static void calibration_take(struct facts *f, const struct policy_route *route)
+{
+    bool computed = (f->have & FACTS_COMPLEXITY) != 0;
+    if (!route->calibration)
+        return;
+    f->calibration = route->calibration;
+    if (f->unknown != 0) {
+        f->unknown |= 1u << WHEN_COMPLEXITY;
+        return;
+    }
+    f->have &= ~(unsigned)FACTS_COMPLEXITY;
+    if (computed)
+        facts_complexity(f);
+}
+
 static int route_decide(struct work *w, const struct policy_route *route)
 {
     w->out->route = route->name;
+    calibration_take(w->facts, route);
     const struct policy_rule *rule = rule_match(w, route);
     if (!rule)
         return error_set(w->err, ERROR_NOT_FOUND,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "router/calibrate.h"
 #include "router/detect.h"
 #include "router/plain.h"
 
@@ -260,10 +261,15 @@ int64_t router_text_millitokens(struct str text)
 }
 
 /* ---- The others. ---- */
+static double complexity_of(const struct facts *f, struct str question)
+{
+    return f->calibration ? router_calibrated(f->calibration, question) : router_score(question);
+}
+
 double facts_complexity(struct facts *f)
 {
     if (!(f->have & FACTS_COMPLEXITY))
-        f->complexity = router_score(facts_question(f->request, QUESTION_BYTES));
+        f->complexity = complexity_of(f, facts_question(f->request, QUESTION_BYTES));
     f->have |= FACTS_COMPLEXITY;
     return f->complexity;
 }

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "router/calibrate.h"
 #include "base/rand.h"
 
 enum { MAX_POLICY = 16 << 20, HEDGE_MOST_MS = 600 * 1000 };
@@ -221,10 +222,47 @@ static int rules_compile(
         "every rule of the route is a shadow rule, which decides nothing: add one without 'shadow'");
 }
 
+static bool asks_threshold(const struct when *w)
+{
+    if (!w)
+        return false;
+    if (w->kind == WHEN_NUMBER)
+        return w->number.threshold;
+    bool asks = false;
+    if (w->kind == WHEN_ALL || w->kind == WHEN_ANY || w->kind == WHEN_NOT)
+        for (const struct when *child = w->first; child; child = child->next)
+            asks = asks || asks_threshold(child);
+    return asks;
+}
+
+/* calibration: FILE */
+static int calibration_compile(struct router_policy *p, const struct yaml_node *map,
+    const struct router_policy_options *o, struct policy_route *route, struct error *err)
+{
+    struct str file;
+    int rc = yaml_get_str(map, "calibration", STR_NONE, &file, err);
+    if (rc)
+        return rc;
+    if (file.len > 0 && o->calibration) {
+        struct error why;
+        route->calibration = arena_new(p->arena, struct router_calibration);
+        if (o->calibration(file, route->calibration, &why))
+            return yaml_error(yaml_get(map, "calibration"), err, ERROR_INVALID,
+                "the calibration " STR_FMT ": %s", STR_ARG(file), why.message);
+    }
+    for (size_t i = 0; i < route->n_rules; i++)
+        if (!route->calibration && asks_threshold(route->rules[i].when))
+            return yaml_error(map, err, ERROR_INVALID,
+                "rule " STR_FMT " compares with the threshold of a calibration, and the route names none: "
+                "calibration: FILE (see weir calibrate)",
+                STR_ARG(route->rules[i].name));
+    return 0;
+}
+
 static int route_compile(
     struct router_policy *p, const struct yaml_node *map, struct policy_route *route, struct error *err)
 {
-    static const char *const keys[] = {"name", "rules", NULL};
+    static const char *const keys[] = {"name", "rules", "calibration", NULL};
     struct str name = {0};
     int rc = yaml_check_keys(map, keys, "a route", err);
     if (rc == 0)
@@ -249,8 +287,9 @@ static int route_compile(
     return rules_compile(p, rules, route, err);
 }
 
-static int routes_compile(struct router_policy *p, const struct yaml_node *routes, struct error *err)
+static int routes_compile(struct router_policy *p, const struct router_policy_options *o, struct error *err)
 {
+    const struct yaml_node *routes = o->routes;
     if (!routes)
         return 0;
     if (routes->kind != YAML_LIST)
@@ -258,6 +297,8 @@ static int routes_compile(struct router_policy *p, const struct yaml_node *route
     p->routes = arena_alloc(p->arena, (routes->count + 1) * sizeof *p->routes);
     for (const struct yaml_node *n = routes->first; n; n = n->next) {
         int rc = route_compile(p, n, &p->routes[p->n_routes], err);
+        if (rc == 0)
+            rc = calibration_compile(p, n, o, &p->routes[p->n_routes], err);
         if (rc)
             return rc;
         p->n_routes++;
@@ -282,7 +323,7 @@ int router_policy_compile(
     for (size_t i = 0; i < o->n_models; i++)
         p->models[i] = (struct router_model){
             arena_copy(a, o->models[i].name), o->models[i].inside, o->models[i].quality};
-    rc = routes_compile(p, o->routes, err);
+    rc = routes_compile(p, o, err);
     if (rc)
         arena_free(a);
     else

@@ -70,6 +70,7 @@ struct when {
         struct {
             enum when_sign sign;
             double value;
+            bool threshold; /* of the route's calibration, instead of `value` */
         } number;
         struct {
             struct str *word;
@@ -99,6 +100,7 @@ struct policy_rule {
 struct policy_route {
     struct str name;
     int line;
+    struct router_calibration *calibration; /* of its complexity; NULL: as built in */
     struct policy_rule *rules;
     size_t n_rules;
 };

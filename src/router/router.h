@@ -60,6 +60,7 @@ struct router_model {
     double quality; /* as the configuration has it, in any unit: higher is better; not positive: unknown */
 };
 struct router_policy;
+struct router_calibration; /* calibrate.h */
 struct router_policy_options {
     const struct yaml_node *routes;     /* the configuration's list, or NULL */
     const struct router_model *models;  /* in order */
@@ -67,6 +68,8 @@ struct router_policy_options {
     enum router_on_sensitive on_sensitive;
     struct str redact_key; /* what pseudonyms are made with; empty: random, the same in all of this process */
     unsigned redact_never; /* categories that stay inside even masked */
+    /* Reads the file that a route's `calibration` names; NULL: there can be none. */
+    int (*calibration)(struct str file, struct router_calibration *out, struct error *err);
 };
 /* Immutable, shared by threads; copies what it needs. Unknown conditions, models or operators are errors that name
  * the line. */
@@ -132,10 +135,14 @@ int router_decide(const struct router_policy *p, const struct chat_request *r, c
 int router_decide_explained(const struct router_policy *p, const struct chat_request *r, const struct router_context *c,
     struct route_decision *out, struct error *err) MUST_USE;
 /* Decides by what an earlier decision wrote down (the contract's JSON, as the ledger keeps it) of a request for `model`
- * that is not there any more. *told: that was enough; else a rule before the one that decided could not be told. Errors
- * as of router_decide. */
+ * that is not there any more. Errors as of router_decide. */
+struct router_again {
+    bool told;    /* what was written down was enough; else a rule before the one that decided could not be told */
+    bool checked; /* sensitivity had been computed */
+    bool masked;  /* what leaves would be masked */
+};
 int router_decide_again(const struct router_policy *p, struct arena *a, struct str model, const json_t *decision,
-    const struct router_context *c, struct route_decision *out, bool *told, struct error *err) MUST_USE;
+    const struct router_context *c, struct route_decision *out, struct router_again *again, struct error *err) MUST_USE;
 bool router_policy_is_inside(const struct router_policy *p, struct str model); /* false: no such model, too */
 /* router_decide_explained, written out: the contract's members, then every fact with its value, every rule with
  * why it matches or not, the findings with their layer, and what each target is likely to cost and take. Where

@@ -82,8 +82,11 @@ static int bool_compile(const struct yaml_node *n, struct when *w, struct error 
     return 0;
 }
 
-static bool comparison_read(struct str text, enum when_sign *sign, double *value)
+static bool comparison_read(struct str text, struct when *w)
 {
+    enum when_sign *sign = &w->number.sign;
+    double *value = &w->number.value;
+    bool *threshold = &w->number.threshold;
     static const struct {
         const char *text;
         enum when_sign sign;
@@ -93,7 +96,9 @@ static bool comparison_read(struct str text, enum when_sign *sign, double *value
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
         if (str_starts(text, str_from(signs[i].text))) {
             *sign = signs[i].sign;
-            return str_to_double(str_trim(str_slice(text, strlen(signs[i].text), text.len)), value);
+            text = str_trim(str_slice(text, strlen(signs[i].text), text.len));
+            *threshold = w->fact == WHEN_COMPLEXITY && str_is(text, "threshold");
+            return *threshold || str_to_double(text, value);
         }
     return false;
 }
@@ -112,7 +117,7 @@ static int number_compile(struct arena *a, const struct yaml_node *n, struct whe
         struct when *test = arena_new(a, struct when);
         *test = group;
         test->wants = arena_copy(a, v->value);
-        if (!comparison_read(v->value, &test->number.sign, &test->number.value))
+        if (!comparison_read(v->value, test))
             return yaml_error(v, err, ERROR_INVALID,
                 "'" STR_FMT "' wants a comparison like \">= 0.6\" (one of < <= > >= == !=), not '" STR_FMT
                 "'",

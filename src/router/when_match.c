@@ -2,6 +2,7 @@
 #include <math.h>
 #include <time.h>
 
+#include "router/calibrate.h"
 #include "router/detect.h"
 #include "router/policy.h"
 
@@ -50,9 +51,9 @@ double when_number(const struct when *w, struct facts *f, struct str first)
     return value >= 0 ? value : NAN;
 }
 
-static enum when_answer number_match(const struct when *w, double value)
+static enum when_answer number_match(const struct when *w, const struct facts *f, double value)
 {
-    double limit = w->number.value;
+    double limit = w->number.threshold ? f->calibration->threshold : w->number.value;
     if (isnan(value))
         return WHEN_UNKNOWN;
     switch (w->number.sign) {
@@ -157,7 +158,7 @@ enum when_answer when_match(const struct when *w, struct facts *f, struct str fi
     case WHEN_BOOL:
         return answer(when_bool(w, f) == w->expected);
     case WHEN_NUMBER:
-        return number_match(w, when_number(w, f, first));
+        return number_match(w, f, when_number(w, f, first));
     case WHEN_WORDS:
         return answer(words_match(w, f));
     case WHEN_CATEGORIES:

@@ -14,12 +14,12 @@ static const char *again(struct arena *a, const char *model, const char *decisio
     struct router_context c = context_of();
     struct router_policy *p = policy_of(rules);
     json_t *object;
-    bool told;
+    struct router_again how;
     assert_int_equal(json_read_in(a, str_from(decision), &object, &err), 0);
-    int rc = router_decide_again(p, a, str_from(model), object, &c, &d, &told, &err);
+    int rc = router_decide_again(p, a, str_from(model), object, &c, &d, &how, &err);
     assert_true(rc == 0 || rc == ERROR_UNAVAILABLE);
     router_policy_free(p);
-    return told ? d.rule.data : NULL;
+    return how.told ? d.rule.data : NULL;
 }
 
 static void what_was_written_down_decides(void **state)

@@ -1,0 +1,259 @@
+#include "router/calibrate.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/must.h"
+
+/* Inputs: the built-in score's logit, then the features. */
+enum { INPUTS = 1 + SCORE_FEATURES, WIDE = INPUTS + 1, FOLDS = 10 };
+static const double ridges[] = {INFINITY, 1000, 100, 10}; /* of the features; the first that is best */
+enum { RIDGES = sizeof ridges / sizeof *ridges };
+
+struct point {
+    double x[INPUTS], y;
+    size_t fold;
+};
+
+static void inputs_of(struct str prompt, double x[INPUTS])
+{
+    double s = router_score(prompt);
+    s = fmin(fmax(s, 1e-9), 1 - 1e-9);
+    x[0] = log(s / (1 - s));
+    score_features(prompt, x + 1);
+}
+
+static double value_at(const struct router_calibration *c, const double x[INPUTS])
+{
+    double sum = c->constant + c->base * x[0];
+    for (int i = 0; i < SCORE_FEATURES; i++)
+        sum += c->feature[i] * x[i + 1];
+    return sum;
+}
+
+double router_calibrated(const struct router_calibration *c, struct str prompt)
+{
+    double x[INPUTS];
+    inputs_of(prompt, x);
+    return fmin(fmax(value_at(c, x), 0), 1);
+}
+
+/* ---- The fit ---- */
+
+/* Gauss-Jordan with pivots; column INPUTS is the right side. The matrix is positive definite by its ridge. */
+static void solve(double a[INPUTS][WIDE], double out[INPUTS])
+{
+    for (int i = 0; i < INPUTS; i++) {
+        int pivot = i;
+        for (int k = i + 1; k < INPUTS; k++)
+            pivot = fabs(a[k][i]) > fabs(a[pivot][i]) ? k : pivot;
+        for (int j = 0; j < WIDE; j++) {
+            double t = a[i][j];
+            a[i][j] = a[pivot][j];
+            a[pivot][j] = t;
+        }
+        for (int k = 0; k < INPUTS; k++) {
+            double factor = k == i ? 0 : a[k][i] / a[i][i];
+            for (int j = i; j < WIDE && factor != 0; j++)
+                a[k][j] -= factor * a[i][j];
+        }
+    }
+    for (int i = 0; i < INPUTS; i++)
+        out[i] = a[i][INPUTS] / a[i][i];
+}
+
+/* To the points outside a fold. */
+static struct router_calibration fit(const struct point *p, size_t n, size_t fold, double ridge)
+{
+    double mean[WIDE] = {0}, a[INPUTS][WIDE], count = 0, w[INPUTS];
+    struct router_calibration c = {0};
+    memset(a, 0, sizeof a);
+    for (size_t i = 0; i < n; i++)
+        if (p[i].fold != fold) {
+            count++;
+            for (int k = 0; k < INPUTS; k++)
+                mean[k] += p[i].x[k];
+            mean[INPUTS] += p[i].y;
+        }
+    for (int k = 0; k < WIDE; k++)
+        mean[k] /= count > 0 ? count : 1;
+    int used = isinf(ridge) ? 1 : INPUTS;
+    for (size_t i = 0; i < n; i++)
+        for (int k = 0; k < used && p[i].fold != fold; k++) {
+            double x = p[i].x[k] - mean[k];
+            for (int j = 0; j < used; j++)
+                a[k][j] += x * (p[i].x[j] - mean[j]);
+            a[k][INPUTS] += x * (p[i].y - mean[INPUTS]);
+        }
+    for (int k = 0; k < INPUTS; k++)
+        a[k][k] += k == 0 ? 1 : used == 1 ? 1 : ridge;
+    solve(a, w);
+    c.base = w[0];
+    memcpy(c.feature, w + 1, sizeof c.feature);
+    c.constant = mean[INPUTS];
+    for (int k = 0; k < INPUTS; k++)
+        c.constant -= w[k] * mean[k];
+    return c;
+}
+
+/* Each point by a fit to the other folds. */
+static void cross(const struct point *p, size_t n, double ridge, double *values)
+{
+    for (size_t fold = 0; fold < FOLDS; fold++) {
+        const struct router_calibration c = fit(p, n, fold, ridge);
+        for (size_t i = 0; i < n; i++)
+            if (p[i].fold == fold)
+                values[i] = value_at(&c, p[i].x);
+    }
+}
+
+static void judge(const struct calibrate_sample *s, const double *values, size_t n, struct gap_row *rows,
+    struct gap_report *out)
+{
+    for (size_t i = 0; i < n; i++)
+        rows[i] = (struct gap_row){values[i], s[i].weak, s[i].strong};
+    gap_judge(rows, n, out);
+}
+
+/* ---- Where the strong model begins ---- */
+
+/* Sets threshold, share and quality from rows sorted by their value: the fewest strong calls that recover
+ * enough. */
+static void threshold_find(const struct gap_row *rows, size_t n, double recover, struct router_calibration *c,
+    struct calibrate_report *r)
+{
+    double aim = r->fitted.weak + recover * (r->fitted.strong - r->fitted.weak);
+    size_t k = 0;
+    while (k < n && gap_quality(rows, n, k) < aim - 1e-12)
+        k++;
+    while (k > 0 && k < n && rows[k].score == rows[k - 1].score) /* equal ones go the same way */
+        k++;
+    r->share = n > 0 ? (double)k / (double)n : 0;
+    r->quality = gap_quality(rows, n, k);
+    c->threshold = k == 0 ? 1.000001 : k == n ? 0 : (rows[k - 1].score + rows[k].score) / 2;
+    c->threshold = fmin(fmax(c->threshold, 0), 1.000001);
+}
+
+static void costs_sum(const struct calibrate_sample *s, const double *values, size_t n,
+    const struct router_calibration *c, struct calibrate_report *r)
+{
+    for (size_t i = 0; i < n; i++) {
+        bool strong = fmin(fmax(values[i], 0), 1) >= c->threshold;
+        r->cost += strong ? s[i].strong_cost : s[i].weak_cost;
+        r->weak_cost += s[i].weak_cost;
+        r->strong_cost += s[i].strong_cost;
+    }
+}
+
+static size_t ridge_choose(const struct calibrate_sample *s, const struct point *p, size_t n, double *values,
+    struct gap_row *rows, struct calibrate_report *r)
+{
+    size_t best = 0;
+    for (size_t i = 0; i < RIDGES; i++) {
+        struct gap_report report;
+        cross(p, n, ridges[i], values);
+        judge(s, values, n, rows, &report);
+        if (i == 0 || report.apgr > r->fitted.apgr + 1e-9) {
+            best = i;
+            r->fitted = report;
+        }
+    }
+    r->features = best > 0;
+    return best;
+}
+
+static void baselines(const struct calibrate_sample *s, const struct point *p, size_t n, double *values,
+    struct gap_row *rows, struct calibrate_report *r)
+{
+    for (size_t i = 0; i < n; i++)
+        values[i] = p[i].x[0];
+    judge(s, values, n, rows, &r->built_in);
+    for (size_t i = 0; i < n; i++)
+        values[i] = (double)s[i].prompt.len;
+    judge(s, values, n, rows, &r->length);
+    for (size_t i = 0; i < n; i++)
+        values[i] = p[i].y;
+    judge(s, values, n, rows, &r->oracle);
+}
+
+int router_calibrate(const struct calibrate_sample *samples, size_t n, double recover,
+    struct router_calibration *out, struct calibrate_report *report, struct error *err)
+{
+    *report = (struct calibrate_report){.features = false};
+    if (n < CALIBRATE_LEAST)
+        return error_set(
+            err, ERROR_INVALID, "%zu graded prompts are too few: %d are the least", n, CALIBRATE_LEAST);
+    struct point *p = must(calloc(n, sizeof *p));
+    struct gap_row *rows = must(calloc(n, sizeof *rows));
+    double *values = must(calloc(n, sizeof *values));
+    for (size_t i = 0; i < n; i++) {
+        inputs_of(samples[i].prompt, p[i].x);
+        p[i].y = samples[i].strong - samples[i].weak;
+        p[i].fold = i % FOLDS;
+    }
+    baselines(samples, p, n, values, rows, report);
+    size_t best = ridge_choose(samples, p, n, values, rows, report);
+    int rc = 0;
+    if (isnan(report->fitted.apgr)) {
+        rc = error_set(err, ERROR_INVALID,
+            "the strong model (%.3f) is not better than the weak one (%.3f) on these prompts: nothing to "
+            "route for",
+            report->built_in.strong, report->built_in.weak);
+    } else {
+        *out = fit(p, n, FOLDS, ridges[best]);
+        cross(p, n, ridges[best], values);
+        judge(samples, values, n, rows, &report->fitted);
+        threshold_find(rows, n, recover, out, report);
+        costs_sum(samples, values, n, out, report);
+    }
+    free(values);
+    free(rows);
+    free(p);
+    return rc;
+}
+
+/* ---- The file ---- */
+
+int router_calibration_read(struct str json, struct router_calibration *out, struct error *err)
+{
+    json_t *root;
+    int rc = json_read(json, &root, err);
+    if (rc)
+        return rc;
+    const json_t *features = json_object_get(root, "features");
+    *out = (struct router_calibration){.constant = 0};
+    rc = json_get_double(root, "constant", NAN, -1e6, 1e6, &out->constant, err);
+    if (rc == 0)
+        rc = json_get_double(root, "base", NAN, -1e6, 1e6, &out->base, err);
+    if (rc == 0)
+        rc = json_get_double(root, "threshold", NAN, -1e6, 1e6, &out->threshold, err);
+    if (rc == 0 && (isnan(out->constant) || isnan(out->base) || isnan(out->threshold) ||
+                       json_array_size(features) != SCORE_FEATURES))
+        rc = error_set(
+            err, ERROR_INVALID, "it is no calibration of this version: make it anew with weir calibrate");
+    for (size_t i = 0; rc == 0 && i < SCORE_FEATURES; i++) {
+        const json_t *weight = json_array_get(features, i);
+        if (!json_is_number(weight))
+            rc = error_set(err, ERROR_INVALID, "features[%zu] is no number", i);
+        else
+            out->feature[i] = json_number_value(weight);
+    }
+    json_decref(root);
+    return rc;
+}
+
+void router_calibration_members(const struct router_calibration *c, struct json_writer *w)
+{
+    json_key(w, "threshold");
+    json_write_double(w, c->threshold);
+    json_key(w, "constant");
+    json_write_double(w, c->constant);
+    json_key(w, "base");
+    json_write_double(w, c->base);
+    json_key(w, "features");
+    json_array_begin(w);
+    for (int i = 0; i < SCORE_FEATURES; i++)
+        json_write_double(w, c->feature[i]);
+    json_array_end(w);
+}

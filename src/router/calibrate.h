@@ -1,0 +1,46 @@
+/* The complexity score fitted to one's own traffic: graded prompts of a weak and a strong model.
+ *
+ *   expected gain = constant + base x ln(s / (1 - s)) + sum of weight x feature        s: the built-in score
+ *
+ * by ridge regression; how strongly the features are held back (up to: not used at all) is chosen by
+ * cross-validation, and so is what is reported: each prompt by a fit that has not seen it. Pure. */
+#ifndef WEIR_ROUTER_CALIBRATE_H
+#define WEIR_ROUTER_CALIBRATE_H
+
+#include "router/gap.h"
+#include "router/router.h"
+#include "router/score.h"
+
+struct router_calibration {
+    double constant, base, feature[SCORE_FEATURES];
+    double threshold; /* of the calibrated score: from here on the strong model */
+};
+
+/* The expected gain of asking the strong model, cut to 0..1: the complexity of a route that is calibrated. */
+double router_calibrated(const struct router_calibration *c, struct str prompt);
+
+enum { CALIBRATE_LEAST = 20 };
+struct calibrate_sample {
+    struct str prompt;
+    double weak, strong;           /* qualities, 0 to 1 */
+    double weak_cost, strong_cost; /* USD; NaN: unknown */
+};
+struct calibrate_report {
+    struct gap_report fitted, built_in, length, oracle; /* `fitted` by cross-validation */
+    bool features;                 /* they are used: they were better than the built-in score alone */
+    double share;                  /* of strong calls at the threshold */
+    double quality;                /* there, */
+    double cost;                   /* there; NaN: a price is unknown */
+    double weak_cost, strong_cost; /* of all by one model */
+};
+/* `recover`: the share of the gap between the two models to be recovered, 0 to 1. ERROR_INVALID: fewer than
+ * CALIBRATE_LEAST samples, or the strong model is not better. */
+int router_calibrate(const struct calibrate_sample *samples, size_t n, double recover,
+    struct router_calibration *out, struct calibrate_report *report, struct error *err) MUST_USE;
+
+/* The file: {"constant", "base", "features": [17], "threshold", ...}; members that are not named here are for
+ * people. */
+int router_calibration_read(struct str json, struct router_calibration *out, struct error *err) MUST_USE;
+void router_calibration_members(const struct router_calibration *c, struct json_writer *w);
+
+#endif
