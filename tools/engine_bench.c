@@ -1,6 +1,8 @@
-/* Prefill and decode speed of a model file beside the machine's own memory bandwidth, measured in the same
- * run: `engine_bench MODEL.gguf [PROMPT [GENERATE [REPEAT]]]`. Medians. Decode streams every weight once a
- * token, so its limit is bandwidth / weight bytes. */
+/* Prefill and decode speed of a model file beside the machine's own limits, measured in the same run:
+ * `engine_bench MODEL.gguf [PROMPT [GENERATE [REPEAT]]]`. Medians. Decode streams every weight once a token,
+ * so its limit is bandwidth / weight bytes; prefill multiplies every weight of the layers once a token, so
+ * that its limit is the integer units' peak / twice their number (where a product shares additions in 16 bits
+ * it may do better). */
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -48,6 +50,19 @@ static void *read_all(void *ctx)
     return NULL;
 }
 
+/* Seconds in which `threads` threads (64 at most) each do fn(readers + i). */
+static double together(int threads, void *(*fn)(void *ctx), struct reader *readers)
+{
+    pthread_t ids[64];
+    int64_t begin = clock_mono_ns();
+    for (int i = 0; i < threads; i++)
+        if (pthread_create(&ids[i], NULL, fn, &readers[i]) != 0)
+            abort();
+    for (int i = 0; i < threads; i++)
+        pthread_join(ids[i], NULL);
+    return (double)(clock_mono_ns() - begin) / 1e9;
+}
+
 /* GB/s that `threads` threads read from 1 GiB of memory; the best of five, as it is a limit. */
 static double bandwidth(int threads)
 {
@@ -58,24 +73,80 @@ static double bandwidth(int threads)
         return 0;
     memset(data, 1, bytes);
     for (int repeat = 0; repeat < 5; repeat++) {
-        pthread_t ids[64];
         struct reader readers[64];
-        int64_t begin = clock_mono_ns();
-        for (int i = 0; i < threads; i++) {
-            readers[i] = (struct reader){data + (size_t)i * share / 8, share / 8, 0};
-            if (pthread_create(&ids[i], NULL, read_all, &readers[i]) != 0)
-                abort();
-        }
         for (int i = 0; i < threads; i++)
-            pthread_join(ids[i], NULL);
-        double gbps = (double)(share * (size_t)threads) / (double)(clock_mono_ns() - begin);
+            readers[i] = (struct reader){data + (size_t)i * share / 8, share / 8, 0};
+        double gbps = (double)(share * (size_t)threads) / together(threads, read_all, readers) / 1e9;
         best = gbps > best ? gbps : best;
     }
     free(data);
     return best;
 }
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+/* Bytes multiplied in pairs, pairs added to 32 bits, from registers: what AVX2 offers for products of any
+ * bytes. */
+__attribute__((target("avx2"))) static void *multiply_all(void *ctx)
+{
+    enum { SUMS = 12 };
+    struct reader *r = ctx;
+    __m256i sums[SUMS], w = _mm256_set1_epi8(3), x = _mm256_set1_epi8(5), one = _mm256_set1_epi16(1);
+    for (int i = 0; i < SUMS; i++)
+        sums[i] = _mm256_setzero_si256();
+    for (size_t n = 0; n < r->count; n++)
+        for (int i = 0; i < SUMS; i++) {
+            __m256i pairs = _mm256_maddubs_epi16(w, x);
+            __asm__ volatile("" : "+x"(pairs)); /* each of them is computed */
+            sums[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(pairs, one));
+        }
+    for (int i = 0; i < SUMS; i++)
+        r->sum += (uint64_t)_mm256_extract_epi64(sums[i], 0);
+    return NULL;
+}
+
+/* Billions of operations (a product is two) a second of `threads` threads; the best of five, as it is a
+ * limit. */
+static double integer_peak(int threads)
+{
+    enum { ROUNDS = 2000000, OPERATIONS = 12 * 32 * 2 };
+    double best = 0;
+    if (!__builtin_cpu_supports("avx2"))
+        return 0;
+    for (int repeat = 0; repeat < 5; repeat++) {
+        struct reader readers[64];
+        for (int i = 0; i < threads; i++)
+            readers[i] = (struct reader){NULL, ROUNDS, 0};
+        double seconds = together(threads, multiply_all, readers);
+        double gops = (double)threads * ROUNDS * OPERATIONS / seconds / 1e9;
+        best = gops > best ? gops : best;
+    }
+    return best;
+}
+#else
+static double integer_peak(int threads)
+{
+    (void)threads;
+    return 0;
+}
+#endif
+
 /* ---- The model ---- */
+
+/* Values of the layers' matrices, all of which each token is multiplied by; 0 for a mixture of experts. */
+static double layer_values(const struct gguf *g)
+{
+    double sum = 0;
+    for (size_t i = 0; i < gguf_n_tensors(g); i++) {
+        const struct tensor *t = gguf_tensor_at(g, i);
+        if (t->n_dims > 2)
+            return 0;
+        if (t->n_dims == 2 && str_starts(t->name, str_from("blk.")))
+            sum += (double)t->shape[0] * (double)t->shape[1];
+    }
+    return sum;
+}
 
 /* Seconds that one batch of `n` tokens takes. */
 static double step(struct model_state *s, const int32_t *tokens, int32_t n, float *logits, struct error *err)
@@ -139,11 +210,16 @@ static int run(const char *file, int32_t prompt, int32_t generate, int repeat, s
     if (rc == 0)
         rc = measure(m, prompt, generate, repeat, &prefill, &decode, err);
     if (rc == 0) {
-        double gbps = bandwidth(threads < 64 ? threads : 64);
+        const int used = threads < 64 ? threads : 64;
+        double gbps = bandwidth(used), peak = integer_peak(used), work = layer_values(g) * 2 / 1e9;
         double limit = gbps * 1e9 / (double)model_info(m)->weight_bytes;
         printf("%s: %.0f MiB, %s, %d threads\n", file, (double)model_info(m)->weight_bytes / (double)MIB,
             backend_isa(backend), threads);
-        printf("  prefill %d: %.1f t/s\n", prompt, prefill);
+        printf("  prefill %d: %.1f t/s", prompt, prefill);
+        if (peak > 0 && work > 0)
+            printf(" (%.0f%% of the %.1f t/s that %.0f GOPS of int8 allow)", 100 * prefill * work / peak,
+                peak / work, peak);
+        putchar('\n');
         printf("  decode: %.1f t/s (%.0f%% of the %.1f t/s that %.1f GB/s allow)\n", decode,
             100 * decode / limit, limit, gbps);
     }
