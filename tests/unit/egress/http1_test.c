@@ -30,7 +30,8 @@ static void on_data(void *ctx, struct str bytes)
     a->t->paused = a->pause;
 }
 
-/* Feeds `bytes` in pieces: the first of `first` bytes, the others of `step`; then the end of the connection. */
+/* Feeds `bytes` in pieces: the first of `first` bytes, the others of `step`; then the end of the connection.
+ */
 static void answer_run(struct answer *a, struct str bytes, size_t first, size_t step, const char *method)
 {
     struct egress_transfer *t = a->t = calloc(1, sizeof *t);
@@ -79,16 +80,17 @@ static const struct expectation expectations[] = {
     {"GET", OK "Content-Length: 5\r\nConnection: close\r\n\r\nhello", 200, "hello", true, false, 0},
     {"GET", OK "content-length:5\r\nCONNECTION:\tClose \r\n\r\nhello", 200, "hello", true, false, 0},
     {"GET", OK "X-Empty:\r\nContent-Length: 2\r\n\r\nok", 200, "ok", true, true, 0},
-    {"GET", OK "Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;name=\"v\"\r\nllo\r\n0\r\n\r\n", 200, "hello", true,
-        true, 0},
-    {"GET", OK "Transfer-Encoding: chunked\r\nTrailer: X\r\n\r\n2\r\nok\r\n0\r\nX: 1\r\nY: 2\r\n\r\n", 200, "ok", true,
-        true, 0},
-    {"GET", OK "Transfer-Encoding: chunked\r\nContent-Length: 99\r\n\r\n2\r\nok\r\n0\r\n\r\n", 200, "ok", true, false,
-        0},
+    {"GET", OK "Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;name=\"v\"\r\nllo\r\n0\r\n\r\n", 200, "hello",
+        true, true, 0},
+    {"GET", OK "Transfer-Encoding: chunked\r\nTrailer: X\r\n\r\n2\r\nok\r\n0\r\nX: 1\r\nY: 2\r\n\r\n", 200,
+        "ok", true, true, 0},
+    {"GET", OK "Transfer-Encoding: chunked\r\nContent-Length: 99\r\n\r\n2\r\nok\r\n0\r\n\r\n", 200, "ok",
+        true, false, 0},
     /* Until the connection ends. */
     {"GET", OK "\r\nhello", 200, "hello", true, false, 0},
     {"GET", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, "ok", true, false, 0},
-    {"GET", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", 200, "ok", true, true, 0},
+    {"GET", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", 200, "ok", true, true,
+        0},
     {"GET", "HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok", 200, "ok", true, true, 0},
     /* No body, whatever the headers say. */
     {"HEAD", OK "Content-Length: 5\r\n\r\n", 200, "", true, true, 0},
@@ -97,19 +99,23 @@ static const struct expectation expectations[] = {
     {"GET", "HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\n", 204, "", true, true, 0},
     {"GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 300\r\n\r\n", 304, "", true, true, 0},
     /* Informational ones first. */
-    {"GET", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: <x>\r\n\r\n" OK "Content-Length: 2\r\n\r\nok", 200,
+    {"GET",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: <x>\r\n\r\n" OK
+        "Content-Length: 2\r\n\r\nok",
+        200, "ok", true, true, 0},
+    {"GET", "HTTP/1.1 102 Processing\r\nContent-Length: 7\r\n\r\n" OK "Content-Length: 2\r\n\r\nok", 200,
         "ok", true, true, 0},
-    {"GET", "HTTP/1.1 102 Processing\r\nContent-Length: 7\r\n\r\n" OK "Content-Length: 2\r\n\r\nok", 200, "ok", true,
-        true, 0},
     {"POST", "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nX: y\r\n\r\nbig", 413, "big", true, true, 0},
     /* An offer to speak otherwise is none that was asked for. */
-    {"GET", OK "Upgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 2\r\n\r\nok", 200, "ok", true, true, 0},
-    {"GET", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n", 0, "", false, false,
-        ERROR_UNAVAILABLE},
+    {"GET", OK "Upgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 2\r\n\r\nok", 200, "ok", true, true,
+        0},
+    {"GET", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n", 0, "", false,
+        false, ERROR_UNAVAILABLE},
     /* Less than was promised. */
     {"GET", OK "Content-Length: 10\r\n\r\nhal", 200, "hal", false, false, ERROR_UNAVAILABLE},
     {"GET", OK "Transfer-Encoding: chunked\r\n\r\n5\r\nhel", 200, "hel", false, false, ERROR_UNAVAILABLE},
-    {"GET", OK "Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n0\r\n", 200, "he", false, false, ERROR_UNAVAILABLE},
+    {"GET", OK "Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n0\r\n", 200, "he", false, false,
+        ERROR_UNAVAILABLE},
     {"GET", OK "Content-Le", 0, "", false, false, ERROR_UNAVAILABLE},
     {"GET", "HTTP/1.1 100 Continue\r\n\r\n", 0, "", false, false, 0},
     /* What is no answer. */
@@ -120,9 +126,11 @@ static const struct expectation expectations[] = {
     {"GET", "HTTP/1.1 abc OK\r\n\r\n", 0, "", false, false, ERROR_UNAVAILABLE},
     {"GET", OK "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 0, "", false, false, ERROR_UNAVAILABLE},
     {"GET", OK "Content-Length: -5\r\n\r\nhello", 0, "", false, false, ERROR_UNAVAILABLE},
-    {"GET", OK "Content-Length: 99999999999999999999999\r\n\r\nhello", 0, "", false, false, ERROR_UNAVAILABLE},
+    {"GET", OK "Content-Length: 99999999999999999999999\r\n\r\nhello", 0, "", false, false,
+        ERROR_UNAVAILABLE},
     {"GET", OK "Transfer-Encoding: chunked\r\n\r\nxyz\r\n", 200, "", false, false, ERROR_UNAVAILABLE},
-    {"GET", OK "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n", 200, "", false, false, ERROR_UNAVAILABLE},
+    {"GET", OK "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n", 200, "", false, false,
+        ERROR_UNAVAILABLE},
     {"GET", OK "No colon here\r\n\r\n", 0, "", false, false, ERROR_UNAVAILABLE},
 };
 
@@ -132,9 +140,10 @@ static void expect(const struct expectation *x, size_t first, size_t step, bool 
     answer_run(&a, str_from(x->bytes), first, step, x->method);
     if (a.status != x->status || !str_is(buf_str(&a.body), x->body) || a.t->complete != x->complete ||
         a.t->code != x->code || (x->complete && a.t->keep_alive != x->keep_alive))
-        fail_msg("pieces of %zu, %zu%s of\n%s\ngave %d '" STR_FMT "', complete %d, keep_alive %d, code %d: %s", first,
-            step, pause ? ", pausing," : "", x->bytes, a.status, STR_ARG(buf_str(&a.body)), a.t->complete,
-            a.t->keep_alive, a.t->code, a.t->error.message);
+        fail_msg("pieces of %zu, %zu%s of\n%s\ngave %d '" STR_FMT
+                 "', complete %d, keep_alive %d, code %d: %s",
+            first, step, pause ? ", pausing," : "", x->bytes, a.status, STR_ARG(buf_str(&a.body)),
+            a.t->complete, a.t->keep_alive, a.t->code, a.t->error.message);
     answer_free(&a);
 }
 
@@ -158,7 +167,8 @@ static void test_headers_are_kept_and_trailers_are_not(void **state)
     (void)state;
     for (size_t step = 1; step < 40; step++) {
         answer_run(&a,
-            STR("HTTP/1.1 100 Continue\r\nX-Early: 1\r\n\r\nHTTP/1.1 200 OK\r\nX-One:  some value \r\nX-None:\r\n"
+            STR("HTTP/1.1 100 Continue\r\nX-Early: 1\r\n\r\nHTTP/1.1 200 OK\r\nX-One:  some value "
+                "\r\nX-None:\r\n"
                 "x-two: a: b\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Late: 1\r\nX-One: no\r\n\r\n"),
             0, step, "GET");
         assert_true(a.t->complete);
