@@ -8,7 +8,7 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Gateway, build, sleep, weir } from '../tests/e2e/lib/gateway.mjs';
 
-const EVENTS = 30, RATE = 500, CONNECTIONS = 64, SECONDS = Number(process.env.BENCH_SECONDS ?? 4), ROUNDS = 3;
+const EVENTS = 30, RATE = 500, CONNECTIONS = 64, SECONDS = Number(process.env.BENCH_SECONDS ?? 4), ROUNDS = 3, IDLE = 10000;
 const folder = mkdtempSync(join(tmpdir(), 'weir-bench-'));
 const started = [];
 const cores = cpus().length;
@@ -54,10 +54,11 @@ const gateway = await Gateway.start(
   `auth: keys
 threads: 1
 providers:
-  sim: {kind: openai, base_url: "http://127.0.0.1:${upstreamPort}/v1", api_key: "\${SIM_KEY}"}
+  sim: {kind: openai, base_url: "http://127.0.0.1:${upstreamPort}/v1", api_key: "\${SIM_KEY}", connect_timeout: 60s}
 models:
   - {name: sim-1, provider: sim, model: sim-1, price: {input: 1.0, output: 2.0}}
   - {name: inside, provider: sim, model: sim-1}
+  - {name: idle-1, provider: sim, model: idle-1}
 routes:
   - name: auto
     rules:
@@ -137,8 +138,21 @@ for (const body of ['whole', 'streamed']) {
     console.log(`    ${n} ${rate[n]} a second` + (n === 'weir' && rate.nginx ? ` (${(rate.weir / rate.nginx).toFixed(2)} of nginx)` : '') +
       (n === 'weir' && rate.portkey ? ` (${(rate.weir / rate.portkey).toFixed(1)} times Portkey)` : ''));
 }
-const status = readFileSync(`/proc/${gateway.process.pid}/status`, 'utf8');
-console.log(`  weir's resident memory after all that: ${(Number(/VmRSS:\s+(\d+)/.exec(status)[1]) / 1024).toFixed(0)} MB`);
+const resident = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${gateway.process.pid}/status`, 'utf8'))[1]) / 1024;
+console.log(`  weir's resident memory after all that: ${resident().toFixed(0)} MB`);
+
+// ---- Streams that wait: one event has come, and then nothing ----
+
+const files = Number(execFileSync('sh', ['-c', 'ulimit -Hn']).toString().replace('unlimited', '1000000'));
+const streams = Math.min(IDLE, Math.floor((files - 200) / 2)); // each takes two descriptors of the gateway
+bodies.idle = join(folder, 'idle.json');
+writeFileSync(bodies.idle, JSON.stringify({ model: 'idle-1', stream: true, messages: [{ role: 'user', content: text }] }));
+const before = resident();
+const held = start(cores - 1, join(build, 'tools', 'bench_load'), [String(gateway.port), '/v1/chat/completions', bodies.idle,
+  '--connections', String(streams), '--idle', '1', '--seconds', '60', '--header', `authorization: ${weirTarget.headers.authorization}`]);
+const { streaming } = JSON.parse(await firstLine(held));
+console.log(`  ${streaming} of ${streams} idle streams: ${resident().toFixed(0)} MB resident in all (${((resident() - before) * 1024 / streams).toFixed(1)} KB each)`);
+held.kill();
 
 await gateway.stop();
 process.exit();

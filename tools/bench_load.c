@@ -1,20 +1,26 @@
 /* Load for benchmarks: many requests to one address of loopback, their latencies as JSON.
  *
  *   bench_load PORT PATH BODY-FILE [--connections 64] [--rate 0] [--seconds 5] [--header "name: value"]
+ *              [--idle 0]
  *
  * Rate 0: each connection asks again as soon as it is answered (throughput). Otherwise so many requests a
  * second start at even distances, each on a free connection (latency; one that finds none free counts as
  * late). Where the body says "########" each request has another word of eight letters there: no two are
  * alike. `first` is the first byte of the answer's body, `total` its end; microseconds, from when the request
- * was due. */
+ * was due.
+ *
+ * With --idle 1 every connection asks once; when each has the first byte of its answer a line is printed, and
+ * they are kept open, unread, for so many seconds. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -33,7 +39,7 @@ struct client {
 };
 
 static struct options {
-    int port, connections, rate;
+    int port, connections, rate, idle;
     double seconds;
     struct buf request;
     size_t mark; /* of "########" in it, SIZE_MAX: none */
@@ -67,6 +73,8 @@ static void options_read(int argc, char **argv)
             options.rate = atoi(argv[i + 1]);
         else if (!strcmp(argv[i], "--seconds"))
             options.seconds = atof(argv[i + 1]);
+        else if (!strcmp(argv[i], "--idle"))
+            options.idle = atoi(argv[i + 1]);
         else if (!strcmp(argv[i], "--header"))
             buf_appendf(&headers, "%s\r\n", argv[i + 1]);
     }
@@ -195,16 +203,42 @@ static int rate_turn(struct client *clients, int64_t start_ns, int64_t *started)
     return 0;
 }
 
+/* The first byte of a body on each connection, then nothing. */
+static int hold(struct client *clients)
+{
+    int good = 0;
+    for (int i = 0; i < options.connections; i++)
+        client_ask(&clients[i], 0);
+    for (int i = 0; i < options.connections; i++) {
+        struct pollfd p = {clients[i].fd, POLLIN, 0};
+        while (!clients[i].first_ns && poll(&p, 1, 30000) == 1 && client_read(&clients[i]) == 0)
+            continue;
+        good += clients[i].first_ns && str_starts(buf_str(&clients[i].in), STR("HTTP/1.1 200"));
+        buf_free(&clients[i].in);
+    }
+    printf("{\"connections\":%d,\"streaming\":%d}\n", options.connections, good);
+    fflush(stdout);
+    usleep((useconds_t)(options.seconds * 1e6));
+    return good != options.connections;
+}
+
 int main(int argc, char **argv)
 {
     struct epoll_event events[BATCH];
+    struct rlimit files;
     options_read(argc, argv);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
     first = must(malloc(SAMPLES_MAX * sizeof *first));
     total = must(malloc(SAMPLES_MAX * sizeof *total));
     struct client *clients = must(calloc((size_t)options.connections, sizeof *clients));
     int epoll = epoll_create1(EPOLL_CLOEXEC);
     for (int i = 0; i < options.connections; i++)
         client_open(&clients[i], epoll);
+    if (options.idle)
+        return hold(clients);
     int64_t start = clock_mono_ns(), end = start + (int64_t)(options.seconds * 1e9), started = 0;
     for (int i = 0; i < options.connections && options.rate == 0; i++)
         client_ask(&clients[i], start);

@@ -3,7 +3,8 @@
  *   bench_upstream EVENTS        listens on a free port of loopback and prints it
  *
  * A request whose body asks for a stream gets EVENTS server-sent events in one piece, any other a whole
- * answer. It ends when standard input is closed, so that a benchmark that dies leaves nothing behind. */
+ * answer; a stream whose body holds "idle-1" gets the first event and then nothing more. It ends when
+ * standard input is closed, so that a benchmark that dies leaves nothing behind. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -26,7 +28,7 @@ struct peer {
     struct buf in, out;
 };
 
-static struct buf whole, stream;
+static struct buf whole, stream, idle;
 
 static void answers_make(int events)
 {
@@ -59,6 +61,12 @@ static void answers_make(int events)
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: "
         "chunked\r\n\r\n%zx\r\n" STR_FMT "\r\n0\r\n\r\n",
         body.len, STR_ARG(buf_str(&body)));
+    size_t first = str_find(buf_str(&body), STR("\n\n")) + 2;
+    buf_init(&idle, MIB);
+    buf_appendf(&idle,
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: "
+        "chunked\r\n\r\n%zx\r\n" STR_FMT "\r\n",
+        first, STR_ARG(str_slice(buf_str(&body), 0, first)));
     buf_free(&body);
 }
 
@@ -96,7 +104,8 @@ static bool peer_serve(struct peer *p)
     for (size_t taken; (taken = request_bytes(buf_str(&p->in))) > 0; buf_consume(&p->in, taken)) {
         struct str request = str_slice(buf_str(&p->in), 0, taken);
         bool streamed = str_find(request, STR("\"stream\":true")) != SIZE_MAX;
-        buf_append_str(&p->out, buf_str(streamed ? &stream : &whole));
+        bool waits = streamed && str_find(request, STR("idle-1")) != SIZE_MAX;
+        buf_append_str(&p->out, buf_str(waits ? &idle : streamed ? &stream : &whole));
     }
     return peer_write(p);
 }
@@ -142,6 +151,11 @@ int main(int argc, char **argv)
 {
     static struct peer input, door; /* only their addresses count */
     struct epoll_event events[BATCH];
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
     answers_make(argc > 1 ? atoi(argv[1]) : 30);
     int epoll = epoll_create1(EPOLL_CLOEXEC), listener = listener_open();
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = &door};

@@ -1,5 +1,6 @@
 /* weir serve: the gateway. */
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "app/config.h"
 #include "app/serve.h"
@@ -35,6 +36,16 @@ static int check(const struct config *config)
     return EXIT_DONE;
 }
 
+/* A stream takes two descriptors, and shells give 1,024: as many as may be had. */
+static void descriptors_raise(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
 int verb_serve(int argc, char **argv)
 {
     const char *file = NULL, *listen = NULL, *model = NULL;
@@ -57,6 +68,7 @@ int verb_serve(int argc, char **argv)
         config_free(config);
         return rc;
     }
+    descriptors_raise();
     int rc = serve_run(config, str_from(file), &overrides, &err);
     return rc ? verb_fail(rc == ERROR_INVALID || rc == ERROR_UNSUPPORTED ? EXIT_USAGE : EXIT_FAILED, &err)
               : EXIT_DONE;

@@ -95,6 +95,7 @@ int egress_connection_dial(struct egress_line *line, struct egress_transfer *t, 
     c->easy = curl_easy_init();
     if (!c->easy)
         return error_set(err, ERROR_MEMORY, "out of memory");
+    line->dialling++;
     if (!set_destination(c->easy, t->target) || !set_transport(c->easy, c, t->connect_timeout_ms))
         return error_set(err, ERROR_INTERNAL, "libcurl refused an option: check that it is 7.87 or newer");
     if (curl_multi_add_handle(c->egress->multi, c->easy) != CURLM_OK)
@@ -110,6 +111,7 @@ static void easy_drop(struct egress_connection *c)
     curl_multi_remove_handle(c->egress->multi, c->easy);
     curl_easy_cleanup(c->easy);
     c->easy = NULL;
+    c->line->dialling--;
 }
 
 static void ready(struct egress_connection *c)
@@ -173,6 +175,7 @@ static bool socket_take(struct egress_connection *c)
     c->fd = fd;
     easy_drop(c);
     c->io = loop_io_create(c->egress->loop, fd, 0, on_io, c);
+    egress_pool_next(c->line);
     return true;
 }
 

@@ -171,6 +171,7 @@ struct egress_line {
     struct list idle;    /* connections, the one used last at the end */
     struct list waiting; /* transfers, while as many connections as may be are in use */
     int connections;     /* idle, in use or being made */
+    int dialling;        /* of these, libcurl has */
     uint64_t hash;
     char *name;
 };
@@ -183,6 +184,8 @@ void egress_pool_leave(struct egress_transfer *t);
 /* The connection of `t` can serve again. */
 void egress_pool_give(struct egress_transfer *t);
 void egress_pool_close(struct egress_connection *c);
+/* A connection of `line` is dialled: others may be. */
+void egress_pool_next(struct egress_line *line);
 /* Closes what has been idle for too long; when it is to look again. */
 int64_t egress_pool_expire(struct egress *e, int64_t now);
 void egress_pool_free(struct egress *e); /* no transfer is left */

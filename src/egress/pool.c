@@ -15,6 +15,8 @@
 /* Servers close what is idle: most after 60 seconds and more. What one has closed meanwhile is noticed by its
  * reading event, or by the first request on it (egress_transfer's resending). */
 enum { IDLE_MAX = 1024, IDLE_MS = 60000 };
+/* A crowd of requests does not make a crowd of half-made connections, each with a handle of libcurl's. */
+enum { DIALLING_MAX = 256 };
 
 static struct egress_line *line_find(struct egress *e, const struct egress_target *target)
 {
@@ -82,14 +84,13 @@ static bool line_serve(struct egress_line *line, struct egress_transfer *t, int 
     }
     if (line->connections >= e->connections_max && !list_empty(&line->idle))
         connection_close(oldest(&line->idle)); /* what is sent again wants a new one */
-    if (line->connections >= e->connections_max)
+    if (line->connections >= e->connections_max || line->dialling >= DIALLING_MAX)
         return false;
     *rc = egress_connection_dial(line, t, err);
     return true;
 }
 
-/* A place has become free. */
-static void line_next(struct egress_line *line)
+void egress_pool_next(struct egress_line *line)
 {
     while (!line->egress->freeing && !list_empty(&line->waiting)) {
         struct egress_transfer *t = list_item(line->waiting.next, struct egress_transfer, queue);
@@ -117,7 +118,7 @@ void egress_pool_close(struct egress_connection *c)
 {
     struct egress_line *line = c->line;
     connection_close(c);
-    line_next(line);
+    egress_pool_next(line);
 }
 
 void egress_pool_leave(struct egress_transfer *t)
@@ -140,7 +141,7 @@ void egress_pool_give(struct egress_transfer *t)
     list_push_back(&e->idle, &c->aged);
     e->n_idle++;
     egress_tick_by(e, c->idle_since_ms + IDLE_MS);
-    line_next(c->line);
+    egress_pool_next(c->line);
     if (e->n_idle > IDLE_MAX)
         egress_pool_close(list_item(e->idle.next, struct egress_connection, aged));
 }

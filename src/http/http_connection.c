@@ -29,8 +29,8 @@ static int head_append(struct http_connection *c, struct http_span *span, const 
 {
     struct http_request *r = c->request;
     if (span->len == 0)
-        span->at = r->head.len;
-    span->len += len;
+        span->at = (uint32_t)r->head.len;
+    span->len += (uint32_t)len;
     return buf_append(&r->head, at, len) ? refuse(c, 431, "the request header is too large") : 0;
 }
 

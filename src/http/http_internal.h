@@ -59,7 +59,7 @@ struct http_connection {
 
 /* A span of `head`, by offset since the buffer moves as it grows. */
 struct http_span {
-    size_t at, len;
+    uint32_t at, len;
 };
 
 struct http_request {
