@@ -159,6 +159,8 @@ const struct detect_id detect_ids[] = {
         0.1, 0.1},
     {"DISCORD_TOKEN", ROUTER_SECRET, "", FROM(24, 26),
         "[MNO][A-Za-z0-9]{23,25}\\.[A-Za-z0-9_-]{6}\\.[A-Za-z0-9_-]{27,38}+", NULL, 0.9, 0.9},
+    {"FACEBOOK_ACCESS_TOKEN", ROUTER_SECRET, "", L(15) | L(16), "[0-9]{15,16}[|%][A-Za-z0-9_-]{27,40}+", NULL,
+        0.9, 0.9},
     {"NL_BSN", PII, "bsn,burgerservicenummer,sofinummer", L(9), "[0-9]{9}", detect_check_bsn, 0.2, 0.8},
     {"FR_NIR", PII, "sécurité sociale,securite sociale,nir", L(15) | L(1),
         "[12] ?[0-9]{2} ?(?:0[1-9]|1[0-2]|[2-9][0-9]) ?[0-9]{2} ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}",

@@ -104,13 +104,14 @@ bool detect_known_host(struct str host)
     return false;
 }
 
-/* Five of one byte in a row: "xxxxx", "*****", "00000" do not come out of a random generator. */
+/* Five of one byte in a row, and that is much of it: "xxxxx", "*****", "00000" do not come out of a random
+ * generator. */
 static bool long_repeat(struct str s)
 {
     size_t run = 1;
     for (size_t i = 1; i < s.len; i++) {
         run = s.data[i] == s.data[i - 1] ? run + 1 : 1;
-        if (run > 4 && (s.len < 64 || run > 6))
+        if (run > 4 && run * 4 >= s.len)
             return true;
     }
     return false;

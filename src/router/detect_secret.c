@@ -157,6 +157,25 @@ static bool made_of_words(struct str s)
     return letters >= 3 * runs;
 }
 
+/* "m{h)o}": a bracket is closed by one of another kind. One that is closed without having been opened, or
+ * never, may belong to what stands around. */
+static bool brackets_cross(struct str s)
+{
+    char open[160]; /* the pattern's values are shorter */
+    size_t depth = 0;
+    for (size_t i = 0; i < s.len && depth < sizeof open; i++) {
+        const char *closed = s.data[i] ? strchr("()[]{}", s.data[i]) : NULL;
+        if (!closed)
+            continue;
+        if (strchr("([{", *closed)) {
+            open[depth++] = closed[1];
+        } else if (depth > 0 && open[--depth] != *closed) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void secret_check(struct detect_scan *s, size_t rule, size_t at)
 {
     size_t start = at, end = at;
@@ -169,6 +188,8 @@ static void secret_check(struct detect_scan *s, size_t rule, size_t at)
         made_of_words(secret))
         return;
     if (detect_secrets[rule].kind == DETECT_QUOTED && str_find(secret, STR("://")) != SIZE_MAX)
+        return;
+    if (detect_secrets[rule].kind == DETECT_CROSSED && !brackets_cross(secret))
         return;
     if (!detect_placeholder(secret))
         detect_add(s, &table.types[rule], start, end, detect_secrets[rule].kind == DETECT_TOKEN ? 1.0 : 0.8);
@@ -297,7 +318,8 @@ static void word_found(struct detect_scan *s, size_t word, size_t start, size_t 
         } else {
             if (value == SIZE_MAX - 1)
                 value = value_begin(s, end, &quoted);
-            at = rule->kind == DETECT_QUOTED && !quoted ? SIZE_MAX : value;
+            bool fits = rule->kind == DETECT_QUOTED ? quoted : rule->kind != DETECT_CROSSED || !quoted;
+            at = fits ? value : SIZE_MAX;
             /* A maker's name stands as a word of its own: no "okta" in "rookTable". */
             if (table.types[table.use[i]].rank == RANK_VALUE && start > 0 &&
                 detect_is_lower(s->text.data[start]) && detect_is_lower(s->text.data[start - 1]))

@@ -83,7 +83,7 @@ const struct detect_secret detect_secrets[] = {
     TOKEN("GITLAB_INCOMING_MAIL_TOKEN", "glimt-", "glimt-[A-Za-z0-9_-]{25}", 3),
     TOKEN("GITLAB_KUBERNETES_AGENT_TOKEN", "glagent-", "glagent-[A-Za-z0-9_-]{50}", 3),
     TOKEN("GITLAB_OAUTH_APP_SECRET", "gloas-", "gloas-[A-Za-z0-9_-]{64}", 3),
-    TOKEN("GITLAB_PTT", "glptt-", "glptt-[0-9a-f]{40}", 3),
+    TOKEN("GITLAB_PTT", "glptt-", "glptt-[A-Za-z0-9_-]{40}", 3),
     TOKEN("GITLAB_RRT", "gr1348941", "GR1348941[A-Za-z0-9_-]{20}", 3),
     TOKEN("GITLAB_RUNNER_AUTHENTICATION_TOKEN_ROUTABLE", "glrt-t",
         "glrt-t[0-9]_[A-Za-z0-9_-]{27,300}+\\.[0-9a-z]{9}", 4),
@@ -281,6 +281,10 @@ const struct detect_secret detect_secrets[] = {
         3),
     TOKEN("CURL_AUTH_USER", "--user ,-u ",
         "(?:--user|-u) [\"']?\\K(?=[^\\s]{0,200}[A-Za-z])[^\\s:\"'/$]{0,64}:[^\\s\"'$:]{6,128}+", 2),
+    /* A key for the user and no password; each in quotes of its own. */
+    TOKEN("CURL_AUTH_USER", "--user ,-u ", "(?:--user|-u) \"\\K[^\\s:\"/$]{12,64}+:(?=\")", 3),
+    TOKEN(
+        "CURL_AUTH_USER", "--user ,-u ", "(?:--user|-u) \\K\"[^\\s:\"/$]{1,64}+\":\"[^\\s\"$]{6,128}+\"", 3),
     VALUE("GENERIC_API_KEY",
         "access,auth,api,credential,creds,key,passw,passphrase,secret,token,pwd,kennwort,passwort,contraseña,"
         "clave",
@@ -290,6 +294,8 @@ const struct detect_secret detect_secrets[] = {
         "(?=[^\\s\"'`]{0,149}[^A-Za-z\\s\"'`])(?=[^\\s\"'`]{0,149}[A-Za-z])[^\\s\"'`\\x00-\\x1f]{6,150}+(?=["
         "\"'`])",
         2.5, 0},
+    {"GENERIC_SECRET", DETECT_CROSSED, "passw,passphrase,secret,pwd,kennwort,passwort,db_pass",
+        "(?=[^A-Za-z]{0,40}[A-Za-z])[^\\s\"'`,;\\x00-\\x1f]{8,150}+", 2.5, 0},
 };
 
 const size_t n_detect_secrets = sizeof detect_secrets / sizeof *detect_secrets;

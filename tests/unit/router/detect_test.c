@@ -202,6 +202,11 @@ static void secrets(void **state)
         "@cluster0.q1x8v.mongodb.net/r\"");
     secret_found("GENERIC_API_KEY", "\"api_key\": \"", "q8Zt3Lm", "W9xK2vR7pB5nC1dF6", "\"");
     secret_found("GENERIC_SECRET", "password = '", "Sunf", "lower!1987", "'");
+    secret_found("GENERIC_SECRET", "db_pass: ", "q{v(", "w9}T)k~z", "\n"); /* crossed brackets: no program */
+    secret_found("CURL_AUTH_USER", "curl -u \"", "k8Zt3Lm", "W9xK2vR7:", "\" https://a.dev");
+    secret_found("FACEBOOK_ACCESS_TOKEN", "app ", "158274930", "4716253|Xq7-mRt2LpZ9vKw4NbC8sDf1GhY", "\n");
+    harmless("password = read(users[\"a\"].secret(0))");
+    harmless("if (check(form.password[0], (hash))) { passwd = get({a: [b(1)]}); }");
     absent("AWS_ACCESS_TOKEN", "AKIAIOSFODNN7EXAMPLE");
     harmless("stripe.api_key = \"sk_test_xxxxxxxxxxxxxxxxxxxxxxxx\"");
     harmless("password = os.environ[\"DB_PASSWORD\"]");
