@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/rand.h"
+#include "exchange/forecast.h"
 
 static const char help[] =
     "usage: weir route [--config FILE] [--shape NAME] [--content] [--boundary local] [--batch] [--key NAME]\n"
@@ -32,6 +33,8 @@ enum { MAX_TAGS = 64 };
 
 struct route {
     const struct router_policy *policy;
+    struct config *config;              /* its prices */
+    const struct chat_request *request; /* the line's */
     struct router_context context;
     struct str tags[MAX_TAGS];
     struct buf out;
@@ -70,6 +73,25 @@ static bool shape_find(const char *name, struct route *r)
     return false;
 }
 
+/* Without a gateway that has learned better: an answer of the length that is thought before any was seen. */
+static double ask_cost(void *ctx, struct str model, int64_t tokens)
+{
+    const struct route *r = ctx;
+    const struct chat_request *q = r->request;
+    double output = q->kind == CHAT_KIND_ANSWER ? forecast_guess(NULL, STR_NONE, STR_NONE).output_tokens : 0;
+    if (q->max_tokens >= 0 && output > (double)q->max_tokens)
+        output = (double)q->max_tokens;
+    const struct chat_usage usage = {.input_tokens = tokens, .output_tokens = (int64_t)output * q->n};
+    const struct govern_price free_of_charge = {.known = true};
+    for (size_t i = 0; i < r->config->n_models; i++) {
+        const struct config_model *m = &r->config->models[i];
+        int64_t nano = govern_price_cost(m->file.len > 0 ? &free_of_charge : &m->price, &usage);
+        if (str_eq(m->name, model))
+            return nano < 0 ? -1 : (double)nano * 1e-9;
+    }
+    return -1;
+}
+
 static int line_take(void *ctx, struct str line, long long number)
 {
     struct route *r = ctx;
@@ -87,6 +109,7 @@ static int line_take(void *ctx, struct str line, long long number)
     buf_clear(&r->out);
     json_writer_init(&w, &r->out);
     int rc = r->read(a, line, &request, &err);
+    r->request = request;
     if (rc)
         error_write(&w, &err);
     else
@@ -105,16 +128,17 @@ static void warn(void *ctx, const char *line)
     fprintf(stderr, "weir: warning: %s\n", line);
 }
 
-static int policy_open(const char *file, struct router_policy **policy, struct error *err)
+static int policy_open(
+    const char *file, struct config **config, struct router_policy **policy, struct error *err)
 {
     struct config_overrides none = {0};
-    struct config *config;
-    int rc = config_load(str_from(file), &none, &config, err);
+    int rc = config_load(str_from(file), &none, config, err);
     if (rc)
         return rc;
-    rc = config_policy(config, policy, err);
-    config_free(config);
-    if (rc == 0)
+    rc = config_policy(*config, policy, err);
+    if (rc)
+        config_free(*config);
+    else
         router_policy_warnings(*policy, warn, NULL);
     return rc;
 }
@@ -153,15 +177,18 @@ int verb_route(int argc, char **argv)
             EXIT_USAGE, "--shape is chat, completions, responses, anthropic or ollama, not '%s'", shape);
     if (!context_fill(&r, boundary, tags))
         return EXIT_USAGE;
-    if (policy_open(file, &policy, &err))
+    if (policy_open(file, &r.config, &policy, &err))
         return verb_fail(EXIT_USAGE, &err);
     r.policy = policy;
+    r.context.cost_usd = ask_cost;
+    r.context.ctx = &r;
     r.context.key = str_from(key);
     r.context.team = str_from(team);
     buf_init(&r.out, LIMIT_REQUEST_MEMORY);
     int rc = verb_each_line(line_take, &r);
     buf_free(&r.out);
     router_policy_free(policy);
+    config_free(r.config);
     if (rc == 0 && fflush(stdout) != 0)
         rc = verb_failf(EXIT_FAILED, "cannot write to standard output");
     return rc ? rc : r.failed ? EXIT_FAILED : EXIT_DONE;

@@ -143,6 +143,9 @@ test('weir route explains lines, with the content where it is asked for, here', 
   const quiet = run([], shapes['/v1/chat/completions']);
   assert.equal(quiet.rule, 'home');
   assert.ok(!JSON.stringify(quiet).includes('5555'));
+  const { predicted } = run(['--tags', 'cheap'], { ...plain, max_tokens: 100 });
+  assert.deepEqual(predicted.map((p) => p.target), ['fair', 'dear', 'slow']);
+  assert.ok(predicted[0].cost_usd >= 100 * 3e-6 && predicted[0].cost_usd < 100 * 3e-6 + 40e-6);
   const told = run(['--content', '--shape', 'anthropic'], shapes['/v1/messages']);
   assert.equal(told.findings.find((f) => f.type === 'CREDIT_CARD').text, '5555 3412 4444 1115');
 });
