@@ -120,7 +120,7 @@ static size_t bisect(const struct mask_list *l, size_t low, size_t high, size_t 
 
 /* The longest word at text[at] that `fits`; NULL: none. `*cut`: a longer one might be there, were there more
  * text. */
-static const struct mask_word *find(const struct mask_list *l, struct str text, size_t at,
+static const struct mask_word *find(struct mask_list *l, struct str text, size_t at,
     bool (*fits)(const struct mask_word *word, struct str text, size_t at), bool *cut)
 {
     const struct mask_word *found = NULL;
@@ -128,7 +128,7 @@ static const struct mask_word *find(const struct mask_list *l, struct str text, 
     *cut = false;
     if (!l->first[(unsigned char)text.data[at]])
         return NULL;
-    for (size_t depth = 0; low < high; depth++) {
+    for (size_t depth = 0; low < high; depth++, l->steps++) {
         for (; low < high && l->words[low].text.len == depth; low++)
             if (fits(&l->words[low], text, at))
                 found = &l->words[low];
@@ -336,6 +336,12 @@ int mask_add(struct mask *m, const struct detect_type *type, struct str original
 
 /* ---- There ---- */
 
+/* Texts that begin like an original at every byte are made to keep us busy. */
+static size_t steps_allowed(const struct mask_list *l, struct str text)
+{
+    return l->steps + 16 * text.len + 4096;
+}
+
 int mask_text(struct mask *m, struct str text, struct str *out, struct error *err)
 {
     struct buf made;
@@ -344,8 +350,13 @@ int mask_text(struct mask *m, struct str text, struct str *out, struct error *er
     bool cut;
     *out = text;
     list_sort(&m->originals);
+    const size_t allowed = steps_allowed(&m->originals, text);
     buf_init(&made, LIMIT_REQUEST_MEMORY);
     for (size_t i = 0; i < text.len && rc == 0;) {
+        if (m->originals.steps > allowed) {
+            rc = error_set(err, ERROR_UNSUPPORTED, "it takes too long to mask");
+            break;
+        }
         const struct mask_word *word = find(&m->originals, text, i, original_fits, &cut);
         struct str placeholder;
         if (!word) {
@@ -370,8 +381,9 @@ bool mask_leaks(struct mask *m, struct str text)
 {
     bool cut;
     list_sort(&m->originals);
+    const size_t allowed = steps_allowed(&m->originals, text);
     for (size_t i = 0; i < text.len; i++)
-        if (find(&m->originals, text, i, original_shows, &cut))
+        if (find(&m->originals, text, i, original_shows, &cut) || m->originals.steps > allowed)
             return true;
     return false;
 }

@@ -41,6 +41,7 @@ struct mask_word {
 struct mask_list {
     struct mask_word *words;
     size_t n, capacity, longest;
+    size_t steps;    /* bytes compared so far */
     bool first[256]; /* bytes that one begins with */
     bool sorted;
 };
