@@ -141,11 +141,9 @@ static void shake(struct egress_connection *c)
     }
 }
 
-/* Nobody asked anything: what comes on an idle connection ends it, but for what is TLS's own. */
 static void idle_io(struct egress_connection *c)
 {
-    char byte;
-    if (egress_connection_read(c, &byte, 1) != EGRESS_AGAIN)
+    if (!egress_connection_quiet(c))
         egress_pool_close(c);
 }
 
@@ -241,6 +239,13 @@ ssize_t egress_connection_read(struct egress_connection *c, char *to, size_t siz
 bool egress_connection_holds(const struct egress_connection *c)
 {
     return c->ssl && SSL_has_pending(c->ssl);
+}
+
+/* A byte read is lost: such a connection is closed. */
+bool egress_connection_quiet(struct egress_connection *c)
+{
+    char byte;
+    return egress_connection_read(c, &byte, 1) == EGRESS_AGAIN;
 }
 
 ssize_t egress_connection_write(struct egress_connection *c, const char *from, size_t size)

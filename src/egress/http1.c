@@ -13,6 +13,8 @@
 
 /* What may still come after egress_finish before the connection is given up. */
 enum { DRAIN_BYTES = 64 * 1024 };
+/* What an informational answer without headers counts for. */
+enum { INFORMATIONAL_BYTES = 64 };
 
 /* ---- The request ---- */
 
@@ -218,11 +220,14 @@ static int on_complete(struct http_parser *p)
 {
     struct egress_transfer *t = of(p);
     if (is_informational(p)) {
-        /* The bytes still count, so that such answers come to an end; their headers are forgotten. */
-        t->answer_headers.max -= t->answer_headers.len;
+        /* Bytes and heads still count, so that such answers come to an end; their headers are forgotten. */
+        size_t bytes = t->answer_headers.len + INFORMATIONAL_BYTES;
+        if (bytes >= t->answer_headers.max)
+            return refuse(t, ERROR_LIMIT, "has too many headers");
+        t->answer_headers.max -= bytes;
         buf_clear(&t->answer_headers);
         t->in_value = false;
-        return t->answer_headers.max < 64 ? refuse(t, ERROR_LIMIT, "has too many headers") : 0;
+        return 0;
     }
     t->complete = true;
     t->keep_alive = http_should_keep_alive(p) && !(p->uses_transfer_encoding && p->flags & F_CONTENTLENGTH);

@@ -156,6 +156,8 @@ void egress_connection_dialled(struct egress_connection *c, CURLcode result);
 ssize_t egress_connection_read(struct egress_connection *c, char *to, size_t size);
 /* May bytes be left that no event will tell of? */
 bool egress_connection_holds(const struct egress_connection *c);
+/* Has nothing come on an idle connection, but for what is TLS's own? If not, it is of no use any more. */
+bool egress_connection_quiet(struct egress_connection *c);
 /* Bytes written, or EGRESS_AGAIN, _BROKEN. */
 ssize_t egress_connection_write(struct egress_connection *c, const char *from, size_t size);
 void egress_connection_watch(struct egress_connection *c, int events);

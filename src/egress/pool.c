@@ -13,7 +13,7 @@
 #include "egress/internal.h"
 
 /* Servers close what is idle: most after 60 seconds and more. What one has closed meanwhile is noticed by its
- * reading event, or by the first request on it (egress_transfer's resending). */
+ * reading event, when it is to be used again, or by the first request on it (egress_transfer's resending). */
 enum { IDLE_MAX = 1024, IDLE_MS = 60000 };
 /* A crowd of requests does not make a crowd of half-made connections, each with a handle of libcurl's. */
 enum { DIALLING_MAX = 256 };
@@ -65,9 +65,17 @@ static struct egress_connection *oldest(const struct list *idle)
     return list_empty(idle) ? NULL : list_item(idle->next, struct egress_connection, pooled);
 }
 
+/* The one used last that is still quiet. What has come unasked must not be read as the answer to the next
+ * request, which may be somebody else's; that its event is still to come is no excuse. */
 static struct egress_connection *latest(const struct list *idle)
 {
-    return list_empty(idle) ? NULL : list_item(idle->prev, struct egress_connection, pooled);
+    while (!list_empty(idle)) {
+        struct egress_connection *c = list_item(idle->prev, struct egress_connection, pooled);
+        if (egress_connection_quiet(c))
+            return c;
+        connection_close(c);
+    }
+    return NULL;
 }
 
 /* Gives `t` a connection of `line` if there is one to give. */

@@ -222,6 +222,22 @@ static void serve_endless(struct loopback_conn *c)
         ;
 }
 
+static void serve_endless_informational(struct loopback_conn *c)
+{
+    loopback_read(c);
+    while (loopback_text(c, "HTTP/1.1 100 Continue\r\n\r\n"))
+        continue;
+}
+
+static void test_informational_answers_without_end_are_cut_off(void **state)
+{
+    struct seen seen = {0};
+    (void)state;
+    run_against(serve_endless_informational, 9000, 9000, &seen);
+    assert_int_equal(seen.code, ERROR_LIMIT);
+    seen_free(&seen);
+}
+
 static void test_answers_without_end_are_cut_off(void **state)
 {
     struct seen headers = {0}, body = {0};
@@ -308,6 +324,42 @@ static void test_a_stale_connection_is_replaced_but_work_is_not_asked_for_twice(
     run_twice(1200, &working, &requests);
     assert_int_equal(working.code, ERROR_UNAVAILABLE);
     assert_int_equal(requests, 2);
+}
+
+/* Says more than it was asked, once its first answer has been read. */
+static void serve_twice(struct loopback_conn *c)
+{
+    bool first = atomic_load(&c->server->connections) == 1;
+    if (!loopback_read(c) || !loopback_answer(c, "200 OK", "", first ? "hello" : "asked for"))
+        return;
+    loopback_sleep(c, first ? 50 : 0);
+    if (first)
+        loopback_answer(c, "200 OK", "", "unasked");
+    loopback_wait(c);
+}
+
+/* The unasked answer is in the socket, and the loop has not turned since. */
+static void test_an_answer_nobody_asked_for_is_not_given_to_the_next_request(void **state)
+{
+    struct loopback server = {0};
+    struct fixture f;
+    struct seen first = {0}, second = {0};
+    (void)state;
+    loopback_start(&server, serve_twice, NULL);
+    fixture_start(&f);
+    struct egress_target *t = quick_target(url_of(&server), 5000, 5000, 5000);
+    seen_run(&f, &first, t, "x");
+    assert_int_equal(first.code, 0);
+    usleep(300 * 1000);
+    seen_run(&f, &second, t, "x");
+    assert_int_equal(second.code, 0);
+    assert_true(str_is(buf_str(&second.body), "asked for"));
+    assert_int_equal(atomic_load(&server.connections), 2);
+    seen_free(&first);
+    seen_free(&second);
+    egress_target_free(t);
+    fixture_stop(&f);
+    loopback_stop(&server);
 }
 
 /* ---- Leaving ---- */
@@ -502,8 +554,10 @@ int main(void)
         cmocka_unit_test(test_broken_answers_are_unavailable),
         cmocka_unit_test(test_nobody_listens),
         cmocka_unit_test(test_answers_without_end_are_cut_off),
+        cmocka_unit_test(test_informational_answers_without_end_are_cut_off),
         cmocka_unit_test(test_informational_answers_and_trailers_are_skipped),
         cmocka_unit_test(test_a_stale_connection_is_replaced_but_work_is_not_asked_for_twice),
+        cmocka_unit_test(test_an_answer_nobody_asked_for_is_not_given_to_the_next_request),
         cmocka_unit_test(test_closing_inside_callbacks_ends_the_transfer),
         cmocka_unit_test(test_freeing_the_egress_with_transfers_open),
         cmocka_unit_test(test_a_finished_transfer_keeps_its_connection),
