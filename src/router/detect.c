@@ -199,7 +199,7 @@ static void shapes_scan(struct detect_scan *s)
         escaped = 0;
         for (; bits && s->rc == 0; bits &= bits - 1) {
             size_t i = block * 64 + byte_first(bits);
-            if (s->text.data[i] != '\\') {
+            if (detect_byte(s, i) != '\\') {
                 shape_look(s, i);
                 continue;
             }
