@@ -50,8 +50,10 @@ static void usage(FILE *to)
 
 int main(int argc, char **argv)
 {
-    /* A peer that goes away is an error of the write, not the end of the program. */
+    /* A peer that goes away, or a file that may not grow (ulimit -f), is an error of the write, not the end
+     * of the program. */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     if (argc < 2) {
         usage(stderr);
         return EXIT_USAGE;

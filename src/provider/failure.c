@@ -54,6 +54,8 @@ static const char *configuration_fault(int status)
         return "wants to be paid: check the account's balance";
     case 404:
         return "does not know the model or the address: check the model's name and base_url";
+    case 407:
+        return "is behind a proxy that wants a login: check base_url and the proxy";
     default:
         return status >= 300 && status < 400 ? "sent a redirect, which is not followed: correct its base_url"
                                              : NULL;

@@ -54,6 +54,23 @@ test('kill -9 at any instant loses no settled row', async () => {
   await cloud.stop();
 });
 
+test('a limit of the size of files does not end the gateway: what cannot be kept is refused, and later it goes on', async () => {
+  const cloud = await Cloud.start();
+  const g = await Gateway.start(provider(cloud), { env });
+  const limit = (bytes) => execFileSync('prlimit', ['--pid', String(g.process.pid), `--fsize=${bytes}:unlimited`]);
+  assert.equal((await g.chat('cloudy', 'x')).status, 200);
+  limit(1);
+  assert.equal((await g.chat('cloudy', 'x')).status, 503);
+  const sent = cloud.requests.length;
+  assert.equal((await g.chat('cloudy', 'x')).status, 503);
+  assert.equal(cloud.requests.length, sent, 'nothing leaves without its record');
+  limit('unlimited');
+  for (let i = 0; i < 200 && (await g.get('/readyz')).status !== 200; i++) await sleep(50);
+  assert.equal((await g.chat('cloudy', 'x')).status, 200);
+  await g.stop();
+  await cloud.stop();
+});
+
 test('a second gateway on the same state is refused', async () => {
   const cloud = await Cloud.start();
   const g = await Gateway.start(provider(cloud), { env });

@@ -30,6 +30,7 @@ static void test_statuses_decide_code_and_fallback(void **state)
         {403, ERROR_UNAVAILABLE, true},
         {404, ERROR_UNAVAILABLE, true},
         {405, ERROR_INVALID, false},
+        {407, ERROR_UNAVAILABLE, true}, /* a login to a proxy of ours is not the client's to give */
         {408, ERROR_TIMEOUT, true},
         {409, ERROR_UNAVAILABLE, true},
         {413, ERROR_LIMIT, false},
