@@ -65,7 +65,7 @@ struct egress_options {
     bool offline;            /* refuse everything */
     egress_witness *witness; /* required */
     void *witness_ctx;
-    int max_connections_per_host; /* 0: 256 */
+    int max_connections_per_host; /* 0: LIMIT_CONNECTIONS */
 };
 int egress_create(
     struct loop *loop, const struct egress_options *o, struct egress **out, struct error *err) MUST_USE;

@@ -185,6 +185,16 @@ static bool is_informational(const struct http_parser *p)
     return p->status_code >= 100 && p->status_code < 200;
 }
 
+static bool has_no_body(const struct http_parser *p)
+{
+    return p->status_code == 204 || p->status_code == 304;
+}
+
+static bool tells_of_body(const struct http_parser *p)
+{
+    return p->flags & F_CHUNKED || (p->flags & F_CONTENTLENGTH && p->content_length > 0);
+}
+
 /* 1: no body follows, whatever the headers say (RFC 9112, 6.3). */
 static int on_head(struct http_parser *p)
 {
@@ -199,7 +209,7 @@ static int on_head(struct http_parser *p)
     if (t->handler.status)
         t->handler.status(t->handler.ctx, (int)p->status_code);
     go_on(p);
-    return t->head_only || p->status_code == 204 || p->status_code == 304;
+    return t->head_only || has_no_body(p);
 }
 
 static int on_body(struct http_parser *p, const char *at, size_t len)
@@ -230,7 +240,8 @@ static int on_complete(struct http_parser *p)
         return 0;
     }
     t->complete = true;
-    t->keep_alive = http_should_keep_alive(p) && !(p->uses_transfer_encoding && p->flags & F_CONTENTLENGTH);
+    t->keep_alive = http_should_keep_alive(p) && !(p->uses_transfer_encoding && p->flags & F_CONTENTLENGTH) &&
+                    !(has_no_body(p) && tells_of_body(p));
     http_parser_pause(p, 1);
     return 0;
 }

@@ -96,8 +96,8 @@ static const struct expectation expectations[] = {
     {"HEAD", OK "Content-Length: 5\r\n\r\n", 200, "", true, true, 0},
     {"HEAD", OK "Transfer-Encoding: chunked\r\n\r\n", 200, "", true, true, 0},
     {"GET", "HTTP/1.1 204 No Content\r\n\r\n", 204, "", true, true, 0},
-    {"GET", "HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\n", 204, "", true, true, 0},
-    {"GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 300\r\n\r\n", 304, "", true, true, 0},
+    {"GET", "HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\n", 204, "", true, false, 0},
+    {"GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 300\r\n\r\n", 304, "", true, false, 0},
     /* Informational ones first. */
     {"GET",
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: <x>\r\n\r\n" OK

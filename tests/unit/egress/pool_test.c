@@ -103,6 +103,28 @@ static void serve_ambiguous(struct loopback_conn *c)
             return;
 }
 
+/* The body that such answers cannot have would be read as the next answer. */
+static void serve_body_of_a_204(struct loopback_conn *c)
+{
+    while (loopback_read(c))
+        if (!loopback_text(c, "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n"))
+            return;
+}
+
+static void serve_chunks_of_a_304(struct loopback_conn *c)
+{
+    while (loopback_read(c))
+        if (!loopback_text(c, "HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n"))
+            return;
+}
+
+static void serve_no_content(struct loopback_conn *c)
+{
+    while (loopback_read(c))
+        if (!loopback_text(c, "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"))
+            return;
+}
+
 static void serve_unasked(struct loopback_conn *c)
 {
     if (!loopback_read(c) || !loopback_answer(c, "200 OK", "", "hello"))
@@ -124,7 +146,8 @@ static void test_a_connection_serves_again_only_where_it_is_clean(void **state)
         void (*serve)(struct loopback_conn *);
         bool again;
     } cases[] = {{serve_ok, true}, {serve_said_close, false}, {serve_old, false}, {serve_too_much, false},
-        {serve_ambiguous, false}, {serve_unasked, false}, {serve_one, false}};
+        {serve_ambiguous, false}, {serve_body_of_a_204, false}, {serve_chunks_of_a_304, false},
+        {serve_no_content, true}, {serve_unasked, false}, {serve_one, false}};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         for (int tls = 0; tls < 2; tls++) {
