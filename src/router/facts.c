@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "router/calibrate.h"
 #include "router/detect.h"
+#include "router/detect_memo.h"
 #include "router/plain.h"
 
 enum { QUESTION_BYTES = 64 * 1024 };
@@ -95,7 +96,8 @@ static int text_look(void *ctx, struct str where, struct str text)
     int rc = data_look(l, where, text);
     if (rc || is_media_data(text))
         return rc;
-    return router_detect(l->arena, where, text, &l->facts->findings, l->err);
+    const struct router_context *c = l->facts->context;
+    return detect_memo_look(l->arena, c ? c->key : STR_NONE, where, text, &l->facts->findings, l->err);
 }
 
 /* A tree as text: a value's key beside it can show what it is. */
