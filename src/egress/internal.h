@@ -174,6 +174,7 @@ struct egress_line {
     struct list waiting; /* transfers, while as many connections as may be are in use */
     int connections;     /* idle, in use or being made */
     int dialling;        /* of these, libcurl has */
+    int64_t distrust_ms; /* until then a connection carries one request */
     uint64_t hash;
     char *name;
 };
@@ -186,6 +187,9 @@ void egress_pool_leave(struct egress_transfer *t);
 /* The connection of `t` can serve again. */
 void egress_pool_give(struct egress_transfer *t);
 void egress_pool_close(struct egress_connection *c);
+/* An answer came on `c` that nobody asked for: questions and answers of this place may be out of step, on
+ * other connections too. For a minute none of them is used again. */
+void egress_pool_distrust(struct egress_connection *c);
 /* A connection of `line` is dialled: others may be. */
 void egress_pool_next(struct egress_line *line);
 /* Closes what has been idle for too long; when it is to look again. */

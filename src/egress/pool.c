@@ -9,12 +9,13 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/must.h"
 #include "egress/internal.h"
 
 /* Servers close what is idle: most after 60 seconds and more. What one has closed meanwhile is noticed by its
  * reading event, when it is to be used again, or by the first request on it (egress_transfer's resending). */
-enum { IDLE_MAX = 1024, IDLE_MS = 60000 };
+enum { IDLE_MAX = 1024, IDLE_MS = 60000, DISTRUST_MS = 60000 };
 /* A crowd of requests does not make a crowd of half-made connections, each with a handle of libcurl's. */
 enum { DIALLING_MAX = 256 };
 
@@ -109,7 +110,7 @@ void egress_pool_next(struct egress_line *line)
         if (rc)
             egress_transfer_fail(t, rc);
     }
-    if (line->connections == 0 && list_empty(&line->waiting))
+    if (line->connections == 0 && list_empty(&line->waiting) && line->distrust_ms <= clock_mono_ms())
         line_free(line);
 }
 
@@ -129,6 +130,23 @@ void egress_pool_close(struct egress_connection *c)
     egress_pool_next(line);
 }
 
+void egress_pool_distrust(struct egress_connection *c)
+{
+    struct egress_line *line = c->line;
+    int64_t now = clock_mono_ms();
+    if (line->distrust_ms <= now)
+        log_warn("egress",
+            "'" STR_FMT "' sent an answer that nobody asked for: for a minute each connection to it carries "
+            "one request; check what lies between",
+            STR_ARG(c->transfer->target->name));
+    line->distrust_ms = now + DISTRUST_MS;
+    list_each(node, after, &line->idle) {
+        struct egress_connection *other = list_item(node, struct egress_connection, pooled);
+        if (other != c)
+            connection_close(other);
+    }
+}
+
 void egress_pool_leave(struct egress_transfer *t)
 {
     list_remove(&t->queue);
@@ -144,6 +162,10 @@ void egress_pool_give(struct egress_transfer *t)
     c->transfer = NULL;
     c->used = true;
     c->idle_since_ms = clock_mono_ms();
+    if (c->line->distrust_ms > c->idle_since_ms) {
+        egress_pool_close(c);
+        return;
+    }
     egress_connection_watch(c, LOOP_READ);
     list_push_back(&c->line->idle, &c->pooled);
     list_push_back(&e->idle, &c->aged);

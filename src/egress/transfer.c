@@ -217,6 +217,8 @@ static bool feed(struct egress_transfer *t, const char *data, size_t len)
         return false;
     }
     if (t->complete) {
+        if (str_starts((struct str){data + used, len - used}, STR("HTTP/1.")))
+            egress_pool_distrust(t->connection);
         /* More than was asked for, or an answer to half a question: not a connection to go on with. */
         t->keep_alive = t->keep_alive && used == len && t->written == t->request_len &&
                         !egress_connection_holds(t->connection);

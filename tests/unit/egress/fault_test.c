@@ -362,6 +362,36 @@ static void test_an_answer_nobody_asked_for_is_not_given_to_the_next_request(voi
     loopback_stop(&server);
 }
 
+/* Only its first connection answers twice. */
+static void serve_out_of_step(struct loopback_conn *c)
+{
+    bool first = atomic_load(&c->server->connections) == 1;
+    while (loopback_read(c))
+        if (!loopback_text(c, first ? "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n"
+                                    : "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+            return;
+}
+
+static void test_a_server_out_of_step_gets_one_request_a_connection(void **state)
+{
+    struct loopback server = {0};
+    struct fixture f;
+    (void)state;
+    loopback_start(&server, serve_out_of_step, NULL);
+    fixture_start(&f);
+    struct egress_target *t = quick_target(url_of(&server), 5000, 5000, 5000);
+    for (int i = 0; i < 3; i++) {
+        struct seen seen = {0};
+        seen_run(&f, &seen, t, "x");
+        assert_int_equal(seen.code, 0);
+        seen_free(&seen);
+    }
+    assert_int_equal(atomic_load(&server.connections), 3);
+    egress_target_free(t);
+    fixture_stop(&f);
+    loopback_stop(&server);
+}
+
 /* ---- Leaving ---- */
 
 static void serve_stream(struct loopback_conn *c)
@@ -558,6 +588,7 @@ int main(void)
         cmocka_unit_test(test_informational_answers_and_trailers_are_skipped),
         cmocka_unit_test(test_a_stale_connection_is_replaced_but_work_is_not_asked_for_twice),
         cmocka_unit_test(test_an_answer_nobody_asked_for_is_not_given_to_the_next_request),
+        cmocka_unit_test(test_a_server_out_of_step_gets_one_request_a_connection),
         cmocka_unit_test(test_closing_inside_callbacks_ends_the_transfer),
         cmocka_unit_test(test_freeing_the_egress_with_transfers_open),
         cmocka_unit_test(test_a_finished_transfer_keeps_its_connection),
