@@ -243,9 +243,9 @@ test('who finds no place waits, and is told to come back when that takes too lon
 
 test('a client that leaves the queue frees its place in it', async () => {
   forget();
-  cloud.b.behaviour = { text: ['a', 'b'], gap: 300 };
+  cloud.b.behaviour = { text: ['a', 'b'], gap: 600 };
   const first = ask('narrow');
-  await sleep(50);
+  for (let i = 0; i < 400 && cloud.b.requests.length === 0; i++) await sleep(10); // it has the place
   const control = new AbortController();
   const second = gateway.chat('narrow', 'hi', {}, {}, { signal: control.signal }).catch(() => 'left');
   await sleep(50);
