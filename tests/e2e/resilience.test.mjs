@@ -243,7 +243,7 @@ test('who finds no place waits, and is told to come back when that takes too lon
 
 test('a client that leaves the queue frees its place in it', async () => {
   forget();
-  cloud.b.behaviour = { text: ['a', 'b'], gap: 600 };
+  cloud.b.behaviour = { text: ['a', 'b'], gap: 300 };
   const first = ask('narrow');
   for (let i = 0; i < 400 && cloud.b.requests.length === 0; i++) await sleep(10); // it has the place
   const control = new AbortController();
