@@ -219,7 +219,7 @@ int config_pool_read(
     m->balance = (enum balance_by)by;
     m->provider = -1;
     m->price.known = true;
-    return rc ? rc : members_read(c, over, m, err);
+    return rc || !over ? rc : members_read(c, over, m, err);
 }
 
 /* ---- base_urls: [A, B]: the short form of a provider and a model for each, and a pool over these ---- */

@@ -91,7 +91,7 @@ static int purge(const struct purge *p, struct str folder)
 int verb_purge(int argc, char **argv)
 {
     struct purge p = {{NULL, NULL}, NULL, NULL, false, false, 0};
-    struct str folder;
+    struct str folder = STR_NONE;
     int exit_code = options_read(argc, argv, &p);
     if (exit_code >= 0)
         return exit_code;

@@ -94,7 +94,7 @@ static inline struct str json_item_text(const struct json_item *object, const ch
 /* Elements of an array, 0 of anything else. */
 static inline size_t json_item_length(const struct json_item *array)
 {
-    return json_item_is(array, JSON_ITEM_ARRAY) ? array->n : 0;
+    return array && json_item_is(array, JSON_ITEM_ARRAY) ? array->n : 0;
 }
 
 /* An integer that fits; false: it is none. */

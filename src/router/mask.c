@@ -240,10 +240,10 @@ static int surface_of(
     for (uint32_t i = 0; i < ATTEMPTS && !added; i++) {
         uint32_t attempt = e->attempt + i;
         size_t n = mask_form(e->type, original, hash_of(m, e, attempt), attempt, e->n_surfaces, text);
-        *out = (struct str){text, n};
-        if (str_eq(*out, original))
+        const struct str made = {text, n};
+        if (str_eq(made, original))
             continue;
-        int rc = surface_add(m, original, *out, entity, &added, err);
+        int rc = surface_add(m, original, made, entity, &added, err);
         if (rc)
             return rc;
         if (added && e->n_surfaces == 0)

@@ -68,7 +68,7 @@ static int values_of(
         return yaml_error(
             n, err, ERROR_INVALID, "'" STR_FMT "' wants a value or a list of values", STR_ARG(n->key));
     const struct yaml_node *v = *first;
-    for (size_t i = 0; i < *count; i++, v = v->next)
+    for (size_t i = 0; v && i < *count; i++, v = v->next)
         if (v->kind != YAML_SCALAR || v->value.len == 0)
             return yaml_error(v, err, ERROR_INVALID, "'" STR_FMT "' wants plain values", STR_ARG(n->key));
     return 0;

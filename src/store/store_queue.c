@@ -118,7 +118,7 @@ static void fresh_add(struct store_queue *q, struct store_row *row)
         fresh_write(q);
     store_journal_add(q->journal, row);
     list_push_back(&q->fresh, &row->node);
-    if (row->done.loop)
+    if (t && row->done.loop)
         turn_ask(t, row->done);
     if (!t)
         fresh_write(q);
