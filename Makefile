@@ -79,7 +79,7 @@ $(BUILD)/obj/%.o: src/%.c
 
 # Files inside the program (base/embed.h).
 $(BUILD)/obj/govern/price.o: data/prices.json
-$(BUILD)/obj/router/score_grams.o $(BUILD)/traced/router/score_grams.o: data/complexity.grams
+$(BUILD)/obj/router/score_read.o $(BUILD)/traced/router/score_read.o: data/complexity.grams
 $(BUILD)/obj/router/detect_lexicon.o $(BUILD)/traced/router/detect_lexicon.o: data/names.txt data/cues.txt
 $(BUILD)/obj/api/web.o: web/index.html web/style.css web/app.js
 

@@ -63,7 +63,8 @@ static int bench_of(struct str name)
 
 static void row_read(const json_t *object)
 {
-    static uint16_t grams[SCORE_GRAMS_MOST];
+    static uint16_t places[SCORE_GRAMS_MOST];
+    struct score_grams grams = {.places = places};
     struct str prompt = json_str(json_object_get(object, "prompt"));
     rows = must(realloc(rows, (n_rows + 1) * sizeof *rows));
     struct row *r = &rows[n_rows++];
@@ -73,9 +74,10 @@ static void row_read(const json_t *object)
     r->outcome.weak = json_number_value(json_object_get(object, "weak"));
     r->outcome.strong = json_number_value(json_object_get(object, "strong"));
     score_features(prompt, r->feature);
-    r->n_grams = score_grams(prompt, grams);
-    r->gram = must(malloc((r->n_grams + 1) * sizeof *grams));
-    memcpy(r->gram, grams, r->n_grams * sizeof *grams);
+    score_read(prompt, NULL, &grams);
+    r->n_grams = grams.n;
+    r->gram = must(malloc((r->n_grams + 1) * sizeof *places));
+    memcpy(r->gram, places, r->n_grams * sizeof *places);
 }
 
 static void file_read(const char *path)

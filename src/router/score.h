@@ -1,9 +1,10 @@
 /* Inside the complexity score; tools/score_train.c fits its weights with the same features.
  *
- *   text --> 17 features: counts as log(1 + n) / scale, shares           x their weights (score.c)
- *        \-> grams: words, numbers and signs, and each pair of them,     the weights at their places,
- *            hashed to SCORE_GRAM_BITS                                   over sqrt(how many + 1)
- * (score_grams.c)
+ *   text --one reading (score_read.c)--> counts --> 17 features:           x their weights (score.c)
+ *                                   |               log(1 + n) / scale, shares
+ *                                   \-> grams: words, numbers and signs,   the weights at their places,
+ *                                       and each pair of them, hashed to   over sqrt(how many + 1)
+ *                                       SCORE_GRAM_BITS
  *
  *   score = 1 / (1 + exp(-(sum - middle) / width)) */
 #ifndef WEIR_ROUTER_SCORE_H
@@ -18,12 +19,10 @@ enum {
     SCORE_FEATURES = 17,
     SCORE_GRAM_BITS = 16,
     SCORE_GRAMS = 1 << SCORE_GRAM_BITS,
-    SCORE_GRAM_TEXT = 4096, /* bytes that are read for them */
+    SCORE_TEXT = 64 * 1024, /* bytes that are counted in */
+    SCORE_GRAM_TEXT = 4096, /* bytes that are read for grams */
     SCORE_GRAMS_MOST = 2 * SCORE_GRAM_TEXT
 };
-
-void score_features(struct str text, double out[SCORE_FEATURES]);
-extern const double score_feature_weight[SCORE_FEATURES];
 
 /* data/complexity.grams, little-endian. */
 struct score_gram_weights {
@@ -31,8 +30,37 @@ struct score_gram_weights {
     float offset; /* makes the sum zero in the mean */
     int8_t gram[SCORE_GRAMS];
 };
-/* The places of the text's grams, in order, with repetitions; returns how many. */
-size_t score_grams(struct str text, uint16_t out[SCORE_GRAMS_MOST]);
-double score_grams_sum(struct str text);
+const struct score_gram_weights *score_weights(void);
+
+enum score_sign {
+    SCORE_OTHER,
+    SCORE_SYMBOL,
+    SCORE_BRACKET,
+    SCORE_COMMA,
+    SCORE_STOP,
+    SCORE_QUESTION,
+    SCORE_PERCENT,
+    SCORE_SIGNS
+};
+enum score_word { SCORE_HARD, SCORE_STEP, SCORE_NOT, SCORE_IF, SCORE_WORDS };
+
+struct score_counts {
+    size_t words, long_words, numbers, capitals, lines;
+    size_t sign[SCORE_SIGNS], word[SCORE_WORDS];
+    bool choices; /* lines that begin with "A." or "(b)" */
+};
+
+/* The places of the text's grams, in order, with repetitions. */
+struct score_grams {
+    uint16_t *places; /* room for SCORE_GRAMS_MOST, or NULL: only the other two are asked for */
+    size_t n;
+    int32_t sum; /* of their weights */
+};
+
+/* Either may be NULL. With `grams` only the first SCORE_GRAM_TEXT bytes are read, for both. */
+void score_read(struct str text, struct score_counts *counts, struct score_grams *grams);
+
+void score_features(struct str text, double out[SCORE_FEATURES]);
+extern const double score_feature_weight[SCORE_FEATURES];
 
 #endif
