@@ -14,27 +14,26 @@ static void findings_say(struct buf *b, const struct facts *f)
 {
     enum { MOST = 3 };
     const struct detect_type *said[MOST];
-    size_t n = 0, more = 0;
-    for (size_t i = 0; i < f->findings.n_entities; i++) {
+    size_t n = 0;
+    bool more = false;
+    for (size_t i = 0; i < f->findings.n_entities && !more; i++) {
         const struct router_entity *e = &f->findings.entities[i];
-        const struct detect_type *type = detect_type_find(str_from(e->type));
-        bool again = e->score < DETECT_SURE || !type;
+        bool again = e->score < DETECT_SURE;
         for (size_t j = 0; j < n && !again; j++)
-            again = said[j] == type;
-        if (again)
-            continue;
-        if (n < MOST)
+            again = strcmp(said[j]->name, e->type) == 0;
+        const struct detect_type *type = again ? NULL : detect_type_find(str_from(e->type));
+        if (type && n < MOST)
             said[n++] = type;
         else
-            more++;
+            more = more || type;
     }
     for (size_t i = 0; i < n; i++) {
-        const char *glue = i == 0 ? "" : i + 1 == n && more == 0 ? " and " : ", ";
+        const char *glue = i == 0 ? "" : i + 1 == n && !more ? " and " : ", ";
         buf_appendf(b, "%s%s", glue, said[i]->words);
         if (strcmp(said[i]->words, "a secret") == 0)
             buf_appendf(b, " (%s)", said[i]->name);
     }
-    buf_appendf(b, more > 0 ? " and more were found" : n > 1 ? " were found" : " was found");
+    buf_appendf(b, more ? " and more were found" : n > 1 ? " were found" : " was found");
 }
 
 static void facts_say(struct buf *b, const struct facts *f)
