@@ -17,25 +17,39 @@ static size_t value_bytes(const struct kv_spec *spec)
     return spec->latent ? 0 : tensor_row_bytes(spec->type, spec->v_width);
 }
 
-static uint64_t kv_bytes(const struct state_spec *spec, int32_t n_slots, int32_t n_context)
+static bool kv_paged(const struct state_spec *spec, const struct state_room *room)
+{
+    return room->n_pages > 0 && rows_for(&spec->kv, room->n_context) == room->n_context;
+}
+
+/* The layer's pages: rows of each, and how many. */
+static int32_t pages_of_layer(const struct state_spec *spec, const struct state_room *room, int32_t *n_rows)
+{
+    const bool paged = kv_paged(spec, room);
+    *n_rows = paged ? PAGE_POSITIONS : rows_for(&spec->kv, room->n_context);
+    return paged ? room->n_pages : room->n_slots;
+}
+
+static uint64_t kv_bytes(const struct state_spec *spec, const struct state_room *room)
 {
     uint64_t row = tensor_row_bytes(spec->kv.type, spec->kv.k_width) + value_bytes(&spec->kv);
+    int32_t n_rows, n_pages = pages_of_layer(spec, room, &n_rows);
     uint64_t bytes;
-    if (__builtin_mul_overflow(row * (uint64_t)spec->kv.n_heads, (uint64_t)n_slots, &bytes) ||
-        __builtin_mul_overflow(bytes, (uint64_t)rows_for(&spec->kv, n_context), &bytes))
+    if (__builtin_mul_overflow(row * (uint64_t)spec->kv.n_heads, (uint64_t)n_pages, &bytes) ||
+        __builtin_mul_overflow(bytes, (uint64_t)n_rows, &bytes))
         return UINT64_MAX;
     return bytes;
 }
 
-static int kv_create(const struct state_spec *spec, struct backend *backend, int32_t n_slots,
-    int32_t n_context, void **layer, struct error *err)
+static int kv_create(const struct state_spec *spec, struct backend *backend, const struct state_room *room,
+    void **layer, struct error *err)
 {
     if (spec->kv.type != TENSOR_F32 && spec->kv.type != TENSOR_F16)
         return error_set(err, ERROR_UNSUPPORTED, "a KV cache of type %s: use F32 or F16",
             tensor_type_info(spec->kv.type)->name);
-    uint64_t bytes = kv_bytes(spec, n_slots, n_context);
+    uint64_t bytes = kv_bytes(spec, room);
     struct kv_layer *l = calloc(1, sizeof *l);
-    int32_t *written = calloc((size_t)n_slots, sizeof *written);
+    int32_t *written = calloc((size_t)room->n_slots, sizeof *written);
     void *buffer = NULL;
     if (!l || !written || bytes > SIZE_MAX)
         goto no_memory;
@@ -44,13 +58,14 @@ static int kv_create(const struct state_spec *spec, struct backend *backend, int
         free(written);
         return ERROR_MEMORY;
     }
-    *l = (struct kv_layer){.spec = spec->kv, .backend = backend, .n_slots = n_slots, .written = written};
-    l->n_rows = rows_for(&spec->kv, n_context);
+    *l = (struct kv_layer){.spec = spec->kv, .backend = backend, .written = written};
+    l->pages = kv_paged(spec, room) ? room->pages : NULL;
+    l->n_pages = pages_of_layer(spec, room, &l->n_rows);
     l->k_row = tensor_row_bytes(spec->kv.type, spec->kv.k_width);
     l->v_row = value_bytes(&spec->kv);
     l->bytes = bytes;
     l->keys = buffer;
-    l->values = l->keys + l->k_row * (size_t)spec->kv.n_heads * (size_t)n_slots * (size_t)l->n_rows;
+    l->values = l->keys + l->k_row * (size_t)spec->kv.n_heads * (size_t)l->n_pages * (size_t)l->n_rows;
     *layer = l;
     return 0;
 no_memory:
@@ -79,7 +94,7 @@ static void kv_advance(void *layer, int32_t slot, int32_t length)
 /* The first position that the slot's rows hold. */
 static int32_t kv_oldest(const struct kv_layer *l, int32_t slot)
 {
-    return l->written[slot] > l->n_rows ? l->written[slot] - l->n_rows : 0;
+    return !l->pages && l->written[slot] > l->n_rows ? l->written[slot] - l->n_rows : 0;
 }
 
 /* Positions are overwritten as the slot grows again, and attention reads none behind the token's own. A ring
@@ -99,7 +114,7 @@ static int32_t kv_truncate(void *layer, int32_t slot, int32_t length)
     return length;
 }
 
-/* Positions [from, to): one run of rows, or two where a ring begins again. */
+/* Positions [from, to): runs of rows to the end of a page, or of a ring. */
 static void kv_copy_rows(struct kv_layer *l, int32_t from_slot, int32_t to_slot, int32_t from, int32_t to)
 {
     const struct backend *b = l->backend;
@@ -116,10 +131,25 @@ static void kv_copy_rows(struct kv_layer *l, int32_t from_slot, int32_t to_slot,
     }
 }
 
-/* `written` comes along: rows behind `length` that were written over are lost to the copy as well. */
+static void kv_copy(void *layer, int32_t from_page, int32_t to_page)
+{
+    struct kv_layer *l = layer;
+    const size_t rows = (size_t)l->spec.n_heads * (size_t)l->n_rows;
+    const size_t k = rows * l->k_row, v = rows * l->v_row;
+    if (!l->pages)
+        return;
+    l->backend->ops->copy(l->keys + (size_t)to_page * k, l->keys + (size_t)from_page * k, k);
+    if (!l->spec.latent)
+        l->backend->ops->copy(l->values + (size_t)to_page * v, l->values + (size_t)from_page * v, v);
+}
+
+/* `written` comes along: rows behind `length` that were written over are lost to the copy as well. Pages are
+ * shared by then. */
 static void kv_fork(void *layer, int32_t from, int32_t to, int32_t length)
 {
     struct kv_layer *l = layer;
+    if (l->pages)
+        return;
     l->written[to] = l->written[from];
     kv_copy_rows(l, from, to, kv_oldest(l, from), length);
 }
@@ -176,14 +206,15 @@ static int kv_restore(void *layer, int32_t slot, int32_t length, struct str *in,
     struct kv_layer *l = layer;
     int32_t oldest;
     if (!state_take(in, &oldest, sizeof oldest) || oldest < 0 || oldest > kv_first(l, length) ||
-        length - oldest > l->n_rows || !kv_each(l, slot, oldest, length, row_restore, in))
+        (!l->pages && length - oldest > l->n_rows) || (l->pages && oldest > 0) ||
+        !kv_each(l, slot, oldest, length, row_restore, in))
         return error_set(err, ERROR_INVALID, "a saved state does not fit its layers: it is broken");
     l->written[slot] = oldest > 0 ? oldest + l->n_rows : length;
     return 0;
 }
 
-static const struct state_ops kv_ops = {
-    kv_bytes, kv_create, kv_free, kv_advance, kv_reach, kv_truncate, kv_fork, kv_save, kv_restore};
+static const struct state_ops kv_ops = {kv_bytes, kv_create, kv_free, kv_advance, kv_reach, kv_truncate,
+    kv_paged, kv_copy, kv_fork, kv_save, kv_restore};
 
 const struct state_ops *const state_kinds[STATE_KINDS] = {
     [STATE_KV] = &kv_ops, [STATE_RECURRENT] = &recurrent_ops};

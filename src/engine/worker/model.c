@@ -10,7 +10,7 @@
 #include "engine/worker/model_arch.h"
 #include "engine/worker/model_state.h"
 
-enum { SLOTS_MAX = 4096, CONTEXT_MAX = 1 << 24 };
+enum { SLOTS_MAX = 4096, CONTEXT_MAX = 1 << 24, PAGES_MAX = INT32_MAX / PAGE_POSITIONS };
 
 #define ADDRESS(name) &model_##name,
 static const struct architecture *const architectures[] = {ARCHITECTURES(ADDRESS)};
@@ -174,21 +174,46 @@ static int32_t step_max(const struct model *m, int32_t n_context)
     return m->whole && n_context > STATE_STEP_MAX ? n_context : STATE_STEP_MAX;
 }
 
+/* Layers that keep all positions have their pages in common; a model that embeds keeps nothing. `shares`:
+ * there are no others. */
+static struct state_room room_of(
+    const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_pages, bool *shares)
+{
+    const int64_t all = (int64_t)n_slots * pages_for(n_context);
+    struct state_room room = {.n_slots = n_slots, .n_context = n_context};
+    int32_t n_paged = 0;
+    if (!m->info.encoder)
+        room.n_pages = n_pages > 0 ? n_pages : all < PAGES_MAX ? (int32_t)all : PAGES_MAX;
+    for (int32_t i = 0; i < m->n_states; i++)
+        n_paged += state_kinds[m->states[i].kind]->paged(&m->states[i], &room);
+    room.n_pages = n_paged > 0 ? room.n_pages : 0;
+    *shares = n_paged == m->n_states && n_paged > 0;
+    return room;
+}
+
 uint64_t model_state_bytes(const struct model *m, int32_t n_slots, int32_t n_context)
 {
+    return model_state_bytes_within(m, n_slots, n_context, 0);
+}
+
+uint64_t model_state_bytes_within(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_pages)
+{
+    bool shares;
+    const struct state_room room = room_of(m, n_slots, n_context, n_pages, &shares);
     uint64_t total = sizeof(struct model_state) + (uint64_t)m->info.n_layers * sizeof(void *) +
                      2 * (uint64_t)n_slots * sizeof(int32_t) +
-                     2 * (uint64_t)step_max(m, n_context) * sizeof(int32_t);
+                     2 * (uint64_t)step_max(m, n_context) * sizeof(int32_t) +
+                     pages_bytes(room.n_pages, n_slots, n_context, m->info.n_adapters);
     for (int32_t i = 0; i < m->n_states; i++) {
-        uint64_t bytes = state_kinds[m->states[i].kind]->bytes(&m->states[i], n_slots, n_context);
+        uint64_t bytes = state_kinds[m->states[i].kind]->bytes(&m->states[i], &room);
         if (__builtin_add_overflow(total, bytes, &total))
             return UINT64_MAX;
     }
     return total;
 }
 
-int model_state_create(
-    const struct model *m, int32_t n_slots, int32_t n_context, struct model_state **out, struct error *err)
+static int room_check(
+    const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_pages, struct error *err)
 {
     if (n_slots < 1 || n_slots > SLOTS_MAX || n_context < 1 || n_context > CONTEXT_MAX)
         return error_set(err, ERROR_INVALID,
@@ -197,6 +222,38 @@ int model_state_create(
     if (m->n_positions > 0 && n_context > m->n_positions)
         return error_set(err, ERROR_INVALID, "the model knows %d positions: use a context of at most that",
             (int)m->n_positions);
+    if (n_pages > PAGES_MAX || (n_pages > 0 && n_pages < pages_for(n_context)))
+        return error_set(err, ERROR_INVALID,
+            "a cache of %lld tokens does not hold a context of %d: give it more memory or use a smaller "
+            "context",
+            (long long)n_pages * PAGE_POSITIONS, (int)n_context);
+    return 0;
+}
+
+static int layers_create(struct model_state *s, struct state_room *room, struct error *err)
+{
+    const struct model *m = s->model;
+    int rc = room->n_pages > 0 ? pages_create(room->n_pages, room->n_slots, room->n_context,
+                                     m->info.n_adapters, &s->pages, err)
+                               : 0;
+    room->pages = s->pages;
+    for (int32_t i = 0; rc == 0 && i < m->n_states; i++)
+        rc = state_kinds[m->states[i].kind]->create(&m->states[i], m->backend, room, &s->layers[i], err);
+    return rc;
+}
+
+int model_state_create(
+    const struct model *m, int32_t n_slots, int32_t n_context, struct model_state **out, struct error *err)
+{
+    return model_state_create_within(m, n_slots, n_context, 0, out, err);
+}
+
+int model_state_create_within(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_pages,
+    struct model_state **out, struct error *err)
+{
+    int rc = room_check(m, n_slots, n_context, n_pages, err);
+    if (rc)
+        return rc;
     struct model_state *s = calloc(1, sizeof *s);
     if (!s)
         return error_set(err, ERROR_MEMORY, "no memory for the state of the model");
@@ -207,12 +264,10 @@ int model_state_create(
     s->layers = calloc((size_t)m->info.n_layers, sizeof *s->layers);
     s->positions = calloc((size_t)step_max(m, n_context), sizeof *s->positions);
     s->outputs = calloc((size_t)step_max(m, n_context), sizeof *s->outputs);
-    int rc = 0;
+    struct state_room room = room_of(m, n_slots, n_context, n_pages, &s->shares);
     if (!s->lengths || !s->next || !s->scales || !s->layers || !s->positions || !s->outputs)
         rc = error_set(err, ERROR_MEMORY, "no memory for the state of the model");
-    for (int32_t i = 0; rc == 0 && i < m->n_states; i++)
-        rc = state_kinds[m->states[i].kind]->create(
-            &m->states[i], m->backend, n_slots, n_context, &s->layers[i], err);
+    rc = rc ? rc : layers_create(s, &room, err);
     if (rc) {
         model_state_free(s);
         return rc;
@@ -249,6 +304,7 @@ void model_state_free(struct model_state *s)
         return;
     for (int32_t i = 0; s->layers && i < s->model->n_states; i++)
         state_kinds[s->model->states[i].kind]->free(s->layers[i]);
+    pages_free(s->pages);
     program_free(&s->program);
     free(s->positions);
     free(s->outputs);
@@ -257,81 +313,6 @@ void model_state_free(struct model_state *s)
     free(s->scales);
     free(s->layers);
     free(s);
-}
-
-int32_t model_state_length(const struct model_state *s, int32_t slot)
-{
-    return slot >= 0 && slot < s->n_slots ? s->lengths[slot] : 0;
-}
-
-int32_t model_state_reach(const struct model_state *s, int32_t slot, int32_t length)
-{
-    if (slot < 0 || slot >= s->n_slots || length < 0)
-        return 0;
-    int32_t most = length < s->lengths[slot] ? length : s->lengths[slot], asked;
-    /* A layer that holds less takes the others back with it. */
-    do {
-        asked = most;
-        for (int32_t i = 0; i < s->model->n_states; i++)
-            most = state_kinds[s->model->states[i].kind]->reach(s->layers[i], slot, most);
-    } while (most != asked);
-    return most;
-}
-
-int32_t model_state_truncate(struct model_state *s, int32_t slot, int32_t length)
-{
-    if (slot < 0 || slot >= s->n_slots)
-        return 0;
-    s->lengths[slot] = model_state_reach(s, slot, length);
-    for (int32_t i = 0; i < s->model->n_states; i++)
-        state_kinds[s->model->states[i].kind]->truncate(s->layers[i], slot, s->lengths[slot]);
-    return s->lengths[slot];
-}
-
-static size_t scales_bytes(const struct model_state *s)
-{
-    return (size_t)s->model->info.n_adapters * sizeof *s->scales;
-}
-
-static float *slot_scales(const struct model_state *s, int32_t slot)
-{
-    return s->scales + (size_t)slot * (size_t)s->model->info.n_adapters;
-}
-
-bool model_state_is_adapted(const struct model_state *s, int32_t slot, const float *scales)
-{
-    for (int32_t i = 0; i < s->model->info.n_adapters; i++)
-        if (slot_scales(s, slot)[i] != (scales ? scales[i] : 0))
-            return false;
-    return true;
-}
-
-void model_state_adapt(struct model_state *s, int32_t slot, const float *scales)
-{
-    if (slot < 0 || slot >= s->n_slots || model_state_is_adapted(s, slot, scales))
-        return;
-    model_state_truncate(s, slot, 0);
-    for (int32_t i = 0; i < s->model->info.n_adapters; i++)
-        slot_scales(s, slot)[i] = scales ? scales[i] : 0;
-}
-
-int32_t model_state_fork(struct model_state *s, int32_t from, int32_t to, int32_t length)
-{
-    if (from == to)
-        return model_state_truncate(s, to, length);
-    if (to < 0 || to >= s->n_slots)
-        return 0;
-    s->lengths[to] = model_state_reach(s, from, length);
-    if (s->lengths[to] > 0)
-        memcpy(slot_scales(s, to), slot_scales(s, from), scales_bytes(s));
-    for (int32_t i = 0; i < s->model->n_states; i++) {
-        const struct state_ops *ops = state_kinds[s->model->states[i].kind];
-        if (s->lengths[to] > 0)
-            ops->fork(s->layers[i], from, to, s->lengths[to]);
-        else
-            ops->truncate(s->layers[i], to, 0);
-    }
-    return s->lengths[to];
 }
 
 /* Checks a whole batch; s->next runs ahead of the lengths to see that every slot has room. */
@@ -362,7 +343,7 @@ static void adapters_use(struct model_state *s)
     *adapters = (struct program_adapters){s->model->info.n_adapters, s->scales, 0};
     for (int32_t i = 0; i < b->n_tokens && adapters->n > 0; i++)
         for (int32_t a = 0; a < adapters->n; a++)
-            if (slot_scales(s, b->slots[i])[a] != 0)
+            if (model_slot_scales(s, b->slots[i])[a] != 0)
                 adapters->used |= (uint64_t)1 << a;
 }
 
@@ -402,6 +383,19 @@ static void batch_undo(struct model_state *s, const struct model_batch *b)
             model_state_truncate(s, b->slots[i], s->lengths[b->slots[i]]);
 }
 
+/* Every slot of the batch gets the pages that it will write to. */
+static int batch_reserve(struct model_state *s, const struct model_batch *b, struct error *err)
+{
+    int rc = 0;
+    for (int32_t i = 0, from = 0; i < b->n_tokens && rc == 0; i++) {
+        if (i + 1 < b->n_tokens && b->slots[i + 1] == b->slots[i])
+            continue;
+        rc = model_slot_reserve(s, b->slots[i], s->lengths[b->slots[i]] + i + 1 - from, err);
+        from = i + 1;
+    }
+    return rc;
+}
+
 int model_decode(struct model_state *s, const struct model_batch *batch, float *logits, struct error *err)
 {
     if (s->model->info.encoder)
@@ -411,6 +405,11 @@ int model_decode(struct model_state *s, const struct model_batch *batch, float *
     if (rc)
         return rc;
     memcpy(s->next, s->lengths, (size_t)s->n_slots * sizeof *s->next);
+    rc = batch_reserve(s, batch, err);
+    if (rc) {
+        batch_undo(s, batch);
+        return rc;
+    }
     for (int32_t from = 0, count, n_outputs; from < batch->n_tokens; from += count) {
         count = batch->n_tokens - from < STATE_STEP_MAX ? batch->n_tokens - from : STATE_STEP_MAX;
         rc = chunk_run(s, batch, from, count, logits, &n_outputs, err);

@@ -56,6 +56,11 @@ uint64_t model_state_bytes(const struct model *m, int32_t n_slots, int32_t n_con
 uint64_t model_step_bytes(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_tokens);
 int model_state_create(const struct model *m, int32_t n_slots, int32_t n_context, struct model_state **out,
     struct error *err) MUST_USE;
+/* With n_pages pages (pages.h) for the layers that keep all positions, at least as many as one context takes;
+ * 0: as many as all slots need. */
+uint64_t model_state_bytes_within(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_pages);
+int model_state_create_within(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_pages,
+    struct model_state **out, struct error *err) MUST_USE;
 void model_state_free(struct model_state *s);
 int32_t model_state_length(const struct model_state *s, int32_t slot); /* positions held */
 /* The most positions (<= length) that truncate or fork could keep exactly. */

@@ -9,7 +9,7 @@
 #include "engine/worker/model_arch.h"
 #include "engine/worker/model_state.h"
 
-enum { SAVED_MAGIC = 0x54535257, SAVED_VERSION = 1 };
+enum { SAVED_MAGIC = 0x54535257, SAVED_VERSION = 2 };
 
 struct saved_header {
     uint32_t magic, version;
@@ -85,6 +85,8 @@ static int restore(
     for (int32_t i = 0; i < m->info.n_adapters && rc == 0; i++)
         if (!isfinite(scales[i]))
             rc = error_set(err, ERROR_INVALID, "a saved state has an adapter without a scale: it is broken");
+    if (rc == 0)
+        rc = model_slot_reserve(s, slot, h->length, err);
     for (int32_t i = 0; i < m->n_states && rc == 0 && h->length > 0; i++)
         rc = state_kinds[m->states[i].kind]->restore(s->layers[i], slot, h->length, in, err);
     if (rc == 0 && in->len > 0)

@@ -1,8 +1,9 @@
-/* What a model_state is to the files that work on it: model.c and model_state.c. */
+/* What a model_state is to the files that work on it: model.c, model_slots.c and model_state.c. */
 #ifndef WEIR_ENGINE_WORKER_MODEL_STATE_H
 #define WEIR_ENGINE_WORKER_MODEL_STATE_H
 
-#include "engine/worker/model.h"
+#include "engine/worker/model_arch.h"
+#include "engine/worker/pages.h"
 #include "engine/worker/program.h"
 
 struct model_state {
@@ -12,8 +13,18 @@ struct model_state {
     int32_t *next;    /* of each slot while a batch runs */
     float *scales;    /* [slot][adapter] */
     void **layers;
+    struct pages *pages; /* of the layers that keep all positions; NULL: there are none */
+    bool shares;         /* all are such layers */
     struct program program;
     int32_t *positions, *outputs; /* of the tokens of one program, step_max of them */
 };
+
+static inline float *model_slot_scales(const struct model_state *s, int32_t slot)
+{
+    return s->scales + (size_t)slot * (size_t)s->model->info.n_adapters;
+}
+
+/* The slot is about to be written up to `length` positions. ERROR_BUSY: there are not enough pages. */
+int model_slot_reserve(struct model_state *s, int32_t slot, int32_t length, struct error *err) MUST_USE;
 
 #endif

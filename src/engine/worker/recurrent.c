@@ -14,22 +14,21 @@ static size_t snapshot_floats(const struct recurrent_spec *spec)
     return conv_floats(spec) + (size_t)spec->n_heads * (size_t)spec->k_width * (size_t)spec->v_width;
 }
 
-static uint64_t recurrent_bytes(const struct state_spec *spec, int32_t n_slots, int32_t n_context)
+static uint64_t recurrent_bytes(const struct state_spec *spec, const struct state_room *room)
 {
-    (void)n_context;
     uint64_t bytes;
     if (__builtin_mul_overflow((uint64_t)snapshot_floats(&spec->recurrent) * sizeof(float) * SNAPSHOTS,
-            (uint64_t)n_slots, &bytes))
+            (uint64_t)room->n_slots, &bytes))
         return UINT64_MAX;
     return bytes;
 }
 
-static int recurrent_create(const struct state_spec *spec, struct backend *backend, int32_t n_slots,
-    int32_t n_context, void **layer, struct error *err)
+static int recurrent_create(const struct state_spec *spec, struct backend *backend,
+    const struct state_room *room, void **layer, struct error *err)
 {
-    uint64_t bytes = recurrent_bytes(spec, n_slots, n_context);
+    uint64_t bytes = recurrent_bytes(spec, room);
     struct recurrent_layer *l = calloc(1, sizeof *l);
-    struct recurrent_slot *slots = calloc((size_t)n_slots, sizeof *slots);
+    struct recurrent_slot *slots = calloc((size_t)room->n_slots, sizeof *slots);
     void *buffer = NULL;
     int rc = 0;
     if (!l || !slots || bytes > SIZE_MAX)
@@ -103,6 +102,20 @@ static int32_t recurrent_truncate(void *layer, int32_t slot, int32_t length)
     return recurrent_reach(layer, slot, length);
 }
 
+static bool recurrent_paged(const struct state_spec *spec, const struct state_room *room)
+{
+    (void)spec;
+    (void)room;
+    return false;
+}
+
+static void recurrent_copy(void *layer, int32_t from_page, int32_t to_page)
+{
+    (void)layer;
+    (void)from_page;
+    (void)to_page;
+}
+
 static void recurrent_fork(void *layer, int32_t from, int32_t to, int32_t length)
 {
     struct recurrent_layer *l = layer;
@@ -160,4 +173,5 @@ static int recurrent_restore(void *layer, int32_t slot, int32_t length, struct s
 }
 
 const struct state_ops recurrent_ops = {recurrent_bytes, recurrent_create, recurrent_free, recurrent_advance,
-    recurrent_reach, recurrent_truncate, recurrent_fork, recurrent_save, recurrent_restore};
+    recurrent_reach, recurrent_truncate, recurrent_paged, recurrent_copy, recurrent_fork, recurrent_save,
+    recurrent_restore};

@@ -31,10 +31,17 @@ struct state_spec {
     };
 };
 
+/* What a state has room for. */
+struct state_room {
+    int32_t n_slots, n_context; /* positions of each slot */
+    int32_t n_pages; /* for layers that keep all positions; 0: each slot has memory of its own for them */
+    const struct pages *pages; /* the tables of these, which outlive the layers */
+};
+
 struct state_ops {
     /* Bytes for all slots; UINT64_MAX if that overflows. */
-    uint64_t (*bytes)(const struct state_spec *spec, int32_t n_slots, int32_t n_context);
-    int (*create)(const struct state_spec *spec, struct backend *backend, int32_t n_slots, int32_t n_context,
+    uint64_t (*bytes)(const struct state_spec *spec, const struct state_room *room);
+    int (*create)(const struct state_spec *spec, struct backend *backend, const struct state_room *room,
         void **layer, struct error *err);
     void (*free)(void *layer); /* NULL is allowed */
     /* A step is about to write the slot's positions up to length, in runs of at most STATE_STEP_MAX. */
@@ -43,6 +50,9 @@ struct state_ops {
     int32_t (*reach)(const void *layer, int32_t slot, int32_t length);
     /* Forgets positions >= length; returns how many it keeps, which is what reach says. */
     int32_t (*truncate)(void *layer, int32_t slot, int32_t length);
+    /* Would it keep everything in the room's pages? Then fork has nothing to do; a page is copied instead. */
+    bool (*paged)(const struct state_spec *spec, const struct state_room *room);
+    void (*copy)(void *layer, int32_t from_page, int32_t to_page); /* of one that is not paged: nothing */
     /* Slot `to` becomes what `from` would be after truncate(length), which reach allows; `from` stays. */
     void (*fork)(void *layer, int32_t from, int32_t to, int32_t length);
     /* Appends what the slot holds of positions < length, which reach allows. */

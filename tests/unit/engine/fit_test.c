@@ -29,11 +29,11 @@ static void figures_add_up(void **state)
     (void)state;
     struct loaded x;
     start(&x, 0);
-    const struct fit one = fit_of(x.model, 1, 1000, FIT_BATCH), four = fit_of(x.model, 4, 1000, FIT_BATCH);
+    const struct fit one = fit_of(x.model, 1, 1024, FIT_BATCH), four = fit_of(x.model, 4, 1024, FIT_BATCH);
     const uint64_t position = DENSE_LAYERS * DENSE_KV_HEADS * (DENSE_KEY + DENSE_VALUE) * sizeof(float);
     assert_int_equal(one.weights, model_info(x.model)->weight_bytes);
-    assert_true(one.state >= 1000 * position && one.state < 1000 * position + 100000);
-    assert_true(four.state >= 4000 * position && four.state < 4000 * position + 100000);
+    assert_true(one.state >= 1024 * position && one.state < 1024 * position + 100000);
+    assert_true(four.state >= 4096 * position && four.state < 4096 * position + 100000);
     assert_true(one.compute > FIT_BATCH * DENSE_EMBED * sizeof(float) && one.compute < MIB);
     assert_int_equal(fit_total(&one), one.weights + one.state + one.compute);
     assert_true(fit_total(&(struct fit){.weights = 1, .state = UINT64_MAX}) == UINT64_MAX);

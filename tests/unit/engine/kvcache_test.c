@@ -25,6 +25,8 @@ enum {
     WINDOW = 70
 };
 
+#define ROOM(slots, context) (&(struct state_room){.n_slots = (slots), .n_context = (context)})
+
 static struct state_spec spec_of(enum tensor_type type)
 {
     return (struct state_spec){
@@ -41,11 +43,11 @@ static void rows_do_not_overlap(void **state)
         struct kv_layer *l;
         void *layer = NULL;
         struct error err = {0};
-        assert_int_equal(state_kinds[STATE_KV]->create(&spec, b, SLOTS, 5, &layer, &err), 0);
+        assert_int_equal(state_kinds[STATE_KV]->create(&spec, b, ROOM(SLOTS, 5), &layer, &err), 0);
         l = layer;
         size_t size = types[i] == TENSOR_F32 ? 4 : 2;
         assert_int_equal(l->bytes, SLOTS * KV_HEADS * 5 * (K_WIDTH + V_WIDTH) * size);
-        assert_int_equal(l->bytes, state_kinds[STATE_KV]->bytes(&spec, SLOTS, 5));
+        assert_int_equal(l->bytes, state_kinds[STATE_KV]->bytes(&spec, ROOM(SLOTS, 5)));
         /* Every byte written once, in the order of the addresses. */
         char *at = l->keys;
         for (int32_t s = 0; s < SLOTS; s++)
@@ -75,12 +77,13 @@ static void impossible_caches_are_refused(void **state)
     struct error err = {0};
     void *layer = NULL;
     struct state_spec spec = spec_of(TENSOR_F64);
-    assert_int_equal(state_kinds[STATE_KV]->create(&spec, b, 1, 1, &layer, &err), ERROR_UNSUPPORTED);
+    assert_int_equal(state_kinds[STATE_KV]->create(&spec, b, ROOM(1, 1), &layer, &err), ERROR_UNSUPPORTED);
     assert_non_null(strstr(err.message, "F64"));
     spec = (struct state_spec){.kind = STATE_KV,
         .kv = {.type = TENSOR_F32, .n_heads = 1 << 30, .k_width = 1 << 30, .v_width = 1 << 30}};
-    assert_true(state_kinds[STATE_KV]->bytes(&spec, 1 << 12, 1 << 24) == UINT64_MAX);
-    assert_int_equal(state_kinds[STATE_KV]->create(&spec, b, 1 << 12, 1 << 24, &layer, &err), ERROR_MEMORY);
+    assert_true(state_kinds[STATE_KV]->bytes(&spec, ROOM(1 << 12, 1 << 24)) == UINT64_MAX);
+    assert_int_equal(
+        state_kinds[STATE_KV]->create(&spec, b, ROOM(1 << 12, 1 << 24), &layer, &err), ERROR_MEMORY);
     assert_null(layer);
     backend_free(b);
 }
@@ -152,7 +155,7 @@ static void check_attention(
     struct error err = {0};
     struct rand_pcg r;
     void *layer = NULL;
-    assert_int_equal(state_kinds[STATE_KV]->create(&spec, b, SLOTS, depth, &layer, &err), 0);
+    assert_int_equal(state_kinds[STATE_KV]->create(&spec, b, ROOM(SLOTS, depth), &layer, &err), 0);
     rand_pcg_seed(&r, 9);
     for (int32_t s = 0; s < SLOTS; s++) {
         fill(&r, t[s].q, sizeof t[s].q / sizeof(float));
@@ -191,8 +194,8 @@ static void windows_slide(void **state)
     (void)state;
     struct state_spec f32 = spec_of(TENSOR_F32), f16 = spec_of(TENSOR_F16);
     f32.kv.window = f16.kv.window = WINDOW;
-    assert_int_equal(
-        state_kinds[STATE_KV]->bytes(&f32, 1, DEEPEST), state_kinds[STATE_KV]->bytes(&f32, 1, 10 * DEEPEST));
+    assert_int_equal(state_kinds[STATE_KV]->bytes(&f32, ROOM(1, DEEPEST)),
+        state_kinds[STATE_KV]->bytes(&f32, ROOM(1, 10 * DEEPEST)));
     check_attention("scalar", f32, DEEPEST, STATE_STEP_MAX, 1e-6);
     check_attention("scalar", f32, DEEPEST, 7, 1e-6);
     check_attention("scalar", f16, DEEPEST, STATE_STEP_MAX, 2e-3);
@@ -208,7 +211,7 @@ static void windows_roll_back_what_they_hold(void **state)
     struct error err = {0};
     void *layer = NULL;
     spec.kv.window = WINDOW;
-    assert_int_equal(ops->create(&spec, b, 2, DEEPEST, &layer, &err), 0);
+    assert_int_equal(ops->create(&spec, b, ROOM(2, DEEPEST), &layer, &err), 0);
     ops->advance(layer, 0, 100);
     assert_int_equal(ops->truncate(layer, 0, 3), 3); /* nothing has been written over */
     ops->advance(layer, 0, 1000);

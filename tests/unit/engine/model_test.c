@@ -473,8 +473,8 @@ static void unused_context_costs_nothing(void **state)
     struct loaded x;
     start(&x, &t, 1, 4);
     /* 2 layers, 2 heads, 17 floats a position */
-    uint64_t one = model_state_bytes(x.model, 1, 1000), two = model_state_bytes(x.model, 1, 2000);
-    assert_int_equal(two - one, 1000ull * 2 * 2 * 17 * 4);
+    uint64_t one = model_state_bytes(x.model, 1, 6400), two = model_state_bytes(x.model, 1, 12800);
+    assert_in_range(two - one, 6400ull * 2 * 2 * 17 * 4, 6400ull * (2 * 2 * 17 * 4 + 8));
     struct model_state *large;
     struct error err = {0};
     long before = resident_pages();

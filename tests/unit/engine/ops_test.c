@@ -145,7 +145,9 @@ static void scores_are_capped(void **state)
         .kind = STATE_KV, .kv = {.type = TENSOR_F32, .n_heads = 1, .k_width = WIDTH, .v_width = WIDTH}};
     struct error err = {0};
     void *layer = NULL;
-    assert_int_equal(state_kinds[STATE_KV]->create(&spec, b, 1, ROWS, &layer, &err), 0);
+    assert_int_equal(state_kinds[STATE_KV]->create(
+                         &spec, b, &(struct state_room){.n_slots = 1, .n_context = ROWS}, &layer, &err),
+        0);
     struct attention how = {.n_heads = 1, .scale = 0.25f, .softcap = 1.5f};
     struct program p = begin();
     p.batch.positions = rows;

@@ -24,8 +24,9 @@ static struct recurrent_layer *layer_new(
     struct state_spec s = {.kind = STATE_RECURRENT, .recurrent = *spec};
     struct error err = {0};
     void *layer = NULL;
-    assert_int_equal(ops()->create(&s, b, n_slots, 64, &layer, &err), 0);
-    assert_int_equal(ops()->bytes(&s, n_slots, 64), ((struct recurrent_layer *)layer)->bytes);
+    const struct state_room *room = &(struct state_room){.n_slots = n_slots, .n_context = 64};
+    assert_int_equal(ops()->create(&s, b, room, &layer, &err), 0);
+    assert_int_equal(ops()->bytes(&s, room), ((struct recurrent_layer *)layer)->bytes);
     return layer;
 }
 
@@ -81,7 +82,9 @@ static void sizes_that_do_not_fit(void **state)
     struct state_spec s = {.kind = STATE_RECURRENT, .recurrent = {63, 1 << 22, 1 << 12, 1 << 12, 1 << 12}};
     struct error err = {0};
     void *layer = NULL;
-    assert_int_equal(ops()->create(&s, b, 1 << 12, 64, &layer, &err), ERROR_MEMORY);
+    assert_int_equal(
+        ops()->create(&s, b, &(struct state_room){.n_slots = 1 << 12, .n_context = 64}, &layer, &err),
+        ERROR_MEMORY);
     assert_non_null(strstr(err.message, "memory"));
     backend_free(b);
 }

@@ -94,9 +94,9 @@ static void test_it_serves_only_what_a_gateway_hands_over(void **state)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     assert_int_equal(run(files, null_reader, null_reader, &out), 1); /* no socket */
     buf_free(&out);
-    assert_int_equal(run(files, pair[0], null_reader, &out), 1);     /* not a file */
+    assert_int_equal(run(files, pair[0], null_reader, &out), 1); /* not a file */
     buf_free(&out);
-    assert_int_equal(run(files, pair[0], writable, &out), 1);        /* it could be changed under us */
+    assert_int_equal(run(files, pair[0], writable, &out), 1); /* it could be changed under us */
     buf_free(&out);
     close(pair[0]);
     close(pair[1]);

@@ -267,8 +267,8 @@ static void character_maps_cost_no_more_than_their_share(void **state)
 static void broken_unigram_vocabularies_are_refused(void **state)
 {
     (void)state;
-    static const struct vocab_token endless[] = {
-        {"<pad>", VOCAB_CONTROL, 0}, {"a", VOCAB_NORMAL, -INFINITY}, {"<unk>", VOCAB_UNKNOWN, 0}, {NULL, 0, 0}};
+    static const struct vocab_token endless[] = {{"<pad>", VOCAB_CONTROL, 0}, {"a", VOCAB_NORMAL, -INFINITY},
+        {"<unk>", VOCAB_UNKNOWN, 0}, {NULL, 0, 0}};
     static const struct vocab_token small[] = {{"a", VOCAB_NORMAL, 0}, {NULL, 0, 0}};
     struct gguf_writer w;
     gguf_writer_init(&w);
