@@ -143,8 +143,7 @@ static void test_broken_frames_end_the_worker(void **state)
     }
     struct worker w = loaded("{}");
     struct wire_frame f;
-    worker_send(&w, WIRE_CHAT, 5, "{\"prompt\":\"a\"," GREEDY "}");
-    worker_send(&w, WIRE_CHAT, 5, "{\"prompt\":\"a\"," GREEDY "}"); /* the same call again */
+    worker_send_times(&w, WIRE_CHAT, 5, "{\"prompt\":\"a\"," GREEDY "}", 2); /* the same call again */
     while (worker_take(&w, &f))
         assert_true(f.type == WIRE_START || f.type == WIRE_TEXT);
     assert_int_equal(worker_wait(&w), 1);

@@ -105,13 +105,21 @@ static inline void worker_write(struct worker *w, const void *data, size_t len)
     }
 }
 
-static inline void worker_send(struct worker *w, enum wire_type type, uint32_t call, const char *payload)
+/* Several times the same frame, in one write: nothing is answered in between. */
+static inline void worker_send_times(
+    struct worker *w, enum wire_type type, uint32_t call, const char *payload, int times)
 {
     struct buf out;
     buf_init(&out, 2 * LIMIT_WIRE_FRAME);
-    assert_int_equal(wire_append(&out, call, type, str_from(payload)), 0);
+    for (int i = 0; i < times; i++)
+        assert_int_equal(wire_append(&out, call, type, str_from(payload)), 0);
     worker_write(w, out.data, out.len);
     buf_free(&out);
+}
+
+static inline void worker_send(struct worker *w, enum wire_type type, uint32_t call, const char *payload)
+{
+    worker_send_times(w, type, call, payload, 1);
 }
 
 /* The next frame, valid until the next call; false when the worker has closed the socket. */
