@@ -163,14 +163,6 @@ static void whole(void *answer, const struct chat_usage *usage, struct buf *out)
     json_object_end(&w);
 }
 
-static int error_write(
-    int status, struct str message, struct str type, struct str request_id, struct buf *out)
-{
-    (void)request_id;
-    openai_error_write(status, message, type, out);
-    return status;
-}
-
 const struct api_shape api_embeddings_shape = {.name = "openai.embeddings",
     .answer_size = sizeof(struct embeddings_answer),
     .read = embeddings_read,
@@ -179,4 +171,4 @@ const struct api_shape api_embeddings_shape = {.name = "openai.embeddings",
     .begin = begin,
     .gather = gather,
     .whole = whole,
-    .error = error_write};
+    .error = openai_error};

@@ -87,19 +87,10 @@ static void stream_end(void *answer, const struct chat_usage *usage, struct buf 
     ollama_stream_end(answer, usage, out);
 }
 
-static int error_write(
-    int status, struct str message, struct str type, struct str request_id, struct buf *out)
-{
-    (void)type;
-    (void)request_id;
-    ollama_error_write(message, out);
-    return status;
-}
-
 #define OLLAMA_ANSWERS                                                                                       \
     .stream_type = "application/x-ndjson", .answer_size = sizeof(struct ollama_answer), .resolve = resolve,  \
     .free = answer_free, .begin = answer_begin, .gather = answer_gather, .whole = answer_whole,              \
-    .event = stream_event, .end = stream_end, .error = error_write
+    .event = stream_event, .end = stream_end, .error = ollama_error
 
 const struct api_shape api_ollama_chat_shape = {
     .name = "ollama.chat", .read = api_ollama_chat_read, .init = chat_init, OLLAMA_ANSWERS};

@@ -112,15 +112,6 @@ static void one_whole(void *answer, const struct chat_usage *usage, struct buf *
     json_object_end(&w);
 }
 
-static int error_write(
-    int status, struct str message, struct str type, struct str request_id, struct buf *out)
-{
-    (void)type;
-    (void)request_id;
-    ollama_error_write(message, out);
-    return status;
-}
-
 static int resolve(const struct exchange_world *w, struct chat_request *r, struct error *err)
 {
     return api_ollama_name(w, r->model, &r->model, err);
@@ -128,7 +119,7 @@ static int resolve(const struct exchange_world *w, struct chat_request *r, struc
 
 #define EMBEDS                                                                                               \
     .answer_size = sizeof(struct embeddings_answer), .resolve = resolve, .init = init, .free = answer_free,  \
-    .begin = begin, .gather = gather, .error = error_write
+    .begin = begin, .gather = gather, .error = ollama_error
 
 const struct api_shape api_ollama_embed_shape = {
     .name = "ollama.embed", .read = embed_read, .whole = whole, EMBEDS};

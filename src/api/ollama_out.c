@@ -382,3 +382,11 @@ void ollama_error_write(struct str message, struct buf *out)
     json_write_str(&w, message);
     json_object_end(&w);
 }
+
+int ollama_error(int status, struct str message, struct str type, struct str request_id, struct buf *out)
+{
+    (void)type;
+    (void)request_id;
+    ollama_error_write(message, out);
+    return status;
+}

@@ -46,19 +46,11 @@ static void stream_end(void *answer, const struct chat_usage *usage, struct buf 
     openai_stream_end(answer, usage, out);
 }
 
-static int error_write(
-    int status, struct str message, struct str type, struct str request_id, struct buf *out)
-{
-    (void)request_id;
-    openai_error_write(status, message, type, out);
-    return status;
-}
-
 #define OPENAI_ANSWERS                                                                                       \
     .stream_type = "text/event-stream", .keep_alive = ": keep-alive\n\n",                                    \
     .answer_size = sizeof(struct openai_answer), .free = answer_free, .begin = answer_begin,                 \
     .gather = answer_gather, .whole = answer_whole, .event = stream_event, .end = stream_end,                \
-    .error = error_write
+    .error = openai_error
 
 const struct api_shape api_openai_chat_shape = {
     .name = "openai.chat", .read = api_openai_chat_read, .init = chat_init, OPENAI_ANSWERS};

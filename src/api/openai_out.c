@@ -448,3 +448,10 @@ void openai_error_write(int status, struct str message, struct str type, struct 
     json_object_end(&w);
     json_object_end(&w);
 }
+
+int openai_error(int status, struct str message, struct str type, struct str request_id, struct buf *out)
+{
+    (void)request_id;
+    openai_error_write(status, message, type, out);
+    return status;
+}

@@ -56,5 +56,7 @@ void openai_stream_end(struct openai_answer *a, const struct chat_usage *usage, 
 /* The member `usage` of what has no output: embeddings and ranks. */
 void openai_prompt_usage_write(struct json_writer *w, const struct chat_usage *u);
 void openai_error_write(int status, struct str message, struct str type, struct buf *out);
+/* The same as a shape's `error` (shape.h). */
+int openai_error(int status, struct str message, struct str type, struct str request_id, struct buf *out);
 
 #endif

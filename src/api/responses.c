@@ -56,14 +56,6 @@ static void answer_kept(void *answer, const struct chat_usage *usage, struct sto
     out->input = buf_str(&a->input);
 }
 
-static int error_write(
-    int status, struct str message, struct str type, struct str request_id, struct buf *out)
-{
-    (void)request_id;
-    openai_error_write(status, message, type, out);
-    return status;
-}
-
 const struct api_shape api_responses_shape = {.name = "openai.responses",
     .stream_type = "text/event-stream",
     .keep_alive = ": keep-alive\n\n",
@@ -79,4 +71,4 @@ const struct api_shape api_responses_shape = {.name = "openai.responses",
     .whole = answer_whole,
     .event = stream_event,
     .end = stream_end,
-    .error = error_write};
+    .error = openai_error};
