@@ -419,6 +419,19 @@ int config_policy(const struct config *c, struct router_policy **out, struct err
     return rc;
 }
 
+int config_policy_load(
+    struct str file, struct config **config, struct router_policy **policy, struct error *err)
+{
+    const struct config_overrides none = {0};
+    int rc = config_load(file, &none, config, err);
+    if (rc)
+        return rc;
+    rc = config_policy(*config, policy, err);
+    if (rc)
+        config_free(*config);
+    return rc;
+}
+
 struct str config_files_folder(struct arena *a, struct str files, struct str state)
 {
     struct str sqlite = STR("sqlite:");

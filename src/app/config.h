@@ -12,11 +12,11 @@ struct config_provider {
     struct str name, kind, base_url, api_key, ca_file, proxy;
     struct str *more_urls; /* base_urls but the first: equal servers, which come after it as NAME/2, NAME/3, ... */
     size_t n_more;
-    enum balance_by balance;         /* how requests are spread over them */
-    struct str quirks;               /* of kind openai: whose form of the shape it speaks */
-    struct str api_version;          /* of kind azure */
+    enum balance_by balance; /* how requests are spread over them */
+    struct str quirks;       /* of kind openai: whose form of the shape it speaks */
+    struct str api_version;  /* of kind azure */
     struct str region, access_key_id, secret_access_key, session_token; /* of kind bedrock */
-    struct egress_header *headers;   /* that go with every request (key: headers) */
+    struct egress_header *headers; /* that go with every request (key: headers) */
     size_t n_headers;
     enum egress_zone zone;
     struct str *networks;
@@ -30,7 +30,7 @@ struct config_provider {
     struct str probe_path; /* probe: {path, interval, always} */
     int64_t probe_every_ms;
     bool probe_always;
-    bool traceparent;                  /* is told of traces though it is outside */
+    bool traceparent; /* is told of traces though it is outside */
     int line;
 };
 
@@ -48,7 +48,7 @@ struct config_model {
     int provider;              /* index into providers; -1: embedded */
     struct str model;          /* the provider's name for it */
     struct govern_price price; /* configured, else the built-in one */
-    int64_t keep_alive_ms;   /* embedded: unloaded when idle for so long; negative: never (key: keep_alive) */
+    int64_t keep_alive_ms; /* embedded: unloaded when idle for so long; negative: never (key: keep_alive) */
     int64_t silence_ms; /* embedded: a worker that owes an answer and says nothing for so long is replaced; 0: 10 minutes */
     int64_t load_timeout_ms; /* embedded: how long a request waits for the model to be loaded; 0: 5 minutes */
     bool preload;            /* embedded: loaded at the start */
@@ -67,10 +67,10 @@ struct config_model {
 };
 
 struct config_telemetry {
-    struct str otlp;   /* the collector's address, before /v1/traces; empty: none */
+    struct str otlp; /* the collector's address, before /v1/traces; empty: none */
     struct str ca_file;
     enum egress_zone zone;
-    double sample;     /* of requests that come without a trace: 0 to 1 */
+    double sample;                 /* of requests that come without a trace: 0 to 1 */
     struct egress_header *headers; /* values are secrets */
     size_t n_headers;
 };
@@ -98,8 +98,8 @@ struct config {
     int max_loaded;          /* models loaded at once; 0: as many as fit (key: max_loaded) */
     const struct yaml_node *routes;
     enum router_on_sensitive on_sensitive;
-    struct str redact_key; /* empty: random */
-    unsigned redact_never; /* categories */
+    struct str redact_key;     /* empty: random */
+    unsigned redact_never;     /* categories */
     struct str *allowed_hosts; /* further Host names accepted on loopback (key: hosts) */
     size_t n_allowed_hosts;
     int loops;                         /* event loops; 0: one per core (key: threads) */
@@ -110,7 +110,7 @@ struct config {
     int64_t drain_ms, drain_delay_ms;  /* keys: drain_timeout, drain_delay */
     int64_t retention_metadata_ms;     /* retention.metadata; 0: for ever */
     struct config_telemetry telemetry; /* telemetry: {otlp, headers, sample, zone, ca_file} */
-    struct str access_log; /* "stdout" or a file; empty: none */
+    struct str access_log;             /* "stdout" or a file; empty: none */
 };
 
 /* Overrides from the command line; empty or false: none. */
@@ -126,10 +126,15 @@ struct config_overrides {
 int config_load(
     struct str file, const struct config_overrides *o, struct config **out, struct error *err) MUST_USE;
 void config_free(struct config *c);
+/* Where weir pull puts models and weir rm removes them: models_dir, else "models". */
+struct str config_models_folder(const struct config *c);
 /* Has a file come to models_dir, or gone? `mark` is then what models_dir_mark will be. */
 bool config_models_changed(const struct config *c, int64_t *mark);
 /* The policy of this configuration. */
 int config_policy(const struct config *c, struct router_policy **out, struct error *err) MUST_USE;
+/* Both, as the command line wants them: without overrides. */
+int config_policy_load(
+    struct str file, struct config **config, struct router_policy **policy, struct error *err) MUST_USE;
 
 /* Where clients' files are kept, with a NUL at its end; empty: nowhere. */
 struct str config_files_folder(struct arena *a, struct str files, struct str state);

@@ -469,6 +469,11 @@ static void found_add(struct config *c, struct str file)
     config_patience_init(&m->patience, &m->limits.breaker);
 }
 
+struct str config_models_folder(const struct config *c)
+{
+    return c->models_dir.len > 0 ? c->models_dir : STR("models");
+}
+
 bool config_models_changed(const struct config *c, int64_t *mark)
 {
     struct stat st;

@@ -153,10 +153,7 @@ int config_read_file(struct arena *a, const char *path, size_t most, struct str 
 /* Beside the configuration, if it is a file and the thing is there; else as it stands. */
 static struct str path_resolve(const struct config *c, struct str path)
 {
-    size_t slash = SIZE_MAX;
-    for (size_t i = 0; i < c->file.len; i++)
-        if (c->file.data[i] == '/')
-            slash = i;
+    size_t slash = str_find_last_char(c->file, '/');
     if (path.len == 0 || path.data[0] == '/' || slash == SIZE_MAX)
         return path;
     struct str beside =

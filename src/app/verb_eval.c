@@ -237,18 +237,29 @@ static int result_index(const struct eval *e, const json_t *result, size_t *inde
     return 0;
 }
 
-static int answer_take(struct eval *e, struct str line, long long number)
+/* Whose answer a line of the results tells, and what it was answered. */
+static int result_read(struct eval *e, struct str line, struct answer **of, const json_t **response)
 {
     json_t *result;
     size_t index;
-    (void)number;
     int rc = json_read_in(e->arena, line, &result, e->err);
     if (rc == 0)
         rc = result_index(e, result, &index);
     if (rc)
         return rc;
-    const json_t *response = json_object_get(result, "response");
-    struct answer *a = &e->answers[index];
+    *of = &e->answers[index];
+    *response = json_object_get(result, "response");
+    return 0;
+}
+
+static int answer_take(struct eval *e, struct str line, long long number)
+{
+    const json_t *response;
+    struct answer *a;
+    (void)number;
+    int rc = result_read(e, line, &a, &response);
+    if (rc)
+        return rc;
     a->request_id = json_str(json_object_get(response, "request_id"));
     a->text = text_of(json_object_get(response, "body"));
     a->failed = json_integer_value(json_object_get(response, "status_code")) != 200;
@@ -257,15 +268,12 @@ static int answer_take(struct eval *e, struct str line, long long number)
 
 static int verdict_take(struct eval *e, struct str line, long long number)
 {
-    json_t *result;
-    size_t index;
+    const json_t *response;
+    struct answer *a;
     (void)number;
-    int rc = json_read_in(e->arena, line, &result, e->err);
+    int rc = result_read(e, line, &a, &response);
     if (rc == 0)
-        rc = result_index(e, result, &index);
-    if (rc == 0)
-        e->answers[index].score =
-            grade_verdict(text_of(json_object_get(json_object_get(result, "response"), "body")));
+        a->score = grade_verdict(text_of(json_object_get(response, "body")));
     return rc;
 }
 

@@ -135,16 +135,11 @@ int verb_models(int argc, char **argv)
         found_print(json);
         return EXIT_DONE;
     }
-    struct config_overrides none = {0};
     struct config *config;
     struct router_policy *policy;
     struct error err;
-    if (config_load(str_from(file), &none, &config, &err))
+    if (config_policy_load(str_from(file), &config, &policy, &err))
         return verb_fail(EXIT_USAGE, &err);
-    if (config_policy(config, &policy, &err)) {
-        config_free(config);
-        return verb_fail(EXIT_USAGE, &err);
-    }
     struct arena *a = arena_create(64 * MIB);
     const json_t *states = states_get(config, gateway, a);
     void (*print)(const struct row *) = json ? row_print_json : row_print;

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "app/config.h"
-#include "app/verb_models_dir.h"
 #include "app/verb_state.h"
 #include "app/verbs.h"
 #include "base/clock.h"
@@ -101,23 +100,20 @@ struct asked {
     struct verb_state where;
 };
 
-static int pull(
-    const struct asked *q, const struct hub_name *name, struct arena *a, struct store *audit, bool offline)
+static int pull(const struct asked *q, const struct hub_name *name, const struct config *config,
+    struct arena *a, struct store *audit)
 {
     const char *endpoint = name->kind == HUB_HUGGING_FACE ? getenv("HF_ENDPOINT") : NULL,
                *token = name->kind == HUB_HUGGING_FACE ? getenv("HF_TOKEN") : NULL;
     long long connections = 4;
     struct hub_listing listing;
-    struct str folder;
+    struct str folder = q->dir ? str_from(q->dir) : config_models_folder(config);
     struct error err;
     struct hub *hub;
     if (q->connections && !verb_integer("connections", q->connections, 1, 16, &connections))
         return EXIT_USAGE;
-    int exit_code = verb_models_dir(q->dir, q->where.config, a, &folder);
-    if (exit_code)
-        return exit_code;
     const struct hub_options o = {.audit = audit,
-        .offline = offline,
+        .offline = config->offline,
         .mirror = str_from(q->mirror ? q->mirror : endpoint),
         .proxy = str_from(q->proxy),
         .ca_file = str_from(q->ca_file),
@@ -164,13 +160,14 @@ int verb_pull(int argc, char **argv)
         config_load(str_from(q.where.config), &(struct config_overrides){0}, &config, &err)) {
         exit_code = verb_fail(EXIT_USAGE, &err);
     } else {
-        bool offline = config->offline;
-        config_free(config);
+        if (!q.where.url)
+            q.where.url = arena_strdup(a, config->state);
         exit_code = verb_state_open(&q.where, true, &audit);
         if (exit_code == EXIT_DONE) {
-            exit_code = pull(&q, &name, a, audit, offline);
+            exit_code = pull(&q, &name, config, a, audit);
             store_close(audit);
         }
+        config_free(config);
     }
     arena_free(a);
     return exit_code;

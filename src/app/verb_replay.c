@@ -405,19 +405,6 @@ static int replay_run(struct replay *r, struct store *s, int64_t since_ms)
     return rc ? rc : store_ledger_list(s, since_ms, row_take, r, r->err);
 }
 
-static int policy_read(
-    const char *file, struct config **config, struct router_policy **policy, struct error *err)
-{
-    const struct config_overrides none = {0};
-    int rc = config_load(str_from(file), &none, config, err);
-    if (rc)
-        return rc;
-    rc = config_policy(*config, policy, err);
-    if (rc)
-        config_free(*config);
-    return rc;
-}
-
 int verb_replay(int argc, char **argv)
 {
     const char *since = NULL, *file = NULL;
@@ -438,7 +425,7 @@ int verb_replay(int argc, char **argv)
     struct error err = {.message = "the result could not be printed"};
     if (!verb_since(since, &since_ms))
         return EXIT_USAGE;
-    if (policy_read(file, &config, &policy, &err))
+    if (config_policy_load(str_from(file), &config, &policy, &err))
         return verb_fail(EXIT_USAGE, &err);
     int exit_code = verb_state_open(&where, false, &s);
     if (exit_code == EXIT_DONE) {

@@ -8,10 +8,10 @@
 #include <unistd.h>
 
 #include "app/config.h"
-#include "app/verb_models_dir.h"
 #include "app/verb_state.h"
 #include "app/verbs.h"
 #include "base/limits.h"
+#include "engine/engine.h"
 
 static const char help[] =
     "usage: weir rm NAME... [--dir DIR] [--yes]\n"
@@ -23,26 +23,11 @@ static const char help[] =
     "  --yes            do not ask\n"
     "  --config FILE    the configuration; default weir.yaml\n";
 
-int verb_models_dir(const char *dir, const char *config_file, struct arena *a, struct str *out)
-{
-    struct config_overrides none = {0};
-    struct config *config;
-    struct error err;
-    *out = dir ? str_from(dir) : STR("models");
-    if (dir)
-        return EXIT_DONE;
-    if (config_load(str_from(config_file), &none, &config, &err))
-        return verb_fail(EXIT_USAGE, &err);
-    if (config->models_dir.len > 0)
-        *out = arena_copy(a, config->models_dir);
-    config_free(config);
-    return EXIT_DONE;
-}
-
 /* Is `file` NAME.gguf, a part NAME-00001-of-00003.gguf, or .NAME.gguf.part and .chunks of either? */
 static bool belongs(struct str file, struct str name)
 {
     static const struct str unfinished[] = {STR(".part"), STR(".chunks")};
+    int64_t part, parts;
     bool hidden = file.len > 0 && file.data[0] == '.', cut = !hidden;
     for (size_t i = 0; i < 2 && hidden && !cut; i++)
         if (str_ends(file, unfinished[i])) {
@@ -54,12 +39,7 @@ static bool belongs(struct str file, struct str name)
     file.len -= 5;
     if (str_ends(name, STR(".gguf")))
         name.len -= 5;
-    if (str_eq(file, name))
-        return true;
-    struct str part = str_slice(file, name.len, file.len); /* -00001-of-00003 */
-    return str_starts(file, name) && part.len == 15 && part.data[0] == '-' &&
-           strspn(part.data + 1, "0123456789") == 5 &&
-           str_starts(str_slice(part, 6, part.len), STR("-of-")) && strspn(part.data + 10, "0123456789") == 5;
+    return str_eq(file, name) || (engine_part_read(&file, &part, &parts) && str_eq(file, name));
 }
 
 static bool agreed(const char *what, double mib)
@@ -100,11 +80,11 @@ static int remove_one(struct arena *a, struct str folder, const char *name, bool
 
 int verb_rm(int argc, char **argv)
 {
-    const char *dir = NULL, *config = NULL;
+    const char *dir = NULL, *file = NULL;
     bool yes = false;
-    struct str folder;
-    const struct verb_option options[] = {
-        {"dir", &dir, NULL}, {"yes", NULL, &yes}, {"config", &config, NULL}};
+    struct config *config;
+    struct error err;
+    const struct verb_option options[] = {{"dir", &dir, NULL}, {"yes", NULL, &yes}, {"config", &file, NULL}};
     int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
     if (n < 0)
         return n == -2 ? EXIT_DONE : EXIT_USAGE;
@@ -114,8 +94,13 @@ int verb_rm(int argc, char **argv)
         if (strchr(argv[i], '/') || argv[i][0] == '.' || argv[i][0] == '\0')
             return verb_failf(
                 EXIT_USAGE, "'%s' is no name in the folder: give --dir for another folder", argv[i]);
+    if (!dir && config_load(str_from(file), &(struct config_overrides){0}, &config, &err))
+        return verb_fail(EXIT_USAGE, &err);
     struct arena *a = arena_create(16 * MIB);
-    int exit_code = verb_models_dir(dir, config, a, &folder);
+    struct str folder = arena_copy(a, dir ? str_from(dir) : config_models_folder(config));
+    int exit_code = EXIT_DONE;
+    if (!dir)
+        config_free(config);
     for (int i = 1; i <= n && exit_code == EXIT_DONE; i++)
         exit_code = remove_one(a, folder, argv[i], yes);
     arena_free(a);

@@ -43,19 +43,6 @@ struct route {
     bool failed;  /* a line had no decision */
 };
 
-static void error_write(struct json_writer *w, const struct error *err)
-{
-    json_object_begin(w);
-    json_key(w, "error");
-    json_object_begin(w);
-    json_key(w, "message");
-    json_write_text(w, err->message);
-    json_key(w, "code");
-    json_write_text(w, error_code_name(err->code));
-    json_object_end(w);
-    json_object_end(w);
-}
-
 /* False: not a shape's name. */
 static bool shape_find(const char *name, struct route *r)
 {
@@ -110,10 +97,13 @@ static int line_take(void *ctx, struct str line, long long number)
     json_writer_init(&w, &r->out);
     int rc = r->read(a, line, &request, &err);
     r->request = request;
-    if (rc)
-        error_write(&w, &err);
-    else
+    if (rc) {
+        json_object_begin(&w);
+        router_error_write(&err, &w);
+        json_object_end(&w);
+    } else {
         rc = router_explain(r->policy, request, &r->context, r->content, &decision, &w, &err);
+    }
     buf_append_char(&r->out, '\n');
     arena_free(a);
     r->failed = r->failed || rc != 0;
@@ -126,21 +116,6 @@ static void warn(void *ctx, const char *line)
 {
     (void)ctx;
     fprintf(stderr, "weir: warning: %s\n", line);
-}
-
-static int policy_open(
-    const char *file, struct config **config, struct router_policy **policy, struct error *err)
-{
-    struct config_overrides none = {0};
-    int rc = config_load(str_from(file), &none, config, err);
-    if (rc)
-        return rc;
-    rc = config_policy(*config, policy, err);
-    if (rc)
-        config_free(*config);
-    else
-        router_policy_warnings(*policy, warn, NULL);
-    return rc;
 }
 
 static bool context_fill(struct route *r, const char *boundary, const char *tags)
@@ -177,8 +152,9 @@ int verb_route(int argc, char **argv)
             EXIT_USAGE, "--shape is chat, completions, responses, anthropic or ollama, not '%s'", shape);
     if (!context_fill(&r, boundary, tags))
         return EXIT_USAGE;
-    if (policy_open(file, &r.config, &policy, &err))
+    if (config_policy_load(str_from(file), &r.config, &policy, &err))
         return verb_fail(EXIT_USAGE, &err);
+    router_policy_warnings(policy, warn, NULL);
     r.policy = policy;
     r.context.cost_usd = ask_cost;
     r.context.ctx = &r;

@@ -79,6 +79,18 @@ size_t str_find_char(struct str s, char c)
     return at ? (size_t)(at - s.data) : SIZE_MAX;
 }
 
+size_t str_find_last_char(struct str s, char c)
+{
+    const char *at = s.len ? memrchr(s.data, c, s.len) : NULL;
+    return at ? (size_t)(at - s.data) : SIZE_MAX;
+}
+
+struct str str_base_name(struct str path)
+{
+    size_t slash = str_find_last_char(path, '/');
+    return slash == SIZE_MAX ? path : str_slice(path, slash + 1, path.len);
+}
+
 bool str_split(struct str *rest, char separator, struct str *head)
 {
     if (rest->len == 0)

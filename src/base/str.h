@@ -19,7 +19,7 @@ struct str {
 #define STR_FMT "%.*s"
 #define STR_ARG(s) (int)(s).len, (s).data ? (s).data : ""
 
-struct str str_from(const char *nul_terminated); /* NULL gives STR_NONE */
+struct str str_from(const char *nul_terminated);            /* NULL gives STR_NONE */
 struct str str_slice(struct str s, size_t from, size_t to); /* clamps to the span */
 struct str str_trim(struct str s);                          /* ASCII white space at both ends */
 bool str_eq(struct str a, struct str b);
@@ -30,6 +30,8 @@ bool str_ends(struct str s, struct str suffix);
 /* Offset of the first `needle`, or SIZE_MAX. */
 size_t str_find(struct str s, struct str needle);
 size_t str_find_char(struct str s, char c);
+size_t str_find_last_char(struct str s, char c);
+struct str str_base_name(struct str path); /* what follows the last '/' */
 /* Takes the text before the first `separator` off the front of `rest`; false when `rest` is empty. */
 bool str_split(struct str *rest, char separator, struct str *head);
 uint64_t str_hash(struct str s); /* FNV-1a 64; not for hostile keys in unbounded tables */

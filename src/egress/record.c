@@ -1,5 +1,6 @@
 /* May it leave, and the record that it does: nothing is sent before the witness has confirmed it. */
 #include <openssl/evp.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,18 +38,13 @@ int egress_permit_check(
 
 int egress_body_hash(struct egress *e, struct str body, char hex[65], struct error *err)
 {
-    static const char digits[] = "0123456789abcdef";
     unsigned char hash[EVP_MAX_MD_SIZE];
     unsigned len = 0;
     if (!EVP_DigestInit_ex2(e->hash, e->sha256, NULL) ||
         !EVP_DigestUpdate(e->hash, body.len ? body.data : "", body.len) ||
         !EVP_DigestFinal_ex(e->hash, hash, &len) || len != 32)
         return error_set(err, ERROR_INTERNAL, "SHA-256 failed: check the OpenSSL installation");
-    for (unsigned i = 0; i < len; i++) {
-        hex[2 * i] = digits[hash[i] >> 4];
-        hex[2 * i + 1] = digits[hash[i] & 15];
-    }
-    hex[64] = '\0';
+    sodium_bin2hex(hex, 65, hash, len);
     return 0;
 }
 

@@ -29,6 +29,10 @@ struct engine_adapter {
     double scale;
 };
 
+/* Of "x-00001-of-00003", a file's name without ".gguf": takes the end off, and gives 1 and 3. False: it is no
+ * part of a split model. */
+bool engine_part_read(struct str *stem, int64_t *part, int64_t *count);
+
 struct engine_options {
     const char *name; /* for log lines */
     const char *file; /* the model; for "x-00001-of-0000N.gguf" the other parts beside it are opened too.

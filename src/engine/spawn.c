@@ -14,27 +14,34 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/engine.h"
+
 /* ---- The model's files ---- */
 
-/* "-00001-of-00003.gguf" at the end of a split model's name; `digits` is where the part's number stands. */
-enum { PART_SUFFIX_BYTES = 20, PART_DIGITS = 5, PART_COUNT_AT = 10 };
+/* "-00001-of-00003", what a split model's name ends with before ".gguf". */
+enum { PART_BYTES = 15, PART_DIGITS = 5 };
 
-static bool digits_read(const char *text, int64_t *out)
+static bool digits_read(struct str text, int64_t *out)
 {
-    for (int i = 0; i < PART_DIGITS; i++)
-        if (text[i] < '0' || text[i] > '9')
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] < '0' || text.data[i] > '9')
             return false;
-    return str_to_int64((struct str){text, PART_DIGITS}, out);
+    return str_to_int64(text, out);
 }
 
-static bool parts_read(const char *file, int64_t *part, int64_t *count)
+bool engine_part_read(struct str *stem, int64_t *part, int64_t *count)
 {
-    size_t len = strlen(file);
-    if (len <= PART_SUFFIX_BYTES)
+    int64_t number, of;
+    if (stem->len <= PART_BYTES)
         return false;
-    const char *suffix = file + len - PART_SUFFIX_BYTES;
-    return suffix[0] == '-' && digits_read(suffix + 1, part) && memcmp(suffix + 6, "-of-", 4) == 0 &&
-           digits_read(suffix + PART_COUNT_AT, count) && strcmp(suffix + 15, ".gguf") == 0;
+    struct str end = str_slice(*stem, stem->len - PART_BYTES, stem->len);
+    if (end.data[0] != '-' || !digits_read(str_slice(end, 1, 1 + PART_DIGITS), &number) ||
+        !str_eq(str_slice(end, 6, 10), STR("-of-")) || !digits_read(str_slice(end, 10, PART_BYTES), &of))
+        return false;
+    stem->len -= PART_BYTES;
+    *part = number;
+    *count = of;
+    return true;
 }
 
 static int file_open(const char *path, struct spawn_files *out, struct error *err)
@@ -65,16 +72,17 @@ int spawn_files_open(const char *file, struct spawn_files *out, struct error *er
     out->identity = 0;
     if (!file)
         return 0;
-    if (!parts_read(file, &part, &count))
+    struct str stem = str_from(file);
+    stem.len -= str_ends(stem, STR(".gguf")) ? 5 : stem.len;
+    if (!engine_part_read(&stem, &part, &count))
         return file_open(file, out, err);
     if (part != 1 || count < 1 || count > WIRE_MODEL_FILES_MAX)
         return error_set(err, ERROR_INVALID, "%s is part %lld of %lld: name the first part, of at most %d",
             file, (long long)part, (long long)count, WIRE_MODEL_FILES_MAX);
     int rc = 0;
-    size_t stem = strlen(file) - PART_SUFFIX_BYTES;
     for (int64_t i = 1; i <= count && rc == 0; i++) {
         char path[PATH_MAX];
-        int n = snprintf(path, sizeof path, "%.*s-%05d-of-%05d.gguf", (int)stem, file, (int)i, (int)count);
+        int n = snprintf(path, sizeof path, STR_FMT "-%05d-of-%05d.gguf", STR_ARG(stem), (int)i, (int)count);
         if (n < 0 || (size_t)n >= sizeof path)
             rc = error_set(err, ERROR_INVALID, "the name of the model file is too long");
         else

@@ -11,13 +11,13 @@
 #include <strings.h>
 
 #include "base/limits.h"
+#include "engine/engine.h"
 #include "hub/internal.h"
 
 static const char *const usual[] = {"Q4_K_M", "Q4_K_S", "Q4_0", "Q5_K_M", "Q8_0", "MXFP4", "BF16", "F16"};
 
 struct group {
     struct str folder, stem;
-    size_t first; /* entry of its first part */
     int64_t part, parts;
 };
 
@@ -29,25 +29,13 @@ static bool ends_nocase(struct str s, struct str end)
 /* What stands before ".gguf" and "-00001-of-00003". */
 static bool group_of(struct str path, struct group *g)
 {
-    int64_t part, parts;
+    struct str stem = str_base_name(path);
     *g = (struct group){.part = 1, .parts = 1};
-    size_t slash = 0;
-    for (size_t i = 0; i < path.len; i++)
-        if (path.data[i] == '/')
-            slash = i + 1;
-    g->folder = str_slice(path, 0, slash ? slash - 1 : 0);
-    struct str stem = str_slice(path, slash, path.len);
+    g->folder = str_slice(path, 0, stem.len < path.len ? path.len - stem.len - 1 : 0);
     if (!ends_nocase(stem, STR(".gguf")))
         return false;
     stem.len -= 5;
-    if (stem.len > 15 && stem.data[stem.len - 15] == '-' &&
-        str_eq(str_slice(stem, stem.len - 9, stem.len - 5), STR("-of-")) &&
-        str_to_int64(str_slice(stem, stem.len - 14, stem.len - 9), &part) &&
-        str_to_int64(str_slice(stem, stem.len - 5, stem.len), &parts)) {
-        g->part = part;
-        g->parts = parts;
-        stem.len -= 15;
-    }
+    engine_part_read(&stem, &g->part, &g->parts);
     g->stem = stem;
     return g->part >= 1 && g->part <= g->parts && g->parts <= LIMIT_MODEL_PARTS;
 }
@@ -60,11 +48,9 @@ static bool is_projector(struct str path)
 static bool fits(const struct group *g, struct str tag)
 {
     size_t before = g->stem.len - tag.len;
-    struct str last = g->folder;
+    struct str last = str_base_name(g->folder);
     if (tag.len == 0)
         return true;
-    for (size_t at; (at = str_find_char(last, '/')) != SIZE_MAX;)
-        last = str_slice(last, at + 1, last.len);
     if (last.len == tag.len && strncasecmp(last.data, tag.data, tag.len) == 0)
         return true;
     return ends_nocase(g->stem, tag) && (before == 0 || strchr("-._", g->stem.data[before - 1]));

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -296,8 +297,7 @@ static int hash_file(int fd, const char *path, char hex[65], struct error *err)
     good = good && n == 0 && EVP_DigestFinal_ex(ctx, digest, &len) && len == 32;
     EVP_MD_CTX_free(ctx);
     free(bytes);
-    for (unsigned i = 0; i < len; i++)
-        snprintf(hex + 2 * (size_t)i, 3, "%02x", digest[i]);
+    sodium_bin2hex(hex, HUB_SHA256 + 1, digest, good ? len : 0);
     return good    ? 0
            : n < 0 ? fail_errno(err, "read", path)
                    : error_set(err, ERROR_INTERNAL, "SHA-256 failed");
@@ -353,7 +353,7 @@ int hub_download(struct hub *h, const struct hub_file *file, struct str folder, 
     struct hub_progress progress, struct error *err)
 {
     struct download d = {.hub = h, .file = file, .progress = progress, .fd = -1, .chunks_fd = -1};
-    if (!hub_file_name_valid(file->name) || !hub_sha256_valid(file->sha256) || file->bytes <= 0 ||
+    if (!hub_file_name_valid(file->name) || !hub_hex_valid(file->sha256, HUB_SHA256) || file->bytes <= 0 ||
         file->bytes > CHUNKS_MAX * CHUNK)
         return error_set(err, ERROR_INVALID, "the hub lists a file without a good name, size or SHA-256");
     d.arena = arena_create(MIB);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/limits.h"
+#include "engine/engine.h"
 #include "hub/internal.h"
 #include "json/json.h"
 
@@ -55,10 +56,11 @@ static void add(struct search *s, struct str name, struct str path)
 
 static bool is_first_gguf(struct str path)
 {
+    int64_t part = 1, parts;
     if (!str_ends(path, STR(".gguf")) || str_find(path, STR("mmproj")) != SIZE_MAX)
         return false;
-    struct str tail = str_slice(path, path.len < 20 ? 0 : path.len - 20, path.len); /* -00002-of-00003.gguf */
-    return str_find(tail, STR("-of-")) == SIZE_MAX || str_starts(tail, STR("-00001-of-"));
+    path.len -= 5;
+    return !engine_part_read(&path, &part, &parts) || part == 1;
 }
 
 static struct str below(const struct search *s, struct str path)
@@ -95,7 +97,7 @@ static void take_manifest(struct search *s, struct str path)
         struct str digest = json_str(json_object_get(layer, "digest")),
                    hex = str_slice(digest, 7, digest.len);
         if (!str_is(json_str(json_object_get(layer, "mediaType")), "application/vnd.ollama.image.model") ||
-            !hub_sha256_valid(hex))
+            !hub_hex_valid(hex, HUB_SHA256))
             continue;
         bool usual = str_is(parts[1], "library");
         add(s,

@@ -10,14 +10,6 @@ enum { PAGES_MAX = 50, ENTRIES_MAX = 20000 };
 
 #define ANSWER_MAX (32 * MIB)
 
-static bool commit_valid(struct str hex)
-{
-    for (size_t i = 0; i < hex.len; i++)
-        if (!strchr("0123456789abcdef", hex.data[i]) || hex.data[i] == '\0')
-            return false;
-    return hex.len == 40;
-}
-
 static int commit_of_main(
     struct hub *h, struct arena *a, const struct hub_name *name, struct str *commit, struct error *err)
 {
@@ -37,7 +29,7 @@ static int commit_of_main(
     for (size_t i = 0; i < json_array_size(branches); i++) {
         const json_t *branch = json_array_get(branches, i);
         *commit = json_str(json_object_get(branch, "targetCommit"));
-        if (str_is(json_str(json_object_get(branch, "name")), "main") && commit_valid(*commit))
+        if (str_is(json_str(json_object_get(branch, "name")), "main") && hub_hex_valid(*commit, HUB_COMMIT))
             return 0;
     }
     return error_set(err, ERROR_NOT_FOUND, "the repository has no branch 'main'");
@@ -62,7 +54,7 @@ static size_t entries_take(const json_t *tree, struct hub_entry *entries, size_t
         struct str path = json_str(json_object_get(file, "path")),
                    oid = json_str(json_object_get(lfs, "oid"));
         json_int_t bytes = json_integer_value(json_object_get(lfs, "size"));
-        if (path_valid(path) && hub_sha256_valid(oid) && bytes > 0)
+        if (path_valid(path) && hub_hex_valid(oid, HUB_SHA256) && bytes > 0)
             entries[n++] = (struct hub_entry){path, oid, bytes};
     }
     return n;
@@ -108,15 +100,6 @@ static struct str path_encode(struct arena *a, struct str path)
     return encoded;
 }
 
-static struct str base_name(struct str path)
-{
-    size_t from = 0;
-    for (size_t i = 0; i < path.len; i++)
-        if (path.data[i] == '/')
-            from = i + 1;
-    return str_slice(path, from, path.len);
-}
-
 int hub_list_hugging_face(
     struct hub *h, struct arena *a, const struct hub_name *name, struct hub_listing *out, struct error *err)
 {
@@ -137,7 +120,7 @@ int hub_list_hugging_face(
     for (size_t i = 0; i < n_chosen; i++) {
         const struct hub_entry *e = &entries[chosen[i]];
         struct hub_file *f = &out->files[i];
-        *f = (struct hub_file){.name = base_name(e->path), .sha256 = e->sha256, .bytes = e->bytes};
+        *f = (struct hub_file){.name = str_base_name(e->path), .sha256 = e->sha256, .bytes = e->bytes};
         if (!hub_file_name_valid(f->name))
             return error_set(err, ERROR_INVALID, "the hub lists a file whose name cannot be used here");
         f->url = arena_printf(a, STR_FMT "/" STR_FMT "/" STR_FMT "/resolve/" STR_FMT "/" STR_FMT,

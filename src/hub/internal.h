@@ -44,7 +44,8 @@ bool hub_status_passes(int status); /* may it go better later? */
 /* names.c */
 bool hub_word_valid(struct str word);      /* of a name: letters, digits, ".-_", no leading dot */
 bool hub_file_name_valid(struct str name); /* a file's own name, nothing of a path */
-bool hub_sha256_valid(struct str hex);
+bool hub_hex_valid(struct str hex, size_t digits);
+enum { HUB_SHA256 = 64, HUB_COMMIT = 40 }; /* hexadecimal digits */
 
 int hub_list_hugging_face(struct hub *h, struct arena *a, const struct hub_name *name,
     struct hub_listing *out, struct error *err) MUST_USE;

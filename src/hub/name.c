@@ -27,12 +27,12 @@ bool hub_file_name_valid(struct str name)
     return true;
 }
 
-bool hub_sha256_valid(struct str hex)
+bool hub_hex_valid(struct str hex, size_t digits)
 {
     for (size_t i = 0; i < hex.len; i++)
         if (!strchr("0123456789abcdef", hex.data[i]) || hex.data[i] == '\0')
             return false;
-    return hex.len == 64;
+    return hex.len == digits;
 }
 
 static struct str without(struct str text, struct str prefix)
@@ -82,14 +82,11 @@ int hub_name_parse(struct arena *a, struct str text, struct hub_name *out, struc
         }
     for (size_t i = 0; i < sizeof registries / sizeof *registries; i++)
         rest = without(rest, registries[i]);
-    size_t last = 0;
-    for (size_t i = 0; i < rest.len; i++)
-        if (rest.data[i] == '/')
-            last = i;
-    size_t colon = str_find_char(str_slice(rest, last, rest.len), ':');
+    struct str last = str_base_name(rest);
+    size_t colon = str_find_char(last, ':');
     if (colon != SIZE_MAX) {
-        out->tag = arena_copy(a, str_slice(rest, last + colon + 1, rest.len));
-        rest = str_slice(rest, 0, last + colon);
+        out->tag = arena_copy(a, str_slice(last, colon + 1, last.len));
+        rest.len -= last.len - colon;
         if (!hub_word_valid(out->tag))
             return refuse(text, err);
     }

@@ -45,7 +45,7 @@ static int layer_take(struct hub *h, struct arena *a, const struct hub_name *nam
     int same = 0;
     if (!suffix)
         return 0;
-    if (!str_starts(digest, STR("sha256:")) || !hub_sha256_valid(hex) || bytes <= 0)
+    if (!str_starts(digest, STR("sha256:")) || !hub_hex_valid(hex, HUB_SHA256) || bytes <= 0)
         return error_set(
             err, ERROR_INVALID, "the registry's manifest names a layer without a good digest or size");
     for (size_t i = 0; i < out->n_files; i++)

@@ -356,7 +356,6 @@ void json_write_float(struct json_writer *w, float value)
     static const double powers[] = {
         1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14};
     const double size = fabs((double)value);
-    char text[40], *at = text + sizeof text;
     int places = 1;
     if (!(size >= 1e-5 && size < 1e4)) { /* also what is no number */
         json_write_double(w, (double)value);
@@ -365,15 +364,8 @@ void json_write_float(struct json_writer *w, float value)
     long long digits = llround(size * powers[places]);
     for (; places < 14 && (float)((double)digits / powers[places]) != fabsf(value); places++)
         digits = llround(size * powers[places + 1]);
-    for (int i = 0; i <= places || digits > 0; i++, digits /= 10) {
-        if (i == places)
-            *--at = '.';
-        *--at = (char)('0' + digits % 10);
-    }
-    if (value < 0)
-        *--at = '-';
     value_begin(w);
-    buf_append(w->buf, at, (size_t)(text + sizeof text - at));
+    buf_append_decimal(w->buf, value < 0 ? -digits : digits, places);
 }
 
 void json_write_bool(struct json_writer *w, bool value)

@@ -153,5 +153,6 @@ int router_explain(const struct router_policy *p, const struct chat_request *r, 
 void route_decision_write(const struct route_decision *d, struct json_writer *w);
 /* {"type","start","end","score"}, and "where" unless it is empty. */
 void router_entity_write(const struct router_entity *e, struct json_writer *w);
+void router_error_write(const struct error *err, struct json_writer *w); /* the member "error" of an object */
 
 #endif

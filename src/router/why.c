@@ -325,7 +325,7 @@ static void findings_write(struct facts *f, bool content, struct json_writer *w)
     }
 }
 
-static void error_write(struct json_writer *w, const struct error *err)
+void router_error_write(const struct error *err, struct json_writer *w)
 {
     json_key(w, "error");
     json_object_begin(w);
@@ -346,7 +346,7 @@ int router_explain(const struct router_policy *p, const struct chat_request *r,
     int rc = router_decide_facts(p, &f, out, err);
     json_object_begin(w);
     if (rc)
-        error_write(w, err);
+        router_error_write(err, w);
     route_decision_members(out, w);
     facts_write(&f, w);
     findings_write(&f, content, w);

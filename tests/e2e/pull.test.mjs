@@ -226,10 +226,11 @@ test('models that other programs keep are listed and run where they lie', async 
   symlinkSync('../../../blobs/x', join(folder, '.cache/huggingface/hub/models--owner--some--repo/snapshots/c/sub/m-00001-of-00002.gguf'));
   symlinkSync('..', join(folder, '.cache/huggingface/hub/models--owner--some--repo/snapshots/c/sub/loop'));
   put('.cache/llama.cpp/m.gguf', bytes);
+  put('.cache/llama.cpp/best-of-8.gguf', bytes); // no part of a split model: it was left out
   const env = { PATH: process.env.PATH, HOME: folder };
   const run = (...words) => spawnSync(weir, words, { cwd: folder, env });
   const found = run('models', '--found', '--json').stdout.toString().trim().split('\n').map((l) => JSON.parse(l).name);
-  assert.deepEqual([...new Set(found)].sort(), ['hf:owner/some--repo/sub/m-00001-of-00002.gguf', 'llamacpp:m.gguf', 'lmstudio:owner/repo/m-Q4_K_M.gguf', 'ollama:me/tiny:1b', 'ollama:tiny:latest'].sort());
+  assert.deepEqual([...new Set(found)].sort(), ['hf:owner/some--repo/sub/m-00001-of-00002.gguf', 'llamacpp:best-of-8.gguf', 'llamacpp:m.gguf', 'lmstudio:owner/repo/m-Q4_K_M.gguf', 'ollama:me/tiny:1b', 'ollama:tiny:latest'].sort());
   const shown = run('show', 'ollama:tiny');
   assert.equal(shown.status, 0, shown.stderr.toString());
   assert.match(run('show', 'ollama:nobody').stderr.toString(), /no program here keeps/);
