@@ -22,6 +22,7 @@
 
 #include "base/must.h"
 #include "json/json.h"
+#include "router/calibrate.h"
 #include "router/gap.h"
 #include "router/score.h"
 
@@ -134,29 +135,6 @@ static void targets_make(struct choice c)
     }
 }
 
-/* Gauss-Jordan with pivots; a[i][n] is the right side, and the solution. */
-static void solve(double a[SCORE_FEATURES][WIDE])
-{
-    for (int i = 0; i < SCORE_FEATURES; i++) {
-        int pivot = i;
-        for (int k = i + 1; k < SCORE_FEATURES; k++)
-            if (fabs(a[k][i]) > fabs(a[pivot][i]))
-                pivot = k;
-        for (int j = 0; j < WIDE; j++) {
-            double t = a[i][j];
-            a[i][j] = a[pivot][j];
-            a[pivot][j] = t;
-        }
-        for (int k = 0; k < SCORE_FEATURES; k++) {
-            double factor = k == i ? 0 : a[k][i] / a[i][i];
-            for (int j = i; j < WIDE && factor != 0; j++)
-                a[k][j] -= factor * a[i][j];
-        }
-    }
-    for (int i = 0; i < SCORE_FEATURES; i++)
-        feature_weight[i] = a[i][SCORE_FEATURES] / a[i][i];
-}
-
 static void features_fit(struct choice c)
 {
     static double a[SCORE_FEATURES][WIDE];
@@ -180,7 +158,7 @@ static void features_fit(struct choice c)
     }
     for (int k = 0; k < SCORE_FEATURES; k++)
         a[k][k] += RIDGE;
-    solve(a);
+    calibrate_solve(SCORE_FEATURES, a, feature_weight);
 }
 
 static double features_sum(const struct row *r)

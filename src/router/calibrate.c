@@ -41,26 +41,25 @@ double router_calibrated(const struct router_calibration *c, struct str prompt)
 
 /* ---- The fit ---- */
 
-/* Gauss-Jordan with pivots; column INPUTS is the right side. The matrix is positive definite by its ridge. */
-static void solve(double a[INPUTS][WIDE], double out[INPUTS])
+void calibrate_solve(int n, double a[n][n + 1], double *out)
 {
-    for (int i = 0; i < INPUTS; i++) {
+    for (int i = 0; i < n; i++) {
         int pivot = i;
-        for (int k = i + 1; k < INPUTS; k++)
+        for (int k = i + 1; k < n; k++)
             pivot = fabs(a[k][i]) > fabs(a[pivot][i]) ? k : pivot;
-        for (int j = 0; j < WIDE; j++) {
+        for (int j = 0; j <= n; j++) {
             double t = a[i][j];
             a[i][j] = a[pivot][j];
             a[pivot][j] = t;
         }
-        for (int k = 0; k < INPUTS; k++) {
+        for (int k = 0; k < n; k++) {
             double factor = k == i ? 0 : a[k][i] / a[i][i];
-            for (int j = i; j < WIDE && factor != 0; j++)
+            for (int j = i; j <= n && factor != 0; j++)
                 a[k][j] -= factor * a[i][j];
         }
     }
-    for (int i = 0; i < INPUTS; i++)
-        out[i] = a[i][INPUTS] / a[i][i];
+    for (int i = 0; i < n; i++)
+        out[i] = a[i][n] / a[i][i];
 }
 
 /* To the points outside a fold. */
@@ -88,7 +87,7 @@ static struct router_calibration fit(const struct point *p, size_t n, size_t fol
         }
     for (int k = 0; k < INPUTS; k++)
         a[k][k] += k == 0 ? 1 : used == 1 ? 1 : ridge;
-    solve(a, w);
+    calibrate_solve(INPUTS, a, w);
     c.base = w[0];
     memcpy(c.feature, w + 1, sizeof c.feature);
     c.constant = mean[INPUTS];

@@ -43,4 +43,8 @@ int router_calibrate(const struct calibrate_sample *samples, size_t n, double re
 int router_calibration_read(struct str json, struct router_calibration *out, struct error *err) MUST_USE;
 void router_calibration_members(const struct router_calibration *c, struct json_writer *w);
 
+/* a x = b by Gauss-Jordan with pivots; column n of `a`, which is changed, is b. For what a ridge makes
+ * positive definite. `out`: n values. */
+void calibrate_solve(int n, double a[n][n + 1], double *out);
+
 #endif

@@ -358,7 +358,7 @@ int mask_text(struct mask *m, struct str text, struct str *out, struct error *er
             break;
         }
         const struct mask_word *word = find(&m->originals, text, i, original_fits, &cut);
-        struct str placeholder;
+        struct str placeholder = STR_NONE;
         if (!word) {
             i++;
             continue;
@@ -467,11 +467,6 @@ size_t router_mask_match(struct mask *m, struct str text, size_t at, bool whole,
         return 0;
     *original = m->surfaces[word->index].original;
     return word->text.len;
-}
-
-size_t router_mask_longest(const struct mask *m)
-{
-    return m->placeholders.longest;
 }
 
 static bool all_digits(struct str s)

@@ -54,9 +54,8 @@ int router_mask_restore(struct mask *m, struct str text, struct str *out, struct
 /* ---- The way back ---- */
 
 /* The placeholder that begins at text[at]: its length, and what it stands for; 0: none does. SIZE_MAX: more
- * of the text must come first to tell, at most router_mask_longest bytes in all; never where the text is
- * `whole`. */
+ * of the text must come first to tell, at most as many bytes in all as the longest placeholder has; never
+ * where the text is `whole`. */
 size_t router_mask_match(struct mask *m, struct str text, size_t at, bool whole, struct str *original);
-size_t router_mask_longest(const struct mask *m);
 
 #endif
