@@ -1,5 +1,7 @@
 #include "exchange/observe.h"
 
+#include <assert.h>
+
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "exchange/exchange_inner.h"
@@ -116,7 +118,8 @@ static void add(
 static void count_engine(const struct exchange *x)
 {
     const struct leg *leg = x->counted;
-    if (!leg || !leg->model || !leg->model->target.engine || leg->usage.decode_ns <= 0)
+    assert(!leg || leg->model);
+    if (!leg || !leg->model->target.engine || leg->usage.decode_ns <= 0)
         return;
     const struct chat_usage *u = &leg->usage;
     const struct meter_labels labels = meter_labels(&leg->model->name, 1);

@@ -3,6 +3,7 @@
  *
  *   submit -> fresh -> (end of the turn: in the journal, told) -> waiting -> the writer
  *      +-------------------------------------------------------------^  */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/limits.h"
@@ -118,8 +119,10 @@ static void fresh_add(struct store_queue *q, struct store_row *row)
         fresh_write(q);
     store_journal_add(q->journal, row);
     list_push_back(&q->fresh, &row->node);
-    if (t && row->done.loop)
+    if (row->done.loop) {
+        assert(t);
         turn_ask(t, row->done);
+    }
     if (!t)
         fresh_write(q);
     else if (!t->posted)
