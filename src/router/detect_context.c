@@ -241,6 +241,12 @@ static void values_look(struct detect_context *c, const struct detect_atom *a)
     c->seen |= known ? 0 : CUE(dob);
 }
 
+/* What an atom must be to say anything itself: others only stand beside one. */
+#define STATEMENT_CUES                                                                                       \
+    (RULE_CUES | ILL | CUE(fin) | CUE(legal) | CUE(mark) | CUE(personal) | CUE(label) | CUE(privilege) |     \
+        CUE(idword) | CUE(account) | CUE(access) | CUE(password) | CUE(dob) | CUE(role) | CUE(clinic) |      \
+        CUE(belief))
+
 static void statements_look(struct detect_context *c)
 {
     static const struct {
@@ -250,6 +256,8 @@ static void statements_look(struct detect_context *c)
         {CUE(fin), &finance}, {CUE(legal), &legal}, {CUE(mark), &marked}, {CUE(personal), &intimate}};
     for (size_t i = 0; i < c->n_atoms; i++) {
         const struct detect_atom *a = &c->atoms[i];
+        if (!(a->kinds & STATEMENT_CUES))
+            continue;
         for (size_t d = 0; d < sizeof direct / sizeof *direct; d++)
             if (a->kinds & direct[d].cue)
                 words_add(c, direct[d].type, a->from, a->to, 0.6);
@@ -272,7 +280,7 @@ static void piece_look(struct detect_context *c)
     c->n_atoms = 0;
     for (size_t i = 0; i < c->n_words; i++) {
         flags |= c->words[i].flags;
-        if (c->words[i].flags & WORD_KNOWN)
+        if (c->words[i].flags & (WORD_KNOWN | WORD_STEM_KNOWN))
             detect_phrases_at(c->words, c->n_words, i, atom_add, c);
     }
     detect_persons(c);

@@ -116,10 +116,11 @@ static bool may_be_there(uint64_t hash)
     return *map_word(hash) >> hash % 64 & 1;
 }
 
-/* Does a phrase begin with the word? Most do with none. */
+/* Does a phrase begin with the word, with its stem? */
 static unsigned known(const struct detect_word *w)
 {
-    return may_be_there(w->hash) || (w->stem != 0 && may_be_there(w->stem)) ? WORD_KNOWN : 0;
+    return (may_be_there(w->hash) ? WORD_KNOWN : 0u) |
+           (w->stem != 0 && may_be_there(w->stem) ? WORD_STEM_KNOWN : 0u);
 }
 
 /* ---- Words. ---- */
@@ -236,48 +237,60 @@ static inline uint64_t eight_folded(struct str text, size_t at, size_t n)
 }
 
 /* A word of n ASCII letters and digits at i. */
-static inline void ascii_read(struct detect_word *out, struct str text, size_t i, size_t n, unsigned flags)
+static inline void ascii_read(struct detect_word *out, struct str text, size_t i, size_t n)
 {
     uint64_t first = eight_folded(text, i, n), hash = hash_eight(hash_start, first), stem = 0;
     for (size_t done = 8; done < n; done += 8)
         hash = hash_eight(hash, eight_folded(text, i + done, n - done));
     if (n >= STEM_LETTERS)
         stem = hash_eight(hash_start, first & ~(uint64_t)0 >> (64 - 8 * STEM_LETTERS)) ^ STEM_MARK;
-    *out = (struct detect_word){i, i + n, hash, stem, 0, flags, 0};
+    *out = (struct detect_word){i, i + n, hash, stem, 0, 0, 0};
+}
+
+/* The words of a block from *i on, as far as there is room and they are ASCII and end in it; *i and *out move
+ * behind them. True: at *i stands a word that is to be read byte by byte. */
+static bool block_read(const struct byte_map *m, size_t *i, unsigned *sentence, struct detect_word **out,
+    const struct detect_word *last)
+{
+    const size_t block = *i - *i % 64;
+    const uint64_t *here = m->bits + block / 64 * BYTE_CLASSES, *next = here + BYTE_CLASSES;
+    const uint64_t other = here[BYTE_UPPER] | here[BYTE_DIGIT], high = here[BYTE_HIGH];
+    const uint64_t ascii_next = (here[BYTE_WORD] & ~high) >> 1 | (next[BYTE_WORD] & ~next[BYTE_HIGH]) << 63;
+    const uint64_t space = here[BYTE_SPACE] & ascii_next; /* says all that stands between two words */
+    const bool goes_on = next[BYTE_WORD] & 1;
+    uint64_t rest = here[BYTE_WORD] & ~(uint64_t)0 << *i % 64;
+    struct detect_word *w = *out;
+    bool other_word = false;
+    for (; rest && w < last; w++) {
+        uint64_t behind = rest + (rest & (0 - rest)), run = rest & ~behind;
+        size_t from = byte_first(rest), to = behind ? byte_first(behind) : 64;
+        if ((other_word = run & high || (to == 64 && goes_on)))
+            break;
+        rest &= behind;
+        ascii_read(w, m->text, block + from, to - from);
+        w->flags = run & other ? ascii_flags(run & here[BYTE_UPPER], run & here[BYTE_DIGIT], run) : 0;
+        w->sentence = *sentence;
+        w->flags |= (to < 64 && space >> to & 1 ? 0 : gap_of(m->text, w, sentence)) | known(w);
+    }
+    *i = block + (rest ? byte_first(rest) : 64);
+    *out = w;
+    return other_word;
 }
 
 size_t detect_words_read(
     const struct byte_map *m, size_t *at, unsigned *sentence, struct detect_word *out, size_t most)
 {
-    struct str text = m->text;
+    const struct detect_word *last = out + most;
     struct detect_word *w = out;
-    size_t i = *at;
-    while (i < text.len && w < out + most) {
-        const uint64_t *here = m->bits + i / 64 * BYTE_CLASSES;
-        uint64_t rest = here[BYTE_WORD] >> i % 64;
-        if (rest == 0) {
-            i = (i | 63) + 1;
+    while (*at < m->text.len && w < last) {
+        if (!block_read(m, at, sentence, &w, last))
             continue;
-        }
-        i += byte_first(rest);
-        uint64_t behind = ~(here[BYTE_WORD] >> i % 64); /* 0: all 64, to the next block */
-        size_t n = behind ? byte_first(behind) : 64;
-        uint64_t whole = (behind ? (behind & (0 - behind)) - 1 : ~(uint64_t)0) << i % 64;
-        bool goes_on = i % 64 + n == 64 && here[BYTE_CLASSES + BYTE_WORD] & 1;
-        if (goes_on || here[BYTE_HIGH] & whole) {
-            if (!word_read(text, &i, w))
-                break;
-        } else {
-            bool lower = (here[BYTE_LOWER] & whole) == whole;
-            ascii_read(w, text, i, n,
-                lower ? 0 : ascii_flags(here[BYTE_UPPER] & whole, here[BYTE_DIGIT] & whole, whole));
-            i += n;
-        }
+        if (!word_read(m->text, at, w))
+            break;
         w->sentence = *sentence;
-        w->flags |= gap_of(text, w, sentence) | known(w);
+        w->flags |= gap_of(m->text, w, sentence) | known(w);
         w++;
     }
-    *at = i;
     return (size_t)(w - out);
 }
 
@@ -376,29 +389,13 @@ struct walk {
     void *ctx;
 };
 
-static void phrase_step(const struct walk *k, uint64_t hash, size_t at, size_t depth);
+static void phrase_follow(const struct walk *k, const struct entry *e, size_t at, size_t depth);
 
-/* With the word at `at` the phrase so far may go on in several ways. */
-static void phrase_follow(const struct walk *k, const struct entry *e, size_t at, size_t depth)
-{
-    const struct detect_word *w = &k->words[at];
-    if (e->goes & GOES_ON)
-        phrase_step(k, hash_join(e->hash, w->hash), at, depth);
-    if (e->goes & GOES_ON && w->stem != 0)
-        phrase_step(k, hash_join(e->hash, w->stem), at, depth);
-    if (e->goes & GOES_ANY)
-        phrase_step(k, hash_join(e->hash, ANY_HASH), at, depth);
-    if (e->goes & GOES_NUMBER && w->flags & WORD_DIGIT)
-        phrase_step(k, hash_join(e->hash, NUMBER_HASH), at, depth);
-    if (e->goes & GOES_CAPITAL && w->flags & WORD_CAPITAL)
-        phrase_step(k, hash_join(e->hash, CAPITAL_HASH), at, depth);
-}
-
-/* The phrase so far, with the word at `at`, has that hash. */
+/* The phrase so far, with the word at `at`, may have that hash. */
 static void phrase_step(const struct walk *k, uint64_t hash, size_t at, size_t depth)
 {
-    const struct entry *e = may_be_there(hash) ? entry_find(hash) : NULL;
-    if (!e || e->hash == 0)
+    const struct entry *e = entry_find(hash);
+    if (e->hash == 0)
         return;
     uint64_t kinds = e->kinds | (k->words[at].flags & WORD_COLON ? e->colon_kinds : 0);
     if (kinds)
@@ -407,11 +404,35 @@ static void phrase_step(const struct walk *k, uint64_t hash, size_t at, size_t d
         phrase_follow(k, e, at + 1, depth + 1);
 }
 
+static inline void phrase_try(const struct walk *k, uint64_t hash, size_t at, size_t depth)
+{
+    if (may_be_there(hash))
+        phrase_step(k, hash, at, depth);
+}
+
+/* With the word at `at` the phrase so far may go on in several ways. */
+static void phrase_follow(const struct walk *k, const struct entry *e, size_t at, size_t depth)
+{
+    const struct detect_word *w = &k->words[at];
+    if (e->goes & GOES_ON) {
+        phrase_try(k, hash_join(e->hash, w->hash), at, depth);
+        if (w->stem != 0)
+            phrase_try(k, hash_join(e->hash, w->stem), at, depth);
+    }
+    if (e->goes & GOES_ANY)
+        phrase_try(k, hash_join(e->hash, ANY_HASH), at, depth);
+    if (e->goes & GOES_NUMBER && w->flags & WORD_DIGIT)
+        phrase_try(k, hash_join(e->hash, NUMBER_HASH), at, depth);
+    if (e->goes & GOES_CAPITAL && w->flags & WORD_CAPITAL)
+        phrase_try(k, hash_join(e->hash, CAPITAL_HASH), at, depth);
+}
+
 void detect_phrases_at(const struct detect_word *words, size_t n, size_t i,
     void (*found)(void *ctx, size_t from, size_t to, uint64_t kinds), void *ctx)
 {
     struct walk k = {words, n, i, found, ctx};
-    phrase_step(&k, words[i].hash, i, 1);
-    if (words[i].stem != 0)
+    if (words[i].flags & WORD_KNOWN)
+        phrase_step(&k, words[i].hash, i, 1);
+    if (words[i].flags & WORD_STEM_KNOWN)
         phrase_step(&k, words[i].stem, i, 1);
 }

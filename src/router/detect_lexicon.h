@@ -23,7 +23,9 @@
     X(particle)                                                                                              \
     X(intro)                                                                                                 \
     X(known)                                                                                                 \
-    X(fake) X(org) X(street) X(road) X(unit) X(landmark) X(live) /* places */                                \
+    X(fake)                                                                                                  \
+    X(org)                                                                                                   \
+    X(street) X(road) X(unit) X(landmark) X(live) /* places */                                               \
         X(kin) X(mine) X(have) X(role) X(dob) X(idword) X(account) X(belief) X(ill) X(clinic) X(health)      \
             X(money) X(fin) X(court) X(legal) X(mark) X(secretive) X(plan) X(love) X(personal) X(access)     \
                 X(password) X(copula) X(self) X(label) X(privilege) X(topic) X(named)                        \
@@ -48,8 +50,9 @@ enum detect_word_flag {
     WORD_COMMA = 32,
     WORD_STOP = 64,
     WORD_LINE = 128,
-    WORD_JOINED = 256, /* '-' or '\'' behind */
-    WORD_KNOWN = 512   /* a phrase may begin with it */
+    WORD_JOINED = 256,     /* '-' or '\'' behind */
+    WORD_KNOWN = 512,      /* a phrase may begin with it, */
+    WORD_STEM_KNOWN = 1024 /* with its stem */
 };
 
 struct detect_word {

@@ -72,7 +72,7 @@ void detect_persons(struct detect_context *c)
 {
     for (size_t i = 0; i < c->n_words;) {
         const struct detect_word *w = &c->words[i];
-        if (w->kinds == 0 && !(w->flags & WORD_CAPITAL)) {
+        if (!(w->flags & WORD_CAPITAL) && !detect_word_is(w, CUE(given) | CUE(both))) {
             i++;
             continue;
         }

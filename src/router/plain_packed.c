@@ -162,16 +162,22 @@ struct undo {
     struct str text;
     struct buf *out;
     size_t kept;   /* what stands before is in `out` */
-    size_t run;    /* where the run of a code that goes on began */
     size_t joined; /* the end of a line that stays */
     bool changed;
 };
 
-/* Appends what a run of base64 or hexadecimal says, behind the text, on a line of its own. */
+enum { RUN_LEAST = 16 };
+
+/* Appends what the run of base64 or hexadecimal that ends there says, behind the text, on a line of its own.
+ */
 static void run_unpack(struct undo *u, size_t end)
 {
-    struct str run = str_slice(u->text, u->run, end);
-    size_t before = u->out->len;
+    size_t from = end, before = u->out->len;
+    while (from > u->kept && is_code[(unsigned char)u->text.data[from - 1]])
+        from--;
+    if (end - from < RUN_LEAST)
+        return;
+    struct str run = str_slice(u->text, from, end);
     buf_append_char(u->out, '\n');
     if (digits_unpack(run, nibble_of, 4, u->out) || digits_unpack(run, sextet_of, 6, u->out)) {
         buf_append_char(u->out, '\n');
@@ -218,31 +224,59 @@ static size_t place_undo(struct undo *u, size_t i)
     return 0;
 }
 
+/* Of a block, one bit for each byte that belongs to a code. */
+static uint64_t code_in(struct str text, size_t block, const uint64_t *here)
+{
+    uint64_t code = here[BYTE_LOWER] | here[BYTE_UPPER] | here[BYTE_DIGIT];
+    for (uint64_t bits = here[BYTE_SIGN]; bits; bits &= bits - 1)
+        if (is_code[(unsigned char)text.data[block * 64 + byte_first(bits)]])
+            code |= bits & (0 - bits);
+    return code;
+}
+
+/* The bytes that stand behind RUN_LEAST bytes of a code. */
+static uint64_t behind_runs(uint64_t before, uint64_t code)
+{
+    unsigned __int128 runs = (unsigned __int128)code << 64 | before;
+    for (unsigned n = 1; n < RUN_LEAST; n *= 2)
+        runs &= runs << n;
+    return (uint64_t)(runs >> 63);
+}
+
+/* Of a block, the bytes behind a letter or digit at which something may be said: " at" ..., a line's end
+ * before a digit. */
+static uint64_t places_in(const struct byte_map *m, size_t block, uint64_t others)
+{
+    const uint64_t *here = m->bits + block * BYTE_CLASSES, *next = here + BYTE_CLASSES;
+    uint64_t before = here[BYTE_WORD] << 1 | (block > 0 ? (here - BYTE_CLASSES)[BYTE_WORD] >> 63 : 0);
+    uint64_t lines = here[BYTE_CONTROL] & (here[BYTE_DIGIT] >> 1 | next[BYTE_DIGIT] << 63), places = 0;
+    for (uint64_t bits = (here[BYTE_SPACE] | here[BYTE_SIGN]) & others & before; bits; bits &= bits - 1)
+        if (may_say_at(m->text, block * 64 + byte_first(bits) + 1))
+            places |= bits & (0 - bits);
+    return places | (lines & before);
+}
+
 int router_plain_packed(const struct byte_map *m, struct buf *out, bool *changed)
 {
-    enum { LEAST = 16 };
     struct undo u = {.text = m->text, .out = out, .joined = SIZE_MAX};
+    uint64_t code = 0;
     for (size_t block = 0; block < m->n_blocks && !out->failed; block++) {
-        const uint64_t *here = m->bits + block * BYTE_CLASSES;
-        uint64_t others = here[BYTE_HIGH] | here[BYTE_SIGN] | here[BYTE_SPACE] | here[BYTE_CONTROL];
-        for (; others; others &= others - 1) {
-            size_t i = block * 64 + byte_first(others);
-            if (i < u.kept || is_code[(unsigned char)m->text.data[i]])
-                continue;
-            if (i - u.run >= LEAST)
+        uint64_t before = code;
+        code = code_in(m->text, block, m->bits + block * BYTE_CLASSES);
+        uint64_t runs = ~code & behind_runs(before, code), places = places_in(m, block, ~code);
+        for (uint64_t bits = runs | places; bits; bits &= bits - 1) {
+            size_t i = block * 64 + byte_first(bits), end;
+            if (i >= m->text.len)
+                break;
+            if (i >= u.kept && runs & bits & (0 - bits))
                 run_unpack(&u, i);
-            u.run = i + 1;
-            if (i == u.kept || !(m->text.data[i] == '\n' || may_say_at(m->text, i + 1)))
-                continue;
-            size_t end = place_undo(&u, i);
-            if (end > 0) {
-                u.kept = u.run = end;
+            if (i > u.kept && places & bits & (0 - bits) && (end = place_undo(&u, i)) > 0) {
+                u.kept = end;
                 u.changed = true;
             }
         }
     }
-    if (m->text.len - u.run >= LEAST)
-        run_unpack(&u, m->text.len);
+    run_unpack(&u, m->text.len);
     if (u.changed)
         buf_append_str(out, str_slice(m->text, u.kept, m->text.len));
     *changed = u.changed;
