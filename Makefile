@@ -16,6 +16,8 @@ VERSION := $(shell cat VERSION)
 COMMON_ROOMS := base json chat
 GATEWAY_ROOMS := http egress store engine provider router govern hub exchange api app
 WORKER_DIRS := src/engine/worker src/engine/worker/cpu
+# The trainer, a program of its own, uses the engine's code.
+TRAIN_ROOMS := train
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror
 CFLAGS ?= -O2 -g
@@ -27,7 +29,8 @@ ALL_LDFLAGS = -pthread -pie -Wl,-z,relro,-z,now $(LDFLAGS)
 GATEWAY_LIBS := -levent_openssl -levent_core -lhttp_parser -lcurl -lssl -lcrypto -lsqlite3 -lpq -ljansson -lyaml \
 	-lsodium -lpcre2-8 -lm
 WORKER_LIBS := -lseccomp -ljansson -lpcre2-8 -lm
-# The worker links no network code: a reference to any of these fails the link.
+TRAIN_LIBS := $(WORKER_LIBS) -lyaml
+# The worker and the trainer link no network code: a reference to any of these fails the link.
 WORKER_FORBIDDEN := socket connect bind listen accept accept4 getaddrinfo gethostbyname execve execv execvp \
 	execl execlp posix_spawn system popen fork vfork
 comma := ,
@@ -39,12 +42,17 @@ COMMON_OBJECTS := $(call objects,$(addprefix src/,$(COMMON_ROOMS))) $(BUILD)/obj
 	$(BUILD)/obj/engine/memory.o
 GATEWAY_OBJECTS := $(filter-out %/engine/wire.o %/engine/memory.o,$(call objects,$(addprefix src/,$(GATEWAY_ROOMS))))
 WORKER_OBJECTS := $(call objects,$(WORKER_DIRS))
+TRAIN_OBJECTS := $(call objects,$(addprefix src/,$(TRAIN_ROOMS)))
 
 # Kernels are the one place where -O3 pays; no product and sum are fused but where a kernel says so. (make applies
 # the pattern that fits most closely last, so the instruction sets are added to these.)
 $(BUILD)/obj/engine/worker/cpu/%.o: ISA_FLAGS := -O3 -ffp-contract=off
+# The trainer's vectors are written for products and sums to be fused.
+$(BUILD)/obj/train/kernels_%.o: ISA_FLAGS := -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math
 # Kernels are compiled for their instruction set and chosen at run time; elsewhere these files are empty.
 ifneq (,$(findstring x86_64,$(shell $(CC) -dumpmachine)))
+$(BUILD)/obj/train/kernels_avx2.o: ISA_FLAGS += -mavx2 -mfma
+$(BUILD)/obj/train/kernels_avx512.o: ISA_FLAGS += -mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl
 $(BUILD)/obj/engine/worker/cpu/%_avx2.o: ISA_FLAGS += -mavx2 -mfma -mf16c
 $(BUILD)/obj/engine/worker/cpu/%_avx512.o: ISA_FLAGS += -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl
 $(BUILD)/obj/engine/worker/cpu/%_avxvnni.o: ISA_FLAGS += -mavx2 -mfma -mf16c -mavxvnni
@@ -55,7 +63,7 @@ $(BUILD)/obj/engine/worker/cpu/%_dotprod.o: ISA_FLAGS += -march=armv8.2-a+dotpro
 endif
 
 .PHONY: all
-all: $(BUILD)/weir $(BUILD)/weir-engine ## build the gateway and the engine (release)
+all: $(BUILD)/weir $(BUILD)/weir-engine $(BUILD)/weir-train ## build the gateway, the engine and the trainer (release)
 
 $(BUILD)/weir: $(BUILD)/obj/app/main.o $(BUILD)/libweir.a $(BUILD)/libcommon.a
 	$(if $(V),,@echo "  link $@")
@@ -65,9 +73,14 @@ $(BUILD)/weir-engine: $(BUILD)/obj/engine/worker/main.o $(BUILD)/libengine.a $(B
 	$(if $(V),,@echo "  link $@")
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(WORKER_LDFLAGS) -o $@ $^ $(WORKER_LIBS)
 
+$(BUILD)/weir-train: $(BUILD)/obj/train/main.o $(BUILD)/libtrain.a $(BUILD)/libengine.a $(BUILD)/libcommon.a
+	$(if $(V),,@echo "  link $@")
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(WORKER_LDFLAGS) -o $@ $^ $(TRAIN_LIBS)
+
 $(BUILD)/libcommon.a: $(COMMON_OBJECTS)
 $(BUILD)/libweir.a: $(GATEWAY_OBJECTS)
 $(BUILD)/libengine.a: $(WORKER_OBJECTS)
+$(BUILD)/libtrain.a: $(TRAIN_OBJECTS)
 $(BUILD)/%.a:
 	@rm -f $@
 	$(Q)ar rcs $@ $^
@@ -86,10 +99,11 @@ $(BUILD)/obj/api/web.o: web/index.html web/style.css web/app.js
 # Tests: every tests/unit/ROOM/NAME_test.c is a cmocka program of its own.
 UNIT_SOURCES := $(wildcard tests/unit/*/*_test.c)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SOURCES))
-$(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libweir.a $(BUILD)/libengine.a $(BUILD)/libcommon.a
+$(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libweir.a $(BUILD)/libtrain.a $(BUILD)/libengine.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  link $@")
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Itests -o $@ $< $(filter %.o,$^) $(BUILD)/libweir.a $(BUILD)/libengine.a $(BUILD)/libcommon.a \
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Itests -o $@ $< $(filter %.o,$^) $(BUILD)/libweir.a $(BUILD)/libtrain.a $(BUILD)/libengine.a \
+		$(BUILD)/libcommon.a \
 		$(GATEWAY_LIBS) $(WORKER_LIBS) -lcmocka
 
 # A linear_test counts the basic blocks that run: its own copies of the code under test call a counter in each.
@@ -196,6 +210,7 @@ tidy: ## floors, sizes, single homes of libraries
 install: all ## install to PREFIX (default /usr/local)
 	install -D -m 755 $(BUILD)/weir $(DESTDIR)$(PREFIX)/bin/weir
 	install -D -m 755 $(BUILD)/weir-engine $(DESTDIR)$(PREFIX)/libexec/weir/weir-engine
+	install -D -m 755 $(BUILD)/weir-train $(DESTDIR)$(PREFIX)/libexec/weir/weir-train
 
 clean: ## remove everything built
 	rm -rf build build-*

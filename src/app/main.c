@@ -33,6 +33,7 @@ static const struct verb verbs[] = {
     {"eval", verb_eval, "models on your own samples: quality, cost, latency"},
     {"calibrate", verb_calibrate, "the complexity score fitted to your own graded prompts"},
     {"batch", verb_batch, "the requests of a file (JSONL), run without a server"},
+    {"train", verb_train, "a model of your own, from scratch"},
     {"keys", verb_keys, "create, list and revoke API keys"},
     {"audit", verb_audit, "what left, to whom, under which rule"},
     {"purge", verb_purge, "delete kept content now"},

@@ -30,6 +30,7 @@ int verb_keys(int argc, char **argv);
 int verb_audit(int argc, char **argv);
 int verb_batch(int argc, char **argv);
 int verb_purge(int argc, char **argv);
+int verb_train(int argc, char **argv);
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 

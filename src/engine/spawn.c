@@ -138,13 +138,22 @@ int spawn_executable_find(const char *wanted, char *path, size_t size, struct er
         return error_set(
             err, ERROR_NOT_FOUND, "there is no engine to run at %s: %s", wanted, strerror(errno));
     }
-    if (executable_beside("weir-engine", path, size) ||
-        executable_beside("../libexec/weir/weir-engine", path, size))
+    int rc = spawn_beside_find("weir-engine", path, size, err);
+    return rc ? error_set(err, rc,
+                    "weir-engine is neither beside this program nor in ../libexec/weir: build it with make, "
+                    "or "
+                    "name it in WEIR_ENGINE")
+              : 0;
+}
+
+int spawn_beside_find(const char *name, char *path, size_t size, struct error *err)
+{
+    char installed[64];
+    snprintf(installed, sizeof installed, "../libexec/weir/%s", name);
+    if (executable_beside(name, path, size) || executable_beside(installed, path, size))
         return 0;
     return error_set(err, ERROR_NOT_FOUND,
-        "weir-engine is neither beside this program nor in ../libexec/weir: build it with make, or name it "
-        "in "
-        "WEIR_ENGINE");
+        "%s is neither beside this program nor in ../libexec/weir: build it with make", name);
 }
 
 /* ---- The process ---- */

@@ -23,6 +23,9 @@ void spawn_files_close(struct spawn_files *files);
 /* The path of weir-engine: `wanted` if given, else as engine_options.executable says. */
 int spawn_executable_find(const char *wanted, char *path, size_t size, struct error *err) MUST_USE;
 
+/* The path of a program of ours: beside this one, or where it is installed. */
+int spawn_beside_find(const char *name, char *path, size_t size, struct error *err) MUST_USE;
+
 /* Starts `executable --files N`. *socket is our end, non-blocking; *pidfd becomes readable when the process
  * has ended, which the caller then reaps (waitpid). The files stay the caller's. */
 struct spawn_process {

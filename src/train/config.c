@@ -1,0 +1,204 @@
+/* The configuration of a training run (train.h has the format). */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "json/yaml.h"
+#include "train/files.h"
+#include "train/train.h"
+
+enum { LAYERS_MAX = 256, WIDTH_MAX = 1 << 14, VOCAB_LEAST = 288, VOCAB_MAX = 1 << 18, CONTEXT_MAX = 1 << 16 };
+
+/* One reader for a section: the first failure stays. */
+struct section {
+    const struct yaml_node *map;
+    int rc;
+    struct error *err;
+};
+
+static int64_t whole(struct section *s, const char *key, int64_t fallback, int64_t least, int64_t most)
+{
+    int64_t out = fallback;
+    if (s->rc == 0)
+        s->rc = yaml_get_int(s->map, key, fallback, least, most, &out, s->err);
+    return out;
+}
+
+static double real(struct section *s, const char *key, double fallback, double least, double most)
+{
+    double out = fallback;
+    if (s->rc == 0)
+        s->rc = yaml_get_double(s->map, key, fallback, least, most, &out, s->err);
+    return out;
+}
+
+static int section_open(struct section *s, const struct yaml_node *root, const char *name,
+    const char *const *keys, struct error *err)
+{
+    *s = (struct section){.map = yaml_get(root, name), .err = err};
+    if (!s->map)
+        return 0;
+    if (s->map->kind != YAML_MAP)
+        return yaml_error(s->map, err, ERROR_INVALID, "'%s' holds settings: write them below it", name);
+    return yaml_check_keys(s->map, keys, name, err);
+}
+
+/* A member that has no sensible fallback. */
+static int required(
+    const struct section *s, const struct yaml_node *root, const char *section, const char *key)
+{
+    if (s->rc || yaml_get(s->map, key))
+        return s->rc;
+    return yaml_error(s->map ? s->map : root, s->err, ERROR_INVALID,
+        "'%s' lacks '%s': weir train --help shows a configuration", section, key);
+}
+
+/* ---- Sections ---- */
+static int shape_read(struct train_config *c, const struct yaml_node *root, struct error *err)
+{
+    static const char *const keys[] = {"layers", "embed", "heads", "kv_heads", "ffn", "vocab", "context",
+        "tied", "rope_base", "norm_eps", NULL};
+    struct train_shape *p = &c->shape;
+    struct section s;
+    int rc = section_open(&s, root, "model", keys, err);
+    for (size_t i = 0; rc == 0 && keys[i]; i++)
+        if (strcmp(keys[i], "kv_heads") != 0 && strcmp(keys[i], "tied") != 0 && i < 7)
+            rc = required(&s, root, "model", keys[i]);
+    if (rc)
+        return rc;
+    p->n_layers = (int32_t)whole(&s, "layers", 0, 1, LAYERS_MAX);
+    p->n_embed = (int32_t)whole(&s, "embed", 0, 8, WIDTH_MAX);
+    p->n_heads = (int32_t)whole(&s, "heads", 0, 1, 256);
+    p->n_kv_heads = (int32_t)whole(&s, "kv_heads", p->n_heads, 1, 256);
+    p->n_ffn = (int32_t)whole(&s, "ffn", 0, 8, 4 * WIDTH_MAX);
+    p->n_vocab = (int32_t)whole(&s, "vocab", 0, VOCAB_LEAST, VOCAB_MAX);
+    p->n_context = (int32_t)whole(&s, "context", 0, 16, CONTEXT_MAX);
+    p->rope_base = (float)real(&s, "rope_base", 10000, 1, 1e9);
+    p->norm_eps = (float)real(&s, "norm_eps", 1e-5, 1e-12, 0.1);
+    if (s.rc == 0)
+        s.rc = yaml_get_bool(s.map, "tied", true, &p->tied, err);
+    if (s.rc)
+        return s.rc;
+    if (p->n_embed % p->n_heads != 0 || p->n_embed / p->n_heads % 2 != 0)
+        return yaml_error(s.map, err, ERROR_INVALID,
+            "%d values cannot be shared by %d heads: embed / heads must be an even number", p->n_embed,
+            p->n_heads);
+    if (p->n_heads % p->n_kv_heads != 0)
+        return yaml_error(s.map, err, ERROR_INVALID,
+            "%d heads cannot share %d of keys: make heads a multiple of kv_heads", p->n_heads, p->n_kv_heads);
+    p->head_width = p->n_embed / p->n_heads;
+    return 0;
+}
+
+static int schedule_read(struct train_config *c, const struct yaml_node *root, struct error *err)
+{
+    static const char *const keys[] = {"steps", "epochs", "batch_tokens", "accumulate", "learning_rate",
+        "final_rate", "warmup", "weight_decay", "beta1", "beta2", "clip", "prompt_loss", "seed",
+        "validate_every", "patience", "checkpoint_every", NULL};
+    const int64_t most = (int64_t)1 << 40;
+    struct train_schedule *t = &c->schedule;
+    struct section s;
+    int rc = section_open(&s, root, "train", keys, err);
+    if (rc)
+        return rc;
+    t->steps = whole(&s, "steps", 0, 1, most);
+    t->epochs = whole(&s, "epochs", 0, 1, 1 << 20);
+    t->batch_tokens = whole(&s, "batch_tokens", 16384, 16, 1 << 28) * whole(&s, "accumulate", 1, 1, 1 << 12);
+    t->learning_rate = real(&s, "learning_rate", 1e-3, 0, 10);
+    t->final_rate = real(&s, "final_rate", 0.1, 0, 1);
+    t->warmup = whole(&s, "warmup", 100, 0, most);
+    t->weight_decay = real(&s, "weight_decay", 0.1, 0, 10);
+    t->beta1 = real(&s, "beta1", 0.9, 0, 0.99999);
+    t->beta2 = real(&s, "beta2", 0.95, 0, 0.9999999);
+    t->clip = real(&s, "clip", 1, 0, 1e9);
+    t->prompt_loss = real(&s, "prompt_loss", 0, 0, 1);
+    t->seed = (uint64_t)whole(&s, "seed", 1, 0, INT64_MAX);
+    t->validate_every = whole(&s, "validate_every", 100, 1, most);
+    t->patience = whole(&s, "patience", 0, 0, most);
+    t->checkpoint_every = whole(&s, "checkpoint_every", 100, 1, most);
+    if (s.rc == 0 && (t->steps > 0) == (t->epochs > 0))
+        return yaml_error(s.map ? s.map : root, err, ERROR_INVALID,
+            "'train' wants either 'steps' or 'epochs': how long to train");
+    return s.rc;
+}
+
+static int files_read(struct train_config *c, const struct yaml_node *map, const char *key, const char *base,
+    struct train_files *out, struct error *err)
+{
+    const struct yaml_node *list = yaml_get(map, key), *v;
+    if (!list)
+        return 0;
+    out->paths = arena_alloc(c->arena, (list->count + 1) * sizeof *out->paths);
+    for (v = list->kind == YAML_LIST ? list->first : list; v; v = list->kind == YAML_LIST ? v->next : NULL) {
+        if (v->kind != YAML_SCALAR || v->value.len == 0)
+            return yaml_error(v, err, ERROR_INVALID, "'%s' wants names of files", key);
+        out->paths[out->count++] = file_beside(c->arena, base, v->value);
+    }
+    return 0;
+}
+
+static int data_read(
+    struct train_config *c, const struct yaml_node *root, const char *base, struct error *err)
+{
+    static const char *const keys[] = {"train", "validation", "validation_share", NULL};
+    struct section s;
+    int rc = section_open(&s, root, "data", keys, err);
+    rc = rc ? rc : required(&s, root, "data", "train");
+    rc = rc ? rc : files_read(c, s.map, "train", base, &c->data, err);
+    rc = rc ? rc : files_read(c, s.map, "validation", base, &c->validation, err);
+    if (rc)
+        return rc;
+    c->validation_share = real(&s, "validation_share", 0, 0, 0.9);
+    if (s.rc == 0 && c->validation.count > 0 && c->validation_share > 0)
+        return yaml_error(
+            s.map, err, ERROR_INVALID, "'data' wants either 'validation' or 'validation_share'");
+    return s.rc;
+}
+
+static int output_read(struct train_config *c, const struct yaml_node *root, struct error *err)
+{
+    static const char *const keys[] = {"type", NULL};
+    static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q8_0};
+    struct section s;
+    struct str name;
+    int rc = section_open(&s, root, "output", keys, err);
+    rc = rc ? rc : yaml_get_str(s.map, "type", STR("F16"), &name, err);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (str_is(name, tensor_type_info(types[i])->name)) {
+            c->type = types[i];
+            return 0;
+        }
+    return yaml_error(
+        s.map, err, ERROR_INVALID, "'type' is one of F32, F16, BF16, Q8_0, not '" STR_FMT "'", STR_ARG(name));
+}
+
+static int root_read(
+    struct train_config *c, const struct yaml_node *root, const char *path, struct error *err)
+{
+    static const char *const keys[] = {"name", "model", "tokenizer", "data", "train", "output", NULL};
+    struct str tokenizer;
+    if (root->kind != YAML_MAP)
+        return yaml_error(root, err, ERROR_INVALID, "this is no configuration: weir train --help shows one");
+    int rc = yaml_check_keys(root, keys, "the configuration", err);
+    rc = rc ? rc : yaml_get_str(root, "name", STR("weir"), &c->name, err);
+    rc = rc ? rc : yaml_get_str(root, "tokenizer", STR_NONE, &tokenizer, err);
+    if (rc == 0 && tokenizer.len > 0)
+        c->tokenizer = file_beside(c->arena, path, tokenizer);
+    rc = rc ? rc : shape_read(c, root, err);
+    rc = rc ? rc : data_read(c, root, path, err);
+    rc = rc ? rc : schedule_read(c, root, err);
+    return rc ? rc : output_read(c, root, err);
+}
+
+int train_config_read(const char *path, struct train_config *c, struct error *err)
+{
+    struct yaml_node *root;
+    struct str text;
+    *c = (struct train_config){.arena = arena_create(64 * MIB)};
+    int rc = file_read(c->arena, path, LIMIT_CONFIG, &text, err);
+    rc = rc ? rc : yaml_read(c->arena, text, path, &root, err);
+    return rc ? rc : root_read(c, root, path, err);
+}

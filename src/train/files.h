@@ -1,0 +1,36 @@
+/* Files of the trainer: read whole, and written so that the old content stays until the new one is safe. */
+#ifndef WEIR_TRAIN_FILES_H
+#define WEIR_TRAIN_FILES_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/str.h"
+
+/* A regular file of at most `most` bytes, in the arena. */
+int file_read(struct arena *a, const char *path, size_t most, struct str *out, struct error *err) MUST_USE;
+/* `name` as seen from the folder that `path` is in; absolute names stay. */
+struct str file_beside(struct arena *a, const char *path, struct str name);
+
+/* A file that takes its name only when all of it is on the disk:
+ *
+ *   file_begin -> NAME.part -> file_write ... -> file_commit (fsync, rename, fsync of the folder)
+ *                                            -> file_abandon (NAME.part is removed, NAME is as it was)
+ *
+ * The first failure is kept and file_commit reports it. */
+struct file_writer {
+    char path[4096], part[4096 + 8];
+    int fd; /* -1: none is open */
+    int failed;
+    struct error err;
+    unsigned char *buffer;
+    size_t used;
+};
+int file_begin(struct file_writer *w, const char *path, struct error *err) MUST_USE;
+void file_write(struct file_writer *w, const void *data, size_t len);
+int file_commit(struct file_writer *w, struct error *err) MUST_USE;
+void file_abandon(struct file_writer *w);
+
+#endif

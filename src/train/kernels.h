@@ -1,0 +1,66 @@
+/* The inner loops of training, in f32, one table of them for each instruction set. All tables are compiled
+ * from one body (kernels_body.h), which is written in the compilers' own vectors; only their width and the
+ * size of a product's tile differ:
+ *
+ *   base     what every CPU of the architecture has: SSE2, NEON, or scalars     6 x 16 (8 x 8 values of SSE2)
+ *   avx2     AVX2 and FMA                                                       6 x 16
+ *   avx512   AVX-512 F, BW, DQ, VL                                             12 x 32 */
+#ifndef WEIR_TRAIN_KERNELS_H
+#define WEIR_TRAIN_KERNELS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+enum { TRAIN_TILE_ROWS_MAX = 12, TRAIN_TILE_COLUMNS_MAX = 32 };
+
+/* What AdamW (Loshchilov and Hutter 2017, arxiv.org/abs/1711.05101) needs for one step. */
+struct train_adam {
+    float rate, decay, beta1, beta2, epsilon;
+    float correction1, correction2; /* 1 / (1 - beta^step) */
+    float scale;                    /* of the gradient: clipping */
+};
+
+struct train_kernels {
+    const char *isa;
+    int32_t tile_rows, tile_columns;
+    /* C (rows x tile_columns, stride ldc) gets, or is added, A B over k values. A's value (i, p) is at
+     * a[i * a_row + p * a_column]; B is packed: tile_columns values for each p. rows <= tile_rows. */
+    void (*tile)(int32_t rows, int64_t k, const float *a, int64_t a_row, int64_t a_column, const float *b,
+        float *c, int64_t ldc, bool add);
+    /* y = x / rms(x) w, n values; returns 1 / rms(x). */
+    float (*norm)(float *y, const float *x, const float *w, float eps, int64_t n);
+    /* dx += what dy does to x through the norm; dw += likewise. `inverse`: 1 / rms(x). */
+    void (*norm_back)(
+        float *dx, float *dw, const float *dy, const float *x, const float *w, float inverse, int64_t n);
+    void (*glu)(float *y, const float *gate, const float *up, int64_t n); /* y = silu(gate) up */
+    /* d holds dy and becomes y; gate and up become their gradients. */
+    void (*glu_back)(float *d, float *gate, float *up, int64_t n);
+    void (*add)(float *y, const float *x, int64_t n); /* y += x */
+    void (*scale)(float *y, float by, int64_t n);
+    float (*dot)(const float *x, const float *y, int64_t n);
+    /* x = exp(scale x - max(scale x)), returns the logarithm of what the exponentials of scale x sum to;
+     * *sum: what x sums to now. */
+    float (*softmax)(float *x, float scale, int64_t n, float *sum);
+    void (*exponents)(float *x, float scale, float less, int64_t n); /* x = exp(scale x - less) */
+    /* s = p (s - less) scale: the gradient through softmax */
+    void (*softmax_back)(float *s, const float *p, float less, float scale, int64_t n);
+    /* Turns pairs (2i, 2i+1), or (i, i + n/2) where `halves`, of n values by the angles whose cosines and
+     * sines are given; `sign` -1 turns back. */
+    void (*rope)(float *x, const float *cosine, const float *sine, float sign, bool halves, int64_t n);
+    void (*adam)(float *w, float *m, float *v, const float *g, const struct train_adam *a, int64_t n);
+};
+
+/* The best table for this CPU, or the one that `isa` names (NULL: any). */
+int train_kernels_select(const char *isa, const struct train_kernels **out, struct error *err) MUST_USE;
+/* All that this CPU can run, the plainest first. */
+enum { TRAIN_KERNELS_MAX = 3 };
+int32_t train_kernels_list(const struct train_kernels *out[TRAIN_KERNELS_MAX]);
+
+extern const struct train_kernels train_kernels_base;
+#if defined(__x86_64__)
+extern const struct train_kernels train_kernels_avx2, train_kernels_avx512;
+#endif
+
+#endif

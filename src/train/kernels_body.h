@@ -1,0 +1,217 @@
+/* The loops behind struct train_kernels. The including file defines KERNELS (the table's name), ISA (text),
+ * LANES (floats in a vector), TILE_ROWS and TILE_VECTORS (a product's tile: rows, vectors in a row). Sums
+ * over a row are kept in LANES parts, so a result depends on the instruction set, but never on threads. */
+#include <math.h>
+#include <string.h>
+
+#include "engine/worker/cpu/exp.h"
+#include "train/kernels.h"
+
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+#define TILE_COLUMNS (LANES * TILE_VECTORS)
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE float vec_sum(vec v)
+{
+    float sum[LANES];
+    memcpy(sum, &v, sizeof sum);
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            sum[i] += sum[i + half];
+    return sum[0];
+}
+
+/* ---- Products: TILE_ROWS x TILE_VECTORS sums stay in registers ---- */
+INLINE void tile_of(const int rows, int64_t k, const float *a, int64_t a_row, int64_t a_column,
+    const float *b, float *c, int64_t ldc, bool add)
+{
+    vec sum[TILE_ROWS][TILE_VECTORS];
+    const float *row[TILE_ROWS];
+    for (int r = 0; r < rows; r++) {
+        row[r] = a + r * a_row;
+        for (int v = 0; v < TILE_VECTORS; v++)
+            sum[r][v] = (vec){0};
+    }
+    for (int64_t p = 0; p < k; p++, b += TILE_COLUMNS) {
+        vec column[TILE_VECTORS];
+        for (int v = 0; v < TILE_VECTORS; v++)
+            column[v] = *(const vec *)(b + v * LANES);
+        for (int r = 0; r < rows; r++)
+            for (int v = 0; v < TILE_VECTORS; v++)
+                sum[r][v] += row[r][p * a_column] * column[v];
+    }
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < TILE_VECTORS; v++) {
+            vec *out = (vec *)(c + r * ldc + v * LANES);
+            if (add)
+                sum[r][v] += *out;
+            *out = sum[r][v];
+        }
+}
+
+/* A's rows are read as they stand, or are packed side by side: both strides are then known. */
+#define TILE_CASE(n)                                                                                         \
+    case n:                                                                                                  \
+        if (a_column == 1)                                                                                   \
+            tile_of(n, k, a, a_row, 1, b, c, ldc, add);                                                      \
+        else                                                                                                 \
+            tile_of(n, k, a, 1, a_column, b, c, ldc, add);                                                   \
+        return
+
+static void tile(int32_t rows, int64_t k, const float *a, int64_t a_row, int64_t a_column, const float *b,
+    float *c, int64_t ldc, bool add)
+{
+    switch (rows) {
+#if TILE_ROWS > 6
+        TILE_CASE(12);
+        TILE_CASE(11);
+        TILE_CASE(10);
+        TILE_CASE(9);
+        TILE_CASE(8);
+        TILE_CASE(7);
+#endif
+        TILE_CASE(6);
+        TILE_CASE(5);
+        TILE_CASE(4);
+        TILE_CASE(3);
+        TILE_CASE(2);
+        TILE_CASE(1);
+    }
+}
+
+/* ---- Rows ---- */
+static float dot(const float *x, const float *y, int64_t n)
+{
+    vec sum = {0};
+    float rest = 0;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        sum += *(const vec *)(x + i) * *(const vec *)(y + i);
+    for (; i < n; i++)
+        rest += x[i] * y[i];
+    return vec_sum(sum) + rest;
+}
+
+static float norm(float *restrict y, const float *restrict x, const float *restrict w, float eps, int64_t n)
+{
+    float inverse = 1 / sqrtf(dot(x, x, n) / (float)n + eps);
+    for (int64_t i = 0; i < n; i++)
+        y[i] = x[i] * inverse * w[i];
+    return inverse;
+}
+
+/* y_i = x_i r w_i with r = (mean x^2 + eps)^-1/2, so dx_i = r (dy_i w_i - x_i r^2 mean(dy w x)). */
+static void norm_back(float *restrict dx, float *restrict dw, const float *restrict dy,
+    const float *restrict x, const float *restrict w, float inverse, int64_t n)
+{
+    vec sum = {0};
+    float rest = 0;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        sum += *(const vec *)(dy + i) * *(const vec *)(w + i) * *(const vec *)(x + i);
+    for (; i < n; i++)
+        rest += dy[i] * w[i] * x[i];
+    const float mean = (vec_sum(sum) + rest) / (float)n * inverse * inverse;
+    for (i = 0; i < n; i++) {
+        dw[i] += dy[i] * x[i] * inverse;
+        dx[i] += inverse * (dy[i] * w[i] - x[i] * mean);
+    }
+}
+
+static void glu(float *restrict y, const float *restrict gate, const float *restrict up, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = gate[i] / (1 + common_exp(-gate[i])) * up[i];
+}
+
+static void glu_back(float *restrict d, float *restrict gate, float *restrict up, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float s = 1 / (1 + common_exp(-gate[i])), silu = gate[i] * s, dy = d[i];
+        d[i] = silu * up[i];
+        gate[i] = dy * up[i] * (s + silu * (1 - s));
+        up[i] = dy * silu;
+    }
+}
+
+static void add_rows(float *restrict y, const float *restrict x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] += x[i];
+}
+
+static void scale_row(float *y, float by, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] *= by;
+}
+
+/* ---- Softmax ---- */
+static void exponents(float *x, float scale, float less, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = common_exp(x[i] * scale - less);
+}
+
+static float softmax(float *x, float scale, int64_t n, float *total)
+{
+    float most = x[0] * scale, rest = 0;
+    vec sum = {0};
+    int64_t i = 0;
+    for (; i < n; i++)
+        most = x[i] * scale > most ? x[i] * scale : most;
+    exponents(x, scale, most, n);
+    for (i = 0; i + LANES <= n; i += LANES)
+        sum += *(const vec *)(x + i);
+    for (; i < n; i++)
+        rest += x[i];
+    *total = vec_sum(sum) + rest;
+    return most + logf(*total);
+}
+
+static void softmax_back(float *restrict s, const float *restrict p, float less, float scale, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        s[i] = p[i] * (s[i] - less) * scale;
+}
+
+static void rope(float *x, const float *cosine, const float *sine, float sign, bool halves, int64_t n)
+{
+    const int64_t step = halves ? 1 : 2, partner = halves ? n / 2 : 1;
+    for (int64_t i = 0; i < n / 2; i++) {
+        float a = x[i * step], b = x[i * step + partner], s = sign * sine[i];
+        x[i * step] = a * cosine[i] - b * s;
+        x[i * step + partner] = a * s + b * cosine[i];
+    }
+}
+
+static void adam(float *restrict w, float *restrict m, float *restrict v, const float *restrict g,
+    const struct train_adam *a, int64_t n)
+{
+    const struct train_adam c = *a;
+    for (int64_t i = 0; i < n; i++) {
+        float gradient = g[i] * c.scale;
+        m[i] = c.beta1 * m[i] + (1 - c.beta1) * gradient;
+        v[i] = c.beta2 * v[i] + (1 - c.beta2) * gradient * gradient;
+        float step = m[i] * c.correction1 / (sqrtf(v[i] * c.correction2) + c.epsilon);
+        w[i] -= c.rate * (step + c.decay * w[i]);
+    }
+}
+
+const struct train_kernels KERNELS = {.isa = ISA,
+    .tile_rows = TILE_ROWS,
+    .tile_columns = TILE_COLUMNS,
+    .tile = tile,
+    .norm = norm,
+    .norm_back = norm_back,
+    .glu = glu,
+    .glu_back = glu_back,
+    .add = add_rows,
+    .scale = scale_row,
+    .dot = dot,
+    .softmax = softmax,
+    .exponents = exponents,
+    .softmax_back = softmax_back,
+    .rope = rope,
+    .adam = adam};

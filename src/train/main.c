@@ -1,0 +1,17 @@
+/* weir-train: started by `weir train` and `weir finetune`. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "train/verbs.h"
+
+int main(int argc, char **argv)
+{
+    /* A file that may not grow (ulimit -f) is an error of the write, not the end of the program. */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    if (argc >= 2 && strcmp(argv[1], "train") == 0)
+        return train_verb(argc - 1, argv + 1);
+    fputs("usage: weir-train train ... (weir starts this program: see weir train --help)\n", stderr);
+    return 2;
+}

@@ -1,0 +1,72 @@
+#include "train/options.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "engine/worker/cpu/threads.h"
+
+int options_fail(const char *what)
+{
+    fprintf(stderr, "weir: %s\n", what);
+    return 2;
+}
+
+static const struct option_row *row_find(const struct option_row *rows, size_t n, struct str name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_is(name, rows[i].name))
+            return &rows[i];
+    return NULL;
+}
+
+/* Takes the option at argv[*i] and its value; false after having said what is wrong. */
+static bool take(int argc, char **argv, int *i, const struct option_row *rows, size_t n)
+{
+    const struct str text = str_from(argv[*i] + 2);
+    const size_t equals = str_find_char(text, '=');
+    const struct str name = str_slice(text, 0, equals == SIZE_MAX ? text.len : equals);
+    const struct option_row *row = row_find(rows, n, name);
+    if (!row) {
+        fprintf(stderr, "weir: no option --" STR_FMT ": see weir %s --help\n", STR_ARG(name), argv[0]);
+        return false;
+    }
+    if (!row->value && equals == SIZE_MAX) {
+        *row->flag = true;
+        return true;
+    }
+    if (!row->value || (equals == SIZE_MAX && *i + 1 == argc)) {
+        fprintf(stderr, "weir: --%s %s: see weir %s --help\n", row->name,
+            row->value ? "wants a value" : "takes no value", argv[0]);
+        return false;
+    }
+    *row->value = equals == SIZE_MAX ? argv[++*i] : text.data + equals + 1;
+    return true;
+}
+
+int options_read(int argc, char **argv, const struct option_row *rows, size_t n_rows, const char *help)
+{
+    int n = 0;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            fputs(help, stdout);
+            return -2;
+        }
+        if (strncmp(argv[i], "--", 2) != 0)
+            argv[1 + n++] = argv[i];
+        else if (!take(argc, argv, &i, rows, n_rows))
+            return -1;
+    }
+    return n;
+}
+
+bool options_threads(const char *text, int32_t *out)
+{
+    int64_t n = threads_cores();
+    if (text && (!str_to_int64(str_from(text), &n) || n < 1 || n > THREADS_MAX)) {
+        fprintf(stderr, "weir: --threads wants a whole number from 1 to %d, not '%s'\n", THREADS_MAX, text);
+        return false;
+    }
+    *out = (int32_t)n;
+    return true;
+}

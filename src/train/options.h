@@ -1,0 +1,22 @@
+/* The command line: "--name value", "--name=value", flags. */
+#ifndef WEIR_TRAIN_OPTIONS_H
+#define WEIR_TRAIN_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct option_row {
+    const char *name;   /* without dashes */
+    const char **value; /* NULL: a flag */
+    bool *flag;
+};
+/* The number of positional arguments, moved to argv[1..]; -1 after having said what is wrong; -2 after
+ * --help. */
+int options_read(int argc, char **argv, const struct option_row *rows, size_t n_rows, const char *help);
+/* "weir: what" on standard error; returns 2. */
+int options_fail(const char *what);
+/* NULL: one for each core. False after having said what is wrong. */
+bool options_threads(const char *text, int32_t *out);
+
+#endif

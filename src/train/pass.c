@@ -1,0 +1,306 @@
+/* Memory of a pass, and the forward pass. */
+#include "train/pass.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Memory: one block of floats, handed out in order ---- */
+
+enum { LOGITS_MAX = 1 << 20, HEAD_ROWS_LEAST = 32, HEAD_ROWS_MOST = 256 };
+
+/* Counts, and where there is a block gives, floats. */
+struct hand {
+    float *at; /* NULL: only counting */
+    size_t total;
+};
+
+static float *hand_out(struct hand *h, int64_t rows, int64_t width)
+{
+    const size_t n = (size_t)(rows * width + 15) / 16 * 16;
+    float *out = h->at ? h->at + h->total : NULL;
+    h->total += n;
+    return out;
+}
+
+static int32_t head_rows(const struct train_shape *s)
+{
+    int32_t rows = LOGITS_MAX / s->n_vocab;
+    return rows < HEAD_ROWS_LEAST ? HEAD_ROWS_LEAST : rows > HEAD_ROWS_MOST ? HEAD_ROWS_MOST : rows;
+}
+
+static void kept_place(struct hand *h, const struct train_shape *s, int64_t most, struct kept *k)
+{
+    const int64_t d = s->n_embed, q = (int64_t)s->n_heads * s->head_width,
+                  kv = (int64_t)s->n_kv_heads * s->head_width;
+    *k = (struct kept){.x = hand_out(h, most, d),
+        .n1 = hand_out(h, most, d),
+        .k = hand_out(h, most, kv),
+        .v = hand_out(h, most, kv),
+        .q = hand_out(h, most, q),
+        .mix = hand_out(h, most, q),
+        .lse = hand_out(h, most, s->n_heads),
+        .middle = hand_out(h, most, d),
+        .n2 = hand_out(h, most, d),
+        .gate = hand_out(h, most, s->n_ffn),
+        .up = hand_out(h, most, s->n_ffn),
+        .inverse1 = hand_out(h, most, 1),
+        .inverse2 = hand_out(h, most, 1)};
+}
+
+static void back_place(struct hand *h, const struct train_shape *s, int64_t most, struct train_pass *p)
+{
+    const int64_t d = s->n_embed, q = (int64_t)s->n_heads * s->head_width,
+                  kv = (int64_t)s->n_kv_heads * s->head_width;
+    p->dx = hand_out(h, most, d);
+    p->dn = hand_out(h, most, d);
+    p->dx_rows = hand_out(h, most, d);
+    p->dq = hand_out(h, most, q);
+    p->dk = hand_out(h, most, kv);
+    p->dv = hand_out(h, most, kv);
+    p->dmix = hand_out(h, most, q);
+    p->norm_parts = hand_out(h, most / TEAM_ROWS + 1, d);
+}
+
+/* What adapters need, and frozen weights that are not floats. */
+static void lora_place(struct hand *h, const struct train_model *m, int64_t most, struct train_pass *p)
+{
+    int64_t largest = 0;
+    for (int32_t i = 0; i < m->n_weights; i++) {
+        const struct train_weight *w = &m->weights[i];
+        if (w->at < 0 && w->type != TENSOR_F32 && w->n_in * w->n_out > largest)
+            largest = w->n_in * w->n_out;
+        float *inner = w->lora_a >= 0 ? hand_out(h, most, m->lora_rank) : NULL;
+        if (p->lora)
+            p->lora[i] = inner;
+    }
+    p->floats = hand_out(h, largest, 1);
+    p->lora_d = hand_out(h, most, m->lora_rank);
+}
+
+static void pass_place(struct hand *h, const struct train_model *m, int32_t threads,
+    const struct train_kernels *kernels, bool backward, struct train_pass *p)
+{
+    const struct train_shape *s = &m->shape;
+    const int64_t most = p->most;
+    for (int32_t i = 0; i < s->n_layers; i++) {
+        struct kept none;
+        kept_place(h, s, most, p->kept ? &p->kept[i] : &none);
+    }
+    p->wide = hand_out(h, most, s->n_ffn);
+    p->n1_rows = hand_out(h, most, s->n_embed);
+    p->last = hand_out(h, most, s->n_embed);
+    p->last_norm = hand_out(h, most, s->n_embed);
+    p->last_inverse = hand_out(h, most, 1);
+    p->head_rows = head_rows(s);
+    p->logits = hand_out(h, p->head_rows, s->n_vocab);
+    p->losses = hand_out(h, most, 1);
+    if (backward)
+        back_place(h, s, most, p);
+    lora_place(h, m, most, p);
+    for (int32_t i = 0; i < threads; i++) {
+        float *at = hand_out(h, (int64_t)attention_scratch_floats(m, p->most, kernels), 1);
+        if (at)
+            attention_scratch_place(&p->attention[i], m, p->most, kernels, &at);
+    }
+}
+
+size_t train_pass_bytes(const struct train_model *m, int32_t most, int32_t threads)
+{
+    const struct train_kernels *kernels;
+    struct train_pass p = {.most = most};
+    struct hand h = {0};
+    if (train_kernels_select(NULL, &kernels, NULL))
+        return 0;
+    pass_place(&h, m, threads, kernels, true, &p);
+    return h.total * sizeof(float) + (size_t)threads * gemm_scratch_bytes();
+}
+
+int train_pass_create(const struct train_model *m, struct team *team, int32_t most, bool backward,
+    struct train_pass *p, struct error *err)
+{
+    struct hand count = {0}, place = {0};
+    *p = (struct train_pass){.model = m, .team = team, .most = most};
+    pass_place(&count, m, team->count, team->kernels, backward, p);
+    p->kept = calloc((size_t)m->shape.n_layers, sizeof *p->kept);
+    p->attention = calloc((size_t)team->count, sizeof *p->attention);
+    p->lora = calloc((size_t)m->n_weights, sizeof *p->lora);
+    p->positions = calloc((size_t)most, sizeof *p->positions);
+    p->row_positions = calloc((size_t)most, sizeof *p->row_positions);
+    p->block = aligned_alloc(64, count.total * sizeof(float));
+    p->gradients = backward ? aligned_alloc(64, (size_t)m->n_values * sizeof(float)) : NULL;
+    if (!p->kept || !p->attention || !p->lora || !p->positions || !p->row_positions || !p->block ||
+        (backward && !p->gradients)) {
+        train_pass_free(p);
+        return error_set(err, ERROR_MEMORY,
+            "no memory for sequences of %d tokens: choose a smaller context, a smaller model or fewer "
+            "threads",
+            (int)most);
+    }
+    if (backward)
+        memset(p->gradients, 0, (size_t)m->n_values * sizeof(float));
+    place.at = p->block;
+    pass_place(&place, m, team->count, team->kernels, backward, p);
+    return 0;
+}
+
+void train_pass_free(struct train_pass *p)
+{
+    free(p->kept);
+    free(p->attention);
+    free(p->lora);
+    free(p->positions);
+    free(p->row_positions);
+    free(p->block);
+    free(p->gradients);
+    *p = (struct train_pass){0};
+}
+
+/* ---- Steps over rows ---- */
+struct rows_task {
+    struct train_pass *p;
+    const struct train_weight *weight;
+    const float *x, *values;
+    float *y, *inverse, *other;
+    const int32_t *index;
+    int64_t width;
+};
+
+static void norm_rows(void *ctx, int64_t from, int64_t to)
+{
+    const struct rows_task *t = ctx;
+    for (int64_t i = from; i < to; i++)
+        t->inverse[i] = t->p->team->kernels->norm(
+            t->y + i * t->width, t->x + i * t->width, t->values, t->p->model->shape.norm_eps, t->width);
+}
+
+/* Norms that are frozen are floats in every file. */
+static const float *vector_values(const struct train_pass *p, const struct train_weight *w)
+{
+    return w->at >= 0 ? train_weight_values(p->model, w) : w->frozen;
+}
+
+void norm_forward(struct train_pass *p, const struct train_weight *w, const float *x, int64_t rows, float *y,
+    float *inverse)
+{
+    struct rows_task t = {
+        .p = p, .values = vector_values(p, w), .x = x, .y = y, .inverse = inverse, .width = w->n_in};
+    team_rows(p->team, rows, norm_rows, &t);
+}
+
+static void embed_rows(void *ctx, int64_t from, int64_t to)
+{
+    const struct rows_task *t = ctx;
+    const struct train_weight *w = t->weight;
+    const size_t bytes = w->at >= 0 ? 0 : tensor_row_bytes(w->type, w->n_in);
+    for (int64_t i = from; i < to; i++) {
+        const int64_t token = t->index[i];
+        if (w->at >= 0) {
+            memcpy(t->y + i * t->width, train_weight_values(t->p->model, w) + token * t->width,
+                (size_t)t->width * sizeof *t->y);
+            continue;
+        }
+        int rc = tensor_dequantize(
+            w->type, (const char *)w->frozen + (size_t)token * bytes, t->y + i * t->width, t->width, NULL);
+        (void)rc; /* unreadable types are refused when the model is loaded */
+    }
+}
+
+static void glu_rows(void *ctx, int64_t from, int64_t to)
+{
+    const struct rows_task *t = ctx;
+    t->p->team->kernels->glu(
+        t->y + from * t->width, t->x + from * t->width, t->other + from * t->width, (to - from) * t->width);
+}
+
+static void rope_rows(void *ctx, int64_t from, int64_t to)
+{
+    const struct rows_task *t = ctx;
+    const struct train_model *m = t->p->model;
+    const int64_t width = m->shape.head_width, half = width / 2;
+    for (int64_t i = from; i < to; i++)
+        for (int64_t h = 0; h < t->width; h += width)
+            t->p->team->kernels->rope(t->y + i * t->width + h, m->cosine + t->index[i] * half,
+                m->sine + t->index[i] * half, 1, m->rope_halves, width);
+}
+
+static void rope_all(struct train_pass *p, float *y, const int32_t *positions, int64_t rows, int64_t width)
+{
+    struct rows_task t = {.p = p, .y = y, .index = positions, .width = width};
+    team_rows(p->team, rows, rope_rows, &t);
+}
+
+static void gather(float *to, const float *from, const int32_t *rows, int64_t n, int64_t width)
+{
+    for (int64_t i = 0; i < n; i++)
+        memcpy(to + i * width, from + rows[i] * width, (size_t)width * sizeof *to);
+}
+
+/* ---- Forward ---- */
+
+/* Keys and values of all tokens; queries and what follows only of `rows`, where they are given. */
+static void attend(
+    struct train_pass *p, const struct train_layer *l, struct kept *k, const int32_t *rows, int32_t n)
+{
+    const struct train_shape *s = &p->model->shape;
+    const int64_t tokens = p->sequence->n_tokens, d = s->n_embed;
+    const float *queried = k->n1;
+    norm_forward(p, l->attn_norm, k->x, tokens, k->n1, k->inverse1);
+    linear_forward(p, l->k, k->n1, tokens, k->k, false);
+    linear_forward(p, l->v, k->n1, tokens, k->v, false);
+    rope_all(p, k->k, p->positions, tokens, l->k->n_out);
+    if (rows) {
+        gather(p->n1_rows, k->n1, rows, n, d);
+        gather(k->middle, k->x, rows, n, d);
+        queried = p->n1_rows;
+    } else {
+        memcpy(k->middle, k->x, (size_t)(tokens * d) * sizeof(float));
+    }
+    linear_forward(p, l->q, queried, n, k->q, false);
+    rope_all(p, k->q, rows ? p->row_positions : p->positions, n, l->q->n_out);
+    attention_forward(p, k, rows, n);
+    linear_forward(p, l->output, k->mix, n, k->middle, true);
+}
+
+static void feed_forward(
+    struct train_pass *p, const struct train_layer *l, struct kept *k, int64_t rows, float *out)
+{
+    struct rows_task glu = {.p = p, .x = k->gate, .other = k->up, .y = p->wide, .width = l->gate->n_out};
+    norm_forward(p, l->ffn_norm, k->middle, rows, k->n2, k->inverse2);
+    linear_forward(p, l->gate, k->n2, rows, k->gate, false);
+    linear_forward(p, l->up, k->n2, rows, k->up, false);
+    team_rows(p->team, rows, glu_rows, &glu);
+    memcpy(out, k->middle, (size_t)(rows * l->down->n_out) * sizeof(float));
+    linear_forward(p, l->down, p->wide, rows, out, true);
+}
+
+static void positions_fill(struct train_pass *p)
+{
+    const struct train_sequence *s = p->sequence;
+    for (int32_t d = 0; d < s->n_docs; d++)
+        for (int32_t t = s->docs[d]; t < s->docs[d + 1]; t++)
+            p->positions[t] = t - s->docs[d];
+    for (int32_t i = 0; i < s->n_targets; i++)
+        p->row_positions[i] = p->positions[s->rows[i]];
+}
+
+void train_pass_run(
+    struct train_pass *p, const struct train_sequence *s, bool back, float scale, struct train_loss *out)
+{
+    const struct train_model *m = p->model;
+    const int32_t last = m->shape.n_layers - 1;
+    struct rows_task embed = {
+        .p = p, .weight = m->embedding, .y = p->kept[0].x, .index = s->tokens, .width = m->shape.n_embed};
+    p->sequence = s;
+    if (s->n_targets == 0)
+        return;
+    positions_fill(p);
+    team_rows(p->team, s->n_tokens, embed_rows, &embed);
+    for (int32_t i = 0; i <= last; i++) {
+        const int32_t rows = i == last ? s->n_targets : s->n_tokens;
+        attend(p, &m->layers[i], &p->kept[i], i == last ? s->rows : NULL, rows);
+        feed_forward(p, &m->layers[i], &p->kept[i], rows, i == last ? p->last : p->kept[i + 1].x);
+    }
+    head_run(p, back, scale, out);
+    if (back)
+        pass_back(p);
+}

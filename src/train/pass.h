@@ -1,0 +1,105 @@
+/* One sequence through the model and back: cross-entropy and its gradient.
+ *
+ *   forward, a layer:   x -> norm -> q k v -> rope -> attention -> + -> norm -> silu(gate) up -> down -> +
+ *   backward:           the same from the end; what a step needs of the forward pass is kept in `struct kept`
+ *
+ * In the last layer only tokens whose next one is to be learned go on after the keys and values: nothing else
+ * reads the others. */
+#ifndef WEIR_TRAIN_PASS_H
+#define WEIR_TRAIN_PASS_H
+
+#include "train/model.h"
+#include "train/team.h"
+
+/* Examples side by side; attention and positions stay inside each. */
+struct train_sequence {
+    int32_t n_tokens, n_docs, n_targets;
+    const int32_t *tokens; /* n_tokens */
+    const int32_t *docs;   /* n_docs + 1: where each begins, and the end */
+    const int32_t *rows;   /* n_targets, rising: tokens whose next one is learned */
+    const int32_t *targets;
+    const float *weights; /* of each target */
+};
+
+/* What the forward pass leaves for the backward pass, of one layer. Rows: all tokens, in the last layer those
+ * with targets where it says `rows`. */
+struct kept {
+    float *x, *n1, *k, *v;          /* tokens: the layer's input, normalised, keys, values */
+    float *q, *mix, *lse;           /* rows: queries, what attention gives, logarithms of its sums */
+    float *middle, *n2, *gate, *up; /* rows: after attention, normalised, and in the network */
+    float *inverse1, *inverse2;     /* 1 / rms */
+};
+
+struct train_pass {
+    const struct train_model *model;
+    struct team *team;
+    float *gradients; /* model->n_values */
+    int32_t most;     /* tokens of a sequence */
+    struct kept *kept;
+    float *block; /* all of the floats behind the pointers of this struct */
+    float *wide;  /* most x n_ffn */
+    float *dx, *dn, *dx_rows, *dq, *dk, *dv, *dmix;
+    float *n1_rows;                         /* of the last layer */
+    float *last, *last_norm, *last_inverse; /* rows x n_embed: the end of the residual stream */
+    float *logits, *losses;                 /* head_rows x n_vocab; rows */
+    int32_t head_rows;
+    float *norm_parts;                   /* gradients of a norm's weights by runs of rows */
+    struct attention_scratch *attention; /* one for each thread */
+    const struct train_sequence *sequence;
+    int32_t *positions, *row_positions; /* inside their examples */
+    float **lora;                       /* x A of each weight that has an adapter: rows x rank */
+    float *floats;                      /* a frozen weight, made floats */
+    float *lora_d;                      /* most x rank */
+};
+
+struct train_loss {
+    double loss; /* sum of weight times cross-entropy, in nats */
+    double weight;
+    int64_t targets, right; /* how often the likeliest token was the target */
+};
+
+/* Bytes that a pass takes, without the gradients. */
+size_t train_pass_bytes(const struct train_model *m, int32_t most, int32_t threads);
+/* `gradients` may be NULL: forward only. */
+int train_pass_create(const struct train_model *m, struct team *team, int32_t most, bool backward,
+    struct train_pass *p, struct error *err) MUST_USE;
+void train_pass_free(struct train_pass *p); /* a zeroed pass is allowed */
+
+/* Adds to *out. With `back` it also adds `scale` times the gradient of the loss to p->gradients. */
+void train_pass_run(
+    struct train_pass *p, const struct train_sequence *s, bool back, float scale, struct train_loss *out);
+
+/* ---- Inside ---- */
+struct attention_scratch {
+    float *keys_turned, *keys, *values_turned, *values; /* packed, of one example and head */
+    float *scores, *d_scores;                           /* ATTENTION_ROWS x stride */
+    int64_t stride;
+};
+enum { ATTENTION_ROWS = 64 };
+size_t attention_scratch_floats(
+    const struct train_model *m, int32_t most, const struct train_kernels *kernels);
+void attention_scratch_place(struct attention_scratch *s, const struct train_model *m, int32_t most,
+    const struct train_kernels *kernels, float **block);
+/* Rows of queries [n_rows] at `rows` (NULL: all tokens). */
+void attention_forward(struct train_pass *p, struct kept *k, const int32_t *rows, int32_t n_rows);
+void attention_back(struct train_pass *p, struct kept *k, const int32_t *rows, int32_t n_rows);
+
+/* y = x W^T, or += ; x: rows of n_in, y: rows of n_out. */
+void linear_forward(
+    struct train_pass *p, const struct train_weight *w, const float *x, int64_t rows, float *y, bool add);
+/* dx = dy W, or +=. Then, with the same dy, dW += dy^T x. linear_back does both. */
+void linear_back_input(
+    struct train_pass *p, const struct train_weight *w, const float *dy, int64_t rows, float *dx, bool add);
+void linear_back_weight(
+    struct train_pass *p, const struct train_weight *w, const float *x, const float *dy, int64_t rows);
+void linear_back(struct train_pass *p, const struct train_weight *w, const float *x, const float *dy,
+    int64_t rows, float *dx, bool add);
+/* Cross-entropy over the rows of p->last, and where `back` its gradient in p->dx. */
+void head_run(struct train_pass *p, bool back, float scale, struct train_loss *out);
+void pass_back(struct train_pass *p);
+void norm_forward(struct train_pass *p, const struct train_weight *w, const float *x, int64_t rows, float *y,
+    float *inverse);
+void norm_backward(struct train_pass *p, const struct train_weight *w, const float *dy, const float *x,
+    const float *inverse, int64_t rows, float *dx);
+
+#endif

@@ -1,0 +1,200 @@
+/* The end of a pass, where the loss is, and the way back. */
+#include <math.h>
+#include <string.h>
+
+#include "train/pass.h"
+
+/* ---- Norms: dx += , and the weights' gradient by runs of rows, which are added in order ---- */
+struct norm_task {
+    struct train_pass *p;
+    const float *values, *dy, *x, *inverse;
+    float *dx;
+    int64_t width;
+};
+
+static void norm_rows_back(void *ctx, int64_t from, int64_t to)
+{
+    const struct norm_task *t = ctx;
+    float *dw = t->p->norm_parts + from / TEAM_ROWS * t->width;
+    memset(dw, 0, (size_t)t->width * sizeof *dw);
+    for (int64_t i = from; i < to; i++)
+        t->p->team->kernels->norm_back(t->dx + i * t->width, dw, t->dy + i * t->width, t->x + i * t->width,
+            t->values, t->inverse[i], t->width);
+}
+
+void norm_backward(struct train_pass *p, const struct train_weight *w, const float *dy, const float *x,
+    const float *inverse, int64_t rows, float *dx)
+{
+    const float *values = w->at >= 0 ? train_weight_values(p->model, w) : w->frozen;
+    struct norm_task t = {p, values, dy, x, inverse, dx, w->n_in};
+    team_rows(p->team, rows, norm_rows_back, &t);
+    for (int64_t i = 0; i < rows && w->at >= 0; i += TEAM_ROWS)
+        p->team->kernels->add(p->gradients + w->at, p->norm_parts + i / TEAM_ROWS * w->n_in, w->n_in);
+}
+
+/* ---- The head: logits of some rows at a time, which become their own gradient ---- */
+struct head_task {
+    struct train_pass *p;
+    int64_t first;
+    float scale;
+    int32_t *right;
+};
+
+static bool is_largest(const float *logits, int64_t n, int64_t target)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (logits[i] > logits[target])
+            return false;
+    return true;
+}
+
+static void loss_rows(void *ctx, int64_t from, int64_t to)
+{
+    const struct head_task *t = ctx;
+    const struct train_sequence *s = t->p->sequence;
+    const int64_t n = t->p->model->shape.n_vocab;
+    for (int64_t i = from; i < to; i++) {
+        float *logits = t->p->logits + i * n, sum;
+        const int32_t target = s->targets[t->first + i];
+        const float weight = s->weights[t->first + i], own = logits[target];
+        t->right[i] = is_largest(logits, n, target);
+        t->p->losses[t->first + i] = t->p->team->kernels->softmax(logits, 1, n, &sum) - own;
+        t->p->team->kernels->scale(logits, weight * t->scale / sum, n);
+        logits[target] -= weight * t->scale;
+    }
+}
+
+/* scale dloss/dlogits = weight (softmax - 1 at the target) */
+static void head_block(struct train_pass *p, int64_t first, int64_t rows, bool back, struct head_task *t)
+{
+    const struct train_weight *w = p->model->output;
+    float *x = p->last_norm + first * w->n_in;
+    t->first = first;
+    linear_forward(p, w, x, rows, p->logits, false);
+    team_rows(p->team, rows, loss_rows, t);
+    if (back)
+        linear_back(p, w, x, p->logits, rows, p->dn + first * w->n_in, false);
+}
+
+void head_run(struct train_pass *p, bool back, float scale, struct train_loss *out)
+{
+    const struct train_model *m = p->model;
+    const struct train_sequence *s = p->sequence;
+    const int64_t rows = s->n_targets;
+    int32_t right[256];
+    struct head_task t = {.p = p, .scale = scale, .right = right};
+    norm_forward(p, m->output_norm, p->last, rows, p->last_norm, p->last_inverse);
+    for (int64_t i = 0; i < rows; i += p->head_rows) {
+        const int64_t n = rows - i < p->head_rows ? rows - i : p->head_rows;
+        head_block(p, i, n, back, &t);
+        for (int64_t j = 0; j < n; j++) {
+            out->loss += (double)s->weights[i + j] * (double)p->losses[i + j];
+            out->weight += (double)s->weights[i + j];
+            out->right += s->weights[i + j] >= 1 && right[j];
+            out->targets += s->weights[i + j] >= 1;
+        }
+    }
+    if (!back)
+        return;
+    memset(p->dx, 0, (size_t)(rows * m->shape.n_embed) * sizeof(float));
+    norm_backward(p, m->output_norm, p->dn, p->last, p->last_inverse, rows, p->dx);
+}
+
+/* ---- Layers. p->dx holds the gradient of a layer's output and becomes that of its input. ---- */
+struct wide_task {
+    struct train_pass *p;
+    struct kept *k;
+    int64_t width;
+};
+
+static void glu_rows_back(void *ctx, int64_t from, int64_t to)
+{
+    const struct wide_task *t = ctx;
+    const int64_t at = from * t->width;
+    t->p->team->kernels->glu_back(t->p->wide + at, t->k->gate + at, t->k->up + at, (to - from) * t->width);
+}
+
+static void feed_forward_back(struct train_pass *p, const struct train_layer *l, struct kept *k, int64_t rows)
+{
+    const struct train_weight *down = l->down;
+    struct wide_task glu = {p, k, down->n_in};
+    /* The network's inner values are made again on the way: only then is the gradient of `down` known. */
+    linear_back_input(p, down, p->dx, rows, p->wide, false);
+    team_rows(p->team, rows, glu_rows_back, &glu);
+    linear_back_weight(p, down, p->wide, p->dx, rows);
+    linear_back(p, l->gate, k->n2, k->gate, rows, p->dn, false);
+    linear_back(p, l->up, k->n2, k->up, rows, p->dn, true);
+    norm_backward(p, l->ffn_norm, p->dn, k->middle, k->inverse2, rows, p->dx);
+}
+
+struct rope_task {
+    struct train_pass *p;
+    float *x;
+    const int32_t *positions;
+    int64_t width;
+};
+
+static void rope_rows_back(void *ctx, int64_t from, int64_t to)
+{
+    const struct rope_task *t = ctx;
+    const struct train_model *m = t->p->model;
+    const int64_t width = m->shape.head_width, half = width / 2;
+    for (int64_t i = from; i < to; i++)
+        for (int64_t h = 0; h < t->width; h += width)
+            t->p->team->kernels->rope(t->x + i * t->width + h, m->cosine + t->positions[i] * half,
+                m->sine + t->positions[i] * half, -1, m->rope_halves, width);
+}
+
+static void rope_back(struct train_pass *p, float *x, const int32_t *positions, int64_t rows, int64_t width)
+{
+    struct rope_task t = {p, x, positions, width};
+    team_rows(p->team, rows, rope_rows_back, &t);
+}
+
+/* Gradients of `rows` go to their tokens; the others get none. */
+static void spread(struct train_pass *p, const int32_t *rows, int64_t n)
+{
+    const int64_t d = p->model->shape.n_embed;
+    float *all = p->dx_rows;
+    memset(all, 0, (size_t)(p->sequence->n_tokens * d) * sizeof *all);
+    for (int64_t i = 0; i < n; i++)
+        memcpy(all + rows[i] * d, p->dx + i * d, (size_t)d * sizeof *all);
+    p->dx_rows = p->dx;
+    p->dx = all;
+}
+
+static void attend_back(
+    struct train_pass *p, const struct train_layer *l, struct kept *k, const int32_t *rows, int32_t n)
+{
+    const int64_t tokens = p->sequence->n_tokens, d = p->model->shape.n_embed;
+    linear_back(p, l->output, k->mix, p->dx, n, p->dmix, false);
+    attention_back(p, k, rows, n);
+    rope_back(p, p->dq, rows ? p->row_positions : p->positions, n, l->q->n_out);
+    rope_back(p, p->dk, p->positions, tokens, l->k->n_out);
+    linear_back(p, l->k, k->n1, p->dk, tokens, p->dn, false);
+    linear_back(p, l->v, k->n1, p->dv, tokens, p->dn, true);
+    if (rows) {
+        spread(p, rows, n);
+        linear_back(p, l->q, p->n1_rows, p->dq, n, p->dx_rows, false);
+        for (int32_t i = 0; i < n; i++)
+            p->team->kernels->add(p->dn + rows[i] * d, p->dx_rows + i * d, d);
+    } else {
+        linear_back(p, l->q, k->n1, p->dq, n, p->dn, true);
+    }
+    norm_backward(p, l->attn_norm, p->dn, k->x, k->inverse1, tokens, p->dx);
+}
+
+void pass_back(struct train_pass *p)
+{
+    const struct train_model *m = p->model;
+    const struct train_sequence *s = p->sequence;
+    const int32_t last = m->shape.n_layers - 1;
+    const int64_t d = m->shape.n_embed;
+    for (int32_t i = last; i >= 0; i--) {
+        const int32_t rows = i == last ? s->n_targets : s->n_tokens;
+        feed_forward_back(p, &m->layers[i], &p->kept[i], rows);
+        attend_back(p, &m->layers[i], &p->kept[i], i == last ? s->rows : NULL, rows);
+    }
+    for (int32_t t = 0; t < s->n_tokens && m->embedding->at >= 0; t++)
+        p->team->kernels->add(p->gradients + m->embedding->at + s->tokens[t] * d, p->dx + t * d, d);
+}

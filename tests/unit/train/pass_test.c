@@ -1,0 +1,175 @@
+/* The whole model's gradient against finite differences, and what it must not depend on. */
+#include "tiny.h"
+
+struct rig {
+    struct train_model model;
+    struct team team;
+    struct train_pass pass;
+};
+
+static void rig_create(
+    struct rig *r, const struct train_shape *shape, const struct train_kernels *kernels, int32_t threads)
+{
+    tiny_model_create(&r->model, shape);
+    assert_int_equal(team_create(kernels, threads, &r->team, NULL), 0);
+    assert_int_equal(train_pass_create(&r->model, &r->team, TINY_TOKENS, true, &r->pass, NULL), 0);
+}
+
+static void rig_free(struct rig *r)
+{
+    train_pass_free(&r->pass);
+    team_free(&r->team);
+    train_model_free(&r->model);
+}
+
+static double loss_of(struct rig *r, const struct train_sequence *s)
+{
+    struct train_loss l = {0};
+    train_pass_run(&r->pass, s, false, 1, &l);
+    return l.loss;
+}
+
+/* Along a random direction in each weight: (L(w + h u) - L(w - h u)) / 2h is gradient . u. */
+static void weight_check(
+    struct rig *r, const struct train_sequence *s, const struct train_weight *w, struct rand_pcg *random)
+{
+    const int64_t n = w->n_in * w->n_out;
+    float *values = r->model.values + w->at, *old = malloc((size_t)n * sizeof *old),
+          *u = malloc((size_t)n * sizeof *u);
+    const float h = 3e-4f;
+    double expected = 0, up, down, size = 0;
+    memcpy(old, values, (size_t)n * sizeof *old);
+    for (int64_t i = 0; i < n; i++) {
+        u[i] = rand_pcg_u32(random) & 1 ? 1.0f : -1.0f;
+        expected += (double)r->pass.gradients[w->at + i] * (double)u[i];
+        size += (double)r->pass.gradients[w->at + i] * (double)r->pass.gradients[w->at + i];
+        values[i] = old[i] + h * u[i];
+    }
+    up = loss_of(r, s);
+    for (int64_t i = 0; i < n; i++)
+        values[i] = old[i] - h * u[i];
+    down = loss_of(r, s);
+    memcpy(values, old, (size_t)n * sizeof *old);
+    double found = (up - down) / (2 * (double)h);
+    if (size <= 0 || fabs(found - expected) > 0.004 * sqrt(size) + 0.004 * fabs(expected))
+        fail_msg("%s: gradient %g, by differences %g (norm %g)", w->name, expected, found, sqrt(size));
+    free(old);
+    free(u);
+}
+
+static void gradient_check(bool tied, int every)
+{
+    const struct train_kernels *list[TRAIN_KERNELS_MAX];
+    struct train_shape shape = tiny_shape();
+    struct tiny_sequence t;
+    shape.tied = tied;
+    tiny_sequence_fill(&t, 3, shape.n_vocab, every);
+    for (int32_t k = train_kernels_list(list) - 1; k >= 0; k--) {
+        struct rig r;
+        struct rand_pcg random;
+        struct train_loss l = {0};
+        rig_create(&r, &shape, list[k], 1);
+        train_pass_run(&r.pass, &t.s, true, 1, &l);
+        rand_pcg_seed(&random, 5);
+        for (int32_t i = 0; i < r.model.n_weights; i++)
+            for (int n = 0; n < 3; n++)
+                weight_check(&r, &t.s, &r.model.weights[i], &random);
+        rig_free(&r);
+    }
+}
+
+static void test_gradient_is_that_of_differences(void **state)
+{
+    (void)state;
+    gradient_check(true, 1);
+    gradient_check(false, 1);
+}
+
+static void test_gradient_where_few_tokens_are_learned(void **state)
+{
+    (void)state;
+    gradient_check(true, 5);
+}
+
+/* What is learned of the rows with targets is the same whether or not the last layer leaves the others out.
+ */
+static void test_rows_left_out_change_nothing(void **state)
+{
+    struct rig r;
+    struct train_shape shape = tiny_shape();
+    struct tiny_sequence few, all;
+    struct train_loss a = {0}, b = {0};
+    (void)state;
+    tiny_sequence_fill(&few, 3, shape.n_vocab, 5);
+    tiny_sequence_fill(&all, 3, shape.n_vocab, 1);
+    for (int32_t i = 0; i < all.s.n_targets; i++) {
+        all.weights[i] = 0;
+        for (int32_t j = 0; j < few.s.n_targets; j++)
+            if (few.rows[j] == all.rows[i])
+                all.weights[i] = few.weights[j];
+    }
+    rig_create(&r, &shape, &train_kernels_base, 1);
+    train_pass_run(&r.pass, &few.s, true, 1, &a);
+    float *first = malloc((size_t)r.model.n_values * sizeof *first);
+    memcpy(first, r.pass.gradients, (size_t)r.model.n_values * sizeof *first);
+    memset(r.pass.gradients, 0, (size_t)r.model.n_values * sizeof *first);
+    train_pass_run(&r.pass, &all.s, true, 1, &b);
+    assert_true(fabs(a.loss - b.loss) < 1e-4 * a.loss);
+    for (int64_t i = 0; i < r.model.n_values; i++)
+        assert_true(fabsf(first[i] - r.pass.gradients[i]) < 1e-3f * (1 + fabsf(first[i])));
+    free(first);
+    rig_free(&r);
+}
+
+/* Tokens of one example neither see nor change another. */
+static void test_examples_do_not_see_each_other(void **state)
+{
+    struct rig r;
+    struct train_shape shape = tiny_shape();
+    struct tiny_sequence t, other;
+    struct train_loss whole = {0}, alone = {0};
+    (void)state;
+    tiny_sequence_fill(&t, 3, shape.n_vocab, 1);
+    rig_create(&r, &shape, &train_kernels_base, 1);
+    train_pass_run(&r.pass, &t.s, false, 1, &whole);
+    float kept = r.pass.losses[20];
+    tiny_sequence_fill(&other, 4, shape.n_vocab, 1);
+    memcpy(t.tokens, other.tokens, 9 * sizeof *t.tokens); /* the first example becomes another one */
+    memcpy(t.tokens + 100, other.tokens + 100, 20 * sizeof *t.tokens);
+    train_pass_run(&r.pass, &t.s, false, 1, &alone);
+    assert_true(kept == r.pass.losses[20]);
+    assert_true(whole.loss != alone.loss);
+    rig_free(&r);
+}
+
+static void test_threads_change_no_bit(void **state)
+{
+    struct rig one, three;
+    struct train_shape shape = tiny_shape();
+    struct tiny_sequence t;
+    struct train_loss a = {0}, b = {0};
+    const struct train_kernels *best;
+    (void)state;
+    tiny_sequence_fill(&t, 3, shape.n_vocab, 2);
+    assert_int_equal(train_kernels_select(NULL, &best, NULL), 0);
+    rig_create(&one, &shape, best, 1);
+    rig_create(&three, &shape, best, 3);
+    train_pass_run(&one.pass, &t.s, true, 1, &a);
+    train_pass_run(&three.pass, &t.s, true, 1, &b);
+    assert_memory_equal(&a, &b, sizeof a);
+    assert_memory_equal(one.pass.gradients, three.pass.gradients, (size_t)one.model.n_values * sizeof(float));
+    rig_free(&one);
+    rig_free(&three);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_gradient_is_that_of_differences),
+        cmocka_unit_test(test_gradient_where_few_tokens_are_learned),
+        cmocka_unit_test(test_rows_left_out_change_nothing),
+        cmocka_unit_test(test_examples_do_not_see_each_other),
+        cmocka_unit_test(test_threads_change_no_bit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
