@@ -363,6 +363,11 @@ static int cache_read(struct http_request *r, bool *cache, struct error *err)
                      err, ERROR_INVALID, "x-weir-cache must be 'true' (or 'false', which changes nothing)");
 }
 
+static struct str header_give(void *ctx, const char *name, int index)
+{
+    return http_request_header_at(ctx, name, index);
+}
+
 /* What the headers ask; `tags` live in the arena. */
 static int origin_read(
     struct http_request *r, struct arena *a, struct exchange_origin *out, struct error *err)
@@ -375,6 +380,8 @@ static int origin_read(
         rc = tags_read(a, r, &tags, &out->n_tags, err);
     if (rc == 0)
         out->tags = tags;
+    out->header = header_give;
+    out->header_ctx = r;
     return rc;
 }
 

@@ -190,7 +190,7 @@ static int root_read(
     struct config *c, const struct yaml_node *root, const struct config_overrides *o, struct error *err)
 {
     static const char *const keys[] = {"listen", "tls", "state", "journal", "files", "offline", "auth",
-        "providers", "models", "routes", "on_sensitive", "redact", "retention", "hosts", "threads",
+        "providers", "models", "routes", "owner", "on_sensitive", "redact", "retention", "hosts", "threads",
         "max_connections", "max_body", "request_timeout", "drain_timeout", "drain_delay", "stream_keep_alive",
         "cache", "keep_alive", "model_memory", "max_loaded", "models_dir", "access_log", "telemetry", NULL};
     static const char *const auths[] = {"none", "keys", NULL};
@@ -231,6 +231,7 @@ static int root_read(
     if (rc == 0)
         rc = config_read_models(c, root, err);
     c->routes = yaml_get(root, "routes");
+    c->owner = yaml_get(root, "owner");
     return rc;
 }
 
@@ -396,6 +397,11 @@ static int calibration_read(struct str file, struct router_calibration *out, str
     return rc;
 }
 
+static int owner_file(void *ctx, struct str path, size_t most, struct buf *out, struct error *err)
+{
+    return config_read_beside(ctx, path, most, out, err);
+}
+
 int config_policy(const struct config *c, struct router_policy **out, struct error *err)
 {
     struct router_model *models = calloc(c->n_models + 1, sizeof *models);
@@ -413,6 +419,9 @@ int config_policy(const struct config *c, struct router_policy **out, struct err
         .on_sensitive = c->on_sensitive,
         .redact_key = c->redact_key,
         .redact_never = c->redact_never,
+        .owner = c->owner,
+        .owner_file = owner_file,
+        .owner_ctx = (void *)(uintptr_t)c,
         .calibration = calibration_read};
     int rc = router_policy_compile(&o, out, err);
     free(models);

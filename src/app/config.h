@@ -97,6 +97,7 @@ struct config {
     int64_t model_memory;    /* bytes the loaded models may take; 0: what there is (key: model_memory) */
     int max_loaded;          /* models loaded at once; 0: as many as fit (key: max_loaded) */
     const struct yaml_node *routes;
+    const struct yaml_node *owner; /* what is sensitive to the owner, and what is not (router/detect_own.h) */
     enum router_on_sensitive on_sensitive;
     struct str redact_key;     /* empty: random */
     unsigned redact_never;     /* categories */

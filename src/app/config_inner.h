@@ -34,6 +34,10 @@ int config_get_keep_alive(
 int config_read_file(
     struct arena *a, const char *path, size_t most, struct str *out, struct error *err) MUST_USE;
 
+/* A file that the configuration names, as config_get_file looks for it, into an empty buffer. */
+int config_read_beside(
+    const struct config *c, struct str path, size_t most, struct buf *out, struct error *err) MUST_USE;
+
 /* ---- config_resilience.c ---- */
 /* request_timeout, drain_timeout, drain_delay, stream_keep_alive, cache. */
 int config_read_exchange(struct config *c, const struct yaml_node *root, struct error *err) MUST_USE;

@@ -161,6 +161,18 @@ static struct str path_resolve(const struct config *c, struct str path)
     return access(beside.data, F_OK) == 0 ? beside : path;
 }
 
+int config_read_beside(
+    const struct config *c, struct str path, size_t most, struct buf *out, struct error *err)
+{
+    struct arena *a = arena_create(most + 64 * KIB);
+    struct str text = STR_NONE;
+    int rc = config_read_file(a, arena_strdup(a, path_resolve(c, path)), most, &text, err);
+    if (rc == 0 && buf_append_str(out, text))
+        rc = error_set(err, out->failed, "no memory for " STR_FMT, STR_ARG(path));
+    arena_free(a);
+    return rc;
+}
+
 static int path_get(struct config *c, const struct yaml_node *map, const char *key, mode_t kind,
     const char *wanted, struct str *out, struct error *err)
 {

@@ -27,6 +27,7 @@ static const struct verb verbs[] = {
     {"logits", verb_logits, "what a model predicts after given tokens"},
     {"detect", verb_detect, "what is sensitive in texts (JSONL)"},
     {"redact", verb_redact, "texts as they would leave masked (JSONL), and back"},
+    {"fingerprint", verb_fingerprint, "documents that must not leave, as hashes to know them by"},
     {"score", verb_score, "how hard prompts are (JSONL)"},
     {"route", verb_route, "where requests would go, and why (JSONL); sends nothing"},
     {"replay", verb_replay, "what other rules would have done with the ledger's requests"},
@@ -45,7 +46,7 @@ static void usage(FILE *to)
 {
     fprintf(to, "usage: weir VERB [options]    (weir VERB --help tells more)\n\n");
     for (size_t i = 0; i < N_VERBS; i++)
-        fprintf(to, "  %-11s %s\n", verbs[i].name, verbs[i].summary);
+        fprintf(to, "  %-12s %s\n", verbs[i].name, verbs[i].summary);
     fprintf(to, "\nExit codes: 0 done, 1 the operation failed, 2 wrong usage or configuration.\n");
 }
 

@@ -1,5 +1,5 @@
 /* weir detect: what is sensitive in texts. JSONL in, JSONL out, in order. */
-#include "app/verbs.h"
+#include "app/verb_inner.h"
 
 #include <stdio.h>
 
@@ -7,12 +7,18 @@
 #include "router/router.h"
 
 static const char help[] =
-    "usage: weir detect < texts.jsonl\n"
+    "usage: weir detect [--config FILE] < texts.jsonl\n"
     "\n"
     "Reads lines like {\"id\": ..., \"text\": \"...\"} and writes, for each, what in the text is sensitive:\n"
     "{\"id\", \"sensitive\", \"categories\", \"entities\": [{\"type\", \"start\", \"end\", \"score\"}]}.\n"
     "Offsets count Unicode code points. Findings with a score below 0.5 (documented examples, private\n"
-    "networks) are listed but do not make a text sensitive.\n";
+    "networks) are listed but do not make a text sensitive.\n"
+    "  --config FILE   with what its `owner` finds and allows, too\n";
+
+struct detect {
+    const struct detect_own *own;
+    struct buf out;
+};
 
 static void findings_write(struct json_writer *w, const json_t *id, const struct router_findings *f)
 {
@@ -39,15 +45,16 @@ static void findings_write(struct json_writer *w, const json_t *id, const struct
     json_object_end(w);
 }
 
-static int line_detect(struct arena *a, struct str line, struct buf *out, struct error *err)
+static int line_detect(struct detect *d, struct arena *a, struct str line, struct error *err)
 {
+    struct buf *out = &d->out;
     json_t *object;
     struct router_findings f = {0};
     int rc = json_read_in(a, line, &object, err);
     if (rc == 0 && !json_is_string(json_object_get(object, "text")))
         rc = error_set(err, ERROR_INVALID, "no \"text\" that is a string: write {\"text\": \"...\"}");
     if (rc == 0)
-        rc = router_detect(a, STR_NONE, json_str(json_object_get(object, "text")), &f, err);
+        rc = router_detect_own(d->own, a, STR_NONE, json_str(json_object_get(object, "text")), &f, err);
     if (rc)
         return rc;
     struct json_writer w;
@@ -59,11 +66,12 @@ static int line_detect(struct arena *a, struct str line, struct buf *out, struct
 
 static int line_take(void *ctx, struct str line, long long number)
 {
-    struct buf *out = ctx;
+    struct detect *d = ctx;
+    struct buf *out = &d->out;
     struct error err;
     struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
     buf_clear(out);
-    int rc = line_detect(a, line, out, &err);
+    int rc = line_detect(d, a, line, &err);
     arena_free(a);
     if (rc)
         return verb_failf(EXIT_FAILED, "line %lld: %s", number, err.message);
@@ -74,19 +82,26 @@ static int line_take(void *ctx, struct str line, long long number)
 
 int verb_detect(int argc, char **argv)
 {
-    int n = verb_options(argc, argv, NULL, 0, help);
+    struct detect d = {0};
+    const char *config = NULL;
+    const struct verb_option options[] = {{"config", &config, NULL}};
+    int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
     if (n == -2)
         return EXIT_DONE;
     if (n != 0)
         return n < 0 ? EXIT_USAGE
                      : verb_failf(EXIT_USAGE, "detect reads standard input: see weir detect --help");
     struct error err;
+    struct router_policy *policy;
     if (router_detect_init(&err))
         return verb_fail(EXIT_FAILED, &err);
-    struct buf out;
-    buf_init(&out, LIMIT_REQUEST_MEMORY);
-    int rc = verb_each_line(line_take, &out);
-    buf_free(&out);
+    if (verb_policy(config, &policy, &err))
+        return verb_fail(EXIT_USAGE, &err);
+    d.own = policy ? router_policy_own(policy) : NULL;
+    buf_init(&d.out, LIMIT_REQUEST_MEMORY);
+    int rc = verb_each_line(line_take, &d);
+    buf_free(&d.out);
+    router_policy_free(policy);
     if (rc == 0 && fflush(stdout) != 0)
         rc = verb_failf(EXIT_FAILED, "cannot write to standard output");
     return rc;

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "app/config.h"
 #include "base/limits.h"
 #include "chat/chat_sampling.h"
 
@@ -115,4 +116,19 @@ int verb_text_write(FILE *to, struct str text)
     }
     fwrite(text.data + from, 1, text.len - from, to);
     return ferror(to) ? ERROR_IO : 0;
+}
+
+int verb_policy(const char *file, struct router_policy **out, struct error *err)
+{
+    const struct config_overrides none = {0};
+    struct config *config;
+    *out = NULL;
+    if (!file)
+        return 0;
+    int rc = config_load(str_from(file), &none, &config, err);
+    if (rc)
+        return rc;
+    rc = config_policy(config, out, err);
+    config_free(config);
+    return rc;
 }

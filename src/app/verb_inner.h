@@ -1,4 +1,4 @@
-/* What the verbs that run a model share. */
+/* What verbs share. */
 #ifndef WEIR_APP_VERB_INNER_H
 #define WEIR_APP_VERB_INNER_H
 
@@ -7,6 +7,7 @@
 #include "app/verbs.h"
 #include "base/buf.h"
 #include "chat/chat.h"
+#include "router/router.h"
 
 /* Options of run and chat. */
 struct verb_sampling {
@@ -49,6 +50,9 @@ struct verb_sampling {
 bool verb_sampling_read(const struct verb_sampling *s, struct chat_request *r);
 /* --threads and --context; 0 where not given. */
 bool verb_size_read(const char *name, const char *text, int *out);
+
+/* The rules of a configuration, for its `owner`; NULL where no file is named. */
+int verb_policy(const char *config, struct router_policy **out, struct error *err) MUST_USE;
 
 /* All of a stream, up to `most` bytes. */
 int verb_read_all(FILE *from, size_t most, struct buf *out, struct error *err) MUST_USE;

@@ -3,22 +3,24 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "app/verbs.h"
+#include "app/verb_inner.h"
 #include "base/limits.h"
 #include "base/rand.h"
 #include "router/redact.h"
 
 static const char help[] =
-    "usage: weir redact [--restore] [FILE|-]\n"
+    "usage: weir redact [--config FILE] [--restore] [FILE|-]\n"
     "\n"
     "Reads lines like {\"id\"?, \"text\"} and writes, for each, the text as it would leave and what stands "
     "for whom:\n"
     "{\"id\"?, \"text\", \"map\": {placeholder: original}}. The same original has the same placeholder in "
     "all lines of\n"
     "one run. A line that the gateway would not let leave even so has \"stays\", which says why.\n"
-    "  --restore   the other way: reads {\"text\", \"map\"}, writes {\"id\"?, \"text\"} with the originals; "
+    "  --config FILE   with what its `owner` finds and allows, too\n"
+    "  --restore       the other way: reads {\"text\", \"map\"}, writes {\"id\"?, \"text\"} with the "
+    "originals; "
     "the text may be\n"
-    "              another that uses the placeholders, as an answer does\n";
+    "                  another that uses the placeholders, as an answer does\n";
 
 struct redact {
     struct router_redact_options options;
@@ -102,7 +104,9 @@ static int line_take(void *ctx, struct str line, long long number)
 int verb_redact(int argc, char **argv)
 {
     struct redact r = {0};
-    const struct verb_option options[] = {{"restore", NULL, &r.restore}};
+    const char *config = NULL;
+    struct router_policy *policy;
+    const struct verb_option options[] = {{"config", &config, NULL}, {"restore", NULL, &r.restore}};
     int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
     if (n < 0)
         return n == -2 ? EXIT_DONE : EXIT_USAGE;
@@ -113,10 +117,14 @@ int verb_redact(int argc, char **argv)
     struct error err;
     if (router_detect_init(&err))
         return verb_fail(EXIT_FAILED, &err);
+    if (verb_policy(config, &policy, &err))
+        return verb_fail(EXIT_USAGE, &err);
+    r.options.own = policy ? router_policy_own(policy) : NULL;
     rand_bytes(r.options.key, sizeof r.options.key);
     buf_init(&r.out, LIMIT_REQUEST_MEMORY);
     int rc = verb_each_line(line_take, &r);
     buf_free(&r.out);
+    router_policy_free(policy);
     if (rc == 0 && fflush(stdout) != 0)
         rc = verb_failf(EXIT_FAILED, "cannot write to standard output");
     return rc;

@@ -15,7 +15,7 @@
 
 static const char help[] =
     "usage: weir route [--config FILE] [--shape NAME] [--content] [--boundary local] [--batch] [--key NAME]\n"
-    "                  [--team NAME] [--tags A,B] < requests.jsonl\n"
+    "                  [--team NAME] [--tags A,B] [--header NAME:VALUE] < requests.jsonl\n"
     "\n"
     "Reads OpenAI chat bodies, one a line, and writes the decision for each: where it would go, every fact\n"
     "with its value, every rule with why it matches or not, and what was found by which layer of the\n"
@@ -27,7 +27,8 @@ static const char help[] =
     "  --boundary local  as if the client had asked to stay inside\n"
     "  --batch           as if it came from a batch\n"
     "  --key, --team     as if that key or team had asked\n"
-    "  --tags A,B        as if the header x-weir-tags said so\n";
+    "  --tags A,B        as if the header x-weir-tags said so\n"
+    "  --header N:VALUE  as if the request had that header, for what `owner` finds in headers\n";
 
 enum { MAX_TAGS = 64 };
 
@@ -39,6 +40,7 @@ struct route {
     struct str tags[MAX_TAGS];
     struct buf out;
     int (*read)(struct arena *, struct str, struct chat_request **, struct error *);
+    const char *header;
     bool content; /* findings are shown with what stands there */
     bool failed;  /* a line had no decision */
 };
@@ -77,6 +79,13 @@ static double ask_cost(void *ctx, struct str model, int64_t tokens)
             return nano < 0 ? -1 : (double)nano * 1e-9;
     }
     return -1;
+}
+
+static struct str header_give(void *ctx, const char *name, int index)
+{
+    struct str value = str_from(((const struct route *)ctx)->header), given;
+    bool same = index == 0 && str_split(&value, ':', &given) && str_is_nocase(str_trim(given), name);
+    return same ? str_trim(value) : STR_NONE;
 }
 
 static int line_take(void *ctx, struct str line, long long number)
@@ -138,7 +147,7 @@ int verb_route(int argc, char **argv)
     const char *file = NULL, *boundary = NULL, *key = NULL, *team = NULL, *tags = NULL, *shape = "chat";
     const struct verb_option options[] = {{"config", &file, NULL}, {"boundary", &boundary, NULL},
         {"key", &key, NULL}, {"team", &team, NULL}, {"tags", &tags, NULL}, {"batch", NULL, &r.context.batch},
-        {"shape", &shape, NULL}, {"content", NULL, &r.content}};
+        {"shape", &shape, NULL}, {"content", NULL, &r.content}, {"header", &r.header, NULL}};
     int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
     if (n == -2)
         return EXIT_DONE;
@@ -158,6 +167,8 @@ int verb_route(int argc, char **argv)
     r.policy = policy;
     r.context.cost_usd = ask_cost;
     r.context.ctx = &r;
+    r.context.header = header_give;
+    r.context.header_ctx = &r;
     r.context.key = str_from(key);
     r.context.team = str_from(team);
     buf_init(&r.out, LIMIT_REQUEST_MEMORY);

@@ -18,6 +18,7 @@ int verb_render(int argc, char **argv);
 int verb_logits(int argc, char **argv);
 int verb_detect(int argc, char **argv);
 int verb_redact(int argc, char **argv);
+int verb_fingerprint(int argc, char **argv);
 int verb_score(int argc, char **argv);
 int verb_route(int argc, char **argv);
 int verb_replay(int argc, char **argv);

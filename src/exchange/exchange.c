@@ -148,6 +148,8 @@ static void context_fill(const struct exchange_shard *shard, const struct chat_r
         .team = str_from(who ? who->team : ""),
         .tags = origin->tags,
         .n_tags = origin->n_tags,
+        .header = origin->header,
+        .header_ctx = origin->header_ctx,
         .batch = origin->batch,
         .boundary_local = origin->boundary_local,
         .wall_ms = clock_wall_ms(),

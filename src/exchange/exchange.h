@@ -44,6 +44,9 @@ struct exchange_origin {
     const struct govern_identity *identity; /* NULL: auth is none */
     const struct str *tags;
     size_t n_tags;
+    /* The request's headers (router_context); during exchange_start only. NULL: none. */
+    struct str (*header)(void *ctx, const char *name, int index);
+    void *header_ctx;
     bool boundary_local, batch;
     bool cache;      /* the client asks for a kept answer, or to keep this one */
     struct str body; /* the request as it came, for the cache; during exchange_start only */

@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "base/limits.h"
+#include "router/detect_own.h"
 #include "router/policy.h"
 
 struct work {
@@ -27,13 +28,23 @@ static void target_add(struct work *w, size_t model)
     w->out->targets[w->out->n_targets++] = m->name;
 }
 
+/* What the owner's own layer found and never lets leave; looked for only where there is such a thing. */
+static const struct detect_type *owner_keeps(const struct work *w)
+{
+    const struct detect_own *own = w->policy->own;
+    return own && own->stays ? detect_own_stays(own, facts_findings(w->facts)) : NULL;
+}
+
 /* Who asks for the local boundary from outside the rules. */
 static void boundary_tighten(struct work *w)
 {
+    const struct detect_type *own = owner_keeps(w);
     if (w->facts->detector_failed)
         w->stays = "what cannot be checked stays inside";
     else if (w->facts->context->boundary_local)
         w->stays = "the client asked to stay inside";
+    else if (own)
+        w->stays = arena_printf(w->arena, "the owner keeps %s inside", own->name).data;
     else
         return;
     w->out->boundary = EGRESS_BOUNDARY_LOCAL;
@@ -56,7 +67,7 @@ static bool mask(struct work *w)
     struct error err;
     const struct router_policy *p = w->policy;
     if (w->facts->context->boundary_local || !facts_findings(w->facts)->sensitive ||
-        w->facts->detector_failed)
+        w->facts->detector_failed || owner_keeps(w))
         return false;
     if (w->facts->unknown != 0) /* it is not there any more (again.c): believed */
         return w->facts->masked = true;
@@ -299,6 +310,7 @@ int router_decide(const struct router_policy *p, const struct chat_request *r, c
 {
     struct facts f;
     facts_init(&f, r, c);
+    f.own = p->own;
     return router_decide_facts(p, &f, out, err);
 }
 
@@ -315,6 +327,7 @@ int router_decide_explained(const struct router_policy *p, const struct chat_req
 {
     struct facts f;
     facts_init(&f, r, c);
+    f.own = p->own;
     facts_compute(&f);
     return router_decide_facts(p, &f, out, err);
 }

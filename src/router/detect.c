@@ -7,6 +7,8 @@
 
 #include "base/limits.h"
 #include "router/detect_lexicon.h"
+#include "router/detect_own.h"
+#include "router/detect_secret.h"
 #include "router/plain.h"
 
 /* ---- Names. ---- */
@@ -54,7 +56,10 @@ const struct detect_type *detect_type_at(size_t index)
         index -= families[i].n;
     }
     const struct detect_type *type = detect_id_type(index);
-    return type ? type : detect_secret_type(index - detect_id_types());
+    if (type)
+        return type;
+    index -= detect_id_types();
+    return index < n_detect_secrets ? detect_secret_type(index) : detect_own_type(index - n_detect_secrets);
 }
 
 const struct detect_type *detect_type_find(struct str name)
@@ -76,7 +81,8 @@ const char *detect_layer_name(struct str type)
         for (size_t k = 0; k < said[i].n; k++)
             if (str_is(type, said[i].types[k]->name))
                 return "context";
-    return "structured";
+    const struct detect_type *t = detect_type_find(type);
+    return detect_own_kind(t) ? "own" : "structured";
 }
 
 /* ---- Once. ---- */
@@ -133,7 +139,7 @@ void detect_add(struct detect_scan *s, const struct detect_type *type, size_t st
             more_type_add(s, type);
         return;
     }
-    s->hits[s->n_hits++] = (struct detect_hit){type, start, end, score};
+    s->hits[s->n_hits++] = (struct detect_hit){type, start, end, score, NULL};
 }
 
 /* ---- Shapes: what begins at some signs, and where a word begins that has a digit near it. ---- */
@@ -227,11 +233,11 @@ static int hit_order(const void *a, const void *b)
  * digits; but never a sure finding for an unsure one. */
 static bool hit_covers(const struct detect_hit *outer, const struct detect_hit *inner)
 {
-    if (outer->start > inner->start || outer->end < inner->end)
+    if (outer->start > inner->start || outer->end < inner->end || (outer->allowed && !inner->allowed))
         return false;
     if (outer->type == inner->type)
         return outer->score >= inner->score || outer->end - outer->start > inner->end - inner->start;
-    if (outer->type->rank <= inner->type->rank)
+    if (outer->type->rank <= inner->type->rank || inner->type->rank == DETECT_RANK_OWN)
         return false;
     /* Check digits outweigh a mere number, even where they say that it is an example; else nothing sure is
      * lost. */
@@ -307,7 +313,8 @@ static int findings_add(struct arena *a, struct str where, const struct detect_s
         at = h->start;
         f->categories |= h->score >= DETECT_SURE ? h->type->category : 0;
         size_t length = str_utf8_count(str_slice(s->text, h->start, h->end));
-        struct router_entity e = {h->type->name, h->type->category, points, points + length, h->score, where};
+        struct router_entity e = {
+            h->type->name, h->type->category, points, points + length, h->score, where, h->allowed};
         int rc = detect_entity_add(a, f, &e, err);
         if (rc)
             return rc;
@@ -325,6 +332,10 @@ static int text_scan(struct detect_scan *s, const struct byte_map *map)
     detect_secret_scan(s);
     if (s->rc == 0)
         detect_context_scan(s);
+    if (s->own && s->rc == 0)
+        detect_own_scan(s);
+    if (s->own && s->rc == 0)
+        detect_own_allow(s);
     if (s->rc == 0)
         hits_settle(s);
     return s->rc;
@@ -340,10 +351,10 @@ static bool type_found(const struct router_findings *f, size_t from, const char 
 
 /* The text once more with what was written differently undone. What is sure there and was not found in the
  * text as it stands has the whole text for its span: where it came from cannot be told. */
-static int again(struct arena *a, struct str where, struct str text, struct str plain, size_t from,
-    struct router_findings *f, struct error *err)
+static int again(const struct detect_own *own, struct arena *a, struct str where, struct str text,
+    struct str plain, size_t from, struct router_findings *f, struct error *err)
 {
-    struct detect_scan s = {.err = err};
+    struct detect_scan s = {.own = own, .err = err};
     struct byte_map map;
     int rc = byte_map_make(&map, plain, err);
     if (rc == 0)
@@ -352,7 +363,8 @@ static int again(struct arena *a, struct str where, struct str text, struct str 
         const struct detect_hit *h = &s.hits[i];
         if (h->score < DETECT_SURE || type_found(f, from, h->type->name))
             continue;
-        struct router_entity e = {h->type->name, h->type->category, 0, str_utf8_count(text), h->score, where};
+        struct router_entity e = {
+            h->type->name, h->type->category, 0, str_utf8_count(text), h->score, where, NULL};
         f->categories |= h->type->category;
         rc = detect_entity_add(a, f, &e, err);
     }
@@ -366,8 +378,8 @@ static int again(struct arena *a, struct str where, struct str text, struct str 
     return rc;
 }
 
-static int differently(struct arena *a, struct str where, const struct byte_map *map, size_t from,
-    struct router_findings *f, struct error *err)
+static int differently(const struct detect_own *own, struct arena *a, struct str where,
+    const struct byte_map *map, size_t from, struct router_findings *f, struct error *err)
 {
     static int (*const undo[])(const struct byte_map *, struct buf *, bool *) = {
         router_plain, router_plain_packed};
@@ -380,7 +392,7 @@ static int differently(struct arena *a, struct str where, const struct byte_map 
         if (rc)
             error_set(err, rc, "the text is too large to look at");
         else if (changed)
-            rc = again(a, where, map->text, buf_str(&plain), from, f, err);
+            rc = again(own, a, where, map->text, buf_str(&plain), from, f, err);
         buf_free(&plain);
     }
     return rc;
@@ -389,7 +401,13 @@ static int differently(struct arena *a, struct str where, const struct byte_map 
 int router_detect(
     struct arena *a, struct str where, struct str text, struct router_findings *f, struct error *err)
 {
-    struct detect_scan s = {.err = err};
+    return router_detect_own(NULL, a, where, text, f, err);
+}
+
+int router_detect_own(const struct detect_own *own, struct arena *a, struct str where, struct str text,
+    struct router_findings *f, struct error *err)
+{
+    struct detect_scan s = {.own = own, .err = err};
     struct byte_map map;
     size_t from = f->n_entities;
     int rc = router_detect_init(err);
@@ -404,7 +422,7 @@ int router_detect(
     if (rc == 0)
         rc = findings_add(a, where, &s, f, err);
     if (rc == 0)
-        rc = differently(a, where, &map, from, f, err);
+        rc = differently(own, a, where, &map, from, f, err);
     free(s.hits);
     byte_map_free(&map);
     return rc;

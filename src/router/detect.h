@@ -21,14 +21,16 @@ struct detect_type {
     const char *words; /* for people: "an e-mail address" */
     int rank;          /* of two findings on one span the higher stays */
 };
+enum { DETECT_RANK_OWN = -1 }; /* of the owner's own types (detect_own.h), and of no other */
 
 struct detect_hit {
     const struct detect_type *type;
     size_t start, end; /* bytes */
     double score;
+    const char *allowed; /* why it does not count; NULL: it does */
 };
 
-enum { DETECT_MAX_TYPES = 448 }; /* at least as many as there are */
+enum { DETECT_MAX_TYPES = 576 }; /* at least as many as there are */
 
 /* A word that begins with a letter is a number or an account only if a digit stands within so many bytes of
  * its first (detect_id.c: the longest run, and what may stand between it and a digit). */
@@ -36,7 +38,8 @@ enum { DETECT_DIGIT_REACH = 36 };
 
 struct detect_scan {
     struct str text;
-    const struct byte_map *map; /* the text's */
+    const struct byte_map *map;   /* the text's */
+    const struct detect_own *own; /* NULL: none */
     struct detect_hit *hits;
     size_t n_hits, capacity, more;
     const struct detect_type *more_type[DETECT_MAX_TYPES]; /* sure ones past the bound, each once */
@@ -74,7 +77,8 @@ void detect_context_scan(struct detect_scan *s); /* the last: it reads what the 
 /* All types there are, for the policy compiler; index from 0 until NULL. */
 const struct detect_type *detect_type_at(size_t index);
 const struct detect_type *detect_type_find(struct str name);
-/* Which layer finds a type: "structured" by its form and check digits, "context" by what words say. */
+/* Which layer finds a type: "structured" by its form and check digits, "context" by what words say, "own" by
+ * what the owner's configuration says. */
 const char *detect_layer_name(struct str type);
 
 /* ---- Documented examples and placeholders: values that are known to belong to nobody. ---- */

@@ -52,14 +52,13 @@ uint64_t detect_word_hash(const char *ascii_lower)
     return hash_end(&h);
 }
 
-/* A letter of more than one byte at `at`: its length, its hash, is it a capital; 0 for a sign that ends
- * words. */
-static size_t letter_read(struct str text, size_t at, struct hash *hash, bool *capital)
+size_t detect_letter_fold(struct str text, size_t at, char out[4], size_t *n_out, bool *capital)
 {
     unsigned char lead = (unsigned char)text.data[at];
     unsigned char next = at + 1 < text.len ? (unsigned char)text.data[at + 1] : 0;
     size_t n = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
     *capital = false;
+    *n_out = 0;
     if (lead == 0xC2 || lead == 0xE2 || (lead == 0xE3 && next == 0x80) || at + n > text.len)
         return 0;
     if (lead >= 0xC3 && lead <= 0xC5) {
@@ -67,21 +66,28 @@ static size_t letter_read(struct str text, size_t at, struct hash *hash, bool *c
         char folded = latin[c - LATIN_FIRST];
         bool odd = c & 1, odd_is_capital = (c >= 0x139 && c <= 0x148) || c >= 0x179;
         *capital = c <= 0xDE || c == 0x178 || (c >= 0x100 && odd == odd_is_capital);
-        if (folded > 4) {
-            hash_byte(hash, folded);
-        } else {
-            hash_byte(hash, pairs[(int)folded][0]);
-            hash_byte(hash, pairs[(int)folded][1]);
-        }
+        *n_out = folded > 4 ? 1 : 2;
+        out[0] = folded > 4 ? folded : pairs[(int)folded][0];
+        out[1] = folded > 4 ? '\0' : pairs[(int)folded][1];
         return n;
     }
     if (lead == 0xCC || (lead == 0xCD && next < 0xB0)) /* accents on their own */
         return n;
     *capital =
         (lead == 0xCE && next >= 0x86 && next <= 0xA9) || (lead == 0xD0 && next >= 0x81 && next <= 0xAF);
-    for (size_t i = 0; i < n; i++)
-        hash_byte(hash, text.data[at + i]);
+    memcpy(out, text.data + at, n);
+    *n_out = n;
     return n;
+}
+
+/* The same, into the hash. */
+static size_t letter_read(struct str text, size_t at, struct hash *hash, bool *capital)
+{
+    char folded[4];
+    size_t n, length = detect_letter_fold(text, at, folded, &n, capital);
+    for (size_t i = 0; i < n; i++)
+        hash_byte(hash, folded[i]);
+    return length;
 }
 
 /* ---- The table. An entry is a word, or the beginning of a phrase; open addressing, no removal. ---- */

@@ -1,16 +1,17 @@
 /* A fixed table, so that memory is bounded; a text replaces the one whose slot it falls into.
  *
- *   128 bits of SipHash under a key made at the start, over the caller and the text --> slot --> findings
+ *   128 bits of SipHash under a key made at the start, over the owner's layer, the caller and the text -->
+ * slot --> findings
  *
  * A slot is used only when all 128 bits and the length are the same. Kept are whole results of looks that did
- * not fail: findings depend on nothing but the text. */
+ * not fail: findings depend on nothing but the text and the owner's own layer. */
 #include "router/detect_memo.h"
 
 #include <pthread.h>
 #include <sodium.h>
 #include <string.h>
 
-#include "router/detect.h"
+#include "router/detect_own.h"
 
 enum {
     SLOTS = 4096,
@@ -37,11 +38,15 @@ static void secret_make(void)
     randombytes_buf(secret, sizeof secret);
 }
 
-static void key_make(struct str who, struct str text, unsigned char key[crypto_shorthash_siphashx24_BYTES])
+static void key_make(const struct detect_own *own, struct str who, struct str text,
+    unsigned char key[crypto_shorthash_siphashx24_BYTES])
 {
     unsigned char of_caller[crypto_shorthash_siphashx24_KEYBYTES];
+    uint64_t version = own ? own->version : 0;
     pthread_once(&once, secret_make);
     crypto_shorthash_siphashx24(of_caller, (const unsigned char *)(who.len ? who.data : ""), who.len, secret);
+    for (size_t i = 0; i < sizeof version; i++)
+        of_caller[i] ^= (unsigned char)(version >> 8 * i);
     crypto_shorthash_siphashx24(key, (const unsigned char *)text.data, text.len, of_caller);
 }
 
@@ -101,22 +106,22 @@ static int join(struct arena *a, struct str where, const struct router_findings 
     return rc;
 }
 
-int detect_memo_look(struct arena *a, struct str who, struct str where, struct str text,
-    struct router_findings *f, struct error *err)
+int detect_memo_look(const struct detect_own *own, struct arena *a, struct str who, struct str where,
+    struct str text, struct router_findings *f, struct error *err)
 {
     unsigned char key[crypto_shorthash_siphashx24_BYTES];
     struct router_findings found = {0};
     struct memo_slot kept;
     if (text.len < LEAST || text.len > MOST)
-        return router_detect(a, where, text, f, err);
-    key_make(who, text, key);
+        return router_detect_own(own, a, where, text, f, err);
+    key_make(own, who, text, key);
     if (recall(key, text.len, &kept)) {
         found.entities = kept.entities;
         found.n_entities = kept.n_entities;
         found.categories = kept.categories;
         return join(a, where, &found, f, err);
     }
-    int rc = router_detect(a, where, text, &found, err);
+    int rc = router_detect_own(own, a, where, text, &found, err);
     if (rc)
         return rc;
     keep(key, text.len, &found);

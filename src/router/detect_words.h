@@ -24,6 +24,12 @@ int detect_words_build(struct detect_words *w, const struct str *words, size_t n
 /* Reads on from *at to the next byte at which a word ends, and behind it: the longest such word, or
  * DETECT_NO_WORD at the end of the text. *state is 0 at first. */
 uint16_t detect_words_next(const struct detect_words *w, struct str text, size_t *at, uint32_t *state);
+/* One byte on; the word that ends with it, or DETECT_NO_WORD. */
+static inline uint16_t detect_words_step(const struct detect_words *w, char c, uint32_t *state)
+{
+    *state = w->next[*state + w->class[(unsigned char)c]];
+    return *state & 1 ? w->word[*state / w->stride] : (uint16_t)DETECT_NO_WORD;
+}
 void detect_words_free(struct detect_words *w);
 
 #endif

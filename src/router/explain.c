@@ -109,6 +109,10 @@ void router_entity_write(const struct router_entity *e, struct json_writer *w)
         json_key(w, "where");
         json_write_str(w, e->where);
     }
+    if (e->allowed) {
+        json_key(w, "allowed");
+        json_write_text(w, e->allowed);
+    }
     json_object_end(w);
 }
 

@@ -8,6 +8,7 @@
 #include "router/calibrate.h"
 #include "router/detect.h"
 #include "router/detect_memo.h"
+#include "router/detect_own.h"
 #include "router/plain.h"
 
 enum { QUESTION_BYTES = 64 * 1024 };
@@ -50,10 +51,12 @@ static bool is_media_data(struct str text)
     return false;
 }
 
-static bool type_found(const struct router_findings *f, const char *type)
+/* A sure one is not said by one that does not count. */
+static bool is_said(const struct router_findings *f, const struct router_entity *e)
 {
     for (size_t i = 0; i < f->n_entities; i++)
-        if (strcmp(f->entities[i].type, type) == 0)
+        if (strcmp(f->entities[i].type, e->type) == 0 &&
+            (f->entities[i].score >= DETECT_SURE || e->score < DETECT_SURE))
             return true;
     return false;
 }
@@ -62,11 +65,11 @@ static bool type_found(const struct router_findings *f, const char *type)
 static int look_again(struct look *l, struct str where, struct str text)
 {
     struct router_findings again = {0}, *f = &l->facts->findings;
-    int rc = router_detect(l->arena, where, text, &again, l->err);
+    int rc = router_detect_own(l->facts->own, l->arena, where, text, &again, l->err);
     if (rc)
         return rc;
     for (size_t i = 0; i < again.n_entities && rc == 0; i++)
-        if (!type_found(f, again.entities[i].type))
+        if (!is_said(f, &again.entities[i]))
             rc = detect_entity_add(l->arena, f, &again.entities[i], l->err);
     for (size_t i = 0; i < again.n_more_types && rc == 0; i++)
         rc = detect_more_type_add(l->arena, f, again.more_types[i], l->err);
@@ -97,7 +100,8 @@ static int text_look(void *ctx, struct str where, struct str text)
     if (rc || is_media_data(text))
         return rc;
     const struct router_context *c = l->facts->context;
-    return detect_memo_look(l->arena, c ? c->key : STR_NONE, where, text, &l->facts->findings, l->err);
+    return detect_memo_look(
+        l->facts->own, l->arena, c ? c->key : STR_NONE, where, text, &l->facts->findings, l->err);
 }
 
 /* A tree as text: a value's key beside it can show what it is. */
@@ -170,7 +174,9 @@ static int seam_look(struct look *l, size_t index, const struct chat_message *m)
 static int request_look(struct look *l)
 {
     const struct chat_request *r = l->facts->request;
-    int rc = chat_request_visit(r, text_look, l);
+    int rc = detect_own_request(l->facts->own, l->facts->context, l->arena, &l->facts->findings, l->err);
+    if (rc == 0)
+        rc = chat_request_visit(r, text_look, l);
     for (size_t i = 0; i < r->n_messages && rc == 0; i++) {
         rc = parts_look(l, i, &r->messages[i], "");
         if (rc == 0)

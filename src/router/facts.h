@@ -19,10 +19,11 @@ struct facts {
     const struct chat_request *request;
     const struct router_calibration *calibration; /* of the complexity, where the route has one */
     const struct router_context *context;
-    unsigned have; /* mask of enum facts_have */
-    unsigned unknown; /* mask of 1 << enum when_fact: nobody can tell them any more (again.c) */
-    bool masked;      /* then also: what leaves would have been masked */
-    bool undecided;   /* a rule could not be told for that */
+    const struct detect_own *own; /* the owner's own layer of the detector; NULL: none */
+    unsigned have;                /* mask of enum facts_have */
+    unsigned unknown;             /* mask of 1 << enum when_fact: nobody can tell them any more (again.c) */
+    bool masked;                  /* then also: what leaves would have been masked */
+    bool undecided;               /* a rule could not be told for that */
     struct router_findings findings;
     bool detector_failed; /* then the request counts as sensitive and stays inside */
     char failure[160];

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "router/detect_own.h"
 #include "router/mask.h"
 
 enum form {
@@ -58,7 +59,8 @@ static enum form form_of(const struct detect_type *type, struct str original)
         {"IBAN_CODE", FORM_IBAN}, {"DATE_OF_BIRTH", FORM_DATE}, {"IP_ADDRESS", FORM_IP},
         {"MAC_ADDRESS", FORM_MAC}, {"PERSON", FORM_TAG}, {"STREET_ADDRESS", FORM_TAG}};
     size_t digits = count(original, detect_is_digit), signs = count(original, detect_is_alnum);
-    if (original.len > MASK_PLACEHOLDER - 40 || count(original, would_be_escaped) > 0)
+    if (original.len > MASK_PLACEHOLDER - 40 || count(original, would_be_escaped) > 0 ||
+        detect_own_kind(type) == OWN_WORD)
         return FORM_TAG;
     if (strcmp(type->name, "BANK_ACCOUNT") == 0 && like_iban(original))
         return FORM_IBAN;

@@ -9,8 +9,9 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
-#include "router/calibrate.h"
 #include "base/rand.h"
+#include "router/calibrate.h"
+#include "router/detect_own.h"
 
 enum { MAX_POLICY = 16 << 20, HEDGE_MOST_MS = 600 * 1000 };
 
@@ -323,7 +324,12 @@ int router_policy_compile(
     for (size_t i = 0; i < o->n_models; i++)
         p->models[i] = (struct router_model){
             arena_copy(a, o->models[i].name), o->models[i].inside, o->models[i].quality};
-    rc = routes_compile(p, o, err);
+    const struct detect_own_files files = {o->owner_file, o->owner_ctx};
+    if (o->owner)
+        rc = detect_own_compile(a, o->owner, &files, &p->own, err);
+    p->redact.own = p->own;
+    if (rc == 0) /* rules may name the owner's types */
+        rc = routes_compile(p, o, err);
     if (rc)
         arena_free(a);
     else
@@ -335,6 +341,11 @@ void router_policy_free(struct router_policy *p)
 {
     if (p)
         arena_free(p->arena);
+}
+
+const struct detect_own *router_policy_own(const struct router_policy *p)
+{
+    return p->own;
 }
 
 size_t router_policy_n_routes(const struct router_policy *p)
@@ -429,4 +440,5 @@ void router_policy_warnings(
 {
     for (size_t i = 0; i < p->n_routes; i++)
         route_warnings(p, &p->routes[i], warn, ctx);
+    detect_own_say(p->own, warn, ctx);
 }

@@ -113,6 +113,7 @@ struct router_policy {
     size_t n_routes;
     enum router_on_sensitive on_sensitive;
     struct router_redact_options redact;
+    struct detect_own *own; /* NULL: none */
 };
 
 /* when.c */

@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "router/decide.h"
+#include "router/detect_own.h"
 #include "router/mask.h"
 
 enum {
@@ -39,9 +40,12 @@ static void stay(struct gather *g, const char *fmt, const char *what)
     g->stays = g->why;
 }
 
-/* A statement tells more than its own words: without them the text around says the same. */
+/* A statement tells more than its own words: without them the text around says the same. So does a document
+ * of the owner's, or a mark. */
 static bool is_statement(const char *type)
 {
+    if (detect_own_kind(detect_type_find(str_from(type))) == OWN_WHOLE)
+        return true;
     static const char *const types[] = {"HEALTH_STATEMENT", "MEDICAL_RECORD", "FINANCIAL_STATEMENT",
         "LEGAL_MATTER", "CONFIDENTIAL_MARK", "INTIMATE_STATEMENT", "BELIEF", NULL};
     for (const char *const *t = types; *t; t++)
@@ -212,7 +216,7 @@ static int text_gather(void *ctx, struct str where, struct str text)
     struct router_findings f = {0};
     if ((g->bytes += text.len) > MOST_BYTES)
         return error_set(g->err, ERROR_UNSUPPORTED, "there is more text than is masked");
-    int rc = router_detect(g->arena, where, text, &f, g->err);
+    int rc = router_detect_own(g->options->own, g->arena, where, text, &f, g->err);
     if (rc || f.n_entities == 0)
         return rc;
     struct span *spans = arena_try_array(g->arena, struct span, f.n_entities * MOST_DATES);
@@ -316,7 +320,7 @@ static int births_judge(void *ctx, struct str where, struct str text)
     struct router_findings f = {0};
     struct span dates[MOST_DATES];
     size_t at = 0, points = 0;
-    int rc = router_detect(g->arena, where, text, &f, g->err);
+    int rc = router_detect_own(g->options->own, g->arena, where, text, &f, g->err);
     for (size_t i = 0; i < f.n_entities && rc == 0; i++) {
         const struct router_entity *e = &f.entities[i];
         if (!is_birth(e->type) || e->score < DETECT_SURE)
@@ -337,6 +341,7 @@ static int judge_again(struct gather *g, const struct chat_request *masked)
     if (rc)
         return rc;
     facts_init(&f, rest, NULL);
+    f.own = g->options->own;
     const struct router_findings *found = facts_findings(&f);
     if (f.detector_failed)
         return error_set(g->err, ERROR_INVALID, "the masked text could not be checked (%s)", f.failure);

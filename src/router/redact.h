@@ -37,6 +37,7 @@ struct router_masked {
 struct router_redact_options {
     unsigned char key[REDACT_KEY];
     unsigned never;
+    const struct detect_own *own; /* the owner's own layer; NULL: none */
 };
 int router_redact(const struct router_redact_options *o, struct str scope, const struct chat_request *r,
     const struct router_findings *found, struct router_masked **out, struct error *err) MUST_USE;

@@ -25,6 +25,7 @@ struct router_entity {
     size_t start, end; /* Unicode code points of the text given */
     double score;
     struct str where;  /* "messages[2].content"; empty for a bare text */
+    const char *allowed; /* the owner's reason why it does not count (score 0); NULL: it does */
 };
 struct router_findings {
     struct router_entity *entities; /* in order; at most LIMIT_ENTITIES, `more` counts the rest */
@@ -38,6 +39,10 @@ struct router_findings {
 int router_detect_init(struct error *err) MUST_USE;
 /* Adds what `text` (UTF-8) holds. Entities live in the arena. Linear in the text. */
 int router_detect(struct arena *a, struct str where, struct str text, struct router_findings *f, struct error *err) MUST_USE;
+/* The same with the owner's own layer (NULL: none). */
+struct detect_own;
+int router_detect_own(const struct detect_own *own, struct arena *a, struct str where, struct str text,
+    struct router_findings *f, struct error *err) MUST_USE;
 
 /* ---- score.c, facts.c ---- */
 /* The estimated probability (0..1) that a small local model will not do and a strong one will. */
@@ -68,6 +73,10 @@ struct router_policy_options {
     enum router_on_sensitive on_sensitive;
     struct str redact_key; /* what pseudonyms are made with; empty: random, the same in all of this process */
     unsigned redact_never; /* categories that stay inside even masked */
+    const struct yaml_node *owner; /* the configuration's `owner` (detect_own.h), or NULL */
+    /* Reads a file that `owner` names; NULL: there can be none. */
+    int (*owner_file)(void *ctx, struct str path, size_t most, struct buf *out, struct error *err);
+    void *owner_ctx;
     /* Reads the file that a route's `calibration` names; NULL: there can be none. */
     int (*calibration)(struct str file, struct router_calibration *out, struct error *err);
 };
@@ -75,8 +84,11 @@ struct router_policy_options {
  * the line. */
 int router_policy_compile(const struct router_policy_options *o, struct router_policy **out, struct error *err) MUST_USE;
 void router_policy_free(struct router_policy *p);
-/* Routes that a sensitive request could leave by without any rule having asked: one line of warning each. */
+/* Routes that a sensitive request could leave by without any rule having asked, and what the owner's `allow` lets
+ * pass: one line of warning each. */
 void router_policy_warnings(const struct router_policy *p, void (*warn)(void *ctx, const char *line), void *ctx);
+/* The owner's own layer; NULL: none. */
+const struct detect_own *router_policy_own(const struct router_policy *p);
 size_t router_policy_n_routes(const struct router_policy *p);
 struct str router_policy_route_name(const struct router_policy *p, size_t index);
 
@@ -96,6 +108,9 @@ struct router_context {
     size_t n_tags;
     bool batch;
     bool boundary_local;       /* the client asked to stay inside */
+    /* The request's header of that name, the index-th that came; STR_NONE: no more. NULL: there are none. */
+    struct str (*header)(void *ctx, const char *name, int index);
+    void *header_ctx;
     int64_t wall_ms, mono_ms;
     /* Facts that live elsewhere, asked only if a rule does. NULL: unknown, and a condition on it does not match.
      * A negative answer is "unknown" too. */

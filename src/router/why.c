@@ -248,6 +248,7 @@ static void predicted_write(
 
 /* ---- What was found ---- */
 struct shown {
+    const struct detect_own *own;
     const struct router_entity *entity;
     struct str text; /* what stands there */
 };
@@ -277,7 +278,7 @@ static int text_find(void *ctx, struct str where, struct str text)
     struct router_findings again = {0};
     struct error err;
     bool found = false;
-    if (router_detect(a, where, text, &again, &err) == 0)
+    if (router_detect_own(s->own, a, where, text, &again, &err) == 0)
         for (size_t i = 0; i < again.n_entities && !found; i++)
             found = again.entities[i].start == e->start && strcmp(again.entities[i].type, e->type) == 0;
     arena_free(a);
@@ -287,9 +288,9 @@ static int text_find(void *ctx, struct str where, struct str text)
 }
 
 static void finding_write(
-    const struct chat_request *r, const struct router_entity *e, bool content, struct json_writer *w)
+    const struct facts *f, const struct router_entity *e, bool content, struct json_writer *w)
 {
-    struct shown shown = {e, STR_NONE};
+    struct shown shown = {f->own, e, STR_NONE};
     json_object_begin(w);
     json_key(w, "layer");
     json_write_text(w, detect_layer_name(str_from(e->type)));
@@ -304,8 +305,12 @@ static void finding_write(
     json_write_int(w, (int64_t)e->start);
     json_key(w, "end");
     json_write_int(w, (int64_t)e->end);
+    if (e->allowed) {
+        json_key(w, "allowed");
+        json_write_text(w, e->allowed);
+    }
     if (content) {
-        (void)chat_request_visit(r, text_find, &shown); /* not found is nothing shown */
+        (void)chat_request_visit(f->request, text_find, &shown); /* not found is nothing shown */
         word_or_null(w, "text", shown.text);
     }
     json_object_end(w);
@@ -317,7 +322,7 @@ static void findings_write(struct facts *f, bool content, struct json_writer *w)
     json_key(w, "findings");
     json_array_begin(w);
     for (size_t i = 0; i < found->n_entities; i++)
-        finding_write(f->request, &found->entities[i], content, w);
+        finding_write(f, &found->entities[i], content, w);
     json_array_end(w);
     if (found->more > 0) {
         json_key(w, "more_findings");
@@ -342,6 +347,7 @@ int router_explain(const struct router_policy *p, const struct chat_request *r,
 {
     struct facts f;
     facts_init(&f, r, c);
+    f.own = p->own;
     facts_compute(&f);
     int rc = router_decide_facts(p, &f, out, err);
     json_object_begin(w);

@@ -55,7 +55,7 @@ static void *compare(void *ctx)
             for (int part = 0; part < 2; part++) { /* findings of two texts come together */
                 struct str text = text_make(a, &r), where = arena_printf(a, "messages[%d]", part);
                 *wrong += router_detect(a, where, text, &plain, &err) != 0;
-                *wrong += detect_memo_look(a, STR("key"), where, text, &kept, &err) != 0;
+                *wrong += detect_memo_look(NULL, a, STR("key"), where, text, &kept, &err) != 0;
             }
             *wrong += !same(&plain, &kept);
             arena_free(a);
@@ -96,7 +96,8 @@ static void a_text_that_fails_is_not_kept(void **state)
         struct router_findings f = {0};
         struct error err;
         assert_int_equal(
-            detect_memo_look(a, STR_NONE, STR_NONE, (struct str){bad, sizeof bad}, &f, &err), ERROR_INVALID);
+            detect_memo_look(NULL, a, STR_NONE, STR_NONE, (struct str){bad, sizeof bad}, &f, &err),
+            ERROR_INVALID);
         arena_free(a);
     }
 }
@@ -113,7 +114,7 @@ static void many_findings_and_full_lists_stay_right(void **state)
         buf_appendf(&b, "m%d@acme-corp.com, ", i);
     for (int i = 0; i < 30; i++) { /* past LIMIT_ENTITIES */
         assert_int_equal(router_detect(a, STR_NONE, buf_str(&b), &plain, &err), 0);
-        assert_int_equal(detect_memo_look(a, STR_NONE, STR_NONE, buf_str(&b), &kept, &err), 0);
+        assert_int_equal(detect_memo_look(NULL, a, STR_NONE, STR_NONE, buf_str(&b), &kept, &err), 0);
     }
     assert_true(plain.more > 0 && same(&plain, &kept));
     buf_free(&b);

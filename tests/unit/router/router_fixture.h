@@ -30,6 +30,7 @@ static inline int compile(
     struct yaml_node *root;
     int rc = yaml_read(a, str_from(routes), "weir.yaml", &root, &err);
     struct router_policy_options o = {.routes = rc ? NULL : yaml_get(root, "routes"),
+        .owner = rc ? NULL : yaml_get(root, "owner"),
         .models = models,
         .n_models = N_MODELS,
         .on_sensitive = on_sensitive};

@@ -1,0 +1,331 @@
+/* What the owner's own layer finds. */
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "router/detect_own.h"
+
+enum {
+    PENDING = 8,       /* words with a * whose end has not come yet */
+    PASSAGE_GAP = 256, /* bytes between two places of a document that are still one passage */
+    LINE_MOST = 200    /* how far a label's line is looked at */
+};
+
+/* A passage of a document, while it goes on. */
+struct passage {
+    size_t start, end, places;
+};
+
+struct own_scan {
+    struct detect_scan *scan;
+    const struct detect_own *own;
+    struct detect_fold fold;
+    uint32_t state;
+    struct pending {
+        const struct own_word *word;
+        size_t start, end;
+    } pending[PENDING];
+    size_t n_pending;
+    struct print_roll roll;
+    struct passage *passages; /* one for each fingerprint file */
+};
+
+/* ---- Labels: alone between line ends, brackets, colons, bars, dashes; or in capitals. ---- */
+static bool cuts_before(char c)
+{
+    return c != '\0' && strchr("\n\r\t:|;()[]{}<>/\\,", c) != NULL;
+}
+
+static bool is_decoration(struct str text, size_t at)
+{
+    return strchr(" *_#~=-\"'`.", text.data[at]) != NULL;
+}
+
+/* U+2013, U+2014, U+00B7, U+2022. */
+static bool is_dash(struct str around)
+{
+    static const struct str dashes[] = {
+        {"\xE2\x80\x93", 3}, {"\xE2\x80\x94", 3}, {"\xC2\xB7", 2}, {"\xE2\x80\xA2", 3}};
+    for (size_t i = 0; i < sizeof dashes / sizeof *dashes; i++)
+        if (str_starts(around, dashes[i]) || str_ends(around, dashes[i]))
+            return true;
+    return false;
+}
+
+static bool begins_part(struct str text, size_t at)
+{
+    size_t from = at;
+    while (at > 0 && from - at < LINE_MOST && is_decoration(text, at - 1)) {
+        if (at >= 2 && text.data[at - 1] == '-' && text.data[at - 2] == ' ')
+            return true;
+        at--;
+    }
+    return at == 0 || cuts_before(text.data[at - 1]) || is_dash(str_slice(text, at >= 3 ? at - 3 : 0, at));
+}
+
+static bool ends_part(struct str text, size_t at)
+{
+    size_t from = at;
+    while (at < text.len && at - from < LINE_MOST && is_decoration(text, at)) {
+        if (text.data[at] == ' ' && at + 1 < text.len && text.data[at + 1] == '-')
+            return true;
+        at++;
+    }
+    return at == text.len || cuts_before(text.data[at]) || text.data[at] == '!' ||
+           is_dash(str_slice(text, at, at + 3));
+}
+
+static bool label_stands(struct str text, size_t start, size_t end)
+{
+    enum { CAPITALS = 4 };
+    size_t capitals = 0, small = 0;
+    for (size_t i = start; i < end; i++) {
+        capitals += detect_is_upper(text.data[i]);
+        small += detect_is_lower(text.data[i]);
+    }
+    return (capitals >= CAPITALS && small == 0) || (begins_part(text, start) && ends_part(text, end));
+}
+
+/* ---- Words. ---- */
+static void word_add(struct own_scan *o, const struct own_word *w, size_t start, size_t end)
+{
+    if (!w->label || label_stands(o->scan->text, start, end))
+        detect_add(o->scan, w->type, start, end, 1.0);
+}
+
+/* The word with number `found` ends with the folded byte at i; the first letter stands behind its space. */
+static void word_found(struct own_scan *o, uint16_t found, size_t i)
+{
+    const struct detect_own *own = o->own;
+    for (size_t k = own->first[found]; k < own->first[found + 1]; k++) {
+        const struct own_word *w = &own->words[k];
+        bool whole = w->folded.data[w->folded.len - 1] == ' ';
+        size_t start = o->fold.from[i + 2 - w->folded.len], end = whole ? o->fold.to[i - 1] : o->fold.to[i];
+        if (whole || o->n_pending == PENDING)
+            word_add(o, w, start, end);
+        else
+            o->pending[o->n_pending++] = (struct pending){w, start, end};
+    }
+}
+
+static void words_step(struct own_scan *o, size_t i)
+{
+    const struct detect_words *a = &o->own->automaton;
+    char c = o->fold.bytes[i];
+    uint16_t word = detect_words_step(a, c, &o->state);
+    for (; word != DETECT_NO_WORD; word = a->shorter[word])
+        word_found(o, word, i);
+    if (c != ' ' || o->n_pending == 0)
+        return;
+    for (size_t k = 0; k < o->n_pending; k++)
+        word_add(o, o->pending[k].word, o->pending[k].start, o->fold.to[i - 1]);
+    o->n_pending = 0;
+}
+
+/* ---- Documents. ---- */
+static void passage_end(struct own_scan *o, size_t print)
+{
+    struct passage *p = &o->passages[print];
+    if (p->places > 0)
+        detect_add(o->scan, o->own->prints[print].type, p->start, p->end, p->places > 1 ? 1.0 : 0.8);
+    p->places = 0;
+}
+
+static void prints_step(struct own_scan *o, size_t i)
+{
+    uint64_t hash;
+    size_t start;
+    if (o->fold.bytes[i] == ' ' ||
+        !print_roll_next(&o->roll, o->fold.bytes[i], o->fold.from[i], &hash, &start))
+        return;
+    for (size_t k = 0; k < o->own->n_prints; k++) {
+        struct passage *p = &o->passages[k];
+        if (!detect_print_has(&o->own->prints[k].print, hash))
+            continue;
+        if (p->places > 0 && start > p->end + PASSAGE_GAP)
+            passage_end(o, k);
+        if (p->places++ == 0)
+            p->start = start;
+        p->end = o->fold.to[i];
+    }
+}
+
+static void piece_look(struct own_scan *o)
+{
+    for (size_t i = o->fold.fresh; i < o->fold.n; i++) {
+        if (o->own->n_words > 0)
+            words_step(o, i);
+        if (o->own->n_prints > 0)
+            prints_step(o, i);
+    }
+}
+
+static void folded_look(struct detect_scan *s)
+{
+    struct own_scan o = {.scan = s, .own = s->own};
+    o.passages = calloc(s->own->n_prints + 1, sizeof *o.passages);
+    if (!o.passages) {
+        s->rc = error_set(s->err, ERROR_MEMORY, "no memory for the owner's documents");
+        return;
+    }
+    detect_fold_begin(&o.fold, s->text);
+    while (detect_fold_read(&o.fold))
+        piece_look(&o);
+    detect_fold_end(&o.fold);
+    piece_look(&o);
+    for (size_t k = 0; k < s->own->n_prints; k++)
+        passage_end(&o, k);
+    free(o.passages);
+}
+
+/* ---- Patterns. ---- */
+static int match(struct detect_scan *s, const struct detect_own *own, const void *code, struct str text,
+    size_t at, size_t **span)
+{
+    if (!s->match && !(s->match = pcre2_match_data_create(1, NULL)))
+        return s->rc = error_set(s->err, ERROR_MEMORY, "no memory for the owner's patterns");
+    int rc = pcre2_match(code, (PCRE2_SPTR)(text.data ? text.data : ""), text.len, at, PCRE2_NO_UTF_CHECK,
+        s->match, own->limits);
+    if (rc < 0 && rc != PCRE2_ERROR_NOMATCH)
+        return s->rc = error_set(s->err, ERROR_LIMIT, "a pattern of the owner's gave up (%d)", rc);
+    *span = pcre2_get_ovector_pointer(s->match);
+    return rc < 0 ? ERROR_NOT_FOUND : 0;
+}
+
+static void pattern_look(struct detect_scan *s, const struct own_pattern *p)
+{
+    size_t *span;
+    for (size_t at = 0; at < s->text.len && s->rc == 0;) {
+        if (match(s, s->own, p->code, s->text, at, &span))
+            return;
+        size_t start = span[0], end = span[1];
+        if (end > start)
+            detect_add(s, p->type, start, end, 1.0);
+        at = end > at ? end : at + 1;
+        while (at < s->text.len && ((unsigned char)s->text.data[at] & 0xC0) == 0x80)
+            at++;
+    }
+}
+
+static void match_free(struct detect_scan *s)
+{
+    pcre2_match_data_free(s->match);
+    s->match = NULL;
+}
+
+void detect_own_scan(struct detect_scan *s)
+{
+    if (s->own->n_words > 0 || s->own->n_prints > 0)
+        folded_look(s);
+    for (size_t i = 0; i < s->own->n_patterns && s->rc == 0; i++)
+        pattern_look(s, &s->own->patterns[i]);
+    match_free(s);
+}
+
+/* ---- What is allowed. ---- */
+static bool allows(struct detect_scan *s, const struct own_allow *a, struct str value)
+{
+    size_t *span;
+    for (size_t i = 0; i < a->n_values; i++)
+        if (str_eq(a->values[i], value))
+            return true;
+    return a->code && match(s, s->own, a->code, value, 0, &span) == 0;
+}
+
+void detect_own_allow(struct detect_scan *s)
+{
+    for (size_t i = 0; i < s->n_hits && s->own->n_allows > 0 && s->rc == 0; i++) {
+        struct detect_hit *h = &s->hits[i];
+        for (size_t k = 0; k < s->own->n_allows && !h->allowed; k++)
+            if (s->own->allows[k].type == h->type &&
+                allows(s, &s->own->allows[k], str_slice(s->text, h->start, h->end))) {
+                h->allowed = s->own->allows[k].why;
+                h->score = 0;
+            }
+    }
+    match_free(s);
+}
+
+void detect_own_say(const struct detect_own *own, void (*say)(void *ctx, const char *line), void *ctx)
+{
+    for (size_t i = 0; own && i < own->n_allows; i++) {
+        const struct own_allow *a = &own->allows[i];
+        char line[400];
+        if (a->code)
+            snprintf(line, sizeof line, "owner.allow: what one pattern says is never a finding of %s: %s",
+                a->type->name, a->why);
+        else
+            snprintf(line, sizeof line, "owner.allow: %zu value%s never a finding of %s: %s", a->n_values,
+                a->n_values == 1 ? " is" : "s are", a->type->name, a->why);
+        say(ctx, line);
+    }
+}
+
+/* ---- Beside the request. ---- */
+static bool value_is(const struct own_mark *m, struct str value)
+{
+    for (size_t i = 0; i < m->n_values; i++)
+        if (value.len == m->values[i].len && str_is_nocase(value, m->values[i].data))
+            return true;
+    return false;
+}
+
+/* A header may hold a list: "internal, secret". */
+static bool header_marks(const struct own_mark *m, const struct router_context *c)
+{
+    struct str value, part;
+    for (int i = 0; c->header && (value = c->header(c->header_ctx, m->name.data, i)).data; i++) {
+        if (m->n_values == 0 || value_is(m, str_trim(value)))
+            return true;
+        while (str_split(&value, ',', &part))
+            if (value_is(m, str_trim(part)))
+                return true;
+    }
+    return false;
+}
+
+static bool mark_holds(const struct own_mark *m, const struct router_context *c)
+{
+    struct str who = m->beside == OWN_KEY ? c->key : c->team;
+    if (m->beside == OWN_HEADER)
+        return header_marks(m, c);
+    for (size_t i = 0; i < m->n_values; i++)
+        if (who.len > 0 && str_eq(who, m->values[i]))
+            return true;
+    return false;
+}
+
+int detect_own_request(const struct detect_own *own, const struct router_context *c, struct arena *a,
+    struct router_findings *f, struct error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; own && c && i < own->n_marks && rc == 0; i++) {
+        const struct own_mark *m = &own->marks[i];
+        if (!mark_holds(m, c))
+            continue;
+        struct str where = m->beside == OWN_HEADER
+                               ? arena_printf(a, "header " STR_FMT, STR_ARG(m->name))
+                               : arena_copy(a, m->beside == OWN_KEY ? STR("key") : STR("team"));
+        const struct router_entity e = {m->type->name, m->type->category, 0, 0, 1.0, where, NULL};
+        f->categories |= m->type->category;
+        rc = detect_entity_add(a, f, &e, err);
+    }
+    f->sensitive = f->categories != 0;
+    return rc;
+}
+
+const struct detect_type *detect_own_stays(const struct detect_own *own, const struct router_findings *f)
+{
+    const struct detect_type *type;
+    if (!own || !own->stays)
+        return NULL;
+    for (size_t i = 0; i < f->n_entities; i++)
+        if (f->entities[i].score >= DETECT_SURE &&
+            (type = detect_type_find(str_from(f->entities[i].type))) != NULL && detect_own_type_stays(type))
+            return type;
+    for (size_t i = 0; i < f->n_more_types; i++)
+        if ((type = detect_type_find(str_from(f->more_types[i]))) != NULL && detect_own_type_stays(type))
+            return type;
+    return NULL;
+}
