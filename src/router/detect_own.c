@@ -141,7 +141,7 @@ static int words_read(struct compile *c, const struct yaml_node *entry, const st
 {
     const struct detect_type *type;
     struct str *values;
-    size_t n;
+    size_t n = 0;
     bool label = str_is(list->key, "labels");
     int rc =
         type_read(c, entry, label ? "OWN_LABEL" : "OWN_WORD", label ? OWN_WHOLE : OWN_WORD, false, &type);
