@@ -179,7 +179,7 @@ static int32_t step_max(const struct model *m, int32_t n_context)
 static struct state_room room_of(
     const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_pages, bool *shares)
 {
-    const int64_t all = (int64_t)n_slots * pages_for(n_context);
+    const int64_t all = (int64_t)n_slots * pages_for(n_context) + 1; /* one is being copied */
     struct state_room room = {.n_slots = n_slots, .n_context = n_context};
     int32_t n_paged = 0;
     if (!m->info.encoder)
@@ -222,7 +222,7 @@ static int room_check(
     if (m->n_positions > 0 && n_context > m->n_positions)
         return error_set(err, ERROR_INVALID, "the model knows %d positions: use a context of at most that",
             (int)m->n_positions);
-    if (n_pages > PAGES_MAX || (n_pages > 0 && n_pages < pages_for(n_context)))
+    if (n_pages > PAGES_MAX || (n_pages > 0 && n_pages <= pages_for(n_context)))
         return error_set(err, ERROR_INVALID,
             "a cache of %lld tokens does not hold a context of %d: give it more memory or use a smaller "
             "context",

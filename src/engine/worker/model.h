@@ -56,8 +56,8 @@ uint64_t model_state_bytes(const struct model *m, int32_t n_slots, int32_t n_con
 uint64_t model_step_bytes(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_tokens);
 int model_state_create(const struct model *m, int32_t n_slots, int32_t n_context, struct model_state **out,
     struct error *err) MUST_USE;
-/* With n_pages pages (pages.h) for the layers that keep all positions, at least as many as one context takes;
- * 0: as many as all slots need. */
+/* With n_pages pages (pages.h) for the layers that keep all positions, more than one context takes; 0: as
+ * many as all slots need. */
 uint64_t model_state_bytes_within(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_pages);
 int model_state_create_within(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_pages,
     struct model_state **out, struct error *err) MUST_USE;
@@ -82,6 +82,26 @@ int model_state_restore(struct model_state *s, int32_t slot, struct str saved, s
  * on. What the slot holds under other scales is forgotten; a fork takes the scales along. */
 void model_state_adapt(struct model_state *s, int32_t slot, const float *scales);
 bool model_state_is_adapted(const struct model_state *s, int32_t slot, const float *scales); /* so already */
+
+/* Do slots take beginnings from what all others have computed, now or before (pages.h)? Not where a layer
+ * keeps a window only, or recurrent state: there a fork takes them from the slot that still has them. */
+bool model_state_shares(const struct model_state *s);
+/* Where they do: how many of the tokens, from the first, are held for slots adapted so, and *unused: how many
+ * pages that takes which no slot has. */
+int32_t model_state_match(
+    const struct model_state *s, const float *scales, const int32_t *tokens, int32_t count, int32_t *unused);
+/* The slot, which is empty and adapted, takes them. Returns how many. */
+int32_t model_state_adopt(struct model_state *s, int32_t slot, const int32_t *tokens, int32_t count);
+/* Others may have what the slot holds of these tokens, a page at a time; with `leave` all of it, and the slot
+ * is empty. */
+void model_state_keep(struct model_state *s, int32_t slot, const int32_t *tokens, bool leave);
+
+/* Pages that slots could still be given; needed: by a slot for `count` positions more, or by a sequence of
+ * `length` positions of which `kept` are held already. A model without pages needs none. */
+int32_t model_state_pages_left(const struct model_state *s);
+int32_t model_state_pages_needed(const struct model_state *s, int32_t slot, int32_t count);
+int32_t model_state_pages_between(const struct model_state *s, int32_t kept, int32_t length);
+int32_t model_state_page(const struct model_state *s); /* positions of a page, by which slots share; else 1 */
 
 /* One step over tokens of any mix of slots. Tokens of one slot stand together in order, their positions
  * follow on from what the slot holds. */

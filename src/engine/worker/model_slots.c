@@ -89,3 +89,53 @@ int model_slot_reserve(struct model_state *s, int32_t slot, int32_t length, stru
 {
     return s->pages ? pages_reserve(s->pages, slot, s->lengths[slot], length, page_copy, s, err) : 0;
 }
+
+bool model_state_shares(const struct model_state *s)
+{
+    return s->shares;
+}
+
+int32_t model_state_match(
+    const struct model_state *s, const float *scales, const int32_t *tokens, int32_t count, int32_t *unused)
+{
+    *unused = 0;
+    return s->shares ? pages_match(s->pages, scales, tokens, count, unused) : 0;
+}
+
+int32_t model_state_adopt(struct model_state *s, int32_t slot, const int32_t *tokens, int32_t count)
+{
+    if (s->shares && s->lengths[slot] == 0)
+        s->lengths[slot] = pages_adopt(s->pages, slot, model_slot_scales(s, slot), tokens, count);
+    return s->lengths[slot];
+}
+
+void model_state_keep(struct model_state *s, int32_t slot, const int32_t *tokens, bool leave)
+{
+    if (!s->shares)
+        return;
+    pages_keep(s->pages, slot, model_slot_scales(s, slot), tokens, s->lengths[slot], leave);
+    if (leave)
+        model_state_truncate(s, slot, 0);
+}
+
+int32_t model_state_pages_left(const struct model_state *s)
+{
+    return s->pages ? pages_available(s->pages) : 0;
+}
+
+int32_t model_state_pages_needed(const struct model_state *s, int32_t slot, int32_t count)
+{
+    const int32_t from = s->lengths[slot], to = from + count < s->n_context ? from + count : s->n_context;
+    return s->pages ? pages_needed(s->pages, slot, from, to) : 0;
+}
+
+int32_t model_state_pages_between(const struct model_state *s, int32_t kept, int32_t length)
+{
+    length = length < s->n_context ? length : s->n_context;
+    return s->pages ? pages_for(length) - kept / PAGE_POSITIONS : 0;
+}
+
+int32_t model_state_page(const struct model_state *s)
+{
+    return s->shares ? PAGE_POSITIONS : 1;
+}

@@ -108,7 +108,7 @@ static int32_t *children_of(struct pages *p, int32_t parent)
 static bool same_scales(const struct pages *p, int32_t page, const float *scales)
 {
     for (int32_t i = 0; i < p->n_scales; i++)
-        if (p->scales[(size_t)page * (size_t)p->n_scales + (size_t)i] != scales[i])
+        if (p->scales[(size_t)page * (size_t)p->n_scales + (size_t)i] != (scales ? scales[i] : 0))
             return false;
     return true;
 }
@@ -261,11 +261,14 @@ void pages_fork(struct pages *p, int32_t from, int32_t to, int32_t length)
 
 /* ---- Tokens ---- */
 
-int32_t pages_match(const struct pages *p, const float *scales, const int32_t *tokens, int32_t count)
+int32_t pages_match(
+    const struct pages *p, const float *scales, const int32_t *tokens, int32_t count, int32_t *unused)
 {
     int32_t at = 0, page = -1, n;
+    *unused = 0;
     do {
         page = child_find(p, page, scales, tokens + at, count - at, &n);
+        *unused += page >= 0 && p->page[page].refs == 0;
         at += n;
     } while (n == PAGE_POSITIONS);
     return at;

@@ -84,8 +84,10 @@ void pages_truncate(struct pages *p, int32_t slot, int32_t length); /* forgets p
 /* Slot `to`, in place of what it had, shares what `from` has of positions < length. */
 void pages_fork(struct pages *p, int32_t from, int32_t to, int32_t length);
 
-/* How many of the tokens, from the first, are kept for sequences of these scales (n_scales of them). */
-int32_t pages_match(const struct pages *p, const float *scales, const int32_t *tokens, int32_t count);
+/* How many of the tokens, from the first, are kept for sequences of these scales (n_scales of them; NULL: all
+ * zero); *unused: pages of them that no slot holds. */
+int32_t pages_match(
+    const struct pages *p, const float *scales, const int32_t *tokens, int32_t count, int32_t *unused);
 /* The slot, which is empty, takes them: as many as match says. */
 int32_t pages_adopt(struct pages *p, int32_t slot, const float *scales, const int32_t *tokens, int32_t count);
 /* Keeps the slot's pages by their tokens, of which it holds `count`: those that are full, with `last` also

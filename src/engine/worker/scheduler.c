@@ -1,42 +1,8 @@
-#include "engine/worker/scheduler.h"
-
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/list.h"
-
-enum { SHARE_LEAST = 16 }; /* tokens that are worth waiting for */
-
-struct slot {
-    struct sequence *sequence; /* NULL: free */
-    struct token_list held;    /* free: the tokens that the state still holds */
-    uint64_t freed_at;         /* 0: never used */
-    int32_t stop;              /* a step ends here: a waiting sequence has this much in common. 0: nowhere */
-};
-
-struct sequence {
-    struct list node;         /* among the waiting; alone once it has a slot */
-    struct token_list tokens; /* the prompt and what was drawn */
-    const float *scales;      /* of adapters */
-    bool paused, shifts;
-    size_t n_keep; /* of shifts */
-    const struct sequence_ops *ops;
-    void *ctx;
-};
-
-struct scheduler {
-    struct model_state *state;
-    struct scheduler_options o;
-    struct slot *slots;
-    struct list waiting;
-    uint64_t clock; /* slots freed so far */
-    int32_t turn;   /* which slot is served first when prompts share a step */
-    /* The step's batch, n_batch each; rows[i]: the slot that the i-th row of logits belongs to. */
-    int32_t *tokens, *token_slots, *rows;
-    uint8_t *wants;
-    int32_t n_tokens, n_rows;
-    float *logits; /* n_slots rows of n_vocab */
-};
+#include "base/clock.h"
+#include "engine/worker/scheduler_inner.h"
 
 int scheduler_create(struct model_state *state, const struct scheduler_options *options,
     struct scheduler **out, struct error *err)
@@ -47,6 +13,8 @@ int scheduler_create(struct model_state *state, const struct scheduler_options *
         return error_set(err, ERROR_MEMORY, "no memory for the scheduler: use fewer slots");
     s->state = state;
     s->o = *options;
+    if (!s->o.now_ns)
+        s->o.now_ns = clock_mono_ns;
     if (s->o.n_batch < s->o.n_slots)
         s->o.n_batch = s->o.n_slots;
     list_init(&s->waiting);
@@ -109,7 +77,7 @@ int scheduler_add(struct scheduler *s, struct token_list *tokens, const struct s
     struct sequence *q = calloc(1, sizeof *q);
     if (!q)
         return error_set(err, ERROR_MEMORY, "no memory for another call: try again later");
-    *q = (struct sequence){.tokens = *tokens, .ops = ops, .ctx = ctx};
+    *q = (struct sequence){.tokens = *tokens, .number = ++s->n_added, .ops = ops, .ctx = ctx};
     *tokens = (struct token_list){0};
     list_push_back(&s->waiting, &q->node);
     *out = q;
@@ -119,6 +87,11 @@ int scheduler_add(struct scheduler *s, struct token_list *tokens, const struct s
 void scheduler_adapt(struct sequence *q, const float *scales)
 {
     q->scales = scales;
+}
+
+void scheduler_key(struct sequence *q, uint64_t key)
+{
+    q->key = key;
 }
 
 void scheduler_shift(struct sequence *q, int64_t n_keep)
@@ -142,21 +115,10 @@ static int32_t slot_of(const struct scheduler *s, const struct sequence *q)
     return -1;
 }
 
-/* The slot is free again and remembers what its state holds. */
-static void slot_release(struct scheduler *s, int32_t index)
-{
-    struct slot *slot = &s->slots[index];
-    slot->held = slot->sequence->tokens;
-    slot->held.count = (size_t)model_state_length(s->state, index);
-    slot->freed_at = ++s->clock;
-    slot->sequence->tokens = (struct token_list){0};
-    slot->sequence = NULL;
-}
-
-static void sequence_end(struct scheduler *s, int32_t index, int rc, const struct error *err)
+void sequence_end(struct scheduler *s, int32_t index, int rc, const struct error *err)
 {
     struct sequence *q = s->slots[index].sequence;
-    slot_release(s, index);
+    free(slot_release(s, index).ids);
     q->ops->ended(q->ctx, rc, err);
     sequence_free(q);
 }
@@ -165,110 +127,8 @@ void scheduler_cancel(struct scheduler *s, struct sequence *q)
 {
     int32_t index = slot_of(s, q);
     if (index >= 0)
-        slot_release(s, index);
+        free(slot_release(s, index).ids);
     sequence_free(q);
-}
-
-/* How many tokens of the beginning are among the first `count` of `tokens`. The last one is always computed:
- * its logits are wanted. */
-static size_t common_prefix(const struct token_list *tokens, size_t count, const struct token_list *prompt)
-{
-    size_t n = 0, most = prompt->count - 1;
-    if (most > count)
-        most = count;
-    while (n < most && tokens->ids[n] == prompt->ids[n])
-        n++;
-    return n;
-}
-
-/* How many of a new sequence's tokens the slot's state could give, exactly. */
-static int32_t slot_gives(const struct scheduler *s, int32_t index, const struct sequence *q)
-{
-    const struct slot *slot = &s->slots[index];
-    if (!model_state_is_adapted(s->state, index, q->scales))
-        return 0;
-    const struct token_list *tokens = slot->sequence ? &slot->sequence->tokens : &slot->held;
-    const size_t held = (size_t)model_state_length(s->state, index);
-    return model_state_reach(s->state, index, (int32_t)common_prefix(tokens, held, &q->tokens));
-}
-
-/* Where a sequence goes, and the slot, perhaps another, whose state it begins with. */
-struct place {
-    int32_t slot, donor; /* -1: none is free; nothing to begin with */
-    int32_t kept;        /* tokens that need not be computed */
-};
-
-/* The donor is the slot that gives most, the longest unused among equals. A free one is gone on with, unless
- * that would throw away more than it saves (two conversations that share only a system prompt): then, as from
- * a busy one, the longest unused of all takes a copy. */
-static struct place place_find(const struct scheduler *s, const struct sequence *q)
-{
-    struct place p = {-1, -1, 0};
-    for (int32_t i = 0; i < s->o.n_slots; i++) {
-        const struct slot *slot = &s->slots[i];
-        if (!slot->sequence && (p.slot < 0 || slot->freed_at < s->slots[p.slot].freed_at))
-            p.slot = i;
-        int32_t n = slot_gives(s, i, q);
-        bool later = p.donor >= 0 && (slot->sequence || slot->freed_at >= s->slots[p.donor].freed_at);
-        if (n < 1 || n < p.kept || (n == p.kept && later))
-            continue;
-        p.donor = i;
-        p.kept = n;
-    }
-    if (p.donor >= 0 && !s->slots[p.donor].sequence &&
-        model_state_length(s->state, p.donor) - p.kept <= p.kept)
-        p.slot = p.donor;
-    return p;
-}
-
-/* Another sequence is reading a beginning that this one shares: it waits, and takes it over. */
-static bool beginning_comes(struct scheduler *s, const struct sequence *waiting, int32_t kept)
-{
-    for (int32_t i = 0; i < s->o.n_slots; i++) {
-        const struct sequence *q = s->slots[i].sequence;
-        if (!q || q->paused || !model_state_is_adapted(s->state, i, waiting->scales))
-            continue;
-        int32_t n = (int32_t)common_prefix(&q->tokens, q->tokens.count, &waiting->tokens);
-        int32_t read = model_state_length(s->state, i);
-        if (n <= read || n <= kept || (n < kept + SHARE_LEAST && read < kept))
-            continue;
-        if (s->slots[i].stop == 0 || n < s->slots[i].stop)
-            s->slots[i].stop = n;
-        return true;
-    }
-    return false;
-}
-
-static void sequence_start(struct scheduler *s, struct sequence *q, const struct place *place)
-{
-    struct slot *slot = &s->slots[place->slot];
-    struct error err = {0};
-    int32_t kept = place->donor < 0 ? model_state_truncate(s->state, place->slot, 0)
-                                    : model_state_fork(s->state, place->donor, place->slot, place->kept);
-    model_state_adapt(s->state, place->slot, q->scales);
-    free(slot->held.ids);
-    slot->held = (struct token_list){0};
-    slot->sequence = q;
-    list_remove(&q->node);
-    int rc = q->ops->started(q->ctx, (size_t)kept, &err);
-    if (rc)
-        sequence_end(s, place->slot, rc, &err);
-}
-
-static void slots_fill(struct scheduler *s)
-{
-    for (int32_t i = 0; i < s->o.n_slots; i++)
-        s->slots[i].stop = 0;
-    list_each(node, after, &s->waiting) {
-        struct sequence *q = list_item(node, struct sequence, node);
-        if (q->paused)
-            continue;
-        struct place place = place_find(s, q);
-        if (place.slot < 0)
-            return;
-        if (!beginning_comes(s, q, place.kept))
-            sequence_start(s, q, &place);
-    }
 }
 
 bool scheduler_ready(const struct scheduler *s)
@@ -287,59 +147,6 @@ bool scheduler_ready(const struct scheduler *s)
 }
 
 /* ---- A step ---- */
-
-/* Tokens that the slot's state has not seen yet. */
-static int32_t pending(const struct scheduler *s, int32_t index)
-{
-    const struct sequence *q = s->slots[index].sequence;
-    return q && !q->paused ? (int32_t)q->tokens.count - model_state_length(s->state, index) : 0;
-}
-
-/* Adds the next `count` pending tokens of a slot; the last of all gives logits. */
-static void batch_add(struct scheduler *s, int32_t index, int32_t count)
-{
-    const struct token_list *tokens = &s->slots[index].sequence->tokens;
-    int32_t from = model_state_length(s->state, index);
-    for (int32_t i = 0; i < count; i++) {
-        s->tokens[s->n_tokens] = tokens->ids[from + i];
-        s->token_slots[s->n_tokens] = index;
-        s->wants[s->n_tokens++] = (size_t)(from + i) + 1 == tokens->count;
-    }
-    if ((size_t)(from + count) == tokens->count)
-        s->rows[s->n_rows++] = index;
-}
-
-/* One token for each slot that generates; prompts share the rest evenly, and less of it while others wait for
- * their next token. */
-static void batch_build(struct scheduler *s)
-{
-    int32_t reading = 0;
-    s->n_tokens = s->n_rows = 0;
-    for (int32_t i = 0; i < s->o.n_slots; i++) {
-        int32_t n = pending(s, i);
-        if (n == 1)
-            batch_add(s, i, 1);
-        reading += n > 1;
-    }
-    int32_t room = s->o.n_batch - s->n_tokens;
-    if (s->n_tokens > 0 && room > s->o.n_batch / 4 + reading)
-        room = s->o.n_batch / 4 + reading;
-    s->turn = (s->turn + 1) % s->o.n_slots;
-    for (int32_t k = 0; k < s->o.n_slots && room > 0; k++) {
-        int32_t index = (s->turn + k) % s->o.n_slots, n = pending(s, index);
-        if (n <= 1)
-            continue;
-        int32_t share = room > reading ? room / reading : 1; /* NOLINT: as many are left as were counted */
-        reading--;
-        if (n > share)
-            n = share;
-        int32_t ahead = s->slots[index].stop - model_state_length(s->state, index);
-        if (ahead > 0 && n > ahead)
-            n = ahead;
-        batch_add(s, index, n);
-        room -= n;
-    }
-}
 
 /* Makes room for another token: of what follows the first n_keep the older half goes. The state is taken back
  * to what is kept, so that the rest is read again: its places have changed, and what it saw. */
@@ -386,11 +193,14 @@ void scheduler_step(struct scheduler *s)
     if (s->n_tokens == 0)
         return;
     const struct model_batch batch = {s->n_tokens, s->tokens, s->token_slots, s->wants};
+    const int64_t begun_ns = s->o.now_ns();
     int rc = model_decode(s->state, &batch, s->logits, &err);
     if (rc) {
         batch_fail(s, rc, &err);
         return;
     }
+    batch_learn(s, s->o.now_ns() - begun_ns);
+    batch_keep(s);
     for (int32_t row = 0; row < s->n_rows; row++)
         row_use(s, row);
 }

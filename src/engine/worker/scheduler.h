@@ -1,10 +1,12 @@
 /* Many sequences over one model_state: continuous batching.
  *
  *   waiting (in order) -> a slot -> prefill in chunks -> a token a step -> the slot is free, its tokens kept
+ *                ^                        |                  |
+ *                +------------------------+------------------+  no page is left and it is the youngest
  *
- * Each step runs one batch: the newest token of every sequence that generates, and beside them a share of the
- * prompts that are still being read, so that neither holds up the other. A new sequence begins with the state
- * of the slot that holds most of its beginning, be it free or busy: what is held is not computed again.
+ * Each step runs one batch: the newest token of every sequence that generates, and beside them so much of the
+ * prompts that are still being read that these do not stall (scheduler_batch.c). A new sequence begins with
+ * what was computed of its beginning by any other (scheduler_place.c): it is not computed again.
  *
  * What a sequence's logits mean is its owner's affair (sequence_ops). One thread drives everything. */
 #ifndef WEIR_ENGINE_WORKER_SCHEDULER_H
@@ -30,6 +32,7 @@ struct sequence_ops {
 struct scheduler_options {
     int32_t n_slots, n_context, n_vocab; /* as the state was made for */
     int32_t n_batch;                     /* tokens in a step; at least n_slots are used */
+    int64_t (*now_ns)(void);             /* NULL: the monotonic clock */
 };
 
 /* The state must outlive the scheduler. */
@@ -42,8 +45,10 @@ int scheduler_add(struct scheduler *s, struct token_list *tokens, const struct s
     struct sequence **out, struct error *err) MUST_USE;
 /* Before it starts: how much it takes of each adapter (model_state_adapt). The scales must outlive it. */
 void scheduler_adapt(struct sequence *sequence, const float *scales);
-/* When the context is full, the sequence goes on without the older half of its tokens but the first n_keep. What
- * is kept is computed anew at its new places. */
+/* Before it starts: whose it is. Keys share what a step has for prompts evenly. */
+void scheduler_key(struct sequence *sequence, uint64_t key);
+/* When the context is full, the sequence goes on without the older half of its tokens but the first n_keep.
+ * What is kept is computed anew at its new places. */
 void scheduler_shift(struct sequence *sequence, int64_t n_keep);
 void scheduler_pause(struct sequence *sequence, bool paused);
 void scheduler_cancel(struct scheduler *s, struct sequence *sequence);

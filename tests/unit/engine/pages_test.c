@@ -71,11 +71,17 @@ static void share(struct book *b, int32_t from, int32_t to, int32_t length)
 
 static int32_t adopt(struct book *b, int32_t slot, const int32_t *tokens, int32_t count)
 {
-    int32_t match = pages_match(b->pages, &b->scales[slot], tokens, count);
+    int32_t unused, match = pages_match(b->pages, &b->scales[slot], tokens, count, &unused);
     assert_int_equal(pages_adopt(b->pages, slot, &b->scales[slot], tokens, count), match);
     memcpy(b->tokens[slot], tokens, (size_t)match * sizeof(int32_t));
     b->lengths[slot] = match;
     return match;
+}
+
+static int32_t match(const struct book *b, int32_t slot, const int32_t *tokens)
+{
+    int32_t unused;
+    return pages_match(b->pages, &b->scales[slot], tokens, CONTEXT, &unused);
 }
 
 static void keep(struct book *b, int32_t slot, bool last)
@@ -187,10 +193,10 @@ static void what_was_said_is_found_to_the_token(void **state)
     assert_int_equal(b.copies, 1);
     check(&b);
     b.scales[2] = 0.5f;
-    assert_int_equal(pages_match(b.pages, &b.scales[2], tokens, CONTEXT), 0);
+    assert_int_equal(match(&b, 2, tokens), 0);
     /* What was said first is still there. */
     fill(tokens, CONTEXT, 1000);
-    assert_int_equal(pages_match(b.pages, &b.scales[0], tokens, CONTEXT), P + 20);
+    assert_int_equal(match(&b, 0, tokens), P + 20);
     pages_free(b.pages);
 }
 
@@ -232,9 +238,9 @@ static void the_longest_unused_goes(void **state)
     assert_int_equal(adopt(&b, 0, tokens[0], 2 * P), 2 * P); /* the first is used again */
     assert_int_equal(pages_available(b.pages), PAGES - 2);
     assert_true(extend(&b, 3, tokens[2] + 500 - 1, 4 * P));
-    assert_int_equal(pages_match(b.pages, &b.scales[0], tokens[1], CONTEXT), P); /* its end has gone */
-    assert_int_equal(pages_match(b.pages, &b.scales[0], tokens[2], CONTEXT), 2 * P);
-    assert_int_equal(pages_match(b.pages, &b.scales[0], tokens[0], CONTEXT), 2 * P);
+    assert_int_equal(match(&b, 0, tokens[1]), P); /* its end has gone */
+    assert_int_equal(match(&b, 0, tokens[2]), 2 * P);
+    assert_int_equal(match(&b, 0, tokens[0]), 2 * P);
     check(&b);
     /* More than there is: nothing is taken. */
     assert_true(extend(&b, 0, tokens[0] + 2 * P, 3 * P));

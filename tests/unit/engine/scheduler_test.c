@@ -1,185 +1,6 @@
-/* The scheduler over a model of this test's own, whose next token depends on every token before it: a
- * sequence that was mixed up with another, cut or shifted continues differently. */
-#include "engine/worker/scheduler.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
+/* Who runs when, over the model of scheduler_rig.h. */
 #include "base/rand.h"
-
-enum { SLOTS = 4, CONTEXT = 200, VOCAB = 50, BATCH = 16 };
-
-/* ---- The model ---- */
-
-struct model_state {
-    int32_t tokens[SLOTS][CONTEXT], lengths[SLOTS];
-    float scales[SLOTS]; /* of one adapter */
-    int32_t keeps;       /* truncation keeps multiples of this: layers that cannot roll back exactly */
-    int32_t fail_at;     /* decode number that fails, 0: none */
-    int32_t n_decodes, n_computed, last_tokens, last_rows;
-};
-
-int32_t model_state_length(const struct model_state *s, int32_t slot)
-{
-    return s->lengths[slot];
-}
-
-int32_t model_state_reach(const struct model_state *s, int32_t slot, int32_t length)
-{
-    assert_true(length <= s->lengths[slot]);
-    return length < s->lengths[slot] ? length / s->keeps * s->keeps : length;
-}
-
-int32_t model_state_truncate(struct model_state *s, int32_t slot, int32_t length)
-{
-    s->lengths[slot] = model_state_reach(s, slot, length);
-    return s->lengths[slot];
-}
-
-bool model_state_is_adapted(const struct model_state *s, int32_t slot, const float *scales)
-{
-    return s->scales[slot] == (scales ? *scales : 0);
-}
-
-void model_state_adapt(struct model_state *s, int32_t slot, const float *scales)
-{
-    if (!model_state_is_adapted(s, slot, scales))
-        s->lengths[slot] = 0;
-    s->scales[slot] = scales ? *scales : 0;
-}
-
-int32_t model_state_fork(struct model_state *s, int32_t from, int32_t to, int32_t length)
-{
-    length = model_state_reach(s, from, length);
-    memmove(s->tokens[to], s->tokens[from], (size_t)length * sizeof s->tokens[to][0]);
-    s->lengths[to] = length;
-    s->scales[to] = s->scales[from];
-    return length;
-}
-
-static int32_t follow(const int32_t *tokens, int32_t n)
-{
-    uint32_t h = 17;
-    for (int32_t i = 0; i < n; i++)
-        h = (h ^ (uint32_t)tokens[i]) * 2654435761u;
-    return (int32_t)((h >> 8) % VOCAB);
-}
-
-int model_decode(struct model_state *s, const struct model_batch *b, float *logits, struct error *err)
-{
-    bool seen[SLOTS] = {false};
-    int32_t rows = 0;
-    assert_in_range(b->n_tokens, 1, BATCH);
-    if (++s->n_decodes == s->fail_at)
-        return error_set(err, ERROR_MEMORY, "out of memory");
-    for (int32_t i = 0; i < b->n_tokens; i++) {
-        int32_t slot = b->slots[i];
-        assert_in_range(slot, 0, SLOTS - 1);
-        assert_true(i == 0 || slot == b->slots[i - 1] || !seen[slot]); /* together */
-        assert_true(s->lengths[slot] < CONTEXT);
-        seen[slot] = true;
-        s->tokens[slot][s->lengths[slot]++] = b->tokens[i];
-        if (!b->wants_logits[i])
-            continue;
-        float *row = logits + (size_t)rows++ * VOCAB;
-        for (int32_t id = 0; id < VOCAB; id++)
-            row[id] = id == follow(s->tokens[slot], s->lengths[slot]) ? 1.0f : 0.0f;
-    }
-    s->n_computed += b->n_tokens;
-    s->last_tokens = b->n_tokens;
-    s->last_rows = rows;
-    return 0;
-}
-
-/* ---- A client ---- */
-
-struct client {
-    int32_t tokens[CONTEXT + 1]; /* the prompt, then what came; the last may not fit the model */
-    int32_t n_prompt, n, wanted;
-    size_t cached;
-    int n_started, n_ended, rc;
-    struct sequence *sequence;
-};
-
-static int client_started(void *ctx, size_t cached, struct error *err)
-{
-    struct client *c = ctx;
-    (void)err;
-    c->n_started++;
-    c->cached = cached;
-    return 0;
-}
-
-static int client_logits(void *ctx, float *row, int32_t *next, struct error *err)
-{
-    struct client *c = ctx;
-    (void)err;
-    *next = 0;
-    for (int32_t id = 0; id < VOCAB; id++)
-        if (row[id] > row[*next])
-            *next = id;
-    assert_int_equal(*next, follow(c->tokens, c->n));
-    c->tokens[c->n++] = *next;
-    return c->n - c->n_prompt < c->wanted;
-}
-
-static void client_ended(void *ctx, int rc, const struct error *err)
-{
-    struct client *c = ctx;
-    (void)err;
-    c->n_ended++;
-    c->rc = rc;
-    c->sequence = NULL;
-}
-
-static const struct sequence_ops ops = {client_started, client_logits, client_ended};
-
-static void client_add(
-    struct scheduler *s, struct client *c, const int32_t *prompt, int32_t n, int32_t wanted)
-{
-    struct token_list list = {0};
-    struct error err = {0};
-    *c = (struct client){.n_prompt = n, .n = n, .wanted = wanted};
-    for (int32_t i = 0; i < n; i++) {
-        c->tokens[i] = prompt[i];
-        assert_int_equal(token_list_append(&list, prompt[i], &err), 0);
-    }
-    if (scheduler_add(s, &list, &ops, c, &c->sequence, &err) != 0)
-        fail_msg("%s", err.message);
-    assert_null(list.ids);
-}
-
-static struct scheduler *create(struct model_state *state, int32_t n_slots)
-{
-    struct scheduler *s;
-    const struct scheduler_options o = {n_slots, CONTEXT, VOCAB, BATCH};
-    if (state->keeps == 0)
-        state->keeps = 1;
-    assert_int_equal(scheduler_create(state, &o, &s, NULL), 0);
-    return s;
-}
-
-static void run(struct scheduler *s)
-{
-    for (int i = 0; scheduler_ready(s); i++) {
-        assert_true(i < 10000);
-        scheduler_step(s);
-    }
-}
-
-static const int32_t *numbers(int32_t first)
-{
-    static int32_t list[CONTEXT + 1];
-    for (int32_t i = 0; i <= CONTEXT; i++)
-        list[i] = (first + i * i) % VOCAB;
-    return list;
-}
-
-/* ---- Tests ---- */
+#include "unit/engine/scheduler_rig.h"
 
 static void test_one_sequence(void **ctx)
 {
@@ -258,6 +79,91 @@ static void test_a_long_prompt_stalls_nobody(void **ctx)
     assert_int_equal(long_one.n_ended, 0);
     run(s);
     assert_int_equal(long_one.n_ended, 1);
+    scheduler_free(s);
+}
+
+/* However long a prompt is, a stream's tokens come at most three times as far apart as without it; and the
+ * prompt gets on. */
+static void test_a_step_is_no_longer_than_streams_bear(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {0};
+    struct scheduler *s = create(&state, SLOTS);
+    struct client talk, long_one;
+    client_add(s, &talk, numbers(1), 3, 40);
+    for (int i = 0; i < 3; i++)
+        scheduler_step(s);
+    int64_t alone = now;
+    scheduler_step(s);
+    alone = now - alone;
+    client_add(s, &long_one, numbers(2), 150, 1);
+    for (int i = 0; !long_one.n_ended; i++) {
+        int64_t before = now;
+        scheduler_step(s);
+        assert_in_range(now - before, 1, 3 * alone);
+        assert_in_range(i, 0, 12);
+    }
+    scheduler_free(s);
+}
+
+/* Three prompts of one key take no more of a step than the one of another. */
+static void test_keys_share_a_step(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {0};
+    struct scheduler *s = create(&state, SLOTS);
+    struct client c[4];
+    for (int i = 0; i < 4; i++) {
+        client_add(s, &c[i], numbers(i), 100, 1);
+        scheduler_key(c[i].sequence, i == 3 ? 2 : 1);
+    }
+    while (!c[3].n_ended)
+        scheduler_step(s);
+    for (int i = 0; i < 3; i++)
+        assert_in_range(state.lengths[i], 25, 45); /* a third of 100 */
+    run(s);
+    scheduler_free(s);
+}
+
+/* Pages for little more than one context: sequences wait, or give way and begin again, and all come right. */
+static void test_pages_run_short(void **ctx)
+{
+    (void)ctx;
+    enum { CLIENTS = 12 };
+    struct model_state state = {.n_pages = CONTEXT / PAGE + 1};
+    struct scheduler *s = create(&state, SLOTS);
+    struct client c[CLIENTS];
+    for (int i = 0; i < CLIENTS; i++) {
+        int32_t prompt[60];
+        for (int32_t t = 0; t < 60; t++)
+            prompt[t] = (i + 7 * t * i) % VOCAB;
+        prompt[0] = i;
+        client_add(s, &c[i], prompt, 60, 20 + 10 * i);
+    }
+    run(s);
+    for (int i = 0; i < CLIENTS; i++)
+        assert_true(c[i].n_started == 1 && c[i].n_ended == 1 && c[i].rc == 0 && c[i].n == 80 + 10 * i);
+    scheduler_free(s);
+}
+
+/* A prompt that does not fit beside the others waits for them and stalls nobody; one that leaves makes room.
+ */
+static void test_a_prompt_waits_for_pages(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {.n_pages = CONTEXT / PAGE + 1};
+    struct scheduler *s = create(&state, SLOTS);
+    struct client first, second;
+    client_add(s, &first, numbers(1), 120, 50);
+    client_add(s, &second, numbers(2), 110, 5);
+    for (int i = 0; i < 20; i++)
+        scheduler_step(s);
+    assert_true(first.n > 120 && second.n_started == 0);
+    scheduler_cancel(s, first.sequence);
+    scheduler_step(s);
+    assert_int_equal(second.n_started, 1);
+    run(s);
+    assert_int_equal(second.n, 115);
     scheduler_free(s);
 }
 
@@ -581,6 +487,10 @@ int main(void)
         cmocka_unit_test(test_one_sequence),
         cmocka_unit_test(test_many_sequences),
         cmocka_unit_test(test_a_long_prompt_stalls_nobody),
+        cmocka_unit_test(test_a_step_is_no_longer_than_streams_bear),
+        cmocka_unit_test(test_keys_share_a_step),
+        cmocka_unit_test(test_pages_run_short),
+        cmocka_unit_test(test_a_prompt_waits_for_pages),
         cmocka_unit_test(test_calls_wait_in_order),
         cmocka_unit_test(test_a_beginning_is_computed_once),
         cmocka_unit_test(test_a_short_match_evicts_the_oldest),

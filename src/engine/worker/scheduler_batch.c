@@ -1,0 +1,139 @@
+/* What a step computes: a token for each sequence that generates, and of prompts as much as does not hold
+ * these up.
+ *
+ *   the longest step that a stream should see  =  GAP_MOST x  the time of a step without prompts
+ *
+ * Both figures are measured. Each key's prompts get the same share of what is left, whoever has most of them.
+ */
+#include "engine/worker/scheduler_inner.h"
+
+#define GAP_MOST 2.5 /* times: with what varies from step to step, three are kept */
+enum { CHUNK_LEAST = 4 };
+
+int32_t slot_pending(const struct scheduler *s, int32_t index)
+{
+    const struct sequence *q = s->slots[index].sequence;
+    return q && !q->paused ? (int32_t)q->tokens.count - model_state_length(s->state, index) : 0;
+}
+
+/* Adds the next `count` pending tokens of a slot; the last of all gives logits. */
+static void batch_add(struct scheduler *s, int32_t index, int32_t count)
+{
+    const struct token_list *tokens = &s->slots[index].sequence->tokens;
+    int32_t from = model_state_length(s->state, index);
+    for (int32_t i = 0; i < count; i++) {
+        s->tokens[s->n_tokens] = tokens->ids[from + i];
+        s->token_slots[s->n_tokens] = index;
+        s->wants[s->n_tokens++] = (size_t)(from + i) + 1 == tokens->count;
+    }
+    if (count > 0 && (size_t)(from + count) == tokens->count)
+        s->rows[s->n_rows++] = index;
+}
+
+/* Tokens of prompts that the step has room for; 0: first see how long a step takes without. */
+static int32_t prompts_room(const struct scheduler *s)
+{
+    const struct pace *p = &s->pace;
+    const int32_t room = s->o.n_batch - s->n_streams;
+    if (s->n_streams == 0)
+        return room;
+    if (p->alone <= 0 || p->streams != s->n_streams)
+        return 0;
+    if (p->token <= 0)
+        return room < CHUNK_LEAST ? room : CHUNK_LEAST;
+    const double most = (GAP_MOST - 1) * p->alone / p->token;
+    if (most >= room)
+        return room;
+    return most > CHUNK_LEAST ? (int32_t)most : room < CHUNK_LEAST ? room : CHUNK_LEAST;
+}
+
+/* The slot's part of its key's share. */
+static double weight_of(const struct scheduler *s, int32_t index)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < s->o.n_slots; i++)
+        n += slot_pending(s, i) > 1 && s->slots[i].sequence->key == s->slots[index].sequence->key;
+    return 1.0 / n;
+}
+
+/* At most n tokens of the slot: to where others wait for it, and as many as there are pages for. */
+static int32_t chunk_of(const struct scheduler *s, int32_t index, int32_t n, int32_t pages)
+{
+    const int32_t ahead = s->slots[index].stop - model_state_length(s->state, index);
+    if (ahead > 0 && n > ahead)
+        n = ahead;
+    while (n > 0 && model_state_pages_needed(s->state, index, n) > pages)
+        n--;
+    return n;
+}
+
+/* Prompts take turns in being first, so that what cannot be divided goes round. */
+static void prompts_add(struct scheduler *s, int32_t room, int32_t pages)
+{
+    double weights = 0;
+    for (int32_t i = 0; i < s->o.n_slots; i++)
+        weights += slot_pending(s, i) > 1 ? weight_of(s, i) : 0;
+    s->turn = (s->turn + 1) % s->o.n_slots;
+    for (int32_t k = 0; k < s->o.n_slots && room > 0; k++) {
+        const int32_t index = (s->turn + k) % s->o.n_slots, pending = slot_pending(s, index);
+        if (pending <= 1)
+            continue;
+        const double weight = weight_of(s, index);
+        int32_t share = (int32_t)(room * weight / weights + 0.5);
+        share = share < 1 ? 1 : share < room ? share : room;
+        weights -= weight;
+        const int32_t n = chunk_of(s, index, pending < share ? pending : share, pages);
+        pages -= model_state_pages_needed(s->state, index, n);
+        batch_add(s, index, n);
+        room -= n;
+    }
+}
+
+void batch_build(struct scheduler *s)
+{
+    room_secure(s);
+    s->n_tokens = s->n_rows = 0;
+    int32_t pages = model_state_pages_left(s->state);
+    bool prompts = false;
+    for (int32_t i = 0; i < s->o.n_slots; i++) {
+        const int32_t n = slot_pending(s, i);
+        prompts = prompts || n > 1;
+        if (n != 1)
+            continue;
+        pages -= model_state_pages_needed(s->state, i, 1);
+        batch_add(s, i, 1);
+    }
+    s->n_streams = s->n_tokens;
+    if (prompts)
+        prompts_add(s, prompts_room(s), pages);
+}
+
+static void mix(double *mean, double value)
+{
+    *mean = *mean > 0 ? (*mean + value) / 2 : value;
+}
+
+void batch_learn(struct scheduler *s, int64_t took_ns)
+{
+    struct pace *p = &s->pace;
+    const int32_t read = s->n_tokens - s->n_streams;
+    if (read == 0) {
+        p->alone = p->streams == s->n_streams ? p->alone : 0;
+        p->streams = s->n_streams;
+        mix(&p->alone, (double)took_ns);
+    } else if (s->n_streams == 0) {
+        /* A guess until it is known beside streams, which is dearer. */
+        p->token = p->token > 0 ? p->token : (double)took_ns / read;
+    } else {
+        const double more = (double)took_ns - p->alone;
+        mix(&p->token, (more > p->alone / 100 ? more : p->alone / 100) / read);
+    }
+}
+
+void batch_keep(struct scheduler *s)
+{
+    for (int32_t i = 0; i < s->n_tokens; i++)
+        if (i + 1 == s->n_tokens || s->token_slots[i + 1] != s->token_slots[i])
+            model_state_keep(
+                s->state, s->token_slots[i], s->slots[s->token_slots[i]].sequence->tokens.ids, false);
+}
