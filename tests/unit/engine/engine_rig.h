@@ -99,11 +99,11 @@ static inline struct engine_status status_of(struct rig *r)
     return s;
 }
 
-/* Waits for a state, at most ten seconds. */
+/* Waits for a state, at most about a minute. */
 static inline struct engine_status state_wait(struct rig *r, enum engine_state state, int restarts)
 {
     struct engine_status s = status_of(r);
-    for (int i = 0; i < 10000 && (s.state != state || s.restarts < restarts); i++) {
+    for (int i = 0; i < 60000 && (s.state != state || s.restarts < restarts); i++) {
         usleep(1000);
         s = status_of(r);
     }
@@ -114,7 +114,7 @@ static inline struct engine_status state_wait(struct rig *r, enum engine_state s
 /* Waits until no call is left with the worker or before it. */
 static inline void idle_wait(struct rig *r)
 {
-    for (int i = 0; i < 10000 && status_of(r).active + status_of(r).queued > 0; i++)
+    for (int i = 0; i < 60000 && status_of(r).active + status_of(r).queued > 0; i++)
         usleep(1000);
     assert_int_equal(status_of(r).active + status_of(r).queued, 0);
 }
@@ -249,7 +249,7 @@ static inline void ask(struct rig *r, enum wire_type type, struct reply *reply)
 /* Waits until the worker has been started again. */
 static inline void restart_wait(struct rig *r)
 {
-    for (int i = 0; i < 10000 && status_of(r).restarts == 0; i++)
+    for (int i = 0; i < 60000 && status_of(r).restarts == 0; i++)
         usleep(1000);
     assert_int_not_equal(status_of(r).restarts, 0);
 }
