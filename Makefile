@@ -192,6 +192,10 @@ $(BUILD)/fuzz_%: fuzz/fuzz_%.c $(BUILD)/libweir.a $(BUILD)/libengine.a $(BUILD)/
 bench: all $(TOOLS) ## measure: kernels and models against the machine's own limits
 	@bench/run $(BUILD)
 
+.PHONY: bench-peers
+bench-peers: all $(BUILD)/tools/gguf_make ## another engine's bench program beside ours, in turn (PEER=path, MODEL=file.gguf)
+	@bench/peers $(BUILD) "$(PEER)" $(MODEL)
+
 lint: ## tidy, clang's warnings, clang-tidy's bug checks, cppcheck
 	@tools/deps develop
 	@tools/tidy

@@ -230,6 +230,11 @@ int engine_session_wait(struct engine_session *s, struct error *err)
     return rc;
 }
 
+void engine_session_status(struct engine_session *s, struct engine_status *out)
+{
+    engine_status(s->engine, out);
+}
+
 struct loop *engine_session_loop(struct engine_session *s)
 {
     return s->loop;

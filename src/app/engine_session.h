@@ -31,6 +31,7 @@ int engine_session_open(
 void engine_session_close(struct engine_session *s); /* NULL is allowed */
 /* Waits until the model is loaded, or cannot be. Without it the first question waits. */
 int engine_session_wait(struct engine_session *s, struct error *err) MUST_USE;
+void engine_session_status(struct engine_session *s, struct engine_status *out);
 struct loop *engine_session_loop(struct engine_session *s);
 
 /* Asks and waits. The RESULT, a JSON object, goes to `result` (NULL: dropped), DATA frames to `data` (NULL:

@@ -25,6 +25,7 @@ static const struct verb verbs[] = {
     {"rerank", verb_rerank, "documents by how well they answer a query (JSONL)"},
     {"render", verb_render, "a chat body to the model's prompt"},
     {"logits", verb_logits, "what a model predicts after given tokens"},
+    {"bench", verb_bench, "how fast a model runs here, beside what the machine could do"},
     {"detect", verb_detect, "what is sensitive in texts (JSONL)"},
     {"redact", verb_redact, "texts as they would leave masked (JSONL), and back"},
     {"fingerprint", verb_fingerprint, "documents that must not leave, as hashes to know them by"},

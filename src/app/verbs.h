@@ -12,6 +12,7 @@ int verb_chat(int argc, char **argv);
 int verb_show(int argc, char **argv);
 int verb_tokenize(int argc, char **argv);
 int verb_detokenize(int argc, char **argv);
+int verb_bench(int argc, char **argv);
 int verb_embed(int argc, char **argv);
 int verb_rerank(int argc, char **argv);
 int verb_render(int argc, char **argv);

@@ -233,7 +233,7 @@ int engine_chat(struct engine *e, struct loop *caller, const struct chat_request
 int engine_ask(struct engine *e, struct loop *caller, enum wire_type type, struct str payload,
     struct engine_reply reply, struct engine_call **out, struct error *err)
 {
-    assert(type >= WIRE_TOKENIZE && type <= WIRE_RERANK);
+    assert(type >= WIRE_TOKENIZE && type <= WIRE_BENCH);
     struct engine_call *c = call_create(e, caller, type);
     c->reply = reply;
     int rc = buf_append_str(&c->payload, payload);

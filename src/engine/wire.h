@@ -17,7 +17,7 @@
  *   CHAT (call n, JSON)                     ->
  *                                           <-    START (TEXT | TOKENS | REASONING | TOOL_CALL)* USAGE STOP   or ERROR
  *   PAUSE / RESUME / CANCEL (call n)        ->    (CANCEL: answered by ERROR "cancelled" if still open)
- *   TOKENIZE DETOKENIZE RENDER LOGITS SHOW EMBED RERANK ->
+ *   TOKENIZE DETOKENIZE RENDER LOGITS SHOW EMBED RERANK BENCH ->
  *                                           <-    RESULT (JSON)                    or ERROR
  *   TENSOR (call n, JSON {"name"})          ->
  *                                           <-    DATA* RESULT {}                  or ERROR
@@ -49,6 +49,9 @@ enum wire_type {
                         a list of lists where the model does not pool */
     WIRE_RERANK,     /* {"query","documents":[texts]} -> {"results":[{"index","relevance_score"}],"tokens":count}, the
                         best first */
+    WIRE_BENCH,      /* {"limits":true} -> {"read","read_one","integers","floats","isa","threads"}: bytes and
+                        operations a second; or {"depth","streams","prompt","generate","repeat","seconds"} ->
+                        {"prefill_s":[...],"decode_s":[...], and what a step has to do: session_bench.c} */
     WIRE_PAUSE, WIRE_RESUME, WIRE_CANCEL, /* no payload */
     /* from the worker */
     WIRE_READY = 64, /* {"architecture","name","n_vocab","context","slots","isa","threads","bytes",...} */

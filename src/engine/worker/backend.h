@@ -27,6 +27,14 @@ struct weight {
     const struct lora_delta *deltas; /* what adapters add (lora.h); NULL: nothing */
 };
 
+/* What the machine can do at best, measured: bytes and operations a second (a product and its addition are
+ * two). 0: not known, or nothing of the kind. */
+struct backend_limits {
+    double read, read_one; /* memory, by all threads and by one */
+    double integers;       /* products of bytes */
+    double floats;
+};
+
 struct backend_ops {
     const char *name;
     void (*free)(struct backend *b);
@@ -45,6 +53,10 @@ struct backend_ops {
     int (*encode)(struct backend *b, struct program *p, struct error *err);
     int (*submit)(struct backend *b, struct error *err);
     int (*sync)(struct backend *b, struct error *err);
+    /* Takes about half a second, while no program runs. */
+    int (*limits)(struct backend *b, struct backend_limits *out, struct error *err);
+    /* Are matrices of this type multiplied on integers? */
+    bool (*on_integers)(const struct backend *b, enum tensor_type type);
 };
 
 struct backend {

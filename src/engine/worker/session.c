@@ -126,7 +126,7 @@ static const struct {
     enum session_stage stage;
     int (*handle)(struct session *s, uint32_t id, struct str payload, struct error *err);
     bool encoder;
-} requests[WIRE_RERANK + 1] = {
+} requests[WIRE_BENCH + 1] = {
     [WIRE_CHAT] = {SESSION_UP, session_chat, false},
     [WIRE_TOKENIZE] = {SESSION_INSPECT, session_tokenize, false},
     [WIRE_DETOKENIZE] = {SESSION_INSPECT, session_detokenize, false},
@@ -136,6 +136,7 @@ static const struct {
     [WIRE_TENSOR] = {SESSION_INSPECT, session_tensor, false},
     [WIRE_EMBED] = {SESSION_UP, session_embed, true},
     [WIRE_RERANK] = {SESSION_UP, session_rerank, true},
+    [WIRE_BENCH] = {SESSION_UP, session_bench, false},
 };
 
 static int stage_check(const struct session *s, enum wire_type type, struct error *err)

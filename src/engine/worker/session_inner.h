@@ -10,6 +10,7 @@
  *   session_show.c    SHOW TENSOR
  *   session_embed.c   EMBED
  *   session_rerank.c  RERANK
+ *   session_bench.c   BENCH
  *   session_lora.c    adapters
  *   session_fit.c     what SHOW says of running here
  *   sampling_file.c   how the model's file wants tokens drawn */
@@ -74,7 +75,7 @@ struct call {
     bool paused;
     struct sequence *sequence;            /* CHAT, LOGITS */
     float *scales;                        /* its adapters' */
-    int (*turn)(struct call *call);       /* TENSOR: sends the next piece; 1 more to come, 0 done */
+    int (*turn)(struct call *call);       /* TENSOR, BENCH: does the next piece; 1 more to come, 0 done */
     void (*free_data)(struct call *call); /* frees `data` */
     void *data;
 };
@@ -99,6 +100,7 @@ int session_render(struct session *s, uint32_t id, struct str payload, struct er
 int session_show(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
 int session_embed(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
 int session_rerank(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
+int session_bench(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
 int session_tensor(struct session *s, uint32_t id, struct str payload, struct error *err) MUST_USE;
 
 /* What the model makes of the tokens, checked to be numbers: *n_rows rows of n_embedding floats, which the

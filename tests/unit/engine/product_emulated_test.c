@@ -14,6 +14,7 @@
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 enum { LANES = 16 };
+#define OPAQUE(v) __asm__ volatile("" : "+m"(v))
 
 #include "engine/worker/cpu/product_vector.h"
 
@@ -84,13 +85,18 @@ INLINE vints add_products(vints sum, vwords w, const int8_t *x)
     return sum;
 }
 
+INLINE vints peak_products(vints sum, vwords w, vwords x)
+{
+    return sum + (vints)(w + x);
+}
+
 /* clang-format off: in this order */
 #include "engine/worker/cpu/product_vnni.h"
 #include "engine/worker/cpu/product_types.h"
 /* clang-format on */
 
 static const struct products emulated = {
-    .isa = "emulated", .lanes = LANES, .quantize = quantize, .of = PRODUCTS};
+    .isa = "emulated", .lanes = LANES, .quantize = quantize, .of = PRODUCTS, .peak = peak};
 
 static void emulated_products_agree(void **state)
 {

@@ -82,6 +82,8 @@ static void test_every_request_gives_back_its_memory(void **state)
             "\"template\":\"{{ messages[0].tool_calls[0].function.arguments is mapping }}\"}"},
         {WIRE_RENDER, "{\"messages\":[],\"template\":\"{{ 1 / 0 }}\"}"}, {WIRE_SHOW, "{}"},
         {WIRE_TENSOR, "{\"name\":\"token_embd.weight\"}"}, {WIRE_TENSOR, "{\"name\":1}"},
+        {WIRE_BENCH, "{\"depth\":5,\"streams\":2,\"prompt\":3,\"generate\":2,\"repeat\":2}"},
+        {WIRE_BENCH, "{\"limits\":true}"}, {WIRE_BENCH, "{}"}, {WIRE_BENCH, "{\"prompt\":16777216}"},
         {WIRE_EMBED, "{\"text\":\"abc\"}"}, {WIRE_RERANK, "{\"query\":\"a\",\"documents\":[\"b\"]}"}};
     struct host h;
     struct worker w = host_start(&h, 1);
@@ -116,6 +118,7 @@ static void test_open_calls_give_back_their_memory(void **state)
     worker_send(&w, WIRE_LOGITS, 3, "{\"tokens\":[1,2,3]}");
     worker_send(&w, WIRE_TENSOR, 4, "{\"name\":\"token_embd.weight\"}");
     worker_send(&w, WIRE_PAUSE, 4, "");
+    worker_send(&w, WIRE_BENCH, 5, "{\"prompt\":30,\"depth\":20,\"repeat\":1000}");
     assert_int_equal(host_stop(&h, &w), 0);
 }
 

@@ -193,6 +193,7 @@ static void test_hostile_payloads(void **state)
         {WIRE_LOGITS, "{\"tokens\":[1,2,3],\"top\":5,\"greedy\":2}"},
         {WIRE_TENSOR, "{\"name\":\"output_norm.weight\"}"},
         {WIRE_SHOW, "{}"},
+        {WIRE_BENCH, "{\"depth\":3,\"streams\":2,\"prompt\":4,\"generate\":2,\"repeat\":2}"},
     };
     static const char *const patches[] = {"-1", "1e999", "99999999999999999999", "null", "[]", "{}", "\"\"",
         "true", "\xFF", "\\u0000", "[[[[", "18446744073709551616", "\"", ",", "0.5", "2147483648", "{{", "{%",

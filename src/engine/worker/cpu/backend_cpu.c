@@ -45,6 +45,12 @@ static bool cpu_supports(const struct backend *b, enum tensor_type type)
     return tensor_type_readable(type);
 }
 
+static bool cpu_on_integers(const struct backend *b, enum tensor_type type)
+{
+    const struct products *p = ((const struct cpu *)(const void *)b)->kernels->products;
+    return p && p->of[type];
+}
+
 /* Pages come into being, zeroed, when they are first touched. */
 static int cpu_buffer_create(struct backend *b, size_t bytes, void **out, struct error *err)
 {
@@ -209,6 +215,8 @@ static const struct backend_ops cpu_ops = {
     .encode = cpu_encode,
     .submit = cpu_submit,
     .sync = cpu_sync,
+    .limits = cpu_limits,
+    .on_integers = cpu_on_integers,
 };
 
 int backend_cpu_create(int32_t n_threads, struct backend **out, struct error *err)

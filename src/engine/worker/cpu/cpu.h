@@ -96,5 +96,6 @@ void cpu_attention(const struct cpu_task *task);
 /* Floats of scratch that an attention operation needs in each thread. */
 size_t cpu_attention_scores(const struct program *p, const struct op *op);
 void cpu_op_run(const struct cpu_task *task);
+int cpu_limits(struct backend *b, struct backend_limits *out, struct error *err);
 
 #endif

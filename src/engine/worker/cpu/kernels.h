@@ -38,6 +38,8 @@ struct kernels {
     void (*softcap)(float *y, const float *x, float cap, int64_t n);              /* cap tanh(x / cap) */
     /* x becomes exp(scale (x - max)); returns the sum. */
     float (*softmax_terms)(float *x, float scale, int64_t n);
+    /* Products of floats from registers, as products.peak; NULL: not known. */
+    int64_t (*peak)(int64_t rounds);
 };
 
 extern const struct kernels kernels_scalar;

@@ -5,6 +5,14 @@
 enum { LANES = 8 };
 
 #include "engine/worker/cpu/kernels_common.h"
+#include "engine/worker/cpu/product_vector.h"
+
+INLINE vfloats fused(vfloats a, vfloats b, vfloats c)
+{
+    return (vfloats)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+
+#include "engine/worker/cpu/kernels_float.h"
 
 /* All ones in the first `left` lanes. */
 static __m256i tail_mask(int64_t left)
@@ -277,7 +285,7 @@ static void read_q6_k(const uint8_t *from, float *to, int64_t count)
     .dot_4x1 = avx2_dot_4x1, .dot_4x4 = avx2_dot_4x4, .lane_sum = common_lane_sum,                           \
     .dot_rows = avx2_dot_rows, .mix_rows = avx2_mix_rows, .add = common_add, .rms_norm = common_rms_norm,    \
     .glu = common_glu, .gelu = common_gelu, .geglu = common_geglu, .glu_clamped = common_glu_clamped,        \
-    .softcap = common_softcap, .softmax_terms = common_softmax_terms
+    .softcap = common_softcap, .softmax_terms = common_softmax_terms, .peak = float_peak
 
 const struct kernels kernels_avx2 = {.isa = "avx2", .products = &products_avx2, AVX2_FLOATS};
 const struct kernels kernels_avxvnni = {.isa = "avxvnni", .products = &products_avxvnni, AVX2_FLOATS};

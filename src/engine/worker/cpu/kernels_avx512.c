@@ -5,6 +5,14 @@
 enum { LANES = 16 };
 
 #include "engine/worker/cpu/kernels_common.h"
+#include "engine/worker/cpu/product_vector.h"
+
+INLINE vfloats fused(vfloats a, vfloats b, vfloats c)
+{
+    return (vfloats)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+
+#include "engine/worker/cpu/kernels_float.h"
 
 static __mmask16 tail_mask(int64_t left)
 {
@@ -285,7 +293,8 @@ static void read_q6_k(const uint8_t *from, float *to, int64_t count)
     .dot_4x1 = avx512_dot_4x1, .dot_4x4 = avx512_dot_4x4, .lane_sum = avx512_lane_sum,                       \
     .dot_rows = avx512_dot_rows, .mix_rows = avx512_mix_rows, .add = common_add,                             \
     .rms_norm = common_rms_norm, .glu = common_glu, .gelu = common_gelu, .geglu = common_geglu,              \
-    .glu_clamped = common_glu_clamped, .softcap = common_softcap, .softmax_terms = common_softmax_terms
+    .glu_clamped = common_glu_clamped, .softcap = common_softcap, .softmax_terms = common_softmax_terms,     \
+    .peak = float_peak
 
 const struct kernels kernels_avx512 = {.isa = "avx512", .products = &products_avx2, AVX512_FLOATS};
 const struct kernels kernels_avx512vnni = {

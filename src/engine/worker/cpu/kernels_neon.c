@@ -5,6 +5,14 @@
 enum { LANES = 4 };
 
 #include "engine/worker/cpu/kernels_common.h"
+#include "engine/worker/cpu/product_vector.h"
+
+INLINE vfloats fused(vfloats a, vfloats b, vfloats c)
+{
+    return (vfloats)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+
+#include "engine/worker/cpu/kernels_float.h"
 
 /* The last values that do not fill a vector. */
 static void dot_tail(float *acc, const float *a, const float *b, int64_t i, int64_t n)
@@ -90,7 +98,7 @@ static void neon_mix_rows(float *y, const float *rows, const float *weights, int
     .lanes = LANES, .dot_4x1 = neon_dot_4x1, .dot_4x4 = neon_dot_4x4, .lane_sum = common_lane_sum,           \
     .dot_rows = neon_dot_rows, .mix_rows = neon_mix_rows, .add = common_add, .rms_norm = common_rms_norm,    \
     .glu = common_glu, .gelu = common_gelu, .geglu = common_geglu, .glu_clamped = common_glu_clamped,        \
-    .softcap = common_softcap, .softmax_terms = common_softmax_terms
+    .softcap = common_softcap, .softmax_terms = common_softmax_terms, .peak = float_peak
 
 const struct kernels kernels_neon = {.isa = "neon", .products = &products_neon, NEON_FLOATS};
 const struct kernels kernels_dotprod = {.isa = "dotprod", .products = &products_dotprod, NEON_FLOATS};

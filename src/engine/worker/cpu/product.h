@@ -43,6 +43,9 @@ struct products {
     /* n values, a multiple of 32, to x[0], x[stride], ... */
     void (*quantize)(struct x_block *x, int64_t stride, const float *values, int64_t n);
     product_fn *of[TENSOR_TYPES]; /* NULL: the type goes through floats */
+    /* Products of bytes from registers, as fast as this instruction set does them; returns how many
+     * operations that were (a product and its addition are two). */
+    int64_t (*peak)(int64_t rounds);
 };
 
 #if defined(__x86_64__)

@@ -36,9 +36,16 @@ INLINE vints dot(
     return (vints)sum;
 }
 
+INLINE vints peak_products(vints sum, vwords w, vwords x)
+{
+    __m256i pairs = _mm256_maddubs_epi16((__m256i)w, (__m256i)x);
+    return (vints)_mm256_add_epi32((__m256i)sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
 #include "engine/worker/cpu/product_types.h"
 
-const struct products products_avx2 = {.isa = "avx2", .lanes = LANES, .quantize = quantize, .of = PRODUCTS};
+const struct products products_avx2 = {
+    .isa = "avx2", .lanes = LANES, .quantize = quantize, .of = PRODUCTS, .peak = peak};
 
 #else
 typedef int product_avx2_elsewhere; /* ISO C wants something in every file */

@@ -84,13 +84,18 @@ INLINE vints add_products(vints sum, vwords w, const int8_t *x)
     return (vints)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)w, _mm512_set1_epi32(word));
 }
 
+INLINE vints peak_products(vints sum, vwords w, vwords x)
+{
+    return (vints)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)w, (__m512i)x);
+}
+
 /* clang-format off: in this order */
 #include "engine/worker/cpu/product_vnni.h"
 #include "engine/worker/cpu/product_types.h"
 /* clang-format on */
 
 const struct products products_avx512vnni = {
-    .isa = "avx512vnni", .lanes = LANES, .quantize = quantize, .of = PRODUCTS};
+    .isa = "avx512vnni", .lanes = LANES, .quantize = quantize, .of = PRODUCTS, .peak = peak};
 
 #else
 typedef int product_avx512vnni_elsewhere; /* ISO C wants something in every file */

@@ -9,6 +9,7 @@
  *   magnitude   of each signed byte
  *   dot         sum of `count` words' byte products with the column's bytes, for each lane; `sizes`: the
  * words, or their magnitudes where they are signed plus, minus c + a b, c - a b, rounded once
+ *   peak_products   sum + the products of the bytes of w and x, for the peak
  *
  * `at`: where the step's block begins in each row. Layouts stand at the readers in tensor_dequant*.c. */
 #ifndef WEIR_ENGINE_WORKER_CPU_PRODUCT_TYPES_H
@@ -436,6 +437,24 @@ static void quantize(struct x_block *x, int64_t stride, const float *values, int
 {
     for (int64_t i = 0; i < n; i += X_VALUES, x += stride)
         quantize_block(x, values + i);
+}
+
+/* ---- The peak ---- */
+
+static int64_t peak(int64_t rounds)
+{
+    enum { SUMS = 12 }; /* chains enough to hide an addition's latency */
+    vints sums[SUMS] = {{0}};
+    vwords w = {0}, x = {0};
+    OPAQUE(x);
+    for (int64_t n = 0; n < rounds; n++)
+        for (int i = 0; i < SUMS; i++) {
+            OPAQUE(w);
+            sums[i] = peak_products(sums[i], w, x);
+        }
+    for (int i = 0; i < SUMS; i++)
+        OPAQUE(sums[i]);
+    return rounds * SUMS * LANES * 4 * 2;
 }
 
 #endif

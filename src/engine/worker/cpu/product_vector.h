@@ -26,6 +26,16 @@ INLINE vfloats splat(float x)
     return x - (vfloats){0};
 }
 
+/* What is in `v` is not known to the compiler from here on, so that what is made of it is made each time. */
+#if defined(OPAQUE)
+#elif defined(__x86_64__)
+#define OPAQUE(v) __asm__ volatile("" : "+v"(v))
+#elif defined(__aarch64__)
+#define OPAQUE(v) __asm__ volatile("" : "+w"(v))
+#else
+#define OPAQUE(v) __asm__ volatile("" : "+m"(v))
+#endif
+
 INLINE uint32_t read_word(const uint8_t *at)
 {
     uint32_t w;

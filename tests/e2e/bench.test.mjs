@@ -1,0 +1,72 @@
+// weir bench on a tiny model: what it prints, its JSON, its picture; no speed is asserted.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import { makeFolder, makeModel, root, weir } from './lib/gateway.mjs';
+
+let folder, model;
+const bench = (...args) => {
+  const r = spawnSync(weir, ['bench', ...args], { cwd: folder, encoding: 'utf8', env: { PATH: process.env.PATH } });
+  return { code: r.status, out: r.stdout, err: r.stderr };
+};
+const small = ['--prompt', '16,32', '--generate', '4', '--depth', '0,40', '--parallel', '1,3', '--repeat', '2', '--threads', '1'];
+
+before(() => {
+  folder = makeFolder();
+  model = makeModel(folder, 'tiny.gguf', ['--context', '256']);
+});
+
+test('every figure is a share of a limit of the same run', () => {
+  const r = bench(model, ...small);
+  assert.equal(r.code, 0, r.err);
+  assert.match(r.out, /memory [\d.]+ GB\/s, one thread [\d.]+; /);
+  assert.match(r.out, /prefill 16 +[\d.]+ t\/s \(\d+% of [\d.]+ (float TFLOPS|int8 TOPS)\)/);
+  for (const line of [/prefill 32 /, /prefill 16 +depth 40 /, /decode +[\d.]+ t\/s \(\d+% of /, /decode +3 streams/, /decode +depth 40 /]) assert.match(r.out, line);
+});
+
+test('JSON with the members that scripts rely on, and a picture', () => {
+  const r = bench('--model', model, ...small, '--json', '--svg', 'speed.svg');
+  assert.equal(r.code, 0, r.err);
+  const o = JSON.parse(r.out);
+  for (const speed of [o.prefill_tps, o.decode_tps]) assert.ok(speed.min > 0 && speed.min <= speed.median && speed.median <= speed.max, r.out);
+  assert.ok(o.load_s > 0 && o.first_token_s > 0 && o.peak_bytes > 1e6 && o.limits.read_gbps > 0 && o.limits.decode_share > 0, r.out);
+  assert.equal(typeof o.isa, 'string');
+  assert.deepEqual(o.points.map((p) => [p.depth, p.parallel, p.prompt, p.generate]), [[0, 1, 16, 4], [0, 3, undefined, 4], [0, 1, 32, undefined], [40, 1, 16, 4]]);
+  assert.ok(o.points.every((p) => !p.skipped && (p.decode_tps ?? p.prefill_tps).n >= 1));
+  const svg = readFileSync(join(folder, 'speed.svg'), 'utf8');
+  assert.match(svg, /^<svg [^]*<\/svg>\n$/);
+  assert.equal(svg.match(/<circle /g).length, 2 + 2 + 2);
+});
+
+test('what the time does not allow is skipped, and said', () => {
+  const r = bench(model, '--prompt', '16', '--generate', '4', '--depth', '0,1000000', '--parallel', '1', '--time', '1', '--memory-unchecked', '--threads', '1');
+  assert.equal(r.code, 0, r.err);
+  assert.match(r.out, /depth 1000000 +skipped/);
+});
+
+test('wrong options and files are said, with the exit code of usage or failure', () => {
+  for (const args of [['--prompt', '0'], ['--parallel', '1,x'], ['--time', '0'], ['--depth', '1,'.repeat(20) + '1'], ['another.gguf']]) {
+    const r = bench(model, ...args);
+    assert.equal(r.code, 2, JSON.stringify([args, r]));
+    assert.match(r.err, /^weir: /);
+  }
+  assert.equal(bench(join(folder, 'none.gguf')).code, 1);
+  assert.equal(bench(model, ...small, '--svg', '/nowhere/a.svg').code, 1);
+  const help = bench('--help');
+  assert.equal(help.code, 0);
+  assert.match(help.out, /--parallel/);
+});
+
+test('make bench-peers runs a program beside ours, in turn, and compares', () => {
+  // Answers as such programs do, with speeds that make every ratio known to be there.
+  const peer = join(root, 'tests/e2e/lib/bench_peer.mjs');
+  const r = spawnSync('node', [join(root, 'bench/peers.mjs'), weir, peer, model], {
+    encoding: 'utf8',
+    env: { PATH: process.env.PATH, PROMPT: '16', GENERATE: '4', DEPTH: '0,40', ROUNDS: '2' },
+  });
+  assert.equal(r.status, 0, r.stderr);
+  assert.match(r.stdout, /prefill 16 +[\d.]+ +1000\.0 +[\d.]+/);
+  assert.match(r.stdout, /decode at 40 +[\d.]+ +100\.0 +[\d.]+/);
+});
