@@ -187,7 +187,8 @@ static void secret_check(struct detect_scan *s, size_t rule, size_t at)
     if (table.types[rule].rank == RANK_GENERIC && detect_secrets[rule].kind == DETECT_VALUE &&
         made_of_words(secret))
         return;
-    if (detect_secrets[rule].kind == DETECT_QUOTED && str_find(secret, STR("://")) != SIZE_MAX)
+    if ((detect_secrets[rule].kind == DETECT_QUOTED || detect_secrets[rule].kind == DETECT_COMPARED) &&
+        str_find(secret, STR("://")) != SIZE_MAX)
         return;
     if (detect_secrets[rule].kind == DETECT_CROSSED && !brackets_cross(secret))
         return;
@@ -220,6 +221,34 @@ static size_t value_begin(const struct detect_scan *s, size_t at, bool *quoted)
     for (from = at; at - from < 6 && one_of(detect_byte(s, at), "'\"`= \t\n\r\\@"); at++)
         *quoted = one_of(detect_byte(s, at), "'\"`");
     return at;
+}
+
+/* From the beginning of a keyword back over the rest of its name and a comparison to the value in quotes:
+ * SIZE_MAX if there is none.   if ("value" === my_|password   */
+static size_t compared_begin(const struct detect_scan *s, size_t at)
+{
+    enum { NAME = 40, VALUE = 150 };
+    struct str text = s->text;
+    size_t from = at;
+    while (at > 0 && from - at < NAME &&
+           (detect_is_alnum(text.data[at - 1]) || one_of(text.data[at - 1], "_.$")))
+        at--;
+    while (at > 0 && from - at < NAME + 4 && text.data[at - 1] == ' ')
+        at--;
+    from = at;
+    while (at > 0 && from - at < 3 && one_of(text.data[at - 1], "=!"))
+        at--;
+    if (from - at < 2)
+        return SIZE_MAX;
+    while (at > 0 && from - at < 6 && text.data[at - 1] == ' ')
+        at--;
+    if (at == 0 || !one_of(text.data[at - 1], "'\"`"))
+        return SIZE_MAX;
+    char quote = text.data[--at];
+    for (from = at; at > 0 && from - at < VALUE; at--)
+        if (text.data[at - 1] == quote)
+            return at;
+    return SIZE_MAX;
 }
 
 /* Where the token begins whose word was found at `at`; SIZE_MAX if nothing can begin there. */
@@ -315,6 +344,8 @@ static void word_found(struct detect_scan *s, size_t word, size_t start, size_t 
         size_t at;
         if (rule->kind == DETECT_TOKEN) {
             at = token_begin(s, rule, start);
+        } else if (rule->kind == DETECT_COMPARED) {
+            at = compared_begin(s, start);
         } else {
             if (value == SIZE_MAX - 1)
                 value = value_begin(s, end, &quoted);

@@ -6,10 +6,11 @@
 #include "router/detect.h"
 
 enum detect_secret_kind {
-    DETECT_TOKEN,  /* a word of the rule begins the secret itself (or stands `back` bytes into it) */
-    DETECT_VALUE,  /* a word of the rule, then an assignment ("=", ":", "=>" ...), then the secret */
-    DETECT_QUOTED, /* the same, and the value must be in quotes: it may hold anything else */
-    DETECT_CROSSED /* the same without quotes, and the value's brackets cross, as no program's do */
+    DETECT_TOKEN,    /* a word of the rule begins the secret itself (or stands `back` bytes into it) */
+    DETECT_VALUE,    /* a word of the rule, then an assignment ("=", ":", "=>" ...), then the secret */
+    DETECT_QUOTED,   /* the same, and the value must be in quotes: it may hold anything else */
+    DETECT_COMPARED, /* a value in quotes, a comparison, then a word of the rule: "..." == db_password */
+    DETECT_CROSSED   /* an assignment without quotes, and the value's brackets cross, as no program's do */
 };
 
 enum { DETECT_BACK_DIGITS = -1 }; /* `back`: over the digits before the word */

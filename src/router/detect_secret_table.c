@@ -18,6 +18,10 @@
 #define HEX(n) "[0-9a-fA-F]{" #n "}"
 #define DASHED(n) "[A-Za-z0-9_-]{" #n "}"
 #define LOOSE(n) "[A-Za-z0-9=_-]{" #n "}"
+/* "data:", comments, then the first key with its value: only they are the match. */
+#define KUBERNETES_DATA                                                                                      \
+    "data:[ \\t]*\\r?\\n(?:[ \\t]*#[^\\n]{0,200}\\n){0,4}[ \\t]+\\K[A-Za-z0-9_.-]{1,64}+:[ \\t]*"            \
+    "(?:[|>][+-]?[ \\t]*\\r?\\n[ \\t]{1,20}+)?[\"']?[A-Za-z0-9+/]{10,4000}+={0,2}+[\"']?"
 
 const struct detect_secret detect_secrets[] = {
     /* ---- Clouds and platforms ---- */
@@ -84,7 +88,7 @@ const struct detect_secret detect_secrets[] = {
     TOKEN("GITLAB_KUBERNETES_AGENT_TOKEN", "glagent-", "glagent-[A-Za-z0-9_-]{50}", 3),
     TOKEN("GITLAB_OAUTH_APP_SECRET", "gloas-", "gloas-[A-Za-z0-9_-]{64}", 3),
     TOKEN("GITLAB_PTT", "glptt-", "glptt-[A-Za-z0-9_-]{40}", 3),
-    TOKEN("GITLAB_RRT", "gr1348941", "GR1348941[A-Za-z0-9_-]{20}", 3),
+    TOKEN("GITLAB_RRT", "gr1348941", "GR1348941[A-Za-z0-9_-]{20,50}+", 3),
     TOKEN("GITLAB_RUNNER_AUTHENTICATION_TOKEN_ROUTABLE", "glrt-t",
         "glrt-t[0-9]_[A-Za-z0-9_-]{27,300}+\\.[0-9a-z]{9}", 4),
     TOKEN("GITLAB_RUNNER_AUTHENTICATION_TOKEN", "glrt-", "glrt-[A-Za-z0-9_-]{20}(?![A-Za-z0-9_.-])", 3),
@@ -262,6 +266,10 @@ const struct detect_secret detect_secrets[] = {
     TOKEN("YANDEX_ACCESS_TOKEN", "t1.", "t1\\.[A-Za-z0-9_-]{1,400}+={0,2}\\.[A-Za-z0-9_-]{86}={0,2}", 0),
     TOKEN("YANDEX_API_KEY", "aqvn", "AQVN[A-Za-z0-9_-]{35,38}+", 0),
     VALUE("YANDEX_AWS_ACCESS_TOKEN", "yandex", "YC[A-Za-z0-9_-]{38}", 0),
+    BACK("SIDEKIQ_SENSITIVE_URL", "@gems.contribsys.com,@enterprise.contribsys.com",
+        "[a-f0-9]{8}:[a-f0-9]{8}(?=@)", 2, 17),
+    TOKEN("NUGET_CONFIG_PASSWORD", "cleartextpassword\" value,password\" value",
+        "(?:[Cc]lear[Tt]ext)?[Pp]assword\"[ \\t]+value=\"\\K[^\"\\r\\n]{8,150}(?=\")", 1),
     VALUE("SIDEKIQ_SECRET", "bundle_enterprise__contribsys__com,bundle_gems__contribsys__com",
         "[a-f0-9]{8}:[a-f0-9]{8}", 0),
     VALUE("SOFTLAYER_KEY", "softlayer,sl_,sl-", "[a-z0-9]{64}", 2),
@@ -269,9 +277,17 @@ const struct detect_secret detect_secrets[] = {
 
     TOKEN("SOFTLAYER_KEY", "api.softlayer.com", "api\\.softlayer\\.com/soap/v3(?:\\.1)?/\\K[a-z0-9]{64}", 2),
     TOKEN("ARTIFACTORY_TOKEN", "akc", "AKC[A-Za-z0-9]{10,80}+", 3),
+    TOKEN("ARTIFACTORY_TOKEN", "ap0,ap1,ap2,ap3,ap4,ap5,ap6,ap7,ap8,ap9", "AP[0-9][A-Za-z0-9]{10,80}+", 3),
     TOKEN("SLACK_TOKEN", "xoxp-,xoxa-,xoxb-", "xox[pab]-[0-9]{1,14}-[A-Za-z0-9-]{16,90}+", 2.5),
     TOKEN("PYPI_TOKEN", "pypi-agen", "pypi-AgEN[A-Za-z0-9_-]{50,1000}+", 3),
     VALUE("IBM_CLOUD_IAM_KEY", "cloud-api-key,cloud_api_key", "[A-Za-z0-9_-]{44}", 3),
+
+    /* A manifest's kind may stand on either side of its data; the values are base64. */
+    TOKEN("KUBERNETES_SECRET_YAML", "kind:",
+        "kind:[ \\t]*[\"']?[Ss]ecret[\"']?[ \\t]*\\r?\\n(?:[^\\n]{0,160}\\n){0,16}?[ \\t]*" KUBERNETES_DATA,
+        0),
+    TOKEN("KUBERNETES_SECRET_YAML",
+        "data:", KUBERNETES_DATA "(?=[\\s\\S]{0,400}?\\bkind:[ \\t]*[\"']?[Ss]ecret\\b)", 0),
 
     /* ---- Any ---- */
     TOKEN("JWT", "ey",
@@ -294,7 +310,13 @@ const struct detect_secret detect_secrets[] = {
         "(?=[^\\s\"'`]{0,149}[^A-Za-z\\s\"'`])(?=[^\\s\"'`]{0,149}[A-Za-z])[^\\s\"'`\\x00-\\x1f]{6,150}+(?=["
         "\"'`])",
         2.5, 0},
-    {"GENERIC_SECRET", DETECT_CROSSED, "passw,passphrase,secret,pwd,kennwort,passwort,db_pass",
+    {"GENERIC_SECRET", DETECT_COMPARED,
+        "passw,passphrase,secret,pwd,kennwort,passwort,private_key,privatekey,api_key,apikey,db_pass",
+        "(?=[^\\s\"'`]{0,149}[^A-Za-z\\s\"'`])(?=[^\\s\"'`]{0,149}[A-Za-z])[^\\s\"'`\\x00-\\x1f]{6,150}+(?=["
+        "\"'`])",
+        2.5, 0},
+    {"GENERIC_SECRET", DETECT_CROSSED,
+        "passw,passphrase,secret,pwd,kennwort,passwort,private_key,privatekey,db_pass",
         "(?=[^A-Za-z]{0,40}[A-Za-z])[^\\s\"'`,;\\x00-\\x1f]{8,150}+", 2.5, 0},
 };
 
