@@ -175,7 +175,7 @@ thread-sanitize: ## the unit tests under ThreadSanitizer (long)
 FUZZERS := $(patsubst fuzz/%.c,%,$(wildcard fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := -O1 -g -fsanitize=address,undefined,fuzzer-no-link
-fuzz: ## run each fuzz target for FUZZ_SECONDS (default 60)
+fuzz: ## run each fuzz target for FUZZ_SECONDS (default 60), and a million mutated requests through the decision
 	@tools/deps develop
 	@$(MAKE) --no-print-directory -j"$$(nproc)" BUILD=build-fuzz CC=clang CFLAGS="$(FUZZ_FLAGS)" HARDENING= \
 		$(addprefix build-fuzz/,$(FUZZERS))
@@ -185,6 +185,8 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (default 60)
 		build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
 			-artifact_prefix=build-fuzz/$$f- build-fuzz/corpus/$$f fuzz/corpus/$${f#fuzz_} || exit 1; \
 	done
+	@$(MAKE) --no-print-directory $(BUILD)/tests/router/detect_mutation_test
+	@WEIR_MUTATIONS=1000000 $(BUILD)/tests/router/detect_mutation_test
 $(BUILD)/fuzz_%: fuzz/fuzz_%.c $(BUILD)/libweir.a $(BUILD)/libengine.a $(BUILD)/libcommon.a
 	$(CC) $(ALL_CFLAGS) -fsanitize=address,undefined,fuzzer -o $@ $< $(BUILD)/libweir.a $(BUILD)/libengine.a \
 		$(BUILD)/libcommon.a $(GATEWAY_LIBS) $(WORKER_LIBS)

@@ -120,15 +120,12 @@ int verb_text_write(FILE *to, struct str text)
 
 int verb_policy(const char *file, struct router_policy **out, struct error *err)
 {
-    const struct config_overrides none = {0};
     struct config *config;
     *out = NULL;
     if (!file)
         return 0;
-    int rc = config_load(str_from(file), &none, &config, err);
-    if (rc)
-        return rc;
-    rc = config_policy(config, out, err);
-    config_free(config);
+    int rc = config_policy_load(str_from(file), &config, out, err);
+    if (rc == 0)
+        config_free(config);
     return rc;
 }

@@ -206,7 +206,7 @@ static void secrets(void **state)
     secret_found("CURL_AUTH_USER", "curl -u \"", "k8Zt3Lm", "W9xK2vR7:", "\" https://a.dev");
     secret_found("FACEBOOK_ACCESS_TOKEN", "app ", "158274930", "4716253|Xq7-mRt2LpZ9vKw4NbC8sDf1GhY", "\n");
     secret_found("GENERIC_SECRET", "if (\"", "q7{Rt", "}2x-Lm9", "\" === user.db_password) {");
-    secret_found("GENERIC_SECRET", "when 'Zk7w", "Q2nL", "p9!R' != $private_key:", "");
+    secret_found("GENERIC_SECRET", "when '", "Zk7wQ2nL", "p9!R", "' != $private_key:");
     secret_found("GITLAB_RRT", "", "GR1348941", "x7Kq2mNv9RtZ4wLp8YcBa3TgH6jd", "\n");
     secret_found("ARTIFACTORY_TOKEN", "artif-key:", "AP6", "k3mVw8LpQz7RtXc2Ny5Bv", "\n");
     secret_found("SLACK_LEGACY_BOT_TOKEN", "", "xoxb-", "263594206564-Xw937qtWSXJss1lFaKe", "");
@@ -216,7 +216,7 @@ static void secrets(void **state)
         "VHJvdXQtUG9uZC04OA==", "\n");
     secret_found("KUBERNETES_SECRET_YAML", "apiVersion: v1\ndata:\n  ", ".cfg: |\n    ", "VHJvdXQtUG9uZC04OA==",
         "\nmetadata:\n  name: db\nkind: 'Secret'\n");
-    harmless("kind: ExternalSecret\ndata:\n  key: VHJvdXQtUG9uZC04OA==\n");
+    harmless("kind: ExternalSecret\ndata:\n  page: VHJvdXQtUG9uZC04OA==\n");
     harmless("kind: ConfigMap\ndata:\n  page: VHJvdXQtUG9uZC04OA==\n");
     harmless("if (\"cancel\" === secret_name || mode == 'read-only' && password) {");
     harmless("<add key=\"ClearTextPassword\" value=\"33f!!lloppa\" />");
