@@ -139,11 +139,19 @@ static int parts_look(struct look *l, size_t index, const struct chat_message *m
     return rc;
 }
 
+/* Does a text that is cut before data[at] lose a part of a word or of a character? Scripts that are not ASCII
+ * may have no spaces. */
+static bool cuts_word(struct str s, size_t at)
+{
+    unsigned char here = (unsigned char)s.data[at], before = (unsigned char)s.data[at - 1];
+    return (here & 0xC0) == 0x80 || (before > ' ' && before < 0x80 && here > ' ' && here < 0x80);
+}
+
 /* Of a text whole words only: a number cut in two could look like another. */
 static struct str words_at_end(struct str s, size_t most)
 {
     size_t from = s.len > most ? s.len - most : 0;
-    while (from > 0 && from < s.len && (unsigned char)s.data[from - 1] > ' ')
+    while (from > 0 && from < s.len && cuts_word(s, from))
         from++;
     return str_slice(s, from, s.len);
 }
@@ -151,24 +159,44 @@ static struct str words_at_end(struct str s, size_t most)
 static struct str words_at_start(struct str s, size_t most)
 {
     size_t to = s.len < most ? s.len : most;
-    while (to > 0 && to < s.len && (unsigned char)s.data[to] > ' ')
+    while (to > 0 && to < s.len && cuts_word(s, to))
         to--;
     return str_slice(s, 0, to);
 }
 
-/* What one message asks for and the next one gives: "Your card number?" */
-static int seam_look(struct look *l, size_t index, const struct chat_message *m)
+/* Where one text ends and the next begins. */
+static int seam_look(struct look *l, struct str where, struct str one, struct str next, const char *between)
 {
     enum { SEAM = 128 };
+    struct str before = words_at_end(one, SEAM), after = words_at_start(next, SEAM);
+    if (before.len == 0 || after.len == 0)
+        return 0;
+    return look_again(
+        l, where, arena_printf(l->arena, STR_FMT "%s" STR_FMT, STR_ARG(before), between, STR_ARG(after)));
+}
+
+/* What one message asks for and the next one gives: "Your card number?" */
+static int messages_seam_look(struct look *l, size_t index, const struct chat_message *m)
+{
     const struct chat_message *next = m + 1;
     if (m->n_parts == 0 || next->n_parts == 0)
         return 0;
-    struct str before = words_at_end(m->parts[m->n_parts - 1].text, SEAM);
-    struct str after = words_at_start(next->parts[0].text, SEAM);
-    if (before.len == 0 || after.len == 0)
-        return 0;
     struct str where = arena_printf(l->arena, "messages[%zu].content", index + 1);
-    return look_again(l, where, arena_printf(l->arena, STR_FMT " " STR_FMT, STR_ARG(before), STR_ARG(after)));
+    return seam_look(l, where, m->parts[m->n_parts - 1].text, next->parts[0].text, " ");
+}
+
+/* Texts to embed are mostly one document cut into pieces, anywhere. */
+static int inputs_look(struct look *l, const struct chat_request *r)
+{
+    int rc = 0;
+    for (size_t i = 1; i < r->n_inputs && r->kind == CHAT_KIND_EMBED && rc == 0; i++) {
+        struct str where = arena_printf(l->arena, "input[%zu]", i);
+        struct str one = r->inputs[i - 1].text, next = r->inputs[i].text;
+        rc = seam_look(l, where, one, next, "");
+        if (rc == 0)
+            rc = seam_look(l, where, one, next, " ");
+    }
+    return rc;
 }
 
 static int request_look(struct look *l)
@@ -184,8 +212,10 @@ static int request_look(struct look *l)
         if (rc == 0)
             rc = tree_look(l, "messages", i, r->messages[i].vendor);
         if (rc == 0 && i + 1 < r->n_messages)
-            rc = seam_look(l, i, &r->messages[i]);
+            rc = messages_seam_look(l, i, &r->messages[i]);
     }
+    if (rc == 0)
+        rc = inputs_look(l, r);
     for (size_t i = 0; i < r->n_tools && rc == 0; i++)
         rc = tree_look(l, "tools", i, r->tools[i].raw ? r->tools[i].raw : r->tools[i].parameters);
     return rc ? rc : tree_look(l, "request", 0, r->vendor);

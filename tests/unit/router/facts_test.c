@@ -135,6 +135,38 @@ static void a_picture_is_not_read_as_text(void **state)
     arena_free(a);
 }
 
+/* Documents are cut into pieces anywhere, also where a script has no spaces. */
+static void what_is_cut_over_two_inputs_is_found(void **state)
+{
+    (void)state;
+    static const char *const pieces[][2] = {{"pay with card 4539 5787 63", "62 1486 until friday"},
+        {"pay with card 4539 5787", "6362 1486 until friday"},
+        {"\xE5\x8D\xA1\xE5\x8F\xB7\xE6\x98\xAF"
+         "4539 5787 63",
+            "62 1486\xE3\x80\x82\xE8\xB0\xA2\xE8\xB0\xA2"},
+        {"write to hollis.bramwell@nor", "thpine.net, please"}};
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++)
+        for (size_t padding = 0; padding < 2; padding++) {
+            struct arena *a = arena_create(16 * MIB);
+            struct chat_request *r = chat_request_create(a);
+            struct chat_input inputs[2] = {
+                {.text = str_from(pieces[i][0])}, {.text = str_from(pieces[i][1])}};
+            struct facts f;
+            for (size_t k = 0; k < 40 && padding; k++) {
+                inputs[0].text = arena_printf(a, "\xE6\x98\xAF and " STR_FMT, STR_ARG(inputs[0].text));
+                inputs[1].text = arena_printf(a, STR_FMT " and \xE6\x98\xAF", STR_ARG(inputs[1].text));
+            }
+            r->kind = CHAT_KIND_EMBED;
+            r->inputs = inputs;
+            r->n_inputs = 2;
+            facts_init(&f, r, NULL);
+            if (!facts_findings(&f)->sensitive)
+                fail_msg("not found: %s | %s", pieces[i][0], pieces[i][1]);
+            assert_true(str_is(facts_findings(&f)->entities[0].where, "input[1]"));
+            arena_free(a);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -142,6 +174,7 @@ int main(void)
         cmocka_unit_test(tasks),
         cmocka_unit_test(languages),
         cmocka_unit_test(sizes),
+        cmocka_unit_test(what_is_cut_over_two_inputs_is_found),
         cmocka_unit_test(a_picture_is_not_read_as_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
