@@ -40,8 +40,8 @@ char *buf_reserve(struct buf *b, size_t len)
     size_t need = b->len + len + 1;
     if (need > b->capacity) {
         size_t capacity = b->capacity ? b->capacity : 64;
-        while (capacity < need)
-            capacity *= 2;
+        while (capacity < need) /* small ones in few steps: growing costs more than their room */
+            capacity *= capacity < 1024 ? 4 : 2;
         if (capacity > b->max + 1)
             capacity = b->max + 1;
         char *data = realloc(b->data, capacity);

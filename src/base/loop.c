@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/must.h"
 
 struct task {
@@ -29,10 +30,16 @@ struct loop {
 
 static _Thread_local struct loop *running;
 
+/* Most timers guard something that comes in time: they are stopped, or started anew for later. So the event
+ * of one may come early, or for nothing: it never moves but nearer, and a look at `due_ns` says what is so.
+ */
 struct loop_timer {
     struct event *event;
     void (*fn)(void *);
     void *ctx;
+    int64_t due_ns;   /* INT64_MAX: stopped */
+    int64_t alarm_ns; /* when the event comes, never after `due_ns`; INT64_MAX: not */
+    bool soon;
 };
 
 struct loop_io {
@@ -188,36 +195,71 @@ struct event_base *loop_event_base(struct loop *loop)
     return loop->base;
 }
 
+static void timer_arm(struct loop_timer *timer, int64_t delay_ns)
+{
+    int64_t us = (delay_ns + 999) / 1000; /* never early */
+    struct timeval tv = {.tv_sec = us / 1000000, .tv_usec = us % 1000000};
+    timer->alarm_ns = timer->due_ns;
+    event_add(timer->event, &tv);
+}
+
+/* Its time is up; else it is armed for when that is, if ever. An event that comes for `due_ns` itself is
+ * never early, whatever the clock says: the loop's is coarser. One that came `soon` took the other's place.
+ */
+static bool timer_is_due(struct loop_timer *timer)
+{
+    bool meant = timer->alarm_ns == timer->due_ns && !timer->soon;
+    timer->alarm_ns = INT64_MAX;
+    if (timer->due_ns == INT64_MAX)
+        return false;
+    int64_t left = timer->due_ns - clock_mono_ns();
+    if (!meant && left > 0) {
+        timer_arm(timer, left);
+        return false;
+    }
+    timer->due_ns = INT64_MAX;
+    return true;
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *ctx)
 {
     struct loop_timer *timer = ctx;
     (void)fd;
     (void)what;
-    timer->fn(timer->ctx);
+    bool due = timer_is_due(timer);
+    due = due || timer->soon;
+    timer->soon = false;
+    if (due)
+        timer->fn(timer->ctx);
 }
 
 struct loop_timer *loop_timer_create(struct loop *loop, void (*fn)(void *), void *ctx)
 {
     struct loop_timer *timer = must(malloc(sizeof *timer));
-    *timer = (struct loop_timer){NULL, fn, ctx};
+    *timer = (struct loop_timer){NULL, fn, ctx, INT64_MAX, INT64_MAX, false};
     timer->event = must(event_new(loop->base, -1, 0, on_timer, timer));
     return timer;
 }
 
 void loop_timer_start(struct loop_timer *timer, int64_t delay_ms)
 {
-    struct timeval tv = {.tv_sec = delay_ms / 1000, .tv_usec = delay_ms % 1000 * 1000};
-    event_add(timer->event, &tv);
+    const int64_t most_ms = INT64_C(1000000000000); /* 31 years */
+    int64_t delay_ns = (delay_ms < most_ms ? delay_ms : most_ms) * 1000000;
+    timer->due_ns = clock_mono_ns() + delay_ns;
+    if (timer->due_ns < timer->alarm_ns)
+        timer_arm(timer, delay_ns);
 }
 
 void loop_timer_soon(struct loop_timer *timer)
 {
+    timer->soon = true;
     event_active(timer->event, EV_TIMEOUT, 0);
 }
 
 void loop_timer_stop(struct loop_timer *timer)
 {
-    event_del(timer->event);
+    timer->due_ns = INT64_MAX;
+    timer->soon = false;
 }
 
 void loop_timer_free(struct loop_timer *timer)

@@ -221,6 +221,47 @@ static void fires_once_per_start(void **state)
     loop_free(t.loop);
 }
 
+/* Its event is not moved: it comes when it was first to come, and again. */
+static void a_timer_put_off_fires_when_it_is_due(void **state)
+{
+    (void)state;
+    struct ticks t = {.loop = create(), .most = 1};
+    t.timer = loop_timer_create(t.loop, tick, &t);
+    t.began = clock_mono_ms();
+    loop_timer_start(t.timer, 10);
+    loop_timer_start(t.timer, 100);
+    run(t.loop);
+    assert_true(t.took >= 90 && t.took < 3000);
+    loop_timer_free(t.timer);
+    loop_free(t.loop);
+}
+
+static void on_count(void *ctx)
+{
+    struct ticks *t = ctx;
+    if (++t->count == t->most)
+        loop_stop(t->loop);
+}
+
+static void a_timer_that_runs_soon_still_fires(void **state)
+{
+    (void)state;
+    struct ticks t = {.loop = create(), .most = 2};
+    t.timer = loop_timer_create(t.loop, on_count, &t);
+    loop_timer_start(t.timer, 20);
+    loop_timer_soon(t.timer);
+    run(t.loop);
+    assert_int_equal(t.count, 2);
+    loop_timer_start(t.timer, 1);
+    loop_timer_soon(t.timer);
+    loop_timer_stop(t.timer); /* both */
+    loop_post(t.loop, stop, t.loop);
+    run(t.loop);
+    assert_int_equal(t.count, 2);
+    loop_timer_free(t.timer);
+    loop_free(t.loop);
+}
+
 static void must_not_fire(void *ctx)
 {
     *(int *)ctx += 1;
@@ -422,6 +463,8 @@ int main(void)
         cmocka_unit_test(stops_from_another_thread_and_runs_again),
         cmocka_unit_test(knows_its_own_thread),
         cmocka_unit_test(fires_once_per_start),
+        cmocka_unit_test(a_timer_put_off_fires_when_it_is_due),
+        cmocka_unit_test(a_timer_that_runs_soon_still_fires),
         cmocka_unit_test(soon_is_still_in_this_turn_and_once),
         cmocka_unit_test(stopped_and_freed_timers_are_silent),
         cmocka_unit_test(watches_what_it_is_told_to),
