@@ -1,5 +1,6 @@
 /* One connection: reading requests, the states of http_internal.h, closing. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <event2/bufferevent_ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +50,7 @@ static int on_field(struct http_parser *p, const char *at, size_t len)
     if (r->n_fields == 0 || r->in_value) {
         if (r->n_fields == HTTP_MAX_FIELDS)
             return refuse(of(p), 431, "the request has too many header fields");
+        r->names[r->n_fields] = r->values[r->n_fields] = (struct http_span){0, 0};
         r->n_fields++;
         r->in_value = false;
     }
@@ -86,8 +88,10 @@ static int on_headers(struct http_parser *p)
     bool sized = http_request_header_count(r, "content-length") == 1;
     if (sized && p->content_length > c->server->options.max_body)
         return refuse(c, 413, "the request body is too large");
-    if (str_is_nocase(http_request_header(r, "expect"), "100-continue") && p->http_minor == 1)
-        bufferevent_write(c->bev, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+    if (str_is_nocase(http_request_header(r, "expect"), "100-continue") && p->http_minor == 1) {
+        evbuffer_add(bufferevent_get_output(c->bev), "HTTP/1.1 100 Continue\r\n\r\n", 25);
+        http_connection_push(c);
+    }
     return 0;
 }
 
@@ -135,6 +139,7 @@ void http_connection_lost(struct http_connection *c)
     bool handling = c->state == HTTP_HANDLING;
     c->request = NULL;
     http_server_forget(c->server, c);
+    list_remove(&c->owing);
     loop_timer_stop(c->deadline);
     bufferevent_free(c->bev);
     if (r && handling) {
@@ -143,7 +148,7 @@ void http_connection_lost(struct http_connection *c)
         if (r->gone)
             r->gone(r->gone_ctx);
     } else {
-        http_request_free(r);
+        http_request_recycle(c->server, r);
     }
     connection_free(c);
 }
@@ -220,7 +225,7 @@ static void answer_refusal(struct http_connection *c, struct http_request *r, in
     evbuffer_add_printf(out, "Content-Length: %zu\r\nConnection: close\r\n\r\n", body.len);
     evbuffer_add(out, body.data, body.len);
     buf_free(&body);
-    loop_timer_stop(c->deadline);
+    http_connection_push(c);
     loop_timer_start(c->deadline, HTTP_LINGER_MS);
     flush_and_close(c);
 }
@@ -300,9 +305,12 @@ static void on_read(struct bufferevent *bev, void *ctx)
         connection_free(c);
 }
 
+/* Has fallen to the watermark. */
 static void on_write(struct bufferevent *bev, void *ctx)
 {
     struct http_connection *c = ctx;
+    if (!c->server->tls && unsent(c) == 0)
+        bufferevent_disable(bev, EV_WRITE);
     if (c->state == HTTP_FLUSHING)
         linger(c);
     else if (c->state == HTTP_HANDLING && c->request->drain)
@@ -356,10 +364,37 @@ static void on_deadline(void *ctx)
         http_connection_lost(c);
 }
 
+/* ---- Writing ---- */
+
+void http_connection_push(struct http_connection *c)
+{
+    if (c->server->tls || !list_empty(&c->owing) || bufferevent_get_enabled(c->bev) & EV_WRITE)
+        return;
+    if (list_empty(&c->server->owing))
+        loop_timer_soon(c->server->flush);
+    list_push_back(&c->server->owing, &c->owing);
+}
+
+void http_connection_flush(struct http_connection *c)
+{
+    struct evbuffer *out = bufferevent_get_output(c->bev);
+    list_remove(&c->owing);
+    evbuffer_unfreeze(out, 1); /* else only the bufferevent takes from it */
+    bool broken = unsent(c) > 0 && evbuffer_write(out, bufferevent_getfd(c->bev)) < 0 && errno != EAGAIN &&
+                  errno != EINTR;
+    evbuffer_freeze(out, 1);
+    if (unsent(c) > 0 && !broken)
+        bufferevent_enable(c->bev, EV_WRITE); /* it goes on when the socket takes more */
+    if (broken)
+        http_connection_lost(c);
+    else if (unsent(c) <= (c->state == HTTP_FLUSHING ? 0 : c->server->options.write_low))
+        on_write(c->bev, c);
+}
+
 void http_connection_finish(struct http_connection *c)
 {
     c->server->n_active--;
-    http_request_free(c->request);
+    http_request_recycle(c->server, c->request);
     c->request = NULL;
     if (!c->keep_alive || !c->server->listener) {
         loop_timer_start(c->deadline, HTTP_LINGER_MS + (int64_t)c->server->options.write_timeout_s * 1000);
@@ -411,6 +446,7 @@ void http_connection_accept(struct http_server *s, evutil_socket_t fd, const str
     c->bev = bev;
     peer_name(address, c->peer);
     c->deadline = loop_timer_create(s->loop, on_deadline, c);
+    list_init(&c->owing);
     list_push_back(&s->connections, &c->link);
     s->n_connections++;
     request_begin(c);
@@ -419,5 +455,7 @@ void http_connection_accept(struct http_server *s, evutil_socket_t fd, const str
     bufferevent_setcb(bev, on_read, on_write, on_event, c);
     bufferevent_setwatermark(bev, EV_READ, 0, 64 * KIB);
     bufferevent_setwatermark(bev, EV_WRITE, s->options.write_low, 0);
-    bufferevent_enable(bev, EV_READ | EV_WRITE);
+    bufferevent_enable(bev, EV_READ);
+    if (!s->tls)
+        bufferevent_disable(bev, EV_WRITE); /* http_connection_flush */
 }

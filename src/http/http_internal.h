@@ -20,6 +20,7 @@
 #include "base/list.h"
 #include "http/http.h"
 
+enum { HTTP_SPARE = 64, HTTP_SPARE_BYTES = 8192 };
 enum { HTTP_MAX_FIELDS = 100, HTTP_LINGER_MS = 10000, HTTP_FIRST_MS = 1000, HTTP_LEAST_BYTES_PER_MS = 16 };
 
 enum http_state { HTTP_READING, HTTP_HANDLING, HTTP_FLUSHING, HTTP_DRAINING };
@@ -33,12 +34,19 @@ struct http_server {
     struct loop_timer *accept_again; /* after running out of descriptors */
     SSL_CTX *tls;
     struct list connections;
+    struct list owing;        /* connections that have something to send */
+    struct loop_timer *flush; /* sends it, at the end of the loop's turn */
     int n_connections, n_active;
-    bool paused; /* the listener is off because of max_connections */
+    struct http_request *spare[HTTP_SPARE]; /* done with, and their buffers */
+    size_t n_spare;
+    struct buf head; /* of the answer that is being written */
+    bool paused;     /* the listener is off because of max_connections */
 };
 
+/* What is written goes out at the end of the loop's turn, straight to the socket; only what that does not
+ * take is left to the bufferevent, whose writing rests otherwise. TLS is the bufferevent's all the time. */
 struct http_connection {
-    struct list link;
+    struct list link, owing;
     struct http_server *server;
     struct bufferevent *bev;
     struct loop_timer *deadline;
@@ -64,17 +72,11 @@ struct http_span {
 
 struct http_request {
     struct http_connection *connection; /* NULL once the client is gone */
-    struct buf head;                    /* target, then field names and values */
     struct http_span target;
-    struct http_span names[HTTP_MAX_FIELDS], values[HTTP_MAX_FIELDS];
     int n_fields;
     bool in_value, head_done;
-    struct buf body;
-    struct buf path;  /* decoded */
     struct str query; /* raw, inside head */
     const char *method;
-    struct buf query_value; /* of the last http_request_query */
-    struct buf reply_fields;
     bool begun, chunked, head_only;
     void (*gone)(void *);
     void *gone_ctx;
@@ -84,8 +86,19 @@ struct http_request {
     void *over_ctx;
     int status; /* that was answered; 0: none yet */
     int64_t sent;
+    /* From here on it is not zeroed for the next request. */
+    struct buf head; /* target, then field names and values */
+    struct buf body;
+    struct buf path;        /* decoded */
+    struct buf query_value; /* of the last http_request_query */
+    struct buf reply_fields;
+    struct http_span names[HTTP_MAX_FIELDS], values[HTTP_MAX_FIELDS];
 };
 
+/* What it has been given to write goes out soon. */
+void http_connection_push(struct http_connection *c);
+/* Sends what a connection owes; it may be gone afterwards. */
+void http_connection_flush(struct http_connection *c);
 void http_connection_accept(struct http_server *s, evutil_socket_t fd, const struct sockaddr *address);
 /* The answer of the current request is written; goes on to the next one or closes. */
 void http_connection_finish(struct http_connection *c);
@@ -98,7 +111,9 @@ void http_server_forget(struct http_server *s, struct http_connection *c);
 struct http_request *http_request_create(struct http_connection *c);
 /* Splits the target; false if it is malformed. */
 bool http_request_resolve(struct http_request *r);
-void http_request_free(struct http_request *r);
+/* Tells that it is over, and keeps it for another where there is room; NULL is allowed. */
+void http_request_recycle(struct http_server *s, struct http_request *r);
+void http_request_spares_free(struct http_server *s);
 const char *http_reason(int status);
 
 #endif

@@ -6,32 +6,80 @@
 #include "base/limits.h"
 #include "http/http_internal.h"
 
+/* Its buffers, all of them. */
+static void buffers_each(struct http_request *r, void (*fn)(struct buf *b))
+{
+    fn(&r->head);
+    fn(&r->body);
+    fn(&r->path);
+    fn(&r->query_value);
+    fn(&r->reply_fields);
+}
+
 struct http_request *http_request_create(struct http_connection *c)
 {
+    struct http_server *s = c->server;
+    if (s->n_spare > 0) {
+        struct http_request *spare = s->spare[--s->n_spare];
+        spare->connection = c;
+        return spare;
+    }
     struct http_request *r = calloc(1, sizeof *r);
     if (!r)
         abort();
     r->connection = c;
-    buf_init(&r->head, c->server->options.max_header);
-    buf_init(&r->body, c->server->options.max_body);
-    buf_init(&r->path, c->server->options.max_header);
-    buf_init(&r->query_value, c->server->options.max_header);
+    buf_init(&r->head, s->options.max_header);
+    buf_init(&r->body, s->options.max_body);
+    buf_init(&r->path, s->options.max_header);
+    buf_init(&r->query_value, s->options.max_header);
     buf_init(&r->reply_fields, 64 * KIB);
     return r;
 }
 
-void http_request_free(struct http_request *r)
+static void over(struct http_request *r)
+{
+    if (r->over)
+        r->over(r->over_ctx, r->status, r->sent);
+}
+
+static void request_free(struct http_request *r)
+{
+    buffers_each(r, buf_free);
+    free(r);
+}
+
+static void buffer_reuse(struct buf *b)
+{
+    if (b->capacity > HTTP_SPARE_BYTES)
+        buf_free(b);
+    else
+        buf_clear(b);
+}
+
+/* What it was is forgotten, but for the memory of its buffers. */
+static void request_reset(struct http_request *r)
+{
+    buffers_each(r, buffer_reuse);
+    memset(r, 0, offsetof(struct http_request, head));
+}
+
+void http_request_recycle(struct http_server *s, struct http_request *r)
 {
     if (!r)
         return;
-    if (r->over)
-        r->over(r->over_ctx, r->status, r->sent);
-    buf_free(&r->head);
-    buf_free(&r->body);
-    buf_free(&r->path);
-    buf_free(&r->query_value);
-    buf_free(&r->reply_fields);
-    free(r);
+    over(r);
+    if (s->n_spare == HTTP_SPARE) {
+        request_free(r);
+        return;
+    }
+    request_reset(r);
+    s->spare[s->n_spare++] = r;
+}
+
+void http_request_spares_free(struct http_server *s)
+{
+    while (s->n_spare > 0)
+        request_free(s->spare[--s->n_spare]);
 }
 
 static struct str span(const struct http_request *r, struct http_span s)
@@ -156,7 +204,8 @@ void http_request_on_gone(struct http_request *r, void (*fn)(void *), void *ctx)
 void http_request_release(struct http_request *r)
 {
     assert(!r->connection);
-    http_request_free(r);
+    over(r);
+    request_free(r);
 }
 
 void http_request_on_over(struct http_request *r, void (*fn)(void *, int, int64_t), void *ctx)
@@ -192,9 +241,11 @@ const char *http_reason(int status)
 }
 
 /* The head but for what tells the body's length, and the line that ends it. */
-static void head_write(struct http_request *r, struct buf *out, int status, const char *content_type)
+static struct buf *head_write(struct http_request *r, int status, const char *content_type)
 {
     struct http_connection *c = r->connection;
+    struct buf *out = &c->server->head;
+    buf_clear(out);
     r->begun = true;
     r->status = status;
     buf_append_text(out, "HTTP/1.1 ");
@@ -212,12 +263,7 @@ static void head_write(struct http_request *r, struct buf *out, int status, cons
         buf_append_text(out, "Connection: close\r\n");
     else if (!r->chunked)
         buf_append_text(out, "Connection: keep-alive\r\n");
-}
-
-static void send_head(struct http_connection *c, struct buf *head)
-{
-    evbuffer_add(bufferevent_get_output(c->bev), head->data, head->len);
-    buf_free(head);
+    return out;
 }
 
 void http_reply(struct http_request *r, int status, const char *content_type, struct str body)
@@ -227,16 +273,17 @@ void http_reply(struct http_request *r, int status, const char *content_type, st
         http_request_release(r);
         return;
     }
-    struct buf head;
-    buf_init(&head, 128 * KIB); /* its fields are half of that at most */
-    head_write(r, &head, status, content_type);
-    buf_append_text(&head, "Content-Length: ");
-    buf_append_int(&head, (int64_t)body.len);
-    buf_append_text(&head, "\r\n\r\n");
-    send_head(c, &head);
+    struct evbuffer *out = bufferevent_get_output(c->bev);
+    struct buf *head = head_write(r, status, content_type);
+    buf_append_text(head, "Content-Length: ");
+    buf_append_int(head, (int64_t)body.len);
+    buf_append_text(head, "\r\n\r\n");
+    evbuffer_expand(out, head->len + (r->head_only ? 0 : body.len)); /* one piece; it grows by itself, too */
+    evbuffer_add(out, head->data, head->len);
     if (!r->head_only)
-        evbuffer_add(bufferevent_get_output(c->bev), body.data, body.len);
+        evbuffer_add(out, body.data, body.len);
     r->sent = r->head_only ? 0 : (int64_t)body.len;
+    http_connection_push(c);
     http_connection_finish(c);
 }
 
@@ -248,11 +295,10 @@ void http_stream_begin(struct http_request *r, int status, const char *content_t
     /* HTTP/1.0 knows no chunks: the end of the connection is the end of the answer. */
     if (!r->chunked)
         c->keep_alive = false;
-    struct buf head;
-    buf_init(&head, 128 * KIB); /* its fields are half of that at most */
-    head_write(r, &head, status, content_type);
-    buf_append_text(&head, r->chunked ? "Transfer-Encoding: chunked\r\n\r\n" : "\r\n");
-    send_head(c, &head);
+    struct buf *head = head_write(r, status, content_type);
+    buf_append_text(head, r->chunked ? "Transfer-Encoding: chunked\r\n\r\n" : "\r\n");
+    evbuffer_add(bufferevent_get_output(c->bev), head->data, head->len);
+    http_connection_push(c);
 }
 
 /* RFC 9112, 7.1: the size in hexadecimal digits, on a line of its own. */
@@ -277,6 +323,7 @@ void http_stream_write(struct http_request *r, struct str bytes)
     evbuffer_add(out, bytes.data, bytes.len);
     if (r->chunked)
         evbuffer_add(out, "\r\n", 2);
+    http_connection_push(r->connection);
 }
 
 bool http_stream_full(const struct http_request *r)
@@ -300,6 +347,7 @@ void http_stream_end(struct http_request *r)
     }
     if (r->chunked && !r->head_only)
         evbuffer_add(bufferevent_get_output(c->bev), "0\r\n\r\n", 5);
+    http_connection_push(c);
     http_connection_finish(c);
 }
 

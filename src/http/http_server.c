@@ -66,6 +66,21 @@ void http_server_forget(struct http_server *s, struct http_connection *c)
     }
 }
 
+/* The end of the loop's turn. */
+static void on_flush(void *ctx)
+{
+    struct http_server *s = ctx;
+    struct list now;
+    list_init(&now);
+    while (!list_empty(&s->owing)) {
+        struct list *first = s->owing.next;
+        list_remove(first);
+        list_push_back(&now, first);
+    }
+    while (!list_empty(&now))
+        http_connection_flush(list_item(now.next, struct http_connection, owing));
+}
+
 static int tls_fail(struct error *err, const char *what, const char *file)
 {
     char why[256];
@@ -154,6 +169,9 @@ int http_server_create(struct loop *loop, const struct http_options *options, ht
     s->handler = handler;
     s->ctx = ctx;
     list_init(&s->connections);
+    list_init(&s->owing);
+    buf_init(&s->head, 128 * KIB); /* its fields are half of that at most */
+    s->flush = loop_timer_create(loop, on_flush, s);
     s->accept_again = loop_timer_create(loop, accept_resume, s);
     int rc = tls_open(s, err);
     if (rc == 0)
@@ -225,6 +243,9 @@ void http_server_free(struct http_server *s)
     list_each(node, after, &s->connections)
         http_connection_lost(list_item(node, struct http_connection, link));
     loop_timer_free(s->accept_again);
+    loop_timer_free(s->flush);
+    http_request_spares_free(s);
+    buf_free(&s->head);
     SSL_CTX_free(s->tls);
     free(s);
 }
