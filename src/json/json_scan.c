@@ -143,6 +143,14 @@ bool json_scan_string(struct json_scan *s, struct buf *plain, struct str *out)
     return true;
 }
 
+bool json_scan_plain_string(struct json_scan *s, struct str *out)
+{
+    const char *begin = s->at;
+    s->at = run_end(s->at, s->end, false);
+    *out = (struct str){begin, (size_t)(s->at - begin)};
+    return s->at < s->end && *s->at == '"';
+}
+
 /* ---- The rest ---- */
 
 static size_t digits_skip(struct json_scan *s)

@@ -45,6 +45,8 @@ static inline bool json_scan_take(struct json_scan *s, char c)
  * the length of the text: no string is longer than it is written, and what stands in `plain` never moves.
  * UTF-8 is not looked at, NUL is refused. */
 bool json_scan_string(struct json_scan *s, struct buf *plain, struct str *out);
+/* The same of a string without escapes; its closing quote is left. */
+bool json_scan_plain_string(struct json_scan *s, struct str *out);
 /* `out` is how it is written; `whole`: neither fraction nor exponent. */
 bool json_scan_number(struct json_scan *s, struct str *out, bool *whole);
 /* One level deeper, by '{' or '['; leave with depth--. */

@@ -6,18 +6,20 @@
 #include "base/limits.h"
 #include "json/json_scan.h"
 
-enum { ITEMS_FIRST = 64 };
+enum { ITEMS_FIRST = 32, LAST_BYTES = 1024 };
 
 void json_view_init(struct json_view *v)
 {
     *v = (struct json_view){0};
     buf_init(&v->plain, 0);
+    buf_init(&v->last, LAST_BYTES);
 }
 
 void json_view_free(struct json_view *v)
 {
     free(v->items);
     buf_free(&v->plain);
+    buf_free(&v->last);
 }
 
 /* ---- Reading ---- */
@@ -77,7 +79,7 @@ static inline bool word_take(
     struct json_scan *s, struct json_item *item, enum json_item_kind kind, struct str word)
 {
     item->kind = kind;
-    item->text = word;
+    item->text = (struct str){s->at, word.len};
     return json_scan_word(s, word);
 }
 
@@ -128,8 +130,135 @@ static int refuse(struct str text, struct error *err)
     return rc ? rc : error_set(err, ERROR_MEMORY, "no memory for an answer's JSON");
 }
 
+/* ---- Reading what is like the last text ---- */
+
+static size_t place_of(const struct json_view *v, uint32_t item)
+{
+    return (size_t)(v->items[item].text.data - v->last.data);
+}
+
+/* The value behind which, or in which, byte `at` of the last text stands. */
+static bool varying_find(const struct json_view *v, size_t at, uint32_t *out)
+{
+    for (uint32_t i = 0; i < v->n; i++) {
+        enum json_item_kind kind = v->items[i].kind;
+        size_t begin = place_of(v, i);
+        if ((kind == JSON_ITEM_STRING || kind == JSON_ITEM_NUMBER) && begin <= at &&
+            at <= begin + v->items[i].text.len) {
+            *out = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Its value in the text that is being read. */
+static bool varying_take(const struct json_view *v, struct json_scan *s, uint32_t item, struct str *out)
+{
+    bool whole;
+    return v->items[item].kind == JSON_ITEM_NUMBER ? json_scan_number(s, out, &whole)
+                                                   : json_scan_plain_string(s, out) && str_utf8_valid(*out);
+}
+
+/* Passes over what must be alike in both, up to byte `to` of the last text; *at is how far that went. */
+static bool alike_take(const struct json_view *v, struct json_scan *s, size_t *at, size_t to)
+{
+    const char *last = v->last.data;
+    size_t n = to - *at;
+    if ((size_t)(s->end - s->at) >= n && memcmp(last + *at, s->at, n) == 0) {
+        s->at += n;
+        *at = to;
+        return true;
+    }
+    while (*at < to && s->at < s->end && last[*at] == *s->at) {
+        s->at++;
+        ++*at;
+    }
+    return false;
+}
+
+/* Moves the items to where they stand in `text`, now `last`. */
+static void items_move(struct json_view *v, struct str text, const struct str *values)
+{
+    ptrdiff_t shift = 0;
+    size_t k = 0;
+    for (uint32_t i = v->varies[0]; i < v->n; i++) {
+        struct json_item *item = &v->items[i];
+        item->key.data += item->key.data ? shift : 0;
+        item->text.data += shift;
+        if (k == v->n_varies || v->varies[k] != i)
+            continue;
+        size_t old = item->text.len;
+        item->text.len = values[k++].len;
+        ptrdiff_t more = (ptrdiff_t)item->text.len - (ptrdiff_t)old;
+        shift += more;
+        for (uint32_t j = 0; j < i; j++) /* what it stands in */
+            if (j + v->items[j].span > i)
+                v->items[j].text.len += (size_t)more;
+    }
+    memcpy(v->last.data, text.data, text.len);
+    v->last.data[text.len] = '\0';
+    v->last.len = text.len;
+}
+
+/* One more item varies, the one at byte `at` of the last text. */
+static bool varying_add(struct json_view *v, size_t at)
+{
+    uint32_t found;
+    size_t k = v->n_varies;
+    if (k == JSON_VIEW_VARIES || !varying_find(v, at, &found))
+        return false;
+    for (size_t i = 0; i < k; i++)
+        if (v->varies[i] == found)
+            return false; /* it does not end like the last one */
+    for (; k > 0 && v->varies[k - 1] > found; k--)
+        v->varies[k] = v->varies[k - 1];
+    v->varies[k] = found;
+    v->n_varies++;
+    return true;
+}
+
+static bool text_repeats(struct json_view *v, struct str text)
+{
+    struct str values[JSON_VIEW_VARIES];
+    struct json_scan s = {.at = text.data, .end = text.data + text.len};
+    size_t at = 0;
+    if (v->last.len == 0 || v->plain.len > 0 || text.len >= v->last.capacity)
+        return false;
+    for (size_t k = 0;; k++) {
+        size_t to = k < v->n_varies ? place_of(v, v->varies[k]) : v->last.len;
+        if (!alike_take(v, &s, &at, to))
+            break;
+        if (k == v->n_varies) {
+            if (s.at == s.end && v->n_varies > 0)
+                items_move(v, text, values);
+            return s.at == s.end;
+        }
+        if (!varying_take(v, &s, v->varies[k], &values[k]))
+            return false;
+        at += v->items[v->varies[k]].text.len;
+    }
+    return varying_add(v, at) && text_repeats(v, text); /* as deep as values may vary */
+}
+
+/* The text, or a copy of it that the next one can be compared with. */
+static struct str text_keep(struct json_view *v, struct str text)
+{
+    buf_clear(&v->last);
+    v->n_varies = 0;
+    if (!v->repeats || text.len >= LAST_BYTES || (!v->last.data && !buf_reserve(&v->last, LAST_BYTES)))
+        return text;
+    buf_append_str(&v->last, text);
+    return buf_str(&v->last);
+}
+
 int json_view_read(struct json_view *v, struct str text, const struct json_item **out, struct error *err)
 {
+    if (v->repeats && text_repeats(v, text)) {
+        *out = v->items;
+        return 0;
+    }
+    text = text_keep(v, text);
     struct json_scan s = {.at = text.data, .end = text.data + text.len, .values = 1};
     v->n = 0;
     buf_clear(&v->plain);
@@ -137,8 +266,11 @@ int json_view_read(struct json_view *v, struct str text, const struct json_item 
     bool whole = text.len > 0 && str_utf8_valid(text) && value_take(v, &s, STR_NONE);
     if (whole)
         json_scan_space(&s);
-    if (!whole || s.at != s.end)
-        return refuse(text, err);
+    if (!whole || s.at != s.end) {
+        int rc = refuse(text, err);
+        buf_clear(&v->last);
+        return rc;
+    }
     *out = v->items;
     return 0;
 }

@@ -29,10 +29,22 @@ struct json_item {
     enum json_item_kind kind;
 };
 
+/* Events of a stream mostly differ in one string. Where a text says the same as the last one but for a few
+ * strings and numbers, only these are read, and the items moved:
+ *
+ *   last   {"id":"c1","n":1,"text":"Hel"}            varies: [3]
+ *   next   {"id":"c1","n":1,"text":"lo, world"}      the rest is compared, byte by byte
+ */
+enum { JSON_VIEW_VARIES = 6 };
+
 struct json_view {
     struct json_item *items;
     size_t n, capacity;
     struct buf plain; /* strings that had escapes */
+    bool repeats;     /* the caller's word that texts may be alike */
+    struct buf last; /* then the items stand in this copy; empty: the last text was too large, or not valid */
+    uint32_t varies[JSON_VIEW_VARIES]; /* items that have differed, in order */
+    size_t n_varies;
 };
 
 void json_view_init(struct json_view *v);

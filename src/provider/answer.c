@@ -63,12 +63,11 @@ void provider_answer_abandon(struct provider_answer *a)
 
 /* ---- Events out ---- */
 
-static void emit(struct provider_answer *a, const struct chat_event *event)
+static void emit(struct provider_answer *a, struct chat_event *event)
 {
-    struct chat_event of_choice = *event;
-    of_choice.choice = (uint32_t)(a->choice - a->choices);
+    event->choice = (uint32_t)(a->choice - a->choices);
     if (!a->ended)
-        a->sink.event(a->sink.ctx, &of_choice);
+        a->sink.event(a->sink.ctx, event);
 }
 
 static void emit_last(struct provider_answer *a, const struct chat_event *event)
@@ -298,6 +297,7 @@ static int take_object(struct provider_answer *a, const struct json_item *object
 static int take_document(struct provider_answer *a, struct str text, struct error *err)
 {
     const struct json_item *document;
+    a->view.repeats = a->form != PROVIDER_FORM_WHOLE;
     int rc = json_view_read(&a->view, text, &document, err);
     if (rc == 0 && json_item_length(document) == 0)
         return take_object(a, document, err);

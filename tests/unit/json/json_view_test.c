@@ -186,6 +186,93 @@ static void every_cut_is_refused(void **state)
     json_view_free(&v);
 }
 
+/* ---- Texts that are like the one before ---- */
+
+static void assert_as_afresh(struct json_view *v, struct str text)
+{
+    struct json_view fresh;
+    const struct json_item *seen, *root;
+    struct error err, why;
+    json_view_init(&fresh);
+    int rc = json_view_read(v, text, &seen, &err), expected = json_view_read(&fresh, text, &root, &why);
+    if (rc != expected || (rc == 0 && v->n != fresh.n) || (rc && strcmp(err.message, why.message) != 0))
+        fail_msg(STR_FMT ": %d, not %d", STR_ARG(text), rc, expected);
+    for (size_t i = 0; rc == 0 && i < v->n; i++) {
+        const struct json_item *a = &seen[i], *b = &root[i];
+        if (a->kind != b->kind || a->n != b->n || a->span != b->span || !str_eq(a->key, b->key) ||
+            !str_eq(a->text, b->text))
+            fail_msg(STR_FMT ": item %zu is '" STR_FMT "': '" STR_FMT "'", STR_ARG(text), i, STR_ARG(a->key),
+                STR_ARG(a->text));
+    }
+    json_view_free(&fresh);
+}
+
+static void an_event_like_the_last_is_seen_as_afresh(void **state)
+{
+    static const char *const events[] = {
+        "{\"id\":\"c\",\"n\":17,\"choices\":[{\"delta\":{\"content\":\"Hel\"},\"stop\":null}],\"pad\":"
+        "\"ab\"}",
+        "{\"id\":\"c\",\"n\":17,\"choices\":[{\"delta\":{\"content\":\"lo, "
+        "wor\"},\"stop\":null}],\"pad\":\"\"}",
+        "{\"id\":\"c\",\"n\":17,\"choices\":[{\"delta\":{\"content\":\"\"},\"stop\":null}],\"pad\":\"abcd\"}",
+        "{\"id\":\"c\",\"n\":9,\"choices\":[{\"delta\":{\"content\":\"Ã©\"},\"stop\":null}],\"pad\":"
+        "\"abcd\"}",
+        "{\"id\":\"c\",\"n\":-1e5,\"choices\":[{\"delta\":{\"content\":\"ld\"},\"stop\":null}],\"pad\":\"\"}",
+        /* From here on they are not: an escape, one cut in UTF-8, words, keys, more members, a cut. */
+        "{\"id\":\"c\",\"n\":1,\"choices\":[{\"delta\":{\"content\":\"\\n\"},\"stop\":null}],\"pad\":\"\"}",
+        "{\"id\":\"c\",\"n\":1,\"choices\":[{\"delta\":{\"content\":\"Ã\"},\"stop\":null}],\"pad\":\"\"}",
+        "{\"id\":\"c\",\"n\":1,\"choices\":[{\"delta\":{\"content\":\"x\"},\"stop\":true}],\"pad\":\"\"}",
+        "{\"id\":\"c\",\"n\":1,\"choices\":[{\"delta\":{\"contant\":\"x\"},\"stop\":true}],\"pad\":\"\"}",
+        "{\"id\":\"c\",\"n\":1,\"choices\":[{\"delta\":{\"contant\":\"x\",\"a\":\"b\"},\"stop\":true}],"
+        "\"pad\":\"\"}",
+        "{\"id\":\"c\",\"n\":01,\"choices\":[]}",
+        "{\"id\":\"c\",\"n\":1,\"choices\":[]",
+        "{\"id\":\"c\",\"n\":1,\"choices\":[]} x",
+        "7",
+        "78",
+        "\"7\"",
+        "",
+    };
+    enum { EVENTS = sizeof events / sizeof *events, ALIKE = 5 };
+    struct json_view v;
+    (void)state;
+    json_view_init(&v);
+    v.repeats = true;
+    for (size_t i = 0; i < EVENTS; i++) {
+        assert_as_afresh(&v, str_from(events[i]));
+        if (i < ALIKE) /* content, then the padding, then the number */
+            assert_int_equal(v.n_varies, i == 0 ? 0 : i < 3 ? 2 : 3);
+    }
+    for (int i = 0; i < ROUNDS; i++)
+        assert_as_afresh(&v, str_from(events[json_random_below(EVENTS)]));
+    json_view_free(&v);
+}
+
+static void random_texts_with_a_change_are_seen_as_afresh(void **state)
+{
+    struct json_view v;
+    struct buf b;
+    (void)state;
+    json_view_init(&v);
+    v.repeats = true;
+    buf_init(&b, MIB);
+    for (int i = 0; i < ROUNDS; i++) {
+        if (json_random_below(6) == 0 || b.len == 0) {
+            buf_clear(&b);
+            json_random_value(&b, 3);
+        }
+        assert_as_afresh(&v, buf_str(&b));
+        if (json_random_below(3) == 0)
+            json_random_damage(&b);
+        else if (b.len > 0) { /* some other digit or letter */
+            char *at = &b.data[json_random_below(b.len)];
+            *at = *at >= '0' && *at <= '8' ? (char)(*at + 1) : *at == 'a' ? 'b' : *at;
+        }
+    }
+    buf_free(&b);
+    json_view_free(&v);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +282,8 @@ int main(void)
         cmocka_unit_test(unescaped_texts_do_not_move),
         cmocka_unit_test(what_is_no_json_is_refused_with_words),
         cmocka_unit_test(every_cut_is_refused),
+        cmocka_unit_test(an_event_like_the_last_is_seen_as_afresh),
+        cmocka_unit_test(random_texts_with_a_change_are_seen_as_afresh),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
