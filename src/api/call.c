@@ -147,12 +147,13 @@ static void on_event(void *ctx, const struct chat_event *e)
 {
     struct chat_call *c = ctx;
     if (c->stream) {
+        bool first = c->out.len == 0;
         c->broken |= e->kind == CHAT_EVENT_ERROR;
         c->shape->event(c->answer, e, &c->out);
-        if (c->out.len < WRITE_AT_ONCE)
-            loop_timer_soon(c->write);
-        else
+        if (c->out.len >= WRITE_AT_ONCE)
             flush(c);
+        else if (first)
+            loop_timer_soon(c->write);
     } else if (e->kind == CHAT_EVENT_ERROR) {
         error_set(&c->broke, e->failure.code, STR_FMT, STR_ARG(str_slice(e->failure.message, 0, 400)));
     } else if (c->broke.code == 0) {

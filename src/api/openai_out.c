@@ -5,6 +5,7 @@
 #include "api/openai_logprobs.h"
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/must.h"
 #include "base/rand.h"
 
 void openai_answer_init(struct openai_answer *a, bool completion, const struct chat_request *r)
@@ -16,6 +17,8 @@ void openai_answer_init(struct openai_answer *a, bool completion, const struct c
     rand_id(completion ? "cmpl-" : "chatcmpl-", a->id, sizeof a->id);
     a->created_s = clock_wall_ms() / 1000;
     buf_init(&a->head, 4 * KIB);
+    buf_init(&a->text_head, 4 * KIB);
+    a->choices = must(calloc(a->n_choices, sizeof *a->choices));
     for (uint32_t i = 0; i < a->n_choices; i++) {
         buf_init(&a->choices[i].text, LIMIT_PROVIDER_BODY);
         buf_init(&a->choices[i].reasoning, LIMIT_PROVIDER_BODY);
@@ -26,6 +29,7 @@ void openai_answer_init(struct openai_answer *a, bool completion, const struct c
 void openai_answer_free(struct openai_answer *a)
 {
     buf_free(&a->head);
+    buf_free(&a->text_head);
     for (struct openai_choice *c = a->choices; c < a->choices + a->n_choices; c++) {
         buf_free(&c->text);
         buf_free(&c->reasoning);
@@ -36,9 +40,10 @@ void openai_answer_free(struct openai_answer *a)
             buf_free(&c->tool_calls[i].arguments);
         }
         free(c->tool_calls);
-        c->tool_calls = NULL;
-        c->n_tool_calls = 0;
     }
+    free(a->choices);
+    a->choices = NULL;
+    a->n_choices = 0;
 }
 
 /* ---- Whole answers ---- */
@@ -271,21 +276,23 @@ static void chunk_end(
     struct openai_answer *a, const struct chat_event *e, struct json_writer *w, const char *finish)
 {
     bool tokens = e && e->n_tokens > 0 && a->with_logprobs;
+    if (!tokens && !finish && !a->include_usage) { /* nearly all of them */
+        if (!a->completion)
+            buf_append_char(w->buf, '}');
+        buf_append_str(w->buf, STR(",\"logprobs\":null,\"finish_reason\":null}]}\n\n"));
+        return;
+    }
     if (!a->completion)
         json_object_end(w);
-    if (!tokens && !finish) { /* nearly all of them */
-        buf_append_str(w->buf, STR(",\"logprobs\":null,\"finish_reason\":null}]"));
-    } else {
-        json_key(w, "logprobs");
-        if (tokens)
-            chunk_logprobs(a, e, w);
-        else
-            json_write_null(w);
-        json_key(w, "finish_reason");
-        json_write_text(w, finish);
-        json_object_end(w);
-        json_array_end(w);
-    }
+    json_key(w, "logprobs");
+    if (tokens)
+        chunk_logprobs(a, e, w);
+    else
+        json_write_null(w);
+    json_key(w, "finish_reason");
+    json_write_text(w, finish);
+    json_object_end(w);
+    json_array_end(w);
     if (a->include_usage) {
         json_key(w, "usage");
         json_write_null(w);
@@ -313,8 +320,15 @@ static void open_stream(struct openai_answer *a, uint32_t choice, struct buf *ou
 static void text_chunk(struct openai_answer *a, const char *key, const struct chat_event *e, struct buf *out)
 {
     struct json_writer w;
-    chunk_begin(a, e->choice, &w, out);
-    json_key(&w, a->completion ? "text" : key);
+    if (a->text_head.len == 0 || a->text_kind != e->kind || a->text_choice != e->choice) {
+        buf_clear(&a->text_head);
+        chunk_begin(a, e->choice, &w, &a->text_head);
+        json_key(&w, a->completion ? "text" : key);
+        a->text_kind = e->kind;
+        a->text_choice = e->choice;
+    }
+    buf_append_str(out, buf_str(&a->text_head));
+    json_writer_init(&w, out);
     json_write_str(&w, e->text);
     chunk_end(a, e, &w, NULL);
 }

@@ -31,13 +31,16 @@ struct openai_choice {
 /* And of one answer. */
 struct openai_answer {
     char id[64];
-    struct buf head; /* streams: what each chunk begins with, up to the choice's index */
+    struct buf head;      /* streams: what each chunk begins with, up to the choice's index */
+    struct buf text_head; /* and one with text, up to the text; for chunks like the last one: */
+    enum chat_event_kind text_kind;
+    uint32_t text_choice;
     int64_t created_s;
     struct str model;
     bool completion;    /* the older API */
     bool include_usage; /* streams: usage as null in each chunk, and a last chunk with it */
     bool with_logprobs;
-    struct openai_choice choices[CHAT_CHOICES_MAX];
+    struct openai_choice *choices;
     uint32_t n_choices;
 };
 

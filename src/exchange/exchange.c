@@ -54,7 +54,8 @@ static void on_error(struct leg *leg, const struct chat_event *event)
 void exchange_leg_event(struct leg *leg, const struct chat_event *event)
 {
     struct exchange *x = leg->x;
-    leg->heard_ms = clock_mono_ms();
+    int64_t now_ns = clock_mono_ns();
+    leg->heard_ms = now_ns / 1000000;
     switch (event->kind) {
     case CHAT_EVENT_START:
         return;
@@ -85,7 +86,7 @@ void exchange_leg_event(struct leg *leg, const struct chat_event *event)
         leg->heard_milli += heard_in(event);
         begin(leg);
         if (!leg->whole)
-            observe_piece(x);
+            observe_piece(x, now_ns);
         recall_gather(leg, event);
         x->client.event(x->client.ctx, event);
     }

@@ -35,9 +35,8 @@ void observe_decided(struct exchange *x)
     x->seen.decided_ns = clock_mono_ns();
 }
 
-void observe_piece(struct exchange *x)
+void observe_piece(struct exchange *x, int64_t now_ns)
 {
-    int64_t now_ns = clock_mono_ns();
     if (x->seen.piece_ns > 0)
         meter_histogram_add(&x->seen.pieces, METER_INTER_TOKEN, (now_ns - x->seen.piece_ns) / 1000);
     else

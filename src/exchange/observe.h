@@ -28,7 +28,7 @@ struct exchange_seen {
 
 void observe_begin(struct exchange *x, const struct exchange_origin *origin);
 /* A piece of the answer came from the target that answers. */
-void observe_piece(struct exchange *x);
+void observe_piece(struct exchange *x, int64_t now_ns);
 /* The ids that go to the leg's target; how many. They live in the request's arena. */
 size_t observe_headers(const struct leg *leg, struct egress_header out[2]);
 void observe_decided(struct exchange *x);
