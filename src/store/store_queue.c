@@ -68,6 +68,11 @@ static void on_turn_end(void *ctx)
 {
     struct store_turn *t = ctx;
     struct store_queue *q = t->queue;
+    t->waited = q && !t->waited;
+    if (t->waited) {
+        loop_post(t->loop, on_turn_end, t);
+        return;
+    }
     if (q) {
         pthread_mutex_lock(&q->mutex);
         fresh_write(q);

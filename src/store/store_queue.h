@@ -26,6 +26,7 @@ struct store_turn {
     struct store_turn *next;
     struct loop *loop;
     bool posted;
+    bool waited; /* for what else had been posted: it mostly submits rows too, and one write serves all */
     struct store_done *asked, *told; /* `told`: a second array, so that whoever is told may ask again */
     size_t n_asked, n_kept, asked_room, told_room;
 };
