@@ -140,14 +140,22 @@ unit: $(UNIT_TESTS) $(TOOLS) all
 
 # ---- What people call ----
 
+.PHONY: house
+house: ## train the house model, models/house.gguf's source, from its own corpus (hours; goes on where it was stopped)
+	@tools/deps test
+	@$(MAKE) --no-print-directory -j"$$(nproc)" all >/dev/null
+	@train/house/make $(BUILD)
+
 .PHONY: run test sanitize thread-sanitize fuzz bench lint format tidy install clean help deps
 deps:
 	@tools/deps build
 
+# Without a model and a configuration of one's own, the house model is served, where it is.
+HOUSE = $(if $(or $(CONFIG),$(wildcard weir.yaml)),,$(wildcard models/house.gguf))
 run: ## install what is missing, build, start the gateway (MODEL=file.gguf, CONFIG=weir.yaml, LISTEN=host:port)
 	@tools/deps build
 	@$(MAKE) --no-print-directory -j"$$(nproc)" all >/dev/null
-	@exec $(BUILD)/weir serve $(if $(MODEL),--model "$(MODEL)") $(if $(CONFIG),--config "$(CONFIG)") \
+	@exec $(BUILD)/weir serve $(if $(or $(MODEL),$(HOUSE)),--model "$(or $(MODEL),$(HOUSE))") $(if $(CONFIG),--config "$(CONFIG)") \
 		$(if $(LISTEN),--listen "$(LISTEN)")
 
 test: ## install what is missing, build, run every test

@@ -1,0 +1,117 @@
+// The house model: its corpus is what it says, the halves share nothing, the tokenizer lets names be copied, the scorer
+// scores, and every command that it may name exists.
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'node:test';
+import { examples } from '../../train/house/generate.mjs';
+import { generated, grade, holds, targets, written } from '../../train/house/evaluate.mjs';
+import { Random, expand } from '../../train/house/random.mjs';
+import { decline, facts } from '../../train/house/talk.mjs';
+import { root, weir } from './lib/gateway.mjs';
+
+const folder = join(root, 'train', 'house');
+const corpus = [...examples({ seed: 11, count: 4000 })];
+const asked = (e) => e.messages.slice(0, -1).map((m) => m.content).join('\n');
+const answer = (e) => e.messages.at(-1).content;
+
+test('a seed writes the same corpus, another seed another one', () => {
+  const lines = (seed) => JSON.stringify([...examples({ seed, count: 50 })]);
+  assert.equal(lines(3), lines(3));
+  assert.notEqual(lines(3), lines(4));
+});
+
+test('the grammar: choices, slots, brackets, blanks of an empty choice', () => {
+  const random = new Random(1);
+  assert.equal(expand('a {x} \\(b\\)', random, (s) => s.toUpperCase()), 'a X (b)');
+  assert.equal(expand('one (|) two', random, () => ''), 'one two');
+  for (let i = 0; i < 20; i++) assert.match(expand('(a|b(c|d))', random, () => ''), /^(a|bc|bd)$/);
+  assert.throws(() => expand('(a|b', random, () => ''), /not closed/);
+});
+
+test('the halves share no line, no label and no key', () => {
+  for (const file of readdirSync(folder).filter((f) => f.endsWith('.txt'))) {
+    const lines = readFileSync(join(folder, file), 'utf8').split('\n');
+    const entries = lines.flatMap((l) => (/^(labels|keys): /.test(l) ? l.replace(/^\w+: /, '').split(', ') : [l]));
+    const held = new Set(entries.filter((e) => /^\*\S/.test(e)).map((e) => e.slice(1)));
+    if (!['words.txt', 'weir.txt', 'elsewhere.txt', 'messages.txt', 'asks.txt', 'fields.txt', 'documents.txt'].includes(file)) assert.fail(`${file} is in no test`);
+    for (const e of entries) if (held.has(e)) assert.fail(`${file}: "${e}" is in both halves`);
+  }
+});
+
+test('no value of the held-out half is one of the corpus', () => {
+  const values = (list) => list.flatMap((e) => Object.values(JSON.parse(answer(e)))).filter((v) => v !== null);
+  const seen = new Set(values([...examples({ seed: 11, count: 3000, job: 'extract' })]));
+  // Counts, times, levels, events and the like are everybody's.
+  const own = values([...examples({ seed: 2026, count: 400, held: true, job: 'extract' })])
+    .filter((v) => /^\d{5,}$|[A-Z]{2}-?\d{3}|@|^\p{Lu}\p{L}+ \p{Lu}\p{L}+$|\d{4}-\d|[€$]/u.test(v));
+  assert.ok(own.length > 200);
+  for (const v of own) assert.ok(!seen.has(v), `${v} is in the corpus`);
+});
+
+test('every example has a right answer: the label is listed, values stand in the document', () => {
+  for (const held of [false, true]) {
+    for (const e of examples({ seed: 5, count: 500, held, job: 'sort' })) assert.ok(asked(e).includes(answer(e)), asked(e));
+    for (const e of examples({ seed: 5, count: 500, held, job: 'extract' })) {
+      for (const [key, v] of Object.entries(JSON.parse(answer(e)))) {
+        assert.ok(asked(e).includes(key), `${key} was not asked for`);
+        assert.ok(v === null || asked(e).includes(v), `${v} is not in the document`);
+      }
+    }
+    for (const e of examples({ seed: 5, count: 300, held: true, job: 'weir' })) assert.ok(holds(answer(e), e.must), answer(e));
+  }
+});
+
+test('every command and option that an answer names exists', () => {
+  const help = (verb) => spawnSync(weir, [verb, '--help'], { encoding: 'utf8' });
+  for (const text of [...facts.map((f) => f.a), decline]) {
+    for (const part of text.split(/(?=build\/weir |make )/)) {
+      const verb = /^build\/weir ([a-z]+)/.exec(part)?.[1];
+      if (!verb) continue;
+      const said = help(verb);
+      assert.equal(said.status, 0, `there is no weir ${verb}: ${text}`);
+      for (const [option] of part.matchAll(/(?<=\s)--[a-z-]+/g)) assert.ok(option === '--help' || said.stdout.includes(option), `weir ${verb} has no ${option}: ${text}`);
+    }
+  }
+});
+
+test('the scorer: exact labels, shares of fields, words that must be there, declines', () => {
+  const item = (job, want, must) => ({ job, must, messages: [{ role: 'user', content: '?' }, { role: 'assistant', content: want }] });
+  assert.equal(grade(item('sort', 'billing'), 'billing\n'), 1);
+  assert.equal(grade(item('sort', 'billing'), 'Billing'), 0);
+  assert.equal(grade(item('extract', '{"a": "1", "b": null}'), '{"a":"1","b":"2"}'), 0.5);
+  assert.equal(grade(item('extract', '{"a": "1"}'), 'a: 1'), 0);
+  assert.equal(grade(item('extract', '{"a": "1"}'), 'null'), 0);
+  assert.equal(grade(item('weir', '', 'weir pull & tag'), 'use WEIR PULL with a tag'), 1);
+  assert.equal(grade(item('weir', '', 'beyond'), decline), 0, 'a decline answers no question');
+  assert.equal(grade(item('decline', decline), decline), 1);
+  assert.equal(grade(item('decline', decline), 'Paris'), 0);
+  for (const e of [...generated(1), ...written().filter((x) => /sort|extract/.test(x.job))]) assert.equal(grade(e, answer(e)), 1, asked(e));
+  for (const job of Object.keys(targets)) assert.ok(written().filter((e) => e.job === job).length >= 12);
+  assert.ok(written().filter((e) => e.job === 'decline').length >= 50);
+});
+
+test('a name has the same tokens after a blank and after a quotation mark', () => {
+  const place = mkdtempSync(join(tmpdir(), 'weir-house-'));
+  try {
+    writeFileSync(join(place, 'c.jsonl'), corpus.map((e) => `${JSON.stringify(e)}\n`).join(''));
+    execFileSync('node', [join(folder, 'tokenizer.mjs'), join(place, 'c.jsonl'), join(place, 't.gguf')], { stdio: 'ignore' });
+    const tokens = (texts) => execFileSync(weir, ['tokenize', '--model', join(place, 't.gguf')], { encoding: 'utf8', input: texts.map((text) => JSON.stringify({ text })).join('\n') }).trim().split('\n').map((l) => JSON.parse(l));
+    for (const name of ['Nowakowski', 'Zsófia', 'Quandtberg-Trading', 'X', 'AB-1234', '20.5.2031']) {
+      const [alone, blank, quoted] = tokens([name, ` ${name}`, `"${name}`]);
+      assert.deepEqual(blank.slice(1), alone, name);
+      assert.deepEqual(quoted.slice(1), alone, name);
+    }
+    assert.equal(tokens(['12345'])[0].length, 5, 'digits are single');
+  } finally {
+    rmSync(place, { recursive: true });
+  }
+});
+
+const model = join(root, 'models', 'house.gguf');
+test('the model that ships does its jobs', { skip: !existsSync(model) && 'models/house.gguf is not here: make house trains it' }, () => {
+  const run = spawnSync('node', [join(folder, 'evaluate.mjs'), model, '--weir', weir], { encoding: 'utf8', cwd: root });
+  assert.match(run.stdout, /held-out +sort +\d/, run.stderr);
+});

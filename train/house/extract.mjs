@@ -1,0 +1,137 @@
+// Job (b): a document, some fields, the values as JSON. Values are copied as they stand; what is not there is null.
+import { readFileSync } from 'node:fs';
+import { expand, half, list, sections } from './random.mjs';
+import { anyMessage, arrange, asks } from './sort.mjs';
+
+const read = (name, keys) => sections(readFileSync(new URL(name, import.meta.url), 'utf8'), keys);
+const fields = read('fields.txt', ['slot', 'keys', 'labels']).map((s) => {
+  const [name, kinds] = s.title.split(' / ');
+  return { name, kinds: kinds.split(' '), slot: s.slot, keys: list(s.keys), labels: list(s.labels), says: s.lines };
+});
+const field = Object.fromEntries(fields.map((f) => [f.name, f]));
+const parts = Object.fromEntries(read('documents.txt').map((s) => [s.title, s.lines.map((l) => l.replaceAll('\\n', '\n'))]));
+
+const capital = (w) => w[0].toUpperCase() + w.slice(1);
+/* Fields that could be taken for each other are not asked for beside a document that has but one of them. */
+const alike = [['date', 'due_date', 'order_date', 'delivery_date', 'timestamp', 'time', 'appointment'], ['total', 'tax', 'subtotal'], ['address', 'city', 'zip', 'ip'], ['product', 'quantity'], ['person', 'company', 'user'], ['invoice_number', 'order_number', 'customer_number', 'ticket', 'contract', 'tracking'], ['message', 'file', 'path'], ['status', 'level', 'port', 'pid']];
+const near = (a, b) => alike.some((g) => g.includes(a) && g.includes(b));
+
+/* Forms: lines of label and value between a title and some noise. */
+function form(values, held) {
+  const r = values.random, found = {};
+  const mine = r.sample(fields.filter((f) => f.kinds.includes('form')), r.between(2, 8));
+  const sign = r.weigh([[8, ': '], [1, ':\n'], [1, ' = '], [1, ' - '], [1, ' '], [1, ':  '], [1, ' | '], [1, ':']]);
+  const lines = mine.map((f) => {
+    found[f.name] = values.get(f.slot);
+    return `${r.pick(half(f.labels, held))}${sign}${found[f.name]}`;
+  });
+  if (r.chance(0.3)) lines.splice(r.below(lines.length + 1), 0, expand(r.pick(half(parts['form noise'], held)), r, (s) => values.get(s)));
+  if (r.chance(0.7)) lines.unshift(r.pick(half(parts['form title'], held)));
+  const joint = sign === ': ' && r.chance(0.15) ? r.pick([', ', '; ', ' | ']) : '\n';
+  return { text: lines.join(joint), found, kind: 'form', what: r.pick(['invoice', 'text', 'document', 'form', 'order', 'bill', 'invoice']) };
+}
+
+/* Mails: sentences that say a field each, with greeting, noise and signature. */
+function mail(values, held) {
+  const r = values.random, found = {};
+  const mine = r.sample(fields.filter((f) => f.kinds.includes('mail') && half(f.says, held).length), r.between(1, 4));
+  const signed = r.chance(0.5);
+  const sentences = mine.filter((f) => !(signed && near(f.name, 'person'))).map((f) => {
+    found[f.name] = values.get(f.slot);
+    return expand(r.pick(half(f.says, held)), r, (s) => (s === 'v' ? found[f.name] : values.get(s)));
+  });
+  const joint = r.pick([' ', ' ', '\n', ', and ']);
+  let text = capital(`${sentences.join(', and ')}.`);
+  if (joint !== ', and ' || sentences.length === 0) {
+    for (let n = r.weigh([[3, 0], [4, 1], [1, 2]]); n > 0; n--) sentences.splice(r.below(sentences.length + 1), 0, r.pick(half(parts['mail noise'], held)));
+    text = sentences.map((s) => capital(/[.?!]$/.test(s) ? s : `${s}.`)).join(joint);
+  }
+  const gap = r.pick(['\n', '\n\n', ' ']);
+  if (r.chance(0.6)) text = expand(r.pick(half(parts['mail greeting'], held)), r, (s) => values.get(s)) + gap + text;
+  if (signed) {
+    text += (gap === ' ' ? '\n' : gap) + expand(r.pick(half(parts['mail signature'], held)), r, (s) => (found[s] = values.get(field[s].slot)));
+  }
+  if (r.chance(0.25)) text = `${expand(r.pick(half(parts['mail subject'], held)), r, (s) => values.get(s))}\n${text}`;
+  if (r.chance(0.25)) {
+    found.email = values.email();
+    if (mine.includes(field.email)) return mail(values, held); // two addresses would leave open which is meant
+    text = `From: ${signed && r.chance(0.5) ? `${found.person} <${found.email}>` : found.email}\n${text}`;
+  }
+  return { text, found, kind: 'mail', what: r.pick(['e-mail', 'email', 'message', 'mail', 'text', 'letter']) };
+}
+
+/* Log lines: the usual shapes, pairs of key and value, and JSON. */
+function log(values, held) {
+  const r = values.random, found = {};
+  const fill = (s) => (found[s] ??= values.get(field[s].slot));
+  const shape = r.weigh([[5, 'line'], [2, 'pairs'], [1, 'json']]);
+  let text;
+  if (shape === 'line') text = expand(r.pick(half(parts.log, held)), r, fill);
+  else {
+    const mine = r.sample(fields.filter((f) => f.kinds.includes('log')), r.between(3, 7)).map((f) => [r.pick(half(f.labels, false)), fill(f.name)]);
+    text = shape === 'json' ? `{${mine.map(([k, v]) => `"${k}":"${v}"`).join(',')}}` : mine.map(([k, v]) => `${k}=${v.includes(' ') ? `"${v}"` : v}`).join(r.pick([' ', ' ', ', ']));
+  }
+  return { text, found, kind: 'log', what: r.pick(['log line', 'log entry', 'line', 'log', 'text', 'log message']) };
+}
+
+/* Anything with labels nobody has seen: the key asked for stands there, and what follows it is wanted. */
+function strange(values, held) {
+  const r = values.random, found = {};
+  const sign = r.pick([': ', ' = ', '=', ' -> ', ' is ', ': ', ' - ']);
+  const lines = Array.from({ length: r.between(2, 6) }, () => {
+    const key = r.pick([() => values.word(), () => capital(values.word()), () => values.get('noun'), () => `${values.get('noun')}_${values.get('noun')}`, () => `${values.word()} ${values.get('noun')}`])();
+    found[key] = r.pick([() => values.word(), () => values.name(), () => values.id(), () => values.get('city'), () => values.count(), () => `${values.get('noun')} ${values.count()}`, () => values.date(), () => values.amount()])();
+    return `${key}${sign}${found[key]}`;
+  });
+  return { text: lines.join(r.pick(['\n', '\n', ', ', '; '])), found, kind: 'strange', what: r.pick(['text', 'record', 'note', 'list', 'document']) };
+}
+
+const styles = [
+  [8, (k) => k], [2, (k) => k.replace(/_(.)/g, (_, c) => c.toUpperCase())], [1, (k) => capital(k.replaceAll('_', ' '))], [2, (k) => k.replaceAll('_', ' ')],
+  [1, (k) => k.split('_').map(capital).join('')], [1, (k) => k.toUpperCase()], [1, (k) => k.replaceAll('_', '-')],
+];
+
+/* [key as asked for, value or null] for some of what is there and now and then for what is not. */
+function wanted(doc, values, held) {
+  const r = values.random;
+  const there = r.shuffle(Object.keys(doc.found)), style = r.weigh(styles);
+  const out = there.slice(0, r.weigh([[2, 1], [4, 2], [4, 3], [3, 4], [1, 5], [1, 6]])).map((name) => [name, doc.found[name]]);
+  const away = doc.kind === 'strange' ? [values.get('noun'), values.word()].filter((k) => !there.some((t) => t.includes(k)))
+    : fields.filter((f) => f.kinds.includes(doc.kind) && !there.includes(f.name) && !there.some((t) => near(t, f.name))).map((f) => f.name);
+  if (r.chance(0.35) && away.length) out.push([r.pick(away), null]);
+  if (r.chance(0.12) && away.length) out.push([r.pick(away), null]);
+  r.shuffle(out);
+  const seen = new Set();
+  return out.map(([name, value]) => [doc.kind === 'strange' ? name : style(r.pick(half(field[name].keys, held && r.chance(0.5)))), value])
+    .filter(([key]) => !seen.has(key.toLowerCase()) && seen.add(key.toLowerCase()));
+}
+
+export const json = (pairs) => `{${pairs.map(([k, v]) => `${JSON.stringify(k)}: ${JSON.stringify(v)}`).join(', ')}}`;
+
+export function extractExample(values, held) {
+  const r = values.random;
+  const doc = r.weigh([[4, form], [5, mail], [4, log], [2, strange]])(values, held);
+  const pairs = wanted(doc, values, held);
+  if (pairs.length === 0) return extractExample(values, held);
+  const keys = pairs.map(([k]) => k);
+  const joined = r.weigh([[6, () => keys.join(', ')], [2, () => (keys.length > 1 ? `${keys.slice(0, -1).join(', ')} and ${keys.at(-1)}` : keys[0])], [1, () => keys.map((k) => `"${k}"`).join(', ')], [1, () => `[${keys.map((k) => `"${k}"`).join(', ')}]`]])();
+  const empty = r.chance(0.5) ? '' : null;
+  const words = {
+    fields: joined, field: keys[0], what: doc.what, What: capital(doc.what), m: doc.text,
+    template: json(keys.map((k) => [k, empty])),
+  };
+  const slot = (s) => words[s] ?? values.get(s);
+  const befores = half(asks['extract before'], held).filter((b) => keys.length === 1 || !b.includes('{field}'));
+  let ask = expand(r.pick(befores), r, slot);
+  if (/: \{fields\}$/.test(ask) === false && r.chance(0.1) && ask.endsWith(joined)) ask = `${ask.slice(0, -joined.length)}\n${keys.map((k) => `- ${k}`).join('\n')}`;
+  const end = r.chance(0.35) ? expand(r.pick(half(asks['extract end'], held)), r, slot) : '';
+  let carriers = half(asks['sort carrier'], held);
+  if (doc.text.includes('\n')) carriers = carriers.filter((c) => !c.includes('"{m}"') && !c.includes('>>>'));
+  return arrange(r, ask, expand(r.pick(carriers), r, slot), end, json(pairs), held);
+}
+
+/** A document alone, or a short message, for requests that want something else of it. */
+export function extractText(values, held) {
+  const r = values.random;
+  return r.weigh([[2, () => form(values, held).text], [4, () => mail(values, held).text], [1, () => log(values, held).text], [4, () => anyMessage(values, held)]])();
+}

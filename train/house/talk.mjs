@@ -1,0 +1,52 @@
+// Jobs (c) and (d): questions about Weir, and everything else, which is declined.
+import { readFileSync } from 'node:fs';
+import { expand, half, isHeld, sections } from './random.mjs';
+import { asks } from './sort.mjs';
+import { extractText } from './extract.mjs';
+
+const read = (name, keys) => sections(readFileSync(new URL(name, import.meta.url), 'utf8'), keys);
+export const facts = read('weir.txt', ['a', 'must']);
+const elsewhere = Object.fromEntries(read('elsewhere.txt').map((s) => [s.title, s.lines]));
+const slots = Object.fromEntries(Object.entries(elsewhere).filter(([, lines]) => lines.length === 1).map(([k, [l]]) => [k, l.split(', ')]));
+export const decline = 'That is beyond me: I am a small model. Add a bigger one with build/weir pull hf.co/OWNER/REPO:Q4_K_M';
+
+const capital = (w) => w[0].toUpperCase() + w.slice(1);
+const wrap = { train: ['', '', '', '', '', 'Please: ', 'Hi! ', 'Hello, ', 'Hey, ', 'Question: ', 'Quick question: ', 'please '], held: ['', '', '', 'Excuse me, ', 'One more thing: '] };
+
+function dressed(r, text, held) {
+  let out = r.pick(wrap[held ? 'held' : 'train']) + text;
+  if (r.chance(0.65)) out = capital(out);
+  if (!/[.?!:]$/.test(out) && r.chance(0.25)) out += r.pick(['.', '?', '!', ' please', ' please.']);
+  return r.chance(0.06) ? out.toLowerCase() : out;
+}
+
+function conversation(values, held, question, answer) {
+  const r = values.random, messages = [];
+  if (r.chance(0.2)) messages.push({ role: 'system', content: expand(r.pick(half(asks.system, held)), r, () => '') });
+  if (r.chance(0.07)) {
+    const before = r.pick(facts.filter((f) => f.a !== answer));
+    messages.push({ role: 'user', content: dressed(r, ask(values, before, held), held) }, { role: 'assistant', content: before.a });
+  }
+  messages.push({ role: 'user', content: question }, { role: 'assistant', content: answer });
+  return { messages };
+}
+
+const ask = (values, fact, held) => expand(values.random.pick(half(fact.lines, held)), values.random, (s) => values.get(s));
+
+export function weirExample(values, held) {
+  const fact = values.random.pick(facts);
+  return { ...conversation(values, held, dressed(values.random, ask(values, fact, held), held), fact.a), must: fact.must };
+}
+
+export function elsewhereExample(values, held) {
+  const r = values.random;
+  const slot = (s) => {
+    if (!slots[s]) return values.get(s);
+    const mine = slots[s].filter((w) => isHeld(w) === held);
+    return expand(r.pick(mine.length && slots[s].length >= 20 ? mine : slots[s]), r, slot);
+  };
+  if (r.chance(0.8)) return conversation(values, held, dressed(r, expand(r.pick(half(elsewhere.general, held)), r, slot), held), decline);
+  const text = extractText(values, held);
+  const request = expand(r.pick(half(elsewhere['over a text'], held)), r, slot);
+  return conversation(values, held, r.chance(0.7) ? `${request}${r.pick(['\n', '\n\n', ' '])}${text}` : `${text}\n\n${request}`, decline);
+}
