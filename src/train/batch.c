@@ -56,29 +56,51 @@ static size_t doc_length(const struct train_data *d, size_t doc)
     return d->starts[doc + 1] - d->starts[doc];
 }
 
-/* Sequences with room for `context` tokens each; `docs` of them are listed by index. */
+enum { PARTS_LEAST = 4, PART_TOKENS_LEAST = 256 };
+
+/* The examples of a batch and where each goes. */
 struct packing {
     const struct train_data *data;
-    const size_t *docs;
+    size_t *docs; /* the longest first */
     size_t n_docs;
     size_t *bin;  /* of each example */
     size_t *used; /* of each sequence: tokens */
     size_t n_bins;
 };
 
+static int longer_first(const void *a, const void *b, void *data)
+{
+    const size_t i = *(const size_t *)a, j = *(const size_t *)b, m = doc_length(data, i),
+                 n = doc_length(data, j);
+    return m != n ? (m < n ? 1 : -1) : i < j ? -1 : i > j;
+}
+
+size_t batch_parts(size_t tokens, size_t context)
+{
+    size_t part = tokens / PARTS_LEAST + 1 > PART_TOKENS_LEAST ? tokens / PARTS_LEAST + 1 : PART_TOKENS_LEAST;
+    part = part < context ? part : context;
+    return (tokens + part - 1) / part;
+}
+
+/* Each example goes to the emptiest sequence: they become equally long, so that no thread waits for another.
+ * */
 static void pack(struct packing *p, size_t context)
 {
-    size_t first = 0; /* those before it are nearly full */
+    size_t total = 0;
+    qsort_r(p->docs, p->n_docs, sizeof *p->docs, longer_first, (void *)(uintptr_t)p->data);
+    for (size_t i = 0; i < p->n_docs; i++)
+        total += doc_length(p->data, p->docs[i]);
+    p->n_bins = batch_parts(total, context);
+    p->n_bins = p->n_bins < p->n_docs ? p->n_bins : p->n_docs;
     for (size_t i = 0; i < p->n_docs; i++) {
         const size_t length = doc_length(p->data, p->docs[i]);
-        size_t bin = first;
-        while (bin < p->n_bins && p->used[bin] + length > context)
-            bin++;
-        p->n_bins += bin == p->n_bins;
+        size_t bin = 0;
+        for (size_t j = 1; j < p->n_bins; j++)
+            bin = p->used[j] < p->used[bin] ? j : bin;
+        if (p->used[bin] + length > context)
+            bin = p->n_bins++;
         p->used[bin] += length;
         p->bin[i] = bin;
-        while (first < p->n_bins && p->used[first] + 16 > context)
-            first++;
     }
 }
 
@@ -125,13 +147,13 @@ static int sequences_fill(const struct packing *p, float prompt, struct batch *b
     return 0;
 }
 
-static int batch_pack(const struct train_data *d, const size_t *docs, size_t n, int32_t context, float prompt,
+static int batch_pack(const struct train_data *d, size_t *docs, size_t n, int32_t context, float prompt,
     struct batch *b, struct error *err)
 {
     struct packing p = {.data = d, .docs = docs, .n_docs = n};
     *b = (struct batch){.arena = arena_create(8 * GIB)};
     p.bin = arena_try_array(b->arena, size_t, n + 1);
-    p.used = arena_try_array(b->arena, size_t, n + 1);
+    p.used = arena_try_array(b->arena, size_t, 2 * n + PARTS_LEAST + 1);
     if (!p.bin || !p.used)
         return error_set(err, ERROR_MEMORY, "no memory for a batch: choose fewer batch_tokens");
     pack(&p, (size_t)context);

@@ -42,8 +42,7 @@ int data_order_create(
 void data_order_free(struct data_order *o);
 void data_order_seek(struct data_order *o, int64_t epoch, size_t next);
 
-/* The examples of one step, packed into sequences of at most `context` tokens: each goes to the first that
- * has room. */
+/* The examples of one step, packed into equally long sequences of at most `context` tokens. */
 struct batch {
     struct train_sequence *sequences;
     size_t n_sequences;
@@ -51,6 +50,9 @@ struct batch {
     double weight; /* of all targets */
     struct arena *arena;
 };
+/* Sequences for so many tokens; a small batch is cut finer than its context asks for, so that threads share
+ * it. */
+size_t batch_parts(size_t tokens, size_t context);
 /* Takes examples until they have `tokens` tokens. `prompt`: what a prompt's token counts. */
 int batch_take(struct data_order *o, int64_t tokens, int32_t context, double prompt, struct batch *b,
     struct error *err) MUST_USE;

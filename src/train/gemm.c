@@ -5,7 +5,7 @@
 
 /* A block of B (K_BLOCK x N_BLOCK floats, 1 MiB) stays in the last cache, one of A (96 KiB) in the second, a
  * panel of B (16 KiB with AVX2) in the first. */
-enum { K_BLOCK = 256, N_BLOCK = 1024, M_BLOCK = 96, ALIGN = 64 };
+enum { K_BLOCK = 256, N_BLOCK = 1024, M_BLOCK = 96 /* of all tiles' rows a multiple */, ALIGN = 64 };
 
 static int64_t least(int64_t a, int64_t b)
 {
@@ -38,16 +38,19 @@ void gemm_scratch_free(struct gemm_scratch *s)
 /* ---- Packing ---- */
 
 /* One panel: `width` columns of the n that are left, for each value of k side by side; missing ones are 0. */
-static void panel_pack(int64_t width, int64_t n, int64_t k, struct matrix b, float *restrict to)
+static void panel_pack(
+    const struct train_kernels *kernels, int64_t n, int64_t k, struct matrix b, float *restrict to)
 {
-    if (n < width)
-        memset(to, 0, (size_t)(width * k) * sizeof *to);
-    if (b.column == 1) {
-        for (int64_t p = 0; p < k; p++)
-            memcpy(to + p * width, b.data + p * b.row, (size_t)n * sizeof *to);
+    const int64_t width = kernels->tile_columns;
+    if (b.column == 1 && n >= width) {
+        kernels->pack_columns(to, b.data, b.row, k);
         return;
     }
-    /* Columns stand far apart, their values together: 8 of each column at a time stay in one cache line. */
+    n = least(n, width);
+    if (n < width)
+        memset(to, 0, (size_t)(width * k) * sizeof *to);
+    /* Columns that stand far apart have their values together: 8 of each column at a time stay in one cache
+     * line. */
     for (int64_t p = 0; p < k; p += 8) {
         const int64_t end = least(p + 8, k);
         for (int64_t j = 0; j < n; j++) {
@@ -68,67 +71,46 @@ void gemm_pack(const struct train_kernels *kernels, int64_t n, int64_t k, struct
 {
     const int64_t width = kernels->tile_columns;
     for (int64_t j = 0; j < n; j += width, to += width * k)
-        panel_pack(
-            width, least(width, n - j), k, (struct matrix){b.data + j * b.column, b.row, b.column}, to);
-}
-
-/* Rows of A by tiles of `height`: for each value of k a tile's rows side by side. A turned matrix is read in
- * the order in which it lies in memory. */
-static void rows_pack(int64_t height, int64_t m, int64_t k, struct matrix a, float *restrict to)
-{
-    for (int64_t p = 0; p < k; p++) {
-        const float *from = a.data + p * a.column;
-        for (int64_t i = 0; i < m; i += height) {
-            float *tile = to + i * k + p * height;
-            if (a.row == 1 && m - i >= height)
-                memcpy(tile, from + i, (size_t)height * sizeof *to);
-            else
-                for (int64_t r = 0; r < least(height, m - i); r++)
-                    tile[r] = from[(i + r) * a.row];
-        }
-    }
+        panel_pack(kernels, n - j, k, (struct matrix){b.data + j * b.column, b.row, b.column}, to);
 }
 
 /* ---- Products ---- */
 
-/* One tile of C; the last columns go through a whole tile of their own. */
-static void tile_run(const struct train_kernels *kernels, int64_t rows, int64_t columns, int64_t k,
-    const float *a, int64_t a_row, int64_t a_column, const float *b, float *c, int64_t ldc, bool add)
+/* The last columns are fewer than a panel's: they go through a whole panel of their own. */
+static void last_columns(const struct train_kernels *kernels, int64_t m, int64_t n, int64_t k, const float *a,
+    int64_t a_row, const float *b, float *c, int64_t ldc, bool add)
 {
-    _Alignas(ALIGN) float whole[TRAIN_TILE_ROWS_MAX * TRAIN_TILE_COLUMNS_MAX];
+    _Alignas(ALIGN) float whole[M_BLOCK * TRAIN_TILE_COLUMNS_MAX];
     const int64_t width = kernels->tile_columns;
-    if (columns == width) {
-        kernels->tile((int32_t)rows, k, a, a_row, a_column, b, c, ldc, add);
-        return;
-    }
-    kernels->tile((int32_t)rows, k, a, a_row, a_column, b, whole, width, false);
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < columns; j++)
+    kernels->panel(m, k, a, a_row, b, whole, width, false);
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++)
             c[i * ldc + j] = add ? c[i * ldc + j] + whole[i * width + j] : whole[i * width + j];
 }
 
-/* Rows [0, m) of A with at most K_BLOCK of k, against packed panels that are `panel` floats apart. */
+/* At most M_BLOCK rows of A with at most K_BLOCK of k, against packed panels that are `apart` floats apart.
+ */
 static void block_run(const struct train_kernels *kernels, int64_t m, int64_t n, int64_t k, struct matrix a,
-    const float *b, int64_t panel, float *c, int64_t ldc, bool add, const struct gemm_scratch *s)
+    const float *b, int64_t apart, float *c, int64_t ldc, bool add, const struct gemm_scratch *s)
 {
-    const int64_t height = kernels->tile_rows, width = kernels->tile_columns;
-    const bool in_place = a.column == 1;
-    if (!in_place)
-        rows_pack(height, m, k, a, s->a);
-    for (int64_t j = 0; j < n; j += width, b += panel)
-        for (int64_t i = 0; i < m; i += height)
-            tile_run(kernels, least(height, m - i), least(width, n - j), k,
-                in_place ? a.data + i * a.row : s->a + i * k, in_place ? a.row : 1, in_place ? 1 : height, b,
-                c + i * ldc + j, ldc, add);
+    const int64_t width = kernels->tile_columns, a_row = a.column == 1 ? a.row : 0;
+    const float *rows = a.column == 1 ? a.data : s->a;
+    if (a.column != 1)
+        kernels->pack_rows(s->a, a.data, a.column, m, k);
+    for (int64_t j = 0; j < n; j += width, b += apart)
+        if (n - j >= width)
+            kernels->panel(m, k, rows, a_row, b, c + j, ldc, add);
+        else
+            last_columns(kernels, m, n - j, k, rows, a_row, b, c + j, ldc, add);
 }
 
 void gemm_with_packed(const struct train_kernels *kernels, int64_t m, int64_t n, int64_t k, struct matrix a,
     const float *packed, int64_t packed_k, float *c, int64_t ldc, bool add, const struct gemm_scratch *s)
 {
-    const int64_t width = kernels->tile_columns, rows = M_BLOCK / kernels->tile_rows * kernels->tile_rows;
+    const int64_t width = kernels->tile_columns;
     for (int64_t p = 0; p < k; p += K_BLOCK)
-        for (int64_t i = 0; i < m; i += rows)
-            block_run(kernels, least(rows, m - i), n, least(K_BLOCK, k - p),
+        for (int64_t i = 0; i < m; i += M_BLOCK)
+            block_run(kernels, least(M_BLOCK, m - i), n, least(K_BLOCK, k - p),
                 (struct matrix){a.data + i * a.row + p * a.column, a.row, a.column}, packed + p * width,
                 packed_k * width, c + i * ldc, ldc, add || p > 0, s);
 }

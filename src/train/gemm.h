@@ -12,7 +12,7 @@
 
 #include "train/kernels.h"
 
-/* Value (i, j) stands at data[i * row + j * column]. */
+/* Value (i, j) stands at data[i * row + j * column]. One of the two is 1. */
 struct matrix {
     const float *data;
     int64_t row, column;

@@ -25,10 +25,14 @@ struct train_adam {
 struct train_kernels {
     const char *isa;
     int32_t tile_rows, tile_columns;
-    /* C (rows x tile_columns, stride ldc) gets, or is added, A B over k values. A's value (i, p) is at
-     * a[i * a_row + p * a_column]; B is packed: tile_columns values for each p. rows <= tile_rows. */
-    void (*tile)(int32_t rows, int64_t k, const float *a, int64_t a_row, int64_t a_column, const float *b,
-        float *c, int64_t ldc, bool add);
+    /* C (m x tile_columns, rows ldc apart) gets, or is added, A B over k values. A's rows are a_row apart; 0:
+     * they are packed by pack_rows. B is packed: tile_columns values for each of the k. */
+    void (*panel)(
+        int64_t m, int64_t k, const float *a, int64_t a_row, const float *b, float *c, int64_t ldc, bool add);
+    /* tile_columns neighbouring columns of B, whose rows are `stride` apart. */
+    void (*pack_columns)(float *to, const float *from, int64_t stride, int64_t k);
+    /* m rows of A by tiles, where memory holds A turned: value (i, p) at from[p * stride + i]. */
+    void (*pack_rows)(float *to, const float *from, int64_t stride, int64_t m, int64_t k);
     /* y = x / rms(x) w, n values; returns 1 / rms(x). */
     float (*norm)(float *y, const float *x, const float *w, float eps, int64_t n);
     /* dx += what dy does to x through the norm; dw += likewise. `inverse`: 1 / rms(x). */

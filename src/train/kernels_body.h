@@ -23,60 +23,96 @@ INLINE float vec_sum(vec v)
 }
 
 /* ---- Products: TILE_ROWS x TILE_VECTORS sums stay in registers ---- */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
 INLINE void tile_of(const int rows, int64_t k, const float *a, int64_t a_row, int64_t a_column,
     const float *b, float *c, int64_t ldc, bool add)
 {
     vec sum[TILE_ROWS][TILE_VECTORS];
     const float *row[TILE_ROWS];
-    for (int r = 0; r < rows; r++) {
+    UNROLL for (int r = 0; r < rows; r++)
+    {
         row[r] = a + r * a_row;
-        for (int v = 0; v < TILE_VECTORS; v++)
-            sum[r][v] = (vec){0};
+        UNROLL for (int v = 0; v < TILE_VECTORS; v++) sum[r][v] = (vec){0};
     }
     for (int64_t p = 0; p < k; p++, b += TILE_COLUMNS) {
         vec column[TILE_VECTORS];
-        for (int v = 0; v < TILE_VECTORS; v++)
-            column[v] = *(const vec *)(b + v * LANES);
-        for (int r = 0; r < rows; r++)
-            for (int v = 0; v < TILE_VECTORS; v++)
-                sum[r][v] += row[r][p * a_column] * column[v];
+        UNROLL for (int v = 0; v < TILE_VECTORS; v++) column[v] = *(const vec *)(b + v * LANES);
+        UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < TILE_VECTORS; v++) sum[r][v] +=
+            row[r][p * a_column] * column[v];
     }
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < TILE_VECTORS; v++) {
-            vec *out = (vec *)(c + r * ldc + v * LANES);
-            if (add)
-                sum[r][v] += *out;
-            *out = sum[r][v];
-        }
+    UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < TILE_VECTORS; v++)
+    {
+        vec *out = (vec *)(c + r * ldc + v * LANES);
+        if (add)
+            sum[r][v] += *out;
+        *out = sum[r][v];
+    }
 }
 
-/* A's rows are read as they stand, or are packed side by side: both strides are then known. */
+/* The last rows; A is read as in panel. */
 #define TILE_CASE(n)                                                                                         \
     case n:                                                                                                  \
-        if (a_column == 1)                                                                                   \
+        if (a_row)                                                                                           \
             tile_of(n, k, a, a_row, 1, b, c, ldc, add);                                                      \
         else                                                                                                 \
-            tile_of(n, k, a, 1, a_column, b, c, ldc, add);                                                   \
+            tile_of(n, k, a, 1, TILE_ROWS, b, c, ldc, add);                                                  \
         return
 
-static void tile(int32_t rows, int64_t k, const float *a, int64_t a_row, int64_t a_column, const float *b,
-    float *c, int64_t ldc, bool add)
+static void tile_last(
+    int64_t rows, int64_t k, const float *a, int64_t a_row, const float *b, float *c, int64_t ldc, bool add)
 {
     switch (rows) {
 #if TILE_ROWS > 6
-        TILE_CASE(12);
         TILE_CASE(11);
         TILE_CASE(10);
         TILE_CASE(9);
         TILE_CASE(8);
         TILE_CASE(7);
-#endif
         TILE_CASE(6);
+#endif
         TILE_CASE(5);
         TILE_CASE(4);
         TILE_CASE(3);
         TILE_CASE(2);
         TILE_CASE(1);
+    }
+}
+
+static void panel(
+    int64_t m, int64_t k, const float *a, int64_t a_row, const float *b, float *c, int64_t ldc, bool add)
+{
+    const int64_t step = a_row ? TILE_ROWS * a_row : TILE_ROWS * k;
+    for (; m >= TILE_ROWS; m -= TILE_ROWS, a += step, c += TILE_ROWS * ldc)
+        if (a_row && add)
+            tile_of(TILE_ROWS, k, a, a_row, 1, b, c, ldc, true);
+        else if (a_row)
+            tile_of(TILE_ROWS, k, a, a_row, 1, b, c, ldc, false);
+        else if (add)
+            tile_of(TILE_ROWS, k, a, 1, TILE_ROWS, b, c, ldc, true);
+        else
+            tile_of(TILE_ROWS, k, a, 1, TILE_ROWS, b, c, ldc, false);
+    tile_last(m, k, a, a_row, b, c, ldc, add);
+}
+
+static void pack_columns(float *restrict to, const float *from, int64_t stride, int64_t k)
+{
+    for (int64_t p = 0; p < k; p++)
+        memcpy(to + p * TILE_COLUMNS, from + p * stride, TILE_COLUMNS * sizeof *to);
+}
+
+static void pack_rows(float *restrict to, const float *from, int64_t stride, int64_t m, int64_t k)
+{
+    for (int64_t p = 0; p < k; p++, from += stride) {
+        int64_t i = 0;
+        for (; i + TILE_ROWS <= m; i += TILE_ROWS)
+            memcpy(to + i * k + p * TILE_ROWS, from + i, TILE_ROWS * sizeof *to);
+        for (int64_t r = i; r < m; r++)
+            to[i * k + p * TILE_ROWS + r - i] = from[r];
     }
 }
 
@@ -202,7 +238,9 @@ static void adam(float *restrict w, float *restrict m, float *restrict v, const 
 const struct train_kernels KERNELS = {.isa = ISA,
     .tile_rows = TILE_ROWS,
     .tile_columns = TILE_COLUMNS,
-    .tile = tile,
+    .panel = panel,
+    .pack_columns = pack_columns,
+    .pack_rows = pack_rows,
     .norm = norm,
     .norm_back = norm_back,
     .glu = glu,

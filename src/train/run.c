@@ -22,7 +22,8 @@ static int64_t steps_of(const struct train_config *c, const struct train_data *d
 struct run_plan run_plan_make(const struct run *r, int32_t threads, int64_t available)
 {
     const size_t values = (size_t)r->n_values * sizeof(float);
-    const int64_t sequences = r->config->schedule.batch_tokens / r->sequence;
+    const int64_t sequences =
+        (int64_t)batch_parts((size_t)r->config->schedule.batch_tokens, (size_t)r->sequence);
     struct run_plan p = {.weights = values,
         .optimizer = values * (r->config->schedule.patience > 0 ? 4 : 3),
         .data = (r->data.n_tokens + r->validation.n_tokens) * (sizeof(int32_t) + 1),

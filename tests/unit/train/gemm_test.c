@@ -1,0 +1,102 @@
+/* Products of odd shapes against plain sums, for every instruction set here, in all the layouts that are
+ * used. */
+#include "tiny.h"
+
+#include "train/gemm.h"
+
+static float value(int64_t i, int64_t j)
+{
+    return (float)((i * 31 + j * 17) % 23 - 11) / 8;
+}
+
+static void fill(float *to, int64_t rows, int64_t columns, bool turned)
+{
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++)
+            to[turned ? j * rows + i : i * columns + j] = value(i, j + rows);
+}
+
+static struct matrix view(const float *data, int64_t rows, int64_t columns, bool turned)
+{
+    return turned ? matrix_turned(data, rows) : matrix_rows(data, columns);
+}
+
+static void check(
+    const struct train_kernels *k, int64_t m, int64_t n, int64_t p, bool a_turned, bool b_turned, bool add)
+{
+    struct gemm_scratch s;
+    float *a = calloc((size_t)(m * p), 4), *b = calloc((size_t)(p * n), 4),
+          *c = calloc((size_t)(m * (n + 3)), 4);
+    assert_int_equal(gemm_scratch_create(&s, NULL), 0);
+    fill(a, m, p, a_turned);
+    fill(b, p, n, b_turned);
+    for (int64_t i = 0; i < m * (n + 3); i++)
+        c[i] = 1;
+    gemm(k, m, n, p, view(a, m, p, a_turned), view(b, p, n, b_turned), c, n + 3, add, &s);
+    for (int64_t i = 0; i < m; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            double sum = add;
+            for (int64_t q = 0; q < p; q++)
+                sum += (double)value(i, q + m) * (double)value(q, j + p);
+            if (fabs(sum - (double)c[i * (n + 3) + j]) > 1e-3)
+                fail_msg("%s %dx%dx%d at %d, %d: %g is not %g", k->isa, (int)m, (int)n, (int)p, (int)i,
+                    (int)j, (double)c[i * (n + 3) + j], sum);
+        }
+        for (int64_t j = n; j < n + 3; j++)
+            assert_true(c[i * (n + 3) + j] == 1); /* beside the product nothing is written */
+    }
+    gemm_scratch_free(&s);
+    free(a);
+    free(b);
+    free(c);
+}
+
+static void test_products_are_the_sums(void **state)
+{
+    static const int64_t shapes[][3] = {{1, 1, 1}, {6, 16, 8}, {7, 17, 9}, {97, 33, 257}, {12, 1030, 5},
+        {200, 40, 600}, {5, 3, 1}, {96, 32, 256}, {13, 64, 31}};
+    const struct train_kernels *list[TRAIN_KERNELS_MAX];
+    (void)state;
+    for (int32_t k = train_kernels_list(list) - 1; k >= 0; k--)
+        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+            for (int how = 0; how < 8; how++)
+                check(list[k], shapes[i][0], shapes[i][1], shapes[i][2], how & 1, how & 2, how & 4);
+}
+
+/* Attention packs the keys of an example once and uses as many as a query sees. */
+static void test_a_packed_matrix_serves_in_parts(void **state)
+{
+    enum { N = 50, K = 40, M = 9 };
+    const struct train_kernels *list[TRAIN_KERNELS_MAX];
+    float a[M * K], b[K * N], c[M * N];
+    struct gemm_scratch s;
+    (void)state;
+    assert_int_equal(gemm_scratch_create(&s, NULL), 0);
+    fill(a, M, K, false);
+    fill(b, K, N, false);
+    for (int32_t k = train_kernels_list(list) - 1; k >= 0; k--) {
+        float *packed = calloc(gemm_packed_size(list[k], N, K), sizeof *packed);
+        gemm_pack(list[k], N, K, matrix_rows(b, N), packed);
+        for (int64_t n = 1; n <= N; n += 7)
+            for (int64_t p = 1; p <= K; p += 13) {
+                gemm_with_packed(list[k], M, n, p, matrix_rows(a, K), packed, K, c, n, false, &s);
+                for (int64_t i = 0; i < M * n; i++) {
+                    double sum = 0;
+                    for (int64_t q = 0; q < p; q++)
+                        sum += (double)a[i / n * K + q] * (double)b[q * N + i % n];
+                    assert_true(fabs(sum - (double)c[i]) < 1e-3);
+                }
+            }
+        free(packed);
+    }
+    gemm_scratch_free(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_products_are_the_sums),
+        cmocka_unit_test(test_a_packed_matrix_serves_in_parts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
