@@ -6,7 +6,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct router_model models[] = {{{"house", 5}, true}, {{"gpt", 3}, false}};
+    static const struct router_model models[] = {
+        {.name = {"house", 5}, .inside = true, .embedded = true}, {.name = {"gpt", 3}}};
     struct arena *a = arena_create(64 * MIB);
     struct yaml_node *root;
     struct error err;

@@ -56,6 +56,12 @@ static void about_headers(struct chat_call *c, const struct exchange_about *abou
     api_header(r, "x-weir-rule", about->rule);
     if (about->cache)
         http_reply_header(r, "x-weir-cache", str_from(about->cache));
+    if (about->cascade) {
+        char doubt[24];
+        snprintf(doubt, sizeof doubt, "%.3f", about->doubt);
+        http_reply_header(r, "x-weir-cascade", str_from(about->cascade));
+        http_reply_header(r, "x-weir-doubt", str_from(doubt));
+    }
     if (about->masked > 0) {
         char count[24];
         snprintf(count, sizeof count, "%zu", about->masked);

@@ -381,20 +381,17 @@ void config_free(struct config *c)
     arena_free(c->arena);
 }
 
-static int calibration_read(struct str file, struct router_calibration *out, struct error *err)
+static int calibration_read(struct arena *a, struct str file, struct str *text, struct error *err)
 {
     enum { MOST = 64 * 1024 };
-    static const char say[] = "cannot be read: write it with weir calibrate --out";
-    struct arena *a = arena_create(1 << 20);
     FILE *f = fopen(arena_strdup(a, file), "r");
-    char *text = arena_alloc(a, MOST);
-    size_t n = f ? fread(text, 1, MOST, f) : 0;
-    int rc = !f || ferror(f) ? error_set(err, ERROR_IO, "%s", say)
-                             : router_calibration_read((struct str){text, n}, out, err);
+    char *to = arena_alloc(a, MOST);
+    size_t n = f ? fread(to, 1, MOST, f) : 0;
+    bool read = f && !ferror(f);
     if (f)
         fclose(f);
-    arena_free(a);
-    return rc;
+    *text = (struct str){to, n};
+    return read ? 0 : error_set(err, ERROR_IO, "cannot be read: write it with weir calibrate --out");
 }
 
 static int owner_file(void *ctx, struct str path, size_t most, struct buf *out, struct error *err)
@@ -412,6 +409,7 @@ int config_policy(const struct config *c, struct router_policy **out, struct err
         models[i].name = m->name;
         models[i].inside = config_model_is_inside(c, m);
         models[i].quality = m->quality;
+        models[i].embedded = m->file.len > 0;
     }
     struct router_policy_options o = {.routes = c->routes,
         .models = models,

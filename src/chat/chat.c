@@ -208,3 +208,61 @@ int chat_request_visit(
         rc = visit_text(&w, STR("headers"), r->headers[i].value);
     return rc;
 }
+
+/* ---- Events that are kept ---- */
+
+static bool token_copy(struct arena *a, const struct chat_token *from, struct chat_token *to)
+{
+    *to = *from;
+    if (arena_try_copy(a, from->text, &to->text) ||
+        (from->bytes.data && arena_try_copy(a, from->bytes, &to->bytes)))
+        return false;
+    struct chat_token *top = arena_try_array(a, struct chat_token, from->n_top + 1);
+    to->top = top;
+    for (size_t i = 0; top && i < from->n_top; i++) {
+        top[i] = from->top[i];
+        if (arena_try_copy(a, from->top[i].text, &top[i].text) ||
+            (from->top[i].bytes.data && arena_try_copy(a, from->top[i].bytes, &top[i].bytes)))
+            return false;
+    }
+    return top != NULL;
+}
+
+static bool tokens_copy(struct arena *a, const struct chat_event *from, struct chat_event *to)
+{
+    if (from->n_tokens == 0)
+        return true;
+    struct chat_token *tokens = arena_try_array(a, struct chat_token, from->n_tokens);
+    to->tokens = tokens;
+    for (size_t i = 0; tokens && i < from->n_tokens; i++)
+        if (!token_copy(a, &from->tokens[i], &tokens[i]))
+            return false;
+    return tokens != NULL;
+}
+
+bool chat_event_copy(struct arena *a, const struct chat_event *e, struct chat_event *out)
+{
+    *out = *e;
+    switch (e->kind) {
+    case CHAT_EVENT_START:
+        return !arena_try_copy(a, e->start.id, &out->start.id) &&
+               !arena_try_copy(a, e->start.model, &out->start.model);
+    case CHAT_EVENT_TEXT:
+    case CHAT_EVENT_REASONING:
+        return !arena_try_copy(a, e->text, &out->text) && tokens_copy(a, e, out);
+    case CHAT_EVENT_TOOL_CALL:
+        return !arena_try_copy(a, e->tool_call.id, &out->tool_call.id) &&
+               !arena_try_copy(a, e->tool_call.name, &out->tool_call.name) &&
+               !arena_try_copy(a, e->tool_call.arguments, &out->tool_call.arguments);
+    case CHAT_EVENT_SIGNATURE:
+        return !arena_try_copy(a, e->signature.text, &out->signature.text) &&
+               !arena_try_copy(a, e->signature.data, &out->signature.data);
+    case CHAT_EVENT_STOP:
+        return !arena_try_copy(a, e->stop_string, &out->stop_string);
+    case CHAT_EVENT_MEASURE:
+    case CHAT_EVENT_USAGE:
+        return true;
+    default:
+        return false;
+    }
+}

@@ -157,6 +157,7 @@ struct chat_request {
     int32_t n;          /* choices, 1..CHAT_CHOICES_MAX; each has a seed of its own: seed, seed + 1, ... */
     bool logprobs;      /* TEXT comes with the tokens that it is made of */
     int32_t top_logprobs; /* and so many alternatives for each, 0..CHAT_TOP_LOGPROBS_MAX */
+    int32_t measure;      /* of so many tokens at the beginning MEASURE comes too, where the engine answers; 0: of none */
     bool context_shift;   /* a full context drops its oldest tokens but the first n_keep, and goes on */
     int64_t n_keep;       /* -1 unset */
     struct str *stops;
@@ -185,7 +186,7 @@ struct chat_request {
     size_t n_headers;
 };
 
-enum { CHAT_CHOICES_MAX = 16, CHAT_TOP_LOGPROBS_MAX = 20 };
+enum { CHAT_CHOICES_MAX = 16, CHAT_TOP_LOGPROBS_MAX = 20, CHAT_MEASURE_MAX = 256 };
 
 void chat_sampling_init(struct chat_sampling *s); /* everything unset */
 /* A zeroed request in its own arena with every number unset; one choice. */
@@ -223,6 +224,7 @@ enum chat_event_kind {
     CHAT_EVENT_START,
     CHAT_EVENT_TEXT,
     CHAT_EVENT_REASONING,
+    CHAT_EVENT_MEASURE,   /* before the piece that holds the token: how sure the model was of it */
     CHAT_EVENT_TOOL_CALL, /* a first piece has id and name; later ones of the same index only arguments */
     CHAT_EVENT_SIGNATURE, /* ends a piece of reasoning; what its maker wants back with it */
     CHAT_EVENT_NATIVE,    /* what only a client of the provider's own shape understands */
@@ -285,6 +287,10 @@ struct chat_event {
             struct str id;    /* the provider's id of the answer, may be empty */
             struct str model; /* the model as the provider names it, may be empty */
         } start;
+        struct {
+            double logprob; /* of the token that was drawn, before any sampler; of a grammar, among what fits it */
+            double entropy; /* of what it was drawn from; both in nats */
+        } measure;
         struct str text; /* TEXT and REASONING: whole UTF-8 characters; may be empty beside tokens */
         struct {
             uint32_t index; /* 0.. in order of appearance */
@@ -314,6 +320,10 @@ struct chat_event {
     };
     struct str stop_string; /* STOP by CHAT_STOP_STRING: which, where the provider says it */
 };
+
+/* A copy whose spans live in the arena; false: no memory for it there. NATIVE, EMBEDDING, SCORE and ERROR, which nobody
+ * holds back, are not copied. */
+bool chat_event_copy(struct arena *a, const struct chat_event *e, struct chat_event *out) MUST_USE;
 
 struct chat_sink {
     void (*event)(void *ctx, const struct chat_event *event);

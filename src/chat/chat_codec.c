@@ -215,6 +215,7 @@ static void numbers_write(struct json_writer *w, const struct chat_request *r)
     json_object_end(w);
     count_write(w, "max_tokens", r->max_tokens);
     count_write(w, "logprobs", r->logprobs ? r->top_logprobs : -1);
+    count_write(w, "measure", r->measure > 0 ? r->measure : -1);
     if (r->context_shift) {
         json_key(w, "context_shift");
         json_write_bool(w, true);
@@ -362,6 +363,8 @@ static int numbers_read(struct arena *a, const json_t *root, struct chat_work *o
         rc = json_get_int(root, "max_tokens", -1, 0, INT32_MAX, &out->max_tokens, err);
     if (rc == 0)
         rc = json_get_int(root, "logprobs", -1, 0, CHAT_TOP_LOGPROBS_MAX, &out->logprobs, err);
+    if (rc == 0)
+        rc = json_get_int(root, "measure", 0, 0, CHAT_MEASURE_MAX, &out->measure, err);
     if (rc == 0)
         rc = json_get_bool(root, "context_shift", false, &out->context_shift, err);
     return rc ? rc : json_get_int(root, "n_keep", -1, 0, INT32_MAX, &out->n_keep, err);

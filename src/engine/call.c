@@ -272,6 +272,11 @@ static void chat_deliver(struct engine_call *c, const struct call_event *event)
     case WIRE_TOKENS:
         tokens_deliver(c, event);
         return;
+    case WIRE_MEASURE:
+        out.kind = CHAT_EVENT_MEASURE;
+        out.measure.logprob = (double)event->numbers[0] * 1e-6;
+        out.measure.entropy = (double)event->numbers[1] * 1e-6;
+        break;
     case WIRE_USAGE:
         out.kind = CHAT_EVENT_USAGE;
         out.usage = (struct chat_usage){.input_tokens = event->numbers[0],

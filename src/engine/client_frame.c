@@ -296,6 +296,28 @@ static int tool_call_take(struct engine_call *c, const struct wire_frame *f, str
     return 0;
 }
 
+enum { MICRO_NATS_MOST = 1000000000 };
+
+static int measure_take(struct engine_call *c, const struct wire_frame *f, struct error *err)
+{
+    struct call_event event = {.type = WIRE_MEASURE};
+    json_t *o;
+    if (c->measures-- <= 0)
+        return misplaced(f, err);
+    int rc = object_read(f, &o, err);
+    if (rc)
+        return rc;
+    rc = json_get_int(o, "logprob", 1, -MICRO_NATS_MOST, 0, &event.numbers[0], err);
+    if (rc == 0)
+        rc = number_read(o, "entropy", MICRO_NATS_MOST, &event.numbers[1], err);
+    if (rc == 0 && event.numbers[0] > 0)
+        rc = error_set(err, ERROR_INVALID, "'logprob' is missing");
+    json_decref(o);
+    if (rc == 0)
+        event_pass(c, &event);
+    return rc;
+}
+
 static int chat_frame(struct engine_call *c, const struct wire_frame *f, struct error *err)
 {
     if (f->type == WIRE_ERROR)
@@ -306,6 +328,8 @@ static int chat_frame(struct engine_call *c, const struct wire_frame *f, struct 
         return text_take(c, f, err);
     if (f->type == WIRE_TOKENS && c->phase == CALL_STARTED)
         return tokens_take(c, f, err);
+    if (f->type == WIRE_MEASURE && c->phase == CALL_STARTED)
+        return measure_take(c, f, err);
     if (f->type == WIRE_TOOL_CALL && c->phase == CALL_STARTED)
         return tool_call_take(c, f, err);
     if (f->type == WIRE_USAGE && c->phase == CALL_STARTED)

@@ -15,7 +15,7 @@
  *   LOAD (call 0, JSON)                     ->
  *                                           <-    PROGRESS* READY (call 0, JSON)   or ERROR (call 0)
  *   CHAT (call n, JSON)                     ->
- *                                           <-    START (TEXT | TOKENS | REASONING | TOOL_CALL)* USAGE STOP   or ERROR
+ *                                           <-    START (TEXT | TOKENS | REASONING | TOOL_CALL | MEASURE)* USAGE STOP   or ERROR
  *   PAUSE / RESUME / CANCEL (call n)        ->    (CANCEL: answered by ERROR "cancelled" if still open)
  *   TOKENIZE DETOKENIZE RENDER LOGITS SHOW EMBED RERANK BENCH ->
  *                                           <-    RESULT (JSON)                    or ERROR
@@ -63,6 +63,8 @@ enum wire_type {
                         arguments; {"index","arguments"}: more of the last call's */
     WIRE_TOKENS,     /* {"text", "tokens": chat_tokens.h}: TEXT, maybe empty, and the tokens that have become text
                         since the last ones; with log-probabilities asked for */
+    WIRE_MEASURE,    /* {"logprob","entropy"}, in millionths of a nat: of the next token; at most as many as were asked
+                        for, and none of a token that was the only one that fits the grammar */
     WIRE_USAGE,      /* {"input_tokens","cached_tokens","output_tokens","reasoning_tokens","prefill_ns","decode_ns"} */
     WIRE_STOP,       /* {"reason":"stop"|"length"|"tools","string"?}: the stop string that was met */
     WIRE_RESULT,     /* JSON */

@@ -53,6 +53,8 @@ static const char *outcome_of(const struct attempt *t)
         return "open";
     if (t->passed)
         return "passed";
+    if (t->doubted && t->failure.code == ERROR_CANCELLED)
+        return "doubted";
     return t->ok ? "ok" : error_code_name(t->failure.code);
 }
 
@@ -83,6 +85,12 @@ struct str attempts_json(const struct attempts *a, struct arena *arena)
             json_key(&w, "cost_nano_usd");
             json_write_int(&w, t->cost_nano_usd);
         }
+        if (t->measured.tokens > 0) {
+            json_key(&w, "doubt");
+            json_write_double(&w, t->doubt);
+            json_key(&w, "measured");
+            doubt_write(&t->measured, &w);
+        }
         json_object_end(&w);
     }
     json_array_end(&w);
@@ -102,7 +110,8 @@ static int status_of(const struct chat_failure *f)
         return 429;
     if (f->code == ERROR_DENIED)
         return f->status >= 400 && f->status < 500 ? f->status : 403;
-    /* A broken server is told from a busy one, whatever word its provider has for that (Anthropic's is 529). */
+    /* A broken server is told from a busy one, whatever word its provider has for that (Anthropic's is 529).
+     */
     return f->status == 500 || f->status == 502 ? f->status : 503;
 }
 

@@ -5,14 +5,18 @@
 #include "base/limits.h"
 #include "chat/chat.h"
 #include "exchange/exchange.h"
+#include "router/doubt.h"
 
 struct attempt {
     struct str target, provider;
     bool over, ok, passed;       /* passed: nothing was sent, its breaker was open */
     struct chat_failure failure; /* its strings live in the request's arena */
-    int64_t ms, ended_ns; /* ended_ns: by the monotonic clock */
-    uint64_t span;        /* its id in a trace, where the target was told of it; 0: not */
-    int64_t cost_nano_usd; /* of one that was given up for another; 0: none */
+    int64_t ms, ended_ns;        /* ended_ns: by the monotonic clock */
+    uint64_t span;               /* its id in a trace, where the target was told of it; 0: not */
+    struct doubt measured;       /* how sure the model was of its first tokens; none where it did not tell */
+    double doubt;                /* what that comes to */
+    bool doubted;                /* a cascade asked others for it */
+    int64_t cost_nano_usd;       /* of one that was given up for another; 0: none */
 };
 
 enum { ATTEMPTS_MOST = 128 }; /* targets times tries */
@@ -29,8 +33,9 @@ void attempts_end(
     struct attempts *a, struct arena *arena, size_t index, const struct chat_failure *failure, int64_t ms);
 /* A target that was passed over: its breaker is open. */
 void attempts_pass(struct attempts *a, struct arena *arena, struct str target, struct str provider);
-/* [{"target","provider","outcome","status"?,"ms","cost_nano_usd"?}...] for the ledger: no message, it may
- * quote content. `outcome` is "ok", "open", "passed" or an error code's name. */
+/* [{"target","provider","outcome","status"?,"ms","cost_nano_usd"?,"doubt"?,"measured"?}...] for the ledger:
+ * no message, it may quote content. `outcome` is "ok", "open", "passed", "doubted" or an error code's name.
+ */
 struct str attempts_json(const struct attempts *a, struct arena *arena);
 /* One clear error that names each attempt. */
 struct exchange_failure attempts_failure(const struct attempts *a, struct arena *arena);

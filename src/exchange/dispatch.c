@@ -110,7 +110,7 @@ static bool take_next(struct leg *leg)
 
 void dispatch_next(struct leg *leg)
 {
-    if (!take_next(leg) && !any_busy(leg->x))
+    if (!take_next(leg) && !cascade_returns(leg->x) && !any_busy(leg->x))
         exchange_fail_attempts(leg->x);
 }
 
@@ -127,7 +127,7 @@ void dispatch_failed(struct leg *leg, const struct chat_failure *failure)
         leg_again(leg, delay);
     } else if (retryable) {
         dispatch_next(leg);
-    } else {
+    } else if (!cascade_returns(x)) {
         exchange_fail_attempts(x); /* the request itself is at fault: nobody would answer it */
     }
 }

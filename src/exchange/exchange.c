@@ -9,7 +9,7 @@
 /* ---- STREAM ---- */
 
 /* What the tokens of a piece come to, should nobody tell. */
-static int64_t heard_in(const struct chat_event *e)
+int64_t exchange_heard_in(const struct chat_event *e)
 {
     if (e->kind == CHAT_EVENT_TEXT || e->kind == CHAT_EVENT_REASONING)
         return router_text_millitokens(e->text);
@@ -25,16 +25,17 @@ static void begin(struct leg *leg)
     if (x->winner)
         return;
     x->winner = x->counted = leg;
+    cascade_answered(leg);
     for (int i = 0; i < LEGS; i++)
         if (&x->legs[i] != leg)
-            leg_cancel(&x->legs[i], "another target was quicker");
+            leg_cancel(&x->legs[i], "another target answers");
     leg_begun(leg);
     if (!leg->whole) {
         x->first_token_ms = leg->first_ms - x->started_ms;
         pace_first_add(leg->model->pace, (double)(leg->first_ms - leg->since_ms));
     }
     struct exchange_about about = {leg->model->name, provider_name(leg->model->target.provider),
-        x->decision.rule, recall_state(x), leg_masked(leg), leg->usage};
+        x->decision.rule, recall_state(x), leg_masked(leg), leg->usage, x->cascade.result, x->cascade.doubt};
     x->client.begin(x->client.ctx, &about);
 }
 
@@ -56,8 +57,13 @@ void exchange_leg_event(struct leg *leg, const struct chat_event *event)
     struct exchange *x = leg->x;
     int64_t now_ns = clock_mono_ns();
     leg->heard_ms = now_ns / 1000000;
+    if (cascade_takes(leg, event))
+        return;
     switch (event->kind) {
     case CHAT_EVENT_START:
+        return;
+    case CHAT_EVENT_MEASURE:
+        leg_measured(leg, event);
         return;
     case CHAT_EVENT_USAGE:
         leg->usage = event->usage;
@@ -83,7 +89,7 @@ void exchange_leg_event(struct leg *leg, const struct chat_event *event)
         exchange_settle(x, "ok");
         return;
     default:
-        leg->heard_milli += heard_in(event);
+        leg->heard_milli += exchange_heard_in(event);
         begin(leg);
         if (!leg->whole)
             observe_piece(x, now_ns);
@@ -110,6 +116,8 @@ static void on_deadline(void *ctx)
         on_error(x->winner, &late);
         return;
     }
+    if (cascade_is_whole(x) && cascade_returns(x))
+        return;
     const struct exchange_failure failure = {
         .status = 504, .code = ERROR_TIMEOUT, .message = late.failure.message, .retry_after_ms = -1};
     exchange_fail(x, &failure, "failed");
@@ -260,6 +268,7 @@ struct exchange *exchange_start(struct exchange_shard *shard, struct chat_reques
     memcpy(x->request_id, origin->request_id.data,
         origin->request_id.len < sizeof x->request_id ? origin->request_id.len : sizeof x->request_id - 1);
     x->identified = origin->identity != NULL;
+    x->measure = origin->measure;
     if (origin->identity)
         x->identity = *origin->identity;
     x->started_ms = clock_mono_ms();

@@ -48,7 +48,9 @@ struct exchange_origin {
     struct str (*header)(void *ctx, const char *name, int index);
     void *header_ctx;
     bool boundary_local, batch;
-    bool cache;      /* the client asks for a kept answer, or to keep this one */
+    int32_t
+        measure; /* tokens of which the embedded engine is to tell how sure it is: `doubt` of the attempt */
+    bool cache;  /* the client asks for a kept answer, or to keep this one */
     struct str body; /* the request as it came, for the cache; during exchange_start only */
 };
 
@@ -58,6 +60,8 @@ struct exchange_about {
     const char *cache;       /* "hit", "miss", or NULL where the cache was not asked */
     size_t masked;           /* how much of the request it did not see */
     struct chat_usage usage; /* as far as it is known when the answer begins */
+    const char *cascade;     /* "kept", "escalated" or "returned" (cascade.c); NULL: there was none */
+    double doubt;            /* then by which doubt of the local model's */
 };
 
 struct exchange_failure {

@@ -1,7 +1,8 @@
 /* Private to the files of an exchange.
  *
  *   exchange.c   DECIDE, RECORD, STREAM: what the client sees          dispatch.c   which target, when, how
- * often leg.c        one target being asked                                settle.c     SETTLE */
+ * often leg.c        one target being asked                                settle.c     SETTLE
+ *   cascade.c    the local model first, another where it is unsure */
 #ifndef WEIR_EXCHANGE_EXCHANGE_INNER_H
 #define WEIR_EXCHANGE_EXCHANGE_INNER_H
 
@@ -9,6 +10,7 @@
 #include "exchange/exchange.h"
 #include "exchange/observe.h"
 #include "govern/restore.h"
+#include "router/doubt.h"
 
 enum { LEGS = 2, ORDER_MOST = 64 };
 
@@ -37,6 +39,21 @@ struct leg {
     int32_t n_stopped; /* choices that are complete */
     struct chat_usage usage;
     int64_t heard_milli; /* what came, by estimate, in thousandths of a token */
+    struct doubt doubt;  /* of its first tokens, where the engine measures them */
+    bool rests;          /* its answer waits for what others say (cascade.c) */
+};
+
+enum cascade_state { CASCADE_OFF, CASCADE_LISTENING, CASCADE_ASKING, CASCADE_RETURNING, CASCADE_OVER };
+struct cascade_held;
+struct cascade {
+    enum cascade_state state;
+    struct leg *local;
+    double doubt; /* by which it was decided */
+    struct cascade_held *first, **end;
+    size_t bytes;       /* held */
+    int32_t n_stopped;  /* choices that are complete */
+    bool whole;         /* all are */
+    const char *result; /* "kept", "escalated", "returned"; NULL: not decided */
 };
 
 /*        DECIDE -> RECORD -> DISPATCH <-> STREAM -> SETTLE
@@ -63,7 +80,9 @@ struct exchange {
     struct leg legs[LEGS];
     struct leg *winner; /* the client has been told who answers */
     struct leg
-        *counted;    /* whose usage the ledger gets: the winner, or what was under way when the client left */
+        *counted; /* whose usage the ledger gets: the winner, or what was under way when the client left */
+    struct cascade cascade;
+    int32_t measure; /* tokens of which the embedded engine tells how sure it is, besides */
     bool by_latency; /* something went by how soon first tokens come: they are to be seen */
     bool complete;   /* the whole answer came */
     bool cacheable;  /* the answer may be kept, under `cache_key` */
@@ -100,11 +119,27 @@ size_t leg_masked(const struct leg *leg); /* how many findings its target is not
 void leg_begun(struct leg *leg);          /* its first event came: from now on it must not fall silent */
 /* The answer is over: what came of it. IDLE afterwards. `failure` NULL: it went well. */
 void leg_end(struct leg *leg, const struct chat_failure *failure);
+void leg_measured(struct leg *leg, const struct chat_event *event);
+/* It computes nothing and has no deadline, until it goes on as if it had just been asked. */
+void leg_rest(struct leg *leg);
+void leg_go_on(struct leg *leg);
 /* Whatever it does, it stops; what was sent is paid for. */
 void leg_cancel(struct leg *leg, const char *why);
 void leg_free(struct leg *leg);
 
+/* ---- cascade.c ---- */
+/* The leg's target is being asked: how many tokens are to be measured; 0: it is not the local one of a
+ * cascade. */
+int32_t cascade_started(struct leg *leg);
+/* An event of a leg's before anyone answers: true, it is held back. */
+bool cascade_takes(struct leg *leg, const struct chat_event *event);
+void cascade_answered(struct leg *by); /* before the others are cancelled */
+/* None of the others answers: true, the local answer goes on. */
+bool cascade_returns(struct exchange *x);
+bool cascade_is_whole(const struct exchange *x); /* a complete local answer is held while others are asked */
+
 /* ---- exchange.c ---- */
+int64_t exchange_heard_in(const struct chat_event *event); /* thousandths of a token, by estimate */
 void exchange_leg_event(struct leg *leg, const struct chat_event *event);
 void exchange_fail_attempts(struct exchange *x); /* no target could answer */
 

@@ -5,7 +5,18 @@
 #include "base/clock.h"
 #include "exchange/exchange_inner.h"
 
+static const struct router_cascade built_in = {.tokens = DOUBT_TOKENS};
+
 static bool leg_enter(struct leg *leg);
+
+static void attempt_end(struct leg *leg, const struct chat_failure *failure)
+{
+    struct exchange *x = leg->x;
+    attempts_end(&x->attempts, x->request->arena, leg->attempt, failure, clock_mono_ms() - leg->since_ms);
+    struct attempt *a = &x->attempts.list[leg->attempt];
+    a->measured = leg->doubt;
+    a->doubt = doubt_value(&leg->doubt, x->decision.cascade ? x->decision.cascade : &built_in);
+}
 
 /* ---- What came of it, for the target's health ---- */
 
@@ -180,6 +191,20 @@ static const struct router_masked *masked_for(const struct leg *leg, const struc
     return provider_is_inside(model->target.provider) ? NULL : leg->x->decision.masked;
 }
 
+/* The embedded engine is asked to tell how sure it is, where somebody wants to know. */
+static const struct chat_request *measured(struct leg *leg, const struct chat_request *request)
+{
+    struct exchange *x = leg->x;
+    int32_t tokens = cascade_started(leg);
+    tokens = tokens > x->measure ? tokens : x->measure;
+    if (tokens == 0)
+        return request;
+    struct chat_request *copy = arena_new(x->request->arena, struct chat_request);
+    *copy = *request;
+    copy->measure = tokens;
+    return copy;
+}
+
 static int start(struct leg *leg, struct error *err)
 {
     struct exchange *x = leg->x;
@@ -196,6 +221,8 @@ static int start(struct leg *leg, struct error *err)
         .connect_timeout_ms = leg->model->patience.connect_ms,
         .sink = {on_event, leg}};
     start.n_headers = observe_headers(leg, start.headers);
+    if (leg->model->target.engine)
+        start.request = measured(leg, start.request);
     return provider_call_start(&start, &leg->call, err);
 }
 
@@ -209,6 +236,8 @@ static bool leg_start(struct leg *leg)
     leg->usage = (struct chat_usage){.input_tokens = -1, .output_tokens = -1};
     leg->heard_milli = 0;
     leg->n_stopped = 0;
+    leg->doubt = (struct doubt){0};
+    leg->rests = false;
     leg->attempt = attempts_begin(
         &x->attempts, x->request->arena, leg->model->name, provider_name(leg->model->target.provider));
     int rc = start(leg, &err);
@@ -301,9 +330,30 @@ void leg_again(struct leg *leg, int64_t delay_ms)
     loop_timer_start(leg->timer, delay_ms);
 }
 
+void leg_measured(struct leg *leg, const struct chat_event *e)
+{
+    if (e->choice == 0)
+        doubt_add(&leg->doubt, e->measure.logprob, e->measure.entropy);
+}
+
+void leg_rest(struct leg *leg)
+{
+    leg->rests = true;
+    provider_call_pause(leg->call, true);
+    loop_timer_stop(leg->timer);
+}
+
+void leg_go_on(struct leg *leg)
+{
+    leg->rests = false;
+    leg->since_ms = leg->heard_ms = clock_mono_ms();
+    provider_call_pause(leg->call, leg->x->paused);
+    deadline_arm(leg);
+}
+
 void leg_pause(struct leg *leg, bool paused)
 {
-    if (!leg->call)
+    if (!leg->call || leg->rests)
         return;
     provider_call_pause(leg->call, paused);
     leg->heard_ms = clock_mono_ms(); /* what the client held up is not the target's silence */
@@ -318,8 +368,7 @@ void leg_begun(struct leg *leg)
 
 void leg_end(struct leg *leg, const struct chat_failure *failure)
 {
-    struct exchange *x = leg->x;
-    attempts_end(&x->attempts, x->request->arena, leg->attempt, failure, clock_mono_ms() - leg->since_ms);
+    attempt_end(leg, failure);
     /* Without a call nothing was asked. */
     enum breaker_result r = !failure ? BREAKER_OK : leg->call ? result_of(failure) : BREAKER_NEUTRAL;
     result(leg, r, failure ? failure->retry_after_ms : -1);
@@ -334,7 +383,7 @@ void leg_cancel(struct leg *leg, const char *why)
     if (leg->state == LEG_RUNNING) {
         const struct chat_failure f = {
             .code = ERROR_CANCELLED, .retry_after_ms = -1, .message = str_from(why)};
-        attempts_end(&x->attempts, x->request->arena, leg->attempt, &f, clock_mono_ms() - leg->since_ms);
+        attempt_end(leg, &f);
         result(leg, BREAKER_NEUTRAL, -1);
         if (leg != x->counted)
             given_up(leg);

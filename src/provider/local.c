@@ -256,6 +256,7 @@ static int local_start(const struct provider_start *s, struct provider_call **ou
         *choice = (struct local_choice){.owner = c, .index = (uint32_t)c->n};
         rc = engine_chat(
             s->model->engine, s->loop, &one, (struct chat_sink){on_event, choice}, &choice->call, err);
+        one.measure = 0; /* the first of them stands for all */
         one.sampling.seed = (int64_t)((uint64_t)one.sampling.seed + 1);
     }
     if (rc) {

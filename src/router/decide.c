@@ -176,9 +176,9 @@ static void targets_order(struct work *w, const struct policy_rule *rule, size_t
 {
     double values[LIMIT_TARGETS];
     for (size_t i = 0; i < rule->n_targets; i++) {
-        size_t at = i;
+        size_t at = i, least = rule->cascade ? 1 : 0; /* a cascade's first stays the first */
         double value = rule->pick == PICK_WRITTEN ? 0 : target_value(w, rule->pick, rule->targets[i]);
-        for (; at > 0 && values[at - 1] > value; at--) {
+        for (; at > least && values[at - 1] > value; at--) {
             values[at] = values[at - 1];
             order[at] = order[at - 1];
         }
@@ -211,6 +211,18 @@ static void calibration_take(struct facts *f, const struct policy_route *route)
         facts_complexity(f);
 }
 
+/* Only an answer has tokens to be unsure of, and where the boundary leaves one target there is nobody to go
+ * on to. */
+static void cascade_take(struct work *w, const struct policy_rule *rule)
+{
+    const struct chat_request *r = w->facts->request;
+    if (!rule->cascade || w->out->n_targets < 2 || r->kind != CHAT_KIND_ANSWER || r->count_only)
+        return;
+    struct router_cascade *copy = arena_new(w->arena, struct router_cascade);
+    *copy = *rule->cascade;
+    w->out->cascade = copy;
+}
+
 static int route_decide(struct work *w, const struct policy_route *route)
 {
     w->out->route = route->name;
@@ -226,12 +238,20 @@ static int route_decide(struct work *w, const struct policy_route *route)
     w->out->boundary = rule->local ? EGRESS_BOUNDARY_LOCAL : EGRESS_BOUNDARY_ANY;
     if (rule->redact && facts_findings(w->facts)->sensitive && leaves(w->policy, rule) && !mask(w))
         w->out->boundary = EGRESS_BOUNDARY_LOCAL;
+    if (w->out->boundary == EGRESS_BOUNDARY_ANY && !w->masked && !w->facts->masked &&
+        policy_cascade_stays(w->policy, rule) && leaves(w->policy, rule) &&
+        facts_findings(w->facts)->sensitive) {
+        w->out->boundary = EGRESS_BOUNDARY_LOCAL;
+        w->facts->undecided |= (w->facts->unknown & 1u << WHEN_SENSITIVE) != 0;
+        w->stays = "what is sensitive is passed on to nobody outside";
+    }
     if (!rule->local)
         boundary_tighten(w);
     size_t order[LIMIT_TARGETS];
     targets_order(w, rule, order);
     for (size_t i = 0; i < rule->n_targets; i++)
         target_add(w, order[i]);
+    cascade_take(w, rule);
     return targets_required(w);
 }
 

@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "router/decide.h"
 #include "router/detect.h"
+#include "router/doubt.h"
 #include "router/redact.h"
 
 /* ---- The sentence. ---- */
@@ -55,7 +56,10 @@ static void facts_say(struct buf *b, const struct facts *f)
 static void targets_say(struct buf *b, const struct route_decision *d)
 {
     for (size_t i = 0; i < d->n_targets; i++) {
-        buf_append_text(b, i == 0 ? "" : ", then ");
+        if (i == 1 && d->cascade)
+            buf_appendf(b, ", and where its doubt is %.3g or more ", d->cascade->threshold);
+        else
+            buf_append_text(b, i == 0 ? "" : ", then ");
         buf_append_str(b, d->targets[i]);
     }
 }
@@ -190,6 +194,19 @@ void route_decision_members(const struct route_decision *d, struct json_writer *
         for (size_t i = 0; i < d->n_shadows; i++)
             json_write_str(w, d->shadows[i]);
         json_array_end(w);
+    }
+    if (d->cascade && d->n_targets > 0) {
+        json_key(w, "cascade");
+        json_object_begin(w);
+        json_key(w, "local");
+        json_write_str(w, d->targets[0]);
+        json_key(w, "threshold");
+        json_write_double(w, d->cascade->threshold);
+        json_key(w, "tokens");
+        json_write_int(w, d->cascade->tokens);
+        json_key(w, "fitted");
+        json_write_bool(w, d->cascade->fitted);
+        json_object_end(w);
     }
     text_or_null(w, "reason", d->reason);
     if (d->masked)

@@ -170,11 +170,68 @@ static int hedge_compile(const struct yaml_node *map, struct policy_rule *rule, 
     return 0;
 }
 
-static int rule_compile(struct router_policy *p, const struct yaml_node *map, size_t index,
-    struct policy_rule *rule, struct error *err)
+/* cascade: {threshold: 0.4, tokens: 16} or {calibration: FILE} */
+static int cascade_read(const struct router_policy_options *o, const struct yaml_node *map,
+    struct router_cascade *c, struct arena *a, struct error *err)
+{
+    static const char *const keys[] = {"threshold", "tokens", "calibration", NULL};
+    struct str file, text;
+    struct error why;
+    int64_t tokens;
+    if (map->kind != YAML_MAP)
+        return yaml_error(map, err, ERROR_INVALID, "'cascade' wants a map: {threshold: 0.4}");
+    int rc = yaml_check_keys(map, keys, "'cascade'", err);
+    if (rc == 0)
+        rc = yaml_get_str(map, "calibration", STR_NONE, &file, err);
+    if (rc == 0 && file.len > 0 && o->calibration &&
+        (o->calibration(a, file, &text, &why) || router_cascade_read(text, c, &why)))
+        rc = yaml_error(yaml_get(map, "calibration"), err, ERROR_INVALID, "the calibration " STR_FMT ": %s",
+            STR_ARG(file), why.message);
+    if (rc == 0 && !c->fitted && !yaml_get(map, "threshold"))
+        rc = yaml_error(map, err, ERROR_INVALID,
+            "'cascade' wants a 'threshold' of doubt from 0 to 1, or a 'calibration' (weir calibrate "
+            "--cascade)");
+    if (rc == 0)
+        rc = yaml_get_int(
+            map, "tokens", c->fitted ? c->tokens : DOUBT_TOKENS, 1, CHAT_MEASURE_MAX, &tokens, err);
+    if (rc)
+        return rc;
+    c->tokens = (int32_t)tokens;
+    return c->fitted && !yaml_get(map, "threshold")
+               ? 0
+               : yaml_get_double(map, "threshold", 0, 0, 1, &c->threshold, err);
+}
+
+static int cascade_compile(struct router_policy *p, const struct router_policy_options *o,
+    const struct yaml_node *map, struct policy_rule *rule, struct error *err)
+{
+    const struct yaml_node *cascade = yaml_get(map, "cascade");
+    if (!cascade)
+        return 0;
+    rule->cascade = arena_new(p->arena, struct router_cascade);
+    int rc = cascade_read(o, cascade, rule->cascade, p->arena, err);
+    if (rc)
+        return rc;
+    if (rule->n_targets < 2 || (rule->local && inside_count(p, rule) < 2))
+        return yaml_error(cascade, err, ERROR_INVALID,
+            "'cascade' has nobody to go on to: 'use' wants the local model and then a stronger one%s",
+            rule->local ? ", inside as well" : "");
+    if (!p->models[rule->targets[0]].embedded)
+        return yaml_error(cascade, err, ERROR_INVALID,
+            "'cascade' begins with a model of the embedded engine, which tells how sure it is, and "
+            "'" STR_FMT "', the first in 'use', is none: put a model with a 'file' first",
+            STR_ARG(p->models[rule->targets[0]].name));
+    if (rule->hedge_ms > 0)
+        return yaml_error(cascade, err, ERROR_INVALID,
+            "'cascade' and 'hedge' both ask a second target: leave one of them out");
+    return 0;
+}
+
+static int rule_compile(struct router_policy *p, const struct router_policy_options *o,
+    const struct yaml_node *map, size_t index, struct policy_rule *rule, struct error *err)
 {
     static const char *const keys[] = {
-        "name", "when", "use", "boundary", "redact", "hedge", "cache", "shadow", NULL};
+        "name", "when", "use", "boundary", "redact", "hedge", "cascade", "cache", "shadow", NULL};
     struct str name = {0};
     int rc = yaml_check_keys(map, keys, "a rule", err);
     if (rc == 0)
@@ -197,17 +254,19 @@ static int rule_compile(struct router_policy *p, const struct yaml_node *map, si
     if (rc == 0)
         rc = hedge_compile(map, rule, err);
     if (rc == 0)
+        rc = cascade_compile(p, o, map, rule, err);
+    if (rc == 0)
         rc = yaml_get_bool(map, "shadow", false, &rule->shadow, err);
     return rc ? rc : yaml_get_bool(map, "cache", false, &rule->cache, err);
 }
 
-static int rules_compile(
-    struct router_policy *p, const struct yaml_node *list, struct policy_route *route, struct error *err)
+static int rules_compile(struct router_policy *p, const struct router_policy_options *o,
+    const struct yaml_node *list, struct policy_route *route, struct error *err)
 {
     route->rules = arena_alloc(p->arena, list->count * sizeof *route->rules);
     for (const struct yaml_node *n = list->first; n; n = n->next) {
         struct policy_rule *rule = &route->rules[route->n_rules];
-        int rc = rule_compile(p, n, route->n_rules, rule, err);
+        int rc = rule_compile(p, o, n, route->n_rules, rule, err);
         if (rc)
             return rc;
         for (size_t i = 0; i < route->n_rules; i++)
@@ -246,8 +305,10 @@ static int calibration_compile(struct router_policy *p, const struct yaml_node *
         return rc;
     if (file.len > 0 && o->calibration) {
         struct error why;
+        struct str text;
         route->calibration = arena_new(p->arena, struct router_calibration);
-        if (o->calibration(file, route->calibration, &why))
+        if (o->calibration(p->arena, file, &text, &why) ||
+            router_calibration_read(text, route->calibration, &why))
             return yaml_error(yaml_get(map, "calibration"), err, ERROR_INVALID,
                 "the calibration " STR_FMT ": %s", STR_ARG(file), why.message);
     }
@@ -260,8 +321,8 @@ static int calibration_compile(struct router_policy *p, const struct yaml_node *
     return 0;
 }
 
-static int route_compile(
-    struct router_policy *p, const struct yaml_node *map, struct policy_route *route, struct error *err)
+static int route_compile(struct router_policy *p, const struct router_policy_options *o,
+    const struct yaml_node *map, struct policy_route *route, struct error *err)
 {
     static const char *const keys[] = {"name", "rules", "calibration", NULL};
     struct str name = {0};
@@ -285,7 +346,7 @@ static int route_compile(
     if (!rules || rules->kind != YAML_LIST || rules->count == 0)
         return yaml_error(
             map, err, ERROR_INVALID, "route '" STR_FMT "' wants a list of 'rules'", STR_ARG(name));
-    return rules_compile(p, rules, route, err);
+    return rules_compile(p, o, rules, route, err);
 }
 
 static int routes_compile(struct router_policy *p, const struct router_policy_options *o, struct error *err)
@@ -297,7 +358,7 @@ static int routes_compile(struct router_policy *p, const struct router_policy_op
         return yaml_error(routes, err, ERROR_INVALID, "'routes' must be a list");
     p->routes = arena_alloc(p->arena, (routes->count + 1) * sizeof *p->routes);
     for (const struct yaml_node *n = routes->first; n; n = n->next) {
-        int rc = route_compile(p, n, &p->routes[p->n_routes], err);
+        int rc = route_compile(p, o, n, &p->routes[p->n_routes], err);
         if (rc == 0)
             rc = calibration_compile(p, n, o, &p->routes[p->n_routes], err);
         if (rc)
@@ -322,8 +383,8 @@ int router_policy_compile(
     p->n_models = o->n_models;
     p->models = arena_alloc(a, (o->n_models + 1) * sizeof *p->models);
     for (size_t i = 0; i < o->n_models; i++)
-        p->models[i] = (struct router_model){
-            arena_copy(a, o->models[i].name), o->models[i].inside, o->models[i].quality};
+        p->models[i] = (struct router_model){arena_copy(a, o->models[i].name), o->models[i].inside,
+            o->models[i].quality, o->models[i].embedded};
     const struct detect_own_files files = {o->owner_file, o->owner_ctx};
     if (o->owner)
         rc = detect_own_compile(a, o->owner, &files, &p->own, err);
@@ -362,6 +423,13 @@ bool router_policy_is_inside(const struct router_policy *p, struct str model)
 {
     size_t index = model_find(p, model);
     return index != SIZE_MAX && p->models[index].inside;
+}
+
+/* Whoever lets a second model read over the first one's shoulder may not have thought of what is sensitive:
+ * it stays, unless all that is sensitive may leave. */
+bool policy_cascade_stays(const struct router_policy *p, const struct policy_rule *rule)
+{
+    return rule->cascade && p->on_sensitive != ROUTER_SENSITIVE_ALLOW;
 }
 
 /* ---- Warnings. ---- */
@@ -413,7 +481,8 @@ static void route_warnings(const struct router_policy *p, const struct policy_ro
         const struct policy_rule *rule = &route->rules[i];
         if (rule->shadow)
             continue;
-        bool stays = rule->local || rule->redact || inside_count(p, rule) == rule->n_targets;
+        bool stays = rule->local || rule->redact || policy_cascade_stays(p, rule) ||
+                     inside_count(p, rule) == rule->n_targets;
         if (!stays && !excludes_sensitive(rule->when)) {
             snprintf(line, sizeof line,
                 "route %s: rule %s (line %d) lets sensitive content leave: put a rule with when: {sensitive: "

@@ -12,6 +12,7 @@
 #ifndef WEIR_ROUTER_POLICY_H
 #define WEIR_ROUTER_POLICY_H
 
+#include "router/doubt.h"
 #include "router/facts.h"
 #include "router/redact.h"
 
@@ -94,6 +95,7 @@ struct policy_rule {
     bool local;  /* boundary: local */
     bool redact; /* what is sensitive leaves masked, or not at all */
     int64_t hedge_ms;
+    struct router_cascade *cascade; /* NULL: none */
     bool cache;
 };
 
@@ -123,6 +125,8 @@ enum when_answer when_match(const struct when *w, struct facts *f, struct str fi
 /* A number as the condition sees it; NaN: nobody knows. */
 double when_number(const struct when *w, struct facts *f, struct str first);
 bool when_bool(const struct when *w, struct facts *f);
+/* policy.c: what is sensitive stays with the models inside, although the rule does not say so. */
+bool policy_cascade_stays(const struct router_policy *p, const struct policy_rule *rule);
 enum when_answer policy_rule_match(
     const struct router_policy *p, const struct policy_rule *rule, struct facts *f);
 

@@ -63,9 +63,10 @@ struct router_model {
     struct str name;
     bool inside;   /* embedded, or a provider of zone local */
     double quality; /* as the configuration has it, in any unit: higher is better; not positive: unknown */
+    bool embedded;  /* the engine of this program: it tells how sure it is */
 };
 struct router_policy;
-struct router_calibration; /* calibrate.h */
+struct router_cascade; /* doubt.h */
 struct router_policy_options {
     const struct yaml_node *routes;     /* the configuration's list, or NULL */
     const struct router_model *models;  /* in order */
@@ -77,8 +78,8 @@ struct router_policy_options {
     /* Reads a file that `owner` names; NULL: there can be none. */
     int (*owner_file)(void *ctx, struct str path, size_t most, struct buf *out, struct error *err);
     void *owner_ctx;
-    /* Reads the file that a route's `calibration` names; NULL: there can be none. */
-    int (*calibration)(struct str file, struct router_calibration *out, struct error *err);
+    /* Reads the file that a `calibration` names into the arena; NULL: there can be none. */
+    int (*calibration)(struct arena *a, struct str file, struct str *text, struct error *err);
 };
 /* Immutable, shared by threads; copies what it needs. Unknown conditions, models or operators are errors that name
  * the line. */
@@ -135,6 +136,7 @@ struct route_decision {
     size_t n_targets;
     struct str reason;    /* one sentence for people */
     int64_t hedge_ms;     /* without a first event by then the next target is asked as well; 0: not */
+    const struct router_cascade *cascade; /* the first target answers first; where it is unsure the others do. NULL: no */
     bool cache;           /* the rule lets a complete answer be kept and given again */
     struct str *shadows;  /* shadow rules that matched before the one that decided */
     size_t n_shadows;

@@ -1,4 +1,5 @@
 /* CHAT: a prompt is read, then tokens are drawn until the answer ends. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +9,7 @@
 #include "base/clock.h"
 #include "base/rand.h"
 #include "engine/worker/logprobs.h"
+#include "engine/worker/measure.h"
 #include "engine/worker/prompt.h"
 #include "engine/worker/reply.h"
 #include "engine/worker/sampler.h"
@@ -26,9 +28,10 @@ struct answer {
     json_t *tools;             /* that it may call; NULL: none */
     bool taken_apart;          /* what is said goes through `reply` */
     struct logprobs *logprobs; /* NULL: not asked for */
-    struct buf said;           /* text that waits for its tokens; with logprobs only */
-    uint64_t pushed, shown;    /* bytes of tokens so far; of the text that has come of them */
-    int32_t *prompt;           /* for the penalties, until the start */
+    struct measure measure;
+    struct buf said;        /* text that waits for its tokens; with logprobs only */
+    uint64_t pushed, shown; /* bytes of tokens so far; of the text that has come of them */
+    int32_t *prompt;        /* for the penalties, until the start */
     size_t n_prompt, cached;
     int32_t drawn, reasoned, most; /* tokens */
     int64_t started_ns, first_ns;  /* prefill began, was over */
@@ -148,6 +151,31 @@ static void on_tool_call(void *ctx, size_t index, struct str name, struct str ar
     buf_free(&json);
 }
 
+static int64_t micro(double nats)
+{
+    return (int64_t)(fmax(-1000, fmin(1000, nats)) * 1e6);
+}
+
+static void measure_send(const struct call *call, int32_t token)
+{
+    struct answer *a = call->data;
+    double logprob, entropy;
+    struct buf json;
+    struct json_writer w;
+    if (!measure_of(&a->measure, token, &logprob, &entropy))
+        return;
+    buf_init(&json, KIB);
+    json_writer_init(&w, &json);
+    json_object_begin(&w);
+    json_key(&w, "logprob");
+    json_write_int(&w, micro(logprob));
+    json_key(&w, "entropy");
+    json_write_int(&w, micro(entropy));
+    json_object_end(&w);
+    session_send(call->session, call->id, WIRE_MEASURE, buf_str(&json));
+    buf_free(&json);
+}
+
 static int text_send(struct call *call, bool last, struct error *err)
 {
     struct answer *a = call->data;
@@ -245,7 +273,10 @@ static int token_take(struct call *call, int32_t token, struct error *err)
 static int token_draw(struct call *call, float *row, int32_t *next, struct error *err)
 {
     struct answer *a = call->data;
+    measure_see(&a->measure, row);
     int rc = sampler_draw(a->sampler, row, next, err);
+    if (rc == 0)
+        measure_send(call, *next);
     if (rc == 0)
         rc = constraint_accept(&a->constraint, *next, err);
     return rc ? rc : token_take(call, *next, err);
@@ -288,6 +319,7 @@ static void answer_free(struct call *call)
     struct answer *a = call->data;
     sampler_free(a->sampler);
     logprobs_free(a->logprobs);
+    measure_free(&a->measure);
     buf_free(&a->said);
     constraint_end(&a->constraint);
     reply_free(&a->reply);
@@ -332,6 +364,8 @@ static int answer_create(struct call *call, const struct chat_work *work, struct
     if (rc == 0 && work->logprobs >= 0)
         rc = logprobs_create((int32_t)work->logprobs, model_info(call->session->model)->n_vocab,
             call->session->tokenizer, &a->logprobs, err);
+    if (rc == 0)
+        rc = measure_begin(&a->measure, work->measure, model_info(call->session->model)->n_vocab, err);
     return rc;
 }
 

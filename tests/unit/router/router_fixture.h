@@ -19,8 +19,8 @@
 
 static struct error err;
 
-static const struct router_model models[] = {
-    {{"house", 5}, true, 1}, {{"rack", 4}, true, 0}, {{"gpt", 3}, false, 0}, {{"claude", 6}, false, 3}};
+static const struct router_model models[] = {{{"house", 5}, true, 1, true}, {{"rack", 4}, true, 0, false},
+    {{"gpt", 3}, false, 0, false}, {{"claude", 6}, false, 3, false}};
 enum { N_MODELS = 4 };
 
 static inline int compile(
