@@ -47,6 +47,9 @@ static inline void transcript_event(void *ctx, const struct chat_event *e)
         buf_appendf(b, "tool %u " STR_FMT " " STR_FMT " " STR_FMT "\n", e->tool_call.index,
             STR_ARG(e->tool_call.id), STR_ARG(e->tool_call.name), STR_ARG(e->tool_call.arguments));
         break;
+    case CHAT_EVENT_MEASURE:
+        fail_msg("only the engine measures");
+        break;
     case CHAT_EVENT_SIGNATURE:
         buf_appendf(
             b, "signature " STR_FMT " " STR_FMT "\n", STR_ARG(e->signature.text), STR_ARG(e->signature.data));
