@@ -45,8 +45,8 @@ static const struct rule rules[] = {
     {CUE(secretive), CUE(plan), 0, 24, true, false, &marked},
 };
 
-/* The atoms are in order of where they begin: by bisection. */
-bool detect_atom_in(const struct detect_context *c, uint64_t kinds, size_t from, size_t to)
+/* The first atom that begins at or behind a word: they are in order of where they begin. */
+static size_t atom_first(const struct detect_context *c, size_t from)
 {
     size_t low = 0, high = c->n_atoms;
     while (low < high) {
@@ -56,10 +56,30 @@ bool detect_atom_in(const struct detect_context *c, uint64_t kinds, size_t from,
         else
             high = middle;
     }
-    for (; low < c->n_atoms && c->atoms[low].from < to; low++)
-        if (c->atoms[low].kinds & kinds)
+    return low;
+}
+
+bool detect_atom_in(const struct detect_context *c, uint64_t kinds, size_t from, size_t to)
+{
+    for (size_t i = atom_first(c, from); i < c->n_atoms && c->atoms[i].from < to; i++)
+        if (c->atoms[i].kinds & kinds)
             return true;
     return false;
+}
+
+size_t detect_atoms_cover(const struct detect_context *c, uint64_t kinds, size_t from, size_t to)
+{
+    size_t covered = 0, at = from;
+    for (size_t i = atom_first(c, from > PHRASE_MOST ? from - PHRASE_MOST : 0);
+         i < c->n_atoms && c->atoms[i].from < to; i++) {
+        const struct detect_atom *a = &c->atoms[i];
+        size_t begin = a->from > at ? a->from : at, end = a->to < to ? a->to : to;
+        if (!(a->kinds & kinds) || end <= begin)
+            continue;
+        covered += end - begin;
+        at = end;
+    }
+    return covered;
 }
 
 static void words_add(
@@ -212,6 +232,20 @@ static void password_look(struct detect_context *c, const struct detect_atom *a)
     }
 }
 
+/* "Albert Einstein was born on ...": somebody known, on the same line and in the same sentence, and nobody
+ * else named in between. */
+static bool known_before(const struct detect_context *c, size_t at)
+{
+    enum { WITHIN = 5 };
+    for (size_t i = at; i-- > 0 && at - i <= WITHIN && !(c->words[i].flags & (WORD_STOP | WORD_LINE));) {
+        if (detect_atoms_cover(c, CUE(known), i, i + 1) > 0)
+            return true;
+        if (detect_word_is(&c->words[i], CUE(given) | CUE(surname) | CUE(both) | CUE(role)))
+            return false;
+    }
+    return false;
+}
+
 static void values_look(struct detect_context *c, const struct detect_atom *a)
 {
     size_t from, length, end;
@@ -236,7 +270,7 @@ static void values_look(struct detect_context *c, const struct detect_atom *a)
         }
     if (parts < 2)
         return;
-    bool known = detect_atom_in(c, CUE(known), a->from > 5 ? a->from - 5 : 0, a->from);
+    bool known = known_before(c, a->from);
     words_add(c, &birth, first, last, known ? 0.2 : 0.6);
     c->seen |= known ? 0 : CUE(dob);
 }

@@ -48,5 +48,7 @@ static inline size_t detect_word_length(const struct detect_word *w)
 
 /* Is a phrase of that kind begun within [from, to)? */
 bool detect_atom_in(const struct detect_context *c, uint64_t kinds, size_t from, size_t to);
+/* How many of the words [from, to) stand in phrases of that kind, wherever those begin. */
+size_t detect_atoms_cover(const struct detect_context *c, uint64_t kinds, size_t from, size_t to);
 
 #endif

@@ -39,7 +39,7 @@ enum detect_cue {
 };
 #define CUE(name) ((uint64_t)1 << CUE_##name)
 
-enum { STEM_LETTERS = 6 };
+enum { STEM_LETTERS = 6, PHRASE_MOST = 8 /* words */ };
 
 enum detect_word_flag {
     WORD_CAPITAL = 1,

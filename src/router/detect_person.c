@@ -54,7 +54,8 @@ static size_t name_length(const struct detect_context *c, size_t i, bool lower)
 static void person_add(struct detect_context *c, size_t from, size_t n, bool sure, double score)
 {
     size_t to = from + n;
-    bool nobody = detect_atom_in(c, CUE(known) | CUE(fake) | CUE(landmark), from > 2 ? from - 2 : 0, to);
+    size_t covered = detect_atoms_cover(c, CUE(known) | CUE(fake) | CUE(landmark), from, to);
+    bool nobody = covered > 0 && n - covered < 2; /* else another name goes on behind a known one */
     bool full = n > 1 || sure;
     if (!nobody && full && score >= 0.4) {
         c->full_person = true;

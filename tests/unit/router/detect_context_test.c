@@ -138,6 +138,19 @@ static void talk_is_no_address(void **state)
     harmless("Fixed overhead 30 Total $140 Match");
 }
 
+/* A public figure named a line before took the date of birth from a patient. */
+static void who_is_known_hides_nobody_else(void **state)
+{
+    (void)state;
+    is(ROUTER_PII,
+        "Qui \xC3\xA9tait Simone Veil ?\nPatientin Roswitha Feldkirchner, geb. 02.11.1949, bitte Brief");
+    is(ROUTER_PII, "Albert Einstein\nRoswitha Feldkirchner, born 02.11.1949, needs a letter");
+    is(ROUTER_PII, "After Albert Einstein, Roswitha Feldkirchner, born 02.11.1949, was the next");
+    spans("PERSON", "met Albert Einstein Roswitha Feldkirchner", "Albert Einstein Roswitha Feldkirchner");
+    harmless("Albert Einstein was born on 14 March 1879.");
+    harmless("Who was Ada Lovelace, born 10 December 1815?");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -147,6 +160,7 @@ int main(void)
         cmocka_unit_test(names_and_addresses),
         cmocka_unit_test(written_otherwise),
         cmocka_unit_test(talk_is_no_address),
+        cmocka_unit_test(who_is_known_hides_nobody_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -130,7 +130,8 @@ static const char *benign(void)
         "lorem ipsum dolor sit amet", "example.com and 4111 1111 1111 1111 are documented examples.",
         "hello hello hello", "Order 20451, page 3 of 12, version 2.4.1.", "static int x = 7; /* test */",
         "Dies ist ein Beispiel f\xC3\xBCr die Dokumentation.", "\xE4\xBD\xA0\xE5\xA5\xBD",
-        "Is ibuprofen safe?"};
+        "Is ibuprofen safe?", "Qui \xC3\xA9tait Simone Veil ?", "Who was Ada Lovelace?", "Albert Einstein",
+        "Albert Einstein was born on 14 March 1879.", "John Doe, 123 Main Street"};
     return texts[dice(sizeof texts / sizeof *texts)];
 }
 
