@@ -262,8 +262,14 @@ size_t str_utf8_floor(const char *data, size_t len)
 
 size_t str_utf8_count(struct str s)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < s.len; i++)
-        count += ((unsigned char)s.data[i] & 0xC0) != 0x80;
-    return count;
+    const uint64_t ones = 0x0101010101010101u;
+    size_t i = 0, behind = 0; /* bytes that are not a character's first: 10xxxxxx */
+    for (; s.len - i >= 8; i += 8) {
+        uint64_t eight;
+        memcpy(&eight, s.data + i, sizeof eight);
+        behind += ((eight >> 7 & ~eight >> 6 & ones) * ones) >> 56;
+    }
+    for (; i < s.len; i++)
+        behind += ((unsigned char)s.data[i] & 0xC0) == 0x80;
+    return s.len - behind;
 }

@@ -92,6 +92,7 @@ static struct error init_error;
 
 static void init(void)
 {
+    detect_number_init();
     init_code = detect_known_init(&init_error);
     if (init_code == 0)
         init_code = detect_secret_init(&init_error);
@@ -246,11 +247,27 @@ static bool hit_covers(const struct detect_hit *outer, const struct detect_hit *
     return outer->type->category == inner->type->category && outer->score >= inner->score;
 }
 
+/* Few ones, which each layer gives nearly in order, go in one by one. */
+static void hits_sort(struct detect_hit *hits, size_t n)
+{
+    enum { FEW = 128 };
+    if (n > FEW) {
+        qsort(hits, n, sizeof *hits, hit_order);
+        return;
+    }
+    for (size_t i = 1; i < n; i++) {
+        struct detect_hit h = hits[i];
+        size_t at = i;
+        for (; at > 0 && hit_order(&hits[at - 1], &h) > 0; at--)
+            hits[at] = hits[at - 1];
+        hits[at] = h;
+    }
+}
+
 static void hits_settle(struct detect_scan *s)
 {
     enum { LOOK_BACK = 16 };
-    if (s->n_hits > 1)
-        qsort(s->hits, s->n_hits, sizeof *s->hits, hit_order);
+    hits_sort(s->hits, s->n_hits);
     size_t kept = 0;
     for (size_t i = 0; i < s->n_hits; i++) {
         bool drop = false;

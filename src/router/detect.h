@@ -60,6 +60,7 @@ int detect_more_type_add(
     struct arena *a, struct router_findings *f, const char *type, struct error *err) MUST_USE;
 
 /* Each looks at what begins at `at` (for '@' and "://": what stands around it). */
+void detect_number_init(void);
 void detect_number_at(
     struct detect_scan *s, size_t at); /* card, phone, social security; a digit, '+' or '(' */
 void detect_account_at(struct detect_scan *s, size_t at); /* IBAN, coin addresses; a letter or digit */

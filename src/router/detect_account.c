@@ -194,6 +194,6 @@ void detect_account_at(struct detect_scan *s, size_t at)
         iban_check(s, at);
     if (c == '1' || c == '3')
         coin_check(s, at, false);
-    else if (str_is_nocase(str_slice(s->text, at, at + 3), "bc1"))
+    else if ((c == 'b' || c == 'B') && str_is_nocase(str_slice(s->text, at, at + 3), "bc1"))
         coin_check(s, at, true);
 }

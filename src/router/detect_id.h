@@ -7,11 +7,19 @@
 /* What the value itself proves; each gets letters and digits only, upper case, NUL-terminated. */
 typedef bool detect_id_check(const char *value, size_t n);
 
+/* Among `lengths`: one of these must stand behind the first run; none of them: anything may. */
+#define DETECT_BLANK ((uint64_t)1 << 60)
+#define DETECT_DASH ((uint64_t)1 << 61)
+#define DETECT_SLASH ((uint64_t)1 << 62)
+#define DETECT_DOT ((uint64_t)1 << 63)
+#define DETECT_BEHIND (DETECT_BLANK | DETECT_DASH | DETECT_SLASH | DETECT_DOT)
+
 struct detect_id {
     const char *type;
     enum router_category category;
-    const char *words;   /* lower case, comma-separated: one of them near before it makes it sure */
-    uint32_t lengths;    /* bit n: the first run of letters and digits may be n long */
+    const char *words; /* lower case, comma-separated: one of them near before it makes it sure */
+    uint64_t
+        lengths; /* bit n: the first run of letters and digits may be n long; and what stands behind it */
     const char *pattern; /* PCRE2, anchored; ends where no letter or digit follows */
     detect_id_check *check;
     double alone, announced; /* scores without and with a word before it */

@@ -8,8 +8,8 @@
 
 static bool among(struct str value, const char *const *list)
 {
-    for (; *list; list++)
-        if (str_is_nocase(value, *list))
+    for (; value.len > 0 && *list; list++)
+        if (((value.data[0] ^ **list) & ~0x20) == 0 && str_is_nocase(value, *list))
             return true;
     return false;
 }
@@ -150,8 +150,8 @@ bool detect_placeholder(struct str secret)
     static const char *const published[] = {"AIzaSyBF2RrAIm4a0mO64EShQfqfd2AFnzAvvuU",
         "AIzayDNSXIbFmlXbIE6mCzDLQAqITYefhixbX4A", "AIzaSyANUvH9H9BsUccjsu2pCmEkOPjjaXeDQgY",
         "AIzaSyDSb51JiIcB6OJpwwMicseKRhhrOq1cS7g", "AIzaSyA5_iVawFQ8ABuTZNUdcwERLJv_a_p4wtM",
-        "AIzaSyA4UrcGxgwQFTfaI3no3t7Lt1sjmdnP5sQ", "AIzaSyA8vmApnrHNFE0bApF4hoZ11srVL_n0nvY",
-        "33f!!lloppa", NULL};
+        "AIzaSyA4UrcGxgwQFTfaI3no3t7Lt1sjmdnP5sQ", "AIzaSyA8vmApnrHNFE0bApF4hoZ11srVL_n0nvY", "33f!!lloppa",
+        NULL};
     size_t at = 0;
     uint32_t state = 0;
     if (secret.len == 0 || strchr("$%<{[", secret.data[0]) || among(secret, published))

@@ -94,8 +94,37 @@ static bool ends(const struct detect_scan *s, size_t at)
     return !detect_is_alnum(c) && c != '_';
 }
 
-/* Is one of `words` among the 32 bytes before? */
-static bool announced(const struct detect_scan *s, size_t at, const char *const *words)
+/* Words that announce a number, in the order of their first letters; where each letter's begin (ASCII case
+ * does not tell). */
+struct word_list {
+    const char *words[40];
+    uint8_t first[33];
+};
+static struct word_list card_words = {.words = {"card", "cards", "cc", "carte", "carta", "cartão", "karte",
+                                          "kaart", "karta", "maestro", "tarjeta"}},
+                        ssn_words = {.words = {"ssn", "ssns"}}, social_words = {.words = {"social"}},
+                        security_words = {.words = {"security"}},
+                        phone_words = {
+                            .words = {"cell", "cellphone", "cellulare", "call", "contact", "desk", "dial",
+                                "fax", "gsm", "handy", "kom", "komórka", "mobile", "mobil", "móvil", "movil",
+                                "messages", "numer", "office", "phone", "portable", "ph", "ring", "rufnummer",
+                                "sms", "signal", "tel", "telephone", "telefon", "téléphone", "telefono",
+                                "teléfono", "telefone", "telefoon", "text", "telemóvel", "whatsapp"}};
+
+void detect_number_init(void)
+{
+    struct word_list *const lists[] = {&card_words, &ssn_words, &social_words, &security_words, &phone_words};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        for (size_t letter = 0, n = 0; letter < 32; letter++) {
+            lists[i]->first[letter] = (uint8_t)n;
+            while (lists[i]->words[n] && ((size_t)lists[i]->words[n][0] & 31) == letter)
+                n++;
+            lists[i]->first[letter + 1] = (uint8_t)n;
+        }
+}
+
+/* Is one of `list` among the 32 bytes before? */
+static bool announced(const struct detect_scan *s, size_t at, const struct word_list *list)
 {
     size_t i = at > 32 ? at - 32 : 0;
     while (i < at) {
@@ -104,9 +133,9 @@ static bool announced(const struct detect_scan *s, size_t at, const char *const 
         size_t begin = i;
         while (i < at && (detect_is_alpha(s->text.data[i]) || (s->text.data[i] & '\x80')))
             i++;
-        for (const char *const *w = words; *w; w++)
-            if (begin < i && ((s->text.data[begin] ^ **w) & ~0x20) == 0 &&
-                str_is_nocase(str_slice(s->text, begin, i), *w))
+        size_t letter = begin < i ? (size_t)s->text.data[begin] & 31 : 0;
+        for (size_t w = list->first[letter]; w < list->first[letter + 1]; w++)
+            if (str_is_nocase(str_slice(s->text, begin, i), list->words[w]))
                 return true;
     }
     return false;
@@ -172,15 +201,13 @@ static bool card_grouping(const struct number *n)
 
 static bool card_check(struct detect_scan *s, const struct number *whole)
 {
-    static const char *const card_words[] = {"card", "cards", "cc", "maestro", "karte", "carte", "tarjeta",
-        "carta", "kaart", "karta", "cartão", NULL};
-    for (size_t keep = whole->n_groups; keep > 0; keep--) {
+    for (size_t keep = whole->n_digits < 12 ? 0 : whole->n_groups; keep > 0; keep--) {
         struct number n = *whole;
         groups_drop(&n, keep);
         size_t end = n.group[keep - 1].end;
         if (n.n_digits > 19 || (keep == whole->n_groups && !ends(s, end)))
             continue;
-        if (n.n_digits < 12 || (n.n_digits == 12 && !announced(s, n.start, card_words)))
+        if (n.n_digits < 12 || (n.n_digits == 12 && !announced(s, n.start, &card_words)))
             return false;
         if (!card_grouping(&n) || !issuer_plausible(digits_of(&n)) || !luhn(digits_of(&n)))
             continue;
@@ -201,12 +228,11 @@ static bool ssn_plausible(const char *d)
 /* Nine digits in one run, where a word before them says what they are. */
 static bool ssn_bare_check(struct detect_scan *s, const struct number *n)
 {
-    static const char *const words[] = {"ssn", "ssns", NULL}, *const pair[] = {"social", NULL},
-                             *const other[] = {"security", NULL};
     const char *d = n->digits;
     size_t end = n->group[0].end;
     if (n->group[0].digits != 9 || !ends(s, end) || !ssn_plausible(d) ||
-        !(announced(s, n->start, words) || (announced(s, n->start, pair) && announced(s, n->start, other))))
+        !(announced(s, n->start, &ssn_words) ||
+            (announced(s, n->start, &social_words) && announced(s, n->start, &security_words))))
         return false;
     detect_add(s, &ssn, n->start, end, detect_known_ssn((struct str){d, 9}) ? 0.2 : 0.6);
     return true;
@@ -282,6 +308,9 @@ static bool nanp_toll_free(const char *d)
 static size_t extension_end(const struct detect_scan *s, size_t at)
 {
     static const char *const marks[] = {"x", " x", " ext. ", " ext.", " ext ", "ext"};
+    char c = detect_byte(s, at) == ' ' ? detect_byte(s, at + 1) : detect_byte(s, at);
+    if ((c | 0x20) != 'x' && (c | 0x20) != 'e')
+        return at;
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
         size_t from = at + strlen(marks[i]), digits = 0;
         if (!str_is_nocase(str_slice(s->text, at, from), marks[i]))
@@ -379,18 +408,13 @@ static bool trunk_check(struct detect_scan *s, const struct number *whole)
 
 static bool phone_check(struct detect_scan *s, const struct number *n)
 {
-    static const char *const phone_words[] = {"phone", "tel", "telephone", "telefon", "téléphone", "telefono",
-        "teléfono", "telefone", "telefoon", "mobile", "mobil", "móvil", "movil", "handy", "cell", "cellphone",
-        "cellulare", "call", "text", "sms", "fax", "whatsapp", "signal", "ring", "gsm", "desk", "office",
-        "rufnummer", "numer", "kom", "komórka", "telemóvel", "portable", "messages", "dial", "contact", "ph",
-        NULL};
     if (nanp_check(s, n) || trunk_check(s, n))
         return true;
     if (n->n_digits > 4 && n->digits[0] == '0' && n->digits[1] == '0' && n->group[0].digits >= 4 &&
         international_check(s, n->start, n->start + 2))
         return true;
     if (n->cut || n->n_digits < 7 || n->n_digits > 12 || n->n_groups > 5 || date_like(n) ||
-        !announced(s, n->start, phone_words))
+        !announced(s, n->start, &phone_words))
         return false;
     /* 555-0100 to 555-0199 without an area are for films. */
     bool film = n->n_digits == 7 && memcmp(n->digits, "55501", 5) == 0;
@@ -430,7 +454,10 @@ void detect_number_at(struct detect_scan *s, size_t at)
         bracket_check(s, at);
         return;
     }
-    struct number n = {.start = at};
+    struct number n; /* its groups are there once they are read */
+    n.n_digits = n.n_groups = 0;
+    n.start = at;
+    n.cut = false;
     groups_read(s, &n, at, '\0');
     if (n.n_digits < 7 || card_check(s, &n))
         return;

@@ -127,21 +127,28 @@ static size_t street_between(const struct detect_context *c, size_t number)
     return 0;
 }
 
-static bool word_is(const struct detect_context *c, size_t i, const char *text)
+/* One of some short words of ASCII letters, which are lower case. */
+static bool word_among(const struct detect_context *c, size_t i, const char *const *words)
 {
-    return i < c->n_words && c->words[i].hash == detect_word_hash(text);
+    struct str word =
+        i < c->n_words ? str_slice(c->scan->text, c->words[i].start, c->words[i].end) : STR_NONE;
+    for (; word.len > 0 && *words; words++)
+        if ((word.data[0] | 0x20) == **words && str_is_nocase(word, *words))
+            return true;
+    return false;
 }
 
 /* American forces abroad: "PSC 0725, Box 6031 APO AP 99241". `at` is the postal code. */
 static size_t forces_begin(const struct detect_context *c, size_t at)
 {
+    static const char *const states[] = {"aa", "ae", "ap", NULL},
+                             *const offices[] = {"apo", "fpo", "dpo", NULL},
+                             *const boxes[] = {"psc", "unit", "uss", "usns", "cmr", NULL};
     if (at < 2 || detect_word_length(&c->words[at]) != 5 || !(c->words[at].flags & WORD_DIGITS) ||
-        !(word_is(c, at - 1, "aa") || word_is(c, at - 1, "ae") || word_is(c, at - 1, "ap")) ||
-        !(word_is(c, at - 2, "apo") || word_is(c, at - 2, "fpo") || word_is(c, at - 2, "dpo")))
+        !word_among(c, at - 1, states) || !word_among(c, at - 2, offices))
         return SIZE_MAX;
     for (size_t i = at - 2; i-- > 0 && at - i < 9;)
-        if (word_is(c, i, "psc") || word_is(c, i, "unit") || word_is(c, i, "uss") || word_is(c, i, "usns") ||
-            word_is(c, i, "cmr"))
+        if (word_among(c, i, boxes))
             return i;
     return at - 2;
 }
@@ -149,10 +156,9 @@ static size_t forces_begin(const struct detect_context *c, size_t at)
 /* A unit alone: "Apt. 391", apart from its street by lines. */
 static void unit_look(struct detect_context *c, size_t number)
 {
-    static const char *const units[] = {"apt", "suite", "apartment"};
-    for (size_t u = 0; number > 0 && u < sizeof units / sizeof *units; u++)
-        if (word_is(c, number - 1, units[u]) && number - 1 < c->owned)
-            detect_add(c->scan, &address, c->words[number - 1].start, c->words[number].end, 0.3);
+    static const char *const units[] = {"apt", "suite", "apartment", NULL};
+    if (number > 0 && number - 1 < c->owned && word_among(c, number - 1, units))
+        detect_add(c->scan, &address, c->words[number - 1].start, c->words[number].end, 0.3);
 }
 
 void detect_places(struct detect_context *c)

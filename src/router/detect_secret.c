@@ -82,6 +82,16 @@ static int pattern_compile(const struct detect_secret *rule, pcre2_code **out, s
     return 0;
 }
 
+/* n log2 n of how often a byte may come; more often it is computed. */
+enum { TIMES = 256 };
+static double n_log_n[TIMES];
+
+static void n_log_n_make(void)
+{
+    for (size_t n = 1; n < TIMES; n++)
+        n_log_n[n] = (double)n * log2((double)n);
+}
+
 int detect_secret_init(struct error *err)
 {
     if (n_detect_secrets > MAX_RULES)
@@ -90,6 +100,7 @@ int detect_secret_init(struct error *err)
     if (!table.limits)
         return error_set(err, ERROR_MEMORY, "no memory for the detector");
     pcre2_set_match_limit(table.limits, MATCH_LIMIT);
+    n_log_n_make();
     for (size_t i = 0; i < n_detect_secrets; i++) {
         const struct detect_secret *rule = &detect_secrets[i];
         int rank = rule->kind == DETECT_TOKEN ? RANK_TOKEN : RANK_VALUE;
@@ -109,19 +120,19 @@ const struct detect_type *detect_secret_type(size_t index)
     return index < n_detect_secrets ? &table.types[index] : NULL;
 }
 
-/* Shannon's entropy in bits per byte. */
+/* Shannon's entropy in bits per byte: log2 of the length less what equal bytes take from it. */
 static double entropy(struct str s)
 {
     unsigned count[256] = {0};
-    double bits = 0;
+    double taken = 0;
     for (size_t i = 0; i < s.len; i++)
         count[(unsigned char)s.data[i]]++;
-    for (size_t i = 0; i < 256; i++)
-        if (count[i]) {
-            double share = count[i] / (double)s.len;
-            bits -= share * log2(share);
-        }
-    return bits;
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned *n = &count[(unsigned char)s.data[i]];
+        taken += *n < TIMES ? n_log_n[*n] : *n * log2(*n);
+        *n = 0; /* each byte once */
+    }
+    return log2((double)s.len) - taken / (double)s.len;
 }
 
 static int pattern_match(struct detect_scan *s, size_t rule, size_t at, size_t *start, size_t *end)

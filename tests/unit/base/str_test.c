@@ -158,9 +158,26 @@ static void finds_the_last_whole_character(void **state)
     assert_int_equal(str_utf8_count(STR_NONE), 0);
 }
 
+/* Characters are counted eight bytes at a time: at every length and place as one by one. */
+static void characters_are_counted_at_every_place(void **state)
+{
+    (void)state;
+    static const char text[] = "a\xC3\xA9\xE6\xBC\xA2"
+                               "bcd\xF0\x9F\x97\xBC"
+                               "efghijk\xC3\x9F\xE2\x82\xAClmn";
+    for (size_t from = 0; from < sizeof text; from++)
+        for (size_t to = from; to < sizeof text; to++) {
+            size_t count = 0;
+            for (size_t i = from; i < to; i++)
+                count += ((unsigned char)text[i] & 0xC0) != 0x80;
+            assert_int_equal(str_utf8_count((struct str){text + from, to - from}), count);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(characters_are_counted_at_every_place),
         cmocka_unit_test(slices_within_the_span),
         cmocka_unit_test(trims),
         cmocka_unit_test(compares),

@@ -175,6 +175,22 @@ static void coins(void **state)
     absent("CRYPTO", "bc1p5d7rjq7g6rdk2yhzks9smlaqtedr4dekq08ge8ztwac72sfr9rusxg3298");
 }
 
+/* Rules that ask for a sign behind the first run, and those whose digits go on over signs. */
+static void numbers_with_signs_and_without(void **state)
+{
+    (void)state;
+    found("US_MBI", "mbi 1EG4-TE5-MK73,", "1EG4-TE5-MK73");
+    found("US_MBI", "mbi 1EG4-TE5MK73,", "1EG4-TE5MK73");
+    found("US_MBI", "mbi 1EG4TE5MK73,", "1EG4TE5MK73");
+    found("IT_IDENTITY_CARD", "carta d'identit\xC3\xA0 AA 8402716", "AA 8402716");
+    found("IT_IDENTITY_CARD", "carta d'identit\xC3\xA0 AA8402716", "AA8402716");
+    found("BR_CPF", "cpf 529.982.247-25", "529.982.247-25");
+    found("DE_TAX_NUMBER", "Steuernummer 93/815/08152", "93/815/08152");
+    found("TR_LICENSE_PLATE", "plaka 34 ABC 871", "34 ABC 871");
+    found("US_DRIVER_LICENSE", "driver license 4187-739-902", "4187-739-902");
+    found("UK_NHS", "NHS 943-476-5919", "943-476-5919");
+}
+
 /* Made up here from parts, so that scanners of repositories stay calm. */
 static void secret_found(
     const char *type, const char *before, const char *head, const char *tail, const char *after)
@@ -210,12 +226,13 @@ static void secrets(void **state)
     secret_found("GITLAB_RRT", "", "GR1348941", "x7Kq2mNv9RtZ4wLp8YcBa3TgH6jd", "\n");
     secret_found("ARTIFACTORY_TOKEN", "artif-key:", "AP6", "k3mVw8LpQz7RtXc2Ny5Bv", "\n");
     secret_found("SLACK_LEGACY_BOT_TOKEN", "", "xoxb-", "263594206564-Xw937qtWSXJss1lFaKe", "");
-    secret_found("NUGET_CONFIG_PASSWORD", "<add key=\"ClearTextPassword\" value=\"", "Trout", "PondNine%", "\" />");
+    secret_found(
+        "NUGET_CONFIG_PASSWORD", "<add key=\"ClearTextPassword\" value=\"", "Trout", "PondNine%", "\" />");
     secret_found("SIDEKIQ_SENSITIVE_URL", "http://", "c4feb4b3", ":d3adb35f", "@gems.contribsys.com/");
-    secret_found("KUBERNETES_SECRET_YAML", "kind: Secret\nmetadata:\n  name: db\ndata:\n  # in base64\n  ", "key: ",
-        "VHJvdXQtUG9uZC04OA==", "\n");
-    secret_found("KUBERNETES_SECRET_YAML", "apiVersion: v1\ndata:\n  ", ".cfg: |\n    ", "VHJvdXQtUG9uZC04OA==",
-        "\nmetadata:\n  name: db\nkind: 'Secret'\n");
+    secret_found("KUBERNETES_SECRET_YAML", "kind: Secret\nmetadata:\n  name: db\ndata:\n  # in base64\n  ",
+        "key: ", "VHJvdXQtUG9uZC04OA==", "\n");
+    secret_found("KUBERNETES_SECRET_YAML", "apiVersion: v1\ndata:\n  ", ".cfg: |\n    ",
+        "VHJvdXQtUG9uZC04OA==", "\nmetadata:\n  name: db\nkind: 'Secret'\n");
     harmless("kind: ExternalSecret\ndata:\n  page: VHJvdXQtUG9uZC04OA==\n");
     harmless("kind: ConfigMap\ndata:\n  page: VHJvdXQtUG9uZC04OA==\n");
     harmless("if (\"cancel\" === secret_name || mode == 'read-only' && password) {");
@@ -370,6 +387,7 @@ int main(void)
         cmocka_unit_test(telephones),
         cmocka_unit_test(addresses),
         cmocka_unit_test(coins),
+        cmocka_unit_test(numbers_with_signs_and_without),
         cmocka_unit_test(secrets),
         cmocka_unit_test(private_keys),
         cmocka_unit_test(offsets_count_code_points),
