@@ -120,46 +120,83 @@ static void fast_paths_exist(void **state)
                 assert_non_null(list[i]->dequantize[types[t]]);
 }
 
-static float w_values[4][MAX], x_values[4][MAX], sums[4 * 8 * KERNEL_LANES_MAX];
-
-static void check_dot_tiles(const struct kernels *k, int64_t n)
+/* TILE_ROWS rows at odd addresses, turned round as the type's own reading of them says; nothing else is
+ * touched. */
+static void check_tile(const struct kernels *k, enum tensor_type type, int64_t count)
 {
-    const float *w[4], *x[4];
-    for (int i = 0; i < 4; i++) {
-        fill(w_values[i], n);
-        fill(x_values[i], n);
-        w[i] = w_values[i];
-        x[i] = x_values[i];
+    static uint8_t bytes[TILE_ROWS][1 + 4 * MAX];
+    static float tile[TILE_ROWS * MAX + GUARD], expected[MAX];
+    const uint8_t *rows[TILE_ROWS];
+    for (int r = 0; r < TILE_ROWS; r++) {
+        random_blocks(type, bytes[r] + 1, count);
+        rows[r] = bytes[r] + 1;
     }
-    const int64_t stride = 8 * k->lanes;
-    memset(sums, 0, sizeof sums);
-    /* In two runs, as matmul does it for long rows. */
-    int64_t half = n / 2 / k->lanes * k->lanes;
-    const float *w2[4] = {w[0] + half, w[1] + half, w[2] + half, w[3] + half};
-    const float *x2[4] = {x[0] + half, x[1] + half, x[2] + half, x[3] + half};
-    k->dot_4x4(sums, stride, w, x, half);
-    k->dot_4x4(sums, stride, w2, x2, n - half);
-    for (int c = 0; c < 4; c++) {
-        _Alignas(KERNEL_ALIGN) float single[4 * KERNEL_LANES_MAX] = {0};
-        k->dot_4x1(single, w, x[c], n);
-        for (int r = 0; r < 4; r++) {
-            double exact = 0, magnitude = 0;
-            for (int64_t i = 0; i < n; i++) {
-                exact += (double)w[r][i] * (double)x[c][i];
-                magnitude += fabs((double)w[r][i] * (double)x[c][i]);
-            }
-            float got = k->lane_sum(sums + c * stride + r * k->lanes);
-            near((double)got, exact, magnitude, 16);
-            /* A column's result must not depend on how many go with it. */
-            assert_true(got == k->lane_sum(single + r * k->lanes));
-        }
+    tile[TILE_ROWS * count] = 12345;
+    k->tile[type](tile, rows, count);
+    assert_true(tile[TILE_ROWS * count] == 12345);
+    for (int r = 0; r < TILE_ROWS; r++) {
+        assert_int_equal(tensor_dequantize(type, rows[r], expected, count, NULL), 0);
+        for (int64_t i = 0; i < count; i++)
+            assert_memory_equal(&tile[i * TILE_ROWS + r], &expected[i], sizeof *expected);
     }
 }
 
-static void dot_tiles_agree(void **state)
+static void tiles_are_rows_turned_round(void **state)
 {
     (void)state;
-    each(check_dot_tiles);
+    for (int32_t i = 0; i < n_list; i++) {
+        assert_non_null(list[i]->tile[TENSOR_F32]);
+        for (uint32_t type = 0; type < TENSOR_TYPES; type++)
+            for (int32_t s = 0; list[i]->tile[type] && s < N_SIZES; s++)
+                check_tile(list[i], type, sizes[s]);
+    }
+}
+
+/* Tiles and sums that stand apart, as attention has them; what is between stays as it is. */
+static void check_multiply(
+    const struct kernels *k, int64_t count, int64_t n, int64_t tile_stride, int64_t acc_stride)
+{
+    static float tile[MAX * 40], x_values[30][MAX], acc[30 * 40 + GUARD];
+    const float *x[30];
+    fill(tile, count * tile_stride);
+    for (int64_t c = 0; c < n; c++) {
+        fill(x_values[c], count);
+        x[c] = x_values[c];
+    }
+    for (int64_t i = 0; i < n * acc_stride + GUARD; i++)
+        acc[i] = 1;
+    k->multiply(acc, acc_stride, tile, tile_stride, x, n, count);
+    for (int64_t c = 0; c < n; c++) {
+        float single[TILE_ROWS];
+        for (int r = 0; r < TILE_ROWS; r++)
+            single[r] = 1;
+        k->multiply(single, TILE_ROWS, tile, tile_stride, x + c, 1, count);
+        /* A column's result must not depend on how many go with it. */
+        assert_memory_equal(single, acc + c * acc_stride, sizeof single);
+        for (int r = 0; r < TILE_ROWS; r++) {
+            double exact = 1, magnitude = 1;
+            for (int64_t i = 0; i < count; i++) {
+                exact += (double)tile[i * tile_stride + r] * (double)x[c][i];
+                magnitude += fabs((double)tile[i * tile_stride + r] * (double)x[c][i]);
+            }
+            near((double)acc[c * acc_stride + r], exact, magnitude, 16);
+        }
+        for (int64_t i = TILE_ROWS; i < acc_stride; i++)
+            assert_true(acc[c * acc_stride + i] == 1);
+    }
+    for (int64_t i = n * acc_stride; i < n * acc_stride + GUARD; i++)
+        assert_true(acc[i] == 1);
+}
+
+static void products_of_tiles_agree(void **state)
+{
+    (void)state;
+    for (int32_t i = 0; i < n_list; i++)
+        for (int32_t s = 0; s < N_SIZES; s++) {
+            for (int64_t n = 1; n <= 30; n += n < 14 ? 1 : 8)
+                check_multiply(list[i], sizes[s], n, TILE_ROWS, TILE_ROWS);
+            check_multiply(list[i], sizes[s], 7, 40, 33);
+        }
 }
 
 static void check_rows(const struct kernels *k, int64_t width)
@@ -316,7 +353,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dequantize_agrees),
         cmocka_unit_test(fast_paths_exist),
-        cmocka_unit_test(dot_tiles_agree),
+        cmocka_unit_test(tiles_are_rows_turned_round),
+        cmocka_unit_test(products_of_tiles_agree),
         cmocka_unit_test(rows_agree),
         cmocka_unit_test(rows_of_values_agree),
         cmocka_unit_test(softmax_agrees),

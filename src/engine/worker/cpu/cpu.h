@@ -8,17 +8,17 @@
 #include "engine/worker/cpu/threads.h"
 #include "engine/worker/program.h"
 
-/* A product works through tiles of the weight: TILE_ROWS rows by TILE_VALUES values are made floats once and
- * multiplied by all columns (tokens), TILE_COLUMNS of them, whose lane sums wait in `sums`.
- *
- *   for each run of values:  tile[row][value]  x  column c  ->  sums[column][row][lane]
+/* A product takes TILE_VALUES values of a tile's rows at a time, and TILE_COLUMNS columns (tokens) at most.
  */
-enum { TILE_ROWS = 16, TILE_VALUES = 512, TILE_COLUMNS = 256, TILE_POSITIONS = 64 };
+enum { TILE_VALUES = 256, TILE_COLUMNS = 128, TILE_POSITIONS = 64, ROW_GAP = 16, SUMS_MAX = 64 * 1024 };
 
 /* Of one thread. */
 struct cpu_scratch {
     _Alignas(KERNEL_ALIGN) float tile[TILE_ROWS * TILE_VALUES];
-    _Alignas(KERNEL_ALIGN) float sums[TILE_COLUMNS * TILE_ROWS * KERNEL_LANES_MAX];
+    _Alignas(KERNEL_ALIGN) float rows[TILE_ROWS * (TILE_VALUES + ROW_GAP)]; /* of the weight, before they are
+                                                                               turned round */
+    _Alignas(KERNEL_ALIGN) float columns[TILE_COLUMNS * TILE_VALUES];       /* a segment of each */
+    _Alignas(KERNEL_ALIGN) float sums[SUMS_MAX];
     float *scores; /* attention: heads of a group x positions, then TILE_POSITIONS rows of the cache */
     size_t max_scores;
     struct x_block *panel; /* the quantised columns of one expert */

@@ -1,7 +1,8 @@
 /* The inner loops, one table of them for each instruction set; the scalar one is the reference.
  *
- * A product of rows and columns is summed in `lanes` independent sums, lane l over the values l, l + lanes,
- * ... in order, then the lanes together. Every result depends on its own row and column alone: a token's
+ * A product of rows and columns works through tiles of the weight: TILE_ROWS rows are turned round, so that
+ * value k of all of them stands together, and multiplied by the columns' values, one by one. Runs of values
+ * are summed in order, then the runs: every result depends on its own row and column alone, so that a token's
  * logits are the same to the bit whatever else is in the batch, and with any number of threads. */
 #ifndef WEIR_ENGINE_WORKER_CPU_KERNELS_H
 #define WEIR_ENGINE_WORKER_CPU_KERNELS_H
@@ -12,19 +13,20 @@
 #include "engine/worker/cpu/product.h"
 #include "engine/worker/tensor.h"
 
-enum { KERNEL_LANES_MAX = 16, KERNEL_ROWS = 4, KERNEL_COLUMNS = 4, KERNEL_ALIGN = 64 };
+enum { TILE_ROWS = 16, KERNEL_ALIGN = 64 };
 
 struct kernels {
     const char *isa;
     const struct products *products; /* of quantised weights on integers; NULL: they go through floats */
-    int32_t lanes;
     /* Whole blocks to floats; NULL: tensor_dequantize, which all must agree with to a rounding. */
     void (*dequantize[TENSOR_TYPES])(const uint8_t *from, float *to, int64_t count);
-    /* acc[r * lanes + l] += w[r] x, for 4 rows */
-    void (*dot_4x1)(float *acc, const float *const *w, const float *x, int64_t n);
-    /* acc[c * stride + r * lanes + l] += w[r] x[c], for 4 rows and 4 columns */
-    void (*dot_4x4)(float *acc, int64_t stride, const float *const *w, const float *const *x, int64_t n);
-    float (*lane_sum)(const float *acc);
+    /* tile[k * TILE_ROWS + r] = value k of rows[r], for `count` values of TILE_ROWS rows, which may be
+     * unaligned. NULL: the type's rows are made floats first; F32's is always there. */
+    void (*tile[TENSOR_TYPES])(float *tile, const uint8_t *const *rows, int64_t count);
+    /* acc[c * acc_stride + r] += the sum of tile[k * tile_stride + r] x[c][k], for TILE_ROWS rows r, n
+     * columns c and `count` values k. */
+    void (*multiply)(float *acc, int64_t acc_stride, const float *tile, int64_t tile_stride,
+        const float *const *x, int64_t n, int64_t count);
     /* `rows`: n_rows of `width` floats, one after another. out[r] = rows[r] x;  y += sum of weights[r]
      * rows[r] */
     void (*dot_rows)(float *out, const float *rows, const float *x, int64_t n_rows, int64_t width);

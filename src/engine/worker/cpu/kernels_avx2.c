@@ -1,82 +1,44 @@
 /* AVX2 with FMA and F16C. Quantised bytes are unpacked 32 at a time and widened to 8 floats. */
 #if defined(__AVX2__)
-#include <immintrin.h>
+#include "engine/worker/cpu/product_avx2.h"
 
-enum { LANES = 8 };
+#define EIGHT_HALVES
 
-#include "engine/worker/cpu/kernels_common.h"
-#include "engine/worker/cpu/product_vector.h"
-
-INLINE vfloats fused(vfloats a, vfloats b, vfloats c)
+/* Sixteen rows of eight halves are turned round in two halves of eight rows. */
+INLINE void eight_halves(float *tile, const uint8_t *const *rows, size_t at)
 {
-    return (vfloats)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+    __m256i a[8], b[8];
+    for (int r = 0; r < 8; r++)
+        a[r] = load_two(rows[r] + at, rows[r + 8] + at);
+    for (int i = 0; i < 8; i += 2) {
+        b[i] = _mm256_unpacklo_epi16(a[i], a[i + 1]);
+        b[i + 1] = _mm256_unpackhi_epi16(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 4; i++) {
+        const int from = i / 2 * 4 + i % 2;
+        a[2 * i] = _mm256_unpacklo_epi32(b[from], b[from + 2]);
+        a[2 * i + 1] = _mm256_unpackhi_epi32(b[from], b[from + 2]);
+    }
+    for (int i = 0; i < 4; i++) {
+        b[2 * i] = _mm256_unpacklo_epi64(a[i], a[i + 4]);
+        b[2 * i + 1] = _mm256_unpackhi_epi64(a[i], a[i + 4]);
+    }
+    for (int i = 0; i < 8; i++) {
+        _mm256_storeu_ps(tile + 16 * i, _mm256_cvtph_ps(_mm256_castsi256_si128(b[i])));
+        _mm256_storeu_ps(tile + 16 * i + 8, _mm256_cvtph_ps(_mm256_extracti128_si256(b[i], 1)));
+    }
 }
 
+/* clang-format off: the vectors first */
+#include "engine/worker/cpu/kernels_common.h"
 #include "engine/worker/cpu/kernels_float.h"
+/* clang-format on */
 
 /* All ones in the first `left` lanes. */
 static __m256i tail_mask(int64_t left)
 {
     const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(left < LANES ? (int)left : LANES), index);
-}
-
-static void avx2_dot_4x1(float *acc, const float *const *w, const float *x, int64_t n)
-{
-    __m256 s[4];
-    for (int r = 0; r < 4; r++)
-        s[r] = _mm256_loadu_ps(acc + r * LANES);
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        __m256 v = _mm256_loadu_ps(x + i);
-        for (int r = 0; r < 4; r++)
-            s[r] = _mm256_fmadd_ps(_mm256_loadu_ps(w[r] + i), v, s[r]);
-    }
-    if (i < n) {
-        __m256i m = tail_mask(n - i);
-        __m256 v = _mm256_maskload_ps(x + i, m);
-        for (int r = 0; r < 4; r++)
-            s[r] = _mm256_fmadd_ps(_mm256_maskload_ps(w[r] + i, m), v, s[r]);
-    }
-    for (int r = 0; r < 4; r++)
-        _mm256_storeu_ps(acc + r * LANES, s[r]);
-}
-
-/* Two columns at a time: eight sums, four rows and two columns fill the sixteen registers. */
-static void dot_4x2(
-    float *acc, int64_t stride, const float *const *w, const float *x0, const float *x1, int64_t n)
-{
-    __m256 s[2][4];
-    for (int c = 0; c < 2; c++)
-        for (int r = 0; r < 4; r++)
-            s[c][r] = _mm256_loadu_ps(acc + c * stride + r * LANES);
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        __m256 v0 = _mm256_loadu_ps(x0 + i), v1 = _mm256_loadu_ps(x1 + i);
-        for (int r = 0; r < 4; r++) {
-            __m256 a = _mm256_loadu_ps(w[r] + i);
-            s[0][r] = _mm256_fmadd_ps(a, v0, s[0][r]);
-            s[1][r] = _mm256_fmadd_ps(a, v1, s[1][r]);
-        }
-    }
-    if (i < n) {
-        __m256i m = tail_mask(n - i);
-        __m256 v0 = _mm256_maskload_ps(x0 + i, m), v1 = _mm256_maskload_ps(x1 + i, m);
-        for (int r = 0; r < 4; r++) {
-            __m256 a = _mm256_maskload_ps(w[r] + i, m);
-            s[0][r] = _mm256_fmadd_ps(a, v0, s[0][r]);
-            s[1][r] = _mm256_fmadd_ps(a, v1, s[1][r]);
-        }
-    }
-    for (int c = 0; c < 2; c++)
-        for (int r = 0; r < 4; r++)
-            _mm256_storeu_ps(acc + c * stride + r * LANES, s[c][r]);
-}
-
-static void avx2_dot_4x4(float *acc, int64_t stride, const float *const *w, const float *const *x, int64_t n)
-{
-    dot_4x2(acc, stride, w, x[0], x[1], n);
-    dot_4x2(acc + 2 * stride, stride, w, x[2], x[3], n);
 }
 
 /* Four sums hide the latency of the additions. */
@@ -274,7 +236,6 @@ static void read_q6_k(const uint8_t *from, float *to, int64_t count)
 
 /* All but the products: what a CPU has of these says nothing of its integer instructions. */
 #define AVX2_FLOATS                                                                                          \
-    .lanes = LANES,                                                                                          \
     .dequantize = {[TENSOR_F16] = read_f16,                                                                  \
         [TENSOR_BF16] = read_bf16,                                                                           \
         [TENSOR_Q8_0] = read_q8_0,                                                                           \
@@ -282,10 +243,9 @@ static void read_q6_k(const uint8_t *from, float *to, int64_t count)
         [TENSOR_Q4_K] = read_q4_k,                                                                           \
         [TENSOR_Q5_K] = read_q5_k,                                                                           \
         [TENSOR_Q6_K] = read_q6_k},                                                                          \
-    .dot_4x1 = avx2_dot_4x1, .dot_4x4 = avx2_dot_4x4, .lane_sum = common_lane_sum,                           \
-    .dot_rows = avx2_dot_rows, .mix_rows = avx2_mix_rows, .add = common_add, .rms_norm = common_rms_norm,    \
-    .glu = common_glu, .gelu = common_gelu, .geglu = common_geglu, .glu_clamped = common_glu_clamped,        \
-    .softcap = common_softcap, .softmax_terms = common_softmax_terms, .peak = float_peak
+    FLOAT_PRODUCTS, .dot_rows = avx2_dot_rows, .mix_rows = avx2_mix_rows, .add = common_add,                 \
+    .rms_norm = common_rms_norm, .glu = common_glu, .gelu = common_gelu, .geglu = common_geglu,              \
+    .glu_clamped = common_glu_clamped, .softcap = common_softcap, .softmax_terms = common_softmax_terms
 
 const struct kernels kernels_avx2 = {.isa = "avx2", .products = &products_avx2, AVX2_FLOATS};
 const struct kernels kernels_avxvnni = {.isa = "avxvnni", .products = &products_avxvnni, AVX2_FLOATS};

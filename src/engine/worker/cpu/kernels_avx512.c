@@ -1,78 +1,14 @@
 /* AVX-512 (F, BW, DQ, VL). Quantised bytes are unpacked 32 at a time and widened to 16 floats. */
 #if defined(__AVX512F__)
-#include <immintrin.h>
-
-enum { LANES = 16 };
-
+#include "engine/worker/cpu/product_avx512.h"
+/* clang-format off: the vectors first */
 #include "engine/worker/cpu/kernels_common.h"
-#include "engine/worker/cpu/product_vector.h"
-
-INLINE vfloats fused(vfloats a, vfloats b, vfloats c)
-{
-    return (vfloats)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-}
-
 #include "engine/worker/cpu/kernels_float.h"
+/* clang-format on */
 
 static __mmask16 tail_mask(int64_t left)
 {
     return (__mmask16)(left >= LANES ? 0xFFFF : (1u << left) - 1);
-}
-
-static void avx512_dot_4x1(float *acc, const float *const *w, const float *x, int64_t n)
-{
-    __m512 s[4];
-    for (int r = 0; r < 4; r++)
-        s[r] = _mm512_loadu_ps(acc + r * LANES);
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        __m512 v = _mm512_loadu_ps(x + i);
-        for (int r = 0; r < 4; r++)
-            s[r] = _mm512_fmadd_ps(_mm512_loadu_ps(w[r] + i), v, s[r]);
-    }
-    if (i < n) {
-        __mmask16 m = tail_mask(n - i);
-        __m512 v = _mm512_maskz_loadu_ps(m, x + i);
-        for (int r = 0; r < 4; r++)
-            s[r] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(m, w[r] + i), v, s[r]);
-    }
-    for (int r = 0; r < 4; r++)
-        _mm512_storeu_ps(acc + r * LANES, s[r]);
-}
-
-static inline __attribute__((always_inline)) void step_4x4(
-    __m512 s[4][4], const float *const *w, const float *const *x, int64_t i, __mmask16 m)
-{
-    __m512 a[4];
-    for (int r = 0; r < 4; r++)
-        a[r] = _mm512_maskz_loadu_ps(m, w[r] + i);
-    for (int c = 0; c < 4; c++) {
-        __m512 v = _mm512_maskz_loadu_ps(m, x[c] + i);
-        for (int r = 0; r < 4; r++)
-            s[c][r] = _mm512_fmadd_ps(a[r], v, s[c][r]);
-    }
-}
-
-static void avx512_dot_4x4(
-    float *acc, int64_t stride, const float *const *w, const float *const *x, int64_t n)
-{
-    __m512 s[4][4];
-    for (int c = 0; c < 4; c++)
-        for (int r = 0; r < 4; r++)
-            s[c][r] = _mm512_loadu_ps(acc + c * stride + r * LANES);
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        step_4x4(s, w, x, i, (__mmask16)0xFFFF);
-    if (i < n)
-        step_4x4(s, w, x, i, tail_mask(n - i));
-    for (int c = 0; c < 4; c++)
-        for (int r = 0; r < 4; r++)
-            _mm512_storeu_ps(acc + c * stride + r * LANES, s[c][r]);
-}
-
-static float avx512_lane_sum(const float *acc)
-{
-    return _mm512_reduce_add_ps(_mm512_loadu_ps(acc));
 }
 
 /* Two sums hide the latency of the additions. */
@@ -282,7 +218,6 @@ static void read_q6_k(const uint8_t *from, float *to, int64_t count)
 
 /* All but the products: what a CPU has of these says nothing of its integer instructions. */
 #define AVX512_FLOATS                                                                                        \
-    .lanes = LANES,                                                                                          \
     .dequantize = {[TENSOR_F16] = read_f16,                                                                  \
         [TENSOR_BF16] = read_bf16,                                                                           \
         [TENSOR_Q8_0] = read_q8_0,                                                                           \
@@ -290,11 +225,9 @@ static void read_q6_k(const uint8_t *from, float *to, int64_t count)
         [TENSOR_Q4_K] = read_q4_k,                                                                           \
         [TENSOR_Q5_K] = read_q5_k,                                                                           \
         [TENSOR_Q6_K] = read_q6_k},                                                                          \
-    .dot_4x1 = avx512_dot_4x1, .dot_4x4 = avx512_dot_4x4, .lane_sum = avx512_lane_sum,                       \
-    .dot_rows = avx512_dot_rows, .mix_rows = avx512_mix_rows, .add = common_add,                             \
+    FLOAT_PRODUCTS, .dot_rows = avx512_dot_rows, .mix_rows = avx512_mix_rows, .add = common_add,             \
     .rms_norm = common_rms_norm, .glu = common_glu, .gelu = common_gelu, .geglu = common_geglu,              \
-    .glu_clamped = common_glu_clamped, .softcap = common_softcap, .softmax_terms = common_softmax_terms,     \
-    .peak = float_peak
+    .glu_clamped = common_glu_clamped, .softcap = common_softcap, .softmax_terms = common_softmax_terms
 
 const struct kernels kernels_avx512 = {.isa = "avx512", .products = &products_avx2, AVX512_FLOATS};
 const struct kernels kernels_avx512vnni = {

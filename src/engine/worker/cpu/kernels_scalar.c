@@ -1,5 +1,7 @@
 /* Plain C: the reference that the others are held against, and what runs where there is nothing better. */
-enum { LANES = 8 };
+enum { LANES = 8, RUN = 64 };
+
+#include <string.h>
 
 #include "engine/worker/cpu/kernels_common.h"
 
@@ -13,17 +15,25 @@ static void dot_lanes(float *acc, const float *a, const float *b, int64_t n)
         acc[l] += a[i] * b[i];
 }
 
-static void scalar_dot_4x1(float *acc, const float *const *w, const float *x, int64_t n)
+static void scalar_tile(float *tile, const uint8_t *const *rows, int64_t count)
 {
-    for (int r = 0; r < KERNEL_ROWS; r++)
-        dot_lanes(acc + r * LANES, w[r], x, n);
+    for (int64_t k = 0; k < count; k++)
+        for (int r = 0; r < TILE_ROWS; r++)
+            memcpy(&tile[k * TILE_ROWS + r], rows[r] + (size_t)k * sizeof *tile, sizeof *tile);
 }
 
-static void scalar_dot_4x4(
-    float *acc, int64_t stride, const float *const *w, const float *const *x, int64_t n)
+static void scalar_multiply(float *acc, int64_t acc_stride, const float *tile, int64_t tile_stride,
+    const float *const *x, int64_t n, int64_t count)
 {
-    for (int c = 0; c < KERNEL_COLUMNS; c++)
-        scalar_dot_4x1(acc + c * stride, w, x[c], n);
+    for (int64_t c = 0; c < n; c++)
+        for (int64_t from = 0; from < count; from += RUN) {
+            float sums[TILE_ROWS] = {0};
+            for (int64_t k = from; k < from + RUN && k < count; k++)
+                for (int r = 0; r < TILE_ROWS; r++)
+                    sums[r] += tile[k * tile_stride + r] * x[c][k];
+            for (int r = 0; r < TILE_ROWS; r++)
+                acc[c * acc_stride + r] += sums[r];
+        }
 }
 
 static void scalar_dot_rows(float *out, const float *rows, const float *x, int64_t n_rows, int64_t width)
@@ -44,10 +54,8 @@ static void scalar_mix_rows(float *y, const float *rows, const float *weights, i
 
 const struct kernels kernels_scalar = {
     .isa = "scalar",
-    .lanes = LANES,
-    .dot_4x1 = scalar_dot_4x1,
-    .dot_4x4 = scalar_dot_4x4,
-    .lane_sum = common_lane_sum,
+    .tile = {[TENSOR_F32] = scalar_tile},
+    .multiply = scalar_multiply,
     .dot_rows = scalar_dot_rows,
     .mix_rows = scalar_mix_rows,
     .add = common_add,

@@ -1,85 +1,106 @@
-/* Matrix products. Weights are read from the mapping, a tile at a time. */
+/* Matrix products on floats: of weights that are floats, and of types that have no product on integers. The
+ * weight is read from the mapping, TILE_ROWS rows by TILE_VALUES values at a time, turned round and made
+ * floats (kernels.h), and multiplied by all columns before the next tile.
+ *
+ *   groups of rows -> segments of values -> tiles of the group's rows -> columns
+ *
+ * A segment of all columns stays in the second-level cache while the group's tiles go by. */
 #include <string.h>
 
 #include "engine/worker/cpu/cpu.h"
 
-enum { PREFETCH_ROWS = 2 };
+/* With few columns the weight's bytes are waited for: a group is one tile, so that memory is read front to
+ * back, and the next tile's bytes are asked for meanwhile. The hardware's own prefetching does not follow so
+ * many rows. */
+enum { GROUP_ROWS = 16 * TILE_ROWS, FEW_COLUMNS = 8 };
 
-/* Asks for the bytes of a later row of the tile, or of the next tile, while this one is computed. The
- * hardware's own prefetching does not follow from row to row. */
 static void prefetch(const uint8_t *at, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i += 64)
         __builtin_prefetch(at + i);
 }
 
-/* Points w[] at the values [from, from + count) of each row of a tile; rows behind the last repeat it, so
- * that kernels always see whole groups. */
+/* Values [from, from + count) of the tile's rows; rows behind the last repeat it. They come through memory of
+ * our own: as floats, where the type can't be turned round as it is; else as they are, for rows that are a
+ * power of two apart push each other out of the first-level cache while they are read side by side. */
 static void tile_load(const struct kernels *k, const struct matmul *m, int64_t row, int64_t n_rows,
-    int64_t from, int64_t count, struct cpu_scratch *s, const float *w[TILE_ROWS])
+    int64_t from, int64_t count, struct cpu_scratch *s)
 {
-    const struct weight *weight = m->weight;
-    size_t row_bytes = tensor_row_bytes(weight->type, weight->n_in);
-    const uint8_t *at = m->data + (size_t)row * row_bytes + tensor_row_bytes(weight->type, from);
-    bool direct = weight->type == TENSOR_F32 && (uintptr_t)at % sizeof(float) == 0;
+    const enum tensor_type type = m->weight->type;
+    const size_t row_bytes = tensor_row_bytes(type, m->weight->n_in), bytes = tensor_row_bytes(type, count);
+    const uint8_t *first = m->data + (size_t)row * row_bytes + tensor_row_bytes(type, from), *rows[TILE_ROWS];
     for (int64_t r = 0; r < TILE_ROWS; r++) {
-        if (r >= n_rows) {
-            w[r] = w[n_rows - 1];
-        } else if (direct) {
-            w[r] = (const float *)(const void *)(at + (size_t)r * row_bytes);
-        } else {
-            if (row + r + PREFETCH_ROWS < weight->n_out)
-                prefetch(at + (size_t)(r + PREFETCH_ROWS) * row_bytes, tensor_row_bytes(weight->type, count));
-            kernels_dequantize(k, weight->type, at + (size_t)r * row_bytes, s->tile + r * TILE_VALUES, count);
-            w[r] = s->tile + r * TILE_VALUES;
+        const uint8_t *at = first + (size_t)(r < n_rows ? r : n_rows - 1) * row_bytes;
+        float *to = s->rows + r * (TILE_VALUES + ROW_GAP);
+        rows[r] = (const uint8_t *)to;
+        if (k->tile[type])
+            memcpy(to, at, bytes);
+        else
+            kernels_dequantize(k, type, at, to, count);
+    }
+    k->tile[k->tile[type] ? type : TENSOR_F32](s->tile, rows, count);
+}
+
+/* The columns' values of a segment: where there are many, together in memory of our own, as rows that are a
+ * power of two apart would push each other out of the caches. */
+static void segment_gather(
+    const struct matmul *m, int64_t from, int64_t count, struct cpu_scratch *s, const float **x)
+{
+    for (int32_t c = 0; c < m->n_columns; c++) {
+        x[c] = m->x[c] + from;
+        if (m->n_columns <= FEW_COLUMNS)
+            continue;
+        memcpy(s->columns + c * TILE_VALUES, x[c], (size_t)count * sizeof **x);
+        x[c] = s->columns + c * TILE_VALUES;
+    }
+}
+
+/* sums[tile][column][row of the tile] */
+static void group_multiply(
+    const struct kernels *k, const struct matmul *m, int64_t row, int64_t n_rows, struct cpu_scratch *s)
+{
+    const int64_t n_in = m->weight->n_in, tile_sums = (int64_t)m->n_columns * TILE_ROWS;
+    const enum tensor_type type = m->weight->type;
+    const size_t row_bytes = tensor_row_bytes(type, n_in);
+    const bool ahead = m->n_columns <= FEW_COLUMNS && row + 2 * TILE_ROWS <= m->weight->n_out;
+    const float *x[TILE_COLUMNS];
+    memset(s->sums, 0, (size_t)((n_rows + TILE_ROWS - 1) / TILE_ROWS * tile_sums) * sizeof *s->sums);
+    for (int64_t from = 0, count; from < n_in; from += count) {
+        count = n_in - from < TILE_VALUES ? n_in - from : TILE_VALUES;
+        segment_gather(m, from, count, s, x);
+        for (int64_t r = 0; r < n_rows; r += TILE_ROWS) {
+            if (ahead)
+                prefetch(m->data + (size_t)(row + TILE_ROWS) * row_bytes +
+                             TILE_ROWS * tensor_row_bytes(type, from),
+                    TILE_ROWS * tensor_row_bytes(type, count));
+            tile_load(k, m, row + r, n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS, from, count, s);
+            k->multiply(
+                s->sums + r / TILE_ROWS * tile_sums, TILE_ROWS, s->tile, TILE_ROWS, x, m->n_columns, count);
         }
     }
 }
 
-/* sums += tile x columns */
-static void tile_multiply(const struct kernels *k, const struct matmul *m, const float *const *w,
-    int64_t n_rows, int64_t from, int64_t count, float *sums)
+static void group_store(const struct matmul *m, int64_t row, int64_t n_rows, const float *sums)
 {
-    const int64_t stride = TILE_ROWS * k->lanes;
-    int32_t c = 0;
-    for (; c + KERNEL_COLUMNS <= m->n_columns; c += KERNEL_COLUMNS) {
-        const float *x[KERNEL_COLUMNS] = {
-            m->x[c] + from, m->x[c + 1] + from, m->x[c + 2] + from, m->x[c + 3] + from};
-        for (int64_t r = 0; r < n_rows; r += KERNEL_ROWS)
-            k->dot_4x4(sums + c * stride + r * k->lanes, stride, w + r, x, count);
+    for (int64_t tile = 0; tile < n_rows; tile += TILE_ROWS) {
+        const int64_t n = n_rows - tile < TILE_ROWS ? n_rows - tile : TILE_ROWS;
+        const float *bias = m->bias ? m->bias + row + tile : NULL;
+        for (int32_t c = 0; c < m->n_columns; c++, sums += TILE_ROWS)
+            for (int64_t r = 0; r < n; r++) {
+                float sum = m->scale ? sums[r] * *m->scale : sums[r];
+                m->y[c][row + tile + r] = bias ? sum + bias[r] : sum;
+            }
     }
-    for (; c < m->n_columns; c++)
-        for (int64_t r = 0; r < n_rows; r += KERNEL_ROWS)
-            k->dot_4x1(sums + c * stride + r * k->lanes, w + r, m->x[c] + from, count);
-}
-
-static void tile_store(
-    const struct kernels *k, const struct matmul *m, int64_t row, int64_t n_rows, const float *sums)
-{
-    for (int32_t c = 0; c < m->n_columns; c++)
-        for (int64_t r = 0; r < n_rows; r++) {
-            float sum = k->lane_sum(sums + (c * TILE_ROWS + r) * k->lanes);
-            sum = m->scale ? sum * *m->scale : sum;
-            m->y[c][row + r] = m->bias ? sum + m->bias[row + r] : sum;
-        }
 }
 
 void cpu_matmul_rows(
     const struct kernels *k, const struct matmul *m, int64_t from, int64_t to, struct cpu_scratch *s)
 {
-    /* With few columns a tile is used up at once: a small one stays in the first-level cache. */
-    const int64_t tile_rows = m->n_columns < KERNEL_COLUMNS ? KERNEL_ROWS : TILE_ROWS;
-    const size_t sums_bytes = (size_t)m->n_columns * TILE_ROWS * (size_t)k->lanes * sizeof(float);
-    for (int64_t row = from; row < to; row += tile_rows) {
-        int64_t n_rows = to - row < tile_rows ? to - row : tile_rows;
-        memset(s->sums, 0, sums_bytes);
-        for (int64_t at = 0; at < m->weight->n_in; at += TILE_VALUES) {
-            int64_t count = m->weight->n_in - at < TILE_VALUES ? m->weight->n_in - at : TILE_VALUES;
-            const float *w[TILE_ROWS];
-            tile_load(k, m, row, n_rows, at, count, s, w);
-            tile_multiply(k, m, w, n_rows, at, count, s->sums);
-        }
-        tile_store(k, m, row, n_rows, s->sums);
+    const int64_t group = m->n_columns <= FEW_COLUMNS ? TILE_ROWS : GROUP_ROWS;
+    for (int64_t row = from; row < to; row += group) {
+        int64_t n_rows = to - row < group ? to - row : group;
+        group_multiply(k, m, row, n_rows, s);
+        group_store(m, row, n_rows, s->sums);
     }
 }
 

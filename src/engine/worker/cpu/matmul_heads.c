@@ -5,9 +5,7 @@
 
 #include "engine/worker/cpu/cpu.h"
 
-enum {
-    TRANSPOSED_VALUES = TILE_COLUMNS * TILE_ROWS
-}; /* floats of rows at a time, in the space of the sums */
+enum { TRANSPOSED_VALUES = 4096 }; /* floats of rows at a time, in the space of the sums */
 
 /* One scale for all heads, or one for each. */
 static const float *head_scale(const struct linear_heads *linear, int64_t head)

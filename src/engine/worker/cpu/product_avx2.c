@@ -22,18 +22,50 @@ INLINE __m256i pair_products(vwords w, vwords size, __m256i x, enum range range)
     return _mm256_maddubs_epi16((__m256i)size, range == RANGE_SIGNED ? _mm256_sign_epi8(x, (__m256i)w) : x);
 }
 
-INLINE vints dot(
-    const vwords *v, const vwords *sizes, const int8_t *x, const int count, const enum range range)
+INLINE vints dot(const vwords *v, const int8_t *x, const int count, const enum range range)
 {
     const int fit = pairs_that_fit(range);
     __m256i sum = _mm256_setzero_si256();
     for (int i = 0; i < count; i += fit) {
-        __m256i s = pair_products(v[i], sizes[i], column_word(x + 4 * i), range);
+        __m256i s = pair_products(v[i], v[i], column_word(x + 4 * i), range);
         for (int k = i + 1; k < i + fit && k < count; k++)
-            s = _mm256_add_epi16(s, pair_products(v[k], sizes[k], column_word(x + 4 * k), range));
+            s = _mm256_add_epi16(s, pair_products(v[k], v[k], column_word(x + 4 * k), range));
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(s, _mm256_set1_epi16(1)));
     }
     return (vints)sum;
+}
+
+/* Word by word over all columns, so that the weight's word and its magnitude are fetched once for them.
+ * (OPAQUE keeps gcc from adding all of it at the end, as a tree that fits no registers.) */
+INLINE void dots_by_word(vints *sums, const vwords *v, const vwords *sizes, const struct x_block *x,
+    const int first, const int count, const int n, const enum range range)
+{
+    const int fit = pairs_that_fit(range);
+    __m256i pairs[TOGETHER];
+    for (int c = 0; c < n; c++)
+        sums[c] = (vints){0};
+    UNROLLED
+    for (int i = 0; i < count; i++)
+        for (int c = 0; c < n; c++) {
+            __m256i p = pair_products(v[i], sizes[i], column_word(x[c].q + 4 * (first + i)), range);
+            pairs[c] = i % fit == 0 ? p : _mm256_add_epi16(pairs[c], p);
+            if (i % fit < fit - 1 && i < count - 1)
+                continue;
+            sums[c] += (vints)_mm256_madd_epi16(pairs[c], _mm256_set1_epi16(1));
+            OPAQUE(sums[c]);
+        }
+}
+
+/* Where many products share the additions in 16 bits, a column's fit into registers beside the weight's
+ * words. */
+INLINE void dots(vints *sums, const vwords *v, const vwords *sizes, const struct x_block *x, const int first,
+    const int count, const int n, const enum range range)
+{
+    if (range == RANGE_SIGNED || range == RANGE_63)
+        dots_by_word(sums, v, sizes, x, first, count, n, range);
+    else
+        for (int c = 0; c < n; c++)
+            sums[c] = dot(v, x[c].q + 4 * first, count, range);
 }
 
 INLINE vints peak_products(vints sum, vwords w, vwords x)

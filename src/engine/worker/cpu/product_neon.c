@@ -1,6 +1,6 @@
 /* NEON without the dot product: bytes are multiplied to 16 bits and added in pairs, twice. */
 #if defined(__aarch64__)
-#include "engine/worker/cpu/product_neon.h"
+#include "engine/worker/cpu/product_neon_dots.h"
 
 INLINE int32x4_t add_products(int32x4_t sum, int8x16_t w, const int8_t *x)
 {

@@ -1,10 +1,10 @@
-/* The parts of product_types.h for NEON's 128 bits, but adding products: shared by plain NEON and dotprod. */
+/* The parts of product_types.h for NEON's 128 bits, but the dots. */
 #ifndef WEIR_ENGINE_WORKER_CPU_PRODUCT_NEON_H
 #define WEIR_ENGINE_WORKER_CPU_PRODUCT_NEON_H
 
 #include <arm_neon.h>
 
-enum { LANES = 4, SIGNED_BY_OFFSET = 0 }; /* the other weights' bytes, at most 63, are signed as well */
+enum { LANES = 4 };
 
 #include "engine/worker/cpu/product_vector.h"
 
@@ -62,27 +62,6 @@ INLINE vfloats plus(vfloats a, vfloats b, vfloats c)
 INLINE vfloats minus(vfloats a, vfloats b, vfloats c)
 {
     return (vfloats)vfmsq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
-}
-
-INLINE vwords magnitude(vwords w)
-{
-    return w;
-}
-
-/* sum + the products of each lane's four bytes and x[0..3]: the including file's. */
-INLINE int32x4_t add_products(int32x4_t sum, int8x16_t w, const int8_t *x);
-
-INLINE vints dot(
-    const vwords *v, const vwords *sizes, const int8_t *x, const int count, const enum range range)
-{
-    (void)sizes;
-    (void)range;
-    int32x4_t even = vdupq_n_s32(0), odd = vdupq_n_s32(0);
-    for (int i = 0; i < count; i += 2) {
-        even = add_products(even, (int8x16_t)v[i], x + 4 * i);
-        odd = add_products(odd, (int8x16_t)v[i + 1], x + 4 * i + 4);
-    }
-    return (vints)vaddq_s32(even, odd);
 }
 
 #endif

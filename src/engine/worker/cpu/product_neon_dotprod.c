@@ -1,6 +1,6 @@
 /* NEON with the dot product of Armv8.2: four byte products are added to a lane at once. */
 #if defined(__aarch64__)
-#include "engine/worker/cpu/product_neon.h"
+#include "engine/worker/cpu/product_neon_dots.h"
 
 INLINE int32x4_t add_products(int32x4_t sum, int8x16_t w, const int8_t *x)
 {

@@ -7,9 +7,10 @@
  *   half_low    the half in the low 16 bits of each lane;  half_high: in the high ones
  *   pick        each byte of `index` (0..15) replaced by its entry of a table of 16 bytes
  *   magnitude   of each signed byte
- *   dot         sum of `count` words' byte products with the column's bytes, for each lane; `sizes`: the
- * words, or their magnitudes where they are signed plus, minus c + a b, c - a b, rounded once
- *   peak_products   sum + the products of the bytes of w and x, for the peak
+ *   dots        for each of n columns and each lane, the sum of `count` words' byte products with the
+ * column's bytes from word `first` on; `sizes`: the words, or their magnitudes where they are signed plus,
+ * minus c + a b, c - a b, rounded once peak_products   sum + the products of the bytes of w and x, for the
+ * peak
  *
  * `at`: where the step's block begins in each row. Layouts stand at the readers in tensor_dequant*.c. */
 #ifndef WEIR_ENGINE_WORKER_CPU_PRODUCT_TYPES_H
@@ -22,15 +23,11 @@ struct step {
     int64_t n;
 };
 
-/* Columns whose sums are begun together: while one waits for its products, the others' fill the units. */
-enum { TOGETHER = 4 };
-
 INLINE void block_columns(vfloats *acc, const struct x_block *x, const int n, const vwords v[8],
     const vwords sizes[8], enum range range, vfloats scale, const vfloats *min)
 {
     vints sums[TOGETHER];
-    for (int c = 0; c < n; c++)
-        sums[c] = dot(v, sizes, x[c].q, 8, range);
+    dots(sums, v, sizes, x, 0, 8, n, range);
     for (int c = 0; c < n; c++) {
         vfloats sum = __builtin_convertvector(sums[c], vfloats) * scale;
         sum = plus(sum, splat(x[c].scale), acc[c]);
@@ -67,10 +64,8 @@ INLINE void halves_columns(vfloats *acc, const struct x_block *x, const int n, c
     enum range range, const vfloats scale[2], const vfloats min[2])
 {
     vints low[TOGETHER], high[TOGETHER];
-    for (int c = 0; c < n; c++) {
-        low[c] = dot(v, v, x[c].q, 4, range);
-        high[c] = dot(v + 4, v + 4, x[c].q + 16, 4, range);
-    }
+    dots(low, v, v, x, 0, 4, n, range);
+    dots(high, v + 4, v + 4, x, 4, 4, n, range);
     for (int c = 0; c < n; c++) {
         vfloats sum = __builtin_convertvector(low[c], vfloats) * scale[0];
         sum = plus(__builtin_convertvector(high[c], vfloats), scale[1], sum);

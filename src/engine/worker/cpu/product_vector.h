@@ -11,6 +11,16 @@
 #include "engine/worker/tensor_dequant.h"
 #include "engine/worker/tensor_half.h"
 
+/* The loop that follows has a few rounds, all of which are written out. */
+#if defined(__clang__)
+#define UNROLLED _Pragma("unroll")
+#else
+#define UNROLLED _Pragma("GCC unroll 8")
+#endif
+
+/* Columns whose sums are begun together: while one waits for its products, the others' fill the units. */
+enum { TOGETHER = 4 };
+
 #define INLINE static inline __attribute__((always_inline))
 
 typedef uint32_t vwords __attribute__((vector_size(4 * LANES), may_alias));

@@ -10,17 +10,20 @@ INLINE vwords magnitude(vwords w)
     return w;
 }
 
-INLINE vints dot(
-    const vwords *v, const vwords *sizes, const int8_t *x, const int count, const enum range range)
+/* Two chains for each column. */
+INLINE void dots(vints *sums, const vwords *v, const vwords *sizes, const struct x_block *x, const int first,
+    const int count, const int n, const enum range range)
 {
     (void)sizes;
     (void)range;
-    vints even = {0}, odd = {0}; /* two chains */
-    for (int i = 0; i < count; i += 2) {
-        even = add_products(even, v[i], x + 4 * i);
-        odd = add_products(odd, v[i + 1], x + 4 * i + 4);
+    for (int c = 0; c < n; c++) {
+        vints even = {0}, odd = {0};
+        for (int i = 0; i < count; i += 2) {
+            even = add_products(even, v[i], x[c].q + 4 * (first + i));
+            odd = add_products(odd, v[i + 1], x[c].q + 4 * (first + i + 1));
+        }
+        sums[c] = even + odd;
     }
-    return even + odd;
 }
 
 #endif
