@@ -1,4 +1,5 @@
 #include "router/detect_context.h"
+#include "router/detect_label.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -164,7 +165,8 @@ static bool stands_alone(const struct detect_context *c, const struct detect_ato
     struct str text = c->scan->text;
     size_t end = c->words[a->to - 1].end;
     struct str after = str_slice(text, end, end + 5);
-    if (after.len > 0 && strchr(".:\n])*!", after.data[0]))
+    bool several = a->to - a->from > 1;
+    if (after.len == 0 ? several : strchr(".:\n])*!", after.data[0]) != NULL)
         return true;
     static const struct str dashes[] = {{" :", 2}, {" - ", 3}, {" \xE2\x80\x93", 4}, {" \xE2\x80\x94", 4},
         {" / ", 3}, {" | ", 3}, {"\xE2\x80\x94", 3}, {" (", 2}};
@@ -174,7 +176,7 @@ static bool stands_alone(const struct detect_context *c, const struct detect_ato
     bool upper = true;
     for (size_t i = a->from; i < a->to; i++)
         upper = upper && c->words[i].flags & WORD_UPPER;
-    return upper && a->to - a->from > 1;
+    return upper && several;
 }
 
 /* ---- Values behind a cue. ---- */
@@ -279,7 +281,7 @@ static void values_look(struct detect_context *c, const struct detect_atom *a)
 #define STATEMENT_CUES                                                                                       \
     (RULE_CUES | ILL | CUE(fin) | CUE(legal) | CUE(mark) | CUE(personal) | CUE(label) | CUE(privilege) |     \
         CUE(idword) | CUE(account) | CUE(access) | CUE(password) | CUE(dob) | CUE(role) | CUE(clinic) |      \
-        CUE(belief))
+        CUE(stamp) | CUE(belief))
 
 static void statements_look(struct detect_context *c)
 {
@@ -297,6 +299,9 @@ static void statements_look(struct detect_context *c)
                 words_add(c, direct[d].type, a->from, a->to, 0.6);
         if (a->kinds & (CUE(label) | CUE(privilege)) && stands_alone(c, a))
             words_add(c, a->kinds & CUE(label) ? &marked : &legal, a->from, a->to, 0.6);
+        if (a->kinds & CUE(stamp) &&
+            detect_label_stamped(c->scan->text, c->words[a->from].start, c->words[a->to - 1].end))
+            words_add(c, &marked, a->from, a->to, 0.6);
         rules_apply(c, i);
         values_look(c, a);
         c->seen |= a->kinds & (CUE(role) | CUE(clinic) | CUE(ill));

@@ -28,7 +28,7 @@
     X(street) X(road) X(unit) X(landmark) X(live) /* places */                                               \
         X(kin) X(mine) X(have) X(role) X(dob) X(idword) X(account) X(belief) X(ill) X(clinic) X(health)      \
             X(money) X(fin) X(court) X(legal) X(mark) X(secretive) X(plan) X(love) X(personal) X(access)     \
-                X(password) X(copula) X(self) X(label) X(privilege) X(topic) X(named)                        \
+                X(password) X(copula) X(self) X(label) X(stamp) X(privilege) X(topic) X(named)               \
                     X(housed) /* behind an intro, behind a cue of living: set by the scan, in no file */
 
 enum detect_cue {

@@ -4,12 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "router/detect_label.h"
 #include "router/detect_own.h"
 
 enum {
-    PENDING = 8,       /* words with a * whose end has not come yet */
-    PASSAGE_GAP = 256, /* bytes between two places of a document that are still one passage */
-    LINE_MOST = 200    /* how far a label's line is looked at */
+    PENDING = 8,      /* words with a * whose end has not come yet */
+    PASSAGE_GAP = 256 /* bytes between two places of a document that are still one passage */
 };
 
 /* A passage of a document, while it goes on. */
@@ -31,66 +31,10 @@ struct own_scan {
     struct passage *passages; /* one for each fingerprint file */
 };
 
-/* ---- Labels: alone between line ends, brackets, colons, bars, dashes; or in capitals. ---- */
-static bool cuts_before(char c)
-{
-    return c != '\0' && strchr("\n\r\t:|;()[]{}<>/\\,", c) != NULL;
-}
-
-static bool is_decoration(struct str text, size_t at)
-{
-    return strchr(" *_#~=-\"'`.", text.data[at]) != NULL;
-}
-
-/* U+2013, U+2014, U+00B7, U+2022. */
-static bool is_dash(struct str around)
-{
-    static const struct str dashes[] = {
-        {"\xE2\x80\x93", 3}, {"\xE2\x80\x94", 3}, {"\xC2\xB7", 2}, {"\xE2\x80\xA2", 3}};
-    for (size_t i = 0; i < sizeof dashes / sizeof *dashes; i++)
-        if (str_starts(around, dashes[i]) || str_ends(around, dashes[i]))
-            return true;
-    return false;
-}
-
-static bool begins_part(struct str text, size_t at)
-{
-    size_t from = at;
-    while (at > 0 && from - at < LINE_MOST && is_decoration(text, at - 1)) {
-        if (at >= 2 && text.data[at - 1] == '-' && text.data[at - 2] == ' ')
-            return true;
-        at--;
-    }
-    return at == 0 || cuts_before(text.data[at - 1]) || is_dash(str_slice(text, at >= 3 ? at - 3 : 0, at));
-}
-
-static bool ends_part(struct str text, size_t at)
-{
-    size_t from = at;
-    while (at < text.len && at - from < LINE_MOST && is_decoration(text, at)) {
-        if (text.data[at] == ' ' && at + 1 < text.len && text.data[at + 1] == '-')
-            return true;
-        at++;
-    }
-    return at == text.len || cuts_before(text.data[at]) || text.data[at] == '!' ||
-           is_dash(str_slice(text, at, at + 3));
-}
-
-static bool label_stands(struct str text, size_t start, size_t end)
-{
-    enum { CAPITALS = 4 };
-    size_t capitals = 0, small = 0;
-    for (size_t i = start; i < end; i++) {
-        capitals += detect_is_upper(text.data[i]);
-        small += detect_is_lower(text.data[i]);
-    }
-    return (capitals >= CAPITALS && small == 0) || (begins_part(text, start) && ends_part(text, end));
-}
-
 /* ---- Words. ---- */
 static void word_add(struct own_scan *o, const struct own_word *w, size_t start, size_t end)
 {
-    if (!w->label || label_stands(o->scan->text, start, end))
+    if (!w->label || detect_label_stands(o->scan->text, start, end))
         detect_add(o->scan, w->type, start, end, 1.0);
 }
 

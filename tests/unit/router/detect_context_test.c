@@ -151,6 +151,32 @@ static void who_is_known_hides_nobody_else(void **state)
     harmless("Who was Ada Lovelace, born 10 December 1815?");
 }
 
+/* Labels of documents: in headers, footers, stamps; not where somebody talks about them. */
+static void labels_of_documents(void **state)
+{
+    (void)state;
+    static const char *const marked[] = {"CONFIDENTIAL\nDear all", "Report\n\n- CONFIDENTIAL -",
+        "TLP:RED\nThe campaign", "TLP:AMBER+STRICT\nThe campaign", "Classification: SECRET",
+        "Sensitivity: Highly Confidential", "TOP SECRET//NOFORN\n(S) text", "SECRET//REL TO USA, FVEY",
+        "OFFICIAL-SENSITIVE\nMemo", "VS-NfD", "RESTREINT UE/EU RESTRICTED", "NATO CONFIDENTIAL",
+        "Acme Corp. Confidential and Proprietary. Page 2 of 4", "Acme | CONFIDENTIAL | Page 3",
+        "page 1 \xE2\x80\x94 TOP SECRET \xE2\x80\x94 page 2", "[CONFIDENTIAL] Q3 numbers attached",
+        "# CONFIDENTIAL\nplans", "== GEHEIM ==\nplans",
+        "Q3 numbers, please read until Monday.\n\nVertraulich\n", "CUI//SP-PRVCY",
+        "This is for internal use only"};
+    static const char *const plain[] = {"What does TLP:RED mean?", "What does confidential mean?",
+        "TLP:CLEAR\nnews", "TLP:GREEN newsletter",
+        "Explain the difference between SECRET and TOP SECRET clearances", "is this top secret?",
+        "UNCLASSIFIED", "Keep it confidential", "levels:\n- PUBLIC\n- SECRET\n",
+        "API_KEY\nTOKEN=SECRET\nf(SECRET) arr[SECRET] {SECRET}", "enum { PUBLIC, SECRET, CONFIDENTIAL };",
+        "{\"level\": \"SECRET\", \"access\": \"restricted\"}", "kind: Secret\ntype: internal",
+        "| Level | Meaning |\n| Secret | hidden |", "case SECRET:\n  return 1;"};
+    for (size_t i = 0; i < sizeof marked / sizeof *marked; i++)
+        is(ROUTER_PROPRIETARY, marked[i]);
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+        harmless(plain[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,6 +186,7 @@ int main(void)
         cmocka_unit_test(names_and_addresses),
         cmocka_unit_test(written_otherwise),
         cmocka_unit_test(talk_is_no_address),
+        cmocka_unit_test(labels_of_documents),
         cmocka_unit_test(who_is_known_hides_nobody_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
