@@ -254,7 +254,8 @@ static struct str text_keep(struct json_view *v, struct str text)
 
 int json_view_read(struct json_view *v, struct str text, const struct json_item **out, struct error *err)
 {
-    if (v->repeats && text_repeats(v, text)) {
+    v->repeated = v->repeats && text_repeats(v, text);
+    if (v->repeated) {
         *out = v->items;
         return 0;
     }

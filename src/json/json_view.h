@@ -45,6 +45,7 @@ struct json_view {
     struct buf last; /* then the items stand in this copy; empty: the last text was too large, or not valid */
     uint32_t varies[JSON_VIEW_VARIES]; /* items that have differed, in order */
     size_t n_varies;
+    bool repeated; /* the last read was such a one */
 };
 
 void json_view_init(struct json_view *v);
@@ -53,6 +54,12 @@ void json_view_free(struct json_view *v);
  * any type of ours. The items live until the next read, and as long as the text. */
 int json_view_read(
     struct json_view *v, struct str text, const struct json_item **out, struct error *err) MUST_USE;
+
+/* The only item that differs from the text before; NULL where there are others, or it was read afresh. */
+static inline const struct json_item *json_view_change(const struct json_view *v)
+{
+    return v->repeated && v->n_varies == 1 ? &v->items[v->varies[0]] : NULL;
+}
 
 /* ---- Looking. NULL, or a value of another kind, is as if nothing stood there. ---- */
 

@@ -65,7 +65,9 @@ void provider_answer_abandon(struct provider_answer *a)
 
 static void emit(struct provider_answer *a, struct chat_event *event)
 {
+    bool text = event->kind == CHAT_EVENT_TEXT && event->n_tokens == 0;
     event->choice = (uint32_t)(a->choice - a->choices);
+    a->only_text = ++a->n_emitted == 1 && text ? event->text.data : NULL;
     if (!a->ended)
         a->sink.event(a->sink.ctx, event);
 }
@@ -91,6 +93,18 @@ void provider_answer_text(struct provider_answer *a, struct str text)
     assert(a->started);
     if (text.len > 0)
         emit(a, &(struct chat_event){.kind = CHAT_EVENT_TEXT, .text = text});
+}
+
+bool provider_answer_again(struct provider_answer *a)
+{
+    const struct json_item *change = json_view_change(&a->view);
+    bool again = change && a->only_text && change->text.data == a->only_text;
+    a->n_emitted = 0;
+    if (again)
+        provider_answer_text(a, change->text);
+    if (!again || a->n_emitted == 0) /* an empty text says nothing of the next one */
+        a->only_text = NULL;
+    return again;
 }
 
 void provider_answer_tokens(

@@ -50,6 +50,9 @@ struct provider_answer {
     struct buf whole;      /* the document, or of the lines the one that is not complete */
     struct json_view view; /* of the event that is being taken */
     bool started, ended;
+    /* What came of the last event: how many of ours, and, where one, was it this text and nothing else? */
+    int n_emitted;
+    const char *only_text;
     struct buf stop_string;
     struct chat_usage usage; /* as last told */
     /* Anthropic: a block on its way that has no event of its own, and the block that stands for the text */
@@ -81,6 +84,9 @@ void provider_answer_start(
     struct provider_answer *a, struct str id, struct str model); /* the first time only */
 void provider_answer_text(struct provider_answer *a, struct str text);
 void provider_answer_reasoning(struct provider_answer *a, struct str text);
+/* For a dialect in which an event that repeats changes nothing: is this one the last but for a text, which
+ * was all that came of it? Then so it is again, and has been told. */
+bool provider_answer_again(struct provider_answer *a);
 void provider_answer_signature(struct provider_answer *a, struct str text, struct str data);
 /* `json` in the words of `shape`; see CHAT_EVENT_NATIVE. */
 void provider_answer_native(struct provider_answer *a, enum chat_shape shape, bool delta, struct str json);

@@ -243,6 +243,8 @@ static void take_usage(struct provider_answer *a, const struct json_item *usage)
 
 int provider_openai_event(struct provider_answer *a, const struct json_item *event, struct error *err)
 {
+    if (provider_answer_again(a))
+        return 0;
     const struct json_item *choices = json_item_get(event, "choices"), *usage = json_item_get(event, "usage");
     int rc = 0;
     if (!json_item_is(usage, JSON_ITEM_OBJECT)) /* Groq */

@@ -270,6 +270,26 @@ static void test_breaks_are_told(void **state)
         provider_openai_event, sample, finish + strlen("\"finish_reason\":\"tool_calls\"}]}\n\n"));
 }
 
+/* Events that are alike but for a text, and what is nearly that. */
+static void test_events_like_the_last_one(void **state)
+{
+    static const char tool[] =
+        "[{\"index\":0,\"id\":\"t\",\"function\":{\"name\":\"f\",\"arguments\":\"\"}}]";
+    char stream[4096];
+    (void)state;
+    snprintf(stream, sizeof stream,
+        "%s%s%s%s%s%s%s" /* the first says start, too */
+        DELTA("{\"content\":\"z\",\"tool_calls\":%s}") DELTA("{\"content\":\"y\",\"tool_calls\":%s}")
+            DELTA("{\"content\":\"x\",\"tool_calls\":%s}") DELTA("{\"content\":\"w\"}")
+                DELTA("{\"reasoning\":\"r\"}") DELTA("{\"reasoning\":\"s\"}") "%s%s" DONE,
+        DELTA("{\"content\":\"a\"}"), DELTA("{\"content\":\"b\"}"), DELTA("{\"content\":\"cc\"}"),
+        DELTA("{\"content\":\"\"}"), DELTA("{\"content\":\"dd\"}"), DELTA("{\"content\":\"\\n\"}"),
+        DELTA("{\"content\":\"e\"}"), tool, tool, tool, FINISH("stop"), FINISH("length"));
+    assert_translates(provider_openai_event, SSE, str_from(stream),
+        "start c1 gpt-x\ntext a\ntext b\ntext cc\ntext dd\ntext \n\ntext e\ntext z\ntool 0 t f \n"
+        "text y\ntext x\ntext w\nreasoning r\nreasoning s\nstop 1\n");
+}
+
 static void test_ways_to_end(void **state)
 {
     static const struct {
@@ -557,6 +577,7 @@ int main(void)
         cmocka_unit_test(test_a_stream_with_everything),
         cmocka_unit_test(test_cuts_do_not_matter),
         cmocka_unit_test(test_breaks_are_told),
+        cmocka_unit_test(test_events_like_the_last_one),
         cmocka_unit_test(test_ways_to_end),
         cmocka_unit_test(test_the_quirks_of_servers),
         cmocka_unit_test(test_a_tool_call_without_id_gets_one),
