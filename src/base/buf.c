@@ -74,11 +74,6 @@ int buf_append_slow(struct buf *b, const void *data, size_t len)
     return 0;
 }
 
-int buf_append_text(struct buf *b, const char *nul_terminated)
-{
-    return buf_append(b, nul_terminated, strlen(nul_terminated));
-}
-
 int buf_append_decimal(struct buf *b, int64_t value, int places)
 {
     char text[48], *at = text + sizeof text;

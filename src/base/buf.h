@@ -44,7 +44,10 @@ static inline int buf_append_char(struct buf *b, char c)
 {
     return buf_append(b, &c, 1);
 }
-int buf_append_text(struct buf *b, const char *nul_terminated);
+static inline int buf_append_text(struct buf *b, const char *nul_terminated)
+{
+    return buf_append(b, nul_terminated, strlen(nul_terminated));
+}
 /* Decimal digits: "-7", and with `places` digits after the point "0.25" for 25 and 2. */
 int buf_append_int(struct buf *b, int64_t value);
 int buf_append_decimal(struct buf *b, int64_t value, int places);

@@ -8,20 +8,6 @@
 #include <emmintrin.h>
 #endif
 
-struct str str_from(const char *nul_terminated)
-{
-    return nul_terminated ? (struct str){nul_terminated, strlen(nul_terminated)} : STR_NONE;
-}
-
-struct str str_slice(struct str s, size_t from, size_t to)
-{
-    if (to > s.len)
-        to = s.len;
-    if (from > to)
-        from = to;
-    return s.data ? (struct str){s.data + from, to - from} : STR_NONE;
-}
-
 static bool is_space(char c)
 {
     return c == ' ' || (c >= '\t' && c <= '\r');
@@ -36,26 +22,6 @@ struct str str_trim(struct str s)
     while (s.len > 0 && is_space(s.data[s.len - 1]))
         s.len--;
     return s;
-}
-
-bool str_eq(struct str a, struct str b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
-}
-
-bool str_is(struct str a, const char *nul_terminated)
-{
-    return str_eq(a, str_from(nul_terminated));
-}
-
-bool str_is_nocase(struct str a, const char *nul_terminated)
-{
-    return a.len == strlen(nul_terminated) && (a.len == 0 || strncasecmp(a.data, nul_terminated, a.len) == 0);
-}
-
-bool str_starts(struct str s, struct str prefix)
-{
-    return s.len >= prefix.len && str_eq(str_slice(s, 0, prefix.len), prefix);
 }
 
 bool str_ends(struct str s, struct str suffix)

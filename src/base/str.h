@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include <strings.h>
 
 #include "base/error.h"
 
@@ -19,13 +21,45 @@ struct str {
 #define STR_FMT "%.*s"
 #define STR_ARG(s) (int)(s).len, (s).data ? (s).data : ""
 
-struct str str_from(const char *nul_terminated);            /* NULL gives STR_NONE */
-struct str str_slice(struct str s, size_t from, size_t to); /* clamps to the span */
-struct str str_trim(struct str s);                          /* ASCII white space at both ends */
-bool str_eq(struct str a, struct str b);
-bool str_is(struct str a, const char *nul_terminated);
-bool str_is_nocase(struct str a, const char *nul_terminated); /* ASCII case only */
-bool str_starts(struct str s, struct str prefix);
+/* NULL gives STR_NONE. */
+static inline struct str str_from(const char *nul_terminated)
+{
+    return nul_terminated ? (struct str){nul_terminated, strlen(nul_terminated)} : STR_NONE;
+}
+
+/* Clamps to the span. */
+static inline struct str str_slice(struct str s, size_t from, size_t to)
+{
+    if (to > s.len)
+        to = s.len;
+    if (from > to)
+        from = to;
+    return s.data ? (struct str){s.data + from, to - from} : STR_NONE;
+}
+
+struct str str_trim(struct str s); /* ASCII white space at both ends */
+
+static inline bool str_eq(struct str a, struct str b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+static inline bool str_is(struct str a, const char *nul_terminated)
+{
+    return str_eq(a, str_from(nul_terminated));
+}
+
+/* ASCII case only. */
+static inline bool str_is_nocase(struct str a, const char *nul_terminated)
+{
+    return a.len == strlen(nul_terminated) && (a.len == 0 || strncasecmp(a.data, nul_terminated, a.len) == 0);
+}
+
+static inline bool str_starts(struct str s, struct str prefix)
+{
+    return s.len >= prefix.len && str_eq(str_slice(s, 0, prefix.len), prefix);
+}
+
 bool str_ends(struct str s, struct str suffix);
 /* Offset of the first `needle`, or SIZE_MAX. */
 size_t str_find(struct str s, struct str needle);

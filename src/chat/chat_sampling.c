@@ -69,9 +69,11 @@ static int64_t *whole_at(struct chat_sampling *s, const struct chat_sampling_fie
 /* NaN: unset. */
 static double value_of(const struct chat_sampling *s, const struct chat_sampling_field *f)
 {
-    struct chat_sampling copy = *s;
-    int64_t whole = f->whole ? *whole_at(&copy, f) : 0;
-    return !f->whole ? *real_at(&copy, f) : whole < 0 ? NAN : (double)whole;
+    const void *at = (const char *)s + f->offset;
+    if (!f->whole)
+        return *(const double *)at;
+    int64_t whole = *(const int64_t *)at;
+    return whole < 0 ? NAN : (double)whole;
 }
 
 void chat_sampling_init(struct chat_sampling *s)
@@ -87,6 +89,14 @@ void chat_sampling_init(struct chat_sampling *s)
 }
 
 /* ---- Reading ---- */
+
+static const struct chat_sampling_field *field_find(const char *name)
+{
+    for (size_t i = 0; i < chat_sampling_n_fields(); i++)
+        if (*chat_sampling_fields[i].name == *name && strcmp(chat_sampling_fields[i].name, name) == 0)
+            return &chat_sampling_fields[i];
+    return NULL;
+}
 
 static int field_read(
     const json_t *o, const struct chat_sampling_field *f, struct chat_sampling *s, struct error *err)
@@ -171,8 +181,14 @@ static int biases_read(struct arena *a, const json_t *from, struct chat_sampling
 int chat_sampling_read(struct arena *a, const json_t *object, struct chat_sampling *s, struct error *err)
 {
     int rc = 0;
-    for (size_t i = 0; i < chat_sampling_n_fields() && rc == 0; i++)
-        rc = field_read(object, &chat_sampling_fields[i], s, err);
+    const char *key;
+    json_t *value;
+    /* Requests have few members, and there are many fields. */
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
+        const struct chat_sampling_field *f = rc == 0 ? field_find(key) : NULL;
+        rc = f ? field_read(object, f, s, err) : rc;
+    }
     if (rc == 0)
         rc = json_get_int(object, "seed", s->seed, INT64_MIN, INT64_MAX, &s->seed, err);
     s->has_seed = s->has_seed || json_is_integer(json_object_get(object, "seed"));
@@ -185,19 +201,14 @@ int chat_sampling_read(struct arena *a, const json_t *object, struct chat_sampli
 
 bool chat_sampling_set(struct chat_sampling *s, const char *name, double value)
 {
-    for (size_t i = 0; i < chat_sampling_n_fields(); i++) {
-        const struct chat_sampling_field *f = &chat_sampling_fields[i];
-        if (strcmp(f->name, name) != 0)
-            continue;
-        if (!(value >= f->least && value <= f->most))
-            return false;
-        if (f->whole)
-            *whole_at(s, f) = value < 0 ? (int64_t)f->all : (int64_t)value;
-        else
-            *real_at(s, f) = value;
-        return true;
-    }
-    return false;
+    const struct chat_sampling_field *f = field_find(name);
+    if (!f || !(value >= f->least && value <= f->most))
+        return false;
+    if (f->whole)
+        *whole_at(s, f) = value < 0 ? (int64_t)f->all : (int64_t)value;
+    else
+        *real_at(s, f) = value;
+    return true;
 }
 
 void chat_sampling_fill(struct chat_sampling *s, const struct chat_sampling *defaults)

@@ -285,9 +285,20 @@ void json_key_str(struct json_writer *w, struct str key)
     w->comma = false;
 }
 
-void json_key(struct json_writer *w, const char *key)
+void json_key_plain(struct json_writer *w, const char *key, size_t len)
 {
-    json_key_str(w, str_from(key));
+    char *to = buf_reserve(w->buf, len + 4), *at = to;
+    if (!to)
+        return;
+    if (w->comma)
+        *at++ = ',';
+    *at++ = '"';
+    memcpy(at, key, len);
+    at += len;
+    *at++ = '"';
+    *at++ = ':';
+    buf_commit(w->buf, (size_t)(at - to));
+    w->comma = false;
 }
 
 void json_write_str(struct json_writer *w, struct str value)

@@ -45,8 +45,16 @@ void json_object_begin(struct json_writer *w);
 void json_object_end(struct json_writer *w);
 void json_array_begin(struct json_writer *w);
 void json_array_end(struct json_writer *w);
-void json_key(struct json_writer *w, const char *key);
 void json_key_str(struct json_writer *w, struct str key);
+void json_key_plain(struct json_writer *w, const char *key, size_t len); /* needs no escapes */
+/* A literal of ours stands for itself. */
+static inline void json_key(struct json_writer *w, const char *key)
+{
+    if (__builtin_constant_p(strlen(key)))
+        json_key_plain(w, key, strlen(key));
+    else
+        json_key_str(w, str_from(key));
+}
 /* Invalid UTF-8 is written as U+FFFD, so that the output is always valid JSON. */
 void json_write_str(struct json_writer *w, struct str value);
 void json_write_text(struct json_writer *w, const char *value); /* NULL writes null */

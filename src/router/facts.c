@@ -41,6 +41,8 @@ static bool base64_only(struct str s)
 static bool is_media_data(struct str text)
 {
     static const struct str kinds[] = {{"data:image/", 11}, {"data:audio/", 11}, {"data:video/", 11}};
+    if (text.len < 11 || text.data[0] != 'd') /* nearly all */
+        return false;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         if (!str_starts(text, kinds[i]))
             continue;
