@@ -1,5 +1,6 @@
 #include "base/arena.h"
 
+#include <pthread.h>
 #include <stdalign.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,76 @@ struct arena *arena_create(size_t max)
     return a;
 }
 
+/* ---- Blocks of the usual size serve again: a request takes a few, and malloc is slow at such. ---- */
+
+enum { SPARES = 32 };
+
+/* Under these what is used too late is to be seen. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SPARES_KEPT false
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SPARES_KEPT false
+#endif
+#endif
+#ifndef SPARES_KEPT
+#define SPARES_KEPT true
+#endif
+
+struct spares {
+    struct block *first;
+    size_t n;
+};
+
+static pthread_key_t spares_key; /* each thread's own */
+static pthread_once_t spares_once = PTHREAD_ONCE_INIT;
+static _Thread_local struct spares *spares;
+
+static void spares_free(void *ptr)
+{
+    struct spares *of = ptr;
+    for (struct block *b = of->first, *older; b; b = older) {
+        older = b->older;
+        free(b);
+    }
+    free(of);
+    spares = NULL;
+}
+
+static void spares_init(void)
+{
+    if (pthread_key_create(&spares_key, spares_free) != 0)
+        abort();
+}
+
+static void block_free(struct block *b)
+{
+    if (SPARES_KEPT && b->size == BLOCK_SIZE && !spares) {
+        pthread_once(&spares_once, spares_init);
+        spares = calloc(1, sizeof *spares);
+        if (spares && pthread_setspecific(spares_key, spares) != 0)
+            abort();
+    }
+    if (b->size != BLOCK_SIZE || !spares || spares->n == SPARES) {
+        free(b);
+        return;
+    }
+    b->older = spares->first;
+    spares->first = b;
+    spares->n++;
+}
+
+static struct block *block_create(size_t capacity)
+{
+    struct block *b = capacity == BLOCK_SIZE && spares ? spares->first : NULL;
+    if (b) {
+        spares->first = b->older;
+        spares->n--;
+        return b;
+    }
+    return capacity < SIZE_MAX - sizeof *b ? malloc(sizeof *b + capacity) : NULL;
+}
+
 void arena_free(struct arena *a)
 {
     if (!a)
@@ -42,7 +113,7 @@ void arena_free(struct arena *a)
         d->fn(d->ptr);
     for (struct block *b = a->newest; b;) {
         struct block *older = b->older;
-        free(b);
+        block_free(b);
         b = older;
     }
     free(a);
@@ -51,7 +122,7 @@ void arena_free(struct arena *a)
 static struct block *block_add(struct arena *a, size_t size)
 {
     size_t capacity = size > BLOCK_SIZE / 4 ? size : BLOCK_SIZE;
-    struct block *b = capacity < SIZE_MAX - sizeof *b ? malloc(sizeof *b + capacity) : NULL;
+    struct block *b = block_create(capacity);
     if (!b)
         return NULL;
     b->size = capacity;

@@ -54,6 +54,22 @@ static void given_up(struct leg *leg)
 
 /* ---- Deadlines ---- */
 
+static void on_timer(void *ctx);
+
+/* Most legs never need one. */
+static void timer_start(struct leg *leg, int64_t delay_ms)
+{
+    if (!leg->timer)
+        leg->timer = loop_timer_create(leg->x->shard->loop, on_timer, leg);
+    loop_timer_start(leg->timer, delay_ms);
+}
+
+static void timer_stop(struct leg *leg)
+{
+    if (leg->timer)
+        loop_timer_stop(leg->timer);
+}
+
 static void nearer(int64_t *at_ms, int64_t from_ms, int64_t limit_ms)
 {
     if (limit_ms > 0 && from_ms + limit_ms < *at_ms)
@@ -81,11 +97,11 @@ static void deadline_arm(struct leg *leg)
     const char *what;
     int64_t at = deadline_of(leg, &what);
     if (at == INT64_MAX) {
-        loop_timer_stop(leg->timer);
+        timer_stop(leg);
         return;
     }
     int64_t left = at - clock_mono_ms();
-    loop_timer_start(leg->timer, left > 0 ? left : 0);
+    timer_start(leg, left > 0 ? left : 0);
 }
 
 static void on_running_timer(struct leg *leg)
@@ -153,8 +169,7 @@ static void release(struct leg *leg)
     if (leg->has_place)
         health_leave(leg->model->health);
     leg->has_place = false;
-    if (leg->timer)
-        loop_timer_stop(leg->timer);
+    timer_stop(leg);
     leg->state = LEG_IDLE;
 }
 
@@ -260,7 +275,7 @@ static void on_granted(void *ctx)
     leg->wait = NULL;
     leg->has_place = true;
     observe_waited(leg, true);
-    loop_timer_stop(leg->timer);
+    timer_stop(leg);
     if (!leg_start(leg))
         dispatch_next(leg);
 }
@@ -280,7 +295,7 @@ static bool leg_enter(struct leg *leg)
         return leg_start(leg);
     case GATE_WAIT:
         leg->state = LEG_WAITING;
-        loop_timer_start(leg->timer, leg->model->patience.queue_ms);
+        timer_start(leg, leg->model->patience.queue_ms);
         return true;
     default:
         refused(leg, ERROR_BUSY, "it is busy with as many requests as it may have");
@@ -302,8 +317,6 @@ bool leg_take(struct leg *leg, const struct exchange_model *model, bool forced)
     leg->model = model;
     leg->tried = 0;
     leg->forced = forced;
-    if (!leg->timer)
-        leg->timer = loop_timer_create(x->shard->loop, on_timer, leg);
     const struct router_masked *masked = masked_for(leg, model);
     int rc = provider_supports(&model->target, masked ? masked->request : x->request, &err);
     if (rc) {
@@ -327,7 +340,7 @@ void leg_again(struct leg *leg, int64_t delay_ms)
     assert(leg->state == LEG_IDLE);
     leg->tried++;
     leg->state = LEG_BACKOFF;
-    loop_timer_start(leg->timer, delay_ms);
+    timer_start(leg, delay_ms);
 }
 
 void leg_measured(struct leg *leg, const struct chat_event *e)
