@@ -59,6 +59,8 @@ int api_request_read(const struct api_call *c, const struct api_shape *shape, st
     struct chat_request **out, struct exchange_origin *origin, struct error *err) MUST_USE;
 /* The shape that is spoken at an endpoint's path, or NULL. */
 const struct api_shape *api_shape_of(struct str path);
+/* router_context's `header`. */
+struct str api_header_give(void *http_request, const char *name, int index);
 /* The header x-weir-boundary: it can only tighten. */
 int api_boundary_read(struct http_request *r, bool *local, struct error *err) MUST_USE;
 void api_files_create(const struct api_call *c);

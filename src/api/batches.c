@@ -336,6 +336,9 @@ void api_batches_create(const struct api_call *c)
         return;
     }
     int rc = api_boundary_read(c->http, &local, &err);
+    /* The lines come without the headers: what those say holds for all of them. */
+    const struct router_context beside = {.header = api_header_give, .header_ctx = c->http};
+    local = local || router_policy_marked(exchange_world_policy(c->shard->exchange->world), &beside);
     if (rc == 0)
         rc = api_body_read(a, http_request_body(c->http), &root, &err);
     if (rc == 0)

@@ -370,7 +370,7 @@ static int cache_read(struct http_request *r, bool *cache, struct error *err)
                      err, ERROR_INVALID, "x-weir-cache must be 'true' (or 'false', which changes nothing)");
 }
 
-static struct str header_give(void *ctx, const char *name, int index)
+struct str api_header_give(void *ctx, const char *name, int index)
 {
     return http_request_header_at(ctx, name, index);
 }
@@ -387,7 +387,7 @@ static int origin_read(
         rc = tags_read(a, r, &tags, &out->n_tags, err);
     if (rc == 0)
         out->tags = tags;
-    out->header = header_give;
+    out->header = api_header_give;
     out->header_ctx = r;
     return rc;
 }

@@ -80,6 +80,7 @@ void detect_own_allow(struct detect_scan *s);
 /* What stands beside the request adds findings without a span. */
 int detect_own_request(const struct detect_own *own, const struct router_context *c, struct arena *a,
     struct router_findings *f, struct error *err) MUST_USE;
+bool detect_own_marked(const struct detect_own *own, const struct router_context *c); /* would it add any? */
 /* The first finding that must stay inside, or NULL. */
 const struct detect_type *detect_own_stays(const struct detect_own *own, const struct router_findings *f);
 /* A line for each `allow`, for the log. */

@@ -240,6 +240,14 @@ static bool mark_holds(const struct own_mark *m, const struct router_context *c)
     return false;
 }
 
+bool detect_own_marked(const struct detect_own *own, const struct router_context *c)
+{
+    bool marked = false;
+    for (size_t i = 0; own && i < own->n_marks && !marked; i++)
+        marked = mark_holds(&own->marks[i], c);
+    return marked;
+}
+
 int detect_own_request(const struct detect_own *own, const struct router_context *c, struct arena *a,
     struct router_findings *f, struct error *err)
 {

@@ -409,6 +409,11 @@ const struct detect_own *router_policy_own(const struct router_policy *p)
     return p->own;
 }
 
+bool router_policy_marked(const struct router_policy *p, const struct router_context *c)
+{
+    return detect_own_marked(p->own, c);
+}
+
 size_t router_policy_n_routes(const struct router_policy *p)
 {
     return p->n_routes;

@@ -58,6 +58,7 @@ bool router_task_exists(struct str name);
 enum router_on_sensitive { ROUTER_SENSITIVE_LOCAL, ROUTER_SENSITIVE_REDACT, ROUTER_SENSITIVE_BLOCK, ROUTER_SENSITIVE_ALLOW };
 
 struct router_masked;
+struct router_context;
 
 struct router_model {
     struct str name;
@@ -90,6 +91,8 @@ void router_policy_free(struct router_policy *p);
 void router_policy_warnings(const struct router_policy *p, void (*warn)(void *ctx, const char *line), void *ctx);
 /* The owner's own layer; NULL: none. */
 const struct detect_own *router_policy_own(const struct router_policy *p);
+/* Does what stands beside a request (its headers, key, team) mark it as sensitive by the owner's word? */
+bool router_policy_marked(const struct router_policy *p, const struct router_context *c);
 size_t router_policy_n_routes(const struct router_policy *p);
 struct str router_policy_route_name(const struct router_policy *p, size_t index);
 

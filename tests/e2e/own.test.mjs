@@ -16,6 +16,7 @@ let cloud, gateway, folder;
 
 const fingerprint = (...args) => spawnSync(weir, ['fingerprint', ...args], { encoding: 'utf8' });
 const configuration = (more) => `on_sensitive: block
+retention: {content: 1d}
 providers:
   out: {kind: openai, base_url: "${cloud.url}/v1", api_key: "\${SIM_KEY}"}
 models:
@@ -83,6 +84,22 @@ test('the layer is told, and weir route, detect and redact go by the same config
   assert.match(run(['redact'], { text: 'about Bluebird' }).text, /about PROJECT_NAME_\d+/);
   const routed = spawnSync(weir, ['route', '--config', gateway.config, '--header', 'X-Classification: secret'], { input: '{"model":"far","messages":[{"role":"user","content":"hello"}]}\n', env: { ...process.env, ...env }, encoding: 'utf8' });
   assert.equal(JSON.parse(routed.stdout).findings[0].where, 'header x-classification');
+});
+
+test('a batch made with a header that marks it stays inside with all its lines', async () => {
+  const form = new FormData();
+  form.append('purpose', 'batch');
+  form.append('file', new Blob([JSON.stringify({ custom_id: 'a', method: 'POST', url: '/v1/chat/completions', body: { model: 'open', messages: [{ role: 'user', content: 'hello' }] } }) + '\n']), 'in.jsonl');
+  const file = await (await fetch(`${gateway.url}/v1/files`, { method: 'POST', body: form })).json();
+  for (const [mark, status] of [['public', 200], ['secret', 503]]) {
+    let { body: b } = await gateway.post('/v1/batches', { input_file_id: file.id, endpoint: '/v1/chat/completions', completion_window: '24h' }, { 'x-classification': mark });
+    for (let i = 0; i < 600 && ['validating', 'in_progress', 'finalizing'].includes(b.status); i++) {
+      await new Promise((r) => setTimeout(r, 50));
+      b = await (await fetch(`${gateway.url}/v1/batches/${b.id}`)).json();
+    }
+    const text = await (await fetch(`${gateway.url}/v1/files/${b.output_file_id ?? b.error_file_id}/content`)).text();
+    assert.equal(JSON.parse(text.trim()).response.status_code, status, `${mark}: ${text}`);
+  }
 });
 
 test('SIGHUP takes over new words and what is allowed, which the log and the decision tell', async () => {
