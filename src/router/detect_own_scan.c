@@ -137,18 +137,28 @@ static int match(struct detect_scan *s, const struct detect_own *own, const void
     return rc < 0 ? ERROR_NOT_FOUND : 0;
 }
 
+static size_t char_floor(struct str text, size_t at)
+{
+    return at >= text.len ? text.len : str_utf8_floor(text.data, at);
+}
+
+/* A window at a time, so that no pattern can cost more than linear time; it may begin in the window's first
+ * part only, and so has WINDOW - STEP bytes to end in. */
 static void pattern_look(struct detect_scan *s, const struct own_pattern *p)
 {
+    enum { WINDOW = 1024, STEP = 512 };
     size_t *span;
-    for (size_t at = 0; at < s->text.len && s->rc == 0;) {
-        if (match(s, s->own, p->code, s->text, at, &span))
-            return;
-        size_t start = span[0], end = span[1];
-        if (end > start)
-            detect_add(s, p->type, start, end, 1.0);
-        at = end > at ? end : at + 1;
-        while (at < s->text.len && ((unsigned char)s->text.data[at] & 0xC0) == 0x80)
-            at++;
+    for (size_t from = 0; from < s->text.len && s->rc == 0;) {
+        size_t end = char_floor(s->text, from + WINDOW);
+        size_t next = end == s->text.len ? end : char_floor(s->text, from + STEP);
+        struct str window = str_slice(s->text, 0, end);
+        for (; from < next && match(s, s->own, p->code, window, from, &span) == 0 &&
+                       span[0]<next; from = span[1]> from
+                   ? span[1]
+                   : char_floor(s->text, from + 4))
+            if (span[1] > span[0])
+                detect_add(s, p->type, span[0], span[1], 1.0);
+        from = from > next ? from : next;
     }
 }
 

@@ -180,6 +180,10 @@ static void headers_keys_and_teams(void **state)
     assert_int_equal(d.boundary, EGRESS_BOUNDARY_LOCAL);
     d = decide("gpt", "hello", NULL, "hr", NULL);
     assert_false(d.findings.sensitive);
+    struct router_context c = {.header = given_header, .header_ctx = (void *)(uintptr_t) "secret"};
+    assert_true(router_policy_marked(policy, &c));
+    c.header_ctx = (void *)(uintptr_t) "public";
+    assert_false(router_policy_marked(policy, &c));
 }
 
 static void what_the_owner_keeps_never_leaves(void **state)
@@ -319,6 +323,28 @@ static void what_is_written_wrongly_is_said(void **state)
     }
 }
 
+/* Patterns are looked for in windows: at every place of a long text, and among characters of many bytes. */
+static void patterns_at_every_place_of_a_long_text(void **state)
+{
+    (void)state;
+    for (size_t at = 400; at < 1700; at++) {
+        char text[3000];
+        memset(text, 'x', sizeof text - 1);
+        text[sizeof text - 1] = '\0';
+        for (size_t i = 0; i + 2 < at - 2; i += 2)
+            memcpy(text + i, "\xC3\xA4", 2);
+        memcpy(text + at - 1, " EMP-123456 EMP-654321.", 23);
+        if (!str_utf8_valid(str_from(text)))
+            continue;
+        struct router_findings f = look(text);
+        size_t points = str_utf8_count((struct str){text, at});
+        assert_int_equal(f.n_entities, 2);
+        assert_int_equal(f.entities[0].start, points);
+        assert_int_equal(f.entities[0].end, points + 10);
+        assert_int_equal(f.entities[1].start, points + 11);
+    }
+}
+
 /* It costs time, not an answer: where a pattern gives up the request stays inside. */
 static void a_pattern_that_gives_up_keeps_it_inside(void **state)
 {
@@ -349,6 +375,7 @@ int main(void)
         cmocka_unit_test(what_is_allowed_hides_nothing_else),
         cmocka_unit_test(another_policy_another_memory),
         cmocka_unit_test(what_is_written_wrongly_is_said),
+        cmocka_unit_test(patterns_at_every_place_of_a_long_text),
         cmocka_unit_test(a_pattern_that_gives_up_keeps_it_inside),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -10,9 +10,10 @@
 
 #include "base/buf.h"
 #include "base/limits.h"
-#include "router/detect.h"
+#include "router/detect_own.h"
 
-static const double GROWTH = 1.5; /* room for the logarithm of a sort; a quadratic one would show as 8 */
+static const struct detect_own *own; /* NULL: without the owner's layer */
+static const double GROWTH = 1.5;    /* room for the logarithm of a sort; a quadratic one would show as 8 */
 
 static uint64_t steps;
 
@@ -33,7 +34,7 @@ static double cost(const char *unit, size_t size)
     while (text.len + strlen(unit) <= size)
         buf_append_text(&text, unit);
     steps = 0;
-    if (router_detect(a, STR_NONE, buf_str(&text), &f, &err))
+    if (router_detect_own(own, a, STR_NONE, buf_str(&text), &f, &err))
         fail_msg("'%s': %s", unit, err.message);
     double each = (double)steps / (double)text.len;
     assert_true(each > 0.1); /* the counter is at work */
@@ -60,8 +61,60 @@ static void hostile_text_takes_linear_time(void **state)
     }
 }
 
+static const char paper[] =
+    "the price agreed between the parties is forty two million euros, in three parts, and "
+    "the plant will be closed in the autumn of the same year, as nobody is to know. ";
+
+static int paper_read(void *ctx, struct str path, size_t most, struct buf *out, struct error *err)
+{
+    struct print_maker m;
+    struct print_made made;
+    int rc = print_begin(&m, err);
+    (void)ctx, (void)path, (void)most;
+    struct detect_fold fold;
+    detect_fold_begin(&fold, str_from(paper));
+    while (rc == 0 && detect_fold_read(&fold))
+        rc = print_feed(&m, (struct str){fold.bytes + fold.fresh, fold.n - fold.fresh}, err);
+    if (rc == 0)
+        rc = print_document_end(&m, err);
+    if (rc == 0)
+        rc = print_write(&m, out, &made, err);
+    print_free(&m);
+    return rc;
+}
+
+static void the_owners_layer_takes_linear_time(void **state)
+{
+    (void)state;
+    static const char *const units[] = {"a ", "a", "a a a a ", "kranich", "kranich ", "internal\n",
+        "- internal -", "\xE9\xB3\xA5", "EMP-123456 ", "EMP-", paper};
+    struct error err;
+    struct yaml_node *owner;
+    struct detect_own *compiled;
+    struct arena *a = arena_create(16 * MIB);
+    const struct detect_own_files files = {paper_read, NULL};
+    assert_int_equal(router_detect_init(&err), 0);
+    assert_int_equal(
+        yaml_read(a,
+            STR("{find: [{words: [a, a a, a a a, kranich*, \xE9\xB3\xA5]}, {labels: [internal]}, {documents: "
+                "paper}, {pattern: 'EMP-[0-9]+'}], allow: [{type: OWN_PATTERN, pattern: 'EMP-1+', why: x}]}"),
+            "test", &owner, &err),
+        0);
+    if (detect_own_compile(a, owner, &files, &compiled, &err))
+        fail_msg("%s", err.message);
+    own = compiled;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        double small = cost(units[i], 48 * KIB), large = cost(units[i], 8 * 48 * KIB);
+        if (large > GROWTH * small)
+            fail_msg("'%s': %.2f steps a byte, %.2f at eight times the size", units[i], small, large);
+    }
+    own = NULL;
+    arena_free(a);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(hostile_text_takes_linear_time)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(hostile_text_takes_linear_time),
+        cmocka_unit_test(the_owners_layer_takes_linear_time)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
