@@ -137,6 +137,7 @@ static void shake(struct egress_connection *c)
         egress_connection_watch(c, LOOP_WRITE);
         break;
     default:
+        egress_tls_forget(c->line);
         egress_transfer_unreachable(c->transfer, ERROR_UNAVAILABLE, egress_tls_problem(c->ssl, rc, space));
     }
 }
@@ -190,7 +191,7 @@ void egress_connection_dialled(struct egress_connection *c, CURLcode result)
         egress_transfer_unreachable(t, ERROR_UNAVAILABLE, "the connection broke at once");
     } else if (!t->target->tls_name) {
         ready(c);
-    } else if ((c->ssl = egress_tls_open(t->target->tls, c->fd, t->target->tls_name)) != NULL) {
+    } else if ((c->ssl = egress_tls_open(c->line, t->target->tls, c->fd, t->target->tls_name)) != NULL) {
         c->stage = EGRESS_SHAKING;
         shake(c);
     } else {

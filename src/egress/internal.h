@@ -73,8 +73,13 @@ int egress_target_denied(const struct egress_target *t, struct error *err);
 /* A client's context that trusts the anchors of `ca_file`, or the system's where that is NULL; from TLS 1.2
  * on, certificates verified, HTTP/1.1. The caller frees it (SSL_CTX_free). */
 int egress_tls_create(const char *ca_file, SSL_CTX **out, struct error *err) MUST_USE;
-/* A handshake to come on `fd` with the host that certificates call `name`. NULL: out of memory. */
-SSL *egress_tls_open(SSL_CTX *tls, int fd, const char *name);
+/* A handshake to come on `fd` with the host that certificates call `name`; it resumes the line's last session
+ * where there is one (RFC 8446, 2.2), and leaves its own there. NULL: out of memory. */
+struct egress_line;
+SSL *egress_tls_open(struct egress_line *line, SSL_CTX *tls, int fd, const char *name);
+bool egress_tls_resumable(const struct egress_line *line); /* it has a session that is young enough */
+/* The line's next handshake is a whole one. */
+void egress_tls_forget(struct egress_line *line);
 /* Why a handshake failed, as text of the library's or of `space`. */
 const char *egress_tls_problem(const SSL *ssl, int result, char space[256]);
 
@@ -177,6 +182,8 @@ struct egress_line {
     int64_t distrust_ms; /* until then a connection carries one request */
     uint64_t hash;
     char *name;
+    SSL_SESSION *session; /* of its last TLS handshake; NULL: none */
+    SSL_CTX *session_tls; /* whose trust it was made with: it counts under no other */
 };
 
 /* Finds `t` a connection: an idle one (egress_transfer_connected comes before this returns), a new one, or a

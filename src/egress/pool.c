@@ -19,6 +19,29 @@ enum { IDLE_MAX = 1024, IDLE_MS = 60000, DISTRUST_MS = 60000 };
 /* A crowd of requests does not make a crowd of half-made connections, each with a handle of libcurl's. */
 enum { DIALLING_MAX = 256 };
 
+static void line_free(struct egress_line *line)
+{
+    list_remove(&line->link);
+    egress_tls_forget(line);
+    free(line->name);
+    free(line);
+}
+
+static bool line_is_unused(const struct egress_line *line)
+{
+    return line->connections == 0 && list_empty(&line->waiting) && line->distrust_ms <= clock_mono_ms();
+}
+
+/* Places that are not gone to any more leave nothing but a session, for an hour. */
+static void lines_sweep(struct egress *e)
+{
+    list_each(node, after, &e->lines) {
+        struct egress_line *line = list_item(node, struct egress_line, link);
+        if (line_is_unused(line) && !egress_tls_resumable(line))
+            line_free(line);
+    }
+}
+
 static struct egress_line *line_find(struct egress *e, const struct egress_target *target)
 {
     list_each(node, after, &e->lines) {
@@ -26,6 +49,7 @@ static struct egress_line *line_find(struct egress *e, const struct egress_targe
         if (line->hash == target->line_hash && strcmp(line->name, target->line) == 0)
             return line;
     }
+    lines_sweep(e);
     struct egress_line *line = must(calloc(1, sizeof *line));
     line->egress = e;
     line->hash = target->line_hash;
@@ -34,13 +58,6 @@ static struct egress_line *line_find(struct egress *e, const struct egress_targe
     list_init(&line->waiting);
     list_push_back(&e->lines, &line->link);
     return line;
-}
-
-static void line_free(struct egress_line *line)
-{
-    list_remove(&line->link);
-    free(line->name);
-    free(line);
 }
 
 static void idle_remove(struct egress_connection *c)
@@ -110,7 +127,7 @@ void egress_pool_next(struct egress_line *line)
         if (rc)
             egress_transfer_fail(t, rc);
     }
-    if (line->connections == 0 && list_empty(&line->waiting) && line->distrust_ms <= clock_mono_ms())
+    if (line_is_unused(line) && !line->session)
         line_free(line);
 }
 

@@ -6,8 +6,37 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "egress/internal.h"
+
+/* Certificates are not looked at where a session is resumed, so it is not for long. */
+enum { SESSION_S = 3600 };
+
+void egress_tls_forget(struct egress_line *line)
+{
+    SSL_SESSION_free(line->session);
+    SSL_CTX_free(line->session_tls);
+    line->session = NULL;
+    line->session_tls = NULL;
+}
+
+/* 1: it is ours now. */
+static int on_session(SSL *ssl, SSL_SESSION *session)
+{
+    struct egress_line *line = SSL_get_app_data(ssl);
+    SSL_CTX *tls = SSL_get_SSL_CTX(ssl);
+    SSL_CTX_up_ref(tls);
+    egress_tls_forget(line);
+    line->session = session;
+    line->session_tls = tls;
+    return 1;
+}
+
+bool egress_tls_resumable(const struct egress_line *line)
+{
+    return line->session && SSL_SESSION_get_time(line->session) + SESSION_S > (long)time(NULL);
+}
 
 static int context_create(const char *ca_file, SSL_CTX **out, struct error *err)
 {
@@ -19,7 +48,8 @@ static int context_create(const char *ca_file, SSL_CTX **out, struct error *err)
     SSL_CTX_set_options(tls, SSL_OP_NO_RENEGOTIATION);
     SSL_CTX_set_mode(
         tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
-    SSL_CTX_set_session_cache_mode(tls, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_session_cache_mode(tls, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(tls, on_session);
     SSL_CTX_set_read_ahead(tls, 1); /* one read a record instead of two */
     if (SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION) != 1 ||
         SSL_CTX_set_alpn_protos(tls, protocols, sizeof protocols - 1) != 0) {
@@ -86,10 +116,12 @@ static bool name_set(SSL *ssl, const char *name)
     return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
 }
 
-SSL *egress_tls_open(SSL_CTX *tls, int fd, const char *name)
+SSL *egress_tls_open(struct egress_line *line, SSL_CTX *tls, int fd, const char *name)
 {
     SSL *ssl = SSL_new(tls);
-    if (ssl && SSL_set_fd(ssl, fd) == 1 && name_set(ssl, name)) {
+    if (ssl && SSL_set_app_data(ssl, line) == 1 && SSL_set_fd(ssl, fd) == 1 && name_set(ssl, name)) {
+        if (egress_tls_resumable(line) && line->session_tls == tls)
+            (void)SSL_set_session(ssl, line->session); /* without it the handshake is a whole one */
         SSL_set_connect_state(ssl);
         return ssl;
     }

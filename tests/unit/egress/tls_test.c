@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "egress/internal.h"
 #include "fixture.h"
 
 static void serve_ok(struct loopback_conn *c)
@@ -68,6 +69,62 @@ static void test_another_authority_another_host_or_none_is_refused(void **state)
     loopback_authority_free(&ours);
     loopback_authority_free(&other);
     loopback_authority_free(&elsewhere);
+}
+
+/* ---- Sessions ---- */
+
+static void serve_once(struct loopback_conn *c)
+{
+    if (loopback_read(c))
+        loopback_answer(c, "200 OK", "Connection: close\r\n", "hello");
+}
+
+/* Requests to one place, each on a connection of its own; how many of them resumed a session. */
+static long run_many(struct fixture *f, struct egress_target *t, int n)
+{
+    for (int i = 0; i < n; i++) {
+        struct seen seen = {0};
+        seen_run(f, &seen, t, "x");
+        assert_int_equal(seen.code, 0);
+        assert_int_equal(seen.status, 200);
+        seen_free(&seen);
+    }
+    return SSL_CTX_sess_hits(t->tls);
+}
+
+static void test_a_session_is_resumed_under_the_same_trust_only(void **state)
+{
+    struct loopback_authority a, other;
+    struct fixture f;
+    char url[64];
+    (void)state;
+    loopback_authority_create(&a, "DNS:localhost");
+    loopback_authority_create(&other, "DNS:localhost");
+    for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+        struct loopback server = {.tls = loopback_authority_server(&a)};
+        SSL_CTX_set_max_proto_version(server.tls, version);
+        loopback_start(&server, serve_once, NULL);
+        fixture_start(&f);
+        snprintf(url, sizeof url, "https://localhost:%d", server.port);
+        struct egress_target *t = fixture_target(url, EGRESS_ZONE_CLOUD, a.ca_file);
+        assert_int_equal(run_many(&f, t, 4), 3);
+        /* As after a reload: the file is read again, and what it says counts for the next handshake. */
+        struct egress_target *again = fixture_target(url, EGRESS_ZONE_CLOUD, a.ca_file);
+        assert_int_equal(run_many(&f, again, 2), 1);
+        struct egress_target *untrusting = fixture_target(url, EGRESS_ZONE_CLOUD, other.ca_file);
+        struct seen seen = {0};
+        seen_run(&f, &seen, untrusting, "x");
+        assert_int_equal(seen.code, ERROR_UNAVAILABLE);
+        seen_free(&seen);
+        egress_target_free(t);
+        egress_target_free(again);
+        egress_target_free(untrusting);
+        fixture_stop(&f);
+        loopback_stop(&server);
+        SSL_CTX_free(server.tls);
+    }
+    loopback_authority_free(&a);
+    loopback_authority_free(&other);
 }
 
 /* ---- A server that speaks HTTP/2 as well ---- */
@@ -182,6 +239,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_certificate_of_the_right_authority_and_host_is_trusted),
         cmocka_unit_test(test_another_authority_another_host_or_none_is_refused),
+        cmocka_unit_test(test_a_session_is_resumed_under_the_same_trust_only),
         cmocka_unit_test(test_a_server_that_offers_http2_is_spoken_to_in_http1),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
