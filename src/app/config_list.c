@@ -267,6 +267,27 @@ static int sizes_read(const struct yaml_node *n, struct config_model *m, struct 
     return 0;
 }
 
+/* What the engine keeps of sequences: how much memory, and how small. */
+static int kv_read(struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err)
+{
+    static const char *const types[] = {"", "f32", "f16", "q8_0", "q4_0"};
+    struct str type;
+    bool known = false;
+    int rc = config_get_size(n, "kv_cache", 0, (int64_t)1 << 50, &m->kv_bytes, err);
+    if (rc == 0)
+        rc = yaml_get_str(n, "kv_type", STR(""), &type, err);
+    for (size_t i = 0; i < sizeof types / sizeof *types && rc == 0; i++)
+        known = known || str_is(type, types[i]);
+    if (rc == 0 && !known)
+        rc = yaml_error(
+            yaml_get(n, "kv_type"), err, ERROR_INVALID, "'kv_type' must be f32, f16, q8_0 or q4_0");
+    if (rc == 0 && m->provider >= 0 && (m->kv_bytes > 0 || type.len > 0))
+        rc = yaml_error(
+            n, err, ERROR_INVALID, "'kv_cache' and 'kv_type' belong to a model that runs here (with 'file')");
+    m->kv_type = rc == 0 ? arena_copy(c->arena, type) : STR_NONE;
+    return rc;
+}
+
 static int memory_read(const struct yaml_node *n, struct config_model *m, struct error *err)
 {
     struct str how;
@@ -392,7 +413,7 @@ static int model_read(struct config *c, const struct yaml_node *n, struct config
     static const char *const keys[] = {"name", "file", "context", "slots", "threads", "queue", "provider",
         "model", "price", "max_output", "connect_timeout", "first_token_timeout", "idle_timeout", "timeout",
         "retries", "breaker", "max_in_flight", "balance", "keep_alive", "load_timeout", "silence_timeout",
-        "preload", "memory", "lora", "quality", NULL};
+        "preload", "memory", "lora", "quality", "kv_cache", "kv_type", NULL};
     int rc = yaml_check_keys(n, keys, "a model", err);
     m->line = n->line;
     if (rc == 0)
@@ -414,6 +435,8 @@ static int model_read(struct config *c, const struct yaml_node *n, struct config
             yaml_get(n, "model"), err, ERROR_INVALID, "'model' belongs to a model with a 'provider'");
     if (rc == 0)
         rc = sizes_read(n, m, err);
+    if (rc == 0)
+        rc = kv_read(c, n, m, err);
     if (rc == 0)
         rc = loading_read(c, n, m, err);
     if (rc == 0)

@@ -167,6 +167,7 @@ struct chat_request {
     bool count_only; /* nothing is to be answered: USAGE tells the tokens of the prompt, then STOP; max_tokens is 0 */
     bool stream;
     bool include_usage;   /* stream_options.include_usage */
+    uint64_t asker;       /* whose turn it is where many wait for a model of our own: a hash; 0: nobody's */
     struct str user;      /* the client's own name for its end user */
     const json_t *vendor; /* top-level members that have no field here, in OpenAI's words; NULL if none.
                              Passed on to a target of that shape, refused where they cannot be honoured */

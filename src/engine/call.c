@@ -82,6 +82,16 @@ bool call_push(struct engine_call *c, const struct call_event *event)
     return ok || closed;
 }
 
+/* Under the mutex. */
+static void chat_ended(struct engine_call *c)
+{
+    enum { NEWEST = 5 }; /* one in so many */
+    struct engine *e = c->engine;
+    const double took = (double)(clock_mono_ms() - c->sent_ms);
+    e->status.active--;
+    e->answer_ms += e->answer_ms > 0 ? (took - e->answer_ms) / NEWEST : took;
+}
+
 /* Takes the call off the engine's lists and counts. */
 static void call_end(struct engine_call *c)
 {
@@ -97,7 +107,7 @@ static void call_end(struct engine_call *c)
     else if (waited)
         e->status.queued--;
     else
-        e->status.active--;
+        chat_ended(c);
     if (waited)
         e->waiting_bytes -= c->payload_bytes;
     e->rested_ms = clock_mono_ms();
@@ -124,11 +134,29 @@ void call_fail(struct engine_call *c, int64_t retry_after_ms, const char *messag
     call_finish(c, &event);
 }
 
+/* Behind the last chat of the same asker by one turn, so that one who sends a hundred waits behind himself;
+ * then in the order of turns, equal ones as they came. */
+static void waiting_add(struct engine *e, struct engine_call *c)
+{
+    struct list *at = e->waiting.prev;
+    c->ticket = c->type == WIRE_CHAT ? e->turn + 1 : 0;
+    for (struct list *n = at; n != &e->waiting && c->ticket > 0; n = n->prev) {
+        const struct engine_call *other = list_item(n, struct engine_call, node);
+        if (other->type == WIRE_CHAT && other->asker == c->asker) {
+            c->ticket = other->ticket + 1;
+            break;
+        }
+    }
+    while (at != &e->waiting && list_item(at, struct engine_call, node)->ticket > c->ticket)
+        at = at->prev;
+    list_push_back(at->next, &c->node);
+}
+
 void call_opened(void *call)
 {
     struct engine_call *c = call;
     struct engine *e = c->engine;
-    list_push_back(&e->waiting, &c->node);
+    waiting_add(e, c);
     c->opened_ms = clock_mono_ms();
     /* It may have gone down since the call was admitted. */
     if (e->status.state == ENGINE_DOWN)

@@ -66,6 +66,8 @@ static void call_send(struct engine *e, struct engine_call *c)
     list_remove(&c->node);
     list_push_back(&e->open, &c->node);
     c->phase = CALL_SENT;
+    c->sent_ms = clock_mono_ms();
+    e->turn = c->type == WIRE_CHAT ? c->ticket : e->turn;
     c->loading_ms = c->opened_ms < e->up_since_ms ? e->up_since_ms - c->opened_ms : 0;
     bool chat = c->type == WIRE_CHAT;
     if (chat)
@@ -211,6 +213,10 @@ static int load_append(struct engine *e)
     json_write_int(&w, e->options.slots);
     json_key(&w, "context");
     json_write_int(&w, e->options.context);
+    json_key(&w, "kv_bytes");
+    json_write_int(&w, e->options.kv_bytes);
+    json_key(&w, "kv_type");
+    json_write_text(&w, e->kv_type);
     json_key(&w, "memory_unchecked");
     json_write_bool(&w, e->options.memory_unchecked);
     json_key(&w, "inspect");

@@ -44,7 +44,7 @@ static int ready_take(struct engine *e, const struct wire_frame *f, struct error
     int rc = object_read(f, &o, err);
     if (rc)
         return rc;
-    rc = json_get_int(o, "slots", e->options.slots, 1, ENGINE_SLOTS_MOST, &slots, err);
+    rc = json_get_int(o, "slots", e->slots, 1, ENGINE_SLOTS_MOST, &slots, err);
     if (rc == 0)
         rc = json_get_int(o, "state_bytes", -1, 0, STATE_BYTES_MOST, &state, err);
     if (rc == 0)

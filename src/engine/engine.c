@@ -26,6 +26,7 @@ void engine_unref(struct engine *e)
     free(e->adapters);
     free(e->name);
     free(e->file);
+    free(e->kv_type);
     free(e->executable);
     free(e);
 }
@@ -70,14 +71,14 @@ int engine_create(
     pthread_mutex_init(&e->mutex, NULL);
     e->home = home;
     e->options = *options;
-    e->options.slots = options->slots > 0 ? options->slots : 1;
     e->options.queue_limit = options->queue_limit > 0 ? options->queue_limit : 64;
     e->options.wait_ms = options->wait_ms > 0 ? options->wait_ms : ENGINE_WAIT_MS;
     e->keep_ms = options->keep_alive_ms;
     e->options.silence_ms = options->silence_ms > 0 ? options->silence_ms : ENGINE_SILENCE_MS;
-    e->slots = e->options.slots;
+    e->slots = e->options.slots > 0 ? e->options.slots : 1;
     e->name = copy(options->name ? options->name : options->file ? options->file : "engine");
     e->file = copy(options->file);
+    e->kv_type = copy(options->kv_type ? options->kv_type : "");
     adapters_copy(e, options);
     list_init(&e->waiting);
     list_init(&e->open);
@@ -117,11 +118,20 @@ void engine_free(struct engine *e)
     engine_unref(e);
 }
 
+/* By how long chats took: as many as fill the slots end in that time. */
+static int64_t wait_ms(const struct engine *e)
+{
+    if (e->status.active + e->status.queued < e->slots)
+        return 0;
+    return e->answer_ms > 0 ? (int64_t)(e->answer_ms * (e->status.queued + 1) / e->slots) : -1;
+}
+
 void engine_status(struct engine *e, struct engine_status *out)
 {
     pthread_mutex_lock(&e->mutex);
     *out = e->status;
     out->slots = e->slots;
+    out->wait_ms = wait_ms(e);
     out->kv_tokens = atomic_load(&e->kv_tokens);
     bool expires = e->status.state == ENGINE_UP && e->options.pool && e->keep_ms >= 0 &&
                    e->status.active + e->status.queued + e->asks == 0;
@@ -220,6 +230,7 @@ int engine_chat(struct engine *e, struct loop *caller, const struct chat_request
     struct engine_call *c = call_create(e, caller, WIRE_CHAT);
     c->sink = sink;
     c->measures = request->measure;
+    c->asker = request->asker;
     int rc = chat_codec_write(request, &c->payload, err);
     c->payload_bytes = c->payload.len;
     if (rc == 0)

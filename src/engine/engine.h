@@ -42,7 +42,9 @@ struct engine_options {
     const struct engine_adapter *adapters; /* copied */
     size_t n_adapters;
     int threads;           /* 0: physical cores */
-    int slots;             /* 0: 1 */
+    int slots;             /* 0: as the worker chooses */
+    int64_t kv_bytes;      /* for what is kept of sequences; 0: slots x context */
+    const char *kv_type;   /* how: f32, f16, q8_0, q4_0; NULL: as the worker chooses; copied */
     int context;           /* per slot; 0: the model's own, at most 8192 */
     int queue_limit;       /* calls waiting for a slot before ERROR_BUSY; 0: 64 */
     bool inspect;          /* load metadata only */
@@ -66,6 +68,7 @@ struct engine_status {
     int restarts;
     int active, queued;             /* calls the worker has; calls that wait for it */
     int slots;                      /* calls it works on at once */
+    int64_t wait_ms;                /* until a call that comes now is begun, as things went of late; -1: unknown */
     int64_t context;                /* tokens a slot holds, as the worker told; 0: not yet */
     int64_t kv_tokens;              /* of the calls the worker has: prompts and pieces of answers so far */
     uint64_t load_done, load_total; /* bytes, while STARTING; 0 unknown */

@@ -52,7 +52,8 @@ struct engine_call {
     uint32_t id;
     struct buf payload; /* until it is sent */
     size_t payload_bytes;
-    int64_t opened_ms;
+    int64_t opened_ms, sent_ms;
+    uint64_t asker, ticket; /* CHAT: whose it is, its turn; others have the first */
     int64_t loading_ms;    /* of its wait, how long it was for the model to be loaded */
     bool held, cancelled;  /* paused or closed by the caller, as home knows it */
     int64_t prompt_tokens; /* of START */
@@ -73,7 +74,7 @@ struct engine_call {
 
 struct engine {
     _Atomic int refs; /* the owner's and one for each call */
-    char *name, *file, *executable;
+    char *name, *file, *executable, *kv_type;
     struct engine_adapter *adapters;
     size_t n_adapters;
     struct engine_options options; /* numbers filled in; strings above */
@@ -90,10 +91,12 @@ struct engine {
     size_t pending;    /* bytes in all calls' `events` */
     bool reading_held; /* the socket is not read until `pending` has fallen */
     int64_t keep_ms;   /* options.keep_alive_ms as it is now */
+    double answer_ms;  /* how long chats take that the worker has: a running mean; 0: none has ended */
     int64_t rested_ms; /* the end of its last call; written on the home loop */
 
     /* home loop */
-    struct list waiting, open;
+    struct list waiting, open; /* waiting: by turn (as exchange/gate.h) */
+    uint64_t turn;             /* of the chat sent last */
     uint32_t next_id;
     int sent_chats;
     struct spawn_process process; /* pid 0: none */

@@ -247,11 +247,11 @@ void supervisor_ready(struct engine *e, struct str info, int slots, int64_t cont
  * until the worker has told. */
 static void files_weigh(struct engine *e, const struct spawn_files *files)
 {
-    int64_t tokens =
-        (int64_t)e->options.slots * (e->options.context > 0 ? e->options.context : ENGINE_CONTEXT);
+    int64_t tokens = (int64_t)(e->options.slots > 0 ? e->options.slots : 1) *
+                     (e->options.context > 0 ? e->options.context : ENGINE_CONTEXT);
     e->weight_bytes = files->bytes;
     if (e->identity != files->identity || !e->state_known) {
-        e->state_bytes = tokens * (files->bytes / 32768);
+        e->state_bytes = e->options.kv_bytes > 0 ? e->options.kv_bytes : tokens * (files->bytes / 32768);
         e->state_known = false;
     }
     e->identity = files->identity;

@@ -271,6 +271,7 @@ struct exchange *exchange_start(struct exchange_shard *shard, struct chat_reques
     x->measure = origin->measure;
     if (origin->identity)
         x->identity = *origin->identity;
+    request->asker = x->identified ? str_hash(str_from(x->identity.key_id)) : 0;
     x->started_ms = clock_mono_ms();
     x->row_id = arena_copy(request->arena, origin->row_id.len ? origin->row_id : origin->request_id);
     observe_begin(x, origin);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "engine/engine.h"
 #include "exchange/exchange_inner.h"
 
 static const struct router_cascade built_in = {.tokens = DOUBT_TOKENS};
@@ -241,6 +242,16 @@ static int start(struct leg *leg, struct error *err)
     return provider_call_start(&start, &leg->call, err);
 }
 
+/* When it is worth coming again to a model of our own whose queue is full. */
+static int64_t busy_ms(const struct leg *leg)
+{
+    enum { LEAST_MS = 1000, MOST_MS = 10 * 60 * 1000 };
+    struct engine_status s = {.wait_ms = -1};
+    if (leg->model->target.engine)
+        engine_status(leg->model->target.engine, &s);
+    return s.wait_ms < LEAST_MS ? LEAST_MS : s.wait_ms < MOST_MS ? s.wait_ms : MOST_MS;
+}
+
 /* It has a place. */
 static bool leg_start(struct leg *leg)
 {
@@ -257,7 +268,9 @@ static bool leg_start(struct leg *leg)
         &x->attempts, x->request->arena, leg->model->name, provider_name(leg->model->target.provider));
     int rc = start(leg, &err);
     if (rc) {
-        const struct chat_failure f = {.code = rc, .retry_after_ms = -1, .message = str_from(err.message)};
+        const struct chat_failure f = {.code = rc,
+            .retry_after_ms = rc == ERROR_BUSY ? busy_ms(leg) : -1,
+            .message = str_from(err.message)};
         leg_end(leg, &f);
         return false;
     }
@@ -280,16 +293,12 @@ static void on_granted(void *ctx)
         dispatch_next(leg);
 }
 
-static uint64_t who(const struct exchange *x)
-{
-    return x->identified ? str_hash(str_from(x->identity.key_id)) : 0;
-}
-
 static bool leg_enter(struct leg *leg)
 {
     struct exchange *x = leg->x;
     leg->since_ms = clock_mono_ms();
-    switch (health_enter(leg->model->health, who(x), x->shard->loop, on_granted, leg, &leg->wait)) {
+    switch (
+        health_enter(leg->model->health, x->request->asker, x->shard->loop, on_granted, leg, &leg->wait)) {
     case GATE_OPEN:
         leg->has_place = true;
         return leg_start(leg);

@@ -23,13 +23,15 @@ enum {
 
 struct fit fit_of(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_batch)
 {
+    return fit_within(m, &(struct model_room){.n_slots = n_slots, .n_context = n_context}, n_batch);
+}
+
+struct fit fit_within(const struct model *m, const struct model_room *room, int32_t n_batch)
+{
     const struct model_info *info = model_info(m);
-    struct fit f = {.n_slots = n_slots,
-        .n_context = n_context,
-        .weights = info->weight_bytes,
-        .adapters = info->adapter_bytes};
-    f.state = model_state_bytes(m, n_slots, n_context);
-    f.compute = model_step_bytes(m, n_slots, n_context, n_batch);
+    struct fit f = {.room = *room, .weights = info->weight_bytes, .adapters = info->adapter_bytes};
+    f.state = model_state_bytes_within(m, room);
+    f.compute = model_step_bytes(m, room->n_slots, room->n_context, n_batch);
     return f;
 }
 
@@ -44,15 +46,15 @@ uint64_t fit_total(const struct fit *f)
 
 int32_t fit_context(const struct model *m, const struct fit *f, uint64_t available)
 {
-    int32_t least = 0, most = f->n_context; /* `least` fits */
+    int32_t least = 0, most = f->room.n_context; /* `least` fits */
     while (least < most) {
         struct fit at = *f;
-        at.n_context = least + (most - least + 1) / 2;
-        at.state = model_state_bytes(m, f->n_slots, at.n_context);
+        at.room.n_context = least + (most - least + 1) / 2;
+        at.state = model_state_bytes_within(m, &at.room);
         if (fit_total(&at) <= available)
-            least = at.n_context;
+            least = at.room.n_context;
         else
-            most = at.n_context - 1;
+            most = at.room.n_context - 1;
     }
     return least > CONTEXT_STEP ? least / CONTEXT_STEP * CONTEXT_STEP : least;
 }
@@ -68,10 +70,10 @@ int fit_check(const struct model *m, const struct fit *f, uint64_t available, st
     struct fit one = *f;
     if (fit_total(f) <= available)
         return 0;
-    one.n_slots = 1;
-    one.state = model_state_bytes(m, 1, f->n_context);
+    one.room.n_slots = 1;
+    one.state = model_state_bytes_within(m, &one.room);
     const int32_t all = fit_context(m, f, available), alone = fit_context(m, &one, available);
-    if (f->n_slots > 1 && alone > all)
+    if (f->room.n_slots > 1 && alone > all)
         snprintf(advice, sizeof advice, "a context of %d fits, or 1 slot with a context of %d", (int)all,
             (int)alone);
     else if (all > 0)
@@ -80,7 +82,7 @@ int fit_check(const struct model *m, const struct fit *f, uint64_t available, st
         "the model takes %.2f GiB (weights %.2f, adapters %.2f, state of %d x %d tokens %.2f, compute %.2f) "
         "and %.2f GiB are available: %s, or load it all the same (memory: unchecked, --memory-unchecked; "
         "slow)",
-        gib(fit_total(f)), gib(f->weights), gib(f->adapters), (int)f->n_slots, (int)f->n_context,
+        gib(fit_total(f)), gib(f->weights), gib(f->adapters), (int)f->room.n_slots, (int)f->room.n_context,
         gib(f->state), gib(f->compute), gib(available), advice);
 }
 

@@ -9,11 +9,12 @@ enum { FIT_BATCH = 256 }; /* tokens of a step, unless it is said otherwise */
 
 /* Bytes. Weights and adapters are the files' own, mapped. */
 struct fit {
-    int32_t n_slots, n_context;
+    struct model_room room;
     uint64_t weights, adapters, state, compute;
 };
 
 struct fit fit_of(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_batch);
+struct fit fit_within(const struct model *m, const struct model_room *room, int32_t n_batch);
 uint64_t fit_total(const struct fit *f); /* UINT64_MAX if that overflows */
 /* The largest context up to f's, of f's slots, that `available` bytes allow; 0: none. */
 int32_t fit_context(const struct model *m, const struct fit *f, uint64_t available);

@@ -12,6 +12,14 @@ static int32_t rows_for(const struct kv_spec *spec, int32_t n_context)
     return spec->window + STATE_STEP_MAX - 1;
 }
 
+/* Quantised where rows are of whole blocks; the encoders' cache, which is not kept, stays as it is. */
+static enum tensor_type type_for(const struct kv_spec *spec, const struct state_room *room)
+{
+    const int32_t block = (int32_t)tensor_type_info(room->kv_type)->block_values;
+    const bool whole = spec->k_width % block == 0 && spec->v_width % block == 0;
+    return room->kv_type != TENSOR_F32 && whole ? room->kv_type : spec->type;
+}
+
 static size_t value_bytes(const struct kv_spec *spec)
 {
     return spec->latent ? 0 : tensor_row_bytes(spec->type, spec->v_width);
@@ -32,7 +40,9 @@ static int32_t pages_of_layer(const struct state_spec *spec, const struct state_
 
 static uint64_t kv_bytes(const struct state_spec *spec, const struct state_room *room)
 {
-    uint64_t row = tensor_row_bytes(spec->kv.type, spec->kv.k_width) + value_bytes(&spec->kv);
+    struct kv_spec own = spec->kv;
+    own.type = type_for(&own, room);
+    uint64_t row = tensor_row_bytes(own.type, own.k_width) + value_bytes(&own);
     int32_t n_rows, n_pages = pages_of_layer(spec, room, &n_rows);
     uint64_t bytes;
     if (__builtin_mul_overflow(row * (uint64_t)spec->kv.n_heads, (uint64_t)n_pages, &bytes) ||
@@ -44,9 +54,12 @@ static uint64_t kv_bytes(const struct state_spec *spec, const struct state_room 
 static int kv_create(const struct state_spec *spec, struct backend *backend, const struct state_room *room,
     void **layer, struct error *err)
 {
-    if (spec->kv.type != TENSOR_F32 && spec->kv.type != TENSOR_F16)
-        return error_set(err, ERROR_UNSUPPORTED, "a KV cache of type %s: use F32 or F16",
-            tensor_type_info(spec->kv.type)->name);
+    struct kv_spec own = spec->kv;
+    own.type = type_for(&own, room);
+    if (own.type != TENSOR_F32 && own.type != TENSOR_F16 && own.type != TENSOR_Q8_0 &&
+        own.type != TENSOR_Q4_0)
+        return error_set(err, ERROR_UNSUPPORTED, "a KV cache of type %s: use F32, F16, Q8_0 or Q4_0",
+            tensor_type_info(own.type)->name);
     uint64_t bytes = kv_bytes(spec, room);
     struct kv_layer *l = calloc(1, sizeof *l);
     int32_t *written = calloc((size_t)room->n_slots, sizeof *written);
@@ -58,11 +71,11 @@ static int kv_create(const struct state_spec *spec, struct backend *backend, con
         free(written);
         return ERROR_MEMORY;
     }
-    *l = (struct kv_layer){.spec = spec->kv, .backend = backend, .written = written};
+    *l = (struct kv_layer){.spec = own, .backend = backend, .written = written};
     l->pages = kv_paged(spec, room) ? room->pages : NULL;
     l->n_pages = pages_of_layer(spec, room, &l->n_rows);
-    l->k_row = tensor_row_bytes(spec->kv.type, spec->kv.k_width);
-    l->v_row = value_bytes(&spec->kv);
+    l->k_row = tensor_row_bytes(own.type, own.k_width);
+    l->v_row = value_bytes(&own);
     l->bytes = bytes;
     l->keys = buffer;
     l->values = l->keys + l->k_row * (size_t)spec->kv.n_heads * (size_t)l->n_pages * (size_t)l->n_rows;

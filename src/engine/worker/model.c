@@ -176,14 +176,14 @@ static int32_t step_max(const struct model *m, int32_t n_context)
 
 /* Layers that keep all positions have their pages in common; a model that embeds keeps nothing. `shares`:
  * there are no others. */
-static struct state_room room_of(
-    const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_pages, bool *shares)
+static struct state_room room_of(const struct model *m, const struct model_room *asked, bool *shares)
 {
-    const int64_t all = (int64_t)n_slots * pages_for(n_context) + 1; /* one is being copied */
-    struct state_room room = {.n_slots = n_slots, .n_context = n_context};
+    const int64_t all = (int64_t)asked->n_slots * pages_for(asked->n_context) + 1; /* one is being copied */
+    struct state_room room = {
+        .n_slots = asked->n_slots, .n_context = asked->n_context, .kv_type = asked->kv_type};
     int32_t n_paged = 0;
     if (!m->info.encoder)
-        room.n_pages = n_pages > 0 ? n_pages : all < PAGES_MAX ? (int32_t)all : PAGES_MAX;
+        room.n_pages = asked->n_pages > 0 ? asked->n_pages : all < PAGES_MAX ? (int32_t)all : PAGES_MAX;
     for (int32_t i = 0; i < m->n_states; i++)
         n_paged += state_kinds[m->states[i].kind]->paged(&m->states[i], &room);
     room.n_pages = n_paged > 0 ? room.n_pages : 0;
@@ -191,19 +191,26 @@ static struct state_room room_of(
     return room;
 }
 
-uint64_t model_state_bytes(const struct model *m, int32_t n_slots, int32_t n_context)
-{
-    return model_state_bytes_within(m, n_slots, n_context, 0);
-}
-
-uint64_t model_state_bytes_within(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_pages)
+bool model_shares(const struct model *m, int32_t n_context)
 {
     bool shares;
-    const struct state_room room = room_of(m, n_slots, n_context, n_pages, &shares);
+    (void)room_of(m, &(struct model_room){.n_slots = 1, .n_context = n_context}, &shares);
+    return shares;
+}
+
+uint64_t model_state_bytes(const struct model *m, int32_t n_slots, int32_t n_context)
+{
+    return model_state_bytes_within(m, &(struct model_room){.n_slots = n_slots, .n_context = n_context});
+}
+
+uint64_t model_state_bytes_within(const struct model *m, const struct model_room *asked)
+{
+    bool shares;
+    const struct state_room room = room_of(m, asked, &shares);
     uint64_t total = sizeof(struct model_state) + (uint64_t)m->info.n_layers * sizeof(void *) +
-                     2 * (uint64_t)n_slots * sizeof(int32_t) +
-                     2 * (uint64_t)step_max(m, n_context) * sizeof(int32_t) +
-                     pages_bytes(room.n_pages, n_slots, n_context, m->info.n_adapters);
+                     2 * (uint64_t)room.n_slots * sizeof(int32_t) +
+                     2 * (uint64_t)step_max(m, room.n_context) * sizeof(int32_t) +
+                     pages_bytes(room.n_pages, room.n_slots, room.n_context, m->info.n_adapters);
     for (int32_t i = 0; i < m->n_states; i++) {
         uint64_t bytes = state_kinds[m->states[i].kind]->bytes(&m->states[i], &room);
         if (__builtin_add_overflow(total, bytes, &total))
@@ -212,21 +219,32 @@ uint64_t model_state_bytes_within(const struct model *m, int32_t n_slots, int32_
     return total;
 }
 
-static int room_check(
-    const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_pages, struct error *err)
+int32_t model_pages(const struct model *m, enum tensor_type kv_type, uint64_t bytes)
 {
-    if (n_slots < 1 || n_slots > SLOTS_MAX || n_context < 1 || n_context > CONTEXT_MAX)
+    struct model_room room = {.n_slots = 1, .n_context = 1, .n_pages = 2, .kv_type = kv_type};
+    const uint64_t two = model_state_bytes_within(m, &room);
+    room.n_pages = 3;
+    const uint64_t page = model_state_bytes_within(m, &room) - two;
+    return page == 0 || bytes / page > PAGES_MAX ? PAGES_MAX : (int32_t)(bytes / page);
+}
+
+static int room_check(const struct model *m, const struct model_room *room, struct error *err)
+{
+    if (room->n_slots < 1 || room->n_slots > SLOTS_MAX || room->n_context < 1 ||
+        room->n_context > CONTEXT_MAX)
         return error_set(err, ERROR_INVALID,
-            "%d sequences of %d tokens: use 1 to %d sequences and 1 to %d tokens", (int)n_slots,
-            (int)n_context, SLOTS_MAX, CONTEXT_MAX);
-    if (m->n_positions > 0 && n_context > m->n_positions)
+            "%d sequences of %d tokens: use 1 to %d sequences and 1 to %d tokens", (int)room->n_slots,
+            (int)room->n_context, SLOTS_MAX, CONTEXT_MAX);
+    if (m->n_positions > 0 && room->n_context > m->n_positions)
         return error_set(err, ERROR_INVALID, "the model knows %d positions: use a context of at most that",
             (int)m->n_positions);
-    if (n_pages > PAGES_MAX || (n_pages > 0 && n_pages <= pages_for(n_context)))
+    if (room->n_pages > PAGES_MAX ||
+        (room->n_pages != 0 && room->n_pages <= pages_for(room->n_context) && !m->info.encoder))
         return error_set(err, ERROR_INVALID,
-            "a cache of %lld tokens does not hold a context of %d: give it more memory or use a smaller "
-            "context",
-            (long long)n_pages * PAGE_POSITIONS, (int)n_context);
+            "a KV cache of %lld tokens does not hold a context of %d: give it more memory (kv_cache) or use "
+            "a "
+            "smaller context",
+            (long long)room->n_pages * PAGE_POSITIONS, (int)room->n_context);
     return 0;
 }
 
@@ -245,13 +263,15 @@ static int layers_create(struct model_state *s, struct state_room *room, struct 
 int model_state_create(
     const struct model *m, int32_t n_slots, int32_t n_context, struct model_state **out, struct error *err)
 {
-    return model_state_create_within(m, n_slots, n_context, 0, out, err);
+    return model_state_create_within(
+        m, &(struct model_room){.n_slots = n_slots, .n_context = n_context}, out, err);
 }
 
-int model_state_create_within(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_pages,
-    struct model_state **out, struct error *err)
+int model_state_create_within(
+    const struct model *m, const struct model_room *asked, struct model_state **out, struct error *err)
 {
-    int rc = room_check(m, n_slots, n_context, n_pages, err);
+    const int32_t n_slots = asked->n_slots, n_context = asked->n_context;
+    int rc = room_check(m, asked, err);
     if (rc)
         return rc;
     struct model_state *s = calloc(1, sizeof *s);
@@ -264,7 +284,7 @@ int model_state_create_within(const struct model *m, int32_t n_slots, int32_t n_
     s->layers = calloc((size_t)m->info.n_layers, sizeof *s->layers);
     s->positions = calloc((size_t)step_max(m, n_context), sizeof *s->positions);
     s->outputs = calloc((size_t)step_max(m, n_context), sizeof *s->outputs);
-    struct state_room room = room_of(m, n_slots, n_context, n_pages, &s->shares);
+    struct state_room room = room_of(m, asked, &s->shares);
     if (!s->lengths || !s->next || !s->scales || !s->layers || !s->positions || !s->outputs)
         rc = error_set(err, ERROR_MEMORY, "no memory for the state of the model");
     rc = rc ? rc : layers_create(s, &room, err);

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/str.h"
+#include "engine/worker/tensor.h"
 
 struct gguf;
 struct backend;
@@ -56,11 +57,21 @@ uint64_t model_state_bytes(const struct model *m, int32_t n_slots, int32_t n_con
 uint64_t model_step_bytes(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_tokens);
 int model_state_create(const struct model *m, int32_t n_slots, int32_t n_context, struct model_state **out,
     struct error *err) MUST_USE;
-/* With n_pages pages (pages.h) for the layers that keep all positions, more than one context takes; 0: as
- * many as all slots need. */
-uint64_t model_state_bytes_within(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_pages);
-int model_state_create_within(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_pages,
-    struct model_state **out, struct error *err) MUST_USE;
+/* What the states of sequences may take. */
+struct model_room {
+    int32_t n_slots, n_context; /* positions of each slot */
+    int32_t n_pages; /* (pages.h) for the layers that keep all positions, more than one context takes; 0: as
+                        many as all slots need */
+    enum tensor_type
+        kv_type; /* F16, Q8_0 or Q4_0: of keys and values whose width allows it; F32: as they are */
+};
+uint64_t model_state_bytes_within(const struct model *m, const struct model_room *room);
+int model_state_create_within(const struct model *m, const struct model_room *room, struct model_state **out,
+    struct error *err) MUST_USE;
+/* How many pages `bytes` hold. */
+int32_t model_pages(const struct model *m, enum tensor_type kv_type, uint64_t bytes);
+/* Would slots share pages (model_state_shares)? */
+bool model_shares(const struct model *m, int32_t n_context);
 void model_state_free(struct model_state *s);
 int32_t model_state_length(const struct model_state *s, int32_t slot); /* positions held */
 /* The most positions (<= length) that truncate or fork could keep exactly. */

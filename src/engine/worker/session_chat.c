@@ -428,6 +428,8 @@ static int answer_start(
     int rc = scheduler_add(s->scheduler, tokens, &ops, call, &call->sequence, err);
     if (rc == 0)
         scheduler_adapt(call->sequence, call->scales);
+    if (rc == 0)
+        scheduler_key(call->sequence, (uint64_t)work->asker);
     if (rc == 0 && work->context_shift)
         scheduler_shift(call->sequence, work->n_keep > bos ? work->n_keep : bos);
     if (rc || a->most > 0)

@@ -97,7 +97,7 @@ static void context_write(const struct session *s, struct json_writer *w, const 
         slots = f->state > 0 ? (s->setup.memory - fixed) / f->state : SLOTS_SHOWN;
     json_object_begin(w);
     json_key(w, "context");
-    json_write_int(w, f->n_context);
+    json_write_int(w, f->room.n_context);
     json_key(w, "state");
     json_write_int(w, (int64_t)f->state);
     json_key(w, "total");

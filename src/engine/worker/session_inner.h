@@ -64,6 +64,7 @@ struct session {
     struct scheduler *scheduler;         /* NULL for an encoder */
     struct grammar_vocab *grammar_vocab; /* made when the first answer must follow something */
     struct chat_sampling sampling;       /* what the file says: general.sampling.* */
+    struct model_room room;
     int32_t n_context, n_slots, n_threads;
 };
 

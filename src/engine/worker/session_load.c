@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "engine/worker/prompt.h"
 #include "engine/worker/fit.h"
+#include "engine/worker/pages.h"
 #include "engine/worker/grammar.h"
 #include "engine/worker/session_inner.h"
 #include "engine/worker/chat_template.h"
@@ -18,15 +19,36 @@ enum {
     CONTEXT_MOST = 1 << 24,
     SLOTS_MOST = 1024,
     BATCH_MOST = 8192,
+    SLOTS_DEFAULT = 4, /* where they share what memory there is */
     THREADS_MOST = 1024,
     PROGRESS_MS = 100
 };
 
 struct load_options {
-    int64_t threads, slots, context, batch;
+    int64_t threads, slots, context, batch, kv_bytes;
+    enum tensor_type kv_type;
     bool inspect, memory_unchecked;
     const json_t *adapters;
 };
+
+static int kv_type_read(const json_t *root, enum tensor_type *out, struct error *err)
+{
+    static const struct {
+        const char *name;
+        enum tensor_type type;
+    } types[] = {{"", TENSOR_F32}, {"f32", TENSOR_F32}, {"f16", TENSOR_F16}, {"q8_0", TENSOR_Q8_0},
+        {"q4_0", TENSOR_Q4_0}};
+    struct str name;
+    int rc = json_get_str(root, "kv_type", &name, err);
+    for (size_t i = 0; i < sizeof types / sizeof *types && rc == 0; i++)
+        if (str_is(name, types[i].name)) {
+            *out = types[i].type;
+            return 0;
+        }
+    return rc ? rc
+              : error_set(err, ERROR_INVALID, "a KV cache of type '" STR_FMT "': use f32, f16, q8_0 or q4_0",
+                    STR_ARG(str_slice(name, 0, 32)));
+}
 
 static int options_read(struct arena *a, struct str payload, struct load_options *o, struct error *err)
 {
@@ -46,6 +68,10 @@ static int options_read(struct arena *a, struct str payload, struct load_options
         rc = json_get_bool(root, "inspect", false, &o->inspect, err);
     if (rc == 0)
         rc = json_get_bool(root, "memory_unchecked", false, &o->memory_unchecked, err);
+    if (rc == 0)
+        rc = json_get_int(root, "kv_bytes", 0, 0, INT64_MAX, &o->kv_bytes, err);
+    if (rc == 0)
+        rc = kv_type_read(root, &o->kv_type, err);
     o->adapters = rc == 0 ? json_object_get(root, "adapters") : NULL;
     return rc;
 }
@@ -118,10 +144,17 @@ static void sizes_choose(struct session *s, const struct load_options *o)
 {
     const struct model_info *info = model_info(s->model);
     const int32_t train = info->n_context_train, best = info->n_context_best;
-    s->n_slots = o->slots && !info->encoder ? (int32_t)o->slots : 1;
     s->n_context = (int32_t)o->context;
     if (s->n_context == 0)
         s->n_context = best < CONTEXT_DEFAULT ? best : CONTEXT_DEFAULT;
+    const bool shares = model_shares(s->model, s->n_context);
+    s->n_slots = o->slots && !info->encoder ? (int32_t)o->slots : shares ? SLOTS_DEFAULT : 1;
+    s->room = (struct model_room){.n_slots = s->n_slots, .n_context = s->n_context, .kv_type = o->kv_type};
+    if (o->kv_bytes > 0 && !info->encoder)
+        s->room.n_pages = model_pages(s->model, o->kv_type, (uint64_t)o->kv_bytes);
+    else if (o->slots == 0 &&
+             shares) /* the memory of one, and more at once where they leave each other room */
+        s->room.n_pages = pages_for(s->n_context) + 1;
     if (train > 0 && s->n_context > train)
         log_warn("session", "a context of %d is longer than the %d tokens that the model was trained for",
             s->n_context, train);
@@ -135,7 +168,7 @@ static void sizes_choose(struct session *s, const struct load_options *o)
 static int state_create(struct session *s, const struct load_options *o, struct error *err)
 {
     const struct model_info *info = model_info(s->model);
-    int rc = model_state_create(s->model, s->n_slots, s->n_context, &s->state, err);
+    int rc = model_state_create_within(s->model, &s->room, &s->state, err);
     float *scales = NULL;
     if (rc == 0 && info->encoder)
         rc = session_adapters_read(s, NULL, &scales, err);
@@ -162,7 +195,7 @@ static int model_start(struct session *s, const struct load_options *o, struct e
             s->gguf, (const struct gguf *const *)s->adapter_files, s->n_adapters, s->backend, &s->model, err);
     if (rc == 0) {
         sizes_choose(s, o);
-        struct fit fit = fit_of(s->model, s->n_slots, s->n_context, o->batch ? (int32_t)o->batch : FIT_BATCH);
+        struct fit fit = fit_within(s->model, &s->room, o->batch ? (int32_t)o->batch : FIT_BATCH);
         if (!o->memory_unchecked)
             rc = fit_check(s->model, &fit, s->setup.memory, err);
     }
@@ -210,7 +243,7 @@ static void model_ready(struct session *s, struct json_writer *w)
     }
     json_array_end(w);
     json_key(w, "state_bytes");
-    json_write_int(w, (int64_t)model_state_bytes(s->model, s->n_slots, s->n_context));
+    json_write_int(w, (int64_t)model_state_bytes_within(s->model, &s->room));
 }
 
 static int ready_send(struct session *s, struct error *err)

@@ -34,6 +34,7 @@ struct state_spec {
 /* What a state has room for. */
 struct state_room {
     int32_t n_slots, n_context; /* positions of each slot */
+    enum tensor_type kv_type;   /* of keys and values that allow it; F32: as their spec says */
     int32_t n_pages; /* for layers that keep all positions; 0: each slot has memory of its own for them */
     const struct pages *pages; /* the tables of these, which outlive the layers */
 };

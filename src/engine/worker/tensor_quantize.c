@@ -18,7 +18,7 @@ static float put_half(uint8_t *to, float value)
 static int clamp_round(float value, int least, int most)
 {
     float r = rintf(value);
-    return r <= (float)least ? least : r >= (float)most ? most : (int)r;
+    return r > (float)least ? r < (float)most ? (int)r : most : least; /* also of no number */
 }
 
 static void write_f32(const float *from, uint8_t *to)

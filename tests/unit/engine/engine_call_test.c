@@ -131,6 +131,35 @@ static void test_queue_limit(void **state)
     rig_close(&r);
 }
 
+/* Who has sent many waits behind himself, not in front of others; what a full queue says of the time is how
+ * long calls have taken. */
+static void test_askers_take_turns(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct outcome a[6] = {0};
+    rig_open_with(&r, "slow", (struct engine_options){.queue_limit = 10});
+    state_wait(&r, ENGINE_UP, 0);
+    assert_int_equal(status_of(&r).wait_ms, 0);
+    for (int i = 0; i < 6; i++) {
+        a[i].asker = i == 4 ? 2 : 1;
+        a[i].stop_after_texts = 1;
+        chat_start(&r, &a[i]);
+    }
+    loop_wait(r.caller);
+    assert_int_equal(status_of(&r).wait_ms, -1);
+    outcome_close(&a[0]);
+    loop_wait(r.caller); /* the first's second, which had come before */
+    assert_true(a[1].texts >= 1 && a[4].starts == 0);
+    outcome_close(&a[1]);
+    loop_wait(r.caller);
+    assert_true(a[4].texts >= 1 && a[2].starts == 0 && a[3].starts == 0);
+    assert_in_range(status_of(&r).wait_ms, 1, 600000);
+    for (int i = 2; i < 6; i++)
+        outcome_close(&a[i]);
+    rig_close(&r);
+}
+
 /* ---- Calls from several loops, closed at any moment ---- */
 
 struct crowd {
@@ -293,6 +322,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_pause),
         cmocka_unit_test(test_flood_is_held_back),
         cmocka_unit_test(test_queue_limit),
+        cmocka_unit_test(test_askers_take_turns),
         cmocka_unit_test(test_calls_from_several_loops),
         cmocka_unit_test(test_one_loop),
         cmocka_unit_test(test_real_worker),

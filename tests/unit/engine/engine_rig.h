@@ -130,6 +130,7 @@ struct outcome {
     char text[256], message[256];
     struct chat_usage usage;
     enum chat_stop stop;
+    uint64_t asker;
     int stop_after_texts; /* leaves the loop after so many; 0: at the end */
 };
 
@@ -169,6 +170,7 @@ static inline int chat_try(struct engine *e, struct outcome *a, struct error *er
     struct chat_request *request = chat_request_create(arena);
     request->prompt = STR("once");
     request->has_prompt = true;
+    request->asker = a->asker;
     request->sampling.ignore_eos = true; /* a drawn end would come before the texts that tests wait for */
     int rc = engine_chat(e, a->loop, request, (struct chat_sink){on_event, a}, &a->call, err);
     arena_free(arena);

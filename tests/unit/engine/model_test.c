@@ -484,6 +484,58 @@ static void unused_context_costs_nothing(void **state)
     unload(&x);
 }
 
+/* How far the logits of a sequence go from those with whole keys and values; 0: they are whole all the same.
+ */
+static float strays(const struct loaded *x, enum tensor_type type, uint64_t *bytes)
+{
+    enum { COUNT = 150, MOST = 128 };
+    int32_t tokens[COUNT], slots[COUNT] = {0}, n_vocab = model_info(x->model)->n_vocab;
+    uint8_t wants[COUNT] = {[COUNT - 1] = 1};
+    float rows[2][MOST], most = 0;
+    assert_in_range(n_vocab, 1, MOST);
+    for (int32_t i = 0; i < COUNT; i++)
+        tokens[i] = (i * 31 + 5) % n_vocab;
+    for (int i = 0; i < 2; i++) {
+        const struct model_room room = {.n_slots = 1, .n_context = COUNT, .kv_type = i ? type : TENSOR_F32};
+        struct model_state *s;
+        struct error err = {0};
+        assert_int_equal(model_state_create_within(x->model, &room, &s, &err), 0);
+        *bytes = model_state_bytes_within(x->model, &room);
+        const struct model_batch batch = {COUNT, tokens, slots, wants};
+        assert_int_equal(model_decode(s, &batch, rows[i], &err), 0);
+        model_state_free(s);
+    }
+    for (int32_t i = 0; i < n_vocab; i++)
+        most = fabsf(rows[0][i] - rows[1][i]) > most ? fabsf(rows[0][i] - rows[1][i]) : most;
+    return most;
+}
+
+static void keys_and_values_may_be_kept_small(void **state)
+{
+    (void)state;
+    struct tiny t = TINY_DEFAULT;
+    struct loaded x;
+    uint64_t f32, f16, q8, q4;
+    t.key_width = t.value_width = 32;
+    start(&x, &t, 1, 4);
+    assert_true(strays(&x, TENSOR_F32, &f32) == 0);
+    const float half = strays(&x, TENSOR_F16, &f16), eight = strays(&x, TENSOR_Q8_0, &q8),
+                four = strays(&x, TENSOR_Q4_0, &q4);
+    assert_true(half > 0 && half < 0.02f && half < eight && eight < 0.2f && eight < four && four < 2);
+    assert_true(f16 < f32 * 6 / 10 && q8 < f32 * 4 / 10 && q4 < f32 * 3 / 10);
+    unload(&x);
+    /* Rows that are no whole blocks stay as they are. */
+    t.key_width = 34;
+    start(&x, &t, 1, 4);
+    assert_true(strays(&x, TENSOR_Q8_0, &q8) == 0);
+    struct model_state *s;
+    struct error err = {0};
+    const struct model_room small = {.n_slots = 2, .n_context = 500, .n_pages = 8};
+    assert_int_equal(model_state_create_within(x.model, &small, &s, &err), ERROR_INVALID);
+    assert_non_null(strstr(err.message, "a KV cache of 512 tokens does not hold a context of 500"));
+    unload(&x);
+}
+
 static void impossible_states_are_refused(void **state)
 {
     (void)state;
@@ -515,6 +567,7 @@ int main(void)
         cmocka_unit_test(unsupported_things_are_named),
         cmocka_unit_test(info_is_filled),
         cmocka_unit_test(unused_context_costs_nothing),
+        cmocka_unit_test(keys_and_values_may_be_kept_small),
         cmocka_unit_test(impossible_states_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

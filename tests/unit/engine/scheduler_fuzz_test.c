@@ -149,7 +149,8 @@ static bool start(struct run *run, int32_t index, const char **name)
     if (!bytes)
         return false;
     if (load_bytes_threads(&run->x, bytes, size, index == 0 ? 2 : 1, &err) != 0 ||
-        model_state_create_within(run->x.model, SLOTS, ROOM, PAGES, &run->x.state, &err) != 0 ||
+        model_state_create_within(
+            run->x.model, &(struct model_room){SLOTS, ROOM, PAGES, TENSOR_F32}, &run->x.state, &err) != 0 ||
         model_state_create(run->x.model, 1, ROOM, &run->alone, &err) != 0)
         fail_msg("%s: %s", *name, err.message);
     rand_pcg_seed(&run->r, (uint64_t)(seed ? atoll(seed) : 6) + (uint64_t)index);

@@ -1,9 +1,10 @@
 /* Attention over the KV cache (Vaswani et al. 2017; grouped queries: Ainslie et al. 2023). */
+#include <assert.h>
 #include <string.h>
 
 #include "engine/worker/cpu/cpu.h"
 #include "engine/worker/kvcache.h"
-#include "engine/worker/tensor_half.h"
+#include "engine/worker/tensor_quantize.h"
 
 static void row_write(enum tensor_type type, char *to, const float *from, int32_t width)
 {
@@ -11,10 +12,10 @@ static void row_write(enum tensor_type type, char *to, const float *from, int32_
         memcpy(to, from, (size_t)width * sizeof *from);
         return;
     }
-    for (int32_t i = 0; i < width; i++) {
-        uint16_t half = tensor_half_from_float(from[i]);
-        memcpy(to + 2 * i, &half, sizeof half);
-    }
+    struct error err;
+    int rc = tensor_quantize(type, from, to, width, &err);
+    assert(rc == 0); /* kvcache.c makes layers of these types only, of whole blocks */
+    (void)rc;
 }
 
 void cpu_kv_write(const struct cpu_task *task)
