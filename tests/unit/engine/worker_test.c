@@ -47,7 +47,7 @@ static void test_load_tells_what_runs(void **state)
     w = worker_start(model_fd);
     ready = worker_load(&w, "{}");
     assert_int_equal(json_integer_value(json_object_get(ready, "context")), sample.n_context);
-    assert_int_equal(json_integer_value(json_object_get(ready, "slots")), 1);
+    assert_int_equal(json_integer_value(json_object_get(ready, "slots")), 4); /* in the memory of one */
     assert_true(json_integer_value(json_object_get(ready, "threads")) >= 1);
     json_decref(ready);
     assert_int_equal(worker_stop(&w), 0);
@@ -187,7 +187,7 @@ static const char *endless_request(struct worker *w, int n)
 static void test_cancel(void **state)
 {
     (void)state;
-    struct worker w = loaded("{\"context\":20000}");
+    struct worker w = loaded("{\"slots\":1,\"context\":20000}");
     struct wire_frame f;
     struct answer begun;
     const char *request = endless_request(&w, 6000);
@@ -399,7 +399,7 @@ static void test_show_and_tensors(void **state)
 static void test_the_gateway_goes_in_the_middle(void **state)
 {
     (void)state;
-    struct worker w = loaded("{\"context\":20000}");
+    struct worker w = loaded("{\"slots\":1,\"context\":20000}");
     struct answer begun;
     const char *request = endless_request(&w, 6000);
     worker_send(&w, WIRE_CHAT, 1, request);
