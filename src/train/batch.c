@@ -75,7 +75,7 @@ static int longer_first(const void *a, const void *b, void *data)
     return m != n ? (m < n ? 1 : -1) : i < j ? -1 : i > j;
 }
 
-size_t batch_parts(size_t tokens, size_t context)
+size_t train_batch_parts(size_t tokens, size_t context)
 {
     size_t part = tokens / PARTS_LEAST + 1 > PART_TOKENS_LEAST ? tokens / PARTS_LEAST + 1 : PART_TOKENS_LEAST;
     part = part < context ? part : context;
@@ -90,7 +90,7 @@ static void pack(struct packing *p, size_t context)
     qsort_r(p->docs, p->n_docs, sizeof *p->docs, longer_first, (void *)(uintptr_t)p->data);
     for (size_t i = 0; i < p->n_docs; i++)
         total += doc_length(p->data, p->docs[i]);
-    p->n_bins = batch_parts(total, context);
+    p->n_bins = train_batch_parts(total, context);
     p->n_bins = p->n_bins < p->n_docs ? p->n_bins : p->n_docs;
     for (size_t i = 0; i < p->n_docs; i++) {
         const size_t length = doc_length(p->data, p->docs[i]);
@@ -160,7 +160,7 @@ static int batch_pack(const struct train_data *d, size_t *docs, size_t n, int32_
     return sequences_fill(&p, prompt, b, err);
 }
 
-int batch_take(
+int train_batch_take(
     struct data_order *o, int64_t tokens, int32_t context, double prompt, struct batch *b, struct error *err)
 {
     size_t *docs = NULL, n = 0, room = 0;
@@ -182,7 +182,7 @@ int batch_take(
     return rc;
 }
 
-int batch_make(
+int train_batch_make(
     const struct train_data *d, size_t from, size_t to, int32_t context, struct batch *b, struct error *err)
 {
     size_t *docs = calloc(to - from + 1, sizeof *docs);
@@ -195,7 +195,7 @@ int batch_make(
     return rc;
 }
 
-void batch_free(struct batch *b)
+void train_batch_free(struct batch *b)
 {
     arena_free(b->arena);
     *b = (struct batch){0};

@@ -52,13 +52,13 @@ struct batch {
 };
 /* Sequences for so many tokens; a small batch is cut finer than its context asks for, so that threads share
  * it. */
-size_t batch_parts(size_t tokens, size_t context);
+size_t train_batch_parts(size_t tokens, size_t context);
 /* Takes examples until they have `tokens` tokens. `prompt`: what a prompt's token counts. */
-int batch_take(struct data_order *o, int64_t tokens, int32_t context, double prompt, struct batch *b,
+int train_batch_take(struct data_order *o, int64_t tokens, int32_t context, double prompt, struct batch *b,
     struct error *err) MUST_USE;
 /* Examples [from, to) as they stand; only what is learned counts. */
-int batch_make(const struct train_data *d, size_t from, size_t to, int32_t context, struct batch *b,
+int train_batch_make(const struct train_data *d, size_t from, size_t to, int32_t context, struct batch *b,
     struct error *err) MUST_USE;
-void batch_free(struct batch *b);
+void train_batch_free(struct batch *b);
 
 #endif

@@ -23,7 +23,7 @@ struct run_plan run_plan_make(const struct run *r, int32_t threads, int64_t avai
 {
     const size_t values = (size_t)r->n_values * sizeof(float);
     const int64_t sequences =
-        (int64_t)batch_parts((size_t)r->config->schedule.batch_tokens, (size_t)r->sequence);
+        (int64_t)train_batch_parts((size_t)r->config->schedule.batch_tokens, (size_t)r->sequence);
     struct run_plan p = {.weights = values,
         .optimizer = values * (r->config->schedule.patience > 0 ? 4 : 3),
         .data = (r->data.n_tokens + r->validation.n_tokens) * (sizeof(int32_t) + 1),
@@ -102,7 +102,8 @@ int run_create(const struct train_config *c, struct train_model *m, struct train
     r->identity = identity_of(r);
     rc = data_order_create(&r->data, c->schedule.seed, &r->order, err);
     if (rc == 0 && r->validation.n_docs > 0)
-        rc = batch_make(&r->validation, 0, r->validation.n_docs, r->sequence, &r->validation_batch, err);
+        rc =
+            train_batch_make(&r->validation, 0, r->validation.n_docs, r->sequence, &r->validation_batch, err);
     return rc ? rc : teams_create(r, threads, err);
 }
 
@@ -114,7 +115,7 @@ void run_free(struct run *r)
     }
     free(r->teams);
     team_free(&r->outer);
-    batch_free(&r->validation_batch);
+    train_batch_free(&r->validation_batch);
     data_order_free(&r->order);
     data_free(&r->data);
     data_free(&r->validation);
@@ -272,7 +273,7 @@ int run_step(struct run *r, struct error *err)
     const struct train_schedule *s = &r->config->schedule;
     const int64_t start = clock_mono_ns();
     struct batch b = {0};
-    int rc = batch_take(&r->order, s->batch_tokens, r->sequence, s->prompt_loss, &b, err);
+    int rc = train_batch_take(&r->order, s->batch_tokens, r->sequence, s->prompt_loss, &b, err);
     if (rc == 0) {
         const double rate = rate_of(r, r->state.step);
         memset(r->total, 0, (size_t)r->n_values * sizeof *r->total);
@@ -290,7 +291,7 @@ int run_step(struct run *r, struct error *err)
                 "warmup",
                 (long long)r->state.step);
     }
-    batch_free(&b);
+    train_batch_free(&b);
     return rc;
 }
 
