@@ -36,6 +36,7 @@ static const struct verb verbs[] = {
     {"calibrate", verb_calibrate, "the complexity score fitted to your own graded prompts"},
     {"batch", verb_batch, "the requests of a file (JSONL), run without a server"},
     {"train", verb_train, "a model of your own, from scratch"},
+    {"finetune", verb_train, "a model taught your own conversations (LoRA)"},
     {"keys", verb_keys, "create, list and revoke API keys"},
     {"audit", verb_audit, "what left, to whom, under which rule"},
     {"purge", verb_purge, "delete kept content now"},

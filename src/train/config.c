@@ -8,7 +8,15 @@
 #include "train/files.h"
 #include "train/train.h"
 
-enum { LAYERS_MAX = 256, WIDTH_MAX = 1 << 14, VOCAB_LEAST = 288, VOCAB_MAX = 1 << 18, CONTEXT_MAX = 1 << 16 };
+enum {
+    LAYERS_MAX = 256,
+    WIDTH_MAX = 1 << 14,
+    VOCAB_LEAST = 288,
+    VOCAB_MAX = 1 << 18,
+    CONTEXT_MAX = 1 << 16,
+    LORA_RANK = 16,
+    LORA_RANK_LARGEST = 1024
+};
 
 /* One reader for a section: the first failure stays. */
 struct section {
@@ -91,8 +99,34 @@ static int shape_read(struct train_config *c, const struct yaml_node *root, stru
     return 0;
 }
 
-static int schedule_read(struct train_config *c, const struct yaml_node *root, struct error *err)
+/* An adapter has few values: they take larger steps, fewer of them, and no decay. */
+static const struct train_schedule schedules[] = {[TRAIN_NEW] = {.batch_tokens = 16384,
+                                                      .warmup = 100,
+                                                      .validate_every = 100,
+                                                      .checkpoint_every = 100,
+                                                      .learning_rate = 1e-3,
+                                                      .final_rate = 0.1,
+                                                      .weight_decay = 0.1,
+                                                      .beta1 = 0.9,
+                                                      .beta2 = 0.95,
+                                                      .clip = 1,
+                                                      .seed = 1},
+    [TRAIN_TUNE] = {.epochs = 3,
+        .batch_tokens = 2048,
+        .warmup = 10,
+        .validate_every = 20,
+        .checkpoint_every = 100,
+        .learning_rate = 5e-4,
+        .final_rate = 0.1,
+        .beta1 = 0.9,
+        .beta2 = 0.95,
+        .clip = 1,
+        .seed = 1}};
+
+static int schedule_read(
+    struct train_config *c, enum train_kind kind, const struct yaml_node *root, struct error *err)
 {
+    const struct train_schedule *usual = &schedules[kind];
     static const char *const keys[] = {"steps", "epochs", "batch_tokens", "accumulate", "learning_rate",
         "final_rate", "warmup", "weight_decay", "beta1", "beta2", "clip", "prompt_loss", "seed",
         "validate_every", "patience", "checkpoint_every", NULL};
@@ -104,19 +138,22 @@ static int schedule_read(struct train_config *c, const struct yaml_node *root, s
         return rc;
     t->steps = whole(&s, "steps", 0, 1, most);
     t->epochs = whole(&s, "epochs", 0, 1, 1 << 20);
-    t->batch_tokens = whole(&s, "batch_tokens", 16384, 16, 1 << 28) * whole(&s, "accumulate", 1, 1, 1 << 12);
-    t->learning_rate = real(&s, "learning_rate", 1e-3, 0, 10);
-    t->final_rate = real(&s, "final_rate", 0.1, 0, 1);
-    t->warmup = whole(&s, "warmup", 100, 0, most);
-    t->weight_decay = real(&s, "weight_decay", 0.1, 0, 10);
-    t->beta1 = real(&s, "beta1", 0.9, 0, 0.99999);
-    t->beta2 = real(&s, "beta2", 0.95, 0, 0.9999999);
-    t->clip = real(&s, "clip", 1, 0, 1e9);
+    t->batch_tokens =
+        whole(&s, "batch_tokens", usual->batch_tokens, 16, 1 << 28) * whole(&s, "accumulate", 1, 1, 1 << 12);
+    t->learning_rate = real(&s, "learning_rate", usual->learning_rate, 0, 10);
+    t->final_rate = real(&s, "final_rate", usual->final_rate, 0, 1);
+    t->warmup = whole(&s, "warmup", usual->warmup, 0, most);
+    t->weight_decay = real(&s, "weight_decay", usual->weight_decay, 0, 10);
+    t->beta1 = real(&s, "beta1", usual->beta1, 0, 0.99999);
+    t->beta2 = real(&s, "beta2", usual->beta2, 0, 0.9999999);
+    t->clip = real(&s, "clip", usual->clip, 0, 1e9);
     t->prompt_loss = real(&s, "prompt_loss", 0, 0, 1);
-    t->seed = (uint64_t)whole(&s, "seed", 1, 0, INT64_MAX);
-    t->validate_every = whole(&s, "validate_every", 100, 1, most);
+    t->seed = (uint64_t)whole(&s, "seed", (int64_t)usual->seed, 0, INT64_MAX);
+    t->validate_every = whole(&s, "validate_every", usual->validate_every, 1, most);
     t->patience = whole(&s, "patience", 0, 0, most);
-    t->checkpoint_every = whole(&s, "checkpoint_every", 100, 1, most);
+    t->checkpoint_every = whole(&s, "checkpoint_every", usual->checkpoint_every, 1, most);
+    if (kind == TRAIN_TUNE && t->steps == 0 && t->epochs == 0)
+        t->epochs = usual->epochs;
     if (s.rc == 0 && (t->steps > 0) == (t->epochs > 0))
         return yaml_error(s.map ? s.map : root, err, ERROR_INVALID,
             "'train' wants either 'steps' or 'epochs': how long to train");
@@ -175,10 +212,25 @@ static int output_read(struct train_config *c, const struct yaml_node *root, str
         s.map, err, ERROR_INVALID, "'type' is one of F32, F16, BF16, Q8_0, not '" STR_FMT "'", STR_ARG(name));
 }
 
-static int root_read(
-    struct train_config *c, const struct yaml_node *root, const char *path, struct error *err)
+static int lora_read(struct train_config *c, const struct yaml_node *root, struct error *err)
 {
-    static const char *const keys[] = {"name", "model", "tokenizer", "data", "train", "output", NULL};
+    static const char *const keys[] = {"rank", "alpha", NULL};
+    struct section s;
+    int rc = section_open(&s, root, "lora", keys, err);
+    if (rc)
+        return rc;
+    c->lora.rank = (int32_t)whole(&s, "rank", LORA_RANK, 1, LORA_RANK_LARGEST);
+    c->lora.alpha = (float)real(&s, "alpha", 2.0 * c->lora.rank, 1e-3, 1e6);
+    return s.rc;
+}
+
+static int root_read(struct train_config *c, enum train_kind kind, const struct yaml_node *root,
+    const char *path, struct error *err)
+{
+    static const char *const all[] = {"name", "model", "tokenizer", "data", "train", "output", NULL};
+    static const char *const tuning[] = {"name", "context", "data", "train", "lora", "output", NULL};
+    const char *const *keys = kind == TRAIN_TUNE ? tuning : all;
+    int64_t context = 0;
     struct str tokenizer;
     if (root->kind != YAML_MAP)
         return yaml_error(root, err, ERROR_INVALID, "this is no configuration: weir train --help shows one");
@@ -187,18 +239,32 @@ static int root_read(
     rc = rc ? rc : yaml_get_str(root, "tokenizer", STR_NONE, &tokenizer, err);
     if (rc == 0 && tokenizer.len > 0)
         c->tokenizer = file_beside(c->arena, path, tokenizer);
-    rc = rc ? rc : shape_read(c, root, err);
+    if (rc == 0 && kind == TRAIN_NEW)
+        rc = shape_read(c, root, err);
+    rc = rc ? rc : yaml_get_int(root, "context", 0, 16, CONTEXT_MAX, &context, err);
     rc = rc ? rc : data_read(c, root, path, err);
-    rc = rc ? rc : schedule_read(c, root, err);
+    rc = rc ? rc : schedule_read(c, kind, root, err);
+    rc = rc ? rc : lora_read(c, root, err);
+    if (kind == TRAIN_TUNE)
+        c->shape.n_context = (int32_t)context;
     return rc ? rc : output_read(c, root, err);
 }
 
-int train_config_read(const char *path, struct train_config *c, struct error *err)
+int train_config_read(const char *path, enum train_kind kind, struct train_config *c, struct error *err)
 {
     struct yaml_node *root;
     struct str text;
     *c = (struct train_config){.arena = arena_create(64 * MIB)};
     int rc = file_read(c->arena, path, LIMIT_CONFIG, &text, err);
     rc = rc ? rc : yaml_read(c->arena, text, path, &root, err);
-    return rc ? rc : root_read(c, root, path, err);
+    return rc ? rc : root_read(c, kind, root, path, err);
+}
+
+void train_config_default(const char *data, struct train_config *c)
+{
+    *c = (struct train_config){.arena = arena_create(MIB), .name = STR("tuned"), .type = TENSOR_F16};
+    c->schedule = schedules[TRAIN_TUNE];
+    c->lora = (struct train_lora){LORA_RANK, 2 * LORA_RANK};
+    c->data = (struct train_files){arena_alloc(c->arena, sizeof(struct str)), 1};
+    c->data.paths[0] = arena_copy(c->arena, str_from(data));
 }

@@ -102,3 +102,20 @@ void linear_back(struct train_pass *p, const struct train_weight *w, const float
     linear_back_input(p, w, dy, rows, dx, add);
     linear_back_weight(p, w, x, dy, rows);
 }
+
+void bias_forward(struct train_pass *p, const struct train_weight *bias, float *y, int64_t rows)
+{
+    if (!bias)
+        return;
+    const float *values = bias->at >= 0 ? train_weight_values(p->model, bias) : bias->frozen;
+    for (int64_t i = 0; i < rows; i++)
+        p->team->kernels->add(y + i * bias->n_in, values, bias->n_in);
+}
+
+void bias_back(struct train_pass *p, const struct train_weight *bias, const float *dy, int64_t rows)
+{
+    if (!bias || bias->at < 0)
+        return;
+    for (int64_t i = 0; i < rows; i++)
+        p->team->kernels->add(p->gradients + bias->at, dy + i * bias->n_in, bias->n_in);
+}

@@ -12,6 +12,8 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN);
     if (argc >= 2 && strcmp(argv[1], "train") == 0)
         return train_verb(argc - 1, argv + 1);
-    fputs("usage: weir-train train ... (weir starts this program: see weir train --help)\n", stderr);
+    if (argc >= 2 && strcmp(argv[1], "finetune") == 0)
+        return finetune_verb(argc - 1, argv + 1);
+    fputs("usage: weir-train train|finetune ... (weir starts this program: see weir train --help)\n", stderr);
     return 2;
 }

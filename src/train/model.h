@@ -8,6 +8,8 @@
 
 #include "train/train.h"
 
+struct gguf;
+
 struct train_weight {
     char name[64];
     int64_t n_in, n_out; /* y = W x: n_out rows of n_in values; a vector has n_out 1 */
@@ -20,29 +22,42 @@ struct train_weight {
 
 struct train_layer {
     struct train_weight *attn_norm, *q, *k, *v, *output, *ffn_norm, *gate, *up, *down;
+    struct train_weight *q_bias, *k_bias, *v_bias; /* NULL: none */
 };
 
 struct train_model {
     struct train_shape shape;
+    const struct train_family *family;
     struct train_weight *weights;
     int32_t n_weights;
     struct train_layer *layers;
     struct train_weight *embedding, *output_norm, *output; /* output is embedding where they are tied */
     float *values;                                         /* n_values, trained */
     int64_t n_values;
-    bool rope_halves;     /* which values of a head are a pair: kernels.h */
     float *cosine, *sine; /* n_context rows of head_width / 2 */
     int32_t lora_rank;
     float lora_scale;
 };
 
+/* Architectures that are alike but for a few parts. */
+struct train_family {
+    const char *name;
+    bool rope_halves, qkv_bias;
+};
+extern const struct train_family
+    train_families[]; /* ends with a name of NULL; the first is what training makes */
+
 /* A model of this shape with random weights (normal, 0.02; less where a matrix adds to the residual stream).
  */
 int train_model_create(
     const struct train_shape *shape, uint64_t seed, struct train_model *m, struct error *err) MUST_USE;
+/* The model of a file. With `lora` its weights stay frozen and adapters (A random, B zero) are trained, else
+ * all weights are. Only the first `context` positions are used. The gguf must outlive the model. */
+int train_model_load(const struct gguf *g, const struct train_lora *lora, int32_t context, uint64_t seed,
+    struct train_model *m, struct error *err) MUST_USE;
 void train_model_free(struct train_model *m); /* a zeroed model is allowed */
-/* Parameters of the shape, tied ones once. */
-int64_t train_model_parameters(const struct train_shape *shape);
+/* All values of its weights, trained or not, tied ones once; without adapters. */
+int64_t train_model_parameters(const struct train_model *m);
 
 static inline float *train_weight_values(const struct train_model *m, const struct train_weight *w)
 {

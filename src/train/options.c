@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/str.h"
 #include "engine/worker/cpu/threads.h"
 
@@ -10,6 +11,23 @@ int options_fail(const char *what)
 {
     fprintf(stderr, "weir: %s\n", what);
     return 2;
+}
+
+int options_error(const struct error *err)
+{
+    /* It may quote a model file, which must not speak to the terminal. */
+    struct error shown = *err;
+    log_hide_controls(shown.message, strlen(shown.message));
+    fprintf(stderr, "weir: %s\n", shown.message);
+    return 1;
+}
+
+bool options_number(const char *name, const char *text, double least, double most, double *out)
+{
+    if (!text || (str_to_double(str_from(text), out) && *out >= least && *out <= most))
+        return true;
+    fprintf(stderr, "weir: --%s wants a number from %g to %g, not '%s'\n", name, least, most, text);
+    return false;
 }
 
 static const struct option_row *row_find(const struct option_row *rows, size_t n, struct str name)

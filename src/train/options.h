@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/error.h"
+
 struct option_row {
     const char *name;   /* without dashes */
     const char **value; /* NULL: a flag */
@@ -16,6 +18,10 @@ struct option_row {
 int options_read(int argc, char **argv, const struct option_row *rows, size_t n_rows, const char *help);
 /* "weir: what" on standard error; returns 2. */
 int options_fail(const char *what);
+/* "weir: message" on standard error; returns 1. */
+int options_error(const struct error *err);
+/* A number of an option, unless it is NULL; false after having said what is wrong. */
+bool options_number(const char *name, const char *text, double least, double most, double *out);
 /* NULL: one for each core. False after having said what is wrong. */
 bool options_threads(const char *text, int32_t *out);
 

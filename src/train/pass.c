@@ -220,7 +220,7 @@ static void rope_rows(void *ctx, int64_t from, int64_t to)
     for (int64_t i = from; i < to; i++)
         for (int64_t h = 0; h < t->width; h += width)
             t->p->team->kernels->rope(t->y + i * t->width + h, m->cosine + t->index[i] * half,
-                m->sine + t->index[i] * half, 1, m->rope_halves, width);
+                m->sine + t->index[i] * half, 1, m->family->rope_halves, width);
 }
 
 static void rope_all(struct train_pass *p, float *y, const int32_t *positions, int64_t rows, int64_t width)
@@ -247,6 +247,8 @@ static void attend(
     norm_forward(p, l->attn_norm, k->x, tokens, k->n1, k->inverse1);
     linear_forward(p, l->k, k->n1, tokens, k->k, false);
     linear_forward(p, l->v, k->n1, tokens, k->v, false);
+    bias_forward(p, l->k_bias, k->k, tokens);
+    bias_forward(p, l->v_bias, k->v, tokens);
     rope_all(p, k->k, p->positions, tokens, l->k->n_out);
     if (rows) {
         gather(p->n1_rows, k->n1, rows, n, d);
@@ -256,6 +258,7 @@ static void attend(
         memcpy(k->middle, k->x, (size_t)(tokens * d) * sizeof(float));
     }
     linear_forward(p, l->q, queried, n, k->q, false);
+    bias_forward(p, l->q_bias, k->q, n);
     rope_all(p, k->q, rows ? p->row_positions : p->positions, n, l->q->n_out);
     attention_forward(p, k, rows, n);
     linear_forward(p, l->output, k->mix, n, k->middle, true);

@@ -142,7 +142,7 @@ static void rope_rows_back(void *ctx, int64_t from, int64_t to)
     for (int64_t i = from; i < to; i++)
         for (int64_t h = 0; h < t->width; h += width)
             t->p->team->kernels->rope(t->x + i * t->width + h, m->cosine + t->positions[i] * half,
-                m->sine + t->positions[i] * half, -1, m->rope_halves, width);
+                m->sine + t->positions[i] * half, -1, m->family->rope_halves, width);
 }
 
 static void rope_back(struct train_pass *p, float *x, const int32_t *positions, int64_t rows, int64_t width)
@@ -171,6 +171,9 @@ static void attend_back(
     attention_back(p, k, rows, n);
     rope_back(p, p->dq, rows ? p->row_positions : p->positions, n, l->q->n_out);
     rope_back(p, p->dk, p->positions, tokens, l->k->n_out);
+    bias_back(p, l->q_bias, p->dq, n);
+    bias_back(p, l->k_bias, p->dk, tokens);
+    bias_back(p, l->v_bias, p->dv, tokens);
     linear_back(p, l->k, k->n1, p->dk, tokens, p->dn, false);
     linear_back(p, l->v, k->n1, p->dv, tokens, p->dn, true);
     if (rows) {

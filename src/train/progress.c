@@ -90,7 +90,7 @@ void progress_plan(const struct run *r, const struct run_plan *plan)
     fprintf(stderr,
         "%.2f M parameters, %.2f M of them trained; %zu examples, %.2f M tokens (%.2f M to learn), %zu to "
         "validate\n",
-        (double)train_model_parameters(&r->model->shape) / 1e6, (double)r->n_values / 1e6, r->data.n_docs,
+        (double)train_model_parameters(r->model) / 1e6, (double)r->n_values / 1e6, r->data.n_docs,
         (double)r->data.n_tokens / 1e6, (double)r->data.n_learned / 1e6, r->validation.n_docs);
     if (r->data.too_long + r->validation.too_long > 0)
         fprintf(stderr, "left out: %" PRId64 " examples longer than %d tokens\n",

@@ -92,7 +92,7 @@ static void log_make(const struct run *r, struct json_writer *w)
     json_key(w, "name");
     json_write_str(w, r->config->name);
     json_key(w, "parameters");
-    json_write_int(w, train_model_parameters(&r->model->shape));
+    json_write_int(w, train_model_parameters(r->model));
     json_key(w, "trained");
     json_write_int(w, r->n_values);
     json_key(w, "examples");

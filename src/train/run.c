@@ -48,6 +48,12 @@ static uint64_t identity_of(const struct run *r)
         t->learning_rate, t->final_rate, t->weight_decay, t->beta1, t->beta2, t->clip, t->prompt_loss,
         (double)t->seed, (double)r->n_values, (double)r->model->lora_rank, (double)r->model->lora_scale};
     uint64_t sum = checkpoint_sum(0, numbers, sizeof numbers);
+    sum = checkpoint_sum(sum, r->model->values, (size_t)r->n_values * sizeof(float));
+    for (int32_t i = 0; i < r->model->n_weights; i++) {
+        const struct train_weight *w = &r->model->weights[i];
+        if (w->at < 0)
+            sum = checkpoint_sum(sum, w->frozen, tensor_row_bytes(w->type, w->n_in) * (size_t)w->n_out);
+    }
     sum = checkpoint_sum(sum, r->kernels->isa, strlen(r->kernels->isa));
     sum = checkpoint_sum(sum, r->data.tokens, r->data.n_tokens * sizeof *r->data.tokens);
     sum = checkpoint_sum(sum, r->data.learned, r->data.n_tokens);

@@ -86,7 +86,13 @@ int report_write(const struct run *r, const char *out, struct error *err) MUST_U
 /* The kernels' f32 peak here, multiply-adds counted as two: operations a second of one thread. */
 double report_peak(const struct train_kernels *kernels);
 
-/* save.c: the model as a GGUF file. */
+/* save.c: what was trained as a GGUF file; all of it or nothing.
+ * A model of its own; the adapters alone; `base` (which the model was loaded from) with what was trained in
+ * it. */
+int adapter_write(
+    const struct train_model *m, const struct train_config *c, const char *path, struct error *err) MUST_USE;
+int folded_write(
+    const struct train_model *m, const struct gguf *base, const char *path, struct error *err) MUST_USE;
 int model_write(const struct train_model *m, const struct train_text *t, const struct train_config *c,
     const char *path, struct error *err) MUST_USE;
 

@@ -1,8 +1,11 @@
-/* The trained model as a GGUF file. */
+/* What was trained as a GGUF file: a model of its own, an adapter, or a model with the adapter folded in. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/limits.h"
+#include "engine/worker/gguf.h"
 #include "engine/worker/tensor_quantize.h"
 #include "train/files.h"
 #include "train/run.h"
@@ -40,31 +43,33 @@ static void keys_write(const struct train_shape *s, const struct train_config *c
     gguf_write_f32(g, "llama.rope.freq_base", s->rope_base);
 }
 
-static int tensor_write(const struct train_model *m, const struct train_weight *w, enum tensor_type type,
-    const struct gguf_writer *g, struct file_writer *f, struct error *err)
+/* Rows of values to a file, in the file's type. */
+static int rows_write(const char *name, const float *values, int64_t n_in, int64_t n_out,
+    enum tensor_type type, const struct gguf_writer *g, struct file_writer *f, struct error *err)
 {
     static const char zeros[64];
-    const float *values = train_weight_values(m, w);
-    const size_t row = tensor_row_bytes(type, w->n_in);
+    const size_t row = tensor_row_bytes(type, n_in);
     char *bytes = malloc(row * ROWS_AT_ONCE);
-    int rc = bytes ? 0 : error_set(err, ERROR_MEMORY, "no memory to write %s", w->name);
-    for (int64_t i = 0; i < w->n_in * w->n_out && rc == 0; i++)
+    int rc = bytes ? 0 : error_set(err, ERROR_MEMORY, "no memory to write %s", name);
+    for (int64_t i = 0; i < n_in * n_out && rc == 0; i++)
         if (!isfinite(values[i]))
-            rc = error_set(
-                err, ERROR_INVALID, "%s holds a value that is no number: nothing is written", w->name);
-    for (int64_t i = 0; i < w->n_out && rc == 0; i += ROWS_AT_ONCE) {
-        const int64_t n = w->n_out - i < ROWS_AT_ONCE ? w->n_out - i : ROWS_AT_ONCE;
-        rc = tensor_quantize(type, values + i * w->n_in, bytes, n * w->n_in, err);
+            rc =
+                error_set(err, ERROR_INVALID, "%s holds a value that is no number: nothing is written", name);
+    for (int64_t i = 0; i < n_out && rc == 0; i += ROWS_AT_ONCE) {
+        const int64_t n = n_out - i < ROWS_AT_ONCE ? n_out - i : ROWS_AT_ONCE;
+        rc = tensor_quantize(type, values + i * n_in, bytes, n * n_in, err);
         if (rc == 0)
             file_write(f, bytes, row * (size_t)n);
     }
-    file_write(f, zeros, gguf_writer_padding(g, row * (uint64_t)w->n_out));
+    file_write(f, zeros, gguf_writer_padding(g, row * (uint64_t)n_out));
     free(bytes);
     return rc;
 }
 
-static int file_fill(const struct train_model *m, const struct gguf_writer *g, const struct train_config *c,
-    const char *path, struct error *err)
+/* The header, then what `fill` writes; all of it or nothing. */
+static int file_make(const struct gguf_writer *g, const char *path,
+    int (*fill)(void *ctx, const struct gguf_writer *g, struct file_writer *f, struct error *err), void *ctx,
+    struct error *err)
 {
     struct file_writer f;
     struct buf header;
@@ -73,14 +78,31 @@ static int file_fill(const struct train_model *m, const struct gguf_writer *g, c
     rc = rc ? rc : file_begin(&f, path, err);
     if (rc == 0) {
         file_write(&f, header.data, header.len);
-        for (int32_t i = 0; i < m->n_weights && rc == 0; i++)
-            rc = tensor_write(m, &m->weights[i], type_of(&m->weights[i], c->type), g, &f, err);
+        rc = fill(ctx, g, &f, err);
         if (rc)
             file_abandon(&f);
         else
             rc = file_commit(&f, err);
     }
     buf_free(&header);
+    return rc;
+}
+
+/* ---- A model of its own ---- */
+struct own {
+    const struct train_model *m;
+    enum tensor_type type;
+};
+
+static int own_fill(void *ctx, const struct gguf_writer *g, struct file_writer *f, struct error *err)
+{
+    const struct own *o = ctx;
+    int rc = 0;
+    for (int32_t i = 0; i < o->m->n_weights && rc == 0; i++) {
+        const struct train_weight *w = &o->m->weights[i];
+        rc = rows_write(
+            w->name, train_weight_values(o->m, w), w->n_in, w->n_out, type_of(w, o->type), g, f, err);
+    }
     return rc;
 }
 
@@ -96,7 +118,132 @@ int model_write(const struct train_model *m, const struct train_text *t, const s
         gguf_write_tensor(
             &g, w->name, type_of(w, c->type), w->vector ? 1 : 2, (const int64_t[]){w->n_in, w->n_out});
     }
-    int rc = file_fill(m, &g, c, path, err);
+    struct own own = {m, c->type};
+    int rc = file_make(&g, path, own_fill, &own, err);
+    gguf_writer_free(&g);
+    return rc;
+}
+
+/* ---- An adapter (engine/worker/lora.h has the format) ---- */
+static int adapter_fill(void *ctx, const struct gguf_writer *g, struct file_writer *f, struct error *err)
+{
+    const struct train_model *m = ctx;
+    int rc = 0;
+    for (int32_t i = 0; i < m->n_weights && rc == 0; i++) {
+        const struct train_weight *w = &m->weights[i];
+        if (w->lora_a < 0)
+            continue;
+        rc = rows_write(w->name, m->values + w->lora_a, w->n_in, m->lora_rank, TENSOR_F32, g, f, err);
+        rc = rc ? rc
+                : rows_write(w->name, m->values + w->lora_b, m->lora_rank, w->n_out, TENSOR_F32, g, f, err);
+    }
+    return rc;
+}
+
+int adapter_write(
+    const struct train_model *m, const struct train_config *c, const char *path, struct error *err)
+{
+    struct gguf_writer g;
+    gguf_writer_init(&g);
+    gguf_write_str(&g, "general.architecture", str_from(m->family->name));
+    gguf_write_str(&g, "general.type", STR("adapter"));
+    gguf_write_str(&g, "general.name", c->name);
+    gguf_write_str(&g, "adapter.type", STR("lora"));
+    gguf_write_f32(&g, "adapter.lora.alpha", c->lora.alpha);
+    for (int32_t i = 0; i < m->n_weights; i++) {
+        const struct train_weight *w = &m->weights[i];
+        char name[80];
+        if (w->lora_a < 0)
+            continue;
+        snprintf(name, sizeof name, "%s.lora_a", w->name);
+        gguf_write_tensor(&g, name, TENSOR_F32, 2, (const int64_t[]){w->n_in, m->lora_rank});
+        snprintf(name, sizeof name, "%s.lora_b", w->name);
+        gguf_write_tensor(&g, name, TENSOR_F32, 2, (const int64_t[]){m->lora_rank, w->n_out});
+    }
+    int rc = file_make(&g, path, adapter_fill, (void *)(uintptr_t)m, err);
+    gguf_writer_free(&g);
+    return rc;
+}
+
+/* ---- The base with what was trained in it: all else is copied as it stands ---- */
+struct folded {
+    const struct train_model *m;
+    const struct gguf *base;
+};
+
+static const struct train_weight *weight_of(const struct train_model *m, const struct tensor *t)
+{
+    for (int32_t i = 0; i < m->n_weights; i++)
+        if (str_is(t->name, m->weights[i].name) && (m->weights[i].at >= 0 || m->weights[i].lora_a >= 0))
+            return &m->weights[i];
+    return NULL;
+}
+
+/* The base's type, where that can be written; else halves. */
+static enum tensor_type folded_type(const struct tensor *t)
+{
+    const uint32_t n = tensor_type_info(t->type)->block_values;
+    float values[256] = {0};
+    char bytes[1024];
+    return n <= 256 && tensor_quantize(t->type, values, bytes, n, NULL) == 0 ? t->type : TENSOR_F16;
+}
+
+/* W + scale B A */
+static int folded_values(
+    const struct train_model *m, const struct train_weight *w, float *to, struct error *err)
+{
+    if (w->at >= 0) {
+        memcpy(to, train_weight_values(m, w), (size_t)(w->n_in * w->n_out) * sizeof *to);
+        return 0;
+    }
+    const float *a = m->values + w->lora_a, *b = m->values + w->lora_b;
+    int rc = tensor_dequantize(w->type, w->frozen, to, w->n_in * w->n_out, err);
+    for (int64_t o = 0; o < w->n_out && rc == 0; o++)
+        for (int64_t r = 0; r < m->lora_rank; r++) {
+            const float by = m->lora_scale * b[o * m->lora_rank + r];
+            for (int64_t i = 0; i < w->n_in; i++)
+                to[o * w->n_in + i] += by * a[r * w->n_in + i];
+        }
+    return rc;
+}
+
+static int folded_fill(void *ctx, const struct gguf_writer *g, struct file_writer *f, struct error *err)
+{
+    static const char zeros[64];
+    const struct folded *x = ctx;
+    int rc = 0;
+    for (size_t i = 0; i < gguf_n_tensors(x->base) && rc == 0; i++) {
+        const struct tensor *t = gguf_tensor_at(x->base, i);
+        const struct train_weight *w = weight_of(x->m, t);
+        if (!w) {
+            file_write(f, t->data, t->bytes);
+            file_write(f, zeros, gguf_writer_padding(g, t->bytes));
+            continue;
+        }
+        float *values = malloc((size_t)(w->n_in * w->n_out) * sizeof *values);
+        rc = values ? folded_values(x->m, w, values, err)
+                    : error_set(err, ERROR_MEMORY, "no memory to write %s", w->name);
+        rc = rc ? rc : rows_write(w->name, values, w->n_in, w->n_out, folded_type(t), g, f, err);
+        free(values);
+    }
+    return rc;
+}
+
+int folded_write(const struct train_model *m, const struct gguf *base, const char *path, struct error *err)
+{
+    struct gguf_writer g;
+    struct folded x = {m, base};
+    gguf_writer_init(&g);
+    for (size_t i = 0; i < gguf_n_pairs(base); i++)
+        if (!str_is(gguf_pair_at(base, i)->key, "general.alignment"))
+            gguf_write_pair(&g, gguf_pair_at(base, i));
+    for (size_t i = 0; i < gguf_n_tensors(base); i++) {
+        const struct tensor *t = gguf_tensor_at(base, i);
+        char name[TENSOR_NAME_MAX + 1];
+        snprintf(name, sizeof name, STR_FMT, STR_ARG(t->name));
+        gguf_write_tensor(&g, name, weight_of(m, t) ? folded_type(t) : t->type, t->n_dims, t->shape);
+    }
+    int rc = file_make(&g, path, folded_fill, &x, err);
     gguf_writer_free(&g);
     return rc;
 }

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "base/limits.h"
-#include "base/must.h"
 #include "engine/worker/gguf.h"
 #include "train/data.h"
 #include "train/vocab.h"
@@ -90,51 +89,11 @@ int train_text_learn(const struct train_files *data, int32_t most, struct train_
 }
 
 /* ---- Taken ---- */
-static void strings_write(struct gguf_writer *w, const char *key, const struct gguf_array *a)
-{
-    struct str *values = must(calloc((size_t)a->count + 1, sizeof *values));
-    size_t cursor = 0, n = 0;
-    while (n < a->count && gguf_array_next(a, &cursor, &values[n]))
-        n++;
-    gguf_write_strs(w, key, values, n);
-    free(values);
-}
-
-static void pair_write(struct gguf_writer *w, const char *key, const struct gguf_pair *p)
-{
-    switch (p->type) {
-    case GGUF_STRING:
-        gguf_write_str(w, key, p->s);
-        return;
-    case GGUF_BOOL:
-        gguf_write_bool(w, key, p->b);
-        return;
-    case GGUF_FLOAT32:
-    case GGUF_FLOAT64:
-        gguf_write_f32(w, key, (float)p->f);
-        return;
-    case GGUF_ARRAY:
-        if (p->array.type == GGUF_STRING)
-            strings_write(w, key, &p->array);
-        else if (p->array.type != GGUF_ARRAY)
-            gguf_write_array(w, key, p->array.type, p->array.data, (size_t)p->array.count);
-        return;
-    default:
-        gguf_write_u32(w, key, (uint32_t)p->u); /* ids of tokens, and counts */
-    }
-}
-
 static void pairs_write(struct gguf_writer *w, const struct gguf *from)
 {
-    for (size_t i = 0; i < gguf_n_pairs(from); i++) {
-        const struct gguf_pair *p = gguf_pair_at(from, i);
-        char key[256];
-        if (!str_starts(p->key, STR("tokenizer.")) || p->key.len >= sizeof key)
-            continue;
-        memcpy(key, p->key.data, p->key.len);
-        key[p->key.len] = '\0';
-        pair_write(w, key, p);
-    }
+    for (size_t i = 0; i < gguf_n_pairs(from); i++)
+        if (str_starts(gguf_pair_at(from, i)->key, STR("tokenizer.")))
+            gguf_write_pair(w, gguf_pair_at(from, i));
 }
 
 void train_text_write(const struct train_text *t, struct gguf_writer *w)

@@ -41,6 +41,9 @@
  *     validate_every: 100        steps
  *     patience: 0                validations in a row without a better loss that end it; 0: none do
  *     checkpoint_every: 100      steps
+ *   lora:                        for weir finetune, which needs no `model`
+ *     rank: 16
+ *     alpha: 32                  what the adapter adds is multiplied by alpha / rank
  *   output:
  *     type: F16                  of matrices: F32 F16 BF16 Q8_0
  *
@@ -83,9 +86,18 @@ struct train_config {
     struct train_files data, validation;
     double validation_share;
     enum tensor_type type;
+    struct train_lora {
+        int32_t rank;
+        float alpha;
+    } lora;
 };
 
-/* Reads and checks the file; errors name the line. The caller frees c->arena, also on error. */
-int train_config_read(const char *path, struct train_config *c, struct error *err) MUST_USE;
+/* Reads and checks the file; errors name the line. The caller frees c->arena, also on error. A model that is
+ * tuned has its own shape. */
+enum train_kind { TRAIN_NEW, TRAIN_TUNE };
+int train_config_read(
+    const char *path, enum train_kind kind, struct train_config *c, struct error *err) MUST_USE;
+/* What tuning on one file of examples does unless a configuration says otherwise. */
+void train_config_default(const char *data, struct train_config *c);
 
 #endif

@@ -3,5 +3,6 @@
 #define WEIR_TRAIN_VERBS_H
 
 int train_verb(int argc, char **argv);
+int finetune_verb(int argc, char **argv);
 
 #endif

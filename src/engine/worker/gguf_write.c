@@ -4,6 +4,9 @@
 
 #include "base/limits.h"
 
+/* Bytes of each type of scalar, by its number; none of strings and arrays. */
+static const size_t scalar_bytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+
 static void append_str(struct buf *b, struct str s)
 {
     uint64_t len = s.len;
@@ -11,11 +14,16 @@ static void append_str(struct buf *b, struct str s)
     buf_append_str(b, s);
 }
 
-static void append_key(struct gguf_writer *w, const char *key, uint32_t type)
+static void append_key_str(struct gguf_writer *w, struct str key, uint32_t type)
 {
-    append_str(&w->pairs, str_from(key));
+    append_str(&w->pairs, key);
     buf_append(&w->pairs, &type, sizeof type);
     w->n_pairs++;
+}
+
+static void append_key(struct gguf_writer *w, const char *key, uint32_t type)
+{
+    append_key_str(w, str_from(key), type);
 }
 
 void gguf_writer_init(struct gguf_writer *w)
@@ -65,10 +73,9 @@ static void append_array(struct gguf_writer *w, const char *key, uint32_t type, 
 void gguf_write_array(
     struct gguf_writer *w, const char *key, enum gguf_type type, const void *data, size_t count)
 {
-    static const size_t bytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
-    assert((size_t)type < sizeof bytes / sizeof *bytes && bytes[type] > 0);
+    assert((size_t)type < sizeof scalar_bytes / sizeof *scalar_bytes && scalar_bytes[type] > 0);
     append_array(w, key, type, count);
-    buf_append(&w->pairs, data, count * bytes[type]);
+    buf_append(&w->pairs, data, count * scalar_bytes[type]);
 }
 
 void gguf_write_strs(struct gguf_writer *w, const char *key, const struct str *values, size_t count)
@@ -76,6 +83,43 @@ void gguf_write_strs(struct gguf_writer *w, const char *key, const struct str *v
     append_array(w, key, GGUF_STRING, count);
     for (size_t i = 0; i < count; i++)
         append_str(&w->pairs, values[i]);
+}
+
+/* A scalar in the width of its type. */
+static void append_scalar(struct gguf_writer *w, const struct gguf_pair *pair)
+{
+    const float narrow = pair->type == GGUF_FLOAT32 ? (float)pair->f : 0;
+    if (pair->type == GGUF_FLOAT32)
+        buf_append(&w->pairs, &narrow, sizeof narrow);
+    else if (pair->type == GGUF_BOOL)
+        buf_append_char(&w->pairs, pair->b ? 1 : 0);
+    else /* little-endian: the low bytes come first */
+        buf_append(&w->pairs, &pair->u, scalar_bytes[pair->type]);
+}
+
+void gguf_write_pair(struct gguf_writer *w, const struct gguf_pair *pair)
+{
+    const struct gguf_array *a = &pair->array;
+    struct str item;
+    size_t cursor = 0;
+    uint32_t of;
+    if (pair->type == GGUF_ARRAY && a->type == GGUF_ARRAY)
+        return;
+    append_key_str(w, pair->key, pair->type);
+    if (pair->type == GGUF_STRING) {
+        append_str(&w->pairs, pair->s);
+    } else if (pair->type == GGUF_ARRAY) {
+        of = a->type;
+        buf_append(&w->pairs, &of, sizeof of);
+        buf_append(&w->pairs, &a->count, sizeof a->count);
+        if (a->type != GGUF_STRING)
+            buf_append(&w->pairs, a->data, a->count * scalar_bytes[a->type]);
+        else
+            while (gguf_array_next(a, &cursor, &item))
+                append_str(&w->pairs, item);
+    } else {
+        append_scalar(w, pair);
+    }
 }
 
 size_t gguf_writer_padding(const struct gguf_writer *w, uint64_t bytes)

@@ -29,6 +29,8 @@ void gguf_write_str(struct gguf_writer *w, const char *key, struct str value);
 void gguf_write_array(
     struct gguf_writer *w, const char *key, enum gguf_type type, const void *data, size_t count);
 void gguf_write_strs(struct gguf_writer *w, const char *key, const struct str *values, size_t count);
+/* A pair of another file as it stands. An array of arrays, which no file in use has, is left out. */
+void gguf_write_pair(struct gguf_writer *w, const struct gguf_pair *pair);
 /* Declares a tensor; the shape's first dimension must be whole blocks. */
 void gguf_write_tensor(
     struct gguf_writer *w, const char *name, enum tensor_type type, uint32_t n_dims, const int64_t *shape);

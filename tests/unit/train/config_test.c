@@ -8,7 +8,7 @@ static const char good[] =
 
 static int read_text(struct folder *f, const char *text, struct train_config *c, struct error *err)
 {
-    return train_config_read(folder_write(f, "c.yaml", text), c, err);
+    return train_config_read(folder_write(f, "c.yaml", text), TRAIN_NEW, c, err);
 }
 
 static void test_a_configuration_is_read(void **state)

@@ -33,7 +33,7 @@ static void rig_create(struct rig *r, int32_t threads)
     *r = (struct rig){.err = {0}};
     folder_create(&r->f);
     folder_examples(&r->f, "d.jsonl", 12);
-    int rc = train_config_read(folder_write(&r->f, "c.yaml", config), &r->config, &r->err);
+    int rc = train_config_read(folder_write(&r->f, "c.yaml", config), TRAIN_NEW, &r->config, &r->err);
     rc = rc ? rc : train_text_learn(&r->config.data, r->config.shape.n_vocab, &r->text, &r->err);
     r->config.shape.n_vocab = tokenizer_vocab_size(r->text.tokenizer);
     rc = rc ? rc : data_read(&r->config.data, &r->text, 64, &data, NULL, 0, 1, &r->err);

@@ -1,0 +1,107 @@
+#include "train/loop.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "engine/memory.h"
+#include "train/progress.h"
+
+enum { PATH_MAX_BYTES = 4096 };
+
+static volatile sig_atomic_t stopped;
+
+/* The step is finished and kept; a second signal ends it at once. */
+static void stop(int number)
+{
+    stopped = 1;
+    signal(number, SIG_DFL);
+}
+
+void loop_catch_signals(void)
+{
+    signal(SIGINT, stop);
+    signal(SIGTERM, stop);
+}
+
+/* Names too long for the system fail when they are opened. */
+static const char *checkpoint_path(const struct loop_options *o, char path[PATH_MAX_BYTES])
+{
+    snprintf(path, PATH_MAX_BYTES, "%s.checkpoint", o->out);
+    return path;
+}
+
+static int keep(const struct run *r, const struct loop_options *o, struct error *err)
+{
+    char path[PATH_MAX_BYTES];
+    int rc = checkpoint_write(r, checkpoint_path(o, path), err);
+    return rc ? rc : report_write(r, o->out, err);
+}
+
+static int steps_run(struct run *r, const struct loop_options *o, struct error *err)
+{
+    const struct train_schedule *s = &r->config->schedule;
+    struct progress p;
+    int rc = 0;
+    progress_init(&p, r);
+    while (rc == 0 && r->state.step < r->steps && !run_is_stale(r) && !stopped) {
+        rc = run_step(r, err);
+        if (rc == 0 && (r->state.step % s->validate_every == 0 || r->state.step == r->steps))
+            run_validate(r);
+        if (rc == 0 && r->state.step % s->checkpoint_every == 0)
+            rc = keep(r, o, err);
+        if (rc == 0)
+            progress_show(&p, r, r->state.step == r->steps || stopped);
+    }
+    progress_end(&p);
+    if (rc || !stopped || r->state.step == r->steps)
+        return rc;
+    rc = keep(r, o, err);
+    return rc ? rc
+              : error_set(err, ERROR_CANCELLED, "stopped at step %lld: the same command goes on from there",
+                    (long long)r->state.step);
+}
+
+/* One batch tells how long all of them take. */
+static int plan_time(struct run *r, struct error *err)
+{
+    char time[32];
+    int rc = run_step(r, err);
+    if (rc)
+        return rc;
+    progress_time((double)r->step_ns / 1e9 * (double)r->steps, time);
+    fprintf(stderr, "about %s at %.0f tokens/s\n", time, (double)r->step_tokens / (double)r->step_ns * 1e9);
+    return 0;
+}
+
+int loop_run(struct run *r, const struct loop_options *o, struct error *err)
+{
+    char path[PATH_MAX_BYTES];
+    const struct run_plan plan = run_plan_make(r, o->threads, engine_memory_available());
+    progress_plan(r, &plan);
+    if (o->plan)
+        return plan_time(r, err);
+    int rc = o->fresh ? ERROR_NOT_FOUND : checkpoint_read(r, checkpoint_path(o, path), err);
+    if (rc == 0)
+        fprintf(stderr, "going on after step %lld (%s)\n", (long long)r->state.step, path);
+    if (rc && rc != ERROR_NOT_FOUND)
+        return rc;
+    rc = steps_run(r, o, err);
+    if (rc == 0)
+        run_take_best(r);
+    return rc;
+}
+
+int loop_finish(const struct run *r, const struct loop_options *o, struct error *err)
+{
+    char path[PATH_MAX_BYTES];
+    int rc = report_write(r, o->out, err);
+    if (rc == 0 && unlink(checkpoint_path(o, path)) != 0 && errno != ENOENT)
+        log_warn("train", "cannot remove %s: %s", path, strerror(errno));
+    if (rc == 0)
+        fprintf(stderr, "wrote %s, %s.log.json and %s.svg\n", o->out, o->out, o->out);
+    return rc;
+}

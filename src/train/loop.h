@@ -1,0 +1,21 @@
+/* From the first step to the last: what weir train and weir finetune have in common. */
+#ifndef WEIR_TRAIN_LOOP_H
+#define WEIR_TRAIN_LOOP_H
+
+#include "train/run.h"
+
+struct loop_options {
+    const char *out; /* the log, the curve and the checkpoint stand beside it */
+    bool fresh;      /* whatever checkpoint there is */
+    bool plan;       /* say what it takes, and stop */
+    int32_t threads;
+};
+
+/* SIGINT and SIGTERM let the step end, keep it, and make loop_run return ERROR_CANCELLED. */
+void loop_catch_signals(void);
+/* Says what it will take, goes on from a checkpoint or begins, and trains. With `plan` nothing is trained. */
+int loop_run(struct run *r, const struct loop_options *o, struct error *err) MUST_USE;
+/* When the result is safe: the report is written, the checkpoint goes. */
+int loop_finish(const struct run *r, const struct loop_options *o, struct error *err) MUST_USE;
+
+#endif

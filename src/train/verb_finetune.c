@@ -1,0 +1,220 @@
+/* weir finetune: a model that is there, taught more. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/worker/gguf.h"
+#include "train/loop.h"
+#include "train/options.h"
+#include "train/verbs.h"
+
+static const char help[] =
+    "usage: weir finetune BASE.gguf DATA.jsonl|CONFIG.yaml --out ADAPTER.gguf [options]\n"
+    "\n"
+    "Teaches a model your own conversations: a low-rank adapter (LoRA) is trained beside its weights, which "
+    "stay as\n"
+    "they are, quantised or not. Nothing leaves this machine: the trainer has no network code. The adapter "
+    "runs here\n"
+    "(weir serve, 'adapters') and in llama.cpp. Architectures: llama, qwen2.\n"
+    "\n"
+    "  --out FILE            the adapter; beside it FILE.log.json, FILE.svg and, while it runs, "
+    "FILE.checkpoint: the\n"
+    "                        same command goes on from there, to the same result\n"
+    "  --merged FILE         also the whole model, the adapter folded in\n"
+    "  --full                train all weights, no adapter: --out is then a model\n"
+    "  --rank N              of the adapter (16); --alpha A: what it adds is multiplied by A / rank (2 x "
+    "rank)\n"
+    "  --epochs N            how often each example is seen (3)\n"
+    "  --learning-rate R     (0.0005)\n"
+    "  --validation FILE     examples to measure by; or --validation-share S of the others\n"
+    "  --fresh               begin anew, whatever checkpoint there is\n"
+    "  --plan                say what memory and time it takes, and stop\n"
+    "  --threads N           default: one for each core\n"
+    "\n"
+    "The data are as for weir train, which see; they go through the model's own chat template. A "
+    "configuration has\n"
+    "its 'data' and 'train' and may have 'lora: {rank: 16, alpha: 32}', 'context: 512' and 'name'.\n";
+
+struct options {
+    struct loop_options loop;
+    const char *base, *data, *merged, *validation;
+    double rank, alpha, epochs, rate, share; /* 0: not given */
+    bool full;
+};
+
+/* ---- What is asked ---- */
+static bool is_config(const char *path)
+{
+    const struct str name = str_from(path);
+    return str_ends(name, STR(".yaml")) || str_ends(name, STR(".yml")) || str_ends(name, STR(".json"));
+}
+
+static int config_get(const struct options *o, struct train_config *c, struct error *err)
+{
+    int rc = 0;
+    if (is_config(o->data))
+        rc = train_config_read(o->data, TRAIN_TUNE, c, err);
+    else
+        train_config_default(o->data, c);
+    if (rc)
+        return rc;
+    if (o->rank > 0)
+        c->lora = (struct train_lora){(int32_t)o->rank, (float)(2 * o->rank)};
+    if (o->alpha > 0)
+        c->lora.alpha = (float)o->alpha;
+    if (o->epochs > 0) {
+        c->schedule.epochs = (int64_t)o->epochs;
+        c->schedule.steps = 0;
+    }
+    if (o->rate > 0)
+        c->schedule.learning_rate = o->rate;
+    if (o->share > 0)
+        c->validation_share = o->share;
+    if (o->validation) {
+        c->validation = (struct train_files){arena_alloc(c->arena, sizeof(struct str)), 1};
+        c->validation.paths[0] = arena_copy(c->arena, str_from(o->validation));
+    }
+    return 0;
+}
+
+/* ---- What there is ---- */
+struct tuned {
+    struct train_config config;
+    struct gguf *base;
+    struct train_text text;
+    struct train_data data, validation;
+    struct train_model model;
+    struct run run;
+};
+
+static int base_open(const char *path, struct gguf **out, struct error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return error_set(err, ERROR_IO, "cannot open the model %s: %s", path, strerror(errno));
+    int rc = gguf_open(&fd, 1, out, err);
+    close(fd);
+    return rc ? error_wrap(err, "%s", path) : 0;
+}
+
+/* The longest example decides how long sequences are: memory goes by that. */
+enum { CONTEXT_USUAL = 4096, CONTEXT_LEAST = 256 };
+
+static int32_t longest(const struct train_data *d)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < d->n_docs; i++)
+        most = d->starts[i + 1] - d->starts[i] > most ? d->starts[i + 1] - d->starts[i] : most;
+    return (int32_t)most;
+}
+
+static int data_get(struct tuned *t, int32_t *context, struct error *err)
+{
+    const struct train_config *c = &t->config;
+    const int32_t most = c->shape.n_context > 0 ? c->shape.n_context : CONTEXT_USUAL;
+    struct train_data *second = c->validation_share > 0 ? &t->validation : NULL;
+    int rc =
+        data_read(&c->data, &t->text, most, &t->data, second, c->validation_share, c->schedule.seed, err);
+    if (rc == 0 && c->validation.count > 0)
+        rc = data_read(&c->validation, &t->text, most, &t->validation, NULL, 0, 0, err);
+    const int32_t a = longest(&t->data), b = longest(&t->validation);
+    *context = a > b ? a : b;
+    *context = *context > CONTEXT_LEAST ? *context : CONTEXT_LEAST;
+    return rc;
+}
+
+static int model_get(const struct options *o, struct tuned *t, int32_t context, struct error *err)
+{
+    const struct train_config *c = &t->config;
+    int rc = train_model_load(t->base, o->full ? NULL : &c->lora, context, c->schedule.seed, &t->model, err);
+    if (rc)
+        return rc;
+    if (tokenizer_vocab_size(t->text.tokenizer) > t->model.shape.n_vocab)
+        return error_set(
+            err, ERROR_INVALID, "%s has more tokens than rows of its embedding: the file is broken", o->base);
+    if (longest(&t->data) > t->model.shape.n_context || longest(&t->validation) > t->model.shape.n_context)
+        return error_set(err, ERROR_CONTEXT,
+            "some examples are longer than the %d tokens that the model can take: shorten them, "
+            "or set 'context' in a configuration so that they are left out",
+            (int)t->model.shape.n_context);
+    return 0;
+}
+
+static int result_write(const struct options *o, const struct tuned *t, struct error *err)
+{
+    int rc = o->full ? folded_write(&t->model, t->base, o->loop.out, err)
+                     : adapter_write(&t->model, &t->config, o->loop.out, err);
+    if (rc == 0 && o->merged)
+        rc = folded_write(&t->model, t->base, o->merged, err);
+    if (rc == 0 && o->merged)
+        fprintf(stderr, "wrote %s\n", o->merged);
+    return rc;
+}
+
+static int tune(const struct options *o, struct tuned *t, struct error *err)
+{
+    int32_t context = 0;
+    int rc = config_get(o, &t->config, err);
+    rc = rc ? rc : base_open(o->base, &t->base, err);
+    rc = rc ? rc : train_text_from(t->base, &t->text, err);
+    rc = rc ? rc : data_get(t, &context, err);
+    rc = rc ? rc : model_get(o, t, context, err);
+    rc = rc ? rc : run_create(&t->config, &t->model, &t->data, &t->validation, o->loop.threads, &t->run, err);
+    rc = rc ? rc : loop_run(&t->run, &o->loop, err);
+    if (rc || o->loop.plan)
+        return rc;
+    rc = result_write(o, t, err);
+    return rc ? rc : loop_finish(&t->run, &o->loop, err);
+}
+
+static void tuned_free(struct tuned *t)
+{
+    run_free(&t->run);
+    train_model_free(&t->model);
+    data_free(&t->data);
+    data_free(&t->validation);
+    train_text_free(&t->text);
+    gguf_close(t->base);
+    arena_free(t->config.arena);
+}
+
+/* ---- The command line ---- */
+static bool numbers_read(struct options *o, const char *const text[5])
+{
+    return options_number("rank", text[0], 1, 1024, &o->rank) &&
+           options_number("alpha", text[1], 1e-3, 1e6, &o->alpha) &&
+           options_number("epochs", text[2], 1, 1e6, &o->epochs) &&
+           options_number("learning-rate", text[3], 1e-9, 10, &o->rate) &&
+           options_number("validation-share", text[4], 0, 0.9, &o->share);
+}
+
+int finetune_verb(int argc, char **argv)
+{
+    struct options o = {.full = false};
+    struct tuned t = {.base = NULL};
+    struct error err = {0};
+    const char *threads = NULL, *numbers[5] = {NULL};
+    const struct option_row rows[] = {{"out", &o.loop.out, NULL}, {"merged", &o.merged, NULL},
+        {"rank", &numbers[0], NULL}, {"alpha", &numbers[1], NULL}, {"epochs", &numbers[2], NULL},
+        {"learning-rate", &numbers[3], NULL}, {"validation-share", &numbers[4], NULL},
+        {"validation", &o.validation, NULL}, {"threads", &threads, NULL}, {"full", NULL, &o.full},
+        {"fresh", NULL, &o.loop.fresh}, {"plan", NULL, &o.loop.plan}};
+    int n = options_read(argc, argv, rows, sizeof rows / sizeof *rows, help);
+    if (n < 0)
+        return n == -2 ? 0 : 2;
+    if (n != 2 || (!o.loop.out && !o.loop.plan))
+        return options_fail("finetune wants a model, data and --out: see weir finetune --help");
+    if (o.full && o.merged)
+        return options_fail("--full has no adapter that --merged could fold in: --out is the model");
+    if (!options_threads(threads, &o.loop.threads) || !numbers_read(&o, numbers))
+        return 2;
+    o.base = argv[1];
+    o.data = argv[2];
+    loop_catch_signals();
+    int rc = tune(&o, &t, &err);
+    tuned_free(&t);
+    return rc ? options_error(&err) : 0;
+}
