@@ -21,27 +21,27 @@ static void stop(int number)
     signal(number, SIG_DFL);
 }
 
-void loop_catch_signals(void)
+void train_loop_catch_signals(void)
 {
     signal(SIGINT, stop);
     signal(SIGTERM, stop);
 }
 
 /* Names too long for the system fail when they are opened. */
-static const char *checkpoint_path(const struct loop_options *o, char path[PATH_MAX_BYTES])
+static const char *checkpoint_path(const struct train_loop_options *o, char path[PATH_MAX_BYTES])
 {
     snprintf(path, PATH_MAX_BYTES, "%s.checkpoint", o->out);
     return path;
 }
 
-static int keep(const struct run *r, const struct loop_options *o, struct error *err)
+static int keep(const struct run *r, const struct train_loop_options *o, struct error *err)
 {
     char path[PATH_MAX_BYTES];
     int rc = checkpoint_write(r, checkpoint_path(o, path), err);
     return rc ? rc : report_write(r, o->out, err);
 }
 
-static int steps_run(struct run *r, const struct loop_options *o, struct error *err)
+static int steps_run(struct run *r, const struct train_loop_options *o, struct error *err)
 {
     const struct train_schedule *s = &r->config->schedule;
     struct progress p;
@@ -77,7 +77,7 @@ static int plan_time(struct run *r, struct error *err)
     return 0;
 }
 
-int loop_run(struct run *r, const struct loop_options *o, struct error *err)
+int train_loop_run(struct run *r, const struct train_loop_options *o, struct error *err)
 {
     char path[PATH_MAX_BYTES];
     const struct run_plan plan = run_plan_make(r, o->threads, engine_memory_available());
@@ -95,7 +95,7 @@ int loop_run(struct run *r, const struct loop_options *o, struct error *err)
     return rc;
 }
 
-int loop_finish(const struct run *r, const struct loop_options *o, struct error *err)
+int train_loop_finish(const struct run *r, const struct train_loop_options *o, struct error *err)
 {
     char path[PATH_MAX_BYTES];
     int rc = report_write(r, o->out, err);

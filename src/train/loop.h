@@ -4,18 +4,18 @@
 
 #include "train/run.h"
 
-struct loop_options {
+struct train_loop_options {
     const char *out; /* the log, the curve and the checkpoint stand beside it */
     bool fresh;      /* whatever checkpoint there is */
     bool plan;       /* say what it takes, and stop */
     int32_t threads;
 };
 
-/* SIGINT and SIGTERM let the step end, keep it, and make loop_run return ERROR_CANCELLED. */
-void loop_catch_signals(void);
+/* SIGINT and SIGTERM let the step end, keep it, and make train_loop_run return ERROR_CANCELLED. */
+void train_loop_catch_signals(void);
 /* Says what it will take, goes on from a checkpoint or begins, and trains. With `plan` nothing is trained. */
-int loop_run(struct run *r, const struct loop_options *o, struct error *err) MUST_USE;
+int train_loop_run(struct run *r, const struct train_loop_options *o, struct error *err) MUST_USE;
 /* When the result is safe: the report is written, the checkpoint goes. */
-int loop_finish(const struct run *r, const struct loop_options *o, struct error *err) MUST_USE;
+int train_loop_finish(const struct run *r, const struct train_loop_options *o, struct error *err) MUST_USE;
 
 #endif

@@ -39,7 +39,7 @@ static const char help[] =
     "its 'data' and 'train' and may have 'lora: {rank: 16, alpha: 32}', 'context: 512' and 'name'.\n";
 
 struct options {
-    struct loop_options loop;
+    struct train_loop_options loop;
     const char *base, *data, *merged, *validation;
     double rank, alpha, epochs, rate, share; /* 0: not given */
     bool full;
@@ -163,11 +163,11 @@ static int tune(const struct options *o, struct tuned *t, struct error *err)
     rc = rc ? rc : data_get(t, &context, err);
     rc = rc ? rc : model_get(o, t, context, err);
     rc = rc ? rc : run_create(&t->config, &t->model, &t->data, &t->validation, o->loop.threads, &t->run, err);
-    rc = rc ? rc : loop_run(&t->run, &o->loop, err);
+    rc = rc ? rc : train_loop_run(&t->run, &o->loop, err);
     if (rc || o->loop.plan)
         return rc;
     rc = result_write(o, t, err);
-    return rc ? rc : loop_finish(&t->run, &o->loop, err);
+    return rc ? rc : train_loop_finish(&t->run, &o->loop, err);
 }
 
 static void tuned_free(struct tuned *t)
@@ -213,7 +213,7 @@ int finetune_verb(int argc, char **argv)
         return 2;
     o.base = argv[1];
     o.data = argv[2];
-    loop_catch_signals();
+    train_loop_catch_signals();
     int rc = tune(&o, &t, &err);
     tuned_free(&t);
     return rc ? options_error(&err) : 0;

@@ -55,7 +55,7 @@ static int data_get(const struct train_config *c, const struct train_text *t, st
                : data_read(&c->validation, t, c->shape.n_context, validation, NULL, 0, s->seed, err);
 }
 
-static int train(const struct train_config *c, const struct loop_options *o, struct run *r,
+static int train(const struct train_config *c, const struct train_loop_options *o, struct run *r,
     struct train_model *m, struct train_text *t, struct error *err)
 {
     struct train_data data = {0}, validation = {0};
@@ -67,14 +67,14 @@ static int train(const struct train_config *c, const struct loop_options *o, str
     rc = rc ? rc : run_create(c, m, &data, &validation, o->threads, r, err);
     data_free(&data);
     data_free(&validation);
-    rc = rc ? rc : loop_run(r, o, err);
+    rc = rc ? rc : train_loop_run(r, o, err);
     if (rc || o->plan)
         return rc;
     rc = model_write(m, t, c, o->out, err);
-    return rc ? rc : loop_finish(r, o, err);
+    return rc ? rc : train_loop_finish(r, o, err);
 }
 
-static int config_run(const char *path, const struct loop_options *o, struct error *err)
+static int config_run(const char *path, const struct train_loop_options *o, struct error *err)
 {
     struct train_config c;
     struct train_text t = {0};
@@ -91,7 +91,7 @@ static int config_run(const char *path, const struct loop_options *o, struct err
 
 int train_verb(int argc, char **argv)
 {
-    struct loop_options o = {0};
+    struct train_loop_options o = {0};
     struct error err = {0};
     const char *threads = NULL;
     const struct option_row rows[] = {{"out", &o.out, NULL}, {"threads", &threads, NULL},
@@ -103,6 +103,6 @@ int train_verb(int argc, char **argv)
         return options_fail("train wants a configuration and --out: see weir train --help");
     if (!options_threads(threads, &o.threads))
         return 2;
-    loop_catch_signals();
+    train_loop_catch_signals();
     return config_run(argv[1], &o, &err) ? options_error(&err) : 0;
 }
