@@ -339,13 +339,51 @@ static bool write_short(struct json_writer *w, double value)
     return false;
 }
 
+/* The 15 to 17 digits that printf's %g gives, by whole numbers: for the sizes here m * 10^places, with value
+ * = m / 2^shift, fits into 128 bits. Digits are enough if they are nearer to the value than half the way to
+ * its neighbour, which is 1 / 2^shift away. */
+static bool write_long(struct json_writer *w, double value)
+{
+    static const uint64_t powers[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000,
+        1000000000, 10000000000, 100000000000, 1000000000000, 10000000000000, 100000000000000,
+        1000000000000000, 10000000000000000, 100000000000000000, 1000000000000000000, 10000000000000000000u};
+    int exponent, whole = 0; /* digits before the point; negative: zeros behind it */
+    const double size = fabs(value);
+    if (!(size >= 1e-3 && size < 1e9))
+        return false;
+    const uint64_t m = (uint64_t)ldexp(frexp(size, &exponent), 53);
+    const int shift = 53 - exponent;
+    while (whole < 9 && size >= (double)powers[whole])
+        whole++;
+    if (whole == 0)
+        whole = size < 0.01 ? -2 : size < 0.1 ? -1 : 0;
+    if ((m & (m - 1)) == 0) /* its lower neighbour is nearer */
+        return false;
+    for (int digits = 15; digits <= 17; digits++) {
+        int places = digits - whole;
+        unsigned __int128 scaled = (unsigned __int128)m * powers[places], one = (unsigned __int128)1 << shift;
+        unsigned __int128 rest = scaled & (one - 1);
+        uint64_t number = (uint64_t)(scaled >> shift);
+        bool up = rest > one / 2 || (rest == one / 2 && number & 1);
+        if (2 * (up ? one - rest : rest) >= powers[places] && digits < 17)
+            continue;
+        number += up;
+        for (; places > 1 && number % 10 == 0; places--)
+            number /= 10;
+        value_begin(w);
+        buf_append_decimal(w->buf, value < 0 ? -(int64_t)number : (int64_t)number, places);
+        break;
+    }
+    return true;
+}
+
 void json_write_double(struct json_writer *w, double value)
 {
     if (!isfinite(value)) {
         json_write_null(w);
         return;
     }
-    if (write_short(w, value))
+    if (write_short(w, value) || write_long(w, value))
         return;
     char text[40];
     for (int digits = 15; digits <= 17; digits++) {

@@ -145,9 +145,8 @@ static void findings_write(const struct route_decision *d, struct json_writer *w
     json_array_end(w);
 }
 
-static void text_or_null(struct json_writer *w, const char *key, struct str value)
+static void str_or_null(struct json_writer *w, struct str value)
 {
-    json_key(w, key);
     if (value.len > 0)
         json_write_str(w, value);
     else
@@ -168,9 +167,12 @@ static void masked_write(const struct router_masked *m, struct json_writer *w)
 
 void route_decision_members(const struct route_decision *d, struct json_writer *w)
 {
-    text_or_null(w, "request_id", d->request_id);
-    text_or_null(w, "route", d->route);
-    text_or_null(w, "rule", d->rule);
+    json_key(w, "request_id");
+    str_or_null(w, d->request_id);
+    json_key(w, "route");
+    str_or_null(w, d->route);
+    json_key(w, "rule");
+    str_or_null(w, d->rule);
     json_key(w, "boundary");
     json_write_text(w, d->boundary == EGRESS_BOUNDARY_LOCAL ? "local" : "any");
     findings_write(d, w);
@@ -208,7 +210,8 @@ void route_decision_members(const struct route_decision *d, struct json_writer *
         json_write_bool(w, d->cascade->fitted);
         json_object_end(w);
     }
-    text_or_null(w, "reason", d->reason);
+    json_key(w, "reason");
+    str_or_null(w, d->reason);
     if (d->masked)
         masked_write(d->masked, w);
 }

@@ -343,6 +343,41 @@ static void doubles_come_back_exactly(void **state)
     }
 }
 
+/* The fewest of 15 to 17 digits that come back, as printf writes them. */
+static void doubles_are_written_as_printf_does(void **state)
+{
+    (void)state;
+    struct rand_pcg r;
+    struct buf b;
+    struct json_writer w;
+    rand_pcg_seed(&r, 4);
+    buf_init(&b, 64);
+    for (int i = 0; i < 100000; i++) {
+        char want[40];
+        uint64_t bits = (uint64_t)rand_pcg_u32(&r) << 32 | rand_pcg_u32(&r);
+        double d = (double)(bits >> 11) / 9007199254740992.0 * pow(10, (double)(i % 14) - 4);
+        if (i % 3 == 0)
+            d = 1 / (1 + exp(-d)); /* as scores are */
+        if (i % 5 == 0)
+            d = -nextafter(round(d * 1e4) / 1e4, i % 2 ? -1 : 1);
+        if (i % 97 == 0)
+            d = ldexp(1, i % 40 - 12);
+        for (int digits = 15; digits <= 17; digits++) {
+            snprintf(want, sizeof want, "%.*g", digits, d);
+            if (strtod(want, NULL) >= d && strtod(want, NULL) <= d)
+                break;
+        }
+        if (!strpbrk(want, ".e"))
+            continue; /* written with ".0" */
+        b.len = 0;
+        json_writer_init(&w, &b);
+        json_write_double(&w, d);
+        if (!str_is(buf_str(&b), want) && !(strstr(want, "e-") && fabs(d) < 1e-4))
+            fail_msg("%a: %s instead of %s", d, b.data, want);
+    }
+    buf_free(&b);
+}
+
 static void doubles_are_written_short(void **state)
 {
     (void)state;
@@ -471,6 +506,7 @@ int main(void)
         cmocka_unit_test(writes_invalid_utf8_as_replacement_characters),
         cmocka_unit_test(doubles_come_back_exactly),
         cmocka_unit_test(doubles_are_written_short),
+        cmocka_unit_test(doubles_are_written_as_printf_does),
         cmocka_unit_test(floats_come_back_exactly),
         cmocka_unit_test(floats_are_written_short),
         cmocka_unit_test(a_tree_is_written_as_it_was_read),
