@@ -372,15 +372,18 @@ static void word_found(struct detect_scan *s, size_t word, size_t start, size_t 
     }
 }
 
+static bool words_found(void *ctx, uint16_t found, size_t at)
+{
+    struct detect_scan *s = ctx;
+    for (uint16_t word = found; word != DETECT_NO_WORD; word = table.words.shorter[word])
+        word_found(s, word, at - table.word[word].len, at);
+    return s->rc == 0;
+}
+
 void detect_secret_scan(struct detect_scan *s)
 {
-    const struct detect_words *w = &table.words;
-    size_t at = 0;
-    uint32_t state = 0;
-    for (uint16_t found;
-         s->rc == 0 && (found = detect_words_next(w, s->text, &at, &state)) != DETECT_NO_WORD;)
-        for (uint16_t word = found; word != DETECT_NO_WORD; word = w->shorter[word])
-            word_found(s, word, at - table.word[word].len, at);
+    if (s->rc == 0)
+        (void)detect_words_each(&table.words, s->text, words_found, s);
     pcre2_match_data_free(s->match);
     s->match = NULL;
 }

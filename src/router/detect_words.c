@@ -85,8 +85,10 @@ int detect_words_build(struct detect_words *w, const struct str *words, size_t n
 {
     *w = (struct detect_words){0};
     size_t most = 1;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         most += words[i].len;
+        w->longest = words[i].len > w->longest ? words[i].len : w->longest;
+    }
     if (most > MAX_STATES || n >= DETECT_NO_WORD)
         return error_set(err, ERROR_INTERNAL, "too many keywords for the detector");
     classes_make(w, words, n);
@@ -133,6 +135,80 @@ uint16_t detect_words_next(const struct detect_words *w, struct str text, size_t
     *at = i;
     *state = row;
     return ends ? w->word[row / w->stride] : DETECT_NO_WORD;
+}
+
+/* ---- Four lanes: a step waits for the one before, so four pieces of the text are read abreast. A lane
+ * begins with what the longest word could have of the piece before, and then knows its state. ---- */
+enum { LANES = 4, LANE = 1024 };
+
+struct lanes {
+    const unsigned char *text[LANES];
+    uint32_t row[LANES];
+    size_t n[LANES];
+    uint16_t at[LANES][LANE], word[LANES][LANE]; /* where words end, and the longest that does */
+};
+
+static void lanes_note(const struct detect_words *w, struct lanes *l, size_t i)
+{
+    for (size_t k = 0; k < LANES; k++)
+        if (l->row[k] & 1) {
+            l->at[k][l->n[k]] = (uint16_t)i;
+            l->word[k][l->n[k]++] = w->word[l->row[k] / w->stride];
+        }
+}
+
+static void lanes_read(const struct detect_words *w, struct lanes *l, size_t length)
+{
+    const unsigned char *t0 = l->text[0], *t1 = l->text[1], *t2 = l->text[2], *t3 = l->text[3];
+    const uint8_t *class = w->class;
+    const uint32_t *next = w->next;
+    uint32_t a = l->row[0], b = l->row[1], c = l->row[2], d = l->row[3];
+    for (size_t i = 0; i < length; i++) {
+        a = next[a + class[t0[i]]];
+        b = next[b + class[t1[i]]];
+        c = next[c + class[t2[i]]];
+        d = next[d + class[t3[i]]];
+        if ((a | b | c | d) & 1) {
+            memcpy(l->row, (uint32_t[LANES]){a, b, c, d}, sizeof l->row);
+            lanes_note(w, l, i);
+        }
+    }
+    memcpy(l->row, (uint32_t[LANES]){a, b, c, d}, sizeof l->row);
+}
+
+/* The state at `at`. */
+static uint32_t row_at(const struct detect_words *w, struct str text, size_t at)
+{
+    uint32_t row = 0;
+    for (size_t i = at > w->longest ? at - w->longest : 0; i < at; i++)
+        row = w->next[row + w->class[(unsigned char)text.data[i]]];
+    return row;
+}
+
+bool detect_words_each(const struct detect_words *w, struct str text,
+    bool (*found)(void *ctx, uint16_t word, size_t at), void *ctx)
+{
+    struct lanes l;
+    size_t at = 0, length;
+    uint32_t row = 0;
+    for (; text.len - at >= LANES * 2 * w->longest; at += LANES * length) {
+        length = (text.len - at) / LANES < LANE ? (text.len - at) / LANES : LANE;
+        memset(l.n, 0, sizeof l.n);
+        for (size_t k = 0; k < LANES; k++) {
+            l.text[k] = (const unsigned char *)text.data + at + k * length;
+            l.row[k] = k == 0 ? row : row_at(w, text, at + k * length);
+        }
+        lanes_read(w, &l, length);
+        row = l.row[LANES - 1];
+        for (size_t k = 0; k < LANES; k++)
+            for (size_t i = 0; i < l.n[k]; i++)
+                if (!found(ctx, l.word[k][i], at + k * length + l.at[k][i] + 1))
+                    return false;
+    }
+    for (uint16_t word; (word = detect_words_next(w, text, &at, &row)) != DETECT_NO_WORD;)
+        if (!found(ctx, word, at))
+            return false;
+    return true;
 }
 
 void detect_words_free(struct detect_words *w)

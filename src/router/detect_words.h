@@ -13,7 +13,7 @@ enum { DETECT_NO_WORD = 0xFFFF };
 
 struct detect_words {
     uint8_t class[256];
-    size_t n_classes, n_states, stride;
+    size_t n_classes, n_states, stride, longest;
     uint32_t *next;    /* [row + class] -> row; a state's row is stride * state, plus one where a word ends */
     uint16_t *word;    /* of a state; DETECT_NO_WORD: none ends there */
     uint16_t *shorter; /* of a word: a word that is its proper suffix, or DETECT_NO_WORD */
@@ -30,6 +30,10 @@ static inline uint16_t detect_words_step(const struct detect_words *w, char c, u
     *state = w->next[*state + w->class[(unsigned char)c]];
     return *state & 1 ? w->word[*state / w->stride] : (uint16_t)DETECT_NO_WORD;
 }
+/* The whole text: calls `found` with what detect_words_next would tell, one after the other, until it says
+ * false; then false. */
+bool detect_words_each(const struct detect_words *w, struct str text,
+    bool (*found)(void *ctx, uint16_t word, size_t at), void *ctx);
 void detect_words_free(struct detect_words *w);
 
 #endif
