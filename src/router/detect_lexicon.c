@@ -283,6 +283,18 @@ static bool block_read(const struct byte_map *m, size_t *i, unsigned *sentence, 
     return other_word;
 }
 
+/* A word of less than 64 ASCII letters and digits that goes on in the next block. */
+static bool across_read(const struct byte_map *m, size_t *at, struct detect_word *w)
+{
+    uint64_t behind = ~byte_bits(m, BYTE_WORD, *at), run = (behind & (0 - behind)) - 1;
+    if (behind == 0 || byte_bits(m, BYTE_HIGH, *at) & run)
+        return false;
+    ascii_read(w, m->text, *at, byte_first(behind));
+    w->flags = ascii_flags(byte_bits(m, BYTE_UPPER, *at) & run, byte_bits(m, BYTE_DIGIT, *at) & run, run);
+    *at = w->end;
+    return true;
+}
+
 size_t detect_words_read(
     const struct byte_map *m, size_t *at, unsigned *sentence, struct detect_word *out, size_t most)
 {
@@ -291,7 +303,7 @@ size_t detect_words_read(
     while (*at < m->text.len && w < last) {
         if (!block_read(m, at, sentence, &w, last))
             continue;
-        if (!word_read(m->text, at, w))
+        if (!across_read(m, at, w) && !word_read(m->text, at, w))
             break;
         w->sentence = *sentence;
         w->flags |= gap_of(m->text, w, sentence) | known(w);
