@@ -112,11 +112,11 @@ static const struct train_schedule schedules[] = {[TRAIN_NEW] = {.batch_tokens =
                                                       .clip = 1,
                                                       .seed = 1},
     [TRAIN_TUNE] = {.epochs = 3,
-        .batch_tokens = 2048,
+        .batch_tokens = 0, /* by the data */
         .warmup = 10,
         .validate_every = 20,
         .checkpoint_every = 100,
-        .learning_rate = 5e-4,
+        .learning_rate = 1e-3,
         .final_rate = 0.1,
         .beta1 = 0.9,
         .beta2 = 0.95,

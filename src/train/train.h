@@ -27,7 +27,7 @@
  *     validation_share: 0.02     of the training examples, drawn by the seed; 0: none
  *   train:
  *     steps: 2000                or epochs: 3
- *     batch_tokens: 16384        tokens of examples in a step ...
+ *     batch_tokens: 16384        tokens of examples in a step (weir finetune: by the data, 256 to 2048) ...
  *     accumulate: 1              ... times this (memory does not depend on either)
  *     learning_rate: 0.001
  *     final_rate: 0.1            share of it that is left at the end of the cosine

@@ -18,7 +18,7 @@ static const char help[] =
     "stay as\n"
     "they are, quantised or not. Nothing leaves this machine: the trainer has no network code. The adapter "
     "runs here\n"
-    "(weir serve, 'adapters') and in llama.cpp. Architectures: llama, qwen2.\n"
+    "('lora' of a model, --lora) and in llama.cpp. Architectures: llama, qwen2.\n"
     "\n"
     "  --out FILE            the adapter; beside it FILE.log.json, FILE.svg and, while it runs, "
     "FILE.checkpoint: the\n"
@@ -28,11 +28,15 @@ static const char help[] =
     "  --rank N              of the adapter (16); --alpha A: what it adds is multiplied by A / rank (2 x "
     "rank)\n"
     "  --epochs N            how often each example is seen (3)\n"
-    "  --learning-rate R     (0.0005)\n"
+    "  --learning-rate R     (0.001)\n"
     "  --validation FILE     examples to measure by; or --validation-share S of the others\n"
     "  --fresh               begin anew, whatever checkpoint there is\n"
     "  --plan                say what memory and time it takes, and stop\n"
     "  --threads N           default: one for each core\n"
+    "\n"
+    "An adapter leaves the embedding as it is: where answers need tokens that the model has hardly seen, "
+    "--full learns\n"
+    "them, too.\n"
     "\n"
     "The data are as for weir train, which see; they go through the model's own chat template. A "
     "configuration has\n"
@@ -111,15 +115,26 @@ static int32_t longest(const struct train_data *d)
     return (int32_t)most;
 }
 
+/* Few examples take small steps, so that there are some of them. */
+enum { EPOCH_STEPS = 32, BATCH_LEAST = 256, BATCH_MOST = 2048 };
+
+static int64_t batch_tokens(const struct train_data *d)
+{
+    const int64_t n = (int64_t)d->n_tokens / EPOCH_STEPS;
+    return n < BATCH_LEAST ? BATCH_LEAST : n > BATCH_MOST ? BATCH_MOST : n;
+}
+
 static int data_get(struct tuned *t, int32_t *context, struct error *err)
 {
-    const struct train_config *c = &t->config;
+    struct train_config *c = &t->config;
     const int32_t most = c->shape.n_context > 0 ? c->shape.n_context : CONTEXT_USUAL;
     struct train_data *second = c->validation_share > 0 ? &t->validation : NULL;
     int rc =
         data_read(&c->data, &t->text, most, &t->data, second, c->validation_share, c->schedule.seed, err);
     if (rc == 0 && c->validation.count > 0)
         rc = data_read(&c->validation, &t->text, most, &t->validation, NULL, 0, 0, err);
+    if (c->schedule.batch_tokens == 0)
+        c->schedule.batch_tokens = batch_tokens(&t->data);
     const int32_t a = longest(&t->data), b = longest(&t->validation);
     *context = a > b ? a : b;
     *context = *context > CONTEXT_LEAST ? *context : CONTEXT_LEAST;

@@ -213,6 +213,19 @@ static void test_a_folded_model_keeps_the_rest(void **state)
     struct gguf *whole = file_open(path);
     assert_int_equal(gguf_n_pairs(whole), gguf_n_pairs(r.base));
     assert_int_equal(gguf_n_tensors(whole), gguf_n_tensors(r.base));
+    for (size_t i = 0; i < gguf_n_pairs(whole); i++) {
+        const struct gguf_pair *a = gguf_pair_at(r.base, i), *b = gguf_pair_at(whole, i);
+        assert_true(str_eq(a->key, b->key) && a->type == b->type);
+        if (a->type == GGUF_STRING)
+            assert_true(str_eq(a->s, b->s));
+        else if (a->type == GGUF_ARRAY)
+            assert_true(a->array.bytes == b->array.bytes &&
+                        memcmp(a->array.data, b->array.data, a->array.bytes) == 0);
+        else
+            assert_true(a->type == GGUF_FLOAT32 ? a->f == b->f
+                        : a->type == GGUF_BOOL  ? a->b == b->b
+                                                : a->u == b->u);
+    }
     for (size_t i = 0; i < gguf_n_tensors(whole); i++) {
         const struct tensor *a = gguf_tensor_at(r.base, i), *b = gguf_tensor_at(whole, i);
         assert_true(str_eq(a->name, b->name));

@@ -1,0 +1,162 @@
+// weir train and weir finetune as a user runs them: killed and gone on with, then served by the gateway.
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import { Gateway, makeFolder, sleep, weir } from './lib/gateway.mjs';
+
+const colours = ['red', 'green', 'blue', 'grey', 'white', 'brown'];
+const things = ['cup', 'door', 'lamp', 'chair', 'book'];
+let folder;
+
+// Every pair of a colour and a thing; what is said of it follows from it.
+const examples = (answer) =>
+  colours
+    .flatMap((colour) => things.map((thing) => ({ colour, thing })))
+    .map(({ colour, thing }) => ({
+      messages: [
+        { role: 'user', content: `the ${colour} ${thing}` },
+        { role: 'assistant', content: answer(colour, thing) },
+      ],
+    }));
+const lines = (rows) => rows.map((r) => `${JSON.stringify(r)}\n`).join('');
+const config = (more = '') => `name: tiny
+model: {layers: 2, embed: 64, heads: 4, kv_heads: 2, ffn: 96, vocab: 320, context: 64}
+data: {train: [data.jsonl], validation: [data.jsonl]}
+train: {steps: 500, batch_tokens: 400, learning_rate: 0.006, warmup: 20, validate_every: 100, checkpoint_every: 50${more}}
+`;
+const at = (name) => join(folder, name);
+const run = (...args) => spawnSync(weir, args, { cwd: folder, encoding: 'utf8', timeout: 600000 });
+const log = (name) => JSON.parse(readFileSync(at(`${name}.log.json`), 'utf8'));
+
+before(() => {
+  folder = makeFolder();
+  writeFileSync(at('data.jsonl'), lines(examples((colour, thing) => `it is a ${thing} of ${colour}`)));
+  writeFileSync(at('more.jsonl'), lines(examples((colour, thing) => `it is ${colour} a ${thing}`)));
+  writeFileSync(at('c.yaml'), config());
+});
+
+test('a model is trained, its reports are written, and its checkpoint goes', () => {
+  const r = run('train', 'c.yaml', '--out', 'm.gguf', '--threads', '1');
+  assert.equal(r.status, 0, r.stderr);
+  assert.match(r.stderr, /memory: .* MiB/);
+  assert.match(r.stderr, /500 steps/);
+  const { steps, validations } = log('m.gguf');
+  assert.equal(steps.length, 500);
+  assert.ok(steps[499].loss < 0.1, `loss ${steps[499].loss}`);
+  assert.equal(validations.at(-1).step, 500);
+  assert.match(readFileSync(at('m.gguf.svg'), 'utf8'), /^<svg [\s\S]*<\/svg>\n$/);
+  assert.ok(!existsSync(at('m.gguf.checkpoint')));
+});
+
+test('a run that is killed goes on to the same losses and the same file, with other threads too', async () => {
+  const args = ['train', 'c.yaml', '--out', 'k.gguf', '--threads', '2'];
+  const killed = spawn(weir, args, { cwd: folder, stdio: 'ignore' });
+  while (!existsSync(at('k.gguf.checkpoint')) && killed.exitCode === null) await sleep(2);
+  killed.kill('SIGKILL');
+  await new Promise((done) => killed.on('exit', done));
+  assert.ok(!existsSync(at('k.gguf')), 'it was done before it could be killed');
+  const r = run(...args);
+  assert.equal(r.status, 0, r.stderr);
+  assert.match(r.stderr, /going on after step \d+/);
+  assert.deepEqual(log('k.gguf').steps, log('m.gguf').steps);
+  assert.deepEqual(log('k.gguf').validations, log('m.gguf').validations);
+  assert.ok(readFileSync(at('k.gguf')).equals(readFileSync(at('m.gguf'))));
+});
+
+test('SIGINT keeps the step and says how to go on', async () => {
+  const args = ['train', 'c.yaml', '--out', 's.gguf', '--threads', '1'];
+  const child = spawn(weir, args, { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
+  let said = '';
+  child.stderr.on('data', (d) => (said += d));
+  while (!/\d+\/500/.test(said) && child.exitCode === null) await sleep(2);
+  child.kill('SIGINT');
+  const code = await new Promise((done) => child.on('exit', done));
+  assert.equal(code, 1, said);
+  assert.match(said, /weir: stopped at step \d+: the same command goes on from there/);
+  assert.ok(existsSync(at('s.gguf.checkpoint')));
+  writeFileSync(at('s.gguf.checkpoint'), readFileSync(at('s.gguf.checkpoint')).fill(7, 5000, 5001));
+  const corrupt = run(...args);
+  assert.equal(corrupt.status, 1);
+  assert.match(corrupt.stderr, /weir: the checkpoint s\.gguf\.checkpoint is corrupt: remove it, or begin anew with --fresh/);
+});
+
+test('a checkpoint of another configuration is refused', () => {
+  writeFileSync(at('other.yaml'), config(', seed: 2'));
+  const r = run('train', 'other.yaml', '--out', 's.gguf');
+  assert.equal(r.status, 1);
+  assert.match(r.stderr, /another configuration|corrupt/);
+  assert.ok(!existsSync(at('s.gguf')));
+});
+
+test('an adapter teaches the model something else, and so does the model that it is folded into', () => {
+  const r = run('finetune', 'm.gguf', 'more.jsonl', '--out', 'a.gguf', '--merged', 'f.gguf', '--epochs', '80',
+    '--learning-rate', '0.003', '--validation', 'more.jsonl');
+  assert.equal(r.status, 0, r.stderr);
+  assert.match(r.stderr, /memory:/);
+  assert.ok(log('a.gguf').steps.at(-1).loss < 0.2, String(log('a.gguf').steps.at(-1).loss));
+  assert.ok(statSync(at('a.gguf')).size < 300000);
+});
+
+test('--full trains all weights', () => {
+  const r = run('finetune', 'm.gguf', 'more.jsonl', '--out', 'w.gguf', '--full', '--epochs', '60', '--learning-rate', '0.003');
+  assert.equal(r.status, 0, r.stderr);
+  assert.ok(log('w.gguf').steps.at(-1).loss < 0.2, String(log('w.gguf').steps.at(-1).loss));
+});
+
+test('the gateway serves all of them', async () => {
+  const gateway = await Gateway.start(
+    `models:
+  - {name: base, file: ${at('m.gguf')}, threads: 1}
+  - {name: adapted, file: ${at('m.gguf')}, threads: 1, lora: [{file: ${at('a.gguf')}}]}
+  - {name: folded, file: ${at('f.gguf')}, threads: 1}
+  - {name: whole, file: ${at('w.gguf')}, threads: 1}
+`,
+    { folder, keep: true },
+  );
+  try {
+    const say = async (model) => {
+      const r = await gateway.chat(model, 'the green lamp', { temperature: 0, max_tokens: 20 });
+      assert.equal(r.status, 200, JSON.stringify(r.body));
+      assert.equal(r.body.choices[0].finish_reason, 'stop');
+      return r.body.choices[0].message.content;
+    };
+    assert.equal(await say('base'), 'it is a lamp of green');
+    assert.equal(await say('adapted'), 'it is green a lamp');
+    assert.equal(await say('folded'), 'it is green a lamp');
+    assert.equal(await say('whole'), 'it is green a lamp');
+  } finally {
+    await gateway.stop();
+  }
+});
+
+test('mistakes are one line that says what to do, and leave no file', () => {
+  const tries = [
+    [['train'], 2, /wants a configuration and --out/],
+    [['train', 'c.yaml', '--out', 'x.gguf', '--threads', 'many'], 2, /--threads wants a whole number/],
+    [['train', 'none.yaml', '--out', 'x.gguf'], 1, /none\.yaml/],
+    [['train', 'bad.yaml', '--out', 'x.gguf'], 1, /bad\.yaml:1: .*lairs/],
+    [['train', 'lines.yaml', '--out', 'x.gguf'], 1, /lines\.jsonl:2: /],
+    [['train', 'c.yaml', '--out', 'none/x.gguf', '--fresh'], 1, /none\/x\.gguf/],
+    [['finetune', 'm.gguf'], 2, /wants a model, data and --out/],
+    [['finetune', 'data.jsonl', 'more.jsonl', '--out', 'x.gguf'], 1, /data\.jsonl/],
+    [['finetune', 'm.gguf', 'more.jsonl', '--out', 'x.gguf', '--rank', '0'], 2, /--rank wants a number/],
+  ];
+  writeFileSync(at('bad.yaml'), 'model: {lairs: 2}\n');
+  writeFileSync(at('lines.yaml'), config().replace('[data.jsonl], v', '[lines.jsonl], v'));
+  writeFileSync(at('lines.jsonl'), `${lines(examples((a) => a)).split('\n')[0]}\n{"messages": 7}\n`);
+  for (const [args, status, what] of tries) {
+    const r = run(...args);
+    assert.equal(r.status, status, `${args.join(' ')}: ${r.stderr}`);
+    assert.match(r.stderr.split('\n').filter((l) => l.startsWith('weir: ')).join('\n'), what);
+  }
+  assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith('x.gguf')), []);
+});
+
+test('what it takes is said without training', () => {
+  const r = run('train', 'c.yaml', '--plan');
+  assert.equal(r.status, 0, r.stderr);
+  assert.match(r.stderr, /memory: .*\n.*\nabout \d+ s at \d+ tokens\/s/);
+  rmSync(folder, { recursive: true });
+});
