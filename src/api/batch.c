@@ -214,7 +214,8 @@ static void line_start(struct line *l, struct chat_request *request)
         .api = str_from(l->shape->name),
         .identity = l->api.identified ? &b->identity : NULL,
         .boundary_local = b->o.boundary_local,
-        .batch = true};
+        .batch = true,
+        .measure = b->o.measure};
     struct exchange_client client = {on_begin, on_event, on_fail, on_end, l};
     l->answer = must(calloc(1, l->shape->answer_size));
     l->shape->init(l->answer, request, origin.request_id);

@@ -129,6 +129,7 @@ int batch_run(
         .failed = o->out,
         .model = o->model,
         .parallel = o->parallel,
+        .measure = o->measure,
         .end = on_end,
         .progress = on_progress,
         .ctx = &r};

@@ -45,7 +45,8 @@ int verb_batch(int argc, char **argv)
     }
     if (config_load(str_from(config), &overrides, &loaded, &err))
         return verb_fail(EXIT_USAGE, &err);
-    const struct batch_run_options o = {argv[1], argv[2], model, (int)n_parallel};
+    const struct batch_run_options o = {
+        .in = argv[1], .out = argv[2], .model = model, .parallel = (int)n_parallel};
     if (batch_run(loaded, &o, &counts, &err))
         return verb_fail(EXIT_FAILED, &err);
     if (counts.failed > 0)

@@ -10,7 +10,9 @@
 #include "router/calibrate.h"
 
 static const char help[] =
-    "usage: weir calibrate --weak MODEL --strong MODEL --out FILE [--recover 0.8] [--json] < graded.jsonl\n"
+    "usage: weir calibrate --weak MODEL --strong MODEL --out FILE [--cascade] [--recover 0.8 | --quality "
+    "0.95]\n"
+    "                      [--json] < graded.jsonl\n"
     "\n"
     "Reads what weir eval --out wrote, {\"prompt\", \"scores\": {MODEL: 0 to 1}, \"cost_usd\": {MODEL: USD}} "
     "(or\n"
@@ -24,12 +26,25 @@ static const char help[] =
     "A route refers to FILE: {name: auto, calibration: FILE, rules: [{when: {complexity: \">= threshold\"}, "
     "...}]}.\n"
     "\n"
+    "With --cascade the weak one is an embedded model that answers first: what is fitted is the doubt of it, "
+    "by what it "
+    "gave\n"
+    "its own first tokens as probabilities (\"measured\" in the lines), and the threshold from which on the "
+    "strong one is "
+    "asked\n"
+    "as well. A rule refers to FILE: {use: [weak, strong], cascade: {calibration: FILE}}.\n"
+    "\n"
+    "  --cascade        fit a cascade instead of the complexity\n"
+    "  --tokens N       of a cascade: as many as eval was to --measure; default 16\n"
     "  --recover SHARE  of the gap that the threshold is to recover; default 0.8\n"
+    "  --quality SHARE  instead: of the strong model's quality that is to be reached\n"
     "  --json           the report as an object\n";
 
 struct calibrate {
     struct str weak, strong;
     struct arena *arena;
+    bool cascade;
+    double recover;
     struct calibrate_sample *samples;
     size_t n, capacity, left_out;
 };
@@ -57,7 +72,9 @@ static int line_take(void *ctx, struct str line, long long number)
         .strong_cost = number_of(row, "cost_usd", c->strong, NULL)};
     if (!s.prompt.data)
         return verb_failf(EXIT_FAILED, "line %lld: no \"prompt\" that is a string", number);
-    if (isnan(s.weak) || isnan(s.strong)) { /* one of them did not answer */
+    const json_t *measured = json_object_get(row, "measured");
+    bool told = doubt_read(json_object_getn(measured, c->weak.data, c->weak.len), &s.doubt);
+    if (isnan(s.weak) || isnan(s.strong) || (c->cascade && !told)) { /* one of them did not answer */
         c->left_out++;
         return 0;
     }
@@ -75,32 +92,45 @@ static const struct {
 } lines[] = {{"fitted", offsetof(struct calibrate_report, fitted)},
     {"built_in", offsetof(struct calibrate_report, built_in)},
     {"length", offsetof(struct calibrate_report, length)},
-    {"oracle", offsetof(struct calibrate_report, oracle)}};
+    {"oracle", offsetof(struct calibrate_report, oracle)},
+    {"complexity", offsetof(struct calibrate_report, complexity)}};
+
+/* What a fit to the complexity calls `built_in` is `complexity` beside a cascade. */
+static size_t lines_of(const struct calibrate *c)
+{
+    return sizeof lines / sizeof *lines - !c->cascade;
+}
 
 static const struct gap_report *line_of(const struct calibrate_report *r, size_t i)
 {
     return (const struct gap_report *)(const void *)((const char *)r + lines[i].at);
 }
 
-static void report_print(
-    const struct calibrate *c, const struct router_calibration *fitted, const struct calibrate_report *r)
+static const char *verdict(const struct calibrate *c, const struct calibrate_report *r)
+{
+    if (c->cascade)
+        return r->features
+                   ? "the signals have weights of their own"
+                   : "the built-in doubt stays: weights of the signals did not help on unseen prompts";
+    return r->features ? "the text's features are used beside the built-in score"
+                       : "the built-in score stays: the text's features did not help on unseen prompts";
+}
+
+static void report_print(const struct calibrate *c, double threshold, const struct calibrate_report *r)
 {
     printf("%zu prompts, %zu left out (not graded for both)\n", c->n, c->left_out);
     printf(
         "%-16s %8.3f\n%-16s %8.3f\n\n", "weak, quality", r->fitted.weak, "strong, quality", r->fitted.strong);
     printf("%-16s %8s %8s %8s\n", "", "APGR", "CPT(50)", "CPT(80)");
-    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+    for (size_t i = 0; i < lines_of(c); i++) {
         const struct gap_report *g = line_of(r, i);
         printf("%-16s %8.3f %7.1f%% %7.1f%%\n", lines[i].name, g->apgr, 100 * g->cpt50, 100 * g->cpt80);
     }
     printf("%-16s %8.3f %7.1f%% %7.1f%%\n\n", "random", 0.5, 50.0, 80.0);
-    printf(
-        "threshold %.4f: %.1f%% strong calls, quality %.3f", fitted->threshold, 100 * r->share, r->quality);
+    printf("threshold %.4f: %.1f%% strong calls, quality %.3f", threshold, 100 * r->share, r->quality);
     if (!isnan(r->cost))
         printf(", %.6f USD (all weak %.6f, all strong %.6f)", r->cost, r->weak_cost, r->strong_cost);
-    printf("\n%s\n", r->features
-                         ? "the text's features are used beside the built-in score"
-                         : "the built-in score stays: the text's features did not help on unseen prompts");
+    printf("\n%s\n", verdict(c, r));
     if (r->fitted.apgr <= r->length.apgr)
         printf("this does not beat the prompt's length\n");
 }
@@ -111,8 +141,7 @@ static void number_write(struct json_writer *w, const char *key, double value)
     json_write_double(w, value);
 }
 
-static void report_write(
-    const struct calibrate *c, const struct calibrate_report *r, double recover, struct json_writer *w)
+static void report_write(const struct calibrate *c, const struct calibrate_report *r, struct json_writer *w)
 {
     json_key(w, "weak");
     json_write_str(w, c->weak);
@@ -122,7 +151,7 @@ static void report_write(
     json_write_int(w, (int64_t)c->n);
     json_key(w, "uses_features");
     json_write_bool(w, r->features);
-    number_write(w, "recover", recover);
+    number_write(w, "recover", c->recover);
     number_write(w, "strong_share", r->share);
     number_write(w, "quality", r->quality);
     number_write(w, "weak_quality", r->fitted.weak);
@@ -130,7 +159,7 @@ static void report_write(
     number_write(w, "cost_usd", r->cost);
     number_write(w, "weak_cost_usd", r->weak_cost);
     number_write(w, "strong_cost_usd", r->strong_cost);
-    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+    for (size_t i = 0; i < lines_of(c); i++) {
         const struct gap_report *g = line_of(r, i);
         json_key(w, lines[i].name);
         json_object_begin(w);
@@ -142,56 +171,86 @@ static void report_write(
 }
 
 /* The file, and with --json the same on standard output. */
-static int file_write(const struct calibrate *c, const struct router_calibration *fitted,
-    const struct calibrate_report *r, double recover, const char *path, bool shown)
+static int file_write(const struct buf *out, const char *path, bool shown)
 {
-    struct buf out;
-    struct json_writer w;
-    buf_init(&out, MIB);
-    json_writer_init(&w, &out);
-    json_object_begin(&w);
-    router_calibration_members(fitted, &w);
-    report_write(c, r, recover, &w);
-    json_object_end(&w);
-    buf_append_char(&out, '\n');
     FILE *f = fopen(path, "w");
-    bool written = f && fwrite(out.data, 1, out.len, f) == out.len;
+    bool written = f && fwrite(out->data, 1, out->len, f) == out->len;
     if (f && fclose(f) != 0)
         written = false;
     if (shown)
-        fwrite(out.data, 1, out.len, stdout);
-    buf_free(&out);
+        fwrite(out->data, 1, out->len, stdout);
     return written ? EXIT_DONE : verb_failf(EXIT_FAILED, "cannot write %s", path);
+}
+
+/* Of the strong model's quality a share, as a share of the gap. */
+static double recover_of(const struct calibrate *c, double quality)
+{
+    double weak = 0, strong = 0;
+    for (size_t i = 0; i < c->n; i++) {
+        weak += c->samples[i].weak;
+        strong += c->samples[i].strong;
+    }
+    double recover = strong > weak ? (quality * strong - weak) / (strong - weak) : 0;
+    return recover < 0 ? 0 : recover;
+}
+
+static int calibrate(const struct calibrate *c, int32_t tokens, const char *path, bool json)
+{
+    struct router_calibration complexity;
+    struct router_cascade cascade;
+    struct calibrate_report report;
+    struct error err;
+    struct buf out;
+    struct json_writer w;
+    if (c->cascade ? router_cascade_fit(c->samples, c->n, c->recover, tokens, &cascade, &report, &err)
+                   : router_calibrate(c->samples, c->n, c->recover, &complexity, &report, &err))
+        return verb_fail(EXIT_FAILED, &err);
+    buf_init(&out, MIB);
+    json_writer_init(&w, &out);
+    json_object_begin(&w);
+    if (c->cascade)
+        router_cascade_members(&cascade, &w);
+    else
+        router_calibration_members(&complexity, &w);
+    report_write(c, &report, &w);
+    json_object_end(&w);
+    buf_append_char(&out, '\n');
+    int rc = file_write(&out, path, json);
+    buf_free(&out);
+    if (rc == 0 && !json)
+        report_print(c, c->cascade ? cascade.threshold : complexity.threshold, &report);
+    return rc;
 }
 
 int verb_calibrate(int argc, char **argv)
 {
-    const char *weak = NULL, *strong = NULL, *path = NULL, *recover_text = NULL;
+    const char *weak = NULL, *strong = NULL, *path = NULL, *recover = NULL, *quality = NULL, *tokens = NULL;
+    struct calibrate c = {.recover = 0.8};
     bool json = false;
+    long long measured = DOUBT_TOKENS;
+    double reach = 1;
     const struct verb_option options[] = {{"weak", &weak, NULL}, {"strong", &strong, NULL},
-        {"out", &path, NULL}, {"recover", &recover_text, NULL}, {"json", NULL, &json}};
-    double recover = 0.8;
+        {"out", &path, NULL}, {"recover", &recover, NULL}, {"quality", &quality, NULL},
+        {"tokens", &tokens, NULL}, {"cascade", NULL, &c.cascade}, {"json", NULL, &json}};
     int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
     if (n < 0)
         return n == -2 ? EXIT_DONE : EXIT_USAGE;
-    if (n > 0 || !weak || !strong || !path)
+    if (n > 0 || !weak || !strong || !path || (recover && quality))
         return verb_failf(EXIT_USAGE,
-            "calibrate wants --weak, --strong and --out, and reads standard input: see "
-            "weir calibrate --help");
-    if (recover_text && !verb_number("recover", recover_text, 0, 1, &recover))
+            "calibrate wants --weak, --strong and --out, one of --recover and --quality at most, and reads "
+            "standard input: see weir calibrate --help");
+    if ((recover && !verb_number("recover", recover, 0, 1, &c.recover)) ||
+        (quality && !verb_number("quality", quality, 0, 1, &reach)) ||
+        (tokens && !verb_integer("tokens", tokens, 1, CHAT_MEASURE_MAX, &measured)))
         return EXIT_USAGE;
-    struct calibrate c = {
-        .weak = str_from(weak), .strong = str_from(strong), .arena = arena_create((size_t)4 << 30)};
-    struct router_calibration fitted;
-    struct calibrate_report report;
-    struct error err;
+    c.weak = str_from(weak);
+    c.strong = str_from(strong);
+    c.arena = arena_create((size_t)4 << 30);
     int rc = verb_each_line(line_take, &c);
-    if (rc == 0 && router_calibrate(c.samples, c.n, recover, &fitted, &report, &err))
-        rc = verb_fail(EXIT_FAILED, &err);
+    if (quality)
+        c.recover = recover_of(&c, reach);
     if (rc == 0)
-        rc = file_write(&c, &fitted, &report, recover, path, json);
-    if (rc == 0 && !json)
-        report_print(&c, &fitted, &report);
+        rc = calibrate(&c, (int32_t)measured, path, json);
     free(c.samples);
     arena_free(c.arena);
     if (rc == 0 && fflush(stdout) != 0)

@@ -16,6 +16,7 @@
 #include "base/limits.h"
 #include "base/map.h"
 #include "base/must.h"
+#include "exchange/attempts.h"
 #include "store/store.h"
 
 static const char help[] =
@@ -36,8 +37,12 @@ static const char help[] =
     "\n"
     "  --models A,B       names of the configuration\n"
     "  --judge MODEL      who grades where the grader is judge\n"
-    "  --out FILE         {\"prompt\", \"scores\", \"cost_usd\", \"latency_ms\"} a line, for weir calibrate\n"
+    "  --out FILE         {\"prompt\", \"scores\", \"cost_usd\", \"latency_ms\", \"measured\"} a line, for "
+    "weir "
+    "calibrate\n"
     "  --max-tokens N     of an answer, default 512\n"
+    "  --measure N        how sure embedded models are of the first N tokens, for calibrate --cascade; "
+    "default 16\n"
     "  --parallel N       answers at a time, default 4\n"
     "  --json             an object instead of a table\n"
     "  --config FILE      default weir.yaml\n";
@@ -50,6 +55,7 @@ struct answer {
     double score;           /* NaN: not graded */
     double cost_usd;        /* NaN: unknown */
     double ms;
+    struct doubt doubt; /* of the embedded model that was asked; no tokens: none was */
 };
 
 struct sample {
@@ -66,7 +72,7 @@ struct eval {
     size_t n, capacity;
     struct answer *answers; /* of sample i by model k: i * n_models + k */
     const char *judge, *config;
-    long long max_tokens, parallel;
+    long long max_tokens, parallel, measure;
     char folder[64], in[96], out[96];
     int64_t since_ms;
     struct error *err;
@@ -282,7 +288,8 @@ static int batch_ask(struct eval *e, bool judging)
     struct config *config;
     struct batch_counts counts;
     const struct config_overrides none = {0};
-    const struct batch_run_options o = {.in = e->in, .out = e->out, .parallel = (int)e->parallel};
+    const struct batch_run_options o = {
+        .in = e->in, .out = e->out, .parallel = (int)e->parallel, .measure = judging ? 0 : (int)e->measure};
     size_t n;
     int rc = batch_write(e, judging, &n);
     if (rc || n == 0)
@@ -312,6 +319,8 @@ static int row_take(void *ctx, const struct store_ledger_row *row)
     struct answer *a = &l->eval->answers[*index];
     a->cost_usd = s->cost_nano_usd < 0 ? NAN : (double)s->cost_nano_usd * 1e-9;
     a->ms = s->total_ms < 0 ? NAN : (double)s->total_ms;
+    if (!attempts_measured(s->attempts, STR_NONE, &a->doubt))
+        a->doubt.tokens = 0;
     /* A route may be asked too: then whoever it chose is right. */
     bool named = row->opened.route.len == 0;
     a->elsewhere = named && !str_eq(s->model, row->opened.model) && !a->failed &&
@@ -438,6 +447,21 @@ static void numbers_write(
     json_object_end(w);
 }
 
+/* How sure embedded models were. */
+static void measures_write(struct json_writer *w, const struct eval *e, size_t sample)
+{
+    json_key(w, "measured");
+    json_object_begin(w);
+    for (size_t k = 0; k < e->n_models; k++) {
+        const struct answer *a = &e->answers[sample * e->n_models + k];
+        if (a->doubt.tokens == 0)
+            continue;
+        json_key_str(w, e->models[k]);
+        doubt_write(&a->doubt, w);
+    }
+    json_object_end(w);
+}
+
 static int graded_write(const struct eval *e, const char *path)
 {
     FILE *f = fopen(path, "w");
@@ -458,6 +482,7 @@ static int graded_write(const struct eval *e, const char *path)
         numbers_write(&w, e, i, "scores", offsetof(struct answer, score));
         numbers_write(&w, e, i, "cost_usd", offsetof(struct answer, cost_usd));
         numbers_write(&w, e, i, "latency_ms", offsetof(struct answer, ms));
+        measures_write(&w, e, i);
         json_object_end(&w);
         buf_append_char(&out, '\n');
         written = !out.failed && fwrite(out.data, 1, out.len, f) == out.len;
@@ -534,13 +559,13 @@ static int config_check(const struct eval *e, struct arena *a, struct str *state
 
 int verb_eval(int argc, char **argv)
 {
-    const char *models = NULL, *out = NULL, *max_tokens = NULL, *parallel = NULL;
+    const char *models = NULL, *out = NULL, *max_tokens = NULL, *parallel = NULL, *measure = NULL;
     struct error err = {.message = "the result could not be printed"};
-    struct eval e = {.max_tokens = 512, .parallel = BATCH_PARALLEL, .err = &err};
+    struct eval e = {.max_tokens = 512, .parallel = BATCH_PARALLEL, .measure = DOUBT_TOKENS, .err = &err};
     bool json = false;
     const struct verb_option options[] = {{"models", &models, NULL}, {"judge", &e.judge, NULL},
         {"out", &out, NULL}, {"max-tokens", &max_tokens, NULL}, {"parallel", &parallel, NULL},
-        {"json", NULL, &json}, {"config", &e.config, NULL}};
+        {"measure", &measure, NULL}, {"json", NULL, &json}, {"config", &e.config, NULL}};
     struct str state;
     int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
     if (n < 0)
@@ -549,7 +574,8 @@ int verb_eval(int argc, char **argv)
         return verb_failf(EXIT_USAGE,
             "eval wants a file of samples and --models A,B (at most %d): see weir eval --help", MODELS_MOST);
     if ((max_tokens && !verb_integer("max-tokens", max_tokens, 1, 1 << 20, &e.max_tokens)) ||
-        (parallel && !verb_integer("parallel", parallel, 1, 1024, &e.parallel)))
+        (parallel && !verb_integer("parallel", parallel, 1, 1024, &e.parallel)) ||
+        (measure && !verb_integer("measure", measure, 0, CHAT_MEASURE_MAX, &e.measure)))
         return EXIT_USAGE;
     e.arena = arena_create((size_t)4 << 30);
     int exit_code = EXIT_DONE;

@@ -9,6 +9,7 @@
 #include "app/verbs.h"
 #include "base/limits.h"
 #include "base/must.h"
+#include "exchange/attempts.h"
 #include "govern/govern.h"
 #include "json/json.h"
 
@@ -27,7 +28,10 @@ static const char help[] =
     "out.\n"
     "Cost is the new target's price for the tokens that were used; latency the median of what that target "
     "took\n"
-    "in these rows. Exit code 1 if a request would leak.\n"
+    "in these rows. A cascade is decided by what its local model was measured as then; a request where it "
+    "was not is taken "
+    "to\n"
+    "be kept, and counted as unmeasured. Exit code 1 if a request would leak.\n"
     "\n"
     "  --policy FILE      a configuration with the new routes\n"
     "  --since AGE|TIME   only what is newer: 24h, 7d, 2026-11-20 or 2026-11-20T12:00:00Z; default all\n"
@@ -69,7 +73,7 @@ struct replay {
     struct change changes[CHANGES_MOST];
     size_t n_changes;
     int64_t other_changes; /* of further kinds */
-    int64_t rows, decided, undecided, refused, changed, leaks, unchecked;
+    int64_t rows, decided, undecided, refused, changed, leaks, unchecked, unmeasured;
     char leaked[LEAKS_SHOWN][72];
     struct side before, after;
     struct error *err;
@@ -220,6 +224,18 @@ static void leak_note(struct replay *r, const struct store_opened *o, const stru
     r->leaks++;
 }
 
+/* Who would answer. A cascade's local model was perhaps measured then; else it is taken to be sure, and
+ * counted. */
+static struct str target_of(struct replay *r, const struct store_settled *s, const struct route_decision *d)
+{
+    struct doubt doubt;
+    if (d->n_targets == 0 || !d->cascade)
+        return d->n_targets > 0 ? d->targets[0] : STR_NONE;
+    bool told = attempts_measured(s->attempts, d->targets[0], &doubt);
+    r->unmeasured += !told;
+    return d->targets[told && doubt_value(&doubt, d->cascade) >= d->cascade->threshold];
+}
+
 /* Old and new rule and first target; both sides' figures. */
 static void row_compare(struct replay *r, const struct store_ledger_row *row, const struct route_decision *d,
     const struct router_again *again)
@@ -227,7 +243,7 @@ static void row_compare(struct replay *r, const struct store_ledger_row *row, co
     const struct store_opened *o = &row->opened;
     const struct store_settled *s = &row->settled;
     char from[128], to[128];
-    struct str target = d->n_targets > 0 ? d->targets[0] : STR_NONE;
+    struct str target = target_of(r, s, d);
     bool was_inside = str_is(s->provider, "local") || router_policy_is_inside(r->policy, s->model);
     bool inside = target.len == 0 || router_policy_is_inside(r->policy, target);
     snprintf(from, sizeof from, STR_FMT " -> " STR_FMT, STR_ARG(o->rule), STR_ARG(s->model));
@@ -328,6 +344,7 @@ static void table_print(const struct replay *r)
     printf("%-22s %14s %14" PRId64 "\n", "refused", "", r->refused);
     printf("%-22s %14s %14" PRId64 "\n", "sensitive, leaving", "", r->leaks);
     printf("%-22s %14s %14" PRId64 "\n", "unchecked, leaving", "", r->unchecked);
+    printf("%-22s %14s %14" PRId64 "\n", "cascade, unmeasured", "", r->unmeasured);
     for (size_t i = 0; i < r->n_changes; i++)
         printf("%7" PRId64 "  %s  =>  %s\n", r->changes[i].count, r->changes[i].from, r->changes[i].to);
     if (r->other_changes > 0)
@@ -372,6 +389,7 @@ static void json_print(const struct replay *r)
     count_write(&w, "refused", r->refused);
     count_write(&w, "leaks", r->leaks);
     count_write(&w, "unchecked_leaving", r->unchecked);
+    count_write(&w, "unmeasured", r->unmeasured);
     side_write(&w, "before", &r->before);
     side_write(&w, "after", &r->after);
     json_key(&w, "changes");

@@ -47,13 +47,18 @@ void attempts_pass(struct attempts *a, struct arena *arena, struct str target, s
     a->list[index].passed = true;
 }
 
+bool attempt_is_doubted(const struct attempt *t)
+{
+    return t->doubted && t->over && !t->ok && t->failure.code == ERROR_CANCELLED;
+}
+
 static const char *outcome_of(const struct attempt *t)
 {
     if (!t->over)
         return "open";
     if (t->passed)
         return "passed";
-    if (t->doubted && t->failure.code == ERROR_CANCELLED)
+    if (attempt_is_doubted(t))
         return "doubted";
     return t->ok ? "ok" : error_code_name(t->failure.code);
 }
@@ -97,6 +102,22 @@ struct str attempts_json(const struct attempts *a, struct arena *arena)
     kept = text.failed ? STR("[]") : arena_copy(arena, buf_str(&text));
     buf_free(&text);
     return kept;
+}
+
+bool attempts_measured(struct str json, struct str target, struct doubt *out)
+{
+    json_t *list;
+    struct error err;
+    bool found = false;
+    if (json.len == 0 || json_read(json, &list, &err))
+        return false;
+    for (size_t i = 0; i < json_array_size(list) && !found; i++) {
+        const json_t *t = json_array_get(list, i);
+        bool meant = target.len == 0 || str_eq(json_str(json_object_get(t, "target")), target);
+        found = meant && doubt_read(json_object_get(t, "measured"), out);
+    }
+    json_decref(list);
+    return found;
 }
 
 static int status_of(const struct chat_failure *f)

@@ -37,6 +37,10 @@ void attempts_pass(struct attempts *a, struct arena *arena, struct str target, s
  * no message, it may quote content. `outcome` is "ok", "open", "passed", "doubted" or an error code's name.
  */
 struct str attempts_json(const struct attempts *a, struct arena *arena);
+bool attempt_is_doubted(const struct attempt *t); /* given up for that: no failure */
+/* How sure a target was, by what attempts_json wrote; STR_NONE: the first that was measured. False: none was.
+ */
+bool attempts_measured(struct str json, struct str target, struct doubt *out);
 /* One clear error that names each attempt. */
 struct exchange_failure attempts_failure(const struct attempts *a, struct arena *arena);
 

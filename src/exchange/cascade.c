@@ -1,19 +1,17 @@
 /* A cascade in the life of an exchange: a local model answers first, and what it says is held back until its
  * own tokens tell how sure it is of them (router/doubt.h).
  *
- *   OFF -> LISTENING --- sure ----> OVER "kept"        what is held goes to the client, and the rest as it
- * comes
+ *   OFF -> LISTENING --- sure ---> OVER "kept"       what is held goes to the client, the rest as it comes
  *              |
- *            doubt -> ASKING -----> OVER "escalated"   another target's first event came; the local answer is
- * dropped
+ *            doubt -> ASKING ----> OVER "escalated"  another target's first event came
  *                       |
- *                   none answers -> RETURNING -> OVER "returned"   the local answer after all
+ *                  none answers -> OVER "returned"   the local answer after all
  *
  * While others are asked the local answer rests: it keeps its slot and computes nothing. Where the next
  * target is embedded, too, it may need that room: the local answer is given up, and its model stands once
  * more at the end of the order. So it does when its worker dies meanwhile. */
-#include "base/clock.h"
 #include "base/limits.h"
+#include "engine/engine.h"
 #include "exchange/exchange_inner.h"
 
 enum {
@@ -106,11 +104,19 @@ static void give_up(struct leg *leg, const struct chat_failure *failure)
         leg_cancel(leg, "it was unsure");
 }
 
+static int worker_of(const struct leg *leg)
+{
+    struct engine_status s;
+    engine_status(leg->model->target.engine, &s);
+    return s.state == ENGINE_UP ? s.pid : 0;
+}
+
 static void escalate(struct leg *leg)
 {
     struct exchange *x = leg->x;
     struct cascade *c = &x->cascade;
     c->state = CASCADE_ASKING;
+    c->pid = worker_of(leg);
     x->attempts.list[leg->attempt].doubted = true;
     if (x->order[x->next]->target.engine && !c->whole)
         give_up(leg, NULL);
@@ -147,8 +153,6 @@ bool cascade_takes(struct leg *leg, const struct chat_event *e)
     if (e->kind == CHAT_EVENT_ERROR) {
         if (c->state == CASCADE_ASKING)
             give_up(leg, &e->failure);
-        else if (c->state == CASCADE_RETURNING)
-            c->state = CASCADE_OVER;
         return c->state == CASCADE_ASKING;
     }
     if (!hold(leg, e)) {
@@ -162,8 +166,6 @@ bool cascade_takes(struct leg *leg, const struct chat_event *e)
     }
     if (c->state == CASCADE_LISTENING && is_due(leg, e))
         decide(leg);
-    else if (c->state == CASCADE_RETURNING)
-        keep(leg, "returned");
     return true;
 }
 
@@ -183,11 +185,19 @@ bool cascade_returns(struct exchange *x)
     struct cascade *c = &x->cascade;
     if (c->state != CASCADE_ASKING || c->local->state != LEG_RUNNING)
         return false;
+    c->state = CASCADE_OVER;
     if (c->whole) {
         keep(c->local, "returned");
+    } else if (worker_of(c->local) == c->pid) {
+        keep(c->local, "returned");
+        if (!x->outcome)
+            leg_go_on(c->local);
     } else {
-        c->state = CASCADE_RETURNING; /* its next event tells that it is still there */
-        leg_go_on(c->local);
+        /* What is held would never be finished: nothing of it is shown. */
+        const struct chat_failure died =
+            chat_failure_of(ERROR_UNAVAILABLE, STR("its worker died while it waited"));
+        c->result = "returned";
+        dispatch_failed(c->local, &died);
     }
     return true;
 }

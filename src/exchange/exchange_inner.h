@@ -43,7 +43,7 @@ struct leg {
     bool rests;          /* its answer waits for what others say (cascade.c) */
 };
 
-enum cascade_state { CASCADE_OFF, CASCADE_LISTENING, CASCADE_ASKING, CASCADE_RETURNING, CASCADE_OVER };
+enum cascade_state { CASCADE_OFF, CASCADE_LISTENING, CASCADE_ASKING, CASCADE_OVER };
 struct cascade_held;
 struct cascade {
     enum cascade_state state;
@@ -51,6 +51,7 @@ struct cascade {
     double doubt; /* by which it was decided */
     struct cascade_held *first, **end;
     size_t bytes;       /* held */
+    int pid;            /* of the worker that holds the rest of the answer */
     int32_t n_stopped;  /* choices that are complete */
     bool whole;         /* all are */
     const char *result; /* "kept", "escalated", "returned"; NULL: not decided */

@@ -128,6 +128,15 @@ static void count_engine(const struct exchange *x)
     add(x, METER_DECODE_SECONDS, &labels, u->decode_ns);
 }
 
+static void count_cascade(const struct exchange *x)
+{
+    if (!x->cascade.result)
+        return;
+    const struct meter_labels labels =
+        meter_labels((struct str[]){x->decision.route, x->decision.rule, str_from(x->cascade.result)}, 3);
+    meter_count(x->shard->meter, METER_CASCADE, &labels, 1);
+}
+
 static void entry_fill(const struct exchange *x, struct str model, const struct chat_usage *usage)
 {
     struct access_entry *e = x->seen.entry;
@@ -140,6 +149,7 @@ static void entry_fill(const struct exchange *x, struct str model, const struct 
                   : x->kept ? cache_answer_provider(x->kept)
                             : STR_NONE;
     e->outcome = str_from(x->outcome);
+    e->cascade = str_from(x->cascade.result ? x->cascade.result : "");
     e->input_tokens = usage->input_tokens;
     e->output_tokens = usage->output_tokens;
     e->cached_tokens = usage->input_tokens < 0 ? -1 : usage->cached_tokens;
@@ -168,6 +178,7 @@ void observe_settled(const struct exchange *x, const struct chat_usage *usage)
     add(x, METER_REASONING_TOKENS, &labels, usage->reasoning_tokens);
     add(x, METER_COST, &labels, x->cost);
     count_engine(x);
+    count_cascade(x);
     if (x->seen.entry)
         entry_fill(x, model, usage);
     observe_trace_settled(x, usage);

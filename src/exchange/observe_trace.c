@@ -146,8 +146,9 @@ static int span_attempt(const struct exchange *x, const struct attempt *a, struc
         .kind = m && m->target.engine ? TRACE_INTERNAL : TRACE_CLIENT,
         .start_ns = start_ns > least ? start_ns : least,
         .end_ns = end_ns,
-        .error =
-            a->over && !a->ok ? str_from(a->passed ? "passed" : error_code_name(a->failure.code)) : STR_NONE};
+        .error = a->over && !a->ok && !attempt_is_doubted(a)
+                     ? str_from(a->passed ? "passed" : error_code_name(a->failure.code))
+                     : STR_NONE};
     trace_span_begin(w, &span);
     trace_text(w, "gen_ai.operation.name", str_from(operation_of(x)));
     if (m) {
@@ -156,6 +157,8 @@ static int span_attempt(const struct exchange *x, const struct attempt *a, struc
         trace_text(w, "server.address", provider_host(m->target.provider));
     }
     trace_text(w, "weir.target", a->target);
+    if (a->measured.tokens > 0)
+        trace_double(w, "weir.doubt", a->doubt);
     if (a->failure.status > 0)
         trace_int(w, "http.response.status_code", a->failure.status);
     if (answered)
@@ -194,6 +197,8 @@ static void span_root(const struct exchange *x, const struct chat_usage *usage, 
     trace_text(w, "weir.route", x->decision.route);
     trace_text(w, "weir.rule", x->decision.rule);
     trace_text(w, "weir.outcome", str_from(x->outcome));
+    if (x->cascade.result)
+        trace_text(w, "weir.cascade", str_from(x->cascade.result));
     if (x->cost >= 0)
         trace_double(w, "weir.cost_usd", (double)x->cost / 1e9);
     if (s->first_ns > 0)

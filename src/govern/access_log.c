@@ -67,6 +67,7 @@ void access_entry_write(const struct access_entry *e, struct buf *out)
     text(&w, "provider", e->provider);
     number(&w, "status", e->status);
     text(&w, "outcome", e->outcome);
+    text(&w, "cascade", e->cascade);
     number(&w, "input_tokens", e->input_tokens);
     number(&w, "cached_tokens", e->cached_tokens);
     number(&w, "output_tokens", e->output_tokens);

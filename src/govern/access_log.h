@@ -16,8 +16,8 @@
 
 struct access_entry {
     int64_t wall_ms;
-    struct str request_id, client, key_id, method, path, api; /* path: an endpoint's, "" for any other */
-    struct str route, rule, model, provider, outcome;         /* empty where it did not come that far */
+    struct str request_id, client, key_id, method, path, api;  /* path: an endpoint's, "" for any other */
+    struct str route, rule, model, provider, outcome, cascade; /* empty where it did not come that far */
     int status;
     int64_t input_tokens, cached_tokens, output_tokens, reasoning_tokens; /* -1: unknown */
     int64_t cost_nano_usd, first_token_ms, total_us;                      /* -1: unknown */

@@ -41,6 +41,8 @@ enum { METER_SERIES = 4096, METER_LABELS = 4, METER_LABEL_BYTES = 1024, METER_BU
         "Times a target was asked again after a passing failure.")                                           \
     X(SHADOW, COUNTER, 1, "weir_shadow_rule_matches_total", "route,rule",                                    \
         "Requests that a shadow rule would have decided.")                                                   \
+    X(CASCADE, COUNTER, 1, "weir_cascade_total", "route,rule,result",                                        \
+        "Requests that a local model answered first: kept, escalated, or returned to its answer.")           \
     X(HEDGES, COUNTER, 1, "weir_hedges_total", "model",                                                      \
         "Requests also sent to a second target because the first was slow.")                                 \
     X(FAILURES, COUNTER, 1, "weir_target_failures_total", "model,reason",                                    \

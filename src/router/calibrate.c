@@ -5,16 +5,13 @@
 #include <string.h>
 
 #include "base/must.h"
+#include "router/ridge.h"
 
 /* Inputs: the built-in score's logit, then the features. */
-enum { INPUTS = 1 + SCORE_FEATURES, WIDE = INPUTS + 1, FOLDS = 10 };
+enum { INPUTS = 1 + SCORE_FEATURES, FOLDS = 10 };
+_Static_assert((int)INPUTS <= (int)RIDGE_INPUTS, "a fit takes so many inputs");
 static const double ridges[] = {INFINITY, 1000, 100, 10}; /* of the features; the first that is best */
 enum { RIDGES = sizeof ridges / sizeof *ridges };
-
-struct point {
-    double x[INPUTS], y;
-    size_t fold;
-};
 
 static void inputs_of(struct str prompt, double x[INPUTS])
 {
@@ -63,41 +60,22 @@ void calibrate_solve(int n, double a[n][n + 1], double *out)
 }
 
 /* To the points outside a fold. */
-static struct router_calibration fit(const struct point *p, size_t n, size_t fold, double ridge)
+static struct router_calibration fit(const struct ridge_point *p, size_t n, size_t fold, double hold)
 {
-    double mean[WIDE] = {0}, a[INPUTS][WIDE], count = 0, w[INPUTS];
+    double holds[INPUTS] = {1};
+    struct ridge r;
     struct router_calibration c = {0};
-    memset(a, 0, sizeof a);
-    for (size_t i = 0; i < n; i++)
-        if (p[i].fold != fold) {
-            count++;
-            for (int k = 0; k < INPUTS; k++)
-                mean[k] += p[i].x[k];
-            mean[INPUTS] += p[i].y;
-        }
-    for (int k = 0; k < WIDE; k++)
-        mean[k] /= count > 0 ? count : 1;
-    int used = isinf(ridge) ? 1 : INPUTS;
-    for (size_t i = 0; i < n; i++)
-        for (int k = 0; k < used && p[i].fold != fold; k++) {
-            double x = p[i].x[k] - mean[k];
-            for (int j = 0; j < used; j++)
-                a[k][j] += x * (p[i].x[j] - mean[j]);
-            a[k][INPUTS] += x * (p[i].y - mean[INPUTS]);
-        }
-    for (int k = 0; k < INPUTS; k++)
-        a[k][k] += k == 0 ? 1 : used == 1 ? 1 : ridge;
-    calibrate_solve(INPUTS, a, w);
-    c.base = w[0];
-    memcpy(c.feature, w + 1, sizeof c.feature);
-    c.constant = mean[INPUTS];
-    for (int k = 0; k < INPUTS; k++)
-        c.constant -= w[k] * mean[k];
+    for (int k = 1; k < INPUTS; k++)
+        holds[k] = hold;
+    ridge_fit(p, n, fold, holds, INPUTS, &r);
+    c.constant = r.constant;
+    c.base = r.weight[0];
+    memcpy(c.feature, r.weight + 1, sizeof c.feature);
     return c;
 }
 
 /* Each point by a fit to the other folds. */
-static void cross(const struct point *p, size_t n, double ridge, double *values)
+static void cross(const struct ridge_point *p, size_t n, double ridge, double *values)
 {
     for (size_t fold = 0; fold < FOLDS; fold++) {
         const struct router_calibration c = fit(p, n, fold, ridge);
@@ -123,15 +101,10 @@ static void threshold_find(const struct gap_row *rows, size_t n, double recover,
     struct calibrate_report *r)
 {
     double aim = r->fitted.weak + recover * (r->fitted.strong - r->fitted.weak);
-    size_t k = 0;
-    while (k < n && gap_quality(rows, n, k) < aim - 1e-12)
-        k++;
-    while (k > 0 && k < n && rows[k].score == rows[k - 1].score) /* equal ones go the same way */
-        k++;
+    size_t k;
+    c->threshold = fmin(fmax(gap_threshold(rows, n, aim, &k), 0), 1.000001);
     r->share = n > 0 ? (double)k / (double)n : 0;
     r->quality = gap_quality(rows, n, k);
-    c->threshold = k == 0 ? 1.000001 : k == n ? 0 : (rows[k - 1].score + rows[k].score) / 2;
-    c->threshold = fmin(fmax(c->threshold, 0), 1.000001);
 }
 
 static void costs_sum(const struct calibrate_sample *s, const double *values, size_t n,
@@ -145,8 +118,8 @@ static void costs_sum(const struct calibrate_sample *s, const double *values, si
     }
 }
 
-static size_t ridge_choose(const struct calibrate_sample *s, const struct point *p, size_t n, double *values,
-    struct gap_row *rows, struct calibrate_report *r)
+static size_t ridge_choose(const struct calibrate_sample *s, const struct ridge_point *p, size_t n,
+    double *values, struct gap_row *rows, struct calibrate_report *r)
 {
     size_t best = 0;
     for (size_t i = 0; i < RIDGES; i++) {
@@ -162,7 +135,7 @@ static size_t ridge_choose(const struct calibrate_sample *s, const struct point 
     return best;
 }
 
-static void baselines(const struct calibrate_sample *s, const struct point *p, size_t n, double *values,
+static void baselines(const struct calibrate_sample *s, const struct ridge_point *p, size_t n, double *values,
     struct gap_row *rows, struct calibrate_report *r)
 {
     for (size_t i = 0; i < n; i++)
@@ -183,7 +156,7 @@ int router_calibrate(const struct calibrate_sample *samples, size_t n, double re
     if (n < CALIBRATE_LEAST)
         return error_set(
             err, ERROR_INVALID, "%zu graded prompts are too few: %d are the least", n, CALIBRATE_LEAST);
-    struct point *p = must(calloc(n, sizeof *p));
+    struct ridge_point *p = must(calloc(n, sizeof *p));
     struct gap_row *rows = must(calloc(n, sizeof *rows));
     double *values = must(calloc(n, sizeof *values));
     for (size_t i = 0; i < n; i++) {

@@ -7,6 +7,7 @@
 #ifndef WEIR_ROUTER_CALIBRATE_H
 #define WEIR_ROUTER_CALIBRATE_H
 
+#include "router/doubt.h"
 #include "router/gap.h"
 #include "router/router.h"
 #include "router/score.h"
@@ -24,9 +25,11 @@ struct calibrate_sample {
     struct str prompt;
     double weak, strong;           /* qualities, 0 to 1 */
     double weak_cost, strong_cost; /* USD; NaN: unknown */
+    struct doubt doubt;            /* of the weak model's answer; for a cascade */
 };
 struct calibrate_report {
     struct gap_report fitted, built_in, length, oracle; /* `fitted` by cross-validation */
+    struct gap_report complexity;                       /* of a cascade, beside it: the text's score */
     bool features;                 /* they are used: they were better than the built-in score alone */
     double share;                  /* of strong calls at the threshold */
     double quality;                /* there, */
@@ -37,6 +40,13 @@ struct calibrate_report {
  * CALIBRATE_LEAST samples, or the strong model is not better. */
 int router_calibrate(const struct calibrate_sample *samples, size_t n, double recover,
     struct router_calibration *out, struct calibrate_report *report, struct error *err) MUST_USE;
+
+/* ---- doubt_fit.c ---- */
+/* A cascade likewise: by the weak model's own measures, and where their weights are no better on unseen
+ * prompts than the built-in doubt, by that. Whoever goes on pays for both. `tokens`: as many as were measured
+ * at most. */
+int router_cascade_fit(const struct calibrate_sample *samples, size_t n, double recover, int32_t tokens,
+    struct router_cascade *out, struct calibrate_report *report, struct error *err) MUST_USE;
 
 /* The file: {"constant", "base", "features": [17], "threshold", ...}; members that are not named here are for
  * people. */

@@ -17,8 +17,8 @@ void doubt_add(struct doubt *d, double logprob, double entropy)
 /* As if the tokens that were measured were `tokens` in all, the others sure. */
 static void signals_over(const struct doubt *d, int32_t tokens, double out[DOUBT_SIGNALS])
 {
-    out[DOUBT_MEAN] = tokens > 0 ? -expm1(d->logprob_sum / tokens) : 0;
-    out[DOUBT_LEAST] = tokens > 0 ? -expm1(d->logprob_least) : 0;
+    out[DOUBT_MEAN] = tokens > 0 ? 0 - expm1(d->logprob_sum / tokens) : 0;
+    out[DOUBT_LEAST] = tokens > 0 ? 0 - expm1(d->logprob_least) : 0;
     out[DOUBT_ENTROPY] = tokens > 0 ? d->entropy_sum / tokens : 0;
 }
 

@@ -57,3 +57,19 @@ double gap_quality(const struct gap_row *rows, size_t n, size_t n_strong)
         sum += i < n_strong ? rows[i].strong : rows[i].weak;
     return n > 0 ? sum / (double)n : 0;
 }
+
+double gap_threshold(const struct gap_row *rows, size_t n, double aim, size_t *n_strong)
+{
+    size_t k = 0;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += rows[i].weak;
+    while (k < n && sum / (double)n < aim - 1e-12) {
+        sum += rows[k].strong - rows[k].weak;
+        k++;
+    }
+    while (k > 0 && k < n && rows[k].score == rows[k - 1].score)
+        k++;
+    *n_strong = k;
+    return k == 0 ? INFINITY : k == n ? -INFINITY : (rows[k - 1].score + rows[k].score) / 2;
+}

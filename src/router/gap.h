@@ -25,4 +25,8 @@ void gap_judge(struct gap_row *rows, size_t n, struct gap_report *out);
 /* Of sorted rows: the mean quality when the first `n_strong` go to the strong model. */
 double gap_quality(const struct gap_row *rows, size_t n, size_t n_strong);
 
+/* Of sorted rows: the score from which on they go to the strong model, so that with as few of them as can be
+ * (*n_strong) the mean quality is `aim`. Equal ones go the same way. -INFINITY: all, INFINITY: none. */
+double gap_threshold(const struct gap_row *rows, size_t n, double aim, size_t *n_strong);
+
 #endif

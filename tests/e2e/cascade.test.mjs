@@ -1,11 +1,12 @@
 // A cascade: a local model answers first, and where its own tokens tell that it is unsure a stronger one is asked. What
 // the local model knows, and how sure it is, is a table (lib/chain.mjs); the stronger one is a cloud on loopback.
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, beforeEach, test } from 'node:test';
 import { Cloud } from './lib/cloud.mjs';
 import { chainModel, END } from './lib/chain.mjs';
-import { Gateway, makeFolder, streamedText } from './lib/gateway.mjs';
+import { Gateway, makeFolder, sleep, streamedText, weir } from './lib/gateway.mjs';
 
 // Narnia is known, Gondor guessed at; of Laputa it begins an answer that has no end.
 const next = {
@@ -36,6 +37,7 @@ models:
   - {name: big, file: ${folder}/chain.gguf, context: 128}
   - {name: strong, provider: out, model: s, price: {input: 1, output: 1}}
   - {name: second, provider: two, model: t}
+cache: {ttl: 5m}
 routes:
   - {name: auto, rules: [{name: unsure, use: [house, strong], cascade: {threshold: ${SURE}, tokens: 8}}]}
   - {name: three, rules: [{use: [house, strong, second], cascade: {threshold: ${SURE}, tokens: 8}}]}
@@ -56,6 +58,15 @@ beforeEach(() => {
   cloud.requests.length = 0;
   other.requests.length = 0;
 });
+
+async function houseUp() {
+  for (let i = 0; ; i++) {
+    const r = await gateway.chat('house', 'Narnia', greedy);
+    if (r.status === 200) return;
+    if (i > 200) throw new Error(JSON.stringify(r.body));
+    await sleep(50);
+  }
+}
 
 const greedy = { temperature: 0, max_tokens: 40 };
 const head = (r) => [r.headers.get('x-weir-cascade'), r.headers.get('x-weir-model')];
@@ -166,3 +177,150 @@ for (const stream of [false, true]) {
     assert.equal(text(r), 'Minas Tirith');
   });
 }
+
+test('what is measured is what log-probabilities tell', async () => {
+  const r = await gateway.chat('auto', 'what is the castle of Narnia', { ...greedy, logprobs: true, top_logprobs: 2 });
+  const told = r.body.choices[0].logprobs.content.map((t) => t.logprob);
+  const [local] = attempts();
+  // The end is a token, too, though not one of the text; here it is sure.
+  assert.equal(local.measured.tokens, told.length + 1);
+  assert.ok(Math.abs(local.measured.mean_logprob * local.measured.tokens - told.reduce((a, b) => a + b)) < 1e-3);
+  assert.ok(Math.abs(local.measured.least_logprob - Math.min(...told)) < 1e-5);
+  const entropy = -(0.96 * Math.log(0.96) + 0.04 * Math.log(0.04)) - (0.98 * Math.log(0.98) + 0.02 * Math.log(0.02));
+  assert.ok(Math.abs(local.measured.mean_entropy * 3 - entropy) < 1e-3);
+});
+
+test('of several answers the first is judged, and all are there', async () => {
+  const sure = await gateway.chat('auto', 'what is the castle of Narnia', { ...greedy, n: 3 });
+  assert.deepEqual(sure.body.choices.map((c) => c.message.content), Array(3).fill('Cair Paravel'));
+  assert.deepEqual(head(sure), ['kept', 'house']);
+  cloud.behaviour = { mode: 'status', status: 500 };
+  const unsure = await gateway.chat('auto', 'what is the castle of Gondor', { ...greedy, n: 3 });
+  assert.deepEqual(unsure.body.choices.map((c) => c.message.content), Array(3).fill('Minas Tirith'));
+  assert.deepEqual(head(unsure), ['returned', 'house']);
+});
+
+test('under a grammar what fits is what counts, and what is forced does not', async () => {
+  // Of Gondor's three words the grammar leaves one: there is nothing to be unsure of.
+  const forced = await gateway.chat('auto', 'what is the castle of Gondor', { ...greedy, grammar: 'root ::= "Minas"' });
+  assert.equal(forced.body.choices?.[0].message.content, 'Minas', JSON.stringify(forced.body));
+  assert.deepEqual(head(forced), ['kept', 'house']);
+  assert.equal(forced.headers.get('x-weir-doubt'), '0.000');
+  // Of two it is as unsure as between those two.
+  const two = await gateway.chat('auto', 'what is the castle of Gondor', { ...greedy, grammar: 'root ::= "Minas" | "Cair"' });
+  assert.ok(Math.abs(attempts()[0].measured.least_logprob - Math.log(0.4 / 0.7)) < 1e-3, JSON.stringify(attempts()));
+  assert.deepEqual(head(two), ['escalated', 'strong']);
+});
+
+test('tools go with the request, whoever answers it', async () => {
+  const tools = [{ type: 'function', function: { name: 'look', parameters: { type: 'object' } } }];
+  cloud.behaviour = { text: [], tools: [{ id: 'c1', name: 'look', arguments: ['{"at":', '1}'] }] };
+  for (const stream of [false, true]) {
+    const r = await gateway.chat('auto', 'what is the castle of Gondor', { ...greedy, tools, stream });
+    assert.deepEqual(head(r), ['escalated', 'strong']);
+    assert.match(JSON.stringify(r.body), /look/);
+    assert.equal(cloud.requests.at(-1).body.tools[0].function.name, 'look');
+  }
+});
+
+test('each API shape: Responses, Anthropic, Ollama, completions', async () => {
+  const shapes = [
+    ['/v1/responses', (q) => ({ model: 'auto', input: q, temperature: 0 }), (b) => b.output?.[0].content[0].text],
+    ['/v1/messages', (q) => ({ model: 'auto', max_tokens: 20, temperature: 0, messages: [{ role: 'user', content: q }] }), (b) => b.content?.[0].text],
+    ['/api/chat', (q) => ({ model: 'auto', options: { temperature: 0 }, messages: [{ role: 'user', content: q }] }), (b) => b.message?.content],
+    ['/v1/completions', (q) => ({ model: 'auto', prompt: q, temperature: 0 }), (b) => b.choices?.[0].text],
+  ];
+  for (const [path, body, read] of shapes) {
+    const ask = (q) => gateway.post(path, { ...body(q), stream: false });
+    let r = await ask('what is the castle of Narnia');
+    assert.equal(read(r.body), 'Cair Paravel', path + JSON.stringify(r.body));
+    assert.deepEqual(head(r), ['kept', 'house']);
+    if (path === '/v1/completions') continue; // no chat provider continues a bare text
+    r = await ask('what is the castle of Gondor');
+    assert.equal(read(r.body), 'from the cloud', path + JSON.stringify(r.body));
+    assert.deepEqual(head(r), ['escalated', 'strong']);
+    const streamed = await gateway.post(path, { ...body('what is the castle of Gondor'), stream: true });
+    assert.ok(JSON.stringify(streamed.body).includes('the cloud') && !JSON.stringify(streamed.body).includes('Minas'), path);
+    cloud.behaviour = { mode: 'status', status: 500 };
+    r = await ask('what is the castle of Gondor');
+    assert.equal(read(r.body), 'Minas Tirith', path);
+    cloud.behaviour = { text: ['from', ' the cloud'] };
+  }
+});
+
+test('a client that leaves ends both', async () => {
+  const aborted = cloud.aborted;
+  cloud.behaviour = { mode: 'hang' };
+  const leaving = new AbortController();
+  const asked = gateway.chat('auto', 'sing of Laputa', { ...greedy, max_tokens: 200 }, {}, { signal: leaving.signal });
+  for (let i = 0; i < 500 && cloud.requests.length === 0; i++) await sleep(20);
+  leaving.abort();
+  await assert.rejects(asked);
+  for (let i = 0; i < 500 && (cloud.aborted === aborted || last().outcome === null); i++) await sleep(20);
+  assert.equal(cloud.aborted, aborted + 1);
+  assert.equal(last().outcome, 'client_gone');
+  // The slots are free again.
+  for (let i = 0; i < 3; i++) assert.equal((await gateway.chat('house', 'Narnia', greedy)).body.choices[0].message.content, 'Cair Paravel');
+});
+
+test('an answer that was escalated may be kept by the response cache', async () => {
+  const ask = () => gateway.chat('asks', 'what is the castle of Gondor', greedy);
+  assert.deepEqual(head(await ask()), ['escalated', 'strong']);
+  const r = await ask();
+  assert.equal(r.headers.get('x-weir-cache'), 'hit');
+  assert.equal(text(r), 'from the cloud');
+  assert.equal(cloud.requests.length, 1);
+});
+
+test('metrics count it, weir route says it, weir replay decides it again by what was measured', async () => {
+  await gateway.chat('auto', 'what is the castle of Narnia', greedy);
+  await gateway.chat('auto', 'what is the castle of Gondor', greedy);
+  const { body } = await gateway.get('/metrics');
+  for (const result of ['kept', 'escalated', 'returned'])
+    assert.match(body, new RegExp(`weir_cascade_total\\{route="auto",rule="unsure",result="${result}"\\} [1-9]`));
+  const explained = (await gateway.post('/weir/explain', { model: 'auto', messages: [{ role: 'user', content: 'hi' }] })).body;
+  assert.deepEqual(explained.cascade, { local: 'house', threshold: SURE, tokens: 8, fitted: false });
+  assert.match(explained.reason, /rule unsure: house, and where its doubt is 0.2 or more strong/);
+  // By a threshold that nothing reaches all would have been kept; by one of nothing, none.
+  const replay = (threshold) => {
+    const policy = `${folder}/policy.yaml`;
+    const text = readFileSync(gateway.config, 'utf8').replace(`threshold: ${SURE}, tokens: 8`, `threshold: ${threshold}, tokens: 8`);
+    writeFileSync(policy, text);
+    const args = ['replay', '--policy', policy, '--state', `sqlite:${gateway.state}`, '--json'];
+    return JSON.parse(execFileSync(weir, args, { env: { ...process.env, SIM_KEY: 'sk' } }).toString());
+  };
+  const all = replay(1), none = replay(0);
+  const count = (r, to) => r.changes.filter((c) => c.from.startsWith('unsure') && c.to === `unsure -> ${to}`).reduce((n, c) => n + c.count, 0);
+  assert.ok(count(all, 'house') > 0 && count(all, 'strong') === 0, JSON.stringify(all));
+  assert.ok(count(none, 'strong') > 0 && count(none, 'house') <= none.unmeasured, JSON.stringify(none));
+  assert.ok(none.after.cost_usd > all.after.cost_usd);
+});
+
+// Kills the workers when the cloud is first asked.
+function killing(then) {
+  const pids = gateway.workers();
+  cloud.behaviour = () => {
+    for (const pid of pids.splice(0)) process.kill(pid, 'SIGKILL');
+    return then;
+  };
+}
+
+test('the local worker dies while the stronger one is asked: its answer', async () => {
+  for (const stream of [false, true]) {
+    killing({ text: ['saved'], delay: 300 });
+    const r = await gateway.chat('auto', 'sing of Laputa', { ...greedy, max_tokens: 200, stream });
+    assert.equal(text(r), 'saved');
+    assert.equal(last().outcome, 'ok');
+    await houseUp();
+  }
+});
+
+test('both fail: one clear error and not half an answer, or the local model once more', async () => {
+  for (const stream of [false, true]) {
+    killing({ handle: (request, response) => sleep(300).then(() => response.writeHead(500).end('{}')) });
+    const r = await gateway.chat('auto', 'sing of Laputa', { ...greedy, max_tokens: 40, stream });
+    assert.ok([200, 503].includes(r.status), JSON.stringify(r));
+    if (r.status === 200) assert.match(text(r), /^(la|li){40}$/);
+    await houseUp();
+  }
+});

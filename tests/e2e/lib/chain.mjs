@@ -55,3 +55,28 @@ export function chainModel(next, { context = 256 } = {}) {
     ['output.weight', [width, vocab.length], output],
   ]);
 }
+
+// A small world for cascades: `n` places, each with a river, of which the model is as sure as it is often right. Its
+// first guess is right with just the probability that it gives it (drawn once, from the seed): that is what calibrated
+// means, and no more than that is built in. Some are known well, the others are guessed at. An answer is three words, of
+// which the first decides; the second has synonyms, of which one is as good as the other: doubt that means nothing.
+export function riverWorld(n, seed, known = 0.65) {
+  let state = seed;
+  const random = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+  const rivers = Array.from({ length: Math.ceil(n / 2) }, (_, i) => `river${i}`);
+  const next = { ' flows': [[' there', 0.9], [END, 0.1]], ' runs': [[' there', 0.9], [END, 0.1]] };
+  for (const r of rivers) next[r] = [[' flows', 0.55], [' runs', 0.45]];
+  const places = Array.from({ length: n }, (_, i) => {
+    const p = random() < known ? 0.92 + 0.075 * random() : 0.12 + 0.45 * random();
+    const others = [...new Set(Array.from({ length: 6 }, () => rivers[Math.floor(random() * rivers.length)]))];
+    const guess = others.shift();
+    const river = random() < p ? guess : others[Math.floor(random() * others.length)] ?? guess;
+    const name = `place${i}.`;
+    next[name] = [[guess, p], ...others.map((r) => [r, (1 - p) / others.length])];
+    return { name, river, filler: 'so '.repeat(Math.floor(random() * 12)) };
+  });
+  return { next, places };
+}

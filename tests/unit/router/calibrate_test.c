@@ -17,7 +17,8 @@ static void samples_make(double weak_at_code)
             code ? "Implement f%d(x) = x^%d + {y} in C; return (x + %d)"
                  : "Tell me a story of %d words about the %d seas and %d ships",
             i, i % 7, i % 11);
-        samples[i] = (struct calibrate_sample){str_from(texts[i]), code ? weak_at_code : 1, 1, 0, 1};
+        samples[i] = (struct calibrate_sample){
+            .prompt = str_from(texts[i]), .weak = code ? weak_at_code : 1, .strong = 1, .strong_cost = 1};
     }
 }
 

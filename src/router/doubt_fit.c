@@ -1,0 +1,149 @@
+/* A cascade fitted to graded samples (calibrate.h). */
+#include "router/doubt.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/must.h"
+#include "router/calibrate.h"
+#include "router/ridge.h"
+
+enum { FOLDS = 10 };
+static const double holds[] = {100, 10, 1, 0.1};
+enum { HOLDS = sizeof holds / sizeof *holds };
+
+struct work {
+    const struct calibrate_sample *samples;
+    size_t n;
+    struct ridge_point *points;
+    double *values;
+    struct gap_row *rows;
+};
+
+static void judge(struct work *w, struct gap_report *out)
+{
+    for (size_t i = 0; i < w->n; i++)
+        w->rows[i] = (struct gap_row){w->values[i], w->samples[i].weak, w->samples[i].strong};
+    gap_judge(w->rows, w->n, out);
+}
+
+static void fit(const struct work *w, size_t but, double hold, struct ridge *out)
+{
+    double each[DOUBT_SIGNALS];
+    for (int i = 0; i < DOUBT_SIGNALS; i++)
+        each[i] = hold;
+    ridge_fit(w->points, w->n, but, each, DOUBT_SIGNALS, out);
+}
+
+/* Each point by a fit to the other folds. */
+static void cross(struct work *w, double hold)
+{
+    for (size_t fold = 0; fold < FOLDS; fold++) {
+        struct ridge r;
+        fit(w, fold, hold, &r);
+        for (size_t i = 0; i < w->n; i++)
+            if (w->points[i].fold == fold)
+                w->values[i] = ridge_value(&r, w->points[i].x, DOUBT_SIGNALS);
+    }
+}
+
+static void plain(struct work *w)
+{
+    for (size_t i = 0; i < w->n; i++)
+        w->values[i] = w->points[i].x[DOUBT_MEAN];
+}
+
+static void baselines(struct work *w, struct calibrate_report *r)
+{
+    for (size_t i = 0; i < w->n; i++)
+        w->values[i] = router_score(w->samples[i].prompt);
+    judge(w, &r->complexity);
+    for (size_t i = 0; i < w->n; i++)
+        w->values[i] = (double)w->samples[i].prompt.len;
+    judge(w, &r->length);
+    for (size_t i = 0; i < w->n; i++)
+        w->values[i] = w->points[i].y;
+    judge(w, &r->oracle);
+    plain(w);
+    judge(w, &r->built_in);
+}
+
+/* Sets the weights; `values` are then those that the threshold is found by. */
+static void weights_choose(struct work *w, struct router_cascade *out, struct calibrate_report *r)
+{
+    size_t best = HOLDS;
+    r->fitted = r->built_in;
+    for (size_t i = 0; i < HOLDS; i++) {
+        struct gap_report report;
+        cross(w, holds[i]);
+        judge(w, &report);
+        if (report.apgr > r->fitted.apgr + 1e-9) {
+            best = i;
+            r->fitted = report;
+        }
+    }
+    r->features = best < HOLDS;
+    if (!r->features) {
+        out->weight[DOUBT_MEAN] = 1;
+        plain(w);
+        return;
+    }
+    struct ridge whole;
+    fit(w, FOLDS, holds[best], &whole);
+    out->constant = whole.constant;
+    for (int i = 0; i < DOUBT_SIGNALS; i++)
+        out->weight[i] = whole.weight[i];
+    cross(w, holds[best]);
+}
+
+/* By what would be decided, cut to 0..1 as it is there. */
+static void totals(const struct work *w, const struct router_cascade *c, struct calibrate_report *r)
+{
+    double count = (double)w->n;
+    for (size_t i = 0; i < w->n; i++) {
+        const struct calibrate_sample *s = &w->samples[i];
+        bool strong = fmin(fmax(w->values[i], 0), 1) >= c->threshold;
+        r->share += strong / count;
+        r->quality += (strong ? s->strong : s->weak) / count;
+        r->cost += s->weak_cost + (strong ? s->strong_cost : 0);
+        r->weak_cost += s->weak_cost;
+        r->strong_cost += s->strong_cost;
+    }
+}
+
+int router_cascade_fit(const struct calibrate_sample *samples, size_t n, double recover, int32_t tokens,
+    struct router_cascade *out, struct calibrate_report *report, struct error *err)
+{
+    *report = (struct calibrate_report){.features = false};
+    *out = (struct router_cascade){.tokens = tokens, .fitted = true};
+    if (n < CALIBRATE_LEAST)
+        return error_set(
+            err, ERROR_INVALID, "%zu graded prompts are too few: %d are the least", n, CALIBRATE_LEAST);
+    struct work w = {samples, n, must(calloc(n, sizeof *w.points)), must(calloc(n, sizeof *w.values)),
+        must(calloc(n, sizeof *w.rows))};
+    for (size_t i = 0; i < n; i++) {
+        doubt_signals(&samples[i].doubt, w.points[i].x);
+        w.points[i].y = samples[i].strong - samples[i].weak;
+        w.points[i].fold = i % FOLDS;
+    }
+    baselines(&w, report);
+    int rc = 0;
+    if (isnan(report->built_in.apgr)) {
+        rc = error_set(err, ERROR_INVALID,
+            "the strong model (%.3f) is not better than the weak one (%.3f) on these prompts: nothing to go "
+            "on to",
+            report->built_in.strong, report->built_in.weak);
+    } else {
+        size_t n_strong;
+        struct gap_report sorted;
+        weights_choose(&w, out, report);
+        judge(&w, &sorted);
+        double aim = sorted.weak + recover * (sorted.strong - sorted.weak);
+        out->threshold = fmin(fmax(gap_threshold(w.rows, n, aim, &n_strong), 0), 1.000001);
+        totals(&w, out, report);
+    }
+    free(w.rows);
+    free(w.values);
+    free(w.points);
+    return rc;
+}

@@ -1,0 +1,105 @@
+#include <math.h>
+
+#include "router/calibrate.h"
+#include "unit/router/router_fixture.h"
+
+enum { N = 300 };
+static struct calibrate_sample samples[N];
+
+static double random_of(uint64_t *state)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (double)(*state >> 40) / (double)(1 << 24);
+}
+
+/* The weak model is wrong where it gave one token a small probability; how sure it was of the others says
+ * nothing. */
+static void samples_make(bool told)
+{
+    uint64_t state = 11;
+    for (int i = 0; i < N; i++) {
+        bool wrong = random_of(&state) < 0.4;
+        double least = told && wrong ? 0.2 + 0.1 * random_of(&state) : 0.32 + 0.1 * random_of(&state);
+        samples[i] = (struct calibrate_sample){.prompt = STR("which river is that?"),
+            .weak = !wrong,
+            .strong = 1,
+            .weak_cost = 0.5,
+            .strong_cost = 2};
+        doubt_add(&samples[i].doubt, log(least), 0.5);
+        for (int k = 0; k < 4; k++)
+            doubt_add(&samples[i].doubt, log(0.4 + 0.6 * random_of(&state)), 0.5);
+    }
+}
+
+static void weights_are_fitted_where_they_help(void **state)
+{
+    (void)state;
+    struct router_cascade c;
+    struct calibrate_report r;
+    samples_make(true);
+    assert_int_equal(router_cascade_fit(samples, N, 0.95, 16, &c, &r, &err), 0);
+    assert_true(r.features && r.fitted.apgr > r.built_in.apgr + 0.05);
+    assert_true(r.oracle.apgr >= r.fitted.apgr - 1e-9);
+    assert_true(fabs(r.length.apgr - 0.5) < 1e-9 && fabs(r.complexity.apgr - 0.5) < 1e-9); /* all alike */
+    assert_true(c.fitted && c.tokens == 16 && c.weight[DOUBT_LEAST] > 0);
+    assert_true(r.quality >= r.fitted.weak + 0.95 * (r.fitted.strong - r.fitted.weak) - 1e-9);
+    assert_true(r.share > 0.3 && r.share < 0.6);
+    /* Whoever goes on pays for both. */
+    assert_true(fabs(r.cost - N * (0.5 + 2 * r.share)) < 1e-6);
+    assert_true(fabs(r.weak_cost - N * 0.5) < 1e-6 && fabs(r.strong_cost - N * 2.0) < 1e-6);
+    /* What is decided with it is what was promised, but for the folds. */
+    int strong = 0;
+    for (int i = 0; i < N; i++)
+        strong += doubt_value(&samples[i].doubt, &c) >= c.threshold;
+    assert_true(fabs((double)strong / N - r.share) < 0.05);
+}
+
+static void chance_promises_nothing(void **state)
+{
+    (void)state;
+    struct router_cascade c;
+    struct calibrate_report r;
+    samples_make(false);
+    assert_int_equal(router_cascade_fit(samples, N, 0.8, 8, &c, &r, &err), 0);
+    assert_true(fabs(r.fitted.apgr - 0.5) < 0.1);
+    if (!r.features)
+        assert_true(c.weight[DOUBT_MEAN] == 1 && c.weight[DOUBT_LEAST] == 0 && c.constant == 0);
+}
+
+static void what_cannot_be_fitted_is_refused(void **state)
+{
+    (void)state;
+    struct router_cascade c;
+    struct calibrate_report r;
+    samples_make(true);
+    assert_int_equal(router_cascade_fit(samples, CALIBRATE_LEAST - 1, 0.8, 16, &c, &r, &err), ERROR_INVALID);
+    assert_non_null(strstr(err.message, "too few"));
+    for (int i = 0; i < N; i++)
+        samples[i].strong = 0;
+    assert_int_equal(router_cascade_fit(samples, N, 0.8, 16, &c, &r, &err), ERROR_INVALID);
+    assert_non_null(strstr(err.message, "not better than the weak one"));
+}
+
+static void the_threshold_takes_as_few_as_it_needs(void **state)
+{
+    (void)state;
+    struct gap_row rows[] = {{0.1, 1, 1}, {0.9, 0, 1}, {0.5, 0, 1}, {0.5, 1, 1}};
+    struct gap_report r;
+    size_t k;
+    gap_judge(rows, 4, &r);
+    assert_true(fabs(gap_threshold(rows, 4, 0.75, &k) - 0.7) < 1e-12 && k == 1);
+    assert_true(fabs(gap_threshold(rows, 4, 0.76, &k) - 0.3) < 1e-12 && k == 3); /* equal ones go together */
+    assert_true(gap_threshold(rows, 4, 0.5, &k) == INFINITY && k == 0);
+    assert_true(gap_threshold(rows, 4, 1.01, &k) == -INFINITY && k == 4);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(weights_are_fitted_where_they_help),
+        cmocka_unit_test(chance_promises_nothing),
+        cmocka_unit_test(what_cannot_be_fitted_is_refused),
+        cmocka_unit_test(the_threshold_takes_as_few_as_it_needs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
