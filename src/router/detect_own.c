@@ -68,7 +68,16 @@ static int type_read(struct compile *c, const struct yaml_node *entry, const cha
     const struct own_type like = {.type = {.category = (enum router_category)router_category_from(category)},
         .kind = kind,
         .stays = str_is(boundary, "local")};
-    return own_type_make(&like, name, out, c->err);
+    rc = own_type_make(&like, name, out, c->err);
+    known = detect_own_type_find(c->own, name);
+    if (rc == 0 && known && known != *out)
+        return yaml_error(entry, c->err, ERROR_INVALID,
+            STR_FMT
+            " is in an entry above of another kind, category or boundary: give this one a 'type' of its own",
+            STR_ARG(name));
+    if (rc == 0 && !known)
+        c->own->types[c->own->n_types++] = *out;
+    return rc;
 }
 
 /* A list of plain values, or one. */
@@ -321,7 +330,8 @@ static int allow_read(struct compile *c, const struct yaml_node *entry)
         rc = yaml_get_str(entry, "why", STR_NONE, &why, c->err);
     if (rc)
         return rc;
-    if (!(allow->type = detect_type_find(type)))
+    allow->type = detect_own_type_find(c->own, type);
+    if (!allow->type && !(allow->type = detect_type_find(type)))
         return yaml_error(entry, c->err, ERROR_INVALID,
             "'type' is what never to find, a type as weir detect writes it (EMAIL_ADDRESS), not '" STR_FMT
             "'",
@@ -380,6 +390,7 @@ int detect_own_compile(struct arena *a, const struct yaml_node *owner, const str
     if (rc)
         return rc;
     own->version = __atomic_add_fetch(&versions, 1, __ATOMIC_RELAXED);
+    own->types = arena_alloc(a, ENTRIES * sizeof *own->types);
     own->patterns = arena_alloc(a, ENTRIES * sizeof *own->patterns);
     own->prints = arena_alloc(a, ENTRIES * sizeof *own->prints);
     own->marks = arena_alloc(a, ENTRIES * sizeof *own->marks);

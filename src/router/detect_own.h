@@ -50,6 +50,8 @@ struct own_allow {
 struct detect_own {
     uint64_t version; /* another one for another content: what is remembered of texts goes by it */
     bool stays;       /* it has findings that must stay inside whatever a rule says */
+    const struct detect_type **types; /* each name once */
+    size_t n_types;
     struct own_word *words;
     uint16_t *first; /* of each different word, its first of `words` */
     size_t n_words, n_different;
@@ -83,6 +85,8 @@ int detect_own_request(const struct detect_own *own, const struct router_context
 bool detect_own_marked(const struct detect_own *own, const struct router_context *c); /* would it add any? */
 /* The first finding that must stay inside, or NULL. */
 const struct detect_type *detect_own_stays(const struct detect_own *own, const struct router_findings *f);
+/* Its type of that name, or NULL. Only this policy's: another one may have had the name for something else. */
+const struct detect_type *detect_own_type_find(const struct detect_own *own, struct str name);
 /* A line for each `allow`, for the log. */
 void detect_own_say(const struct detect_own *own, void (*say)(void *ctx, const char *line), void *ctx);
 

@@ -277,6 +277,14 @@ int detect_own_request(const struct detect_own *own, const struct router_context
     return rc;
 }
 
+const struct detect_type *detect_own_type_find(const struct detect_own *own, struct str name)
+{
+    for (size_t i = 0; own && i < own->n_types; i++)
+        if (str_is(name, own->types[i]->name))
+            return own->types[i];
+    return NULL;
+}
+
 const struct detect_type *detect_own_stays(const struct detect_own *own, const struct router_findings *f)
 {
     const struct detect_type *type;
@@ -284,10 +292,10 @@ const struct detect_type *detect_own_stays(const struct detect_own *own, const s
         return NULL;
     for (size_t i = 0; i < f->n_entities; i++)
         if (f->entities[i].score >= DETECT_SURE &&
-            (type = detect_type_find(str_from(f->entities[i].type))) != NULL && detect_own_type_stays(type))
+            detect_own_type_stays(type = detect_own_type_find(own, str_from(f->entities[i].type))))
             return type;
     for (size_t i = 0; i < f->n_more_types; i++)
-        if ((type = detect_type_find(str_from(f->more_types[i]))) != NULL && detect_own_type_stays(type))
+        if (detect_own_type_stays(type = detect_own_type_find(own, str_from(f->more_types[i]))))
             return type;
     return NULL;
 }

@@ -40,11 +40,17 @@ static void stay(struct gather *g, const char *fmt, const char *what)
     g->stays = g->why;
 }
 
+static const struct detect_type *type_of(const struct gather *g, const char *name)
+{
+    const struct detect_type *own = detect_own_type_find(g->options->own, str_from(name));
+    return own ? own : detect_type_find(str_from(name));
+}
+
 /* A statement tells more than its own words: without them the text around says the same. So does a document
  * of the owner's, or a mark. */
-static bool is_statement(const char *type)
+static bool is_statement(const struct gather *g, const char *type)
 {
-    if (detect_own_kind(detect_type_find(str_from(type))) == OWN_WHOLE)
+    if (detect_own_kind(type_of(g, type)) == OWN_WHOLE)
         return true;
     static const char *const types[] = {"HEALTH_STATEMENT", "MEDICAL_RECORD", "FINANCIAL_STATEMENT",
         "LEGAL_MATTER", "CONFIDENTIAL_MARK", "INTIMATE_STATEMENT", "BELIEF", NULL};
@@ -149,8 +155,8 @@ static bool is_birth(const char *type)
 
 static void entity_gather(struct gather *g, const struct router_entity *e)
 {
-    if (is_statement(e->type))
-        stay(g, "%s cannot be masked", detect_type_find(str_from(e->type))->words);
+    if (is_statement(g, e->type))
+        stay(g, "%s cannot be masked", type_of(g, e->type)->words);
     if (e->category & g->options->never)
         stay(g, "%s may not leave even masked", router_category_name(e->category));
 }
@@ -166,8 +172,8 @@ static size_t spans_read(
         size_t start = byte_of(text, e->start, &at, &points), end = byte_of(text, e->end, &at, &points);
         entity_gather(g, e);
         if (end - start > WHOLE && (end - start) * 10 > text.len * 9)
-            stay(g, "%s is nearly the whole text", detect_type_find(str_from(e->type))->words);
-        spans[n] = (struct span){detect_type_find(str_from(e->type)), start, end};
+            stay(g, "%s is nearly the whole text", type_of(g, e->type)->words);
+        spans[n] = (struct span){type_of(g, e->type), start, end};
         if (strcmp(e->type, "PERSON") == 0)
             spans[n].end = name_end(text, start, end);
         size_t dates = is_birth(e->type) ? dates_split(text, spans[n], spans + n) : 0;
@@ -351,7 +357,7 @@ static int judge_again(struct gather *g, const struct chat_request *masked)
         bool birth = is_birth(e->type);
         births += e->score >= DETECT_SURE && birth;
         if (e->score >= DETECT_SURE && !birth)
-            stay(g, "%s is left after masking", detect_type_find(str_from(e->type))->words);
+            stay(g, "%s is left after masking", type_of(g, e->type)->words);
     }
     if (found->n_more_types > 0)
         stay(g, "%s is left after masking", "more than can be listed");

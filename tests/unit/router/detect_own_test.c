@@ -293,6 +293,41 @@ static void another_policy_another_memory(void **state)
     assert_string_equal(d.findings.entities[0].type, "OWN_WORD"); /* outlives its policy */
 }
 
+/* A policy that was read later, or tried and refused, gives a type of the same name another boundary. */
+static void another_policy_loosens_nothing(void **state)
+{
+    (void)state;
+    static const char kept[] =
+        "owner: {find: [{words: [Merlin], type: BIRD, boundary: local}, {labels: [Grouse], type: "
+        "MARK}], allow: [{type: BIRD, values: [MERLIN], why: a wizard}]}\nroutes:\n  - {name: auto, rules: "
+        "[{use: [gpt, house], redact: true}]}\n";
+    static const char loose[] =
+        "owner: {find: [{words: [Merlin], type: BIRD}, {words: [Grouse], type: MARK}]}\nroutes: []\n";
+    struct router_policy *first = policy_of(kept), *second = policy_of(loose), *third = policy_of(kept),
+                         *refused;
+    assert_int_not_equal(
+        compile("owner: {find: [{words: [Merlin], type: BIRD, category: PII}, {pattern: \"(\"}]}",
+            ROUTER_SENSITIVE_LOCAL, &refused),
+        0);
+    struct router_policy *const policies[] = {first, third};
+    for (size_t i = 0; i < 2; i++) {
+        struct router_context c = context_of();
+        struct route_decision d;
+        assert_int_equal(router_decide(policies[i], request_of(arena, "auto", "a Merlin"), &c, &d, &err), 0);
+        assert_int_equal(d.boundary, EGRESS_BOUNDARY_LOCAL);
+        assert_int_equal(
+            router_decide(policies[i], request_of(arena, "auto", "[Grouse] x"), &c, &d, &err), 0);
+        assert_int_equal(d.boundary, EGRESS_BOUNDARY_LOCAL);
+        assert_null(d.masked);
+        assert_int_equal(
+            router_decide(policies[i], request_of(arena, "auto", "the MERLIN"), &c, &d, &err), 0);
+        assert_int_equal(d.boundary, EGRESS_BOUNDARY_ANY); /* nor is what is allowed forgotten */
+    }
+    router_policy_free(first);
+    router_policy_free(second);
+    router_policy_free(third);
+}
+
 static void what_is_written_wrongly_is_said(void **state)
 {
     (void)state;
@@ -310,6 +345,8 @@ static void what_is_written_wrongly_is_said(void **state)
         {"owner: {find: [{pattern: \"a*\"}]}", "matches nothing at all"},
         {"owner: {find: [{documents: no.fingerprint}]}", "no files can be read"},
         {"owner: {find: [{keys: [a], values: [b]}]}", "goes with 'header'"},
+        {"owner: {find: [{words: [x], type: A}, {labels: [y], type: A}]}", "of another kind"},
+        {"owner: {find: [{words: [x]}, {words: [y], category: PII}]}", "of another kind"},
         {"owner: {find: [{word: [x]}]}", "did you mean"}, {"owner: {find: {words: [x]}}", "wants a list"},
         {"owner: {allow: [{type: EMAIL_ADDRESS, values: [a@b.de]}]}", "'why' says"},
         {"owner: {allow: [{type: EMAIL, values: [a@b.de], why: x}]}", "'type' is what never to find"},
@@ -374,6 +411,7 @@ int main(void)
         cmocka_unit_test(what_is_allowed_is_listed_and_does_not_count),
         cmocka_unit_test(what_is_allowed_hides_nothing_else),
         cmocka_unit_test(another_policy_another_memory),
+        cmocka_unit_test(another_policy_loosens_nothing),
         cmocka_unit_test(what_is_written_wrongly_is_said),
         cmocka_unit_test(patterns_at_every_place_of_a_long_text),
         cmocka_unit_test(a_pattern_that_gives_up_keeps_it_inside),
