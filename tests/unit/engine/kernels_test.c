@@ -280,7 +280,8 @@ static void rows_of_values_agree(void **state)
     each(check_rows_of_values);
 }
 
-static void check_softmax(const struct kernels *k, int64_t n)
+/* `more`: how much larger than all of them what came before was; negative: it was less. */
+static void check_softmax_after(const struct kernels *k, int64_t n, float more)
 {
     static float x[MAX + GUARD], before[MAX];
     fill(x, n);
@@ -294,7 +295,10 @@ static void check_softmax(const struct kernels *k, int64_t n)
         max = fmax(max, (double)before[i]);
     if (isinf(max))
         return; /* nothing but the masked one */
-    float sum = k->softmax_terms(x, 0.125f, n);
+    float most = (float)max + more;
+    max = fmax(max, (double)most);
+    float sum = k->softmax_terms(x, 0.125f, &most, n);
+    assert_true((double)most == max);
     for (int64_t i = 0; i < n; i++) {
         double term = exp(((double)before[i] - max) * 0.125);
         near((double)x[i], term, term + 1e-30, 16);
@@ -302,6 +306,13 @@ static void check_softmax(const struct kernels *k, int64_t n)
     }
     near((double)sum, exact, exact, 16);
     assert_true(x[n] == 12345);
+}
+
+static void check_softmax(const struct kernels *k, int64_t n)
+{
+    check_softmax_after(k, n, -INFINITY);
+    check_softmax_after(k, n, -1);
+    check_softmax_after(k, n, 20);
 }
 
 static void softmax_agrees(void **state)
@@ -327,7 +338,8 @@ static void nan_stays_nan(void **state)
         assert_true(isnan(y[33]) && !isnan(y[32]));
         list[i]->rms_norm(y, x, one, 1e-5f, 40);
         assert_true(isnan(y[0]));
-        assert_true(isnan(list[i]->softmax_terms(x, 1, 40)));
+        float most = -INFINITY;
+        assert_true(isnan(list[i]->softmax_terms(x, 1, &most, 40)));
     }
 }
 

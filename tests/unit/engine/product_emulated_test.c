@@ -93,6 +93,8 @@ INLINE vints peak_products(vints sum, vwords w, vwords x)
 /* clang-format off: in this order */
 #include "engine/worker/cpu/product_vnni.h"
 #include "engine/worker/cpu/product_types.h"
+#include "engine/worker/cpu/kernels.h"
+#include "engine/worker/cpu/kernels_float.h"
 /* clang-format on */
 
 static const struct products emulated = {
@@ -106,8 +108,81 @@ static void emulated_products_agree(void **state)
         fail_msg("%s", wrong);
 }
 
+static const struct kernels emulated_floats = {.isa = "emulated", FLOAT_PRODUCTS};
+
+/* Tiles, products and softmax of floats are the scalar ones', up to rounding. */
+static void check_floats(int64_t count, int64_t n)
+{
+    enum { MOST = 300, COLUMNS_MOST = 30 };
+    static float rows_memory[TILE_ROWS][MOST], tile[TILE_ROWS * MOST], plain[TILE_ROWS * MOST],
+        x[COLUMNS_MOST][MOST], got[COLUMNS_MOST * TILE_ROWS], exact[COLUMNS_MOST * TILE_ROWS];
+    const uint8_t *rows[TILE_ROWS];
+    const float *columns[COLUMNS_MOST];
+    struct rand_pcg random;
+    rand_pcg_seed(&random, 20261130);
+    for (int r = 0; r < TILE_ROWS; r++) {
+        rows[r] = (const uint8_t *)rows_memory[r];
+        for (int64_t k = 0; k < count; k++)
+            rows_memory[r][k] = (float)(rand_pcg_double(&random) * 2 - 1);
+    }
+    for (int64_t c = 0; c < n; c++) {
+        columns[c] = x[c];
+        for (int64_t k = 0; k < count; k++)
+            x[c][k] = (float)(rand_pcg_double(&random) * 2 - 1);
+    }
+    emulated_floats.tile[TENSOR_F32](tile, rows, count);
+    kernels_scalar.tile[TENSOR_F32](plain, rows, count);
+    assert_memory_equal(tile, plain, (size_t)(count * TILE_ROWS) * sizeof *tile);
+    memset(got, 0, sizeof got);
+    memset(exact, 0, sizeof exact);
+    emulated_floats.multiply(got, TILE_ROWS, tile, TILE_ROWS, columns, n, count);
+    kernels_scalar.multiply(exact, TILE_ROWS, tile, TILE_ROWS, columns, n, count);
+    for (int64_t i = 0; i < n * TILE_ROWS; i++)
+        assert_true(fabsf(got[i] - exact[i]) <= 1e-4f);
+    float most = -1, same = -1;
+    memcpy(plain, x[0], sizeof x[0]);
+    float sum = emulated_floats.softmax_terms(x[0], 3, &most, count);
+    assert_true(
+        fabsf(sum - kernels_scalar.softmax_terms(plain, 3, &same, count)) <= 1e-4f * sum && most == same);
+    for (int64_t k = 0; k < count; k++)
+        assert_true(fabsf(plain[k] - x[0][k]) <= 1e-6f);
+}
+
+static void emulated_floats_agree(void **state)
+{
+    (void)state;
+    for (int64_t count = 1; count <= 300; count += count < 20 ? 1 : 70)
+        for (int64_t n = 1; n <= 30; n += n < 14 ? 1 : 8)
+            check_floats(count, n);
+    assert_true(emulated_floats.peak(2) > 0);
+}
+
+/* Halves that are turned round, an odd number of them. */
+static void emulated_halves_agree(void **state)
+{
+    (void)state;
+    enum { COUNT = 43 };
+    uint16_t halves[TILE_ROWS][COUNT];
+    const uint8_t *rows[TILE_ROWS];
+    float tile[TILE_ROWS * COUNT];
+    static const enum tensor_type types[] = {TENSOR_F16, TENSOR_BF16};
+    for (int r = 0; r < TILE_ROWS; r++) {
+        rows[r] = (const uint8_t *)halves[r];
+        for (int k = 0; k < COUNT; k++)
+            halves[r][k] = (uint16_t)(0x3000 + 97 * r + 31 * k);
+    }
+    for (size_t t = 0; t < 2; t++) {
+        emulated_floats.tile[types[t]](tile, rows, COUNT);
+        for (int r = 0; r < TILE_ROWS; r++)
+            for (int k = 0; k < COUNT; k++)
+                assert_true(tile[k * TILE_ROWS + r] == (t == 0 ? tensor_float_from_half(halves[r][k])
+                                                               : tensor_float_from_bf16(halves[r][k])));
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(emulated_products_agree)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(emulated_products_agree),
+        cmocka_unit_test(emulated_floats_agree), cmocka_unit_test(emulated_halves_agree)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

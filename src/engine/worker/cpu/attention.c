@@ -1,10 +1,24 @@
-/* Attention over the KV cache (Vaswani et al. 2017; grouped queries: Ainslie et al. 2023). */
+/* Attention over the KV cache (Vaswani et al. 2017; grouped queries: Ainslie et al. 2023), a tile of
+ * positions at a time with a running softmax (Dao et al. 2022, arxiv.org/abs/2205.14135). What shares a head
+ * of keys and values is a block: the queries of a few tokens of one slot, which read the cache once for all
+ * of them.
+ *
+ *   for each tile of TILE_POSITIONS:   keys, turned round  x  queries    ->  scores [query][position]
+ *                                      scores  ->  exp(score - largest), the sums of which are kept
+ *                                      those  x  values                  ->  added to out [query][width]
+ *
+ * When a larger score comes, what was summed before is made less by it. Tiles begin at multiples of
+ * TILE_POSITIONS and a query takes of each exactly what it sees, so that its result is the same to the bit
+ * whatever shares its block. */
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #include "engine/worker/cpu/cpu.h"
 #include "engine/worker/kvcache.h"
 #include "engine/worker/tensor_quantize.h"
+
+enum { BLOCK_QUERIES = 96 }; /* and all that share a head of one token, where those are more */
 
 static void row_write(enum tensor_type type, char *to, const float *from, int32_t width)
 {
@@ -43,75 +57,105 @@ static int32_t group_size(const struct op *op)
     return op->kv.how.n_heads / op->kv.layer->spec.n_heads;
 }
 
-static int32_t widest_row(const struct kv_spec *spec)
+static int64_t padded(int64_t width)
 {
-    return spec->k_width > spec->v_width ? spec->k_width : spec->v_width;
+    return (width + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
 }
 
-size_t cpu_attention_scores(const struct program *p, const struct op *op)
+/* Tokens of a block. */
+static int32_t block_tokens(const struct op *op)
 {
-    int32_t last = 0;
-    for (int32_t t = 0; t < p->batch.n_tokens; t++)
-        last = p->batch.positions[t] > last ? p->batch.positions[t] : last;
-    last -= kv_first(op->kv.layer, last);
-    return (size_t)group_size(op) * ((size_t)last + 1) +
-           TILE_POSITIONS * (size_t)widest_row(&op->kv.layer->spec);
+    const int32_t n = BLOCK_QUERIES / group_size(op);
+    return n > 0 ? n : 1;
 }
 
-/* `count` rows of the cache as floats: in place if that is what they are. */
-static const float *rows_read(const struct kernels *k, enum tensor_type type, const char *rows, int64_t count,
-    int32_t width, float *tile)
+/* The scratch of a block of n queries, one part after the other. */
+struct parts {
+    float *keys;        /* [16 positions][k_width][TILE_ROWS] */
+    float *values;      /* [position][padded v_width] */
+    float *row;         /* one of the cache's, as floats */
+    float *scores;      /* [query][position] */
+    float *out;         /* [query][padded v_width] */
+    float *most, *sums; /* [query] */
+    float *end;
+};
+
+static struct parts parts_of(float *memory, const struct op *op)
 {
-    if (type == TENSOR_F32)
-        return (const float *)(const void *)rows;
-    kernels_dequantize(k, type, (const uint8_t *)rows, tile, count * width);
-    return tile;
+    const struct kv_spec *spec = &op->kv.layer->spec;
+    const int64_t n = (int64_t)block_tokens(op) * group_size(op), width = padded(spec->v_width);
+    struct parts p = {.keys = memory};
+    p.values = p.keys + TILE_POSITIONS * (int64_t)spec->k_width;
+    p.row = p.values + TILE_POSITIONS * width;
+    p.scores = p.row + TILE_ROWS * (int64_t)(spec->k_width > spec->v_width ? spec->k_width : spec->v_width);
+    p.out = p.scores + n * TILE_POSITIONS;
+    p.most = p.out + n * width;
+    p.sums = p.most + n;
+    p.end = p.sums + n;
+    return p;
 }
 
-static const float *values_read(const struct kernels *k, const struct kv_layer *l, int32_t slot, int32_t head,
-    int32_t position, int32_t count, float *tile)
+size_t cpu_attention_scores(const struct op *op)
 {
-    const int32_t width = l->spec.v_width;
-    if (!l->spec.latent)
-        return rows_read(k, l->spec.type, kv_value(l, slot, head, position), count, width, tile);
-    const char *keys = kv_key(l, slot, head, position);
-    for (int32_t i = 0; i < count; i++)
-        kernels_dequantize(
-            k, l->spec.type, (const uint8_t *)keys + (size_t)i * l->k_row, tile + i * width, width);
-    return tile;
+    static float none[1];
+    return (size_t)(parts_of(none, op).end - none);
 }
 
-/* Positions from `position` on, at most n, whose rows stand together: no more than a tile. */
-static int32_t run_length(const struct kv_layer *l, int32_t position, int32_t n)
+/* ---- The cache ---- */
+
+/* Positions [from, to) of one slot and head, which lie in one tile. */
+struct stretch {
+    int32_t slot, head, from, to;
+};
+
+static void stretch_prefetch(const struct kv_layer *l, const struct stretch *s)
 {
-    int32_t count = n < TILE_POSITIONS ? n : TILE_POSITIONS, left = l->n_rows - position % l->n_rows;
-    return count < left ? count : left;
+    for (int32_t p = s->from; p < s->to; p++)
+        for (size_t i = 0; i < l->k_row; i += 64) {
+            __builtin_prefetch(kv_key(l, s->slot, s->head, p) + i);
+            if (!l->spec.latent && i < l->v_row)
+                __builtin_prefetch(kv_value(l, s->slot, s->head, p) + i);
+        }
 }
 
-/* A score of no position: it takes its share of the sum and gives nothing. There is room behind the scores.
- */
-static float terms_with_sink(
-    const struct kernels *k, const struct attention *how, float sink, float *scores, int32_t n)
+/* Keys turned round, sixteen positions from a multiple of that at a time; those outside of [from, to) repeat
+ * others. */
+static void keys_read(
+    const struct kernels *k, const struct kv_layer *l, const struct stretch *s, const struct parts *p)
 {
-    const float behind = scores[n];
-    scores[n] = sink / how->scale;
-    float sum = k->softmax_terms(scores, how->scale, n + 1);
-    scores[n] = behind;
-    return sum;
+    const enum tensor_type type = l->spec.type;
+    const int64_t width = l->spec.k_width;
+    for (int32_t first = s->from / TILE_ROWS * TILE_ROWS; first < s->to; first += TILE_ROWS) {
+        const uint8_t *rows[TILE_ROWS];
+        for (int32_t r = 0; r < TILE_ROWS; r++) {
+            int32_t position = first + r < s->from ? s->from : first + r >= s->to ? s->to - 1 : first + r;
+            rows[r] = (const uint8_t *)kv_key(l, s->slot, s->head, position);
+            if (k->tile[type])
+                continue;
+            kernels_dequantize(k, type, rows[r], p->row + r * width, width);
+            rows[r] = (const uint8_t *)(p->row + r * width);
+        }
+        k->tile[k->tile[type] ? type : TENSOR_F32](p->keys + first % TILE_POSITIONS * width, rows, width);
+    }
 }
 
-/* Raw products of a head become terms of a softmax, not yet divided by their sum, which is returned. */
-static float scores_to_terms(
-    const struct kernels *k, const struct attention *how, int32_t head, float *scores, int32_t n)
+static void values_read(
+    const struct kernels *k, const struct kv_layer *l, const struct stretch *s, const struct parts *p)
 {
-    if (how->sinks)
-        return terms_with_sink(k, how, how->sinks[head], scores, n);
-    if (how->softcap == 0)
-        return k->softmax_terms(scores, how->scale, n);
-    /* cap * tanh(scale * s / cap): the scale goes into a cap for the raw products. */
-    k->softcap(scores, scores, how->softcap / how->scale, n);
-    return k->softmax_terms(scores, how->scale, n);
+    const int64_t width = l->spec.v_width, stride = padded(width);
+    for (int32_t position = s->from; position < s->to; position++) {
+        float *to = p->values + position % TILE_POSITIONS * stride;
+        const char *row =
+            l->spec.latent ? kv_key(l, s->slot, s->head, position) : kv_value(l, s->slot, s->head, position);
+        if (l->spec.type == TENSOR_F32)
+            memcpy(to, row, (size_t)width * sizeof *to);
+        else
+            kernels_dequantize(k, l->spec.type, (const uint8_t *)row, to, width);
+        memset(to + width, 0, (size_t)(stride - width) * sizeof *to);
+    }
 }
+
+/* ---- A block ---- */
 
 /* The positions that a token sees: up to its own or, with `later`, up to the last of its slot in this batch.
  */
@@ -135,44 +179,163 @@ static struct span positions_seen(const struct cpu_task *task, int64_t token)
     return s;
 }
 
-/* The queries of one token that share a head of keys and values: the cache is read once for all of them. */
-static void attend(const struct cpu_task *task, int64_t token, int32_t head)
-{
-    const struct kernels *k = task->cpu->kernels;
-    const struct kv_layer *l = task->op->kv.layer;
-    const int32_t slot = task->cpu->program->batch.slots[token], group = group_size(task->op);
-    const struct span seen = positions_seen(task, token);
-    const int32_t first = seen.first, n = seen.last - first + 1;
-    const int32_t kw = l->spec.k_width, vw = l->spec.v_width;
-    const float *q = cpu_row(task->cpu, task->op->a, token) + (int64_t)head * group * kw;
-    float *out = cpu_row(task->cpu, task->op->out, token) + (int64_t)head * group * vw;
-    float *scores = task->scratch->scores, *tile = scores + (int64_t)group * n;
+/* Tokens [from, to) of the batch, with what each sees. */
+struct block {
+    const struct cpu_task *task;
+    int32_t head;
+    int64_t from, to;
+    struct span seen[BLOCK_QUERIES];
+    struct parts parts;
+};
 
-    for (int32_t at = 0, count; at < n; at += count) {
-        count = run_length(l, first + at, n - at);
-        const float *keys = rows_read(k, l->spec.type, kv_key(l, slot, head, first + at), count, kw, tile);
-        for (int32_t g = 0; g < group; g++)
-            k->dot_rows(scores + (int64_t)g * n + at, keys, q + g * kw, count, kw);
+/* What the token sees of the tile that begins at `tile`: positions of it [from, to). */
+static struct span seen_of_tile(const struct block *b, int64_t token, int32_t tile)
+{
+    const struct span s = b->seen[token - b->from];
+    return (struct span){s.first > tile ? s.first - tile : 0,
+        s.last + 1 - tile < TILE_POSITIONS ? s.last + 1 - tile : TILE_POSITIONS};
+}
+
+/* Scores of query q, at `s.first` to `s.last` of its row, become terms of the softmax; what was summed before
+ * follows a larger maximum. */
+static void terms_add(const struct block *b, int64_t q, struct span s)
+{
+    const struct kernels *k = b->task->cpu->kernels;
+    const struct attention *how = &b->task->op->kv.how;
+    const int64_t width = padded(b->task->op->kv.layer->spec.v_width);
+    float *scores = b->parts.scores + q * TILE_POSITIONS + s.first, *out = b->parts.out + q * width;
+    const float before = b->parts.most[q];
+    /* cap * tanh(scale * s / cap): the scale goes into a cap for the raw products. */
+    if (how->softcap != 0)
+        k->softcap(scores, scores, how->softcap / how->scale, s.last - s.first);
+    float sum = k->softmax_terms(scores, how->scale, &b->parts.most[q], s.last - s.first);
+    if (b->parts.most[q] != before) {
+        const float less = expf((before - b->parts.most[q]) * how->scale);
+        b->parts.sums[q] *= less;
+        for (int64_t i = 0; i < width; i++)
+            out[i] *= less;
     }
-    for (int32_t g = 0; g < group; g++) {
-        float *row = scores + (int64_t)g * n,
-              sum = scores_to_terms(k, &task->op->kv.how, head * group + g, row, n);
-        for (int32_t i = 0; i < n; i++)
-            row[i] /= sum;
+    b->parts.sums[q] += sum;
+}
+
+/* Queries [from, to) of the block, at most BLOCK_QUERIES, all of which see the same part of the tile. */
+static void tile_attend(const struct block *b, int64_t from, int64_t to, struct span s)
+{
+    const struct kernels *k = b->task->cpu->kernels;
+    const struct kv_spec *spec = &b->task->op->kv.layer->spec;
+    const int64_t group = group_size(b->task->op), n = to - from, width = padded(spec->v_width);
+    const float *columns[BLOCK_QUERIES];
+    float *scores = b->parts.scores + from * TILE_POSITIONS;
+    for (int64_t i = 0; i < n; i++)
+        columns[i] = cpu_row(b->task->cpu, b->task->op->a, b->from + (from + i) / group) +
+                     (b->head * group + (from + i) % group) * spec->k_width;
+    memset(scores, 0, (size_t)n * TILE_POSITIONS * sizeof *scores);
+    for (int32_t at = s.first / TILE_ROWS * TILE_ROWS; at < s.last; at += TILE_ROWS)
+        k->multiply(scores + at, TILE_POSITIONS, b->parts.keys + at * spec->k_width, TILE_ROWS, columns, n,
+            spec->k_width);
+    for (int64_t i = 0; i < n; i++) {
+        terms_add(b, from + i, s);
+        columns[i] = scores + i * TILE_POSITIONS + s.first;
     }
-    memset(out, 0, (size_t)group * (size_t)vw * sizeof *out);
-    for (int32_t at = 0, count; at < n; at += count) {
-        count = run_length(l, first + at, n - at);
-        const float *values = values_read(k, l, slot, head, first + at, count, tile);
-        for (int32_t g = 0; g < group; g++)
-            k->mix_rows(out + g * vw, values, scores + (int64_t)g * n + at, count, vw);
+    for (int64_t at = 0; at < width; at += TILE_ROWS)
+        k->multiply(b->parts.out + from * width + at, width, b->parts.values + s.first * width + at, width,
+            columns, n, s.last - s.first);
+}
+
+/* Runs of tokens that see the same part of the tile, mostly all of it, go together. */
+static void tile_run(const struct block *b, int32_t tile)
+{
+    const int64_t group = group_size(b->task->op);
+    for (int64_t from = b->from, to; from < b->to; from = to) {
+        const struct span s = seen_of_tile(b, from, tile);
+        for (to = from + 1; to < b->to; to++) {
+            const struct span next = seen_of_tile(b, to, tile);
+            if (next.first != s.first || next.last != s.last)
+                break;
+        }
+        const int64_t end = (to - b->from) * group;
+        for (int64_t q = (from - b->from) * group; s.first < s.last && q < end; q += BLOCK_QUERIES)
+            tile_attend(b, q, q + BLOCK_QUERIES < end ? q + BLOCK_QUERIES : end, s);
     }
+}
+
+/* A sink is a score of no position: it takes its share of the sum and gives nothing. */
+static void block_begin(struct block *b, struct span *all)
+{
+    const struct attention *how = &b->task->op->kv.how;
+    const int32_t group = group_size(b->task->op);
+    const int64_t n = (b->to - b->from) * group;
+    for (int64_t t = b->from; t < b->to; t++) {
+        const struct span s = positions_seen(b->task, t);
+        b->seen[t - b->from] = s;
+        all->first = t == b->from || s.first < all->first ? s.first : all->first;
+        all->last = t == b->from || s.last > all->last ? s.last : all->last;
+    }
+    for (int64_t q = 0; q < n; q++) {
+        b->parts.most[q] = how->sinks ? how->sinks[b->head * group + q % group] / how->scale : -INFINITY;
+        b->parts.sums[q] = how->sinks ? 1 : 0;
+    }
+    memset(b->parts.out, 0, (size_t)(n * padded(b->task->op->kv.layer->spec.v_width)) * sizeof *b->parts.out);
+}
+
+static void block_store(const struct block *b)
+{
+    const int32_t group = group_size(b->task->op), width = b->task->op->kv.layer->spec.v_width;
+    const float *from = b->parts.out;
+    for (int64_t q = 0; q < (b->to - b->from) * group; q++, from += padded(width)) {
+        float *out = cpu_row(b->task->cpu, b->task->op->out, b->from + q / group) +
+                     (b->head * (int64_t)group + q % group) * width;
+        for (int32_t i = 0; i < width; i++)
+            out[i] = from[i] / b->parts.sums[q];
+    }
+}
+
+static void attend(struct block *b)
+{
+    const struct kv_layer *l = b->task->op->kv.layer;
+    const struct kernels *k = b->task->cpu->kernels;
+    struct span all = {0};
+    b->parts = parts_of(b->task->scratch->scores, b->task->op);
+    block_begin(b, &all);
+    struct stretch s = {
+        .slot = b->task->cpu->program->batch.slots[b->from], .head = b->head, .from = all.first};
+    for (; s.from <= all.last; s.from = s.to) {
+        const int32_t tile = s.from / TILE_POSITIONS * TILE_POSITIONS, next = tile + TILE_POSITIONS;
+        s.to = next <= all.last ? next : all.last + 1;
+        keys_read(k, l, &s, &b->parts);
+        values_read(k, l, &s, &b->parts);
+        if (s.to <= all.last)
+            stretch_prefetch(
+                l, &(struct stretch){s.slot, s.head, s.to,
+                       s.to + TILE_POSITIONS <= all.last ? s.to + TILE_POSITIONS : all.last + 1});
+        tile_run(b, tile);
+    }
+    block_store(b);
+}
+
+/* Block `index` of the batch; false: there are no more. A block is of one slot. */
+static bool block_find(const struct cpu_task *task, int64_t index, int64_t *from, int64_t *to)
+{
+    const struct program_batch *b = &task->cpu->program->batch;
+    const int32_t most = block_tokens(task->op);
+    for (*from = 0; *from < b->n_tokens; *from = *to, index--) {
+        for (*to = *from + 1; *to < b->n_tokens && *to - *from < most && b->slots[*to] == b->slots[*from];)
+            (*to)++;
+        if (index == 0)
+            return true;
+    }
+    return false;
 }
 
 void cpu_attention(const struct cpu_task *task)
 {
-    const int64_t n_tokens = task->cpu->program->batch.n_tokens;
-    int64_t from, to;
-    while (cpu_claim(task, n_tokens * task->op->kv.layer->spec.n_heads, 1, &from, &to))
-        attend(task, from % n_tokens, (int32_t)(from / n_tokens));
+    int64_t n_blocks = 0, at, end;
+    struct block b = {.task = task};
+    while (block_find(task, n_blocks, &b.from, &b.to))
+        n_blocks++;
+    while (cpu_claim(task, n_blocks * task->op->kv.layer->spec.n_heads, 1, &at, &end)) {
+        b.head = (int32_t)(at / n_blocks);
+        if (block_find(task, at % n_blocks, &b.from, &b.to))
+            attend(&b);
+    }
 }

@@ -105,13 +105,12 @@ static int reserve_scores(struct cpu *c, const struct program *p, struct error *
 {
     size_t need = 0;
     for (size_t i = 0; i < p->n_ops; i++) {
-        size_t scores = p->ops[i].kind == OP_ATTENTION ? cpu_attention_scores(p, &p->ops[i]) : 0;
+        size_t scores = p->ops[i].kind == OP_ATTENTION ? cpu_attention_scores(&p->ops[i]) : 0;
         need = scores > need ? scores : need;
     }
-    /* Contexts grow token by token: room for half as much again. */
     for (int32_t i = 0; i < threads_count(c->threads); i++) {
         struct cpu_scratch *s = &c->scratch[i];
-        int rc = need > s->max_scores ? reserve_floats(&s->scores, &s->max_scores, need + need / 2, err) : 0;
+        int rc = need > s->max_scores ? reserve_floats(&s->scores, &s->max_scores, need, err) : 0;
         if (rc)
             return rc;
     }

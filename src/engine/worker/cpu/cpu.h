@@ -19,7 +19,7 @@ struct cpu_scratch {
                                                                                turned round */
     _Alignas(KERNEL_ALIGN) float columns[TILE_COLUMNS * TILE_VALUES];       /* a segment of each */
     _Alignas(KERNEL_ALIGN) float sums[SUMS_MAX];
-    float *scores; /* attention: heads of a group x positions, then TILE_POSITIONS rows of the cache */
+    float *scores; /* attention.c's */
     size_t max_scores;
     struct x_block *panel; /* the quantised columns of one expert */
     size_t max_panel;
@@ -94,7 +94,7 @@ void cpu_route_row(const struct cpu_task *task, int64_t row);
 void cpu_kv_write(const struct cpu_task *task);
 void cpu_attention(const struct cpu_task *task);
 /* Floats of scratch that an attention operation needs in each thread. */
-size_t cpu_attention_scores(const struct program *p, const struct op *op);
+size_t cpu_attention_scores(const struct op *op);
 void cpu_op_run(const struct cpu_task *task);
 int cpu_limits(struct backend *b, struct backend_limits *out, struct error *err);
 

@@ -38,8 +38,8 @@ struct kernels {
     void (*geglu)(float *y, const float *gate, const float *up, int64_t n);       /* gelu(gate) up */
     void (*glu_clamped)(float *y, const float *gate, const float *up, int64_t n); /* GLU_CLAMPED */
     void (*softcap)(float *y, const float *x, float cap, int64_t n);              /* cap tanh(x / cap) */
-    /* x becomes exp(scale (x - max)); returns the sum. */
-    float (*softmax_terms)(float *x, float scale, int64_t n);
+    /* *max becomes the largest of it and all x, x becomes exp(scale (x - *max)); returns the sum. */
+    float (*softmax_terms)(float *x, float scale, float *max, int64_t n);
     /* Products of floats from registers, as products.peak; NULL: not known. */
     int64_t (*peak)(int64_t rounds);
 };

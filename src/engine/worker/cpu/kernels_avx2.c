@@ -245,7 +245,7 @@ static void read_q6_k(const uint8_t *from, float *to, int64_t count)
         [TENSOR_Q6_K] = read_q6_k},                                                                          \
     FLOAT_PRODUCTS, .dot_rows = avx2_dot_rows, .mix_rows = avx2_mix_rows, .add = common_add,                 \
     .rms_norm = common_rms_norm, .glu = common_glu, .gelu = common_gelu, .geglu = common_geglu,              \
-    .glu_clamped = common_glu_clamped, .softcap = common_softcap, .softmax_terms = common_softmax_terms
+    .glu_clamped = common_glu_clamped, .softcap = common_softcap
 
 const struct kernels kernels_avx2 = {.isa = "avx2", .products = &products_avx2, AVX2_FLOATS};
 const struct kernels kernels_avxvnni = {.isa = "avxvnni", .products = &products_avxvnni, AVX2_FLOATS};

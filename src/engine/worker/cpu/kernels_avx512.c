@@ -227,7 +227,7 @@ static void read_q6_k(const uint8_t *from, float *to, int64_t count)
         [TENSOR_Q6_K] = read_q6_k},                                                                          \
     FLOAT_PRODUCTS, .dot_rows = avx512_dot_rows, .mix_rows = avx512_mix_rows, .add = common_add,             \
     .rms_norm = common_rms_norm, .glu = common_glu, .gelu = common_gelu, .geglu = common_geglu,              \
-    .glu_clamped = common_glu_clamped, .softcap = common_softcap, .softmax_terms = common_softmax_terms
+    .glu_clamped = common_glu_clamped, .softcap = common_softcap
 
 const struct kernels kernels_avx512 = {.isa = "avx512", .products = &products_avx2, AVX512_FLOATS};
 const struct kernels kernels_avx512vnni = {

@@ -8,7 +8,7 @@
 #include "engine/worker/cpu/exp.h"
 #include "engine/worker/cpu/kernels.h"
 
-static float common_lane_sum(const float *acc)
+static inline float common_lane_sum(const float *acc)
 {
     float sum[LANES];
     for (int i = 0; i < LANES; i++)
@@ -78,23 +78,6 @@ static void common_softcap(float *y, const float *x, float cap, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         y[i] = cap * (1.0f - 2.0f / (1.0f + common_exp(2.0f * x[i] / cap)));
-}
-
-static float common_softmax_terms(float *x, float scale, int64_t n)
-{
-    float max = -INFINITY;
-    for (int64_t i = 0; i < n; i++)
-        max = x[i] > max ? x[i] : max;
-    for (int64_t i = 0; i < n; i++)
-        x[i] = common_exp((x[i] - max) * scale);
-    float sums[LANES] = {0};
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int l = 0; l < LANES; l++)
-            sums[l] += x[i + l];
-    for (; i < n; i++)
-        sums[i % LANES] += x[i];
-    return common_lane_sum(sums);
 }
 
 #endif

@@ -166,6 +166,61 @@ static void multiply(float *acc, int64_t acc_stride, const float *tile, int64_t 
         one_column(acc + c * acc_stride, tile, tile_stride, x + c, count);
 }
 
+/* ---- The softmax ---- */
+
+/* a where it is larger than b (a NaN is not). */
+INLINE vfloats larger(vfloats a, vfloats b)
+{
+    const vwords yes = (vwords)(a > b);
+    return (vfloats)(((vwords)a & yes) | ((vwords)b & ~yes));
+}
+
+/* common_exp in each lane, for what is not over 88; a NaN stays one. */
+INLINE vfloats exp_lanes(vfloats x)
+{
+    const vfloats magic = splat(12582912.0f);
+    const vwords low = (vwords)(x < -87.0f);
+    x = (vfloats)(((vwords)splat(-87.0f) & low) | ((vwords)x & ~low));
+    vfloats shifted = plus(x, splat(1.44269504f), magic), n = shifted - magic;
+    vfloats r = plus(n, splat(2.12194440e-4f), plus(n, splat(-0.693359375f), x));
+    vfloats p = plus(splat(1.9875691500e-4f), r, splat(1.3981999507e-3f));
+    p = plus(p, r, splat(8.3334519073e-3f));
+    p = plus(p, r, splat(4.1665795894e-2f));
+    p = plus(p, r, splat(1.6666665459e-1f));
+    p = plus(p, r, splat(5.0000001201e-1f));
+    p = plus(p, r * r, r) + 1.0f;
+    return p * (vfloats)(((vwords)shifted << 23) + 0x3F800000u);
+}
+
+static float softmax_terms(float *x, float scale, float *most, int64_t n)
+{
+    vfloats lanes = splat(*most), sums = {0};
+    float max, last[LANES];
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        lanes = larger(load(x + i), lanes);
+    max = lanes[0];
+    for (int l = 1; l < LANES; l++)
+        max = lanes[l] > max ? lanes[l] : max;
+    for (int64_t k = i; k < n; k++)
+        max = x[k] > max ? x[k] : max;
+    *most = max;
+    for (i = 0; i + LANES <= n; i += LANES) {
+        vfloats term = exp_lanes((load(x + i) - max) * scale);
+        store(x + i, term);
+        sums += term;
+    }
+    for (int l = 0; l < LANES; l++)
+        last[l] = i + l < n ? x[i + l] : max;
+    store(last, exp_lanes((load(last) - max) * scale));
+    float sum = 0;
+    for (int l = 0; l < LANES; l++)
+        sum += sums[l];
+    for (int l = 0; i + l < n; l++)
+        sum += x[i + l] = last[l];
+    return sum;
+}
+
 /* ---- The peak ---- */
 
 static int64_t float_peak(int64_t rounds)
@@ -185,6 +240,6 @@ static int64_t float_peak(int64_t rounds)
 
 #define FLOAT_PRODUCTS                                                                                       \
     .tile = {[TENSOR_F32] = tile_f32, [TENSOR_F16] = tile_f16, [TENSOR_BF16] = tile_bf16},                   \
-    .multiply = multiply, .peak = float_peak
+    .multiply = multiply, .softmax_terms = softmax_terms, .peak = float_peak
 
 #endif

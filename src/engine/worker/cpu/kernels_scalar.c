@@ -52,6 +52,24 @@ static void scalar_mix_rows(float *y, const float *rows, const float *weights, i
             y[i] += weights[r] * rows[r * width + i];
 }
 
+static float scalar_softmax_terms(float *x, float scale, float *most, int64_t n)
+{
+    float max = *most;
+    for (int64_t i = 0; i < n; i++)
+        max = x[i] > max ? x[i] : max;
+    *most = max;
+    for (int64_t i = 0; i < n; i++)
+        x[i] = common_exp((x[i] - max) * scale);
+    float sums[LANES] = {0};
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++)
+            sums[l] += x[i + l];
+    for (; i < n; i++)
+        sums[i % LANES] += x[i];
+    return common_lane_sum(sums);
+}
+
 const struct kernels kernels_scalar = {
     .isa = "scalar",
     .tile = {[TENSOR_F32] = scalar_tile},
@@ -65,5 +83,5 @@ const struct kernels kernels_scalar = {
     .geglu = common_geglu,
     .glu_clamped = common_glu_clamped,
     .softcap = common_softcap,
-    .softmax_terms = common_softmax_terms,
+    .softmax_terms = scalar_softmax_terms,
 };

@@ -37,9 +37,9 @@ static void close_groups(const struct routing *how, const float *scores, float *
 
 static void weigh(const struct cpu_task *task, const struct routing *how, const float *ids, float *weights)
 {
-    float sum = 0;
+    float sum = 0, max = -INFINITY;
     if (how->score == ROUTING_CHOSEN)
-        sum = task->cpu->kernels->softmax_terms(weights, 1, how->n_used);
+        sum = task->cpu->kernels->softmax_terms(weights, 1, &max, how->n_used);
     else
         for (int32_t i = 0; i < how->n_used; i++)
             sum += weights[i];
@@ -61,7 +61,7 @@ void cpu_route_row(const struct cpu_task *task, int64_t row)
     assert(5 * (size_t)n_experts <= sizeof task->scratch->sums / sizeof *scores);
     memcpy(scores, cpu_row(c, task->op->a, row), (size_t)n_experts * sizeof *scores);
     if (how->score == ROUTING_SOFTMAX) {
-        float sum = c->kernels->softmax_terms(scores, 1, n_experts);
+        float max = -INFINITY, sum = c->kernels->softmax_terms(scores, 1, &max, n_experts);
         for (int32_t e = 0; e < n_experts; e++)
             scores[e] /= sum;
     } else if (how->score == ROUTING_SIGMOID) {
