@@ -9,10 +9,10 @@
 #include "engine/worker/gguf.h"
 #include "engine/worker/rope.h"
 
-enum { LAYER_WEIGHTS = 12, OTHER_WEIGHTS = 3, ALIGN_VALUES = 16 };
+enum { LAYER_WEIGHTS = 14, OTHER_WEIGHTS = 3, ALIGN_VALUES = 16 };
 
-const struct train_family train_families[] = {
-    {.name = "llama"}, {.name = "qwen2", .rope_halves = true, .qkv_bias = true}, {.name = NULL}};
+const struct train_family train_families[] = {{.name = "llama"}, {.name = "qwen2", .rope_halves = true},
+    {.name = "qwen3", .rope_halves = true, .head_norms = true}, {.name = NULL}};
 
 /* ---- What there is ---- */
 
@@ -48,7 +48,11 @@ static void layer_list(struct train_model *m, int32_t i)
         .gate = block_add(m, i, "ffn_gate.weight", d, s->n_ffn),
         .up = block_add(m, i, "ffn_up.weight", d, s->n_ffn),
         .down = block_add(m, i, "ffn_down.weight", s->n_ffn, d)};
-    if (!m->family->qkv_bias)
+    if (m->family->head_norms) {
+        l->q_norm = block_add(m, i, "attn_q_norm.weight", s->head_width, 0);
+        l->k_norm = block_add(m, i, "attn_k_norm.weight", s->head_width, 0);
+    }
+    if (!m->qkv_bias)
         return;
     l->q_bias = block_add(m, i, "attn_q.bias", q, 0);
     l->k_bias = block_add(m, i, "attn_k.bias", kv, 0);
@@ -210,7 +214,8 @@ static int family_find(const struct gguf *g, const struct train_family **out, st
             return 0;
     return rc ? rc
               : error_set(err, ERROR_UNSUPPORTED,
-                    "models of the architecture '" STR_FMT "' cannot be trained here: llama and qwen2 can",
+                    "models of the architecture '" STR_FMT
+                    "' cannot be trained here: llama, qwen2 and qwen3 can",
                     STR_ARG(str_slice(name, 0, 64)));
 }
 
@@ -289,6 +294,22 @@ static int weight_find(const struct gguf *g, struct train_weight *w, struct erro
     return 0;
 }
 
+/* A tensor that has no place here would be left out of what is computed. */
+static int tensors_check(const struct gguf *g, const struct train_model *m, struct error *err)
+{
+    for (size_t i = 0; i < gguf_n_tensors(g); i++) {
+        const struct str name = gguf_tensor_at(g, i)->name;
+        bool known = str_is(name, "rope_freqs.weight");
+        for (int32_t j = 0; j < m->n_weights && !known; j++)
+            known = str_is(name, m->weights[j].name);
+        if (!known)
+            return error_set(err, ERROR_UNSUPPORTED,
+                "the model's '" STR_FMT "' has no place in what can be trained here",
+                STR_ARG(str_slice(name, 0, 64)));
+    }
+    return 0;
+}
+
 static int all_take(struct train_model *m, struct error *err)
 {
     for (int32_t i = 0; i < m->n_weights; i++)
@@ -332,9 +353,11 @@ int train_model_load(const struct gguf *g, const struct train_lora *lora, int32_
     *m = (struct train_model){0};
     int rc = family_find(g, &m->family, err);
     rc = rc ? rc : shape_read(g, context, m, err);
+    m->qkv_bias = gguf_tensor_find(g, "blk.0.attn_q.bias") != NULL;
     rc = rc ? rc : weights_list(m, err);
     for (int32_t i = 0; i < m->n_weights && rc == 0; i++)
         rc = weight_find(g, &m->weights[i], err);
+    rc = rc ? rc : tensors_check(g, m, err);
     rc = rc ? rc : angles_read(g, m, err);
     rc = rc ? rc : lora ? adapters_add(m, lora, seed, err) : all_take(m, err);
     if (rc)

@@ -23,11 +23,13 @@ struct train_weight {
 struct train_layer {
     struct train_weight *attn_norm, *q, *k, *v, *output, *ffn_norm, *gate, *up, *down;
     struct train_weight *q_bias, *k_bias, *v_bias; /* NULL: none */
+    struct train_weight *q_norm, *k_norm;          /* of each head, before it turns; NULL: none */
 };
 
 struct train_model {
     struct train_shape shape;
     const struct train_family *family;
+    bool qkv_bias;
     struct train_weight *weights;
     int32_t n_weights;
     struct train_layer *layers;
@@ -42,7 +44,7 @@ struct train_model {
 /* Architectures that are alike but for a few parts. */
 struct train_family {
     const char *name;
-    bool rope_halves, qkv_bias;
+    bool rope_halves, head_norms;
 };
 extern const struct train_family
     train_families[]; /* ends with a name of NULL; the first is what training makes */

@@ -22,14 +22,15 @@ static float *hand_out(struct hand *h, int64_t rows, int64_t width)
     return out;
 }
 
-static int32_t head_rows(const struct train_shape *s)
+static int32_t logits_rows(const struct train_shape *s)
 {
     int32_t rows = LOGITS_MAX / s->n_vocab;
     return rows < HEAD_ROWS_LEAST ? HEAD_ROWS_LEAST : rows > HEAD_ROWS_MOST ? HEAD_ROWS_MOST : rows;
 }
 
-static void kept_place(struct hand *h, const struct train_shape *s, int64_t most, struct kept *k)
+static void kept_place(struct hand *h, const struct train_model *m, int64_t most, struct kept *k)
 {
+    const struct train_shape *s = &m->shape;
     const int64_t d = s->n_embed, q = (int64_t)s->n_heads * s->head_width,
                   kv = (int64_t)s->n_kv_heads * s->head_width;
     *k = (struct kept){.x = hand_out(h, most, d),
@@ -45,6 +46,12 @@ static void kept_place(struct hand *h, const struct train_shape *s, int64_t most
         .up = hand_out(h, most, s->n_ffn),
         .inverse1 = hand_out(h, most, 1),
         .inverse2 = hand_out(h, most, 1)};
+    if (!m->family->head_norms)
+        return;
+    k->q_plain = hand_out(h, most, q);
+    k->k_plain = hand_out(h, most, kv);
+    k->inverse_q = hand_out(h, most, s->n_heads);
+    k->inverse_k = hand_out(h, most, s->n_kv_heads);
 }
 
 static void back_place(struct hand *h, const struct train_shape *s, int64_t most, struct train_pass *p)
@@ -58,7 +65,7 @@ static void back_place(struct hand *h, const struct train_shape *s, int64_t most
     p->dk = hand_out(h, most, kv);
     p->dv = hand_out(h, most, kv);
     p->dmix = hand_out(h, most, q);
-    p->norm_parts = hand_out(h, most / TEAM_ROWS + 1, d);
+    p->norm_parts = hand_out(h, most / TEAM_ROWS + 1, d > q ? d : q); /* of heads' norms, too */
 }
 
 /* What adapters need, and frozen weights that are not floats. */
@@ -84,14 +91,14 @@ static void pass_place(struct hand *h, const struct train_model *m, int32_t thre
     const int64_t most = p->most;
     for (int32_t i = 0; i < s->n_layers; i++) {
         struct kept none;
-        kept_place(h, s, most, p->kept ? &p->kept[i] : &none);
+        kept_place(h, m, most, p->kept ? &p->kept[i] : &none);
     }
     p->wide = hand_out(h, most, s->n_ffn);
     p->n1_rows = hand_out(h, most, s->n_embed);
     p->last = hand_out(h, most, s->n_embed);
     p->last_norm = hand_out(h, most, s->n_embed);
     p->last_inverse = hand_out(h, most, 1);
-    p->head_rows = head_rows(s);
+    p->head_rows = logits_rows(s);
     p->logits = hand_out(h, p->head_rows, s->n_vocab);
     p->losses = hand_out(h, most, 1);
     if (backward)
@@ -237,19 +244,30 @@ static void gather(float *to, const float *from, const int32_t *rows, int64_t n,
 
 /* ---- Forward ---- */
 
+/* Queries or keys of some rows: the product, bias, the norms of heads, and the turn. */
+static void head_rows_make(struct train_pass *p, const struct train_weight *w,
+    const struct train_weight *bias, const struct train_weight *norm, const float *x, int64_t rows,
+    const int32_t *positions, float *plain, float *inverse, float *y)
+{
+    float *product = norm ? plain : y;
+    linear_forward(p, w, x, rows, product, false);
+    bias_forward(p, bias, product, rows);
+    if (norm)
+        norm_forward(p, norm, plain, rows * (w->n_out / norm->n_in), y, inverse);
+    rope_all(p, y, positions, rows, w->n_out);
+}
+
 /* Keys and values of all tokens; queries and what follows only of `rows`, where they are given. */
 static void attend(
     struct train_pass *p, const struct train_layer *l, struct kept *k, const int32_t *rows, int32_t n)
 {
-    const struct train_shape *s = &p->model->shape;
-    const int64_t tokens = p->sequence->n_tokens, d = s->n_embed;
+    const int64_t tokens = p->sequence->n_tokens, d = p->model->shape.n_embed;
     const float *queried = k->n1;
     norm_forward(p, l->attn_norm, k->x, tokens, k->n1, k->inverse1);
-    linear_forward(p, l->k, k->n1, tokens, k->k, false);
+    head_rows_make(
+        p, l->k, l->k_bias, l->k_norm, k->n1, tokens, p->positions, k->k_plain, k->inverse_k, k->k);
     linear_forward(p, l->v, k->n1, tokens, k->v, false);
-    bias_forward(p, l->k_bias, k->k, tokens);
     bias_forward(p, l->v_bias, k->v, tokens);
-    rope_all(p, k->k, p->positions, tokens, l->k->n_out);
     if (rows) {
         gather(p->n1_rows, k->n1, rows, n, d);
         gather(k->middle, k->x, rows, n, d);
@@ -257,9 +275,8 @@ static void attend(
     } else {
         memcpy(k->middle, k->x, (size_t)(tokens * d) * sizeof(float));
     }
-    linear_forward(p, l->q, queried, n, k->q, false);
-    bias_forward(p, l->q_bias, k->q, n);
-    rope_all(p, k->q, rows ? p->row_positions : p->positions, n, l->q->n_out);
+    head_rows_make(p, l->q, l->q_bias, l->q_norm, queried, n, rows ? p->row_positions : p->positions,
+        k->q_plain, k->inverse_q, k->q);
     attention_forward(p, k, rows, n);
     linear_forward(p, l->output, k->mix, n, k->middle, true);
 }

@@ -27,7 +27,8 @@ struct kept {
     float *x, *n1, *k, *v;          /* tokens: the layer's input, normalised, keys, values */
     float *q, *mix, *lse;           /* rows: queries, what attention gives, logarithms of its sums */
     float *middle, *n2, *gate, *up; /* rows: after attention, normalised, and in the network */
-    float *inverse1, *inverse2;     /* 1 / rms */
+    float *q_plain, *k_plain, *inverse_q, *inverse_k; /* before the norms of heads, where there are any */
+    float *inverse1, *inverse2;                       /* 1 / rms */
 };
 
 struct train_pass {

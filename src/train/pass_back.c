@@ -151,6 +151,21 @@ static void rope_back(struct train_pass *p, float *x, const int32_t *positions, 
     team_rows(p->team, rows, rope_rows_back, &t);
 }
 
+/* Back through the turn, the norms of heads and the bias. `spare`: as large as dy. */
+static void head_rows_back(struct train_pass *p, const struct train_weight *w,
+    const struct train_weight *bias, const struct train_weight *norm, int64_t rows, const int32_t *positions,
+    const float *plain, const float *inverse, float *dy, float *spare)
+{
+    const size_t bytes = (size_t)(rows * w->n_out) * sizeof *dy;
+    rope_back(p, dy, positions, rows, w->n_out);
+    if (norm) {
+        memset(spare, 0, bytes);
+        norm_backward(p, norm, dy, plain, inverse, rows * (w->n_out / norm->n_in), spare);
+        memcpy(dy, spare, bytes);
+    }
+    bias_back(p, bias, dy, rows);
+}
+
 /* Gradients of `rows` go to their tokens; the others get none. */
 static void spread(struct train_pass *p, const int32_t *rows, int64_t n)
 {
@@ -169,10 +184,10 @@ static void attend_back(
     const int64_t tokens = p->sequence->n_tokens, d = p->model->shape.n_embed;
     linear_back(p, l->output, k->mix, p->dx, n, p->dmix, false);
     attention_back(p, k, rows, n);
-    rope_back(p, p->dq, rows ? p->row_positions : p->positions, n, l->q->n_out);
-    rope_back(p, p->dk, p->positions, tokens, l->k->n_out);
-    bias_back(p, l->q_bias, p->dq, n);
-    bias_back(p, l->k_bias, p->dk, tokens);
+    head_rows_back(p, l->q, l->q_bias, l->q_norm, n, rows ? p->row_positions : p->positions, k->q_plain,
+        k->inverse_q, p->dq, p->dmix);
+    head_rows_back(
+        p, l->k, l->k_bias, l->k_norm, tokens, p->positions, k->k_plain, k->inverse_k, p->dk, p->dmix);
     bias_back(p, l->v_bias, p->dv, tokens);
     linear_back(p, l->k, k->n1, p->dk, tokens, p->dn, false);
     linear_back(p, l->v, k->n1, p->dv, tokens, p->dn, true);

@@ -18,7 +18,7 @@ static const char help[] =
     "stay as\n"
     "they are, quantised or not. Nothing leaves this machine: the trainer has no network code. The adapter "
     "runs here\n"
-    "('lora' of a model, --lora) and in llama.cpp. Architectures: llama, qwen2.\n"
+    "('lora' of a model, --lora) and in llama.cpp. Architectures: llama, qwen2, qwen3.\n"
     "\n"
     "  --out FILE            the adapter; beside it FILE.log.json, FILE.svg and, while it runs, "
     "FILE.checkpoint: the\n"

@@ -1,0 +1,191 @@
+/* Every family that can be tuned: its loss is the engine's, its gradient that of finite differences. */
+#include "tiny.h"
+
+#include "engine/worker/backend.h"
+#include "engine/worker/gguf.h"
+#include "engine/worker/model.h"
+#include "unit/engine/tiny_dense.h"
+
+struct rig {
+    char *bytes;
+    struct gguf *gguf;
+    struct train_model model;
+    struct team team;
+    struct train_pass pass;
+    struct tiny_sequence sequence;
+    struct error err;
+};
+
+static void rig_create(struct rig *r, const struct dense *d, const struct dense_fault *fault)
+{
+    size_t size;
+    *r = (struct rig){.bytes = dense_model(d, fault, &size)};
+    int rc = gguf_open_memory(r->bytes, size, &r->gguf, &r->err);
+    rc = rc ? rc : train_model_load(r->gguf, NULL, 200, 1, &r->model, &r->err);
+    rc = rc ? rc : team_create(&train_kernels_base, 1, &r->team, &r->err);
+    rc = rc ? rc : train_pass_create(&r->model, &r->team, TINY_TOKENS, true, &r->pass, &r->err);
+    if (rc)
+        fail_msg("%s: %s", d->name, r->err.message);
+    tiny_sequence_fill(&r->sequence, 3, DENSE_VOCAB, 3);
+}
+
+static void rig_free(struct rig *r)
+{
+    train_pass_free(&r->pass);
+    team_free(&r->team);
+    train_model_free(&r->model);
+    gguf_close(r->gguf);
+    free(r->bytes);
+}
+
+static double loss_of(struct rig *r)
+{
+    struct train_loss l = {0};
+    train_pass_run(&r->pass, &r->sequence.s, false, 1, &l);
+    return l.loss;
+}
+
+static void gradient_check(struct rig *r, const char *family)
+{
+    struct rand_pcg random;
+    struct train_loss l = {0};
+    train_pass_run(&r->pass, &r->sequence.s, true, 1, &l);
+    rand_pcg_seed(&random, 5);
+    for (int32_t i = 0; i < r->model.n_weights; i++) {
+        const struct train_weight *w = &r->model.weights[i];
+        const int64_t n = w->n_in * w->n_out;
+        float *values = r->model.values + w->at, *old = malloc((size_t)n * sizeof *old);
+        const float h = 3e-4f;
+        double expected = 0, size = 0, up;
+        memcpy(old, values, (size_t)n * sizeof *old);
+        for (int64_t j = 0; j < n; j++) {
+            const float u = rand_pcg_u32(&random) & 1 ? 1 : -1;
+            expected += (double)r->pass.gradients[w->at + j] * (double)u;
+            size += (double)r->pass.gradients[w->at + j] * (double)r->pass.gradients[w->at + j];
+            values[j] = old[j] + h * u;
+        }
+        up = loss_of(r);
+        for (int64_t j = 0; j < n; j++)
+            values[j] = 2 * old[j] - values[j];
+        const double found = (up - loss_of(r)) / (2 * (double)h);
+        memcpy(values, old, (size_t)n * sizeof *old);
+        free(old);
+        /* A key's bias changes all scores of a query alike: nothing of it is left but rounding. */
+        if (fabs(found - expected) > 0.01 * sqrt(size) + 0.01 * fabs(expected) + 0.05)
+            fail_msg("%s %s: gradient %g, by differences %g (norm %g)", family, w->name, expected, found,
+                sqrt(size));
+    }
+}
+
+static void engine_check(struct rig *r, const char *family)
+{
+    struct backend *backend;
+    struct model *model;
+    struct model_state *slots;
+    const struct train_sequence *s = &r->sequence.s;
+    static float logits[TINY_TOKENS * DENSE_VOCAB];
+    static int32_t of[TINY_TOKENS];
+    static uint8_t wants[TINY_TOKENS];
+    memset(wants, 1, sizeof wants);
+    int rc = backend_cpu_create(1, &backend, &r->err);
+    rc = rc ? rc : model_load(r->gguf, backend, &model, &r->err);
+    rc = rc ? rc : model_state_create(model, 1, TINY_TOKENS, &slots, &r->err);
+    if (rc)
+        fail_msg("%s", r->err.message);
+    for (int32_t d = 0; d < s->n_docs; d++) {
+        const struct model_batch batch = {s->docs[d + 1] - s->docs[d], s->tokens + s->docs[d], of, wants};
+        model_state_truncate(slots, 0, 0);
+        assert_int_equal(model_decode(slots, &batch, logits + (int64_t)s->docs[d] * DENSE_VOCAB, &r->err), 0);
+    }
+    (void)loss_of(r);
+    for (int32_t i = 0; i < s->n_targets; i++) {
+        const float *row = logits + (int64_t)s->rows[i] * DENSE_VOCAB;
+        double sum = 0;
+        for (int32_t j = 0; j < DENSE_VOCAB; j++)
+            sum += exp((double)row[j]);
+        const double loss = log(sum) - (double)row[s->targets[i]];
+        if (fabs(loss - (double)r->pass.losses[i]) > 1e-3)
+            fail_msg("%s, target %d: the engine's loss is %g, the trainer's %g", family, (int)i, loss,
+                (double)r->pass.losses[i]);
+    }
+    model_state_free(slots);
+    model_free(model);
+    backend_free(backend);
+}
+
+static const struct dense *dense_of(const char *name)
+{
+    for (const struct dense *d = dense_all; d->name; d++)
+        if (strcmp(d->name, name) == 0)
+            return d;
+    return NULL;
+}
+
+static void test_families_compute_what_the_engine_does(void **state)
+{
+    size_t checked = 0;
+    (void)state;
+    for (const struct train_family *f = train_families; f->name; f++) {
+        const struct dense *d = dense_of(f->name); /* llama's own is in pass_test and run_test */
+        struct rig r;
+        if (!d)
+            continue;
+        rig_create(&r, d, NULL);
+        engine_check(&r, f->name);
+        gradient_check(&r, f->name);
+        rig_free(&r);
+        checked++;
+    }
+    assert_int_equal(checked, 2);
+}
+
+static void test_what_a_file_lacks_is_missed_or_left_out(void **state)
+{
+    const struct dense *d = dense_of("qwen2");
+    (void)state;
+    for (int32_t i = 0; i < dense_tensors(d); i++) {
+        struct dense_fault fault = {-1, 0, -1, i};
+        struct train_model m;
+        struct gguf *g;
+        struct error err;
+        char name[128];
+        const char *dims;
+        size_t size;
+        char *bytes = dense_model(d, &fault, &size);
+        dense_tensor(d, i, name, &dims);
+        assert_int_equal(gguf_open_memory(bytes, size, &g, &err), 0);
+        int rc = train_model_load(g, NULL, 100, 1, &m, &err);
+        if (rc == 0)
+            train_model_free(&m);
+        assert_int_not_equal(rc, 0); /* one bias without the others is no model either */
+        gguf_close(g);
+        free(bytes);
+    }
+}
+
+static void test_tensors_without_a_place_are_named(void **state)
+{
+    const struct dense *d = dense_of("olmo2");
+    struct dense as_llama = *d;
+    struct train_model m;
+    struct gguf *g;
+    struct error err;
+    size_t size;
+    (void)state;
+    as_llama.name = "qwen2";
+    char *bytes = dense_model(&as_llama, NULL, &size);
+    assert_int_equal(gguf_open_memory(bytes, size, &g, &err), 0);
+    assert_int_not_equal(train_model_load(g, NULL, 100, 1, &m, &err), 0);
+    gguf_close(g);
+    free(bytes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_families_compute_what_the_engine_does),
+        cmocka_unit_test(test_what_a_file_lacks_is_missed_or_left_out),
+        cmocka_unit_test(test_tensors_without_a_place_are_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
