@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "engine/memory.h"
+#include "engine/worker/sandbox_confine.h"
 #include "train/progress.h"
 
 enum { PATH_MAX_BYTES = 4096 };
@@ -21,10 +22,12 @@ static void stop(int number)
     signal(number, SIG_DFL);
 }
 
-void train_loop_catch_signals(void)
+int train_loop_enter(const struct train_loop_options *o, const char *more, struct error *err)
 {
+    const char *files[] = {o->out, more};
     signal(SIGINT, stop);
     signal(SIGTERM, stop);
+    return sandbox_confine(files, 2, err);
 }
 
 /* Names too long for the system fail when they are opened. */

@@ -11,8 +11,10 @@ struct train_loop_options {
     int32_t threads;
 };
 
-/* SIGINT and SIGTERM let the step end, keep it, and make train_loop_run return ERROR_CANCELLED. */
-void train_loop_catch_signals(void);
+/* Before anything is read: from here on nothing gets out of the process but files beside `out` and `more`
+ * (may be NULL), and SIGINT and SIGTERM let a step end, keep it, and make train_loop_run return
+ * ERROR_CANCELLED. */
+int train_loop_enter(const struct train_loop_options *o, const char *more, struct error *err) MUST_USE;
 /* Says what it will take, goes on from a checkpoint or begins, and trains. With `plan` nothing is trained. */
 int train_loop_run(struct run *r, const struct train_loop_options *o, struct error *err) MUST_USE;
 /* When the result is safe: the report is written, the checkpoint goes. */

@@ -228,8 +228,8 @@ int finetune_verb(int argc, char **argv)
         return 2;
     o.base = argv[1];
     o.data = argv[2];
-    train_loop_catch_signals();
-    int rc = tune(&o, &t, &err);
+    int rc = train_loop_enter(&o.loop, o.merged, &err);
+    rc = rc ? rc : tune(&o, &t, &err);
     tuned_free(&t);
     return rc ? options_error(&err) : 0;
 }

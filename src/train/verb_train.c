@@ -103,6 +103,7 @@ int train_verb(int argc, char **argv)
         return options_fail("train wants a configuration and --out: see weir train --help");
     if (!options_threads(threads, &o.threads))
         return 2;
-    train_loop_catch_signals();
-    return config_run(argv[1], &o, &err) ? options_error(&err) : 0;
+    int rc = train_loop_enter(&o, NULL, &err);
+    rc = rc ? rc : config_run(argv[1], &o, &err);
+    return rc ? options_error(&err) : 0;
 }
