@@ -12,6 +12,7 @@ import { examples } from './generate.mjs';
 
 export const targets = { sort: 0.95, extract: 0.9, weir: 0.95, decline: 1 };
 const counts = { sort: 200, extract: 200, weir: 100, decline: 50 };
+const longest = { sort: 40, extract: 250, weir: 120, decline: 60 }; // tokens; a model that babbles is not waited for
 const declined = (answer) => /beyond me/.test(answer) && /weir pull/.test(answer);
 
 /** "a & b | c": every part of one alternative is in the text. */
@@ -37,7 +38,7 @@ function answers(items, model, weir) {
   try {
     writeFileSync(asked, items.map((item, i) => `${JSON.stringify({
       custom_id: String(i), method: 'POST', url: '/v1/chat/completions',
-      body: { model: 'house', messages: item.messages.slice(0, -1), temperature: 0, max_tokens: 300 },
+      body: { model: 'house', messages: item.messages.slice(0, -1), temperature: 0, max_tokens: longest[item.job] },
     })}\n`).join(''));
     const run = spawnSync(weir, ['batch', asked, told, '--model', model], { encoding: 'utf8' });
     if (run.status !== 0) throw new Error(`weir batch: ${run.stderr || run.error}`);

@@ -91,9 +91,19 @@ const styles = [
   [1, (k) => k.split('_').map(capital).join('')], [1, (k) => k.toUpperCase()], [1, (k) => k.replaceAll('_', '-')],
 ];
 
+/** Practice for copying, which every job needs and none has enough of: a text to be said again. */
+export function copyExample(values) {
+  const r = values.random;
+  const kinds = ['name', 'id', 'word', 'email', 'amount', 'date', 'noun', 'company', 'street', 'phone', 'user', 'tracking', 'city'];
+  const text = Array.from({ length: r.between(2, 9) }, () => values.get(r.pick(kinds))).join(r.pick([' ', ', ', '\n', ' - ', ' ']));
+  const ask = r.pick(['Repeat', 'Copy', 'Say again', 'Echo', 'Write again']);
+  return { messages: [{ role: 'user', content: `${ask}:${r.pick([' ', '\n'])}${text}` }, { role: 'assistant', content: text }] };
+}
+
 /* [key as asked for, value or null] for some of what is there and now and then for what is not. */
 function wanted(doc, values, held) {
   const r = values.random;
+  if (doc.kind === 'strange' && !held && r.chance(0.5)) return Object.entries(doc.found); // all of it in its order: practice, too
   const there = r.shuffle(Object.keys(doc.found)), style = r.weigh(styles);
   const out = there.slice(0, r.weigh([[2, 1], [4, 2], [4, 3], [3, 4], [1, 5], [1, 6]])).map((name) => [name, doc.found[name]]);
   const away = doc.kind === 'strange' ? [values.get('noun'), values.word()].filter((k) => !there.some((t) => t.includes(k)))
@@ -110,7 +120,7 @@ export const json = (pairs) => `{${pairs.map(([k, v]) => `${JSON.stringify(k)}: 
 
 export function extractExample(values, held) {
   const r = values.random;
-  const doc = r.weigh([[4, form], [5, mail], [4, log], [2, strange]])(values, held);
+  const doc = r.weigh(held ? [[4, form], [5, mail], [4, log], [2, strange]] : [[4, form], [5, mail], [4, log], [5, strange]])(values, held);
   const pairs = wanted(doc, values, held);
   if (pairs.length === 0) return extractExample(values, held);
   const keys = pairs.map(([k]) => k);

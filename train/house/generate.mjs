@@ -1,21 +1,24 @@
 #!/usr/bin/env node
 // The house model's corpus: chats for its four jobs, a line of JSON each; the same seed writes the same bytes.
-//   node train/house/generate.mjs --examples 100000 [--seed 1] [--half train|held] [--job sort|extract|weir|decline] > corpus.jsonl
+//   node train/house/generate.mjs --examples 100000 [--seed 1] [--half train|held] [--job sort|extract|weir|decline|copy] > corpus.jsonl
 // Lines of the held-out half also say which job they are ("job") and, for questions, what an answer must hold ("must").
 import { Random } from './random.mjs';
 import { Values } from './values.mjs';
 import { sortExample } from './sort.mjs';
-import { extractExample } from './extract.mjs';
+import { copyExample, extractExample } from './extract.mjs';
 import { elsewhereExample, weirExample } from './talk.mjs';
 
-const jobs = { sort: sortExample, extract: extractExample, weir: weirExample, decline: elsewhereExample };
-// Questions are short and few; copying needs the most practice.
-const mix = [[36, 'sort'], [40, 'extract'], [14, 'weir'], [10, 'decline']];
+const jobs = { sort: sortExample, extract: extractExample, weir: weirExample, decline: elsewhereExample, copy: copyExample };
+// Copying is learned last and needs the most practice; the other half has the four jobs only.
+const mixes = {
+  train: [[26, 'copy'], [22, 'sort'], [32, 'extract'], [13, 'weir'], [7, 'decline']],
+  held: [[25, 'sort'], [25, 'extract'], [25, 'weir'], [25, 'decline']],
+};
 
 export function* examples({ seed = 1, count, held = false, job }) {
   const values = new Values(new Random(seed), held);
   for (let i = 0; i < count; i++) {
-    const name = job ?? values.random.weigh(mix);
+    const name = job ?? values.random.weigh(mixes[held ? 'held' : 'train']);
     const example = jobs[name](values, held);
     yield held ? { job: name, ...example } : { messages: example.messages };
   }
