@@ -94,8 +94,10 @@ const styles = [
 /** Practice for copying, which every job needs and none has enough of: a text to be said again. */
 export function copyExample(values) {
   const r = values.random;
-  const kinds = ['name', 'id', 'word', 'email', 'amount', 'date', 'noun', 'company', 'street', 'phone', 'user', 'tracking', 'city'];
-  const text = Array.from({ length: r.between(2, 9) }, () => values.get(r.pick(kinds))).join(r.pick([' ', ', ', '\n', ' - ', ' ']));
+  // Long strange words first of all: hardly a token stands in one twice, so that what follows it is what followed it before.
+  const kinds = r.chance(0.5) ? ['strange'] : ['name', 'id', 'word', 'email', 'amount', 'date', 'noun', 'company', 'street', 'phone', 'user', 'tracking', 'city'];
+  const one = (kind) => (kind === 'strange' ? values.syllables(r.between(4, 10)) : values.get(kind));
+  const text = Array.from({ length: kinds.length > 1 ? r.between(1, 7) : r.between(1, 2) }, () => one(r.pick(kinds))).join(r.pick([' ', ', ', '\n', ' - ', ' ']));
   const ask = r.pick(['Repeat', 'Copy', 'Say again', 'Echo', 'Write again']);
   return { messages: [{ role: 'user', content: `${ask}:${r.pick([' ', '\n'])}${text}` }, { role: 'assistant', content: text }] };
 }

@@ -11,7 +11,7 @@ import { elsewhereExample, weirExample } from './talk.mjs';
 const jobs = { sort: sortExample, extract: extractExample, weir: weirExample, decline: elsewhereExample, copy: copyExample };
 // Copying is learned last and needs the most practice; the other half has the four jobs only.
 const mixes = {
-  train: [[26, 'copy'], [22, 'sort'], [32, 'extract'], [13, 'weir'], [7, 'decline']],
+  train: [[12, 'copy'], [26, 'sort'], [40, 'extract'], [14, 'weir'], [8, 'decline']],
   held: [[25, 'sort'], [25, 'extract'], [25, 'weir'], [25, 'decline']],
 };
 
