@@ -88,12 +88,14 @@ int train_text_learn(const struct train_files *data, int32_t most, struct train_
     return rc;
 }
 
-/* ---- Taken ---- */
+/* ---- Taken, and with it how the file wants to be sampled ---- */
 static void pairs_write(struct gguf_writer *w, const struct gguf *from)
 {
-    for (size_t i = 0; i < gguf_n_pairs(from); i++)
-        if (str_starts(gguf_pair_at(from, i)->key, STR("tokenizer.")))
+    for (size_t i = 0; i < gguf_n_pairs(from); i++) {
+        const struct str key = gguf_pair_at(from, i)->key;
+        if (str_starts(key, STR("tokenizer.")) || str_starts(key, STR("general.sampling.")))
             gguf_write_pair(w, gguf_pair_at(from, i));
+    }
 }
 
 void train_text_write(const struct train_text *t, struct gguf_writer *w)

@@ -24,7 +24,7 @@ int train_text_learn(
 int train_text_from(const struct gguf *from, struct train_text *t, struct error *err) MUST_USE;
 int train_text_open(const char *path, struct train_text *t, struct error *err) MUST_USE;
 void train_text_free(struct train_text *t); /* a zeroed one is allowed */
-/* Writes all tokenizer.* of it. */
+/* Writes all tokenizer.* of it, and general.sampling.* where the file has them. */
 void train_text_write(const struct train_text *t, struct gguf_writer *w);
 
 #endif

@@ -110,6 +110,30 @@ test('a name has the same tokens after a blank and after a quotation mark', () =
   }
 });
 
+test('trained in two steps, it keeps its tokenizer, its template and that it answers without chance', () => {
+  const place = mkdtempSync(join(tmpdir(), 'weir-house-'));
+  const lines = (name, list) => writeFileSync(join(place, name), list.map((e) => `${JSON.stringify(e)}\n`).join(''));
+  const quick = (name, edit) => writeFileSync(join(place, name), edit(readFileSync(join(folder, name), 'utf8')
+    .replace(/steps: \d+/, 'steps: 2').replace(/batch_tokens: \d+/, 'batch_tokens: 256').replace(/warmup: \d+/, 'warmup: 0')));
+  const run = (...args) => execFileSync(weir, args, { stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8' });
+  try {
+    lines('corpus.jsonl', corpus.slice(0, 600));
+    lines('copying.jsonl', [...examples({ seed: 2, count: 300, job: 'copy' })]);
+    quick('copying.yaml', (text) => text.replace(/layers: .*tied/, 'layers: 1, embed: 32, heads: 2, ffn: 32, vocab: 1536, context: 512, tied'));
+    quick('house.yaml', (text) => text);
+    execFileSync('node', [join(folder, 'tokenizer.mjs'), join(place, 'corpus.jsonl'), join(place, 'tokenizer.gguf')], { stdio: 'ignore' });
+    run('train', join(place, 'copying.yaml'), '--out', join(place, 'copying.gguf'));
+    run('finetune', join(place, 'copying.gguf'), join(place, 'house.yaml'), '--full', '--out', join(place, 'house.gguf'));
+    const shown = (name) => JSON.parse(run('show', join(place, name), '--json')).metadata;
+    for (const key of ['tokenizer.ggml.tokens', 'tokenizer.ggml.merges', 'tokenizer.chat_template', 'general.sampling.temp']) {
+      assert.notEqual(shown('house.gguf')[key], undefined, key);
+      assert.deepEqual(shown('house.gguf')[key], shown('tokenizer.gguf')[key], key);
+    }
+  } finally {
+    rmSync(place, { recursive: true });
+  }
+});
+
 const model = join(root, 'models', 'house.gguf');
 test('the model that ships does its jobs', { skip: !existsSync(model) && 'models/house.gguf is not here: make house trains it' }, () => {
   const run = spawnSync('node', [join(folder, 'evaluate.mjs'), model, '--weir', weir], { encoding: 'utf8', cwd: root });
