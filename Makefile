@@ -47,6 +47,8 @@ TRAIN_OBJECTS := $(call objects,$(addprefix src/,$(TRAIN_ROOMS)))
 # Kernels are the one place where -O3 pays; no product and sum are fused but where a kernel says so. (make applies
 # the pattern that fits most closely last, so the instruction sets are added to these.)
 $(BUILD)/obj/engine/worker/cpu/%.o: ISA_FLAGS := -O3 -ffp-contract=off
+# Bytes of a quantised file depend on no compiler's fused sums.
+$(BUILD)/obj/engine/worker/tensor_quantize%.o: ISA_FLAGS := -O3 -ffp-contract=off
 # The trainer's vectors are written for products and sums to be fused.
 $(BUILD)/obj/train/kernels_%.o: ISA_FLAGS := -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math
 # Kernels are compiled for their instruction set and chosen at run time; elsewhere these files are empty.

@@ -3,23 +3,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "engine/worker/tensor_half.h"
+#include "engine/worker/tensor_quantize_block.h"
 
 /* Layouts stand at the readers in tensor_dequant*.c. */
-
-/* Writes a half and gives the value that a reader will see. */
-static float put_half(uint8_t *to, float value)
-{
-    uint16_t h = tensor_half_from_float(value);
-    memcpy(to, &h, sizeof h);
-    return tensor_float_from_half(h);
-}
-
-static int clamp_round(float value, int least, int most)
-{
-    float r = rintf(value);
-    return r > (float)least ? r < (float)most ? (int)r : most : least; /* also of no number */
-}
 
 static void write_f32(const float *from, uint8_t *to)
 {
@@ -28,7 +14,7 @@ static void write_f32(const float *from, uint8_t *to)
 
 static void write_f16(const float *from, uint8_t *to)
 {
-    put_half(to, *from);
+    tensor_put_half(to, *from);
 }
 
 static void write_bf16(const float *from, uint8_t *to)
@@ -37,133 +23,116 @@ static void write_bf16(const float *from, uint8_t *to)
     memcpy(to, &b, sizeof b);
 }
 
+/* ---- Blocks of 32 ---- */
+enum { BLOCK = 32 };
+
 /* The value of largest magnitude, with its sign. */
-static float extreme(const float *from, int count)
+static float extreme(const float *from)
 {
     float best = 0;
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < BLOCK; i++)
         if (fabsf(from[i]) > fabsf(best))
             best = from[i];
     return best;
 }
 
+static float inverse_of(float d)
+{
+    return d != 0 ? 1 / d : 0;
+}
+
+/* A value that is not negative cut to a whole number of at most `most`; 0 for what is no number. */
+static uint8_t cut(float value, int most)
+{
+    return (uint8_t)(value < (float)most ? value > 0 ? (int)value : 0 : value >= (float)most ? most : 0);
+}
+
 static void write_q8_0(const float *from, uint8_t *to)
 {
-    float d = put_half(to, fabsf(extreme(from, 32)) / 127);
-    for (int i = 0; i < 32; i++)
-        to[2 + i] = (uint8_t)(int8_t)clamp_round(d > 0 ? from[i] / d : 0, -127, 127);
+    const float d = fabsf(extreme(from)) / 127, inverse = inverse_of(d);
+    tensor_put_half(to, d);
+    for (int i = 0; i < BLOCK; i++)
+        to[2 + i] = (uint8_t)(int8_t)tensor_nearest(roundf(from[i] * inverse), -127, 127);
+}
+
+/* Levels in 4 bits, and the fifth bit of each, where there is one, in `high`. */
+static void put_levels(const uint8_t *levels, uint8_t *high, uint8_t *low)
+{
+    uint32_t fifths = 0;
+    for (int i = 0; i < BLOCK / 2; i++)
+        low[i] = (uint8_t)((levels[i] & 15) | (levels[i + BLOCK / 2] & 15) << 4);
+    for (int i = 0; high && i < BLOCK; i++)
+        fifths |= (uint32_t)(levels[i] >> 4) << i;
+    if (high)
+        memcpy(high, &fifths, sizeof fifths);
+}
+
+/* value = d * (level - middle): the extreme is the lowest level. */
+static void levels_signed(const float *from, int middle, uint8_t *to, uint8_t *levels)
+{
+    const float d = extreme(from) / (float)-middle, inverse = inverse_of(d);
+    tensor_put_half(to, d);
+    for (int i = 0; i < BLOCK; i++)
+        levels[i] = cut(from[i] * inverse + ((float)middle + 0.5f), 2 * middle - 1);
+}
+
+/* value = d * level + min */
+static void levels_above(const float *from, int most, uint8_t *to, uint8_t *levels)
+{
+    float least = from[0], greatest = from[0];
+    for (int i = 1; i < BLOCK; i++) {
+        least = from[i] < least ? from[i] : least;
+        greatest = from[i] > greatest ? from[i] : greatest;
+    }
+    const float d = (greatest - least) / (float)most, inverse = inverse_of(d);
+    tensor_put_half(to, d);
+    tensor_put_half(to + 2, least);
+    for (int i = 0; i < BLOCK; i++)
+        levels[i] = cut((from[i] - least) * inverse + 0.5f, most);
 }
 
 static void write_q4_0(const float *from, uint8_t *to)
 {
-    float d = put_half(to, extreme(from, 32) / -8);
-    float inverse = d != 0 ? 1 / d : 0;
-    for (int i = 0; i < 16; i++) {
-        int low = clamp_round(from[i] * inverse, -8, 7) + 8;
-        int high = clamp_round(from[i + 16] * inverse, -8, 7) + 8;
-        to[2 + i] = (uint8_t)(low | high << 4);
-    }
+    uint8_t levels[BLOCK];
+    levels_signed(from, 8, to, levels);
+    put_levels(levels, NULL, to + 2);
 }
 
-/* Scale and offset of each run of 32 in a block of 256: value = scale * q - min, q in 0..levels. */
-static void fit_runs(const float *from, int levels, float scales[8], float mins[8])
+static void write_q4_1(const float *from, uint8_t *to)
 {
-    for (int j = 0; j < 8; j++) {
-        float least = 0, most = 0;
-        for (int l = 0; l < 32; l++) {
-            least = fminf(least, from[32 * j + l]);
-            most = fmaxf(most, from[32 * j + l]);
-        }
-        scales[j] = (most - least) / (float)levels;
-        mins[j] = -least;
-    }
+    uint8_t levels[BLOCK];
+    levels_above(from, 15, to, levels);
+    put_levels(levels, NULL, to + 4);
 }
 
-/* Packs eight scales and minima of 6 bits under d and dmin (scale_min in tensor_dequant_k.c), and changes
- * them to what a reader will see. */
-static void pack_runs(float scales[8], float mins[8], uint8_t *to)
+static void write_q5_0(const float *from, uint8_t *to)
 {
-    float d = put_half(to, extreme(scales, 8) / 63), dmin = put_half(to + 2, extreme(mins, 8) / 63);
-    uint8_t *packed = to + 4;
-    memset(packed, 0, 12);
-    for (int j = 0; j < 8; j++) {
-        int s = d > 0 ? clamp_round(scales[j] / d, 0, 63) : 0,
-            m = dmin > 0 ? clamp_round(mins[j] / dmin, 0, 63) : 0;
-        if (j < 4) {
-            packed[j] |= (uint8_t)s;
-            packed[j + 4] |= (uint8_t)m;
-        } else {
-            packed[j + 4] |= (uint8_t)((s & 15) | (m & 15) << 4);
-            packed[j - 4] |= (uint8_t)(s >> 4 << 6);
-            packed[j] |= (uint8_t)(m >> 4 << 6);
-        }
-        scales[j] = d * (float)s;
-        mins[j] = dmin * (float)m;
-    }
+    uint8_t levels[BLOCK];
+    levels_signed(from, 16, to, levels);
+    put_levels(levels, to + 2, to + 6);
 }
 
-static int level_of(float value, float scale, float min, int levels)
+static void write_q5_1(const float *from, uint8_t *to)
 {
-    return scale > 0 ? clamp_round((value + min) / scale, 0, levels) : 0;
+    uint8_t levels[BLOCK];
+    levels_above(from, 31, to, levels);
+    put_levels(levels, to + 4, to + 8);
 }
 
-static void write_q4_k(const float *from, uint8_t *to)
-{
-    float scales[8], mins[8];
-    fit_runs(from, 15, scales, mins);
-    pack_runs(scales, mins, to);
-    uint8_t *q = to + 16;
-    for (int j = 0; j < 8; j += 2)
-        for (int l = 0; l < 32; l++) {
-            int low = level_of(from[32 * j + l], scales[j], mins[j], 15);
-            int high = level_of(from[32 * j + 32 + l], scales[j + 1], mins[j + 1], 15);
-            q[j / 2 * 32 + l] = (uint8_t)(low | high << 4);
-        }
-}
-
-static void write_q5_k(const float *from, uint8_t *to)
-{
-    float scales[8], mins[8];
-    fit_runs(from, 31, scales, mins);
-    pack_runs(scales, mins, to);
-    uint8_t *high = to + 16, *q = to + 48;
-    memset(high, 0, 32 + 128);
-    for (int j = 0; j < 8; j++)
-        for (int l = 0; l < 32; l++) {
-            int value = level_of(from[32 * j + l], scales[j], mins[j], 31);
-            q[j / 2 * 32 + l] |= (uint8_t)((value & 15) << j % 2 * 4);
-            high[l] |= (uint8_t)(value >> 4 << j);
-        }
-}
-
-static void write_q6_k(const float *from, uint8_t *to)
-{
-    float scales[16];
-    for (int s = 0; s < 16; s++)
-        scales[s] = extreme(from + 16 * s, 16) / -32;
-    memset(to, 0, 208);
-    float d = put_half(to + 208, fabsf(extreme(scales, 16)) / 127);
-    for (int i = 0; i < 256; i++) {
-        int scale = d > 0 ? clamp_round(scales[i / 16] / d, -127, 127) : 0;
-        float factor = d * (float)scale;
-        int value = factor != 0 ? clamp_round(from[i] / factor, -32, 31) + 32 : 32;
-        int j = i % 128 / 32, l = i % 32;
-        to[192 + i / 16] = (uint8_t)(int8_t)scale;
-        to[i / 128 * 64 + i % 64] |= (uint8_t)((value & 15) << j / 2 * 4);
-        to[128 + i / 128 * 32 + l] |= (uint8_t)(value >> 4 << 2 * j);
-    }
-}
+static void (*const writers[TENSOR_TYPES])(const float *from, uint8_t *to) = {[TENSOR_F32] = write_f32,
+    [TENSOR_F16] = write_f16,
+    [TENSOR_BF16] = write_bf16,
+    [TENSOR_Q8_0] = write_q8_0,
+    [TENSOR_Q4_0] = write_q4_0,
+    [TENSOR_Q4_1] = write_q4_1,
+    [TENSOR_Q5_0] = write_q5_0,
+    [TENSOR_Q5_1] = write_q5_1,
+    [TENSOR_Q4_K] = tensor_write_q4_k,
+    [TENSOR_Q5_K] = tensor_write_q5_k,
+    [TENSOR_Q6_K] = tensor_write_q6_k};
 
 int tensor_quantize(enum tensor_type type, const float *from, void *to, int64_t count, struct error *err)
 {
-    static void (*const writers[TENSOR_TYPES])(const float *from, uint8_t *to) = {[TENSOR_F32] = write_f32,
-        [TENSOR_F16] = write_f16,
-        [TENSOR_BF16] = write_bf16,
-        [TENSOR_Q8_0] = write_q8_0,
-        [TENSOR_Q4_0] = write_q4_0,
-        [TENSOR_Q4_K] = write_q4_k,
-        [TENSOR_Q5_K] = write_q5_k,
-        [TENSOR_Q6_K] = write_q6_k};
     const struct tensor_type_info *info = tensor_type_info(type);
     if (!info || !writers[type])
         return error_set(err, ERROR_UNSUPPORTED, "tensors of type %s cannot be written: choose another type",

@@ -345,7 +345,8 @@ static void quantizes_to_the_nearest(void **state)
         enum tensor_type type;
         float worst; /* for values in -1..1 */
     } cases[] = {{TENSOR_F32, 0}, {TENSOR_F16, 0x1p-11f}, {TENSOR_BF16, 0x1p-8f}, {TENSOR_Q8_0, 0.005f},
-        {TENSOR_Q4_0, 0.13f}, {TENSOR_Q4_K, 0.1f}, {TENSOR_Q5_K, 0.055f}, {TENSOR_Q6_K, 0.04f}};
+        {TENSOR_Q4_0, 0.13f}, {TENSOR_Q4_1, 0.07f}, {TENSOR_Q5_0, 0.065f}, {TENSOR_Q5_1, 0.035f},
+        {TENSOR_Q4_K, 0.1f}, {TENSOR_Q5_K, 0.055f}, {TENSOR_Q6_K, 0.04f}};
     struct rand_pcg random;
     struct error err;
     enum { N = 2048 };
@@ -364,6 +365,64 @@ static void quantizes_to_the_nearest(void **state)
                     (double)back[i]);
         for (int i = 512; i < 768; i++)
             assert_true(back[i] == 0);
+    }
+}
+
+/* Blocks known by hand: a tie goes away from zero, the extreme is the lowest level, the fifth bits stand
+ * apart. */
+static void writes_blocks_of_32(void **state)
+{
+    (void)state;
+    struct error err;
+    float v[32] = {127, 0.5f, -0.5f, -127, 63.5f};
+    uint8_t b[40];
+    assert_int_equal(tensor_quantize(TENSOR_Q8_0, v, b, 32, &err), 0);
+    assert_memory_equal(b, ((uint8_t[]){0x00, 0x3C, 127, 1, 0xFF, 0x81, 64, 0}), 8);
+    for (int i = 0; i < 32; i++)
+        v[i] = (float)(i % 16 - 8);
+    assert_int_equal(tensor_quantize(TENSOR_Q4_0, v, b, 32, &err), 0);
+    assert_memory_equal(b, ((uint8_t[]){0x00, 0x3C, 0x00, 0x11, 0x22, 0x33}), 6);
+    assert_int_equal(tensor_quantize(TENSOR_Q4_1, v, b, 32, &err), 0);
+    assert_memory_equal(b, ((uint8_t[]){0x00, 0x3C, 0x00, 0xC8, 0x00, 0x11, 0x22}), 7);
+    for (int i = 0; i < 32; i++)
+        v[i] = (float)(i - 16);
+    assert_int_equal(tensor_quantize(TENSOR_Q5_0, v, b, 32, &err), 0);
+    assert_memory_equal(b, ((uint8_t[]){0x00, 0x3C, 0x00, 0x00, 0xFF, 0xFF, 0x00, 0x11}), 8);
+    assert_int_equal(tensor_quantize(TENSOR_Q5_1, v, b, 32, &err), 0);
+    assert_memory_equal(b, ((uint8_t[]){0x00, 0x3C, 0x00, 0xCC, 0x00, 0x00, 0xFF, 0xFF, 0x00, 0x11}), 10);
+    memset(v, 0, sizeof v);
+    assert_int_equal(tensor_quantize(TENSOR_Q4_0, v, b, 32, &err), 0);
+    assert_memory_equal(b, ((uint8_t[]){0x00, 0x80, 0x88, 0x88}), 4); /* the reference's zero is negative */
+}
+
+/* Sums of the bytes that the format's reference writes for the same values. */
+static void writes_what_the_reference_writes(void **state)
+{
+    (void)state;
+    static const struct {
+        enum tensor_type type;
+        uint64_t fnv;
+    } cases[] = {{TENSOR_F16, 0x9e7d9f52bd6c879a}, {TENSOR_BF16, 0xe9823f17a803fb9c},
+        {TENSOR_Q8_0, 0xa7b00fb41f26b430}, {TENSOR_Q4_0, 0x2edc62a728d59790},
+        {TENSOR_Q4_1, 0x173707e043f33d3a}, {TENSOR_Q5_0, 0x8cfdc1b5e21b047b},
+        {TENSOR_Q5_1, 0x73ee803369de60de}, {TENSOR_Q4_K, 0xd1e0fba93ddbfd19},
+        {TENSOR_Q5_K, 0x2e834ae86d78a8f6}, {TENSOR_Q6_K, 0x73feba5671b9e71a}};
+    enum { N = 4096 };
+    static float from[N];
+    static uint8_t bytes[N * 4];
+    struct rand_pcg random;
+    struct error err;
+    rand_pcg_seed(&random, 11);
+    for (int i = 0; i < N; i++)
+        from[i] =
+            (float)(2 * rand_pcg_double(&random) - 1) * (i / 256 % 2 ? 1 : 0.01f) * (i % 64 ? 1.0f : 3.0f);
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        uint64_t fnv = 0xcbf29ce484222325;
+        assert_int_equal(tensor_quantize(cases[c].type, from, bytes, N, &err), 0);
+        for (size_t i = 0; i < tensor_row_bytes(cases[c].type, N); i++)
+            fnv = (fnv ^ bytes[i]) * 0x100000001b3;
+        if (fnv != cases[c].fnv)
+            fail_msg("%s: other bytes", tensor_type_info(cases[c].type)->name);
     }
 }
 
@@ -441,6 +500,8 @@ int main(void)
         cmocka_unit_test(reads_points_of_codebooks),
         cmocka_unit_test(knows_all_types),
         cmocka_unit_test(quantizes_to_the_nearest),
+        cmocka_unit_test(writes_blocks_of_32),
+        cmocka_unit_test(writes_what_the_reference_writes),
         cmocka_unit_test(agrees_with_the_reference),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
