@@ -3,12 +3,13 @@
  *
  *   the longest step that a stream should see  =  GAP_MOST x  the time of a step without prompts
  *
- * Both figures are measured. Each key's prompts get the same share of what is left, whoever has most of them.
+ * Both figures are measured, again and again: contexts grow, and the machine has other work. Each key's
+ * prompts get the same share of what is left, whoever has most of them.
  */
 #include "engine/worker/scheduler_inner.h"
 
-#define GAP_MOST 2.5 /* times: with what varies from step to step, three are kept */
-enum { CHUNK_LEAST = 4 };
+#define GAP_MOST 2.5                  /* times: with what varies from step to step, three are kept */
+enum { CHUNK_FIRST = 4, AGAIN = 16 }; /* tokens while none was measured; steps until one is measured again */
 
 int32_t slot_pending(const struct scheduler *s, int32_t index)
 {
@@ -37,14 +38,12 @@ static int32_t prompts_room(const struct scheduler *s)
     const int32_t room = s->o.n_batch - s->n_streams;
     if (s->n_streams == 0)
         return room;
-    if (p->alone <= 0 || p->streams != s->n_streams)
+    if (p->alone <= 0 || p->streams != s->n_streams || p->since >= AGAIN)
         return 0;
     if (p->token <= 0)
-        return room < CHUNK_LEAST ? room : CHUNK_LEAST;
+        return room < CHUNK_FIRST ? room : CHUNK_FIRST;
     const double most = (GAP_MOST - 1) * p->alone / p->token;
-    if (most >= room)
-        return room;
-    return most > CHUNK_LEAST ? (int32_t)most : room < CHUNK_LEAST ? room : CHUNK_LEAST;
+    return most >= room ? room : most > 1 ? (int32_t)most : 1;
 }
 
 /* The slot's part of its key's share. */
@@ -120,12 +119,14 @@ void batch_learn(struct scheduler *s, int64_t took_ns)
     if (read == 0) {
         p->alone = p->streams == s->n_streams ? p->alone : 0;
         p->streams = s->n_streams;
+        p->since = 0;
         mix(&p->alone, (double)took_ns);
     } else if (s->n_streams == 0) {
         /* A guess until it is known beside streams, which is dearer. */
         p->token = p->token > 0 ? p->token : (double)took_ns / read;
     } else {
         const double more = (double)took_ns - p->alone;
+        p->since++;
         mix(&p->token, (more > p->alone / 100 ? more : p->alone / 100) / read);
     }
 }

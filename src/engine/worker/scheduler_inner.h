@@ -31,7 +31,7 @@ struct sequence {
  * beside these. 0: not known. */
 struct pace {
     double alone, token;
-    int32_t streams;
+    int32_t streams, since; /* since: steps beside prompts since `alone` was measured */
 };
 
 struct scheduler {

@@ -1,0 +1,230 @@
+/* Many streams in one scheduler: `streams_bench MODEL.gguf [PROMPT [STREAMS [THREADS [KV]]]]`.
+ *
+ * Tokens a second of 1, 2, 4 ... STREAMS streams together; the gaps between a stream's tokens alone and while
+ * a prompt of PROMPT tokens is read beside it; how soon the same prompt begins the second time. KV: f32, f16,
+ * q8_0, q4_0. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "engine/worker/backend.h"
+#include "engine/worker/gguf.h"
+#include "engine/worker/scheduler.h"
+
+enum { STREAMS_MOST = 64, GAPS_MOST = 4096, WORDS = 24 };
+
+struct stream {
+    int32_t n_vocab, wanted, n;
+    size_t cached;
+    int64_t added_ns, last_ns;
+    double gaps[GAPS_MOST]; /* ms, the first to its first token */
+    int32_t n_gaps;
+    bool ended;
+};
+
+static bool by_cpu;
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    if (!by_cpu)
+        return clock_mono_ns();
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int on_started(void *ctx, size_t cached, struct error *err)
+{
+    struct stream *s = ctx;
+    (void)err;
+    s->cached = cached;
+    return 0;
+}
+
+static int on_logits(void *ctx, float *row, int32_t *next, struct error *err)
+{
+    struct stream *s = ctx;
+    const int64_t now = now_ns();
+    (void)err;
+    if (s->n_gaps < GAPS_MOST)
+        s->gaps[s->n_gaps++] = (double)(now - s->last_ns) / 1e6;
+    s->last_ns = now;
+    *next = 0;
+    for (int32_t i = 1; i < s->n_vocab; i++)
+        *next = row[i] > row[*next] ? i : *next;
+    return ++s->n < s->wanted;
+}
+
+static void on_ended(void *ctx, int rc, const struct error *err)
+{
+    struct stream *s = ctx;
+    if (rc)
+        fprintf(stderr, "streams_bench: %s\n", err->message);
+    s->ended = true;
+}
+
+static const struct sequence_ops ops = {on_started, on_logits, on_ended};
+
+static int add(struct scheduler *s, struct stream *stream, int32_t first, int32_t prompt, int32_t wanted,
+    int32_t n_vocab, struct error *err)
+{
+    struct token_list tokens = {0};
+    struct sequence *q;
+    int rc = 0;
+    *stream = (struct stream){.n_vocab = n_vocab, .wanted = wanted, .last_ns = now_ns()};
+    for (int32_t i = 0; i < prompt && rc == 0; i++)
+        rc = token_list_append(&tokens, (first * 31 + i * 7919 + 3) % n_vocab, err);
+    rc = rc ? rc : scheduler_add(s, &tokens, &ops, stream, &q, err);
+    free(tokens.ids);
+    if (rc == 0)
+        scheduler_key(q, (uint64_t)first);
+    return rc;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Of the gaps from `from` on. */
+static double quantile(struct stream *s, int32_t from, double share)
+{
+    const int32_t n = s->n_gaps - from;
+    if (n < 1)
+        return 0;
+    qsort(s->gaps + from, (size_t)n, sizeof *s->gaps, by_value);
+    return s->gaps[from + (int32_t)(share * (n - 1) + 0.5)];
+}
+
+static int together(struct scheduler *s, int32_t n, int32_t n_vocab, struct error *err)
+{
+    static struct stream streams[STREAMS_MOST];
+    int rc = 0;
+    for (int32_t i = 0; i < n && rc == 0; i++)
+        rc = add(s, &streams[i], 100 + i, 16, WORDS + 1, n_vocab, err);
+    if (rc)
+        return rc;
+    bool begun = false;
+    while (!begun) { /* all prompts are read */
+        scheduler_step(s);
+        begun = true;
+        for (int32_t i = 0; i < n; i++)
+            begun = begun && streams[i].n > 0;
+    }
+    int32_t before = 0, after = 0;
+    for (int32_t i = 0; i < n; i++)
+        before += streams[i].n;
+    const int64_t from = clock_mono_ns();
+    const clock_t cpu = clock();
+    while (!streams[0].ended)
+        scheduler_step(s);
+    const double seconds = (double)(clock_mono_ns() - from) / 1e9,
+                 busy = (double)(clock() - cpu) / CLOCKS_PER_SEC;
+    for (int32_t i = 0; i < n; i++)
+        after += streams[i].n;
+    while (scheduler_ready(s))
+        scheduler_step(s);
+    printf("  %2d streams: %.1f t/s (%.1f a second of CPU time)\n", (int)n, (after - before) / seconds,
+        (after - before) / busy);
+    fflush(stdout);
+    return 0;
+}
+
+static int beside(struct scheduler *s, int32_t prompt, int32_t n_vocab, struct error *err)
+{
+    static struct stream talk, reader;
+    int rc = add(s, &talk, 1, 16, GAPS_MOST, n_vocab, err);
+    while (rc == 0 && talk.n_gaps < 60)
+        scheduler_step(s);
+    if (rc)
+        return rc;
+    const double alone_95 = quantile(&talk, 1, 0.95), alone = quantile(&talk, 1, 0.5);
+    rc = add(s, &reader, 2, prompt, 1, n_vocab, err);
+    const int32_t from = talk.n_gaps;
+    const int64_t begun = now_ns();
+    while (rc == 0 && !reader.ended && !talk.ended)
+        scheduler_step(s);
+    const double seconds = (double)(now_ns() - begun) / 1e9;
+    if (rc)
+        return rc;
+    printf("  gaps alone: median %.1f, 95th %.1f ms; while %d tokens are read (%.1f s, %.1f t/s): median "
+           "%.1f, 95th "
+           "%.1f ms\n",
+        alone, alone_95, (int)prompt, seconds, prompt / seconds, quantile(&talk, from, 0.5),
+        quantile(&talk, from, 0.95));
+    rc = add(s, &reader, 2, prompt, 1, n_vocab, err);
+    while (rc == 0 && !reader.ended && !talk.ended)
+        scheduler_step(s);
+    printf("  the same prompt again: %zu of its tokens held, first token after %.1f ms beside the stream\n",
+        reader.cached, reader.gaps[0]);
+    return rc;
+}
+
+static enum tensor_type type_of(const char *name)
+{
+    return strcmp(name, "q8_0") == 0   ? TENSOR_Q8_0
+           : strcmp(name, "q4_0") == 0 ? TENSOR_Q4_0
+           : strcmp(name, "f16") == 0  ? TENSOR_F16
+                                       : TENSOR_F32;
+}
+
+static int run(
+    struct gguf *g, int32_t prompt, int32_t streams, int32_t threads, const char *kv, struct error *err)
+{
+    struct backend *backend = NULL;
+    struct model *m = NULL;
+    struct model_state *state = NULL;
+    struct scheduler *s = NULL;
+    by_cpu = threads == 1;
+    int rc = backend_cpu_create(threads, &backend, err);
+    rc = rc ? rc : model_load(g, backend, &m, err);
+    const struct model_room room = {.n_slots = streams,
+        .n_context = prompt + GAPS_MOST,
+        .n_pages = (prompt + GAPS_MOST) / 64 * 2 + streams * 2 + 8,
+        .kv_type = type_of(kv)};
+    rc = rc ? rc : model_state_create_within(m, &room, &state, err);
+    if (rc == 0) {
+        const struct scheduler_options o = {.n_slots = streams,
+            .n_context = room.n_context,
+            .n_vocab = model_info(m)->n_vocab,
+            .n_batch = 256,
+            .now_ns = now_ns};
+        printf("%s, %d threads, KV %s\n", backend_isa(backend), (int)threads, kv);
+        rc = scheduler_create(state, &o, &s, err);
+    }
+    for (int32_t n = 1; n <= streams && rc == 0; n *= 2)
+        rc = together(s, n, model_info(m)->n_vocab, err);
+    if (rc == 0 && prompt > 0)
+        rc = beside(s, prompt, model_info(m)->n_vocab, err);
+    scheduler_free(s);
+    model_state_free(state);
+    model_free(m);
+    backend_free(backend);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    struct error err = {0};
+    struct gguf *g = NULL;
+    const int prompt = argc > 2 ? atoi(argv[2]) : 8192, streams = argc > 3 ? atoi(argv[3]) : 16;
+    const int threads = argc > 4 ? atoi(argv[4]) : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    if (argc < 2 || prompt < 0 || prompt > 1 << 17 || streams < 2 || streams > STREAMS_MOST || threads < 1) {
+        fprintf(stderr, "usage: streams_bench MODEL.gguf [PROMPT [STREAMS [THREADS [KV]]]]\n");
+        return 2;
+    }
+    int fd = open(argv[1], O_RDONLY | O_CLOEXEC);
+    int rc = fd < 0 ? error_set(&err, ERROR_IO, "cannot open %s", argv[1]) : gguf_open(&fd, 1, &g, &err);
+    rc = rc ? rc : run(g, prompt, streams, threads, argc > 5 ? argv[5] : "f32", &err);
+    if (rc)
+        fprintf(stderr, "streams_bench: %s\n", err.message);
+    gguf_close(g);
+    if (fd >= 0)
+        close(fd);
+    return rc ? 1 : 0;
+}
