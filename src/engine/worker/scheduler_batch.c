@@ -38,7 +38,10 @@ static int32_t prompts_room(const struct scheduler *s)
     const int32_t room = s->o.n_batch - s->n_streams;
     if (s->n_streams == 0)
         return room;
-    if (p->alone <= 0 || p->streams != s->n_streams || p->since >= AGAIN)
+    /* Never twice in a row: where streams come and go with every step, prompts would not be read at all. */
+    if (p->since > 0 && (p->streams != s->n_streams || p->since >= AGAIN))
+        return 0;
+    if (p->alone <= 0)
         return 0;
     if (p->token <= 0)
         return room < CHUNK_FIRST ? room : CHUNK_FIRST;

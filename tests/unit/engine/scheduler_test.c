@@ -106,6 +106,26 @@ static void test_a_step_is_no_longer_than_streams_bear(void **ctx)
     scheduler_free(s);
 }
 
+/* A step without prompts, to see how long it takes, whenever streams come or go: but never two in a row. */
+static void test_a_prompt_is_read_while_streams_come_and_go(void **ctx)
+{
+    (void)ctx;
+    enum { STEPS = 60 };
+    static struct client short_ones[STEPS][2];
+    struct model_state state = {0};
+    struct scheduler *s = create(&state, SLOTS);
+    struct client long_one;
+    client_add(s, &long_one, numbers(2), 150, 1);
+    for (int i = 0; i < STEPS; i++) {
+        for (int32_t k = 0; k <= i % 2; k++) /* one, two, one, two ... */
+            client_add(s, &short_ones[i][k], &(int32_t){(i + 7 * k) % VOCAB}, 1, 1);
+        scheduler_step(s);
+    }
+    assert_int_equal(long_one.n_ended, 1);
+    run(s);
+    scheduler_free(s);
+}
+
 /* Three prompts of one key take no more of a step than the one of another. */
 static void test_keys_share_a_step(void **ctx)
 {
@@ -488,6 +508,7 @@ int main(void)
         cmocka_unit_test(test_many_sequences),
         cmocka_unit_test(test_a_long_prompt_stalls_nobody),
         cmocka_unit_test(test_a_step_is_no_longer_than_streams_bear),
+        cmocka_unit_test(test_a_prompt_is_read_while_streams_come_and_go),
         cmocka_unit_test(test_keys_share_a_step),
         cmocka_unit_test(test_pages_run_short),
         cmocka_unit_test(test_a_prompt_waits_for_pages),
