@@ -188,6 +188,42 @@ static void check_multiply(
         assert_true(acc[i] == 1);
 }
 
+/* One column without a tile in between: the same bits. */
+static void check_single(const struct kernels *k, enum tensor_type type, int64_t count)
+{
+    static uint8_t bytes[TILE_ROWS][1 + 4 * MAX];
+    static float tile[TILE_ROWS * MAX], x_values[MAX];
+    float got[TILE_ROWS], exact[TILE_ROWS];
+    const float *x = x_values;
+    const uint8_t *rows[TILE_ROWS];
+    fill(x_values, count);
+    for (int r = 0; r < TILE_ROWS; r++) {
+        for (int64_t i = 0; i < count; i++) {
+            const float value = random_float();
+            const uint16_t half = type == TENSOR_F16 ? tensor_half_from_float(value)
+                                                     : (uint16_t)(tensor_float_bits(value) >> 16);
+            const size_t size = type == TENSOR_F32 ? 4 : 2;
+            memcpy(bytes[r] + 1 + (size_t)i * size, size == 4 ? (const void *)&value : (const void *)&half,
+                size);
+        }
+        rows[r] = bytes[r] + 1;
+        got[r] = exact[r] = (float)r;
+    }
+    k->tile[type](tile, rows, count);
+    k->multiply(exact, TILE_ROWS, tile, TILE_ROWS, &x, 1, count);
+    k->single[type](got, rows, x, count, bytes[0]);
+    assert_memory_equal(got, exact, sizeof exact);
+}
+
+static void single_columns_are_the_same_to_the_bit(void **state)
+{
+    (void)state;
+    for (int32_t i = 0; i < n_list; i++)
+        for (uint32_t type = 0; type < TENSOR_TYPES; type++)
+            for (int64_t runs = 1; list[i]->single[type] && runs <= 10; runs++)
+                check_single(list[i], type, runs * KERNEL_RUN);
+}
+
 static void products_of_tiles_agree(void **state)
 {
     (void)state;
@@ -367,6 +403,7 @@ int main(void)
         cmocka_unit_test(fast_paths_exist),
         cmocka_unit_test(tiles_are_rows_turned_round),
         cmocka_unit_test(products_of_tiles_agree),
+        cmocka_unit_test(single_columns_are_the_same_to_the_bit),
         cmocka_unit_test(rows_agree),
         cmocka_unit_test(rows_of_values_agree),
         cmocka_unit_test(softmax_agrees),

@@ -13,7 +13,7 @@
 #include "engine/worker/cpu/product.h"
 #include "engine/worker/tensor.h"
 
-enum { TILE_ROWS = 16, KERNEL_ALIGN = 64 };
+enum { TILE_ROWS = 16, KERNEL_RUN = 64, KERNEL_ALIGN = 64 };
 
 struct kernels {
     const char *isa;
@@ -23,6 +23,11 @@ struct kernels {
     /* tile[k * TILE_ROWS + r] = value k of rows[r], for `count` values of TILE_ROWS rows, which may be
      * unaligned. NULL: the type's rows are made floats first; F32's is always there. */
     void (*tile[TENSOR_TYPES])(float *tile, const uint8_t *const *rows, int64_t count);
+    /* acc[r] += the sum of value k of rows[r] times x[k], to the bit as tile and multiply do it, without a
+     * tile in between: `count` is a multiple of KERNEL_RUN. As many bytes as are read are asked for from
+     * `ahead` on, which need not be memory. NULL: not for this type. */
+    void (*single[TENSOR_TYPES])(
+        float *acc, const uint8_t *const *rows, const float *x, int64_t count, const uint8_t *ahead);
     /* acc[c * acc_stride + r] += the sum of tile[k * tile_stride + r] x[c][k], for TILE_ROWS rows r, n
      * columns c and `count` values k. */
     void (*multiply)(float *acc, int64_t acc_stride, const float *tile, int64_t tile_stride,

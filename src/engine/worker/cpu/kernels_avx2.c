@@ -4,28 +4,37 @@
 
 #define EIGHT_HALVES
 
-/* Sixteen rows of eight halves are turned round in two halves of eight rows. */
-INLINE void eight_halves(float *tile, const uint8_t *const *rows, size_t at)
+/* In each half of the vectors, eight rows of eight halves are turned round: into one of each row. */
+INLINE void turn_halves(__m256i v[8])
 {
-    __m256i a[8], b[8];
-    for (int r = 0; r < 8; r++)
-        a[r] = load_two(rows[r] + at, rows[r + 8] + at);
+    __m256i b[8];
     for (int i = 0; i < 8; i += 2) {
-        b[i] = _mm256_unpacklo_epi16(a[i], a[i + 1]);
-        b[i + 1] = _mm256_unpackhi_epi16(a[i], a[i + 1]);
+        b[i] = _mm256_unpacklo_epi16(v[i], v[i + 1]);
+        b[i + 1] = _mm256_unpackhi_epi16(v[i], v[i + 1]);
     }
     for (int i = 0; i < 4; i++) {
         const int from = i / 2 * 4 + i % 2;
-        a[2 * i] = _mm256_unpacklo_epi32(b[from], b[from + 2]);
-        a[2 * i + 1] = _mm256_unpackhi_epi32(b[from], b[from + 2]);
+        v[2 * i] = _mm256_unpacklo_epi32(b[from], b[from + 2]);
+        v[2 * i + 1] = _mm256_unpackhi_epi32(b[from], b[from + 2]);
     }
     for (int i = 0; i < 4; i++) {
-        b[2 * i] = _mm256_unpacklo_epi64(a[i], a[i + 4]);
-        b[2 * i + 1] = _mm256_unpackhi_epi64(a[i], a[i + 4]);
+        b[2 * i] = _mm256_unpacklo_epi64(v[i], v[i + 4]);
+        b[2 * i + 1] = _mm256_unpackhi_epi64(v[i], v[i + 4]);
     }
+    for (int i = 0; i < 8; i++)
+        v[i] = b[i];
+}
+
+/* Rows 0 to 7 in the low halves, 8 to 15 in the high ones. */
+INLINE void eight_halves(float *tile, const uint8_t *const *rows, size_t at)
+{
+    __m256i v[8];
+    for (int r = 0; r < 8; r++)
+        v[r] = load_two(rows[r] + at, rows[r + 8] + at);
+    turn_halves(v);
     for (int i = 0; i < 8; i++) {
-        _mm256_storeu_ps(tile + 16 * i, _mm256_cvtph_ps(_mm256_castsi256_si128(b[i])));
-        _mm256_storeu_ps(tile + 16 * i + 8, _mm256_cvtph_ps(_mm256_extracti128_si256(b[i], 1)));
+        _mm256_storeu_ps(tile + 16 * i, _mm256_cvtph_ps(_mm256_castsi256_si128(v[i])));
+        _mm256_storeu_ps(tile + 16 * i + 8, _mm256_cvtph_ps(_mm256_extracti128_si256(v[i], 1)));
     }
 }
 
@@ -123,7 +132,7 @@ static inline __m256i load_32(const uint8_t *from)
     return _mm256_loadu_si256((const __m256i *)(const void *)from);
 }
 
-static void read_f16(const uint8_t *from, float *to, int64_t count)
+static void floats_of_f16(const uint8_t *from, float *to, int64_t count)
 {
     int64_t i = 0;
     for (; i + 8 <= count; i += 8)
@@ -133,7 +142,7 @@ static void read_f16(const uint8_t *from, float *to, int64_t count)
         to[i] = read_half(from + 2 * i);
 }
 
-static void read_bf16(const uint8_t *from, float *to, int64_t count)
+static void floats_of_bf16(const uint8_t *from, float *to, int64_t count)
 {
     int64_t i = 0;
     for (; i + 8 <= count; i += 8) {
@@ -236,8 +245,8 @@ static void read_q6_k(const uint8_t *from, float *to, int64_t count)
 
 /* All but the products: what a CPU has of these says nothing of its integer instructions. */
 #define AVX2_FLOATS                                                                                          \
-    .dequantize = {[TENSOR_F16] = read_f16,                                                                  \
-        [TENSOR_BF16] = read_bf16,                                                                           \
+    .dequantize = {[TENSOR_F16] = floats_of_f16,                                                             \
+        [TENSOR_BF16] = floats_of_bf16,                                                                      \
         [TENSOR_Q8_0] = read_q8_0,                                                                           \
         [TENSOR_Q4_0] = read_q4_0,                                                                           \
         [TENSOR_Q4_K] = read_q4_k,                                                                           \

@@ -82,7 +82,7 @@ static inline void store_scaled(float *to, __m256i bytes, __m512 scale, __m512 o
     _mm512_storeu_ps(to + 16, _mm512_fmsub_ps(high, scale, offset));
 }
 
-static void read_f16(const uint8_t *from, float *to, int64_t count)
+static void floats_of_f16(const uint8_t *from, float *to, int64_t count)
 {
     int64_t i = 0;
     for (; i + 16 <= count; i += 16)
@@ -92,7 +92,7 @@ static void read_f16(const uint8_t *from, float *to, int64_t count)
         to[i] = read_half(from + 2 * i);
 }
 
-static void read_bf16(const uint8_t *from, float *to, int64_t count)
+static void floats_of_bf16(const uint8_t *from, float *to, int64_t count)
 {
     int64_t i = 0;
     for (; i + 16 <= count; i += 16) {
@@ -218,8 +218,8 @@ static void read_q6_k(const uint8_t *from, float *to, int64_t count)
 
 /* All but the products: what a CPU has of these says nothing of its integer instructions. */
 #define AVX512_FLOATS                                                                                        \
-    .dequantize = {[TENSOR_F16] = read_f16,                                                                  \
-        [TENSOR_BF16] = read_bf16,                                                                           \
+    .dequantize = {[TENSOR_F16] = floats_of_f16,                                                             \
+        [TENSOR_BF16] = floats_of_bf16,                                                                      \
         [TENSOR_Q8_0] = read_q8_0,                                                                           \
         [TENSOR_Q4_0] = read_q4_0,                                                                           \
         [TENSOR_Q4_K] = read_q4_k,                                                                           \

@@ -14,7 +14,7 @@
 
 /* VECTORS of sums for each of COLUMNS columns, beside the rows' values, fill 16 registers (32 from 512 bits
  * on and with 128). */
-enum { VECTORS = TILE_ROWS / LANES, COLUMNS = LANES == 16 ? 12 : 6, RUN = 64 };
+enum { VECTORS = TILE_ROWS / LANES, COLUMNS = LANES == 16 ? 12 : 6, RUN = KERNEL_RUN };
 
 INLINE vfloats load(const float *from)
 {
@@ -166,6 +166,99 @@ static void multiply(float *acc, int64_t acc_stride, const float *tile, int64_t 
         one_column(acc + c * acc_stride, tile, tile_stride, x + c, count);
 }
 
+/* ---- One column ---- */
+
+/* Eight values of TILE_ROWS rows: value k of rows v * LANES and so on is out[k][v]. */
+typedef void read_fn(vfloats out[8][VECTORS], const uint8_t *const *rows, int64_t from);
+
+INLINE void read_f32(vfloats out[8][VECTORS], const uint8_t *const *rows, int64_t from)
+{
+    for (int v = 0; v < VECTORS; v++)
+        for (int half = 0; half < 8; half += 4) {
+            vwords w[4];
+            rows_16(w, rows + v * LANES, (size_t)(from + half) * 4);
+            for (int i = 0; i < 4; i++)
+                out[half + i][v] = (vfloats)w[i];
+        }
+}
+
+INLINE void read_bf16(vfloats out[8][VECTORS], const uint8_t *const *rows, int64_t from)
+{
+    for (int v = 0; v < VECTORS; v++) {
+        vwords w[4];
+        rows_16(w, rows + v * LANES, (size_t)from * 2);
+        for (int i = 0; i < 4; i++) {
+            out[2 * i][v] = (vfloats)(w[i] << 16);
+            out[2 * i + 1][v] = (vfloats)(w[i] & 0xFFFF0000u);
+        }
+    }
+}
+
+INLINE void read_f16(vfloats out[8][VECTORS], const uint8_t *const *rows, int64_t from)
+{
+    for (int k = 0; k < 8; k++)
+        for (int v = 0; v < VECTORS; v++)
+            out[k][v] = (vfloats){0};
+    eight_halves((float *)out, rows, (size_t)from * 2);
+}
+
+/* n runs side by side, added in their order. Memory ahead is asked for bit by bit: all at once it would be
+ * waited for. */
+INLINE void single_runs(float *acc, const uint8_t *const *rows, const float *x, int64_t from, const int n,
+    read_fn *read, const int size, const uint8_t *ahead)
+{
+    vfloats sums[2][VECTORS], w[8][VECTORS];
+    for (int i = 0; i < n; i++)
+        for (int v = 0; v < VECTORS; v++)
+            sums[i][v] = (vfloats){0};
+    for (int64_t k = from; k < from + RUN; k += 8) {
+        UNROLLED
+        for (int i = 0; i < n; i++) {
+            read(w, rows, k + i * RUN);
+            for (int b = 0; b < TILE_ROWS * 8 * size; b += 64)
+                __builtin_prefetch(ahead + b);
+            ahead += TILE_ROWS * 8 * size;
+            for (int j = 0; j < 8; j++)
+                for (int v = 0; v < VECTORS; v++)
+                    sums[i][v] = plus(w[j][v], splat(x[k + i * RUN + j]), sums[i][v]);
+        }
+    }
+    for (int v = 0; v < VECTORS; v++) {
+        vfloats sum = load(acc + v * LANES);
+        for (int i = 0; i < n; i++)
+            sum += sums[i][v];
+        store(acc + v * LANES, sum);
+    }
+}
+
+INLINE void single(float *acc, const uint8_t *const *rows, const float *x, int64_t count,
+    const uint8_t *ahead, read_fn *read, const int size)
+{
+    int64_t from = 0;
+    for (; from + 2 * RUN <= count; from += 2 * RUN)
+        single_runs(acc, rows, x, from, 2, read, size, ahead + from * TILE_ROWS * size);
+    for (; from < count; from += RUN)
+        single_runs(acc, rows, x, from, 1, read, size, ahead + from * TILE_ROWS * size);
+}
+
+static void single_f32(
+    float *acc, const uint8_t *const *rows, const float *x, int64_t count, const uint8_t *ahead)
+{
+    single(acc, rows, x, count, ahead, read_f32, 4);
+}
+
+static void single_f16(
+    float *acc, const uint8_t *const *rows, const float *x, int64_t count, const uint8_t *ahead)
+{
+    single(acc, rows, x, count, ahead, read_f16, 2);
+}
+
+static void single_bf16(
+    float *acc, const uint8_t *const *rows, const float *x, int64_t count, const uint8_t *ahead)
+{
+    single(acc, rows, x, count, ahead, read_bf16, 2);
+}
+
 /* ---- The softmax ---- */
 
 /* a where it is larger than b (a NaN is not). */
@@ -240,6 +333,7 @@ static int64_t float_peak(int64_t rounds)
 
 #define FLOAT_PRODUCTS                                                                                       \
     .tile = {[TENSOR_F32] = tile_f32, [TENSOR_F16] = tile_f16, [TENSOR_BF16] = tile_bf16},                   \
+    .single = {[TENSOR_F32] = single_f32, [TENSOR_F16] = single_f16, [TENSOR_BF16] = single_bf16},           \
     .multiply = multiply, .softmax_terms = softmax_terms, .peak = float_peak
 
 #endif

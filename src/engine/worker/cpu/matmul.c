@@ -20,25 +20,24 @@ static void prefetch(const uint8_t *at, size_t bytes)
         __builtin_prefetch(at + i);
 }
 
-/* Values [from, from + count) of the tile's rows; rows behind the last repeat it. They come through memory of
- * our own: as floats, where the type can't be turned round as it is; else as they are, for rows that are a
- * power of two apart push each other out of the first-level cache while they are read side by side. */
-static void tile_load(const struct kernels *k, const struct matmul *m, int64_t row, int64_t n_rows,
-    int64_t from, int64_t count, struct cpu_scratch *s)
+/* Values [from, from + count) of the tile's rows, in memory of our own: as floats where `to_floats`, else as
+ * they are, for rows that are a power of two apart push each other out of the first-level cache while they
+ * are read side by side. Rows behind the last repeat it. */
+static void rows_load(const struct kernels *k, const struct matmul *m, int64_t row, int64_t n_rows,
+    int64_t from, int64_t count, bool to_floats, struct cpu_scratch *s, const uint8_t *rows[TILE_ROWS])
 {
     const enum tensor_type type = m->weight->type;
     const size_t row_bytes = tensor_row_bytes(type, m->weight->n_in), bytes = tensor_row_bytes(type, count);
-    const uint8_t *first = m->data + (size_t)row * row_bytes + tensor_row_bytes(type, from), *rows[TILE_ROWS];
     for (int64_t r = 0; r < TILE_ROWS; r++) {
-        const uint8_t *at = first + (size_t)(r < n_rows ? r : n_rows - 1) * row_bytes;
+        const uint8_t *at = m->data + (size_t)(row + (r < n_rows ? r : n_rows - 1)) * row_bytes +
+                            tensor_row_bytes(type, from);
         float *to = s->rows + r * (TILE_VALUES + ROW_GAP);
         rows[r] = (const uint8_t *)to;
-        if (k->tile[type])
-            memcpy(to, at, bytes);
-        else
+        if (to_floats)
             kernels_dequantize(k, type, at, to, count);
+        else
+            memcpy(to, at, bytes);
     }
-    k->tile[k->tile[type] ? type : TENSOR_F32](s->tile, rows, count);
 }
 
 /* The columns' values of a segment: where there are many, together in memory of our own, as rows that are a
@@ -55,28 +54,39 @@ static void segment_gather(
     }
 }
 
+/* sums[column][row of the tile]; `x`: the columns' values from `from` on. */
+static void tile_multiply(const struct kernels *k, const struct matmul *m, int64_t row, int64_t n_rows,
+    int64_t from, int64_t count, const float *const *x, struct cpu_scratch *s, float *sums)
+{
+    const enum tensor_type type = m->weight->type;
+    const bool as_it_is = k->tile[type] != NULL;
+    const uint8_t *rows[TILE_ROWS];
+    const uint8_t *ahead = m->data + (size_t)(row + TILE_ROWS) * tensor_row_bytes(type, m->weight->n_in) +
+                           TILE_ROWS * tensor_row_bytes(type, from);
+    rows_load(k, m, row, n_rows, from, count, !as_it_is, s, rows);
+    if (m->n_columns == 1 && k->single[type] && count % KERNEL_RUN == 0) {
+        k->single[type](sums, rows, x[0], count, ahead);
+        return;
+    }
+    if (m->n_columns <= FEW_COLUMNS)
+        prefetch(ahead, TILE_ROWS * tensor_row_bytes(type, count));
+    k->tile[as_it_is ? type : TENSOR_F32](s->tile, rows, count);
+    k->multiply(sums, TILE_ROWS, s->tile, TILE_ROWS, x, m->n_columns, count);
+}
+
 /* sums[tile][column][row of the tile] */
 static void group_multiply(
     const struct kernels *k, const struct matmul *m, int64_t row, int64_t n_rows, struct cpu_scratch *s)
 {
     const int64_t n_in = m->weight->n_in, tile_sums = (int64_t)m->n_columns * TILE_ROWS;
-    const enum tensor_type type = m->weight->type;
-    const size_t row_bytes = tensor_row_bytes(type, n_in);
-    const bool ahead = m->n_columns <= FEW_COLUMNS && row + 2 * TILE_ROWS <= m->weight->n_out;
     const float *x[TILE_COLUMNS];
     memset(s->sums, 0, (size_t)((n_rows + TILE_ROWS - 1) / TILE_ROWS * tile_sums) * sizeof *s->sums);
     for (int64_t from = 0, count; from < n_in; from += count) {
         count = n_in - from < TILE_VALUES ? n_in - from : TILE_VALUES;
         segment_gather(m, from, count, s, x);
-        for (int64_t r = 0; r < n_rows; r += TILE_ROWS) {
-            if (ahead)
-                prefetch(m->data + (size_t)(row + TILE_ROWS) * row_bytes +
-                             TILE_ROWS * tensor_row_bytes(type, from),
-                    TILE_ROWS * tensor_row_bytes(type, count));
-            tile_load(k, m, row + r, n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS, from, count, s);
-            k->multiply(
-                s->sums + r / TILE_ROWS * tile_sums, TILE_ROWS, s->tile, TILE_ROWS, x, m->n_columns, count);
-        }
+        for (int64_t r = 0; r < n_rows; r += TILE_ROWS)
+            tile_multiply(k, m, row + r, n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS, from, count, x, s,
+                s->sums + r / TILE_ROWS * tile_sums);
     }
 }
 
