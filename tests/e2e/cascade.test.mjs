@@ -253,9 +253,10 @@ test('a client that leaves ends both', async () => {
   cloud.behaviour = { mode: 'hang' };
   const leaving = new AbortController();
   const asked = gateway.chat('auto', 'sing of Laputa', { ...greedy, max_tokens: 200 }, {}, { signal: leaving.signal });
+  const left = assert.rejects(asked);
   for (let i = 0; i < 500 && cloud.requests.length === 0; i++) await sleep(20);
   leaving.abort();
-  await assert.rejects(asked);
+  await left;
   for (let i = 0; i < 500 && (cloud.aborted === aborted || last().outcome === null); i++) await sleep(20);
   assert.equal(cloud.aborted, aborted + 1);
   assert.equal(last().outcome, 'client_gone');

@@ -295,6 +295,36 @@ static void names_roles(void **state)
     assert_string_equal(chat_role_name(CHAT_TOOL), "tool");
 }
 
+static void a_copy_of_an_event_is_its_own(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(64 * KIB), *small = arena_create(1);
+    char text[] = "hello", top_text[] = "hullo", bytes[] = "hu";
+    const struct chat_token top = {.text = str_from(top_text), .bytes = str_from(bytes), .logprob = -2};
+    const struct chat_token token = {.text = str_from(text), .logprob = -1, .top = &top, .n_top = 1};
+    const struct chat_event e = {
+        .kind = CHAT_EVENT_TEXT, .choice = 2, .tokens = &token, .n_tokens = 1, .text = str_from(text)};
+    struct chat_event copy;
+    assert_true(chat_event_copy(a, &e, &copy));
+    memset(text, 'x', 5);
+    memset(top_text, 'x', 5);
+    memset(bytes, 'x', 2);
+    assert_true(str_is(copy.text, "hello") && copy.choice == 2 && copy.n_tokens == 1);
+    assert_true(str_is(copy.tokens[0].text, "hello") && !copy.tokens[0].bytes.data);
+    assert_true(str_is(copy.tokens[0].top[0].text, "hullo") && str_is(copy.tokens[0].top[0].bytes, "hu"));
+    const struct chat_event call = {.kind = CHAT_EVENT_TOOL_CALL,
+        .tool_call = {.index = 1, .id = STR("c"), .name = STR("f"), .arguments = STR("{}")}};
+    assert_true(chat_event_copy(a, &call, &copy));
+    assert_true(copy.tool_call.index == 1 && str_is(copy.tool_call.arguments, "{}"));
+    const struct chat_event block = {.kind = CHAT_EVENT_NATIVE};
+    assert_false(chat_event_copy(a, &block, &copy));
+    static char large[MIB];
+    const struct chat_event much = {.kind = CHAT_EVENT_TEXT, .text = {large, sizeof large}};
+    assert_false(chat_event_copy(small, &much, &copy));
+    arena_free(small);
+    arena_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -305,6 +335,7 @@ int main(void)
         cmocka_unit_test(a_number_stays_one_and_members_stay_apart),
         cmocka_unit_test(an_empty_request_has_nothing_to_visit),
         cmocka_unit_test(names_roles),
+        cmocka_unit_test(a_copy_of_an_event_is_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
