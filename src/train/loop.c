@@ -60,6 +60,10 @@ static int steps_run(struct run *r, const struct train_loop_options *o, struct e
             progress_show(&p, r, r->state.step == r->steps || stopped);
     }
     progress_end(&p);
+    if (rc == 0 && run_is_stale(r))
+        fprintf(stderr,
+            "stopped early: %lld validations in a row were no better; the best weights are kept\n",
+            (long long)r->state.worse);
     if (rc || !stopped || r->state.step == r->steps)
         return rc;
     rc = keep(r, o, err);
@@ -87,12 +91,12 @@ int train_loop_run(struct run *r, const struct train_loop_options *o, struct err
     progress_plan(r, &plan);
     if (o->plan)
         return plan_time(r, err);
-    int rc = o->fresh ? ERROR_NOT_FOUND : checkpoint_read(r, checkpoint_path(o, path), err);
+    int rc = o->fresh && !o->now ? ERROR_NOT_FOUND : checkpoint_read(r, checkpoint_path(o, path), err);
     if (rc == 0)
         fprintf(stderr, "going on after step %lld (%s)\n", (long long)r->state.step, path);
-    if (rc && rc != ERROR_NOT_FOUND)
+    if (rc && (rc != ERROR_NOT_FOUND || o->now))
         return rc;
-    rc = steps_run(r, o, err);
+    rc = o->now ? 0 : steps_run(r, o, err);
     if (rc == 0)
         run_take_best(r);
     return rc;
@@ -102,7 +106,7 @@ int train_loop_finish(const struct run *r, const struct train_loop_options *o, s
 {
     char path[PATH_MAX_BYTES];
     int rc = report_write(r, o->out, err);
-    if (rc == 0 && unlink(checkpoint_path(o, path)) != 0 && errno != ENOENT)
+    if (rc == 0 && !o->now && unlink(checkpoint_path(o, path)) != 0 && errno != ENOENT)
         log_warn("train", "cannot remove %s: %s", path, strerror(errno));
     if (rc == 0)
         fprintf(stderr, "wrote %s, %s.log.json and %s.svg\n", o->out, o->out, o->out);

@@ -8,6 +8,7 @@ struct train_loop_options {
     const char *out; /* the log, the curve and the checkpoint stand beside it */
     bool fresh;      /* whatever checkpoint there is */
     bool plan;       /* say what it takes, and stop */
+    bool now;        /* write what the checkpoint holds, and train no further */
     int32_t threads;
 };
 
@@ -17,7 +18,7 @@ struct train_loop_options {
 int train_loop_enter(const struct train_loop_options *o, const char *more, struct error *err) MUST_USE;
 /* Says what it will take, goes on from a checkpoint or begins, and trains. With `plan` nothing is trained. */
 int train_loop_run(struct run *r, const struct train_loop_options *o, struct error *err) MUST_USE;
-/* When the result is safe: the report is written, the checkpoint goes. */
+/* When the result is safe: the report is written, and the checkpoint goes, unless training is to go on. */
 int train_loop_finish(const struct run *r, const struct train_loop_options *o, struct error *err) MUST_USE;
 
 #endif

@@ -9,7 +9,7 @@
 #include "base/clock.h"
 
 #define SECOND 1000000000
-enum { BAR = 24, LINE_SECONDS = 10 };
+enum { BAR = 10, LINE_SECONDS = 10 };
 
 void progress_size(double bytes, char out[32])
 {

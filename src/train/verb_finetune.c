@@ -31,6 +31,7 @@ static const char help[] =
     "  --learning-rate R     (0.001)\n"
     "  --validation FILE     examples to measure by; or --validation-share S of the others\n"
     "  --fresh               begin anew, whatever checkpoint there is\n"
+    "  --now                 write what the checkpoint has; training can still go on\n"
     "  --plan                say what memory and time it takes, and stop\n"
     "  --threads N           default: one for each core\n"
     "\n"
@@ -216,7 +217,7 @@ int finetune_verb(int argc, char **argv)
         {"rank", &numbers[0], NULL}, {"alpha", &numbers[1], NULL}, {"epochs", &numbers[2], NULL},
         {"learning-rate", &numbers[3], NULL}, {"validation-share", &numbers[4], NULL},
         {"validation", &o.validation, NULL}, {"threads", &threads, NULL}, {"full", NULL, &o.full},
-        {"fresh", NULL, &o.loop.fresh}, {"plan", NULL, &o.loop.plan}};
+        {"fresh", NULL, &o.loop.fresh}, {"plan", NULL, &o.loop.plan}, {"now", NULL, &o.loop.now}};
     int n = options_read(argc, argv, rows, sizeof rows / sizeof *rows, help);
     if (n < 0)
         return n == -2 ? 0 : 2;

@@ -18,6 +18,7 @@ static const char help[] =
     "                    while it runs, FILE.checkpoint: the same command goes on from there, to the same "
     "result\n"
     "  --fresh           begin anew, whatever checkpoint there is\n"
+    "  --now             write the model as the checkpoint has it; training can still go on\n"
     "  --plan            say what memory and time it takes, and stop\n"
     "  --threads N       default: one for each core\n"
     "\n"
@@ -95,7 +96,7 @@ int train_verb(int argc, char **argv)
     struct error err = {0};
     const char *threads = NULL;
     const struct option_row rows[] = {{"out", &o.out, NULL}, {"threads", &threads, NULL},
-        {"fresh", NULL, &o.fresh}, {"plan", NULL, &o.plan}};
+        {"fresh", NULL, &o.fresh}, {"plan", NULL, &o.plan}, {"now", NULL, &o.now}};
     int n = options_read(argc, argv, rows, sizeof rows / sizeof *rows, help);
     if (n < 0)
         return n == -2 ? 0 : 2;

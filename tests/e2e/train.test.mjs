@@ -76,6 +76,11 @@ test('SIGINT keeps the step and says how to go on', async () => {
   assert.equal(code, 1, said);
   assert.match(said, /weir: stopped at step \d+: the same command goes on from there/);
   assert.ok(existsSync(at('s.gguf.checkpoint')));
+  const now = run(...args, '--now');
+  assert.equal(now.status, 0, now.stderr);
+  assert.ok(existsSync(at('s.gguf')) && existsSync(at('s.gguf.checkpoint')));
+  rmSync(at('s.gguf'));
+  assert.match(run('train', 'c.yaml', '--out', 'never.gguf', '--now').stderr, /weir: cannot open the checkpoint never/);
   writeFileSync(at('s.gguf.checkpoint'), readFileSync(at('s.gguf.checkpoint')).fill(7, 5000, 5001));
   const corrupt = run(...args);
   assert.equal(corrupt.status, 1);
