@@ -1,4 +1,5 @@
-/* weir train, weir finetune: a program of their own, weir-train, which links the engine and no network code.
+/* weir train, weir finetune, weir quantize: a program of their own, weir-train, which links the engine and no
+ * network code.
  */
 #include <errno.h>
 #include <limits.h>

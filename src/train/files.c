@@ -146,3 +146,69 @@ void file_abandon(struct file_writer *w)
     free(w->buffer);
     w->buffer = NULL;
 }
+
+/* ---- Model files ---- */
+int file_write_gguf(const struct gguf_writer *g, const char *path,
+    int (*fill)(void *ctx, const struct gguf_writer *g, struct file_writer *f, struct error *err), void *ctx,
+    struct error *err)
+{
+    struct file_writer f;
+    struct buf header;
+    buf_init(&header, GIB);
+    int rc = gguf_writer_header(g, &header, err);
+    rc = rc ? rc : file_begin(&f, path, err);
+    if (rc == 0) {
+        file_write(&f, header.data, header.len);
+        rc = fill(ctx, g, &f, err);
+        if (rc)
+            file_abandon(&f);
+        else
+            rc = file_commit(&f, err);
+    }
+    buf_free(&header);
+    return rc;
+}
+
+/* "x-00001-of-00003.gguf": 3. Any other name: 1. */
+enum { PARTS_END = sizeof "-00001-of-00003.gguf" - 1 };
+
+static int64_t parts_of(const char *path)
+{
+    const size_t n = strlen(path);
+    const struct str end = n > PARTS_END ? str_from(path + n - PARTS_END) : (struct str){0};
+    int64_t of;
+    const bool is_first = str_starts(end, STR("-00001-of-")) && str_ends(end, STR(".gguf"));
+    return is_first && str_to_int64(str_slice(end, 10, 15), &of) && of > 1 ? of : 1;
+}
+
+static int part_open(const char *path, int64_t part, int64_t of, int *fd, struct error *err)
+{
+    char name[4096];
+    int n = of == 1 ? snprintf(name, sizeof name, "%s", path)
+                    : snprintf(name, sizeof name, "%.*s-%05d-of-%05d.gguf", (int)(strlen(path) - PARTS_END),
+                          path, (int)part, (int)of);
+    if (n < 0 || (size_t)n >= sizeof name)
+        return error_set(err, ERROR_INVALID, "the model's name is too long");
+    /* O_NONBLOCK: a FIFO must not stop us. */
+    *fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    return *fd >= 0 ? 0 : error_set(err, ERROR_IO, "cannot open the model %s: %s", name, strerror(errno));
+}
+
+int file_open_model(const char *path, struct gguf **out, struct error *err)
+{
+    const int64_t of = parts_of(path);
+    int fds[LIMIT_MODEL_PARTS], rc = 0;
+    size_t n = 0;
+    *out = NULL;
+    if (of > LIMIT_MODEL_PARTS)
+        return error_set(err, ERROR_LIMIT, "%s has more than %d parts", path, LIMIT_MODEL_PARTS);
+    while (rc == 0 && n < (size_t)of) {
+        rc = part_open(path, (int64_t)n + 1, of, &fds[n], err);
+        n += rc == 0;
+    }
+    if (rc == 0 && gguf_open(fds, n, out, err))
+        rc = error_wrap(err, "%s", path);
+    while (n > 0)
+        close(fds[--n]);
+    return rc;
+}

@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/str.h"
+#include "engine/worker/gguf_write.h"
 
 /* A regular file of at most `most` bytes, in the arena. */
 int file_read(struct arena *a, const char *path, size_t most, struct str *out, struct error *err) MUST_USE;
@@ -32,5 +33,12 @@ int file_begin(struct file_writer *w, const char *path, struct error *err) MUST_
 void file_write(struct file_writer *w, const void *data, size_t len);
 int file_commit(struct file_writer *w, struct error *err) MUST_USE;
 void file_abandon(struct file_writer *w);
+
+/* A model file: the header, then what `fill` writes; all of it or nothing. */
+int file_write_gguf(const struct gguf_writer *g, const char *path,
+    int (*fill)(void *ctx, const struct gguf_writer *g, struct file_writer *f, struct error *err), void *ctx,
+    struct error *err) MUST_USE;
+/* Maps a model, all parts of it where `path` names the first: x-00001-of-0000N.gguf. */
+int file_open_model(const char *path, struct gguf **out, struct error *err) MUST_USE;
 
 #endif

@@ -1,4 +1,4 @@
-/* weir-train: started by `weir train` and `weir finetune`. */
+/* weir-train: started by `weir train`, `weir finetune` and `weir quantize`. */
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,6 +31,9 @@ int main(int argc, char **argv)
         return train_verb(argc - 1, argv + 1);
     if (argc >= 2 && strcmp(argv[1], "finetune") == 0)
         return finetune_verb(argc - 1, argv + 1);
-    fputs("usage: weir-train train|finetune ... (weir starts this program: see weir train --help)\n", stderr);
+    if (argc >= 2 && strcmp(argv[1], "quantize") == 0)
+        return quantize_verb(argc - 1, argv + 1);
+    fputs("usage: weir-train train|finetune|quantize ... (weir starts this program: see weir train --help)\n",
+        stderr);
     return 2;
 }

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/limits.h"
 #include "engine/worker/gguf.h"
 #include "engine/worker/tensor_quantize.h"
 #include "train/files.h"
@@ -66,28 +65,6 @@ static int rows_write(const char *name, const float *values, int64_t n_in, int64
     return rc;
 }
 
-/* The header, then what `fill` writes; all of it or nothing. */
-static int file_make(const struct gguf_writer *g, const char *path,
-    int (*fill)(void *ctx, const struct gguf_writer *g, struct file_writer *f, struct error *err), void *ctx,
-    struct error *err)
-{
-    struct file_writer f;
-    struct buf header;
-    buf_init(&header, GIB);
-    int rc = gguf_writer_header(g, &header, err);
-    rc = rc ? rc : file_begin(&f, path, err);
-    if (rc == 0) {
-        file_write(&f, header.data, header.len);
-        rc = fill(ctx, g, &f, err);
-        if (rc)
-            file_abandon(&f);
-        else
-            rc = file_commit(&f, err);
-    }
-    buf_free(&header);
-    return rc;
-}
-
 /* ---- A model of its own ---- */
 struct own {
     const struct train_model *m;
@@ -119,7 +96,7 @@ int model_write(const struct train_model *m, const struct train_text *t, const s
             &g, w->name, type_of(w, c->type), w->vector ? 1 : 2, (const int64_t[]){w->n_in, w->n_out});
     }
     struct own own = {m, c->type};
-    int rc = file_make(&g, path, own_fill, &own, err);
+    int rc = file_write_gguf(&g, path, own_fill, &own, err);
     gguf_writer_free(&g);
     return rc;
 }
@@ -160,7 +137,7 @@ int adapter_write(
         snprintf(name, sizeof name, "%s.lora_b", w->name);
         gguf_write_tensor(&g, name, TENSOR_F32, 2, (const int64_t[]){m->lora_rank, w->n_out});
     }
-    int rc = file_make(&g, path, adapter_fill, (void *)(uintptr_t)m, err);
+    int rc = file_write_gguf(&g, path, adapter_fill, (void *)(uintptr_t)m, err);
     gguf_writer_free(&g);
     return rc;
 }
@@ -243,7 +220,7 @@ int folded_write(const struct train_model *m, const struct gguf *base, const cha
         snprintf(name, sizeof name, STR_FMT, STR_ARG(t->name));
         gguf_write_tensor(&g, name, weight_of(m, t) ? folded_type(t) : t->type, t->n_dims, t->shape);
     }
-    int rc = file_make(&g, path, folded_fill, &x, err);
+    int rc = file_write_gguf(&g, path, folded_fill, &x, err);
     gguf_writer_free(&g);
     return rc;
 }

@@ -1,12 +1,9 @@
 /* weir finetune: a model that is there, taught more. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "engine/worker/gguf.h"
+#include "train/files.h"
 #include "train/loop.h"
 #include "train/options.h"
 #include "train/verbs.h"
@@ -95,16 +92,6 @@ struct tuned {
     struct run run;
 };
 
-static int base_open(const char *path, struct gguf **out, struct error *err)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0)
-        return error_set(err, ERROR_IO, "cannot open the model %s: %s", path, strerror(errno));
-    int rc = gguf_open(&fd, 1, out, err);
-    close(fd);
-    return rc ? error_wrap(err, "%s", path) : 0;
-}
-
 /* The longest example decides how long sequences are: memory goes by that. */
 enum { CONTEXT_USUAL = 4096, CONTEXT_LEAST = 256 };
 
@@ -174,7 +161,7 @@ static int tune(const struct options *o, struct tuned *t, struct error *err)
 {
     int32_t context = 0;
     int rc = config_get(o, &t->config, err);
-    rc = rc ? rc : base_open(o->base, &t->base, err);
+    rc = rc ? rc : file_open_model(o->base, &t->base, err);
     rc = rc ? rc : train_text_from(t->base, &t->text, err);
     rc = rc ? rc : data_get(t, &context, err);
     rc = rc ? rc : model_get(o, t, context, err);

@@ -4,5 +4,6 @@
 
 int train_verb(int argc, char **argv);
 int finetune_verb(int argc, char **argv);
+int quantize_verb(int argc, char **argv);
 
 #endif

@@ -1,0 +1,114 @@
+// weir quantize as a user runs it: a tiny model in every type, then served by the gateway.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { Gateway, makeFolder, weir } from './lib/gateway.mjs';
+
+const types = ['F32', 'BF16', 'Q8_0', 'Q6_K', 'Q5_K_M', 'Q5_K_S', 'Q4_K_M', 'Q4_K_S', 'Q5_1', 'Q5_0', 'Q4_1', 'Q4_0'];
+let folder;
+const at = (name) => join(folder, name);
+const run = (...args) => spawnSync(weir, args, { cwd: folder, encoding: 'utf8', timeout: 600000 });
+
+// It learns to say one sentence, which survives any of the types.
+before(() => {
+  folder = makeFolder();
+  const line = JSON.stringify({
+    messages: [
+      { role: 'user', content: 'what is it' },
+      { role: 'assistant', content: 'a lamp of green' },
+    ],
+  });
+  writeFileSync(at('data.jsonl'), `${line}\n`.repeat(8));
+  writeFileSync(
+    at('c.yaml'),
+    `model: {layers: 2, embed: 256, heads: 4, kv_heads: 2, ffn: 256, vocab: 300, context: 64}
+data: {train: [data.jsonl], validation: [data.jsonl]}
+train: {steps: 40, batch_tokens: 200, learning_rate: 0.003, warmup: 5, validate_every: 40}
+output: {type: F16}
+`,
+  );
+  const r = run('train', 'c.yaml', '--out', 'm.gguf');
+  assert.equal(r.status, 0, r.stderr);
+});
+after(() => rmSync(folder, { recursive: true }));
+
+test('each type is written, smaller the fewer its bits are, and says the same', async () => {
+  let size = Infinity;
+  for (const type of types) {
+    const r = run('quantize', 'm.gguf', `${type}.gguf`, type);
+    assert.equal(r.status, 0, r.stderr);
+    assert.match(r.stdout, /-> .* bits a weight; .*F32/);
+  }
+  for (const type of ['F32', 'BF16', 'Q8_0', 'Q6_K', 'Q5_K_S', 'Q4_K_S']) {
+    assert.ok(statSync(at(`${type}.gguf`)).size < size, type);
+    size = statSync(at(`${type}.gguf`)).size;
+  }
+  const gateway = await Gateway.start(
+    `models:\n${types.map((t) => `  - {name: ${t}, file: ${at(`${t}.gguf`)}, threads: 1}\n`).join('')}`,
+    { folder, keep: true },
+  );
+  try {
+    for (const type of types) {
+      const r = await gateway.chat(type, 'what is it', { temperature: 0, max_tokens: 20 });
+      assert.equal(r.status, 200, JSON.stringify(r.body));
+      assert.equal(r.body.choices[0].message.content, 'a lamp of green', type);
+    }
+  } finally {
+    await gateway.stop();
+  }
+});
+
+test('what is kept is kept: back in the first type, a file is what it was', () => {
+  assert.equal(run('quantize', 'F32.gguf', 'back.gguf', 'F16').status, 0);
+  assert.equal(run('quantize', 'm.gguf', 'same.gguf', 'f16').status, 0);
+  assert.ok(readFileSync(at('back.gguf')).equals(readFileSync(at('same.gguf'))));
+});
+
+test('a plan names each tensor and writes nothing', () => {
+  const r = run('quantize', 'm.gguf', '-', 'Q4_K_M', '--plan');
+  assert.equal(r.status, 0, r.stderr);
+  assert.match(r.stdout, /^token_embd\.weight +F16 +Q6_K$/m);
+  assert.match(r.stdout, /^output_norm\.weight +F32 +F32$/m);
+  assert.match(r.stdout, /^blk\.0\.attn_q\.weight +F16 +Q4_K$/m);
+  assert.ok(!existsSync(at('-')));
+});
+
+test('mistakes are one line that says what to do, and leave no file', () => {
+  const whole = readFileSync(at('m.gguf'));
+  writeFileSync(at('short.gguf'), whole);
+  truncateSync(at('short.gguf'), whole.length - 1000);
+  writeFileSync(at('nan.gguf'), whole);
+  const broken = Buffer.from(whole);
+  broken.fill(0xff, broken.length - 100);
+  writeFileSync(at('nan.gguf'), broken);
+  symlinkSync(at('m.gguf'), at('link.gguf'));
+  const tries = [
+    [['quantize'], 2, /wants a model, a new file and a type/],
+    [['quantize', 'm.gguf', 'x.gguf', 'Q3'], 2, /'Q3' is no type that can be written/],
+    [['quantize', 'm.gguf', 'x.gguf', 'Q8_0', '--threads', '0'], 2, /--threads wants a whole number/],
+    [['quantize', 'none.gguf', 'x.gguf', 'Q8_0'], 1, /none\.gguf/],
+    [['quantize', 'c.yaml', 'x.gguf', 'Q8_0'], 1, /c\.yaml: not a GGUF file/],
+    [['quantize', 'short.gguf', 'x.gguf', 'Q8_0'], 1, /past the end of the file/],
+    [['quantize', 'nan.gguf', 'x.gguf', 'Q8_0'], 1, /holds a value that is no number/],
+    [['quantize', 'm.gguf', 'm.gguf', 'Q8_0'], 1, /is the model itself/],
+    [['quantize', 'm.gguf', 'link.gguf', 'Q8_0'], 1, /is the model itself/],
+    [['quantize', 'm.gguf', 'none/x.gguf', 'Q8_0'], 1, /none/],
+  ];
+  for (const [args, status, what] of tries) {
+    const r = run(...args);
+    assert.equal(r.status, status, `${args.join(' ')}: ${r.stderr}`);
+    assert.match(r.stderr.split('\n').filter((l) => l.startsWith('weir: ')).join('\n'), what);
+  }
+  assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith('x.gguf')), []);
+});
+
+test('a full disk is said, and leaves what was there', () => {
+  writeFileSync(at('x.gguf'), 'old');
+  const r = spawnSync('sh', ['-c', `ulimit -f 64; exec ${weir} quantize m.gguf x.gguf Q8_0`], { cwd: folder, encoding: 'utf8' });
+  assert.equal(r.status, 1, r.stderr);
+  assert.match(r.stderr, /x\.gguf cannot be written/);
+  assert.equal(readFileSync(at('x.gguf'), 'utf8'), 'old');
+  assert.ok(!existsSync(at('x.gguf.part')));
+});
