@@ -9,6 +9,8 @@
 #include "engine/worker/tensor_quantize.h"
 #include "train/files.h"
 
+enum { VALUE_BYTES_MAX = 8 }; /* of any type */
+
 /* ---- A batch: pieces of one tensor, each converted by one thread ---- */
 struct piece {
     int rc;
@@ -201,7 +203,7 @@ int quantize_write(const struct gguf *g, const struct quantize_mix *mix, const e
     gguf_writer_init(&out);
     if (w.batch) {
         *w.batch = (struct batch){.scratch = calloc((size_t)team->count, sizeof *w.batch->scratch),
-            .bytes = malloc(QUANTIZE_BATCH * sizeof(double))};
+            .bytes = malloc((size_t)QUANTIZE_BATCH * VALUE_BYTES_MAX)};
         header_fill(&w, mix, &out);
     }
     if (rc == 0 && (!w.batch || !w.batch->scratch || !w.batch->bytes))
