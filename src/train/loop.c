@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "engine/memory.h"
 #include "engine/worker/sandbox_confine.h"
 #include "train/progress.h"
 
@@ -87,8 +86,7 @@ static int plan_time(struct run *r, struct error *err)
 int train_loop_run(struct run *r, const struct train_loop_options *o, struct error *err)
 {
     char path[PATH_MAX_BYTES];
-    const struct run_plan plan = run_plan_make(r, o->threads, engine_memory_available());
-    progress_plan(r, &plan);
+    progress_plan(r);
     if (o->plan)
         return plan_time(r, err);
     int rc = o->fresh && !o->now ? ERROR_NOT_FOUND : checkpoint_read(r, checkpoint_path(o, path), err);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/rand.h"
+#include "engine/memory.h"
 #include "engine/worker/gguf.h"
 #include "engine/worker/rope.h"
 
@@ -114,8 +115,17 @@ static int64_t values_add(struct train_model *m, int64_t n)
     return at;
 }
 
+/* Gradient, its sum and two moments come to the values: too large a model is refused before it is made. */
 static int values_alloc(struct train_model *m, struct error *err)
 {
+    const double gib = 1024.0 * 1024 * 1024, least = 5.0 * (double)m->n_values * sizeof *m->values,
+                 available = (double)engine_memory_available();
+    if (least > available)
+        return error_set(err, ERROR_MEMORY,
+            "to train %.1f M values takes at least %.1f GiB and %.1f GiB are available: choose a smaller "
+            "model, or an "
+            "adapter of less rank",
+            (double)m->n_values / 1e6, least / gib, available / gib);
     m->values = aligned_alloc(64, (size_t)m->n_values * sizeof *m->values);
     if (!m->values)
         return error_set(err, ERROR_MEMORY,

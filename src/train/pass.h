@@ -48,7 +48,7 @@ struct train_pass {
     struct attention_scratch *attention; /* one for each thread */
     const struct train_sequence *sequence;
     int32_t *positions, *row_positions; /* inside their examples */
-    float **lora;                       /* x A of each weight that has an adapter: rows x rank */
+    float **lora;                       /* scale A x of each weight that has an adapter: rows x rank */
     float *floats;                      /* a frozen weight, made floats */
     float *lora_d;                      /* most x rank */
 };
@@ -61,7 +61,7 @@ struct train_loss {
 
 /* Bytes that a pass takes, without the gradients. */
 size_t train_pass_bytes(const struct train_model *m, int32_t most, int32_t threads);
-/* `gradients` may be NULL: forward only. */
+/* Without `backward` it has no gradients and can only measure. */
 int train_pass_create(const struct train_model *m, struct team *team, int32_t most, bool backward,
     struct train_pass *p, struct error *err) MUST_USE;
 void train_pass_free(struct train_pass *p); /* a zeroed pass is allowed */

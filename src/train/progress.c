@@ -79,8 +79,9 @@ void progress_end(const struct progress *p)
         fputs("\n", stderr);
 }
 
-void progress_plan(const struct run *r, const struct run_plan *plan)
+void progress_plan(const struct run *r)
 {
+    const struct run_plan *plan = &r->plan;
     char all[32], weights[32], optimizer[32], passes[32], data[32];
     progress_size((double)(plan->weights + plan->optimizer + plan->passes + plan->data), all);
     progress_size((double)plan->weights, weights);

@@ -14,7 +14,7 @@ void progress_init(struct progress *p, const struct run *r);
 void progress_show(struct progress *p, const struct run *r, bool always);
 void progress_end(const struct progress *p);
 /* What the run will take, before it begins. */
-void progress_plan(const struct run *r, const struct run_plan *plan);
+void progress_plan(const struct run *r);
 void progress_size(double bytes, char out[32]);   /* "12.3 MiB" */
 void progress_time(double seconds, char out[32]); /* "1 h 05 min" */
 

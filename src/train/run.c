@@ -19,7 +19,8 @@ static int64_t steps_of(const struct train_config *c, const struct train_data *d
     return s->steps > 0 ? s->steps : (int64_t)fmax(1, ceil(tokens / (double)s->batch_tokens));
 }
 
-struct run_plan run_plan_make(const struct run *r, int32_t threads, int64_t available)
+/* As many teams as there are threads, but where their memory would be most of what there is. */
+static struct run_plan plan_make(const struct run *r, int32_t threads, int64_t available)
 {
     const size_t values = (size_t)r->n_values * sizeof(float);
     const int64_t sequences =
@@ -68,14 +69,25 @@ static float *values_alloc(int64_t n)
     return out;
 }
 
-static int teams_create(struct run *r, int32_t threads, struct error *err)
+/* Said before memory is taken: the kernel would grant it and end the process later. */
+static int plan_check(const struct run_plan *p, int64_t available, struct error *err)
 {
-    const struct run_plan plan = run_plan_make(r, threads, engine_memory_available());
-    r->n_teams = plan.teams;
-    r->teams = must(calloc((size_t)plan.teams, sizeof *r->teams));
-    int rc = team_create(r->kernels, plan.teams, &r->outer, err);
-    for (int32_t i = 0; i < plan.teams && rc == 0; i++) {
-        rc = team_create(r->kernels, plan.threads_each, &r->teams[i].team, err);
+    const double needed = (double)(p->optimizer + p->passes), gib = 1024.0 * 1024 * 1024;
+    if (needed < (double)available)
+        return 0;
+    return error_set(err, ERROR_MEMORY,
+        "training takes %.1f GiB more and %.1f GiB are available: choose a smaller model or context, or an "
+        "adapter",
+        needed / gib, (double)available / gib);
+}
+
+static int teams_create(struct run *r, struct error *err)
+{
+    r->n_teams = r->plan.teams;
+    r->teams = must(calloc((size_t)r->n_teams, sizeof *r->teams));
+    int rc = team_create(r->kernels, r->n_teams, &r->outer, err);
+    for (int32_t i = 0; i < r->n_teams && rc == 0; i++) {
+        rc = team_create(r->kernels, r->plan.threads_each, &r->teams[i].team, err);
         rc = rc ? rc
                 : train_pass_create(r->model, &r->teams[i].team, r->sequence, true, &r->teams[i].pass, err);
     }
@@ -96,7 +108,12 @@ int run_create(const struct train_config *c, struct train_model *m, struct train
     int rc = train_kernels_select(getenv("WEIR_ISA"), &r->kernels, err);
     if (rc)
         return rc;
+    const int64_t available = engine_memory_available();
     r->steps = steps_of(c, &r->data);
+    r->plan = plan_make(r, threads, available);
+    rc = plan_check(&r->plan, available, err);
+    if (rc)
+        return rc;
     r->total = values_alloc(r->n_values);
     r->m = values_alloc(r->n_values);
     r->v = values_alloc(r->n_values);
@@ -110,7 +127,7 @@ int run_create(const struct train_config *c, struct train_model *m, struct train
     if (rc == 0 && r->validation.n_docs > 0)
         rc =
             train_batch_make(&r->validation, 0, r->validation.n_docs, r->sequence, &r->validation_batch, err);
-    return rc ? rc : teams_create(r, threads, err);
+    return rc ? rc : teams_create(r, err);
 }
 
 void run_free(struct run *r)

@@ -36,6 +36,12 @@ struct run_team {
     struct train_pass pass;
 };
 
+/* How threads and memory are divided. */
+struct run_plan {
+    int32_t teams, threads_each;
+    size_t weights, optimizer, passes, data; /* bytes */
+};
+
 struct run {
     const struct train_config *config;
     const struct train_kernels *kernels;
@@ -46,6 +52,7 @@ struct run {
     int64_t steps, n_values;
     int32_t sequence;            /* tokens */
     float *total, *m, *v, *best; /* gradient, moments; the best weights, where patience asks for them */
+    struct run_plan plan;
     struct run_team *teams;
     int32_t n_teams;
     struct team outer; /* a thread for each team */
@@ -56,14 +63,8 @@ struct run {
     int64_t step_ns, step_tokens; /* spent in this process */
 };
 
-struct run_plan {
-    int32_t teams, threads_each;
-    size_t weights, optimizer, passes, data; /* bytes */
-};
-/* How `threads` are divided so that memory suffices. */
-struct run_plan run_plan_make(const struct run *r, int32_t threads, int64_t available);
-
-/* The model's trained values get gradients and moments; data and validation are taken over. */
+/* The model's trained values get gradients and moments; data and validation are taken over. ERROR_MEMORY,
+ * with the figures, where it would take more than there is. */
 int run_create(const struct train_config *c, struct train_model *m, struct train_data *data,
     struct train_data *validation, int32_t threads, struct run *r, struct error *err) MUST_USE;
 void run_free(struct run *r); /* a zeroed run is allowed */

@@ -142,6 +142,7 @@ test('mistakes are one line that says what to do, and leave no file', () => {
     [['train', 'c.yaml', '--out', 'x.gguf', '--threads', 'many'], 2, /--threads wants a whole number/],
     [['train', 'none.yaml', '--out', 'x.gguf'], 1, /none\.yaml/],
     [['train', 'bad.yaml', '--out', 'x.gguf'], 1, /bad\.yaml:1: .*lairs/],
+    [['train', 'huge.yaml', '--plan'], 1, /takes at least [\d.]+ GiB and [\d.]+ GiB are available: choose a smaller model/],
     [['train', 'lines.yaml', '--out', 'x.gguf'], 1, /lines\.jsonl:2: /],
     [['train', 'c.yaml', '--out', 'none/x.gguf', '--fresh'], 1, /none\/x\.gguf/],
     [['finetune', 'm.gguf'], 2, /wants a model, data and --out/],
@@ -149,6 +150,7 @@ test('mistakes are one line that says what to do, and leave no file', () => {
     [['finetune', 'm.gguf', 'more.jsonl', '--out', 'x.gguf', '--rank', '0'], 2, /--rank wants a number/],
   ];
   writeFileSync(at('bad.yaml'), 'model: {lairs: 2}\n');
+  writeFileSync(at('huge.yaml'), config().replace('layers: 2, embed: 64', 'layers: 200, embed: 16384'));
   writeFileSync(at('lines.yaml'), config().replace('[data.jsonl], v', '[lines.jsonl], v'));
   writeFileSync(at('lines.jsonl'), `${lines(examples((a) => a)).split('\n')[0]}\n{"messages": 7}\n`);
   for (const [args, status, what] of tries) {

@@ -83,6 +83,7 @@ static void test_threads_change_no_bit_of_a_run(void **state)
     rig_create(&one, 1);
     rig_create(&four, 4);
     assert_true(four.run.n_teams > 1);
+    assert_int_equal(four.run.plan.teams, four.run.n_teams);
     steps(&one, 20);
     steps(&four, 20);
     assert_memory_equal(one.run.points, four.run.points, 20 * sizeof *one.run.points);
