@@ -184,6 +184,19 @@ static double estimate(const struct bench *b, const struct bench_point *p)
     return read + (double)p->generate * (double)first->streams / first->decode.median;
 }
 
+/* Seconds for point `i`: what it takes at least and its part of what the rest can spare, so that what is
+ * measured often leaves time for what takes long. */
+static double seconds_for(const struct run *r, size_t i)
+{
+    const struct bench *b = &r->b;
+    double spare = left_s(r);
+    if (i == 0)
+        return spare / (double)b->n;
+    for (size_t k = i; k < b->n; k++)
+        spare -= estimate(b, &b->points[k]);
+    return estimate(b, &b->points[i]) + (spare > 0 ? spare / (double)(b->n - i) : 0);
+}
+
 static int measure(struct run *r, struct error *err)
 {
     struct bench *b = &r->b;
@@ -192,7 +205,7 @@ static int measure(struct run *r, struct error *err)
         struct bench_point *p = &b->points[i];
         p->skipped = i > 0 && estimate(b, p) > left_s(r);
         if (!p->skipped)
-            rc = point_ask(r, p, left_s(r) / (double)(b->n - i), err);
+            rc = point_ask(r, p, seconds_for(r, i), err);
     }
     return rc ? rc : limits_ask(r, err);
 }

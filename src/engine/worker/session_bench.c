@@ -180,12 +180,16 @@ static void state_take(struct bench_job *job, int32_t n)
     job->seconds = 0;
 }
 
+/* All rounds are done, or another one would not be in time. */
 static bool is_done(const struct bench_job *job)
 {
-    const bool prefilled = job->prompt == 0 || job->n_prefill > 0,
-               decoded = job->generate == 0 || job->n_decode > 0;
+    if ((job->prompt > 0 && job->n_prefill == 0) || (job->generate > 0 && job->n_decode == 0))
+        return false;
     const int64_t rounds = job->generate > 0 ? job->n_decode : job->n_prefill;
-    return prefilled && decoded && (rounds == job->repeat || clock_mono_ns() > job->deadline_ns);
+    const double last = (job->n_prefill > 0 ? job->prefill[job->n_prefill - 1] : 0) +
+                        (job->n_decode > 0 ? job->decode[job->n_decode - 1] : 0);
+    const bool between = job->at == 0 && (job->prompt == 0 || job->generate == 0 || !job->generating);
+    return rounds == job->repeat || (between && clock_mono_ns() + (int64_t)(last * 1e9) > job->deadline_ns);
 }
 
 /* The next batch of the prompt, or the next step. */
