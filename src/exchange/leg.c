@@ -362,7 +362,7 @@ void leg_rest(struct leg *leg)
 {
     leg->rests = true;
     provider_call_pause(leg->call, true);
-    loop_timer_stop(leg->timer);
+    timer_stop(leg);
 }
 
 void leg_go_on(struct leg *leg)
