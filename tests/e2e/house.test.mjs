@@ -137,5 +137,5 @@ test('trained in two steps, it keeps its tokenizer, its template and that it ans
 const model = join(root, 'models', 'house.gguf');
 test('the model that ships does its jobs', { skip: !existsSync(model) && 'models/house.gguf is not here: make house trains it' }, () => {
   const run = spawnSync('node', [join(folder, 'evaluate.mjs'), model, '--weir', weir], { encoding: 'utf8', cwd: root });
-  assert.match(run.stdout, /held-out +sort +\d/, run.stderr);
+  assert.equal(run.status, 0, run.stdout + run.stderr);
 });
