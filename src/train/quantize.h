@@ -14,7 +14,7 @@
 struct quantize_mix {
     const char *name;
     enum tensor_type type;
-    enum { QUANTIZE_PLAIN, QUANTIZE_SMALL, QUANTIZE_MEDIUM } extra;
+    enum { QUANTIZE_PLAIN, QUANTIZE_SMALL, QUANTIZE_MEDIUM, QUANTIZE_CURVED } extra;
     uint32_t file_type; /* general.file_type */
 };
 /* By name, in any case; NULL: there is none. */

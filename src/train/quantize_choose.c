@@ -12,7 +12,8 @@ static const struct quantize_mix mixes[] = {{"F32", TENSOR_F32, QUANTIZE_PLAIN, 
     {"Q5_1", TENSOR_Q5_1, QUANTIZE_PLAIN, 9}, {"Q4_K_S", TENSOR_Q4_K, QUANTIZE_SMALL, 14},
     {"Q4_K_M", TENSOR_Q4_K, QUANTIZE_MEDIUM, 15}, {"Q4_K", TENSOR_Q4_K, QUANTIZE_MEDIUM, 15},
     {"Q5_K_S", TENSOR_Q5_K, QUANTIZE_PLAIN, 16}, {"Q5_K_M", TENSOR_Q5_K, QUANTIZE_MEDIUM, 17},
-    {"Q5_K", TENSOR_Q5_K, QUANTIZE_MEDIUM, 17}, {"Q6_K", TENSOR_Q6_K, QUANTIZE_PLAIN, 18}};
+    {"Q5_K", TENSOR_Q5_K, QUANTIZE_MEDIUM, 17}, {"Q6_K", TENSOR_Q6_K, QUANTIZE_PLAIN, 18},
+    {"IQ4_NL", TENSOR_IQ4_NL, QUANTIZE_CURVED, 25}, {"IQ4_XS", TENSOR_IQ4_XS, QUANTIZE_CURVED, 30}};
 
 const struct quantize_mix *quantize_mix_find(const char *name)
 {
@@ -82,6 +83,7 @@ static int layer_of(struct str name)
 struct chooser {
     const struct quantize_mix *mix;
     int layers, experts;
+    int group;            /* heads that share a matrix of values */
     bool tied;            /* the embedding is the output, too */
     bool large;           /* eight heads share a matrix of values: it is small beside the rest */
     int n_values;         /* matrices of attention's values in the model */
@@ -111,10 +113,12 @@ static int chooser_init(
     if (rc)
         return rc;
     const int heads = number(g, a, "attention.head_count", 0);
-    const bool shares = number(g, a, "attention.head_count_kv", heads) != heads;
+    const int value_heads = number(g, a, "attention.head_count_kv", heads);
     c->layers = number(g, a, "block_count", 0) - number(g, a, "nextn_predict_layers", 0);
     c->experts = number(g, a, "expert_count", 0);
-    c->large = c->layers == 80 && (str_is(a, "llama") ? shares : str_is(a, "qwen2") || str_is(a, "olmo"));
+    c->group = value_heads > 0 ? heads / value_heads : 0;
+    c->large = c->layers == 80 &&
+               (str_is(a, "llama") ? value_heads != heads : str_is(a, "qwen2") || str_is(a, "olmo"));
     for (size_t i = 0; i < gguf_n_tensors(g); i++) {
         const enum role role = role_of(gguf_tensor_at(g, i)->name);
         c->tied = c->tied && role != ROLE_OUTPUT;
@@ -139,6 +143,8 @@ static enum tensor_type values_type(struct chooser *c)
         type = TENSOR_Q6_K;
     else if (c->mix->extra == QUANTIZE_SMALL && i < 4)
         type = TENSOR_Q5_K;
+    else if (c->mix->extra == QUANTIZE_CURVED && c->group >= 4)
+        type = TENSOR_Q5_K;
     if (c->large && type == TENSOR_Q4_K)
         type = TENSOR_Q5_K;
     return c->experts == 8 ? TENSOR_Q8_0 : type;
@@ -149,7 +155,8 @@ static enum tensor_type down_type(struct chooser *c, struct str name)
     const int count = c->i_down++, i = c->experts > 1 ? layer_of(name) : count;
     if (c->mix->extra == QUANTIZE_MEDIUM && is_worth_more(i, c->layers))
         return TENSOR_Q6_K;
-    return c->mix->extra == QUANTIZE_SMALL && i < c->layers / 8 ? TENSOR_Q5_K : c->mix->type;
+    const bool first = c->mix->extra == QUANTIZE_SMALL || c->mix->extra == QUANTIZE_CURVED;
+    return first && i < c->layers / 8 ? TENSOR_Q5_K : c->mix->type;
 }
 
 static bool is_whole(enum tensor_type type, const struct tensor *t)
@@ -169,17 +176,19 @@ static enum tensor_type role_type(struct chooser *c, const struct tensor *t)
         return TENSOR_Q8_0;
     if (role == ROLE_DOWN)
         return down_type(c, t->name);
-    return role == ROLE_JOIN && c->experts == 8 && type == TENSOR_Q4_K ? TENSOR_Q5_K : type;
+    const bool few = type == TENSOR_Q4_K || c->mix->extra == QUANTIZE_CURVED;
+    return role == ROLE_JOIN && c->experts == 8 && few ? TENSOR_Q5_K : type;
 }
 
 /* A type that the rows are whole blocks of. */
 static enum tensor_type fitting(enum tensor_type type, const struct tensor *t)
 {
     if (!is_whole(type, t))
-        type = type == TENSOR_Q4_K   ? TENSOR_Q5_0
-               : type == TENSOR_Q5_K ? TENSOR_Q5_1
-               : type == TENSOR_Q6_K ? TENSOR_Q8_0
-                                     : TENSOR_F16;
+        type = type == TENSOR_Q4_K     ? TENSOR_Q5_0
+               : type == TENSOR_Q5_K   ? TENSOR_Q5_1
+               : type == TENSOR_Q6_K   ? TENSOR_Q8_0
+               : type == TENSOR_IQ4_XS ? TENSOR_IQ4_NL
+                                       : TENSOR_F16;
     return is_whole(type, t) ? type : TENSOR_F16;
 }
 

@@ -32,6 +32,7 @@ static const char help[] =
     "  Q6_K              6.6\n"
     "  Q5_K_M, Q5_K_S    5.7, 5.5 (Q5_K: Q5_K_M)\n"
     "  Q4_K_M, Q4_K_S    4.8, 4.6 (Q4_K: Q4_K_M): the usual choice\n"
+    "  IQ4_NL, IQ4_XS    4.5, 4.3: slow to write, and the smallest with a good answer\n"
     "  Q5_1, Q5_0, Q4_1, Q4_0\n"
     "                    6, 5.5, 5, 4.5: older types, for what cannot run the others\n"
     "\n"

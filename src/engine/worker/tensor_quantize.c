@@ -129,7 +129,9 @@ static void (*const writers[TENSOR_TYPES])(const float *from, uint8_t *to) = {[T
     [TENSOR_Q5_1] = write_q5_1,
     [TENSOR_Q4_K] = tensor_write_q4_k,
     [TENSOR_Q5_K] = tensor_write_q5_k,
-    [TENSOR_Q6_K] = tensor_write_q6_k};
+    [TENSOR_Q6_K] = tensor_write_q6_k,
+    [TENSOR_IQ4_NL] = tensor_write_iq4_nl,
+    [TENSOR_IQ4_XS] = tensor_write_iq4_xs};
 
 int tensor_quantize(enum tensor_type type, const float *from, void *to, int64_t count, struct error *err)
 {

@@ -1,5 +1,5 @@
 /* Floats to the types of tensor.h, to the byte as the format's reference does without an importance matrix:
- * blocks of 32 by rounding, the K types by a search for the scales that leave the least error. */
+ * blocks of 32 by rounding, the K and IQ4 types by a search for the scales that leave the least error. */
 #ifndef WEIR_ENGINE_WORKER_TENSOR_QUANTIZE_H
 #define WEIR_ENGINE_WORKER_TENSOR_QUANTIZE_H
 

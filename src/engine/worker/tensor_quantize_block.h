@@ -7,10 +7,12 @@
 
 #include "engine/worker/tensor_half.h"
 
-/* Blocks of 256 values to bytes, tensor_quantize_k.c. */
+/* A block of values to bytes: of 256, tensor_quantize_k.c; of 32 and 256, tensor_quantize_iq4.c. */
 void tensor_write_q4_k(const float *from, uint8_t *to);
 void tensor_write_q5_k(const float *from, uint8_t *to);
 void tensor_write_q6_k(const float *from, uint8_t *to);
+void tensor_write_iq4_nl(const float *from, uint8_t *to);
+void tensor_write_iq4_xs(const float *from, uint8_t *to);
 
 /* Writes a half and gives the value that a reader will see. */
 static inline float tensor_put_half(uint8_t *to, float value)

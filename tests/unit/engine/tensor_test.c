@@ -346,7 +346,8 @@ static void quantizes_to_the_nearest(void **state)
         float worst; /* for values in -1..1 */
     } cases[] = {{TENSOR_F32, 0}, {TENSOR_F16, 0x1p-11f}, {TENSOR_BF16, 0x1p-8f}, {TENSOR_Q8_0, 0.005f},
         {TENSOR_Q4_0, 0.13f}, {TENSOR_Q4_1, 0.07f}, {TENSOR_Q5_0, 0.065f}, {TENSOR_Q5_1, 0.035f},
-        {TENSOR_Q4_K, 0.1f}, {TENSOR_Q5_K, 0.055f}, {TENSOR_Q6_K, 0.04f}};
+        {TENSOR_Q4_K, 0.1f}, {TENSOR_Q5_K, 0.055f}, {TENSOR_Q6_K, 0.04f}, {TENSOR_IQ4_NL, 0.13f},
+        {TENSOR_IQ4_XS, 0.13f}};
     struct rand_pcg random;
     struct error err;
     enum { N = 2048 };
@@ -406,7 +407,8 @@ static void writes_what_the_reference_writes(void **state)
         {TENSOR_Q8_0, 0xa7b00fb41f26b430}, {TENSOR_Q4_0, 0x2edc62a728d59790},
         {TENSOR_Q4_1, 0x173707e043f33d3a}, {TENSOR_Q5_0, 0x8cfdc1b5e21b047b},
         {TENSOR_Q5_1, 0x73ee803369de60de}, {TENSOR_Q4_K, 0xd1e0fba93ddbfd19},
-        {TENSOR_Q5_K, 0x2e834ae86d78a8f6}, {TENSOR_Q6_K, 0x73feba5671b9e71a}};
+        {TENSOR_Q5_K, 0x2e834ae86d78a8f6}, {TENSOR_Q6_K, 0x73feba5671b9e71a},
+        {TENSOR_IQ4_NL, 0x378868564ce7fd2a}, {TENSOR_IQ4_XS, 0x1d6f79ab581b286c}};
     enum { N = 4096 };
     static float from[N];
     static uint8_t bytes[N * 4];

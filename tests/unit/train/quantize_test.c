@@ -118,6 +118,9 @@ static void gives_more_bits_where_they_matter(void **state)
         choose(g, "Q4_K_S", types);
         assert_string_equal(type_in(g, types, v), i < 4 ? "Q5_K" : "Q4_K");
         assert_string_equal(type_in(g, types, down), i < 2 ? "Q5_K" : "Q4_K");
+        choose(g, "IQ4_XS", types);
+        assert_string_equal(type_in(g, types, v), "IQ4_XS");
+        assert_string_equal(type_in(g, types, down), i < 2 ? "Q5_K" : "IQ4_XS");
         choose(g, "Q5_K_M", types);
         assert_string_equal(type_in(g, types, v), more[i] ? "Q6_K" : "Q5_K");
     }
@@ -160,13 +163,14 @@ static void falls_back_where_rows_are_no_whole_blocks(void **state)
     (void)state;
     static const struct row rows[] = {{"a.weight", 96, 2}, {"b.weight", 40, 2}, {"output.weight", 96, 2}};
     static const char *const wanted[][3] = {{"Q4_K_M", "Q5_0", "Q8_0"}, {"Q5_K_M", "Q5_1", "Q8_0"},
-        {"Q6_K", "Q8_0", "Q8_0"}, {"Q4_1", "Q4_1", "Q8_0"}, {"Q8_0", "Q8_0", "Q8_0"}};
+        {"Q6_K", "Q8_0", "Q8_0"}, {"IQ4_XS", "IQ4_NL", "Q8_0"}, {"Q4_1", "Q4_1", "Q8_0"},
+        {"Q8_0", "Q8_0", "Q8_0"}};
     enum tensor_type types[3];
     struct buf file;
     buf_init(&file, GIB);
     file_build(rows, 3, "llama", 1, 0, TENSOR_F32, &file);
     struct gguf *g = open_built(&file);
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < 6; i++) {
         choose(g, wanted[i][0], types);
         assert_string_equal(type_in(g, types, "a.weight"), wanted[i][1]);
         assert_string_equal(type_in(g, types, "b.weight"), "F16");
