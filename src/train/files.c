@@ -70,7 +70,11 @@ static void flush(struct file_writer *w)
 
 int file_begin(struct file_writer *w, const char *path, struct error *err)
 {
+    struct stat st;
     *w = (struct file_writer){.fd = -1};
+    /* The rename would put a file in place of the device or pipe. */
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return error_set(err, ERROR_INVALID, "%s is not a file: choose another name to write to", path);
     int n = snprintf(w->path, sizeof w->path, "%s", path);
     if (n < 0 || (size_t)n >= sizeof w->path)
         return error_set(err, ERROR_INVALID, "the name of a file to write is too long");
@@ -191,7 +195,13 @@ static int part_open(const char *path, int64_t part, int64_t of, int *fd, struct
         return error_set(err, ERROR_INVALID, "the model's name is too long");
     /* O_NONBLOCK: a FIFO must not stop us. */
     *fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    return *fd >= 0 ? 0 : error_set(err, ERROR_IO, "cannot open the model %s: %s", name, strerror(errno));
+    if (*fd < 0)
+        return error_set(err, ERROR_IO, "cannot open the model %s: %s", name, strerror(errno));
+    struct stat st;
+    if (fstat(*fd, &st) == 0 && S_ISREG(st.st_mode))
+        return 0;
+    close(*fd);
+    return error_set(err, ERROR_IO, "the model %s is not a file", name);
 }
 
 int file_open_model(const char *path, struct gguf **out, struct error *err)

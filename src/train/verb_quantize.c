@@ -39,7 +39,8 @@ static const char help[] =
     "  --plan            say what each tensor becomes, and stop (OUT may be -)\n"
     "  --threads N       default: one for each core\n"
     "\n"
-    "OUT takes its name when all of it is on the disk. Memory: about 10 MiB, however large the model is.\n";
+    "OUT takes its name when all of it is on the disk. Memory: about 10 MiB beside the mapped file, however "
+    "large the model is.\n";
 
 struct quantization {
     const char *in, *out;

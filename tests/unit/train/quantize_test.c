@@ -321,6 +321,29 @@ static void leaves_what_was_there_when_it_cannot(void **state)
     buf_free(&file);
 }
 
+/* Root's --out /dev/null made a file of the device for all others. */
+static void a_device_or_pipe_is_not_replaced_by_a_file(void **state)
+{
+    (void)state;
+    struct folder f;
+    struct file_writer w;
+    struct error err;
+    struct stat st;
+    struct gguf *g;
+    folder_create(&f);
+    const char *path = folder_file(&f, "k");
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(file_begin(&w, path, &err), ERROR_INVALID);
+    assert_non_null(strstr(err.message, "is not a file"));
+    assert_int_equal(stat(path, &st), 0);
+    assert_true(S_ISFIFO(st.st_mode));
+    assert_int_equal(file_begin(&w, f.path, &err), ERROR_INVALID);
+    assert_int_equal(file_open_model(path, &g, &err), ERROR_IO);
+    assert_int_equal(file_open_model(f.path, &g, &err), ERROR_IO);
+    assert_non_null(strstr(err.message, "is not a file"));
+    folder_free(&f);
+}
+
 /* The first part's name opens all of them; what one lacks is said. */
 static void opens_a_split_model_by_its_first_part(void **state)
 {
@@ -366,6 +389,7 @@ int main(void)
         cmocka_unit_test(knows_tied_embeddings_and_experts),
         cmocka_unit_test(falls_back_where_rows_are_no_whole_blocks),
         cmocka_unit_test(writes_what_the_types_write), cmocka_unit_test(leaves_what_was_there_when_it_cannot),
+        cmocka_unit_test(a_device_or_pipe_is_not_replaced_by_a_file),
         cmocka_unit_test(opens_a_split_model_by_its_first_part)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
