@@ -47,12 +47,21 @@ static uint8_t cut(float value, int most)
     return (uint8_t)(value < (float)most ? value > 0 ? (int)value : 0 : value >= (float)most ? most : 0);
 }
 
+/* To the nearest whole number of -127..127, ties away from zero. */
+static int nearest_away(float value)
+{
+    value = value > -127 ? value < 127 ? value : 127 : -127;
+    const int even = tensor_nearest(value, -127, 127);
+    const float off = value - (float)even; /* exact */
+    return even + (off >= 0.5f && value > 0) - (off <= -0.5f && value < 0);
+}
+
 static void write_q8_0(const float *from, uint8_t *to)
 {
     const float d = fabsf(extreme(from)) / 127, inverse = inverse_of(d);
     tensor_put_half(to, d);
     for (int i = 0; i < BLOCK; i++)
-        to[2 + i] = (uint8_t)(int8_t)tensor_nearest(roundf(from[i] * inverse), -127, 127);
+        to[2 + i] = (uint8_t)(int8_t)nearest_away(from[i] * inverse);
 }
 
 /* Levels in 4 bits, and the fifth bit of each, where there is one, in `high`. */
