@@ -421,7 +421,7 @@ static struct egress_target *tunnelled(const struct place *p, const struct loopb
 /* 100 KB in one record after another, then a byte in each. */
 static void serve_records(struct loopback_conn *c)
 {
-    static char piece[100000];
+    char piece[100000]; /* each server's thread has its own */
     memset(piece, 'r', sizeof piece);
     while (loopback_read(c)) {
         loopback_text(c, "HTTP/1.1 200 OK\r\nContent-Length: 100100\r\n\r\n");
