@@ -457,7 +457,7 @@ static int model_read(struct config *c, const struct yaml_node *n, struct config
 static bool found_name(struct str file, struct str *name)
 {
     enum { PART = 15 }; /* "-00001-of-00003" */
-    if (!str_ends(file, STR(".gguf")) || file.data[0] == '.')
+    if (!str_ends(file, STR(".gguf")) || str_eq(str_slice(file, 0, 1), STR(".")))
         return false;
     *name = str_slice(file, 0, file.len - 5);
     if (name->len > PART) {

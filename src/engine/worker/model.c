@@ -1,5 +1,6 @@
 #include "engine/worker/model.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -103,6 +104,7 @@ static void check_purpose(const struct model *m, struct loader *l)
 static void load_adapters(struct model *m, struct loader *l, const struct gguf *const *adapters)
 {
     l->adapters = loader_alloc(l, (size_t)l->n_adapters + 1, sizeof *l->adapters);
+    assert(adapters || l->n_adapters == 0);
     for (int32_t i = 0; i < l->n_adapters && l->rc == 0; i++) {
         lora_open(l, &l->adapters[i], adapters[i]);
         for (size_t t = 0; t < gguf_n_tensors(adapters[i]); t++)

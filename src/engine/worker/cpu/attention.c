@@ -334,6 +334,7 @@ void cpu_attention(const struct cpu_task *task)
     while (block_find(task, n_blocks, &b.from, &b.to))
         n_blocks++;
     while (cpu_claim(task, n_blocks * task->op->kv.layer->spec.n_heads, 1, &at, &end)) {
+        assert(n_blocks > 0); /* of nothing no part can be claimed */
         b.head = (int32_t)(at / n_blocks);
         if (block_find(task, at % n_blocks, &b.from, &b.to))
             attend(&b);

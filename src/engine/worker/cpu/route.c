@@ -20,6 +20,7 @@ static int32_t best_of(const float *scores, const float *taken, int32_t from, in
 static void close_groups(const struct routing *how, const float *scores, float *taken, int32_t n_experts)
 {
     const int32_t size = n_experts / how->n_groups;
+    assert(size > 0); /* the loader has looked */
     float *group = taken + n_experts, *open = group + how->n_groups;
     for (int32_t g = 0; g < how->n_groups; g++) {
         int32_t first = best_of(scores, taken, g * size, (g + 1) * size);
