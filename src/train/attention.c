@@ -16,12 +16,11 @@ size_t attention_scratch_floats(
 }
 
 void attention_scratch_place(struct attention_scratch *s, const struct train_model *m, int32_t most,
-    const struct train_kernels *kernels, float **block)
+    const struct train_kernels *kernels, float *at)
 {
     const int64_t width = m->shape.head_width;
     const size_t turned = gemm_packed_size(kernels, most, width),
                  plain = gemm_packed_size(kernels, width, most);
-    float *at = *block;
     /* No multiple of a page: rows would share cache sets. */
     s->stride = ((int64_t)most + 15) / 16 * 16 + 16;
     s->keys_turned = at;
@@ -30,7 +29,6 @@ void attention_scratch_place(struct attention_scratch *s, const struct train_mod
     s->values = s->keys + plain;
     s->scores = s->values + plain;
     s->d_scores = s->scores + ATTENTION_ROWS * s->stride;
-    *block = at + attention_scratch_floats(m, most, kernels);
 }
 
 struct task {

@@ -183,14 +183,14 @@ int train_batch_take(
 }
 
 int train_batch_make(
-    const struct train_data *d, size_t from, size_t to, int32_t context, struct batch *b, struct error *err)
+    const struct train_data *d, size_t n, int32_t context, struct batch *b, struct error *err)
 {
-    size_t *docs = calloc(to - from + 1, sizeof *docs);
+    size_t *docs = calloc(n + 1, sizeof *docs);
     if (!docs)
-        return error_set(err, ERROR_MEMORY, "no memory for %zu examples", to - from);
-    for (size_t i = from; i < to; i++)
-        docs[i - from] = i;
-    int rc = batch_pack(d, docs, to - from, context, 0, b, err);
+        return error_set(err, ERROR_MEMORY, "no memory for %zu examples", n);
+    for (size_t i = 0; i < n; i++)
+        docs[i] = i;
+    int rc = batch_pack(d, docs, n, context, 0, b, err);
     free(docs);
     return rc;
 }

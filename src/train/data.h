@@ -56,9 +56,9 @@ size_t train_batch_parts(size_t tokens, size_t context);
 /* Takes examples until they have `tokens` tokens. `prompt`: what a prompt's token counts. */
 int train_batch_take(struct data_order *o, int64_t tokens, int32_t context, double prompt, struct batch *b,
     struct error *err) MUST_USE;
-/* Examples [from, to) as they stand; only what is learned counts. */
-int train_batch_make(const struct train_data *d, size_t from, size_t to, int32_t context, struct batch *b,
-    struct error *err) MUST_USE;
+/* The first n examples as they stand; only what is learned counts. */
+int train_batch_make(
+    const struct train_data *d, size_t n, int32_t context, struct batch *b, struct error *err) MUST_USE;
 void train_batch_free(struct batch *b);
 
 #endif

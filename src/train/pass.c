@@ -85,7 +85,7 @@ static void lora_place(struct hand *h, const struct train_model *m, int64_t most
 }
 
 static void pass_place(struct hand *h, const struct train_model *m, int32_t threads,
-    const struct train_kernels *kernels, bool backward, struct train_pass *p)
+    const struct train_kernels *kernels, struct train_pass *p)
 {
     const struct train_shape *s = &m->shape;
     const int64_t most = p->most;
@@ -101,13 +101,12 @@ static void pass_place(struct hand *h, const struct train_model *m, int32_t thre
     p->head_rows = logits_rows(s);
     p->logits = hand_out(h, p->head_rows, s->n_vocab);
     p->losses = hand_out(h, most, 1);
-    if (backward)
-        back_place(h, s, most, p);
+    back_place(h, s, most, p);
     lora_place(h, m, most, p);
     for (int32_t i = 0; i < threads; i++) {
         float *at = hand_out(h, (int64_t)attention_scratch_floats(m, p->most, kernels), 1);
         if (at)
-            attention_scratch_place(&p->attention[i], m, p->most, kernels, &at);
+            attention_scratch_place(&p->attention[i], m, p->most, kernels, at);
     }
 }
 
@@ -118,35 +117,34 @@ size_t train_pass_bytes(const struct train_model *m, int32_t most, int32_t threa
     struct hand h = {0};
     if (train_kernels_select(NULL, &kernels, NULL))
         return 0;
-    pass_place(&h, m, threads, kernels, true, &p);
+    pass_place(&h, m, threads, kernels, &p);
     return h.total * sizeof(float) + (size_t)threads * gemm_scratch_bytes();
 }
 
-int train_pass_create(const struct train_model *m, struct team *team, int32_t most, bool backward,
-    struct train_pass *p, struct error *err)
+int train_pass_create(
+    const struct train_model *m, struct team *team, int32_t most, struct train_pass *p, struct error *err)
 {
     struct hand count = {0}, place = {0};
     *p = (struct train_pass){.model = m, .team = team, .most = most};
-    pass_place(&count, m, team->count, team->kernels, backward, p);
+    pass_place(&count, m, team->count, team->kernels, p);
     p->kept = calloc((size_t)m->shape.n_layers, sizeof *p->kept);
     p->attention = calloc((size_t)team->count, sizeof *p->attention);
     p->lora = calloc((size_t)m->n_weights, sizeof *p->lora);
     p->positions = calloc((size_t)most, sizeof *p->positions);
     p->row_positions = calloc((size_t)most, sizeof *p->row_positions);
     p->block = aligned_alloc(64, count.total * sizeof(float));
-    p->gradients = backward ? aligned_alloc(64, (size_t)m->n_values * sizeof(float)) : NULL;
+    p->gradients = aligned_alloc(64, (size_t)m->n_values * sizeof(float));
     if (!p->kept || !p->attention || !p->lora || !p->positions || !p->row_positions || !p->block ||
-        (backward && !p->gradients)) {
+        !p->gradients) {
         train_pass_free(p);
         return error_set(err, ERROR_MEMORY,
             "no memory for sequences of %d tokens: choose a smaller context, a smaller model or fewer "
             "threads",
             (int)most);
     }
-    if (backward)
-        memset(p->gradients, 0, (size_t)m->n_values * sizeof(float));
+    memset(p->gradients, 0, (size_t)m->n_values * sizeof(float));
     place.at = p->block;
-    pass_place(&place, m, team->count, team->kernels, backward, p);
+    pass_place(&place, m, team->count, team->kernels, p);
     return 0;
 }
 

@@ -61,9 +61,8 @@ struct train_loss {
 
 /* Bytes that a pass takes, without the gradients. */
 size_t train_pass_bytes(const struct train_model *m, int32_t most, int32_t threads);
-/* Without `backward` it has no gradients and can only measure. */
-int train_pass_create(const struct train_model *m, struct team *team, int32_t most, bool backward,
-    struct train_pass *p, struct error *err) MUST_USE;
+int train_pass_create(const struct train_model *m, struct team *team, int32_t most, struct train_pass *p,
+    struct error *err) MUST_USE;
 void train_pass_free(struct train_pass *p); /* a zeroed pass is allowed */
 
 /* Adds to *out. With `back` it also adds `scale` times the gradient of the loss to p->gradients. */
@@ -80,7 +79,7 @@ enum { ATTENTION_ROWS = 64 };
 size_t attention_scratch_floats(
     const struct train_model *m, int32_t most, const struct train_kernels *kernels);
 void attention_scratch_place(struct attention_scratch *s, const struct train_model *m, int32_t most,
-    const struct train_kernels *kernels, float **block);
+    const struct train_kernels *kernels, float *at);
 /* Rows of queries [n_rows] at `rows` (NULL: all tokens). */
 void attention_forward(struct train_pass *p, struct kept *k, const int32_t *rows, int32_t n_rows);
 void attention_back(struct train_pass *p, struct kept *k, const int32_t *rows, int32_t n_rows);

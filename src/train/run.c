@@ -88,8 +88,7 @@ static int teams_create(struct run *r, struct error *err)
     int rc = team_create(r->kernels, r->n_teams, &r->outer, err);
     for (int32_t i = 0; i < r->n_teams && rc == 0; i++) {
         rc = team_create(r->kernels, r->plan.threads_each, &r->teams[i].team, err);
-        rc = rc ? rc
-                : train_pass_create(r->model, &r->teams[i].team, r->sequence, true, &r->teams[i].pass, err);
+        rc = rc ? rc : train_pass_create(r->model, &r->teams[i].team, r->sequence, &r->teams[i].pass, err);
     }
     return rc;
 }
@@ -125,8 +124,7 @@ int run_create(const struct train_config *c, struct train_model *m, struct train
     r->identity = identity_of(r);
     rc = data_order_create(&r->data, c->schedule.seed, &r->order, err);
     if (rc == 0 && r->validation.n_docs > 0)
-        rc =
-            train_batch_make(&r->validation, 0, r->validation.n_docs, r->sequence, &r->validation_batch, err);
+        rc = train_batch_make(&r->validation, r->validation.n_docs, r->sequence, &r->validation_batch, err);
     return rc ? rc : teams_create(r, err);
 }
 

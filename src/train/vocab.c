@@ -259,11 +259,6 @@ int vocab_learn(struct vocab *v, int32_t most, struct error *err)
     return rc;
 }
 
-int32_t vocab_size(const struct vocab *v)
-{
-    return v->n_tokens;
-}
-
 void vocab_write(const struct vocab *v, struct gguf_writer *w)
 {
     int32_t *types = must(calloc((size_t)v->n_tokens, sizeof *types));

@@ -22,7 +22,6 @@ void vocab_free(struct vocab *v); /* NULL is allowed */
 int vocab_add(struct vocab *v, struct str text, struct error *err) MUST_USE;
 /* Learns merges until there are `most` tokens, or no pair occurs twice. */
 int vocab_learn(struct vocab *v, int32_t most, struct error *err) MUST_USE;
-int32_t vocab_size(const struct vocab *v);
 /* tokenizer.ggml.* and the ChatML template. */
 void vocab_write(const struct vocab *v, struct gguf_writer *w);
 

@@ -167,7 +167,7 @@ static void test_sequences_are_equally_long(void **state)
     for (size_t i = 0; i < 40; i++)
         lengths[i] = 20 + i * 7 % 60;
     struct train_data d = numbers(lengths, 40);
-    assert_int_equal(train_batch_make(&d, 0, 40, 1024, &b, NULL), 0);
+    assert_int_equal(train_batch_make(&d, 40, 1024, &b, NULL), 0);
     assert_int_equal(b.n_sequences, 4);
     for (size_t i = 0; i < 4; i++)
         assert_true(abs(b.sequences[i].n_tokens - (int32_t)(d.n_tokens / 4)) < 60);
@@ -183,7 +183,7 @@ static void test_targets_are_the_next_tokens(void **state)
     struct train_data d = numbers(lengths, 2);
     struct batch b = {0};
     (void)state;
-    assert_int_equal(train_batch_make(&d, 0, 2, 100, &b, NULL), 0);
+    assert_int_equal(train_batch_make(&d, 2, 100, &b, NULL), 0);
     assert_int_equal(b.n_sequences, 1);
     const struct train_sequence *s = &b.sequences[0];
     static const int32_t rows[] = {0, 2, 4, 6};

@@ -23,7 +23,7 @@ static void rig_create(struct rig *r, const struct dense *d, const struct dense_
     int rc = gguf_open_memory(r->bytes, size, &r->gguf, &r->err);
     rc = rc ? rc : train_model_load(r->gguf, NULL, 200, 1, &r->model, &r->err);
     rc = rc ? rc : team_create(&train_kernels_base, 1, &r->team, &r->err);
-    rc = rc ? rc : train_pass_create(&r->model, &r->team, TINY_TOKENS, true, &r->pass, &r->err);
+    rc = rc ? rc : train_pass_create(&r->model, &r->team, TINY_TOKENS, &r->pass, &r->err);
     if (rc)
         fail_msg("%s: %s", d->name, r->err.message);
     tiny_sequence_fill(&r->sequence, 3, DENSE_VOCAB, 3);

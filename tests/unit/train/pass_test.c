@@ -12,7 +12,7 @@ static void rig_create(
 {
     tiny_model_create(&r->model, shape);
     assert_int_equal(team_create(kernels, threads, &r->team, NULL), 0);
-    assert_int_equal(train_pass_create(&r->model, &r->team, TINY_TOKENS, true, &r->pass, NULL), 0);
+    assert_int_equal(train_pass_create(&r->model, &r->team, TINY_TOKENS, &r->pass, NULL), 0);
 }
 
 static void rig_free(struct rig *r)

@@ -63,7 +63,7 @@ static void rig_create(struct rig *r, enum tensor_type type, const struct train_
         r->model.values[i] += (float)(rand_pcg_double(&random) - 0.5) / 4;
     tiny_sequence_fill(&r->sequence, 3, shape.n_vocab, 1);
     assert_int_equal(team_create(&train_kernels_base, 1, &r->team, NULL), 0);
-    assert_int_equal(train_pass_create(&r->model, &r->team, TINY_TOKENS, true, &r->pass, NULL), 0);
+    assert_int_equal(train_pass_create(&r->model, &r->team, TINY_TOKENS, &r->pass, NULL), 0);
 }
 
 static void rig_free(struct rig *r)
@@ -143,8 +143,7 @@ static void test_a_new_adapter_changes_nothing(void **state)
     train_pass_free(&adapted.pass);
     train_model_free(&adapted.model);
     assert_int_equal(train_model_load(adapted.base, &lora, 0, 3, &adapted.model, NULL), 0);
-    assert_int_equal(
-        train_pass_create(&adapted.model, &adapted.team, TINY_TOKENS, true, &adapted.pass, NULL), 0);
+    assert_int_equal(train_pass_create(&adapted.model, &adapted.team, TINY_TOKENS, &adapted.pass, NULL), 0);
     const double a = loss_of(&full), b = loss_of(&adapted);
     assert_true(fabs(a - b) < 1e-5 * a);
     rig_free(&full);
