@@ -173,6 +173,25 @@ int file_write_gguf(const struct gguf_writer *g, const char *path,
     return rc;
 }
 
+static bool is_named(struct str key, const char *const *names)
+{
+    for (; names && *names; names++)
+        if (str_is(key, *names))
+            return true;
+    return false;
+}
+
+void file_copy_pairs(struct gguf_writer *g, const struct gguf *from, const char *const *leave)
+{
+    static const char *const form[] = {
+        "general.alignment", "split.no", "split.count", "split.tensors.count", NULL};
+    for (size_t i = 0; i < gguf_n_pairs(from); i++) {
+        const struct gguf_pair *pair = gguf_pair_at(from, i);
+        if (!is_named(pair->key, form) && !is_named(pair->key, leave))
+            gguf_write_pair(g, pair);
+    }
+}
+
 /* "x-00001-of-00003.gguf": 3. Any other name: 1. */
 enum { PARTS_END = sizeof "-00001-of-00003.gguf" - 1 };
 

@@ -38,6 +38,9 @@ void file_abandon(struct file_writer *w);
 int file_write_gguf(const struct gguf_writer *g, const char *path,
     int (*fill)(void *ctx, const struct gguf_writer *g, struct file_writer *f, struct error *err), void *ctx,
     struct error *err) MUST_USE;
+/* All pairs but those that speak of the old file's form and those with the keys of `leave` (ends with NULL;
+ * NULL: none). */
+void file_copy_pairs(struct gguf_writer *g, const struct gguf *from, const char *const *leave);
 /* Maps a model, all parts of it where `path` names the first: x-00001-of-0000N.gguf. */
 int file_open_model(const char *path, struct gguf **out, struct error *err) MUST_USE;
 

@@ -156,18 +156,10 @@ static int tensors_write(void *ctx, const struct gguf_writer *g, struct file_wri
     return rc;
 }
 
-/* All pairs but those that speak of the old file's form. */
 static void header_fill(const struct writing *w, const struct quantize_mix *mix, struct gguf_writer *g)
 {
-    static const char *const own[] = {"general.alignment", "general.file_type",
-        "general.quantization_version", "split.no", "split.count", "split.tensors.count"};
-    for (size_t i = 0; i < gguf_n_pairs(w->g); i++) {
-        bool is_own = false;
-        for (size_t k = 0; k < sizeof own / sizeof *own; k++)
-            is_own |= str_is(gguf_pair_at(w->g, i)->key, own[k]);
-        if (!is_own)
-            gguf_write_pair(g, gguf_pair_at(w->g, i));
-    }
+    static const char *const own[] = {"general.file_type", "general.quantization_version", NULL};
+    file_copy_pairs(g, w->g, own);
     gguf_write_u32(g, "general.file_type", mix->file_type);
     gguf_write_u32(g, "general.quantization_version", 2);
     for (size_t i = 0; i < gguf_n_tensors(w->g); i++) {

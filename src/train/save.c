@@ -211,9 +211,7 @@ int folded_write(const struct train_model *m, const struct gguf *base, const cha
     struct gguf_writer g;
     struct folded x = {m, base};
     gguf_writer_init(&g);
-    for (size_t i = 0; i < gguf_n_pairs(base); i++)
-        if (!str_is(gguf_pair_at(base, i)->key, "general.alignment"))
-            gguf_write_pair(&g, gguf_pair_at(base, i));
+    file_copy_pairs(&g, base, NULL);
     for (size_t i = 0; i < gguf_n_tensors(base); i++) {
         const struct tensor *t = gguf_tensor_at(base, i);
         char name[TENSOR_NAME_MAX + 1];

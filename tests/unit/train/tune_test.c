@@ -7,6 +7,7 @@
 #include "engine/worker/gguf.h"
 #include "engine/worker/model.h"
 #include "engine/worker/model_state.h"
+#include "train/files.h"
 #include "train/text.h"
 
 enum { RANK = 3 };
@@ -237,6 +238,78 @@ static void test_a_folded_model_keeps_the_rest(void **state)
     rig_free(&r);
 }
 
+/* Every second tensor of a model, as one of its two parts has them. */
+struct part {
+    const struct gguf *from;
+    uint32_t no;
+};
+
+static int part_fill(void *ctx, const struct gguf_writer *g, struct file_writer *f, struct error *err)
+{
+    static const char zeros[64];
+    const struct part *p = ctx;
+    (void)err;
+    for (size_t i = p->no; i < gguf_n_tensors(p->from); i += 2) {
+        const struct tensor *t = gguf_tensor_at(p->from, i);
+        file_write(f, t->data, t->bytes);
+        file_write(f, zeros, gguf_writer_padding(g, t->bytes));
+    }
+    return 0;
+}
+
+static const char *part_write(struct rig *r, uint32_t no)
+{
+    struct part p = {r->base, no};
+    const char *path = folder_file(&r->f, no ? "s-00002-of-00002.gguf" : "s-00001-of-00002.gguf");
+    struct gguf_writer w;
+    gguf_writer_init(&w);
+    for (size_t i = 0; no == 0 && i < gguf_n_pairs(r->base); i++)
+        gguf_write_pair(&w, gguf_pair_at(r->base, i));
+    gguf_write_u32(&w, "split.no", no);
+    gguf_write_u32(&w, "split.count", 2);
+    gguf_write_u32(&w, "split.tensors.count", (uint32_t)gguf_n_tensors(r->base));
+    for (size_t i = no; i < gguf_n_tensors(r->base); i += 2) {
+        const struct tensor *t = gguf_tensor_at(r->base, i);
+        char name[TENSOR_NAME_MAX + 1];
+        snprintf(name, sizeof name, STR_FMT, STR_ARG(t->name));
+        gguf_write_tensor(&w, name, t->type, t->n_dims, t->shape);
+    }
+    if (file_write_gguf(&w, path, part_fill, &p, &r->err))
+        fail_msg("%s", r->err.message);
+    gguf_writer_free(&w);
+    return path;
+}
+
+/* One file comes of a base in two, and says so. */
+static void test_a_split_base_is_folded_into_one_file(void **state)
+{
+    struct rig r;
+    struct gguf *split;
+    float of_one[512], of_two[512];
+    (void)state;
+    rig_create(&r, TENSOR_F32, &lora);
+    const char *first = part_write(&r, 0), *second = part_write(&r, 1);
+    const char *path = folder_file(&r.f, "k");
+    if (file_open_model(first, &split, &r.err) || folded_write(&r.model, split, path, &r.err))
+        fail_msg("%s", r.err.message);
+    struct gguf *whole = file_open(path);
+    assert_int_equal(gguf_n_pairs(whole), gguf_n_pairs(r.base));
+    assert_int_equal(gguf_n_tensors(whole), gguf_n_tensors(r.base));
+    assert_null(gguf_find(whole, "split.count"));
+    engine_logits(whole, NULL, of_two);
+    gguf_close(whole);
+    if (folded_write(&r.model, r.base, path, &r.err))
+        fail_msg("%s", r.err.message);
+    whole = file_open(path);
+    engine_logits(whole, NULL, of_one);
+    assert_memory_equal(of_two, of_one, (size_t)r.model.shape.n_vocab * sizeof *of_one);
+    gguf_close(whole);
+    gguf_close(split);
+    unlink(first);
+    unlink(second);
+    rig_free(&r);
+}
+
 static void test_a_model_that_cannot_be_trained_is_refused_by_name(void **state)
 {
     struct rig r;
@@ -266,6 +339,7 @@ int main(void)
         cmocka_unit_test(test_a_new_adapter_changes_nothing),
         cmocka_unit_test(test_adapter_and_folded_model_say_the_same_in_the_engine),
         cmocka_unit_test(test_a_folded_model_keeps_the_rest),
+        cmocka_unit_test(test_a_split_base_is_folded_into_one_file),
         cmocka_unit_test(test_a_model_that_cannot_be_trained_is_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
