@@ -1,14 +1,12 @@
 #include "train/text.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/limits.h"
 #include "engine/worker/gguf.h"
 #include "train/data.h"
+#include "train/files.h"
 #include "train/vocab.h"
 
 #define HEADER_MAX (512 * MIB)
@@ -117,13 +115,10 @@ int train_text_from(const struct gguf *from, struct train_text *t, struct error 
 int train_text_open(const char *path, struct train_text *t, struct error *err)
 {
     struct gguf *g = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
     *t = (struct train_text){0};
-    if (fd < 0)
-        return error_set(err, ERROR_IO, "cannot open %s: %s", path, strerror(errno));
-    int rc = gguf_open(&fd, 1, &g, err);
-    rc = rc ? rc : train_text_from(g, t, err);
+    int rc = file_open_model(path, &g, err);
+    if (rc == 0 && train_text_from(g, t, err))
+        rc = error_wrap(err, "%s", path);
     gguf_close(g);
-    close(fd);
-    return rc ? error_wrap(err, "%s", path) : 0;
+    return rc;
 }

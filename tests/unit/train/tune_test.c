@@ -310,6 +310,24 @@ static void test_a_split_base_is_folded_into_one_file(void **state)
     rig_free(&r);
 }
 
+static void test_a_split_model_lends_its_tokenizer(void **state)
+{
+    struct rig r;
+    struct train_text lent;
+    (void)state;
+    rig_create(&r, TENSOR_F16, NULL);
+    const char *first = part_write(&r, 0), *second = part_write(&r, 1);
+    if (train_text_open(first, &lent, &r.err))
+        fail_msg("%s", r.err.message);
+    assert_int_equal(tokenizer_vocab_size(lent.tokenizer), tokenizer_vocab_size(r.text.tokenizer));
+    train_text_free(&lent);
+    unlink(second);
+    assert_int_equal(train_text_open(first, &lent, &r.err), ERROR_IO);
+    assert_non_null(strstr(r.err.message, "s-00002-of-00002.gguf"));
+    unlink(first);
+    rig_free(&r);
+}
+
 static void test_a_model_that_cannot_be_trained_is_refused_by_name(void **state)
 {
     struct rig r;
@@ -340,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_adapter_and_folded_model_say_the_same_in_the_engine),
         cmocka_unit_test(test_a_folded_model_keeps_the_rest),
         cmocka_unit_test(test_a_split_base_is_folded_into_one_file),
+        cmocka_unit_test(test_a_split_model_lends_its_tokenizer),
         cmocka_unit_test(test_a_model_that_cannot_be_trained_is_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
