@@ -107,7 +107,7 @@ void bias_forward(struct train_pass *p, const struct train_weight *bias, float *
 {
     if (!bias)
         return;
-    const float *values = bias->at >= 0 ? train_weight_values(p->model, bias) : bias->frozen;
+    const float *values = train_vector_values(p->model, bias);
     for (int64_t i = 0; i < rows; i++)
         p->team->kernels->add(y + i * bias->n_in, values, bias->n_in);
 }

@@ -66,4 +66,10 @@ static inline float *train_weight_values(const struct train_model *m, const stru
     return m->values + w->at;
 }
 
+/* Of a norm or a bias: frozen ones are floats in every file. */
+static inline const float *train_vector_values(const struct train_model *m, const struct train_weight *w)
+{
+    return w->at >= 0 ? train_weight_values(m, w) : w->frozen;
+}
+
 #endif

@@ -178,17 +178,11 @@ static void norm_rows(void *ctx, int64_t from, int64_t to)
             t->y + i * t->width, t->x + i * t->width, t->values, t->p->model->shape.norm_eps, t->width);
 }
 
-/* Norms that are frozen are floats in every file. */
-static const float *vector_values(const struct train_pass *p, const struct train_weight *w)
-{
-    return w->at >= 0 ? train_weight_values(p->model, w) : w->frozen;
-}
-
 void norm_forward(struct train_pass *p, const struct train_weight *w, const float *x, int64_t rows, float *y,
     float *inverse)
 {
-    struct rows_task t = {
-        .p = p, .values = vector_values(p, w), .x = x, .y = y, .inverse = inverse, .width = w->n_in};
+    const float *values = train_vector_values(p->model, w);
+    struct rows_task t = {.p = p, .values = values, .x = x, .y = y, .inverse = inverse, .width = w->n_in};
     team_rows(p->team, rows, norm_rows, &t);
 }
 

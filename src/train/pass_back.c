@@ -25,8 +25,7 @@ static void norm_rows_back(void *ctx, int64_t from, int64_t to)
 void norm_backward(struct train_pass *p, const struct train_weight *w, const float *dy, const float *x,
     const float *inverse, int64_t rows, float *dx)
 {
-    const float *values = w->at >= 0 ? train_weight_values(p->model, w) : w->frozen;
-    struct norm_task t = {p, values, dy, x, inverse, dx, w->n_in};
+    struct norm_task t = {p, train_vector_values(p->model, w), dy, x, inverse, dx, w->n_in};
     team_rows(p->team, rows, norm_rows_back, &t);
     for (int64_t i = 0; i < rows && w->at >= 0; i += TEAM_ROWS)
         p->team->kernels->add(p->gradients + w->at, p->norm_parts + i / TEAM_ROWS * w->n_in, w->n_in);
