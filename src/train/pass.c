@@ -110,13 +110,11 @@ static void pass_place(struct hand *h, const struct train_model *m, int32_t thre
     }
 }
 
-size_t train_pass_bytes(const struct train_model *m, int32_t most, int32_t threads)
+size_t train_pass_bytes(
+    const struct train_model *m, const struct train_kernels *kernels, int32_t most, int32_t threads)
 {
-    const struct train_kernels *kernels;
     struct train_pass p = {.most = most};
     struct hand h = {0};
-    if (train_kernels_select(NULL, &kernels, NULL))
-        return 0;
     pass_place(&h, m, threads, kernels, &p);
     return h.total * sizeof(float) + (size_t)threads * gemm_scratch_bytes();
 }

@@ -60,7 +60,8 @@ struct train_loss {
 };
 
 /* Bytes that a pass takes, without the gradients. */
-size_t train_pass_bytes(const struct train_model *m, int32_t most, int32_t threads);
+size_t train_pass_bytes(
+    const struct train_model *m, const struct train_kernels *kernels, int32_t most, int32_t threads);
 int train_pass_create(const struct train_model *m, struct team *team, int32_t most, struct train_pass *p,
     struct error *err) MUST_USE;
 void train_pass_free(struct train_pass *p); /* a zeroed pass is allowed */

@@ -33,7 +33,8 @@ static struct run_plan plan_make(const struct run *r, int32_t threads, int64_t a
                                        : threads};
     for (;; p.teams--) {
         p.threads_each = threads / p.teams;
-        p.passes = (size_t)p.teams * (values + train_pass_bytes(r->model, r->sequence, p.threads_each));
+        p.passes =
+            (size_t)p.teams * (values + train_pass_bytes(r->model, r->kernels, r->sequence, p.threads_each));
         if (p.teams == 1 || (int64_t)(p.weights + p.optimizer + p.data + p.passes) < available / 4 * 3)
             return p;
     }
