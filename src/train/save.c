@@ -7,9 +7,10 @@
 #include "engine/worker/gguf.h"
 #include "engine/worker/tensor_quantize.h"
 #include "train/files.h"
+#include "train/quantize.h"
 #include "train/run.h"
 
-enum { ROWS_AT_ONCE = 64, FILE_F32 = 0, FILE_F16 = 1, FILE_Q8_0 = 7, FILE_BF16 = 32 };
+enum { ROWS_AT_ONCE = 64 };
 
 /* A row that is not whole blocks is stored in halves. */
 static enum tensor_type type_of(const struct train_weight *w, enum tensor_type wanted)
@@ -24,11 +25,7 @@ static void keys_write(const struct train_shape *s, const struct train_config *c
     gguf_write_str(g, "general.architecture", STR("llama"));
     gguf_write_str(g, "general.type", STR("model"));
     gguf_write_str(g, "general.name", c->name);
-    gguf_write_u32(g, "general.file_type",
-        c->type == TENSOR_F32    ? FILE_F32
-        : c->type == TENSOR_F16  ? FILE_F16
-        : c->type == TENSOR_Q8_0 ? FILE_Q8_0
-                                 : FILE_BF16);
+    gguf_write_u32(g, "general.file_type", quantize_mix_find(tensor_type_info(c->type)->name)->file_type);
     gguf_write_u32(g, "general.quantization_version", 2);
     gguf_write_u32(g, "llama.vocab_size", (uint32_t)s->n_vocab);
     gguf_write_u32(g, "llama.context_length", (uint32_t)s->n_context);

@@ -9,6 +9,7 @@
 #include "engine/worker/backend.h"
 #include "engine/worker/gguf.h"
 #include "engine/worker/model.h"
+#include "train/files.h"
 #include "train/text.h"
 
 struct rig {
@@ -241,9 +242,21 @@ static void engine_losses(const char *path, const struct train_sequence *s, floa
     close(fd);
 }
 
+static uint32_t file_type_of(const char *path)
+{
+    struct gguf *g;
+    struct error err;
+    uint32_t type;
+    if (file_open_model(path, &g, &err) || gguf_get_u32(g, "general.file_type", UINT32_MAX, &type, &err))
+        fail_msg("%s", err.message);
+    gguf_close(g);
+    return type;
+}
+
 static void test_the_engine_computes_what_the_trainer_does(void **state)
 {
     static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q8_0};
+    static const uint32_t file_types[] = {0, 1, 32, 7};
     static const float tolerance[] = {2e-4f, 0.02f, 0.1f, 0.2f};
     struct rig r;
     (void)state;
@@ -257,6 +270,7 @@ static void test_the_engine_computes_what_the_trainer_does(void **state)
         const char *path = folder_file(&r.f, "m.gguf");
         if (model_write(&r.model, &r.text, &r.config, path, &r.err))
             fail_msg("%s", r.err.message);
+        assert_int_equal(file_type_of(path), file_types[t]);
         engine_losses(path, s, losses);
         train_pass_run(&r.run.teams[0].pass, s, false, 1, &l);
         for (int32_t i = 0; i < s->n_targets; i++)
