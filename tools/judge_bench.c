@@ -87,7 +87,7 @@ static int64_t judge(struct str text)
     struct chat_request r = {.arena = a, .messages = &message, .n_messages = 1};
     struct facts f;
     int64_t start = cpu_ns();
-    facts_init(&f, &r, NULL);
+    facts_init(&f, NULL, &r, NULL);
     (void)facts_findings(&f);
     (void)facts_complexity(&f);
     (void)facts_tokens(&f);

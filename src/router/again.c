@@ -13,7 +13,6 @@ static unsigned bit(enum when_fact fact)
 
 static int findings_recall(struct facts *f, const json_t *decision, struct error *err)
 {
-    struct str name;
     const json_t *entities = json_object_get(decision, "entities");
     const json_t *categories = json_object_get(decision, "categories");
     f->findings.sensitive = json_is_true(json_object_get(decision, "sensitive"));
@@ -22,9 +21,8 @@ static int findings_recall(struct facts *f, const json_t *decision, struct error
     int rc = 0;
     for (size_t i = 0; i < json_array_size(entities) && rc == 0; i++) {
         const json_t *e = json_array_get(entities, i);
-        name = json_str(json_object_get(e, "type"));
-        const struct detect_type *own = detect_own_type_find(f->own, name);
-        const struct detect_type *type = own ? own : detect_type_find(name);
+        const struct detect_type *type =
+            detect_own_type_or_known(f->own, json_str(json_object_get(e, "type")));
         const struct router_entity entity = {.type = type ? type->name : "",
             .category = type ? type->category : 0,
             .score = json_number_value(json_object_get(e, "score"))};
@@ -69,8 +67,7 @@ int router_decide_again(const struct router_policy *p, struct arena *a, struct s
     struct facts f;
     struct chat_request *r = chat_request_create(a);
     r->model = model;
-    facts_init(&f, r, c);
-    f.own = p->own;
+    facts_init(&f, p->own, r, c);
     int rc = facts_recall(&f, decision, err);
     if (rc == 0)
         rc = router_decide_facts(p, &f, out, err);

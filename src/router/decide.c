@@ -329,8 +329,7 @@ int router_decide(const struct router_policy *p, const struct chat_request *r, c
     struct route_decision *out, struct error *err)
 {
     struct facts f;
-    facts_init(&f, r, c);
-    f.own = p->own;
+    facts_init(&f, p->own, r, c);
     return router_decide_facts(p, &f, out, err);
 }
 
@@ -346,8 +345,7 @@ int router_decide_explained(const struct router_policy *p, const struct chat_req
     const struct router_context *c, struct route_decision *out, struct error *err)
 {
     struct facts f;
-    facts_init(&f, r, c);
-    f.own = p->own;
+    facts_init(&f, p->own, r, c);
     facts_compute(&f);
     return router_decide_facts(p, &f, out, err);
 }

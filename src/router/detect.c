@@ -351,8 +351,6 @@ static int text_scan(struct detect_scan *s, const struct byte_map *map)
         detect_context_scan(s);
     if (s->own && s->rc == 0)
         detect_own_scan(s);
-    if (s->own && s->rc == 0)
-        detect_own_allow(s);
     if (s->rc == 0)
         hits_settle(s);
     return s->rc;

@@ -81,18 +81,19 @@ static int type_read(struct compile *c, const struct yaml_node *entry, const cha
 }
 
 /* A list of plain values, or one. */
-static int values_read(
-    struct compile *c, const struct yaml_node *list, const char *what, struct str **out, size_t *n)
+static int values_read(struct compile *c, const struct yaml_node *list, struct str **out, size_t *n)
 {
     size_t count = list->kind == YAML_LIST ? list->count : 1;
     const struct yaml_node *v = list->kind == YAML_LIST ? list->first : list;
     if (count == 0 || count > VALUES)
-        return yaml_error(list, c->err, ERROR_INVALID, "'%s' wants 1 to %d values", what, VALUES);
+        return yaml_error(
+            list, c->err, ERROR_INVALID, "'" STR_FMT "' wants 1 to %d values", STR_ARG(list->key), VALUES);
     *out = arena_alloc(c->arena, count * sizeof **out);
     *n = 0;
     for (; v; v = list->kind == YAML_LIST ? v->next : NULL) {
         if (v->kind != YAML_SCALAR || v->value.len == 0)
-            return yaml_error(v, c->err, ERROR_INVALID, "'%s' wants a list of plain values", what);
+            return yaml_error(
+                v, c->err, ERROR_INVALID, "'" STR_FMT "' wants a list of plain values", STR_ARG(list->key));
         (*out)[(*n)++] = arena_copy(c->arena, v->value);
     }
     return 0;
@@ -155,7 +156,7 @@ static int words_read(struct compile *c, const struct yaml_node *entry, const st
     int rc =
         type_read(c, entry, label ? "OWN_LABEL" : "OWN_WORD", label ? OWN_WHOLE : OWN_WORD, false, &type);
     if (rc == 0)
-        rc = values_read(c, list, label ? "labels" : "words", &values, &n);
+        rc = values_read(c, list, &values, &n);
     for (size_t i = 0; i < n && rc == 0; i++)
         rc = word_add(c, list, values[i], type, label);
     return rc;
@@ -284,7 +285,7 @@ static int mark_read(struct compile *c, const struct yaml_node *entry, const str
     if (rc == 0 && m->beside == OWN_HEADER)
         m->name = arena_copy(c->arena, n->value);
     if (rc == 0 && values)
-        rc = values_read(c, values, values->key.data ? "values" : "keys", &m->values, &m->n_values);
+        rc = values_read(c, values, &m->values, &m->n_values);
     c->own->n_marks += rc == 0;
     return rc;
 }
@@ -330,8 +331,8 @@ static int allow_read(struct compile *c, const struct yaml_node *entry)
         rc = yaml_get_str(entry, "why", STR_NONE, &why, c->err);
     if (rc)
         return rc;
-    allow->type = detect_own_type_find(c->own, type);
-    if (!allow->type && !(allow->type = detect_type_find(type)))
+    allow->type = detect_own_type_or_known(c->own, type);
+    if (!allow->type)
         return yaml_error(entry, c->err, ERROR_INVALID,
             "'type' is what never to find, a type as weir detect writes it (EMAIL_ADDRESS), not '" STR_FMT
             "'",
@@ -346,7 +347,7 @@ static int allow_read(struct compile *c, const struct yaml_node *entry)
     c->own->n_allows++;
     rc = own_text_keep(why, &allow->why, c->err);
     if (rc == 0 && values)
-        rc = values_read(c, values, "values", &allow->values, &allow->n_values);
+        rc = values_read(c, values, &allow->values, &allow->n_values);
     return rc || !pattern ? rc
                           : pattern_compile(c, pattern, PCRE2_ANCHORED | PCRE2_ENDANCHORED, &allow->code);
 }

@@ -76,9 +76,8 @@ struct detect_own_files {
 int detect_own_compile(struct arena *a, const struct yaml_node *owner, const struct detect_own_files *files,
     struct detect_own **out, struct error *err) MUST_USE;
 
-/* detect_own_scan.c: adds hits; then marks those that are allowed. */
+/* detect_own_scan.c: adds hits; then marks those that are allowed, whoever found them. */
 void detect_own_scan(struct detect_scan *s);
-void detect_own_allow(struct detect_scan *s);
 /* What stands beside the request adds findings without a span. */
 int detect_own_request(const struct detect_own *own, const struct router_context *c, struct arena *a,
     struct router_findings *f, struct error *err) MUST_USE;
@@ -87,6 +86,8 @@ bool detect_own_marked(const struct detect_own *own, const struct router_context
 const struct detect_type *detect_own_stays(const struct detect_own *own, const struct router_findings *f);
 /* Its type of that name, or NULL. Only this policy's: another one may have had the name for something else. */
 const struct detect_type *detect_own_type_find(const struct detect_own *own, struct str name);
+/* That, else the built-in one, or NULL. */
+const struct detect_type *detect_own_type_or_known(const struct detect_own *own, struct str name);
 /* A line for each `allow`, for the log. */
 void detect_own_say(const struct detect_own *own, void (*say)(void *ctx, const char *line), void *ctx);
 

@@ -152,29 +152,13 @@ static void pattern_look(struct detect_scan *s, const struct own_pattern *p)
         size_t end = char_floor(s->text, from + WINDOW);
         size_t next = end == s->text.len ? end : char_floor(s->text, from + STEP);
         struct str window = str_slice(s->text, 0, end);
-        for (; from < next && match(s, s->own, p->code, window, from, &span) == 0 &&
-                       span[0]<next; from = span[1]> from
-                   ? span[1]
-                   : char_floor(s->text, from + 4))
+        while (from < next && match(s, s->own, p->code, window, from, &span) == 0 && span[0] < next) {
             if (span[1] > span[0])
                 detect_add(s, p->type, span[0], span[1], 1.0);
+            from = span[1] > from ? span[1] : char_floor(s->text, from + 4);
+        }
         from = from > next ? from : next;
     }
-}
-
-static void match_free(struct detect_scan *s)
-{
-    pcre2_match_data_free(s->match);
-    s->match = NULL;
-}
-
-void detect_own_scan(struct detect_scan *s)
-{
-    if (s->own->n_words > 0 || s->own->n_prints > 0)
-        folded_look(s);
-    for (size_t i = 0; i < s->own->n_patterns && s->rc == 0; i++)
-        pattern_look(s, &s->own->patterns[i]);
-    match_free(s);
 }
 
 /* ---- What is allowed. ---- */
@@ -187,7 +171,7 @@ static bool allows(struct detect_scan *s, const struct own_allow *a, struct str 
     return a->code && match(s, s->own, a->code, value, 0, &span) == 0;
 }
 
-void detect_own_allow(struct detect_scan *s)
+static void allowed_mark(struct detect_scan *s)
 {
     for (size_t i = 0; i < s->n_hits && s->own->n_allows > 0 && s->rc == 0; i++) {
         struct detect_hit *h = &s->hits[i];
@@ -198,7 +182,17 @@ void detect_own_allow(struct detect_scan *s)
                 h->score = 0;
             }
     }
-    match_free(s);
+}
+
+void detect_own_scan(struct detect_scan *s)
+{
+    if (s->own->n_words > 0 || s->own->n_prints > 0)
+        folded_look(s);
+    for (size_t i = 0; i < s->own->n_patterns && s->rc == 0; i++)
+        pattern_look(s, &s->own->patterns[i]);
+    allowed_mark(s);
+    pcre2_match_data_free(s->match);
+    s->match = NULL;
 }
 
 void detect_own_say(const struct detect_own *own, void (*say)(void *ctx, const char *line), void *ctx)
@@ -283,6 +277,12 @@ const struct detect_type *detect_own_type_find(const struct detect_own *own, str
         if (str_is(name, own->types[i]->name))
             return own->types[i];
     return NULL;
+}
+
+const struct detect_type *detect_own_type_or_known(const struct detect_own *own, struct str name)
+{
+    const struct detect_type *type = detect_own_type_find(own, name);
+    return type ? type : detect_type_find(name);
 }
 
 const struct detect_type *detect_own_stays(const struct detect_own *own, const struct router_findings *f)

@@ -13,9 +13,10 @@
 
 enum { QUESTION_BYTES = 64 * 1024 };
 
-void facts_init(struct facts *f, const struct chat_request *r, const struct router_context *c)
+void facts_init(struct facts *f, const struct detect_own *own, const struct chat_request *r,
+    const struct router_context *c)
 {
-    *f = (struct facts){.request = r, .context = c, .complexity = NAN, .tokens = -1};
+    *f = (struct facts){.own = own, .request = r, .context = c, .complexity = NAN, .tokens = -1};
 }
 
 /* ---- Sensitivity: over everything a person or program wrote, and over what only shows when parts are joined
@@ -289,7 +290,7 @@ int64_t facts_tokens(struct facts *f)
 int64_t router_tokens(const struct chat_request *r)
 {
     struct facts f;
-    facts_init(&f, r, NULL);
+    facts_init(&f, NULL, r, NULL);
     return facts_tokens(&f);
 }
 

@@ -33,7 +33,8 @@ struct facts {
     bool images, audio;
 };
 
-void facts_init(struct facts *f, const struct chat_request *r, const struct router_context *c);
+void facts_init(struct facts *f, const struct detect_own *own, const struct chat_request *r,
+    const struct router_context *c);
 const struct router_findings *facts_findings(struct facts *f);
 double facts_complexity(struct facts *f);
 int64_t facts_tokens(struct facts *f);

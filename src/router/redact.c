@@ -42,8 +42,7 @@ static void stay(struct gather *g, const char *fmt, const char *what)
 
 static const struct detect_type *type_of(const struct gather *g, const char *name)
 {
-    const struct detect_type *own = detect_own_type_find(g->options->own, str_from(name));
-    return own ? own : detect_type_find(str_from(name));
+    return detect_own_type_or_known(g->options->own, str_from(name));
 }
 
 /* A statement tells more than its own words: without them the text around says the same. So does a document
@@ -346,8 +345,7 @@ static int judge_again(struct gather *g, const struct chat_request *masked)
     int rc = chat_request_rewrite(masked, text_blank, g, &rest, g->err);
     if (rc)
         return rc;
-    facts_init(&f, rest, NULL);
-    f.own = g->options->own;
+    facts_init(&f, g->options->own, rest, NULL);
     const struct router_findings *found = facts_findings(&f);
     if (f.detector_failed)
         return error_set(g->err, ERROR_INVALID, "the masked text could not be checked (%s)", f.failure);

@@ -346,8 +346,7 @@ int router_explain(const struct router_policy *p, const struct chat_request *r,
     struct error *err)
 {
     struct facts f;
-    facts_init(&f, r, c);
-    f.own = p->own;
+    facts_init(&f, p->own, r, c);
     facts_compute(&f);
     int rc = router_decide_facts(p, &f, out, err);
     json_object_begin(w);

@@ -214,7 +214,7 @@ static bool sensitive(const struct chat_request *r)
 {
     struct router_context c = context_of();
     struct facts f;
-    facts_init(&f, r, &c);
+    facts_init(&f, NULL, r, &c);
     const struct router_findings *found = facts_findings(&f);
     assert_false(f.detector_failed);
     return found->sensitive;

@@ -87,7 +87,7 @@ static int64_t tokens(struct arena *a, const char *text)
 {
     struct router_context c = context_of();
     struct facts f;
-    facts_init(&f, request_of(a, "auto", text), &c);
+    facts_init(&f, NULL, request_of(a, "auto", text), &c);
     return facts_tokens(&f);
 }
 
@@ -106,7 +106,7 @@ static void sizes(void **state)
     r->messages[0].n_parts = 2;
     r->messages[0].parts[1] = (struct chat_part){
         .kind = CHAT_PART_IMAGE, .url = STR("data:image/png;base64,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")};
-    facts_init(&f, r, &c);
+    facts_init(&f, NULL, r, &c);
     assert_in_range(facts_tokens(&f), 800, 830); /* the picture's bytes are not text */
     assert_true(facts_images(&f));
     assert_false(facts_audio(&f));
@@ -123,14 +123,14 @@ static void a_picture_is_not_read_as_text(void **state)
     r->messages[0].n_parts = 2;
     r->messages[0].parts[1] = (struct chat_part){
         .kind = CHAT_PART_IMAGE, .url = STR("data:image/png;base64,AAAA/4539730525397182/AAAA")};
-    facts_init(&f, r, &c);
+    facts_init(&f, NULL, r, &c);
     assert_false(facts_findings(&f)->sensitive);
     /* but what only says that it is one is */
     r->messages[0].parts[1].url = STR("data:image/png;base64,AAAA a.b@lipowa.pl");
-    facts_init(&f, r, &c);
+    facts_init(&f, NULL, r, &c);
     assert_true(facts_findings(&f)->sensitive);
     r->messages[0].parts[1].url = STR("https://cdn.lipowa.pl/p.png?card=4539730525397182");
-    facts_init(&f, r, &c);
+    facts_init(&f, NULL, r, &c);
     assert_true(facts_findings(&f)->sensitive);
     arena_free(a);
 }
@@ -159,7 +159,7 @@ static void what_is_cut_over_two_inputs_is_found(void **state)
             r->kind = CHAT_KIND_EMBED;
             r->inputs = inputs;
             r->n_inputs = 2;
-            facts_init(&f, r, NULL);
+            facts_init(&f, NULL, r, NULL);
             if (!facts_findings(&f)->sensitive)
                 fail_msg("not found: %s | %s", pieces[i][0], pieces[i][1]);
             assert_true(str_is(facts_findings(&f)->entities[0].where, "input[1]"));
