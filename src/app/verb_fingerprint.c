@@ -222,17 +222,13 @@ static void made_say(const struct reading *r, const struct print_made *made, con
 static char *name_make(const char *path)
 {
     char *name = NULL;
-    size_t end = strlen(path);
-    while (end > 0 && path[end - 1] == '/')
-        end--;
-    size_t from = end;
-    while (from > 0 && path[from - 1] != '/')
-        from--;
-    bool dots = end - from <= 2 && strspn(path + from, ".") >= end - from;
-    return asprintf(
-               &name, "%.*s.fingerprint", dots ? 9 : (int)(end - from), dots ? "documents" : path + from) < 0
-               ? NULL
-               : name;
+    struct str base = str_from(path);
+    while (str_ends(base, STR("/")))
+        base.len--;
+    base = str_base_name(base);
+    if (base.len == 0 || str_is(base, ".") || str_is(base, ".."))
+        base = STR("documents");
+    return asprintf(&name, STR_FMT ".fingerprint", STR_ARG(base)) < 0 ? NULL : name;
 }
 
 int verb_fingerprint(int argc, char **argv)

@@ -44,14 +44,6 @@ static uint64_t hash_end(const struct hash *h)
     return h->n_pending ? hash_eight(h->state, h->pending) : h->state;
 }
 
-uint64_t detect_word_hash(const char *ascii_lower)
-{
-    struct hash h = {.state = hash_start};
-    while (*ascii_lower)
-        hash_byte(&h, *ascii_lower++);
-    return hash_end(&h);
-}
-
 size_t detect_letter_fold(struct str text, size_t at, char out[4], size_t *n_out, bool *capital)
 {
     unsigned char lead = (unsigned char)text.data[at];
@@ -92,7 +84,7 @@ static size_t letter_read(struct str text, size_t at, struct hash *hash, bool *c
 
 /* ---- The table. An entry is a word, or the beginning of a phrase; open addressing, no removal. ---- */
 enum { TABLE_SIZE = 1 << 16 };
-enum { GOES_ON = 1, GOES_ANY = 2, GOES_NUMBER = 4, GOES_CAPITAL = 8, NEEDS_COLON = 16 };
+enum { GOES_ON = 1, GOES_ANY = 2, GOES_NUMBER = 4, GOES_CAPITAL = 8 };
 struct entry {
     uint64_t hash;        /* 0: free */
     uint64_t kinds;       /* of what ends here */

@@ -71,7 +71,6 @@ size_t detect_words_read(
  */
 void detect_phrases_at(const struct detect_word *words, size_t n, size_t i,
     void (*found)(void *ctx, size_t from, size_t to, uint64_t kinds), void *ctx);
-uint64_t detect_word_hash(const char *ascii_lower);
 /* A letter of more than one byte at `at`: its length, what it is folded to, is it a capital; 0 for a sign
  * that ends words. */
 size_t detect_letter_fold(struct str text, size_t at, char out[4], size_t *n_out, bool *capital);

@@ -135,10 +135,9 @@ int router_cascade_fit(const struct calibrate_sample *samples, size_t n, double 
             report->built_in.strong, report->built_in.weak);
     } else {
         size_t n_strong;
-        struct gap_report sorted;
         weights_choose(&w, out, report);
-        judge(&w, &sorted);
-        double aim = sorted.weak + recover * (sorted.strong - sorted.weak);
+        judge(&w, &report->fitted); /* sorts the rows by what was chosen */
+        double aim = report->fitted.weak + recover * (report->fitted.strong - report->fitted.weak);
         out->threshold = fmin(fmax(gap_threshold(w.rows, n, aim, &n_strong), 0), 1.000001);
         totals(&w, out, report);
     }
