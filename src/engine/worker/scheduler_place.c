@@ -73,7 +73,8 @@ static struct place place_find(const struct scheduler *s, const struct sequence 
     if (model_state_shares(s->state)) {
         for (int32_t i = s->o.n_slots - 1; i >= 0; i--)
             p.slot = s->slots[i].sequence ? p.slot : i;
-        p.kept = model_state_match(s->state, q->scales, q->tokens.ids, count - 1, &unused);
+        if (p.slot >= 0)
+            p.kept = model_state_match(s->state, q->scales, q->tokens.ids, count - 1, &unused);
     } else {
         donor_find(s, q, &p);
     }

@@ -73,7 +73,7 @@ static int32_t block_tokens(const struct op *op)
 struct parts {
     float *keys;        /* [16 positions][k_width][TILE_ROWS] */
     float *values;      /* [position][padded v_width] */
-    float *row;         /* one of the cache's, as floats */
+    float *row;         /* [TILE_ROWS][k_width]: keys as floats, before they are turned round */
     float *scores;      /* [query][position] */
     float *out;         /* [query][padded v_width] */
     float *most, *sums; /* [query] */
@@ -87,7 +87,7 @@ static struct parts parts_of(float *memory, const struct op *op)
     struct parts p = {.keys = memory};
     p.values = p.keys + TILE_POSITIONS * (int64_t)spec->k_width;
     p.row = p.values + TILE_POSITIONS * width;
-    p.scores = p.row + TILE_ROWS * (int64_t)(spec->k_width > spec->v_width ? spec->k_width : spec->v_width);
+    p.scores = p.row + TILE_ROWS * (int64_t)spec->k_width;
     p.out = p.scores + n * TILE_POSITIONS;
     p.most = p.out + n * width;
     p.sums = p.most + n;
@@ -313,30 +313,30 @@ static void attend(struct block *b)
     block_store(b);
 }
 
-/* Block `index` of the batch; false: there are no more. A block is of one slot. */
-static bool block_find(const struct cpu_task *task, int64_t index, int64_t *from, int64_t *to)
+/* Where the block that begins at token `from` ends: it is of one slot. */
+static int64_t block_end(const struct cpu_task *task, int64_t from)
 {
     const struct program_batch *b = &task->cpu->program->batch;
     const int32_t most = block_tokens(task->op);
-    for (*from = 0; *from < b->n_tokens; *from = *to, index--) {
-        for (*to = *from + 1; *to < b->n_tokens && *to - *from < most && b->slots[*to] == b->slots[*from];)
-            (*to)++;
-        if (index == 0)
-            return true;
-    }
-    return false;
+    int64_t to = from + 1;
+    while (to < b->n_tokens && to - from < most && b->slots[to] == b->slots[from])
+        to++;
+    return to;
 }
 
 void cpu_attention(const struct cpu_task *task)
 {
     int64_t n_blocks = 0, at, end;
     struct block b = {.task = task};
-    while (block_find(task, n_blocks, &b.from, &b.to))
+    for (int64_t t = 0; t < task->cpu->program->batch.n_tokens; t = block_end(task, t))
         n_blocks++;
     while (cpu_claim(task, n_blocks * task->op->kv.layer->spec.n_heads, 1, &at, &end)) {
         assert(n_blocks > 0); /* of nothing no part can be claimed */
         b.head = (int32_t)(at / n_blocks);
-        if (block_find(task, at % n_blocks, &b.from, &b.to))
-            attend(&b);
+        b.from = 0;
+        for (int64_t i = at % n_blocks; i > 0; i--)
+            b.from = block_end(task, b.from);
+        b.to = block_end(task, b.from);
+        attend(&b);
     }
 }
