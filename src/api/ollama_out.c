@@ -257,6 +257,16 @@ int ollama_answer_gather(struct ollama_answer *a, const struct chat_event *e, st
     return 0;
 }
 
+static void error_write(struct str message, struct buf *out)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    json_object_begin(&w);
+    json_key(&w, "error");
+    json_write_str(&w, message);
+    json_object_end(&w);
+}
+
 void ollama_answer_write(struct ollama_answer *a, const struct chat_usage *usage, struct buf *out)
 {
     struct json_writer w;
@@ -271,7 +281,7 @@ void ollama_answer_write(struct ollama_answer *a, const struct chat_usage *usage
     done_write(a, &w, usage);
     if (rc) {
         buf_clear(out);
-        ollama_error_write(str_from(err.message), out);
+        error_write(str_from(err.message), out);
     }
 }
 
@@ -309,7 +319,7 @@ static void calls_chunk(struct ollama_answer *a, size_t until, struct buf *out)
     chunk_end(a, &w);
     if (rc) {
         out->len = before;
-        ollama_error_write(str_from(err.message), out);
+        error_write(str_from(err.message), out);
         buf_append_char(out, '\n');
     }
 }
@@ -331,7 +341,7 @@ void ollama_stream_event(struct ollama_answer *a, const struct chat_event *e, st
         if (e->tool_call.index >= a->n_calls)
             calls_chunk(a, a->n_calls, out);
         if (call_gather(a, e, &err)) {
-            ollama_error_write(str_from(err.message), out);
+            error_write(str_from(err.message), out);
             buf_append_char(out, '\n');
         }
         break;
@@ -340,7 +350,7 @@ void ollama_stream_event(struct ollama_answer *a, const struct chat_event *e, st
         calls_chunk(a, a->n_calls, out);
         break;
     case CHAT_EVENT_ERROR:
-        ollama_error_write(e->failure.message, out);
+        error_write(e->failure.message, out);
         buf_append_char(out, '\n');
         break;
     default:
@@ -373,20 +383,10 @@ void ollama_load_write(struct ollama_answer *a, const char *reason, struct buf *
     buf_append_char(out, '\n');
 }
 
-void ollama_error_write(struct str message, struct buf *out)
-{
-    struct json_writer w;
-    json_writer_init(&w, out);
-    json_object_begin(&w);
-    json_key(&w, "error");
-    json_write_str(&w, message);
-    json_object_end(&w);
-}
-
 int ollama_error(int status, struct str message, struct str type, struct str request_id, struct buf *out)
 {
     (void)type;
     (void)request_id;
-    ollama_error_write(message, out);
+    error_write(message, out);
     return status;
 }

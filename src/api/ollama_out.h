@@ -38,8 +38,7 @@ void ollama_stream_end(struct ollama_answer *a, const struct chat_usage *usage, 
 
 /* The answer to a request that only loads or unloads: `reason`. */
 void ollama_load_write(struct ollama_answer *a, const char *reason, struct buf *out);
-void ollama_error_write(struct str message, struct buf *out); /* {"error"} */
-/* The same as a shape's `error` (shape.h). */
+/* {"error"}; the same as a shape's `error` (shape.h). */
 int ollama_error(int status, struct str message, struct str type, struct str request_id, struct buf *out);
 int64_t ollama_now_ns(void); /* of the wall clock */
 /* "2026-11-20T12:00:00.123456789Z" (RFC 3339). */

@@ -41,11 +41,7 @@ static char *copy(const char *text)
 
 struct str engine_adapter_name(struct str file)
 {
-    for (size_t i = file.len; i > 0; i--)
-        if (file.data[i - 1] == '/') {
-            file = str_slice(file, i, file.len);
-            break;
-        }
+    file = str_base_name(file);
     return str_ends(file, STR(".gguf")) ? str_slice(file, 0, file.len - 5) : file;
 }
 

@@ -117,12 +117,19 @@ static bool escape_take(struct json_scan *s, struct buf *plain)
     return found && buf_append_char(plain, to[found - from]) == 0;
 }
 
-bool json_scan_string(struct json_scan *s, struct buf *plain, struct str *out)
+bool json_scan_plain_string(struct json_scan *s, struct str *out)
 {
     const char *begin = s->at;
     s->at = run_end(s->at, s->end, false);
-    if (s->at < s->end && *s->at == '"') {
-        *out = (struct str){begin, (size_t)(s->at++ - begin)};
+    *out = (struct str){begin, (size_t)(s->at - begin)};
+    return s->at < s->end && *s->at == '"';
+}
+
+bool json_scan_string(struct json_scan *s, struct buf *plain, struct str *out)
+{
+    const char *begin = s->at;
+    if (json_scan_plain_string(s, out)) {
+        s->at++;
         return true;
     }
     size_t from = plain->len;
@@ -141,14 +148,6 @@ bool json_scan_string(struct json_scan *s, struct buf *plain, struct str *out)
     }
     *out = str_slice(buf_str(plain), from, plain->len);
     return true;
-}
-
-bool json_scan_plain_string(struct json_scan *s, struct str *out)
-{
-    const char *begin = s->at;
-    s->at = run_end(s->at, s->end, false);
-    *out = (struct str){begin, (size_t)(s->at - begin)};
-    return s->at < s->end && *s->at == '"';
 }
 
 /* ---- The rest ---- */

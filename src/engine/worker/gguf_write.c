@@ -63,9 +63,9 @@ void gguf_write_str(struct gguf_writer *w, const char *key, struct str value)
     append_str(&w->pairs, value);
 }
 
-static void append_array(struct gguf_writer *w, const char *key, uint32_t type, uint64_t count)
+static void append_array(struct gguf_writer *w, struct str key, uint32_t type, uint64_t count)
 {
-    append_key(w, key, GGUF_ARRAY);
+    append_key_str(w, key, GGUF_ARRAY);
     buf_append(&w->pairs, &type, sizeof type);
     buf_append(&w->pairs, &count, sizeof count);
 }
@@ -74,13 +74,13 @@ void gguf_write_array(
     struct gguf_writer *w, const char *key, enum gguf_type type, const void *data, size_t count)
 {
     assert((size_t)type < sizeof scalar_bytes / sizeof *scalar_bytes && scalar_bytes[type] > 0);
-    append_array(w, key, type, count);
+    append_array(w, str_from(key), type, count);
     buf_append(&w->pairs, data, count * scalar_bytes[type]);
 }
 
 void gguf_write_strs(struct gguf_writer *w, const char *key, const struct str *values, size_t count)
 {
-    append_array(w, key, GGUF_STRING, count);
+    append_array(w, str_from(key), GGUF_STRING, count);
     for (size_t i = 0; i < count; i++)
         append_str(&w->pairs, values[i]);
 }
@@ -102,16 +102,15 @@ void gguf_write_pair(struct gguf_writer *w, const struct gguf_pair *pair)
     const struct gguf_array *a = &pair->array;
     struct str item;
     size_t cursor = 0;
-    uint32_t of;
     if (pair->type == GGUF_ARRAY && a->type == GGUF_ARRAY)
         return;
-    append_key_str(w, pair->key, pair->type);
+    if (pair->type == GGUF_ARRAY)
+        append_array(w, pair->key, a->type, a->count);
+    else
+        append_key_str(w, pair->key, pair->type);
     if (pair->type == GGUF_STRING) {
         append_str(&w->pairs, pair->s);
     } else if (pair->type == GGUF_ARRAY) {
-        of = a->type;
-        buf_append(&w->pairs, &of, sizeof of);
-        buf_append(&w->pairs, &a->count, sizeof a->count);
         if (a->type != GGUF_STRING)
             buf_append(&w->pairs, a->data, a->count * scalar_bytes[a->type]);
         else

@@ -1,5 +1,5 @@
 /* Plain C: the reference that the others are held against, and what runs where there is nothing better. */
-enum { LANES = 8, RUN = 64 };
+enum { LANES = 8 };
 
 #include <string.h>
 
@@ -26,9 +26,9 @@ static void scalar_multiply(float *acc, int64_t acc_stride, const float *tile, i
     const float *const *x, int64_t n, int64_t count)
 {
     for (int64_t c = 0; c < n; c++)
-        for (int64_t from = 0; from < count; from += RUN) {
+        for (int64_t from = 0; from < count; from += KERNEL_RUN) {
             float sums[TILE_ROWS] = {0};
-            for (int64_t k = from; k < from + RUN && k < count; k++)
+            for (int64_t k = from; k < from + KERNEL_RUN && k < count; k++)
                 for (int r = 0; r < TILE_ROWS; r++)
                     sums[r] += tile[k * tile_stride + r] * x[c][k];
             for (int r = 0; r < TILE_ROWS; r++)

@@ -16,10 +16,17 @@ struct trial {
     atomic_uint_fast64_t sum; /* kept, so that the reading is not left out */
 };
 
+/* What a thread reads: *count words, a multiple of eight. */
+static uint64_t *share_of(const struct trial *t, int32_t thread, size_t *count)
+{
+    *count = READ_BYTES / 8 / (size_t)t->threads / 8 * 8;
+    return t->data + (size_t)thread * *count;
+}
+
 static void read_share(struct trial *t, int32_t thread)
 {
-    const size_t count = READ_BYTES / 8 / (size_t)t->threads / 8 * 8;
-    const uint64_t *data = t->data + (size_t)thread * count;
+    size_t count;
+    const uint64_t *data = share_of(t, thread, &count);
     uint64_t sums[8] = {0}, sum = 0;
     for (size_t i = 0; i < count; i += 8)
         for (size_t k = 0; k < 8; k++)
@@ -44,10 +51,10 @@ static void trial_part(void *ctx, int32_t thread)
 /* Each thread is the first to touch what it will read. */
 static void touch_part(void *ctx, int32_t thread)
 {
-    struct trial *t = ctx;
-    const size_t count = READ_BYTES / 8 / (size_t)t->threads / 8 * 8;
+    size_t count;
+    uint64_t *data = share_of(ctx, thread, &count);
     for (size_t i = 0; i < count; i++)
-        t->data[(size_t)thread * count + i] = i;
+        data[i] = i;
 }
 
 static double best(const struct cpu *c, struct trial *t, int tries)
