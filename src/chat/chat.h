@@ -1,5 +1,5 @@
-/* The one vendor-neutral form of a request: what every api reads into and every provider writes from. Mostly a
- * conversation; or texts to embed, or documents to rank, which go the same way.
+/* The one vendor-neutral form of a request: what every api reads into and every provider writes from. Mostly
+ * a conversation; or texts to embed, or documents to rank, which go the same way.
  *
  *   api (in) -> chat_request -> provider          provider -> chat_event ... -> chat_sink -> api (out)
  *
@@ -86,9 +86,10 @@ struct chat_bias {
     double bias;     /* -100..100; minus infinity: never */
 };
 
-/* How tokens are drawn. NaN or negative: unset, the target's own default applies: for the embedded engine what
- * the model's file says (general.sampling.*), else temperature 0.8, top_k 40, top_p 0.95, min_p 0.05, and every
- * other stage off. chat_sampling.h has the table of names, ranges and which value switches a stage off. */
+/* How tokens are drawn. NaN or negative: unset, the target's own default applies: for the embedded engine
+ * what the model's file says (general.sampling.*), else temperature 0.8, top_k 40, top_p 0.95, min_p 0.05,
+ * and every other stage off. chat_sampling.h has the table of names, ranges and which value switches a stage
+ * off. */
 struct chat_sampling {
     double temperature; /* 0 is greedy */
     double top_p, min_p, typical_p;
@@ -118,7 +119,13 @@ enum { CHAT_ALL = INT32_MAX };
 
 /* In whose words a client asked. What came (`raw`, `native`, `headers`) is sent only to a target of that
  * shape; the others are told what the fields say. */
-enum chat_shape { CHAT_SHAPE_OPENAI, CHAT_SHAPE_ANTHROPIC, CHAT_SHAPE_GEMINI, CHAT_SHAPE_OLLAMA, CHAT_SHAPE_BEDROCK };
+enum chat_shape {
+    CHAT_SHAPE_OPENAI,
+    CHAT_SHAPE_ANTHROPIC,
+    CHAT_SHAPE_GEMINI,
+    CHAT_SHAPE_OLLAMA,
+    CHAT_SHAPE_BEDROCK
+};
 
 struct chat_header {
     struct str name, value;
@@ -153,36 +160,39 @@ struct chat_request {
     struct str tool_choice_name; /* CHAT_TOOLS_NAMED */
     int parallel_tool_calls;     /* -1 unset, 0, 1 */
     struct chat_sampling sampling;
-    int64_t max_tokens; /* -1 unset */
-    int32_t n;          /* choices, 1..CHAT_CHOICES_MAX; each has a seed of its own: seed, seed + 1, ... */
-    bool logprobs;      /* TEXT comes with the tokens that it is made of */
+    int64_t max_tokens;   /* -1 unset */
+    int32_t n;            /* choices, 1..CHAT_CHOICES_MAX; each has a seed of its own: seed, seed + 1, ... */
+    bool logprobs;        /* TEXT comes with the tokens that it is made of */
     int32_t top_logprobs; /* and so many alternatives for each, 0..CHAT_TOP_LOGPROBS_MAX */
-    int32_t measure;      /* of so many tokens at the beginning MEASURE comes too, where the engine answers; 0: of none */
-    bool context_shift;   /* a full context drops its oldest tokens but the first n_keep, and goes on */
-    int64_t n_keep;       /* -1 unset */
+    int32_t measure; /* of so many tokens at the beginning MEASURE comes too, where the engine answers; 0: of
+                        none */
+    bool context_shift; /* a full context drops its oldest tokens but the first n_keep, and goes on */
+    int64_t n_keep;     /* -1 unset */
     struct str *stops;
     size_t n_stops;
     bool has_keep_alive; /* how long a model of our own stays loaded after this; negative: for ever */
     int64_t keep_alive_ms;
-    bool count_only; /* nothing is to be answered: USAGE tells the tokens of the prompt, then STOP; max_tokens is 0 */
+    bool count_only; /* nothing is to be answered: USAGE tells the tokens of the prompt, then STOP; max_tokens
+                        is 0 */
     bool stream;
-    bool include_usage;   /* stream_options.include_usage */
-    uint64_t asker;       /* whose turn it is where many wait for a model of our own: a hash; 0: nobody's */
-    struct str user;      /* the client's own name for its end user */
-    const json_t *vendor; /* top-level members that have no field here, in OpenAI's words; NULL if none.
-                             Passed on to a target of that shape, refused where they cannot be honoured */
-    const json_t *native; /* of another shape: the members as they came for which a target of the same shape
-                             has words of its own, in place of `vendor`; NULL if none */
+    bool include_usage; /* stream_options.include_usage */
+    uint64_t asker;     /* whose turn it is where many wait for a model of our own: a hash; 0: nobody's */
+    uint64_t scope;  /* with whom it may share what such a model has computed of a prompt: a hash likewise */
+    struct str user; /* the client's own name for its end user */
+    const json_t *vendor;   /* top-level members that have no field here, in OpenAI's words; NULL if none.
+                               Passed on to a target of that shape, refused where they cannot be honoured */
+    const json_t *native;   /* of another shape: the members as they came for which a target of the same shape
+                               has words of its own, in place of `vendor`; NULL if none */
     struct str only_native; /* the first of them that nothing here says: other targets refuse it by name */
     struct chat_input *inputs; /* EMBED: a vector of each; RERANK: the documents, all texts */
     size_t n_inputs;
-    int64_t dimensions;    /* EMBED: how many values a vector has; 0: as many as the model makes */
-    bool unscaled;         /* EMBED: as the model makes them, else with a length of 1 where the target does that */
-    bool packed;           /* EMBED: the client wants base64 of little-endian floats */
-    struct str query;      /* RERANK: what the documents are held against */
-    int64_t top_n;         /* RERANK: the best so many; 0: all */
+    int64_t dimensions; /* EMBED: how many values a vector has; 0: as many as the model makes */
+    bool unscaled;    /* EMBED: as the model makes them, else with a length of 1 where the target does that */
+    bool packed;      /* EMBED: the client wants base64 of little-endian floats */
+    struct str query; /* RERANK: what the documents are held against */
+    int64_t top_n;    /* RERANK: the best so many; 0: all */
     bool return_documents; /* RERANK: with their texts */
-    const json_t *asked; /* the body as it came, for an answer that says some of it again; never sent */
+    const json_t *asked;   /* the body as it came, for an answer that says some of it again; never sent */
     struct chat_header *headers; /* of the client's request, for a target of the same shape */
     size_t n_headers;
 };
@@ -195,32 +205,34 @@ struct chat_request *chat_request_create(struct arena *arena);
 const char *chat_role_name(enum chat_role role);
 
 /* Every piece of a request that a person or program wrote, for detectors: message texts, names, tool calls'
- * names and arguments, tool results, tool definitions, image and other parts' text, prompt, suffix, inputs, query,
- * vendor members. What token ids spell no detector can see: only a target inside may be sent them.
- * Calls visit(ctx, where, text) for each; `where` is like "messages[2].content" and lives in the arena, `text`
- * only during the call. A non-zero return stops the walk and is returned. */
-int chat_request_visit(const struct chat_request *r, int (*visit)(void *ctx, struct str where, struct str text), void *ctx);
+ * names and arguments, tool results, tool definitions, image and other parts' text, prompt, suffix, inputs,
+ * query, vendor members. What token ids spell no detector can see: only a target inside may be sent them.
+ * Calls visit(ctx, where, text) for each; `where` is like "messages[2].content" and lives in the arena,
+ * `text` only during the call. A non-zero return stops the walk and is returned. */
+int chat_request_visit(
+    const struct chat_request *r, int (*visit)(void *ctx, struct str where, struct str text), void *ctx);
 
 /* ---- chat_rewrite.c ---- */
-/* Gives in *out what is to stand for `text`: the same span where nothing changes, else memory of the request's arena, in
- * which `text` is, too. */
+/* Gives in *out what is to stand for `text`: the same span where nothing changes, else memory of the
+ * request's arena, in which `text` is, too. */
 typedef int chat_rewrite(void *ctx, struct str text, struct str *out, struct error *err);
-/* A copy in the same arena with every text that chat_request_visit shows put through `rewrite`; what does not change is
- * shared. A tool call's arguments are rewritten string by string where they are JSON. Numbers in trees must stay
- * numbers: else ERROR_UNSUPPORTED. `asked` is left out, token ids stay as they are. */
-int chat_request_rewrite(const struct chat_request *r, chat_rewrite *rewrite, void *ctx, struct chat_request **out,
-    struct error *err) MUST_USE;
+/* A copy in the same arena with every text that chat_request_visit shows put through `rewrite`; what does not
+ * change is shared. A tool call's arguments are rewritten string by string where they are JSON. Numbers in
+ * trees must stay numbers: else ERROR_UNSUPPORTED. `asked` is left out, token ids stay as they are. */
+int chat_request_rewrite(const struct chat_request *r, chat_rewrite *rewrite, void *ctx,
+    struct chat_request **out, struct error *err) MUST_USE;
 
 /* ---- What comes back ----
  *
- *   START (TEXT | REASONING | SIGNATURE | TOOL_CALL | NATIVE | USAGE | STOP)* STOP      or, at any point,  ... ERROR
+ *   START (TEXT | REASONING | SIGNATURE | TOOL_CALL | NATIVE | USAGE | STOP)* STOP      or, at any point, ...
+ * ERROR
  *
- * Of a request to embed: START EMBEDDING* USAGE STOP, one for each input in their order. To rerank: START SCORE*
- * USAGE STOP, in any order, at least of the best top_n.
+ * Of a request to embed: START EMBEDDING* USAGE STOP, one for each input in their order. To rerank: START
+ * SCORE* USAGE STOP, in any order, at least of the best top_n.
  *
  * STOP comes once for each choice (of a request for one: once), the last of them comes last; ERROR once and
- * last. The choices' events may be mixed. USAGE is of all choices together; it may come more than once, the last
- * one counts. Spans live only during the call to the sink. */
+ * last. The choices' events may be mixed. USAGE is of all choices together; it may come more than once, the
+ * last one counts. Spans live only during the call to the sink. */
 enum chat_event_kind {
     CHAT_EVENT_START,
     CHAT_EVENT_TEXT,
@@ -250,16 +262,16 @@ struct chat_usage {
     int64_t cached_tokens; /* of those, read from a prompt cache */
     int64_t output_tokens; /* reasoning included; -1 unknown */
     int64_t reasoning_tokens;
-    int64_t written_tokens; /* of the input's, written to a prompt cache */
-    int64_t written_long_tokens; /* of those, to be kept for an hour: dearer */
+    int64_t written_tokens;                 /* of the input's, written to a prompt cache */
+    int64_t written_long_tokens;            /* of those, to be kept for an hour: dearer */
     int64_t load_ns, prefill_ns, decode_ns; /* the embedded engine's own timings; 0: not told */
 };
 
 /* Why a target failed; decides fallback and the HTTP status the client sees. */
 struct chat_failure {
-    int code;               /* enum error_code */
-    int status;             /* the provider's HTTP status, 0 if there was none */
-    bool retryable;         /* another target may do better: connect, time-out, 429, 5xx, a prompt over the context */
+    int code;       /* enum error_code */
+    int status;     /* the provider's HTTP status, 0 if there was none */
+    bool retryable; /* another target may do better: connect, time-out, 429, 5xx, a prompt over the context */
     int64_t retry_after_ms; /* -1 unknown */
     struct str message;     /* for the client; never holds a key */
     struct str type;        /* the provider's own error type or code, may be empty */
@@ -268,8 +280,8 @@ struct chat_failure {
 /* Of an error of our own (enum error_code), not a provider's. */
 struct chat_failure chat_failure_of(int code, struct str message);
 
-/* A token, how likely the model thought it (natural logarithm, of its unmodified distribution), and which ones it
- * thought likeliest. */
+/* A token, how likely the model thought it (natural logarithm, of its unmodified distribution), and which
+ * ones it thought likeliest. */
 struct chat_token {
     struct str text;  /* U+FFFD for what is no whole character */
     struct str bytes; /* STR_NONE: not told */
@@ -280,8 +292,9 @@ struct chat_token {
 
 struct chat_event {
     enum chat_event_kind kind;
-    uint32_t choice;                 /* TEXT REASONING TOOL_CALL STOP: which of the request's n answers */
-    const struct chat_token *tokens; /* TEXT, with `logprobs`: those that have become text since the last ones */
+    uint32_t choice; /* TEXT REASONING TOOL_CALL STOP: which of the request's n answers */
+    const struct chat_token
+        *tokens; /* TEXT, with `logprobs`: those that have become text since the last ones */
     size_t n_tokens;
     union {
         struct {
@@ -289,7 +302,8 @@ struct chat_event {
             struct str model; /* the model as the provider names it, may be empty */
         } start;
         struct {
-            double logprob; /* of the token that was drawn, before any sampler; of a grammar, among what fits it */
+            double logprob; /* of the token that was drawn, before any sampler; of a grammar, among what fits
+                               it */
             double entropy; /* of what it was drawn from; both in nats */
         } measure;
         struct str text; /* TEXT and REASONING: whole UTF-8 characters; may be empty beside tokens */
@@ -322,8 +336,8 @@ struct chat_event {
     struct str stop_string; /* STOP by CHAT_STOP_STRING: which, where the provider says it */
 };
 
-/* A copy whose spans live in the arena; false: no memory for it there. NATIVE, EMBEDDING, SCORE and ERROR, which nobody
- * holds back, are not copied. */
+/* A copy whose spans live in the arena; false: no memory for it there. NATIVE, EMBEDDING, SCORE and ERROR,
+ * which nobody holds back, are not copied. */
 bool chat_event_copy(struct arena *a, const struct chat_event *e, struct chat_event *out) MUST_USE;
 
 struct chat_sink {

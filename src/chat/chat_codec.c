@@ -46,6 +46,14 @@ static void member_write(struct json_writer *w, const char *key, struct str valu
     json_write_str(w, value);
 }
 
+static void owner_write(struct json_writer *w, const char *key, uint64_t owner)
+{
+    if (owner == 0)
+        return;
+    json_key(w, key);
+    json_write_int(w, (int64_t)(owner >> 1));
+}
+
 static void tool_calls_write(struct json_writer *w, const struct chat_message *m)
 {
     json_key(w, "tool_calls");
@@ -313,10 +321,8 @@ int chat_codec_write(const struct chat_request *r, struct buf *out, struct error
     if (r->tool_choice == CHAT_TOOLS_NAMED)
         member_write(&w, "call_name", r->tool_choice_name);
     numbers_write(&w, r);
-    if (r->asker != 0) {
-        json_key(&w, "asker");
-        json_write_int(&w, (int64_t)(r->asker >> 1));
-    }
+    owner_write(&w, "asker", r->asker);
+    owner_write(&w, "scope", r->scope);
     if (r->n_stops > 0) {
         json_key(&w, "stop");
         json_array_begin(&w);
@@ -371,6 +377,8 @@ static int numbers_read(struct arena *a, const json_t *root, struct chat_work *o
         rc = json_get_int(root, "measure", 0, 0, CHAT_MEASURE_MAX, &out->measure, err);
     if (rc == 0)
         rc = json_get_int(root, "asker", 0, 0, INT64_MAX, &out->asker, err);
+    if (rc == 0)
+        rc = json_get_int(root, "scope", 0, 0, INT64_MAX, &out->scope, err);
     if (rc == 0)
         rc = json_get_bool(root, "context_shift", false, &out->context_shift, err);
     return rc ? rc : json_get_int(root, "n_keep", -1, 0, INT32_MAX, &out->n_keep, err);

@@ -29,10 +29,10 @@ struct chat_work {
     const json_t *prompt_ids; /* NULL: none; a list of whole numbers, 0..INT32_MAX */
     struct str suffix;        /* STR_NONE: none */
     struct chat_sampling sampling;
-    int64_t max_tokens; /* -1: until the context is full */
-    int64_t logprobs;   /* -1: none; else how many alternatives, 0..CHAT_TOP_LOGPROBS_MAX */
-    int64_t measure;    /* tokens at the beginning, 0..CHAT_MEASURE_MAX */
-    int64_t asker;      /* of chat_request, without its sign; 0: nobody's */
+    int64_t max_tokens;   /* -1: until the context is full */
+    int64_t logprobs;     /* -1: none; else how many alternatives, 0..CHAT_TOP_LOGPROBS_MAX */
+    int64_t measure;      /* tokens at the beginning, 0..CHAT_MEASURE_MAX */
+    int64_t asker, scope; /* of chat_request, without their sign; 0: nobody's */
     bool context_shift;
     int64_t n_keep; /* -1 unset */
     struct str *stops;

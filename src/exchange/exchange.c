@@ -253,6 +253,15 @@ static void refuse(struct exchange *x, int code, struct str message)
     exchange_fail(x, &failure, "refused");
 }
 
+/* Whose turn it takes where it waits for a model of our own, and with whom it shares what such a model has
+ * computed of prompts: its team, or, of none, itself. */
+static void owner_set(struct exchange *x)
+{
+    const struct govern_identity *who = &x->identity;
+    x->request->asker = x->identified ? str_hash(str_from(who->key_id)) : 0;
+    x->request->scope = who->team[0] ? str_hash(str_from(who->team)) : x->request->asker;
+}
+
 struct exchange *exchange_start(struct exchange_shard *shard, struct chat_request *request,
     const struct exchange_origin *origin, const struct exchange_client *client)
 {
@@ -271,7 +280,7 @@ struct exchange *exchange_start(struct exchange_shard *shard, struct chat_reques
     x->measure = origin->measure;
     if (origin->identity)
         x->identity = *origin->identity;
-    request->asker = x->identified ? str_hash(str_from(x->identity.key_id)) : 0;
+    owner_set(x);
     x->started_ms = clock_mono_ms();
     x->row_id = arena_copy(request->arena, origin->row_id.len ? origin->row_id : origin->request_id);
     observe_begin(x, origin);

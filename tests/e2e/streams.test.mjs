@@ -1,8 +1,9 @@
 // Many requests to one local model: what is computed once, who waits, and that nothing runs when nothing is asked.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
-import { Gateway, makeFolder, makeModel, sleep } from './lib/gateway.mjs';
+import { Gateway, makeFolder, makeModel, sleep, weir } from './lib/gateway.mjs';
 
 let gateway;
 before(async () => {
@@ -40,6 +41,29 @@ test('a system prompt that another has sent, and earlier turns, are not computed
   const fresh = await ask('narrow', turn);
   assert.equal(fresh.body.usage.prompt_tokens_details.cached_tokens, 0);
   assert.equal(again.body.usage.prompt_tokens, fresh.body.usage.prompt_tokens);
+});
+
+// The time to a first token, and the count of cached ones, told one key what another had sent.
+test('keys of one team share what was computed, others see nothing of it', async () => {
+  const folder = makeFolder();
+  makeModel(folder);
+  const g = await Gateway.start(`auth: keys\nmodels: [{name: house, file: ${folder}/tiny.gguf, context: 1024, threads: 1, preload: true}]`, { folder });
+  const key = (...args) => /weir_\S+/.exec(execFileSync(weir, ['keys', 'create', '--state', `sqlite:${g.state}`, ...args]).toString())[0];
+  const body = { model: 'house', messages: [{ role: 'user', content: 'The offer for the bridge is four millions. '.repeat(6) }], max_tokens: 2 };
+  const post = (k) => g.post('/v1/chat/completions', body, { authorization: `Bearer ${k}` });
+  const cached = async (k) => (await post(k)).body.usage.prompt_tokens_details.cached_tokens;
+  try {
+    const [one, two, other, alone] = [['one', 'red'], ['two', 'red'], ['other', 'blue'], ['alone', '']]
+      .map(([name, team]) => key('--name', name, ...(team ? ['--team', team] : [])));
+    for (let i = 0; i < 100 && (await post(alone)).status === 401; i++) await sleep(100);
+    assert.ok((await cached(alone)) > 100);
+    assert.equal(await cached(one), 0);
+    assert.ok((await cached(two)) > 100);
+    assert.equal(await cached(other), 0);
+    assert.ok((await cached(other)) > 100);
+  } finally {
+    await g.stop();
+  }
 });
 
 test('without `slots` four requests run at once', async () => {

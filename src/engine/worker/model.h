@@ -16,6 +16,7 @@ struct gguf;
 struct backend;
 struct model;
 struct model_state;
+struct pages_kin; /* pages.h */
 
 /* What becomes of a text's rows, one for each token; the numbers are the file's. */
 enum model_pooling {
@@ -97,15 +98,16 @@ bool model_state_is_adapted(const struct model_state *s, int32_t slot, const flo
 /* Do slots take beginnings from what all others have computed, now or before (pages.h)? Not where a layer
  * keeps a window only, or recurrent state: there a fork takes them from the slot that still has them. */
 bool model_state_shares(const struct model_state *s);
-/* Where they do: how many of the tokens, from the first, are held for slots adapted so, and *unused: how many
+/* Where they do: how many of the tokens, from the first, are held for such sequences, and *unused: how many
  * pages that takes which no slot has. */
-int32_t model_state_match(
-    const struct model_state *s, const float *scales, const int32_t *tokens, int32_t count, int32_t *unused);
+int32_t model_state_match(const struct model_state *s, const struct pages_kin *kin, const int32_t *tokens,
+    int32_t count, int32_t *unused);
 /* The slot, which is empty and adapted, takes them. Returns how many. */
-int32_t model_state_adopt(struct model_state *s, int32_t slot, const int32_t *tokens, int32_t count);
-/* Others may have what the slot holds of these tokens, a page at a time; with `leave` all of it, and the slot
- * is empty. */
-void model_state_keep(struct model_state *s, int32_t slot, const int32_t *tokens, bool leave);
+int32_t model_state_adopt(
+    struct model_state *s, int32_t slot, uint64_t scope, const int32_t *tokens, int32_t count);
+/* Others of the scope may have what the slot holds of these tokens, a page at a time; with `leave` all of it,
+ * and the slot is empty. */
+void model_state_keep(struct model_state *s, int32_t slot, uint64_t scope, const int32_t *tokens, bool leave);
 
 /* Pages that slots could still be given; needed: by a slot for `count` positions more, or by a sequence of
  * `length` positions of which `kept` are held already. A model without pages needs none. */

@@ -95,25 +95,33 @@ bool model_state_shares(const struct model_state *s)
     return s->shares;
 }
 
-int32_t model_state_match(
-    const struct model_state *s, const float *scales, const int32_t *tokens, int32_t count, int32_t *unused)
+int32_t model_state_match(const struct model_state *s, const struct pages_kin *kin, const int32_t *tokens,
+    int32_t count, int32_t *unused)
 {
     *unused = 0;
-    return s->shares ? pages_match(s->pages, scales, tokens, count, unused) : 0;
+    return s->shares ? pages_match(s->pages, kin, tokens, count, unused) : 0;
 }
 
-int32_t model_state_adopt(struct model_state *s, int32_t slot, const int32_t *tokens, int32_t count)
+static struct pages_kin slot_kin(const struct model_state *s, int32_t slot, uint64_t scope)
 {
+    return (struct pages_kin){scope, model_slot_scales(s, slot)};
+}
+
+int32_t model_state_adopt(
+    struct model_state *s, int32_t slot, uint64_t scope, const int32_t *tokens, int32_t count)
+{
+    const struct pages_kin kin = slot_kin(s, slot, scope);
     if (s->shares && s->lengths[slot] == 0)
-        s->lengths[slot] = pages_adopt(s->pages, slot, model_slot_scales(s, slot), tokens, count);
+        s->lengths[slot] = pages_adopt(s->pages, slot, &kin, tokens, count);
     return s->lengths[slot];
 }
 
-void model_state_keep(struct model_state *s, int32_t slot, const int32_t *tokens, bool leave)
+void model_state_keep(struct model_state *s, int32_t slot, uint64_t scope, const int32_t *tokens, bool leave)
 {
+    const struct pages_kin kin = slot_kin(s, slot, scope);
     if (!s->shares)
         return;
-    pages_keep(s->pages, slot, model_slot_scales(s, slot), tokens, s->lengths[slot], leave);
+    pages_keep(s->pages, slot, &kin, tokens, s->lengths[slot], leave);
     if (leave)
         model_state_truncate(s, slot, 0);
 }

@@ -7,7 +7,7 @@
 uint64_t pages_bytes(int32_t n_pages, int32_t n_slots, int32_t n_context, int32_t n_scales)
 {
     const uint64_t page = sizeof(struct page) + sizeof(int32_t) + PAGE_POSITIONS * sizeof(int32_t) +
-                          (uint64_t)n_scales * sizeof(float);
+                          sizeof(uint64_t) + (uint64_t)n_scales * sizeof(float);
     const uint64_t slot = ((uint64_t)pages_for(n_context) + 2) * sizeof(int32_t);
     return sizeof(struct pages) + (uint64_t)n_pages * page + (uint64_t)n_slots * slot;
 }
@@ -29,10 +29,11 @@ int pages_create(int32_t n_pages, int32_t n_slots, int32_t n_context, int32_t n_
     p->free = calloc(pages, sizeof *p->free);
     p->tokens = calloc(pages * PAGE_POSITIONS, sizeof *p->tokens);
     p->scales = calloc(pages * (size_t)n_scales + 1, sizeof *p->scales);
+    p->scope = calloc(pages, sizeof *p->scope);
     p->table = calloc(slots * (size_t)p->n_slot_pages, sizeof *p->table);
     p->held = calloc(slots, sizeof *p->held);
     p->known = calloc(slots, sizeof *p->known);
-    if (!p->page || !p->free || !p->tokens || !p->scales || !p->table || !p->held || !p->known)
+    if (!p->page || !p->free || !p->tokens || !p->scales || !p->scope || !p->table || !p->held || !p->known)
         goto no_memory;
     for (int32_t i = 0; i < n_pages; i++)
         list_init(&p->page[i].age);
@@ -56,6 +57,7 @@ void pages_free(struct pages *p)
     free(p->free);
     free(p->tokens);
     free(p->scales);
+    free(p->scope);
     free(p->table);
     free(p->held);
     free(p->known);
@@ -104,13 +106,22 @@ static int32_t *children_of(struct pages *p, int32_t parent)
     return parent < 0 ? &p->first : &p->page[parent].child;
 }
 
-/* Is the page (of first pages) one of sequences with these scales? */
-static bool same_scales(const struct pages *p, int32_t page, const float *scales)
+/* Is the page (of first pages) one of such sequences? */
+static bool is_kin(const struct pages *p, int32_t page, const struct pages_kin *kin)
 {
+    if (p->scope[page] != kin->scope)
+        return false;
     for (int32_t i = 0; i < p->n_scales; i++)
-        if (p->scales[(size_t)page * (size_t)p->n_scales + (size_t)i] != (scales ? scales[i] : 0))
+        if (p->scales[(size_t)page * (size_t)p->n_scales + (size_t)i] != (kin->scales ? kin->scales[i] : 0))
             return false;
     return true;
+}
+
+static void kin_set(struct pages *p, int32_t page, const struct pages_kin *kin)
+{
+    p->scope[page] = kin->scope;
+    for (int32_t i = 0; i < p->n_scales; i++)
+        p->scales[(size_t)page * (size_t)p->n_scales + (size_t)i] = kin->scales ? kin->scales[i] : 0;
 }
 
 static int32_t common(const struct pages *p, int32_t page, const int32_t *tokens, int32_t count)
@@ -123,13 +134,13 @@ static int32_t common(const struct pages *p, int32_t page, const int32_t *tokens
 }
 
 /* The child that has most of the tokens in common, and how many; -1: none has any. */
-static int32_t child_find(const struct pages *p, int32_t parent, const float *scales, const int32_t *tokens,
-    int32_t count, int32_t *n)
+static int32_t child_find(const struct pages *p, int32_t parent, const struct pages_kin *kin,
+    const int32_t *tokens, int32_t count, int32_t *n)
 {
     int32_t best = -1;
     *n = 0;
     for (int32_t i = parent < 0 ? p->first : p->page[parent].child; i >= 0; i = p->page[i].next) {
-        int32_t here = parent >= 0 || same_scales(p, i, scales) ? common(p, i, tokens, count) : 0;
+        int32_t here = parent >= 0 || is_kin(p, i, kin) ? common(p, i, tokens, count) : 0;
         if (here > *n) {
             *n = here;
             best = i;
@@ -147,8 +158,8 @@ static void page_touch(struct pages *p, int32_t page)
     }
 }
 
-static void page_know(
-    struct pages *p, int32_t page, int32_t parent, const float *scales, const int32_t *tokens, int32_t count)
+static void page_know(struct pages *p, int32_t page, int32_t parent, const struct pages_kin *kin,
+    const int32_t *tokens, int32_t count)
 {
     struct page *own = &p->page[page];
     int32_t *first = children_of(p, parent);
@@ -161,8 +172,8 @@ static void page_know(
         p->page[own->next].prev = page;
     *first = page;
     memcpy(tokens_of(p, page), tokens, (size_t)count * sizeof *tokens);
-    if (parent < 0 && p->n_scales > 0)
-        memcpy(p->scales + (size_t)page * (size_t)p->n_scales, scales, (size_t)p->n_scales * sizeof *scales);
+    if (parent < 0)
+        kin_set(p, page, kin);
     p->n_unused += own->refs == 0;
     page_touch(p, page);
 }
@@ -262,24 +273,25 @@ void pages_fork(struct pages *p, int32_t from, int32_t to, int32_t length)
 /* ---- Tokens ---- */
 
 int32_t pages_match(
-    const struct pages *p, const float *scales, const int32_t *tokens, int32_t count, int32_t *unused)
+    const struct pages *p, const struct pages_kin *kin, const int32_t *tokens, int32_t count, int32_t *unused)
 {
     int32_t at = 0, page = -1, n;
     *unused = 0;
     do {
-        page = child_find(p, page, scales, tokens + at, count - at, &n);
+        page = child_find(p, page, kin, tokens + at, count - at, &n);
         *unused += page >= 0 && p->page[page].refs == 0;
         at += n;
     } while (n == PAGE_POSITIONS);
     return at;
 }
 
-int32_t pages_adopt(struct pages *p, int32_t slot, const float *scales, const int32_t *tokens, int32_t count)
+int32_t pages_adopt(
+    struct pages *p, int32_t slot, const struct pages_kin *kin, const int32_t *tokens, int32_t count)
 {
     int32_t at = 0, page = -1, last = -1, n;
     assert(p->held[slot] == 0);
     do {
-        page = child_find(p, page, scales, tokens + at, count - at, &n);
+        page = child_find(p, page, kin, tokens + at, count - at, &n);
         if (n == 0)
             break;
         last = page;
@@ -295,11 +307,11 @@ int32_t pages_adopt(struct pages *p, int32_t slot, const float *scales, const in
 /* The slot's next page, which follows on from `parent` and holds `count` of the tokens, joins the tree; or
  * the page that is there already takes its place. Not one that was forked: whoever holds a page of the tree
  * must hold all that it follows on from, or these would seem to be unused. */
-static bool slot_keep(
-    struct pages *p, int32_t slot, int32_t parent, const float *scales, const int32_t *tokens, int32_t count)
+static bool slot_keep(struct pages *p, int32_t slot, int32_t parent, const struct pages_kin *kin,
+    const int32_t *tokens, int32_t count)
 {
     int32_t *own = &table_of(p, slot)[p->known[slot]], n;
-    int32_t other = child_find(p, parent, scales, tokens, count, &n);
+    int32_t other = child_find(p, parent, kin, tokens, count, &n);
     if (other == *own)
         return true;
     if (p->page[*own].refs > 1 && !p->page[*own].kept)
@@ -314,19 +326,19 @@ static bool slot_keep(
     /* An unfinished page that has come to an end: this one says more. */
     if (other >= 0 && n == p->page[other].count)
         page_forget(p, other);
-    page_know(p, *own, parent, scales, tokens, count);
+    page_know(p, *own, parent, kin, tokens, count);
     return true;
 }
 
-void pages_keep(
-    struct pages *p, int32_t slot, const float *scales, const int32_t *tokens, int32_t count, bool last)
+void pages_keep(struct pages *p, int32_t slot, const struct pages_kin *kin, const int32_t *tokens,
+    int32_t count, bool last)
 {
     for (int32_t at; (at = p->known[slot] * PAGE_POSITIONS) < count; p->known[slot]++) {
         const int32_t n = count - at < PAGE_POSITIONS ? count - at : PAGE_POSITIONS;
         if (n < PAGE_POSITIONS && !last)
             return;
         const int32_t parent = p->known[slot] > 0 ? table_of(p, slot)[p->known[slot] - 1] : -1;
-        if (!slot_keep(p, slot, parent, scales, tokens + at, n) || n < PAGE_POSITIONS)
+        if (!slot_keep(p, slot, parent, kin, tokens + at, n) || n < PAGE_POSITIONS)
             return;
     }
 }

@@ -9,8 +9,8 @@
  * need not compute them (as SGLang's RadixAttention, arxiv.org/abs/2312.07104; pages:
  * arxiv.org/abs/2309.06180). A node is a page; only a leaf may be unfinished:
  *
- *   (scales of adapters) -- page 4: 64 tokens -- page 7: 64 tokens -+- page 2: 20 tokens
- *                                                                   +- page 5: 64 tokens -- ...
+ *   (kin) -- page 4: 64 tokens -- page 7: 64 tokens -+- page 2: 20 tokens
+ *                                                    +- page 5: 64 tokens -- ...
  *
  *   FREE --reserve--> a slot's (refs > 0) --keep--> kept and used --truncate--> kept, unused --evict--> FREE
  *
@@ -45,7 +45,8 @@ struct pages {
     int32_t first;         /* of the pages that sequences begin with; -1: none */
     struct list ages;
     int32_t *tokens; /* [page][PAGE_POSITIONS] */
-    float *scales;   /* [page][n_scales], of first pages */
+    float *scales;   /* [page][n_scales], of first pages: */
+    uint64_t *scope; /* [page] */
     int32_t *table;  /* [slot][n_slot_pages] */
     int32_t *held;   /* of each slot: pages */
     int32_t *known;  /* of each slot: how many of its pages, from the first, are in the tree */
@@ -84,15 +85,24 @@ void pages_truncate(struct pages *p, int32_t slot, int32_t length); /* forgets p
 /* Slot `to`, in place of what it had, shares what `from` has of positions < length. */
 void pages_fork(struct pages *p, int32_t from, int32_t to, int32_t length);
 
-/* How many of the tokens, from the first, are kept for sequences of these scales (n_scales of them; NULL: all
- * zero); *unused: pages of them that no slot holds. */
-int32_t pages_match(
-    const struct pages *p, const float *scales, const int32_t *tokens, int32_t count, int32_t *unused);
+/* Sequences that may begin with the same pages: of one scope (whoever shares a page sees by the time to a
+ * first token, and by the count of cached ones, what others have asked) and of the same scales of adapters.
+ */
+struct pages_kin {
+    uint64_t scope;
+    const float *scales; /* n_scales of them; NULL: all zero */
+};
+
+/* How many of the tokens, from the first, are kept for such sequences; *unused: pages of them that no slot
+ * holds. */
+int32_t pages_match(const struct pages *p, const struct pages_kin *kin, const int32_t *tokens, int32_t count,
+    int32_t *unused);
 /* The slot, which is empty, takes them: as many as match says. */
-int32_t pages_adopt(struct pages *p, int32_t slot, const float *scales, const int32_t *tokens, int32_t count);
+int32_t pages_adopt(
+    struct pages *p, int32_t slot, const struct pages_kin *kin, const int32_t *tokens, int32_t count);
 /* Keeps the slot's pages by their tokens, of which it holds `count`: those that are full, with `last` also
  * the one that is not. A page that another slot has kept meanwhile by the same tokens is used instead. */
-void pages_keep(
-    struct pages *p, int32_t slot, const float *scales, const int32_t *tokens, int32_t count, bool last);
+void pages_keep(struct pages *p, int32_t slot, const struct pages_kin *kin, const int32_t *tokens,
+    int32_t count, bool last);
 
 #endif

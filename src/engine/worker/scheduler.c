@@ -89,9 +89,10 @@ void scheduler_adapt(struct sequence *q, const float *scales)
     q->scales = scales;
 }
 
-void scheduler_key(struct sequence *q, uint64_t key)
+void scheduler_owner(struct sequence *q, uint64_t key, uint64_t scope)
 {
     q->key = key;
+    q->scope = scope;
 }
 
 void scheduler_shift(struct sequence *q, int64_t n_keep)

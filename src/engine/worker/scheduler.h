@@ -45,8 +45,9 @@ int scheduler_add(struct scheduler *s, struct token_list *tokens, const struct s
     struct sequence **out, struct error *err) MUST_USE;
 /* Before it starts: how much it takes of each adapter (model_state_adapt). The scales must outlive it. */
 void scheduler_adapt(struct sequence *sequence, const float *scales);
-/* Before it starts: whose it is. Keys share what a step has for prompts evenly. */
-void scheduler_key(struct sequence *sequence, uint64_t key);
+/* Before it starts: whose it is. Keys share what a step has for prompts evenly; what was computed is had only
+ * by sequences of the same scope. */
+void scheduler_owner(struct sequence *sequence, uint64_t key, uint64_t scope);
 /* When the context is full, the sequence goes on without the older half of its tokens but the first n_keep.
  * What is kept is computed anew at its new places. */
 void scheduler_shift(struct sequence *sequence, int64_t n_keep);

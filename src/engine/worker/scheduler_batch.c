@@ -138,6 +138,5 @@ void batch_keep(struct scheduler *s)
 {
     for (int32_t i = 0; i < s->n_tokens; i++)
         if (i + 1 == s->n_tokens || s->token_slots[i + 1] != s->token_slots[i])
-            model_state_keep(
-                s->state, s->token_slots[i], s->slots[s->token_slots[i]].sequence->tokens.ids, false);
+            slot_keep(s, s->token_slots[i], false);
 }

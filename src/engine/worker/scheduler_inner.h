@@ -12,6 +12,7 @@
 struct slot {
     struct sequence *sequence; /* NULL: free */
     struct token_list held;    /* free: the tokens that the state still holds; none where states share */
+    uint64_t scope;            /* of whom these are */
     uint64_t freed_at;         /* 0: never used */
     int32_t stop;              /* a step ends here: a waiting sequence has this much in common. 0: nowhere */
 };
@@ -20,7 +21,8 @@ struct sequence {
     struct list node;         /* among the waiting; alone once it has a slot */
     struct token_list tokens; /* the prompt and what was drawn */
     const float *scales;      /* of adapters */
-    uint64_t key, number;     /* whose it is; when it came */
+    uint64_t key, scope;      /* whose it is, and with whom it shares what was computed */
+    uint64_t number;          /* when it came */
     bool paused, started, shifts;
     size_t n_keep; /* of shifts */
     const struct sequence_ops *ops;
@@ -54,6 +56,9 @@ void sequence_end(struct scheduler *s, int32_t index, int rc, const struct error
 /* The slot is free again; what its state holds is kept for others. Returns the sequence's tokens where the
  * slot does not remember them itself. */
 struct token_list slot_release(struct scheduler *s, int32_t index);
+
+/* Others may have what the slot's state holds of its sequence; with `leave` all of it, and it is empty. */
+void slot_keep(struct scheduler *s, int32_t index, bool leave);
 
 void slots_fill(struct scheduler *s);
 /* Makes room until every sequence that runs can go on by a token. */

@@ -8,6 +8,7 @@
  * before all others, and begins again with what is still kept of it. */
 #include <stdlib.h>
 
+#include "engine/worker/pages.h"
 #include "engine/worker/scheduler_inner.h"
 
 enum { SHARE_LEAST = 16 }; /* tokens that are worth waiting for */
@@ -28,7 +29,8 @@ static size_t common_prefix(const struct token_list *tokens, size_t count, const
 static int32_t slot_gives(const struct scheduler *s, int32_t index, const struct sequence *q)
 {
     const struct slot *slot = &s->slots[index];
-    if (!model_state_is_adapted(s->state, index, q->scales))
+    const uint64_t scope = slot->sequence ? slot->sequence->scope : slot->scope;
+    if (scope != q->scope || !model_state_is_adapted(s->state, index, q->scales))
         return 0;
     const struct token_list *tokens = slot->sequence ? &slot->sequence->tokens : &slot->held;
     const size_t held = (size_t)model_state_length(s->state, index);
@@ -68,13 +70,14 @@ static void donor_find(const struct scheduler *s, const struct sequence *q, stru
 static struct place place_find(const struct scheduler *s, const struct sequence *q)
 {
     struct place p = {-1, -1, 0, 0};
+    const struct pages_kin kin = {q->scope, q->scales};
     const int32_t count = (int32_t)q->tokens.count;
     int32_t unused = 0;
     if (model_state_shares(s->state)) {
         for (int32_t i = s->o.n_slots - 1; i >= 0; i--)
             p.slot = s->slots[i].sequence ? p.slot : i;
         if (p.slot >= 0)
-            p.kept = model_state_match(s->state, q->scales, q->tokens.ids, count - 1, &unused);
+            p.kept = model_state_match(s->state, &kin, q->tokens.ids, count - 1, &unused);
     } else {
         donor_find(s, q, &p);
     }
@@ -87,7 +90,8 @@ static bool beginning_comes(struct scheduler *s, const struct sequence *waiting,
 {
     for (int32_t i = 0; i < s->o.n_slots; i++) {
         const struct sequence *q = s->slots[i].sequence;
-        if (!q || q->paused || !model_state_is_adapted(s->state, i, waiting->scales))
+        if (!q || q->paused || q->scope != waiting->scope ||
+            !model_state_is_adapted(s->state, i, waiting->scales))
             continue;
         int32_t n = (int32_t)common_prefix(&q->tokens, q->tokens.count, &waiting->tokens);
         n -= n % model_state_page(s->state);
@@ -107,7 +111,8 @@ static int32_t state_begin(struct scheduler *s, const struct sequence *q, const 
                                     : model_state_fork(s->state, place->donor, place->slot, place->kept);
     model_state_adapt(s->state, place->slot, q->scales);
     if (model_state_shares(s->state))
-        kept = model_state_adopt(s->state, place->slot, q->tokens.ids, (int32_t)q->tokens.count - 1);
+        kept =
+            model_state_adopt(s->state, place->slot, q->scope, q->tokens.ids, (int32_t)q->tokens.count - 1);
     return kept;
 }
 
@@ -128,18 +133,26 @@ static void sequence_start(struct scheduler *s, struct sequence *q, const struct
 
 /* ---- Pages ---- */
 
+void slot_keep(struct scheduler *s, int32_t index, bool leave)
+{
+    const struct sequence *q = s->slots[index].sequence;
+    model_state_keep(s->state, index, q->scope, q->tokens.ids, leave);
+}
+
 struct token_list slot_release(struct scheduler *s, int32_t index)
 {
     struct slot *slot = &s->slots[index];
     struct sequence *q = slot->sequence;
+    const bool shares = model_state_shares(s->state);
+    if (shares)
+        slot_keep(s, index, true);
     struct token_list tokens = q->tokens;
     q->tokens = (struct token_list){0};
     slot->sequence = NULL;
+    slot->scope = q->scope;
     slot->freed_at = ++s->clock;
-    if (model_state_shares(s->state)) {
-        model_state_keep(s->state, index, tokens.ids, true);
+    if (shares)
         return tokens;
-    }
     slot->held = tokens;
     slot->held.count = (size_t)model_state_length(s->state, index);
     return (struct token_list){0};

@@ -429,7 +429,7 @@ static int answer_start(
     if (rc == 0)
         scheduler_adapt(call->sequence, call->scales);
     if (rc == 0)
-        scheduler_key(call->sequence, (uint64_t)work->asker);
+        scheduler_owner(call->sequence, (uint64_t)work->asker, (uint64_t)work->scope);
     if (rc == 0 && work->context_shift)
         scheduler_shift(call->sequence, work->n_keep > bos ? work->n_keep : bos);
     if (rc || a->most > 0)

@@ -17,6 +17,7 @@ struct book {
     int32_t written[PAGES][P]; /* what a cache would hold */
     int32_t tokens[SLOTS][CONTEXT], lengths[SLOTS];
     float scales[SLOTS];
+    uint64_t scope[SLOTS];
     int32_t copies;
 };
 
@@ -67,12 +68,19 @@ static void share(struct book *b, int32_t from, int32_t to, int32_t length)
     memcpy(b->tokens[to], b->tokens[from], (size_t)length * sizeof(int32_t));
     b->lengths[to] = length;
     b->scales[to] = b->scales[from];
+    b->scope[to] = b->scope[from];
+}
+
+static struct pages_kin kin(const struct book *b, int32_t slot)
+{
+    return (struct pages_kin){b->scope[slot], &b->scales[slot]};
 }
 
 static int32_t adopt(struct book *b, int32_t slot, const int32_t *tokens, int32_t count)
 {
-    int32_t unused, match = pages_match(b->pages, &b->scales[slot], tokens, count, &unused);
-    assert_int_equal(pages_adopt(b->pages, slot, &b->scales[slot], tokens, count), match);
+    const struct pages_kin own = kin(b, slot);
+    int32_t unused, match = pages_match(b->pages, &own, tokens, count, &unused);
+    assert_int_equal(pages_adopt(b->pages, slot, &own, tokens, count), match);
     memcpy(b->tokens[slot], tokens, (size_t)match * sizeof(int32_t));
     b->lengths[slot] = match;
     return match;
@@ -80,13 +88,15 @@ static int32_t adopt(struct book *b, int32_t slot, const int32_t *tokens, int32_
 
 static int32_t match(const struct book *b, int32_t slot, const int32_t *tokens)
 {
+    const struct pages_kin own = kin(b, slot);
     int32_t unused;
-    return pages_match(b->pages, &b->scales[slot], tokens, CONTEXT, &unused);
+    return pages_match(b->pages, &own, tokens, CONTEXT, &unused);
 }
 
 static void keep(struct book *b, int32_t slot, bool last)
 {
-    pages_keep(b->pages, slot, &b->scales[slot], b->tokens[slot], b->lengths[slot], last);
+    const struct pages_kin own = kin(b, slot);
+    pages_keep(b->pages, slot, &own, b->tokens[slot], b->lengths[slot], last);
 }
 
 /* Every slot reads what it wrote, and every page is free, used or kept. */
@@ -142,6 +152,7 @@ static void act(struct book *b, struct rand_pcg *r, int32_t slot)
     case 3: /* as one begins */
         cut(b, slot, 0);
         b->scales[slot] = (float)(rand_pcg_u32(r) % 2);
+        b->scope[slot] = rand_pcg_u32(r) % 2;
         adopt(b, slot, tokens, CONTEXT - 1);
         return;
     case 4:
@@ -177,7 +188,8 @@ static void fill(int32_t *tokens, int32_t count, int32_t first)
         tokens[i] = first + i;
 }
 
-/* A conversation's next turn finds all of the last one, to the token; another adapter's finds nothing. */
+/* A conversation's next turn finds all of the last one, to the token; another adapter's finds nothing, nor
+ * does that of another scope: the time to its first token would tell what strangers have asked. */
 static void what_was_said_is_found_to_the_token(void **state)
 {
     (void)state;
@@ -194,6 +206,9 @@ static void what_was_said_is_found_to_the_token(void **state)
     check(&b);
     b.scales[2] = 0.5f;
     assert_int_equal(match(&b, 2, tokens), 0);
+    b.scope[3] = 9;
+    assert_int_equal(match(&b, 3, tokens), 0);
+    assert_int_equal(adopt(&b, 3, tokens, CONTEXT), 0);
     /* What was said first is still there. */
     fill(tokens, CONTEXT, 1000);
     assert_int_equal(match(&b, 0, tokens), P + 20);

@@ -102,7 +102,8 @@ static void arrive(struct run *run)
     for (int32_t i = 0; i < c->n; i++)
         assert_int_equal(token_list_append(&list, c->tokens[i], &err), 0);
     assert_int_equal(scheduler_add(run->scheduler, &list, &ops, c, &c->sequence, &err), 0);
-    scheduler_key(c->sequence, below(run, 3));
+    const uint64_t key = below(run, 3);
+    scheduler_owner(c->sequence, key, key / 2);
     run->n_clients++;
 }
 

@@ -70,28 +70,31 @@ bool model_state_shares(const struct model_state *s)
     return false;
 }
 
-int32_t model_state_match(
-    const struct model_state *s, const float *scales, const int32_t *tokens, int32_t count, int32_t *unused)
+int32_t model_state_match(const struct model_state *s, const struct pages_kin *kin, const int32_t *tokens,
+    int32_t count, int32_t *unused)
 {
     (void)s;
-    (void)scales;
+    (void)kin;
     (void)tokens;
     (void)count;
     *unused = 0;
     return 0;
 }
 
-int32_t model_state_adopt(struct model_state *s, int32_t slot, const int32_t *tokens, int32_t count)
+int32_t model_state_adopt(
+    struct model_state *s, int32_t slot, uint64_t scope, const int32_t *tokens, int32_t count)
 {
     (void)s;
     (void)slot;
+    (void)scope;
     (void)tokens;
     (void)count;
     return 0;
 }
 
-void model_state_keep(struct model_state *s, int32_t slot, const int32_t *tokens, bool leave)
+void model_state_keep(struct model_state *s, int32_t slot, uint64_t scope, const int32_t *tokens, bool leave)
 {
+    (void)scope;
     (void)tokens;
     (void)leave;
     assert_in_range(slot, 0, SLOTS - 1);

@@ -135,7 +135,7 @@ static void test_keys_share_a_step(void **ctx)
     struct client c[4];
     for (int i = 0; i < 4; i++) {
         client_add(s, &c[i], numbers(i), 100, 1);
-        scheduler_key(c[i].sequence, i == 3 ? 2 : 1);
+        scheduler_owner(c[i].sequence, i == 3 ? 2 : 1, 0);
     }
     while (!c[3].n_ended)
         scheduler_step(s);
@@ -345,6 +345,26 @@ static void test_adapters_part_beginnings(void **ctx)
     scheduler_free(s);
 }
 
+/* Nor is one that another scope's sequence read, while that runs or after. */
+static void test_scopes_part_beginnings(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {0};
+    struct scheduler *s = create(&state, 2);
+    struct client c[3];
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 3; i++) {
+            client_add(s, &c[i], numbers(1), 60, 3);
+            scheduler_owner(c[i].sequence, 1, i == 1 ? 7 : 8);
+        }
+        run(s);
+        assert_int_equal(c[0].cached, round ? 59 : 0);
+        assert_int_equal(c[1].cached, round ? 59 : 0);
+        assert_int_equal(c[2].cached, 59);
+    }
+    scheduler_free(s);
+}
+
 static void test_state_that_rolls_back_in_steps(void **ctx)
 {
     (void)ctx;
@@ -519,6 +539,7 @@ int main(void)
         cmocka_unit_test(test_one_prompt_is_read_once),
         cmocka_unit_test(test_a_reader_that_leaves),
         cmocka_unit_test(test_adapters_part_beginnings),
+        cmocka_unit_test(test_scopes_part_beginnings),
         cmocka_unit_test(test_state_that_rolls_back_in_steps),
         cmocka_unit_test(test_a_failed_step_ends_its_sequences),
         cmocka_unit_test(test_paused_calls_do_not_run),
