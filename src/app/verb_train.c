@@ -1,4 +1,4 @@
-/* weir train, weir finetune, weir quantize: a program of their own, weir-train, which links the engine and no
+/* weir train and the other verbs of models: a program of their own, weir-train, which links the engine and no
  * network code.
  */
 #include <errno.h>

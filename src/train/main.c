@@ -1,4 +1,4 @@
-/* weir-train: started by `weir train`, `weir finetune` and `weir quantize`. */
+/* weir-train: started by `weir train` and the other verbs below. */
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,18 +22,24 @@ int __lsan_is_turned_off(void)
 }
 #endif
 
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} verbs[] = {
+    {"train", train_verb},
+    {"finetune", finetune_verb},
+    {"quantize", quantize_verb},
+    {"perplexity", perplexity_verb},
+};
+
 int main(int argc, char **argv)
 {
     /* A file that may not grow (ulimit -f) is an error of the write, not the end of the program. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
-    if (argc >= 2 && strcmp(argv[1], "train") == 0)
-        return train_verb(argc - 1, argv + 1);
-    if (argc >= 2 && strcmp(argv[1], "finetune") == 0)
-        return finetune_verb(argc - 1, argv + 1);
-    if (argc >= 2 && strcmp(argv[1], "quantize") == 0)
-        return quantize_verb(argc - 1, argv + 1);
-    fputs("usage: weir-train train|finetune|quantize ... (weir starts this program: see weir train --help)\n",
-        stderr);
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs && argc >= 2; i++)
+        if (strcmp(argv[1], verbs[i].name) == 0)
+            return verbs[i].run(argc - 1, argv + 1);
+    fputs("weir-train: weir starts this program (weir --help lists its verbs)\n", stderr);
     return 2;
 }

@@ -36,6 +36,52 @@ void progress_init(struct progress *p, const struct run *r)
     *p = (struct progress){.terminal = isatty(STDERR_FILENO) == 1, .first = r->state.step};
 }
 
+/* On a terminal the line is drawn anew, with a bar; elsewhere lines follow one another. */
+static void line_begin(bool terminal, int64_t done, int64_t all)
+{
+    char bar[BAR + 1];
+    const int filled = (int)(done * BAR / all);
+    if (!terminal)
+        return;
+    memset(bar, '.', BAR);
+    memset(bar, '#', (size_t)filled);
+    bar[BAR] = '\0';
+    fprintf(stderr, "\r\033[K[%s] ", bar);
+}
+
+/* Is it time for another line? */
+static bool line_due(bool terminal, int64_t *shown_ns)
+{
+    const int64_t now = clock_mono_ns(), wait = terminal ? SECOND / 5 : (int64_t)LINE_SECONDS * SECOND;
+    if (*shown_ns && now - *shown_ns < wait)
+        return false;
+    *shown_ns = now;
+    return true;
+}
+
+void progress_bar_init(struct progress_bar *b)
+{
+    const int64_t now = clock_mono_ns();
+    *b = (struct progress_bar){isatty(STDERR_FILENO) == 1, now, now};
+}
+
+void progress_bar_show(struct progress_bar *b, int64_t done, int64_t all, const char *text)
+{
+    char left[32];
+    if (!line_due(b->terminal, &b->shown_ns) || done < 1)
+        return;
+    progress_time((double)(b->shown_ns - b->began_ns) / 1e9 / (double)done * (double)(all - done), left);
+    line_begin(b->terminal, done, all);
+    fprintf(stderr, "%" PRId64 "/%" PRId64 "  %s  %s left%s", done, all, text, left, b->terminal ? "" : "\n");
+    fflush(stderr);
+}
+
+void progress_bar_end(const struct progress_bar *b)
+{
+    if (b->terminal)
+        fputs("\r\033[K", stderr);
+}
+
 /* Means of the last steps: one alone says little. */
 static double loss_recent(const struct run *r)
 {
@@ -48,25 +94,18 @@ static double loss_recent(const struct run *r)
 
 void progress_show(struct progress *p, const struct run *r, bool always)
 {
-    const int64_t now = clock_mono_ns(), wait = p->terminal ? SECOND / 5 : (int64_t)LINE_SECONDS * SECOND;
     char left[32], check[48] = "";
-    if (!always && p->shown_ns && now - p->shown_ns < wait)
+    if (always)
+        p->shown_ns = 0;
+    if (!line_due(p->terminal, &p->shown_ns))
         return;
-    p->shown_ns = now;
     const double seconds = (double)r->step_ns / 1e9, done = (double)(r->state.step - p->first);
     progress_time(done > 0 ? seconds / done * (double)(r->steps - r->state.step) : 0, left);
     if (r->state.n_checks > 0) {
         const struct run_check *c = &r->checks[r->state.n_checks - 1];
         snprintf(check, sizeof check, "  validation %.4f (%.1f%%)", c->loss, 100 * c->accuracy);
     }
-    if (p->terminal) {
-        char bar[BAR + 1];
-        const int filled = (int)(r->state.step * BAR / r->steps);
-        memset(bar, '.', BAR);
-        memset(bar, '#', (size_t)filled);
-        bar[BAR] = '\0';
-        fprintf(stderr, "\r\033[K[%s] ", bar);
-    }
+    line_begin(p->terminal, r->state.step, r->steps);
     fprintf(stderr, "%" PRId64 "/%" PRId64 "  loss %.4f%s  %.0f tokens/s  %s left%s", r->state.step, r->steps,
         loss_recent(r), check, seconds > 0 ? (double)r->step_tokens / seconds : 0, left,
         p->terminal ? "" : "\n");
