@@ -171,7 +171,7 @@ static int revoke(int argc, char **argv)
     if (exit_code)
         return exit_code;
     struct error err;
-    int rc = store_key_revoke(s, str_from(argv[1]), clock_wall_ms(), &err);
+    int rc = store_key_revoke(s, str_from(argv[1]), clock_wall_ms(), STORE_WAIT, &err);
     store_close(s);
     if (rc)
         return verb_fail(EXIT_FAILED, &err);

@@ -287,7 +287,7 @@ int govern_key_create(struct store *s, const struct govern_key_options *o, char 
     };
     rand_bytes(key.salt, sizeof key.salt);
     key_hash((struct str){shown, KEY_LENGTH}, key.salt, key.hash);
-    rc = store_key_add(s, &key, err);
+    rc = store_key_add(s, &key, STORE_WAIT, err);
     if (rc)
         sodium_memzero(shown, 96);
     return rc;

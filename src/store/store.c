@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/must.h"
+#include "base/rand.h"
 #include "store/store_journal.h"
 
 struct store {
@@ -251,15 +252,51 @@ int store_response_purge(struct store *s, int64_t before_ms, struct error *err)
     return store_queue_submit(s->queue, STORE_RESPONSE_PURGE, &value, nobody, err);
 }
 
-int store_key_add(struct store *s, const struct store_key *key, struct error *err)
+/* Waits where nobody is to be told. */
+static int submit_or_wait(
+    struct store *s, enum store_kind kind, const void *value, struct store_done done, struct error *err)
 {
-    return store_queue_wait(s->queue, STORE_KEY_ADD, key, NULL, err);
+    return done.loop ? store_queue_submit(s->queue, kind, value, done, err)
+                     : store_queue_wait(s->queue, kind, value, NULL, err);
 }
 
-int store_key_revoke(struct store *s, struct str id, int64_t wall_ms, struct error *err)
+int store_key_add(struct store *s, const struct store_key *key, struct store_done done, struct error *err)
 {
-    struct store_revoke value = {wall_ms, id};
-    return store_queue_wait(s->queue, STORE_KEY_REVOKE, &value, NULL, err);
+    return submit_or_wait(s, STORE_KEY_ADD, key, done, err);
+}
+
+int store_key_revoke(
+    struct store *s, struct str id, int64_t wall_ms, struct store_done done, struct error *err)
+{
+    struct store_key_time value = {wall_ms, id};
+    return submit_or_wait(s, STORE_KEY_REVOKE, &value, done, err);
+}
+
+int store_key_expire(
+    struct store *s, struct str id, int64_t expires_ms, struct store_done done, struct error *err)
+{
+    struct store_key_time value = {expires_ms, id};
+    return submit_or_wait(s, STORE_KEY_EXPIRE, &value, done, err);
+}
+
+int store_limits_set(
+    struct store *s, const struct store_limits *row, struct store_done done, struct error *err)
+{
+    return submit_or_wait(s, STORE_LIMITS_SET, row, done, err);
+}
+
+int store_limits_drop(
+    struct store *s, struct str kind, struct str name, struct store_done done, struct error *err)
+{
+    const struct store_limits_of value = {kind, name};
+    return submit_or_wait(s, STORE_LIMITS_DROP, &value, done, err);
+}
+
+int64_t store_spender(struct store *s)
+{
+    int64_t number = (int64_t)(rand_u64() >> 1) | 1;
+    store_queue_spender(s->queue, number);
+    return number;
 }
 
 /* Before the first row that is as new. */
@@ -344,6 +381,42 @@ int store_key_list(
 {
     struct key_visit v = {visit, ctx};
     return list_visit(s, &store_list_keys, (struct store_cursor){0, 0}, key_row, &v, err);
+}
+
+struct limits_visit {
+    int (*visit)(void *ctx, const struct store_limits *row);
+    void *ctx;
+};
+
+static int limits_row(void *ctx, const void *row)
+{
+    const struct limits_visit *v = ctx;
+    return v->visit(v->ctx, row);
+}
+
+int store_limits_list(
+    struct store *s, int (*visit)(void *ctx, const struct store_limits *row), void *ctx, struct error *err)
+{
+    struct limits_visit v = {visit, ctx};
+    return list_visit(s, &store_list_limits, (struct store_cursor){0, 0}, limits_row, &v, err);
+}
+
+struct spend_visit {
+    int (*visit)(void *ctx, const struct store_spend *row);
+    void *ctx;
+};
+
+static int spend_row(void *ctx, const void *row)
+{
+    const struct spend_visit *v = ctx;
+    return v->visit(v->ctx, row);
+}
+
+int store_spend_list(struct store *s, int64_t since_day,
+    int (*visit)(void *ctx, const struct store_spend *row), void *ctx, struct error *err)
+{
+    struct spend_visit v = {visit, ctx};
+    return list_visit(s, &store_list_spend, (struct store_cursor){since_day, 0}, spend_row, &v, err);
 }
 
 int64_t store_change_count(struct store *s)

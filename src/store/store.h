@@ -127,7 +127,8 @@ int store_response_delete(
  */
 int store_response_find(struct store *s, struct str id, struct str key_id, struct arena *a,
     struct store_response *out, struct error *err) MUST_USE;
-/* Deletes those older than `before_ms`, of one key or (empty) of all; how many in *rows. Waits until it is done. */
+/* Deletes those older than `before_ms`, of one key or (empty) of all; how many in *rows. Waits until it is
+ * done. */
 int store_response_forget(
     struct store *s, int64_t before_ms, struct str key_id, int64_t *rows, struct error *err) MUST_USE;
 /* Deletes those older than `before_ms` in the background. */
@@ -140,13 +141,50 @@ struct store_key {
     int64_t created_ms, revoked_ms; /* 0: not revoked */
     int64_t expires_ms;             /* 0: never */
 };
+/* These and what sets limits wait until it is kept where `done` has no loop. NOT_FOUND, told to `done`, too,
+ * where there is no such key. */
+#define STORE_WAIT ((struct store_done){NULL, NULL, NULL})
 int store_key_add(
-    struct store *s, const struct store_key *key, struct error *err) MUST_USE; /* waits until kept */
+    struct store *s, const struct store_key *key, struct store_done done, struct error *err) MUST_USE;
 int store_key_revoke(
-    struct store *s, struct str id, int64_t wall_ms, struct error *err) MUST_USE; /* NOT_FOUND */
+    struct store *s, struct str id, int64_t wall_ms, struct store_done done, struct error *err) MUST_USE;
+int store_key_expire(
+    struct store *s, struct str id, int64_t expires_ms, struct store_done done, struct error *err) MUST_USE;
 int store_key_list(struct store *s, int (*visit)(void *ctx, const struct store_key *key), void *ctx,
     struct error *err) MUST_USE;
-/* Grows whenever another process may have changed the keys; cheap enough to ask once a second. */
+/* Grows whenever another process may have changed the keys or limits; cheap enough to ask once a second. */
 int64_t store_change_count(struct store *s);
+
+/* ---- Limits: what a key or a team may spend and ask; -1: as much as it likes. ---- */
+struct store_limits {
+    struct str kind, name; /* "key" and its id, or "team" and its name */
+    int64_t created_ms;
+    int64_t usd_total, usd_day, usd_week, usd_month; /* nano-dollars */
+    int64_t requests, tokens;                        /* in a minute */
+    int64_t parallel;                                /* at a time */
+    struct str models; /* what may be asked for, a comma between; empty: everything */
+};
+/* In place of those it has; `created_ms` stays the first. */
+int store_limits_set(
+    struct store *s, const struct store_limits *row, struct store_done done, struct error *err) MUST_USE;
+int store_limits_drop(
+    struct store *s, struct str kind, struct str name, struct store_done done, struct error *err) MUST_USE;
+int store_limits_list(struct store *s, int (*visit)(void *ctx, const struct store_limits *row), void *ctx,
+    struct error *err) MUST_USE;
+
+/* ---- What was spent: the ledger's costs, summed in the transaction that settles its rows; no purge takes
+ * it. ---- */
+struct store_spend {
+    int64_t day; /* UTC's, since 1970, when the request began */
+    struct str key_id, team;
+    int64_t spender; /* whose sum it is: gateways that share a state do not wait for each other's */
+    int64_t nano_usd;
+};
+/* From now on what this process settles is summed under a number of its own, which this returns: after
+ * store_journal, so that what an earlier process left there is not taken for this one's. */
+int64_t store_spender(struct store *s);
+/* In the order of days. */
+int store_spend_list(struct store *s, int64_t since_day,
+    int (*visit)(void *ctx, const struct store_spend *row), void *ctx, struct error *err) MUST_USE;
 
 #endif

@@ -20,8 +20,13 @@ void store_row_explain(const struct store_row *row, struct error *err)
             STR_ARG(value.key.id));
         break;
     case STORE_KEY_REVOKE:
+    case STORE_KEY_EXPIRE:
         error_set(err, row->code, "there is no key with the id '" STR_FMT "': weir keys list shows them",
-            STR_ARG(value.revoke.id));
+            STR_ARG(value.key_time.id));
+        break;
+    case STORE_LIMITS_DROP:
+        error_set(err, row->code, "there are no limits of the " STR_FMT " '" STR_FMT "'",
+            STR_ARG(value.limits_of.kind), STR_ARG(value.limits_of.name));
         break;
     case STORE_RESPONSE_DELETE:
         error_set(err, row->code, "there is no response with that id");
@@ -41,6 +46,8 @@ static int row_judge(const struct store_row *row)
     case STORE_KEY_ADD:
         return ERROR_INVALID;
     case STORE_KEY_REVOKE:
+    case STORE_KEY_EXPIRE:
+    case STORE_LIMITS_DROP:
     case STORE_RESPONSE_DELETE:
         return ERROR_NOT_FOUND;
     default:
@@ -99,10 +106,50 @@ static void pairs_find(struct list *group)
     free(opened);
 }
 
+/* ---- What the group's requests cost: a statement for each key and day, not for each request. ---- */
+
+enum { SUMS_MOST = 32 };
+
+struct writing {
+    struct store_backend *backend;
+    int64_t spender;
+    struct store_spend sums[SUMS_MOST]; /* their strings are the group's rows' */
+    size_t n_sums;
+};
+
+static int sums_write(struct writing *w, struct error *err)
+{
+    int rc = 0;
+    int64_t changed;
+    for (size_t i = 0; i < w->n_sums && rc == 0; i++)
+        rc = w->backend->ops->apply(w->backend, STORE_SPEND_ADD, &w->sums[i], &changed, err);
+    w->n_sums = 0;
+    return rc;
+}
+
+static int sums_add(struct writing *w, const struct store_opened *who, int64_t nano_usd, struct error *err)
+{
+    int64_t day = who->wall_ms / STORE_DAY_MS;
+    if (nano_usd <= 0)
+        return 0;
+    for (size_t i = 0; i < w->n_sums; i++) {
+        struct store_spend *sum = &w->sums[i];
+        if (sum->day != day || !str_eq(sum->key_id, who->key_id) || !str_eq(sum->team, who->team))
+            continue;
+        sum->nano_usd += nano_usd;
+        return 0;
+    }
+    int rc = w->n_sums == SUMS_MOST ? sums_write(w, err) : 0;
+    if (rc == 0)
+        w->sums[w->n_sums++] = (struct store_spend){day, who->key_id, who->team, w->spender, nano_usd};
+    return rc;
+}
+
 /* ---- Writing. ---- */
 
-static int whole_apply(struct store_backend *b, struct store_row *opened, struct error *err)
+static int whole_apply(struct writing *w, struct store_row *opened, struct error *err)
 {
+    struct store_backend *b = w->backend;
     struct store_row *settled = opened->pair;
     union store_value first, second;
     store_row_value(opened, &first);
@@ -111,28 +158,46 @@ static int whole_apply(struct store_backend *b, struct store_row *opened, struct
     opened->code = b->ops->apply(b, STORE_LEDGER_WHOLE, &whole, &opened->changed, err);
     settled->code = opened->code;
     settled->changed = opened->changed;
-    return opened->code;
+    return opened->code ? opened->code : sums_add(w, &whole.opened, whole.settled.cost_nano_usd, err);
 }
 
-static int single_apply(struct store_backend *b, struct store_row *row, struct error *err)
+/* Whose cost it was stands in the row that was opened; where that was lost nobody can tell. */
+static int settle_apply(
+    struct writing *w, struct store_row *row, const struct store_settle *value, struct error *err)
+{
+    struct store_backend *b = w->backend;
+    const struct store_spend_opened cost = {
+        w->spender, value->settled.cost_nano_usd, value->settled.request_id};
+    const struct store_opened nobody = {.wall_ms = value->wall_ms};
+    int64_t changed;
+    int rc = cost.nano_usd > 0 ? b->ops->apply(b, STORE_SPEND_OPENED, &cost, &changed, err) : 0;
+    if (rc == 0)
+        rc = b->ops->apply(b, row->kind, value, &row->changed, err);
+    if (rc || row->changed > 0)
+        return rc;
+    rc = b->ops->apply(b, STORE_LEDGER_ALONE, value, &row->changed, err);
+    return rc ? rc : sums_add(w, &nobody, cost.nano_usd, err);
+}
+
+static int single_apply(struct writing *w, struct store_row *row, struct error *err)
 {
     union store_value value;
     store_row_value(row, &value);
     row->changed = 0;
-    row->code = b->ops->apply(b, row->kind, &value, &row->changed, err);
-    if (row->code == 0 && row->kind == STORE_LEDGER_SETTLE && row->changed == 0)
-        row->code = b->ops->apply(b, STORE_LEDGER_ALONE, &value, &row->changed, err);
+    row->code = row->kind == STORE_LEDGER_SETTLE
+                    ? settle_apply(w, row, &value.settle, err)
+                    : w->backend->ops->apply(w->backend, row->kind, &value, &row->changed, err);
     if (row->code == 0)
         row->code = row_judge(row);
     return row->code;
 }
 
 /* A whole row stands where it was opened: rows are then in the order of their times. */
-static int row_apply(struct store_backend *b, struct store_row *row, struct error *err)
+static int row_apply(struct writing *w, struct store_row *row, struct error *err)
 {
     if (row->pair && row->kind == STORE_LEDGER_SETTLE)
         return 0;
-    int code = row->pair ? whole_apply(b, row, err) : single_apply(b, row, err);
+    int code = row->pair ? whole_apply(w, row, err) : single_apply(w, row, err);
     return code == ERROR_INVALID || code == ERROR_NOT_FOUND ? 0 : code;
 }
 
@@ -145,9 +210,10 @@ static int mark_write(
     return b->ops->apply(b, STORE_JOURNAL_MARK, &mark, &changed, err);
 }
 
-int store_group_write(struct store_backend *b, const struct store_journal *journal, struct list *group,
-    int64_t *committed, struct error *err)
+int store_group_write(struct store_backend *b, const struct store_journal *journal, int64_t spender,
+    struct list *group, int64_t *committed, struct error *err)
 {
+    struct writing w = {.backend = b, .spender = spender};
     int64_t number = 0;
     pairs_find(group);
     int rc = b->ops->begin(b, err);
@@ -156,8 +222,10 @@ int store_group_write(struct store_backend *b, const struct store_journal *journ
             break;
         struct store_row *row = list_item(node, struct store_row, node);
         number = row->number > number ? row->number : number;
-        rc = row_apply(b, row, err);
+        rc = row_apply(&w, row, err);
     }
+    if (rc == 0)
+        rc = sums_write(&w, err);
     if (rc == 0 && number > 0)
         rc = mark_write(b, journal, number, err);
     if (rc == 0)

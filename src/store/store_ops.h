@@ -30,6 +30,11 @@ enum store_kind {
     STORE_LEDGER_WHOLE, /* opened and settled in one group; made by the writer */
     STORE_LEDGER_ALONE, /* settled where the opened row was lost; made by the writer */
     STORE_RESPONSE_FORGET,
+    STORE_KEY_EXPIRE,
+    STORE_LIMITS_SET,
+    STORE_LIMITS_DROP,
+    STORE_SPEND_ADD,    /* made by the writer, as is the next */
+    STORE_SPEND_OPENED, /* what a request cost whose row is open: before that is settled */
     STORE_KINDS
 };
 
@@ -52,7 +57,7 @@ struct store_settle {
     struct store_settled settled;
     int64_t wall_ms; /* of the row, should the opened one be lost */
 };
-struct store_revoke {
+struct store_key_time { /* it is revoked then, or expires */
     int64_t wall_ms;
     struct str id;
 };
@@ -75,6 +80,16 @@ struct store_forget {
     struct str key_id; /* empty: any key's */
 };
 
+struct store_limits_of {
+    struct str kind, name;
+};
+
+enum { STORE_DAY_MS = 24 * 3600 * 1000 };
+struct store_spend_opened {
+    int64_t spender, nano_usd;
+    struct str request_id;
+};
+
 /* The journal's rows up to `number` are in the database (store_journal.h). */
 struct store_mark {
     struct str name;
@@ -86,12 +101,14 @@ union store_value {
     struct store_settle settle;
     struct store_egress egress;
     struct store_key key;
-    struct store_revoke revoke;
+    struct store_key_time key_time;
     struct store_purge purge;
     struct store_kept kept;
     struct store_unkept unkept;
     struct store_forget forget;
     struct store_mark mark;
+    struct store_limits limits;
+    struct store_limits_of limits_of;
     struct store_ledger_row whole;
 };
 
@@ -156,8 +173,8 @@ struct store_list {
     } parts[2];
     size_t n_parts;
 };
-extern const struct store_list store_list_ledger, store_list_egress, store_list_keys,
-    store_list_responses; /* of the last one the cursor begins with the number */
+extern const struct store_list store_list_ledger, store_list_egress, store_list_keys, store_list_limits,
+    store_list_spend, store_list_responses; /* of the last one the cursor begins with the number */
 
 /* ---- A database. ---- */
 struct store_backend {
@@ -195,6 +212,8 @@ int store_queue_create(struct store_backend *b, struct store_queue **out, struct
 struct store_journal;
 int store_queue_journal(struct store_queue *q, struct store_journal *j, struct error *err) MUST_USE;
 void store_queue_close(struct store_queue *q); /* writes what it can, answers everyone; the backend stays */
+/* Under which number what requests cost is summed; 0 before. */
+void store_queue_spender(struct store_queue *q, int64_t spender);
 void store_queue_stats(struct store_queue *q, struct store_stats *out);
 int store_queue_submit(struct store_queue *q, enum store_kind kind, const void *value, struct store_done done,
     struct error *err) MUST_USE;

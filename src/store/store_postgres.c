@@ -91,6 +91,22 @@ static const char *const migrations[] = {
     "ALTER TABLE egress ALTER COLUMN id DROP IDENTITY;"
     "DROP INDEX egress_by_time;"
     "UPDATE egress SET id = (wall_ms << 20) | (id & 1048575);",
+    "CREATE TABLE limits("
+    "  id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL,"
+    "  created_ms BIGINT NOT NULL, usd_total BIGINT NOT NULL, usd_day BIGINT NOT NULL,"
+    "  usd_week BIGINT NOT NULL, usd_month BIGINT NOT NULL, requests BIGINT NOT NULL, tokens BIGINT NOT NULL,"
+    "  parallel BIGINT NOT NULL, models TEXT NOT NULL, UNIQUE(kind, name));"
+    "CREATE TRIGGER limits_changed AFTER INSERT OR UPDATE OR DELETE ON limits"
+    "  FOR EACH STATEMENT EXECUTE FUNCTION keys_changed();"
+    "CREATE TABLE spend("
+    "  id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, day BIGINT NOT NULL, key_id TEXT NOT NULL,"
+    "  team TEXT NOT NULL, spender BIGINT NOT NULL, nano_usd BIGINT NOT NULL,"
+    "  UNIQUE(day, key_id, team, spender));"
+    "SET LOCAL statement_timeout = 0;"
+    "INSERT INTO spend(day, key_id, team, spender, nano_usd)"
+    "  SELECT wall_ms / 86400000, key_id, team, 0, sum(cost_nano_usd) FROM ledger WHERE cost_nano_usd > 0"
+    "  GROUP BY wall_ms / 86400000, key_id, team;"
+    "CREATE INDEX spend_by_day ON spend(day, id);",
 };
 
 enum { SCHEMA = sizeof migrations / sizeof *migrations };

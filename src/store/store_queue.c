@@ -260,6 +260,13 @@ void store_queue_close(struct store_queue *q)
     free(q);
 }
 
+void store_queue_spender(struct store_queue *q, int64_t spender)
+{
+    pthread_mutex_lock(&q->mutex);
+    q->spender = spender;
+    pthread_mutex_unlock(&q->mutex);
+}
+
 void store_queue_stats(struct store_queue *q, struct store_stats *out)
 {
     pthread_mutex_lock(&q->mutex);

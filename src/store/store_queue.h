@@ -44,6 +44,7 @@ struct store_queue {
     struct store_turn *turns;
     struct store_journal *journal; /* NULL: none */
     bool journal_fails;
+    int64_t spender;   /* under which number costs are summed (store.h) */
     int64_t committed; /* the writer's: number of the journal's last row that the database has */
     int64_t written, failed;
     bool healthy, stop;
@@ -63,8 +64,8 @@ void *store_writer_main(void *queue);
 
 /* Writes all of them: 0, then each row's `code` and `changed` are its own; or the failure of all. With a
  * journal `committed` then is the number of the last of its rows. */
-int store_group_write(struct store_backend *b, const struct store_journal *journal, struct list *group,
-    int64_t *committed, struct error *err) MUST_USE;
+int store_group_write(struct store_backend *b, const struct store_journal *journal, int64_t spender,
+    struct list *group, int64_t *committed, struct error *err) MUST_USE;
 /* What a row's own failure means; the rest of its group was committed. */
 void store_row_explain(const struct store_row *row, struct error *err);
 

@@ -87,9 +87,9 @@ static const struct store_field key_table[] = {
     FIELD(store_key, INT64, revoked_ms),
     FIELD(store_key, INT64, expires_ms),
 };
-static const struct store_field revoke_table[] = {
-    FIELD(store_revoke, INT64, wall_ms),
-    FIELD(store_revoke, TEXT, id),
+static const struct store_field key_time_table[] = {
+    FIELD(store_key_time, INT64, wall_ms),
+    FIELD(store_key_time, TEXT, id),
 };
 static const struct store_field purge_table[] = {FIELD(store_purge, INT64, before)};
 
@@ -115,6 +115,36 @@ static const struct store_field mark_table[] = {
     FIELD(store_mark, INT64, number),
 };
 
+static const struct store_field limits_table[] = {
+    FIELD(store_limits, TEXT, kind),
+    FIELD(store_limits, TEXT, name),
+    FIELD(store_limits, INT64, created_ms),
+    FIELD(store_limits, INT64, usd_total),
+    FIELD(store_limits, INT64, usd_day),
+    FIELD(store_limits, INT64, usd_week),
+    FIELD(store_limits, INT64, usd_month),
+    FIELD(store_limits, INT64, requests),
+    FIELD(store_limits, INT64, tokens),
+    FIELD(store_limits, INT64, parallel),
+    FIELD(store_limits, TEXT, models),
+};
+static const struct store_field limits_of_table[] = {
+    FIELD(store_limits_of, TEXT, kind),
+    FIELD(store_limits_of, TEXT, name),
+};
+static const struct store_field spend_table[] = {
+    FIELD(store_spend, INT64, day),
+    FIELD(store_spend, TEXT, key_id),
+    FIELD(store_spend, TEXT, team),
+    FIELD(store_spend, INT64, spender),
+    FIELD(store_spend, INT64, nano_usd),
+};
+static const struct store_field spend_opened_table[] = {
+    FIELD(store_spend_opened, INT64, spender),
+    FIELD(store_spend_opened, INT64, nano_usd),
+    FIELD(store_spend_opened, TEXT, request_id),
+};
+
 static const struct store_fields opened_fields = FIELDS(opened_table, store_opened);
 static const struct store_fields settle_fields = FIELDS(settle_table, store_settle);
 static const struct store_fields settled_fields = {
@@ -122,18 +152,26 @@ static const struct store_fields settled_fields = {
 static const struct store_fields whole_fields = FIELDS(whole_table, store_ledger_row);
 static const struct store_fields egress_fields = FIELDS(egress_table, store_egress);
 static const struct store_fields key_fields = FIELDS(key_table, store_key);
-static const struct store_fields revoke_fields = FIELDS(revoke_table, store_revoke);
+static const struct store_fields key_time_fields = FIELDS(key_time_table, store_key_time);
 static const struct store_fields purge_fields = FIELDS(purge_table, store_purge);
 static const struct store_fields kept_fields = FIELDS(kept_table, store_kept);
 static const struct store_fields unkept_fields = FIELDS(unkept_table, store_unkept);
 static const struct store_fields forget_fields = FIELDS(forget_table, store_forget);
 static const struct store_fields mark_fields = FIELDS(mark_table, store_mark);
+static const struct store_fields limits_fields = FIELDS(limits_table, store_limits);
+static const struct store_fields limits_of_fields = FIELDS(limits_of_table, store_limits_of);
+static const struct store_fields spend_fields = FIELDS(spend_table, store_spend);
+static const struct store_fields spend_opened_fields = FIELDS(spend_opened_table, store_spend_opened);
 static const struct store_fields no_fields = {NULL, 0, 0};
 
 #define OPENED "request_id, wall_ms, key_id, team, api, model, route, rule, boundary, sensitive, decision"
 #define SETTLED                                                                                              \
     "provider, answered_model, attempts, input_tokens, cached_tokens, output_tokens, usage_estimated, "      \
     "cost_nano_usd, first_token_ms, total_ms, outcome, status"
+#define LIMITS                                                                                               \
+    "kind, name, created_ms, usd_total, usd_day, usd_week, usd_month, requests, tokens, parallel, models"
+#define SPEND_ADDS                                                                                           \
+    " ON CONFLICT(day, key_id, team, spender) DO UPDATE SET nano_usd = spend.nano_usd + excluded.nano_usd"
 /* As in the index of request ids: only rows that may still be settled are in it. */
 #define UNSETTLED "outcome IN ('open', 'interrupted')"
 
@@ -170,8 +208,9 @@ static const struct {
     [STORE_KEY_ADD] = {&key_fields,
         "INSERT INTO keys(key_id, name, team, role, salt, hash, created_ms, revoked_ms, expires_ms) "
         "VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT(key_id) DO NOTHING"},
-    [STORE_KEY_REVOKE] = {&revoke_fields, "UPDATE keys SET revoked_ms = CASE WHEN revoked_ms = 0 THEN $1 "
-                                          "ELSE revoked_ms END WHERE key_id = $2"},
+    [STORE_KEY_EXPIRE] = {&key_time_fields, "UPDATE keys SET expires_ms = $1 WHERE key_id = $2"},
+    [STORE_KEY_REVOKE] = {&key_time_fields, "UPDATE keys SET revoked_ms = CASE WHEN revoked_ms = 0 THEN $1 "
+                                            "ELSE revoked_ms END WHERE key_id = $2"},
     [STORE_RESPONSE_ADD] = {&kept_fields,
         "INSERT INTO responses(number, response_id, key_id, wall_ms, body, input) "
         "VALUES($1, $2, $3, $4, $5, $6)"},
@@ -181,6 +220,17 @@ static const struct {
                                                "WHERE wall_ms < $1 AND ($2 = '' OR key_id = $2) LIMIT 100)"},
     [STORE_RESPONSE_PURGE] = {&purge_fields, "DELETE FROM responses WHERE id IN (SELECT id FROM responses "
                                              "WHERE wall_ms < $1 ORDER BY wall_ms LIMIT 100)"},
+    [STORE_LIMITS_SET] = {&limits_fields,
+        "INSERT INTO limits(" LIMITS ") VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
+        "ON CONFLICT(kind, name) DO UPDATE SET usd_total = excluded.usd_total, usd_day = excluded.usd_day, "
+        "usd_week = excluded.usd_week, usd_month = excluded.usd_month, requests = excluded.requests, "
+        "tokens = excluded.tokens, parallel = excluded.parallel, models = excluded.models"},
+    [STORE_LIMITS_DROP] = {&limits_of_fields, "DELETE FROM limits WHERE kind = $1 AND name = $2"},
+    [STORE_SPEND_ADD] = {&spend_fields, "INSERT INTO spend(day, key_id, team, spender, nano_usd) "
+                                        "VALUES($1, $2, $3, $4, $5)" SPEND_ADDS},
+    [STORE_SPEND_OPENED] = {&spend_opened_fields,
+        "INSERT INTO spend(day, key_id, team, spender, nano_usd) SELECT wall_ms / 86400000, key_id, team, "
+        "CAST($1 AS BIGINT), CAST($2 AS BIGINT) FROM ledger WHERE request_id = $3 AND " UNSETTLED SPEND_ADDS},
     [STORE_JOURNAL_MARK] = {&mark_fields, "INSERT INTO meta(name, value) VALUES($1, $2) "
                                           "ON CONFLICT(name) DO UPDATE SET value = excluded.value"},
 };
@@ -227,6 +277,18 @@ const struct store_list store_list_keys = {
     "FROM keys" PAGE_OF("created_ms"),
     sizeof(struct store_key),
     {{&key_fields, 0}},
+    1,
+};
+const struct store_list store_list_limits = {
+    "SELECT id, created_ms, " LIMITS " FROM limits" PAGE_OF("created_ms"),
+    sizeof(struct store_limits),
+    {{&limits_fields, 0}},
+    1,
+};
+const struct store_list store_list_spend = {
+    "SELECT id, day, day, key_id, team, spender, nano_usd FROM spend" PAGE_OF("day"),
+    sizeof(struct store_spend),
+    {{&spend_fields, 0}},
     1,
 };
 

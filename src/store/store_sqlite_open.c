@@ -101,6 +101,26 @@ static const char *const migrations[] = {
     "  zone, target, host, path, bytes, sha256 FROM egress;"
     "DROP TABLE egress;"
     "ALTER TABLE egress_by_id RENAME TO egress;",
+    "CREATE TABLE limits("
+    "  id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, created_ms INTEGER NOT NULL,"
+    "  usd_total INTEGER NOT NULL, usd_day INTEGER NOT NULL, usd_week INTEGER NOT NULL,"
+    "  usd_month INTEGER NOT NULL, requests INTEGER NOT NULL, tokens INTEGER NOT NULL,"
+    "  parallel INTEGER NOT NULL, models TEXT NOT NULL,"
+    "  UNIQUE(kind, name)) STRICT;"
+    "CREATE TRIGGER limits_added AFTER INSERT ON limits BEGIN"
+    "  UPDATE meta SET value = value + 1 WHERE name = 'keys'; END;"
+    "CREATE TRIGGER limits_changed AFTER UPDATE ON limits BEGIN"
+    "  UPDATE meta SET value = value + 1 WHERE name = 'keys'; END;"
+    "CREATE TRIGGER limits_removed AFTER DELETE ON limits BEGIN"
+    "  UPDATE meta SET value = value + 1 WHERE name = 'keys'; END;"
+    "CREATE TABLE spend("
+    "  id INTEGER PRIMARY KEY, day INTEGER NOT NULL, key_id TEXT NOT NULL, team TEXT NOT NULL,"
+    "  spender INTEGER NOT NULL, nano_usd INTEGER NOT NULL,"
+    "  UNIQUE(day, key_id, team, spender)) STRICT;"
+    "INSERT INTO spend(day, key_id, team, spender, nano_usd)"
+    "  SELECT wall_ms / 86400000, key_id, team, 0, sum(cost_nano_usd) FROM ledger WHERE cost_nano_usd > 0"
+    "  GROUP BY wall_ms / 86400000, key_id, team;"
+    "CREATE INDEX spend_by_day ON spend(day, id);",
 };
 
 enum { SCHEMA = sizeof migrations / sizeof *migrations };

@@ -214,7 +214,7 @@ static void gather(struct store_queue *q)
 }
 
 /* Waits for rows; false when there are none and there will be none. */
-static bool group_take(struct store_queue *q, struct list *group, bool *stop)
+static bool group_take(struct store_queue *q, struct list *group, int64_t *spender, bool *stop)
 {
     pthread_mutex_lock(&q->mutex);
     while (list_empty(&q->waiting) && !q->stop)
@@ -222,6 +222,7 @@ static bool group_take(struct store_queue *q, struct list *group, bool *stop)
     gather(q);
     store_list_move(&q->waiting, group);
     q->urgent = false;
+    *spender = q->spender;
     *stop = q->stop;
     pthread_mutex_unlock(&q->mutex);
     return !list_empty(group);
@@ -233,10 +234,11 @@ void *store_writer_main(void *ctx)
     struct list group;
     int64_t delay_ms = RETRY_FIRST_MS;
     int last_attempts = CLOSE_ATTEMPTS;
+    int64_t spender;
     bool stop;
-    while (group_take(q, &group, &stop)) {
+    while (group_take(q, &group, &spender, &stop)) {
         struct error err = {0};
-        int rc = store_group_write(q->backend, q->journal, &group, &q->committed, &err);
+        int rc = store_group_write(q->backend, q->journal, spender, &group, &q->committed, &err);
         health_set(q, rc == 0, &err);
         if (rc == 0) {
             if (!stop)

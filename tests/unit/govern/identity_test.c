@@ -134,7 +134,8 @@ static void test_revoked_and_expired(void **state)
     assert_int_equal(check(k, soon, &who), 0);
     usleep(160000);
     assert_int_equal(check(k, soon, &who), ERROR_DENIED); /* without a refresh */
-    assert_int_equal(store_key_revoke(s, (struct str){revoked + 5, 12}, clock_wall_ms(), &err), 0);
+    assert_int_equal(
+        store_key_revoke(s, (struct str){revoked + 5, 12}, clock_wall_ms(), STORE_WAIT, &err), 0);
     assert_int_equal(govern_keys_refresh(k, &err), 0);
     assert_int_equal(check(k, revoked, &who), ERROR_DENIED);
     assert_int_equal(check(k, kept, &who), 0);
@@ -160,7 +161,7 @@ static void test_another_process_revokes(void **state)
         char byte;
         struct store *mine;
         int rc = read(go[0], &byte, 1) != 1 || store_open(str_from(f->url), &mine, &err) ||
-                 store_key_revoke(mine, (struct str){shown + 5, 12}, clock_wall_ms(), &err);
+                 store_key_revoke(mine, (struct str){shown + 5, 12}, clock_wall_ms(), STORE_WAIT, &err);
         if (rc == 0)
             store_close(mine);
         _exit(rc);

@@ -231,7 +231,7 @@ static void test_no_room_then_room_again(void **state)
     assert_false(stats_of(s).healthy);
     assert_int_equal(stats_of(s).queued, 101);
     struct store_key key = {.id = STR("k"), .name = STR("k")};
-    assert_int_equal(store_key_add(s, &key, &err), ERROR_IO);
+    assert_int_equal(store_key_add(s, &key, STORE_WAIT, &err), ERROR_IO);
     assert_true(strlen(err.message) > 0);
     assert_int_equal(ledger_count(s), 1); /* reading goes on */
     no_room(false, f);
@@ -317,7 +317,7 @@ static void test_two_processes_write(void **state)
                 char id[32];
                 snprintf(id, sizeof id, "k%d-%d", c, i);
                 struct store_key key = {.id = str_from(id), .name = STR("n")};
-                if (store_key_add(s, &key, &err)) {
+                if (store_key_add(s, &key, STORE_WAIT, &err)) {
                     print_error("%s\n", err.message);
                     _exit(2);
                 }

@@ -174,6 +174,12 @@ static int old_egress_row(void *ctx, const struct store_egress *row)
     return 0;
 }
 
+static int spend_first(void *ctx, const struct store_spend *row)
+{
+    *(struct store_spend *)ctx = *row;
+    return 1;
+}
+
 static void test_schema_3_becomes_this_one(void **state)
 {
     struct fixture *f = *state;
@@ -204,6 +210,11 @@ static void test_schema_3_becomes_this_one(void **state)
     assert_int_equal(store_purge(s, 1700000000002, &purged, &err), 0);
     assert_int_equal(purged, 2);
     assert_int_equal(ledger_count(s), 2);
+    /* What was spent before there were sums of it is summed, too. */
+    struct store_spend first = {.day = -1};
+    assert_int_equal(store_spend_list(s, 0, spend_first, &first, &err), 1);
+    assert_int_equal(first.day, 1700000000002 / 86400000);
+    assert_int_equal(first.nano_usd, 55 + 44 + 400000); /* and what was settled just now */
     store_close(s);
 }
 
@@ -291,7 +302,7 @@ static void test_claim_finds_damage(void **state)
     struct fixture *f = *state;
     struct store *s = fixture_open(f);
     struct error err;
-    for (int i = 0; i < 400; i++) {
+    for (int i = 0; i < 2000; i++) {
         char id[16];
         snprintf(id, sizeof id, "r%d", i);
         struct store_egress row = egress_row(id, i);

@@ -228,7 +228,7 @@ static void test_schema_3_becomes_this_one(void **state)
     keep_request(f, s, "early", 1700000000001);
     store_close(s);
     server_sql("SET search_path TO weir;"
-               "UPDATE meta SET value = 3 WHERE name = 'schema';"
+               "UPDATE meta SET value = 3 WHERE name = 'schema'; DROP TABLE limits, spend;"
                "DROP INDEX ledger_unsettled; DROP FUNCTION row_id; DROP SEQUENCE row_numbers;"
                "UPDATE ledger SET id = CASE request_id WHEN 'late' THEN 1 ELSE 2 END;"
                "ALTER TABLE ledger ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;"
@@ -246,6 +246,9 @@ static void test_schema_3_becomes_this_one(void **state)
     last_ms = 1700000000002;
     assert_int_equal(store_ledger_list(s, last_ms, in_order, &rows, &err), 0);
     assert_int_equal(rows, 2);
+    int64_t spent[2] = {0, 0}; /* what was spent before there were sums of it, and the new one */
+    assert_int_equal(store_spend_list(s, 0, spend_count, spent, &err), 0);
+    assert_int_equal(spent[1], 3 * 400000);
     store_close(s);
 }
 

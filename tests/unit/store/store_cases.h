@@ -3,6 +3,7 @@
 #define WEIR_TESTS_STORE_CASES_H
 
 #include "unit/store/store_fixture.h"
+#include "unit/store/spend_cases.h"
 
 #include "base/limits.h"
 
@@ -475,20 +476,20 @@ static void test_keys(void **state)
     struct store_key one = make_key("one", 0), two = make_key("two", 0x5a);
     int64_t count = store_change_count(s);
     assert_int_equal(store_change_count(s), count);
-    assert_int_equal(store_key_add(s, &one, &err), 0);
+    assert_int_equal(store_key_add(s, &one, STORE_WAIT, &err), 0);
     assert_true(store_change_count(s) > count);
     count = store_change_count(s);
     keep_request(f, s, "r", 1); /* traffic is not a change of keys */
     assert_int_equal(store_change_count(s), count);
-    assert_int_equal(store_key_add(s, &two, &err), 0);
-    assert_int_equal(store_key_add(s, &two, &err), ERROR_INVALID);
+    assert_int_equal(store_key_add(s, &two, STORE_WAIT, &err), 0);
+    assert_int_equal(store_key_add(s, &two, STORE_WAIT, &err), ERROR_INVALID);
     assert_non_null(strstr(err.message, "two"));
-    assert_int_equal(store_key_revoke(s, STR("nobody"), 5, &err), ERROR_NOT_FOUND);
+    assert_int_equal(store_key_revoke(s, STR("nobody"), 5, STORE_WAIT, &err), ERROR_NOT_FOUND);
     assert_non_null(strstr(err.message, "nobody"));
     count = store_change_count(s);
-    assert_int_equal(store_key_revoke(s, STR("two"), 33, &err), 0);
+    assert_int_equal(store_key_revoke(s, STR("two"), 33, STORE_WAIT, &err), 0);
     assert_true(store_change_count(s) > count);
-    assert_int_equal(store_key_revoke(s, STR("two"), 44, &err), 0); /* keeps the first time */
+    assert_int_equal(store_key_revoke(s, STR("two"), 44, STORE_WAIT, &err), 0); /* keeps the first time */
     struct keys_found found = {0};
     assert_int_equal(store_key_list(s, check_key, &found, &err), 0);
     assert_int_equal(found.n, 2);
@@ -503,7 +504,7 @@ static void test_other_connection_changes_keys(void **state)
     struct error err;
     struct store_key key = make_key("k", 1);
     int64_t count = store_change_count(here);
-    assert_int_equal(store_key_add(there, &key, &err), 0);
+    assert_int_equal(store_key_add(there, &key, STORE_WAIT, &err), 0);
     assert_true(store_change_count(here) > count);
     store_close(there);
     store_close(here);
@@ -526,6 +527,6 @@ static void test_other_connection_changes_keys(void **state)
         cmocka_unit_test_setup_teardown(test_purge, up, down),                                               \
         cmocka_unit_test_setup_teardown(test_purge_in_the_background, up, down),                             \
         cmocka_unit_test_setup_teardown(test_keys, up, down),                                                \
-        cmocka_unit_test_setup_teardown(test_other_connection_changes_keys, up, down)
+        cmocka_unit_test_setup_teardown(test_other_connection_changes_keys, up, down), SPEND_CASES(up, down)
 
 #endif
