@@ -79,6 +79,8 @@ int32_t model_state_length(const struct model_state *s, int32_t slot); /* positi
 int32_t model_state_reach(const struct model_state *s, int32_t slot, int32_t length);
 /* Forgets positions >= length. Returns what is kept: layers that cannot roll back exactly keep less. */
 int32_t model_state_truncate(struct model_state *s, int32_t slot, int32_t length);
+/* Can a slot be taken back to any length that it has just passed? Not where a layer has recurrent state. */
+bool model_state_rewinds(const struct model_state *s);
 /* Slot `to` takes what `from` holds of positions < length, in place of what it held; `from` stays as it is.
  * Returns how many it took, as truncate would keep. Costs a copy of that state, no computation. */
 int32_t model_state_fork(struct model_state *s, int32_t from, int32_t to, int32_t length);

@@ -35,6 +35,14 @@ int32_t model_state_truncate(struct model_state *s, int32_t slot, int32_t length
     return s->lengths[slot];
 }
 
+bool model_state_rewinds(const struct model_state *s)
+{
+    for (int32_t i = 0; i < s->model->n_states; i++)
+        if (s->model->states[i].kind == STATE_RECURRENT)
+            return false;
+    return true;
+}
+
 static size_t scales_bytes(const struct model_state *s)
 {
     return (size_t)s->model->info.n_adapters * sizeof *s->scales;

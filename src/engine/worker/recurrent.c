@@ -59,7 +59,7 @@ static void recurrent_free(void *layer)
     free(l);
 }
 
-/* Which of two snapshots is missed less: an empty one, one of a single token, the older. */
+/* Which of two snapshots is missed less: an empty one, one of a short step, the older. */
 static bool matters_less(const struct recurrent_slot *s, int32_t a, int32_t b)
 {
     if ((s->lengths[a] == 0) != (s->lengths[b] == 0))
@@ -80,7 +80,7 @@ static void recurrent_advance(void *layer, int32_t slot, int32_t length)
     for (int32_t i = 0; i < SNAPSHOTS; i++)
         if (i != s->from && (s->to < 0 || matters_less(s, i, s->to)))
             s->to = i;
-    s->runs[s->to] = length - (s->from < 0 ? 0 : s->lengths[s->from]) > 1;
+    s->runs[s->to] = length - (s->from < 0 ? 0 : s->lengths[s->from]) >= RUN_LEAST;
     s->lengths[s->to] = length;
 }
 

@@ -4,7 +4,7 @@
  *
  * A step reads the newest snapshot and writes another, so that one that fails leaves the sequence as it was.
  * A slot keeps SNAPSHOTS of them, each for one length; it can go back to those lengths and to the start. A
- * snapshot that ends a run of several tokens (a prompt) outlives those of single tokens after it. */
+ * snapshot that ends a run of RUN_LEAST tokens (a prompt) outlives those of steps of fewer after it. */
 #ifndef WEIR_ENGINE_WORKER_RECURRENT_H
 #define WEIR_ENGINE_WORKER_RECURRENT_H
 
@@ -13,7 +13,7 @@
 
 #include "engine/worker/backend.h"
 
-enum { SNAPSHOTS = 3 };
+enum { SNAPSHOTS = 3, RUN_LEAST = 32 };
 
 struct recurrent_spec {
     int32_t n_conv, channels; /* inputs kept, and their width; 0: no convolution */
@@ -22,7 +22,7 @@ struct recurrent_spec {
 
 struct recurrent_slot {
     int32_t lengths[SNAPSHOTS]; /* of the sequence that each stands for; 0: none */
-    bool runs[SNAPSHOTS];       /* ends a run of several tokens */
+    bool runs[SNAPSHOTS];       /* ends a run of RUN_LEAST tokens or more */
     int32_t from, to;           /* of the step: snapshots read (-1: the start) and written */
 };
 

@@ -18,14 +18,15 @@ int scheduler_create(struct model_state *state, const struct scheduler_options *
     if (s->o.n_batch < s->o.n_slots)
         s->o.n_batch = s->o.n_slots;
     list_init(&s->waiting);
-    size_t batch = (size_t)s->o.n_batch, slots = (size_t)s->o.n_slots,
-           row = (size_t)s->o.n_vocab * sizeof(float);
+    size_t slots = (size_t)s->o.n_slots, row = (size_t)s->o.n_vocab * sizeof(float);
+    size_t batch = (size_t)s->o.n_batch + slots * DRAFT_MOST; /* what is behind may come on top */
+    size_t rows = slots + (s->o.drafts ? SCHEDULER_DRAFTS : 0);
     s->slots = calloc(slots, sizeof *s->slots);
     s->tokens = calloc(batch, sizeof *s->tokens);
     s->token_slots = calloc(batch, sizeof *s->token_slots);
     s->rows = calloc(batch, sizeof *s->rows);
     s->wants = calloc(batch, 1);
-    s->logits = calloc(slots, row);
+    s->logits = calloc(rows, row);
     if (!s->slots || !s->tokens || !s->token_slots || !s->rows || !s->wants || !s->logits) {
         scheduler_free(s);
         return error_set(err, ERROR_MEMORY, "no memory for the scheduler: use fewer slots");
@@ -37,6 +38,8 @@ int scheduler_create(struct model_state *state, const struct scheduler_options *
 static void sequence_free(struct sequence *q)
 {
     list_remove(&q->node);
+    lookup_free(q->lookup);
+    free(q->expected.ids);
     free(q->tokens.ids);
     free(q);
 }
@@ -101,6 +104,20 @@ void scheduler_shift(struct sequence *q, int64_t n_keep)
     q->n_keep = n_keep > 0 ? (size_t)n_keep : 0;
 }
 
+void scheduler_expect(struct sequence *q, struct token_list *tokens)
+{
+    free(q->expected.ids);
+    q->expected = *tokens;
+    *tokens = (struct token_list){0};
+}
+
+struct draft_counts scheduler_drafts(const struct sequence *q)
+{
+    struct draft_counts counts = q->counts;
+    counts.expected = q->lookup ? lookup_expected(q->lookup) : 0;
+    return counts;
+}
+
 void scheduler_pause(struct sequence *q, bool paused)
 {
     q->paused = paused;
@@ -160,22 +177,42 @@ static void sequence_shift(struct scheduler *s, struct sequence *q, int32_t inde
     (void)model_state_truncate(s->state, index, (int32_t)keep);
 }
 
-static void row_use(struct scheduler *s, int32_t row)
+/* 1: the sequence goes on with *next, which is its newest token now. */
+static int row_use(struct scheduler *s, int32_t index, float *row, int32_t *next)
 {
-    int32_t index = s->rows[row], next;
     struct sequence *q = s->slots[index].sequence;
     struct error err = {0};
-    int rc = q->ops->logits(q->ctx, s->logits + (size_t)row * (size_t)s->o.n_vocab, &next, &err);
+    int rc = q->ops->logits(q->ctx, row, next, &err);
     if (rc > 0 && q->shifts && q->tokens.count == (size_t)s->o.n_context && s->o.n_context > 2)
         sequence_shift(s, q, index);
     if (rc > 0) {
         rc = q->tokens.count < (size_t)s->o.n_context
-                 ? token_list_append(&q->tokens, next, &err)
+                 ? token_list_append(&q->tokens, *next, &err)
                  : error_set(&err, ERROR_LIMIT, "the context of %d tokens is full", s->o.n_context);
         if (rc == 0)
-            return;
+            return 1;
     }
+    draft_settle(s, index, (int32_t)q->tokens.count);
     sequence_end(s, index, rc, &err);
+    return 0;
+}
+
+/* The slot's rows, as long as what is drawn is what was drafted; returns how many it has. */
+static int32_t rows_use(struct scheduler *s, int32_t index, float *rows)
+{
+    struct slot *slot = &s->slots[index];
+    struct sequence *q = slot->sequence;
+    const int32_t n = slot->draft.taken;
+    for (int32_t i = 0, next; i <= n; i++) {
+        if (!row_use(s, index, rows + (size_t)i * (size_t)s->o.n_vocab, &next))
+            return n + 1;
+        draft_push(s, q, next);
+        if (i == n || next != slot->draft.tokens[i])
+            break;
+        q->counts.accepted++;
+    }
+    draft_settle(s, index, (int32_t)q->tokens.count - 1);
+    return n + 1;
 }
 
 /* The whole batch failed: every sequence that took part ends with the error. */
@@ -201,7 +238,8 @@ void scheduler_step(struct scheduler *s)
         return;
     }
     batch_learn(s, s->o.now_ns() - begun_ns);
+    float *rows = s->logits;
+    for (int32_t i = 0; i < s->n_rows; i++)
+        rows += (size_t)rows_use(s, s->rows[i], rows) * (size_t)s->o.n_vocab;
     batch_keep(s);
-    for (int32_t row = 0; row < s->n_rows; row++)
-        row_use(s, row);
 }

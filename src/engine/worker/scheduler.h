@@ -6,7 +6,9 @@
  *
  * Each step runs one batch: the newest token of every sequence that generates, and beside them so much of the
  * prompts that are still being read that these do not stall (scheduler_batch.c). A new sequence begins with
- * what was computed of its beginning by any other (scheduler_place.c): it is not computed again.
+ * what was computed of its beginning by any other (scheduler_place.c): it is not computed again. Where it
+ * pays, tokens that are likely to follow run in the same step (scheduler_draft.c); nothing but the time it
+ * takes tells whether they did.
  *
  * What a sequence's logits mean is its owner's affair (sequence_ops). One thread drives everything. */
 #ifndef WEIR_ENGINE_WORKER_SCHEDULER_H
@@ -29,10 +31,13 @@ struct sequence_ops {
     void (*ended)(void *ctx, int rc, const struct error *err);
 };
 
+enum { SCHEDULER_DRAFTS = 32 }; /* at most, in a step: so many rows of logits more */
+
 struct scheduler_options {
     int32_t n_slots, n_context, n_vocab; /* as the state was made for */
     int32_t n_batch;                     /* tokens in a step; at least n_slots are used */
     int64_t (*now_ns)(void);             /* NULL: the monotonic clock */
+    bool drafts;                         /* tokens are drafted */
 };
 
 /* The state must outlive the scheduler. */
@@ -51,8 +56,17 @@ void scheduler_owner(struct sequence *sequence, uint64_t key, uint64_t scope);
 /* When the context is full, the sequence goes on without the older half of its tokens but the first n_keep.
  * What is kept is computed anew at its new places. */
 void scheduler_shift(struct sequence *sequence, int64_t n_keep);
+/* Before it starts: what it is likely to say. Takes the tokens and leaves the list empty. */
+void scheduler_expect(struct sequence *sequence, struct token_list *tokens);
 void scheduler_pause(struct sequence *sequence, bool paused);
 void scheduler_cancel(struct scheduler *s, struct sequence *sequence);
+
+/* Tokens that were drafted, and of these drawn; and of all that were drawn those that stood where they were
+ * expected. `ended` may still ask. */
+struct draft_counts {
+    int64_t drafted, accepted, expected;
+};
+struct draft_counts scheduler_drafts(const struct sequence *sequence);
 
 bool scheduler_ready(const struct scheduler *s); /* would a step do anything? */
 void scheduler_step(struct scheduler *s);

@@ -17,6 +17,17 @@ int32_t slot_pending(const struct scheduler *s, int32_t index)
     return q && !q->paused ? (int32_t)q->tokens.count - model_state_length(s->state, index) : 0;
 }
 
+bool slot_generates(const struct scheduler *s, int32_t index)
+{
+    const int32_t n = slot_pending(s, index);
+    return n > 0 && n == 1 + s->slots[index].behind;
+}
+
+static bool reads_prompt(const struct scheduler *s, int32_t index)
+{
+    return slot_pending(s, index) > 0 && !slot_generates(s, index);
+}
+
 /* Adds the next `count` pending tokens of a slot; the last of all gives logits. */
 static void batch_add(struct scheduler *s, int32_t index, int32_t count)
 {
@@ -29,6 +40,18 @@ static void batch_add(struct scheduler *s, int32_t index, int32_t count)
     }
     if (count > 0 && (size_t)(from + count) == tokens->count)
         s->rows[s->n_rows++] = index;
+}
+
+static void drafts_add(struct scheduler *s, int32_t index)
+{
+    const struct draft *d = &s->slots[index].draft;
+    for (int32_t i = 0; i < d->taken; i++) {
+        s->tokens[s->n_tokens] = d->tokens[i];
+        s->token_slots[s->n_tokens] = index;
+        s->wants[s->n_tokens++] = 1;
+    }
+    s->n_drafts += d->taken;
+    s->slots[index].sequence->counts.drafted += d->taken;
 }
 
 /* Tokens of prompts that the step has room for; 0: first see how long a step takes without. */
@@ -54,7 +77,7 @@ static double weight_of(const struct scheduler *s, int32_t index)
 {
     int32_t n = 0;
     for (int32_t i = 0; i < s->o.n_slots; i++)
-        n += slot_pending(s, i) > 1 && s->slots[i].sequence->key == s->slots[index].sequence->key;
+        n += reads_prompt(s, i) && s->slots[i].sequence->key == s->slots[index].sequence->key;
     return 1.0 / n;
 }
 
@@ -74,11 +97,11 @@ static void prompts_add(struct scheduler *s, int32_t room, int32_t pages)
 {
     double weights = 0;
     for (int32_t i = 0; i < s->o.n_slots; i++)
-        weights += slot_pending(s, i) > 1 ? weight_of(s, i) : 0;
+        weights += reads_prompt(s, i) ? weight_of(s, i) : 0;
     s->turn = (s->turn + 1) % s->o.n_slots;
     for (int32_t k = 0; k < s->o.n_slots && room > 0; k++) {
         const int32_t index = (s->turn + k) % s->o.n_slots, pending = slot_pending(s, index);
-        if (pending <= 1)
+        if (!reads_prompt(s, index))
             continue;
         const double weight = weight_of(s, index);
         int32_t share = (int32_t)(room * weight / weights + 0.5);
@@ -91,21 +114,29 @@ static void prompts_add(struct scheduler *s, int32_t room, int32_t pages)
     }
 }
 
+/* What sequences that generate wait for is counted first, then it is known what drafts have room. */
 void batch_build(struct scheduler *s)
 {
     room_secure(s);
-    s->n_tokens = s->n_rows = 0;
+    s->n_tokens = s->n_rows = s->n_streams = s->n_drafts = 0;
     int32_t pages = model_state_pages_left(s->state);
     bool prompts = false;
     for (int32_t i = 0; i < s->o.n_slots; i++) {
-        const int32_t n = slot_pending(s, i);
-        prompts = prompts || n > 1;
-        if (n != 1)
+        s->slots[i].draft.n = s->slots[i].draft.taken = 0;
+        prompts = prompts || reads_prompt(s, i);
+        if (!slot_generates(s, i))
             continue;
-        pages -= model_state_pages_needed(s->state, i, 1);
-        batch_add(s, i, 1);
+        s->n_streams += slot_pending(s, i);
+        pages -= model_state_pages_needed(s->state, i, slot_pending(s, i));
     }
-    s->n_streams = s->n_tokens;
+    if (s->o.drafts && !prompts)
+        drafts_choose(s, s->o.n_batch - s->n_streams, pages);
+    for (int32_t i = 0; i < s->o.n_slots; i++) {
+        if (!slot_generates(s, i))
+            continue;
+        batch_add(s, i, slot_pending(s, i));
+        drafts_add(s, i);
+    }
     if (prompts)
         prompts_add(s, prompts_room(s), pages);
 }
@@ -118,7 +149,12 @@ static void mix(double *mean, double value)
 void batch_learn(struct scheduler *s, int64_t took_ns)
 {
     struct pace *p = &s->pace;
-    const int32_t read = s->n_tokens - s->n_streams;
+    const int32_t read = s->n_tokens - s->n_streams - s->n_drafts;
+    s->n_steps++;
+    if (read == 0)
+        drafts_learn(s, took_ns);
+    if (read == 0 && s->n_drafts > 0)
+        return;
     if (read == 0) {
         p->alone = p->streams == s->n_streams ? p->alone : 0;
         p->streams = s->n_streams;
@@ -137,6 +173,7 @@ void batch_learn(struct scheduler *s, int64_t took_ns)
 void batch_keep(struct scheduler *s)
 {
     for (int32_t i = 0; i < s->n_tokens; i++)
-        if (i + 1 == s->n_tokens || s->token_slots[i + 1] != s->token_slots[i])
+        if (s->slots[s->token_slots[i]].sequence &&
+            (i + 1 == s->n_tokens || s->token_slots[i + 1] != s->token_slots[i]))
             slot_keep(s, s->token_slots[i], false);
 }

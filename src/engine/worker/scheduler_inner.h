@@ -2,12 +2,26 @@
  *
  *   scheduler.c        sequences come, step and go
  *   scheduler_place.c  which of them get a slot, what they begin with, and who gives way when pages are short
- *   scheduler_batch.c  what a step computes */
+ *   scheduler_batch.c  what a step computes
+ *   scheduler_draft.c  tokens that are likely to follow, and what became of them */
 #ifndef WEIR_ENGINE_WORKER_SCHEDULER_INNER_H
 #define WEIR_ENGINE_WORKER_SCHEDULER_INNER_H
 
 #include "base/list.h"
+#include "engine/worker/lookup.h"
 #include "engine/worker/scheduler.h"
+
+enum {
+    DRAFT_MOST = 15, /* tokens that are drafted for a sequence in a step */
+    COSTS = 64       /* tokens in a step whose time is known one by one */
+};
+
+/* What may follow a sequence's newest token; odds[i]: that all up to the i-th are drawn. */
+struct draft {
+    int32_t n, taken; /* that there are; that run in this step */
+    int32_t tokens[DRAFT_MOST];
+    float odds[DRAFT_MOST];
+};
 
 struct slot {
     struct sequence *sequence; /* NULL: free */
@@ -15,6 +29,9 @@ struct slot {
     uint64_t scope;            /* of whom these are */
     uint64_t freed_at;         /* 0: never used */
     int32_t stop;              /* a step ends here: a waiting sequence has this much in common. 0: nowhere */
+    int32_t
+        behind; /* tokens before the newest to be read again: the state could not go back to the drawn ones */
+    struct draft draft;
 };
 
 struct sequence {
@@ -25,6 +42,9 @@ struct sequence {
     uint64_t number;          /* when it came */
     bool paused, started, shifts;
     size_t n_keep; /* of shifts */
+    struct token_list expected;
+    struct lookup *lookup; /* from its first token on, where tokens are drafted */
+    struct draft_counts counts;
     const struct sequence_ops *ops;
     void *ctx;
 };
@@ -36,6 +56,12 @@ struct pace {
     int32_t streams, since; /* since: steps beside prompts since `alone` was measured */
 };
 
+/* How long a step without prompts takes, in ns, and in which step that was measured; 0: not yet. */
+struct cost {
+    double ns;
+    uint32_t step;
+};
+
 struct scheduler {
     struct model_state *state;
     struct scheduler_options o;
@@ -44,12 +70,16 @@ struct scheduler {
     uint64_t n_added, clock; /* sequences; slots freed so far */
     int32_t turn;            /* which slot is served first when prompts share a step */
     struct pace pace;
-    /* The step's batch, n_batch each; rows[i]: the slot that the i-th row of logits belongs to. */
+    struct cost costs[COSTS + 1]; /* by the step's tokens */
+    uint32_t n_steps;
+    /* The step's batch. rows[i]: the slot that the next row of logits belongs to, and one more for each of
+     * its drafts. */
     int32_t *tokens, *token_slots, *rows;
     uint8_t *wants;
     int32_t n_tokens, n_rows;
-    int32_t n_streams; /* of the tokens: of sequences that generate */
-    float *logits;     /* n_slots rows of n_vocab */
+    int32_t n_streams; /* of the tokens: of sequences that generate, without their drafts */
+    int32_t n_drafts;
+    float *logits; /* n_slots + SCHEDULER_DRAFTS rows of n_vocab */
 };
 
 void sequence_end(struct scheduler *s, int32_t index, int rc, const struct error *err);
@@ -66,8 +96,18 @@ void room_secure(struct scheduler *s);
 
 /* Tokens that the slot's state has not seen yet. */
 int32_t slot_pending(const struct scheduler *s, int32_t index);
+/* Are they the newest one, and what is behind; not a prompt? */
+bool slot_generates(const struct scheduler *s, int32_t index);
 void batch_build(struct scheduler *s);
 void batch_learn(struct scheduler *s, int64_t took_ns);
 void batch_keep(struct scheduler *s); /* what the step computed may be had by others */
+
+/* How many drafts of each slot run beside the n_streams tokens, where there are pages and room for them. */
+void drafts_choose(struct scheduler *s, int32_t room, int32_t pages);
+void drafts_learn(struct scheduler *s, int64_t took_ns); /* of a step without prompts */
+/* The sequence has drawn its next token. */
+void draft_push(struct scheduler *s, struct sequence *q, int32_t token);
+/* Of what the slot's state has read only the first `length` tokens are the sequence's. */
+void draft_settle(struct scheduler *s, int32_t index, int32_t length);
 
 #endif

@@ -124,6 +124,7 @@ static void sequence_start(struct scheduler *s, struct sequence *q, const struct
     free(slot->held.ids);
     slot->held = (struct token_list){0};
     slot->sequence = q;
+    slot->behind = 0;
     list_remove(&q->node);
     int rc = q->started ? 0 : q->ops->started(q->ctx, (size_t)kept, &err);
     q->started = true;
@@ -205,7 +206,7 @@ static int32_t pages_next(const struct scheduler *s)
     int32_t wanted = 0;
     for (int32_t i = 0; i < s->o.n_slots; i++)
         if (slot_pending(s, i) > 0)
-            wanted += model_state_pages_needed(s->state, i, 1);
+            wanted += model_state_pages_needed(s->state, i, 1 + s->slots[i].behind);
     return wanted;
 }
 

@@ -27,7 +27,7 @@ enum {
 struct load_options {
     int64_t threads, slots, context, batch, kv_bytes;
     enum tensor_type kv_type;
-    bool inspect, memory_unchecked;
+    bool inspect, memory_unchecked, speculate;
     const json_t *adapters;
 };
 
@@ -68,6 +68,8 @@ static int options_read(struct arena *a, struct str payload, struct load_options
         rc = json_get_bool(root, "inspect", false, &o->inspect, err);
     if (rc == 0)
         rc = json_get_bool(root, "memory_unchecked", false, &o->memory_unchecked, err);
+    if (rc == 0)
+        rc = json_get_bool(root, "speculate", true, &o->speculate, err);
     if (rc == 0)
         rc = json_get_int(root, "kv_bytes", 0, 0, INT64_MAX, &o->kv_bytes, err);
     if (rc == 0)
@@ -182,6 +184,7 @@ static int state_create(struct session *s, const struct load_options *o, struct 
         .n_context = s->n_context,
         .n_vocab = model_info(s->model)->n_vocab,
         .n_batch = o->batch ? (int32_t)o->batch : FIT_BATCH,
+        .drafts = o->speculate,
     };
     return scheduler_create(s->state, &options, &s->scheduler, err);
 }

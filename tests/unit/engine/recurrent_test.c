@@ -37,21 +37,21 @@ static void snapshots_outlive_single_tokens(void **state)
     struct backend *b = backend_for("scalar", 1);
     struct recurrent_layer *l = layer_new(b, &(struct recurrent_spec){3, 4, 2, 5, 7}, 2);
     const struct recurrent_slot *s = &l->slots[1];
-    ops()->advance(l, 1, 20); /* a prompt */
+    ops()->advance(l, 1, 40); /* a prompt */
     assert_int_equal(s->from, -1);
-    for (int32_t length = 21; length <= 30; length++) {
+    for (int32_t length = 41; length <= 50; length++) {
         ops()->advance(l, 1, length);
         assert_int_not_equal(s->from, s->to);
         assert_int_equal(s->lengths[s->from], length - 1);
         assert_int_equal(s->lengths[s->to], length);
     }
-    assert_int_equal(ops()->truncate(l, 0, 30), 0); /* another slot */
-    assert_int_equal(ops()->truncate(l, 1, 31), 30);
-    assert_int_equal(ops()->truncate(l, 1, 29), 29); /* what a failed step would need */
-    assert_int_equal(ops()->truncate(l, 1, 28), 20); /* the prompt */
-    ops()->advance(l, 1, 26);
-    assert_int_equal(s->lengths[s->from], 20);
-    assert_int_equal(ops()->truncate(l, 1, 19), 0);
+    assert_int_equal(ops()->truncate(l, 0, 50), 0); /* another slot */
+    assert_int_equal(ops()->truncate(l, 1, 51), 50);
+    assert_int_equal(ops()->truncate(l, 1, 49), 49); /* what a failed step would need */
+    assert_int_equal(ops()->truncate(l, 1, 48), 40); /* the prompt */
+    ops()->advance(l, 1, 46);
+    assert_int_equal(s->lengths[s->from], 40);
+    assert_int_equal(ops()->truncate(l, 1, 39), 0);
     ops()->advance(l, 1, 5);
     assert_int_equal(s->from, -1);
     ops()->free(l);

@@ -1,6 +1,7 @@
 /* The scheduler over models: arrivals, lengths, turns of conversations, pauses and cancels by chance, with
- * fewer pages than all would take. Whatever was shared, moved and computed again, each stream is what the
- * model says to its prompt alone, greedily. WEIR_FUZZ_SEED chooses another run. */
+ * fewer pages than all would take, and with drafts of which some are right. Whatever was shared, moved, taken
+ * back and computed again, each stream is what the model says to its prompt alone, greedily. WEIR_FUZZ_SEED
+ * chooses another run. */
 #include "engine/worker/scheduler.h"
 
 #include <setjmp.h>
@@ -21,6 +22,7 @@ struct client {
     int32_t cached;
     bool ended, cancelled;
     struct sequence *sequence;
+    struct run *run;
 };
 
 struct run {
@@ -30,7 +32,17 @@ struct run {
     struct rand_pcg r;
     struct client clients[CLIENTS];
     int32_t n_clients;
+    struct draft_counts counts;
 };
+
+/* Steps take any time: whether drafts pay changes all along. */
+static int64_t now_ns(void)
+{
+    static int64_t now;
+    static uint32_t noise = 1;
+    noise = noise * 1664525 + 1013904223;
+    return now += noise >> 29;
+}
 
 static uint32_t below(struct run *run, uint32_t most)
 {
@@ -67,6 +79,9 @@ static void on_ended(void *ctx, int rc, const struct error *err)
     struct client *c = ctx;
     if (rc)
         fail_msg("a sequence failed: %s", err->message);
+    const struct draft_counts counts = scheduler_drafts(c->sequence);
+    c->run->counts.drafted += counts.drafted;
+    c->run->counts.accepted += counts.accepted;
     c->ended = true;
     c->sequence = NULL;
 }
@@ -92,18 +107,47 @@ static int32_t prompt_draw(struct run *run, int32_t *tokens)
     return n;
 }
 
+/* What the model says alone, with some tokens others, left out or said twice. */
+static void expect(struct run *run, struct client *c)
+{
+    static const int32_t slots[ROOM];
+    uint8_t wants[ROOM] = {0};
+    struct token_list said = {0};
+    struct error err = {0};
+    float row[DENSE_VOCAB];
+    int32_t next = 0;
+    wants[c->n_prompt - 1] = 1;
+    model_state_truncate(run->alone, 0, 0);
+    assert_int_equal(
+        model_decode(run->alone, &(struct model_batch){c->n_prompt, c->tokens, slots, wants}, row, &err), 0);
+    for (int32_t i = 0; i < c->wanted; i++) {
+        next = best_of(row);
+        const uint32_t dice = below(run, 12);
+        for (int32_t times = dice == 0 ? 0 : dice == 1 ? 2 : 1; times > 0; times--)
+            assert_int_equal(
+                token_list_append(&said, dice == 2 ? (int32_t)below(run, DENSE_VOCAB) : next, &err), 0);
+        wants[0] = 1;
+        assert_int_equal(
+            model_decode(run->alone, &(struct model_batch){1, &next, slots, wants}, row, &err), 0);
+    }
+    scheduler_expect(c->sequence, &said);
+    assert_null(said.ids);
+}
+
 static void arrive(struct run *run)
 {
     struct client *c = &run->clients[run->n_clients];
     struct token_list list = {0};
     struct error err = {0};
-    *c = (struct client){.wanted = 1 + (int32_t)below(run, ANSWER_MAX)};
+    *c = (struct client){.run = run, .wanted = 1 + (int32_t)below(run, ANSWER_MAX)};
     c->n = c->n_prompt = prompt_draw(run, c->tokens);
     for (int32_t i = 0; i < c->n; i++)
         assert_int_equal(token_list_append(&list, c->tokens[i], &err), 0);
     assert_int_equal(scheduler_add(run->scheduler, &list, &ops, c, &c->sequence, &err), 0);
     const uint64_t key = below(run, 3);
     scheduler_owner(c->sequence, key, key / 2);
+    if (below(run, 2))
+        expect(run, c);
     run->n_clients++;
 }
 
@@ -155,8 +199,12 @@ static bool start(struct run *run, int32_t index, const char **name)
         model_state_create(run->x.model, 1, ROOM, &run->alone, &err) != 0)
         fail_msg("%s: %s", *name, err.message);
     rand_pcg_seed(&run->r, (uint64_t)(seed ? atoll(seed) : 6) + (uint64_t)index);
-    const struct scheduler_options o = {
-        .n_slots = SLOTS, .n_context = ROOM, .n_vocab = DENSE_VOCAB, .n_batch = BATCH};
+    const struct scheduler_options o = {.n_slots = SLOTS,
+        .n_context = ROOM,
+        .n_vocab = DENSE_VOCAB,
+        .n_batch = BATCH,
+        .now_ns = now_ns,
+        .drafts = true};
     assert_int_equal(scheduler_create(run->x.state, &o, &run->scheduler, &err), 0);
     return true;
 }
@@ -188,6 +236,8 @@ static void streams_are_as_if_alone(void **state)
     static struct run run;
     const char *name;
     int32_t sharing = 0, shared = 0;
+    struct draft_counts drafts = {0};
+    int64_t behind = 0; /* of those: where the state cannot go back */
     for (int32_t index = 0; start(&run, index, &name); index++) {
         const bool shares = model_state_shares(run.x.state);
         int32_t ended = 0, cached = 0;
@@ -201,12 +251,16 @@ static void streams_are_as_if_alone(void **state)
         assert_true(ended >= run.n_clients / 2);
         shared += shares ? cached : 0;
         sharing += shares;
+        drafts.drafted += run.counts.drafted;
+        drafts.accepted += run.counts.accepted;
+        behind += model_state_rewinds(run.x.state) ? 0 : run.counts.accepted;
         /* Nothing is lost: all pages can be had again. */
         if (shares)
             assert_int_equal(model_state_pages_left(run.x.state), PAGES);
         finish(&run);
     }
     assert_true(sharing > 5 && shared > 1000);
+    assert_true(drafts.accepted > 500 && drafts.drafted > drafts.accepted + 200 && behind > 10);
 }
 
 int main(void)

@@ -18,10 +18,11 @@ enum { SLOTS = 4, CONTEXT = 200, VOCAB = 50, BATCH = 16, PAGE = 10 };
 
 struct model_state {
     int32_t tokens[SLOTS][CONTEXT], lengths[SLOTS];
-    float scales[SLOTS]; /* of one adapter */
-    int32_t keeps;       /* truncation keeps multiples of this: layers that cannot roll back exactly */
-    int32_t fail_at;     /* decode number that fails, 0: none */
-    int32_t n_pages;     /* of PAGE positions, which slots have no more than; 0: any number */
+    float scales[SLOTS];       /* of one adapter */
+    int32_t keeps;             /* truncation keeps multiples of this: layers that cannot roll back exactly */
+    int32_t fail_at;           /* decode number that fails, 0: none */
+    int32_t n_pages;           /* of PAGE positions, which slots have no more than; 0: any number */
+    int64_t ns_step, ns_token; /* a step takes; 0: 100 and 10 */
     int32_t n_decodes, n_computed, last_tokens, last_rows;
 };
 
@@ -40,6 +41,11 @@ int32_t model_state_truncate(struct model_state *s, int32_t slot, int32_t length
 {
     s->lengths[slot] = model_state_reach(s, slot, length);
     return s->lengths[slot];
+}
+
+bool model_state_rewinds(const struct model_state *s)
+{
+    return s->keeps == 1;
 }
 
 bool model_state_is_adapted(const struct model_state *s, int32_t slot, const float *scales)
@@ -147,7 +153,7 @@ int model_decode(struct model_state *s, const struct model_batch *b, float *logi
 {
     bool seen[SLOTS] = {false};
     int32_t rows = 0;
-    assert_in_range(b->n_tokens, 1, BATCH);
+    assert_in_range(b->n_tokens, 1, s->keeps > 1 ? 4 * BATCH : BATCH); /* what was taken back comes on top */
     if (++s->n_decodes == s->fail_at)
         return error_set(err, ERROR_MEMORY, "out of memory");
     for (int32_t i = 0; i < b->n_tokens; i++) {
@@ -164,7 +170,7 @@ int model_decode(struct model_state *s, const struct model_batch *b, float *logi
             row[id] = id == follow(s->tokens[slot], s->lengths[slot]) ? 1.0f : 0.0f;
     }
     (void)model_state_pages_left(s);
-    now += 100 + 10 * b->n_tokens;
+    now += s->ns_step ? s->ns_step + s->ns_token * b->n_tokens : 100 + 10 * b->n_tokens;
     s->n_computed += b->n_tokens;
     s->last_tokens = b->n_tokens;
     s->last_rows = rows;
@@ -229,14 +235,19 @@ static inline void client_add(
     assert_null(list.ids);
 }
 
-static inline struct scheduler *create(struct model_state *state, int32_t n_slots)
+static inline struct scheduler *create_with(struct model_state *state, int32_t n_slots, bool drafts)
 {
     struct scheduler *s;
-    const struct scheduler_options o = {n_slots, CONTEXT, VOCAB, BATCH, now_ns};
+    const struct scheduler_options o = {n_slots, CONTEXT, VOCAB, BATCH, now_ns, drafts};
     if (state->keeps == 0)
         state->keeps = 1;
     assert_int_equal(scheduler_create(state, &o, &s, NULL), 0);
     return s;
+}
+
+static inline struct scheduler *create(struct model_state *state, int32_t n_slots)
+{
+    return create_with(state, n_slots, false);
 }
 
 static inline void run(struct scheduler *s)

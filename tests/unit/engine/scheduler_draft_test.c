@@ -1,0 +1,186 @@
+/* What drafts change: how many steps an answer takes, and nothing else. Over the model of scheduler_rig.h,
+ * whose clients check every token. */
+#include "base/rand.h"
+#include "unit/engine/scheduler_rig.h"
+
+/* What the model will say, every `wrong`th token another; 0: none. */
+static void expect(struct client *c, int32_t n, int32_t wrong)
+{
+    struct token_list said = {0};
+    int32_t tokens[CONTEXT + 64];
+    memcpy(tokens, c->tokens, sizeof c->tokens);
+    for (int32_t i = 0; i < n && c->n_prompt + i < CONTEXT + 64; i++) {
+        const int32_t token = tokens[c->n_prompt + i] = follow(tokens, c->n_prompt + i);
+        assert_int_equal(
+            token_list_append(&said, wrong && i % wrong == wrong - 1 ? (token + 1) % VOCAB : token, NULL), 0);
+    }
+    scheduler_expect(c->sequence, &said);
+    assert_null(said.ids);
+}
+
+static struct draft_counts counted;
+
+static void counting_ended(void *ctx, int rc, const struct error *err)
+{
+    struct client *c = ctx;
+    counted = scheduler_drafts(c->sequence);
+    client_ended(ctx, rc, err);
+}
+
+static const struct sequence_ops counting = {client_started, client_logits, counting_ended};
+
+/* One answer of 100 tokens to a prompt of 10; returns how many steps it took. */
+static int32_t answer(struct model_state *state, bool drafts, int32_t wrong)
+{
+    struct scheduler *s = create_with(state, 1, drafts);
+    struct token_list list = {0};
+    struct client c = {.n_prompt = 10, .n = 10, .wanted = 100};
+    for (int32_t i = 0; i < 10; i++)
+        assert_int_equal(token_list_append(&list, c.tokens[i] = numbers(5)[i], NULL), 0);
+    assert_int_equal(scheduler_add(s, &list, &counting, &c, &c.sequence, NULL), 0);
+    expect(&c, 100, wrong);
+    run(s);
+    assert_true(c.n_ended == 1 && c.rc == 0 && c.n == 110);
+    scheduler_free(s);
+    return state->n_decodes;
+}
+
+static void what_is_expected_takes_few_steps(void **ctx)
+{
+    (void)ctx;
+    struct model_state plain = {0}, right = {0}, half = {0}, redone = {.keeps = 1000};
+    assert_int_equal(answer(&plain, false, 0), 100);
+    assert_true(counted.drafted == 0 && plain.n_computed == 109);
+    assert_in_range(answer(&right, true, 0), 8, 12);
+    assert_int_equal(counted.expected, 99); /* the last one ends it */
+    assert_true(counted.drafted <= counted.accepted + 1 && counted.accepted >= 85);
+    assert_in_range(answer(&half, true, 10), 12, 30); /* a token in ten is another */
+    assert_in_range(counted.expected, 80, 90);
+    assert_true(counted.drafted > counted.accepted && counted.accepted > 50);
+    /* A state that goes back nowhere but to before the step: what was drawn is read again. */
+    assert_in_range(answer(&redone, true, 10), 20, 60);
+    assert_true(counted.accepted > 20);
+}
+
+/* Every second token is another: what is measured switches the drafts off. */
+static void what_is_never_right_is_not_drafted(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {.ns_step = 100, .ns_token = 50};
+    answer(&state, true, 2);
+    assert_in_range(counted.drafted, 0, 25);
+}
+
+/* A step that takes as long as it has tokens: nothing is won, and after a few tries it is left. */
+static void drafts_that_cost_what_they_give_are_left(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {.ns_step = 1, .ns_token = 100};
+    assert_in_range(answer(&state, true, 0), 80, 100);
+    assert_in_range(counted.drafted, 0, 20);
+}
+
+/* The same where the step has streams enough: the table of times is of the step, whoever fills it. */
+static void many_streams_leave_no_room(void **ctx)
+{
+    (void)ctx;
+    for (int32_t n = 1; n <= SLOTS; n += SLOTS - 1) {
+        struct model_state state = {.ns_step = 400, .ns_token = n == 1 ? 1 : 150};
+        struct scheduler *s = create_with(&state, SLOTS, true);
+        struct client c[SLOTS];
+        for (int32_t i = 0; i < n; i++) {
+            client_add(s, &c[i], numbers(i), 10, 100);
+            expect(&c[i], 100, 4);
+        }
+        run(s);
+        for (int32_t i = 0; i < n; i++)
+            assert_true(c[i].n_ended == 1 && c[i].n == 110);
+        if (n == 1)
+            assert_in_range(state.n_decodes, 1, 50);
+        else
+            assert_in_range(state.n_decodes, 60, 100);
+        scheduler_free(s);
+    }
+}
+
+/* Random arrivals, expectations, pauses and cancels, with few pages or a state that goes back in steps. */
+static void streams_are_as_without_drafts(void **ctx)
+{
+    (void)ctx;
+    enum { CLIENTS = 200 };
+    static struct client clients[CLIENTS];
+    static const int32_t keeps[] = {1, 5, 1000};
+    for (uint64_t seed = 0; seed < 12; seed++) {
+        struct model_state state = {.keeps = keeps[seed % 3],
+            .n_pages = seed % 3 == 2 ? CONTEXT / PAGE + 9 : 0,
+            .ns_step = 100,
+            .ns_token = 1 + (int64_t)(seed % 4) * 20};
+        struct scheduler *s = create_with(&state, SLOTS, true);
+        struct rand_pcg r;
+        int32_t added = 0, prompt[CONTEXT];
+        rand_pcg_seed(&r, seed);
+        while (added < CLIENTS || scheduler_ready(s)) {
+            if (added < CLIENTS && rand_pcg_u32(&r) % 6 == 0) {
+                struct client *c = &clients[added++];
+                memcpy(prompt, numbers((int32_t)(rand_pcg_u32(&r) % 4)), sizeof prompt);
+                if (state.n_pages > 0) { /* beginnings are copied in this model, not shared */
+                    prompt[0] = added % VOCAB;
+                    prompt[1] = added / VOCAB;
+                }
+                client_add(s, c, prompt, 2 + (int32_t)(rand_pcg_u32(&r) % 100),
+                    1 + (int32_t)(rand_pcg_u32(&r) % 60));
+                if (rand_pcg_u32(&r) % 4)
+                    expect(c, c->wanted, (int32_t)(rand_pcg_u32(&r) % 9));
+            }
+            for (int32_t i = 0; i < added; i++) {
+                struct client *c = &clients[i];
+                const uint32_t dice = c->sequence ? rand_pcg_u32(&r) % 800 : 799;
+                if (dice == 0) {
+                    scheduler_cancel(s, c->sequence);
+                    c->sequence = NULL;
+                    c->n_ended += 100;
+                } else if (dice < 60) {
+                    scheduler_pause(c->sequence, added < CLIENTS && dice < 20);
+                }
+            }
+            scheduler_step(s);
+        }
+        for (int32_t i = 0; i < CLIENTS; i++)
+            if (clients[i].sequence)
+                scheduler_pause(clients[i].sequence, false);
+        run(s);
+        for (int32_t i = 0; i < CLIENTS; i++)
+            assert_true(
+                clients[i].n_ended == 100 || (clients[i].n_ended == 1 && clients[i].rc == 0 &&
+                                                 clients[i].n == clients[i].n_prompt + clients[i].wanted));
+        scheduler_free(s);
+    }
+}
+
+/* Drafts reach to the end of the context and no further. */
+static void a_context_is_filled_to_its_end(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {0};
+    struct scheduler *s = create_with(&state, 1, true);
+    struct client c;
+    client_add(s, &c, numbers(1), 150, 100);
+    expect(&c, 60, 0);
+    run(s);
+    assert_true(c.rc == ERROR_LIMIT && c.n == CONTEXT + 1 && c.n_ended == 1);
+    assert_in_range(state.n_decodes, 10, 25);
+    scheduler_free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_expected_takes_few_steps),
+        cmocka_unit_test(what_is_never_right_is_not_drafted),
+        cmocka_unit_test(drafts_that_cost_what_they_give_are_left),
+        cmocka_unit_test(many_streams_leave_no_room),
+        cmocka_unit_test(streams_are_as_without_drafts),
+        cmocka_unit_test(a_context_is_filled_to_its_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
