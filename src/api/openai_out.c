@@ -130,6 +130,12 @@ static void usage_write(struct json_writer *w, const struct chat_usage *u)
     json_object_begin(w);
     json_key(w, "reasoning_tokens");
     json_write_int(w, u->reasoning_tokens);
+    if (u->accepted_prediction_tokens > 0 || u->rejected_prediction_tokens > 0) {
+        json_key(w, "accepted_prediction_tokens");
+        json_write_int(w, u->accepted_prediction_tokens);
+        json_key(w, "rejected_prediction_tokens");
+        json_write_int(w, u->rejected_prediction_tokens);
+    }
     json_object_end(w);
     json_object_end(w);
 }

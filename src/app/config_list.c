@@ -288,6 +288,16 @@ static int kv_read(struct config *c, const struct yaml_node *n, struct config_mo
     return rc;
 }
 
+static int speculate_read(const struct yaml_node *n, struct config_model *m, struct error *err)
+{
+    struct str how;
+    int rc = yaml_get_str(n, "speculate", STR("auto"), &how, err);
+    m->drafts_off = rc == 0 && str_is(how, "off");
+    if (rc == 0 && !m->drafts_off && !str_is(how, "auto"))
+        rc = yaml_error(yaml_get(n, "speculate"), err, ERROR_INVALID, "'speculate' is auto or off");
+    return rc;
+}
+
 static int memory_read(const struct yaml_node *n, struct config_model *m, struct error *err)
 {
     struct str how;
@@ -302,7 +312,8 @@ static int memory_read(const struct yaml_node *n, struct config_model *m, struct
 static int loading_read(
     const struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err)
 {
-    static const char *const keys[] = {"keep_alive", "load_timeout", "silence_timeout", "preload", "memory"};
+    static const char *const keys[] = {
+        "keep_alive", "load_timeout", "silence_timeout", "preload", "memory", "speculate"};
     for (size_t i = 0; m->provider >= 0 && i < sizeof keys / sizeof *keys; i++)
         if (yaml_get(n, keys[i]))
             return yaml_error(yaml_get(n, keys[i]), err, ERROR_INVALID,
@@ -314,6 +325,8 @@ static int loading_read(
         rc = config_get_duration(n, "silence_timeout", 0, 24 * HOUR_MS, &m->silence_ms, err);
     if (rc == 0)
         rc = yaml_get_bool(n, "preload", false, &m->preload, err);
+    if (rc == 0)
+        rc = speculate_read(n, m, err);
     return rc ? rc : memory_read(n, m, err);
 }
 
@@ -413,7 +426,7 @@ static int model_read(struct config *c, const struct yaml_node *n, struct config
     static const char *const keys[] = {"name", "file", "context", "slots", "threads", "queue", "provider",
         "model", "price", "max_output", "connect_timeout", "first_token_timeout", "idle_timeout", "timeout",
         "retries", "breaker", "max_in_flight", "balance", "keep_alive", "load_timeout", "silence_timeout",
-        "preload", "memory", "lora", "quality", "kv_cache", "kv_type", NULL};
+        "preload", "memory", "lora", "quality", "kv_cache", "kv_type", "speculate", NULL};
     int rc = yaml_check_keys(n, keys, "a model", err);
     m->line = n->line;
     if (rc == 0)

@@ -14,7 +14,7 @@ struct running {
     struct engine *engine, *inspector;
     char *file; /* as the system resolves it: one file has one engine, whatever its names */
     int slots, context, threads, queue, wait_ms, silence_ms;
-    bool memory_unchecked;
+    bool memory_unchecked, drafts_off;
     int64_t kv_bytes;
     char kv_type[8];
     struct engine_adapter *adapters;
@@ -82,8 +82,8 @@ static bool same(const struct running *r, const struct config_model *m, const ch
     return same_adapters(r, m) && strcmp(file, r->file) == 0 && r->slots == m->slots &&
            r->context == m->context && r->threads == m->threads && r->queue == m->queue &&
            r->wait_ms == m->load_timeout_ms && r->silence_ms == m->silence_ms &&
-           r->memory_unchecked == m->memory_unchecked && r->kv_bytes == m->kv_bytes &&
-           str_is(m->kv_type, r->kv_type);
+           r->memory_unchecked == m->memory_unchecked && r->drafts_off == m->drafts_off &&
+           r->kv_bytes == m->kv_bytes && str_is(m->kv_type, r->kv_type);
 }
 
 static void running_free(struct running *r)
@@ -120,6 +120,7 @@ static int engines_start(
         .context = r->context,
         .queue_limit = r->queue,
         .memory_unchecked = r->memory_unchecked,
+        .drafts_off = r->drafts_off,
         .kv_bytes = r->kv_bytes,
         .kv_type = r->kv_type,
         .pool = e->pool,
@@ -174,6 +175,7 @@ static int running_get(
             .wait_ms = (int)m->load_timeout_ms,
             .silence_ms = (int)m->silence_ms,
             .memory_unchecked = m->memory_unchecked,
+            .drafts_off = m->drafts_off,
             .kv_bytes = m->kv_bytes};
         snprintf(r->kv_type, sizeof r->kv_type, STR_FMT, STR_ARG(m->kv_type));
         adapters_copy(r, m);

@@ -265,6 +265,9 @@ struct chat_usage {
     int64_t written_tokens;                 /* of the input's, written to a prompt cache */
     int64_t written_long_tokens;            /* of those, to be kept for an hour: dearer */
     int64_t load_ns, prefill_ns, decode_ns; /* the embedded engine's own timings; 0: not told */
+    int64_t drafted_tokens, drawn_tokens;   /* the embedded engine's: drafted, and of these drawn */
+    /* Of what the request's `prediction` says: tokens that the answer has, and those it has not. */
+    int64_t accepted_prediction_tokens, rejected_prediction_tokens;
 };
 
 /* Why a target failed; decides fallback and the HTTP status the client sees. */

@@ -289,6 +289,54 @@ static int constraint_write(struct json_writer *w, const struct chat_request *r,
     return 0;
 }
 
+static int prediction_bad(struct error *err)
+{
+    return error_set(err, ERROR_INVALID,
+        "'prediction' must be {\"type\":\"content\",\"content\":...}, a text or a list of parts of type "
+        "text");
+}
+
+int chat_prediction_read(const struct chat_request *r, struct str *text, struct error *err)
+{
+    const json_t *given = json_object_get(r->vendor, "prediction"),
+                 *content = json_object_get(given, "content");
+    struct buf joined;
+    *text = STR_NONE;
+    if (!given || json_is_null(given))
+        return 0;
+    if (!str_is(json_str(json_object_get(given, "type")), "content") ||
+        (!json_is_string(content) && !json_is_array(content)))
+        return prediction_bad(err);
+    if (json_is_string(content)) {
+        *text = json_str(content);
+        return 0;
+    }
+    buf_init(&joined, LIMIT_WIRE_FRAME);
+    int rc = 0;
+    for (size_t i = 0; i < json_array_size(content) && rc == 0; i++) {
+        const json_t *part = json_array_get(content, i);
+        if (str_is(json_str(json_object_get(part, "type")), "text"))
+            buf_append_str(&joined, json_str(json_object_get(part, "text")));
+        else
+            rc = prediction_bad(err);
+    }
+    if (rc == 0 && joined.failed)
+        rc = error_set(
+            err, joined.failed, "'prediction' does not fit %zu bytes: shorten it", LIMIT_WIRE_FRAME);
+    *text = rc == 0 ? arena_copy(r->arena, buf_str(&joined)) : STR_NONE;
+    buf_free(&joined);
+    return rc;
+}
+
+static int prediction_write(struct json_writer *w, const struct chat_request *r, struct error *err)
+{
+    struct str text;
+    int rc = chat_prediction_read(r, &text, err);
+    if (rc == 0)
+        member_write(w, "prediction", text);
+    return rc;
+}
+
 int chat_codec_write(const struct chat_request *r, struct buf *out, struct error *err)
 {
     struct json_writer w;
@@ -303,6 +351,7 @@ int chat_codec_write(const struct chat_request *r, struct buf *out, struct error
             return rc;
     }
     rc = constraint_write(&w, r, err);
+    rc = rc ? rc : prediction_write(&w, r, err);
     if (rc)
         return rc;
     const json_t *lora = json_object_get(r->vendor, "lora");
@@ -439,6 +488,8 @@ int chat_codec_read(struct arena *a, struct str payload, struct chat_work *out, 
         rc = numbers_read(a, root, out, err);
     if (rc == 0)
         rc = stops_read(a, json_object_get(root, "stop"), out, err);
+    if (rc == 0)
+        rc = json_get_str(root, "prediction", &out->prediction, err);
     if (rc == 0)
         rc = json_get_str(root, "grammar", &out->grammar, err);
     if (rc == 0)

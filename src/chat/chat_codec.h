@@ -4,6 +4,7 @@
  *    "prompt": "...",                   instead of body: continued as it stands (raw)
  *    "prompt_ids": [1, 2],              or its tokens
  *    "suffix": "...",                   beside either: what is to follow the answer
+ *    "prediction": "...",               what the answer is likely to say, for the most part
  *    "sampling": {...},                 chat_sampling.h has the names; unset ones absent
  *    "max_tokens": n, "stop": ["..."],
  *    "logprobs": n,                     text comes with its tokens and n alternatives for each
@@ -28,6 +29,7 @@ struct chat_work {
     struct str prompt;
     const json_t *prompt_ids; /* NULL: none; a list of whole numbers, 0..INT32_MAX */
     struct str suffix;        /* STR_NONE: none */
+    struct str prediction;    /* the same */
     struct chat_sampling sampling;
     int64_t max_tokens;   /* -1: until the context is full */
     int64_t logprobs;     /* -1: none; else how many alternatives, 0..CHAT_TOP_LOGPROBS_MAX */
@@ -48,6 +50,9 @@ struct chat_work {
  * ERROR_INVALID where they are malformed, ERROR_UNSUPPORTED where they ask for something else. */
 int chat_constraint_read(
     const struct chat_request *r, struct str *grammar, const json_t **schema, struct error *err) MUST_USE;
+/* The text of `prediction` among its vendor members, in its arena; STR_NONE: none. ERROR_INVALID where it is
+ * malformed. */
+int chat_prediction_read(const struct chat_request *r, struct str *text, struct error *err) MUST_USE;
 int chat_codec_read(struct arena *a, struct str payload, struct chat_work *out, struct error *err) MUST_USE;
 
 #endif

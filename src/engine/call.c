@@ -313,7 +313,11 @@ static void chat_deliver(struct engine_call *c, const struct call_event *event)
             .reasoning_tokens = event->numbers[3],
             .prefill_ns = event->numbers[4],
             .decode_ns = event->numbers[5],
-            .load_ns = event->numbers[6]};
+            .load_ns = event->numbers[6],
+            .drafted_tokens = event->numbers[7],
+            .drawn_tokens = event->numbers[8],
+            .accepted_prediction_tokens = event->numbers[9],
+            .rejected_prediction_tokens = event->numbers[10]};
         break;
     case WIRE_STOP:
         out.kind = CHAT_EVENT_STOP;

@@ -217,6 +217,8 @@ static int load_append(struct engine *e)
     json_write_int(&w, e->options.kv_bytes);
     json_key(&w, "kv_type");
     json_write_text(&w, e->kv_type);
+    json_key(&w, "speculate");
+    json_write_bool(&w, !e->options.drafts_off);
     json_key(&w, "memory_unchecked");
     json_write_bool(&w, e->options.memory_unchecked);
     json_key(&w, "inspect");

@@ -192,6 +192,10 @@ static int usage_take(struct engine_call *c, const struct wire_frame *f, struct 
         rc = json_get_int(o, "prefill_ns", 0, 0, INT64_MAX, &event.numbers[4], err);
     if (rc == 0)
         rc = json_get_int(o, "decode_ns", 0, 0, INT64_MAX, &event.numbers[5], err);
+    static const char *const drafts[] = {
+        "drafted_tokens", "drawn_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens"};
+    for (int i = 0; i < 4 && rc == 0; i++)
+        rc = json_get_int(o, drafts[i], 0, 0, INT32_MAX, &event.numbers[7 + i], err);
     json_decref(o);
     event.numbers[6] = c->loading_ms * 1000000;
     if (rc == 0 && event.numbers[0] != c->prompt_tokens)

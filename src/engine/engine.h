@@ -49,6 +49,7 @@ struct engine_options {
     int queue_limit;       /* calls waiting for a slot before ERROR_BUSY; 0: 64 */
     bool inspect;          /* load metadata only */
     bool memory_unchecked; /* loaded though it does not seem to fit: weights are mapped and come as needed */
+    bool drafts_off;       /* no tokens are drafted */
     int silence_ms; /* a worker that owes an answer and sends nothing for so long is killed; 0: 10 minutes */
     struct engine_pool *pool; /* NULL: loaded at once, and kept */
     int64_t keep_alive_ms;    /* in a pool: unloaded when idle for so long; negative: never for that */

@@ -35,7 +35,7 @@ enum {
 #define ENGINE_PENDING_LOW (1 * MIB)
 
 /* How far a call is. CHAT goes through all of them, the others leave out STARTED and COUNTED. */
-enum { CALL_NUMBERS = 7 };
+enum { CALL_NUMBERS = 11 };
 enum call_phase { CALL_WAITING, CALL_SENT, CALL_STARTED, CALL_COUNTED, CALL_ENDED };
 
 struct engine_call {

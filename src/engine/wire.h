@@ -66,7 +66,9 @@ enum wire_type {
                         since the last ones; with log-probabilities asked for */
     WIRE_MEASURE,    /* {"logprob","entropy"}, in millionths of a nat: of the next token; at most as many as were asked
                         for, and none of a token that was the only one that fits the grammar */
-    WIRE_USAGE,      /* {"input_tokens","cached_tokens","output_tokens","reasoning_tokens","prefill_ns","decode_ns"} */
+    WIRE_USAGE,      /* {"input_tokens","cached_tokens","output_tokens","reasoning_tokens","prefill_ns","decode_ns",
+                        "drafted_tokens","drawn_tokens": of the drafted ones,"accepted_prediction_tokens",
+                        "rejected_prediction_tokens"} */
     WIRE_STOP,       /* {"reason":"stop"|"length"|"tools","string"?}: the stop string that was met */
     WIRE_RESULT,     /* JSON */
     WIRE_DATA,       /* raw little-endian float32 */

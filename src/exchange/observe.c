@@ -126,6 +126,8 @@ static void count_engine(const struct exchange *x)
     add(x, METER_PREFILL_SECONDS, &labels, u->prefill_ns);
     add(x, METER_DECODE_TOKENS, &labels, u->output_tokens);
     add(x, METER_DECODE_SECONDS, &labels, u->decode_ns);
+    add(x, METER_DRAFT_TOKENS, &labels, u->drafted_tokens);
+    add(x, METER_DRAFT_DRAWN, &labels, u->drawn_tokens);
 }
 
 static void count_cascade(const struct exchange *x)

@@ -58,6 +58,10 @@ enum { METER_SERIES = 4096, METER_LABELS = 4, METER_LABEL_BYTES = 1024, METER_BU
         "Tokens that the embedded engine wrote.")                                                            \
     X(DECODE_SECONDS, COUNTER, 1e-9, "weir_engine_decode_seconds_total", "model",                            \
         "Time the embedded engine took to write answers.")                                                   \
+    X(DRAFT_TOKENS, COUNTER, 1, "weir_engine_draft_tokens_total", "model",                                   \
+        "Tokens that the embedded engine drafted, to be read beside the newest one.")                        \
+    X(DRAFT_DRAWN, COUNTER, 1, "weir_engine_draft_drawn_tokens_total", "model",                              \
+        "Drafted tokens that the answers then had.")                                                         \
     X(EGRESS_REQUESTS, COUNTER, 1, "weir_egress_requests_total", "provider,zone,rule",                       \
         "Outbound transfers, as the egress log has them.")                                                   \
     X(EGRESS_BYTES, COUNTER, 1, "weir_egress_bytes_total", "provider,zone,rule",                             \

@@ -6,8 +6,8 @@
 #include "chat/chat_sampling.h"
 
 /* Top-level members that may be left out without changing what comes back. */
-static const char *const harmless[] = {"store", "metadata", "service_tier", "user", "stream_options",
-    "prompt_cache_key", "prompt_cache_retention", "safety_identifier", NULL};
+static const char *const harmless[] = {"prediction", "store", "metadata", "service_tier", "user",
+    "stream_options", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", NULL};
 static const char *const harmless_in_message[] = {"annotations", "refusal", NULL};
 
 static bool is_among(const char *const *names, const char *key)

@@ -13,7 +13,7 @@ struct local_choice {
     uint32_t index;
     struct engine_call *call; /* NULL: closed */
     bool begun;
-    int64_t output_tokens, reasoning_tokens;
+    struct chat_usage usage; /* once it has ended */
 };
 
 struct local_call {
@@ -32,7 +32,7 @@ struct local_call {
 /* Members that change nothing about the answer itself, and those that are looked at on their own. */
 static const char *const harmless[] = {"user", "metadata", "store", "service_tier", "stream",
     "stream_options", "response_format", "grammar", "lora", "prompt_cache_key", "prompt_cache_retention",
-    "safety_identifier", "reasoning_effort", "chat_template_kwargs"};
+    "safety_identifier", "reasoning_effort", "prediction", "chat_template_kwargs"};
 
 /* Members that are honoured only while they ask for nothing: the value that does. */
 static const struct {
@@ -152,6 +152,9 @@ static int local_supports(const struct provider_model *m, const struct chat_requ
         rc = vendor_supported(r->vendor, err);
     if (rc == 0)
         rc = context_supported(m, r, err);
+    struct str prediction;
+    if (rc == 0)
+        rc = chat_prediction_read(r, &prediction, err);
     return rc ? rc : constraint_supported(r, err);
 }
 
@@ -178,13 +181,17 @@ static void pass(struct local_call *c, const struct chat_event *event)
 static void usage_pass(struct local_call *c, struct local_choice *choice, const struct chat_usage *usage)
 {
     struct chat_event out = {.kind = CHAT_EVENT_USAGE, .usage = *usage};
-    choice->output_tokens = usage->output_tokens;
-    choice->reasoning_tokens = usage->reasoning_tokens;
-    out.usage.output_tokens = out.usage.reasoning_tokens = 0;
+    choice->usage = (struct chat_usage){0};
     for (int32_t i = 0; i < c->n; i++) {
-        out.usage.output_tokens += c->choices[i].output_tokens;
-        out.usage.reasoning_tokens += c->choices[i].reasoning_tokens;
+        const struct chat_usage *one = &c->choices[i].usage;
+        out.usage.output_tokens += one->output_tokens;
+        out.usage.reasoning_tokens += one->reasoning_tokens;
+        out.usage.drafted_tokens += one->drafted_tokens;
+        out.usage.drawn_tokens += one->drawn_tokens;
+        out.usage.accepted_prediction_tokens += one->accepted_prediction_tokens;
+        out.usage.rejected_prediction_tokens += one->rejected_prediction_tokens;
     }
+    choice->usage = *usage;
     out.usage.input_tokens = c->input_tokens;
     out.usage.cached_tokens = c->cached_tokens;
     pass(c, &out);

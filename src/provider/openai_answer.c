@@ -230,14 +230,18 @@ static void take_usage(struct provider_answer *a, const struct json_item *usage)
     /* DeepSeek, OpenRouter and Perplexity have names of their own for the same. */
     int64_t cached = either(prompt, "cached_tokens", usage, "prompt_cache_hit_tokens");
     int64_t written = at_least_zero(provider_item_count(prompt, "cache_write_tokens"));
-    int64_t reasoning = either(
-        json_item_get(usage, "completion_tokens_details"), "reasoning_tokens", usage, "reasoning_tokens");
+    const struct json_item *completion = json_item_get(usage, "completion_tokens_details");
+    int64_t reasoning = either(completion, "reasoning_tokens", usage, "reasoning_tokens");
     provider_answer_usage(a, &(struct chat_usage){
                                  .input_tokens = provider_item_count(usage, "prompt_tokens"),
                                  .cached_tokens = cached,
                                  .output_tokens = output_of(usage, reasoning),
                                  .reasoning_tokens = reasoning,
                                  .written_tokens = written,
+                                 .accepted_prediction_tokens = at_least_zero(
+                                     provider_item_count(completion, "accepted_prediction_tokens")),
+                                 .rejected_prediction_tokens = at_least_zero(
+                                     provider_item_count(completion, "rejected_prediction_tokens")),
                              });
 }
 

@@ -232,3 +232,23 @@ test('a provider is asked for the same and its answer comes back', { skip }, asy
   assert.deepEqual([body.logprobs, body.top_logprobs, body.logit_bias, body.seed], [true, 2, { 7: -5 }, 3]);
   await assert.rejects(client.completions.create({ model: 'cloudy', prompt: [1, 2] }), (e) => e.status === 400 && /token ids/.test(e.message));
 });
+
+test('what is predicted of an answer changes nothing in it, and is counted', { skip }, async () => {
+  const plain = await chat({ temperature: 0, max_tokens: 60 });
+  const text = plain.choices[0].message.content;
+  for (const content of [text, [{ type: 'text', text: text.slice(0, 20) }, { type: 'text', text: text.slice(20) }]]) {
+    const predicted = await chat({ temperature: 0, max_tokens: 60, prediction: { type: 'content', content } });
+    assert.equal(predicted.choices[0].message.content, text);
+    const details = predicted.usage.completion_tokens_details;
+    // Random text splits into other tokens than it was drawn as.
+    assert.ok(details.accepted_prediction_tokens > 0, JSON.stringify(predicted.usage));
+    assert.ok(details.rejected_prediction_tokens >= 0);
+  }
+  const wrong = await chat({ temperature: 0, max_tokens: 30, prediction: { type: 'content', content: 'zebra '.repeat(50) } });
+  assert.equal(wrong.choices[0].message.content, (await chat({ temperature: 0, max_tokens: 30 })).choices[0].message.content);
+  assert.ok(wrong.usage.completion_tokens_details.rejected_prediction_tokens > 0);
+  await assert.rejects(chat({ prediction: { type: 'content' } }), (e) => e.status === 400 && /'prediction'/.test(e.message));
+  const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
+  assert.match(metrics, /^weir_engine_draft_tokens_total\{model="house"\} \d+/m);
+  assert.match(metrics, /^weir_engine_draft_drawn_tokens_total\{model="house"\} \d+/m);
+});

@@ -34,12 +34,29 @@ struct answer {
     int32_t *prompt;        /* for the penalties, until the start */
     size_t n_prompt, cached;
     int32_t drawn, reasoned, most; /* tokens */
+    size_t n_expected;             /* tokens of `prediction` */
+    struct draft_counts drafts;    /* at the end */
     int64_t started_ns, first_ns;  /* prefill began, was over */
     const char *reason;            /* how it ended */
     bool stopped;                  /* at a stop string */
 };
 
 /* ---- What the gateway hears ---- */
+
+static void drafts_write(struct json_writer *w, const struct answer *a)
+{
+    const struct draft_counts *d = &a->drafts;
+    const struct {
+        const char *key;
+        int64_t value;
+    } members[] = {{"drafted_tokens", d->drafted}, {"drawn_tokens", d->accepted},
+        {"accepted_prediction_tokens", d->expected},
+        {"rejected_prediction_tokens", (int64_t)a->n_expected - d->expected}};
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
+        json_key(w, members[i].key);
+        json_write_int(w, members[i].value);
+    }
+}
 
 static void numbers_send(struct call *call, enum wire_type type, const char *first, bool with_output)
 {
@@ -62,6 +79,7 @@ static void numbers_send(struct call *call, enum wire_type type, const char *fir
         json_write_int(&w, a->first_ns - a->started_ns);
         json_key(&w, "decode_ns");
         json_write_int(&w, a->first_ns > 0 ? clock_mono_ns() - a->first_ns : 0);
+        drafts_write(&w, a);
     }
     json_object_end(&w);
     session_send(call->session, call->id, type, buf_str(&json));
@@ -302,6 +320,7 @@ static int logits(void *ctx, float *row, int32_t *next, struct error *err)
 static void ended(void *ctx, int rc, const struct error *err)
 {
     struct call *call = ctx;
+    ((struct answer *)call->data)->drafts = scheduler_drafts(call->sequence);
     call->sequence = NULL;
     if (rc)
         session_send_error(call->session, call->id, rc, err);
@@ -408,6 +427,19 @@ static int reply_begin(struct call *call, const struct chat_work *work, const st
     return 0;
 }
 
+/* As it would stand in the answer: there it follows on from the prompt. */
+static int prediction_take(struct call *call, struct str text, struct error *err)
+{
+    struct answer *a = call->data;
+    struct token_list tokens = {0};
+    int rc = text.len > 0 ? tokenizer_encode(call->session->tokenizer, text, false, false, &tokens, err) : 0;
+    a->n_expected = tokens.count;
+    if (rc == 0)
+        scheduler_expect(call->sequence, &tokens);
+    free(tokens.ids);
+    return rc;
+}
+
 /* The sequence joins the scheduler; an answer of no tokens is complete at once. */
 static int answer_start(
     struct call *call, struct token_list *tokens, const struct chat_work *work, struct error *err)
@@ -426,6 +458,8 @@ static int answer_start(
         memcpy(a->prompt, tokens->ids, tokens->count * sizeof *a->prompt);
     bool bos = tokens->count > 0 && tokens->ids[0] == tokenizer_bos(s->tokenizer);
     int rc = scheduler_add(s->scheduler, tokens, &ops, call, &call->sequence, err);
+    if (rc == 0)
+        rc = prediction_take(call, work->prediction, err);
     if (rc == 0)
         scheduler_adapt(call->sequence, call->scales);
     if (rc == 0)

@@ -60,7 +60,8 @@ static const char whole[] =
     "  rack: {kind: openai, base_url: \"http://10.0.0.5:8000/v1\", zone: local, networks: [100.64.0.0/10], "
     "answer_timeout: 90s}\n"
     "models:\n"
-    "  - {name: house, file: house.gguf, context: 8192, slots: 4, kv_cache: 3GiB, kv_type: q8_0}\n"
+    "  - {name: house, file: house.gguf, context: 8192, slots: 4, kv_cache: 3GiB, kv_type: q8_0, "
+    "speculate: off}\n"
     "  - {name: gpt-4o, provider: openai, price: {input: 2.50, cached_input: 1.25, output: 10.00}, "
     "max_output: 1000, first_token_timeout: 30s}\n"
     "  - {name: claude, provider: claude-co, model: claude-sonnet-4-5}\n"
@@ -99,6 +100,7 @@ static void the_whole_contract(void **state)
     assert_int_equal(c->models[0].provider, -1);
     assert_int_equal(c->models[0].context, 8192);
     assert_true(c->models[0].kv_bytes == 3ll << 30 && str_is(c->models[0].kv_type, "q8_0"));
+    assert_true(c->models[0].drafts_off);
     assert_true(c->models[0].price.known && c->models[0].price.input == 0);
     assert_true(str_is(c->models[1].model, "gpt-4o"));
     assert_int_equal(c->models[1].price.input, 2500);
@@ -307,6 +309,7 @@ static void mistakes_name_their_line(void **state)
     refused("models:\n  - {name: a, file: house.gguf, kv_type: q5_1}\n",
         "'kv_type' must be f32, f16, q8_0 or q4_0");
     refused("models:\n  - {name: a, file: house.gguf, kv_cache: much}\n", "'kv_cache'");
+    refused("models:\n  - {name: a, file: house.gguf, speculate: 5}\n", "'speculate' is auto or off");
     refused(
         "providers:\n  x: {kind: openai, base_url: \"https://a.test\"}\nmodels:\n  - {name: a, provider: x, "
         "kv_cache: 1GiB}\n",

@@ -236,6 +236,43 @@ static void test_hostile_payloads(void **state)
     }
 }
 
+/* OpenAI's `prediction`: a text, or parts of text; anything else is refused before the engine sees it. */
+static void test_a_prediction(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *vendor, *text; /* NULL: refused */
+    } rows[] = {{"{\"prediction\":{\"type\":\"content\",\"content\":\"int a;\"}}", "int a;"},
+        {"{\"prediction\":{\"type\":\"content\",\"content\":[{\"type\":\"text\",\"text\":\"in\"},"
+         "{\"type\":\"text\",\"text\":\"t\"}]}}",
+            "int"},
+        {"{\"prediction\":null}", ""}, {"{\"prediction\":{\"type\":\"content\",\"content\":\"\"}}", ""},
+        {"{\"prediction\":\"int\"}", NULL}, {"{\"prediction\":{\"type\":\"other\",\"content\":\"\"}}", NULL},
+        {"{\"prediction\":{\"type\":\"content\"}}", NULL},
+        {"{\"prediction\":{\"type\":\"content\",\"content\":[{\"type\":\"image_url\"}]}}", NULL}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct arena *a = arena_create(MIB);
+        struct chat_request *r = chat_request_create(a);
+        struct chat_work work;
+        struct error err = {0};
+        struct buf out;
+        json_t *vendor;
+        r->has_prompt = true;
+        r->prompt = STR("x");
+        assert_int_equal(json_read_in(a, str_from(rows[i].vendor), &vendor, &err), 0);
+        r->vendor = vendor;
+        buf_init(&out, MIB);
+        int rc = chat_codec_write(r, &out, &err);
+        assert_int_equal(rc, rows[i].text ? 0 : ERROR_INVALID);
+        if (rc == 0) {
+            assert_int_equal(chat_codec_read(a, buf_str(&out), &work, &err), 0);
+            assert_true(str_is(work.prediction, rows[i].text));
+        }
+        buf_free(&out);
+        arena_free(a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +283,7 @@ int main(void)
         cmocka_unit_test(test_what_lies_beyond_a_target),
         cmocka_unit_test(test_write_keeps_the_maximum),
         cmocka_unit_test(test_hostile_payloads),
+        cmocka_unit_test(test_a_prediction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
