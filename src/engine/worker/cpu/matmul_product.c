@@ -8,8 +8,8 @@
 
 #include "engine/worker/cpu/cpu.h"
 
-/* A run of SEGMENT blocks of a panel, 192 KiB, stays in the second-level cache while GROUPS times LANES rows
- * of the weight go by. Both are whole blocks of every type. */
+/* A run of SEGMENT blocks of a full panel, 192 KiB, stays in the second-level cache while GROUPS times the
+ * products' lanes of the weight's rows go by. All are whole blocks of every type. */
 enum { PANEL_COLUMNS = 128, SEGMENT = 32, GROUPS = 8 };
 
 bool cpu_quantises(const struct cpu *c, const struct op *op)
@@ -57,7 +57,7 @@ static void multiply(const struct products *p, const struct matmul *m, const str
 {
     const int64_t blocks = m->weight->n_in / X_VALUES, n = m->n_columns;
     const size_t row_bytes = tensor_row_bytes(m->weight->type, m->weight->n_in);
-    const int64_t segment = n == 1 ? blocks : SEGMENT;
+    const int64_t segment = n == 1 ? blocks : SEGMENT * (PANEL_COLUMNS / n); /* few columns' rows: whole */
     memset(acc, 0, (size_t)((n_rows + p->lanes - 1) / p->lanes * p->lanes * n) * sizeof *acc);
     for (int64_t b = 0; b < blocks; b += segment)
         for (int64_t r = 0; r < n_rows; r += p->lanes) {

@@ -1,16 +1,16 @@
 /* Products of quantised weights and activations on integers.
  *
  * Activations are quantised in runs of 32 values, each with a scale of its own (x_block). Weights are used as
- * the file holds them: LANES rows at a time, a vector lane for each, are unpacked to bytes in registers and
- * multiplied by every column (token) of a panel before the next 32 values:
+ * the file holds them: LANES rows at a time, a vector lane for each, are unpacked to bytes and
+ * multiplied by every column (token) of a panel before the next few values:
  *
  *      rows 0..LANES-1, values 4i..4i+3 ---> v[i], a row in each 32-bit lane
  *      column c, values 4i..4i+3        ---> the same four bytes in all lanes
  *      acc[c][lane] += scale_w[lane] scale_x[c] (sum of the 32 products) - min_w[lane] sum_x[c]
  *
- * One loop serves a single token (the weights stream by once, the sum stays in a register) and a prompt
- * (unpacking is shared by all columns). The sums of 32 products are exact and are added in the order of the
- * row, so that a token's result is the same to the bit whatever else is in the batch. */
+ * The weights stream by once, for a single token, the tokens of many streams and a prompt alike. The sums of
+ * 32 products are exact and are added in the order of the row, so that a token's result is the same to the
+ * bit whatever else is in the batch. */
 #ifndef WEIR_ENGINE_WORKER_CPU_PRODUCT_H
 #define WEIR_ENGINE_WORKER_CPU_PRODUCT_H
 

@@ -3,7 +3,14 @@
 #if defined(__AVX2__)
 #include "engine/worker/cpu/product_avx2.h"
 
-enum { SIGNED_BY_OFFSET = 0 };
+/* Two sets of rows share what is fetched of a column. */
+enum { SIGNED_BY_OFFSET = 0, SETS = 2 };
+
+#if defined(__clang__)
+#define IN_ORDER(v)
+#else
+#define IN_ORDER(v) OPAQUE(v)
+#endif
 
 /* Pairs of products of unsigned bytes up to `range` and a signed byte: 2 * 15 * 127 * 8 < 2^15, and so on. */
 INLINE int pairs_that_fit(enum range range)
@@ -11,61 +18,43 @@ INLINE int pairs_that_fit(enum range range)
     return range == RANGE_15 ? 8 : range == RANGE_31 ? 4 : range == RANGE_63 ? 2 : 1;
 }
 
-INLINE vwords magnitude(vwords w)
+/* Of word i. Signed weights give their sign to the column's byte: |w| * sign(w) x. 2 * 128 * 127 < 2^15. */
+INLINE __m256i pair_products(const struct unpacked *u, const struct x_block *x, int i, enum range range)
 {
-    return (vwords)_mm256_abs_epi8((__m256i)w);
+    const __m256i w = (__m256i)u->v[i], word = column_word(x->q + 4 * i);
+    return range == RANGE_SIGNED ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(word, w))
+                                 : _mm256_maddubs_epi16(w, word);
 }
 
-/* Signed weights give their sign to the column's byte: |w| * sign(w) x. 2 * 128 * 127 < 2^15. */
-INLINE __m256i pair_products(vwords w, vwords size, __m256i x, enum range range)
+/* Eight sums of pairs, or four beside eight of what went before, are what fits registers. */
+INLINE int together(const enum range range)
 {
-    return _mm256_maddubs_epi16((__m256i)size, range == RANGE_SIGNED ? _mm256_sign_epi8(x, (__m256i)w) : x);
+    return pairs_that_fit(range) == 4 ? 2 : TOGETHER;
 }
 
-INLINE vints dot(const vwords *v, const int8_t *x, const int count, const enum range range)
-{
-    const int fit = pairs_that_fit(range);
-    __m256i sum = _mm256_setzero_si256();
-    for (int i = 0; i < count; i += fit) {
-        __m256i s = pair_products(v[i], v[i], column_word(x + 4 * i), range);
-        for (int k = i + 1; k < i + fit && k < count; k++)
-            s = _mm256_add_epi16(s, pair_products(v[k], v[k], column_word(x + 4 * k), range));
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(s, _mm256_set1_epi16(1)));
-    }
-    return (vints)sum;
-}
-
-/* Word by word over all columns, so that the weight's word and its magnitude are fetched once for them.
- * (OPAQUE keeps gcc from adding all of it at the end, as a tree that fits no registers.) */
-INLINE void dots_by_word(vints *sums, const vwords *v, const vwords *sizes, const struct x_block *x,
+/* Word by word over all columns and sets, so that each word of either is fetched once. (Else gcc adds all of
+ * it at the end, as a tree that fits no registers; clang does not, and is held up by being told.) */
+INLINE void dots(vints *sums, const struct unpacked *u, const int sets, const struct x_block *x,
     const int first, const int count, const int n, const enum range range)
 {
-    const int fit = pairs_that_fit(range);
-    __m256i pairs[TOGETHER];
-    for (int c = 0; c < n; c++)
-        sums[c] = (vints){0};
+    const int fit = pairs_that_fit(range), words = fit == 2 ? 2 : 1;
+    __m256i pairs[TOGETHER * SETS];
+    for (int i = 0; i < n * sets; i++)
+        sums[i] = (vints){0};
     UNROLLED
-    for (int i = 0; i < count; i++)
-        for (int c = 0; c < n; c++) {
-            __m256i p = pair_products(v[i], sizes[i], column_word(x[c].q + 4 * (first + i)), range);
-            pairs[c] = i % fit == 0 ? p : _mm256_add_epi16(pairs[c], p);
-            if (i % fit < fit - 1 && i < count - 1)
-                continue;
-            sums[c] += (vints)_mm256_madd_epi16(pairs[c], _mm256_set1_epi16(1));
-            OPAQUE(sums[c]);
-        }
-}
-
-/* Where many products share the additions in 16 bits, a column's fit into registers beside the weight's
- * words. */
-INLINE void dots(vints *sums, const vwords *v, const vwords *sizes, const struct x_block *x, const int first,
-    const int count, const int n, const enum range range)
-{
-    if (range == RANGE_SIGNED || range == RANGE_63)
-        dots_by_word(sums, v, sizes, x, first, count, n, range);
-    else
+    for (int i = 0; i < count; i += words)
         for (int c = 0; c < n; c++)
-            sums[c] = dot(v, x[c].q + 4 * first, count, range);
+            for (int s = 0; s < sets; s++) {
+                __m256i *sum = &pairs[c * sets + s], p = pair_products(&u[s], &x[c], first + i, range);
+                if (words == 2)
+                    p = _mm256_add_epi16(p, pair_products(&u[s], &x[c], first + i + 1, range));
+                *sum = words == 2 || i % fit == 0 ? p : _mm256_add_epi16(*sum, p);
+                IN_ORDER(*sum);
+                if (words == 1 && i % fit < fit - 1 && i < count - 1)
+                    continue;
+                sums[c * sets + s] += (vints)_mm256_madd_epi16(*sum, _mm256_set1_epi16(1));
+                IN_ORDER(sums[c * sets + s]);
+            }
 }
 
 INLINE vints peak_products(vints sum, vwords w, vwords x)
@@ -77,7 +66,7 @@ INLINE vints peak_products(vints sum, vwords w, vwords x)
 #include "engine/worker/cpu/product_types.h"
 
 const struct products products_avx2 = {
-    .isa = "avx2", .lanes = LANES, .quantize = quantize, .of = PRODUCTS, .peak = peak};
+    .isa = "avx2", .lanes = LANES * SETS, .quantize = quantize, .of = PRODUCTS, .peak = peak};
 
 #else
 typedef int product_avx2_elsewhere; /* ISO C wants something in every file */

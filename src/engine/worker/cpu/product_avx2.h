@@ -8,10 +8,12 @@ enum { LANES = 8 };
 
 #include "engine/worker/cpu/product_vector.h"
 
+/* (A broadcast is a load and a blend may go to any unit; an insertion has one unit to go to.) */
 INLINE __m256i load_two(const uint8_t *low, const uint8_t *high)
 {
     __m256i a = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)low));
-    return _mm256_inserti128_si256(a, _mm_loadu_si128((const __m128i *)(const void *)high), 1);
+    __m256i b = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)high));
+    return _mm256_blend_epi32(a, b, 0xF0);
 }
 
 /* Eight rows of four words are turned round in two halves of four rows. */

@@ -1,91 +1,119 @@
 /* The products of product.h, one step for each type: written once, compiled for each instruction set. The
- * including file defines LANES, the vectors' parts (below) and, with SIGNED_BY_OFFSET, that its dot takes
- * bytes as unsigned only.
+ * including file defines LANES, SETS (of LANES rows each, that a tile has side by side), the vectors' parts
+ * (below) and, with SIGNED_BY_OFFSET, that its dots take bytes as unsigned only.
  *
  *   rows_16     16 bytes of every row: word i of row r goes to lane r of out[i]
  *   rows_word   4 bytes of every row;  rows_half: a half-precision number of every row;  rows_byte
  *   half_low    the half in the low 16 bits of each lane;  half_high: in the high ones
  *   pick        each byte of `index` (0..15) replaced by its entry of a table of 16 bytes
- *   magnitude   of each signed byte
- *   dots        for each of n columns and each lane, the sum of `count` words' byte products with the
- * column's bytes from word `first` on; `sizes`: the words, or their magnitudes where they are signed plus,
- * minus c + a b, c - a b, rounded once peak_products   sum + the products of the bytes of w and x, for the
- * peak
+ *   plus, minus c + a b, c - a b, rounded once
+ *   dots        sums[column][set], in each lane: of `count` words from word `first` on the byte products with
+ *               the column's
+ *   together    how many columns that is best done for at once: 2 or TOGETHER
+ *   peak_products   sum + the products of the bytes of w and x, for the peak
  *
- * `at`: where the step's block begins in each row. Layouts stand at the readers in tensor_dequant*.c. */
+ * A single column's blocks go from the registers that they are unpacked in into its sum. For more a tile of
+ * TILE_BLOCKS blocks is unpacked into the first-level cache and multiplied by all of them; either way a
+ * column's sums are added in the order of the row. `at`: where the step's block begins in each row. Layouts
+ * stand at the readers in tensor_dequant*.c. */
 #ifndef WEIR_ENGINE_WORKER_CPU_PRODUCT_TYPES_H
 #define WEIR_ENGINE_WORKER_CPU_PRODUCT_TYPES_H
 
-/* A step's sums: of n columns, the first block of x and how they are reached. */
+/* Where a step's blocks go: of one column straight into its sum, `one`, from the first block of it, `x`; else
+ * into a tile, block by block, sets of rows side by side. */
 struct step {
-    vfloats *acc;
+    vfloats *one;
     const struct x_block *x;
-    int64_t n;
+    struct unpacked *tile;
 };
 
-INLINE void block_columns(vfloats *acc, const struct x_block *x, const int n, const vwords v[8],
-    const vwords sizes[8], enum range range, vfloats scale, const vfloats *min)
+/* acc[column][set] += blocks of `sets` sets by n columns, one scale for all 32 values. */
+INLINE void block_columns(vfloats *acc, const struct x_block *x, const int n, const struct unpacked *u,
+    const int sets, const enum range range)
 {
-    vints sums[TOGETHER];
-    dots(sums, v, sizes, x, 0, 8, n, range);
-    for (int c = 0; c < n; c++) {
-        vfloats sum = __builtin_convertvector(sums[c], vfloats) * scale;
-        sum = plus(sum, splat(x[c].scale), acc[c]);
-        acc[c] = min ? minus(*min, splat(x[c].sum), sum) : sum;
+    vints sums[TOGETHER * SETS];
+    dots(sums, u, sets, x, 0, 8, n, range);
+    for (int c = 0; c < n; c++, acc += sets) {
+        const vfloats x_scale = splat(x[c].scale), x_sum = splat(x[c].sum);
+        for (int i = 0; i < sets; i++) {
+            vfloats sum = __builtin_convertvector(sums[c * sets + i], vfloats) * u[i].scale[0];
+            sum = plus(sum, x_scale, acc[i]);
+            acc[i] = range == RANGE_SIGNED ? sum : minus(u[i].min[0], x_sum, sum);
+        }
     }
 }
 
-/* 32 values of each row with one scale: value = scale q - min (where there is one). */
+/* The first and the last sixteen values with a scale and a minimum each. */
+INLINE void halves_columns(vfloats *acc, const struct x_block *x, const int n, const struct unpacked *u,
+    const int sets, const enum range range)
+{
+    vints low[TOGETHER * SETS], high[TOGETHER * SETS];
+    dots(low, u, sets, x, 0, 4, n, range);
+    dots(high, u, sets, x, 4, 4, n, range);
+    for (int c = 0; c < n; c++, acc += sets) {
+        const vfloats x_scale = splat(x[c].scale), x_low = splat(x[c].sum_low), x_high = splat(x[c].sum_high);
+        for (int i = 0; i < sets; i++) {
+            vfloats sum = __builtin_convertvector(low[c * sets + i], vfloats) * u[i].scale[0];
+            sum = plus(__builtin_convertvector(high[c * sets + i], vfloats), u[i].scale[1], sum);
+            sum = plus(sum, x_scale, acc[i]);
+            sum = minus(u[i].min[0], x_low, sum);
+            acc[i] = minus(u[i].min[1], x_high, sum);
+        }
+    }
+}
+
+/* 32 values of each row with one scale: value = scale q - min; signed ones have no minimum. */
 INLINE void block(
-    const struct step *s, int64_t b, const vwords v[8], enum range range, vfloats scale, const vfloats *min)
+    const struct step *s, int64_t b, const vwords v[8], const enum range range, vfloats scale, vfloats min)
 {
-    const struct x_block *x = s->x + b * s->n;
-    vwords offset[8];
-    vfloats middle;
-    if (SIGNED_BY_OFFSET && range == RANGE_SIGNED) {
-        for (int i = 0; i < 8; i++)
-            offset[i] = v[i] ^ 0x80808080u;
-        middle = scale * 128.0f;
-        v = offset;
-        min = &middle;
-        range = RANGE_255;
-    }
-    vwords sizes[8];
+    const bool by_offset = SIGNED_BY_OFFSET && range == RANGE_SIGNED;
+    struct unpacked own, *u = s->one ? &own : s->tile + b * SETS;
     for (int i = 0; i < 8; i++)
-        sizes[i] = range == RANGE_SIGNED ? magnitude(v[i]) : v[i];
-    int64_t c = 0;
-    for (; c + TOGETHER <= s->n; c += TOGETHER)
-        block_columns(s->acc + c, x + c, TOGETHER, v, sizes, range, scale, min);
-    for (; c < s->n; c++)
-        block_columns(s->acc + c, x + c, 1, v, sizes, range, scale, min);
-}
-
-INLINE void halves_columns(vfloats *acc, const struct x_block *x, const int n, const vwords v[8],
-    enum range range, const vfloats scale[2], const vfloats min[2])
-{
-    vints low[TOGETHER], high[TOGETHER];
-    dots(low, v, v, x, 0, 4, n, range);
-    dots(high, v + 4, v + 4, x, 4, 4, n, range);
-    for (int c = 0; c < n; c++) {
-        vfloats sum = __builtin_convertvector(low[c], vfloats) * scale[0];
-        sum = plus(__builtin_convertvector(high[c], vfloats), scale[1], sum);
-        sum = plus(sum, splat(x[c].scale), acc[c]);
-        sum = minus(min[0], splat(x[c].sum_low), sum);
-        acc[c] = minus(min[1], splat(x[c].sum_high), sum);
-    }
+        u->v[i] = v[i] ^ (by_offset ? 0x80808080u : 0);
+    u->scale[0] = scale;
+    u->min[0] = min;
+    if (by_offset)
+        u->min[0] = scale * 128.0f;
+    if (s->one)
+        block_columns(s->one, s->x + b, 1, u, 1, by_offset ? RANGE_255 : range);
 }
 
 /* 32 values, the first and the last sixteen with a scale and a minimum each. */
-INLINE void halves(const struct step *s, int64_t b, const vwords v[8], enum range range,
+INLINE void halves(const struct step *s, int64_t b, const vwords v[8], const enum range range,
     const vfloats scale[2], const vfloats min[2])
 {
-    const struct x_block *x = s->x + b * s->n;
-    int64_t c = 0;
-    for (; c + TOGETHER <= s->n; c += TOGETHER)
-        halves_columns(s->acc + c, x + c, TOGETHER, v, range, scale, min);
-    for (; c < s->n; c++)
-        halves_columns(s->acc + c, x + c, 1, v, range, scale, min);
+    struct unpacked own, *u = s->one ? &own : s->tile + b * SETS;
+    for (int i = 0; i < 8; i++)
+        u->v[i] = v[i];
+    for (int i = 0; i < 2; i++) {
+        u->scale[i] = scale[i];
+        u->min[i] = min[i];
+    }
+    if (s->one)
+        halves_columns(s->one, s->x + b, 1, u, 1, range);
 }
+
+/* A tile of `blocks` blocks by n columns. (Inlined into each type, what is in registers would be spilled.) */
+#define MULTIPLY(name, columns, range)                                                                       \
+    static __attribute__((noinline)) void multiply_##name(                                                   \
+        vfloats *acc, const struct x_block *x, int64_t n, const struct unpacked *tile, int64_t blocks)       \
+    {                                                                                                        \
+        for (int64_t b = 0; b < blocks; b++, tile += SETS, x += n) {                                         \
+            int64_t c = 0;                                                                                   \
+            for (; c + TOGETHER <= n && together(range) == TOGETHER; c += TOGETHER)                          \
+                columns(acc + c * SETS, x + c, TOGETHER, tile, SETS, range);                                 \
+            for (; c + 2 <= n; c += 2)                                                                       \
+                columns(acc + c * SETS, x + c, 2, tile, SETS, range);                                        \
+            for (; c < n; c++)                                                                               \
+                columns(acc + c * SETS, x + c, 1, tile, SETS, range);                                        \
+        }                                                                                                    \
+    }
+
+MULTIPLY(block_15, block_columns, RANGE_15)
+MULTIPLY(block_31, block_columns, RANGE_31)
+MULTIPLY(block_signed, block_columns, SIGNED_BY_OFFSET ? RANGE_255 : RANGE_SIGNED)
+MULTIPLY(halves_15, halves_columns, RANGE_15)
+MULTIPLY(halves_63, halves_columns, RANGE_63)
 
 /* Byte i of each lane, as a number. */
 INLINE vfloats byte_of(vwords w, int i)
@@ -137,7 +165,7 @@ INLINE void step_q4_0(const struct step *s, const uint8_t *const *rows, size_t a
     vwords v[8];
     nibbles(rows, at + 2, v);
     vfloats d = rows_half(rows, at), min = d * 8.0f;
-    block(s, 0, v, RANGE_15, d, &min);
+    block(s, 0, v, RANGE_15, d, min);
 }
 
 INLINE void step_q4_1(const struct step *s, const uint8_t *const *rows, size_t at)
@@ -146,7 +174,7 @@ INLINE void step_q4_1(const struct step *s, const uint8_t *const *rows, size_t a
     nibbles(rows, at + 4, v);
     vwords both = rows_word(rows, at);
     vfloats min = -half_high(both);
-    block(s, 0, v, RANGE_15, half_low(both), &min);
+    block(s, 0, v, RANGE_15, half_low(both), min);
 }
 
 INLINE void step_q5_0(const struct step *s, const uint8_t *const *rows, size_t at)
@@ -155,7 +183,7 @@ INLINE void step_q5_0(const struct step *s, const uint8_t *const *rows, size_t a
     nibbles(rows, at + 6, v);
     fifth_bits(rows_word(rows, at + 2), v);
     vfloats d = rows_half(rows, at), min = d * 16.0f;
-    block(s, 0, v, RANGE_31, d, &min);
+    block(s, 0, v, RANGE_31, d, min);
 }
 
 INLINE void step_q5_1(const struct step *s, const uint8_t *const *rows, size_t at)
@@ -165,14 +193,14 @@ INLINE void step_q5_1(const struct step *s, const uint8_t *const *rows, size_t a
     fifth_bits(rows_word(rows, at + 4), v);
     vwords both = rows_word(rows, at);
     vfloats min = -half_high(both);
-    block(s, 0, v, RANGE_31, half_low(both), &min);
+    block(s, 0, v, RANGE_31, half_low(both), min);
 }
 
 INLINE void step_q8_0(const struct step *s, const uint8_t *const *rows, size_t at)
 {
     vwords v[8];
     rows_32(v, rows, at + 2);
-    block(s, 0, v, RANGE_SIGNED, rows_half(rows, at), NULL);
+    block(s, 0, v, RANGE_SIGNED, rows_half(rows, at), (vfloats){0});
 }
 
 INLINE void step_iq4_nl(const struct step *s, const uint8_t *const *rows, size_t at)
@@ -180,7 +208,7 @@ INLINE void step_iq4_nl(const struct step *s, const uint8_t *const *rows, size_t
     vwords v[8];
     nibbles(rows, at + 2, v);
     picked(tensor_iq4_values, v);
-    block(s, 0, v, RANGE_SIGNED, rows_half(rows, at), NULL);
+    block(s, 0, v, RANGE_SIGNED, rows_half(rows, at), (vfloats){0});
 }
 
 /* FP4 doubled, and 12 more, so that none is negative. */
@@ -193,7 +221,7 @@ INLINE void step_mxfp4(const struct step *s, const uint8_t *const *rows, size_t 
     picked(fp4_offset, v);
     vwords e = rows_byte(rows, at), tiny = (vwords)(e < 2);
     vfloats d = (vfloats)((tiny & (0x00200000u << (e & 1u))) | (~tiny & (e - 1u) << 23)), min = d * 12.0f;
-    block(s, 0, v, RANGE_31, d, &min);
+    block(s, 0, v, RANGE_31, d, min);
 }
 
 /* ---- Blocks of 256 ---- */
@@ -217,7 +245,7 @@ INLINE struct k_head k_head(const uint8_t *const *rows, size_t at)
 INLINE void k_block(const struct step *s, int j, const vwords v[8], enum range range, const struct k_head *h)
 {
     vfloats scale = byte_of(h->scales[j / 4], j % 4) * h->d, min = byte_of(h->mins[j / 4], j % 4) * h->dmin;
-    block(s, j, v, range, scale, &min);
+    block(s, j, v, range, scale, min);
 }
 
 INLINE void step_q4_k(const struct step *s, const uint8_t *const *rows, size_t at)
@@ -270,14 +298,13 @@ INLINE void step_q6_k(const struct step *s, const uint8_t *const *rows, size_t a
     vwords scales[4];
     rows_16(scales, rows, at + 192);
     vfloats d = rows_half(rows, at + 208);
-    for (int j = 0; j < 8; j += 4) {
-        vwords low[8], high[8];
-        rows_32(high, rows, at + 128 + 8 * (size_t)j);
-        for (int odd = 0; odd < 2; odd++) {
-            rows_32(low, rows, at + 16 * (size_t)j + 32 * (size_t)odd);
-            q6_block(s, j + odd, low, high, scales, d);
-            q6_block(s, j + odd + 2, low, high, scales, d);
-        }
+    for (int half = 0; half < 8; half += 4) {
+        vwords low[2][8], high[8];
+        rows_32(high, rows, at + 128 + 8 * (size_t)half);
+        for (int odd = 0; odd < 2; odd++)
+            rows_32(low[odd], rows, at + 16 * (size_t)half + 32 * (size_t)odd);
+        for (int j = half; j < half + 4; j++)
+            q6_block(s, j, low[j % 2], high, scales, d);
     }
 }
 
@@ -339,59 +366,74 @@ INLINE void step_iq4_xs(const struct step *s, const uint8_t *const *rows, size_t
         nibbles(rows, at + 8 + 16 * (size_t)j, v);
         picked(tensor_iq4_values, v);
         vwords six = (low >> 4 * j & 15u) | (high >> 2 * j & 3u) << 4;
-        block(s, j, v, RANGE_SIGNED, (__builtin_convertvector((vints)six, vfloats) - 32.0f) * d, NULL);
+        block(
+            s, j, v, RANGE_SIGNED, (__builtin_convertvector((vints)six, vfloats) - 32.0f) * d, (vfloats){0});
     }
 }
 
 /* ---- A row ---- */
 
 /* Where few columns wait on memory: asks for a step's share of the bytes that follow these rows, from front
- * to back, as the hardware's own prefetching does not go from eight rows to the next eight. */
-INLINE void prefetch_next(const uint8_t *const *rows, int64_t step, size_t bytes)
+ * to back, as the hardware's own prefetching does not go from these rows to the next. */
+INLINE void prefetch_next(const uint8_t *const *rows, int n_rows, int64_t step, size_t bytes)
 {
-    uintptr_t next = (uintptr_t)rows[LANES - 1] + ((uintptr_t)rows[1] - (uintptr_t)rows[0]);
-    uintptr_t from = next + (size_t)step * LANES * bytes, to = from + LANES * bytes;
+    uintptr_t next = (uintptr_t)rows[n_rows - 1] + ((uintptr_t)rows[1] - (uintptr_t)rows[0]);
+    uintptr_t from = next + (size_t)(step * n_rows) * bytes, to = from + (size_t)n_rows * bytes;
     for (from = (from + 63) / 64 * 64; from < to; from += 64)
         __builtin_prefetch((const void *)from);
 }
 
-enum { MEMORY_BOUND_COLUMNS = 8 };
+enum { MEMORY_BOUND_COLUMNS = 32, TILE_BLOCKS = 8 };
 
-/* The single column's sum stays in a register from block to block. */
-#define PRODUCT(name, values, bytes)                                                                         \
+/* A single column's sum stays in a register from block to block, and a set of rows is read to its end. */
+#define PRODUCT(name, values, bytes, kind)                                                                   \
+    static void single_##name(                                                                               \
+        vfloats *acc, const struct x_block *x, const uint8_t *const *rows, int64_t from, int64_t to)         \
+    {                                                                                                        \
+        vfloats one = *acc;                                                                                  \
+        for (int64_t i = from; i < to; i++, x += (values) / X_VALUES) {                                      \
+            prefetch_next(rows, LANES, i, bytes);                                                            \
+            step_##name(&(struct step){.one = &one, .x = x}, rows, (size_t)i *(bytes));                      \
+        }                                                                                                    \
+        *acc = one;                                                                                          \
+    }                                                                                                        \
     static void product_##name(float *acc, const struct x_block *x, int64_t n, const uint8_t *const *rows,   \
         int64_t from, int64_t count)                                                                         \
     {                                                                                                        \
         enum { BLOCKS = (values) / X_VALUES };                                                               \
-        const uint8_t *at[LANES];                                                                            \
-        for (int r = 0; r < LANES; r++)                                                                      \
-            at[r] = rows[r] + (size_t)(from / BLOCKS) * (bytes);                                             \
-        vfloats one = *(vfloats *)acc;                                                                       \
-        for (int64_t b = 0; b < count / BLOCKS; b++) {                                                       \
+        const int64_t to = (from + count) / BLOCKS;                                                          \
+        struct unpacked tile[TILE_BLOCKS * SETS];                                                            \
+        int64_t filled = 0;                                                                                  \
+        for (int set = 0; set < SETS && n == 1; set++)                                                       \
+            single_##name((vfloats *)acc + set, x, rows + set * LANES, from / BLOCKS, to);                   \
+        for (int64_t i = from / BLOCKS; i < to && n != 1; i++) {                                             \
             if (n <= MEMORY_BOUND_COLUMNS)                                                                   \
-                prefetch_next(rows, from / BLOCKS + b, bytes);                                               \
-            if (n == 1)                                                                                      \
-                step_##name(&(struct step){&one, x + b * BLOCKS, 1}, at, (size_t)b *(bytes));                \
-            else                                                                                             \
-                step_##name(&(struct step){(vfloats *)acc, x + b * BLOCKS * n, n}, at, (size_t)b *(bytes));  \
+                prefetch_next(rows, LANES *SETS, i, bytes);                                                  \
+            for (int set = 0; set < SETS; set++)                                                             \
+                step_##name(&(struct step){.tile = tile + filled * SETS + set}, rows + set * LANES,          \
+                    (size_t)i * (bytes));                                                                    \
+            filled += BLOCKS;                                                                                \
+            if (filled < TILE_BLOCKS && i + 1 < to)                                                          \
+                continue;                                                                                    \
+            multiply_##kind((vfloats *)acc, x, n, tile, filled);                                             \
+            x += filled * n;                                                                                 \
+            filled = 0;                                                                                      \
         }                                                                                                    \
-        if (n == 1)                                                                                          \
-            *(vfloats *)acc = one;                                                                           \
     }
 
-PRODUCT(q4_0, 32, 18)
-PRODUCT(q4_1, 32, 20)
-PRODUCT(q5_0, 32, 22)
-PRODUCT(q5_1, 32, 24)
-PRODUCT(q8_0, 32, 34)
-PRODUCT(iq4_nl, 32, 18)
-PRODUCT(mxfp4, 32, 17)
-PRODUCT(q2_k, 256, 84)
-PRODUCT(q3_k, 256, 110)
-PRODUCT(q4_k, 256, 144)
-PRODUCT(q5_k, 256, 176)
-PRODUCT(q6_k, 256, 210)
-PRODUCT(iq4_xs, 256, 136)
+PRODUCT(q4_0, 32, 18, block_15)
+PRODUCT(q4_1, 32, 20, block_15)
+PRODUCT(q5_0, 32, 22, block_31)
+PRODUCT(q5_1, 32, 24, block_31)
+PRODUCT(q8_0, 32, 34, block_signed)
+PRODUCT(iq4_nl, 32, 18, block_signed)
+PRODUCT(mxfp4, 32, 17, block_31)
+PRODUCT(q2_k, 256, 84, halves_15)
+PRODUCT(q3_k, 256, 110, halves_15)
+PRODUCT(q4_k, 256, 144, block_15)
+PRODUCT(q5_k, 256, 176, block_31)
+PRODUCT(q6_k, 256, 210, halves_63)
+PRODUCT(iq4_xs, 256, 136, block_signed)
 
 #define PRODUCTS                                                                                             \
     {                                                                                                        \

@@ -30,6 +30,13 @@ typedef float vfloats __attribute__((vector_size(4 * LANES), may_alias));
 /* What a weight's bytes may be: how many products of them and a signed byte fit into 16 bits. */
 enum range { RANGE_15, RANGE_31, RANGE_63, RANGE_255, RANGE_SIGNED };
 
+/* A block of 32 values of LANES rows: word i of row r is lane r of v[i]. Scale
+ * and minimum are the row's, of the block or of each half of it. */
+struct unpacked {
+    vwords v[8];
+    vfloats scale[2], min[2];
+};
+
 /* (0 + x would be an addition: of -0 it makes 0.) */
 INLINE vfloats splat(float x)
 {

@@ -3,24 +3,25 @@
 #ifndef WEIR_ENGINE_WORKER_CPU_PRODUCT_VNNI_H
 #define WEIR_ENGINE_WORKER_CPU_PRODUCT_VNNI_H
 
-enum { SIGNED_BY_OFFSET = 1 };
+enum { SIGNED_BY_OFFSET = 1, SETS = 1 };
 
-INLINE vwords magnitude(vwords w)
+INLINE int together(const enum range range)
 {
-    return w;
+    (void)range;
+    return TOGETHER;
 }
 
 /* Two chains for each column. */
-INLINE void dots(vints *sums, const vwords *v, const vwords *sizes, const struct x_block *x, const int first,
-    const int count, const int n, const enum range range)
+INLINE void dots(vints *sums, const struct unpacked *u, const int sets, const struct x_block *x,
+    const int first, const int count, const int n, const enum range range)
 {
-    (void)sizes;
+    (void)sets; /* one */
     (void)range;
     for (int c = 0; c < n; c++) {
         vints even = {0}, odd = {0};
-        for (int i = 0; i < count; i += 2) {
-            even = add_products(even, v[i], x[c].q + 4 * (first + i));
-            odd = add_products(odd, v[i + 1], x[c].q + 4 * (first + i + 1));
+        for (int i = first; i < first + count; i += 2) {
+            even = add_products(even, u->v[i], x[c].q + 4 * i);
+            odd = add_products(odd, u->v[i + 1], x[c].q + 4 * (i + 1));
         }
         sums[c] = even + odd;
     }
