@@ -197,8 +197,8 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (default 60), and a million mutat
 	done
 	@$(MAKE) --no-print-directory $(BUILD)/tests/router/detect_mutation_test
 	@WEIR_MUTATIONS=1000000 $(BUILD)/tests/router/detect_mutation_test
-$(BUILD)/fuzz_%: fuzz/fuzz_%.c $(BUILD)/libweir.a $(BUILD)/libengine.a $(BUILD)/libcommon.a
-	$(CC) $(ALL_CFLAGS) -fsanitize=address,undefined,fuzzer -o $@ $< $(BUILD)/libweir.a $(BUILD)/libengine.a \
+$(BUILD)/fuzz_%: fuzz/fuzz_%.c $(BUILD)/libweir.a $(BUILD)/libtrain.a $(BUILD)/libengine.a $(BUILD)/libcommon.a
+	$(CC) $(ALL_CFLAGS) -fsanitize=address,undefined,fuzzer -o $@ $< $(BUILD)/libweir.a $(BUILD)/libtrain.a $(BUILD)/libengine.a \
 		$(BUILD)/libcommon.a $(GATEWAY_LIBS) $(WORKER_LIBS)
 
 bench: all $(TOOLS) ## measure: kernels and models against the machine's own limits

@@ -38,6 +38,7 @@ static const struct verb verbs[] = {
     {"train", verb_train, "a model of your own, from scratch"},
     {"finetune", verb_train, "a model taught your own conversations (LoRA)"},
     {"quantize", verb_train, "a model file in fewer bits, or other ones"},
+    {"imatrix", verb_train, "what matters in a model's matrices, for weir quantize --imatrix"},
     {"perplexity", verb_train, "how well models foretell a text, and what quantising cost them"},
     {"keys", verb_keys, "create, list and revoke API keys"},
     {"audit", verb_audit, "what left, to whom, under which rule"},

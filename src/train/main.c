@@ -30,6 +30,7 @@ static const struct {
     {"finetune", finetune_verb},
     {"quantize", quantize_verb},
     {"perplexity", perplexity_verb},
+    {"imatrix", imatrix_verb},
 };
 
 int main(int argc, char **argv)

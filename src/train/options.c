@@ -64,12 +64,15 @@ static bool take(int argc, char **argv, int *i, const struct option_row *rows, s
 
 int options_read(int argc, char **argv, const struct option_row *rows, size_t n_rows, const char *help)
 {
+    static char out[] = "--out"; /* -o */
     int n = 0;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             fputs(help, stdout);
             return -2;
         }
+        if (strcmp(argv[i], "-o") == 0)
+            argv[i] = out;
         if (strncmp(argv[i], "--", 2) != 0)
             argv[1 + n++] = argv[i];
         else if (!take(argc, argv, &i, rows, n_rows))

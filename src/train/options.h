@@ -1,4 +1,4 @@
-/* The command line: "--name value", "--name=value", flags. */
+/* The command line: "--name value", "--name=value", flags; -o stands for --out. */
 #ifndef WEIR_TRAIN_OPTIONS_H
 #define WEIR_TRAIN_OPTIONS_H
 

@@ -343,7 +343,7 @@ static void say_table(const struct measuring *m, int64_t windows, const struct p
 static int measure(struct measuring *m, struct error *err)
 {
     struct perplexity_figures figures[FILES_MAX];
-    struct arena *arena = arena_create(MIB);
+    struct arena *arena = arena_create(TEXT_MAX + MIB);
     struct str text;
     int rc = sandbox_confine(NULL, 0, err);
     rc = rc ? rc : file_read(arena, m->text_path, TEXT_MAX, &text, err);

@@ -6,5 +6,6 @@ int train_verb(int argc, char **argv);
 int finetune_verb(int argc, char **argv);
 int quantize_verb(int argc, char **argv);
 int perplexity_verb(int argc, char **argv);
+int imatrix_verb(int argc, char **argv);
 
 #endif

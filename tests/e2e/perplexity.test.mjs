@@ -79,6 +79,13 @@ test('figures depend on no number of threads', () => {
   assert.deepEqual(measure('Q4_0.gguf', '--reference', 'm.gguf', '--context', '64', '--threads', '3'), one);
 });
 
+test('a text of more than a MiB is read', () => {
+  writeFileSync(at('long.txt'), `${text} `.repeat(400));
+  const r = run('perplexity', 'm.gguf', '--text', 'long.txt', '--context', '64', '--chunks', '2', '--json');
+  assert.equal(r.status, 0, r.stderr);
+  assert.equal(JSON.parse(r.stdout).windows, 2);
+});
+
 test('mistakes are one line that says what to do', () => {
   writeFileSync(at('short.txt'), 'the lamp');
   writeFileSync(at('c2.yaml'), 'model: {layers: 1, embed: 16, heads: 2, ffn: 16, vocab: 288, context: 64}\ndata: {train: [data.jsonl]}\ntrain: {steps: 1}\n');

@@ -320,6 +320,11 @@ uint64_t model_step_bytes(const struct model *m, int32_t n_slots, int32_t n_cont
     return rc ? 0 : (uint64_t)floats * sizeof(float);
 }
 
+void model_state_watch(struct model_state *s, const struct program_watch *watch)
+{
+    s->program.watch = watch;
+}
+
 void model_state_free(struct model_state *s)
 {
     if (!s)

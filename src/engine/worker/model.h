@@ -16,6 +16,7 @@ struct gguf;
 struct backend;
 struct model;
 struct model_state;
+struct program_watch;
 struct pages_kin; /* pages.h */
 
 /* What becomes of a text's rows, one for each token; the numbers are the file's. */
@@ -74,6 +75,8 @@ int32_t model_pages(const struct model *m, enum tensor_type kv_type, uint64_t by
 /* Would slots share pages (model_state_shares)? */
 bool model_shares(const struct model *m, int32_t n_context);
 void model_state_free(struct model_state *s);
+/* Whom the products of all steps are shown to from now on (program.h); NULL: nobody, as at first. */
+void model_state_watch(struct model_state *s, const struct program_watch *watch);
 int32_t model_state_length(const struct model_state *s, int32_t slot); /* positions held */
 /* The most positions (<= length) that truncate or fork could keep exactly. */
 int32_t model_state_reach(const struct model_state *s, int32_t slot, int32_t length);

@@ -186,9 +186,22 @@ struct program_adapters {
     uint64_t used;       /* a bit for each adapter that some token of the batch has a scale for */
 };
 
+/* A value while its program runs. */
+struct program_rows {
+    const float *data; /* NULL: the operation has none here */
+    int32_t rows, width;
+};
+
+/* Sees what products are made of (weir imatrix): called for each, in the operations' order, by one thread. */
+struct program_watch {
+    void (*product)(void *ctx, const struct op *op, struct program_rows a, struct program_rows b);
+    void *ctx;
+};
+
 struct program {
     struct program_batch batch;
-    struct program_adapters adapters; /* stays as it is set */
+    struct program_adapters adapters;  /* stays as it is set */
+    const struct program_watch *watch; /* likewise; NULL: nobody */
     struct op *ops;
     size_t n_ops, max_ops;
     struct value_info *values;

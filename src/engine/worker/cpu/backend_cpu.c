@@ -167,6 +167,21 @@ static int cpu_encode(struct backend *b, struct program *p, struct error *err)
     return 0;
 }
 
+static struct program_rows rows_of(const struct cpu *c, struct value v)
+{
+    if (v.id < 0)
+        return (struct program_rows){0};
+    const struct value_info *info = program_value(c->program, v);
+    return (struct program_rows){cpu_row(c, v, 0), info->rows, info->width};
+}
+
+static void product_show(const struct cpu *c, const struct op *op)
+{
+    const struct program_watch *watch = c->program->watch;
+    if (op->kind == OP_MATMUL || op->kind == OP_MATMUL_HEADS || op->kind == OP_MATMUL_EXPERTS)
+        watch->product(watch->ctx, op, rows_of(c, op->a), rows_of(c, op->b));
+}
+
 static void program_part(void *ctx, int32_t thread)
 {
     const struct cpu *c = ctx;
@@ -179,6 +194,8 @@ static void program_part(void *ctx, int32_t thread)
             quantised = task.op->a;
         }
         task.claims++;
+        if (thread == 0 && c->program->watch)
+            product_show(c, task.op);
         cpu_op_run(&task);
         if (i + 1 < c->program->n_ops)
             threads_barrier(c->threads);
