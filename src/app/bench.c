@@ -93,6 +93,17 @@ static void line(struct buf *out, const char *what, long long tokens, const stru
     buf_append_char(out, '\n');
 }
 
+static void copy_text(const struct bench_copy *c, struct buf *out)
+{
+    buf_appendf(out, "  %-14s%-14s", "copy", "9 of 10 known");
+    if (c->copy.n == 0)
+        buf_append_text(out, "   skipped: it would take longer than --time leaves\n");
+    else
+        buf_appendf(out, "%9.1f t/s (%.2f times %.1f t/s without drafts; %.0f%% of them drawn)\n",
+            c->copy.median, c->plain.median > 0 ? c->copy.median / c->plain.median : 0, c->plain.median,
+            c->drafted > 0 ? 100 * c->drawn / c->drafted : 0);
+}
+
 void bench_text(const struct bench *b, struct buf *out)
 {
     const struct bench_limits *l = &b->limits;
@@ -110,6 +121,8 @@ void bench_text(const struct bench *b, struct buf *out)
     for (size_t i = 0; i < b->n; i++)
         if (b->points[i].generate > 0)
             line(out, "decode", 0, &b->points[i], &b->points[i].decode, bench_decode_share(b, &b->points[i]));
+    if (b->copy.tokens > 0)
+        copy_text(&b->copy, out);
 }
 
 /* ---- JSON ---- */
@@ -178,6 +191,20 @@ static void point_write(struct json_writer *w, const struct bench *b, const stru
     json_object_end(w);
 }
 
+static void copy_write(struct json_writer *w, const struct bench_copy *c)
+{
+    json_key(w, "copy");
+    json_object_begin(w);
+    integer_write(w, "generate", c->tokens);
+    speed_write(w, "decode_tps", &c->copy);
+    speed_write(w, "plain_tps", &c->plain);
+    integer_write(w, "drafted", (int64_t)c->drafted);
+    integer_write(w, "drawn", (int64_t)c->drawn);
+    json_key(w, "skipped");
+    json_write_bool(w, c->skipped);
+    json_object_end(w);
+}
+
 void bench_json(const struct bench *b, struct buf *out)
 {
     const struct bench_point *first = &b->points[0];
@@ -201,6 +228,8 @@ void bench_json(const struct bench *b, struct buf *out)
     for (size_t i = 0; i < b->n; i++)
         point_write(&w, b, &b->points[i]);
     json_array_end(&w);
+    if (b->copy.tokens > 0)
+        copy_write(&w, &b->copy);
     json_object_end(&w);
     buf_append_char(out, '\n');
 }

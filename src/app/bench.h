@@ -36,6 +36,15 @@ struct bench_point {
     struct bench_speed prefill, decode;
 };
 
+/* An answer of which nine tokens in ten were expected (engine/worker/session_bench_copy.c), and the same one
+ * without drafts. */
+struct bench_copy {
+    long long tokens; /* 0: not asked for */
+    bool skipped;
+    struct bench_speed copy, plain;
+    double drafted, drawn; /* tokens, of all runs */
+};
+
 struct bench {
     const char *file;
     char isa[32];
@@ -45,6 +54,7 @@ struct bench {
     struct bench_limits limits;
     struct bench_point points[BENCH_POINTS_MAX]; /* the first has a prompt and tokens to generate */
     size_t n;
+    struct bench_copy copy;
 };
 
 /* Of an array of seconds in which `tokens` were done each time. */

@@ -22,6 +22,9 @@ static const char help[] =
     "  --generate N           tokens to generate; default 128\n"
     "  --depth N,...          tokens that the cache holds before; default 0,4096\n"
     "  --parallel N,...       streams together, at the first depth; default 1,2,4,8,16\n"
+    "  --copy N               tokens of an answer of which nine in ten are expected, as where a text is "
+    "edited: with\n"
+    "                         drafts and without; default 128, 0: none\n"
     "  --repeat N             at most so often; default 5\n"
     "  --time SECONDS         for all of it: what does not fit is skipped, and said; default 120\n"
     "  --threads N            default: the machine's cores\n"
@@ -31,10 +34,11 @@ static const char help[] =
     "  --memory-unchecked     load the model though it does not seem to fit\n"
     "  --config FILE          where models have names; default weir.yaml\n";
 
-enum { LIST_MAX = 16, SILENCE_MS = 24 * 3600 * 1000 };
+enum { LIST_MAX = 16, COPY_PROMPT = 16, SILENCE_MS = 24 * 3600 * 1000 };
 
 struct options {
-    const char *model, *prompt, *generate, *depth, *parallel, *repeat, *time, *threads, *svg, *config, *lora;
+    const char *model, *prompt, *generate, *depth, *parallel, *copy, *repeat, *time, *threads, *svg, *config,
+        *lora;
     bool json, memory_unchecked;
 };
 
@@ -77,6 +81,7 @@ static bool options_read(const struct options *o, struct run *r, int *threads)
            numbers_read("depth", o->depth, "0,4096", 0, 1 << 20, &r->depths) &&
            numbers_read("parallel", o->parallel, "1,2,4,8,16", 1, 256, &r->streams) &&
            verb_integer("generate", o->generate ? o->generate : "128", 1, 1 << 20, &r->generate) &&
+           verb_integer("copy", o->copy ? o->copy : "128", 0, 1 << 20, &r->b.copy.tokens) &&
            verb_integer("repeat", o->repeat ? o->repeat : "5", 1, 1000, &r->repeat) &&
            verb_number("time", o->time ? o->time : "120", 1, 1e6, &r->seconds) &&
            verb_size_read("threads", o->threads, threads);
@@ -156,6 +161,26 @@ static int point_ask(struct run *r, struct bench_point *p, double seconds, struc
     return 0;
 }
 
+static int copy_ask(struct run *r, double seconds, struct error *err)
+{
+    struct bench_copy *c = &r->b.copy;
+    struct buf question;
+    json_t *root;
+    buf_init(&question, KIB);
+    buf_appendf(&question, "{\"copy\":%lld,\"wrong\":10,\"prompt\":%d,\"repeat\":%lld,\"seconds\":%.3f}",
+        c->tokens, COPY_PROMPT, r->repeat, seconds > 0 ? seconds : 0);
+    int rc = ask(r, &question, &root, err);
+    buf_free(&question);
+    if (rc)
+        return rc;
+    bench_speed_of(json_object_get(root, "plain_s"), (double)(c->tokens - 1), &c->plain);
+    bench_speed_of(json_object_get(root, "copy_s"), (double)(c->tokens - 1), &c->copy);
+    c->drafted = number_of(root, "drafted");
+    c->drawn = number_of(root, "drawn");
+    json_decref(root);
+    return 0;
+}
+
 /* ---- What is measured ---- */
 
 /* The first point has all three firsts; then streams, prompts and depths one by one: what takes longest last.
@@ -207,6 +232,12 @@ static int measure(struct run *r, struct error *err)
         if (!p->skipped)
             rc = point_ask(r, p, seconds_for(r, i), err);
     }
+    struct bench_copy *c = &b->copy;
+    if (rc || c->tokens == 0)
+        return rc ? rc : limits_ask(r, err);
+    const double one = 3 * (double)c->tokens * (double)b->points[0].streams / b->points[0].decode.median;
+    c->skipped = one > left_s(r);
+    rc = c->skipped ? 0 : copy_ask(r, left_s(r), err);
     return rc ? rc : limits_ask(r, err);
 }
 
@@ -286,6 +317,8 @@ static int run(const struct options *o, const struct engine_model *model)
         long long need = p->depth + (p->prompt > p->generate ? p->prompt : p->generate);
         engine.context = need > engine.context ? (int)need : engine.context;
     }
+    if (r.b.copy.tokens + COPY_PROMPT > engine.context)
+        engine.context = (int)r.b.copy.tokens + COPY_PROMPT;
     r.b.file = model->file;
     int rc = open_and_measure(&r, &engine, &err);
     return rc ? verb_fail(EXIT_FAILED, &err) : show(o, &r);
@@ -298,8 +331,9 @@ int verb_bench(int argc, char **argv)
     struct error err;
     const struct verb_option options[] = {{"model", &o.model, NULL}, {"prompt", &o.prompt, NULL},
         {"generate", &o.generate, NULL}, {"depth", &o.depth, NULL}, {"parallel", &o.parallel, NULL},
-        {"repeat", &o.repeat, NULL}, {"time", &o.time, NULL}, {"threads", &o.threads, NULL},
-        {"json", NULL, &o.json}, {"svg", &o.svg, NULL}, {"lora", &o.lora, NULL}, {"config", &o.config, NULL},
+        {"copy", &o.copy, NULL}, {"repeat", &o.repeat, NULL}, {"time", &o.time, NULL},
+        {"threads", &o.threads, NULL}, {"json", NULL, &o.json}, {"svg", &o.svg, NULL},
+        {"lora", &o.lora, NULL}, {"config", &o.config, NULL},
         {"memory-unchecked", NULL, &o.memory_unchecked}};
     int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
     if (n < 0)

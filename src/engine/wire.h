@@ -52,7 +52,9 @@ enum wire_type {
                         best first */
     WIRE_BENCH,      /* {"limits":true} -> {"read","read_one","integers","floats","isa","threads"}: bytes and
                         operations a second; or {"depth","streams","prompt","generate","repeat","seconds"} ->
-                        {"prefill_s":[...],"decode_s":[...], and what a step has to do: session_bench.c} */
+                        {"prefill_s":[...],"decode_s":[...], and what a step has to do: session_bench.c}; or
+                        {"copy","wrong","prompt","repeat","seconds"} -> {"plain_s":[...],"copy_s":[...],"drafted",
+                        "drawn"} */
     WIRE_PAUSE, WIRE_RESUME, WIRE_CANCEL, /* no payload */
     /* from the worker */
     WIRE_READY = 64, /* {"architecture","name","n_vocab","context","slots","isa","threads","bytes",...} */

@@ -23,7 +23,7 @@ test('every figure is a share of a limit of the same run', () => {
   assert.equal(r.code, 0, r.err);
   assert.match(r.out, /memory [\d.]+ GB\/s, one thread [\d.]+; /);
   assert.match(r.out, /prefill 16 +[\d.]+ t\/s \(\d+% of [\d.]+ (float TFLOPS|int8 TOPS)\)/);
-  for (const line of [/prefill 32 /, /prefill 16 +depth 40 /, /decode +[\d.]+ t\/s \(\d+% of /, /decode +3 streams/, /decode +depth 40 /]) assert.match(r.out, line);
+  for (const line of [/prefill 32 /, /prefill 16 +depth 40 /, /decode +[\d.]+ t\/s \(\d+% of /, /decode +3 streams/, /decode +depth 40 /, /copy +9 of 10 known +[\d.]+ t\/s \([\d.]+ times [\d.]+ t\/s without drafts; \d+% of them drawn\)/]) assert.match(r.out, line);
 });
 
 test('JSON with the members that scripts rely on, and a picture', () => {
@@ -35,6 +35,7 @@ test('JSON with the members that scripts rely on, and a picture', () => {
   assert.equal(typeof o.isa, 'string');
   assert.deepEqual(o.points.map((p) => [p.depth, p.parallel, p.prompt, p.generate]), [[0, 1, 16, 4], [0, 3, undefined, 4], [0, 1, 32, undefined], [40, 1, 16, 4]]);
   assert.ok(o.points.every((p) => !p.skipped && (p.decode_tps ?? p.prefill_tps).n >= 1));
+  assert.ok(o.copy.generate === 128 && o.copy.decode_tps.n >= 1 && o.copy.plain_tps.n === o.copy.decode_tps.n, r.out);
   const svg = readFileSync(join(folder, 'speed.svg'), 'utf8');
   assert.match(svg, /^<svg [^]*<\/svg>\n$/);
   assert.equal(svg.match(/<circle /g).length, 2 + 2 + 2);

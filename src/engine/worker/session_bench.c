@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "engine/worker/fit.h"
 #include "engine/worker/model.h"
-#include "engine/worker/session_inner.h"
+#include "engine/worker/session_bench.h"
 #include "engine/worker/tensor.h"
 
 enum { STREAMS_MAX = 256, REPEAT_MAX = 1000, LENGTH_MAX = 1 << 24 };
@@ -87,7 +87,7 @@ static struct work work_of(const struct session *s, const struct bench_job *job)
 
 /* ---- The answer ---- */
 
-static void seconds_write(struct json_writer *w, const char *key, const double *seconds, int64_t n)
+void session_bench_seconds(struct json_writer *w, const char *key, const double *seconds, int64_t n)
 {
     json_key(w, key);
     json_array_begin(w);
@@ -111,8 +111,8 @@ static void result_send(const struct call *call)
     buf_init(&json, MIB);
     json_writer_init(&w, &json);
     json_object_begin(&w);
-    seconds_write(&w, "prefill_s", job->prefill, job->n_prefill);
-    seconds_write(&w, "decode_s", job->decode, job->n_decode);
+    session_bench_seconds(&w, "prefill_s", job->prefill, job->n_prefill);
+    session_bench_seconds(&w, "decode_s", job->decode, job->n_decode);
     number_write(&w, "step_bytes", work.bytes);
     number_write(&w, "token_integers", work.integers);
     number_write(&w, "token_floats", work.floats);
@@ -323,7 +323,9 @@ int session_bench(struct session *s, uint32_t id, struct str payload, struct err
         return rc;
     rc = json_get_bool(root, "limits", false, &limits, err);
     if (rc == 0)
-        rc = limits ? limits_send(s, id, err) : job_start(s, id, root, err);
+        rc = limits                          ? limits_send(s, id, err)
+             : json_object_get(root, "copy") ? session_bench_copy(s, id, root, err)
+                                             : job_start(s, id, root, err);
     json_decref(root);
     return rc;
 }

@@ -10,7 +10,7 @@
  *   session_show.c    SHOW TENSOR
  *   session_embed.c   EMBED
  *   session_rerank.c  RERANK
- *   session_bench.c   BENCH
+ *   session_bench.c   BENCH, and session_bench_copy.c
  *   session_lora.c    adapters
  *   session_fit.c     what SHOW says of running here
  *   sampling_file.c   how the model's file wants tokens drawn */

@@ -77,12 +77,15 @@ static void the_text_says_shares_and_what_was_skipped(void **state)
     struct bench b = example();
     struct buf out;
     buf_init(&out, MIB);
+    b.copy = (struct bench_copy){
+        .tokens = 10, .copy = {50, 50, 50, 1}, .plain = {25, 25, 25, 1}, .drafted = 8, .drawn = 6};
     bench_text(&b, &out);
     buf_append_char(&out, '\0');
     assert_false(out.failed);
     assert_non_null(strstr(out.data, "5000.0 t/s (50% of 10.000 int8 TOPS)"));
     assert_non_null(strstr(out.data, "100.0 t/s (50% of 100.0 GB/s)"));
     assert_non_null(strstr(out.data, "depth 4096       skipped"));
+    assert_non_null(strstr(out.data, "50.0 t/s (2.00 times 25.0 t/s without drafts; 75% of them drawn)"));
     buf_free(&out);
 }
 

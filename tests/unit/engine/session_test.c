@@ -83,7 +83,8 @@ static void test_every_request_gives_back_its_memory(void **state)
         {WIRE_RENDER, "{\"messages\":[],\"template\":\"{{ 1 / 0 }}\"}"}, {WIRE_SHOW, "{}"},
         {WIRE_TENSOR, "{\"name\":\"token_embd.weight\"}"}, {WIRE_TENSOR, "{\"name\":1}"},
         {WIRE_BENCH, "{\"depth\":5,\"streams\":2,\"prompt\":3,\"generate\":2,\"repeat\":2}"},
-        {WIRE_BENCH, "{\"limits\":true}"}, {WIRE_BENCH, "{}"}, {WIRE_BENCH, "{\"prompt\":16777216}"},
+        {WIRE_BENCH, "{\"limits\":true}"}, {WIRE_BENCH, "{\"copy\":9,\"repeat\":2}"},
+        {WIRE_BENCH, "{\"copy\":1}"}, {WIRE_BENCH, "{}"}, {WIRE_BENCH, "{\"prompt\":16777216}"},
         {WIRE_EMBED, "{\"text\":\"abc\"}"}, {WIRE_RERANK, "{\"query\":\"a\",\"documents\":[\"b\"]}"}};
     struct host h;
     struct worker w = host_start(&h, 1);
