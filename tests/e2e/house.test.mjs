@@ -117,13 +117,13 @@ test('trained in two steps, it keeps its tokenizer, its template and that it ans
     .replace(/steps: \d+/, 'steps: 2').replace(/batch_tokens: \d+/, 'batch_tokens: 256').replace(/warmup: \d+/, 'warmup: 0')));
   const run = (...args) => execFileSync(weir, args, { stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8' });
   try {
-    lines('corpus.jsonl', corpus.slice(0, 600));
+    lines('jobs.jsonl', corpus.slice(0, 600));
     lines('copying.jsonl', [...examples({ seed: 2, count: 300, job: 'copy' })]);
-    quick('copying.yaml', (text) => text.replace(/layers: .*tied/, 'layers: 1, embed: 32, heads: 2, ffn: 32, vocab: 1536, context: 512, tied'));
-    quick('house.yaml', (text) => text);
-    execFileSync('node', [join(folder, 'tokenizer.mjs'), join(place, 'corpus.jsonl'), join(place, 'tokenizer.gguf')], { stdio: 'ignore' });
+    quick('copying.yaml', (text) => text.replace(/layers: .*tied/, 'layers: 1, embed: 32, heads: 2, ffn: 32, vocab: 3072, context: 1024, tied'));
+    quick('jobs.yaml', (text) => text);
+    execFileSync('node', [join(folder, 'tokenizer.mjs'), join(place, 'jobs.jsonl'), join(place, 'tokenizer.gguf')], { stdio: 'ignore' });
     run('train', join(place, 'copying.yaml'), '--out', join(place, 'copying.gguf'));
-    run('finetune', join(place, 'copying.gguf'), join(place, 'house.yaml'), '--full', '--out', join(place, 'house.gguf'));
+    run('finetune', join(place, 'copying.gguf'), join(place, 'jobs.yaml'), '--full', '--out', join(place, 'house.gguf'));
     const shown = (name) => JSON.parse(run('show', join(place, name), '--json')).metadata;
     for (const key of ['tokenizer.ggml.tokens', 'tokenizer.ggml.merges', 'tokenizer.chat_template', 'general.sampling.temp']) {
       assert.notEqual(shown('house.gguf')[key], undefined, key);

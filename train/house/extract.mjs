@@ -1,7 +1,7 @@
 // Job (b): a document, some fields, the values as JSON. Values are copied as they stand; what is not there is null.
 import { readFileSync } from 'node:fs';
 import { expand, half, list, sections } from './random.mjs';
-import { anyMessage, arrange, asks } from './sort.mjs';
+import { anyMessage, arrange, asks, disturbed } from './sort.mjs';
 
 const read = (name, keys) => sections(readFileSync(new URL(name, import.meta.url), 'utf8'), keys);
 const fields = read('fields.txt', ['slot', 'keys', 'labels']).map((s) => {
@@ -78,12 +78,16 @@ function log(values, held) {
 function strange(values, held) {
   const r = values.random, found = {};
   const sign = r.pick([': ', ' = ', '=', ' -> ', ' is ', ': ', ' - ']);
+  const [told, asked] = r.chance(0.5) ? [styles[0][1], styles[0][1]] : [r.weigh(styles), r.weigh(styles)]; // where it stands, and in the request
+  const prose = r.chance(0.3);
   const lines = Array.from({ length: r.between(2, 6) }, () => {
     const key = r.pick([() => values.word(), () => capital(values.word()), () => values.get('noun'), () => `${values.get('noun')}_${values.get('noun')}`, () => `${values.word()} ${values.get('noun')}`])();
-    found[key] = r.pick([() => values.word(), () => values.name(), () => values.id(), () => values.get('city'), () => values.count(), () => `${values.get('noun')} ${values.count()}`, () => values.date(), () => values.amount()])();
-    return `${key}${sign}${found[key]}`;
+    const value = found[asked(key)] = r.pick([() => values.word(), () => values.name(), () => values.id(), () => values.get('city'), () => values.count(), () => `${values.get('noun')} ${values.count()}`, () => values.date(), () => values.amount()])();
+    if (!prose) return `${told(key)}${sign}${value}`;
+    const article = r.pick(['the ', 'our ', 'your ', 'my ', '']);
+    return r.pick([`${article}${told(key)} is ${value}`, `${article}${told(key)} was ${value}`, `it has ${value} as ${told(key)}`, `we have noted ${value} for ${article}${told(key)}`, `${article}${told(key)} must be ${value}`]);
   });
-  return { text: lines.join(r.pick(['\n', '\n', ', ', '; '])), found, kind: 'strange', what: r.pick(['text', 'record', 'note', 'list', 'document']) };
+  return { text: prose ? lines.map((l) => `${capital(l)}.`).join(r.pick([' ', '\n'])) : lines.join(r.pick(['\n', '\n', ', ', '; '])), found, kind: 'strange', what: r.pick(['text', 'record', 'note', 'list', 'document']) };
 }
 
 const styles = [
@@ -100,6 +104,18 @@ export function copyExample(values) {
   const text = Array.from({ length: kinds.length > 1 ? r.between(1, 7) : r.between(1, 2) }, () => one(r.pick(kinds))).join(r.pick([' ', ', ', '\n', ' - ', ' ']));
   const ask = r.pick(['Repeat', 'Copy', 'Say again', 'Echo', 'Write again']);
   return { messages: [{ role: 'user', content: `${ask}:${r.pick([' ', '\n'])}${text}` }, { role: 'assistant', content: text }] };
+}
+
+/* More requests about the same document, each answered before the next: more answers for what is read once. */
+function furtherAsks(doc, values) {
+  const r = values.random, asked = [], answers = [];
+  for (let n = r.weigh([[3, 0], [3, 1], [2, 2], [1, 3]]); n > 0; n--) {
+    const pairs = wanted(doc, values, false), keys = pairs.map(([k]) => k).join(', ');
+    if (pairs.length === 0) continue;
+    asked.push(r.pick([`And ${keys}?`, `Now ${keys}`, `The same for ${keys}`, `${keys}, please`, `Fields: ${keys}`, `Also ${keys} as JSON.`]));
+    answers.push(json(pairs));
+  }
+  return [asked, answers];
 }
 
 /* [key as asked for, value or null] for some of what is there and now and then for what is not. */
@@ -120,11 +136,12 @@ function wanted(doc, values, held) {
 
 export const json = (pairs) => `{${pairs.map(([k, v]) => `${JSON.stringify(k)}: ${JSON.stringify(v)}`).join(', ')}}`;
 
-export function extractExample(values, held) {
+/** `only`: the kind of document (form, mail, log, strange), or all. */
+export function extractExample(values, held, only) {
   const r = values.random;
-  const doc = r.weigh(held ? [[4, form], [5, mail], [4, log], [2, strange]] : [[4, form], [5, mail], [4, log], [5, strange]])(values, held);
+  const doc = only ? { form, mail, log, strange }[only](values, held) : r.weigh(held ? [[4, form], [5, mail], [4, log], [2, strange]] : [[4, form], [5, mail], [4, log], [5, strange]])(values, held);
   const pairs = wanted(doc, values, held);
-  if (pairs.length === 0) return extractExample(values, held);
+  if (pairs.length === 0) return extractExample(values, held, only);
   const keys = pairs.map(([k]) => k);
   const joined = r.weigh([[6, () => keys.join(', ')], [2, () => (keys.length > 1 ? `${keys.slice(0, -1).join(', ')} and ${keys.at(-1)}` : keys[0])], [1, () => keys.map((k) => `"${k}"`).join(', ')], [1, () => `[${keys.map((k) => `"${k}"`).join(', ')}]`]])();
   const empty = r.chance(0.5) ? '' : null;
@@ -135,11 +152,13 @@ export function extractExample(values, held) {
   const slot = (s) => words[s] ?? values.get(s);
   const befores = half(asks['extract before'], held).filter((b) => keys.length === 1 || !b.includes('{field}'));
   let ask = expand(r.pick(befores), r, slot);
+  if (!held && r.chance(0.35)) ask = disturbed(r, values, ask, ask.includes(joined) ? joined : ask.includes(words.template) ? words.template : words.field);
   if (/: \{fields\}$/.test(ask) === false && r.chance(0.1) && ask.endsWith(joined)) ask = `${ask.slice(0, -joined.length)}\n${keys.map((k) => `- ${k}`).join('\n')}`;
   const end = r.chance(0.35) ? expand(r.pick(half(asks['extract end'], held)), r, slot) : '';
   let carriers = half(asks['sort carrier'], held);
   if (doc.text.includes('\n')) carriers = carriers.filter((c) => !c.includes('"{m}"') && !c.includes('>>>'));
-  return arrange(r, ask, expand(r.pick(carriers), r, slot), end, json(pairs), held);
+  const [asked, answers] = held ? [[], []] : furtherAsks(doc, values);
+  return arrange(r, ask, [expand(r.pick(carriers), r, slot), ...asked], end, [json(pairs), ...answers], held);
 }
 
 /** A document alone, or a short message, for requests that want something else of it. */

@@ -1,11 +1,11 @@
 // Job (a): a short message, a list of labels, the one that fits.
 import { readFileSync } from 'node:fs';
-import { expand, half, list, sections } from './random.mjs';
+import { expand, half, isHeld, list, sections } from './random.mjs';
 
 const read = (name, keys) => sections(readFileSync(new URL(name, import.meta.url), 'utf8'), keys);
-const topics = read('messages.txt', ['labels', 'about', 'not']).map((s) => {
+const topics = read('messages.txt', ['labels', 'about', 'not', 'words']).map((s) => {
   const [name, groups] = s.title.split(' / ');
-  return { name, groups: groups.split(' '), labels: list(s.labels), about: list(s.about), not: list(s.not), lines: s.lines };
+  return { name, groups: groups.split(' '), labels: list(s.labels), about: list(s.about), not: list(s.not), words: list(s.words), lines: s.lines };
 });
 export const asks = Object.fromEntries(read('asks.txt').map((s) => [s.title, s.lines.map((l) => l.replaceAll('\\n', '\n'))]));
 const groups = [...new Set(topics.flatMap((t) => t.groups))];
@@ -29,9 +29,27 @@ const capital = (w) => w[0].toUpperCase() + w.slice(1);
 const openers = { train: ['Hi, ', 'Hello, ', 'Dear team, ', 'Hey, ', 'Good morning, ', 'Hi {given}, ', 'Hello {company}, ', 'To whom it may concern: ', 'Dear Sir or Madam, '], held: ['Good evening, ', 'Dear {company}, ', 'Greetings, '] };
 const closers = { train: [' Thanks', ' Thank you.', ' Regards, {name}', ' Best, {given}', ' Please help.', ' Please answer soon.', ' {name}, {company}', ' My number is {phone}.', ' Kind regards {name}'], held: [' Yours, {name}', ' Cheers, {given}', ' Write to {email}.'] };
 
-function message(topic, values, held) {
-  const r = values.random, slot = (s) => values.get(s), side = held ? 'held' : 'train';
-  const lines = half(topic.lines, held);
+/* Messages of a topic's words {w} and {v} and nothing else, so that it is the words that tell. Some groups are told by how
+ * something is said, not by what it is about. */
+const frames = {
+  about: ['a question about {w}', 'I have a problem with {w}', 'it is about {w} and {v}', '{w}', '{w}, {v}', 'please tell me more about {w}', 'news about {w} and {v}', 'I would like to talk about {w}', 'there is something wrong with the {w}', 'the {w} and the {v}', 'we need {w}', 'my {w}', '{w} again', 'can you help me with {w}', 'looking for {w} or {v}', 'what about {w}', '{name} wrote about {w}', 'on {day}: {w}, {v}', '{w} in {city}', '*something on {w}', '*this concerns {w}, also {v}', '*I write because of {w}'],
+  said: ['{w}', '{w}, {v}', '{w}. {v}', 'well, {w}', '{w}, {name}', 'so: {w}', '{w} {w}', '*{v} ... {w}', '*oh, {w}'],
+  felt: ['{w}', '{w}, {v}', 'really {w}', 'it was {w} and {v}', 'the {product}: {w}', 'so {w}', '{w}, what can I say', 'I am {w}', '*simply {w}', '*{w} all day'],
+};
+const said = ['priority', 'chat', 'answer', 'intent', 'time', 'form', 'register', 'spamham'];
+const felt = ['sentiment', 'emotion'];
+const frameOf = (group) => frames[said.includes(group) ? 'said' : felt.includes(group) ? 'felt' : 'about'];
+/* Are its words names for it, too? */
+const named_by_words = (group) => ![...said, ...felt, 'language', 'privacy', 'review'].includes(group);
+
+/* Words of the topic that none of the others has as well. */
+const ownWords = (topic, others) => topic.words.filter((w) => !others.some((t) => t !== topic && t.words.includes(w)));
+
+function message(topic, values, held, group, others = []) {
+  const r = values.random, side = held ? 'held' : 'train', words = ownWords(topic, others);
+  const framed = words.length > 1 && (topic.lines.length === 0 || r.chance(0.45));
+  const slot = (s) => (s === 'w' || s === 'v' ? r.pick(words) : values.get(s));
+  const lines = half(framed ? frameOf(group ?? topic.groups[0]) : topic.lines, held);
   const bare = topic.groups.some((g) => ['language', 'goods', 'smart', 'ops', 'emotion', 'review'].includes(g));
   const picked = r.sample(lines, !bare && r.chance(0.25) ? 2 : 1).map((l) => expand(l, r, slot));
   let text = picked.map((s) => (r.chance(0.8) ? capital(s) : s)).join(r.pick(['. ', '. ', '! ']));
@@ -53,6 +71,9 @@ const forms = {
 };
 const orList = (l) => `${l.slice(0, -1).join(', ')} or ${l.at(-1)}`;
 
+/* A list of labels and a message for one of them, drawn anew each time:
+ *   { labels, kind, what, lines?, end?, draw() -> { text, answer } } */
+
 /* Labels that are names or things: the message tells which. Such labels are never seen before. */
 function named(values, held) {
   const r = values.random;
@@ -65,76 +86,108 @@ function named(values, held) {
     ['word', 'project', ['the {x} release is late', 'a bug in {x}', 'the budget of {x} was approved', '{x} starts on {day}', 'a new member joins {x}'], ['deadline of {x} moved to {month}', 'what is the state of {x}']],
   ]);
   const labels = [...new Set(Array.from({ length: r.between(2, 6) }, () => values.get(slot)))];
-  const answer = r.pick(labels);
-  const text = expand(r.pick(held ? heldLines : lines), r, (s) => (s === 'x' ? answer : values.get(s)));
-  return { labels, answer, text: capital(text), kind, what: r.pick(['message', 'note', 'text', 'mail']), styled: false };
+  const draw = () => {
+    const answer = r.pick(labels);
+    return { answer, text: capital(expand(r.pick(held ? heldLines : lines), r, (s) => (s === 'x' ? answer : values.get(s)))) };
+  };
+  return { labels, kind, what: r.pick(['message', 'note', 'text', 'mail']), draw };
 }
 
 /* Labels by topic; some are described, some only by a mark that means nothing. */
 function byTopic(values, held) {
   const r = values.random;
   const group = r.weigh(groups.map((g) => [Math.sqrt(topics.filter((t) => t.groups.includes(g)).length) * (g === 'support' ? 2 : 1), g]));
-  const mates = topics.filter((t) => t.groups.includes(group));
-  const topic = r.pick(mates);
-  const others = r.shuffle(mates.filter((t) => t !== topic && !clash(t, topic)));
-  const chosen = [topic];
+  const chosen = [];
   const most = r.weigh([[3, 2], [4, 3], [4, 4], [3, 5], [2, 6], [1, 7], [1, 8]]);
-  for (const t of others) if (chosen.length < most && chosen.every((c) => !clash(c, t))) chosen.push(t);
-  r.shuffle(chosen);
+  for (const t of r.shuffle(topics.filter((t) => t.groups.includes(group)))) if (chosen.length < most && chosen.every((c) => !clash(c, t))) chosen.push(t);
   const style = r.weigh(cases);
-  const known = (t) => { const mine = half(t.labels, held); return style(held || r.chance(0.5) ? r.pick(mine) : mine[0]); };
+  const byWord = named_by_words(group) ? r.weigh([[5, 0], [2, 0.4], [2, 1]]) : 0;
+  const known = (t) => {
+    const mine = half(t.labels, held), words = ownWords(t, chosen).filter((w) => w.split(' ').length < 3 && isHeld(w) === held);
+    if (words.length && r.chance(byWord)) return style(`${r.pick(words)}${r.chance(0.2) ? r.pick([' issue', ' question', ' problem', ' request', ' department', ' team', ' help']) : ''}`);
+    return style(held || r.chance(0.5) ? r.pick(mine) : mine[0]);
+  };
   const mode = r.weigh([[12, 'plain'], [2, 'described'], [2, 'marked'], [1, 'lettered']]);
-  const out = { text: message(topic, values, held), kind: r.pick(kinds[group] ?? anyKind), what: r.pick(whats[group] ?? anyWhat), styled: true };
-  const says = (t) => expand(r.pick(t.about), r, (s) => values.get(s));
-  if (mode === 'plain') return { ...out, labels: chosen.map(known), answer: null, at: chosen.indexOf(topic) };
+  const asked = (labels, answers, more) => ({
+    labels, kind: r.pick(kinds[group] ?? anyKind), what: r.pick(whats[group] ?? anyWhat), ...more,
+    draw: () => { const i = r.below(chosen.length); return { answer: answers[i], text: message(chosen[i], values, held, group, chosen) }; },
+  });
+  const says = (t) => (t.about.length && (t.words.length < 3 || r.chance(0.5)) ? expand(r.pick(t.about), r, (s) => values.get(s)) : r.sample(t.words, 3).join(', '));
+  if (mode === 'plain' || chosen.some((t) => t.about.length + t.words.length === 0)) {
+    const labels = chosen.map(known);
+    return asked(labels, labels);
+  }
   if (mode === 'lettered') {
     const marks = r.chance(0.5) ? 'ABCDEFGH' : '12345678';
     const sign = r.pick([': ', ') ', '. ', ' = ']);
-    return { ...out, labels: chosen.map((t, i) => `${marks[i]}${sign}${known(t)}`), answer: marks[chosen.indexOf(topic)], end: r.pick(marks === 'ABCDEFGH' ? ['Answer with the letter.', 'Only the letter.', 'Give the letter only.'] : ['Answer with the number.', 'Only the number.', 'Give the number only.']) };
+    return asked(chosen.map((t, i) => `${marks[i]}${sign}${known(t)}`), [...marks], { end: r.pick(marks === 'ABCDEFGH' ? ['Answer with the letter.', 'Only the letter.', 'Give the letter only.'] : ['Answer with the number.', 'Only the number.', 'Give the number only.']) });
   }
   const marks = chosen.map((t) => (mode === 'described' ? known(t) : r.pick([() => values.word(), () => capital(values.word()), () => `${values.letters(1)}${values.random.between(1, 9)}`, () => `queue-${values.digits(2)}`])()));
   const sign = r.pick([': ', ': ', ' - ', ' = ', ' (']);
-  return { ...out, labels: chosen.map((t, i) => `${marks[i]}${sign}${says(t)}${sign === ' (' ? ')' : ''}`), answer: marks[chosen.indexOf(topic)], lines: true };
+  return asked(chosen.map((t, i) => `${marks[i]}${sign}${says(t)}${sign === ' (' ? ')' : ''}`), marks, { lines: true });
 }
 
-export function sortExample(values, held) {
+/** `only`: 'named' or 'topic', or of both kinds. */
+export function sortExample(values, held, only) {
   const r = values.random, side = held ? 'held' : 'train';
-  const job = r.chance(0.14) ? named(values, held) : byTopic(values, held);
-  const answer = job.answer ?? job.labels[job.at];
+  const job = (only ? only === 'named' : r.chance(0.14)) ? named(values, held) : byTopic(values, held);
+  const turns = Array.from({ length: !held && r.chance(0.6) ? r.between(2, 10) : 1 }, job.draw);
   const form = job.lines || (job.end && r.chance(0.5)) ? (l) => `\n${l.map((x) => `- ${x}`).join('\n')}` : r.weigh(forms[side]);
   const labels = form(job.labels);
   const words = {
     labels, or: orList(job.labels), kind: job.kind, kinds: plural(job.kind), Kind: capital(job.kind), Kinds: capital(plural(job.kind)),
-    what: job.what, What: capital(job.what), m: job.text,
+    what: job.what, What: capital(job.what),
   };
   const slot = (s) => words[s] ?? values.get(s);
   let befores = half(asks['sort before'], held);
   if (job.lines || job.end) befores = befores.filter((b) => /\{labels\}$/.test(b));
   let ask = expand(r.pick(befores), r, slot);
+  if (!held && r.chance(0.35)) ask = disturbed(r, values, ask, ask.includes(labels) ? labels : words.or);
   if (labels.startsWith('\n') === false && r.chance(0.5) && !/[.?!]$/.test(ask)) ask += '.';
   const end = job.end ?? (r.chance(0.45) ? expand(r.pick(half(asks['sort end'], held)), r, slot) : '');
-  const carrier = expand(r.pick(half(asks['sort carrier'], held)), r, slot);
-  return arrange(r, ask, carrier, end, answer, held);
+  const carrier = r.pick(half(asks['sort carrier'], held));
+  return arrange(r, ask, turns.map((t) => expand(carrier, r, (s) => (s === 'm' ? t.text : slot(s)))), end, turns.map((t) => t.answer), held);
 }
 
-/** Puts request, text and closing words together in one of the usual orders, with or without a system message. */
-export function arrange(r, ask, carrier, end, answer, held) {
+/** A request in which words were put, left out or replaced: what people say in ways that nobody foresaw. Its list, `kept`, is
+ * left alone. */
+export function disturbed(r, values, ask, kept) {
+  const at = ask.indexOf(kept);
+  if (at < 0) return ask;
+  const any = () => (r.chance(0.5) ? values.get('noun') : values.word());
+  const other = (text) => text.replace(/(^| )([A-Za-z]{2,})(?=[ ,.?:]|$)/g, (all, gap, word) =>
+    r.weigh([[14, () => all], [1, () => `${gap}${any()}`], [1, () => gap.trim()], [0.6, () => `${gap}${word} ${any()}`]])());
+  return other(ask.slice(0, at)) + kept + other(ask.slice(at + kept.length));
+}
+
+/* Letters that a conversation may have before it ends: a longer one might not go into the context. */
+const LONG = 1000;
+const size = (messages) => messages.reduce((sum, m) => sum + m.content.length, 0);
+
+/** Puts request, texts and closing words together in one of the usual orders, with or without a system message. Of more than
+ * one text the others follow by themselves, each after the answer to the one before: many answers, and few words to read. */
+export function arrange(r, ask, carriers, end, answers, held) {
+  const [carrier, ...more] = carriers;
   const gap = r.pick(['\n\n', '\n', '\n\n', ' ']);
   const wide = ask.includes('\n') || gap === ' ' && carrier.includes('\n') ? '\n\n' : gap;
   const closes = end.endsWith(':');
   const block = ask.includes('\n- ') || ask.includes('\n1') || ask.includes('\n* ') || /\n\S.*\n/.test(ask);
   const tail = end && !closes ? `${block ? '\n' : ' '}${end}` : '';
+  const tailed = closes ? `\n${end}` : '';
   const messages = [];
-  const shape = r.weigh([[6, 'before'], [3, 'after'], [3, 'system']]);
+  const shape = r.weigh([[6, 'before'], [more.length ? 0 : 3, 'after'], [3, 'system']]);
   if (shape === 'system') {
     messages.push({ role: 'system', content: ask + tail });
-    messages.push({ role: 'user', content: carrier + (closes ? `\n${end}` : '') });
+    messages.push({ role: 'user', content: carrier + tailed });
   } else {
     if (r.chance(0.15)) messages.push({ role: 'system', content: expand(r.pick(half(asks.system, held)), r, () => '') });
     const content = shape === 'before' ? `${ask}${tail}${wide}${carrier}` : `${carrier}${wide === ' ' ? '\n' : wide}${ask}${tail}`;
-    messages.push({ role: 'user', content: content + (closes ? `\n${end}` : '') });
+    messages.push({ role: 'user', content: content + tailed });
   }
-  messages.push({ role: 'assistant', content: answer });
+  messages.push({ role: 'assistant', content: answers[0] });
+  for (let i = 0; i < more.length && size(messages) < LONG; i++) {
+    messages.push({ role: 'user', content: more[i] + tailed }, { role: 'assistant', content: answers[i + 1] });
+  }
   return { messages };
 }
 

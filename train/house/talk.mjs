@@ -23,7 +23,7 @@ function dressed(r, text, held) {
 function conversation(values, held, question, answer) {
   const r = values.random, messages = [];
   if (r.chance(0.2)) messages.push({ role: 'system', content: expand(r.pick(half(asks.system, held)), r, () => '') });
-  if (r.chance(0.07)) {
+  for (let n = r.weigh(held ? [[13, 0], [1, 1]] : [[4, 0], [2, 1], [2, 2], [1, 3]]); n > 0; n--) {
     const before = r.pick(facts.filter((f) => f.a !== answer));
     messages.push({ role: 'user', content: dressed(r, ask(values, before, held), held) }, { role: 'assistant', content: before.a });
   }

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // The house model's tokenizer: a byte-level BPE (Sennrich et al. 2016) of this corpus, in a GGUF file without tensors.
-//   node train/house/tokenizer.mjs corpus.jsonl tokenizer.gguf [--tokens 1536]
+//   node train/house/tokenizer.mjs jobs.jsonl tokenizer.gguf [--tokens 3072]
 //
 // A name must have the same tokens wherever it stands (after a blank in the mail, after a quotation mark in the JSON), or
 // copying it would not be copying. So the sign before a word is joined to nothing, but a blank to whole small words:
@@ -78,7 +78,7 @@ function tokenizer(file, most) {
 
 const [corpus, out, , most] = process.argv.slice(2);
 if (!out) throw new Error('usage: tokenizer.mjs CORPUS.jsonl OUT.gguf [--tokens N]');
-const { tokens, merges } = tokenizer(corpus, Number(most ?? 1536));
+const { tokens, merges } = tokenizer(corpus, Number(most ?? 3072));
 const types = tokens.map((_, i) => u32(i < specials.length ? 3 : 1));
 const string = (key, value) => [key, 8, text(value)];
 const list = (key, type, values) => [key, 9, u32(type), u64(values.length), ...values];
