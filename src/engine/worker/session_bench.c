@@ -67,7 +67,7 @@ static bool is_output(const struct session *s, const struct tensor *t)
 static struct work work_of(const struct session *s, const struct bench_job *job)
 {
     struct work w = {
-        .bytes = (double)job->streams * (double)model_state_bytes(s->model, 1, (int32_t)job->depth + 1)};
+        .bytes = (double)job->streams * (double)model_state_read(s->model, (int32_t)job->depth + 1)};
     for (size_t i = 0; i < gguf_n_tensors(s->gguf); i++) {
         const struct tensor *t = gguf_tensor_at(s->gguf, i);
         const bool output = is_output(s, t);

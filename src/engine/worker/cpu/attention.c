@@ -77,28 +77,41 @@ struct parts {
     float *scores;      /* [query][position] */
     float *out;         /* [query][padded v_width] */
     float *most, *sums; /* [query] */
-    float *end;
 };
+
+/* Floats of each part, in their order. */
+enum { PARTS = 7 };
+
+static void parts_sizes(const struct op *op, size_t sizes[PARTS])
+{
+    const struct kv_spec *spec = &op->kv.layer->spec;
+    const size_t n = (size_t)block_tokens(op) * (size_t)group_size(op), width = (size_t)padded(spec->v_width),
+                 k_width = (size_t)spec->k_width;
+    const size_t all[PARTS] = {TILE_POSITIONS * k_width, TILE_POSITIONS * width, TILE_ROWS * k_width,
+        n * TILE_POSITIONS, n * width, n, n};
+    memcpy(sizes, all, sizeof all);
+}
 
 static struct parts parts_of(float *memory, const struct op *op)
 {
-    const struct kv_spec *spec = &op->kv.layer->spec;
-    const int64_t n = (int64_t)block_tokens(op) * group_size(op), width = padded(spec->v_width);
-    struct parts p = {.keys = memory};
-    p.values = p.keys + TILE_POSITIONS * (int64_t)spec->k_width;
-    p.row = p.values + TILE_POSITIONS * width;
-    p.scores = p.row + TILE_ROWS * (int64_t)spec->k_width;
-    p.out = p.scores + n * TILE_POSITIONS;
-    p.most = p.out + n * width;
-    p.sums = p.most + n;
-    p.end = p.sums + n;
+    struct parts p;
+    float **const parts[PARTS] = {&p.keys, &p.values, &p.row, &p.scores, &p.out, &p.most, &p.sums};
+    size_t sizes[PARTS];
+    parts_sizes(op, sizes);
+    for (int i = 0; i < PARTS; i++) {
+        *parts[i] = memory;
+        memory += sizes[i];
+    }
     return p;
 }
 
 size_t cpu_attention_scores(const struct op *op)
 {
-    static float none[1];
-    return (size_t)(parts_of(none, op).end - none);
+    size_t sizes[PARTS], total = 0;
+    parts_sizes(op, sizes);
+    for (int i = 0; i < PARTS; i++)
+        total += sizes[i];
+    return total;
 }
 
 /* ---- The cache ---- */
