@@ -5,10 +5,10 @@
 
 static const char *const passed[] = {"anthropic-beta", "anthropic-version", NULL};
 
-static void answer_init(void *answer, const struct chat_request *r, struct str request_id)
+static void answer_init(void *answer, const struct chat_request *r, const struct exchange_origin *o)
 {
     (void)r;
-    anthropic_answer_init(answer, request_id);
+    anthropic_answer_init(answer, o->request_id);
 }
 
 static void answer_free(void *answer)
@@ -72,11 +72,11 @@ struct count {
     int64_t tokens;
 };
 
-static void count_init(void *answer, const struct chat_request *r, struct str request_id)
+static void count_init(void *answer, const struct chat_request *r, const struct exchange_origin *o)
 {
     (void)answer;
     (void)r;
-    (void)request_id;
+    (void)o;
 }
 
 static void count_free(void *answer)

@@ -218,7 +218,7 @@ static void line_start(struct line *l, struct chat_request *request)
         .measure = b->o.measure};
     struct exchange_client client = {on_begin, on_event, on_fail, on_end, l};
     l->answer = must(calloc(1, l->shape->answer_size));
-    l->shape->init(l->answer, request, origin.request_id);
+    l->shape->init(l->answer, request, &origin);
     l->exchange = exchange_start(b->o.shard->exchange, request, &origin, &client);
 }
 

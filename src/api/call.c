@@ -424,11 +424,11 @@ static void start(const struct api_call *api, struct chat_request *request, stru
     c->answer = answer;
     c->stream = request->stream;
     buf_init(&c->out, LIMIT_PROVIDER_BODY * 2);
-    shape->init(answer, request, str_from(c->api.request_id));
-    c->keeping = shape->keep && api_content_ms(api) > 0 && shape->keep(answer, request);
     struct http_request *r = api->http;
     origin->request_id = str_from(c->api.request_id);
     origin->row_id = str_from(c->api.row_id);
+    shape->init(answer, request, origin);
+    c->keeping = shape->keep && api_content_ms(api) > 0 && shape->keep(answer, request);
     origin->id_given = c->api.id_given;
     origin->entry = c->api.entry;
     if (http_request_header_count(r, "traceparent") == 1)

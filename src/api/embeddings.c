@@ -124,9 +124,9 @@ int embeddings_answer_gather(struct embeddings_answer *a, const struct chat_even
 
 /* ---- OpenAI's shape ---- */
 
-static void init(void *answer, const struct chat_request *r, struct str request_id)
+static void init(void *answer, const struct chat_request *r, const struct exchange_origin *o)
 {
-    (void)request_id;
+    (void)o;
     embeddings_answer_init(answer, r->packed, true);
 }
 

@@ -44,15 +44,15 @@ static int resolve(const struct exchange_world *w, struct chat_request *r, struc
 
 /* ---- The shapes ---- */
 
-static void chat_init(void *answer, const struct chat_request *r, struct str request_id)
+static void chat_init(void *answer, const struct chat_request *r, const struct exchange_origin *o)
 {
-    (void)request_id;
+    (void)o;
     ollama_answer_init(answer, true, r->model);
 }
 
-static void generate_init(void *answer, const struct chat_request *r, struct str request_id)
+static void generate_init(void *answer, const struct chat_request *r, const struct exchange_origin *o)
 {
-    (void)request_id;
+    (void)o;
     ollama_answer_init(answer, false, r->model);
 }
 

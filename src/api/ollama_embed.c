@@ -55,10 +55,10 @@ static int one_read(struct arena *a, struct str body, struct chat_request **out,
 
 /* ---- Answers ---- */
 
-static void init(void *answer, const struct chat_request *r, struct str request_id)
+static void init(void *answer, const struct chat_request *r, const struct exchange_origin *o)
 {
     struct embeddings_answer *a = answer;
-    (void)request_id;
+    (void)o;
     embeddings_answer_init(a, false, false);
     a->model = r->model; /* clients of this API look for the name they gave */
 }

@@ -3,15 +3,15 @@
 #include "api/openai_out.h"
 #include "api/shape.h"
 
-static void chat_init(void *answer, const struct chat_request *r, struct str request_id)
+static void chat_init(void *answer, const struct chat_request *r, const struct exchange_origin *o)
 {
-    (void)request_id;
+    (void)o;
     openai_answer_init(answer, false, r);
 }
 
-static void completion_init(void *answer, const struct chat_request *r, struct str request_id)
+static void completion_init(void *answer, const struct chat_request *r, const struct exchange_origin *o)
 {
-    (void)request_id;
+    (void)o;
     openai_answer_init(answer, true, r);
 }
 

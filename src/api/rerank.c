@@ -73,10 +73,10 @@ struct rerank_answer {
     size_t n;
 };
 
-static void init(void *answer, const struct chat_request *r, struct str request_id)
+static void init(void *answer, const struct chat_request *r, const struct exchange_origin *o)
 {
     struct rerank_answer *a = answer;
-    (void)request_id;
+    (void)o;
     a->request = r;
     a->ranked = arena_alloc(r->arena, r->n_inputs * sizeof *a->ranked);
 }

@@ -5,10 +5,9 @@
 #include "api/responses_out.h"
 #include "api/shape.h"
 
-static void answer_init(void *answer, const struct chat_request *r, struct str request_id)
+static void answer_init(void *answer, const struct chat_request *r, const struct exchange_origin *o)
 {
-    (void)request_id;
-    responses_answer_init(answer, r);
+    responses_answer_init(answer, r, o->row_id);
 }
 
 static void answer_free(void *answer)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "api/read.h"
+#include "api/responses_in.h"
 #include "base/limits.h"
 #include "base/must.h"
 
@@ -71,6 +72,45 @@ void api_responses_input_write(const char *id, const json_t *input, struct buf *
     for (size_t i = 0; i < json_array_size(input); i++)
         input_item_write(&w, id, i, json_array_get(input, i));
     json_array_end(&w);
+}
+
+/* ---- Found again ---- */
+
+enum { OWN = 24 }; /* random letters at the end of a row's id (rand_id) */
+
+void api_responses_id(struct str row_id, char out[RESPONSES_ID])
+{
+    const struct str own = str_slice(row_id, row_id.len > OWN ? row_id.len - OWN : 0, row_id.len);
+    snprintf(out, RESPONSES_ID, "resp_" STR_FMT, STR_ARG(own));
+}
+
+/* A response says again what it was asked for, except the input. What it went on from is in the input. */
+int api_responses_again(
+    const struct store_response *kept, struct arena *a, struct str *body, struct error *err)
+{
+    json_t *read;
+    struct json_writer w;
+    struct buf out;
+    int rc = json_read_in(a, kept->body, &read, err);
+    if (rc)
+        return rc;
+    buf_init(&out, 2 * LIMIT_STORE_RESPONSE);
+    json_writer_init(&w, &out);
+    json_object_begin(&w);
+    json_key(&w, "input");
+    json_write_raw(&w, kept->input);
+    for (const struct responses_member *m = responses_members; m->name; m++) {
+        const json_t *value = json_object_get(read, m->name);
+        if (!value || json_is_null(value) || str_is(STR("previous_response_id"), m->name))
+            continue;
+        json_key(&w, m->name);
+        json_write_value(&w, value);
+    }
+    json_object_end(&w);
+    *body = arena_copy(a, buf_str(&out));
+    rc = out.failed ? error_set(err, ERROR_LIMIT, "the request is too large to be read again") : 0;
+    buf_free(&out);
+    return rc;
 }
 
 /* ---- Going on ---- */

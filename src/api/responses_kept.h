@@ -9,6 +9,15 @@
 
 #include "api/api.h"
 
+enum { RESPONSES_ID = 48 };
+/* The id of the response to the request with that row in the ledger: "resp_" and what makes the row's its
+ * own. */
+void api_responses_id(struct str row_id, char out[RESPONSES_ID]);
+
+/* The request that was answered so, as a body that api_responses_read reads; in the arena. */
+int api_responses_again(
+    const struct store_response *kept, struct arena *a, struct str *body, struct error *err) MUST_USE;
+
 int api_responses_join(
     const struct api_call *c, struct arena *a, struct str *body, struct error *err) MUST_USE;
 

@@ -42,13 +42,13 @@ static void asked_keep(struct responses_answer *a, const json_t *asked)
     }
 }
 
-void responses_answer_init(struct responses_answer *a, const struct chat_request *r)
+void responses_answer_init(struct responses_answer *a, const struct chat_request *r, struct str row_id)
 {
     const json_t *reasoning = json_object_get(r->asked, "reasoning");
     *a = (struct responses_answer){.created_s = clock_wall_ms() / 1000,
         .summary = json_is_string(json_object_get(reasoning, "summary")) ||
                    json_is_string(json_object_get(reasoning, "generate_summary"))};
-    rand_id("resp_", a->id, sizeof a->id);
+    api_responses_id(row_id, a->id);
     buf_init(&a->asked, 2 * LIMIT_HTTP_BODY);
     asked_keep(a, r->asked);
     buf_init(&a->input, LIMIT_STORE_RESPONSE);

@@ -10,6 +10,7 @@
 #ifndef WEIR_API_RESPONSES_OUT_H
 #define WEIR_API_RESPONSES_OUT_H
 
+#include "api/responses_kept.h"
 #include "chat/chat.h"
 
 enum { RESPONSES_MAX_ITEMS = 4096 };
@@ -29,7 +30,7 @@ struct responses_item {
 };
 
 struct responses_answer {
-    char id[48]; /* items are numbered by it: msg_ID_0 */
+    char id[RESPONSES_ID]; /* items are numbered by it: msg_ID_0 */
     int64_t created_s;
     struct str model;
     struct buf asked; /* what is said again of the request, as JSON members */
@@ -46,7 +47,7 @@ struct responses_answer {
     int64_t sequence;
 };
 
-void responses_answer_init(struct responses_answer *a, const struct chat_request *r);
+void responses_answer_init(struct responses_answer *a, const struct chat_request *r, struct str row_id);
 /* It may be kept: false where the request does not want it. `r` NULL: it cannot be after all. */
 bool responses_answer_keep(struct responses_answer *a, const struct chat_request *r);
 void responses_answer_free(struct responses_answer *a);

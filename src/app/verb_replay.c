@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/responses_in.h"
+#include "api/responses_kept.h"
 #include "app/config.h"
 #include "app/verb_state.h"
 #include "app/verbs.h"
@@ -20,8 +22,10 @@ static const char help[] =
     "prints\n"
     "what would have changed: which rule and target, cost, share inside, time to the first token, and "
     "leaks:\n"
-    "sensitive requests that would leave. Nothing is sent, nothing is written. The ledger holds no content, "
-    "so a\n"
+    "sensitive requests that would leave. Nothing is sent, nothing is written. Where the retention kept what "
+    "was\n"
+    "asked (responses), it is judged anew, also by new detectors. The ledger itself holds no content, so "
+    "else a\n"
     "rule is asked with what the old decision had computed; a request for which that does not suffice (a "
     "fact\n"
     "that no rule had asked for, tags, tools, pictures, language, budget) is counted as undecided and left "
@@ -73,7 +77,8 @@ struct replay {
     struct change changes[CHANGES_MOST];
     size_t n_changes;
     int64_t other_changes; /* of further kinds */
-    int64_t rows, decided, undecided, refused, changed, leaks, unchecked, unmeasured;
+    struct store *store;
+    int64_t rows, decided, undecided, refused, changed, leaks, unchecked, unmeasured, with_content;
     char leaked[LEAKS_SHOWN][72];
     struct side before, after;
     struct error *err;
@@ -217,7 +222,7 @@ static void leak_note(struct replay *r, const struct store_opened *o, const stru
         r->unchecked++;
         return;
     }
-    if (!o->sensitive || again->masked)
+    if (!again->sensitive || again->masked)
         return;
     if (r->leaks < LEAKS_SHOWN)
         snprintf(r->leaked[r->leaks], sizeof r->leaked[0], STR_FMT, STR_ARG(o->request_id));
@@ -267,6 +272,23 @@ static void row_compare(struct replay *r, const struct store_ledger_row *row, co
         leak_note(r, o, again);
 }
 
+/* The request itself, where it was kept and can still be read. */
+static struct chat_request *request_kept(
+    struct replay *r, struct arena *a, const struct store_ledger_row *row)
+{
+    char id[RESPONSES_ID];
+    struct store_response kept;
+    struct str body;
+    struct chat_request *request;
+    struct error err;
+    api_responses_id(row->id, id);
+    if (store_response_find(r->store, str_from(id), row->opened.key_id, a, &kept, &err) ||
+        api_responses_again(&kept, a, &body, &err) || api_responses_read(a, body, &request, &err))
+        return NULL;
+    r->with_content++;
+    return request;
+}
+
 static int row_decide(struct replay *r, struct arena *a, const struct store_ledger_row *row)
 {
     const struct store_opened *o = &row->opened;
@@ -286,7 +308,8 @@ static int row_decide(struct replay *r, struct arena *a, const struct store_ledg
         return error_wrap(r->err, "the decision of " STR_FMT, STR_ARG(o->request_id));
     c.boundary_local = str_find(json_str(json_object_get(decision, "reason")),
                            STR("the client asked to stay inside")) != SIZE_MAX;
-    rc = router_decide_again(r->policy, a, o->model, decision, &c, &d, &again, r->err);
+    rc = router_decide_again(
+        r->policy, a, o->model, decision, request_kept(r, a, row), &c, &d, &again, r->err);
     if (!again.told)
         r->undecided++;
     else if (rc == 0 || rc == ERROR_NOT_FOUND || rc == ERROR_DENIED || rc == ERROR_UNAVAILABLE)
@@ -333,6 +356,7 @@ static void table_print(const struct replay *r)
            " undecided (facts not in the ledger)\n",
         r->rows, r->decided, r->undecided);
     printf("%-22s %14s %14s\n", "", "BEFORE", "AFTER");
+    printf("%-22s %14s %14" PRId64 "\n", "  by their content", "", r->with_content);
     printf("%-22s %14s %14" PRId64 "\n", "changed", "", r->changed);
     printf("%-22s %13.1f%% %13.1f%%\n", "inside", share(r->before.inside, r->decided),
         share(r->after.inside, answered));
@@ -385,6 +409,7 @@ static void json_print(const struct replay *r)
     count_write(&w, "requests", r->rows);
     count_write(&w, "decided", r->decided);
     count_write(&w, "undecided", r->undecided);
+    count_write(&w, "with_content", r->with_content);
     count_write(&w, "changed", r->changed);
     count_write(&w, "refused", r->refused);
     count_write(&w, "leaks", r->leaks);
@@ -450,6 +475,7 @@ int verb_replay(int argc, char **argv)
         struct replay *r = must(calloc(1, sizeof *r));
         r->config = config;
         r->policy = policy;
+        r->store = s;
         r->err = &err;
         int rc = replay_run(r, s, since_ms);
         store_close(s);

@@ -1,5 +1,6 @@
 /* A decision made again of what an earlier one wrote down, for `weir replay`. What it did not compute, or
- * never writes down (language, pictures, tools, tags), is unknown: a rule that asks for it cannot be told. */
+ * never writes down (language, pictures, tools, tags), is unknown: a rule that asks for it cannot be told.
+ * Where the request itself was kept, only what stood beside it is. */
 #include <math.h>
 
 #include "router/decide.h"
@@ -32,13 +33,15 @@ static int findings_recall(struct facts *f, const json_t *decision, struct error
     return rc;
 }
 
+static const unsigned beside =
+    1u << WHEN_TAG | 1u << WHEN_BATCH | 1u << WHEN_BUDGET_LEFT | 1u << WHEN_LOCAL_QUEUE;
+
 static int facts_recall(struct facts *f, const json_t *decision, struct error *err)
 {
     const json_t *complexity = json_object_get(decision, "complexity");
     const json_t *tokens = json_object_get(decision, "tokens");
     struct str task = json_str(json_object_get(decision, "task"));
-    f->unknown = bit(WHEN_LANGUAGE) | bit(WHEN_IMAGES) | bit(WHEN_AUDIO) | bit(WHEN_TOOLS) | bit(WHEN_TAG) |
-                 bit(WHEN_BATCH) | bit(WHEN_BUDGET_LEFT) | bit(WHEN_LOCAL_QUEUE);
+    f->unknown = beside | bit(WHEN_LANGUAGE) | bit(WHEN_IMAGES) | bit(WHEN_AUDIO) | bit(WHEN_TOOLS);
     f->have = FACTS_FINDINGS | FACTS_COMPLEXITY | FACTS_TOKENS | FACTS_TASK | FACTS_LANGUAGE | FACTS_MEDIA;
     f->language = "other";
     f->task = "chat";
@@ -61,20 +64,22 @@ static int facts_recall(struct facts *f, const json_t *decision, struct error *e
 }
 
 int router_decide_again(const struct router_policy *p, struct arena *a, struct str model,
-    const json_t *decision, const struct router_context *c, struct route_decision *out,
-    struct router_again *again, struct error *err)
+    const json_t *decision, struct chat_request *kept, const struct router_context *c,
+    struct route_decision *out, struct router_again *again, struct error *err)
 {
     struct facts f;
-    struct chat_request *r = chat_request_create(a);
+    struct chat_request *r = kept ? kept : chat_request_create(a);
     r->model = model;
     facts_init(&f, p->own, r, c);
-    int rc = facts_recall(&f, decision, err);
+    f.unknown = beside;
+    int rc = kept ? 0 : facts_recall(&f, decision, err);
     if (rc == 0)
         rc = router_decide_facts(p, &f, out, err);
     bool named_unchecked =
         out->route.len == 0 && str_is(out->rule, "named-sensitive") && (f.unknown & bit(WHEN_SENSITIVE)) != 0;
     again->told = !f.undecided && !named_unchecked;
     again->checked = (f.unknown & bit(WHEN_SENSITIVE)) == 0;
+    again->sensitive = again->checked && facts_findings(&f)->sensitive;
     again->masked = f.masked;
     return rc;
 }

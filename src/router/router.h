@@ -155,14 +155,17 @@ int router_decide(const struct router_policy *p, const struct chat_request *r, c
 int router_decide_explained(const struct router_policy *p, const struct chat_request *r, const struct router_context *c,
     struct route_decision *out, struct error *err) MUST_USE;
 /* Decides by what an earlier decision wrote down (the contract's JSON, as the ledger keeps it) of a request for `model`
- * that is not there any more. Errors as of router_decide. */
+ * that is not there any more, or only in `kept` (NULL: not at all): then what it says is asked of it, and only what stood
+ * beside it (tags, budget, queues) is unknown. Errors as of router_decide. */
 struct router_again {
-    bool told;    /* what was written down was enough; else a rule before the one that decided could not be told */
-    bool checked; /* sensitivity had been computed */
-    bool masked;  /* what leaves would be masked */
+    bool told;      /* what was written down was enough; else a rule before the one that decided could not be told */
+    bool checked;   /* sensitivity had been computed */
+    bool sensitive; /* what was computed then, or now of what was kept */
+    bool masked;    /* what leaves would be masked */
 };
 int router_decide_again(const struct router_policy *p, struct arena *a, struct str model, const json_t *decision,
-    const struct router_context *c, struct route_decision *out, struct router_again *again, struct error *err) MUST_USE;
+    struct chat_request *kept, const struct router_context *c, struct route_decision *out, struct router_again *again,
+    struct error *err) MUST_USE;
 bool router_policy_is_inside(const struct router_policy *p, struct str model); /* false: no such model, too */
 /* router_decide_explained, written out: the contract's members, then every fact with its value, every rule with
  * why it matches or not, the findings with their layer, and what each target is likely to cost and take. Where

@@ -335,6 +335,7 @@ static int ledger_row(void *ctx, const void *row)
     const struct ledger_visit *v = ctx;
     struct store_ledger_row told = *(const struct store_ledger_row *)row;
     size_t unique = str_find_char(told.opened.request_id, '/');
+    told.id = told.opened.request_id;
     told.opened.request_id = str_slice(told.opened.request_id, 0, unique);
     told.settled.request_id = told.opened.request_id;
     return v->visit(v->ctx, &told);

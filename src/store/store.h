@@ -92,6 +92,7 @@ int store_purge_later(struct store *s, int64_t before_ms, struct error *err) MUS
 struct store_ledger_row {
     struct store_opened opened;
     struct store_settled settled; /* outcome "open" while it runs */
+    struct str id;                /* the row's own: opened.request_id and what makes it unique */
 };
 /* Newest last. `since_ms` 0: all. A non-zero return of `visit` stops. */
 int store_ledger_list(struct store *s, int64_t since_ms,

@@ -154,7 +154,7 @@ static int whole_apply(struct writing *w, struct store_row *opened, struct error
     union store_value first, second;
     store_row_value(opened, &first);
     store_row_value(settled, &second);
-    const struct store_ledger_row whole = {first.opened, second.settle.settled};
+    const struct store_ledger_row whole = {.opened = first.opened, .settled = second.settle.settled};
     opened->code = b->ops->apply(b, STORE_LEDGER_WHOLE, &whole, &opened->changed, err);
     settled->code = opened->code;
     settled->changed = opened->changed;

@@ -202,3 +202,27 @@ test('weir replay says what other rules would have changed, and who would leak',
     await g.stop();
   }
 });
+
+test('weir replay judges what was kept anew: by facts that no rule had asked for, and for leaks', async () => {
+  const open = (rules) => config.replace('providers:', 'retention: {content: 1d}\nproviders:').replace(/rules:\n[^]*/, `rules:\n${rules}`);
+  const g = await Gateway.start(open('      - {name: out, use: [dear]}\n'), { env });
+  try {
+    const ask = (input, more, headers) => g.post('/v1/responses', { model: 'auto', input, ...more }, headers);
+    const first = await ask('Bitte übersetze das Wort Haus in eine andere Sprache, danke.', {}, { 'x-request-id': 'mine' });
+    await ask('And the word garden?', { previous_response_id: first.body.id });
+    await ask(secret);
+    await ask(secret, { store: false });
+    await g.chat('auto', 'hello');
+    const file = `${g.folder}/new.yaml`;
+    writeFileSync(file, open('      - {name: german, when: {language: de}, use: [fair]}\n      - {name: out, use: [dear]}\n'));
+    const args = ['replay', '--policy', file, '--state', `sqlite:${g.state}`];
+    const r = JSON.parse(spawnSync(weir, [...args, '--json'], { env: { ...process.env, ...env } }).stdout.toString());
+    assert.deepEqual([r.requests, r.with_content, r.decided, r.undecided], [5, 3, 3, 2], JSON.stringify(r));
+    assert.deepEqual(r.changes.filter((c) => c.to === 'german -> fair').map((c) => c.count), [1]);
+    assert.equal(r.leaks, 1, 'the rule never looked, the replay does');
+    assert.match(spawnSync(weir, args, { env: { ...process.env, ...env } }).stdout.toString(), /by their content +3/);
+    assert.ok(!JSON.stringify(r).includes('5555'), 'content is never printed');
+  } finally {
+    await g.stop();
+  }
+});

@@ -44,7 +44,7 @@ static struct responses_answer answer(const char *asked, json_t **tree)
     if (json_read(str_from(asked), tree, &err))
         fail_msg("%s", err.message);
     r.asked = *tree;
-    responses_answer_init(&a, &r);
+    responses_answer_init(&a, &r, STR("req_0123456789abcdefghijklmn"));
     strcpy(a.id, "resp_1");
     a.model = STR("m");
     return a;

@@ -16,7 +16,7 @@ static const char *again(struct arena *a, const char *model, const char *decisio
     json_t *object;
     struct router_again how;
     assert_int_equal(json_read_in(a, str_from(decision), &object, &err), 0);
-    int rc = router_decide_again(p, a, str_from(model), object, &c, &d, &how, &err);
+    int rc = router_decide_again(p, a, str_from(model), object, NULL, &c, &d, &how, &err);
     assert_true(rc == 0 || rc == ERROR_UNAVAILABLE);
     router_policy_free(p);
     return how.told ? d.rule.data : NULL;
