@@ -14,7 +14,7 @@ struct govern_identity {
 struct govern_keys; /* the snapshot and what refreshes it */
 int govern_keys_create(struct store *s, struct govern_keys **out, struct error *err) MUST_USE;
 void govern_keys_free(struct govern_keys *k);
-/* Reloads if another process changed the store; call about once a second from one thread. */
+/* Reloads if the store was changed; about once a second. Any thread, but it waits for the state. */
 int govern_keys_refresh(struct govern_keys *k, struct error *err) MUST_USE;
 /* Any thread. ERROR_DENIED for no, wrong, revoked or expired keys, always the same message; constant time. */
 int govern_keys_check(struct govern_keys *k, struct str secret, struct govern_identity *out, struct error *err) MUST_USE;
@@ -24,8 +24,9 @@ struct govern_key_options {
     bool admin;
     int64_t expires_ms; /* 0: never */
 };
-/* Makes and stores a key; the whole key is written to `shown` this once. */
-int govern_key_create(struct store *s, const struct govern_key_options *o, char shown[96], struct error *err) MUST_USE;
+/* Makes and stores a key (`done` as of store_key_add); the whole key is written to `shown` this once. */
+int govern_key_create(struct store *s, const struct govern_key_options *o, char shown[96], struct store_done done,
+    struct error *err) MUST_USE;
 
 /* ---- price.c: integer nano-dollars per token. ---- */
 struct govern_price {

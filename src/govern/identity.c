@@ -21,6 +21,7 @@
 #include "base/must.h"
 #include "base/rand.h"
 #include "govern/govern.h"
+#include "govern/limits.h"
 
 #define KEY_PREFIX "weir_"
 
@@ -42,7 +43,8 @@ struct snapshot {
 
 struct govern_keys {
     struct store *store;
-    int64_t changes; /* of the store when it was read; only the refresher's */
+    pthread_mutex_t refresh; /* one at a time; guards `changes` */
+    int64_t changes;         /* of the store when it was read */
     struct entry dummy;
     pthread_mutex_t mutex; /* guards the pointer */
     struct snapshot *snapshot;
@@ -158,6 +160,7 @@ int govern_keys_create(struct store *s, struct govern_keys **out, struct error *
     rand_bytes(k->dummy.salt, sizeof k->dummy.salt);
     rand_bytes(k->dummy.hash, sizeof k->dummy.hash);
     pthread_mutex_init(&k->mutex, NULL);
+    pthread_mutex_init(&k->refresh, NULL);
     int rc = reload(k, store_change_count(s), err);
     if (rc) {
         govern_keys_free(k);
@@ -173,13 +176,17 @@ void govern_keys_free(struct govern_keys *k)
         return;
     snapshot_release(k->snapshot);
     pthread_mutex_destroy(&k->mutex);
+    pthread_mutex_destroy(&k->refresh);
     free(k);
 }
 
 int govern_keys_refresh(struct govern_keys *k, struct error *err)
 {
+    pthread_mutex_lock(&k->refresh);
     int64_t changes = store_change_count(k->store);
-    return changes == k->changes ? 0 : reload(k, changes, err);
+    int rc = changes == k->changes ? 0 : reload(k, changes, err);
+    pthread_mutex_unlock(&k->refresh);
+    return rc;
 }
 
 static bool entry_is_usable(const struct entry *e, int64_t now_ms)
@@ -264,7 +271,8 @@ static void key_write(char shown[96])
     sodium_memzero(second, sizeof second);
 }
 
-int govern_key_create(struct store *s, const struct govern_key_options *o, char shown[96], struct error *err)
+int govern_key_create(struct store *s, const struct govern_key_options *o, char shown[96],
+    struct store_done done, struct error *err)
 {
     struct govern_identity *to = NULL;
     int rc = o->name.len > 0 ? 0 : error_set(err, ERROR_INVALID, "a key needs a name: give one with --name");
@@ -272,6 +280,8 @@ int govern_key_create(struct store *s, const struct govern_key_options *o, char 
         rc = label_check("name", o->name, sizeof to->name, err);
     if (rc == 0)
         rc = label_check("team", o->team, sizeof to->team, err);
+    if (rc == 0 && str_is(o->team, LIMITS_EVERYONE))
+        rc = error_set(err, ERROR_INVALID, "the team '*' is everyone: give the key another, or none");
     if (rc == 0 && sodium_init() < 0)
         rc = error_set(err, ERROR_INTERNAL, "the cryptography library does not start");
     if (rc)
@@ -287,7 +297,7 @@ int govern_key_create(struct store *s, const struct govern_key_options *o, char 
     };
     rand_bytes(key.salt, sizeof key.salt);
     key_hash((struct str){shown, KEY_LENGTH}, key.salt, key.hash);
-    rc = store_key_add(s, &key, STORE_WAIT, err);
+    rc = store_key_add(s, &key, done, err);
     if (rc)
         sodium_memzero(shown, 96);
     return rc;

@@ -66,6 +66,9 @@ enum { METER_SERIES = 4096, METER_LABELS = 4, METER_LABEL_BYTES = 1024, METER_BU
         "Outbound transfers, as the egress log has them.")                                                   \
     X(EGRESS_BYTES, COUNTER, 1, "weir_egress_bytes_total", "provider,zone,rule",                             \
         "Bytes of the bodies that were sent.")                                                               \
+    X(LIMIT_REFUSALS, COUNTER, 1, "weir_limit_refusals_total", "limit",                                      \
+        "Requests refused for a limit of a key, a team or everyone: requests, tokens, models; and targets "  \
+        "passed over for want of money: budget.")                                                            \
     X(SPANS, COUNTER, 1, "weir_telemetry_spans_total", "outcome",                                            \
         "Spans of traces: sent to the collector, or dropped because it was slow or down.")
 

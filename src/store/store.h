@@ -157,13 +157,14 @@ int store_key_list(struct store *s, int (*visit)(void *ctx, const struct store_k
 int64_t store_change_count(struct store *s);
 
 /* ---- Limits: what a key or a team may spend and ask; -1: as much as it likes. ---- */
+enum { STORE_PERIODS = 4 };
 struct store_limits {
     struct str kind, name; /* "key" and its id, or "team" and its name */
     int64_t created_ms;
-    int64_t usd_total, usd_day, usd_week, usd_month; /* nano-dollars */
-    int64_t requests, tokens;                        /* in a minute */
-    int64_t parallel;                                /* at a time */
-    struct str models; /* what may be asked for, a comma between; empty: everything */
+    int64_t usd[STORE_PERIODS]; /* nano-dollars in all, a day, a week, a month */
+    int64_t requests, tokens;   /* in a minute */
+    int64_t parallel;           /* at a time */
+    struct str models;          /* what may be asked for, a comma between; empty: everything */
 };
 /* In place of those it has; `created_ms` stays the first. */
 int store_limits_set(

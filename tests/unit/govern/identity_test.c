@@ -21,7 +21,7 @@ static void make_key(struct store *s, const char *name, bool admin, int64_t expi
     struct govern_key_options o = {
         .name = str_from(name), .team = STR("blue"), .admin = admin, .expires_ms = expires_ms};
     struct error err;
-    assert_int_equal(govern_key_create(s, &o, shown, &err), 0);
+    assert_int_equal(govern_key_create(s, &o, shown, STORE_WAIT, &err), 0);
 }
 
 static int check(struct govern_keys *k, const char *secret, struct govern_identity *who)
@@ -225,9 +225,9 @@ static void test_bad_labels(void **state)
         {.name = STR("ok"), .team = STR("\x1b[31m")},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_int_equal(govern_key_create(s, &bad[i], shown, &err), ERROR_INVALID);
+        assert_int_equal(govern_key_create(s, &bad[i], shown, STORE_WAIT, &err), ERROR_INVALID);
     struct govern_key_options good = {.name = {longest, 63}, .team = {longest, 63}};
-    assert_int_equal(govern_key_create(s, &good, shown, &err), 0);
+    assert_int_equal(govern_key_create(s, &good, shown, STORE_WAIT, &err), 0);
     struct govern_keys *k = keys_of(s);
     struct govern_identity who;
     assert_int_equal(check(k, shown, &who), 0);

@@ -13,9 +13,9 @@ static int check_limits(void *ctx, const struct store_limits *row)
 {
     struct limits_found *found = ctx;
     assert_true(str_is(row->kind, "team") && str_is(row->name, "blue") && str_is(row->models, "auto,gpt*"));
-    assert_int_equal(row->usd_total + row->usd_week + row->usd_month, 1 + 3 + 4);
+    assert_int_equal(row->usd[0] + row->usd[2] + row->usd[3], 1 + 3 + 4);
     assert_int_equal(row->requests + row->tokens + row->parallel, 5 + 6 + 7);
-    found->day = row->usd_day;
+    found->day = row->usd[1];
     found->created_ms = row->created_ms;
     found->n++;
     return 0;
@@ -26,13 +26,13 @@ static void test_limits(void **state)
     struct fixture *f = *state;
     struct store *s = fixture_open(f);
     struct error err;
-    struct store_limits row = {STR("team"), STR("blue"), 11, 1, 2, 3, 4, 5, 6, 7, STR("auto,gpt*")};
+    struct store_limits row = {STR("team"), STR("blue"), 11, {1, 2, 3, 4}, 5, 6, 7, STR("auto,gpt*")};
     struct limits_found found = {0};
     int64_t count = store_change_count(s);
     assert_int_equal(store_limits_set(s, &row, STORE_WAIT, &err), 0);
     assert_true(store_change_count(s) > count);
     row.created_ms = 99;
-    row.usd_day = 22;
+    row.usd[1] = 22;
     count = store_change_count(s);
     assert_int_equal(store_limits_set(s, &row, fixture_done(f), &err), 0);
     assert_int_equal(fixture_wait(f), 0);

@@ -1,0 +1,267 @@
+/* What the state says of budgets: limits when they change, what others spent each second. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/must.h"
+#include "govern/budget_inner.h"
+
+enum { REFRESH_S = 1, NAME_MOST = 64 };
+
+/* ---- Limits ---- */
+
+struct limits_read {
+    struct arena *arena;
+    struct store_limits *rows;
+    size_t n, room;
+};
+
+static int limits_row(void *ctx, const struct store_limits *row)
+{
+    struct limits_read *r = ctx;
+    if (row->name.len >= NAME_MOST)
+        return 0; /* none of ours: no key or team has such a name */
+    if (r->n == r->room) {
+        r->room = r->room ? 2 * r->room : 64;
+        r->rows = must(reallocarray(r->rows, r->room, sizeof *r->rows));
+    }
+    struct store_limits *l = &r->rows[r->n++];
+    *l = *row;
+    l->kind = str_is(row->kind, "key") ? STR("key") : STR("team");
+    l->name = arena_copy(r->arena, row->name);
+    l->models = arena_copy(r->arena, row->models);
+    return 0;
+}
+
+static void limits_take(struct budget_account *a, const struct store_limits *l)
+{
+    struct str name = a->limits.name;
+    free(a->models);
+    a->models = l->models.len > 0 ? must(strndup(l->models.data, l->models.len)) : NULL;
+    a->limits = *l;
+    a->limits.name = name;
+    a->limits.models = str_from(a->models);
+}
+
+static void limits_install(struct budget *b, const struct limits_read *r)
+{
+    pthread_mutex_lock(&b->mutex);
+    for (size_t i = 0; i < b->n; i++)
+        b->accounts[i]->limited = false;
+    for (size_t i = 0; i < r->n; i++) {
+        struct budget_account *a =
+            budget_account_of(b, str_is(r->rows[i].kind, "key") ? 'k' : 't', r->rows[i].name);
+        limits_take(a, &r->rows[i]);
+        a->limited = true;
+    }
+    b->n_limited = r->n;
+    for (size_t i = 0; i < b->n; i++) {
+        struct budget_account *a = b->accounts[i];
+        const struct store_limits none = limits_none(a->limits.kind, a->limits.name);
+        if (!a->limited)
+            limits_take(a, &none);
+    }
+    pthread_mutex_unlock(&b->mutex);
+}
+
+/* The count is read first: a change in between is seen the next time. */
+static int limits_refresh(struct budget *b, struct error *err)
+{
+    int64_t changes = store_change_count(b->store);
+    if (changes == b->changes)
+        return 0;
+    struct limits_read r = {.arena = arena_create(64 * MIB)};
+    int rc = store_limits_list(b->store, limits_row, &r, err);
+    if (rc == 0) {
+        limits_install(b, &r);
+        b->changes = changes;
+    }
+    free(r.rows);
+    arena_free(r.arena);
+    return rc;
+}
+
+/* ---- What was spent ---- */
+
+struct spent {
+    struct budget_account *levels[3];
+    int64_t day, nano_usd;
+};
+struct spent_read {
+    struct budget *budget;
+    struct spent *rows;
+    size_t n, room;
+};
+
+static int spent_row(void *ctx, const struct store_spend *row)
+{
+    struct spent_read *r = ctx;
+    struct budget *b = r->budget;
+    if ((b->spender != 0 && row->spender == b->spender) || row->key_id.len >= NAME_MOST ||
+        row->team.len >= NAME_MOST)
+        return 0;
+    if (r->n == r->room) {
+        r->room = r->room ? 2 * r->room : 256;
+        r->rows = must(reallocarray(r->rows, r->room, sizeof *r->rows));
+    }
+    struct spent *s = &r->rows[r->n++];
+    *s = (struct spent){.day = row->day, .nano_usd = row->nano_usd};
+    pthread_mutex_lock(&b->mutex);
+    s->levels[0] = b->everyone;
+    s->levels[1] = row->key_id.len ? budget_account_of(b, 'k', row->key_id) : NULL;
+    s->levels[2] = row->team.len ? budget_account_of(b, 't', row->team) : NULL;
+    pthread_mutex_unlock(&b->mutex);
+    return 0;
+}
+
+static void spent_add(struct budget_account *a, const struct spent *s, int64_t since)
+{
+    for (int p = 0; a && p < PERIODS; p++)
+        if (s->day >= a->start[p])
+            *(s->day < since ? &a->older[p] : &a->recent[p]) += s->nano_usd;
+}
+
+static void spent_install(struct budget *b, const struct spent_read *r, int64_t since, bool all)
+{
+    pthread_mutex_lock(&b->mutex);
+    for (size_t i = 0; i < b->n; i++) {
+        struct budget_account *a = b->accounts[i];
+        budget_roll(b, a);
+        memset(a->recent, 0, sizeof a->recent);
+        if (all)
+            memset(a->older, 0, sizeof a->older);
+    }
+    for (size_t i = 0; i < r->n; i++)
+        for (int k = 0; k < 3; k++)
+            spent_add(r->rows[i].levels[k], &r->rows[i], since);
+    pthread_mutex_unlock(&b->mutex);
+}
+
+/* Once a day all of it; else what may still change: of today, and of yesterday what began before midnight. */
+static int spent_refresh(struct budget *b, struct error *err)
+{
+    pthread_mutex_lock(&b->mutex);
+    budget_day_set(b, period_day(clock_wall_ms()));
+    int64_t day = b->day;
+    pthread_mutex_unlock(&b->mutex);
+    bool all = day != b->loaded_day;
+    struct spent_read r = {.budget = b};
+    int rc = store_spend_list(b->store, all ? INT64_MIN : day - 1, spent_row, &r, err);
+    if (rc == 0) {
+        spent_install(b, &r, day - 1, all);
+        b->loaded_day = day;
+    }
+    free(r.rows);
+    return rc;
+}
+
+/* ---- The reader ---- */
+
+int budget_refresh(struct budget *b, struct error *err)
+{
+    pthread_mutex_lock(&b->refresh);
+    int rc = limits_refresh(b, err);
+    if (rc == 0)
+        rc = spent_refresh(b, err);
+    pthread_mutex_unlock(&b->refresh);
+    return rc;
+}
+
+static void health_note(struct budget *b, bool failing, const struct error *err)
+{
+    if (failing && !b->failing)
+        log_error(
+            "govern", "what limits there are and what others spend is not known for now: %s", err->message);
+    else if (!failing && b->failing)
+        log_info("govern", "limits and what others spend are known again");
+    b->failing = failing;
+}
+
+static void *reader_main(void *ctx)
+{
+    struct budget *b = ctx;
+    bool stop = false;
+    while (!stop) {
+        struct timespec until;
+        struct error err;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += REFRESH_S;
+        pthread_mutex_lock(&b->refresh);
+        while (!b->stop && pthread_cond_timedwait(&b->wake, &b->refresh, &until) != ETIMEDOUT)
+            continue;
+        stop = b->stop;
+        pthread_mutex_unlock(&b->refresh);
+        if (!stop)
+            health_note(b, budget_refresh(b, &err) != 0, &err);
+    }
+    return NULL;
+}
+
+int budget_start(struct budget *b, struct error *err)
+{
+    pthread_mutex_lock(&b->refresh);
+    b->spender = store_spender(b->store);
+    b->loaded_day = INT64_MIN;
+    pthread_mutex_unlock(&b->refresh);
+    int rc = budget_refresh(b, err);
+    if (rc)
+        return rc;
+    b->has_thread = pthread_create(&b->thread, NULL, reader_main, b) == 0;
+    return b->has_thread ? 0
+                         : error_set(err, ERROR_MEMORY,
+                               "cannot start the thread that reads budgets: raise the limit (ulimit -u)");
+}
+
+int budget_create(struct store *s, struct budget **out, struct error *err)
+{
+    struct budget *b = must(calloc(1, sizeof *b));
+    pthread_condattr_t monotonic;
+    b->store = s;
+    b->day = period_day(clock_wall_ms());
+    b->loaded_day = INT64_MIN;
+    b->changes = INT64_MIN;
+    pthread_mutex_init(&b->mutex, NULL);
+    pthread_mutex_init(&b->refresh, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&b->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    int rc = map_init(&b->by_name, 64, err);
+    if (rc == 0)
+        b->everyone = budget_account_of(b, 't', STR(LIMITS_EVERYONE));
+    if (rc == 0)
+        rc = budget_refresh(b, err);
+    if (rc) {
+        budget_free(b);
+        return rc;
+    }
+    *out = b;
+    return 0;
+}
+
+void budget_free(struct budget *b)
+{
+    if (!b)
+        return;
+    pthread_mutex_lock(&b->refresh);
+    b->stop = true;
+    pthread_cond_signal(&b->wake);
+    pthread_mutex_unlock(&b->refresh);
+    if (b->has_thread)
+        pthread_join(b->thread, NULL);
+    for (size_t i = 0; i < b->n; i++) {
+        free(b->accounts[i]->name);
+        free(b->accounts[i]->models);
+        free(b->accounts[i]);
+    }
+    free(b->accounts);
+    map_free(&b->by_name);
+    pthread_cond_destroy(&b->wake);
+    pthread_mutex_destroy(&b->refresh);
+    pthread_mutex_destroy(&b->mutex);
+    free(b);
+}
