@@ -41,6 +41,12 @@ struct str api_key_id(const struct api_call *c)
     return str_from(c->identified ? c->identity.key_id : "");
 }
 
+bool api_model_allowed(const struct api_call *c, struct str model)
+{
+    struct budget *b = c->shard->exchange->budget;
+    return !b || budget_allows(b, api_key_id(c), str_from(c->identified ? c->identity.team : ""), model);
+}
+
 int64_t api_content_ms(const struct api_call *c)
 {
     return exchange_world_settings(c->shard->exchange->world)->content_ms;
@@ -168,6 +174,16 @@ static const struct endpoint {
     {"POST", "/api/blobs/", true, false, api_ollama_elsewhere, &api_ollama_chat_shape},
     {"POST", "/weir/explain", false, false, api_explain, NULL},
     {"POST", "/weir/explain/", true, false, api_explain, NULL},
+    {"GET", "/weir/keys", false, false, api_keys_get, NULL},
+    {"POST", "/weir/keys", false, false, api_keys_post, NULL},
+    {"GET", "/weir/keys/", true, false, api_keys_get, NULL},
+    {"POST", "/weir/keys/", true, false, api_keys_post, NULL},
+    {"DELETE", "/weir/keys/", true, false, api_keys_delete, NULL},
+    {"GET", "/weir/teams", false, false, api_teams_get, NULL},
+    {"POST", "/weir/teams", false, false, api_teams_post, NULL},
+    {"GET", "/weir/teams/", true, false, api_teams_get, NULL},
+    {"POST", "/weir/teams/", true, false, api_teams_post, NULL},
+    {"DELETE", "/weir/teams/", true, false, api_teams_delete, NULL},
     {"GET", "/healthz", false, true, api_health, NULL},
     {"GET", "/readyz", false, true, api_ready, NULL},
     {"GET", "/metrics", false, false, api_metrics, NULL},

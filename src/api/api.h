@@ -48,8 +48,10 @@ void api_error(const struct api_call *c, int status, struct str message);
 /* A header whose value may be any text: what is no text there becomes '?', and it is cut where it is long. */
 void api_header(struct http_request *r, const char *name, struct str value);
 void api_id_headers(const struct api_call *c); /* the request's id */
+void api_rates_headers(const struct api_call *c, const struct budget_rates *r);
 void api_reply_json(const struct api_call *c, int status, const struct buf *body);
 
+bool api_model_allowed(const struct api_call *c, struct str model); /* may the caller ask for it? */
 struct str api_key_id(const struct api_call *c);  /* whose key it is; empty with auth: none */
 int64_t api_content_ms(const struct api_call *c); /* how long content may be kept; 0: not at all */
 
@@ -75,6 +77,13 @@ void api_responses_kept(const struct api_call *c);
 void api_responses_delete(const struct api_call *c);
 void api_openai_models(const struct api_call *c);
 void api_explain(const struct api_call *c);
+void api_keys_get(const struct api_call *c);
+void api_keys_post(const struct api_call *c);
+void api_keys_delete(const struct api_call *c);
+void api_teams_get(const struct api_call *c);
+void api_teams_post(const struct api_call *c);
+void api_teams_delete(const struct api_call *c);
+void api_budget_gauges(const struct exchange_shard *shard, struct buf *out);
 void api_metrics(const struct api_call *c);
 void api_ready(const struct api_call *c);
 void api_web_index(const struct api_call *c);

@@ -34,6 +34,7 @@ struct chat_call {
     int64_t cost;
     struct error broke; /* code set: a whole answer failed after it had begun, or passed its bound */
     struct exchange_about about;
+    struct budget_rates rates;
     char names[3][LIMIT_MODEL_NAME + 1]; /* what `about` points to */
 };
 
@@ -54,6 +55,8 @@ static void about_headers(struct chat_call *c, const struct exchange_about *abou
     api_header(r, "x-weir-model", about->model);
     api_header(r, "x-weir-provider", about->provider);
     api_header(r, "x-weir-rule", about->rule);
+    if (about->rates)
+        api_rates_headers(&c->api, about->rates);
     if (about->cache)
         http_reply_header(r, "x-weir-cache", str_from(about->cache));
     if (about->cascade) {
@@ -144,6 +147,10 @@ static void on_begin(void *ctx, const struct exchange_about *about)
     c->about.model = keep(c->names[0], about->model);
     c->about.provider = keep(c->names[1], about->provider);
     c->about.rule = keep(c->names[2], about->rule);
+    if (about->rates) {
+        c->rates = *about->rates;
+        c->about.rates = &c->rates;
+    }
     c->shape->begin(c->answer, &c->about);
     if (c->stream)
         head_send(c, about);
@@ -301,6 +308,8 @@ static void on_fail(void *ctx, const struct exchange_failure *f)
         snprintf(seconds, sizeof seconds, "%lld", (long long)((f->retry_after_ms + 999) / 1000));
         http_reply_header(r, "retry-after", str_from(seconds));
     }
+    if (str_is(f->type, "insufficient_quota")) /* official clients would come again at once */
+        http_reply_header(r, "x-should-retry", STR("false"));
     reply_error(c, f->status, f->message, f->type);
     call_free(c);
 }

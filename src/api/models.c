@@ -70,6 +70,8 @@ struct model_list {
 static void list_model(void *ctx, struct str name, struct str owner)
 {
     struct model_list *l = ctx;
+    if (!api_model_allowed(l->call, name))
+        return;
     if (l->wanted.len && (l->found || !str_eq(l->wanted, name)))
         return;
     if (!l->found)

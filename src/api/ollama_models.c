@@ -143,10 +143,11 @@ void api_ollama_tags(const struct api_call *c)
     struct json_writer w;
     list_begin(&w, &out);
     for (size_t i = 0; i < router_policy_n_routes(policy); i++)
-        tag_write(&w, c, router_policy_route_name(policy, i), NULL);
+        if (api_model_allowed(c, router_policy_route_name(policy, i)))
+            tag_write(&w, c, router_policy_route_name(policy, i), NULL);
     for (size_t i = 0; i < exchange_world_n_models(world); i++) {
         const struct exchange_model *m = exchange_world_model(world, i);
-        if (!m->unlisted)
+        if (!m->unlisted && api_model_allowed(c, m->name))
             tag_write(&w, c, m->name, m);
     }
     list_end(c, &w);

@@ -464,7 +464,10 @@ void openai_error_write(int status, struct str message, struct str type, struct 
     json_key(&w, "param");
     json_write_null(&w);
     json_key(&w, "code");
-    json_write_text(&w, too_long ? "context_length_exceeded" : error_code(status));
+    bool no_money = str_is(type, "insufficient_quota");
+    json_write_text(&w, too_long   ? "context_length_exceeded"
+                        : no_money ? "insufficient_quota"
+                                   : error_code(status));
     json_object_end(&w);
     json_object_end(&w);
 }

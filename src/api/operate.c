@@ -104,6 +104,7 @@ void api_metrics(const struct api_call *c)
     meter_write(c->shard->exchange->meter, &body);
     engine_gauges(c->shard->exchange->world, &body);
     api_targets_gauges(c->shard->exchange, &body);
+    api_budget_gauges(c->shard->exchange, &body);
     store_stats(c->shard->exchange->store, &store);
     gauge(&body, "weir_ledger_healthy", "Was the last group of rows committed?", store.healthy);
     gauge(&body, "weir_ledger_queued", "Rows that wait to be written.", (double)store.queued);

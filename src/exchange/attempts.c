@@ -52,12 +52,14 @@ bool attempt_is_doubted(const struct attempt *t)
     return t->doubted && t->over && !t->ok && t->failure.code == ERROR_CANCELLED;
 }
 
-static const char *outcome_of(const struct attempt *t)
+const char *attempt_outcome(const struct attempt *t)
 {
     if (!t->over)
         return "open";
     if (t->passed)
         return "passed";
+    if (t->unaffordable)
+        return "budget";
     if (attempt_is_doubted(t))
         return "doubted";
     return t->ok ? "ok" : error_code_name(t->failure.code);
@@ -79,7 +81,7 @@ struct str attempts_json(const struct attempts *a, struct arena *arena)
         json_key(&w, "provider");
         json_write_str(&w, t->provider);
         json_key(&w, "outcome");
-        json_write_text(&w, outcome_of(t));
+        json_write_text(&w, attempt_outcome(t));
         if (t->over && !t->ok && !t->passed) {
             json_key(&w, "status");
             json_write_int(&w, t->failure.status);
@@ -169,12 +171,23 @@ static bool is_one_target(const struct attempts *a)
     return true;
 }
 
+/* Whose failure stands for all: the last one's. That there is no money is said where there was nothing else:
+ * a target that is busy or down may come back sooner than the money. */
+static const struct attempt *last_of(const struct attempts *a)
+{
+    const struct attempt *last = NULL;
+    for (size_t i = a->count; i > 0; i--) {
+        const struct attempt *t = &a->list[i - 1];
+        if (t->over && (!last || (last->unaffordable && !t->unaffordable)))
+            last = t;
+    }
+    return last ? last : a->list;
+}
+
 struct exchange_failure attempts_failure(const struct attempts *a, struct arena *arena)
 {
     assert(a->count > 0);
-    const struct attempt *last = &a->list[a->count - 1];
-    while (last > a->list && !last->over)
-        last--;
+    const struct attempt *last = last_of(a);
     struct exchange_failure f = {.status = status_of_all(a),
         .code = last->failure.code,
         .type = last->failure.type,
@@ -191,7 +204,7 @@ struct exchange_failure attempts_failure(const struct attempts *a, struct arena 
         if (!is_repeat(a, i))
             buf_appendf(&text, "%s" STR_FMT ": " STR_FMT, i ? "; " : "", STR_ARG(t->target),
                 STR_ARG(t->failure.message));
-        if (t->failure.retry_after_ms > f.retry_after_ms)
+        if (t->failure.retry_after_ms > f.retry_after_ms && t->unaffordable == last->unaffordable)
             f.retry_after_ms = t->failure.retry_after_ms;
     }
     f.message = arena_copy(arena, buf_str(&text));

@@ -10,6 +10,7 @@
 struct attempt {
     struct str target, provider;
     bool over, ok, passed;       /* passed: nothing was sent, its breaker was open */
+    bool unaffordable;           /* nothing was sent: no budget had so much left */
     struct chat_failure failure; /* its strings live in the request's arena */
     int64_t ms, ended_ns;        /* ended_ns: by the monotonic clock */
     uint64_t span;               /* its id in a trace, where the target was told of it; 0: not */
@@ -34,10 +35,12 @@ void attempts_end(
 /* A target that was passed over: its breaker is open. */
 void attempts_pass(struct attempts *a, struct arena *arena, struct str target, struct str provider);
 /* [{"target","provider","outcome","status"?,"ms","cost_nano_usd"?,"doubt"?,"measured"?}...] for the ledger:
- * no message, it may quote content. `outcome` is "ok", "open", "passed", "doubted" or an error code's name.
+ * no message, it may quote content. `outcome` is "ok", "open", "passed", "budget", "doubted" or an error
+ * code's name.
  */
 struct str attempts_json(const struct attempts *a, struct arena *arena);
 bool attempt_is_doubted(const struct attempt *t); /* given up for that: no failure */
+const char *attempt_outcome(const struct attempt *t);
 /* How sure a target was, by what attempts_json wrote; STR_NONE: the first that was measured. False: none was.
  */
 bool attempts_measured(struct str json, struct str target, struct doubt *out);

@@ -1,8 +1,10 @@
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "exchange/exchange_inner.h"
 #include "exchange/learn.h"
 
@@ -35,7 +37,8 @@ static void begin(struct leg *leg)
         pace_first_add(leg->model->pace, (double)(leg->first_ms - leg->since_ms));
     }
     struct exchange_about about = {leg->model->name, provider_name(leg->model->target.provider),
-        x->decision.rule, recall_state(x), leg_masked(leg), leg->usage, x->cascade.result, x->cascade.doubt};
+        x->decision.rule, recall_state(x), leg_masked(leg), leg->usage, x->cascade.result, x->cascade.doubt,
+        spend_rates(x)};
     x->client.begin(x->client.ctx, &about);
 }
 
@@ -147,11 +150,12 @@ static void on_dispatch(void *ctx)
 /* ---- DECIDE and RECORD ---- */
 
 static void context_fill(const struct exchange_shard *shard, const struct chat_request *request,
-    const struct exchange_origin *origin, struct learn_view *view, struct router_context *c)
+    const struct exchange_origin *origin, const struct budget_ticket *ticket, struct learn_view *view,
+    struct router_context *c)
 {
     const struct govern_identity *who = origin->identity;
-    *view =
-        (struct learn_view){shard->world, shard->forecast, request, str_from(who ? who->key_id : ""), false};
+    *view = (struct learn_view){
+        shard->world, shard->forecast, request, str_from(who ? who->key_id : ""), ticket, false};
     *c = (struct router_context){.request_id = origin->request_id,
         .key = str_from(who ? who->name : ""),
         .team = str_from(who ? who->team : ""),
@@ -170,7 +174,7 @@ static int decide(struct exchange *x, const struct exchange_origin *origin, stru
 {
     struct learn_view view;
     struct router_context context;
-    context_fill(x->shard, x->request, origin, &view, &context);
+    context_fill(x->shard, x->request, origin, &x->ticket, &view, &context);
     context.request_id = str_from(x->request_id);
     int rc = router_decide(exchange_world_policy(x->world), x->request, &context, &x->decision, err);
     x->by_latency = view.by_latency;
@@ -184,7 +188,11 @@ void exchange_explain(struct exchange_shard *shard, const struct chat_request *r
     struct learn_view view;
     struct router_context context;
     struct route_decision decision;
-    context_fill(shard, request, origin, &view, &context);
+    struct budget_ticket ticket;
+    const struct govern_identity *who = origin->identity;
+    budget_open(shard->budget, str_from(who ? who->key_id : ""), str_from(who ? who->team : ""),
+        clock_wall_ms(), &ticket);
+    context_fill(shard, request, origin, &ticket, &view, &context);
     /* Its error is written with the rest. */
     if (router_explain(exchange_world_policy(shard->world), request, &context, false, &decision, w, &err))
         return;
@@ -207,7 +215,7 @@ static struct str decision_json(struct exchange *x)
 static int record(struct exchange *x, struct error *err)
 {
     struct store_opened row = {.request_id = x->row_id,
-        .wall_ms = clock_wall_ms(),
+        .wall_ms = x->wall_ms,
         .key_id = str_from(x->identified ? x->identity.key_id : ""),
         .team = str_from(x->identified ? x->identity.team : ""),
         .api = x->api,
@@ -262,6 +270,74 @@ static void owner_set(struct exchange *x)
     x->request->scope = who->team[0] ? str_hash(str_from(who->team)) : x->request->asker;
 }
 
+/* ---- ADMIT ---- */
+
+/* What was not admitted is recorded like any other request, and nothing is computed for it. */
+static void record_undecided(struct exchange *x, struct str reason)
+{
+    struct error err;
+    x->decision = (struct route_decision){.request_id = str_from(x->request_id),
+        .boundary = EGRESS_BOUNDARY_LOCAL,
+        .complexity = NAN,
+        .tokens = -1,
+        .reason = reason};
+    if (record(x, &err))
+        log_warn("exchange", "a request that was refused is not in the ledger: %s", err.message);
+}
+
+static void set_out(struct exchange *x, const struct exchange_origin *origin);
+
+static void on_turn(void *ctx)
+{
+    struct exchange *x = ctx;
+    const struct exchange_origin *origin = x->waits;
+    x->waits = NULL;
+    set_out(x, origin);
+}
+
+/* A batch has time: its line waits until its key may ask again. All that its origin points to lives as long.
+ */
+static void wait_for_turn(struct exchange *x, const struct exchange_origin *origin, int64_t wait_ms)
+{
+    struct exchange_origin *copy = arena_new(x->request->arena, struct exchange_origin);
+    *copy = *origin;
+    x->waits = copy;
+    if (!x->turn)
+        x->turn = loop_timer_create(x->shard->loop, on_turn, x);
+    loop_timer_start(x->turn, wait_ms);
+}
+
+static void turn_away(struct exchange *x, const struct exchange_failure *limited)
+{
+    spend_refused(x, limited);
+    record_undecided(x, limited->message);
+    exchange_fail(x, limited, "refused");
+}
+
+static void set_out(struct exchange *x, const struct exchange_origin *origin)
+{
+    struct exchange_failure limited;
+    struct error decided, recorded;
+    if (!spend_admit(x, &limited)) {
+        if (origin->batch && limited.code == ERROR_BUSY)
+            wait_for_turn(x, origin, limited.retry_after_ms);
+        else
+            turn_away(x, &limited);
+        return;
+    }
+    int decide_rc = decide(x, origin, &decided);
+    observe_decided(x);
+    int record_rc = record(x, &recorded);
+    if (decide_rc == 0)
+        recall_prepare(x, origin);
+    if (decide_rc)
+        refuse(x, decide_rc, str_from(decided.message));
+    else if (record_rc)
+        refuse(x, record_rc, str_from(recorded.message));
+    else
+        loop_post(x->shard->loop, on_dispatch, x);
+}
+
 struct exchange *exchange_start(struct exchange_shard *shard, struct chat_request *request,
     const struct exchange_origin *origin, const struct exchange_client *client)
 {
@@ -288,18 +364,8 @@ struct exchange *exchange_start(struct exchange_shard *shard, struct chat_reques
     x->deadline_ms = INT64_MAX;
     for (int i = 0; i < LEGS; i++)
         x->legs[i].x = x;
-    struct error decided, recorded;
-    int decide_rc = decide(x, origin, &decided);
-    observe_decided(x);
-    int record_rc = record(x, &recorded);
-    if (decide_rc == 0)
-        recall_prepare(x, origin);
-    if (decide_rc)
-        refuse(x, decide_rc, str_from(decided.message));
-    else if (record_rc)
-        refuse(x, record_rc, str_from(recorded.message));
-    else
-        loop_post(shard->loop, on_dispatch, x);
+    spend_begin(x);
+    set_out(x, origin);
     return x;
 }
 
@@ -312,7 +378,8 @@ bool exchange_asked(const struct exchange *x, struct exchange_about *about)
         .provider = provider_name(leg->model->target.provider),
         .rule = x->decision.rule,
         .cache = recall_state(x),
-        .masked = leg_masked(leg)};
+        .masked = leg_masked(leg),
+        .rates = spend_rates(x)};
     return true;
 }
 
@@ -330,6 +397,8 @@ void exchange_cancel(struct exchange *x)
     x->client_gone = true;
     if (x->outcome)
         return; /* already settling */
+    if (x->waits)
+        record_undecided(x, STR("it waited for its turn"));
     for (int i = 0; i < LEGS && !x->counted; i++)
         if (x->legs[i].state == LEG_RUNNING)
             x->counted = &x->legs[i];

@@ -1,17 +1,20 @@
 /* The life of one request, as one table of steps.
  *
+ *   ADMIT     rates and models of who asks: all that is refused before anything is computed
  *   DECIDE    router: facts, the first rule that matches -> route_decision and its permit
  *   RECORD    the ledger row is opened (in the store's order before any record of what leaves)
- *   DISPATCH  the next target inside the boundary; what it cannot honour is passed over
- *   STREAM    its events go to the client; before the first one a failure leads back to DISPATCH
- *   SETTLE    usage, cost, latency, outcome; the client's answer ends only when the row is kept
+ *   DISPATCH  the next target inside the boundary; what it cannot honour is passed over, and so is one for
+ * which there is no money: what it may cost is reserved before it is asked (spend.c) STREAM    its events go
+ * to the client; before the first one a failure leads back to DISPATCH SETTLE    usage, cost, latency,
+ * outcome; the client's answer ends only when the row is kept
  *
- * Admission (who is asking) comes before and is the api's. An exchange lives on one shard's loop. */
+ * Who is asking is told before, by the api. An exchange lives on one shard's loop. */
 #ifndef WEIR_EXCHANGE_EXCHANGE_H
 #define WEIR_EXCHANGE_EXCHANGE_H
 
 #include "exchange/cache.h"
 #include "exchange/world.h"
+#include "govern/budget.h"
 #include "govern/govern.h"
 #include "govern/meter.h"
 
@@ -31,6 +34,7 @@ struct exchange_shard {
     struct telemetry *telemetry; /* where traces go; NULL: nowhere */
     struct cache *cache;         /* shared by all loops; NULL: none */
     struct forecast *forecast;   /* likewise: how long answers are; NULL: nothing is learned */
+    struct budget *budget;       /* likewise: what may be spent; NULL: nothing is counted */
     bool draining;               /* no new requests are wanted: others should be asked */
     int n_open;                  /* exchanges not yet settled */
 };
@@ -62,13 +66,14 @@ struct exchange_about {
     struct chat_usage usage; /* as far as it is known when the answer begins */
     const char *cascade;     /* "kept", "escalated" or "returned" (cascade.c); NULL: there was none */
     double doubt;            /* then by which doubt of the local model's */
+    const struct budget_rates *rates; /* of who asks; NULL: nothing is limited */
 };
 
 struct exchange_failure {
     int status;                  /* HTTP */
     int code;                    /* enum error_code */
     struct str message;          /* names each attempt */
-    struct str type;             /* the provider's own error type, may be empty */
+    struct str type;             /* the provider's own error type, may be empty; or a limit's (budget.h) */
     int64_t retry_after_ms;      /* -1 unknown */
     struct exchange_about about; /* of the last attempt, as far as known */
 };

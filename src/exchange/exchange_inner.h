@@ -2,7 +2,7 @@
  *
  *   exchange.c   DECIDE, RECORD, STREAM: what the client sees          dispatch.c   which target, when, how
  * often leg.c        one target being asked                                settle.c     SETTLE
- *   cascade.c    the local model first, another where it is unsure */
+ *   cascade.c    the local model first, another where it is unsure     spend.c      limits and budgets */
 #ifndef WEIR_EXCHANGE_EXCHANGE_INNER_H
 #define WEIR_EXCHANGE_EXCHANGE_INNER_H
 
@@ -41,6 +41,7 @@ struct leg {
     int64_t heard_milli; /* what came, by estimate, in thousandths of a token */
     struct doubt doubt;  /* of its first tokens, where the engine measures them */
     bool rests;          /* its answer waits for what others say (cascade.c) */
+    int64_t reserved;    /* of the budgets, for what it may cost: nano-dollars */
 };
 
 enum cascade_state { CASCADE_OFF, CASCADE_LISTENING, CASCADE_ASKING, CASCADE_OVER };
@@ -72,6 +73,9 @@ struct exchange {
     struct str api;
     bool identified;
     struct govern_identity identity;
+    struct budget_ticket ticket;
+    const struct exchange_origin *waits; /* of a batch's line: for its turn; else NULL */
+    struct loop_timer *turn;
     struct route_decision decision;
     struct attempts attempts;
     const struct exchange_model **order; /* targets, pools resolved; those before `next` had their turn */
@@ -93,7 +97,7 @@ struct exchange {
     struct loop_timer *hedge, *deadline;
     int64_t deadline_ms; /* INT64_MAX: none */
     bool paused;         /* by the client's watermark */
-    int64_t started_ms, first_token_ms;
+    int64_t wall_ms, started_ms, first_token_ms;
     int64_t given_up_cost; /* of attempts that were paid for and not used */
     int64_t cost;
     const char *outcome;
@@ -138,6 +142,18 @@ void cascade_answered(struct leg *by); /* before the others are cancelled */
 /* None of the others answers: true, the local answer goes on. */
 bool cascade_returns(struct exchange *x);
 bool cascade_is_whole(const struct exchange *x); /* a complete local answer is held while others are asked */
+
+/* ---- spend.c ---- */
+void spend_begin(struct exchange *x);
+/* May it be asked at all? False: `out` says why not. */
+bool spend_admit(struct exchange *x, struct exchange_failure *out);
+void spend_refused(const struct exchange *x, const struct exchange_failure *f); /* counts it */
+/* What the leg's target may cost is reserved; ERROR_BUSY: there is not so much left, and `f` says so. */
+int spend_reserve(struct leg *leg, struct chat_failure *f) MUST_USE;
+/* What was reserved for the leg cost so much; 0: nothing. */
+void spend_settle(struct leg *leg, int64_t nano_usd);
+void spend_end(struct exchange *x, const struct chat_usage *usage);
+const struct budget_rates *spend_rates(const struct exchange *x); /* NULL: nothing is limited */
 
 /* ---- exchange.c ---- */
 int64_t exchange_heard_in(const struct chat_event *event); /* thousandths of a token, by estimate */

@@ -11,6 +11,16 @@ static double ask_queue(void *ctx)
     return exchange_world_queue(((const struct learn_view *)ctx)->world);
 }
 
+static double ask_budget_left(void *ctx)
+{
+    return budget_left(((const struct learn_view *)ctx)->ticket);
+}
+
+static double ask_budget_share(void *ctx)
+{
+    return budget_share(((const struct learn_view *)ctx)->ticket);
+}
+
 static struct forecast_guess guess_of(const struct learn_view *v)
 {
     return forecast_guess(v->forecast, v->key_id, v->request->model);
@@ -66,6 +76,8 @@ static double ask_cost(void *ctx, struct str model, int64_t tokens)
 
 void learn_context(struct learn_view *v, struct router_context *c)
 {
+    c->budget_left = ask_budget_left;
+    c->budget_share = ask_budget_share;
     c->local_queue = ask_queue;
     c->latency_ms = ask_latency;
     c->cost_usd = ask_cost;

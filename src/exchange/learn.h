@@ -12,6 +12,7 @@ struct learn_view {
     struct forecast *forecast; /* may be NULL */
     const struct chat_request *request;
     struct str key_id;
+    const struct budget_ticket *ticket;
     bool by_latency; /* out: it was asked how soon first tokens come */
 };
 /* Sets the context's functions and its ctx. */

@@ -51,6 +51,7 @@ static void given_up(struct leg *leg)
         return;
     x->attempts.list[leg->attempt].cost_nano_usd = cost;
     x->given_up_cost += cost;
+    spend_settle(leg, cost);
 }
 
 /* ---- Deadlines ---- */
@@ -172,6 +173,8 @@ static void release(struct leg *leg)
     leg->has_place = false;
     timer_stop(leg);
     leg->state = LEG_IDLE;
+    if (leg != leg->x->counted) /* of that one SETTLE knows the cost */
+        spend_settle(leg, 0);
 }
 
 /* ---- Asking ---- */
@@ -221,7 +224,7 @@ static const struct chat_request *measured(struct leg *leg, const struct chat_re
     return copy;
 }
 
-static int start(struct leg *leg, struct error *err)
+static int call_start(struct leg *leg, struct error *err)
 {
     struct exchange *x = leg->x;
     leg->whole = asks_whole(leg);
@@ -252,11 +255,26 @@ static int64_t busy_ms(const struct leg *leg)
     return s.wait_ms < LEAST_MS ? LEAST_MS : s.wait_ms < MOST_MS ? s.wait_ms : MOST_MS;
 }
 
+/* Reserves what it may cost, and asks. */
+static int start(struct leg *leg, struct chat_failure *f)
+{
+    struct error err;
+    int rc = spend_reserve(leg, f);
+    if (rc)
+        return rc;
+    rc = call_start(leg, &err);
+    if (rc)
+        *f = (struct chat_failure){.code = rc,
+            .retry_after_ms = rc == ERROR_BUSY ? busy_ms(leg) : -1,
+            .message = arena_copy(leg->x->request->arena, str_from(err.message))};
+    return rc;
+}
+
 /* It has a place. */
 static bool leg_start(struct leg *leg)
 {
     struct exchange *x = leg->x;
-    struct error err;
+    struct chat_failure f;
     leg->since_ms = clock_mono_ms();
     leg->first_ms = 0;
     leg->usage = (struct chat_usage){.input_tokens = -1, .output_tokens = -1};
@@ -266,11 +284,7 @@ static bool leg_start(struct leg *leg)
     leg->rests = false;
     leg->attempt = attempts_begin(
         &x->attempts, x->request->arena, leg->model->name, provider_name(leg->model->target.provider));
-    int rc = start(leg, &err);
-    if (rc) {
-        const struct chat_failure f = {.code = rc,
-            .retry_after_ms = rc == ERROR_BUSY ? busy_ms(leg) : -1,
-            .message = str_from(err.message)};
+    if (start(leg, &f)) {
         leg_end(leg, &f);
         return false;
     }
@@ -395,7 +409,7 @@ void leg_end(struct leg *leg, const struct chat_failure *failure)
     enum breaker_result r = !failure ? BREAKER_OK : leg->call ? result_of(failure) : BREAKER_NEUTRAL;
     result(leg, r, failure ? failure->retry_after_ms : -1);
     if (failure)
-        observe_failed(leg, failure->code);
+        observe_failed(leg);
     release(leg);
 }
 

@@ -79,9 +79,10 @@ void observe_waited(const struct leg *leg, bool placed)
         leg->x->shard->meter, METER_QUEUE_SECONDS, &labels, (clock_mono_ms() - leg->since_ms) * 1000);
 }
 
-void observe_failed(const struct leg *leg, int code)
+void observe_failed(const struct leg *leg)
 {
-    count(leg->x, METER_FAILURES, leg->model->name, str_from(error_code_name(code)));
+    const char *reason = attempt_outcome(&leg->x->attempts.list[leg->attempt]);
+    count(leg->x, METER_FAILURES, leg->model->name, str_from(reason));
 }
 
 void observe_opened(const struct leg *leg)

@@ -33,7 +33,7 @@ void observe_piece(struct exchange *x, int64_t now_ns);
 size_t observe_headers(const struct leg *leg, struct egress_header out[2]);
 void observe_decided(struct exchange *x);
 void observe_waited(const struct leg *leg, bool placed);
-void observe_failed(const struct leg *leg, int code);
+void observe_failed(const struct leg *leg); /* its attempt is over */
 void observe_opened(const struct leg *leg); /* its target's breaker */
 void observe_retried(const struct leg *leg);
 void observe_hedged(const struct leg *leg);

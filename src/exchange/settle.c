@@ -13,6 +13,7 @@ static void exchange_free(struct exchange *x)
         leg_free(&x->legs[i]);
     loop_timer_free(x->hedge);
     loop_timer_free(x->deadline);
+    loop_timer_free(x->turn);
     recall_free(x);
     exchange_world_unref(x->world);
     arena_free(x->request->arena);
@@ -74,9 +75,14 @@ void exchange_settle(struct exchange *x, const char *outcome)
         loop_timer_stop(x->hedge);
     if (x->deadline)
         loop_timer_stop(x->deadline);
+    if (x->turn)
+        loop_timer_stop(x->turn);
     x->outcome = outcome;
     bool estimated = usage_count(x, &usage);
     x->cost = x->counted ? govern_price_cost(&x->counted->model->price, &usage) : 0;
+    if (x->counted)
+        spend_settle(x->counted, x->cost);
+    spend_end(x, &usage);
     if (x->cost >= 0)
         x->cost += x->given_up_cost;
     observe_settled(x, &usage);
@@ -113,5 +119,6 @@ void exchange_fail(struct exchange *x, const struct exchange_failure *failure, c
     x->failed = true;
     x->failure = *failure;
     x->failure.about.rule = x->decision.rule;
+    x->failure.about.rates = spend_rates(x);
     exchange_settle(x, outcome);
 }

@@ -72,6 +72,7 @@ struct when {
             enum when_sign sign;
             double value;
             bool threshold; /* of the route's calibration, instead of `value` */
+            bool share;     /* of budget_left: `value` is a share of the budget, not dollars */
         } number;
         struct {
             struct str *word;

@@ -118,7 +118,8 @@ struct router_context {
     int64_t wall_ms, mono_ms;
     /* Facts that live elsewhere, asked only if a rule does. NULL: unknown, and a condition on it does not match.
      * A negative answer is "unknown" too. */
-    double (*budget_left)(void *ctx);                    /* USD */
+    double (*budget_left)(void *ctx);                    /* USD; infinite: no budget */
+    double (*budget_share)(void *ctx);                   /* the least share that is left of one; 1: no budget */
     double (*local_queue)(void *ctx);                    /* requests waiting for the embedded engine */
     double (*latency_ms)(void *ctx, struct str model, int64_t tokens); /* likely time to the first token */
     double (*cost_usd)(void *ctx, struct str model, int64_t tokens);   /* likely cost of the whole answer */

@@ -98,7 +98,13 @@ static bool comparison_read(struct str text, struct when *w)
             *sign = signs[i].sign;
             text = str_trim(str_slice(text, strlen(signs[i].text), text.len));
             *threshold = w->fact == WHEN_COMPLEXITY && str_is(text, "threshold");
-            return *threshold || str_to_double(text, value);
+            w->number.share = w->fact == WHEN_BUDGET_LEFT && str_ends(text, STR("%"));
+            if (w->number.share)
+                text = str_trim(str_slice(text, 0, text.len - 1));
+            if (*threshold || !str_to_double(text, value))
+                return *threshold;
+            *value = w->number.share ? *value / 100 : *value;
+            return true;
         }
     return false;
 }

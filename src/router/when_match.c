@@ -27,6 +27,12 @@ bool when_bool(const struct when *w, struct facts *f)
     }
 }
 
+static double budget_of(const struct when *w, const struct router_context *c)
+{
+    double (*ask)(void *ctx) = w->number.share ? c->budget_share : c->budget_left;
+    return ask ? ask(c->ctx) : -1;
+}
+
 double when_number(const struct when *w, struct facts *f, struct str first)
 {
     const struct router_context *c = f->context;
@@ -37,7 +43,7 @@ double when_number(const struct when *w, struct facts *f, struct str first)
     case WHEN_TOKENS:
         return (double)facts_tokens(f);
     case WHEN_BUDGET_LEFT:
-        value = c->budget_left ? c->budget_left(c->ctx) : -1;
+        value = budget_of(w, c);
         break;
     case WHEN_LOCAL_QUEUE:
         value = c->local_queue ? c->local_queue(c->ctx) : -1;

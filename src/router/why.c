@@ -83,6 +83,10 @@ static void value_say(const struct why *y, const struct when *w)
         number = when_number(w, y->facts, y->first);
         if (isnan(number))
             buf_append_text(y->out, "unknown");
+        else if (isinf(number))
+            buf_append_text(y->out, "not limited");
+        else if (w->number.share)
+            buf_appendf(y->out, "%.4g%%", number * 100);
         else
             buf_appendf(y->out, "%.6g", number);
         return;

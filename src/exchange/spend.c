@@ -1,0 +1,125 @@
+/* What an exchange may do and spend: its way through the budgets (govern/budget.h).
+ *
+ *   begin --> admit --> (reserve --> settle, for each leg that costs) --> end */
+#include "exchange/forecast.h"
+#include "exchange/exchange_inner.h"
+
+#include "base/clock.h"
+
+#define WORST 2.0 /* an answer is taken to be at most so much longer than those before it */
+
+void spend_begin(struct exchange *x)
+{
+    x->wall_ms = clock_wall_ms();
+    budget_open(x->shard->budget, str_from(x->identified ? x->identity.key_id : ""),
+        str_from(x->identified ? x->identity.team : ""), x->wall_ms, &x->ticket);
+}
+
+/* Tokens of all choices: what the client allows, else somewhat more than answers were. */
+static int64_t output_of(const struct exchange *x)
+{
+    const struct chat_request *r = x->request;
+    if (r->kind != CHAT_KIND_ANSWER)
+        return 0;
+    if (r->max_tokens >= 0)
+        return r->max_tokens * r->n;
+    struct str key_id = str_from(x->identified ? x->identity.key_id : "");
+    struct forecast_guess guess = forecast_guess(x->shard->forecast, key_id, r->model);
+    return (int64_t)(WORST * guess.output_tokens) * r->n;
+}
+
+const struct budget_rates *spend_rates(const struct exchange *x)
+{
+    const struct budget_rates *r = &x->ticket.rates;
+    return r->requests.limit >= 0 || r->tokens.limit >= 0 ? r : NULL;
+}
+
+static void count_refusal(const struct exchange *x, const char *limit)
+{
+    const struct str name = str_from(limit);
+    const struct meter_labels labels = meter_labels(&name, 1);
+    meter_count(x->shard->meter, METER_LIMIT_REFUSALS, &labels, 1);
+}
+
+void spend_refused(const struct exchange *x, const struct exchange_failure *f)
+{
+    count_refusal(x, f->code == ERROR_DENIED ? "models" : f->type.data);
+}
+
+bool spend_admit(struct exchange *x, struct exchange_failure *out)
+{
+    struct budget_refusal why;
+    struct error err;
+    if (!x->ticket.rated)
+        return true;
+    int64_t tokens =
+        x->ticket.token_rated && !x->request->count_only ? router_tokens(x->request) + output_of(x) : 0;
+    int rc = budget_admit(&x->ticket, x->request->model, tokens, clock_mono_ns(), &why, &err);
+    if (rc == 0)
+        return true;
+    bool denied = rc == ERROR_DENIED;
+    *out = (struct exchange_failure){.status = denied ? 403 : 429,
+        .code = rc,
+        .type = denied ? STR_NONE : str_from(why.type),
+        .message = arena_copy(x->request->arena, str_from(err.message)),
+        .retry_after_ms = why.retry_after_ms,
+        .about = {.rates = spend_rates(x)}};
+    return false;
+}
+
+/* What a leg may cost, at most as far as can be told; -1: its price is unknown. */
+static int64_t cost_of(const struct leg *leg)
+{
+    const struct exchange *x = leg->x;
+    const struct govern_price *price = &leg->model->price;
+    struct govern_price worst = *price;
+    int64_t estimated = router_tokens(x->request);
+    double counted = pace_tokens(leg->model->pace, estimated);
+    const struct chat_usage usage = {
+        .input_tokens = counted > (double)estimated ? (int64_t)counted : estimated,
+        .output_tokens = output_of(x)};
+    if (worst.cache_write > worst.input)
+        worst.input = worst.cache_write; /* a prompt may be written to the provider's cache */
+    return govern_price_cost(&worst, &usage);
+}
+
+int spend_reserve(struct leg *leg, struct chat_failure *f)
+{
+    struct exchange *x = leg->x;
+    const struct govern_price *price = &leg->model->price;
+    struct budget_refusal why = {-1, "insufficient_quota"};
+    struct error err;
+    bool free_of_charge = price->known ? price->input <= 0 && price->output <= 0
+                                       : provider_is_inside(leg->model->target.provider);
+    if (!x->ticket.money || x->request->count_only || free_of_charge)
+        return 0;
+    int64_t cost = cost_of(leg);
+    int rc = cost < 0 ? error_set(&err, ERROR_BUSY,
+                            "what it costs is not known, so that no budget can hold it: say its 'price'")
+                      : budget_reserve(&x->ticket, cost, &why, &err);
+    if (rc == 0) {
+        leg->reserved = cost;
+        return 0;
+    }
+    count_refusal(x, "budget");
+    x->attempts.list[leg->attempt].unaffordable = true;
+    *f = (struct chat_failure){.code = rc,
+        .retryable = true,
+        .retry_after_ms = why.retry_after_ms,
+        .type = str_from(why.type),
+        .message = arena_copy(x->request->arena, str_from(err.message))};
+    return rc;
+}
+
+void spend_settle(struct leg *leg, int64_t nano_usd)
+{
+    budget_settle(&leg->x->ticket, leg->reserved, nano_usd);
+    leg->reserved = 0;
+}
+
+void spend_end(struct exchange *x, const struct chat_usage *usage)
+{
+    int64_t input = usage->input_tokens > 0 ? usage->input_tokens : 0;
+    int64_t output = usage->output_tokens > 0 ? usage->output_tokens : 0;
+    budget_close(&x->ticket, x->counted ? input + output : 0);
+}
