@@ -40,7 +40,8 @@ static const struct verb verbs[] = {
     {"quantize", verb_train, "a model file in fewer bits, or other ones"},
     {"imatrix", verb_train, "what matters in a model's matrices, for weir quantize --imatrix"},
     {"perplexity", verb_train, "how well models foretell a text, and what quantising cost them"},
-    {"keys", verb_keys, "create, list and revoke API keys"},
+    {"keys", verb_keys, "create, limit, list and revoke API keys"},
+    {"teams", verb_teams, "budgets and limits that a team's keys share, and the whole gateway's"},
     {"audit", verb_audit, "what left, to whom, under which rule"},
     {"purge", verb_purge, "delete kept content now"},
 };

@@ -51,6 +51,7 @@ struct serving {
     struct access_log *access_log;
     struct telemetry *telemetry;
     struct govern_keys *keys;
+    struct budget *budget;
     struct loop_timer *every_second, *purge;
     struct exchange_prober *prober;
     char *files; /* NULL: no folder for clients' files */
@@ -276,6 +277,10 @@ static int state_open(struct serving *s, struct error *err)
     if (rc == 0 && recovered > 0)
         log_warn("serve", "%lld requests were cut off when the gateway last ended; the ledger says so",
             (long long)recovered);
+    if (rc == 0)
+        rc = budget_create(s->store, &s->budget, err);
+    if (rc == 0)
+        rc = budget_start(s->budget, err);
     if (rc == 0 && s->config->auth_keys)
         rc = govern_keys_create(s->store, &s->keys, err);
     if (rc == 0 && s->keys && govern_keys_count(s->keys) == 0)
@@ -327,6 +332,7 @@ static int shard_open(struct serving *s, int index, struct error *err)
     shard->exchange.meter = s->meter;
     shard->exchange.cache = s->cache;
     shard->exchange.forecast = s->forecast;
+    shard->exchange.budget = s->budget;
     shard->api = (struct api_shard){.exchange = &shard->exchange,
         .keys = s->keys,
         .loopback = is_loopback(s->listen_host),
@@ -469,6 +475,7 @@ static void stop(struct serving *s)
     for (int i = s->n_shards - 1; i >= 0; i--)
         http_server_free(s->shards[i].http);
     batches_free(s->batches);
+    budget_free(s->budget);
     store_close(s->store);
     for (int i = 0; i < 3; i++)
         loop_signal_free(s->signals[i]);

@@ -15,7 +15,8 @@
 
 static const char help[] =
     "usage: weir route [--config FILE] [--shape NAME] [--content] [--boundary local] [--batch] [--key NAME]\n"
-    "                  [--team NAME] [--tags A,B] [--header NAME:VALUE] < requests.jsonl\n"
+    "                  [--team NAME] [--tags A,B] [--header NAME:VALUE] [--budget-left USD|SHARE%] < "
+    "requests.jsonl\n"
     "\n"
     "Reads OpenAI chat bodies, one a line, and writes the decision for each: where it would go, every fact\n"
     "with its value, every rule with why it matches or not, and what was found by which layer of the\n"
@@ -27,6 +28,7 @@ static const char help[] =
     "  --boundary local  as if the client had asked to stay inside\n"
     "  --batch           as if it came from a batch\n"
     "  --key, --team     as if that key or team had asked\n"
+    "  --budget-left B   as if 4.50 dollars or 20% of a budget were left; else the rules do not know\n"
     "  --tags A,B        as if the header x-weir-tags said so\n"
     "  --header N:VALUE  as if the request had that header, for what `owner` finds in headers\n";
 
@@ -41,8 +43,9 @@ struct route {
     struct buf out;
     int (*read)(struct arena *, struct str, struct chat_request **, struct error *);
     const char *header;
-    bool content; /* findings are shown with what stands there */
-    bool failed;  /* a line had no decision */
+    double budget_left; /* dollars or a share */
+    bool content;       /* findings are shown with what stands there */
+    bool failed;        /* a line had no decision */
 };
 
 /* False: not a shape's name. */
@@ -79,6 +82,29 @@ static double ask_cost(void *ctx, struct str model, int64_t tokens)
             return nano < 0 ? -1 : (double)nano * 1e-9;
     }
     return -1;
+}
+
+static double budget_left_give(void *ctx)
+{
+    return ((const struct route *)ctx)->budget_left;
+}
+
+/* "4.50" or "20%"; false after having said what is wrong. */
+static bool budget_left_read(struct route *r, const char *text)
+{
+    struct str amount = str_from(text);
+    bool share = str_ends(amount, STR("%"));
+    if (!text)
+        return true;
+    if (share)
+        amount = str_slice(amount, 0, amount.len - 1);
+    if (!str_to_double(amount, &r->budget_left) || !(r->budget_left >= 0)) {
+        verb_failf(EXIT_USAGE, "--budget-left wants dollars like 4.50 or a share like 20%%, not '%s'", text);
+        return false;
+    }
+    r->budget_left = share ? r->budget_left / 100 : r->budget_left;
+    *(share ? &r->context.budget_share : &r->context.budget_left) = budget_left_give;
+    return true;
 }
 
 static struct str header_give(void *ctx, const char *name, int index)
@@ -144,10 +170,12 @@ static bool context_fill(struct route *r, const char *boundary, const char *tags
 int verb_route(int argc, char **argv)
 {
     struct route r = {0};
-    const char *file = NULL, *boundary = NULL, *key = NULL, *team = NULL, *tags = NULL, *shape = "chat";
+    const char *file = NULL, *boundary = NULL, *key = NULL, *team = NULL, *tags = NULL, *budget = NULL,
+               *shape = "chat";
     const struct verb_option options[] = {{"config", &file, NULL}, {"boundary", &boundary, NULL},
         {"key", &key, NULL}, {"team", &team, NULL}, {"tags", &tags, NULL}, {"batch", NULL, &r.context.batch},
-        {"shape", &shape, NULL}, {"content", NULL, &r.content}, {"header", &r.header, NULL}};
+        {"shape", &shape, NULL}, {"content", NULL, &r.content}, {"header", &r.header, NULL},
+        {"budget-left", &budget, NULL}};
     int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
     if (n == -2)
         return EXIT_DONE;
@@ -159,7 +187,7 @@ int verb_route(int argc, char **argv)
     if (!shape_find(shape, &r))
         return verb_failf(
             EXIT_USAGE, "--shape is chat, completions, responses, anthropic or ollama, not '%s'", shape);
-    if (!context_fill(&r, boundary, tags))
+    if (!context_fill(&r, boundary, tags) || !budget_left_read(&r, budget))
         return EXIT_USAGE;
     if (config_policy_load(str_from(file), &r.config, &policy, &err))
         return verb_fail(EXIT_USAGE, &err);

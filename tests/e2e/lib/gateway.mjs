@@ -25,13 +25,14 @@ export function makeFolder() {
 
 export class Gateway {
   // `config` is the YAML without `listen` and `state`; env is added to a nearly empty environment.
-  static async start(config, { folder = makeFolder(), env = {}, args = [], wait = true, keep = false } = {}) {
+  static async start(config, { folder = makeFolder(), env = {}, args = [], wait = true, keep = false, state } = {}) {
     const g = new Gateway();
     g.folder = folder;
     g.keep = keep;
     g.config = join(folder, 'weir.yaml');
     g.state = join(folder, 'weir.db');
-    writeFileSync(g.config, `listen: 127.0.0.1:0\nstate: sqlite:${g.state}\n${config}`);
+    g.stateUrl = state ?? `sqlite:${g.state}`; // `state`: another one, as postgresql://...
+    writeFileSync(g.config, `listen: 127.0.0.1:0\nstate: ${g.stateUrl}\n${config}`);
     g.log = '';
     g.out = '';
     const pass = {};
