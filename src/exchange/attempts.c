@@ -138,6 +138,30 @@ static int status_of(const struct chat_failure *f)
     return f->status == 500 || f->status == 502 ? f->status : 503;
 }
 
+static bool any_unaffordable(const struct attempts *a)
+{
+    for (size_t i = 0; i < a->count; i++)
+        if (a->list[i].unaffordable)
+            return true;
+    return false;
+}
+
+/* Whose failure stands for all: the last one's. That there is no money is said where there was nothing else
+ * to say than that others cannot do it: a target that is busy or down may come back sooner than the money. */
+static const struct attempt *last_of(const struct attempts *a)
+{
+    const struct attempt *last = NULL, *unaffordable = NULL;
+    bool no_money = any_unaffordable(a);
+    for (size_t i = 0; i < a->count; i++) {
+        const struct attempt *t = &a->list[i];
+        if (t->over && t->unaffordable)
+            unaffordable = t;
+        else if (t->over && !(no_money && t->failure.code == ERROR_UNSUPPORTED))
+            last = t;
+    }
+    return last ? last : unaffordable ? unaffordable : a->list;
+}
+
 /* All attempts alike give their own status; mixed ones a 503, so that the client may try again. */
 static int status_of_all(const struct attempts *a)
 {
@@ -147,7 +171,8 @@ static int status_of_all(const struct attempts *a)
         if (!a->list[i].over || (a->list[i].passed && i + 1 < a->count))
             continue; /* a hedge under way, or one that was not asked, says nothing */
         /* A request that one target refuses for what it asks says nothing about the others. */
-        if (a->count > 1 && a->list[i].failure.code == ERROR_UNSUPPORTED && i + 1 < a->count)
+        if (a->count > 1 && a->list[i].failure.code == ERROR_UNSUPPORTED &&
+            (i + 1 < a->count || any_unaffordable(a)))
             continue;
         if (status != 0 && status != one)
             return 503;
@@ -169,19 +194,6 @@ static bool is_one_target(const struct attempts *a)
         if (a->list[i].over && !is_repeat(a, i))
             return false;
     return true;
-}
-
-/* Whose failure stands for all: the last one's. That there is no money is said where there was nothing else:
- * a target that is busy or down may come back sooner than the money. */
-static const struct attempt *last_of(const struct attempts *a)
-{
-    const struct attempt *last = NULL;
-    for (size_t i = a->count; i > 0; i--) {
-        const struct attempt *t = &a->list[i - 1];
-        if (t->over && (!last || (last->unaffordable && !t->unaffordable)))
-            last = t;
-    }
-    return last ? last : a->list;
 }
 
 struct exchange_failure attempts_failure(const struct attempts *a, struct arena *arena)

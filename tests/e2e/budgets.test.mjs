@@ -461,3 +461,45 @@ test('two gateways with one PostgreSQL know of each other what was spent', async
     postgres.stop();
   }
 });
+
+test('the official clients know a spent budget and a rate that is used up, and do not come again at once', async (t) => {
+  const [openai, anthropic] = await Promise.all(['openai', '@anthropic-ai/sdk'].map((name) => import(name).then((m) => m, () => null)));
+  if (!openai || !anthropic) return t.skip('the official clients are not installed');
+  const g = await start();
+  try {
+    const poor = makeKey(g, '--budget', '0.001');
+    const rated = makeKey(g, '--requests', '1');
+    await accepted(g, rated);
+    const messages = [{ role: 'user', content: 'hello' }];
+    const of = (key) => new openai.default({ baseURL: `${g.url}/v1`, apiKey: key.secret });
+    const quota = await of(poor).chat.completions.create({ model: 'big', messages, max_tokens: 20 }).catch((e) => e);
+    assert.ok(quota instanceof openai.RateLimitError, String(quota));
+    assert.deepEqual([quota.code, quota.type], ['insufficient_quota', 'insufficient_quota']);
+    const claude = new anthropic.default({ baseURL: g.url, apiKey: poor.secret });
+    const spent = await claude.messages.create({ model: 'big', messages, max_tokens: 20 }).catch((e) => e);
+    assert.ok(spent instanceof anthropic.RateLimitError, String(spent));
+    assert.equal(spent.error.error.type, 'rate_limit_error');
+    assert.equal(g.audit('ledger').length, 2, 'each was asked once');
+    const { response } = await of(rated).chat.completions.create({ model: 'tiny', messages, max_tokens: 2 }).withResponse();
+    assert.equal(response.headers.get('x-ratelimit-remaining-requests'), '0');
+    const rate = await of(rated).chat.completions.create({ model: 'tiny', messages, max_tokens: 2 }, { maxRetries: 0 }).catch((e) => e);
+    assert.ok(rate instanceof openai.RateLimitError);
+    assert.deepEqual([rate.code, rate.type], ['rate_limit_exceeded', 'requests']);
+  } finally {
+    await g.stop();
+  }
+});
+
+test('weir route: as if so much of a budget were left', async () => {
+  const g = await start();
+  try {
+    const route = (...args) =>
+      JSON.parse(execFileSync(weir, ['route', '--config', g.config, ...args], { input: '{"model":"saves","messages":[{"role":"user","content":"x"}]}', env: { ...process.env, KEY: 'x' }, stdio: ['pipe', 'pipe', 'ignore'] }));
+    assert.equal(route('--budget-left', '80%').rule, 'rich');
+    assert.equal(route('--budget-left', '0.01').rule, 'poor');
+    assert.equal(route().rule, 'between');
+    assert.throws(() => route('--budget-left', 'much'), (e) => e.status === 2);
+  } finally {
+    await g.stop();
+  }
+});

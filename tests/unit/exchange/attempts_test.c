@@ -94,6 +94,41 @@ static void the_error_names_each_attempt(void **state)
     arena_free(arena);
 }
 
+static void unaffordable(struct attempts *a, struct arena *arena, const char *target, int64_t retry_after_ms)
+{
+    failed(a, arena, target, ERROR_BUSY, 0);
+    struct attempt *t = &a->list[a->count - 1];
+    t->unaffordable = true;
+    t->failure.type = STR("insufficient_quota");
+    t->failure.retry_after_ms = retry_after_ms;
+}
+
+/* Whoever could come back sooner than the money is waited for. */
+static void no_money_is_said_where_nothing_else_is_left(void **state)
+{
+    (void)state;
+    struct arena *arena = arena_create(MIB);
+    struct attempts a = {0};
+    unaffordable(&a, arena, "gpt", 86400000);
+    unaffordable(&a, arena, "claude", 86400000);
+    struct exchange_failure f = attempts_failure(&a, arena);
+    assert_int_equal(f.status, 429);
+    assert_true(str_is(f.type, "insufficient_quota"));
+    assert_int_equal(f.retry_after_ms, 86400000);
+    assert_true(str_find(attempts_json(&a, arena), STR("\"outcome\":\"budget\"")) != SIZE_MAX);
+    failed(&a, arena, "small", ERROR_UNSUPPORTED, 0); /* it could not do it anyway */
+    f = attempts_failure(&a, arena);
+    assert_int_equal(f.status, 429);
+    assert_true(str_is(f.type, "insufficient_quota"));
+    failed(&a, arena, "house", ERROR_BUSY, 0);
+    a.list[a.count - 1].failure.retry_after_ms = 1000;
+    f = attempts_failure(&a, arena);
+    assert_int_equal(f.status, 429);
+    assert_true(str_is(f.type, "some_type"));
+    assert_int_equal(f.retry_after_ms, 1000);
+    arena_free(arena);
+}
+
 /* The failure's own strings live only during the call; long ones are cut. */
 static void keeps_copies_of_messages(void **state)
 {
@@ -174,6 +209,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_failure_gives_its_own_status),
         cmocka_unit_test(several_failures_agree_or_are_503),
+        cmocka_unit_test(no_money_is_said_where_nothing_else_is_left),
         cmocka_unit_test(the_error_names_each_attempt),
         cmocka_unit_test(repeats_are_told_once),
         cmocka_unit_test(what_is_under_way_is_no_failure),

@@ -138,6 +138,12 @@ static double latency(void *ctx, struct str model, int64_t tokens)
     return str_is(model, "house") && tokens > 0 ? 120 : 9999;
 }
 
+static double a_quarter(void *ctx)
+{
+    (void)ctx;
+    return 0.25;
+}
+
 static void every_condition(void **state)
 {
     (void)state;
@@ -179,6 +185,10 @@ static void every_condition(void **state)
     assert_false(matches("{tag: red}", r, &c));
     assert_true(matches("{budget_left: \">= 7\"}", r, &c));
     assert_false(matches("{budget_left: \"!= 7\"}", r, &c));
+    assert_false(matches("{budget_left: \"< 20%\"}", r, &c)); /* of the share nobody knows */
+    c.budget_share = a_quarter;
+    assert_true(matches("{budget_left: [\">= 7\", \"<= 25 %\"]}", r, &c));
+    assert_false(matches("{budget_left: \"> 25%\"}", r, &c));
     assert_true(matches("{local_queue: \"== 7\"}", r, &c));
     assert_true(matches("{latency_ms: \"<= 120\"}", r, &c));
     assert_true(matches("{cost_usd: \"== 120\"}", r, &c));
