@@ -17,7 +17,7 @@ COMMON_ROOMS := base json chat
 GATEWAY_ROOMS := http egress store engine provider router govern hub exchange api app
 WORKER_DIRS := src/engine/worker src/engine/worker/cpu
 # The trainer, a program of its own, uses the engine's code.
-TRAIN_ROOMS := train
+TRAIN_ROOMS := train train/hf
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror
 CFLAGS ?= -O2 -g
