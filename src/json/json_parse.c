@@ -128,7 +128,7 @@ json_t *json_parse(struct str text)
 {
     if (text.len == 0 || !str_utf8_valid(text))
         return NULL;
-    struct parser p = {.scan = {.at = text.data, .end = text.data + text.len, .values = 1}};
+    struct parser p = {.scan = {.at = text.data, .end = text.data + text.len, .values = 1, .most = LIMIT_JSON_VALUES}};
     buf_init(&p.plain, text.len);
     json_t *root = value_parse(&p);
     json_scan_space(&p.scan);

@@ -189,7 +189,7 @@ bool json_scan_number(struct json_scan *s, struct str *out, bool *whole)
 static bool count(struct json_scan *s, size_t values)
 {
     s->values += values;
-    return s->values <= LIMIT_JSON_VALUES;
+    return s->values <= s->most;
 }
 
 bool json_scan_enter(struct json_scan *s, char open)

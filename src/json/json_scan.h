@@ -9,7 +9,8 @@
 
 struct json_scan {
     const char *at, *end;
-    size_t depth, values; /* so far; against LIMIT_JSON_DEPTH and LIMIT_JSON_VALUES */
+    size_t depth, values; /* so far; against LIMIT_JSON_DEPTH and `most` */
+    size_t most;          /* LIMIT_JSON_VALUES, but for a file that is known to be large */
 };
 
 /* The first byte of [at, end) that is not printable ASCII, or is a quote or a backslash; what stands before

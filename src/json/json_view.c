@@ -260,7 +260,10 @@ int json_view_read(struct json_view *v, struct str text, const struct json_item 
         return 0;
     }
     text = text_keep(v, text);
-    struct json_scan s = {.at = text.data, .end = text.data + text.len, .values = 1};
+    struct json_scan s = {.at = text.data,
+        .end = text.data + text.len,
+        .values = 1,
+        .most = v->most ? v->most : LIMIT_JSON_VALUES};
     v->n = 0;
     buf_clear(&v->plain);
     v->plain.max = text.len;

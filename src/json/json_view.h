@@ -41,6 +41,7 @@ struct json_view {
     struct json_item *items;
     size_t n, capacity;
     struct buf plain; /* strings that had escapes */
+    size_t most;      /* values; 0: LIMIT_JSON_VALUES */
     bool repeats;     /* the caller's word that texts may be alike */
     struct buf last; /* then the items stand in this copy; empty: the last text was too large, or not valid */
     uint32_t varies[JSON_VIEW_VARIES]; /* items that have differed, in order */

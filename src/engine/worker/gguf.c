@@ -28,6 +28,7 @@ struct gguf {
     uint32_t version;
     struct part *parts;
     size_t n_parts;
+    bool header; /* the tensors' bytes are not there */
     struct gguf_pair *pairs; /* those of the first part */
     size_t n_pairs;
     struct map keys; /* key -> index in pairs */
@@ -162,7 +163,7 @@ static int read_tensors(struct gguf *g, struct gguf_reader *r, uint64_t count)
                 "there are two tensors named '" STR_FMT "': the file is corrupt", STR_ARG(first[i].name));
     }
     size_t data = (r->at + alignment - 1) & ~(alignment - 1); /* at <= file size: cannot overflow */
-    for (size_t i = 0; i < count && rc == 0; i++)
+    for (size_t i = 0; i < count && rc == 0 && !g->header; i++)
         rc = tensor_place(r, &first[i], offsets[i], alignment, data);
     if (rc == 0)
         g->n_tensors += (size_t)count;
@@ -318,7 +319,7 @@ int gguf_open(const int *fds, size_t n_fds, struct gguf **out, struct error *err
     return rc;
 }
 
-int gguf_open_memory(const void *data, size_t size, struct gguf **out, struct error *err)
+static int open_memory(const void *data, size_t size, bool header, struct gguf **out, struct error *err)
 {
     struct gguf *g;
     *out = NULL;
@@ -326,12 +327,23 @@ int gguf_open_memory(const void *data, size_t size, struct gguf **out, struct er
     if (rc)
         return rc;
     g->parts[0] = (struct part){.base = data, .size = size};
+    g->header = header;
     rc = read_parts(g, err);
     if (rc)
         gguf_close(g);
     else
         *out = g;
     return rc;
+}
+
+int gguf_open_memory(const void *data, size_t size, struct gguf **out, struct error *err)
+{
+    return open_memory(data, size, false, out, err);
+}
+
+int gguf_open_header(const void *data, size_t size, struct gguf **out, struct error *err)
+{
+    return open_memory(data, size, true, out, err);
 }
 
 void gguf_close(struct gguf *g)

@@ -58,6 +58,8 @@ struct gguf_pair {
  * caller's. gguf_open_memory parses bytes that must outlive the result. */
 int gguf_open(const int *fds, size_t n_fds, struct gguf **out, struct error *err) MUST_USE;
 int gguf_open_memory(const void *data, size_t size, struct gguf **out, struct error *err) MUST_USE;
+/* The same of what stands before the tensors' bytes, as gguf_writer_header gives it: their data is NULL. */
+int gguf_open_header(const void *data, size_t size, struct gguf **out, struct error *err) MUST_USE;
 void gguf_close(struct gguf *g); /* NULL is allowed; unmaps: every span and tensor dies */
 
 uint32_t gguf_version(const struct gguf *g);
