@@ -7,6 +7,7 @@
 #include "engine/worker/gguf.h"
 #include "engine/worker/tensor_quantize.h"
 #include "train/files.h"
+#include "train/pour.h"
 #include "train/quantize.h"
 #include "train/run.h"
 
@@ -153,15 +154,6 @@ static const struct train_weight *weight_of(const struct train_model *m, const s
     return NULL;
 }
 
-/* The base's type, where that can be written; else halves. */
-static enum tensor_type folded_type(const struct tensor *t)
-{
-    const uint32_t n = tensor_type_info(t->type)->block_values;
-    float values[256] = {0};
-    char bytes[1024];
-    return n <= 256 && tensor_quantize(t->type, values, bytes, n, NULL) == 0 ? t->type : TENSOR_F16;
-}
-
 /* W + scale B A */
 static int folded_values(
     const struct train_model *m, const struct train_weight *w, float *to, struct error *err)
@@ -197,7 +189,7 @@ static int folded_fill(void *ctx, const struct gguf_writer *g, struct file_write
         float *values = malloc((size_t)(w->n_in * w->n_out) * sizeof *values);
         rc = values ? folded_values(x->m, w, values, err)
                     : error_set(err, ERROR_MEMORY, "no memory to write %s", w->name);
-        rc = rc ? rc : rows_write(w->name, values, w->n_in, w->n_out, folded_type(t), g, f, err);
+        rc = rc ? rc : rows_write(w->name, values, w->n_in, w->n_out, pour_type_of(t), g, f, err);
         free(values);
     }
     return rc;
@@ -213,7 +205,7 @@ int folded_write(const struct train_model *m, const struct gguf *base, const cha
         const struct tensor *t = gguf_tensor_at(base, i);
         char name[TENSOR_NAME_MAX + 1];
         snprintf(name, sizeof name, STR_FMT, STR_ARG(t->name));
-        gguf_write_tensor(&g, name, weight_of(m, t) ? folded_type(t) : t->type, t->n_dims, t->shape);
+        gguf_write_tensor(&g, name, weight_of(m, t) ? pour_type_of(t) : t->type, t->n_dims, t->shape);
     }
     int rc = file_write_gguf(&g, path, folded_fill, &x, err);
     gguf_writer_free(&g);

@@ -1,0 +1,270 @@
+/* config.json to a GGUF file's keys. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "engine/worker/model_loader.h"
+#include "train/files.h"
+#include "train/hf/config.h"
+
+#define CONFIG_MAX (4 * MIB)
+
+const struct json_item *hf_given(const struct json_item *object, const char *key)
+{
+    const struct json_item *item = json_item_get(object, key);
+    return item && item->kind != JSON_ITEM_NULL ? item : NULL;
+}
+
+int hf_number(const struct json_item *object, const char *key, double fallback, double least, double most,
+    double *out, struct error *err)
+{
+    const struct json_item *item = hf_given(object, key);
+    *out = fallback;
+    if (!item && !isnan(fallback))
+        return 0;
+    if (!item)
+        return error_set(err, ERROR_INVALID, "config.json has no '%s', which this architecture needs", key);
+    if (!json_item_double(item, out) || *out < least || *out > most)
+        return error_set(
+            err, ERROR_INVALID, "config.json's '%s' is not a number from %g to %g", key, least, most);
+    return 0;
+}
+
+static int whole(const struct json_item *object, const char *key, int64_t fallback, int64_t least,
+    int64_t most, int64_t *out, struct error *err)
+{
+    double value;
+    int rc = hf_number(
+        object, key, fallback < 0 ? (double)NAN : (double)fallback, (double)least, (double)most, &value, err);
+    *out = (int64_t)value;
+    if (rc == 0 && (double)*out != value)
+        return error_set(err, ERROR_INVALID, "config.json's '%s' is not a whole number", key);
+    return rc;
+}
+
+const char *hf_key(const struct hf_arch *a, const char *key, char to[HF_KEY_MAX])
+{
+    snprintf(to, HF_KEY_MAX, "%s.%s", a->gguf, key);
+    return to;
+}
+
+/* ---- Reading ---- */
+static int shape_read(struct hf_config *c, struct error *err)
+{
+    enum { NEEDED = -1 };
+    const struct json_item *r = c->root, *tied = hf_given(r, "tie_word_embeddings");
+    struct hf_shape *s = &c->shape;
+    int rc = whole(r, "num_hidden_layers", NEEDED, 1, MODEL_LAYERS_MAX, &s->layers, err);
+    rc = rc ? rc : whole(r, "hidden_size", NEEDED, 1, MODEL_WIDTH_MAX, &s->embed, err);
+    rc = rc ? rc : whole(r, "num_attention_heads", NEEDED, 1, MODEL_HEADS_MAX, &s->heads, err);
+    rc = rc ? rc : whole(r, "num_key_value_heads", s->heads, 1, MODEL_HEADS_MAX, &s->kv_heads, err);
+    rc = rc ? rc : whole(r, "intermediate_size", NEEDED, 1, MODEL_WIDTH_MAX, &s->ff, err);
+    rc = rc ? rc : whole(r, "vocab_size", NEEDED, 1, MODEL_VOCAB_MAX, &s->vocab, err);
+    if (rc)
+        return rc;
+    const int64_t share = c->arch->head              ? c->arch->head
+                          : s->embed % s->heads == 0 ? s->embed / s->heads
+                                                     : NEEDED;
+    rc = whole(r, "head_dim", share, 2, MODEL_HEAD_WIDTH_MAX, &s->head, err);
+    for (const struct hf_key *k = c->arch->keys; k->hf && rc == 0; k++) {
+        int64_t *to = strcmp(k->gguf, "expert_count") == 0                        ? &s->experts
+                      : strcmp(k->gguf, "expert_feed_forward_length") == 0        ? &s->expert_ff
+                      : strcmp(k->gguf, "expert_shared_feed_forward_length") == 0 ? &s->shared_ff
+                                                                                  : NULL;
+        if (to)
+            rc = whole(r, k->hf, NEEDED, 1, to == &s->experts ? MODEL_EXPERTS_MAX : MODEL_WIDTH_MAX, to, err);
+    }
+    s->tied = tied && tied->kind == JSON_ITEM_TRUE;
+    return rc;
+}
+
+/* The item is written as this JSON, or is this number. */
+static bool says(const struct json_item *item, const char *json)
+{
+    struct str value = str_from(json);
+    double a, b;
+    if (json[0] == '"')
+        return json_item_is(item, JSON_ITEM_STRING) && str_eq(item->text, str_slice(value, 1, value.len - 1));
+    if (json[0] == '[')
+        return json_item_is(item, JSON_ITEM_ARRAY) && item->n == 0;
+    return str_eq(item->text, value) || (json_item_double(item, &a) && str_to_double(value, &b) && a == b);
+}
+
+static int fixed_check(const struct hf_config *c, struct error *err)
+{
+    for (const struct hf_fixed *f = c->arch->fixed; f->key; f++) {
+        const struct json_item *item = json_item_get(c->root, f->key);
+        if (!item ? !f->may_lack : !says(item, f->value) && !(f->also && says(item, f->also)))
+            return error_set(err, ERROR_UNSUPPORTED,
+                "config.json's '%s' is %.*s: a %s whose '%s' is not %s cannot be expressed in a GGUF file",
+                f->key, item ? (int)(item->text.len < 60 ? item->text.len : 60) : 7,
+                item ? item->text.data : "missing", c->arch->hf, f->key, f->value);
+    }
+    if (hf_given(c->root, "quantization_config"))
+        return error_set(err, ERROR_UNSUPPORTED,
+            "config.json has a 'quantization_config': the weights are quantised already; take the model's "
+            "original folder");
+    return 0;
+}
+
+static int scalar_check(const struct hf_config *c, struct error *err)
+{
+    enum { LARGEST_GEMMA2 = 46, LARGEST_GEMMA3 = 62 };
+    const struct hf_shape *s = &c->shape;
+    double scalar;
+    int rc = c->arch->scalar
+                 ? hf_number(c->root, "query_pre_attn_scalar", (double)s->head, 1, 1e6, &scalar, err)
+                 : 0;
+    if (rc || !c->arch->scalar)
+        return rc;
+    const bool largest = s->layers == LARGEST_GEMMA2 || s->layers == LARGEST_GEMMA3;
+    if (largest ? scalar * (double)s->heads == (double)s->embed : scalar == (double)s->head)
+        return 0;
+    return error_set(err, ERROR_UNSUPPORTED,
+        "config.json's 'query_pre_attn_scalar' is %g, which no published %s of %lld layers has", scalar,
+        c->arch->model_type, (long long)s->layers);
+}
+
+static int architecture_find(struct hf_config *c, struct error *err)
+{
+    const struct json_item *list = hf_given(c->root, "architectures");
+    const struct str name = json_item_str(json_item_first(list));
+    char known[400];
+    if (name.len == 0)
+        return error_set(err, ERROR_INVALID, "config.json names no model in 'architectures'");
+    c->arch = hf_arch_find(name);
+    if (c->arch)
+        return 0;
+    hf_arch_names(known, sizeof known);
+    return error_set(err, ERROR_UNSUPPORTED, "config.json's architecture is '" STR_FMT "': known are %s",
+        STR_ARG(str_slice(name, 0, 60)), known);
+}
+
+int hf_config_read(struct arena *arena, const char *folder, struct hf_config *out, struct error *err)
+{
+    struct str text;
+    *out = (struct hf_config){.arena = arena};
+    json_view_init(&out->view);
+    int rc = file_read(arena, arena_printf(arena, "%s/config.json", folder).data, CONFIG_MAX, &text, err);
+    if (rc == 0 && json_view_read(&out->view, text, &out->root, err))
+        rc = error_wrap(err, "config.json");
+    rc = rc ? rc : architecture_find(out, err);
+    rc = rc ? rc : shape_read(out, err);
+    rc = rc ? rc : fixed_check(out, err);
+    rc = rc ? rc : scalar_check(out, err);
+    if (rc)
+        hf_config_free(out);
+    return rc;
+}
+
+void hf_config_free(struct hf_config *c)
+{
+    json_view_free(&c->view);
+    *c = (struct hf_config){0};
+}
+
+/* ---- Writing ---- */
+static int keys_write(
+    const struct hf_config *c, const struct hf_key *k, struct gguf_writer *w, struct error *err)
+{
+    char key[HF_KEY_MAX];
+    int rc = 0;
+    for (; k->hf && rc == 0; k++) {
+        double value;
+        if (!k->needed && !hf_given(c->root, k->hf))
+            continue;
+        rc = hf_number(c->root, k->hf, (double)NAN, k->kind == HF_INT ? 0 : -1e9, INT32_MAX, &value, err);
+        if (rc)
+            break;
+        if (k->kind == HF_FLOAT)
+            gguf_write_f32(w, hf_key(c->arch, k->gguf, key), (float)value);
+        else
+            gguf_write_u32(w, hf_key(c->arch, k->gguf, key), (uint32_t)value);
+    }
+    return rc;
+}
+
+/* Which layers have a window: by 'layer_types', by a period, or by the architecture's own. */
+static int windows_read(const struct hf_config *c, uint8_t *slides, bool *usual, struct error *err)
+{
+    const struct json_item *types = hf_given(c->root, "layer_types");
+    int64_t period, i = 0;
+    int rc = whole(c->root, "sliding_window_pattern", c->arch->window_period, 0, INT32_MAX, &period, err);
+    if (rc)
+        return rc;
+    if (types && json_item_length(types) != (size_t)c->shape.layers)
+        return error_set(err, ERROR_INVALID, "config.json's 'layer_types' lists %zu layers, not %lld",
+            json_item_length(types), (long long)c->shape.layers);
+    for (; i < c->shape.layers; i++)
+        slides[i] = period == 0 || (i + 1) % period != 0;
+    i = 0;
+    json_item_each(t, types) {
+        if (!says(t, "\"sliding_attention\"") && !says(t, "\"full_attention\""))
+            return error_set(err, ERROR_UNSUPPORTED,
+                "config.json's 'layer_types' has '" STR_FMT "': unknown here",
+                STR_ARG(str_slice(t->text, 0, 60)));
+        slides[i++] = says(t, "\"sliding_attention\"");
+    }
+    *usual = true;
+    for (i = 0; i < c->shape.layers; i++)
+        *usual = *usual && slides[i] == ((i + 1) % c->arch->window_period != 0);
+    return 0;
+}
+
+static int windows_write(const struct hf_config *c, struct gguf_writer *w, struct error *err)
+{
+    const struct json_item *given = hf_given(c->root, "sliding_window"),
+                           *use = hf_given(c->root, "use_sliding_window");
+    char key[HF_KEY_MAX];
+    int64_t width;
+    bool usual = true;
+    if (!given || (use && use->kind == JSON_ITEM_FALSE))
+        return 0;
+    int rc = whole(c->root, "sliding_window", 0, 1, INT32_MAX, &width, err);
+    if (rc)
+        return rc;
+    if (c->arch->window_period == 0) {
+        int64_t context = 0;
+        rc = whole(c->root, "max_position_embeddings", 0, 0, INT32_MAX, &context, err);
+        if (rc == 0 && width < context && !c->arch->longrope)
+            log_warn("convert",
+                "config.json's sliding_window of %lld is not kept: in a GGUF file of '%s' every layer sees "
+                "all",
+                (long long)width, c->arch->gguf);
+        return rc;
+    }
+    uint8_t *slides = arena_alloc(c->arena, (size_t)c->shape.layers);
+    rc = windows_read(c, slides, &usual, err);
+    if (rc)
+        return rc;
+    gguf_write_u32(w, hf_key(c->arch, "attention.sliding_window", key), (uint32_t)width);
+    if (!usual || c->arch->windows_listed)
+        gguf_write_array(w, hf_key(c->arch, "attention.sliding_window_pattern", key), GGUF_BOOL, slides,
+            (size_t)c->shape.layers);
+    return 0;
+}
+
+int hf_config_write(struct hf_config *c, struct gguf_writer *w, struct error *err)
+{
+    const struct hf_arch *a = c->arch;
+    const char *eps_name = a->layer_norm ? "layer_norm_eps" : "rms_norm_eps";
+    char key[HF_KEY_MAX];
+    double eps;
+    int rc = hf_number(c->root, eps_name, a->layer_norm ? 1e-5 : 1e-6, 0, 1, &eps, err);
+    rc = rc ? rc : keys_write(c, hf_keys, w, err);
+    if (rc)
+        return rc;
+    gguf_write_u32(w, hf_key(a, "attention.head_count_kv", key), (uint32_t)c->shape.kv_heads);
+    gguf_write_f32(w,
+        hf_key(a, a->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", key),
+        (float)eps);
+    gguf_write_u32(w, hf_key(a, "vocab_size", key), (uint32_t)c->shape.vocab);
+    gguf_write_u32(w, hf_key(a, "attention.key_length", key), (uint32_t)c->shape.head);
+    gguf_write_u32(w, hf_key(a, "attention.value_length", key), (uint32_t)c->shape.head);
+    rc = keys_write(c, a->keys, w, err);
+    rc = rc ? rc : windows_write(c, w, err);
+    return rc ? rc : hf_rope_write(c, w, err);
+}

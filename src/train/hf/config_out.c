@@ -1,0 +1,226 @@
+/* A GGUF file's keys to config.json. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/worker/model_loader.h"
+#include "train/hf/config.h"
+
+/* ---- What a file says ---- */
+static int size_get(const struct gguf *g, const char *architecture, const char *name, int64_t fallback,
+    uint32_t most, int64_t *out, struct error *err)
+{
+    char key[HF_KEY_MAX];
+    uint32_t value;
+    snprintf(key, sizeof key, "%s.%s", architecture, name);
+    const struct gguf_pair *pair = gguf_find(g, key);
+    if (!pair && fallback < 0)
+        return error_set(err, ERROR_INVALID, "the model has no '%s'", key);
+    if (pair && pair->type == GGUF_ARRAY)
+        return error_set(
+            err, ERROR_UNSUPPORTED, "the model's '%s' differs by layer, which config.json cannot say", key);
+    int rc = gguf_get_u32(g, key, (uint32_t)(fallback < 0 ? 0 : fallback), &value, err);
+    *out = value;
+    if (rc == 0 && pair && (value == 0 || value > most))
+        rc = error_set(err, ERROR_INVALID, "the model's '%s' is %u: the file is broken", key, value);
+    return rc;
+}
+
+int hf_shape_of(const struct gguf *g, const struct hf_arch **arch, struct hf_shape *s, struct error *err)
+{
+    char name[64], key[HF_KEY_MAX];
+    struct str architecture;
+    *s = (struct hf_shape){0};
+    int rc = gguf_get_str(g, "general.architecture", STR_NONE, &architecture, err);
+    if (rc)
+        return rc;
+    snprintf(name, sizeof name, STR_FMT, STR_ARG(str_slice(architecture, 0, sizeof name - 1)));
+    rc = size_get(g, name, "expert_count", 0, MODEL_EXPERTS_MAX, &s->experts, err);
+    if (rc)
+        return rc;
+    snprintf(key, sizeof key, "%s.attention.sliding_window", name);
+    *arch = hf_arch_of(str_from(name), s->experts > 0, str_is(architecture, "olmo2") && gguf_find(g, key));
+    if (!*arch)
+        return error_set(err, ERROR_UNSUPPORTED,
+            "models of the architecture '%s'%s cannot be exported: Hugging Face's names for it are not known "
+            "here",
+            name, s->experts > 0 ? " with experts" : "");
+    rc = size_get(g, name, "block_count", -1, MODEL_LAYERS_MAX, &s->layers, err);
+    rc = rc ? rc : size_get(g, name, "embedding_length", -1, MODEL_WIDTH_MAX, &s->embed, err);
+    rc = rc ? rc : size_get(g, name, "attention.head_count", -1, MODEL_HEADS_MAX, &s->heads, err);
+    rc = rc ? rc : size_get(g, name, "attention.head_count_kv", s->heads, MODEL_HEADS_MAX, &s->kv_heads, err);
+    rc = rc ? rc : size_get(g, name, "feed_forward_length", -1, MODEL_WIDTH_MAX, &s->ff, err);
+    rc = rc ? rc : size_get(g, name, "expert_feed_forward_length", 0, MODEL_WIDTH_MAX, &s->expert_ff, err);
+    rc = rc ? rc
+            : size_get(g, name, "expert_shared_feed_forward_length", 0, MODEL_WIDTH_MAX, &s->shared_ff, err);
+    rc = rc ? rc
+            : size_get(
+                  g, name, "attention.key_length", s->embed / s->heads, MODEL_HEAD_WIDTH_MAX, &s->head, err);
+    const struct tensor *embedding = gguf_tensor_find(g, "token_embd.weight");
+    if (rc == 0 && !embedding)
+        rc = error_set(err, ERROR_INVALID, "the model has no 'token_embd.weight'");
+    if (rc == 0) {
+        s->vocab = embedding->shape[1];
+        s->tied = gguf_tensor_find(g, "output.weight") == NULL;
+    }
+    return rc;
+}
+
+/* ---- config.json ---- */
+void hf_write_float(struct json_writer *w, float value)
+{
+    char text[32];
+    int digits = 1;
+    do
+        snprintf(text, sizeof text, "%.*g", digits, (double)value);
+    while (strtof(text, NULL) != value && ++digits <= 9);
+    json_write_raw(w, isfinite(value) ? str_from(text) : STR("null"));
+}
+
+static int keys_make(const struct gguf *g, const struct hf_arch *a, const struct hf_key *k,
+    struct json_writer *w, struct error *err)
+{
+    char key[HF_KEY_MAX];
+    for (; k->hf; k++) {
+        float real = 0;
+        uint32_t number = 0;
+        if (!gguf_find(g, hf_key(a, k->gguf, key))) {
+            if (k->needed)
+                return error_set(err, ERROR_INVALID, "the model has no '%s'", key);
+            continue;
+        }
+        int rc =
+            k->kind == HF_FLOAT ? gguf_get_f32(g, key, 0, &real, err) : gguf_get_u32(g, key, 0, &number, err);
+        if (rc)
+            return rc;
+        json_key(w, k->hf);
+        if (k->kind == HF_FLOAT)
+            hf_write_float(w, real);
+        else
+            json_write_int(w, number);
+    }
+    return 0;
+}
+
+/* ["sliding_attention", "full_attention", ...] */
+static int windows_make(const struct gguf *g, const struct hf_arch *a, const struct hf_shape *s,
+    struct json_writer *w, struct error *err)
+{
+    char key[HF_KEY_MAX];
+    uint32_t width = 0, period = (uint32_t)a->window_period;
+    struct gguf_array list = {0};
+    int rc = gguf_get_u32(g, hf_key(a, "attention.sliding_window", key), 0, &width, err);
+    const struct gguf_pair *pattern = gguf_find(g, hf_key(a, "attention.sliding_window_pattern", key));
+    if (rc == 0 && pattern && pattern->type == GGUF_ARRAY)
+        rc = gguf_get_array(g, key, GGUF_BOOL, &list, err);
+    else if (rc == 0)
+        rc = gguf_get_u32(g, key, period, &period, err);
+    if (rc || a->window_period == 0)
+        return rc;
+    if (list.count > 0 && list.count != (uint64_t)s->layers)
+        return error_set(err, ERROR_INVALID, "the model's '%s' does not list each layer", key);
+    json_key(w, "sliding_window");
+    if (width == 0) {
+        json_write_null(w);
+        return 0;
+    }
+    json_write_int(w, width);
+    json_key(w, "layer_types");
+    json_array_begin(w);
+    for (int64_t i = 0; i < s->layers; i++) {
+        const bool slides =
+            list.count > 0 ? ((const uint8_t *)list.data)[i] != 0 : period == 0 || (i + 1) % period != 0;
+        json_write_text(w, slides ? "sliding_attention" : "full_attention");
+    }
+    json_array_end(w);
+    return 0;
+}
+
+static void fixed_make(const struct hf_arch *a, struct json_writer *w)
+{
+    for (const struct hf_fixed *f = a->fixed; f->key; f++) {
+        json_key(w, f->key);
+        json_write_raw(w, str_from(f->value));
+    }
+}
+
+static void number_make(struct json_writer *w, const char *key, int64_t value)
+{
+    json_key_str(w, str_from(key));
+    json_write_int(w, value);
+}
+
+static void bool_make(struct json_writer *w, const char *key, bool value)
+{
+    json_key_str(w, str_from(key));
+    json_write_bool(w, value);
+}
+
+/* One token's id, where the file gives it. */
+static int id_make(
+    const struct gguf *g, const char *name, const char *key, struct json_writer *w, struct error *err)
+{
+    uint32_t id = 0;
+    if (!gguf_find(g, name))
+        return 0;
+    int rc = gguf_get_u32(g, name, 0, &id, err);
+    if (rc == 0)
+        number_make(w, key, id);
+    return rc;
+}
+
+static int ids_make(const struct gguf *g, struct json_writer *w, struct error *err)
+{
+    int rc = id_make(g, "tokenizer.ggml.bos_token_id", "bos_token_id", w, err);
+    rc = rc ? rc : id_make(g, "tokenizer.ggml.eos_token_id", "eos_token_id", w, err);
+    return rc ? rc : id_make(g, "tokenizer.ggml.padding_token_id", "pad_token_id", w, err);
+}
+
+static void names_make(const struct gguf *g, const struct hf_arch *a, const struct hf_shape *s,
+    const char *type, struct json_writer *w)
+{
+    json_key(w, "architectures");
+    json_array_begin(w);
+    json_write_text(w, a->hf);
+    json_array_end(w);
+    json_key(w, "model_type");
+    json_write_text(w, a->model_type);
+    json_key(w, "torch_dtype");
+    json_write_text(w, type);
+    number_make(w, "num_key_value_heads", s->kv_heads);
+    number_make(w, "head_dim", s->head);
+    number_make(w, "vocab_size", s->vocab);
+    bool_make(w, "tie_word_embeddings", s->tied);
+    bool_make(w, "attention_bias", gguf_tensor_find(g, "blk.0.attn_q.bias") != NULL);
+    bool_make(w, "mlp_bias", gguf_tensor_find(g, "blk.0.ffn_up.bias") != NULL);
+    if (a->scalar) {
+        enum { LARGEST_GEMMA2 = 46, LARGEST_GEMMA3 = 62 };
+        const bool largest = s->layers == LARGEST_GEMMA2 || s->layers == LARGEST_GEMMA3;
+        number_make(w, "query_pre_attn_scalar", largest ? s->embed / s->heads : s->head);
+    }
+}
+
+int hf_config_make(const struct gguf *g, const struct hf_arch *arch, const struct hf_shape *shape,
+    const char *type, struct buf *out, struct error *err)
+{
+    struct json_writer w;
+    char key[HF_KEY_MAX];
+    float eps = 0;
+    json_writer_init(&w, out);
+    json_object_begin(&w);
+    names_make(g, arch, shape, type, &w);
+    hf_key(arch, arch->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", key);
+    int rc = gguf_get_f32(g, key, 1e-5f, &eps, err);
+    json_key_str(&w, str_from(arch->layer_norm ? "layer_norm_eps" : "rms_norm_eps"));
+    hf_write_float(&w, eps);
+    rc = rc ? rc : keys_make(g, arch, hf_keys, &w, err);
+    rc = rc ? rc : keys_make(g, arch, arch->keys, &w, err);
+    fixed_make(arch, &w);
+    rc = rc ? rc : windows_make(g, arch, shape, &w, err);
+    rc = rc ? rc : hf_rope_make(g, arch, shape, &w, err);
+    rc = rc ? rc : ids_make(g, &w, err);
+    json_object_end(&w);
+    buf_append_char(out, '\n');
+    return rc;
+}

@@ -1,0 +1,171 @@
+/* A model's folder to a GGUF file. */
+#include "train/hf/convert.h"
+
+#include <string.h>
+
+#include "base/limits.h"
+#include "train/hf/config.h"
+#include "train/hf/safetensors.h"
+#include "train/hf/source.h"
+#include "train/hf/tokens.h"
+
+#define CONVERT_MEMORY (4 * GIB)
+
+struct conversion {
+    struct arena *arena;
+    struct hf_config config;
+    struct weights weights;
+    struct hf_list list;
+};
+
+/* ---- What becomes what ---- */
+/* It is what the configuration says it is; a matrix of one row or a vector may be spelled either way. */
+static int shape_check(const struct safetensor *s, int64_t rows, int64_t columns, struct error *err)
+{
+    const struct tensor *t = &s->tensor;
+    if (s->unusable)
+        return error_set(err, ERROR_UNSUPPORTED, "tensor '" STR_FMT "' %s",
+            STR_ARG(str_slice(t->name, 0, 200)), s->unusable);
+    if (t->shape[0] != columns || tensor_rows(t) != rows)
+        return error_set(err, ERROR_INVALID,
+            "tensor '" STR_FMT "' is %lld x %lld; by config.json it should be %lld x %lld",
+            STR_ARG(str_slice(t->name, 0, 200)), (long long)tensor_rows(t), (long long)t->shape[0],
+            (long long)rows, (long long)columns);
+    return 0;
+}
+
+/* The tensor that a part is made of; NULL and no error: the model goes without it. */
+static int weight_find(struct conversion *c, const struct hf_part *part, int64_t layer, int64_t expert,
+    bool bias, const struct tensor **out, struct error *err)
+{
+    char name[HF_NAME_MAX];
+    const bool vector = bias || part->rows == HF_NONE;
+    const int64_t rows = vector ? 1 : hf_size(&c->config.shape, part->rows),
+                  columns = hf_size(&c->config.shape, bias ? part->rows : part->columns);
+    hf_name(part, layer, expert, bias, name);
+    struct safetensor *s = weights_find(&c->weights, str_from(name));
+    const struct json_item *tied = hf_given(c->config.root, "tie_word_embeddings");
+    const bool may_lack = bias ? !(part->flags & HF_MUST_BIAS) : part->flags & HF_MAY_LACK;
+    *out = NULL;
+    if (s)
+        s->taken = true;
+    if (!bias && may_lack && c->config.shape.tied)
+        return 0; /* the embedding again, where the folder has it at all */
+    if (!s && may_lack && (bias || !tied || tied->kind != JSON_ITEM_FALSE))
+        return 0;
+    if (!s)
+        return error_set(err, ERROR_INVALID,
+            "the folder's weights lack '%s': they are incomplete, fetch them again", name);
+    *out = &s->tensor;
+    return shape_check(s, rows, columns, err);
+}
+
+static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool bias, struct error *err)
+{
+    struct conversion *c = ctx;
+    const struct hf_shape *s = &c->config.shape;
+    const int64_t experts = part->flags & HF_EACH_EXPERT ? s->experts : 1;
+    const struct tensor **parts = arena_try_array(c->arena, const struct tensor *, (size_t)experts);
+    char name[HF_NAME_MAX];
+    int rc = parts ? 0 : error_set(err, ERROR_MEMORY, "no memory for tensors");
+    for (int64_t e = 0; e < experts && rc == 0; e++) {
+        rc = weight_find(c, part, layer, e, bias, &parts[e], err);
+        if (rc == 0 && !parts[e])
+            return 0;
+    }
+    if (rc)
+        return rc;
+    const bool vector = bias || part->rows == HF_NONE || part->rows == HF_ONE;
+    hf_gguf_name(part, layer, bias, name);
+    const struct pour_tensor tensor = {.name = arena_strdup(c->arena, str_from(name)),
+        .n_dims = part->flags & HF_EACH_EXPERT ? 3
+                  : vector                     ? 1
+                                               : 2,
+        .shape = {
+            hf_size(s, bias ? part->rows : part->columns), vector ? 1 : hf_size(s, part->rows), experts, 1}};
+    const struct hf_source source = {.parts = parts,
+        .n_parts = experts,
+        .change = part->change,
+        .heads = part->change == HF_TURN_KEYS ? s->kv_heads : s->heads};
+    return hf_list_add(&c->list, &tensor, &source, err);
+}
+
+/* Nothing of the model is left behind unsaid. */
+static int check_taken(const struct conversion *c, struct error *err)
+{
+    for (size_t i = 0; i < c->weights.n; i++) {
+        const struct safetensor *s = c->weights.list[i];
+        if (!s->taken && !str_ends(s->tensor.name, STR(".rotary_emb.inv_freq")))
+            return error_set(err, ERROR_UNSUPPORTED,
+                "tensor '" STR_FMT "' is not known of a %s: what it does would be lost",
+                STR_ARG(str_slice(s->tensor.name, 0, 200)), c->config.arch->hf);
+    }
+    return 0;
+}
+
+static int tensors_plan(struct conversion *c, struct error *err)
+{
+    int rc = hf_each_part(c->config.arch, &c->config.shape, part_add, c, err);
+    for (int i = 0; i < c->config.n_made && rc == 0; i++) {
+        const struct hf_made *made = &c->config.made[i];
+        const struct pour_tensor tensor = {.name = made->name, .n_dims = 1, .shape = {made->n, 1, 1, 1}};
+        rc = hf_list_add(&c->list, &tensor, &(struct hf_source){.made = made->values}, err);
+    }
+    return rc ? rc : check_taken(c, err);
+}
+
+/* ---- The file ---- */
+static const struct quantize_mix *mix_of(const struct conversion *c, const struct quantize_mix *wanted)
+{
+    const struct safetensor *s = weights_find(&c->weights, STR("model.embed_tokens.weight"));
+    const enum tensor_type type = s && s->tensor.type != TENSOR_F64 ? s->tensor.type : TENSOR_F32;
+    return wanted ? wanted : quantize_mix_find(tensor_type_info(type)->name);
+}
+
+static struct str name_of(const struct hf_job *job)
+{
+    struct str path = str_from(job->from);
+    while (path.len > 1 && path.data[path.len - 1] == '/')
+        path.len--;
+    return job->name ? str_from(job->name) : str_base_name(path);
+}
+
+static int keys_write(
+    struct conversion *c, const struct hf_job *job, struct gguf_writer *w, struct error *err)
+{
+    gguf_write_str(w, "general.architecture", str_from(c->config.arch->gguf));
+    gguf_write_str(w, "general.type", STR("model"));
+    gguf_write_str(w, "general.name", name_of(job));
+    gguf_write_u32(w, "general.file_type", mix_of(c, job->mix)->file_type);
+    gguf_write_u32(w, "general.quantization_version", 2);
+    int rc = hf_config_write(&c->config, w, err);
+    return rc ? rc : hf_tokens_write(&c->config, job->from, job->pre, w, err);
+}
+
+static int file_make(struct conversion *c, struct hf_job *job, struct error *err)
+{
+    struct gguf_writer w;
+    gguf_writer_init(&w);
+    int rc = keys_write(c, job, &w, err);
+    rc = rc ? rc : tensors_plan(c, err);
+    rc = rc ? rc : pour_choose(&w, mix_of(c, job->mix), c->list.tensors, c->list.n, err);
+    const struct pour pour = hf_list_pour(&job->pour, &c->list);
+    rc = rc ? rc : pour_gguf(&pour, c->list.tensors, c->list.n, &w, job->to, err);
+    job->tensors = c->list.n;
+    job->bytes = w.data_bytes;
+    gguf_writer_free(&w);
+    return rc;
+}
+
+int hf_convert(struct hf_job *job, struct error *err)
+{
+    struct conversion c = {.arena = arena_create(CONVERT_MEMORY)};
+    int rc = hf_config_read(c.arena, job->from, &c.config, err);
+    rc = rc ? rc : weights_open(job->from, "model", &c.weights, err);
+    rc = rc ? rc : file_make(&c, job, err);
+    weights_close(&c.weights);
+    hf_config_free(&c.config);
+    hf_list_free(&c.list);
+    arena_free(c.arena);
+    return rc;
+}

@@ -1,0 +1,28 @@
+/* What verbs that pour tensors share: how far they are, SIGINT and SIGTERM, where the result is named. */
+#ifndef WEIR_TRAIN_WATCH_H
+#define WEIR_TRAIN_WATCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "train/quantize.h"
+
+struct watch {
+    bool terminal;
+    int64_t shown_ns;
+};
+/* From now on a signal stops the work. */
+void watch_begin(struct watch *w);
+/* pour.h's go_on. */
+bool watch_go_on(void *watch, const char *name, uint64_t done, uint64_t total);
+void watch_end(const struct watch *w);
+
+/* "-o FILE" as "--out FILE". */
+void watch_short_options(int argc, char **argv);
+/* The mix of --type; NULL in *out where it is not given. False after having said what is wrong. */
+bool watch_type(const char *text, const struct quantize_mix **out);
+/* "FILE: 12.3 MiB, 200 tensors" on standard output. */
+void watch_done(const char *path, uint64_t bytes, size_t tensors);
+
+#endif
