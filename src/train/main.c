@@ -29,6 +29,9 @@ static const struct {
     {"train", train_verb},
     {"finetune", finetune_verb},
     {"quantize", quantize_verb},
+    {"convert", convert_verb},
+    {"export", export_verb},
+    {"merge", merge_verb},
     {"perplexity", perplexity_verb},
     {"imatrix", imatrix_verb},
 };

@@ -84,7 +84,6 @@ int convert_verb(int argc, char **argv)
     const struct option_row rows[] = {{"out", &job.to, NULL}, {"type", &type, NULL},
         {"name", &job.name, NULL}, {"base", &job.base, NULL}, {"pre", &job.pre, NULL},
         {"threads", &threads, NULL}};
-    watch_short_options(argc, argv);
     const int n = options_read(argc, argv, rows, sizeof rows / sizeof *rows, "");
     if (n < 0)
         return n == -2 ? help_say() : 2;

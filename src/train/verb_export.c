@@ -62,7 +62,6 @@ int export_verb(int argc, char **argv)
     int32_t n_threads;
     const struct option_row rows[] = {{"out", &job.to, NULL}, {"type", &type, NULL},
         {"base", &job.base, NULL}, {"shard-mb", &shard, NULL}, {"threads", &threads, NULL}};
-    watch_short_options(argc, argv);
     const int n = options_read(argc, argv, rows, sizeof rows / sizeof *rows, help);
     if (n < 0)
         return n == -2 ? 0 : 2;

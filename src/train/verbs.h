@@ -5,6 +5,9 @@
 int train_verb(int argc, char **argv);
 int finetune_verb(int argc, char **argv);
 int quantize_verb(int argc, char **argv);
+int convert_verb(int argc, char **argv);
+int export_verb(int argc, char **argv);
+int merge_verb(int argc, char **argv);
 int perplexity_verb(int argc, char **argv);
 int imatrix_verb(int argc, char **argv);
 

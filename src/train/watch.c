@@ -47,14 +47,6 @@ void watch_end(const struct watch *w)
         fputs("\r\033[K", stderr);
 }
 
-void watch_short_options(int argc, char **argv)
-{
-    static char out[] = "--out";
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "-o") == 0)
-            argv[i] = out;
-}
-
 bool watch_type(const char *text, const struct quantize_mix **out)
 {
     *out = text ? quantize_mix_find(text) : NULL;

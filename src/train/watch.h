@@ -18,8 +18,6 @@ void watch_begin(struct watch *w);
 bool watch_go_on(void *watch, const char *name, uint64_t done, uint64_t total);
 void watch_end(const struct watch *w);
 
-/* "-o FILE" as "--out FILE". */
-void watch_short_options(int argc, char **argv);
 /* The mix of --type; NULL in *out where it is not given. False after having said what is wrong. */
 bool watch_type(const char *text, const struct quantize_mix **out);
 /* "FILE: 12.3 MiB, 200 tensors" on standard output. */

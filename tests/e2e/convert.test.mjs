@@ -1,0 +1,254 @@
+// weir convert, export and merge as a user runs them, on tiny models of our own.
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { makeFolder, shared, weir } from './lib/gateway.mjs';
+import { byteTokenizer, model, pieceTokenizer, put, safetensors } from './lib/hf.mjs';
+
+let folder;
+const at = (name) => join(folder, name);
+const start = (args, input) => spawnSync(weir, args, { cwd: folder, input, encoding: 'utf8', timeout: 600000, maxBuffer: 1 << 28 });
+const run = (...args) => {
+  const r = start(args);
+  assert.equal(r.status, 0, `${args.join(' ')}: ${r.stderr}`);
+  return r.stdout;
+};
+const said = (r) => r.stderr.split('\n').filter((l) => l.startsWith('weir: ')).join('\n');
+const fails = (what, ...args) => {
+  const r = start(args);
+  assert.equal(r.status, 1, `${args.join(' ')}: ${r.stdout}${r.stderr}`);
+  assert.match(said(r), what);
+  assert.deepEqual(readdirSync(folder).filter((n) => n.startsWith('x.gguf')), [], args.join(' '));
+};
+const show = (file) => JSON.parse(run('show', file, '--json'));
+const values = (file, name) => {
+  const r = spawnSync(weir, ['show', file, '--tensor', name], { cwd: folder, maxBuffer: 1 << 28 });
+  assert.equal(r.status, 0, String(r.stderr));
+  return new Float32Array(new Uint8Array(r.stdout).buffer);
+};
+const greedy = (file) => JSON.parse(run('logits', '--model', file, '--tokens', '5,9,100,7', '--greedy', '8', '--threads', '1')).greedy;
+const close = (a, b, most) => {
+  assert.equal(a.length, b.length);
+  for (let i = 0; i < a.length; i++) assert.ok(Math.abs(a[i] - b[i]) <= most, `${i}: ${a[i]} ${b[i]}`);
+};
+const same = (a, b) => close(a, b, 0);
+
+before(() => (folder = makeFolder()));
+after(() => rmSync(folder, { recursive: true }));
+
+// Of a head of 8 rows: those that are rotated together, 0 and 4, 1 and 5, ..., become neighbours.
+const turned = (v, columns) => {
+  const out = new Float32Array(v.length);
+  for (let row = 0; row < v.length / columns; row++) {
+    const from = row - (row % 8) + ((row % 8) % 2) * 4 + Math.floor((row % 8) / 2);
+    out.set(v.subarray(from * columns, (from + 1) * columns), row * columns);
+  }
+  return out;
+};
+
+test('a llama becomes a file: rows turned, names, keys, tokenizer, template, sampling', () => {
+  const m = model('llama', { tokenizer: byteTokenizer({ regex: byteTokenizer().pre_tokenizer.pretokenizers[0].pattern.Regex.replace('\\p{N}|', '\\p{N}{1,3}|'), ignoreMerges: true }) });
+  put(at('llama'), m);
+  run('convert', 'llama', '-o', 'llama.gguf');
+  const f = show('llama.gguf'), text = JSON.stringify(f);
+  for (const [ours, theirs] of [['attn_q', 'self_attn.q_proj'], ['attn_k', 'self_attn.k_proj']])
+    same(values('llama.gguf', `blk.1.${ours}.weight`), turned(m.tensors[`model.layers.1.${theirs}.weight`].values, 32));
+  for (const [ours, theirs] of [['attn_v', 'self_attn.v_proj'], ['attn_output', 'self_attn.o_proj'], ['ffn_norm', 'post_attention_layernorm'], ['ffn_down', 'mlp.down_proj']])
+    same(values('llama.gguf', `blk.0.${ours}.weight`), m.tensors[`model.layers.0.${theirs}.weight`].values);
+  same(values('llama.gguf', 'output.weight'), m.tensors['lm_head.weight'].values);
+  assert.match(text, /llama-bpe/);
+  assert.match(text, /<\|im_start\|>\{\{ m\.role/);
+  assert.match(text, /general\.sampling\.temp/);
+  assert.equal(greedy('llama.gguf').length, 8);
+  const ids = start(['tokenize', '--model', 'llama.gguf', '--parse-special'], '{"text":"he the lo<|im_end|>x"}\n').stdout;
+  assert.deepEqual(JSON.parse(ids), [256, 258, 32, 259, 262, 120]);
+});
+
+test('each architecture goes to a file and back, and nothing is lost', () => {
+  for (const kind of ['llama', 'qwen2', 'qwen3', 'gemma2', 'phi3', 'mixtral']) {
+    const m = model(kind, { seed: 7, layers: kind === 'gemma2' ? 26 : 2 });
+    put(at(`${kind}.hf`), m);
+    run('convert', `${kind}.hf`, `${kind}.gguf`);
+    run('export', `${kind}.gguf`, `${kind}.back`);
+    run('convert', `${kind}.back`, `${kind}.again.gguf`, '--name', `${kind}.hf`);
+    assert.ok(readFileSync(at(`${kind}.gguf`)).equals(readFileSync(at(`${kind}.again.gguf`))), kind);
+    const config = JSON.parse(readFileSync(at(`${kind}.back/config.json`), 'utf8'));
+    for (const key of ['architectures', 'hidden_size', 'num_key_value_heads', 'head_dim', 'rms_norm_eps', 'rope_theta', 'vocab_size', 'tie_word_embeddings'])
+      assert.deepEqual(config[key], m.config[key], `${kind} ${key}`);
+    assert.equal(greedy(`${kind}.gguf`).length, 8);
+  }
+  close(values('gemma2.gguf', 'blk.0.post_ffw_norm.weight'), model('gemma2', { seed: 7, layers: 26 }).tensors['model.layers.0.post_feedforward_layernorm.weight'].values.map((x) => x + 1), 0);
+});
+
+test('the reference models go out and back, and answer the same', (t) => {
+  const models = join(shared, 'vectors/models');
+  if (!existsSync(models)) return t.skip('no reference models here');
+  for (const name of ['llama-gqa', 'llama-tied-ropefreqs', 'llama-yarn', 'llama-rope-linear', 'llama-f16', 'llama-bf16', 'mistral', 'qwen2', 'qwen3', 'gemma', 'gemma2', 'gemma3', 'phi3', 'phi3-longrope', 'mixtral', 'qwen2moe', 'qwen3moe', 'granite', 'olmo2', 'smollm3', 'glm4', 'cohere2', 'command-r']) {
+    run('export', join(models, `${name}.gguf`), 'reference');
+    run('convert', 'reference', 'reference.gguf');
+    const { tokens } = JSON.parse(readFileSync(join(models, `${name}.json`), 'utf8'));
+    const logits = (file) => run('logits', '--model', file, '--tokens', tokens.join(','), '--top', '400', '--threads', '1');
+    assert.equal(logits('reference.gguf'), logits(join(models, `${name}.gguf`)), name);
+    rmSync(at('reference'), { recursive: true });
+  }
+});
+
+test('pieces with bytes to fall back to: scores by merges, and tokenizer.model keeps them', () => {
+  put(at('pieces.hf'), { ...model('llama', { tokenizer: pieceTokenizer() }), settings: { bos_token: '<s>', eos_token: '</s>', unk_token: '<unk>' }, generation: null });
+  run('convert', 'pieces.hf', 'pieces.gguf');
+  const ask = (file) => JSON.parse(start(['tokenize', '--model', file, '--add-special'], '{"text":"the lo é"}\n').stdout);
+  const tokenizer = pieceTokenizer().model.vocab;
+  assert.deepEqual(ask('pieces.gguf'), [1, tokenizer['▁the'], tokenizer['▁'], tokenizer.lo, tokenizer['▁'], 3 + 0xc3, 3 + 0xa9]);
+  run('export', 'pieces.gguf', 'pieces.back');
+  run('convert', 'pieces.back', 'pieces.again.gguf', '--name', 'pieces.hf');
+  assert.ok(readFileSync(at('pieces.gguf')).equals(readFileSync(at('pieces.again.gguf'))));
+  rmSync(at('pieces.back/tokenizer.model')); // then by tokenizer.json alone
+  run('convert', 'pieces.back', 'pieces.json.gguf');
+  assert.deepEqual(ask('pieces.json.gguf'), ask('pieces.gguf'));
+});
+
+test('positions: llama 3, YaRN and linear scaling go there and back', () => {
+  const scalings = [
+    { rope_type: 'llama3', factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 64 },
+    { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 64, beta_fast: 32, beta_slow: 1 },
+    { type: 'linear', factor: 2 },
+  ];
+  for (const rope_scaling of scalings) {
+    put(at('rope.hf'), model('llama', { config: { rope_scaling } }));
+    run('convert', 'rope.hf', 'rope.gguf');
+    run('export', 'rope.gguf', 'rope.back');
+    const back = JSON.parse(readFileSync(at('rope.back/config.json'), 'utf8')).rope_scaling;
+    const { type, ...rest } = rope_scaling;
+    assert.deepEqual(back, { ...rest, rope_type: rest.rope_type ?? type });
+  }
+});
+
+test('several files with an index, other types, a quantised model exported', () => {
+  run('export', 'llama.gguf', 'shards', '--shard-mb', '0.02', '--type', 'F32');
+  const files = readdirSync(at('shards')).filter((n) => n.endsWith('.safetensors'));
+  assert.ok(files.length > 1 && existsSync(at('shards/model.safetensors.index.json')), String(files));
+  run('convert', 'shards', 'shards.gguf', '--type', 'BF16');
+  same(values('shards.gguf', 'blk.0.attn_q.weight'), values('llama.gguf', 'blk.0.attn_q.weight'));
+  run('convert', 'llama.hf', 'q8.gguf', '--type', 'Q8_0');
+  run('export', 'q8.gguf', 'q8.hf');
+  assert.equal(JSON.parse(readFileSync(at('q8.hf/config.json'), 'utf8')).torch_dtype, 'bfloat16');
+  run('convert', 'q8.hf', 'q8.again.gguf', '--type', 'F32');
+  close(values('q8.again.gguf', 'blk.0.ffn_up.weight'), values('llama.gguf', 'blk.0.ffn_up.weight'), 0.01);
+});
+
+const adapter = (path, change = {}, tensors = {}) => {
+  mkdirSync(at(path), { recursive: true });
+  writeFileSync(at(`${path}/adapter_config.json`), JSON.stringify({ peft_type: 'LORA', r: 2, lora_alpha: 4, bias: 'none', target_modules: ['q_proj'], base_model_name_or_path: 'who/knows', ...change }));
+  const name = 'base_model.model.model.layers.1.self_attn.q_proj.lora_';
+  const a = Float32Array.from({ length: 64 }, (_, i) => Math.sin(i)), b = Float32Array.from({ length: 64 }, (_, i) => Math.cos(i) / 4);
+  writeFileSync(at(`${path}/adapter_model.safetensors`), safetensors({ [`${name}A.weight`]: { shape: [2, 32], values: a }, [`${name}B.weight`]: { shape: [32, 2], values: b }, ...tensors }));
+  return { a, b };
+};
+
+test('an adapter of PEFT becomes one of ours and back, and is folded in', () => {
+  const m = model('llama', { seed: 7 });
+  const { a, b } = adapter('lora');
+  run('convert', 'lora', 'lora.gguf', '--base', 'llama.hf');
+  run('export', 'lora.gguf', 'lora.back', '--base', 'llama.gguf');
+  run('convert', 'lora.back', 'lora.again.gguf', '--base', 'llama.gguf', '--name', 'lora');
+  assert.ok(readFileSync(at('lora.gguf')).equals(readFileSync(at('lora.again.gguf'))));
+  run('convert', 'llama.hf', 'base.gguf', '--type', 'F32');
+  run('merge', 'base.gguf', '--lora', 'lora.gguf:0.5', '-o', 'folded.gguf');
+  const w = Float32Array.from(m.tensors['model.layers.1.self_attn.q_proj.weight'].values);
+  for (let o = 0; o < 32; o++) for (let i = 0; i < 32; i++) w[o * 32 + i] += 0.5 * (4 / 2) * (b[o * 2] * a[i] + b[o * 2 + 1] * a[32 + i]);
+  close(values('folded.gguf', 'blk.1.attn_q.weight'), turned(w, 32), 1e-6);
+  same(values('folded.gguf', 'blk.1.attn_k.weight'), values('base.gguf', 'blk.1.attn_k.weight'));
+  const beside = start(['run', 'base.gguf', 'the', '--raw', '--temperature', '0', '--max-tokens', '8', '--lora', 'lora.gguf:0.5']);
+  assert.equal(start(['run', 'folded.gguf', 'the', '--raw', '--temperature', '0', '--max-tokens', '8']).stdout, beside.stdout);
+});
+
+test('linear, SLERP and TIES do what they say', () => {
+  put(at('b.hf'), model('llama', { seed: 8 }));
+  run('convert', 'b.hf', 'b.gguf', '--type', 'F32');
+  const name = 'blk.0.attn_v.weight', x = values('base.gguf', name), y = values('b.gguf', name);
+  run('merge', '--linear', 'base.gguf:0.25', 'b.gguf:0.75', '--out', 'linear.gguf');
+  close(values('linear.gguf', name), x.map((v, i) => 0.25 * v + 0.75 * y[i]), 1e-6);
+  run('merge', '--slerp', 'base.gguf', 'b.gguf', '--t', '0.3', '--out', 'slerp.gguf');
+  const dot = (u, v) => u.reduce((s, e, i) => s + e * v[i], 0), angle = Math.acos(dot(x, y) / Math.sqrt(dot(x, x) * dot(y, y)));
+  close(values('slerp.gguf', name), x.map((v, i) => (Math.sin(0.7 * angle) * v + Math.sin(0.3 * angle) * y[i]) / Math.sin(angle)), 1e-5);
+  run('merge', '--slerp', 'base.gguf', 'base.gguf', '--out', 'alike.gguf'); // no angle between them
+  close(values('alike.gguf', name), x, 1e-6);
+  run('merge', '--ties', 'base.gguf', 'b.gguf', 'linear.gguf', '--density', '0.25', '--weight', '0.5', '--out', 'ties.gguf');
+  const differences = [y, values('linear.gguf', name)].map((v) => v.map((e, i) => e - x[i])).map((d) => {
+    const least = [...d].map(Math.abs).sort((p, q) => q - p)[Math.floor(d.length / 4) - 1];
+    return d.map((e) => (Math.abs(e) >= least ? e : 0));
+  });
+  const merged = x.map((v, i) => {
+    const d = differences.map((e) => e[i]), sign = Math.sign(d[0] + d[1]), kept = d.filter((e) => e !== 0 && Math.sign(e) === sign);
+    return v + 0.5 * (kept.length ? kept.reduce((p, q) => p + q) / kept.length : 0);
+  });
+  close(values('ties.gguf', name), merged, 1e-5);
+  run('merge', '--linear', 'base.gguf', 'b.gguf', '--type', 'Q8_0', '--out', 'small.gguf');
+  assert.equal(greedy('small.gguf').length, 8);
+});
+
+test('what is not known or does not fit is said by its name, and no file is left', () => {
+  const odd = (name, change) => {
+    const m = model('llama');
+    change(m);
+    put(at(name), m);
+    return name;
+  };
+  const config = (change) => odd('odd', (m) => Object.assign(m.config, change));
+  fails(/architecture is 'NoSuch'/, 'convert', config({ architectures: ['NoSuch'] }), 'x.gguf');
+  fails(/'hidden_act' is gelu/, 'convert', config({ hidden_act: 'gelu' }), 'x.gguf');
+  fails(/'quantization_config'/, 'convert', config({ quantization_config: { bits: 4 } }), 'x.gguf');
+  fails(/positions by 'dynamic'/, 'convert', config({ rope_scaling: { type: 'dynamic', factor: 2 } }), 'x.gguf');
+  fails(/no 'hidden_size'/, 'convert', config({ hidden_size: null }), 'x.gguf');
+  fails(/'num_hidden_layers' is not a/, 'convert', config({ num_hidden_layers: 1.5 }), 'x.gguf');
+  fails(/lack 'model.layers.2.input_layernorm.weight'/, 'convert', config({ num_hidden_layers: 3 }), 'x.gguf');
+  fails(/'model.layers.1.input_layernorm.weight' is not known/, 'convert', config({ num_hidden_layers: 1 }), 'x.gguf');
+  fails(/'model.layers.0.mlp.gate_proj.weight' is 40 x 32; by config.json it should be 44 x 32/, 'convert', config({ intermediate_size: 44 }), 'x.gguf');
+  fails(/'model.norm.bias' is not known/, 'convert', odd('odd', (m) => (m.tensors['model.norm.bias'] = m.tensors['model.norm.weight'])), 'x.gguf');
+  fails(/'blk.0.attn_v.weight' holds a value that is no number/, 'convert', odd('odd', (m) => (m.tensors['model.layers.0.self_attn.v_proj.weight'].values[3] = NaN)), 'x.gguf');
+  fails(/cuts text by the expression 'x\+'/, 'convert', odd('odd', (m) => (m.tokenizer = byteTokenizer({ regex: 'x+' }))), 'x.gguf');
+  run('convert', 'odd', 'odd.gguf', '--pre', 'qwen2');
+  fails(/model is 'WordPiece'/, 'convert', odd('odd', (m) => (m.tokenizer.model.type = 'WordPiece')), 'x.gguf');
+  fails(/no number below config.json's 'vocab_size' of 320/, 'convert', odd('odd', (m) => (m.tokenizer.added_tokens[0].id = 320)), 'x.gguf');
+  fails(/neither tokenizer.json nor tokenizer.model/, 'convert', (odd('bare', (m) => (m.tokenizer = null)), 'bare'), 'x.gguf');
+  fails(/is no folder/, 'convert', 'llama.gguf', 'x.gguf');
+  fails(/cannot open .*config.json/, 'convert', 'shards/..', 'x.gguf');
+  fails(/not a GGUF file/, 'export', 'llama.hf/config.json', 'nothing');
+  adapter('lora.odd', { use_dora: true });
+  fails(/'use_dora'/, 'convert', 'lora.odd', 'x.gguf', '--base', 'llama.hf');
+  adapter('lora.odd', { peft_type: 'IA3' });
+  fails(/'peft_type' is 'IA3'/, 'convert', 'lora.odd', 'x.gguf', '--base', 'llama.hf');
+  adapter('lora.odd', {}, { 'base_model.model.model.layers.9.mlp.up_proj.lora_A.weight': { shape: [2, 32], values: new Float32Array(64) } });
+  fails(/layers.9.mlp.up_proj.lora_A.weight' changes nothing that is known/, 'convert', 'lora.odd', 'x.gguf', '--base', 'llama.hf');
+  fails(/'who\/knows', which is no folder here/, 'convert', 'lora', 'x.gguf');
+  fails(/beside its model: name that by --base/, 'export', 'lora.gguf', 'nothing');
+  fails(/lacks tensor 'blk.0.attn_q.bias'|is a 'llama'/, 'merge', '--linear', 'base.gguf', 'qwen2.gguf', '-o', 'x.gguf');
+  put(at('wide.hf'), (() => { const m = model('llama', { layers: 1 }); return m; })());
+  run('convert', 'wide.hf', 'wide.gguf');
+  fails(/wide.gguf lacks tensor 'blk.1./, 'merge', '--slerp', 'base.gguf', 'wide.gguf', '-o', 'x.gguf');
+  fails(/their vocabularies differ/, 'merge', '--linear', 'base.gguf', 'pieces.gguf', '-o', 'x.gguf');
+  fails(/is no LoRA adapter/, 'merge', 'base.gguf', '--lora', 'b.gguf', '-o', 'x.gguf');
+  fails(/is one of the models itself/, 'merge', '--linear', 'base.gguf', 'b.gguf', '-o', 'b.gguf');
+  for (const args of [['convert'], ['convert', 'llama'], ['export', 'a.gguf'], ['merge', 'a.gguf'], ['merge', '--slerp', 'a', '-o', 'x.gguf'], ['merge', '--linear', '--ties', 'a', 'b', 'c', '-o', 'x.gguf'], ['convert', 'llama', 'x.gguf', '--type', 'Q3'], ['export', 'llama.gguf', 'y', '--type', 'Q8_0']])
+    assert.equal(start(args).status, 2, args.join(' '));
+});
+
+test('a full disk, and a process that is killed, leave what was there', async () => {
+  writeFileSync(at('full.gguf'), 'old');
+  const limited = (what) => spawnSync('sh', ['-c', `ulimit -f 16; exec ${weir} ${what}`], { cwd: folder, encoding: 'utf8' });
+  for (const what of ['convert llama.hf full.gguf', 'merge --linear base.gguf b.gguf -o full.gguf']) {
+    const r = limited(what);
+    assert.equal(r.status, 1, r.stderr);
+    assert.match(r.stderr, /full\.gguf cannot be written/);
+    assert.equal(readFileSync(at('full.gguf'), 'utf8'), 'old');
+  }
+  assert.equal(limited('export llama.gguf full.hf').status, 1);
+  assert.ok(!existsSync(at('full.hf/model.safetensors')));
+  const child = spawn(weir, ['convert', 'gemma2.hf', 'killed.gguf', '--type', 'Q6_K', '--threads', '1'], { cwd: folder });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  child.kill('SIGKILL');
+  await new Promise((resolve) => child.on('close', resolve));
+  assert.ok(!existsSync(at('killed.gguf')) || show('killed.gguf'), 'whole or not there');
+});
