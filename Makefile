@@ -96,6 +96,7 @@ $(BUILD)/obj/%.o: src/%.c
 $(BUILD)/obj/govern/price.o: data/prices.json
 $(BUILD)/obj/router/score_read.o $(BUILD)/traced/router/score_read.o: data/complexity.grams
 $(BUILD)/obj/router/detect_lexicon.o $(BUILD)/traced/router/detect_lexicon.o: data/names.txt data/cues.txt
+$(BUILD)/obj/router/detect_gist.o $(BUILD)/traced/router/detect_gist.o: data/gist.weights
 $(BUILD)/obj/api/web.o: web/index.html web/style.css web/app.js
 
 # Tests: every tests/unit/ROOM/NAME_test.c is a cmocka program of its own.
@@ -125,14 +126,14 @@ $(BUILD)/tools/%: tools/%.c $(BUILD)/libengine.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  link $@")
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(BUILD)/libengine.a $(BUILD)/libcommon.a $(WORKER_LIBS)
-# judge_bench measures the router.
-$(BUILD)/tools/judge_bench: tools/judge_bench.c $(BUILD)/libweir.a $(BUILD)/libcommon.a
+# judge_bench measures the router, judge_score what its detector is worth on labelled texts.
+$(BUILD)/tools/judge_bench $(BUILD)/tools/judge_score: $(BUILD)/tools/%: tools/%.c $(BUILD)/libweir.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  link $@")
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(GATEWAY_LIBS)
 
-# Fits data/complexity.grams; run by hand (CONTRIBUTING.md).
-$(BUILD)/tools/score_train: tools/score_train.c $(BUILD)/libweir.a $(BUILD)/libcommon.a
+# Fit data/complexity.grams and data/gist.weights; run by hand (CONTRIBUTING.md).
+$(BUILD)/tools/score_train $(BUILD)/tools/gist_train: $(BUILD)/tools/%: tools/%.c $(BUILD)/libweir.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  link $@")
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(BUILD)/libweir.a $(BUILD)/libcommon.a $(GATEWAY_LIBS)

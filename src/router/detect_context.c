@@ -1,21 +1,24 @@
 #include "router/detect_context.h"
+#include "router/detect_gist.h"
 #include "router/detect_label.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define TYPE(id, name, category, words) static const struct detect_type id = {name, category, words, 4}
-TYPE(health, "HEALTH_STATEMENT", ROUTER_PHI, "someone's health");
-TYPE(record, "MEDICAL_RECORD", ROUTER_PHI, "a medical record");
-TYPE(finance, "FINANCIAL_STATEMENT", ROUTER_FINANCIAL, "someone's finances");
+/* A statement spans words with values among them, which it must not hide. */
+#define STATEMENT(id, name, category, words) static const struct detect_type id = {name, category, words, 0}
+STATEMENT(health, "HEALTH_STATEMENT", ROUTER_PHI, "someone's health");
+STATEMENT(record, "MEDICAL_RECORD", ROUTER_PHI, "a medical record");
+STATEMENT(finance, "FINANCIAL_STATEMENT", ROUTER_FINANCIAL, "someone's finances");
 static const struct detect_type account = {"BANK_ACCOUNT", ROUTER_FINANCIAL, "a bank account", 1};
-TYPE(legal, "LEGAL_MATTER", ROUTER_LEGAL, "a confidential legal matter");
-TYPE(marked, "CONFIDENTIAL_MARK", ROUTER_PROPRIETARY, "material marked or plainly internal");
-TYPE(intimate, "INTIMATE_STATEMENT", ROUTER_PERSONAL, "someone's private life");
+STATEMENT(legal, "LEGAL_MATTER", ROUTER_LEGAL, "a confidential legal matter");
+STATEMENT(marked, "CONFIDENTIAL_MARK", ROUTER_PROPRIETARY, "material marked or plainly internal");
+STATEMENT(intimate, "INTIMATE_STATEMENT", ROUTER_PERSONAL, "someone's private life");
 TYPE(access_code, "ACCESS_CODE", ROUTER_SECRET, "a code or password");
 TYPE(birth, "DATE_OF_BIRTH", ROUTER_PII, "a date of birth");
 static const struct detect_type id_number = {"ID_NUMBER", ROUTER_PII, "a number of a person", 1};
-TYPE(belief, "BELIEF", ROUTER_PII, "someone's religion, union, party or orientation");
+STATEMENT(belief, "BELIEF", ROUTER_PII, "someone's religion, union, party or orientation");
 const struct detect_type *const detect_context_types[] = {&health, &record, &finance, &account, &legal,
     &marked, &intimate, &access_code, &birth, &id_number, &belief};
 
@@ -109,6 +112,7 @@ static bool atoms_grow(struct detect_context *c)
 static void atom_add(void *ctx, size_t from, size_t to, uint64_t kinds)
 {
     struct detect_context *c = ctx;
+    c->words[from].begins |= kinds;
     if (to - from == 1)
         c->words[from].kinds |= kinds;
     if (kinds & (CUE(intro) | CUE(title)) && to < c->n_words)
@@ -219,9 +223,29 @@ static size_t value_find(
     return end;
 }
 
+/* "DB_PASS=xkkph-51Y9MZ", "pass Gl4dstone-Heron": letters and digits behind the word itself. */
+static bool pass_look(struct detect_context *c, const struct detect_atom *a)
+{
+    enum { LEAST = 6, LEAST_UNSAID = 8 }; /* with a sign between, without */
+    size_t from, length, end = value_find(c, a->to, 3, &from, &length, &(bool){false});
+    bool said = c->words[a->to - 1].flags & WORD_COLON, letter = false, digit = false;
+    for (size_t i = end ? c->words[from].start : 1; end && i < c->words[end - 1].end; i++) {
+        letter = letter || detect_is_alpha(c->scan->text.data[i]);
+        digit = digit || detect_is_digit(c->scan->text.data[i]);
+    }
+    if (from != a->to || !letter || !digit || length < (said ? LEAST : LEAST_UNSAID))
+        return false;
+    words_add(c, &access_code, from, end, 0.6);
+    return true;
+}
+
 /* "The password for the router is Trout-88": what the verb says, if it has a digit. */
 static void password_look(struct detect_context *c, const struct detect_atom *a)
 {
+    if (a->to < c->n_words && !(c->words[a->to - 1].flags & WORD_STOP) && pass_look(c, a))
+        return;
+    if (!(a->kinds & CUE(password)))
+        return;
     for (size_t i = a->to; i < c->n_words && i < a->to + 9 && same_sentence(c, a->from, i); i++) {
         size_t from, length, end;
         bool fake, says = detect_word_is(&c->words[i], CUE(copula)) ||
@@ -260,7 +284,7 @@ static void values_look(struct detect_context *c, const struct detect_atom *a)
         words_add(c, &account, from, end, fake ? 0.2 : 0.6);
     if (a->kinds & CUE(access) && (end = value_find(c, a->to, 10, &from, &length, &fake)) > 0 && length >= 4)
         words_add(c, &access_code, from, end, fake ? 0.2 : 0.6);
-    if (a->kinds & CUE(password))
+    if (a->kinds & (CUE(password) | CUE(pass)))
         password_look(c, a);
     if (!(a->kinds & CUE(dob)))
         return;
@@ -280,8 +304,8 @@ static void values_look(struct detect_context *c, const struct detect_atom *a)
 /* What an atom must be to say anything itself: others only stand beside one. */
 #define STATEMENT_CUES                                                                                       \
     (RULE_CUES | ILL | CUE(fin) | CUE(legal) | CUE(mark) | CUE(personal) | CUE(label) | CUE(privilege) |     \
-        CUE(idword) | CUE(account) | CUE(access) | CUE(password) | CUE(dob) | CUE(role) | CUE(clinic) |      \
-        CUE(stamp) | CUE(belief))
+        CUE(idword) | CUE(account) | CUE(access) | CUE(password) | CUE(pass) | CUE(dob) | CUE(role) |        \
+        CUE(clinic) | CUE(stamp) | CUE(belief))
 
 static void statements_look(struct detect_context *c)
 {
@@ -313,7 +337,23 @@ static void statements_look(struct detect_context *c)
     }
 }
 
-static void piece_look(struct detect_context *c)
+/* ---- What the network says (detect_gist.h). ---- */
+static void gist_found(void *ctx, enum router_category category, size_t from, size_t to)
+{
+    static const struct {
+        enum router_category category;
+        const struct detect_type *type;
+    } types[] = {{ROUTER_PHI, &health}, {ROUTER_FINANCIAL, &finance}, {ROUTER_LEGAL, &legal},
+        {ROUTER_PROPRIETARY, &marked}, {ROUTER_PERSONAL, &intimate}};
+    struct detect_context *c = ctx;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (types[i].category == category)
+            words_add(c, types[i].type, from, to, 0.6);
+    c->private = c->private || category == ROUTER_PII;
+}
+
+/* Atoms; what kinds of characters the words have. */
+static unsigned piece_mark(struct detect_context *c)
 {
     unsigned flags = 0;
     c->n_atoms = 0;
@@ -322,6 +362,30 @@ static void piece_look(struct detect_context *c)
         if (c->words[i].flags & (WORD_KNOWN | WORD_STEM_KNOWN))
             detect_phrases_at(c->words, c->n_words, i, atom_add, c);
     }
+    return flags;
+}
+
+size_t detect_context_words(struct str text, struct detect_word *words, size_t room)
+{
+    struct error err;
+    struct byte_map map;
+    struct detect_scan s = {.err = &err};
+    struct detect_context c = {.scan = &s, .words = words};
+    size_t at = 0;
+    unsigned sentence = 0;
+    if (byte_map_make(&map, text, &err))
+        return 0;
+    c.n_words = detect_words_read(&map, &at, &sentence, words, room);
+    piece_mark(&c);
+    free(c.atoms);
+    byte_map_free(&map);
+    return c.n_words;
+}
+
+static void piece_look(struct detect_context *c)
+{
+    unsigned flags = piece_mark(c);
+    detect_gist_look(c->words, c->n_words, gist_found, c);
     detect_persons(c);
     if (flags & WORD_DIGIT)
         detect_places(c);
@@ -339,7 +403,7 @@ static void whole_look(struct detect_context *c)
         ((c->seen & (CUE(role) | CUE(clinic)) && c->n_health > 1) || c->n_health > 2 ||
             (c->seen & CUE(ill) && c->seen & (CUE(idword) | CUE(dob)))))
         detect_add(s, &record, c->first_health.from, c->first_health.to, 0.6);
-    bool private = (c->seen & CUE(named)) && (c->seen & CUE(housed));
+    bool private = c->private || ((c->seen & CUE(named)) && (c->seen & CUE(housed)));
     if (c->n_persons > 1 && c->n_beliefs > 1)
     private = true;
     for (size_t i = 0; i < s->n_hits && !private; i++)
@@ -370,7 +434,7 @@ void detect_context_scan(struct detect_scan *s)
         memmove(c.words, c.words + c.owned, (c.n_words - c.owned) * sizeof *c.words);
         c.n_words -= c.owned;
         for (size_t i = 0; i < c.n_words; i++)
-            c.words[i].kinds = 0;
+            c.words[i].kinds = c.words[i].begins = 0;
     }
     if (s->rc == 0)
         whole_look(&c);

@@ -29,10 +29,12 @@ struct detect_context {
     /* Of the whole text so far. */
     uint64_t seen;
     size_t n_persons, n_health, n_beliefs;
-    bool full_person;
+    bool full_person, private;       /* private: the network says that it is about private people */
     struct detect_atom first_health; /* bytes, not words */
 };
 
+/* For the network's training: a text's words with their kinds, `room` at most; how many. */
+size_t detect_context_words(struct str text, struct detect_word *words, size_t room);
 void detect_persons(struct detect_context *c);
 void detect_places(struct detect_context *c);
 /* One capital, "van", "St": does the word at i, read with its neighbours, look like part of a name? */

@@ -242,7 +242,7 @@ static inline void ascii_read(struct detect_word *out, struct str text, size_t i
         hash = hash_eight(hash, eight_folded(text, i + done, n - done));
     if (n >= STEM_LETTERS)
         stem = hash_eight(hash_start, first & ~(uint64_t)0 >> (64 - 8 * STEM_LETTERS)) ^ STEM_MARK;
-    *out = (struct detect_word){i, i + n, hash, stem, 0, 0, 0};
+    *out = (struct detect_word){.start = i, .end = i + n, .hash = hash, .stem = stem};
 }
 
 /* The words of a block from *i on, as far as there is room and they are ASCII and end in it; *i and *out move

@@ -28,7 +28,7 @@
     X(street) X(road) X(unit) X(landmark) X(live) /* places */                                               \
         X(kin) X(mine) X(have) X(role) X(dob) X(idword) X(account) X(belief) X(ill) X(clinic) X(health)      \
             X(money) X(fin) X(court) X(legal) X(mark) X(secretive) X(plan) X(love) X(personal) X(access)     \
-                X(password) X(copula) X(self) X(label) X(stamp) X(privilege) X(topic) X(named)               \
+                X(password) X(pass) X(copula) X(self) X(label) X(stamp) X(privilege) X(topic) X(named)               \
                     X(housed) /* behind an intro, behind a cue of living: set by the scan, in no file */
 
 enum detect_cue {
@@ -58,7 +58,7 @@ enum detect_word_flag {
 struct detect_word {
     size_t start, end;   /* bytes */
     uint64_t hash, stem; /* of all, of the first STEM_LETTERS letters (0: it has fewer) */
-    uint64_t kinds;
+    uint64_t kinds, begins; /* of the word itself, of all phrases that begin with it */
     unsigned flags, sentence;
 };
 

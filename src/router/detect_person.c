@@ -18,6 +18,12 @@ static bool ends_here(const struct detect_word *w)
     return w->flags & (WORD_COLON | WORD_COMMA | WORD_STOP | WORD_LINE);
 }
 
+/* "[FIRST NAME]", "<NAME>", "{NAME}": a template's field. */
+static bool is_field(const struct detect_context *c, const struct detect_word *w)
+{
+    return w->flags & WORD_UPPER && w->start > 0 && strchr("[<{_", c->scan->text.data[w->start - 1]) != NULL;
+}
+
 static bool may_be_name(const struct detect_word *w)
 {
     return w->flags & WORD_CAPITAL && !(w->flags & WORD_DIGIT) &&
@@ -73,7 +79,7 @@ void detect_persons(struct detect_context *c)
 {
     for (size_t i = 0; i < c->n_words;) {
         const struct detect_word *w = &c->words[i];
-        if (!(w->flags & WORD_CAPITAL) && !detect_word_is(w, CUE(given) | CUE(both))) {
+        if ((!(w->flags & WORD_CAPITAL) && !detect_word_is(w, CUE(given) | CUE(both))) || is_field(c, w)) {
             i++;
             continue;
         }

@@ -301,6 +301,12 @@ const struct detect_secret detect_secrets[] = {
     TOKEN("CURL_AUTH_USER", "--user ,-u ", "(?:--user|-u) \"\\K[^\\s:\"/$]{12,64}+:(?=\")", 3),
     TOKEN(
         "CURL_AUTH_USER", "--user ,-u ", "(?:--user|-u) \\K\"[^\\s:\"/$]{1,64}+\":\"[^\\s\"$]{6,128}+\"", 3),
+    /* A client's password on the command line. */
+    TOKEN("COMMAND_PASSWORD", "mysql,sshpass,mariadb",
+        "(?:mysql|mariadb|sshpass)[a-z]{0,8} [^\\n|;&]{0,120}?-p "
+        "*[\"']?\\K(?=[^\\s\"']{0,60}[0-9])(?=[^\\s\"']{0,60}"
+        "[A-Za-z])[^\\s\"'$<{/]{6,64}+",
+        2.5),
     VALUE("GENERIC_API_KEY",
         "access,auth,api,credential,creds,key,passw,passphrase,secret,token,pwd,kennwort,passwort,contraseña,"
         "clave",

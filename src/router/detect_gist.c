@@ -1,0 +1,251 @@
+#include "router/detect_gist.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/embed.h"
+
+EMBED(gist_weights, "data/gist.weights");
+
+static struct gist_head head;
+
+/* ---- What a word is to the network. ---- */
+enum { NONE_ID = 10, NAME_ID = 11, CAPITAL_ID = 12, NUMBER_ID = 20, MIXED_ID = 30, KIND_ID = 100 };
+#define GIST_KINDS                                                                                           \
+    (CUE(kin) | CUE(mine) | CUE(have) | CUE(role) | CUE(dob) | CUE(idword) | CUE(account) | CUE(belief) |    \
+        CUE(ill) | CUE(clinic) | CUE(health) | CUE(money) | CUE(fin) | CUE(court) | CUE(legal) | CUE(mark) | \
+        CUE(secretive) | CUE(plan) | CUE(love) | CUE(personal) | CUE(access) | CUE(password) | CUE(self) |   \
+        CUE(label) | CUE(stamp) | CUE(privilege) | CUE(org))
+
+static uint32_t mix(uint64_t x)
+{
+    x *= 0x9e3779b97f4a7c15u;
+    return (uint32_t)(x >> 32);
+}
+
+static uint32_t pair(uint64_t first, uint64_t second)
+{
+    return mix(first * 31 + second * 0x5851f42d4c957f2du);
+}
+
+/* Numbers and names are all alike: only what kind of number, or that it is a name. */
+static inline uint64_t token_of(const struct detect_word *w)
+{
+    size_t length = w->end - w->start;
+    if (w->flags & WORD_DIGITS)
+        return NUMBER_ID + (length < 6 ? length : 6);
+    if (w->flags & WORD_DIGIT)
+        return MIXED_ID + (length < 8 ? 0 : 1);
+    bool name = w->kinds & (CUE(given) | CUE(surname) | CUE(both)) && !(w->kinds & CUE(word));
+    return name && w->flags & WORD_CAPITAL ? NAME_ID : w->hash;
+}
+
+static inline size_t ids_of(
+    const struct detect_word *w, uint64_t token, uint64_t before, uint32_t out[GIST_IDS])
+{
+    size_t n = 0;
+    if (before != NONE_ID)
+        out[n++] = pair(before, token);
+    if (!(w->flags & WORD_DIGIT))
+        out[n++] = mix(token);
+    if (token == w->hash && w->stem != 0)
+        out[n++] = mix(w->stem);
+    if (before != NONE_ID && token == w->hash && w->flags & WORD_CAPITAL)
+        out[n++] = pair(before, CAPITAL_ID);
+    for (uint64_t kinds = (w->kinds | w->begins) & GIST_KINDS; kinds && n < GIST_IDS; kinds &= kinds - 1)
+        out[n++] = mix((uint64_t)KIND_ID + (uint64_t)__builtin_ctzll(kinds));
+    return n;
+}
+
+size_t detect_gist_ids(const struct detect_word *words, size_t i, uint32_t out[GIST_IDS])
+{
+    return ids_of(&words[i], token_of(&words[i]), i > 0 ? token_of(&words[i - 1]) : NONE_ID, out);
+}
+
+/* ---- The table: open addressing; a map of bits says first that most ids are not there. ---- */
+enum { MAP_BITS = 1 << 18, TABLE_SIZE = 1 << 15, TABLE_MOST = TABLE_SIZE / 4 * 3 };
+typedef uint16_t lanes __attribute__((vector_size(2 * GIST_HIDDEN)));
+typedef float floats __attribute__((vector_size(4 * GIST_HIDDEN)));
+typedef int32_t ints __attribute__((vector_size(4 * GIST_HIDDEN)));
+typedef float outs __attribute__((vector_size(4 * (GIST_CLASSES + 1)))); /* and one to fill it */
+static floats head_scale, head_bias;
+static outs out_threshold, out_column[GIST_HIDDEN];
+static uint32_t *table; /* 0: free */
+static lanes *table_weight;
+static uint64_t map[MAP_BITS / 64];
+
+/* What a word brings at most. A category's sum is convex in the lanes' sums; if it is not reached where lane
+ * j alone has need[j], for no j, then it is not where the shares of those needs sum up to less than one. */
+enum { MASS_ONE = 1 << 14 };
+static uint32_t *table_mass;
+
+static bool may_be_there(uint32_t id)
+{
+    return map[id / 64 % (MAP_BITS / 64)] >> id % 64 & 1;
+}
+
+static size_t entry_find(uint32_t id)
+{
+    size_t i = id >> 7 & (TABLE_SIZE - 1);
+    while (table[i] != id && table[i] != 0)
+        i = (i + 1) & (TABLE_SIZE - 1);
+    return i;
+}
+
+static void entries_read(const char *from)
+{
+    for (uint32_t i = 0; i < head.n_entries; i++) {
+        struct gist_entry e;
+        memcpy(&e, from + i * sizeof e, sizeof e);
+        size_t at = entry_find(e.id);
+        table[at] = e.id;
+        for (int j = 0; j < GIST_HIDDEN; j++)
+            table_weight[at][j] = e.weight[j];
+        map[e.id / 64 % (MAP_BITS / 64)] |= (uint64_t)1 << e.id % 64;
+    }
+}
+
+static void masses_make(void)
+{
+    float need[GIST_HIDDEN];
+    for (int j = 0; j < GIST_HIDDEN; j++) {
+        need[j] = 1e9f;
+        for (int c = 0; c < GIST_CLASSES; c++) {
+            float more = head.threshold[c] > 0 ? head.threshold[c] / (head.out[c][j] + 1e-9f) : 0;
+            need[j] = fminf(need[j], (head.bias[j] + more) / head.scale);
+        }
+    }
+    for (size_t i = 0; i < TABLE_SIZE; i++) {
+        float mass = 1;
+        for (int j = 0; j < GIST_HIDDEN && table[i] != 0; j++)
+            mass += (float)table_weight[i][j] / need[j] * MASS_ONE;
+        table_mass[i] = mass < MASS_ONE ? (uint32_t)mass : MASS_ONE;
+    }
+}
+
+int detect_gist_init(struct error *err)
+{
+    size_t length = (size_t)(gist_weights_end - gist_weights);
+    memcpy(&head, gist_weights, length < sizeof head ? length : sizeof head);
+    if (length < sizeof head || memcmp(head.magic, "WEIRGIST", 8) != 0 || head.n_entries > TABLE_MOST ||
+        length != sizeof head + head.n_entries * sizeof(struct gist_entry))
+        return error_set(err, ERROR_INTERNAL, "data/gist.weights is not what tools/gist_train writes");
+    table = calloc(TABLE_SIZE, sizeof *table);
+    table_weight = aligned_alloc(sizeof *table_weight, TABLE_SIZE * sizeof *table_weight);
+    table_mass = calloc(TABLE_SIZE, sizeof *table_mass);
+    if (!table || !table_weight || !table_mass)
+        return error_set(err, ERROR_MEMORY, "no memory for the detector's network");
+    entries_read(gist_weights + sizeof head);
+    masses_make();
+    for (int j = 0; j < GIST_HIDDEN; j++) {
+        head_scale[j] = head.scale;
+        head_bias[j] = head.bias[j];
+        for (int c = 0; c < GIST_CLASSES; c++)
+            out_column[j][c] = head.out[c][j];
+    }
+    for (int c = 0; c < GIST_CLASSES; c++)
+        out_threshold[c] = head.threshold[c];
+    return 0;
+}
+
+/* ---- A walk over the words. What stands in the window more than once counts once. ---- */
+struct walk {
+    lanes sum;
+    uint32_t mass;
+    struct {
+        uint16_t entry[GIST_IDS];
+        size_t n;
+    } ring[GIST_WINDOW];
+    size_t said[GIST_CLASSES]; /* up to where each category was said */
+    uint8_t *count;            /* of each entry in the window */
+};
+static _Thread_local uint8_t counts[TABLE_SIZE]; /* all 0 between walks */
+
+/* True: it has something that did not stand in the window. */
+static bool slot_fill(struct walk *k, size_t slot, const uint32_t *ids, size_t n)
+{
+    bool grown = false;
+    for (size_t i = 0; i < n; i++) {
+        size_t at;
+        if (!may_be_there(ids[i]) || table[at = entry_find(ids[i])] == 0)
+            continue;
+        k->ring[slot].entry[k->ring[slot].n++] = (uint16_t)at;
+        if (k->count[at]++ > 0)
+            continue;
+        k->sum += table_weight[at];
+        k->mass += table_mass[at];
+        grown = true;
+    }
+    return grown;
+}
+
+/* What the word there said leaves the window. */
+static inline void slot_clear(struct walk *k, size_t slot)
+{
+    for (size_t i = 0; i < k->ring[slot].n; i++) {
+        size_t at = k->ring[slot].entry[i];
+        if (--k->count[at] == 0) {
+            k->sum -= table_weight[at];
+            k->mass -= table_mass[at];
+        }
+    }
+    k->ring[slot].n = 0;
+}
+
+/* Which categories are reached, a bit each: all at once, four lanes a register. */
+static unsigned reached(const struct walk *k)
+{
+    floats h = __builtin_convertvector(k->sum, floats) * head_scale - head_bias;
+    union {
+        floats all;
+        float each[GIST_HIDDEN];
+    } over = {.all = (floats)((ints)h & (h > 0))};
+    outs y = -out_threshold;
+    unsigned bits = 0;
+    for (int j = 0; j < GIST_HIDDEN; j++)
+        y += over.each[j] * out_column[j];
+    for (int c = 0; c < GIST_CLASSES; c++)
+        bits |= (unsigned)(y[c] > 0) << c;
+    return bits;
+}
+
+/* The fewest last words up to i that suffice: a window without what stands before them. */
+static size_t window_begin(const struct walk *k, size_t i, int category)
+{
+    static _Thread_local uint8_t copy[TABLE_SIZE];
+    struct walk less = *k;
+    size_t from = i + 1 < GIST_WINDOW ? 0 : i + 1 - GIST_WINDOW;
+    less.count = memcpy(copy, k->count, TABLE_SIZE);
+    for (; from < i; from++) {
+        slot_clear(&less, from % GIST_WINDOW);
+        if (!(reached(&less) >> category & 1))
+            break;
+    }
+    return from;
+}
+
+void detect_gist_look(const struct detect_word *words, size_t n,
+    void (*found)(void *ctx, enum router_category category, size_t from, size_t to), void *ctx)
+{
+    struct walk k = {.count = counts};
+    uint64_t before = NONE_ID;
+    for (size_t i = 0, slot = 0; i < n; i++, slot = slot + 1 < GIST_WINDOW ? slot + 1 : 0) {
+        uint32_t ids[GIST_IDS];
+        uint64_t token = token_of(&words[i]);
+        size_t n_ids = ids_of(&words[i], token, before, ids);
+        before = token;
+        slot_clear(&k, slot);
+        if (!slot_fill(&k, slot, ids, n_ids) || k.mass < MASS_ONE)
+            continue;
+        unsigned bits = reached(&k);
+        for (int c = 0; bits >> c; c++) {
+            if (!(bits >> c & 1) || i < k.said[c])
+                continue;
+            found(ctx, (enum router_category)(1u << c), window_begin(&k, i, c), i + 1);
+            k.said[c] = i + GIST_WINDOW;
+        }
+    }
+    for (size_t slot = 0; slot < GIST_WINDOW; slot++)
+        slot_clear(&k, slot);
+}

@@ -1,0 +1,158 @@
+/* What a network adds to lists and rules (detect_gist.h): statements that no list foresees, and that words
+ * put around them never hide them; how many of tests/data/fresh.jsonl are judged right, which was written
+ * before anybody looked at the lists, and of whose held-out half nobody has looked at an error. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/limits.h"
+#include "router/detect_context.h"
+#include "router/detect_gist.h"
+
+enum { MOST = 512, WORDS = 1024 };
+
+static struct {
+    struct str text, split;
+    bool sensitive;
+    unsigned found, said; /* by all layers, by the network */
+} rows[MOST];
+static size_t n_rows;
+static struct detect_word words[WORDS];
+
+static void category_add(void *ctx, enum router_category category, size_t from, size_t to)
+{
+    assert_true(from < to && to - from <= GIST_WINDOW);
+    *(unsigned *)ctx |= category;
+}
+
+static unsigned gist_of(struct str text)
+{
+    unsigned said = 0;
+    detect_gist_look(words, detect_context_words(text, words, WORDS), category_add, &said);
+    return said;
+}
+
+static unsigned found_in(struct str text)
+{
+    struct router_findings f = {0};
+    struct error err;
+    struct arena *a = arena_create(16 * MIB);
+    assert_int_equal(router_detect(a, STR_NONE, text, &f, &err), 0);
+    unsigned categories = f.categories;
+    arena_free(a);
+    return categories;
+}
+
+static int rows_read(void **state)
+{
+    (void)state;
+    struct error err;
+    FILE *f = fopen("tests/data/fresh.jsonl", "r");
+    char *line = NULL;
+    size_t capacity = 0;
+    if (!f || router_detect_init(&err))
+        return -1;
+    for (ssize_t n; n_rows < MOST && (n = getline(&line, &capacity, f)) > 0; n_rows++) {
+        json_t *row;
+        if (json_read(str_trim((struct str){line, (size_t)n}), &row, &err))
+            fail_msg("tests/data/fresh.jsonl: %s", err.message);
+        struct str text = json_str(json_object_get(row, "text")),
+                   split = json_str(json_object_get(row, "split"));
+        rows[n_rows].text = str_from(strndup(text.data, text.len));
+        rows[n_rows].split = str_is(split, "held-out") ? STR("held out") : STR("tuned on");
+        rows[n_rows].sensitive = json_is_true(json_object_get(row, "sensitive"));
+        rows[n_rows].found = found_in(text);
+        rows[n_rows].said = gist_of(text);
+        json_decref(row);
+    }
+    free(line);
+    fclose(f);
+    return 0;
+}
+
+static int rows_free(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < n_rows; i++)
+        free((char *)rows[i].text.data);
+    return 0;
+}
+
+static void statements_that_no_list_foresees_are_found(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        unsigned category;
+    } all[] = {{"my wife checks my phone every night and screams at me, how do i leave her", ROUTER_PERSONAL},
+        {"Mein Mann liest heimlich meine Nachrichten und ich habe Angst vor ihm", ROUTER_PERSONAL},
+        {"on doit 3000 euros au propri\xC3\xA9taire et la banque bloque la carte", ROUTER_FINANCIAL},
+        {"dejo las pastillas sin dec\xC3\xADrselo a mi m\xC3\xA9"
+         "dico, hace dos semanas que no duermo",
+            ROUTER_PHI},
+        {"la direzione chiude la filiale di Terni a marzo, 40 esuberi, i sindacati non lo sanno ancora",
+            ROUTER_PROPRIETARY},
+        {"mam rozpraw\xC4\x99 w poniedzia\xC5\x82"
+         "ek, uderzy\xC5\x82"
+         "em s\xC4\x85siada, co powiedzie\xC4\x87 s\xC4\x99"
+         "dziemu",
+            ROUTER_LEGAL}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (!(found_in(str_from(all[i].text)) & all[i].category))
+            fail_msg("nothing of its kind is found in '%s'", all[i].text);
+}
+
+/* The network's weights are not negative. */
+static void words_around_a_statement_take_nothing_away(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < n_rows; i++) {
+        const struct str before = rows[(i * 7 + 3) % n_rows].text, behind = rows[(i * 11 + 5) % n_rows].text;
+        char *text;
+        int n = asprintf(
+            &text, STR_FMT " " STR_FMT " " STR_FMT, STR_ARG(before), STR_ARG(rows[i].text), STR_ARG(behind));
+        assert_true(n > 0);
+        unsigned said = gist_of((struct str){text, (size_t)n});
+        if (rows[i].said & ~said)
+            fail_msg("0x%x of 0x%x remains in '%s'", said, rows[i].said, text);
+        free(text);
+    }
+}
+
+static void fresh_prompts_are_judged_right(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *split;
+        double recall, precision;
+    } least[] = {{"tuned on", 0.94, 0.93}, {"held out", 0.80, 0.93}};
+    for (size_t h = 0; h < 2; h++) {
+        double right = 0, extra = 0, missing = 0;
+        for (size_t i = 0; i < n_rows; i++) {
+            if (!str_is(rows[i].split, least[h].split))
+                continue;
+            right += rows[i].sensitive && rows[i].found;
+            extra += !rows[i].sensitive && rows[i].found;
+            missing += rows[i].sensitive && !rows[i].found;
+        }
+        print_message("%s: recall %.3f, precision %.3f\n", least[h].split, right / (right + missing),
+            right / (right + extra));
+        assert_true(right / (right + missing) >= least[h].recall);
+        assert_true(right / (right + extra) >= least[h].precision);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(statements_that_no_list_foresees_are_found),
+        cmocka_unit_test(words_around_a_statement_take_nothing_away),
+        cmocka_unit_test(fresh_prompts_are_judged_right),
+    };
+    return cmocka_run_group_tests(tests, rows_read, rows_free);
+}

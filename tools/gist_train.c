@@ -1,0 +1,622 @@
+/* Fits data/gist.weights (router/detect_gist.h):
+ *
+ *   gist_train OUT train/gist/LANG.txt... [DATA.jsonl...]
+ *
+ * A line of a LANG.txt is "CATEGORIES<tab>frame", "-" for what is harmless; "(a|b|)" is one of them, "{slot}"
+ * one of the values of "@slot = a|b", which may hold slots too, or a value made here: {name} {org} {place}
+ * {word} {pw} {num} {n} {eur} {date}. Frames become texts, with other harmless frames of the language before
+ * or behind, words lost, capitals lost. The prompts of DATA.jsonl ({"prompt": ...}: the public benchmarks)
+ * are harmless too; a half of them is kept for the thresholds: of it at most one in FALSE_ALARMS may be
+ * called a category.
+ *
+ * Cross entropy by AdaGrad with weights kept from 0 up. Every TENTH frame is left out of a first fit, which
+ * is what the printed recall is of; the second, of all, is written. Deterministic. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/limits.h"
+#include "base/must.h"
+#include "json/json.h"
+#include "router/detect_context.h"
+#include "router/detect_gist.h"
+
+enum {
+    EPOCHS = 8,
+    TEXTS = 24, /* of a frame */
+    TENTH = 10,
+    MOST_WORDS = 4096,
+    FALSE_ALARMS = 400,
+    FALSE_ALARMS_PHI = 130, /* many of the benchmarks' questions are about patients */
+    SEEN = 5,               /* how many texts must have a feature */
+    ENTRIES = 24000
+};
+#define STEP 0.08f
+#define LASSO 0.003f
+#define LEAST 0.085f /* a feature with less is left out: it costs more time than it tells */
+#define MOST 0.35f   /* of one weight, so that no word suffices */
+
+static uint64_t seed = 88172645463325252u;
+
+static uint32_t dice(uint32_t n)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return (uint32_t)(seed >> 32) % n;
+}
+
+static float chance(void)
+{
+    return (float)dice(1u << 24) / (float)(1u << 24);
+}
+
+/* ---- Frames. ---- */
+struct slot {
+    struct str name, values;
+    int lang;
+};
+struct frame {
+    struct str text;
+    unsigned labels;
+    int lang;
+};
+static struct slot *slots;
+static struct frame *frames;
+static size_t n_slots, n_frames;
+static int n_langs;
+
+static char *file_text(const char *path, size_t *n)
+{
+    FILE *f = fopen(path, "r");
+    if (!f) {
+        perror(path);
+        exit(1);
+    }
+    fseek(f, 0, SEEK_END);
+    *n = (size_t)ftell(f);
+    rewind(f);
+    char *text = must(malloc(*n + 1));
+    if (fread(text, 1, *n, f) != *n)
+        exit(1);
+    fclose(f);
+    return text;
+}
+
+static unsigned labels_of(struct str names)
+{
+    struct str name;
+    unsigned labels = 0;
+    while (str_split(&names, ',', &name))
+        labels |= router_category_from(name);
+    return labels;
+}
+
+static void frames_read(const char *path)
+{
+    struct str rest = {NULL, 0}, line;
+    rest.data = file_text(path, &rest.len);
+    while (str_split(&rest, '\n', &line)) {
+        size_t tab = str_find_char(line, '\t'), equal = str_find_char(line, '=');
+        if (str_starts(line, STR("@")) && equal != SIZE_MAX) {
+            slots = must(realloc(slots, (n_slots + 1) * sizeof *slots));
+            slots[n_slots++] = (struct slot){
+                str_trim(str_slice(line, 1, equal)), str_trim(str_slice(line, equal + 1, line.len)), n_langs};
+        } else if (tab != SIZE_MAX) {
+            frames = must(realloc(frames, (n_frames + 1) * sizeof *frames));
+            frames[n_frames++] = (struct frame){
+                str_slice(line, tab + 1, line.len), labels_of(str_slice(line, 0, tab)), n_langs};
+        }
+    }
+    n_langs++;
+}
+
+/* ---- Values. ---- */
+static void letters_append(struct buf *out, uint32_t least, uint32_t more, bool capital)
+{
+    static const char *const parts[] = {"ka", "lo", "mi", "ren", "tu", "sha", "vor", "bel", "ni", "dra", "po",
+        "zek", "wu", "an", "ol", "gri", "fe", "tas", "hu", "mar", "quil", "ye", "ost", "kwa", "ngo", "czy"};
+    uint32_t n = least + dice(more + 1);
+    for (uint32_t i = 0; i < n; i++) {
+        const char *part = parts[dice(sizeof parts / sizeof *parts)];
+        buf_append_char(out, capital && i == 0 ? (char)(*part - 32) : *part);
+        buf_append_text(out, part + 1);
+    }
+}
+
+static void name_append(struct buf *out)
+{
+    static const char *const known[] = {"Anna", "Peter", "Fatima", "Jan", "Maria", "Ahmed", "Sophie", "Marek",
+        "Lucia", "Pedro", "Ingrid", "Giulia", "Thomas", "Agnieszka", "Youssef", "Claire"};
+    if (dice(2))
+        buf_append_text(out, known[dice(sizeof known / sizeof *known)]);
+    else
+        letters_append(out, 2, 1, true);
+    buf_append_char(out, ' ');
+    letters_append(out, 2, 2, true);
+    if (dice(5) == 0) {
+        buf_append_char(out, '-');
+        letters_append(out, 2, 1, true);
+    }
+}
+
+static void digits_append(struct buf *out, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        buf_append_char(out, (char)('0' + (i ? dice(10) : 1 + dice(9))));
+}
+
+static void money_append(struct buf *out)
+{
+    static const char *const units[] = {
+        " euros", " EUR", " \xE2\x82\xAC", "k", " dollars", " pounds", "", " 000"};
+    digits_append(out, 1 + dice(4));
+    if (dice(4) == 0) {
+        buf_append_char(out, dice(2) ? '.' : ',');
+        digits_append(out, 3);
+    }
+    buf_append_text(out, units[dice(sizeof units / sizeof *units)]);
+}
+
+static void password_append(struct buf *out)
+{
+    letters_append(out, 1, 2, dice(2));
+    if (dice(2))
+        buf_append_char(out, "-!#_"[dice(4)]);
+    digits_append(out, 2 + dice(2));
+}
+
+static bool value_append(struct buf *out, struct str slot)
+{
+    if (str_is(slot, "name"))
+        name_append(out);
+    else if (str_is(slot, "org") || str_is(slot, "place"))
+        letters_append(out, 2, 2, true);
+    else if (str_is(slot, "word"))
+        letters_append(out, 2, 2, false);
+    else if (str_is(slot, "pw"))
+        password_append(out);
+    else if (str_is(slot, "num"))
+        digits_append(out, 4 + dice(7));
+    else if (str_is(slot, "n"))
+        digits_append(out, 1 + dice(2));
+    else if (str_is(slot, "eur"))
+        money_append(out);
+    else if (str_is(slot, "date"))
+        buf_appendf(out, "%u.%u.", 1 + dice(28), 1 + dice(12));
+    else
+        return false;
+    return true;
+}
+
+static void frame_append(struct buf *out, struct str text, int lang);
+
+static struct str choice_of(struct str choices)
+{
+    struct str rest = choices, one = STR_NONE;
+    uint32_t n = 1;
+    for (size_t i = 0; i < choices.len; i++)
+        n += choices.data[i] == '|';
+    for (uint32_t at = dice(n) + 1; at > 0; at--)
+        if (!str_split(&rest, '|', &one))
+            one = STR_NONE;
+    return one;
+}
+
+static void slot_append(struct buf *out, struct str name, int lang)
+{
+    for (size_t i = 0; i < n_slots; i++)
+        if (slots[i].lang == lang && slots[i].name.len == name.len &&
+            memcmp(slots[i].name.data, name.data, name.len) == 0) {
+            frame_append(out, choice_of(slots[i].values), lang);
+            return;
+        }
+    if (!value_append(out, name)) {
+        fprintf(stderr, "gist_train: no slot {" STR_FMT "}\n", STR_ARG(name));
+        exit(1);
+    }
+}
+
+static void frame_append(struct buf *out, struct str text, int lang)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        struct str rest = str_slice(text, i + 1, text.len);
+        bool slot = text.data[i] == '{' && rest.len > 0 && rest.data[0] >= 'a' && rest.data[0] <= 'z';
+        size_t end = slot                  ? str_find_char(rest, '}')
+                     : text.data[i] == '(' ? str_find_char(rest, ')')
+                                           : SIZE_MAX;
+        if (end == SIZE_MAX) {
+            bool line = str_starts(str_slice(text, i, text.len), STR("\\n"));
+            buf_append_char(out, line ? '\n' : text.data[i]);
+            i += line;
+            continue;
+        }
+        if (slot)
+            slot_append(out, str_slice(rest, 0, end), lang);
+        else
+            frame_append(out, choice_of(str_slice(rest, 0, end)), lang);
+        i += end + 1;
+    }
+}
+
+/* ---- Texts: the ids of their words. ---- */
+struct sample {
+    uint32_t *id; /* then the index of the feature, or UINT32_MAX */
+    size_t n;
+    unsigned labels;
+    size_t frame; /* SIZE_MAX: of the data */
+    bool kept;    /* for the thresholds */
+    size_t text;  /* windows of one text have one number */
+};
+static struct sample *samples;
+static size_t n_samples, n_texts;
+
+static int by_number(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static size_t ids_once(uint32_t *ids, size_t n)
+{
+    size_t kept = 0;
+    qsort(ids, n, sizeof *ids, by_number);
+    for (size_t i = 0; i < n; i++)
+        if (kept == 0 || ids[kept - 1] != ids[i])
+            ids[kept++] = ids[i];
+    return kept;
+}
+
+static void sample_add(const struct detect_word *words, size_t n, unsigned labels, size_t frame, float lost)
+{
+    uint32_t ids[GIST_WINDOW * GIST_IDS];
+    size_t n_ids = 0;
+    for (size_t i = 0; i < n && i < GIST_WINDOW; i++)
+        if (chance() >= lost)
+            n_ids += detect_gist_ids(words, i, ids + n_ids);
+    n_ids = ids_once(ids, n_ids);
+    samples = must(realloc(samples, (n_samples + 1) * sizeof *samples));
+    samples[n_samples] =
+        (struct sample){must(malloc((n_ids + 1) * sizeof *ids)), n_ids, labels, frame, false, n_texts};
+    memcpy(samples[n_samples++].id, ids, n_ids * sizeof *ids);
+}
+
+static struct detect_word words[MOST_WORDS];
+
+static void harmless_append(struct buf *out, int lang)
+{
+    for (;;) {
+        const struct frame *f = &frames[dice((uint32_t)n_frames)];
+        if (f->labels == 0 && f->lang == lang) {
+            frame_append(out, f->text, lang);
+            return;
+        }
+    }
+}
+
+/* A frame's text, and what stands before and behind it as far as the window goes. */
+static void frame_sample(size_t at)
+{
+    const struct frame *f = &frames[at];
+    struct buf text;
+    buf_init(&text, MIB);
+    frame_append(&text, f->text, f->lang);
+    if (f->labels == 0 && dice(2) == 0) {
+        buf_append_text(&text, ". ");
+        slot_append(&text, STR("ask"), f->lang);
+    }
+    if (dice(3) == 0) {
+        buf_append_text(&text, dice(2) ? ".\n" : " ");
+        harmless_append(&text, f->lang);
+    }
+    if (dice(3) == 0)
+        for (size_t i = 0; i < text.len; i++)
+            text.data[i] =
+                (char)(text.data[i] >= 'A' && text.data[i] <= 'Z' ? text.data[i] + 32 : text.data[i]);
+    size_t n = detect_context_words(buf_str(&text), words, MOST_WORDS);
+    sample_add(words, n, f->labels, at, f->labels ? 0.2f : 0);
+    n_texts++;
+    buf_free(&text);
+}
+
+static void data_read(const char *path)
+{
+    struct str rest = {NULL, 0}, line;
+    struct error err;
+    json_t *row;
+    rest.data = file_text(path, &rest.len);
+    while (str_split(&rest, '\n', &line)) {
+        if (line.len == 0 || json_read(line, &row, &err))
+            continue;
+        struct str prompt = json_str(json_object_get(row, "prompt"));
+        size_t n = detect_context_words(str_slice(prompt, 0, 8000), words, MOST_WORDS), from = n_samples;
+        for (size_t i = 0; i == 0 || i + GIST_WINDOW / 2 < n; i += GIST_WINDOW / 2)
+            sample_add(words + i, n - i, 0, SIZE_MAX, 0);
+        for (size_t i = from; i < n_samples; i++)
+            samples[i].kept = n_texts % 2;
+        n_texts++;
+        json_decref(row);
+    }
+}
+
+/* ---- The features that harm may be told by: seen in enough texts of more than one frame. ---- */
+struct feature {
+    uint32_t id, seen, frame;
+    bool several;
+};
+static struct feature *features; /* open addressing, id 0: free; then sorted, dense */
+static size_t n_features;
+enum { FEATURE_ROOM = 1 << 20 };
+
+static struct feature *feature_find(uint32_t id)
+{
+    for (size_t i = id & (FEATURE_ROOM - 1);; i = (i + 1) & (FEATURE_ROOM - 1))
+        if (features[i].id == id || features[i].id == 0)
+            return &features[i];
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct feature *x = a, *y = b;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+static uint32_t feature_index(uint32_t id)
+{
+    size_t low = 0, high = n_features;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (features[middle].id < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < n_features && features[low].id == id ? (uint32_t)low : UINT32_MAX;
+}
+
+static void features_make(void)
+{
+    features = must(calloc(FEATURE_ROOM, sizeof *features));
+    for (size_t i = 0; i < n_samples; i++)
+        for (size_t k = 0; k < samples[i].n && samples[i].labels; k++) {
+            struct feature *f = feature_find(samples[i].id[k]);
+            f->several = f->several || (f->seen > 0 && f->frame != samples[i].frame);
+            f->id = samples[i].id[k];
+            f->frame = (uint32_t)samples[i].frame;
+            f->seen++;
+        }
+    for (size_t i = 0; i < FEATURE_ROOM; i++)
+        if (features[i].seen >= SEEN && features[i].several && features[i].id != 0)
+            features[n_features++] = features[i];
+    qsort(features, n_features, sizeof *features, by_id);
+    for (size_t i = 0; i < n_samples; i++)
+        for (size_t k = 0; k < samples[i].n; k++)
+            samples[i].id[k] = feature_index(samples[i].id[k]);
+}
+
+/* ---- The network. ---- */
+static float (*weight)[GIST_HIDDEN], (*weight_square)[GIST_HIDDEN];
+static float bias[GIST_HIDDEN], bias_square[GIST_HIDDEN];
+static float out[GIST_CLASSES][GIST_HIDDEN], out_square[GIST_CLASSES][GIST_HIDDEN];
+static float offset[GIST_CLASSES], offset_square[GIST_CLASSES], threshold[GIST_CLASSES];
+
+static void network_start(void)
+{
+    weight = must(realloc(weight, n_features * sizeof *weight));
+    weight_square = must(realloc(weight_square, n_features * sizeof *weight_square));
+    for (size_t i = 0; i < n_features; i++)
+        for (int j = 0; j < GIST_HIDDEN; j++) {
+            weight[i][j] = 0.1f * chance();
+            weight_square[i][j] = 0.01f;
+        }
+    for (int j = 0; j < GIST_HIDDEN; j++) {
+        bias[j] = 1;
+        bias_square[j] = 1;
+        for (int c = 0; c < GIST_CLASSES; c++) {
+            out[c][j] = j / 2 == c ? 1 : 0.2f * chance();
+            out_square[c][j] = 1;
+        }
+    }
+    for (int c = 0; c < GIST_CLASSES; c++) {
+        offset[c] = -2;
+        offset_square[c] = 1;
+    }
+}
+
+static void forward(const struct sample *s, float hidden[GIST_HIDDEN], float y[GIST_CLASSES])
+{
+    for (int j = 0; j < GIST_HIDDEN; j++)
+        hidden[j] = -bias[j];
+    for (size_t k = 0; k < s->n; k++)
+        for (int j = 0; j < GIST_HIDDEN && s->id[k] != UINT32_MAX; j++)
+            hidden[j] += weight[s->id[k]][j];
+    for (int c = 0; c < GIST_CLASSES; c++) {
+        y[c] = offset[c];
+        for (int j = 0; j < GIST_HIDDEN; j++)
+            y[c] += hidden[j] > 0 ? hidden[j] * out[c][j] : 0;
+    }
+}
+
+static void step(float *w, float *square, float g, float least, float most)
+{
+    *square += g * g;
+    *w -= STEP * g / sqrtf(*square);
+    *w = *w < least ? least : *w > most ? most : *w;
+}
+
+static void learn(const struct sample *s)
+{
+    float hidden[GIST_HIDDEN], y[GIST_CLASSES], back[GIST_HIDDEN] = {0};
+    forward(s, hidden, y);
+    for (int c = 0; c < GIST_CLASSES; c++) {
+        float error = 1 / (1 + expf(-y[c])) - (float)(s->labels >> c & 1);
+        for (int j = 0; j < GIST_HIDDEN; j++) {
+            back[j] += hidden[j] > 0 ? error * out[c][j] : 0;
+            if (hidden[j] > 0)
+                step(&out[c][j], &out_square[c][j], error * hidden[j], 0, 20);
+        }
+        step(&offset[c], &offset_square[c], error, -20, 0);
+    }
+    for (int j = 0; j < GIST_HIDDEN; j++)
+        if (back[j] != 0)
+            step(&bias[j], &bias_square[j], -back[j], 0, 20);
+    for (size_t k = 0; k < s->n; k++)
+        for (int j = 0; j < GIST_HIDDEN && s->id[k] != UINT32_MAX; j++)
+            if (back[j] != 0)
+                step(&weight[s->id[k]][j], &weight_square[s->id[k]][j], back[j] + LASSO, 0, MOST);
+}
+
+static bool left_out(const struct sample *s, bool judged)
+{
+    return s->kept || (judged && s->frame != SIZE_MAX && s->frame % TENTH == 3);
+}
+
+static float largest(const float w[GIST_HIDDEN])
+{
+    float top = 0;
+    for (int j = 0; j < GIST_HIDDEN; j++)
+        top = w[j] > top ? w[j] : top;
+    return top;
+}
+
+static void fit(bool judged)
+{
+    network_start();
+    size_t *order = must(malloc(n_samples * sizeof *order));
+    for (size_t i = 0; i < n_samples; i++)
+        order[i] = i;
+    for (int epoch = 0; epoch < EPOCHS; epoch++) {
+        for (size_t i = n_samples; i > 1; i--) {
+            size_t other = dice((uint32_t)i), held = order[i - 1];
+            order[i - 1] = order[other];
+            order[other] = held;
+        }
+        for (size_t i = 0; i < n_samples; i++)
+            if (!left_out(&samples[order[i]], judged))
+                learn(&samples[order[i]]);
+    }
+    free(order);
+    for (size_t i = 0; i < n_features; i++)
+        if (largest(weight[i]) < LEAST)
+            memset(weight[i], 0, sizeof weight[i]);
+}
+
+/* ---- Thresholds and figures. ---- */
+static int by_value(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x < y) - (x > y);
+}
+
+/* What at most one in FALSE_ALARMS of the texts kept is above; at least 0. */
+static void thresholds_set(void)
+{
+    float *best = must(malloc(n_texts * sizeof *best)), y[GIST_CLASSES], hidden[GIST_HIDDEN];
+    for (int c = 0; c < GIST_CLASSES; c++) {
+        size_t n = 0, text = SIZE_MAX;
+        for (size_t i = 0; i < n_samples; i++) {
+            if (!left_out(&samples[i], true) || samples[i].labels)
+                continue;
+            forward(&samples[i], hidden, y);
+            if (samples[i].text != text)
+                best[n++] = y[c];
+            else if (y[c] > best[n - 1])
+                best[n - 1] = y[c];
+            text = samples[i].text;
+        }
+        qsort(best, n, sizeof *best, by_value);
+        size_t most = n / (1u << c == ROUTER_PHI ? FALSE_ALARMS_PHI : FALSE_ALARMS);
+        threshold[c] = n > 0 && best[most] > 0 ? best[most] : 0;
+    }
+    free(best);
+}
+
+static void recall_print(void)
+{
+    int right[GIST_CLASSES] = {0}, all[GIST_CLASSES] = {0}, alarms = 0, harmless = 0;
+    float hidden[GIST_HIDDEN], y[GIST_CLASSES];
+    for (size_t i = 0; i < n_samples; i++) {
+        const struct sample *s = &samples[i];
+        if (s->frame == SIZE_MAX || s->frame % TENTH != 3)
+            continue;
+        bool any = false;
+        forward(s, hidden, y);
+        for (int c = 0; c < GIST_CLASSES; c++) {
+            any = any || y[c] > threshold[c];
+            all[c] += (int)(s->labels >> c & 1);
+            right[c] += (s->labels >> c & 1) != 0 && y[c] > threshold[c];
+        }
+        harmless += s->labels == 0;
+        alarms += s->labels == 0 && any;
+    }
+    for (int c = 0; c < GIST_CLASSES; c++)
+        printf("%s %.2f (threshold %.2f) ", router_category_name(1u << c),
+            all[c] ? (double)right[c] / all[c] : 1.0, (double)threshold[c]);
+    printf("\n%d of %d harmless texts of frames not seen called something\n", alarms, harmless);
+}
+
+/* ---- Writing. ---- */
+static void write_out(const char *path)
+{
+    struct gist_head head = {.magic = "WEIRGIST"};
+    FILE *f = fopen(path, "w");
+    float top = 0;
+    for (size_t i = 0; i < n_features; i++)
+        top = fmaxf(top, largest(weight[i]));
+    head.scale = top / GIST_WEIGHT;
+    memcpy(head.bias, bias, sizeof bias);
+    memcpy(head.out, out, sizeof out);
+    for (int c = 0; c < GIST_CLASSES; c++)
+        head.threshold[c] = threshold[c] - offset[c];
+    for (int j = 0, c = __builtin_ctz(ROUTER_SECRET); j < GIST_HIDDEN; j++)
+        head.out[c][j] =
+            0; /* learnt to be told from others: codes are said by rules, which find them exactly */
+    struct gist_entry *entries = must(calloc(n_features, sizeof *entries));
+    for (size_t i = 0; i < n_features; i++) {
+        struct gist_entry *e = &entries[head.n_entries];
+        e->id = features[i].id;
+        for (int j = 0; j < GIST_HIDDEN; j++)
+            e->weight[j] = (uint8_t)(weight[i][j] / head.scale + 0.5f);
+        head.n_entries += largest(weight[i]) > 0;
+    }
+    if (!f || head.n_entries > ENTRIES || fwrite(&head, sizeof head, 1, f) != 1 ||
+        fwrite(entries, sizeof *entries, head.n_entries, f) != head.n_entries || fclose(f)) {
+        fprintf(
+            stderr, "gist_train: %s cannot be written, or %u entries are too many\n", path, head.n_entries);
+        exit(1);
+    }
+    printf("%u entries, largest weight %.2f\n", head.n_entries, (double)top);
+    free(entries);
+}
+
+int main(int argc, char **argv)
+{
+    struct error err;
+    if (argc < 3) {
+        fprintf(stderr, "usage: gist_train OUT train/gist/LANG.txt... [DATA.jsonl...]\n");
+        return 1;
+    }
+    if (router_detect_init(&err)) {
+        fprintf(stderr, "gist_train: %s\n", err.message);
+        return 1;
+    }
+    for (int i = 2; i < argc; i++)
+        if (str_ends(str_from(argv[i]), STR(".txt")))
+            frames_read(argv[i]);
+    for (size_t i = 0; i < n_frames; i++)
+        for (int k = 0; k < TEXTS; k++)
+            frame_sample(i);
+    for (int i = 2; i < argc; i++)
+        if (!str_ends(str_from(argv[i]), STR(".txt")))
+            data_read(argv[i]);
+    features_make();
+    printf("%zu frames, %zu windows of %zu texts, %zu features\n", n_frames, n_samples, n_texts, n_features);
+    fit(true);
+    thresholds_set();
+    recall_print();
+    fit(false);
+    write_out(argv[1]);
+    return 0;
+}
