@@ -1,16 +1,13 @@
-/* Fits data/gist.weights (router/detect_gist.h):
- *
- *   gist_train OUT train/gist/LANG.txt... [DATA.jsonl...]
+/* Fits data/gist.weights (router/detect_gist.h):   gist_train OUT train/gist/LANG.txt... [DATA.jsonl...]
  *
  * A line of a LANG.txt is "CATEGORIES<tab>frame", "-" for what is harmless; "(a|b|)" is one of them, "{slot}"
- * one of the values of "@slot = a|b", which may hold slots too, or a value made here: {name} {org} {place}
- * {word} {pw} {num} {n} {eur} {date}. Frames become texts, with other harmless frames of the language before
- * or behind, words lost, capitals lost. The prompts of DATA.jsonl ({"prompt": ...}: the public benchmarks)
- * are harmless too; a half of them is kept for the thresholds: of it at most one in FALSE_ALARMS may be
- * called a category.
- *
- * Cross entropy by AdaGrad with weights kept from 0 up. Every TENTH frame is left out of a first fit, which
- * is what the printed recall is of; the second, of all, is written. Deterministic. */
+ * one of the values of "@slot = a|b", or a value made here: {name} {org} {place} {word} {pw} {num} {n} {eur}
+ * {date}. Frames become texts, with other harmless frames about them, words lost, capitals lost. The prompts
+ * of DATA.jsonl
+ * ({"prompt": ...}: the public benchmarks) are harmless too; half of them is kept for the thresholds: of
+ * those at most one in FALSE_ALARMS may be called a category. Cross entropy by AdaGrad with weights kept from
+ * 0 up. Every TENTH frame is left out of a first fit, of which the figures printed are; the second, of all,
+ * is written. Deterministic. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,21 +65,20 @@ static struct frame *frames;
 static size_t n_slots, n_frames;
 static int n_langs;
 
-static char *file_text(const char *path, size_t *n)
+/* Calls `read` with each line of a file. */
+static void lines_each(const char *path, void (*read)(struct str line))
 {
     FILE *f = fopen(path, "r");
+    char *line = NULL;
+    size_t room = 0;
     if (!f) {
         perror(path);
         exit(1);
     }
-    fseek(f, 0, SEEK_END);
-    *n = (size_t)ftell(f);
-    rewind(f);
-    char *text = must(malloc(*n + 1));
-    if (fread(text, 1, *n, f) != *n)
-        exit(1);
+    for (ssize_t n; (n = getline(&line, &room, f)) > 0;)
+        read(str_trim((struct str){line, (size_t)n}));
+    free(line);
     fclose(f);
-    return text;
 }
 
 static unsigned labels_of(struct str names)
@@ -94,23 +90,19 @@ static unsigned labels_of(struct str names)
     return labels;
 }
 
-static void frames_read(const char *path)
+static void frame_read(struct str line)
 {
-    struct str rest = {NULL, 0}, line;
-    rest.data = file_text(path, &rest.len);
-    while (str_split(&rest, '\n', &line)) {
-        size_t tab = str_find_char(line, '\t'), equal = str_find_char(line, '=');
-        if (str_starts(line, STR("@")) && equal != SIZE_MAX) {
-            slots = must(realloc(slots, (n_slots + 1) * sizeof *slots));
-            slots[n_slots++] = (struct slot){
-                str_trim(str_slice(line, 1, equal)), str_trim(str_slice(line, equal + 1, line.len)), n_langs};
-        } else if (tab != SIZE_MAX) {
-            frames = must(realloc(frames, (n_frames + 1) * sizeof *frames));
-            frames[n_frames++] = (struct frame){
-                str_slice(line, tab + 1, line.len), labels_of(str_slice(line, 0, tab)), n_langs};
-        }
+    size_t tab = str_find_char(line, '\t'), equal = str_find_char(line, '=');
+    line.data = must(strndup(line.data, line.len));
+    if (str_starts(line, STR("@")) && equal != SIZE_MAX) {
+        slots = must(realloc(slots, (n_slots + 1) * sizeof *slots));
+        slots[n_slots++] = (struct slot){
+            str_trim(str_slice(line, 1, equal)), str_trim(str_slice(line, equal + 1, line.len)), n_langs};
+    } else if (tab != SIZE_MAX) {
+        frames = must(realloc(frames, (n_frames + 1) * sizeof *frames));
+        frames[n_frames++] =
+            (struct frame){str_slice(line, tab + 1, line.len), labels_of(str_slice(line, 0, tab)), n_langs};
     }
-    n_langs++;
 }
 
 /* ---- Values. ---- */
@@ -208,8 +200,7 @@ static struct str choice_of(struct str choices)
 static void slot_append(struct buf *out, struct str name, int lang)
 {
     for (size_t i = 0; i < n_slots; i++)
-        if (slots[i].lang == lang && slots[i].name.len == name.len &&
-            memcmp(slots[i].name.data, name.data, name.len) == 0) {
+        if (slots[i].lang == lang && str_eq(slots[i].name, name)) {
             frame_append(out, choice_of(slots[i].values), lang);
             return;
         }
@@ -321,24 +312,20 @@ static void frame_sample(size_t at)
     buf_free(&text);
 }
 
-static void data_read(const char *path)
+static void data_read(struct str line)
 {
-    struct str rest = {NULL, 0}, line;
     struct error err;
     json_t *row;
-    rest.data = file_text(path, &rest.len);
-    while (str_split(&rest, '\n', &line)) {
-        if (line.len == 0 || json_read(line, &row, &err))
-            continue;
-        struct str prompt = json_str(json_object_get(row, "prompt"));
-        size_t n = detect_context_words(str_slice(prompt, 0, 8000), words, MOST_WORDS), from = n_samples;
-        for (size_t i = 0; i == 0 || i + GIST_WINDOW / 2 < n; i += GIST_WINDOW / 2)
-            sample_add(words + i, n - i, 0, SIZE_MAX, 0);
-        for (size_t i = from; i < n_samples; i++)
-            samples[i].kept = n_texts % 2;
-        n_texts++;
-        json_decref(row);
-    }
+    if (json_read(line, &row, &err))
+        return;
+    struct str prompt = json_str(json_object_get(row, "prompt"));
+    size_t n = detect_context_words(str_slice(prompt, 0, 8000), words, MOST_WORDS), from = n_samples;
+    for (size_t i = 0; i == 0 || i + GIST_WINDOW / 2 < n; i += GIST_WINDOW / 2)
+        sample_add(words + i, n - i, 0, SIZE_MAX, 0);
+    for (size_t i = from; i < n_samples; i++)
+        samples[i].kept = n_texts % 2;
+    n_texts++;
+    json_decref(row);
 }
 
 /* ---- The features that harm may be told by: seen in enough texts of more than one frame. ---- */
@@ -355,12 +342,6 @@ static struct feature *feature_find(uint32_t id)
     for (size_t i = id & (FEATURE_ROOM - 1);; i = (i + 1) & (FEATURE_ROOM - 1))
         if (features[i].id == id || features[i].id == 0)
             return &features[i];
-}
-
-static int by_id(const void *a, const void *b)
-{
-    const struct feature *x = a, *y = b;
-    return (x->id > y->id) - (x->id < y->id);
 }
 
 static uint32_t feature_index(uint32_t id)
@@ -390,7 +371,7 @@ static void features_make(void)
     for (size_t i = 0; i < FEATURE_ROOM; i++)
         if (features[i].seen >= SEEN && features[i].several && features[i].id != 0)
             features[n_features++] = features[i];
-    qsort(features, n_features, sizeof *features, by_id);
+    qsort(features, n_features, sizeof *features, by_number); /* a feature begins with its id */
     for (size_t i = 0; i < n_samples; i++)
         for (size_t k = 0; k < samples[i].n; k++)
             samples[i].id[k] = feature_index(samples[i].id[k]);
@@ -535,26 +516,23 @@ static void thresholds_set(void)
 
 static void recall_print(void)
 {
-    int right[GIST_CLASSES] = {0}, all[GIST_CLASSES] = {0}, alarms = 0, harmless = 0;
+    int right[GIST_CLASSES] = {0}, all[GIST_CLASSES] = {0}, alarms[GIST_CLASSES] = {0};
     float hidden[GIST_HIDDEN], y[GIST_CLASSES];
     for (size_t i = 0; i < n_samples; i++) {
         const struct sample *s = &samples[i];
         if (s->frame == SIZE_MAX || s->frame % TENTH != 3)
             continue;
-        bool any = false;
         forward(s, hidden, y);
         for (int c = 0; c < GIST_CLASSES; c++) {
-            any = any || y[c] > threshold[c];
-            all[c] += (int)(s->labels >> c & 1);
-            right[c] += (s->labels >> c & 1) != 0 && y[c] > threshold[c];
+            bool wanted = s->labels >> c & 1;
+            all[c] += wanted;
+            right[c] += wanted && y[c] > threshold[c];
+            alarms[c] += s->labels == 0 && y[c] > threshold[c];
         }
-        harmless += s->labels == 0;
-        alarms += s->labels == 0 && any;
     }
     for (int c = 0; c < GIST_CLASSES; c++)
-        printf("%s %.2f (threshold %.2f) ", router_category_name(1u << c),
-            all[c] ? (double)right[c] / all[c] : 1.0, (double)threshold[c]);
-    printf("\n%d of %d harmless texts of frames not seen called something\n", alarms, harmless);
+        printf("%s %d of %d texts of frames not seen, %d harmless ones, above %.2f\n",
+            router_category_name(1u << c), right[c], all[c], alarms[c], (double)threshold[c]);
 }
 
 /* ---- Writing. ---- */
@@ -594,23 +572,21 @@ static void write_out(const char *path)
 int main(int argc, char **argv)
 {
     struct error err;
-    if (argc < 3) {
+    if (argc < 3 || router_detect_init(&err)) {
         fprintf(stderr, "usage: gist_train OUT train/gist/LANG.txt... [DATA.jsonl...]\n");
         return 1;
     }
-    if (router_detect_init(&err)) {
-        fprintf(stderr, "gist_train: %s\n", err.message);
-        return 1;
-    }
     for (int i = 2; i < argc; i++)
-        if (str_ends(str_from(argv[i]), STR(".txt")))
-            frames_read(argv[i]);
+        if (str_ends(str_from(argv[i]), STR(".txt"))) {
+            lines_each(argv[i], frame_read);
+            n_langs++;
+        }
     for (size_t i = 0; i < n_frames; i++)
         for (int k = 0; k < TEXTS; k++)
             frame_sample(i);
     for (int i = 2; i < argc; i++)
         if (!str_ends(str_from(argv[i]), STR(".txt")))
-            data_read(argv[i]);
+            lines_each(argv[i], data_read);
     features_make();
     printf("%zu frames, %zu windows of %zu texts, %zu features\n", n_frames, n_samples, n_texts, n_features);
     fit(true);
