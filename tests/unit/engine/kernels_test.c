@@ -188,40 +188,66 @@ static void check_multiply(
         assert_true(acc[i] == 1);
 }
 
-/* One column without a tile in between: the same bits. */
-static void check_single(const struct kernels *k, enum tensor_type type, int64_t count)
+/* Rows at odd addresses by n columns: right, and the same bits as each column alone and as the rows as
+ * floats. */
+static void check_along(const struct kernels *k, enum tensor_type type, int64_t count, int64_t n)
 {
-    static uint8_t bytes[TILE_ROWS][1 + 4 * MAX];
-    static float tile[TILE_ROWS * MAX], x_values[MAX];
-    float got[TILE_ROWS], exact[TILE_ROWS];
-    const float *x = x_values;
-    const uint8_t *rows[TILE_ROWS];
-    fill(x_values, count);
+    enum { MOST = 12 };
+    static uint8_t bytes[TILE_ROWS][1 + 4 * MAX], floats[TILE_ROWS][4 * MAX];
+    static float x_values[MOST][MAX], together[MOST * TILE_ROWS + GUARD];
+    const size_t size = type == TENSOR_F32 ? 4 : 2;
+    const uint8_t *rows[TILE_ROWS], *as_floats[TILE_ROWS];
+    const float *x[MOST];
     for (int r = 0; r < TILE_ROWS; r++) {
         for (int64_t i = 0; i < count; i++) {
             const float value = random_float();
             const uint16_t half = type == TENSOR_F16 ? tensor_half_from_float(value)
                                                      : (uint16_t)(tensor_float_bits(value) >> 16);
-            const size_t size = type == TENSOR_F32 ? 4 : 2;
             memcpy(bytes[r] + 1 + (size_t)i * size, size == 4 ? (const void *)&value : (const void *)&half,
                 size);
         }
         rows[r] = bytes[r] + 1;
-        got[r] = exact[r] = (float)r;
+        as_floats[r] = floats[r];
+        assert_int_equal(tensor_dequantize(type, rows[r], (float *)(void *)floats[r], count, NULL), 0);
     }
-    k->tile[type](tile, rows, count);
-    k->multiply(exact, TILE_ROWS, tile, TILE_ROWS, &x, 1, count);
-    k->single[type](got, rows, x, count, bytes[0]);
-    assert_memory_equal(got, exact, sizeof exact);
+    for (int64_t c = 0; c < n; c++) {
+        fill(x_values[c], count);
+        x[c] = x_values[c];
+    }
+    for (int64_t i = 0; i < n * TILE_ROWS + GUARD; i++)
+        together[i] = 1;
+    k->along[type](together, rows, x, n, count, n % 2 == 0);
+    for (int64_t c = 0; c < n; c++) {
+        float alone[TILE_ROWS], plain[TILE_ROWS];
+        for (int r = 0; r < TILE_ROWS; r++)
+            alone[r] = plain[r] = 1;
+        k->along[type](alone, rows, x + c, 1, count, false);
+        k->along[TENSOR_F32](plain, as_floats, x + c, 1, count, true);
+        assert_memory_equal(alone, together + c * TILE_ROWS, sizeof alone);
+        assert_memory_equal(alone, plain, sizeof alone);
+        for (int r = 0; r < TILE_ROWS; r++) {
+            double exact = 1, magnitude = 1;
+            for (int64_t i = 0; i < count; i++) {
+                float w;
+                memcpy(&w, floats[r] + 4 * i, sizeof w);
+                exact += (double)w * (double)x[c][i];
+                magnitude += fabs((double)w * (double)x[c][i]);
+            }
+            near((double)alone[r], exact, magnitude, 16);
+        }
+    }
+    for (int64_t i = n * TILE_ROWS; i < n * TILE_ROWS + GUARD; i++)
+        assert_true(together[i] == 1);
 }
 
-static void single_columns_are_the_same_to_the_bit(void **state)
+static void products_along_rows_are_the_same_to_the_bit(void **state)
 {
     (void)state;
     for (int32_t i = 0; i < n_list; i++)
         for (uint32_t type = 0; type < TENSOR_TYPES; type++)
-            for (int64_t runs = 1; list[i]->single[type] && runs <= 10; runs++)
-                check_single(list[i], type, runs * KERNEL_RUN);
+            for (int32_t s = 0; list[i]->along[type] && s < N_SIZES; s++)
+                for (int64_t n = 1; n <= 12; n += n < 7 ? 1 : 5)
+                    check_along(list[i], type, sizes[s], n);
 }
 
 static void products_of_tiles_agree(void **state)
@@ -403,7 +429,7 @@ int main(void)
         cmocka_unit_test(fast_paths_exist),
         cmocka_unit_test(tiles_are_rows_turned_round),
         cmocka_unit_test(products_of_tiles_agree),
-        cmocka_unit_test(single_columns_are_the_same_to_the_bit),
+        cmocka_unit_test(products_along_rows_are_the_same_to_the_bit),
         cmocka_unit_test(rows_agree),
         cmocka_unit_test(rows_of_values_agree),
         cmocka_unit_test(softmax_agrees),

@@ -45,6 +45,14 @@ INLINE vfloats rows_half(const uint8_t *const *rows, size_t at)
     return half_low(w);
 }
 
+INLINE vfloats load_halves(const uint8_t *at)
+{
+    vfloats f;
+    for (int l = 0; l < LANES; l++)
+        f[l] = tensor_float_from_half(read_short(at + 2 * l));
+    return f;
+}
+
 INLINE vwords rows_byte(const uint8_t *const *rows, size_t at)
 {
     vwords w = {0};
@@ -137,6 +145,12 @@ static void check_floats(int64_t count, int64_t n)
     memset(exact, 0, sizeof exact);
     emulated_floats.multiply(got, TILE_ROWS, tile, TILE_ROWS, columns, n, count);
     kernels_scalar.multiply(exact, TILE_ROWS, tile, TILE_ROWS, columns, n, count);
+    for (int64_t i = 0; i < n * TILE_ROWS; i++)
+        assert_true(fabsf(got[i] - exact[i]) <= 1e-4f);
+    memset(got, 0, sizeof got);
+    memset(exact, 0, sizeof exact);
+    emulated_floats.along[TENSOR_F32](got, rows, columns, n, count, false);
+    kernels_scalar.along[TENSOR_F32](exact, rows, columns, n, count, false);
     for (int64_t i = 0; i < n * TILE_ROWS; i++)
         assert_true(fabsf(got[i] - exact[i]) <= 1e-4f);
     float most = -1, same = -1;

@@ -10,13 +10,17 @@
 
 /* A product takes TILE_VALUES values of a tile's rows at a time, and TILE_COLUMNS columns (tokens) at most.
  */
-enum { TILE_VALUES = 256, TILE_COLUMNS = 128, TILE_POSITIONS = 64, ROW_GAP = 16, SUMS_MAX = 64 * 1024 };
+enum {
+    TILE_VALUES = KERNEL_RUN,
+    TILE_COLUMNS = 128,
+    TILE_POSITIONS = 64,
+    ROW_GAP = 16,
+    SUMS_MAX = 64 * 1024
+};
 
 /* Of one thread. */
 struct cpu_scratch {
-    _Alignas(KERNEL_ALIGN) float tile[TILE_ROWS * TILE_VALUES];
-    _Alignas(KERNEL_ALIGN) float rows[TILE_ROWS * (TILE_VALUES + ROW_GAP)]; /* of the weight, before they are
-                                                                               turned round */
+    _Alignas(KERNEL_ALIGN) float rows[TILE_ROWS * (TILE_VALUES + ROW_GAP)]; /* of the weight */
     _Alignas(KERNEL_ALIGN) float columns[TILE_COLUMNS * TILE_VALUES];       /* a segment of each */
     _Alignas(KERNEL_ALIGN) float sums[SUMS_MAX];
     float *scores; /* attention.c's */

@@ -1,9 +1,10 @@
 /* The inner loops, one table of them for each instruction set; the scalar one is the reference.
  *
- * A product of rows and columns works through tiles of the weight: TILE_ROWS rows are turned round, so that
- * value k of all of them stands together, and multiplied by the columns' values, one by one. Runs of values
- * are summed in order, then the runs: every result depends on its own row and column alone, so that a token's
- * logits are the same to the bit whatever else is in the batch, and with any number of threads. */
+ * A matrix product goes along the rows of the weight, some rows by some columns at a time, and adds the lanes
+ * of the sums after each run of KERNEL_RUN values. Attention's works through tiles: TILE_ROWS rows are turned
+ * round, so that value k of all of them stands together, and multiplied by the columns' values, one by one.
+ * Either way every result depends on its own row and column alone, so that a token's logits are the same to
+ * the bit whatever else is in the batch, and with any number of threads. */
 #ifndef WEIR_ENGINE_WORKER_CPU_KERNELS_H
 #define WEIR_ENGINE_WORKER_CPU_KERNELS_H
 
@@ -13,7 +14,7 @@
 #include "engine/worker/cpu/product.h"
 #include "engine/worker/tensor.h"
 
-enum { TILE_ROWS = 16, KERNEL_RUN = 64, KERNEL_ALIGN = 64 };
+enum { TILE_ROWS = 16, KERNEL_RUN = 256, KERNEL_ALIGN = 64 };
 
 struct kernels {
     const char *isa;
@@ -23,11 +24,12 @@ struct kernels {
     /* tile[k * TILE_ROWS + r] = value k of rows[r], for `count` values of TILE_ROWS rows, which may be
      * unaligned. NULL: the type's rows are made floats first; F32's is always there. */
     void (*tile[TENSOR_TYPES])(float *tile, const uint8_t *const *rows, int64_t count);
-    /* acc[r] += the sum of value k of rows[r] times x[k], to the bit as tile and multiply do it, without a
-     * tile in between: `count` is a multiple of KERNEL_RUN. As many bytes as are read are asked for from
-     * `ahead` on, which need not be memory. NULL: not for this type. */
-    void (*single[TENSOR_TYPES])(
-        float *acc, const uint8_t *const *rows, const float *x, int64_t count, const uint8_t *ahead);
+    /* acc[c * TILE_ROWS + r] += rows[r] x[c] over `count` values of TILE_ROWS rows and n columns, the sums of
+     * KERNEL_RUN values one after another; the same to the bit for every type that holds the same values.
+     * Rows may be unaligned. `streamed`: what follows the last row will be wanted next and is asked for
+     * meanwhile. NULL: the type's rows are made floats first; F32's is always there. */
+    void (*along[TENSOR_TYPES])(float *acc, const uint8_t *const *rows, const float *const *x, int64_t n,
+        int64_t count, bool streamed);
     /* acc[c * acc_stride + r] += the sum of tile[k * tile_stride + r] x[c][k], for TILE_ROWS rows r, n
      * columns c and `count` values k. */
     void (*multiply)(float *acc, int64_t acc_stride, const float *tile, int64_t tile_stride,

@@ -38,6 +38,20 @@ INLINE void eight_halves(float *tile, const uint8_t *const *rows, size_t at)
     }
 }
 
+#define FOUR_SUMS
+
+/* acc[i] += the sum of all lanes of v[i * stride] */
+INLINE void four_sums(float *acc, const vfloats *v, int stride)
+{
+    const __m256 a = (__m256)v[0], b = (__m256)v[stride], c = (__m256)v[2 * stride],
+                 d = (__m256)v[3 * stride];
+    const __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    const __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    const __m256 sums = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xEE));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1));
+    _mm_storeu_ps(acc, _mm_add_ps(_mm_loadu_ps(acc), four));
+}
+
 /* clang-format off: the vectors first */
 #include "engine/worker/cpu/kernels_common.h"
 #include "engine/worker/cpu/kernels_float.h"

@@ -1,6 +1,9 @@
 /* Products of floats, in the compiler's own vectors: written once, compiled for each instruction set. The
  * including file has the vectors' parts (product_types.h names them): LANES, rows_16, half_low, half_high,
- * plus.
+ * plus, and load_halves (LANES of them, as floats).
+ *
+ *   along      STRIP_ROWS rows by STRIP_COLUMNS columns, their sums in registers while values go by, LANES at
+ * a time: row[k] x column[k] -> sums[row][column]
  *
  *   tile       TILE_ROWS rows of the weight, turned round: value k of all rows together
  *   columns    some at a time: each of their values is spread over the lanes and multiplied by the rows'
@@ -14,7 +17,7 @@
 
 /* VECTORS of sums for each of COLUMNS columns, beside the rows' values, fill 16 registers (32 from 512 bits
  * on and with 128). */
-enum { VECTORS = TILE_ROWS / LANES, COLUMNS = LANES == 16 ? 12 : 6, RUN = KERNEL_RUN };
+enum { VECTORS = TILE_ROWS / LANES, COLUMNS = LANES == 16 ? 12 : 6, RUN = 64 };
 
 INLINE vfloats load(const float *from)
 {
@@ -166,98 +169,146 @@ static void multiply(float *acc, int64_t acc_stride, const float *tile, int64_t 
         one_column(acc + c * acc_stride, tile, tile_stride, x + c, count);
 }
 
-/* ---- One column ---- */
+/* ---- Along the rows ---- */
 
-/* Eight values of TILE_ROWS rows: value k of rows v * LANES and so on is out[k][v]. */
-typedef void read_fn(vfloats out[8][VECTORS], const uint8_t *const *rows, int64_t from);
+/* Sums of four rows by three columns, with what they are made of, fill 16 registers. */
+enum { STRIP_ROWS = 4, STRIP_COLUMNS = 3 };
 
-INLINE void read_f32(vfloats out[8][VECTORS], const uint8_t *const *rows, int64_t from)
+/* LANES values from `at` on. */
+typedef vfloats read_fn(const uint8_t *at);
+
+INLINE vfloats read_f32(const uint8_t *at)
 {
-    for (int v = 0; v < VECTORS; v++)
-        for (int half = 0; half < 8; half += 4) {
-            vwords w[4];
-            rows_16(w, rows + v * LANES, (size_t)(from + half) * 4);
-            for (int i = 0; i < 4; i++)
-                out[half + i][v] = (vfloats)w[i];
-        }
+    vfloats v;
+    memcpy(&v, at, sizeof v);
+    return v;
 }
 
-INLINE void read_bf16(vfloats out[8][VECTORS], const uint8_t *const *rows, int64_t from)
+INLINE vfloats read_f16(const uint8_t *at)
 {
-    for (int v = 0; v < VECTORS; v++) {
-        vwords w[4];
-        rows_16(w, rows + v * LANES, (size_t)from * 2);
-        for (int i = 0; i < 4; i++) {
-            out[2 * i][v] = (vfloats)(w[i] << 16);
-            out[2 * i + 1][v] = (vfloats)(w[i] & 0xFFFF0000u);
-        }
+    return load_halves(at);
+}
+
+INLINE vfloats read_bf16(const uint8_t *at)
+{
+    uint16_t h[LANES];
+    vwords w;
+    memcpy(h, at, sizeof h);
+    for (int l = 0; l < LANES; l++)
+        w[l] = (uint32_t)h[l] << 16;
+    return (vfloats)w;
+}
+
+#ifndef FOUR_SUMS
+/* acc[i] += the sum of all lanes of v[i * stride] */
+INLINE void four_sums(float *acc, const vfloats *v, int stride)
+{
+    for (int i = 0; i < 4; i++) {
+        vfloats lanes = v[i * stride];
+        for (int half = LANES / 2; half > 0; half /= 2)
+            for (int l = 0; l < half; l++)
+                lanes[l] += lanes[l + half];
+        acc[i] += lanes[0];
+    }
+}
+#endif
+
+/* Adds the products of LANES values to the sums. */
+INLINE void strip_step(vfloats sums[STRIP_ROWS * STRIP_COLUMNS], const uint8_t *const *at,
+    const float *const *x, const int n, read_fn *read)
+{
+    vfloats column[STRIP_COLUMNS];
+    for (int c = 0; c < n; c++)
+        column[c] = load(x[c]);
+    for (int r = 0; r < STRIP_ROWS; r++) {
+        const vfloats w = read(at[r]);
+        for (int c = 0; c < n; c++)
+            sums[r * n + c] = plus(w, column[c], sums[r * n + c]);
     }
 }
 
-INLINE void read_f16(vfloats out[8][VECTORS], const uint8_t *const *rows, int64_t from)
+/* What is left of a row, fewer than LANES values, with zeros behind. */
+INLINE void strip_end(vfloats sums[STRIP_ROWS * STRIP_COLUMNS], const uint8_t *const *at,
+    const float *const *x, int64_t left, const int n, read_fn *read, const int size)
 {
-    for (int k = 0; k < 8; k++)
-        for (int v = 0; v < VECTORS; v++)
-            out[k][v] = (vfloats){0};
-    eight_halves((float *)out, rows, (size_t)from * 2);
-}
-
-/* n runs side by side, added in their order. Memory ahead is asked for bit by bit: all at once it would be
- * waited for. */
-INLINE void single_runs(float *acc, const uint8_t *const *rows, const float *x, int64_t from, const int n,
-    read_fn *read, const int size, const uint8_t *ahead)
-{
-    vfloats sums[2][VECTORS], w[8][VECTORS];
-    for (int i = 0; i < n; i++)
-        for (int v = 0; v < VECTORS; v++)
-            sums[i][v] = (vfloats){0};
-    for (int64_t k = from; k < from + RUN; k += 8) {
-        UNROLLED
-        for (int i = 0; i < n; i++) {
-            read(w, rows, k + i * RUN);
-            for (int b = 0; b < TILE_ROWS * 8 * size; b += 64)
-                __builtin_prefetch(ahead + b);
-            ahead += TILE_ROWS * 8 * size;
-            for (int j = 0; j < 8; j++)
-                for (int v = 0; v < VECTORS; v++)
-                    sums[i][v] = plus(w[j][v], splat(x[k + i * RUN + j]), sums[i][v]);
-        }
+    uint8_t row[STRIP_ROWS][LANES * 4] = {{0}};
+    float column[STRIP_COLUMNS][LANES] = {{0}};
+    const uint8_t *rows[STRIP_ROWS];
+    const float *columns[STRIP_COLUMNS];
+    for (int r = 0; r < STRIP_ROWS; r++) {
+        memcpy(row[r], at[r], (size_t)left * (size_t)size);
+        rows[r] = row[r];
     }
-    for (int v = 0; v < VECTORS; v++) {
-        vfloats sum = load(acc + v * LANES);
-        for (int i = 0; i < n; i++)
-            sum += sums[i][v];
-        store(acc + v * LANES, sum);
+    for (int c = 0; c < n; c++) {
+        memcpy(column[c], x[c], (size_t)left * sizeof *column[c]);
+        columns[c] = column[c];
+    }
+    strip_step(sums, rows, columns, n, read);
+}
+
+/* Values [from, to), at most RUN of KERNEL_RUN, of STRIP_ROWS rows and n columns. `ahead` (or 0): memory
+ * asked for bit by bit, as many bytes as are read: all at once it would be waited for. */
+INLINE void strip_run(float *acc, const uint8_t *const *rows, const float *const *x, int64_t from, int64_t to,
+    const int n, read_fn *read, const int size, uintptr_t ahead)
+{
+    vfloats sums[STRIP_ROWS * STRIP_COLUMNS];
+    const uint8_t *at[STRIP_ROWS];
+    const float *column[STRIP_COLUMNS];
+    for (int i = 0; i < STRIP_ROWS * n; i++)
+        sums[i] = (vfloats){0};
+    for (int r = 0; r < STRIP_ROWS; r++)
+        at[r] = rows[r] + from * size;
+    for (int c = 0; c < n; c++)
+        column[c] = x[c] + from;
+    for (; from + LANES <= to; from += LANES) {
+        strip_step(sums, at, column, n, read);
+        for (int b = 0; ahead != 0 && b < STRIP_ROWS * LANES * size; b += 64)
+            __builtin_prefetch((const void *)(ahead + (uintptr_t)(from * STRIP_ROWS * size + b)));
+        for (int r = 0; r < STRIP_ROWS; r++)
+            at[r] += LANES * size;
+        for (int c = 0; c < n; c++)
+            column[c] += LANES;
+    }
+    if (from < to)
+        strip_end(sums, at, column, to - from, n, read, size);
+    for (int c = 0; c < n; c++)
+        four_sums(acc + c * TILE_ROWS, sums + c, n);
+}
+
+INLINE void strip(float *acc, const uint8_t *const *rows, const float *const *x, int64_t count, const int n,
+    read_fn *read, const int size, uintptr_t ahead)
+{
+    for (int64_t from = 0; from < count; from += KERNEL_RUN)
+        strip_run(
+            acc, rows, x, from, from + KERNEL_RUN < count ? from + KERNEL_RUN : count, n, read, size, ahead);
+}
+
+INLINE void along(float *acc, const uint8_t *const *rows, const float *const *x, int64_t n, int64_t count,
+    bool streamed, read_fn *read, const int size)
+{
+    const uintptr_t row = (uintptr_t)rows[1] - (uintptr_t)rows[0];
+    for (int r = 0; r < TILE_ROWS; r += STRIP_ROWS) {
+        uintptr_t ahead = streamed ? (uintptr_t)rows[r] + STRIP_ROWS * row : 0;
+        int64_t c = 0;
+        for (; c + STRIP_COLUMNS <= n; c += STRIP_COLUMNS, ahead = 0)
+            strip(acc + c * TILE_ROWS + r, rows + r, x + c, count, STRIP_COLUMNS, read, size, ahead);
+        if (n - c == 2)
+            strip(acc + c * TILE_ROWS + r, rows + r, x + c, count, 2, read, size, ahead);
+        if (n - c == 1)
+            strip(acc + c * TILE_ROWS + r, rows + r, x + c, count, 1, read, size, ahead);
     }
 }
 
-INLINE void single(float *acc, const uint8_t *const *rows, const float *x, int64_t count,
-    const uint8_t *ahead, read_fn *read, const int size)
-{
-    int64_t from = 0;
-    for (; from + 2 * RUN <= count; from += 2 * RUN)
-        single_runs(acc, rows, x, from, 2, read, size, ahead + from * TILE_ROWS * size);
-    for (; from < count; from += RUN)
-        single_runs(acc, rows, x, from, 1, read, size, ahead + from * TILE_ROWS * size);
-}
+#define ALONG(type, size)                                                                                    \
+    static void along_##type(float *acc, const uint8_t *const *rows, const float *const *x, int64_t n,       \
+        int64_t count, bool streamed)                                                                        \
+    {                                                                                                        \
+        along(acc, rows, x, n, count, streamed, read_##type, size);                                          \
+    }
 
-static void single_f32(
-    float *acc, const uint8_t *const *rows, const float *x, int64_t count, const uint8_t *ahead)
-{
-    single(acc, rows, x, count, ahead, read_f32, 4);
-}
-
-static void single_f16(
-    float *acc, const uint8_t *const *rows, const float *x, int64_t count, const uint8_t *ahead)
-{
-    single(acc, rows, x, count, ahead, read_f16, 2);
-}
-
-static void single_bf16(
-    float *acc, const uint8_t *const *rows, const float *x, int64_t count, const uint8_t *ahead)
-{
-    single(acc, rows, x, count, ahead, read_bf16, 2);
-}
+ALONG(f32, 4)
+ALONG(f16, 2)
+ALONG(bf16, 2)
 
 /* ---- The softmax ---- */
 
@@ -333,7 +384,7 @@ static int64_t float_peak(int64_t rounds)
 
 #define FLOAT_PRODUCTS                                                                                       \
     .tile = {[TENSOR_F32] = tile_f32, [TENSOR_F16] = tile_f16, [TENSOR_BF16] = tile_bf16},                   \
-    .single = {[TENSOR_F32] = single_f32, [TENSOR_F16] = single_f16, [TENSOR_BF16] = single_bf16},           \
+    .along = {[TENSOR_F32] = along_f32, [TENSOR_F16] = along_f16, [TENSOR_BF16] = along_bf16},               \
     .multiply = multiply, .softmax_terms = softmax_terms, .peak = float_peak
 
 #endif

@@ -45,6 +45,23 @@ static void scalar_dot_rows(float *out, const float *rows, const float *x, int64
     }
 }
 
+static void scalar_along(
+    float *acc, const uint8_t *const *rows, const float *const *x, int64_t n, int64_t count, bool streamed)
+{
+    (void)streamed;
+    for (int64_t c = 0; c < n; c++)
+        for (int r = 0; r < TILE_ROWS; r++)
+            for (int64_t from = 0; from < count; from += KERNEL_RUN) {
+                const int64_t to = from + KERNEL_RUN < count ? from + KERNEL_RUN : count;
+                float sum = 0, w;
+                for (int64_t k = from; k < to; k++) {
+                    memcpy(&w, rows[r] + (size_t)k * sizeof w, sizeof w);
+                    sum += w * x[c][k];
+                }
+                acc[c * TILE_ROWS + r] += sum;
+            }
+}
+
 static void scalar_mix_rows(float *y, const float *rows, const float *weights, int64_t n_rows, int64_t width)
 {
     for (int64_t r = 0; r < n_rows; r++)
@@ -73,6 +90,7 @@ static float scalar_softmax_terms(float *x, float scale, float *most, int64_t n)
 const struct kernels kernels_scalar = {
     .isa = "scalar",
     .tile = {[TENSOR_F32] = scalar_tile},
+    .along = {[TENSOR_F32] = scalar_along},
     .multiply = scalar_multiply,
     .dot_rows = scalar_dot_rows,
     .mix_rows = scalar_mix_rows,

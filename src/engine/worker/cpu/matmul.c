@@ -1,42 +1,41 @@
-/* Matrix products on floats: of weights that are floats, and of types that have no product on integers. The
- * weight is read from the mapping, TILE_ROWS rows by TILE_VALUES values at a time, turned round and made
- * floats (kernels.h), and multiplied by all columns before the next tile.
+/* Matrix products on floats: of weights that are floats, and of types that have no product on integers.
  *
- *   groups of rows -> segments of values -> tiles of the group's rows -> columns
+ *   groups of rows -> segments of values -> tiles of TILE_ROWS of the group's rows -> columns
  *
- * A segment of all columns stays in the second-level cache while the group's tiles go by. */
+ * Many columns: a tile's values are made floats in memory of our own, and a segment of all columns stays in
+ * the second-level cache while the group's tiles go by. Few columns wait for the weight's bytes: a group is
+ * one tile, whose rows are read front to back, where they are, and the next tile's are asked for meanwhile.
+ */
 #include <string.h>
 
 #include "engine/worker/cpu/cpu.h"
 
-/* With few columns the weight's bytes are waited for: a group is one tile, so that memory is read front to
- * back, and the next tile's bytes are asked for meanwhile. The hardware's own prefetching does not follow so
- * many rows. */
-enum { GROUP_ROWS = 16 * TILE_ROWS, FEW_COLUMNS = 8 };
+enum { GROUP_ROWS = 16 * TILE_ROWS, FEW_COLUMNS = 24 };
 
-static void prefetch(const uint8_t *at, size_t bytes)
+static bool as_it_is(const struct kernels *k, const struct matmul *m)
 {
-    for (size_t i = 0; i < bytes; i += 64)
-        __builtin_prefetch(at + i);
+    return m->n_columns <= FEW_COLUMNS && k->along[m->weight->type];
 }
 
-/* Values [from, from + count) of the tile's rows, in memory of our own: as floats where `to_floats`, else as
- * they are, for rows that are a power of two apart push each other out of the first-level cache while they
- * are read side by side. Rows behind the last repeat it. */
+/* Values [from, from + count) of the tile's rows; those behind the last repeat it. Floats go into memory of
+ * our own, for rows that are a power of two apart push each other out of the first-level cache while they are
+ * read side by side. */
 static void rows_load(const struct kernels *k, const struct matmul *m, int64_t row, int64_t n_rows,
-    int64_t from, int64_t count, bool to_floats, struct cpu_scratch *s, const uint8_t *rows[TILE_ROWS])
+    int64_t from, int64_t count, struct cpu_scratch *s, const uint8_t *rows[TILE_ROWS])
 {
     const enum tensor_type type = m->weight->type;
-    const size_t row_bytes = tensor_row_bytes(type, m->weight->n_in), bytes = tensor_row_bytes(type, count);
+    const size_t row_bytes = tensor_row_bytes(type, m->weight->n_in);
     for (int64_t r = 0; r < TILE_ROWS; r++) {
-        const uint8_t *at = m->data + (size_t)(row + (r < n_rows ? r : n_rows - 1)) * row_bytes +
-                            tensor_row_bytes(type, from);
+        rows[r] = m->data + (size_t)(row + (r < n_rows ? r : n_rows - 1)) * row_bytes +
+                  tensor_row_bytes(type, from);
+        if (as_it_is(k, m))
+            continue;
         float *to = s->rows + r * (TILE_VALUES + ROW_GAP);
-        rows[r] = (const uint8_t *)to;
-        if (to_floats)
-            kernels_dequantize(k, type, at, to, count);
+        if (type == TENSOR_F32)
+            memcpy(to, rows[r], (size_t)count * sizeof *to);
         else
-            memcpy(to, at, bytes);
+            kernels_dequantize(k, type, rows[r], to, count);
+        rows[r] = (const uint8_t *)to;
     }
 }
 
@@ -54,39 +53,23 @@ static void segment_gather(
     }
 }
 
-/* sums[column][row of the tile]; `x`: the columns' values from `from` on. */
-static void tile_multiply(const struct kernels *k, const struct matmul *m, int64_t row, int64_t n_rows,
-    int64_t from, int64_t count, const float *const *x, struct cpu_scratch *s, float *sums)
-{
-    const enum tensor_type type = m->weight->type;
-    const bool as_it_is = k->tile[type] != NULL;
-    const uint8_t *rows[TILE_ROWS];
-    const uint8_t *ahead = m->data + (size_t)(row + TILE_ROWS) * tensor_row_bytes(type, m->weight->n_in) +
-                           TILE_ROWS * tensor_row_bytes(type, from);
-    rows_load(k, m, row, n_rows, from, count, !as_it_is, s, rows);
-    if (m->n_columns == 1 && k->single[type] && count % KERNEL_RUN == 0) {
-        k->single[type](sums, rows, x[0], count, ahead);
-        return;
-    }
-    if (m->n_columns <= FEW_COLUMNS)
-        prefetch(ahead, TILE_ROWS * tensor_row_bytes(type, count));
-    k->tile[as_it_is ? type : TENSOR_F32](s->tile, rows, count);
-    k->multiply(sums, TILE_ROWS, s->tile, TILE_ROWS, x, m->n_columns, count);
-}
-
-/* sums[tile][column][row of the tile] */
+/* sums[tile][column][row of the tile]. A segment is a run of the kernels, or all of the row. */
 static void group_multiply(
     const struct kernels *k, const struct matmul *m, int64_t row, int64_t n_rows, struct cpu_scratch *s)
 {
     const int64_t n_in = m->weight->n_in, tile_sums = (int64_t)m->n_columns * TILE_ROWS;
+    const int64_t segment = as_it_is(k, m) ? n_in : TILE_VALUES;
+    const enum tensor_type type = as_it_is(k, m) ? m->weight->type : TENSOR_F32;
     const float *x[TILE_COLUMNS];
+    const uint8_t *rows[TILE_ROWS];
     memset(s->sums, 0, (size_t)((n_rows + TILE_ROWS - 1) / TILE_ROWS * tile_sums) * sizeof *s->sums);
     for (int64_t from = 0, count; from < n_in; from += count) {
-        count = n_in - from < TILE_VALUES ? n_in - from : TILE_VALUES;
+        count = n_in - from < segment ? n_in - from : segment;
         segment_gather(m, from, count, s, x);
-        for (int64_t r = 0; r < n_rows; r += TILE_ROWS)
-            tile_multiply(k, m, row + r, n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS, from, count, x, s,
-                s->sums + r / TILE_ROWS * tile_sums);
+        for (int64_t r = 0; r < n_rows; r += TILE_ROWS) {
+            rows_load(k, m, row + r, n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS, from, count, s, rows);
+            k->along[type](s->sums + r / TILE_ROWS * tile_sums, rows, x, m->n_columns, count, as_it_is(k, m));
+        }
     }
 }
 

@@ -44,6 +44,11 @@ INLINE vfloats rows_half(const uint8_t *const *rows, size_t at)
     return (vfloats)_mm256_cvtph_ps(h);
 }
 
+INLINE vfloats load_halves(const uint8_t *at)
+{
+    return (vfloats)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)at));
+}
+
 INLINE vwords rows_byte(const uint8_t *const *rows, size_t at)
 {
     uint64_t bytes = 0;

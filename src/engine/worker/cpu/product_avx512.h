@@ -45,6 +45,11 @@ INLINE vfloats rows_half(const uint8_t *const *rows, size_t at)
     return (vfloats)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)h));
 }
 
+INLINE vfloats load_halves(const uint8_t *at)
+{
+    return (vfloats)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)at));
+}
+
 INLINE vwords rows_byte(const uint8_t *const *rows, size_t at)
 {
     uint8_t bytes[LANES];

@@ -41,6 +41,11 @@ INLINE vfloats rows_half(const uint8_t *const *rows, size_t at)
     return half_low(w);
 }
 
+INLINE vfloats load_halves(const uint8_t *at)
+{
+    return (vfloats)vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(at)));
+}
+
 INLINE vwords rows_byte(const uint8_t *const *rows, size_t at)
 {
     vwords w;
