@@ -81,6 +81,29 @@ int options_read(int argc, char **argv, const struct option_row *rows, size_t n_
     return n;
 }
 
+int options_take_list(int argc, char **argv, const char *name, struct option_list *out)
+{
+    int n = 1;
+    *out = (struct option_list){0};
+    for (int i = 1; i < argc; i++) {
+        const struct str text = str_from(argv[i]);
+        const bool named =
+            str_starts(text, STR("--")) && str_starts(str_slice(text, 2, text.len), str_from(name));
+        const struct str rest = named ? str_slice(text, 2 + strlen(name), text.len) : STR_NONE;
+        if (!named || (rest.len > 0 && rest.data[0] != '=')) {
+            argv[n++] = argv[i];
+            continue;
+        }
+        if ((rest.len == 0 && i + 1 == argc) || out->n == OPTION_VALUES_MAX) {
+            fprintf(stderr, "weir: --%s %s: see weir %s --help\n", name,
+                out->n == OPTION_VALUES_MAX ? "is given too often" : "wants a value", argv[0]);
+            return -1;
+        }
+        out->values[out->n++] = rest.len > 0 ? rest.data + 1 : argv[++i];
+    }
+    return n;
+}
+
 bool options_threads(const char *text, int32_t *out)
 {
     int64_t n = threads_cores();

@@ -16,6 +16,16 @@ struct option_row {
 /* The number of positional arguments, moved to argv[1..]; -1 after having said what is wrong; -2 after
  * --help. */
 int options_read(int argc, char **argv, const struct option_row *rows, size_t n_rows, const char *help);
+/* An option that may be given again and again. */
+enum { OPTION_VALUES_MAX = 64 };
+struct option_list {
+    const char *values[OPTION_VALUES_MAX];
+    int n;
+};
+/* Takes all of one name out of argv, before options_read; the new argc, or -1 after having said what is
+ * wrong.
+ */
+int options_take_list(int argc, char **argv, const char *name, struct option_list *out);
 /* "weir: what" on standard error; returns 2. */
 int options_fail(const char *what);
 /* "weir: message" on standard error; returns 1. */

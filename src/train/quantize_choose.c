@@ -1,27 +1,12 @@
 /* Which type a tensor gets. Its name tells its role; layers are counted in their order, not in the file's. */
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "train/quantize.h"
-
-static const struct quantize_mix mixes[] = {{"F32", TENSOR_F32, QUANTIZE_PLAIN, 0},
-    {"F16", TENSOR_F16, QUANTIZE_PLAIN, 1}, {"BF16", TENSOR_BF16, QUANTIZE_PLAIN, 32},
-    {"Q8_0", TENSOR_Q8_0, QUANTIZE_PLAIN, 7}, {"Q4_0", TENSOR_Q4_0, QUANTIZE_PLAIN, 2},
-    {"Q4_1", TENSOR_Q4_1, QUANTIZE_PLAIN, 3}, {"Q5_0", TENSOR_Q5_0, QUANTIZE_PLAIN, 8},
-    {"Q5_1", TENSOR_Q5_1, QUANTIZE_PLAIN, 9}, {"Q4_K_S", TENSOR_Q4_K, QUANTIZE_SMALL, 14},
-    {"Q4_K_M", TENSOR_Q4_K, QUANTIZE_MEDIUM, 15}, {"Q4_K", TENSOR_Q4_K, QUANTIZE_MEDIUM, 15},
-    {"Q5_K_S", TENSOR_Q5_K, QUANTIZE_PLAIN, 16}, {"Q5_K_M", TENSOR_Q5_K, QUANTIZE_MEDIUM, 17},
-    {"Q5_K", TENSOR_Q5_K, QUANTIZE_MEDIUM, 17}, {"Q6_K", TENSOR_Q6_K, QUANTIZE_PLAIN, 18},
-    {"IQ4_NL", TENSOR_IQ4_NL, QUANTIZE_CURVED, 25}, {"IQ4_XS", TENSOR_IQ4_XS, QUANTIZE_CURVED, 30}};
-
-const struct quantize_mix *quantize_mix_find(const char *name)
-{
-    for (size_t i = 0; i < sizeof mixes / sizeof *mixes; i++)
-        if (str_is_nocase(str_from(name), mixes[i].name))
-            return &mixes[i];
-    return NULL;
-}
 
 /* ---- What a tensor is ---- */
 static bool has(struct str name, const char *part)
@@ -50,7 +35,18 @@ static bool is_convertible(const struct tensor *t)
            !str_is(t->name, "position_embd.weight") && !str_is(t->name, "token_types.weight");
 }
 
-enum role { ROLE_OTHER, ROLE_OUTPUT, ROLE_EMBEDDING, ROLE_VALUES, ROLE_KEYS, ROLE_JOIN, ROLE_DOWN };
+enum role {
+    ROLE_OTHER,
+    ROLE_OUTPUT,
+    ROLE_EMBEDDING,
+    ROLE_VALUES,
+    ROLE_KEYS,
+    ROLE_QUERIES,
+    ROLE_JOIN,
+    ROLE_UP,
+    ROLE_GATE,
+    ROLE_DOWN
+};
 
 static enum role role_of(struct str name)
 {
@@ -59,12 +55,14 @@ static enum role role_of(struct str name)
         return ROLE_OUTPUT;
     if (str_is(name, "token_embd.weight") || str_is(name, "per_layer_token_embd.weight"))
         return ROLE_EMBEDDING;
-    return has_any(name, values)                          ? ROLE_VALUES
-           : has(name, "attn_k.weight")                   ? ROLE_KEYS
-           : has(name, "attn_output.weight")              ? ROLE_JOIN
-           : has(name, "ffn_up") || has(name, "ffn_gate") ? ROLE_OTHER
-           : has(name, "ffn_down")                        ? ROLE_DOWN
-                                                          : ROLE_OTHER;
+    return has_any(name, values)             ? ROLE_VALUES
+           : has(name, "attn_k.weight")      ? ROLE_KEYS
+           : has(name, "attn_q.weight")      ? ROLE_QUERIES
+           : has(name, "attn_output.weight") ? ROLE_JOIN
+           : has(name, "ffn_up")             ? ROLE_UP
+           : has(name, "ffn_gate")           ? ROLE_GATE
+           : has(name, "ffn_down")           ? ROLE_DOWN
+                                             : ROLE_OTHER;
 }
 
 /* "blk.N...." -> N; -1 outside the layers. */
@@ -81,13 +79,15 @@ static int layer_of(struct str name)
 
 /* ---- What its model is ---- */
 struct chooser {
+    const struct quantize_plan *plan;
     const struct quantize_mix *mix;
+    pcre2_code **patterns; /* of the plan's overrides */
     int layers, experts;
-    int group;            /* heads that share a matrix of values */
-    bool tied;            /* the embedding is the output, too */
-    bool large;           /* eight heads share a matrix of values: it is small beside the rest */
-    int n_values;         /* matrices of attention's values in the model */
-    int i_values, i_down; /* so many came before */
+    int group;    /* heads that share a matrix of values */
+    bool tied;    /* the embedding is the output, too */
+    bool large;   /* eight heads share a matrix of values: it is small beside the rest */
+    int n_values; /* matrices of attention's values in the model */
+    int i_values, i_down, i_up, i_gate; /* so many came before */
 };
 
 /* A whole number of the architecture; `otherwise` where there is none. */
@@ -102,11 +102,9 @@ static int number(const struct gguf *g, struct str architecture, const char *nam
     return whole && pair->u <= 1 << 20 ? (int)pair->u : otherwise;
 }
 
-static int chooser_init(
-    struct chooser *c, const struct gguf *g, const struct quantize_mix *mix, struct error *err)
+static int model_know(struct chooser *c, const struct gguf *g, struct error *err)
 {
     struct str a;
-    *c = (struct chooser){.mix = mix, .tied = true};
     int rc = gguf_get_str(g, "general.architecture", (struct str){0}, &a, err);
     if (rc == 0 && a.len == 0)
         rc = error_set(err, ERROR_INVALID, "it has no 'general.architecture': it is no model");
@@ -135,28 +133,76 @@ static bool is_worth_more(int i, int n)
     return i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2;
 }
 
+static bool is_now(const struct chooser *c, enum quantize_when when)
+{
+    return when == QUANTIZE_ALWAYS || (when == QUANTIZE_WITH) == (c->plan->importance != NULL);
+}
+
+/* F32, which stands for nothing in the rules, gives way. */
+static enum tensor_type or_else(enum tensor_type type, enum tensor_type otherwise)
+{
+    return type != TENSOR_F32 ? type : otherwise;
+}
+
 static enum tensor_type values_type(struct chooser *c)
 {
+    const struct quantize_rules *r = &c->mix->rules;
     const int i = c->i_values++;
-    enum tensor_type type = c->mix->type;
-    if (c->mix->extra == QUANTIZE_MEDIUM && is_worth_more(i, c->n_values))
-        type = TENSOR_Q6_K;
-    else if (c->mix->extra == QUANTIZE_SMALL && i < 4)
-        type = TENSOR_Q5_K;
-    else if (c->mix->extra == QUANTIZE_CURVED && c->group >= 4)
-        type = TENSOR_Q5_K;
-    if (c->large && type == TENSOR_Q4_K)
+    enum tensor_type type = is_now(c, r->values_when) ? or_else(r->values, c->mix->type) : c->mix->type;
+    if (i < r->n_first)
+        type = or_else(r->values_first, type);
+    if (is_worth_more(i, c->n_values))
+        type = or_else(r->more, type);
+    if (c->group >= 4 || (r->tiny && c->experts >= 4))
+        type = or_else(r->values_shared, type);
+    if (r->tiny)
+        return type;
+    if (c->large && (type == TENSOR_Q4_K || type == TENSOR_Q3_K))
         type = TENSOR_Q5_K;
     return c->experts == 8 ? TENSOR_Q8_0 : type;
 }
 
+/* Matrices of experts do not stand in the layers' order. */
+static int layer_at(const struct chooser *c, struct str name, int count)
+{
+    return c->experts > 1 && !c->mix->rules.tiny ? layer_of(name) : count;
+}
+
 static enum tensor_type down_type(struct chooser *c, struct str name)
 {
-    const int count = c->i_down++, i = c->experts > 1 ? layer_of(name) : count;
-    if (c->mix->extra == QUANTIZE_MEDIUM && is_worth_more(i, c->layers))
-        return TENSOR_Q6_K;
-    const bool first = c->mix->extra == QUANTIZE_SMALL || c->mix->extra == QUANTIZE_CURVED;
-    return first && i < c->layers / 8 ? TENSOR_Q5_K : c->mix->type;
+    const struct quantize_rules *r = &c->mix->rules;
+    const int i = layer_at(c, name, c->i_down++);
+    const bool more = is_worth_more(i, c->layers);
+    enum tensor_type type = c->mix->type;
+    if (is_now(c, r->down_when)) {
+        const bool first =
+            (r->part > 0 && i < c->layers / r->part) || (more && c->experts == 8 && r->down_more_of_eight);
+        type = first ? or_else(r->down_first, type) : or_else(r->down, type);
+    }
+    return more ? or_else(r->more, type) : type;
+}
+
+static enum tensor_type middle_type(struct chooser *c, struct str name, int *count)
+{
+    const int i = layer_at(c, name, (*count)++);
+    const bool middle = i >= c->layers / 8 && i < 7 * c->layers / 8;
+    return middle ? or_else(c->mix->rules.middle, c->mix->type) : c->mix->type;
+}
+
+static enum tensor_type join_type(const struct chooser *c)
+{
+    const struct quantize_rules *r = &c->mix->rules;
+    if (c->experts == 8)
+        return r->tiny || r->join_of_eight ? TENSOR_Q5_K : c->mix->type;
+    return or_else(r->join, c->mix->type);
+}
+
+static enum tensor_type keys_type(const struct chooser *c)
+{
+    const struct quantize_rules *r = &c->mix->rules;
+    if (c->experts == 8)
+        return r->tiny ? TENSOR_Q4_K : TENSOR_Q8_0;
+    return or_else(r->keys, c->mix->type);
 }
 
 static bool is_whole(enum tensor_type type, const struct tensor *t)
@@ -164,31 +210,68 @@ static bool is_whole(enum tensor_type type, const struct tensor *t)
     return t->shape[0] % tensor_type_info(type)->block_values == 0;
 }
 
+static enum tensor_type output_type(const struct chooser *c, const struct tensor *t)
+{
+    if (c->plan->output != TENSOR_TYPES)
+        return c->plan->output;
+    if (c->mix->type == TENSOR_Q8_0 || !is_whole(c->mix->type, t))
+        return TENSOR_Q8_0;
+    return or_else(c->mix->rules.output, TENSOR_Q6_K);
+}
+
 static enum tensor_type role_type(struct chooser *c, const struct tensor *t)
 {
-    const enum tensor_type type = c->mix->type;
+    const struct quantize_rules *r = &c->mix->rules;
     const enum role role = role_of(t->name);
     if (role == ROLE_OUTPUT || (role == ROLE_EMBEDDING && c->tied))
-        return type == TENSOR_Q8_0 || !is_whole(type, t) ? TENSOR_Q8_0 : TENSOR_Q6_K;
-    if (role == ROLE_VALUES)
+        return output_type(c, t);
+    if (r->experts_only)
+        return t->shape[2] > 1 ? c->mix->type : TENSOR_Q8_0;
+    switch (role) {
+    case ROLE_EMBEDDING:
+        return or_else(r->embedding, c->mix->type);
+    case ROLE_VALUES:
         return values_type(c);
-    if (role == ROLE_KEYS && c->experts == 8)
-        return TENSOR_Q8_0;
-    if (role == ROLE_DOWN)
+    case ROLE_KEYS:
+        return keys_type(c);
+    case ROLE_QUERIES:
+        return or_else(r->queries, c->mix->type);
+    case ROLE_JOIN:
+        return join_type(c);
+    case ROLE_DOWN:
         return down_type(c, t->name);
-    const bool few = type == TENSOR_Q4_K || c->mix->extra == QUANTIZE_CURVED;
-    return role == ROLE_JOIN && c->experts == 8 && few ? TENSOR_Q5_K : type;
+    case ROLE_UP:
+        return middle_type(c, t->name, &c->i_up);
+    case ROLE_GATE:
+        return middle_type(c, t->name, &c->i_gate);
+    default:
+        return c->mix->type;
+    }
 }
 
 /* A type that the rows are whole blocks of. */
 static enum tensor_type fitting(enum tensor_type type, const struct tensor *t)
 {
     if (!is_whole(type, t))
-        type = type == TENSOR_Q4_K     ? TENSOR_Q5_0
-               : type == TENSOR_Q5_K   ? TENSOR_Q5_1
-               : type == TENSOR_Q6_K   ? TENSOR_Q8_0
-               : type == TENSOR_IQ4_XS ? TENSOR_IQ4_NL
-                                       : TENSOR_F16;
+        switch (type) {
+        case TENSOR_Q2_K:
+        case TENSOR_Q3_K:
+        case TENSOR_TQ1_0:
+        case TENSOR_TQ2_0:
+            type = TENSOR_Q4_0;
+            break;
+        case TENSOR_Q4_K:
+            type = TENSOR_Q5_0;
+            break;
+        case TENSOR_Q5_K:
+            type = TENSOR_Q5_1;
+            break;
+        case TENSOR_Q6_K:
+            type = TENSOR_Q8_0;
+            break;
+        default: /* the IQ types; those of 32 fall through to F16 */
+            type = tensor_type_info(type)->block_values == 256 ? TENSOR_IQ4_NL : TENSOR_F16;
+        }
     return is_whole(type, t) ? type : TENSOR_F16;
 }
 
@@ -208,29 +291,150 @@ static int place_compare(const void *a, const void *b)
     return order ? order : p->name.len < q->name.len ? -1 : p->name.len > q->name.len;
 }
 
+/* ---- What was asked for by name ---- */
+static int patterns_compile(struct chooser *c, struct error *err)
+{
+    const struct quantize_plan *p = c->plan;
+    c->patterns = calloc(p->n_overrides + 1, sizeof(pcre2_code *));
+    if (!c->patterns)
+        return error_set(err, ERROR_MEMORY, "no memory for %zu patterns", p->n_overrides);
+    for (size_t i = 0; i < p->n_overrides; i++) {
+        int code;
+        size_t at;
+        PCRE2_UCHAR why[128];
+        c->patterns[i] = pcre2_compile(
+            (PCRE2_SPTR)p->overrides[i].pattern, PCRE2_ZERO_TERMINATED, PCRE2_CASELESS, &code, &at, NULL);
+        if (c->patterns[i])
+            continue;
+        pcre2_get_error_message(code, why, sizeof why);
+        return error_set(err, ERROR_INVALID, "the pattern '%s' cannot be read at %zu: %s",
+            p->overrides[i].pattern, at, (const char *)why);
+    }
+    return 0;
+}
+
+/* TENSOR_TYPES: by no pattern. */
+static enum tensor_type overridden(const struct chooser *c, const struct tensor *t)
+{
+    enum tensor_type type = TENSOR_TYPES;
+    for (size_t i = 0; i < c->plan->n_overrides && type == TENSOR_TYPES; i++) {
+        pcre2_match_data *match = pcre2_match_data_create_from_pattern(c->patterns[i], NULL);
+        if (match &&
+            pcre2_match(c->patterns[i], (PCRE2_SPTR)t->name.data, t->name.len, 0, 0, match, NULL) >= 0)
+            type = c->plan->overrides[i].type;
+        pcre2_match_data_free(match);
+    }
+    return type;
+}
+
+static enum tensor_type type_of(struct chooser *c, const struct tensor *t)
+{
+    const bool plain = tensor_type_info(c->mix->type)->block_values == 1;
+    const enum role role = role_of(t->name);
+    if (!is_convertible(t))
+        return t->type;
+    if (role == ROLE_EMBEDDING && c->plan->embedding != TENSOR_TYPES)
+        return fitting(c->plan->embedding, t);
+    if (role == ROLE_OUTPUT && c->plan->output != TENSOR_TYPES)
+        return fitting(c->plan->output, t);
+    const enum tensor_type asked = overridden(c, t);
+    if (asked != TENSOR_TYPES)
+        return fitting(asked, t);
+    return plain ? c->mix->type : fitting(c->plan->pure ? c->mix->type : role_type(c, t), t);
+}
+
+/* ---- What has to be there ---- */
+
+/* What comes out without importance would be noise. */
+static bool needs_importance(const struct chooser *c, const struct tensor *t, enum tensor_type type)
+{
+    const enum role role = role_of(t->name);
+    if (role == ROLE_OUTPUT || role == ROLE_EMBEDDING || type == t->type)
+        return false;
+    switch (type) {
+    case TENSOR_IQ3_XXS:
+    case TENSOR_IQ2_XXS:
+    case TENSOR_IQ2_XS:
+    case TENSOR_IQ2_S:
+    case TENSOR_IQ1_M:
+    case TENSOR_IQ1_S:
+        return true;
+    case TENSOR_Q2_K:
+        return c->mix->rules.weighed;
+    default:
+        return false;
+    }
+}
+
+/* `found`: counts matrices that the importance matrix speaks of. */
+static int importance_check(
+    const struct chooser *c, const struct tensor *t, enum tensor_type type, size_t *found, struct error *err)
+{
+    const struct imatrix *m = c->plan->importance;
+    const struct imatrix_entry *e = m ? imatrix_find(m, t->name) : NULL;
+    *found += e != NULL;
+    if (e && e->n_values != t->shape[0] * t->shape[2] && role_of(t->name) != ROLE_EMBEDDING)
+        return error_set(err, ERROR_INVALID,
+            "the importance matrix has %lld figures for '" STR_FMT
+            "', which needs %lld: it is of another model",
+            (long long)e->n_values, STR_ARG(t->name), (long long)(t->shape[0] * t->shape[2]));
+    if (!e && needs_importance(c, t, type))
+        return error_set(err, ERROR_INVALID,
+            "'" STR_FMT
+            "' as %s would be noise without importance: make it with weir imatrix and give it with "
+            "--imatrix",
+            STR_ARG(t->name), tensor_type_info(type)->name);
+    return 0;
+}
+
+static int plan_check(
+    const struct chooser *c, const struct gguf *g, const enum tensor_type *types, struct error *err)
+{
+    size_t found = 0;
+    int rc = 0;
+    for (size_t i = 0; i < gguf_n_tensors(g) && rc == 0; i++)
+        rc = importance_check(c, gguf_tensor_at(g, i), types[i], &found, err);
+    if (rc == 0 && c->plan->importance && found == 0)
+        rc = error_set(err, ERROR_INVALID,
+            "the importance matrix knows none of the model's matrices: it is of another model");
+    return rc;
+}
+
+static int places_sort(const struct gguf *g, struct place **out, struct error *err)
+{
+    const size_t n = gguf_n_tensors(g);
+    *out = malloc((n + 1) * sizeof **out);
+    if (!*out)
+        return error_set(err, ERROR_MEMORY, "no memory for %zu tensors", n);
+    for (size_t i = 0; i < n; i++) {
+        const struct str name = gguf_tensor_at(g, i)->name;
+        (*out)[i] = (struct place){layer_of(name), name, i};
+    }
+    qsort(*out, n, sizeof **out, place_compare);
+    return 0;
+}
+
+int quantize_choose_by(
+    const struct gguf *g, const struct quantize_plan *plan, enum tensor_type *types, struct error *err)
+{
+    struct chooser c = {.plan = plan, .mix = plan->mix, .tied = true};
+    struct place *places = NULL;
+    int rc = model_know(&c, g, err);
+    rc = rc ? rc : patterns_compile(&c, err);
+    rc = rc ? rc : places_sort(g, &places, err);
+    for (size_t i = 0; rc == 0 && i < gguf_n_tensors(g); i++)
+        types[places[i].index] = type_of(&c, gguf_tensor_at(g, places[i].index));
+    rc = rc ? rc : plan_check(&c, g, types, err);
+    for (size_t i = 0; c.patterns && i < plan->n_overrides; i++)
+        pcre2_code_free(c.patterns[i]);
+    free(c.patterns);
+    free(places);
+    return rc;
+}
+
 int quantize_choose(
     const struct gguf *g, const struct quantize_mix *mix, enum tensor_type *types, struct error *err)
 {
-    struct chooser c;
-    const size_t n = gguf_n_tensors(g);
-    int rc = chooser_init(&c, g, mix, err);
-    struct place *places = rc ? NULL : malloc((n + 1) * sizeof *places);
-    if (rc == 0 && !places)
-        rc = error_set(err, ERROR_MEMORY, "no memory for %zu tensors", n);
-    if (rc)
-        return rc;
-    for (size_t i = 0; i < n; i++) {
-        const struct str name = gguf_tensor_at(g, i)->name;
-        places[i] = (struct place){layer_of(name), name, i};
-    }
-    qsort(places, n, sizeof *places, place_compare);
-    const bool plain = tensor_type_info(mix->type)->block_values == 1;
-    for (size_t i = 0; i < n; i++) {
-        const struct tensor *t = gguf_tensor_at(g, places[i].index);
-        types[places[i].index] = !is_convertible(t) ? t->type
-                                 : plain            ? mix->type
-                                                    : fitting(role_type(&c, t), t);
-    }
-    free(places);
-    return 0;
+    const struct quantize_plan plan = quantize_plan_of(mix);
+    return quantize_choose_by(g, &plan, types, err);
 }

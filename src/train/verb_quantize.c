@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/worker/sandbox_confine.h"
+#include "engine/worker/tensor_quantize.h"
 #include "train/files.h"
 #include "train/options.h"
 #include "train/progress.h"
@@ -33,18 +34,35 @@ static const char help[] =
     "  Q5_K_M, Q5_K_S    5.7, 5.5 (Q5_K: Q5_K_M)\n"
     "  Q4_K_M, Q4_K_S    4.8, 4.6 (Q4_K: Q4_K_M): the usual choice\n"
     "  IQ4_NL, IQ4_XS    4.5, 4.3: slow to write, and the smallest with a good answer\n"
+    "  Q3_K_L, _M, _S    4.2, 3.9, 3.5 (Q3_K: Q3_K_M): for what does not fit otherwise\n"
+    "  Q2_K, Q2_K_S      3.3, 3.1 (Q2_K_S: only with --imatrix)\n"
+    "  MXFP4             experts of a mixture in 4.25, all else in Q8_0\n"
     "  Q5_1, Q5_0, Q4_1, Q4_0\n"
     "                    6, 5.5, 5, 4.5: older types, for what cannot run the others\n"
+    "  TQ2_0, TQ1_0      2.1, 1.7: for models trained to weights of -1, 0 and 1\n"
     "\n"
-    "  --plan            say what each tensor becomes, and stop (OUT may be -)\n"
+    "  --imatrix FILE    what matters, from weir imatrix: fewer bits cost less; needed below 3 bits\n"
+    "  --pure            all matrices in TYPE, also those that are worth more\n"
+    "  --output-type T, --token-embedding-type T\n"
+    "                    other types for output.weight (or the embedding that is both), token_embd.weight\n"
+    "  --tensor-type PATTERN=T\n"
+    "                    another type for matrices whose names a pattern finds (ffn_down=Q6_K, "
+    "'blk\\.[0-3]\\.=Q8_0'); again\n"
+    "                    for more, the first that finds counts\n"
+    "  --dry-run         say what each tensor becomes, and stop (OUT may be -); also --plan\n"
     "  --threads N       default: one for each core\n"
     "\n"
     "OUT takes its name when all of it is on the disk. Memory: about 10 MiB beside the mapped file, however "
     "large the model is.\n";
 
+enum { OVERRIDES_MAX = OPTION_VALUES_MAX, PATTERN_MAX = 256 };
+
 struct quantization {
-    const char *in, *out;
-    const struct quantize_mix *mix;
+    const char *in, *out, *importance_path;
+    struct quantize_plan choice;
+    struct imatrix importance;
+    struct quantize_override overrides[OVERRIDES_MAX];
+    char patterns[OVERRIDES_MAX][PATTERN_MAX];
     struct gguf *gguf;
     enum tensor_type *types;
     bool plan;
@@ -109,6 +127,9 @@ static void say_done(const struct quantization *q, const struct quantize_totals 
     if (t->converted > 0)
         printf("error of what was converted: %.3g%% of the values (root mean square)\n",
             t->power > 0 ? 100 * sqrt(t->lost / t->power) : 0);
+    if (q->choice.importance)
+        printf("%llu of %llu converted by importance\n", (unsigned long long)t->weighed,
+            (unsigned long long)t->converted);
     if (t->again > 0)
         fprintf(stderr,
             "weir: %llu tensors were quantised before, and keep that loss, too: start from F16 or BF16 "
@@ -153,8 +174,8 @@ static int convert(struct quantization *q, struct error *err)
     q->terminal = isatty(STDERR_FILENO) == 1;
     q->shown_ns = clock_mono_ns();
     rc = rc ? rc
-            : quantize_write(
-                  q->gguf, q->mix, q->types, q->out, &team, (struct quantize_watch){show, q}, &totals, err);
+            : quantize_write(q->gguf, &q->choice, q->types, q->out, &team, (struct quantize_watch){show, q},
+                  &totals, err);
     if (q->terminal)
         fputs("\r\033[K", stderr);
     if (rc == 0)
@@ -168,10 +189,14 @@ static int quantize(struct quantization *q, struct error *err)
     int rc = q->plan ? 0 : check_other(q, err);
     rc = rc ? rc : sandbox_confine((const char *const[]){q->plan ? NULL : q->out}, 1, err);
     rc = rc ? rc : file_open_model(q->in, &q->gguf, err);
+    if (rc == 0 && q->importance_path) {
+        rc = imatrix_read(q->importance_path, &q->importance, err);
+        q->choice.importance = &q->importance;
+    }
     if (rc)
         return rc;
     q->types = calloc(gguf_n_tensors(q->gguf) + 1, sizeof *q->types);
-    rc = q->types ? quantize_choose(q->gguf, q->mix, q->types, err)
+    rc = q->types ? quantize_choose_by(q->gguf, &q->choice, q->types, err)
                   : error_set(err, ERROR_MEMORY, "no memory for %zu tensors", gguf_n_tensors(q->gguf));
     if (rc == 0 && q->plan)
         say_plan(q);
@@ -180,12 +205,66 @@ static int quantize(struct quantization *q, struct error *err)
     return rc;
 }
 
+/* ---- What is asked ---- */
+
+/* A tensor's type by name; NULL: `*out` stays. */
+static bool type_read(const char *name, enum tensor_type *out)
+{
+    for (uint32_t i = 0; name && i < TENSOR_TYPES; i++)
+        if (tensor_type_info(i) && str_is_nocase(str_from(name), tensor_type_info(i)->name) &&
+            tensor_type_writable(i)) {
+            *out = i;
+            return true;
+        }
+    if (name)
+        fprintf(stderr, "weir: '%s' is no type of a tensor that can be written: see weir quantize --help\n",
+            name);
+    return !name;
+}
+
+/* "PATTERN=TYPE", where the pattern may have a '=' of its own. */
+static bool overrides_read(struct quantization *q, const struct option_list *list)
+{
+    for (int i = 0; i < list->n; i++) {
+        const char *equals = strrchr(list->values[i], '=');
+        if (!equals || equals == list->values[i] || equals - list->values[i] >= PATTERN_MAX) {
+            fprintf(stderr, "weir: --tensor-type wants PATTERN=TYPE, not '%s'\n", list->values[i]);
+            return false;
+        }
+        snprintf(q->patterns[i], PATTERN_MAX, "%.*s", (int)(equals - list->values[i]), list->values[i]);
+        q->overrides[i].pattern = q->patterns[i];
+        if (!type_read(equals + 1, &q->overrides[i].type))
+            return false;
+    }
+    q->choice.overrides = q->overrides;
+    q->choice.n_overrides = (size_t)list->n;
+    return true;
+}
+
+static bool choice_read(struct quantization *q, const char *type)
+{
+    const struct quantize_mix *mix = quantize_mix_find(type);
+    if (!mix || !tensor_type_writable(mix->type)) {
+        fprintf(stderr, "weir: '%s' is no type that can be written: see weir quantize --help\n", type);
+        return false;
+    }
+    q->choice = quantize_plan_of(mix);
+    return true;
+}
+
 int quantize_verb(int argc, char **argv)
 {
-    struct quantization q = {0};
+    static struct quantization q;
     struct error err = {0};
-    const char *threads = NULL;
-    const struct option_row rows[] = {{"threads", &threads, NULL}, {"plan", NULL, &q.plan}};
+    struct option_list overrides = {0};
+    const char *threads = NULL, *output = NULL, *embedding = NULL;
+    bool pure = false;
+    const struct option_row rows[] = {{"threads", &threads, NULL}, {"plan", NULL, &q.plan},
+        {"dry-run", NULL, &q.plan}, {"imatrix", &q.importance_path, NULL}, {"pure", NULL, &pure},
+        {"output-type", &output, NULL}, {"token-embedding-type", &embedding, NULL}};
+    argc = options_take_list(argc, argv, "tensor-type", &overrides);
+    if (argc < 0)
+        return 2;
     const int n = options_read(argc, argv, rows, sizeof rows / sizeof *rows, help);
     if (n < 0)
         return n == -2 ? 0 : 2;
@@ -193,17 +272,16 @@ int quantize_verb(int argc, char **argv)
         return options_fail("quantize wants a model, a new file and a type: see weir quantize --help");
     q.in = argv[1];
     q.out = argv[2];
-    q.mix = quantize_mix_find(argv[3]);
-    if (!q.mix) {
-        fprintf(stderr, "weir: '%s' is no type that can be written: see weir quantize --help\n", argv[3]);
+    if (!choice_read(&q, argv[3]) || !type_read(output, &q.choice.output) ||
+        !type_read(embedding, &q.choice.embedding) || !overrides_read(&q, &overrides) ||
+        !options_threads(threads, &q.threads))
         return 2;
-    }
-    if (!options_threads(threads, &q.threads))
-        return 2;
+    q.choice.pure = pure;
     signal(SIGINT, stop);
     signal(SIGTERM, stop);
     const int rc = quantize(&q, &err);
     free(q.types);
     gguf_close(q.gguf);
+    imatrix_free(&q.importance);
     return rc ? options_error(&err) : 0;
 }

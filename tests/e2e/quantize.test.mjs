@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Gateway, makeFolder, weir } from './lib/gateway.mjs';
 
-const types = ['F32', 'BF16', 'Q8_0', 'Q6_K', 'Q5_K_M', 'Q5_K_S', 'Q4_K_M', 'Q4_K_S', 'IQ4_NL', 'IQ4_XS', 'Q5_1', 'Q5_0', 'Q4_1', 'Q4_0'];
+const types = ['F32', 'BF16', 'Q8_0', 'Q6_K', 'Q5_K_M', 'Q5_K_S', 'Q4_K_M', 'Q4_K_S', 'Q3_K_L', 'Q3_K_M', 'Q3_K_S', 'MXFP4', 'IQ4_NL', 'IQ4_XS', 'Q5_1', 'Q5_0', 'Q4_1', 'Q4_0'];
 let folder;
 const at = (name) => join(folder, name);
 const run = (...args) => spawnSync(weir, args, { cwd: folder, encoding: 'utf8', timeout: 600000 });
@@ -66,6 +66,34 @@ test('what is kept is kept: back in the first type, a file is what it was', () =
   assert.ok(readFileSync(at('back.gguf')).equals(readFileSync(at('same.gguf'))));
 });
 
+test('an importance matrix makes few bits possible', () => {
+  writeFileSync(at('text.txt'), 'what is it a lamp of green '.repeat(60));
+  let r = run('imatrix', 'm.gguf', '--text', 'text.txt', '-o', 'i.gguf', '--context', '32');
+  assert.equal(r.status, 0, r.stderr);
+  r = run('quantize', 'm.gguf', 'x2.gguf', 'Q2_K_S');
+  assert.equal(r.status, 1);
+  assert.match(r.stderr, /would be noise without importance/);
+  for (const type of ['Q2_K_S', 'Q4_0', 'IQ3_XXS']) {
+    r = run('quantize', 'm.gguf', 'x2.gguf', type, '--imatrix', 'i.gguf');
+    assert.equal(r.status, 0, r.stderr);
+    assert.match(r.stdout, /^14 of 15 converted by importance$/m);
+  }
+  assert.match(run('show', 'x2.gguf').stdout, /quantize\.imatrix\.entries_count +14/);
+  r = run('quantize', 'm.gguf', 'x2.gguf', 'Q4_0', '--imatrix', 'm.gguf');
+  assert.equal(r.status, 1);
+  assert.match(r.stderr, /m\.gguf: no importance matrix/);
+  rmSync(at('x2.gguf'));
+});
+
+test('types by name', () => {
+  const r = run('quantize', 'm.gguf', '-', 'Q4_K_M', '--dry-run', '--tensor-type', 'attn_q=Q8_0', '--tensor-type=blk\\.1\\.ffn=Q5_1', '--token-embedding-type', 'q3_k');
+  assert.equal(r.status, 0, r.stderr);
+  assert.match(r.stdout, /^blk\.0\.attn_q\.weight +F16 +Q8_0$/m);
+  assert.match(r.stdout, /^blk\.1\.ffn_up\.weight +F16 +Q5_1$/m);
+  assert.match(r.stdout, /^token_embd\.weight +F16 +Q3_K$/m);
+  assert.match(run('quantize', 'm.gguf', '-', 'Q4_K_M', '--dry-run', '--tensor-type', 'attn_q').stderr, /wants PATTERN=TYPE/);
+});
+
 test('a plan names each tensor and writes nothing', () => {
   const r = run('quantize', 'm.gguf', '-', 'Q4_K_M', '--plan');
   assert.equal(r.status, 0, r.stderr);
@@ -87,6 +115,8 @@ test('mistakes are one line that says what to do, and leave no file', () => {
   const tries = [
     [['quantize'], 2, /wants a model, a new file and a type/],
     [['quantize', 'm.gguf', 'x.gguf', 'Q3'], 2, /'Q3' is no type that can be written/],
+    [['quantize', 'm.gguf', 'x.gguf', 'Q8_0', '--output-type', 'X'], 2, /'X' is no type of a tensor/],
+    [['quantize', 'm.gguf', 'x.gguf', 'Q8_0', '--imatrix', 'none.gguf'], 1, /none\.gguf/],
     [['quantize', 'm.gguf', 'x.gguf', 'Q8_0', '--threads', '0'], 2, /--threads wants a whole number/],
     [['quantize', 'none.gguf', 'x.gguf', 'Q8_0'], 1, /none\.gguf/],
     [['quantize', 'c.yaml', 'x.gguf', 'Q8_0'], 1, /c\.yaml: not a GGUF file/],

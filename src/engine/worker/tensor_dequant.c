@@ -82,18 +82,16 @@ void tensor_read_iq4_nl(const uint8_t *block, float *to)
     }
 }
 
-/* FP4 (E2M1: OCP MX v1.0), doubled. */
-static const int8_t fp4_doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+const int8_t tensor_fp4_doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 /* exponent u8 (E8M0, halved here because the table is doubled) | 16 bytes of FP4 nibbles: OCP MX v1.0 */
 void tensor_read_mxfp4(const uint8_t *block, float *to)
 {
-    uint32_t e = block[0];
-    float d = tensor_float_from_bits(e < 2 ? 0x00200000u << e : (e - 1) << 23);
+    const float d = tensor_half_e8m0(block[0]);
     const uint8_t *q = block + 1;
     for (int i = 0; i < HALF; i++) {
-        to[i] = (float)fp4_doubled[q[i] & 15] * d;
-        to[i + HALF] = (float)fp4_doubled[q[i] >> 4] * d;
+        to[i] = (float)tensor_fp4_doubled[q[i] & 15] * d;
+        to[i + HALF] = (float)tensor_fp4_doubled[q[i] >> 4] * d;
     }
 }
 
@@ -115,8 +113,8 @@ void tensor_read_nvfp4(const uint8_t *block, float *to)
     for (int run = 0; run < 4; run++, q += 8, to += 16) {
         float d = half_e4m3(block[run]);
         for (int i = 0; i < 8; i++) {
-            to[i] = (float)fp4_doubled[q[i] & 15] * d;
-            to[i + 8] = (float)fp4_doubled[q[i] >> 4] * d;
+            to[i] = (float)tensor_fp4_doubled[q[i] & 15] * d;
+            to[i + 8] = (float)tensor_fp4_doubled[q[i] >> 4] * d;
         }
     }
 }

@@ -17,6 +17,13 @@ tensor_block_reader tensor_read_iq1_s, tensor_read_iq1_m, tensor_read_iq2_xxs, t
 tensor_block_reader tensor_read_iq2_s, tensor_read_iq3_xxs, tensor_read_iq3_s;
 
 extern const int8_t tensor_iq4_values[16];
+extern const int8_t tensor_fp4_doubled[16]; /* FP4 (E2M1: OCP MX v1.0) */
+
+/* Half of 2^(e - 127): the table of FP4 is doubled. */
+static inline float tensor_half_e8m0(uint8_t e)
+{
+    return tensor_float_from_bits(e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23);
+}
 
 static inline float tensor_read_half(const uint8_t *at)
 {

@@ -333,7 +333,7 @@ static void knows_all_types(void **state)
     }
     assert_false(tensor_type_readable(TENSOR_Q8_K));
     assert_true(tensor_type_readable(TENSOR_Q6_K));
-    assert_int_equal(tensor_quantize(TENSOR_IQ2_XXS, v, b, 256, &err), ERROR_UNSUPPORTED);
+    assert_int_equal(tensor_quantize(TENSOR_NVFP4, v, b, 256, &err), ERROR_UNSUPPORTED);
     assert_int_equal(tensor_quantize(TENSOR_Q8_0, v, b, 31, &err), ERROR_INVALID);
 }
 

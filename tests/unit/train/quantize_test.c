@@ -124,6 +124,17 @@ static void gives_more_bits_where_they_matter(void **state)
         choose(g, "Q5_K_M", types);
         assert_string_equal(type_in(g, types, v), more[i] ? "Q6_K" : "Q5_K");
     }
+    choose(g, "Q3_K_M", types);
+    assert_string_equal(type_in(g, types, "blk.0.attn_v.weight"), "Q5_K");
+    assert_string_equal(type_in(g, types, "blk.2.attn_v.weight"), "Q4_K");
+    assert_string_equal(type_in(g, types, "blk.0.ffn_down.weight"), "Q5_K");
+    assert_string_equal(type_in(g, types, "blk.1.ffn_down.weight"), "Q4_K");
+    assert_string_equal(type_in(g, types, "blk.1.attn_q.weight"), "Q3_K");
+    choose(g, "Q2_K", types);
+    assert_string_equal(type_in(g, types, "blk.9.ffn_down.weight"), "Q3_K");
+    assert_string_equal(type_in(g, types, "token_embd.weight"), "Q2_K");
+    choose(g, "MXFP4", types);
+    assert_string_equal(type_in(g, types, "blk.1.attn_q.weight"), "Q8_0");
     choose(g, "Q4_0", types);
     assert_string_equal(type_in(g, types, "token_embd.weight"), "Q4_0");
     assert_string_equal(type_in(g, types, "output.weight"), "Q6_K");
@@ -133,6 +144,65 @@ static void gives_more_bits_where_they_matter(void **state)
     gguf_close(g);
     buf_free(&file);
     assert_null(quantize_mix_find("Q9"));
+}
+
+static int planned(
+    const struct gguf *g, const struct quantize_plan *p, enum tensor_type *types, const char *what)
+{
+    struct error err = {0};
+    const int rc = quantize_choose_by(g, p, types, &err);
+    if (rc && !strstr(err.message, what))
+        fail_msg("'%s' lacks '%s'", err.message, what);
+    return rc;
+}
+
+static void takes_types_by_name_and_importance(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {{"token_embd.weight", 256, 4}, {"output.weight", 256, 4},
+        {"blk.0.attn_v.weight", 256, 2}, {"blk.0.ffn_down.weight", 256, 2}};
+    static const struct quantize_override overrides[] = {
+        {"^blk\\.0\\.attn", TENSOR_Q8_0}, {"attn_v", TENSOR_F16}};
+    static const struct quantize_override wrong[] = {{"(", TENSOR_Q8_0}};
+    enum tensor_type types[4];
+    struct quantize_plan p = quantize_plan_of(quantize_mix_find("Q4_K_M"));
+    struct imatrix m;
+    struct imatrix_entry *e;
+    struct buf file;
+    struct error err;
+    buf_init(&file, GIB);
+    file_build(rows, 4, "llama", 8, 0, TENSOR_F16, &file);
+    struct gguf *g = open_built(&file);
+    p.overrides = overrides;
+    p.n_overrides = 2;
+    p.output = TENSOR_Q5_K;
+    p.embedding = TENSOR_Q3_K;
+    assert_int_equal(planned(g, &p, types, ""), 0);
+    assert_string_equal(type_in(g, types, "blk.0.attn_v.weight"), "Q8_0");
+    assert_string_equal(type_in(g, types, "output.weight"), "Q5_K");
+    assert_string_equal(type_in(g, types, "token_embd.weight"), "Q3_K");
+    p.overrides = wrong;
+    p.n_overrides = 1;
+    assert_int_equal(planned(g, &p, types, "the pattern '(' cannot be read"), ERROR_INVALID);
+    p = quantize_plan_of(quantize_mix_find("Q4_K_M"));
+    p.pure = true;
+    assert_int_equal(planned(g, &p, types, ""), 0);
+    assert_string_equal(type_in(g, types, "output.weight"), "Q4_K");
+    p = quantize_plan_of(quantize_mix_find("Q2_K_S"));
+    assert_int_equal(planned(g, &p, types, "would be noise without importance"), ERROR_INVALID);
+    imatrix_init(&m);
+    p = quantize_plan_of(quantize_mix_find("Q4_0"));
+    p.importance = &m;
+    assert_int_equal(imatrix_entry(&m, STR("blk.9.attn_v.weight"), 256, 1, &e, &err), 0);
+    assert_int_equal(planned(g, &p, types, "knows none of the model's matrices"), ERROR_INVALID);
+    assert_int_equal(imatrix_entry(&m, STR("blk.0.ffn_down.weight"), 256, 1, &e, &err), 0);
+    assert_int_equal(planned(g, &p, types, ""), 0);
+    assert_string_equal(type_in(g, types, "blk.0.ffn_down.weight"), "Q4_1"); /* llama.cpp's guard */
+    assert_int_equal(imatrix_entry(&m, STR("blk.0.attn_v.weight"), 512, 1, &e, &err), 0);
+    assert_int_equal(planned(g, &p, types, "it is of another model"), ERROR_INVALID);
+    imatrix_free(&m);
+    gguf_close(g);
+    buf_free(&file);
 }
 
 /* An embedding that is the output, too, gets the output's type; eight experts share attention. */
@@ -205,8 +275,8 @@ static int written(const struct gguf *g, const char *mix, const char *path, int3
     assert_int_equal(train_kernels_select(NULL, &kernels, err), 0);
     assert_int_equal(team_create(kernels, threads, &team, err), 0);
     choose(g, mix, types);
-    int rc = quantize_write(
-        g, quantize_mix_find(mix), types, path, &team, (struct quantize_watch){watch, &c}, totals, err);
+    const struct quantize_plan plan = quantize_plan_of(quantize_mix_find(mix));
+    int rc = quantize_write(g, &plan, types, path, &team, (struct quantize_watch){watch, &c}, totals, err);
     team_free(&team);
     return rc;
 }
@@ -386,6 +456,7 @@ static void opens_a_split_model_by_its_first_part(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(gives_more_bits_where_they_matter),
+        cmocka_unit_test(takes_types_by_name_and_importance),
         cmocka_unit_test(knows_tied_embeddings_and_experts),
         cmocka_unit_test(falls_back_where_rows_are_no_whole_blocks),
         cmocka_unit_test(writes_what_the_types_write), cmocka_unit_test(leaves_what_was_there_when_it_cannot),
