@@ -45,6 +45,7 @@ static const struct verb verbs[] = {
     {"perplexity", verb_train, "how well models foretell a text, and what quantising cost them"},
     {"keys", verb_keys, "create, limit, list and revoke API keys"},
     {"teams", verb_teams, "budgets and limits that a team's keys share, and the whole gateway's"},
+    {"report", verb_report, "usage and cost by day, key, team or model, and what answers from inside saved"},
     {"audit", verb_audit, "what left, to whom, under which rule"},
     {"purge", verb_purge, "delete kept content now"},
 };
