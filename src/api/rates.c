@@ -1,53 +1,62 @@
 /* What is left of a caller's rates, in the headers that its client knows: OpenAI's x-ratelimit-* or
  * Anthropic's anthropic-ratelimit-*. */
-#include <stdio.h>
-
 #include "api/api.h"
 #include "base/clock.h"
 
+enum { LIMIT, REMAINING, RESET, PARTS };
+
+/* OpenAI's of requests, of tokens; Anthropic's. */
+static const char *const names[2][2][PARTS] = {
+    {{"x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"},
+        {"x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"}},
+    {{"anthropic-ratelimit-requests-limit", "anthropic-ratelimit-requests-remaining",
+         "anthropic-ratelimit-requests-reset"},
+        {"anthropic-ratelimit-tokens-limit", "anthropic-ratelimit-tokens-remaining",
+            "anthropic-ratelimit-tokens-reset"}}};
+
 /* As OpenAI writes times: "250ms", "12s", "6m0s". */
-static void span_format(int64_t ms, char out[32])
+static void span_append(struct buf *out, int64_t ms)
 {
-    if (ms < 1000)
-        snprintf(out, 32, "%dms", (int)ms);
-    else if (ms < 60000)
-        snprintf(out, 32, "%ds", (int)((ms + 999) / 1000));
-    else
-        snprintf(out, 32, "%lldm%llds", (long long)((ms + 999) / 60000), (long long)((ms + 999) / 1000 % 60));
+    int64_t seconds = (ms + 999) / 1000;
+    buf_append_int(out, ms < 1000 ? ms : seconds < 60 ? seconds : seconds / 60);
+    buf_append_text(out, ms < 1000 ? "ms" : seconds < 60 ? "s" : "m");
+    if (ms >= 1000 && seconds >= 60) {
+        buf_append_int(out, seconds % 60);
+        buf_append_char(out, 's');
+    }
 }
 
-static void number_header(struct http_request *h, const char *name, int64_t value)
+static void header(struct http_request *h, const char *name, struct buf *value)
 {
-    char text[32];
-    snprintf(text, sizeof text, "%lld", (long long)value);
-    http_reply_header(h, name, str_from(text));
+    http_reply_header(h, name, buf_str(value));
+    buf_clear(value);
 }
 
-static const char *name_of(bool anthropic, const char *what, const char *part, char out[64])
+static void rate_headers(struct http_request *h, bool anthropic, bool tokens, const struct budget_rate *r)
 {
-    snprintf(out, 64, anthropic ? "anthropic-ratelimit-%s-%s" : "x-ratelimit-%s-%s", anthropic ? what : part,
-        anthropic ? part : what);
-    return out;
-}
-
-static void rate_headers(
-    struct http_request *h, bool anthropic, const char *what, const struct budget_rate *r)
-{
-    char name[64], reset[32];
+    const char *const *name = names[anthropic][tokens];
+    char date[32];
+    struct buf text;
     if (r->limit < 0)
         return;
-    number_header(h, name_of(anthropic, what, "limit", name), r->limit);
-    number_header(h, name_of(anthropic, what, "remaining", name), r->room);
-    if (anthropic)
-        clock_format(clock_wall_ms() + r->full_ms, reset);
-    else
-        span_format(r->full_ms, reset);
-    http_reply_header(h, name_of(anthropic, what, "reset", name), str_from(reset));
+    buf_init(&text, 64);
+    buf_append_int(&text, r->limit);
+    header(h, name[LIMIT], &text);
+    buf_append_int(&text, r->room);
+    header(h, name[REMAINING], &text);
+    if (anthropic) {
+        clock_format(clock_wall_ms() + r->full_ms, date);
+        buf_append_text(&text, date);
+    } else {
+        span_append(&text, r->full_ms);
+    }
+    header(h, name[RESET], &text);
+    buf_free(&text);
 }
 
 void api_rates_headers(const struct api_call *c, const struct budget_rates *r)
 {
     bool anthropic = c->shape == &api_anthropic_shape || c->shape == &api_anthropic_count_shape;
-    rate_headers(c->http, anthropic, "requests", &r->requests);
-    rate_headers(c->http, anthropic, "tokens", &r->tokens);
+    rate_headers(c->http, anthropic, false, &r->requests);
+    rate_headers(c->http, anthropic, true, &r->tokens);
 }

@@ -76,6 +76,7 @@ struct exchange {
     struct budget_ticket ticket;
     const struct exchange_origin *waits; /* of a batch's line: for its turn; else NULL */
     struct loop_timer *turn;
+    int64_t prompt_tokens; /* by estimate; -1: nobody asked yet */
     struct route_decision decision;
     struct attempts attempts;
     const struct exchange_model **order; /* targets, pools resolved; those before `next` had their turn */

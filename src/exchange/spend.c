@@ -11,8 +11,16 @@
 void spend_begin(struct exchange *x)
 {
     x->wall_ms = clock_wall_ms();
+    x->prompt_tokens = -1;
     budget_open(x->shard->budget, str_from(x->identified ? x->identity.key_id : ""),
         str_from(x->identified ? x->identity.team : ""), x->wall_ms, &x->ticket);
+}
+
+static int64_t prompt_of(struct exchange *x)
+{
+    if (x->prompt_tokens < 0)
+        x->prompt_tokens = x->decision.tokens > 0 ? x->decision.tokens : router_tokens(x->request);
+    return x->prompt_tokens;
 }
 
 /* Tokens of all choices: what the client allows, else somewhat more than answers were. */
@@ -52,8 +60,7 @@ bool spend_admit(struct exchange *x, struct exchange_failure *out)
     struct error err;
     if (!x->ticket.rated)
         return true;
-    int64_t tokens =
-        x->ticket.token_rated && !x->request->count_only ? router_tokens(x->request) + output_of(x) : 0;
+    int64_t tokens = x->ticket.token_rated && !x->request->count_only ? prompt_of(x) + output_of(x) : 0;
     int rc = budget_admit(&x->ticket, x->request->model, tokens, clock_mono_ns(), &why, &err);
     if (rc == 0)
         return true;
@@ -70,10 +77,10 @@ bool spend_admit(struct exchange *x, struct exchange_failure *out)
 /* What a leg may cost, at most as far as can be told; -1: its price is unknown. */
 static int64_t cost_of(const struct leg *leg)
 {
-    const struct exchange *x = leg->x;
+    struct exchange *x = leg->x;
     const struct govern_price *price = &leg->model->price;
     struct govern_price worst = *price;
-    int64_t estimated = router_tokens(x->request);
+    int64_t estimated = prompt_of(x);
     double counted = pace_tokens(leg->model->pace, estimated);
     const struct chat_usage usage = {
         .input_tokens = counted > (double)estimated ? (int64_t)counted : estimated,
