@@ -141,6 +141,10 @@ struct chat_input {
     size_t n_ids;
 };
 
+/* The first tokens are drawn once more, at a temperature of their own: never, where a slot of the engine is
+ * free, or in any case. */
+enum chat_again { CHAT_AGAIN_NEVER, CHAT_AGAIN_WHERE_FREE, CHAT_AGAIN_ALWAYS };
+
 struct chat_request {
     struct arena *arena;
     enum chat_shape shape;
@@ -166,6 +170,8 @@ struct chat_request {
     int32_t top_logprobs; /* and so many alternatives for each, 0..CHAT_TOP_LOGPROBS_MAX */
     int32_t measure; /* of so many tokens at the beginning MEASURE comes too, where the engine answers; 0: of
                         none */
+    bool measure_prompt;           /* and one of the prompt's end, before them */
+    enum chat_again measure_again; /* and one of how far a second answer agrees with them */
     bool context_shift; /* a full context drops its oldest tokens but the first n_keep, and goes on */
     int64_t n_keep;     /* -1 unset */
     struct str *stops;
@@ -293,6 +299,8 @@ struct chat_token {
     size_t n_top;
 };
 
+enum chat_measured { CHAT_MEASURED_TOKEN, CHAT_MEASURED_PROMPT, CHAT_MEASURED_AGAIN };
+
 struct chat_event {
     enum chat_event_kind kind;
     uint32_t choice; /* TEXT REASONING TOOL_CALL STOP: which of the request's n answers */
@@ -305,9 +313,11 @@ struct chat_event {
             struct str model; /* the model as the provider names it, may be empty */
         } start;
         struct {
+            enum chat_measured of;
             double logprob; /* of the token that was drawn, before any sampler; of a grammar, among what fits
-                               it */
+                               it. PROMPT: the mean of its last tokens */
             double entropy; /* of what it was drawn from; both in nats */
+            double agreement; /* AGAIN: 0 to 1; NaN: there was no second answer */
         } measure;
         struct str text; /* TEXT and REASONING: whole UTF-8 characters; may be empty beside tokens */
         struct {

@@ -224,6 +224,10 @@ static void numbers_write(struct json_writer *w, const struct chat_request *r)
     count_write(w, "max_tokens", r->max_tokens);
     count_write(w, "logprobs", r->logprobs ? r->top_logprobs : -1);
     count_write(w, "measure", r->measure > 0 ? r->measure : -1);
+    if (r->measure_prompt) {
+        json_key(w, "measure_prompt");
+        json_write_bool(w, true);
+    }
     if (r->context_shift) {
         json_key(w, "context_shift");
         json_write_bool(w, true);
@@ -424,6 +428,8 @@ static int numbers_read(struct arena *a, const json_t *root, struct chat_work *o
         rc = json_get_int(root, "logprobs", -1, 0, CHAT_TOP_LOGPROBS_MAX, &out->logprobs, err);
     if (rc == 0)
         rc = json_get_int(root, "measure", 0, 0, CHAT_MEASURE_MAX, &out->measure, err);
+    if (rc == 0)
+        rc = json_get_bool(root, "measure_prompt", false, &out->measure_prompt, err);
     if (rc == 0)
         rc = json_get_int(root, "asker", 0, 0, INT64_MAX, &out->asker, err);
     if (rc == 0)

@@ -9,6 +9,7 @@
  *    "max_tokens": n, "stop": ["..."],
  *    "logprobs": n,                     text comes with its tokens and n alternatives for each
  *    "measure": n,                      the first n tokens come with how sure the model was of them
+ *    "measure_prompt": true,            and before them how likely it found the prompt's end
  *    "context_shift": true, "n_keep": n,
  *    "lora": [{"id" or "name", "scale"}], how much of which adapter
  *    "grammar": "root ::= ...",         what the answer must follow, as GBNF
@@ -34,6 +35,7 @@ struct chat_work {
     int64_t max_tokens;   /* -1: until the context is full */
     int64_t logprobs;     /* -1: none; else how many alternatives, 0..CHAT_TOP_LOGPROBS_MAX */
     int64_t measure;      /* tokens at the beginning, 0..CHAT_MEASURE_MAX */
+    bool measure_prompt;
     int64_t asker, scope; /* of chat_request, without their sign; 0: nobody's */
     bool context_shift;
     int64_t n_keep; /* -1 unset */

@@ -302,6 +302,7 @@ static void chat_deliver(struct engine_call *c, const struct call_event *event)
         return;
     case WIRE_MEASURE:
         out.kind = CHAT_EVENT_MEASURE;
+        out.measure.of = event->numbers[2] ? CHAT_MEASURED_PROMPT : CHAT_MEASURED_TOKEN;
         out.measure.logprob = (double)event->numbers[0] * 1e-6;
         out.measure.entropy = (double)event->numbers[1] * 1e-6;
         break;

@@ -302,20 +302,41 @@ static int tool_call_take(struct engine_call *c, const struct wire_frame *f, str
 
 enum { MICRO_NATS_MOST = 1000000000 };
 
+static int logprob_read(const json_t *o, const char *key, int64_t *out, struct error *err)
+{
+    int rc = json_get_int(o, key, 1, -MICRO_NATS_MOST, 0, out, err);
+    return rc == 0 && *out > 0 ? error_set(err, ERROR_INVALID, "'%s' is missing", key) : rc;
+}
+
+/* Of the prompt, once and before all others. */
+static int measure_prompt_take(
+    struct engine_call *c, const json_t *o, struct call_event *event, struct error *err)
+{
+    if (!c->measures_prompt)
+        return error_set(err, ERROR_INVALID, "a prompt measured out of turn");
+    event->numbers[2] = 1;
+    return logprob_read(o, "prompt", &event->numbers[0], err);
+}
+
+static int measure_token_take(
+    struct engine_call *c, const json_t *o, struct call_event *event, struct error *err)
+{
+    if (c->measures-- <= 0)
+        return error_set(err, ERROR_INVALID, "a token measured that nobody asked for");
+    int rc = logprob_read(o, "logprob", &event->numbers[0], err);
+    return rc ? rc : number_read(o, "entropy", MICRO_NATS_MOST, &event->numbers[1], err);
+}
+
 static int measure_take(struct engine_call *c, const struct wire_frame *f, struct error *err)
 {
     struct call_event event = {.type = WIRE_MEASURE};
     json_t *o;
-    if (c->measures-- <= 0)
-        return misplaced(f, err);
     int rc = object_read(f, &o, err);
     if (rc)
         return rc;
-    rc = json_get_int(o, "logprob", 1, -MICRO_NATS_MOST, 0, &event.numbers[0], err);
-    if (rc == 0)
-        rc = number_read(o, "entropy", MICRO_NATS_MOST, &event.numbers[1], err);
-    if (rc == 0 && event.numbers[0] > 0)
-        rc = error_set(err, ERROR_INVALID, "'logprob' is missing");
+    rc = json_object_get(o, "prompt") ? measure_prompt_take(c, o, &event, err)
+                                      : measure_token_take(c, o, &event, err);
+    c->measures_prompt = false;
     json_decref(o);
     if (rc == 0)
         event_pass(c, &event);

@@ -226,6 +226,7 @@ int engine_chat(struct engine *e, struct loop *caller, const struct chat_request
     struct engine_call *c = call_create(e, caller, WIRE_CHAT);
     c->sink = sink;
     c->measures = request->measure;
+    c->measures_prompt = request->measure_prompt;
     c->asker = request->asker;
     int rc = chat_codec_write(request, &c->payload, err);
     c->payload_bytes = c->payload.len;

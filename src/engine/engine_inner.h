@@ -59,6 +59,7 @@ struct engine_call {
     int64_t prompt_tokens; /* of START */
     int64_t tool_calls;    /* that came */
     int64_t measures;      /* that may still come */
+    bool measures_prompt;  /* one of the prompt may */
     int64_t kv_tokens;     /* what it is counted as in engine.kv_tokens */
 
     /* call.mutex */
@@ -138,7 +139,7 @@ struct engine_call *call_create(struct engine *e, struct loop *caller, enum wire
 struct engine_call *call_ref(struct engine_call *c);
 void call_unref(struct engine_call *c);
 /* Home loop: passes one event on to the caller's loop. `numbers`: START prompt, cached; USAGE input, cached,
- * output and reasoning tokens, ns of prefill, decode and loading; MEASURE logprob and entropy; STOP a chat_stop; ERROR code, retry_after_ms. False when
+ * output and reasoning tokens, ns of prefill, decode and loading; MEASURE logprob, entropy, and 1: of the prompt; STOP a chat_stop; ERROR code, retry_after_ms. False when
  * there is no memory for it: the call has then failed. */
 struct call_event {
     enum wire_type type;

@@ -67,7 +67,8 @@ enum wire_type {
     WIRE_TOKENS,     /* {"text", "tokens": chat_tokens.h}: TEXT, maybe empty, and the tokens that have become text
                         since the last ones; with log-probabilities asked for */
     WIRE_MEASURE,    /* {"logprob","entropy"}, in millionths of a nat: of the next token; at most as many as were asked
-                        for, and none of a token that was the only one that fits the grammar */
+                        for, and none of a token that was the only one that fits the grammar. {"prompt"}, once, before
+                        them, where it was asked for: the mean log-probability of the prompt's last tokens, likewise */
     WIRE_USAGE,      /* {"input_tokens","cached_tokens","output_tokens","reasoning_tokens","prefill_ns","decode_ns",
                         "drafted_tokens","drawn_tokens": of the drafted ones,"accepted_prediction_tokens",
                         "rejected_prediction_tokens"} */

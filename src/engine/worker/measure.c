@@ -19,36 +19,55 @@ void measure_free(struct measure *m)
     *m = (struct measure){0};
 }
 
-/* With x the distance to the largest logit: log Z = log sum(e^x), entropy = log Z - sum(x e^x) / Z. What is
- * farther than `far` adds less than a millionth to either. */
-void measure_see(struct measure *m, const float *row)
+/* With x the distance to the largest logit: Z = sum(e^x), and the sum of x e^x beside it. What is farther
+ * than `far` adds less than a millionth to what they are used for. */
+struct spread {
+    float largest;
+    int32_t fit; /* tokens that can come at all */
+    double sum, weighted;
+};
+
+static struct spread spread_of(const float *row, int32_t n)
 {
     const float far = -30;
-    float largest = -INFINITY;
-    double sum = 0, weighted = 0;
-    int32_t fit = 0;
-    m->open = false;
-    if (m->left == 0)
-        return;
-    for (int32_t i = 0; i < m->n_vocab; i++) {
-        fit += row[i] > -INFINITY;
-        largest = row[i] > largest ? row[i] : largest;
+    struct spread s = {.largest = -INFINITY};
+    for (int32_t i = 0; i < n; i++) {
+        s.fit += row[i] > -INFINITY;
+        s.largest = row[i] > s.largest ? row[i] : s.largest;
     }
-    for (int32_t i = 0; i < m->n_vocab; i++) {
-        const float x = row[i] - largest;
+    for (int32_t i = 0; i < n; i++) {
+        const float x = row[i] - s.largest;
         if (!(x > far)) /* a NaN is nothing, too */
             continue;
         const double e = (double)expf(x);
-        sum += e;
-        weighted += (double)x * e;
+        s.sum += e;
+        s.weighted += (double)x * e;
     }
-    if (fit < 2 || !isfinite(largest))
+    return s;
+}
+
+/* entropy = log Z - sum(x e^x) / Z */
+void measure_see(struct measure *m, const float *row)
+{
+    m->open = false;
+    if (m->left == 0)
+        return;
+    const struct spread s = spread_of(row, m->n_vocab);
+    if (s.fit < 2 || !isfinite(s.largest))
         return;
     memcpy(m->row, row, (size_t)m->n_vocab * sizeof *row);
     m->open = true;
-    m->largest = (double)largest;
-    m->log_sum = log(sum);
-    m->entropy = fmax(0, m->log_sum - weighted / sum);
+    m->largest = (double)s.largest;
+    m->log_sum = log(s.sum);
+    m->entropy = fmax(0, m->log_sum - s.weighted / s.sum);
+}
+
+double measure_logprob(const float *row, int32_t n_vocab, int32_t token)
+{
+    const struct spread s = spread_of(row, n_vocab);
+    if (!isfinite(s.largest) || isnan(row[token]))
+        return 0;
+    return fmin(0, (double)row[token] - (double)s.largest - log(s.sum));
 }
 
 bool measure_of(struct measure *m, int32_t token, double *logprob, double *entropy)

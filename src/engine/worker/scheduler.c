@@ -26,7 +26,7 @@ int scheduler_create(struct model_state *state, const struct scheduler_options *
     s->token_slots = calloc(batch, sizeof *s->token_slots);
     s->rows = calloc(batch, sizeof *s->rows);
     s->wants = calloc(batch, 1);
-    s->logits = calloc(rows, row);
+    s->logits = calloc(rows + TELL_ROWS, row);
     if (!s->slots || !s->tokens || !s->token_slots || !s->rows || !s->wants || !s->logits) {
         scheduler_free(s);
         return error_set(err, ERROR_MEMORY, "no memory for the scheduler: use fewer slots");
@@ -118,6 +118,12 @@ struct draft_counts scheduler_drafts(const struct sequence *q)
     return counts;
 }
 
+void scheduler_tell(struct sequence *q, int32_t count)
+{
+    q->tell_end = (int32_t)q->tokens.count - 1;
+    q->tell = q->tell_end > count ? q->tell_end - count : 0;
+}
+
 void scheduler_pause(struct sequence *q, bool paused)
 {
     q->paused = paused;
@@ -197,17 +203,30 @@ static int row_use(struct scheduler *s, int32_t index, float *row, int32_t *next
     return 0;
 }
 
-/* The slot's rows, as long as what is drawn is what was drafted; returns how many it has. */
+/* What the owner is told of its prompt; returns how many of the slot's rows. */
+static int32_t rows_tell(const struct scheduler *s, int32_t index, const float *rows)
+{
+    struct sequence *q = s->slots[index].sequence;
+    const int32_t told = s->slots[index].told;
+    for (int32_t i = 0; i < told; i++)
+        q->ops->read(q->ctx, rows + (size_t)i * (size_t)s->o.n_vocab, q->tokens.ids[++q->tell]);
+    return told;
+}
+
+/* The slot's rows: those of its prompt; then, as long as what is drawn is what was drafted, the others.
+ * Returns how many it has. */
 static int32_t rows_use(struct scheduler *s, int32_t index, float *rows)
 {
     struct slot *slot = &s->slots[index];
     struct sequence *q = slot->sequence;
-    const int32_t n = slot->draft.taken;
-    for (int32_t i = 0, next; i <= n; i++) {
+    const int32_t told = rows_tell(s, index, rows), n = told + slot->draft.taken;
+    if (slot_pending(s, index) > 0)
+        return told;
+    for (int32_t i = told, next; i <= n; i++) {
         if (!row_use(s, index, rows + (size_t)i * (size_t)s->o.n_vocab, &next))
             return n + 1;
         draft_push(s, q, next);
-        if (i == n || next != slot->draft.tokens[i])
+        if (i == n || next != slot->draft.tokens[i - told])
             break;
         q->counts.accepted++;
     }

@@ -29,6 +29,8 @@ struct sequence_ops {
     int (*logits)(void *ctx, float *row, int32_t *next, struct error *err);
     /* Once, last; not after scheduler_cancel. rc 0: `logits` said so; otherwise `err` tells. */
     void (*ended)(void *ctx, int rc, const struct error *err);
+    /* With scheduler_tell: the row at a token of the prompt, before the one that follows it there. */
+    void (*read)(void *ctx, const float *row, int32_t next);
 };
 
 enum { SCHEDULER_DRAFTS = 32 }; /* at most, in a step: so many rows of logits more */
@@ -58,6 +60,10 @@ void scheduler_owner(struct sequence *sequence, uint64_t key, uint64_t scope);
 void scheduler_shift(struct sequence *sequence, int64_t n_keep);
 /* Before it starts: what it is likely to say. Takes the tokens and leaves the list empty. */
 void scheduler_expect(struct sequence *sequence, struct token_list *tokens);
+/* Before it starts: of the prompt's last `count` tokens its owner is told what the model expected there
+ * (fewer where the prompt is shorter: nothing is expected of the first). They are computed, even where others
+ * have read them. */
+void scheduler_tell(struct sequence *sequence, int32_t count);
 void scheduler_pause(struct sequence *sequence, bool paused);
 void scheduler_cancel(struct scheduler *s, struct sequence *sequence);
 

@@ -28,17 +28,23 @@ static bool reads_prompt(const struct scheduler *s, int32_t index)
     return slot_pending(s, index) > 0 && !slot_generates(s, index);
 }
 
-/* Adds the next `count` pending tokens of a slot; the last of all gives logits. */
+/* Adds the next `count` pending tokens of a slot; the last of all gives logits, and those that its owner is
+ * told of. */
 static void batch_add(struct scheduler *s, int32_t index, int32_t count)
 {
-    const struct token_list *tokens = &s->slots[index].sequence->tokens;
+    struct slot *slot = &s->slots[index];
+    const struct sequence *q = slot->sequence;
     int32_t from = model_state_length(s->state, index);
+    slot->told = 0;
     for (int32_t i = 0; i < count; i++) {
-        s->tokens[s->n_tokens] = tokens->ids[from + i];
+        const bool tells = from + i >= q->tell && from + i < q->tell_end;
+        s->tokens[s->n_tokens] = q->tokens.ids[from + i];
         s->token_slots[s->n_tokens] = index;
-        s->wants[s->n_tokens++] = (size_t)(from + i) + 1 == tokens->count;
+        s->wants[s->n_tokens++] = tells || (size_t)(from + i) + 1 == q->tokens.count;
+        slot->told += tells;
     }
-    if (count > 0 && (size_t)(from + count) == tokens->count)
+    s->n_told += slot->told;
+    if (slot->told > 0 || (count > 0 && (size_t)(from + count) == q->tokens.count))
         s->rows[s->n_rows++] = index;
 }
 
@@ -81,12 +87,16 @@ static double weight_of(const struct scheduler *s, int32_t index)
     return 1.0 / n;
 }
 
-/* At most n tokens of the slot: to where others wait for it, and as many as there are pages for. */
+/* At most n tokens of the slot: to where others wait for it, and as many as there are rows and pages for. */
 static int32_t chunk_of(const struct scheduler *s, int32_t index, int32_t n, int32_t pages)
 {
-    const int32_t ahead = s->slots[index].stop - model_state_length(s->state, index);
+    const struct sequence *q = s->slots[index].sequence;
+    const int32_t from = model_state_length(s->state, index), ahead = s->slots[index].stop - from;
+    const int32_t told = q->tell + TELL_ROWS - s->n_told; /* where the rows end */
     if (ahead > 0 && n > ahead)
         n = ahead;
+    if (told < q->tell_end && from + n > told)
+        n = told - from;
     while (n > 0 && model_state_pages_needed(s->state, index, n) > pages)
         n--;
     return n;
@@ -118,7 +128,7 @@ static void prompts_add(struct scheduler *s, int32_t room, int32_t pages)
 void batch_build(struct scheduler *s)
 {
     room_secure(s);
-    s->n_tokens = s->n_rows = s->n_streams = s->n_drafts = 0;
+    s->n_tokens = s->n_rows = s->n_streams = s->n_drafts = s->n_told = 0;
     int32_t pages = model_state_pages_left(s->state);
     bool prompts = false;
     for (int32_t i = 0; i < s->o.n_slots; i++) {

@@ -28,6 +28,7 @@ struct slot {
     struct token_list held;    /* free: the tokens that the state still holds; none where states share */
     uint64_t scope;            /* of whom these are */
     uint64_t freed_at;         /* 0: never used */
+    int32_t told;              /* rows of the step that are in the midst of its prompt */
     int32_t stop;              /* a step ends here: a waiting sequence has this much in common. 0: nowhere */
     int32_t
         behind; /* tokens before the newest to be read again: the state could not go back to the drawn ones */
@@ -45,6 +46,8 @@ struct sequence {
     struct token_list expected;
     struct lookup *lookup; /* from its first token on, where tokens are drafted */
     struct draft_counts counts;
+    int32_t tell,
+        tell_end; /* tokens whose rows its owner is told of before the prompt is read: [tell, tell_end) */
     const struct sequence_ops *ops;
     void *ctx;
 };
@@ -72,15 +75,17 @@ struct scheduler {
     struct pace pace;
     struct cost costs[COSTS + 1]; /* by the step's tokens */
     uint32_t n_steps;
-    /* The step's batch. rows[i]: the slot that the next row of logits belongs to, and one more for each of
-     * its drafts. */
+    /* The step's batch. rows[i]: the slot that the next row of logits belongs to, one before it for each
+     * of `told`, and one behind it for each of its drafts. */
     int32_t *tokens, *token_slots, *rows;
     uint8_t *wants;
     int32_t n_tokens, n_rows;
     int32_t n_streams; /* of the tokens: of sequences that generate, without their drafts */
     int32_t n_drafts;
-    float *logits; /* n_slots + SCHEDULER_DRAFTS rows of n_vocab */
+    int32_t n_told; /* rows in the midst of prompts, at most TELL_ROWS */
+    float *logits;  /* n_slots + SCHEDULER_DRAFTS + TELL_ROWS rows of n_vocab */
 };
+enum { TELL_ROWS = 32 };
 
 void sequence_end(struct scheduler *s, int32_t index, int rc, const struct error *err);
 /* The slot is free again; what its state holds is kept for others. Returns the sequence's tokens where the

@@ -13,14 +13,20 @@
 
 enum { SHARE_LEAST = 16 }; /* tokens that are worth waiting for */
 
-/* How many tokens of the beginning are among the first `count` of `tokens`. The last one is always computed:
- * its logits are wanted. */
-static size_t common_prefix(const struct token_list *tokens, size_t count, const struct token_list *prompt)
+/* How many tokens may be had of others: the last one is always computed, for its logits are wanted, and so
+ * are those that the owner is still to be told of. */
+static size_t most_had(const struct sequence *q)
 {
-    size_t n = 0, most = prompt->count - 1;
+    return q->tell < q->tell_end ? (size_t)q->tell : q->tokens.count - 1;
+}
+
+/* How many tokens of the beginning are among the first `count` of `tokens`. */
+static size_t common_prefix(const struct token_list *tokens, size_t count, const struct sequence *q)
+{
+    size_t n = 0, most = most_had(q);
     if (most > count)
         most = count;
-    while (n < most && tokens->ids[n] == prompt->ids[n])
+    while (n < most && tokens->ids[n] == q->tokens.ids[n])
         n++;
     return n;
 }
@@ -34,7 +40,7 @@ static int32_t slot_gives(const struct scheduler *s, int32_t index, const struct
         return 0;
     const struct token_list *tokens = slot->sequence ? &slot->sequence->tokens : &slot->held;
     const size_t held = (size_t)model_state_length(s->state, index);
-    return model_state_reach(s->state, index, (int32_t)common_prefix(tokens, held, &q->tokens));
+    return model_state_reach(s->state, index, (int32_t)common_prefix(tokens, held, q));
 }
 
 /* Where a sequence goes, and the slot, perhaps another, whose state it begins with. */
@@ -77,7 +83,7 @@ static struct place place_find(const struct scheduler *s, const struct sequence 
         for (int32_t i = s->o.n_slots - 1; i >= 0; i--)
             p.slot = s->slots[i].sequence ? p.slot : i;
         if (p.slot >= 0)
-            p.kept = model_state_match(s->state, &kin, q->tokens.ids, count - 1, &unused);
+            p.kept = model_state_match(s->state, &kin, q->tokens.ids, (int32_t)most_had(q), &unused);
     } else {
         donor_find(s, q, &p);
     }
@@ -93,7 +99,7 @@ static bool beginning_comes(struct scheduler *s, const struct sequence *waiting,
         if (!q || q->paused || q->scope != waiting->scope ||
             !model_state_is_adapted(s->state, i, waiting->scales))
             continue;
-        int32_t n = (int32_t)common_prefix(&q->tokens, q->tokens.count, &waiting->tokens);
+        int32_t n = (int32_t)common_prefix(&q->tokens, q->tokens.count, waiting);
         n -= n % model_state_page(s->state);
         int32_t read = model_state_length(s->state, i);
         if (n <= read || n <= kept || (n < kept + SHARE_LEAST && read < kept))
@@ -111,8 +117,7 @@ static int32_t state_begin(struct scheduler *s, const struct sequence *q, const 
                                     : model_state_fork(s->state, place->donor, place->slot, place->kept);
     model_state_adapt(s->state, place->slot, q->scales);
     if (model_state_shares(s->state))
-        kept =
-            model_state_adopt(s->state, place->slot, q->scope, q->tokens.ids, (int32_t)q->tokens.count - 1);
+        kept = model_state_adopt(s->state, place->slot, q->scope, q->tokens.ids, (int32_t)most_had(q));
     return kept;
 }
 

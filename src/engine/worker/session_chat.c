@@ -16,7 +16,7 @@
 #include "engine/worker/session_inner.h"
 #include "engine/worker/stream_text.h"
 
-enum { PIECE_MAX = 64 * 1024, SHIFTED_MOST = 10 };
+enum { PIECE_MAX = 64 * 1024, SHIFTED_MOST = 10, PROMPT_MEASURED = 32 };
 
 struct answer {
     struct arena *arena; /* the stop strings */
@@ -29,6 +29,8 @@ struct answer {
     bool taken_apart;          /* what is said goes through `reply` */
     struct logprobs *logprobs; /* NULL: not asked for */
     struct measure measure;
+    double prompt_logprob; /* of the prompt's tokens that were measured, the sum */
+    int32_t n_measured;
     struct buf said;        /* text that waits for its tokens; with logprobs only */
     uint64_t pushed, shown; /* bytes of tokens so far; of the text that has come of them */
     int32_t *prompt;        /* for the penalties, until the start */
@@ -194,6 +196,23 @@ static void measure_send(const struct call *call, int32_t token)
     buf_free(&json);
 }
 
+static void prompt_measure_send(const struct call *call)
+{
+    const struct answer *a = call->data;
+    struct buf json;
+    struct json_writer w;
+    if (a->n_measured == 0)
+        return;
+    buf_init(&json, KIB);
+    json_writer_init(&w, &json);
+    json_object_begin(&w);
+    json_key(&w, "prompt");
+    json_write_int(&w, micro(a->prompt_logprob / a->n_measured));
+    json_object_end(&w);
+    session_send(call->session, call->id, WIRE_MEASURE, buf_str(&json));
+    buf_free(&json);
+}
+
 static int text_send(struct call *call, bool last, struct error *err)
 {
     struct answer *a = call->data;
@@ -304,8 +323,10 @@ static int logits(void *ctx, float *row, int32_t *next, struct error *err)
 {
     struct call *call = ctx;
     struct answer *a = call->data;
-    if (a->first_ns == 0)
+    if (a->first_ns == 0) {
         a->first_ns = clock_mono_ns();
+        prompt_measure_send(call);
+    }
     if (a->logprobs)
         logprobs_see(a->logprobs, row);
     int rc = constraint_mask(&a->constraint, row, err);
@@ -329,7 +350,16 @@ static void ended(void *ctx, int rc, const struct error *err)
     call_free(call);
 }
 
-static const struct sequence_ops ops = {started, logits, ended};
+static void read_prompt(void *ctx, const float *row, int32_t next)
+{
+    struct call *call = ctx;
+    struct answer *a = call->data;
+    a->prompt_logprob += measure_logprob(row, model_info(call->session->model)->n_vocab, next);
+    a->n_measured++;
+}
+
+static const struct sequence_ops ops = {
+    .started = started, .logits = logits, .ended = ended, .read = read_prompt};
 
 /* ---- The request ---- */
 
@@ -464,6 +494,8 @@ static int answer_start(
         scheduler_adapt(call->sequence, call->scales);
     if (rc == 0)
         scheduler_owner(call->sequence, (uint64_t)work->asker, (uint64_t)work->scope);
+    if (rc == 0 && work->measure_prompt)
+        scheduler_tell(call->sequence, PROMPT_MEASURED);
     if (rc == 0 && work->context_shift)
         scheduler_shift(call->sequence, work->n_keep > bos ? work->n_keep : bos);
     if (rc || a->most > 0)

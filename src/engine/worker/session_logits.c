@@ -94,7 +94,7 @@ static void ended(void *ctx, int rc, const struct error *err)
     call_free(call);
 }
 
-static const struct sequence_ops ops = {started, logits, ended};
+static const struct sequence_ops ops = {.started = started, .logits = logits, .ended = ended};
 
 static void job_free(struct call *call)
 {

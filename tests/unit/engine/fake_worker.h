@@ -133,6 +133,7 @@ static const struct {
     {"late-tool-piece", WIRE_TOOL_CALL, "{\"index\":0,\"arguments\":\"{\"}"},
     {"late-tool-tree", WIRE_TOOL_CALL, "{\"index\":0,\"id\":\"a\",\"name\":\"f\",\"arguments\":{}}"},
     {"late-measure", WIRE_MEASURE, "{\"logprob\":-1,\"entropy\":1}"}, /* nobody asked */
+    {"late-measure-prompt", WIRE_MEASURE, "{\"prompt\":-1}"},
     {"late-stop", WIRE_STOP, "{\"reason\":\"stop\"}"},
     {"late-usage-other", WIRE_USAGE, "{\"input_tokens\":6,\"cached_tokens\":0,\"output_tokens\":1}"},
     {"late-usage-huge", WIRE_USAGE, "{\"input_tokens\":5,\"cached_tokens\":0,\"output_tokens\":99999999999}"},

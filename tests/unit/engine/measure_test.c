@@ -92,12 +92,25 @@ static void no_more_than_was_asked_for(void **state)
     measure_free(&m);
 }
 
+static void a_token_of_the_prompt_as_calculated_by_hand(void **state)
+{
+    (void)state;
+    const float quarters[VOCAB] = {7, 7 - (float)M_LN2, 7 - 2 * (float)M_LN2, 7 - 2 * (float)M_LN2};
+    for (int i = 0; i < VOCAB; i++)
+        near(measure_logprob(quarters, VOCAB, i), log((const double[]){0.5, 0.25, 0.125, 0.125}[i]), 1e-6);
+    const float broken[VOCAB] = {NAN, NAN, NAN, NAN}, never[VOCAB] = {-INFINITY, -INFINITY, -INFINITY, 1};
+    near(measure_logprob(broken, VOCAB, 1), 0, 0);
+    near(measure_logprob(never, VOCAB, 3), 0, 0);
+    assert_true(measure_logprob(never, VOCAB, 0) < -1e6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(probability_and_entropy_of_what_is_drawn),
         cmocka_unit_test(what_does_not_fit_the_grammar_does_not_count),
         cmocka_unit_test(no_more_than_was_asked_for),
+        cmocka_unit_test(a_token_of_the_prompt_as_calculated_by_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,11 +15,12 @@
 #include "unit/engine/tiny_all.h"
 #include "unit/engine/tiny_run.h"
 
-enum { SLOTS = 4, ROOM = 330, PAGES = 9, BATCH = 48, CLIENTS = 40, FEW = 8, ANSWER_MAX = 24 };
+enum { SLOTS = 4, ROOM = 330, PAGES = 9, BATCH = 48, CLIENTS = 40, FEW = 8, ANSWER_MAX = 24, TOLD_MAX = 40 };
 
 struct client {
     int32_t tokens[ROOM + 1], n_prompt, n, wanted;
     int32_t cached;
+    int32_t tells, told, best[TOLD_MAX]; /* of the prompt's end: what was likeliest */
     bool ended, cancelled;
     struct sequence *sequence;
     struct run *run;
@@ -74,6 +75,14 @@ static int on_logits(void *ctx, float *row, int32_t *next, struct error *err)
     return c->n - c->n_prompt < c->wanted;
 }
 
+static void on_read(void *ctx, const float *row, int32_t next)
+{
+    struct client *c = ctx;
+    assert_true(c->told < c->tells && c->n == c->n_prompt);
+    assert_int_equal(next, c->tokens[c->n_prompt - c->tells + c->told]);
+    c->best[c->told++] = best_of(row);
+}
+
 static void on_ended(void *ctx, int rc, const struct error *err)
 {
     struct client *c = ctx;
@@ -86,7 +95,7 @@ static void on_ended(void *ctx, int rc, const struct error *err)
     c->sequence = NULL;
 }
 
-static const struct sequence_ops ops = {on_started, on_logits, on_ended};
+static const struct sequence_ops ops = {on_started, on_logits, on_ended, on_read};
 
 /* A prompt of its own, one behind a beginning that many have, or the next turn of what was said before. */
 static int32_t prompt_draw(struct run *run, int32_t *tokens)
@@ -148,6 +157,11 @@ static void arrive(struct run *run)
     scheduler_owner(c->sequence, key, key / 2);
     if (below(run, 2))
         expect(run, c);
+    if (below(run, 2) == 0) {
+        const int32_t asked = 1 + (int32_t)below(run, TOLD_MAX);
+        c->tells = asked < c->n - 1 ? asked : c->n - 1;
+        scheduler_tell(c->sequence, asked);
+    }
     run->n_clients++;
 }
 
@@ -182,6 +196,25 @@ static void check_alone(struct run *run, const struct client *c, const char *nam
             fail_msg("%s: token %d of a prompt of %d (%d cached) differs from the run alone", name,
                 at + count - c->n_prompt, c->n_prompt, c->cached);
     }
+}
+
+static void told_check_alone(struct run *run, const struct client *c, const char *name)
+{
+    static int32_t slots[ROOM];
+    static uint8_t wants[ROOM];
+    static float rows[TOLD_MAX * DENSE_VOCAB];
+    struct error err = {0};
+    assert_true(c->told == c->tells || c->cancelled);
+    for (int32_t i = 0; i < ROOM; i++)
+        wants[i] = i >= c->n_prompt - 1 - c->tells && i < c->n_prompt - 1;
+    model_state_truncate(run->alone, 0, 0);
+    if (model_decode(run->alone, &(struct model_batch){c->n_prompt, c->tokens, slots, wants}, rows, &err))
+        fail_msg("%s: %s", name, err.message);
+    for (int32_t i = 0; i < c->told; i++)
+        if (best_of(rows + (size_t)i * DENSE_VOCAB) != c->best[i])
+            fail_msg(
+                "%s: what was expected at %d of the last %d of a prompt of %d differs from the run alone",
+                name, i, c->tells, c->n_prompt);
 }
 
 static bool start(struct run *run, int32_t index, const char **name)
@@ -247,6 +280,7 @@ static void streams_are_as_if_alone(void **state)
             ended += run.clients[i].ended;
             cached += run.clients[i].cached;
             check_alone(&run, &run.clients[i], name);
+            told_check_alone(&run, &run.clients[i], name);
         }
         assert_true(ended >= run.n_clients / 2);
         shared += shares ? cached : 0;

@@ -218,7 +218,8 @@ static inline void client_ended(void *ctx, int rc, const struct error *err)
     c->sequence = NULL;
 }
 
-static const struct sequence_ops ops = {client_started, client_logits, client_ended};
+static const struct sequence_ops ops = {
+    .started = client_started, .logits = client_logits, .ended = client_ended};
 
 static inline void client_add(
     struct scheduler *s, struct client *c, const int32_t *prompt, int32_t n, int32_t wanted)

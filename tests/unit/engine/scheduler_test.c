@@ -501,7 +501,8 @@ static void shifting_ended(void *ctx, int rc, const struct error *err)
 static void test_a_full_context_shifts_where_asked(void **ctx)
 {
     (void)ctx;
-    static const struct sequence_ops shifting_ops = {shifting_started, shifting_logits, shifting_ended};
+    static const struct sequence_ops shifting_ops = {
+        .started = shifting_started, .logits = shifting_logits, .ended = shifting_ended};
     static const int32_t keeps[] = {0, 4, CONTEXT - 2};
     for (size_t i = 0; i < 3; i++) {
         struct model_state state = {.keeps = i == 1 ? 7 : 1};
@@ -519,6 +520,53 @@ static void test_a_full_context_shifts_where_asked(void **ctx)
         assert_true(c.n_ended == 1 && c.drawn == 500 && c.n_shifts >= 4);
         scheduler_free(s);
     }
+}
+
+/* ---- What the model expected of the prompt ---- */
+
+struct listener {
+    struct client client;
+    int32_t at; /* how many tokens the next row has seen */
+};
+
+static void on_read(void *ctx, const float *row, int32_t next)
+{
+    struct listener *l = ctx;
+    const int32_t *tokens = l->client.tokens;
+    assert_int_equal(l->client.n, l->client.n_prompt); /* nothing was drawn yet */
+    assert_true(row[follow(tokens, l->at)] > 0);
+    assert_int_equal(next, tokens[l->at++]);
+}
+
+static void test_the_end_of_a_prompt_is_told(void **ctx)
+{
+    (void)ctx;
+    static const struct sequence_ops telling = {client_started, client_logits, client_ended, on_read};
+    /* Prompts and how much of them; more than the rows of a step, all, more than all, nothing there is. */
+    static const int32_t asked[][3] = {
+        {60, 32, 32}, {60, 20, 20}, {60, 100, 59}, {5, 4, 4}, {1, 8, 0}, {150, 31, 31}};
+    struct model_state state = {.keeps = 1};
+    struct scheduler *s = create(&state, SLOTS);
+    for (int round = 0; round < 2; round++) { /* the second time all could be had of others */
+        struct listener l[6] = {0};
+        for (size_t i = 0; i < 6; i++) {
+            struct token_list list = {0};
+            l[i].client = (struct client){.n_prompt = asked[i][0], .n = asked[i][0], .wanted = 3};
+            for (int32_t k = 0; k < asked[i][0]; k++) {
+                l[i].client.tokens[k] = numbers((int32_t)i)[k];
+                assert_int_equal(token_list_append(&list, numbers((int32_t)i)[k], NULL), 0);
+            }
+            assert_int_equal(scheduler_add(s, &list, &telling, &l[i], &l[i].client.sequence, NULL), 0);
+            scheduler_tell(l[i].client.sequence, asked[i][1]);
+            l[i].at = asked[i][0] - asked[i][2];
+        }
+        run(s);
+        for (size_t i = 0; i < 6; i++) {
+            assert_int_equal(l[i].at, asked[i][0]);
+            assert_true(l[i].client.n_ended == 1 && l[i].client.rc == 0);
+        }
+    }
+    scheduler_free(s);
 }
 
 int main(void)
@@ -545,6 +593,7 @@ int main(void)
         cmocka_unit_test(test_paused_calls_do_not_run),
         cmocka_unit_test(test_prompts_that_cannot_run),
         cmocka_unit_test(test_a_full_context_shifts_where_asked),
+        cmocka_unit_test(test_the_end_of_a_prompt_is_told),
         cmocka_unit_test(test_free_with_open_sequences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -71,6 +71,7 @@ static void test_every_request_gives_back_its_memory(void **state)
         enum wire_type type;
         const char *payload;
     } requests[] = {{WIRE_CHAT, "{\"prompt\":\"abc\",\"max_tokens\":5,\"stop\":[\"zz\"]}"},
+        {WIRE_CHAT, "{\"prompt\":\"abcabc\",\"max_tokens\":2,\"measure\":2,\"measure_prompt\":true}"},
         {WIRE_CHAT, "{\"prompt\":\"\",\"body\":1}"}, {WIRE_CHAT, "{\"prompt\":\"abc\",\"max_tokens\":0}"},
         {WIRE_CHAT, "{\"body\":{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]},\"max_tokens\":3,"
                     "\"sampling\":{\"repeat_penalty\":1.2}}"},
