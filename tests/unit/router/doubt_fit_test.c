@@ -54,6 +54,33 @@ static void weights_are_fitted_where_they_help(void **state)
     assert_true(fabs((double)strong / N - r.share) < 0.05);
 }
 
+/* Where a second answer tells the wrong ones, it is asked for; where it is a copy of what is known, or
+ * chance, nobody pays for it. */
+static void what_costs_is_used_where_it_is_worth_it(void **state)
+{
+    (void)state;
+    for (int tells = 0; tells < 3; tells++) {
+        struct router_cascade c;
+        struct calibrate_report r;
+        uint64_t random = 5;
+        samples_make(tells != 1);
+        for (int i = 0; i < N; i++) {
+            struct doubt *d = &samples[i].doubt;
+            const bool wrong = samples[i].weak < 0.5;
+            d->has_again = d->has_prompt = random_of(&random) < 0.9; /* some were not told */
+            d->agreement = tells == 1   ? (wrong ? 0.5 : 1) * random_of(&random)
+                           : tells == 2 ? exp(d->logprob_least)
+                                        : random_of(&random);
+            d->prompt_logprob = -3 * random_of(&random);
+        }
+        assert_int_equal(router_cascade_fit(samples, N, 0.95, 16, &c, &r, &err), 0);
+        assert_int_equal(router_cascade_uses(&c, DOUBT_AGAIN), tells == 1);
+        assert_false(router_cascade_uses(&c, DOUBT_PROMPT));
+        assert_true(c.usual[DOUBT_PROMPT] > 1.2 && c.usual[DOUBT_PROMPT] < 1.8);
+        assert_true(tells != 1 || (c.weight[DOUBT_AGAIN] > 0 && r.fitted.apgr > 0.6));
+    }
+}
+
 static void chance_promises_nothing(void **state)
 {
     (void)state;
@@ -97,6 +124,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_are_fitted_where_they_help),
+        cmocka_unit_test(what_costs_is_used_where_it_is_worth_it),
         cmocka_unit_test(chance_promises_nothing),
         cmocka_unit_test(what_cannot_be_fitted_is_refused),
         cmocka_unit_test(the_threshold_takes_as_few_as_it_needs),

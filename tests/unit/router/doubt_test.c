@@ -44,6 +44,34 @@ static void signals_as_calculated_by_hand(void **state)
     near(doubt_value(&d, &more), 0, 1e-12);
 }
 
+/* What was asked for and did not come is as usual, not as if it were sure. */
+static void what_is_not_told_is_as_usual(void **state)
+{
+    (void)state;
+    double s[DOUBT_SIGNALS];
+    struct router_cascade c = {.tokens = 2, .threshold = 0.5, .fitted = true};
+    struct doubt d = doubt_of((const double[]){0.5, 0.5}, 2);
+    c.weight[DOUBT_PROMPT] = 0.1;
+    c.weight[DOUBT_AGAIN] = 0.5;
+    c.usual[DOUBT_PROMPT] = 3;
+    c.usual[DOUBT_AGAIN] = 0.4;
+    doubt_signals(&d, s);
+    assert_true(isnan(s[DOUBT_PROMPT]) && isnan(s[DOUBT_AGAIN]));
+    near(doubt_value(&d, &c), 0.1 * 3 + 0.5 * 0.4, 1e-12);
+    d.has_prompt = d.has_again = true;
+    d.prompt_logprob = -2;
+    d.agreement = 0.75;
+    near(doubt_value(&d, &c), 0.1 * 2 + 0.5 * 0.25, 1e-12);
+    assert_true(router_cascade_uses(&c, DOUBT_PROMPT) && !router_cascade_uses(&c, DOUBT_MEAN));
+    assert_false(router_cascade_uses(&plain, DOUBT_MEAN)); /* nothing is weighed */
+    /* A second answer that is still to come may agree; the prompt's surprise is known from the beginning. */
+    d.has_again = false;
+    d.prompt_logprob = -4.9;
+    assert_false(doubt_is_certain(&d, &c));
+    d.prompt_logprob = -5;
+    assert_true(doubt_is_certain(&d, &c));
+}
+
 /* Held against every way on: certain is what no further tokens could change, and it is found as soon as it is
  * so. */
 static void certain_is_what_sure_tokens_could_not_change(void **state)
@@ -83,11 +111,15 @@ static void what_is_written_is_read(void **state)
     struct json_writer w;
     json_t *o;
     struct doubt d = doubt_of((const double[]){0.5, 0.25}, 2), again;
+    d.has_prompt = d.has_again = true;
+    d.prompt_logprob = -1.5;
+    d.agreement = 0.25;
     struct router_cascade c = {.tokens = 12,
                               .threshold = 0.25,
                               .fitted = true,
                               .constant = 0.125,
-                              .weight = {1, -2, 3}},
+                              .weight = {1, -2, 3, 0.5, -0.5},
+                              .usual = {0.1, 0.2, 0.3, 0.4, 0.5}},
                           read;
     buf_init(&text, MIB);
     json_writer_init(&w, &text);
@@ -98,6 +130,9 @@ static void what_is_written_is_read(void **state)
     assert_int_equal(again.tokens, 2);
     near(again.logprob_sum, d.logprob_sum, 1e-9);
     near(again.entropy_sum, d.entropy_sum, 1e-9);
+    assert_true(again.has_prompt && again.has_again);
+    near(again.prompt_logprob, -1.5, 1e-12);
+    near(again.agreement, 0.25, 1e-12);
     buf_clear(&text);
     json_writer_init(&w, &text);
     json_object_begin(&w);
@@ -106,6 +141,14 @@ static void what_is_written_is_read(void **state)
     assert_int_equal(router_cascade_read(buf_str(&text), &read, &err), 0);
     assert_true(read.fitted && read.tokens == 12 && read.threshold == 0.25 && read.constant == 0.125);
     assert_memory_equal(read.weight, c.weight, sizeof c.weight);
+    assert_memory_equal(read.usual, c.usual, sizeof c.usual);
+    /* A file from before there were a prompt's signal and a second answer. */
+    assert_int_equal(
+        router_cascade_read(STR("{\"cascade\":{\"tokens\":8,\"threshold\":0.5,\"constant\":0,\"weights\":"
+                                "{\"mean\":1,\"least\":1,\"entropy\":1}}}"),
+            &read, &err),
+        0);
+    assert_true(!router_cascade_uses(&read, DOUBT_PROMPT) && !router_cascade_uses(&read, DOUBT_AGAIN));
     buf_free(&text);
 }
 
@@ -114,6 +157,10 @@ static void what_is_no_cascade_is_refused(void **state)
     (void)state;
     static const char *const bad[] = {"", "[]", "{}", "{\"cascade\":1}", "{\"cascade\":{}}",
         "{\"threshold\":0.5,\"constant\":1,\"base\":1,\"features\":[]}",
+        "{\"cascade\":{\"tokens\":8,\"threshold\":0.5,\"constant\":0,\"weights\":{\"mean\":1,\"least\":1,"
+        "\"entropy\":1,\"again\":\"x\"}}}",
+        "{\"cascade\":{\"tokens\":8,\"threshold\":0.5,\"constant\":0,\"usual\":{\"prompt\":[]},\"weights\":"
+        "{\"mean\":1,\"least\":1,\"entropy\":1}}}",
         "{\"cascade\":{\"tokens\":0,\"threshold\":0.5,\"constant\":0,\"weights\":{\"mean\":1,\"least\":1,"
         "\"entropy\":1}}}",
         "{\"cascade\":{\"tokens\":8,\"threshold\":0.5,\"constant\":0,\"weights\":{\"mean\":1,\"least\":1}}}",
@@ -126,6 +173,7 @@ static void what_is_no_cascade_is_refused(void **state)
         if (router_cascade_read(str_from(bad[i]), &c, &err) == 0)
             fail_msg("accepted: %s", bad[i]);
     static const char *const no_doubt[] = {"{}", "[]", "{\"tokens\":3}",
+        "{\"tokens\":3,\"mean_logprob\":-1,\"least_logprob\":-1,\"mean_entropy\":0,\"agreement\":2}",
         "{\"tokens\":3,\"mean_logprob\":1,\"least_logprob\":-1,\"mean_entropy\":0}",
         "{\"tokens\":0,\"mean_logprob\":-1,\"least_logprob\":-1,\"mean_entropy\":0}"};
     struct doubt d;
@@ -141,6 +189,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(signals_as_calculated_by_hand),
+        cmocka_unit_test(what_is_not_told_is_as_usual),
         cmocka_unit_test(certain_is_what_sure_tokens_could_not_change),
         cmocka_unit_test(what_is_written_is_read),
         cmocka_unit_test(what_is_no_cascade_is_refused),
