@@ -215,7 +215,8 @@ static void line_start(struct line *l, struct chat_request *request)
         .identity = l->api.identified ? &b->identity : NULL,
         .boundary_local = b->o.boundary_local,
         .batch = true,
-        .measure = b->o.measure};
+        .measure = b->o.measure,
+        .measure_again = b->o.measure_again};
     struct exchange_client client = {on_begin, on_event, on_fail, on_end, l};
     l->answer = must(calloc(1, l->shape->answer_size));
     l->shape->init(l->answer, request, &origin);

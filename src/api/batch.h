@@ -24,6 +24,7 @@ struct batch_options {
     const char *url;               /* the only one that lines may name; NULL: any */
     int parallel;                  /* lines at a time, at most */
     int32_t measure;               /* tokens of which the embedded engine tells how sure it is (exchange.h) */
+    bool measure_again;            /* likewise */
     /* On the loop, after batch_start has returned. ERROR_CANCELLED: after batch_cancel; `err` says what
      * failed. */
     void (*end)(void *ctx, int code, const struct error *err);

@@ -130,6 +130,7 @@ int batch_run(
         .model = o->model,
         .parallel = o->parallel,
         .measure = o->measure,
+        .measure_again = o->measure_again,
         .end = on_end,
         .progress = on_progress,
         .ctx = &r};

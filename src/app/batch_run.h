@@ -10,6 +10,7 @@ struct batch_run_options {
     const char *model; /* in place of the one that a line names; NULL: that one */
     int parallel;
     int measure; /* as batch_options has it */
+    bool measure_again;
 };
 /* Takes the configuration. Lines that fail have results, too, and are counted. A bar on standard error where
  * that is a terminal; SIGINT and SIGTERM end it when the lines that run are over. */

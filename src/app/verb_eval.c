@@ -41,8 +41,10 @@ static const char help[] =
     "weir "
     "calibrate\n"
     "  --max-tokens N     of an answer, default 512\n"
-    "  --measure N        how sure embedded models are of the first N tokens, for calibrate --cascade; "
-    "default 16\n"
+    "  --measure N        how sure embedded models are of the first N tokens, and how likely they found the "
+    "prompt,\n"
+    "                     for calibrate --cascade; default 16\n"
+    "  --again            and how far N tokens agree that are drawn once more; takes longer\n"
     "  --parallel N       answers at a time, default 4\n"
     "  --json             an object instead of a table\n"
     "  --config FILE      default weir.yaml\n";
@@ -73,6 +75,7 @@ struct eval {
     struct answer *answers; /* of sample i by model k: i * n_models + k */
     const char *judge, *config;
     long long max_tokens, parallel, measure;
+    bool again;
     char folder[64], in[96], out[96];
     int64_t since_ms;
     struct error *err;
@@ -288,8 +291,11 @@ static int batch_ask(struct eval *e, bool judging)
     struct config *config;
     struct batch_counts counts;
     const struct config_overrides none = {0};
-    const struct batch_run_options o = {
-        .in = e->in, .out = e->out, .parallel = (int)e->parallel, .measure = judging ? 0 : (int)e->measure};
+    const struct batch_run_options o = {.in = e->in,
+        .out = e->out,
+        .parallel = (int)e->parallel,
+        .measure = judging ? 0 : (int)e->measure,
+        .measure_again = !judging && e->again};
     size_t n;
     int rc = batch_write(e, judging, &n);
     if (rc || n == 0)
@@ -565,7 +571,8 @@ int verb_eval(int argc, char **argv)
     bool json = false;
     const struct verb_option options[] = {{"models", &models, NULL}, {"judge", &e.judge, NULL},
         {"out", &out, NULL}, {"max-tokens", &max_tokens, NULL}, {"parallel", &parallel, NULL},
-        {"measure", &measure, NULL}, {"json", NULL, &json}, {"config", &e.config, NULL}};
+        {"measure", &measure, NULL}, {"again", NULL, &e.again}, {"json", NULL, &json},
+        {"config", &e.config, NULL}};
     struct str state;
     int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
     if (n < 0)

@@ -32,16 +32,16 @@ static void held_drop(struct cascade *c)
     c->whole = false;
 }
 
-int32_t cascade_started(struct leg *leg)
+const struct router_cascade *cascade_started(struct leg *leg)
 {
     struct exchange *x = leg->x;
     struct cascade *c = &x->cascade;
     if (!x->decision.cascade || leg->model != x->order[0] || c->state > CASCADE_LISTENING)
-        return 0;
+        return NULL;
     c->state = CASCADE_LISTENING;
     c->local = leg;
     held_drop(c);
-    return x->decision.cascade->tokens;
+    return x->decision.cascade;
 }
 
 /* ---- What is held ---- */
@@ -140,7 +140,8 @@ static void decide(struct leg *leg)
 static bool is_due(const struct leg *leg, const struct chat_event *e)
 {
     const struct router_cascade *policy = leg->x->decision.cascade;
-    return leg->doubt.tokens >= policy->tokens || doubt_is_certain(&leg->doubt, policy) ||
+    const bool heard = leg->compared || !router_cascade_uses(policy, DOUBT_AGAIN);
+    return (heard && leg->doubt.tokens >= policy->tokens) || doubt_is_certain(&leg->doubt, policy) ||
            leg->x->cascade.bytes >= HELD_MOST || (e->kind == CHAT_EVENT_STOP && e->choice == 0);
 }
 

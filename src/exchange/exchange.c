@@ -354,6 +354,7 @@ struct exchange *exchange_start(struct exchange_shard *shard, struct chat_reques
         origin->request_id.len < sizeof x->request_id ? origin->request_id.len : sizeof x->request_id - 1);
     x->identified = origin->identity != NULL;
     x->measure = origin->measure;
+    x->measure_again = origin->measure_again;
     if (origin->identity)
         x->identity = *origin->identity;
     owner_set(x);

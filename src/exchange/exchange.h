@@ -52,10 +52,11 @@ struct exchange_origin {
     struct str (*header)(void *ctx, const char *name, int index);
     void *header_ctx;
     bool boundary_local, batch;
-    int32_t
-        measure; /* tokens of which the embedded engine is to tell how sure it is: `doubt` of the attempt */
-    bool cache;  /* the client asks for a kept answer, or to keep this one */
-    struct str body; /* the request as it came, for the cache; during exchange_start only */
+    int32_t measure;    /* tokens of which the embedded engine is to tell how sure it is, and of the prompt:
+                           `doubt` of the attempt */
+    bool measure_again; /* and how far a second answer agrees, which is drawn for it */
+    bool cache;         /* the client asks for a kept answer, or to keep this one */
+    struct str body;    /* the request as it came, for the cache; during exchange_start only */
 };
 
 /* Who answers; for the headers of the answer. */

@@ -40,6 +40,7 @@ struct leg {
     struct chat_usage usage;
     int64_t heard_milli; /* what came, by estimate, in thousandths of a token */
     struct doubt doubt;  /* of its first tokens, where the engine measures them */
+    bool compared;       /* with a second answer, or there was none */
     bool rests;          /* its answer waits for what others say (cascade.c) */
     int64_t reserved;    /* of the budgets, for what it may cost: nano-dollars */
 };
@@ -88,10 +89,11 @@ struct exchange {
     struct leg
         *counted; /* whose usage the ledger gets: the winner, or what was under way when the client left */
     struct cascade cascade;
-    int32_t measure; /* tokens of which the embedded engine tells how sure it is, besides */
-    bool by_latency; /* something went by how soon first tokens come: they are to be seen */
-    bool complete;   /* the whole answer came */
-    bool cacheable;  /* the answer may be kept, under `cache_key` */
+    int32_t measure;    /* tokens of which the embedded engine tells how sure it is, besides */
+    bool measure_again; /* and how far a second answer agrees */
+    bool by_latency;    /* something went by how soon first tokens come: they are to be seen */
+    bool complete;      /* the whole answer came */
+    bool cacheable;     /* the answer may be kept, under `cache_key` */
     unsigned char cache_key[CACHE_KEY];
     struct cache_answer *keeping; /* being gathered */
     struct cache_answer *kept;    /* what answers instead of a target */
@@ -134,9 +136,8 @@ void leg_cancel(struct leg *leg, const char *why);
 void leg_free(struct leg *leg);
 
 /* ---- cascade.c ---- */
-/* The leg's target is being asked: how many tokens are to be measured; 0: it is not the local one of a
- * cascade. */
-int32_t cascade_started(struct leg *leg);
+/* The leg's target is being asked: what it is decided by; NULL: it is not the local one of a cascade. */
+const struct router_cascade *cascade_started(struct leg *leg);
 /* An event of a leg's before anyone answers: true, it is held back. */
 bool cascade_takes(struct leg *leg, const struct chat_event *event);
 void cascade_answered(struct leg *by); /* before the others are cancelled */

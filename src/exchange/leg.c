@@ -1,5 +1,6 @@
 /* One target being asked: its place, its call and its deadlines. */
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -214,13 +215,17 @@ static const struct router_masked *masked_for(const struct leg *leg, const struc
 static const struct chat_request *measured(struct leg *leg, const struct chat_request *request)
 {
     struct exchange *x = leg->x;
-    int32_t tokens = cascade_started(leg);
-    tokens = tokens > x->measure ? tokens : x->measure;
+    const struct router_cascade *cascade = cascade_started(leg);
+    const int32_t tokens = cascade && cascade->tokens > x->measure ? cascade->tokens : x->measure;
     if (tokens == 0)
         return request;
     struct chat_request *copy = arena_new(x->request->arena, struct chat_request);
     *copy = *request;
     copy->measure = tokens;
+    copy->measure_prompt = x->measure > 0 || (cascade && router_cascade_uses(cascade, DOUBT_PROMPT));
+    copy->measure_again = x->measure_again                                       ? CHAT_AGAIN_ALWAYS
+                          : cascade && router_cascade_uses(cascade, DOUBT_AGAIN) ? CHAT_AGAIN_WHERE_FREE
+                                                                                 : CHAT_AGAIN_NEVER;
     return copy;
 }
 
@@ -281,6 +286,7 @@ static bool leg_start(struct leg *leg)
     leg->heard_milli = 0;
     leg->n_stopped = 0;
     leg->doubt = (struct doubt){0};
+    leg->compared = false;
     leg->rests = false;
     leg->attempt = attempts_begin(
         &x->attempts, x->request->arena, leg->model->name, provider_name(leg->model->target.provider));
@@ -368,8 +374,19 @@ void leg_again(struct leg *leg, int64_t delay_ms)
 
 void leg_measured(struct leg *leg, const struct chat_event *e)
 {
-    if (e->choice == 0)
-        doubt_add(&leg->doubt, e->measure.logprob, e->measure.entropy);
+    struct doubt *d = &leg->doubt;
+    if (e->choice > 0)
+        return;
+    if (e->measure.of == CHAT_MEASURED_TOKEN) {
+        doubt_add(d, e->measure.logprob, e->measure.entropy);
+    } else if (e->measure.of == CHAT_MEASURED_PROMPT) {
+        d->has_prompt = true;
+        d->prompt_logprob = e->measure.logprob;
+    } else {
+        leg->compared = true;
+        d->has_again = !isnan(e->measure.agreement);
+        d->agreement = d->has_again ? e->measure.agreement : 0;
+    }
 }
 
 void leg_rest(struct leg *leg)

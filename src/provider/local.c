@@ -2,9 +2,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "chat/chat_codec.h"
 #include "engine/engine.h"
 #include "provider/dialect.h"
+#include "provider/local_again.h"
 
 /* One of the request's n answers: a call of the engine of its own. They share the prompt's state where the
  * engine can (scheduler.h). */
@@ -25,6 +27,10 @@ struct local_call {
     bool started, failed;
     bool inside, closed; /* the sink is being called; it has closed the call */
     int64_t input_tokens, cached_tokens;
+    struct local_again again;
+    bool stop_held; /* the answer is complete but for `stop`, which waits for `again` */
+    struct chat_event stop;
+    struct buf stop_string; /* of it */
 };
 
 /* ---- What the engine can honour ---- */
@@ -168,6 +174,13 @@ static void choices_close(struct local_call *c, const struct local_choice *but)
         engine_call_close(c->choices[i].call);
         c->choices[i].call = NULL;
     }
+    local_again_close(&c->again);
+}
+
+static void call_free(struct local_call *c)
+{
+    buf_free(&c->stop_string);
+    free(c);
 }
 
 static void pass(struct local_call *c, const struct chat_event *event)
@@ -229,6 +242,38 @@ static void choice_event(struct local_choice *choice, const struct chat_event *e
     }
 }
 
+static void again_pass(struct local_call *c)
+{
+    struct chat_event out;
+    if (local_again_tells(&c->again, &out))
+        pass(c, &out);
+}
+
+/* The answer's last event, which is told after how far a second one agrees with it. */
+static bool stop_hold(struct local_call *c, const struct chat_event *event)
+{
+    if (event->kind != CHAT_EVENT_STOP || !local_again_is_awaited(&c->again))
+        return false;
+    buf_init(&c->stop_string, LIMIT_WIRE_FRAME);
+    buf_append_str(&c->stop_string, event->stop_string);
+    c->stop_held = true;
+    c->stop = *event;
+    c->stop.stop_string = buf_str(&c->stop_string);
+    return true;
+}
+
+static void answer_event(struct local_choice *choice, const struct chat_event *event)
+{
+    struct local_call *c = choice->owner;
+    local_again_hears(&c->again, event);
+    if (stop_hold(c, event))
+        return;
+    if (event->kind == CHAT_EVENT_STOP)
+        again_pass(c);
+    choice_event(choice, event);
+    again_pass(c);
+}
+
 static void on_event(void *ctx, const struct chat_event *event)
 {
     struct local_choice *choice = ctx;
@@ -237,10 +282,25 @@ static void on_event(void *ctx, const struct chat_event *event)
         return;
     c->failed = event->kind == CHAT_EVENT_ERROR;
     c->inside = true;
-    choice_event(choice, event);
+    answer_event(choice, event);
     c->inside = false;
     if (c->closed)
-        free(c);
+        call_free(c);
+}
+
+static void on_again(void *ctx, const struct chat_event *event)
+{
+    struct local_call *c = ctx;
+    c->inside = true;
+    local_again_hears_itself(&c->again, event);
+    again_pass(c);
+    if (c->stop_held && !local_again_is_awaited(&c->again)) {
+        c->stop_held = false;
+        choice_event(&c->choices[0], &c->stop);
+    }
+    c->inside = false;
+    if (c->closed)
+        call_free(c);
 }
 
 static int local_start(const struct provider_start *s, struct provider_call **out, struct error *err)
@@ -264,17 +324,21 @@ static int local_start(const struct provider_start *s, struct provider_call **ou
         rc = engine_chat(
             s->model->engine, s->loop, &one, (struct chat_sink){on_event, choice}, &choice->call, err);
         one.measure = 0; /* the first of them stands for all */
+        one.measure_prompt = false;
         one.sampling.seed = (int64_t)((uint64_t)one.sampling.seed + 1);
     }
+    if (rc == 0)
+        local_again_start(&c->again, s, (struct chat_sink){on_again, c});
     if (rc) {
         choices_close(c, NULL);
-        free(c);
+        call_free(c);
     } else {
         *out = &c->call;
     }
     return rc;
 }
 
+/* A second answer is short, and is not paused: it would keep its slot. */
 static void local_pause(struct provider_call *call, bool paused)
 {
     struct local_call *c = (struct local_call *)call;
@@ -289,7 +353,7 @@ static void local_close(struct provider_call *call)
     choices_close(c, NULL);
     c->closed = true;
     if (!c->inside)
-        free(c);
+        call_free(c);
 }
 
 const struct provider_ops provider_local_ops = {.kind = "local",

@@ -28,6 +28,11 @@ before(async () => {
   other = await Cloud.start({ text: ['the other'] });
   folder = makeFolder();
   writeFileSync(`${folder}/chain.gguf`, chainModel(next));
+  // Decided by one signal alone.
+  const calibration = (signal, weight, usual) =>
+    JSON.stringify({ cascade: { tokens: 4, threshold: 0.5, constant: 0, weights: { mean: 0, least: 0, entropy: 0, [signal]: weight }, usual: { [signal]: usual } } });
+  writeFileSync(`${folder}/again.json`, calibration('again', 1, 0.7));
+  writeFileSync(`${folder}/prompt.json`, calibration('prompt', 0.1, 0));
   gateway = await Gateway.start(
     `providers:
   out: {kind: openai, base_url: "${cloud.url}/v1", api_key: "\${SIM_KEY}", retries: 0, breaker: off, first_byte_timeout: 2s}
@@ -35,6 +40,7 @@ before(async () => {
 models:
   - {name: house, file: ${folder}/chain.gguf, slots: 2}
   - {name: big, file: ${folder}/chain.gguf, context: 128}
+  - {name: single, file: ${folder}/chain.gguf, slots: 1}
   - {name: strong, provider: out, model: s, price: {input: 1, output: 1}}
   - {name: second, provider: two, model: t}
 cache: {ttl: 5m}
@@ -43,6 +49,9 @@ routes:
   - {name: three, rules: [{use: [house, strong, second], cascade: {threshold: ${SURE}, tokens: 8}}]}
   - {name: masks, rules: [{use: [house, strong], redact: true, cascade: {threshold: ${SURE}}}]}
   - {name: inside, rules: [{use: [house, big], boundary: local, cascade: {threshold: ${SURE}}}]}
+  - {name: again, rules: [{use: [house, strong], cascade: {calibration: ${folder}/again.json}}]}
+  - {name: alone, rules: [{use: [single, strong], cascade: {calibration: ${folder}/again.json}}]}
+  - {name: reads, rules: [{use: [house, strong], cascade: {calibration: ${folder}/prompt.json}}]}
   - {name: asks, rules: [{name: kept, use: [house, strong], cache: true, cascade: {threshold: ${SURE}}}]}
 `,
     { folder, env: { SIM_KEY: 'sk-simulated' } },
@@ -88,6 +97,42 @@ for (const stream of [false, true]) {
     assert.equal(cloud.requests.length, 0);
     assert.equal(last().cost_nano_usd, 0);
     assert.deepEqual(attempts().map((a) => [a.target, a.outcome]), [['house', 'ok']]);
+    // What nobody weighs is not asked for.
+    assert.deepEqual(Object.keys(attempts()[0].measured).sort(), ['least_logprob', 'mean_entropy', 'mean_logprob', 'tokens']);
+  });
+
+  test(`a second answer is drawn where its agreement is weighed, and the client hears nothing of it, ${how}`, async () => {
+    const seen = new Set();
+    for (let i = 0; i < 12; i++) {
+      const word = i % 2 ? 'Narnia' : 'Gondor';
+      const r = await ask(`what is the castle of ${word}`, 'again');
+      const { agreement } = attempts()[0].measured;
+      assert.ok([0, 0.5, 2 / 3, 1].some((x) => Math.abs(agreement - x) < 1e-9), `${agreement}`);
+      const kept = 1 - agreement < 0.5;
+      assert.deepEqual(head(r), kept ? ['kept', 'house'] : ['escalated', 'strong']);
+      assert.equal(text(r), kept ? (i % 2 ? 'Cair Paravel' : 'Minas Tirith') : 'from the cloud');
+      assert.ok(Math.abs(attempts()[0].doubt - (1 - agreement)) < 1e-9);
+      if (kept) assert.equal(last().output_tokens, 3); // of the answer alone
+      seen.add(word + kept);
+    }
+    assert.ok(seen.has('Narniatrue') && seen.has('Gondorfalse'), [...seen].join());
+  });
+
+  test(`no slot is free for a second answer: as usual, ${how}`, async () => {
+    const r = await ask('what is the castle of Narnia', 'alone');
+    assert.ok(!('agreement' in attempts()[0].measured));
+    assert.deepEqual([attempts()[0].doubt, ...head(r)], [0.7, 'escalated', 'strong']);
+  });
+
+  test(`a prompt that surprises the local model, ${how}`, async () => {
+    for (let i = 0; i < 3; i++) { // the second time its state is at hand, and it is measured all the same
+      const known = await ask('Cair Paravel', 'reads');
+      assert.deepEqual(head(known), ['kept', 'house']);
+      assert.ok(Math.abs(attempts()[0].measured.prompt_logprob - Math.log(0.98)) < 1e-3, JSON.stringify(attempts()));
+      const strange = await ask('what is the castle of Narnia', 'reads');
+      assert.deepEqual(head(strange), ['escalated', 'strong']);
+      assert.ok(attempts()[0].measured.prompt_logprob < -20);
+    }
   });
 
   test(`unsure: the stronger one's answer, and not a word of the local one, ${how}`, async () => {

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/limits.h"
+#include "provider/local_again.h"
 
 static struct arena *arena;
 static struct provider *provider;
@@ -129,6 +130,40 @@ static void test_parts_and_tools(void **state)
     check(r, "'function_call'");
 }
 
+/* "..." at the end: it was cut there. */
+static void said(struct local_again_text *t, const char *text)
+{
+    struct str s = str_from(text);
+    t->whole = !str_ends(s, STR("..."));
+    buf_init(&t->said, KIB);
+    buf_append_str(&t->said, t->whole ? s : str_slice(s, 0, s.len - 3));
+}
+
+static void test_how_far_two_answers_agree(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *x, *y;
+        double agreement;
+    } cases[] = {{"Paris", "paris.", 1}, {"Paris", "Rome", 0}, {"", "", 1}, {"+", "+ ", 1}, {"+", "-", 0},
+        {"yes", "", 0}, {"It is Paris.", "Paris", 0.5}, {"a a b", "a b b", 2.0 / 3},
+        /* What was cut is compared as far as both go, without its last piece of a word. */
+        {"The answer is 42 becau...", "The answer is 42", 1},
+        {"The answer is 42 becau...", "The answer is 41", 0.75},
+        {"The answer is fort...", "The answer is forty-two, because...", 1}, {"Par...", "Paris", 0},
+        {"{\"city\":\"Bonn\"}", "{\"city\": \"Bonn\"}", 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct local_again_text x, y;
+        said(&x, cases[i].x);
+        said(&y, cases[i].y);
+        const double a = local_again_agreement(&x, &y), b = local_again_agreement(&y, &x);
+        if (a < cases[i].agreement - 1e-9 || a > cases[i].agreement + 1e-9 || a < b - 1e-9 || a > b + 1e-9)
+            fail_msg("'%s' and '%s': %g and %g", cases[i].x, cases[i].y, a, b);
+        buf_free(&x.said);
+        buf_free(&y.said);
+    }
+}
+
 static int set_up(void **state)
 {
     struct error err;
@@ -152,6 +187,7 @@ int main(void)
         cmocka_unit_test(test_a_grammar_beside_json_is_refused),
         cmocka_unit_test(test_vendor_members),
         cmocka_unit_test(test_parts_and_tools),
+        cmocka_unit_test(test_how_far_two_answers_agree),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
