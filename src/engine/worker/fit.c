@@ -32,7 +32,8 @@ struct fit fit_within(const struct model *m, const struct model_room *room, int3
     const struct model_info *info = model_info(m);
     struct fit f = {.room = *room, .weights = info->weight_bytes, .adapters = info->adapter_bytes};
     f.state = model_state_bytes_within(m, room);
-    f.compute = model_step_bytes(m, room->n_slots + SCHEDULER_DRAFTS, room->n_context, n_batch);
+    f.compute =
+        model_step_bytes(m, room->n_slots + SCHEDULER_DRAFTS + SCHEDULER_TOLD, room->n_context, n_batch);
     return f;
 }
 

@@ -26,7 +26,7 @@ int scheduler_create(struct model_state *state, const struct scheduler_options *
     s->token_slots = calloc(batch, sizeof *s->token_slots);
     s->rows = calloc(batch, sizeof *s->rows);
     s->wants = calloc(batch, 1);
-    s->logits = calloc(rows + TELL_ROWS, row);
+    s->logits = calloc(rows + SCHEDULER_TOLD, row);
     if (!s->slots || !s->tokens || !s->token_slots || !s->rows || !s->wants || !s->logits) {
         scheduler_free(s);
         return error_set(err, ERROR_MEMORY, "no memory for the scheduler: use fewer slots");

@@ -33,7 +33,7 @@ struct sequence_ops {
     void (*read)(void *ctx, const float *row, int32_t next);
 };
 
-enum { SCHEDULER_DRAFTS = 32 }; /* at most, in a step: so many rows of logits more */
+enum { SCHEDULER_DRAFTS = 32, SCHEDULER_TOLD = 32 }; /* at most, in a step: so many rows of logits more */
 
 struct scheduler_options {
     int32_t n_slots, n_context, n_vocab; /* as the state was made for */

@@ -92,7 +92,7 @@ static int32_t chunk_of(const struct scheduler *s, int32_t index, int32_t n, int
 {
     const struct sequence *q = s->slots[index].sequence;
     const int32_t from = model_state_length(s->state, index), ahead = s->slots[index].stop - from;
-    const int32_t told = q->tell + TELL_ROWS - s->n_told; /* where the rows end */
+    const int32_t told = q->tell + SCHEDULER_TOLD - s->n_told; /* where the rows end */
     if (ahead > 0 && n > ahead)
         n = ahead;
     if (told < q->tell_end && from + n > told)

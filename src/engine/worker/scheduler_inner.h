@@ -82,10 +82,9 @@ struct scheduler {
     int32_t n_tokens, n_rows;
     int32_t n_streams; /* of the tokens: of sequences that generate, without their drafts */
     int32_t n_drafts;
-    int32_t n_told; /* rows in the midst of prompts, at most TELL_ROWS */
-    float *logits;  /* n_slots + SCHEDULER_DRAFTS + TELL_ROWS rows of n_vocab */
+    int32_t n_told; /* rows in the midst of prompts, at most SCHEDULER_TOLD */
+    float *logits;  /* n_slots + SCHEDULER_DRAFTS + SCHEDULER_TOLD rows of n_vocab */
 };
-enum { TELL_ROWS = 32 };
 
 void sequence_end(struct scheduler *s, int32_t index, int rc, const struct error *err);
 /* The slot is free again; what its state holds is kept for others. Returns the sequence's tokens where the
