@@ -1,9 +1,10 @@
-/* How hard a prompt is for a small model: a linear model of seventeen features of its text and of its words
+/* How hard a prompt is for a small model: a linear model of eighteen features of its text and of its words
  * (score.h).
  *
- * The weights are a ridge regression of (strong answer's quality - weak answer's quality) on public outcomes
- * of pairs of models (RouteLLM's, LLMRouter's, RouterArena's), each benchmark centred, so that they rank
- * prompts of one kind rather than tell kinds apart. Counts go in as log(1 + n) / scale. */
+ * The weights (data/complexity.grams) are a ridge regression of (strong answer's quality - weak answer's
+ * quality) on public outcomes of pairs of models (RouteLLM's, LLMRouter's, RouterArena's), each benchmark
+ * centred, so that they rank prompts of one kind rather than tell kinds apart. Counts go in as log(1 + n) /
+ * scale. */
 #include <math.h>
 #include <pthread.h>
 #include <string.h>
@@ -49,6 +50,7 @@ static void features_make(const struct score_counts *c, size_t bytes, double out
         log_of(c->word[SCORE_NOT]) / 2,
         c->choices ? 1 : 0,
         log_of(c->capitals) / 5,
+        log_of(c->repeated) / 5,
     };
     memcpy(out, features, sizeof features);
 }
@@ -60,12 +62,8 @@ void score_features(struct str text, double out[SCORE_FEATURES])
     features_make(&counts, str_slice(text, 0, SCORE_TEXT).len, out);
 }
 
-const double score_feature_weight[SCORE_FEATURES] = {0.245, 0.082, 0.128, -0.273, 0.436, 0.041, -0.198,
-    -0.526, 0.095, 0.072, 0.153, 0.142, -0.208, 0.071, 0.182, 0.095, 0.297};
-
 double router_score(struct str prompt)
 {
-    const double middle = 0.5, width = 0.12;
     const struct score_gram_weights *weights = score_weights();
     struct score_counts counts;
     struct score_grams grams = {0};
@@ -75,8 +73,8 @@ double router_score(struct str prompt)
         features_make(&counts, prompt.len, features);
     else
         score_features(prompt, features);
-    double sum = (double)weights->unit * grams.sum / sqrt((double)grams.n + 1) + (double)weights->offset;
+    double sum = (double)weights->offset + (double)weights->unit * grams.sum / sqrt((double)grams.n + 1);
     for (size_t i = 0; i < SCORE_FEATURES; i++)
-        sum += score_feature_weight[i] * features[i];
-    return 1 / (1 + exp(-(sum - middle) / width));
+        sum += (double)weights->feature[i] * features[i];
+    return 1 / (1 + exp(-sum));
 }

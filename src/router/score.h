@@ -1,12 +1,12 @@
 /* Inside the complexity score; tools/score_train.c fits its weights with the same features.
  *
- *   text --one reading (score_read.c)--> counts --> 17 features:           x their weights (score.c)
+ *   text --one reading (score_read.c)--> counts --> 18 features:           x their weights
  *                                   |               log(1 + n) / scale, shares
- *                                   \-> grams: words, numbers and signs,   the weights at their places,
- *                                       and each pair of them, hashed to   over sqrt(how many + 1)
+ *                                   \-> grams: words, numbers and signs,   the weights at their places, each
+ *                                       and each pair of them, hashed to   once, over sqrt(how many + 1)
  *                                       SCORE_GRAM_BITS
  *
- *   score = 1 / (1 + exp(-(sum - middle) / width)) */
+ *   score = 1 / (1 + exp(-(offset + sum))) */
 #ifndef WEIR_ROUTER_SCORE_H
 #define WEIR_ROUTER_SCORE_H
 
@@ -16,7 +16,7 @@
 #include "base/str.h"
 
 enum {
-    SCORE_FEATURES = 17,
+    SCORE_FEATURES = 18,
     SCORE_GRAM_BITS = 16,
     SCORE_GRAMS = 1 << SCORE_GRAM_BITS,
     SCORE_TEXT = 64 * 1024, /* bytes that are counted in */
@@ -26,8 +26,9 @@ enum {
 
 /* data/complexity.grams, little-endian. */
 struct score_gram_weights {
-    float unit;   /* of `gram` */
-    float offset; /* makes the sum zero in the mean */
+    float unit; /* of `gram` */
+    float offset;
+    float feature[SCORE_FEATURES];
     int8_t gram[SCORE_GRAMS];
 };
 const struct score_gram_weights *score_weights(void);
@@ -46,11 +47,12 @@ enum score_word { SCORE_HARD, SCORE_STEP, SCORE_NOT, SCORE_IF, SCORE_WORDS };
 
 struct score_counts {
     size_t words, long_words, numbers, capitals, lines;
+    size_t repeated; /* words whose place came before */
     size_t sign[SCORE_SIGNS], word[SCORE_WORDS];
     bool choices; /* lines that begin with "A." or "(b)" */
 };
 
-/* The places of the text's grams, in order, with repetitions. */
+/* The places of the text's grams, each once, in the order in which they first come. */
 struct score_grams {
     uint16_t *places; /* room for SCORE_GRAMS_MOST, or NULL: only the other two are asked for */
     size_t n;
@@ -61,6 +63,5 @@ struct score_grams {
 void score_read(struct str text, struct score_counts *counts, struct score_grams *grams);
 
 void score_features(struct str text, double out[SCORE_FEATURES]);
-extern const double score_feature_weight[SCORE_FEATURES];
 
 #endif

@@ -146,6 +146,7 @@ const struct score_gram_weights *score_weights(void)
 /* ---- Tokens. ---- */
 struct reading {
     struct str text;
+    uint64_t seen[SCORE_GRAMS / 64]; /* a bit for each place that came */
     struct score_counts counts;
     uint16_t *places; /* NULL: not asked for */
     uint32_t before;  /* the token before, hashed */
@@ -153,17 +154,26 @@ struct reading {
     size_t n_grams;
 };
 
-/* The token's own place and its pair's with the token before. */
-static inline void gram_add(struct reading *r, uint32_t hash)
+/* 1: the place came for the first time. */
+static inline uint32_t place_add(struct reading *r, uint16_t place)
 {
-    uint16_t alone = place_of(hash), pair = place_of(hash * 31 + r->before);
-    r->sum += weights.gram[alone] + weights.gram[pair];
+    uint64_t *const seen = &r->seen[place >> 6];
+    const uint32_t first = (uint32_t)(~*seen >> (place & 63)) & 1;
+    *seen |= (uint64_t)1 << (place & 63);
+    r->sum += weights.gram[place] & -(int32_t)first;
+    if (r->places)
+        r->places[r->n_grams] = place;
+    r->n_grams += first;
+    return first;
+}
+
+/* The token's own place and its pair's with the token before. 1: the token came for the first time. */
+static inline uint32_t gram_add(struct reading *r, uint32_t hash)
+{
+    const uint32_t first = place_add(r, place_of(hash));
+    (void)place_add(r, place_of(hash * 31 + r->before));
     r->before = hash * 0x9e3779b1u;
-    if (r->places) {
-        r->places[r->n_grams] = alone;
-        r->places[r->n_grams + 1] = pair;
-    }
-    r->n_grams += 2;
+    return first;
 }
 
 /* A word's head holds zeros behind its end. */
@@ -180,7 +190,7 @@ static void kind_count(struct score_counts *c, struct str word, uint64_t head)
 static inline void word_take(struct reading *r, size_t at, size_t n)
 {
     uint64_t head = bytes_first(eight_at(r->text, at), n);
-    gram_add(r, word_hash(r->text, at, n, head));
+    r->counts.repeated += !gram_add(r, word_hash(r->text, at, n, head));
     r->counts.words++;
     r->counts.long_words += n >= 9;
     if (slots[slot_of(head)] > 0)

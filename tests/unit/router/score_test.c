@@ -21,6 +21,9 @@ static void grams_are_words_numbers_signs_and_their_pairs(void **state)
     assert_int_equal(grams_of(STR("Prove it: 12 > 7."), a), 2 * 7);
     assert_int_equal(grams_of(STR("prove IT: 34 > 9."), b), 2 * 7);
     assert_memory_equal(a, b, 2 * 7 * sizeof *a); /* small and capital, and numbers of one length, alike */
+    assert_int_equal(
+        grams_of(STR("prove it: 12 > 7. Prove it: 34 > 9."), b), 2 * 7 + 1); /* ". Prove" is new */
+    assert_memory_equal(a, b, 2 * 7 * sizeof *a);
     assert_int_equal(grams_of(STR("it prove"), b), 4);
     assert_int_equal(a[0], b[2]); /* a word has its place wherever it stands, */
     assert_true(a[1] != b[3]);    /* and a pair another one for what stands before it */
@@ -35,8 +38,10 @@ static void a_word_at_the_end_is_the_same_word(void **state)
     uint16_t places[SCORE_GRAMS_MOST];
     char exact[28];
     memcpy(exact, text, sizeof exact);
-    assert_int_equal(grams_of((struct str){exact, sizeof exact}, places), 8);
-    assert_int_equal(places[0], places[6]);
+    struct score_counts counts;
+    score_read((struct str){exact, sizeof exact}, &counts, NULL);
+    assert_int_equal(counts.repeated, 1);
+    assert_int_equal(grams_of((struct str){exact, sizeof exact}, places), 2 * 4 - 1);
     for (size_t n = 1; n <= 11; n++) {
         assert_int_equal(grams_of((struct str){exact, n}, places), 2);
         uint16_t first = places[0];
@@ -53,7 +58,14 @@ static void a_long_text_is_read_to_a_bound(void **state)
     static char text[200000];
     uint16_t places[SCORE_GRAMS_MOST];
     memset(text, '?', sizeof text);
-    assert_int_equal(grams_of((struct str){text, sizeof text}, places), SCORE_GRAMS_MOST);
+    assert_int_equal(
+        grams_of((struct str){text, sizeof text}, places), 3); /* a sign, the first, one behind it */
+    uint32_t random = 1;
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (char)('!' + ((random = random * 1664525u + 1013904223u) >> 24) % 94);
+    size_t n = grams_of((struct str){text, sizeof text}, places);
+    assert_int_equal(grams_of((struct str){text, SCORE_GRAM_TEXT}, places), n);
+    assert_true(n > 1000 && n < SCORE_GRAMS_MOST);
     double score = router_score((struct str){text, sizeof text});
     assert_true(score >= 0 && score <= 1);
 }
@@ -101,10 +113,22 @@ static size_t plain_token(struct str text, size_t i, enum plain_class *class)
     return i;
 }
 
-static size_t plain_grams(struct str text, uint16_t out[SCORE_GRAMS_MOST])
+/* False: it is there already. */
+static bool plain_add(uint16_t out[SCORE_GRAMS_MOST], size_t *n, uint32_t hash)
+{
+    const uint16_t place = (uint16_t)((uint64_t)hash * 0x85ebca6bu >> 24);
+    for (size_t i = 0; i < *n; i++)
+        if (out[i] == place)
+            return false;
+    out[(*n)++] = place;
+    return true;
+}
+
+static size_t plain_grams(struct str text, uint16_t out[SCORE_GRAMS_MOST], size_t *repeated)
 {
     size_t n = 0, end;
     uint32_t before = 0;
+    *repeated = 0;
     text = str_slice(text, 0, SCORE_GRAM_TEXT);
     for (size_t i = 0; i < text.len; i = end) {
         enum plain_class class;
@@ -113,8 +137,8 @@ static size_t plain_grams(struct str text, uint16_t out[SCORE_GRAMS_MOST])
             continue;
         uint32_t hash = class == PLAIN_DIGIT ? 0x1234567u + (uint32_t)(end - i > 3 ? 3 : end - i)
                                              : plain_hash(str_slice(text, i, end));
-        out[n++] = (uint16_t)((uint64_t)hash * 0x85ebca6bu >> 24);
-        out[n++] = (uint16_t)((uint64_t)(uint32_t)(hash * 31 + before) * 0x85ebca6bu >> 24);
+        *repeated += !plain_add(out, &n, hash) && class == PLAIN_LETTER;
+        plain_add(out, &n, hash * 31 + before);
         before = hash * 0x9e3779b1u;
     }
     return n;
@@ -170,9 +194,12 @@ static void both_readings_are_one(struct str text)
 {
     static uint16_t a[SCORE_GRAMS_MOST], b[SCORE_GRAMS_MOST];
     struct score_counts counts, plain;
-    size_t n = plain_grams(text, b);
-    assert_int_equal(grams_of(text, a), n);
+    struct score_grams grams = {.places = a};
+    size_t repeated, n = plain_grams(text, b, &repeated);
+    score_read(text, &counts, &grams);
+    assert_int_equal(grams.n, n);
     assert_memory_equal(a, b, n * sizeof *a);
+    assert_int_equal(counts.repeated, repeated);
     plain_counts(text, &plain);
     score_read(text, &counts, NULL);
     counts.sign[SCORE_OTHER] = plain.sign[SCORE_OTHER] = 0; /* not asked for */
