@@ -62,7 +62,7 @@ static void on_ended(void *ctx, int rc, const struct error *err)
         job->failure = *err;
 }
 
-static const struct sequence_ops ops = {on_started, on_logits, on_ended};
+static const struct sequence_ops ops = {.started = on_started, .logits = on_logits, .ended = on_ended};
 
 /* Tokens far apart, the same each time. */
 static int prompt_fill(struct token_list *tokens, int64_t n, int32_t n_vocab, struct error *err)
