@@ -27,7 +27,8 @@ static void counting_ended(void *ctx, int rc, const struct error *err)
     client_ended(ctx, rc, err);
 }
 
-static const struct sequence_ops counting = {.started = client_started, .logits = client_logits, .ended = counting_ended};
+static const struct sequence_ops counting = {
+    .started = client_started, .logits = client_logits, .ended = counting_ended};
 
 /* One answer of 100 tokens to a prompt of 10; returns how many steps it took. */
 static int32_t answer(struct model_state *state, bool drafts, int32_t wrong)
