@@ -39,7 +39,7 @@ static const char help[] =
 
 static int help_say(void)
 {
-    char names[400];
+    char names[600];
     hf_arch_names(names, sizeof names);
     printf(help, names);
     return 0;

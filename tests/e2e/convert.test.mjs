@@ -67,7 +67,7 @@ test('a llama becomes a file: rows turned, names, keys, tokenizer, template, sam
 });
 
 test('each architecture goes to a file and back, and nothing is lost', () => {
-  for (const kind of ['llama', 'qwen2', 'qwen3', 'gemma2', 'phi3', 'mixtral']) {
+  for (const kind of ['llama', 'qwen2', 'qwen3', 'gemma2', 'gemma3', 'phi3', 'mixtral']) {
     const m = model(kind, { seed: 7, layers: kind === 'gemma2' ? 26 : 2 });
     put(at(`${kind}.hf`), m);
     run('convert', `${kind}.hf`, `${kind}.gguf`);
@@ -80,6 +80,19 @@ test('each architecture goes to a file and back, and nothing is lost', () => {
     assert.equal(greedy(`${kind}.gguf`).length, 8);
   }
   close(values('gemma2.gguf', 'blk.0.post_ffw_norm.weight'), model('gemma2', { seed: 7, layers: 26 }).tensors['model.layers.0.post_feedforward_layernorm.weight'].values.map((x) => x + 1), 0);
+});
+
+test('of a model that also sees, the one that speaks is taken', () => {
+  const m = model('gemma3', { seed: 7 });
+  const { architectures, ...settings } = m.config;
+  for (const [i, prefix] of [['language_model.', ''], ['', 'model.language_model.']].entries()) {
+    const named = (name) => (prefix[1] ? name.replace(/^model\./, prefix[1]) : prefix[0] + name);
+    const tensors = Object.fromEntries(Object.entries(m.tensors).map(([name, t]) => [named(name), t]));
+    tensors[`${i ? 'model.' : ''}vision_tower.patch.weight`] = { shape: [1, 2, 1, 1, 2], values: new Float32Array(4) };
+    put(at('seeing'), { ...m, tensors, config: { architectures: ['Gemma3ForConditionalGeneration'], text_config: settings, vision_config: {} } });
+    run('convert', 'seeing', 'seeing.gguf', '--name', 'gemma3.hf');
+    assert.ok(readFileSync(at('seeing.gguf')).equals(readFileSync(at('gemma3.gguf'))));
+  }
 });
 
 test('the reference models go out and back, and answer the same', (t) => {

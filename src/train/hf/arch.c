@@ -141,6 +141,13 @@ static const struct hf_fixed fixed_qwen2moe[] = {SILU, {"norm_topk_prob", "false
 static const struct hf_fixed fixed_qwen3moe[] = {SILU, {"norm_topk_prob", "true", NULL, false},
     {"decoder_sparse_step", "1", NULL, true}, {"mlp_only_layers", "[]", NULL, true}, FIXED_END};
 
+/* ---- Models inside others ---- */
+static const char *const gemma3_left[] = {"vision_tower.", "multi_modal_projector.", NULL};
+static const struct hf_default gemma3_defaults[] = {{"num_attention_heads", 8}, {"num_key_value_heads", 4},
+    {"head_dim", 256}, {"vocab_size", 262208}, {"max_position_embeddings", 131072}, {"sliding_window", 4096},
+    {NULL, 0}};
+static const struct hf_inner gemma3_inner = {"text_config", "language_model.", gemma3_left, gemma3_defaults};
+
 /* ---- Architectures ---- */
 #define LISTS(...)                                                                                           \
     (const struct hf_part *const[])                                                                          \
@@ -176,6 +183,10 @@ const struct hf_arch hf_archs[] = {
     {"Gemma3ForCausalLM", "gemma3_text", "gemma3", LISTS(ends_plus_one),
         LISTS(norms_around, attention, head_norms_plus_one, ffn), keys_gemma3, fixed_gemma3, .rope_base = 1e6,
         .rotated = 1, .head = 256, .scalar = true, .window_period = 6},
+    {"Gemma3ForConditionalGeneration", "gemma3_text", "gemma3", LISTS(ends_plus_one),
+        LISTS(norms_around, attention, head_norms_plus_one, ffn), keys_gemma3, fixed_gemma3,
+        .inner = &gemma3_inner, .rope_base = 1e6, .rotated = 1, .head = 256, .scalar = true,
+        .window_period = 6},
     {"Phi3ForCausalLM", "phi3", "phi3", LISTS(ends), LISTS(norms, attention_fused, ffn_fused), keys_phi3,
         fixed_silu, .rope_base = 1e4, .rotated = 1, .longrope = true},
     {"GraniteForCausalLM", "granite", "granite", LISTS(ends), LISTS(norms, attention_turned, ffn),

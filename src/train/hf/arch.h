@@ -74,12 +74,25 @@ struct hf_fixed {
     bool may_lack;    /* the value is what the key means when it is missing */
 };
 
+/* Of a model that sees, too, the one that speaks. */
+struct hf_default {
+    const char *key;
+    double value;
+};
+struct hf_inner {
+    const char *settings;              /* where config.json has its settings: "text_config" */
+    const char *prefix;                /* before the names of its tensors */
+    const char *const *left;           /* how those begin that are not its; ends with NULL */
+    const struct hf_default *defaults; /* what goes without saying; ends with a key of NULL */
+};
+
 struct hf_arch {
     const char *hf, *model_type, *gguf;  /* "LlamaForCausalLM", "llama", "llama" */
     const struct hf_part *const *ends;   /* lists of parts outside the layers; ends with NULL */
     const struct hf_part *const *blocks; /* of each layer */
     const struct hf_key *keys;           /* beside those that all have; ends with a key of NULL */
     const struct hf_fixed *fixed;        /* ends with a key of NULL */
+    const struct hf_inner *inner;        /* NULL: it is all of the model */
     const char *pre;     /* what the published ones call how text is cut; NULL: as it is usual */
     double rope_base;    /* where config.json does not say */
     double rotated;      /* share of a head's values that is rotated, where config.json does not say */

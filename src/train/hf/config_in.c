@@ -132,7 +132,7 @@ static int architecture_find(struct hf_config *c, struct error *err)
 {
     const struct json_item *list = hf_given(c->root, "architectures");
     const struct str name = json_item_str(json_item_first(list));
-    char known[400];
+    char known[600];
     if (name.len == 0)
         return error_set(err, ERROR_INVALID, "config.json names no model in 'architectures'");
     c->arch = hf_arch_find(name);
@@ -141,6 +141,29 @@ static int architecture_find(struct hf_config *c, struct error *err)
     hf_arch_names(known, sizeof known);
     return error_set(err, ERROR_UNSUPPORTED, "config.json's architecture is '" STR_FMT "': known are %s",
         STR_ARG(str_slice(name, 0, 60)), known);
+}
+
+/* The language model's settings, then those of the whole, then what goes without saying: of two of one name
+ * the first counts. */
+static int inner_read(struct hf_config *c, struct error *err)
+{
+    const struct hf_inner *inner = c->arch->inner;
+    const struct json_item *settings = hf_given(c->root, inner->settings);
+    struct buf text;
+    if (!json_item_is(settings, JSON_ITEM_OBJECT) || settings->n == 0)
+        return error_set(err, ERROR_INVALID, "config.json has no '%s' with the language model's settings",
+            inner->settings);
+    buf_init(&text, 3 * CONFIG_MAX);
+    buf_append(&text, settings->text.data, settings->text.len - 1);
+    buf_append_char(&text, ',');
+    buf_append(&text, c->root->text.data + 1, c->root->text.len - 2);
+    for (const struct hf_default *d = inner->defaults; d->key; d++)
+        buf_appendf(&text, ",\"%s\":%.0f", d->key, d->value);
+    buf_append_char(&text, '}');
+    const struct str all = text.failed ? STR_NONE : arena_copy(c->arena, buf_str(&text));
+    buf_free(&text);
+    return all.len > 0 ? json_view_read(&c->view, all, &c->root, err)
+                       : error_set(err, ERROR_MEMORY, "no memory for config.json");
 }
 
 int hf_config_read(struct arena *arena, const char *folder, struct hf_config *out, struct error *err)
@@ -152,6 +175,7 @@ int hf_config_read(struct arena *arena, const char *folder, struct hf_config *ou
     if (rc == 0 && json_view_read(&out->view, text, &out->root, err))
         rc = error_wrap(err, "config.json");
     rc = rc ? rc : architecture_find(out, err);
+    rc = rc || !out->arch->inner ? rc : inner_read(out, err);
     rc = rc ? rc : shape_read(out, err);
     rc = rc ? rc : fixed_check(out, err);
     rc = rc ? rc : scalar_check(out, err);

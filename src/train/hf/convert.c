@@ -1,9 +1,11 @@
 /* A model's folder to a GGUF file. */
 #include "train/hf/convert.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "train/hf/config.h"
 #include "train/hf/safetensors.h"
 #include "train/hf/source.h"
@@ -34,6 +36,21 @@ static int shape_check(const struct safetensor *s, int64_t rows, int64_t columns
     return 0;
 }
 
+/* By its name; of a model inside another by either of two longer ones. */
+static struct safetensor *find(const struct conversion *c, const char *name)
+{
+    const struct hf_inner *inner = c->config.arch->inner;
+    const bool in_model = strncmp(name, "model.", 6) == 0;
+    char longer[2 * HF_NAME_MAX];
+    if (!inner)
+        return weights_find(&c->weights, str_from(name));
+    snprintf(longer, sizeof longer, "%s%s", inner->prefix, name);
+    struct safetensor *s = weights_find(&c->weights, str_from(longer));
+    snprintf(longer, sizeof longer, "%s%s%s", in_model ? "model." : "", in_model ? inner->prefix : "",
+        name + (in_model ? 6 : 0));
+    return s ? s : weights_find(&c->weights, str_from(longer));
+}
+
 /* The tensor that a part is made of; NULL and no error: the model goes without it. */
 static int weight_find(struct conversion *c, const struct hf_part *part, int64_t layer, int64_t expert,
     bool bias, const struct tensor **out, struct error *err)
@@ -43,7 +60,7 @@ static int weight_find(struct conversion *c, const struct hf_part *part, int64_t
     const int64_t rows = vector ? 1 : hf_size(&c->config.shape, part->rows),
                   columns = hf_size(&c->config.shape, bias ? part->rows : part->columns);
     hf_name(part, layer, expert, bias, name);
-    struct safetensor *s = weights_find(&c->weights, str_from(name));
+    struct safetensor *s = find(c, name);
     const struct json_item *tied = hf_given(c->config.root, "tie_word_embeddings");
     const bool may_lack = bias ? !(part->flags & HF_MUST_BIAS) : part->flags & HF_MAY_LACK;
     *out = NULL;
@@ -90,16 +107,32 @@ static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool b
     return hf_list_add(&c->list, &tensor, &source, err);
 }
 
+/* It is of the parts around the language model. */
+static bool is_left(const struct hf_inner *inner, struct str name)
+{
+    bool left = false;
+    if (str_starts(name, STR("model.")))
+        name = str_slice(name, 6, name.len);
+    for (size_t i = 0; inner && inner->left[i]; i++)
+        left = left || str_starts(name, str_from(inner->left[i]));
+    return left;
+}
+
 /* Nothing of the model is left behind unsaid. */
 static int check_taken(const struct conversion *c, struct error *err)
 {
+    size_t left = 0;
     for (size_t i = 0; i < c->weights.n; i++) {
         const struct safetensor *s = c->weights.list[i];
-        if (!s->taken && !str_ends(s->tensor.name, STR(".rotary_emb.inv_freq")))
+        if (!s->taken && is_left(c->config.arch->inner, s->tensor.name))
+            left++;
+        else if (!s->taken && !str_ends(s->tensor.name, STR(".rotary_emb.inv_freq")))
             return error_set(err, ERROR_UNSUPPORTED,
                 "tensor '" STR_FMT "' is not known of a %s: what it does would be lost",
                 STR_ARG(str_slice(s->tensor.name, 0, 200)), c->config.arch->hf);
     }
+    if (left > 0)
+        log_warn("convert", "%zu tensors of what is around the language model are left out", left);
     return 0;
 }
 
@@ -117,7 +150,7 @@ static int tensors_plan(struct conversion *c, struct error *err)
 /* ---- The file ---- */
 static const struct quantize_mix *mix_of(const struct conversion *c, const struct quantize_mix *wanted)
 {
-    const struct safetensor *s = weights_find(&c->weights, STR("model.embed_tokens.weight"));
+    const struct safetensor *s = find(c, "model.embed_tokens.weight");
     const enum tensor_type type = s && s->tensor.type != TENSOR_F64 ? s->tensor.type : TENSOR_F32;
     return wanted ? wanted : quantize_mix_find(tensor_type_info(type)->name);
 }

@@ -106,6 +106,7 @@ const kinds = {
   qwen2: { hf: 'Qwen2ForCausalLM', bias: true },
   qwen3: { hf: 'Qwen3ForCausalLM', headNorms: true },
   gemma2: { hf: 'Gemma2ForCausalLM', around: true, tied: true, config: { hidden_activation: 'gelu_pytorch_tanh', attn_logit_softcapping: 50, final_logit_softcapping: 30, sliding_window: 16, query_pre_attn_scalar: 8 } },
+  gemma3: { hf: 'Gemma3ForCausalLM', around: true, headNorms: true, tied: true, config: { hidden_activation: 'gelu_pytorch_tanh', sliding_window: 16, rope_theta: 1000000, rope_local_base_freq: 10000 } },
   phi3: { hf: 'Phi3ForCausalLM', fused: true, config: { sliding_window: 2047 } },
   mixtral: { hf: 'MixtralForCausalLM', experts: 3, config: { num_local_experts: 3, num_experts_per_tok: 2 } },
 };

@@ -516,6 +516,24 @@ static void many_names_take_linear_time(void **state)
     gguf_writer_free(&w);
 }
 
+/* The tensors' bytes are still to be written. */
+static void opens_a_header_alone(void **state)
+{
+    (void)state;
+    struct buf file = small_file(3);
+    struct gguf *g;
+    struct error err;
+    const size_t header = file.len - (64 + 34);
+    assert_int_not_equal(gguf_open_memory(file.data, header, &g, &err), 0);
+    assert_int_equal(gguf_open_header(file.data, header, &g, &err), 0);
+    assert_int_equal(gguf_n_tensors(g), 2);
+    assert_int_equal(gguf_tensor_find(g, "first.weight")->shape[1], 3);
+    assert_null(gguf_tensor_find(g, "first.weight")->data);
+    gguf_close(g);
+    assert_int_not_equal(gguf_open_header(file.data, header / 2, &g, &err), 0);
+    buf_free(&file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -531,6 +549,7 @@ int main(void)
         cmocka_unit_test(refuses_bad_alignment),
         cmocka_unit_test(refuses_bad_tensors),
         cmocka_unit_test(joins_split_files),
+        cmocka_unit_test(opens_a_header_alone),
         cmocka_unit_test(refuses_what_is_no_file),
         cmocka_unit_test(many_names_take_linear_time),
     };

@@ -273,6 +273,28 @@ static void random_texts_with_a_change_are_seen_as_afresh(void **state)
     json_view_free(&v);
 }
 
+/* A tokenizer has more values than any request may. */
+static void more_values_than_usual_are_read_where_it_is_said(void **state)
+{
+    struct json_view v;
+    const struct json_item *root;
+    struct error err;
+    struct buf b;
+    (void)state;
+    json_view_init(&v);
+    buf_init(&b, 64 * MIB);
+    buf_append_char(&b, '[');
+    for (int i = 0; i <= LIMIT_JSON_VALUES; i++)
+        buf_append_text(&b, "0,");
+    buf_append_text(&b, "0]");
+    assert_int_not_equal(json_view_read(&v, buf_str(&b), &root, &err), 0);
+    v.most = 2 * (size_t)LIMIT_JSON_VALUES;
+    assert_int_equal(json_view_read(&v, buf_str(&b), &root, &err), 0);
+    assert_int_equal(json_item_length(root), LIMIT_JSON_VALUES + 2);
+    buf_free(&b);
+    json_view_free(&v);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,6 +306,7 @@ int main(void)
         cmocka_unit_test(every_cut_is_refused),
         cmocka_unit_test(an_event_like_the_last_is_seen_as_afresh),
         cmocka_unit_test(random_texts_with_a_change_are_seen_as_afresh),
+        cmocka_unit_test(more_values_than_usual_are_read_where_it_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
