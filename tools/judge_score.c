@@ -22,7 +22,8 @@ enum { GROUPS = 64, CATEGORIES = 7, SPANS = 2 };
 static const char *const span_types[SPANS] = {"PERSON", "STREET_ADDRESS"};
 
 struct spans {
-    int exact, overlap, given, wanted;
+    int exact, overlap, right, given,
+        wanted; /* wanted ones found, exactly and in part; given ones that are right in part */
 };
 
 struct group {
@@ -51,11 +52,29 @@ static struct group *group_of(struct str split, const char *lang)
     return &groups[n_groups++];
 }
 
+/* Does it share a character with a wanted one of its type? */
+static bool span_near(const json_t *want, const struct router_entity *e)
+{
+    bool near = false;
+    for (size_t i = 0; i < json_array_size(want) && !near; i++) {
+        const json_t *x = json_array_get(want, i);
+        near = str_is(json_str(json_object_get(x, "type")), e->type) &&
+               e->start < (size_t)json_integer_value(json_object_get(x, "end")) &&
+               (size_t)json_integer_value(json_object_get(x, "start")) < e->end;
+    }
+    return near;
+}
+
 static void spans_count(
     struct spans *s, const char *type, const json_t *want, const struct router_findings *f)
 {
-    for (size_t i = 0; i < f->n_entities; i++)
-        s->given += strcmp(f->entities[i].type, type) == 0;
+    for (size_t i = 0; i < f->n_entities; i++) {
+        const struct router_entity *e = &f->entities[i];
+        if (strcmp(e->type, type) != 0)
+            continue;
+        s->given++;
+        s->right += span_near(want, e);
+    }
     for (size_t i = 0; i < json_array_size(want); i++) {
         const json_t *x = json_array_get(want, i);
         size_t start = (size_t)json_integer_value(json_object_get(x, "start"));
@@ -158,9 +177,16 @@ static double share(int part, int whole)
     return whole ? (double)part / whole : 1;
 }
 
-static double f1(int right, const struct spans *s)
+static double f1(double recall, double precision)
 {
-    return share(2 * right, s->given + s->wanted);
+    return recall + precision > 0 ? 2 * recall * precision / (recall + precision) : 0;
+}
+
+static void spans_print(const char *type, const struct spans *s)
+{
+    printf(" %s F1 %.3f exact %.3f overlapping", type,
+        f1(share(s->exact, s->wanted), share(s->exact, s->given)),
+        f1(share(s->overlap, s->wanted), share(s->right, s->given)));
 }
 
 static void group_print(const struct group *g)
@@ -175,8 +201,7 @@ static void group_print(const struct group *g)
                 share(g->itself[k], g->wanted[k]));
     for (size_t i = 0; i < SPANS; i++)
         if (g->spans[i].wanted > 0)
-            printf(" %s F1 %.3f exact %.3f overlapping", span_types[i], f1(g->spans[i].exact, &g->spans[i]),
-                f1(g->spans[i].overlap, &g->spans[i]));
+            spans_print(span_types[i], &g->spans[i]);
     printf("\n");
 }
 

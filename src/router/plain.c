@@ -23,7 +23,7 @@ static uint32_t number_read(struct str s, unsigned base, size_t least, size_t mo
     return value;
 }
 
-/* \u0040 and, in JSON inside JSON, \\u0040; \/ and \" . */
+/* \u0040 and, in JSON inside JSON, \\u0040; \u{40}, \U00000040, \x40; \/ and \" . */
 static size_t escape_read(struct str s, uint32_t *out)
 {
     size_t n = 1, digits;
@@ -35,10 +35,17 @@ static size_t escape_read(struct str s, uint32_t *out)
         *out = (unsigned char)s.data[n];
         return n + 1;
     }
-    if (s.data[n] != 'u')
+    char kind = s.data[n++];
+    bool braces = kind == 'u' && n < s.len && s.data[n] == '{';
+    size_t least = braces ? 1 : kind == 'u' ? 4 : kind == 'U' ? 8 : 2, most = braces ? 6 : least;
+    if (kind != 'u' && kind != 'U' && kind != 'x')
         return 0;
-    *out = number_read(str_slice(s, n + 1, s.len), 16, 4, 4, &digits);
-    return digits ? n + 1 + digits : 0;
+    n += braces;
+    *out = number_read(str_slice(s, n, s.len), 16, least, most, &digits);
+    n += digits;
+    if (digits == 0 || (braces && (n == s.len || s.data[n++] != '}')))
+        return 0;
+    return n;
 }
 
 /* %40, and %2540 where it was encoded twice. */
@@ -51,12 +58,29 @@ static size_t percent_read(struct str s, uint32_t *out)
     return digits ? n + digits : 0;
 }
 
+/* &commat; and what else parts a value. */
+static size_t entity_named(struct str s, uint32_t *out)
+{
+    static const struct {
+        struct str name;
+        char c;
+    } all[] = {{{"&commat;", 8}, '@'}, {{"&period;", 8}, '.'}, {{"&nbsp;", 6}, ' '}, {{"&hyphen;", 8}, '-'},
+        {{"&dash;", 6}, '-'}, {{"&lowbar;", 8}, '_'}, {{"&colon;", 7}, ':'}, {{"&sol;", 5}, '/'},
+        {{"&plus;", 6}, '+'}, {{"&num;", 5}, '#'}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (str_starts(s, all[i].name)) {
+            *out = (unsigned char)all[i].c;
+            return all[i].name.len;
+        }
+    return 0;
+}
+
 /* &#64; and &#x40; */
 static size_t entity_read(struct str s, uint32_t *out)
 {
     size_t digits;
     if (!str_starts(s, STR("&#")))
-        return 0;
+        return entity_named(s, out);
     bool hex = s.len > 2 && (s.data[2] | 0x20) == 'x';
     size_t n = hex ? 3 : 2;
     *out = number_read(str_slice(s, n, s.len), hex ? 16 : 10, 2, 6, &digits);
@@ -64,14 +88,36 @@ static size_t entity_read(struct str s, uint32_t *out)
     return digits && n < s.len && s.data[n] == ';' ? n + 1 : 0;
 }
 
-/* Full-width forms (U+FF01 to U+FF5E), wide spaces, and what has no width. */
+/* Digits and letters of other forms and scripts, in runs from 0, A or a on (Unicode 15, Nd and So). */
+static uint32_t styled(uint32_t c)
+{
+    static const struct {
+        uint32_t first, last;
+        char from;
+    } runs[] = {{0x0660, 0x0669, '0'}, {0x06F0, 0x06F9, '0'}, {0x0966, 0x096F, '0'}, {0x09E6, 0x09EF, '0'},
+        {0x0E50, 0x0E59, '0'}, {0x2074, 0x2079, '4'}, {0x2080, 0x2089, '0'}, {0x2460, 0x2468, '1'},
+        {0x24B6, 0x24CF, 'A'}, {0x24D0, 0x24E9, 'a'}, {0x1F130, 0x1F149, 'A'}, {0x1F150, 0x1F169, 'A'},
+        {0x1F170, 0x1F189, 'A'}};
+    if (c >= 0x1D400 && c <= 0x1D6A3) /* thirteen alphabets, capitals and small letters */
+        return (c - 0x1D400) % 52 < 26 ? 'A' + (c - 0x1D400) % 52 : 'a' + (c - 0x1D400) % 52 - 26;
+    if (c >= 0x1D7CE && c <= 0x1D7FF)
+        return '0' + (c - 0x1D7CE) % 10;
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++)
+        if (c >= runs[i].first && c <= runs[i].last)
+            return c - runs[i].first + (unsigned char)runs[i].from;
+    return c == 0x2070 || c == 0x24EA ? '0' : c == 0xB9 ? '1' : c == 0xB2 ? '2' : c == 0xB3 ? '3' : c;
+}
+
+/* Full-width forms (U+FF01 to U+FF5E), wide spaces, and what has no width or strikes through. */
 static uint32_t folded(uint32_t c)
 {
     if (c >= 0xFF01 && c <= 0xFF5E)
         return c - 0xFF01 + '!';
     if (c == 0x3000)
         return ' ';
-    return c == 0x00AD || (c >= 0x200B && c <= 0x200D) || c == 0x2060 || c == 0xFEFF ? 0 : c;
+    bool none = c == 0x00AD || (c >= 0x200B && c <= 0x200D) || c == 0x2060 || c == 0xFEFF ||
+                (c >= 0x0334 && c <= 0x0338);
+    return none ? 0 : styled(c);
 }
 
 static size_t written_read(struct str s, uint32_t *out)
@@ -96,6 +142,26 @@ static size_t written_read(struct str s, uint32_t *out)
     if (n > 0)
         *out = folded(*out);
     return n > 0 && (*out == 0 || (*out >= ' ' && *out < 0x7F)) ? n : 0;
+}
+
+/* A Greek or Cyrillic letter that looks like a Latin one, beside ASCII letters or digits: the letter, or 0.
+ */
+static char lookalike(uint32_t c)
+{
+    static const struct {
+        uint16_t c;
+        char latin;
+    } all[] = {{0x391, 'A'}, {0x392, 'B'}, {0x395, 'E'}, {0x396, 'Z'}, {0x397, 'H'}, {0x399, 'I'},
+        {0x39A, 'K'}, {0x39C, 'M'}, {0x39D, 'N'}, {0x39F, 'O'}, {0x3A1, 'P'}, {0x3A4, 'T'}, {0x3A5, 'Y'},
+        {0x3A7, 'X'}, {0x3B1, 'a'}, {0x3BF, 'o'}, {0x3C1, 'p'}, {0x3C5, 'u'}, {0x3BD, 'v'}, {0x405, 'S'},
+        {0x406, 'I'}, {0x408, 'J'}, {0x410, 'A'}, {0x412, 'B'}, {0x415, 'E'}, {0x41A, 'K'}, {0x41C, 'M'},
+        {0x41D, 'H'}, {0x41E, 'O'}, {0x420, 'P'}, {0x421, 'C'}, {0x422, 'T'}, {0x423, 'Y'}, {0x425, 'X'},
+        {0x430, 'a'}, {0x435, 'e'}, {0x43A, 'k'}, {0x43E, 'o'}, {0x440, 'p'}, {0x441, 'c'}, {0x443, 'y'},
+        {0x445, 'x'}, {0x455, 's'}, {0x456, 'i'}, {0x458, 'j'}, {0x501, 'd'}, {0x51B, 'q'}, {0x51D, 'w'}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].c == c)
+            return all[i].latin;
+    return 0;
 }
 
 /* "?card=5555+3412+...": in a query a plus is a space. */
@@ -124,12 +190,35 @@ static bool has_url(struct undo *u)
     return u->has_url;
 }
 
+static bool is_alnum(char c)
+{
+    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+}
+
+/* One of another script among Latin letters: what stands before, as it was or undone, or behind it is ASCII.
+ */
+static size_t lookalike_read(const struct undo *u, size_t i, uint32_t *out)
+{
+    unsigned char lead = (unsigned char)u->text.data[i];
+    if (lead < 0xCE || lead > 0xD4 || i + 2 > u->text.len)
+        return 0;
+    size_t n = str_utf8_decode(str_slice(u->text, i, u->text.len), out);
+    size_t behind = i + n;
+    for (int more = 0; more < 8 && behind + 2 <= u->text.len && (u->text.data[behind] & 0xE0) == 0xC0; more++)
+        behind += 2;
+    bool undone = u->kept == i && u->out->len > 0 && is_alnum(u->out->data[u->out->len - 1]);
+    bool beside = undone || (i > 0 && is_alnum(u->text.data[i - 1])) ||
+                  (behind < u->text.len && is_alnum(u->text.data[behind]));
+    *out = n > 0 && beside ? (unsigned char)lookalike(*out) : 0;
+    return *out ? n : 0;
+}
+
 static void sign_undo(struct undo *u, size_t i)
 {
     uint32_t c = ' ';
     size_t n = u->text.data[i] == '+' ? plus_is_space(u->text, i) && has_url(u)
                                       : written_read(str_slice(u->text, i, u->text.len), &c);
-    if (n == 0)
+    if (n == 0 && (n = lookalike_read(u, i, &c)) == 0)
         return;
     char byte = (char)c;
     buf_append_str(u->out, str_slice(u->text, u->kept, i));

@@ -191,7 +191,7 @@ static void run_unpack(struct undo *u, size_t end)
 static size_t at_undo(struct undo *u, size_t i)
 {
     static const char *const ats[] = {
-        "at", "arobase", "arroba", "chiocciola", "malpa", "apenstaartje", "Ã¤t", NULL};
+        "at", "arobase", "arroba", "chiocciola", "malpa", "apenstaartje", "\xC3\xA4t", NULL};
     size_t before = u->out->len, host = sign_read(u->text, i, ats), end = 0;
     if (host > 0) {
         buf_append_str(u->out, str_slice(u->text, u->kept, i));

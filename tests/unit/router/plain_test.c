@@ -1,0 +1,156 @@
+/* What is written differently is found all the same: each writing of each value. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "base/limits.h"
+#include "router/router.h"
+
+static const struct {
+    const char *text;
+    unsigned category;
+} all[] = {{"write to hollis.bramwell@northpine.net today", ROUTER_PII},
+    {"my card is 4539 5787 6362 1486 ok", ROUTER_FINANCIAL}, {"SSN 536-22-8714 please", ROUTER_PII},
+    {"AKIAXRHWWJH4JKD7SVWF is denied", ROUTER_SECRET},
+    {"I was diagnosed with bipolar disorder last week", ROUTER_PHI},
+    {"the password for the router is Tr0ut-Pond!88", ROUTER_SECRET}};
+
+static void point_append(struct buf *out, uint32_t c)
+{
+    char utf8[4];
+    buf_append(out, utf8, str_utf8_encode(c, utf8));
+}
+
+/* Digits, capitals and small letters from there on; else as it is. */
+static void styled_append(struct buf *out, char c, uint32_t digit, uint32_t capital, uint32_t small)
+{
+    if (digit && c >= '0' && c <= '9')
+        point_append(out, digit + (uint32_t)(c - '0'));
+    else if (capital && c >= 'A' && c <= 'Z')
+        point_append(out, capital + (uint32_t)(c - 'A'));
+    else if (small && c >= 'a' && c <= 'z')
+        point_append(out, small + (uint32_t)(c - 'a'));
+    else
+        buf_append_char(out, c);
+}
+
+static void bold(struct buf *out, char c)
+{
+    styled_append(out, c, 0x1D7CE, 0x1D400, 0x1D41A);
+}
+
+static void monospaced(struct buf *out, char c)
+{
+    styled_append(out, c, 0x1D7F6, 0x1D670, 0x1D68A);
+}
+
+static void arabic(struct buf *out, char c)
+{
+    styled_append(out, c, 0x0660, 0, 0);
+}
+
+static void struck(struct buf *out, char c)
+{
+    buf_append_char(out, c);
+    buf_append_text(out, c == ' ' ? "" : "\xCC\xB6");
+}
+
+static void spaced(struct buf *out, char c)
+{
+    buf_append_char(out, c);
+    buf_append_char(out, ' ');
+}
+
+static void lookalike(struct buf *out, char c)
+{
+    static const char latin[] = "aeopcxAEOKMHBT";
+    static const uint16_t others[] = {
+        0x430, 0x435, 0x43E, 0x440, 0x441, 0x445, 0x410, 0x415, 0x41E, 0x41A, 0x41C, 0x41D, 0x412, 0x422};
+    const char *at = strchr(latin, c);
+    point_append(out, at ? others[at - latin] : (uint32_t)(unsigned char)c);
+}
+
+static void hexadecimal(struct buf *out, char c)
+{
+    buf_appendf(out, "\\x%02x", (unsigned char)c);
+}
+
+static void braced(struct buf *out, char c)
+{
+    buf_appendf(out, "\\u{%x}", (unsigned char)c);
+}
+
+static void named(struct buf *out, char c)
+{
+    buf_append_text(out, c == '@'   ? "&commat;"
+                         : c == '.' ? "&period;"
+                         : c == ' ' ? "&nbsp;"
+                         : c == '-' ? "&hyphen;"
+                                    : (char[]){c, '\0'});
+}
+
+static void every_writing_is_read(void **state)
+{
+    (void)state;
+    static void (*const writings[])(struct buf *, char) = {
+        bold, monospaced, arabic, struck, spaced, lookalike, hexadecimal, braced, named};
+    struct buf text;
+    struct error err;
+    buf_init(&text, MIB);
+    for (size_t w = 0; w < sizeof writings / sizeof *writings; w++)
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+            struct router_findings f = {0};
+            struct arena *a = arena_create(16 * MIB);
+            text.len = 0;
+            for (const char *c = all[i].text; *c; c++)
+                writings[w](&text, *c);
+            assert_int_equal(router_detect(a, STR_NONE, buf_str(&text), &f, &err), 0);
+            if (!(f.categories & all[i].category))
+                fail_msg("nothing is found in '" STR_FMT "'", STR_ARG(buf_str(&text)));
+            arena_free(a);
+        }
+    buf_free(&text);
+}
+
+/* The word was kept in another encoding. */
+static void an_umlaut_says_at(void **state)
+{
+    (void)state;
+    struct router_findings f = {0};
+    struct error err;
+    struct arena *a = arena_create(16 * MIB);
+    assert_int_equal(
+        router_detect(a, STR_NONE, STR("hollis.bramwell \xC3\xA4t northpine punkt net"), &f, &err), 0);
+    assert_true(f.categories & ROUTER_PII);
+    arena_free(a);
+}
+
+/* Cyrillic words stay Cyrillic. */
+static void other_scripts_are_left_alone(void **state)
+{
+    (void)state;
+    struct router_findings f = {0};
+    struct error err;
+    struct arena *a = arena_create(16 * MIB);
+    static const char text[] =
+        "\xD0\x9F\xD1\x80\xD0\xB8\xD0\xB2\xD0\xB5\xD1\x82, "
+        "\xD1\x8D\xD1\x82\xD0\xBE \xD1\x82\xD0\xB5\xD1\x81\xD1\x82 a b c d e f g h i j";
+    assert_int_equal(router_detect(a, STR_NONE, str_from(text), &f, &err), 0);
+    assert_int_equal(f.categories, 0);
+    arena_free(a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_writing_is_read),
+        cmocka_unit_test(an_umlaut_says_at),
+        cmocka_unit_test(other_scripts_are_left_alone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
