@@ -16,6 +16,7 @@ static void cpu_free(struct backend *b)
     for (int32_t i = 0; c->threads && c->scratch && i < threads_count(c->threads); i++) {
         free(c->scratch[i].scores);
         free(c->scratch[i].panel);
+        free(c->scratch[i].routes);
     }
     threads_free(c->threads);
     free(c->scratch);
@@ -117,6 +118,22 @@ static int reserve_scores(struct cpu *c, const struct program *p, struct error *
     return 0;
 }
 
+static int reserve_routes(struct cpu *c, const struct program *p, struct error *err)
+{
+    size_t need = 0;
+    int rc = 0;
+    for (size_t i = 0; i < p->n_ops; i++) {
+        size_t routes = p->ops[i].kind == OP_MATMUL_EXPERTS ? cpu_experts_need(p, &p->ops[i]) : 0;
+        need = routes > need ? routes : need;
+    }
+    for (int32_t i = 0; i < threads_count(c->threads) && rc == 0; i++) {
+        void *routes = c->scratch[i].routes;
+        rc = reserve(&routes, &c->scratch[i].max_routes, need, sizeof *c->scratch[i].routes, err);
+        c->scratch[i].routes = routes;
+    }
+    return rc;
+}
+
 static int reserve_blocks(struct x_block **memory, size_t *max, size_t need, struct error *err)
 {
     void *p = *memory;
@@ -159,6 +176,8 @@ static int cpu_encode(struct backend *b, struct program *p, struct error *err)
         rc = reserve_scores(c, p, err);
     if (rc == 0)
         rc = reserve_quantised(c, p, err);
+    if (rc == 0)
+        rc = reserve_routes(c, p, err);
     if (rc)
         return rc;
     for (size_t i = 0; i < 2 * p->n_ops; i++)

@@ -27,6 +27,8 @@ struct cpu_scratch {
     size_t max_scores;
     struct x_block *panel; /* the quantised columns of one expert */
     size_t max_panel;
+    int32_t *routes; /* matmul_experts.c's */
+    size_t max_routes;
 };
 
 struct cpu {
@@ -86,12 +88,17 @@ bool cpu_quantises(const struct cpu *c, const struct op *op);
 void cpu_quantised_need(const struct program *p, const struct op *op, size_t *input, size_t *panel);
 void cpu_quantise(const struct cpu_task *task);
 void cpu_product(const struct cpu_task *task);
-void cpu_product_experts(const struct cpu_task *task);
+void cpu_product_rows(const struct products *p, const struct matmul *m, const struct x_block *x, int64_t from,
+    int64_t to, struct cpu_scratch *s);
+/* Block 0 of a row of the quantised input; *stride: from block to block. */
+struct x_block *cpu_quantised_row(const struct cpu *c, struct value v, int64_t row, int64_t *stride);
 /* Rows of a matrix that a thread takes at once: long runs of memory, yet enough pieces to even the threads
  * out. */
 int64_t cpu_piece_rows(const struct cpu *c, int64_t n_rows);
 void cpu_matmul_heads(const struct cpu_task *task);
-void cpu_matmul_experts(const struct cpu_task *task);
+void cpu_experts(const struct cpu_task *task);
+/* int32s of scratch that it needs in each thread. */
+size_t cpu_experts_need(const struct program *p, const struct op *op);
 void cpu_conv_row(const struct cpu_task *task, int64_t row);
 void cpu_delta(const struct cpu_task *task);
 void cpu_route_row(const struct cpu_task *task, int64_t row);

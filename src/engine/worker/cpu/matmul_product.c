@@ -30,8 +30,7 @@ static int32_t panel_columns(int64_t first, int64_t n_rows)
     return n_rows - first < PANEL_COLUMNS ? (int32_t)(n_rows - first) : PANEL_COLUMNS;
 }
 
-/* Block 0 of a row of the quantised input; *stride: from block to block. */
-static struct x_block *quantised_row(const struct cpu *c, struct value v, int64_t row, int64_t *stride)
+struct x_block *cpu_quantised_row(const struct cpu *c, struct value v, int64_t row, int64_t *stride)
 {
     const struct value_info *info = program_value(c->program, v);
     const int64_t first = row / PANEL_COLUMNS * PANEL_COLUMNS;
@@ -46,7 +45,7 @@ void cpu_quantise(const struct cpu_task *task)
     int64_t from, to, stride;
     while (cpu_claim(task, a->rows, 4, &from, &to))
         for (int64_t row = from; row < to; row++) {
-            struct x_block *x = quantised_row(c, task->op->a, row, &stride);
+            struct x_block *x = cpu_quantised_row(c, task->op->a, row, &stride);
             c->kernels->products->quantize(x, stride, cpu_row(c, task->op->a, row), a->width);
         }
 }
@@ -85,8 +84,8 @@ static void store(
     }
 }
 
-static void product_rows(const struct products *p, const struct matmul *m, const struct x_block *x,
-    int64_t from, int64_t to, struct cpu_scratch *s)
+void cpu_product_rows(const struct products *p, const struct matmul *m, const struct x_block *x, int64_t from,
+    int64_t to, struct cpu_scratch *s)
 {
     const int64_t step = GROUPS * p->lanes;
     for (int64_t row = from; row < to; row += step) {
@@ -111,73 +110,7 @@ void cpu_product(const struct cpu_task *task)
             m.n_columns = panel_columns(first, n_tokens);
             for (int32_t i = 0; i < m.n_columns; i++)
                 m.y[i] = cpu_row(c, task->op->out, first + i);
-            product_rows(c->kernels->products, &m, quantised_row(c, task->op->a, first, &stride), from, to,
-                task->scratch);
+            cpu_product_rows(c->kernels->products, &m, cpu_quantised_row(c, task->op->a, first, &stride),
+                from, to, task->scratch);
         }
-}
-
-/* ---- Experts ---- */
-
-/* The tokens that are routed to an expert, and where each one's result goes among the token's experts. */
-struct routed {
-    int32_t n;
-    int32_t token[PANEL_COLUMNS], place[PANEL_COLUMNS];
-};
-
-/* Gathers the panel of these tokens and multiplies rows [from, to) of the expert by it. */
-static void routed_rows(
-    const struct cpu_task *task, struct matmul *m, const struct routed *r, int64_t from, int64_t to)
-{
-    const struct cpu *c = task->cpu;
-    const struct weight *w = m->weight;
-    const int64_t blocks = w->n_in / X_VALUES;
-    const bool own_input = program_value(c->program, task->op->a)->width != w->n_in;
-    m->n_columns = r->n;
-    for (int32_t i = 0; i < r->n; i++) {
-        int64_t stride;
-        const struct x_block *x = quantised_row(c, task->op->a, r->token[i], &stride);
-        x += own_input ? r->place[i] * blocks * stride : 0;
-        for (int64_t b = 0; b < blocks; b++)
-            task->scratch->panel[b * r->n + i] = x[b * stride];
-        m->y[i] = cpu_row(c, task->op->out, r->token[i]) + r->place[i] * w->n_out;
-    }
-    product_rows(c->kernels->products, m, task->scratch->panel, from, to, task->scratch);
-}
-
-/* Rows [from, to) of one expert, for every token that is routed to it. */
-static void expert_rows(const struct cpu_task *task, int64_t expert, int64_t from, int64_t to)
-{
-    const struct cpu *c = task->cpu;
-    const struct linear *linear = task->op->linear;
-    const struct weight *w = &linear->weight;
-    const int32_t n_tokens = program_value(c->program, task->op->out)->rows;
-    const int32_t n_used = program_value(c->program, task->op->b)->width / 2;
-    struct matmul m = {.weight = w,
-        .data = (const uint8_t *)w->data + (size_t)(expert * w->n_out) * tensor_row_bytes(w->type, w->n_in),
-        .bias = linear->bias ? linear->bias + expert * w->n_out : NULL,
-        .scale = w->scales ? w->scales + expert : NULL};
-    struct routed r = {0};
-    for (int32_t token = 0; token < n_tokens; token++)
-        for (int32_t place = 0; place < n_used; place++) {
-            if ((int64_t)cpu_row(c, task->op->b, token)[place] != expert)
-                continue;
-            r.token[r.n] = token;
-            r.place[r.n] = place;
-            if (++r.n == PANEL_COLUMNS) {
-                routed_rows(task, &m, &r, from, to);
-                r.n = 0;
-            }
-        }
-    if (r.n > 0)
-        routed_rows(task, &m, &r, from, to);
-}
-
-void cpu_product_experts(const struct cpu_task *task)
-{
-    const struct weight *w = &task->op->linear->weight;
-    int64_t size = cpu_piece_rows(task->cpu, w->n_out), pieces = (w->n_out + size - 1) / size, from, to;
-    while (cpu_claim(task, w->n_experts * pieces, 1, &from, &to)) {
-        int64_t first = from % pieces * size;
-        expert_rows(task, from / pieces, first, first + size < w->n_out ? first + size : w->n_out);
-    }
 }

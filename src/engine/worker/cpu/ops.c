@@ -293,7 +293,7 @@ void cpu_op_run(const struct cpu_task *task)
     case OP_ROUTE:
         return each_row(task, cpu_route_row);
     case OP_MATMUL_EXPERTS:
-        return (cpu_quantises(task->cpu, task->op) ? cpu_product_experts : cpu_matmul_experts)(task);
+        return cpu_experts(task);
     case OP_MIX_EXPERTS:
         return each_row(task, mix_experts_row);
     }
