@@ -53,6 +53,7 @@ struct quantize_plan {
     const struct quantize_mix *mix;
     const struct imatrix *importance;   /* NULL: not known */
     bool pure;                          /* all matrices get the mix's type */
+    bool dry;                           /* importance that is not there is not asked for */
     enum tensor_type output, embedding; /* TENSOR_TYPES: as the mix has it */
     const struct quantize_override *overrides;
     size_t n_overrides;

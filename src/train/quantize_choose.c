@@ -424,7 +424,7 @@ int quantize_choose_by(
     rc = rc ? rc : places_sort(g, &places, err);
     for (size_t i = 0; rc == 0 && i < gguf_n_tensors(g); i++)
         types[places[i].index] = type_of(&c, gguf_tensor_at(g, places[i].index));
-    rc = rc ? rc : plan_check(&c, g, types, err);
+    rc = rc || plan->dry ? rc : plan_check(&c, g, types, err);
     for (size_t i = 0; c.patterns && i < plan->n_overrides; i++)
         pcre2_code_free(c.patterns[i]);
     free(c.patterns);

@@ -154,6 +154,15 @@ static void say_plan(const struct quantization *q)
     say_types(q);
 }
 
+/* What would stand in the way. */
+static void say_needs(struct quantization *q)
+{
+    struct error err = {0};
+    q->choice.dry = false;
+    if (quantize_choose_by(q->gguf, &q->choice, q->types, &err))
+        options_error(&err);
+}
+
 /* ---- The work ---- */
 static int check_other(const struct quantization *q, struct error *err)
 {
@@ -198,9 +207,10 @@ static int quantize(struct quantization *q, struct error *err)
     q->types = calloc(gguf_n_tensors(q->gguf) + 1, sizeof *q->types);
     rc = q->types ? quantize_choose_by(q->gguf, &q->choice, q->types, err)
                   : error_set(err, ERROR_MEMORY, "no memory for %zu tensors", gguf_n_tensors(q->gguf));
-    if (rc == 0 && q->plan)
+    if (rc == 0 && q->plan) {
         say_plan(q);
-    else if (rc == 0)
+        say_needs(q);
+    } else if (rc == 0)
         rc = convert(q, err);
     return rc;
 }
@@ -277,6 +287,7 @@ int quantize_verb(int argc, char **argv)
         !options_threads(threads, &q.threads))
         return 2;
     q.choice.pure = pure;
+    q.choice.dry = q.plan;
     signal(SIGINT, stop);
     signal(SIGTERM, stop);
     const int rc = quantize(&q, &err);

@@ -73,6 +73,10 @@ test('an importance matrix makes few bits possible', () => {
   r = run('quantize', 'm.gguf', 'x2.gguf', 'Q2_K_S');
   assert.equal(r.status, 1);
   assert.match(r.stderr, /would be noise without importance/);
+  r = run('quantize', 'm.gguf', '-', 'Q2_K_S', '--dry-run');
+  assert.equal(r.status, 0);
+  assert.match(r.stdout, /^blk\.0\.attn_q\.weight +F16 +Q2_K$/m);
+  assert.match(r.stderr, /would be noise without importance/);
   for (const type of ['Q2_K_S', 'Q4_0', 'IQ3_XXS']) {
     r = run('quantize', 'm.gguf', 'x2.gguf', type, '--imatrix', 'i.gguf');
     assert.equal(r.status, 0, r.stderr);
