@@ -442,36 +442,54 @@ void api_teams_delete(const struct api_call *c)
 
 /* ---- Metrics ---- */
 
-static void budget_value(struct buf *out, const char *family, const char *help, const struct budget_view *v,
-    enum period p, int64_t nano_usd)
-{
-    const struct meter_label labels[] = {
-        {"kind", v->limits.kind}, {"name", v->limits.name}, {"period", str_from(period_name(p))}};
-    meter_write_value(out, family, "gauge", help, labels, 3, (double)nano_usd * 1e-9);
-}
-
-/* Of those that have a budget; at most so many, the first ones. */
-void api_budget_gauges(const struct exchange_shard *shard, struct buf *out)
+/* A value for each budget, or (`per_period` false) for each that has one. At most so many, the first ones. */
+static void budget_gauge(struct buf *out, const char *family, const char *help,
+    const struct budget_view *views, size_t n, bool per_period,
+    int64_t (*value)(const struct budget_view *v, enum period p))
 {
     enum { MOST = 512 };
-    static const char *const families[] = {"weir_budget_limit_usd", "weir_budget_spent_usd"};
-    static const char *const helps[] = {"A budget of a key (by its id), a team, or everyone (*).",
-        "What was spent of it in the period that runs."};
-    struct arena *a = arena_create(64 * MIB);
-    size_t n = 0;
-    struct budget_view *views = shard->budget ? budget_list(shard->budget, a, &n) : NULL;
-    for (int f = 0; f < 2; f++) {
-        const char *help = helps[f];
-        int written = 0;
-        for (size_t i = 0; i < n * PERIODS && written < MOST; i++) {
-            const struct budget_view *v = &views[i / PERIODS];
-            enum period p = (enum period)(i % PERIODS);
-            if (v->limits.usd[p] < 0)
-                continue;
-            budget_value(out, families[f], help, v, p, f == 0 ? v->limits.usd[p] : v->used[p]);
-            help = NULL;
-            written++;
-        }
+    int written = 0;
+    for (size_t i = 0; i < n * PERIODS && written < MOST; i++) {
+        const struct budget_view *v = &views[i / PERIODS];
+        enum period p = (enum period)(i % PERIODS);
+        const struct meter_label labels[] = {
+            {"kind", v->limits.kind}, {"name", v->limits.name}, {"period", str_from(period_name(p))}};
+        if (v->limits.usd[p] < 0)
+            continue;
+        meter_write_value(out, family, "gauge", written ? NULL : help, labels, per_period ? 3 : 2,
+            (double)value(v, p) * 1e-9);
+        written++;
+        if (!per_period)
+            i = (i / PERIODS + 1) * PERIODS - 1; /* on to the next one */
     }
+}
+
+static int64_t limit_of(const struct budget_view *v, enum period p)
+{
+    return v->limits.usd[p];
+}
+
+static int64_t used_of(const struct budget_view *v, enum period p)
+{
+    return v->used[p];
+}
+
+static int64_t reserved_of(const struct budget_view *v, enum period p)
+{
+    (void)p;
+    return v->reserved;
+}
+
+void api_budget_gauges(const struct exchange_shard *shard, struct buf *out)
+{
+    size_t n = 0;
+    struct arena *a = arena_create(64 * MIB);
+    struct budget_view *views = shard->budget ? budget_list(shard->budget, a, &n) : NULL;
+    budget_gauge(out, "weir_budget_limit_usd", "A budget of a key (by its id), a team, or everyone (*).",
+        views, n, true, limit_of);
+    budget_gauge(out, "weir_budget_spent_usd", "What was spent of it in the period that runs.", views, n,
+        true, used_of);
+    budget_gauge(out, "weir_budget_reserved_usd", "What requests that run may still take of it.", views, n,
+        false, reserved_of);
     arena_free(a);
 }

@@ -315,8 +315,7 @@ static void view_fill(
     struct budget *b, struct budget_account *a, struct arena *arena, struct budget_view *out)
 {
     budget_roll(b, a);
-    *out = (struct budget_view){
-        .reserved = a->reserved, .in_flight = a->in_flight, .limits = a->limits, .limited = a->limited};
+    *out = (struct budget_view){.reserved = a->reserved, .limits = a->limits, .limited = a->limited};
     out->limits.name = arena_copy(arena, a->limits.name);
     out->limits.models = arena_copy(arena, a->limits.models);
     for (int p = 0; p < PERIODS; p++) {

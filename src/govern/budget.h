@@ -84,7 +84,7 @@ double budget_share(const struct budget_ticket *t);
 /* ---- For lists and metrics. ---- */
 struct budget_view {
     int64_t used[PERIODS], ends_ms[PERIODS]; /* nano-dollars; when the period ends, -1: never */
-    int64_t reserved, in_flight;
+    int64_t reserved;
     struct store_limits limits; /* strings live in the arena */
     bool limited;               /* somebody set limits (of a team also: made it) */
 };

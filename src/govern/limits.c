@@ -14,14 +14,6 @@ struct store_limits limits_none(struct str kind, struct str name)
         .kind = kind, .name = name, .usd = {-1, -1, -1, -1}, .requests = -1, .tokens = -1, .parallel = -1};
 }
 
-bool limits_any(const struct store_limits *l)
-{
-    bool money = false;
-    for (int p = 0; p < PERIODS; p++)
-        money = money || l->usd[p] >= 0;
-    return money || l->requests >= 0 || l->tokens >= 0 || l->parallel >= 0 || l->models.len > 0;
-}
-
 /* ---- Money ---- */
 
 bool limits_usd_read(struct str text, int64_t *nano_usd)

@@ -13,7 +13,6 @@ enum { LIMITS_MODELS_MOST = 4096 }; /* bytes of the names that may be asked for 
 #define LIMITS_EVERYONE "*"
 
 struct store_limits limits_none(struct str kind, struct str name);
-bool limits_any(const struct store_limits *l); /* does it limit anything? */
 
 /* "12.50" to nano-dollars; false where that is no amount from 0 to a billion. */
 bool limits_usd_read(struct str text, int64_t *nano_usd);

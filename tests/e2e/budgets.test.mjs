@@ -190,6 +190,7 @@ test('a burst of parallel requests never spends more than there is', async () =>
     let more = 0;
     while ((await ask(g, key)).status === 200) more++;
     const spent = used(g, key, 'total');
+    assert.match((await g.get('/metrics', key.headers)).body, /weir_budget_reserved_usd\{kind="team",name="red"\} 0\n/);
     assert.ok(Math.abs(spent - (good + more) * 0.02) < 1e-9);
     assert.ok(spent <= 0.5 && spent > 0.5 - 0.06, `spent ${spent}`);
   } finally {
