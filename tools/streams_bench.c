@@ -67,7 +67,7 @@ static void on_ended(void *ctx, int rc, const struct error *err)
     s->ended = true;
 }
 
-static const struct sequence_ops ops = {on_started, on_logits, on_ended};
+static const struct sequence_ops ops = {.started = on_started, .logits = on_logits, .ended = on_ended};
 
 static int add(struct scheduler *s, struct stream *stream, int32_t first, int32_t prompt, int32_t wanted,
     int32_t n_vocab, struct error *err)
@@ -128,7 +128,8 @@ static int copier_started(void *ctx, size_t cached, struct error *err)
     return on_started(&(struct stream){.n = 0}, cached, err);
 }
 
-static const struct sequence_ops copier_ops = {copier_started, copier_logits, copier_ended};
+static const struct sequence_ops copier_ops = {
+    .started = copier_started, .logits = copier_logits, .ended = copier_ended};
 
 static int copy_once(struct scheduler *s, const struct copier *like, struct copier *c, struct error *err)
 {
