@@ -288,6 +288,24 @@ static int kv_read(struct config *c, const struct yaml_node *n, struct config_mo
     return rc;
 }
 
+/* The name of a model that stands before, or a file. */
+static int draft_read(struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err)
+{
+    struct str name;
+    int rc = yaml_get_str(n, "draft", STR_NONE, &name, err);
+    if (rc || name.len == 0)
+        return rc;
+    for (size_t i = 0; i < c->n_models; i++)
+        if (str_eq(c->models[i].name, name) && c->models[i].file.len > 0)
+            m->draft = c->models[i].file;
+    if (m->draft.len == 0)
+        rc = config_get_model_file(c, n, "draft", &m->draft, err);
+    if (rc == 0 && m->drafts_off)
+        rc = yaml_error(
+            yaml_get(n, "draft"), err, ERROR_INVALID, "'draft' beside 'speculate: off': leave one out");
+    return rc;
+}
+
 static int speculate_read(const struct yaml_node *n, struct config_model *m, struct error *err)
 {
     struct str how;
@@ -310,10 +328,10 @@ static int memory_read(const struct yaml_node *n, struct config_model *m, struct
 
 /* When a model of our own is loaded, and for how long. */
 static int loading_read(
-    const struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err)
+    struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err)
 {
     static const char *const keys[] = {
-        "keep_alive", "load_timeout", "silence_timeout", "preload", "memory", "speculate"};
+        "keep_alive", "load_timeout", "silence_timeout", "preload", "memory", "speculate", "draft"};
     for (size_t i = 0; m->provider >= 0 && i < sizeof keys / sizeof *keys; i++)
         if (yaml_get(n, keys[i]))
             return yaml_error(yaml_get(n, keys[i]), err, ERROR_INVALID,
@@ -327,6 +345,8 @@ static int loading_read(
         rc = yaml_get_bool(n, "preload", false, &m->preload, err);
     if (rc == 0)
         rc = speculate_read(n, m, err);
+    if (rc == 0)
+        rc = draft_read(c, n, m, err);
     return rc ? rc : memory_read(n, m, err);
 }
 
@@ -426,7 +446,7 @@ static int model_read(struct config *c, const struct yaml_node *n, struct config
     static const char *const keys[] = {"name", "file", "context", "slots", "threads", "queue", "provider",
         "model", "price", "max_output", "connect_timeout", "first_token_timeout", "idle_timeout", "timeout",
         "retries", "breaker", "max_in_flight", "balance", "keep_alive", "load_timeout", "silence_timeout",
-        "preload", "memory", "lora", "quality", "kv_cache", "kv_type", "speculate", NULL};
+        "preload", "memory", "lora", "quality", "kv_cache", "kv_type", "speculate", "draft", NULL};
     int rc = yaml_check_keys(n, keys, "a model", err);
     m->line = n->line;
     if (rc == 0)

@@ -74,6 +74,7 @@ int engine_model_find(const char *name, const char *config, struct engine_model 
             "'%s' is a provider's model: this verb runs models of our own; ask weir serve for it", name);
     if (rc == 0) {
         out->file = arena_strdup(out->arena, m->file);
+        out->draft = m->draft.len > 0 ? arena_strdup(out->arena, m->draft) : NULL;
         out->context = m->context;
         out->threads = m->threads;
         out->memory_unchecked = m->memory_unchecked;

@@ -14,6 +14,7 @@ struct engine_model {
     const char *file;
     struct engine_adapter *adapters;
     size_t n_adapters;
+    const char *draft; /* a model that drafts for it; NULL: none */
     int context, threads;
     bool memory_unchecked;
 };

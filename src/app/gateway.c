@@ -17,6 +17,7 @@ struct running {
     bool memory_unchecked, drafts_off;
     int64_t kv_bytes;
     char kv_type[8];
+    char *draft; /* "": none */
     struct engine_adapter *adapters;
     size_t n_adapters;
     /* what the newest generation wishes, once `wished` */
@@ -83,7 +84,7 @@ static bool same(const struct running *r, const struct config_model *m, const ch
            r->context == m->context && r->threads == m->threads && r->queue == m->queue &&
            r->wait_ms == m->load_timeout_ms && r->silence_ms == m->silence_ms &&
            r->memory_unchecked == m->memory_unchecked && r->drafts_off == m->drafts_off &&
-           r->kv_bytes == m->kv_bytes && str_is(m->kv_type, r->kv_type);
+           r->kv_bytes == m->kv_bytes && str_is(m->kv_type, r->kv_type) && str_is(m->draft, r->draft);
 }
 
 static void running_free(struct running *r)
@@ -96,6 +97,7 @@ static void running_free(struct running *r)
     }
     free(r->adapters);
     free(r->file);
+    free(r->draft);
     free(r);
 }
 
@@ -123,6 +125,7 @@ static int engines_start(
         .drafts_off = r->drafts_off,
         .kv_bytes = r->kv_bytes,
         .kv_type = r->kv_type,
+        .draft = r->draft,
         .pool = e->pool,
         .keep_alive_ms = m->keep_alive_ms,
         .silence_ms = r->silence_ms,
@@ -178,6 +181,7 @@ static int running_get(
             .drafts_off = m->drafts_off,
             .kv_bytes = m->kv_bytes};
         snprintf(r->kv_type, sizeof r->kv_type, STR_FMT, STR_ARG(m->kv_type));
+        r->draft = must(strndup(m->draft.data ? m->draft.data : "", m->draft.len));
         adapters_copy(r, m);
         int rc = engines_start(e, m, r, err);
         if (rc) {

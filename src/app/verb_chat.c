@@ -207,6 +207,7 @@ static int open_and_converse(struct chat *c, const char *name)
     struct engine_options engine = {.file = model.file,
         .adapters = model.adapters,
         .n_adapters = model.n_adapters,
+        .draft = model.draft,
         .context = model.context,
         .threads = model.threads,
         .slots = 1,

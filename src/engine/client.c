@@ -219,6 +219,8 @@ static int load_append(struct engine *e)
     json_write_text(&w, e->kv_type);
     json_key(&w, "speculate");
     json_write_bool(&w, !e->options.drafts_off);
+    json_key(&w, "draft");
+    json_write_bool(&w, e->draft != NULL);
     json_key(&w, "memory_unchecked");
     json_write_bool(&w, e->options.memory_unchecked);
     json_key(&w, "inspect");

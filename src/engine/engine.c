@@ -27,6 +27,7 @@ void engine_unref(struct engine *e)
     free(e->name);
     free(e->file);
     free(e->kv_type);
+    free(e->draft);
     free(e->executable);
     free(e);
 }
@@ -75,6 +76,7 @@ int engine_create(
     e->name = copy(options->name ? options->name : options->file ? options->file : "engine");
     e->file = copy(options->file);
     e->kv_type = copy(options->kv_type ? options->kv_type : "");
+    e->draft = options->draft && options->draft[0] ? copy(options->draft) : NULL;
     adapters_copy(e, options);
     list_init(&e->waiting);
     list_init(&e->open);

@@ -50,6 +50,7 @@ struct engine_options {
     bool inspect;          /* load metadata only */
     bool memory_unchecked; /* loaded though it does not seem to fit: weights are mapped and come as needed */
     bool drafts_off;       /* no tokens are drafted */
+    const char *draft;     /* the file of a smaller model with the same vocabulary, which drafts; NULL: none; copied */
     int silence_ms; /* a worker that owes an answer and sends nothing for so long is killed; 0: 10 minutes */
     struct engine_pool *pool; /* NULL: loaded at once, and kept */
     int64_t keep_alive_ms;    /* in a pool: unloaded when idle for so long; negative: never for that */

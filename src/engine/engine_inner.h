@@ -75,7 +75,7 @@ struct engine_call {
 
 struct engine {
     _Atomic int refs; /* the owner's and one for each call */
-    char *name, *file, *executable, *kv_type;
+    char *name, *file, *executable, *kv_type, *draft; /* draft: NULL where there is none */
     struct engine_adapter *adapters;
     size_t n_adapters;
     struct engine_options options; /* numbers filled in; strings above */

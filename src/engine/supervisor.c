@@ -29,10 +29,12 @@ static void state_set(struct engine *e, enum engine_state state, const char *mes
     pthread_mutex_unlock(&e->mutex);
 }
 
-/* The model's, then the adapters'. */
+/* The model's, the draft model's, then the adapters'. */
 static int files_open(const struct engine *e, struct spawn_files *files, struct error *err)
 {
     int rc = spawn_files_open(e->file, files, err);
+    if (rc == 0 && e->draft)
+        rc = spawn_files_add(e->draft, files, err);
     for (size_t i = 0; i < e->n_adapters && rc == 0; i++)
         rc = spawn_files_add(e->adapters[i].file, files, err);
     return rc;

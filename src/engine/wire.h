@@ -37,7 +37,8 @@ enum wire_type {
     /* to the worker */
     WIRE_LOAD = 1,   /* {"threads","slots","context","batch","kv_bytes","kv_type","speculate","adapters":[{"name","scale"}]}; the last
                         files are the adapters'. 0: choose. context 0: the model's own, at most 8192. speculate: false
-                        where no tokens are to be drafted.
+                        where no tokens are to be drafted. draft: true: the file before the adapters' is a smaller
+                        model that drafts.
                         {"inspect":true}: parse the file only, for SHOW, TENSOR, TOKENIZE, RENDER */
     WIRE_CHAT,       /* chat_codec.h */
     WIRE_TOKENIZE,   /* {"text","add_special","parse_special"} -> {"ids":[...]} */

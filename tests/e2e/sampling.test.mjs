@@ -252,3 +252,35 @@ test('what is predicted of an answer changes nothing in it, and is counted', { s
   assert.match(metrics, /^weir_engine_draft_tokens_total\{model="house"\} \d+/m);
   assert.match(metrics, /^weir_engine_draft_drawn_tokens_total\{model="house"\} \d+/m);
 });
+
+test('a draft model changes no answer; one with other tokens is refused by name', { skip }, async () => {
+  const folder = makeFolder();
+  const model = makeModel(folder);
+  makeModel(folder, 'small.gguf', ['--layers', '1', '--seed', '9']);
+  makeModel(folder, 'alien.gguf', ['--tokenizer', 'gpt2', '--pre', 'qwen2']);
+  const drafted = await Gateway.start(
+    `models:
+  - {name: small, file: ${folder}/small.gguf, context: 256, threads: 1}
+  - {name: plain, file: ${model}, context: 256, slots: 2, threads: 1, speculate: off}
+  - {name: drafted, file: ${model}, context: 256, slots: 2, threads: 1, draft: small}
+  - {name: by-itself, file: ${model}, context: 256, slots: 2, threads: 1, draft: ${model}}
+  - {name: alien, file: ${model}, context: 256, slots: 2, threads: 1, draft: ${folder}/alien.gguf}
+`,
+    { folder },
+  );
+  const own = new OpenAI({ baseURL: `${drafted.url}/v1`, apiKey: 'none', maxRetries: 0 });
+  const ask = (name, more) => own.chat.completions.create({ model: name, messages, max_tokens: 60, ...more });
+  for (const more of [{ temperature: 0 }, { seed: 4 }, { seed: 5, n: 2, temperature: 1.3 }, { seed: 6, response_format: { type: 'json_object' } }]) {
+    const texts = async (name) => (await ask(name, more)).choices.map((c) => c.message.content);
+    const plain = await texts('plain');
+    assert.deepEqual(await texts('drafted'), plain);
+    assert.deepEqual(await texts('by-itself'), plain);
+  }
+  await assert.rejects(ask('alien'), (e) => /draft model .*same vocabulary/.test(e.message));
+  const metrics = await (await fetch(`${drafted.url}/metrics`)).text();
+  assert.ok(Number(metrics.match(/^weir_engine_draft_tokens_total\{model="by-itself"\} (\d+)/m)[1]) > 0, metrics);
+  const run = (...args) => spawnSync(weir, ['run', model, 'one ', '--raw', '--max-tokens', '20', '--seed', '3', ...args]);
+  assert.equal(run('--draft', join(folder, 'small.gguf')).stdout.toString(), run().stdout.toString());
+  assert.match(run('--draft', join(folder, 'alien.gguf')).stderr.toString(), /draft model/);
+  await drafted.stop();
+});

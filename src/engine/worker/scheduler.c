@@ -181,6 +181,7 @@ static void sequence_shift(struct scheduler *s, struct sequence *q, int32_t inde
     memmove(t->ids + keep, t->ids + keep + drop, (t->count - keep - drop) * sizeof *t->ids);
     t->count -= drop;
     (void)model_state_truncate(s->state, index, (int32_t)keep);
+    model_draft_settle(s, index, (int32_t)keep);
 }
 
 /* 1: the sequence goes on with *next, which is its newest token now. */
@@ -226,6 +227,7 @@ static int32_t rows_use(struct scheduler *s, int32_t index, float *rows)
         if (!row_use(s, index, rows + (size_t)i * (size_t)s->o.n_vocab, &next))
             return n + 1;
         draft_push(s, q, next);
+        model_draft_learn(q, &slot->draft, i - told, next);
         if (i == n || next != slot->draft.tokens[i - told])
             break;
         q->counts.accepted++;

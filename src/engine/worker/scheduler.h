@@ -40,6 +40,9 @@ struct scheduler_options {
     int32_t n_batch;                     /* tokens in a step; at least n_slots are used */
     int64_t (*now_ns)(void);             /* NULL: the monotonic clock */
     bool drafts;                         /* tokens are drafted */
+    struct model_state *draft; /* of a smaller model with the same vocabulary, which drafts too; slots and
+                                  context as the state's; it must outlive the scheduler. NULL: none */
+    int32_t draft_vocab;       /* its n_vocab, at most twice ours */
 };
 
 /* The state must outlive the scheduler. */

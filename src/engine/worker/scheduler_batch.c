@@ -133,6 +133,7 @@ void batch_build(struct scheduler *s)
     bool prompts = false;
     for (int32_t i = 0; i < s->o.n_slots; i++) {
         s->slots[i].draft.n = s->slots[i].draft.taken = 0;
+        s->slots[i].draft.by_model = false;
         prompts = prompts || reads_prompt(s, i);
         if (!slot_generates(s, i))
             continue;

@@ -102,15 +102,18 @@ void drafts_choose(struct scheduler *s, int32_t room, int32_t pages)
     double behind = 0, drawn, cost = s->n_streams <= COSTS ? cost_of(s, s->n_streams) : 0, best;
     int32_t chosen[SCHEDULER_DRAFTS], n_chosen = 0;
     most = most < COSTS - s->n_streams ? most : COSTS - s->n_streams;
-    for (int32_t i = 0; i < s->o.n_slots && cost > 0; i++) {
+    if (cost <= 0) /* first see how long a step takes without */
+        return;
+    for (int32_t i = 0; i < s->o.n_slots; i++) {
         if (!slot_generates(s, i))
             continue;
         streams++;
         slot_draft(s, i);
     }
+    model_draft(s, cost / streams, cost_of(s, s->n_streams + 1) - cost);
     drawn = streams;
     best = drawn / cost * GAIN_LEAST;
-    for (int32_t n = 0; n < most && cost > 0; n++) {
+    for (int32_t n = 0; n < most; n++) {
         const int32_t index = best_of(s, pages);
         if (index < 0)
             break;
@@ -153,6 +156,7 @@ void draft_settle(struct scheduler *s, int32_t index, int32_t length)
 {
     struct slot *slot = &s->slots[index];
     slot->behind = 0;
+    model_draft_settle(s, index, length);
     if (model_state_length(s->state, index) <= length)
         return;
     const int32_t behind = length - model_state_truncate(s->state, index, length);

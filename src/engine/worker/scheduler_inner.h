@@ -3,7 +3,8 @@
  *   scheduler.c        sequences come, step and go
  *   scheduler_place.c  which of them get a slot, what they begin with, and who gives way when pages are short
  *   scheduler_batch.c  what a step computes
- *   scheduler_draft.c  tokens that are likely to follow, and what became of them */
+ *   scheduler_draft.c  tokens that are likely to follow, and what became of them
+ *   scheduler_model.c  those that a smaller model drafts */
 #ifndef WEIR_ENGINE_WORKER_SCHEDULER_INNER_H
 #define WEIR_ENGINE_WORKER_SCHEDULER_INNER_H
 
@@ -12,6 +13,7 @@
 #include "engine/worker/scheduler.h"
 
 enum {
+    DRAFT_RANKS = 8,
     DRAFT_MOST = 15, /* tokens that are drafted for a sequence in a step */
     COSTS = 64       /* tokens in a step whose time is known one by one */
 };
@@ -21,6 +23,13 @@ struct draft {
     int32_t n, taken; /* that there are; that run in this step */
     int32_t tokens[DRAFT_MOST];
     float odds[DRAFT_MOST];
+    bool by_model; /* of the smaller model: */
+    int8_t ranks[DRAFT_MOST];
+};
+
+/* Of tokens that the smaller model was so sure of: how many there were, how many of them right. */
+struct draft_rate {
+    float tried, right;
 };
 
 struct slot {
@@ -46,6 +55,7 @@ struct sequence {
     struct token_list expected;
     struct lookup *lookup; /* from its first token on, where tokens are drafted */
     struct draft_counts counts;
+    struct draft_rate rates[DRAFT_RANKS];
     int32_t tell,
         tell_end; /* tokens whose rows its owner is told of before the prompt is read: [tell, tell_end) */
     const struct sequence_ops *ops;
@@ -75,6 +85,8 @@ struct scheduler {
     struct pace pace;
     struct cost costs[COSTS + 1]; /* by the step's tokens */
     uint32_t n_steps;
+    double draft_ns;      /* a step of the smaller model; 0: not known */
+    uint32_t draft_rests; /* until this step */
     /* The step's batch. rows[i]: the slot that the next row of logits belongs to, one before it for each
      * of `told`, and one behind it for each of its drafts. */
     int32_t *tokens, *token_slots, *rows;
@@ -111,6 +123,14 @@ void drafts_choose(struct scheduler *s, int32_t room, int32_t pages);
 void drafts_learn(struct scheduler *s, int64_t took_ns); /* of a step without prompts */
 /* The sequence has drawn its next token. */
 void draft_push(struct scheduler *s, struct sequence *q, int32_t token);
+/* What the smaller model would say is added where nothing likely is drafted yet: as far as it saves more than
+ * it costs, when a token takes token_ns without drafts and another one in the step verify_ns. */
+void model_draft(struct scheduler *s, double token_ns, double verify_ns);
+void model_draft_learn(
+    struct sequence *q, const struct draft *d, int32_t i, int32_t token); /* drawn in place of the i-th */
+void model_draft_begin(struct scheduler *s, int32_t index);
+void model_draft_settle(struct scheduler *s, int32_t index, int32_t length);
+void model_draft_end(struct scheduler *s, int32_t index, const struct sequence *q);
 /* Of what the slot's state has read only the first `length` tokens are the sequence's. */
 void draft_settle(struct scheduler *s, int32_t index, int32_t length);
 

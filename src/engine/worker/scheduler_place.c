@@ -130,6 +130,7 @@ static void sequence_start(struct scheduler *s, struct sequence *q, const struct
     slot->held = (struct token_list){0};
     slot->sequence = q;
     slot->behind = 0;
+    model_draft_begin(s, place->slot);
     list_remove(&q->node);
     int rc = q->started ? 0 : q->ops->started(q->ctx, (size_t)kept, &err);
     q->started = true;
@@ -152,6 +153,7 @@ struct token_list slot_release(struct scheduler *s, int32_t index)
     const bool shares = model_state_shares(s->state);
     if (shares)
         slot_keep(s, index, true);
+    model_draft_end(s, index, q);
     struct token_list tokens = q->tokens;
     q->tokens = (struct token_list){0};
     slot->sequence = NULL;
@@ -198,6 +200,7 @@ static bool youngest_yields(struct scheduler *s)
     if (model_state_shares(s->state)) {
         q->tokens = slot_release(s, youngest);
     } else {
+        model_draft_end(s, youngest, q);
         s->slots[youngest].sequence = NULL;
         slot_forget(s, youngest);
     }

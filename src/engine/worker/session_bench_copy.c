@@ -206,7 +206,11 @@ static int job_prepare(const struct session *s, struct copy_job *job, struct err
     int rc = model_state_create(s->model, 1, n_context, &job->state, err);
     for (int i = 0; i < 2 && rc == 0; i++)
         rc = scheduler_create(job->state,
-            &(struct scheduler_options){1, n_context, model_info(s->model)->n_vocab, FIT_BATCH, NULL, i == 1},
+            &(struct scheduler_options){.n_slots = 1,
+                .n_context = n_context,
+                .n_vocab = model_info(s->model)->n_vocab,
+                .n_batch = FIT_BATCH,
+                .drafts = i == 1},
             &job->schedulers[i], err);
     return rc;
 }

@@ -12,6 +12,7 @@
  *   session_rerank.c  RERANK
  *   session_bench.c   BENCH, and session_bench_copy.c
  *   session_lora.c    adapters
+ *   session_draft.c   a smaller model that drafts
  *   session_fit.c     what SHOW says of running here
  *   sampling_file.c   how the model's file wants tokens drawn */
 #ifndef WEIR_ENGINE_WORKER_SESSION_INNER_H
@@ -61,6 +62,9 @@ struct session {
     struct backend *backend;
     struct model *model;
     struct model_state *state;
+    struct gguf *draft_gguf; /* of a smaller model that drafts; NULL: none */
+    struct model *draft_model;
+    struct model_state *draft_state;
     struct scheduler *scheduler;         /* NULL for an encoder */
     struct grammar_vocab *grammar_vocab; /* made when the first answer must follow something */
     struct chat_sampling sampling;       /* what the file says: general.sampling.* */
@@ -114,6 +118,12 @@ void session_fit_write(struct session *s, struct json_writer *w);
 /* LOAD's "adapters": [{"name","scale"}]; their files are the last of the session's. */
 int session_adapters_open(struct session *s, const json_t *list, struct error *err) MUST_USE;
 void session_adapters_close(struct session *s);
+/* LOAD's "draft": its file stands before the adapters'. The vocabulary must be the model's: ERROR_INVALID. */
+int session_draft_open(struct session *s, struct error *err) MUST_USE;
+int session_draft_load(struct session *s, struct error *err) MUST_USE;
+uint64_t session_draft_bytes(const struct session *s); /* that it takes, with its state; 0: there is none */
+int session_draft_start(struct session *s, struct error *err) MUST_USE; /* once the model's sizes are known */
+void session_draft_close(struct session *s);
 /* A request's "lora": [{"id" or "name", "scale"}] becomes the call's scales: adapters that it does not name
  * take no part; NULL: each takes what it was loaded with. ERROR_INVALID for one that is not there. */
 int session_adapters_read(

@@ -27,7 +27,7 @@ enum {
 struct load_options {
     int64_t threads, slots, context, batch, kv_bytes;
     enum tensor_type kv_type;
-    bool inspect, memory_unchecked, speculate;
+    bool inspect, memory_unchecked, speculate, draft;
     const json_t *adapters;
 };
 
@@ -68,6 +68,8 @@ static int options_read(struct arena *a, struct str payload, struct load_options
         rc = json_get_bool(root, "inspect", false, &o->inspect, err);
     if (rc == 0)
         rc = json_get_bool(root, "memory_unchecked", false, &o->memory_unchecked, err);
+    if (rc == 0)
+        rc = json_get_bool(root, "draft", false, &o->draft, err);
     if (rc == 0)
         rc = json_get_bool(root, "speculate", true, &o->speculate, err);
     if (rc == 0)
@@ -185,8 +187,15 @@ static int state_create(struct session *s, const struct load_options *o, struct 
         .n_vocab = model_info(s->model)->n_vocab,
         .n_batch = o->batch ? (int32_t)o->batch : FIT_BATCH,
         .drafts = o->speculate,
+        .draft = s->draft_state,
+        .draft_vocab = s->draft_model ? model_info(s->draft_model)->n_vocab : 0,
     };
     return scheduler_create(s->state, &options, &s->scheduler, err);
+}
+
+static uint64_t memory_beside(uint64_t memory, uint64_t taken)
+{
+    return memory > taken ? memory - taken : 0;
 }
 
 static int model_start(struct session *s, const struct load_options *o, struct error *err)
@@ -196,14 +205,17 @@ static int model_start(struct session *s, const struct load_options *o, struct e
     if (rc == 0)
         rc = model_load_adapted(
             s->gguf, (const struct gguf *const *)s->adapter_files, s->n_adapters, s->backend, &s->model, err);
+    rc = rc ? rc : session_draft_load(s, err);
     if (rc == 0) {
         sizes_choose(s, o);
         struct fit fit = fit_within(s->model, &s->room, o->batch ? (int32_t)o->batch : FIT_BATCH);
         if (!o->memory_unchecked)
-            rc = fit_check(s->model, &fit, s->setup.memory, err);
+            rc = fit_check(s->model, &fit, memory_beside(s->setup.memory, session_draft_bytes(s)), err);
     }
     if (rc == 0)
         rc = weights_touch(s, err);
+    if (rc == 0)
+        rc = session_draft_start(s, err);
     if (rc == 0)
         rc = state_create(s, o, err);
     return rc;
@@ -297,8 +309,10 @@ int session_load(struct session *s, struct str payload, struct error *err)
     arena_free(a);
     if (rc == 0 && s->setup.n_files == 0)
         return template_start(s, &o, err);
+    if (rc == 0 && o.draft && s->setup.n_files < (size_t)s->n_adapters + 2)
+        rc = error_set(err, ERROR_INVALID, "a draft model wants a model before it");
     if (rc == 0)
-        rc = gguf_open(s->setup.files, s->setup.n_files - (size_t)s->n_adapters, &s->gguf, err);
+        rc = gguf_open(s->setup.files, s->setup.n_files - (size_t)s->n_adapters - o.draft, &s->gguf, err);
     if (rc)
         return rc;
     rc = tokenizer_create(s->gguf, &s->tokenizer, &s->tokenizer_error);
@@ -308,7 +322,8 @@ int session_load(struct session *s, struct str payload, struct error *err)
     }
     prompt_template_load(s);
     session_sampling_read(s->gguf, &s->sampling);
-    rc = o.inspect ? 0 : model_start(s, &o, err);
+    rc = o.draft ? session_draft_open(s, err) : 0;
+    rc = rc || o.inspect ? rc : model_start(s, &o, err);
     if (rc == 0)
         rc = ready_send(s, err);
     if (rc == 0)
@@ -319,6 +334,7 @@ int session_load(struct session *s, struct str payload, struct error *err)
 void session_unload(struct session *s)
 {
     scheduler_free(s->scheduler);
+    session_draft_close(s);
     model_state_free(s->state);
     model_free(s->model);
     backend_free(s->backend);

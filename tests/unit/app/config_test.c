@@ -310,6 +310,9 @@ static void mistakes_name_their_line(void **state)
         "'kv_type' must be f32, f16, q8_0 or q4_0");
     refused("models:\n  - {name: a, file: house.gguf, kv_cache: much}\n", "'kv_cache'");
     refused("models:\n  - {name: a, file: house.gguf, speculate: 5}\n", "'speculate' is auto or off");
+    refused("models:\n  - {name: a, file: house.gguf, draft: nowhere.gguf}\n", "'draft' names nowhere.gguf");
+    refused("models:\n  - {name: a, file: house.gguf, draft: house.gguf, speculate: off}\n",
+        "'draft' beside 'speculate: off'");
     refused(
         "providers:\n  x: {kind: openai, base_url: \"https://a.test\"}\nmodels:\n  - {name: a, provider: x, "
         "kv_cache: 1GiB}\n",

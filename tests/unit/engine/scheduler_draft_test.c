@@ -31,19 +31,26 @@ static const struct sequence_ops counting = {
     .started = client_started, .logits = client_logits, .ended = counting_ended};
 
 /* One answer of 100 tokens to a prompt of 10; returns how many steps it took. */
-static int32_t answer(struct model_state *state, bool drafts, int32_t wrong)
+static int32_t answer_drafted(
+    struct model_state *state, struct model_state *draft, bool drafts, int32_t wrong)
 {
-    struct scheduler *s = create_with(state, 1, drafts);
+    struct scheduler *s = create_drafting(state, draft, 1, drafts);
     struct token_list list = {0};
     struct client c = {.n_prompt = 10, .n = 10, .wanted = 100};
     for (int32_t i = 0; i < 10; i++)
         assert_int_equal(token_list_append(&list, c.tokens[i] = numbers(5)[i], NULL), 0);
     assert_int_equal(scheduler_add(s, &list, &counting, &c, &c.sequence, NULL), 0);
-    expect(&c, 100, wrong);
+    if (!draft)
+        expect(&c, 100, wrong);
     run(s);
     assert_true(c.n_ended == 1 && c.rc == 0 && c.n == 110);
     scheduler_free(s);
     return state->n_decodes;
+}
+
+static int32_t answer(struct model_state *state, bool drafts, int32_t wrong)
+{
+    return answer_drafted(state, NULL, drafts, wrong);
 }
 
 static void what_is_expected_takes_few_steps(void **ctx)
@@ -61,6 +68,25 @@ static void what_is_expected_takes_few_steps(void **ctx)
     /* A state that goes back nowhere but to before the step: what was drawn is read again. */
     assert_in_range(answer(&redone, true, 10), 20, 60);
     assert_true(counted.accepted > 20);
+}
+
+/* A model that knows what will be said saves steps where it is quicker; one that is always wrong, or as slow,
+ * is left. */
+static void a_smaller_model_drafts(void **ctx)
+{
+    (void)ctx;
+    struct model_state quick = {.ns_step = 3, .ns_token = 1},
+                       wrong = {.ns_step = 3, .ns_token = 1, .wrong = 1},
+                       slow = {.ns_step = 100, .ns_token = 10},
+                       back = {.ns_step = 3, .ns_token = 1, .keeps = 7};
+    struct model_state states[4] = {{.keeps = 1}, {.keeps = 1}, {.keeps = 1}, {.keeps = 1}};
+    assert_in_range(answer_drafted(&states[0], &quick, true, 0), 8, 30);
+    assert_in_range(counted.accepted, 70, 100);
+    assert_in_range(answer_drafted(&states[1], &wrong, true, 0), 95, 100);
+    assert_in_range(counted.drafted, 0, 60); /* it costs next to nothing, so one in seven would do */
+    assert_in_range(answer_drafted(&states[2], &slow, true, 0), 90, 100);
+    assert_in_range(answer_drafted(&states[3], &back, true, 0), 8, 45);
+    assert_true(quick.lengths[0] == 0 && wrong.lengths[0] == 0);
 }
 
 /* Every second token is another: what is measured switches the drafts off. */
@@ -177,6 +203,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_expected_takes_few_steps),
+        cmocka_unit_test(a_smaller_model_drafts),
         cmocka_unit_test(what_is_never_right_is_not_drafted),
         cmocka_unit_test(drafts_that_cost_what_they_give_are_left),
         cmocka_unit_test(many_streams_leave_no_room),

@@ -28,7 +28,8 @@ struct client {
 
 struct run {
     struct loaded x;
-    struct model_state *alone;
+    struct model_state *alone, *draft; /* draft: the same model's, or another's of the same vocabulary */
+    struct loaded other;
     struct scheduler *scheduler;
     struct rand_pcg r;
     struct client clients[CLIENTS];
@@ -231,13 +232,24 @@ static bool start(struct run *run, int32_t index, const char **name)
             run->x.model, &(struct model_room){SLOTS, ROOM, PAGES, TENSOR_F32}, &run->x.state, &err) != 0 ||
         model_state_create(run->x.model, 1, ROOM, &run->alone, &err) != 0)
         fail_msg("%s: %s", *name, err.message);
+    if (index % 3 == 1) {
+        const char *other;
+        char *others = any_model(0, &other, &size);
+        if (load_bytes(&run->other, others, size, &err) != 0 ||
+            model_state_create(run->other.model, SLOTS, ROOM, &run->draft, &err) != 0)
+            fail_msg("%s: %s", other, err.message);
+    }
+    if (index % 3 == 2 && model_state_create(run->x.model, SLOTS, ROOM, &run->draft, &err) != 0)
+        fail_msg("%s: %s", *name, err.message);
     rand_pcg_seed(&run->r, (uint64_t)(seed ? atoll(seed) : 6) + (uint64_t)index);
     const struct scheduler_options o = {.n_slots = SLOTS,
         .n_context = ROOM,
         .n_vocab = DENSE_VOCAB,
         .n_batch = BATCH,
         .now_ns = now_ns,
-        .drafts = true};
+        .drafts = true,
+        .draft = run->draft,
+        .draft_vocab = DENSE_VOCAB};
     assert_int_equal(scheduler_create(run->x.state, &o, &run->scheduler, &err), 0);
     return true;
 }
@@ -246,6 +258,9 @@ static void finish(struct run *run)
 {
     scheduler_free(run->scheduler);
     model_state_free(run->alone);
+    model_state_free(run->draft);
+    if (run->other.model)
+        unload(&run->other);
     unload(&run->x);
 }
 

@@ -23,6 +23,7 @@ struct model_state {
     int32_t fail_at;           /* decode number that fails, 0: none */
     int32_t n_pages;           /* of PAGE positions, which slots have no more than; 0: any number */
     int64_t ns_step, ns_token; /* a step takes; 0: 100 and 10 */
+    int32_t wrong;             /* it says this much more than the model of the tests */
     int32_t n_decodes, n_computed, last_tokens, last_rows;
 };
 
@@ -167,7 +168,7 @@ int model_decode(struct model_state *s, const struct model_batch *b, float *logi
             continue;
         float *row = logits + (size_t)rows++ * VOCAB;
         for (int32_t id = 0; id < VOCAB; id++)
-            row[id] = id == follow(s->tokens[slot], s->lengths[slot]) ? 1.0f : 0.0f;
+            row[id] = id == (follow(s->tokens[slot], s->lengths[slot]) + s->wrong) % VOCAB ? 1.0f : 0.0f;
     }
     (void)model_state_pages_left(s);
     now += s->ns_step ? s->ns_step + s->ns_token * b->n_tokens : 100 + 10 * b->n_tokens;
@@ -236,14 +237,22 @@ static inline void client_add(
     assert_null(list.ids);
 }
 
-static inline struct scheduler *create_with(struct model_state *state, int32_t n_slots, bool drafts)
+static inline struct scheduler *create_drafting(
+    struct model_state *state, struct model_state *draft, int32_t n_slots, bool drafts)
 {
     struct scheduler *s;
-    const struct scheduler_options o = {n_slots, CONTEXT, VOCAB, BATCH, now_ns, drafts};
+    const struct scheduler_options o = {n_slots, CONTEXT, VOCAB, BATCH, now_ns, drafts, draft, VOCAB};
+    if (draft && draft->keeps == 0)
+        draft->keeps = 1;
     if (state->keeps == 0)
         state->keeps = 1;
     assert_int_equal(scheduler_create(state, &o, &s, NULL), 0);
     return s;
+}
+
+static inline struct scheduler *create_with(struct model_state *state, int32_t n_slots, bool drafts)
+{
+    return create_drafting(state, NULL, n_slots, drafts);
 }
 
 static inline struct scheduler *create(struct model_state *state, int32_t n_slots)
