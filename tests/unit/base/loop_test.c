@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -184,6 +185,52 @@ static void knows_its_own_thread(void **state)
     pthread_join(thread, &current);
     assert_null(current);
     loop_free(loop);
+}
+
+/* ---- The thread ---- */
+
+static uint64_t slice_ns(void)
+{
+    uint64_t attr[6] = {0}; /* struct sched_attr: the fourth is sched_runtime */
+    assert_int_equal(syscall(SYS_sched_getattr, 0, attr, sizeof attr, 0), 0);
+    return attr[3];
+}
+
+static void *slice_elsewhere(void *before)
+{
+    *(uint64_t *)before = slice_ns();
+    return NULL;
+}
+
+static void *shorten(void *slices)
+{
+    struct loop *loop = create();
+    uint64_t *s = slices;
+    pthread_t thread;
+    s[0] = slice_ns();
+    loop_post(loop, stop, loop);
+    run(loop);
+    s[1] = slice_ns();
+    assert_int_equal(pthread_create(&thread, NULL, slice_elsewhere, &s[2]), 0);
+    pthread_join(thread, NULL);
+    loop_free(loop);
+    return NULL;
+}
+
+/* A request waited up to two milliseconds for the state's writer to end its slice. */
+static void a_loop_is_not_kept_waiting_for_a_slice_to_end(void **state)
+{
+    uint64_t slices[3] = {0};
+    pthread_t thread;
+    (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, shorten, slices), 0);
+    pthread_join(thread, NULL);
+    if (slices[0] == 0) {
+        print_message("skipped: slices (this kernel tells none)\n");
+        return;
+    }
+    assert_true(slices[1] < slices[0]);
+    assert_int_equal(slices[2], slices[0]); /* what it starts has slices as usual */
 }
 
 /* ---- Timers ---- */
@@ -462,6 +509,7 @@ int main(void)
         cmocka_unit_test(runs_what_is_left_when_it_is_freed),
         cmocka_unit_test(stops_from_another_thread_and_runs_again),
         cmocka_unit_test(knows_its_own_thread),
+        cmocka_unit_test(a_loop_is_not_kept_waiting_for_a_slice_to_end),
         cmocka_unit_test(fires_once_per_start),
         cmocka_unit_test(a_timer_put_off_fires_when_it_is_due),
         cmocka_unit_test(a_timer_that_runs_soon_still_fires),
