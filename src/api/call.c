@@ -22,6 +22,7 @@ struct chat_call {
     void *answer;                       /* the shape's */
     bool stream;
     bool begun;               /* its head was sent */
+    bool flushed;             /* some of it is on its way */
     bool broken;              /* the stream ended with an error event */
     struct loop_timer *quiet; /* streams: nothing has been sent for a while */
     struct loop_timer *write; /* streams: what came in this turn of the loop goes out in one piece */
@@ -130,6 +131,7 @@ static void flush(struct chat_call *c)
         return;
     http_stream_write(c->api.http, buf_str(&c->out));
     buf_clear(&c->out);
+    c->flushed = true;
     c->sent_ms = clock_mono_ms();
     if (!c->ending && http_stream_full(c->api.http))
         exchange_pause(c->exchange, true);
@@ -163,7 +165,7 @@ static void on_event(void *ctx, const struct chat_event *e)
         bool first = c->out.len == 0;
         c->broken |= e->kind == CHAT_EVENT_ERROR;
         c->shape->event(c->answer, e, &c->out);
-        if (c->out.len >= WRITE_AT_ONCE)
+        if (c->out.len >= WRITE_AT_ONCE || !c->flushed) /* the first is not kept for others */
             flush(c);
         else if (first)
             loop_timer_soon(c->write);

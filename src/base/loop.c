@@ -156,9 +156,9 @@ struct sched_attributes {
 };
 
 /* Linux lets a thread finish its slice (1.4 to 2.8 ms), even if another has just got something to do: whoever
- * asks the gateway would wait for the state's writer that long. Asking for shorter slices puts this thread first
- * then (EEVDF, since 6.12) and gives it no more of the processor than before; older kernels take no notice, and
- * nothing depends on it. Threads and processes that it starts have slices as usual. */
+ * asks the gateway would wait for the state's writer that long. Asking for shorter slices puts this thread
+ * first then (EEVDF, since 6.12) and gives it no more of the processor than before; older kernels take no
+ * notice, and nothing depends on it. Threads and processes that it starts have slices as usual. */
 static void slices_shorten(void)
 {
     enum { SLICE_NS = 100000, RESET_ON_FORK = 1 };
@@ -208,6 +208,11 @@ void loop_post(struct loop *loop, void (*fn)(void *), void *ctx)
         event_active(loop->wake, EV_TIMEOUT, 0);
     else if (first)
         loop_wake(loop);
+}
+
+bool loop_is_quiet(const struct loop *loop)
+{
+    return event_base_get_num_events(loop->base, EVENT_BASE_COUNT_ACTIVE) == 0;
 }
 
 bool loop_is_current(const struct loop *loop)

@@ -23,6 +23,7 @@ void loop_stop(struct loop *loop); /* any thread */
 void loop_post(struct loop *loop, void (*fn)(void *ctx), void *ctx);
 /* Runs what has been posted, and what that posts; on a loop that is not running (start-up, shutdown). */
 void loop_run_posted(struct loop *loop);
+bool loop_is_quiet(const struct loop *loop);           /* has this turn nothing else that is known yet? */
 bool loop_is_current(const struct loop *loop);         /* is this the loop's thread? */
 struct loop *loop_running(void);                       /* the one this thread is in; NULL: none */
 struct event_base *loop_event_base(struct loop *loop); /* for the rooms that may include libevent */

@@ -141,6 +141,7 @@ void http_connection_lost(struct http_connection *c)
     http_server_forget(c->server, c);
     list_remove(&c->owing);
     loop_timer_stop(c->deadline);
+    loop_io_free(c->io);
     bufferevent_free(c->bev);
     if (r && handling) {
         c->server->n_active--;
@@ -263,29 +264,50 @@ static void request_handle(struct http_connection *c)
     c->server->handler(c->server->ctx, c->request);
 }
 
-/* Feeds the parser one contiguous piece; false when there is none or the state has changed. */
-static bool read_piece(struct http_connection *c)
+/* Feeds the parser; how much of it was taken: what is left belongs to the next request. */
+static size_t parse(struct http_connection *c, const char *data, size_t len)
 {
-    struct evbuffer *in = bufferevent_get_input(c->bev);
-    struct evbuffer_iovec piece;
-    if (evbuffer_peek(in, -1, NULL, &piece, 1) < 1 || piece.iov_len == 0)
-        return false;
-    deadline_extend(c, piece.iov_len);
-    size_t used = http_parser_execute(&c->parser, &parser_settings, piece.iov_base, piece.iov_len);
+    deadline_extend(c, len);
+    size_t used = http_parser_execute(&c->parser, &parser_settings, data, len);
     enum http_errno e = HTTP_PARSER_ERRNO(&c->parser);
-    if (c->state == HTTP_HANDLING) {
-        evbuffer_drain(in, used);
-        request_handle(c);
-        return !c->closed && c->state == HTTP_READING;
-    }
-    evbuffer_drain(in, piece.iov_len);
+    if (c->state == HTTP_HANDLING)
+        return used;
     if (c->refuse_status)
         answer_refusal(c, c->request, c->refuse_status, c->refuse_why);
     else if (e == HPE_HEADER_OVERFLOW)
         answer_refusal(c, c->request, 431, "the request header is too large");
     else if (e != HPE_OK)
         answer_refusal(c, c->request, 400, http_errno_description(e));
-    return c->state == HTTP_READING;
+    return len;
+}
+
+/* One contiguous piece of what waits; false when there is none or the state has changed. */
+static bool read_piece(struct http_connection *c)
+{
+    struct evbuffer *in = bufferevent_get_input(c->bev);
+    struct evbuffer_iovec piece;
+    if (evbuffer_peek(in, -1, NULL, &piece, 1) < 1 || piece.iov_len == 0)
+        return false;
+    evbuffer_drain(in, parse(c, piece.iov_base, piece.iov_len));
+    if (c->state == HTTP_HANDLING)
+        request_handle(c);
+    return !c->closed && c->state == HTTP_READING;
+}
+
+/* Answers that wait for the client to read them hold back its next pipelined request. */
+static bool may_read(const struct http_connection *c)
+{
+    return c->state == HTTP_READING && unsent(c) <= c->server->options.write_high;
+}
+
+/* A client may send so much ahead. */
+static void watch(struct http_connection *c)
+{
+    bool reading = !c->input_ended && evbuffer_get_length(bufferevent_get_input(c->bev)) < HTTP_READ_BYTES;
+    if (!c->io || c->reading == reading)
+        return;
+    c->reading = reading;
+    loop_io_change(c->io, reading ? LOOP_READ : 0);
 }
 
 static void on_read(struct bufferevent *bev, void *ctx)
@@ -296,10 +318,11 @@ static void on_read(struct bufferevent *bev, void *ctx)
         struct evbuffer *in = bufferevent_get_input(bev);
         evbuffer_drain(in, evbuffer_get_length(in));
     } else {
-        /* Answers that wait for the client to read them hold back its next pipelined request. */
-        while (c->state == HTTP_READING && unsent(c) <= c->server->options.write_high && read_piece(c))
+        while (may_read(c) && read_piece(c))
             continue;
     }
+    if (!c->closed)
+        watch(c);
     c->busy--;
     if (c->closed)
         connection_free(c);
@@ -353,6 +376,47 @@ static void on_event(struct bufferevent *bev, short what, void *ctx)
     http_connection_lost(c);
 }
 
+static void input_keep(struct http_connection *c, const char *data, size_t len)
+{
+    struct evbuffer *in = bufferevent_get_input(c->bev);
+    evbuffer_unfreeze(in, 0); /* else only the bufferevent adds to it */
+    evbuffer_add(in, data, len);
+    evbuffer_freeze(in, 0);
+}
+
+/* A request that comes in one piece is parsed where it was read. */
+static void received(struct http_connection *c, const char *data, size_t len)
+{
+    if (c->state == HTTP_FLUSHING || c->state == HTTP_DRAINING)
+        return;
+    c->busy++;
+    bool straight = may_read(c) && evbuffer_get_length(bufferevent_get_input(c->bev)) == 0;
+    size_t used = straight ? parse(c, data, len) : 0;
+    if (used < len)
+        input_keep(c, data + used, len - used);
+    if (straight && c->state == HTTP_HANDLING)
+        request_handle(c);
+    if (!c->closed)
+        on_read(c->bev, c);
+    c->busy--;
+    if (c->closed)
+        connection_free(c);
+}
+
+static void on_io(int fd, int events, void *ctx)
+{
+    struct http_connection *c = ctx;
+    (void)events;
+    ssize_t n = recv(fd, c->server->bytes, sizeof c->server->bytes, 0);
+    if (n > 0) {
+        received(c, c->server->bytes, (size_t)n);
+    } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+        c->reading = false;
+        loop_io_change(c->io, 0);
+        on_event(c->bev, n == 0 ? BEV_EVENT_READING | BEV_EVENT_EOF : BEV_EVENT_READING | BEV_EVENT_ERROR, c);
+    }
+}
+
 static void on_deadline(void *ctx)
 {
     struct http_connection *c = ctx;
@@ -370,19 +434,35 @@ void http_connection_push(struct http_connection *c)
 {
     if (c->server->tls || !list_empty(&c->owing) || bufferevent_get_enabled(c->bev) & EV_WRITE)
         return;
-    if (list_empty(&c->server->owing))
+    if (list_empty(&c->server->owing)) {
+        c->server->alone = loop_is_quiet(c->server->loop);
         loop_timer_soon(c->server->flush);
+    }
     list_push_back(&c->server->owing, &c->owing);
+}
+
+/* Less than 0: the connection is broken. */
+static int output_send(struct http_connection *c)
+{
+    struct evbuffer *out = bufferevent_get_output(c->bev);
+    evbuffer_unfreeze(out, 1); /* else only the bufferevent takes from it */
+    int n = unsent(c) > 0 ? evbuffer_write(out, bufferevent_getfd(c->bev)) : 0;
+    bool broken = n < 0 && errno != EAGAIN && errno != EINTR;
+    evbuffer_freeze(out, 1);
+    return broken ? -1 : 0;
+}
+
+void http_connection_hurry(struct http_connection *c)
+{
+    bool first = c->server->owing.next == &c->owing;
+    if (first && c->server->owing.prev == &c->owing && c->server->alone)
+        (void)output_send(c); /* the end of the turn finds the same, and what follows from it */
 }
 
 void http_connection_flush(struct http_connection *c)
 {
-    struct evbuffer *out = bufferevent_get_output(c->bev);
     list_remove(&c->owing);
-    evbuffer_unfreeze(out, 1); /* else only the bufferevent takes from it */
-    bool broken = unsent(c) > 0 && evbuffer_write(out, bufferevent_getfd(c->bev)) < 0 && errno != EAGAIN &&
-                  errno != EINTR;
-    evbuffer_freeze(out, 1);
+    bool broken = output_send(c) < 0;
     if (unsent(c) > 0 && !broken)
         bufferevent_enable(c->bev, EV_WRITE); /* it goes on when the socket takes more */
     if (broken)
@@ -453,9 +533,13 @@ void http_connection_accept(struct http_server *s, evutil_socket_t fd, const str
     struct timeval write_timeout = {.tv_sec = s->options.write_timeout_s};
     bufferevent_set_timeouts(bev, NULL, &write_timeout);
     bufferevent_setcb(bev, on_read, on_write, on_event, c);
-    bufferevent_setwatermark(bev, EV_READ, 0, 64 * KIB);
+    bufferevent_setwatermark(bev, EV_READ, 0, HTTP_READ_BYTES);
     bufferevent_setwatermark(bev, EV_WRITE, s->options.write_low, 0);
-    bufferevent_enable(bev, EV_READ);
-    if (!s->tls)
-        bufferevent_disable(bev, EV_WRITE); /* http_connection_flush */
+    if (s->tls) {
+        bufferevent_enable(bev, EV_READ);
+    } else {
+        bufferevent_disable(bev, EV_READ | EV_WRITE); /* on_io, http_connection_flush */
+        c->io = loop_io_create(s->loop, fd, LOOP_READ, on_io, c);
+        c->reading = true;
+    }
 }

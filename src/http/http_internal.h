@@ -20,7 +20,7 @@
 #include "base/list.h"
 #include "http/http.h"
 
-enum { HTTP_SPARE = 64, HTTP_SPARE_BYTES = 8192 };
+enum { HTTP_SPARE = 64, HTTP_SPARE_BYTES = 8192, HTTP_READ_BYTES = 64 * 1024 };
 enum { HTTP_MAX_FIELDS = 100, HTTP_LINGER_MS = 10000, HTTP_FIRST_MS = 1000, HTTP_LEAST_BYTES_PER_MS = 16 };
 
 enum http_state { HTTP_READING, HTTP_HANDLING, HTTP_FLUSHING, HTTP_DRAINING };
@@ -36,19 +36,24 @@ struct http_server {
     struct list connections;
     struct list owing;        /* connections that have something to send */
     struct loop_timer *flush; /* sends it, at the end of the loop's turn */
+    bool alone;               /* when the first came to owe, nothing else was due in this turn */
     int n_connections, n_active;
     struct http_request *spare[HTTP_SPARE]; /* done with, and their buffers */
     size_t n_spare;
-    struct buf head; /* of the answer that is being written */
-    bool paused;     /* the listener is off because of max_connections */
+    struct buf head;             /* of the answer that is being written */
+    bool paused;                 /* the listener is off because of max_connections */
+    char bytes[HTTP_READ_BYTES]; /* what is read, until it is parsed */
 };
 
-/* What is written goes out at the end of the loop's turn, straight to the socket; only what that does not
- * take is left to the bufferevent, whose writing rests otherwise. TLS is the bufferevent's all the time. */
+/* Bytes are read straight from the socket; what cannot be parsed yet waits in the bufferevent's input. What
+ * is written goes out at the end of the loop's turn, straight to the socket; only what that does not take is
+ * left to the bufferevent, which rests otherwise. TLS is the bufferevent's all the time. */
 struct http_connection {
     struct list link, owing;
     struct http_server *server;
     struct bufferevent *bev;
+    struct loop_io *io; /* reads; NULL: TLS */
+    bool reading;       /* what `io` watches for */
     struct loop_timer *deadline;
     struct http_parser parser;
     enum http_state state;
@@ -97,6 +102,9 @@ struct http_request {
 
 /* What it has been given to write goes out soon. */
 void http_connection_push(struct http_connection *c);
+/* A client waits for this: it goes out at once where nothing else is due in this turn of the loop. With
+ * others in the turn that would only wake their readers one by one. Frees nothing and calls nobody. */
+void http_connection_hurry(struct http_connection *c);
 /* Sends what a connection owes; it may be gone afterwards. */
 void http_connection_flush(struct http_connection *c);
 void http_connection_accept(struct http_server *s, evutil_socket_t fd, const struct sockaddr *address);

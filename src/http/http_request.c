@@ -284,6 +284,7 @@ void http_reply(struct http_request *r, int status, const char *content_type, st
         evbuffer_add(out, body.data, body.len);
     r->sent = r->head_only ? 0 : (int64_t)body.len;
     http_connection_push(c);
+    http_connection_hurry(c);
     http_connection_finish(c);
 }
 
@@ -317,6 +318,7 @@ void http_stream_write(struct http_request *r, struct str bytes)
     if (!r->connection || bytes.len == 0 || r->head_only)
         return;
     struct evbuffer *out = bufferevent_get_output(r->connection->bev);
+    bool first = r->sent == 0;
     r->sent += (int64_t)bytes.len;
     if (r->chunked)
         chunk_size_add(out, bytes.len);
@@ -324,6 +326,8 @@ void http_stream_write(struct http_request *r, struct str bytes)
     if (r->chunked)
         evbuffer_add(out, "\r\n", 2);
     http_connection_push(r->connection);
+    if (first)
+        http_connection_hurry(r->connection);
 }
 
 bool http_stream_full(const struct http_request *r)
@@ -348,6 +352,7 @@ void http_stream_end(struct http_request *r)
     if (r->chunked && !r->head_only)
         evbuffer_add(bufferevent_get_output(c->bev), "0\r\n\r\n", 5);
     http_connection_push(c);
+    http_connection_hurry(c);
     http_connection_finish(c);
 }
 
