@@ -43,6 +43,7 @@ struct line {
     struct api_call api;
     const struct api_shape *shape;
     struct exchange *exchange;
+    const struct chat_request *request; /* the exchange's */
     void *answer;
     struct exchange_about about;
     char model[LIMIT_MODEL_NAME + 1];
@@ -172,6 +173,21 @@ static void on_event(void *ctx, const struct chat_event *e)
         (void)!l->shape->gather(l->answer, e, &l->broke); /* `broke` holds what it says */
 }
 
+static void answer_init(struct line *l)
+{
+    const struct exchange_origin ids = {.request_id = str_from(l->api.request_id)};
+    l->shape->init(l->answer, l->request, &ids);
+}
+
+static void on_again(void *ctx)
+{
+    struct line *l = ctx;
+    l->shape->free(l->answer);
+    memset(l->answer, 0, l->shape->answer_size);
+    l->broke = (struct error){0};
+    answer_init(l);
+}
+
 static void line_failed(struct line *l, int status, struct str message, struct str type)
 {
     struct buf body;
@@ -217,9 +233,10 @@ static void line_start(struct line *l, struct chat_request *request)
         .batch = true,
         .measure = b->o.measure,
         .measure_again = b->o.measure_again};
-    struct exchange_client client = {on_begin, on_event, on_fail, on_end, l};
+    struct exchange_client client = {on_begin, on_event, on_fail, on_end, on_again, l};
     l->answer = must(calloc(1, l->shape->answer_size));
-    l->shape->init(l->answer, request, &origin);
+    l->request = request;
+    answer_init(l);
     l->exchange = exchange_start(b->o.shard->exchange, request, &origin, &client);
 }
 

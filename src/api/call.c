@@ -176,6 +176,24 @@ static void on_event(void *ctx, const struct chat_event *e)
     }
 }
 
+/* For an answer that has not begun. */
+static void answer_init(struct chat_call *c)
+{
+    const struct exchange_origin ids = {
+        .request_id = str_from(c->api.request_id), .row_id = str_from(c->api.row_id)};
+    c->shape->init(c->answer, c->request, &ids);
+    c->keeping = c->shape->keep && api_content_ms(&c->api) > 0 && c->shape->keep(c->answer, c->request);
+}
+
+static void on_again(void *ctx)
+{
+    struct chat_call *c = ctx;
+    c->shape->free(c->answer);
+    memset(c->answer, 0, c->shape->answer_size);
+    c->broke = (struct error){0};
+    answer_init(c);
+}
+
 static void on_drain(void *ctx)
 {
     struct chat_call *c = ctx;
@@ -435,17 +453,16 @@ static void start(const struct api_call *api, struct chat_request *request, stru
     c->answer = answer;
     c->stream = request->stream;
     buf_init(&c->out, LIMIT_PROVIDER_BODY * 2);
+    answer_init(c);
     struct http_request *r = api->http;
     origin->request_id = str_from(c->api.request_id);
     origin->row_id = str_from(c->api.row_id);
-    shape->init(answer, request, origin);
-    c->keeping = shape->keep && api_content_ms(api) > 0 && shape->keep(answer, request);
     origin->id_given = c->api.id_given;
     origin->entry = c->api.entry;
     if (http_request_header_count(r, "traceparent") == 1)
         origin->traceparent = http_request_header(r, "traceparent");
     origin->api = str_from(shape->name);
-    struct exchange_client client = {on_begin, on_event, on_fail, on_end, c};
+    struct exchange_client client = {on_begin, on_event, on_fail, on_end, on_again, c};
     if (c->stream)
         c->write = loop_timer_create(api->shard->exchange->loop, on_write, c);
     c->exchange = exchange_start(api->shard->exchange, request, origin, &client);

@@ -29,6 +29,7 @@ struct api_shape {
      * that. NULL: names are taken as they stand. */
     int (*resolve)(const struct exchange_world *world, struct chat_request *r, struct error *err);
 
+    /* Of the origin only the ids: an answer may begin again. */
     void (*init)(void *answer, const struct chat_request *r, const struct exchange_origin *origin);
     void (*free)(void *answer);
     /* Who answers is known; `about` lives until free. Before gather and event. */

@@ -42,6 +42,22 @@ static void begin(struct leg *leg)
     x->client.begin(x->client.ctx, &about);
 }
 
+/* It breaks off after its first event; but a client that wants the whole answer has seen nothing of it. */
+static bool begin_again(struct leg *leg, const struct chat_failure *failure)
+{
+    struct exchange *x = leg->x;
+    if (x->request->stream || !x->client.again || !failure->retryable || x->cascade.state != CASCADE_OFF)
+        return false;
+    x->winner = x->counted = NULL;
+    x->first_token_ms = -1;
+    x->seen.piece_ns = 0;
+    leg_given_up(leg);
+    recall_forget(x);
+    x->client.again(x->client.ctx);
+    dispatch_failed(leg, failure);
+    return true;
+}
+
 static void on_error(struct leg *leg, const struct chat_event *event)
 {
     struct exchange *x = leg->x;
@@ -49,6 +65,8 @@ static void on_error(struct leg *leg, const struct chat_event *event)
         dispatch_failed(leg, &event->failure);
         return;
     }
+    if (begin_again(leg, &event->failure))
+        return;
     /* Part of the answer is with the client: what is left is to say so. */
     x->client.event(x->client.ctx, event);
     leg_end(leg, &event->failure);

@@ -80,13 +80,16 @@ struct exchange_failure {
 };
 
 /* The api's side. No callback comes before exchange_start has returned. `fail` or `end` is the last: the
- * exchange is gone then. A failure after `begin` comes as the event ERROR, followed by `end`. */
+ * exchange is gone then. A failure after `begin` comes as the event ERROR, followed by `end`; but where the
+ * request is not for a stream and there is `again`, what came is void: others are asked, as if nothing had
+ * begun. */
 struct exchange_client {
     void (*begin)(void *ctx, const struct exchange_about *about);
     void (*event)(void *ctx, const struct chat_event *event); /* START and USAGE are left out; of a
                                                                       request to count USAGE is the answer */
     void (*fail)(void *ctx, const struct exchange_failure *failure);
     void (*end)(void *ctx, const struct chat_usage *usage, int64_t cost_nano_usd); /* -1 unknown */
+    void (*again)(void *ctx);                                                      /* NULL: never */
     void *ctx;
 };
 

@@ -133,6 +133,8 @@ void leg_rest(struct leg *leg);
 void leg_go_on(struct leg *leg);
 /* Whatever it does, it stops; what was sent is paid for. */
 void leg_cancel(struct leg *leg, const char *why);
+/* What it was sent and what came of it is paid for, whoever hung up, and not used. */
+void leg_given_up(struct leg *leg);
 void leg_free(struct leg *leg);
 
 /* ---- cascade.c ---- */
@@ -169,6 +171,7 @@ void recall_prepare(struct exchange *x, const struct exchange_origin *origin);
 bool recall(struct exchange *x);
 /* Each event that goes to the client; STOP keeps what was gathered. */
 void recall_gather(struct leg *leg, const struct chat_event *event);
+void recall_forget(struct exchange *x); /* what was gathered */
 void recall_free(struct exchange *x);
 const char *recall_state(const struct exchange *x); /* "hit", "miss" or NULL */
 

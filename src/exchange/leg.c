@@ -38,8 +38,7 @@ static void result(struct leg *leg, enum breaker_result r, int64_t retry_after_m
         observe_opened(leg);
 }
 
-/* A provider charges for a prompt that it was sent, whoever hung up. */
-static void given_up(struct leg *leg)
+void leg_given_up(struct leg *leg)
 {
     struct exchange *x = leg->x;
     struct chat_usage usage = leg->usage;
@@ -118,7 +117,7 @@ static void on_running_timer(struct leg *leg)
         .failure = {
             .code = ERROR_TIMEOUT, .retryable = true, .retry_after_ms = -1, .message = str_from(what)}};
     if (leg->x->winner != leg)
-        given_up(leg); /* it was sent, and may well be worked on */
+        leg_given_up(leg); /* it was sent, and may well be worked on */
     exchange_leg_event(leg, &late);
 }
 
@@ -439,7 +438,7 @@ void leg_cancel(struct leg *leg, const char *why)
         attempt_end(leg, &f);
         result(leg, BREAKER_NEUTRAL, -1);
         if (leg != x->counted)
-            given_up(leg);
+            leg_given_up(leg);
     } else if (leg->state == LEG_WAITING) {
         observe_waited(leg, false);
         refused(leg, ERROR_CANCELLED, why);

@@ -77,8 +77,14 @@ void recall_gather(struct leg *leg, const struct chat_event *event)
     }
 }
 
-void recall_free(struct exchange *x)
+void recall_forget(struct exchange *x)
 {
     cache_answer_unref(x->keeping);
+    x->keeping = NULL;
+}
+
+void recall_free(struct exchange *x)
+{
+    recall_forget(x);
     cache_answer_unref(x->kept);
 }

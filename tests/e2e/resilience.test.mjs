@@ -291,6 +291,23 @@ test('a hedged request fails only when both have', async () => {
   assert.equal(r.body.choices[0].message.content, 'slow but well');
 });
 
+test('a whole answer that broke off half-way was a 502 where the target had been asked for a stream', async () => {
+  forget();
+  cloud.a.behaviour = { mode: 'reset-mid-stream', text: Array(50).fill(' word') };
+  const r = await ask('urgent');
+  assert.equal(r.status, 200);
+  assert.equal(r.body.choices[0].message.content, 'b', 'nothing of what broke off');
+  assert.equal(r.headers.get('x-weir-model'), 'two');
+  const l = row(r);
+  assert.deepEqual([l.attempts[0].target, l.attempts[0].outcome, l.attempts.at(-1).outcome], ['one', 'unavailable', 'ok']);
+  assert.ok(l.attempts[0].cost_nano_usd > 0, 'what came of it is paid for');
+  assert.equal(l.usage_estimated, true);
+  cloud.b.behaviour = { mode: 'reset-mid-stream', text: ['half'] };
+  const none = await ask('urgent');
+  assert.equal(none.status, 503);
+  assert.match(none.body.error.message, /one: .*two: /);
+});
+
 // ---- Pools ----
 
 test('a conversation returns to the server that holds its cache', async () => {
