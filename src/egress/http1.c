@@ -21,10 +21,25 @@ enum { INFORMATIONAL_BYTES = 64 };
 /* RFC 9110, 5.6.2. */
 static bool is_token(struct str s)
 {
+    static const bool in_token[256] = {['!'] = true,
+        ['#'] = true,
+        ['$'] = true,
+        ['%'] = true,
+        ['&'] = true,
+        ['\''] = true,
+        ['*'] = true,
+        ['+'] = true,
+        ['-'] = true,
+        ['.'] = true,
+        ['^'] = true,
+        ['_'] = true,
+        ['`'] = true,
+        ['|'] = true,
+        ['~'] = true,
+        ['0' ... '9'] = true};
     for (size_t i = 0; i < s.len; i++) {
-        char c = s.data[i];
-        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
-        if (!letter && (c == '\0' || !strchr("!#$%&'*+.^_`|~", c)))
+        unsigned char c = (unsigned char)s.data[i], letter = (unsigned char)((c | 0x20) - 'a');
+        if (letter >= 26 && !in_token[c])
             return false;
     }
     return s.len > 0;

@@ -159,10 +159,21 @@ struct str http_request_query(const struct http_request *r, const char *name)
     return STR_NONE;
 }
 
+/* The index of the field of that name from `from` on, n_fields: there is none. */
+static int field_find(const struct http_request *r, const char *name, size_t len, int from)
+{
+    const char *head = r->head.data;
+    while (from < r->n_fields &&
+           (r->names[from].len != len || strncasecmp(head + r->names[from].at, name, len) != 0))
+        from++;
+    return from;
+}
+
 struct str http_request_header_at(const struct http_request *r, const char *name, int index)
 {
-    for (int i = 0; i < r->n_fields; i++)
-        if (str_is_nocase(span(r, r->names[i]), name) && index-- == 0)
+    size_t len = strlen(name);
+    for (int i = field_find(r, name, len, 0); i < r->n_fields; i = field_find(r, name, len, i + 1))
+        if (index-- == 0)
             return str_trim(span(r, r->values[i]));
     return STR_NONE;
 }
@@ -174,9 +185,10 @@ struct str http_request_header(const struct http_request *r, const char *name)
 
 int http_request_header_count(const struct http_request *r, const char *name)
 {
+    size_t len = strlen(name);
     int count = 0;
-    for (int i = 0; i < r->n_fields; i++)
-        count += str_is_nocase(span(r, r->names[i]), name);
+    for (int i = field_find(r, name, len, 0); i < r->n_fields; i = field_find(r, name, len, i + 1))
+        count++;
     return count;
 }
 

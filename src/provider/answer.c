@@ -95,13 +95,19 @@ void provider_answer_text(struct provider_answer *a, struct str text)
         emit(a, &(struct chat_event){.kind = CHAT_EVENT_TEXT, .text = text});
 }
 
-bool provider_answer_again(struct provider_answer *a)
+/* All that differs from the last event is a text, which was all that came of that one. */
+static bool only_text_differs(const struct provider_answer *a)
 {
     const struct json_item *change = json_view_change(&a->view);
-    bool again = change && a->only_text && change->text.data == a->only_text;
+    return change && a->only_text && change->text.data == a->only_text;
+}
+
+bool provider_answer_again(struct provider_answer *a)
+{
+    bool again = only_text_differs(a);
     a->n_emitted = 0;
     if (again)
-        provider_answer_text(a, change->text);
+        provider_answer_text(a, json_view_change(&a->view)->text);
     if (!again || a->n_emitted == 0) /* an empty text says nothing of the next one */
         a->only_text = NULL;
     return again;
@@ -304,7 +310,8 @@ static int take_object(struct provider_answer *a, const struct json_item *object
 {
     if (!json_item_is(object, JSON_ITEM_OBJECT))
         return error_set(err, ERROR_INVALID, "it is not a JSON object");
-    return provider_is_error(object) ? take_error(a, object->text, err) : a->event(a, object, err);
+    bool is_error = !only_text_differs(a) && provider_is_error(object); /* nor was the last one */
+    return is_error ? take_error(a, object->text, err) : a->event(a, object, err);
 }
 
 /* Google's servers also send the events of a stream as the elements of one array. */
