@@ -1,10 +1,7 @@
 /* A fixed table, so that memory is bounded; a text replaces the one whose slot it falls into.
  *
- *   128 bits of Poly1305 (RFC 8439) at a secret point, over the text, and of SipHash, over the caller and the
- *   owner's layer, added --> slot --> findings
- *
- * No sum is ever shown, so one point serves all texts: two of n bytes have the same value at n/2 of 2^106
- * points.
+ *   128 bits of SipHash under a key made at the start, over the owner's layer, the caller and the text -->
+ * slot --> findings
  *
  * A slot is used only when all 128 bits and the length are the same. Kept are whole results of looks that did
  * not fail: findings depend on nothing but the text and the owner's own layer. */
@@ -24,7 +21,7 @@ enum {
 };
 
 struct memo_slot {
-    unsigned char key[crypto_onetimeauth_BYTES];
+    unsigned char key[crypto_shorthash_siphashx24_BYTES];
     size_t len; /* 0: empty */
     unsigned categories;
     unsigned n_entities;
@@ -34,29 +31,24 @@ struct memo_slot {
 static struct memo_slot slots[SLOTS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static unsigned char point[crypto_shorthash_siphashx24_BYTES], secret[crypto_shorthash_siphashx24_KEYBYTES];
+static unsigned char secret[crypto_shorthash_siphashx24_KEYBYTES];
 
 static void secret_make(void)
 {
-    randombytes_buf(point, sizeof point);
     randombytes_buf(secret, sizeof secret);
 }
 
 static void key_make(const struct detect_own *own, struct str who, struct str text,
-    unsigned char key[crypto_onetimeauth_BYTES])
+    unsigned char key[crypto_shorthash_siphashx24_BYTES])
 {
-    unsigned char of[crypto_onetimeauth_KEYBYTES], *added = of + sizeof point;
+    unsigned char of_caller[crypto_shorthash_siphashx24_KEYBYTES];
     uint64_t version = own ? own->version : 0;
     pthread_once(&once, secret_make);
-    memcpy(of, point, sizeof point);
-    crypto_shorthash_siphashx24(added, (const unsigned char *)(who.len ? who.data : ""), who.len, secret);
+    crypto_shorthash_siphashx24(of_caller, (const unsigned char *)(who.len ? who.data : ""), who.len, secret);
     for (size_t i = 0; i < sizeof version; i++)
-        added[i] ^= (unsigned char)(version >> 8 * i);
-    crypto_onetimeauth(key, (const unsigned char *)text.data, text.len, of);
+        of_caller[i] ^= (unsigned char)(version >> 8 * i);
+    crypto_shorthash_siphashx24(key, (const unsigned char *)text.data, text.len, of_caller);
 }
-
-_Static_assert(
-    crypto_onetimeauth_KEYBYTES == 2 * crypto_shorthash_siphashx24_BYTES, "a point and what is added");
 
 static struct memo_slot *slot_of(const unsigned char *key)
 {
@@ -117,7 +109,7 @@ static int join(struct arena *a, struct str where, const struct router_findings 
 int detect_memo_look(const struct detect_own *own, struct arena *a, struct str who, struct str where,
     struct str text, struct router_findings *f, struct error *err)
 {
-    unsigned char key[crypto_onetimeauth_BYTES];
+    unsigned char key[crypto_shorthash_siphashx24_BYTES];
     struct router_findings found = {0};
     struct memo_slot kept;
     if (text.len < LEAST || text.len > MOST)
