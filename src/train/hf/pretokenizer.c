@@ -113,7 +113,8 @@ static int steps_read(const struct json_item *step, struct steps *s, struct erro
     if (str_is(type, "Digits") && is_true(step, "individual_digits", false))
         return step_add(s, STR(DIGITS), err);
     if (!str_is(type, "ByteLevel"))
-        return unknown("", type, err);
+        return unknown(
+            type.len > 0 ? "a step of the type" : "nothing ('pre_tokenizer' is missing)", type, err);
     if (is_true(step, "add_prefix_space", true) && hf_given(step, "add_prefix_space"))
         return unknown("bytes with", STR("add_prefix_space"), err);
     s->byte_level = true;
