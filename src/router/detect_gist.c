@@ -210,18 +210,21 @@ static unsigned reached(const struct walk *k)
     return bits;
 }
 
-/* The fewest last words up to i that suffice: a window without what stands before them. */
-static size_t window_begin(const struct walk *k, size_t i, int category)
+/* The fewest last words up to i that suffice: a window without what stands before them. The walk is as it was
+ * afterwards. */
+static size_t window_begin(struct walk *k, size_t i, int category)
 {
-    static _Thread_local uint8_t copy[TABLE_SIZE];
-    struct walk less = *k;
-    size_t from = i + 1 < GIST_WINDOW ? 0 : i + 1 - GIST_WINDOW;
-    less.count = memcpy(copy, k->count, TABLE_SIZE);
+    const struct walk kept = *k;
+    size_t begin = i + 1 < GIST_WINDOW ? 0 : i + 1 - GIST_WINDOW, from = begin;
     for (; from < i; from++) {
-        slot_clear(&less, from % GIST_WINDOW);
-        if (!(reached(&less) >> category & 1))
+        slot_clear(k, from % GIST_WINDOW);
+        if (!(reached(k) >> category & 1))
             break;
     }
+    for (size_t at = begin; at <= from && at < i; at++)
+        for (size_t e = 0, slot = at % GIST_WINDOW; e < kept.ring[slot].n; e++)
+            k->count[kept.ring[slot].entry[e]]++;
+    *k = kept;
     return from;
 }
 
