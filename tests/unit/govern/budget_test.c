@@ -432,7 +432,7 @@ static void test_others_who_share_the_state_are_seen(void **state)
     assert_int_equal(used(other, "key", "k", PERIOD_DAY), 9 * USD);
     assert_int_equal(afford(b, 2 * USD), ERROR_BUSY);
     assert_int_equal(afford(b, USD), 0);
-    /* The reader's thread does the same within a second or two. */
+    /* The reader's thread does the same soon. */
     settle_in_state(f, there, "more", now(), USD);
     for (int i = 0; i < 600 && used(b, "key", "k", PERIOD_DAY) < 10 * USD; i++)
         usleep(50000);
