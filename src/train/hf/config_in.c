@@ -39,10 +39,12 @@ static int whole(const struct json_item *object, const char *key, int64_t fallba
     double value;
     int rc = hf_number(
         object, key, fallback < 0 ? (double)NAN : (double)fallback, (double)least, (double)most, &value, err);
+    if (rc) /* then it may be anything, or no number */
+        return rc;
     *out = (int64_t)value;
-    if (rc == 0 && (double)*out != value)
-        return error_set(err, ERROR_INVALID, "config.json's '%s' is not a whole number", key);
-    return rc;
+    return (double)*out == value
+               ? 0
+               : error_set(err, ERROR_INVALID, "config.json's '%s' is not a whole number", key);
 }
 
 const char *hf_key(const struct hf_arch *a, const char *key, char to[HF_KEY_MAX])
