@@ -155,7 +155,7 @@ static void refuses_shapes_that_cannot_be(void **state)
     s.tokenizer = "other";
     assert_int_equal(model_sample_write(&s, -1, &err), ERROR_INVALID);
     s = model_sample_default();
-    s.type = TENSOR_IQ1_S;
+    s.type = TENSOR_NVFP4;
     s.n_embed = 256;
     s.n_ffn = 256;
     int fd = memfd_create("model", 0);
