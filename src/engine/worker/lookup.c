@@ -245,5 +245,5 @@ int32_t lookup_foretell(const struct lookup *l, int32_t most, int32_t *tokens, f
 
 int64_t lookup_expected(const struct lookup *l)
 {
-    return l->expected_right;
+    return l->expected_right < l->n_expected ? l->expected_right : l->n_expected;
 }

@@ -24,7 +24,8 @@ void lookup_free(struct lookup *l); /* NULL is allowed */
 void lookup_push(struct lookup *l, int32_t token);
 /* At most `most` tokens that are likely to follow; odds[i]: that all up to the i-th are right. */
 int32_t lookup_foretell(const struct lookup *l, int32_t most, int32_t *tokens, float *odds);
-/* Of what was drawn: how many tokens were foretold from what is expected. */
+/* Of what was drawn: how many tokens were foretold from what is expected; at most all of these, however often
+ * it was said. */
 int64_t lookup_expected(const struct lookup *l);
 
 #endif

@@ -109,6 +109,19 @@ static void what_is_expected_comes_first(void **state)
     lookup_free(l);
 }
 
+/* It was -3 of eight tokens that were not said, for which the gateway ended the worker. */
+static void what_is_said_twice_was_expected_once(void **state)
+{
+    (void)state;
+    static const int32_t expected[] = {50, 1, 2, 3, 4, 5, 6, 7};
+    struct lookup *l = create(expected, 8, (const int32_t[]){90, 91, 92}, 3);
+    push(l, expected + 1, 7);
+    assert_int_equal(lookup_expected(l), 5);
+    push(l, expected, 8); /* foretold from what is expected, again */
+    assert_int_equal(lookup_expected(l), 8);
+    lookup_free(l);
+}
+
 static void a_text_that_goes_round_goes_on(void **state)
 {
     (void)state;
@@ -153,6 +166,7 @@ int main(void)
         cmocka_unit_test(what_followed_before_is_foretold),
         cmocka_unit_test(odds_are_what_was_measured),
         cmocka_unit_test(what_is_expected_comes_first),
+        cmocka_unit_test(what_is_said_twice_was_expected_once),
         cmocka_unit_test(a_text_that_goes_round_goes_on),
         cmocka_unit_test(random_sequences),
     };
