@@ -99,10 +99,10 @@ static double likely_behind(const struct scheduler *s, const struct draft *d)
 void drafts_choose(struct scheduler *s, int32_t room, int32_t pages)
 {
     int32_t streams = 0, most = room < SCHEDULER_DRAFTS ? room : SCHEDULER_DRAFTS;
-    double behind = 0, drawn, cost = s->n_streams <= COSTS ? cost_of(s, s->n_streams) : 0, best;
     int32_t chosen[SCHEDULER_DRAFTS], n_chosen = 0;
     most = most < COSTS - s->n_streams ? most : COSTS - s->n_streams;
-    if (cost <= 0) /* first see how long a step takes without */
+    double behind = 0, drawn, cost = most > 0 ? cost_of(s, s->n_streams) : 0, best;
+    if (cost <= 0) /* no room; or first see how long a step takes without */
         return;
     for (int32_t i = 0; i < s->o.n_slots; i++) {
         if (!slot_generates(s, i))

@@ -39,8 +39,7 @@ struct slot {
     uint64_t freed_at;         /* 0: never used */
     int32_t told;              /* rows of the step that are in the midst of its prompt */
     int32_t stop;              /* a step ends here: a waiting sequence has this much in common. 0: nowhere */
-    int32_t
-        behind; /* tokens before the newest to be read again: the state could not go back to the drawn ones */
+    int32_t behind;            /* tokens before the newest to be read again: the state went back too far */
     struct draft draft;
 };
 
@@ -56,8 +55,7 @@ struct sequence {
     struct lookup *lookup; /* from its first token on, where tokens are drafted */
     struct draft_counts counts;
     struct draft_rate rates[DRAFT_RANKS];
-    int32_t tell,
-        tell_end; /* tokens whose rows its owner is told of before the prompt is read: [tell, tell_end) */
+    int32_t tell, tell_end; /* its owner is still to be told of the rows at these tokens of the prompt */
     const struct sequence_ops *ops;
     void *ctx;
 };

@@ -68,7 +68,7 @@ static void token_add(struct scheduler *s, int32_t *n, int32_t slot, int32_t tok
     s->wants[(*n)++] = wants;
 }
 
-/* The likeliest token of a row, and how far it is ahead. */
+/* The likeliest token of a row, and how far it is ahead; -1: there are no numbers in it. */
 static int32_t likeliest(const struct scheduler *s, const float *row, float *lead)
 {
     const int32_t n = s->o.draft_vocab < s->o.n_vocab ? s->o.draft_vocab : s->o.n_vocab;
@@ -85,8 +85,8 @@ static int32_t likeliest(const struct scheduler *s, const float *row, float *lea
     *lead = most - second;
     return best;
 }
-/* What the model has not read yet of the slot's sequence, `most` tokens of it; the newest one wants logits.
- */
+
+/* What the model has not read yet of the slot's sequence, at most so many tokens; the newest wants logits. */
 static void rest_add(struct scheduler *s, int32_t index, int32_t most, int32_t *n)
 {
     const struct token_list *t = &s->slots[index].sequence->tokens;
@@ -100,7 +100,7 @@ static void rest_add(struct scheduler *s, int32_t index, int32_t most, int32_t *
 static int step(struct scheduler *s, int32_t *slots, int32_t *n_slots, int32_t k, struct error *err)
 {
     const int32_t most = s->o.n_batch / MODEL_SLOTS < CATCH_UP ? s->o.n_batch / MODEL_SLOTS : CATCH_UP;
-    int32_t n = 0, kept = 0;
+    int32_t n = 0, kept = 0, rows = 0;
     for (int32_t i = 0; i < *n_slots; i++)
         if (k == 0)
             rest_add(s, slots[i], most > 1 ? most : 1, &n);
@@ -116,8 +116,9 @@ static int step(struct scheduler *s, int32_t *slots, int32_t *n_slots, int32_t k
         struct slot *slot = &s->slots[s->token_slots[i]];
         struct draft *d = &slot->draft;
         float lead;
-        const int32_t token =
-            s->wants[i] ? likeliest(s, s->logits + (size_t)kept * (size_t)s->o.draft_vocab, &lead) : -1;
+        if (!s->wants[i])
+            continue;
+        const int32_t token = likeliest(s, s->logits + (size_t)rows++ * (size_t)s->o.draft_vocab, &lead);
         if (token < 0)
             continue;
         d->tokens[k] = token;

@@ -89,6 +89,41 @@ static void a_smaller_model_drafts(void **ctx)
     assert_true(quick.lengths[0] == 0 && wrong.lengths[0] == 0);
 }
 
+/* A step that has no room for drafts: nobody is asked for any. */
+static void a_full_step_asks_no_smaller_model(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {.keeps = 1}, quick = {.keeps = 1, .ns_step = 3, .ns_token = 1};
+    struct scheduler *s;
+    struct client c;
+    const struct scheduler_options o = {1, CONTEXT, VOCAB, 1, now_ns, true, &quick, VOCAB};
+    assert_int_equal(scheduler_create(&state, &o, &s, NULL), 0);
+    client_add(s, &c, numbers(5), 10, 100);
+    run(s);
+    assert_true(c.n_ended == 1 && c.n == 110);
+    assert_int_equal(quick.n_decodes, 0);
+    scheduler_free(s);
+}
+
+/* Rows without numbers are one slot's: the next one's drafts were read from them. */
+static void a_row_without_numbers_is_its_own_slots(void **ctx)
+{
+    (void)ctx;
+    struct model_state state = {0}, draft = {.ns_step = 3, .ns_token = 1, .mute = 1};
+    struct scheduler *s = create_drafting(&state, &draft, 2, true);
+    struct client none, c = {.n_prompt = 10, .n = 10, .wanted = 100};
+    struct token_list list = {0};
+    client_add(s, &none, numbers(3), 10, 190);
+    for (int32_t i = 0; i < 10; i++)
+        assert_int_equal(token_list_append(&list, c.tokens[i] = numbers(5)[i], NULL), 0);
+    assert_int_equal(scheduler_add(s, &list, &counting, &c, &c.sequence, NULL), 0);
+    while (!c.n_ended)
+        scheduler_step(s);
+    assert_in_range(counted.accepted, 60, 100);
+    assert_true(!none.n_ended);
+    scheduler_free(s);
+}
+
 /* Every second token is another: what is measured switches the drafts off. */
 static void what_is_never_right_is_not_drafted(void **ctx)
 {
@@ -204,6 +239,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_expected_takes_few_steps),
         cmocka_unit_test(a_smaller_model_drafts),
+        cmocka_unit_test(a_full_step_asks_no_smaller_model),
+        cmocka_unit_test(a_row_without_numbers_is_its_own_slots),
         cmocka_unit_test(what_is_never_right_is_not_drafted),
         cmocka_unit_test(drafts_that_cost_what_they_give_are_left),
         cmocka_unit_test(many_streams_leave_no_room),

@@ -5,6 +5,7 @@
 
 #include "engine/worker/scheduler.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ struct model_state {
     int32_t n_pages;           /* of PAGE positions, which slots have no more than; 0: any number */
     int64_t ns_step, ns_token; /* a step takes; 0: 100 and 10 */
     int32_t wrong;             /* it says this much more than the model of the tests */
+    int32_t mute;              /* in so many slots, from the first, its logits are no numbers */
     int32_t n_decodes, n_computed, last_tokens, last_rows;
 };
 
@@ -168,7 +170,9 @@ int model_decode(struct model_state *s, const struct model_batch *b, float *logi
             continue;
         float *row = logits + (size_t)rows++ * VOCAB;
         for (int32_t id = 0; id < VOCAB; id++)
-            row[id] = id == (follow(s->tokens[slot], s->lengths[slot]) + s->wrong) % VOCAB ? 1.0f : 0.0f;
+            row[id] = slot < s->mute                                                         ? NAN
+                      : id == (follow(s->tokens[slot], s->lengths[slot]) + s->wrong) % VOCAB ? 1.0f
+                                                                                             : 0.0f;
     }
     (void)model_state_pages_left(s);
     now += s->ns_step ? s->ns_step + s->ns_token * b->n_tokens : 100 + 10 * b->n_tokens;
