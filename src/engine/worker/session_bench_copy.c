@@ -182,7 +182,7 @@ static void job_free(struct call *call)
 static int job_read(const struct session *s, struct copy_job *job, const json_t *root, struct error *err)
 {
     double seconds;
-    int rc = json_get_int(root, "copy", 0, 2, COPY_MAX, &job->copy, err);
+    int rc = json_get_int(root, "copy", 2, 2, COPY_MAX, &job->copy, err);
     rc = rc ? rc : json_get_int(root, "prompt", 16, 1, COPY_MAX, &job->prompt, err);
     rc = rc ? rc : json_get_int(root, "wrong", 10, 0, COPY_MAX, &job->wrong, err);
     rc = rc ? rc : json_get_int(root, "repeat", 1, 1, REPEAT_MAX, &job->repeat, err);

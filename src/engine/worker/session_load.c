@@ -211,6 +211,8 @@ static int model_start(struct session *s, const struct load_options *o, struct e
         struct fit fit = fit_within(s->model, &s->room, o->batch ? (int32_t)o->batch : FIT_BATCH);
         if (!o->memory_unchecked)
             rc = fit_check(s->model, &fit, memory_beside(s->setup.memory, session_draft_bytes(s)), err);
+        if (rc && s->draft_model)
+            (void)error_wrap(err, "beside the draft model");
     }
     if (rc == 0)
         rc = weights_touch(s, err);
@@ -258,7 +260,8 @@ static void model_ready(struct session *s, struct json_writer *w)
     }
     json_array_end(w);
     json_key(w, "state_bytes");
-    json_write_int(w, (int64_t)model_state_bytes_within(s->model, &s->room));
+    json_write_int(w, (int64_t)(model_state_bytes_within(s->model, &s->room) +
+                                (s->draft_model ? model_state_bytes_within(s->draft_model, &s->room) : 0)));
 }
 
 static int ready_send(struct session *s, struct error *err)

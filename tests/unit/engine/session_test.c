@@ -18,8 +18,9 @@ struct host {
 static void *host_run(void *arg)
 {
     struct host *h = arg;
+    const int files[] = {model_fd, model_fd}; /* with a draft model: itself */
     const struct session_setup setup = {
-        .fd = h->fd, .files = &model_fd, .n_files = h->n_files, .cores = 1, .memory = model_memory};
+        .fd = h->fd, .files = files, .n_files = h->n_files, .cores = 1, .memory = model_memory};
     h->rc = session_run(&setup);
     close(h->fd); /* as the worker's exit does */
     return NULL;
@@ -85,8 +86,9 @@ static void test_every_request_gives_back_its_memory(void **state)
         {WIRE_TENSOR, "{\"name\":\"token_embd.weight\"}"}, {WIRE_TENSOR, "{\"name\":1}"},
         {WIRE_BENCH, "{\"depth\":5,\"streams\":2,\"prompt\":3,\"generate\":2,\"repeat\":2}"},
         {WIRE_BENCH, "{\"limits\":true}"}, {WIRE_BENCH, "{\"copy\":9,\"repeat\":2}"},
-        {WIRE_BENCH, "{\"copy\":1}"}, {WIRE_BENCH, "{}"}, {WIRE_BENCH, "{\"prompt\":16777216}"},
-        {WIRE_EMBED, "{\"text\":\"abc\"}"}, {WIRE_RERANK, "{\"query\":\"a\",\"documents\":[\"b\"]}"}};
+        {WIRE_BENCH, "{\"copy\":1}"}, {WIRE_BENCH, "{\"copy\":null}"}, {WIRE_BENCH, "{}"},
+        {WIRE_BENCH, "{\"prompt\":16777216}"}, {WIRE_EMBED, "{\"text\":\"abc\"}"},
+        {WIRE_RERANK, "{\"query\":\"a\",\"documents\":[\"b\"]}"}};
     struct host h;
     struct worker w = host_start(&h, 1);
     json_decref(worker_load(&w, "{\"threads\":1,\"slots\":2}"));
@@ -141,6 +143,32 @@ static void test_memory_is_checked_unless_told_otherwise(void **state)
     w = host_start(&h, 1);
     json_decref(worker_load(&w, "{\"threads\":1,\"memory_unchecked\":true}"));
     assert_int_equal(host_stop(&h, &w), 0);
+    model_memory = 4 * GIB;
+}
+
+/* What the pool of models counts left it out, and the message said that less is there than there is. */
+static void test_a_draft_model_takes_memory_too(void **state)
+{
+    (void)state;
+    struct host h;
+    struct wire_frame f;
+    struct worker w = host_start(&h, 1);
+    json_t *alone = worker_load(&w, "{\"threads\":1}");
+    assert_int_equal(host_stop(&h, &w), 0);
+    w = host_start(&h, 2);
+    json_t *beside = worker_load(&w, "{\"threads\":1,\"draft\":true}");
+    assert_int_equal(host_stop(&h, &w), 0);
+    assert_int_equal(json_integer_value(json_object_get(beside, "state_bytes")),
+        2 * json_integer_value(json_object_get(alone, "state_bytes")));
+    json_decref(alone);
+    json_decref(beside);
+    model_memory = 1000;
+    w = host_start(&h, 2);
+    worker_send(&w, WIRE_LOAD, 0, "{\"threads\":1,\"draft\":true}");
+    assert_true(worker_take(&w, &f));
+    assert_int_equal(f.type, WIRE_ERROR);
+    assert_non_null(memmem(f.payload.data, f.payload.len, "beside the draft model: the model takes", 39));
+    host_stop(&h, &w);
     model_memory = 4 * GIB;
 }
 
@@ -315,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_every_request_gives_back_its_memory),
         cmocka_unit_test(test_open_calls_give_back_their_memory),
         cmocka_unit_test(test_memory_is_checked_unless_told_otherwise),
+        cmocka_unit_test(test_a_draft_model_takes_memory_too),
         cmocka_unit_test(test_failures_give_back_their_memory),
         cmocka_unit_test(test_templates_without_a_model),
         cmocka_unit_test(test_documents_are_ranked),
