@@ -200,7 +200,7 @@ static int together(struct scheduler *s, int32_t n, int32_t n_vocab, struct erro
         scheduler_step(s);
         begun = true;
         for (int32_t i = 0; i < n; i++)
-            begun = begun && streams[i].n > 0;
+            begun = begun && (streams[i].n > 0 || streams[i].ended);
     }
     int32_t before = 0, after = 0;
     for (int32_t i = 0; i < n; i++)
@@ -225,7 +225,7 @@ static int beside(struct scheduler *s, int32_t prompt, int32_t n_vocab, struct e
 {
     static struct stream talk, reader;
     int rc = add(s, &talk, 1, 16, GAPS_MOST, n_vocab, err);
-    while (rc == 0 && talk.n_gaps < 60)
+    while (rc == 0 && talk.n_gaps < 60 && !talk.ended)
         scheduler_step(s);
     if (rc)
         return rc;
