@@ -316,6 +316,7 @@ int model_state_create_within(
  */
 uint64_t model_step_bytes(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_tokens)
 {
+    static float elsewhere; /* logits are in memory of whoever steps */
     struct model_state *s;
     struct error err;
     size_t floats = 0;
@@ -328,10 +329,13 @@ uint64_t model_step_bytes(const struct model *m, int32_t n_slots, int32_t n_cont
     const struct program_batch batch = {n_tokens, n_slots < n_tokens ? n_slots : n_tokens, s->positions,
         s->positions, s->positions, s->outputs, n_context};
     program_reset(&s->program, &batch);
-    (void)m->architecture->forward(m, &s->program, s->layers);
+    const struct value out = m->architecture->forward(m, &s->program, s->layers);
+    const uint64_t logits = m->info.encoder ? 0 : (uint64_t)n_slots * (uint64_t)m->info.n_vocab;
+    if (logits > 0)
+        program_output(&s->program, out, &elsewhere);
     int rc = program_plan(&s->program, &floats, &err);
     model_state_free(s);
-    return rc ? 0 : (uint64_t)floats * sizeof(float);
+    return rc ? 0 : (floats + logits) * sizeof(float);
 }
 
 void model_state_watch(struct model_state *s, const struct program_watch *watch)

@@ -40,6 +40,18 @@ static void figures_add_up(void **state)
     unload(&x);
 }
 
+/* Rows of logits stand beside what a step needs, and a step of more slots than tokens has a row for each. */
+static void logits_are_counted_beside_the_rest(void **state)
+{
+    (void)state;
+    struct loaded x;
+    start(&x, 0);
+    const uint64_t rows = 1000 * DENSE_VOCAB * sizeof(float);
+    const struct fit one = fit_of(x.model, 1, 64, FIT_BATCH), many = fit_of(x.model, 1001, 64, FIT_BATCH);
+    assert_true(many.compute >= one.compute + rows);
+    unload(&x);
+}
+
 /* Every architecture's step can be planned before there is any state. */
 static void every_architecture_has_figures(void **state)
 {
@@ -112,6 +124,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(figures_add_up),
+        cmocka_unit_test(logits_are_counted_beside_the_rest),
         cmocka_unit_test(every_architecture_has_figures),
         cmocka_unit_test(what_does_not_fit_is_refused_with_what_does),
         cmocka_unit_test(a_token_costs_its_experts),
