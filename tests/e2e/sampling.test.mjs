@@ -247,6 +247,11 @@ test('what is predicted of an answer changes nothing in it, and is counted', { s
   const wrong = await chat({ temperature: 0, max_tokens: 30, prediction: { type: 'content', content: 'zebra '.repeat(50) } });
   assert.equal(wrong.choices[0].message.content, (await chat({ temperature: 0, max_tokens: 30 })).choices[0].message.content);
   assert.ok(wrong.usage.completion_tokens_details.rejected_prediction_tokens > 0);
+  // Said more than once, in tokens that are no single bytes: what was not said was counted below zero, which ended the worker.
+  const noBytes = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [40 + i, -100]));
+  const twice = await chat({ temperature: 0, max_tokens: 60, logit_bias: noBytes, grammar: 'root ::= "1234567" "01234567" "01234567"', prediction: { type: 'content', content: '01234567' } });
+  assert.equal(twice.choices[0].message.content, '12345670123456701234567');
+  assert.equal(twice.usage.completion_tokens_details.rejected_prediction_tokens, 0);
   await assert.rejects(chat({ prediction: { type: 'content' } }), (e) => e.status === 400 && /'prediction'/.test(e.message));
   const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
   assert.match(metrics, /^weir_engine_draft_tokens_total\{model="house"\} \d+/m);
