@@ -301,16 +301,20 @@ static int body_read(const struct api_call *c, struct arena *a, const char *cons
     return rc ? rc : api_read_only(*out, known, err);
 }
 
-/* What the body says in the place of what there is, and on its way. */
+/* What the body says in the place of what there is, and on its way. What there is may have been changed a
+ * moment ago, by another process or the command line. */
 static void limits_change(struct change *d, const json_t *body)
 {
     struct budget_view view;
     struct str kind = d->kind == 'k' ? STR("key") : STR("team");
+    int rc = budget_refresh(budget_of(&d->api), &d->err);
     budget_look(budget_of(&d->api), kind, str_from(d->name), d->arena, &view);
     view.limits.created_ms = clock_wall_ms();
-    int rc = limits_json_read(d->arena, body, &view.limits, &d->err);
-    change_count(
-        d, rc ? rc : store_limits_set(d->api.shard->exchange->store, &view.limits, change_done(d), &d->err));
+    if (rc == 0)
+        rc = limits_json_read(d->arena, body, &view.limits, &d->err);
+    if (rc == 0)
+        rc = store_limits_set(d->api.shard->exchange->store, &view.limits, change_done(d), &d->err);
+    change_count(d, rc);
 }
 
 static bool has_limits(const json_t *body)

@@ -313,20 +313,23 @@ static void on_turn(void *ctx)
     set_out(x, origin);
 }
 
-/* A batch has time: its line waits until its key may ask again. All that its origin points to lives as long.
- */
+/* A batch has time: its line waits until its key may ask again, as often as it takes: only the first time
+ * takes memory. All that its origin points to lives as long. */
 static void wait_for_turn(struct exchange *x, const struct exchange_origin *origin, int64_t wait_ms)
 {
-    struct exchange_origin *copy = arena_new(x->request->arena, struct exchange_origin);
-    *copy = *origin;
-    x->waits = copy;
-    if (!x->turn)
+    if (!x->turn) {
+        struct exchange_origin *copy = arena_new(x->request->arena, struct exchange_origin);
+        *copy = *origin;
+        origin = copy;
         x->turn = loop_timer_create(x->shard->loop, on_turn, x);
+    }
+    x->waits = origin;
     loop_timer_start(x->turn, wait_ms);
 }
 
-static void turn_away(struct exchange *x, const struct exchange_failure *limited)
+static void turn_away(struct exchange *x, struct exchange_failure *limited)
 {
+    limited->message = arena_copy(x->request->arena, limited->message);
     spend_refused(x, limited);
     record_undecided(x, limited->message);
     exchange_fail(x, limited, "refused");
@@ -335,8 +338,8 @@ static void turn_away(struct exchange *x, const struct exchange_failure *limited
 static void set_out(struct exchange *x, const struct exchange_origin *origin)
 {
     struct exchange_failure limited;
-    struct error decided, recorded;
-    if (!spend_admit(x, &limited)) {
+    struct error refused, decided, recorded;
+    if (!spend_admit(x, &limited, &refused)) {
         if (origin->batch && limited.code == ERROR_BUSY)
             wait_for_turn(x, origin, limited.retry_after_ms);
         else

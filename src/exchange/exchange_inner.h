@@ -149,8 +149,8 @@ bool cascade_is_whole(const struct exchange *x); /* a complete local answer is h
 
 /* ---- spend.c ---- */
 void spend_begin(struct exchange *x);
-/* May it be asked at all? False: `out` says why not. */
-bool spend_admit(struct exchange *x, struct exchange_failure *out);
+/* May it be asked at all? False: `out` says why not, in the words of `err`. */
+bool spend_admit(struct exchange *x, struct exchange_failure *out, struct error *err);
 void spend_refused(const struct exchange *x, const struct exchange_failure *f); /* counts it */
 /* What the leg's target may cost is reserved; ERROR_BUSY: there is not so much left, and `f` says so. */
 int spend_reserve(struct leg *leg, struct chat_failure *f) MUST_USE;

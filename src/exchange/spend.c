@@ -54,21 +54,20 @@ void spend_refused(const struct exchange *x, const struct exchange_failure *f)
     count_refusal(x, f->code == ERROR_DENIED ? "models" : f->type.data);
 }
 
-bool spend_admit(struct exchange *x, struct exchange_failure *out)
+bool spend_admit(struct exchange *x, struct exchange_failure *out, struct error *err)
 {
     struct budget_refusal why;
-    struct error err;
     if (!x->ticket.rated)
         return true;
     int64_t tokens = x->ticket.token_rated && !x->request->count_only ? prompt_of(x) + output_of(x) : 0;
-    int rc = budget_admit(&x->ticket, x->request->model, tokens, clock_mono_ns(), &why, &err);
+    int rc = budget_admit(&x->ticket, x->request->model, tokens, clock_mono_ns(), &why, err);
     if (rc == 0)
         return true;
     bool denied = rc == ERROR_DENIED;
     *out = (struct exchange_failure){.status = denied ? 403 : 429,
         .code = rc,
         .type = denied ? STR_NONE : str_from(why.type),
-        .message = arena_copy(x->request->arena, str_from(err.message)),
+        .message = str_from(err->message),
         .retry_after_ms = why.retry_after_ms,
         .about = {.rates = spend_rates(x)}};
     return false;

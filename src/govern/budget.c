@@ -194,6 +194,7 @@ int budget_admit(struct budget_ticket *t, struct str model, int64_t tokens, int6
         struct budget_account *a = t->levels[i];
         if (rc == 0)
             level_take(a, tokens, now_ns);
+        t->token_limits[i] = a->limits.tokens;
         rate_note(&t->rates.requests, &a->requests, a->limits.requests, now_ns);
         rate_note(&t->rates.tokens, &a->tokens, a->limits.tokens, now_ns);
     }
@@ -269,8 +270,8 @@ void budget_close(struct budget_ticket *t, int64_t tokens)
     for (int i = 0; i < t->n_levels; i++) {
         struct budget_account *a = t->levels[i];
         a->in_flight--;
-        if (a->limits.tokens >= 0)
-            rate_correct(&a->tokens, a->limits.tokens, t->tokens, tokens);
+        if (t->token_limits[i] >= 0)
+            rate_correct(&a->tokens, t->token_limits[i], t->tokens, tokens);
     }
     pthread_mutex_unlock(&t->budget->mutex);
 }

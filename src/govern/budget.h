@@ -48,6 +48,7 @@ struct budget_rates { /* of each the scarcest level's */
 struct budget_ticket {
     struct budget *budget; /* NULL: nothing is counted */
     struct budget_account *levels[3];
+    int64_t token_limits[3]; /* under which tokens were taken: a limit may change while a request runs */
     int n_levels;
     bool rated, token_rated, money; /* some level limits requests or models; tokens; money */
     bool admitted;

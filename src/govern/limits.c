@@ -240,7 +240,7 @@ static int json_models(struct arena *a, const json_t *value, struct store_limits
     l->models = STR_NONE;
     if (json_is_null(value))
         return 0;
-    if (!json_is_array(value))
+    if (json_array_size(value) == 0) /* an empty one could mean none as well */
         return error_set(err, ERROR_INVALID, "'models' wants a list of names, or null: all");
     buf_init(&text, LIMITS_MODELS_MOST + 1);
     int rc = 0;

@@ -138,6 +138,10 @@ test('a team and everyone stand over a key; changes hold without a restart', asy
     assert.equal((await ask(g, two)).status, 429);
     assert.equal((await api('POST', '/weir/teams/blue', { budget: null })).status, 200);
     assert.equal((await ask(g, two)).status, 200);
+    // What was changed by another process just before is not undone.
+    cli(g, 'teams', 'set', 'blue', '--requests', '77');
+    const both = await (await api('POST', '/weir/teams/blue', { tokens: 5000000 })).json();
+    assert.deepEqual([both.requests, both.tokens], [77, 5000000]);
     assert.equal((await api('POST', '/weir/teams', { name: '*', budget: '0.001/week' })).status, 200);
     const everyone = await ask(g, two);
     assert.match(everyone.body.error.message, /everyone together for the week/);

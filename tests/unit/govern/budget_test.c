@@ -264,6 +264,29 @@ static void test_rates_at_every_level(void **state)
     store_close(s);
 }
 
+/* What was given back was counted by the new limit: the key stayed shut for as long as the old one said. */
+static void test_a_limit_raised_while_a_request_runs_opens_the_key(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = fixture_open(f);
+    struct budget *b = open_budget(s);
+    struct budget_ticket one, two;
+    struct budget_refusal refusal;
+    struct error err;
+    struct store_limits l = limits_none(STR_NONE, STR_NONE);
+    l.tokens = 1000;
+    limit_rates(s, "key", "k", l);
+    refresh(b);
+    assert_int_equal(admit(b, &one, "m", 1000000, 1, &refusal, &err), 0); /* an hour's and more */
+    l.tokens = 1000000;
+    limit_rates(s, "key", "k", l);
+    refresh(b);
+    budget_close(&one, 100);
+    assert_int_equal(admit(b, &two, "m", 500, INT64_C(10000000000), &refusal, &err), 0);
+    budget_free(b);
+    store_close(s);
+}
+
 static void test_requests_at_a_time(void **state)
 {
     struct fixture *f = *state;
@@ -486,6 +509,7 @@ int main(void)
         ON(test_a_period_that_is_over_begins_anew),
         ON(test_a_clock_that_goes_back_forgets_nothing),
         ON(test_rates_at_every_level),
+        ON(test_a_limit_raised_while_a_request_runs_opens_the_key),
         ON(test_requests_at_a_time),
         ON(test_models_that_may_be_asked_for),
         ON(test_threads_never_spend_too_much),

@@ -115,7 +115,7 @@ static void test_json(void **state)
     static const char *const bad[] = {"{\"budget\": {\"year\": 1}}", "{\"budget\": true}",
         "{\"budget\": {\"day\": -1}}", "{\"budget\": -1}", "{\"requests\": 0}", "{\"requests\": \"5\"}",
         "{\"tokens\": 1.5}", "{\"parallel\": -1}", "{\"models\": \"auto\"}", "{\"models\": [1]}",
-        "{\"models\": [\"a,b\"]}", "{\"budget\": {\"day\": \"x\"}}"};
+        "{\"models\": [\"a,b\"]}", "{\"models\": []}", "{\"budget\": {\"day\": \"x\"}}"};
     struct arena *a = arena_create(MIB);
     struct store_limits l = none();
     struct error err;
