@@ -175,7 +175,8 @@ static void on_event(void *ctx, const struct chat_event *e)
 
 static void answer_init(struct line *l)
 {
-    const struct exchange_origin ids = {.request_id = str_from(l->api.request_id)};
+    const struct str id = str_from(l->api.request_id); /* the ledger's, too */
+    const struct exchange_origin ids = {.request_id = id, .row_id = id};
     l->shape->init(l->answer, l->request, &ids);
 }
 

@@ -122,6 +122,16 @@ static const struct http_parser_settings parser_settings = {.on_url = on_url,
 
 /* ---- Closing ---- */
 
+/* A client may send so much ahead. */
+static void watch(struct http_connection *c)
+{
+    bool reading = !c->input_ended && evbuffer_get_length(bufferevent_get_input(c->bev)) < HTTP_READ_BYTES;
+    if (!c->io || c->reading == reading)
+        return;
+    c->reading = reading;
+    loop_io_change(c->io, reading ? LOOP_READ : 0);
+}
+
 static void connection_free(struct http_connection *c)
 {
     c->closed = true;
@@ -166,6 +176,7 @@ static void linger(struct http_connection *c)
     shutdown(bufferevent_getfd(c->bev), SHUT_WR);
     struct evbuffer *in = bufferevent_get_input(c->bev);
     evbuffer_drain(in, evbuffer_get_length(in));
+    watch(c); /* what it sent ahead no longer keeps us from seeing it go */
     loop_timer_start(c->deadline, HTTP_LINGER_MS);
 }
 
@@ -298,16 +309,6 @@ static bool read_piece(struct http_connection *c)
 static bool may_read(const struct http_connection *c)
 {
     return c->state == HTTP_READING && unsent(c) <= c->server->options.write_high;
-}
-
-/* A client may send so much ahead. */
-static void watch(struct http_connection *c)
-{
-    bool reading = !c->input_ended && evbuffer_get_length(bufferevent_get_input(c->bev)) < HTTP_READ_BYTES;
-    if (!c->io || c->reading == reading)
-        return;
-    c->reading = reading;
-    loop_io_change(c->io, reading ? LOOP_READ : 0);
 }
 
 static void on_read(struct bufferevent *bev, void *ctx)

@@ -101,6 +101,7 @@ test('a batch of responses, and `batch` is a fact for rules', { skip }, async ()
   assert.deepEqual(b.request_counts, { total: 2, completed: 1, failed: 1 });
   const [r] = rows(await (await client.files.content(b.output_file_id)).text());
   assert.equal(r.response.body.object, 'response');
+  assert.match(r.response.body.id, /^resp_[0-9A-Za-z]{24}$/);
   assert.equal(r.response.body.model, 'house');
   assert.equal(cloud.requests.length, before);
 });

@@ -427,6 +427,32 @@ static void forgets_a_client_that_left_in_the_middle_at_once(void **state)
     fixture_stop(&f);
 }
 
+/* It had sent so much ahead that nothing more was read, nor its leaving after the answer. */
+static void forgets_a_client_that_had_sent_much_ahead_at_once(void **state)
+{
+    (void)state;
+    static char ahead[200 * 1024];
+    struct fixture f;
+    struct buf in;
+    buf_init(&in, MIB);
+    fixture_init(&f);
+    fixture_start(&f, later);
+    int fd = client_connect(&f);
+    client_text(fd, "GET /1 HTTP/1.1\r\n" HOST CLOSE "\r\n");
+    memset(ahead, 'x', sizeof ahead);
+    client_send(fd, ahead, sizeof ahead);
+    wait_for(&f.handled, 1);
+    usleep(50000);
+    fixture_do(&f, reply_now);
+    expect_status(client_rest(fd, &in), 200);
+    int64_t began = clock_mono_ms();
+    close(fd);
+    wait_for_connections(&f, 0);
+    assert_true(clock_mono_ms() - began < 5000); /* a lingering close takes 10 s */
+    fixture_stop(&f);
+    buf_free(&in);
+}
+
 /* An answer that is complete but still on its way is not the half-closed client's loss. */
 static void sends_a_finished_answer_to_a_client_that_closed_its_side(void **state)
 {
@@ -467,6 +493,7 @@ int main(void)
         cmocka_unit_test(answers_499_to_a_client_that_closed_its_side),
         cmocka_unit_test(answers_400_to_half_a_request),
         cmocka_unit_test(forgets_a_client_that_left_in_the_middle_at_once),
+        cmocka_unit_test(forgets_a_client_that_had_sent_much_ahead_at_once),
         cmocka_unit_test(sends_a_finished_answer_to_a_client_that_closed_its_side),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
