@@ -3,10 +3,9 @@
  *   ADMIT     rates and models of who asks: all that is refused before anything is computed
  *   DECIDE    router: facts, the first rule that matches -> route_decision and its permit
  *   RECORD    the ledger row is opened (in the store's order before any record of what leaves)
- *   DISPATCH  the next target inside the boundary; what it cannot honour is passed over, and so is one for
- * which there is no money: what it may cost is reserved before it is asked (spend.c) STREAM    its events go
- * to the client; before the first one a failure leads back to DISPATCH SETTLE    usage, cost, latency,
- * outcome; the client's answer ends only when the row is kept
+ *   DISPATCH  the next target inside the boundary that can do it and for which there is money (spend.c)
+ *   STREAM    its events go to the client; before the first one a failure leads back to DISPATCH
+ *   SETTLE    usage, cost, latency, outcome; the client's answer ends only when the row is kept
  *
  * Who is asking is told before, by the api. An exchange lives on one shard's loop. */
 #ifndef WEIR_EXCHANGE_EXCHANGE_H

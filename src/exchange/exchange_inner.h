@@ -1,8 +1,8 @@
 /* Private to the files of an exchange.
  *
- *   exchange.c   DECIDE, RECORD, STREAM: what the client sees          dispatch.c   which target, when, how
- * often leg.c        one target being asked                                settle.c     SETTLE
- *   cascade.c    the local model first, another where it is unsure     spend.c      limits and budgets */
+ *   exchange.c   ADMIT, DECIDE, RECORD, STREAM     dispatch.c   which target, when, how often
+ *   leg.c        one target being asked            settle.c     SETTLE
+ *   cascade.c    the local model first             spend.c      limits and budgets */
 #ifndef WEIR_EXCHANGE_EXCHANGE_INNER_H
 #define WEIR_EXCHANGE_EXCHANGE_INNER_H
 

@@ -5,8 +5,7 @@
  *   account    limits | used: in all, this day, week, month | reserved | two rates | requests under way
  *
  *   open --> admit --> (reserve --> settle)* --> close
- *                        before something leaves, what it may cost is taken from all levels or from none;
- * what it did cost takes its place
+ *                       what it may cost is taken from all levels or from none; what it did takes its place
  *
  * So the sum of what is used and reserved never passes a budget, and what is used passes it by no more than
  * the last reservations were too low. Money is whole nano-dollars; periods are the calendar's (period.h).
