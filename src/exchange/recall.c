@@ -50,7 +50,8 @@ bool recall(struct exchange *x)
     const struct exchange_about about = {.model = cache_answer_model(x->kept),
         .provider = cache_answer_provider(x->kept),
         .rule = x->decision.rule,
-        .cache = recall_state(x)};
+        .cache = recall_state(x),
+        .rates = spend_rates(x)};
     x->client.begin(x->client.ctx, &about);
     cache_answer_replay(x->kept, (struct chat_sink){on_kept, x});
     exchange_settle(x, "cached");

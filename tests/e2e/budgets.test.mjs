@@ -326,6 +326,23 @@ test('rules go by what is left, in dollars and in shares', async () => {
   }
 });
 
+test('an answer from the cache takes a request of the rate and says so, and neither tokens nor money', async () => {
+  const g = await start({ more: 'cache: {ttl: 1m, max_bytes: 1MiB}\n' });
+  try {
+    const key = makeKey(g, '--requests', '9', '--tokens', '1000', '--budget', '1');
+    await accepted(g, key);
+    const cached = () => ask({ chat: (m, c, more, headers) => g.chat(m, c, more, { ...headers, 'x-weir-cache': 'true' }) }, key, 'big', { temperature: 0 });
+    assert.equal((await cached()).headers.get('x-weir-cache'), 'miss');
+    const hit = await cached();
+    assert.equal(hit.headers.get('x-weir-cache'), 'hit');
+    assert.equal(hit.headers.get('x-ratelimit-limit-requests'), '9');
+    assert.ok(Number((await cached()).headers.get('x-ratelimit-remaining-tokens')) > 900);
+    assert.ok(Math.abs(used(g, key, 'total') - 0.02) < 1e-9);
+  } finally {
+    await g.stop();
+  }
+});
+
 test('requests and tokens a minute, at a time, and the models that may be asked for', async () => {
   const g = await start();
   try {
