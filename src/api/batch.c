@@ -157,7 +157,7 @@ static void on_begin(void *ctx, const struct exchange_about *about)
     size_t n = about->model.len < LIMIT_MODEL_NAME ? about->model.len : LIMIT_MODEL_NAME;
     if (n > 0)
         memcpy(l->model, about->model.data, n);
-    l->about.model = str_from(l->model);
+    l->about.model = (struct str){l->model, n}; /* it may have begun before, by another */
     l->about.provider = l->about.rule = STR_NONE;
     l->shape->begin(l->answer, &l->about);
 }

@@ -106,6 +106,32 @@ test('a batch of responses, and `batch` is a fact for rules', { skip }, async ()
   assert.equal(cloud.requests.length, before);
 });
 
+test('a line that broke off half-way has the name of the target that answered, not the rest of the first one', { skip }, async () => {
+  const broken = await Cloud.start();
+  broken.behaviour = { mode: 'reset-mid-stream', text: Array(50).fill(' word') };
+  const g = await Gateway.start(`retention: {content: 1d}
+providers:
+  breaks: {kind: openai, base_url: "${broken.url}/v1", api_key: "\${SIM_KEY}", retries: 0, first_byte_timeout: 60s}
+  sim: {kind: openai, base_url: "${cloud.url}/v1", api_key: "\${SIM_KEY}"}
+models:
+  - {name: a-very-long-name, provider: breaks, model: x}
+  - {name: short, provider: sim, model: y}
+routes:
+  - {name: auto, rules: [{use: [a-very-long-name, short]}]}
+`, { env });
+  try {
+    const file = await send(clientOf(g), [chat('l', 'auto')]);
+    const b = await ended(clientOf(g), (await clientOf(g).batches.create({
+      input_file_id: file.id, endpoint: '/v1/chat/completions', completion_window: '24h' })).id);
+    const [l] = rows(await (await clientOf(g).files.content(b.output_file_id)).text());
+    assert.equal(broken.requests.length, 1);
+    assert.equal(l.response.body.model, 'short');
+  } finally {
+    await g.stop();
+    await broken.stop();
+  }
+});
+
 test('a batch that is cancelled keeps what it has', { skip }, async () => {
   cloud.behaviour = { gap: 100 };
   const file = await send(client, Array.from({ length: 200 }, (_, i) => chat(`x${i}`)));
