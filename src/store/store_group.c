@@ -1,6 +1,5 @@
 /* One transaction: what waits is written together. A request that was opened and settled meanwhile is one row
  * of the ledger, written once. */
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -216,7 +215,6 @@ int store_group_write(struct store_backend *b, const struct store_journal *journ
 {
     struct writing w = {.backend = b, .spender = spender};
     int64_t number = 0;
-    size_t rows = 0;
     pairs_find(group);
     int rc = b->ops->begin(b, err);
     list_each(node, after, group) {
@@ -225,10 +223,6 @@ int store_group_write(struct store_backend *b, const struct store_journal *journ
         struct store_row *row = list_item(node, struct store_row, node);
         number = row->number > number ? row->number : number;
         rc = row_apply(&w, row, err);
-        /* A loop may wait for this processor with a request. In a full group it must wait: else we would fall
-         * behind. */
-        if (++rows < STORE_GATHER_ROWS)
-            sched_yield();
     }
     if (rc == 0)
         rc = sums_write(&w, err);
