@@ -23,13 +23,15 @@ static uint32_t number_read(struct str s, unsigned base, size_t least, size_t mo
     return value;
 }
 
-/* \u0040 and, in JSON inside JSON, \\u0040; \u{40}, \U00000040, \x40; \/ and \" . */
+/* \u0040 and, in JSON inside JSON, \\u0040; \u{40}, \U00000040, \x40; \/ and \" . Of a longer row of
+ * backslashes only the last ones belong to it. */
 static size_t escape_read(struct str s, uint32_t *out)
 {
+    enum { BACKSLASHES = 16 };
     size_t n = 1, digits;
-    while (n < s.len && s.data[n] == '\\')
+    while (n < BACKSLASHES && n < s.len && s.data[n] == '\\')
         n++;
-    if (n == s.len)
+    if (n == s.len || s.data[n] == '\\')
         return 0;
     if (s.data[n] == '/' || s.data[n] == '"') {
         *out = (unsigned char)s.data[n];

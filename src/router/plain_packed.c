@@ -85,29 +85,31 @@ static bool is_top(struct str label)
     return false;
 }
 
-/* "zephyrpost dot com" from `at`: appends "zephyrpost.com" and returns its end; 0 if there is no dot in
- * words. */
-static size_t host_read(struct str s, size_t at, struct buf *out)
+enum { LABEL = 64, DOTS = 4 };
+struct host {
+    char text[(DOTS + 1) * (LABEL + 1)];
+    size_t length;
+};
+
+/* "zephyrpost dot com" from `at`, as "zephyrpost.com"; its end, 0 if there is no dot in words. */
+static size_t host_read(struct str s, size_t at, struct host *out)
 {
     static const char *const dots[] = {"dot", "point", "punkt", "punto", "ponto", "punt", "kropka", NULL};
-    size_t i = at, n_dots = 0, kept = out->len, last = at;
+    size_t i = at, n_dots = 0, last = at;
+    out->length = 0;
     for (;;) {
-        size_t from = last = i;
-        while (
-            i < s.len && i - from < 64 && (is_letter(s.data[i]) || is_digit(s.data[i]) || s.data[i] == '-'))
-            i++;
-        buf_append_str(out, str_slice(s, from, i));
-        size_t next = i > from ? sign_read(s, i, dots) : 0;
-        if (next == 0 || !is_letter(byte_at(s, next)) || n_dots == 4)
+        last = i;
+        while (i < s.len && i - last < LABEL &&
+               (is_letter(s.data[i]) || is_digit(s.data[i]) || s.data[i] == '-'))
+            out->text[out->length++] = s.data[i++];
+        size_t next = i > last ? sign_read(s, i, dots) : 0;
+        if (next == 0 || !is_letter(byte_at(s, next)) || n_dots == DOTS)
             break;
-        buf_append_char(out, '.');
+        out->text[out->length++] = '.';
         n_dots++;
         i = next;
     }
-    if (n_dots > 0 && is_top(str_slice(s, last, i)))
-        return i;
-    out->len = kept;
-    return 0;
+    return n_dots > 0 && is_top(str_slice(s, last, i)) ? i : 0;
 }
 
 /* ---- Codes. ---- */
@@ -192,14 +194,13 @@ static size_t at_undo(struct undo *u, size_t i)
 {
     static const char *const ats[] = {
         "at", "arobase", "arroba", "chiocciola", "malpa", "apenstaartje", "\xC3\xA4t", NULL};
-    size_t before = u->out->len, host = sign_read(u->text, i, ats), end = 0;
-    if (host > 0) {
+    struct host host;
+    size_t from = sign_read(u->text, i, ats), end = from > 0 ? host_read(u->text, from, &host) : 0;
+    if (end > 0) {
         buf_append_str(u->out, str_slice(u->text, u->kept, i));
         buf_append_char(u->out, '@');
-        end = host_read(u->text, host, u->out);
+        buf_append(u->out, host.text, host.length);
     }
-    if (end == 0)
-        u->out->len = before;
     return end;
 }
 

@@ -28,25 +28,45 @@ static size_t spaces_at(struct str s, size_t i)
     return n;
 }
 
-/* The end of the run of single characters at `at`, appended without what parts them; `at` if it is too short.
- */
-static size_t run_join(struct str s, size_t at, struct buf *out)
+/* How many bytes the character at i has that stands alone before a blank; 0: none does. */
+static size_t single_at(struct str s, size_t i)
 {
-    size_t kept = out->len, n = 0, i = at, end = at;
-    for (uint32_t c; i < s.len && !is_blank(s, i); n++) {
-        size_t length = (unsigned char)s.data[i] < 0x80 ? 1 : str_utf8_decode(str_slice(s, i, s.len), &c);
-        if (length == 0 || !is_blank(s, i + length))
-            break;
-        if (end > at && i - end > 1)
-            buf_append_char(out, ' ');
-        buf_append_str(out, str_slice(s, i, i + length));
-        end = i + length;
+    uint32_t c;
+    if (is_blank(s, i))
+        return 0;
+    size_t n = (unsigned char)s.data[i] < 0x80 ? 1 : str_utf8_decode(str_slice(s, i, s.len), &c);
+    return n > 0 && is_blank(s, i + n) ? n : 0;
+}
+
+/* The end of the run of single characters at `at`; `at` if it is too short. */
+static size_t run_end(struct str s, size_t at)
+{
+    size_t end = at, singles = 0;
+    for (size_t i = at, n; (n = single_at(s, i)) > 0; singles++) {
+        end = i + n;
         i = end + spaces_at(s, end);
     }
-    if (n >= LEAST)
-        return end;
-    out->len = kept;
-    return at;
+    return singles >= LEAST ? end : at;
+}
+
+/* Appends a run without what parts its characters. */
+static void run_join(struct str s, size_t at, size_t end, struct buf *out)
+{
+    while (at < end) {
+        size_t n = single_at(s, at), spaces = spaces_at(s, at + n);
+        buf_append_str(out, str_slice(s, at, at + n));
+        at += n + spaces;
+        if (at < end && spaces > 1)
+            buf_append_char(out, ' ');
+    }
+}
+
+static bool any_spaced(const struct byte_map *m)
+{
+    for (size_t block = 0; block < m->n_blocks; block++)
+        if (spaced_in(m->bits + block * BYTE_CLASSES, m->bits + (block + 1) * BYTE_CLASSES))
+            return true;
+    return false;
 }
 
 int router_plain_spaced(const struct byte_map *m, struct buf *out, bool *changed)
@@ -54,22 +74,18 @@ int router_plain_spaced(const struct byte_map *m, struct buf *out, bool *changed
     struct str s = m->text;
     size_t kept = 0;
     *changed = false;
-    for (size_t block = 0; block < m->n_blocks && !*changed; block++)
-        *changed = spaced_in(m->bits + block * BYTE_CLASSES, m->bits + (block + 1) * BYTE_CLASSES);
-    if (!*changed)
+    if (!any_spaced(m))
         return 0;
-    for (size_t i = 0; i < s.len && !out->failed; i++) {
-        if (is_blank(s, i) || (i > 0 && !is_blank(s, i - 1)) || !is_blank(s, i + 1))
+    for (size_t i = 0, end; i < s.len && !out->failed; i++) {
+        if ((i > 0 && !is_blank(s, i - 1)) || (end = run_end(s, i)) == i)
             continue;
-        size_t before = out->len, end;
         buf_append_str(out, str_slice(s, kept, i));
-        if ((end = run_join(s, i, out)) == i) {
-            out->len = before;
-            continue;
-        }
+        run_join(s, i, end, out);
         kept = end;
         i = end - 1;
+        *changed = true;
     }
-    buf_append_str(out, str_slice(s, kept, s.len));
+    if (*changed)
+        buf_append_str(out, str_slice(s, kept, s.len));
     return out->failed;
 }
