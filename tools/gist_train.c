@@ -28,7 +28,8 @@ enum {
     FALSE_ALARMS = 400,
     FALSE_ALARMS_PHI = 130, /* many of the benchmarks' questions are about patients */
     SEEN = 5,               /* how many texts must have a feature */
-    ENTRIES = 24000
+    ENTRIES = 24000,
+    WINDOW = 40 /* words of a sample, more than are looked at: with as few the fit is worse */
 };
 #define STEP 0.08f
 #define LASSO 0.003f
@@ -262,9 +263,9 @@ static size_t ids_once(uint32_t *ids, size_t n)
 
 static void sample_add(const struct detect_word *words, size_t n, unsigned labels, size_t frame, float lost)
 {
-    uint32_t ids[GIST_WINDOW * GIST_IDS];
+    uint32_t ids[WINDOW * GIST_IDS];
     size_t n_ids = 0;
-    for (size_t i = 0; i < n && i < GIST_WINDOW; i++)
+    for (size_t i = 0; i < n && i < WINDOW; i++)
         if (chance() >= lost)
             n_ids += detect_gist_ids(words, i, ids + n_ids);
     n_ids = ids_once(ids, n_ids);
@@ -320,7 +321,7 @@ static void data_read(struct str line)
         return;
     struct str prompt = json_str(json_object_get(row, "prompt"));
     size_t n = detect_context_words(str_slice(prompt, 0, 8000), words, MOST_WORDS), from = n_samples;
-    for (size_t i = 0; i == 0 || i + GIST_WINDOW / 2 < n; i += GIST_WINDOW / 2)
+    for (size_t i = 0; i == 0 || i + WINDOW / 2 < n; i += WINDOW / 2)
         sample_add(words + i, n - i, 0, SIZE_MAX, 0);
     for (size_t i = from; i < n_samples; i++)
         samples[i].kept = n_texts % 2;

@@ -93,17 +93,57 @@ static size_t entry_find(uint32_t id)
     return i;
 }
 
-static void entries_read(const char *from)
+static struct gist_entry entry_at(struct str file, size_t i)
+{
+    struct gist_entry e;
+    memcpy(&e, file.data + sizeof head + i * sizeof e, sizeof e);
+    return e;
+}
+
+static void entries_read(struct str file)
 {
     for (uint32_t i = 0; i < head.n_entries; i++) {
-        struct gist_entry e;
-        memcpy(&e, from + i * sizeof e, sizeof e);
+        struct gist_entry e = entry_at(file, i);
         size_t at = entry_find(e.id);
         table[at] = e.id;
         for (int j = 0; j < GIST_HIDDEN; j++)
             table_weight[at][j] = e.weight[j];
         map[e.id / 64 % (MAP_BITS / 64)] |= (uint64_t)1 << e.id % 64;
     }
+}
+
+/* None is negative, nor too large, nor no number. */
+static bool all_sound(const float *values, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!(values[i] >= 0 && values[i] < 1e6f))
+            return false;
+    return true;
+}
+
+bool detect_gist_sound(struct str file)
+{
+    struct gist_head h;
+    if (file.len < sizeof h)
+        return false;
+    memcpy(&h, file.data, sizeof h);
+    if (memcmp(h.magic, "WEIRGIST", sizeof h.magic) != 0 || h.n_entries > TABLE_MOST ||
+        file.len != sizeof h + h.n_entries * sizeof(struct gist_entry) || !(h.scale > 0) ||
+        !all_sound(&h.scale, 1) || !all_sound(h.bias, GIST_HIDDEN) || !all_sound(h.threshold, GIST_CLASSES))
+        return false;
+    for (int c = 0; c < GIST_CLASSES; c++)
+        if (!all_sound(h.out[c], GIST_HIDDEN))
+            return false;
+    for (uint32_t i = 0, last = 0; i < h.n_entries; i++) {
+        struct gist_entry e = entry_at(file, i);
+        for (int j = 0; j < GIST_HIDDEN; j++)
+            if (e.weight[j] > GIST_WEIGHT)
+                return false;
+        if (e.id <= last)
+            return false;
+        last = e.id;
+    }
+    return true;
 }
 
 static void masses_make(void)
@@ -126,17 +166,16 @@ static void masses_make(void)
 
 int detect_gist_init(struct error *err)
 {
-    size_t length = (size_t)(gist_weights_end - gist_weights);
-    memcpy(&head, gist_weights, length < sizeof head ? length : sizeof head);
-    if (length < sizeof head || memcmp(head.magic, "WEIRGIST", 8) != 0 || head.n_entries > TABLE_MOST ||
-        length != sizeof head + head.n_entries * sizeof(struct gist_entry))
+    const struct str file = {gist_weights, (size_t)(gist_weights_end - gist_weights)};
+    if (!detect_gist_sound(file))
         return error_set(err, ERROR_INTERNAL, "data/gist.weights is not what tools/gist_train writes");
+    memcpy(&head, file.data, sizeof head);
     table = calloc(TABLE_SIZE, sizeof *table);
     table_weight = aligned_alloc(sizeof *table_weight, TABLE_SIZE * sizeof *table_weight);
     table_mass = calloc(TABLE_SIZE, sizeof *table_mass);
     if (!table || !table_weight || !table_mass)
         return error_set(err, ERROR_MEMORY, "no memory for the detector's network");
-    entries_read(gist_weights + sizeof head);
+    entries_read(file);
     masses_make();
     for (int j = 0; j < GIST_HIDDEN; j++) {
         head_scale[j] = head.scale;

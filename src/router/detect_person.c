@@ -21,7 +21,8 @@ static bool ends_here(const struct detect_word *w)
 /* "[FIRST NAME]", "<NAME>", "{NAME}": a template's field. */
 static bool is_field(const struct detect_context *c, const struct detect_word *w)
 {
-    return w->flags & WORD_UPPER && w->start > 0 && strchr("[<{_", c->scan->text.data[w->start - 1]) != NULL;
+    const char before = w->start > 0 ? c->scan->text.data[w->start - 1] : '\0';
+    return w->flags & WORD_UPPER && before != '\0' && strchr("[<{_", before) != NULL;
 }
 
 static bool may_be_name(const struct detect_word *w)

@@ -1,6 +1,7 @@
 /* What a network adds to lists and rules (detect_gist.h): statements that no list foresees, and that words
  * put around them never hide them; how many of tests/data/fresh.jsonl are judged right, which was written
  * before anybody looked at the lists, and of whose held-out half nobody has looked at an error. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -147,11 +148,48 @@ static void fresh_prompts_are_judged_right(void **state)
     }
 }
 
+static bool sound_with(const char *file, size_t n, size_t at, const void *bytes, size_t n_bytes)
+{
+    char *changed = malloc(n);
+    assert_non_null(changed);
+    memcpy(changed, file, n);
+    memcpy(changed + at, bytes, n_bytes);
+    bool sound = detect_gist_sound((struct str){changed, n});
+    free(changed);
+    return sound;
+}
+
+/* Else a word could hide what another says, or a sum run over. */
+static void weights_below_0_or_too_large_are_refused(void **state)
+{
+    (void)state;
+    struct {
+        struct gist_head head;
+        struct gist_entry entries[2];
+    } f = {.head = {.magic = "WEIRGIS", .n_entries = 2, .scale = 1}, .entries = {{.id = 1}, {.id = 2}}};
+    f.head.magic[7] = 'T';
+    const char *file = (const char *)&f;
+    const float below = -1, none = NAN;
+    const uint32_t many = 3, same = 1;
+    const size_t out = offsetof(struct gist_head, out), second = sizeof f.head + sizeof *f.entries;
+    assert_true(sound_with(file, sizeof f, 0, "W", 1));
+    assert_false(detect_gist_sound((struct str){file, sizeof f - 1}));
+    assert_false(detect_gist_sound((struct str){file, 8}));
+    assert_false(sound_with(file, sizeof f, 0, "V", 1));
+    assert_false(sound_with(file, sizeof f, out + sizeof below, &below, sizeof below));
+    assert_false(sound_with(file, sizeof f, out, &none, sizeof none));
+    assert_false(sound_with(file, sizeof f, offsetof(struct gist_head, bias), &below, sizeof below));
+    assert_false(sound_with(file, sizeof f, offsetof(struct gist_head, n_entries), &many, sizeof many));
+    assert_false(sound_with(file, sizeof f, second, &same, sizeof same));
+    assert_false(sound_with(file, sizeof f, second + offsetof(struct gist_entry, weight), "\x80", 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(statements_that_no_list_foresees_are_found),
         cmocka_unit_test(words_around_a_statement_take_nothing_away),
+        cmocka_unit_test(weights_below_0_or_too_large_are_refused),
         cmocka_unit_test(fresh_prompts_are_judged_right),
     };
     return cmocka_run_group_tests(tests, rows_read, rows_free);

@@ -145,12 +145,34 @@ static void other_scripts_are_left_alone(void **state)
     arena_free(a);
 }
 
+/* Copying all that stands before at each of them took time that grew with the square of the text; here that
+ * is minutes. */
+static void long_texts_of_what_may_be_undone_are_read_once(void **state)
+{
+    (void)state;
+    static const char *const often[] = {"a bb ", "meet at noon ", "x at y.com ", "\\", "ab \xD0\xB0 "};
+    for (size_t i = 0; i < sizeof often / sizeof *often; i++) {
+        struct router_findings f = {0};
+        struct error err;
+        struct buf text;
+        struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
+        buf_init(&text, LIMIT_REQUEST_MEMORY);
+        while (text.len < 4 * MIB)
+            buf_append_text(&text, often[i]);
+        assert_int_equal(router_detect(a, STR_NONE, buf_str(&text), &f, &err), 0);
+        assert_false(f.sensitive);
+        buf_free(&text);
+        arena_free(a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_writing_is_read),
         cmocka_unit_test(an_umlaut_says_at),
         cmocka_unit_test(other_scripts_are_left_alone),
+        cmocka_unit_test(long_texts_of_what_may_be_undone_are_read_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
