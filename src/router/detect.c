@@ -400,7 +400,7 @@ static int differently(const struct detect_own *own, struct arena *a, struct str
     const struct byte_map *map, size_t from, struct router_findings *f, struct error *err)
 {
     static int (*const undo[])(const struct byte_map *, struct buf *, bool *) = {
-        router_plain, router_plain_packed, router_plain_spaced};
+        router_plain, router_plain_packed, router_plain_spaced, router_plain_split};
     int rc = 0;
     for (size_t i = 0; i < sizeof undo / sizeof *undo && rc == 0; i++) {
         struct buf plain;

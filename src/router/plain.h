@@ -11,13 +11,17 @@
  * as they are. `*changed` tells whether there was any. */
 int router_plain(const struct byte_map *text, struct buf *out, bool *changed) MUST_USE;
 
-/* Appends the text with signs spelled in words ("at", "dot") as signs, numbers broken by one line's end in
- * one piece, and what runs of base64 or hexadecimal in it say. `*changed` tells whether there was any. */
+/* Appends the text with signs spelled in words ("at", "dot") as signs, and what runs of base64 or hexadecimal
+ * in it say. `*changed` tells whether there was any. */
 int router_plain_packed(const struct byte_map *text, struct buf *out, bool *changed) MUST_USE;
 
 /* Appends the text with what is written letter by letter ("4 5 3 9") in one piece. `*changed` tells whether
  * there was any. */
 int router_plain_spaced(const struct byte_map *text, struct buf *out, bool *changed) MUST_USE;
+
+/* Appends the text with numbers, keys and addresses in one piece that a line's end, quotes ("AKIA" + "...")
+ * or two members of JSON part. `*changed` tells whether there was any. */
+int router_plain_split(const struct byte_map *text, struct buf *out, bool *changed) MUST_USE;
 
 /* Appends what the base64 of a "data:" URL holds, if that is text: `*is_text`. */
 int router_plain_data(struct str url, struct buf *out, bool *is_text) MUST_USE;

@@ -1,5 +1,5 @@
-/* What a text says in another code: "name at host dot org", a number broken by a line's end, base64 and
- * hexadecimal in its midst. One level deep. */
+/* What a text says in another code: "name at host dot org", base64 and hexadecimal in its midst. One level
+ * deep. */
 #include "router/plain.h"
 
 #include <string.h>
@@ -163,8 +163,7 @@ static bool digits_unpack(struct str run, int (*value)(char), unsigned width, st
 struct undo {
     struct str text;
     struct buf *out;
-    size_t kept;   /* what stands before is in `out` */
-    size_t joined; /* the end of a line that stays */
+    size_t kept; /* what stands before is in `out` */
     bool changed;
 };
 
@@ -204,22 +203,10 @@ static size_t at_undo(struct undo *u, size_t i)
     return end;
 }
 
-/* A number goes on in the next line. Not in the line behind as well: a column of numbers is no number. */
-static size_t line_undo(struct undo *u, size_t i)
-{
-    buf_append_str(u->out, str_slice(u->text, u->kept, i));
-    buf_append_char(u->out, ' ');
-    size_t line = str_find_char(str_slice(u->text, i + 1, u->text.len), '\n');
-    u->joined = line == SIZE_MAX ? SIZE_MAX : i + 1 + line;
-    return i + 1;
-}
-
 /* What is said at i, where a byte stands that belongs to no code; where that ends, or 0. */
 static size_t place_undo(struct undo *u, size_t i)
 {
     char c = u->text.data[i], before = u->text.data[i - 1];
-    if (c == '\n' && is_digit(before) && is_digit(byte_at(u->text, i + 1)) && u->joined != i)
-        return line_undo(u, i);
     if ((c == ' ' || c == '(' || c == '[') && (is_letter(before) || is_digit(before)))
         return at_undo(u, i);
     return 0;
@@ -244,22 +231,21 @@ static uint64_t behind_runs(uint64_t before, uint64_t code)
     return (uint64_t)(runs >> 63);
 }
 
-/* Of a block, the bytes behind a letter or digit at which something may be said: " at" ..., a line's end
- * before a digit. */
+/* Of a block, the bytes behind a letter or digit at which something may be said: " at" ... */
 static uint64_t places_in(const struct byte_map *m, size_t block, uint64_t others)
 {
-    const uint64_t *here = m->bits + block * BYTE_CLASSES, *next = here + BYTE_CLASSES;
+    const uint64_t *here = m->bits + block * BYTE_CLASSES;
     uint64_t before = here[BYTE_WORD] << 1 | (block > 0 ? (here - BYTE_CLASSES)[BYTE_WORD] >> 63 : 0);
-    uint64_t lines = here[BYTE_CONTROL] & (here[BYTE_DIGIT] >> 1 | next[BYTE_DIGIT] << 63), places = 0;
+    uint64_t places = 0;
     for (uint64_t bits = (here[BYTE_SPACE] | here[BYTE_SIGN]) & others & before; bits; bits &= bits - 1)
         if (may_say_at(m->text, block * 64 + byte_first(bits) + 1))
             places |= bits & (0 - bits);
-    return places | (lines & before);
+    return places;
 }
 
 int router_plain_packed(const struct byte_map *m, struct buf *out, bool *changed)
 {
-    struct undo u = {.text = m->text, .out = out, .joined = SIZE_MAX};
+    struct undo u = {.text = m->text, .out = out};
     uint64_t code = 0;
     for (size_t block = 0; block < m->n_blocks && !out->failed; block++) {
         uint64_t before = code;

@@ -33,7 +33,7 @@ static void codes_are_undone_wherever_they_stand(void **state)
         const char *text, *says;
     } rows[] = {{"x aGVsbG8gd29ybGQgb2Y= y", "hello world of"}, {"68656c6c6f20776f726c64, ", "hello world"},
         {"write to anna at zephyrpost dot com now", "anna@zephyrpost.com now"},
-        {"anna (at) zephyrpost (dot) com", "anna@zephyrpost.com"}, {"call 0151\n5550 now", "0151 5550"},
+        {"anna (at) zephyrpost (dot) com", "anna@zephyrpost.com"},
         {"anna at host dot org aGVsbG8gd29ybGQgb2Y=", "hello world of"}};
     struct buf out;
     char text[400];

@@ -145,12 +145,57 @@ static void other_scripts_are_left_alone(void **state)
     arena_free(a);
 }
 
+static unsigned found_in(const char *text)
+{
+    struct router_findings f = {0};
+    struct error err;
+    struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
+    assert_int_equal(router_detect(a, STR_NONE, str_from(text), &f, &err), 0);
+    unsigned categories = f.categories;
+    arena_free(a);
+    return categories;
+}
+
+static void a_value_cut_by_a_line_quotes_or_members_is_found(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        unsigned category;
+    } cut[] = {{"my card is 4539 5787\n6362 1486", ROUTER_FINANCIAL},
+        {"my card is 4539 5787 \r\n  6362 1486", ROUTER_FINANCIAL},
+        {"> my card is 4539 5787\n> 6362 1486", ROUTER_FINANCIAL},
+        {"my card is 4539-5787-\n6362-1486", ROUTER_FINANCIAL},
+        {"\"my card is 4539 5787\\n6362 1486\"", ROUTER_FINANCIAL},
+        {"{\"first\": \"4539 5787\", \"last\": \"6362 1486\"}", ROUTER_FINANCIAL},
+        {"[\"4539\",\"5787\",\"6362\",\"1486\"]", ROUTER_FINANCIAL},
+        {"key: AKIAXRHWWJH4\n  JKD7SVWF", ROUTER_SECRET},
+        {"k = \"AKIAXRHWWJH4\" + \"JKD7SVWF\"", ROUTER_SECRET},
+        {"k = \"AKIAXRHWWJH4\\\nJKD7SVWF\"", ROUTER_SECRET},
+        {"write to hollis.bramwell@\nnorthpine.net", ROUTER_PII}};
+    for (size_t i = 0; i < sizeof cut / sizeof *cut; i++)
+        if (!(found_in(cut[i].text) & cut[i].category))
+            fail_msg("nothing of its kind is found in '%s'", cut[i].text);
+}
+
+static void columns_and_lists_of_numbers_are_no_number(void **state)
+{
+    (void)state;
+    static const char *const harmless[] = {"4539\n5787\n6362\n1486\n", "[4539, 5787, 6362, 1486]",
+        "{\"a\": 4539, \"b\": 5787, \"c\": 6362, \"d\": 1486}", "v1\nsteps2take\nitem3\nbuild44b\n",
+        "import os\n@app.route(\"/\")\ndef x1y2z3w4():\n    return \"a1b2c3d4e5\"\n"};
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
+        if (found_in(harmless[i]) != 0)
+            fail_msg("something is found in '%s'", harmless[i]);
+}
+
 /* Copying all that stands before at each of them took time that grew with the square of the text; here that
  * is minutes. */
 static void long_texts_of_what_may_be_undone_are_read_once(void **state)
 {
     (void)state;
-    static const char *const often[] = {"a bb ", "meet at noon ", "x at y.com ", "\\", "ab \xD0\xB0 "};
+    static const char *const often[] = {"a bb ", "meet at noon ", "x at y.com ", "\\", "ab \xD0\xB0 ", "12\n",
+        "a1\n\n", "\"12\",", "\"a\":\"", "- \n"};
     for (size_t i = 0; i < sizeof often / sizeof *often; i++) {
         struct router_findings f = {0};
         struct error err;
@@ -172,6 +217,8 @@ int main(void)
         cmocka_unit_test(every_writing_is_read),
         cmocka_unit_test(an_umlaut_says_at),
         cmocka_unit_test(other_scripts_are_left_alone),
+        cmocka_unit_test(a_value_cut_by_a_line_quotes_or_members_is_found),
+        cmocka_unit_test(columns_and_lists_of_numbers_are_no_number),
         cmocka_unit_test(long_texts_of_what_may_be_undone_are_read_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
