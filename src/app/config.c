@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "app/config_inner.h"
+#include "base/file.h"
 #include "base/limits.h"
 #include "router/calibrate.h"
 
@@ -333,7 +334,7 @@ static int text_find(
         file = str_from(default_file);
     if (file.len > 0) {
         c->file = arena_copy(c->arena, file);
-        return config_read_file(c->arena, c->file.data, LIMIT_CONFIG, text, err);
+        return file_read(c->arena, c->file.data, LIMIT_CONFIG, text, err);
     }
     c->file = str_from(built_in);
     if (o->model_file.len > 0 && access(arena_strdup(c->arena, o->model_file), R_OK) != 0)

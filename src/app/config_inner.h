@@ -30,10 +30,6 @@ int config_get_choice(const struct yaml_node *map, const char *key, const char *
 /* "5m"; a number is seconds, a negative one for ever (-1). */
 int config_get_keep_alive(
     const struct yaml_node *map, int64_t fallback_ms, int64_t *out_ms, struct error *err) MUST_USE;
-/* A whole file as text in the arena. */
-int config_read_file(
-    struct arena *a, const char *path, size_t most, struct str *out, struct error *err) MUST_USE;
-
 /* A file that the configuration names, as config_get_file looks for it, into an empty buffer. */
 int config_read_beside(
     const struct config *c, struct str path, size_t most, struct buf *out, struct error *err) MUST_USE;

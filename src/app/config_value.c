@@ -2,12 +2,12 @@
 #include "app/config_inner.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/limits.h"
 #include "hub/hub.h"
 
@@ -121,35 +121,6 @@ int config_get_strings(struct config *c, const struct yaml_node *map, const char
 }
 
 /* ---- Files. ---- */
-int config_read_file(struct arena *a, const char *path, size_t most, struct str *out, struct error *err)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC), rc = 0;
-    struct stat st;
-    if (fd < 0)
-        return error_set(err, ERROR_IO, "cannot open %s: %s", path, strerror(errno));
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-        rc = error_set(err, ERROR_IO, "%s is not a file", path);
-    else if (st.st_size < 0 || (size_t)st.st_size > most)
-        rc = error_set(err, ERROR_LIMIT, "%s is larger than %zu bytes", path, most);
-    char *text = rc ? NULL : arena_try_alloc(a, (size_t)st.st_size + 1, 1);
-    if (rc == 0 && !text)
-        rc = error_set(err, ERROR_MEMORY, "no memory for %s", path);
-    size_t n = 0;
-    while (rc == 0 && n < (size_t)st.st_size) {
-        ssize_t got = read(fd, text + n, (size_t)st.st_size - n);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            rc = error_set(err, ERROR_IO, "cannot read %s: %s", path, strerror(errno));
-        if (got <= 0)
-            break;
-        n += (size_t)got;
-    }
-    close(fd);
-    *out = (struct str){text, n};
-    return rc;
-}
-
 /* Beside the configuration, if it is a file and the thing is there; else as it stands. */
 static struct str path_resolve(const struct config *c, struct str path)
 {
@@ -166,7 +137,7 @@ int config_read_beside(
 {
     struct arena *a = arena_create(most + 64 * KIB);
     struct str text = STR_NONE;
-    int rc = config_read_file(a, arena_strdup(a, path_resolve(c, path)), most, &text, err);
+    int rc = file_read(a, arena_strdup(a, path_resolve(c, path)), most, &text, err);
     if (rc == 0 && buf_append_str(out, text))
         rc = error_set(err, out->failed, "no memory for " STR_FMT, STR_ARG(path));
     arena_free(a);
@@ -247,7 +218,7 @@ static int secret_from_file(
 {
     struct error inner;
     path = path_resolve(c, path);
-    int rc = config_read_file(c->arena, arena_strdup(c->arena, path), 64 * KIB, out, &inner);
+    int rc = file_read(c->arena, arena_strdup(c->arena, path), 64 * KIB, out, &inner);
     if (rc)
         return yaml_error(n, err, rc, "%s", inner.message);
     *out = str_trim(*out);

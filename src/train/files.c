@@ -1,5 +1,6 @@
 #include "train/files.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -10,36 +11,6 @@
 #include "base/limits.h"
 
 #define BUFFER (256 * KIB)
-
-int file_read(struct arena *a, const char *path, size_t most, struct str *out, struct error *err)
-{
-    struct stat st;
-    /* O_NONBLOCK: a FIFO must not stop us. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), rc = 0;
-    if (fd < 0)
-        return error_set(err, ERROR_IO, "cannot open %s: %s", path, strerror(errno));
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-        rc = error_set(err, ERROR_IO, "%s is not a file", path);
-    else if (st.st_size < 0 || (uint64_t)st.st_size > most)
-        rc = error_set(err, ERROR_LIMIT, "%s is larger than %zu bytes", path, most);
-    char *text = rc ? NULL : arena_try_alloc(a, (size_t)st.st_size + 1, 1);
-    if (rc == 0 && !text)
-        rc = error_set(err, ERROR_MEMORY, "no memory for %s", path);
-    size_t n = 0;
-    while (rc == 0 && n < (size_t)st.st_size) {
-        ssize_t got = read(fd, text + n, (size_t)st.st_size - n);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            rc = error_set(err, ERROR_IO, "cannot read %s: %s", path, strerror(errno));
-        if (got <= 0)
-            break;
-        n += (size_t)got;
-    }
-    close(fd);
-    *out = (struct str){text, n};
-    return rc;
-}
 
 struct str file_beside(struct arena *a, const char *path, struct str name)
 {
@@ -82,7 +53,9 @@ int file_begin(struct file_writer *w, const char *path, struct error *err)
     w->buffer = malloc(BUFFER);
     if (!w->buffer)
         return error_set(err, ERROR_MEMORY, "no memory to write %s", path);
-    w->fd = open(w->part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    /* What an earlier run left, or somebody put there, a link, too, is not written through. */
+    unlink(w->part);
+    w->fd = open(w->part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (w->fd >= 0)
         return 0;
     free(w->buffer);
@@ -151,6 +124,96 @@ void file_abandon(struct file_writer *w)
     w->buffer = NULL;
 }
 
+int file_put(const char *path, const struct buf *text, struct error *err)
+{
+    struct file_writer f;
+    if (text->failed)
+        return error_set(err, text->failed, "no memory to write %s", path);
+    int rc = file_begin(&f, path, err);
+    if (rc)
+        return rc;
+    file_write(&f, text->data, text->len);
+    return file_commit(&f, err);
+}
+
+int file_remove(const char *path, struct error *err)
+{
+    return unlink(path) == 0 || errno == ENOENT
+               ? 0
+               : error_set(err, ERROR_IO, "%s cannot be removed: %s", path, strerror(errno));
+}
+
+/* ---- Models in several files ---- */
+/* "x-00001-of-00003.gguf": 3. Any other name: 1. */
+enum { PARTS_END = sizeof "-00001-of-00003.gguf" - 1 };
+
+static int64_t parts_of(const char *path)
+{
+    const size_t n = strlen(path);
+    const struct str end = n > PARTS_END ? str_from(path + n - PARTS_END) : (struct str){0};
+    int64_t of;
+    const bool is_first = str_starts(end, STR("-00001-of-")) && str_ends(end, STR(".gguf"));
+    return is_first && str_to_int64(str_slice(end, 10, 15), &of) && of > 1 ? of : 1;
+}
+
+/* The name of one of them; false: it is too long. */
+static bool part_name(const char *path, int64_t part, int64_t of, char name[4096])
+{
+    const int n = of == 1 ? snprintf(name, 4096, "%s", path)
+                          : snprintf(name, 4096, "%.*s-%05d-of-%05d.gguf", (int)(strlen(path) - PARTS_END),
+                                path, (int)part, (int)of);
+    return n >= 0 && n < 4096;
+}
+
+/* ---- What is read is not written ---- */
+static bool is_same(const char *path, const char *other)
+{
+    struct stat a, b;
+    return stat(path, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* The name itself, and the one that it has while it is written. */
+static bool is_written(const char *in, const char *out)
+{
+    char part[sizeof(((struct file_writer *)0)->part)];
+    snprintf(part, sizeof part, "%s.part", out);
+    return is_same(in, out) || is_same(in, part);
+}
+
+/* Of a model's folder what models are read from. */
+static bool folder_has(const char *folder, const char *out)
+{
+    static const char *const ends[] = {".safetensors", ".json", ".model"};
+    DIR *dir = opendir(folder);
+    bool has = false;
+    for (const struct dirent *e; !has && dir && (e = readdir(dir)) != NULL;) {
+        char path[4096];
+        bool is_input = false;
+        for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+            is_input = is_input || str_ends(str_from(e->d_name), str_from(ends[i]));
+        const int n = snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+        has = is_input && n > 0 && (size_t)n < sizeof path && is_written(path, out);
+    }
+    if (dir)
+        closedir(dir);
+    return has;
+}
+
+int file_check_other(const char *const *in, size_t n, const char *out, struct error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        const int64_t of = in[i] ? parts_of(in[i]) : 0;
+        bool is_input = in[i] && (is_written(in[i], out) || folder_has(in[i], out));
+        for (int64_t part = 2; part <= of && of <= LIMIT_MODEL_PARTS && !is_input; part++) {
+            char name[4096];
+            is_input = part_name(in[i], part, of, name) && is_written(name, out);
+        }
+        if (is_input)
+            return error_set(err, ERROR_INVALID, "%s is one of the files that are read: name another", out);
+    }
+    return 0;
+}
+
 /* ---- Model files ---- */
 int file_write_gguf(const struct gguf_writer *g, const char *path,
     int (*fill)(void *ctx, const struct gguf_writer *g, struct file_writer *f, struct error *err), void *ctx,
@@ -192,25 +255,10 @@ void file_copy_pairs(struct gguf_writer *g, const struct gguf *from, const char 
     }
 }
 
-/* "x-00001-of-00003.gguf": 3. Any other name: 1. */
-enum { PARTS_END = sizeof "-00001-of-00003.gguf" - 1 };
-
-static int64_t parts_of(const char *path)
-{
-    const size_t n = strlen(path);
-    const struct str end = n > PARTS_END ? str_from(path + n - PARTS_END) : (struct str){0};
-    int64_t of;
-    const bool is_first = str_starts(end, STR("-00001-of-")) && str_ends(end, STR(".gguf"));
-    return is_first && str_to_int64(str_slice(end, 10, 15), &of) && of > 1 ? of : 1;
-}
-
 static int part_open(const char *path, int64_t part, int64_t of, int *fd, struct error *err)
 {
     char name[4096];
-    int n = of == 1 ? snprintf(name, sizeof name, "%s", path)
-                    : snprintf(name, sizeof name, "%.*s-%05d-of-%05d.gguf", (int)(strlen(path) - PARTS_END),
-                          path, (int)part, (int)of);
-    if (n < 0 || (size_t)n >= sizeof name)
+    if (!part_name(path, part, of, name))
         return error_set(err, ERROR_INVALID, "the model's name is too long");
     /* O_NONBLOCK: a FIFO must not stop us. */
     *fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);

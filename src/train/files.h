@@ -1,23 +1,20 @@
-/* Files of the trainer: read whole, and written so that the old content stays until the new one is safe. */
+/* Files of the trainer: models opened, and files written so that the old content stays until the new one is
+ * safe. */
 #ifndef WEIR_TRAIN_FILES_H
 #define WEIR_TRAIN_FILES_H
 
 #include <stdint.h>
 #include <stdio.h>
 
-#include "base/arena.h"
-#include "base/error.h"
-#include "base/str.h"
+#include "base/file.h"
 #include "engine/worker/gguf_write.h"
 
-/* A regular file of at most `most` bytes, in the arena. */
-int file_read(struct arena *a, const char *path, size_t most, struct str *out, struct error *err) MUST_USE;
 /* `name` as seen from the folder that `path` is in; absolute names stay. */
 struct str file_beside(struct arena *a, const char *path, struct str name);
 
 /* A file that takes its name only when all of it is on the disk:
  *
- *   file_begin -> NAME.part -> file_write ... -> file_commit (fsync, rename, fsync of the folder)
+ *   file_begin -> NAME.part, made anew -> file_write ... -> file_commit (fsync, rename, fsync of the folder)
  *                                            -> file_abandon (NAME.part is removed, NAME is as it was)
  *
  * The first failure is kept and file_commit reports it. */
@@ -33,6 +30,14 @@ int file_begin(struct file_writer *w, const char *path, struct error *err) MUST_
 void file_write(struct file_writer *w, const void *data, size_t len);
 int file_commit(struct file_writer *w, struct error *err) MUST_USE;
 void file_abandon(struct file_writer *w);
+/* A small file at once, likewise. */
+int file_put(const char *path, const struct buf *text, struct error *err) MUST_USE;
+/* One that is not there is removed already. */
+int file_remove(const char *path, struct error *err) MUST_USE;
+
+/* ERROR_INVALID where `out`, or the .part of it, is one of `in`: models (all parts of one in several files),
+ * folders of models, other files; NULLs are passed over. */
+int file_check_other(const char *const *in, size_t n, const char *out, struct error *err) MUST_USE;
 
 /* A model file: the header, then what `fill` writes; all of it or nothing. */
 int file_write_gguf(const struct gguf_writer *g, const char *path,
