@@ -324,6 +324,21 @@ int imatrix_read(const char *path, struct imatrix *out, struct error *err)
 }
 
 /* ---- Writing ---- */
+
+/* What would be read again as no sum of squares is not written. */
+static int sums_check(const struct imatrix *m, struct error *err)
+{
+    for (size_t i = 0; i < m->n_entries; i++)
+        for (int64_t k = 0; k < m->entries[i].n_values; k++)
+            if (!(m->entries[i].sums[k] <= (double)FLT_MAX))
+                return error_set(err, ERROR_INVALID,
+                    "the inputs of '" STR_FMT
+                    "' are too large for an importance matrix: nothing is written; the model computes what "
+                    "is no number, or the text must be shorter",
+                    STR_ARG(m->entries[i].name));
+    return 0;
+}
+
 static void values_write(const double *from, int64_t n, const struct gguf_writer *g, struct file_writer *f)
 {
     static const char zeros[64];
@@ -348,6 +363,9 @@ static int entries_write(void *ctx, const struct gguf_writer *g, struct file_wri
 int imatrix_write(const struct imatrix *m, const char *path, struct error *err)
 {
     struct gguf_writer g;
+    int rc = sums_check(m, err);
+    if (rc)
+        return rc;
     gguf_writer_init(&g);
     gguf_write_str(&g, "general.type", STR("imatrix"));
     gguf_write_strs(&g, "imatrix.datasets", m->datasets, m->n_datasets);
@@ -364,7 +382,7 @@ int imatrix_write(const struct imatrix *m, const char *path, struct error *err)
         snprintf(name, sizeof name, STR_FMT ".counts", STR_ARG(e->name));
         gguf_write_tensor(&g, name, TENSOR_F32, n_dims, (const int64_t[]){1, e->n_counts});
     }
-    int rc = file_write_gguf(&g, path, entries_write, (void *)(uintptr_t)m, err);
+    rc = file_write_gguf(&g, path, entries_write, (void *)(uintptr_t)m, err);
     gguf_writer_free(&g);
     return rc;
 }

@@ -1,7 +1,6 @@
 #include "train/loop.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,23 +8,14 @@
 #include "base/log.h"
 #include "engine/worker/sandbox_confine.h"
 #include "train/progress.h"
+#include "train/watch.h"
 
 enum { PATH_MAX_BYTES = 4096 };
-
-static volatile sig_atomic_t stopped;
-
-/* The step is finished and kept; a second signal ends it at once. */
-static void stop(int number)
-{
-    stopped = 1;
-    signal(number, SIG_DFL);
-}
 
 int train_loop_enter(const struct train_loop_options *o, const char *more, struct error *err)
 {
     const char *files[] = {o->out, more};
-    signal(SIGINT, stop);
-    signal(SIGTERM, stop);
+    watch_signals();
     return sandbox_confine(files, 2, err);
 }
 
@@ -49,21 +39,21 @@ static int steps_run(struct run *r, const struct train_loop_options *o, struct e
     struct progress p;
     int rc = 0;
     progress_init(&p, r);
-    while (rc == 0 && r->state.step < r->steps && !run_is_stale(r) && !stopped) {
+    while (rc == 0 && r->state.step < r->steps && !run_is_stale(r) && !watch_stopped()) {
         rc = run_step(r, err);
         if (rc == 0 && (r->state.step % s->validate_every == 0 || r->state.step == r->steps))
             run_validate(r);
         if (rc == 0 && r->state.step % s->checkpoint_every == 0)
             rc = keep(r, o, err);
         if (rc == 0)
-            progress_show(&p, r, r->state.step == r->steps || stopped);
+            progress_show(&p, r, r->state.step == r->steps || watch_stopped());
     }
     progress_end(&p);
     if (rc == 0 && run_is_stale(r))
         fprintf(stderr,
             "stopped early: %lld validations in a row were no better; the best weights are kept\n",
             (long long)r->state.worse);
-    if (rc || !stopped || r->state.step == r->steps)
+    if (rc || !watch_stopped() || r->state.step == r->steps)
         return rc;
     rc = keep(r, o, err);
     return rc ? rc

@@ -190,15 +190,10 @@ static void curve_draw(const struct run *r, struct buf *b)
 static int text_write(const char *out, const char *suffix, const struct buf *text, struct error *err)
 {
     char path[4096];
-    struct file_writer f;
     int n = snprintf(path, sizeof path, "%s%s", out, suffix);
     if (text->failed || n < 0 || (size_t)n >= sizeof path)
         return error_set(err, ERROR_LIMIT, "the report is too long to be written");
-    int rc = file_begin(&f, path, err);
-    if (rc)
-        return rc;
-    file_write(&f, text->data, text->len);
-    return file_commit(&f, err);
+    return file_put(path, text, err);
 }
 
 int report_write(const struct run *r, const char *out, struct error *err)

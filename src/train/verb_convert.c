@@ -62,7 +62,8 @@ static int convert(struct hf_job *job, int32_t threads, struct error *err)
     if (stat(job->from, &st) != 0 || !S_ISDIR(st.st_mode))
         return error_set(
             err, ERROR_NOT_FOUND, "%s is no folder: a model's folder has config.json in it", job->from);
-    rc = sandbox_confine(&job->to, 1, err);
+    rc = file_check_other((const char *const[]){job->from, job->base}, 2, job->to, err);
+    rc = rc ? rc : sandbox_confine(&job->to, 1, err);
     rc = rc ? rc : train_kernels_select(NULL, &kernels, err);
     rc = rc ? rc : team_create(kernels, threads, &team, err);
     watch_begin(&watch);

@@ -27,7 +27,9 @@ static const char help[] =
     "  --shard-mb N      a larger model becomes several files of about N MB (5000)\n"
     "  --threads N       default: one for each core\n"
     "\n"
-    "Each file takes its name when all of it is on the disk, the weights last.\n";
+    "Each file takes its name when all of it is on the disk, config.json last: until then the folder is no "
+    "model. Weights\n"
+    "of an earlier export there are removed.\n";
 
 static int export(struct hf_job *job, int32_t threads, struct error *err)
 {

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +20,7 @@
 #include "train/progress.h"
 #include "train/verbs.h"
 #include "train/windows.h"
+#include "train/watch.h"
 
 #define TEXT_MAX GIB
 enum { PIECE = 128, SAVE_MS = 60000 };
@@ -67,14 +67,6 @@ struct making {
     float *logits; /* [PIECE][n_vocab] */
     int64_t saved_ms;
 };
-
-static volatile sig_atomic_t stopped;
-
-static void stop(int number)
-{
-    (void)number;
-    stopped = 1;
-}
 
 /* ---- Reading the text ---- */
 
@@ -124,7 +116,7 @@ static int text_read(struct making *m, struct error *err)
     int rc = 0;
     progress_bar_init(&bar);
     m->saved_ms = clock_mono_ms();
-    for (int64_t w = first; w < end && rc == 0 && !stopped; w++) {
+    for (int64_t w = first; w < end && rc == 0 && !watch_stopped(); w++) {
         rc = window_read(m, w, err);
         rc = rc ? rc : save_sometimes(m, err);
         if (m->sums.count > 0)
@@ -229,7 +221,9 @@ static void say_done(const struct making *m)
 static int make(struct making *m, struct error *err)
 {
     const struct options *o = m->o;
-    int rc = sandbox_confine((const char *const[]){o->out}, 1, err);
+    int rc = file_check_other((const char *const[]){o->model, o->text}, 2, o->out, err);
+    rc = rc ? rc : file_check_other((const char *const *)o->earlier, (size_t)o->n_earlier, o->out, err);
+    rc = rc ? rc : sandbox_confine((const char *const[]){o->out}, 1, err);
     rc = rc ? rc : matrix_begin(m, err);
     if (o->text) {
         rc = rc ? rc : reader_start(m, err);
@@ -240,7 +234,7 @@ static int make(struct making *m, struct error *err)
     rc = rc ? rc : imatrix_write(&m->matrix, o->out, err);
     if (rc == 0)
         say_done(m);
-    if (rc == 0 && stopped)
+    if (rc == 0 && watch_stopped())
         rc = error_set(err, ERROR_CANCELLED, "stopped: the same command with --resume goes on");
     return rc;
 }
@@ -287,8 +281,7 @@ int imatrix_verb(int argc, char **argv)
         return n == -2 ? 0 : 2;
     if (usage_check(&o, n, argv, context, chunks) || !options_threads(threads, &o.threads))
         return 2;
-    signal(SIGINT, stop);
-    signal(SIGTERM, stop);
+    watch_signals();
     const int rc = make(&m, &err);
     making_free(&m);
     return rc ? options_error(&err) : 0;

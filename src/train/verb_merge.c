@@ -1,7 +1,6 @@
 /* weir merge: adapters folded into a model, or models made one. */
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "engine/worker/sandbox_confine.h"
 #include "train/merge.h"
@@ -94,23 +93,15 @@ static bool inputs_read(struct asked *a, int n, char **names)
            options_number("weight", a->weight, -100, 100, &a->job.weight) && watch_type(a->type, &a->job.mix);
 }
 
-static int check_other(const struct merge_job *job, struct error *err)
-{
-    struct stat in, out;
-    for (int i = 0; i < job->n; i++)
-        if (stat(job->inputs[i].path, &in) == 0 && stat(job->to, &out) == 0 && in.st_dev == out.st_dev &&
-            in.st_ino == out.st_ino)
-            return error_set(
-                err, ERROR_INVALID, "%s is one of the models itself: name another file", job->to);
-    return 0;
-}
-
 static int merge(struct merge_job *job, int32_t threads, struct error *err)
 {
     const struct train_kernels *kernels;
     struct team team = {0};
     struct watch watch;
-    int rc = check_other(job, err);
+    const char *in[MERGE_INPUTS_MAX];
+    for (int i = 0; i < job->n; i++)
+        in[i] = job->inputs[i].path;
+    int rc = file_check_other(in, (size_t)job->n, job->to, err);
     rc = rc ? rc : sandbox_confine(&job->to, 1, err);
     rc = rc ? rc : train_kernels_select(NULL, &kernels, err);
     rc = rc ? rc : team_create(kernels, threads, &team, err);

@@ -1,7 +1,6 @@
 /* weir perplexity: how well models foretell a text, and how far quantised ones are from their original. */
 #include <inttypes.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include "train/team.h"
 #include "train/verbs.h"
 #include "train/windows.h"
+#include "train/watch.h"
 
 #define TEXT_MAX GIB
 enum { FILES_MAX = 64, PIECE = 128 }; /* tokens whose logits are held at once */
@@ -58,14 +58,6 @@ struct measuring {
     struct perplexity_row rows[PIECE];
     struct progress_bar bar;
 };
-
-static volatile sig_atomic_t stopped;
-
-static void stop(int number)
-{
-    (void)number;
-    stopped = 1;
-}
 
 /* ---- Opening ---- */
 
@@ -197,7 +189,7 @@ static int windows_judge(struct measuring *m, int64_t windows, struct error *err
     progress_bar_init(&m->bar);
     for (int64_t w = 0; w < windows && rc == 0; w++) {
         char text[64];
-        rc = stopped ? error_set(err, ERROR_CANCELLED, "stopped") : window_judge(m, w, err);
+        rc = watch_stopped() ? error_set(err, ERROR_CANCELLED, "stopped") : window_judge(m, w, err);
         const struct perplexity_sums *s = &m->sums[0];
         snprintf(text, sizeof text, "perplexity %.4f", s->count > 0 ? exp(s->nll / (double)s->count) : 0);
         progress_bar_show(&m->bar, w + 1, windows, text);
@@ -390,8 +382,7 @@ int perplexity_verb(int argc, char **argv)
         return n == -2 ? 0 : 2;
     if (usage_check(&m, n, argv, context, chunks) || !options_threads(threads, &m.threads))
         return 2;
-    signal(SIGINT, stop);
-    signal(SIGTERM, stop);
+    watch_signals();
     const int rc = measure(&m, &err);
     measuring_free(&m);
     return rc ? options_error(&err) : 0;

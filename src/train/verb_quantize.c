@@ -1,13 +1,9 @@
 /* weir quantize: a model file in other types. */
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "engine/worker/sandbox_confine.h"
 #include "engine/worker/tensor_quantize.h"
@@ -16,6 +12,7 @@
 #include "train/progress.h"
 #include "train/quantize.h"
 #include "train/verbs.h"
+#include "train/watch.h"
 
 static const char help[] =
     "usage: weir quantize IN.gguf OUT.gguf TYPE [options]\n"
@@ -67,35 +64,17 @@ struct quantization {
     enum tensor_type *types;
     bool plan;
     int32_t threads;
-    /* progress */
-    bool terminal;
-    int64_t shown_ns;
+    struct watch watch;
 };
 
 /* ---- Progress ---- */
-static volatile sig_atomic_t stopped;
-
-static void stop(int number)
-{
-    (void)number;
-    stopped = 1;
-}
-
 static bool show(void *ctx, const struct tensor *t, enum tensor_type to, uint64_t done)
 {
-    enum { MS_TERMINAL = 100, MS_LINE = 10000 };
     struct quantization *q = ctx;
-    const int64_t now = clock_mono_ns(), wait = (q->terminal ? MS_TERMINAL : MS_LINE) * (int64_t)1000000;
-    if (now - q->shown_ns >= wait) {
-        char name[TENSOR_NAME_MAX + 1];
-        snprintf(name, sizeof name, STR_FMT, STR_ARG(t->name));
-        log_hide_controls(name, strlen(name));
-        fprintf(stderr, "%s%3d%%  %s: %s -> %s%s", q->terminal ? "\r\033[K" : "",
-            (int)(100 * (double)done / (double)gguf_file_size(q->gguf)), name,
-            tensor_type_info(t->type)->name, tensor_type_info(to)->name, q->terminal ? "" : "\n");
-        q->shown_ns = now;
-    }
-    return !stopped;
+    char text[2 * TENSOR_NAME_MAX];
+    snprintf(text, sizeof text, STR_FMT ": %s -> %s", STR_ARG(t->name), tensor_type_info(t->type)->name,
+        tensor_type_info(to)->name);
+    return watch_go_on(&q->watch, text, done, gguf_file_size(q->gguf));
 }
 
 /* ---- What is said at the end ---- */
@@ -164,15 +143,6 @@ static void say_needs(struct quantization *q)
 }
 
 /* ---- The work ---- */
-static int check_other(const struct quantization *q, struct error *err)
-{
-    struct stat in, out;
-    if (stat(q->in, &in) == 0 && stat(q->out, &out) == 0 && in.st_dev == out.st_dev &&
-        in.st_ino == out.st_ino)
-        return error_set(err, ERROR_INVALID, "%s is the model itself: name another file", q->out);
-    return 0;
-}
-
 static int convert(struct quantization *q, struct error *err)
 {
     const struct train_kernels *kernels;
@@ -180,13 +150,11 @@ static int convert(struct quantization *q, struct error *err)
     struct team team = {0};
     int rc = train_kernels_select(NULL, &kernels, err);
     rc = rc ? rc : team_create(kernels, q->threads, &team, err);
-    q->terminal = isatty(STDERR_FILENO) == 1;
-    q->shown_ns = clock_mono_ns();
+    watch_begin(&q->watch);
     rc = rc ? rc
             : quantize_write(q->gguf, &q->choice, q->types, q->out, &team, (struct quantize_watch){show, q},
                   &totals, err);
-    if (q->terminal)
-        fputs("\r\033[K", stderr);
+    watch_end(&q->watch);
     if (rc == 0)
         say_done(q, &totals);
     team_free(&team);
@@ -195,7 +163,7 @@ static int convert(struct quantization *q, struct error *err)
 
 static int quantize(struct quantization *q, struct error *err)
 {
-    int rc = q->plan ? 0 : check_other(q, err);
+    int rc = q->plan ? 0 : file_check_other((const char *const[]){q->in, q->importance_path}, 2, q->out, err);
     rc = rc ? rc : sandbox_confine((const char *const[]){q->plan ? NULL : q->out}, 1, err);
     rc = rc ? rc : file_open_model(q->in, &q->gguf, err);
     if (rc == 0 && q->importance_path) {
@@ -288,8 +256,6 @@ int quantize_verb(int argc, char **argv)
         return 2;
     q.choice.pure = pure;
     q.choice.dry = q.plan;
-    signal(SIGINT, stop);
-    signal(SIGTERM, stop);
     const int rc = quantize(&q, &err);
     free(q.types);
     gguf_close(q.gguf);

@@ -256,6 +256,10 @@ int vocab_learn(struct vocab *v, int32_t most, struct error *err)
         pair_slot(v, taken.key)->count = 0;
         free(taken.words);
     }
+    if (rc == 0 && v->n_merges == 0)
+        rc = error_set(err, ERROR_INVALID,
+            "the data repeat no two bytes, so that no tokenizer can be learned from them: use more data, or "
+            "another model's tokenizer ('tokenizer: FILE.gguf')");
     return rc;
 }
 

@@ -14,15 +14,25 @@ static volatile sig_atomic_t stopped;
 
 static void stop(int number)
 {
-    (void)number;
     stopped = 1;
+    signal(number, SIG_DFL);
+}
+
+void watch_signals(void)
+{
+    signal(SIGINT, stop);
+    signal(SIGTERM, stop);
+}
+
+bool watch_stopped(void)
+{
+    return stopped;
 }
 
 void watch_begin(struct watch *w)
 {
     *w = (struct watch){.terminal = isatty(STDERR_FILENO) == 1, .shown_ns = clock_mono_ns()};
-    signal(SIGINT, stop);
-    signal(SIGTERM, stop);
+    watch_signals();
 }
 
 bool watch_go_on(void *watch, const char *name, uint64_t done, uint64_t total)
@@ -31,7 +41,7 @@ bool watch_go_on(void *watch, const char *name, uint64_t done, uint64_t total)
     struct watch *w = watch;
     const int64_t now = clock_mono_ns(), wait = (w->terminal ? MS_TERMINAL : MS_LINE) * (int64_t)1000000;
     if (now - w->shown_ns >= wait) {
-        char shown[TENSOR_NAME_MAX + 1];
+        char shown[2 * TENSOR_NAME_MAX];
         snprintf(shown, sizeof shown, "%s", name);
         log_hide_controls(shown, strlen(shown));
         fprintf(stderr, "%s%3d%%  %s%s", w->terminal ? "\r\033[K" : "",

@@ -1,4 +1,5 @@
-/* What verbs that pour tensors share: how far they are, SIGINT and SIGTERM, where the result is named. */
+/* What verbs share: SIGINT and SIGTERM, and of those that write tensors how far they are and where the result
+ * is named. */
 #ifndef WEIR_TRAIN_WATCH_H
 #define WEIR_TRAIN_WATCH_H
 
@@ -8,11 +9,15 @@
 #include "base/error.h"
 #include "train/quantize.h"
 
+/* From now on a signal asks for an end, which the work comes to by itself; a second one ends it at once. */
+void watch_signals(void);
+bool watch_stopped(void);
+
 struct watch {
     bool terminal;
     int64_t shown_ns;
 };
-/* From now on a signal stops the work. */
+/* With watch_signals. */
 void watch_begin(struct watch *w);
 /* pour.h's go_on. */
 bool watch_go_on(void *watch, const char *name, uint64_t done, uint64_t total);

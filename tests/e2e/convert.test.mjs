@@ -1,7 +1,7 @@
 // weir convert, export and merge as a user runs them, on tiny models of our own.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { makeFolder, shared, weir } from './lib/gateway.mjs';
@@ -151,6 +151,67 @@ test('several files with an index, other types, a quantised model exported', () 
   close(values('q8.again.gguf', 'blk.0.ffn_up.weight'), values('llama.gguf', 'blk.0.ffn_up.weight'), 0.01);
 });
 
+test('an export over an earlier one leaves none of its weights', () => {
+  const weights = () => readdirSync(at('over')).filter((n) => n.includes('safetensors')).sort();
+  const is = (file) => {
+    run('convert', 'over', 'over.gguf', '--type', 'BF16');
+    same(values('over.gguf', 'blk.0.attn_q.weight'), values(file, 'blk.0.attn_q.weight'));
+  };
+  put(at('other.hf'), model('llama', { seed: 9 }));
+  run('convert', 'other.hf', 'other.gguf');
+  run('export', 'llama.gguf', 'over', '--shard-mb', '0.02');
+  const many = weights();
+  assert.ok(many.length > 2 && many.includes('model.safetensors.index.json'));
+  run('export', 'other.gguf', 'over');
+  assert.deepEqual(weights(), ['model.safetensors']);
+  is('other.gguf');
+  writeFileSync(at('over/model-00001-of-00002x.safetensors'), 'a name of somebody else');
+  run('export', 'llama.gguf', 'over', '--shard-mb', '0.02');
+  assert.ok(!weights().includes('model.safetensors'));
+  run('export', 'other.gguf', 'over', '--shard-mb', '0.05');
+  const [one] = weights().filter((n) => /-of-\d{5}\.s/.test(n)), of = +one.slice(-17, -12);
+  assert.deepEqual(weights().filter((n) => !n.includes('x')).length, of);
+  assert.ok(existsSync(at('over/model-00001-of-00002x.safetensors')));
+  is('other.gguf');
+});
+
+test('an export that is cut short is no model', () => {
+  run('export', 'llama.gguf', 'cut');
+  const r = spawnSync('sh', ['-c', `ulimit -f 16; exec ${weir} export other.gguf cut`], { cwd: folder, encoding: 'utf8' });
+  assert.equal(r.status, 1);
+  fails(/cannot open .*config.json/, 'convert', 'cut', 'x.gguf');
+});
+
+test('what is read is not written over, in parts and folders, and by no link', () => {
+  const read = /is one of the files that are read/;
+  const before = readFileSync(at('llama.gguf'));
+  for (const n of [1, 2]) copyFileSync(at('llama.gguf'), at(`s-0000${n}-of-00002.gguf`));
+  copyFileSync(at('llama.gguf'), at('y.gguf.part'));
+  symlinkSync('llama.gguf', at('z.gguf.part'));
+  symlinkSync('llama.hf', at('linked.hf'));
+  writeFileSync(at('text.txt'), 'the lo '.repeat(400));
+  for (const args of [
+    ['quantize', 's-00001-of-00002.gguf', 's-00002-of-00002.gguf', 'Q8_0'], ['quantize', 'y.gguf.part', 'y.gguf', 'Q8_0'],
+    ['convert', 'llama.hf', 'llama.hf/model.safetensors'], ['convert', 'linked.hf', 'llama.hf/tokenizer.json'], ['merge', '--linear', 'llama.gguf', 's-00001-of-00002.gguf', '-o', 's-00002-of-00002.gguf'],
+    ['imatrix', 'llama.gguf', '--text', 'text.txt', '-o', 'llama.gguf'], ['imatrix', 'llama.gguf', '--text', 'text.txt', '-o', 'text.txt'],
+  ]) fails(read, ...args);
+  run('convert', 'llama.hf', 'z.gguf'); // the link goes, what it leads to stays
+  assert.ok(readFileSync(at('llama.gguf')).equals(before));
+  run('convert', 'llama.hf', 'llama.hf/inside.gguf');
+  run('convert', 'llama.hf', 'llama.hf/inside.gguf'); // it is none of the model's own files
+});
+
+test('what a file says wrong is not exported', () => {
+  const patched = (from, key, skip, bytes) => {
+    const b = readFileSync(at(from)), i = b.indexOf(key) + key.length + skip;
+    Buffer.from(bytes).copy(b, i);
+    writeFileSync(at('patched.gguf'), b);
+    return 'patched.gguf';
+  };
+  fails(/score of token 5 is no number/, 'export', patched('pieces.gguf', 'tokenizer.ggml.scores', 4 + 4 + 8 + 5 * 4, [0, 0, 0xc0, 0x7f]), 'patched');
+  fails(/no pair of texts/, 'export', patched('llama.gguf', 'tokenizer.ggml.merges', 4 + 4 + 8 + 8, [0xff]), 'patched');
+});
+
 const adapter = (path, change = {}, tensors = {}) => {
   mkdirSync(at(path), { recursive: true });
   writeFileSync(at(`${path}/adapter_config.json`), JSON.stringify({ peft_type: 'LORA', r: 2, lora_alpha: 4, bias: 'none', target_modules: ['q_proj'], base_model_name_or_path: 'who/knows', ...change }));
@@ -167,6 +228,8 @@ test('an adapter of PEFT becomes one of ours and back, and is folded in', () => 
   run('export', 'lora.gguf', 'lora.back', '--base', 'llama.gguf');
   run('convert', 'lora.back', 'lora.again.gguf', '--base', 'llama.gguf', '--name', 'lora');
   assert.ok(readFileSync(at('lora.gguf')).equals(readFileSync(at('lora.again.gguf'))));
+  run('convert', 'lora/', 'lora.again.gguf', '--base', 'llama.hf');
+  assert.ok(readFileSync(at('lora.gguf')).equals(readFileSync(at('lora.again.gguf'))), 'named by its folder, with a slash behind it, too');
   run('convert', 'llama.hf', 'base.gguf', '--type', 'F32');
   run('merge', 'base.gguf', '--lora', 'lora.gguf:0.5', '-o', 'folded.gguf');
   const w = Float32Array.from(m.tensors['model.layers.1.self_attn.q_proj.weight'].values);
@@ -216,6 +279,7 @@ test('what is not known or does not fit is said by its name, and no file is left
   fails(/positions by 'dynamic'/, 'convert', config({ rope_scaling: { type: 'dynamic', factor: 2 } }), 'x.gguf');
   fails(/no 'hidden_size'/, 'convert', config({ hidden_size: null }), 'x.gguf');
   fails(/'num_hidden_layers' is not a/, 'convert', config({ num_hidden_layers: 1.5 }), 'x.gguf');
+  fails(/'num_experts_per_tok' is not a whole number/, 'convert', (put(at('odd.moe'), model('mixtral', { config: { num_experts_per_tok: 2.5 } })), 'odd.moe'), 'x.gguf');
   fails(/lack 'model.layers.2.input_layernorm.weight'/, 'convert', config({ num_hidden_layers: 3 }), 'x.gguf');
   fails(/'model.layers.1.input_layernorm.weight' is not known/, 'convert', config({ num_hidden_layers: 1 }), 'x.gguf');
   fails(/'model.layers.0.mlp.gate_proj.weight' is 40 x 32; by config.json it should be 44 x 32/, 'convert', config({ intermediate_size: 44 }), 'x.gguf');
@@ -243,7 +307,7 @@ test('what is not known or does not fit is said by its name, and no file is left
   fails(/wide.gguf lacks tensor 'blk.1./, 'merge', '--slerp', 'base.gguf', 'wide.gguf', '-o', 'x.gguf');
   fails(/their vocabularies differ/, 'merge', '--linear', 'base.gguf', 'pieces.gguf', '-o', 'x.gguf');
   fails(/is no LoRA adapter/, 'merge', 'base.gguf', '--lora', 'b.gguf', '-o', 'x.gguf');
-  fails(/is one of the models itself/, 'merge', '--linear', 'base.gguf', 'b.gguf', '-o', 'b.gguf');
+  fails(/is one of the files that are read/, 'merge', '--linear', 'base.gguf', 'b.gguf', '-o', 'b.gguf');
   for (const args of [['convert'], ['convert', 'llama'], ['export', 'a.gguf'], ['merge', 'a.gguf'], ['merge', '--slerp', 'a', '-o', 'x.gguf'], ['merge', '--linear', '--ties', 'a', 'b', 'c', '-o', 'x.gguf'], ['convert', 'llama', 'x.gguf', '--type', 'Q3'], ['export', 'llama.gguf', 'y', '--type', 'Q8_0']])
     assert.equal(start(args).status, 2, args.join(' '));
 });

@@ -126,8 +126,8 @@ test('mistakes are one line that says what to do, and leave no file', () => {
     [['quantize', 'c.yaml', 'x.gguf', 'Q8_0'], 1, /c\.yaml: not a GGUF file/],
     [['quantize', 'short.gguf', 'x.gguf', 'Q8_0'], 1, /past the end of the file/],
     [['quantize', 'nan.gguf', 'x.gguf', 'Q8_0'], 1, /holds a value that is no number/],
-    [['quantize', 'm.gguf', 'm.gguf', 'Q8_0'], 1, /is the model itself/],
-    [['quantize', 'm.gguf', 'link.gguf', 'Q8_0'], 1, /is the model itself/],
+    [['quantize', 'm.gguf', 'm.gguf', 'Q8_0'], 1, /is one of the files that are read/],
+    [['quantize', 'm.gguf', 'link.gguf', 'Q8_0'], 1, /is one of the files that are read/],
     [['quantize', 'm.gguf', 'none/x.gguf', 'Q8_0'], 1, /none/],
   ];
   for (const [args, status, what] of tries) {

@@ -144,6 +144,7 @@ test('mistakes are one line that says what to do, and leave no file', () => {
     [['train', 'bad.yaml', '--out', 'x.gguf'], 1, /bad\.yaml:1: .*lairs/],
     [['train', 'huge.yaml', '--plan'], 1, /takes at least [\d.]+ GiB and [\d.]+ GiB are available: choose a smaller model/],
     [['train', 'lines.yaml', '--out', 'x.gguf'], 1, /lines\.jsonl:2: /],
+    [['train', 'bare.yaml', '--out', 'x.gguf'], 1, /the data repeat no two bytes/],
     [['train', 'c.yaml', '--out', 'none/x.gguf', '--fresh'], 1, /none\/x\.gguf/],
     [['finetune', 'm.gguf'], 2, /wants a model, data and --out/],
     [['finetune', 'data.jsonl', 'more.jsonl', '--out', 'x.gguf'], 1, /data\.jsonl/],
@@ -152,6 +153,8 @@ test('mistakes are one line that says what to do, and leave no file', () => {
   writeFileSync(at('bad.yaml'), 'model: {lairs: 2}\n');
   writeFileSync(at('huge.yaml'), config().replace('layers: 2, embed: 64', 'layers: 200, embed: 16384'));
   writeFileSync(at('lines.yaml'), config().replace('[data.jsonl], v', '[lines.jsonl], v'));
+  writeFileSync(at('bare.yaml'), config().replace('[data.jsonl], v', '[bare.jsonl], v'));
+  writeFileSync(at('bare.jsonl'), lines([{ messages: [{ role: 'user', content: 'a' }, { role: 'assistant', content: 'b' }] }]));
   writeFileSync(at('lines.jsonl'), `${lines(examples((a) => a)).split('\n')[0]}\n{"messages": 7}\n`);
   for (const [args, status, what] of tries) {
     const r = run(...args);

@@ -89,12 +89,6 @@ static int base_read(struct adapting *a, const struct hf_job *job, struct error 
 }
 
 /* ---- What becomes what ---- */
-/* The vocabulary's: in an adapter its tokens are the columns of A. */
-static bool is_table(const struct hf_part *part)
-{
-    return strcmp(part->gguf, "token_embd") == 0;
-}
-
 /* "base_model.model." NAME ".lora_A.weight", of an embedding ".lora_embedding_A"; some have ".default" in it.
  */
 static struct safetensor *find(struct adapting *a, const char *module, char which, bool of_table)
@@ -135,7 +129,7 @@ static int tensor_take(struct safetensor *s, int64_t *rows, int64_t *columns, st
 static int halves_find(struct adapting *a, const char *module, const struct hf_part *part,
     const struct tensor **half_a, const struct tensor **half_b, int64_t *rank, struct error *err)
 {
-    const bool table = is_table(part);
+    const bool table = hf_is_table(part);
     struct safetensor *sa = find(a, module, 'A', table), *sb = find(a, module, 'B', table);
     int64_t rows = hf_size(&a->shape, part->rows), columns = hf_size(&a->shape, part->columns);
     *half_a = *half_b = NULL;
@@ -167,7 +161,7 @@ static int half_add(struct adapting *a, const struct hf_part *part, int64_t laye
         .n_parts = experts,
         .change = which == 'b' ? part->change : HF_SAME,
         .heads = part->change == HF_TURN_KEYS ? a->shape.kv_heads : a->shape.heads,
-        .transposed = is_table(part) && which == 'a'};
+        .transposed = hf_is_table(part) && which == 'a'};
     return hf_list_add(&a->list, &tensor, &source, err);
 }
 
@@ -175,7 +169,7 @@ static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool b
 {
     struct adapting *a = ctx;
     const int64_t experts = part->flags & HF_EACH_EXPERT ? a->shape.experts : 1;
-    const bool table = is_table(part);
+    const bool table = hf_is_table(part);
     if (bias || part->rows == HF_NONE)
         return 0;
     const struct tensor **half_a = arena_try_array(a->arena, const struct tensor *, (size_t)experts),
@@ -235,7 +229,7 @@ static int file_make(struct adapting *a, struct hf_job *job, struct error *err)
     gguf_writer_init(&w);
     gguf_write_str(&w, "general.architecture", str_from(a->arch->gguf));
     gguf_write_str(&w, "general.type", STR("adapter"));
-    gguf_write_str(&w, "general.name", job->name ? str_from(job->name) : str_base_name(str_from(job->from)));
+    gguf_write_str(&w, "general.name", hf_job_name(job));
     gguf_write_str(&w, "adapter.type", STR("lora"));
     gguf_write_f32(&w, "adapter.lora.alpha", (float)alpha);
     rc = rc ? rc : pour_gguf(&pour, a->list.tensors, a->list.n, &w, job->to, err);

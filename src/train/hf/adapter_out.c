@@ -38,17 +38,12 @@ static void module_note(struct adapter *a, const struct hf_part *part, const cha
         buf_appendf(&a->ranks, "%s\"%s\":%lld", a->ranks.len > 0 ? "," : "", module, (long long)rank);
 }
 
-static bool is_table(const struct hf_part *part)
-{
-    return strcmp(part->gguf, "token_embd") == 0;
-}
-
 static int half_add(struct adapter *a, const struct hf_part *part, const char *module, char which,
     const struct tensor *t, int64_t expert, struct error *err)
 {
-    const bool transposed = is_table(part) && which == 'A';
+    const bool transposed = hf_is_table(part) && which == 'A';
     const char *form =
-        is_table(part) ? "base_model.model.%s.lora_embedding_%c" : "base_model.model.%s.lora_%c.weight";
+        hf_is_table(part) ? "base_model.model.%s.lora_embedding_%c" : "base_model.model.%s.lora_%c.weight";
     const struct tensor **parts = arena_new(a->arena, const struct tensor *);
     *parts = t;
     const struct pour_tensor tensor = {.name = arena_printf(a->arena, form, module, which).data,
@@ -81,7 +76,7 @@ static const struct tensor *half_find(
 static bool fits(const struct adapter *a, const struct hf_part *part, const struct tensor *ta,
     const struct tensor *tb, int64_t experts)
 {
-    const bool table = is_table(part);
+    const bool table = hf_is_table(part);
     const int64_t rank = tb->shape[0];
     bool fit = rank >= 1 && rank <= LORA_RANK_MAX && tensor_type_readable(ta->type) &&
                tensor_type_readable(tb->type) && ta->shape[2] == experts && tb->shape[2] == experts &&
@@ -197,42 +192,48 @@ static void config_make(const struct adapter *a, const struct hf_job *job, doubl
     buf_append_char(out, '\n');
 }
 
-static int config_write(const struct adapter *a, const struct hf_job *job, struct error *err)
+static int config_check(const struct adapter *a, double *alpha, struct error *err)
 {
-    struct buf out;
-    struct file_writer f;
-    float alpha;
-    int rc = gguf_get_f32(a->gguf, "adapter.lora.alpha", 0, &alpha, err);
+    float given;
+    int rc = gguf_get_f32(a->gguf, "adapter.lora.alpha", 0, &given, err);
     /* 0: what it adds counts as it is */
-    if (rc == 0 && alpha == 0 && a->ranks.len > 0)
+    if (rc == 0 && given == 0 && a->ranks.len > 0)
         rc = error_set(
             err, ERROR_UNSUPPORTED, "the adapter gives no 'adapter.lora.alpha' for its several ranks");
-    buf_init(&out, GIB);
-    config_make(a, job, alpha != 0 ? (double)alpha : (double)a->rank, &out);
-    if (rc == 0 && (out.failed || a->ranks.failed))
-        rc = error_set(err, ERROR_MEMORY, "no memory for adapter_config.json");
-    rc = rc ? rc : file_begin(&f, arena_printf(a->arena, "%s/adapter_config.json", job->to).data, err);
-    if (rc == 0) {
-        file_write(&f, out.data, out.len);
-        rc = file_commit(&f, err);
-    }
-    buf_free(&out);
+    if (rc == 0 && a->ranks.failed)
+        rc = error_set(err, a->ranks.failed, "no memory for adapter_config.json");
+    *alpha = given != 0 ? (double)given : (double)a->rank;
+    return rc;
+}
+
+/* Without adapter_config.json the folder is no adapter: it comes last. */
+static int files_write(struct adapter *a, struct hf_job *job, double alpha, struct error *err)
+{
+    const char *path = arena_printf(a->arena, "%s/adapter_config.json", job->to).data;
+    const struct pour pour = hf_list_pour(&job->pour, &a->list);
+    struct buf config;
+    buf_init(&config, GIB);
+    config_make(a, job, alpha, &config);
+    int rc = file_remove(path, err);
+    rc = rc ? rc
+            : safetensors_write(&pour, a->list.tensors, a->list.n, job->to, "adapter_model", UINT64_MAX, err);
+    rc = rc ? rc : file_put(path, &config, err);
+    buf_free(&config);
     return rc;
 }
 
 int hf_export_adapter(struct hf_job *job, const struct gguf *g, struct error *err)
 {
     struct adapter a = {.arena = arena_create(GIB), .gguf = g};
+    double alpha = 0;
     a.taken = calloc(gguf_n_tensors(g) + 1, sizeof *a.taken);
     a.modules = arena_alloc(a.arena, 64 * sizeof *a.modules);
     buf_init(&a.ranks, 64 * MIB);
     int rc = a.taken ? base_read(&a, job, err) : error_set(err, ERROR_MEMORY, "no memory for tensors");
     rc = rc ? rc : hf_each_part(a.arch, &a.shape, part_add, &a, err);
     rc = rc ? rc : check_taken(&a, err);
-    rc = rc ? rc : config_write(&a, job, err);
-    const struct pour pour = hf_list_pour(&job->pour, &a.list);
-    rc = rc ? rc
-            : safetensors_write(&pour, a.list.tensors, a.list.n, job->to, "adapter_model", UINT64_MAX, err);
+    rc = rc ? rc : config_check(&a, &alpha, err);
+    rc = rc ? rc : files_write(&a, job, alpha, err);
     job->tensors = a.list.n;
     job->bytes = hf_list_bytes(&a.list);
     buf_free(&a.ranks);

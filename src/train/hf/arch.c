@@ -1,6 +1,7 @@
 #include "train/hf/arch.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* ---- Parts ---- */
 #define MATRIX(hf, gguf, rows, columns, change, flags)                                                       \
@@ -227,6 +228,11 @@ bool hf_arch_turns(const struct hf_arch *a)
             if (p->change == HF_TURN_QUERIES)
                 return true;
     return false;
+}
+
+bool hf_is_table(const struct hf_part *part)
+{
+    return strcmp(part->gguf, "token_embd") == 0;
 }
 
 void hf_arch_names(char *out, size_t size)

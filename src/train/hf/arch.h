@@ -114,8 +114,8 @@ const struct hf_arch *hf_arch_find(struct str hf);
 const struct hf_arch *hf_arch_of(struct str gguf, bool mixture, bool windows_listed);
 /* Some of its parts' rows are turned: that is known of whole heads. */
 bool hf_arch_turns(const struct hf_arch *a);
-/* Some of its parts' rows are turned: that is known of whole heads. */
-bool hf_arch_turns(const struct hf_arch *a);
+/* The vocabulary's: in an adapter its tokens are the columns of A. */
+bool hf_is_table(const struct hf_part *part);
 /* "LlamaForCausalLM, ..." into `out`. */
 void hf_arch_names(char *out, size_t size);
 

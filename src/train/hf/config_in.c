@@ -199,16 +199,18 @@ static int keys_write(
     char key[HF_KEY_MAX];
     int rc = 0;
     for (; k->hf && rc == 0; k++) {
-        double value;
+        double value = 0;
+        int64_t number = 0;
         if (!k->needed && !hf_given(c->root, k->hf))
             continue;
-        rc = hf_number(c->root, k->hf, (double)NAN, k->kind == HF_INT ? 0 : -1e9, INT32_MAX, &value, err);
+        rc = k->kind == HF_FLOAT ? hf_number(c->root, k->hf, (double)NAN, -1e9, 1e9, &value, err)
+                                 : whole(c->root, k->hf, -1, 0, INT32_MAX, &number, err);
         if (rc)
             break;
         if (k->kind == HF_FLOAT)
             gguf_write_f32(w, hf_key(c->arch, k->gguf, key), (float)value);
         else
-            gguf_write_u32(w, hf_key(c->arch, k->gguf, key), (uint32_t)value);
+            gguf_write_u32(w, hf_key(c->arch, k->gguf, key), (uint32_t)number);
     }
     return rc;
 }

@@ -155,7 +155,7 @@ static const struct quantize_mix *mix_of(const struct conversion *c, const struc
     return wanted ? wanted : quantize_mix_find(tensor_type_info(type)->name);
 }
 
-static struct str name_of(const struct hf_job *job)
+struct str hf_job_name(const struct hf_job *job)
 {
     struct str path = str_from(job->from);
     while (path.len > 1 && path.data[path.len - 1] == '/')
@@ -168,7 +168,7 @@ static int keys_write(
 {
     gguf_write_str(w, "general.architecture", str_from(c->config.arch->gguf));
     gguf_write_str(w, "general.type", STR("model"));
-    gguf_write_str(w, "general.name", name_of(job));
+    gguf_write_str(w, "general.name", hf_job_name(job));
     gguf_write_u32(w, "general.file_type", mix_of(c, job->mix)->file_type);
     gguf_write_u32(w, "general.quantization_version", 2);
     int rc = hf_config_write(&c->config, w, err);

@@ -21,6 +21,9 @@ struct hf_job {
     uint64_t bytes;
 };
 
+/* general.name: the job's, or what the folder is called. */
+struct str hf_job_name(const struct hf_job *job);
+
 int hf_convert(struct hf_job *job, struct error *err) MUST_USE;
 int hf_convert_adapter(struct hf_job *job, struct error *err) MUST_USE;
 int hf_export(struct hf_job *job, struct error *err) MUST_USE;

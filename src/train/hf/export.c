@@ -84,39 +84,40 @@ static int check_taken(const struct exporting *x, struct error *err)
 }
 
 /* ---- The files ---- */
-static int config_write(const struct exporting *x, const char *folder, struct error *err)
+static int config_make(const struct exporting *x, struct buf *out, struct error *err)
 {
     static const char *const names[TENSOR_TYPES] = {
         [TENSOR_F32] = "float32", [TENSOR_F16] = "float16", [TENSOR_BF16] = "bfloat16"};
-    struct buf out;
-    struct file_writer f;
-    buf_init(&out, 64 * MIB);
-    int rc = hf_config_make(x->gguf, x->arch, &x->shape, names[x->list.tensors[0].type], &out, err);
-    if (rc == 0 && out.failed)
-        rc = error_set(err, out.failed, "no memory for config.json");
-    rc = rc ? rc : file_begin(&f, arena_printf(x->arena, "%s/config.json", folder).data, err);
-    if (rc == 0) {
-        file_write(&f, out.data, out.len);
-        rc = file_commit(&f, err);
-    }
-    buf_free(&out);
+    return hf_config_make(x->gguf, x->arch, &x->shape, names[x->list.tensors[0].type], out, err);
+}
+
+/* Without config.json the folder is no model: it comes last, so that half of one is never read as a whole. */
+static int files_write(struct exporting *x, struct hf_job *job, const struct buf *config, struct error *err)
+{
+    const char *path = arena_printf(x->arena, "%s/config.json", job->to).data;
+    const struct pour pour = hf_list_pour(&job->pour, &x->list);
+    int rc = file_remove(path, err);
+    rc = rc ? rc : hf_tokens_make(x->gguf, job->to, err);
+    rc = rc ? rc : safetensors_write(&pour, x->list.tensors, x->list.n, job->to, "model", job->shard, err);
+    rc = rc ? rc : file_put(path, config, err);
+    job->tensors = x->list.n;
+    job->bytes = hf_list_bytes(&x->list);
     return rc;
 }
 
-static int files_write(struct exporting *x, struct hf_job *job, struct error *err)
+static int model_export(struct exporting *x, struct hf_job *job, struct error *err)
 {
+    struct buf config;
+    buf_init(&config, 64 * MIB);
     int rc = hf_shape_of(x->gguf, &x->arch, &x->shape, err);
     x->taken = calloc(gguf_n_tensors(x->gguf) + 1, sizeof *x->taken);
     if (rc == 0 && !x->taken)
         rc = error_set(err, ERROR_MEMORY, "no memory for %zu tensors", gguf_n_tensors(x->gguf));
     rc = rc ? rc : hf_each_part(x->arch, &x->shape, part_add, x, err);
     rc = rc ? rc : check_taken(x, err);
-    rc = rc ? rc : config_write(x, job->to, err);
-    rc = rc ? rc : hf_tokens_make(x->gguf, job->to, err);
-    const struct pour pour = hf_list_pour(&job->pour, &x->list);
-    rc = rc ? rc : safetensors_write(&pour, x->list.tensors, x->list.n, job->to, "model", job->shard, err);
-    job->tensors = x->list.n;
-    job->bytes = hf_list_bytes(&x->list);
+    rc = rc ? rc : config_make(x, &config, err);
+    rc = rc ? rc : files_write(x, job, &config, err);
+    buf_free(&config);
     return rc;
 }
 
@@ -129,7 +130,7 @@ int hf_export(struct hf_job *job, struct error *err)
     if (rc == 0 && str_is(type, "adapter"))
         rc = hf_export_adapter(job, x.gguf, err);
     else
-        rc = rc ? rc : files_write(&x, job, err);
+        rc = rc ? rc : model_export(&x, job, err);
     hf_list_free(&x.list);
     free(x.taken);
     gguf_close(x.gguf);

@@ -1,5 +1,6 @@
 /* A GGUF file's tokenizer to tokenizer.json, tokenizer_config.json and, of pieces with scores,
  * tokenizer.model. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -83,6 +84,9 @@ static int scores_read(struct vocabulary *v, struct error *err)
     if (!v->scores)
         return error_set(err, ERROR_MEMORY, "no memory for %u tokens", v->n);
     memcpy(v->scores, scores.data, v->n * sizeof *v->scores);
+    for (uint32_t i = 0; i < v->n; i++)
+        if (!isfinite(v->scores[i]))
+            return error_set(err, ERROR_INVALID, "the score of token %u is no number: the file is broken", i);
     return 0;
 }
 
@@ -166,8 +170,9 @@ static int merges_make(const struct vocabulary *v, struct json_writer *w, struct
         pair_make(w, v->texts[m.list[i].left], v->texts[m.list[i].right]);
     while (rc == 0 && !v->scores && gguf_array_next(&list, &cursor, &text)) {
         const size_t space = str_find_char(str_slice(text, 1, text.len), ' ');
-        if (space == SIZE_MAX)
-            rc = error_set(err, ERROR_INVALID, "a merge of the model's is no pair: the file is broken");
+        if (space == SIZE_MAX || !str_utf8_valid(text))
+            rc = error_set(
+                err, ERROR_INVALID, "a merge of the model's is no pair of texts: the file is broken");
         else
             pair_make(w, str_slice(text, 0, space + 1), str_slice(text, space + 2, text.len));
     }
@@ -481,14 +486,7 @@ static int generation_make(const struct vocabulary *v, struct buf *out, struct e
 static int file_make(
     const struct vocabulary *v, const char *folder, const char *name, const struct buf *b, struct error *err)
 {
-    struct file_writer f;
-    if (b->failed)
-        return error_set(err, b->failed, "no memory to write %s", name);
-    int rc = file_begin(&f, arena_printf(v->arena, "%s/%s", folder, name).data, err);
-    if (rc)
-        return rc;
-    file_write(&f, b->data, b->len);
-    return file_commit(&f, err);
+    return file_put(arena_printf(v->arena, "%s/%s", folder, name).data, b, err);
 }
 
 static int files_make(struct vocabulary *v, const char *folder, struct error *err)

@@ -52,7 +52,7 @@ static int index_read(struct index *x, const char *path, struct error *err)
     return rc;
 }
 
-/* Each file holds what the index says, and no more. */
+/* Each file holds what the index says. What else it holds is judged with the rest of the weights. */
 static int index_check(const struct index *x, const struct weights *w, struct error *err)
 {
     for (const struct json_item *i = x->map + 1; i; i = json_item_next(x->map, i)) {

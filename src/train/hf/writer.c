@@ -1,5 +1,7 @@
 #include "train/hf/writer.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -112,11 +114,15 @@ static const char *shard_name(const struct writing *w, size_t i, size_t of)
                    : arena_printf(w->arena, "%s-%05zu-of-%05zu.safetensors", w->name, i + 1, of).data;
 }
 
+static const char *index_name(const struct writing *w)
+{
+    return arena_printf(w->arena, "%s/%s.safetensors.index.json", w->folder, w->name).data;
+}
+
 static int index_write(const struct writing *w, const struct file_run *runs, size_t n, struct error *err)
 {
     struct json_writer j;
     struct buf out;
-    struct file_writer f;
     uint64_t total = 0;
     buf_init(&out, GIB);
     json_writer_init(&j, &out);
@@ -137,16 +143,52 @@ static int index_write(const struct writing *w, const struct file_run *runs, siz
         }
     json_object_end(&j);
     json_object_end(&j);
-    int rc = out.failed
-                 ? error_set(err, out.failed, "no memory for the index of %s", w->name)
-                 : file_begin(&f,
-                       arena_printf(w->arena, "%s/%s.safetensors.index.json", w->folder, w->name).data, err);
-    if (rc == 0) {
-        file_write(&f, out.data, out.len);
-        rc = file_commit(&f, err);
-    }
+    int rc = file_put(index_name(w), &out, err);
     buf_free(&out);
     return rc;
+}
+
+/* "model-00002-of-00003.safetensors" of the model's name; *of: 3. */
+static bool is_shard(struct str file, struct str name, int64_t *of)
+{
+    const struct str end = STR(".safetensors");
+    const size_t numbers = sizeof "-00002-of-00003" - 1;
+    if (file.len != name.len + numbers + end.len || !str_starts(file, name) || !str_ends(file, end))
+        return false;
+    file = str_slice(file, name.len, name.len + numbers);
+    int64_t number;
+    return file.data[0] == '-' && str_to_int64(str_slice(file, 1, 6), &number) &&
+           str_eq(str_slice(file, 6, 10), STR("-of-")) && str_to_int64(str_slice(file, 10, 15), of);
+}
+
+/* What an earlier export left would be read instead of the new weights (an index comes before one file), or
+ * be taken for a part of them. */
+static int old_remove(const struct writing *w, size_t files, struct error *err)
+{
+    DIR *dir = opendir(w->folder);
+    int rc = dir ? 0 : error_set(err, ERROR_IO, "cannot open the folder %s: %s", w->folder, strerror(errno));
+    for (const struct dirent *e; rc == 0 && (e = readdir(dir)) != NULL;) {
+        int64_t of;
+        if (is_shard(str_from(e->d_name), str_from(w->name), &of) && (files == 1 || of != (int64_t)files))
+            rc = file_remove(arena_printf(w->arena, "%s/%s", w->folder, e->d_name).data, err);
+    }
+    if (dir)
+        closedir(dir);
+    if (rc == 0 && files > 1)
+        rc = file_remove(arena_printf(w->arena, "%s/%s.safetensors", w->folder, w->name).data, err);
+    return rc;
+}
+
+/* At no time there is an index beside files that are not its. */
+static int files_write(const struct writing *w, const struct file_run *runs, size_t files, struct error *err)
+{
+    int rc = files > 1 ? file_remove(index_name(w), err) : 0;
+    for (size_t i = 0; i < files && rc == 0; i++)
+        rc = run_write(w, runs[i], shard_name(w, i, files), err);
+    if (rc == 0 && files == 1)
+        rc = file_remove(index_name(w), err);
+    rc = rc ? rc : old_remove(w, files, err);
+    return rc || files == 1 ? rc : index_write(w, runs, files, err);
 }
 
 static size_t runs_cut(const struct writing *w, uint64_t shard, struct file_run *runs)
@@ -186,10 +228,7 @@ int safetensors_write(const struct pour *pour, const struct pour_tensor *tensors
         w.order = order;
         files = runs_cut(&w, shard, runs);
     }
-    for (size_t i = 0; i < files && rc == 0; i++)
-        rc = run_write(&w, runs[i], shard_name(&w, i, files), err);
-    if (rc == 0 && files > 1)
-        rc = index_write(&w, runs, files, err);
+    rc = rc ? rc : files_write(&w, runs, files, err);
     arena_free(w.arena);
     return rc;
 }

@@ -2,6 +2,7 @@
 #include "folder.h"
 
 #include <fcntl.h>
+#include <float.h>
 
 #include "base/limits.h"
 #include "engine/worker/backend.h"
@@ -279,6 +280,28 @@ static void refuses_what_is_no_importance(void **state)
     assert_int_equal(parse_made(counts, 8, 2, 1, 1e30f, TENSOR_F32, &err), ERROR_INVALID);
 }
 
+/* Texts that are added may sum past what the file's floats hold, which would be read as no sum at all. */
+static void refuses_to_write_a_sum_past_a_float(void **state)
+{
+    (void)state;
+    struct imatrix m;
+    struct imatrix_entry *e;
+    struct error err;
+    struct folder f;
+    folder_create(&f);
+    imatrix_init(&m);
+    assert_int_equal(imatrix_entry(&m, STR("blk.0.attn_q.weight"), 2, 1, &e, &err), 0);
+    e->counts[0] = 1;
+    e->sums[1] = 2.0 * (double)FLT_MAX;
+    assert_int_equal(imatrix_write(&m, folder_file(&f, "m.gguf"), &err), ERROR_INVALID);
+    assert_non_null(strstr(err.message, "too large for an importance matrix"));
+    assert_int_not_equal(access(folder_file(&f, "m.gguf"), F_OK), 0);
+    e->sums[1] = (double)FLT_MAX;
+    assert_int_equal(imatrix_write(&m, folder_file(&f, "m.gguf"), &err), 0);
+    imatrix_free(&m);
+    folder_free(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +310,7 @@ int main(void)
         cmocka_unit_test(reads_what_it_wrote_and_adds),
         cmocka_unit_test(reads_the_older_form),
         cmocka_unit_test(refuses_what_is_no_importance),
+        cmocka_unit_test(refuses_to_write_a_sum_past_a_float),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
