@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "api/api.h"
@@ -57,14 +58,15 @@ struct serving {
     char *files; /* NULL: no folder for clients' files */
     struct batches *batches;
     struct loop_signal *signals[3];
-    _Atomic int n_running; /* shards whose loop has not ended */
-    int64_t drain_until_ms;
+    _Atomic int n_running;                          /* shards whose loop has not ended */
+    _Atomic int64_t drain_until_ms, drain_delay_ms; /* all loops look at them */
     bool draining;
     /* What cannot change while it runs: copies outlive every generation. */
     struct arena *arena;
     struct str listen_host, *hosts;
     size_t n_hosts;
-    int64_t retention_ms, drain_ms, drain_delay_ms;
+    int connections_most;
+    int64_t retention_ms, drain_ms;
     int64_t models_tried; /* the mark of models_dir that a reload was tried for */
 };
 
@@ -289,6 +291,24 @@ static int state_open(struct serving *s, struct error *err)
     return rc;
 }
 
+/* A stream takes two descriptors, its client's and its provider's, and the state and the engines want some,
+ * too: clients that only sit there must not have them all. */
+static int connections_most(const struct serving *s)
+{
+    enum { SPARE = 32, SPARE_OF_A_LOOP = 8 };
+    struct rlimit files;
+    const int wanted = s->config->max_connections;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur > INT32_MAX)
+        return wanted;
+    const int left = ((int)files.rlim_cur - SPARE - SPARE_OF_A_LOOP * s->n_shards) / 2;
+    const int most = left > s->n_shards ? left : s->n_shards;
+    if (most >= wanted)
+        return wanted;
+    log_info("serve", "%d clients at a time: the system lets this process open %d files (ulimit -n)", most,
+        (int)files.rlim_cur);
+    return most;
+}
+
 static int shard_http(struct serving *s, int index, struct error *err)
 {
     struct shard *shard = &s->shards[index];
@@ -305,7 +325,7 @@ static int shard_http(struct serving *s, int index, struct error *err)
     }
     o.max_body = (size_t)c->max_body;
     o.refuse = api_refuse;
-    o.max_connections = (c->max_connections + s->n_shards - 1) / s->n_shards;
+    o.max_connections = (s->connections_most + s->n_shards - 1) / s->n_shards;
     return http_server_create(shard->loop, &o, api_handle, &shard->api, &shard->http, err);
 }
 
@@ -412,6 +432,7 @@ static int start(struct serving *s, struct config *config, struct error *err)
         config_free(config);
         return rc;
     }
+    s->connections_most = connections_most(s);
     s->engines = gateway_engines_create(home(s)->loop);
     rc = gateway_world(s->engines, config, NULL, &s->world, err);
     struct error learned;

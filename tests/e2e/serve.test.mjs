@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
 import https from 'node:https';
+import net from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Cloud } from './lib/cloud.mjs';
@@ -67,6 +69,30 @@ test('a limit of the size of files does not end the gateway: what cannot be kept
   limit('unlimited');
   for (let i = 0; i < 200 && (await g.get('/readyz')).status !== 200; i++) await sleep(50);
   assert.equal((await g.chat('cloudy', 'x')).status, 200);
+  await g.stop();
+  await cloud.stop();
+});
+
+test('clients that only sit there took the descriptors that streams to providers want', async () => {
+  const cloud = await Cloud.start();
+  const g = await Gateway.start(`threads: 2\n${provider(cloud)}`, { env, under: ['prlimit', '--nofile=96:96'] });
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  const ask = () =>
+    new Promise((done, fail) => {
+      const request = http.request(`${g.url}/v1/chat/completions`, { method: 'POST', agent, headers: { 'content-type': 'application/json' } }, (r) => {
+        r.resume();
+        r.on('end', () => done(r.statusCode));
+      });
+      request.on('error', fail);
+      request.end(JSON.stringify({ model: 'cloudy', messages: [{ role: 'user', content: 'x' }] }));
+    });
+  const models = () => new Promise((done, fail) => http.get(`${g.url}/v1/models`, { agent }, (r) => r.resume().on('end', done)).on('error', fail));
+  await models(); // its connection is among those that are taken
+  const idle = Array.from({ length: 200 }, () => net.connect(g.port, '127.0.0.1').on('error', () => {}));
+  await sleep(500);
+  for (let i = 0; i < 3; i++) assert.equal(await ask(), 200);
+  idle.forEach((s) => s.destroy());
+  agent.destroy();
   await g.stop();
   await cloud.stop();
 });

@@ -71,6 +71,9 @@ static int shape_read(struct hf_config *c, struct error *err)
                           : s->embed % s->heads == 0 ? s->embed / s->heads
                                                      : NEEDED;
     rc = whole(r, "head_dim", share, 2, MODEL_HEAD_WIDTH_MAX, &s->head, err);
+    if (rc == 0 && s->head < 2)
+        return error_set(err, ERROR_INVALID,
+            "config.json's heads are %lld wide: at least 2 are to be rotated", (long long)s->head);
     for (const struct hf_key *k = c->arch->keys; k->hf && rc == 0; k++) {
         int64_t *to = strcmp(k->gguf, "expert_count") == 0                        ? &s->experts
                       : strcmp(k->gguf, "expert_feed_forward_length") == 0        ? &s->expert_ff

@@ -27,6 +27,18 @@ static int size_get(const struct gguf *g, const char *architecture, const char *
     return rc;
 }
 
+/* A file may give sizes that leave nothing: an expert of no width, a head of less than a pair. */
+static int part_check(void *ctx, const struct hf_part *part, int64_t layer, bool bias, struct error *err)
+{
+    const struct hf_shape *s = ctx;
+    (void)layer;
+    (void)bias;
+    if (s->head >= 2 && hf_size(s, part->rows) > 0 && hf_size(s, part->columns) > 0)
+        return 0;
+    return error_set(
+        err, ERROR_INVALID, "the model's sizes leave nothing of '%s': the file is broken", part->gguf);
+}
+
 int hf_shape_of(const struct gguf *g, const struct hf_arch **arch, struct hf_shape *s, struct error *err)
 {
     char name[64], key[HF_KEY_MAX];
@@ -63,6 +75,7 @@ int hf_shape_of(const struct gguf *g, const struct hf_arch **arch, struct hf_sha
     if (rc == 0) {
         s->vocab = embedding->shape[1];
         s->tied = gguf_tensor_find(g, "output.weight") == NULL;
+        rc = hf_each_part(*arch, s, part_check, s, err);
     }
     return rc;
 }

@@ -64,6 +64,9 @@ static int texts_read(struct vocabulary *v, struct error *err)
     rc = map_init(&v->ids, v->n, err);
     for (uint32_t i = 0; i < v->n && rc == 0 && gguf_array_next(&texts, &cursor, &v->texts[i]); i++) {
         bool added;
+        if (v->texts[i].len > LIMIT_TOKEN)
+            return error_set(
+                err, ERROR_LIMIT, "token %u has %zu bytes: %d are the most", i, v->texts[i].len, LIMIT_TOKEN);
         if (!str_utf8_valid(v->texts[i]))
             return error_set(
                 err, ERROR_UNSUPPORTED, "token %u is not UTF-8: tokenizer.json cannot say it", i);

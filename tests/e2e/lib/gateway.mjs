@@ -25,7 +25,8 @@ export function makeFolder() {
 
 export class Gateway {
   // `config` is the YAML without `listen` and `state`; env is added to a nearly empty environment.
-  static async start(config, { folder = makeFolder(), env = {}, args = [], wait = true, keep = false, state } = {}) {
+  // `under`: a command that runs it, as ['prlimit', '--nofile=96'].
+  static async start(config, { folder = makeFolder(), env = {}, args = [], wait = true, keep = false, state, under = [] } = {}) {
     const g = new Gateway();
     g.folder = folder;
     g.keep = keep;
@@ -38,7 +39,8 @@ export class Gateway {
     const pass = {};
     for (const name of ['ASAN_OPTIONS', 'LSAN_OPTIONS', 'UBSAN_OPTIONS', 'TSAN_OPTIONS', 'WEIR_ISA'])
       if (process.env[name]) pass[name] = process.env[name];
-    g.process = spawn(weir, ['serve', '--config', g.config, ...args], {
+    const [program, ...line] = [...under, weir, 'serve', '--config', g.config, ...args];
+    g.process = spawn(program, line, {
       cwd: folder,
       env: { PATH: process.env.PATH, ...pass, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
