@@ -5,6 +5,7 @@
 
 #include "api/access.h"
 #include "api/ollama.h"
+#include "api/openai_out.h"
 #include "base/limits.h"
 #include "base/rand.h"
 
@@ -52,13 +53,23 @@ int64_t api_content_ms(const struct api_call *c)
     return exchange_world_settings(c->shard->exchange->world)->content_ms;
 }
 
-void api_error(const struct api_call *c, int status, struct str message)
+static void error_reply(const struct api_call *c, int status, struct str message, struct str type)
 {
     struct buf body;
     buf_init(&body, 64 * KIB);
-    status = c->shape->error(status, message, STR_NONE, str_from(c->request_id), &body);
+    status = c->shape->error(status, message, type, str_from(c->request_id), &body);
     api_reply_json(c, status, &body);
     buf_free(&body);
+}
+
+void api_error(const struct api_call *c, int status, struct str message)
+{
+    error_reply(c, status, message, status == 404 ? STR(OPENAI_NOT_FOUND) : STR_NONE);
+}
+
+void api_no_model(const struct api_call *c, struct str message)
+{
+    error_reply(c, 404, message, STR_NONE);
 }
 
 /* ---- The guard ---- */

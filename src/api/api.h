@@ -45,6 +45,7 @@ struct api_call {
 };
 /* An error in the call's shape; finishes the request. */
 void api_error(const struct api_call *c, int status, struct str message);
+void api_no_model(const struct api_call *c, struct str message); /* a 404 whose code names the model */
 /* A header whose value may be any text: what is no text there becomes '?', and it is cut where it is long. */
 void api_header(struct http_request *r, const char *name, struct str value);
 void api_id_headers(const struct api_call *c); /* the request's id */

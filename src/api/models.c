@@ -109,7 +109,7 @@ void api_openai_models(const struct api_call *c)
         json_object_end(&w);
     }
     if (list.wanted.len && !list.found)
-        api_error(c, 404, STR("there is no such model: GET /v1/models lists those that exist"));
+        api_no_model(c, STR("there is no such model: GET /v1/models lists those that exist"));
     else
         api_reply_json(c, 200, &body);
     buf_free(&body);

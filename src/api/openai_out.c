@@ -430,8 +430,15 @@ static const char *error_type(int status)
     }
 }
 
-static const char *error_code(int status)
+/* One of OpenAI's own, which its clients look for; NULL: there is none. */
+static const char *error_code(int status, struct str type)
 {
+    static const char *const told[] = {"context_length_exceeded", "insufficient_quota"};
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++)
+        if (str_is(type, told[i]))
+            return told[i];
+    if (str_is(type, OPENAI_NOT_FOUND))
+        return NULL;
     switch (status) {
     case 401:
         return "invalid_api_key";
@@ -458,16 +465,13 @@ void openai_error_write(int status, struct str message, struct str type, struct 
     json_key(&w, "message");
     json_write_str(&w, message);
     json_key(&w, "type");
-    /* A code of OpenAI's own, which its clients look for. */
-    bool too_long = str_is(type, "context_length_exceeded");
-    json_write_str(&w, type.len && !too_long ? type : str_from(error_type(status)));
+    bool by_status =
+        type.len == 0 || str_is(type, "context_length_exceeded") || str_is(type, OPENAI_NOT_FOUND);
+    json_write_str(&w, by_status ? str_from(error_type(status)) : type);
     json_key(&w, "param");
     json_write_null(&w);
     json_key(&w, "code");
-    bool no_money = str_is(type, "insufficient_quota");
-    json_write_text(&w, too_long   ? "context_length_exceeded"
-                        : no_money ? "insufficient_quota"
-                                   : error_code(status));
+    json_write_text(&w, error_code(status, type));
     json_object_end(&w);
     json_object_end(&w);
 }

@@ -55,9 +55,12 @@ void openai_answer_write(const struct openai_answer *a, const struct chat_usage 
 void openai_stream_event(struct openai_answer *a, const struct chat_event *e, struct buf *out);
 void openai_stream_end(struct openai_answer *a, const struct chat_usage *usage, struct buf *out);
 
-/* {"error":{"message","type","param":null,"code"}}; `type` empty: by status. */
 /* The member `usage` of what has no output: embeddings and ranks. */
 void openai_prompt_usage_write(struct json_writer *w, const struct chat_usage *u);
+
+/* The type of a 404 that is not about a model: it has no code. */
+#define OPENAI_NOT_FOUND "not_found"
+/* {"error":{"message","type","param":null,"code"}}; `type` empty: by status. */
 void openai_error_write(int status, struct str message, struct str type, struct buf *out);
 /* The same as a shape's `error` (shape.h). */
 int openai_error(int status, struct str message, struct str type, struct str request_id, struct buf *out);

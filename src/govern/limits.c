@@ -242,6 +242,8 @@ static int json_models(struct arena *a, const json_t *value, struct store_limits
         return 0;
     if (json_array_size(value) == 0) /* an empty one could mean none as well */
         return error_set(err, ERROR_INVALID, "'models' wants a list of names, or null: all");
+    if (json_array_size(value) == 1 && str_is(json_str(json_array_get(value, 0)), "all"))
+        return 0; /* as on the command line */
     buf_init(&text, LIMITS_MODELS_MOST + 1);
     int rc = 0;
     for (size_t i = 0; i < json_array_size(value) && rc == 0; i++) {

@@ -30,7 +30,7 @@ int limits_team_check(struct str name, struct error *err) MUST_USE;
 
 /* Members that are there take the place of what `l` says: budget (as above, a number: in all, or an object of
  * periods and numbers or texts, null: none), requests, tokens, parallel (a number, null: none), models (a
- * list of names, null: all). Strings live in the arena. */
+ * list of names, null or ["all"]: all). Strings live in the arena. */
 int limits_json_read(
     struct arena *a, const json_t *object, struct store_limits *l, struct error *err) MUST_USE;
 /* The members requests, tokens, parallel and models. */

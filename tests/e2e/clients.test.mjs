@@ -118,10 +118,15 @@ for (const [name] of available)
     test(`${hears}: a client that leaves ends the provider's work`, async () => {
       act(kind, { text: Array(2000).fill('word '), gap: 20, usage });
       const before = clouds[kind].aborted;
+      const asked = clouds[kind].requests.length;
       const control = new AbortController();
-      setTimeout(() => control.abort(), 150);
-      await assert.rejects(made[name].ask({ model, text: 'hi', stream: true, signal: control.signal }));
-      for (let i = 0; i < 200 && clouds[kind].aborted === before; i++) await sleep(25);
+      const answer = assert.rejects(made[name].ask({ model, text: 'hi', stream: true, signal: control.signal }));
+      // Whoever leaves before the provider was asked ends no work.
+      for (let i = 0; i < 1200 && clouds[kind].requests.length === asked; i++) await sleep(25);
+      await sleep(150);
+      control.abort();
+      await answer;
+      for (let i = 0; i < 1200 && clouds[kind].aborted === before; i++) await sleep(25);
       assert.equal(clouds[kind].aborted, before + 1);
     });
   }

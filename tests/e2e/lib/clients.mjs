@@ -124,6 +124,7 @@ function ollamaChat(url, apiKey) {
         if (r.done) out.usage = { input: r.prompt_eval_count, output: r.eval_count };
       };
       const answer = await c.chat(body);
+      if (stream && signal?.aborted) answer.abort(); // the client knows of a stream once its first bytes are there
       if (stream) await collect(answer, take);
       else take(answer);
       return out;

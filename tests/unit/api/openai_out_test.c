@@ -371,6 +371,18 @@ static void errors_carry_type_and_code_of_their_status(void **state)
     }
 }
 
+/* A key or a file that is not there was told as a model that is not. */
+static void a_404_that_is_not_about_a_model_has_no_code(void **state)
+{
+    struct buf out;
+    (void)state;
+    buf_init(&out, MIB);
+    openai_error_write(404, STR("no such key"), STR(OPENAI_NOT_FOUND), &out);
+    assert_string_equal(out.data, "{\"error\":{\"message\":\"no such key\",\"type\":\"not_found_error\","
+                                  "\"param\":null,\"code\":null}}");
+    buf_free(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -387,6 +399,7 @@ int main(void)
         cmocka_unit_test(streams_completions),
         cmocka_unit_test(streams_an_error_in_openais_shape),
         cmocka_unit_test(errors_carry_type_and_code_of_their_status),
+        cmocka_unit_test(a_404_that_is_not_about_a_model_has_no_code),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -139,6 +139,10 @@ static void test_json(void **state)
                          &l, a, &err),
         0);
     assert_true(l.usd[PERIOD_WEEK] == -1 && l.tokens == -1 && l.parallel == -1 && l.models.len == 0);
+    /* It was a model of that name, which nobody has. */
+    l.models = STR("auto");
+    assert_int_equal(json_limits("{\"models\": [\"all\"]}", &l, a, &err), 0);
+    assert_int_equal(l.models.len, 0);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_true(json_limits(bad[i], &l, a, &err) != 0);
     arena_free(a);
