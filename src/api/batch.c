@@ -383,11 +383,25 @@ static int allowed(const struct batch *b)
     return live ? 1 : b->o.parallel;
 }
 
+/* What was sent is still answered; what only waits, for its key's turn or a target's place, never is. */
+static void unsent_drop(struct batch *b)
+{
+    list_each(node, after, &b->running) {
+        struct line *l = list_item(node, struct line, link);
+        if (exchange_was_sent(l->exchange))
+            continue;
+        exchange_cancel(l->exchange);
+        line_free(l);
+    }
+}
+
 static void on_turn(void *ctx)
 {
     struct batch *b = ctx;
     int lines = 0;
     bool stop = b->cancelled || b->broke.code;
+    if (stop)
+        unsent_drop(b);
     while (!stop && !b->at_end && b->n_running < allowed(b) && lines++ < LINES_A_TURN) {
         line_next(b);
         stop = b->broke.code != 0;

@@ -15,7 +15,7 @@
 #include "base/must.h"
 #include "base/rand.h"
 
-enum { WINDOW_S = 24 * 3600, NOTE_EVERY_MS = 1000 };
+enum { WINDOW_S = 24 * 3600, LOOK_EVERY_MS = 1000 };
 
 static const char prefix[] = "/v1/batches/";
 
@@ -33,7 +33,8 @@ struct job {
     json_t *about;
     struct govern_identity identity;
     char in[PATH_MAX], out[PATH_MAX], failed[PATH_MAX];
-    int64_t noted_ms;
+    struct loop_timer *look;
+    bool changed; /* since it was noted */
     bool expired;
 };
 
@@ -58,7 +59,7 @@ static void note(struct job *j)
     json_object_set_new(j->about, "request_counts", counts);
     if (shelf_write(j->all->folder, member(j->about, "id"), j->about, &err))
         log_error("batch", "%s", err.message);
-    j->noted_ms = clock_mono_ms();
+    j->changed = false;
 }
 
 static void status_set(json_t *about, const char *status)
@@ -72,14 +73,20 @@ static void status_set(json_t *about, const char *status)
 static void on_progress(void *ctx)
 {
     struct job *j = ctx;
-    if (!j->batch)
-        return;
+    j->changed = true;
+}
+
+/* By the clock and not by results: a batch that waits has none for a long time. */
+static void on_look(void *ctx)
+{
+    struct job *j = ctx;
     if (now_s() > json_integer_value(json_object_get(j->about, "expires_at")) && !j->expired) {
         j->expired = true;
         batch_cancel(j->batch);
     }
-    if (clock_mono_ms() - j->noted_ms >= NOTE_EVERY_MS)
+    if (j->changed)
         note(j);
+    loop_timer_start(j->look, LOOK_EVERY_MS);
 }
 
 /* Results become files of the API, where there are any. */
@@ -105,6 +112,7 @@ static void job_free(struct job *j)
 {
     list_remove(&j->link);
     batch_free(j->batch);
+    loop_timer_free(j->look);
     json_decref(j->about);
     free(j);
 }
@@ -145,6 +153,7 @@ static int job_start(struct batches *all, json_t *about, struct error *err)
     j->all = all;
     j->about = about;
     list_push_back(&all->jobs, &j->link);
+    j->look = loop_timer_create(all->home->exchange->loop, on_look, j);
     bool identified = member(about, "key").len > 0;
     text_keep(j->identity.key_id, sizeof j->identity.key_id, member(about, "key"));
     text_keep(j->identity.name, sizeof j->identity.name, member(about, "name"));
@@ -177,6 +186,7 @@ static int job_start(struct batches *all, json_t *about, struct error *err)
     if (str_is(member(about, "status"), "cancelling"))
         batch_cancel(j->batch);
     note(j);
+    loop_timer_start(j->look, LOOK_EVERY_MS);
     return 0;
 }
 

@@ -114,6 +114,15 @@ void dispatch_next(struct leg *leg)
         exchange_fail_attempts(leg->x);
 }
 
+/* Its target had no turn to the end: should the one that answers break off half-way, it is the next. */
+void dispatch_beaten(struct leg *leg)
+{
+    struct exchange *x = leg->x;
+    if (leg->state != LEG_IDLE && x->next > 1)
+        x->order[--x->next] = leg->model;
+    leg_cancel(leg, "another target answers");
+}
+
 void dispatch_failed(struct leg *leg, const struct chat_failure *failure)
 {
     struct exchange *x = leg->x;

@@ -30,7 +30,7 @@ static void begin(struct leg *leg)
     cascade_answered(leg);
     for (int i = 0; i < LEGS; i++)
         if (&x->legs[i] != leg)
-            leg_cancel(&x->legs[i], "another target answers");
+            dispatch_beaten(&x->legs[i]);
     leg_begun(leg);
     if (!leg->whole) {
         x->first_token_ms = leg->first_ms - x->started_ms;
@@ -403,6 +403,11 @@ bool exchange_asked(const struct exchange *x, struct exchange_about *about)
         .masked = leg_masked(leg),
         .rates = spend_rates(x)};
     return true;
+}
+
+bool exchange_was_sent(const struct exchange *x)
+{
+    return x->sent || x->outcome;
 }
 
 void exchange_pause(struct exchange *x, bool paused)

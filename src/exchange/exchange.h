@@ -105,6 +105,8 @@ struct exchange *exchange_start(struct exchange_shard *shard, struct chat_reques
     const struct exchange_origin *origin, const struct exchange_client *client);
 /* Who is being asked at present; false: nobody yet. */
 bool exchange_asked(const struct exchange *x, struct exchange_about *about);
+/* Some target was asked, or it is over without. */
+bool exchange_was_sent(const struct exchange *x);
 void exchange_pause(struct exchange *x, bool paused); /* the client's write watermark */
 void exchange_cancel(struct exchange *x);             /* the client left: no callback follows */
 

@@ -114,6 +114,8 @@ void dispatch_begin(struct exchange *x);
 /* The leg's target is out of the question: the next one. Ends the exchange where none is left and nothing
  * runs. */
 void dispatch_next(struct leg *leg);
+/* Another leg answers. */
+void dispatch_beaten(struct leg *leg);
 /* A running leg failed before its first event. */
 void dispatch_failed(struct leg *leg, const struct chat_failure *failure);
 

@@ -85,6 +85,8 @@ void exchange_settle(struct exchange *x, const char *outcome)
     spend_end(x, &usage);
     if (x->cost >= 0)
         x->cost += x->given_up_cost;
+    else if (x->given_up_cost > 0)
+        x->cost = x->given_up_cost; /* what is known of it, and what the budgets have counted */
     observe_settled(x, &usage);
     learn_settled(x, &usage);
     const struct exchange_model *by = x->winner ? x->winner->model : NULL;

@@ -153,18 +153,20 @@ test('a team and everyone stand over a key; changes hold without a restart', asy
     assert.equal((await api('DELETE', '/weir/teams/*')).status, 404);
     assert.equal((await ask(g, two)).status, 200);
     // Keys over the API.
-    const made = await (await api('POST', '/weir/keys', { name: 'new', team: 'blue', budget: { day: '0.001' }, requests: 50 })).json();
+    const made = await (await api('POST', '/weir/keys', { name: 'new', team: 'blue', budget: { day: '0.001' }, requests: 50, models: ['all'] })).json();
     assert.match(made.key, /^weir_[0-9A-Za-z]{12}_/);
     const fresh = { id: made.id, headers: { authorization: `Bearer ${made.key}` } };
     assert.equal((await ask(g, fresh)).status, 429);
     assert.equal((await api('POST', `/weir/keys/${made.id}`, { budget: null })).status, 200);
     assert.equal((await ask(g, fresh)).status, 200);
     const seen = await (await api('GET', `/weir/keys/${made.id}`)).json();
-    assert.deepEqual([seen.name, seen.team, seen.requests, seen.budget.day.limit], ['new', 'blue', 50, null]);
+    assert.deepEqual([seen.name, seen.team, seen.requests, seen.models, seen.budget.day.limit], ['new', 'blue', 50, null, null]);
     assert.ok(Math.abs(seen.budget.total.used - 0.02) < 1e-12);
     assert.equal((await api('POST', `/weir/keys/${made.id}`, { budget: { day: 'x' } })).status, 400);
     assert.equal((await api('POST', `/weir/keys/${made.id}`, { unknown: 1 })).status, 400);
-    assert.equal((await api('POST', '/weir/keys/nosuchkey123', { budget: null })).status, 404);
+    const nobody = await api('POST', '/weir/keys/nosuchkey123', { budget: null });
+    assert.deepEqual([nobody.status, (await nobody.json()).error.code], [404, null]);
+    assert.equal((await (await api('GET', '/v1/models/nobody')).json()).error.code, 'model_not_found');
     assert.equal((await api('POST', '/weir/keys', { name: 'x', team: '*' })).status, 400);
     assert.equal((await api('GET', '/weir/keys', null, two)).status, 403);
     assert.equal((await api('POST', '/weir/teams/blue', { budget: '9999' }, two)).status, 403);
@@ -298,6 +300,28 @@ test('a batch waits where its key asks too much at once, and fails where the mon
     assert.ok(Math.abs(used(g, key, 'total') - 0.08) < 1e-9);
   } finally {
     cloud.behaviour = { usage };
+    await g.stop();
+  }
+});
+
+test('a batch that is cancelled sends nothing of what waited for its turn', async () => {
+  const g = await start({ more: 'retention: {content: 1d}\n' });
+  try {
+    const key = makeKey(g, '--requests', '1');
+    await accepted(g, key);
+    const line = (i) => JSON.stringify({ custom_id: `line${i}`, method: 'POST', url: '/v1/chat/completions', body: { model: 'big', max_tokens: 20, messages: [{ role: 'user', content: 'hello' }] } });
+    const form = new FormData();
+    form.append('purpose', 'batch');
+    form.append('file', new Blob([Array.from({ length: 6 }, (_, i) => line(i)).join('\n') + '\n']), 'in.jsonl');
+    const file = await (await fetch(`${g.url}/v1/files`, { method: 'POST', body: form, headers: key.headers })).json();
+    const before = cloud.requests.length;
+    const { id } = (await g.post('/v1/batches', { input_file_id: file.id, endpoint: '/v1/chat/completions', completion_window: '24h' }, key.headers)).body;
+    const now = async () => (await g.get(`/v1/batches/${id}`, key.headers)).body;
+    await until(async () => (await now()).request_counts.completed === 1);
+    await g.post(`/v1/batches/${id}/cancel`, {}, key.headers);
+    await until(async () => (await now()).status === 'cancelled');
+    assert.equal(cloud.requests.length, before + 1);
+  } finally {
     await g.stop();
   }
 });

@@ -39,6 +39,7 @@ routes:
   - {name: auto, rules: [{name: always, use: [one, two]}]}
   - {name: broken, rules: [{name: always, use: [fragile, two]}]}
   - {name: urgent, rules: [{name: always, use: [one, two], hedge: 150ms}]}
+  - {name: hurried, rules: [{name: always, use: [one, fragile], hedge: 150ms}]}
   - {name: private, rules: [{name: stays, use: [home, away, mixed], boundary: local, hedge: 50ms}]}
 `;
 
@@ -273,6 +274,30 @@ test('a slow first target is hedged: the quicker answers, the other is cancelled
   assert.equal(egress(r).length, 2);
   for (let i = 0; i < 40 && cloud.a.aborted === aborted; i++) await sleep(50);
   assert.equal(cloud.a.aborted, aborted + 1);
+});
+
+test('what a given-up leg cost was not in the ledger where the price of who answered is unknown', async () => {
+  forget();
+  cloud.a.behaviour = { mode: 'late', delay: 3000, text: ['slow'] };
+  const r = await ask('hurried');
+  assert.equal(r.body.choices[0].message.content, 'c');
+  const l = row(r);
+  assert.ok(l.attempts[0].cost_nano_usd > 0);
+  assert.equal(l.cost_nano_usd, l.attempts[0].cost_nano_usd);
+});
+
+test('a target that another one had beaten was not asked again when that one broke off half-way', async () => {
+  forget();
+  let asked = 0;
+  cloud.a.behaviour = () => (asked++ ? { text: ['a after', ' all'] } : { mode: 'late', delay: 3000, text: ['slow'] });
+  cloud.c.behaviour = { mode: 'reset-mid-stream', text: Array(50).fill(' word') };
+  const r = await ask('hurried');
+  assert.equal(r.status, 200);
+  assert.equal(r.body.choices[0].message.content, 'a after all');
+  const l = row(r);
+  assert.deepEqual(l.attempts.map((t) => t.target), ['one', 'fragile', 'one']);
+  assert.deepEqual([l.attempts[0].outcome, l.attempts[2].outcome, l.provider], ['cancelled', 'ok', 'a']);
+  assert.equal(l.cost_nano_usd, l.attempts[0].cost_nano_usd + 7 * 1000 + 2 * 2000);
 });
 
 test('a quick first target is not hedged', async () => {
