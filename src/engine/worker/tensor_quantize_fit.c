@@ -180,25 +180,31 @@ float tensor_fit_signed_by_turns(const float *x, int n, int middle, uint8_t *lev
 }
 
 /* ---- value = scale * level ---- */
-static float positive_error(const float *x, const float *weights, int n, int most, float inverse, float scale)
+
+/* Levels below zero are kept as bytes, but where two errors are compared only in the first: so it is in the
+ * reference, too. */
+static float positive_error(
+    const float *x, const float *weights, const struct tensor_levels *s, float inverse, bool kept)
 {
+    const float scale = 1 / inverse;
     float error = 0;
-    for (int i = 0; i < n; i++) {
-        const float off = x[i] - scale * (float)tensor_nearest(inverse * x[i], 0, most);
+    for (int i = 0; i < s->n; i++) {
+        const int level = tensor_nearest(inverse * x[i], s->least, s->most);
+        const float off = x[i] - scale * (float)(kept ? (uint8_t)level : level);
         error += weights[i] * off * off;
     }
     return error;
 }
 
-static float best_inverse(const float *x, const float *weights, int n, int most, float extreme)
+static float best_inverse(const float *x, const float *weights, const struct tensor_levels *s, float extreme)
 {
-    float best = (float)most / extreme;
-    float least = positive_error(x, weights, n, most, best, 1 / best);
+    float best = (float)s->most / extreme;
+    float least = positive_error(x, weights, s, best, true);
     for (int i = -4; i <= 4; i++) {
-        const float inverse = (0.1f * (float)i + (float)most) / extreme;
+        const float inverse = (0.1f * (float)i + (float)s->most) / extreme;
         if (i == 0)
             continue;
-        const float error = positive_error(x, weights, n, most, inverse, 1 / inverse);
+        const float error = positive_error(x, weights, s, inverse, false);
         if (error < least) {
             least = error;
             best = inverse;
@@ -208,15 +214,15 @@ static float best_inverse(const float *x, const float *weights, int n, int most,
 }
 
 static bool positive_turn(
-    const float *x, const float *weights, int n, int most, uint8_t *levels, struct match *m)
+    const float *x, const float *weights, const struct tensor_levels *s, uint8_t *levels, struct match *m)
 {
     bool turned = false;
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < s->n; i++) {
         const float w = weights[i], l = levels[i];
         struct match t = {m->lx - w * x[i] * l, m->ll - w * l * l};
         if (!(t.lx > 0 && t.ll > 0))
             continue;
-        const int whole = tensor_nearest(x[i] * t.ll / t.lx, 0, most);
+        const int whole = tensor_nearest(x[i] * t.ll / t.lx, s->least, s->most);
         if (whole == levels[i])
             continue;
         t.lx += w * x[i] * (float)whole;
@@ -230,23 +236,25 @@ static bool positive_turn(
     return turned;
 }
 
-float tensor_fit_positive(const float *x, const float *weights, int n, int most, uint8_t *levels)
+float tensor_fit_positive(
+    const float *x, const float *weights, const struct tensor_levels *s, uint8_t *levels)
 {
     struct match m = {0, 0};
     float extreme = 0;
-    zeros(levels, n);
-    for (int i = 0; i < n; i++)
+    zeros(levels, s->n);
+    for (int i = 0; i < s->n; i++)
         extreme = x[i] > extreme ? x[i] : extreme;
     if (extreme < TENSOR_NOTHING)
         return 0;
-    const float inverse = best_inverse(x, weights, n, most, extreme);
-    for (int i = 0; i < n; i++) {
-        levels[i] = (uint8_t)tensor_nearest(inverse * x[i], 0, most);
-        const float w = weights[i], l = levels[i];
+    const float inverse = best_inverse(x, weights, s, extreme);
+    for (int i = 0; i < s->n; i++) {
+        const int level = tensor_nearest(inverse * x[i], s->least, s->most);
+        const float w = weights[i], l = (float)level;
+        levels[i] = (uint8_t)level;
         m.lx += w * x[i] * l;
         m.ll += w * l * l;
     }
-    for (int i = 0; i < 5 && positive_turn(x, weights, n, most, levels, &m); i++)
+    for (int i = 0; i < 5 && positive_turn(x, weights, s, levels, &m); i++)
         ;
     return m.ll > 0 ? m.lx / m.ll : 0;
 }

@@ -32,7 +32,13 @@ struct tensor_line tensor_fit_line(
 float tensor_fit_signed(const float *x, const float *weights, int n, int middle, uint8_t *levels);
 /* The same without weights, one level after the other turned as long as it helps. */
 float tensor_fit_signed_by_turns(const float *x, int n, int middle, uint8_t *levels);
-/* value = scale * level, values and levels not negative, levels 0..most. */
-float tensor_fit_positive(const float *x, const float *weights, int n, int most, uint8_t *levels);
+/* value = scale * level. Values are not negative, but for one of eight at most: then `least` is
+ * TENSOR_BELOW, and its level comes out as a byte does, 256 more. */
+struct tensor_levels {
+    int n, least, most; /* least: 0 */
+};
+enum { TENSOR_BELOW = -(1 << 22) };
+float tensor_fit_positive(
+    const float *x, const float *weights, const struct tensor_levels *s, uint8_t *levels);
 
 #endif

@@ -206,7 +206,8 @@ static void run_fit(
     r->scale = extreme / (float)(2 * b->codes - 1);
     if (t->fitted) {
         uint8_t levels[32];
-        r->scale = tensor_fit_positive(r->values, r->weights, t->run, b->codes + 1, levels);
+        const struct tensor_levels plain = {t->run, TENSOR_BELOW, b->codes + 1};
+        r->scale = tensor_fit_positive(r->values, r->weights, &plain, levels);
         extreme = r->scale * (float)b->codes;
         if (!(extreme > 0)) {
             r->scale = 0;

@@ -68,7 +68,8 @@ static float figures_pack(
 {
     float extreme = 0;
     if (weights)
-        return tensor_put_half(to, tensor_fit_positive(figures, weights, n, most, packed));
+        return tensor_put_half(
+            to, tensor_fit_positive(figures, weights, &(struct tensor_levels){n, 0, most}, packed));
     for (int j = 0; j < n; j++)
         extreme = figures[j] > extreme ? figures[j] : extreme;
     const float by = extreme > 0 ? (float)most / extreme : 0;
