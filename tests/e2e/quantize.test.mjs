@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { Gateway, makeFolder, weir } from './lib/gateway.mjs';
+import { Gateway, makeFolder, root, weir } from './lib/gateway.mjs';
 
 const types = ['F32', 'BF16', 'Q8_0', 'Q6_K', 'Q5_K_M', 'Q5_K_S', 'Q4_K_M', 'Q4_K_S', 'Q3_K_L', 'Q3_K_M', 'Q3_K_S', 'MXFP4', 'IQ4_NL', 'IQ4_XS', 'Q5_1', 'Q5_0', 'Q4_1', 'Q4_0'];
 let folder;
@@ -33,6 +33,14 @@ output: {type: F16}
   assert.equal(r.status, 0, r.stderr);
 });
 after(() => rmSync(folder, { recursive: true }));
+
+test('weir quantize --help named no type of less than three bits', () => {
+  const { stdout } = run('quantize', '--help');
+  const table = readFileSync(join(root, 'src/train/quantize_mix.c'), 'utf8');
+  const names = [...table.matchAll(/^    \{"(\w+)", T\(/gm)].map((m) => m[1]);
+  assert.ok(names.length > 30);
+  for (const name of names) assert.ok(stdout.includes(name.replace(/^Q3_K/, '')), name);
+});
 
 test('each type is written, smaller the fewer its bits are, and says the same', async () => {
   let size = Infinity;
