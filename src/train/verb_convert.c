@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "engine/worker/sandbox_confine.h"
 #include "train/hf/arch.h"
 #include "train/hf/convert.h"
@@ -19,7 +20,7 @@ static const char help[] =
     "sampling. The file\n"
     "runs here and in llama.cpp. What is not known, be it a tensor or a setting, is an error that names it. "
     "Known are\n"
-    "%s.\n"
+    "%.*s.\n"
     "\n"
     "A folder with adapter_config.json and adapter_model.safetensors is a LoRA adapter (PEFT) and becomes "
     "one "
@@ -39,9 +40,11 @@ static const char help[] =
 
 static int help_say(void)
 {
-    char names[600];
-    hf_arch_names(names, sizeof names);
-    printf(help, names);
+    struct buf names;
+    buf_init(&names, MIB);
+    hf_arch_names(&names);
+    printf(help, (int)names.len, names.data);
+    buf_free(&names);
     return 0;
 }
 

@@ -5,7 +5,7 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync,
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { makeFolder, shared, weir } from './lib/gateway.mjs';
-import { byteTokenizer, model, pieceTokenizer, put, safetensors } from './lib/hf.mjs';
+import { byteTokenizer, model, pieceTokenizer, put, read, safetensors } from './lib/hf.mjs';
 
 let folder;
 const at = (name) => join(folder, name);
@@ -67,7 +67,7 @@ test('a llama becomes a file: rows turned, names, keys, tokenizer, template, sam
 });
 
 test('each architecture goes to a file and back, and nothing is lost', () => {
-  for (const kind of ['llama', 'qwen2', 'qwen3', 'gemma2', 'gemma3', 'phi3', 'mixtral']) {
+  for (const kind of ['llama', 'qwen2', 'qwen3', 'gemma2', 'gemma3', 'phi3', 'mixtral', 'lfm2', 'lfm2moe', 'granitemoe', 'glm4moe', 'deepseek2', 'deepseek3', 'gptoss', 'ministral3']) {
     const m = model(kind, { seed: 7, layers: kind === 'gemma2' ? 26 : 2 });
     put(at(`${kind}.hf`), m);
     run('convert', `${kind}.hf`, `${kind}.gguf`);
@@ -75,11 +75,54 @@ test('each architecture goes to a file and back, and nothing is lost', () => {
     run('convert', `${kind}.back`, `${kind}.again.gguf`, '--name', `${kind}.hf`);
     assert.ok(readFileSync(at(`${kind}.gguf`)).equals(readFileSync(at(`${kind}.again.gguf`))), kind);
     const config = JSON.parse(readFileSync(at(`${kind}.back/config.json`), 'utf8'));
-    for (const key of ['architectures', 'hidden_size', 'num_key_value_heads', 'head_dim', 'rms_norm_eps', 'rope_theta', 'vocab_size', 'tie_word_embeddings'])
+    for (const key of Object.keys(m.config).filter((k) => !['hidden_act', 'rope_scaling', 'rope_parameters', 'use_expert_bias', 'q_lora_rank', 'query_pre_attn_scalar'].includes(k)))
       assert.deepEqual(config[key], m.config[key], `${kind} ${key}`);
+    // Every tensor comes back as it was, in its own shape; vectors as floats.
+    const back = read(at(`${kind}.back`));
+    assert.deepEqual(Object.keys(back).sort(), Object.keys(m.tensors).sort(), kind);
+    for (const [name, t] of Object.entries(m.tensors)) {
+      assert.deepEqual(back[name].shape, t.shape, `${kind} ${name}`);
+      same(back[name].values, t.values);
+    }
     assert.equal(greedy(`${kind}.gguf`).length, 8);
   }
   close(values('gemma2.gguf', 'blk.0.post_ffw_norm.weight'), model('gemma2', { seed: 7, layers: 26 }).tensors['model.layers.0.post_feedforward_layernorm.weight'].values.map((x) => x + 1), 0);
+});
+
+test('what the folder has as one is parted: experts and heads, halves, rows in turn, and across', () => {
+  const rows = (v, width, ...which) => Float32Array.from(which.flatMap((r) => [...v.subarray(r * width, (r + 1) * width)]));
+  const range = (n, f = (i) => i) => Array.from({ length: n }, (_, i) => f(i));
+  const part = (kind, name) => model(kind, { seed: 7 }).tensors[`model.layers.1.${name}`].values;
+  // Granite: of each of three experts the gate's 40 rows, then 40 of what goes through it.
+  const granite = part('granitemoe', 'block_sparse_moe.input_linear.weight');
+  same(values('granitemoe.gguf', 'blk.1.ffn_up_exps.weight'), rows(granite, 32, ...range(3).flatMap((e) => range(40, (r) => e * 80 + 40 + r))));
+  same(values('granitemoe.gguf', 'blk.1.ffn_gate_shexp.weight'), rows(part('granitemoe', 'shared_mlp.input_linear.weight'), 32, ...range(12)));
+  // gpt-oss: [expert][input][output], outputs of gate and the other in turn; biases likewise.
+  const both = part('gptoss', 'mlp.experts.gate_up_proj'), biases = part('gptoss', 'mlp.experts.gate_up_proj_bias');
+  for (const [name, odd] of [['gate', 0], ['up', 1]]) {
+    same(values('gptoss.gguf', `blk.1.ffn_${name}_exps.weight`), Float32Array.from(range(4).flatMap((e) => range(40).flatMap((o) => range(32, (i) => both[(e * 32 + i) * 80 + 2 * o + odd])))));
+    same(values('gptoss.gguf', `blk.1.ffn_${name}_exps.bias`), Float32Array.from(range(160, (i) => biases[2 * i + odd])));
+  }
+  const down = part('gptoss', 'mlp.experts.down_proj');
+  same(values('gptoss.gguf', 'blk.1.ffn_down_exps.weight'), Float32Array.from(range(4).flatMap((e) => range(32).flatMap((o) => range(40, (i) => down[(e * 40 + i) * 32 + o])))));
+  // DeepSeek: of each head 4 rows that make keys, which become columns, and 6 that make values.
+  const kv = part('deepseek3', 'self_attn.kv_b_proj.weight');
+  same(values('deepseek3.gguf', 'blk.1.attn_k_b.weight'), Float32Array.from(range(4).flatMap((h) => range(16).flatMap((l) => range(4, (r) => kv[(h * 10 + r) * 16 + l])))));
+  same(values('deepseek3.gguf', 'blk.1.attn_v_b.weight'), rows(kv, 16, ...range(4).flatMap((h) => range(6, (r) => h * 10 + 4 + r))));
+  // A quantised one goes back, too, though its rows are columns there.
+  run('convert', 'gptoss.hf', 'gptoss.q8.gguf', '--type', 'Q4_0');
+  run('export', 'gptoss.q8.gguf', 'gptoss.q8', '--type', 'F32');
+  const q = values('gptoss.q8.gguf', 'blk.1.ffn_up_exps.weight');
+  same(read(at('gptoss.q8'))['model.layers.1.mlp.experts.gate_up_proj'].values.filter((_, i) => i % 2), Float32Array.from(range(4).flatMap((e) => range(32).flatMap((i) => range(40, (o) => q[(e * 40 + o) * 32 + i])))));
+});
+
+test('layers that foretell further tokens are left out, and it is said', () => {
+  const m = model('glm4moe', { config: { num_nextn_predict_layers: 1 } });
+  m.tensors['model.layers.2.eh_proj.weight'] = { shape: [32, 64], values: new Float32Array(2048) };
+  put(at('ahead.hf'), m);
+  const r = start(['convert', 'ahead.hf', 'ahead.gguf']);
+  assert.equal(r.status, 0, r.stderr);
+  assert.match(r.stderr, /1 tensors of layers that foretell further tokens are left out/);
 });
 
 test('of a model that also sees, the one that speaks is taken', () => {
@@ -98,7 +141,7 @@ test('of a model that also sees, the one that speaks is taken', () => {
 test('the reference models go out and back, and answer the same', (t) => {
   const models = join(shared, 'vectors/models');
   if (!existsSync(models)) return t.skip('no reference models here');
-  for (const name of ['llama-gqa', 'llama-tied-ropefreqs', 'llama-yarn', 'llama-rope-linear', 'llama-f16', 'llama-bf16', 'mistral', 'qwen2', 'qwen3', 'gemma', 'gemma2', 'gemma3', 'phi3', 'phi3-longrope', 'mixtral', 'qwen2moe', 'qwen3moe', 'granite', 'olmo2', 'smollm3', 'glm4', 'cohere2', 'command-r']) {
+  for (const name of ['llama-gqa', 'llama-tied-ropefreqs', 'llama-yarn', 'llama-rope-linear', 'llama-f16', 'llama-bf16', 'mistral', 'qwen2', 'qwen3', 'gemma', 'gemma2', 'gemma3', 'phi3', 'phi3-longrope', 'mixtral', 'qwen2moe', 'qwen3moe', 'granite', 'olmo2', 'smollm3', 'glm4', 'cohere2', 'command-r', 'glm4moe', 'gpt-oss', 'granitemoe', 'mistral3', 'deepseek2-mla']) {
     run('export', join(models, `${name}.gguf`), 'reference');
     run('convert', 'reference', 'reference.gguf');
     const { tokens } = JSON.parse(readFileSync(join(models, `${name}.json`), 'utf8'));
@@ -274,6 +317,16 @@ test('what is not known or does not fit is said by its name, and no file is left
   };
   const config = (change) => odd('odd', (m) => Object.assign(m.config, change));
   fails(/architecture is 'NoSuch'/, 'convert', config({ architectures: ['NoSuch'] }), 'x.gguf');
+  const kind = (name, change) => (put(at('odd.kind'), model(name, { config: change })), 'odd.kind');
+  fails(/'mscale' of 1 and an 'mscale_all_dim' of 0.5/, 'convert', kind('deepseek3', { rope_scaling: { type: 'yarn', factor: 4, mscale: 1, mscale_all_dim: 0.5 } }), 'x.gguf');
+  fails(/'topk_method' is group_limited_greedy/, 'convert', kind('deepseek2', { topk_method: 'group_limited_greedy' }), 'x.gguf');
+  fails(/weighs experts by 'tanh'/, 'convert', kind('deepseek2', { scoring_func: 'tanh' }), 'x.gguf');
+  fails(/no 'qk_nope_head_dim'/, 'convert', kind('deepseek2', { qk_nope_head_dim: undefined }), 'x.gguf');
+  fails(/'norm_topk_prob' is neither true nor false/, 'convert', kind('glm4moe', { norm_topk_prob: 1 }), 'x.gguf');
+  fails(/'layer_types' does not list the 2 layers/, 'convert', kind('lfm2', { layer_types: ['conv'] }), 'x.gguf');
+  fails(/'layer_types' has '"?mamba/, 'convert', kind('lfm2', { layer_types: ['conv', 'mamba'] }), 'x.gguf');
+  fails(/'block_auto_adjust_ff_dim' is true/, 'convert', kind('lfm2', { block_auto_adjust_ff_dim: true }), 'x.gguf');
+  fails(/YaRN has 'truncate'/, 'convert', kind('gptoss', { rope_scaling: { rope_type: 'yarn', factor: 4, truncate: true } }), 'x.gguf');
   fails(/'hidden_act' is gelu/, 'convert', config({ hidden_act: 'gelu' }), 'x.gguf');
   fails(/'quantization_config'/, 'convert', config({ quantization_config: { bits: 4 } }), 'x.gguf');
   fails(/positions by 'dynamic'/, 'convert', config({ rope_scaling: { type: 'dynamic', factor: 2 } }), 'x.gguf');

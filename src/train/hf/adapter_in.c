@@ -157,11 +157,12 @@ static int half_add(struct adapting *a, const struct hf_part *part, int64_t laye
         .type = TENSOR_F32,
         .n_dims = part->flags & HF_EACH_EXPERT ? 3 : 2,
         .shape = {columns, rows, experts, 1}};
+    const bool across = hf_is_table(part) && which == 'a';
     const struct hf_source source = {.parts = parts,
         .n_parts = experts,
+        .view[0] = hf_view_plain(across ? columns : rows, across ? rows : columns, across),
         .change = which == 'b' ? part->change : HF_SAME,
-        .heads = part->change == HF_TURN_KEYS ? a->shape.kv_heads : a->shape.heads,
-        .transposed = hf_is_table(part) && which == 'a'};
+        .heads = part->change == HF_TURN_KEYS ? a->shape.kv_heads : a->shape.heads};
     return hf_list_add(&a->list, &tensor, &source, err);
 }
 
@@ -170,7 +171,7 @@ static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool b
     struct adapting *a = ctx;
     const int64_t experts = part->flags & HF_EACH_EXPERT ? a->shape.experts : 1;
     const bool table = hf_is_table(part);
-    if (bias || part->rows == HF_NONE)
+    if (bias || part->rows == HF_NONE || part->flags & HF_NO_ADAPTER)
         return 0;
     const struct tensor **half_a = arena_try_array(a->arena, const struct tensor *, (size_t)experts),
                         **half_b = arena_try_array(a->arena, const struct tensor *, (size_t)experts);

@@ -41,7 +41,7 @@ static void module_note(struct adapter *a, const struct hf_part *part, const cha
 static int half_add(struct adapter *a, const struct hf_part *part, const char *module, char which,
     const struct tensor *t, int64_t expert, struct error *err)
 {
-    const bool transposed = hf_is_table(part) && which == 'A';
+    const bool across = hf_is_table(part) && which == 'A';
     const char *form =
         hf_is_table(part) ? "base_model.model.%s.lora_embedding_%c" : "base_model.model.%s.lora_%c.weight";
     const struct tensor **parts = arena_new(a->arena, const struct tensor *);
@@ -49,14 +49,14 @@ static int half_add(struct adapter *a, const struct hf_part *part, const char *m
     const struct pour_tensor tensor = {.name = arena_printf(a->arena, form, module, which).data,
         .type = TENSOR_F32,
         .n_dims = 2,
-        .shape = {t->shape[transposed], t->shape[!transposed], 1, 1}};
+        .shape = {t->shape[across], t->shape[!across], 1, 1}};
     const struct hf_source source = {.parts = parts,
         .n_parts = 1,
-        .first = expert * t->shape[1],
+        .view[0] = hf_view_plain(tensor.shape[1], tensor.shape[0], across),
+        .skip = expert,
         .change = which == 'B' ? part->change : HF_SAME,
         .back = true,
-        .heads = part->change == HF_TURN_KEYS ? a->shape.kv_heads : a->shape.heads,
-        .transposed = transposed};
+        .heads = part->change == HF_TURN_KEYS ? a->shape.kv_heads : a->shape.heads};
     return hf_list_add(&a->list, &tensor, &source, err);
 }
 
@@ -91,7 +91,7 @@ static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool b
 {
     struct adapter *a = ctx;
     const int64_t experts = part->flags & HF_EACH_EXPERT ? a->shape.experts : 1;
-    if (bias || part->rows == HF_NONE)
+    if (bias || part->rows == HF_NONE || part->flags & HF_NO_ADAPTER)
         return 0;
     const struct tensor *ta = half_find(a, part, layer, 'a'), *tb = half_find(a, part, layer, 'b');
     char module[HF_NAME_MAX];
@@ -141,7 +141,7 @@ static int base_read(struct adapter *a, const struct hf_job *job, struct error *
                 STR_ARG(str_slice(architecture, 0, 60)), job->base, a->arch->gguf);
         return rc;
     }
-    a->arch = rc ? NULL : hf_arch_of(architecture, false, false);
+    a->arch = rc ? NULL : hf_arch_of(architecture, (struct hf_signs){0});
     if (rc == 0 && (!a->arch || hf_arch_turns(a->arch)))
         rc = error_set(err, ERROR_INVALID,
             "an adapter for '" STR_FMT "' can be exported only beside its model: name that by --base",

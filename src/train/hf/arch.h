@@ -9,14 +9,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/str.h"
+#include "engine/worker/model_loader.h"
 
 /* How large a model is: from config.json or from a GGUF file's keys. */
 struct hf_shape {
     int64_t layers, embed, heads, kv_heads, head, ff, vocab;
     int64_t experts, expert_ff, shared_ff; /* 0: no mixture, its experts are as wide as ff, none is shared */
-    bool tied;                             /* the embedding is the output, too */
+    int64_t shared;                        /* experts that shared_ff is the width of together; 0: one */
+    int64_t dense;                         /* of a mixture: the layers before those with experts */
+    int64_t conv;                          /* inputs that a short convolution sees */
+    /* Of latent attention: ranks (q_rank 0: queries have none) and, of a head's values, those that are
+     * rotated and those that it gives. */
+    int64_t q_rank, latent, rotated, value;
+    bool tied;                    /* the embedding is the output, too */
+    bool other[MODEL_LAYERS_MAX]; /* layers that mix tokens otherwise than by attention */
 };
 
 /* What a dimension of a tensor is. */
@@ -33,9 +42,22 @@ enum hf_size {
     HF_EXPERTS,
     HF_EXPERT_FF,
     HF_SHARED_FF,
-    HF_ONE
+    HF_ONE,
+    HF_HEADS,
+    HF_EMBED_THRICE,
+    HF_CONV_INPUTS,
+    HF_Q_RANK,
+    HF_LATENT,
+    HF_LATENT_ROTATED,
+    HF_PLAIN, /* what is not rotated of a head */
+    HF_VALUE,
+    HF_VALUES
 };
 int64_t hf_size(const struct hf_shape *s, enum hf_size size);
+/* The one that a key of the file gives beside those that all have; NULL: it gives none. */
+int64_t *hf_shape_field(struct hf_shape *s, const char *gguf);
+/* What follows of those. */
+void hf_shape_complete(struct hf_shape *s);
 
 /* What happens to a tensor's values. */
 enum hf_change {
@@ -46,10 +68,24 @@ enum hf_change {
 };
 
 enum hf_part_flag {
-    HF_MAY_LACK = 1,   /* the tensor itself */
-    HF_MAY_BIAS = 2,   /* beside .weight there may be .bias */
-    HF_MUST_BIAS = 4,  /* there is */
-    HF_EACH_EXPERT = 8 /* %d is the expert; GGUF has them all in one tensor */
+    HF_MAY_LACK = 1 << 0,    /* the tensor itself: then the embedding is it */
+    HF_MAY_BIAS = 1 << 1,    /* beside .weight there may be .bias */
+    HF_MUST_BIAS = 1 << 2,   /* there is */
+    HF_OPTIONAL = 1 << 3,    /* some models have none */
+    HF_NAMED = 1 << 4,       /* the names are whole: no ".weight" comes behind them */
+    HF_EACH_EXPERT = 1 << 5, /* %d is the expert; GGUF has them all in one tensor */
+    HF_ALL_EXPERTS = 1 << 6, /* the folder has them all in one tensor, too */
+    HF_ALL_HEADS = 1 << 7,   /* a matrix for each head, which in the folder stand one above the other */
+    /* The folder's matrix is two of GGUF's (rows of the table beside each other), */
+    HF_UPPER = 1 << 8,
+    HF_LOWER = 1 << 9, /* one above the other */
+    HF_EVEN = 1 << 10,
+    HF_ODD = 1 << 11,      /* or row by row */
+    HF_ACROSS = 1 << 12,   /* the folder has it transposed */
+    HF_CHANNELS = 1 << 13, /* the folder has a dimension of 1 between rows and columns */
+    /* Adapters of these are not converted: their halves are of other matrices than the file has. */
+    HF_NO_ADAPTER = HF_NAMED | HF_ALL_EXPERTS | HF_ALL_HEADS | HF_UPPER | HF_LOWER | HF_EVEN | HF_ODD |
+                    HF_ACROSS | HF_CHANNELS
 };
 
 /* Names without ".weight"; outside the layers, or after "model.layers.N." and "blk.N.". */
@@ -58,13 +94,49 @@ struct hf_part {
     enum hf_size rows, columns; /* of a vector `rows` is HF_NONE */
     enum hf_change change;
     int flags;
+    enum hf_size beside; /* rows that the folder's matrix has for the other of two; HF_NONE: as many */
+};
+
+/* Where a part's values stand in the folder's tensor. A matrix of the file is hf_rows x hf_columns there, or
+ * some of its rows and columns; across: the file's rows are columns there.
+ *
+ *   file, row r, column c  <-->  folder, row down.first + r down.step, column right.first + c right.step */
+struct hf_span {
+    int64_t first, step, count;
+};
+struct hf_view {
+    int64_t stacks; /* matrices, one above the other: experts, heads; 1 */
+    int64_t hf_rows, hf_columns;
+    struct hf_span down, right;
+    bool across;
+};
+struct hf_view hf_view_of(const struct hf_part *part, const struct hf_shape *s, bool bias);
+/* All of a matrix, or of its transpose. */
+struct hf_view hf_view_plain(int64_t hf_rows, int64_t hf_columns, bool across);
+/* Of the file's matrices. */
+int64_t hf_view_rows(const struct hf_view *v);
+int64_t hf_view_columns(const struct hf_view *v);
+
+/* Which layers have a part. */
+enum hf_layers {
+    HF_DENSE,     /* those without experts */
+    HF_MIXED,     /* those with */
+    HF_ATTENDING, /* those that mix tokens by attention */
+    HF_OTHERWISE, /* those that do not */
+    HF_SHARING,   /* all, of a model with shared experts */
+    HF_QUERIES_LOW /* all, if queries have a rank; the other way round: */,
+    HF_QUERIES_FULL
+};
+struct hf_some {
+    enum hf_layers layers;
+    const struct hf_part *parts; /* NULL ends a list */
 };
 
 /* A number of config.json and what it is called in the file. */
 struct hf_key {
     const char *hf, *gguf;
-    enum { HF_INT, HF_FLOAT } kind;
-    bool needed; /* else it is left out where it is not given */
+    enum { HF_INT, HF_FLOAT, HF_BOOL, HF_SCORE } kind; /* HF_SCORE: "softmax", "sigmoid" */
+    bool needed;                                       /* else it is left out where it is not given */
 };
 
 /* What config.json must say, as JSON, for the architecture to be what the engine runs. */
@@ -72,6 +144,12 @@ struct hf_fixed {
     const char *key, *value;
     const char *also; /* another value that means the same; or NULL */
     bool may_lack;    /* the value is what the key means when it is missing */
+};
+
+/* A number that files of an architecture have, whatever config.json says. */
+struct hf_constant {
+    const char *gguf;
+    uint32_t value;
 };
 
 /* Of a model that sees, too, the one that speaks. */
@@ -103,6 +181,14 @@ struct hf_arch {
     bool scalar;         /* query_pre_attn_scalar is the head's width, or embed / heads of the largest */
     bool longrope;       /* positions may be scaled by two lists of factors */
     bool windows_listed; /* the file lists which layers have a window */
+    const struct hf_some *some;         /* parts that only some layers have; NULL: none */
+    const struct hf_constant *constant; /* ends with a name of NULL; NULL: none */
+    const char *eps;                    /* what config.json calls it; NULL: as it is usual */
+    const char *otherwise;  /* what 'layer_types' calls layers without attention; NULL: there are none */
+    double yarn_multiplier; /* times YaRN's mscale_all_dim: what the file says of it; 0: nothing */
+    bool untruncated;       /* YaRN's ends are not rounded; files cannot say it, and who reads them knows */
+    bool latent;            /* attends to a latent */
+    bool sigmoid;           /* experts are weighed by it: among rows of the same `gguf` the file tells */
 };
 
 extern const struct hf_arch hf_archs[]; /* ends with a name of NULL */
@@ -110,14 +196,17 @@ extern const struct hf_key hf_keys[];   /* of all architectures; ends with a key
 
 /* NULL: there is none. */
 const struct hf_arch *hf_arch_find(struct str hf);
-/* By a file's general.architecture, whether it has experts, and whether it lists its windows. */
-const struct hf_arch *hf_arch_of(struct str gguf, bool mixture, bool windows_listed);
+/* By a file's general.architecture, and what else it shows. */
+struct hf_signs {
+    bool mixture, windows_listed, sigmoid;
+};
+const struct hf_arch *hf_arch_of(struct str gguf, struct hf_signs signs);
 /* Some of its parts' rows are turned: that is known of whole heads. */
 bool hf_arch_turns(const struct hf_arch *a);
 /* The vocabulary's: in an adapter its tokens are the columns of A. */
 bool hf_is_table(const struct hf_part *part);
-/* "LlamaForCausalLM, ..." into `out`. */
-void hf_arch_names(char *out, size_t size);
+/* "LlamaForCausalLM, ...", in lines. */
+void hf_arch_names(struct buf *out);
 
 /* fn for each part: layer -1 outside the layers; `bias`: its bias (after its weight; parts that never have
  * one are not asked for it). Stops at the first error, which it returns. */

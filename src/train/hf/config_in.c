@@ -54,6 +54,35 @@ const char *hf_key(const struct hf_arch *a, const char *key, char to[HF_KEY_MAX]
 }
 
 /* ---- Reading ---- */
+
+/* The widths of a head of latent attention. */
+static int latent_read(struct hf_config *c, struct error *err)
+{
+    int64_t plain;
+    int rc = whole(c->root, "qk_nope_head_dim", -1, 1, MODEL_HEAD_WIDTH_MAX / 2, &plain, err);
+    c->shape.head = plain + c->shape.rotated;
+    c->shape.kv_heads = 1; /* all heads share the latent */
+    return rc;
+}
+
+/* Which layers mix tokens otherwise than by attention. */
+static int others_read(struct hf_config *c, struct error *err)
+{
+    const struct json_item *types = hf_given(c->root, "layer_types");
+    int64_t i = 0;
+    if (!types || json_item_length(types) != (size_t)c->shape.layers)
+        return error_set(err, ERROR_INVALID, "config.json's 'layer_types' does not list the %lld layers",
+            (long long)c->shape.layers);
+    json_item_each(t, types) {
+        c->shape.other[i] = str_is(json_item_str(t), c->arch->otherwise);
+        if (!c->shape.other[i++] && !str_is(json_item_str(t), "full_attention"))
+            return error_set(err, ERROR_UNSUPPORTED,
+                "config.json's 'layer_types' has '" STR_FMT "': unknown here",
+                STR_ARG(str_slice(t->text, 0, 60)));
+    }
+    return 0;
+}
+
 static int shape_read(struct hf_config *c, struct error *err)
 {
     enum { NEEDED = -1 };
@@ -70,20 +99,22 @@ static int shape_read(struct hf_config *c, struct error *err)
     const int64_t share = c->arch->head              ? c->arch->head
                           : s->embed % s->heads == 0 ? s->embed / s->heads
                                                      : NEEDED;
-    rc = whole(r, "head_dim", share, 2, MODEL_HEAD_WIDTH_MAX, &s->head, err);
-    if (rc == 0 && s->head < 2)
+    rc = c->arch->latent ? 0 : whole(r, "head_dim", share, 2, MODEL_HEAD_WIDTH_MAX, &s->head, err);
+    if (rc == 0 && s->head < 2 && !c->arch->latent)
         return error_set(err, ERROR_INVALID,
             "config.json's heads are %lld wide: at least 2 are to be rotated", (long long)s->head);
     for (const struct hf_key *k = c->arch->keys; k->hf && rc == 0; k++) {
-        int64_t *to = strcmp(k->gguf, "expert_count") == 0                        ? &s->experts
-                      : strcmp(k->gguf, "expert_feed_forward_length") == 0        ? &s->expert_ff
-                      : strcmp(k->gguf, "expert_shared_feed_forward_length") == 0 ? &s->shared_ff
-                                                                                  : NULL;
-        if (to)
-            rc = whole(r, k->hf, NEEDED, 1, to == &s->experts ? MODEL_EXPERTS_MAX : MODEL_WIDTH_MAX, to, err);
+        int64_t *to = hf_shape_field(s, k->gguf);
+        const bool is_count = to == &s->experts || to == &s->dense || to == &s->shared;
+        if (to && (k->needed || hf_given(r, k->hf)))
+            rc = whole(r, k->hf, NEEDED, to == &s->dense || to == &s->shared || !k->needed ? 0 : 1,
+                is_count ? MODEL_EXPERTS_MAX : MODEL_WIDTH_MAX, to, err);
     }
+    hf_shape_complete(s);
     s->tied = tied && tied->kind == JSON_ITEM_TRUE;
-    return rc;
+    if (rc == 0 && c->arch->latent)
+        rc = latent_read(c, err);
+    return rc || !c->arch->otherwise ? rc : others_read(c, err);
 }
 
 /* The item is written as this JSON, or is this number. */
@@ -137,15 +168,15 @@ static int architecture_find(struct hf_config *c, struct error *err)
 {
     const struct json_item *list = hf_given(c->root, "architectures");
     const struct str name = json_item_str(json_item_first(list));
-    char known[600];
     if (name.len == 0)
         return error_set(err, ERROR_INVALID, "config.json names no model in 'architectures'");
     c->arch = hf_arch_find(name);
     if (c->arch)
         return 0;
-    hf_arch_names(known, sizeof known);
-    return error_set(err, ERROR_UNSUPPORTED, "config.json's architecture is '" STR_FMT "': known are %s",
-        STR_ARG(str_slice(name, 0, 60)), known);
+    return error_set(err, ERROR_UNSUPPORTED,
+        "config.json's architecture is '" STR_FMT "', unknown here: weir convert --help lists those that are "
+        "known",
+        STR_ARG(str_slice(name, 0, 60)));
 }
 
 /* The language model's settings, then those of the whole, then what goes without saying: of two of one name
@@ -196,26 +227,80 @@ void hf_config_free(struct hf_config *c)
 }
 
 /* ---- Writing ---- */
+
+/* How experts are weighed: the word's place, and llama.cpp's number for it less one. */
+static int score_of(const struct json_item *item, uint32_t *out, struct error *err)
+{
+    const struct str word = json_item_str(item);
+    *out = str_is(word, "sigmoid") ? 2 : 1;
+    if (str_is(word, "softmax") || str_is(word, "sigmoid"))
+        return 0;
+    return error_set(err, ERROR_UNSUPPORTED, "config.json weighs experts by '" STR_FMT "': unknown here",
+        STR_ARG(str_slice(word, 0, 60)));
+}
+
+static int key_write(
+    const struct hf_config *c, const struct hf_key *k, struct gguf_writer *w, struct error *err)
+{
+    const struct json_item *item = hf_given(c->root, k->hf);
+    char key[HF_KEY_MAX];
+    double real = 0;
+    int64_t number = 0;
+    uint32_t score = 0;
+    int rc = 0;
+    hf_key(c->arch, k->gguf, key);
+    switch (k->kind) {
+    case HF_FLOAT:
+        rc = hf_number(c->root, k->hf, (double)NAN, -1e9, 1e9, &real, err);
+        gguf_write_f32(w, key, (float)real);
+        break;
+    case HF_INT:
+        rc = whole(c->root, k->hf, -1, 0, INT32_MAX, &number, err);
+        gguf_write_u32(w, key, (uint32_t)number);
+        break;
+    case HF_BOOL:
+        if (!item || (item->kind != JSON_ITEM_TRUE && item->kind != JSON_ITEM_FALSE))
+            rc = error_set(err, ERROR_INVALID, "config.json's '%s' is neither true nor false", k->hf);
+        gguf_write_bool(w, key, item && item->kind == JSON_ITEM_TRUE);
+        break;
+    case HF_SCORE:
+        rc = score_of(item, &score, err);
+        gguf_write_u32(w, key, score);
+    }
+    return rc;
+}
+
 static int keys_write(
     const struct hf_config *c, const struct hf_key *k, struct gguf_writer *w, struct error *err)
 {
-    char key[HF_KEY_MAX];
     int rc = 0;
-    for (; k->hf && rc == 0; k++) {
-        double value = 0;
-        int64_t number = 0;
-        if (!k->needed && !hf_given(c->root, k->hf))
-            continue;
-        rc = k->kind == HF_FLOAT ? hf_number(c->root, k->hf, (double)NAN, -1e9, 1e9, &value, err)
-                                 : whole(c->root, k->hf, -1, 0, INT32_MAX, &number, err);
-        if (rc)
-            break;
-        if (k->kind == HF_FLOAT)
-            gguf_write_f32(w, hf_key(c->arch, k->gguf, key), (float)value);
-        else
-            gguf_write_u32(w, hf_key(c->arch, k->gguf, key), (uint32_t)number);
-    }
+    for (; k->hf && rc == 0; k++)
+        if (k->needed || hf_given(c->root, k->hf))
+            rc = key_write(c, k, w, err);
     return rc;
+}
+
+/* How wide heads are, and how many have keys: of latent attention what is kept, and beside it what a head
+ * is. */
+static void heads_write(const struct hf_config *c, struct gguf_writer *w)
+{
+    const struct hf_arch *a = c->arch;
+    const struct hf_shape *s = &c->shape;
+    char key[HF_KEY_MAX];
+    hf_key(a, "attention.head_count_kv", key);
+    if (a->otherwise) {
+        int32_t *counts = arena_alloc(c->arena, (size_t)s->layers * sizeof *counts);
+        for (int64_t i = 0; i < s->layers; i++)
+            counts[i] = s->other[i] ? 0 : (int32_t)s->kv_heads;
+        gguf_write_array(w, key, GGUF_INT32, counts, (size_t)s->layers);
+    } else {
+        gguf_write_u32(w, key, (uint32_t)s->kv_heads);
+    }
+    gguf_write_u32(
+        w, hf_key(a, "attention.key_length", key), (uint32_t)(a->latent ? s->latent + s->rotated : s->head));
+    gguf_write_u32(w, hf_key(a, "attention.value_length", key), (uint32_t)(a->latent ? s->latent : s->head));
+    if (a->latent)
+        gguf_write_u32(w, hf_key(a, "attention.key_length_mla", key), (uint32_t)s->head);
 }
 
 /* Which layers have a window: by 'layer_types', by a period, or by the architecture's own. */
@@ -281,20 +366,20 @@ static int windows_write(const struct hf_config *c, struct gguf_writer *w, struc
 int hf_config_write(struct hf_config *c, struct gguf_writer *w, struct error *err)
 {
     const struct hf_arch *a = c->arch;
-    const char *eps_name = a->layer_norm ? "layer_norm_eps" : "rms_norm_eps";
+    const char *eps_name = a->eps ? a->eps : a->layer_norm ? "layer_norm_eps" : "rms_norm_eps";
     char key[HF_KEY_MAX];
     double eps;
     int rc = hf_number(c->root, eps_name, a->layer_norm ? 1e-5 : 1e-6, 0, 1, &eps, err);
     rc = rc ? rc : keys_write(c, hf_keys, w, err);
     if (rc)
         return rc;
-    gguf_write_u32(w, hf_key(a, "attention.head_count_kv", key), (uint32_t)c->shape.kv_heads);
+    heads_write(c, w);
     gguf_write_f32(w,
         hf_key(a, a->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", key),
         (float)eps);
     gguf_write_u32(w, hf_key(a, "vocab_size", key), (uint32_t)c->shape.vocab);
-    gguf_write_u32(w, hf_key(a, "attention.key_length", key), (uint32_t)c->shape.head);
-    gguf_write_u32(w, hf_key(a, "attention.value_length", key), (uint32_t)c->shape.head);
+    for (const struct hf_constant *k = a->constant; k && k->gguf; k++)
+        gguf_write_u32(w, hf_key(a, k->gguf, key), k->value);
     rc = keys_write(c, a->keys, w, err);
     rc = rc ? rc : windows_write(c, w, err);
     return rc ? rc : hf_rope_write(c, w, err);

@@ -33,42 +33,103 @@ static int part_check(void *ctx, const struct hf_part *part, int64_t layer, bool
     const struct hf_shape *s = ctx;
     (void)layer;
     (void)bias;
-    if (s->head >= 2 && hf_size(s, part->rows) > 0 && hf_size(s, part->columns) > 0)
+    const struct hf_view v = hf_view_of(part, s, false);
+    if (s->head >= 2 && hf_view_rows(&v) > 0 && hf_view_columns(&v) > 0 && v.stacks > 0)
         return 0;
     return error_set(
         err, ERROR_INVALID, "the model's sizes leave nothing of '%s': the file is broken", part->gguf);
 }
 
+/* Heads that have keys, of layers that attend; the others have none. */
+static int kv_heads_get(
+    const struct gguf *g, const struct hf_arch *a, const char *name, struct hf_shape *s, struct error *err)
+{
+    struct gguf_array list;
+    char key[HF_KEY_MAX];
+    const struct gguf_pair *pair = gguf_find(g, hf_key(a, "attention.head_count_kv", key));
+    if (!a->otherwise || !pair || pair->type != GGUF_ARRAY)
+        return size_get(g, name, "attention.head_count_kv", s->heads, MODEL_HEADS_MAX, &s->kv_heads, err);
+    int rc = gguf_get_array(g, key, GGUF_INT32, &list, err);
+    if (rc == 0 && list.count != (uint64_t)s->layers)
+        rc = error_set(err, ERROR_INVALID, "the model's '%s' does not list each layer", key);
+    for (int64_t i = 0; i < s->layers && rc == 0; i++) {
+        int32_t n;
+        memcpy(&n, (const char *)list.data + i * (int64_t)sizeof n, sizeof n);
+        s->other[i] = n == 0;
+        if (n != 0 && (n < 0 || n > MODEL_HEADS_MAX || (s->kv_heads != 0 && n != s->kv_heads)))
+            rc = error_set(err, ERROR_UNSUPPORTED,
+                "the model's '%s' differs by layer, which config.json cannot say", key);
+        s->kv_heads = n != 0 ? n : s->kv_heads;
+    }
+    s->kv_heads = s->kv_heads ? s->kv_heads : s->heads;
+    return rc;
+}
+
+static int signs_read(const struct gguf *g, const char *name, struct hf_signs *out, struct error *err)
+{
+    char key[HF_KEY_MAX];
+    uint32_t gating = 0;
+    int64_t experts;
+    int rc = size_get(g, name, "expert_count", 0, MODEL_EXPERTS_MAX, &experts, err);
+    snprintf(key, sizeof key, "%s.expert_gating_func", name);
+    rc = rc ? rc : gguf_get_u32(g, key, 0, &gating, err);
+    snprintf(key, sizeof key, "%s.attention.sliding_window", name);
+    *out = (struct hf_signs){.mixture = experts > 0,
+        .windows_listed = strcmp(name, "olmo2") == 0 && gguf_find(g, key),
+        .sigmoid = strcmp(name, "deepseek2") == 0 && gating == 2};
+    return rc;
+}
+
+static int sizes_get(
+    const struct gguf *g, const struct hf_arch *a, const char *name, struct hf_shape *s, struct error *err)
+{
+    const char *width = a->latent ? "attention.key_length_mla" : "attention.key_length";
+    int rc = size_get(g, name, "block_count", -1, MODEL_LAYERS_MAX, &s->layers, err);
+    rc = rc ? rc : size_get(g, name, "embedding_length", -1, MODEL_WIDTH_MAX, &s->embed, err);
+    rc = rc ? rc : size_get(g, name, "attention.head_count", -1, MODEL_HEADS_MAX, &s->heads, err);
+    rc = rc ? rc : kv_heads_get(g, a, name, s, err);
+    rc = rc ? rc : size_get(g, name, "feed_forward_length", -1, MODEL_WIDTH_MAX, &s->ff, err);
+    rc = rc ? rc
+            : size_get(
+                  g, name, width, a->latent ? -1 : s->embed / s->heads, MODEL_HEAD_WIDTH_MAX, &s->head, err);
+    for (const struct hf_key *k = a->keys; k->hf && rc == 0; k++) {
+        int64_t *to = hf_shape_field(s, k->gguf);
+        char key[HF_KEY_MAX];
+        uint32_t value;
+        if (!to)
+            continue;
+        rc = gguf_get_u32(g, hf_key(a, k->gguf, key), 0, &value, err);
+        *to = value;
+        if (rc == 0 && (value > MODEL_WIDTH_MAX || (value == 0 && k->needed && to != &s->dense)))
+            rc = error_set(err, ERROR_INVALID, "the model's '%s' is %u: the file is broken", key, value);
+    }
+    hf_shape_complete(s);
+    if (rc == 0 && a->latent && s->head <= s->rotated)
+        rc = error_set(err, ERROR_INVALID, "the model rotates %lld of %lld values of a head: it is broken",
+            (long long)s->rotated, (long long)s->head);
+    return rc;
+}
+
 int hf_shape_of(const struct gguf *g, const struct hf_arch **arch, struct hf_shape *s, struct error *err)
 {
-    char name[64], key[HF_KEY_MAX];
+    char name[64];
     struct str architecture;
+    struct hf_signs signs;
     *s = (struct hf_shape){0};
     int rc = gguf_get_str(g, "general.architecture", STR_NONE, &architecture, err);
     if (rc)
         return rc;
     snprintf(name, sizeof name, STR_FMT, STR_ARG(str_slice(architecture, 0, sizeof name - 1)));
-    rc = size_get(g, name, "expert_count", 0, MODEL_EXPERTS_MAX, &s->experts, err);
+    rc = signs_read(g, name, &signs, err);
     if (rc)
         return rc;
-    snprintf(key, sizeof key, "%s.attention.sliding_window", name);
-    *arch = hf_arch_of(str_from(name), s->experts > 0, str_is(architecture, "olmo2") && gguf_find(g, key));
+    *arch = hf_arch_of(str_from(name), signs);
     if (!*arch)
         return error_set(err, ERROR_UNSUPPORTED,
             "models of the architecture '%s'%s cannot be exported: Hugging Face's names for it are not known "
             "here",
-            name, s->experts > 0 ? " with experts" : "");
-    rc = size_get(g, name, "block_count", -1, MODEL_LAYERS_MAX, &s->layers, err);
-    rc = rc ? rc : size_get(g, name, "embedding_length", -1, MODEL_WIDTH_MAX, &s->embed, err);
-    rc = rc ? rc : size_get(g, name, "attention.head_count", -1, MODEL_HEADS_MAX, &s->heads, err);
-    rc = rc ? rc : size_get(g, name, "attention.head_count_kv", s->heads, MODEL_HEADS_MAX, &s->kv_heads, err);
-    rc = rc ? rc : size_get(g, name, "feed_forward_length", -1, MODEL_WIDTH_MAX, &s->ff, err);
-    rc = rc ? rc : size_get(g, name, "expert_feed_forward_length", 0, MODEL_WIDTH_MAX, &s->expert_ff, err);
-    rc = rc ? rc
-            : size_get(g, name, "expert_shared_feed_forward_length", 0, MODEL_WIDTH_MAX, &s->shared_ff, err);
-    rc = rc ? rc
-            : size_get(
-                  g, name, "attention.key_length", s->embed / s->heads, MODEL_HEAD_WIDTH_MAX, &s->head, err);
+            name, signs.mixture ? " with experts" : "");
+    rc = sizes_get(g, *arch, name, s, err);
     const struct tensor *embedding = gguf_tensor_find(g, "token_embd.weight");
     if (rc == 0 && !embedding)
         rc = error_set(err, ERROR_INVALID, "the model has no 'token_embd.weight'");
@@ -91,29 +152,88 @@ void hf_write_float(struct json_writer *w, float value)
     json_write_raw(w, isfinite(value) ? str_from(text) : STR("null"));
 }
 
-static int keys_make(const struct gguf *g, const struct hf_arch *a, const struct hf_key *k,
+static int key_make(
+    const struct gguf *g, const char *key, const struct hf_key *k, struct json_writer *w, struct error *err)
+{
+    float real = 0;
+    uint32_t number = 0;
+    bool flag = false;
+    int rc = k->kind == HF_FLOAT  ? gguf_get_f32(g, key, 0, &real, err)
+             : k->kind == HF_BOOL ? gguf_get_bool(g, key, false, &flag, err)
+                                  : gguf_get_u32(g, key, 0, &number, err);
+    json_key(w, k->hf);
+    switch (k->kind) {
+    case HF_FLOAT:
+        hf_write_float(w, real);
+        break;
+    case HF_INT:
+        json_write_int(w, number);
+        break;
+    case HF_BOOL:
+        json_write_bool(w, flag);
+        break;
+    case HF_SCORE:
+        json_write_text(w, number == 2 ? "sigmoid" : "softmax");
+        if (rc == 0 && number != 1 && number != 2)
+            rc = error_set(err, ERROR_UNSUPPORTED, "the model's '%s' is %u: unknown here", key, number);
+    }
+    return rc;
+}
+
+static bool is_own(const struct hf_arch *a, const char *hf)
+{
+    const struct hf_key *k = a->keys;
+    while (k->hf && strcmp(k->hf, hf) != 0)
+        k++;
+    return k->hf != NULL;
+}
+
+/* Of two keys with one name in config.json (a width of all and of experts) the architecture's own counts. */
+static int keys_make(const struct gguf *g, const struct hf_arch *a, const struct hf_key *keys,
     struct json_writer *w, struct error *err)
 {
     char key[HF_KEY_MAX];
-    for (; k->hf; k++) {
-        float real = 0;
-        uint32_t number = 0;
-        if (!gguf_find(g, hf_key(a, k->gguf, key))) {
-            if (k->needed)
-                return error_set(err, ERROR_INVALID, "the model has no '%s'", key);
+    int rc = 0;
+    for (const struct hf_key *k = keys; k->hf && rc == 0; k++) {
+        if (keys == hf_keys && is_own(a, k->hf))
             continue;
-        }
-        int rc =
-            k->kind == HF_FLOAT ? gguf_get_f32(g, key, 0, &real, err) : gguf_get_u32(g, key, 0, &number, err);
-        if (rc)
-            return rc;
-        json_key(w, k->hf);
-        if (k->kind == HF_FLOAT)
-            hf_write_float(w, real);
-        else
-            json_write_int(w, number);
+        if (gguf_find(g, hf_key(a, k->gguf, key)))
+            rc = key_make(g, key, k, w, err);
+        else if (k->needed)
+            rc = error_set(err, ERROR_INVALID, "the model has no '%s'", key);
     }
-    return 0;
+    return rc;
+}
+
+/* Numbers that config.json cannot say, because all models of the architecture have them. */
+static int constants_check(const struct gguf *g, const struct hf_arch *a, struct error *err)
+{
+    int rc = 0;
+    for (const struct hf_constant *k = a->constant; k && k->gguf && rc == 0; k++) {
+        char key[HF_KEY_MAX];
+        uint32_t value;
+        rc = gguf_get_u32(g, hf_key(a, k->gguf, key), k->value, &value, err);
+        if (rc == 0 && value != k->value)
+            rc = error_set(
+                err, ERROR_UNSUPPORTED, "the model's '%s' is %u, which config.json cannot say", key, value);
+    }
+    return rc;
+}
+
+/* Widths of a head of latent attention; which layers do without attention. */
+static void layers_make(const struct hf_arch *a, const struct hf_shape *s, struct json_writer *w)
+{
+    if (a->latent) {
+        json_key(w, "qk_nope_head_dim");
+        json_write_int(w, s->head - s->rotated);
+    }
+    if (!a->otherwise)
+        return;
+    json_key(w, "layer_types");
+    json_array_begin(w);
+    for (int64_t i = 0; i < s->layers; i++)
+        json_write_text(w, s->other[i] ? a->otherwise : "full_attention");
+    json_array_end(w);
 }
 
 /* ["sliding_attention", "full_attention", ...] */
@@ -129,6 +249,10 @@ static int windows_make(const struct gguf *g, const struct hf_arch *a, const str
         rc = gguf_get_array(g, key, GGUF_BOOL, &list, err);
     else if (rc == 0)
         rc = gguf_get_u32(g, key, period, &period, err);
+    if (rc == 0 && width > 0 && a->window_period == 0 && !is_own(a, "sliding_window"))
+        return error_set(err, ERROR_UNSUPPORTED,
+            "the model's layers see windows of %u tokens, which config.json cannot say of a %s", width,
+            a->hf);
     if (rc || a->window_period == 0)
         return rc;
     if (list.count > 0 && list.count != (uint64_t)s->layers)
@@ -201,8 +325,9 @@ static void names_make(const struct gguf *g, const struct hf_arch *a, const stru
     json_write_text(w, a->model_type);
     json_key(w, "torch_dtype");
     json_write_text(w, type);
-    number_make(w, "num_key_value_heads", s->kv_heads);
-    number_make(w, "head_dim", s->head);
+    number_make(w, "num_key_value_heads", a->latent ? s->heads : s->kv_heads);
+    if (!a->latent)
+        number_make(w, "head_dim", s->head);
     number_make(w, "vocab_size", s->vocab);
     bool_make(w, "tie_word_embeddings", s->tied);
     bool_make(w, "attention_bias", gguf_tensor_find(g, "blk.0.attn_q.bias") != NULL);
@@ -225,8 +350,10 @@ int hf_config_make(const struct gguf *g, const struct hf_arch *arch, const struc
     names_make(g, arch, shape, type, &w);
     hf_key(arch, arch->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", key);
     int rc = gguf_get_f32(g, key, 1e-5f, &eps, err);
-    json_key_str(&w, str_from(arch->layer_norm ? "layer_norm_eps" : "rms_norm_eps"));
+    json_key_str(&w, str_from(arch->eps ? arch->eps : arch->layer_norm ? "layer_norm_eps" : "rms_norm_eps"));
     hf_write_float(&w, eps);
+    layers_make(arch, shape, &w);
+    rc = rc ? rc : constants_check(g, arch, err);
     rc = rc ? rc : keys_make(g, arch, hf_keys, &w, err);
     rc = rc ? rc : keys_make(g, arch, arch->keys, &w, err);
     fixed_make(arch, &w);

@@ -70,17 +70,53 @@ static int llama3_write(const struct positions *p, struct error *err)
     return rc;
 }
 
+/* What a file cannot say is refused. */
+static int yarn_check(const struct positions *p, struct error *err)
+{
+    const struct hf_arch *a = p->c->arch;
+    const struct json_item *truncate = hf_given(p->how, "truncate");
+    const char *unknown = truncate && (truncate->kind == JSON_ITEM_FALSE) != a->untruncated ? "truncate"
+                          : a->yarn_multiplier != 0                                         ? NULL
+                          : hf_given(p->how, "mscale")                                      ? "mscale"
+                          : hf_given(p->how, "mscale_all_dim")                              ? "mscale_all_dim"
+                                                                                            : NULL;
+    double scale, all;
+    if (unknown)
+        return error_set(err, ERROR_UNSUPPORTED,
+            "config.json's YaRN has '%s', which a GGUF file of '%s' cannot say", unknown, a->gguf);
+    int rc = hf_number(p->how, "mscale", 0, 0, 1e3, &scale, err);
+    rc = rc ? rc : hf_number(p->how, "mscale_all_dim", 0, 0, 1e3, &all, err);
+    if (rc == 0 && scale != all)
+        rc = error_set(err, ERROR_UNSUPPORTED,
+            "config.json's YaRN has an 'mscale' of %g and an 'mscale_all_dim' of %g: a GGUF file cannot say "
+            "two",
+            scale, all);
+    return rc;
+}
+
+/* How it sharpens attention: by its stretch, and past the positions of the first training. */
+static int sharpness_write(const struct positions *p, struct error *err)
+{
+    const struct hf_arch *a = p->c->arch;
+    char key[HF_KEY_MAX];
+    double all, slope;
+    int rc = hf_number(p->how, "mscale_all_dim", 0, 0, 1e3, &all, err);
+    rc = rc ? rc : hf_number(p->how, "llama_4_scaling_beta", 0, 0, 1e3, &slope, err);
+    if (rc == 0 && a->yarn_multiplier != 0 && all != 0)
+        gguf_write_f32(
+            p->w, hf_key(a, "rope.scaling.yarn_log_multiplier", key), (float)(a->yarn_multiplier * all));
+    if (rc == 0 && slope != 0)
+        gguf_write_f32(p->w, hf_key(a, "attention.temperature_scale", key), (float)slope);
+    return rc;
+}
+
 static int yarn_write(const struct positions *p, struct error *err)
 {
     const struct hf_arch *a = p->c->arch;
     char key[HF_KEY_MAX];
     double factor, original, context, attention, fast, slow;
-    static const char *const unknown[] = {"mscale", "mscale_all_dim", "truncate"};
-    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
-        if (hf_given(p->how, unknown[i]))
-            return error_set(err, ERROR_UNSUPPORTED,
-                "config.json's YaRN has '%s', which a GGUF file of '%s' cannot say", unknown[i], a->gguf);
-    int rc = hf_number(p->how, "factor", (double)NAN, 1e-3, 1e6, &factor, err);
+    int rc = yarn_check(p, err);
+    rc = rc ? rc : hf_number(p->how, "factor", (double)NAN, 1e-3, 1e6, &factor, err);
     rc = rc ? rc : hf_number(p->c->root, "max_position_embeddings", (double)NAN, 1, INT32_MAX, &context, err);
     rc = rc ? rc : original_read(p, context, &original, err);
     rc = rc ? rc : hf_number(p->how, "attention_factor", 0, 0, 1e6, &attention, err);
@@ -97,7 +133,7 @@ static int yarn_write(const struct positions *p, struct error *err)
             (float)(attention / (1 + 0.1 * log(fmax(factor, 1)))));
     gguf_write_f32(p->w, hf_key(a, "rope.scaling.yarn_beta_fast", key), (float)fast);
     gguf_write_f32(p->w, hf_key(a, "rope.scaling.yarn_beta_slow", key), (float)slow);
-    return 0;
+    return sharpness_write(p, err);
 }
 
 static int factors_read(const struct positions *p, const char *name, const char *tensor, struct error *err)
@@ -165,7 +201,7 @@ static int rotated_read(struct positions *p, struct error *err)
     int rc = hf_number(root, "rotary_pct", a->rotated, 0, 1, &share, err);
     rc = rc ? rc : hf_number(root, "partial_rotary_factor", share, 0, 1, &share, err);
     rc = rc ? rc : hf_number(p->how, "partial_rotary_factor", share, 0, 1, &share, err);
-    p->rotated = (int64_t)(share * (double)p->c->shape.head);
+    p->rotated = a->latent ? p->c->shape.rotated : (int64_t)(share * (double)p->c->shape.head);
     if (rc == 0 && (p->rotated < 2 || p->rotated % 2 != 0))
         rc = error_set(err, ERROR_INVALID,
             "config.json's 'partial_rotary_factor' of %g leaves no pairs to rotate", share);
@@ -196,7 +232,8 @@ int hf_rope_write(struct hf_config *c, struct gguf_writer *w, struct error *err)
                   &local_base, err);
     if (rc)
         return rc;
-    gguf_write_u32(w, hf_key(c->arch, "rope.dimension_count", key), (uint32_t)p.rotated);
+    if (!c->arch->latent) /* which has a key for it */
+        gguf_write_u32(w, hf_key(c->arch, "rope.dimension_count", key), (uint32_t)p.rotated);
     gguf_write_f32(w, hf_key(c->arch, "rope.freq_base", key), (float)p.base);
     if (local_base > 0 && c->arch->window_period > 0)
         gguf_write_f32(w, hf_key(c->arch, "rope.freq_base_swa", key), (float)local_base);

@@ -105,6 +105,26 @@ static int longrope_make(
     return rc;
 }
 
+/* Figures that only some architectures have. */
+static int sharpness_make(
+    const struct gguf *g, const struct hf_arch *a, struct json_writer *w, struct error *err)
+{
+    double multiplier, slope;
+    int rc = real(g, a, "rope.scaling.yarn_log_multiplier", 0, &multiplier, err);
+    rc = rc ? rc : real(g, a, "attention.temperature_scale", 0, &slope, err);
+    if (rc == 0 && multiplier != 0 && a->yarn_multiplier != 0) {
+        number_make(w, "mscale", multiplier / a->yarn_multiplier);
+        number_make(w, "mscale_all_dim", multiplier / a->yarn_multiplier);
+    }
+    if (rc == 0 && slope != 0)
+        number_make(w, "llama_4_scaling_beta", slope);
+    if (a->untruncated) {
+        json_key(w, "truncate");
+        json_write_bool(w, false);
+    }
+    return rc;
+}
+
 static int yarn_make(
     const struct gguf *g, const struct hf_arch *a, double factor, struct json_writer *w, struct error *err)
 {
@@ -129,8 +149,9 @@ static int yarn_make(
         number_make(w, "attention_factor", attention * (1 + 0.1 * log(fmax(factor, 1))));
     number_make(w, "beta_fast", fast);
     number_make(w, "beta_slow", slow);
+    rc = sharpness_make(g, a, w, err);
     json_object_end(w);
-    return 0;
+    return rc;
 }
 
 static int scaling_make(const struct gguf *g, const struct hf_arch *a, double base, uint32_t rotated,
@@ -181,7 +202,7 @@ int hf_rope_make(const struct gguf *g, const struct hf_arch *a, const struct hf_
     if (gguf_find(g, hf_key(a, "rope.freq_base_swa", key)))
         number_make(w, "rope_local_base_freq", local);
     const bool percent = strcmp(a->gguf, "cohere2") == 0; /* which always has it */
-    if (percent || (int64_t)rotated != s->head || a->rotated != 1)
+    if (!a->latent && (percent || (int64_t)rotated != s->head || a->rotated != 1))
         number_make(w, percent ? "rotary_pct" : "partial_rotary_factor", (double)rotated / (double)s->head);
     return scaling_make(g, a, base, rotated, w, err);
 }

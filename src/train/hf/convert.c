@@ -56,25 +56,38 @@ static int weight_find(struct conversion *c, const struct hf_part *part, int64_t
     bool bias, const struct tensor **out, struct error *err)
 {
     char name[HF_NAME_MAX];
-    const bool vector = bias || part->rows == HF_NONE;
-    const int64_t rows = vector ? 1 : hf_size(&c->config.shape, part->rows),
-                  columns = hf_size(&c->config.shape, bias ? part->rows : part->columns);
+    const struct hf_view v = hf_view_of(part, &c->config.shape, bias);
+    const int64_t stacks = part->flags & HF_EACH_EXPERT ? 1 : v.stacks;
     hf_name(part, layer, expert, bias, name);
     struct safetensor *s = find(c, name);
     const struct json_item *tied = hf_given(c->config.root, "tie_word_embeddings");
-    const bool may_lack = bias ? !(part->flags & HF_MUST_BIAS) : part->flags & HF_MAY_LACK;
+    const bool tied_part = !bias && part->flags & HF_MAY_LACK;
+    const bool may_lack = bias ? !(part->flags & HF_MUST_BIAS) : part->flags & HF_OPTIONAL;
     *out = NULL;
     if (s)
         s->taken = true;
-    if (!bias && may_lack && c->config.shape.tied)
+    if (tied_part && c->config.shape.tied)
         return 0; /* the embedding again, where the folder has it at all */
-    if (!s && may_lack && (bias || !tied || tied->kind != JSON_ITEM_FALSE))
+    if (!s && (may_lack || (tied_part && (!tied || tied->kind != JSON_ITEM_FALSE))))
         return 0;
     if (!s)
         return error_set(err, ERROR_INVALID,
             "the folder's weights lack '%s': they are incomplete, fetch them again", name);
     *out = &s->tensor;
-    return shape_check(s, rows, columns, err);
+    return v.hf_columns == 1 ? shape_check(s, stacks, v.hf_rows, err)
+                             : shape_check(s, stacks * v.hf_rows, v.hf_columns, err);
+}
+
+/* Dimensions in the file. */
+static void shape_make(const struct hf_part *part, const struct hf_view *v, struct pour_tensor *to)
+{
+    const bool stacked = part->flags & (HF_EACH_EXPERT | HF_ALL_EXPERTS | HF_ALL_HEADS);
+    const int64_t rows = hf_view_rows(v), columns = hf_view_columns(v);
+    *to = (struct pour_tensor){.n_dims = stacked ? 3 : 2, .shape = {columns, rows, v->stacks, 1}};
+    if (columns == 1) /* a vector, or one for each expert */
+        *to = (struct pour_tensor){.n_dims = stacked ? 2 : 1, .shape = {rows, v->stacks, 1, 1}};
+    else if (part->rows == HF_ONE)
+        to->n_dims = 1;
 }
 
 static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool bias, struct error *err)
@@ -92,23 +105,20 @@ static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool b
     }
     if (rc)
         return rc;
-    const bool vector = bias || part->rows == HF_NONE || part->rows == HF_ONE;
-    hf_gguf_name(part, layer, bias, name);
-    const struct pour_tensor tensor = {.name = arena_strdup(c->arena, str_from(name)),
-        .n_dims = part->flags & HF_EACH_EXPERT ? 3
-                  : vector                     ? 1
-                                               : 2,
-        .shape = {
-            hf_size(s, bias ? part->rows : part->columns), vector ? 1 : hf_size(s, part->rows), experts, 1}};
     const struct hf_source source = {.parts = parts,
         .n_parts = experts,
+        .view[0] = hf_view_of(part, s, bias),
         .change = part->change,
         .heads = part->change == HF_TURN_KEYS ? s->kv_heads : s->heads};
+    struct pour_tensor tensor;
+    hf_gguf_name(part, layer, bias, name);
+    shape_make(part, &source.view[0], &tensor);
+    tensor.name = arena_strdup(c->arena, str_from(name));
     return hf_list_add(&c->list, &tensor, &source, err);
 }
 
 /* It is of the parts around the language model. */
-static bool is_left(const struct hf_inner *inner, struct str name)
+static bool is_around(const struct hf_inner *inner, struct str name)
 {
     bool left = false;
     if (str_starts(name, STR("model.")))
@@ -118,21 +128,38 @@ static bool is_left(const struct hf_inner *inner, struct str name)
     return left;
 }
 
+/* It is of a layer behind the last, which foretells further tokens. */
+static bool is_ahead(const struct hf_config *c, struct str name)
+{
+    const struct str before = STR("model.layers.");
+    int64_t layer;
+    if (!hf_given(c->root, "num_nextn_predict_layers") || !str_starts(name, before))
+        return false;
+    name = str_slice(name, before.len, name.len);
+    return str_to_int64(str_slice(name, 0, str_find_char(name, '.')), &layer) && layer >= c->shape.layers;
+}
+
 /* Nothing of the model is left behind unsaid. */
 static int check_taken(const struct conversion *c, struct error *err)
 {
-    size_t left = 0;
+    size_t around = 0, ahead = 0;
     for (size_t i = 0; i < c->weights.n; i++) {
         const struct safetensor *s = c->weights.list[i];
-        if (!s->taken && is_left(c->config.arch->inner, s->tensor.name))
-            left++;
-        else if (!s->taken && !str_ends(s->tensor.name, STR(".rotary_emb.inv_freq")))
+        if (s->taken)
+            continue;
+        if (is_around(c->config.arch->inner, s->tensor.name))
+            around++;
+        else if (is_ahead(&c->config, s->tensor.name))
+            ahead++;
+        else if (!str_ends(s->tensor.name, STR(".rotary_emb.inv_freq")))
             return error_set(err, ERROR_UNSUPPORTED,
                 "tensor '" STR_FMT "' is not known of a %s: what it does would be lost",
                 STR_ARG(str_slice(s->tensor.name, 0, 200)), c->config.arch->hf);
     }
-    if (left > 0)
-        log_warn("convert", "%zu tensors of what is around the language model are left out", left);
+    if (around > 0)
+        log_warn("convert", "%zu tensors of what is around the language model are left out", around);
+    if (ahead > 0)
+        log_warn("convert", "%zu tensors of layers that foretell further tokens are left out", ahead);
     return 0;
 }
 

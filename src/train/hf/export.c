@@ -29,38 +29,87 @@ static enum tensor_type type_of(const struct exporting *x, const struct tensor *
     return safetensors_type_name(t->type) && t->type != TENSOR_F64 ? t->type : TENSOR_BF16;
 }
 
-static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool bias, struct error *err)
+/* The file's tensor of a part; NULL and no error: the model goes without it. */
+static int tensor_find(struct exporting *x, const struct hf_part *part, int64_t layer, bool bias,
+    const struct tensor **out, struct error *err)
 {
-    struct exporting *x = ctx;
-    const bool vector = bias || part->rows == HF_NONE, each = part->flags & HF_EACH_EXPERT;
-    const int64_t columns = hf_size(&x->shape, bias ? part->rows : part->columns),
-                  rows = vector ? 1 : hf_size(&x->shape, part->rows), experts = each ? x->shape.experts : 1;
+    const struct hf_view v = hf_view_of(part, &x->shape, bias);
+    const int64_t rows = hf_view_rows(&v) * v.stacks, columns = hf_view_columns(&v);
     char name[HF_NAME_MAX];
     hf_gguf_name(part, layer, bias, name);
-    const struct tensor *t = gguf_tensor_find(x->gguf, name);
-    if (!t && (bias ? !(part->flags & HF_MUST_BIAS) : part->flags & HF_MAY_LACK))
+    const struct tensor *t = *out = gguf_tensor_find(x->gguf, name);
+    if (!t && (bias ? !(part->flags & HF_MUST_BIAS) : part->flags & (HF_MAY_LACK | HF_OPTIONAL)))
         return 0;
     if (!t)
         return error_set(err, ERROR_INVALID, "the model lacks '%s': it is no whole %s", name, x->arch->hf);
-    if (t->shape[0] != columns || tensor_rows(t) != rows * experts || !tensor_type_readable(t->type))
+    const bool fits = columns == 1 ? t->shape[0] == hf_view_rows(&v) && tensor_rows(t) == v.stacks
+                                   : t->shape[0] == columns && tensor_rows(t) == rows;
+    if (!fits || !tensor_type_readable(t->type))
         return error_set(err, ERROR_INVALID, "the model's '%s' is not %lld x %lld of a type that can be read",
-            name, (long long)(rows * experts), (long long)columns);
+            name, (long long)rows, (long long)columns);
     x->taken[t - gguf_tensor_at(x->gguf, 0)] = true;
-    const struct tensor **parts = arena_new(x->arena, const struct tensor *);
-    *parts = t;
-    int rc = 0;
+    return 0;
+}
+
+/* Dimensions in the folder. */
+static void shape_make(const struct hf_part *part, const struct hf_view *v, struct pour_tensor *to)
+{
+    const int64_t stacks = part->flags & HF_EACH_EXPERT ? 1 : v->stacks;
+    to->n_dims = 2;
+    if (v->hf_columns == 1) {
+        to->n_dims = stacks > 1 ? 2 : 1;
+        memcpy(to->shape, (int64_t[]){v->hf_rows, stacks, 1, 1}, sizeof to->shape);
+    } else if (part->flags & HF_ALL_EXPERTS) {
+        to->n_dims = 3;
+        memcpy(to->shape, (int64_t[]){v->hf_columns, v->hf_rows, stacks, 1}, sizeof to->shape);
+    } else if (part->flags & HF_CHANNELS) {
+        to->n_dims = 3;
+        memcpy(to->shape, (int64_t[]){v->hf_columns, 1, v->hf_rows, 1}, sizeof to->shape);
+    } else {
+        memcpy(to->shape, (int64_t[]){v->hf_columns, stacks * v->hf_rows, 1, 1}, sizeof to->shape);
+    }
+}
+
+/* The second of two that the folder has as one joins the first, which stands before it in the list. */
+static int second_add(
+    struct exporting *x, const char *name, const struct hf_view *v, const struct tensor *t, struct error *err)
+{
+    struct hf_source *s = x->list.n > 0 ? &x->list.sources[x->list.n - 1] : NULL;
+    const struct tensor **parts = arena_alloc(x->arena, 2 * sizeof *parts);
+    if (!s || strcmp(x->list.tensors[x->list.n - 1].name, name) != 0)
+        return error_set(err, ERROR_INVALID, "the model lacks the other half of '%s'", name);
+    parts[0] = s->parts[0];
+    parts[1] = t;
+    s->parts = parts;
+    s->n_parts = 2;
+    s->view[1] = *v;
+    return 0;
+}
+
+static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool bias, struct error *err)
+{
+    struct exporting *x = ctx;
+    const struct hf_view view = hf_view_of(part, &x->shape, bias);
+    const int64_t experts = part->flags & HF_EACH_EXPERT ? x->shape.experts : 1;
+    const struct tensor **parts = arena_alloc(x->arena, sizeof *parts);
+    char name[HF_NAME_MAX];
+    int rc = tensor_find(x, part, layer, bias, parts, err);
+    if (rc || !*parts)
+        return rc;
     for (int64_t e = 0; e < experts && rc == 0; e++) {
-        hf_name(part, layer, e, bias, name);
-        const struct pour_tensor tensor = {.name = arena_strdup(x->arena, str_from(name)),
-            .type = type_of(x, t, vector),
-            .n_dims = vector ? 1 : 2,
-            .shape = {columns, rows, 1, 1}};
+        struct pour_tensor tensor = {.type = type_of(x, *parts, bias || part->rows == HF_NONE)};
         const struct hf_source source = {.parts = parts,
             .n_parts = 1,
-            .first = e * rows,
+            .view[0] = view,
+            .skip = e,
             .change = part->change,
             .back = true,
             .heads = part->change == HF_TURN_KEYS ? x->shape.kv_heads : x->shape.heads};
+        hf_name(part, layer, e, bias, name);
+        if (part->flags & (HF_LOWER | HF_ODD))
+            return second_add(x, name, &view, *parts, err);
+        shape_make(part, &view, &tensor);
+        tensor.name = arena_strdup(x->arena, str_from(name));
         rc = hf_list_add(&x->list, &tensor, &source, err);
     }
     return rc;

@@ -14,40 +14,74 @@ static int64_t turned(const struct hf_source *s, int64_t row, int64_t rows)
     return head + (s->back ? at % half * 2 + at / half : at % 2 * half + at / 2);
 }
 
-/* A column of the one part. */
-static int column_read(const struct tensor *t, int64_t column, int64_t n, float *to, struct error *err)
+/* `n` values, each `step` behind the one before: of quantised ones a block is read for each. */
+static int values_read(
+    const struct tensor *t, int64_t first, int64_t step, int64_t n, float *to, struct error *err)
 {
-    int rc = 0;
-    for (int64_t i = 0; i < n && rc == 0; i++)
-        rc = safetensor_values(t, i * t->shape[0] + column, 1, to + i, err);
+    enum { BLOCK_MAX = 256 };
+    float block[BLOCK_MAX];
+    const int64_t size = tensor_type_info(t->type)->block_values;
+    if (step == 1)
+        return safetensor_values(t, first, n, to, err);
+    int rc = size <= BLOCK_MAX ? 0 : error_set(err, ERROR_UNSUPPORTED, "blocks of a type are too large");
+    for (int64_t i = 0; i < n && rc == 0; i++) {
+        const int64_t at = first + i * step;
+        rc = safetensor_values(t, at - at % size, size, block, err);
+        to[i] = block[at % size];
+    }
     return rc;
 }
 
-int hf_source_rows(const struct hf_source *s, int64_t row, bool vector, int64_t rows, int64_t first,
-    int64_t n, float *to, struct error *err)
+/* A row of the file's. */
+static int file_row(const struct hf_source *s, int64_t row, float *to, struct error *err)
+{
+    const struct hf_view *v = &s->view[0];
+    const int64_t rows = hf_view_rows(v), stack = row / rows, r = turned(s, row % rows, rows);
+    const struct tensor *t = s->parts[s->n_parts > 1 ? stack : 0];
+    const int64_t above = (s->n_parts > 1 ? 0 : stack) * v->hf_rows + v->down.first;
+    if (v->across)
+        return values_read(t, above * v->hf_columns + v->right.first + r * v->right.step,
+            v->down.step * v->hf_columns, v->down.count, to, err);
+    return values_read(t, (above + r * v->down.step) * v->hf_columns, 1, v->hf_columns, to, err);
+}
+
+/* A row of the folder's, of what each part has of it. */
+static int folder_row(const struct hf_source *s, int64_t row, float *to, struct error *err)
+{
+    const int64_t hf_rows = s->view[0].hf_rows, stack = row / hf_rows + s->skip;
+    int rc = 0;
+    for (int64_t p = 0; p < s->n_parts && rc == 0; p++) {
+        const struct hf_view *v = &s->view[p];
+        const int64_t rows = hf_view_rows(v), columns = hf_view_columns(v), above = stack * rows;
+        int64_t r = turned(s, row % hf_rows, hf_rows) - v->down.first;
+        if (r < 0 || r % v->down.step != 0 || r / v->down.step >= v->down.count)
+            continue;
+        r /= v->down.step;
+        if (!v->across)
+            rc = values_read(s->parts[p], (above + r) * columns, 1, columns, to, err);
+        for (int64_t i = 0; v->across && i < v->right.count && rc == 0; i++)
+            rc = values_read(s->parts[p], (above + i) * columns + r, columns, 1,
+                to + v->right.first + i * v->right.step, err);
+    }
+    return rc;
+}
+
+int hf_source_rows(
+    const struct hf_source *s, int64_t width, int64_t first, int64_t n, float *to, struct error *err)
 {
     int rc = 0;
     if (s->made) {
-        memcpy(to, s->made + first * row, (size_t)(n * row) * sizeof *to);
+        memcpy(to, s->made + first * width, (size_t)(n * width) * sizeof *to);
         return 0;
     }
-    if (vector) { /* one row: its values are moved as rows of one */
-        rows = row;
-        n = row;
-        row = 1;
-    }
-    const int64_t part_rows = rows / s->n_parts;
-    const bool in_order = turned(s, 1, part_rows) == 1 && !s->transposed;
-    for (int64_t i = 0, take; i < n && rc == 0; i += take) {
-        const int64_t at = (first + i) % part_rows, left = part_rows - at;
-        const struct tensor *t = s->parts[(first + i) / part_rows];
-        take = !in_order ? 1 : n - i < left ? n - i : left;
-        rc = s->transposed ? column_read(t, at, row, to + i * row, err)
-                           : safetensor_values(t, (s->first + turned(s, at, part_rows)) * row, take * row,
-                                 to + i * row, err);
-    }
+    const int64_t unit = s->back ? s->view[0].hf_columns : hf_view_columns(&s->view[0]);
+    first *= width / unit;
+    n *= width / unit;
+    for (int64_t i = 0; i < n && rc == 0; i++)
+        rc = s->back ? folder_row(s, first + i, to + i * unit, err)
+                     : file_row(s, first + i, to + i * unit, err);
     const float more = s->change == HF_PLUS_ONE ? (s->back ? -1.0f : 1.0f) : 0;
-    for (int64_t i = 0; i < n * row && more != 0; i++)
+    for (int64_t i = 0; i < n * unit && more != 0; i++)
         to[i] += more;
     return rc;
 }
@@ -88,9 +122,7 @@ uint64_t hf_list_bytes(const struct hf_list *list)
 static int list_rows(void *ctx, size_t i, int64_t first, int64_t n, float *to, struct error *err)
 {
     const struct hf_list *list = ctx;
-    const struct pour_tensor *t = &list->tensors[i];
-    return hf_source_rows(
-        &list->sources[i], t->shape[0], t->n_dims == 1, t->shape[1] * t->shape[2], first, n, to, err);
+    return hf_source_rows(&list->sources[i], list->tensors[i].shape[0], first, n, to, err);
 }
 
 struct pour hf_list_pour(const struct pour *how, struct hf_list *list)

@@ -7,20 +7,22 @@
 #include "train/pour.h"
 
 struct hf_source {
-    const struct tensor *const *parts; /* n_parts of them, one above the other: rows of the result */
+    /* To a file: the folder's tensor, or one for each of the view's matrices. Back: the file's one or two
+     * tensors that the folder has as one, each with its view. */
+    const struct tensor *const *parts;
     int64_t n_parts;
-    int64_t first; /* the first row that is taken, of the first part */
+    struct hf_view view[2];
+    int64_t skip; /* back: matrices of the file before the first that is taken */
     enum hf_change change;
-    bool back;         /* the change is undone */
+    bool back;
     int64_t heads;     /* of the rows that are turned */
-    bool transposed;   /* columns of one part: a table of the vocabulary's tokens in an adapter */
     const float *made; /* not NULL: the values themselves; nothing else counts */
 };
 
-/* Rows [first, first + n) of a result whose rows have `row` values; `vector`: its values are what is moved.
- */
-int hf_source_rows(const struct hf_source *s, int64_t row, bool vector, int64_t rows, int64_t first,
-    int64_t n, float *to, struct error *err) MUST_USE;
+/* Rows [first, first + n) of a result whose rows have `width` values: those of the view, or several of its
+ * rows in one where they have a value each. */
+int hf_source_rows(const struct hf_source *s, int64_t width, int64_t first, int64_t n, float *to,
+    struct error *err) MUST_USE;
 
 /* ---- Tensors to pour, each with its source ---- */
 struct hf_list {

@@ -1,5 +1,5 @@
 // Tiny models as Hugging Face keeps them, with random weights of ours.
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 // A 32-bit generator (Mulberry32): the same seed, the same model.
@@ -100,8 +100,106 @@ export function pieceTokenizer() {
   };
 }
 
+const sizes = { embed: 32, heads: 4, keyHeads: 2, head: 8, ff: 40, vocab: 320 };
+
+// Layers of their own: (add, prefix, number, sizes).
+const own = {
+  attention(add, p, { embed, heads, keyHeads, head }, { bias, output = 'o_proj' } = {}) {
+    for (const [name, rows] of [['q_proj', heads * head], ['k_proj', keyHeads * head], ['v_proj', keyHeads * head]]) {
+      add(`${p}self_attn.${name}.weight`, rows, embed);
+      if (bias) add(`${p}self_attn.${name}.bias`, rows);
+    }
+    add(`${p}self_attn.${output}.weight`, embed, heads * head);
+  },
+  norms(add, p, embed, ...names) {
+    for (const n of names) add(`${p}${n}.weight`, embed);
+  },
+  mlp(add, p, name, embed, ff, [gate, up, down] = ['gate_proj', 'up_proj', 'down_proj']) {
+    for (const [n, ...shape] of [[gate, ff, embed], [up, ff, embed], [down, embed, ff]]) add(`${p}${name}.${n}.weight`, ...shape);
+  },
+  lfm2(add, p, i, { embed, head, ff, ...s }, experts) {
+    own.norms(add, p, embed, 'operator_norm', 'ffn_norm');
+    if (i % 2) {
+      own.attention(add, p, { embed, head, ...s }, { output: 'out_proj' });
+      for (const n of ['q_layernorm', 'k_layernorm']) add(`${p}self_attn.${n}.weight`, head);
+    } else {
+      add(`${p}conv.in_proj.weight`, 3 * embed, embed);
+      add(`${p}conv.conv.weight`, embed, 1, 3);
+      add(`${p}conv.out_proj.weight`, embed, embed);
+    }
+    if (!experts || i < 1) return own.mlp(add, p, 'feed_forward', embed, ff, ['w1', 'w3', 'w2']);
+    add(`${p}feed_forward.gate.weight`, experts, embed);
+    add(`${p}feed_forward.expert_bias`, experts);
+    for (let e = 0; e < experts; e++) own.mlp(add, p, `feed_forward.experts.${e}`, embed, 12, ['w1', 'w3', 'w2']);
+  },
+  granitemoe(add, p, i, { embed, ff, ...s }) {
+    own.norms(add, p, embed, 'input_layernorm', 'post_attention_layernorm');
+    own.attention(add, p, { embed, ...s });
+    add(`${p}block_sparse_moe.router.layer.weight`, 3, embed);
+    add(`${p}block_sparse_moe.input_linear.weight`, 3, 2 * ff, embed);
+    add(`${p}block_sparse_moe.output_linear.weight`, 3, embed, ff);
+    add(`${p}shared_mlp.input_linear.weight`, 24, embed);
+    add(`${p}shared_mlp.output_linear.weight`, embed, 12);
+  },
+  // Experts behind one dense layer, chosen with a bias or without, and shared ones.
+  routed(add, p, i, { embed, ff }, bias) {
+    if (i < 1) return own.mlp(add, p, 'mlp', embed, ff);
+    add(`${p}mlp.gate.weight`, 4, embed);
+    if (bias) add(`${p}mlp.gate.e_score_correction_bias`, 4);
+    for (let e = 0; e < 4; e++) own.mlp(add, p, `mlp.experts.${e}`, embed, 12);
+    own.mlp(add, p, 'mlp.shared_experts', embed, 24);
+  },
+  glm4moe(add, p, i, s) {
+    own.norms(add, p, s.embed, 'input_layernorm', 'post_attention_layernorm');
+    own.attention(add, p, s, { bias: true });
+    for (const n of ['q_norm', 'k_norm']) add(`${p}self_attn.${n}.weight`, s.head);
+    own.routed(add, p, i, s, true);
+  },
+  // Heads of 8 values, 4 of them rotated, that give 6; latents of 16.
+  deepseek(add, p, i, s, rank) {
+    const { embed, heads } = s;
+    own.norms(add, p, embed, 'input_layernorm', 'post_attention_layernorm');
+    if (rank) {
+      add(`${p}self_attn.q_a_proj.weight`, rank, embed);
+      add(`${p}self_attn.q_a_layernorm.weight`, rank);
+      add(`${p}self_attn.q_b_proj.weight`, heads * 8, rank);
+    } else add(`${p}self_attn.q_proj.weight`, heads * 8, embed);
+    add(`${p}self_attn.kv_a_proj_with_mqa.weight`, 16 + 4, embed);
+    add(`${p}self_attn.kv_a_layernorm.weight`, 16);
+    add(`${p}self_attn.kv_b_proj.weight`, heads * (4 + 6), 16);
+    add(`${p}self_attn.o_proj.weight`, embed, heads * 6);
+    own.routed(add, p, i, s, rank);
+  },
+  gptoss(add, p, i, s) {
+    const { embed, heads, ff } = s;
+    own.norms(add, p, embed, 'input_layernorm', 'post_attention_layernorm');
+    own.attention(add, p, s, { bias: true });
+    add(`${p}self_attn.o_proj.bias`, embed);
+    add(`${p}self_attn.sinks`, heads);
+    add(`${p}mlp.router.weight`, 4, embed);
+    add(`${p}mlp.router.bias`, 4);
+    add(`${p}mlp.experts.gate_up_proj`, 4, embed, 2 * ff);
+    add(`${p}mlp.experts.gate_up_proj_bias`, 4, 2 * ff);
+    add(`${p}mlp.experts.down_proj`, 4, ff, embed);
+    add(`${p}mlp.experts.down_proj_bias`, 4, embed);
+  },
+};
+const latent = { kv_lora_rank: 16, qk_rope_head_dim: 4, qk_nope_head_dim: 4, v_head_dim: 6, head_dim: undefined, num_key_value_heads: 4 };
+const routed = { n_routed_experts: 4, num_experts_per_tok: 2, moe_intermediate_size: 12, n_shared_experts: 2, first_k_dense_replace: 1, routed_scaling_factor: 1.5, norm_topk_prob: true, n_group: 1, topk_group: 1 };
+const turning = (layers) => Array.from({ length: layers }, (_, i) => (i % 2 ? 'full_attention' : 'conv'));
+const lfm2 = { layer_types: turning(2), conv_L_cache: 3, conv_bias: false, norm_eps: 1e-5, rms_norm_eps: undefined, rope_theta: 1e6, hidden_act: undefined };
+const yarn = { type: 'yarn', factor: 4, original_max_position_embeddings: 64, beta_fast: 32, beta_slow: 1, mscale: 0.707, mscale_all_dim: 0.707 };
+
 // What each architecture's layer has, beside the usual.
 const kinds = {
+  lfm2: { hf: 'Lfm2ForCausalLM', own: own.lfm2, norm: 'embedding_norm', tied: true, config: { ...lfm2, block_auto_adjust_ff_dim: false } },
+  lfm2moe: { hf: 'Lfm2MoeForCausalLM', own: (a, p, i, s) => own.lfm2(a, p, i, s, 4), norm: 'embedding_norm', tied: true, config: { ...lfm2, num_experts: 4, num_experts_per_tok: 2, moe_intermediate_size: 12, num_dense_layers: 1, norm_topk_prob: true, use_expert_bias: true } },
+  granitemoe: { hf: 'GraniteMoeSharedForCausalLM', own: own.granitemoe, config: { num_local_experts: 3, num_experts_per_tok: 2, shared_intermediate_size: 12, attention_multiplier: 0.25, embedding_multiplier: 3, residual_multiplier: 0.5, logits_scaling: 2 } },
+  glm4moe: { hf: 'Glm4MoeForCausalLM', own: own.glm4moe, config: { ...routed, partial_rotary_factor: 0.5, rope_theta: 1e6 } },
+  deepseek2: { hf: 'DeepseekV2ForCausalLM', own: (a, p, i, s) => own.deepseek(a, p, i, s), config: { ...latent, ...routed, norm_topk_prob: false, scoring_func: 'softmax', topk_method: 'greedy', q_lora_rank: null } },
+  deepseek3: { hf: 'DeepseekV3ForCausalLM', own: (a, p, i, s) => own.deepseek(a, p, i, s, 12), config: { ...latent, ...routed, scoring_func: 'sigmoid', topk_method: 'noaux_tc', q_lora_rank: 12, rope_scaling: yarn } },
+  gptoss: { hf: 'GptOssForCausalLM', own: own.gptoss, config: { num_local_experts: 4, num_experts_per_tok: 2, sliding_window: 16, layer_types: ['sliding_attention', 'full_attention'], rope_theta: 150000, swiglu_limit: 7, rope_scaling: { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 64, beta_fast: 32, beta_slow: 1, truncate: false } } },
+  ministral3: { hf: 'Ministral3ForCausalLM', config: { rope_theta: 1e6, rope_parameters: { ...yarn, rope_type: 'yarn', mscale: 1, mscale_all_dim: 1, llama_4_scaling_beta: 0.1, rope_theta: 1e6 } } },
   llama: { hf: 'LlamaForCausalLM' },
   qwen2: { hf: 'Qwen2ForCausalLM', bias: true },
   qwen3: { hf: 'Qwen3ForCausalLM', headNorms: true },
@@ -115,7 +213,7 @@ const kinds = {
 export function model(kind, { seed = 1, dtype = 'BF16', tokenizer = byteTokenizer(), layers = 2, config = {} } = {}) {
   const k = kinds[kind];
   const next = random(seed);
-  const embed = 32, heads = 4, keyHeads = 2, head = 8, ff = 40, vocab = 320;
+  const { embed, heads, keyHeads, head, ff, vocab } = sizes;
   const tensors = {};
   const add = (name, ...shape) => {
     const values = new Float32Array(shape.reduce((a, b) => a * b));
@@ -124,10 +222,14 @@ export function model(kind, { seed = 1, dtype = 'BF16', tokenizer = byteTokenize
     tensors[name] = { shape, values, dtype };
   };
   add('model.embed_tokens.weight', vocab, embed);
-  add('model.norm.weight', embed);
+  add(`model.${k.norm ?? 'norm'}.weight`, embed);
   if (!k.tied) add('lm_head.weight', vocab, embed);
   for (let i = 0; i < layers; i++) {
     const p = `model.layers.${i}.`;
+    if (k.own) {
+      k.own(add, p, i, sizes);
+      continue;
+    }
     const norms = ['input_layernorm', 'post_attention_layernorm', ...(k.around ? ['pre_feedforward_layernorm', 'post_feedforward_layernorm'] : [])];
     for (const n of norms) add(`${p}${n}.weight`, embed);
     const projections = k.fused ? [['qkv_proj', (heads + 2 * keyHeads) * head]] : [['q_proj', heads * head], ['k_proj', keyHeads * head], ['v_proj', keyHeads * head]];
@@ -168,4 +270,18 @@ export function put(folder, m) {
   json('tokenizer_config.json', m.settings);
   json('generation_config.json', m.generation);
   writeFileSync(join(folder, 'model.safetensors'), safetensors(m.tensors));
+}
+
+// The tensors of a folder's model.safetensors, as floats.
+export function read(folder) {
+  const bytes = readFileSync(join(folder, 'model.safetensors'));
+  const length = Number(bytes.readBigUInt64LE(0));
+  const { __metadata__, ...header } = JSON.parse(bytes.subarray(8, 8 + length));
+  const tensors = {};
+  for (const [name, { dtype, shape, data_offsets: [from, to] }] of Object.entries(header)) {
+    const data = Uint8Array.from(bytes.subarray(8 + length + from, 8 + length + to)).buffer;
+    const values = dtype === 'F32' ? new Float32Array(data) : new Float32Array(Uint32Array.from(new Uint16Array(data), (x) => x << 16).buffer);
+    tensors[name] = { dtype, shape, values };
+  }
+  return tensors;
 }
