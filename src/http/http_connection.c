@@ -89,7 +89,7 @@ static int on_headers(struct http_parser *p)
     if (sized && p->content_length > c->server->options.max_body)
         return refuse(c, 413, "the request body is too large");
     if (str_is_nocase(http_request_header(r, "expect"), "100-continue") && p->http_minor == 1) {
-        evbuffer_add(bufferevent_get_output(c->bev), "HTTP/1.1 100 Continue\r\n\r\n", 25);
+        http_connection_add(c, STR("HTTP/1.1 100 Continue\r\n\r\n"));
         http_connection_push(c);
     }
     return 0;
@@ -122,10 +122,21 @@ static const struct http_parser_settings parser_settings = {.on_url = on_url,
 
 /* ---- Closing ---- */
 
+/* Bytes that were read and are not parsed yet. */
+static size_t unread(const struct http_connection *c)
+{
+    return c->in_used ? evbuffer_get_length(bufferevent_get_input(c->bev)) : 0;
+}
+
+static void unread_drop(struct http_connection *c)
+{
+    evbuffer_drain(bufferevent_get_input(c->bev), unread(c));
+}
+
 /* A client may send so much ahead. */
 static void watch(struct http_connection *c)
 {
-    bool reading = !c->input_ended && evbuffer_get_length(bufferevent_get_input(c->bev)) < HTTP_READ_BYTES;
+    bool reading = !c->input_ended && unread(c) < HTTP_READ_BYTES;
     if (!c->io || c->reading == reading)
         return;
     c->reading = reading;
@@ -138,6 +149,7 @@ static void connection_free(struct http_connection *c)
     if (c->busy > 0)
         return;
     loop_timer_free(c->deadline);
+    buf_free(&c->out);
     free(c);
 }
 
@@ -174,23 +186,16 @@ static void linger(struct http_connection *c)
     }
     c->state = HTTP_DRAINING;
     shutdown(bufferevent_getfd(c->bev), SHUT_WR);
-    struct evbuffer *in = bufferevent_get_input(c->bev);
-    evbuffer_drain(in, evbuffer_get_length(in));
+    unread_drop(c);
     watch(c); /* what it sent ahead no longer keeps us from seeing it go */
     loop_timer_start(c->deadline, HTTP_LINGER_MS);
-}
-
-/* Bytes of answers that the client has not taken yet. */
-static size_t unsent(const struct http_connection *c)
-{
-    return evbuffer_get_length(bufferevent_get_output(c->bev));
 }
 
 static void flush_and_close(struct http_connection *c)
 {
     c->state = HTTP_FLUSHING;
     bufferevent_setwatermark(c->bev, EV_WRITE, 0, 0);
-    if (unsent(c) == 0)
+    if (http_connection_unsent(c) == 0)
         linger(c);
 }
 
@@ -201,10 +206,9 @@ void http_connection_drain(struct http_connection *c)
     if (c->state != HTTP_READING || c->received > 0)
         return;
     /* A request that has arrived but was not read yet is answered like those that were. */
-    if (evbuffer_get_length(bufferevent_get_input(c->bev)) > 0 ||
-        (ioctl(bufferevent_getfd(c->bev), FIONREAD, &on_its_way) == 0 && on_its_way > 0))
+    if (unread(c) > 0 || (ioctl(bufferevent_getfd(c->bev), FIONREAD, &on_its_way) == 0 && on_its_way > 0))
         return;
-    if (unsent(c) > 0)
+    if (http_connection_unsent(c) > 0)
         flush_and_close(c);
     else if (c->served)
         http_connection_lost(c);
@@ -216,9 +220,8 @@ void http_connection_drain(struct http_connection *c)
  */
 static void answer_refusal(struct http_connection *c, struct http_request *r, int status, const char *why)
 {
-    struct evbuffer *out = bufferevent_get_output(c->bev);
     http_refuser *refuser = r ? c->server->options.refuse : NULL;
-    struct buf body;
+    struct buf body, *head = &c->server->head;
     buf_init(&body, 16 * KIB);
     if (refuser) {
         if (r->path.len == 0 && !http_request_resolve(r))
@@ -227,15 +230,17 @@ static void answer_refusal(struct http_connection *c, struct http_request *r, in
     } else {
         buf_appendf(&body, "%s\n", why);
     }
-    evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\n", status, http_reason(status),
+    buf_clear(head);
+    buf_appendf(head, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\n", status, http_reason(status),
         refuser ? "application/json" : "text/plain");
     if (r) {
-        evbuffer_add(out, r->reply_fields.data, r->reply_fields.len);
+        buf_append_str(head, buf_str(&r->reply_fields));
         r->status = status;
         r->sent = (int64_t)body.len;
     }
-    evbuffer_add_printf(out, "Content-Length: %zu\r\nConnection: close\r\n\r\n", body.len);
-    evbuffer_add(out, body.data, body.len);
+    buf_appendf(head, "Content-Length: %zu\r\nConnection: close\r\n\r\n", body.len);
+    http_connection_add(c, buf_str(head));
+    http_connection_add(c, buf_str(&body));
     buf_free(&body);
     http_connection_push(c);
     loop_timer_start(c->deadline, HTTP_LINGER_MS);
@@ -297,9 +302,10 @@ static bool read_piece(struct http_connection *c)
 {
     struct evbuffer *in = bufferevent_get_input(c->bev);
     struct evbuffer_iovec piece;
-    if (evbuffer_peek(in, -1, NULL, &piece, 1) < 1 || piece.iov_len == 0)
+    if (unread(c) == 0 || evbuffer_peek(in, -1, NULL, &piece, 1) < 1 || piece.iov_len == 0)
         return false;
     evbuffer_drain(in, parse(c, piece.iov_base, piece.iov_len));
+    c->in_used = c->server->tls || evbuffer_get_length(in) > 0;
     if (c->state == HTTP_HANDLING)
         request_handle(c);
     return !c->closed && c->state == HTTP_READING;
@@ -308,16 +314,16 @@ static bool read_piece(struct http_connection *c)
 /* Answers that wait for the client to read them hold back its next pipelined request. */
 static bool may_read(const struct http_connection *c)
 {
-    return c->state == HTTP_READING && unsent(c) <= c->server->options.write_high;
+    return c->state == HTTP_READING && http_connection_unsent(c) <= c->server->options.write_high;
 }
 
 static void on_read(struct bufferevent *bev, void *ctx)
 {
     struct http_connection *c = ctx;
+    (void)bev;
     c->busy++;
     if (c->state == HTTP_FLUSHING || c->state == HTTP_DRAINING) {
-        struct evbuffer *in = bufferevent_get_input(bev);
-        evbuffer_drain(in, evbuffer_get_length(in));
+        unread_drop(c);
     } else {
         while (may_read(c) && read_piece(c))
             continue;
@@ -333,13 +339,15 @@ static void on_read(struct bufferevent *bev, void *ctx)
 static void on_write(struct bufferevent *bev, void *ctx)
 {
     struct http_connection *c = ctx;
-    if (!c->server->tls && unsent(c) == 0)
+    if (!c->server->tls && http_connection_unsent(c) == 0) {
         bufferevent_disable(bev, EV_WRITE);
+        c->out_used = false;
+    }
     if (c->state == HTTP_FLUSHING)
         linger(c);
     else if (c->state == HTTP_HANDLING && c->request->drain)
         c->request->drain(c->request->drain_ctx);
-    else if (c->state == HTTP_READING && evbuffer_get_length(bufferevent_get_input(bev)) > 0)
+    else if (c->state == HTTP_READING && unread(c) > 0)
         on_read(bev, c);
 }
 
@@ -370,7 +378,7 @@ static void on_event(struct bufferevent *bev, short what, void *ctx)
     }
     if (half_closed && c->state == HTTP_FLUSHING)
         return; /* what is being sent may still be read */
-    if (half_closed && c->state == HTTP_READING && unsent(c) > 0) {
+    if (half_closed && c->state == HTTP_READING && http_connection_unsent(c) > 0) {
         flush_and_close(c);
         return;
     }
@@ -380,6 +388,7 @@ static void on_event(struct bufferevent *bev, short what, void *ctx)
 static void input_keep(struct http_connection *c, const char *data, size_t len)
 {
     struct evbuffer *in = bufferevent_get_input(c->bev);
+    c->in_used = true;
     evbuffer_unfreeze(in, 0); /* else only the bufferevent adds to it */
     evbuffer_add(in, data, len);
     evbuffer_freeze(in, 0);
@@ -391,7 +400,7 @@ static void received(struct http_connection *c, const char *data, size_t len)
     if (c->state == HTTP_FLUSHING || c->state == HTTP_DRAINING)
         return;
     c->busy++;
-    bool straight = may_read(c) && evbuffer_get_length(bufferevent_get_input(c->bev)) == 0;
+    bool straight = may_read(c) && unread(c) == 0;
     size_t used = straight ? parse(c, data, len) : 0;
     if (used < len)
         input_keep(c, data + used, len - used);
@@ -423,13 +432,27 @@ static void on_deadline(void *ctx)
     struct http_connection *c = ctx;
     if (c->state == HTTP_READING && c->received > 0)
         answer_refusal(c, c->request, 408, "the request took too long to arrive");
-    else if (c->state != HTTP_DRAINING && unsent(c) > 0) /* what is being sent has the time-out of writing */
+    else if (c->state != HTTP_DRAINING &&
+             http_connection_unsent(c) > 0) /* what is being sent has the time-out of writing */
         loop_timer_start(c->deadline, (int64_t)c->server->options.read_timeout_s * 1000);
     else
         http_connection_lost(c);
 }
 
 /* ---- Writing ---- */
+
+size_t http_connection_unsent(const struct http_connection *c)
+{
+    return c->out.len + (c->out_used ? evbuffer_get_length(bufferevent_get_output(c->bev)) : 0);
+}
+
+void http_connection_add(struct http_connection *c, struct str bytes)
+{
+    if (!c->out_used)
+        (void)!buf_append_str(&c->out, bytes); /* output_send looks at `failed` */
+    else if (evbuffer_add(bufferevent_get_output(c->bev), bytes.data, bytes.len) != 0)
+        c->out.failed = ERROR_MEMORY;
+}
 
 void http_connection_push(struct http_connection *c)
 {
@@ -442,15 +465,24 @@ void http_connection_push(struct http_connection *c)
     list_push_back(&c->server->owing, &c->owing);
 }
 
-/* Less than 0: the connection is broken. */
+/* What the socket does not take is the bufferevent's. Less than 0: the connection is broken, now and later.
+ */
 static int output_send(struct http_connection *c)
 {
-    struct evbuffer *out = bufferevent_get_output(c->bev);
-    evbuffer_unfreeze(out, 1); /* else only the bufferevent takes from it */
-    int n = unsent(c) > 0 ? evbuffer_write(out, bufferevent_getfd(c->bev)) : 0;
-    bool broken = n < 0 && errno != EAGAIN && errno != EINTR;
-    evbuffer_freeze(out, 1);
-    return broken ? -1 : 0;
+    struct buf *out = &c->out;
+    if (out->len > 0 && !out->failed) {
+        ssize_t n = send(bufferevent_getfd(c->bev), out->data, out->len, MSG_NOSIGNAL);
+        if (n < 0 && errno != EAGAIN && errno != EINTR)
+            out->failed = ERROR_UNAVAILABLE;
+        size_t sent = n > 0 ? (size_t)n : 0;
+        c->out_used = sent < out->len;
+        if (c->out_used && !out->failed)
+            http_connection_add(c, str_slice(buf_str(out), sent, out->len));
+    }
+    if (out->failed)
+        return -1;
+    buf_free(out);
+    return 0;
 }
 
 void http_connection_hurry(struct http_connection *c)
@@ -464,11 +496,11 @@ void http_connection_flush(struct http_connection *c)
 {
     list_remove(&c->owing);
     bool broken = output_send(c) < 0;
-    if (unsent(c) > 0 && !broken)
+    if (http_connection_unsent(c) > 0 && !broken)
         bufferevent_enable(c->bev, EV_WRITE); /* it goes on when the socket takes more */
     if (broken)
         http_connection_lost(c);
-    else if (unsent(c) <= (c->state == HTTP_FLUSHING ? 0 : c->server->options.write_low))
+    else if (http_connection_unsent(c) <= (c->state == HTTP_FLUSHING ? 0 : c->server->options.write_low))
         on_write(c->bev, c);
 }
 
@@ -484,7 +516,7 @@ void http_connection_finish(struct http_connection *c)
     }
     request_begin(c);
     /* A pipelined request may be waiting; deferred, because a handler may be on the stack. */
-    if (c->busy == 0 && evbuffer_get_length(bufferevent_get_input(c->bev)) > 0)
+    if (c->busy == 0 && unread(c) > 0)
         bufferevent_trigger(c->bev, EV_READ, BEV_OPT_DEFER_CALLBACKS);
 }
 
@@ -527,6 +559,7 @@ void http_connection_accept(struct http_server *s, evutil_socket_t fd, const str
     c->bev = bev;
     peer_name(address, c->peer);
     c->deadline = loop_timer_create(s->loop, on_deadline, c);
+    buf_init(&c->out, HTTP_OUT_BYTES);
     list_init(&c->owing);
     list_push_back(&s->connections, &c->link);
     s->n_connections++;
@@ -537,6 +570,7 @@ void http_connection_accept(struct http_server *s, evutil_socket_t fd, const str
     bufferevent_setwatermark(bev, EV_READ, 0, HTTP_READ_BYTES);
     bufferevent_setwatermark(bev, EV_WRITE, s->options.write_low, 0);
     if (s->tls) {
+        c->in_used = c->out_used = true;
         bufferevent_enable(bev, EV_READ);
     } else {
         bufferevent_disable(bev, EV_READ | EV_WRITE); /* on_io, http_connection_flush */

@@ -21,6 +21,8 @@
 #include "http/http.h"
 
 enum { HTTP_SPARE = 64, HTTP_SPARE_BYTES = 8192, HTTP_READ_BYTES = 64 * 1024 };
+/* Of answers not yet sent: writers heed the watermark, so only a whole answer comes near it. */
+#define HTTP_OUT_BYTES ((size_t)4 << 30)
 enum { HTTP_MAX_FIELDS = 100, HTTP_LINGER_MS = 10000, HTTP_FIRST_MS = 1000, HTTP_LEAST_BYTES_PER_MS = 16 };
 
 enum http_state { HTTP_READING, HTTP_HANDLING, HTTP_FLUSHING, HTTP_DRAINING };
@@ -46,14 +48,18 @@ struct http_server {
 };
 
 /* Bytes are read straight from the socket; what cannot be parsed yet waits in the bufferevent's input. What
- * is written goes out at the end of the loop's turn, straight to the socket; only what that does not take is
- * left to the bufferevent, which rests otherwise. TLS is the bufferevent's all the time. */
+ * is written gathers in `out` and goes out at the end of the loop's turn, straight to the socket; only what
+ * that does not take is left to the bufferevent, which rests otherwise. TLS is the bufferevent's all the
+ * time.
+ */
 struct http_connection {
     struct list link, owing;
     struct http_server *server;
     struct bufferevent *bev;
-    struct loop_io *io; /* reads; NULL: TLS */
-    bool reading;       /* what `io` watches for */
+    struct loop_io *io;     /* reads; NULL: TLS */
+    bool reading;           /* what `io` watches for */
+    bool in_used, out_used; /* the bufferevent may hold bytes that were read, that are to be written */
+    struct buf out;
     struct loop_timer *deadline;
     struct http_parser parser;
     enum http_state state;
@@ -100,6 +106,10 @@ struct http_request {
     struct http_span names[HTTP_MAX_FIELDS], values[HTTP_MAX_FIELDS];
 };
 
+/* To be written. Bytes of a piece that is too large for the memory there is are lost with the connection. */
+void http_connection_add(struct http_connection *c, struct str bytes);
+/* Bytes that the client has not taken yet. */
+size_t http_connection_unsent(const struct http_connection *c);
 /* What it has been given to write goes out soon. */
 void http_connection_push(struct http_connection *c);
 /* A client waits for this: it goes out at once where nothing else is due in this turn of the loop. With

@@ -285,15 +285,13 @@ void http_reply(struct http_request *r, int status, const char *content_type, st
         http_request_release(r);
         return;
     }
-    struct evbuffer *out = bufferevent_get_output(c->bev);
     struct buf *head = head_write(r, status, content_type);
     buf_append_text(head, "Content-Length: ");
     buf_append_int(head, (int64_t)body.len);
     buf_append_text(head, "\r\n\r\n");
-    evbuffer_expand(out, head->len + (r->head_only ? 0 : body.len)); /* one piece; it grows by itself, too */
-    evbuffer_add(out, head->data, head->len);
+    http_connection_add(c, buf_str(head));
     if (!r->head_only)
-        evbuffer_add(out, body.data, body.len);
+        http_connection_add(c, body);
     r->sent = r->head_only ? 0 : (int64_t)body.len;
     http_connection_push(c);
     http_connection_hurry(c);
@@ -310,33 +308,32 @@ void http_stream_begin(struct http_request *r, int status, const char *content_t
         c->keep_alive = false;
     struct buf *head = head_write(r, status, content_type);
     buf_append_text(head, r->chunked ? "Transfer-Encoding: chunked\r\n\r\n" : "\r\n");
-    evbuffer_add(bufferevent_get_output(c->bev), head->data, head->len);
+    http_connection_add(c, buf_str(head));
     http_connection_push(c);
 }
 
 /* RFC 9112, 7.1: the size in hexadecimal digits, on a line of its own. */
-static void chunk_size_add(struct evbuffer *out, size_t size)
+static void chunk_size_add(struct http_connection *c, size_t size)
 {
     char line[2 * sizeof size + 2], *at = line + sizeof line - 2;
     memcpy(at, "\r\n", 2);
     do
         *--at = "0123456789abcdef"[size & 15];
     while ((size >>= 4) > 0);
-    evbuffer_add(out, at, (size_t)(line + sizeof line - at));
+    http_connection_add(c, (struct str){at, (size_t)(line + sizeof line - at)});
 }
 
 void http_stream_write(struct http_request *r, struct str bytes)
 {
     if (!r->connection || bytes.len == 0 || r->head_only)
         return;
-    struct evbuffer *out = bufferevent_get_output(r->connection->bev);
     bool first = r->sent == 0;
     r->sent += (int64_t)bytes.len;
     if (r->chunked)
-        chunk_size_add(out, bytes.len);
-    evbuffer_add(out, bytes.data, bytes.len);
+        chunk_size_add(r->connection, bytes.len);
+    http_connection_add(r->connection, bytes);
     if (r->chunked)
-        evbuffer_add(out, "\r\n", 2);
+        http_connection_add(r->connection, STR("\r\n"));
     http_connection_push(r->connection);
     if (first)
         http_connection_hurry(r->connection);
@@ -344,8 +341,8 @@ void http_stream_write(struct http_request *r, struct str bytes)
 
 bool http_stream_full(const struct http_request *r)
 {
-    return r->connection && evbuffer_get_length(bufferevent_get_output(r->connection->bev)) >
-                                r->connection->server->options.write_high;
+    const struct http_connection *c = r->connection;
+    return c && http_connection_unsent(c) > c->server->options.write_high;
 }
 
 void http_stream_on_drain(struct http_request *r, void (*fn)(void *), void *ctx)
@@ -362,7 +359,7 @@ void http_stream_end(struct http_request *r)
         return;
     }
     if (r->chunked && !r->head_only)
-        evbuffer_add(bufferevent_get_output(c->bev), "0\r\n\r\n", 5);
+        http_connection_add(c, STR("0\r\n\r\n"));
     http_connection_push(c);
     http_connection_hurry(c);
     http_connection_finish(c);

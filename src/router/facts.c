@@ -123,21 +123,30 @@ static int tree_look(struct look *l, const char *where, size_t index, const json
     return rc;
 }
 
+static size_t texts_of(const struct chat_message *m)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < m->n_parts; i++)
+        n += m->parts[i].text.len > 0;
+    return n;
+}
+
 /* What is split over the parts of one message: joined as it stands, and with a space between. */
 static int parts_look(struct look *l, size_t index, const struct chat_message *m, const char *between)
 {
     struct buf text;
-    size_t texts = 0;
+    if (texts_of(m) < 2)
+        return 0;
     buf_init(&text, LIMIT_REQUEST_MEMORY);
     for (size_t i = 0; i < m->n_parts; i++)
         if (m->parts[i].text.len > 0) {
-            if (texts++ > 0)
+            if (text.len > 0)
                 buf_append_text(&text, between);
             buf_append_str(&text, m->parts[i].text);
         }
-    int rc = text.failed ? error_set(l->err, text.failed, "the message is too large to look at") : 0;
-    if (rc == 0 && texts > 1)
-        rc = look_again(l, arena_printf(l->arena, "messages[%zu].content", index), buf_str(&text));
+    int rc = text.failed
+                 ? error_set(l->err, text.failed, "the message is too large to look at")
+                 : look_again(l, arena_printf(l->arena, "messages[%zu].content", index), buf_str(&text));
     buf_free(&text);
     return rc;
 }
