@@ -9,7 +9,11 @@
  *
  * When a larger score comes, what was summed before is made less by it. Tiles begin at multiples of
  * TILE_POSITIONS and a query takes of each exactly what it sees, so that its result is the same to the bit
- * whatever shares its block. */
+ * whatever shares its block.
+ *
+ * A block of many queries has a tile's keys and values as floats once for all of them. For a few that would
+ * be most of the work: sixteen positions' keys are turned round and used while they are in the first-level
+ * cache, and values are read as they stand, both with what the next tile needs asked for meanwhile. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -18,7 +22,10 @@
 #include "engine/worker/kvcache.h"
 #include "engine/worker/tensor_quantize.h"
 
-enum { BLOCK_QUERIES = 96 }; /* and all that share a head of one token, where those are more */
+enum {
+    BLOCK_QUERIES = 96, /* and all that share a head of one token, where those are more */
+    FEW_QUERIES = 12
+};
 
 static void row_write(enum tensor_type type, char *to, const float *from, int32_t width)
 {
@@ -121,49 +128,74 @@ struct stretch {
     int32_t slot, head, from, to;
 };
 
-static void stretch_prefetch(const struct kv_layer *l, const struct stretch *s)
+/* Where the keys (or values) of a position of it stand: behind those of `from`, but for a ring's end. */
+struct rows {
+    const char *first, *again; /* again: of the positions from `turn` on, less these */
+    size_t bytes;
+    int32_t from, turn;
+};
+
+static struct rows rows_of(const struct kv_layer *l, const struct stretch *s, bool keys)
 {
-    for (int32_t p = s->from; p < s->to; p++)
-        for (size_t i = 0; i < l->k_row; i += 64) {
-            __builtin_prefetch(kv_key(l, s->slot, s->head, p) + i);
-            if (!l->spec.latent && i < l->v_row)
-                __builtin_prefetch(kv_value(l, s->slot, s->head, p) + i);
-        }
+    const size_t bytes = keys || l->spec.latent ? l->k_row : l->v_row;
+    const int32_t turn = s->from + l->n_rows - s->from % l->n_rows;
+    const char *first = keys || l->spec.latent ? kv_key(l, s->slot, s->head, s->from)
+                                               : kv_value(l, s->slot, s->head, s->from);
+    return (struct rows){first, first - (size_t)(s->from % l->n_rows) * bytes, bytes, s->from, turn};
 }
 
-/* Keys turned round, sixteen positions from a multiple of that at a time; those outside of [from, to) repeat
- * others. */
-static void keys_read(
-    const struct kernels *k, const struct kv_layer *l, const struct stretch *s, const struct parts *p)
+static const uint8_t *row_at(const struct rows *r, int32_t position)
+{
+    return (const uint8_t *)(position < r->turn ? r->first + (size_t)(position - r->from) * r->bytes
+                                                : r->again + (size_t)(position - r->turn) * r->bytes);
+}
+
+/* Memory of n rows from the i-th on is asked for. */
+static void rows_prefetch(const struct rows *r, int32_t i, int32_t n)
+{
+    const char *at = r->first + (size_t)i * r->bytes;
+    for (size_t b = 0; b < r->bytes * (size_t)n; b += 64)
+        __builtin_prefetch(at + b);
+}
+
+/* Keys of sixteen positions from `first` on turned round; those outside of [from, to) repeat others. `row`:
+ * memory for them as floats. */
+static void keys_turn(const struct kernels *k, const struct kv_layer *l, const struct stretch *s,
+    const struct rows *keys, int32_t first, float *tile, float *row)
 {
     const enum tensor_type type = l->spec.type;
     const int64_t width = l->spec.k_width;
-    for (int32_t first = s->from / TILE_ROWS * TILE_ROWS; first < s->to; first += TILE_ROWS) {
-        const uint8_t *rows[TILE_ROWS];
-        for (int32_t r = 0; r < TILE_ROWS; r++) {
-            int32_t position = first + r < s->from ? s->from : first + r >= s->to ? s->to - 1 : first + r;
-            rows[r] = (const uint8_t *)kv_key(l, s->slot, s->head, position);
-            if (k->tile[type])
-                continue;
-            kernels_dequantize(k, type, rows[r], p->row + r * width, width);
-            rows[r] = (const uint8_t *)(p->row + r * width);
-        }
-        k->tile[k->tile[type] ? type : TENSOR_F32](p->keys + first % TILE_POSITIONS * width, rows, width);
+    const uint8_t *rows[TILE_ROWS];
+    for (int32_t r = 0; r < TILE_ROWS; r++) {
+        rows[r] = row_at(keys, first + r < s->from ? s->from : first + r >= s->to ? s->to - 1 : first + r);
+        if (k->tile[type])
+            continue;
+        kernels_dequantize(k, type, rows[r], row + r * width, width);
+        rows[r] = (const uint8_t *)(row + r * width);
     }
+    k->tile[k->tile[type] ? type : TENSOR_F32](tile, rows, width);
+}
+
+static void keys_read(
+    const struct kernels *k, const struct kv_layer *l, const struct stretch *s, const struct parts *p)
+{
+    const struct rows keys = rows_of(l, s, true);
+    for (int32_t first = s->from / TILE_ROWS * TILE_ROWS; first < s->to; first += TILE_ROWS)
+        keys_turn(k, l, s, &keys, first, p->keys + first % TILE_POSITIONS * l->spec.k_width, p->row);
 }
 
 static void values_read(
     const struct kernels *k, const struct kv_layer *l, const struct stretch *s, const struct parts *p)
 {
     const int64_t width = l->spec.v_width, stride = padded(width);
+    const struct rows values = rows_of(l, s, false);
     for (int32_t position = s->from; position < s->to; position++) {
         float *to = p->values + position % TILE_POSITIONS * stride;
-        const char *row =
-            l->spec.latent ? kv_key(l, s->slot, s->head, position) : kv_value(l, s->slot, s->head, position);
+        const uint8_t *row = row_at(&values, position);
         if (l->spec.type == TENSOR_F32)
             memcpy(to, row, (size_t)width * sizeof *to);
         else
-            kernels_dequantize(k, l->spec.type, (const uint8_t *)row, to, width);
+            kernels_dequantize(k, l->spec.type, row, to, width);
         memset(to + width, 0, (size_t)(stride - width) * sizeof *to);
     }
 }
@@ -199,6 +231,9 @@ struct block {
     int64_t from, to;
     struct span seen[BLOCK_QUERIES];
     struct parts parts;
+    struct stretch now;       /* of the cache: the tile's */
+    struct rows keys, values; /* of the next tile, which are asked for meanwhile; bytes 0: there is none */
+    bool few;
 };
 
 /* What the token sees of the tile that begins at `tile`: positions of it [from, to). */
@@ -231,28 +266,66 @@ static void terms_add(const struct block *b, int64_t q, struct span s)
     b->parts.sums[q] += sum;
 }
 
+/* Scores of n queries at the positions s of the tile. */
+static void scores_multiply(
+    const struct block *b, float *scores, const float *const *queries, int64_t n, struct span s)
+{
+    const struct kernels *k = b->task->cpu->kernels;
+    const struct kv_layer *l = b->task->op->kv.layer;
+    const int32_t width = l->spec.k_width, tile = b->now.from / TILE_POSITIONS * TILE_POSITIONS;
+    const struct rows keys = rows_of(l, &b->now, true);
+    memset(scores, 0, (size_t)n * TILE_POSITIONS * sizeof *scores);
+    for (int32_t at = s.first / TILE_ROWS * TILE_ROWS; at < s.last; at += TILE_ROWS) {
+        float *turned = b->parts.keys + (b->few ? 0 : at * width);
+        if (b->few) {
+            keys_turn(k, l, &b->now, &keys, tile + at, turned, b->parts.row);
+            rows_prefetch(&b->keys, at, TILE_ROWS);
+        }
+        k->multiply[TENSOR_F32](scores + at, TILE_POSITIONS, (const uint8_t *)turned,
+            TILE_ROWS * sizeof *turned, 0, queries, n, width);
+    }
+}
+
+/* The values at the positions s of the tile, by their terms, are added to the outputs of n queries. */
+static void values_multiply(
+    const struct block *b, float *out, const float *const *terms, int64_t n, struct span s)
+{
+    const struct kernels *k = b->task->cpu->kernels;
+    const struct kv_layer *l = b->task->op->kv.layer;
+    const int64_t width = padded(l->spec.v_width);
+    const uint8_t *rows = (const uint8_t *)(b->parts.values + s.first * width);
+    size_t row_bytes = (size_t)width * sizeof(float);
+    enum tensor_type type = TENSOR_F32;
+    if (b->few) {
+        const struct rows values = rows_of(l, &b->now, false);
+        rows = row_at(&values, b->now.from / TILE_POSITIONS * TILE_POSITIONS + s.first);
+        row_bytes = values.bytes;
+        type = l->spec.type;
+    }
+    for (int64_t at = 0; at < width; at += TILE_ROWS) {
+        if (b->few)
+            rows_prefetch(&b->values, (int32_t)(at * TILE_POSITIONS / width),
+                (int32_t)(TILE_ROWS * TILE_POSITIONS / width));
+        k->multiply[type](out + at, width, rows, row_bytes, at, terms, n, s.last - s.first);
+    }
+}
+
 /* Queries [from, to) of the block, at most BLOCK_QUERIES, all of which see the same part of the tile. */
 static void tile_attend(const struct block *b, int64_t from, int64_t to, struct span s)
 {
-    const struct kernels *k = b->task->cpu->kernels;
     const struct kv_spec *spec = &b->task->op->kv.layer->spec;
-    const int64_t group = group_size(b->task->op), n = to - from, width = padded(spec->v_width);
+    const int64_t group = group_size(b->task->op), n = to - from;
     const float *columns[BLOCK_QUERIES];
     float *scores = b->parts.scores + from * TILE_POSITIONS;
     for (int64_t i = 0; i < n; i++)
         columns[i] = cpu_row(b->task->cpu, b->task->op->a, b->from + (from + i) / group) +
                      (b->head * group + (from + i) % group) * spec->k_width;
-    memset(scores, 0, (size_t)n * TILE_POSITIONS * sizeof *scores);
-    for (int32_t at = s.first / TILE_ROWS * TILE_ROWS; at < s.last; at += TILE_ROWS)
-        k->multiply(scores + at, TILE_POSITIONS, b->parts.keys + at * spec->k_width, TILE_ROWS, columns, n,
-            spec->k_width);
+    scores_multiply(b, scores, columns, n, s);
     for (int64_t i = 0; i < n; i++) {
         terms_add(b, from + i, s);
         columns[i] = scores + i * TILE_POSITIONS + s.first;
     }
-    for (int64_t at = 0; at < width; at += TILE_ROWS)
-        k->multiply(b->parts.out + from * width + at, width, b->parts.values + s.first * width + at, width,
-            columns, n, s.last - s.first);
+    values_multiply(b, b->parts.out + from * padded(spec->v_width), columns, n, s);
 }
 
 /* Runs of tokens that see the same part of the tile, mostly all of it, go together. */
@@ -303,10 +376,31 @@ static void block_store(const struct block *b)
     }
 }
 
+/* Can the values of a stretch be multiplied as they stand? */
+static bool is_plain(const struct kernels *k, const struct kv_layer *l, const struct stretch *s)
+{
+    return k->multiply[l->spec.type] && l->spec.v_width % TILE_ROWS == 0 &&
+           s->from % l->n_rows + s->to - s->from <= l->n_rows;
+}
+
+/* What the next tile needs. */
+static void next_find(struct block *b, const struct span *all)
+{
+    const struct kv_layer *l = b->task->op->kv.layer;
+    b->keys = b->values = (struct rows){0};
+    if (b->now.to > all->last)
+        return;
+    const struct stretch next = {b->now.slot, b->now.head, b->now.to, all->last + 1};
+    b->keys = rows_of(l, &next, true);
+    if (!l->spec.latent)
+        b->values = rows_of(l, &next, false);
+}
+
 static void attend(struct block *b)
 {
     const struct kv_layer *l = b->task->op->kv.layer;
     const struct kernels *k = b->task->cpu->kernels;
+    const bool few = (b->to - b->from) * group_size(b->task->op) <= FEW_QUERIES;
     struct span all = {0};
     b->parts = parts_of(b->task->scratch->scores, b->task->op);
     block_begin(b, &all);
@@ -315,12 +409,15 @@ static void attend(struct block *b)
     for (; s.from <= all.last; s.from = s.to) {
         const int32_t tile = s.from / TILE_POSITIONS * TILE_POSITIONS, next = tile + TILE_POSITIONS;
         s.to = next <= all.last ? next : all.last + 1;
-        keys_read(k, l, &s, &b->parts);
-        values_read(k, l, &s, &b->parts);
-        if (s.to <= all.last)
-            stretch_prefetch(
-                l, &(struct stretch){s.slot, s.head, s.to,
-                       s.to + TILE_POSITIONS <= all.last ? s.to + TILE_POSITIONS : all.last + 1});
+        b->now = s;
+        b->few = few && is_plain(k, l, &s);
+        next_find(b, &all);
+        if (!b->few) {
+            keys_read(k, l, &s, &b->parts);
+            values_read(k, l, &s, &b->parts);
+            rows_prefetch(&b->keys, 0, TILE_POSITIONS);
+            rows_prefetch(&b->values, 0, TILE_POSITIONS);
+        }
         tile_run(b, tile);
     }
     block_store(b);

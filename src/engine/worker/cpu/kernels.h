@@ -30,10 +30,12 @@ struct kernels {
      * meanwhile. NULL: the type's rows are made floats first; F32's is always there. */
     void (*along[TENSOR_TYPES])(float *acc, const uint8_t *const *rows, const float *const *x, int64_t n,
         int64_t count, bool streamed);
-    /* acc[c * acc_stride + r] += the sum of tile[k * tile_stride + r] x[c][k], for TILE_ROWS rows r, n
-     * columns c and `count` values k. */
-    void (*multiply)(float *acc, int64_t acc_stride, const float *tile, int64_t tile_stride,
-        const float *const *x, int64_t n, int64_t count);
+    /* acc[c * acc_stride + i] += the sum over `count` rows k, row_bytes apart, of value at + i of row k (at:
+     * a multiple of TILE_ROWS) x x[c][k], for TILE_ROWS values i and n columns c; the same to the bit for
+     * every type that holds the same values. NULL: the type's rows are made floats first; F32's is always
+     * there. */
+    void (*multiply[TENSOR_TYPES])(float *acc, int64_t acc_stride, const uint8_t *rows, size_t row_bytes,
+        int64_t at, const float *const *x, int64_t n, int64_t count);
     /* `rows`: n_rows of `width` floats, one after another. out[r] = rows[r] x;  y += sum of weights[r]
      * rows[r] */
     void (*dot_rows)(float *out, const float *rows, const float *x, int64_t n_rows, int64_t width);

@@ -55,6 +55,7 @@ INLINE void four_sums(float *acc, const vfloats *v, int stride)
 /* clang-format off: the vectors first */
 #include "engine/worker/cpu/kernels_common.h"
 #include "engine/worker/cpu/kernels_float.h"
+#include "engine/worker/cpu/kernels_tile.h"
 /* clang-format on */
 
 /* All ones in the first `left` lanes. */
@@ -112,13 +113,6 @@ static void avx2_mix_rows(float *y, const float *rows, const float *weights, int
             s = _mm256_fmadd_ps(_mm256_set1_ps(weights[r]), _mm256_maskload_ps(rows + r * width + i, m), s);
         _mm256_maskstore_ps(y + i, m, s);
     }
-}
-
-static inline float read_half(const uint8_t *at)
-{
-    uint16_t h;
-    memcpy(&h, at, sizeof h);
-    return _cvtsh_ss(h);
 }
 
 /* The low 8 signed bytes to floats. */
@@ -266,7 +260,7 @@ static void read_q6_k(const uint8_t *from, float *to, int64_t count)
         [TENSOR_Q4_K] = read_q4_k,                                                                           \
         [TENSOR_Q5_K] = read_q5_k,                                                                           \
         [TENSOR_Q6_K] = read_q6_k},                                                                          \
-    FLOAT_PRODUCTS, .dot_rows = avx2_dot_rows, .mix_rows = avx2_mix_rows, .add = common_add,                 \
+    FLOAT_PRODUCTS, TILE_PRODUCTS, .dot_rows = avx2_dot_rows, .mix_rows = avx2_mix_rows, .add = common_add,  \
     .rms_norm = common_rms_norm, .glu = common_glu, .gelu = common_gelu, .geglu = common_geglu,              \
     .glu_clamped = common_glu_clamped, .softcap = common_softcap
 

@@ -4,6 +4,7 @@
 /* clang-format off: the vectors first */
 #include "engine/worker/cpu/kernels_common.h"
 #include "engine/worker/cpu/kernels_float.h"
+#include "engine/worker/cpu/kernels_tile.h"
 /* clang-format on */
 
 static __mmask16 tail_mask(int64_t left)
@@ -59,13 +60,6 @@ static void avx512_mix_rows(float *y, const float *rows, const float *weights, i
         mix_columns(y + i, rows + i, weights, n_rows, width, 4, (__mmask16)0xFFFF);
     for (; i < width; i += LANES)
         mix_columns(y + i, rows + i, weights, n_rows, width, 1, tail_mask(width - i));
-}
-
-static inline float read_half(const uint8_t *at)
-{
-    uint16_t h;
-    memcpy(&h, at, sizeof h);
-    return _cvtsh_ss(h);
 }
 
 /* 16 signed bytes to floats. */
@@ -225,9 +219,9 @@ static void read_q6_k(const uint8_t *from, float *to, int64_t count)
         [TENSOR_Q4_K] = read_q4_k,                                                                           \
         [TENSOR_Q5_K] = read_q5_k,                                                                           \
         [TENSOR_Q6_K] = read_q6_k},                                                                          \
-    FLOAT_PRODUCTS, .dot_rows = avx512_dot_rows, .mix_rows = avx512_mix_rows, .add = common_add,             \
-    .rms_norm = common_rms_norm, .glu = common_glu, .gelu = common_gelu, .geglu = common_geglu,              \
-    .glu_clamped = common_glu_clamped, .softcap = common_softcap
+    FLOAT_PRODUCTS, TILE_PRODUCTS, .dot_rows = avx512_dot_rows, .mix_rows = avx512_mix_rows,                 \
+    .add = common_add, .rms_norm = common_rms_norm, .glu = common_glu, .gelu = common_gelu,                  \
+    .geglu = common_geglu, .glu_clamped = common_glu_clamped, .softcap = common_softcap
 
 const struct kernels kernels_avx512 = {.isa = "avx512", .products = &products_avx2, AVX512_FLOATS};
 const struct kernels kernels_avx512vnni = {

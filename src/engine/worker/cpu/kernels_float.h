@@ -1,23 +1,13 @@
-/* Products of floats, in the compiler's own vectors: written once, compiled for each instruction set. The
- * including file has the vectors' parts (product_types.h names them): LANES, rows_16, half_low, half_high,
- * plus, and load_halves (LANES of them, as floats).
+/* Products of floats along the rows, and the softmax, in the compiler's own vectors: written once, compiled for
+ * each instruction set. The including file has the vectors' parts (product_types.h names them): LANES, plus, and
+ * load_halves (LANES of them, as floats). Attention's products are in kernels_tile.h.
  *
  *   along      STRIP_ROWS rows by STRIP_COLUMNS columns, their sums in registers while values go by, LANES at
- * a time: row[k] x column[k] -> sums[row][column]
- *
- *   tile       TILE_ROWS rows of the weight, turned round: value k of all rows together
- *   columns    some at a time: each of their values is spread over the lanes and multiplied by the rows'
- * values, the sums stay in registers for RUN values
- *
- *      tile[k][row] x column[k] -> acc[column][row] */
+ *              a time:     row[k] x column[k] -> sums[row][column] */
 #ifndef WEIR_ENGINE_WORKER_CPU_KERNELS_FLOAT_H
 #define WEIR_ENGINE_WORKER_CPU_KERNELS_FLOAT_H
 
 #include <assert.h>
-
-/* VECTORS of sums for each of COLUMNS columns, beside the rows' values, fill 16 registers (32 from 512 bits
- * on and with 128). */
-enum { VECTORS = TILE_ROWS / LANES, COLUMNS = LANES == 16 ? 12 : 6, RUN = 64 };
 
 INLINE vfloats load(const float *from)
 {
@@ -29,144 +19,6 @@ INLINE vfloats load(const float *from)
 INLINE void store(float *to, vfloats v)
 {
     memcpy(to, &v, sizeof v);
-}
-
-/* ---- Tiles ---- */
-
-#ifndef EIGHT_HALVES
-/* Eight halves of each row. */
-INLINE void eight_halves(float *tile, const uint8_t *const *rows, size_t at)
-{
-    for (int r = 0; r < TILE_ROWS; r += LANES) {
-        vwords w[4];
-        rows_16(w, rows + r, at);
-        for (int i = 0; i < 4; i++) {
-            store(tile + 2 * i * TILE_ROWS + r, half_low(w[i]));
-            store(tile + (2 * i + 1) * TILE_ROWS + r, half_high(w[i]));
-        }
-    }
-}
-#endif
-
-static void tile_f32(float *tile, const uint8_t *const *rows, int64_t count)
-{
-    for (int r = 0; r < TILE_ROWS; r += LANES) {
-        int64_t k = 0;
-        for (; k + 4 <= count; k += 4) {
-            vwords w[4];
-            rows_16(w, rows + r, (size_t)k * 4);
-            for (int i = 0; i < 4; i++)
-                store(tile + (k + i) * TILE_ROWS + r, (vfloats)w[i]);
-        }
-        for (; k < count; k++)
-            store(tile + k * TILE_ROWS + r, (vfloats)rows_word(rows + r, (size_t)k * 4));
-    }
-}
-
-static void tile_f16(float *tile, const uint8_t *const *rows, int64_t count)
-{
-    int64_t k = 0;
-    for (; k + 8 <= count; k += 8)
-        eight_halves(tile + k * TILE_ROWS, rows, (size_t)k * 2);
-    for (; k < count; k++)
-        for (int r = 0; r < TILE_ROWS; r++)
-            tile[k * TILE_ROWS + r] = tensor_float_from_half(read_short(rows[r] + 2 * k));
-}
-
-static void tile_bf16(float *tile, const uint8_t *const *rows, int64_t count)
-{
-    for (int r = 0; r < TILE_ROWS; r += LANES) {
-        int64_t k = 0;
-        for (; k + 8 <= count; k += 8) {
-            vwords w[4];
-            rows_16(w, rows + r, (size_t)k * 2);
-            for (int i = 0; i < 4; i++) {
-                store(tile + (k + 2 * i) * TILE_ROWS + r, (vfloats)(w[i] << 16));
-                store(tile + (k + 2 * i + 1) * TILE_ROWS + r, (vfloats)(w[i] & 0xFFFF0000u));
-            }
-        }
-        for (; k < count; k++)
-            for (int l = 0; l < LANES; l++)
-                tile[k * TILE_ROWS + r + l] = tensor_float_from_bf16(read_short(rows[r + l] + 2 * k));
-    }
-}
-
-/* ---- Products ---- */
-
-/* One run of values of n columns: n * VECTORS chains of sums. */
-INLINE void run_columns(float *acc, int64_t acc_stride, const float *tile, int64_t tile_stride,
-    const float *const *x, int64_t from, int64_t to, const int n)
-{
-    vfloats sums[COLUMNS][VECTORS];
-    for (int c = 0; c < n; c++)
-        for (int v = 0; v < VECTORS; v++)
-            sums[c][v] = (vfloats){0};
-    for (int64_t k = from; k < to; k++) {
-        vfloats w[VECTORS];
-        for (int v = 0; v < VECTORS; v++)
-            w[v] = load(tile + k * tile_stride + v * LANES);
-        for (int c = 0; c < n; c++)
-            for (int v = 0; v < VECTORS; v++)
-                sums[c][v] = plus(w[v], splat(x[c][k]), sums[c][v]);
-    }
-    for (int c = 0; c < n; c++)
-        for (int v = 0; v < VECTORS; v++) {
-            float *at = acc + c * acc_stride + v * LANES;
-            store(at, load(at) + sums[c][v]);
-        }
-}
-
-/* Runs of one column side by side, added in their order: a single one would wait for its own additions. */
-INLINE void some_runs(float *acc, const float *tile, int64_t tile_stride, const float *x, const int n)
-{
-    vfloats sums[4][VECTORS];
-    for (int i = 0; i < n; i++)
-        for (int v = 0; v < VECTORS; v++)
-            sums[i][v] = (vfloats){0};
-    for (int64_t k = 0; k < RUN; k++)
-        for (int i = 0; i < n; i++)
-            for (int v = 0; v < VECTORS; v++)
-                sums[i][v] = plus(
-                    load(tile + (k + i * RUN) * tile_stride + v * LANES), splat(x[k + i * RUN]), sums[i][v]);
-    for (int v = 0; v < VECTORS; v++) {
-        vfloats sum = load(acc + v * LANES);
-        for (int i = 0; i < n; i++)
-            sum += sums[i][v];
-        store(acc + v * LANES, sum);
-    }
-}
-
-static void one_column(
-    float *acc, const float *tile, int64_t tile_stride, const float *const *x, int64_t count)
-{
-    int64_t from = 0;
-    for (; from + 4 * RUN <= count; from += 4 * RUN)
-        some_runs(acc, tile + from * tile_stride, tile_stride, *x + from, 4);
-    for (; from + 2 * RUN <= count; from += 2 * RUN)
-        some_runs(acc, tile + from * tile_stride, tile_stride, *x + from, 2);
-    for (; from < count; from += RUN)
-        run_columns(acc, 0, tile, tile_stride, x, from, from + RUN < count ? from + RUN : count, 1);
-}
-
-INLINE void some_columns(float *acc, int64_t acc_stride, const float *tile, int64_t tile_stride,
-    const float *const *x, int64_t count, const int n)
-{
-    for (int64_t from = 0; from < count; from += RUN)
-        run_columns(acc, acc_stride, tile, tile_stride, x, from, from + RUN < count ? from + RUN : count, n);
-}
-
-static void multiply(float *acc, int64_t acc_stride, const float *tile, int64_t tile_stride,
-    const float *const *x, int64_t n, int64_t count)
-{
-    int64_t c = 0;
-    for (; c + COLUMNS <= n; c += COLUMNS)
-        some_columns(acc + c * acc_stride, acc_stride, tile, tile_stride, x + c, count, COLUMNS);
-    for (; c + 4 <= n; c += 4)
-        some_columns(acc + c * acc_stride, acc_stride, tile, tile_stride, x + c, count, 4);
-    for (; c + 2 <= n; c += 2)
-        some_columns(acc + c * acc_stride, acc_stride, tile, tile_stride, x + c, count, 2);
-    for (; c < n; c++)
-        one_column(acc + c * acc_stride, tile, tile_stride, x + c, count);
 }
 
 /* ---- Along the rows ---- */
@@ -383,8 +235,7 @@ static int64_t float_peak(int64_t rounds)
 }
 
 #define FLOAT_PRODUCTS                                                                                       \
-    .tile = {[TENSOR_F32] = tile_f32, [TENSOR_F16] = tile_f16, [TENSOR_BF16] = tile_bf16},                   \
     .along = {[TENSOR_F32] = along_f32, [TENSOR_F16] = along_f16, [TENSOR_BF16] = along_bf16},               \
-    .multiply = multiply, .softmax_terms = softmax_terms, .peak = float_peak
+    .softmax_terms = softmax_terms, .peak = float_peak
 
 #endif

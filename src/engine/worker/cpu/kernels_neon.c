@@ -4,6 +4,7 @@
 /* clang-format off: the vectors first */
 #include "engine/worker/cpu/kernels_common.h"
 #include "engine/worker/cpu/kernels_float.h"
+#include "engine/worker/cpu/kernels_tile.h"
 /* clang-format on */
 
 /* Four sums hide the latency of the additions. */
@@ -39,9 +40,10 @@ static void neon_mix_rows(float *y, const float *rows, const float *weights, int
 }
 
 #define NEON_FLOATS                                                                                          \
-    FLOAT_PRODUCTS, .dot_rows = neon_dot_rows, .mix_rows = neon_mix_rows, .add = common_add,                 \
-                    .rms_norm = common_rms_norm, .glu = common_glu, .gelu = common_gelu,                     \
-                    .geglu = common_geglu, .glu_clamped = common_glu_clamped, .softcap = common_softcap
+    FLOAT_PRODUCTS, TILE_PRODUCTS, .dot_rows = neon_dot_rows, .mix_rows = neon_mix_rows, .add = common_add,  \
+                                   .rms_norm = common_rms_norm, .glu = common_glu, .gelu = common_gelu,      \
+                                   .geglu = common_geglu, .glu_clamped = common_glu_clamped,                 \
+                                   .softcap = common_softcap
 
 const struct kernels kernels_neon = {.isa = "neon", .products = &products_neon, NEON_FLOATS};
 const struct kernels kernels_dotprod = {.isa = "dotprod", .products = &products_dotprod, NEON_FLOATS};

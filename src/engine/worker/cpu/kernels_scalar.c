@@ -22,15 +22,18 @@ static void scalar_tile(float *tile, const uint8_t *const *rows, int64_t count)
             memcpy(&tile[k * TILE_ROWS + r], rows[r] + (size_t)k * sizeof *tile, sizeof *tile);
 }
 
-static void scalar_multiply(float *acc, int64_t acc_stride, const float *tile, int64_t tile_stride,
+static void scalar_multiply(float *acc, int64_t acc_stride, const uint8_t *rows, size_t row_bytes, int64_t at,
     const float *const *x, int64_t n, int64_t count)
 {
     for (int64_t c = 0; c < n; c++)
         for (int64_t from = 0; from < count; from += KERNEL_RUN) {
             float sums[TILE_ROWS] = {0};
-            for (int64_t k = from; k < from + KERNEL_RUN && k < count; k++)
+            for (int64_t k = from; k < from + KERNEL_RUN && k < count; k++) {
+                float w[TILE_ROWS];
+                memcpy(w, rows + (size_t)k * row_bytes + (size_t)at * sizeof *w, sizeof w);
                 for (int r = 0; r < TILE_ROWS; r++)
-                    sums[r] += tile[k * tile_stride + r] * x[c][k];
+                    sums[r] += w[r] * x[c][k];
+            }
             for (int r = 0; r < TILE_ROWS; r++)
                 acc[c * acc_stride + r] += sums[r];
         }
@@ -91,7 +94,7 @@ const struct kernels kernels_scalar = {
     .isa = "scalar",
     .tile = {[TENSOR_F32] = scalar_tile},
     .along = {[TENSOR_F32] = scalar_along},
-    .multiply = scalar_multiply,
+    .multiply = {[TENSOR_F32] = scalar_multiply},
     .dot_rows = scalar_dot_rows,
     .mix_rows = scalar_mix_rows,
     .add = common_add,

@@ -44,6 +44,16 @@ INLINE vfloats rows_half(const uint8_t *const *rows, size_t at)
     return (vfloats)_mm256_cvtph_ps(h);
 }
 
+INLINE float read_half(const uint8_t *at)
+{
+    return _cvtsh_ss(read_short(at));
+}
+
+INLINE vints load_bytes(const uint8_t *at)
+{
+    return (vints)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)at));
+}
+
 INLINE vfloats load_halves(const uint8_t *at)
 {
     return (vfloats)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)at));

@@ -45,6 +45,16 @@ INLINE vfloats rows_half(const uint8_t *const *rows, size_t at)
     return (vfloats)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)h));
 }
 
+INLINE float read_half(const uint8_t *at)
+{
+    return _cvtsh_ss(read_short(at));
+}
+
+INLINE vints load_bytes(const uint8_t *at)
+{
+    return (vints)_mm512_cvtepi8_epi32(load_16(at));
+}
+
 INLINE vfloats load_halves(const uint8_t *at)
 {
     return (vfloats)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)at));

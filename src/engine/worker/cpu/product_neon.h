@@ -41,6 +41,16 @@ INLINE vfloats rows_half(const uint8_t *const *rows, size_t at)
     return half_low(w);
 }
 
+INLINE float read_half(const uint8_t *at)
+{
+    return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(read_short(at)))), 0);
+}
+
+INLINE vints load_bytes(const uint8_t *at)
+{
+    return (vints)vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(read_word(at))))));
+}
+
 INLINE vfloats load_halves(const uint8_t *at)
 {
     return (vfloats)vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(at)));
