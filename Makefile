@@ -30,7 +30,7 @@ GATEWAY_LIBS := -levent_openssl -levent_core -lhttp_parser -lcurl -lssl -lcrypto
 	-lsodium -lpcre2-8 -lm
 # The gateway's malloc: 100 small blocks a request, freed out of order. The sanitizers bring their own.
 GATEWAY_MALLOC := $(if $(findstring -fsanitize,$(CFLAGS)),,-lmimalloc)
-WORKER_LIBS := -lseccomp -ljansson -lpcre2-8 -lm
+WORKER_LIBS := -lseccomp -ljansson -lpcre2-8 -lsodium -lm
 TRAIN_LIBS := $(WORKER_LIBS) -lyaml
 # The worker and the trainer link no network code: a reference to any of these fails the link.
 WORKER_FORBIDDEN := socket connect bind listen accept accept4 getaddrinfo gethostbyname execve execv execvp \

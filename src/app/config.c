@@ -131,8 +131,11 @@ static int state_read(struct config *c, const struct yaml_node *root, struct err
         rc = yaml_get_str(root, "journal", STR_NONE, &c->journal, err);
     if (rc == 0)
         rc = yaml_get_str(root, "files", STR_NONE, &c->files, err);
+    if (rc == 0)
+        rc = yaml_get_str(root, "kv_folder", STR_NONE, &c->kv_folder, err);
     if (rc)
         return rc;
+    c->kv_folder = config_kv_folder(c->arena, c->kv_folder, c->state);
     const struct yaml_node *at = yaml_get(root, "state");
     if (str_starts(c->state, STR("postgresql://"))) {
         struct str rest = str_slice(c->state, 13, c->state.len), user;
@@ -191,9 +194,10 @@ static int root_read(
     struct config *c, const struct yaml_node *root, const struct config_overrides *o, struct error *err)
 {
     static const char *const keys[] = {"listen", "tls", "state", "journal", "files", "offline", "auth",
-        "providers", "models", "routes", "owner", "on_sensitive", "redact", "retention", "hosts", "threads",
-        "max_connections", "max_body", "request_timeout", "drain_timeout", "drain_delay", "stream_keep_alive",
-        "cache", "keep_alive", "model_memory", "max_loaded", "models_dir", "access_log", "telemetry", NULL};
+        "kv_folder", "providers", "models", "routes", "owner", "on_sensitive", "redact", "retention", "hosts",
+        "threads", "max_connections", "max_body", "request_timeout", "drain_timeout", "drain_delay",
+        "stream_keep_alive", "cache", "keep_alive", "model_memory", "max_loaded", "models_dir", "access_log",
+        "telemetry", NULL};
     static const char *const auths[] = {"none", "keys", NULL};
     static const char *const on_sensitive[] = {"local", "redact", "block", "allow", NULL};
     int auth = 0, sensitive = ROUTER_SENSITIVE_LOCAL;
@@ -440,12 +444,22 @@ int config_policy_load(
     return rc;
 }
 
-struct str config_files_folder(struct arena *a, struct str files, struct str state)
+static struct str folder_beside(struct arena *a, struct str given, struct str state, const char *ending)
 {
     struct str sqlite = STR("sqlite:");
-    if (files.len > 0)
-        return arena_copy(a, files);
+    if (given.len > 0)
+        return arena_copy(a, given);
     return str_starts(state, sqlite)
-               ? arena_printf(a, STR_FMT ".files", STR_ARG(str_slice(state, sqlite.len, state.len)))
+               ? arena_printf(a, STR_FMT "%s", STR_ARG(str_slice(state, sqlite.len, state.len)), ending)
                : STR_NONE;
+}
+
+struct str config_files_folder(struct arena *a, struct str files, struct str state)
+{
+    return folder_beside(a, files, state, ".files");
+}
+
+struct str config_kv_folder(struct arena *a, struct str folder, struct str state)
+{
+    return folder_beside(a, folder, state, ".kv");
 }

@@ -44,6 +44,7 @@ struct config_model {
     struct str file; /* the embedded engine; else empty */
     int context, slots, threads, queue;
     int64_t kv_bytes; /* embedded: for what is kept of sequences (key: kv_cache); 0: slots x context */
+    int64_t kv_disk; /* embedded: and on disk, of what memory has no room for; 0: nothing */
     struct str kv_type; /* embedded: f32, f16, q8_0, q4_0; empty: as the engine chooses */
     struct str draft; /* embedded: the file of a smaller model that drafts; empty: none */
     bool drafts_off; /* embedded: no tokens are drafted (key: speculate) */
@@ -89,6 +90,7 @@ struct config {
     struct str journal; /* its files' path; empty: beside the state; "off" */
     struct str files;   /* the folder of clients' files; empty: beside an SQLite state, else none:
                            config_files_folder */
+    struct str kv_folder; /* of kv_disk; by default beside an SQLite state; empty: none */
     bool offline;
     bool auth_keys; /* auth: keys */
     struct config_provider *providers;
@@ -143,5 +145,7 @@ int config_policy_load(
 
 /* Where clients' files are kept, with a NUL at its end; empty: nowhere. */
 struct str config_files_folder(struct arena *a, struct str files, struct str state);
+/* Likewise of what kv_disk keeps. */
+struct str config_kv_folder(struct arena *a, struct str folder, struct str state);
 
 #endif

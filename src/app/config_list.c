@@ -281,9 +281,14 @@ static int kv_read(struct config *c, const struct yaml_node *n, struct config_mo
     if (rc == 0 && !known)
         rc = yaml_error(
             yaml_get(n, "kv_type"), err, ERROR_INVALID, "'kv_type' must be f32, f16, q8_0 or q4_0");
-    if (rc == 0 && m->provider >= 0 && (m->kv_bytes > 0 || type.len > 0))
-        rc = yaml_error(
-            n, err, ERROR_INVALID, "'kv_cache' and 'kv_type' belong to a model that runs here (with 'file')");
+    if (rc == 0)
+        rc = config_get_size(n, "kv_disk", 0, (int64_t)1 << 50, &m->kv_disk, err);
+    if (rc == 0 && m->provider >= 0 && (m->kv_bytes > 0 || type.len > 0 || m->kv_disk > 0))
+        rc = yaml_error(n, err, ERROR_INVALID,
+            "'kv_cache', 'kv_type' and 'kv_disk' belong to a model that runs here (with 'file')");
+    if (rc == 0 && m->kv_disk > 0 && c->kv_folder.len == 0)
+        rc = yaml_error(yaml_get(n, "kv_disk"), err, ERROR_INVALID,
+            "'kv_disk' wants a folder of this gateway's own: name one as 'kv_folder'");
     m->kv_type = rc == 0 ? arena_copy(c->arena, type) : STR_NONE;
     return rc;
 }
@@ -446,7 +451,7 @@ static int model_read(struct config *c, const struct yaml_node *n, struct config
     static const char *const keys[] = {"name", "file", "context", "slots", "threads", "queue", "provider",
         "model", "price", "max_output", "connect_timeout", "first_token_timeout", "idle_timeout", "timeout",
         "retries", "breaker", "max_in_flight", "balance", "keep_alive", "load_timeout", "silence_timeout",
-        "preload", "memory", "lora", "quality", "kv_cache", "kv_type", "speculate", "draft", NULL};
+        "preload", "memory", "lora", "quality", "kv_cache", "kv_type", "kv_disk", "speculate", "draft", NULL};
     int rc = yaml_check_keys(n, keys, "a model", err);
     m->line = n->line;
     if (rc == 0)

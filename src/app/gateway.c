@@ -16,6 +16,7 @@ struct running {
     int slots, context, threads, queue, wait_ms, silence_ms;
     bool memory_unchecked, drafts_off;
     int64_t kv_bytes;
+    struct engine_spill spill;
     char kv_type[8];
     char *draft; /* "": none */
     struct engine_adapter *adapters;
@@ -78,13 +79,31 @@ static void adapters_copy(struct running *r, const struct config_model *m)
     }
 }
 
-static bool same(const struct running *r, const struct config_model *m, const char *file)
+/* Content that is kept may be kept so, too; what is not, for this process alone. */
+static struct engine_spill spill_of(const struct config *c, const struct config_model *m)
 {
+    if (m->kv_disk == 0)
+        return (struct engine_spill){0};
+    return (struct engine_spill){
+        m->kv_disk, c->kv_folder.data, c->exchange.content_ms > 0, c->exchange.content_ms};
+}
+
+static bool same_spill(const struct engine_spill *a, const struct engine_spill *b)
+{
+    return a->bytes == b->bytes && a->kept == b->kept && a->keep_ms == b->keep_ms &&
+           (a->bytes == 0 || strcmp(a->folder, b->folder) == 0);
+}
+
+static bool same(
+    const struct running *r, const struct config *c, const struct config_model *m, const char *file)
+{
+    const struct engine_spill spill = spill_of(c, m);
     return same_adapters(r, m) && strcmp(file, r->file) == 0 && r->slots == m->slots &&
            r->context == m->context && r->threads == m->threads && r->queue == m->queue &&
            r->wait_ms == m->load_timeout_ms && r->silence_ms == m->silence_ms &&
            r->memory_unchecked == m->memory_unchecked && r->drafts_off == m->drafts_off &&
-           r->kv_bytes == m->kv_bytes && str_is(m->kv_type, r->kv_type) && str_is(m->draft, r->draft);
+           r->kv_bytes == m->kv_bytes && str_is(m->kv_type, r->kv_type) && str_is(m->draft, r->draft) &&
+           same_spill(&r->spill, &spill);
 }
 
 static void running_free(struct running *r)
@@ -98,6 +117,7 @@ static void running_free(struct running *r)
     free(r->adapters);
     free(r->file);
     free(r->draft);
+    free((char *)(uintptr_t)r->spill.folder);
     free(r);
 }
 
@@ -126,6 +146,7 @@ static int engines_start(
         .kv_bytes = r->kv_bytes,
         .kv_type = r->kv_type,
         .draft = r->draft,
+        .spill = r->spill,
         .pool = e->pool,
         .keep_alive_ms = m->keep_alive_ms,
         .silence_ms = r->silence_ms,
@@ -140,11 +161,12 @@ static int engines_start(
     return rc ? rc : engine_create(e->home, &inspect, &r->inspector, err);
 }
 
-static struct running *running_find(struct gateway_engines *e, const struct config_model *m, const char *file)
+static struct running *running_find(
+    struct gateway_engines *e, const struct config *c, const struct config_model *m, const char *file)
 {
     list_each(node, after, &e->running) {
         struct running *r = list_item(node, struct running, link);
-        if (same(r, m, file))
+        if (same(r, c, m, file))
             return r;
     }
     return NULL;
@@ -160,12 +182,12 @@ static void wishes_add(struct running *r, const struct config_model *m)
     r->wished = true;
 }
 
-static int running_get(
-    struct gateway_engines *e, const struct config_model *m, struct running **out, struct error *err)
+static int running_get(struct gateway_engines *e, const struct config *c, const struct config_model *m,
+    struct running **out, struct error *err)
 {
     char *real = realpath(m->file.data, NULL);
     char *file = real ? real : must(strndup(m->file.data, m->file.len));
-    struct running *r = running_find(e, m, file);
+    struct running *r = running_find(e, c, m, file);
     if (r) {
         free(file);
     } else {
@@ -179,9 +201,11 @@ static int running_get(
             .silence_ms = (int)m->silence_ms,
             .memory_unchecked = m->memory_unchecked,
             .drafts_off = m->drafts_off,
-            .kv_bytes = m->kv_bytes};
+            .kv_bytes = m->kv_bytes,
+            .spill = spill_of(c, m)};
         snprintf(r->kv_type, sizeof r->kv_type, STR_FMT, STR_ARG(m->kv_type));
         r->draft = must(strndup(m->draft.data ? m->draft.data : "", m->draft.len));
+        r->spill.folder = r->spill.folder ? must(strdup(r->spill.folder)) : NULL;
         adapters_copy(r, m);
         int rc = engines_start(e, m, r, err);
         if (rc) {
@@ -293,7 +317,7 @@ static int model_open(struct generation *g, size_t index, struct exchange_model 
         return 0;
     }
     out->identity = m->file;
-    int rc = running_get(g->engines, m, &g->running[index], err);
+    int rc = running_get(g->engines, g->config, m, &g->running[index], err);
     if (rc)
         return error_wrap(err, "model " STR_FMT, STR_ARG(m->name));
     out->target.provider = g->providers[g->config->n_providers];

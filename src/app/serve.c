@@ -15,6 +15,7 @@
 #include "app/gateway.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/spill_file.h"
 #include "engine/engine.h"
 #include "exchange/learn.h"
 #include "exchange/probe.h"
@@ -259,6 +260,8 @@ static void on_purge(void *ctx)
         log_error("serve", "old responses could not be deleted: %s", err.message);
     if (s->files)
         shelf_purge(s->files, (now - content_ms) / 1000, NULL);
+    if (s->config->kv_folder.len > 0)
+        (void)spill_files_expire(s->config->kv_folder.data, now - content_ms);
     if (s->retention_ms > 0 && store_purge_later(s->store, clock_wall_ms() - s->retention_ms, &err))
         log_error("serve", "old rows could not be deleted: %s", err.message);
     loop_timer_start(s->purge, PURGE_EVERY_MS);

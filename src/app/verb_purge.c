@@ -7,13 +7,16 @@
 #include "app/verbs.h"
 #include "base/clock.h"
 #include "base/limits.h"
+#include "engine/spill_file.h"
 
 static const char help[] =
     "usage: weir purge (--all | --older-than AGE | --key ID) [--yes] [--config FILE | --state URL]\n"
     "\n"
     "Deletes what is kept of clients' content (responses, files, batches and their results) now, and says "
     "how\n"
-    "much that was. The ledger and the egress log hold none of it and stay.\n"
+    "much that was. What models have on disk of prompts (kv_disk) goes too, with --key everybody's. The "
+    "ledger\n"
+    "and the egress log hold none of it and stay.\n"
     "\n"
     "  --older-than AGE   what is older, like 12h or 30d\n"
     "  --key ID           what this key's clients left (weir keys list tells the id); with --older-than: of "
@@ -53,24 +56,27 @@ static int options_read(int argc, char **argv, struct purge *p)
     return -1;
 }
 
-/* Where the files are, by --state or by the configuration; empty: there are none. */
-static int folder_find(const struct purge *p, struct arena *a, struct str *folder)
+/* Where the files are, and what models have on disk, by --state or by the configuration; empty: there are
+ * none. */
+static int folders_find(const struct purge *p, struct arena *a, struct str *folder, struct str *kv_folder)
 {
     struct config_overrides none = {0};
     struct config *config;
     struct error err;
     if (p->where.url) {
         *folder = config_files_folder(a, STR_NONE, str_from(p->where.url));
+        *kv_folder = config_kv_folder(a, STR_NONE, str_from(p->where.url));
         return EXIT_DONE;
     }
     if (config_load(str_from(p->where.config), &none, &config, &err))
         return verb_fail(EXIT_USAGE, &err);
     *folder = config_files_folder(a, config->files, config->state);
+    *kv_folder = arena_copy(a, config->kv_folder);
     config_free(config);
     return EXIT_DONE;
 }
 
-static int purge(const struct purge *p, struct str folder)
+static int purge(const struct purge *p, struct str folder, struct str kv_folder)
 {
     struct store *s;
     struct error err;
@@ -84,6 +90,8 @@ static int purge(const struct purge *p, struct str folder)
         return verb_fail(EXIT_FAILED, &err);
     int64_t before_s = p->before_ms == INT64_MAX ? INT64_MAX : p->before_ms / 1000;
     size_t files = folder.len ? shelf_purge(folder.data, before_s, p->key) : 0;
+    if (kv_folder.len > 0)
+        (void)spill_files_expire(kv_folder.data, p->before_ms);
     printf("%lld responses and %zu files and batches are deleted\n", (long long)responses, files);
     return EXIT_DONE;
 }
@@ -91,14 +99,14 @@ static int purge(const struct purge *p, struct str folder)
 int verb_purge(int argc, char **argv)
 {
     struct purge p = {{NULL, NULL}, NULL, NULL, false, false, 0};
-    struct str folder = STR_NONE;
+    struct str folder = STR_NONE, kv_folder = STR_NONE;
     int exit_code = options_read(argc, argv, &p);
     if (exit_code >= 0)
         return exit_code;
     struct arena *a = arena_create(64 * KIB);
-    exit_code = folder_find(&p, a, &folder);
+    exit_code = folders_find(&p, a, &folder, &kv_folder);
     if (exit_code == EXIT_DONE)
-        exit_code = purge(&p, folder);
+        exit_code = purge(&p, folder, kv_folder);
     arena_free(a);
     return exit_code;
 }

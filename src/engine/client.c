@@ -1,6 +1,8 @@
 /* The connection to a worker: bytes in, bytes out. What they may say is client_frame.c's. */
 #include <errno.h>
 #include <limits.h>
+#include <sodium.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -199,6 +201,22 @@ static void adapters_write(struct json_writer *w, const struct engine *e)
     json_array_end(w);
 }
 
+static void spill_write(struct json_writer *w, const struct engine *e)
+{
+    char key[2 * SPILL_KEY_BYTES + 1], identity[24];
+    if (e->spill.fd < 0)
+        return;
+    sodium_bin2hex(key, sizeof key, e->spill.key, sizeof e->spill.key);
+    snprintf(identity, sizeof identity, "%016llx", (unsigned long long)e->identity);
+    json_key(w, "spill_key");
+    json_write_text(w, key);
+    json_key(w, "spill_identity");
+    json_write_text(w, identity);
+    json_key(w, "spill_keep_ms");
+    json_write_int(w, e->options.spill.keep_ms);
+    sodium_memzero(key, sizeof key);
+}
+
 static int load_append(struct engine *e)
 {
     struct buf text;
@@ -207,6 +225,7 @@ static int load_append(struct engine *e)
     json_writer_init(&w, &text);
     json_object_begin(&w);
     adapters_write(&w, e);
+    spill_write(&w, e);
     json_key(&w, "threads");
     json_write_int(&w, e->options.threads);
     json_key(&w, "slots");

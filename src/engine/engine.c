@@ -28,6 +28,8 @@ void engine_unref(struct engine *e)
     free(e->file);
     free(e->kv_type);
     free(e->draft);
+    free(e->spill_folder);
+    spill_file_close(&e->spill);
     free(e->executable);
     free(e);
 }
@@ -77,6 +79,8 @@ int engine_create(
     e->file = copy(options->file);
     e->kv_type = copy(options->kv_type ? options->kv_type : "");
     e->draft = options->draft && options->draft[0] ? copy(options->draft) : NULL;
+    e->spill_folder = options->spill.bytes > 0 ? copy(options->spill.folder) : NULL;
+    e->spill.fd = -1;
     adapters_copy(e, options);
     list_init(&e->waiting);
     list_init(&e->open);

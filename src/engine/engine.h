@@ -33,6 +33,14 @@ struct engine_adapter {
  * part of a split model. */
 bool engine_part_read(struct str *stem, int64_t *part, int64_t *count);
 
+/* What memory has no room for of keys and values, and what would end with the worker: a file in this folder. */
+struct engine_spill {
+    int64_t bytes;      /* that it may have; 0: there is none */
+    const char *folder; /* copied */
+    bool kept;          /* over restarts of the gateway; else it has no name, and a key that is nowhere else */
+    int64_t keep_ms;    /* of what is kept, how long; 0: for ever */
+};
+
 struct engine_options {
     const char *name; /* for log lines */
     const char *file; /* the model; for "x-00001-of-0000N.gguf" the other parts beside it are opened too.
@@ -51,6 +59,7 @@ struct engine_options {
     bool memory_unchecked; /* loaded though it does not seem to fit: weights are mapped and come as needed */
     bool drafts_off;       /* no tokens are drafted */
     const char *draft;     /* the file of a smaller model with the same vocabulary, which drafts; NULL: none; copied */
+    struct engine_spill spill;
     int silence_ms; /* a worker that owes an answer and sends nothing for so long is killed; 0: 10 minutes */
     struct engine_pool *pool; /* NULL: loaded at once, and kept */
     int64_t keep_alive_ms;    /* in a pool: unloaded when idle for so long; negative: never for that */

@@ -17,6 +17,7 @@
 #include "base/list.h"
 #include "engine/engine.h"
 #include "engine/spawn.h"
+#include "engine/spill_file.h"
 
 enum {
     ENGINE_BACKOFF_FIRST_MS = 250,
@@ -75,7 +76,7 @@ struct engine_call {
 
 struct engine {
     _Atomic int refs; /* the owner's and one for each call */
-    char *name, *file, *executable, *kv_type, *draft; /* draft: NULL where there is none */
+    char *name, *file, *executable, *kv_type, *draft, *spill_folder; /* the last two: NULL where there is none */
     struct engine_adapter *adapters;
     size_t n_adapters;
     struct engine_options options; /* numbers filled in; strings above */
@@ -101,6 +102,7 @@ struct engine {
     uint32_t next_id;
     int sent_chats;
     struct spawn_process process; /* pid 0: none */
+    struct spill_file spill;      /* from the first load on, for all workers */
     struct loop_io *socket_io, *exit_io;
     bool socket_broken; /* writing failed; what the worker sent before is still read */
     struct buf in, out;

@@ -187,8 +187,9 @@ static void environment_fill(struct environment *env)
     env->list[n] = NULL;
 }
 
-/* The child's descriptors: 0 and 1 /dev/null, 2 ours, 3 the socket, 4.. the files, nothing else. The sources
- * stand above every target, so that no dup2 overwrites one that is still to come. */
+/* The child's descriptors: 0 and 1 /dev/null, 2 ours, 3 the socket, 4.. the files (a spill file last),
+ * nothing else. The sources stand above every target, so that no dup2 overwrites one that is still to come.
+ */
 static int actions_fill(posix_spawn_file_actions_t *actions, int socket, const int *files, size_t n_files)
 {
     int rc = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
@@ -220,14 +221,17 @@ static int attributes_fill(posix_spawnattr_t *attributes)
 }
 
 /* posix_spawn runs no code of ours between fork and exec, so it is safe among threads. */
-static int process_start(const char *executable, int socket, const int *files, size_t n_files, pid_t *pid)
+static int process_start(
+    const char *executable, int socket, const int *files, size_t n_files, int64_t spill_bytes, pid_t *pid)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     struct environment env;
-    char count[24];
-    snprintf(count, sizeof count, "%zu", n_files);
-    char *argv[] = {(char *)(uintptr_t)executable, (char[]){"--files"}, count, NULL};
+    char count[24], bytes[24];
+    snprintf(count, sizeof count, "%zu", n_files - (spill_bytes > 0));
+    snprintf(bytes, sizeof bytes, "%lld", (long long)spill_bytes);
+    char *argv[] = {(char *)(uintptr_t)executable, (char[]){"--files"}, count,
+        spill_bytes > 0 ? (char[]){"--spill"} : NULL, bytes, NULL};
     environment_fill(&env);
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attributes);
@@ -242,13 +246,13 @@ static int process_start(const char *executable, int socket, const int *files, s
 }
 
 /* Copies above the targets; false when there are no descriptors left. */
-static bool sources_copy(int socket, const struct spawn_files *files, int *high_socket, int *high)
+static bool sources_copy(int socket, const int *fds, size_t n, int *high_socket, int *high)
 {
-    int above = WIRE_MODEL_FD + (int)files->count;
+    int above = WIRE_MODEL_FD + (int)n;
     *high_socket = fcntl(socket, F_DUPFD_CLOEXEC, above);
     bool ok = *high_socket >= 0;
-    for (size_t i = 0; i < files->count; i++) {
-        high[i] = ok ? fcntl(files->fds[i], F_DUPFD_CLOEXEC, above) : -1;
+    for (size_t i = 0; i < n; i++) {
+        high[i] = ok ? fcntl(fds[i], F_DUPFD_CLOEXEC, above) : -1;
         ok = high[i] >= 0;
     }
     return ok;
@@ -260,17 +264,20 @@ static void fd_close(int fd)
         close(fd);
 }
 
-int spawn_worker(
-    const char *executable, const struct spawn_files *files, struct spawn_process *out, struct error *err)
+int spawn_worker(const char *executable, const struct spawn_files *files, int spill, int64_t spill_bytes,
+    struct spawn_process *out, struct error *err)
 {
-    int pair[2], high_socket = -1, high[WIRE_MODEL_FILES_MAX];
+    int pair[2], high_socket = -1, fds[WIRE_MODEL_FILES_MAX + 1], high[WIRE_MODEL_FILES_MAX + 1];
+    const size_t n = files->count + (spill_bytes > 0);
+    memcpy(fds, files->fds, files->count * sizeof *fds);
+    fds[files->count] = spill;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
         return error_set(err, ERROR_IO, "cannot make a socket for the engine: %s", strerror(errno));
     int rc = EMFILE;
-    if (sources_copy(pair[1], files, &high_socket, high))
-        rc = process_start(executable, high_socket, high, files->count, &out->pid);
+    if (sources_copy(pair[1], fds, n, &high_socket, high))
+        rc = process_start(executable, high_socket, high, n, spill_bytes, &out->pid);
     fd_close(high_socket);
-    for (size_t i = 0; i < files->count; i++)
+    for (size_t i = 0; i < n; i++)
         fd_close(high[i]);
     close(pair[1]);
     if (rc) {

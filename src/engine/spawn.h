@@ -26,13 +26,14 @@ int spawn_executable_find(const char *wanted, char *path, size_t size, struct er
 /* The path of a program of ours: beside this one, or where it is installed. */
 int spawn_beside_find(const char *name, char *path, size_t size, struct error *err) MUST_USE;
 
-/* Starts `executable --files N`. *socket is our end, non-blocking; *pidfd becomes readable when the process
- * has ended, which the caller then reaps (waitpid). The files stay the caller's. */
+/* Starts `executable --files N`; with spill_bytes, and a file for them, `--spill BYTES` as well. *socket is
+ * our end, non-blocking; *pidfd becomes readable when the process has ended, which the caller then reaps
+ * (waitpid). The files stay the caller's. spill_bytes 0: no such file. */
 struct spawn_process {
     pid_t pid;
     int pidfd, socket;
 };
-int spawn_worker(const char *executable, const struct spawn_files *files, struct spawn_process *out,
-    struct error *err) MUST_USE;
+int spawn_worker(const char *executable, const struct spawn_files *files, int spill, int64_t spill_bytes,
+    struct spawn_process *out, struct error *err) MUST_USE;
 
 #endif

@@ -262,6 +262,22 @@ static void files_weigh(struct engine *e, const struct spawn_files *files)
     pthread_mutex_unlock(&e->mutex);
 }
 
+/* The file for what goes to disk, opened once and kept for the workers to come: how many bytes it may have;
+ * 0: there is none. One that another process has (an engine that is on its way out) is asked for again at the
+ * next load. */
+static int64_t spill_ready(struct engine *e)
+{
+    const struct engine_spill *o = &e->options.spill;
+    struct error err;
+    if (o->bytes == 0 || e->options.inspect)
+        return 0;
+    if (e->spill.fd < 0 && spill_file_open(e->spill_folder, o->kept ? e->name : NULL, &e->spill, &err) != 0) {
+        log_warn("engine", "%s: no KV cache on disk until the next load: %s", e->name, err.message);
+        return 0;
+    }
+    return o->bytes;
+}
+
 static int process_start(struct engine *e, struct error *err)
 {
     struct spawn_files files;
@@ -269,7 +285,8 @@ static int process_start(struct engine *e, struct error *err)
     if (rc)
         return rc;
     files_weigh(e, &files);
-    rc = spawn_worker(e->executable, &files, &e->process, err);
+    const int64_t spill = spill_ready(e);
+    rc = spawn_worker(e->executable, &files, e->spill.fd, spill, &e->process, err);
     spawn_files_close(&files);
     if (rc)
         return rc;

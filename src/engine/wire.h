@@ -4,8 +4,8 @@
  *   | length | call    | type | zero  | payload: `length` bytes |        little-endian, both on one machine
  *
  * The worker inherits the socket as descriptor WIRE_FD and the model's files, in order, as WIRE_MODEL_FD,
- * WIRE_MODEL_FD + 1, ... It serves exactly one model. Neither side trusts the other's numbers: a frame over
- * LIMIT_WIRE_FRAME, an unknown type or a call that is not open ends the connection.
+ * WIRE_MODEL_FD + 1, ..., behind them perhaps a spill file (spill_format.h). It serves exactly one model. Neither
+ * side trusts the other's numbers: a frame over LIMIT_WIRE_FRAME, an unknown type or a call that is not open ends the connection.
  *
  * Calls: the gateway chooses `call` (1.., never reused on a connection) and opens it with a request frame; the
  * worker answers with any number of frames of that call, the last of which is RESULT, STOP or ERROR. Call 0 is
@@ -39,6 +39,8 @@ enum wire_type {
                         files are the adapters'. 0: choose. context 0: the model's own, at most 8192. speculate: false
                         where no tokens are to be drafted. draft: true: the file before the adapters' is a smaller
                         model that drafts.
+                        "spill_key" (hexadecimal), "spill_identity" (of the model's files), "spill_keep_ms": of
+                        the spill file, where there is one.
                         {"inspect":true}: parse the file only, for SHOW, TENSOR, TOKENIZE, RENDER */
     WIRE_CHAT,       /* chat_codec.h */
     WIRE_TOKENIZE,   /* {"text","add_special","parse_special"} -> {"ids":[...]} */

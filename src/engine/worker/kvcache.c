@@ -156,6 +156,28 @@ static void kv_copy(void *layer, int32_t from_page, int32_t to_page)
         l->backend->ops->copy(l->values + (size_t)to_page * v, l->values + (size_t)from_page * v, v);
 }
 
+/* A page's keys, then its values. */
+static size_t kv_page_save(const void *layer, int32_t page, char *to)
+{
+    const struct kv_layer *l = layer;
+    const size_t rows = (size_t)l->spec.n_heads * (size_t)l->n_rows;
+    const size_t k = rows * l->k_row, v = l->spec.latent ? 0 : rows * l->v_row;
+    if (to) {
+        l->backend->ops->copy(to, l->keys + (size_t)page * k, k);
+        l->backend->ops->copy(to + k, l->values + (size_t)page * v, v);
+    }
+    return k + v;
+}
+
+static void kv_page_load(void *layer, int32_t page, const char *from)
+{
+    struct kv_layer *l = layer;
+    const size_t rows = (size_t)l->spec.n_heads * (size_t)l->n_rows;
+    const size_t k = rows * l->k_row, v = l->spec.latent ? 0 : rows * l->v_row;
+    l->backend->ops->copy(l->keys + (size_t)page * k, from, k);
+    l->backend->ops->copy(l->values + (size_t)page * v, from + k, v);
+}
+
 /* `written` comes along: rows behind `length` that were written over are lost to the copy as well. Pages are
  * shared by then. */
 static void kv_fork(void *layer, int32_t from, int32_t to, int32_t length)
@@ -227,7 +249,7 @@ static int kv_restore(void *layer, int32_t slot, int32_t length, struct str *in,
 }
 
 static const struct state_ops kv_ops = {kv_bytes, kv_create, kv_free, kv_advance, kv_reach, kv_truncate,
-    kv_paged, kv_copy, kv_fork, kv_save, kv_restore};
+    kv_paged, kv_copy, kv_page_save, kv_page_load, kv_fork, kv_save, kv_restore};
 
 const struct state_ops *const state_kinds[STATE_KINDS] = {
     [STATE_KV] = &kv_ops, [STATE_RECURRENT] = &recurrent_ops};

@@ -349,6 +349,7 @@ void model_state_free(struct model_state *s)
         return;
     for (int32_t i = 0; s->layers && i < s->model->n_states; i++)
         state_kinds[s->model->states[i].kind]->free(s->layers[i]);
+    model_spill_free(s);
     pages_free(s->pages);
     program_free(&s->program);
     free(s->positions);

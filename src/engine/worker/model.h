@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/str.h"
+#include "engine/worker/spill.h"
 #include "engine/worker/tensor.h"
 
 struct gguf;
@@ -115,6 +116,19 @@ int32_t model_state_adopt(
 /* Others of the scope may have what the slot holds of these tokens, a page at a time; with `leave` all of it,
  * and the slot is empty. */
 void model_state_keep(struct model_state *s, int32_t slot, uint64_t scope, const int32_t *tokens, bool leave);
+
+/* From now on pages that make way go to the options' file (whose `owner` and `page_bytes` are the model's to
+ * say), and come back from there. `identity`: of the model's file. ERROR_UNSUPPORTED where slots share no
+ * pages; the errors of spill_open. */
+int model_state_spill(
+    struct model_state *s, const struct spill_options *o, struct str identity, struct error *err) MUST_USE;
+int32_t model_state_spilled(const struct model_state *s); /* pages on disk */
+/* Of these tokens, pages behind those that are held come from the disk, as many as a moment allows. False:
+ * none did. */
+bool model_state_recall(
+    struct model_state *s, const struct pages_kin *kin, const int32_t *tokens, int32_t count);
+/* Writes a page that is not on the disk yet; false: there is none. */
+bool model_state_spill_ahead(struct model_state *s);
 
 /* Pages that slots could still be given; needed: by a slot for `count` positions more, or by a sequence of
  * `length` positions of which `kept` are held already. A model without pages needs none. */

@@ -34,7 +34,7 @@ static uint64_t spec_hash(uint64_t hash, const struct state_spec *s)
     return hash;
 }
 
-static uint64_t model_hash(const struct model *m)
+uint64_t model_state_identity(const struct model *m)
 {
     uint64_t hash = mix(str_hash(m->info.architecture), str_hash(m->info.name));
     hash = mix(mix(hash, m->info.n_parameters), m->info.weight_bytes);
@@ -51,7 +51,7 @@ int model_state_save(const struct model_state *s, int32_t slot, struct buf *out,
             err, ERROR_INVALID, "slot %d does not exist: there are %d", (int)slot, (int)s->n_slots);
     const struct model *m = s->model;
     const struct saved_header header = {
-        SAVED_MAGIC, SAVED_VERSION, model_hash(m), s->lengths[slot], m->info.n_adapters};
+        SAVED_MAGIC, SAVED_VERSION, model_state_identity(m), s->lengths[slot], m->info.n_adapters};
     buf_append(out, &header, sizeof header);
     buf_append(out, s->scales + (size_t)slot * (size_t)m->info.n_adapters,
         (size_t)m->info.n_adapters * sizeof *s->scales);
@@ -66,7 +66,7 @@ static int header_check(const struct model_state *s, const struct saved_header *
 {
     if (h->magic != SAVED_MAGIC || h->version != SAVED_VERSION)
         return error_set(err, ERROR_INVALID, "the bytes are no saved state of version %d", SAVED_VERSION);
-    if (h->model != model_hash(s->model) || h->n_adapters != s->model->info.n_adapters)
+    if (h->model != model_state_identity(s->model) || h->n_adapters != s->model->info.n_adapters)
         return error_set(err, ERROR_INVALID, "the saved state is another model's");
     if (h->length < 0 || h->length > s->n_context)
         return error_set(err, ERROR_INVALID, "the saved state has %d tokens, a slot room for %d",

@@ -1,10 +1,13 @@
-/* What a model_state is to the files that work on it: model.c, model_slots.c and model_state.c. */
+/* What a model_state is to the files that work on it: model.c, model_slots.c, model_spill.c and
+ * model_state.c. */
 #ifndef WEIR_ENGINE_WORKER_MODEL_STATE_H
 #define WEIR_ENGINE_WORKER_MODEL_STATE_H
 
 #include "engine/worker/model_arch.h"
 #include "engine/worker/pages.h"
 #include "engine/worker/program.h"
+
+struct model_spill;
 
 struct model_state {
     const struct model *model;
@@ -13,8 +16,9 @@ struct model_state {
     int32_t *next;    /* of each slot while a batch runs */
     float *scales;    /* [slot][adapter] */
     void **layers;
-    struct pages *pages; /* of the layers that keep all positions; NULL: there are none */
-    bool shares;         /* all are such layers */
+    struct pages *pages;       /* of the layers that keep all positions; NULL: there are none */
+    bool shares;               /* all are such layers */
+    struct model_spill *spill; /* what goes to disk; NULL: nothing */
     struct program program;
     int32_t *positions, *outputs; /* of the tokens of one program, step_max of them */
 };
@@ -26,5 +30,9 @@ static inline float *model_slot_scales(const struct model_state *s, int32_t slot
 
 /* The slot is about to be written up to `length` positions. ERROR_BUSY: there are not enough pages. */
 int model_slot_reserve(struct model_state *s, int32_t slot, int32_t length, struct error *err) MUST_USE;
+
+/* Of the architecture, its shape and what each layer keeps. */
+uint64_t model_state_identity(const struct model *m);
+void model_spill_free(struct model_state *s);
 
 #endif

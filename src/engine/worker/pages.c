@@ -176,6 +176,8 @@ static void page_know(struct pages *p, int32_t page, int32_t parent, const struc
         kin_set(p, page, kin);
     p->n_unused += own->refs == 0;
     page_touch(p, page);
+    if (p->watch.known)
+        p->watch.known(p->watch.ctx, page);
 }
 
 /* A leaf goes out of the tree. */
@@ -204,6 +206,8 @@ static int32_t page_take(struct pages *p)
         int32_t page = (int32_t)(list_item(at, struct page, age) - p->page);
         if (p->page[page].refs > 0 || p->page[page].child >= 0)
             continue;
+        if (p->watch.leaves)
+            p->watch.leaves(p->watch.ctx, page);
         page_forget(p, page);
         break;
     }
@@ -302,6 +306,36 @@ int32_t pages_adopt(
     p->known[slot] = at / PAGE_POSITIONS;
     page_touch(p, last);
     return at;
+}
+
+int32_t pages_deepest(
+    const struct pages *p, const struct pages_kin *kin, const int32_t *tokens, int32_t count, int32_t *held)
+{
+    int32_t deepest = -1, n;
+    for (*held = 0;; *held += n) {
+        const int32_t page = child_find(p, deepest, kin, tokens + *held, count - *held, &n);
+        if (n < PAGE_POSITIONS)
+            return deepest;
+        deepest = page;
+    }
+}
+
+int32_t pages_bring(struct pages *p, int32_t parent)
+{
+    if (parent >= 0)
+        page_hold(p, parent); /* it may be the longest unused leaf itself */
+    const int32_t page = page_take(p);
+    if (parent >= 0)
+        page_release(p, parent);
+    return page;
+}
+
+void pages_bring_end(struct pages *p, int32_t page, int32_t parent, const struct pages_kin *kin,
+    const int32_t *tokens, bool good)
+{
+    if (good)
+        page_know(p, page, parent, kin, tokens, PAGE_POSITIONS);
+    page_release(p, page);
 }
 
 /* The slot's next page, which follows on from `parent` and holds `count` of the tokens, joins the tree; or

@@ -36,6 +36,14 @@ struct page {
     int32_t parent, child, next, prev; /* pages; -1: none */
 };
 
+/* Who is told of pages in the tree: that one has come into it (it is full, or the last of a sequence), and
+ * that one, whose parents are all still there, is about to be given up. */
+struct pages_watch {
+    void (*known)(void *ctx, int32_t page);
+    void (*leaves)(void *ctx, int32_t page);
+    void *ctx;
+};
+
 struct pages {
     int32_t n_pages, n_slots, n_slot_pages; /* n_slot_pages: as many as a slot may hold */
     int32_t n_scales;
@@ -44,12 +52,13 @@ struct pages {
     int32_t n_unused;      /* kept, and no slot's */
     int32_t first;         /* of the pages that sequences begin with; -1: none */
     struct list ages;
-    int32_t *tokens; /* [page][PAGE_POSITIONS] */
-    float *scales;   /* [page][n_scales], of first pages: */
-    uint64_t *scope; /* [page] */
-    int32_t *table;  /* [slot][n_slot_pages] */
-    int32_t *held;   /* of each slot: pages */
-    int32_t *known;  /* of each slot: how many of its pages, from the first, are in the tree */
+    int32_t *tokens;          /* [page][PAGE_POSITIONS] */
+    float *scales;            /* [page][n_scales], of first pages: */
+    uint64_t *scope;          /* [page] */
+    int32_t *table;           /* [slot][n_slot_pages] */
+    int32_t *held;            /* of each slot: pages */
+    int32_t *known;           /* of each slot: how many of its pages, from the first, are in the tree */
+    struct pages_watch watch; /* no functions: nobody */
 };
 
 /* The page of a position that the slot holds, or has reserved. */
@@ -100,6 +109,15 @@ int32_t pages_match(const struct pages *p, const struct pages_kin *kin, const in
 /* The slot, which is empty, takes them: as many as match says. */
 int32_t pages_adopt(
     struct pages *p, int32_t slot, const struct pages_kin *kin, const int32_t *tokens, int32_t count);
+/* The last of the full pages that hold the tokens, and how many tokens these are; -1: none. */
+int32_t pages_deepest(
+    const struct pages *p, const struct pages_kin *kin, const int32_t *tokens, int32_t count, int32_t *held);
+/* A page for the PAGE_POSITIONS tokens that follow on from `parent` (-1: first ones), which only the tree
+ * will hold; -1: slots hold all. Once it is filled, bring_end: it is known by its tokens, or (not `good`)
+ * free. */
+int32_t pages_bring(struct pages *p, int32_t parent);
+void pages_bring_end(struct pages *p, int32_t page, int32_t parent, const struct pages_kin *kin,
+    const int32_t *tokens, bool good);
 /* Keeps the slot's pages by their tokens, of which it holds `count`: those that are full, with `last` also
  * the one that is not. A page that another slot has kept meanwhile by the same tokens is used instead. */
 void pages_keep(struct pages *p, int32_t slot, const struct pages_kin *kin, const int32_t *tokens,

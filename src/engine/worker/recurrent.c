@@ -173,5 +173,5 @@ static int recurrent_restore(void *layer, int32_t slot, int32_t length, struct s
 }
 
 const struct state_ops recurrent_ops = {recurrent_bytes, recurrent_create, recurrent_free, recurrent_advance,
-    recurrent_reach, recurrent_truncate, recurrent_paged, recurrent_copy, recurrent_fork, recurrent_save,
+    recurrent_reach, recurrent_truncate, recurrent_paged, recurrent_copy, NULL, NULL, recurrent_fork, recurrent_save,
     recurrent_restore};

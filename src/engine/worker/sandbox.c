@@ -94,8 +94,7 @@ static int landlock_enter(struct error *err)
 static const int always_allowed[] = {
     SCMP_SYS(read),
     SCMP_SYS(readv),
-    SCMP_SYS(write),
-    SCMP_SYS(writev),
+    SCMP_SYS(pread64),
     SCMP_SYS(close),
     SCMP_SYS(lseek),
     SCMP_SYS(fstat),
@@ -137,13 +136,35 @@ static const int always_allowed[] = {
 struct conditional {
     int call;
     unsigned n;
-    struct scmp_arg_cmp args[2];
+    struct scmp_arg_cmp args[3];
 };
 #define MASKED(arg, mask, value)                                                                             \
     {                                                                                                        \
         arg, SCMP_CMP_MASKED_EQ, mask, value                                                                 \
     }
 #define ALL UINT64_MAX
+
+/* What is written goes to the socket and the log; to the file of our own, if there is one, only by its place. The
+ * whole register is compared, of which the kernel takes the lower half: so `other` is all that is less. */
+static int writing_allow(scmp_filter_ctx ctx, int own, uint64_t own_bytes)
+{
+    const struct scmp_arg_cmp other = {0, SCMP_CMP_LT, (scmp_datum_t)own, 0},
+                              same = {0, SCMP_CMP_EQ, (scmp_datum_t)own, 0};
+    if (own_bytes == 0) {
+        int rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(write), 0);
+        return rc ? rc : seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(writev), 0);
+    }
+    const struct conditional rules[] = {
+        {SCMP_SYS(write), 1, {other}},
+        {SCMP_SYS(writev), 1, {other}},
+        {SCMP_SYS(pwrite64), 3, {same, {2, SCMP_CMP_LE, own_bytes, 0}, {3, SCMP_CMP_LE, own_bytes, 0}}},
+        {SCMP_SYS(ftruncate), 2, {same, {1, SCMP_CMP_LE, own_bytes, 0}}},
+    };
+    int rc = 0;
+    for (size_t i = 0; i < sizeof rules / sizeof *rules && rc == 0; i++)
+        rc = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, rules[i].call, rules[i].n, rules[i].args);
+    return rc;
+}
 
 static int rules_add(scmp_filter_ctx ctx)
 {
@@ -173,7 +194,7 @@ static int rules_add(scmp_filter_ctx ctx)
     return rc;
 }
 
-static int seccomp_enter(struct error *err)
+static int seccomp_enter(int own, uint64_t own_bytes, struct error *err)
 {
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (!ctx)
@@ -184,6 +205,8 @@ static int seccomp_enter(struct error *err)
     if (rc == 0)
         rc = rules_add(ctx);
     if (rc == 0)
+        rc = writing_allow(ctx, own, own_bytes);
+    if (rc == 0)
         rc = seccomp_load(ctx);
     seccomp_release(ctx);
     if (rc == 0)
@@ -192,7 +215,7 @@ static int seccomp_enter(struct error *err)
         "the system-call filter was refused (%s): the engine needs a kernel with seccomp", strerror(-rc));
 }
 
-int sandbox_enter(int keep, struct error *err)
+int sandbox_enter(int keep, uint64_t own_bytes, struct error *err)
 {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return error_set(err, ERROR_IO, "privileges cannot be dropped: %s", strerror(errno));
@@ -202,6 +225,6 @@ int sandbox_enter(int keep, struct error *err)
     if (rc == 0)
         rc = process_limit(keep, err);
     if (rc == 0)
-        rc = seccomp_enter(err);
+        rc = seccomp_enter(keep - 1, own_bytes, err);
     return rc;
 }

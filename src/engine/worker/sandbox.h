@@ -10,11 +10,15 @@
 #ifndef WEIR_ENGINE_WORKER_SANDBOX_H
 #define WEIR_ENGINE_WORKER_SANDBOX_H
 
+#include <stdint.h>
+
 #include "base/error.h"
 
-/* Keeps descriptors 0..keep-1 (0 becomes /dev/null) and closes the others. Everything after this call happens
- * inside. A kernel without seccomp is an error, one without Landlock a warning in the log. */
-int sandbox_enter(int keep, struct error *err) MUST_USE;
+/* Keeps descriptors 0..keep-1 (0 becomes /dev/null) and closes the others. The last one, where `own_bytes` is
+ * not 0, is a file that may be written at places up to there; nothing else on disk can be written but where
+ * standard error leads. Everything after this call happens inside. A kernel without seccomp is an error, one
+ * without Landlock a warning in the log. */
+int sandbox_enter(int keep, uint64_t own_bytes, struct error *err) MUST_USE;
 
 /* Enters the sandbox and tries to get out of it; prints a line per attempt ("refused: open") on standard
  * output. Returns 0 when every attempt was refused and what must work works. */

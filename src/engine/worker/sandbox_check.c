@@ -20,7 +20,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { KEEP = 3 };
+enum { OWN = 3, OWN_BYTES = 1 << 20 }; /* a file that may be written, and how much of it */
 
 /* System calls are made directly: the worker does not link the C library's functions for most of them. */
 struct attempt {
@@ -160,6 +160,31 @@ static int kernel_and_memory(void)
     return failed;
 }
 
+/* The file of our own takes so much and no more; and only by places, however its number is written. */
+static int own_file(void)
+{
+    static char byte;
+    static struct iovec vector = {&byte, 1};
+    const struct attempt attempts[] = {
+        {"write to the file", SYS_write, {OWN, POINTER(&byte), 1}},
+        {"write to the file by a longer number", SYS_write, {OWN | 1L << 32, POINTER(&byte), 1}},
+        {"writev to the file", SYS_writev, {OWN, POINTER(&vector), 1}},
+        {"pwrite64 behind the limit", SYS_pwrite64, {OWN, POINTER(&byte), 1, OWN_BYTES + 1}},
+        {"pwrite64 of too much", SYS_pwrite64, {OWN, POINTER(&byte), OWN_BYTES + 1, 0}},
+        {"pwrite64 elsewhere", SYS_pwrite64, {STDOUT_FILENO, POINTER(&byte), 1, 0}},
+        {"pwritev", SYS_pwritev, {OWN, POINTER(&vector), 1, 0}},
+        {"ftruncate behind the limit", SYS_ftruncate, {OWN, OWN_BYTES + 1}},
+        {"fallocate", SYS_fallocate, {OWN, 0, 0, 1}},
+    };
+    int failed = 0;
+    for (size_t i = 0; i < sizeof attempts / sizeof *attempts; i++)
+        failed += !refused(&attempts[i]);
+    const bool works =
+        pwrite(OWN, "x", 1, 5) == 1 && pread(OWN, &byte, 1, 5) == 1 && byte == 'x' && ftruncate(OWN, 0) == 0;
+    printf("%s: a file of our own\n", works ? "works" : "DOES NOT WORK");
+    return failed + !works;
+}
+
 static void *thread_main(void *arg)
 {
     *(bool *)arg = true;
@@ -186,14 +211,16 @@ static int what_must_work(void)
 
 int sandbox_self_test(void)
 {
-    struct error err;
+    struct error err = {0};
     parent = getppid();
     setvbuf(stdout, NULL, _IOLBF, 4096);
-    if (sandbox_enter(KEEP, &err) != 0) {
+    const int own = memfd_create("own", 0);
+    if (own < 0 || (own != OWN && dup2(own, OWN) < 0) || sandbox_enter(OWN + 1, OWN_BYTES, &err) != 0) {
         fprintf(stderr, "weir-engine: %s\n", err.message);
         return 1;
     }
-    int failed = files_and_programs() + network() + processes() + kernel_and_memory() + what_must_work();
+    int failed =
+        files_and_programs() + network() + processes() + kernel_and_memory() + own_file() + what_must_work();
     printf("%d walls are open\n", failed);
     return failed ? 1 : 0;
 }

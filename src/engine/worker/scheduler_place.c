@@ -274,7 +274,9 @@ void slots_fill(struct scheduler *s)
         struct place place = place_find(s, q);
         if (place.slot < 0)
             return;
-        if (beginning_comes(s, q, place.kept))
+        const struct pages_kin kin = {q->scope, q->scales};
+        if (model_state_recall(s->state, &kin, q->tokens.ids, (int32_t)most_had(q)) ||
+            beginning_comes(s, q, place.kept))
             continue;
         if (!room_make(s, &place) && is_anyone_running(s))
             return;

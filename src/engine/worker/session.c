@@ -299,9 +299,10 @@ static int turn(struct session *s, struct error *err)
     if (rc)
         return rc;
     bool busy = work_waits(s), full = queued(s) >= QUEUE_HIGH;
+    const bool resting = !busy && s->state && model_state_spill_ahead(s->state);
     struct pollfd p = {.fd = s->setup.fd};
     p.events = (short)((full ? 0 : POLLIN) | (queued(s) > 0 ? POLLOUT : 0));
-    if (poll(&p, 1, busy ? 0 : -1) < 0 && errno != EINTR)
+    if (poll(&p, 1, busy || resting ? 0 : -1) < 0 && errno != EINTR)
         return error_set(err, ERROR_IO, "the socket cannot be watched: %s", strerror(errno));
     if (full && (p.revents & (POLLHUP | POLLERR)))
         return 1;

@@ -12,11 +12,13 @@
 #include <stdint.h>
 
 struct session_setup {
-    int fd;           /* the socket, non-blocking */
-    const int *files; /* the model's, in order */
-    size_t n_files;   /* 0: no model, only templates are rendered */
-    int32_t cores;    /* physical ones that we may use */
-    uint64_t memory;  /* that we may take, in bytes */
+    int fd;               /* the socket, non-blocking */
+    const int *files;     /* the model's, in order */
+    size_t n_files;       /* 0: no model, only templates are rendered */
+    int32_t cores;        /* physical ones that we may use */
+    uint64_t memory;      /* that we may take, in bytes */
+    int spill;            /* a file to read and write, for pages that memory has no room for, */
+    uint64_t spill_bytes; /* and how large it may become; 0: there is none */
 };
 
 /* Serves until the gateway closes the socket: 0. Negative, with a line in the log, when the gateway broke the

@@ -1,5 +1,6 @@
 /* LOAD: from descriptors to a model that runs. */
 #include <errno.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -29,6 +30,8 @@ struct load_options {
     enum tensor_type kv_type;
     bool inspect, memory_unchecked, speculate, draft;
     const json_t *adapters;
+    int64_t spill_keep_ms;
+    struct str spill_key, spill_identity; /* in the arena of LOAD */
 };
 
 static int kv_type_read(const json_t *root, enum tensor_type *out, struct error *err)
@@ -76,6 +79,12 @@ static int options_read(struct arena *a, struct str payload, struct load_options
         rc = json_get_int(root, "kv_bytes", 0, 0, INT64_MAX, &o->kv_bytes, err);
     if (rc == 0)
         rc = kv_type_read(root, &o->kv_type, err);
+    if (rc == 0)
+        rc = json_get_int(root, "spill_keep_ms", 0, 0, INT64_MAX, &o->spill_keep_ms, err);
+    if (rc == 0)
+        rc = json_get_str(root, "spill_key", &o->spill_key, err);
+    if (rc == 0)
+        rc = json_get_str(root, "spill_identity", &o->spill_identity, err);
     o->adapters = rc == 0 ? json_object_get(root, "adapters") : NULL;
     return rc;
 }
@@ -169,6 +178,29 @@ static void sizes_choose(struct session *s, const struct load_options *o)
             "session", "a context of %d: the model can do %d, but does short texts worse then", best, train);
 }
 
+/* Without the file a model runs all the same. */
+static void spill_start(struct session *s, const struct load_options *o)
+{
+    struct spill_options options = {
+        .fd = s->setup.spill, .most = s->setup.spill_bytes, .keep_ms = o->spill_keep_ms};
+    struct error err = {0};
+    size_t n = 0;
+    if (s->setup.spill_bytes == 0)
+        return;
+    int rc =
+        sodium_hex2bin(
+            options.key, sizeof options.key, o->spill_key.data, o->spill_key.len, NULL, &n, NULL) == 0 &&
+                n == sizeof options.key
+            ? model_state_spill(s->state, &options, o->spill_identity, &err)
+            : error_set(&err, ERROR_INVALID, "the key is not %zu bytes in hexadecimal", sizeof options.key);
+    sodium_memzero(options.key, sizeof options.key);
+    if (rc)
+        log_warn("spill", "no KV cache on disk: %s", err.message);
+    else if (model_state_spilled(s->state) > 0)
+        log_info("spill", "%d tokens of earlier prompts are on disk",
+            (int)model_state_spilled(s->state) * PAGE_POSITIONS);
+}
+
 static int state_create(struct session *s, const struct load_options *o, struct error *err)
 {
     const struct model_info *info = model_info(s->model);
@@ -181,6 +213,7 @@ static int state_create(struct session *s, const struct load_options *o, struct 
     free(scales);
     if (rc || info->encoder)
         return rc;
+    spill_start(s, o);
     const struct scheduler_options options = {
         .n_slots = s->n_slots,
         .n_context = s->n_context,
@@ -302,6 +335,33 @@ static int template_start(struct session *s, const struct load_options *o, struc
     return 0;
 }
 
+static int model_open(struct session *s, const struct load_options *o, struct error *err)
+{
+    if (s->setup.n_files == 0)
+        return template_start(s, o, err);
+    int rc = 0;
+    if (o->draft && s->setup.n_files < (size_t)s->n_adapters + 2)
+        rc = error_set(err, ERROR_INVALID, "a draft model wants a model before it");
+    if (rc == 0)
+        rc = gguf_open(s->setup.files, s->setup.n_files - (size_t)s->n_adapters - o->draft, &s->gguf, err);
+    if (rc)
+        return rc;
+    rc = tokenizer_create(s->gguf, &s->tokenizer, &s->tokenizer_error);
+    if (rc && !o->inspect) {
+        *err = s->tokenizer_error;
+        return rc;
+    }
+    prompt_template_load(s);
+    session_sampling_read(s->gguf, &s->sampling);
+    rc = o->draft ? session_draft_open(s, err) : 0;
+    rc = rc || o->inspect ? rc : model_start(s, o, err);
+    if (rc == 0)
+        rc = ready_send(s, err);
+    if (rc == 0)
+        s->stage = o->inspect ? SESSION_INSPECT : SESSION_UP;
+    return rc;
+}
+
 int session_load(struct session *s, struct str payload, struct error *err)
 {
     struct load_options o = {0};
@@ -309,28 +369,9 @@ int session_load(struct session *s, struct str payload, struct error *err)
     int rc = options_read(a, payload, &o, err);
     if (rc == 0)
         rc = session_adapters_open(s, o.adapters, err);
+    if (rc == 0)
+        rc = model_open(s, &o, err);
     arena_free(a);
-    if (rc == 0 && s->setup.n_files == 0)
-        return template_start(s, &o, err);
-    if (rc == 0 && o.draft && s->setup.n_files < (size_t)s->n_adapters + 2)
-        rc = error_set(err, ERROR_INVALID, "a draft model wants a model before it");
-    if (rc == 0)
-        rc = gguf_open(s->setup.files, s->setup.n_files - (size_t)s->n_adapters - o.draft, &s->gguf, err);
-    if (rc)
-        return rc;
-    rc = tokenizer_create(s->gguf, &s->tokenizer, &s->tokenizer_error);
-    if (rc && !o.inspect) {
-        *err = s->tokenizer_error;
-        return rc;
-    }
-    prompt_template_load(s);
-    session_sampling_read(s->gguf, &s->sampling);
-    rc = o.draft ? session_draft_open(s, err) : 0;
-    rc = rc || o.inspect ? rc : model_start(s, &o, err);
-    if (rc == 0)
-        rc = ready_send(s, err);
-    if (rc == 0)
-        s->stage = o.inspect ? SESSION_INSPECT : SESSION_UP;
     return rc;
 }
 

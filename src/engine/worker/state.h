@@ -54,6 +54,10 @@ struct state_ops {
     /* Would it keep everything in the room's pages? Then fork has nothing to do; a page is copied instead. */
     bool (*paged)(const struct state_spec *spec, const struct state_room *room);
     void (*copy)(void *layer, int32_t from_page, int32_t to_page); /* of one that is not paged: nothing */
+    /* What a page of a paged layer holds, as bytes: how many, written to `to` unless that is NULL; and back.
+     */
+    size_t (*page_save)(const void *layer, int32_t page, char *to);
+    void (*page_load)(void *layer, int32_t page, const char *from);
     /* Slot `to` becomes what `from` would be after truncate(length), which reach allows; `from` stays. */
     void (*fork)(void *layer, int32_t from, int32_t to, int32_t length);
     /* Appends what the slot holds of positions < length, which reach allows. */

@@ -34,7 +34,8 @@ static void test_every_way_out_is_refused(void **state)
     static const char *const attempts[] = {"open", "openat", "openat2", "socket", "socketpair", "connect",
         "execve", "execveat", "fork", "clone of a process", "clone3", "ptrace", "kill of the parent",
         "process_vm_readv", "io_uring_setup", "bpf", "userfaultfd", "memfd_create", "mmap of code",
-        "mprotect to code", "mmap of a file to write", "newfstatat", "prctl", "prlimit64"};
+        "mprotect to code", "write to the file", "pwrite64 behind the limit", "mmap of a file to write",
+        "newfstatat", "prctl", "prlimit64"};
     struct buf out;
     int rc = run(argv, -1, -1, &out);
     if (rc != 0)

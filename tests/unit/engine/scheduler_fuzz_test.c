@@ -1,13 +1,14 @@
 /* The scheduler over models: arrivals, lengths, turns of conversations, pauses and cancels by chance, with
  * fewer pages than all would take, and with drafts of which some are right. Whatever was shared, moved, taken
- * back and computed again, each stream is what the model says to its prompt alone, greedily. WEIR_FUZZ_SEED
- * chooses another run. */
+ * back, brought from a disk that is damaged at times and computed again, each stream is what the model says
+ * to its prompt alone, greedily. WEIR_FUZZ_SEED chooses another run. */
 #include "engine/worker/scheduler.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -35,6 +36,7 @@ struct run {
     struct client clients[CLIENTS];
     int32_t n_clients;
     struct draft_counts counts;
+    int spill; /* a file for pages that make way; -1: none */
 };
 
 /* Steps take any time: whether drafts pay changes all along. */
@@ -166,8 +168,22 @@ static void arrive(struct run *run)
     run->n_clients++;
 }
 
+/* What is in the file gets damaged now and then; at times there is nothing else to do. */
+static void disturb_disk(struct run *run)
+{
+    char noise[64];
+    const off_t size = run->spill < 0 ? 0 : lseek(run->spill, 0, SEEK_END);
+    if (size > 0 && below(run, 30) == 0) {
+        rand_bytes(noise, sizeof noise);
+        assert_true(pwrite(run->spill, noise, sizeof noise, (off_t)below(run, (uint32_t)size)) > 0);
+    }
+    if (below(run, 4) == 0)
+        (void)model_state_spill_ahead(run->x.state);
+}
+
 static void disturb(struct run *run)
 {
+    disturb_disk(run);
     struct client *c = run->n_clients > 0 ? &run->clients[below(run, (uint32_t)run->n_clients)] : NULL;
     if (!c || !c->sequence)
         return;
@@ -241,6 +257,15 @@ static bool start(struct run *run, int32_t index, const char **name)
     }
     if (index % 3 == 2 && model_state_create(run->x.model, SLOTS, ROOM, &run->draft, &err) != 0)
         fail_msg("%s: %s", *name, err.message);
+    run->spill = -1;
+    if (model_state_shares(run->x.state)) {
+        FILE *file = tmpfile();
+        run->spill = dup(fileno(file));
+        fclose(file);
+        const struct spill_options disk = {.fd = run->spill, .most = 3 << 19};
+        if (model_state_spill(run->x.state, &disk, STR("a file"), &err) != 0)
+            fail_msg("%s: %s", *name, err.message);
+    }
     rand_pcg_seed(&run->r, (uint64_t)(seed ? atoll(seed) : 6) + (uint64_t)index);
     const struct scheduler_options o = {.n_slots = SLOTS,
         .n_context = ROOM,
@@ -262,6 +287,8 @@ static void finish(struct run *run)
     if (run->other.model)
         unload(&run->other);
     unload(&run->x);
+    if (run->spill >= 0)
+        close(run->spill);
 }
 
 static void work(struct run *run, int32_t n_clients)
@@ -285,6 +312,7 @@ static void streams_are_as_if_alone(void **state)
     const char *name;
     int32_t sharing = 0, shared = 0;
     struct draft_counts drafts = {0};
+    int64_t spilled = 0;
     int64_t behind = 0; /* of those: where the state cannot go back */
     for (int32_t index = 0; start(&run, index, &name); index++) {
         const bool shares = model_state_shares(run.x.state);
@@ -299,6 +327,7 @@ static void streams_are_as_if_alone(void **state)
         }
         assert_true(ended >= run.n_clients / 2);
         shared += shares ? cached : 0;
+        spilled += model_state_spilled(run.x.state);
         sharing += shares;
         drafts.drafted += run.counts.drafted;
         drafts.accepted += run.counts.accepted;
@@ -308,7 +337,7 @@ static void streams_are_as_if_alone(void **state)
             assert_int_equal(model_state_pages_left(run.x.state), PAGES);
         finish(&run);
     }
-    assert_true(sharing > 5 && shared > 1000);
+    assert_true(sharing > 5 && shared > 1000 && spilled > 50);
     assert_true(drafts.accepted > 500 && drafts.drafted > drafts.accepted + 200 && behind > 10);
 }
 

@@ -101,6 +101,16 @@ int32_t model_state_adopt(
     return 0;
 }
 
+bool model_state_recall(
+    struct model_state *s, const struct pages_kin *kin, const int32_t *tokens, int32_t count)
+{
+    (void)s;
+    (void)kin;
+    (void)tokens;
+    (void)count;
+    return false;
+}
+
 void model_state_keep(struct model_state *s, int32_t slot, uint64_t scope, const int32_t *tokens, bool leave)
 {
     (void)scope;

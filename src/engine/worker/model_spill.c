@@ -1,0 +1,193 @@
+/* Pages of a state on disk (spill.h): those that make way are written first, and what a prompt begins with
+ * comes back. While there is nothing else to do, pages of the tree are written ahead, so that what ends the
+ * process does not take them along. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "engine/worker/model_arch.h"
+#include "engine/worker/model_state.h"
+
+enum { RECALL_BYTES = 8 * MIB }; /* brought back at a time: some milliseconds */
+
+struct model_spill {
+    struct spill *file;
+    size_t page_bytes;
+    struct spill_name *names; /* of the pages in the tree that are full */
+    bool *waits;              /* is still to be written ahead */
+    int32_t n_waiting;
+};
+
+/* A page's tokens follow on from its parent's name; a first one's from whose they are. */
+static void page_name(const struct model_state *s, int32_t parent, const struct pages_kin *kin,
+    const int32_t *tokens, struct spill_name *out)
+{
+    const struct model_spill *own = s->spill;
+    struct spill_name whose;
+    spill_name(own->file, NULL, &kin->scope, sizeof kin->scope, &whose);
+    for (int32_t i = 0; parent < 0 && i < s->model->info.n_adapters; i++) {
+        const float scale = kin->scales ? kin->scales[i] : 0;
+        spill_name(own->file, &whose, &scale, sizeof scale, &whose);
+    }
+    spill_name(
+        own->file, parent < 0 ? &whose : &own->names[parent], tokens, PAGE_POSITIONS * sizeof *tokens, out);
+}
+
+static void page_known(void *ctx, int32_t page)
+{
+    struct model_state *s = ctx;
+    struct model_spill *own = s->spill;
+    const struct pages *p = s->pages;
+    const size_t n_scales = (size_t)p->n_scales;
+    const struct pages_kin kin = {p->scope[page], p->scales + (size_t)page * n_scales};
+    if (p->page[page].count < PAGE_POSITIONS)
+        return;
+    page_name(s, p->page[page].parent, &kin, p->tokens + (size_t)page * PAGE_POSITIONS, &own->names[page]);
+    own->waits[page] = !spill_has(own->file, &own->names[page]);
+    own->n_waiting += own->waits[page];
+}
+
+static void page_write(struct model_state *s, int32_t page)
+{
+    struct model_spill *own = s->spill;
+    own->n_waiting -= own->waits[page];
+    own->waits[page] = false;
+    if (spill_has(own->file, &own->names[page]))
+        return;
+    char *to = spill_page(own->file);
+    for (int32_t i = 0; i < s->model->n_states; i++)
+        to += state_kinds[s->model->states[i].kind]->page_save(s->layers[i], page, to);
+    spill_write(own->file, &own->names[page]);
+}
+
+static void page_leaves(void *ctx, int32_t page)
+{
+    struct model_state *s = ctx;
+    if (s->pages->page[page].count == PAGE_POSITIONS)
+        page_write(s, page);
+}
+
+/* Of those that wait the one that was used last, and of a beginning the first. */
+bool model_state_spill_ahead(struct model_state *s)
+{
+    if (!s->spill || s->spill->n_waiting == 0)
+        return false;
+    for (const struct list *at = s->pages->ages.prev; at != &s->pages->ages; at = at->prev) {
+        const int32_t page = (int32_t)(list_item(at, struct page, age) - s->pages->page);
+        if (!s->spill->waits[page])
+            continue;
+        page_write(s, page);
+        return true;
+    }
+    return false;
+}
+
+static bool page_read(struct model_state *s, int32_t page, const struct spill_name *name)
+{
+    if (!spill_read(s->spill->file, name))
+        return false;
+    const char *from = spill_page(s->spill->file);
+    for (int32_t i = 0; i < s->model->n_states; i++) {
+        const struct state_ops *ops = state_kinds[s->model->states[i].kind];
+        ops->page_load(s->layers[i], page, from);
+        from += ops->page_save(s->layers[i], page, NULL);
+    }
+    return true;
+}
+
+/* A page was not whole, so those behind it are computed: they are written anew, whether they are whole or
+ * not. */
+static void rest_forget(
+    struct model_state *s, struct spill_name name, const int32_t *tokens, int32_t at, int32_t count)
+{
+    for (; at + PAGE_POSITIONS <= count; at += PAGE_POSITIONS) {
+        spill_name(s->spill->file, &name, tokens + at, PAGE_POSITIONS * sizeof *tokens, &name);
+        spill_forget(s->spill->file, &name);
+    }
+}
+
+bool model_state_recall(
+    struct model_state *s, const struct pages_kin *kin, const int32_t *tokens, int32_t count)
+{
+    int32_t at;
+    size_t brought = 0;
+    if (!s->spill)
+        return false;
+    int32_t parent = pages_deepest(s->pages, kin, tokens, count, &at);
+    for (; at + PAGE_POSITIONS <= count && brought < RECALL_BYTES; at += PAGE_POSITIONS) {
+        struct spill_name name;
+        page_name(s, parent, kin, tokens + at, &name);
+        const int32_t page = spill_has(s->spill->file, &name) ? pages_bring(s->pages, parent) : -1;
+        if (page < 0)
+            break;
+        const bool good = page_read(s, page, &name);
+        pages_bring_end(s->pages, page, parent, kin, tokens + at, good);
+        if (!good) {
+            rest_forget(s, name, tokens, at + PAGE_POSITIONS, count);
+            break;
+        }
+        parent = page;
+        brought += s->spill->page_bytes;
+    }
+    return brought > 0;
+}
+
+/* What the bytes of a page depend on, apart from the model's file: shapes, the positions' scale (by the
+ * context, in some architectures), and by which arithmetic they were made. */
+static void owner_write(const struct model_state *s, struct str identity, struct buf *out)
+{
+    const uint64_t model = model_state_identity(s->model);
+    buf_append_str(out, identity);
+    buf_append(out, &model, sizeof model);
+    buf_append(out, &s->n_context, sizeof s->n_context);
+    buf_append_text(out, backend_isa(s->model->backend));
+    buf_append_text(out, " " WEIR_VERSION);
+}
+
+int model_state_spill(
+    struct model_state *s, const struct spill_options *asked, struct str identity, struct error *err)
+{
+    struct spill_options o = *asked;
+    struct buf owner;
+    if (!s->shares)
+        return error_set(err, ERROR_UNSUPPORTED,
+            "a model with sliding windows or recurrent state keeps no pages: nothing of it goes to disk");
+    struct model_spill *own = calloc(1, sizeof *own);
+    s->spill = own;
+    if (!own)
+        return error_set(err, ERROR_MEMORY, "no memory for the KV cache on disk");
+    own->names = calloc((size_t)s->pages->n_pages, sizeof *own->names);
+    own->waits = calloc((size_t)s->pages->n_pages, sizeof *own->waits);
+    for (int32_t i = 0; i < s->model->n_states; i++)
+        own->page_bytes += state_kinds[s->model->states[i].kind]->page_save(s->layers[i], 0, NULL);
+    buf_init(&owner, MIB);
+    owner_write(s, identity, &owner);
+    o.page_bytes = own->page_bytes;
+    o.owner = buf_str(&owner);
+    int rc = own->names && own->waits && !owner.failed
+                 ? spill_open(&o, &own->file, err)
+                 : error_set(err, ERROR_MEMORY, "no memory for the KV cache on disk");
+    buf_free(&owner);
+    if (rc)
+        model_spill_free(s);
+    else
+        s->pages->watch = (struct pages_watch){page_known, page_leaves, s};
+    return rc;
+}
+
+int32_t model_state_spilled(const struct model_state *s)
+{
+    return s->spill ? spill_count(s->spill->file) : 0;
+}
+
+void model_spill_free(struct model_state *s)
+{
+    if (!s->spill)
+        return;
+    spill_close(s->spill->file);
+    free(s->spill->names);
+    free(s->spill->waits);
+    free(s->spill);
+    s->spill = NULL;
+}
