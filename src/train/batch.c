@@ -112,7 +112,9 @@ static void doc_append(
     int32_t *targets = (int32_t *)(uintptr_t)s->targets, *docs = (int32_t *)(uintptr_t)s->docs;
     float *weights = (float *)(uintptr_t)s->weights;
     for (size_t i = 0; i < n; i++) {
-        const float weight = i + 1 == n ? 0 : d->learned[from + i + 1] ? 1 : prompt;
+        const float weight = i + 1 == n                 ? 0
+                             : d->learned[from + i + 1] ? (float)d->learned[from + i + 1]
+                                                        : prompt;
         if (weight > 0) {
             rows[s->n_targets] = s->n_tokens;
             targets[s->n_targets] = d->tokens[from + i + 1];

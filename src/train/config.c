@@ -123,12 +123,25 @@ static const struct train_schedule schedules[] = {[TRAIN_NEW] = {.batch_tokens =
         .clip = 1,
         .seed = 1}};
 
+static int optimizer_read(const struct section *s, enum train_optimizer *out)
+{
+    struct str name;
+    const int rc = s->rc ? s->rc : yaml_get_str(s->map, "optimizer", STR("adamw"), &name, s->err);
+    if (rc)
+        return rc;
+    *out = str_is(name, "muon") ? TRAIN_MUON : TRAIN_ADAMW;
+    if (str_is(name, "muon") || str_is(name, "adamw"))
+        return 0;
+    return yaml_error(
+        s->map, s->err, ERROR_INVALID, "'optimizer' is adamw or muon, not '" STR_FMT "'", STR_ARG(name));
+}
+
 static int schedule_read(
     struct train_config *c, enum train_kind kind, const struct yaml_node *root, struct error *err)
 {
     const struct train_schedule *usual = &schedules[kind];
     static const char *const keys[] = {"steps", "epochs", "batch_tokens", "accumulate", "learning_rate",
-        "final_rate", "warmup", "weight_decay", "beta1", "beta2", "clip", "prompt_loss", "seed",
+        "final_rate", "warmup", "optimizer", "weight_decay", "beta1", "beta2", "clip", "prompt_loss", "seed",
         "validate_every", "patience", "checkpoint_every", NULL};
     const int64_t most = (int64_t)1 << 40;
     struct train_schedule *t = &c->schedule;
@@ -152,6 +165,7 @@ static int schedule_read(
     t->validate_every = whole(&s, "validate_every", usual->validate_every, 1, most);
     t->patience = whole(&s, "patience", 0, 0, most);
     t->checkpoint_every = whole(&s, "checkpoint_every", usual->checkpoint_every, 1, most);
+    s.rc = optimizer_read(&s, &t->optimizer);
     if (kind == TRAIN_TUNE && t->steps == 0 && t->epochs == 0)
         t->epochs = usual->epochs;
     if (s.rc == 0 && (t->steps > 0) == (t->epochs > 0))

@@ -1,6 +1,7 @@
 /* Reading examples: JSON lines, through the chat template, to tokens. */
 #include "train/data.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 #include "train/text.h"
 
 #define DATA_MAX (16 * GIB)
+enum { WEIGHT_MAX = 100 };
 #define NOW_S 1767225600 /* what templates that ask for the date are told: the first day of 2026 */
 
 /* ---- Lines ---- */
@@ -74,7 +76,7 @@ struct reader {
     struct buf prompt, full, done; /* texts of one example */
 };
 
-static int token_add(struct train_data *d, int32_t token, bool learned, struct error *err)
+static int token_add(struct train_data *d, int32_t token, uint8_t learned, struct error *err)
 {
     if (d->n_tokens == d->room) {
         const size_t room = d->room ? 2 * d->room : 1 << 16;
@@ -91,7 +93,7 @@ static int token_add(struct train_data *d, int32_t token, bool learned, struct e
     return 0;
 }
 
-static int text_add(struct reader *r, struct str text, bool learned, struct error *err)
+static int text_add(struct reader *r, struct str text, uint8_t learned, struct error *err)
 {
     struct token_list ids = {0};
     int rc = tokenizer_encode(r->text->tokenizer, text, false, true, &ids, err);
@@ -100,7 +102,7 @@ static int text_add(struct reader *r, struct str text, bool learned, struct erro
     while (end > 0 && !tokenizer_is_end(r->text->tokenizer, ids.ids[end - 1]))
         end--;
     for (size_t i = 0; i < ids.count && rc == 0; i++)
-        rc = token_add(r->into, ids.ids[i], learned && (end == 0 || i < end), err);
+        rc = token_add(r->into, ids.ids[i], end == 0 || i < end ? learned : 0, err);
     free(ids.ids);
     return rc;
 }
@@ -121,7 +123,7 @@ static int doc_begin(struct reader *r, struct error *err)
     int rc = tokenizer_encode(
         r->text->tokenizer, STR(""), true, false, &ids, err); /* BOS where the model has one */
     for (size_t i = 0; i < ids.count && rc == 0 && ids.ids[i] == tokenizer_bos(r->text->tokenizer); i++)
-        rc = token_add(d, ids.ids[i], false, err);
+        rc = token_add(d, ids.ids[i], 0, err);
     free(ids.ids);
     return rc;
 }
@@ -147,7 +149,7 @@ static void doc_end(struct reader *r)
     const size_t start = d->starts[d->n_docs];
     int64_t learned = 0;
     for (size_t i = start + 1; i < d->n_tokens; i++)
-        learned += d->learned[i];
+        learned += d->learned[i] > 0;
     if (d->n_tokens - start > (size_t)r->context) {
         d->too_long++;
     } else if (learned == 0) {
@@ -175,13 +177,19 @@ static int render(
     return rc;
 }
 
+/* How often an answer counts: a whole number, at most WEIGHT_MAX. */
+static uint8_t weight_of(const json_t *weight)
+{
+    const double w = weight ? json_number_value(weight) : 1;
+    return (uint8_t)(w > WEIGHT_MAX ? WEIGHT_MAX : w > 0 ? ceil(w) : 0);
+}
+
 /* One turn of the assistant. Where a later prompt does not begin with what went before (templates that drop
  * old reasoning), it begins an example of its own. */
 static int turn_add(struct reader *r, const json_t *body, size_t i, bool *open, struct error *err)
 {
-    const json_t *message = json_array_get(json_object_get(body, "messages"), i),
-                 *weight = json_object_get(message, "weight");
-    const bool learned = !weight || json_number_value(weight) > 0;
+    const json_t *message = json_array_get(json_object_get(body, "messages"), i);
+    const uint8_t learned = weight_of(json_object_get(message, "weight"));
     int rc = render(r, body, i, true, &r->prompt, err);
     rc = rc ? rc : render(r, body, i + 1, false, &r->full, err);
     if (rc)
@@ -201,7 +209,7 @@ static int turn_add(struct reader *r, const json_t *body, size_t i, bool *open, 
         done = STR_NONE;
         *open = true;
     }
-    rc = rc ? rc : text_add(r, str_slice(prompt, done.len, prompt.len), false, err);
+    rc = rc ? rc : text_add(r, str_slice(prompt, done.len, prompt.len), 0, err);
     rc = rc ? rc : text_add(r, str_slice(full, prompt.len, full.len), learned, err);
     buf_clear(&r->done);
     buf_append_str(&r->done, full);

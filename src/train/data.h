@@ -13,7 +13,8 @@ struct train_text;
 int data_each(const struct train_files *files, int (*fn)(void *ctx, const json_t *body, struct error *err),
     void *ctx, struct error *err) MUST_USE;
 
-/* Example i: tokens[starts[i] .. starts[i + 1]); learned[t]: token t is one that the model has to say. */
+/* Example i: tokens[starts[i] .. starts[i + 1]); learned[t]: how often token t counts as one that the model
+ * has to say, 0: it is only read. */
 struct train_data {
     int32_t *tokens;
     uint8_t *learned;

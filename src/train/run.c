@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/must.h"
 #include "engine/memory.h"
+#include "train/muon.h"
 
 #define CHUNK ((int64_t)1 << 14) /* values of the weights that are one piece of work */
 
@@ -48,7 +49,8 @@ static uint64_t identity_of(const struct run *r)
         s->n_context, s->tied, (double)s->rope_base, (double)s->norm_eps, (double)t->steps, (double)t->epochs,
         (double)t->batch_tokens, (double)t->warmup, (double)t->validate_every, (double)t->patience,
         t->learning_rate, t->final_rate, t->weight_decay, t->beta1, t->beta2, t->clip, t->prompt_loss,
-        (double)t->seed, (double)r->n_values, (double)r->model->lora_rank, (double)r->model->lora_scale};
+        (double)t->optimizer, (double)t->seed, (double)r->n_values, (double)r->model->lora_rank,
+        (double)r->model->lora_scale};
     uint64_t sum = checkpoint_sum(0, numbers, sizeof numbers);
     sum = checkpoint_sum(sum, r->model->values, (size_t)r->n_values * sizeof(float));
     for (int32_t i = 0; i < r->model->n_weights; i++) {
@@ -230,14 +232,37 @@ static void squares_run(void *ctx, int64_t item, int32_t thread)
     t->squares[item] = (double)t->r->kernels->dot(g, g, chunk_end(t->r, item) - item * CHUNK);
 }
 
-static void adam_run(void *ctx, int64_t item, int32_t thread)
+/* The team that has all threads: many small teams or one large one. */
+static struct team *all_threads(struct run *r)
+{
+    return r->n_teams > 1 ? &r->outer : &r->teams[0].team;
+}
+
+/* Of a layer's matrices; what is looked up and the output layer stay with AdamW. */
+static bool takes_muon(const struct run *r, const struct train_weight *w)
+{
+    return r->config->schedule.optimizer == TRAIN_MUON && w->at >= 0 && !w->vector &&
+           w != r->model->embedding && w != r->model->output;
+}
+
+static void weight_muon(const struct update_task *t, const struct train_weight *w, int32_t thread)
+{
+    struct run *r = t->r;
+    float *work = must(malloc((size_t)muon_work(w->n_out, w->n_in) * sizeof *work));
+    muon(r->kernels, &t->adam, w->n_out, w->n_in, r->model->values + w->at, r->m + w->at, r->total + w->at,
+        work, &all_threads(r)->scratch[thread]);
+    free(work);
+}
+
+static void weight_run(void *ctx, int64_t item, int32_t thread)
 {
     const struct update_task *t = ctx;
     struct run *r = t->r;
     const struct train_weight *w = &r->model->weights[item];
     const struct train_adam *a = w->vector ? &t->vectors : &t->adam;
-    (void)thread;
-    if (w->at >= 0)
+    if (takes_muon(r, w))
+        weight_muon(t, w, thread);
+    else if (w->at >= 0)
         r->kernels->adam(
             r->model->values + w->at, r->m + w->at, r->v + w->at, r->total + w->at, a, w->n_in * w->n_out);
     const int64_t at[] = {w->lora_a, w->lora_b},
@@ -256,12 +281,6 @@ static double rate_of(const struct run *r, int64_t step)
     const double span = (double)(r->steps - s->warmup),
                  done = span > 0 ? (double)(step - s->warmup) / span : 1;
     return s->learning_rate * (s->final_rate + (1 - s->final_rate) * (1 + cos(M_PI * done)) / 2);
-}
-
-/* The team that has all threads: many small teams or one large one. */
-static struct team *all_threads(struct run *r)
-{
-    return r->n_teams > 1 ? &r->outer : &r->teams[0].team;
 }
 
 static double update(struct run *r, double rate)
@@ -286,7 +305,7 @@ static double update(struct run *r, double rate)
         .scale = s->clip > 0 && norm > s->clip ? (float)(s->clip / norm) : 1};
     task.vectors = task.adam;
     task.vectors.decay = 0;
-    team_each(all_threads(r), r->model->n_weights, adam_run, &task);
+    team_each(all_threads(r), r->model->n_weights, weight_run, &task);
     return norm;
 }
 

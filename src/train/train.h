@@ -33,15 +33,11 @@
  *     final_rate: 0.1            share of it that is left at the end of the cosine
  *     warmup: 100                steps
  *     weight_decay: 0.1          of matrices
- *     beta1: 0.9
- *     beta2: 0.95
- *     clip: 1.0                  largest norm of the gradient; 0: any
- *     prompt_loss: 0             what a token of a prompt counts beside one of a completion (0 to 1)
- *     seed: 1
- *     validate_every: 100        steps
- *     patience: 0                validations in a row without a better loss that end it; 0: none do
- *     checkpoint_every: 100      steps
- *   lora:                        for weir finetune, which needs no `model`
+ *     optimizer: adamw           or muon: a layer's matrices learn in a third of the steps, each a fifth
+ * dearer beta1: 0.9 beta2: 0.95 clip: 1.0                  largest norm of the gradient; 0: any prompt_loss:
+ * 0             what a token of a prompt counts beside one of a completion (0 to 1) seed: 1 validate_every:
+ * 100        steps patience: 0                validations in a row without a better loss that end it; 0: none
+ * do checkpoint_every: 100      steps lora:                        for weir finetune, which needs no `model`
  *     rank: 16
  *     alpha: 32                  what the adapter adds is multiplied by alpha / rank
  *   output:
@@ -49,8 +45,9 @@
  *
  * A line of data is {"messages": [{"role": "system"|"user"|"assistant", "content": "..."}, ...], "tools"?:
  * [...]}. It goes through the chat template; tokens of assistants' messages and the mark that ends them are
- * learned, unless the message says "weight": 0. Examples are packed into sequences of at most `context`
- * tokens, but attention and positions never cross from one to the other. */
+ * learned, unless the message says "weight": 0; "weight": 5 counts them five times (a label of two tokens
+ * beside answers of a hundred). Examples are packed into sequences of at most `context` tokens, but attention
+ * and positions never cross from one to the other. */
 #ifndef WEIR_TRAIN_TRAIN_H
 #define WEIR_TRAIN_TRAIN_H
 
@@ -65,7 +62,11 @@ struct train_shape {
     float rope_base, norm_eps;
 };
 
+/* What a layer's matrices are trained by; all else by AdamW. */
+enum train_optimizer { TRAIN_ADAMW, TRAIN_MUON };
+
 struct train_schedule {
+    enum train_optimizer optimizer;
     int64_t steps, epochs; /* one of them is 0 */
     int64_t batch_tokens;  /* of a step, accumulation included */
     int64_t warmup, validate_every, patience, checkpoint_every;

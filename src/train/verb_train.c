@@ -33,11 +33,13 @@ static const char help[] =
     "                    steps or epochs; accumulate (1), final_rate (0.1 of learning_rate, by a cosine),\n"
     "                    weight_decay (0.1), beta1 (0.9), beta2 (0.95), clip (1.0), prompt_loss (0),\n"
     "                    validate_every (100), patience (0: never stop early), checkpoint_every (100)\n"
+    "                    optimizer (adamw): muon learns in fewer steps, each a fifth dearer\n"
     "  output: {type: F16}                                           F32 F16 BF16 Q8_0\n"
     "\n"
     "A line of data: {\"messages\": [{\"role\": \"user\", \"content\": \"...\"}, {\"role\": \"assistant\", "
     "\"content\": \"...\"}]}\n"
-    "What assistants say is learned; examples longer than the context are left out and counted.\n";
+    "What assistants say is learned (\"weight\": 0: not; 5: as if it stood there five times); examples "
+    "longer than the context are left out and counted.\n";
 
 static int text_get(const struct train_config *c, struct train_text *t, struct error *err)
 {

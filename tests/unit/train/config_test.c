@@ -46,8 +46,8 @@ static void test_mistakes_are_named(void **state)
         {"embed: 256", "embed: 257", "even"}, {"steps: 10", "stepz: 10", "steps"},
         {"steps: 10", "steps: 10, epochs: 2", "either"}, {"layers: 6, ", "", "layers"},
         {"vocab: 2048", "vocab: 20", "vocab"}, {"train: [a.jsonl, /b.jsonl]", "validation: x", "'train'"},
-        {"seed: 5", "clip: -1", "clip"}, {"model:", "modell:", "model"},
-        {"train: {steps", "output: {type: Q4_9}\ntrain: {steps", "Q8_0"}};
+        {"seed: 5", "clip: -1", "clip"}, {"seed: 5", "optimizer: sgd", "muon"},
+        {"model:", "modell:", "model"}, {"train: {steps", "output: {type: Q4_9}\ntrain: {steps", "Q8_0"}};
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct folder f;

@@ -79,6 +79,34 @@ static void test_a_weight_of_nothing_is_not_learned(void **state)
     rig_free(&r);
 }
 
+static void test_an_answer_counts_as_often_as_its_weight_says(void **state)
+{
+    struct rig r;
+    struct data_order order = {0};
+    struct batch b = {0};
+    struct error err = {0};
+    (void)state;
+    rig_create(&r,
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": "
+        "\"long\", \"weight\": 1}, "
+        "{\"role\": \"user\", \"content\": \"b\"}, {\"role\": \"assistant\", \"content\": \"x\", "
+        "\"weight\": 7}]}\n",
+        200);
+    assert_int_equal(r.rc, 0);
+    assert_int_equal(data_order_create(&r.data, 1, &order, &err), 0);
+    assert_int_equal(train_batch_take(&order, 1, 200, 0, &b, &err), 0);
+    const struct train_sequence *s = &b.sequences[0];
+    double sum = 0;
+    for (int32_t i = 0; i < s->n_targets; i++)
+        sum += (double)s->weights[i];
+    assert_float_equal(sum, (double)(s->n_targets - 2) + 2 * 7, 1e-9); /* "x" and the mark that ends it */
+    assert_float_equal(b.weight, sum, 1e-9);
+    assert_int_equal(r.data.n_learned, s->n_targets);
+    train_batch_free(&b);
+    data_order_free(&order);
+    rig_free(&r);
+}
+
 static void test_what_does_not_fit_or_teach_is_counted(void **state)
 {
     struct rig r;
@@ -202,6 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_only_what_assistants_say_is_learned),
         cmocka_unit_test(test_a_weight_of_nothing_is_not_learned),
+        cmocka_unit_test(test_an_answer_counts_as_often_as_its_weight_says),
         cmocka_unit_test(test_what_does_not_fit_or_teach_is_counted),
         cmocka_unit_test(test_bad_lines_are_named),
         cmocka_unit_test(test_an_epoch_has_each_example_once),

@@ -3,13 +3,16 @@
 #include "folder.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
 
+#include "base/rand.h"
 #include "engine/worker/backend.h"
 #include "engine/worker/gguf.h"
 #include "engine/worker/model.h"
 #include "train/files.h"
+#include "train/muon.h"
 #include "train/text.h"
 
 struct rig {
@@ -21,20 +24,25 @@ struct rig {
     struct error err;
 };
 
+static const char *optimizer = "adamw"; /* of the runs that rig_create makes */
+
 static const char config[] =
     "name: tiny\n"
     "model: {layers: 2, embed: 32, heads: 4, kv_heads: 2, ffn: 48, vocab: 290, context: 64}\n"
     "data: {train: [d.jsonl], validation: d.jsonl}\n"
-    "train: {steps: 200, batch_tokens: 300, learning_rate: 0.01, warmup: 5, validate_every: 20}\n"
+    "train: {steps: 200, batch_tokens: 300, learning_rate: 0.01, warmup: 5, validate_every: 20, optimizer: "
+    "%s}\n"
     "output: {type: F32}\n";
 
 static void rig_create(struct rig *r, int32_t threads)
 {
     struct train_data data = {0}, validation = {0};
     *r = (struct rig){.err = {0}};
+    char text[sizeof config + 16];
+    snprintf(text, sizeof text, config, optimizer);
     folder_create(&r->f);
     folder_examples(&r->f, "d.jsonl", 12);
-    int rc = train_config_read(folder_write(&r->f, "c.yaml", config), TRAIN_NEW, &r->config, &r->err);
+    int rc = train_config_read(folder_write(&r->f, "c.yaml", text), TRAIN_NEW, &r->config, &r->err);
     rc = rc ? rc : train_text_learn(&r->config.data, r->config.shape.n_vocab, &r->text, &r->err);
     r->config.shape.n_vocab = tokenizer_vocab_size(r->text.tokenizer);
     rc = rc ? rc : data_read(&r->config.data, &r->text, 64, &data, NULL, 0, 1, &r->err);
@@ -115,6 +123,39 @@ static void test_a_killed_run_goes_on_to_the_same_bit(void **state)
     rig_free(&whole);
     rig_free(&first);
     rig_free(&second);
+}
+
+static void test_muon_learns_and_goes_on_to_the_same_bit(void **state)
+{
+    optimizer = "muon";
+    test_a_tiny_set_is_learned_by_heart(state);
+    test_threads_change_no_bit_of_a_run(state);
+    test_a_killed_run_goes_on_to_the_same_bit(state);
+    optimizer = "adamw";
+}
+
+/* Rows of the result are of one length and at right angles, about, whichever the matrix's own sizes were. */
+static void test_muon_makes_a_matrix_orthogonal(void **state)
+{
+    enum { FEW = 12, MANY = 31 };
+    const struct train_kernels *k;
+    struct gemm_scratch scratch;
+    struct error err;
+    float x[FEW * MANY], work[2 * FEW * FEW + FEW * MANY];
+    struct rand_pcg random;
+    (void)state;
+    assert_int_equal(train_kernels_select(NULL, &k, &err), 0);
+    assert_int_equal(gemm_scratch_create(&scratch, &err), 0);
+    rand_pcg_seed(&random, 3);
+    for (int i = 0; i < FEW * MANY; i++)
+        x[i] = (float)(rand_pcg_double(&random) - 0.5) * (i / MANY == 0 ? 20.0f : 1.0f);
+    muon_orthogonal(k, FEW, MANY, x, work, &scratch);
+    for (int i = 0; i < FEW; i++)
+        for (int j = 0; j < FEW; j++) {
+            const float dot = k->dot(x + i * MANY, x + j * MANY, MANY);
+            assert_true(i == j ? dot > 0.4f && dot < 1.6f : fabsf(dot) < 0.4f);
+        }
+    gemm_scratch_free(&scratch);
 }
 
 /* ---- Checkpoints that are not what they should be ---- */
@@ -300,6 +341,8 @@ int main(void)
         cmocka_unit_test(test_a_tiny_set_is_learned_by_heart),
         cmocka_unit_test(test_threads_change_no_bit_of_a_run),
         cmocka_unit_test(test_a_killed_run_goes_on_to_the_same_bit),
+        cmocka_unit_test(test_muon_learns_and_goes_on_to_the_same_bit),
+        cmocka_unit_test(test_muon_makes_a_matrix_orthogonal),
         cmocka_unit_test(test_a_corrupt_checkpoint_is_refused),
         cmocka_unit_test(test_a_checkpoint_of_another_run_is_refused),
         cmocka_unit_test(test_a_full_disk_leaves_the_old_checkpoint),
