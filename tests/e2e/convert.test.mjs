@@ -67,7 +67,7 @@ test('a llama becomes a file: rows turned, names, keys, tokenizer, template, sam
 });
 
 test('each architecture goes to a file and back, and nothing is lost', () => {
-  for (const kind of ['llama', 'qwen2', 'qwen3', 'gemma2', 'gemma3', 'phi3', 'mixtral', 'lfm2', 'lfm2moe', 'granitemoe', 'glm4moe', 'deepseek2', 'deepseek3', 'gptoss', 'ministral3']) {
+  for (const kind of ['llama', 'qwen2', 'qwen3', 'gemma2', 'gemma3', 'phi3', 'mixtral', 'lfm2', 'lfm2moe', 'granitemoe', 'glm4moe', 'deepseek2', 'deepseek3', 'gptoss', 'ministral3', 'qwen35', 'qwen35moe']) {
     const m = model(kind, { seed: 7, layers: kind === 'gemma2' ? 26 : 2 });
     put(at(`${kind}.hf`), m);
     run('convert', `${kind}.hf`, `${kind}.gguf`);
@@ -82,7 +82,7 @@ test('each architecture goes to a file and back, and nothing is lost', () => {
     assert.deepEqual(Object.keys(back).sort(), Object.keys(m.tensors).sort(), kind);
     for (const [name, t] of Object.entries(m.tensors)) {
       assert.deepEqual(back[name].shape, t.shape, `${kind} ${name}`);
-      same(back[name].values, t.values);
+      close(back[name].values, t.values, name.endsWith('A_log') ? 1e-6 : 0); // a logarithm of what the file has
     }
     assert.equal(greedy(`${kind}.gguf`).length, 8);
   }
@@ -109,6 +109,14 @@ test('what the folder has as one is parted: experts and heads, halves, rows in t
   const kv = part('deepseek3', 'self_attn.kv_b_proj.weight');
   same(values('deepseek3.gguf', 'blk.1.attn_k_b.weight'), Float32Array.from(range(4).flatMap((h) => range(16).flatMap((l) => range(4, (r) => kv[(h * 10 + r) * 16 + l])))));
   same(values('deepseek3.gguf', 'blk.1.attn_v_b.weight'), rows(kv, 16, ...range(4).flatMap((h) => range(6, (r) => h * 10 + 4 + r))));
+  // Qwen 3.5: of four heads of values (8 rows each, behind 32 of queries and keys) those of one key head are neighbours; in the file 0, 2, 1, 3.
+  const linear = (name) => model('qwen35', { seed: 7 }).tensors[`model.layers.0.linear_attn.${name}`].values, order = [0, 2, 1, 3];
+  const heads = order.flatMap((h) => range(8, (r) => h * 8 + r));
+  same(values('qwen35.gguf', 'blk.0.attn_qkv.weight'), rows(linear('in_proj_qkv.weight'), 32, ...range(32), ...heads.map((r) => 32 + r)));
+  same(values('qwen35.gguf', 'blk.0.ssm_conv1d.weight'), rows(linear('conv1d.weight'), 4, ...range(32), ...heads.map((r) => 32 + r)));
+  same(values('qwen35.gguf', 'blk.0.ssm_out.weight'), Float32Array.from(range(32).flatMap((r) => heads.map((c) => linear('out_proj.weight')[r * 32 + c]))));
+  same(values('qwen35.gguf', 'blk.0.ssm_dt.bias'), rows(linear('dt_bias'), 1, ...order));
+  close(values('qwen35.gguf', 'blk.0.ssm_a'), Float32Array.from(order, (h) => -Math.exp(linear('A_log')[h])), 1e-6);
   // A quantised one goes back, too, though its rows are columns there.
   run('convert', 'gptoss.hf', 'gptoss.q8.gguf', '--type', 'Q4_0');
   run('export', 'gptoss.q8.gguf', 'gptoss.q8', '--type', 'F32');
@@ -141,7 +149,7 @@ test('of a model that also sees, the one that speaks is taken', () => {
 test('the reference models go out and back, and answer the same', (t) => {
   const models = join(shared, 'vectors/models');
   if (!existsSync(models)) return t.skip('no reference models here');
-  for (const name of ['llama-gqa', 'llama-tied-ropefreqs', 'llama-yarn', 'llama-rope-linear', 'llama-f16', 'llama-bf16', 'mistral', 'qwen2', 'qwen3', 'gemma', 'gemma2', 'gemma3', 'phi3', 'phi3-longrope', 'mixtral', 'qwen2moe', 'qwen3moe', 'granite', 'olmo2', 'smollm3', 'glm4', 'cohere2', 'command-r', 'glm4moe', 'gpt-oss', 'granitemoe', 'mistral3', 'deepseek2-mla']) {
+  for (const name of ['llama-gqa', 'llama-tied-ropefreqs', 'llama-yarn', 'llama-rope-linear', 'llama-f16', 'llama-bf16', 'mistral', 'qwen2', 'qwen3', 'gemma', 'gemma2', 'gemma3', 'phi3', 'phi3-longrope', 'mixtral', 'qwen2moe', 'qwen3moe', 'granite', 'olmo2', 'smollm3', 'glm4', 'cohere2', 'command-r', 'glm4moe', 'gpt-oss', 'granitemoe', 'mistral3', 'deepseek2-mla', 'qwen35', 'qwen35moe']) {
     run('export', join(models, `${name}.gguf`), 'reference');
     run('convert', 'reference', 'reference.gguf');
     const { tokens } = JSON.parse(readFileSync(join(models, `${name}.json`), 'utf8'));
@@ -325,6 +333,8 @@ test('what is not known or does not fit is said by its name, and no file is left
   fails(/'norm_topk_prob' is neither true nor false/, 'convert', kind('glm4moe', { norm_topk_prob: 1 }), 'x.gguf');
   fails(/'layer_types' does not list the 2 layers/, 'convert', kind('lfm2', { layer_types: ['conv'] }), 'x.gguf');
   fails(/'layer_types' has '"?mamba/, 'convert', kind('lfm2', { layer_types: ['conv', 'mamba'] }), 'x.gguf');
+  fails(/not by its 'full_attention_interval' of 2/, 'convert', kind('qwen35', { layer_types: ['full_attention', 'full_attention'] }), 'x.gguf');
+  fails(/4 heads of values share no 3 of keys/, 'convert', kind('qwen35', { linear_num_key_heads: 3 }), 'x.gguf');
   fails(/'block_auto_adjust_ff_dim' is true/, 'convert', kind('lfm2', { block_auto_adjust_ff_dim: true }), 'x.gguf');
   fails(/YaRN has 'truncate'/, 'convert', kind('gptoss', { rope_scaling: { rope_type: 'yarn', factor: 4, truncate: true } }), 'x.gguf');
   fails(/'hidden_act' is gelu/, 'convert', config({ hidden_act: 'gelu' }), 'x.gguf');

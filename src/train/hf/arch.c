@@ -93,6 +93,16 @@ int64_t hf_size(const struct hf_shape *s, enum hf_size size)
         return s->value;
     case HF_VALUES:
         return s->heads * s->value;
+    case HF_QUERIES_TWICE:
+        return 2 * s->heads * s->head;
+    case HF_LINEAR_ALL:
+        return 2 * s->linear_keys * s->linear_key + s->linear_values * s->linear_value;
+    case HF_LINEAR_INNER:
+        return s->linear_values * s->linear_value;
+    case HF_LINEAR_VALUES:
+        return s->linear_values;
+    case HF_LINEAR_VALUE:
+        return s->linear_value;
     case HF_NONE:
     case HF_ONE:
         return 1;
@@ -109,7 +119,10 @@ int64_t *hf_shape_field(struct hf_shape *s, const char *gguf)
         {"expert_shared_feed_forward_length", &s->shared_ff}, {"expert_shared_count", &s->shared},
         {"leading_dense_block_count", &s->dense}, {"shortconv.l_cache", &s->conv},
         {"attention.q_lora_rank", &s->q_rank}, {"attention.kv_lora_rank", &s->latent},
-        {"rope.dimension_count", &s->rotated}, {"attention.value_length_mla", &s->value}};
+        {"rope.dimension_count", &s->rotated}, {"attention.value_length_mla", &s->value},
+        {"ssm.conv_kernel", &s->conv}, {"ssm.state_size", &s->linear_key},
+        {"ssm.group_count", &s->linear_keys}, {"ssm.time_step_rank", &s->linear_values},
+        {"ssm.inner_size", &s->linear_value}};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (strcmp(gguf, fields[i].key) == 0)
             return fields[i].field;
@@ -120,6 +133,11 @@ void hf_shape_complete(struct hf_shape *s)
 {
     if (s->shared > 0 && s->shared_ff == 0)
         s->shared_ff = s->shared * s->expert_ff;
+}
+
+struct hf_deal hf_deal_of(const struct hf_shape *s)
+{
+    return (struct hf_deal){s->linear_keys, s->linear_values, s->linear_values * s->linear_value};
 }
 
 /* ---- Views ---- */

@@ -21,9 +21,12 @@ struct hf_shape {
     int64_t shared;                        /* experts that shared_ff is the width of together; 0: one */
     int64_t dense;                         /* of a mixture: the layers before those with experts */
     int64_t conv;                          /* inputs that a short convolution sees */
+    /* Of linear attention: heads of keys, of values, and how wide each is. */
+    int64_t linear_keys, linear_values, linear_key, linear_value;
     /* Of latent attention: ranks (q_rank 0: queries have none) and, of a head's values, those that are
      * rotated and those that it gives. */
     int64_t q_rank, latent, rotated, value;
+    int64_t interval;             /* every so many layers one attends; 0: `other` is by no period */
     bool tied;                    /* the embedding is the output, too */
     bool other[MODEL_LAYERS_MAX]; /* layers that mix tokens otherwise than by attention */
 };
@@ -51,7 +54,12 @@ enum hf_size {
     HF_LATENT_ROTATED,
     HF_PLAIN, /* what is not rotated of a head */
     HF_VALUE,
-    HF_VALUES
+    HF_VALUES,
+    HF_QUERIES_TWICE,
+    HF_LINEAR_ALL, /* queries, keys and values */
+    HF_LINEAR_INNER,
+    HF_LINEAR_VALUES,
+    HF_LINEAR_VALUE
 };
 int64_t hf_size(const struct hf_shape *s, enum hf_size size);
 /* The one that a key of the file gives beside those that all have; NULL: it gives none. */
@@ -64,7 +72,18 @@ enum hf_change {
     HF_SAME,
     HF_TURN_QUERIES, /* each head's rows: the halves that are rotated together become neighbours */
     HF_TURN_KEYS,
-    HF_PLUS_ONE /* a norm that multiplies by 1 + w */
+    HF_PLUS_ONE, /* a norm that multiplies by 1 + w */
+    /* The folder has the value heads of one key head beside each other; the file has first one of each, then
+     * the next of each. */
+    HF_DEAL_ROWS,
+    HF_DEAL_LAST_ROWS, /* those behind queries and keys */
+    HF_DEAL_COLUMNS,
+    HF_DEAL_RATES /* and the folder has logarithms of what the file has, which is below zero */
+};
+
+/* `heads` in groups of heads / groups; groups 0: nothing is dealt. */
+struct hf_deal {
+    int64_t groups, heads, inner; /* inner: all values of the heads */
 };
 
 enum hf_part_flag {
@@ -111,6 +130,7 @@ struct hf_view {
     bool across;
 };
 struct hf_view hf_view_of(const struct hf_part *part, const struct hf_shape *s, bool bias);
+struct hf_deal hf_deal_of(const struct hf_shape *s);
 /* All of a matrix, or of its transpose. */
 struct hf_view hf_view_plain(int64_t hf_rows, int64_t hf_columns, bool across);
 /* Of the file's matrices. */
@@ -135,8 +155,9 @@ struct hf_some {
 /* A number of config.json and what it is called in the file. */
 struct hf_key {
     const char *hf, *gguf;
-    enum { HF_INT, HF_FLOAT, HF_BOOL, HF_SCORE } kind; /* HF_SCORE: "softmax", "sigmoid" */
-    bool needed;                                       /* else it is left out where it is not given */
+    /* HF_SCORE: "softmax", "sigmoid"; HF_PER_VALUE: the file has it times the heads of linear values */
+    enum { HF_INT, HF_FLOAT, HF_BOOL, HF_SCORE, HF_PER_VALUE } kind;
+    bool needed; /* else it is left out where it is not given */
 };
 
 /* What config.json must say, as JSON, for the architecture to be what the engine runs. */
@@ -187,6 +208,7 @@ struct hf_arch {
     const char *otherwise;  /* what 'layer_types' calls layers without attention; NULL: there are none */
     double yarn_multiplier; /* times YaRN's mscale_all_dim: what the file says of it; 0: nothing */
     bool untruncated;       /* YaRN's ends are not rounded; files cannot say it, and who reads them knows */
+    bool interval;          /* every so many layers one attends: that is in the file, not a list */
     bool latent;            /* attends to a latent */
     bool sigmoid;           /* experts are weighed by it: among rows of the same `gguf` the file tells */
 };

@@ -163,6 +163,34 @@ static const struct hf_part experts_lfm2[] = {
     EXPERT("feed_forward.experts.%d.w2", "ffn_down_exps", HF_EMBED, HF_EXPERT_FF),
     CHOICE("feed_forward.expert_bias"), LIST_END};
 
+/* Qwen 3.5: queries with their gates, or linear attention. */
+static const struct hf_part norms_qwen35[] = {VECTOR("input_layernorm", "attn_norm", HF_EMBED, HF_PLUS_ONE),
+    VECTOR("post_attention_layernorm", "post_attention_norm", HF_EMBED, HF_PLUS_ONE), LIST_END};
+static const struct hf_part attention_gated[] = {
+    MATRIX("self_attn.q_proj", "attn_q", HF_QUERIES_TWICE, HF_EMBED, HF_SAME, 0),
+    MATRIX("self_attn.k_proj", "attn_k", HF_KEYS, HF_EMBED, HF_SAME, 0),
+    MATRIX("self_attn.v_proj", "attn_v", HF_KEYS, HF_EMBED, HF_SAME, 0),
+    MATRIX("self_attn.o_proj", "attn_output", HF_EMBED, HF_QUERIES, HF_SAME, 0),
+    VECTOR("self_attn.q_norm", "attn_q_norm", HF_HEAD, HF_PLUS_ONE),
+    VECTOR("self_attn.k_norm", "attn_k_norm", HF_HEAD, HF_PLUS_ONE), LIST_END};
+static const struct hf_part attention_linear[] = {
+    MATRIX("linear_attn.in_proj_qkv", "attn_qkv", HF_LINEAR_ALL, HF_EMBED, HF_DEAL_LAST_ROWS, 0),
+    MATRIX("linear_attn.in_proj_z", "attn_gate", HF_LINEAR_INNER, HF_EMBED, HF_DEAL_ROWS, 0),
+    MATRIX("linear_attn.in_proj_b", "ssm_beta", HF_LINEAR_VALUES, HF_EMBED, HF_DEAL_ROWS, 0),
+    MATRIX("linear_attn.in_proj_a", "ssm_alpha", HF_LINEAR_VALUES, HF_EMBED, HF_DEAL_ROWS, 0),
+    MATRIX("linear_attn.conv1d", "ssm_conv1d", HF_LINEAR_ALL, HF_CONV_INPUTS, HF_DEAL_LAST_ROWS, HF_CHANNELS),
+    MATRIX("linear_attn.A_log", "ssm_a", HF_NONE, HF_LINEAR_VALUES, HF_DEAL_RATES, HF_NAMED),
+    MATRIX("linear_attn.dt_bias", "ssm_dt.bias", HF_NONE, HF_LINEAR_VALUES, HF_DEAL_ROWS, HF_NAMED),
+    VECTOR("linear_attn.norm", "ssm_norm", HF_LINEAR_VALUE, HF_SAME),
+    MATRIX("linear_attn.out_proj", "ssm_out", HF_EMBED, HF_LINEAR_INNER, HF_DEAL_COLUMNS, 0), LIST_END};
+static const struct hf_part experts_qwen35[] = {
+    MATRIX("mlp.gate", "ffn_gate_inp", HF_EXPERTS, HF_EMBED, HF_SAME, 0),
+    ALL_EXPERTS(
+        "mlp.experts.gate_up_proj", "ffn_gate_exps.weight", HF_EXPERT_FF, HF_EMBED, HF_NAMED | HF_UPPER),
+    ALL_EXPERTS(
+        "mlp.experts.gate_up_proj", "ffn_up_exps.weight", HF_EXPERT_FF, HF_EMBED, HF_NAMED | HF_LOWER),
+    ALL_EXPERTS("mlp.experts.down_proj", "ffn_down_exps.weight", HF_EMBED, HF_EXPERT_FF, HF_NAMED), LIST_END};
+
 /* ---- Which layers have which ---- */
 #define SOME_END                                                                                             \
     {                                                                                                        \
@@ -174,13 +202,16 @@ static const struct hf_some some_glm4moe[] = {{HF_DENSE, ffn}, {HF_MIXED, expert
 static const struct hf_some some_deepseek[] = {{HF_QUERIES_FULL, latent_queries},
     {HF_QUERIES_LOW, latent_queries_low}, {HF_DENSE, ffn}, {HF_MIXED, experts_qwen},
     {HF_MIXED, experts_chosen}, {HF_SHARING, experts_shared}, SOME_END};
+static const struct hf_some some_qwen35[] = {{HF_ATTENDING, attention_gated},
+    {HF_OTHERWISE, attention_linear}, {HF_DENSE, ffn}, {HF_MIXED, experts_qwen35},
+    {HF_SHARING, expert_shared}, SOME_END};
 static const struct hf_some some_lfm2[] = {{HF_ATTENDING, attention_lfm2}, {HF_OTHERWISE, convolution_lfm2},
     {HF_DENSE, ffn_lfm2}, {HF_MIXED, experts_lfm2}, SOME_END};
 
 /* ---- Keys ---- */
 const struct hf_key hf_keys[] = {{"max_position_embeddings", "context_length", HF_INT, true},
     {"hidden_size", "embedding_length", HF_INT, true}, {"num_hidden_layers", "block_count", HF_INT, true},
-    {"intermediate_size", "feed_forward_length", HF_INT, true},
+    {"intermediate_size", "feed_forward_length", HF_INT, false},
     {"num_attention_heads", "attention.head_count", HF_INT, true}, {NULL, NULL, 0, false}};
 
 #define KEYS_END                                                                                             \
@@ -248,6 +279,20 @@ static const struct hf_key keys_lfm2moe[] = {{"conv_L_cache", "shortconv.l_cache
     {"routed_scaling_factor", "expert_weights_scale", HF_FLOAT, false},
     {"norm_topk_prob", "expert_weights_norm", HF_BOOL, false}, KEYS_END};
 
+#define KEYS_LINEAR                                                                                          \
+    {"linear_conv_kernel_dim", "ssm.conv_kernel", HF_INT, true},                                             \
+        {"linear_key_head_dim", "ssm.state_size", HF_INT, true},                                             \
+        {"linear_num_key_heads", "ssm.group_count", HF_INT, true},                                           \
+        {"linear_num_value_heads", "ssm.time_step_rank", HF_INT, true},                                      \
+    {                                                                                                        \
+        "linear_value_head_dim", "ssm.inner_size", HF_PER_VALUE, true                                        \
+    }
+static const struct hf_key keys_qwen35[] = {KEYS_LINEAR, KEYS_END};
+static const struct hf_key keys_qwen35moe[] = {KEYS_LINEAR, {"num_experts", "expert_count", HF_INT, true},
+    {"num_experts_per_tok", "expert_used_count", HF_INT, true},
+    {"moe_intermediate_size", "expert_feed_forward_length", HF_INT, true},
+    {"shared_expert_intermediate_size", "expert_shared_feed_forward_length", HF_INT, true}, KEYS_END};
+
 static const struct hf_constant by_sigmoid[] = {{"expert_gating_func", 2}, {NULL, 0}};
 
 /* ---- What must be so ---- */
@@ -282,6 +327,7 @@ static const struct hf_fixed fixed_deepseek2[] = {
 static const struct hf_fixed fixed_deepseek3[] = {
     SILU, {"moe_layer_freq", "1", NULL, true}, {"topk_method", "\"noaux_tc\"", NULL, true}, FIXED_END};
 static const struct hf_fixed fixed_gpt_oss[] = {SILU, {"swiglu_limit", "7", NULL, true}, FIXED_END};
+static const struct hf_fixed fixed_qwen35[] = {SILU, {"attn_output_gate", "true", NULL, true}, FIXED_END};
 static const struct hf_fixed fixed_lfm2[] = {
     {"conv_bias", "false", NULL, true}, {"block_auto_adjust_ff_dim", "false", NULL, true}, FIXED_END};
 static const struct hf_fixed fixed_lfm2moe[] = {
@@ -296,6 +342,9 @@ static const struct hf_default gemma3_defaults[] = {{"num_attention_heads", 8}, 
     {"head_dim", 256}, {"vocab_size", 262208}, {"max_position_embeddings", 131072}, {"sliding_window", 4096},
     {NULL, 0}};
 static const struct hf_inner gemma3_inner = {"text_config", "language_model.", gemma3_left, gemma3_defaults};
+
+static const char *const qwen35_left[] = {"visual.", NULL};
+static const struct hf_inner qwen35_inner = {"text_config", "language_model.", qwen35_left, no_defaults};
 
 /* ---- Architectures ---- */
 #define LISTS(...)                                                                                           \
@@ -379,4 +428,18 @@ const struct hf_arch hf_archs[] = {
     {"Lfm2MoeForCausalLM", "lfm2_moe", "lfm2moe", LISTS(ends_lfm2), LISTS(norms_lfm2), keys_lfm2moe,
         fixed_lfm2moe, .some = some_lfm2, .constant = by_sigmoid, .eps = "norm_eps", .otherwise = "conv",
         .rope_base = 1e6, .rotated = 1, .mixture = true},
+    {"Qwen3_5ForCausalLM", "qwen3_5_text", "qwen35", LISTS(ends_plus_one), LISTS(norms_qwen35), keys_qwen35,
+        fixed_qwen35, .some = some_qwen35, .otherwise = "linear_attention", .interval = true, .pre = "qwen35",
+        .rope_base = 1e7, .rotated = 0.25, .head = 256},
+    {"Qwen3_5ForConditionalGeneration", "qwen3_5_text", "qwen35", LISTS(ends_plus_one), LISTS(norms_qwen35),
+        keys_qwen35, fixed_qwen35, .some = some_qwen35, .inner = &qwen35_inner,
+        .otherwise = "linear_attention", .interval = true, .pre = "qwen35", .rope_base = 1e7, .rotated = 0.25,
+        .head = 256},
+    {"Qwen3_5MoeForCausalLM", "qwen3_5_moe_text", "qwen35moe", LISTS(ends_plus_one), LISTS(norms_qwen35),
+        keys_qwen35moe, fixed_qwen35, .some = some_qwen35, .otherwise = "linear_attention", .interval = true,
+        .pre = "qwen35", .rope_base = 1e7, .rotated = 0.25, .head = 256, .mixture = true},
+    {"Qwen3_5MoeForConditionalGeneration", "qwen3_5_moe_text", "qwen35moe", LISTS(ends_plus_one),
+        LISTS(norms_qwen35), keys_qwen35moe, fixed_qwen35, .some = some_qwen35, .inner = &qwen35_inner,
+        .otherwise = "linear_attention", .interval = true, .pre = "qwen35", .rope_base = 1e7, .rotated = 0.25,
+        .head = 256, .mixture = true},
     {.hf = NULL}};

@@ -65,12 +65,11 @@ static int latent_read(struct hf_config *c, struct error *err)
     return rc;
 }
 
-/* Which layers mix tokens otherwise than by attention. */
-static int others_read(struct hf_config *c, struct error *err)
+/* Which layers mix tokens otherwise than by attention: as 'layer_types' lists them, or by a period. */
+static int others_list(struct hf_config *c, const struct json_item *types, struct error *err)
 {
-    const struct json_item *types = hf_given(c->root, "layer_types");
     int64_t i = 0;
-    if (!types || json_item_length(types) != (size_t)c->shape.layers)
+    if (json_item_length(types) != (size_t)c->shape.layers)
         return error_set(err, ERROR_INVALID, "config.json's 'layer_types' does not list the %lld layers",
             (long long)c->shape.layers);
     json_item_each(t, types) {
@@ -83,6 +82,29 @@ static int others_read(struct hf_config *c, struct error *err)
     return 0;
 }
 
+static int others_read(struct hf_config *c, struct error *err)
+{
+    enum { INTERVAL = 4 };
+    const struct json_item *types = hf_given(c->root, "layer_types");
+    struct hf_shape *s = &c->shape;
+    int64_t every = 0;
+    int rc = types || !c->arch->interval ? others_list(c, types, err) : 0;
+    rc = rc || !c->arch->interval
+             ? rc
+             : whole(c->root, "full_attention_interval", INTERVAL, 1, MODEL_LAYERS_MAX, &every, err);
+    for (int64_t i = 0; i < s->layers && rc == 0 && every > 0; i++) {
+        const bool other = (i + 1) % every != 0;
+        if (types && s->other[i] != other)
+            rc = error_set(err, ERROR_UNSUPPORTED,
+                "config.json's 'layer_types' are not by its 'full_attention_interval' of %lld, which a GGUF "
+                "file of '%s' must be",
+                (long long)every, c->arch->gguf);
+        s->other[i] = other;
+    }
+    s->interval = every;
+    return rc;
+}
+
 static int shape_read(struct hf_config *c, struct error *err)
 {
     enum { NEEDED = -1 };
@@ -92,7 +114,8 @@ static int shape_read(struct hf_config *c, struct error *err)
     rc = rc ? rc : whole(r, "hidden_size", NEEDED, 1, MODEL_WIDTH_MAX, &s->embed, err);
     rc = rc ? rc : whole(r, "num_attention_heads", NEEDED, 1, MODEL_HEADS_MAX, &s->heads, err);
     rc = rc ? rc : whole(r, "num_key_value_heads", s->heads, 1, MODEL_HEADS_MAX, &s->kv_heads, err);
-    rc = rc ? rc : whole(r, "intermediate_size", NEEDED, 1, MODEL_WIDTH_MAX, &s->ff, err);
+    rc = rc ? rc
+            : whole(r, "intermediate_size", c->arch->mixture ? 1 : NEEDED, 1, MODEL_WIDTH_MAX, &s->ff, err);
     rc = rc ? rc : whole(r, "vocab_size", NEEDED, 1, MODEL_VOCAB_MAX, &s->vocab, err);
     if (rc)
         return rc;
@@ -111,6 +134,10 @@ static int shape_read(struct hf_config *c, struct error *err)
                 is_count ? MODEL_EXPERTS_MAX : MODEL_WIDTH_MAX, to, err);
     }
     hf_shape_complete(s);
+    if (rc == 0 && s->linear_keys > 0 && s->linear_values % s->linear_keys != 0)
+        return error_set(err, ERROR_INVALID,
+            "config.json's %lld heads of values share no %lld of keys evenly", (long long)s->linear_values,
+            (long long)s->linear_keys);
     s->tied = tied && tied->kind == JSON_ITEM_TRUE;
     if (rc == 0 && c->arch->latent)
         rc = latent_read(c, err);
@@ -255,8 +282,9 @@ static int key_write(
         gguf_write_f32(w, key, (float)real);
         break;
     case HF_INT:
+    case HF_PER_VALUE:
         rc = whole(c->root, k->hf, -1, 0, INT32_MAX, &number, err);
-        gguf_write_u32(w, key, (uint32_t)number);
+        gguf_write_u32(w, key, (uint32_t)(number * (k->kind == HF_PER_VALUE ? c->shape.linear_values : 1)));
         break;
     case HF_BOOL:
         if (!item || (item->kind != JSON_ITEM_TRUE && item->kind != JSON_ITEM_FALSE))
@@ -288,7 +316,7 @@ static void heads_write(const struct hf_config *c, struct gguf_writer *w)
     const struct hf_shape *s = &c->shape;
     char key[HF_KEY_MAX];
     hf_key(a, "attention.head_count_kv", key);
-    if (a->otherwise) {
+    if (a->otherwise && !a->interval) {
         int32_t *counts = arena_alloc(c->arena, (size_t)s->layers * sizeof *counts);
         for (int64_t i = 0; i < s->layers; i++)
             counts[i] = s->other[i] ? 0 : (int32_t)s->kv_heads;
@@ -378,6 +406,8 @@ int hf_config_write(struct hf_config *c, struct gguf_writer *w, struct error *er
         hf_key(a, a->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", key),
         (float)eps);
     gguf_write_u32(w, hf_key(a, "vocab_size", key), (uint32_t)c->shape.vocab);
+    if (a->interval)
+        gguf_write_u32(w, hf_key(a, "full_attention_interval", key), (uint32_t)c->shape.interval);
     for (const struct hf_constant *k = a->constant; k && k->gguf; k++)
         gguf_write_u32(w, hf_key(a, k->gguf, key), k->value);
     rc = keys_write(c, a->keys, w, err);

@@ -47,7 +47,7 @@ static int kv_heads_get(
     struct gguf_array list;
     char key[HF_KEY_MAX];
     const struct gguf_pair *pair = gguf_find(g, hf_key(a, "attention.head_count_kv", key));
-    if (!a->otherwise || !pair || pair->type != GGUF_ARRAY)
+    if (!a->otherwise || a->interval || !pair || pair->type != GGUF_ARRAY)
         return size_get(g, name, "attention.head_count_kv", s->heads, MODEL_HEADS_MAX, &s->kv_heads, err);
     int rc = gguf_get_array(g, key, GGUF_INT32, &list, err);
     if (rc == 0 && list.count != (uint64_t)s->layers)
@@ -80,6 +80,16 @@ static int signs_read(const struct gguf *g, const char *name, struct hf_signs *o
     return rc;
 }
 
+/* Of every so many layers the last attends. */
+static int interval_get(const struct gguf *g, const char *name, struct hf_shape *s, struct error *err)
+{
+    enum { INTERVAL = 4 };
+    int rc = size_get(g, name, "full_attention_interval", INTERVAL, MODEL_LAYERS_MAX, &s->interval, err);
+    for (int64_t i = 0; i < s->layers && rc == 0; i++)
+        s->other[i] = (i + 1) % s->interval != 0;
+    return rc;
+}
+
 static int sizes_get(
     const struct gguf *g, const struct hf_arch *a, const char *name, struct hf_shape *s, struct error *err)
 {
@@ -88,7 +98,9 @@ static int sizes_get(
     rc = rc ? rc : size_get(g, name, "embedding_length", -1, MODEL_WIDTH_MAX, &s->embed, err);
     rc = rc ? rc : size_get(g, name, "attention.head_count", -1, MODEL_HEADS_MAX, &s->heads, err);
     rc = rc ? rc : kv_heads_get(g, a, name, s, err);
-    rc = rc ? rc : size_get(g, name, "feed_forward_length", -1, MODEL_WIDTH_MAX, &s->ff, err);
+    rc =
+        rc ? rc : size_get(g, name, "feed_forward_length", a->mixture ? 1 : -1, MODEL_WIDTH_MAX, &s->ff, err);
+    rc = rc || !a->interval ? rc : interval_get(g, name, s, err);
     rc = rc ? rc
             : size_get(
                   g, name, width, a->latent ? -1 : s->embed / s->heads, MODEL_HEAD_WIDTH_MAX, &s->head, err);
@@ -99,11 +111,14 @@ static int sizes_get(
         if (!to)
             continue;
         rc = gguf_get_u32(g, hf_key(a, k->gguf, key), 0, &value, err);
-        *to = value;
+        *to = k->kind == HF_PER_VALUE ? value / (s->linear_values ? s->linear_values : 1) : value;
         if (rc == 0 && (value > MODEL_WIDTH_MAX || (value == 0 && k->needed && to != &s->dense)))
             rc = error_set(err, ERROR_INVALID, "the model's '%s' is %u: the file is broken", key, value);
     }
     hf_shape_complete(s);
+    if (rc == 0 && s->linear_keys > 0 && s->linear_values % s->linear_keys != 0)
+        rc = error_set(err, ERROR_INVALID, "the model's %lld heads of values share no %lld of keys evenly",
+            (long long)s->linear_values, (long long)s->linear_keys);
     if (rc == 0 && a->latent && s->head <= s->rotated)
         rc = error_set(err, ERROR_INVALID, "the model rotates %lld of %lld values of a head: it is broken",
             (long long)s->rotated, (long long)s->head);
@@ -152,8 +167,9 @@ void hf_write_float(struct json_writer *w, float value)
     json_write_raw(w, isfinite(value) ? str_from(text) : STR("null"));
 }
 
-static int key_make(
-    const struct gguf *g, const char *key, const struct hf_key *k, struct json_writer *w, struct error *err)
+/* `per`: the heads of linear values. */
+static int key_make(const struct gguf *g, const char *key, const struct hf_key *k, int64_t per,
+    struct json_writer *w, struct error *err)
 {
     float real = 0;
     uint32_t number = 0;
@@ -168,6 +184,9 @@ static int key_make(
         break;
     case HF_INT:
         json_write_int(w, number);
+        break;
+    case HF_PER_VALUE:
+        json_write_int(w, per > 0 ? number / per : 0);
         break;
     case HF_BOOL:
         json_write_bool(w, flag);
@@ -189,8 +208,8 @@ static bool is_own(const struct hf_arch *a, const char *hf)
 }
 
 /* Of two keys with one name in config.json (a width of all and of experts) the architecture's own counts. */
-static int keys_make(const struct gguf *g, const struct hf_arch *a, const struct hf_key *keys,
-    struct json_writer *w, struct error *err)
+static int keys_make(const struct gguf *g, const struct hf_arch *a, const struct hf_shape *s,
+    const struct hf_key *keys, struct json_writer *w, struct error *err)
 {
     char key[HF_KEY_MAX];
     int rc = 0;
@@ -198,7 +217,7 @@ static int keys_make(const struct gguf *g, const struct hf_arch *a, const struct
         if (keys == hf_keys && is_own(a, k->hf))
             continue;
         if (gguf_find(g, hf_key(a, k->gguf, key)))
-            rc = key_make(g, key, k, w, err);
+            rc = key_make(g, key, k, s->linear_values, w, err);
         else if (k->needed)
             rc = error_set(err, ERROR_INVALID, "the model has no '%s'", key);
     }
@@ -229,6 +248,10 @@ static void layers_make(const struct hf_arch *a, const struct hf_shape *s, struc
     }
     if (!a->otherwise)
         return;
+    if (a->interval) {
+        json_key(w, "full_attention_interval");
+        json_write_int(w, s->interval);
+    }
     json_key(w, "layer_types");
     json_array_begin(w);
     for (int64_t i = 0; i < s->layers; i++)
@@ -354,8 +377,8 @@ int hf_config_make(const struct gguf *g, const struct hf_arch *arch, const struc
     hf_write_float(&w, eps);
     layers_make(arch, shape, &w);
     rc = rc ? rc : constants_check(g, arch, err);
-    rc = rc ? rc : keys_make(g, arch, hf_keys, &w, err);
-    rc = rc ? rc : keys_make(g, arch, arch->keys, &w, err);
+    rc = rc ? rc : keys_make(g, arch, shape, hf_keys, &w, err);
+    rc = rc ? rc : keys_make(g, arch, shape, arch->keys, &w, err);
     fixed_make(arch, &w);
     rc = rc ? rc : windows_make(g, arch, shape, &w, err);
     rc = rc ? rc : hf_rope_make(g, arch, shape, &w, err);

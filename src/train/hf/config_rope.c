@@ -211,6 +211,25 @@ static int rotated_read(struct positions *p, struct error *err)
     return rc;
 }
 
+/* Which pairs turn by time, height and width, where there is more to see than text. */
+static int sections_write(const struct positions *p, struct error *err)
+{
+    char key[HF_KEY_MAX];
+    int32_t sections[4] = {11, 11, 10, 0}; /* those of all that were published */
+    const struct json_item *list = hf_given(p->how, "mrope_section");
+    size_t n = 0;
+    if (list && json_item_length(list) > 4)
+        return error_set(err, ERROR_INVALID, "config.json's 'mrope_section' has more than 4 numbers");
+    json_item_each(item, list) {
+        int64_t value;
+        if (!json_item_int(item, &value) || value < 0 || value > MODEL_HEAD_WIDTH_MAX)
+            return error_set(err, ERROR_INVALID, "config.json's 'mrope_section' holds what is no width");
+        sections[n++] = (int32_t)value;
+    }
+    gguf_write_array(p->w, hf_key(p->c->arch, "rope.dimension_sections", key), GGUF_INT32, sections, 4);
+    return 0;
+}
+
 int hf_rope_write(struct hf_config *c, struct gguf_writer *w, struct error *err)
 {
     const struct json_item *named = hf_given(c->root, "rope_parameters");
@@ -230,6 +249,9 @@ int hf_rope_write(struct hf_config *c, struct gguf_writer *w, struct error *err)
     rc = rc ? rc
             : hf_number(local ? local : c->root, local ? "rope_theta" : "rope_local_base_freq", 0, 1e-3, 1e15,
                   &local_base, err);
+    if (rc)
+        return rc;
+    rc = c->arch->interval ? sections_write(&p, err) : 0;
     if (rc)
         return rc;
     if (!c->arch->latent) /* which has a key for it */

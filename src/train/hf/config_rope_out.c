@@ -154,6 +154,31 @@ static int yarn_make(
     return rc;
 }
 
+static int sections_make(
+    const struct gguf *g, const struct hf_arch *a, struct json_writer *w, struct error *err)
+{
+    struct gguf_array list = {0};
+    char key[HF_KEY_MAX];
+    int rc = gguf_find(g, hf_key(a, "rope.dimension_sections", key))
+                 ? gguf_get_array(g, key, GGUF_INT32, &list, err)
+                 : 0;
+    if (rc || list.count == 0)
+        return rc;
+    kind_make(w, "default");
+    json_key(w, "mrope_interleaved");
+    json_write_bool(w, true);
+    json_key(w, "mrope_section");
+    json_array_begin(w);
+    for (uint64_t i = 0; i < list.count && i < 3; i++) { /* the fourth is llama.cpp's */
+        int32_t value;
+        memcpy(&value, (const char *)list.data + i * sizeof value, sizeof value);
+        json_write_int(w, value);
+    }
+    json_array_end(w);
+    json_object_end(w);
+    return 0;
+}
+
 static int scaling_make(const struct gguf *g, const struct hf_arch *a, double base, uint32_t rotated,
     struct json_writer *w, struct error *err)
 {
@@ -171,6 +196,8 @@ static int scaling_make(const struct gguf *g, const struct hf_arch *a, double ba
         return longrope_make(g, a, rotated, w, err);
     if (str_is(type, "yarn"))
         return yarn_make(g, a, factor > 0 ? factor : 1, w, err);
+    if (a->interval && factor == 0)
+        return sections_make(g, a, w, err);
     if (str_is(type, "none") || factor == 0 || factor == 1)
         return 0;
     if (!str_is(type, "linear"))

@@ -109,6 +109,7 @@ static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool b
         .n_parts = experts,
         .view[0] = hf_view_of(part, s, bias),
         .change = part->change,
+        .deal = hf_deal_of(s),
         .heads = part->change == HF_TURN_KEYS ? s->kv_heads : s->heads};
     struct pour_tensor tensor;
     hf_gguf_name(part, layer, bias, name);
@@ -133,6 +134,9 @@ static bool is_ahead(const struct hf_config *c, struct str name)
 {
     const struct str before = STR("model.layers.");
     int64_t layer;
+    if (hf_given(c->root, "mtp_num_hidden_layers") &&
+        (str_starts(name, STR("mtp.")) || str_starts(name, STR("model.mtp."))))
+        return true;
     if (!hf_given(c->root, "num_nextn_predict_layers") || !str_starts(name, before))
         return false;
     name = str_slice(name, before.len, name.len);

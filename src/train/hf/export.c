@@ -103,6 +103,7 @@ static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool b
             .view[0] = view,
             .skip = e,
             .change = part->change,
+            .deal = hf_deal_of(&x->shape),
             .back = true,
             .heads = part->change == HF_TURN_KEYS ? x->shape.kv_heads : x->shape.heads};
         hf_name(part, layer, e, bias, name);

@@ -1,5 +1,6 @@
 #include "train/hf/source.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,10 +9,39 @@
 /* Within a head of `width` rows. Theirs: a, b, c, ... a', b', c', ...; ours: a, a', b, b', c, c', ... */
 static int64_t turned(const struct hf_source *s, int64_t row, int64_t rows)
 {
-    if (s->change != HF_TURN_QUERIES && s->change != HF_TURN_KEYS)
-        return row;
     const int64_t width = rows / s->heads, head = row / width * width, at = row % width, half = width / 2;
     return head + (s->back ? at % half * 2 + at / half : at % 2 * half + at / 2);
+}
+
+/* Of the last `n` of `all`, heads in groups. Theirs: a, a', b, b', c, c'; ours: a, b, c, a', b', c'. */
+static int64_t dealt(const struct hf_source *s, int64_t at, int64_t n, int64_t all)
+{
+    const int64_t width = n / s->deal.heads, before = all - n, head = (at - before) / width;
+    const int64_t each = s->deal.heads / s->deal.groups, columns = s->back ? each : s->deal.groups;
+    if (at < before)
+        return at;
+    return before + (head % columns * (s->deal.heads / columns) + head / columns) * width +
+           (at - before) % width;
+}
+
+/* The row of the source that a row becomes of. */
+static int64_t row_of(const struct hf_source *s, int64_t row, int64_t rows)
+{
+    switch (s->change) {
+    case HF_TURN_QUERIES:
+    case HF_TURN_KEYS:
+        return turned(s, row, rows);
+    case HF_DEAL_ROWS:
+    case HF_DEAL_RATES:
+        return dealt(s, row, rows, rows);
+    case HF_DEAL_LAST_ROWS:
+        return dealt(s, row, s->deal.inner, rows);
+    case HF_SAME:
+    case HF_PLUS_ONE:
+    case HF_DEAL_COLUMNS:
+        break;
+    }
+    return row;
 }
 
 /* `n` values, each `step` behind the one before: of quantised ones a block is read for each. */
@@ -36,7 +66,7 @@ static int values_read(
 static int file_row(const struct hf_source *s, int64_t row, float *to, struct error *err)
 {
     const struct hf_view *v = &s->view[0];
-    const int64_t rows = hf_view_rows(v), stack = row / rows, r = turned(s, row % rows, rows);
+    const int64_t rows = hf_view_rows(v), stack = row / rows, r = row_of(s, row % rows, rows);
     const struct tensor *t = s->parts[s->n_parts > 1 ? stack : 0];
     const int64_t above = (s->n_parts > 1 ? 0 : stack) * v->hf_rows + v->down.first;
     if (v->across)
@@ -53,7 +83,7 @@ static int folder_row(const struct hf_source *s, int64_t row, float *to, struct 
     for (int64_t p = 0; p < s->n_parts && rc == 0; p++) {
         const struct hf_view *v = &s->view[p];
         const int64_t rows = hf_view_rows(v), columns = hf_view_columns(v), above = stack * rows;
-        int64_t r = turned(s, row % hf_rows, hf_rows) - v->down.first;
+        int64_t r = row_of(s, row % hf_rows, hf_rows) - v->down.first;
         if (r < 0 || r % v->down.step != 0 || r / v->down.step >= v->down.count)
             continue;
         r /= v->down.step;
@@ -64,6 +94,40 @@ static int folder_row(const struct hf_source *s, int64_t row, float *to, struct 
                 to + v->right.first + i * v->right.step, err);
     }
     return rc;
+}
+
+/* The one nearest to zero of those that become `rate` again. */
+static float rate_undo(float rate)
+{
+    float x = logf(-rate);
+    for (int i = 0; i < 4 && -expf(x) != rate; i++)
+        x = nextafterf(x, -expf(x) > rate ? INFINITY : -INFINITY);
+    return x;
+}
+
+static int columns_deal(const struct hf_source *s, int64_t unit, int64_t n, float *to, struct error *err)
+{
+    float *row = malloc((size_t)unit * sizeof *row);
+    if (!row)
+        return error_set(err, ERROR_MEMORY, "no memory for a row of %lld values", (long long)unit);
+    for (int64_t i = 0; i < n; i++, to += unit) {
+        memcpy(row, to, (size_t)unit * sizeof *row);
+        for (int64_t c = 0; c < unit; c++)
+            to[c] = row[dealt(s, c, unit, unit)];
+    }
+    free(row);
+    return 0;
+}
+
+static int values_change(const struct hf_source *s, int64_t unit, int64_t n, float *to, struct error *err)
+{
+    if (s->change == HF_DEAL_COLUMNS)
+        return columns_deal(s, unit, n, to, err);
+    for (int64_t i = 0; i < n * unit && s->change == HF_PLUS_ONE; i++)
+        to[i] += s->back ? -1.0f : 1.0f;
+    for (int64_t i = 0; i < n * unit && s->change == HF_DEAL_RATES; i++)
+        to[i] = s->back ? rate_undo(to[i]) : -expf(to[i]);
+    return 0;
 }
 
 int hf_source_rows(
@@ -80,10 +144,7 @@ int hf_source_rows(
     for (int64_t i = 0; i < n && rc == 0; i++)
         rc = s->back ? folder_row(s, first + i, to + i * unit, err)
                      : file_row(s, first + i, to + i * unit, err);
-    const float more = s->change == HF_PLUS_ONE ? (s->back ? -1.0f : 1.0f) : 0;
-    for (int64_t i = 0; i < n * unit && more != 0; i++)
-        to[i] += more;
-    return rc;
+    return rc ? rc : values_change(s, unit, n, to, err);
 }
 
 /* ---- Lists ---- */

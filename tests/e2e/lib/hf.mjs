@@ -170,6 +170,30 @@ const own = {
     add(`${p}self_attn.o_proj.weight`, embed, heads * 6);
     own.routed(add, p, i, s, rank);
   },
+  // Two heads of keys of 8 values, four of values of 8: linear attention, and each second layer gated attention.
+  qwen35(add, p, i, s, experts) {
+    const { embed, heads, keyHeads, head, ff } = s;
+    own.norms(add, p, embed, 'input_layernorm', 'post_attention_layernorm');
+    if (i % 2) {
+      own.attention(add, p, s);
+      add(`${p}self_attn.q_proj.weight`, 2 * heads * head, embed);
+      for (const n of ['q_norm', 'k_norm']) add(`${p}self_attn.${n}.weight`, head);
+    } else {
+      add(`${p}linear_attn.in_proj_qkv.weight`, 64, embed);
+      add(`${p}linear_attn.in_proj_z.weight`, 32, embed);
+      for (const n of ['a', 'b']) add(`${p}linear_attn.in_proj_${n}.weight`, 4, embed);
+      add(`${p}linear_attn.conv1d.weight`, 64, 1, 4);
+      for (const n of ['A_log', 'dt_bias']) add(`${p}linear_attn.${n}`, 4);
+      add(`${p}linear_attn.norm.weight`, 8);
+      add(`${p}linear_attn.out_proj.weight`, embed, 32);
+    }
+    if (!experts) return own.mlp(add, p, 'mlp', embed, ff);
+    add(`${p}mlp.gate.weight`, experts, embed);
+    add(`${p}mlp.experts.gate_up_proj`, experts, 24, embed);
+    add(`${p}mlp.experts.down_proj`, experts, embed, 12);
+    own.mlp(add, p, 'mlp.shared_expert', embed, 12);
+    add(`${p}mlp.shared_expert_gate.weight`, 1, embed);
+  },
   gptoss(add, p, i, s) {
     const { embed, heads, ff } = s;
     own.norms(add, p, embed, 'input_layernorm', 'post_attention_layernorm');
@@ -188,6 +212,7 @@ const latent = { kv_lora_rank: 16, qk_rope_head_dim: 4, qk_nope_head_dim: 4, v_h
 const routed = { n_routed_experts: 4, num_experts_per_tok: 2, moe_intermediate_size: 12, n_shared_experts: 2, first_k_dense_replace: 1, routed_scaling_factor: 1.5, norm_topk_prob: true, n_group: 1, topk_group: 1 };
 const turning = (layers) => Array.from({ length: layers }, (_, i) => (i % 2 ? 'full_attention' : 'conv'));
 const lfm2 = { layer_types: turning(2), conv_L_cache: 3, conv_bias: false, norm_eps: 1e-5, rms_norm_eps: undefined, rope_theta: 1e6, hidden_act: undefined };
+const qwen35 = { linear_conv_kernel_dim: 4, linear_key_head_dim: 8, linear_num_key_heads: 2, linear_num_value_heads: 4, linear_value_head_dim: 8, full_attention_interval: 2, layer_types: ['linear_attention', 'full_attention'], partial_rotary_factor: 0.5, rope_theta: 1e7, attn_output_gate: true, rope_parameters: { rope_type: 'default', mrope_interleaved: true, mrope_section: [1, 1, 0] } };
 const yarn = { type: 'yarn', factor: 4, original_max_position_embeddings: 64, beta_fast: 32, beta_slow: 1, mscale: 0.707, mscale_all_dim: 0.707 };
 
 // What each architecture's layer has, beside the usual.
@@ -199,6 +224,8 @@ const kinds = {
   deepseek2: { hf: 'DeepseekV2ForCausalLM', own: (a, p, i, s) => own.deepseek(a, p, i, s), config: { ...latent, ...routed, norm_topk_prob: false, scoring_func: 'softmax', topk_method: 'greedy', q_lora_rank: null } },
   deepseek3: { hf: 'DeepseekV3ForCausalLM', own: (a, p, i, s) => own.deepseek(a, p, i, s, 12), config: { ...latent, ...routed, scoring_func: 'sigmoid', topk_method: 'noaux_tc', q_lora_rank: 12, rope_scaling: yarn } },
   gptoss: { hf: 'GptOssForCausalLM', own: own.gptoss, config: { num_local_experts: 4, num_experts_per_tok: 2, sliding_window: 16, layer_types: ['sliding_attention', 'full_attention'], rope_theta: 150000, swiglu_limit: 7, rope_scaling: { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 64, beta_fast: 32, beta_slow: 1, truncate: false } } },
+  qwen35: { hf: 'Qwen3_5ForCausalLM', own: (a, p, i, s) => own.qwen35(a, p, i, s), around: true, config: qwen35 },
+  qwen35moe: { hf: 'Qwen3_5MoeForCausalLM', own: (a, p, i, s) => own.qwen35(a, p, i, s, 4), around: true, config: { ...qwen35, num_experts: 4, num_experts_per_tok: 2, moe_intermediate_size: 12, shared_expert_intermediate_size: 12 } },
   ministral3: { hf: 'Ministral3ForCausalLM', config: { rope_theta: 1e6, rope_parameters: { ...yarn, rope_type: 'yarn', mscale: 1, mscale_all_dim: 1, llama_4_scaling_beta: 0.1, rope_theta: 1e6 } } },
   llama: { hf: 'LlamaForCausalLM' },
   qwen2: { hf: 'Qwen2ForCausalLM', bias: true },
