@@ -3,6 +3,8 @@
  *
  *   what kind it is (1) | its type, ended by '\n' | the payload, ended by '\n'          and so on
  *
+ * What begins as an object is a whole answer.
+ *
  * Held for every input: START first, one last event and nothing after it, the same events however it is cut.
  */
 #include <stdio.h>
@@ -38,12 +40,12 @@ static void on_event(void *ctx, const struct chat_event *e)
     w->last = e->kind == CHAT_EVENT_STOP || e->kind == CHAT_EVENT_ERROR;
 }
 
-static struct watch translate(struct str bytes, size_t step)
+static struct watch translate(const char *type, struct str bytes, size_t step)
 {
     struct watch w = {.hash = 0xcbf29ce484222325u};
     struct provider_answer a;
     provider_answer_init(&a, STR("cloud"), STR(""), provider_bedrock_event, (struct chat_sink){on_event, &w});
-    provider_answer_content_type(&a, STR("application/vnd.amazon.eventstream"));
+    provider_answer_content_type(&a, str_from(type));
     for (size_t at = 0; at < bytes.len; at += step)
         provider_answer_feed(&a, str_slice(bytes, at, at + step));
     provider_answer_finish(&a, 0, NULL);
@@ -115,8 +117,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         bytes = buf_str(&made);
     }
-    struct watch whole = translate(bytes, bytes.len ? bytes.len : 1);
-    struct watch cut = translate(bytes, (size_t)(data[0] >> 1) + 1);
+    const char *content =
+        str_starts(bytes, STR("{")) ? "application/json" : "application/vnd.amazon.eventstream";
+    struct watch whole = translate(content, bytes, bytes.len ? bytes.len : 1);
+    struct watch cut = translate(content, bytes, (size_t)(data[0] >> 1) + 1);
     must(whole.hash == cut.hash && whole.events == cut.events, "a cut changes the events");
     buf_free(&made);
     return 0;

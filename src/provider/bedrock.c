@@ -1,4 +1,4 @@
-/* Asking Amazon Bedrock: POST /model/MODEL/converse-stream, one shape for all the models it has.
+/* Asking Amazon Bedrock: POST /model/MODEL/converse or converse-stream, one shape for all the models it has.
  * Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html
  *
  * What the shape has no word for is refused by name. Cache points of other shapes are left out: they change
@@ -287,15 +287,19 @@ int provider_bedrock_encode(
 
 /* ---- The dialect ---- */
 
-static struct str bedrock_path(struct arena *a, const struct provider_model *m, const struct chat_request *r)
+struct str provider_bedrock_path(struct arena *a, const struct provider_model *m, const char *operation)
 {
     struct buf model;
-    (void)r;
     buf_init(&model, 8 * KIB);
     provider_escape(&model, m->model); /* an ARN has slashes */
-    struct str path = arena_printf(a, "/model/" STR_FMT "/converse-stream", STR_ARG(buf_str(&model)));
+    struct str path = arena_printf(a, "/model/" STR_FMT "/%s", STR_ARG(buf_str(&model)), operation);
     buf_free(&model);
     return path;
+}
+
+static struct str bedrock_path(struct arena *a, const struct provider_model *m, const struct chat_request *r)
+{
+    return provider_bedrock_path(a, m, r->stream ? "converse-stream" : "converse");
 }
 
 /* A key of Bedrock's own goes as it is; else the request is signed. */
@@ -308,7 +312,7 @@ static size_t bedrock_headers(
     return n;
 }
 
-static size_t bedrock_sign(struct arena *a, const struct provider *p, const struct egress_request *request,
+size_t provider_bedrock_sign(struct arena *a, const struct provider *p, const struct egress_request *request,
     struct egress_header *out)
 {
     const struct egress_header type = {STR("content-type"), STR("application/json")};
@@ -329,7 +333,8 @@ static size_t bedrock_sign(struct arena *a, const struct provider *p, const stru
 }
 
 const struct provider_dialect provider_dialect_bedrock = {bedrock_supports, provider_bedrock_encode,
-    bedrock_path, bedrock_headers, provider_bedrock_event, bedrock_sign, false};
+    bedrock_path, bedrock_headers, provider_bedrock_event, provider_bedrock_sign, true};
 
-const struct provider_ops provider_bedrock_ops = {
-    .kind = "bedrock", .dialects = {&provider_dialect_bedrock}, PROVIDER_REMOTE_CALLS};
+const struct provider_ops provider_bedrock_ops = {.kind = "bedrock",
+    .dialects = {&provider_dialect_bedrock, &provider_embed_bedrock},
+    PROVIDER_REMOTE_CALLS};

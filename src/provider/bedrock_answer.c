@@ -1,5 +1,5 @@
-/* Understanding Bedrock's answers: the messages of its event stream, each an object whose key is the event's
- * type.
+/* Understanding Bedrock's answers: one document, or the messages of its event stream, each an object whose
+ * key is the event's type.
  *
  *   messageStart (contentBlockStart? contentBlockDelta* contentBlockStop)* messageStop metadata */
 #include "base/limits.h"
@@ -85,11 +85,54 @@ static void take_usage(struct provider_answer *a, const struct json_item *usage)
            });
 }
 
+static void take_reasoning(struct provider_answer *a, const struct json_item *reasoning)
+{
+    const struct json_item *text = json_item_get(reasoning, "reasoningText");
+    provider_answer_reasoning(a, json_item_text(text, "text"));
+    provider_answer_signature(
+        a, json_item_text(text, "signature"), json_item_text(reasoning, "redactedContent"));
+}
+
+static int take_block(
+    struct provider_answer *a, int64_t index, const struct json_item *block, struct error *err)
+{
+    const struct json_item *tool = json_item_get(block, "toolUse"), *input = json_item_get(tool, "input");
+    const struct json_item *cited = json_item_get(json_item_get(block, "citationsContent"), "content");
+    provider_answer_text(a, json_item_text(block, "text"));
+    json_item_each(piece, cited) {
+        provider_answer_text(a, json_item_text(piece, "text"));
+    }
+    take_reasoning(a, json_item_get(block, "reasoningContent"));
+    if (!json_item_is(tool, JSON_ITEM_OBJECT))
+        return 0;
+    int rc = provider_answer_tool(a, index, json_item_text(tool, "toolUseId"), json_item_text(tool, "name"),
+        input ? input->text : STR_NONE, err);
+    if (rc == 0)
+        provider_answer_tool_end(a, index);
+    return rc;
+}
+
+static int take_whole(struct provider_answer *a, const struct json_item *answer, struct error *err)
+{
+    const struct json_item *message = json_item_get(json_item_get(answer, "output"), "message");
+    int64_t index = 0;
+    int rc = json_item_is(message, JSON_ITEM_OBJECT)
+                 ? 0
+                 : error_set(err, ERROR_INVALID, "it has no 'output.message'");
+    json_item_each(block, json_item_get(message, "content")) {
+        rc = rc ? rc : take_block(a, index++, block, err);
+    }
+    take_usage(a, json_item_get(answer, "usage"));
+    return rc ? rc : take_stop(a, json_item_text(answer, "stopReason"), err);
+}
+
 int provider_bedrock_event(struct provider_answer *a, const struct json_item *event, struct error *err)
 {
     int rc = 0;
     provider_answer_start(a, STR_NONE, STR_NONE);
-    if (str_is(event->key, "contentBlockStart"))
+    if (a->form == PROVIDER_FORM_WHOLE)
+        rc = take_whole(a, event, err);
+    else if (str_is(event->key, "contentBlockStart"))
         rc = take_start(a, event, err);
     else if (str_is(event->key, "contentBlockDelta"))
         rc = take_delta(a, event, err);

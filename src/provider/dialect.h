@@ -32,7 +32,7 @@ struct provider_dialect {
 extern const struct provider_dialect provider_dialect_openai, provider_dialect_anthropic,
     provider_dialect_gemini, provider_dialect_ollama, provider_dialect_bedrock;
 extern const struct provider_dialect provider_embed_openai, provider_embed_gemini, provider_embed_ollama,
-    provider_rerank_openai;
+    provider_embed_bedrock, provider_rerank_openai;
 
 int provider_openai_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
     struct error *err) MUST_USE;

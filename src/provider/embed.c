@@ -1,14 +1,14 @@
-/* Embeddings and ranks of documents: asking for them in OpenAI's, Google's and Ollama's shape, and in the
- * shape of rerank that Cohere and Jina made. Sources: their references as of November 2026, and the API of
- * vLLM's and llama.cpp's servers. Every answer is one document; it is held against what was asked before any
- * of it goes on. */
+/* Embeddings and ranks of documents: asking for them in OpenAI's, Google's and Ollama's shape, in those of
+ * Bedrock's models, and in the shape of rerank that Cohere and Jina made. Sources: their references as of
+ * November 2026, and the API of vLLM's and llama.cpp's servers. Every answer is one document; it is held
+ * against what was asked before any of it goes on. */
 #include <math.h>
 #include <stdlib.h>
 
 #include <sodium.h>
 
 #include "base/limits.h"
-#include "provider/dialect.h"
+#include "provider/bedrock.h"
 
 /* ---- Asking ---- */
 
@@ -428,3 +428,82 @@ static struct str ollama_path(struct arena *a, const struct provider_model *m, c
 
 const struct provider_dialect provider_embed_ollama = {
     ollama_supports, ollama_encode, ollama_path, openai_headers, ollama_event, NULL, false};
+
+/* ---- Bedrock's InvokeModel, which has each maker's own shape: Titan's takes one text, Cohere's a list.
+ * Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-text.html and
+ * model-parameters-embed.html ---- */
+
+static bool is_titan(const struct provider_model *m)
+{
+    return str_find(m->model, STR("amazon.titan-embed-text")) != SIZE_MAX;
+}
+
+static int bedrock_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
+{
+    static const char *const honoured[] = {"input_type", NULL};
+    bool titan = is_titan(m);
+    size_t at_once = titan ? 1 : 96;
+    if (!titan && str_find(m->model, STR("cohere.embed")) == SIZE_MAX)
+        return error_set(err, ERROR_UNSUPPORTED,
+            "Bedrock's '" STR_FMT
+            "' is not asked for embeddings: amazon.titan-embed-text* and cohere.embed* are",
+            STR_ARG(m->model));
+    int rc = provider_check_members("Bedrock", CHAT_SHAPE_BEDROCK, titan ? NULL : honoured, r, err);
+    if (rc == 0 && r->n_inputs > at_once)
+        rc = error_set(err, ERROR_UNSUPPORTED, "'" STR_FMT "' takes at most %zu inputs at once: send fewer",
+            STR_ARG(m->model), at_once);
+    return rc ? rc : check_inputs(m, r, false, err);
+}
+
+static int bedrock_encode(
+    const struct provider_model *m, const struct chat_request *r, struct buf *out, struct error *err)
+{
+    struct str purpose = provider_text(r->vendor, "input_type");
+    struct json_writer w;
+    int rc = bedrock_supports(m, r, err);
+    if (rc)
+        return rc;
+    json_writer_init(&w, out);
+    json_object_begin(&w);
+    if (is_titan(m)) {
+        provider_write_member(&w, "inputText", r->inputs[0].text);
+        write_count(&w, "dimensions", NULL, r->dimensions);
+    } else {
+        write_inputs(&w, "texts", r);
+        provider_write_member(&w, "input_type", purpose.len > 0 ? purpose : STR("search_document"));
+        provider_write_member(&w, "truncate", STR("NONE")); /* too long a text is an error */
+        write_count(&w, "output_dimension", NULL, r->dimensions);
+    }
+    json_object_end(&w);
+    return written(out, err);
+}
+
+static int bedrock_event(struct provider_answer *a, const struct json_item *event, struct error *err)
+{
+    const struct json_item *one = json_item_get(event, "embedding"),
+                           *list = json_item_get(event, "embeddings");
+    provider_answer_start(a, json_item_text(event, "id"), STR_NONE);
+    take_usage(a, provider_item_count(event, "inputTextTokenCount"));
+    if (one && a->n_inputs == 1)
+        return take_vectors(a, &one, err);
+    return take_list(
+        a, json_item_is(list, JSON_ITEM_OBJECT) ? json_item_get(list, "float") : list, NULL, err);
+}
+
+static struct str bedrock_path(struct arena *a, const struct provider_model *m, const struct chat_request *r)
+{
+    (void)r;
+    return provider_bedrock_path(a, m, "invoke");
+}
+
+static size_t bedrock_headers(
+    struct arena *a, const struct provider *p, const struct chat_request *r, struct egress_header *out)
+{
+    size_t n = provider_headers(a, "Authorization", "Bearer ", provider_key(p), out);
+    (void)r;
+    out[1].value = STR("application/json");
+    return n;
+}
+
+const struct provider_dialect provider_embed_bedrock = {bedrock_supports, bedrock_encode, bedrock_path,
+    bedrock_headers, bedrock_event, provider_bedrock_sign, false};

@@ -20,6 +20,8 @@ before(async () => {
 models:
   - {name: claude, provider: aws, model: "${claude}", price: {input: 3, cached_input: 0.3, cache_write: 3.75, output: 15}}
   - {name: nova, provider: aws, model: amazon.nova-pro-v1:0}
+  - {name: titan, provider: aws, model: amazon.titan-embed-text-v2:0, price: {input: 0.02, output: 0}}
+  - {name: cohere, provider: aws, model: cohere.embed-multilingual-v3}
   - {name: wrong, provider: other, model: amazon.nova-pro-v1:0}
   - {name: bearer, provider: bearer, model: amazon.nova-pro-v1:0}
 `,
@@ -42,10 +44,53 @@ test('a signed request, an answer with reasoning and its usage to the token', as
   assert.equal(r.body.usage.completion_tokens, 7);
   assert.equal(r.body.usage.prompt_tokens_details.cached_tokens, 20);
   const { url, body, headers } = cloud.requests.at(-1);
-  assert.equal(url, `/model/${encodeURIComponent(claude)}/converse-stream`);
+  assert.equal(url, `/model/${encodeURIComponent(claude)}/converse`);
+  assert.equal(headers.accept, 'application/json');
   assert.deepEqual(body, { messages: [{ role: 'user', content: [{ text: 'hi' }] }], inferenceConfig: { maxTokens: 100 } });
   assert.equal(headers['x-amz-security-token'], credentials.sessionToken);
   assert.ok(!cloud.received().includes(credentials.secretKey), 'the secret key stays here');
+});
+
+test('a stream is asked for as one, and says the same', async () => {
+  act();
+  const r = await gateway.chat('claude', 'hi', { stream: true, stream_options: { include_usage: true } });
+  const all = events(r.body);
+  assert.equal(all.map((e) => e.choices?.[0]?.delta?.content ?? '').join(''), 'Grüße all');
+  assert.equal(all.find((e) => e.usage).usage.prompt_tokens, 35);
+  const { url, headers } = cloud.requests.at(-1);
+  assert.equal(url, `/model/${encodeURIComponent(claude)}/converse-stream`);
+  assert.equal(headers.accept, 'application/vnd.amazon.eventstream');
+});
+
+test('tools of a whole answer', async () => {
+  act();
+  const tools = [{ type: 'function', function: { name: 'f', parameters: { type: 'object', properties: { a: { type: 'number' } } } } }];
+  const r = await gateway.chat('claude', 'call f', { tools });
+  assert.equal(r.body.choices[0].finish_reason, 'tool_calls');
+  const [call] = r.body.choices[0].message.tool_calls;
+  assert.deepEqual([call.id, call.function.name, JSON.parse(call.function.arguments)], ['t1', 'f', { a: 1 }]);
+});
+
+test("Titan's and Cohere's embeddings", async () => {
+  act();
+  const embed = (model, input, more = {}) => gateway.post('/v1/embeddings', { model, input, ...more });
+  const one = await embed('titan', 'four', { dimensions: 3, encoding_format: 'float' });
+  assert.equal(one.status, 200, JSON.stringify(one.body));
+  assert.deepEqual(one.body.data.map((d) => d.embedding), [[4, 0.5, 0.5]]);
+  assert.equal(one.body.usage.prompt_tokens, 3);
+  assert.deepEqual(cloud.requests.at(-1).body, { inputText: 'four', dimensions: 3 });
+  assert.match(cloud.requests.at(-1).url, /^\/model\/amazon\.titan-embed-text-v2%3A0\/invoke$/);
+  assert.equal(gateway.audit('ledger').at(-1).cost_nano_usd, 60);
+  const two = await embed('cohere', ['a', 'bcd'], { encoding_format: 'float' });
+  assert.deepEqual(two.body.data.map((d) => d.embedding), [[1, 0.5], [3, 0.5]]);
+  assert.equal(cloud.requests.at(-1).body.input_type, 'search_document');
+  const sent = cloud.requests.length;
+  for (const [model, input, says] of [['titan', ['a', 'b'], /at most 1/], ['nova', 'a', /cohere\.embed/], ['cohere', Array(97).fill('a'), /at most 96/]]) {
+    const r = await embed(model, input);
+    assert.equal(r.status, 400, JSON.stringify(r.body));
+    assert.match(r.body.error.message, says);
+  }
+  assert.equal(cloud.requests.length, sent);
 });
 
 test('tools by the stream, and their results sent back', async () => {

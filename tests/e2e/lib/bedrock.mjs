@@ -53,9 +53,36 @@ export function message(headers, payload) {
 }
 
 export const event = (name, payload) =>
-  message({ ':event-type': name, ':content-type': 'application/json', ':message-type': 'event' }, payload);
+  Object.assign(message({ ':event-type': name, ':content-type': 'application/json', ':message-type': 'event' }, payload), { name, payload });
 export const exception = (name, text) =>
   message({ ':exception-type': name, ':content-type': 'application/json', ':message-type': 'exception' }, { message: text });
+
+// What the events come to, as one document; an exception among them has none.
+function wholeOf(events) {
+  const content = [], whole = { output: { message: { role: 'assistant', content } } };
+  for (const { name, payload } of events) {
+    if (!name) return null;
+    const { contentBlockIndex: i, delta, start } = payload;
+    if (name === 'contentBlockStart') content[i] = { toolUse: { ...start.toolUse, input: '' } };
+    else if (delta?.toolUse) content[i].toolUse.input += delta.toolUse.input;
+    else if (delta?.reasoningContent) {
+      content[i] ??= { reasoningContent: { reasoningText: {} } };
+      Object.assign(content[i].reasoningContent.reasoningText, delta.reasoningContent);
+    } else if (delta) content[i] = { text: (content[i]?.text ?? '') + delta.text };
+    else if (name === 'messageStop') whole.stopReason = payload.stopReason;
+    else if (name === 'metadata') Object.assign(whole, payload);
+  }
+  whole.output.message.content = content.filter(Boolean);
+  for (const { toolUse } of content.filter(Boolean)) if (toolUse) toolUse.input = JSON.parse(toolUse.input || '{}');
+  return whole;
+}
+
+// Titan's and Cohere's embeddings: a vector says how long its text is.
+const vectorOf = (text, width = 2) => [text.length, ...Array(width - 1).fill(0.5)];
+const embed = ({ inputText, dimensions, texts, output_dimension: width }) =>
+  inputText === undefined
+    ? { id: 'e1', response_type: 'embeddings_floats', embeddings: texts.map((text) => vectorOf(text, width)), texts }
+    : { embedding: vectorOf(inputText, dimensions), inputTextTokenCount: 3 };
 
 // `handle` of a Cloud. options: the credentials; script: {status, type} or {events: [Buffer], break: true}
 export function bedrockHandler(credentials, script = {}) {
@@ -69,7 +96,11 @@ export function bedrockHandler(credentials, script = {}) {
       response.writeHead(script.status, { 'content-type': 'application/json', 'x-amzn-errortype': script.type });
       return void response.end(JSON.stringify({ message: `simulated ${script.type}` }));
     }
-    response.writeHead(200, { 'content-type': 'application/vnd.amazon.eventstream' });
+    const answer = (document) => {
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.end(JSON.stringify(document));
+    };
+    if (request.url.endsWith('/invoke')) return void answer(embed(body));
     const events = script.events ?? [
       event('messageStart', { role: 'assistant' }),
       event('contentBlockDelta', { contentBlockIndex: 0, delta: { reasoningContent: { text: 'hm' } } }),
@@ -89,6 +120,12 @@ export function bedrockHandler(credentials, script = {}) {
       event('messageStop', { stopReason: body.toolConfig ? 'tool_use' : 'end_turn' }),
       event('metadata', { usage: { inputTokens: 5, outputTokens: 7, totalTokens: 42, cacheReadInputTokens: 20, cacheWriteInputTokens: 10 }, metrics: { latencyMs: 1 } }),
     ];
+    const whole = request.url.endsWith('/converse') && !script.break && wholeOf(events);
+    if (whole) {
+      await new Promise((done) => setTimeout(done, (script.gap ?? 0) * events.length));
+      return void answer(whole);
+    }
+    response.writeHead(200, { 'content-type': 'application/vnd.amazon.eventstream' });
     if (script.gap)
       for (const one of events) {
         if (response.destroyed) return;

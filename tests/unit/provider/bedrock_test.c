@@ -100,6 +100,49 @@ static void test_a_stream_with_everything(void **state)
     buf_free(&b);
 }
 
+/* The same as one document. */
+static void test_a_whole_answer_with_everything(void **state)
+{
+    static const char sample[] =
+        "{\"output\":{\"message\":{\"role\":\"assistant\",\"content\":["
+        "{\"reasoningContent\":{\"reasoningText\":{\"text\":\"hm\",\"signature\":\"c2ln\"}}},"
+        "{\"reasoningContent\":{\"redactedContent\":\"aGlk\"}},{\"text\":\"Gr\xc3\xbc\xc3\x9f"
+        "e\"},"
+        "{\"citationsContent\":{\"content\":[{\"text\":\"said\"}],\"citations\":[]}},"
+        "{\"toolUse\":{\"toolUseId\":\"t1\",\"name\":\"f\",\"input\":{\"a\":1}}},"
+        "{\"toolUse\":{\"toolUseId\":\"t2\",\"name\":\"g\"}},{\"image\":{}},7]}},"
+        "\"stopReason\":\"tool_use\",\"metrics\":{\"latencyMs\":9},"
+        "\"usage\":{\"inputTokens\":5,\"outputTokens\":7,\"totalTokens\":42,\"cacheReadInputTokens\":20,"
+        "\"cacheWriteInputTokens\":10}}";
+    static const char events[] =
+        "start  \nreasoning hm\nsignature c2ln \nsignature  aGlk\ntext Gr\xc3\xbc\xc3\x9f"
+        "e\ntext said\n"
+        "tool 0 t1 f {\"a\":1}\ntool 1 t2 g \ntool 1   {}\nusage 35 20 7 0\nstop 2\n";
+    (void)state;
+    assert_translates(provider_bedrock_event, "application/json", str_from(sample), events);
+    for (size_t n = 1; n + 1 < sizeof sample; n++) {
+        struct buf cut =
+            translate(provider_bedrock_event, "application/json", (struct str){sample, n}, 0, 0, 0);
+        assert_non_null(strstr(cut.data, "error unavailable"));
+        assert_null(strstr(cut.data, "\nstop "));
+        buf_free(&cut);
+    }
+}
+
+static void test_whole_answers_that_went_wrong_are_one_error(void **state)
+{
+    static const char *const bytes[] = {"{}", "[]", "{\"output\":[]}",
+        "{\"output\":{\"message\":{\"content\":[{\"text\":\"a\"}]}},\"stopReason\":\"malformed_tool_use\"}",
+        "{\"output\":{\"message\":{\"content\":[{\"toolUse\":{\"input\":{}}}]}}}"};
+    (void)state;
+    for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++) {
+        struct buf got = translate(provider_bedrock_event, "application/json", str_from(bytes[i]), 0, 0, 0);
+        if (!strstr(got.data, "error unavailable") || strstr(got.data, "\nstop "))
+            fail_msg("%s: %s", bytes[i], got.data);
+        buf_free(&got);
+    }
+}
+
 static void test_cuts_do_not_matter(void **state)
 {
     struct buf b = sample_make();
@@ -378,9 +421,14 @@ static void test_paths(void **state)
 {
     struct arena *a = arena_create(MIB);
     const struct provider_model m = {.model = STR("arn:aws:bedrock:eu:1:inference-profile/eu.x-v1:0")};
+    struct chat_request *r = request_create();
     (void)state;
-    assert_true(str_is(provider_dialect_bedrock.path(a, &m, NULL),
+    assert_true(str_is(provider_dialect_bedrock.path(a, &m, r),
         "/model/arn%3Aaws%3Abedrock%3Aeu%3A1%3Ainference-profile%2Feu.x-v1%3A0/converse-stream"));
+    r->stream = false;
+    assert_true(str_ends(provider_dialect_bedrock.path(a, &m, r), STR("%3A0/converse")));
+    assert_true(str_ends(provider_embed_bedrock.path(a, &m, r), STR("%3A0/invoke")));
+    request_free(r);
     arena_free(a);
 }
 
@@ -388,6 +436,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_stream_with_everything),
+        cmocka_unit_test(test_a_whole_answer_with_everything),
+        cmocka_unit_test(test_whole_answers_that_went_wrong_are_one_error),
         cmocka_unit_test(test_cuts_do_not_matter),
         cmocka_unit_test(test_a_changed_byte_is_one_error),
         cmocka_unit_test(test_a_stream_that_breaks_off_is_one_error),

@@ -13,6 +13,16 @@ static struct chat_request *embed_make(size_t n)
     return r;
 }
 
+/* One of Bedrock's models. */
+static void assert_embeds_not(const char *model, const struct chat_request *r, const char *says)
+{
+    const struct provider_model m = {.model = str_from(model)};
+    struct error err;
+    assert_int_equal(provider_embed_bedrock.supports(&m, r, &err), ERROR_UNSUPPORTED);
+    if (!strstr(err.message, says))
+        fail_msg("'%s' says nothing of %s", err.message, says);
+}
+
 static void test_each_kind_is_asked_in_its_words(void **state)
 {
     struct chat_request *r = embed_make(2);
@@ -39,6 +49,32 @@ static void test_each_kind_is_asked_in_its_words(void **state)
     r->unscaled = true;
     assert_encodes(&provider_embed_ollama, "m", r, "{\"model\":\"m\",\"prompt\":\"one\",\"truncate\":false}");
     assert_true(str_is(provider_embed_ollama.path(r->arena, NULL, r), "/api/embeddings"));
+    request_free(r);
+}
+
+static void test_bedrock_models_are_asked_in_their_makers_words(void **state)
+{
+    static const char titan[] = "amazon.titan-embed-text-v2:0", cohere[] = "eu.cohere.embed-v4:0";
+    struct chat_request *r = embed_make(1);
+    (void)state;
+    assert_encodes(&provider_embed_bedrock, titan, r, "{\"inputText\":\"one\"}");
+    r->dimensions = 256;
+    assert_encodes(&provider_embed_bedrock, titan, r, "{\"inputText\":\"one\",\"dimensions\":256}");
+    request_free(r);
+    r = embed_make(2);
+    assert_encodes(&provider_embed_bedrock, cohere, r,
+        "{\"texts\":[\"one\",\"two\"],\"input_type\":\"search_document\",\"truncate\":\"NONE\"}");
+    r->dimensions = 8;
+    r->vendor = request_json(r, "{\"input_type\":\"search_query\"}");
+    assert_encodes(&provider_embed_bedrock, cohere, r,
+        "{\"texts\":[\"one\",\"two\"],\"input_type\":\"search_query\",\"truncate\":\"NONE\","
+        "\"output_dimension\":8}");
+    assert_embeds_not(titan, r, "'input_type'");
+    r->vendor = NULL;
+    assert_embeds_not(titan, r, "at most 1 inputs");
+    assert_embeds_not("amazon.nova-pro-v1:0", r, "cohere.embed");
+    r->inputs[1].ids = (const int32_t[]){1};
+    assert_embeds_not(cohere, r, "input[1]");
     request_free(r);
 }
 
@@ -123,6 +159,15 @@ static void test_answers(void **state)
         {&provider_embed_ollama, 2, "{\"model\":\"o\",\"embeddings\":[[1],[2]],\"prompt_eval_count\":4}",
             "start  o\nusage 4 0 0 0\nembedding 0 1\nembedding 1 2\nstop 0\n"},
         {&provider_embed_ollama, 1, "{\"embedding\":[0.5,1]}", "start  \nembedding 0 0.5 1\nstop 0\n"},
+        {&provider_embed_bedrock, 1,
+            "{\"embedding\":[0.5,1],\"embeddingsByType\":{\"float\":[0.5,1]},\"inputTextTokenCount\":3}",
+            "start  \nusage 3 0 0 0\nembedding 0 0.5 1\nstop 0\n"},
+        {&provider_embed_bedrock, 2,
+            "{\"id\":\"e\",\"response_type\":\"embeddings_floats\",\"embeddings\":[[1],[2]],\"texts\":[\"a\","
+            "\"b\"]}",
+            "start e \nembedding 0 1\nembedding 1 2\nstop 0\n"},
+        {&provider_embed_bedrock, 1, "{\"id\":\"e\",\"embeddings\":{\"float\":[[1,2]]}}",
+            "start e \nembedding 0 1 2\nstop 0\n"},
         {&provider_rerank_openai, 3,
             "{\"id\":\"r\",\"results\":[{\"index\":2,\"relevance_score\":0.5},{\"index\":0,\"relevance_"
             "score\":-1}],"
@@ -181,6 +226,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_kind_is_asked_in_its_words),
+        cmocka_unit_test(test_bedrock_models_are_asked_in_their_makers_words),
         cmocka_unit_test(test_servers_differ_by_their_rows),
         cmocka_unit_test(test_token_ids_go_to_no_cloud),
         cmocka_unit_test(test_answers),
