@@ -189,7 +189,10 @@ static int row_use(struct scheduler *s, int32_t index, float *row, int32_t *next
 {
     struct sequence *q = s->slots[index].sequence;
     struct error err = {0};
+    *next = -1;
     int rc = q->ops->logits(q->ctx, row, next, &err);
+    if (rc == 0 && *next >= 0)
+        draft_end(s, q, *next);
     if (rc > 0 && q->shifts && q->tokens.count == (size_t)s->o.n_context && s->o.n_context > 2)
         sequence_shift(s, q, index);
     if (rc > 0) {

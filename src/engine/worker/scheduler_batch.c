@@ -1,15 +1,7 @@
 /* What a step computes: a token for each sequence that generates, and of prompts as much as does not hold
- * these up.
- *
- *   the longest step that a stream should see  =  GAP_MOST x  the time of a step without prompts
- *
- * Both figures are measured, again and again: contexts grow, and the machine has other work. Each key's
- * prompts get the same share of what is left, whoever has most of them.
- */
+ * these up (scheduler_pace.h). Each key's prompts get the same share of what is left, whoever has most of
+ * them. */
 #include "engine/worker/scheduler_inner.h"
-
-#define GAP_MOST 2.5                  /* times: with what varies from step to step, three are kept */
-enum { CHUNK_FIRST = 4, AGAIN = 16 }; /* tokens while none was measured; steps until one is measured again */
 
 int32_t slot_pending(const struct scheduler *s, int32_t index)
 {
@@ -58,24 +50,6 @@ static void drafts_add(struct scheduler *s, int32_t index)
     }
     s->n_drafts += d->taken;
     s->slots[index].sequence->counts.drafted += d->taken;
-}
-
-/* Tokens of prompts that the step has room for; 0: first see how long a step takes without. */
-static int32_t prompts_room(const struct scheduler *s)
-{
-    const struct pace *p = &s->pace;
-    const int32_t room = s->o.n_batch - s->n_streams;
-    if (s->n_streams == 0)
-        return room;
-    /* Never twice in a row: where streams come and go with every step, prompts would not be read at all. */
-    if (p->since > 0 && (p->streams != s->n_streams || p->since >= AGAIN))
-        return 0;
-    if (p->alone <= 0)
-        return 0;
-    if (p->token <= 0)
-        return room < CHUNK_FIRST ? room : CHUNK_FIRST;
-    const double most = (GAP_MOST - 1) * p->alone / p->token;
-    return most >= room ? room : most > 1 ? (int32_t)most : 1;
 }
 
 /* The slot's part of its key's share. */
@@ -140,45 +114,32 @@ void batch_build(struct scheduler *s)
         s->n_streams += slot_pending(s, i);
         pages -= model_state_pages_needed(s->state, i, slot_pending(s, i));
     }
-    if (s->o.drafts && !prompts)
-        drafts_choose(s, s->o.n_batch - s->n_streams, pages);
+    int32_t room = s->o.n_batch - s->n_streams;
+    if (prompts)
+        room = pace_room(&s->pace, s->n_streams, room);
+    if (s->o.drafts)
+        (prompts ? drafts_beside : drafts_choose)(s, room, pages);
     for (int32_t i = 0; i < s->o.n_slots; i++) {
         if (!slot_generates(s, i))
             continue;
-        batch_add(s, i, slot_pending(s, i));
+        const int32_t own = slot_pending(s, i);
+        batch_add(s, i, own);
         drafts_add(s, i);
+        pages -= model_state_pages_needed(s->state, i, own + s->slots[i].draft.taken) -
+                 model_state_pages_needed(s->state, i, own);
     }
     if (prompts)
-        prompts_add(s, prompts_room(s), pages);
-}
-
-static void mix(double *mean, double value)
-{
-    *mean = *mean > 0 ? (*mean + value) / 2 : value;
+        prompts_add(s, room - s->n_drafts, pages);
 }
 
 void batch_learn(struct scheduler *s, int64_t took_ns)
 {
-    struct pace *p = &s->pace;
     const int32_t read = s->n_tokens - s->n_streams - s->n_drafts;
     s->n_steps++;
     if (read == 0)
         drafts_learn(s, took_ns);
-    if (read == 0 && s->n_drafts > 0)
-        return;
-    if (read == 0) {
-        p->alone = p->streams == s->n_streams ? p->alone : 0;
-        p->streams = s->n_streams;
-        p->since = 0;
-        mix(&p->alone, (double)took_ns);
-    } else if (s->n_streams == 0) {
-        /* A guess until it is known beside streams, which is dearer. */
-        p->token = p->token > 0 ? p->token : (double)took_ns / read;
-    } else {
-        const double more = (double)took_ns - p->alone;
-        p->since++;
-        mix(&p->token, (more > p->alone / 100 ? more : p->alone / 100) / read);
-    }
+    if (read > 0 || s->n_drafts == 0)
+        pace_learn(&s->pace, s->n_streams, read + s->n_drafts, took_ns);
 }
 
 void batch_keep(struct scheduler *s)

@@ -138,18 +138,51 @@ void drafts_choose(struct scheduler *s, int32_t room, int32_t pages)
         s->slots[chosen[n]].draft.taken++;
 }
 
+/* Beside prompts a draft takes the place of one of their tokens, and costs as much. For a stream's token that
+ * is cheap, for the weights are read anyway: alone it would take its share of a step, or half of it with
+ * drafts. At most half of the room goes to them, so that prompts get on. */
+void drafts_beside(struct scheduler *s, int32_t room, int32_t pages)
+{
+    const double otherwise = s->n_streams > 0 ? s->pace.alone / s->n_streams / 2 : 0;
+    const int32_t most = room / 2 < SCHEDULER_DRAFTS ? room / 2 : SCHEDULER_DRAFTS;
+    if (most == 0 || s->pace.token <= 0 || !model_state_rewinds(s->state))
+        return;
+    for (int32_t i = 0; i < s->o.n_slots; i++)
+        if (slot_generates(s, i))
+            slot_draft(s, i);
+    for (int32_t n = 0; n < most; n++) {
+        const int32_t index = best_of(s, pages);
+        struct draft *d = index < 0 ? NULL : &s->slots[index].draft;
+        if (!d || (double)d->odds[d->taken] * otherwise <= s->pace.token)
+            return;
+        const int32_t tokens = slot_pending(s, index) + d->taken++;
+        pages -= model_state_pages_needed(s->state, index, tokens + 1) -
+                 model_state_pages_needed(s->state, index, tokens);
+    }
+}
+
 /* ---- What became of it ---- */
+
+/* `before`: the sequence's tokens without the newest. */
+static void lookup_add(struct sequence *q, const struct token_list *before, int32_t token)
+{
+    struct error err;
+    /* Without memory for it the sequence goes on, and it is tried again. */
+    if (!q->lookup && lookup_create(&q->expected, before, &q->lookup, &err) != 0)
+        return;
+    lookup_push(q->lookup, token);
+}
 
 void draft_push(struct scheduler *s, struct sequence *q, int32_t token)
 {
-    struct error err;
-    const struct token_list before = {q->tokens.ids, q->tokens.count - 1, 0};
-    if (!s->o.drafts)
-        return;
-    /* Without memory for it the sequence goes on, and it is tried again. */
-    if (!q->lookup && lookup_create(&q->expected, &before, &q->lookup, &err) != 0)
-        return;
-    lookup_push(q->lookup, token);
+    if (s->o.drafts)
+        lookup_add(q, &(struct token_list){q->tokens.ids, q->tokens.count - 1, 0}, token);
+}
+
+void draft_end(struct scheduler *s, struct sequence *q, int32_t token)
+{
+    if (s->o.drafts && (q->lookup || q->expected.count > 0))
+        lookup_add(q, &q->tokens, token);
 }
 
 void draft_settle(struct scheduler *s, int32_t index, int32_t length)

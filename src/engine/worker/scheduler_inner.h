@@ -3,6 +3,7 @@
  *   scheduler.c        sequences come, step and go
  *   scheduler_place.c  which of them get a slot, what they begin with, and who gives way when pages are short
  *   scheduler_batch.c  what a step computes
+ *   scheduler_pace.c   how much of prompts it computes
  *   scheduler_draft.c  tokens that are likely to follow, and what became of them
  *   scheduler_model.c  those that a smaller model drafts */
 #ifndef WEIR_ENGINE_WORKER_SCHEDULER_INNER_H
@@ -11,6 +12,7 @@
 #include "base/list.h"
 #include "engine/worker/lookup.h"
 #include "engine/worker/scheduler.h"
+#include "engine/worker/scheduler_pace.h"
 
 enum {
     DRAFT_RANKS = 8,
@@ -58,13 +60,6 @@ struct sequence {
     int32_t tell, tell_end; /* its owner is still to be told of the rows at these tokens of the prompt */
     const struct sequence_ops *ops;
     void *ctx;
-};
-
-/* How long steps take, in ns: with one token for each of `streams` sequences, and for each token of a prompt
- * beside these. 0: not known. */
-struct pace {
-    double alone, token;
-    int32_t streams, since; /* since: steps beside prompts since `alone` was measured */
 };
 
 /* How long a step without prompts takes, in ns, and in which step that was measured; 0: not yet. */
@@ -118,9 +113,12 @@ void batch_keep(struct scheduler *s); /* what the step computed may be had by ot
 
 /* How many drafts of each slot run beside the n_streams tokens, where there are pages and room for them. */
 void drafts_choose(struct scheduler *s, int32_t room, int32_t pages);
-void drafts_learn(struct scheduler *s, int64_t took_ns); /* of a step without prompts */
+void drafts_beside(struct scheduler *s, int32_t room, int32_t pages); /* the same beside prompts */
+void drafts_learn(struct scheduler *s, int64_t took_ns);              /* of a step without prompts */
 /* The sequence has drawn its next token. */
 void draft_push(struct scheduler *s, struct sequence *q, int32_t token);
+/* It has drawn its last one, which is not among its tokens: for the counts. */
+void draft_end(struct scheduler *s, struct sequence *q, int32_t token);
 /* What the smaller model would say is added where nothing likely is drafted yet: as far as it saves more than
  * it costs, when a token takes token_ns without drafts and another one in the step verify_ns. */
 void model_draft(struct scheduler *s, double token_ns, double verify_ns);

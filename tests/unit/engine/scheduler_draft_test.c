@@ -60,7 +60,7 @@ static void what_is_expected_takes_few_steps(void **ctx)
     assert_int_equal(answer(&plain, false, 0), 100);
     assert_true(counted.drafted == 0 && plain.n_computed == 109);
     assert_in_range(answer(&right, true, 0), 8, 12);
-    assert_int_equal(counted.expected, 99); /* the last one ends it */
+    assert_int_equal(counted.expected, 100);
     assert_true(counted.drafted <= counted.accepted + 1 && counted.accepted >= 85);
     assert_in_range(answer(&half, true, 10), 12, 30); /* a token in ten is another */
     assert_in_range(counted.expected, 80, 90);
@@ -87,6 +87,39 @@ static void a_smaller_model_drafts(void **ctx)
     assert_in_range(answer_drafted(&states[2], &slow, true, 0), 90, 100);
     assert_in_range(answer_drafted(&states[3], &back, true, 0), 8, 45);
     assert_true(quick.lengths[0] == 0 && wrong.lengths[0] == 0);
+}
+
+/* While a prompt is read a draft takes one of its tokens' place: what is sure to be drawn comes several
+ * tokens a step, no step is longer than streams bear, and the prompt gets on; where tokens of prompts are so
+ * dear that a step for each of the stream's is cheaper, none runs. */
+static void drafts_run_beside_prompts_where_they_pay(void **ctx)
+{
+    (void)ctx;
+    static const int64_t token_ns[] = {10, 110};
+    for (int dear = 0; dear < 2; dear++) {
+        struct model_state state = {.ns_step = 100, .ns_token = token_ns[dear]};
+        struct scheduler *s = create_with(&state, 2, true);
+        struct client talk, reader;
+        client_add(s, &talk, numbers(5), 10, 180);
+        expect(&talk, 180, 0);
+        for (int i = 0; i < 3; i++)
+            scheduler_step(s);
+        const int32_t before = talk.n;
+        int32_t steps = 0;
+        client_add(s, &reader, numbers(2), 150, 1);
+        for (; !reader.n_ended; steps++) {
+            const int64_t begun = now;
+            scheduler_step(s);
+            assert_in_range(now - begun, 1, 3 * (100 + token_ns[dear]));
+        }
+        if (dear)
+            assert_int_equal(talk.n - before, steps);
+        else
+            assert_true(talk.n - before > 4 * steps && steps < 30);
+        run(s);
+        assert_true(talk.n_ended == 1 && talk.n == 190);
+        scheduler_free(s);
+    }
 }
 
 /* A step that has no room for drafts: nobody is asked for any. */
@@ -239,6 +272,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_expected_takes_few_steps),
         cmocka_unit_test(a_smaller_model_drafts),
+        cmocka_unit_test(drafts_run_beside_prompts_where_they_pay),
         cmocka_unit_test(a_full_step_asks_no_smaller_model),
         cmocka_unit_test(a_row_without_numbers_is_its_own_slots),
         cmocka_unit_test(what_is_never_right_is_not_drafted),

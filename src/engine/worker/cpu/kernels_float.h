@@ -1,6 +1,6 @@
-/* Products of floats along the rows, and the softmax, in the compiler's own vectors: written once, compiled for
- * each instruction set. The including file has the vectors' parts (product_types.h names them): LANES, plus, and
- * load_halves (LANES of them, as floats). Attention's products are in kernels_tile.h.
+/* Products of floats along the rows, and the softmax, in the compiler's own vectors: written once, compiled
+ * for each instruction set. The including file has the vectors' parts (product_types.h names them): LANES,
+ * plus, and load_halves (LANES of them, as floats). Attention's products are in kernels_tile.h.
  *
  *   along      STRIP_ROWS rows by STRIP_COLUMNS columns, their sums in registers while values go by, LANES at
  *              a time:     row[k] x column[k] -> sums[row][column] */
