@@ -129,7 +129,8 @@ $(BUILD)/tools/%: tools/%.c $(BUILD)/libengine.a $(BUILD)/libcommon.a
 	$(if $(V),,@echo "  link $@")
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(BUILD)/libengine.a $(BUILD)/libcommon.a $(WORKER_LIBS)
 # judge_bench measures the router, judge_score what its detector is worth on labelled texts.
-$(BUILD)/tools/judge_bench $(BUILD)/tools/judge_score: $(BUILD)/tools/%: tools/%.c $(BUILD)/libweir.a $(BUILD)/libcommon.a
+# ledger_bench measures what a row of the ledger costs.
+$(BUILD)/tools/judge_bench $(BUILD)/tools/judge_score $(BUILD)/tools/ledger_bench: $(BUILD)/tools/%: tools/%.c $(BUILD)/libweir.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  link $@")
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(GATEWAY_LIBS)

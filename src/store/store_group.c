@@ -110,11 +110,21 @@ static void pairs_find(struct list *group)
 
 enum { SUMS_MOST = 32 };
 
+/* Rows that are to be inserted in one statement. */
+struct pile {
+    enum store_kind kind;
+    union store_value values[STORE_INSERT_ROWS]; /* their strings are the group's rows' */
+    struct store_row *rows[STORE_INSERT_ROWS];
+    size_t n;
+};
+enum { PILE_WHOLE, PILE_EGRESS, PILES };
+
 struct writing {
     struct store_backend *backend;
     int64_t spender;
-    struct store_spend sums[SUMS_MOST]; /* their strings are the group's rows' */
+    struct store_spend sums[SUMS_MOST]; /* likewise */
     size_t n_sums;
+    struct pile piles[PILES];
 };
 
 static int sums_write(struct writing *w, struct error *err)
@@ -145,21 +155,76 @@ static int sums_add(struct writing *w, const struct store_opened *who, int64_t n
     return rc;
 }
 
-/* ---- Writing. ---- */
+/* ---- Rows that are only inserted: several in one statement. ---- */
 
-static int whole_apply(struct writing *w, struct store_row *opened, struct error *err)
+/* A row's own refusal is noted there; its cost counts where it was kept. */
+static int piled_end(struct writing *w, const struct pile *p, size_t i, int code, struct error *err)
+{
+    struct store_row *row = p->rows[i];
+    const struct store_ledger_row *whole = &p->values[i].whole;
+    row->code = code;
+    row->changed = code == 0;
+    if (!row->pair)
+        return 0;
+    row->pair->code = code;
+    row->pair->changed = row->changed;
+    return code ? 0 : sums_add(w, &whole->opened, whole->settled.cost_nano_usd, err);
+}
+
+static int pile_write(struct writing *w, struct pile *p, struct error *err)
 {
     struct store_backend *b = w->backend;
-    struct store_row *settled = opened->pair;
-    union store_value first, second;
-    store_row_value(opened, &first);
-    store_row_value(settled, &second);
-    const struct store_ledger_row whole = {.opened = first.opened, .settled = second.settle.settled};
-    opened->code = b->ops->apply(b, STORE_LEDGER_WHOLE, &whole, &opened->changed, err);
-    settled->code = opened->code;
-    settled->changed = opened->changed;
-    return opened->code ? opened->code : sums_add(w, &whole.opened, whole.settled.cost_nano_usd, err);
+    bool at_once = b->ops->insert && p->n == STORE_INSERT_ROWS;
+    int codes[STORE_INSERT_ROWS];
+    int64_t changed;
+    int rc = at_once ? b->ops->insert(b, p->kind, p->values, codes, err) : 0;
+    for (size_t i = 0; i < p->n && rc == 0; i++) {
+        if (!at_once)
+            codes[i] = b->ops->apply(b, p->kind, &p->values[i], &changed, err);
+        rc = codes[i] && codes[i] != ERROR_INVALID ? codes[i] : piled_end(w, p, i, codes[i], err);
+    }
+    p->n = 0;
+    return rc;
 }
+
+static int piles_write(struct writing *w, struct error *err)
+{
+    int rc = 0;
+    for (int i = 0; i < PILES && rc == 0; i++)
+        rc = pile_write(w, &w->piles[i], err);
+    return rc;
+}
+
+/* Where the row's value is to be put. */
+static union store_value *pile_add(struct pile *p, struct store_row *row)
+{
+    p->rows[p->n] = row;
+    return &p->values[p->n++];
+}
+
+static int pile_written(struct writing *w, struct pile *p, struct error *err)
+{
+    return p->n == STORE_INSERT_ROWS ? pile_write(w, p, err) : 0;
+}
+
+static int whole_add(struct writing *w, struct store_row *opened, struct error *err)
+{
+    struct pile *p = &w->piles[PILE_WHOLE];
+    union store_value first, second, *value = pile_add(p, opened);
+    store_row_value(opened, &first);
+    store_row_value(opened->pair, &second);
+    value->whole = (struct store_ledger_row){.opened = first.opened, .settled = second.settle.settled};
+    return pile_written(w, p, err);
+}
+
+static int egress_add(struct writing *w, struct store_row *row, struct error *err)
+{
+    struct pile *p = &w->piles[PILE_EGRESS];
+    store_row_value(row, pile_add(p, row));
+    return pile_written(w, p, err);
+}
+
+/* ---- Writing. ---- */
 
 /* Whose cost it was stands in the row that was opened; where that was lost nobody can tell. */
 static int settle_apply(
@@ -192,12 +257,20 @@ static int single_apply(struct writing *w, struct store_row *row, struct error *
     return row->code;
 }
 
-/* A whole row stands where it was opened: rows are then in the order of their times. */
+/* A whole row stands where it was opened: rows are then in the order of their times. Nothing but a purge
+ * looks at rows that are only inserted. */
 static int row_apply(struct writing *w, struct store_row *row, struct error *err)
 {
+    bool purges = row->kind == STORE_LEDGER_PURGE || row->kind == STORE_EGRESS_PURGE;
     if (row->pair && row->kind == STORE_LEDGER_SETTLE)
         return 0;
-    int code = row->pair ? whole_apply(w, row, err) : single_apply(w, row, err);
+    if (row->pair)
+        return whole_add(w, row, err);
+    if (row->kind == STORE_EGRESS_RECORD)
+        return egress_add(w, row, err);
+    int code = purges ? piles_write(w, err) : 0;
+    if (code == 0)
+        code = single_apply(w, row, err);
     return code == ERROR_INVALID || code == ERROR_NOT_FOUND ? 0 : code;
 }
 
@@ -215,6 +288,8 @@ int store_group_write(struct store_backend *b, const struct store_journal *journ
 {
     struct writing w = {.backend = b, .spender = spender};
     int64_t number = 0;
+    w.piles[PILE_WHOLE].kind = STORE_LEDGER_WHOLE;
+    w.piles[PILE_EGRESS].kind = STORE_EGRESS_RECORD;
     pairs_find(group);
     int rc = b->ops->begin(b, err);
     list_each(node, after, group) {
@@ -224,6 +299,8 @@ int store_group_write(struct store_backend *b, const struct store_journal *journ
         number = row->number > number ? row->number : number;
         rc = row_apply(&w, row, err);
     }
+    if (rc == 0)
+        rc = piles_write(&w, err);
     if (rc == 0)
         rc = sums_write(&w, err);
     if (rc == 0 && number > 0)

@@ -138,8 +138,7 @@ struct store_row {
 };
 
 const struct store_fields *store_kind_fields(enum store_kind kind);
-/* The statement, for SQLite and PostgreSQL alike: parameters $1, $2, ... are the first `n` fields. They
- * appear in that order, because SQLite numbers them so. */
+/* The statement, for SQLite and PostgreSQL alike: parameters $1, $2, ... are the first `n` fields. */
 const char *store_kind_sql(enum store_kind kind, size_t *n);
 /* Copies `value` and its strings, made valid UTF-8 without NUL. ERROR_LIMIT past LIMIT_STORE_ROW, of a
  * response LIMIT_STORE_RESPONSE. */
@@ -181,6 +180,8 @@ struct store_backend {
     const struct store_ops *ops; /* a database's own struct begins with this */
 };
 
+enum { STORE_INSERT_ROWS = 16 };
+
 struct store_ops {
     const char *scheme; /* "sqlite:" */
     int (*open)(struct str rest, struct store_backend **out, struct error *err);
@@ -192,6 +193,10 @@ struct store_ops {
      * `rollback` also follows a failed commit. */
     int (*begin)(struct store_backend *b, struct error *err);
     int (*apply)(struct store_backend *b, enum store_kind kind, const void *value, int64_t *changed,
+        struct error *err);
+    /* Rows of a kind that only inserts, STORE_INSERT_ROWS of them, in one statement; `codes` are their own.
+     * NULL: it takes them one by one. */
+    int (*insert)(struct store_backend *b, enum store_kind kind, const union store_value *values, int *codes,
         struct error *err);
     int (*commit)(struct store_backend *b, struct error *err);
     void (*rollback)(struct store_backend *b);

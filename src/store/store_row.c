@@ -164,7 +164,8 @@ static const struct store_fields spend_fields = FIELDS(spend_table, store_spend)
 static const struct store_fields spend_opened_fields = FIELDS(spend_opened_table, store_spend_opened);
 static const struct store_fields no_fields = {NULL, 0, 0};
 
-#define OPENED "request_id, wall_ms, key_id, team, api, model, route, rule, boundary, sensitive, decision"
+#define OPENED "request_id, wall_ms, " OPENED_REST
+#define OPENED_REST "key_id, team, api, model, route, rule, boundary, sensitive, decision"
 #define SETTLED                                                                                              \
     "provider, answered_model, attempts, input_tokens, cached_tokens, output_tokens, usage_estimated, "      \
     "cost_nano_usd, first_token_ms, total_ms, outcome, status"
@@ -190,8 +191,10 @@ static const struct {
         "cost_nano_usd = $9, first_token_ms = $10, total_ms = $11, outcome = $12, status = $13 "
         "WHERE request_id = $1 AND " UNSETTLED},
     [STORE_LEDGER_WHOLE] = {&whole_fields,
-        "INSERT INTO ledger(" OPENED ", " SETTLED ", opened, id) VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, "
-        "$10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, 1, row_id($2))"},
+        /* In the table's own order, in which SQLite need not move them. */
+        "INSERT INTO ledger(id, request_id, wall_ms, opened, " OPENED_REST ", " SETTLED ") "
+        "VALUES(row_id($2), $1, $2, 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, "
+        "$18, $19, $20, $21, $22, $23)"},
     [STORE_LEDGER_ALONE] = {&settle_fields,
         "INSERT INTO ledger(request_id, " SETTLED ", wall_ms, opened, id) VALUES($1, $2, $3, $4, $5, $6, $7, "
         "$8, $9, $10, $11, $12, $13, $14, 0, row_id($14))"},

@@ -10,6 +10,7 @@
 static int sqlite_begin(struct store_backend *b, struct error *err)
 {
     struct sqlite *q = store_sqlite_from(b);
+    store_sqlite_inserts_begin(q);
     return store_sqlite_run(q, q->writer, "BEGIN IMMEDIATE", err);
 }
 
@@ -28,38 +29,41 @@ static void sqlite_rollback(struct store_backend *b)
         log_error("store", "cannot roll back: %s", sqlite3_errmsg(q->writer));
 }
 
-static int bind(sqlite3_stmt *s, int index, const struct store_field *f, const char *at)
+int store_sqlite_bind(sqlite3_stmt *s, int index, const struct store_field *f, const void *at)
 {
     switch (f->type) {
     case STORE_TEXT: {
-        const struct str *text = (const struct str *)(const void *)at;
+        const struct str *text = at;
         return sqlite3_bind_text64(
             s, index, text->data ? text->data : "", text->len, SQLITE_STATIC, SQLITE_UTF8);
     }
     case STORE_INT64:
-        return sqlite3_bind_int64(s, index, *(const int64_t *)(const void *)at);
+        return sqlite3_bind_int64(s, index, *(const int64_t *)at);
     case STORE_INT:
-        return sqlite3_bind_int(s, index, *(const int *)(const void *)at);
+        return sqlite3_bind_int(s, index, *(const int *)at);
     case STORE_BOOL:
-        return sqlite3_bind_int(s, index, *(const bool *)(const void *)at);
+        return sqlite3_bind_int(s, index, *(const bool *)at);
     case STORE_BLOB:
         return sqlite3_bind_blob64(s, index, at, f->size, SQLITE_STATIC);
     }
     return SQLITE_MISUSE;
 }
 
-/* Another process may have given the same number in the same millisecond: then the next one. */
-static int step(sqlite3_stmt *s)
+/* Another process, or a run of rows, may have given the same number in the same millisecond: then one further
+ * on.
+ */
+static int step(struct sqlite *q, sqlite3_stmt *s)
 {
     int code = sqlite3_step(s);
     for (int again = 0; code == SQLITE_CONSTRAINT_PRIMARYKEY && again < 100; again++) {
         sqlite3_reset(s);
+        q->ids += STORE_SQLITE_RUN;
         code = sqlite3_step(s);
     }
     return code;
 }
 
-static int sqlite_apply(
+int store_sqlite_apply(
     struct store_backend *b, enum store_kind kind, const void *value, int64_t *changed, struct error *err)
 {
     struct sqlite *q = store_sqlite_from(b);
@@ -69,9 +73,9 @@ static int sqlite_apply(
     int code = SQLITE_OK;
     (void)store_kind_sql(kind, &n);
     for (size_t i = 0; i < n && code == SQLITE_OK; i++)
-        code = bind(s, (int)i + 1, &fields[i], (const char *)value + fields[i].offset);
+        code = store_sqlite_bind(s, (int)i + 1, &fields[i], (const char *)value + fields[i].offset);
     if (code == SQLITE_OK)
-        code = step(s);
+        code = step(q, s);
     int rc = 0;
     if (code == SQLITE_DONE)
         *changed = sqlite3_changes64(q->writer);
@@ -197,7 +201,8 @@ const struct store_ops store_sqlite_ops = {
     .exists = store_sqlite_exists,
     .claim = store_sqlite_claim,
     .begin = sqlite_begin,
-    .apply = sqlite_apply,
+    .apply = store_sqlite_apply,
+    .insert = store_sqlite_insert,
     .commit = sqlite_commit,
     .rollback = sqlite_rollback,
     .page = sqlite_page,

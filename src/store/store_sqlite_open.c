@@ -273,32 +273,21 @@ static int migrate(const struct sqlite *q, struct error *err)
     return rc;
 }
 
-/* row_id(wall_ms): the time and a number. */
-static void row_id(sqlite3_context *to, int n, sqlite3_value **values)
-{
-    struct sqlite *q = sqlite3_user_data(to);
-    const uint32_t below = (1u << STORE_ID_BITS) - 1;
-    (void)n;
-    sqlite3_result_int64(to, store_id_from_ms(sqlite3_value_int64(values[0])) | (q->ids++ & below));
-}
-
 static int statements_prepare(struct sqlite *q, struct error *err)
 {
     static const char version_sql[] = "SELECT value FROM meta WHERE name = 'keys'";
     int made = sqlite3_create_function(
-        q->writer, "row_id", 1, SQLITE_UTF8 | SQLITE_DIRECTONLY, q, row_id, NULL, NULL);
+        q->writer, "row_id", 1, SQLITE_UTF8 | SQLITE_DIRECTONLY, q, store_sqlite_row_id, NULL, NULL);
     if (made != SQLITE_OK)
         return store_sqlite_fail(q, q->writer, made, err);
     for (int kind = 0; kind < STORE_KINDS; kind++) {
-        size_t n;
-        const char *sql = store_kind_sql((enum store_kind)kind, &n);
-        int code =
-            sqlite3_prepare_v3(q->writer, sql, -1, SQLITE_PREPARE_PERSISTENT, &q->statements[kind], NULL);
+        int code = store_sqlite_prepare(q->writer, (enum store_kind)kind, 1, &q->statements[kind]);
         if (code != SQLITE_OK)
             return store_sqlite_fail(q, q->writer, code, err);
     }
     int code = sqlite3_prepare_v3(q->reader, version_sql, -1, SQLITE_PREPARE_PERSISTENT, &q->version, NULL);
-    return code == SQLITE_OK ? 0 : store_sqlite_fail(q, q->reader, code, err);
+    return code == SQLITE_OK ? store_sqlite_inserts_prepare(q, err)
+                             : store_sqlite_fail(q, q->reader, code, err);
 }
 
 /* "./" keeps SQLite from seeing a URI or :memory: in a name. */
@@ -342,6 +331,7 @@ void store_sqlite_close(struct store_backend *b)
     struct sqlite *q = store_sqlite_from(b);
     for (int kind = 0; kind < STORE_KINDS; kind++)
         sqlite3_finalize(q->statements[kind]);
+    store_sqlite_inserts_free(q);
     sqlite3_finalize(q->version);
     /* The reader first: the last connection to close folds the log into the file. */
     sqlite3_close(q->reader);
@@ -360,6 +350,9 @@ int store_sqlite_open(struct str rest, struct store_backend **out, struct error 
     struct sqlite *q = calloc(1, sizeof *q);
     if (!q)
         abort();
+    /* A count of all memory, behind a lock at each allocation: nobody asks for it. Refused, and as well, once
+     * something was opened. */
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     q->backend.ops = &store_sqlite_ops;
     q->lock_fd = -1;
     q->ids = (uint32_t)rand_u64();

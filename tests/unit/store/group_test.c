@@ -61,6 +61,60 @@ static void test_what_waits_is_one_transaction(void **state)
     store_close(s);
 }
 
+struct inserted {
+    int seen[4], rows;
+    int64_t since;
+};
+
+static int inserted_row(void *ctx, const struct store_egress *row)
+{
+    struct inserted *n = ctx;
+    n->rows++;
+    assert_true(row->wall_ms >= n->since);
+    n->seen[row->bytes]++;
+    return 0;
+}
+
+/* Rows go to the database sixteen in a statement. One that it refuses is lost alone, and each is found by its
+ * time, whatever the order they came in. */
+static void test_of_rows_in_one_statement_only_the_refused_is_lost(void **state)
+{
+    enum { ROWS = 200, REFUSED = 37 };
+    struct fixture *f = *state;
+    struct store *s = fixture_open(f);
+    struct error err;
+    struct inserted n = {.since = 0};
+    sqlite3 *other;
+    assert_int_equal(sqlite3_open(f->path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other,
+                         "CREATE TRIGGER refuse BEFORE INSERT ON egress WHEN new.bytes = 3 "
+                         "BEGIN SELECT RAISE(ABORT, 'no'); END; BEGIN IMMEDIATE",
+                         NULL, NULL, NULL),
+        SQLITE_OK);
+    for (int i = 0; i < ROWS; i++) {
+        struct store_egress row = egress_row("r", 1000 + (i / 20) * (i % 3 == 0 ? -1 : 1));
+        row.bytes = i == REFUSED || i == REFUSED + 1 ? 3 : i % 2;
+        assert_int_equal(store_egress_record(s, &row, fixture_done(f), &err), 0);
+    }
+    assert_int_equal(sqlite3_exec(other, "ROLLBACK; ", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(other), SQLITE_OK);
+    fixture_wait(f);
+    assert_int_equal(f->failures, 2);
+    assert_int_equal(store_egress_list(s, 0, inserted_row, &n, &err), 0);
+    assert_int_equal(n.rows, ROWS - 2);
+    assert_int_equal(n.seen[3], 0);
+    for (n.since = 991; n.since < 1010; n.since++) {
+        int expected = 0;
+        for (int i = 0; i < ROWS; i++)
+            expected +=
+                i != REFUSED && i != REFUSED + 1 && 1000 + (i / 20) * (i % 3 == 0 ? -1 : 1) >= n.since;
+        n.rows = 0;
+        assert_int_equal(store_egress_list(s, n.since, inserted_row, &n, &err), 0);
+        assert_int_equal(n.rows, expected);
+    }
+    store_close(s);
+}
+
 static void test_queue_is_bounded(void **state)
 {
     struct fixture *f = *state;
@@ -225,6 +279,7 @@ int main(void)
 #define ON(test) cmocka_unit_test_setup_teardown(test, fixture_up, fixture_down)
     const struct CMUnitTest tests[] = {
         ON(test_what_waits_is_one_transaction),
+        ON(test_of_rows_in_one_statement_only_the_refused_is_lost),
         ON(test_queue_is_bounded),
         ON(test_latency_of_a_row_alone),
         ON(test_100k_rows_from_four_loops),
