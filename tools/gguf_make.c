@@ -1,4 +1,4 @@
-/* Makes a GGUF file of the llama architecture with random weights: `gguf_make --help`. */
+/* Makes a GGUF file with random weights: a llama, or a mixture of experts: `gguf_make --help`. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +11,9 @@
 static const char usage[] =
     "usage: gguf_make OUT.gguf [options]\n"
     "  --layers N --embed N --heads N --kv-heads N --ffn N --vocab N --context N   the shape\n"
+    "  --head-width N                             of heads that do not share --embed\n"
+    "  --experts N --used N                       a mixture (Mixtral's); --ffn is each expert's\n"
+    "  --arch llama|qwen3moe\n"
     "  --type F32|F16|BF16|Q8_0|Q4_0|Q4_K|Q5_K|Q6_K                                of the matrices\n"
     "  --tokenizer llama|gpt2   --pre NAME        the pre-tokenizer of gpt2 (llama-bpe, qwen2, ...)\n"
     "  --chat-template FILE|none                  Jinja source; ChatML unless given\n"
@@ -56,7 +59,8 @@ static bool parse_number(const char *name, const char *text, struct model_sample
         uint32_t *to;
     } numbers[] = {{"--layers", &s->n_layers}, {"--embed", &s->n_embed}, {"--heads", &s->n_heads},
         {"--kv-heads", &s->n_kv_heads}, {"--ffn", &s->n_ffn}, {"--vocab", &s->n_vocab},
-        {"--context", &s->n_context}};
+        {"--context", &s->n_context}, {"--head-width", &s->head_width}, {"--experts", &s->n_experts},
+        {"--used", &s->n_used}};
     int64_t value;
     if (!str_to_int64(str_from(text), &value) || value < 0 || value > UINT32_MAX)
         return false;
@@ -76,7 +80,9 @@ static bool parse_option(const char *name, const char *value, struct model_sampl
 {
     if (strcmp(name, "--type") == 0)
         return parse_type(value, &s->type);
-    if (strcmp(name, "--tokenizer") == 0)
+    if (strcmp(name, "--arch") == 0)
+        s->architecture = value;
+    else if (strcmp(name, "--tokenizer") == 0)
         s->tokenizer = value;
     else if (strcmp(name, "--pre") == 0)
         s->pre = value;

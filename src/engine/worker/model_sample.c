@@ -19,8 +19,8 @@ enum { POOL_VALUES = 1 << 18 };
 struct sample_tensor {
     char name[64];
     enum tensor_type type;
-    int64_t columns, rows; /* rows 1: a vector */
-    bool norm;             /* all ones */
+    int64_t columns, rows, experts; /* rows 1: a vector; experts: so many of them, one behind the other */
+    bool norm;                      /* all ones */
 };
 
 struct sample_writer {
@@ -39,6 +39,7 @@ struct model_sample model_sample_default(void)
         .n_ffn = 128,
         .n_vocab = 512,
         .n_context = 512,
+        .architecture = "llama",
         .type = TENSOR_F32,
         .tokenizer = "llama",
         .pre = "llama-bpe",
@@ -70,45 +71,91 @@ static enum tensor_type type_for(enum tensor_type wanted, int64_t columns)
     return columns % 32 == 0 ? TENSOR_Q8_0 : TENSOR_F16;
 }
 
-static void set(
-    struct sample_tensor *t, const struct model_sample *s, const char *name, uint32_t columns, uint32_t rows)
+static void set(struct sample_tensor *t, const struct model_sample *s, const char *name, uint32_t columns,
+    uint32_t rows, uint32_t experts)
 {
     snprintf(t->name, sizeof t->name, "%s", name);
     t->norm = rows == 1;
     t->columns = columns;
     t->rows = rows;
+    t->experts = experts;
     t->type = t->norm ? TENSOR_F32 : type_for(s->type, columns);
 }
 
-static void set_block(struct sample_tensor *t, const struct model_sample *s, uint32_t layer, int which)
+static bool is_qwen3(const struct model_sample *s)
 {
-    uint32_t head = s->n_embed / s->n_heads, d = s->n_embed, kv = head * s->n_kv_heads;
+    return strcmp(s->architecture, "qwen3moe") == 0;
+}
+
+static uint32_t head_width(const struct model_sample *s)
+{
+    return s->head_width > 0 ? s->head_width : s->n_embed / s->n_heads;
+}
+
+/* What a layer consists of; experts 0: there is one. */
+struct part {
+    const char *name;
+    uint32_t columns, rows, experts;
+};
+enum { PARTS_MOST = 12 };
+
+static uint32_t block_parts(const struct model_sample *s, struct part out[PARTS_MOST])
+{
+    const uint32_t d = s->n_embed, head = head_width(s), q = head * s->n_heads, kv = head * s->n_kv_heads;
+    const uint32_t n = s->n_experts, ffn = s->n_ffn;
+    const struct part attention[] = {{"attn_norm", d, 1, 0}, {"attn_q", d, q, 0}, {"attn_k", d, kv, 0},
+        {"attn_v", d, kv, 0}, {"attn_output", q, d, 0}, {"ffn_norm", d, 1, 0}};
+    const struct part norms[] = {{"attn_q_norm", head, 1, 0}, {"attn_k_norm", head, 1, 0}};
+    const struct part dense[] = {{"ffn_gate", d, ffn, 0}, {"ffn_up", d, ffn, 0}, {"ffn_down", ffn, d, 0}};
+    const struct part experts[] = {{"ffn_gate_inp", d, n, 0}, {"ffn_gate_exps", d, ffn, n},
+        {"ffn_up_exps", d, ffn, n}, {"ffn_down_exps", ffn, d, n}};
     const struct {
-        const char *name;
-        uint32_t columns, rows;
-    } parts[9] = {{"attn_norm", d, 1}, {"attn_q", d, d}, {"attn_k", d, kv}, {"attn_v", d, kv},
-        {"attn_output", d, d}, {"ffn_norm", d, 1}, {"ffn_gate", d, s->n_ffn}, {"ffn_up", d, s->n_ffn},
-        {"ffn_down", s->n_ffn, d}};
+        const struct part *parts;
+        size_t bytes;
+    } groups[] = {{attention, sizeof attention}, {norms, is_qwen3(s) ? sizeof norms : 0},
+        {n > 0 ? experts : dense, n > 0 ? sizeof experts : sizeof dense}};
+    uint32_t count = 0;
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+        memcpy(out + count, groups[i].parts, groups[i].bytes);
+        count += (uint32_t)(groups[i].bytes / sizeof *out);
+    }
+    return count;
+}
+
+static void set_block(struct sample_tensor *t, const struct model_sample *s, uint32_t layer, uint32_t which)
+{
+    struct part parts[PARTS_MOST];
     char name[64];
-    snprintf(name, sizeof name, "blk.%u.%s.weight", layer, parts[which].name);
-    set(t, s, name, parts[which].columns, parts[which].rows);
+    (void)block_parts(s, parts);
+    const struct part *p = &parts[which];
+    snprintf(name, sizeof name, "blk.%u.%s.weight", layer, p->name);
+    set(t, s, name, p->columns, p->rows, p->experts > 0 ? p->experts : 1);
+    if (strcmp(p->name, "ffn_gate_inp") == 0) /* files keep what chooses as it is */
+        t->type = TENSOR_F32;
+}
+
+static uint32_t count_block(const struct model_sample *s)
+{
+    struct part parts[PARTS_MOST];
+    return block_parts(s, parts);
 }
 
 static uint32_t count_tensors(const struct model_sample *s)
 {
-    return 9 * s->n_layers + (s->tied ? 2 : 3);
+    return count_block(s) * s->n_layers + (s->tied ? 2 : 3);
 }
 
 static void tensor_at(const struct model_sample *s, uint32_t index, struct sample_tensor *t)
 {
-    if (index < 9 * s->n_layers)
-        set_block(t, s, index / 9, (int)(index % 9));
-    else if (index == 9 * s->n_layers)
-        set(t, s, "token_embd.weight", s->n_embed, s->n_vocab);
-    else if (index == 9 * s->n_layers + 1)
-        set(t, s, "output_norm.weight", s->n_embed, 1);
+    const uint32_t block = count_block(s), blocks = block * s->n_layers;
+    if (index < blocks)
+        set_block(t, s, index / block, index % block);
+    else if (index == blocks)
+        set(t, s, "token_embd.weight", s->n_embed, s->n_vocab, 1);
+    else if (index == blocks + 1)
+        set(t, s, "output_norm.weight", s->n_embed, 1, 1);
     else
-        set(t, s, "output.weight", s->n_embed, s->n_vocab);
+        set(t, s, "output.weight", s->n_embed, s->n_vocab, 1);
 }
 
 /* Weights of variance 1 / fan-in keep activations near one through any depth. */
@@ -127,7 +174,7 @@ static int write_tensor(
 {
     static const char zeros[64];
     const struct tensor_type_info *info = tensor_type_info(t->type);
-    uint64_t blocks = (uint64_t)t->columns * (uint64_t)t->rows / info->block_values;
+    uint64_t blocks = (uint64_t)t->columns * (uint64_t)t->rows * (uint64_t)t->experts / info->block_values;
     uint64_t pool = POOL_VALUES / info->block_values;
     if (pool > blocks)
         pool = blocks;
@@ -150,33 +197,67 @@ static int check(const struct model_sample *s, struct error *err)
     if (s->n_layers > 1024 || s->n_embed > 1 << 16 || s->n_ffn > 1 << 18)
         return error_set(
             err, ERROR_INVALID, "the model is too large: at most 1024 layers, 65536 wide, ffn 262144");
-    if (s->n_embed % s->n_heads != 0 || s->n_heads % s->n_kv_heads != 0 || s->n_embed / s->n_heads % 2 != 0)
+    if ((s->head_width == 0 && s->n_embed % s->n_heads != 0) || s->n_heads % s->n_kv_heads != 0 ||
+        head_width(s) % 2 != 0)
         return error_set(err, ERROR_INVALID,
             "the width must be a multiple of the heads (even size each), and the heads of the kv heads");
+    if (strcmp(s->architecture, "llama") != 0 && !is_qwen3(s))
+        return error_set(err, ERROR_INVALID, "the architecture is llama or qwen3moe");
+    if (s->n_experts > 1024 || (s->n_experts > 0 && (s->n_used < 1 || s->n_used > s->n_experts)) ||
+        (is_qwen3(s) && s->n_experts == 0))
+        return error_set(err, ERROR_INVALID, "a mixture has 1 to 1024 experts, and uses 1 to all of them");
     if (!tensor_type_info(s->type))
         return error_set(err, ERROR_INVALID, "unknown tensor type %d", (int)s->type);
     return 0;
 }
 
+static void write_number(struct gguf_writer *g, const struct model_sample *s, const char *key, uint32_t value)
+{
+    char name[96];
+    snprintf(name, sizeof name, "%s.%s", s->architecture, key);
+    gguf_write_u32(g, name, value);
+}
+
+static void write_real(struct gguf_writer *g, const struct model_sample *s, const char *key, float value)
+{
+    char name[96];
+    snprintf(name, sizeof name, "%s.%s", s->architecture, key);
+    gguf_write_f32(g, name, value);
+}
+
 static int build_header(const struct model_sample *s, struct gguf_writer *g, struct error *err)
 {
-    gguf_write_str(g, "general.architecture", STR("llama"));
+    const uint32_t width = head_width(s);
+    gguf_write_str(g, "general.architecture", str_from(s->architecture));
     gguf_write_str(g, "general.name", STR("random sample"));
-    gguf_write_u32(g, "llama.block_count", s->n_layers);
-    gguf_write_u32(g, "llama.context_length", s->n_context);
-    gguf_write_u32(g, "llama.embedding_length", s->n_embed);
-    gguf_write_u32(g, "llama.feed_forward_length", s->n_ffn);
-    gguf_write_u32(g, "llama.attention.head_count", s->n_heads);
-    gguf_write_u32(g, "llama.attention.head_count_kv", s->n_kv_heads);
-    gguf_write_f32(g, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
-    gguf_write_u32(g, "llama.rope.dimension_count", s->n_embed / s->n_heads);
-    gguf_write_f32(g, "llama.rope.freq_base", 10000);
-    gguf_write_u32(g, "llama.vocab_size", s->n_vocab);
+    write_number(g, s, "block_count", s->n_layers);
+    write_number(g, s, "context_length", s->n_context);
+    write_number(g, s, "embedding_length", s->n_embed);
+    write_number(g, s, "feed_forward_length", s->n_ffn);
+    write_number(g, s, "attention.head_count", s->n_heads);
+    write_number(g, s, "attention.head_count_kv", s->n_kv_heads);
+    if (s->head_width > 0) {
+        write_number(g, s, "attention.key_length", width);
+        write_number(g, s, "attention.value_length", width);
+    }
+    if (s->n_experts > 0) {
+        write_number(g, s, "expert_count", s->n_experts);
+        write_number(g, s, "expert_used_count", s->n_used);
+        write_number(g, s, "expert_feed_forward_length", s->n_ffn);
+    }
+    write_real(g, s, "attention.layer_norm_rms_epsilon", 1e-5f);
+    write_number(g, s, "rope.dimension_count", width);
+    write_real(g, s, "rope.freq_base", 10000);
+    write_number(g, s, "vocab_size", s->n_vocab);
     int rc = model_sample_vocab(s, g, err);
     for (uint32_t i = 0; i < count_tensors(s) && rc == 0; i++) {
         struct sample_tensor t;
         tensor_at(s, i, &t);
-        gguf_write_tensor(g, t.name, t.type, t.norm ? 1 : 2, (const int64_t[]){t.columns, t.rows});
+        gguf_write_tensor(g, t.name, t.type,
+            t.norm          ? 1
+            : t.experts > 1 ? 3
+                            : 2,
+            (const int64_t[]){t.columns, t.rows, t.experts});
     }
     return rc;
 }
