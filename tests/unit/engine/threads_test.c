@@ -1,5 +1,6 @@
 #include "engine/worker/cpu/threads.h"
 
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -77,6 +78,26 @@ static void barriers_order_memory(void **state)
     }
 }
 
+/* Nobody may wait by spinning then: the others would not come on. */
+static void more_threads_than_cores_come_to_an_end(void **state)
+{
+    (void)state;
+    cpu_set_t all, one;
+    assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+    CPU_ZERO(&one);
+    for (size_t cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; cpu++)
+        if (CPU_ISSET(cpu, &all))
+            CPU_SET(cpu, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    assert_int_equal(threads_cores(), 1);
+    struct work w = {.threads = pool(MAX)};
+    for (int round = 0; round < ROUNDS; round++)
+        threads_run(w.threads, pass_round, &w);
+    assert_int_equal(w.wrong, 0);
+    threads_free(w.threads);
+    assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+}
+
 static double cpu_seconds(void)
 {
     struct timespec t;
@@ -116,6 +137,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everyone_is_called_once),
         cmocka_unit_test(barriers_order_memory),
+        cmocka_unit_test(more_threads_than_cores_come_to_an_end),
         cmocka_unit_test(an_idle_pool_takes_no_time),
         cmocka_unit_test(impossible_counts_are_refused),
     };

@@ -61,6 +61,9 @@ static int cpu_buffer_create(struct backend *b, size_t bytes, void **out, struct
     if (p == MAP_FAILED)
         return error_set(
             err, ERROR_MEMORY, "no memory for a buffer of %zu bytes: use a smaller context", bytes);
+    /* Attention walks through all of it: a few percent less time. A kernel without them says so, and that is
+     * all. */
+    (void)madvise(p, bytes ? bytes : 1, MADV_HUGEPAGE);
     *out = p;
     return 0;
 }
