@@ -86,16 +86,33 @@ static int ends_create(struct sampler *s, const struct sampler_setup *setup, str
     return 0;
 }
 
+enum { RUN = 32 };
+
+/* Is any of RUN logits larger? (Without a branch for each, so that compilers make vectors of it.) */
+static bool any_above(const float *logits, float least)
+{
+    int above = 0;
+    for (int i = 0; i < RUN; i++)
+        above |= logits[i] > least;
+    return above;
+}
+
+/* The first id from `id` on whose logit is larger; n: there is none. Few of a vocabulary are. */
+static int32_t next_above(const float *logits, int32_t id, int32_t n, float least)
+{
+    while (id + RUN <= n && !any_above(logits + id, least))
+        id += RUN;
+    while (id < n && !(logits[id] > least))
+        id++;
+    return id;
+}
+
 /* The largest, ties to the lowest id; -1 when there is none above minus infinity. NaN is never chosen. */
 static int32_t argmax(const float *logits, int32_t n)
 {
-    int32_t best = -1;
-    float largest = -INFINITY;
-    for (int32_t id = 0; id < n; id++)
-        if (logits[id] > largest) {
-            largest = logits[id];
-            best = id;
-        }
+    int32_t best = -1, id = next_above(logits, 0, n, -INFINITY);
+    for (; id < n; id = next_above(logits, id + 1, n, logits[id]))
+        best = id;
     return best;
 }
 
@@ -182,6 +199,34 @@ static struct candidates gather(const struct sampler *s, const float *logits)
     return c;
 }
 
+/* The k most preferred of these, in order (no more than k stay as they are): what reaches the least of those
+ * found so far waits behind them until there are four times as many. A later one of the same logit is less
+ * preferred. */
+static struct candidates gather_first(const struct sampler *s, const float *logits, int32_t k)
+{
+    struct candidates c = {.list = s->candidates};
+    float least = -INFINITY;
+    for (int32_t id = -1; (id = next_above(logits, id + 1, s->n_vocab, least)) < s->n_vocab;) {
+        c.list[c.n++] = (struct candidate){id, logits[id], 0};
+        if (c.n < 4 * k)
+            continue;
+        candidates_first(&c, k);
+        least = c.list[k - 1].logit;
+        c.sorted = 0; /* more will come in between */
+    }
+    if (c.n > k)
+        candidates_first(&c, k);
+    return c;
+}
+
+/* What the first filter leaves, where that is top-k, without a list of the whole vocabulary. */
+static struct candidates gather_for(const struct sampler *s, const float *logits)
+{
+    const int32_t k = s->filters.top_k > s->filters.min_keep ? s->filters.top_k : s->filters.min_keep;
+    const bool first = s->drawing.mirostat == 0 && !(s->filters.top_n_sigma > 0);
+    return first && k < s->n_vocab / 8 ? gather_first(s, logits, k) : gather(s, logits);
+}
+
 int sampler_draw(struct sampler *s, float *logits, int32_t *token, struct error *err)
 {
     for (size_t i = 0; i < s->n_biases; i++)
@@ -199,7 +244,7 @@ int sampler_draw(struct sampler *s, float *logits, int32_t *token, struct error 
         s->candidates = calloc((size_t)s->n_vocab, sizeof *s->candidates);
     if (!s->candidates)
         return no_memory(err);
-    struct candidates c = gather(s, logits);
+    struct candidates c = gather_for(s, logits);
     if (s->drawing.mirostat == 0)
         candidates_filter(&c, &s->filters, &s->random);
     *token = drawing_draw(&s->drawing, &c, &s->random);

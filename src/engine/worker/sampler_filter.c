@@ -78,7 +78,7 @@ static void order_ahead(struct candidates *c, int32_t count)
         candidates_order(c, count > c->n / 4 ? c->n : count < 64 ? 64 : count * 4);
 }
 
-static void keep_first(struct candidates *c, int32_t count)
+void candidates_first(struct candidates *c, int32_t count)
 {
     candidates_order(c, count);
     c->n = count < c->n ? count : c->n;
@@ -111,7 +111,7 @@ static void keep_if(
     for (int32_t i = 0; i < c->n; i++)
         some += keep(&c->list[i], limit);
     if (some < least) {
-        keep_first(c, least);
+        candidates_first(c, least);
         return;
     }
     for (int32_t i = 0; i < c->n; i++) {
@@ -192,7 +192,7 @@ static void top_p(struct candidates *c, float p, int32_t min_keep)
         order_ahead(c, i + 1);
         held += (double)c->list[i].weight;
         if (held >= wanted && i + 1 >= min_keep) {
-            keep_first(c, i + 1);
+            candidates_first(c, i + 1);
             return;
         }
     }
@@ -228,7 +228,7 @@ void candidates_filter(struct candidates *c, const struct sampler_filters *f, st
     if (f->top_n_sigma > 0)
         top_n_sigma(c, f->top_n_sigma, f->min_keep);
     if (f->top_k < c->n)
-        keep_first(c, f->top_k > f->min_keep ? f->top_k : f->min_keep);
+        candidates_first(c, f->top_k > f->min_keep ? f->top_k : f->min_keep);
     if (f->typical_p < 1)
         typical(c, f->typical_p, f->min_keep);
     if (f->top_p < 1)

@@ -25,6 +25,8 @@ struct candidates {
 
 /* Puts at least the first `count` in order: larger logits first, ties to the lower id. */
 void candidates_order(struct candidates *c, int32_t count);
+/* Leaves the first `count` in order, where there are so many. */
+void candidates_first(struct candidates *c, int32_t count);
 /* Weights exp((logit - largest) / temperature), 1 for the most preferred; returns their sum. */
 double candidates_weigh(struct candidates *c, float temperature);
 /* The filters that are switched on, in their order. XTC may draw a number. */

@@ -215,6 +215,35 @@ static void test_broken_logits(void **state)
     sampler_free(s);
 }
 
+/* A large vocabulary's first k are found without listing all of it, as an n-sigma that keeps everything has
+ * it listed: the same draws, with ties, tokens that cannot come and what is no number. */
+static void test_the_first_of_many_are_those_of_all(void **state)
+{
+    (void)state;
+    enum { MANY = 5000 };
+    static float logits[MANY];
+    struct rand_pcg r;
+    rand_pcg_seed(&r, 11);
+    for (int32_t round = 0; round < 60; round++) {
+        struct chat_sampling p = plain(round);
+        p.temperature = 2;
+        p.top_k = 1 + round % 9 * 20;
+        struct sampler *some = create(&p, MANY);
+        p.top_n_sigma = 1e9;
+        struct sampler *all = create(&p, MANY);
+        for (int32_t i = 0; i < MANY; i++)
+            logits[i] = (float)(int32_t)(rand_pcg_double(&r) * (round % 2 ? 9 : 4000)) / 300;
+        for (int32_t i = 0; i < MANY; i += 1 + (int32_t)(rand_pcg_double(&r) * 20))
+            logits[i] = i % 2 ? -INFINITY : NAN;
+        for (int32_t i = 100; round % 7 == 6 && i < MANY; i++) /* fewer than k are left */
+            logits[i] = -INFINITY;
+        for (int32_t i = 0; i < 50; i++)
+            assert_int_equal(draw_one(some, logits, MANY), draw_one(all, logits, MANY));
+        sampler_free(some);
+        sampler_free(all);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +253,7 @@ int main(void)
         cmocka_unit_test(test_without_a_seed_answers_differ),
         cmocka_unit_test(test_penalties),
         cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_the_first_of_many_are_those_of_all),
         cmocka_unit_test(test_broken_logits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
