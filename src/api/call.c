@@ -25,7 +25,6 @@ struct chat_call {
     bool flushed;             /* some of it is on its way */
     bool broken;              /* the stream ended with an error event */
     struct loop_timer *quiet; /* streams: nothing has been sent for a while */
-    struct loop_timer *write; /* streams: what came in this turn of the loop goes out in one piece */
     int64_t sent_ms;
     struct buf out;
     bool keeping; /* the answer is to be kept before it ends */
@@ -42,7 +41,6 @@ struct chat_call {
 static void call_free(struct chat_call *c)
 {
     loop_timer_free(c->quiet);
-    loop_timer_free(c->write);
     c->shape->free(c->answer);
     free(c->answer);
     buf_free(&c->out);
@@ -137,7 +135,8 @@ static void flush(struct chat_call *c)
         exchange_pause(c->exchange, true);
 }
 
-static void on_write(void *ctx)
+/* What came in this turn of the loop goes out in one piece. */
+static void on_due(void *ctx)
 {
     flush(ctx);
 }
@@ -168,7 +167,7 @@ static void on_event(void *ctx, const struct chat_event *e)
         if (c->out.len >= WRITE_AT_ONCE || !c->flushed) /* the first is not kept for others */
             flush(c);
         else if (first)
-            loop_timer_soon(c->write);
+            http_stream_soon(c->api.http);
     } else if (e->kind == CHAT_EVENT_ERROR) {
         error_set(&c->broke, e->failure.code, STR_FMT, STR_ARG(str_slice(e->failure.message, 0, 400)));
     } else if (c->broke.code == 0) {
@@ -463,11 +462,10 @@ static void start(const struct api_call *api, struct chat_request *request, stru
         origin->traceparent = http_request_header(r, "traceparent");
     origin->api = str_from(shape->name);
     struct exchange_client client = {on_begin, on_event, on_fail, on_end, on_again, c};
-    if (c->stream)
-        c->write = loop_timer_create(api->shard->exchange->loop, on_write, c);
     c->exchange = exchange_start(api->shard->exchange, request, origin, &client);
     http_request_on_gone(r, on_gone, c);
     http_stream_on_drain(r, on_drain, c);
+    http_stream_on_due(r, on_due, c);
     if (c->stream && shape->keep_alive) {
         c->quiet = loop_timer_create(api->shard->exchange->loop, on_quiet, c);
         c->sent_ms = clock_mono_ms();

@@ -82,6 +82,10 @@ void http_stream_begin(struct http_request *r, int status, const char *content_t
 void http_stream_write(struct http_request *r, struct str bytes);
 bool http_stream_full(const struct http_request *r); /* unsent bytes passed the high watermark */
 void http_stream_on_drain(struct http_request *r, void (*fn)(void *ctx), void *ctx); /* fell to the low one */
+/* fn is called at the end of the loop's turn in which http_stream_soon was, once, before anything is sent:
+ * what came in pieces is written as one. It ends nothing. */
+void http_stream_on_due(struct http_request *r, void (*fn)(void *ctx), void *ctx);
+void http_stream_soon(struct http_request *r);
 void http_stream_end(struct http_request *r); /* finished with; the connection is kept */
 void http_stream_abort(
     struct http_request *r); /* cuts the connection so that the client sees a broken answer */

@@ -454,15 +454,21 @@ void http_connection_add(struct http_connection *c, struct str bytes)
         c->out.failed = ERROR_MEMORY;
 }
 
-void http_connection_push(struct http_connection *c)
+void http_connection_queue(struct http_connection *c)
 {
-    if (c->server->tls || !list_empty(&c->owing) || bufferevent_get_enabled(c->bev) & EV_WRITE)
+    if (!list_empty(&c->owing))
         return;
     if (list_empty(&c->server->owing)) {
         c->server->alone = loop_is_quiet(c->server->loop);
         loop_timer_soon(c->server->flush);
     }
     list_push_back(&c->server->owing, &c->owing);
+}
+
+void http_connection_push(struct http_connection *c)
+{
+    if (!c->server->tls && !(bufferevent_get_enabled(c->bev) & EV_WRITE))
+        http_connection_queue(c);
 }
 
 /* What the socket does not take is the bufferevent's. Less than 0: the connection is broken, now and later.
@@ -494,7 +500,12 @@ void http_connection_hurry(struct http_connection *c)
 
 void http_connection_flush(struct http_connection *c)
 {
-    list_remove(&c->owing);
+    struct http_request *r = c->request;
+    if (r && r->is_due) {
+        r->is_due = false;
+        r->due(r->due_ctx);
+    }
+    list_remove(&c->owing); /* now: what was just written is sent with the rest */
     bool broken = output_send(c) < 0;
     if (http_connection_unsent(c) > 0 && !broken)
         bufferevent_enable(c->bev, EV_WRITE); /* it goes on when the socket takes more */

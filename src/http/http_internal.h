@@ -93,6 +93,9 @@ struct http_request {
     void *gone_ctx;
     void (*drain)(void *);
     void *drain_ctx;
+    void (*due)(void *);
+    void *due_ctx;
+    bool is_due;
     void (*over)(void *, int status, int64_t bytes);
     void *over_ctx;
     int status; /* that was answered; 0: none yet */
@@ -112,6 +115,8 @@ void http_connection_add(struct http_connection *c, struct str bytes);
 size_t http_connection_unsent(const struct http_connection *c);
 /* What it has been given to write goes out soon. */
 void http_connection_push(struct http_connection *c);
+/* It is flushed at the end of the turn, whoever sends its bytes. */
+void http_connection_queue(struct http_connection *c);
 /* A client waits for this: it goes out at once where nothing else is due in this turn of the loop. With
  * others in the turn that would only wake their readers one by one. Frees nothing and calls nobody. */
 void http_connection_hurry(struct http_connection *c);

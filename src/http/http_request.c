@@ -351,6 +351,20 @@ void http_stream_on_drain(struct http_request *r, void (*fn)(void *), void *ctx)
     r->drain_ctx = ctx;
 }
 
+void http_stream_on_due(struct http_request *r, void (*fn)(void *), void *ctx)
+{
+    r->due = fn;
+    r->due_ctx = ctx;
+}
+
+void http_stream_soon(struct http_request *r)
+{
+    if (!r->connection)
+        return;
+    r->is_due = r->due != NULL;
+    http_connection_queue(r->connection);
+}
+
 void http_stream_end(struct http_request *r)
 {
     struct http_connection *c = r->connection;

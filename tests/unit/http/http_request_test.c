@@ -310,6 +310,54 @@ static void tells_a_stream_that_its_client_left(void **state)
     }
 }
 
+/* What comes in pieces within a turn of the loop is written as one, however often it is said to be due. */
+struct late {
+    struct fixture f; /* first */
+    int called;       /* loop's thread */
+};
+
+static void late_end(void *ctx)
+{
+    struct late *l = ctx;
+    http_stream_end(l->f.pending);
+    l->f.pending = NULL;
+}
+
+static void late_write(void *ctx)
+{
+    struct late *l = ctx;
+    http_stream_write(l->f.pending, l->called++ ? STR("again") : STR("rest"));
+    loop_post(l->f.loop, late_end, l);
+}
+
+static void late_start(void *ctx, struct http_request *r)
+{
+    struct late *l = ctx;
+    l->f.pending = r;
+    http_request_on_gone(r, on_gone, &l->f);
+    http_stream_on_due(r, late_write, l);
+    http_stream_begin(r, 200, "text/plain");
+    http_stream_soon(r);
+    http_stream_write(r, STR("first"));
+    http_stream_soon(r);
+    atomic_fetch_add(&l->f.handled, 1);
+}
+
+static void what_is_due_is_written_once_at_the_end_of_the_turn(void **state)
+{
+    (void)state;
+    struct late l = {0};
+    struct buf in;
+    buf_init(&in, MIB);
+    fixture_init(&l.f);
+    fixture_start(&l.f, late_start);
+    const char *answer = ask(&l.f, &in, "GET / HTTP/1.1\r\n" HOST CLOSE "\r\n");
+    assert_non_null(strstr(answer, "\r\n\r\n5\r\nfirst\r\n4\r\nrest\r\n0\r\n\r\n"));
+    fixture_stop(&l.f);
+    assert_int_equal(l.called, 1);
+    buf_free(&in);
+}
+
 static void stream_and_abort(void *ctx, struct http_request *r)
 {
     struct fixture *f = ctx;
@@ -420,6 +468,7 @@ int main(void)
         cmocka_unit_test(streams_in_chunks),
         cmocka_unit_test(holds_back_a_stream_at_the_watermark),
         cmocka_unit_test(tells_a_stream_that_its_client_left),
+        cmocka_unit_test(what_is_due_is_written_once_at_the_end_of_the_turn),
         cmocka_unit_test(cuts_an_aborted_stream),
         cmocka_unit_test(answers_to_nobody_are_harmless),
     };
