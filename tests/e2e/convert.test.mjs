@@ -77,6 +77,7 @@ test('each architecture goes to a file and back, and nothing is lost', () => {
     const config = JSON.parse(readFileSync(at(`${kind}.back/config.json`), 'utf8'));
     for (const key of Object.keys(m.config).filter((k) => !['hidden_act', 'rope_scaling', 'rope_parameters', 'use_expert_bias', 'q_lora_rank', 'query_pre_attn_scalar'].includes(k)))
       assert.deepEqual(config[key], m.config[key], `${kind} ${key}`);
+    if (kind === 'glm4moe') assert.equal(config.use_qk_norm, true);
     // Every tensor comes back as it was, in its own shape; vectors as floats.
     const back = read(at(`${kind}.back`));
     assert.deepEqual(Object.keys(back).sort(), Object.keys(m.tensors).sort(), kind);
@@ -122,6 +123,40 @@ test('what the folder has as one is parted: experts and heads, halves, rows in t
   run('export', 'gptoss.q8.gguf', 'gptoss.q8', '--type', 'F32');
   const q = values('gptoss.q8.gguf', 'blk.1.ffn_up_exps.weight');
   same(read(at('gptoss.q8'))['model.layers.1.mlp.experts.gate_up_proj'].values.filter((_, i) => i % 2), Float32Array.from(range(4).flatMap((e) => range(32).flatMap((i) => range(40, (o) => q[(e * 40 + o) * 32 + i])))));
+});
+
+test('experts in MXFP4 stay what they are', () => {
+  const m = model('gptoss', { config: { intermediate_size: 64, quantization_config: { quant_method: 'mxfp4' } } });
+  const bytes = (n, f) => Uint8Array.from({ length: n }, (_, i) => f(i));
+  const fp4 = [0, 0.5, 1, 1.5, 2, 3, 4, 6], expected = {};
+  for (const i of [0, 1]) {
+    const p = `model.layers.${i}.mlp.experts.`;
+    for (const name of ['gate_up_proj', 'down_proj']) delete m.tensors[p + name];
+    m.tensors[`${p}gate_up_proj_bias`] = { shape: [4, 128], values: new Float32Array(512) };
+    for (const [name, rows, blocks] of [['gate_up_proj', 128, 1], ['down_proj', 32, 2]]) {
+      const nibbles = bytes(4 * rows * blocks * 16, (k) => (k * 151 + i * 7 + (k >> 5) * 13) & 255), scales = bytes(4 * rows * blocks, (k) => 120 + ((k * 5 + i) % 7));
+      m.tensors[`${p}${name}_blocks`] = { dtype: 'U8', shape: [4, rows, blocks, 16], values: nibbles };
+      m.tensors[`${p}${name}_scales`] = { dtype: 'U8', shape: [4, rows, blocks], values: scales };
+      expected[`${name}${i}`] = Float32Array.from({ length: nibbles.length * 2 }, (_, k) => {
+        const q = (nibbles[k >> 1] >> (4 * (k & 1))) & 15;
+        return (q & 8 ? -1 : 1) * fp4[q & 7] * 2 ** (scales[k >> 5] - 127);
+      });
+    }
+  }
+  put(at('packed.hf'), m);
+  run('convert', 'packed.hf', 'packed.gguf');
+  const rows = (v, width, which) => Float32Array.from([...v].filter((_, i) => which(Math.floor(i / width))));
+  close(values('packed.gguf', 'blk.1.ffn_down_exps.weight'), expected.down_proj1, 0);
+  close(values('packed.gguf', 'blk.1.ffn_gate_exps.weight'), rows(expected.gate_up_proj1, 32, (r) => r % 2 === 0), 0);
+  close(values('packed.gguf', 'blk.0.ffn_up_exps.weight'), rows(expected.gate_up_proj0, 32, (r) => r % 2 === 1), 0);
+  const types = Object.fromEntries(show('packed.gguf').tensors.map((t) => [t.name, t.type]));
+  assert.equal(types['blk.0.ffn_up_exps.weight'], 'MXFP4');
+  assert.equal(types['blk.0.attn_q.weight'], 'BF16');
+  assert.equal(greedy('packed.gguf').length, 8);
+  m.tensors['model.layers.1.mlp.experts.down_proj_scales'].values = new Uint8Array(255);
+  m.tensors['model.layers.1.mlp.experts.down_proj_scales'].shape = [255];
+  put(at('packed.hf'), m);
+  fails(/down_proj_scales' is not the 256 bytes/, 'convert', 'packed.hf', 'x.gguf');
 });
 
 test('layers that foretell further tokens are left out, and it is said', () => {
@@ -336,6 +371,11 @@ test('what is not known or does not fit is said by its name, and no file is left
   fails(/not by its 'full_attention_interval' of 2/, 'convert', kind('qwen35', { layer_types: ['full_attention', 'full_attention'] }), 'x.gguf');
   fails(/4 heads of values share no 3 of keys/, 'convert', kind('qwen35', { linear_num_key_heads: 3 }), 'x.gguf');
   fails(/'block_auto_adjust_ff_dim' is true/, 'convert', kind('lfm2', { block_auto_adjust_ff_dim: true }), 'x.gguf');
+  fails(/'layer_types' give windows to other layers/, 'convert', kind('gptoss', { layer_types: ['full_attention', 'sliding_attention'] }), 'x.gguf');
+  kind('qwen35', {});
+  const dealt = (h, ...shape) => ({ [`base_model.model.model.layers.0.linear_attn.in_proj_z.lora_${h}.weight`]: { shape, values: new Float32Array(64) } });
+  adapter('lora.odd', {}, { ...dealt('A', 2, 32), ...dealt('B', 32, 2) });
+  fails(/linear_attn.in_proj_z.lora_.* changes nothing that is known/, 'convert', 'lora.odd', 'x.gguf', '--base', 'odd.kind');
   fails(/YaRN has 'truncate'/, 'convert', kind('gptoss', { rope_scaling: { rope_type: 'yarn', factor: 4, truncate: true } }), 'x.gguf');
   fails(/'hidden_act' is gelu/, 'convert', config({ hidden_act: 'gelu' }), 'x.gguf');
   fails(/'quantization_config'/, 'convert', config({ quantization_config: { bits: 4 } }), 'x.gguf');

@@ -171,7 +171,7 @@ static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool b
     struct adapting *a = ctx;
     const int64_t experts = part->flags & HF_EACH_EXPERT ? a->shape.experts : 1;
     const bool table = hf_is_table(part);
-    if (bias || part->rows == HF_NONE || part->flags & HF_NO_ADAPTER)
+    if (bias || !hf_takes_adapter(part))
         return 0;
     const struct tensor **half_a = arena_try_array(a->arena, const struct tensor *, (size_t)experts),
                         **half_b = arena_try_array(a->arena, const struct tensor *, (size_t)experts);

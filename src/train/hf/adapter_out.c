@@ -91,7 +91,7 @@ static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool b
 {
     struct adapter *a = ctx;
     const int64_t experts = part->flags & HF_EACH_EXPERT ? a->shape.experts : 1;
-    if (bias || part->rows == HF_NONE || part->flags & HF_NO_ADAPTER)
+    if (bias || !hf_takes_adapter(part))
         return 0;
     const struct tensor *ta = half_find(a, part, layer, 'a'), *tb = half_find(a, part, layer, 'b');
     char module[HF_NAME_MAX];

@@ -29,6 +29,15 @@ bool hf_arch_turns(const struct hf_arch *a)
     return false;
 }
 
+bool hf_takes_adapter(const struct hf_part *part)
+{
+    const int other = HF_NAMED | HF_ALL_EXPERTS | HF_ALL_HEADS | HF_UPPER | HF_LOWER | HF_EVEN | HF_ODD |
+                      HF_ACROSS | HF_CHANNELS;
+    const bool dealt = part->change == HF_DEAL_ROWS || part->change == HF_DEAL_LAST_ROWS ||
+                       part->change == HF_DEAL_COLUMNS || part->change == HF_DEAL_RATES;
+    return part->rows != HF_NONE && !(part->flags & other) && !dealt;
+}
+
 bool hf_is_table(const struct hf_part *part)
 {
     return strcmp(part->gguf, "token_embd") == 0;

@@ -99,12 +99,9 @@ enum hf_part_flag {
     HF_UPPER = 1 << 8,
     HF_LOWER = 1 << 9, /* one above the other */
     HF_EVEN = 1 << 10,
-    HF_ODD = 1 << 11,      /* or row by row */
-    HF_ACROSS = 1 << 12,   /* the folder has it transposed */
-    HF_CHANNELS = 1 << 13, /* the folder has a dimension of 1 between rows and columns */
-    /* Adapters of these are not converted: their halves are of other matrices than the file has. */
-    HF_NO_ADAPTER = HF_NAMED | HF_ALL_EXPERTS | HF_ALL_HEADS | HF_UPPER | HF_LOWER | HF_EVEN | HF_ODD |
-                    HF_ACROSS | HF_CHANNELS
+    HF_ODD = 1 << 11,     /* or row by row */
+    HF_ACROSS = 1 << 12,  /* the folder has it transposed */
+    HF_CHANNELS = 1 << 13 /* the folder has a dimension of 1 between rows and columns */
 };
 
 /* Names without ".weight"; outside the layers, or after "model.layers.N." and "blk.N.". */
@@ -157,7 +154,8 @@ struct hf_key {
     const char *hf, *gguf;
     /* HF_SCORE: "softmax", "sigmoid"; HF_PER_VALUE: the file has it times the heads of linear values */
     enum { HF_INT, HF_FLOAT, HF_BOOL, HF_SCORE, HF_PER_VALUE } kind;
-    bool needed; /* else it is left out where it is not given */
+    bool needed;        /* else it is left out where it is not given */
+    const char *absent; /* what a file without it means, as JSON, where config.json would mean otherwise */
 };
 
 /* What config.json must say, as JSON, for the architecture to be what the engine runs. */
@@ -209,6 +207,8 @@ struct hf_arch {
     double yarn_multiplier; /* times YaRN's mscale_all_dim: what the file says of it; 0: nothing */
     bool untruncated;       /* YaRN's ends are not rounded; files cannot say it, and who reads them knows */
     bool interval;          /* every so many layers one attends: that is in the file, not a list */
+    bool windows_fixed;     /* the file cannot say which layers have a window */
+    bool packed;            /* all experts of a layer may be kept in MXFP4, as nibbles and scales */
     bool latent;            /* attends to a latent */
     bool sigmoid;           /* experts are weighed by it: among rows of the same `gguf` the file tells */
 };
@@ -225,6 +225,8 @@ struct hf_signs {
 const struct hf_arch *hf_arch_of(struct str gguf, struct hf_signs signs);
 /* Some of its parts' rows are turned: that is known of whole heads. */
 bool hf_arch_turns(const struct hf_arch *a);
+/* Its halves in an adapter are of the same matrix in the folder and in a file. */
+bool hf_takes_adapter(const struct hf_part *part);
 /* The vocabulary's: in an adapter its tokens are the columns of A. */
 bool hf_is_table(const struct hf_part *part);
 /* "LlamaForCausalLM, ...", in lines. */

@@ -209,89 +209,94 @@ static const struct hf_some some_lfm2[] = {{HF_ATTENDING, attention_lfm2}, {HF_O
     {HF_DENSE, ffn_lfm2}, {HF_MIXED, experts_lfm2}, SOME_END};
 
 /* ---- Keys ---- */
-const struct hf_key hf_keys[] = {{"max_position_embeddings", "context_length", HF_INT, true},
-    {"hidden_size", "embedding_length", HF_INT, true}, {"num_hidden_layers", "block_count", HF_INT, true},
-    {"intermediate_size", "feed_forward_length", HF_INT, false},
-    {"num_attention_heads", "attention.head_count", HF_INT, true}, {NULL, NULL, 0, false}};
+const struct hf_key hf_keys[] = {{"max_position_embeddings", "context_length", HF_INT, true, NULL},
+    {"hidden_size", "embedding_length", HF_INT, true, NULL},
+    {"num_hidden_layers", "block_count", HF_INT, true, NULL},
+    {"intermediate_size", "feed_forward_length", HF_INT, false, NULL},
+    {"num_attention_heads", "attention.head_count", HF_INT, true, NULL}, {NULL, NULL, 0, false, NULL}};
 
 #define KEYS_END                                                                                             \
     {                                                                                                        \
-        NULL, NULL, 0, false                                                                                 \
+        NULL, NULL, 0, false, NULL                                                                           \
     }
 static const struct hf_key keys_none[] = {KEYS_END};
 static const struct hf_key keys_gemma2[] = {
-    {"attn_logit_softcapping", "attn_logit_softcapping", HF_FLOAT, true},
-    {"final_logit_softcapping", "final_logit_softcapping", HF_FLOAT, true}, KEYS_END};
+    {"attn_logit_softcapping", "attn_logit_softcapping", HF_FLOAT, true, NULL},
+    {"final_logit_softcapping", "final_logit_softcapping", HF_FLOAT, true, NULL}, KEYS_END};
 static const struct hf_key keys_gemma3[] = {
-    {"final_logit_softcapping", "final_logit_softcapping", HF_FLOAT, false}, KEYS_END};
+    {"final_logit_softcapping", "final_logit_softcapping", HF_FLOAT, false, NULL}, KEYS_END};
 static const struct hf_key keys_phi3[] = {
-    {"sliding_window", "attention.sliding_window", HF_INT, false}, KEYS_END};
-static const struct hf_key keys_cohere[] = {{"logit_scale", "logit_scale", HF_FLOAT, true}, KEYS_END};
-static const struct hf_key keys_mixtral[] = {{"num_local_experts", "expert_count", HF_INT, true},
-    {"num_experts_per_tok", "expert_used_count", HF_INT, true}, KEYS_END};
-static const struct hf_key keys_qwen3moe[] = {{"num_experts", "expert_count", HF_INT, true},
-    {"num_experts_per_tok", "expert_used_count", HF_INT, true},
-    {"moe_intermediate_size", "expert_feed_forward_length", HF_INT, true}, KEYS_END};
-static const struct hf_key keys_qwen2moe[] = {{"num_experts", "expert_count", HF_INT, true},
-    {"num_experts_per_tok", "expert_used_count", HF_INT, true},
-    {"moe_intermediate_size", "expert_feed_forward_length", HF_INT, true},
-    {"shared_expert_intermediate_size", "expert_shared_feed_forward_length", HF_INT, true}, KEYS_END};
+    {"sliding_window", "attention.sliding_window", HF_INT, false, NULL}, KEYS_END};
+static const struct hf_key keys_cohere[] = {{"logit_scale", "logit_scale", HF_FLOAT, true, NULL}, KEYS_END};
+static const struct hf_key keys_mixtral[] = {{"num_local_experts", "expert_count", HF_INT, true, NULL},
+    {"num_experts_per_tok", "expert_used_count", HF_INT, true, NULL}, KEYS_END};
+static const struct hf_key keys_qwen3moe[] = {{"num_experts", "expert_count", HF_INT, true, NULL},
+    {"num_experts_per_tok", "expert_used_count", HF_INT, true, NULL},
+    {"moe_intermediate_size", "expert_feed_forward_length", HF_INT, true, NULL}, KEYS_END};
+static const struct hf_key keys_qwen2moe[] = {{"num_experts", "expert_count", HF_INT, true, NULL},
+    {"num_experts_per_tok", "expert_used_count", HF_INT, true, NULL},
+    {"moe_intermediate_size", "expert_feed_forward_length", HF_INT, true, NULL},
+    {"shared_expert_intermediate_size", "expert_shared_feed_forward_length", HF_INT, true, NULL}, KEYS_END};
 
 #define KEYS_GRANITE                                                                                         \
-    {"attention_multiplier", "attention.scale", HF_FLOAT, true},                                             \
-        {"embedding_multiplier", "embedding_scale", HF_FLOAT, true},                                         \
-        {"residual_multiplier", "residual_scale", HF_FLOAT, true},                                           \
+    {"attention_multiplier", "attention.scale", HF_FLOAT, true, NULL},                                       \
+        {"embedding_multiplier", "embedding_scale", HF_FLOAT, true, NULL},                                   \
+        {"residual_multiplier", "residual_scale", HF_FLOAT, true, NULL},                                     \
     {                                                                                                        \
-        "logits_scaling", "logit_scale", HF_FLOAT, true                                                      \
+        "logits_scaling", "logit_scale", HF_FLOAT, true, NULL                                                \
     }
 static const struct hf_key keys_granite[] = {KEYS_GRANITE, KEYS_END};
 static const struct hf_key keys_granitemoe[] = {KEYS_GRANITE,
-    {"num_local_experts", "expert_count", HF_INT, true},
-    {"num_experts_per_tok", "expert_used_count", HF_INT, true},
-    {"shared_intermediate_size", "expert_shared_feed_forward_length", HF_INT, false}, KEYS_END};
-#define KEYS_ROUTED                                                                                          \
-    {"n_routed_experts", "expert_count", HF_INT, true},                                                      \
-        {"num_experts_per_tok", "expert_used_count", HF_INT, true},                                          \
-        {"moe_intermediate_size", "expert_feed_forward_length", HF_INT, true},                               \
-        {"n_shared_experts", "expert_shared_count", HF_INT, false},                                          \
-        {"first_k_dense_replace", "leading_dense_block_count", HF_INT, true},                                \
-        {"routed_scaling_factor", "expert_weights_scale", HF_FLOAT, false},                                  \
-        {"norm_topk_prob", "expert_weights_norm", HF_BOOL, false},                                           \
-        {"n_group", "expert_group_count", HF_INT, false},                                                    \
+    {"num_local_experts", "expert_count", HF_INT, true, NULL},
+    {"num_experts_per_tok", "expert_used_count", HF_INT, true, NULL},
+    {"shared_intermediate_size", "expert_shared_feed_forward_length", HF_INT, false, NULL}, KEYS_END};
+/* `normed`: what a file means that does not say whether the chosen experts' weights sum to 1. */
+#define KEYS_ROUTED(normed)                                                                                  \
+    {"n_routed_experts", "expert_count", HF_INT, true, NULL},                                                \
+        {"num_experts_per_tok", "expert_used_count", HF_INT, true, NULL},                                    \
+        {"moe_intermediate_size", "expert_feed_forward_length", HF_INT, true, NULL},                         \
+        {"n_shared_experts", "expert_shared_count", HF_INT, false, NULL},                                    \
+        {"first_k_dense_replace", "leading_dense_block_count", HF_INT, true, NULL},                          \
+        {"routed_scaling_factor", "expert_weights_scale", HF_FLOAT, false, "1.0"},                           \
+        {"norm_topk_prob", "expert_weights_norm", HF_BOOL, false, normed},                                   \
+        {"n_group", "expert_group_count", HF_INT, false, "1"},                                               \
     {                                                                                                        \
-        "topk_group", "expert_group_used_count", HF_INT, false                                               \
+        "topk_group", "expert_group_used_count", HF_INT, false, "1"                                          \
     }
-static const struct hf_key keys_glm4moe[] = {KEYS_ROUTED, KEYS_END};
-static const struct hf_key keys_deepseek[] = {KEYS_ROUTED,
-    {"scoring_func", "expert_gating_func", HF_SCORE, false},
-    {"q_lora_rank", "attention.q_lora_rank", HF_INT, false},
-    {"kv_lora_rank", "attention.kv_lora_rank", HF_INT, true},
-    {"qk_rope_head_dim", "rope.dimension_count", HF_INT, true},
-    {"v_head_dim", "attention.value_length_mla", HF_INT, true}, KEYS_END};
-static const struct hf_key keys_gpt_oss[] = {{"num_local_experts", "expert_count", HF_INT, true},
-    {"num_experts_per_tok", "expert_used_count", HF_INT, true},
-    {"intermediate_size", "expert_feed_forward_length", HF_INT, true}, KEYS_END};
-static const struct hf_key keys_lfm2[] = {{"conv_L_cache", "shortconv.l_cache", HF_INT, true}, KEYS_END};
-static const struct hf_key keys_lfm2moe[] = {{"conv_L_cache", "shortconv.l_cache", HF_INT, true},
-    {"num_experts", "expert_count", HF_INT, true}, {"num_experts_per_tok", "expert_used_count", HF_INT, true},
-    {"moe_intermediate_size", "expert_feed_forward_length", HF_INT, true},
-    {"num_dense_layers", "leading_dense_block_count", HF_INT, true},
-    {"routed_scaling_factor", "expert_weights_scale", HF_FLOAT, false},
-    {"norm_topk_prob", "expert_weights_norm", HF_BOOL, false}, KEYS_END};
+static const struct hf_key keys_glm4moe[] = {KEYS_ROUTED("true"), KEYS_END};
+static const struct hf_key keys_deepseek[] = {KEYS_ROUTED("false"),
+    {"scoring_func", "expert_gating_func", HF_SCORE, false, NULL},
+    {"q_lora_rank", "attention.q_lora_rank", HF_INT, false, "null"},
+    {"kv_lora_rank", "attention.kv_lora_rank", HF_INT, true, NULL},
+    {"qk_rope_head_dim", "rope.dimension_count", HF_INT, true, NULL},
+    {"v_head_dim", "attention.value_length_mla", HF_INT, true, NULL}, KEYS_END};
+static const struct hf_key keys_gpt_oss[] = {{"num_local_experts", "expert_count", HF_INT, true, NULL},
+    {"num_experts_per_tok", "expert_used_count", HF_INT, true, NULL},
+    {"intermediate_size", "expert_feed_forward_length", HF_INT, true, NULL}, KEYS_END};
+static const struct hf_key keys_lfm2[] = {
+    {"conv_L_cache", "shortconv.l_cache", HF_INT, true, NULL}, KEYS_END};
+static const struct hf_key keys_lfm2moe[] = {{"conv_L_cache", "shortconv.l_cache", HF_INT, true, NULL},
+    {"num_experts", "expert_count", HF_INT, true, NULL},
+    {"num_experts_per_tok", "expert_used_count", HF_INT, true, NULL},
+    {"moe_intermediate_size", "expert_feed_forward_length", HF_INT, true, NULL},
+    {"num_dense_layers", "leading_dense_block_count", HF_INT, true, NULL},
+    {"routed_scaling_factor", "expert_weights_scale", HF_FLOAT, false, NULL},
+    {"norm_topk_prob", "expert_weights_norm", HF_BOOL, false, NULL}, KEYS_END};
 
 #define KEYS_LINEAR                                                                                          \
-    {"linear_conv_kernel_dim", "ssm.conv_kernel", HF_INT, true},                                             \
-        {"linear_key_head_dim", "ssm.state_size", HF_INT, true},                                             \
-        {"linear_num_key_heads", "ssm.group_count", HF_INT, true},                                           \
-        {"linear_num_value_heads", "ssm.time_step_rank", HF_INT, true},                                      \
+    {"linear_conv_kernel_dim", "ssm.conv_kernel", HF_INT, true, NULL},                                       \
+        {"linear_key_head_dim", "ssm.state_size", HF_INT, true, NULL},                                       \
+        {"linear_num_key_heads", "ssm.group_count", HF_INT, true, NULL},                                     \
+        {"linear_num_value_heads", "ssm.time_step_rank", HF_INT, true, NULL},                                \
     {                                                                                                        \
-        "linear_value_head_dim", "ssm.inner_size", HF_PER_VALUE, true                                        \
+        "linear_value_head_dim", "ssm.inner_size", HF_PER_VALUE, true, NULL                                  \
     }
 static const struct hf_key keys_qwen35[] = {KEYS_LINEAR, KEYS_END};
-static const struct hf_key keys_qwen35moe[] = {KEYS_LINEAR, {"num_experts", "expert_count", HF_INT, true},
-    {"num_experts_per_tok", "expert_used_count", HF_INT, true},
-    {"moe_intermediate_size", "expert_feed_forward_length", HF_INT, true},
-    {"shared_expert_intermediate_size", "expert_shared_feed_forward_length", HF_INT, true}, KEYS_END};
+static const struct hf_key keys_qwen35moe[] = {KEYS_LINEAR,
+    {"num_experts", "expert_count", HF_INT, true, NULL},
+    {"num_experts_per_tok", "expert_used_count", HF_INT, true, NULL},
+    {"moe_intermediate_size", "expert_feed_forward_length", HF_INT, true, NULL},
+    {"shared_expert_intermediate_size", "expert_shared_feed_forward_length", HF_INT, true, NULL}, KEYS_END};
 
 static const struct hf_constant by_sigmoid[] = {{"expert_gating_func", 2}, {NULL, 0}};
 
@@ -417,7 +422,8 @@ const struct hf_arch hf_archs[] = {
         .latent = true, .yarn_multiplier = 0.1},
     {"GptOssForCausalLM", "gpt_oss", "gpt-oss", LISTS(ends),
         LISTS(norms_late, attention_biased, experts_gpt_oss), keys_gpt_oss, fixed_gpt_oss, .rope_base = 1.5e5,
-        .rotated = 1, .mixture = true, .window_period = 2, .untruncated = true},
+        .rotated = 1, .mixture = true, .window_period = 2, .packed = true, .windows_fixed = true,
+        .untruncated = true},
     {"Ministral3ForCausalLM", "ministral3", "mistral3", LISTS(ends), LISTS(norms, attention_turned, ffn),
         keys_none, fixed_silu, .rope_base = 1e6, .rotated = 1, .yarn_multiplier = 1},
     {"Mistral3ForConditionalGeneration", "ministral3", "mistral3", LISTS(ends),

@@ -166,7 +166,8 @@ static int fixed_check(const struct hf_config *c, struct error *err)
                 f->key, item ? (int)(item->text.len < 60 ? item->text.len : 60) : 7,
                 item ? item->text.data : "missing", c->arch->hf, f->key, f->value);
     }
-    if (hf_given(c->root, "quantization_config"))
+    const struct json_item *quantized = hf_given(c->root, "quantization_config");
+    if (quantized && !(c->arch->packed && str_is(json_item_text(quantized, "quant_method"), "mxfp4")))
         return error_set(err, ERROR_UNSUPPORTED,
             "config.json has a 'quantization_config': the weights are quantised already; take the model's "
             "original folder");
@@ -384,6 +385,12 @@ static int windows_write(const struct hf_config *c, struct gguf_writer *w, struc
     rc = windows_read(c, slides, &usual, err);
     if (rc)
         return rc;
+    if (!usual && c->arch->windows_fixed)
+        return error_set(err, ERROR_UNSUPPORTED,
+            "config.json's 'layer_types' give windows to other layers than all models of '%s' have: a GGUF "
+            "file "
+            "cannot say that",
+            c->arch->gguf);
     gguf_write_u32(w, hf_key(c->arch, "attention.sliding_window", key), (uint32_t)width);
     if (!usual || c->arch->windows_listed)
         gguf_write_array(w, hf_key(c->arch, "attention.sliding_window_pattern", key), GGUF_BOOL, slides,

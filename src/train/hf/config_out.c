@@ -220,6 +220,10 @@ static int keys_make(const struct gguf *g, const struct hf_arch *a, const struct
             rc = key_make(g, key, k, s->linear_values, w, err);
         else if (k->needed)
             rc = error_set(err, ERROR_INVALID, "the model has no '%s'", key);
+        else if (k->absent) {
+            json_key(w, k->hf);
+            json_write_raw(w, str_from(k->absent));
+        }
     }
     return rc;
 }
@@ -355,6 +359,8 @@ static void names_make(const struct gguf *g, const struct hf_arch *a, const stru
     bool_make(w, "tie_word_embeddings", s->tied);
     bool_make(w, "attention_bias", gguf_tensor_find(g, "blk.0.attn_q.bias") != NULL);
     bool_make(w, "mlp_bias", gguf_tensor_find(g, "blk.0.ffn_up.bias") != NULL);
+    if (strcmp(a->gguf, "glm4moe") == 0)
+        bool_make(w, "use_qk_norm", gguf_tensor_find(g, "blk.0.attn_q_norm.weight") != NULL);
     if (a->scalar) {
         enum { LARGEST_GEMMA2 = 46, LARGEST_GEMMA3 = 62 };
         const bool largest = s->layers == LARGEST_GEMMA2 || s->layers == LARGEST_GEMMA3;

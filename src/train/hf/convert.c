@@ -90,6 +90,56 @@ static void shape_make(const struct hf_part *part, const struct hf_view *v, stru
         to->n_dims = 1;
 }
 
+/* A tensor of bytes, so many of them. */
+static int bytes_find(struct conversion *c, const char *name, const char *end, int64_t bytes,
+    const struct tensor **out, struct error *err)
+{
+    char full[2 * HF_NAME_MAX];
+    snprintf(full, sizeof full, "%s%s", name, end);
+    struct safetensor *s = find(c, full);
+    if (!s)
+        return error_set(err, ERROR_INVALID,
+            "the folder's weights lack '%s': they are incomplete, fetch them again", full);
+    const struct tensor *t = &s->tensor;
+    if (!s->unusable || t->bytes != (size_t)bytes || t->shape[0] * tensor_rows(t) != bytes)
+        return error_set(err, ERROR_INVALID, "tensor '%s' is not the %lld bytes that config.json makes of it",
+            full, (long long)bytes);
+    s->taken = true;
+    *out = t;
+    return 0;
+}
+
+/* All experts of a layer in MXFP4; false in *found: they are not. */
+static int packed_add(
+    struct conversion *c, const struct hf_part *part, int64_t layer, bool *found, struct error *err)
+{
+    enum { BLOCK = 32 };
+    struct hf_part plain = *part;
+    struct hf_source source = {.n_parts = 2, .packed = true};
+    const struct tensor **parts = arena_alloc(c->arena, 2 * sizeof *parts);
+    struct pour_tensor tensor;
+    char name[HF_NAME_MAX], blocks[2 * HF_NAME_MAX];
+    hf_name(part, layer, 0, false, name);
+    snprintf(blocks, sizeof blocks, "%s_blocks", name);
+    *found = find(c, blocks) != NULL;
+    if (!*found)
+        return 0;
+    plain.flags &= ~HF_ACROSS; /* these stand as they are multiplied */
+    source.parts = parts;
+    source.view[0] = hf_view_of(&plain, &c->config.shape, false);
+    const struct hf_view *v = &source.view[0];
+    const int64_t n = v->stacks * v->hf_rows * v->hf_columns;
+    if (v->hf_columns % BLOCK != 0)
+        return error_set(err, ERROR_INVALID, "'%s' has rows of %lld values, which are no blocks of %d",
+            blocks, (long long)v->hf_columns, BLOCK);
+    int rc = bytes_find(c, name, "_blocks", n / 2, &parts[0], err);
+    rc = rc ? rc : bytes_find(c, name, "_scales", n / BLOCK, &parts[1], err);
+    hf_gguf_name(part, layer, false, name);
+    shape_make(&plain, v, &tensor);
+    tensor.name = arena_strdup(c->arena, str_from(name));
+    return rc ? rc : hf_list_add(&c->list, &tensor, &source, err);
+}
+
 static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool bias, struct error *err)
 {
     struct conversion *c = ctx;
@@ -97,7 +147,12 @@ static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool b
     const int64_t experts = part->flags & HF_EACH_EXPERT ? s->experts : 1;
     const struct tensor **parts = arena_try_array(c->arena, const struct tensor *, (size_t)experts);
     char name[HF_NAME_MAX];
+    bool packed = false;
     int rc = parts ? 0 : error_set(err, ERROR_MEMORY, "no memory for tensors");
+    if (rc == 0 && c->config.arch->packed && part->flags & HF_ALL_EXPERTS)
+        rc = packed_add(c, part, layer, &packed, err);
+    if (packed)
+        return rc;
     for (int64_t e = 0; e < experts && rc == 0; e++) {
         rc = weight_find(c, part, layer, e, bias, &parts[e], err);
         if (rc == 0 && !parts[e])
@@ -186,6 +241,17 @@ static const struct quantize_mix *mix_of(const struct conversion *c, const struc
     return wanted ? wanted : quantize_mix_find(tensor_type_info(type)->name);
 }
 
+/* What is packed stays so where nothing else is asked for, and gives the file its type. */
+static bool keeps_packed(const struct conversion *c, const struct quantize_mix *wanted)
+{
+    return !wanted && find(c, "model.layers.0.mlp.experts.down_proj_blocks");
+}
+
+static uint32_t file_type_of(const struct conversion *c, const struct quantize_mix *wanted)
+{
+    return keeps_packed(c, wanted) ? quantize_mix_find("MXFP4")->file_type : mix_of(c, wanted)->file_type;
+}
+
 struct str hf_job_name(const struct hf_job *job)
 {
     struct str path = str_from(job->from);
@@ -200,7 +266,7 @@ static int keys_write(
     gguf_write_str(w, "general.architecture", str_from(c->config.arch->gguf));
     gguf_write_str(w, "general.type", STR("model"));
     gguf_write_str(w, "general.name", hf_job_name(job));
-    gguf_write_u32(w, "general.file_type", mix_of(c, job->mix)->file_type);
+    gguf_write_u32(w, "general.file_type", file_type_of(c, job->mix));
     gguf_write_u32(w, "general.quantization_version", 2);
     int rc = hf_config_write(&c->config, w, err);
     return rc ? rc : hf_tokens_write(&c->config, job->from, job->pre, w, err);
@@ -213,6 +279,9 @@ static int file_make(struct conversion *c, struct hf_job *job, struct error *err
     int rc = keys_write(c, job, &w, err);
     rc = rc ? rc : tensors_plan(c, err);
     rc = rc ? rc : pour_choose(&w, mix_of(c, job->mix), c->list.tensors, c->list.n, err);
+    for (size_t i = 0; i < c->list.n && rc == 0 && !job->mix; i++)
+        if (c->list.sources[i].packed)
+            c->list.tensors[i].type = TENSOR_MXFP4;
     const struct pour pour = hf_list_pour(&job->pour, &c->list);
     rc = rc ? rc : pour_gguf(&pour, c->list.tensors, c->list.n, &w, job->to, err);
     job->tensors = c->list.n;

@@ -62,11 +62,28 @@ static int values_read(
     return rc;
 }
 
+/* A row of MXFP4 (OCP Microscaling Formats 1.0) as gpt-oss has it: scales u8, 2^(s - 127), of 32 values each;
+ * in a byte of the nibbles the earlier value is the lower one. */
+static void packed_row(const struct hf_source *s, int64_t row, float *to)
+{
+    static const float values[16] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+    enum { BLOCK = 32 };
+    const int64_t n = s->view[0].hf_columns;
+    const uint8_t *nibbles = (const uint8_t *)s->parts[0]->data + row * (n / 2);
+    const uint8_t *scales = (const uint8_t *)s->parts[1]->data + row * (n / BLOCK);
+    for (int64_t i = 0; i < n; i++)
+        to[i] = ldexpf(values[nibbles[i / 2] >> i % 2 * 4 & 15], scales[i / BLOCK] - 127);
+}
+
 /* A row of the file's. */
 static int file_row(const struct hf_source *s, int64_t row, float *to, struct error *err)
 {
     const struct hf_view *v = &s->view[0];
     const int64_t rows = hf_view_rows(v), stack = row / rows, r = row_of(s, row % rows, rows);
+    if (s->packed) {
+        packed_row(s, stack * v->hf_rows + v->down.first + r * v->down.step, to);
+        return 0;
+    }
     const struct tensor *t = s->parts[s->n_parts > 1 ? stack : 0];
     const int64_t above = (s->n_parts > 1 ? 0 : stack) * v->hf_rows + v->down.first;
     if (v->across)

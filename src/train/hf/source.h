@@ -11,6 +11,7 @@ struct hf_source {
      * tensors that the folder has as one, each with its view. */
     const struct tensor *const *parts;
     int64_t n_parts;
+    bool packed; /* to a file: the parts are MXFP4's nibbles and its scales, of all matrices */
     struct hf_view view[2];
     int64_t skip; /* back: matrices of the file before the first that is taken */
     enum hf_change change;
