@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -201,13 +202,18 @@ static void adapters_write(struct json_writer *w, const struct engine *e)
     json_array_end(w);
 }
 
+/* What is on disk is of these files of the model, computed by this program: another one may round otherwise.
+ */
 static void spill_write(struct json_writer *w, const struct engine *e)
 {
-    char key[2 * SPILL_KEY_BYTES + 1], identity[24];
+    char key[2 * SPILL_KEY_BYTES + 1], identity[80];
+    struct stat st = {0};
     if (e->spill.fd < 0)
         return;
+    (void)stat(e->executable, &st); /* it has just been started */
     sodium_bin2hex(key, sizeof key, e->spill.key, sizeof e->spill.key);
-    snprintf(identity, sizeof identity, "%016llx", (unsigned long long)e->identity);
+    snprintf(identity, sizeof identity, "%016llx %lld %lld", (unsigned long long)e->identity,
+        (long long)st.st_size, (long long)st.st_mtim.tv_sec);
     json_key(w, "spill_key");
     json_write_text(w, key);
     json_key(w, "spill_identity");

@@ -39,8 +39,8 @@ enum wire_type {
                         files are the adapters'. 0: choose. context 0: the model's own, at most 8192. speculate: false
                         where no tokens are to be drafted. draft: true: the file before the adapters' is a smaller
                         model that drafts.
-                        "spill_key" (hexadecimal), "spill_identity" (of the model's files), "spill_keep_ms": of
-                        the spill file, where there is one.
+                        "spill_key" (hexadecimal), "spill_identity" (of the model's files and this program),
+                        "spill_keep_ms": of the spill file, where there is one.
                         {"inspect":true}: parse the file only, for SHOW, TENSOR, TOKENIZE, RENDER */
     WIRE_CHAT,       /* chat_codec.h */
     WIRE_TOKENIZE,   /* {"text","add_special","parse_special"} -> {"ids":[...]} */
