@@ -160,6 +160,7 @@ deps:
 HOUSE = $(if $(or $(CONFIG),$(wildcard weir.yaml)),,$(wildcard models/house.gguf))
 run: ## install what is missing, build, start the gateway (MODEL=file.gguf, CONFIG=weir.yaml, LISTEN=host:port)
 	@tools/deps build
+	@[ -x $(BUILD)/weir ] || echo "building Weir: the first time takes some minutes" >&2
 	@$(MAKE) --no-print-directory -j"$$(nproc)" all >/dev/null
 	@exec $(BUILD)/weir serve $(if $(or $(MODEL),$(HOUSE)),--model "$(or $(MODEL),$(HOUSE))") $(if $(CONFIG),--config "$(CONFIG)") \
 		$(if $(LISTEN),--listen "$(LISTEN)")
