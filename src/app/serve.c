@@ -298,7 +298,7 @@ static int state_open(struct serving *s, struct error *err)
  * too: clients that only sit there must not have them all. */
 static int connections_most(const struct serving *s)
 {
-    enum { SPARE = 32, SPARE_OF_A_LOOP = 8 };
+    enum { SPARE = 32, SPARE_OF_A_LOOP = 8, FEW = 1000 };
     struct rlimit files;
     const int wanted = s->config->max_connections;
     if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur > INT32_MAX)
@@ -307,8 +307,9 @@ static int connections_most(const struct serving *s)
     const int most = left > s->n_shards ? left : s->n_shards;
     if (most >= wanted)
         return wanted;
-    log_info("serve", "%d clients at a time: the system lets this process open %d files (ulimit -n)", most,
-        (int)files.rlim_cur);
+    if (most < FEW)
+        log_info("serve", "%d clients at a time: the system lets this process open %d files (ulimit -n)",
+            most, (int)files.rlim_cur);
     return most;
 }
 
