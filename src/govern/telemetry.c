@@ -126,8 +126,6 @@ static void on_done(void *ctx, int code, const struct error *err)
 {
     struct telemetry *t = ctx;
     bool again = code != 0 || t->status == 429 || t->status >= 500;
-    egress_close(t->transfer);
-    t->transfer = NULL;
     if (code == 0 && t->status >= 200 && t->status < 300) {
         t->complained = false;
         batch_over(t, STR("sent"));
@@ -137,6 +135,8 @@ static void on_done(void *ctx, int code, const struct error *err)
         t->tries = TRIES - 1;
         failed(t, "it refuses them");
     }
+    egress_close(t->transfer); /* and the error with it */
+    t->transfer = NULL;
 }
 
 static void batch_take(struct telemetry *t)

@@ -224,18 +224,19 @@ static void on_data(void *ctx, struct str bytes)
 static void on_done(void *ctx, int code, const struct error *err)
 {
     struct lane *l = ctx;
+    const bool whole = l->at == l->end;
+    if (l->d->rc == 0 && !whole && code)
+        l->d->error = *err; /* which goes with the fetch */
     hub_fetch_close(l->fetch);
     l->fetch = NULL;
     if (l->d->rc)
         return;
-    if (l->at == l->end) {
+    if (whole) {
         lane_done(l);
         return;
     }
     if (code == 0)
         code = error_set(&l->d->error, ERROR_UNAVAILABLE, "the server sent less than it was asked for");
-    else
-        l->d->error = *err;
     lane_again(l, code);
 }
 

@@ -423,6 +423,7 @@ test('traces: a collector that is slow or down holds up nobody; spans are sent w
     await collector.stop();
     assert.equal((await g.chat('cloudy', 'x', {}, { 'x-request-id': 'down' })).status, 200);
     await sleep(1500);
+    assert.match(g.log, /then dropped: 'telemetry' \(127/, 'the reason, which was read after it had been freed');
     const again = await Collector.start(port);
     await request(again, 'slow');
     await request(again, 'down');

@@ -136,6 +136,7 @@ test('a server that is broken for good is given up', async () => {
   hub.fault = () => ({ cut: 0 });
   const r = await pull('hf.co/owner/repo');
   assert.equal(r.code, 1);
+  assert.match(r.text, /'hub' \(127\.0\.0\.1/, 'and why, which was read after it had been freed');
   assert.deepEqual(here().filter((f) => !f.startsWith('.')), []);
 });
 
