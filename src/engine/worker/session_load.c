@@ -124,30 +124,45 @@ static int pages_touch(const uint8_t *from, size_t bytes, struct error *err)
     return 0;
 }
 
-/* A first answer should not wait for the disk. Weights that would fill the machine are left to come as
- * needed. */
-static int weights_touch(struct session *s, struct error *err)
+struct touched {
+    uint64_t done, total;
+    int64_t told_at;
+};
+
+static int file_touch(struct session *s, const struct gguf *g, struct touched *so_far, struct error *err)
 {
-    uint64_t total = model_info(s->model)->weight_bytes, done = 0;
-    int64_t told_at = clock_mono_ms();
-    if (total > s->setup.memory / 10 * 9)
-        return 0;
-    for (size_t i = 0; i < gguf_n_tensors(s->gguf); i++) {
-        const struct tensor *t = gguf_tensor_at(s->gguf, i);
+    for (size_t i = 0; i < gguf_n_tensors(g); i++) {
+        const struct tensor *t = gguf_tensor_at(g, i);
         for (size_t at = 0, n; at < t->bytes; at += n) {
             n = t->bytes - at < 16 * MIB ? t->bytes - at : 16 * MIB;
             int rc = pages_touch((const uint8_t *)t->data + at, n, err);
             if (rc)
                 return rc;
-            done += n;
-            if (clock_mono_ms() - told_at < PROGRESS_MS)
+            so_far->done += n;
+            if (clock_mono_ms() - so_far->told_at < PROGRESS_MS)
                 continue;
-            progress_send(s, done, total);
-            told_at = clock_mono_ms();
+            progress_send(s, so_far->done, so_far->total);
+            so_far->told_at = clock_mono_ms();
         }
     }
-    progress_send(s, done, total);
     return 0;
+}
+
+/* A first answer should not wait for the disk. Weights that would fill the machine are left to come as
+ * needed. */
+static int weights_touch(struct session *s, struct error *err)
+{
+    struct touched so_far = {.total = model_info(s->model)->weight_bytes, .told_at = clock_mono_ms()};
+    if (s->draft_model)
+        so_far.total += model_info(s->draft_model)->weight_bytes;
+    if (so_far.total > s->setup.memory / 10 * 9)
+        return 0;
+    int rc = file_touch(s, s->gguf, &so_far, err);
+    if (rc == 0 && s->draft_model && (rc = file_touch(s, s->draft_gguf, &so_far, err)) != 0)
+        rc = error_wrap(err, "the draft model");
+    if (rc == 0)
+        progress_send(s, so_far.done, so_far.total);
+    return rc;
 }
 
 /* ---- The model ---- */

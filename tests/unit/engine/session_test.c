@@ -172,6 +172,38 @@ static void test_a_draft_model_takes_memory_too(void **state)
     model_memory = 4 * GIB;
 }
 
+/* Of weights that are there when the model is ready: the last count before it says how many bytes. */
+static int64_t touched(size_t n_files, const char *options)
+{
+    struct host h;
+    struct wire_frame f;
+    struct worker w = host_start(&h, n_files);
+    int64_t done = -1;
+    worker_send(&w, WIRE_LOAD, 0, options);
+    for (;;) {
+        json_t *progress;
+        assert_true(worker_take(&w, &f));
+        if (f.type != WIRE_PROGRESS)
+            break;
+        assert_int_equal(json_read(f.payload, &progress, NULL), 0);
+        done = json_integer_value(json_object_get(progress, "done"));
+        assert_true(done <= json_integer_value(json_object_get(progress, "total")));
+        json_decref(progress);
+    }
+    assert_int_equal(f.type, WIRE_READY);
+    assert_int_equal(host_stop(&h, &w), 0);
+    return done;
+}
+
+/* Its first drafts waited for the disk, page by page. */
+static void test_a_draft_models_weights_are_read_at_load(void **state)
+{
+    (void)state;
+    const int64_t alone = touched(1, "{\"threads\":1}");
+    assert_true(alone > 0);
+    assert_int_equal(touched(2, "{\"threads\":1,\"draft\":true}"), 2 * alone);
+}
+
 static void test_failures_give_back_their_memory(void **state)
 {
     (void)state;
@@ -344,6 +376,7 @@ int main(void)
         cmocka_unit_test(test_open_calls_give_back_their_memory),
         cmocka_unit_test(test_memory_is_checked_unless_told_otherwise),
         cmocka_unit_test(test_a_draft_model_takes_memory_too),
+        cmocka_unit_test(test_a_draft_models_weights_are_read_at_load),
         cmocka_unit_test(test_failures_give_back_their_memory),
         cmocka_unit_test(test_templates_without_a_model),
         cmocka_unit_test(test_documents_are_ranked),
