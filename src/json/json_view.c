@@ -184,7 +184,8 @@ static void items_move(struct json_view *v, struct str text, const struct str *v
     size_t k = 0;
     for (uint32_t i = v->varies[0]; i < v->n; i++) {
         struct json_item *item = &v->items[i];
-        item->key.data += item->key.data ? shift : 0;
+        if (item->key.data)
+            item->key.data += shift;
         item->text.data += shift;
         if (k == v->n_varies || v->varies[k] != i)
             continue;
