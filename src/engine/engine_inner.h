@@ -103,6 +103,7 @@ struct engine {
     int sent_chats;
     struct spawn_process process; /* pid 0: none */
     struct spill_file spill;      /* from the first load on, for all workers */
+    bool spill_spare;             /* it has no name, for its own was another process's */
     struct loop_io *socket_io, *exit_io;
     bool socket_broken; /* writing failed; what the worker sent before is still read */
     struct buf in, out;

@@ -263,19 +263,27 @@ static void files_weigh(struct engine *e, const struct spawn_files *files)
 }
 
 /* The file for what goes to disk, opened once and kept for the workers to come: how many bytes it may have;
- * 0: there is none. One that another process has (an engine that is on its way out) is asked for again at the
- * next load. */
+ * 0: there is none. Where its own is another process's (or that of an engine on its way out) it is one
+ * without a name, until the next load. */
 static int64_t spill_ready(struct engine *e)
 {
     const struct engine_spill *o = &e->options.spill;
     struct error err;
     if (o->bytes == 0 || e->options.inspect)
         return 0;
-    if (e->spill.fd < 0 && spill_file_open(e->spill_folder, o->kept ? e->name : NULL, &e->spill, &err) != 0) {
-        log_warn("engine", "%s: no KV cache on disk until the next load: %s", e->name, err.message);
-        return 0;
-    }
-    return o->bytes;
+    if (e->spill_spare)
+        spill_file_close(&e->spill);
+    e->spill_spare = false;
+    int rc =
+        e->spill.fd < 0 ? spill_file_open(e->spill_folder, o->kept ? e->name : NULL, &e->spill, &err) : 0;
+    if (rc == ERROR_BUSY)
+        e->spill_spare = spill_file_open(e->spill_folder, NULL, &e->spill, NULL) == 0;
+    if (rc)
+        log_warn("engine", "%s: %s: %s", e->name,
+            e->spill_spare ? "its KV cache on disk ends with this load"
+                           : "no KV cache on disk until the next load",
+            err.message);
+    return e->spill.fd >= 0 ? o->bytes : 0;
 }
 
 static int process_start(struct engine *e, struct error *err)

@@ -183,6 +183,22 @@ test('scopes are not crossed on disk either', async () => {
   await g.stop();
 });
 
+test('a file that another gateway has is left to it', async () => {
+  const shared = join(makeFolder(), 'kv');
+  const [one, two] = [await start({ auth: `kv_folder: ${shared}` }), await start({ auth: `kv_folder: ${shared}` })];
+  await until(() => /another process's at present/.test(two.log));
+  for (const g of [one, two]) {
+    for (let i = 0; i < 4; i++) assert.equal((await ask(g, i)).text, plain[i]);
+    const { text, cached } = await ask(g, 0);
+    assert.equal(text, plain[0]);
+    assert.ok(cached >= 192, `${cached}`);
+  }
+  assert.equal(readdirSync(shared).filter((name) => name.endsWith('.kv')).length, 1);
+  await one.stop();
+  await two.stop();
+  rmSync(shared, { recursive: true });
+});
+
 test('weir purge takes it away, also from under a gateway that runs', async () => {
   const g = await start();
   for (let i = 0; i < 4; i++) await ask(g, i);

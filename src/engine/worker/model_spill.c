@@ -25,7 +25,8 @@ static void page_name(const struct model_state *s, int32_t parent, const struct 
 {
     const struct model_spill *own = s->spill;
     struct spill_name whose;
-    spill_name(own->file, NULL, &kin->scope, sizeof kin->scope, &whose);
+    if (parent < 0)
+        spill_name(own->file, NULL, &kin->scope, sizeof kin->scope, &whose);
     for (int32_t i = 0; parent < 0 && i < s->model->info.n_adapters; i++) {
         const float scale = kin->scales ? kin->scales[i] : 0;
         spill_name(own->file, &whose, &scale, sizeof scale, &whose);
