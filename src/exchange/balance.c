@@ -1,5 +1,6 @@
 #include "exchange/balance.h"
 
+#include <assert.h>
 #include <math.h>
 
 #define DECAY_MS 10000.0
@@ -23,6 +24,7 @@ static size_t choose_weighted(const struct balance_load *loads, const size_t *op
     uint64_t sum = 0;
     for (size_t i = 0; i < n; i++)
         sum += (uint64_t)loads[open[i]].weight;
+    assert(sum > 0); /* one is open at least, and weighs something */
     uint64_t at = random % sum;
     for (size_t i = 0; i < n; i++) {
         uint64_t weight = (uint64_t)loads[open[i]].weight;
