@@ -99,6 +99,7 @@ $(BUILD)/obj/govern/price.o: data/prices.json
 $(BUILD)/obj/router/score_read.o $(BUILD)/traced/router/score_read.o: data/complexity.grams
 $(BUILD)/obj/router/detect_lexicon.o $(BUILD)/traced/router/detect_lexicon.o: data/names.txt data/cues.txt
 $(BUILD)/obj/router/detect_gist.o $(BUILD)/traced/router/detect_gist.o: data/gist.weights
+$(BUILD)/obj/router/detect_tag.o $(BUILD)/traced/router/detect_tag.o: data/tag.weights
 $(BUILD)/obj/api/web.o: web/index.html web/style.css web/app.js
 
 # Tests: every tests/unit/ROOM/NAME_test.c is a cmocka program of its own.
@@ -135,8 +136,9 @@ $(BUILD)/tools/judge_bench $(BUILD)/tools/judge_score $(BUILD)/tools/ledger_benc
 	$(if $(V),,@echo "  link $@")
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(GATEWAY_LIBS)
 
-# Fit data/complexity.grams and data/gist.weights; run by hand (CONTRIBUTING.md).
-$(BUILD)/tools/score_train $(BUILD)/tools/gist_train: $(BUILD)/tools/%: tools/%.c $(BUILD)/libweir.a $(BUILD)/libcommon.a
+$(BUILD)/tools/tag_train: tools/tag_text.h
+# Fit data/complexity.grams, data/gist.weights and data/tag.weights; run by hand (CONTRIBUTING.md).
+$(BUILD)/tools/score_train $(BUILD)/tools/gist_train $(BUILD)/tools/tag_train: $(BUILD)/tools/%: tools/%.c $(BUILD)/libweir.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  link $@")
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(BUILD)/libweir.a $(BUILD)/libcommon.a $(GATEWAY_LIBS)

@@ -10,6 +10,7 @@
 #include "router/detect_lexicon.h"
 #include "router/detect_own.h"
 #include "router/detect_secret.h"
+#include "router/detect_tag.h"
 #include "router/plain.h"
 
 /* ---- Names. ---- */
@@ -103,6 +104,8 @@ static void init(void)
         init_code = detect_lexicon_init(&init_error);
     if (init_code == 0)
         init_code = detect_gist_init(&init_error);
+    if (init_code == 0)
+        init_code = detect_tag_init(&init_error);
 }
 
 int router_detect_init(struct error *err)

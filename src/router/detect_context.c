@@ -1,6 +1,7 @@
 #include "router/detect_context.h"
 #include "router/detect_gist.h"
 #include "router/detect_label.h"
+#include "router/detect_tag.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -117,6 +118,8 @@ static void atom_add(void *ctx, size_t from, size_t to, uint64_t kinds)
         c->words[from].kinds |= kinds;
     if (kinds & (CUE(intro) | CUE(title)) && to < c->n_words)
         c->words[to].kinds |= kinds & CUE(intro) ? CUE(named) : 0;
+    if (kinds & CUE(live) && to < c->n_words)
+        c->words[to].kinds |= CUE(housed);
     kinds &= ~(CUE(given) | CUE(surname) | CUE(both) | CUE(word) | CUE(particle) | CUE(title) | CUE(intro));
     if (kinds == 0)
         return;
@@ -386,6 +389,7 @@ static void piece_look(struct detect_context *c)
 {
     unsigned flags = piece_mark(c);
     detect_gist_look(c->words, c->n_words, gist_found, c);
+    detect_tag_look(c->scan->text, c->words, c->n_words, c->tags);
     detect_persons(c);
     if (flags & WORD_DIGIT)
         detect_places(c);
@@ -421,11 +425,12 @@ void detect_context_scan(struct detect_scan *s)
     struct detect_context c = {.scan = s};
     size_t at = 0, most = s->text.len / 2 + 1, room = most < CONTEXT_WORDS ? most + 1 : CONTEXT_WORDS;
     unsigned sentence = 0;
-    c.words = malloc(room * sizeof *c.words);
+    c.words = malloc(room * (sizeof *c.words + sizeof *c.tags));
     if (!c.words) {
         s->rc = error_set(s->err, ERROR_MEMORY, "no memory for the detector's context");
         return;
     }
+    c.tags = (uint8_t *)(c.words + room);
     for (bool more = true; more && s->rc == 0;) {
         c.n_words += detect_words_read(s->map, &at, &sentence, c.words + c.n_words, room - c.n_words);
         more = c.n_words == room;

@@ -4,7 +4,7 @@
  *
  *   words --> atoms (cue, words it spans) --> statements: "my * depression", "privileged:", "alarm code ...
  * 7714"
- *        \-> persons, addresses          \-> what stands anywhere in the text: a person and a medical record
+ *        \-> tags, rules --> persons, addresses  \-> what stands anywhere in the text: a person and a record
  *
  * Every rule is a conjunction of things that are there: words added around them take nothing away. A long
  * text is read in pieces that overlap by more than any rule spans. */
@@ -23,6 +23,7 @@ struct detect_atom {
 struct detect_context {
     struct detect_scan *scan;
     struct detect_word *words; /* up to CONTEXT_WORDS */
+    uint8_t *tags;             /* of each word: what the tagger says (detect_tag.h) */
     size_t n_words, owned;     /* what begins at or behind `owned` is the next piece's to report */
     struct detect_atom *atoms; /* up to CONTEXT_ATOMS */
     size_t n_atoms, room_atoms;

@@ -1,5 +1,7 @@
-/* Names of people: a known given name with what follows, a title or an introduction before capitals. */
+/* Names of people: what the tagger sees (detect_tag.h), and what the lexicon knows: a known given name with
+ * what follows, a title or an introduction before capitals. */
 #include "router/detect_context.h"
+#include "router/detect_tag.h"
 
 #include <string.h>
 
@@ -76,40 +78,90 @@ static void person_add(struct detect_context *c, size_t from, size_t n, bool sur
                    : 0.3);
 }
 
+/* How many words from i on are a name by what the lexicon knows; 0: none. *sure: whoever bears it is meant,
+ * *guessed: its first word is known to nobody. */
+static size_t known_length(const struct detect_context *c, size_t i, bool *sure, bool *guessed)
+{
+    const struct detect_word *w = &c->words[i];
+    bool introduced = detect_word_is(w, CUE(named)),
+         titled = i > 0 && detect_word_is(w - 1, CUE(title)) &&
+                  !((w - 1)->flags & (WORD_COMMA | WORD_COLON | WORD_LINE));
+    bool capital = w->flags & WORD_CAPITAL && !(w->flags & WORD_DIGIT),
+         goes_on = i + 1 < c->n_words && !ends_here(w);
+    size_t n = 0;
+    *sure = titled;
+    *guessed = false;
+    if (capital && (titled || introduced) && !detect_word_is(w, CUE_OTHER | CUE(title) | CUE(self)))
+        n = name_length(c, i, false);
+    else if (capital && detect_word_is(w, CUE(given) | CUE(both)) && !detect_word_is(w, CUE(word)))
+        n = name_length(c, i, false);
+    else if (capital && detect_word_is(w, CUE_NAME) && goes_on && detect_word_is(w + 1, CUE_NAME) &&
+             (w + 1)->flags & WORD_CAPITAL)
+        n = name_length(c, i, false);
+    else if (!capital && detect_word_is(w, CUE(given) | CUE(both)) && !detect_word_is(w, CUE(word)) &&
+             goes_on && detect_word_is(w + 1, CUE(surname) | CUE(both)) &&
+             !detect_word_is(w + 1, CUE(word)) && !((w + 1)->flags & WORD_CAPITAL))
+        n = name_length(c, i, true);
+    /* An unknown word before a known surname. */
+    if (n == 0 && (*guessed = capital && w->kinds == 0 && detect_word_length(w) >= 4 && goes_on &&
+                              detect_word_is(w + 1, CUE(surname) | CUE(both)) &&
+                              !detect_word_is(w + 1, CUE(word)) && (w + 1)->flags & WORD_CAPITAL))
+        n = name_length(c, i, false);
+    return n == 1 && introduced && !titled && !detect_word_is(w, CUE_NAME) ? 0 : n;
+}
+
+/* How many words of a name that the tagger sees begin at i; 0: none does. Without a capital one of them is
+ * known. */
+static size_t tagged_length(const struct detect_context *c, size_t i)
+{
+    size_t to = i + 1;
+    if (c->tags[i] != TAG_PERSON)
+        return 0;
+    while (to < c->n_words && c->tags[to] == TAG_PERSON_ON)
+        to++;
+    if (detect_byte(c->scan, c->words[to - 1].end) == '@') /* of an e-mail address */
+        return 0;
+    for (size_t k = i; k < to; k++)
+        if (c->words[k].flags & WORD_CAPITAL || (detect_word_is(&c->words[k], CUE(given) | CUE(both)) &&
+                                                    !detect_word_is(&c->words[k], CUE(word))))
+            return to - i;
+    return 0;
+}
+
+/* Is every word written like a part of a name? "DSM-IV" and "c-kit" are not. */
+static bool is_written(const struct detect_context *c, size_t from, size_t n)
+{
+    for (size_t i = from; i < from + n; i++) {
+        const struct detect_word *w = &c->words[i];
+        bool particle = detect_word_is(w, CUE(particle)), initial = detect_word_length(w) == 1;
+        if (!particle && (!(w->flags & WORD_CAPITAL) || w->flags & WORD_DIGIT ||
+                             (w->flags & WORD_UPPER && detect_word_length(w) <= 3 && !initial)))
+            return false;
+    }
+    return true;
+}
+
+/* The tagger says where a name begins and ends; several words that the lexicon knows for a name are one all
+ * the same where the tagger sees none, for it may change its mind with what stands around. */
 void detect_persons(struct detect_context *c)
 {
     for (size_t i = 0; i < c->n_words;) {
         const struct detect_word *w = &c->words[i];
-        if ((!(w->flags & WORD_CAPITAL) && !detect_word_is(w, CUE(given) | CUE(both))) || is_field(c, w)) {
-            i++;
-            continue;
+        bool sure = false, guessed = false,
+             may = w->flags & WORD_CAPITAL || detect_word_is(w, CUE(given) | CUE(both));
+        size_t tagged = tagged_length(c, i), known = 0, at = i;
+        if ((may || tagged) && !is_field(c, w))
+            known = known_length(c, i, &sure, &guessed);
+        bool full = known > 1 || (known == 1 && sure);
+        while (full && tagged == 0 && ++at < i + known)
+            tagged = tagged_length(c, at);
+        if (tagged > 0 && !is_field(c, w)) {
+            person_add(c, at, tagged, full, full || is_written(c, at, tagged) ? 0.4 : 0.3);
+            i = at + tagged;
+        } else {
+            if (full)
+                person_add(c, i, known, sure, guessed ? 0.3 : 0.4);
+            i += full ? known : 1;
         }
-        bool introduced = detect_word_is(w, CUE(named)),
-             titled = i > 0 && detect_word_is(w - 1, CUE(title)) &&
-                      !((w - 1)->flags & (WORD_COMMA | WORD_COLON | WORD_LINE));
-        bool capital = w->flags & WORD_CAPITAL && !(w->flags & WORD_DIGIT);
-        size_t n = 0;
-        bool guessed = false;
-        if (capital && (titled || introduced) && !detect_word_is(w, CUE_OTHER | CUE(title) | CUE(self)))
-            n = name_length(c, i, false);
-        else if (capital && detect_word_is(w, CUE(given) | CUE(both)) && !detect_word_is(w, CUE(word)))
-            n = name_length(c, i, false);
-        else if (capital && detect_word_is(w, CUE(given) | CUE(both) | CUE(surname)) && i + 1 < c->n_words &&
-                 !ends_here(w) && detect_word_is(w + 1, CUE_NAME) && (w + 1)->flags & WORD_CAPITAL)
-            n = name_length(c, i, false);
-        else if (!capital && detect_word_is(w, CUE(given) | CUE(both)) && !detect_word_is(w, CUE(word)) &&
-                 i + 1 < c->n_words && detect_word_is(w + 1, CUE(surname) | CUE(both)) &&
-                 !detect_word_is(w + 1, CUE(word)) && !ends_here(w) && !((w + 1)->flags & WORD_CAPITAL))
-            n = name_length(c, i, true);
-        /* An unknown word before a known surname. */
-        if (n == 0 && (guessed = capital && w->kinds == 0 && detect_word_length(w) >= 4 && !ends_here(w) &&
-                                 i + 1 < c->n_words && detect_word_is(w + 1, CUE(surname) | CUE(both)) &&
-                                 !detect_word_is(w + 1, CUE(word)) && (w + 1)->flags & WORD_CAPITAL))
-            n = name_length(c, i, false);
-        if (n == 1 && introduced && !titled && !detect_word_is(w, CUE_NAME))
-            n = 0;
-        if (n > 0)
-            person_add(c, i, n, titled, guessed ? 0.3 : 0.4);
-        i += n ? n : 1;
     }
 }

@@ -1,5 +1,6 @@
 /* Postal addresses: a house number beside a street, and what follows it: a unit, a postal code, a town. */
 #include "router/detect_context.h"
+#include "router/detect_tag.h"
 
 #include <string.h>
 
@@ -80,6 +81,16 @@ static size_t street_before(const struct detect_context *c, size_t number)
     return SIZE_MAX;
 }
 
+/* Does something stand before the word i that no address goes on behind? */
+static bool closed_before(const struct detect_context *c, size_t i)
+{
+    struct str between = str_slice(c->scan->text, c->words[i - 1].end, c->words[i].start);
+    for (size_t k = 0; k < between.len; k++)
+        if (strchr(");\"<{}[]=|", between.data[k]))
+            return true;
+    return false;
+}
+
 /* Takes what belongs to an address behind the street; *postal: with a postal code. */
 static size_t tail_end(const struct detect_context *c, size_t i, bool *postal)
 {
@@ -87,7 +98,7 @@ static size_t tail_end(const struct detect_context *c, size_t i, bool *postal)
     for (; i < c->n_words && i - from < TAIL_WORDS; i++) {
         const struct detect_word *w = &c->words[i], *before = w - 1;
         bool unit = detect_word_is(w, CUE(unit)), number = w->flags & WORD_DIGIT;
-        if (before->flags & (WORD_COLON | WORD_STOP) && !number && !unit)
+        if ((before->flags & (WORD_COLON | WORD_STOP) && !number && !unit) || closed_before(c, i))
             break;
         if (number) {
             if (detect_word_length(w) > 8)
@@ -161,7 +172,8 @@ static void unit_look(struct detect_context *c, size_t number)
         detect_add(c->scan, &address, c->words[number - 1].start, c->words[number].end, 0.3);
 }
 
-void detect_places(struct detect_context *c)
+/* What the rules find, in order. */
+static void known_places(struct detect_context *c)
 {
     for (size_t i = 0; i < c->n_words; i++) {
         if (!house_number(&c->words[i]))
@@ -188,4 +200,137 @@ void detect_places(struct detect_context *c)
             detect_add(c->scan, &address, c->words[from].start, c->words[end - 1].end, score);
         i = end - 1;
     }
+}
+
+/* ---- What the tagger sees. ---- */
+
+/* Words of an address that stand together, and how it is written. */
+struct place {
+    size_t from, to;
+    bool street, unit, code, house, lines; /* lines: a letter's head, or a quoted one */
+};
+
+static bool is_part(const struct detect_context *c, size_t i)
+{
+    return c->tags[i] >= TAG_STREET;
+}
+
+static bool begins_block(const struct detect_context *c, size_t i)
+{
+    size_t at = c->words[i].start, lines = 0, quotes = 0;
+    const char *text = c->scan->text.data;
+    for (; at > 0 && strchr(" \t\r\n>", text[at - 1]); at--) {
+        lines += text[at - 1] == '\n';
+        quotes += text[at - 1] == '>';
+    }
+    return lines > 1 || quotes > 0;
+}
+
+/* The parts from the word i on; a street of its own ends it. */
+static struct place place_at(const struct detect_context *c, size_t i)
+{
+    struct place p = {.from = i, .to = i};
+    p.lines = begins_block(c, i);
+    for (; p.to < c->n_words && is_part(c, p.to); p.to++) {
+        enum detect_tag tag = c->tags[p.to];
+        bool new_line = p.to > i && c->words[p.to].sentence != c->words[p.to - 1].sentence;
+        bool again = p.code && tag == TAG_CODE && c->tags[p.to - 1] != TAG_CODE;
+        if ((p.street && tag == TAG_STREET) || again || (new_line && !p.lines) ||
+            (p.to > i && closed_before(c, p.to)))
+            break;
+        p.street = p.street ||
+                   ((tag == TAG_STREET || tag == TAG_STREET_ON) && !(c->words[p.to].flags & WORD_DIGITS));
+        p.unit = p.unit || tag == TAG_UNIT;
+        p.code = p.code || tag == TAG_CODE;
+        p.house = p.house || (tag == TAG_STREET && p.to > i && c->tags[p.to - 1] == TAG_STREET);
+    }
+    return p;
+}
+
+static void part_add(struct detect_context *c, size_t from, size_t to, double score)
+{
+    if (from < c->owned)
+        detect_add(c->scan, &address, c->words[from].start, c->words[to - 1].end, score);
+}
+
+/* In a sentence an address is one finding, in the head of a letter each of its parts is, but for towns; so is
+ * a number that stands before a street with a number of its own. */
+static void place_add(struct detect_context *c, const struct place *p, double score)
+{
+    bool apart = p->lines || c->tags[p->from] == TAG_UNIT || (p->house && !p->unit && !p->code);
+    for (size_t i = p->from, to; i < p->to; i = to) {
+        to = i + 1;
+        while (to < p->to && (!apart || (c->tags[to] == c->tags[i] && c->tags[to] != TAG_STREET) ||
+                                 (c->tags[to] == TAG_STREET_ON && c->tags[i] == TAG_STREET)))
+            to++;
+        if (!apart || c->tags[i] != TAG_TOWN)
+            part_add(c, i, to, score);
+    }
+}
+
+/* The strongest of the rules' findings, from *at on, that share a character with the place; they are given
+ * up. */
+static double score_take(struct detect_context *c, const struct place *p, size_t *at)
+{
+    struct detect_scan *s = c->scan;
+    size_t start = c->words[p->from].start, end = c->words[p->to - 1].end;
+    double score = 0;
+    while (*at < s->n_hits && s->hits[*at].end <= start)
+        ++*at;
+    for (size_t i = *at; i < s->n_hits && s->hits[i].start < end; i++) {
+        score = s->hits[i].score > score ? s->hits[i].score : score;
+        s->hits[i].type = NULL;
+    }
+    return score;
+}
+
+/* Does more than the tagger say that it is one: a word for streets, a cue before it, a postal code
+ * with a town? */
+static bool place_sure(const struct detect_context *c, const struct place *p)
+{
+    bool town = false;
+    for (size_t i = p->from; i < p->to; i++) {
+        const struct detect_word *w = &c->words[i];
+        town = town || c->tags[i] == TAG_TOWN;
+        if (street_word(c->scan->text, w) || detect_word_is(w, CUE(street) | CUE(road)))
+            return true;
+    }
+    return (p->code && town) || detect_atom_in(c, CUE(live), p->from > 6 ? p->from - 6 : 0, p->from);
+}
+
+/* The tagger's places stand for those that the rules found there (from the hit `first` on), with their score.
+ */
+static void tagged_places(struct detect_context *c, size_t first)
+{
+    struct detect_scan *s = c->scan;
+    struct place all[CONTEXT_WORDS / 2];
+    double score[CONTEXT_WORDS / 2];
+    size_t n = 0, kept = first, at = first;
+    for (size_t i = 0; i < c->owned; i++) {
+        if (!is_part(c, i))
+            continue;
+        struct place p = place_at(c, i);
+        i = p.to - 1;
+        if (!p.street)
+            continue;
+        bool nobody = detect_atom_in(c, CUE(landmark), p.from, p.to);
+        double known = score_take(c, &p, &at);
+        bool sure = known >= 0.4 || place_sure(c, &p);
+        c->seen |= nobody || !sure ? 0 : CUE(housed);
+        all[n] = p;
+        score[n++] = nobody ? 0.2 : known > 0.4 ? known : sure ? 0.4 : 0.3;
+    }
+    for (size_t i = first; i < s->n_hits; i++)
+        if (s->hits[i].type)
+            s->hits[kept++] = s->hits[i];
+    s->n_hits = kept;
+    for (size_t i = 0; i < n; i++)
+        place_add(c, &all[i], score[i]);
+}
+
+void detect_places(struct detect_context *c)
+{
+    size_t first = c->scan->n_hits;
+    known_places(c);
+    tagged_places(c, first);
 }

@@ -1,0 +1,147 @@
+/* The tagger: names that no list has and postal addresses, where each begins and ends. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/limits.h"
+#include "router/detect_tag.h"
+
+static struct error err;
+
+/* How many findings of the type there are, and whether one stands exactly at `value`. */
+static size_t findings(const char *type, const char *text, const char *value, bool *there)
+{
+    struct router_findings f = {0};
+    struct arena *a = arena_create(16 * MIB);
+    size_t n = 0, at = str_find(str_from(text), str_from(value));
+    if (router_detect(a, STR_NONE, str_from(text), &f, &err))
+        fail_msg("detection failed: %s", err.message);
+    size_t start = str_utf8_count(str_slice(str_from(text), 0, at)),
+           end = start + str_utf8_count(str_from(value));
+    *there = false;
+    for (size_t i = 0; i < f.n_entities; i++) {
+        if (strcmp(f.entities[i].type, type) != 0)
+            continue;
+        n++;
+        *there = *there || (f.entities[i].start == start && f.entities[i].end == end);
+    }
+    arena_free(a);
+    return n;
+}
+
+static void spans(const char *type, const char *text, const char *value)
+{
+    bool there;
+    findings(type, text, value, &there);
+    if (!there)
+        fail_msg("no %s at '%s' in '%s'", type, value, text);
+}
+
+static void nobody(const char *text)
+{
+    bool there;
+    if (findings("PERSON", text, "", &there) > 0)
+        fail_msg("somebody is named in '%s'", text);
+}
+
+/* None of these surnames is in data/names.txt. */
+static void names_that_no_list_has(void **state)
+{
+    (void)state;
+    spans("PERSON", "please call Oberyn Quillfeather about the invoice", "Oberyn Quillfeather");
+    spans("PERSON", "Herr Zwerschbacher hat angerufen", "Zwerschbacher");
+    spans("PERSON", "Mme Trouvaillard se plaint du bruit", "Trouvaillard");
+    spans("PERSON", "la paciente Xiadani Tzintzuque pide cita", "Xiadani Tzintzuque");
+    spans("PERSON", "mevrouw Wubbechien Hoekzema klaagt", "Wubbechien Hoekzema");
+    spans("PERSON", "pani Bogumiła Przeździarska mieszka tutaj", "Bogumiła Przeździarska");
+}
+
+static void addresses_whole_in_a_sentence(void **state)
+{
+    (void)state;
+    spans("STREET_ADDRESS", "Send it to 14 Harrowmere Lane, Apt 3, Dayton, OH 45409 please",
+        "14 Harrowmere Lane, Apt 3, Dayton, OH 45409");
+    spans("STREET_ADDRESS", "Er wohnt in der Quittenstraße 12, 04229 Leipzig seit Mai",
+        "Quittenstraße 12, 04229 Leipzig");
+    spans("STREET_ADDRESS", "elle habite au 8 rue des Tourterelles, 35000 Rennes",
+        "8 rue des Tourterelles, 35000 Rennes");
+    spans("STREET_ADDRESS", "mieszka przy ul. Wierzbowa 7/12, 61-131 Poznań",
+        "ul. Wierzbowa 7/12, 61-131 Poznań");
+}
+
+/* In a letter's head each line is a finding of its own. */
+static void addresses_line_by_line_in_a_head(void **state)
+{
+    (void)state;
+    static const char text[] = "Anna Kowalska\n\n4844 Sondergade 52\n Apt. 656\n Bronderslev\n Denmark 35018";
+    spans("STREET_ADDRESS", text, "Sondergade 52");
+    spans("STREET_ADDRESS", text, "Apt. 656");
+    spans("STREET_ADDRESS", text, "35018");
+}
+
+static void what_is_no_name(void **state)
+{
+    (void)state;
+    nobody("Die Würde des Menschen ist unantastbar, sagt Artikel 1 des Grundgesetzes");
+    nobody("Compare React and Kubernetes on Ubuntu 24 with Docker");
+    nobody("jane@example.com");
+}
+
+/* What the lexicon knows for a name is one wherever it stands. */
+static void words_around_hide_no_name(void **state)
+{
+    (void)state;
+    static const char *const around[] = {
+        "%s", "of %s Inc", "%s Street", "the %s 500", "%s GmbH %s", "x=%s;", "-%s-"};
+    for (size_t i = 0; i < sizeof around / sizeof *around; i++) {
+        char text[128];
+        bool there;
+        snprintf(text, sizeof text, around[i], "Monika Schneider", "AG");
+        if (findings("PERSON", text, "Monika Schneider", &there) +
+                findings("STREET_ADDRESS", text, "", &there) ==
+            0)
+            fail_msg("nobody in '%s'", text);
+    }
+}
+
+static void a_file_that_is_none(void **state)
+{
+    (void)state;
+    struct tag_head head = {.magic = "WEIRTAGS", .n_entries = 2};
+    struct tag_entry two[2] = {{3, {0}}, {5, {1}}};
+    char file[sizeof head + sizeof two];
+    memcpy(file, &head, sizeof head);
+    memcpy(file + sizeof head, two, sizeof two);
+    assert_true(detect_tag_sound((struct str){file, sizeof file}));
+    assert_false(detect_tag_sound((struct str){file, sizeof file - 1}));
+    assert_false(detect_tag_sound((struct str){file, 4}));
+    two[1].id = 3; /* twice */
+    memcpy(file + sizeof head, two, sizeof two);
+    assert_false(detect_tag_sound((struct str){file, sizeof file}));
+    two[1].id = 5;
+    head.step[1][2] = INT16_MAX; /* sums would not fit */
+    memcpy(file, &head, sizeof head);
+    memcpy(file + sizeof head, two, sizeof two);
+    assert_false(detect_tag_sound((struct str){file, sizeof file}));
+    head.step[1][2] = 0;
+    head.magic[0] = 'X';
+    memcpy(file, &head, sizeof head);
+    assert_false(detect_tag_sound((struct str){file, sizeof file}));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_that_no_list_has),
+        cmocka_unit_test(addresses_whole_in_a_sentence),
+        cmocka_unit_test(addresses_line_by_line_in_a_head),
+        cmocka_unit_test(what_is_no_name),
+        cmocka_unit_test(words_around_hide_no_name),
+        cmocka_unit_test(a_file_that_is_none),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
