@@ -84,9 +84,9 @@ static size_t street_before(const struct detect_context *c, size_t number)
 /* Does something stand before the word i that no address goes on behind? */
 static bool closed_before(const struct detect_context *c, size_t i)
 {
-    struct str between = str_slice(c->scan->text, c->words[i - 1].end, c->words[i].start);
-    for (size_t k = 0; k < between.len; k++)
-        if (strchr(");\"<{}[]=|", between.data[k]))
+    const char *text = c->scan->text.data;
+    for (size_t k = c->words[i - 1].end; k < c->words[i].start; k++)
+        if (text[k] != ' ' && text[k] != ',' && text[k] && strchr(");\"<{}[]=|", text[k]))
             return true;
     return false;
 }
@@ -219,7 +219,7 @@ static bool begins_block(const struct detect_context *c, size_t i)
 {
     size_t at = c->words[i].start, lines = 0, quotes = 0;
     const char *text = c->scan->text.data;
-    for (; at > 0 && strchr(" \t\r\n>", text[at - 1]); at--) {
+    for (; at > 0 && text[at - 1] && strchr(" \t\r\n>", text[at - 1]); at--) {
         lines += text[at - 1] == '\n';
         quotes += text[at - 1] == '>';
     }
@@ -253,11 +253,12 @@ static void part_add(struct detect_context *c, size_t from, size_t to, double sc
         detect_add(c->scan, &address, c->words[from].start, c->words[to - 1].end, score);
 }
 
-/* In a sentence an address is one finding, in the head of a letter each of its parts is, but for towns; so is
- * a number that stands before a street with a number of its own. */
+/* An address is one finding. But of a number before a street that has its own ("450 Ringvej 15") nobody can
+ * tell what it is: there each part is one for itself, but for towns, unless the rest shows that it is an
+ * address in a sentence. */
 static void place_add(struct detect_context *c, const struct place *p, double score)
 {
-    bool apart = p->lines || c->tags[p->from] == TAG_UNIT || (p->house && !p->unit && !p->code);
+    bool apart = p->house && (p->lines || c->tags[p->from] == TAG_UNIT || (!p->unit && !p->code));
     for (size_t i = p->from, to; i < p->to; i = to) {
         to = i + 1;
         while (to < p->to && (!apart || (c->tags[to] == c->tags[i] && c->tags[to] != TAG_STREET) ||
@@ -303,8 +304,8 @@ static bool place_sure(const struct detect_context *c, const struct place *p)
 static void tagged_places(struct detect_context *c, size_t first)
 {
     struct detect_scan *s = c->scan;
-    struct place all[CONTEXT_WORDS / 2];
-    double score[CONTEXT_WORDS / 2];
+    struct place all[CONTEXT_WORDS];
+    double score[CONTEXT_WORDS];
     size_t n = 0, kept = first, at = first;
     for (size_t i = 0; i < c->owned; i++) {
         if (!is_part(c, i))

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/limits.h"
+#include "router/detect_context.h"
 #include "router/detect_tag.h"
 
 static struct error err;
@@ -73,14 +74,34 @@ static void addresses_whole_in_a_sentence(void **state)
         "ul. Wierzbowa 7/12, 61-131 Poznań");
 }
 
-/* In a letter's head each line is a finding of its own. */
-static void addresses_line_by_line_in_a_head(void **state)
+/* With two numbers at a street each part is a finding of its own, in a letter's head. */
+static void addresses_part_by_part_with_two_numbers(void **state)
 {
     (void)state;
+    spans("STREET_ADDRESS", "Anna Kowalska\n\n14 Harrowmere Lane\nDayton, OH 45409",
+        "14 Harrowmere Lane\nDayton, OH 45409");
     static const char text[] = "Anna Kowalska\n\n4844 Sondergade 52\n Apt. 656\n Bronderslev\n Denmark 35018";
     spans("STREET_ADDRESS", text, "Sondergade 52");
     spans("STREET_ADDRESS", text, "Apt. 656");
     spans("STREET_ADDRESS", text, "35018");
+}
+
+/* Each word of a piece may be a place of its own. */
+static void as_many_places_as_words(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(16 * MIB);
+    static const char *const parts[] = {"Elm Street 5 ", "5 Weg 6 ", "12 Rue ", "ul. ", "Box "};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        struct router_findings f = {0};
+        char *text = malloc(32 * CONTEXT_WORDS);
+        size_t n = 0;
+        for (; n + 16 < 32 * CONTEXT_WORDS; n += strlen(parts[i]))
+            memcpy(text + n, parts[i], strlen(parts[i]));
+        assert_int_equal(router_detect(a, STR_NONE, (struct str){text, n}, &f, &err), 0);
+        free(text);
+    }
+    arena_free(a);
 }
 
 static void what_is_no_name(void **state)
@@ -138,7 +159,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_that_no_list_has),
         cmocka_unit_test(addresses_whole_in_a_sentence),
-        cmocka_unit_test(addresses_line_by_line_in_a_head),
+        cmocka_unit_test(addresses_part_by_part_with_two_numbers),
+        cmocka_unit_test(as_many_places_as_words),
         cmocka_unit_test(what_is_no_name),
         cmocka_unit_test(words_around_hide_no_name),
         cmocka_unit_test(a_file_that_is_none),
