@@ -41,7 +41,7 @@ extern const struct detect_type *const detect_number_types[3],
     *const detect_account_types[2], *const detect_net_types[4], *const detect_key_types[1],
                                                                     *const detect_person_types[1],
                                                                         *const detect_place_types[1],
-                                                                            *const detect_context_types[11];
+                                                                            *const detect_context_types[12];
 const struct detect_type *detect_secret_type(size_t index), *detect_id_type(size_t index);
 size_t detect_id_types(void);
 
@@ -51,7 +51,7 @@ const struct detect_type *detect_type_at(size_t index)
         const struct detect_type *const *types;
         size_t n;
     } families[] = {{detect_number_types, 3}, {detect_account_types, 2}, {detect_net_types, 4},
-        {detect_key_types, 1}, {detect_person_types, 1}, {detect_place_types, 1}, {detect_context_types, 11}};
+        {detect_key_types, 1}, {detect_person_types, 1}, {detect_place_types, 1}, {detect_context_types, 12}};
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
         if (index < families[i].n)
             return families[i].types[index];
@@ -78,7 +78,7 @@ const char *detect_layer_name(struct str type)
     static const struct {
         const struct detect_type *const *types;
         size_t n;
-    } said[] = {{detect_person_types, 1}, {detect_place_types, 1}, {detect_context_types, 11}};
+    } said[] = {{detect_person_types, 1}, {detect_place_types, 1}, {detect_context_types, 12}};
     for (size_t i = 0; i < sizeof said / sizeof *said; i++)
         for (size_t k = 0; k < said[i].n; k++)
             if (str_is(type, said[i].types[k]->name))
@@ -403,7 +403,7 @@ static int differently(const struct detect_own *own, struct arena *a, struct str
     const struct byte_map *map, size_t from, struct router_findings *f, struct error *err)
 {
     static int (*const undo[])(const struct byte_map *, struct buf *, bool *) = {
-        router_plain, router_plain_packed, router_plain_spaced, router_plain_split};
+        router_plain, router_plain_packed, router_plain_spaced, router_plain_split, router_plain_members};
     int rc = 0;
     for (size_t i = 0; i < sizeof undo / sizeof *undo && rc == 0; i++) {
         struct buf plain;

@@ -23,6 +23,10 @@ int router_plain_spaced(const struct byte_map *text, struct buf *out, bool *chan
  * or two members of JSON part. `*changed` tells whether there was any. */
 int router_plain_split(const struct byte_map *text, struct buf *out, bool *changed) MUST_USE;
 
+/* Appends what members of JSON say, a line each, whose keys are in camelCase or that are parts of one name or
+ * address; nothing of the rest. `*changed` tells whether there was any. */
+int router_plain_members(const struct byte_map *text, struct buf *out, bool *changed) MUST_USE;
+
 /* Appends what the base64 of a "data:" URL holds, if that is text: `*is_text`. */
 int router_plain_data(struct str url, struct buf *out, bool *is_text) MUST_USE;
 

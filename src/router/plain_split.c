@@ -8,11 +8,13 @@
  *   4539 5787     ", "last": "      6362 1486
  *              left          right
  */
+#include "router/detect_id.h"
 #include "router/plain.h"
 
 #include <string.h>
 
 enum { BLANKS = 32, KEY = 64, PIECE = 96, LEFT_LEAST = 8, RIGHT_LEAST = 4 };
+enum { GROUP_LEAST = 3, GROUP_MOST = 6, CARD_LEAST = 15, CARD_MOST = 16 }; /* digits */
 
 static char byte_at(struct str s, size_t i)
 {
@@ -116,6 +118,36 @@ static bool are_code(struct str s, const struct cut *c)
            right.digits && right.letters;
 }
 
+/* The end of the last of the lines that are groups of one card number, of which the first ends at `left`:
+ * they hold nothing else, and its check digit is right. SIZE_MAX: they are none. */
+static size_t card_end(struct str s, size_t left)
+{
+    char digits[CARD_MOST];
+    size_t n = 0, from = left;
+    while (from > 0 && left - from < GROUP_MOST && is_digit(s.data[from - 1]))
+        from--;
+    bool column = from > 1 && s.data[from - 1] == '\n' && is_digit(s.data[from - 2]);
+    for (size_t at = from; !column;) {
+        size_t end = at;
+        while (is_digit(byte_at(s, end)) && end - at <= GROUP_MOST)
+            end++;
+        if (end - at < GROUP_LEAST || end - at > GROUP_MOST || n + (end - at) > CARD_MOST)
+            break;
+        memcpy(digits + n, s.data + at, end - at);
+        n += end - at;
+        end = skip(s, end, " \t\r");
+        if (n >= CARD_LEAST && byte_at(s, end) != '\n' && end < s.len)
+            break;
+        if (n >= CARD_LEAST && detect_check_luhn(digits, n) &&
+            !is_digit(byte_at(s, skip(s, end + 1, " \t>|"))))
+            return end; /* not if a column goes on */
+        if (byte_at(s, end) != '\n')
+            break;
+        at = skip(s, end + 1, " \t>|");
+    }
+    return SIZE_MAX;
+}
+
 /* Of a member's value, which ends there: nothing but four digits or more. */
 static bool is_number(struct str s, size_t at, bool back)
 {
@@ -161,9 +193,11 @@ static void cut_undo(struct undo *u, size_t at)
     buf_append_str(u->out, str_slice(u->text, u->kept, c.left));
     buf_append_text(u->out, glue);
     u->kept = c.right;
-    if (*glue && u->text.data[at] == '\n') {
+    if (*glue && u->text.data[at] == '\n' && (u->joined == SIZE_MAX || at >= u->joined)) {
         size_t line = str_find_char(str_slice(u->text, c.right, u->text.len), '\n');
-        u->joined = line == SIZE_MAX ? SIZE_MAX : c.right + line;
+        u->joined = card_end(u->text, c.left);
+        if (u->joined == SIZE_MAX && line != SIZE_MAX)
+            u->joined = c.right + line;
     }
 }
 

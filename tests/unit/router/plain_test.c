@@ -169,6 +169,9 @@ static void a_value_cut_by_a_line_quotes_or_members_is_found(void **state)
         {"\"my card is 4539 5787\\n6362 1486\"", ROUTER_FINANCIAL},
         {"{\"first\": \"4539 5787\", \"last\": \"6362 1486\"}", ROUTER_FINANCIAL},
         {"[\"4539\",\"5787\",\"6362\",\"1486\"]", ROUTER_FINANCIAL},
+        {"my card is\n4539\n5787\n6362\n1486\nplease check", ROUTER_FINANCIAL},
+        {"4539\n5787\n6362\n1486", ROUTER_FINANCIAL},
+        {"> 3728\n> 604417\n> 31095\n> thanks", ROUTER_FINANCIAL},
         {"key: AKIAXRHWWJH4\n  JKD7SVWF", ROUTER_SECRET},
         {"k = \"AKIAXRHWWJH4\" + \"JKD7SVWF\"", ROUTER_SECRET},
         {"k = \"AKIAXRHWWJH4\\\nJKD7SVWF\"", ROUTER_SECRET},
@@ -178,11 +181,42 @@ static void a_value_cut_by_a_line_quotes_or_members_is_found(void **state)
             fail_msg("nothing of its kind is found in '%s'", cut[i].text);
 }
 
+/* Words are looked for, and "houseNumber" is one: what stood under keys in camelCase was not found, nor an
+ * address or a name of several members. */
+static void members_of_json_are_read_together(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        unsigned category;
+    } told[] = {{"{\"doorCode\": \"58B21\"}", ROUTER_SECRET},
+        {"{\"user\":{\"passportNumber\":\"C4VH71809\"}}", ROUTER_PII},
+        {"{\"phoneNumber\":\"0176 55512890\"}", ROUTER_PII},
+        {"{\"bankAccount\":\"44710098221\"}", ROUTER_FINANCIAL},
+        {"{\"street\":\"Kirschbl\xC3\xBCtenweg\",\"houseNumber\":8,\"zip\":\"80469\",\"city\":"
+         "\"M\xC3\xBCnchen\"}",
+            ROUTER_PII},
+        {"[{\"id\": 1, \"first_name\": \"Anneliese\", \"last_name\": \"Brockhaus\", \"phone\": \"0221 5550 "
+         "1732\"}]",
+            ROUTER_PII}};
+    static const char *const harmless[] = {"{\"maxTokens\": 512, \"topP\": 0.9, \"modelName\": \"small\"}",
+        "{\"street\": \"string\", \"houseNumber\": \"string\", \"city\": \"string\"}",
+        "{\"firstName\": \"string\", \"lastName\": \"string\"}", "{\"doorCode\": \"",
+        "{\"doorCode\":", "\"a"};
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++)
+        if (!(found_in(told[i].text) & told[i].category))
+            fail_msg("nothing of its kind is found in '%s'", told[i].text);
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
+        if (found_in(harmless[i]) != 0)
+            fail_msg("something is found in '%s'", harmless[i]);
+}
+
 static void columns_and_lists_of_numbers_are_no_number(void **state)
 {
     (void)state;
-    static const char *const harmless[] = {"4539\n5787\n6362\n1486\n", "[4539, 5787, 6362, 1486]",
-        "{\"a\": 4539, \"b\": 5787, \"c\": 6362, \"d\": 1486}", "v1\nsteps2take\nitem3\nbuild44b\n",
+    static const char *const harmless[] = {"4539\n5787\n6362\n1487\n", "4539\n5787\n6362\n1486\n2210\n",
+        "[4539, 5787, 6362, 1486]", "{\"a\": 4539, \"b\": 5787, \"c\": 6362, \"d\": 1486}",
+        "v1\nsteps2take\nitem3\nbuild44b\n",
         "import os\n@app.route(\"/\")\ndef x1y2z3w4():\n    return \"a1b2c3d4e5\"\n"};
     for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
         if (found_in(harmless[i]) != 0)
@@ -195,7 +229,7 @@ static void long_texts_of_what_may_be_undone_are_read_once(void **state)
 {
     (void)state;
     static const char *const often[] = {"a bb ", "meet at noon ", "x at y.com ", "\\", "ab \xD0\xB0 ", "12\n",
-        "a1\n\n", "\"12\",", "\"a\":\"", "- \n"};
+        "a1\n\n", "\"12\",", "\"a\":\"", "- \n", "\"aB\":\"c\",", "1234\n"};
     for (size_t i = 0; i < sizeof often / sizeof *often; i++) {
         struct router_findings f = {0};
         struct error err;
@@ -218,6 +252,7 @@ int main(void)
         cmocka_unit_test(an_umlaut_says_at),
         cmocka_unit_test(other_scripts_are_left_alone),
         cmocka_unit_test(a_value_cut_by_a_line_quotes_or_members_is_found),
+        cmocka_unit_test(members_of_json_are_read_together),
         cmocka_unit_test(columns_and_lists_of_numbers_are_no_number),
         cmocka_unit_test(long_texts_of_what_may_be_undone_are_read_once),
     };
