@@ -1,13 +1,10 @@
 /* Fits data/gist.weights (router/detect_gist.h):   gist_train OUT train/gist/LANG.txt... [DATA.jsonl...]
  *
- * A line of a LANG.txt is "CATEGORIES<tab>frame", "-" for what is harmless; "(a|b|)" is one of them, "{slot}"
- * one of the values of "@slot = a|b", or a value made here: {name} {org} {place} {word} {pw} {num} {n} {eur}
- * {date}. Frames become texts, with other harmless frames about them, words lost, capitals lost. The prompts
- * of DATA.jsonl
- * ({"prompt": ...}: the public benchmarks) are harmless too; half of them is kept for the thresholds: of
- * those at most one in FALSE_ALARMS may be called a category. Cross entropy by AdaGrad with weights kept from
- * 0 up. Every TENTH frame is left out of a first fit, of which the figures printed are; the second, of all,
- * is written. Deterministic. */
+ * Frames (gist_frames.h) become texts, with other harmless frames about them, words lost, capitals lost. The
+ * prompts of DATA.jsonl ({"prompt": ...}: the public benchmarks) are harmless too; half of them is kept for
+ * the thresholds: of those at most one in false_alarms is called a category. Cross entropy by AdaGrad with
+ * weights kept from 0 up. Every TENTH frame is left out of a first fit, of which the figures printed are; the
+ * second, of all, is written. Deterministic. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,218 +17,24 @@
 #include "router/detect_context.h"
 #include "router/detect_gist.h"
 
+#include "gist_frames.h"
+
 enum {
     EPOCHS = 8,
-    TEXTS = 24, /* of a frame */
+    TEXTS = 40, /* of a frame */
     TENTH = 10,
     MOST_WORDS = 4096,
-    FALSE_ALARMS = 400,
-    FALSE_ALARMS_PHI = 130, /* many of the benchmarks' questions are about patients */
-    SEEN = 5,               /* how many texts must have a feature */
+    SEEN = 8, /* how many texts must have a feature */
     ENTRIES = 24000,
-    WINDOW = 40 /* words of a sample, more than are looked at: with as few the fit is worse */
+    WINDOW = 28 /* words of a sample, a few more than are looked at */
 };
+/* One in how many harmless texts may be called each category, in the order of their bits: many of the
+ * benchmarks' questions are about patients, and its tales are told by an I. */
+static const unsigned false_alarms[GIST_CLASSES] = {900, 340, 900, 600, 900, 800, 600};
 #define STEP 0.08f
 #define LASSO 0.003f
-#define LEAST 0.085f /* a feature with less is left out: it costs more time than it tells */
-#define MOST 0.35f   /* of one weight, so that no word suffices */
-
-static uint64_t seed = 88172645463325252u;
-
-static uint32_t dice(uint32_t n)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return (uint32_t)(seed >> 32) % n;
-}
-
-static float chance(void)
-{
-    return (float)dice(1u << 24) / (float)(1u << 24);
-}
-
-/* ---- Frames. ---- */
-struct slot {
-    struct str name, values;
-    int lang;
-};
-struct frame {
-    struct str text;
-    unsigned labels;
-    int lang;
-};
-static struct slot *slots;
-static struct frame *frames;
-static size_t n_slots, n_frames;
-static int n_langs;
-
-/* Calls `read` with each line of a file. */
-static void lines_each(const char *path, void (*read)(struct str line))
-{
-    FILE *f = fopen(path, "r");
-    char *line = NULL;
-    size_t room = 0;
-    if (!f) {
-        perror(path);
-        exit(1);
-    }
-    for (ssize_t n; (n = getline(&line, &room, f)) > 0;)
-        read(str_trim((struct str){line, (size_t)n}));
-    free(line);
-    fclose(f);
-}
-
-static unsigned labels_of(struct str names)
-{
-    struct str name;
-    unsigned labels = 0;
-    while (str_split(&names, ',', &name))
-        labels |= router_category_from(name);
-    return labels;
-}
-
-static void frame_read(struct str line)
-{
-    size_t tab = str_find_char(line, '\t'), equal = str_find_char(line, '=');
-    line.data = must(strndup(line.data, line.len));
-    if (str_starts(line, STR("@")) && equal != SIZE_MAX) {
-        slots = must(realloc(slots, (n_slots + 1) * sizeof *slots));
-        slots[n_slots++] = (struct slot){
-            str_trim(str_slice(line, 1, equal)), str_trim(str_slice(line, equal + 1, line.len)), n_langs};
-    } else if (tab != SIZE_MAX) {
-        frames = must(realloc(frames, (n_frames + 1) * sizeof *frames));
-        frames[n_frames++] =
-            (struct frame){str_slice(line, tab + 1, line.len), labels_of(str_slice(line, 0, tab)), n_langs};
-    }
-}
-
-/* ---- Values. ---- */
-static void letters_append(struct buf *out, uint32_t least, uint32_t more, bool capital)
-{
-    static const char *const parts[] = {"ka", "lo", "mi", "ren", "tu", "sha", "vor", "bel", "ni", "dra", "po",
-        "zek", "wu", "an", "ol", "gri", "fe", "tas", "hu", "mar", "quil", "ye", "ost", "kwa", "ngo", "czy"};
-    uint32_t n = least + dice(more + 1);
-    for (uint32_t i = 0; i < n; i++) {
-        const char *part = parts[dice(sizeof parts / sizeof *parts)];
-        buf_append_char(out, capital && i == 0 ? (char)(*part - 32) : *part);
-        buf_append_text(out, part + 1);
-    }
-}
-
-static void name_append(struct buf *out)
-{
-    static const char *const known[] = {"Anna", "Peter", "Fatima", "Jan", "Maria", "Ahmed", "Sophie", "Marek",
-        "Lucia", "Pedro", "Ingrid", "Giulia", "Thomas", "Agnieszka", "Youssef", "Claire"};
-    if (dice(2))
-        buf_append_text(out, known[dice(sizeof known / sizeof *known)]);
-    else
-        letters_append(out, 2, 1, true);
-    buf_append_char(out, ' ');
-    letters_append(out, 2, 2, true);
-    if (dice(5) == 0) {
-        buf_append_char(out, '-');
-        letters_append(out, 2, 1, true);
-    }
-}
-
-static void digits_append(struct buf *out, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++)
-        buf_append_char(out, (char)('0' + (i ? dice(10) : 1 + dice(9))));
-}
-
-static void money_append(struct buf *out)
-{
-    static const char *const units[] = {
-        " euros", " EUR", " \xE2\x82\xAC", "k", " dollars", " pounds", "", " 000"};
-    digits_append(out, 1 + dice(4));
-    if (dice(4) == 0) {
-        buf_append_char(out, dice(2) ? '.' : ',');
-        digits_append(out, 3);
-    }
-    buf_append_text(out, units[dice(sizeof units / sizeof *units)]);
-}
-
-static void password_append(struct buf *out)
-{
-    letters_append(out, 1, 2, dice(2));
-    if (dice(2))
-        buf_append_char(out, "-!#_"[dice(4)]);
-    digits_append(out, 2 + dice(2));
-}
-
-static bool value_append(struct buf *out, struct str slot)
-{
-    if (str_is(slot, "name"))
-        name_append(out);
-    else if (str_is(slot, "org") || str_is(slot, "place"))
-        letters_append(out, 2, 2, true);
-    else if (str_is(slot, "word"))
-        letters_append(out, 2, 2, false);
-    else if (str_is(slot, "pw"))
-        password_append(out);
-    else if (str_is(slot, "num"))
-        digits_append(out, 4 + dice(7));
-    else if (str_is(slot, "n"))
-        digits_append(out, 1 + dice(2));
-    else if (str_is(slot, "eur"))
-        money_append(out);
-    else if (str_is(slot, "date"))
-        buf_appendf(out, "%u.%u.", 1 + dice(28), 1 + dice(12));
-    else
-        return false;
-    return true;
-}
-
-static void frame_append(struct buf *out, struct str text, int lang);
-
-static struct str choice_of(struct str choices)
-{
-    struct str rest = choices, one = STR_NONE;
-    uint32_t n = 1;
-    for (size_t i = 0; i < choices.len; i++)
-        n += choices.data[i] == '|';
-    for (uint32_t at = dice(n) + 1; at > 0; at--)
-        if (!str_split(&rest, '|', &one))
-            one = STR_NONE;
-    return one;
-}
-
-static void slot_append(struct buf *out, struct str name, int lang)
-{
-    for (size_t i = 0; i < n_slots; i++)
-        if (slots[i].lang == lang && str_eq(slots[i].name, name)) {
-            frame_append(out, choice_of(slots[i].values), lang);
-            return;
-        }
-    if (!value_append(out, name)) {
-        fprintf(stderr, "gist_train: no slot {" STR_FMT "}\n", STR_ARG(name));
-        exit(1);
-    }
-}
-
-static void frame_append(struct buf *out, struct str text, int lang)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        struct str rest = str_slice(text, i + 1, text.len);
-        bool slot = text.data[i] == '{' && rest.len > 0 && rest.data[0] >= 'a' && rest.data[0] <= 'z';
-        size_t end = slot                  ? str_find_char(rest, '}')
-                     : text.data[i] == '(' ? str_find_char(rest, ')')
-                                           : SIZE_MAX;
-        if (end == SIZE_MAX) {
-            bool line = str_starts(str_slice(text, i, text.len), STR("\\n"));
-            buf_append_char(out, line ? '\n' : text.data[i]);
-            i += line;
-            continue;
-        }
-        if (slot)
-            slot_append(out, str_slice(rest, 0, end), lang);
-        else
-            frame_append(out, choice_of(str_slice(rest, 0, end)), lang);
-        i += end + 1;
-    }
-}
+#define LEAST 0.1f /* a feature with less is left out: it costs more time than it tells */
+#define MOST 0.4f  /* of one weight, so that no word suffices */
 
 /* ---- Texts: the ids of their words. ---- */
 struct sample {
@@ -308,7 +111,7 @@ static void frame_sample(size_t at)
             text.data[i] =
                 (char)(text.data[i] >= 'A' && text.data[i] <= 'Z' ? text.data[i] + 32 : text.data[i]);
     size_t n = detect_context_words(buf_str(&text), words, MOST_WORDS);
-    sample_add(words, n, f->labels, at, f->labels ? 0.2f : 0);
+    sample_add(words, n, f->labels, at, f->labels ? 0.1f : 0);
     n_texts++;
     buf_free(&text);
 }
@@ -321,7 +124,7 @@ static void data_read(struct str line)
         return;
     struct str prompt = json_str(json_object_get(row, "prompt"));
     size_t n = detect_context_words(str_slice(prompt, 0, 8000), words, MOST_WORDS), from = n_samples;
-    for (size_t i = 0; i == 0 || i + WINDOW / 2 < n; i += WINDOW / 2)
+    for (size_t i = 0; i == 0 || i + WINDOW / 2 < n; i += WINDOW / 4)
         sample_add(words + i, n - i, 0, SIZE_MAX, 0);
     for (size_t i = from; i < n_samples; i++)
         samples[i].kept = n_texts % 2;
@@ -463,6 +266,36 @@ static float largest(const float w[GIST_HIDDEN])
     return top;
 }
 
+/* The mean of what the last half of the epochs ended with: steadier than the end alone. */
+static void mean_take(float *values, float *sum, size_t n, int taken)
+{
+    for (size_t i = 0; i < n; i++) {
+        sum[i] += values[i];
+        if (taken == EPOCHS / 2)
+            values[i] = sum[i] / (float)taken;
+    }
+}
+
+static void epoch_end(int epoch)
+{
+    static float(*weight_sum)[GIST_HIDDEN], bias_sum[GIST_HIDDEN], out_sum[GIST_CLASSES][GIST_HIDDEN],
+        offset_sum[GIST_CLASSES];
+    int taken = epoch + 1 - (EPOCHS - EPOCHS / 2);
+    if (taken == 1) {
+        weight_sum = must(realloc(weight_sum, n_features * sizeof *weight_sum));
+        memset(weight_sum, 0, n_features * sizeof *weight_sum);
+        memset(bias_sum, 0, sizeof bias_sum);
+        memset(out_sum, 0, sizeof out_sum);
+        memset(offset_sum, 0, sizeof offset_sum);
+    }
+    if (taken < 1)
+        return;
+    mean_take(*weight, *weight_sum, n_features * GIST_HIDDEN, taken);
+    mean_take(bias, bias_sum, GIST_HIDDEN, taken);
+    mean_take(*out, *out_sum, GIST_CLASSES * GIST_HIDDEN, taken);
+    mean_take(offset, offset_sum, GIST_CLASSES, taken);
+}
+
 static void fit(bool judged)
 {
     network_start();
@@ -478,6 +311,7 @@ static void fit(bool judged)
         for (size_t i = 0; i < n_samples; i++)
             if (!left_out(&samples[order[i]], judged))
                 learn(&samples[order[i]]);
+        epoch_end(epoch);
     }
     free(order);
     for (size_t i = 0; i < n_features; i++)
@@ -492,7 +326,7 @@ static int by_value(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* What at most one in FALSE_ALARMS of the texts kept is above; at least 0. */
+/* What at most one in false_alarms of the texts kept is above; at least 0. */
 static void thresholds_set(void)
 {
     float *best = must(malloc(n_texts * sizeof *best)), y[GIST_CLASSES], hidden[GIST_HIDDEN];
@@ -509,7 +343,7 @@ static void thresholds_set(void)
             text = samples[i].text;
         }
         qsort(best, n, sizeof *best, by_value);
-        size_t most = n / (1u << c == ROUTER_PHI ? FALSE_ALARMS_PHI : FALSE_ALARMS);
+        size_t most = n / false_alarms[c];
         threshold[c] = n > 0 && best[most] > 0 ? best[most] : 0;
     }
     free(best);
@@ -540,7 +374,6 @@ static void recall_print(void)
 static void write_out(const char *path)
 {
     struct gist_head head = {.magic = "WEIRGIST"};
-    FILE *f = fopen(path, "w");
     float top = 0;
     for (size_t i = 0; i < n_features; i++)
         top = fmaxf(top, largest(weight[i]));
@@ -549,9 +382,6 @@ static void write_out(const char *path)
     memcpy(head.out, out, sizeof out);
     for (int c = 0; c < GIST_CLASSES; c++)
         head.threshold[c] = threshold[c] - offset[c];
-    for (int j = 0, c = __builtin_ctz(ROUTER_SECRET); j < GIST_HIDDEN; j++)
-        head.out[c][j] =
-            0; /* learnt to be told from others: codes are said by rules, which find them exactly */
     struct gist_entry *entries = must(calloc(n_features, sizeof *entries));
     for (size_t i = 0; i < n_features; i++) {
         struct gist_entry *e = &entries[head.n_entries];
@@ -560,7 +390,8 @@ static void write_out(const char *path)
             e->weight[j] = (uint8_t)(weight[i][j] / head.scale + 0.5f);
         head.n_entries += largest(weight[i]) > 0;
     }
-    if (!f || head.n_entries > ENTRIES || fwrite(&head, sizeof head, 1, f) != 1 ||
+    FILE *f = head.n_entries <= ENTRIES ? fopen(path, "w") : NULL;
+    if (!f || fwrite(&head, sizeof head, 1, f) != 1 ||
         fwrite(entries, sizeof *entries, head.n_entries, f) != head.n_entries || fclose(f)) {
         fprintf(
             stderr, "gist_train: %s cannot be written, or %u entries are too many\n", path, head.n_entries);
@@ -583,7 +414,7 @@ int main(int argc, char **argv)
             n_langs++;
         }
     for (size_t i = 0; i < n_frames; i++)
-        for (int k = 0; k < TEXTS; k++)
+        for (int k = 0; k < (frames[i].labels ? TEXTS : 2 * TEXTS); k++)
             frame_sample(i);
     for (int i = 2; i < argc; i++)
         if (!str_ends(str_from(argv[i]), STR(".txt")))
