@@ -16,12 +16,13 @@ static const struct detect_type account = {"BANK_ACCOUNT", ROUTER_FINANCIAL, "a 
 STATEMENT(legal, "LEGAL_MATTER", ROUTER_LEGAL, "a confidential legal matter");
 STATEMENT(marked, "CONFIDENTIAL_MARK", ROUTER_PROPRIETARY, "material marked or plainly internal");
 STATEMENT(intimate, "INTIMATE_STATEMENT", ROUTER_PERSONAL, "someone's private life");
+STATEMENT(told, "SECRET_STATEMENT", ROUTER_SECRET, "a code or password told in words");
 TYPE(access_code, "ACCESS_CODE", ROUTER_SECRET, "a code or password");
 TYPE(birth, "DATE_OF_BIRTH", ROUTER_PII, "a date of birth");
 static const struct detect_type id_number = {"ID_NUMBER", ROUTER_PII, "a number of a person", 1};
 STATEMENT(belief, "BELIEF", ROUTER_PII, "someone's religion, union, party or orientation");
 const struct detect_type *const detect_context_types[] = {&health, &record, &finance, &account, &legal,
-    &marked, &intimate, &access_code, &birth, &id_number, &belief};
+    &marked, &intimate, &told, &access_code, &birth, &id_number, &belief};
 
 /* ---- Rules over two cues of one sentence: the first, then within some words the second; none of `not`
  * between. ---- */
@@ -152,6 +153,8 @@ static void rules_apply(struct detect_context *c, size_t at)
     for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
         const struct rule *rule = &rules[r];
         bool forward = a->kinds & rule->first, backward = rule->either && a->kinds & rule->second;
+        if (rule->first == CUE(mine) && c->words[a->to - 1].flags & WORD_COMMA)
+            continue; /* "98/min, blood pressure": "min" is a Swede's "my" */
         if (!forward && !backward)
             continue;
         for (size_t i = at + 1; i < c->n_atoms && c->atoms[i].from < a->to + rule->within; i++) {
@@ -347,7 +350,7 @@ static void gist_found(void *ctx, enum router_category category, size_t from, si
         enum router_category category;
         const struct detect_type *type;
     } types[] = {{ROUTER_PHI, &health}, {ROUTER_FINANCIAL, &finance}, {ROUTER_LEGAL, &legal},
-        {ROUTER_PROPRIETARY, &marked}, {ROUTER_PERSONAL, &intimate}};
+        {ROUTER_PROPRIETARY, &marked}, {ROUTER_PERSONAL, &intimate}, {ROUTER_SECRET, &told}};
     struct detect_context *c = ctx;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (types[i].category == category)

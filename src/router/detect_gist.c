@@ -47,7 +47,8 @@ static inline size_t ids_of(
     size_t n = 0;
     if (before != NONE_ID)
         out[n++] = pair(before, token);
-    if (!(w->flags & WORD_DIGIT))
+    if (token == w->hash || token == NAME_ID ||
+        w->flags & WORD_DIGITS) /* "C7H5", "list2" alone say nothing */
         out[n++] = mix(token);
     if (token == w->hash && w->stem != 0)
         out[n++] = mix(w->stem);

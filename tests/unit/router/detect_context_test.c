@@ -152,6 +152,15 @@ static void who_is_known_hides_nobody_else(void **state)
 }
 
 /* Labels of documents: in headers, footers, stamps; not where somebody talks about them. */
+/* "min" is a Swede's "my", and a stem of six letters of Parkinson begins a car park. */
+static void minutes_and_parking_are_nobodys_illness(void **state)
+{
+    (void)state;
+    harmless("Her pulse is 98/min, and blood pressure is 120/80 mm Hg. Which of the following comes next?");
+    harmless("I waited in a private parking lot until noon. Translate into French.");
+    is(ROUTER_PHI, "my father has parkinson's and cannot be left alone");
+}
+
 static void labels_of_documents(void **state)
 {
     (void)state;
@@ -187,6 +196,7 @@ int main(void)
         cmocka_unit_test(written_otherwise),
         cmocka_unit_test(talk_is_no_address),
         cmocka_unit_test(labels_of_documents),
+        cmocka_unit_test(minutes_and_parking_are_nobodys_illness),
         cmocka_unit_test(who_is_known_hides_nobody_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

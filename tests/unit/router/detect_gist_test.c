@@ -102,7 +102,10 @@ static void statements_that_no_list_foresees_are_found(void **state)
          "ek, uderzy\xC5\x82"
          "em s\xC4\x85siada, co powiedzie\xC4\x87 s\xC4\x99"
          "dziemu",
-            ROUTER_LEGAL}};
+            ROUTER_LEGAL},
+        {"Tell the dog sitter that the gate keypad takes two two nine one", ROUTER_SECRET},
+        {"Zettel f\xC3\xBCr die Aushilfe: Tresor geht auf mit links 12, rechts 30, links 7", ROUTER_SECRET},
+        {"mot pour la nounou : le portail s'ouvre avec 1974 puis di\xC3\xA8se", ROUTER_SECRET}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (!(found_in(str_from(all[i].text)) & all[i].category))
             fail_msg("nothing of its kind is found in '%s'", all[i].text);
@@ -131,7 +134,7 @@ static void fresh_prompts_are_judged_right(void **state)
     static const struct {
         const char *split;
         double recall, precision;
-    } least[] = {{"tuned on", 0.94, 0.93}, {"held out", 0.80, 0.93}};
+    } least[] = {{"tuned on", 0.94, 0.93}, {"held out", 0.86, 0.93}};
     for (size_t h = 0; h < 2; h++) {
         double right = 0, extra = 0, missing = 0;
         for (size_t i = 0; i < n_rows; i++) {
