@@ -111,7 +111,8 @@ test('what the folder has as one is parted: experts and heads, halves, rows in t
   same(values('deepseek3.gguf', 'blk.1.attn_k_b.weight'), Float32Array.from(range(4).flatMap((h) => range(16).flatMap((l) => range(4, (r) => kv[(h * 10 + r) * 16 + l])))));
   same(values('deepseek3.gguf', 'blk.1.attn_v_b.weight'), rows(kv, 16, ...range(4).flatMap((h) => range(6, (r) => h * 10 + 4 + r))));
   // Qwen 3.5: of four heads of values (8 rows each, behind 32 of queries and keys) those of one key head are neighbours; in the file 0, 2, 1, 3.
-  const linear = (name) => model('qwen35', { seed: 7 }).tensors[`model.layers.0.linear_attn.${name}`].values, order = [0, 2, 1, 3];
+  const { tensors } = model('qwen35', { seed: 7 });
+  const linear = (name) => tensors[`model.layers.0.linear_attn.${name}`].values, order = [0, 2, 1, 3];
   const heads = order.flatMap((h) => range(8, (r) => h * 8 + r));
   same(values('qwen35.gguf', 'blk.0.attn_qkv.weight'), rows(linear('in_proj_qkv.weight'), 32, ...range(32), ...heads.map((r) => 32 + r)));
   same(values('qwen35.gguf', 'blk.0.ssm_conv1d.weight'), rows(linear('conv1d.weight'), 4, ...range(32), ...heads.map((r) => 32 + r)));
@@ -373,8 +374,8 @@ test('what is not known or does not fit is said by its name, and no file is left
   fails(/'block_auto_adjust_ff_dim' is true/, 'convert', kind('lfm2', { block_auto_adjust_ff_dim: true }), 'x.gguf');
   fails(/'layer_types' give windows to other layers/, 'convert', kind('gptoss', { layer_types: ['full_attention', 'sliding_attention'] }), 'x.gguf');
   kind('qwen35', {});
-  const dealt = (h, ...shape) => ({ [`base_model.model.model.layers.0.linear_attn.in_proj_z.lora_${h}.weight`]: { shape, values: new Float32Array(64) } });
-  adapter('lora.odd', {}, { ...dealt('A', 2, 32), ...dealt('B', 32, 2) });
+  const half = (module, h, ...shape) => ({ [`base_model.model.model.layers.${module}.lora_${h}.weight`]: { shape, values: new Float32Array(shape[0] * shape[1]) } });
+  adapter('lora.odd', {}, { ...half('1.self_attn.q_proj', 'B', 64, 2), ...half('0.linear_attn.in_proj_z', 'A', 2, 32), ...half('0.linear_attn.in_proj_z', 'B', 32, 2) });
   fails(/linear_attn.in_proj_z.lora_.* changes nothing that is known/, 'convert', 'lora.odd', 'x.gguf', '--base', 'odd.kind');
   fails(/YaRN has 'truncate'/, 'convert', kind('gptoss', { rope_scaling: { rope_type: 'yarn', factor: 4, truncate: true } }), 'x.gguf');
   fails(/'hidden_act' is gelu/, 'convert', config({ hidden_act: 'gelu' }), 'x.gguf');
