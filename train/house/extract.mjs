@@ -13,7 +13,7 @@ const parts = Object.fromEntries(read('documents.txt').map((s) => [s.title, s.li
 
 const capital = (w) => w[0].toUpperCase() + w.slice(1);
 /* Fields that could be taken for each other are not asked for beside a document that has but one of them. */
-const alike = [['date', 'due_date', 'order_date', 'delivery_date', 'timestamp', 'time', 'appointment'], ['total', 'tax', 'subtotal'], ['address', 'city', 'zip', 'ip'], ['product', 'quantity'], ['person', 'company', 'user'], ['invoice_number', 'order_number', 'customer_number', 'ticket', 'contract', 'tracking'], ['message', 'file', 'path'], ['status', 'level', 'port', 'pid']];
+const alike = [['date', 'due_date', 'order_date', 'delivery_date', 'timestamp', 'time', 'appointment', 'birth_date'], ['total', 'tax', 'subtotal', 'price', 'discount'], ['address', 'city', 'zip', 'ip'], ['product', 'quantity', 'version'], ['person', 'company', 'user', 'job_title'], ['invoice_number', 'order_number', 'customer_number', 'ticket', 'contract', 'tracking'], ['message', 'file', 'path', 'website'], ['status', 'level', 'port', 'pid', 'device_code']];
 const near = (a, b) => alike.some((g) => g.includes(a) && g.includes(b));
 
 /* Forms: lines of label and value between a title and some noise. */
@@ -74,6 +74,8 @@ function log(values, held) {
   return { text, found, kind: 'log', what: r.pick(['log line', 'log entry', 'line', 'log', 'text', 'log message']) };
 }
 
+const more = ['number', 'name', 'no', 'id', 'value', 'date', 'of the', 'code', 'full', 'total', 'our', 'customer', 'new', 'type', 'info'];
+
 /* Anything with labels nobody has seen: the key asked for stands there, and what follows it is wanted. */
 function strange(values, held) {
   const r = values.random, found = {};
@@ -82,7 +84,8 @@ function strange(values, held) {
   const prose = r.chance(0.3);
   const lines = Array.from({ length: r.between(2, 6) }, () => {
     const key = r.pick([() => values.word(), () => capital(values.word()), () => values.get('noun'), () => `${values.get('noun')}_${values.get('noun')}`, () => `${values.word()} ${values.get('noun')}`])();
-    const value = found[asked(key)] = r.pick([() => values.word(), () => values.name(), () => values.id(), () => values.get('city'), () => values.count(), () => `${values.get('noun')} ${values.count()}`, () => values.date(), () => values.amount()])();
+    const name = !held && r.chance(0.2) ? r.pick([`${key} ${r.pick(more)}`, `${r.pick(more)} ${key}`, `${key}_${r.pick(more)}`]) : key; // half of it is as good
+    const value = found[asked(name)] = r.pick([() => values.word(), () => values.name(), () => values.id(), () => values.get('city'), () => values.count(), () => `${values.get('noun')} ${values.count()}`, () => values.date(), () => values.amount()])();
     if (!prose) return `${told(key)}${sign}${value}`;
     const article = r.pick(['the ', 'our ', 'your ', 'my ', '']);
     return r.pick([`${article}${told(key)} is ${value}`, `${article}${told(key)} was ${value}`, `it has ${value} as ${told(key)}`, `we have noted ${value} for ${article}${told(key)}`, `${article}${told(key)} must be ${value}`]);
@@ -152,7 +155,7 @@ export function extractExample(values, held, only) {
   const slot = (s) => words[s] ?? values.get(s);
   const befores = half(asks['extract before'], held).filter((b) => keys.length === 1 || !b.includes('{field}'));
   let ask = expand(r.pick(befores), r, slot);
-  if (!held && r.chance(0.35)) ask = disturbed(r, values, ask, ask.includes(joined) ? joined : ask.includes(words.template) ? words.template : words.field);
+  if (!held && r.chance(0.55)) ask = disturbed(r, values, ask, ask.includes(joined) ? joined : ask.includes(words.template) ? words.template : words.field);
   if (/: \{fields\}$/.test(ask) === false && r.chance(0.1) && ask.endsWith(joined)) ask = `${ask.slice(0, -joined.length)}\n${keys.map((k) => `- ${k}`).join('\n')}`;
   const end = r.chance(0.35) ? expand(r.pick(half(asks['extract end'], held)), r, slot) : '';
   let carriers = half(asks['sort carrier'], held);

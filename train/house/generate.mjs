@@ -1,10 +1,10 @@
 #!/usr/bin/env node
 // The house model's corpus: chats for its four jobs, a line of JSON each; the same seed writes the same bytes.
-//   node train/house/generate.mjs --examples 100000 [--seed 1] [--half train|held] [--stage copying|lookup|jobs] [--job sort|extract|...] > corpus.jsonl
+//   node train/house/generate.mjs --examples 100000 [--seed 1] [--half train|held] [--stage copying|words|jobs] [--job sort|extract|...] > corpus.jsonl
 // Lines of the held-out half also say which job they are ("job") and, for questions, what an answer must hold ("must").
 import { Random } from './random.mjs';
 import { Values } from './values.mjs';
-import { sortExample } from './sort.mjs';
+import { sortExample, wordsExample } from './sort.mjs';
 import { copyExample, extractExample } from './extract.mjs';
 import { elsewhereExample, weirExample } from './talk.mjs';
 
@@ -12,14 +12,15 @@ const jobs = {
   sort: sortExample, extract: extractExample, weir: weirExample, decline: elsewhereExample, copy: copyExample,
   // Kinds of these, to be learned first.
   named: (values, held) => sortExample(values, held, 'named'), topic: (values, held) => sortExample(values, held, 'topic'),
+  words: wordsExample,
   strange: (values, held) => extractExample(values, held, 'strange'), form: (values, held) => extractExample(values, held, 'form'),
 };
-// What is learned after what: to say something again; to look it up by what stands before it; all jobs. The held-out half has
+// What is learned after what: to say something again; to look it up, by what stands before it or by what it means; all jobs. The held-out half has
 // the four jobs only.
 const stages = {
   copying: [[1, 'copy']],
-  lookup: [[15, 'copy'], [40, 'strange'], [25, 'named'], [20, 'form']],
-  jobs: [[6, 'copy'], [12, 'strange'], [6, 'named'], [32, 'extract'], [36, 'topic'], [11, 'weir'], [6, 'decline']],
+  words: [[8, 'copy'], [50, 'words'], [16, 'named'], [12, 'strange'], [9, 'form'], [5, 'weir']],
+  jobs: [[5, 'copy'], [10, 'words'], [10, 'strange'], [7, 'named'], [28, 'extract'], [30, 'topic'], [14, 'weir'], [6, 'decline']],
 };
 const heldOut = [[25, 'sort'], [25, 'extract'], [25, 'weir'], [25, 'decline']];
 

@@ -45,6 +45,15 @@ const named_by_words = (group) => ![...said, ...felt, 'language', 'privacy', 're
 /* Words of the topic that none of the others has as well. */
 const ownWords = (topic, others) => topic.words.filter((w) => !others.some((t) => t !== topic && t.words.includes(w)));
 
+/* Some of a topic's words; often the label is among them: who has learned to find a word that is there twice finds one
+ * that is there in another form. */
+const someWords = (topic, others, label, values) => {
+  const r = values.random, words = r.sample(ownWords(topic, others), r.between(1, 3));
+  if (words.length === 0) return message(topic, values, false, undefined, others);
+  if (r.chance(0.4)) words[r.below(words.length)] = label;
+  return words.join(r.pick([' ', ', ']));
+};
+
 function message(topic, values, held, group, others = []) {
   const r = values.random, side = held ? 'held' : 'train', words = ownWords(topic, others);
   const framed = words.length > 1 && (topic.lines.length === 0 || r.chance(0.45));
@@ -71,8 +80,20 @@ const forms = {
 };
 const orList = (l) => `${l.slice(0, -1).join(', ')} or ${l.at(-1)}`;
 
+/* How often a label counts: beside answers of a hundred tokens those of two would teach nothing. */
+const LABEL = 5;
+
 /* A list of labels and a message for one of them, drawn anew each time:
  *   { labels, kind, what, lines?, end?, draw() -> { text, answer } } */
+
+/* Words of any kind around {x}, so that it is found wherever it stands: of a few dozen sentences it would learn the places. */
+const glue = 'the a is was are in of on with has have please and not we I they my our your new about for to from at by this that it will be more one said all now again when how can do after before me you he she two'.split(' ');
+function around(x, values) {
+  const r = values.random;
+  const words = Array.from({ length: r.between(1, 9) }, () => (r.chance(0.7) ? r.pick(glue) : r.chance(0.6) ? values.get('noun') : r.pick(r.pick(topics).words.concat('thing'))));
+  words.splice(r.below(words.length + 1), 0, x);
+  return words.join(' ') + r.pick(['', '', '.', '?', '!']);
+}
 
 /* Labels that are names or things: the message tells which. Such labels are never seen before. */
 function named(values, held) {
@@ -88,13 +109,14 @@ function named(values, held) {
   const labels = [...new Set(Array.from({ length: r.between(2, 6) }, () => values.get(slot)))];
   const draw = () => {
     const answer = r.pick(labels);
+    if (!held && r.chance(0.6)) return { answer, text: r.chance(0.5) ? capital(around(answer, values)) : around(answer, values) };
     return { answer, text: capital(expand(r.pick(held ? heldLines : lines), r, (s) => (s === 'x' ? answer : values.get(s)))) };
   };
   return { labels, kind, what: r.pick(['message', 'note', 'text', 'mail']), draw };
 }
 
 /* Labels by topic; some are described, some only by a mark that means nothing. */
-function byTopic(values, held) {
+function byTopic(values, held, bare = false) {
   const r = values.random;
   const group = r.weigh(groups.map((g) => [Math.sqrt(topics.filter((t) => t.groups.includes(g)).length) * (g === 'support' ? 2 : 1), g]));
   const chosen = [];
@@ -107,10 +129,10 @@ function byTopic(values, held) {
     if (words.length && r.chance(byWord)) return style(`${r.pick(words)}${r.chance(0.2) ? r.pick([' issue', ' question', ' problem', ' request', ' department', ' team', ' help']) : ''}`);
     return style(held || r.chance(0.5) ? r.pick(mine) : mine[0]);
   };
-  const mode = r.weigh([[12, 'plain'], [2, 'described'], [2, 'marked'], [1, 'lettered']]);
+  const mode = bare ? 'plain' : r.weigh([[12, 'plain'], [2, 'described'], [2, 'marked'], [1, 'lettered']]);
   const asked = (labels, answers, more) => ({
     labels, kind: r.pick(kinds[group] ?? anyKind), what: r.pick(whats[group] ?? anyWhat), ...more,
-    draw: () => { const i = r.below(chosen.length); return { answer: answers[i], text: message(chosen[i], values, held, group, chosen) }; },
+    draw: () => { const i = r.below(chosen.length); return { answer: answers[i], text: bare ? someWords(chosen[i], chosen, answers[i], values) : message(chosen[i], values, held, group, chosen) }; },
   });
   const says = (t) => (t.about.length && (t.words.length < 3 || r.chance(0.5)) ? expand(r.pick(t.about), r, (s) => values.get(s)) : r.sample(t.words, 3).join(', '));
   if (mode === 'plain' || chosen.some((t) => t.about.length + t.words.length === 0)) {
@@ -142,11 +164,29 @@ export function sortExample(values, held, only) {
   let befores = half(asks['sort before'], held);
   if (job.lines || job.end) befores = befores.filter((b) => /\{labels\}$/.test(b));
   let ask = expand(r.pick(befores), r, slot);
-  if (!held && r.chance(0.35)) ask = disturbed(r, values, ask, ask.includes(labels) ? labels : words.or);
+  if (!held && r.chance(0.55)) ask = disturbed(r, values, ask, ask.includes(labels) ? labels : words.or);
   if (labels.startsWith('\n') === false && r.chance(0.5) && !/[.?!]$/.test(ask)) ask += '.';
   const end = job.end ?? (r.chance(0.45) ? expand(r.pick(half(asks['sort end'], held)), r, slot) : '');
   const carrier = r.pick(half(asks['sort carrier'], held));
-  return arrange(r, ask, turns.map((t) => expand(carrier, r, (s) => (s === 'm' ? t.text : slot(s)))), end, turns.map((t) => t.answer), held);
+  return arrange(r, ask, turns.map((t) => expand(carrier, r, (s) => (s === 'm' ? t.text : slot(s)))), end, turns.map((t) => t.answer), held, LABEL);
+}
+
+/** Single words and the labels they belong to, one short turn after the other: what the words mean, learned where hardly
+ * anything else is to be read. The labels come in any form, at the head or with each word. */
+export function wordsExample(values) {
+  const r = values.random;
+  const { labels, draw } = byTopic(values, false, true);
+  const list = r.weigh(forms.train), sign = r.pick([': ', '\n', '\n\n', ' - ', ' ']), before = r.chance(0.5);
+  const every = r.chance(0.4), lead = r.pick(['', '', 'Labels: ', 'Choose: ', 'One of: ']);
+  const messages = [], turns = Array.from({ length: r.between(4, 16) }, draw);
+  if (!every) messages.push({ role: 'system', content: lead + list(labels) });
+  for (const { text, answer } of turns) {
+    if (size(messages) > LONG) break;
+    const shown = r.shuffle([...labels]);
+    const content = !every ? text : before ? `${lead}${list(shown)}${sign}${text}` : `${text}${sign}${lead}${list(shown)}`;
+    messages.push({ role: 'user', content }, { role: 'assistant', content: answer, weight: LABEL });
+  }
+  return { messages };
 }
 
 /** A request in which words were put, left out or replaced: what people say in ways that nobody foresaw. Its list, `kept`, is
@@ -166,7 +206,7 @@ const size = (messages) => messages.reduce((sum, m) => sum + m.content.length, 0
 
 /** Puts request, texts and closing words together in one of the usual orders, with or without a system message. Of more than
  * one text the others follow by themselves, each after the answer to the one before: many answers, and few words to read. */
-export function arrange(r, ask, carriers, end, answers, held) {
+export function arrange(r, ask, carriers, end, answers, held, weight = 1) {
   const [carrier, ...more] = carriers;
   const gap = r.pick(['\n\n', '\n', '\n\n', ' ']);
   const wide = ask.includes('\n') || gap === ' ' && carrier.includes('\n') ? '\n\n' : gap;
@@ -184,9 +224,10 @@ export function arrange(r, ask, carriers, end, answers, held) {
     const content = shape === 'before' ? `${ask}${tail}${wide}${carrier}` : `${carrier}${wide === ' ' ? '\n' : wide}${ask}${tail}`;
     messages.push({ role: 'user', content: content + tailed });
   }
-  messages.push({ role: 'assistant', content: answers[0] });
+  const told = (content) => ({ role: 'assistant', content, ...(weight > 1 && { weight }) });
+  messages.push(told(answers[0]));
   for (let i = 0; i < more.length && size(messages) < LONG; i++) {
-    messages.push({ role: 'user', content: more[i] + tailed }, { role: 'assistant', content: answers[i + 1] });
+    messages.push({ role: 'user', content: more[i] + tailed }, told(answers[i + 1]));
   }
   return { messages };
 }

@@ -31,7 +31,15 @@ function conversation(values, held, question, answer) {
   return { messages };
 }
 
-const ask = (values, fact, held) => expand(values.random.pick(half(fact.lines, held)), values.random, (s) => values.get(s));
+const ask = (values, fact, held) => loose(values.random, expand(values.random.pick(half(fact.lines, held)), values.random, (s) => values.get(s)), held);
+
+/* The same question with small words left out or put in: what it asks about counts, not how. */
+const small = new Set('the a an is are do does can could I you it in on of to for with my me there this that what which how would should be if please and'.split(' '));
+const fillers = ['the', 'a', 'please', 'just', 'exactly', 'now', 'really', 'actually', 'here', 'for me', 'with it', 'I want to know', 'tell me', 'and', 'so', 'then', 'again', 'in', 'of', 'my'];
+function loose(r, text, held) {
+  if (held || r.chance(0.5)) return text;
+  return text.split(' ').filter((w, i, all) => all.length < 4 || !small.has(w) || r.chance(0.7)).flatMap((w) => (r.chance(0.08) ? [r.pick(fillers), w] : [w])).join(' ');
+}
 
 export function weirExample(values, held) {
   const fact = values.random.pick(facts);
@@ -45,7 +53,7 @@ export function elsewhereExample(values, held) {
     const mine = slots[s].filter((w) => isHeld(w) === held);
     return expand(r.pick(mine.length && slots[s].length >= 20 ? mine : slots[s]), r, slot);
   };
-  if (r.chance(0.8)) return conversation(values, held, dressed(r, expand(r.pick(half(elsewhere.general, held)), r, slot), held), decline);
+  if (r.chance(0.8)) return conversation(values, held, dressed(r, loose(r, expand(r.pick(half(elsewhere.general, held)), r, slot), held), held), decline);
   const text = extractText(values, held);
   const request = expand(r.pick(half(elsewhere['over a text'], held)), r, slot);
   return conversation(values, held, r.chance(0.7) ? `${request}${r.pick(['\n', '\n\n', ' '])}${text}` : `${text}\n\n${request}`, decline);
