@@ -57,14 +57,14 @@ void budget_roll(const struct budget *b, struct budget_account *a)
     for (int p = 0; p < PERIODS; p++) {
         int64_t start = period_start((enum period)p, b->day);
         if (start > a->start[p])
-            a->own[p] = a->older[p] = a->recent[p] = 0;
+            a->own[p] = a->others[p] = a->reading[p] = 0;
         a->start[p] = start;
     }
 }
 
 static int64_t used(const struct budget_account *a, int p)
 {
-    return a->own[p] + a->older[p] + a->recent[p];
+    return a->own[p] + a->others[p];
 }
 
 /* What is left of its scarcest budget, and that period; INT64_MAX: it has none. */

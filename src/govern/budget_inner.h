@@ -15,13 +15,18 @@ struct budget_account {
     struct store_limits limits; /* `kind` and `name` point into `name` and to a constant */
     char *models;               /* what limits.models points to */
     bool limited;
-    int64_t day;                             /* what follows is of the periods with this day in them */
-    int64_t start[PERIODS];                  /* their first days */
-    int64_t own[PERIODS];                    /* by this process */
-    int64_t older[PERIODS], recent[PERIODS]; /* by others: before `since`, and from then on */
+    int64_t day;                           /* what follows is of the periods with this day in them */
+    int64_t start[PERIODS];                /* their first days */
+    int64_t own[PERIODS], others[PERIODS]; /* by this process and by others */
+    int64_t reading[PERIODS];              /* will be `others`, while all of it is read */
     int64_t reserved;
     struct rate requests, tokens;
     int64_t in_flight;
+};
+
+/* What a row said when it was read last. */
+struct budget_seen {
+    int64_t id, nano_usd;
 };
 
 struct budget {
@@ -34,10 +39,14 @@ struct budget {
     int64_t day;      /* today */
     size_t n_limited; /* accounts with limits */
     /* The reader's. */
-    pthread_mutex_t refresh; /* one at a time */
-    int64_t changes;         /* of the store when the limits were read */
-    int64_t loaded_day;      /* when all that was spent was read; INT64_MIN: not yet */
-    int64_t spender;         /* our own rows; 0: none are */
+    pthread_mutex_t refresh;   /* one at a time */
+    int64_t changes;           /* of the store when the limits were read */
+    int64_t loaded_day;        /* when all that was spent was read; INT64_MIN: not yet, or to be read again */
+    int64_t mark;              /* of the store: what was written since then is read next */
+    struct map by_row;         /* of `seen` */
+    struct budget_seen **seen; /* others' rows that may still change */
+    size_t n_seen, seen_room;
+    int64_t spender; /* our own rows, which are not read; below 0: none are */
     bool failing;
     pthread_t thread;
     bool has_thread, stop;

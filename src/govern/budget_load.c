@@ -1,4 +1,5 @@
-/* What the state says of budgets: limits when they change, what others spent, four times a second. */
+/* What the state says of budgets: limits when they change, what others spent, four times a second; then only
+ * the rows that were written since. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,75 +88,113 @@ static int limits_refresh(struct budget *b, struct error *err)
 
 /* ---- What was spent ---- */
 
-struct spent {
-    struct budget_account *levels[3];
-    int64_t day, nano_usd;
-};
+/* All of it is read anew; until it is there, what was read before counts. */
+static void all_begin(struct budget *b)
+{
+    struct error err;
+    for (size_t i = 0; i < b->n_seen; i++)
+        free(b->seen[i]);
+    b->n_seen = 0;
+    map_free(&b->by_row);
+    if (map_init(&b->by_row, 256, &err))
+        abort();
+    pthread_mutex_lock(&b->mutex);
+    for (size_t i = 0; i < b->n; i++)
+        memset(b->accounts[i]->reading, 0, sizeof b->accounts[i]->reading);
+    pthread_mutex_unlock(&b->mutex);
+}
+
+static void all_install(struct budget *b)
+{
+    pthread_mutex_lock(&b->mutex);
+    for (size_t i = 0; i < b->n; i++)
+        memcpy(b->accounts[i]->others, b->accounts[i]->reading, sizeof b->accounts[i]->others);
+    pthread_mutex_unlock(&b->mutex);
+}
+
+static struct str key_of(const int64_t *id)
+{
+    return (struct str){(const char *)id, sizeof *id};
+}
+
+static struct budget_seen *seen_add(struct budget *b, int64_t id)
+{
+    struct budget_seen *s = must(calloc(1, sizeof *s));
+    struct error err;
+    bool added;
+    s->id = id;
+    if (b->n_seen == b->seen_room) {
+        b->seen_room = b->seen_room ? 2 * b->seen_room : 256;
+        b->seen = must(reallocarray(b->seen, b->seen_room, sizeof(struct budget_seen *)));
+    }
+    if (map_add(&b->by_row, key_of(&s->id), (uint32_t)b->n_seen, &added, &err))
+        abort();
+    return b->seen[b->n_seen++] = s;
+}
+
 struct spent_read {
     struct budget *budget;
-    struct spent *rows;
-    size_t n, room;
+    bool all; /* the first time, and once a day */
+    int64_t today;
+    bool again; /* a row changed of which nobody knows what it was */
 };
 
+/* `more` nano-dollars than were known. The mutex is held. */
+static void spent_add(const struct spent_read *r, struct budget_account *a, int64_t day, int64_t more)
+{
+    if (!a)
+        return;
+    budget_roll(r->budget, a);
+    for (int p = 0; p < PERIODS; p++)
+        if (day >= a->start[p])
+            *(r->all ? &a->reading[p] : &a->others[p]) += more;
+}
+
+/* The row's sum takes the place of what it was. Of days past nothing changes as a rule: only sums are kept.
+ */
 static int spent_row(void *ctx, const struct store_spend *row)
 {
     struct spent_read *r = ctx;
     struct budget *b = r->budget;
-    if ((b->spender != 0 && row->spender == b->spender) || row->key_id.len >= NAME_MOST ||
-        row->team.len >= NAME_MOST)
+    if (row->key_id.len >= NAME_MOST || row->team.len >= NAME_MOST)
         return 0;
-    if (r->n == r->room) {
-        r->room = r->room ? 2 * r->room : 256;
-        r->rows = must(reallocarray(r->rows, r->room, sizeof *r->rows));
+    const uint32_t *at = map_find(&b->by_row, key_of(&row->id));
+    bool recent = row->day >= r->today - 1;
+    struct budget_seen *seen = at ? b->seen[*at] : recent ? seen_add(b, row->id) : NULL;
+    if (!seen && !r->all) {
+        r->again = true;
+        return 0;
     }
-    struct spent *s = &r->rows[r->n++];
-    *s = (struct spent){.day = row->day, .nano_usd = row->nano_usd};
+    int64_t more = row->nano_usd - (seen ? seen->nano_usd : 0);
+    if (seen)
+        seen->nano_usd = row->nano_usd;
     pthread_mutex_lock(&b->mutex);
-    s->levels[0] = b->everyone;
-    s->levels[1] = row->key_id.len ? budget_account_of(b, 'k', row->key_id) : NULL;
-    s->levels[2] = row->team.len ? budget_account_of(b, 't', row->team) : NULL;
+    spent_add(r, b->everyone, row->day, more);
+    spent_add(r, row->key_id.len ? budget_account_of(b, 'k', row->key_id) : NULL, row->day, more);
+    spent_add(r, row->team.len ? budget_account_of(b, 't', row->team) : NULL, row->day, more);
     pthread_mutex_unlock(&b->mutex);
     return 0;
 }
 
-static void spent_add(struct budget_account *a, const struct spent *s, int64_t since)
-{
-    for (int p = 0; a && p < PERIODS; p++)
-        if (s->day >= a->start[p])
-            *(s->day < since ? &a->older[p] : &a->recent[p]) += s->nano_usd;
-}
-
-static void spent_install(struct budget *b, const struct spent_read *r, int64_t since, bool all)
-{
-    pthread_mutex_lock(&b->mutex);
-    for (size_t i = 0; i < b->n; i++) {
-        struct budget_account *a = b->accounts[i];
-        budget_roll(b, a);
-        memset(a->recent, 0, sizeof a->recent);
-        if (all)
-            memset(a->older, 0, sizeof a->older);
-    }
-    for (size_t i = 0; i < r->n; i++)
-        for (int k = 0; k < 3; k++)
-            spent_add(r->rows[i].levels[k], &r->rows[i], since);
-    pthread_mutex_unlock(&b->mutex);
-}
-
-/* Once a day all of it; else what may still change: of today, and of yesterday what began before midnight. */
+/* Once a day all of it; else what was written since. */
 static int spent_refresh(struct budget *b, struct error *err)
 {
     pthread_mutex_lock(&b->mutex);
     budget_day_set(b, period_day(clock_wall_ms()));
     int64_t day = b->day;
     pthread_mutex_unlock(&b->mutex);
-    bool all = day != b->loaded_day;
-    struct spent_read r = {.budget = b};
-    int rc = store_spend_list(b->store, all ? INT64_MIN : day - 1, spent_row, &r, err);
-    if (rc == 0) {
-        spent_install(b, &r, day - 1, all);
-        b->loaded_day = day;
-    }
-    free(r.rows);
+    struct spent_read r = {.budget = b, .all = day != b->loaded_day, .today = day};
+    int64_t mark = r.all ? 0 : b->mark;
+    if (r.all)
+        all_begin(b);
+    int rc = store_spend_changes(b->store, &mark, b->spender, spent_row, &r, err);
+    if (rc == 0 && r.all)
+        all_install(b);
+    b->mark = mark;
+    if (r.all)
+        b->loaded_day = rc == 0 ? day : INT64_MIN;
+    else if (r.again)
+        b->loaded_day = INT64_MIN;
     return rc;
 }
 
@@ -225,6 +264,7 @@ int budget_create(struct store *s, struct budget **out, struct error *err)
     b->store = s;
     b->day = period_day(clock_wall_ms());
     b->loaded_day = INT64_MIN;
+    b->spender = -1;
     b->changes = INT64_MIN;
     pthread_mutex_init(&b->mutex, NULL);
     pthread_mutex_init(&b->refresh, NULL);
@@ -261,6 +301,10 @@ void budget_free(struct budget *b)
         free(b->accounts[i]);
     }
     free(b->accounts);
+    for (size_t i = 0; i < b->n_seen; i++)
+        free(b->seen[i]);
+    free(b->seen);
+    map_free(&b->by_row);
     map_free(&b->by_name);
     pthread_cond_destroy(&b->wake);
     pthread_mutex_destroy(&b->refresh);

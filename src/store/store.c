@@ -213,7 +213,7 @@ int store_response_delete(
 int store_response_find(struct store *s, struct str id, struct str key_id, struct arena *a,
     struct store_response *out, struct error *err)
 {
-    struct store_cursor cursor = {(int64_t)str_hash(id), 0};
+    struct store_cursor cursor = {.wall_ms = (int64_t)str_hash(id)};
     struct store_kept *rows = arena_alloc(a, STORE_PAGE * sizeof *rows);
     size_t n;
     int rc = s->backend->ops->page(s->backend, &store_list_responses, &cursor, a, rows, &n, err);
@@ -302,7 +302,7 @@ int64_t store_spender(struct store *s)
 /* Before the first row that is as new. */
 static struct store_cursor cursor_at(int64_t since_ms)
 {
-    return (struct store_cursor){since_ms, store_id_from_ms(since_ms) - 1};
+    return (struct store_cursor){.wall_ms = since_ms, .id = store_id_from_ms(since_ms) - 1};
 }
 
 /* Calls visit(ctx, row) for every row after the cursor; nothing of the database is held meanwhile. */
@@ -381,7 +381,7 @@ int store_key_list(
     struct store *s, int (*visit)(void *ctx, const struct store_key *key), void *ctx, struct error *err)
 {
     struct key_visit v = {visit, ctx};
-    return list_visit(s, &store_list_keys, (struct store_cursor){0, 0}, key_row, &v, err);
+    return list_visit(s, &store_list_keys, (struct store_cursor){.wall_ms = 0}, key_row, &v, err);
 }
 
 struct limits_visit {
@@ -399,7 +399,7 @@ int store_limits_list(
     struct store *s, int (*visit)(void *ctx, const struct store_limits *row), void *ctx, struct error *err)
 {
     struct limits_visit v = {visit, ctx};
-    return list_visit(s, &store_list_limits, (struct store_cursor){0, 0}, limits_row, &v, err);
+    return list_visit(s, &store_list_limits, (struct store_cursor){.wall_ms = 0}, limits_row, &v, err);
 }
 
 struct spend_visit {
@@ -413,11 +413,26 @@ static int spend_row(void *ctx, const void *row)
     return v->visit(v->ctx, row);
 }
 
+/* The mark is asked for first: what is written meanwhile is seen now or the next time. */
+int store_spend_changes(struct store *s, int64_t *since, int64_t but,
+    int (*visit)(void *ctx, const struct store_spend *row), void *ctx, struct error *err)
+{
+    struct spend_visit v = {visit, ctx};
+    const struct store_cursor from = {*since, -1, but};
+    int64_t mark;
+    int rc = s->backend->ops->change_mark(s->backend, &mark, err);
+    if (rc == 0)
+        rc = list_visit(s, &store_list_spend_changes, from, spend_row, &v, err);
+    if (rc == 0)
+        *since = mark;
+    return rc;
+}
+
 int store_spend_list(struct store *s, int64_t since_day,
     int (*visit)(void *ctx, const struct store_spend *row), void *ctx, struct error *err)
 {
     struct spend_visit v = {visit, ctx};
-    return list_visit(s, &store_list_spend, (struct store_cursor){since_day, 0}, spend_row, &v, err);
+    return list_visit(s, &store_list_spend, (struct store_cursor){.wall_ms = since_day}, spend_row, &v, err);
 }
 
 int64_t store_change_count(struct store *s)

@@ -181,10 +181,15 @@ struct store_spend {
     struct str key_id, team;
     int64_t spender; /* whose sum it is: gateways that share a state do not wait for each other's */
     int64_t nano_usd;
+    int64_t id; /* the row's, in lists */
 };
 /* From now on what this process settles is summed under a number of its own, which this returns: after
  * store_journal, so that what an earlier process left there is not taken for this one's. */
 int64_t store_spender(struct store *s);
+/* Rows written since the mark `*since` (0: all there are), without those of the spender `but`; `*since` is
+ * then the mark to go on from. One that is written meanwhile may come twice, and none is left out. */
+int store_spend_changes(struct store *s, int64_t *since, int64_t but,
+    int (*visit)(void *ctx, const struct store_spend *row), void *ctx, struct error *err) MUST_USE;
 /* In the order of days. */
 int store_spend_list(struct store *s, int64_t since_day,
     int (*visit)(void *ctx, const struct store_spend *row), void *ctx, struct error *err) MUST_USE;

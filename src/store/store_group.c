@@ -151,7 +151,7 @@ static int sums_add(struct writing *w, const struct store_opened *who, int64_t n
     }
     int rc = w->n_sums == SUMS_MOST ? sums_write(w, err) : 0;
     if (rc == 0)
-        w->sums[w->n_sums++] = (struct store_spend){day, who->key_id, who->team, w->spender, nano_usd};
+        w->sums[w->n_sums++] = (struct store_spend){day, who->key_id, who->team, w->spender, nano_usd, 0};
     return rc;
 }
 

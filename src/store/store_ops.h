@@ -160,6 +160,7 @@ enum { STORE_PAGE = 128 };
 
 struct store_cursor {
     int64_t wall_ms, id; /* of the last row seen */
+    int64_t but;         /* where the statement has $3 */
 };
 
 /*   columns: id, time, then the fields of each part, in order */
@@ -171,9 +172,11 @@ struct store_list {
         size_t offset; /* of the part in the row */
     } parts[2];
     size_t n_parts;
+    bool leaves_out; /* it has $3 */
 };
 extern const struct store_list store_list_ledger, store_list_egress, store_list_keys, store_list_limits,
-    store_list_spend, store_list_responses; /* of the last one the cursor begins with the number */
+    store_list_spend, store_list_spend_changes,
+    store_list_responses; /* of the last one the cursor begins with the number */
 
 /* ---- A database. ---- */
 struct store_backend {
@@ -204,6 +207,9 @@ struct store_ops {
     int (*page)(struct store_backend *b, const struct store_list *list, struct store_cursor *cursor,
         struct arena *a, void *rows, size_t *n, struct error *err);
     int (*keys_version)(struct store_backend *b, int64_t *version, struct error *err);
+    /* Transactions that are not to be seen yet write `changed` (row_change() in statements) as this or more.
+     */
+    int (*change_mark)(struct store_backend *b, int64_t *mark, struct error *err);
     /* The number of the journal's mark, 0: it has none. */
     int (*mark)(struct store_backend *b, struct str name, int64_t *number, struct error *err);
 };

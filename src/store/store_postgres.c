@@ -107,6 +107,12 @@ static const char *const migrations[] = {
     "  SELECT wall_ms / 86400000, key_id, team, 0, sum(cost_nano_usd) FROM ledger WHERE cost_nano_usd > 0"
     "  GROUP BY wall_ms / 86400000, key_id, team;"
     "CREATE INDEX spend_by_day ON spend(day, id);",
+    /* What was written since a mark is found without all the rest. Marks are transactions: those that are not
+     * to be seen yet are not older than a snapshot's oldest running one. */
+    "SET LOCAL statement_timeout = 0;"
+    "CREATE FUNCTION row_change() RETURNS BIGINT LANGUAGE sql VOLATILE AS $$ SELECT txid_current() $$;"
+    "ALTER TABLE spend ADD COLUMN changed BIGINT NOT NULL DEFAULT 0;"
+    "CREATE INDEX spend_by_change ON spend(changed, id, spender);",
 };
 
 enum { SCHEMA = sizeof migrations / sizeof *migrations };
@@ -509,10 +515,10 @@ static void reader_mend(struct postgres *p)
 }
 
 /* A binary result. That a connection is lost shows when it is used: then once more. */
-static PGresult *reader_query(struct postgres *p, const char *sql, int n, const uint64_t *numbers)
+static PGresult *reader_query(struct postgres *p, const char *sql, int n, const uint64_t numbers[3])
 {
-    const char *values[2] = {(const char *)&numbers[0], (const char *)&numbers[1]};
-    const int lengths[2] = {8, 8}, formats[2] = {1, 1};
+    const char *values[3] = {(const char *)&numbers[0], (const char *)&numbers[1], (const char *)&numbers[2]};
+    const int lengths[3] = {8, 8, 8}, formats[3] = {1, 1, 1};
     for (int attempt = 0;; attempt++) {
         reader_mend(p);
         PGresult *r = PQexecParams(p->reader, sql, n, NULL, values, lengths, formats, 1);
@@ -526,13 +532,15 @@ static int postgres_page(struct store_backend *b, const struct store_list *list,
     struct arena *a, void *rows, size_t *n, struct error *err)
 {
     struct postgres *p = from_backend(b);
-    const uint64_t numbers[2] = {htobe64((uint64_t)cursor->wall_ms), htobe64((uint64_t)cursor->id)};
+    const uint64_t numbers[3] = {
+        htobe64((uint64_t)cursor->wall_ms), htobe64((uint64_t)cursor->id), htobe64((uint64_t)cursor->but)};
     *n = 0;
     pthread_mutex_lock(&p->mutex);
-    PGresult *r = reader_query(p, list->sql, 2, numbers);
+    PGresult *r = reader_query(p, list->sql, list->leaves_out ? 3 : 2, numbers);
     int rc = PQresultStatus(r) == PGRES_TUPLES_OK ? 0 : fail(p->reader, err);
     for (int i = 0; rc == 0 && i < PQntuples(r); i++) {
-        *cursor = (struct store_cursor){number_of(r, i, 1), number_of(r, i, 0)};
+        cursor->wall_ms = number_of(r, i, 1);
+        cursor->id = number_of(r, i, 0);
         rc = row_read(r, i, list, a, (char *)rows + *n * list->row_size, err);
         (*n)++;
     }
@@ -541,34 +549,37 @@ static int postgres_page(struct store_backend *b, const struct store_list *list,
     return rc;
 }
 
-static int postgres_keys_version(struct store_backend *b, int64_t *version, struct error *err)
+/* The number that a query gives; `fallback` where it gives no row. */
+static int number_read(struct postgres *p, const char *sql, int64_t fallback, int64_t *out, struct error *err)
 {
-    struct postgres *p = from_backend(b);
-    const uint64_t none[2] = {0, 0};
+    const uint64_t none[3] = {0, 0, 0};
     pthread_mutex_lock(&p->mutex);
-    PGresult *r = reader_query(p, "SELECT value FROM meta WHERE name = 'keys'", 0, none);
-    int rc = PQresultStatus(r) == PGRES_TUPLES_OK && PQntuples(r) == 1 ? 0 : fail(p->reader, err);
+    PGresult *r = reader_query(p, sql, 0, none);
+    int rc = PQresultStatus(r) == PGRES_TUPLES_OK ? 0 : fail(p->reader, err);
     if (rc == 0)
-        *version = number_of(r, 0, 0);
+        *out = PQntuples(r) == 1 ? number_of(r, 0, 0) : fallback;
     PQclear(r);
     pthread_mutex_unlock(&p->mutex);
     return rc;
 }
 
+static int postgres_keys_version(struct store_backend *b, int64_t *version, struct error *err)
+{
+    return number_read(from_backend(b), "SELECT value FROM meta WHERE name = 'keys'", 0, version, err);
+}
+
+static int postgres_change_mark(struct store_backend *b, int64_t *mark, struct error *err)
+{
+    return number_read(from_backend(b), "SELECT txid_snapshot_xmin(txid_current_snapshot())", 0, mark, err);
+}
+
 static int postgres_mark(struct store_backend *b, struct str name, int64_t *number, struct error *err)
 {
-    struct postgres *p = from_backend(b);
-    const uint64_t none[2] = {0, 0};
     char sql[128];
+    *number = 0;
     /* A journal's name is hexadecimal. */
     snprintf(sql, sizeof sql, "SELECT value FROM meta WHERE name = '" STR_FMT "'", STR_ARG(name));
-    pthread_mutex_lock(&p->mutex);
-    PGresult *r = reader_query(p, sql, 0, none);
-    int rc = PQresultStatus(r) == PGRES_TUPLES_OK ? 0 : fail(p->reader, err);
-    *number = rc == 0 && PQntuples(r) == 1 ? number_of(r, 0, 0) : 0;
-    PQclear(r);
-    pthread_mutex_unlock(&p->mutex);
-    return rc;
+    return number_read(from_backend(b), sql, 0, number, err);
 }
 
 const struct store_ops store_postgres_ops = {
@@ -583,5 +594,6 @@ const struct store_ops store_postgres_ops = {
     .rollback = postgres_rollback,
     .page = postgres_page,
     .keys_version = postgres_keys_version,
+    .change_mark = postgres_change_mark,
     .mark = postgres_mark,
 };

@@ -139,6 +139,14 @@ static const struct store_field spend_table[] = {
     FIELD(store_spend, INT64, spender),
     FIELD(store_spend, INT64, nano_usd),
 };
+static const struct store_field spend_seen_table[] = {
+    FIELD(store_spend, INT64, day),
+    FIELD(store_spend, TEXT, key_id),
+    FIELD(store_spend, TEXT, team),
+    FIELD(store_spend, INT64, spender),
+    FIELD(store_spend, INT64, nano_usd),
+    FIELD(store_spend, INT64, id),
+};
 static const struct store_field spend_opened_table[] = {
     FIELD(store_spend_opened, INT64, spender),
     FIELD(store_spend_opened, INT64, nano_usd),
@@ -161,6 +169,7 @@ static const struct store_fields mark_fields = FIELDS(mark_table, store_mark);
 static const struct store_fields limits_fields = FIELDS(limits_table, store_limits);
 static const struct store_fields limits_of_fields = FIELDS(limits_of_table, store_limits_of);
 static const struct store_fields spend_fields = FIELDS(spend_table, store_spend);
+static const struct store_fields spend_seen_fields = FIELDS(spend_seen_table, store_spend);
 static const struct store_fields spend_opened_fields = FIELDS(spend_opened_table, store_spend_opened);
 static const struct store_fields no_fields = {NULL, 0, 0};
 
@@ -172,7 +181,8 @@ static const struct store_fields no_fields = {NULL, 0, 0};
 #define LIMITS                                                                                               \
     "kind, name, created_ms, usd_total, usd_day, usd_week, usd_month, requests, tokens, parallel, models"
 #define SPEND_ADDS                                                                                           \
-    " ON CONFLICT(day, key_id, team, spender) DO UPDATE SET nano_usd = spend.nano_usd + excluded.nano_usd"
+    " ON CONFLICT(day, key_id, team, spender) DO UPDATE SET nano_usd = spend.nano_usd + excluded.nano_usd, " \
+    "changed = excluded.changed"
 /* As in the index of request ids: only rows that may still be settled are in it. */
 #define UNSETTLED "outcome IN ('open', 'interrupted')"
 
@@ -229,11 +239,12 @@ static const struct {
         "usd_week = excluded.usd_week, usd_month = excluded.usd_month, requests = excluded.requests, "
         "tokens = excluded.tokens, parallel = excluded.parallel, models = excluded.models"},
     [STORE_LIMITS_DROP] = {&limits_of_fields, "DELETE FROM limits WHERE kind = $1 AND name = $2"},
-    [STORE_SPEND_ADD] = {&spend_fields, "INSERT INTO spend(day, key_id, team, spender, nano_usd) "
-                                        "VALUES($1, $2, $3, $4, $5)" SPEND_ADDS},
-    [STORE_SPEND_OPENED] = {&spend_opened_fields,
-        "INSERT INTO spend(day, key_id, team, spender, nano_usd) SELECT wall_ms / 86400000, key_id, team, "
-        "CAST($1 AS BIGINT), CAST($2 AS BIGINT) FROM ledger WHERE request_id = $3 AND " UNSETTLED SPEND_ADDS},
+    [STORE_SPEND_ADD] = {&spend_fields, "INSERT INTO spend(day, key_id, team, spender, nano_usd, changed) "
+                                        "VALUES($1, $2, $3, $4, $5, row_change())" SPEND_ADDS},
+    [STORE_SPEND_OPENED] = {&spend_opened_fields, "INSERT INTO spend(day, key_id, team, spender, nano_usd, "
+                                                  "changed) SELECT wall_ms / 86400000, key_id, team, "
+                                                  "CAST($1 AS BIGINT), CAST($2 AS BIGINT), row_change() FROM "
+                                                  "ledger WHERE request_id = $3 AND " UNSETTLED SPEND_ADDS},
     [STORE_JOURNAL_MARK] = {&mark_fields, "INSERT INTO meta(name, value) VALUES($1, $2) "
                                           "ON CONFLICT(name) DO UPDATE SET value = excluded.value"},
 };
@@ -267,6 +278,7 @@ const struct store_list store_list_ledger = {
     {{&opened_fields, offsetof(struct store_ledger_row, opened)},
         {&settled_fields, offsetof(struct store_ledger_row, settled)}},
     2,
+    false,
 };
 const struct store_list store_list_egress = {
     "SELECT id, wall_ms, wall_ms, request_id, rule, boundary, zone, target, host, path, bytes, sha256 "
@@ -274,6 +286,7 @@ const struct store_list store_list_egress = {
     sizeof(struct store_egress),
     {{&egress_fields, 0}},
     1,
+    false,
 };
 const struct store_list store_list_keys = {
     "SELECT id, created_ms, key_id, name, team, role, salt, hash, created_ms, revoked_ms, expires_ms "
@@ -281,18 +294,29 @@ const struct store_list store_list_keys = {
     sizeof(struct store_key),
     {{&key_fields, 0}},
     1,
+    false,
 };
 const struct store_list store_list_limits = {
     "SELECT id, created_ms, " LIMITS " FROM limits" PAGE_OF("created_ms"),
     sizeof(struct store_limits),
     {{&limits_fields, 0}},
     1,
+    false,
 };
 const struct store_list store_list_spend = {
-    "SELECT id, day, day, key_id, team, spender, nano_usd FROM spend" PAGE_OF("day"),
+    "SELECT id, day, day, key_id, team, spender, nano_usd, id FROM spend" PAGE_OF("day"),
     sizeof(struct store_spend),
-    {{&spend_fields, 0}},
+    {{&spend_seen_fields, 0}},
     1,
+    false,
+};
+const struct store_list store_list_spend_changes = {
+    "SELECT id, changed, day, key_id, team, spender, nano_usd, id FROM spend "
+    "WHERE (changed, id) > ($1, $2) AND spender <> $3 ORDER BY changed, id LIMIT 128",
+    sizeof(struct store_spend),
+    {{&spend_seen_fields, 0}},
+    1,
+    true,
 };
 
 /* Those of one number: as a rule one. */
@@ -302,6 +326,7 @@ const struct store_list store_list_responses = {
     sizeof(struct store_kept),
     {{&kept_fields, 0}},
     1,
+    false,
 };
 
 /* Copies what a database's text column takes; returns the bytes written, at most 3 for each byte of `s`. */

@@ -11,6 +11,7 @@ static int sqlite_begin(struct store_backend *b, struct error *err)
 {
     struct sqlite *q = store_sqlite_from(b);
     store_sqlite_inserts_begin(q);
+    q->change = 0;
     return store_sqlite_run(q, q->writer, "BEGIN IMMEDIATE", err);
 }
 
@@ -147,8 +148,11 @@ static int sqlite_page(struct store_backend *b, const struct store_list *list, s
     if (code == SQLITE_OK) {
         sqlite3_bind_int64(s, 1, cursor->wall_ms);
         sqlite3_bind_int64(s, 2, cursor->id);
+        if (list->leaves_out)
+            sqlite3_bind_int64(s, 3, cursor->but);
         while (rc == 0 && *n < STORE_PAGE && (code = sqlite3_step(s)) == SQLITE_ROW) {
-            *cursor = (struct store_cursor){sqlite3_column_int64(s, 1), sqlite3_column_int64(s, 0)};
+            cursor->wall_ms = sqlite3_column_int64(s, 1);
+            cursor->id = sqlite3_column_int64(s, 0);
             rc = row_read(s, list, a, (char *)rows + *n * list->row_size, err);
             (*n)++;
         }
@@ -160,19 +164,32 @@ static int sqlite_page(struct store_backend *b, const struct store_list *list, s
     return rc;
 }
 
-static int sqlite_keys_version(struct store_backend *b, int64_t *version, struct error *err)
+/* The number that the reader's statement gives. */
+static int number_read(struct sqlite *q, sqlite3_stmt *s, int64_t *out, struct error *err)
 {
-    struct sqlite *q = store_sqlite_from(b);
     pthread_mutex_lock(&q->mutex);
-    int code = sqlite3_step(q->version);
+    int code = sqlite3_step(s);
     if (code == SQLITE_ROW)
-        *version = sqlite3_column_int64(q->version, 0);
+        *out = sqlite3_column_int64(s, 0);
     int rc = code == SQLITE_ROW
                  ? 0
                  : store_sqlite_fail(q, q->reader, code == SQLITE_DONE ? SQLITE_CORRUPT : code, err);
-    sqlite3_reset(q->version);
+    sqlite3_reset(s);
     pthread_mutex_unlock(&q->mutex);
     return rc;
+}
+
+static int sqlite_keys_version(struct store_backend *b, int64_t *version, struct error *err)
+{
+    struct sqlite *q = store_sqlite_from(b);
+    return number_read(q, q->version, version, err);
+}
+
+/* Transactions that write come one after another, each with the next number. */
+static int sqlite_change_mark(struct store_backend *b, int64_t *mark, struct error *err)
+{
+    struct sqlite *q = store_sqlite_from(b);
+    return number_read(q, q->mark, mark, err);
 }
 
 static int sqlite_mark(struct store_backend *b, struct str name, int64_t *number, struct error *err)
@@ -207,5 +224,6 @@ const struct store_ops store_sqlite_ops = {
     .rollback = sqlite_rollback,
     .page = sqlite_page,
     .keys_version = sqlite_keys_version,
+    .change_mark = sqlite_change_mark,
     .mark = sqlite_mark,
 };

@@ -29,8 +29,10 @@ struct sqlite {
     sqlite3 *writer;
     sqlite3_stmt *statements[STORE_KINDS];
     sqlite3 *reader;
-    pthread_mutex_t mutex; /* guards reader and version */
-    sqlite3_stmt *version;
+    pthread_mutex_t mutex; /* guards reader, version and mark */
+    sqlite3_stmt *version, *mark;
+    sqlite3_stmt *next_mark; /* the writer's */
+    int64_t change;          /* its transaction's; 0: not asked for */
     int lock_fd;
     uint32_t ids; /* given by the writer, counted; begins anywhere */
     struct sqlite_insert inserts[SQLITE_INSERTS];

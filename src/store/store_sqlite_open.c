@@ -121,6 +121,9 @@ static const char *const migrations[] = {
     "  SELECT wall_ms / 86400000, key_id, team, 0, sum(cost_nano_usd) FROM ledger WHERE cost_nano_usd > 0"
     "  GROUP BY wall_ms / 86400000, key_id, team;"
     "CREATE INDEX spend_by_day ON spend(day, id);",
+    /* What was written since a mark is found without all the rest. */
+    "ALTER TABLE spend ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;"
+    "CREATE INDEX spend_by_change ON spend(changed, id, spender);",
 };
 
 enum { SCHEMA = sizeof migrations / sizeof *migrations };
@@ -273,11 +276,36 @@ static int migrate(const struct sqlite *q, struct error *err)
     return rc;
 }
 
+/* row_change(): one more than any row's. */
+static void row_change(sqlite3_context *to, int n, sqlite3_value **values)
+{
+    struct sqlite *q = sqlite3_user_data(to);
+    (void)n;
+    (void)values;
+    if (q->change == 0 && sqlite3_step(q->next_mark) == SQLITE_ROW)
+        q->change = sqlite3_column_int64(q->next_mark, 0);
+    int code = sqlite3_reset(q->next_mark);
+    if (code == SQLITE_OK)
+        sqlite3_result_int64(to, q->change);
+    else
+        sqlite3_result_error_code(to, code);
+}
+
+static int prepare(struct sqlite *q, sqlite3 *db, const char *sql, sqlite3_stmt **out, struct error *err)
+{
+    int code = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, out, NULL);
+    return code == SQLITE_OK ? 0 : store_sqlite_fail(q, db, code, err);
+}
+
 static int statements_prepare(struct sqlite *q, struct error *err)
 {
     static const char version_sql[] = "SELECT value FROM meta WHERE name = 'keys'";
+    static const char mark_sql[] = "SELECT coalesce(max(changed), 0) + 1 FROM spend";
     int made = sqlite3_create_function(
         q->writer, "row_id", 1, SQLITE_UTF8 | SQLITE_DIRECTONLY, q, store_sqlite_row_id, NULL, NULL);
+    if (made == SQLITE_OK)
+        made = sqlite3_create_function(
+            q->writer, "row_change", 0, SQLITE_UTF8 | SQLITE_DIRECTONLY, q, row_change, NULL, NULL);
     if (made != SQLITE_OK)
         return store_sqlite_fail(q, q->writer, made, err);
     for (int kind = 0; kind < STORE_KINDS; kind++) {
@@ -285,9 +313,12 @@ static int statements_prepare(struct sqlite *q, struct error *err)
         if (code != SQLITE_OK)
             return store_sqlite_fail(q, q->writer, code, err);
     }
-    int code = sqlite3_prepare_v3(q->reader, version_sql, -1, SQLITE_PREPARE_PERSISTENT, &q->version, NULL);
-    return code == SQLITE_OK ? store_sqlite_inserts_prepare(q, err)
-                             : store_sqlite_fail(q, q->reader, code, err);
+    int rc = prepare(q, q->reader, version_sql, &q->version, err);
+    if (rc == 0)
+        rc = prepare(q, q->reader, mark_sql, &q->mark, err);
+    if (rc == 0)
+        rc = prepare(q, q->writer, mark_sql, &q->next_mark, err);
+    return rc ? rc : store_sqlite_inserts_prepare(q, err);
 }
 
 /* "./" keeps SQLite from seeing a URI or :memory: in a name. */
@@ -333,6 +364,8 @@ void store_sqlite_close(struct store_backend *b)
         sqlite3_finalize(q->statements[kind]);
     store_sqlite_inserts_free(q);
     sqlite3_finalize(q->version);
+    sqlite3_finalize(q->mark);
+    sqlite3_finalize(q->next_mark);
     /* The reader first: the last connection to close folds the log into the file. */
     sqlite3_close(q->reader);
     sqlite3_close(q->writer);

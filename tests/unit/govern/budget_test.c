@@ -466,6 +466,59 @@ static void test_others_who_share_the_state_are_seen(void **state)
     store_close(there);
 }
 
+/* Another process spends under many keys. What each refresh then takes goes by what changed, not by how many
+ * keys there are; the sums are those that reading all of it gives. */
+static void test_many_keys_are_not_read_again(void **state)
+{
+    enum { ROUNDS = 20 };
+    const int keys = getenv("WEIR_SHOW_FIGURES") ? 20000 : 500;
+    struct fixture *f = *state;
+    struct store *here = fixture_open(f), *there = fixture_open(f);
+    store_spender(there);
+    struct budget *b = still_budget(here);
+    refresh(b);
+    for (int i = 0; i < keys; i++) {
+        char id[16], key[16];
+        snprintf(id, sizeof id, "r%d", i);
+        snprintf(key, sizeof key, "key%d", i);
+        struct store_opened opened = opened_row(id, now());
+        struct store_settled settled = settled_row(id);
+        struct error err;
+        opened.key_id = str_from(key);
+        opened.team = STR("t");
+        assert_int_equal(store_ledger_open(there, &opened, NOBODY, &err), 0);
+        assert_int_equal(store_ledger_settle(there, &settled, fixture_done(f), &err), 0);
+        if (i % 1000 == 999)
+            assert_int_equal(fixture_wait(f), 0);
+    }
+    assert_int_equal(fixture_wait(f), 0);
+    clock_t at = clock();
+    refresh(b);
+    clock_t first = clock() - at, later = 0;
+    assert_int_equal(used(b, "team", "t", PERIOD_DAY), keys * 400000LL);
+    for (int i = 0; i < ROUNDS; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "more%d", i);
+        settle_in_state(f, there, id, now(), USD);
+        at = clock();
+        refresh(b);
+        later += clock() - at;
+        assert_int_equal(used(b, "key", "k", PERIOD_DAY), (i + 1) * USD);
+    }
+    struct budget *all = still_budget(there);
+    for (int p = 0; p < PERIODS; p++) {
+        assert_int_equal(used(b, "team", "*", (enum period)p), keys * 400000LL + ROUNDS * USD);
+        assert_int_equal(used(all, "team", "*", (enum period)p), keys * 400000LL + ROUNDS * USD);
+    }
+    assert_int_equal(used(b, "key", "key7", PERIOD_DAY), 400000);
+    print_message("%d keys: read in %.1f ms of CPU, and then a refresh takes %.3f ms\n", keys,
+        (double)first * 1e3 / CLOCKS_PER_SEC, (double)later * 1e3 / CLOCKS_PER_SEC / ROUNDS);
+    budget_free(all);
+    budget_free(b);
+    store_close(here);
+    store_close(there);
+}
+
 static void test_lists(void **state)
 {
     struct fixture *f = *state;
@@ -515,6 +568,7 @@ int main(void)
         ON(test_threads_never_spend_too_much),
         ON(test_what_was_spent_is_read_at_the_start),
         ON(test_others_who_share_the_state_are_seen),
+        ON(test_many_keys_are_not_read_again),
         ON(test_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -229,7 +229,7 @@ static void test_schema_3_becomes_this_one(void **state)
     store_close(s);
     server_sql("SET search_path TO weir;"
                "UPDATE meta SET value = 3 WHERE name = 'schema'; DROP TABLE limits, spend;"
-               "DROP INDEX ledger_unsettled; DROP FUNCTION row_id; DROP SEQUENCE row_numbers;"
+               "DROP INDEX ledger_unsettled; DROP FUNCTION row_id, row_change; DROP SEQUENCE row_numbers;"
                "UPDATE ledger SET id = CASE request_id WHEN 'late' THEN 1 ELSE 2 END;"
                "ALTER TABLE ledger ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;"
                "ALTER TABLE egress ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;"

@@ -162,9 +162,44 @@ static void test_many_keys_in_one_group_are_summed(void **state)
     store_close(s);
 }
 
+/* Only what was written since a mark is read again, and never one's own. */
+static void test_what_changed_is_listed_alone(void **state)
+{
+    enum { KEYS = 300 };
+    struct fixture *f = *state;
+    struct store *here = fixture_open(f), *there = fixture_open(f);
+    struct error err;
+    int64_t mine = store_spender(here), mark = 0, rows[2] = {0, 0};
+    store_spender(there);
+    for (int i = 0; i < KEYS; i++) {
+        char id[16], key[16];
+        snprintf(id, sizeof id, "r%d", i);
+        snprintf(key, sizeof key, "k%d", i);
+        spend_request(f, i % 3 ? there : here, id, key, 7, false);
+    }
+    assert_int_equal(store_spend_changes(here, &mark, mine, spend_count, rows, &err), 0);
+    assert_int_equal(rows[0], KEYS * 2 / 3);
+    for (int i = 0; i < 3; i++) {
+        char id[16], own[16];
+        snprintf(id, sizeof id, "again%d", i);
+        memset(rows, 0, sizeof rows);
+        assert_int_equal(store_spend_changes(here, &mark, mine, spend_count, rows, &err), 0);
+        assert_int_equal(rows[0], 0);
+        snprintf(own, sizeof own, "own%d", i);
+        spend_request(f, here, own, "k0", 7, false);
+        spend_request(f, there, id, "k1", 7, i == 1);
+        assert_int_equal(store_spend_changes(here, &mark, mine, spend_count, rows, &err), 0);
+        assert_int_equal(rows[0], 1);
+        assert_int_equal(rows[1], (i + 2) * 400000);
+    }
+    store_close(here);
+    store_close(there);
+}
+
 #define SPEND_CASES(up, down)                                                                                \
     cmocka_unit_test_setup_teardown(test_limits, up, down),                                                  \
         cmocka_unit_test_setup_teardown(test_what_is_settled_is_summed_by_day_and_key, up, down),            \
+        cmocka_unit_test_setup_teardown(test_what_changed_is_listed_alone, up, down),                        \
         cmocka_unit_test_setup_teardown(test_many_keys_in_one_group_are_summed, up, down)
 
 #endif
