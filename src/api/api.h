@@ -42,6 +42,7 @@ struct api_call {
     struct access_entry *entry; /* of the access log; NULL: none. Lives as long as `http` */
     bool identified;
     struct govern_identity identity;
+    const struct responses_fetched *fetched; /* what its body names, once it was read; NULL: nothing was */
 };
 /* An error in the call's shape; finishes the request. */
 void api_error(const struct api_call *c, int status, struct str message);

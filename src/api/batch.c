@@ -49,6 +49,10 @@ struct line {
     char model[LIMIT_MODEL_NAME + 1];
     struct error broke;
     char *custom_id;
+    struct arena *arena; /* the request's, until the exchange has it */
+    struct str body;
+    bool fetching; /* what it names is read from the state */
+    bool dropped;  /* meanwhile: it is in no batch any more */
 };
 
 static int file_error(const char *path, struct error *err)
@@ -148,6 +152,18 @@ static void line_free(struct line *l)
     free(l->custom_id);
     free(l);
     loop_timer_start(b->turn, 0);
+}
+
+static void line_drop(struct line *l)
+{
+    if (!l->fetching) {
+        exchange_cancel(l->exchange);
+        line_free(l);
+        return;
+    }
+    l->dropped = true;
+    list_remove(&l->link);
+    l->batch->n_running--;
 }
 
 static void on_begin(void *ctx, const struct exchange_about *about)
@@ -279,14 +295,43 @@ static int body_take(struct batch *b, struct arena *a, const json_t *root, struc
     return rc ? error_set(err, rc, "no memory for the request") : 0;
 }
 
+static void line_read(struct line *l)
+{
+    const struct api_shape *shape = l->shape;
+    struct arena *a = l->arena;
+    struct chat_request *request;
+    struct error err;
+    int rc = shape->join ? shape->join(&l->api, a, &l->body, &err) : 0;
+    if (rc == 0)
+        rc = shape->read(a, l->body, &request, &err);
+    if (rc == 0) {
+        line_start(l, request);
+        return;
+    }
+    arena_free(a);
+    line_failed(l, exchange_status(rc), str_from(err.message), STR_NONE);
+}
+
+static void on_fetched(void *ctx)
+{
+    struct line *l = ctx;
+    l->fetching = false;
+    if (!l->dropped) {
+        line_read(l);
+        return;
+    }
+    arena_free(l->arena);
+    free(l->custom_id);
+    free(l);
+}
+
 /* Runs a request; its own errors become its result. */
 static void request_run(struct batch *b, struct arena *a, const json_t *root, const struct api_shape *shape)
 {
     struct line *l = must(calloc(1, sizeof *l));
-    struct chat_request *request;
-    struct str body;
     struct error err;
     l->batch = b;
+    l->arena = a;
     l->shape = shape;
     l->api = (struct api_call){.shard = b->o.shard, .shape = shape, .identified = b->o.identity != NULL};
     l->api.identity = b->identity;
@@ -294,17 +339,15 @@ static void request_run(struct batch *b, struct arena *a, const json_t *root, co
     rand_id("req_", l->api.request_id, sizeof l->api.request_id);
     list_push_back(&b->running, &l->link);
     b->n_running++;
-    int rc = body_take(b, a, root, &body, &err);
-    if (rc == 0 && shape->join)
-        rc = shape->join(&l->api, a, &body, &err);
-    if (rc == 0)
-        rc = shape->read(a, body, &request, &err);
+    int rc = body_take(b, a, root, &l->body, &err);
     if (rc) {
         arena_free(a);
         line_failed(l, exchange_status(rc), str_from(err.message), STR_NONE);
         return;
     }
-    line_start(l, request);
+    l->fetching = shape->fetch != NULL;
+    if (!shape->fetch || !shape->fetch(&l->api, a, l->body, on_fetched, l))
+        on_fetched(l);
 }
 
 /* Has it its result already? Notes that it was seen. */
@@ -388,10 +431,8 @@ static void unsent_drop(struct batch *b)
 {
     list_each(node, after, &b->running) {
         struct line *l = list_item(node, struct line, link);
-        if (exchange_was_sent(l->exchange))
-            continue;
-        exchange_cancel(l->exchange);
-        line_free(l);
+        if (l->fetching || !exchange_was_sent(l->exchange))
+            line_drop(l);
     }
 }
 
@@ -533,9 +574,7 @@ void batch_free(struct batch *b)
     if (!b)
         return;
     list_each(node, after, &b->running) {
-        struct line *l = list_item(node, struct line, link);
-        exchange_cancel(l->exchange);
-        line_free(l);
+        line_drop(list_item(node, struct line, link));
     }
     loop_timer_free(b->turn);
     if (b->in)

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/must.h"
 
 enum { WRITE_AT_ONCE = 64 * 1024 };
 
@@ -493,12 +494,11 @@ int api_request_read(const struct api_call *c, const struct api_shape *shape, st
     return rc ? rc : headers_read(c->http, shape, *out, err);
 }
 
-void api_chat(const struct api_call *c)
+static void go(const struct api_call *c, struct arena *a)
 {
     struct error err;
     struct chat_request *request;
     struct exchange_origin origin = {0};
-    struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
     int rc = api_request_read(c, c->shape, a, &request, &origin, &err);
     if (rc) {
         api_error(c, exchange_status(rc), str_from(err.message));
@@ -506,4 +506,43 @@ void api_chat(const struct api_call *c)
         return;
     }
     start(c, request, &origin);
+}
+
+/* A call for which something is read from the state first. */
+struct fetching {
+    struct api_call api;
+    struct arena *arena;
+    bool gone;
+};
+
+static void on_fetched(void *ctx)
+{
+    struct fetching *f = ctx;
+    if (f->gone)
+        arena_free(f->arena);
+    else
+        go(&f->api, f->arena);
+    free(f);
+}
+
+static void on_fetcher_gone(void *ctx)
+{
+    struct fetching *f = ctx;
+    f->gone = true;
+    http_request_release(f->api.http);
+}
+
+void api_chat(const struct api_call *c)
+{
+    struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
+    if (!c->shape->fetch) {
+        go(c, a);
+        return;
+    }
+    struct fetching *f = must(calloc(1, sizeof *f));
+    f->api = *c;
+    f->arena = a;
+    http_request_on_gone(c->http, on_fetcher_gone, f);
+    if (!c->shape->fetch(&f->api, a, http_request_body(c->http), on_fetched, f))
+        on_fetched(f);
 }

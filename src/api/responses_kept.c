@@ -113,6 +113,75 @@ int api_responses_again(
     return rc;
 }
 
+/* ---- Fetched ---- */
+
+/* What a body names, each once; in its arena. */
+struct fetched {
+    struct str id;
+    struct store_response row;
+    int code;
+};
+struct responses_fetched {
+    struct api_call *call;
+    struct arena *arena;
+    struct fetched *list;
+    size_t n, done;
+    void (*fn)(void *ctx);
+    void *ctx;
+};
+
+static void fetch_next(struct responses_fetched *f);
+
+static void on_fetched(void *ctx, int code)
+{
+    struct responses_fetched *f = ctx;
+    f->list[f->done++].code = code;
+    fetch_next(f);
+}
+
+static void fetch_next(struct responses_fetched *f)
+{
+    struct exchange_shard *shard = f->call->shard->exchange;
+    struct error err;
+    for (; f->done < f->n; f->done++) {
+        struct fetched *one = &f->list[f->done];
+        one->code = store_response_seek(shard->store, one->id, api_key_id(f->call), f->arena, &one->row,
+            (struct store_done){shard->loop, on_fetched, f}, &err);
+        if (one->code == 0)
+            return;
+    }
+    f->fn(f->ctx);
+}
+
+static const struct fetched *fetched_find(const struct responses_fetched *f, struct str id)
+{
+    for (size_t i = 0; f && i < f->n; i++)
+        if (str_eq(f->list[i].id, id))
+            return &f->list[i];
+    return NULL;
+}
+
+static int no_response(struct str id, struct error *err)
+{
+    return error_set(err, ERROR_NOT_FOUND,
+        "there is no response '" STR_FMT
+        "': it was deleted, is too old, was not stored, or belongs to another "
+        "key",
+        STR_ARG(str_slice(id, 0, 80)));
+}
+
+static int kept_find(
+    const struct api_call *c, struct arena *a, struct str id, struct store_response *out, struct error *err)
+{
+    const struct fetched *f = fetched_find(c->fetched, id);
+    if (!f)
+        return store_response_find(c->shard->exchange->store, id, api_key_id(c), a, out, err);
+    *out = f->row;
+    return f->code == ERROR_NOT_FOUND ? no_response(id, err)
+           : f->code                  ? error_set(err, f->code, "the state could not be read: try again")
+                                      : 0;
+}
+
 /* ---- Going on ---- */
 
 /* The kept response; `input` and `output` are its two lists. */
@@ -126,7 +195,7 @@ static int find(const struct api_call *c, struct arena *a, struct str id, const 
             "'previous_response_id' and item_reference want responses to be kept, which 'retention: "
             "{content: "
             "none}' forbids: set it to a time such as 1d, or send the whole conversation");
-    int rc = store_response_find(c->shard->exchange->store, id, api_key_id(c), a, &kept, err);
+    int rc = kept_find(c, a, id, &kept, err);
     if (rc)
         return rc == ERROR_NOT_FOUND ? (err->code = ERROR_INVALID) : rc;
     rc = json_read_in(a, kept.input, &read_input, err);
@@ -148,15 +217,19 @@ static const json_t *item_of(const json_t *list, struct str id)
 }
 
 /* An item's id holds that of its response: msg_ID_0. */
+static struct str response_of(struct arena *a, struct str item_id)
+{
+    struct str rest = item_id, of = STR_NONE;
+    if (str_split(&rest, '_', &of))
+        str_split(&rest, '_', &of);
+    return arena_printf(a, "resp_" STR_FMT, STR_ARG(str_slice(of, 0, 64)));
+}
+
 static int item_find(
     const struct api_call *c, struct arena *a, struct str id, const json_t **out, struct error *err)
 {
     const json_t *input, *output;
-    struct str rest = id, of = STR_NONE;
-    if (str_split(&rest, '_', &of))
-        str_split(&rest, '_', &of);
-    int rc =
-        find(c, a, arena_printf(a, "resp_" STR_FMT, STR_ARG(str_slice(of, 0, 64))), &input, &output, err);
+    int rc = find(c, a, response_of(a, id), &input, &output, err);
     if (rc)
         return rc;
     *out = item_of(output, id);
@@ -243,13 +316,50 @@ static bool refers(const json_t *root)
     return any;
 }
 
+/* Nearly every request refers to nothing and is not read twice. */
+static bool may_refer(struct str body)
+{
+    return str_find(body, STR("previous_response_id")) != SIZE_MAX ||
+           str_find(body, STR("item_reference")) != SIZE_MAX;
+}
+
+static void fetched_add(struct responses_fetched *f, struct str id)
+{
+    if (id.len > 0 && !fetched_find(f, id))
+        f->list[f->n++] = (struct fetched){.id = id};
+}
+
+/* What is wrong with the body is told by who reads it then. */
+bool api_responses_fetch(
+    struct api_call *c, struct arena *a, struct str body, void (*done)(void *ctx), void *ctx)
+{
+    const json_t *root;
+    struct error err;
+    if (api_content_ms(c) == 0 || !may_refer(body) || api_body_read(a, body, &root, &err))
+        return false;
+    const json_t *input = json_object_get(root, "input");
+    struct responses_fetched *f = arena_new(a, struct responses_fetched);
+    *f = (struct responses_fetched){.call = c, .arena = a, .fn = done, .ctx = ctx};
+    f->list = arena_try_alloc(a, json_array_size(input) + 1, sizeof *f->list);
+    if (!f->list)
+        return false;
+    fetched_add(f, json_str(json_object_get(root, "previous_response_id")));
+    for (size_t i = 0; i < json_array_size(input); i++) {
+        const json_t *item = json_array_get(input, i);
+        if (str_is(json_str(json_object_get(item, "type")), "item_reference"))
+            fetched_add(f, response_of(a, json_str(json_object_get(item, "id"))));
+    }
+    c->fetched = f;
+    if (f->n > 0)
+        fetch_next(f);
+    return f->n > 0;
+}
+
 int api_responses_join(const struct api_call *c, struct arena *a, struct str *body, struct error *err)
 {
     const json_t *root;
     struct buf joined;
-    /* Nearly every request refers to nothing and is not read twice. */
-    if (str_find(*body, STR("previous_response_id")) == SIZE_MAX &&
-        str_find(*body, STR("item_reference")) == SIZE_MAX)
+    if (!may_refer(*body))
         return 0;
     int rc = api_body_read(a, *body, &root, err);
     if (rc || !refers(root))
@@ -317,30 +427,64 @@ static int items_read(
     return 0;
 }
 
+struct looking {
+    struct api_call api;
+    struct arena *arena;
+    struct str id;
+    struct store_response kept;
+    bool gone, of_input;
+};
+
+static void on_looked(void *ctx, int code)
+{
+    struct looking *l = ctx;
+    struct error err;
+    struct buf out;
+    buf_init(&out, 2 * LIMIT_STORE_RESPONSE);
+    int rc = code == ERROR_NOT_FOUND ? no_response(l->id, &err)
+             : code                  ? error_set(&err, code, "the state could not be read: try again")
+                                     : 0;
+    if (rc == 0 && !l->gone && l->of_input)
+        rc = items_read(&l->api, l->arena, l->kept.input, &out, &err);
+    else if (rc == 0)
+        buf_append_str(&out, l->kept.body);
+    if (!l->gone && rc)
+        api_error(&l->api, exchange_status(rc), str_from(err.message));
+    else if (!l->gone)
+        api_reply_json(&l->api, 200, &out);
+    buf_free(&out);
+    arena_free(l->arena);
+    free(l);
+}
+
+static void on_looker_gone(void *ctx)
+{
+    struct looking *l = ctx;
+    l->gone = true;
+    http_request_release(l->api.http);
+}
+
 /* GET /v1/responses/ID and /v1/responses/ID/input_items */
 void api_responses_kept(const struct api_call *c)
 {
-    struct str id = path_rest(c);
-    struct str items = STR("/input_items");
-    bool of_input = str_ends(id, items);
-    struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
-    struct store_response kept;
+    struct str items = STR("/input_items"), id = path_rest(c);
+    struct looking *l = must(calloc(1, sizeof *l));
+    struct exchange_shard *shard = c->shard->exchange;
     struct error err;
-    struct buf out;
-    if (of_input)
+    l->api = *c;
+    l->arena = arena_create(LIMIT_REQUEST_MEMORY);
+    l->of_input = str_ends(id, items);
+    if (l->of_input)
         id = str_slice(id, 0, id.len - items.len);
-    buf_init(&out, 2 * LIMIT_STORE_RESPONSE);
-    int rc = store_response_find(c->shard->exchange->store, id, api_key_id(c), a, &kept, &err);
-    if (rc == 0 && of_input)
-        rc = items_read(c, a, kept.input, &out, &err);
-    else if (rc == 0)
-        buf_append_str(&out, kept.body);
-    if (rc)
+    l->id = arena_copy(l->arena, id);
+    http_request_on_gone(c->http, on_looker_gone, l);
+    int rc = store_response_seek(shard->store, l->id, api_key_id(&l->api), l->arena, &l->kept,
+        (struct store_done){shard->loop, on_looked, l}, &err);
+    if (rc) {
         api_error(c, exchange_status(rc), str_from(err.message));
-    else
-        api_reply_json(c, 200, &out);
-    buf_free(&out);
-    arena_free(a);
+        arena_free(l->arena);
+        free(l);
+    }
 }
 
 /* ---- Deleting ---- */

@@ -18,6 +18,9 @@ void api_responses_id(struct str row_id, char out[RESPONSES_ID]);
 int api_responses_again(
     const struct store_response *kept, struct arena *a, struct str *body, struct error *err) MUST_USE;
 
+/* As a shape's `fetch` and `join`. What was not fetched join reads itself, for which it waits. */
+bool api_responses_fetch(
+    struct api_call *c, struct arena *a, struct str body, void (*done)(void *ctx), void *ctx);
 int api_responses_join(
     const struct api_call *c, struct arena *a, struct str *body, struct error *err) MUST_USE;
 

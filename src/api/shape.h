@@ -20,6 +20,10 @@ struct api_shape {
     const char *keep_alive;    /* what a client of a stream reads over; NULL: there is no such thing */
     size_t answer_size;        /* bytes of an answer's state, which begins zeroed */
 
+    /* Before `join`: has what was kept, and what the body names, read from the state, while the loop goes on.
+     * True: `done` is called once; until then the call, the arena and the body live. False: it names nothing.
+     */
+    bool (*fetch)(struct api_call *c, struct arena *a, struct str body, void (*done)(void *ctx), void *ctx);
     /* Before `read`: puts what was kept in the place of what names it. NULL: nothing names anything. */
     int (*join)(const struct api_call *c, struct arena *a, struct str *body, struct error *err);
     /* Pure. The request and all it points at live in the arena, `body` too. ERROR_INVALID names the member.

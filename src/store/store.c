@@ -14,10 +14,12 @@
 #include "base/must.h"
 #include "base/rand.h"
 #include "store/store_journal.h"
+#include "store/store_seek.h"
 
 struct store {
     struct store_backend *backend;
     struct store_queue *queue;
+    struct store_seeker *seeker;
     char *path;            /* the URL without its scheme */
     pthread_mutex_t mutex; /* guards the two below */
     int64_t keys_version;  /* as the database last gave it; -1 unknown */
@@ -57,6 +59,7 @@ int store_open(struct str url, struct store **out, struct error *err)
     s->keys_version = -1;
     s->path = must(strndup(rest.data, rest.len));
     pthread_mutex_init(&s->mutex, NULL);
+    s->seeker = store_seeker_create(s);
     rc = store_queue_create(backend, &s->queue, err);
     if (rc) {
         store_close(s);
@@ -70,6 +73,7 @@ void store_close(struct store *s)
 {
     if (!s)
         return;
+    store_seeker_free(s->seeker);
     if (s->queue)
         store_queue_close(s->queue);
     s->backend->ops->close(s->backend);
@@ -228,6 +232,12 @@ int store_response_find(struct store *s, struct str id, struct str key_id, struc
                     "there is no response '" STR_FMT "': it was deleted, is too old, was not stored, or "
                     "belongs to another key",
                     STR_ARG(str_slice(id, 0, 80)));
+}
+
+int store_response_seek(struct store *s, struct str id, struct str key_id, struct arena *a,
+    struct store_response *out, struct store_done done, struct error *err)
+{
+    return store_seeker_ask(s->seeker, id, key_id, a, out, done, err);
 }
 
 int store_response_forget(

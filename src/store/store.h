@@ -124,10 +124,13 @@ int store_response_add(
 /* `done` is told ERROR_NOT_FOUND where that key has no such response. */
 int store_response_delete(
     struct store *s, struct str id, struct str key_id, struct store_done done, struct error *err) MUST_USE;
-/* Into the arena; ERROR_NOT_FOUND. A read of one row by its number; the one read that a request may wait for.
- */
+/* Into the arena; ERROR_NOT_FOUND. A read of one row by its number. */
 int store_response_find(struct store *s, struct str id, struct str key_id, struct arena *a,
     struct store_response *out, struct error *err) MUST_USE;
+/* The same for a loop: another thread reads, and `done` is told what came of it. Until then all that is given
+ * lives and nobody else touches the arena. */
+int store_response_seek(struct store *s, struct str id, struct str key_id, struct arena *a,
+    struct store_response *out, struct store_done done, struct error *err) MUST_USE;
 /* Deletes those older than `before_ms`, of one key or (empty) of all; how many in *rows. Waits until it is
  * done. */
 int store_response_forget(

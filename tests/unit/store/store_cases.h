@@ -324,6 +324,39 @@ static void test_visitor_may_use_the_store(void **state)
     store_close(s);
 }
 
+static void sought_tick(void *ctx)
+{
+    ++*(int *)ctx;
+}
+
+/* A loop that asks goes on; it is told in a later turn. */
+static void test_a_loop_does_not_wait_for_a_response(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = fixture_open(f);
+    struct arena *a = arena_create(1 << 20);
+    struct store_response row = {STR("resp_1"), STR("key_1"), 1000, STR("{\"a\":1}"), STR("[]")}, got = {0};
+    struct error err;
+    int ticks = 0;
+    assert_int_equal(store_response_add(s, &row, fixture_done(f), &err), 0);
+    assert_int_equal(fixture_wait(f), 0);
+    loop_post(f->loop, sought_tick, &ticks);
+    assert_int_equal(store_response_seek(s, row.id, row.key_id, a, &got, fixture_done(f), &err), 0);
+    assert_int_equal(f->answers, 1);
+    assert_int_equal(fixture_wait(f), 0);
+    assert_int_equal(ticks, 1);
+    assert_true(str_eq(got.body, row.body) && str_eq(got.input, row.input));
+    assert_int_equal(store_response_seek(s, row.id, STR("key_2"), a, &got, fixture_done(f), &err), 0);
+    assert_int_equal(fixture_wait(f), ERROR_NOT_FOUND);
+    /* Who still waits when the state is closed is told all the same. */
+    for (int i = 0; i < 50; i++)
+        assert_int_equal(store_response_seek(s, row.id, row.key_id, a, &got, fixture_done(f), &err), 0);
+    store_close(s);
+    int code = fixture_wait(f);
+    assert_true(code == 0 || code == ERROR_CANCELLED);
+    arena_free(a);
+}
+
 static void test_responses(void **state)
 {
     struct fixture *f = *state;
@@ -522,6 +555,7 @@ static void test_other_connection_changes_keys(void **state)
         cmocka_unit_test_setup_teardown(test_too_large_row, up, down),                                       \
         cmocka_unit_test_setup_teardown(test_lists_page_by_page, up, down),                                  \
         cmocka_unit_test_setup_teardown(test_visitor_may_use_the_store, up, down),                           \
+        cmocka_unit_test_setup_teardown(test_a_loop_does_not_wait_for_a_response, up, down),                 \
         cmocka_unit_test_setup_teardown(test_responses, up, down),                                           \
         cmocka_unit_test_setup_teardown(test_responses_are_forgotten_by_age_and_key, up, down),              \
         cmocka_unit_test_setup_teardown(test_purge, up, down),                                               \
