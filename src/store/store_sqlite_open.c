@@ -122,8 +122,8 @@ static const char *const migrations[] = {
     "  GROUP BY wall_ms / 86400000, key_id, team;"
     "CREATE INDEX spend_by_day ON spend(day, id);",
     /* What was written since a mark is found without all the rest. */
-    "ALTER TABLE spend ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;"
-    "CREATE INDEX spend_by_change ON spend(changed, id, spender);",
+    ("ALTER TABLE spend ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;"
+     "CREATE INDEX spend_by_change ON spend(changed, id, spender);"),
 };
 
 enum { SCHEMA = sizeof migrations / sizeof *migrations };

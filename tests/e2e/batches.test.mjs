@@ -104,6 +104,18 @@ test('a batch of responses, and `batch` is a fact for rules', { skip }, async ()
   assert.match(r.response.body.id, /^resp_[0-9A-Za-z]{24}$/);
   assert.equal(r.response.body.model, 'house');
   assert.equal(cloud.requests.length, before);
+  // Lines go on from what was kept, and one that goes on from nothing fails alone.
+  const kept = await client.responses.create({ model: 'house', input: 'hi', max_output_tokens: 3 });
+  const after = await send(client, [
+    line('on', { model: 'house', input: 'and then?', previous_response_id: kept.id, max_output_tokens: 3 }, '/v1/responses'),
+    line('from-nothing', { model: 'house', input: 'x', previous_response_id: 'resp_none', max_output_tokens: 3 }, '/v1/responses'),
+  ]);
+  const more = await ended(client, (await client.batches.create({
+    input_file_id: after.id, endpoint: '/v1/responses', completion_window: '24h' })).id);
+  assert.deepEqual(more.request_counts, { total: 2, completed: 1, failed: 1 });
+  const [on] = rows(await (await client.files.content(more.output_file_id)).text());
+  assert.deepEqual([on.custom_id, on.response.body.previous_response_id], ['on', kept.id]);
+  assert.match(await (await client.files.content(more.error_file_id)).text(), /resp_none/);
 });
 
 test('a line that broke off half-way has the name of the target that answered, not the rest of the first one', { skip }, async () => {
