@@ -10,10 +10,11 @@
  * So the sum of what is used and reserved never passes a budget, and what is used passes it by no more than
  * the last reservations were too low. Money is whole nano-dollars; periods are the calendar's (period.h).
  *
- *   used = own (this process) + what others' rows in the state say (read at the start and every 250 ms)
+ *   used = own (this process) + what others' rows in the state say (read at the start, then every 250 ms, or
+ * 50 ms where gateways share it)
  *
  * What is settled is summed in the state by the transaction that keeps the ledger's row, so that a killed
- * process has lost nothing of it. Of gateways that share a state each knows what the others settled a second
+ * process has lost nothing of it. Of gateways that share a state each knows what the others settled 0.1 s
  * ago, not what they have reserved; rates and requests under way are each gateway's own. */
 #ifndef WEIR_GOVERN_BUDGET_H
 #define WEIR_GOVERN_BUDGET_H
@@ -27,7 +28,7 @@ struct budget_account;
 
 /* Reads the limits and what was spent. */
 int budget_create(struct store *s, struct budget **out, struct error *err) MUST_USE;
-/* From now on this process spends, and a thread reads every 250 ms what others changed: after store_journal.
+/* From now on this process spends, and a thread reads what others changed: after store_journal.
  */
 int budget_start(struct budget *b, struct error *err) MUST_USE;
 void budget_free(struct budget *b); /* before the store; NULL is allowed */

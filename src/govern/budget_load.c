@@ -11,7 +11,9 @@
 #include "base/must.h"
 #include "govern/budget_inner.h"
 
-enum { REFRESH_MS = 250, NAME_MOST = 64 };
+/* What others spend meanwhile may be spent twice: where gateways share a state, it is asked for more often.
+ */
+enum { REFRESH_MS = 250, REFRESH_SHARED_MS = 50, NAME_MOST = 64 };
 
 /* ---- Limits ---- */
 
@@ -228,7 +230,7 @@ static void *reader_main(void *ctx)
         struct timespec until;
         struct error err;
         clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += REFRESH_MS * 1000000;
+        until.tv_nsec += (store_is_shared(b->store) ? REFRESH_SHARED_MS : REFRESH_MS) * 1000000L;
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
         pthread_mutex_lock(&b->refresh);

@@ -89,6 +89,11 @@ bool store_exists(struct str url)
     return ops && ops->exists(rest);
 }
 
+bool store_is_shared(const struct store *s)
+{
+    return s->backend->ops->shared;
+}
+
 int store_claim(struct store *s, struct error *err)
 {
     return s->backend->ops->claim(s->backend, err);

@@ -21,6 +21,8 @@ void store_close(struct store *s); /* writes what is queued first; NULL is allow
 /* Is there a state already? For readers, which should not make an empty one; true where only opening it can
  * tell. */
 bool store_exists(struct str url);
+/* May other gateways write it, too? */
+bool store_is_shared(const struct store *s);
 /* The gateway's claim on its state, held until store_close: a second gateway on the same SQLite file is
  * refused with ERROR_BUSY (the command line's readers and writers need none). Also checks the file's
  * integrity. Call it before store_ledger_recover. */

@@ -187,6 +187,7 @@ enum { STORE_INSERT_ROWS = 16 };
 
 struct store_ops {
     const char *scheme; /* "sqlite:" */
+    bool shared;        /* several gateways may write it */
     int (*open)(struct str rest, struct store_backend **out, struct error *err);
     void (*close)(struct store_backend *b);
     bool (*exists)(struct str rest);

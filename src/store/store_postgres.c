@@ -584,6 +584,7 @@ static int postgres_mark(struct store_backend *b, struct str name, int64_t *numb
 
 const struct store_ops store_postgres_ops = {
     .scheme = SCHEME,
+    .shared = true,
     .open = postgres_open,
     .close = postgres_close,
     .exists = postgres_exists,

@@ -493,8 +493,8 @@ test('two gateways with one PostgreSQL know of each other what was spent', async
     const recorded = used(a, key, 'month');
     assert.ok(Math.abs(recorded - total) < 1e-9, `recorded ${recorded}, was ${total}`);
     t.diagnostic(`1.00 USD, spent ${total.toFixed(2)} by two gateways at once`);
-    // What one spends within about a second is what the other may not know of yet: bounded by its own rest.
-    assert.ok(total <= 1.6 + 1e-9, `spent ${total}`);
+    // What one spends within a tenth of a second, on a busy machine more, is what the other may not know of yet.
+    assert.ok(total <= 1.3 + 1e-9, `spent ${total}`);
     // One is killed: the other, and it itself when it is back, still know.
     b.process.kill('SIGKILL');
     await b.exited;
