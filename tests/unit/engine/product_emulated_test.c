@@ -45,6 +45,19 @@ INLINE vfloats rows_half(const uint8_t *const *rows, size_t at)
     return half_low(w);
 }
 
+INLINE float read_half(const uint8_t *at)
+{
+    return tensor_float_from_half(read_short(at));
+}
+
+INLINE vints load_bytes(const uint8_t *at)
+{
+    vints v;
+    for (int l = 0; l < LANES; l++)
+        v[l] = (int8_t)at[l];
+    return v;
+}
+
 INLINE vfloats load_halves(const uint8_t *at)
 {
     vfloats f;
@@ -103,6 +116,7 @@ INLINE vints peak_products(vints sum, vwords w, vwords x)
 #include "engine/worker/cpu/product_types.h"
 #include "engine/worker/cpu/kernels.h"
 #include "engine/worker/cpu/kernels_float.h"
+#include "engine/worker/cpu/kernels_tile.h"
 /* clang-format on */
 
 static const struct products emulated = {
@@ -116,7 +130,29 @@ static void emulated_products_agree(void **state)
         fail_msg("%s", wrong);
 }
 
-static const struct kernels emulated_floats = {.isa = "emulated", FLOAT_PRODUCTS};
+static const struct kernels emulated_floats = {.isa = "emulated", FLOAT_PRODUCTS, TILE_PRODUCTS};
+
+/* Rows of a cache of each type, of which the second half is taken. */
+static void check_cache_rows(const float *const *columns, int64_t n, int64_t count)
+{
+    enum { MOST = 300, COLUMNS_MOST = 30, WIDTH = 2 * TILE_ROWS };
+    static const enum tensor_type types[] = {TENSOR_F16, TENSOR_Q8_0, TENSOR_Q4_0};
+    static uint8_t rows[MOST * WIDTH * 2];
+    static float floats[MOST * WIDTH], got[COLUMNS_MOST * TILE_ROWS], exact[COLUMNS_MOST * TILE_ROWS];
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        const size_t row = tensor_row_bytes(types[t], WIDTH);
+        for (size_t i = 0; i < (size_t)count * row; i++)
+            rows[i] = (uint8_t)(37 * i + 11 * (i >> 8)) & 0xBB; /* halves below 2 */
+        memset(got, 0, sizeof got);
+        memset(exact, 0, sizeof exact);
+        emulated_floats.multiply[types[t]](got, TILE_ROWS, rows, row, TILE_ROWS, columns, n, count);
+        assert_int_equal(tensor_dequantize(types[t], rows, floats, count * WIDTH, NULL), 0);
+        kernels_scalar.multiply[TENSOR_F32](
+            exact, TILE_ROWS, (const uint8_t *)floats, WIDTH * sizeof *floats, TILE_ROWS, columns, n, count);
+        for (int64_t i = 0; i < n * TILE_ROWS; i++)
+            assert_true(fabsf(got[i] - exact[i]) <= 1e-3f * (1 + fabsf(exact[i])));
+    }
+}
 
 /* Tiles, products and softmax of floats are the scalar ones', up to rounding. */
 static void check_floats(int64_t count, int64_t n)
@@ -143,10 +179,13 @@ static void check_floats(int64_t count, int64_t n)
     assert_memory_equal(tile, plain, (size_t)(count * TILE_ROWS) * sizeof *tile);
     memset(got, 0, sizeof got);
     memset(exact, 0, sizeof exact);
-    emulated_floats.multiply(got, TILE_ROWS, tile, TILE_ROWS, columns, n, count);
-    kernels_scalar.multiply(exact, TILE_ROWS, tile, TILE_ROWS, columns, n, count);
+    const uint8_t *at = (const uint8_t *)tile;
+    const size_t row = TILE_ROWS * sizeof *tile;
+    emulated_floats.multiply[TENSOR_F32](got, TILE_ROWS, at, row, 0, columns, n, count);
+    kernels_scalar.multiply[TENSOR_F32](exact, TILE_ROWS, at, row, 0, columns, n, count);
     for (int64_t i = 0; i < n * TILE_ROWS; i++)
         assert_true(fabsf(got[i] - exact[i]) <= 1e-4f);
+    check_cache_rows(columns, n, count);
     memset(got, 0, sizeof got);
     memset(exact, 0, sizeof exact);
     emulated_floats.along[TENSOR_F32](got, rows, columns, n, count, false);
@@ -179,19 +218,15 @@ static void emulated_halves_agree(void **state)
     uint16_t halves[TILE_ROWS][COUNT];
     const uint8_t *rows[TILE_ROWS];
     float tile[TILE_ROWS * COUNT];
-    static const enum tensor_type types[] = {TENSOR_F16, TENSOR_BF16};
     for (int r = 0; r < TILE_ROWS; r++) {
         rows[r] = (const uint8_t *)halves[r];
         for (int k = 0; k < COUNT; k++)
             halves[r][k] = (uint16_t)(0x3000 + 97 * r + 31 * k);
     }
-    for (size_t t = 0; t < 2; t++) {
-        emulated_floats.tile[types[t]](tile, rows, COUNT);
-        for (int r = 0; r < TILE_ROWS; r++)
-            for (int k = 0; k < COUNT; k++)
-                assert_true(tile[k * TILE_ROWS + r] == (t == 0 ? tensor_float_from_half(halves[r][k])
-                                                               : tensor_float_from_bf16(halves[r][k])));
-    }
+    emulated_floats.tile[TENSOR_F16](tile, rows, COUNT);
+    for (int r = 0; r < TILE_ROWS; r++)
+        for (int k = 0; k < COUNT; k++)
+            assert_true(tile[k * TILE_ROWS + r] == tensor_float_from_half(halves[r][k]));
 }
 
 int main(void)

@@ -210,17 +210,17 @@ INLINE void multiply(float *acc, int64_t acc_stride, const struct strip_of *s, c
         one_column(acc + c * acc_stride, s, x + c, count, part);
 }
 
-#define MULTIPLY(type)                                                                                       \
+#define MULTIPLY_ROWS(type)                                                                                       \
     static void multiply_##type(float *acc, int64_t acc_stride, const uint8_t *rows, size_t row_bytes,       \
         int64_t at, const float *const *x, int64_t n, int64_t count)                                         \
     {                                                                                                        \
         multiply(acc, acc_stride, &(struct strip_of){rows, row_bytes, at}, x, n, count, part_##type);        \
     }
 
-MULTIPLY(f32)
-MULTIPLY(f16)
-MULTIPLY(q8_0)
-MULTIPLY(q4_0)
+MULTIPLY_ROWS(f32)
+MULTIPLY_ROWS(f16)
+MULTIPLY_ROWS(q8_0)
+MULTIPLY_ROWS(q4_0)
 
 #define TILE_PRODUCTS                                                                                        \
     .tile = {[TENSOR_F32] = tile_f32,                                                                        \
