@@ -80,7 +80,7 @@ test('the layer is told, and weir route, detect and redact go by the same config
   assert.ok(e.findings.some((f) => f.type === 'OWN_DOCUMENT' && f.layer === 'own' && f.end >= f.start + 40));
   assert.match(e.error.message, /must stay inside/);
   const run = (args, line) => JSON.parse(execFileSync(weir, [...args, '--config', gateway.config], { input: JSON.stringify(line) + '\n', env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'ignore'] }));
-  assert.equal(run(['detect'], { text: 'about Bluebird' }).entities[0].type, 'PROJECT_NAME');
+  assert.ok(run(['detect'], { text: 'about Bluebird' }).entities.some((e) => e.type === 'PROJECT_NAME'));
   assert.match(run(['redact'], { text: 'about Bluebird' }).text, /about PROJECT_NAME_\d+/);
   const routed = spawnSync(weir, ['route', '--config', gateway.config, '--header', 'X-Classification: secret'], { input: '{"model":"far","messages":[{"role":"user","content":"hello"}]}\n', env: { ...process.env, ...env }, encoding: 'utf8' });
   assert.equal(JSON.parse(routed.stdout).findings[0].where, 'header x-classification');
