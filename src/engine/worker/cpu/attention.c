@@ -153,9 +153,8 @@ static const uint8_t *row_at(const struct rows *r, int32_t position)
 /* Memory of n rows from the i-th on is asked for. */
 static void rows_prefetch(const struct rows *r, int32_t i, int32_t n)
 {
-    const char *at = r->first + (size_t)i * r->bytes;
     for (size_t b = 0; b < r->bytes * (size_t)n; b += 64)
-        __builtin_prefetch(at + b);
+        __builtin_prefetch(r->first + (size_t)i * r->bytes + b);
 }
 
 /* Keys of sixteen positions from `first` on turned round; those outside of [from, to) repeat others. `row`:
