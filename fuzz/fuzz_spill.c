@@ -15,6 +15,7 @@ static const struct spill_options *options(int fd)
     static struct spill_options o;
     o = (struct spill_options){.fd = fd,
         .most = sizeof(struct spill_header) + RECORDS * RECORD,
+        .keep_ms = INT64_MAX / 2,
         .owner = STR("fuzz"),
         .page_bytes = PAGE};
     return &o;

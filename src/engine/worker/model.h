@@ -123,10 +123,10 @@ void model_state_keep(struct model_state *s, int32_t slot, uint64_t scope, const
 int model_state_spill(
     struct model_state *s, const struct spill_options *o, struct str identity, struct error *err) MUST_USE;
 int32_t model_state_spilled(const struct model_state *s); /* pages on disk */
-/* Of these tokens, pages behind those that are held come from the disk, as many as a moment allows. False:
- * none did. */
-bool model_state_recall(
-    struct model_state *s, const struct pages_kin *kin, const int32_t *tokens, int32_t count);
+/* Of these tokens, pages behind those that are held come from the disk, as many as a moment allows. The
+ * moment is *disk_free until something came; then others wait. False: all that can come is there. */
+bool model_state_recall(struct model_state *s, const struct pages_kin *kin, const int32_t *tokens,
+    int32_t count, bool *disk_free);
 /* Writes a page that is not on the disk yet; false: there is none. */
 bool model_state_spill_ahead(struct model_state *s);
 

@@ -108,8 +108,18 @@ static void rest_forget(
     }
 }
 
+/* These pages are wanted, so that none is written over by one that makes way for them. */
+static void rest_use(
+    struct model_state *s, struct spill_name name, const int32_t *tokens, int32_t at, int32_t count)
+{
+    for (bool there = true; there && at + PAGE_POSITIONS <= count; at += PAGE_POSITIONS) {
+        spill_name(s->spill->file, &name, tokens + at, PAGE_POSITIONS * sizeof *tokens, &name);
+        there = spill_has(s->spill->file, &name);
+    }
+}
+
 bool model_state_recall(
-    struct model_state *s, const struct pages_kin *kin, const int32_t *tokens, int32_t count)
+    struct model_state *s, const struct pages_kin *kin, const int32_t *tokens, int32_t count, bool *disk_free)
 {
     int32_t at;
     size_t brought = 0;
@@ -119,7 +129,13 @@ bool model_state_recall(
     for (; at + PAGE_POSITIONS <= count && brought < RECALL_BYTES; at += PAGE_POSITIONS) {
         struct spill_name name;
         page_name(s, parent, kin, tokens + at, &name);
-        const int32_t page = spill_has(s->spill->file, &name) ? pages_bring(s->pages, parent) : -1;
+        if (!spill_has(s->spill->file, &name))
+            break;
+        if (!*disk_free)
+            return true;
+        if (brought == 0)
+            rest_use(s, name, tokens, at + PAGE_POSITIONS, count);
+        const int32_t page = pages_bring(s->pages, parent);
         if (page < 0)
             break;
         const bool good = page_read(s, page, &name);
@@ -131,6 +147,7 @@ bool model_state_recall(
         parent = page;
         brought += s->spill->page_bytes;
     }
+    *disk_free = *disk_free && brought == 0;
     return brought > 0;
 }
 

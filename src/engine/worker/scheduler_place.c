@@ -263,8 +263,11 @@ static bool is_anyone_running(const struct scheduler *s)
     return false;
 }
 
+/* Pages come from the disk for one sequence at a time: two that have no room beside each other would take
+ * them from one another for ever. */
 void slots_fill(struct scheduler *s)
 {
+    bool disk_free = true;
     for (int32_t i = 0; i < s->o.n_slots; i++)
         s->slots[i].stop = 0;
     list_each(node, after, &s->waiting) {
@@ -275,7 +278,7 @@ void slots_fill(struct scheduler *s)
         if (place.slot < 0)
             return;
         const struct pages_kin kin = {q->scope, q->scales};
-        if (model_state_recall(s->state, &kin, q->tokens.ids, (int32_t)most_had(q)) ||
+        if (model_state_recall(s->state, &kin, q->tokens.ids, (int32_t)most_had(q), &disk_free) ||
             beginning_comes(s, q, place.kept))
             continue;
         if (!room_make(s, &place) && is_anyone_running(s))

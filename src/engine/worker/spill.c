@@ -30,6 +30,7 @@ struct record {
 struct spill {
     struct spill_options o;
     uint8_t name_key[SPILL_KEY_BYTES];
+    struct spill_name owner; /* all names follow on from it */
     size_t record_bytes;
     int32_t n_records, n_buckets, n_held;
     struct record *records;
@@ -43,10 +44,9 @@ struct spill {
 void spill_name(const struct spill *s, const struct spill_name *parent, const void *bytes, size_t len,
     struct spill_name *out)
 {
-    static const struct spill_name none;
     crypto_generichash_state state;
     crypto_generichash_init(&state, s->name_key, sizeof s->name_key, sizeof out->bytes);
-    crypto_generichash_update(&state, (parent ? parent : &none)->bytes, sizeof none.bytes);
+    crypto_generichash_update(&state, (parent ? parent : &s->owner)->bytes, sizeof s->owner.bytes);
     crypto_generichash_update(&state, bytes, len);
     crypto_generichash_final(&state, out->bytes, sizeof out->bytes);
 }
@@ -94,11 +94,15 @@ static void record_hold(struct spill *s, struct record *r, const struct spill_na
 bool spill_has(struct spill *s, const struct spill_name *name)
 {
     struct record *r = record_find(s, name);
-    if (r && s->o.keep_ms > 0 && clock_wall_ms() - r->written_ms > s->o.keep_ms) {
+    if (!r)
+        return false;
+    if (s->o.keep_ms > 0 && r->written_ms < clock_wall_ms() - s->o.keep_ms) {
         record_forget(s, r);
         return false;
     }
-    return r != NULL;
+    list_remove(&r->age);
+    list_push_back(&s->ages, &r->age);
+    return true;
 }
 
 void spill_forget(struct spill *s, const struct spill_name *name)
@@ -193,11 +197,8 @@ bool spill_read(struct spill *s, const struct spill_name *name)
     if (!r)
         return false;
     const bool whole = read_all(s->o.fd, s->buffer, s->record_bytes, place_of(s, r));
-    if (whole && record_verify(s, name)) {
-        list_remove(&r->age);
-        list_push_back(&s->ages, &r->age);
+    if (whole && record_verify(s, name))
         return true;
-    }
     if (!s->told_broken)
         log_warn("spill", "a page of the KV cache on disk is %s: it and others like it are computed anew",
             whole        ? "damaged"
@@ -214,9 +215,7 @@ static void header_fill(const struct spill *s, struct spill_header *h)
 {
     *h = (struct spill_header){
         .magic = SPILL_MAGIC, .version = SPILL_VERSION, .record_bytes = s->record_bytes};
-    struct spill_name owner;
-    spill_name(s, NULL, s->o.owner.data, s->o.owner.len, &owner);
-    memcpy(h->owner, owner.bytes, sizeof h->owner);
+    memcpy(h->owner, s->owner.bytes, sizeof h->owner);
 }
 
 /* Only those of the limit stay. Another's file is emptied. */
@@ -303,6 +302,7 @@ int spill_open(const struct spill_options *o, struct spill **out, struct error *
     /* What encrypts does not name. */
     crypto_generichash(
         s->name_key, sizeof s->name_key, (const unsigned char *)"names", 5, o->key, sizeof o->key);
+    spill_name(s, NULL, o->owner.data, o->owner.len, &s->owner);
     const uint64_t room = o->most > sizeof(struct spill_header) ? o->most - sizeof(struct spill_header) : 0;
     const uint64_t n = room / s->record_bytes;
     s->n_records = n < RECORDS_MOST ? (int32_t)n : RECORDS_MOST;

@@ -36,10 +36,11 @@ struct spill_options {
 int spill_open(const struct spill_options *o, struct spill **out, struct error *err) MUST_USE;
 void spill_close(struct spill *s); /* NULL is allowed */
 
-/* The name of these bytes behind `parent`; NULL: behind none. *out may be the parent. */
+/* The name of these bytes behind `parent`; NULL: behind the owner alone. *out may be the parent. */
 void spill_name(const struct spill *s, const struct spill_name *parent, const void *bytes, size_t len,
     struct spill_name *out);
 
+/* That it is looked for counts as use: others are written over first. */
 bool spill_has(struct spill *s, const struct spill_name *name);
 void spill_forget(struct spill *s, const struct spill_name *name);
 int32_t spill_count(const struct spill *s); /* pages in the file */

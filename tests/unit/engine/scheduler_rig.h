@@ -102,12 +102,13 @@ int32_t model_state_adopt(
 }
 
 bool model_state_recall(
-    struct model_state *s, const struct pages_kin *kin, const int32_t *tokens, int32_t count)
+    struct model_state *s, const struct pages_kin *kin, const int32_t *tokens, int32_t count, bool *disk_free)
 {
     (void)s;
     (void)kin;
     (void)tokens;
     (void)count;
+    (void)disk_free;
     return false;
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/rand.h"
 #include "engine/worker/pages.h"
+#include "engine/worker/scheduler.h"
 #include "unit/engine/tiny_all.h"
 #include "unit/engine/tiny_run.h"
 
@@ -166,6 +167,44 @@ static void names_depend_on_all_before(void **state)
     close(o.fd);
 }
 
+/* Two files of one key: what was copied from one to the other was taken for the other model's. */
+static void a_record_out_of_another_models_file_is_not_read(void **state)
+{
+    (void)state;
+    const struct spill_options o = options_for(file_make(), 4);
+    struct spill_options other = o;
+    char record[RECORD];
+    struct spill *s = open_with(&o);
+    put(s, 1);
+    spill_close(s);
+    assert_int_equal(pread(o.fd, record, RECORD, HEADER), RECORD);
+    other.owner = STR("a madel");
+    spill_close(open_with(&other));
+    assert_int_equal(pwrite(o.fd, record, RECORD, HEADER), RECORD);
+    s = open_with(&other);
+    assert_int_equal(spill_count(s), 1);
+    assert_false(get(s, 1));
+    spill_close(s);
+    close(o.fd);
+}
+
+/* A page that is wanted was written over by the one that made way for it. */
+static void what_was_looked_for_is_not_written_over_first(void **state)
+{
+    (void)state;
+    const struct spill_options o = options_for(file_make(), 3);
+    struct spill *s = open_with(&o);
+    for (int i = 0; i < 3; i++)
+        put(s, i);
+    const struct spill_name first = named(s, 0);
+    assert_true(spill_has(s, &first));
+    put(s, 3);
+    assert_true(get(s, 0));
+    assert_false(get(s, 1));
+    spill_close(s);
+    close(o.fd);
+}
+
 /* Each byte of a record in turn. */
 static void a_record_with_any_byte_changed_is_not_read(void **state)
 {
@@ -193,7 +232,7 @@ static void a_record_with_any_byte_changed_is_not_read(void **state)
 static void a_broken_file_loses_pages_and_nothing_else(void **state)
 {
     (void)state;
-    const struct spill_options o = options_for(file_make(), 4);
+    struct spill_options o = options_for(file_make(), 4);
     struct spill *s = open_with(&o);
     put(s, 1);
     put(s, 2);
@@ -213,9 +252,13 @@ static void a_broken_file_loses_pages_and_nothing_else(void **state)
             .magic = SPILL_RECORD, .written_ms = round % 4 ? INT64_MIN : INT64_MAX};
         for (int i = 0; i < 4 && round % 2; i++)
             assert_int_equal(pwrite(o.fd, &head, sizeof head, HEADER + i * RECORD), (ssize_t)sizeof head);
+        o.keep_ms = round % 3 ? 1 << 30 : 0; /* such an age is beyond 64 bits */
         s = open_with(&o);
-        for (int i = 0; i < 4; i++)
+        for (int i = 0; i < 4; i++) {
+            const struct spill_name none = {{0}};
             assert_false(get(s, i));
+            assert_false(spill_read(s, &none));
+        }
         put(s, 1);
         assert_true(get(s, 1));
         spill_close(s);
@@ -290,19 +333,24 @@ static void what_is_older_than_it_may_be_is_not_used(void **state)
 
 enum { ROOM = 5 * PAGE_POSITIONS, PAGES = 7, PROMPT = 3 * PAGE_POSITIONS + 20 };
 
-static void model_start(struct loaded *x, int fd, const char *identity)
+static void model_start_within(struct loaded *x, int fd, const char *identity, uint64_t most)
 {
     size_t size;
     const char *name;
     struct error err = {0};
     char *bytes = any_model(0, &name, &size);
-    struct spill_options o = {.fd = fd, .most = 1 << 20};
+    struct spill_options o = {.fd = fd, .most = most};
     memset(o.key, 3, sizeof o.key);
     if (load_bytes(x, bytes, size, &err) != 0 ||
         model_state_create_within(
             x->model, &(struct model_room){2, ROOM, PAGES, TENSOR_F32}, &x->state, &err) != 0 ||
         model_state_spill(x->state, &o, str_from(identity), &err) != 0)
         fail_msg("%s", err.message);
+}
+
+static void model_start(struct loaded *x, int fd, const char *identity)
+{
+    model_start_within(x, fd, identity, 1 << 20);
 }
 
 static const int32_t *prompt(int32_t from)
@@ -319,8 +367,8 @@ static int32_t read_prompt(struct loaded *x, uint64_t scope, int32_t from, float
 {
     const struct pages_kin kin = {scope, NULL};
     const int32_t *tokens = prompt(from);
-    while (model_state_recall(x->state, &kin, tokens, PROMPT - 1))
-        ;
+    for (bool disk_free = true; model_state_recall(x->state, &kin, tokens, PROMPT - 1, &disk_free);)
+        disk_free = true;
     const int32_t had = model_state_adopt(x->state, 0, scope, tokens, PROMPT - 1);
     feed(x, 0, from + had, from + PROMPT, logits);
     model_state_keep(x->state, 0, scope, tokens, true);
@@ -376,6 +424,105 @@ static void pages_are_written_ahead_each_once(void **state)
     close(fd);
 }
 
+/* The file is full of two prompts, memory of two others, which make way for the first as it comes back. */
+static void what_makes_way_is_not_written_over_what_comes(void **state)
+{
+    (void)state;
+    const int fd = file_make();
+    float logits[DENSE_VOCAB];
+    struct loaded x;
+    model_start(&x, fd, "one");
+    (void)read_prompt(&x, 1, 0, logits);
+    while (model_state_spill_ahead(x.state))
+        ;
+    const off_t record = (size_of(fd) - HEADER) / 3;
+    unload(&x);
+    assert_int_equal(ftruncate(fd, 0), 0);
+    model_start_within(&x, fd, "one", (uint64_t)(HEADER + 6 * record));
+    for (int32_t i = 0; i < 4; i++)
+        assert_int_equal(read_prompt(&x, 1, 300 * i, logits), 0);
+    assert_int_equal(model_state_spilled(x.state), 6);
+    assert_int_equal(read_prompt(&x, 1, 0, logits), 3 * PAGE_POSITIONS);
+    unload(&x);
+    close(fd);
+}
+
+/* ---- Of a scheduler ---- */
+
+enum { FOUR_PAGES = 4 * PAGE_POSITIONS + 20 };
+
+struct reader {
+    size_t cached;
+    bool ended;
+};
+
+static int on_started(void *ctx, size_t cached, struct error *err)
+{
+    (void)err;
+    ((struct reader *)ctx)->cached = cached;
+    return 0;
+}
+
+static int on_logits(void *ctx, float *row, int32_t *next, struct error *err)
+{
+    (void)ctx;
+    (void)row;
+    (void)next;
+    (void)err;
+    return 0;
+}
+
+static void on_ended(void *ctx, int rc, const struct error *err)
+{
+    (void)err;
+    assert_int_equal(rc, 0);
+    ((struct reader *)ctx)->ended = true;
+}
+
+static void reader_add(struct scheduler *s, struct reader *r, int32_t from)
+{
+    static const struct sequence_ops ops = {.started = on_started, .logits = on_logits, .ended = on_ended};
+    struct token_list tokens = {0};
+    struct sequence *q;
+    struct error err = {0};
+    *r = (struct reader){0};
+    for (int32_t i = 0; i < FOUR_PAGES; i++)
+        assert_int_equal(token_list_append(&tokens, feed_token(from + i), &err), 0);
+    assert_int_equal(scheduler_add(s, &tokens, &ops, r, &q, &err), 0);
+}
+
+/* Memory holds either of them: they brought their pages in turn, each in place of the other's, for ever. */
+static void two_prompts_from_disk_that_have_no_room_together_both_run(void **state)
+{
+    (void)state;
+    const int fd = file_make();
+    struct reader readers[2];
+    struct loaded x;
+    struct scheduler *s;
+    struct error err = {0};
+    model_start(&x, fd, "one");
+    const struct scheduler_options o = {
+        .n_slots = 2, .n_context = ROOM, .n_vocab = DENSE_VOCAB, .n_batch = 64};
+    assert_int_equal(scheduler_create(x.state, &o, &s, &err), 0);
+    for (int i = 0; i < 2; i++) {
+        reader_add(s, &readers[i], 1000 * i);
+        while (scheduler_ready(s))
+            scheduler_step(s);
+        while (model_state_spill_ahead(x.state))
+            ;
+    }
+    assert_int_equal(model_state_spilled(x.state), 8);
+    for (int i = 0; i < 2; i++)
+        reader_add(s, &readers[i], 1000 * i);
+    for (int steps = 0; steps < 1000 && scheduler_ready(s); steps++)
+        scheduler_step(s);
+    for (int i = 0; i < 2; i++)
+        assert_true(readers[i].ended && readers[i].cached == 4 * PAGE_POSITIONS);
+    scheduler_free(s);
+    unload(&x);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -383,6 +530,8 @@ int main(void)
         cmocka_unit_test(the_longest_unused_makes_way_and_the_limit_is_held),
         cmocka_unit_test(another_owner_or_key_finds_nothing),
         cmocka_unit_test(names_depend_on_all_before),
+        cmocka_unit_test(a_record_out_of_another_models_file_is_not_read),
+        cmocka_unit_test(what_was_looked_for_is_not_written_over_first),
         cmocka_unit_test(a_record_with_any_byte_changed_is_not_read),
         cmocka_unit_test(a_broken_file_loses_pages_and_nothing_else),
         cmocka_unit_test(a_full_disk_is_no_error),
@@ -390,6 +539,8 @@ int main(void)
         cmocka_unit_test(what_is_older_than_it_may_be_is_not_used),
         cmocka_unit_test(a_prompt_that_memory_had_no_room_for_comes_from_disk),
         cmocka_unit_test(pages_are_written_ahead_each_once),
+        cmocka_unit_test(what_makes_way_is_not_written_over_what_comes),
+        cmocka_unit_test(two_prompts_from_disk_that_have_no_room_together_both_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
