@@ -60,12 +60,17 @@ static size_t name_length(const struct detect_context *c, size_t i, bool lower)
     return to - i;
 }
 
+/* Somebody known, or made up; else another name goes on behind a known one. */
+static bool is_nobody(const struct detect_context *c, size_t from, size_t n)
+{
+    size_t covered = detect_atoms_cover(c, CUE(known) | CUE(fake) | CUE(landmark), from, from + n);
+    return covered > 0 && n - covered < 2;
+}
+
 static void person_add(struct detect_context *c, size_t from, size_t n, bool sure, double score)
 {
     size_t to = from + n;
-    size_t covered = detect_atoms_cover(c, CUE(known) | CUE(fake) | CUE(landmark), from, to);
-    bool nobody = covered > 0 && n - covered < 2; /* else another name goes on behind a known one */
-    bool full = n > 1 || sure;
+    bool nobody = is_nobody(c, from, n), full = n > 1 || sure;
     if (!nobody && full && score >= 0.4) {
         c->full_person = true;
         c->n_persons++;
@@ -108,6 +113,16 @@ static size_t known_length(const struct detect_context *c, size_t i, bool *sure,
                               !detect_word_is(w + 1, CUE(word)) && (w + 1)->flags & WORD_CAPITAL))
         n = name_length(c, i, false);
     return n == 1 && introduced && !titled && !detect_word_is(w, CUE_NAME) ? 0 : n;
+}
+
+/* Does a name that the lexicon is sure of begin at one of the words? */
+static bool holds_known(const struct detect_context *c, size_t from, size_t n)
+{
+    bool sure, guessed;
+    for (size_t i = from; i < from + n; i++)
+        if (known_length(c, i, &sure, &guessed) > (sure ? 0 : 1) && !guessed)
+            return true;
+    return false;
 }
 
 /* How many words of a name that the tagger sees begin at i; 0: none does. Without a capital one of them is
@@ -155,7 +170,10 @@ void detect_persons(struct detect_context *c)
         bool full = known > 1 || (known == 1 && sure);
         while (full && tagged == 0 && ++at < i + known)
             tagged = tagged_length(c, at);
+        if (full && (at >= c->owned || (is_nobody(c, at, tagged) && !is_nobody(c, i, known))))
+            tagged = 0; /* the next piece may not know it for one; not all of it is somebody known */
         if (tagged > 0 && !is_field(c, w)) {
+            full = full || holds_known(c, at, tagged);
             person_add(c, at, tagged, full, full || is_written(c, at, tagged) ? 0.4 : 0.3);
             i = at + tagged;
         } else {

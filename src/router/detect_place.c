@@ -247,12 +247,6 @@ static struct place place_at(const struct detect_context *c, size_t i)
     return p;
 }
 
-static void part_add(struct detect_context *c, size_t from, size_t to, double score)
-{
-    if (from < c->owned)
-        detect_add(c->scan, &address, c->words[from].start, c->words[to - 1].end, score);
-}
-
 /* An address is one finding. But of a number before a street that has its own ("450 Ringvej 15") nobody can
  * tell what it is: there each part is one for itself, but for towns, unless the rest shows that it is an
  * address in a sentence. */
@@ -265,7 +259,7 @@ static void place_add(struct detect_context *c, const struct place *p, double sc
                                  (c->tags[to] == TAG_STREET_ON && c->tags[i] == TAG_STREET)))
             to++;
         if (!apart || c->tags[i] != TAG_TOWN)
-            part_add(c, i, to, score);
+            detect_add(c->scan, &address, c->words[i].start, c->words[to - 1].end, score);
     }
 }
 
@@ -314,8 +308,8 @@ static void tagged_places(struct detect_context *c, size_t first)
         i = p.to - 1;
         if (!p.street)
             continue;
-        bool nobody = detect_atom_in(c, CUE(landmark), p.from, p.to);
         double known = score_take(c, &p, &at);
+        bool nobody = known < 0.4 && detect_atom_in(c, CUE(landmark), p.from, p.to);
         bool sure = known >= 0.4 || place_sure(c, &p);
         c->seen |= nobody || !sure ? 0 : CUE(housed);
         all[n] = p;

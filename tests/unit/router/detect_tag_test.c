@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "base/buf.h"
 #include "base/limits.h"
 #include "router/detect_context.h"
 #include "router/detect_tag.h"
@@ -129,6 +130,31 @@ static void words_around_hide_no_name(void **state)
     }
 }
 
+/* A long text is read in pieces: a name or an address that begins at the end of one may begin for the tagger
+ * behind it, and the next piece did not see all of it. */
+static void a_piece_ends_in_a_name(void **state)
+{
+    (void)state;
+    enum { BEFORE = CONTEXT_WORDS - CONTEXT_OVERLAP - 14, TRIES = 16 };
+    static const char *const all[] = {"Monika Schneider",
+        "Herr Doktor Wolfgang Amadeus Brockhaus-Zwerschbacher", "14 Harrowmere Lane, Apt 3, Dayton, OH 45409",
+        "4844 Sondergade 52, Bronderslev"};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        for (size_t k = 0; k < TRIES; k++) {
+            struct buf text;
+            bool there;
+            buf_init(&text, MIB);
+            for (size_t w = 0; w < BEFORE + k; w++)
+                buf_append_text(&text, "so ");
+            buf_append_text(&text, all[i]);
+            buf_append_text(&text, " and then some more\n");
+            buf_append_char(&text, '\0');
+            if (findings(i < 2 ? "PERSON" : "STREET_ADDRESS", text.data, all[i], &there) == 0)
+                fail_msg("'%s' is lost behind %zu words", all[i], BEFORE + k);
+            buf_free(&text);
+        }
+}
+
 static void a_file_that_is_none(void **state)
 {
     (void)state;
@@ -163,6 +189,7 @@ int main(void)
         cmocka_unit_test(as_many_places_as_words),
         cmocka_unit_test(what_is_no_name),
         cmocka_unit_test(words_around_hide_no_name),
+        cmocka_unit_test(a_piece_ends_in_a_name),
         cmocka_unit_test(a_file_that_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
