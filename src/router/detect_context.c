@@ -35,14 +35,17 @@ struct rule {
 };
 #define ILL (CUE(ill) | CUE(health))
 #define RULE_CUES                                                                                            \
-    (CUE(have) | CUE(mine) | CUE(self) | CUE(kin) | CUE(secretive) | CUE(ill) | CUE(love) | CUE(plan))
+    (CUE(have) | CUE(mine) | CUE(theirs) | CUE(self) | CUE(kin) | CUE(secretive) | CUE(ill) | CUE(love) |    \
+        CUE(plan))
 static const struct rule rules[] = {
     {CUE(have), ILL, CUE(topic), 6, false, false, &health},
     {CUE(mine), ILL, CUE(topic), 3, false, false, &health},
+    {CUE(theirs), CUE(ill), CUE(topic), 3, false, false, &health},
     {CUE(self), CUE(ill), CUE(topic), 8, true, false, &health},
     {CUE(self), CUE(love), CUE(topic), 6, true, false, &intimate},
     {CUE(kin), ILL, CUE(topic), 14, false, false, &health},
     {CUE(mine), CUE(money), CUE(topic), 3, false, true, &finance},
+    {CUE(theirs), CUE(money), CUE(topic), 3, false, true, &finance},
     {CUE(kin), CUE(money), CUE(topic), 12, false, true, &finance},
     {CUE(kin), CUE(love), CUE(topic), 14, true, false, &intimate},
     {CUE(have), CUE(love), CUE(topic), 5, false, false, &intimate},

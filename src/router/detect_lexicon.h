@@ -25,11 +25,13 @@
     X(known)                                                                                                 \
     X(fake)                                                                                                  \
     X(org)                                                                                                   \
-    X(street) X(road) X(unit) X(landmark) X(live) /* places */                                               \
+    X(street)                                                                                                \
+    X(road) X(unit) X(landmark) X(live) /* places */                                                         \
         X(kin) X(mine) X(have) X(role) X(dob) X(idword) X(account) X(belief) X(ill) X(clinic) X(health)      \
             X(money) X(fin) X(court) X(legal) X(mark) X(secretive) X(plan) X(love) X(personal) X(access)     \
-                X(password) X(pass) X(copula) X(self) X(label) X(stamp) X(privilege) X(topic) X(named)               \
-                    X(housed) /* behind an intro, behind a cue of living: set by the scan, in no file */
+                X(password) X(pass) X(copula) X(self) X(label) X(stamp) X(privilege) X(topic) X(named)       \
+                    X(housed) /* behind an intro, behind a cue of living: set by the scan, in no file */     \
+        X(theirs)             /* at the end: the weights in data/ know the others by their numbers */
 
 enum detect_cue {
 #define X(name) CUE_##name,
@@ -56,8 +58,8 @@ enum detect_word_flag {
 };
 
 struct detect_word {
-    size_t start, end;   /* bytes */
-    uint64_t hash, stem; /* of all, of the first STEM_LETTERS letters (0: it has fewer) */
+    size_t start, end;      /* bytes */
+    uint64_t hash, stem;    /* of all, of the first STEM_LETTERS letters (0: it has fewer) */
     uint64_t kinds, begins; /* of the word itself, of all phrases that begin with it */
     unsigned flags, sentence;
 };

@@ -151,7 +151,6 @@ static void who_is_known_hides_nobody_else(void **state)
     harmless("Who was Ada Lovelace, born 10 December 1815?");
 }
 
-/* Labels of documents: in headers, footers, stamps; not where somebody talks about them. */
 /* "min" is a Swede's "my", and a stem of six letters of Parkinson begins a car park. */
 static void minutes_and_parking_are_nobodys_illness(void **state)
 {
@@ -161,6 +160,36 @@ static void minutes_and_parking_are_nobodys_illness(void **state)
     is(ROUTER_PHI, "my father has parkinson's and cannot be left alone");
 }
 
+/* Fewer alarms at exams had cost these. */
+static void what_is_hers_or_his_and_what_is_owed(void **state)
+{
+    (void)state;
+    is(ROUTER_PHI, "his depression got worse after the divorce, what can I do");
+    is(ROUTER_PHI, "her diabetes is out of control and she hides her insulin");
+    is(ROUTER_PHI, "mein Vater hat die Parkinsonkrankheit und sieht Dinge");
+    is(ROUTER_PHI, "ma m\xC3\xA8re a un syndrome parkinsonien depuis mars");
+    is(ROUTER_FINANCIAL, "her salary is 84,000 and his is 120,000, please compare");
+    is(ROUTER_FINANCIAL, "we hired somebody at a salary of 91,500 EUR from May");
+    is(ROUTER_FINANCIAL, "offer a salary of about 65000 and no more");
+    is(ROUTER_FINANCIAL, "we owe the tax office another 40,000 before Friday");
+    harmless("her blood pressure is 120/80, what does that mean");
+    harmless("how much do we owe to luck");
+}
+
+/* The tagger took the two for one address, and that for the one that everybody knows. */
+static void a_landmark_hides_no_address(void **state)
+{
+    (void)state;
+    is(ROUTER_PII, "I live at 123 Main Street, 8 rue des Tourterelles, 35000 Rennes please");
+    is(ROUTER_PII, "Herr 221b baker street Quittenstra\xC3\x9F"
+                   "e 12, 04229 Leipzig please");
+    is(ROUTER_PII, "14 Harrowmere Lane, Dayton, OH 45409 742 Evergreen Terrace");
+    is(ROUTER_PII, "Patient ul. Wierzbowa 7/12, 61-131 Pozna\xC5\x84 - Musterstrasse 12-Monika Schneider / "
+                   "Max Mustermann ");
+    harmless("I live at 123 Main Street, and you at 221b Baker Street");
+}
+
+/* Labels of documents: in headers, footers, stamps; not where somebody talks about them. */
 static void labels_of_documents(void **state)
 {
     (void)state;
@@ -197,6 +226,8 @@ int main(void)
         cmocka_unit_test(talk_is_no_address),
         cmocka_unit_test(labels_of_documents),
         cmocka_unit_test(minutes_and_parking_are_nobodys_illness),
+        cmocka_unit_test(what_is_hers_or_his_and_what_is_owed),
+        cmocka_unit_test(a_landmark_hides_no_address),
         cmocka_unit_test(who_is_known_hides_nobody_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
