@@ -206,16 +206,22 @@ bool detect_tag_run(const struct detect_word *words, size_t n, size_t *from, siz
 }
 
 /* ---- The table: open addressing; a map of bits says first that most ids are not there. ---- */
-enum { MAP_BITS = 1 << 18, TABLE_SIZE = 1 << 15, TABLE_MOST = TABLE_SIZE / 4 * 3, LANES = N_TAGS };
+enum { MAP_WORDS = 1 << 12, TABLE_SIZE = 1 << 16, TABLE_MOST = TABLE_SIZE / 8 * 3, LANES = N_TAGS };
 typedef int16_t lanes __attribute__((vector_size(2 * LANES)));
 typedef int8_t bytes __attribute__((vector_size(LANES)));
 static struct tag_entry *table; /* id 0: free */
-static uint64_t map[MAP_BITS / 64];
+static uint64_t map[MAP_WORDS];
 static lanes step_from[N_TAGS], step_end;
 
-static size_t entry_find(uint32_t id)
+/* All ids are odd. */
+static inline uint64_t *map_word(uint32_t id)
 {
-    size_t i = id >> 7 & (TABLE_SIZE - 1);
+    return &map[id >> 7 & (MAP_WORDS - 1)];
+}
+
+static inline size_t entry_find(uint32_t id)
+{
+    size_t i = id >> 16;
     while (table[i].id != id && table[i].id != 0)
         i = (i + 1) & (TABLE_SIZE - 1);
     return i;
@@ -263,7 +269,7 @@ int detect_tag_init(struct error *err)
     for (uint32_t i = 0; i < head.n_entries; i++) {
         struct tag_entry e = entry_at(file, i);
         table[entry_find(e.id)] = e;
-        map[e.id / 64 % (MAP_BITS / 64)] |= (uint64_t)1 << e.id % 64;
+        *map_word(e.id) |= (uint64_t)1 << (e.id >> 1) % 64;
     }
     for (int from = 0; from < N_TAGS; from++) {
         memcpy(&step_from[from], head.step[from], sizeof head.step[from]);
@@ -277,7 +283,7 @@ static inline lanes sum_of(const uint32_t *ids, size_t n)
 {
     lanes sum = {0};
     for (size_t k = 0; k < n; k++) {
-        if (!(map[ids[k] / 64 % (MAP_BITS / 64)] >> ids[k] % 64 & 1))
+        if (!(*map_word(ids[k]) >> (ids[k] >> 1) % 64 & 1))
             continue;
         bytes weight;
         memcpy(&weight, table[entry_find(ids[k])].weight, sizeof weight); /* of a free one: zeros */
