@@ -41,8 +41,9 @@ void muon(const struct train_kernels *k, const struct train_adam *a, int64_t row
     const int64_t n = rows * columns, few = tall ? columns : rows, many = tall ? rows : columns;
     float *x = work;
     for (int64_t i = 0; i < n; i++) { /* Nesterov's momentum */
-        m[i] = a->beta1 * m[i] + (1 - a->beta1) * g[i];
-        g[i] = a->beta1 * m[i] + (1 - a->beta1) * g[i];
+        const float now = (1 - a->beta1) * a->scale * g[i];
+        m[i] = a->beta1 * m[i] + now;
+        g[i] = a->beta1 * m[i] + now;
     }
     if (tall)
         turn(x, g, rows, columns);

@@ -12,8 +12,8 @@
 void muon_orthogonal(const struct train_kernels *k, int64_t few, int64_t many, float *x, float *work,
     const struct gemm_scratch *s);
 
-/* w [rows][columns] takes a step of `a`; m: its momentum; g: its gradient, which is overwritten; `work`:
- * muon_work floats. */
+/* w [rows][columns] takes a step of `a`, which scales the gradient, too; m: its momentum; g: its gradient,
+ * which is overwritten; `work`: muon_work floats. */
 void muon(const struct train_kernels *k, const struct train_adam *a, int64_t rows, int64_t columns, float *w,
     float *m, float *g, float *work, const struct gemm_scratch *s);
 int64_t muon_work(int64_t rows, int64_t columns);

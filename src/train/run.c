@@ -20,6 +20,31 @@ static int64_t steps_of(const struct train_config *c, const struct train_data *d
     return s->steps > 0 ? s->steps : (int64_t)fmax(1, ceil(tokens / (double)s->batch_tokens));
 }
 
+/* The team that has all threads: many small teams or one large one. */
+static struct team *all_threads(struct run *r)
+{
+    return r->n_teams > 1 ? &r->outer : &r->teams[0].team;
+}
+
+/* Of a layer's matrices; what is looked up and the output layer stay with AdamW. */
+static bool takes_muon(const struct run *r, const struct train_weight *w)
+{
+    return r->config->schedule.optimizer == TRAIN_MUON && w->at >= 0 && !w->vector &&
+           w != r->model->embedding && w != r->model->output;
+}
+
+/* What a step of it takes beside the moments, of each thread. */
+static int64_t muon_work_most(const struct run *r)
+{
+    int64_t most = 0;
+    for (int32_t i = 0; i < r->model->n_weights; i++) {
+        const struct train_weight *w = &r->model->weights[i];
+        const int64_t work = takes_muon(r, w) ? muon_work(w->n_out, w->n_in) : 0;
+        most = work > most ? work : most;
+    }
+    return most;
+}
+
 /* As many teams as there are threads, but where their memory would be most of what there is. */
 static struct run_plan plan_make(const struct run *r, int32_t threads, int64_t available)
 {
@@ -27,7 +52,8 @@ static struct run_plan plan_make(const struct run *r, int32_t threads, int64_t a
     const int64_t sequences =
         (int64_t)train_batch_parts((size_t)r->config->schedule.batch_tokens, (size_t)r->sequence);
     struct run_plan p = {.weights = values,
-        .optimizer = values * (r->config->schedule.patience > 0 ? 4 : 3),
+        .optimizer = values * (r->config->schedule.patience > 0 ? 4 : 3) +
+                     (size_t)threads * (size_t)r->work_each * sizeof(float),
         .data = (r->data.n_tokens + r->validation.n_tokens) * (sizeof(int32_t) + 1),
         .teams = sequences < 1         ? 1
                  : sequences < threads ? (int32_t)sequences
@@ -112,6 +138,7 @@ int run_create(const struct train_config *c, struct train_model *m, struct train
         return rc;
     const int64_t available = engine_memory_available();
     r->steps = steps_of(c, &r->data);
+    r->work_each = muon_work_most(r);
     r->plan = plan_make(r, threads, available);
     rc = plan_check(&r->plan, available, err);
     if (rc)
@@ -120,9 +147,11 @@ int run_create(const struct train_config *c, struct train_model *m, struct train
     r->m = values_alloc(r->n_values);
     r->v = values_alloc(r->n_values);
     r->best = c->schedule.patience > 0 ? values_alloc(r->n_values) : NULL;
+    r->work = r->work_each > 0 ? values_alloc(threads * r->work_each) : NULL;
     r->points = calloc((size_t)r->steps + 1, sizeof *r->points);
     r->checks = calloc((size_t)(r->steps / c->schedule.validate_every) + 3, sizeof *r->checks);
-    if (!r->total || !r->m || !r->v || (c->schedule.patience > 0 && !r->best) || !r->points || !r->checks)
+    if (!r->total || !r->m || !r->v || (c->schedule.patience > 0 && !r->best) ||
+        (r->work_each > 0 && !r->work) || !r->points || !r->checks)
         return error_set(err, ERROR_MEMORY, "no memory for the optimiser: choose a smaller model");
     r->identity = identity_of(r);
     rc = data_order_create(&r->data, c->schedule.seed, &r->order, err);
@@ -147,6 +176,7 @@ void run_free(struct run *r)
     free(r->m);
     free(r->v);
     free(r->best);
+    free(r->work);
     free(r->points);
     free(r->checks);
     *r = (struct run){0};
@@ -232,26 +262,11 @@ static void squares_run(void *ctx, int64_t item, int32_t thread)
     t->squares[item] = (double)t->r->kernels->dot(g, g, chunk_end(t->r, item) - item * CHUNK);
 }
 
-/* The team that has all threads: many small teams or one large one. */
-static struct team *all_threads(struct run *r)
-{
-    return r->n_teams > 1 ? &r->outer : &r->teams[0].team;
-}
-
-/* Of a layer's matrices; what is looked up and the output layer stay with AdamW. */
-static bool takes_muon(const struct run *r, const struct train_weight *w)
-{
-    return r->config->schedule.optimizer == TRAIN_MUON && w->at >= 0 && !w->vector &&
-           w != r->model->embedding && w != r->model->output;
-}
-
 static void weight_muon(const struct update_task *t, const struct train_weight *w, int32_t thread)
 {
     struct run *r = t->r;
-    float *work = must(malloc((size_t)muon_work(w->n_out, w->n_in) * sizeof *work));
     muon(r->kernels, &t->adam, w->n_out, w->n_in, r->model->values + w->at, r->m + w->at, r->total + w->at,
-        work, &all_threads(r)->scratch[thread]);
-    free(work);
+        r->work + thread * r->work_each, &all_threads(r)->scratch[thread]);
 }
 
 static void weight_run(void *ctx, int64_t item, int32_t thread)

@@ -52,6 +52,8 @@ struct run {
     int64_t steps, n_values;
     int32_t sequence;            /* tokens */
     float *total, *m, *v, *best; /* gradient, moments; the best weights, where patience asks for them */
+    float *work;                 /* Muon's, work_each for each thread; NULL where nothing takes it */
+    int64_t work_each;
     struct run_plan plan;
     struct run_team *teams;
     int32_t n_teams;

@@ -33,11 +33,16 @@
  *     final_rate: 0.1            share of it that is left at the end of the cosine
  *     warmup: 100                steps
  *     weight_decay: 0.1          of matrices
- *     optimizer: adamw           or muon: a layer's matrices learn in a third of the steps, each a fifth
- * dearer beta1: 0.9 beta2: 0.95 clip: 1.0                  largest norm of the gradient; 0: any prompt_loss:
- * 0             what a token of a prompt counts beside one of a completion (0 to 1) seed: 1 validate_every:
- * 100        steps patience: 0                validations in a row without a better loss that end it; 0: none
- * do checkpoint_every: 100      steps lora:                        for weir finetune, which needs no `model`
+ *     optimizer: adamw           or muon, of layers' matrices: a third of the steps, each a fifth dearer
+ *     beta1: 0.9
+ *     beta2: 0.95
+ *     clip: 1.0                  largest norm of the gradient; 0: any
+ *     prompt_loss: 0             what a token of a prompt counts beside one of a completion (0 to 1)
+ *     seed: 1
+ *     validate_every: 100        steps
+ *     patience: 0                validations in a row without a better loss that end it; 0: none do
+ *     checkpoint_every: 100      steps
+ *   lora:                        for weir finetune, which needs no `model`
  *     rank: 16
  *     alpha: 32                  what the adapter adds is multiplied by alpha / rank
  *   output:

@@ -63,6 +63,9 @@ static int config_get(const struct options *o, struct train_config *c, struct er
         train_config_default(o->data, c);
     if (rc)
         return rc;
+    if (c->schedule.optimizer == TRAIN_MUON && !o->full)
+        return error_set(err, ERROR_INVALID,
+            "'optimizer: muon' is for whole matrices: leave it out for an adapter, or add --full");
     if (o->rank > 0)
         c->lora = (struct train_lora){(int32_t)o->rank, (float)(2 * o->rank)};
     if (o->alpha > 0)

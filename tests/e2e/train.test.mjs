@@ -149,8 +149,10 @@ test('mistakes are one line that says what to do, and leave no file', () => {
     [['finetune', 'm.gguf'], 2, /wants a model, data and --out/],
     [['finetune', 'data.jsonl', 'more.jsonl', '--out', 'x.gguf'], 1, /data\.jsonl/],
     [['finetune', 'm.gguf', 'more.jsonl', '--out', 'x.gguf', '--rank', '0'], 2, /--rank wants a number/],
+    [['finetune', 'm.gguf', 'muon.yaml', '--out', 'x.gguf'], 1, /'optimizer: muon' is for whole matrices/],
   ];
   writeFileSync(at('bad.yaml'), 'model: {lairs: 2}\n');
+  writeFileSync(at('muon.yaml'), 'data: {train: [more.jsonl]}\ntrain: {epochs: 1, optimizer: muon}\n');
   writeFileSync(at('huge.yaml'), config().replace('layers: 2, embed: 64', 'layers: 200, embed: 16384'));
   writeFileSync(at('lines.yaml'), config().replace('[data.jsonl], v', '[lines.jsonl], v'));
   writeFileSync(at('bare.yaml'), config().replace('[data.jsonl], v', '[bare.jsonl], v'));

@@ -158,6 +158,41 @@ static void test_muon_makes_a_matrix_orthogonal(void **state)
     gemm_scratch_free(&scratch);
 }
 
+/* Its momentum took in gradients of any norm, whatever 'clip' said. */
+static void test_muon_clips_gradients(void **state)
+{
+    enum { ROWS = 3, COLUMNS = 2 };
+    const struct train_adam a = {.rate = 0.1f, .beta1 = 0.9f, .scale = 0.25f};
+    const struct train_kernels *k;
+    struct gemm_scratch scratch;
+    struct error err;
+    float w[ROWS * COLUMNS] = {0}, m[ROWS * COLUMNS] = {0}, g[] = {8, 2, -4, 1, 6, -3}, work[64];
+    (void)state;
+    assert_true(muon_work(ROWS, COLUMNS) <= 64);
+    assert_int_equal(train_kernels_select(NULL, &k, &err), 0);
+    assert_int_equal(gemm_scratch_create(&scratch, &err), 0);
+    muon(k, &a, ROWS, COLUMNS, w, m, g, work, &scratch);
+    assert_true(fabsf(m[0] - 0.1f * 0.25f * 8) < 1e-6f);
+    assert_true(w[0] < 0 && fabsf(w[0]) < 0.1f);
+    gemm_scratch_free(&scratch);
+}
+
+/* What its steps take was not in what is said before memory is taken. */
+static void test_muon_is_in_the_plan(void **state)
+{
+    enum { THREADS = 2, FEW = 32, MANY = 48 };
+    struct rig adam, muon;
+    (void)state;
+    rig_create(&adam, THREADS);
+    optimizer = "muon";
+    rig_create(&muon, THREADS);
+    optimizer = "adamw";
+    assert_int_equal(muon.run.plan.optimizer - adam.run.plan.optimizer,
+        THREADS * sizeof(float) * (2 * FEW * FEW + 2 * FEW * MANY));
+    rig_free(&adam);
+    rig_free(&muon);
+}
+
 /* ---- Checkpoints that are not what they should be ---- */
 static void expect_refused(struct rig *r, const char *path, const char *why)
 {
@@ -343,6 +378,8 @@ int main(void)
         cmocka_unit_test(test_a_killed_run_goes_on_to_the_same_bit),
         cmocka_unit_test(test_muon_learns_and_goes_on_to_the_same_bit),
         cmocka_unit_test(test_muon_makes_a_matrix_orthogonal),
+        cmocka_unit_test(test_muon_clips_gradients),
+        cmocka_unit_test(test_muon_is_in_the_plan),
         cmocka_unit_test(test_a_corrupt_checkpoint_is_refused),
         cmocka_unit_test(test_a_checkpoint_of_another_run_is_refused),
         cmocka_unit_test(test_a_full_disk_leaves_the_old_checkpoint),
