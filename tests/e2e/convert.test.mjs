@@ -378,6 +378,7 @@ test('what is not known or does not fit is said by its name, and no file is left
   adapter('lora.odd', {}, { ...half('1.self_attn.q_proj', 'B', 64, 2), ...half('0.linear_attn.in_proj_z', 'A', 2, 32), ...half('0.linear_attn.in_proj_z', 'B', 32, 2) });
   fails(/linear_attn.in_proj_z.lora_.* changes nothing that is known/, 'convert', 'lora.odd', 'x.gguf', '--base', 'odd.kind');
   fails(/YaRN has 'truncate'/, 'convert', kind('gptoss', { rope_scaling: { rope_type: 'yarn', factor: 4, truncate: true } }), 'x.gguf');
+  fails(/'original_max_position_embeddings' is not a number from 2 /, 'convert', kind('phi3', { original_max_position_embeddings: 1, rope_scaling: { type: 'longrope' } }), 'x.gguf');
   fails(/'hidden_act' is gelu/, 'convert', config({ hidden_act: 'gelu' }), 'x.gguf');
   fails(/'quantization_config'/, 'convert', config({ quantization_config: { bits: 4 } }), 'x.gguf');
   fails(/positions by 'dynamic'/, 'convert', config({ rope_scaling: { type: 'dynamic', factor: 2 } }), 'x.gguf');

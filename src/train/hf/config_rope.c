@@ -48,11 +48,11 @@ static int linear_write(const struct positions *p, struct error *err)
     return 0;
 }
 
-/* The positions that the model was first trained on. */
+/* The positions that the model was first trained on; what divides by the logarithm of 1 is none. */
 static int original_read(const struct positions *p, double fallback, double *out, struct error *err)
 {
     static const char name[] = "original_max_position_embeddings";
-    return hf_number(hf_given(p->how, name) ? p->how : p->c->root, name, fallback, 1, INT32_MAX, out, err);
+    return hf_number(hf_given(p->how, name) ? p->how : p->c->root, name, fallback, 2, INT32_MAX, out, err);
 }
 
 static int llama3_write(const struct positions *p, struct error *err)
