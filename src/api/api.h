@@ -42,7 +42,8 @@ struct api_call {
     struct access_entry *entry; /* of the access log; NULL: none. Lives as long as `http` */
     bool identified;
     struct govern_identity identity;
-    const struct responses_fetched *fetched; /* what its body names, once it was read; NULL: nothing was */
+    struct responses_fetched *fetched; /* what its body names; NULL: nothing was read yet */
+    bool gone; /* its client left while something was read: nothing more is read for it */
 };
 /* An error in the call's shape; finishes the request. */
 void api_error(const struct api_call *c, int status, struct str message);

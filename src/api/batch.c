@@ -51,8 +51,7 @@ struct line {
     char *custom_id;
     struct arena *arena; /* the request's, until the exchange has it */
     struct str body;
-    bool fetching; /* what it names is read from the state */
-    bool dropped;  /* meanwhile: it is in no batch any more */
+    bool fetching; /* what it names is read from the state; `api.gone`: it is in no batch any more */
 };
 
 static int file_error(const char *path, struct error *err)
@@ -161,7 +160,7 @@ static void line_drop(struct line *l)
         line_free(l);
         return;
     }
-    l->dropped = true;
+    l->api.gone = true;
     list_remove(&l->link);
     l->batch->n_running--;
 }
@@ -316,7 +315,7 @@ static void on_fetched(void *ctx)
 {
     struct line *l = ctx;
     l->fetching = false;
-    if (!l->dropped) {
+    if (!l->api.gone) {
         line_read(l);
         return;
     }

@@ -512,13 +512,12 @@ static void go(const struct api_call *c, struct arena *a)
 struct fetching {
     struct api_call api;
     struct arena *arena;
-    bool gone;
 };
 
 static void on_fetched(void *ctx)
 {
     struct fetching *f = ctx;
-    if (f->gone)
+    if (f->api.gone)
         arena_free(f->arena);
     else
         go(&f->api, f->arena);
@@ -528,7 +527,7 @@ static void on_fetched(void *ctx)
 static void on_fetcher_gone(void *ctx)
 {
     struct fetching *f = ctx;
-    f->gone = true;
+    f->api.gone = true;
     http_request_release(f->api.http);
 }
 

@@ -113,55 +113,9 @@ int api_responses_again(
     return rc;
 }
 
-/* ---- Fetched ---- */
+/* ---- Looking ---- */
 
-/* What a body names, each once; in its arena. */
-struct fetched {
-    struct str id;
-    struct store_response row;
-    int code;
-};
-struct responses_fetched {
-    struct api_call *call;
-    struct arena *arena;
-    struct fetched *list;
-    size_t n, done;
-    void (*fn)(void *ctx);
-    void *ctx;
-};
-
-static void fetch_next(struct responses_fetched *f);
-
-static void on_fetched(void *ctx, int code)
-{
-    struct responses_fetched *f = ctx;
-    f->list[f->done++].code = code;
-    fetch_next(f);
-}
-
-static void fetch_next(struct responses_fetched *f)
-{
-    struct exchange_shard *shard = f->call->shard->exchange;
-    struct error err;
-    for (; f->done < f->n; f->done++) {
-        struct fetched *one = &f->list[f->done];
-        one->code = store_response_seek(shard->store, one->id, api_key_id(f->call), f->arena, &one->row,
-            (struct store_done){shard->loop, on_fetched, f}, &err);
-        if (one->code == 0)
-            return;
-    }
-    f->fn(f->ctx);
-}
-
-static const struct fetched *fetched_find(const struct responses_fetched *f, struct str id)
-{
-    for (size_t i = 0; f && i < f->n; i++)
-        if (str_eq(f->list[i].id, id))
-            return &f->list[i];
-    return NULL;
-}
-
-static int no_response(struct str id, struct error *err)
+int api_responses_none(struct str id, struct error *err)
 {
     return error_set(err, ERROR_NOT_FOUND,
         "there is no response '" STR_FMT
@@ -169,210 +123,6 @@ static int no_response(struct str id, struct error *err)
         "key",
         STR_ARG(str_slice(id, 0, 80)));
 }
-
-static int kept_find(
-    const struct api_call *c, struct arena *a, struct str id, struct store_response *out, struct error *err)
-{
-    const struct fetched *f = fetched_find(c->fetched, id);
-    if (!f)
-        return store_response_find(c->shard->exchange->store, id, api_key_id(c), a, out, err);
-    *out = f->row;
-    return f->code == ERROR_NOT_FOUND ? no_response(id, err)
-           : f->code                  ? error_set(err, f->code, "the state could not be read: try again")
-                                      : 0;
-}
-
-/* ---- Going on ---- */
-
-/* The kept response; `input` and `output` are its two lists. */
-static int find(const struct api_call *c, struct arena *a, struct str id, const json_t **input,
-    const json_t **output, struct error *err)
-{
-    struct store_response kept;
-    json_t *read_input, *read_body;
-    if (api_content_ms(c) == 0)
-        return error_set(err, ERROR_UNSUPPORTED,
-            "'previous_response_id' and item_reference want responses to be kept, which 'retention: "
-            "{content: "
-            "none}' forbids: set it to a time such as 1d, or send the whole conversation");
-    int rc = kept_find(c, a, id, &kept, err);
-    if (rc)
-        return rc == ERROR_NOT_FOUND ? (err->code = ERROR_INVALID) : rc;
-    rc = json_read_in(a, kept.input, &read_input, err);
-    if (rc == 0)
-        rc = json_read_in(a, kept.body, &read_body, err);
-    if (rc)
-        return rc;
-    *input = read_input;
-    *output = json_object_get(read_body, "output");
-    return 0;
-}
-
-static const json_t *item_of(const json_t *list, struct str id)
-{
-    for (size_t i = 0; i < json_array_size(list); i++)
-        if (str_eq(json_str(json_object_get(json_array_get(list, i), "id")), id))
-            return json_array_get(list, i);
-    return NULL;
-}
-
-/* An item's id holds that of its response: msg_ID_0. */
-static struct str response_of(struct arena *a, struct str item_id)
-{
-    struct str rest = item_id, of = STR_NONE;
-    if (str_split(&rest, '_', &of))
-        str_split(&rest, '_', &of);
-    return arena_printf(a, "resp_" STR_FMT, STR_ARG(str_slice(of, 0, 64)));
-}
-
-static int item_find(
-    const struct api_call *c, struct arena *a, struct str id, const json_t **out, struct error *err)
-{
-    const json_t *input, *output;
-    int rc = find(c, a, response_of(a, id), &input, &output, err);
-    if (rc)
-        return rc;
-    *out = item_of(output, id);
-    if (!*out)
-        *out = item_of(input, id);
-    return *out ? 0
-                : error_set(
-                      err, ERROR_INVALID, "there is no item '" STR_FMT "'", STR_ARG(str_slice(id, 0, 80)));
-}
-
-static void write_all(struct json_writer *w, const json_t *list)
-{
-    for (size_t i = 0; i < json_array_size(list); i++)
-        json_write_value(w, json_array_get(list, i));
-}
-
-/* The request's own input, what it refers to in its place. */
-static int own_write(
-    const struct api_call *c, struct arena *a, struct json_writer *w, const json_t *input, struct error *err)
-{
-    if (json_is_string(input)) {
-        json_object_begin(w);
-        json_key(w, "role");
-        json_write_text(w, "user");
-        json_key(w, "content");
-        json_write_value(w, input);
-        json_object_end(w);
-    }
-    for (size_t i = 0; i < json_array_size(input); i++) {
-        const json_t *item = json_array_get(input, i);
-        if (str_is(json_str(json_object_get(item, "type")), "item_reference")) {
-            int rc = item_find(c, a, json_str(json_object_get(item, "id")), &item, err);
-            if (rc)
-                return error_wrap(err, "input[%zu]", i);
-        }
-        json_write_value(w, item);
-    }
-    return 0;
-}
-
-static int joined_write(
-    const struct api_call *c, struct arena *a, const json_t *root, struct buf *out, struct error *err)
-{
-    struct json_writer w;
-    const json_t *input = NULL, *output = NULL;
-    struct str previous;
-    const char *key;
-    json_t *value;
-    int rc = json_get_str(root, "previous_response_id", &previous, err);
-    if (rc == 0 && previous.len > 0)
-        rc = find(c, a, previous, &input, &output, err);
-    if (rc)
-        return rc;
-    json_writer_init(&w, out);
-    json_object_begin(&w);
-    json_object_foreach((json_t *)(uintptr_t)root, key, value)
-    {
-        json_key(&w, key);
-        if (!str_is(str_from(key), "input")) {
-            json_write_value(&w, value);
-            continue;
-        }
-        json_array_begin(&w);
-        write_all(&w, input);
-        write_all(&w, output);
-        rc = own_write(c, a, &w, value, err);
-        if (rc)
-            return rc;
-        json_array_end(&w);
-    }
-    json_object_end(&w);
-    return out->failed ? error_set(err, ERROR_LIMIT,
-                             "the conversation has grown over %zu bytes: begin a new one", out->max)
-                       : 0;
-}
-
-static bool refers(const json_t *root)
-{
-    const json_t *input = json_object_get(root, "input");
-    const json_t *previous = json_object_get(root, "previous_response_id");
-    bool any = previous && !json_is_null(previous);
-    for (size_t i = 0; i < json_array_size(input) && !any; i++)
-        any = str_is(json_str(json_object_get(json_array_get(input, i), "type")), "item_reference");
-    return any;
-}
-
-/* Nearly every request refers to nothing and is not read twice. */
-static bool may_refer(struct str body)
-{
-    return str_find(body, STR("previous_response_id")) != SIZE_MAX ||
-           str_find(body, STR("item_reference")) != SIZE_MAX;
-}
-
-static void fetched_add(struct responses_fetched *f, struct str id)
-{
-    if (id.len > 0 && !fetched_find(f, id))
-        f->list[f->n++] = (struct fetched){.id = id};
-}
-
-/* What is wrong with the body is told by who reads it then. */
-bool api_responses_fetch(
-    struct api_call *c, struct arena *a, struct str body, void (*done)(void *ctx), void *ctx)
-{
-    const json_t *root;
-    struct error err;
-    if (api_content_ms(c) == 0 || !may_refer(body) || api_body_read(a, body, &root, &err))
-        return false;
-    const json_t *input = json_object_get(root, "input");
-    struct responses_fetched *f = arena_new(a, struct responses_fetched);
-    *f = (struct responses_fetched){.call = c, .arena = a, .fn = done, .ctx = ctx};
-    f->list = arena_try_alloc(a, json_array_size(input) + 1, sizeof *f->list);
-    if (!f->list)
-        return false;
-    fetched_add(f, json_str(json_object_get(root, "previous_response_id")));
-    for (size_t i = 0; i < json_array_size(input); i++) {
-        const json_t *item = json_array_get(input, i);
-        if (str_is(json_str(json_object_get(item, "type")), "item_reference"))
-            fetched_add(f, response_of(a, json_str(json_object_get(item, "id"))));
-    }
-    c->fetched = f;
-    if (f->n > 0)
-        fetch_next(f);
-    return f->n > 0;
-}
-
-int api_responses_join(const struct api_call *c, struct arena *a, struct str *body, struct error *err)
-{
-    const json_t *root;
-    struct buf joined;
-    if (!may_refer(*body))
-        return 0;
-    int rc = api_body_read(a, *body, &root, err);
-    if (rc || !refers(root))
-        return rc;
-    buf_init(&joined, LIMIT_HTTP_BODY);
-    rc = joined_write(c, a, root, &joined, err);
-    if (rc == 0 && arena_try_copy(a, buf_str(&joined), body))
-        rc = error_set(err, ERROR_MEMORY, "no memory for the request");
-    buf_free(&joined);
-    return rc;
-}
-
-/* ---- Looking ---- */
 
 static void items_write(const json_t *list, size_t from, size_t n, bool ascending, bool more, struct buf *out)
 {
@@ -432,7 +182,7 @@ struct looking {
     struct arena *arena;
     struct str id;
     struct store_response kept;
-    bool gone, of_input;
+    bool of_input;
 };
 
 static void on_looked(void *ctx, int code)
@@ -441,16 +191,16 @@ static void on_looked(void *ctx, int code)
     struct error err;
     struct buf out;
     buf_init(&out, 2 * LIMIT_STORE_RESPONSE);
-    int rc = code == ERROR_NOT_FOUND ? no_response(l->id, &err)
+    int rc = code == ERROR_NOT_FOUND ? api_responses_none(l->id, &err)
              : code                  ? error_set(&err, code, "the state could not be read: try again")
                                      : 0;
-    if (rc == 0 && !l->gone && l->of_input)
+    if (rc == 0 && !l->api.gone && l->of_input)
         rc = items_read(&l->api, l->arena, l->kept.input, &out, &err);
     else if (rc == 0)
         buf_append_str(&out, l->kept.body);
-    if (!l->gone && rc)
+    if (!l->api.gone && rc)
         api_error(&l->api, exchange_status(rc), str_from(err.message));
-    else if (!l->gone)
+    else if (!l->api.gone)
         api_reply_json(&l->api, 200, &out);
     buf_free(&out);
     arena_free(l->arena);
@@ -460,7 +210,7 @@ static void on_looked(void *ctx, int code)
 static void on_looker_gone(void *ctx)
 {
     struct looking *l = ctx;
-    l->gone = true;
+    l->api.gone = true;
     http_request_release(l->api.http);
 }
 

@@ -223,8 +223,10 @@ int store_response_find(struct store *s, struct str id, struct str key_id, struc
     struct store_response *out, struct error *err)
 {
     struct store_cursor cursor = {.wall_ms = (int64_t)str_hash(id)};
-    struct store_kept *rows = arena_alloc(a, STORE_PAGE * sizeof *rows);
+    struct store_kept *rows = arena_try_alloc(a, STORE_PAGE, sizeof *rows);
     size_t n;
+    if (!rows)
+        return error_set(err, ERROR_LIMIT, "no memory for a kept response");
     int rc = s->backend->ops->page(s->backend, &store_list_responses, &cursor, a, rows, &n, err);
     for (size_t i = 0; i < n && rc == 0; i++) {
         if (!str_eq(rows[i].response.id, id) || !str_eq(rows[i].response.key_id, key_id))

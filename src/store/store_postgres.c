@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/must.h"
 #include "store/store_ops.h"
 
 #define LOCK_CLASS "1466263922" /* "Weir" */
@@ -267,14 +268,10 @@ static void postgres_close(struct store_backend *b)
 
 static int postgres_open(struct str rest, struct store_backend **out, struct error *err)
 {
-    struct postgres *p = calloc(1, sizeof *p);
-    if (!p)
-        abort();
+    struct postgres *p = must(calloc(1, sizeof *p));
     p->backend.ops = &store_postgres_ops;
     pthread_mutex_init(&p->mutex, NULL);
-    p->url = calloc(1, sizeof SCHEME + rest.len);
-    if (!p->url)
-        abort();
+    p->url = must(calloc(1, sizeof SCHEME + rest.len));
     memcpy(p->url, SCHEME, sizeof SCHEME - 1);
     memcpy(p->url + sizeof SCHEME - 1, rest.data, rest.len);
     int rc = connection_open(p, &p->writer, err);
@@ -299,15 +296,18 @@ static bool postgres_exists(struct str rest)
 }
 
 /* Several gateways may share this state, so that a claim is a number; the writer's session takes its lock
- * with the next group, which is store_ledger_recover's. */
+ * with the next group, which is store_ledger_recover's. A server to which the state was restored counts
+ * transactions anew: marks that are ahead of it would be read again and again. */
 static int postgres_claim(struct store_backend *b, struct error *err)
 {
+    static const char sql[] =
+        "UPDATE spend SET changed = 0 WHERE changed >= txid_snapshot_xmax(txid_current_snapshot());"
+        "SELECT nextval('gateways')";
     struct postgres *p = from_backend(b);
-    int64_t number = 0;
     pthread_mutex_lock(&p->mutex);
-    int rc = p->gateway ? 0 : run_number(p->reader, "SELECT nextval('gateways')", &number, err);
-    if (rc == 0 && number)
-        p->gateway = (int)number;
+    int64_t number = p->gateway;
+    int rc = number ? 0 : run_number(p->reader, sql, &number, err);
+    p->gateway = (int)number;
     pthread_mutex_unlock(&p->mutex);
     return rc;
 }

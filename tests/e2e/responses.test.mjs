@@ -202,14 +202,14 @@ test('the local model: whole, streamed, cut off', { skip }, async () => {
 
 // ---- Responses that are kept ----
 
-async function withKeeper(retention, run, { auth = false } = {}) {
+async function withKeeper(retention, run, { auth = false, more = '' } = {}) {
   const folder = makeFolder();
   const env = { SIM_KEY: 'sk-simulated' };
   const key = (name) => execFileSync(weir, ['keys', 'create', '--name', name, '--state', `sqlite:${join(folder, 'weir.db')}`])
     .toString().match(/\S{20,}/)[0];
   const keys = auth ? [key('one'), key('two')] : ['none'];
   const keeper = await Gateway.start(
-    `${auth ? 'auth: keys\n' : ''}retention: {content: ${retention}}
+    `${more}${auth ? 'auth: keys\n' : ''}retention: {content: ${retention}}
 providers: {sim: {kind: openai, base_url: "${cloud.url}/v1", api_key: "\${SIM_KEY}"}}
 models:
   - {name: house, file: "${makeModel(folder)}", context: 2048}
@@ -251,6 +251,30 @@ test('a conversation goes on from a response that was kept', { skip }, () => wit
   await assert.rejects(c.responses.retrieve(not.id), OpenAI.NotFoundError);
   cloud.behaviour = {};
 }));
+
+test('a body that refers to very much held the gateway up', { skip }, () => withKeeper('1d', async ([c]) => {
+  const refer = (n, id) => c.responses.create({
+    model: 'gpt', input: Array.from({ length: n }, (_, i) => ({ type: 'item_reference', id: id(i) })) });
+  // Each was compared with all others, and what is kept was read once more for each that named it.
+  await assert.rejects(refer(200000, (i) => `msg_${i}_0`), (e) => e.status === 400 && /200000 items.*4096/.test(e.message));
+  cloud.behaviour = { text: ['first'] };
+  const first = await c.responses.create({ model: 'gpt', input: 'x'.repeat(1 << 20) });
+  cloud.behaviour = {};
+  await refer(1000, () => first.output[0].id);
+  assert.equal(JSON.stringify(body().messages).match(/first/g).length, 1000);
+  // What cannot be had ends it, and is named.
+  await assert.rejects(refer(4000, (i) => (i === 2 ? 'msg_none_0' : first.output[0].id)),
+    (e) => e.status === 400 && e.message.includes('input[2]') && e.message.includes('resp_none'));
+}));
+
+test('a gateway that ended while several responses were looked up asked a state that was closed', { skip }, () => withKeeper('1d', async ([c], g) => {
+  const kept = await Promise.all(Array.from({ length: 40 }, (_, i) => c.responses.create({ model: 'gpt', input: `${i} ${'x'.repeat(200000)}` })));
+  const input = kept.map((r) => ({ type: 'item_reference', id: r.output[0].id }));
+  const asked = Array.from({ length: 30 }, () => c.responses.create({ model: 'gpt', input }).catch((e) => e));
+  await sleep(100);
+  await g.stop(); // fails where it does not end well
+  await Promise.all(asked);
+}, { more: 'drain_timeout: 0s\n' }));
 
 test('what was said before keeps a conversation inside as well', { skip }, () => withKeeper('1d', async ([c]) => {
   const first = await c.responses.create({ model: 'house', max_output_tokens: 4, input: 'My SSN is 536-22-8145.' });

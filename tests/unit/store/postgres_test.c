@@ -195,6 +195,29 @@ static void test_living_gateways_are_left_alone(void **state)
     store_close(three);
 }
 
+/* A server to which the state was restored counts transactions anew: all that had been spent before was read
+ * again at each look. */
+static void test_marks_of_a_restored_state_are_not_ahead(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = fixture_open(f);
+    struct error err;
+    int64_t mark = 0, rows[2] = {0, 0};
+    spend_request(f, s, "before", "k", 3, false);
+    store_close(s);
+    server_sql("UPDATE weir.spend SET changed = 1000000000");
+    s = fixture_open(f);
+    assert_int_equal(store_claim(s, &err), 0);
+    assert_int_equal(store_spend_changes(s, &mark, -1, spend_count, rows, &err), 0);
+    assert_int_equal(rows[0], 1);
+    assert_int_equal(store_spend_changes(s, &mark, -1, spend_count, rows, &err), 0);
+    assert_int_equal(rows[0], 1);
+    spend_request(f, s, "after", "k", 4, false);
+    assert_int_equal(store_spend_changes(s, &mark, -1, spend_count, rows, &err), 0);
+    assert_int_equal(rows[0], 2);
+    store_close(s);
+}
+
 static void test_newer_schema(void **state)
 {
     struct fixture *f = *state;
@@ -296,6 +319,7 @@ int main(void)
         ON(test_living_gateways_are_left_alone),
         ON(test_schema_3_becomes_this_one),
         ON(test_newer_schema),
+        ON(test_marks_of_a_restored_state_are_not_ahead),
         ON(test_processes_make_it_at_once),
     };
     const struct CMUnitTest without[] = {cmocka_unit_test(test_no_server)};
