@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/rand.h"
 
 /* ---- Writing. ---- */
 
@@ -50,15 +51,15 @@ int store_sqlite_bind(sqlite3_stmt *s, int index, const struct store_field *f, c
     return SQLITE_MISUSE;
 }
 
-/* Another process, or a run of rows, may have given the same number in the same millisecond: then one further
- * on.
- */
+/* Another process, or a run of rows, may have given the same number in the same millisecond: then one
+ * anywhere else. (What stands a run further on is as likely taken by the next run, and so on: rows were
+ * lost.) */
 static int step(struct sqlite *q, sqlite3_stmt *s)
 {
     int code = sqlite3_step(s);
     for (int again = 0; code == SQLITE_CONSTRAINT_PRIMARYKEY && again < 100; again++) {
         sqlite3_reset(s);
-        q->ids += STORE_SQLITE_RUN;
+        q->ids = (uint32_t)rand_u64();
         code = sqlite3_step(s);
     }
     return code;
