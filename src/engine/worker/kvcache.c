@@ -144,15 +144,23 @@ static void kv_copy_rows(struct kv_layer *l, int32_t from_slot, int32_t to_slot,
     }
 }
 
+/* Of a page, all heads: its keys, its values. */
+static void page_bytes(const struct kv_layer *l, size_t *k, size_t *v)
+{
+    const size_t rows = (size_t)l->spec.n_heads * (size_t)l->n_rows;
+    *k = rows * l->k_row;
+    *v = l->spec.latent ? 0 : rows * l->v_row;
+}
+
 static void kv_copy(void *layer, int32_t from_page, int32_t to_page)
 {
     struct kv_layer *l = layer;
-    const size_t rows = (size_t)l->spec.n_heads * (size_t)l->n_rows;
-    const size_t k = rows * l->k_row, v = rows * l->v_row;
+    size_t k, v;
+    page_bytes(l, &k, &v);
     if (!l->pages)
         return;
     l->backend->ops->copy(l->keys + (size_t)to_page * k, l->keys + (size_t)from_page * k, k);
-    if (!l->spec.latent)
+    if (v > 0)
         l->backend->ops->copy(l->values + (size_t)to_page * v, l->values + (size_t)from_page * v, v);
 }
 
@@ -160,8 +168,8 @@ static void kv_copy(void *layer, int32_t from_page, int32_t to_page)
 static size_t kv_page_save(const void *layer, int32_t page, char *to)
 {
     const struct kv_layer *l = layer;
-    const size_t rows = (size_t)l->spec.n_heads * (size_t)l->n_rows;
-    const size_t k = rows * l->k_row, v = l->spec.latent ? 0 : rows * l->v_row;
+    size_t k, v;
+    page_bytes(l, &k, &v);
     if (to) {
         l->backend->ops->copy(to, l->keys + (size_t)page * k, k);
         l->backend->ops->copy(to + k, l->values + (size_t)page * v, v);
@@ -169,13 +177,14 @@ static size_t kv_page_save(const void *layer, int32_t page, char *to)
     return k + v;
 }
 
-static void kv_page_load(void *layer, int32_t page, const char *from)
+static size_t kv_page_load(void *layer, int32_t page, const char *from)
 {
     struct kv_layer *l = layer;
-    const size_t rows = (size_t)l->spec.n_heads * (size_t)l->n_rows;
-    const size_t k = rows * l->k_row, v = l->spec.latent ? 0 : rows * l->v_row;
+    size_t k, v;
+    page_bytes(l, &k, &v);
     l->backend->ops->copy(l->keys + (size_t)page * k, from, k);
     l->backend->ops->copy(l->values + (size_t)page * v, from + k, v);
+    return k + v;
 }
 
 /* `written` comes along: rows behind `length` that were written over are lost to the copy as well. Pages are

@@ -19,20 +19,27 @@ struct model_spill {
     int32_t n_waiting;
 };
 
-/* A page's tokens follow on from its parent's name; a first one's from whose they are. */
+/* Whose they are: what the first page's tokens follow on from. */
+static void kin_name(const struct model_state *s, const struct pages_kin *kin, struct spill_name *out)
+{
+    spill_name(s->spill->file, NULL, &kin->scope, sizeof kin->scope, out);
+    for (int32_t i = 0; i < s->model->info.n_adapters; i++) {
+        const float scale = kin->scales ? kin->scales[i] : 0;
+        spill_name(s->spill->file, out, &scale, sizeof scale, out);
+    }
+}
+
+/* A page's tokens follow on from its parent's name. */
 static void page_name(const struct model_state *s, int32_t parent, const struct pages_kin *kin,
     const int32_t *tokens, struct spill_name *out)
 {
     const struct model_spill *own = s->spill;
-    struct spill_name whose;
+    struct spill_name before;
     if (parent < 0)
-        spill_name(own->file, NULL, &kin->scope, sizeof kin->scope, &whose);
-    for (int32_t i = 0; parent < 0 && i < s->model->info.n_adapters; i++) {
-        const float scale = kin->scales ? kin->scales[i] : 0;
-        spill_name(own->file, &whose, &scale, sizeof scale, &whose);
-    }
-    spill_name(
-        own->file, parent < 0 ? &whose : &own->names[parent], tokens, PAGE_POSITIONS * sizeof *tokens, out);
+        kin_name(s, kin, &before);
+    else
+        before = own->names[parent];
+    spill_name(own->file, &before, tokens, PAGE_POSITIONS * sizeof *tokens, out);
 }
 
 static void page_known(void *ctx, int32_t page)
@@ -54,7 +61,7 @@ static void page_write(struct model_state *s, int32_t page)
     struct model_spill *own = s->spill;
     own->n_waiting -= own->waits[page];
     own->waits[page] = false;
-    if (spill_has(own->file, &own->names[page]))
+    if (!spill_wants(own->file, &own->names[page]))
         return;
     char *to = spill_page(own->file);
     for (int32_t i = 0; i < s->model->n_states; i++)
@@ -89,11 +96,8 @@ static bool page_read(struct model_state *s, int32_t page, const struct spill_na
     if (!spill_read(s->spill->file, name))
         return false;
     const char *from = spill_page(s->spill->file);
-    for (int32_t i = 0; i < s->model->n_states; i++) {
-        const struct state_ops *ops = state_kinds[s->model->states[i].kind];
-        ops->page_load(s->layers[i], page, from);
-        from += ops->page_save(s->layers[i], page, NULL);
-    }
+    for (int32_t i = 0; i < s->model->n_states; i++)
+        from += state_kinds[s->model->states[i].kind]->page_load(s->layers[i], page, from);
     return true;
 }
 

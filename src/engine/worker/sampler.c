@@ -222,7 +222,7 @@ static struct candidates gather_first(const struct sampler *s, const float *logi
 /* What the first filter leaves, where that is top-k, without a list of the whole vocabulary. */
 static struct candidates gather_for(const struct sampler *s, const float *logits)
 {
-    const int32_t k = s->filters.top_k > s->filters.min_keep ? s->filters.top_k : s->filters.min_keep;
+    const int32_t k = filters_first(&s->filters);
     const bool first = s->drawing.mirostat == 0 && !(s->filters.top_n_sigma > 0);
     return first && k < s->n_vocab / 8 ? gather_first(s, logits, k) : gather(s, logits);
 }

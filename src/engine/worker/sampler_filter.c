@@ -228,7 +228,7 @@ void candidates_filter(struct candidates *c, const struct sampler_filters *f, st
     if (f->top_n_sigma > 0)
         top_n_sigma(c, f->top_n_sigma, f->min_keep);
     if (f->top_k < c->n)
-        candidates_first(c, f->top_k > f->min_keep ? f->top_k : f->min_keep);
+        candidates_first(c, filters_first(f));
     if (f->typical_p < 1)
         typical(c, f->typical_p, f->min_keep);
     if (f->top_p < 1)

@@ -34,6 +34,11 @@ struct sampler_filters {
     float top_n_sigma, typical_p, top_p, min_p, xtc_probability, xtc_threshold;
     int32_t top_k, min_keep;
 };
+/* So many does top-k leave. */
+static inline int32_t filters_first(const struct sampler_filters *f)
+{
+    return f->top_k > f->min_keep ? f->top_k : f->min_keep;
+}
 void candidates_filter(struct candidates *c, const struct sampler_filters *f, struct rand_pcg *random);
 
 /* ---- Drawing ---- */

@@ -144,8 +144,17 @@ struct conditional {
     }
 #define ALL UINT64_MAX
 
-/* What is written goes to the socket and the log; to the file of our own, if there is one, only by its place. The
- * whole register is compared, of which the kernel takes the lower half: so `other` is all that is less. */
+static int conditionals_add(scmp_filter_ctx ctx, const struct conditional *c, size_t n)
+{
+    int rc = 0;
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, c[i].call, c[i].n, c[i].args);
+    return rc;
+}
+
+/* What is written goes to the socket and the log; to the file of our own, if there is one, only by its place.
+ * The whole register is compared, of which the kernel takes the lower half: so `other` is all that is less.
+ */
 static int writing_allow(scmp_filter_ctx ctx, int own, uint64_t own_bytes)
 {
     const struct scmp_arg_cmp other = {0, SCMP_CMP_LT, (scmp_datum_t)own, 0},
@@ -160,10 +169,7 @@ static int writing_allow(scmp_filter_ctx ctx, int own, uint64_t own_bytes)
         {SCMP_SYS(pwrite64), 3, {same, {2, SCMP_CMP_LE, own_bytes, 0}, {3, SCMP_CMP_LE, own_bytes, 0}}},
         {SCMP_SYS(ftruncate), 2, {same, {1, SCMP_CMP_LE, own_bytes, 0}}},
     };
-    int rc = 0;
-    for (size_t i = 0; i < sizeof rules / sizeof *rules && rc == 0; i++)
-        rc = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, rules[i].call, rules[i].n, rules[i].args);
-    return rc;
+    return conditionals_add(ctx, rules, sizeof rules / sizeof *rules);
 }
 
 static int rules_add(scmp_filter_ctx ctx)
@@ -185,9 +191,7 @@ static int rules_add(scmp_filter_ctx ctx)
     int rc = 0;
     for (size_t i = 0; i < sizeof always_allowed / sizeof *always_allowed && rc == 0; i++)
         rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, always_allowed[i], 0);
-    for (size_t i = 0; i < sizeof conditionals / sizeof *conditionals && rc == 0; i++)
-        rc = seccomp_rule_add_array(
-            ctx, SCMP_ACT_ALLOW, conditionals[i].call, conditionals[i].n, conditionals[i].args);
+    rc = rc ? rc : conditionals_add(ctx, conditionals, sizeof conditionals / sizeof *conditionals);
     /* clone3 hides its flags behind a pointer: the C library falls back to clone. */
     if (rc == 0)
         rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);

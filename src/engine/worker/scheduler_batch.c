@@ -139,7 +139,7 @@ void batch_learn(struct scheduler *s, int64_t took_ns)
     if (read == 0)
         drafts_learn(s, took_ns);
     if (read > 0 || s->n_drafts == 0)
-        pace_learn(&s->pace, s->n_streams, read + s->n_drafts, took_ns);
+        pace_learn(&s->pace, s->n_streams, s->n_tokens - s->n_streams, took_ns);
 }
 
 void batch_keep(struct scheduler *s)

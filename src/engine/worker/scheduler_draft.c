@@ -65,6 +65,13 @@ static void slot_draft(struct scheduler *s, int32_t index)
             q->lookup, room < DRAFT_MOST ? room : DRAFT_MOST, slot->draft.tokens, slot->draft.odds);
 }
 
+/* Pages that the slot's next draft takes. */
+static int32_t draft_pages(const struct scheduler *s, int32_t index)
+{
+    const int32_t n = slot_pending(s, index) + s->slots[index].draft.taken;
+    return model_state_pages_needed(s->state, index, n + 1) - model_state_pages_needed(s->state, index, n);
+}
+
 /* The slot whose next draft is likeliest to be drawn; -1: there is none, or no pages for it. */
 static int32_t best_of(const struct scheduler *s, int32_t pages)
 {
@@ -74,8 +81,7 @@ static int32_t best_of(const struct scheduler *s, int32_t pages)
         const struct draft *d = &s->slots[i].draft;
         if (d->taken >= d->n || d->odds[d->taken] <= most)
             continue;
-        const int32_t n = slot_pending(s, i) + d->taken;
-        if (model_state_pages_needed(s->state, i, n + 1) - model_state_pages_needed(s->state, i, n) > pages)
+        if (draft_pages(s, i) > pages)
             continue;
         most = d->odds[d->taken];
         best = i;
@@ -118,9 +124,7 @@ void drafts_choose(struct scheduler *s, int32_t room, int32_t pages)
         if (index < 0)
             break;
         struct draft *d = &s->slots[index].draft;
-        const int32_t tokens = slot_pending(s, index) + d->taken;
-        pages -= model_state_pages_needed(s->state, index, tokens + 1) -
-                 model_state_pages_needed(s->state, index, tokens);
+        pages -= draft_pages(s, index);
         behind -= likely_behind(s, d);
         drawn += (double)d->odds[d->taken++];
         behind += likely_behind(s, d);
@@ -143,10 +147,10 @@ void drafts_choose(struct scheduler *s, int32_t room, int32_t pages)
  * drafts. At most half of the room goes to them, so that prompts get on. */
 void drafts_beside(struct scheduler *s, int32_t room, int32_t pages)
 {
-    const double otherwise = s->n_streams > 0 ? s->pace.alone / s->n_streams / 2 : 0;
     const int32_t most = room / 2 < SCHEDULER_DRAFTS ? room / 2 : SCHEDULER_DRAFTS;
-    if (most == 0 || s->pace.token <= 0 || !model_state_rewinds(s->state))
+    if (most == 0 || s->n_streams == 0 || s->pace.token <= 0 || !model_state_rewinds(s->state))
         return;
+    const double otherwise = s->pace.alone / s->n_streams / 2;
     for (int32_t i = 0; i < s->o.n_slots; i++)
         if (slot_generates(s, i))
             slot_draft(s, i);
@@ -155,9 +159,8 @@ void drafts_beside(struct scheduler *s, int32_t room, int32_t pages)
         struct draft *d = index < 0 ? NULL : &s->slots[index].draft;
         if (!d || (double)d->odds[d->taken] * otherwise <= s->pace.token)
             return;
-        const int32_t tokens = slot_pending(s, index) + d->taken++;
-        pages -= model_state_pages_needed(s->state, index, tokens + 1) -
-                 model_state_pages_needed(s->state, index, tokens);
+        pages -= draft_pages(s, index);
+        d->taken++;
     }
 }
 

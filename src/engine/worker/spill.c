@@ -91,18 +91,28 @@ static void record_hold(struct spill *s, struct record *r, const struct spill_na
     s->n_held++;
 }
 
-bool spill_has(struct spill *s, const struct spill_name *name)
+static struct record *record_use(struct spill *s, const struct spill_name *name)
 {
     struct record *r = record_find(s, name);
     if (!r)
-        return false;
+        return NULL;
     if (s->o.keep_ms > 0 && r->written_ms < clock_wall_ms() - s->o.keep_ms) {
         record_forget(s, r);
-        return false;
+        return NULL;
     }
     list_remove(&r->age);
     list_push_back(&s->ages, &r->age);
-    return true;
+    return r;
+}
+
+bool spill_has(struct spill *s, const struct spill_name *name)
+{
+    return record_use(s, name) != NULL;
+}
+
+bool spill_wants(struct spill *s, const struct spill_name *name)
+{
+    return !spill_has(s, name) && clock_mono_ms() >= s->rest_until;
 }
 
 void spill_forget(struct spill *s, const struct spill_name *name)
@@ -159,7 +169,7 @@ void spill_write(struct spill *s, const struct spill_name *name)
 {
     struct spill_head head = {.magic = SPILL_RECORD, .written_ms = clock_wall_ms()};
     unsigned char *page = (unsigned char *)spill_page(s);
-    if (clock_mono_ms() < s->rest_until || spill_has(s, name))
+    if (!spill_wants(s, name))
         return;
     struct list *place = list_empty(&s->empty) ? s->ages.next : s->empty.next;
     struct record *r = list_item(place, struct record, age);
@@ -193,7 +203,7 @@ static bool record_verify(struct spill *s, const struct spill_name *name)
 
 bool spill_read(struct spill *s, const struct spill_name *name)
 {
-    struct record *r = spill_has(s, name) ? record_find(s, name) : NULL;
+    struct record *r = record_use(s, name);
     if (!r)
         return false;
     const bool whole = read_all(s->o.fd, s->buffer, s->record_bytes, place_of(s, r));

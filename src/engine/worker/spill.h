@@ -42,12 +42,15 @@ void spill_name(const struct spill *s, const struct spill_name *parent, const vo
 
 /* That it is looked for counts as use: others are written over first. */
 bool spill_has(struct spill *s, const struct spill_name *name);
+/* Would a page of this name be written now? Not while writing rests after a failure, nor one that is there.
+ */
+bool spill_wants(struct spill *s, const struct spill_name *name);
 void spill_forget(struct spill *s, const struct spill_name *name);
 int32_t spill_count(const struct spill *s); /* pages in the file */
 
 /* Where a page stands to be written, and after it was read: page_bytes. */
 char *spill_page(struct spill *s);
-/* The page that stands there is kept by this name. It no longer stands there. */
+/* The page that stands there is kept by this name, if it is wanted. It no longer stands there. */
 void spill_write(struct spill *s, const struct spill_name *name);
 /* False: it is not in the file, or not whole. */
 bool spill_read(struct spill *s, const struct spill_name *name) MUST_USE;

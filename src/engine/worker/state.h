@@ -57,7 +57,7 @@ struct state_ops {
     /* What a page of a paged layer holds, as bytes: how many, written to `to` unless that is NULL; and back.
      */
     size_t (*page_save)(const void *layer, int32_t page, char *to);
-    void (*page_load)(void *layer, int32_t page, const char *from);
+    size_t (*page_load)(void *layer, int32_t page, const char *from);
     /* Slot `to` becomes what `from` would be after truncate(length), which reach allows; `from` stays. */
     void (*fork)(void *layer, int32_t from, int32_t to, int32_t length);
     /* Appends what the slot holds of positions < length, which reach allows. */

@@ -272,11 +272,11 @@ static void scores_multiply(
     const struct kernels *k = b->task->cpu->kernels;
     const struct kv_layer *l = b->task->op->kv.layer;
     const int32_t width = l->spec.k_width, tile = b->now.from / TILE_POSITIONS * TILE_POSITIONS;
-    const struct rows keys = rows_of(l, &b->now, true);
     memset(scores, 0, (size_t)n * TILE_POSITIONS * sizeof *scores);
     for (int32_t at = s.first / TILE_ROWS * TILE_ROWS; at < s.last; at += TILE_ROWS) {
         float *turned = b->parts.keys + (b->few ? 0 : at * width);
         if (b->few) {
+            const struct rows keys = rows_of(l, &b->now, true);
             keys_turn(k, l, &b->now, &keys, tile + at, turned, b->parts.row);
             rows_prefetch(&b->keys, at, TILE_ROWS);
         }
