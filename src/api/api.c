@@ -18,6 +18,13 @@ void api_id_headers(const struct api_call *c)
         http_reply_header(c->http, c->shape->id_header, str_from(c->request_id));
 }
 
+void api_on_gone(void *ctx)
+{
+    struct api_call *c = ctx;
+    c->gone = true;
+    http_request_release(c->http);
+}
+
 void api_reply_json(const struct api_call *c, int status, const struct buf *body)
 {
     api_id_headers(c);

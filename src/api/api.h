@@ -43,8 +43,10 @@ struct api_call {
     bool identified;
     struct govern_identity identity;
     struct responses_fetched *fetched; /* what its body names; NULL: nothing was read yet */
-    bool gone; /* its client left while something was read: nothing more is read for it */
+    bool gone; /* its client left meanwhile (api_on_gone): nobody waits for an answer */
 };
+/* For http_request_on_gone; ctx: a struct api_call that waits for the state. */
+void api_on_gone(void *ctx);
 /* An error in the call's shape; finishes the request. */
 void api_error(const struct api_call *c, int status, struct str message);
 void api_no_model(const struct api_call *c, struct str message); /* a 404 whose code names the model */

@@ -524,13 +524,6 @@ static void on_fetched(void *ctx)
     free(f);
 }
 
-static void on_fetcher_gone(void *ctx)
-{
-    struct fetching *f = ctx;
-    f->api.gone = true;
-    http_request_release(f->api.http);
-}
-
 void api_chat(const struct api_call *c)
 {
     struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
@@ -541,7 +534,7 @@ void api_chat(const struct api_call *c)
     struct fetching *f = must(calloc(1, sizeof *f));
     f->api = *c;
     f->arena = a;
-    http_request_on_gone(c->http, on_fetcher_gone, f);
+    http_request_on_gone(c->http, api_on_gone, &f->api);
     if (!c->shape->fetch(&f->api, a, http_request_body(c->http), on_fetched, f))
         on_fetched(f);
 }

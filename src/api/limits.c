@@ -23,7 +23,7 @@ enum { NAME_MOST = 64 };
 struct change {
     struct api_call api;
     struct arena *arena;
-    bool gone, deleted;
+    bool deleted;
     char kind, name[NAME_MOST]; /* 'k' and a key's id, 't' and a team's name */
     char secret[96];            /* of a new key */
     int pending;                /* rows that are not kept yet */
@@ -218,7 +218,7 @@ static void change_answer(struct change *d)
 
 static void change_end(struct change *d)
 {
-    if (!d->gone)
+    if (!d->api.gone)
         change_answer(d);
     arena_free(d->arena);
     free(d);
@@ -235,13 +235,6 @@ static void on_kept(void *ctx, int code)
         change_end(d);
 }
 
-static void on_gone(void *ctx)
-{
-    struct change *d = ctx;
-    d->gone = true;
-    http_request_release(d->api.http);
-}
-
 static struct change *change_begin(const struct api_call *c, char kind, struct str name)
 {
     struct change *d = must(calloc(1, sizeof *d));
@@ -250,7 +243,7 @@ static struct change *change_begin(const struct api_call *c, char kind, struct s
     d->kind = kind;
     if (name.len > 0 && name.len < sizeof d->name)
         memcpy(d->name, name.data, name.len);
-    http_request_on_gone(c->http, on_gone, d);
+    http_request_on_gone(c->http, api_on_gone, &d->api);
     return d;
 }
 

@@ -23,6 +23,7 @@ struct fetched {
 struct responses_fetched {
     const struct api_call *call;
     struct arena *arena;
+    const json_t *root; /* the body that names them */
     struct fetched *list;
     size_t n, done, bytes;
     void (*fn)(void *ctx);
@@ -88,16 +89,12 @@ static void fetched_add(struct responses_fetched *f, struct str id)
 
 static int fetch_failed(const struct fetched *one, struct error *err)
 {
-    switch (one->code) {
-    case ERROR_NOT_FOUND:
-        (void)api_responses_none(one->id, err);
-        return err->code = ERROR_INVALID; /* the request is wrong, its path is there */
-    case ERROR_LIMIT:
+    if (one->code == ERROR_LIMIT)
         return error_set(err, ERROR_LIMIT,
             "what the request goes on from is larger than %zu bytes: begin a new conversation", KEPT_MOST);
-    default:
-        return error_set(err, one->code, "the state could not be read: try again");
-    }
+    int rc = api_responses_unread(one->id, one->code, err);
+    return rc == ERROR_NOT_FOUND ? (err->code = ERROR_INVALID)
+                                 : rc; /* the request is wrong, its path is there */
 }
 
 /* ---- Going on ---- */
@@ -258,7 +255,7 @@ static int names_read(const struct api_call *c, struct arena *a, const json_t *r
             err, ERROR_INVALID, "'input' has %zu items: at most %d are allowed", n, LIMIT_MESSAGES);
     if (!f || !list)
         return error_set(err, ERROR_MEMORY, "no memory for the request");
-    *f = (struct responses_fetched){.call = c, .arena = a, .list = list};
+    *f = (struct responses_fetched){.call = c, .arena = a, .root = root, .list = list};
     if (previous.len > 0)
         fetched_add(f, previous);
     for (size_t i = 0; i < n; i++)
@@ -285,19 +282,23 @@ bool api_responses_fetch(
     return true;
 }
 
+/* The same of a body that was not fetched for; *out stays NULL where it refers to nothing. */
+static int names_of(const struct api_call *c, struct arena *a, struct str body,
+    struct responses_fetched **out, struct error *err)
+{
+    const json_t *root;
+    if (!may_refer(body))
+        return 0;
+    int rc = api_body_read(a, body, &root, err);
+    return rc || !refers(root) ? rc : names_read(c, a, root, out, err);
+}
+
 int api_responses_join(const struct api_call *c, struct arena *a, struct str *body, struct error *err)
 {
     struct responses_fetched *f = c->fetched;
-    const json_t *root;
     struct buf joined;
-    if (!may_refer(*body))
-        return 0;
-    int rc = api_body_read(a, *body, &root, err);
-    if (rc || !refers(root))
-        return rc;
-    if (!f)
-        rc = names_read(c, a, root, &f, err);
-    if (rc)
+    int rc = f ? 0 : names_of(c, a, *body, &f, err);
+    if (rc || !f)
         return rc;
     if (f->n > 0 && api_content_ms(c) == 0)
         return error_set(err, ERROR_UNSUPPORTED,
@@ -305,7 +306,7 @@ int api_responses_join(const struct api_call *c, struct arena *a, struct str *bo
             "{content: none}' forbids: set it to a time such as 1d, or send the whole conversation");
     fetch_now(f); /* all that was not */
     buf_init(&joined, LIMIT_HTTP_BODY);
-    rc = joined_write(f, root, &joined, err);
+    rc = joined_write(f, f->root, &joined, err);
     if (rc == 0 && arena_try_copy(a, buf_str(&joined), body))
         rc = error_set(err, ERROR_MEMORY, "no memory for the request");
     buf_free(&joined);

@@ -115,12 +115,13 @@ int api_responses_again(
 
 /* ---- Looking ---- */
 
-int api_responses_none(struct str id, struct error *err)
+int api_responses_unread(struct str id, int code, struct error *err)
 {
-    return error_set(err, ERROR_NOT_FOUND,
+    if (code != ERROR_NOT_FOUND)
+        return error_set(err, code, "the state could not be read: try again");
+    return error_set(err, code,
         "there is no response '" STR_FMT
-        "': it was deleted, is too old, was not stored, or belongs to another "
-        "key",
+        "': it was deleted, is too old, was not stored, or belongs to another key",
         STR_ARG(str_slice(id, 0, 80)));
 }
 
@@ -185,33 +186,30 @@ struct looking {
     bool of_input;
 };
 
-static void on_looked(void *ctx, int code)
+static void looked(struct looking *l, int code)
 {
-    struct looking *l = ctx;
     struct error err;
     struct buf out;
     buf_init(&out, 2 * LIMIT_STORE_RESPONSE);
-    int rc = code == ERROR_NOT_FOUND ? api_responses_none(l->id, &err)
-             : code                  ? error_set(&err, code, "the state could not be read: try again")
-                                     : 0;
-    if (rc == 0 && !l->api.gone && l->of_input)
+    int rc = code ? api_responses_unread(l->id, code, &err) : 0;
+    if (rc == 0 && l->of_input)
         rc = items_read(&l->api, l->arena, l->kept.input, &out, &err);
     else if (rc == 0)
         buf_append_str(&out, l->kept.body);
-    if (!l->api.gone && rc)
+    if (rc)
         api_error(&l->api, exchange_status(rc), str_from(err.message));
-    else if (!l->api.gone)
+    else
         api_reply_json(&l->api, 200, &out);
     buf_free(&out);
-    arena_free(l->arena);
-    free(l);
 }
 
-static void on_looker_gone(void *ctx)
+static void on_looked(void *ctx, int code)
 {
     struct looking *l = ctx;
-    l->api.gone = true;
-    http_request_release(l->api.http);
+    if (!l->api.gone)
+        looked(l, code);
+    arena_free(l->arena);
+    free(l);
 }
 
 /* GET /v1/responses/ID and /v1/responses/ID/input_items */
@@ -227,7 +225,7 @@ void api_responses_kept(const struct api_call *c)
     if (l->of_input)
         id = str_slice(id, 0, id.len - items.len);
     l->id = arena_copy(l->arena, id);
-    http_request_on_gone(c->http, on_looker_gone, l);
+    http_request_on_gone(c->http, api_on_gone, &l->api);
     int rc = store_response_seek(shard->store, l->id, api_key_id(&l->api), l->arena, &l->kept,
         (struct store_done){shard->loop, on_looked, l}, &err);
     if (rc) {
@@ -241,7 +239,6 @@ void api_responses_kept(const struct api_call *c)
 
 struct deleting {
     struct api_call api;
-    bool gone;
     char id[96];
 };
 
@@ -260,21 +257,14 @@ static void on_deleted(void *ctx, int code)
     json_key(&w, "deleted");
     json_write_bool(&w, true);
     json_object_end(&w);
-    if (!d->gone && code)
+    if (!d->api.gone && code)
         api_error(&d->api, exchange_status(code),
             code == ERROR_NOT_FOUND ? STR("there is no response with that id")
                                     : STR("the response could not be deleted: try again"));
-    else if (!d->gone)
+    else if (!d->api.gone)
         api_reply_json(&d->api, 200, &out);
     buf_free(&out);
     free(d);
-}
-
-static void on_gone(void *ctx)
-{
-    struct deleting *d = ctx;
-    d->gone = true;
-    http_request_release(d->api.http);
 }
 
 void api_responses_delete(const struct api_call *c)
@@ -286,7 +276,7 @@ void api_responses_delete(const struct api_call *c)
     d->api = *c;
     for (size_t i = 0; i < id.len && i < sizeof d->id - 1; i++)
         d->id[i] = id.data[i];
-    http_request_on_gone(c->http, on_gone, d);
+    http_request_on_gone(c->http, api_on_gone, &d->api);
     int rc = store_response_delete(c->shard->exchange->store, str_from(d->id), api_key_id(c), done, &err);
     if (rc) {
         api_error(c, exchange_status(rc), str_from(err.message));

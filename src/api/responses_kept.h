@@ -24,8 +24,8 @@ bool api_responses_fetch(
 int api_responses_join(
     const struct api_call *c, struct arena *a, struct str *body, struct error *err) MUST_USE;
 
-/* ERROR_NOT_FOUND */
-int api_responses_none(struct str id, struct error *err);
+/* Why the response could not be had, in words; returns the code. */
+int api_responses_unread(struct str id, int code, struct error *err);
 
 /* What is kept of a request's `input`: its items, each with an id (in_ID_0) and its content as a list. */
 void api_responses_input_write(const char *id, const json_t *input, struct buf *out);

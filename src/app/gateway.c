@@ -84,13 +84,12 @@ static struct engine_spill spill_of(const struct config *c, const struct config_
 {
     if (m->kv_disk == 0)
         return (struct engine_spill){0};
-    return (struct engine_spill){
-        m->kv_disk, c->kv_folder.data, c->exchange.content_ms > 0, c->exchange.content_ms};
+    return (struct engine_spill){m->kv_disk, c->kv_folder.data, c->exchange.content_ms};
 }
 
 static bool same_spill(const struct engine_spill *a, const struct engine_spill *b)
 {
-    return a->bytes == b->bytes && a->kept == b->kept && a->keep_ms == b->keep_ms &&
+    return a->bytes == b->bytes && a->keep_ms == b->keep_ms &&
            (a->bytes == 0 || strcmp(a->folder, b->folder) == 0);
 }
 

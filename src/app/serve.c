@@ -55,6 +55,7 @@ struct serving {
     struct govern_keys *keys;
     struct budget *budget;
     struct loop_timer *every_second, *purge;
+    struct spill_expiry expiry; /* the home shard's */
     struct exchange_prober *prober;
     char *files; /* NULL: no folder for clients' files */
     struct batches *batches;
@@ -261,7 +262,7 @@ static void on_purge(void *ctx)
     if (s->files)
         shelf_purge(s->files, (now - content_ms) / 1000, NULL);
     if (s->config->kv_folder.len > 0)
-        (void)spill_files_expire(s->config->kv_folder.data, now - content_ms);
+        spill_expiry_begin(&s->expiry, s->config->kv_folder.data, now - content_ms);
     if (s->retention_ms > 0 && store_purge_later(s->store, clock_wall_ms() - s->retention_ms, &err))
         log_error("serve", "old rows could not be deleted: %s", err.message);
     loop_timer_start(s->purge, PURGE_EVERY_MS);
@@ -507,6 +508,7 @@ static void stop(struct serving *s)
     prober_free(s->prober);
     loop_timer_free(s->every_second);
     loop_timer_free(s->purge);
+    spill_expiry_end(&s->expiry);
     telemetry_free(s->telemetry);
     for (int i = s->n_shards - 1; i >= 0; i--) {
         struct shard *shard = &s->shards[i];

@@ -37,8 +37,7 @@ bool engine_part_read(struct str *stem, int64_t *part, int64_t *count);
 struct engine_spill {
     int64_t bytes;      /* that it may have; 0: there is none */
     const char *folder; /* copied */
-    bool kept;          /* over restarts of the gateway; else it has no name, and a key that is nowhere else */
-    int64_t keep_ms;    /* of what is kept, how long; 0: for ever */
+    int64_t keep_ms;    /* how long, over restarts, too; 0: it has no name, and a key that is nowhere else */
 };
 
 struct engine_options {

@@ -6,12 +6,14 @@
 #include <limits.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/must.h"
 #include "base/rand.h"
 #include "base/str.h"
 
@@ -188,4 +190,37 @@ size_t spill_files_expire(const char *folder, int64_t before_ms)
     if (dir)
         closedir(dir);
     return cleared;
+}
+
+/* ---- Expiry beside a loop ---- */
+
+static void *expire_main(void *ctx)
+{
+    struct spill_expiry *e = ctx;
+    (void)spill_files_expire(e->folder, e->before_ms);
+    e->running = false;
+    return NULL;
+}
+
+void spill_expiry_end(struct spill_expiry *e)
+{
+    if (e->started)
+        pthread_join(e->thread, NULL);
+    free(e->folder);
+    *e = (struct spill_expiry){0};
+}
+
+void spill_expiry_begin(struct spill_expiry *e, const char *folder, int64_t before_ms)
+{
+    if (e->running)
+        return;
+    spill_expiry_end(e);
+    e->folder = must(strdup(folder));
+    e->before_ms = before_ms;
+    e->running = true;
+    e->started = pthread_create(&e->thread, NULL, expire_main, e) == 0;
+    if (e->started)
+        return;
+    e->running = false;
+    log_warn("engine", "no thread to look for old pages of the KV cache on disk: they stay until the next look");
 }

@@ -6,6 +6,7 @@
 #ifndef WEIR_ENGINE_SPILL_FILE_H
 #define WEIR_ENGINE_SPILL_FILE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,5 +27,17 @@ void spill_file_close(struct spill_file *f);
 /* Takes pages that were written before then out of all files in the folder, also of those that workers have
  * open, and gives their room back. Returns how many. */
 size_t spill_files_expire(const char *folder, int64_t before_ms);
+
+/* The same in a thread of its own: it reads the head of every page, which a loop must not wait for. */
+struct spill_expiry {
+    pthread_t thread;
+    bool started;
+    _Atomic bool running;
+    char *folder;
+    int64_t before_ms;
+};
+/* Nothing where the last one still goes on. All zeros: there was none yet. */
+void spill_expiry_begin(struct spill_expiry *e, const char *folder, int64_t before_ms);
+void spill_expiry_end(struct spill_expiry *e); /* waits for it */
 
 #endif

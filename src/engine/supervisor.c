@@ -274,8 +274,9 @@ static int64_t spill_ready(struct engine *e)
     if (e->spill_spare)
         spill_file_close(&e->spill);
     e->spill_spare = false;
-    int rc =
-        e->spill.fd < 0 ? spill_file_open(e->spill_folder, o->kept ? e->name : NULL, &e->spill, &err) : 0;
+    int rc = e->spill.fd < 0
+                 ? spill_file_open(e->spill_folder, o->keep_ms > 0 ? e->name : NULL, &e->spill, &err)
+                 : 0;
     if (rc == ERROR_BUSY)
         e->spill_spare = spill_file_open(e->spill_folder, NULL, &e->spill, NULL) == 0;
     if (rc)

@@ -248,7 +248,6 @@ int budget_start(struct budget *b, struct error *err)
 {
     pthread_mutex_lock(&b->refresh);
     b->spender = store_spender(b->store);
-    b->loaded_day = INT64_MIN;
     pthread_mutex_unlock(&b->refresh);
     int rc = budget_refresh(b, err);
     if (rc)

@@ -234,11 +234,7 @@ int store_response_find(struct store *s, struct str id, struct str key_id, struc
         *out = rows[i].response;
         return 0;
     }
-    return rc ? rc
-              : error_set(err, ERROR_NOT_FOUND,
-                    "there is no response '" STR_FMT "': it was deleted, is too old, was not stored, or "
-                    "belongs to another key",
-                    STR_ARG(str_slice(id, 0, 80)));
+    return rc ? rc : error_set(err, ERROR_NOT_FOUND, "no response of that id and key is kept");
 }
 
 int store_response_seek(struct store *s, struct str id, struct str key_id, struct arena *a,

@@ -165,6 +165,24 @@ static void what_is_old_is_gone_from_the_disk(void **state)
     spill_file_close(&foreign);
 }
 
+static void what_is_old_goes_while_others_go_on(void **state)
+{
+    (void)state;
+    struct spill_file f;
+    struct spill_expiry expiry = {0};
+    const struct spill_header header = {SPILL_MAGIC, SPILL_VERSION, RECORD, {0}};
+    assert_int_equal(open_as("m", &f), 0);
+    assert_int_equal(pwrite(f.fd, &header, sizeof header, 0), (ssize_t)sizeof header);
+    for (int i = 0; i < 4; i++)
+        record_put(f.fd, i, 1000 * i);
+    spill_expiry_begin(&expiry, folder, 2000);
+    spill_expiry_end(&expiry);
+    assert_false(record_is_there(f.fd, 0) || record_is_there(f.fd, 1));
+    assert_true(record_is_there(f.fd, 2) && record_is_there(f.fd, 3));
+    spill_expiry_end(&expiry); /* there is none any more */
+    spill_file_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +190,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_key_cut_short_is_an_error_that_says_what_to_do, setup, teardown),
         cmocka_unit_test_setup_teardown(a_nameless_file_leaves_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_old_is_gone_from_the_disk, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_old_goes_while_others_go_on, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
