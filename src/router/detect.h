@@ -81,6 +81,8 @@ const struct detect_type *detect_type_find(struct str name);
 /* Which layer finds a type: "structured" by its form and check digits, "context" by what words say, "own" by
  * what the owner's configuration says. */
 const char *detect_layer_name(struct str type);
+/* Does it tell more than its own words, such that the text around says the same without them? */
+bool detect_is_statement(const struct detect_type *type);
 
 /* ---- Documented examples and placeholders: values that are known to belong to nobody. ---- */
 int detect_known_init(struct error *err) MUST_USE;

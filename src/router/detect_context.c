@@ -8,7 +8,9 @@
 
 #define TYPE(id, name, category, words) static const struct detect_type id = {name, category, words, 4}
 /* A statement spans words with values among them, which it must not hide. */
-#define STATEMENT(id, name, category, words) static const struct detect_type id = {name, category, words, 0}
+enum { RANK_STATEMENT = 0 }; /* of all these types only theirs */
+#define STATEMENT(id, name, category, words)                                                                 \
+    static const struct detect_type id = {name, category, words, RANK_STATEMENT}
 STATEMENT(health, "HEALTH_STATEMENT", ROUTER_PHI, "someone's health");
 STATEMENT(record, "MEDICAL_RECORD", ROUTER_PHI, "a medical record");
 STATEMENT(finance, "FINANCIAL_STATEMENT", ROUTER_FINANCIAL, "someone's finances");
@@ -23,6 +25,14 @@ static const struct detect_type id_number = {"ID_NUMBER", ROUTER_PII, "a number 
 STATEMENT(belief, "BELIEF", ROUTER_PII, "someone's religion, union, party or orientation");
 const struct detect_type *const detect_context_types[] = {&health, &record, &finance, &account, &legal,
     &marked, &intimate, &told, &access_code, &birth, &id_number, &belief};
+
+bool detect_is_statement(const struct detect_type *type)
+{
+    for (size_t i = 0; i < sizeof detect_context_types / sizeof *detect_context_types; i++)
+        if (detect_context_types[i] == type)
+            return type->rank == RANK_STATEMENT;
+    return false;
+}
 
 /* ---- Rules over two cues of one sentence: the first, then within some words the second; none of `not`
  * between. ---- */

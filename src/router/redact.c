@@ -45,18 +45,11 @@ static const struct detect_type *type_of(const struct gather *g, const char *nam
     return detect_own_type_or_known(g->options->own, str_from(name));
 }
 
-/* A statement tells more than its own words: without them the text around says the same. So does a document
- * of the owner's, or a mark. */
+/* Without a statement's words the text around says the same; so does a document of the owner's, or a mark. */
 static bool is_statement(const struct gather *g, const char *type)
 {
-    if (detect_own_kind(type_of(g, type)) == OWN_WHOLE)
-        return true;
-    static const char *const types[] = {"HEALTH_STATEMENT", "MEDICAL_RECORD", "FINANCIAL_STATEMENT",
-        "LEGAL_MATTER", "CONFIDENTIAL_MARK", "INTIMATE_STATEMENT", "BELIEF", NULL};
-    for (const char *const *t = types; *t; t++)
-        if (strcmp(type, *t) == 0)
-            return true;
-    return false;
+    const struct detect_type *t = type_of(g, type);
+    return detect_own_kind(t) == OWN_WHOLE || detect_is_statement(t);
 }
 
 static bool is_masked(const struct router_entity *e)

@@ -216,6 +216,15 @@ static void what_cannot_be_masked_stays(void **state)
     arena_free(a);
 }
 
+static void a_secret_told_in_words_is_not_masked_in_part(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(64 * MIB);
+    stays(request_of(a, "gpt", "Tell the dog sitter that the gate keypad takes two two nine one"),
+        "a code or password told in words cannot be masked");
+    arena_free(a);
+}
+
 static void categories_may_be_kept_for_ever(void **state)
 {
     (void)state;
@@ -336,6 +345,7 @@ int main(void)
         cmocka_unit_test(pseudonyms_of_cards_and_accounts_have_right_check_digits),
         cmocka_unit_test(a_conversation_keeps_its_pseudonyms),
         cmocka_unit_test(what_cannot_be_masked_stays),
+        cmocka_unit_test(a_secret_told_in_words_is_not_masked_in_part),
         cmocka_unit_test(categories_may_be_kept_for_ever),
         cmocka_unit_test(every_place_of_a_request_is_masked),
         cmocka_unit_test(a_text_that_holds_pseudonyms_gets_others),
