@@ -136,7 +136,6 @@ $(BUILD)/tools/judge_bench $(BUILD)/tools/judge_score $(BUILD)/tools/ledger_benc
 	$(if $(V),,@echo "  link $@")
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(GATEWAY_LIBS)
 
-$(BUILD)/tools/tag_train: tools/tag_text.h
 # Fit data/complexity.grams, data/gist.weights and data/tag.weights; run by hand (CONTRIBUTING.md).
 $(BUILD)/tools/score_train $(BUILD)/tools/gist_train $(BUILD)/tools/tag_train: $(BUILD)/tools/%: tools/%.c $(BUILD)/libweir.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)

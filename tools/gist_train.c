@@ -1,6 +1,6 @@
 /* Fits data/gist.weights (router/detect_gist.h):   gist_train OUT train/gist/LANG.txt... [DATA.jsonl...]
  *
- * Frames (gist_frames.h) become texts, with other harmless frames about them, words lost, capitals lost. The
+ * Frames (frames.h) become texts, with other harmless frames about them, words lost, capitals lost. The
  * prompts of DATA.jsonl ({"prompt": ...}: the public benchmarks) are harmless too; half of them is kept for
  * the thresholds: of those at most one in false_alarms is called a category. Cross entropy by AdaGrad with
  * weights kept from 0 up. Every TENTH frame is left out of a first fit, of which the figures printed are; the
@@ -17,7 +17,7 @@
 #include "router/detect_context.h"
 #include "router/detect_gist.h"
 
-#include "gist_frames.h"
+#include "frames.h"
 
 enum {
     EPOCHS = 8,
@@ -36,7 +36,90 @@ static const unsigned false_alarms[GIST_CLASSES] = {900, 340, 900, 600, 900, 800
 #define LEAST 0.1f /* a feature with less is left out: it costs more time than it tells */
 #define MOST 0.4f  /* of one weight, so that no word suffices */
 
+/* ---- Values: {name} {org} {place} {word} {pw} {num} {n} {eur} {date}. ---- */
+static void letters_append(struct buf *out, uint32_t least, uint32_t more, bool capital)
+{
+    static const char *const parts[] = {"ka", "lo", "mi", "ren", "tu", "sha", "vor", "bel", "ni", "dra", "po",
+        "zek", "wu", "an", "ol", "gri", "fe", "tas", "hu", "mar", "quil", "ye", "ost", "kwa", "ngo", "czy"};
+    uint32_t n = least + dice(more + 1);
+    for (uint32_t i = 0; i < n; i++) {
+        const char *part = parts[dice(sizeof parts / sizeof *parts)];
+        buf_append_char(out, capital && i == 0 ? (char)(*part - 32) : *part);
+        buf_append_text(out, part + 1);
+    }
+}
+
+static void name_append(struct buf *out)
+{
+    static const char *const known[] = {"Anna", "Peter", "Fatima", "Jan", "Maria", "Ahmed", "Sophie", "Marek",
+        "Lucia", "Pedro", "Ingrid", "Giulia", "Thomas", "Agnieszka", "Youssef", "Claire"};
+    if (dice(2))
+        buf_append_text(out, known[dice(sizeof known / sizeof *known)]);
+    else
+        letters_append(out, 2, 1, true);
+    buf_append_char(out, ' ');
+    letters_append(out, 2, 2, true);
+    if (dice(5) == 0) {
+        buf_append_char(out, '-');
+        letters_append(out, 2, 1, true);
+    }
+}
+
+static void digits_append(struct buf *out, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        buf_append_char(out, (char)('0' + (i ? dice(10) : 1 + dice(9))));
+}
+
+static void money_append(struct buf *out)
+{
+    static const char *const units[] = {
+        " euros", " EUR", " \xE2\x82\xAC", "k", " dollars", " pounds", "", " 000"};
+    digits_append(out, 1 + dice(4));
+    if (dice(4) == 0) {
+        buf_append_char(out, dice(2) ? '.' : ',');
+        digits_append(out, 3);
+    }
+    buf_append_text(out, units[dice(sizeof units / sizeof *units)]);
+}
+
+static void password_append(struct buf *out)
+{
+    letters_append(out, 1, 2, dice(2));
+    if (dice(2))
+        buf_append_char(out, "-!#_"[dice(4)]);
+    digits_append(out, 2 + dice(2));
+}
+
+static bool value_append(struct buf *out, struct str slot)
+{
+    if (str_is(slot, "name"))
+        name_append(out);
+    else if (str_is(slot, "org") || str_is(slot, "place"))
+        letters_append(out, 2, 2, true);
+    else if (str_is(slot, "word"))
+        letters_append(out, 2, 2, false);
+    else if (str_is(slot, "pw"))
+        password_append(out);
+    else if (str_is(slot, "num"))
+        digits_append(out, 4 + dice(7));
+    else if (str_is(slot, "n"))
+        digits_append(out, 1 + dice(2));
+    else if (str_is(slot, "eur"))
+        money_append(out);
+    else if (str_is(slot, "date"))
+        buf_appendf(out, "%u.%u.", 1 + dice(28), 1 + dice(12));
+    else
+        return false;
+    return true;
+}
+
 /* ---- Texts: the ids of their words. ---- */
+static float chance(void)
+{
+    return (float)dice(1u << 24) / (float)(1u << 24);
+}
+
 struct sample {
     uint32_t *id; /* then the index of the feature, or UINT32_MAX */
     size_t n;
@@ -408,11 +491,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: gist_train OUT train/gist/LANG.txt... [DATA.jsonl...]\n");
         return 1;
     }
-    for (int i = 2; i < argc; i++)
-        if (str_ends(str_from(argv[i]), STR(".txt"))) {
-            lines_each(argv[i], frame_read);
-            n_langs++;
-        }
+    frames_read(argc - 2, argv + 2);
     for (size_t i = 0; i < n_frames; i++)
         for (int k = 0; k < (frames[i].labels ? TEXTS : 2 * TEXTS); k++)
             frame_sample(i);

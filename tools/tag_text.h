@@ -1,64 +1,17 @@
-/* The texts that tag_train.c learns from: frames, and what stands in them.
+/* What stands in the texts that tag_train.c learns from, besides what its frames (frames.h) say.
  *
- * A line of a file with a tab is "WHATEVER<tab>frame"; "(a|b|)" is one of them, "{slot}" one of the values of
- * "@slot = a|b", or a value made here: {name} {given} {surname} {org} {place} {Word} {word} {pw} {num} {n}
- * {eur} {date} {hn} (a house's number) {d5} (as many digits). "[S Elm Street 5]" says what the words in it
- * are: P a person, H a number before a street that has its own, S a street, U a unit, T a town, state or
- * country, Z a postal code, O a firm. {name}, {org} and {place} are P, O and T outside of such. */
+ * {name} {given} {surname} {org} {place} {Word} {word} {pw} {num} {n} {eur} {date} {hn} (a house's number)
+ * {d5} (as many digits). */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/buf.h"
-#include "base/must.h"
-#include "base/str.h"
-#include "router/detect.h"
+#include "frames.h"
 
-enum { MOST_RANGES = 64 };
-
-static uint64_t seed = 88172645463325252u;
-
-static uint32_t dice(uint32_t n)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return (uint32_t)(seed >> 32) % n;
-}
-
-/* ---- Frames, and the lexicon's names. ---- */
-struct slot {
-    struct str name, values;
-    int file;
-};
-struct frame {
-    struct str text;
-    int file;
-    bool marked;
-};
-static struct slot *slots;
-static struct frame *frames;
-static size_t n_slots, n_frames;
-static int n_files;
+/* ---- The lexicon's names, and which frames name or locate somebody. ---- */
 static struct names {
     struct str *all;
     size_t n;
 } given_names, surnames;
-
-static void lines_each(const char *path, void (*read)(struct str line))
-{
-    FILE *f = fopen(path, "r");
-    char *line = NULL;
-    size_t room = 0;
-    if (!f) {
-        perror(path);
-        exit(1);
-    }
-    for (ssize_t n; (n = getline(&line, &room, f)) > 0;)
-        read(str_trim((struct str){line, (size_t)n}));
-    free(line);
-    fclose(f);
-}
 
 static bool frame_marked(struct str text)
 {
@@ -69,21 +22,6 @@ static bool frame_marked(struct str text)
     return false;
 }
 
-static void frame_read(struct str line)
-{
-    size_t tab = str_find_char(line, '\t'), equal = str_find_char(line, '=');
-    line.data = must(strndup(line.data, line.len));
-    if (str_starts(line, STR("@")) && equal != SIZE_MAX) {
-        slots = must(realloc(slots, (n_slots + 1) * sizeof *slots));
-        slots[n_slots++] = (struct slot){
-            str_trim(str_slice(line, 1, equal)), str_trim(str_slice(line, equal + 1, line.len)), n_files};
-    } else if (tab != SIZE_MAX) {
-        struct str text = str_slice(line, tab + 1, line.len);
-        frames = must(realloc(frames, (n_frames + 1) * sizeof *frames));
-        frames[n_frames++] = (struct frame){text, n_files, frame_marked(text)};
-    }
-}
-
 static void names_read(struct str line)
 {
     struct str kind = str_slice(line, 0, str_find_char(line, ':')), name;
@@ -91,8 +29,10 @@ static void names_read(struct str line)
                           : str_is(kind, "surname") || str_is(kind, "both") ? &surnames
                                                                             : NULL;
     struct str rest = str_slice(line, kind.len + 1, line.len);
+    if (!names)
+        return;
     rest.data = must(strndup(rest.data, rest.len));
-    while (names && str_split(&rest, ' ', &name))
+    while (str_split(&rest, ' ', &name))
         if (name.len > 1) {
             if (names->n % 1024 == 0)
                 names->all = must(realloc(names->all, (names->n + 1024) * sizeof *names->all));
@@ -244,7 +184,7 @@ static bool number_append(struct buf *out, struct str slot)
     return true;
 }
 
-static bool word_append(struct buf *out, struct str slot)
+static bool value_append(struct buf *out, struct str slot)
 {
     if (str_is(slot, "name"))
         name_append(out);
@@ -263,87 +203,4 @@ static bool word_append(struct buf *out, struct str slot)
     else
         return number_append(out, slot);
     return true;
-}
-
-/* ---- Texts, with what their parts are. ---- */
-struct range {
-    size_t start, end;
-    char mark; /* 'A': some part of an address */
-};
-static struct range ranges[MOST_RANGES];
-static size_t n_ranges, depth;
-
-static void frame_append(struct buf *out, struct str text, int file);
-
-static struct str choice_of(struct str choices)
-{
-    struct str rest = choices, one = STR_NONE;
-    uint32_t n = 1;
-    for (size_t i = 0; i < choices.len; i++)
-        n += choices.data[i] == '|';
-    for (uint32_t at = dice(n) + 1; at > 0; at--)
-        if (!str_split(&rest, '|', &one))
-            one = STR_NONE;
-    return one;
-}
-
-static void range_end(struct buf *out, size_t start, char mark)
-{
-    if (depth == 0 && n_ranges < MOST_RANGES)
-        ranges[n_ranges++] = (struct range){start, out->len, mark};
-}
-
-static void slot_append(struct buf *out, struct str name, int file)
-{
-    size_t start = out->len;
-    for (size_t i = 0; i < n_slots; i++)
-        if (slots[i].file == file && str_eq(slots[i].name, name)) {
-            frame_append(out, choice_of(slots[i].values), file);
-            return;
-        }
-    if (!word_append(out, name)) {
-        fprintf(stderr, "tag_train: no slot {" STR_FMT "}\n", STR_ARG(name));
-        exit(1);
-    }
-    char mark = str_is(name, "name") ? 'P' : str_is(name, "org") ? 'O' : str_is(name, "place") ? 'T' : 0;
-    if (mark)
-        range_end(out, start, mark);
-}
-
-/* "[S ...]": its end, or SIZE_MAX. */
-static size_t mark_end(struct str rest)
-{
-    bool mark = rest.len > 3 && strchr("PHSUTZO", rest.data[1]) && rest.data[1] && rest.data[2] == ' ';
-    return mark ? str_find_char(rest, ']') : SIZE_MAX;
-}
-
-static void frame_append(struct buf *out, struct str text, int file)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        struct str rest = str_slice(text, i, text.len);
-        bool slot = rest.data[0] == '{' && rest.len > 1 && detect_is_alpha(rest.data[1]);
-        size_t end = slot                  ? str_find_char(rest, '}')
-                     : rest.data[0] == '(' ? str_find_char(rest, ')')
-                     : rest.data[0] == '[' ? mark_end(rest)
-                                           : SIZE_MAX;
-        if (end == SIZE_MAX) {
-            bool line = str_starts(rest, STR("\\n"));
-            buf_append_char(out, line ? '\n' : rest.data[0]);
-            i += line;
-            continue;
-        }
-        struct str inner = str_slice(rest, 1, end);
-        size_t start = out->len;
-        if (slot) {
-            slot_append(out, inner, file);
-        } else if (rest.data[0] == '(') {
-            frame_append(out, choice_of(inner), file);
-        } else {
-            depth++;
-            frame_append(out, str_slice(inner, 2, inner.len), file);
-            depth--;
-            range_end(out, start, inner.data[0]);
-        }
-        i += end;
-    }
 }

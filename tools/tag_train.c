@@ -1,6 +1,6 @@
 /* Fits data/tag.weights (router/detect_tag.h):   tag_train [--judged] OUT TEXT.txt... DATA.jsonl...
  *
- * The .txt are frames (tag_text.h; those of train/tag and train/gist). DATA.jsonl: {"text", "entities":
+ * The .txt are frames (frames.h; those of train/tag and train/gist). DATA.jsonl: {"text", "entities":
  * [{"type", "start", "end"}], "template"} are labelled; the parts of an address are not, there the likeliest
  * ones are learnt.
  * {"prompt"} are texts without postal addresses; who is named in them is not known. Averaged structured
@@ -124,8 +124,8 @@ static void samples_add(struct str text, unsigned otherwise, size_t frame, bool 
 static void other_append(struct buf *out, const struct frame *f)
 {
     const struct frame *other = &frames[dice((uint32_t)n_frames)];
-    if (other->file == f->file && (size_t)(other - frames) % TENTH != 3)
-        frame_append(out, other->text, other->file);
+    if (other->lang == f->lang && (size_t)(other - frames) % TENTH != 3)
+        frame_append(out, other->text, other->lang);
 }
 
 static void frame_sample(size_t at)
@@ -138,7 +138,7 @@ static void frame_sample(size_t at)
         other_append(&text, f);
         buf_append_text(&text, ONE_OF("\n", " ", "\n\n", ". "));
     }
-    frame_append(&text, f->text, f->file);
+    frame_append(&text, f->text, f->lang);
     buf_append_text(&text, ONE_OF("", "", "", ".", "\n"));
     if (dice(3) == 0) {
         buf_append_text(&text, ONE_OF("\n", " ", "\n\n", ". ", " - "));
@@ -465,13 +465,9 @@ int main(int argc, char **argv)
         return 1;
     }
     lines_each("data/names.txt", names_read);
-    for (int i = at + 1; i < argc; i++)
-        if (str_ends(str_from(argv[i]), STR(".txt"))) {
-            lines_each(argv[i], frame_read);
-            n_files++;
-        }
+    frames_read(argc - at - 1, argv + at + 1);
     for (size_t i = 0; i < n_frames; i++)
-        for (int k = 0; k < (frames[i].marked ? TEXTS : TEXTS_PLAIN); k++)
+        for (int k = 0; k < (frame_marked(frames[i].text) ? TEXTS : TEXTS_PLAIN); k++)
             frame_sample(i);
     void (*const passes[])(struct str) = {common_read, data_read};
     for (int k = 0; k < 2; k++)
