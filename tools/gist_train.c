@@ -17,7 +17,7 @@
 #include "router/detect_context.h"
 #include "router/detect_gist.h"
 
-#include "frames.h"
+#include "features.h"
 
 enum {
     EPOCHS = 8,
@@ -131,12 +131,6 @@ struct sample {
 static struct sample *samples;
 static size_t n_samples, n_texts;
 
-static int by_number(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
-}
-
 static size_t ids_once(uint32_t *ids, size_t n)
 {
     size_t kept = 0;
@@ -215,50 +209,13 @@ static void data_read(struct str line)
     json_decref(row);
 }
 
-/* ---- The features that harm may be told by: seen in enough texts of more than one frame. ---- */
-struct feature {
-    uint32_t id, seen, frame;
-    bool several;
-};
-static struct feature *features; /* open addressing, id 0: free; then sorted, dense */
-static size_t n_features;
-enum { FEATURE_ROOM = 1 << 20 };
-
-static struct feature *feature_find(uint32_t id)
-{
-    for (size_t i = id & (FEATURE_ROOM - 1);; i = (i + 1) & (FEATURE_ROOM - 1))
-        if (features[i].id == id || features[i].id == 0)
-            return &features[i];
-}
-
-static uint32_t feature_index(uint32_t id)
-{
-    size_t low = 0, high = n_features;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (features[middle].id < id)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < n_features && features[low].id == id ? (uint32_t)low : UINT32_MAX;
-}
-
+/* ---- The features that harm may be told by. ---- */
 static void features_make(void)
 {
-    features = must(calloc(FEATURE_ROOM, sizeof *features));
     for (size_t i = 0; i < n_samples; i++)
-        for (size_t k = 0; k < samples[i].n && samples[i].labels; k++) {
-            struct feature *f = feature_find(samples[i].id[k]);
-            f->several = f->several || (f->seen > 0 && f->frame != samples[i].frame);
-            f->id = samples[i].id[k];
-            f->frame = (uint32_t)samples[i].frame;
-            f->seen++;
-        }
-    for (size_t i = 0; i < FEATURE_ROOM; i++)
-        if (features[i].seen >= SEEN && features[i].several && features[i].id != 0)
-            features[n_features++] = features[i];
-    qsort(features, n_features, sizeof *features, by_number); /* a feature begins with its id */
+        for (size_t k = 0; k < samples[i].n && samples[i].labels; k++)
+            feature_tally(samples[i].id[k], samples[i].frame);
+    features_keep(SEEN);
     for (size_t i = 0; i < n_samples; i++)
         for (size_t k = 0; k < samples[i].n; k++)
             samples[i].id[k] = feature_index(samples[i].id[k]);
@@ -386,11 +343,7 @@ static void fit(bool judged)
     for (size_t i = 0; i < n_samples; i++)
         order[i] = i;
     for (int epoch = 0; epoch < EPOCHS; epoch++) {
-        for (size_t i = n_samples; i > 1; i--) {
-            size_t other = dice((uint32_t)i), held = order[i - 1];
-            order[i - 1] = order[other];
-            order[other] = held;
-        }
+        shuffle(order, n_samples);
         for (size_t i = 0; i < n_samples; i++)
             if (!left_out(&samples[order[i]], judged))
                 learn(&samples[order[i]]);

@@ -17,6 +17,7 @@
 #include "router/detect_context.h"
 #include "router/detect_tag.h"
 
+#include "features.h"
 #include "tag_text.h"
 
 enum {
@@ -211,51 +212,15 @@ static void data_read(struct str line)
     json_decref(row);
 }
 
-/* ---- Features: seen in enough texts of more than one frame. ---- */
-struct feature {
-    uint32_t id, seen, frame;
-    bool several;
-};
-static struct feature *features; /* open addressing, id 0: free; then sorted, dense */
-static size_t n_features;
-enum { FEATURE_ROOM = 1 << 23 };
-
-static struct feature *feature_find(uint32_t id)
-{
-    for (size_t i = id & (FEATURE_ROOM - 1);; i = (i + 1) & (FEATURE_ROOM - 1))
-        if (features[i].id == id || features[i].id == 0)
-            return &features[i];
-}
-
-static int by_number(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
-}
-
-static uint32_t feature_index(uint32_t id)
-{
-    const struct feature *f = bsearch(&id, features, n_features, sizeof *features, by_number);
-    return f ? (uint32_t)(f - features) : UINT32_MAX;
-}
-
+/* ---- Features. ---- */
 /* Prompts without labels bring no features of their own. */
 static void features_make(void)
 {
-    features = must(calloc(FEATURE_ROOM, sizeof *features));
     for (size_t i = 0; i < n_samples; i++)
         for (size_t w = 0; w < samples[i].n && samples[i].frame != SIZE_MAX; w++)
-            for (size_t k = 0; k < samples[i].n_ids[w]; k++) {
-                struct feature *f = feature_find(samples[i].id[w][k]);
-                f->several = f->several || (f->seen > 0 && f->frame != samples[i].frame);
-                f->id = samples[i].id[w][k];
-                f->frame = (uint32_t)samples[i].frame;
-                f->seen++;
-            }
-    for (size_t i = 0; i < FEATURE_ROOM; i++)
-        if (features[i].seen >= SEEN && features[i].several)
-            features[n_features++] = features[i];
-    qsort(features, n_features, sizeof *features, by_number); /* a feature begins with its id */
+            for (size_t k = 0; k < samples[i].n_ids[w]; k++)
+                feature_tally(samples[i].id[w][k], samples[i].frame);
+    features_keep(SEEN);
     for (size_t i = 0; i < n_samples; i++)
         for (size_t w = 0; w < samples[i].n; w++)
             for (size_t k = 0; k < samples[i].n_ids[w]; k++)
@@ -333,11 +298,7 @@ static void fit(bool judged)
     for (size_t i = 0; i < n_samples; i++)
         order[i] = i;
     for (int epoch = 0; epoch < EPOCHS; epoch++) {
-        for (size_t i = n_samples; i > 1; i--) {
-            size_t other = dice((uint32_t)i), held = order[i - 1];
-            order[i - 1] = order[other];
-            order[other] = held;
-        }
+        shuffle(order, n_samples);
         for (size_t i = 0; i < n_samples; i++) {
             const struct sample *s = &samples[order[i]];
             /* What is labelled in part waits until there is an idea of the parts. */
