@@ -9,6 +9,8 @@
 #ifndef WEIR_ROUTER_DETECT_H
 #define WEIR_ROUTER_DETECT_H
 
+#include <string.h>
+
 #include "router/byte_map.h"
 #include "router/router.h"
 
@@ -122,6 +124,12 @@ static inline bool detect_is_alnum(char c)
 static inline bool detect_is_hex(char c)
 {
     return detect_is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
+/* NUL is in no set. */
+static inline bool detect_is_one_of(char c, const char *set)
+{
+    return c != '\0' && strchr(set, c) != NULL;
 }
 
 /* The byte at an offset, or NUL outside the text. */

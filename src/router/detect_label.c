@@ -21,7 +21,7 @@ static struct letters letters_of(struct str word)
 
 static bool cuts_before(char c)
 {
-    return c != '\0' && strchr("\n\r\t:|;()[]{}<>/\\,", c) != NULL;
+    return detect_is_one_of(c, "\n\r\t:|;()[]{}<>/\\,");
 }
 
 static bool is_decoration(struct str text, size_t at)
@@ -71,11 +71,6 @@ bool detect_label_stands(struct str text, size_t start, size_t end)
 }
 
 /* ---- Stamps. ---- */
-static bool among(char c, const char *set)
-{
-    return c != '\0' && strchr(set, c) != NULL;
-}
-
 /* What is around a stamp: signs on both sides, and where they end. */
 struct stamp {
     size_t from, to;
@@ -86,13 +81,14 @@ struct stamp {
 static struct stamp stamp_read(struct str text, size_t start, size_t end)
 {
     struct stamp s = {.from = start, .to = end};
-    while (s.from > 0 && start - s.from < LINE_MOST && among(text.data[s.from - 1], " \t*_#~=-.[(<")) {
+    while (s.from > 0 && start - s.from < LINE_MOST &&
+           detect_is_one_of(text.data[s.from - 1], " \t*_#~=-.[(<")) {
         char c = text.data[--s.from];
-        s.signs_before += !among(c, " \t");
-        s.opened = s.opened || among(c, "[(<");
+        s.signs_before += !detect_is_one_of(c, " \t");
+        s.opened = s.opened || detect_is_one_of(c, "[(<");
     }
-    while (s.to < text.len && s.to - end < LINE_MOST && among(text.data[s.to], " \t*_#~=-.!])>"))
-        s.signs_behind += !among(text.data[s.to++], " \t");
+    while (s.to < text.len && s.to - end < LINE_MOST && detect_is_one_of(text.data[s.to], " \t*_#~=-.!])>"))
+        s.signs_behind += !detect_is_one_of(text.data[s.to++], " \t");
     return s;
 }
 
@@ -102,15 +98,15 @@ bool detect_label_stamped(struct str text, size_t start, size_t end)
     struct stamp s = stamp_read(text, start, end);
     char before = s.from > 0 ? text.data[s.from - 1] : '\n',
          behind = s.to < text.len ? text.data[s.to] : '\n';
-    bool line = among(before, "\r\n") && among(behind, "\r\n");
+    bool line = detect_is_one_of(before, "\r\n") && detect_is_one_of(behind, "\r\n");
     if (n.small > 0) /* "Confidential" as all of a line, not all of a text */
         return line && n.capitals > 0 && s.to - s.from + LINE_MOST / 8 < text.len &&
                s.signs_before == s.signs_behind;
-    if (!among(before, "\r\n|") && !is_dash(str_slice(text, s.from >= 3 ? s.from - 3 : 0, s.from)))
+    if (!detect_is_one_of(before, "\r\n|") && !is_dash(str_slice(text, s.from >= 3 ? s.from - 3 : 0, s.from)))
         return false;
-    if (s.opened && end < text.len && among(text.data[end], "])>"))
+    if (s.opened && end < text.len && detect_is_one_of(text.data[end], "])>"))
         return true;
     if (line && s.signs_before == 1 && s.signs_behind == 0) /* "- SECRET": one of a list */
-        return among(text.data[start - 1], "#") || (start > 1 && text.data[start - 2] == '#');
-    return among(behind, "\r\n|/") || is_dash(str_slice(text, s.to, s.to + 3));
+        return detect_is_one_of(text.data[start - 1], "#") || (start > 1 && text.data[start - 2] == '#');
+    return detect_is_one_of(behind, "\r\n|/") || is_dash(str_slice(text, s.to, s.to + 3));
 }

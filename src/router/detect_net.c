@@ -13,7 +13,7 @@ const struct detect_type *const detect_net_types[] = {&email, &url_password, &ip
 /* ---- E-mail (RFC 5321 and 6531, as people write it). ---- */
 static bool is_local(char c)
 {
-    return detect_is_alnum(c) || (c && strchr("!#$%&'*+/=?^_`{|}~.-", c));
+    return detect_is_alnum(c) || detect_is_one_of(c, "!#$%&'*+/=?^_`{|}~.-");
 }
 
 static bool is_domain(char c)

@@ -3,8 +3,6 @@
 #include "router/detect_context.h"
 #include "router/detect_tag.h"
 
-#include <string.h>
-
 static const struct detect_type person = {"PERSON", ROUTER_PII, "a person's name", 0};
 const struct detect_type *const detect_person_types[] = {&person};
 
@@ -23,8 +21,8 @@ static bool ends_here(const struct detect_word *w)
 /* "[FIRST NAME]", "<NAME>", "{NAME}": a template's field. */
 static bool is_field(const struct detect_context *c, const struct detect_word *w)
 {
-    const char before = w->start > 0 ? c->scan->text.data[w->start - 1] : '\0';
-    return w->flags & WORD_UPPER && before != '\0' && strchr("[<{_", before) != NULL;
+    return w->flags & WORD_UPPER && w->start > 0 &&
+           detect_is_one_of(c->scan->text.data[w->start - 1], "[<{_");
 }
 
 static bool may_be_name(const struct detect_word *w)

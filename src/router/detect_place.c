@@ -2,8 +2,6 @@
 #include "router/detect_context.h"
 #include "router/detect_tag.h"
 
-#include <string.h>
-
 static const struct detect_type address = {"STREET_ADDRESS", ROUTER_PII, "a postal address", 1};
 const struct detect_type *const detect_place_types[] = {&address};
 
@@ -86,7 +84,7 @@ static bool closed_before(const struct detect_context *c, size_t i)
 {
     const char *text = c->scan->text.data;
     for (size_t k = c->words[i - 1].end; k < c->words[i].start; k++)
-        if (text[k] != ' ' && text[k] != ',' && text[k] && strchr(");\"<{}[]=|", text[k]))
+        if (detect_is_one_of(text[k], ");\"<{}[]=|"))
             return true;
     return false;
 }
@@ -219,7 +217,7 @@ static bool begins_block(const struct detect_context *c, size_t i)
 {
     size_t at = c->words[i].start, lines = 0, quotes = 0;
     const char *text = c->scan->text.data;
-    for (; at > 0 && text[at - 1] && strchr(" \t\r\n>", text[at - 1]); at--) {
+    for (; at > 0 && detect_is_one_of(text[at - 1], " \t\r\n>"); at--) {
         lines += text[at - 1] == '\n';
         quotes += text[at - 1] == '>';
     }

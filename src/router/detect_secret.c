@@ -207,30 +207,26 @@ static void secret_check(struct detect_scan *s, size_t rule, size_t at)
         detect_add(s, &table.types[rule], start, end, detect_secrets[rule].kind == DETECT_TOKEN ? 1.0 : 0.8);
 }
 
-static bool one_of(char c, const char *set)
-{
-    return c != '\0' && strchr(set, c) != NULL;
-}
-
 /* From the end of a keyword over the rest of its name and an assignment to the value: SIZE_MAX if there is
  * none. heroku|_api_key" => "    api|Key = '    token|>    Password|" value="    --api-key| "    */
 static size_t value_begin(const struct detect_scan *s, size_t at, bool *quoted)
 {
     size_t from = at, blank = 0;
-    while (at - from < 24 && (detect_is_alnum(detect_byte(s, at)) || one_of(detect_byte(s, at), "_-. \t")))
-        blank = one_of(detect_byte(s, at++), " \t") ? blank + 1 : 0;
-    for (from = at; at - from < 4 && one_of(detect_byte(s, at), "'\"`]) \t\n\r\\"); at++)
+    while (at - from < 24 &&
+           (detect_is_alnum(detect_byte(s, at)) || detect_is_one_of(detect_byte(s, at), "_-. \t")))
+        blank = detect_is_one_of(detect_byte(s, at++), " \t") ? blank + 1 : 0;
+    for (from = at; at - from < 4 && detect_is_one_of(detect_byte(s, at), "'\"`]) \t\n\r\\"); at++)
         ;
     bool only_quote = blank > 0 && at > from;
     if (str_is(str_slice(s->text, at, at + 6), "value="))
         at += 5;
-    for (from = at; at - from < 3 && one_of(detect_byte(s, at), "=:>|?,<!"); at++)
+    for (from = at; at - from < 3 && detect_is_one_of(detect_byte(s, at), "=:>|?,<!"); at++)
         ;
     if (at == from && !only_quote)
         return SIZE_MAX;
     *quoted = at == from;
-    for (from = at; at - from < 6 && one_of(detect_byte(s, at), "'\"`= \t\n\r\\@"); at++)
-        *quoted = one_of(detect_byte(s, at), "'\"`");
+    for (from = at; at - from < 6 && detect_is_one_of(detect_byte(s, at), "'\"`= \t\n\r\\@"); at++)
+        *quoted = detect_is_one_of(detect_byte(s, at), "'\"`");
     return at;
 }
 
@@ -242,18 +238,18 @@ static size_t compared_begin(const struct detect_scan *s, size_t at)
     struct str text = s->text;
     size_t from = at;
     while (at > 0 && from - at < NAME &&
-           (detect_is_alnum(text.data[at - 1]) || one_of(text.data[at - 1], "_.$")))
+           (detect_is_alnum(text.data[at - 1]) || detect_is_one_of(text.data[at - 1], "_.$")))
         at--;
     while (at > 0 && from - at < NAME + 4 && text.data[at - 1] == ' ')
         at--;
     from = at;
-    while (at > 0 && from - at < 3 && one_of(text.data[at - 1], "=!"))
+    while (at > 0 && from - at < 3 && detect_is_one_of(text.data[at - 1], "=!"))
         at--;
     if (from - at < 2)
         return SIZE_MAX;
     while (at > 0 && from - at < 6 && text.data[at - 1] == ' ')
         at--;
-    if (at == 0 || !one_of(text.data[at - 1], "'\"`"))
+    if (at == 0 || !detect_is_one_of(text.data[at - 1], "'\"`"))
         return SIZE_MAX;
     char quote = text.data[--at];
     for (from = at; at > 0 && from - at < VALUE; at--)
@@ -303,7 +299,7 @@ static size_t key_footer(struct detect_scan *s, size_t at)
     size_t from = at + found + ends.len;
     size_t dashes = str_find(str_slice(s->text, from, from + 80), STR("KEY"));
     size_t stop = dashes == SIZE_MAX ? from : from + dashes + 3;
-    while (stop - from < 120 && one_of(detect_byte(s, stop), " BLOCK-"))
+    while (stop - from < 120 && detect_is_one_of(detect_byte(s, stop), " BLOCK-"))
         stop++;
     return s->key_end = stop;
 }
@@ -320,8 +316,8 @@ static size_t key_unfinished_end(const struct detect_scan *s, size_t body)
         c = detect_byte(s, end);
         if (c == '-' && detect_byte(s, end + 1) == '-')
             break;
-        bool base64 = detect_is_alnum(c) || one_of(c, "+/=");
-        if (!base64 && !one_of(c, "-:,\\ \t\r\n"))
+        bool base64 = detect_is_alnum(c) || detect_is_one_of(c, "+/=");
+        if (!base64 && !detect_is_one_of(c, "-:,\\ \t\r\n"))
             break;
         run = base64 ? run + 1 : 0;
         longest = run > longest ? run : longest;

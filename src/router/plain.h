@@ -5,6 +5,12 @@
 #include "base/buf.h"
 #include "router/byte_map.h"
 
+/* The byte at an offset, or NUL outside the text. */
+static inline char plain_byte(struct str text, size_t at)
+{
+    return at < text.len ? text.data[at] : '\0';
+}
+
 /* Appends the text with JSON's escapes (also escaped again) and those of program text (\\x40, \\u{40}),
  * percent-encoding, HTML's characters, full-width, styled and foreign digits and letters, and look-alikes
  * among Latin letters as the ASCII they stand for, without characters that have no width. Other escapes stay

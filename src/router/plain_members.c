@@ -5,6 +5,7 @@
  *   {"firstName": "Ada", "lastName": "Brockhaus"}                                name: Ada Brockhaus
  *   {"street": "Am Wehr", "houseNumber": 8, "zip": "80469", "city": "München"}   Am Wehr 8, 80469 München
  */
+#include "router/detect.h"
 #include "router/plain.h"
 
 #include <string.h>
@@ -38,26 +39,6 @@ struct member {
     size_t end;
 };
 
-static bool is_small(char c)
-{
-    return c >= 'a' && c <= 'z';
-}
-
-static bool is_capital(char c)
-{
-    return c >= 'A' && c <= 'Z';
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static char byte_at(struct str s, size_t i)
-{
-    return i < s.len ? s.data[i] : '\0';
-}
-
 static size_t blanks_skip(struct str s, size_t i)
 {
     for (size_t n = 0; n < BLANKS && i < s.len && strchr(" \t\r\n", s.data[i]); n++)
@@ -70,31 +51,30 @@ static bool member_read(struct str s, size_t i, struct member *out)
 {
     size_t end = ++i;
     while (end < s.len && end - i < KEY_MOST &&
-           (is_small(s.data[end]) || is_capital(s.data[end]) || is_digit(s.data[end]) || s.data[end] == '_' ||
-               s.data[end] == '-'))
+           (detect_is_alnum(s.data[end]) || s.data[end] == '_' || s.data[end] == '-'))
         end++;
     out->key = str_slice(s, i, end);
-    if (byte_at(s, end) != '"' || end == i)
+    if (plain_byte(s, end) != '"' || end == i)
         return false;
     i = blanks_skip(s, end + 1);
-    if (byte_at(s, i) != ':')
+    if (plain_byte(s, i) != ':')
         return false;
     i = blanks_skip(s, i + 1);
-    bool quoted = byte_at(s, i) == '"';
+    bool quoted = plain_byte(s, i) == '"';
     i += quoted;
     for (end = i; end < s.len && end - i < VALUE_MOST; end++)
         if (quoted ? s.data[end] == '"' || s.data[end] == '\\' || s.data[end] == '\n'
-                   : !is_digit(s.data[end]) && s.data[end] != '.')
+                   : !detect_is_digit(s.data[end]) && s.data[end] != '.')
             break;
     out->value = str_slice(s, i, end);
     out->end = end;
-    return end > i && (!quoted || byte_at(s, end) == '"');
+    return end > i && (!quoted || plain_byte(s, end) == '"');
 }
 
 static bool is_camel(struct str key)
 {
     for (size_t i = 1; i < key.len; i++)
-        if (is_capital(key.data[i]) && is_small(key.data[i - 1]))
+        if (detect_is_upper(key.data[i]) && detect_is_lower(key.data[i - 1]))
             return true;
     return false;
 }
@@ -104,9 +84,9 @@ static void words_append(struct buf *out, const struct member *m)
 {
     for (size_t i = 0; i < m->key.len; i++) {
         char c = m->key.data[i];
-        if (i > 0 && is_capital(c) && is_small(m->key.data[i - 1]))
+        if (i > 0 && detect_is_upper(c) && detect_is_lower(m->key.data[i - 1]))
             buf_append_char(out, ' ');
-        buf_append_char(out, (char)(is_capital(c) ? c | 0x20 : c == '_' || c == '-' ? ' ' : c));
+        buf_append_char(out, (char)(detect_is_upper(c) ? c | 0x20 : c == '_' || c == '-' ? ' ' : c));
     }
     buf_append_text(out, ": ");
     buf_append_str(out, m->value);
@@ -119,7 +99,7 @@ static enum part part_of(struct str key)
     size_t n = 0;
     for (size_t i = 0; i < key.len; i++)
         if (key.data[i] != '_' && key.data[i] != '-')
-            folded[n++] = (char)(is_capital(key.data[i]) ? key.data[i] | 0x20 : key.data[i]);
+            folded[n++] = (char)(detect_is_upper(key.data[i]) ? key.data[i] | 0x20 : key.data[i]);
     folded[n] = '\0';
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (keys[i].key[0] == folded[0] && strcmp(keys[i].key, folded) == 0)

@@ -1,22 +1,14 @@
 /* What a text says in another code: "name at host dot org", base64 and hexadecimal in its midst. One level
  * deep. */
+#include "router/detect.h"
 #include "router/plain.h"
 
 #include <string.h>
 
+/* Or a byte of one that is not ASCII. */
 static bool is_letter(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c & '\x80');
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static char byte_at(struct str s, size_t i)
-{
-    return i < s.len ? s.data[i] : '\0';
+    return detect_is_alpha(c) || (c & '\x80');
 }
 
 /* ---- Spelled signs. ---- */
@@ -47,24 +39,24 @@ static const uint32_t says_at[256] = {['a'] = LETTER('t') | LETTER('r') | LETTER
 
 static bool may_say_at(struct str s, size_t i)
 {
-    return says_at[(unsigned char)byte_at(s, i)] >> (byte_at(s, i + 1) & 31) & 1;
+    return says_at[(unsigned char)plain_byte(s, i)] >> (plain_byte(s, i + 1) & 31) & 1;
 }
 
 /* One of the words at `at`, between blanks or brackets; the byte behind it and its blanks, or 0. */
 static size_t sign_read(struct str s, size_t at, const char *const *words)
 {
     size_t i = at;
-    while (i - at < 3 && byte_at(s, i) && strchr(" ([{<", byte_at(s, i)))
+    while (i - at < 3 && detect_is_one_of(plain_byte(s, i), " ([{<"))
         i++;
     if (i == at)
         return 0;
     for (; *words; words++) {
-        if (((*words)[0] | 0x20) != (byte_at(s, i) | 0x20))
+        if (((*words)[0] | 0x20) != (plain_byte(s, i) | 0x20))
             continue;
         size_t end = i + strlen(*words), to = end;
         if (!str_is_nocase(str_slice(s, i, end), *words))
             continue;
-        while (to - end < 3 && byte_at(s, to) && strchr(" )]}>", byte_at(s, to)))
+        while (to - end < 3 && detect_is_one_of(plain_byte(s, to), " )]}>"))
             to++;
         if (to > end)
             return to;
@@ -100,10 +92,10 @@ static size_t host_read(struct str s, size_t at, struct host *out)
     for (;;) {
         last = i;
         while (i < s.len && i - last < LABEL &&
-               (is_letter(s.data[i]) || is_digit(s.data[i]) || s.data[i] == '-'))
+               (is_letter(s.data[i]) || detect_is_digit(s.data[i]) || s.data[i] == '-'))
             out->text[out->length++] = s.data[i++];
         size_t next = i > last ? sign_read(s, i, dots) : 0;
-        if (next == 0 || !is_letter(byte_at(s, next)) || n_dots == DOTS)
+        if (next == 0 || !is_letter(plain_byte(s, next)) || n_dots == DOTS)
             break;
         out->text[out->length++] = '.';
         n_dots++;
@@ -119,14 +111,14 @@ static int sextet_of(char c)
         return c - 'A';
     if (c >= 'a' && c <= 'z')
         return c - 'a' + 26;
-    if (is_digit(c))
+    if (detect_is_digit(c))
         return c - '0' + 52;
     return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
 }
 
 static int nibble_of(char c)
 {
-    if (is_digit(c))
+    if (detect_is_digit(c))
         return c - '0';
     char lower = (char)(c | 0x20);
     return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
@@ -207,7 +199,7 @@ static size_t at_undo(struct undo *u, size_t i)
 static size_t place_undo(struct undo *u, size_t i)
 {
     char c = u->text.data[i], before = u->text.data[i - 1];
-    if ((c == ' ' || c == '(' || c == '[') && (is_letter(before) || is_digit(before)))
+    if ((c == ' ' || c == '(' || c == '[') && (is_letter(before) || detect_is_digit(before)))
         return at_undo(u, i);
     return 0;
 }

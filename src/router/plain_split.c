@@ -16,29 +16,9 @@
 enum { BLANKS = 32, KEY = 64, PIECE = 96, LEFT_LEAST = 8, RIGHT_LEAST = 4 };
 enum { GROUP_LEAST = 3, GROUP_MOST = 6, CARD_LEAST = 15, CARD_MOST = 16 }; /* digits */
 
-static char byte_at(struct str s, size_t i)
-{
-    return i < s.len ? s.data[i] : '\0';
-}
-
-static bool is_one_of(char c, const char *set)
-{
-    return c != '\0' && strchr(set, c) != NULL;
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static bool is_letter(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
 static size_t skip(struct str s, size_t i, const char *set)
 {
-    for (size_t n = 0; n < BLANKS && is_one_of(byte_at(s, i), set); n++)
+    for (size_t n = 0; n < BLANKS && detect_is_one_of(plain_byte(s, i), set); n++)
         i++;
     return i;
 }
@@ -53,7 +33,8 @@ struct cut {
 static void line_cut(struct str s, size_t i, size_t length, struct cut *out)
 {
     out->left = i;
-    for (size_t n = 0; n < BLANKS && out->left > 0 && is_one_of(s.data[out->left - 1], " \t\r\\-"); n++)
+    for (size_t n = 0; n < BLANKS && out->left > 0 && detect_is_one_of(s.data[out->left - 1], " \t\r\\-");
+         n++)
         out->left--;
     out->right = skip(s, i + length, " \t>|");
 }
@@ -62,17 +43,17 @@ static void line_cut(struct str s, size_t i, size_t length, struct cut *out)
 static bool quotes_cut(struct str s, size_t i, struct cut *out)
 {
     size_t at = skip(s, i + 1, " \t\r\n\\");
-    if (is_one_of(byte_at(s, at), ",+."))
+    if (detect_is_one_of(plain_byte(s, at), ",+."))
         at = skip(s, at + 1, " \t\r\n\\");
-    if (byte_at(s, at) != '"')
+    if (plain_byte(s, at) != '"')
         return false;
     *out = (struct cut){i, at + 1, false};
     size_t end = str_find_char(str_slice(s, at + 1, at + 1 + KEY), '"'), colon;
-    if (end == SIZE_MAX || byte_at(s, colon = skip(s, at + 2 + end, " \t\r\n")) != ':')
+    if (end == SIZE_MAX || plain_byte(s, colon = skip(s, at + 2 + end, " \t\r\n")) != ':')
         return true;
     at = skip(s, colon + 1, " \t\r\n");
     *out = (struct cut){i, at + 1, true};
-    return byte_at(s, at) == '"';
+    return plain_byte(s, at) == '"';
 }
 
 static bool cut_read(struct str s, size_t i, struct cut *out)
@@ -96,14 +77,14 @@ struct piece {
 
 static bool is_code(char c)
 {
-    return is_letter(c) || is_digit(c) || is_one_of(c, "_-+/=.");
+    return detect_is_alnum(c) || detect_is_one_of(c, "_-+/=.");
 }
 
 static void piece_count(struct piece *p, char c)
 {
     p->length++;
-    p->digits += is_digit(c);
-    p->letters += is_letter(c);
+    p->digits += detect_is_digit(c);
+    p->letters += detect_is_alpha(c);
 }
 
 /* Are they two pieces of one key or token? Both have letters and digits. */
@@ -112,7 +93,7 @@ static bool are_code(struct str s, const struct cut *c)
     struct piece left = {0}, right = {0};
     for (size_t i = c->left; i > 0 && left.length < PIECE && is_code(s.data[i - 1]); i--)
         piece_count(&left, s.data[i - 1]);
-    for (size_t i = c->right; right.length < PIECE && is_code(byte_at(s, i)); i++)
+    for (size_t i = c->right; right.length < PIECE && is_code(plain_byte(s, i)); i++)
         piece_count(&right, s.data[i]);
     return left.length >= LEFT_LEAST && left.digits && left.letters && right.length >= RIGHT_LEAST &&
            right.digits && right.letters;
@@ -124,24 +105,24 @@ static size_t card_end(struct str s, size_t left)
 {
     char digits[CARD_MOST];
     size_t n = 0, from = left;
-    while (from > 0 && left - from < GROUP_MOST && is_digit(s.data[from - 1]))
+    while (from > 0 && left - from < GROUP_MOST && detect_is_digit(s.data[from - 1]))
         from--;
-    bool column = from > 1 && s.data[from - 1] == '\n' && is_digit(s.data[from - 2]);
+    bool column = from > 1 && s.data[from - 1] == '\n' && detect_is_digit(s.data[from - 2]);
     for (size_t at = from; !column;) {
         size_t end = at;
-        while (is_digit(byte_at(s, end)) && end - at <= GROUP_MOST)
+        while (detect_is_digit(plain_byte(s, end)) && end - at <= GROUP_MOST)
             end++;
         if (end - at < GROUP_LEAST || end - at > GROUP_MOST || n + (end - at) > CARD_MOST)
             break;
         memcpy(digits + n, s.data + at, end - at);
         n += end - at;
         end = skip(s, end, " \t\r");
-        if (n >= CARD_LEAST && byte_at(s, end) != '\n' && end < s.len)
+        if (n >= CARD_LEAST && plain_byte(s, end) != '\n' && end < s.len)
             break;
         if (n >= CARD_LEAST && detect_check_luhn(digits, n) &&
-            !is_digit(byte_at(s, skip(s, end + 1, " \t>|"))))
+            !detect_is_digit(plain_byte(s, skip(s, end + 1, " \t>|"))))
             return end; /* not if a column goes on */
-        if (byte_at(s, end) != '\n')
+        if (plain_byte(s, end) != '\n')
             break;
         at = skip(s, end + 1, " \t>|");
     }
@@ -153,10 +134,10 @@ static bool is_number(struct str s, size_t at, bool back)
 {
     size_t n = 0, digits = 0;
     for (; n < PIECE; n++) {
-        char c = back ? (at > n ? s.data[at - n - 1] : '\0') : byte_at(s, at + n);
-        if (!is_digit(c) && c != ' ' && c != '-')
+        char c = back ? (at > n ? s.data[at - n - 1] : '\0') : plain_byte(s, at + n);
+        if (!detect_is_digit(c) && c != ' ' && c != '-')
             return c == '"' && digits >= RIGHT_LEAST;
-        digits += is_digit(c);
+        digits += detect_is_digit(c);
     }
     return false;
 }
@@ -172,13 +153,13 @@ struct undo {
 static const char *glue_of(const struct undo *u, const struct cut *c, size_t at)
 {
     struct str s = u->text;
-    char before = c->left > 0 ? s.data[c->left - 1] : '\0', behind = byte_at(s, c->right);
-    if (is_digit(before) && is_digit(behind) && !are_code(s, c)) {
+    char before = c->left > 0 ? s.data[c->left - 1] : '\0', behind = plain_byte(s, c->right);
+    if (detect_is_digit(before) && detect_is_digit(behind) && !are_code(s, c)) {
         bool quoted = s.data[at] == '"';
         bool pieces = quoted ? is_number(s, c->left, true) && is_number(s, c->right, false) : at != u->joined;
-        return !pieces ? NULL : byte_at(s, c->left) == '-' ? "-" : " ";
+        return !pieces ? NULL : plain_byte(s, c->left) == '-' ? "-" : " ";
     }
-    bool mail = before == '@' && c->left > 1 && is_code(s.data[c->left - 2]) && is_letter(behind);
+    bool mail = before == '@' && c->left > 1 && is_code(s.data[c->left - 2]) && detect_is_alpha(behind);
     return !c->member && (mail || are_code(s, c)) ? "" : NULL;
 }
 
@@ -208,7 +189,7 @@ int router_plain_split(const struct byte_map *m, struct buf *out, bool *changed)
         const uint64_t *here = m->bits + block * BYTE_CLASSES;
         for (uint64_t bits = here[BYTE_CONTROL] | here[BYTE_SIGN]; bits; bits &= bits - 1) {
             size_t i = block * 64 + byte_first(bits);
-            if (i < m->text.len && i >= u.kept && is_one_of(m->text.data[i], "\n\"\\"))
+            if (i < m->text.len && i >= u.kept && detect_is_one_of(m->text.data[i], "\n\"\\"))
                 cut_undo(&u, i);
         }
     }
