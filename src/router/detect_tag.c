@@ -39,7 +39,7 @@ static enum gap gap_between(struct str text, size_t end, size_t next)
     unsigned lines = 0;
     bool comma = false, colon = false, bracket = false, quote = false, stop = false, quoted = false;
     if (end == 0 || next >= text.len)
-        return end > 0 && end < text.len && strchr(".!?", text.data[end]) ? GAP_STOP : GAP_BLANK;
+        return end > 0 && end < text.len && detect_is_one_of(text.data[end], ".!?") ? GAP_STOP : GAP_BLANK;
     if (next == end + 1)
         switch (text.data[end]) {
         case ' ':

@@ -155,6 +155,28 @@ static void a_piece_ends_in_a_name(void **state)
         }
 }
 
+static void ids_of_last(struct str text, uint32_t ids[TAG_IDS], size_t *n_ids)
+{
+    static struct detect_word words[16];
+    size_t n = detect_context_words(text, words, 15);
+    assert_int_equal(n, 3);
+    memset(ids, 0, TAG_IDS * sizeof *ids);
+    *n_ids = detect_tag_ids(text, words, n, n - 1, ids);
+}
+
+static void a_nul_behind_the_last_word_is_no_stop(void **state)
+{
+    (void)state;
+    uint32_t space[TAG_IDS], nul[TAG_IDS], stop[TAG_IDS];
+    size_t n_space, n_nul, n_stop;
+    ids_of_last(STR("call Oberyn Quillfeather "), space, &n_space);
+    ids_of_last(STR("call Oberyn Quillfeather\0"), nul, &n_nul);
+    ids_of_last(STR("call Oberyn Quillfeather."), stop, &n_stop);
+    assert_int_equal(n_nul, n_space);
+    assert_memory_equal(nul, space, sizeof nul);
+    assert_true(n_stop != n_space || memcmp(stop, space, sizeof stop) != 0);
+}
+
 static void a_file_that_is_none(void **state)
 {
     (void)state;
@@ -190,6 +212,7 @@ int main(void)
         cmocka_unit_test(what_is_no_name),
         cmocka_unit_test(words_around_hide_no_name),
         cmocka_unit_test(a_piece_ends_in_a_name),
+        cmocka_unit_test(a_nul_behind_the_last_word_is_no_stop),
         cmocka_unit_test(a_file_that_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
