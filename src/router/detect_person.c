@@ -160,18 +160,19 @@ void detect_persons(struct detect_context *c)
 {
     for (size_t i = 0; i < c->n_words;) {
         const struct detect_word *w = &c->words[i];
-        bool sure = false, guessed = false,
-             may = w->flags & WORD_CAPITAL || detect_word_is(w, CUE(given) | CUE(both));
         size_t tagged = tagged_length(c, i), known = 0, at = i;
-        if ((may || tagged) && !is_field(c, w))
+        bool sure = false, guessed = false,
+             written = w->flags & WORD_CAPITAL || detect_word_is(w, CUE(given) | CUE(both)),
+             may_begin = (written || tagged > 0) && !is_field(c, w);
+        if (may_begin)
             known = known_length(c, i, &sure, &guessed);
         bool full = known > 1 || (known == 1 && sure);
         while (full && tagged == 0 && ++at < i + known)
             tagged = tagged_length(c, at);
         if (full && (at >= c->owned || (is_nobody(c, at, tagged) && !is_nobody(c, i, known))))
             tagged = 0; /* the next piece may not know it for one; not all of it is somebody known */
-        if (tagged > 0 && !is_field(c, w)) {
-            full = full || holds_known(c, at, tagged);
+        if (tagged > 0 && may_begin) {
+            full = full || holds_known(c, at + 1, tagged - 1);
             person_add(c, at, tagged, full, full || is_written(c, at, tagged) ? 0.4 : 0.3);
             i = at + tagged;
         } else {
