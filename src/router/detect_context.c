@@ -39,8 +39,9 @@ bool detect_is_statement(const struct detect_type *type)
 struct rule {
     uint64_t first, second, not ;
     size_t within;
-    bool either; /* in any order */
-    bool number; /* a number stands within them too */
+    bool either;   /* in any order */
+    bool number;   /* a number stands within them too */
+    unsigned ends; /* what behind the first ends it; "98/min, blood pressure": "min" is a Swede's "my" */
     const struct detect_type *type;
 };
 #define ILL (CUE(ill) | CUE(health))
@@ -48,20 +49,20 @@ struct rule {
     (CUE(have) | CUE(mine) | CUE(theirs) | CUE(self) | CUE(kin) | CUE(secretive) | CUE(ill) | CUE(love) |    \
         CUE(plan))
 static const struct rule rules[] = {
-    {CUE(have), ILL, CUE(topic), 6, false, false, &health},
-    {CUE(mine), ILL, CUE(topic), 3, false, false, &health},
-    {CUE(theirs), CUE(ill), CUE(topic), 3, false, false, &health},
-    {CUE(self), CUE(ill), CUE(topic), 8, true, false, &health},
-    {CUE(self), CUE(love), CUE(topic), 6, true, false, &intimate},
-    {CUE(kin), ILL, CUE(topic), 14, false, false, &health},
-    {CUE(mine), CUE(money), CUE(topic), 3, false, true, &finance},
-    {CUE(theirs), CUE(money), CUE(topic), 3, false, true, &finance},
-    {CUE(kin), CUE(money), CUE(topic), 12, false, true, &finance},
-    {CUE(kin), CUE(love), CUE(topic), 14, true, false, &intimate},
-    {CUE(have), CUE(love), CUE(topic), 5, false, false, &intimate},
-    {CUE(kin), CUE(court), CUE(topic), 12, false, false, &legal},
-    {CUE(have), CUE(court), CUE(topic), 5, false, false, &legal},
-    {CUE(secretive), CUE(plan), 0, 24, true, false, &marked},
+    {CUE(have), ILL, CUE(topic), 6, false, false, 0, &health},
+    {CUE(mine), ILL, CUE(topic), 3, false, false, WORD_COMMA, &health},
+    {CUE(theirs), CUE(ill), CUE(topic), 3, false, false, 0, &health},
+    {CUE(self), CUE(ill), CUE(topic), 8, true, false, 0, &health},
+    {CUE(self), CUE(love), CUE(topic), 6, true, false, 0, &intimate},
+    {CUE(kin), ILL, CUE(topic), 14, false, false, 0, &health},
+    {CUE(mine), CUE(money), CUE(topic), 3, false, true, WORD_COMMA, &finance},
+    {CUE(theirs), CUE(money), CUE(topic), 3, false, true, 0, &finance},
+    {CUE(kin), CUE(money), CUE(topic), 12, false, true, 0, &finance},
+    {CUE(kin), CUE(love), CUE(topic), 14, true, false, 0, &intimate},
+    {CUE(have), CUE(love), CUE(topic), 5, false, false, 0, &intimate},
+    {CUE(kin), CUE(court), CUE(topic), 12, false, false, 0, &legal},
+    {CUE(have), CUE(court), CUE(topic), 5, false, false, 0, &legal},
+    {CUE(secretive), CUE(plan), 0, 24, true, false, 0, &marked},
 };
 
 /* The first atom that begins at or behind a word: they are in order of where they begin. */
@@ -166,9 +167,7 @@ static void rules_apply(struct detect_context *c, size_t at)
     for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
         const struct rule *rule = &rules[r];
         bool forward = a->kinds & rule->first, backward = rule->either && a->kinds & rule->second;
-        if (rule->first == CUE(mine) && c->words[a->to - 1].flags & WORD_COMMA)
-            continue; /* "98/min, blood pressure": "min" is a Swede's "my" */
-        if (!forward && !backward)
+        if ((!forward && !backward) || c->words[a->to - 1].flags & rule->ends)
             continue;
         for (size_t i = at + 1; i < c->n_atoms && c->atoms[i].from < a->to + rule->within; i++) {
             const struct detect_atom *b = &c->atoms[i];
