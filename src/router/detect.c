@@ -37,25 +37,19 @@ unsigned router_category_from(struct str name)
     return 0;
 }
 
-extern const struct detect_type *const detect_number_types[3],
-    *const detect_account_types[2], *const detect_net_types[4], *const detect_key_types[1],
-                                                                    *const detect_person_types[1],
-                                                                        *const detect_place_types[1],
-                                                                            *const detect_context_types[12];
 const struct detect_type *detect_secret_type(size_t index), *detect_id_type(size_t index);
 size_t detect_id_types(void);
 
+static const struct detect_family *const families[] = {&detect_numbers_family, &detect_accounts_family,
+    &detect_net_family, &detect_keys_family, &detect_persons_family, &detect_places_family,
+    &detect_context_family};
+
 const struct detect_type *detect_type_at(size_t index)
 {
-    static const struct {
-        const struct detect_type *const *types;
-        size_t n;
-    } families[] = {{detect_number_types, 3}, {detect_account_types, 2}, {detect_net_types, 4},
-        {detect_key_types, 1}, {detect_person_types, 1}, {detect_place_types, 1}, {detect_context_types, 12}};
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
-        if (index < families[i].n)
-            return families[i].types[index];
-        index -= families[i].n;
+        if (index < families[i]->n)
+            return families[i]->types[index];
+        index -= families[i]->n;
     }
     const struct detect_type *type = detect_id_type(index);
     if (type)
@@ -75,14 +69,10 @@ const struct detect_type *detect_type_find(struct str name)
 
 const char *detect_layer_name(struct str type)
 {
-    static const struct {
-        const struct detect_type *const *types;
-        size_t n;
-    } said[] = {{detect_person_types, 1}, {detect_place_types, 1}, {detect_context_types, 12}};
-    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
-        for (size_t k = 0; k < said[i].n; k++)
-            if (str_is(type, said[i].types[k]->name))
-                return "context";
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        for (size_t k = 0; k < families[i]->n; k++)
+            if (str_is(type, families[i]->types[k]->name))
+                return families[i]->layer;
     const struct detect_type *t = detect_type_find(type);
     return detect_own_kind(t) ? "own" : "structured";
 }

@@ -77,6 +77,18 @@ int detect_secret_init(struct error *err) MUST_USE;
 void detect_secret_scan(struct detect_scan *s);
 void detect_context_scan(struct detect_scan *s); /* the last: it reads what the others found */
 
+/* Types that one file finds; those of secrets and of numbers by country are in tables of their own. */
+struct detect_family {
+    const char *layer;
+    const struct detect_type *const *types;
+    size_t n;
+};
+#define DETECT_TYPES(...)                                                                                    \
+    (const struct detect_type *const[]){__VA_ARGS__},                                                        \
+        sizeof((const struct detect_type *const[]){__VA_ARGS__}) / sizeof(struct detect_type *)
+extern const struct detect_family detect_numbers_family, detect_accounts_family, detect_net_family,
+    detect_keys_family, detect_persons_family, detect_places_family, detect_context_family;
+
 /* All types there are, for the policy compiler; index from 0 until NULL. */
 const struct detect_type *detect_type_at(size_t index);
 const struct detect_type *detect_type_find(struct str name);

@@ -7,7 +7,7 @@
 
 static const struct detect_type iban = {"IBAN_CODE", ROUTER_FINANCIAL, "a bank account number (IBAN)", 8};
 static const struct detect_type crypto = {"CRYPTO", ROUTER_FINANCIAL, "a coin address", 8};
-const struct detect_type *const detect_account_types[] = {&iban, &crypto};
+const struct detect_family detect_accounts_family = {"structured", DETECT_TYPES(&iban, &crypto)};
 
 /* The SWIFT registry's shape of what follows the two check digits: n digits, a capitals, c either; a number
  * says how many. */

@@ -23,13 +23,14 @@ TYPE(access_code, "ACCESS_CODE", ROUTER_SECRET, "a code or password");
 TYPE(birth, "DATE_OF_BIRTH", ROUTER_PII, "a date of birth");
 static const struct detect_type id_number = {"ID_NUMBER", ROUTER_PII, "a number of a person", 1};
 STATEMENT(belief, "BELIEF", ROUTER_PII, "someone's religion, union, party or orientation");
-const struct detect_type *const detect_context_types[] = {&health, &record, &finance, &account, &legal,
-    &marked, &intimate, &told, &access_code, &birth, &id_number, &belief};
+const struct detect_family detect_context_family = {
+    "context", DETECT_TYPES(&health, &record, &finance, &account, &legal, &marked, &intimate, &told,
+                   &access_code, &birth, &id_number, &belief)};
 
 bool detect_is_statement(const struct detect_type *type)
 {
-    for (size_t i = 0; i < sizeof detect_context_types / sizeof *detect_context_types; i++)
-        if (detect_context_types[i] == type)
+    for (size_t i = 0; i < detect_context_family.n; i++)
+        if (detect_context_family.types[i] == type)
             return type->rank == RANK_STATEMENT;
     return false;
 }
@@ -411,8 +412,6 @@ static void piece_look(struct detect_context *c)
     statements_look(c);
 }
 
-extern const struct detect_type *const detect_person_types[1], *const detect_place_types[1];
-
 /* What shows only in the whole: a person and a record; a name beside what is private. */
 static void whole_look(struct detect_context *c)
 {
@@ -430,7 +429,8 @@ static void whole_look(struct detect_context *c)
               s->hits[i].type->category &
                   (ROUTER_PII | ROUTER_PHI | ROUTER_FINANCIAL | ROUTER_PERSONAL | ROUTER_LEGAL);
     for (size_t i = 0; i < s->n_hits && private; i++)
-        if ((s->hits[i].type == detect_person_types[0] || s->hits[i].type == detect_place_types[0]) &&
+        if ((s->hits[i].type == detect_persons_family.types[0] ||
+                s->hits[i].type == detect_places_family.types[0]) &&
             s->hits[i].score >= 0.4 && s->hits[i].score < DETECT_SURE)
             s->hits[i].score = 0.6;
 }

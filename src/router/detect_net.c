@@ -8,7 +8,7 @@ static const struct detect_type email = {"EMAIL_ADDRESS", ROUTER_PII, "an e-mail
 static const struct detect_type url_password = {"BASIC_AUTH_URL", ROUTER_SECRET, "a password in a URL", 9};
 static const struct detect_type ip = {"IP_ADDRESS", ROUTER_PII, "an IP address", 3};
 static const struct detect_type mac = {"MAC_ADDRESS", ROUTER_PII, "a MAC address", 3};
-const struct detect_type *const detect_net_types[] = {&email, &url_password, &ip, &mac};
+const struct detect_family detect_net_family = {"structured", DETECT_TYPES(&email, &url_password, &ip, &mac)};
 
 /* ---- E-mail (RFC 5321 and 6531, as people write it). ---- */
 static bool is_local(char c)

@@ -7,7 +7,7 @@
 static const struct detect_type card = {"CREDIT_CARD", ROUTER_FINANCIAL, "a card number", 8};
 static const struct detect_type phone = {"PHONE_NUMBER", ROUTER_PII, "a telephone number", 2};
 static const struct detect_type ssn = {"US_SSN", ROUTER_PII, "a US social security number", 6};
-const struct detect_type *const detect_number_types[] = {&card, &phone, &ssn};
+const struct detect_family detect_numbers_family = {"structured", DETECT_TYPES(&card, &phone, &ssn)};
 
 /* Groups of digits with single separators between them:
  *

@@ -4,7 +4,7 @@
 #include "router/detect_tag.h"
 
 static const struct detect_type person = {"PERSON", ROUTER_PII, "a person's name", 0};
-const struct detect_type *const detect_person_types[] = {&person};
+const struct detect_family detect_persons_family = {"context", DETECT_TYPES(&person)};
 
 enum { NAME_WORDS = 5 };
 #define CUE_NAME (CUE(given) | CUE(surname) | CUE(both))

@@ -3,7 +3,7 @@
 #include "router/detect_tag.h"
 
 static const struct detect_type address = {"STREET_ADDRESS", ROUTER_PII, "a postal address", 1};
-const struct detect_type *const detect_place_types[] = {&address};
+const struct detect_family detect_places_family = {"context", DETECT_TYPES(&address)};
 
 enum { STREET_WORDS = 6, TAIL_WORDS = 12 };
 

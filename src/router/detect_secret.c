@@ -9,7 +9,7 @@
 #include "router/detect_words.h"
 
 static const struct detect_type private_key = {"PRIVATE_KEY", ROUTER_SECRET, "a private key", 10};
-const struct detect_type *const detect_key_types[] = {&private_key};
+const struct detect_family detect_keys_family = {"structured", DETECT_TYPES(&private_key)};
 
 enum { MOST_KEY = 64 * 1024 };
 enum { RANK_GENERIC = 5, RANK_VALUE = 7, RANK_TOKEN = 9 };
