@@ -162,7 +162,7 @@ static int half_add(struct adapting *a, const struct hf_part *part, int64_t laye
         .n_parts = experts,
         .view[0] = hf_view_plain(across ? columns : rows, across ? rows : columns, across),
         .change = which == 'b' ? part->change : HF_SAME,
-        .heads = part->change == HF_TURN_KEYS ? a->shape.kv_heads : a->shape.heads};
+        .shape = &a->shape};
     return hf_list_add(&a->list, &tensor, &source, err);
 }
 

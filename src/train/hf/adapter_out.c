@@ -56,7 +56,7 @@ static int half_add(struct adapter *a, const struct hf_part *part, const char *m
         .skip = expert,
         .change = which == 'B' ? part->change : HF_SAME,
         .back = true,
-        .heads = part->change == HF_TURN_KEYS ? a->shape.kv_heads : a->shape.heads};
+        .shape = &a->shape};
     return hf_list_add(&a->list, &tensor, &source, err);
 }
 

@@ -144,11 +144,6 @@ void hf_shape_complete(struct hf_shape *s)
         s->shared_ff = s->shared * s->expert_ff;
 }
 
-struct hf_deal hf_deal_of(const struct hf_shape *s)
-{
-    return (struct hf_deal){s->linear_keys, s->linear_values, s->linear_values * s->linear_value};
-}
-
 /* ---- Views ---- */
 struct hf_view hf_view_plain(int64_t hf_rows, int64_t hf_columns, bool across)
 {

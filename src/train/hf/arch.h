@@ -81,11 +81,6 @@ enum hf_change {
     HF_DEAL_RATES /* and the folder has logarithms of what the file has, which is below zero */
 };
 
-/* `heads` in groups of heads / groups; groups 0: nothing is dealt. */
-struct hf_deal {
-    int64_t groups, heads, inner; /* inner: all values of the heads */
-};
-
 enum hf_part_flag {
     HF_MAY_LACK = 1 << 0,    /* the tensor itself: then the embedding is it */
     HF_MAY_BIAS = 1 << 1,    /* beside .weight there may be .bias */
@@ -127,7 +122,6 @@ struct hf_view {
     bool across;
 };
 struct hf_view hf_view_of(const struct hf_part *part, const struct hf_shape *s, bool bias);
-struct hf_deal hf_deal_of(const struct hf_shape *s);
 /* All of a matrix, or of its transpose. */
 struct hf_view hf_view_plain(int64_t hf_rows, int64_t hf_columns, bool across);
 /* Of the file's matrices. */

@@ -164,8 +164,7 @@ static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool b
         .n_parts = experts,
         .view[0] = hf_view_of(part, s, bias),
         .change = part->change,
-        .deal = hf_deal_of(s),
-        .heads = part->change == HF_TURN_KEYS ? s->kv_heads : s->heads};
+        .shape = s};
     struct pour_tensor tensor;
     hf_gguf_name(part, layer, bias, name);
     shape_make(part, &source.view[0], &tensor);

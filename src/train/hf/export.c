@@ -103,9 +103,8 @@ static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool b
             .view[0] = view,
             .skip = e,
             .change = part->change,
-            .deal = hf_deal_of(&x->shape),
             .back = true,
-            .heads = part->change == HF_TURN_KEYS ? x->shape.kv_heads : x->shape.heads};
+            .shape = &x->shape};
         hf_name(part, layer, e, bias, name);
         if (part->flags & (HF_LOWER | HF_ODD))
             return second_add(x, name, &view, *parts, err);

@@ -9,19 +9,21 @@
 /* Within a head of `width` rows. Theirs: a, b, c, ... a', b', c', ...; ours: a, a', b, b', c, c', ... */
 static int64_t turned(const struct hf_source *s, int64_t row, int64_t rows)
 {
-    const int64_t width = rows / s->heads, head = row / width * width, at = row % width, half = width / 2;
+    const int64_t heads = s->change == HF_TURN_KEYS ? s->shape->kv_heads : s->shape->heads;
+    const int64_t width = rows / heads, head = row / width * width, at = row % width, half = width / 2;
     return head + (s->back ? at % half * 2 + at / half : at % 2 * half + at / 2);
 }
 
-/* Of the last `n` of `all`, heads in groups. Theirs: a, a', b, b', c, c'; ours: a, b, c, a', b', c'. */
+/* Of the last `n` of `all`, the value heads of each key head. Theirs: a, a', b, b', c, c'; ours: a, b, c, a',
+ * b', c'. */
 static int64_t dealt(const struct hf_source *s, int64_t at, int64_t n, int64_t all)
 {
-    const int64_t width = n / s->deal.heads, before = all - n, head = (at - before) / width;
-    const int64_t each = s->deal.heads / s->deal.groups, columns = s->back ? each : s->deal.groups;
+    const int64_t heads = s->shape->linear_values, groups = s->shape->linear_keys;
+    const int64_t width = n / heads, before = all - n, head = (at - before) / width;
+    const int64_t columns = s->back ? heads / groups : groups;
     if (at < before)
         return at;
-    return before + (head % columns * (s->deal.heads / columns) + head / columns) * width +
-           (at - before) % width;
+    return before + (head % columns * (heads / columns) + head / columns) * width + (at - before) % width;
 }
 
 /* The row of the source that a row becomes of. */
@@ -35,7 +37,7 @@ static int64_t row_of(const struct hf_source *s, int64_t row, int64_t rows)
     case HF_DEAL_RATES:
         return dealt(s, row, rows, rows);
     case HF_DEAL_LAST_ROWS:
-        return dealt(s, row, s->deal.inner, rows);
+        return dealt(s, row, hf_size(s->shape, HF_LINEAR_INNER), rows);
     case HF_SAME:
     case HF_PLUS_ONE:
     case HF_DEAL_COLUMNS:

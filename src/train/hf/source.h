@@ -16,9 +16,8 @@ struct hf_source {
     int64_t skip; /* back: matrices of the file before the first that is taken */
     enum hf_change change;
     bool back;
-    int64_t heads; /* of the rows that are turned */
-    struct hf_deal deal;
-    const float *made; /* not NULL: the values themselves; nothing else counts */
+    const struct hf_shape *shape; /* whose heads are turned or dealt */
+    const float *made;            /* not NULL: the values themselves; nothing else counts */
 };
 
 /* Rows [first, first + n) of a result whose rows have `width` values: those of the view, or several of its
