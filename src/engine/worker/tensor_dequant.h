@@ -1,4 +1,5 @@
-/* One block of each quantised type to floats (inside the tensor code). Layouts are drawn at each function. */
+/* One block of each quantised type to floats (inside the tensor code; its FP4 where a folder packs that,
+ * too). Layouts are drawn at each function. */
 #ifndef WEIR_ENGINE_WORKER_TENSOR_DEQUANT_H
 #define WEIR_ENGINE_WORKER_TENSOR_DEQUANT_H
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/worker/tensor_dequant.h"
 #include "train/hf/safetensors.h"
 
 /* Within a head of `width` rows. Theirs: a, b, c, ... a', b', c', ...; ours: a, a', b, b', c, c', ... */
@@ -68,13 +69,14 @@ static int values_read(
  * in a byte of the nibbles the earlier value is the lower one. */
 static void packed_row(const struct hf_source *s, int64_t row, float *to)
 {
-    static const float values[16] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
     enum { BLOCK = 32 };
     const int64_t n = s->view[0].hf_columns;
     const uint8_t *nibbles = (const uint8_t *)s->parts[0]->data + row * (n / 2);
     const uint8_t *scales = (const uint8_t *)s->parts[1]->data + row * (n / BLOCK);
-    for (int64_t i = 0; i < n; i++)
-        to[i] = ldexpf(values[nibbles[i / 2] >> i % 2 * 4 & 15], scales[i / BLOCK] - 127);
+    for (int64_t i = 0; i < n; i++) {
+        const int fp4 = nibbles[i / 2] >> i % 2 * 4 & 15;
+        to[i] = (float)tensor_fp4_doubled[fp4] * tensor_half_e8m0(scales[i / BLOCK]);
+    }
 }
 
 /* A row of the file's. */
