@@ -183,7 +183,7 @@ static bool is_written(const char *in, const char *out)
 /* Of a model's folder what models are read from. */
 static bool folder_has(const char *folder, const char *out)
 {
-    static const char *const ends[] = {".safetensors", ".json", ".model"};
+    static const char *const ends[] = {".safetensors", ".json", ".model", ".jinja"};
     DIR *dir = opendir(folder);
     bool has = false;
     for (const struct dirent *e; !has && dir && (e = readdir(dir)) != NULL;) {

@@ -277,9 +277,12 @@ test('what is read is not written over, in parts and folders, and by no link', (
   symlinkSync('llama.gguf', at('z.gguf.part'));
   symlinkSync('llama.hf', at('linked.hf'));
   writeFileSync(at('text.txt'), 'the lo '.repeat(400));
+  put(at('jinja.hf'), model('llama'));
+  writeFileSync(at('jinja.hf/chat_template.jinja'), '{{ messages }}');
   for (const args of [
     ['quantize', 's-00001-of-00002.gguf', 's-00002-of-00002.gguf', 'Q8_0'], ['quantize', 'y.gguf.part', 'y.gguf', 'Q8_0'],
-    ['convert', 'llama.hf', 'llama.hf/model.safetensors'], ['convert', 'linked.hf', 'llama.hf/tokenizer.json'], ['merge', '--linear', 'llama.gguf', 's-00001-of-00002.gguf', '-o', 's-00002-of-00002.gguf'],
+    ['convert', 'llama.hf', 'llama.hf/model.safetensors'], ['convert', 'linked.hf', 'llama.hf/tokenizer.json'], ['convert', 'jinja.hf', 'jinja.hf/chat_template.jinja'],
+    ['merge', '--linear', 'llama.gguf', 's-00001-of-00002.gguf', '-o', 's-00002-of-00002.gguf'],
     ['imatrix', 'llama.gguf', '--text', 'text.txt', '-o', 'llama.gguf'], ['imatrix', 'llama.gguf', '--text', 'text.txt', '-o', 'text.txt'],
   ]) fails(read, ...args);
   run('convert', 'llama.hf', 'z.gguf'); // the link goes, what it leads to stays
