@@ -41,14 +41,13 @@ static int part_check(void *ctx, const struct hf_part *part, int64_t layer, bool
 }
 
 /* Heads that have keys, of layers that attend; the others have none. */
-static int kv_heads_get(
-    const struct gguf *g, const struct hf_arch *a, const char *name, struct hf_shape *s, struct error *err)
+static int kv_heads_get(const struct gguf *g, const struct hf_arch *a, struct hf_shape *s, struct error *err)
 {
     struct gguf_array list;
     char key[HF_KEY_MAX];
     const struct gguf_pair *pair = gguf_find(g, hf_key(a, "attention.head_count_kv", key));
     if (!a->otherwise || a->interval || !pair || pair->type != GGUF_ARRAY)
-        return size_get(g, name, "attention.head_count_kv", s->heads, MODEL_HEADS_MAX, &s->kv_heads, err);
+        return size_get(g, a->gguf, "attention.head_count_kv", s->heads, MODEL_HEADS_MAX, &s->kv_heads, err);
     int rc = gguf_get_array(g, key, GGUF_INT32, &list, err);
     if (rc == 0 && list.count != (uint64_t)s->layers)
         rc = error_set(err, ERROR_INVALID, "the model's '%s' does not list each layer", key);
@@ -81,26 +80,25 @@ static int signs_read(const struct gguf *g, const char *name, struct hf_signs *o
 }
 
 /* Of every so many layers the last attends. */
-static int interval_get(const struct gguf *g, const char *name, struct hf_shape *s, struct error *err)
+static int interval_get(const struct gguf *g, const struct hf_arch *a, struct hf_shape *s, struct error *err)
 {
     enum { INTERVAL = 4 };
-    int rc = size_get(g, name, "full_attention_interval", INTERVAL, MODEL_LAYERS_MAX, &s->interval, err);
+    int rc = size_get(g, a->gguf, "full_attention_interval", INTERVAL, MODEL_LAYERS_MAX, &s->interval, err);
     for (int64_t i = 0; i < s->layers && rc == 0; i++)
         s->other[i] = (i + 1) % s->interval != 0;
     return rc;
 }
 
-static int sizes_get(
-    const struct gguf *g, const struct hf_arch *a, const char *name, struct hf_shape *s, struct error *err)
+static int sizes_get(const struct gguf *g, const struct hf_arch *a, struct hf_shape *s, struct error *err)
 {
-    const char *width = a->latent ? "attention.key_length_mla" : "attention.key_length";
+    const char *name = a->gguf, *width = a->latent ? "attention.key_length_mla" : "attention.key_length";
     int rc = size_get(g, name, "block_count", -1, MODEL_LAYERS_MAX, &s->layers, err);
     rc = rc ? rc : size_get(g, name, "embedding_length", -1, MODEL_WIDTH_MAX, &s->embed, err);
     rc = rc ? rc : size_get(g, name, "attention.head_count", -1, MODEL_HEADS_MAX, &s->heads, err);
-    rc = rc ? rc : kv_heads_get(g, a, name, s, err);
+    rc = rc ? rc : kv_heads_get(g, a, s, err);
     rc =
         rc ? rc : size_get(g, name, "feed_forward_length", a->mixture ? 1 : -1, MODEL_WIDTH_MAX, &s->ff, err);
-    rc = rc || !a->interval ? rc : interval_get(g, name, s, err);
+    rc = rc || !a->interval ? rc : interval_get(g, a, s, err);
     rc = rc ? rc
             : size_get(
                   g, name, width, a->latent ? -1 : s->embed / s->heads, MODEL_HEAD_WIDTH_MAX, &s->head, err);
@@ -144,7 +142,7 @@ int hf_shape_of(const struct gguf *g, const struct hf_arch **arch, struct hf_sha
             "models of the architecture '%s'%s cannot be exported: Hugging Face's names for it are not known "
             "here",
             name, signs.mixture ? " with experts" : "");
-    rc = sizes_get(g, *arch, name, s, err);
+    rc = sizes_get(g, *arch, s, err);
     const struct tensor *embedding = gguf_tensor_find(g, "token_embd.weight");
     if (rc == 0 && !embedding)
         rc = error_set(err, ERROR_INVALID, "the model has no 'token_embd.weight'");
@@ -165,6 +163,18 @@ void hf_write_float(struct json_writer *w, float value)
         snprintf(text, sizeof text, "%.*g", digits, (double)value);
     while (strtof(text, NULL) != value && ++digits <= 9);
     json_write_raw(w, isfinite(value) ? str_from(text) : STR("null"));
+}
+
+static void number_make(struct json_writer *w, const char *key, int64_t value)
+{
+    json_key_str(w, str_from(key));
+    json_write_int(w, value);
+}
+
+static void bool_make(struct json_writer *w, const char *key, bool value)
+{
+    json_key_str(w, str_from(key));
+    json_write_bool(w, value);
 }
 
 /* `per`: the heads of linear values. */
@@ -246,16 +256,12 @@ static int constants_check(const struct gguf *g, const struct hf_arch *a, struct
 /* Widths of a head of latent attention; which layers do without attention. */
 static void layers_make(const struct hf_arch *a, const struct hf_shape *s, struct json_writer *w)
 {
-    if (a->latent) {
-        json_key(w, "qk_nope_head_dim");
-        json_write_int(w, s->head - s->rotated);
-    }
+    if (a->latent)
+        number_make(w, "qk_nope_head_dim", s->head - s->rotated);
     if (!a->otherwise)
         return;
-    if (a->interval) {
-        json_key(w, "full_attention_interval");
-        json_write_int(w, s->interval);
-    }
+    if (a->interval)
+        number_make(w, "full_attention_interval", s->interval);
     json_key(w, "layer_types");
     json_array_begin(w);
     for (int64_t i = 0; i < s->layers; i++)
@@ -307,18 +313,6 @@ static void fixed_make(const struct hf_arch *a, struct json_writer *w)
         json_key(w, f->key);
         json_write_raw(w, str_from(f->value));
     }
-}
-
-static void number_make(struct json_writer *w, const char *key, int64_t value)
-{
-    json_key_str(w, str_from(key));
-    json_write_int(w, value);
-}
-
-static void bool_make(struct json_writer *w, const char *key, bool value)
-{
-    json_key_str(w, str_from(key));
-    json_write_bool(w, value);
 }
 
 /* One token's id, where the file gives it. */
