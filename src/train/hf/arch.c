@@ -138,10 +138,14 @@ int64_t *hf_shape_field(struct hf_shape *s, const char *gguf)
     return NULL;
 }
 
-void hf_shape_complete(struct hf_shape *s)
+int hf_shape_complete(struct hf_shape *s, struct error *err)
 {
     if (s->shared > 0 && s->shared_ff == 0)
         s->shared_ff = s->shared * s->expert_ff;
+    if (s->linear_keys > 0 && s->linear_values % s->linear_keys != 0)
+        return error_set(err, ERROR_INVALID, "the model's %lld heads of values share no %lld of keys evenly",
+            (long long)s->linear_values, (long long)s->linear_keys);
+    return 0;
 }
 
 /* ---- Views ---- */

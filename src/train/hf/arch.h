@@ -64,8 +64,8 @@ enum hf_size {
 int64_t hf_size(const struct hf_shape *s, enum hf_size size);
 /* The one that a key of the file gives beside those that all have; NULL: it gives none. */
 int64_t *hf_shape_field(struct hf_shape *s, const char *gguf);
-/* What follows of those. */
-void hf_shape_complete(struct hf_shape *s);
+/* What follows of those; an error where they do not go together. */
+int hf_shape_complete(struct hf_shape *s, struct error *err) MUST_USE;
 
 /* What happens to a tensor's values. */
 enum hf_change {

@@ -133,11 +133,7 @@ static int shape_read(struct hf_config *c, struct error *err)
             rc = whole(r, k->hf, NEEDED, to == &s->dense || to == &s->shared || !k->needed ? 0 : 1,
                 is_count ? MODEL_EXPERTS_MAX : MODEL_WIDTH_MAX, to, err);
     }
-    hf_shape_complete(s);
-    if (rc == 0 && s->linear_keys > 0 && s->linear_values % s->linear_keys != 0)
-        return error_set(err, ERROR_INVALID,
-            "config.json's %lld heads of values share no %lld of keys evenly", (long long)s->linear_values,
-            (long long)s->linear_keys);
+    rc = rc ? rc : hf_shape_complete(s, err);
     s->tied = tied && tied->kind == JSON_ITEM_TRUE;
     if (rc == 0 && c->arch->latent)
         rc = latent_read(c, err);

@@ -27,14 +27,14 @@ static int size_get(const struct gguf *g, const char *architecture, const char *
     return rc;
 }
 
-/* A file may give sizes that leave nothing: an expert of no width, a head of less than a pair. */
+/* A file may give sizes that leave nothing: an expert of no width. */
 static int part_check(void *ctx, const struct hf_part *part, int64_t layer, bool bias, struct error *err)
 {
     const struct hf_shape *s = ctx;
     (void)layer;
     (void)bias;
     const struct hf_view v = hf_view_of(part, s, false);
-    if (s->head >= 2 && hf_view_rows(&v) > 0 && hf_view_columns(&v) > 0 && v.stacks > 0)
+    if (hf_view_rows(&v) > 0 && hf_view_columns(&v) > 0 && v.stacks > 0)
         return 0;
     return error_set(
         err, ERROR_INVALID, "the model's sizes leave nothing of '%s': the file is broken", part->gguf);
@@ -113,10 +113,10 @@ static int sizes_get(const struct gguf *g, const struct hf_arch *a, struct hf_sh
         if (rc == 0 && (value > MODEL_WIDTH_MAX || (value == 0 && k->needed && to != &s->dense)))
             rc = error_set(err, ERROR_INVALID, "the model's '%s' is %u: the file is broken", key, value);
     }
-    hf_shape_complete(s);
-    if (rc == 0 && s->linear_keys > 0 && s->linear_values % s->linear_keys != 0)
-        rc = error_set(err, ERROR_INVALID, "the model's %lld heads of values share no %lld of keys evenly",
-            (long long)s->linear_values, (long long)s->linear_keys);
+    rc = rc ? rc : hf_shape_complete(s, err);
+    if (rc == 0 && s->head < 2)
+        rc = error_set(err, ERROR_INVALID, "the model's heads are %lld wide, less than 2: the file is broken",
+            (long long)s->head);
     if (rc == 0 && a->latent && s->head <= s->rotated)
         rc = error_set(err, ERROR_INVALID, "the model rotates %lld of %lld values of a head: it is broken",
             (long long)s->rotated, (long long)s->head);
