@@ -182,11 +182,9 @@ static int old_remove(const struct writing *w, size_t files, struct error *err)
 /* At no time there is an index beside files that are not its. */
 static int files_write(const struct writing *w, const struct file_run *runs, size_t files, struct error *err)
 {
-    int rc = files > 1 ? file_remove(index_name(w), err) : 0;
+    int rc = file_remove(index_name(w), err);
     for (size_t i = 0; i < files && rc == 0; i++)
         rc = run_write(w, runs[i], shard_name(w, i, files), err);
-    if (rc == 0 && files == 1)
-        rc = file_remove(index_name(w), err);
     rc = rc ? rc : old_remove(w, files, err);
     return rc || files == 1 ? rc : index_write(w, runs, files, err);
 }
