@@ -325,8 +325,6 @@ static const struct hf_fixed fixed_qwen2moe[] = {SILU, {"norm_topk_prob", "false
     {"decoder_sparse_step", "1", NULL, true}, {"mlp_only_layers", "[]", NULL, true}, FIXED_END};
 static const struct hf_fixed fixed_qwen3moe[] = {SILU, {"norm_topk_prob", "true", NULL, false},
     {"decoder_sparse_step", "1", NULL, true}, {"mlp_only_layers", "[]", NULL, true}, FIXED_END};
-
-static const struct hf_fixed fixed_glm4moe[] = {SILU, FIXED_END};
 static const struct hf_fixed fixed_deepseek2[] = {
     SILU, {"moe_layer_freq", "1", NULL, true}, {"topk_method", "\"greedy\"", NULL, true}, FIXED_END};
 static const struct hf_fixed fixed_deepseek3[] = {
@@ -339,14 +337,13 @@ static const struct hf_fixed fixed_lfm2moe[] = {
     {"conv_bias", "false", NULL, true}, {"use_expert_bias", "true", NULL, true}, FIXED_END};
 
 /* ---- Models inside others ---- */
-static const char *const mistral3_left[] = {"vision_tower.", "multi_modal_projector.", NULL};
+static const char *const vision_left[] = {"vision_tower.", "multi_modal_projector.", NULL};
 static const struct hf_default no_defaults[] = {{NULL, 0}};
-static const struct hf_inner mistral3_inner = {"text_config", "language_model.", mistral3_left, no_defaults};
-static const char *const gemma3_left[] = {"vision_tower.", "multi_modal_projector.", NULL};
+static const struct hf_inner mistral3_inner = {"text_config", "language_model.", vision_left, no_defaults};
 static const struct hf_default gemma3_defaults[] = {{"num_attention_heads", 8}, {"num_key_value_heads", 4},
     {"head_dim", 256}, {"vocab_size", 262208}, {"max_position_embeddings", 131072}, {"sliding_window", 4096},
     {NULL, 0}};
-static const struct hf_inner gemma3_inner = {"text_config", "language_model.", gemma3_left, gemma3_defaults};
+static const struct hf_inner gemma3_inner = {"text_config", "language_model.", vision_left, gemma3_defaults};
 
 static const char *const qwen35_left[] = {"visual.", NULL};
 static const struct hf_inner qwen35_inner = {"text_config", "language_model.", qwen35_left, no_defaults};
@@ -412,7 +409,7 @@ const struct hf_arch hf_archs[] = {
         LISTS(norms, attention_turned, experts_granite), keys_granitemoe, fixed_silu, .some = some_granite,
         .pre = "refact", .rope_base = 1e4, .rotated = 1, .mixture = true},
     {"Glm4MoeForCausalLM", "glm4_moe", "glm4moe", LISTS(ends),
-        LISTS(norms_late, attention, head_norms_optional), keys_glm4moe, fixed_glm4moe, .some = some_glm4moe,
+        LISTS(norms_late, attention, head_norms_optional), keys_glm4moe, fixed_silu, .some = some_glm4moe,
         .constant = by_sigmoid, .pre = "glm4", .rope_base = 1e6, .rotated = 0.5, .mixture = true},
     {"DeepseekV3ForCausalLM", "deepseek_v3", "deepseek2", LISTS(ends), LISTS(norms, latent), keys_deepseek,
         fixed_deepseek3, .some = some_deepseek, .rope_base = 1e4, .rotated = 1, .mixture = true,
