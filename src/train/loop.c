@@ -1,12 +1,10 @@
 #include "train/loop.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "engine/worker/sandbox_confine.h"
+#include "train/files.h"
 #include "train/progress.h"
 #include "train/watch.h"
 
@@ -93,9 +91,10 @@ int train_loop_run(struct run *r, const struct train_loop_options *o, struct err
 int train_loop_finish(const struct run *r, const struct train_loop_options *o, struct error *err)
 {
     char path[PATH_MAX_BYTES];
+    struct error left;
     int rc = report_write(r, o->out, err);
-    if (rc == 0 && !o->now && unlink(checkpoint_path(o, path)) != 0 && errno != ENOENT)
-        log_warn("train", "cannot remove %s: %s", path, strerror(errno));
+    if (rc == 0 && !o->now && file_remove(checkpoint_path(o, path), &left))
+        log_warn("train", "%s", left.message);
     if (rc == 0)
         fprintf(stderr, "wrote %s, %s.log.json and %s.svg\n", o->out, o->out, o->out);
     return rc;

@@ -191,8 +191,8 @@ static int text_write(const char *out, const char *suffix, const struct buf *tex
 {
     char path[4096];
     int n = snprintf(path, sizeof path, "%s%s", out, suffix);
-    if (text->failed || n < 0 || (size_t)n >= sizeof path)
-        return error_set(err, ERROR_LIMIT, "the report is too long to be written");
+    if (n < 0 || (size_t)n >= sizeof path)
+        return error_set(err, ERROR_LIMIT, "the name of the report is too long");
     return file_put(path, text, err);
 }
 
