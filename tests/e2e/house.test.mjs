@@ -138,14 +138,14 @@ test('words of one topic begin near each other, and a word has one token', () =>
 test('trained in two steps, it keeps its tokenizer, its template and that it answers without chance', () => {
   const place = mkdtempSync(join(tmpdir(), 'weir-house-'));
   const lines = (name, list) => writeFileSync(join(place, name), list.map((e) => `${JSON.stringify(e)}\n`).join(''));
-  const quick = (name, edit) => writeFileSync(join(place, name), edit(readFileSync(join(folder, name), 'utf8')
-    .replace(/steps: \d+/, 'steps: 2').replace(/batch_tokens: \d+/, 'batch_tokens: 256').replace(/warmup: \d+/, 'warmup: 0')));
+  const quick = (name) => writeFileSync(join(place, name), readFileSync(join(folder, name), 'utf8')
+    .replace(/steps: \d+/, 'steps: 2').replace(/batch_tokens: \d+/, 'batch_tokens: 256').replace(/warmup: \d+/, 'warmup: 0'));
   const run = (...args) => execFileSync(weir, args, { stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8' });
   try {
     lines('jobs.jsonl', corpus.slice(0, 600));
     lines('copying.jsonl', [...examples({ seed: 2, count: 300, job: 'copy' })]);
-    quick('copying.yaml', (text) => text);
-    quick('jobs.yaml', (text) => text);
+    quick('copying.yaml');
+    quick('jobs.yaml');
     execFileSync('node', [join(folder, 'base.mjs'), join(place, 'jobs.jsonl'), join(place, 'base.gguf'), ...small], { stdio: 'ignore' });
     run('finetune', join(place, 'base.gguf'), join(place, 'copying.yaml'), '--full', '--out', join(place, 'copying.gguf'));
     run('finetune', join(place, 'copying.gguf'), join(place, 'jobs.yaml'), '--full', '--out', join(place, 'house.gguf'));

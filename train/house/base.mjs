@@ -12,7 +12,7 @@
 // of this size would take most of its training to find out which words are near each other, and the lists say so.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { f32, gguf, text, u32, u64 } from '../../tests/e2e/lib/gguf.mjs';
-import { Random, list, sections } from './random.mjs';
+import { Random, half, list, sections } from './random.mjs';
 
 // What the engine knows as "qwen2": digits singly.
 const words = /'(?:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+/giu;
@@ -81,7 +81,7 @@ function pieces(word, rank) {
 
 const here = (name) => readFileSync(new URL(name, import.meta.url), 'utf8');
 const wordsOf = (entry) => entry.replace(/([a-z])([A-Z])/g, '$1 $2').toLowerCase().match(/\p{L}+/gu) ?? [];
-const own = (entries) => list(entries).filter((e) => !e.startsWith('*'));
+const own = (entries) => half(list(entries), false);
 
 /* Lists of words that are near each other: those of a topic, and the names of a field. */
 const near = [
