@@ -105,8 +105,9 @@ const sizes = { embed: 32, heads: 4, keyHeads: 2, head: 8, ff: 40, vocab: 320 };
 
 // Layers of their own: (add, prefix, number, sizes).
 const own = {
-  attention(add, p, { embed, heads, keyHeads, head }, { bias, output = 'o_proj' } = {}) {
-    for (const [name, rows] of [['q_proj', heads * head], ['k_proj', keyHeads * head], ['v_proj', keyHeads * head]]) {
+  attention(add, p, { embed, heads, keyHeads, head }, { bias, fused, output = 'o_proj' } = {}) {
+    const apart = [['q_proj', heads * head], ['k_proj', keyHeads * head], ['v_proj', keyHeads * head]];
+    for (const [name, rows] of fused ? [['qkv_proj', (heads + 2 * keyHeads) * head]] : apart) {
       add(`${p}self_attn.${name}.weight`, rows, embed);
       if (bias) add(`${p}self_attn.${name}.bias`, rows);
     }
@@ -258,24 +259,17 @@ export function model(kind, { seed = 1, dtype = 'BF16', tokenizer = byteTokenize
       k.own(add, p, i, sizes);
       continue;
     }
-    const norms = ['input_layernorm', 'post_attention_layernorm', ...(k.around ? ['pre_feedforward_layernorm', 'post_feedforward_layernorm'] : [])];
-    for (const n of norms) add(`${p}${n}.weight`, embed);
-    const projections = k.fused ? [['qkv_proj', (heads + 2 * keyHeads) * head]] : [['q_proj', heads * head], ['k_proj', keyHeads * head], ['v_proj', keyHeads * head]];
-    for (const [name, rows] of projections) {
-      add(`${p}self_attn.${name}.weight`, rows, embed);
-      if (k.bias) add(`${p}self_attn.${name}.bias`, rows);
-    }
-    add(`${p}self_attn.o_proj.weight`, embed, heads * head);
+    own.norms(add, p, embed, 'input_layernorm', 'post_attention_layernorm', ...(k.around ? ['pre_feedforward_layernorm', 'post_feedforward_layernorm'] : []));
+    own.attention(add, p, sizes, k);
     for (const n of k.headNorms ? ['q_norm', 'k_norm'] : []) add(`${p}self_attn.${n}.weight`, head);
     if (k.experts) {
       add(`${p}block_sparse_moe.gate.weight`, k.experts, embed);
       for (let e = 0; e < k.experts; e++)
         for (const [w, ...shape] of [['w1', ff, embed], ['w2', embed, ff], ['w3', ff, embed]]) add(`${p}block_sparse_moe.experts.${e}.${w}.weight`, ...shape);
-    } else {
-      if (k.fused) add(`${p}mlp.gate_up_proj.weight`, 2 * ff, embed);
-      else for (const n of ['gate_proj', 'up_proj']) add(`${p}mlp.${n}.weight`, ff, embed);
+    } else if (k.fused) {
+      add(`${p}mlp.gate_up_proj.weight`, 2 * ff, embed);
       add(`${p}mlp.down_proj.weight`, embed, ff);
-    }
+    } else own.mlp(add, p, 'mlp', embed, ff);
   }
   return {
     tensors,
