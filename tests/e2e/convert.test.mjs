@@ -150,7 +150,8 @@ test('experts in MXFP4 stay what they are', () => {
   close(values('packed.gguf', 'blk.1.ffn_down_exps.weight'), expected.down_proj1, 0);
   close(values('packed.gguf', 'blk.1.ffn_gate_exps.weight'), rows(expected.gate_up_proj1, 32, (r) => r % 2 === 0), 0);
   close(values('packed.gguf', 'blk.0.ffn_up_exps.weight'), rows(expected.gate_up_proj0, 32, (r) => r % 2 === 1), 0);
-  const types = Object.fromEntries(show('packed.gguf').tensors.map((t) => [t.name, t.type]));
+  const f = show('packed.gguf'), types = Object.fromEntries(f.tensors.map((t) => [t.name, t.type]));
+  assert.equal(f.metadata['general.file_type'], 38);
   assert.equal(types['blk.0.ffn_up_exps.weight'], 'MXFP4');
   assert.equal(types['blk.0.attn_q.weight'], 'BF16');
   assert.equal(greedy('packed.gguf').length, 8);

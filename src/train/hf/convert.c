@@ -240,17 +240,6 @@ static const struct quantize_mix *mix_of(const struct conversion *c, const struc
     return wanted ? wanted : quantize_mix_find(tensor_type_info(type)->name);
 }
 
-/* What is packed stays so where nothing else is asked for, and gives the file its type. */
-static bool keeps_packed(const struct conversion *c, const struct quantize_mix *wanted)
-{
-    return !wanted && find(c, "model.layers.0.mlp.experts.down_proj_blocks");
-}
-
-static uint32_t file_type_of(const struct conversion *c, const struct quantize_mix *wanted)
-{
-    return keeps_packed(c, wanted) ? quantize_mix_find("MXFP4")->file_type : mix_of(c, wanted)->file_type;
-}
-
 struct str hf_job_name(const struct hf_job *job)
 {
     struct str path = str_from(job->from);
@@ -265,10 +254,24 @@ static int keys_write(
     gguf_write_str(w, "general.architecture", str_from(c->config.arch->gguf));
     gguf_write_str(w, "general.type", STR("model"));
     gguf_write_str(w, "general.name", hf_job_name(job));
-    gguf_write_u32(w, "general.file_type", file_type_of(c, job->mix));
-    gguf_write_u32(w, "general.quantization_version", 2);
     int rc = hf_config_write(&c->config, w, err);
     return rc ? rc : hf_tokens_write(&c->config, job->from, job->pre, w, err);
+}
+
+/* What is packed stays so where nothing else is asked for, and gives the file its type. */
+static int types_choose(
+    struct conversion *c, const struct quantize_mix *wanted, struct gguf_writer *w, struct error *err)
+{
+    const struct quantize_mix *mix = mix_of(c, wanted);
+    int rc = pour_choose(w, mix, c->list.tensors, c->list.n, err);
+    for (size_t i = 0; i < c->list.n && !wanted; i++)
+        if (c->list.sources[i].packed) {
+            c->list.tensors[i].type = TENSOR_MXFP4;
+            mix = quantize_mix_find("MXFP4");
+        }
+    gguf_write_u32(w, "general.file_type", mix->file_type);
+    gguf_write_u32(w, "general.quantization_version", 2);
+    return rc;
 }
 
 static int file_make(struct conversion *c, struct hf_job *job, struct error *err)
@@ -277,10 +280,7 @@ static int file_make(struct conversion *c, struct hf_job *job, struct error *err
     gguf_writer_init(&w);
     int rc = keys_write(c, job, &w, err);
     rc = rc ? rc : tensors_plan(c, err);
-    rc = rc ? rc : pour_choose(&w, mix_of(c, job->mix), c->list.tensors, c->list.n, err);
-    for (size_t i = 0; i < c->list.n && rc == 0 && !job->mix; i++)
-        if (c->list.sources[i].packed)
-            c->list.tensors[i].type = TENSOR_MXFP4;
+    rc = rc ? rc : types_choose(c, job->mix, &w, err);
     const struct pour pour = hf_list_pour(&job->pour, &c->list);
     rc = rc ? rc : pour_gguf(&pour, c->list.tensors, c->list.n, &w, job->to, err);
     job->tensors = c->list.n;
