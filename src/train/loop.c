@@ -1,6 +1,7 @@
 #include "train/loop.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "engine/worker/sandbox_confine.h"
@@ -22,6 +23,38 @@ static const char *checkpoint_path(const struct train_loop_options *o, char path
 {
     snprintf(path, PATH_MAX_BYTES, "%s.checkpoint", o->out);
     return path;
+}
+
+static int files_check(const struct train_files *files, const char *out, struct error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; i < files->count && rc == 0; i++)
+        rc = file_check_other(&files->paths[i].data, 1, out, err);
+    return rc;
+}
+
+static int output_check(
+    const char *out, const char *const *in, size_t n, const struct train_config *c, struct error *err)
+{
+    int rc = file_check_other(in, n, out, err);
+    rc = rc ? rc : file_check_other(&c->tokenizer.data, 1, out, err);
+    rc = rc ? rc : files_check(&c->data, out, err);
+    return rc ? rc : files_check(&c->validation, out, err);
+}
+
+int train_loop_check(const struct train_loop_options *o, const char *more, const char *const *in, size_t n,
+    const struct train_config *c, struct error *err)
+{
+    static const char *const ends[] = {"", ".checkpoint", ".log.json", ".svg"};
+    int rc = o->out && more ? output_check(more, in, n, c, err) : 0;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends && o->out && rc == 0; i++) {
+        char path[PATH_MAX_BYTES];
+        snprintf(path, sizeof path, "%s%s", o->out, ends[i]);
+        rc = output_check(path, in, n, c, err);
+        if (rc == 0 && more && (strcmp(path, more) == 0 || file_check_other(&more, 1, path, err) != 0))
+            rc = error_set(err, ERROR_INVALID, "%s would be written twice: name another", more);
+    }
+    return rc;
 }
 
 static int keep(const struct run *r, const struct train_loop_options *o, struct error *err)

@@ -16,6 +16,11 @@ struct train_loop_options {
  * (may be NULL), and SIGINT and SIGTERM let a step end, keep it, and make train_loop_run return
  * ERROR_CANCELLED. */
 int train_loop_enter(const struct train_loop_options *o, const char *more, struct error *err) MUST_USE;
+/* ERROR_INVALID where a file that a run writes (`out`, what stands beside it, `more`) is one that it reads:
+ * `in`, `n` of them, NULLs are passed over, or what the configuration names; or where `more` is one of the
+ * others. Before any is read. */
+int train_loop_check(const struct train_loop_options *o, const char *more, const char *const *in, size_t n,
+    const struct train_config *c, struct error *err) MUST_USE;
 /* Says what it will take, goes on from a checkpoint or begins, and trains. With `plan` nothing is trained. */
 int train_loop_run(struct run *r, const struct train_loop_options *o, struct error *err) MUST_USE;
 /* When the result is safe: the report is written, and the checkpoint goes, unless training is to go on. */

@@ -163,7 +163,9 @@ static int result_write(const struct options *o, const struct tuned *t, struct e
 static int tune(const struct options *o, struct tuned *t, struct error *err)
 {
     int32_t context = 0;
+    const char *const in[] = {o->base, o->data};
     int rc = config_get(o, &t->config, err);
+    rc = rc ? rc : train_loop_check(&o->loop, o->merged, in, 2, &t->config, err);
     rc = rc ? rc : file_open_model(o->base, &t->base, err);
     rc = rc ? rc : train_text_from(t->base, &t->text, err);
     rc = rc ? rc : data_get(t, &context, err);

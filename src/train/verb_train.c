@@ -84,6 +84,7 @@ static int config_run(const char *path, const struct train_loop_options *o, stru
     struct train_model m = {0};
     struct run r = {0};
     int rc = train_config_read(path, TRAIN_NEW, &c, err);
+    rc = rc ? rc : train_loop_check(o, NULL, &path, 1, &c, err);
     rc = rc ? rc : train(&c, o, &r, &m, &t, err);
     run_free(&r);
     train_model_free(&m);

@@ -1,7 +1,7 @@
 // weir train and weir finetune as a user runs them: killed and gone on with, then served by the gateway.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { Gateway, makeFolder, sleep, weir } from './lib/gateway.mjs';
@@ -63,6 +63,32 @@ test('a run that is killed goes on to the same losses and the same file, with ot
   assert.deepEqual(log('k.gguf').steps, log('m.gguf').steps);
   assert.deepEqual(log('k.gguf').validations, log('m.gguf').validations);
   assert.ok(readFileSync(at('k.gguf')).equals(readFileSync(at('m.gguf'))));
+});
+
+test('an adapter whose run is killed goes on to the same losses and the same file', async () => {
+  const args = (out, threads) => ['finetune', 'm.gguf', 'tune.yaml', '--out', out, '--threads', threads];
+  writeFileSync(
+    at('tune.yaml'),
+    'data: {train: [more.jsonl], validation: [more.jsonl]}\nlora: {rank: 8}\n' +
+      'train: {steps: 160, batch_tokens: 400, learning_rate: 0.003, validate_every: 40, checkpoint_every: 20}\n',
+  );
+  const whole = run(...args('wa.gguf', '1'));
+  assert.equal(whole.status, 0, whole.stderr);
+  for (const after of [20, 80]) {
+    const killed = spawn(weir, args('ka.gguf', '2'), { cwd: folder, stdio: 'ignore' });
+    const done = new Promise((end) => killed.on('exit', end));
+    const steps = () => (existsSync(at('ka.gguf.log.json')) ? log('ka.gguf').steps.length : 0);
+    while (steps() < after && killed.exitCode === null) await sleep(2);
+    killed.kill('SIGKILL');
+    await done;
+    assert.ok(!existsSync(at('ka.gguf')), 'it was done before it could be killed');
+  }
+  const r = run(...args('ka.gguf', '2'));
+  assert.equal(r.status, 0, r.stderr);
+  assert.match(r.stderr, /going on after step \d+/);
+  assert.deepEqual(log('ka.gguf').steps, log('wa.gguf').steps);
+  assert.deepEqual(log('ka.gguf').validations, log('wa.gguf').validations);
+  assert.ok(readFileSync(at('ka.gguf')).equals(readFileSync(at('wa.gguf'))));
 });
 
 test('SIGINT keeps the step and says how to go on', async () => {
@@ -164,6 +190,45 @@ test('mistakes are one line that says what to do, and leave no file', () => {
     assert.match(r.stderr.split('\n').filter((l) => l.startsWith('weir: ')).join('\n'), what);
   }
   assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith('x.gguf')), []);
+});
+
+test('what a run reads is not written over, by whatever name', () => {
+  const names = ['m.gguf', 'more.jsonl', 'c.yaml', 'data.jsonl', 'a.gguf'];
+  const before = names.map((name) => readFileSync(at(name)));
+  writeFileSync(at('t.yaml'), config().replace('data:', 'tokenizer: m.gguf\ndata:'));
+  writeFileSync(at('v.yaml'), 'data: {train: [more.jsonl], validation: [data.jsonl]}\ntrain: {epochs: 1}\n');
+  symlinkSync('m.gguf', at('link.gguf'));
+  symlinkSync('.', at('here'));
+  symlinkSync('m.gguf', at('n.gguf.checkpoint'));
+  linkSync(at('more.jsonl'), at('n.gguf.log.json'));
+  const read = (name) => new RegExp(`weir: ${name} is one of the files that are read: name another`);
+  const twice = (name) => new RegExp(`weir: ${name} would be written twice: name another`);
+  const tune = ['finetune', 'm.gguf', 'more.jsonl'];
+  const tries = [
+    [[...tune, '--out', 'm.gguf'], read('m\\.gguf')],
+    [[...tune, '--out', 'more.jsonl'], read('more\\.jsonl')],
+    [[...tune, '--out', 'link.gguf', '--full'], read('link\\.gguf')],
+    [[...tune, '--out', 'here/m.gguf'], read('here/m\\.gguf')],
+    [[...tune, '--out', 'n.gguf'], read('n\\.gguf\\.checkpoint')],
+    [[...tune, '--out', 'y.gguf', '--merged', './m.gguf'], read('\\./m\\.gguf')],
+    [[...tune, '--out', 'y.gguf', '--merged', 'y.gguf'], twice('y\\.gguf')],
+    [[...tune, '--out', 'a.gguf', '--merged', 'here/a.gguf'], twice('here/a\\.gguf')],
+    [[...tune, '--out', 'data.jsonl', '--validation', 'data.jsonl'], read('data\\.jsonl')],
+    [['finetune', 'm.gguf', 'v.yaml', '--out', 'data.jsonl'], read('data\\.jsonl')],
+    [['finetune', 'link.gguf', 'v.yaml', '--out', 'm.gguf'], read('m\\.gguf')],
+    [['train', 'c.yaml', '--out', 'c.yaml'], read('c\\.yaml')],
+    [['train', 'c.yaml', '--out', 'data.jsonl'], read('data\\.jsonl')],
+    [['train', 't.yaml', '--out', 'm.gguf', '--fresh'], read('m\\.gguf')],
+  ];
+  for (const [args, says] of tries) {
+    const r = run(...args);
+    assert.equal(r.status, 1, `${args.join(' ')}: ${r.stderr}`);
+    assert.match(r.stderr, says);
+  }
+  rmSync(at('n.gguf.checkpoint'));
+  assert.match(run(...tune, '--out', 'n.gguf').stderr, read('n\\.gguf\\.log\\.json'));
+  names.forEach((name, i) => assert.ok(readFileSync(at(name)).equals(before[i]), name));
+  assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith('y.gguf') || name.endsWith('.part')), []);
 });
 
 test('what it takes is said without training', () => {
