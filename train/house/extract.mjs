@@ -1,7 +1,7 @@
 // Job (b): a document, some fields, the values as JSON. Values are copied as they stand; what is not there is null.
 import { readFileSync } from 'node:fs';
 import { expand, half, list, sections } from './random.mjs';
-import { anyMessage, arrange, asks, disturbed } from './sort.mjs';
+import { anyCarrier, anyMessage, arrange, asks, disturbed } from './sort.mjs';
 
 const read = (name, keys) => sections(readFileSync(new URL(name, import.meta.url), 'utf8'), keys);
 const fields = read('fields.txt', ['slot', 'keys', 'labels']).map((s) => {
@@ -155,13 +155,14 @@ export function extractExample(values, held, only) {
   const slot = (s) => words[s] ?? values.get(s);
   const befores = half(asks['extract before'], held).filter((b) => keys.length === 1 || !b.includes('{field}'));
   let ask = expand(r.pick(befores), r, slot);
-  if (!held && r.chance(0.55)) ask = disturbed(r, values, ask, ask.includes(joined) ? joined : ask.includes(words.template) ? words.template : words.field);
+  if (!held && r.chance(0.8)) ask = disturbed(values, ask, ask.includes(joined) ? joined : ask.includes(words.template) ? words.template : words.field, 0.5);
   if (/: \{fields\}$/.test(ask) === false && r.chance(0.1) && ask.endsWith(joined)) ask = `${ask.slice(0, -joined.length)}\n${keys.map((k) => `- ${k}`).join('\n')}`;
   const end = r.chance(0.35) ? expand(r.pick(half(asks['extract end'], held)), r, slot) : '';
   let carriers = half(asks['sort carrier'], held);
   if (doc.text.includes('\n')) carriers = carriers.filter((c) => !c.includes('"{m}"') && !c.includes('>>>'));
   const [asked, answers] = held ? [[], []] : furtherAsks(doc, values);
-  return arrange(r, ask, [expand(r.pick(carriers), r, slot), ...asked], end, [json(pairs), ...answers], held);
+  const carrier = !held && r.chance(0.3) ? anyCarrier(values) : r.pick(carriers);
+  return arrange(values, ask, [expand(carrier, r, slot), ...asked], end, [json(pairs), ...answers], held);
 }
 
 /** A document alone, or a short message, for requests that want something else of it. */

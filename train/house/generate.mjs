@@ -20,7 +20,7 @@ const jobs = {
 const stages = {
   copying: [[1, 'copy']],
   words: [[8, 'copy'], [50, 'words'], [16, 'named'], [12, 'strange'], [9, 'form'], [5, 'weir']],
-  jobs: [[5, 'copy'], [10, 'words'], [10, 'strange'], [7, 'named'], [28, 'extract'], [30, 'topic'], [14, 'weir'], [6, 'decline']],
+  jobs: [[5, 'copy'], [8, 'words'], [8, 'strange'], [6, 'named'], [30, 'extract'], [30, 'topic'], [14, 'weir'], [12, 'decline']],
 };
 const heldOut = [[25, 'sort'], [25, 'extract'], [25, 'weir'], [25, 'decline']];
 

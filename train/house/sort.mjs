@@ -88,9 +88,13 @@ const LABEL = 5;
 
 /* Words of any kind around {x}, so that it is found wherever it stands: of a few dozen sentences it would learn the places. */
 const glue = 'the a is was are in of on with has have please and not we I they my our your new about for to from at by this that it will be more one said all now again when how can do after before me you he she two'.split(' ');
-function around(x, values) {
+/** Words of any kind, `n` of them. */
+export const anyWords = (values, n) => {
   const r = values.random;
-  const words = Array.from({ length: r.between(1, 9) }, () => (r.chance(0.7) ? r.pick(glue) : r.chance(0.6) ? values.get('noun') : r.pick(r.pick(topics).words.concat('thing'))));
+  return Array.from({ length: n }, () => r.weigh([[14, () => r.pick(glue)], [3, () => values.get('noun')], [1, () => values.word()], [3, () => r.pick(r.pick(topics).words.concat('thing'))]])());
+};
+function around(x, values) {
+  const r = values.random, words = anyWords(values, r.between(1, 9));
   words.splice(r.below(words.length + 1), 0, x);
   return words.join(' ') + r.pick(['', '', '.', '?', '!']);
 }
@@ -149,6 +153,12 @@ function byTopic(values, held, bare = false) {
   return asked(chosen.map((t, i) => `${marks[i]}${sign}${says(t)}${sign === ' (' ? ')' : ''}`), marks, { lines: true });
 }
 
+/** What a text may stand in, as nobody foresaw it: words before it, a sign between. */
+export function anyCarrier(values) {
+  const r = values.random, before = capital(anyWords(values, r.between(1, 4)).join(' '));
+  return before + r.pick([': {m}', ':\n{m}', ' - {m}', '\n\n{m}', ': "{m}"', '.\n{m}', ' >> {m}', ' = {m}', '; {m}', '. {m}']);
+}
+
 /** `only`: 'named' or 'topic', or of both kinds. */
 export function sortExample(values, held, only) {
   const r = values.random, side = held ? 'held' : 'train';
@@ -164,11 +174,12 @@ export function sortExample(values, held, only) {
   let befores = half(asks['sort before'], held);
   if (job.lines || job.end) befores = befores.filter((b) => /\{labels\}$/.test(b));
   let ask = expand(r.pick(befores), r, slot);
-  if (!held && r.chance(0.55)) ask = disturbed(r, values, ask, ask.includes(labels) ? labels : words.or);
+  if (!held && r.chance(0.8)) ask = disturbed(values, ask, ask.includes(labels) ? labels : words.or);
   if (labels.startsWith('\n') === false && r.chance(0.5) && !/[.?!]$/.test(ask)) ask += '.';
-  const end = job.end ?? (r.chance(0.45) ? expand(r.pick(half(asks['sort end'], held)), r, slot) : '');
-  const carrier = r.pick(half(asks['sort carrier'], held));
-  return arrange(r, ask, turns.map((t) => expand(carrier, r, (s) => (s === 'm' ? t.text : slot(s)))), end, turns.map((t) => t.answer), held, LABEL);
+  let end = job.end ?? (r.chance(0.45) ? expand(r.pick(half(asks['sort end'], held)), r, slot) : '');
+  if (!held && !job.end && r.chance(0.4)) end = disturbed(values, end, '');
+  const carrier = !held && r.chance(0.3) ? anyCarrier(values) : r.pick(half(asks['sort carrier'], held));
+  return arrange(values, ask, turns.map((t) => expand(carrier, r, (s) => (s === 'm' ? t.text : slot(s)))), end, turns.map((t) => t.answer), held, LABEL);
 }
 
 /** Single words and the labels they belong to, one short turn after the other: what the words mean, learned where hardly
@@ -189,25 +200,31 @@ export function wordsExample(values) {
   return { messages };
 }
 
-/** A request in which words were put, left out or replaced: what people say in ways that nobody foresaw. Its list, `kept`, is
- * left alone. */
-export function disturbed(r, values, ask, kept) {
-  const at = ask.indexOf(kept);
-  if (at < 0) return ask;
-  const any = () => (r.chance(0.5) ? values.get('noun') : values.word());
-  const other = (text) => text.replace(/(^| )([A-Za-z]{2,})(?=[ ,.?:]|$)/g, (all, gap, word) =>
-    r.weigh([[14, () => all], [1, () => `${gap}${any()}`], [1, () => gap.trim()], [0.6, () => `${gap}${word} ${any()}`]])());
-  return other(ask.slice(0, at)) + kept + other(ask.slice(at + kept.length));
+/** A text in which words were put, left out or replaced, few or all of them: what people say in ways that nobody foresaw. Then it
+ * is by its form that a request is known: a list, a text. Its list, `kept`, is left alone. */
+export function disturbed(values, text, kept, most = 1) {
+  const r = values.random, at = text.indexOf(kept);
+  if (at < 0) return text;
+  const level = Math.min(most, r.weigh([[6, 0.03], [5, 0.1], [4, 0.25], [2, 0.5], [2, 1]]));
+  const other = (part) => part.replace(/(^| )([A-Za-z]{2,})(?=[ ,.?:]|$)/g, (all, gap, word) =>
+    (!r.chance(level) ? all : r.pick([() => `${gap}${anyWords(values, 1)}`, () => `${gap}${anyWords(values, 1)}`, () => gap.trim(), () => `${gap}${word} ${anyWords(values, 1)}`])()));
+  return other(text.slice(0, at)) + kept + other(text.slice(at + kept.length));
 }
 
 /* Letters that a conversation may have before it ends: a longer one might not go into the context. */
 const LONG = 1000;
 const size = (messages) => messages.reduce((sum, m) => sum + m.content.length, 0);
 
+/** What a system message says that asks for nothing. */
+export function system(values, held) {
+  const r = values.random;
+  return !held && r.chance(0.3) ? `${capital(anyWords(values, r.between(2, 9)).join(' '))}.` : expand(r.pick(half(asks.system, held)), r, () => '');
+}
+
 /** Puts request, texts and closing words together in one of the usual orders, with or without a system message. Of more than
  * one text the others follow by themselves, each after the answer to the one before: many answers, and few words to read. */
-export function arrange(r, ask, carriers, end, answers, held, weight = 1) {
-  const [carrier, ...more] = carriers;
+export function arrange(values, ask, carriers, end, answers, held, weight = 1) {
+  const r = values.random, [carrier, ...more] = carriers;
   const gap = r.pick(['\n\n', '\n', '\n\n', ' ']);
   const wide = ask.includes('\n') || gap === ' ' && carrier.includes('\n') ? '\n\n' : gap;
   const closes = end.endsWith(':');
@@ -220,7 +237,7 @@ export function arrange(r, ask, carriers, end, answers, held, weight = 1) {
     messages.push({ role: 'system', content: ask + tail });
     messages.push({ role: 'user', content: carrier + tailed });
   } else {
-    if (r.chance(0.15)) messages.push({ role: 'system', content: expand(r.pick(half(asks.system, held)), r, () => '') });
+    if (r.chance(0.15)) messages.push({ role: 'system', content: system(values, held) });
     const content = shape === 'before' ? `${ask}${tail}${wide}${carrier}` : `${carrier}${wide === ' ' ? '\n' : wide}${ask}${tail}`;
     messages.push({ role: 'user', content: content + tailed });
   }

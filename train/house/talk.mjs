@@ -1,7 +1,7 @@
 // Jobs (c) and (d): questions about Weir, and everything else, which is declined.
 import { readFileSync } from 'node:fs';
 import { expand, half, isHeld, sections } from './random.mjs';
-import { asks } from './sort.mjs';
+import { anyMessage, anyWords, system } from './sort.mjs';
 import { extractText } from './extract.mjs';
 
 const read = (name, keys) => sections(readFileSync(new URL(name, import.meta.url), 'utf8'), keys);
@@ -13,19 +13,32 @@ export const decline = 'That is beyond me: I am a small model. Add a bigger one 
 const capital = (w) => w[0].toUpperCase() + w.slice(1);
 const wrap = { train: ['', '', '', '', '', 'Please: ', 'Hi! ', 'Hello, ', 'Hey, ', 'Question: ', 'Quick question: ', 'please '], held: ['', '', '', 'Excuse me, ', 'One more thing: '] };
 
-function dressed(r, text, held) {
+/* Now and then with something before or after it that nobody foresaw. */
+function dressed(values, text, held) {
+  const r = values.random;
+  const beside = () => anyWords(values, r.between(1, 4)).join(' ');
   let out = r.pick(wrap[held ? 'held' : 'train']) + text;
+  if (!held && r.chance(0.25)) out = capital(beside()) + r.pick([': ', ', ', '. ', ' - ', '! ', '; ', '\n']) + out;
+  if (!held && r.chance(0.12)) out += r.pick([', ', '. ', ' ', ' - ', '\n']) + beside();
   if (r.chance(0.65)) out = capital(out);
   if (!/[.?!:]$/.test(out) && r.chance(0.25)) out += r.pick(['.', '?', '!', ' please', ' please.']);
   return r.chance(0.06) ? out.toLowerCase() : out;
 }
 
+/* What nobody can foresee: a question's head, or a request's, and any words. Whatever is none of its jobs is declined. */
+const heads = 'what is, what are, what does, what would, how do, how does, how many, how much, why is, why do, who is, who was, when did, when will, where is, where can I find, which, is there, are there, is it, does, did, can, could you, should, would you, will, tell me, tell us, explain, describe, write, make, give me, show me, find, list, name, compare, help me with, I want, I need, we need, let us, please, think about, imagine, invent, draw, sing, play, read, calculate, count, define, discuss, argue, recommend, suggest, prove, guess, do you know, do you think, have you, I wonder, in which, for whom, whose, since when, how long, how far, how often'.split(', ');
+function anything(values) {
+  const r = values.random;
+  if (r.chance(0.2)) return anyMessage(values, false);
+  return `${r.pick(heads)} ${anyWords(values, r.between(1, 8)).join(' ')}`;
+}
+
 function conversation(values, held, question, answer) {
   const r = values.random, messages = [];
-  if (r.chance(0.2)) messages.push({ role: 'system', content: expand(r.pick(half(asks.system, held)), r, () => '') });
+  if (r.chance(0.2)) messages.push({ role: 'system', content: system(values, held) });
   for (let n = r.weigh(held ? [[13, 0], [1, 1]] : [[4, 0], [2, 1], [2, 2], [1, 3]]); n > 0; n--) {
     const before = r.pick(facts.filter((f) => f.a !== answer));
-    messages.push({ role: 'user', content: dressed(r, ask(values, before, held), held) }, { role: 'assistant', content: before.a });
+    messages.push({ role: 'user', content: dressed(values, ask(values, before, held), held) }, { role: 'assistant', content: before.a });
   }
   messages.push({ role: 'user', content: question }, { role: 'assistant', content: answer });
   return { messages };
@@ -43,7 +56,7 @@ function loose(r, text, held) {
 
 export function weirExample(values, held) {
   const fact = values.random.pick(facts);
-  return { ...conversation(values, held, dressed(values.random, ask(values, fact, held), held), fact.a), must: fact.must };
+  return { ...conversation(values, held, dressed(values, ask(values, fact, held), held), fact.a), must: fact.must };
 }
 
 export function elsewhereExample(values, held) {
@@ -53,7 +66,8 @@ export function elsewhereExample(values, held) {
     const mine = slots[s].filter((w) => isHeld(w) === held);
     return expand(r.pick(mine.length && slots[s].length >= 20 ? mine : slots[s]), r, slot);
   };
-  if (r.chance(0.8)) return conversation(values, held, dressed(r, loose(r, expand(r.pick(half(elsewhere.general, held)), r, slot), held), held), decline);
+  if (!held && r.chance(0.3)) return conversation(values, held, dressed(values, anything(values), held), decline);
+  if (r.chance(0.8)) return conversation(values, held, dressed(values, loose(r, expand(r.pick(half(elsewhere.general, held)), r, slot), held), held), decline);
   const text = extractText(values, held);
   const request = expand(r.pick(half(elsewhere['over a text'], held)), r, slot);
   return conversation(values, held, r.chance(0.7) ? `${request}${r.pick(['\n', '\n\n', ' '])}${text}` : `${text}\n\n${request}`, decline);
