@@ -207,16 +207,21 @@ static int data_read(
     return s.rc;
 }
 
-static int output_read(struct train_config *c, const struct yaml_node *root, struct error *err)
+/* What is made of a model there is has that one's types, if nothing is said. */
+static int output_read(
+    struct train_config *c, enum train_kind kind, const struct yaml_node *root, struct error *err)
 {
     static const char *const keys[] = {"type", NULL};
     static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q8_0};
     struct section s;
     struct str name;
     int rc = section_open(&s, root, "output", keys, err);
-    rc = rc ? rc : yaml_get_str(s.map, "type", STR("F16"), &name, err);
+    rc = rc ? rc : yaml_get_str(s.map, "type", kind == TRAIN_TUNE ? STR_NONE : STR("F16"), &name, err);
     if (rc)
         return rc;
+    c->type = TENSOR_TYPES;
+    if (name.len == 0)
+        return 0;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (str_is(name, tensor_type_info(types[i])->name)) {
             c->type = types[i];
@@ -261,7 +266,7 @@ static int root_read(struct train_config *c, enum train_kind kind, const struct 
     rc = rc ? rc : lora_read(c, root, err);
     if (kind == TRAIN_TUNE)
         c->shape.n_context = (int32_t)context;
-    return rc ? rc : output_read(c, root, err);
+    return rc ? rc : output_read(c, kind, root, err);
 }
 
 int train_config_read(const char *path, enum train_kind kind, struct train_config *c, struct error *err)
@@ -276,7 +281,7 @@ int train_config_read(const char *path, enum train_kind kind, struct train_confi
 
 void train_config_default(const char *data, struct train_config *c)
 {
-    *c = (struct train_config){.arena = arena_create(MIB), .name = STR("tuned"), .type = TENSOR_F16};
+    *c = (struct train_config){.arena = arena_create(MIB), .name = STR("tuned"), .type = TENSOR_TYPES};
     c->schedule = schedules[TRAIN_TUNE];
     c->lora = (struct train_lora){LORA_RANK, 2 * LORA_RANK};
     c->data = (struct train_files){arena_alloc(c->arena, sizeof(struct str)), 1};

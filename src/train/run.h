@@ -94,8 +94,8 @@ double report_peak(const struct train_kernels *kernels);
  * it. */
 int adapter_write(
     const struct train_model *m, const struct train_config *c, const char *path, struct error *err) MUST_USE;
-int folded_write(
-    const struct train_model *m, const struct gguf *base, const char *path, struct error *err) MUST_USE;
+int folded_write(const struct train_model *m, const struct gguf *base, const struct train_config *c,
+    const char *path, struct error *err) MUST_USE;
 int model_write(const struct train_model *m, const struct train_text *t, const struct train_config *c,
     const char *path, struct error *err) MUST_USE;
 

@@ -21,12 +21,17 @@ static enum tensor_type type_of(const struct train_weight *w, enum tensor_type w
     return w->n_in % tensor_type_info(wanted)->block_values == 0 ? wanted : TENSOR_F16;
 }
 
+static void file_type_write(enum tensor_type type, struct gguf_writer *g)
+{
+    gguf_write_u32(g, "general.file_type", quantize_mix_find(tensor_type_info(type)->name)->file_type);
+}
+
 static void keys_write(const struct train_shape *s, const struct train_config *c, struct gguf_writer *g)
 {
     gguf_write_str(g, "general.architecture", STR("llama"));
     gguf_write_str(g, "general.type", STR("model"));
     gguf_write_str(g, "general.name", c->name);
-    gguf_write_u32(g, "general.file_type", quantize_mix_find(tensor_type_info(c->type)->name)->file_type);
+    file_type_write(c->type, g);
     gguf_write_u32(g, "general.quantization_version", 2);
     gguf_write_u32(g, "llama.vocab_size", (uint32_t)s->n_vocab);
     gguf_write_u32(g, "llama.context_length", (uint32_t)s->n_context);
@@ -144,6 +149,7 @@ int adapter_write(
 struct folded {
     const struct train_model *m;
     const struct gguf *base;
+    enum tensor_type type; /* of what was trained; TENSOR_TYPES: the base's */
 };
 
 static const struct train_weight *weight_of(const struct train_model *m, const struct tensor *t)
@@ -152,6 +158,12 @@ static const struct train_weight *weight_of(const struct train_model *m, const s
         if (str_is(t->name, m->weights[i].name) && (m->weights[i].at >= 0 || m->weights[i].lora_a >= 0))
             return &m->weights[i];
     return NULL;
+}
+
+static enum tensor_type folded_type(
+    const struct folded *x, const struct train_weight *w, const struct tensor *t)
+{
+    return x->type == TENSOR_TYPES ? pour_type_of(t) : type_of(w, x->type);
 }
 
 /* W + scale B A */
@@ -189,23 +201,28 @@ static int folded_fill(void *ctx, const struct gguf_writer *g, struct file_write
         float *values = malloc((size_t)(w->n_in * w->n_out) * sizeof *values);
         rc = values ? folded_values(x->m, w, values, err)
                     : error_set(err, ERROR_MEMORY, "no memory to write %s", w->name);
-        rc = rc ? rc : rows_write(w->name, values, w->n_in, w->n_out, pour_type_of(t), g, f, err);
+        rc = rc ? rc : rows_write(w->name, values, w->n_in, w->n_out, folded_type(x, w, t), g, f, err);
         free(values);
     }
     return rc;
 }
 
-int folded_write(const struct train_model *m, const struct gguf *base, const char *path, struct error *err)
+int folded_write(const struct train_model *m, const struct gguf *base, const struct train_config *c,
+    const char *path, struct error *err)
 {
+    static const char *const own[] = {"general.file_type", NULL};
     struct gguf_writer g;
-    struct folded x = {m, base};
+    struct folded x = {m, base, c->type};
     gguf_writer_init(&g);
-    file_copy_pairs(&g, base, NULL);
+    file_copy_pairs(&g, base, c->type == TENSOR_TYPES ? NULL : own);
+    if (c->type != TENSOR_TYPES)
+        file_type_write(c->type, &g);
     for (size_t i = 0; i < gguf_n_tensors(base); i++) {
         const struct tensor *t = gguf_tensor_at(base, i);
         char name[TENSOR_NAME_MAX + 1];
         snprintf(name, sizeof name, STR_FMT, STR_ARG(t->name));
-        gguf_write_tensor(&g, name, weight_of(m, t) ? pour_type_of(t) : t->type, t->n_dims, t->shape);
+        const struct train_weight *w = weight_of(m, t);
+        gguf_write_tensor(&g, name, w ? folded_type(&x, w, t) : t->type, t->n_dims, t->shape);
     }
     int rc = file_write_gguf(&g, path, folded_fill, &x, err);
     gguf_writer_free(&g);

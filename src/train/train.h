@@ -46,7 +46,8 @@
  *     rank: 16
  *     alpha: 32                  what the adapter adds is multiplied by alpha / rank
  *   output:
- *     type: F16                  of matrices: F32 F16 BF16 Q8_0
+ *     type: F16                  of matrices: F32 F16 BF16 Q8_0 (weir finetune --full and --merged: of those
+ *                                trained; those of the base if nothing is said)
  *
  * A line of data is {"messages": [{"role": "system"|"user"|"assistant", "content": "..."}, ...], "tools"?:
  * [...]}. It goes through the chat template; tokens of assistants' messages and the mark that ends them are

@@ -38,7 +38,10 @@ static const char help[] =
     "\n"
     "The data are as for weir train, which see; they go through the model's own chat template. A "
     "configuration has\n"
-    "its 'data' and 'train' and may have 'lora: {rank: 16, alpha: 32}', 'context: 512' and 'name'.\n";
+    "its 'data' and 'train' and may have 'lora: {rank: 16, alpha: 32}', 'context: 512', 'name' and, for "
+    "--full "
+    "and\n"
+    "--merged, 'output: {type: Q8_0}' (F32 F16 BF16 Q8_0; else the base's types).\n";
 
 struct options {
     struct train_loop_options loop;
@@ -66,6 +69,9 @@ static int config_get(const struct options *o, struct train_config *c, struct er
     if (c->schedule.optimizer == TRAIN_MUON && !o->full)
         return error_set(err, ERROR_INVALID,
             "'optimizer: muon' is for whole matrices: leave it out for an adapter, or add --full");
+    if (c->type != TENSOR_TYPES && !o->full && !o->merged)
+        return error_set(err, ERROR_INVALID,
+            "'output' says the type of a model: leave it out for an adapter, or add --full or --merged FILE");
     if (o->rank > 0)
         c->lora = (struct train_lora){(int32_t)o->rank, (float)(2 * o->rank)};
     if (o->alpha > 0)
@@ -151,10 +157,10 @@ static int model_get(const struct options *o, struct tuned *t, int32_t context, 
 
 static int result_write(const struct options *o, const struct tuned *t, struct error *err)
 {
-    int rc = o->full ? folded_write(&t->model, t->base, o->loop.out, err)
+    int rc = o->full ? folded_write(&t->model, t->base, &t->config, o->loop.out, err)
                      : adapter_write(&t->model, &t->config, o->loop.out, err);
     if (rc == 0 && o->merged)
-        rc = folded_write(&t->model, t->base, o->merged, err);
+        rc = folded_write(&t->model, t->base, &t->config, o->merged, err);
     if (rc == 0 && o->merged)
         fprintf(stderr, "wrote %s\n", o->merged);
     return rc;

@@ -176,8 +176,10 @@ test('mistakes are one line that says what to do, and leave no file', () => {
     [['finetune', 'data.jsonl', 'more.jsonl', '--out', 'x.gguf'], 1, /data\.jsonl/],
     [['finetune', 'm.gguf', 'more.jsonl', '--out', 'x.gguf', '--rank', '0'], 2, /--rank wants a number/],
     [['finetune', 'm.gguf', 'muon.yaml', '--out', 'x.gguf'], 1, /'optimizer: muon' is for whole matrices/],
+    [['finetune', 'm.gguf', 'typed.yaml', '--out', 'x.gguf'], 1, /'output' says the type of a model: leave it out for an adapter/],
   ];
   writeFileSync(at('bad.yaml'), 'model: {lairs: 2}\n');
+  writeFileSync(at('typed.yaml'), 'data: {train: [more.jsonl]}\ntrain: {epochs: 1}\noutput: {type: Q8_0}\n');
   writeFileSync(at('muon.yaml'), 'data: {train: [more.jsonl]}\ntrain: {epochs: 1, optimizer: muon}\n');
   writeFileSync(at('huge.yaml'), config().replace('layers: 2, embed: 64', 'layers: 200, embed: 16384'));
   writeFileSync(at('lines.yaml'), config().replace('[data.jsonl], v', '[lines.jsonl], v'));

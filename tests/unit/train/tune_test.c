@@ -56,6 +56,7 @@ static void rig_create(struct rig *r, enum tensor_type type, const struct train_
     if (model_write(&made, &r->text, &r->config, path, &r->err))
         fail_msg("%s", r->err.message);
     train_model_free(&made);
+    r->config.type = TENSOR_TYPES; /* what is made of it has its types */
     r->base = file_open(path);
     if (train_model_load(r->base, how, 0, 3, &r->model, &r->err))
         fail_msg("%s", r->err.message);
@@ -185,7 +186,7 @@ static void test_adapter_and_folded_model_say_the_same_in_the_engine(void **stat
     rig_create(&r, TENSOR_F32, &lora);
     const char *adapter_path = folder_file(&r.f, "a.gguf"), *folded_path = folder_file(&r.f, "k");
     if (adapter_write(&r.model, &r.config, adapter_path, &r.err) ||
-        folded_write(&r.model, r.base, folded_path, &r.err))
+        folded_write(&r.model, r.base, &r.config, folded_path, &r.err))
         fail_msg("%s", r.err.message);
     struct gguf *adapter = file_open(adapter_path), *whole = file_open(folded_path);
     engine_logits(r.base, NULL, plain);
@@ -201,6 +202,31 @@ static void test_adapter_and_folded_model_say_the_same_in_the_engine(void **stat
     rig_free(&r);
 }
 
+/* `output: {type}` was read and then forgotten: the file had the base's types. */
+static void test_a_folded_model_has_the_type_asked_for(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_create(&r, TENSOR_F32, &lora);
+    r.config.type = TENSOR_Q8_0;
+    const char *path = folder_file(&r.f, "k");
+    if (folded_write(&r.model, r.base, &r.config, path, &r.err))
+        fail_msg("%s", r.err.message);
+    struct gguf *whole = file_open(path);
+    const struct gguf_pair *form = gguf_find(whole, "general.file_type");
+    assert_non_null(form);
+    assert_int_equal(form->u, 7); /* mostly Q8_0 */
+    assert_int_equal(gguf_n_pairs(whole), gguf_n_pairs(r.base));
+    for (size_t i = 0; i < gguf_n_tensors(whole); i++) {
+        const struct tensor *t = gguf_tensor_at(whole, i), *was = gguf_tensor_at(r.base, i);
+        for (int32_t k = 0; k < r.model.n_weights; k++)
+            if (str_is(t->name, r.model.weights[k].name))
+                assert_int_equal(t->type, r.model.weights[k].lora_a >= 0 ? TENSOR_Q8_0 : was->type);
+    }
+    gguf_close(whole);
+    rig_free(&r);
+}
+
 /* All pairs and tensors of the base are in a folded model, those that were not trained to the bit. */
 static void test_a_folded_model_keeps_the_rest(void **state)
 {
@@ -208,7 +234,7 @@ static void test_a_folded_model_keeps_the_rest(void **state)
     (void)state;
     rig_create(&r, TENSOR_Q8_0, &lora);
     const char *path = folder_file(&r.f, "k");
-    if (folded_write(&r.model, r.base, path, &r.err))
+    if (folded_write(&r.model, r.base, &r.config, path, &r.err))
         fail_msg("%s", r.err.message);
     struct gguf *whole = file_open(path);
     assert_int_equal(gguf_n_pairs(whole), gguf_n_pairs(r.base));
@@ -290,7 +316,7 @@ static void test_a_split_base_is_folded_into_one_file(void **state)
     rig_create(&r, TENSOR_F32, &lora);
     const char *first = part_write(&r, 0), *second = part_write(&r, 1);
     const char *path = folder_file(&r.f, "k");
-    if (file_open_model(first, &split, &r.err) || folded_write(&r.model, split, path, &r.err))
+    if (file_open_model(first, &split, &r.err) || folded_write(&r.model, split, &r.config, path, &r.err))
         fail_msg("%s", r.err.message);
     struct gguf *whole = file_open(path);
     assert_int_equal(gguf_n_pairs(whole), gguf_n_pairs(r.base));
@@ -298,7 +324,7 @@ static void test_a_split_base_is_folded_into_one_file(void **state)
     assert_null(gguf_find(whole, "split.count"));
     engine_logits(whole, NULL, of_two);
     gguf_close(whole);
-    if (folded_write(&r.model, r.base, path, &r.err))
+    if (folded_write(&r.model, r.base, &r.config, path, &r.err))
         fail_msg("%s", r.err.message);
     whole = file_open(path);
     engine_logits(whole, NULL, of_one);
@@ -356,6 +382,7 @@ int main(void)
         cmocka_unit_test(test_adapters_gradient_over_floats_and_over_quantised_weights),
         cmocka_unit_test(test_a_new_adapter_changes_nothing),
         cmocka_unit_test(test_adapter_and_folded_model_say_the_same_in_the_engine),
+        cmocka_unit_test(test_a_folded_model_has_the_type_asked_for),
         cmocka_unit_test(test_a_folded_model_keeps_the_rest),
         cmocka_unit_test(test_a_split_base_is_folded_into_one_file),
         cmocka_unit_test(test_a_split_model_lends_its_tokenizer),
