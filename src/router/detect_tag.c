@@ -1,7 +1,12 @@
 #include "router/detect_tag.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include "base/embed.h"
 
@@ -15,7 +20,15 @@ EMBED(tag_weights, "data/tag.weights");
 #define NAME_KINDS (CUE(given) | CUE(surname) | CUE(both))
 enum { NUMBER = 10, NAME = 30, CAPITAL = 31 }; /* in place of a word's hash */
 #define MIX 0x9e3779b97f4a7c15u
-enum shape { SHAPE_EDGE, SHAPE_LOWER, SHAPE_INITIAL, SHAPE_UPPER, SHAPE_CAPITAL, SHAPE_DIGITS };
+enum shape {
+    SHAPE_EDGE,
+    SHAPE_LOWER,
+    SHAPE_INITIAL,
+    SHAPE_UPPER,
+    SHAPE_CAPITAL,
+    SHAPE_DIGITS, /* and how many, and what else there is */
+    N_SHAPES = SHAPE_DIGITS + 12
+};
 enum gap {
     GAP_SPACE,
     GAP_STOP,
@@ -30,47 +43,57 @@ enum gap {
     GAP_BRACKET,
     GAP_QUOTE,
     GAP_QUOTED_LINE, /* "\n> " */
-    GAP_OTHER
+    GAP_OTHER,
+    N_GAPS
 };
 
+enum { SIGN_COMMA = 1, SIGN_COLON = 2, SIGN_BRACKET = 4, SIGN_QUOTE = 8, SIGN_STOP = 16, SIGN_QUOTED = 32 };
+static const uint8_t sign[256] = {[','] = SIGN_COMMA,
+    [';'] = SIGN_COMMA,
+    [':'] = SIGN_COLON,
+    ['='] = SIGN_COLON,
+    ['|'] = SIGN_COLON,
+    ['('] = SIGN_BRACKET,
+    [')'] = SIGN_BRACKET,
+    ['['] = SIGN_BRACKET,
+    ['{'] = SIGN_BRACKET,
+    ['"'] = SIGN_QUOTE,
+    ['\''] = SIGN_QUOTE,
+    ['<'] = SIGN_QUOTE,
+    ['.'] = SIGN_STOP,
+    ['!'] = SIGN_STOP,
+    ['?'] = SIGN_STOP};
+
 /* What stands between a word and the next one, or before the first and behind the last. */
-static enum gap gap_between(struct str text, size_t end, size_t next)
+static enum gap gap_read(struct str text, size_t end, size_t next)
 {
-    unsigned lines = 0;
-    bool comma = false, colon = false, bracket = false, quote = false, stop = false, quoted = false;
+    unsigned lines = 0, signs = 0;
     if (end == 0 || next >= text.len)
         return end > 0 && end < text.len && detect_is_one_of(text.data[end], ".!?") ? GAP_STOP : GAP_BLANK;
-    if (next == end + 1)
-        switch (text.data[end]) {
-        case ' ':
-            return GAP_SPACE;
-        case '-':
-            return GAP_HYPHEN;
-        case '\'':
-            return GAP_APOSTROPHE;
-        default:
-            break;
-        }
+    if (next == end + 1 && (text.data[end] == '-' || text.data[end] == '\''))
+        return text.data[end] == '-' ? GAP_HYPHEN : GAP_APOSTROPHE;
     for (size_t i = end; i < next && i - end < 16; i++) {
         char c = text.data[i];
         lines += c == '\n';
-        quoted = quoted || (c == '>' && lines > 0);
-        comma = comma || c == ',' || c == ';';
-        colon = colon || c == ':' || c == '=' || c == '|';
-        bracket = bracket || c == '(' || c == ')' || c == '[' || c == '{';
-        quote = quote || c == '"' || c == '\'' || c == '<';
-        stop = stop || c == '.' || c == '!' || c == '?';
+        signs |= sign[(unsigned char)c] | (c == '>' && lines > 0 ? SIGN_QUOTED : 0u);
     }
-    return quoted           ? GAP_QUOTED_LINE
-           : lines > 1      ? GAP_BLANK
-           : lines && comma ? GAP_COMMA_LINE
-           : lines          ? GAP_LINE
-           : colon          ? GAP_COLON
-           : comma          ? GAP_COMMA
-           : bracket        ? GAP_BRACKET
-           : quote          ? GAP_QUOTE
-           : stop           ? GAP_DOT
-                            : GAP_OTHER;
+    return signs & SIGN_QUOTED           ? GAP_QUOTED_LINE
+           : lines > 1                   ? GAP_BLANK
+           : lines && signs & SIGN_COMMA ? GAP_COMMA_LINE
+           : lines                       ? GAP_LINE
+           : signs & SIGN_COLON          ? GAP_COLON
+           : signs & SIGN_COMMA          ? GAP_COMMA
+           : signs & SIGN_BRACKET        ? GAP_BRACKET
+           : signs & SIGN_QUOTE          ? GAP_QUOTE
+           : signs & SIGN_STOP           ? GAP_DOT
+                                         : GAP_OTHER;
+}
+
+/* Mostly a space. */
+static inline enum gap gap_between(struct str text, size_t end, size_t next)
+{
+    bool space = end > 0 && next == end + 1 && next < text.len && text.data[end] == ' ';
+    return space ? GAP_SPACE : gap_read(text, end, next);
 }
 
 static unsigned shape_of(const struct detect_word *w)
@@ -97,94 +120,134 @@ static uint64_t token_of(const struct detect_word *w, bool begins, unsigned shap
 }
 
 /* A word's last three bytes, ASCII in lower case. */
-static uint64_t ending_of(struct str text, const struct detect_word *w)
+static inline uint64_t ending_of(struct str text, const struct detect_word *w)
 {
-    uint64_t ending = 0;
-    for (size_t i = w->end - w->start > 3 ? w->end - 3 : w->start; i < w->end; i++)
-        ending = ending << 8 | (unsigned char)(text.data[i] | (text.data[i] & 0x80 ? 0 : 0x20));
-    return ending * MIX;
+    const unsigned char *end = (const unsigned char *)text.data + w->end;
+    size_t length = w->end - w->start;
+    uint64_t ending = end[-1];
+    if (length > 1)
+        ending |= (uint64_t)end[-2] << 8;
+    if (length > 2)
+        ending |= (uint64_t)end[-3] << 16;
+    const uint64_t all = length > 2 ? 0x808080 : length > 1 ? 0x8080 : 0x80;
+    return (ending | (~ending & all) >> 2) * MIX; /* 0x20 where it is ASCII */
 }
 
-/* What of a word goes into features; SHAPE_EDGE and 0 beyond a sentence's ends. */
+/* What of a word goes into features. */
 struct look {
     uint64_t token, kinds;
     unsigned shape, before; /* the gap */
+    unsigned sentence;
 };
+enum { SEEN = 2 }; /* words on each side that go into features */
+static const struct look edge = {.before = GAP_BLANK, .sentence = UINT_MAX};
 
-static struct look look_at(
-    struct str text, const struct detect_word *words, size_t n, size_t i, unsigned sentence)
+static struct look look_at(struct str text, const struct detect_word *words, size_t n, size_t i)
 {
-    if (i >= n || words[i].sentence != sentence)
-        return (struct look){.before = GAP_BLANK};
+    if (i >= n)
+        return edge;
     const struct detect_word *w = &words[i];
-    struct look l = {.shape = shape_of(w), .before = gap_between(text, i ? w[-1].end : 0, w->start)};
-    l.token = token_of(w, i == 0 || w[-1].sentence != sentence || w[-1].flags & WORD_LINE, l.shape);
+    struct look l = {.shape = shape_of(w), .sentence = w->sentence};
+    l.before = gap_between(text, i ? w[-1].end : 0, w->start);
+    l.token = token_of(w, i == 0 || w[-1].sentence != w->sentence || w[-1].flags & WORD_LINE, l.shape);
     l.kinds = ((w->kinds | (w->begins & CUE(live))) & TAG_KINDS) * MIX;
     return l;
 }
 
+/* A word and its neighbours as it sees them: beyond a sentence's ends there is nothing. */
+struct view {
+    const struct look *back2, *back, *self, *on, *on2;
+    unsigned before, after; /* gaps */
+};
+
+static inline const struct look *beside(const struct look *l, ptrdiff_t by)
+{
+    return l[by].sentence == l->sentence ? l + by : &edge;
+}
+
+/* `l` is among the looks of its neighbours; behind the last of all words there is the text's end. */
+static inline struct view view_of(struct str text, const struct detect_word *w, const struct look *l)
+{
+    unsigned after = l[1].shape == SHAPE_EDGE ? gap_between(text, w->end, text.len) : l[1].before;
+    return (struct view){beside(l, -2), beside(l, -1), l, beside(l, 1), beside(l, 2), l->before, after};
+}
+
+/* But for the lowest bit, which is set in all ids. */
 static inline uint32_t id_of(unsigned which, unsigned more, uint64_t a, uint64_t b)
 {
     uint64_t x = (a ^ (b << 23 | b >> 41) ^ (which << 24 | more) * 0xd6e8feb86659fd93u) * 0xa0761d6478bd642fu;
-    return (uint32_t)(x >> 32) | 1;
+    return (uint32_t)(x >> 32);
 }
 
-/* l[2] is the word itself. */
-static inline size_t ids_of(
-    struct str text, const struct detect_word *w, const struct look *l, unsigned after, uint32_t *out)
+enum { SHAPE_IDS = 4, KIND_IDS = 3 };
+
+static inline void shape_ids(const struct view *v, uint32_t out[SHAPE_IDS])
 {
-    const unsigned s0 = l[2].shape, before = l[2].before;
+    const unsigned s = v->self->shape, back = v->back->shape, on = v->on->shape;
+    out[0] = id_of(4, back << 10 | s << 5 | on, 0, 0);
+    out[1] = id_of(5, v->before << 10 | s << 5 | v->after, 0, 0);
+    out[2] = id_of(13, s << 10 | on << 5 | v->on2->shape, 0, 0);
+    out[3] = id_of(14, v->back2->shape << 10 | back << 5 | s, 0, 0);
+}
+
+static inline void kind_ids(const struct view *v, uint32_t out[KIND_IDS])
+{
+    out[0] = id_of(6, v->self->shape, v->self->kinds, 0);
+    out[1] = id_of(7, v->before, v->back->kinds, v->self->kinds);
+    out[2] = id_of(8, v->after, v->self->kinds, v->on->kinds);
+}
+
+static inline size_t word_ids(
+    struct str text, const struct detect_word *w, const struct view *v, uint32_t *out)
+{
+    const unsigned s = v->self->shape;
+    const uint64_t back = v->back->token, on = v->on->token;
     size_t at = 0;
     if (!(w->flags & WORD_DIGIT)) {
         out[at++] = id_of(1, 0, w->hash, 0);
-        out[at++] = id_of(2, s0, ending_of(text, w), 0);
+        out[at++] = id_of(2, s, ending_of(text, w), 0);
         if (w->stem)
             out[at++] = id_of(3, 0, w->stem, 0);
     }
-    out[at++] = id_of(4, l[1].shape << 10 | s0 << 5 | l[3].shape, 0, 0);
-    out[at++] = id_of(5, before << 10 | s0 << 5 | after, 0, 0);
-    out[at++] = id_of(6, s0, l[2].kinds, 0);
-    out[at++] = id_of(7, before, l[1].kinds, l[2].kinds);
-    out[at++] = id_of(8, after, l[2].kinds, l[3].kinds);
-    out[at++] = id_of(9, s0 << 5 | before, l[1].token, 0);
-    out[at++] = id_of(10, s0 << 5 | after, l[3].token, 0);
-    out[at++] = id_of(11, 0, l[0].token, l[1].token);
-    out[at++] = id_of(12, s0, l[3].token, l[4].token);
-    out[at++] = id_of(13, s0 << 10 | l[3].shape << 5 | l[4].shape, 0, 0);
-    out[at++] = id_of(14, l[0].shape << 10 | l[1].shape << 5 | s0, 0, 0);
-    out[at++] = id_of(15, 0, l[1].token, 0);
-    out[at++] = id_of(16, 0, l[3].token, 0);
+    out[at++] = id_of(9, s << 5 | v->before, back, 0);
+    out[at++] = id_of(10, s << 5 | v->after, on, 0);
+    out[at++] = id_of(11, 0, v->back2->token, back);
+    out[at++] = id_of(12, s, on, v->on2->token);
+    out[at++] = id_of(15, 0, back, 0);
+    out[at++] = id_of(16, 0, on, 0);
     return at;
-}
-
-/* The gap behind words[i]. */
-static unsigned gap_after(struct str text, const struct detect_word *words, size_t n, size_t i)
-{
-    return gap_between(text, words[i].end, i + 1 < n ? words[i + 1].start : text.len);
 }
 
 size_t detect_tag_ids(
     struct str text, const struct detect_word *words, size_t n, size_t i, uint32_t out[TAG_IDS])
 {
-    struct look l[5];
-    for (size_t k = 0; k < 5; k++)
-        l[k] = look_at(text, words, n, i + k - 2, words[i].sentence);
-    return ids_of(text, &words[i], l, gap_after(text, words, n, i), out);
+    struct look l[2 * SEEN + 1];
+    for (size_t k = 0; k < 2 * SEEN + 1; k++)
+        l[k] = look_at(text, words, n, i + k - SEEN);
+    struct view v = view_of(text, &words[i], &l[SEEN]);
+    shape_ids(&v, out);
+    kind_ids(&v, out + SHAPE_IDS);
+    size_t n_ids = SHAPE_IDS + KIND_IDS + word_ids(text, &words[i], &v, out + SHAPE_IDS + KIND_IDS);
+    for (size_t k = 0; k < n_ids; k++)
+        out[k] |= 1;
+    return n_ids;
 }
 
 /* ---- Runs. ---- */
-static bool near(const struct detect_word *w)
+static inline bool near(const struct detect_word *w)
 {
     return w->flags & WORD_CAPITAL || w->kinds & (CUE(street) | CUE(road) | CUE(unit) | CUE(housed));
 }
 
 /* A number only beside something else. */
-static bool worth(const struct detect_word *words, size_t n, size_t i)
+static inline bool worth(const struct detect_word *words, size_t n, size_t i)
 {
     const struct detect_word *w = &words[i];
+    if (!(w->flags & (WORD_DIGIT | WORD_CAPITAL)))
+        return w->kinds & (CUE(given) | CUE(title) | CUE(named));
     if (w->flags & WORD_DIGIT)
         return near(w) || (i > 0 && near(w - 1)) || (i + 1 < n && near(w + 1));
-    return w->flags & WORD_CAPITAL || w->kinds & (CUE(given) | CUE(title) | CUE(named));
+    return true;
 }
 
 bool detect_tag_run(const struct detect_word *words, size_t n, size_t *from, size_t *to)
@@ -211,7 +274,14 @@ typedef int16_t lanes __attribute__((vector_size(2 * LANES)));
 typedef int8_t bytes __attribute__((vector_size(LANES)));
 static struct tag_entry *table; /* id 0: free */
 static uint64_t map[MAP_WORDS];
-static lanes step_from[N_TAGS], step_end;
+static lanes step_from[N_TAGS], step_to[N_TAGS];
+
+/* Sums of the ids that shapes and gaps alone make, by those; `plain` has those of kinds, too, where the word
+ * and its neighbours have none. */
+static struct {
+    lanes around[N_SHAPES][N_SHAPES][N_SHAPES], ahead[N_SHAPES][N_SHAPES][N_SHAPES],
+        behind[N_SHAPES][N_SHAPES][N_SHAPES], gaps[N_GAPS][N_SHAPES][N_GAPS], plain[N_GAPS][N_SHAPES][N_GAPS];
+} sums;
 
 /* All ids are odd. */
 static inline uint64_t *map_word(uint32_t id)
@@ -256,6 +326,54 @@ bool detect_tag_sound(struct str file)
     return true;
 }
 
+static inline lanes weights_of(const struct tag_entry *e)
+{
+#if defined(__SSE2__)
+    __m128i weight = _mm_loadl_epi64((const __m128i *)(const void *)e->weight);
+    return (lanes)_mm_srai_epi16(_mm_unpacklo_epi8(weight, weight), 8);
+#else
+    bytes weight;
+    memcpy(&weight, e->weight, sizeof weight);
+    return __builtin_convertvector(weight, lanes);
+#endif
+}
+
+/* One with that lowest bit; of one that is not there zeros. */
+static inline lanes weights_find(uint32_t id)
+{
+    return weights_of(&table[entry_find(id | 1)]);
+}
+
+static void sums_make(void)
+{
+    struct look look[5] = {0};
+    struct view v = {&look[0], &look[1], &look[2], &look[3], &look[4], 0, 0};
+    uint32_t ids[SHAPE_IDS], kinds[KIND_IDS];
+    for (unsigned a = 0; a < N_SHAPES; a++)
+        for (unsigned b = 0; b < N_SHAPES; b++)
+            for (unsigned c = 0; c < N_SHAPES; c++) {
+                look[1].shape = a, look[2].shape = b, look[3].shape = c;
+                shape_ids(&v, ids);
+                sums.around[a][b][c] = weights_find(ids[0]);
+                look[2].shape = a, look[3].shape = b, look[4].shape = c;
+                shape_ids(&v, ids);
+                sums.ahead[a][b][c] = weights_find(ids[2]);
+                look[0].shape = a, look[1].shape = b, look[2].shape = c;
+                shape_ids(&v, ids);
+                sums.behind[a][b][c] = weights_find(ids[3]);
+            }
+    for (v.before = 0; v.before < N_GAPS; v.before++)
+        for (look[2].shape = 0; look[2].shape < N_SHAPES; look[2].shape++)
+            for (v.after = 0; v.after < N_GAPS; v.after++) {
+                shape_ids(&v, ids);
+                kind_ids(&v, kinds);
+                lanes gaps = weights_find(ids[1]);
+                sums.gaps[v.before][look[2].shape][v.after] = gaps;
+                sums.plain[v.before][look[2].shape][v.after] =
+                    gaps + weights_find(kinds[0]) + weights_find(kinds[1]) + weights_find(kinds[2]);
+            }
+}
+
 int detect_tag_init(struct error *err)
 {
     const struct str file = {tag_weights, (size_t)(tag_weights_end - tag_weights)};
@@ -271,45 +389,67 @@ int detect_tag_init(struct error *err)
         table[entry_find(e.id)] = e;
         *map_word(e.id) |= (uint64_t)1 << (e.id >> 1) % 64;
     }
-    for (int from = 0; from < N_TAGS; from++) {
-        memcpy(&step_from[from], head.step[from], sizeof head.step[from]);
-        step_end[from] = head.step[from][TAG_NONE];
-    }
+    for (int from = 0; from < N_TAGS; from++)
+        for (int to = 0; to < N_TAGS; to++)
+            step_from[from][to] = step_to[to][from] = head.step[from][to];
+    sums_make();
     return 0;
 }
 
 /* ---- A run. Sums are kept near that of TAG_NONE, so that 16 bits hold them. ---- */
-static inline lanes sum_of(const uint32_t *ids, size_t n)
+static inline lanes sum_of(struct str text, const struct detect_word *w, const struct view *v)
 {
-    lanes sum = {0};
-    for (size_t k = 0; k < n; k++) {
-        if (!(*map_word(ids[k]) >> (ids[k] >> 1) % 64 & 1))
-            continue;
-        bytes weight;
-        memcpy(&weight, table[entry_find(ids[k])].weight, sizeof weight); /* of a free one: zeros */
-        sum += __builtin_convertvector(weight, lanes);
+    const unsigned s = v->self->shape, back = v->back->shape, on = v->on->shape;
+    const bool plain = (v->back->kinds | v->self->kinds | v->on->kinds) == 0;
+    uint32_t ids[TAG_IDS], there = 0; /* a bit each: no branch while the map is read */
+    size_t n = word_ids(text, w, v, ids);
+    lanes sum =
+        sums.around[back][s][on] + sums.ahead[s][on][v->on2->shape] + sums.behind[v->back2->shape][back][s];
+    sum += (plain ? sums.plain : sums.gaps)[v->before][s][v->after];
+    if (!plain) {
+        kind_ids(v, ids + n);
+        n += KIND_IDS;
     }
+    for (size_t k = n; k-- > 0;)
+        there = there << 1 | (uint32_t)(*map_word(ids[k]) >> (ids[k] >> 1) % 64 & 1);
+    for (; there; there &= there - 1)
+        sum += weights_find(ids[__builtin_ctz(there)]);
     return sum;
 }
 
-static inline lanes between(lanes x, int16_t low, int16_t high)
+static inline lanes most(lanes a, lanes b)
 {
-    lanes l = (lanes){0} + low, h = (lanes){0} + high, under = x<l, over = x> h;
-    return (x & ~under & ~over) | (l & under) | (h & over);
+#if defined(__SSE2__)
+    return (lanes)_mm_max_epi16((__m128i)a, (__m128i)b);
+#else
+    lanes more = b > a;
+    return (b & more) | (a & ~more);
+#endif
 }
 
-/* One word on: the best way to each tag, and where it came from. */
-static inline lanes step_on(lanes score, lanes sum, lanes *came)
+/* One word on: the best sum to each tag. */
+static inline lanes step_on(lanes score, lanes sum)
 {
-    lanes best = score[0] + step_from[0], from = {0};
-    for (int16_t tag = 1; tag < N_TAGS; tag++) {
-        lanes here = score[tag] + step_from[tag], more = here > best;
-        best = (here & more) | (best & ~more);
-        from = (((lanes){0} + tag) & more) | (from & ~more);
-    }
-    *came = from;
+    lanes best = score[0] + step_from[0];
+    for (int tag = 1; tag < N_TAGS; tag++)
+        best = most(best, score[tag] + step_from[tag]);
     best += sum;
-    return between(best - best[0], TAG_NEVER, -TAG_NEVER);
+    best = most(best - best[0], (lanes){0} + TAG_NEVER);
+    return -most(-best, (lanes){0} + TAG_NEVER);
+}
+
+/* Where the best way to `tag` came from: the first of those that are as good. */
+static inline int step_back(lanes score, int tag)
+{
+    lanes way = score + step_to[tag], better = way > way[0];
+    uint64_t any[sizeof better / sizeof(uint64_t)], all = 0;
+    int from = 0;
+    memcpy(any, &better, sizeof better);
+    for (size_t i = 0; i < sizeof any / sizeof *any; i++)
+        all |= any[i];
+    for (int other = 1; all && other < N_TAGS; other++)
+        from = way[other] > way[from] ? other : from;
+    return from;
 }
 
 enum { RUN_MOST = 128 };
@@ -318,27 +458,21 @@ enum { RUN_MOST = 128 };
 static void run_tag(struct str text, const struct detect_word *words, size_t n_words, size_t at, size_t n,
     int before, uint8_t *tags)
 {
-    lanes came[RUN_MOST], score = (lanes){0} + TAG_NEVER;
-    struct look l[5] = {{0}};
-    score[before] = 0;
-    for (size_t i = at; i < at + n; i++) {
-        uint32_t ids[TAG_IDS];
-        if (i == at || words[i].sentence != words[i - 1].sentence)
-            for (size_t k = 0; k < 5; k++)
-                l[k] = look_at(text, words, n_words, i + k - 2, words[i].sentence);
-        else {
-            memmove(l, l + 1, 4 * sizeof *l);
-            l[4] = look_at(text, words, n_words, i + 2, words[i].sentence);
-        }
-        unsigned after = l[3].shape == SHAPE_EDGE ? gap_after(text, words, n_words, i) : l[3].before;
-        size_t n_ids = ids_of(text, &words[i], l, after, ids);
-        score = step_on(score, sum_of(ids, n_ids), &came[i - at]);
+    lanes scores[RUN_MOST + 1];
+    struct look looks[RUN_MOST + 2 * SEEN];
+    for (size_t i = 0; i < n + 2 * SEEN; i++)
+        looks[i] = look_at(text, words, n_words, at + i - SEEN);
+    scores[0] = (lanes){0} + TAG_NEVER;
+    scores[0][before] = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct view v = view_of(text, &words[at + i], &looks[i + SEEN]);
+        scores[i + 1] = step_on(scores[i], sum_of(text, &words[at + i], &v));
     }
-    score += step_end;
+    lanes last = scores[n] + step_to[TAG_NONE];
     int tag = 0;
     for (int other = 1; other < N_TAGS; other++)
-        tag = score[other] > score[tag] ? other : tag;
-    for (size_t i = n; i-- > 0; tag = came[i][tag])
+        tag = last[other] > last[tag] ? other : tag;
+    for (size_t i = n; i-- > 0; tag = step_back(scores[i], tag))
         tags[at + i] = (uint8_t)tag;
 }
 

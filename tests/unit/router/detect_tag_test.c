@@ -177,28 +177,119 @@ static void a_nul_behind_the_last_word_is_no_stop(void **state)
     assert_true(n_stop != n_space || memcmp(stop, space, sizeof stop) != 0);
 }
 
+/* ---- The tagger by the book: each id looked for in the file, sums and the best way in whole numbers. ----
+ */
+static struct tag_head head;
+static struct tag_entry entries[1 << 16];
+
+static void file_read(void)
+{
+    FILE *f = fopen("data/tag.weights", "rb");
+    assert_non_null(f);
+    assert_int_equal(fread(&head, sizeof head, 1, f), 1);
+    assert_true(head.n_entries < sizeof entries / sizeof *entries);
+    assert_int_equal(fread(entries, sizeof *entries, head.n_entries, f), head.n_entries);
+    fclose(f);
+}
+
+static int entry_order(const void *id, const void *entry)
+{
+    const uint32_t *x = id;
+    const struct tag_entry *e = entry;
+    return *x < e->id ? -1 : *x > e->id;
+}
+
+static void sums_plainly(
+    struct str text, const struct detect_word *words, size_t n, size_t i, int out[N_TAGS])
+{
+    uint32_t ids[TAG_IDS];
+    size_t n_ids = detect_tag_ids(text, words, n, i, ids);
+    memset(out, 0, N_TAGS * sizeof *out);
+    for (size_t k = 0; k < n_ids; k++) {
+        const struct tag_entry *e = bsearch(&ids[k], entries, head.n_entries, sizeof *entries, entry_order);
+        for (int tag = 0; e && tag < N_TAGS; tag++)
+            out[tag] += e->weight[tag];
+    }
+}
+
+enum { PLAIN_WORDS = 100 };
+
+static void run_plainly(
+    struct str text, const struct detect_word *words, size_t n, size_t from, size_t to, uint8_t *tags)
+{
+    int score[N_TAGS], came[PLAIN_WORDS][N_TAGS] = {{0}};
+    for (int tag = 0; tag < N_TAGS; tag++)
+        score[tag] = tag == TAG_NONE ? 0 : TAG_NEVER;
+    for (size_t i = from; i < to; i++) {
+        int sum[N_TAGS], best[N_TAGS];
+        sums_plainly(text, words, n, i, sum);
+        for (int tag = 0; tag < N_TAGS; tag++) {
+            for (int other = 1; other < N_TAGS; other++)
+                if (score[other] + head.step[other][tag] > score[came[i][tag]] + head.step[came[i][tag]][tag])
+                    came[i][tag] = other;
+            best[tag] = score[came[i][tag]] + head.step[came[i][tag]][tag] + sum[tag];
+        }
+        for (int tag = 0; tag < N_TAGS; tag++) {
+            score[tag] = best[tag] - best[TAG_NONE];
+            score[tag] = score[tag] < TAG_NEVER ? TAG_NEVER : score[tag];
+            score[tag] = score[tag] > -TAG_NEVER ? -TAG_NEVER : score[tag];
+        }
+    }
+    int last = 0;
+    for (int tag = 1; tag < N_TAGS; tag++)
+        if (score[tag] + head.step[tag][TAG_NONE] > score[last] + head.step[last][TAG_NONE])
+            last = tag;
+    for (size_t i = to; i-- > from; last = came[i][last])
+        tags[i] = (uint8_t)last;
+}
+
+static void as_one_adds_it_up(void **state)
+{
+    (void)state;
+    static struct detect_word words[PLAIN_WORDS];
+    static char line[1 << 16];
+    size_t tagged = 0;
+    FILE *f = fopen("tests/data/fresh.jsonl", "r");
+    assert_non_null(f);
+    file_read();
+    while (fgets(line, sizeof line, f)) {
+        struct str text = str_from(line);
+        uint8_t tags[PLAIN_WORDS], plainly[PLAIN_WORDS] = {TAG_NONE};
+        size_t n = detect_context_words(text, words, PLAIN_WORDS), from = 0, to = 0;
+        detect_tag_look(text, words, n, tags);
+        while (detect_tag_run(words, n, &from, &to))
+            run_plainly(text, words, n, from, to, plainly);
+        if (memcmp(tags, plainly, n) != 0)
+            fail_msg("other tags than by the book: %s", line);
+        for (size_t i = 0; i < n; i++)
+            tagged += tags[i] != TAG_NONE;
+    }
+    fclose(f);
+    assert_true(tagged > 100);
+}
+
 static void a_file_that_is_none(void **state)
 {
     (void)state;
-    struct tag_head head = {.magic = "WEIRTAGS", .n_entries = 2};
+    struct tag_head begin = {.magic = "WEIRTAGS", .n_entries = 2};
     struct tag_entry two[2] = {{3, {0}}, {5, {1}}};
-    char file[sizeof head + sizeof two];
-    memcpy(file, &head, sizeof head);
-    memcpy(file + sizeof head, two, sizeof two);
+    char file[sizeof begin + sizeof two];
+    memcpy(file, &begin, sizeof begin);
+    memcpy(file + sizeof begin, two, sizeof two);
     assert_true(detect_tag_sound((struct str){file, sizeof file}));
     assert_false(detect_tag_sound((struct str){file, sizeof file - 1}));
     assert_false(detect_tag_sound((struct str){file, 4}));
     two[1].id = 3; /* twice */
-    memcpy(file + sizeof head, two, sizeof two);
+    memcpy(file + sizeof begin, two, sizeof two);
     assert_false(detect_tag_sound((struct str){file, sizeof file}));
     two[1].id = 5;
-    head.step[1][2] = INT16_MAX; /* sums would not fit */
-    memcpy(file, &head, sizeof head);
-    memcpy(file + sizeof head, two, sizeof two);
+    begin.step[1][2] = INT16_MAX; /* sums would not fit */
+    memcpy(file, &begin, sizeof begin);
+    memcpy(file + sizeof begin, two, sizeof two);
     assert_false(detect_tag_sound((struct str){file, sizeof file}));
-    head.step[1][2] = 0;
-    head.magic[0] = 'X';
-    memcpy(file, &head, sizeof head);
+    begin.step[1][2] = 0;
+    begin.magic[0] = 'X';
+    memcpy(file, &begin, sizeof begin);
     assert_false(detect_tag_sound((struct str){file, sizeof file}));
 }
 
@@ -213,6 +304,7 @@ int main(void)
         cmocka_unit_test(words_around_hide_no_name),
         cmocka_unit_test(a_piece_ends_in_a_name),
         cmocka_unit_test(a_nul_behind_the_last_word_is_no_stop),
+        cmocka_unit_test(as_one_adds_it_up),
         cmocka_unit_test(a_file_that_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
