@@ -102,7 +102,7 @@ static void threshold_find(const struct gap_row *rows, size_t n, double recover,
 {
     double aim = r->fitted.weak + recover * (r->fitted.strong - r->fitted.weak);
     size_t k;
-    c->threshold = fmin(fmax(gap_threshold(rows, n, aim, &k), 0), 1.000001);
+    c->threshold = fmin(fmax(gap_threshold(rows, n, aim, 0, &k), 0), 1.000001);
     r->share = n > 0 ? (double)k / (double)n : 0;
     r->quality = gap_quality(rows, n, k);
 }

@@ -58,14 +58,28 @@ double gap_quality(const struct gap_row *rows, size_t n, size_t n_strong)
     return n > 0 ? sum / (double)n : 0;
 }
 
-double gap_threshold(const struct gap_row *rows, size_t n, double aim, size_t *n_strong)
+/* What is lost to the strong model everywhere, by the rows that do not go to it, and so many standard errors
+ * more. */
+static double loss_of(double sum, double squares, size_t n, double margin)
+{
+    const double count = (double)n, mean = sum / count;
+    return mean + margin * sqrt(fmax(squares / count - mean * mean, 0) / count);
+}
+
+double gap_threshold(const struct gap_row *rows, size_t n, double aim, double margin, size_t *n_strong)
 {
     size_t k = 0;
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += rows[i].weak;
-    while (k < n && sum / (double)n < aim - 1e-12) {
-        sum += rows[k].strong - rows[k].weak;
+    double strong = 0, sum = 0, squares = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double loss = rows[i].strong - rows[i].weak;
+        strong += rows[i].strong / (double)n;
+        sum += loss;
+        squares += loss * loss;
+    }
+    while (k < n && loss_of(sum, squares, n, margin) > strong - aim + 1e-12) {
+        const double loss = rows[k].strong - rows[k].weak;
+        sum -= loss;
+        squares -= loss * loss;
         k++;
     }
     while (k > 0 && k < n && rows[k].score == rows[k - 1].score)

@@ -26,7 +26,8 @@ void gap_judge(struct gap_row *rows, size_t n, struct gap_report *out);
 double gap_quality(const struct gap_row *rows, size_t n, size_t n_strong);
 
 /* Of sorted rows: the score from which on they go to the strong model, so that with as few of them as can be
- * (*n_strong) the mean quality is `aim`. Equal ones go the same way. -INFINITY: all, INFINITY: none. */
-double gap_threshold(const struct gap_row *rows, size_t n, double aim, size_t *n_strong);
+ * (*n_strong) the mean quality is `aim`, though what is lost to the strong model were `margin` standard
+ * errors more. Equal ones go the same way. -INFINITY: all, INFINITY: none. */
+double gap_threshold(const struct gap_row *rows, size_t n, double aim, double margin, size_t *n_strong);
 
 #endif

@@ -114,10 +114,35 @@ static void the_threshold_takes_as_few_as_it_needs(void **state)
     struct gap_report r;
     size_t k;
     gap_judge(rows, 4, &r);
-    assert_true(fabs(gap_threshold(rows, 4, 0.75, &k) - 0.7) < 1e-12 && k == 1);
-    assert_true(fabs(gap_threshold(rows, 4, 0.76, &k) - 0.3) < 1e-12 && k == 3); /* equal ones go together */
-    assert_true(gap_threshold(rows, 4, 0.5, &k) == INFINITY && k == 0);
-    assert_true(gap_threshold(rows, 4, 1.01, &k) == -INFINITY && k == 4);
+    assert_true(fabs(gap_threshold(rows, 4, 0.75, 0, &k) - 0.7) < 1e-12 && k == 1);
+    assert_true(
+        fabs(gap_threshold(rows, 4, 0.76, 0, &k) - 0.3) < 1e-12 && k == 3); /* equal ones go together */
+    assert_true(gap_threshold(rows, 4, 0.5, 0, &k) == INFINITY && k == 0);
+    assert_true(gap_threshold(rows, 4, 1.01, 0, &k) == -INFINITY && k == 4);
+}
+
+/* A doubt x is right with a chance of 1 - x / 2, so below a threshold t of it t^2 / 4 is lost. Where a sample
+ * of 200 is just good enough at its threshold, every second time others are not. */
+static void a_promised_quality_holds_on_other_prompts(void **state)
+{
+    (void)state;
+    uint64_t random = 17;
+    int kept[2] = {0};
+    for (int round = 0; round < 200; round++) {
+        struct gap_row rows[200];
+        struct gap_report r;
+        for (int i = 0; i < 200; i++) {
+            const double doubt = random_of(&random);
+            rows[i] = (struct gap_row){doubt, random_of(&random) >= doubt / 2, 1};
+        }
+        gap_judge(rows, 200, &r);
+        for (int margin = 0; margin < 2; margin++) {
+            size_t n_strong;
+            const double t = gap_threshold(rows, 200, 0.95, margin, &n_strong);
+            kept[margin] += fmin(t, 1) * fmin(t, 1) / 4 <= 0.05;
+        }
+    }
+    assert_true(kept[0] < 130 && kept[1] > 150);
 }
 
 int main(void)
@@ -128,6 +153,7 @@ int main(void)
         cmocka_unit_test(chance_promises_nothing),
         cmocka_unit_test(what_cannot_be_fitted_is_refused),
         cmocka_unit_test(the_threshold_takes_as_few_as_it_needs),
+        cmocka_unit_test(a_promised_quality_holds_on_other_prompts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
