@@ -12,7 +12,7 @@
  * carries as far as anything does. The weights are held to zero (ridge); a benchmark counts by its size to a
  * power; the constants are thrown away. All rows make OUT; before that the fit is judged
  *
- *   in domain       five folds: each row by a fit to the other four
+ *   in domain       ten folds: each row by a fit to the other nine
  *   nothing of it   each benchmark by a fit to the others
  *
  * beside the prompt's length, the signs alone and an oracle, as RouteLLM does (Ong et al. 2024): APGR (chance
@@ -29,7 +29,7 @@
 #include "router/gap.h"
 #include "router/score.h"
 
-enum { BENCHES = 16, FOLDS = 5, STEPS = 60, SAMPLES = 200, FEW = 100 };
+enum { BENCHES = 16, FOLDS = 10, STEPS = 60, SAMPLES = 200, FEW = 100 };
 enum { COLUMNS = SCORE_FEATURES + SCORE_GRAMS };
 
 struct settings {
@@ -125,7 +125,11 @@ static const double signs[SCORE_FEATURES] = {
     0, 1,    /* words of several steps */
     1,       /* "not" */
     0, 2,    /* capitals */
-    2        /* repeated words */
+    2,       /* repeated words */
+    2,       /* their share */
+    1,       /* "more" */
+    1,       /* "write" */
+    -1       /* letters a word */
 };
 static double feature_mean[SCORE_FEATURES], feature_spread[SCORE_FEATURES];
 static double sign_weight[SCORE_FEATURES], signs_mean; /* signs = sum of weight x feature - mean */

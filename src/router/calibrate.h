@@ -48,7 +48,7 @@ int router_calibrate(const struct calibrate_sample *samples, size_t n, double re
 int router_cascade_fit(const struct calibrate_sample *samples, size_t n, double recover, int32_t tokens,
     struct router_cascade *out, struct calibrate_report *report, struct error *err) MUST_USE;
 
-/* The file: {"constant", "base", "features": [17], "threshold", ...}; members that are not named here are for
+/* The file: {"constant", "base", "features": [22], "threshold", ...}; members that are not named here are for
  * people. */
 int router_calibration_read(struct str json, struct router_calibration *out, struct error *err) MUST_USE;
 void router_calibration_members(const struct router_calibration *c, struct json_writer *w);

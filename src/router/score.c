@@ -1,4 +1,4 @@
-/* How hard a prompt is for a small model: a linear model of eighteen features of its text and of its words
+/* How hard a prompt is for a small model: a linear model of twenty-two features of its text and of its words
  * (score.h).
  *
  * The weights (data/complexity.grams) are a ridge regression of (strong answer's quality - weak answer's
@@ -51,6 +51,10 @@ static void features_make(const struct score_counts *c, size_t bytes, double out
         c->choices ? 1 : 0,
         log_of(c->capitals) / 5,
         log_of(c->repeated) / 5,
+        (double)c->repeated / words,
+        log_of(c->word[SCORE_MORE]) / 2,
+        log_of(c->word[SCORE_TASK]) / 2,
+        (double)c->letters / words / 6,
     };
     memcpy(out, features, sizeof features);
 }

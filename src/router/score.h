@@ -1,6 +1,6 @@
 /* Inside the complexity score; tools/score_train.c fits its weights with the same features.
  *
- *   text --one reading (score_read.c)--> counts --> 18 features:           x their weights
+ *   text --one reading (score_read.c)--> counts --> 22 features:           x their weights
  *                                   |               log(1 + n) / scale, shares
  *                                   \-> grams: words, numbers and signs,   the weights at their places, each
  *                                       and each pair of them, hashed to   once, over sqrt(how many + 1)
@@ -16,7 +16,7 @@
 #include "base/str.h"
 
 enum {
-    SCORE_FEATURES = 18,
+    SCORE_FEATURES = 22,
     SCORE_GRAM_BITS = 16,
     SCORE_GRAMS = 1 << SCORE_GRAM_BITS,
     SCORE_TEXT = 64 * 1024, /* bytes that are counted in */
@@ -43,11 +43,11 @@ enum score_sign {
     SCORE_PERCENT,
     SCORE_SIGNS
 };
-enum score_word { SCORE_HARD, SCORE_STEP, SCORE_NOT, SCORE_IF, SCORE_WORDS };
+enum score_word { SCORE_HARD, SCORE_STEP, SCORE_NOT, SCORE_IF, SCORE_MORE, SCORE_TASK, SCORE_WORDS };
 
 struct score_counts {
-    size_t words, long_words, numbers, capitals, lines;
-    size_t repeated; /* words whose place came before */
+    size_t words, letters, long_words, numbers, capitals, lines; /* letters: the words' bytes */
+    size_t repeated;                                             /* words whose place came before */
     size_t sign[SCORE_SIGNS], word[SCORE_WORDS];
     bool choices; /* lines that begin with "A." or "(b)" */
 };

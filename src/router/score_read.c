@@ -41,7 +41,8 @@ static const unsigned char signs[128] = {['\\'] = SCORE_SYMBOL,
     ['$'] = SCORE_PERCENT};
 
 /* ---- Words that count: work that small models fail at (HARD; also the beginning of a longer word), a sum in
- * several steps (STEP), and what turns a sentence round (NOT). ---- */
+ * several steps (STEP), what turns a sentence round (NOT), comparisons (MORE), and something to be made
+ * (TASK). ---- */
 #define W(kind, text)                                                                                        \
     {                                                                                                        \
         {text, sizeof text - 1}, SCORE_##kind, 0, 0, 0                                                       \
@@ -58,7 +59,11 @@ static struct word {
     W(HARD, "integral"), W(STEP, "left"), W(HARD, "matrix"), W(HARD, "modulo"), W(NOT, "never"),
     W(NOT, "not"), W(HARD, "optimi"), W(STEP, "per"), W(HARD, "polynomial"), W(HARD, "probability"),
     W(HARD, "proof"), W(HARD, "prove"), W(STEP, "remaining"), W(HARD, "theorem"), W(STEP, "times"),
-    W(STEP, "total"), W(STEP, "twice"), W(NOT, "unless"), W(NOT, "without")};
+    W(STEP, "total"), W(STEP, "twice"), W(NOT, "unless"), W(NOT, "without"), W(MORE, "more"), W(MORE, "less"),
+    W(MORE, "than"), W(MORE, "most"), W(MORE, "least"), W(MORE, "greater"), W(MORE, "fewer"),
+    W(TASK, "write"), W(TASK, "explain"), W(TASK, "describe"), W(TASK, "solve"), W(TASK, "calculate"),
+    W(TASK, "find"), W(TASK, "compute"), W(TASK, "determine"), W(TASK, "list"), W(TASK, "give"),
+    W(TASK, "summarize"), W(TASK, "translate")};
 enum { N_WORDS = sizeof words / sizeof *words, SLOT_BITS = 10 };
 /* By the hash of their first four letters: index + 1, 0: none. (Those that may begin a longer word have
  * four.)
@@ -192,6 +197,7 @@ static inline void word_take(struct reading *r, size_t at, size_t n)
     uint64_t head = bytes_first(eight_at(r->text, at), n);
     r->counts.repeated += !gram_add(r, word_hash(r->text, at, n, head));
     r->counts.words++;
+    r->counts.letters += n;
     r->counts.long_words += n >= 9;
     if (slots[slot_of(head)] > 0)
         kind_count(&r->counts, (struct str){r->text.data + at, n}, head);
