@@ -210,6 +210,10 @@ $(BUILD)/fuzz_%: fuzz/fuzz_%.c $(BUILD)/libweir.a $(BUILD)/libtrain.a $(BUILD)/l
 bench: all $(TOOLS) ## measure: kernels and models against the machine's own limits
 	@bench/run $(BUILD)
 
+.PHONY: bench-memory
+bench-memory: all $(TOOLS) ## the gateway's resident memory over REQUESTS (default a million), an hour at most
+	@WEIR_BUILD=$(BUILD) node bench/memory.mjs --requests $(or $(REQUESTS),1000000)
+
 .PHONY: bench-peers
 bench-peers: all $(BUILD)/tools/gguf_make ## another engine's bench program beside ours, in turn (PEER=path, MODEL=file.gguf)
 	@bench/peers $(BUILD) "$(PEER)" $(MODEL)

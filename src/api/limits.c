@@ -477,6 +477,12 @@ static int64_t reserved_of(const struct budget_view *v, enum period p)
     return v->reserved;
 }
 
+static int64_t leased_of(const struct budget_view *v, enum period p)
+{
+    (void)p;
+    return v->leased;
+}
+
 void api_budget_gauges(const struct exchange_shard *shard, struct buf *out)
 {
     size_t n = 0;
@@ -488,5 +494,9 @@ void api_budget_gauges(const struct exchange_shard *shard, struct buf *out)
         true, used_of);
     budget_gauge(out, "weir_budget_reserved_usd", "What requests that run may still take of it.", views, n,
         false, reserved_of);
+    if (n > 0 && views[0].leased >= 0)
+        budget_gauge(out, "weir_budget_leased_usd",
+            "What this gateway holds of it, of what gateways with one state share.", views, n, false,
+            leased_of);
     arena_free(a);
 }

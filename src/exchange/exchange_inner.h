@@ -16,10 +16,12 @@ enum { LEGS = 2, ORDER_MOST = 64 };
 
 /* A way to an answer. There is one, and a second where a rule hedges.
  *
- *   IDLE --> WAITING (for a place) --> RUNNING --> IDLE          events come while it is RUNNING
- *              ^                         |
- *              +------- BACKOFF <--------+                       it failed and is asked again */
-enum leg_state { LEG_IDLE, LEG_WAITING, LEG_BACKOFF, LEG_RUNNING };
+ *   IDLE --> WAITING (for a place) --> PAYING (for money) --> RUNNING --> IDLE     events come while it is
+ *              ^                                                  |               RUNNING
+ *              +---------------------- BACKOFF <------------------+               it failed and is asked
+ * again
+ */
+enum leg_state { LEG_IDLE, LEG_WAITING, LEG_PAYING, LEG_BACKOFF, LEG_RUNNING };
 
 struct leg {
     struct exchange *x;
@@ -38,11 +40,13 @@ struct leg {
     int64_t heard_ms, first_ms;
     int32_t n_stopped; /* choices that are complete */
     struct chat_usage usage;
-    int64_t heard_milli; /* what came, by estimate, in thousandths of a token */
-    struct doubt doubt;  /* of its first tokens, where the engine measures them */
-    bool compared;       /* with a second answer, or there was none */
-    bool rests;          /* its answer waits for what others say (cascade.c) */
-    int64_t reserved;    /* of the budgets, for what it may cost: nano-dollars */
+    int64_t heard_milli;        /* what came, by estimate, in thousandths of a token */
+    struct doubt doubt;         /* of its first tokens, where the engine measures them */
+    bool compared;              /* with a second answer, or there was none */
+    bool rests;                 /* its answer waits for what others say (cascade.c) */
+    int64_t reserved;           /* of the budgets, for what it may cost: nano-dollars */
+    struct budget_wait *paying; /* for what other gateways hold of them, so much: */
+    int64_t price;
 };
 
 enum cascade_state { CASCADE_OFF, CASCADE_LISTENING, CASCADE_ASKING, CASCADE_OVER };
@@ -154,8 +158,12 @@ void spend_begin(struct exchange *x);
 /* May it be asked at all? False: `out` says why not, in the words of `err`. */
 bool spend_admit(struct exchange *x, struct exchange_failure *out, struct error *err);
 void spend_refused(const struct exchange *x, const struct exchange_failure *f); /* counts it */
-/* What the leg's target may cost is reserved; ERROR_BUSY: there is not so much left, and `f` says so. */
-int spend_reserve(struct leg *leg, struct chat_failure *f) MUST_USE;
+/* What the leg's target may cost is reserved; ERROR_BUSY: there is not so much left, and `f` says so. Where
+ * `leg->paying` then is set, `told` is called when spend_paid can say. */
+int spend_reserve(struct leg *leg, void (*told)(void *ctx), struct chat_failure *f) MUST_USE;
+int spend_paid(
+    struct leg *leg, struct chat_failure *f) MUST_USE; /* may be asked before: it is waited no more */
+void spend_drop(struct leg *leg);                      /* it need not be paid, where it waited for that */
 /* What was reserved for the leg cost so much; 0: nothing. */
 void spend_settle(struct leg *leg, int64_t nano_usd);
 void spend_end(struct exchange *x, const struct chat_usage *usage);

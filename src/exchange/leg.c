@@ -10,6 +10,7 @@
 static const struct router_cascade built_in = {.tokens = DOUBT_TOKENS};
 
 static bool leg_enter(struct leg *leg);
+static void on_paid(void *ctx);
 
 static void attempt_end(struct leg *leg, const struct chat_failure *failure)
 {
@@ -153,6 +154,8 @@ static void on_timer(void *ctx)
         on_running_timer(leg);
     } else if (leg->state == LEG_WAITING) {
         on_waiting_timer(leg);
+    } else if (leg->state == LEG_PAYING) {
+        on_paid(leg);
     } else if (leg->state == LEG_BACKOFF) {
         leg->state = LEG_IDLE;
         /* It may have become known as broken meanwhile. */
@@ -163,6 +166,7 @@ static void on_timer(void *ctx)
 
 static void release(struct leg *leg)
 {
+    spend_drop(leg);
     provider_call_close(leg->call);
     leg->call = NULL;
     if (leg->wait)
@@ -259,24 +263,46 @@ static int64_t busy_ms(const struct leg *leg)
     return s.wait_ms < LEAST_MS ? LEAST_MS : s.wait_ms < MOST_MS ? s.wait_ms : MOST_MS;
 }
 
-/* Reserves what it may cost, and asks. */
-static int start(struct leg *leg, struct chat_failure *f)
+/* It has a place, and is paid for. */
+static bool leg_ask(struct leg *leg)
 {
+    struct exchange *x = leg->x;
     struct error err;
-    int rc = spend_reserve(leg, f);
-    if (rc)
-        return rc;
-    rc = call_start(leg, &err);
-    if (rc)
-        *f = (struct chat_failure){.code = rc,
+    int rc = call_start(leg, &err);
+    if (rc) {
+        const struct chat_failure f = {.code = rc,
             .retry_after_ms = rc == ERROR_BUSY ? busy_ms(leg) : -1,
-            .message = arena_copy(leg->x->request->arena, str_from(err.message))};
-    return rc;
+            .message = arena_copy(x->request->arena, str_from(err.message))};
+        leg_end(leg, &f);
+        return false;
+    }
+    x->sent = true;
+    leg->state = LEG_RUNNING;
+    if (x->paused)
+        provider_call_pause(leg->call, true);
+    deadline_arm(leg);
+    return true;
+}
+
+/* Other gateways gave something back, or will not; or it was waited for long enough. */
+static void on_paid(void *ctx)
+{
+    struct leg *leg = ctx;
+    struct chat_failure f;
+    timer_stop(leg);
+    if (spend_paid(leg, &f) == 0) {
+        if (!leg_ask(leg))
+            dispatch_next(leg);
+        return;
+    }
+    leg_end(leg, &f);
+    dispatch_next(leg);
 }
 
 /* It has a place. */
 static bool leg_start(struct leg *leg)
 {
+    enum { PAYING_MS = 1000 }; /* others give back within 50 ms or so what they do not need */
     struct exchange *x = leg->x;
     struct chat_failure f;
     leg->since_ms = clock_mono_ms();
@@ -289,16 +315,15 @@ static bool leg_start(struct leg *leg)
     leg->rests = false;
     leg->attempt = attempts_begin(
         &x->attempts, x->request->arena, leg->model->name, provider_name(leg->model->target.provider));
-    if (start(leg, &f)) {
-        leg_end(leg, &f);
-        return false;
+    if (spend_reserve(leg, on_paid, &f) == 0)
+        return leg_ask(leg);
+    if (leg->paying) {
+        leg->state = LEG_PAYING;
+        timer_start(leg, PAYING_MS);
+        return true;
     }
-    x->sent = true;
-    leg->state = LEG_RUNNING;
-    if (x->paused)
-        provider_call_pause(leg->call, true);
-    deadline_arm(leg);
-    return true;
+    leg_end(leg, &f);
+    return false;
 }
 
 static void on_granted(void *ctx)
@@ -439,6 +464,11 @@ void leg_cancel(struct leg *leg, const char *why)
         result(leg, BREAKER_NEUTRAL, -1);
         if (leg != x->counted)
             leg_given_up(leg);
+    } else if (leg->state == LEG_PAYING) {
+        const struct chat_failure f = {
+            .code = ERROR_CANCELLED, .retry_after_ms = -1, .message = str_from(why)};
+        attempt_end(leg, &f);
+        result(leg, BREAKER_NEUTRAL, -1);
     } else if (leg->state == LEG_WAITING) {
         observe_waited(leg, false);
         refused(leg, ERROR_CANCELLED, why);

@@ -1,6 +1,6 @@
 /* What an exchange may do and spend: its way through the budgets (govern/budget.h).
  *
- *   begin --> admit --> (reserve --> settle, for each leg that costs) --> end */
+ *   begin --> admit --> (reserve (--> paid) --> settle, for each leg that costs) --> end */
 #include "exchange/forecast.h"
 #include "exchange/exchange_inner.h"
 
@@ -89,32 +89,64 @@ static int64_t cost_of(const struct leg *leg)
     return govern_price_cost(&worst, &usage);
 }
 
-int spend_reserve(struct leg *leg, struct chat_failure *f)
+/* The leg cannot be paid. */
+static int refuse(
+    struct leg *leg, const struct budget_refusal *why, const struct error *err, struct chat_failure *f)
+{
+    struct exchange *x = leg->x;
+    count_refusal(x, "budget");
+    x->attempts.list[leg->attempt].unaffordable = true;
+    *f = (struct chat_failure){.code = ERROR_BUSY,
+        .retryable = true,
+        .retry_after_ms = why->retry_after_ms,
+        .type = str_from(why->type),
+        .message = arena_copy(x->request->arena, str_from(err->message))};
+    return ERROR_BUSY;
+}
+
+int spend_reserve(struct leg *leg, void (*told)(void *ctx), struct chat_failure *f)
 {
     struct exchange *x = leg->x;
     const struct govern_price *price = &leg->model->price;
-    struct budget_refusal why = {-1, "insufficient_quota"};
+    struct budget_refusal why = {-1, "insufficient_quota", false};
     struct error err;
     bool free_of_charge = price->known ? price->input <= 0 && price->output <= 0
                                        : provider_is_inside(leg->model->target.provider);
     if (!x->ticket.money || x->request->count_only || free_of_charge)
         return 0;
-    int64_t cost = cost_of(leg);
-    int rc = cost < 0 ? error_set(&err, ERROR_BUSY,
-                            "what it costs is not known, so that no budget can hold it: say its 'price'")
-                      : budget_reserve(&x->ticket, cost, &why, &err);
-    if (rc == 0) {
-        leg->reserved = cost;
-        return 0;
-    }
-    count_refusal(x, "budget");
-    x->attempts.list[leg->attempt].unaffordable = true;
-    *f = (struct chat_failure){.code = rc,
-        .retryable = true,
-        .retry_after_ms = why.retry_after_ms,
-        .type = str_from(why.type),
-        .message = arena_copy(x->request->arena, str_from(err.message))};
+    leg->price = cost_of(leg);
+    int rc = leg->price < 0
+                 ? error_set(&err, ERROR_BUSY,
+                       "what it costs is not known, so that no budget can hold it: say its 'price'")
+                 : budget_reserve(&x->ticket, leg->price, &why, &err);
+    if (rc == 0)
+        leg->reserved = leg->price;
+    else if (why.held)
+        leg->paying = budget_wait_begin(&x->ticket, leg->price, x->shard->loop, told, leg);
+    else
+        return refuse(leg, &why, &err, f);
     return rc;
+}
+
+int spend_paid(struct leg *leg, struct chat_failure *f)
+{
+    struct budget_refusal why;
+    struct error err;
+    int rc = budget_wait_end(leg->paying, &why, &err);
+    leg->paying = NULL;
+    if (rc)
+        return refuse(leg, &why, &err, f);
+    leg->reserved = leg->price;
+    return 0;
+}
+
+void spend_drop(struct leg *leg)
+{
+    struct budget_refusal why;
+    struct error err;
+    if (leg->paying && budget_wait_end(leg->paying, &why, &err) == 0)
+        budget_settle(&leg->x->ticket, leg->price, 0);
+    leg->paying = NULL;
 }
 
 void spend_settle(struct leg *leg, int64_t nano_usd)

@@ -28,6 +28,7 @@ struct budget_account *budget_account_of(struct budget *b, char kind, struct str
     a->name = must(strndup(joined, name.len + 1));
     a->limits = limits_none(kind == 'k' ? STR("key") : STR("team"), str_from(a->name + 1));
     a->day = b->day;
+    a->rest = INT64_MAX;
     for (int p = 0; p < PERIODS; p++)
         a->start[p] = period_start((enum period)p, b->day);
     if (b->n == b->room) {
@@ -67,8 +68,7 @@ static int64_t used(const struct budget_account *a, int p)
     return a->own[p] + a->others[p];
 }
 
-/* What is left of its scarcest budget, and that period; INT64_MAX: it has none. */
-static int64_t left(const struct budget_account *a, enum period *which)
+int64_t budget_rest(const struct budget_account *a, enum period *which)
 {
     int64_t least = INT64_MAX;
     for (int p = 0; p < PERIODS; p++) {
@@ -81,7 +81,7 @@ static int64_t left(const struct budget_account *a, enum period *which)
     return least;
 }
 
-static bool has_money(const struct budget_account *a)
+bool budget_has_money(const struct budget_account *a)
 {
     for (int p = 0; p < PERIODS; p++)
         if (a->limits.usd[p] >= 0)
@@ -98,7 +98,7 @@ static void level_add(struct budget_ticket *t, struct budget_account *a)
     t->levels[t->n_levels++] = a;
     t->token_rated |= l->tokens >= 0;
     t->rated |= l->tokens >= 0 || l->requests >= 0 || l->parallel >= 0 || l->models.len > 0;
-    t->money |= has_money(a);
+    t->money |= budget_has_money(a);
 }
 
 void budget_open(
@@ -118,8 +118,7 @@ void budget_open(
     pthread_mutex_unlock(&b->mutex);
 }
 
-/* "this key", "the team blue", "everyone together" */
-static const char *who(const struct budget_account *a, char out[80])
+const char *budget_who(const struct budget_account *a, char out[80])
 {
     if (a->name[0] == 'k')
         return "this key";
@@ -138,7 +137,7 @@ static int too_much(const struct budget_account *a, const char *what, int64_t li
     char name[80];
     refusal->retry_after_ms = wait_ns / 1000000 + 1;
     return error_set(err, ERROR_BUSY, "too much at once: %s may have %lld %s, try again in %.1f s",
-        who(a, name), (long long)limit, what, (double)refusal->retry_after_ms / 1000);
+        budget_who(a, name), (long long)limit, what, (double)refusal->retry_after_ms / 1000);
 }
 
 static int level_check(const struct budget_account *a, struct str model, int64_t tokens, int64_t now_ns,
@@ -146,11 +145,11 @@ static int level_check(const struct budget_account *a, struct str model, int64_t
 {
     const struct store_limits *l = &a->limits;
     char name[80];
-    *refusal = (struct budget_refusal){-1, "requests"};
+    *refusal = (struct budget_refusal){-1, "requests", false};
     if (!limits_model_allowed(l->models, model))
         return error_set(err, ERROR_DENIED,
-            "%s may not ask for the model '" STR_FMT "': GET /v1/models lists what it may", who(a, name),
-            STR_ARG(str_slice(model, 0, 80)));
+            "%s may not ask for the model '" STR_FMT "': GET /v1/models lists what it may",
+            budget_who(a, name), STR_ARG(str_slice(model, 0, 80)));
     if (l->parallel >= 0 && a->in_flight >= l->parallel) /* nobody knows for how long */
         return too_much(a, l->parallel == 1 ? "request at a time" : "requests at a time", l->parallel,
             999000000, refusal, err);
@@ -206,33 +205,47 @@ int budget_admit(struct budget_ticket *t, struct str model, int64_t tokens, int6
 
 /* ---- Money ---- */
 
-static int no_money(const struct budget_account *a, enum period p, int64_t nano_usd, int64_t rest,
+int budget_too_little(const struct budget_account *a, enum period p, int64_t nano_usd, int64_t rest,
     struct budget_refusal *refusal, int64_t day, struct error *err)
 {
     static const char *const spans[PERIODS] = {"", " for the day", " for the week", " for the month"};
     char name[80];
     int64_t end_ms = period_end_ms(p, day);
     int64_t left_ms = end_ms - clock_wall_ms();
-    *refusal = (struct budget_refusal){end_ms < 0 ? -1 : left_ms > 0 ? left_ms : 0, "insufficient_quota"};
+    *refusal = (struct budget_refusal){end_ms < 0    ? -1
+                                       : left_ms > 0 ? left_ms
+                                                     : 0,
+        "insufficient_quota", false};
     return error_set(err, ERROR_BUSY, "the budget of %s%s has %.6g USD left, and this may cost %.6g USD",
-        who(a, name), spans[p], rest > 0 ? (double)rest * NANO : 0, (double)nano_usd * NANO);
+        budget_who(a, name), spans[p], rest > 0 ? (double)rest * NANO : 0, (double)nano_usd * NANO);
+}
+
+int budget_try(
+    const struct budget_ticket *t, int64_t nano_usd, struct budget_refusal *refusal, struct error *err)
+{
+    for (int i = 0; i < t->n_levels; i++) {
+        enum period p = PERIOD_TOTAL;
+        int64_t rest = budget_rest(t->levels[i], &p);
+        if (rest < nano_usd)
+            return budget_too_little(t->levels[i], p, nano_usd, rest, refusal, t->budget->day, err);
+    }
+    for (int i = 0; i < t->n_levels; i++)
+        if (!budget_lease_has(t->budget, t->levels[i], nano_usd))
+            return budget_lease_held(t->budget, t->levels[i], nano_usd, refusal, err);
+    for (int i = 0; i < t->n_levels; i++) {
+        t->levels[i]->reserved += nano_usd;
+        budget_lease_spent(t->budget, t->levels[i]);
+    }
+    return 0;
 }
 
 int budget_reserve(
     struct budget_ticket *t, int64_t nano_usd, struct budget_refusal *refusal, struct error *err)
 {
-    int rc = 0;
     if (!t->budget || nano_usd <= 0)
         return 0;
     pthread_mutex_lock(&t->budget->mutex);
-    for (int i = 0; i < t->n_levels && rc == 0; i++) {
-        enum period p = PERIOD_TOTAL;
-        int64_t rest = left(t->levels[i], &p);
-        if (rest < nano_usd)
-            rc = no_money(t->levels[i], p, nano_usd, rest, refusal, t->budget->day, err);
-    }
-    for (int i = 0; i < t->n_levels && rc == 0; i++)
-        t->levels[i]->reserved += nano_usd;
+    int rc = budget_try(t, nano_usd, refusal, err);
     pthread_mutex_unlock(&t->budget->mutex);
     return rc;
 }
@@ -258,6 +271,7 @@ void budget_settle(struct budget_ticket *t, int64_t reserved, int64_t nano_usd)
         assert(a->reserved >= 0);
         spend(a, t->day, cost);
     }
+    budget_lease_freed(t->budget);
     pthread_mutex_unlock(&t->budget->mutex);
 }
 
@@ -284,7 +298,7 @@ double budget_left(const struct budget_ticket *t)
     pthread_mutex_lock(&t->budget->mutex);
     for (int i = 0; i < t->n_levels; i++) {
         enum period p;
-        int64_t rest = left(t->levels[i], &p);
+        int64_t rest = budget_rest(t->levels[i], &p);
         if (rest < INT64_MAX)
             least = fmin(least, rest > 0 ? (double)rest * NANO : 0);
     }
@@ -317,6 +331,8 @@ static void view_fill(
 {
     budget_roll(b, a);
     *out = (struct budget_view){.reserved = a->reserved, .limits = a->limits, .limited = a->limited};
+    int64_t leased = a->granted - a->own[PERIOD_TOTAL];
+    out->leased = !b->shared ? -1 : leased > 0 ? leased : 0;
     out->limits.name = arena_copy(arena, a->limits.name);
     out->limits.models = arena_copy(arena, a->limits.models);
     for (int p = 0; p < PERIODS; p++) {

@@ -14,11 +14,17 @@
  * 50 ms where gateways share it)
  *
  * What is settled is summed in the state by the transaction that keeps the ledger's row, so that a killed
- * process has lost nothing of it. Of gateways that share a state each knows what the others settled 0.1 s
- * ago, not what they have reserved; rates and requests under way are each gateway's own. */
+ * process has lost nothing of it.
+ *
+ * Gateways that share a state hold leases (store.h): each takes a part of what is left of a budget, and
+ * reserves only of that, so that all of them together keep to it, too. A thread takes more before it runs
+ * out, gives back what others want or what nobody used for a while; a gateway that is killed or cut off has
+ * its leases lapse. Who finds too little here waits for what others hold (budget_wait). Rates and requests
+ * under way are each gateway's own. */
 #ifndef WEIR_GOVERN_BUDGET_H
 #define WEIR_GOVERN_BUDGET_H
 
+#include "base/loop.h"
 #include "govern/limits.h"
 #include "govern/period.h"
 #include "store/store.h"
@@ -60,6 +66,7 @@ struct budget_ticket {
 struct budget_refusal {
     int64_t retry_after_ms; /* -1: nobody knows when */
     const char *type;       /* as OpenAI calls it: "requests", "tokens", "insufficient_quota" */
+    bool held;              /* this gateway holds too little, and may get more: budget_wait_begin */
 };
 
 /* `key_id` empty: it is nobody's. `b` NULL: nothing is counted. */
@@ -72,6 +79,13 @@ int budget_admit(struct budget_ticket *t, struct str model, int64_t tokens, int6
 /* ERROR_BUSY: a level has not so much left. */
 int budget_reserve(
     struct budget_ticket *t, int64_t nano_usd, struct budget_refusal *refusal, struct error *err) MUST_USE;
+/* Waits for it where it was refused as `held`: `told` is called on `loop`, once, unless budget_wait_end comes
+ * before. The ticket stays as it is meanwhile. */
+struct budget_wait;
+struct budget_wait *budget_wait_begin(
+    const struct budget_ticket *t, int64_t nano_usd, struct loop *loop, void (*told)(void *ctx), void *ctx);
+/* What came of it, as from budget_reserve; on the loop. Nobody is told any more, and `w` is gone. */
+int budget_wait_end(struct budget_wait *w, struct budget_refusal *refusal, struct error *err) MUST_USE;
 /* What was reserved for something cost `nano_usd`. */
 void budget_settle(struct budget_ticket *t, int64_t reserved, int64_t nano_usd);
 /* It is over: it took so many tokens. May be called again. */
@@ -86,6 +100,7 @@ double budget_share(const struct budget_ticket *t);
 struct budget_view {
     int64_t used[PERIODS], ends_ms[PERIODS]; /* nano-dollars; when the period ends, -1: never */
     int64_t reserved;
+    int64_t leased;             /* what this gateway holds of it; -1: it shares nothing */
     struct store_limits limits; /* strings live in the arena */
     bool limited;               /* somebody set limits (of a team also: made it) */
 };

@@ -1,10 +1,11 @@
-/* Private to the files of the budget: budget.c (a request's way), budget_load.c (what the state says). */
+/* Private to the files of the budget: budget.c (a request's way), budget_load.c (what the state says),
+ * budget_lease.c (what this gateway holds where others share the state). */
 #ifndef WEIR_GOVERN_BUDGET_INNER_H
 #define WEIR_GOVERN_BUDGET_INNER_H
 
 #include <pthread.h>
-#include <stdatomic.h>
 
+#include "base/list.h"
 #include "base/map.h"
 #include "govern/budget.h"
 #include "govern/rate.h"
@@ -22,6 +23,14 @@ struct budget_account {
     int64_t reserved;
     struct rate requests, tokens;
     int64_t in_flight;
+    /* Its lease. Of what was granted ever, `own` in all is spent. */
+    int64_t granted;
+    int64_t low;           /* less than this may still be reserved: it is time to take more */
+    int64_t wanted, least; /* by those who wait: together, and the least; while more is taken */
+    int64_t rest;          /* what others hold and nobody, as was said this time; INT64_MAX: it was not */
+    int64_t rested;        /* `own` in all when it was looked at for having nothing to do */
+    bool asked;            /* it is in `asking` */
+    bool reviewed;         /* its budget is another than before: what is left over is to be given back */
 };
 
 /* What a row said when it was read last. */
@@ -51,6 +60,16 @@ struct budget {
     pthread_t thread;
     bool has_thread, stop;
     pthread_cond_t wake; /* with `refresh` */
+    /* Leases (budget_lease.c). */
+    bool shared;            /* there are others, and this process spends: never changes then */
+    int64_t lease_until_ms; /* nothing may be reserved after that: others may think us dead */
+    struct list waits;      /* of budget_wait, the first come first; guarded by `mutex`, as the rest */
+    struct budget_account **asking; /* of which more is to be taken */
+    size_t n_asking, asking_room;
+    bool lease_work, lease_freed, lease_stop; /* something to ask; something was freed for those who wait */
+    pthread_t leaser;
+    bool has_leaser, lease_fails;
+    pthread_cond_t lease_wake; /* with `mutex` */
 };
 
 /* The mutex is held by the callers of these. */
@@ -58,5 +77,27 @@ struct budget_account *budget_account_of(
     struct budget *b, char kind, struct str name); /* made where it is not there */
 void budget_day_set(struct budget *b, int64_t day);
 void budget_roll(const struct budget *b, struct budget_account *a); /* periods that are over begin anew */
+bool budget_has_money(const struct budget_account *a);
+/* What is left of its scarcest budget, and that period; INT64_MAX: it has none. */
+int64_t budget_rest(const struct budget_account *a, enum period *which);
+/* budget_reserve. */
+int budget_try(
+    const struct budget_ticket *t, int64_t nano_usd, struct budget_refusal *refusal, struct error *err);
+/* Says of a level that it has `rest` and not `nano_usd`. */
+int budget_too_little(const struct budget_account *a, enum period p, int64_t nano_usd, int64_t rest,
+    struct budget_refusal *refusal, int64_t day, struct error *err);
+const char *budget_who(const struct budget_account *a, char out[80]); /* "this key", "the team blue" */
+
+/* ---- budget_lease.c; the mutex is held ---- */
+/* May so much be reserved of what this gateway holds? It then looks whether it is time for more. */
+bool budget_lease_has(struct budget *b, struct budget_account *a, int64_t nano_usd);
+void budget_lease_spent(struct budget *b, struct budget_account *a);  /* something was reserved */
+void budget_lease_freed(struct budget *b);                            /* something was settled */
+void budget_lease_review(struct budget *b, struct budget_account *a); /* its budgets changed */
+int budget_lease_held(const struct budget *b, const struct budget_account *a, int64_t nano_usd,
+    struct budget_refusal *refusal, struct error *err);
+/* Without the mutex. */
+int budget_lease_start(struct budget *b, struct error *err) MUST_USE;
+void budget_lease_stop(struct budget *b); /* gives everything back */
 
 #endif

@@ -11,8 +11,7 @@
 #include "base/must.h"
 #include "govern/budget_inner.h"
 
-/* What others spend meanwhile may be spent twice: where gateways share a state, it is asked for more often.
- */
+/* Where gateways share a state, what others spend is asked for more often. */
 enum { REFRESH_MS = 250, REFRESH_SHARED_MS = 50, NAME_MOST = 64 };
 
 /* ---- Limits ---- */
@@ -40,9 +39,11 @@ static int limits_row(void *ctx, const struct store_limits *row)
     return 0;
 }
 
-static void limits_take(struct budget_account *a, const struct store_limits *l)
+static void limits_take(struct budget *b, struct budget_account *a, const struct store_limits *l)
 {
     struct str name = a->limits.name;
+    if (memcmp(a->limits.usd, l->usd, sizeof l->usd) != 0)
+        budget_lease_review(b, a);
     free(a->models);
     a->models = l->models.len > 0 ? must(strndup(l->models.data, l->models.len)) : NULL;
     a->limits = *l;
@@ -58,7 +59,7 @@ static void limits_install(struct budget *b, const struct limits_read *r)
     for (size_t i = 0; i < r->n; i++) {
         struct budget_account *a =
             budget_account_of(b, str_is(r->rows[i].kind, "key") ? 'k' : 't', r->rows[i].name);
-        limits_take(a, &r->rows[i]);
+        limits_take(b, a, &r->rows[i]);
         a->limited = true;
     }
     b->n_limited = r->n;
@@ -66,7 +67,7 @@ static void limits_install(struct budget *b, const struct limits_read *r)
         struct budget_account *a = b->accounts[i];
         const struct store_limits none = limits_none(a->limits.kind, a->limits.name);
         if (!a->limited)
-            limits_take(a, &none);
+            limits_take(b, a, &none);
     }
     pthread_mutex_unlock(&b->mutex);
 }
@@ -253,7 +254,7 @@ int budget_start(struct budget *b, struct error *err)
     if (rc)
         return rc;
     b->has_thread = pthread_create(&b->thread, NULL, reader_main, b) == 0;
-    return b->has_thread ? 0
+    return b->has_thread ? budget_lease_start(b, err)
                          : error_set(err, ERROR_MEMORY,
                                "cannot start the thread that reads budgets: raise the limit (ulimit -u)");
 }
@@ -272,6 +273,8 @@ int budget_create(struct store *s, struct budget **out, struct error *err)
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&b->wake, &monotonic);
+    pthread_cond_init(&b->lease_wake, &monotonic);
+    list_init(&b->waits);
     pthread_condattr_destroy(&monotonic);
     int rc = map_init(&b->by_name, 64, err);
     if (rc == 0)
@@ -290,6 +293,7 @@ void budget_free(struct budget *b)
 {
     if (!b)
         return;
+    budget_lease_stop(b);
     pthread_mutex_lock(&b->refresh);
     b->stop = true;
     pthread_cond_signal(&b->wake);
@@ -307,6 +311,8 @@ void budget_free(struct budget *b)
     free(b->seen);
     map_free(&b->by_row);
     map_free(&b->by_name);
+    free(b->asking);
+    pthread_cond_destroy(&b->lease_wake);
     pthread_cond_destroy(&b->wake);
     pthread_mutex_destroy(&b->refresh);
     pthread_mutex_destroy(&b->mutex);

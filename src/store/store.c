@@ -91,7 +91,7 @@ bool store_exists(struct str url)
 
 bool store_is_shared(const struct store *s)
 {
-    return s->backend->ops->shared;
+    return s->backend->ops->leases != NULL;
 }
 
 int store_claim(struct store *s, struct error *err)
@@ -441,11 +441,34 @@ int store_spend_changes(struct store *s, int64_t *since, int64_t but,
     return rc;
 }
 
-int store_spend_list(struct store *s, int64_t since_day,
-    int (*visit)(void *ctx, const struct store_spend *row), void *ctx, struct error *err)
+/* ---- Leases. ---- */
+
+int store_lease_beat(struct store *s, int64_t spender, int64_t life_ms, bool *renewed, struct error *err)
 {
-    struct spend_visit v = {visit, ctx};
-    return list_visit(s, &store_list_spend, (struct store_cursor){.wall_ms = since_day}, spend_row, &v, err);
+    return s->backend->ops->leases->beat(s->backend, spender, life_ms, renewed, err);
+}
+
+int store_lease_take(
+    struct store *s, const struct store_lease *lease, int64_t *granted, int64_t *rest, struct error *err)
+{
+    return s->backend->ops->leases->take(s->backend, lease, granted, rest, err);
+}
+
+int store_lease_give(struct store *s, const struct store_lease *lease, struct error *err)
+{
+    return s->backend->ops->leases->give(s->backend, lease, err);
+}
+
+int store_lease_wanted(struct store *s, int64_t spender,
+    void (*visit)(void *ctx, struct str kind, struct str name), void *ctx, struct error *err)
+{
+    return s->backend->ops->leases->wanted(s->backend, spender, visit, ctx, err);
+}
+
+int store_lease_end(struct store *s, int64_t spender, struct error *err)
+{
+    const struct store_lease_end value = {spender};
+    return store_queue_wait(s->queue, STORE_LEASE_END, &value, NULL, err);
 }
 
 int64_t store_change_count(struct store *s)

@@ -195,8 +195,37 @@ int64_t store_spender(struct store *s);
  * then the mark to go on from. One that is written meanwhile may come twice, and none is left out. */
 int store_spend_changes(struct store *s, int64_t *since, int64_t but,
     int (*visit)(void *ctx, const struct store_spend *row), void *ctx, struct error *err) MUST_USE;
-/* In the order of days. */
-int store_spend_list(struct store *s, int64_t since_day,
-    int (*visit)(void *ctx, const struct store_spend *row), void *ctx, struct error *err) MUST_USE;
+/* ---- Leases: where gateways share a state, each holds a part of a budget, from which it spends without
+ * asking. ----
+ *
+ *   limit  =  spent (the sums above)  +  unspent of each lease  +  what may still be taken
+ *             unspent = granted - spent by its spender          all of it in nano-dollars
+ *
+ * `granted` is told whole and counts from the spender's first row on, so that the transaction which sums what
+ * was spent lowers the lease, and a reply that is lost loses nothing: the next one says it again. A spender
+ * that is not seen for too long is forgotten, and its leases with it.
+ *
+ * Only where store_is_shared. Synchronous, for a thread that may wait. */
+struct store_lease {
+    struct str kind, name; /* as in store_limits */
+    int64_t spender;
+    int64_t must, want;            /* what it wants granted: at least, else nothing is taken; and at best */
+    int64_t starts[STORE_PERIODS]; /* the first days of the periods that run */
+};
+/* The spender lives. `renewed`: it is new, or was forgotten: it has no leases. */
+int store_lease_beat(
+    struct store *s, int64_t spender, int64_t life_ms, bool *renewed, struct error *err) MUST_USE;
+/* Takes what is wanted, or more: half of what is left, shared by all spenders. `granted` then is all that the
+ * spender was granted ever; -1: it was forgotten. `rest`: what is neither spent nor its own. Where others
+ * hold some of it they are told that it is wanted. */
+int store_lease_take(struct store *s, const struct store_lease *lease, int64_t *granted, int64_t *rest,
+    struct error *err) MUST_USE;
+/* Gives back what is above `want`. */
+int store_lease_give(struct store *s, const struct store_lease *lease, struct error *err) MUST_USE;
+/* Of which budgets others want more than is left, as of late. */
+int store_lease_wanted(struct store *s, int64_t spender,
+    void (*visit)(void *ctx, struct str kind, struct str name), void *ctx, struct error *err) MUST_USE;
+/* Gives back everything, once what was submitted before is kept. */
+int store_lease_end(struct store *s, int64_t spender, struct error *err) MUST_USE;
 
 #endif

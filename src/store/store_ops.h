@@ -35,6 +35,7 @@ enum store_kind {
     STORE_LIMITS_DROP,
     STORE_SPEND_ADD,    /* made by the writer, as is the next */
     STORE_SPEND_OPENED, /* what a request cost whose row is open: before that is settled */
+    STORE_LEASE_END,
     STORE_KINDS
 };
 
@@ -90,6 +91,10 @@ struct store_spend_opened {
     struct str request_id;
 };
 
+struct store_lease_end {
+    int64_t spender;
+};
+
 /* The journal's rows up to `number` are in the database (store_journal.h). */
 struct store_mark {
     struct str name;
@@ -109,6 +114,7 @@ union store_value {
     struct store_mark mark;
     struct store_limits limits;
     struct store_limits_of limits_of;
+    struct store_lease_end lease_end;
     struct store_ledger_row whole;
 };
 
@@ -175,19 +181,28 @@ struct store_list {
     bool leaves_out; /* it has $3 */
 };
 extern const struct store_list store_list_ledger, store_list_egress, store_list_keys, store_list_limits,
-    store_list_spend, store_list_spend_changes,
-    store_list_responses; /* of the last one the cursor begins with the number */
+    store_list_spend_changes, store_list_responses; /* of the last one the cursor begins with the number */
 
 /* ---- A database. ---- */
 struct store_backend {
     const struct store_ops *ops; /* a database's own struct begins with this */
 };
 
+/* As in store.h; any thread. */
+struct store_lease_ops {
+    int (*beat)(struct store_backend *b, int64_t spender, int64_t life_ms, bool *renewed, struct error *err);
+    int (*take)(struct store_backend *b, const struct store_lease *lease, int64_t *granted, int64_t *rest,
+        struct error *err);
+    int (*give)(struct store_backend *b, const struct store_lease *lease, struct error *err);
+    int (*wanted)(struct store_backend *b, int64_t spender,
+        void (*visit)(void *ctx, struct str kind, struct str name), void *ctx, struct error *err);
+};
+
 enum { STORE_INSERT_ROWS = 16 };
 
 struct store_ops {
-    const char *scheme; /* "sqlite:" */
-    bool shared;        /* several gateways may write it */
+    const char *scheme;                   /* "sqlite:" */
+    const struct store_lease_ops *leases; /* several gateways may write it; NULL: only one */
     int (*open)(struct str rest, struct store_backend **out, struct error *err);
     void (*close)(struct store_backend *b);
     bool (*exists)(struct str rest);

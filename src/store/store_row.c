@@ -152,6 +152,7 @@ static const struct store_field spend_opened_table[] = {
     FIELD(store_spend_opened, INT64, nano_usd),
     FIELD(store_spend_opened, TEXT, request_id),
 };
+static const struct store_field lease_end_table[] = {FIELD(store_lease_end, INT64, spender)};
 
 static const struct store_fields opened_fields = FIELDS(opened_table, store_opened);
 static const struct store_fields settle_fields = FIELDS(settle_table, store_settle);
@@ -171,6 +172,7 @@ static const struct store_fields limits_of_fields = FIELDS(limits_of_table, stor
 static const struct store_fields spend_fields = FIELDS(spend_table, store_spend);
 static const struct store_fields spend_seen_fields = FIELDS(spend_seen_table, store_spend);
 static const struct store_fields spend_opened_fields = FIELDS(spend_opened_table, store_spend_opened);
+static const struct store_fields lease_end_fields = FIELDS(lease_end_table, store_lease_end);
 static const struct store_fields no_fields = {NULL, 0, 0};
 
 #define OPENED "request_id, wall_ms, " OPENED_REST
@@ -245,6 +247,8 @@ static const struct {
                                                   "changed) SELECT wall_ms / 86400000, key_id, team, "
                                                   "CAST($1 AS BIGINT), CAST($2 AS BIGINT), row_change() FROM "
                                                   "ledger WHERE request_id = $3 AND " UNSETTLED SPEND_ADDS},
+    /* Only where gateways share the state. */
+    [STORE_LEASE_END] = {&lease_end_fields, "DELETE FROM spenders WHERE spender = $1"},
     [STORE_JOURNAL_MARK] = {&mark_fields, "INSERT INTO meta(name, value) VALUES($1, $2) "
                                           "ON CONFLICT(name) DO UPDATE SET value = excluded.value"},
 };
@@ -300,13 +304,6 @@ const struct store_list store_list_limits = {
     "SELECT id, created_ms, " LIMITS " FROM limits" PAGE_OF("created_ms"),
     sizeof(struct store_limits),
     {{&limits_fields, 0}},
-    1,
-    false,
-};
-const struct store_list store_list_spend = {
-    "SELECT id, day, day, key_id, team, spender, nano_usd, id FROM spend" PAGE_OF("day"),
-    sizeof(struct store_spend),
-    {{&spend_seen_fields, 0}},
     1,
     false,
 };

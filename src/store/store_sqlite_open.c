@@ -124,6 +124,7 @@ static const char *const migrations[] = {
     /* What was written since a mark is found without all the rest. */
     ("ALTER TABLE spend ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;"
      "CREATE INDEX spend_by_change ON spend(changed, id, spender);"),
+    "DROP INDEX spend_by_day;",
 };
 
 enum { SCHEMA = sizeof migrations / sizeof *migrations };
@@ -309,6 +310,8 @@ static int statements_prepare(struct sqlite *q, struct error *err)
     if (made != SQLITE_OK)
         return store_sqlite_fail(q, q->writer, made, err);
     for (int kind = 0; kind < STORE_KINDS; kind++) {
+        if (kind == STORE_LEASE_END)
+            continue; /* nobody shares the file */
         int code = store_sqlite_prepare(q->writer, (enum store_kind)kind, 1, &q->statements[kind]);
         if (code != SQLITE_OK)
             return store_sqlite_fail(q, q->writer, code, err);

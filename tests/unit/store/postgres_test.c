@@ -1,93 +1,7 @@
 /* The same cases on a real PostgreSQL, started here on a socket of its own; and what only it can do: go away
  * and come back, serve several gateways. */
+#include "unit/store/postgres_fixture.h"
 #include "unit/store/store_cases.h"
-
-#include <fcntl.h>
-#include <glob.h>
-#include <grp.h>
-#include <postgresql/libpq-fe.h>
-#include <sys/wait.h>
-
-static char server_dir[64], server_bin[256], server_url[128];
-
-/* PostgreSQL refuses to run as root. */
-static bool run_as_nobody(const char *command)
-{
-    fflush(NULL);
-    pid_t child = fork();
-    if (child == 0) {
-        if (geteuid() == 0 && (setgroups(0, NULL) || setgid(65534) || setuid(65534)))
-            _exit(126);
-        int log = open("/dev/null", O_RDWR);
-        dup2(log, STDOUT_FILENO);
-        dup2(log, STDERR_FILENO);
-        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
-        _exit(127);
-    }
-    int status;
-    return waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-static bool server_control(const char *what)
-{
-    char command[700];
-    snprintf(command, sizeof command,
-        "%s/pg_ctl -D %s/data -w -t 60 -l %s/log -o \"-k %s -c listen_addresses='' -c fsync=off\" %s",
-        server_bin, server_dir, server_dir, server_dir, what);
-    return run_as_nobody(command);
-}
-
-static bool server_find(void)
-{
-    glob_t found;
-    if (glob("/usr/lib/postgresql/*/bin/initdb", 0, NULL, &found) != 0)
-        return false;
-    snprintf(server_bin, sizeof server_bin, "%s", found.gl_pathv[found.gl_pathc - 1]);
-    *strrchr(server_bin, '/') = '\0';
-    globfree(&found);
-    return true;
-}
-
-static bool server_start(void)
-{
-    char command[512];
-    strcpy(server_dir, "/tmp/weir-pg-XXXXXX");
-    if (!mkdtemp(server_dir) || chmod(server_dir, 0777))
-        return false;
-    snprintf(command, sizeof command,
-        "%s/initdb -D %s/data -U weir --auth=trust --no-sync -E UTF8 --locale=C", server_bin, server_dir);
-    snprintf(server_url, sizeof server_url, "postgresql:///postgres?host=%s&user=weir", server_dir);
-    return run_as_nobody(command) && server_control("start");
-}
-
-static void server_end(void)
-{
-    char command[256];
-    (void)server_control("stop -m immediate");
-    snprintf(command, sizeof command, "rm -rf %s/data %s/log", server_dir, server_dir);
-    (void)run_as_nobody(command);
-    rmdir(server_dir);
-}
-
-static void server_sql(const char *sql)
-{
-    PGconn *c = PQconnectdb(server_url);
-    assert_int_equal(PQstatus(c), CONNECTION_OK);
-    PGresult *r = PQexec(c, sql);
-    assert_true(PQresultStatus(r) == PGRES_COMMAND_OK || PQresultStatus(r) == PGRES_TUPLES_OK);
-    PQclear(r);
-    PQfinish(c);
-}
-
-static int up(void **state)
-{
-    if (fixture_up(state))
-        return -1;
-    struct fixture *f = *state;
-    server_sql("SET client_min_messages = error; DROP SCHEMA IF EXISTS weir CASCADE");
-    snprintf(f->url, sizeof f->url, "%s", server_url);
-    return 0;
-}
 
 static struct store_stats stats_of(struct store *s)
 {
@@ -218,6 +132,117 @@ static void test_marks_of_a_restored_state_are_not_ahead(void **state)
     store_close(s);
 }
 
+/* ---- Leases: settled_row costs 400000, key k, team blue. ---- */
+
+static void limit_team(struct store *s, int64_t total, int64_t day)
+{
+    const struct store_limits row = {STR("team"), STR("blue"), 1, {total, day, -1, -1}, -1, -1, -1, STR_NONE};
+    struct error err;
+    assert_int_equal(store_limits_set(s, &row, STORE_WAIT, &err), 0);
+}
+
+/* What the spender was granted. */
+static int64_t take(struct store *s, int64_t spender, int64_t must, int64_t want, int64_t *rest)
+{
+    const struct store_lease lease = {STR("team"), STR("blue"), spender, must, want, {INT64_MIN, 7, 7, 7}};
+    struct error err = {0};
+    int64_t granted = 0;
+    if (store_lease_take(s, &lease, &granted, rest, &err))
+        fail_msg("%s", err.message);
+    return granted;
+}
+
+static bool beat(struct store *s, int64_t spender)
+{
+    struct error err;
+    bool renewed = false;
+    assert_int_equal(store_lease_beat(s, spender, 10000, &renewed, &err), 0);
+    return renewed;
+}
+
+static void wanted_count(void *ctx, struct str kind, struct str name)
+{
+    assert_true(str_is(kind, "team") && str_is(name, "blue"));
+    ++*(int *)ctx;
+}
+
+static void test_leases_never_are_more_than_is_left(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = fixture_open(f);
+    struct error err;
+    int64_t rest;
+    int wanted = 0;
+    assert_int_equal(take(s, 1, 0, 10, &rest), -1); /* nobody knows it */
+    assert_true(beat(s, 1));
+    assert_true(beat(s, 2));
+    assert_false(beat(s, 1));
+    limit_team(s, 1000, 400);
+    assert_int_equal(take(s, 1, 0, 0, &rest), 100); /* half of what is left of the day, by two */
+    assert_int_equal(rest, 300);
+    assert_int_equal(take(s, 1, 150, 150, &rest), 175);
+    assert_int_equal(take(s, 2, 226, 226, &rest), 0); /* only 225 are left: nothing is taken */
+    assert_int_equal(rest, 400);
+    assert_int_equal(store_lease_wanted(s, 1, wanted_count, &wanted, &err), 0);
+    assert_int_equal(wanted, 1);
+    assert_int_equal(store_lease_wanted(s, 2, wanted_count, &wanted, &err), 0);
+    assert_int_equal(wanted, 1); /* not by itself */
+    const struct store_lease less = {STR("team"), STR("blue"), 1, 0, 50, {0}};
+    assert_int_equal(store_lease_give(s, &less, &err), 0);
+    assert_int_equal(take(s, 2, 226, 300, &rest), 300);
+    assert_int_equal(rest, 100);
+    wanted = 0;
+    assert_int_equal(store_lease_wanted(s, 1, wanted_count, &wanted, &err), 0);
+    assert_int_equal(wanted, 0);
+    assert_int_equal(store_lease_end(s, 1, &err), 0);
+    assert_int_equal(take(s, 2, 0, 400, &rest), 400);
+    assert_int_equal(rest, 0);
+    store_close(s);
+}
+
+/* Nothing is lost and nothing counts twice, whenever it is looked at. */
+static void test_what_is_spent_lowers_the_lease(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = fixture_open(f);
+    int64_t rest, me = store_spender(s);
+    limit_team(s, 2000000, -1);
+    (void)beat(s, me);
+    (void)beat(s, me + 1);
+    assert_int_equal(take(s, me, 0, 1000000, &rest), 1000000);
+    assert_int_equal(rest, 1000000);
+    spend_request(f, s, "a", "k", 3, false);
+    spend_request(f, s, "b", "k", 4, true);
+    assert_int_equal(take(s, me + 1, 1, 1, &rest), 250000);
+    assert_int_equal(rest, 750000 + 200000); /* 800000 are spent */
+    spend_request(f, s, "c", "k", 4, true);  /* more than it was granted: 1200000 are spent */
+    assert_int_equal(take(s, me + 1, 1, 1, &rest), 250000 + 550000 / 4);
+    assert_int_equal(take(s, me, 0, 1200000, &rest), 1200000 + (550000 - 550000 / 4) / 4);
+    store_close(s);
+}
+
+static void test_a_dead_gateways_lease_lapses(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = fixture_open(f);
+    int64_t rest;
+    limit_team(s, 1000, -1);
+    (void)beat(s, 1);
+    (void)beat(s, 2);
+    assert_int_equal(take(s, 1, 0, 900, &rest), 900);
+    assert_int_equal(take(s, 2, 200, 200, &rest), 0);
+    server_sql("UPDATE weir.spenders SET seen = seen - 5000 WHERE spender = 1");
+    assert_false(beat(s, 2));
+    assert_int_equal(take(s, 2, 200, 200, &rest), 0); /* not yet */
+    server_sql("UPDATE weir.spenders SET seen = seen - 6000 WHERE spender = 1");
+    assert_false(beat(s, 2));
+    assert_int_equal(take(s, 2, 200, 200, &rest), 500);
+    assert_int_equal(take(s, 1, 0, 1, &rest), -1); /* it was only slow, and is told */
+    assert_true(beat(s, 1));
+    assert_int_equal(take(s, 1, 0, 1, &rest), 125);
+    store_close(s);
+}
+
 static void test_newer_schema(void **state)
 {
     struct fixture *f = *state;
@@ -250,16 +275,18 @@ static void test_schema_3_becomes_this_one(void **state)
     keep_request(f, s, "late", 1700000000002);
     keep_request(f, s, "early", 1700000000001);
     store_close(s);
-    server_sql("SET search_path TO weir;"
-               "UPDATE meta SET value = 3 WHERE name = 'schema'; DROP TABLE limits, spend;"
-               "DROP INDEX ledger_unsettled; DROP FUNCTION row_id, row_change; DROP SEQUENCE row_numbers;"
-               "UPDATE ledger SET id = CASE request_id WHEN 'late' THEN 1 ELSE 2 END;"
-               "ALTER TABLE ledger ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;"
-               "ALTER TABLE egress ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;"
-               "ALTER TABLE ledger ADD CONSTRAINT ledger_request_id_key UNIQUE(request_id);"
-               "CREATE INDEX ledger_by_time ON ledger(wall_ms, id);"
-               "CREATE INDEX ledger_open ON ledger(gateway) WHERE outcome = 'open';"
-               "CREATE INDEX egress_by_time ON egress(wall_ms, id)");
+    server_sql(
+        "SET search_path TO weir;"
+        "UPDATE meta SET value = 3 WHERE name = 'schema'; DROP TABLE leases, spenders, limits, spend;"
+        "DROP INDEX ledger_unsettled; DROP FUNCTION row_id, row_change, now_ms, lease_beat, lease_take;"
+        "DROP SEQUENCE row_numbers;"
+        "UPDATE ledger SET id = CASE request_id WHEN 'late' THEN 1 ELSE 2 END;"
+        "ALTER TABLE ledger ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;"
+        "ALTER TABLE egress ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;"
+        "ALTER TABLE ledger ADD CONSTRAINT ledger_request_id_key UNIQUE(request_id);"
+        "CREATE INDEX ledger_by_time ON ledger(wall_ms, id);"
+        "CREATE INDEX ledger_open ON ledger(gateway) WHERE outcome = 'open';"
+        "CREATE INDEX egress_by_time ON egress(wall_ms, id)");
     s = fixture_open(f);
     keep_request(f, s, "new", 1700000000003);
     last_ms = 0;
@@ -269,8 +296,8 @@ static void test_schema_3_becomes_this_one(void **state)
     last_ms = 1700000000002;
     assert_int_equal(store_ledger_list(s, last_ms, in_order, &rows, &err), 0);
     assert_int_equal(rows, 2);
-    int64_t spent[2] = {0, 0}; /* what was spent before there were sums of it, and the new one */
-    assert_int_equal(store_spend_list(s, 0, spend_count, spent, &err), 0);
+    int64_t mark = 0, spent[2] = {0, 0}; /* what was spent before there were sums of it, and the new one */
+    assert_int_equal(store_spend_changes(s, &mark, -1, spend_count, spent, &err), 0);
     assert_int_equal(spent[1], 3 * 400000);
     store_close(s);
 }
@@ -311,27 +338,20 @@ static void test_processes_make_it_at_once(void **state)
 
 int main(void)
 {
-#define ON(test) cmocka_unit_test_setup_teardown(test, up, fixture_down)
+#define ON(test) cmocka_unit_test_setup_teardown(test, server_up, fixture_down)
     const struct CMUnitTest tests[] = {
-        STORE_CASES(up, fixture_down),
+        STORE_CASES(server_up, fixture_down),
         ON(test_server_goes_and_comes_back),
         ON(test_refused_row_is_lost_alone),
         ON(test_living_gateways_are_left_alone),
         ON(test_schema_3_becomes_this_one),
+        ON(test_leases_never_are_more_than_is_left),
+        ON(test_what_is_spent_lowers_the_lease),
+        ON(test_a_dead_gateways_lease_lapses),
         ON(test_newer_schema),
         ON(test_marks_of_a_restored_state_are_not_ahead),
         ON(test_processes_make_it_at_once),
     };
     const struct CMUnitTest without[] = {cmocka_unit_test(test_no_server)};
-    int failed = cmocka_run_group_tests(without, NULL, NULL);
-    if (!server_find()) {
-        print_message("skipped: PostgreSQL is not installed\n");
-        return failed;
-    }
-    if (server_start())
-        failed += cmocka_run_group_tests(tests, NULL, NULL);
-    else
-        print_error("PostgreSQL did not start: see %s/log\n", server_dir), failed++;
-    server_end();
-    return failed;
+    return cmocka_run_group_tests(without, NULL, NULL) + server_run(tests, sizeof tests / sizeof *tests);
 }

@@ -1,0 +1,100 @@
+/* Leases in PostgreSQL: what decides them is a function of the database (store_postgres_open.c), so that it
+ * is one statement here. */
+#include "store/store_postgres.h"
+
+#define FIELD(type, member)                                                                                  \
+    {                                                                                                        \
+        STORE_##type, offsetof(struct store_lease, member), sizeof(((struct store_lease *)0)->member)        \
+    }
+
+enum { WANTED_MS = 2000 }; /* for how long who was told no is thought to want it still */
+
+struct beat {
+    int64_t spender, life_ms;
+};
+
+/* One row, or the connection's failure. The mutex is held. */
+static int row_of(struct postgres *p, PGresult *r, struct error *err)
+{
+    if (PQresultStatus(r) != PGRES_TUPLES_OK)
+        return store_postgres_fail(p->reader, err);
+    return PQntuples(r) == 1 ? 0 : error_set(err, ERROR_INTERNAL, "the state's PostgreSQL gave no answer");
+}
+
+static int lease_beat(
+    struct store_backend *b, int64_t spender, int64_t life_ms, bool *renewed, struct error *err)
+{
+    static const struct store_field fields[] = {
+        {STORE_INT64, offsetof(struct beat, spender), 8}, {STORE_INT64, offsetof(struct beat, life_ms), 8}};
+    const struct beat beat = {spender, life_ms};
+    struct postgres *p = store_postgres_from(b);
+    pthread_mutex_lock(&p->mutex);
+    PGresult *r = store_postgres_query(p, "SELECT lease_beat($1, $2)", fields, 2, &beat);
+    int rc = row_of(p, r, err);
+    if (rc == 0)
+        *renewed = store_postgres_number(r, 0, 0) != 0;
+    PQclear(r);
+    pthread_mutex_unlock(&p->mutex);
+    return rc;
+}
+
+static int lease_take(struct store_backend *b, const struct store_lease *lease, int64_t *granted,
+    int64_t *rest, struct error *err)
+{
+    static const struct store_field fields[] = {FIELD(TEXT, kind), FIELD(TEXT, name), FIELD(INT64, spender),
+        FIELD(INT64, must), FIELD(INT64, want), FIELD(INT64, starts[1]), FIELD(INT64, starts[2]),
+        FIELD(INT64, starts[3])};
+    struct postgres *p = store_postgres_from(b);
+    pthread_mutex_lock(&p->mutex);
+    PGresult *r = store_postgres_query(p, "SELECT may, rest FROM lease_take($1, $2, $3, $4, $5, $6, $7, $8)",
+        fields, sizeof fields / sizeof *fields, lease);
+    int rc = row_of(p, r, err);
+    if (rc == 0) {
+        *granted = store_postgres_number(r, 0, 0);
+        *rest = store_postgres_number(r, 0, 1);
+    }
+    PQclear(r);
+    pthread_mutex_unlock(&p->mutex);
+    return rc;
+}
+
+static int lease_give(struct store_backend *b, const struct store_lease *lease, struct error *err)
+{
+    static const struct store_field fields[] = {
+        FIELD(TEXT, kind), FIELD(TEXT, name), FIELD(INT64, spender), FIELD(INT64, want)};
+    struct postgres *p = store_postgres_from(b);
+    pthread_mutex_lock(&p->mutex);
+    PGresult *r = store_postgres_query(p,
+        "UPDATE leases SET granted = $4 WHERE kind = $1 AND name = $2 AND spender = $3 AND granted > $4",
+        fields, 4, lease);
+    int rc = PQresultStatus(r) == PGRES_COMMAND_OK ? 0 : store_postgres_fail(p->reader, err);
+    PQclear(r);
+    pthread_mutex_unlock(&p->mutex);
+    return rc;
+}
+
+static int lease_wanted(struct store_backend *b, int64_t spender,
+    void (*visit)(void *ctx, struct str kind, struct str name), void *ctx, struct error *err)
+{
+    static const struct store_field fields[] = {
+        {STORE_INT64, offsetof(struct beat, spender), 8}, {STORE_INT64, offsetof(struct beat, life_ms), 8}};
+    const struct beat since = {spender, WANTED_MS};
+    struct postgres *p = store_postgres_from(b);
+    pthread_mutex_lock(&p->mutex);
+    PGresult *r = store_postgres_query(
+        p, "SELECT kind, name FROM leases WHERE wanted > now_ms() - $2 AND spender <> $1", fields, 2, &since);
+    int rc = PQresultStatus(r) == PGRES_TUPLES_OK ? 0 : store_postgres_fail(p->reader, err);
+    pthread_mutex_unlock(&p->mutex);
+    for (int i = 0; rc == 0 && i < PQntuples(r); i++)
+        visit(ctx, (struct str){PQgetvalue(r, i, 0), (size_t)PQgetlength(r, i, 0)},
+            (struct str){PQgetvalue(r, i, 1), (size_t)PQgetlength(r, i, 1)});
+    PQclear(r);
+    return rc;
+}
+
+const struct store_lease_ops store_postgres_leases = {
+    .beat = lease_beat,
+    .take = lease_take,
+    .give = lease_give,
+    .wanted = lease_wanted,
+};
