@@ -1,6 +1,7 @@
 /* libFuzzer: the body of a request in OpenAI's shapes. The first byte picks the endpoint: 'r' is Responses,
  * 'e' embeddings, 'k' rerank.
- * Held for every body that is taken: what the worker gets can be read there and is the same request, and
+ * Held for every body that is taken: what is read without a tree is what a tree gives, what the worker gets
+ * can be read there and is the same request, and
  * every string that a provider would be sent has been shown to the detectors or is a word of the shape
  * itself. */
 #include <stdio.h>
@@ -9,6 +10,7 @@
 
 #include "api/openai_in.h"
 #include "api/openai_out.h"
+#include "api/openai_plain.h"
 #include "api/responses_in.h"
 #include "api/shape.h"
 #include "base/limits.h"
@@ -124,6 +126,29 @@ static void check_worker(const struct chat_request *r, struct arena *a)
     buf_free(&out);
 }
 
+/* What is read without a tree. */
+static void check_plain(struct arena *a, struct str body)
+{
+    struct chat_request *plain, *whole;
+    json_t *root;
+    struct error err;
+    struct buf of_plain, of_whole;
+    if (api_openai_plain_read(a, body, &plain, &err) || !plain)
+        return;
+    must(json_read_in(a, body, &root, &err) == 0, "plain, and no JSON", body);
+    must(api_openai_chat_tree_read(a, root, &whole, &err) == 0, "plain, and refused", body);
+    buf_init(&of_plain, LIMIT_WIRE_FRAME);
+    buf_init(&of_whole, LIMIT_WIRE_FRAME);
+    must(chat_codec_write(plain, &of_plain, &err) == chat_codec_write(whole, &of_whole, &err), "plain", body);
+    must(str_eq(buf_str(&of_plain), buf_str(&of_whole)), "plain, and another", body);
+    must(str_eq(plain->model, whole->model) && str_eq(plain->user, whole->user) &&
+             plain->stream == whole->stream && plain->include_usage == whole->include_usage,
+        "plain, and otherwise", body);
+    must(!whole->vendor && whole->n_tools == 0 && whole->n_stops == 0, "plain, and more", body);
+    buf_free(&of_plain);
+    buf_free(&of_whole);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -134,6 +159,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct chat_request *r;
     struct error err = {0};
     bool completion = data[0] & 1 && data[0] != 'e' && data[0] != 'k';
+    check_plain(a, body);
     int rc = data[0] == 'r'   ? api_responses_read(a, body, &r, &err)
              : data[0] == 'e' ? api_embeddings_shape.read(a, body, &r, &err)
              : data[0] == 'k' ? api_rerank_shape.read(a, body, &r, &err)

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "api/openai_plain.h"
 #include "api/read.h"
 #include "base/limits.h"
 #include "chat/chat_sampling.h"
@@ -367,7 +368,10 @@ int api_openai_chat_tree_read(
 int api_openai_chat_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
 {
     const json_t *root;
-    int rc = api_body_read(a, body, &root, err);
+    int rc = api_openai_plain_read(a, body, out, err);
+    if (rc || *out)
+        return rc;
+    rc = api_body_read(a, body, &root, err);
     return rc ? rc : api_openai_chat_tree_read(a, root, out, err);
 }
 

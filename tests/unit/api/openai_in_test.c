@@ -8,7 +8,9 @@
 
 #include <cmocka.h>
 
+#include "api/openai_plain.h"
 #include "base/limits.h"
+#include "chat/chat_codec.h"
 
 static int read_chat(struct arena *a, const char *body, struct chat_request **r, struct error *err)
 {
@@ -416,10 +418,12 @@ static void refuses_what_its_arena_cannot_hold(void **state)
 {
     (void)state;
     struct buf b;
-    buf_init(&b, 16 * MIB);
-    repeated(&b, "{\"model\":\"m\",\"messages\":[", 100,
-        "{\"role\":\"user\",\"content\":[{\"type\":\"x\"},{\"type\":\"x\"}]}", "]}");
-    for (size_t room = 8 * KIB; room < 40 * KIB; room += KIB) {
+    static const char *const messages[] = {
+        "{\"role\":\"user\",\"content\":[{\"type\":\"x\"},{\"type\":\"x\"}]}",
+        "{\"role\":\"user\",\"content\":\"a text and nothing else\"}"};
+    for (size_t room = 8 * KIB; room < 2 * 40 * KIB; room += KIB) {
+        buf_init(&b, 16 * MIB);
+        repeated(&b, "{\"model\":\"m\",\"messages\":[", 100, messages[room / KIB % 2], "]}");
         struct arena *a = arena_create(room);
         struct chat_request *r;
         struct error err;
@@ -427,8 +431,100 @@ static void refuses_what_its_arena_cannot_hold(void **state)
         assert_true(rc == 0 || rc == ERROR_MEMORY);
         assert_true(rc == 0 || strstr(err.message, "no memory for the request"));
         arena_free(a);
+        buf_free(&b);
     }
-    buf_free(&b);
+}
+
+/* ---- Texts alone are read without a tree: the same comes of it. ---- */
+
+static void as_by_a_tree(const char *body)
+{
+    struct arena *a = arena_create(MIB);
+    struct chat_request *plain, *whole = NULL;
+    struct error err;
+    struct buf of_plain, of_whole;
+    json_t *root;
+    if (api_openai_plain_read(a, str_from(body), &plain, &err) || !plain)
+        fail_msg("not read: %s", body);
+    if (json_read_in(a, str_from(body), &root, &err) || api_openai_chat_tree_read(a, root, &whole, &err))
+        fail_msg("%s: %s", body, err.message);
+    buf_init(&of_plain, MIB);
+    buf_init(&of_whole, MIB);
+    assert_int_equal(chat_codec_write(plain, &of_plain, &err), 0);
+    assert_int_equal(chat_codec_write(whole, &of_whole, &err), 0);
+    assert_string_equal(of_plain.data, of_whole.data);
+    assert_true(str_eq(plain->model, whole->model) && str_eq(plain->user, whole->user));
+    assert_true(plain->stream == whole->stream && plain->include_usage == whole->include_usage);
+    assert_true(plain->max_tokens == whole->max_tokens && plain->n == whole->n);
+    assert_true(plain->n_keep == whole->n_keep && plain->parallel_tool_calls == whole->parallel_tool_calls);
+    assert_true(!plain->vendor && !whole->vendor && plain->shape == whole->shape);
+    for (size_t i = 0; i < plain->n_messages; i++) {
+        assert_true(str_eq(plain->messages[i].name, whole->messages[i].name));
+        assert_int_equal(plain->messages[i].n_parts, whole->messages[i].n_parts);
+        assert_null(plain->messages[i].vendor);
+    }
+    buf_free(&of_plain);
+    buf_free(&of_whole);
+    arena_free(a);
+}
+
+#define PLAIN "{\"role\":\"user\",\"content\":\"hi\"}"
+
+static void texts_alone_are_read_as_by_a_tree(void **state)
+{
+    (void)state;
+    as_by_a_tree("{\"model\":\"m\",\"messages\":[" PLAIN "]}");
+    as_by_a_tree(" { \"messages\" : [ " PLAIN " , " PLAIN " ] ,\n \"model\":\"m\" } ");
+    as_by_a_tree(
+        "{\"model\":\"m\",\"messages\":[{\"content\":\"\",\"role\":\"system\"},{\"role\":\"developer\","
+        "\"content\":\"be brief\",\"name\":\"\"},{\"role\":\"assistant\",\"name\":\"ann\",\"content\":"
+        "\"a\\\"\\\\\\/"
+        "\\b\\f\\n\\r\\t\\u00e9\\ud83d\\ude00\"},{\"role\":\"user\",\"content\":\"\xC3\xA9\"}]}");
+    as_by_a_tree(HEAD "\"stream\":true,\"stream_options\":{\"include_usage\":true},\"user\":\"u\\u0041\"}");
+    as_by_a_tree(HEAD "\"stream\":false,\"stream_options\":{\"include_usage\":false}}");
+    as_by_a_tree(HEAD "\"max_tokens\":7}");
+    as_by_a_tree(HEAD "\"max_completion_tokens\":2147483647,\"max_tokens\":1}");
+    as_by_a_tree(HEAD "\"temperature\":0,\"top_p\":1,\"presence_penalty\":-2,\"frequency_penalty\":1.5e-3}");
+    as_by_a_tree(
+        HEAD "\"temperature\":2,\"top_p\":0.1,\"presence_penalty\":2.0,\"frequency_penalty\":-0.25}");
+    as_by_a_tree("{\"mod\\u0065l\":\"m\",\"messages\":[" PLAIN "]}");
+}
+
+static void what_is_more_than_texts_is_left_to_the_tree(void **state)
+{
+    (void)state;
+    static const char *const bodies[] = {"", "{}", "[]", "{\"model\":\"m\"}", "{\"messages\":[" PLAIN "]}",
+        "{\"model\":\"m\",\"messages\":[" PLAIN "]}x", "{\"model\":\"m\",\"messages\":[]}",
+        "{\"model\":\"\",\"messages\":[" PLAIN "]}", "{\"model\":null,\"messages\":[" PLAIN "]}",
+        HEAD "\"model\":\"m\"}", HEAD "\"messages\":[]}", HEAD "\"stream\":null}", HEAD "\"stream\":1}",
+        HEAD "\"stream\":true,\"stream\":true}", HEAD "\"stream_options\":{}}",
+        HEAD "\"stream_options\":{\"include_usage\":true,\"x\":1}}", HEAD "\"max_tokens\":0}",
+        HEAD "\"max_tokens\":1.0}", HEAD "\"max_tokens\":2147483648}", HEAD "\"max_tokens\":\"1\"}",
+        HEAD "\"temperature\":2.1}", HEAD "\"temperature\":-0}", HEAD "\"top_p\":1.1}",
+        HEAD "\"presence_penalty\":-2.1}", HEAD "\"frequency_penalty\":1e999}", HEAD "\"n\":1}",
+        HEAD "\"tools\":[]}", HEAD "\"metadata\":{}}", HEAD "\"user\":7}", HEAD "\"user\":\"\\u0000\"}",
+        HEAD "\"user\":\"\\ud83d\"}", HEAD "\"user\":\"\xC3\"}", HEAD "\"user\":\"\n\"}"};
+    static const char *const messages[] = {"7", "{}", "{\"role\":\"user\"}", "{\"content\":\"hi\"}",
+        "{\"role\":\"tool\",\"content\":\"hi\"}", "{\"role\":\"User\",\"content\":\"hi\"}",
+        "{\"role\":\"user\",\"content\":null}", "{\"role\":\"user\",\"content\":[]}",
+        "{\"role\":\"user\",\"content\":\"hi\",\"content\":\"card\"}",
+        "{\"role\":\"user\",\"role\":\"user\",\"content\":\"hi\"}",
+        "{\"role\":\"user\",\"content\":\"hi\",\"name\":null}",
+        "{\"role\":\"user\",\"content\":\"hi\",\"cache_control\":{}}",
+        "{\"role\":\"assistant\",\"content\":\"hi\",\"reasoning_content\":\"x\"}"};
+    struct chat_request *r;
+    struct error err;
+    struct arena *a = arena_create(1); /* none of it is used */
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++)
+        if (api_openai_plain_read(a, str_from(bodies[i]), &r, &err) || r)
+            fail_msg("read: %s", bodies[i]);
+    for (size_t i = 0; i < sizeof messages / sizeof *messages; i++) {
+        char body[256];
+        snprintf(body, sizeof body, "{\"model\":\"m\",\"messages\":[" PLAIN ",%s]}", messages[i]);
+        if (api_openai_plain_read(a, str_from(body), &r, &err) || r)
+            fail_msg("read: %s", body);
+    }
+    arena_free(a);
 }
 
 int main(void)
@@ -442,6 +538,8 @@ int main(void)
         cmocka_unit_test(keeps_unknown_members_for_targets_that_know_them),
         cmocka_unit_test(reads_completions),
         cmocka_unit_test(reads_what_a_generation_may_ask_for),
+        cmocka_unit_test(texts_alone_are_read_as_by_a_tree),
+        cmocka_unit_test(what_is_more_than_texts_is_left_to_the_tree),
         cmocka_unit_test(names_what_it_refuses),
         cmocka_unit_test(keeps_its_limits_exactly),
         cmocka_unit_test(refuses_what_its_arena_cannot_hold),
