@@ -29,6 +29,7 @@ struct x_block {
     float scale;
     float sum;               /* of its values, as they are quantised */
     float sum_low, sum_high; /* of the first and the last sixteen */
+    int16_t q_sums[2];       /* the same of q */
 };
 
 /* acc[c * lanes + r] += rows[r] x[c] over the blocks [from, from + count) of the rows, for all lanes r and n

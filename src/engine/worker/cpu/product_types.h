@@ -9,6 +9,7 @@
  *   plus, minus c + a b, c - a b, rounded once
  *   dots        sums[column][set], in each lane: of `count` words from word `first` on the byte products with
  *               the column's
+ *   scaled_dots, pair_dot   with SCALES_IN_DOTS: dots of both halves times their scales;  of 16 bits
  *   together    how many columns that is best done for at once: 2 or TOGETHER
  *   peak_products   sum + the products of the bytes of w and x, for the peak
  *
@@ -19,11 +20,27 @@
 #ifndef WEIR_ENGINE_WORKER_CPU_PRODUCT_TYPES_H
 #define WEIR_ENGINE_WORKER_CPU_PRODUCT_TYPES_H
 
+/* Memory that will be wanted next, `share` bytes for each block of 32 values. It is asked for as the blocks
+ * go by: of more lines at once than a core can wait for (24 on Zen 3) the last would hold up whatever else it
+ * reads. */
+struct ahead {
+    uintptr_t at, to;
+    size_t share;
+};
+
+INLINE void ask(struct ahead *a)
+{
+    const uintptr_t to = a->at + a->share < a->to ? a->at + a->share : a->to;
+    for (; a->at < to; a->at += 64)
+        __builtin_prefetch((const void *)a->at);
+}
+
 /* Where a step's blocks go: of one column straight into its sum, `one`, from the first block of it, `x`; else
  * into a tile, block by block, sets of rows side by side. */
 struct step {
     vfloats *one;
     const struct x_block *x;
+    struct ahead *ahead; /* of one column; else a tile's products ask */
     struct unpacked *tile;
 };
 
@@ -44,6 +61,23 @@ INLINE void block_columns(vfloats *acc, const struct x_block *x, const int n, co
 }
 
 /* The first and the last sixteen values with a scale and a minimum each. */
+#ifdef SCALES_IN_DOTS
+INLINE void halves_columns(vfloats *acc, const struct x_block *x, const int n, const struct unpacked *u,
+    const int sets, const enum range range)
+{
+    vints sums[TOGETHER * SETS];
+    scaled_dots(sums, u, sets, x, n, range);
+    for (int c = 0; c < n; c++, acc += sets) {
+        const vfloats x_scale = splat(x[c].scale);
+        for (int i = 0; i < sets; i++) {
+            const vfloats min =
+                __builtin_convertvector(pair_dot(u[i].mins, x[c].q_sums), vfloats) * u[i].min[0];
+            const vfloats sum = __builtin_convertvector(sums[c * sets + i], vfloats);
+            acc[i] = plus(plus(sum, u[i].scale[0], -min), x_scale, acc[i]);
+        }
+    }
+}
+#else
 INLINE void halves_columns(vfloats *acc, const struct x_block *x, const int n, const struct unpacked *u,
     const int sets, const enum range range)
 {
@@ -61,6 +95,7 @@ INLINE void halves_columns(vfloats *acc, const struct x_block *x, const int n, c
         }
     }
 }
+#endif
 
 /* 32 values of each row with one scale: value = scale q - min; signed ones have no minimum. */
 INLINE void block(
@@ -74,32 +109,50 @@ INLINE void block(
     u->min[0] = min;
     if (by_offset)
         u->min[0] = scale * 128.0f;
-    if (s->one)
-        block_columns(s->one, s->x + b, 1, u, 1, by_offset ? RANGE_255 : range);
+    if (!s->one)
+        return;
+    ask(s->ahead);
+    block_columns(s->one, s->x + b, 1, u, 1, by_offset ? RANGE_255 : range);
 }
 
-/* 32 values, the first and the last sixteen with a scale and a minimum each. */
-INLINE void halves(const struct step *s, int64_t b, const vwords v[8], const enum range range,
-    const vfloats scale[2], const vfloats min[2])
+/* Of the first and the last sixteen values: scales, which d multiplies, and minima, which dmin does. */
+struct half_scales {
+    vints scale[2], min[2];
+    vfloats d, dmin;
+};
+
+INLINE void halves(
+    const struct step *s, int64_t b, const vwords v[8], const enum range range, const struct half_scales *h)
 {
     struct unpacked own, *u = s->one ? &own : s->tile + b * SETS;
     for (int i = 0; i < 8; i++)
         u->v[i] = v[i];
+#ifdef SCALES_IN_DOTS
+    for (int i = 0; i < 2; i++)
+        u->scales[i] = ((vwords)h->scale[i] & 0xFFFFu) | (vwords)h->scale[i] << 16;
+    u->mins = ((vwords)h->min[0] & 0xFFFFu) | (vwords)h->min[1] << 16;
+    u->scale[0] = h->d;
+    u->min[0] = h->dmin;
+#else
     for (int i = 0; i < 2; i++) {
-        u->scale[i] = scale[i];
-        u->min[i] = min[i];
+        u->scale[i] = __builtin_convertvector(h->scale[i], vfloats) * h->d;
+        u->min[i] = __builtin_convertvector(h->min[i], vfloats) * h->dmin;
     }
-    if (s->one)
-        halves_columns(s->one, s->x + b, 1, u, 1, range);
+#endif
+    if (!s->one)
+        return;
+    ask(s->ahead);
+    halves_columns(s->one, s->x + b, 1, u, 1, range);
 }
 
 /* A tile of `blocks` blocks by n columns. (Inlined into each type, what is in registers would be spilled.) */
 #define MULTIPLY(name, columns, range)                                                                       \
-    static __attribute__((noinline)) void multiply_##name(                                                   \
-        vfloats *acc, const struct x_block *x, int64_t n, const struct unpacked *tile, int64_t blocks)       \
+    static __attribute__((noinline)) void multiply_##name(vfloats *acc, const struct x_block *x, int64_t n,  \
+        const struct unpacked *tile, int64_t blocks, struct ahead *ahead)                                    \
     {                                                                                                        \
         for (int64_t b = 0; b < blocks; b++, tile += SETS, x += n) {                                         \
             int64_t c = 0;                                                                                   \
+            ask(ahead);                                                                                      \
             for (; c + TOGETHER <= n && together(range) == TOGETHER; c += TOGETHER)                          \
                 columns(acc + c * SETS, x + c, TOGETHER, tile, SETS, range);                                 \
             for (; c + 2 <= n; c += 2)                                                                       \
@@ -116,14 +169,19 @@ MULTIPLY(halves_15, halves_columns, RANGE_15)
 MULTIPLY(halves_63, halves_columns, RANGE_63)
 
 /* Byte i of each lane, as a number. */
-INLINE vfloats byte_of(vwords w, int i)
+INLINE vints whole_byte_of(vwords w, int i)
 {
-    return __builtin_convertvector((vints)(w >> 8 * i & 255u), vfloats);
+    return (vints)(w >> 8 * i & 255u);
 }
 
-INLINE vfloats signed_byte_of(vwords w, int i)
+INLINE vfloats byte_of(vwords w, int i)
 {
-    return __builtin_convertvector((vints)(w << (24 - 8 * i)) >> 24, vfloats);
+    return __builtin_convertvector(whole_byte_of(w, i), vfloats);
+}
+
+INLINE vints signed_byte_of(vwords w, int i)
+{
+    return (vints)(w << (24 - 8 * i)) >> 24;
 }
 
 /* ---- Blocks of 32 ---- */
@@ -251,6 +309,7 @@ INLINE void k_block(const struct step *s, int j, const vwords v[8], enum range r
 INLINE void step_q4_k(const struct step *s, const uint8_t *const *rows, size_t at)
 {
     struct k_head h = k_head(rows, at);
+    UNROLLED
     for (int j = 0; j < 8; j += 2) {
         vwords raw[8], v[8];
         rows_32(raw, rows, at + 16 + 16 * (size_t)j);
@@ -268,6 +327,7 @@ INLINE void step_q5_k(const struct step *s, const uint8_t *const *rows, size_t a
     struct k_head h = k_head(rows, at);
     vwords high[8];
     rows_32(high, rows, at + 16);
+    UNROLLED
     for (int j = 0; j < 8; j += 2) {
         vwords raw[8], v[8];
         rows_32(raw, rows, at + 48 + 16 * (size_t)j);
@@ -287,10 +347,10 @@ INLINE void q6_block(
     vwords v[8];
     for (int i = 0; i < 8; i++)
         v[i] = (low[i] >> j % 4 / 2 * 4 & 0x0F0F0F0Fu) | (high[i] >> j % 4 * 2 & 0x03030303u) << 4;
-    vfloats scale[2] = {
-        signed_byte_of(scales[j / 2], 2 * (j % 2)) * d, signed_byte_of(scales[j / 2], 2 * (j % 2) + 1) * d};
-    vfloats min[2] = {scale[0] * 32.0f, scale[1] * 32.0f};
-    halves(s, j, v, RANGE_63, scale, min);
+    const vints scale[2] = {
+        signed_byte_of(scales[j / 2], 2 * (j % 2)), signed_byte_of(scales[j / 2], 2 * (j % 2) + 1)};
+    halves(
+        s, j, v, RANGE_63, &(struct half_scales){{scale[0], scale[1]}, {scale[0] * 32, scale[1] * 32}, d, d});
 }
 
 INLINE void step_q6_k(const struct step *s, const uint8_t *const *rows, size_t at)
@@ -298,11 +358,13 @@ INLINE void step_q6_k(const struct step *s, const uint8_t *const *rows, size_t a
     vwords scales[4];
     rows_16(scales, rows, at + 192);
     vfloats d = rows_half(rows, at + 208);
+    UNROLLED
     for (int half = 0; half < 8; half += 4) {
         vwords low[2][8], high[8];
         rows_32(high, rows, at + 128 + 8 * (size_t)half);
         for (int odd = 0; odd < 2; odd++)
             rows_32(low[odd], rows, at + 16 * (size_t)half + 32 * (size_t)odd);
+        UNROLLED
         for (int j = half; j < half + 4; j++)
             q6_block(s, j, low[j % 2], high, scales, d);
     }
@@ -314,17 +376,20 @@ INLINE void q2_block(const struct step *s, int j, const vwords raw[8], vwords pa
     for (int i = 0; i < 8; i++)
         v[i] = raw[i] >> j % 4 * 2 & 0x03030303u;
     vwords scales = packed & 0x0F0F0F0Fu, mins = packed >> 4 & 0x0F0F0F0Fu;
-    vfloats scale[2] = {byte_of(scales, 2 * (j % 2)) * d, byte_of(scales, 2 * (j % 2) + 1) * d};
-    vfloats min[2] = {byte_of(mins, 2 * (j % 2)) * dmin, byte_of(mins, 2 * (j % 2) + 1) * dmin};
-    halves(s, j, v, RANGE_15, scale, min);
+    const int i = 2 * (j % 2);
+    halves(s, j, v, RANGE_15,
+        &(struct half_scales){{whole_byte_of(scales, i), whole_byte_of(scales, i + 1)},
+            {whole_byte_of(mins, i), whole_byte_of(mins, i + 1)}, d, dmin});
 }
 
 INLINE void step_q2_k(const struct step *s, const uint8_t *const *rows, size_t at)
 {
     vwords packed[4], raw[8], both = rows_word(rows, at + 80);
     rows_16(packed, rows, at);
+    UNROLLED
     for (int half = 0; half < 8; half += 4) {
         rows_32(raw, rows, at + 16 + 8 * (size_t)half);
+        UNROLLED
         for (int j = half; j < half + 4; j++)
             q2_block(s, j, raw, packed[j / 2], half_low(both), half_high(both));
     }
@@ -340,9 +405,9 @@ INLINE void q3_block(
     for (int i = 0; i < 8; i++)
         v[i] = (raw[i] >> j % 4 * 2 & 0x03030303u) | (high[i] >> j & 0x01010101u) << 2;
     vwords six = (packed[n / 4 % 2] >> n / 8 * 4 & 0x0F0F0F0Fu) | (packed[2] >> n / 4 * 2 & 0x03030303u) << 4;
-    vfloats scale[2] = {(byte_of(six, n % 4) - 32.0f) * d, (byte_of(six, n % 4 + 1) - 32.0f) * d};
-    vfloats min[2] = {scale[0] * 4.0f, scale[1] * 4.0f};
-    halves(s, j, v, RANGE_15, scale, min);
+    const vints scale[2] = {whole_byte_of(six, n % 4) - 32, whole_byte_of(six, n % 4 + 1) - 32};
+    halves(
+        s, j, v, RANGE_15, &(struct half_scales){{scale[0], scale[1]}, {scale[0] * 4, scale[1] * 4}, d, d});
 }
 
 INLINE void step_q3_k(const struct step *s, const uint8_t *const *rows, size_t at)
@@ -350,8 +415,10 @@ INLINE void step_q3_k(const struct step *s, const uint8_t *const *rows, size_t a
     vwords packed[3] = {rows_word(rows, at + 96), rows_word(rows, at + 100), rows_word(rows, at + 104)};
     vwords high[8], raw[8];
     rows_32(high, rows, at);
+    UNROLLED
     for (int half = 0; half < 8; half += 4) {
         rows_32(raw, rows, at + 32 + 8 * (size_t)half);
+        UNROLLED
         for (int j = half; j < half + 4; j++)
             q3_block(s, j, raw, high, packed, rows_half(rows, at + 108));
     }
@@ -361,6 +428,7 @@ INLINE void step_iq4_xs(const struct step *s, const uint8_t *const *rows, size_t
 {
     vwords first = rows_word(rows, at), low = rows_word(rows, at + 4), high = first >> 16;
     vfloats d = half_low(first);
+    UNROLLED
     for (int j = 0; j < 8; j++) {
         vwords v[8];
         nibbles(rows, at + 8 + 16 * (size_t)j, v);
@@ -373,14 +441,15 @@ INLINE void step_iq4_xs(const struct step *s, const uint8_t *const *rows, size_t
 
 /* ---- A row ---- */
 
-/* Where few columns wait on memory: asks for a step's share of the bytes that follow these rows, from front
- * to back, as the hardware's own prefetching does not go from these rows to the next. */
-INLINE void prefetch_next(const uint8_t *const *rows, int n_rows, int64_t step, size_t bytes)
+/* Few columns wait on memory: what follows n_rows of these in memory, from the step-th block of `bytes` on,
+ * of `blocks` blocks of 32 values. The hardware's own prefetching does not go from these rows to the next. */
+INLINE struct ahead ahead_of(
+    const uint8_t *const *rows, int n_rows, int64_t step, size_t bytes, size_t blocks)
 {
-    uintptr_t next = (uintptr_t)rows[n_rows - 1] + ((uintptr_t)rows[1] - (uintptr_t)rows[0]);
-    uintptr_t from = next + (size_t)(step * n_rows) * bytes, to = from + (size_t)n_rows * bytes;
-    for (from = (from + 63) / 64 * 64; from < to; from += 64)
-        __builtin_prefetch((const void *)from);
+    const size_t all = (size_t)n_rows * bytes;
+    const uintptr_t behind = (uintptr_t)rows[n_rows - 1] + ((uintptr_t)rows[1] - (uintptr_t)rows[0]);
+    const uintptr_t at = behind + (size_t)step * all;
+    return (struct ahead){at, at, (all + blocks - 1) / blocks};
 }
 
 enum { MEMORY_BOUND_COLUMNS = 32, TILE_BLOCKS = 8 };
@@ -391,9 +460,10 @@ enum { MEMORY_BOUND_COLUMNS = 32, TILE_BLOCKS = 8 };
         vfloats *acc, const struct x_block *x, const uint8_t *const *rows, int64_t from, int64_t to)         \
     {                                                                                                        \
         vfloats one = *acc;                                                                                  \
+        struct ahead ahead = ahead_of(rows, LANES, from, bytes, (values) / X_VALUES);                        \
         for (int64_t i = from; i < to; i++, x += (values) / X_VALUES) {                                      \
-            prefetch_next(rows, LANES, i, bytes);                                                            \
-            step_##name(&(struct step){.one = &one, .x = x}, rows, (size_t)i *(bytes));                      \
+            ahead.to += LANES * (bytes);                                                                     \
+            step_##name(&(struct step){.one = &one, .x = x, .ahead = &ahead}, rows, (size_t)i *(bytes));     \
         }                                                                                                    \
         *acc = one;                                                                                          \
     }                                                                                                        \
@@ -403,19 +473,19 @@ enum { MEMORY_BOUND_COLUMNS = 32, TILE_BLOCKS = 8 };
         enum { BLOCKS = (values) / X_VALUES };                                                               \
         const int64_t to = (from + count) / BLOCKS;                                                          \
         struct unpacked tile[TILE_BLOCKS * SETS];                                                            \
+        struct ahead ahead = ahead_of(rows, LANES * SETS, from / BLOCKS, bytes, BLOCKS);                     \
         int64_t filled = 0;                                                                                  \
         for (int set = 0; set < SETS && n == 1; set++)                                                       \
             single_##name((vfloats *)acc + set, x, rows + set * LANES, from / BLOCKS, to);                   \
         for (int64_t i = from / BLOCKS; i < to && n != 1; i++) {                                             \
-            if (n <= MEMORY_BOUND_COLUMNS)                                                                   \
-                prefetch_next(rows, LANES *SETS, i, bytes);                                                  \
+            ahead.to += n <= MEMORY_BOUND_COLUMNS ? LANES * SETS * (bytes) : 0;                              \
             for (int set = 0; set < SETS; set++)                                                             \
                 step_##name(&(struct step){.tile = tile + filled * SETS + set}, rows + set * LANES,          \
                     (size_t)i * (bytes));                                                                    \
             filled += BLOCKS;                                                                                \
             if (filled < TILE_BLOCKS && i + 1 < to)                                                          \
                 continue;                                                                                    \
-            multiply_##kind((vfloats *)acc, x, n, tile, filled);                                             \
+            multiply_##kind((vfloats *)acc, x, n, tile, filled, &ahead);                                     \
             x += filled * n;                                                                                 \
             filled = 0;                                                                                      \
         }                                                                                                    \
@@ -465,6 +535,8 @@ static void quantize_block(struct x_block *to, const float *x)
         low += to->q[i];
         high += to->q[i + 16];
     }
+    to->q_sums[0] = (int16_t)low;
+    to->q_sums[1] = (int16_t)high;
     to->sum_low = (float)low * to->scale;
     to->sum_high = (float)high * to->scale;
     to->sum = (float)(low + high) * to->scale;
