@@ -13,7 +13,8 @@
  *
  * A block of many queries has a tile's keys and values as floats once for all of them. For a few that would
  * be most of the work: sixteen positions' keys are turned round and used while they are in the first-level
- * cache, and values are read as they stand, both with what the next tile needs asked for meanwhile. */
+ * cache, and values are read as they stand. What the next tile needs is asked for meanwhile, a little at a
+ * time. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -150,13 +151,6 @@ static const uint8_t *row_at(const struct rows *r, int32_t position)
                                                 : r->again + (size_t)(position - r->turn) * r->bytes);
 }
 
-/* Memory of n rows from the i-th on is asked for. */
-static void rows_prefetch(const struct rows *r, int32_t i, int32_t n)
-{
-    for (size_t b = 0; b < r->bytes * (size_t)n; b += 64)
-        __builtin_prefetch(r->first + (size_t)i * r->bytes + b);
-}
-
 /* Keys of sixteen positions from `first` on turned round; those outside of [from, to) repeat others. `row`:
  * memory for them as floats. */
 static void keys_turn(const struct kernels *k, const struct kv_layer *l, const struct stretch *s,
@@ -230,10 +224,21 @@ struct block {
     int64_t from, to;
     struct span seen[BLOCK_QUERIES];
     struct parts parts;
-    struct stretch now;       /* of the cache: the tile's */
-    struct rows keys, values; /* of the next tile, which are asked for meanwhile; bytes 0: there is none */
+    struct stretch now; /* of the cache: the tile's */
     bool few;
+    struct ahead {
+        const char *at, *to;
+    } ahead[2];   /* keys and values of the next tile, which are asked for meanwhile: */
+    size_t share; /* so many bytes at a time, as few as a core can wait for beside what it reads */
 };
+
+static void ask(struct block *b)
+{
+    size_t left = b->share;
+    for (struct ahead *a = b->ahead; a < b->ahead + 2; a++)
+        for (; a->at < a->to && left > 0; a->at += 64, left -= 64)
+            __builtin_prefetch(a->at);
+}
 
 /* What the token sees of the tile that begins at `tile`: positions of it [from, to). */
 static struct span seen_of_tile(const struct block *b, int64_t token, int32_t tile)
@@ -245,7 +250,7 @@ static struct span seen_of_tile(const struct block *b, int64_t token, int32_t ti
 
 /* Scores of query q, at `s.first` to `s.last` of its row, become terms of the softmax; what was summed before
  * follows a larger maximum. */
-static void terms_add(const struct block *b, int64_t q, struct span s)
+static void terms_add(struct block *b, int64_t q, struct span s)
 {
     const struct kernels *k = b->task->cpu->kernels;
     const struct attention *how = &b->task->op->kv.how;
@@ -255,6 +260,7 @@ static void terms_add(const struct block *b, int64_t q, struct span s)
     /* cap * tanh(scale * s / cap): the scale goes into a cap for the raw products. */
     if (how->softcap != 0)
         k->softcap(scores, scores, how->softcap / how->scale, s.last - s.first);
+    ask(b);
     float sum = k->softmax_terms(scores, how->scale, &b->parts.most[q], s.last - s.first);
     if (b->parts.most[q] != before) {
         const float less = expf((before - b->parts.most[q]) * how->scale);
@@ -267,7 +273,7 @@ static void terms_add(const struct block *b, int64_t q, struct span s)
 
 /* Scores of n queries at the positions s of the tile. */
 static void scores_multiply(
-    const struct block *b, float *scores, const float *const *queries, int64_t n, struct span s)
+    struct block *b, float *scores, const float *const *queries, int64_t n, struct span s)
 {
     const struct kernels *k = b->task->cpu->kernels;
     const struct kv_layer *l = b->task->op->kv.layer;
@@ -278,16 +284,16 @@ static void scores_multiply(
         if (b->few) {
             const struct rows keys = rows_of(l, &b->now, true);
             keys_turn(k, l, &b->now, &keys, tile + at, turned, b->parts.row);
-            rows_prefetch(&b->keys, at, TILE_ROWS);
+            ask(b);
         }
         k->multiply[TENSOR_F32](scores + at, TILE_POSITIONS, (const uint8_t *)turned,
             TILE_ROWS * sizeof *turned, 0, queries, n, width);
+        ask(b);
     }
 }
 
 /* The values at the positions s of the tile, by their terms, are added to the outputs of n queries. */
-static void values_multiply(
-    const struct block *b, float *out, const float *const *terms, int64_t n, struct span s)
+static void values_multiply(struct block *b, float *out, const float *const *terms, int64_t n, struct span s)
 {
     const struct kernels *k = b->task->cpu->kernels;
     const struct kv_layer *l = b->task->op->kv.layer;
@@ -302,15 +308,13 @@ static void values_multiply(
         type = l->spec.type;
     }
     for (int64_t at = 0; at < width; at += TILE_ROWS) {
-        if (b->few)
-            rows_prefetch(&b->values, (int32_t)(at * TILE_POSITIONS / width),
-                (int32_t)(TILE_ROWS * TILE_POSITIONS / width));
+        ask(b);
         k->multiply[type](out + at, width, rows, row_bytes, at, terms, n, s.last - s.first);
     }
 }
 
 /* Queries [from, to) of the block, at most BLOCK_QUERIES, all of which see the same part of the tile. */
-static void tile_attend(const struct block *b, int64_t from, int64_t to, struct span s)
+static void tile_attend(struct block *b, int64_t from, int64_t to, struct span s)
 {
     const struct kv_spec *spec = &b->task->op->kv.layer->spec;
     const int64_t group = group_size(b->task->op), n = to - from;
@@ -328,7 +332,7 @@ static void tile_attend(const struct block *b, int64_t from, int64_t to, struct 
 }
 
 /* Runs of tokens that see the same part of the tile, mostly all of it, go together. */
-static void tile_run(const struct block *b, int32_t tile)
+static void tile_run(struct block *b, int32_t tile)
 {
     const int64_t group = group_size(b->task->op);
     for (int64_t from = b->from, to; from < b->to; from = to) {
@@ -382,17 +386,22 @@ static bool is_plain(const struct kernels *k, const struct kv_layer *l, const st
            s->from % l->n_rows + s->to - s->from <= l->n_rows;
 }
 
-/* What the next tile needs. */
+/* What the next tile needs, to be asked for as often as this one does some work. */
 static void next_find(struct block *b, const struct span *all)
 {
     const struct kv_layer *l = b->task->op->kv.layer;
-    b->keys = b->values = (struct rows){0};
-    if (b->now.to > all->last)
-        return;
-    const struct stretch next = {b->now.slot, b->now.head, b->now.to, all->last + 1};
-    b->keys = rows_of(l, &next, true);
-    if (!l->spec.latent)
-        b->values = rows_of(l, &next, false);
+    const int32_t left = all->last + 1 - b->now.to, n = left < TILE_POSITIONS ? left : TILE_POSITIONS;
+    const int64_t n_queries = (b->to - b->from) * group_size(b->task->op);
+    const int64_t times =
+        TILE_POSITIONS / TILE_ROWS * (b->few ? 2 : 1) + n_queries + padded(l->spec.v_width) / TILE_ROWS;
+    memset(b->ahead, 0, sizeof b->ahead);
+    b->share = 0;
+    for (int i = 0; i < (l->spec.latent ? 1 : 2) && n > 0; i++) {
+        const struct stretch next = {b->now.slot, b->now.head, b->now.to, b->now.to + n};
+        const struct rows r = rows_of(l, &next, i == 0);
+        b->ahead[i] = (struct ahead){r.first, r.first + (size_t)n * r.bytes};
+        b->share += (size_t)n * r.bytes / (size_t)times / 64 * 64 + 64;
+    }
 }
 
 static void attend(struct block *b)
@@ -414,8 +423,6 @@ static void attend(struct block *b)
         if (!b->few) {
             keys_read(k, l, &s, &b->parts);
             values_read(k, l, &s, &b->parts);
-            rows_prefetch(&b->keys, 0, TILE_POSITIONS);
-            rows_prefetch(&b->values, 0, TILE_POSITIONS);
         }
         tile_run(b, tile);
     }
