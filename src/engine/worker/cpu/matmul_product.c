@@ -73,11 +73,11 @@ static void store(
 {
     for (int64_t r = 0; r < n_rows; r += p->lanes) {
         const int64_t n = n_rows - r < p->lanes ? n_rows - r : p->lanes;
-        const float *bias = m->bias ? m->bias + row + r : NULL;
+        const float *bias = m->bias ? m->bias + row + r : NULL, scale = m->scale ? *m->scale : 1;
         for (int32_t c = 0; c < m->n_columns; c++, acc += p->lanes) {
-            float *y = m->y[c] + row + r;
+            float *restrict y = m->y[c] + row + r;
             for (int64_t l = 0; l < n; l++)
-                y[l] = m->scale ? acc[l] * *m->scale : acc[l];
+                y[l] = acc[l] * scale;
             for (int64_t l = 0; bias && l < n; l++)
                 y[l] += bias[l];
         }
