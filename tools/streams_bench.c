@@ -221,37 +221,68 @@ static int together(struct scheduler *s, int32_t n, int32_t n_vocab, struct erro
     return 0;
 }
 
+/* Gaps [from, until) of a stream beside a prompt, each as so many times the same stream's alone, as deep: the
+ * median of the STRETCH gaps that it is among. */
+static void times_show(const struct stream *talk, struct stream *alone, int32_t from, int32_t until)
+{
+    enum { STRETCH = 64 };
+    static struct stream times;
+    times.n_gaps = 0;
+    for (int32_t at = from; at < until; at += STRETCH) {
+        const int32_t end = at + STRETCH < until ? at + STRETCH : until;
+        alone->n_gaps = end;
+        const double gap = quantile(alone, at, 0.5);
+        for (int32_t i = at; i < end; i++)
+            times.gaps[times.n_gaps++] = talk->gaps[i] / gap;
+    }
+    printf("  beside the same stream alone, as deep: median %.2f, 95th %.2f times\n",
+        quantile(&times, 0, 0.5), quantile(&times, 0, 0.95));
+}
+
+/* The stream has `n` gaps, or the other one has ended. */
+static void run_until(struct scheduler *s, const struct stream *stream, int32_t n, const struct stream *other)
+{
+    while (stream->n_gaps < n && !stream->ended && !other->ended)
+        scheduler_step(s);
+}
+
 static int beside(struct scheduler *s, int32_t prompt, int32_t n_vocab, struct error *err)
 {
-    static struct stream talk, reader;
+    static struct stream talk, reader, alone;
     int rc = add(s, &talk, 1, 16, GAPS_MOST, n_vocab, err);
-    while (rc == 0 && talk.n_gaps < 60 && !talk.ended)
-        scheduler_step(s);
     if (rc)
         return rc;
-    const double alone_95 = quantile(&talk, 1, 0.95), alone = quantile(&talk, 1, 0.5);
-    rc = add(s, &reader, 2, prompt, 1, n_vocab, err);
+    run_until(s, &talk, 60, &reader);
+    printf("  gaps alone: median %.1f, 95th %.1f ms\n", quantile(&talk, 1, 0.5), quantile(&talk, 1, 0.95));
     const int32_t from = talk.n_gaps;
     const int64_t begun = now_ns();
-    while (rc == 0 && !reader.ended && !talk.ended)
-        scheduler_step(s);
-    const double seconds = (double)(now_ns() - begun) / 1e9;
+    rc = add(s, &reader, 2, prompt, 1, n_vocab, err);
     if (rc)
         return rc;
+    run_until(s, &talk, GAPS_MOST, &reader);
+    const double seconds = (double)(now_ns() - begun) / 1e9;
     const int32_t until = talk.n_gaps;
-    while (!talk.ended && talk.n_gaps < until + 60)
-        scheduler_step(s);
-    printf("  gaps alone: median %.1f, 95th %.1f ms; after it, %d tokens deeper, %.1f, %.1f\n", alone,
-        alone_95, (int)(until - from), quantile(&talk, until, 0.5), quantile(&talk, until, 0.95));
-    talk.n_gaps = until;
-    printf("  while %d tokens are read (%.1f s, %.1f t/s): median %.1f, 95th %.1f ms\n", (int)prompt, seconds,
-        prompt / seconds, quantile(&talk, from, 0.5), quantile(&talk, from, 0.95));
     rc = add(s, &reader, 2, prompt, 1, n_vocab, err);
-    while (rc == 0 && !reader.ended && !talk.ended)
+    if (rc)
+        return rc;
+    run_until(s, &talk, GAPS_MOST, &reader);
+    const double again = reader.gaps[0];
+    talk.wanted = 0;
+    while (!talk.ended)
         scheduler_step(s);
+    rc = add(s, &alone, 1, 16, until, n_vocab, err);
+    if (rc)
+        return rc;
+    run_until(s, &alone, until, &(struct stream){.n = 0});
+    times_show(&talk, &alone, from, until);
+    talk.n_gaps = until;
+    printf("  while %d tokens are read (%.1f s, %.1f t/s): median %.1f, 95th %.1f ms, %d tokens deeper in "
+           "the end\n",
+        (int)prompt, seconds, prompt / seconds, quantile(&talk, from, 0.5), quantile(&talk, from, 0.95),
+        (int)(until - from));
     printf("  the same prompt again: %zu of its tokens held, first token after %.1f ms beside the stream\n",
-        reader.cached, reader.gaps[0]);
-    return rc;
+        reader.cached, again);
+    return 0;
 }
 
 static enum tensor_type type_of(const char *name)
