@@ -352,36 +352,73 @@ static int text_scan(struct detect_scan *s, const struct byte_map *map)
     return s->rc;
 }
 
-static bool type_found(const struct router_findings *f, size_t from, const char *type)
+/* Was it found, as sure, there if it is known where it stands, or else anywhere? A piece of it that was
+ * found, "ller" of "M\u00fcller", becomes all of it. */
+static bool entity_found(
+    const struct router_findings *f, size_t from, const struct router_entity *told, bool known)
 {
-    for (size_t i = from; i < f->n_entities; i++)
-        if (f->entities[i].score >= DETECT_SURE && strcmp(f->entities[i].type, type) == 0)
+    for (size_t i = from; i < f->n_entities; i++) {
+        struct router_entity *e = &f->entities[i];
+        if (e->type != told->type)
+            continue;
+        if (known && e->score <= told->score && told->start <= e->start && e->end <= told->end)
+            *e = *told;
+        if (known ? e->score >= told->score && e->start <= told->start && told->end <= e->end
+                  : e->score >= DETECT_SURE)
             return true;
+    }
     return false;
 }
 
-/* The text once more with what was written differently undone. What is sure there and was not found in the
- * text as it stands has the whole text for its span: where it came from cannot be told. */
-static int again(const struct detect_own *own, struct arena *a, struct str where, struct str text,
-    struct str plain, size_t from, struct router_findings *f, struct error *err)
+/* A look at the text once more, written differently. */
+struct look {
+    const struct detect_own *own;
+    struct arena *arena;
+    struct str where, text;
+    size_t from; /* of the findings, those of this text */
+    struct plain_joints joints;
+    size_t at, points; /* a place in the text, in bytes and code points: hits come in order */
+};
+
+/* Where in the text a hit of its plain form stands, in code points. */
+static bool hit_origin(struct look *l, const struct detect_hit *h, struct router_entity *e)
 {
-    struct detect_scan s = {.own = own, .err = err};
+    size_t start, end;
+    if (!plain_origin(&l->joints, h->start, h->end, &start, &end))
+        return false;
+    if (start < l->at)
+        l->at = l->points = 0;
+    l->points += str_utf8_count(str_slice(l->text, l->at, start));
+    l->at = start;
+    e->start = l->points;
+    e->end = l->points + str_utf8_count(str_slice(l->text, start, end));
+    return true;
+}
+
+/* The text once more with what was written differently undone: what was not found in the text as it stands.
+ * Where it cannot be told where it came from, only what is sure, and the whole text is its span. */
+static int again(struct look *l, struct str plain, struct router_findings *f, struct error *err)
+{
+    struct detect_scan s = {.own = l->own, .err = err};
     struct byte_map map;
     int rc = byte_map_make(&map, plain, err);
     if (rc == 0)
         rc = text_scan(&s, &map);
     for (size_t i = 0; i < s.n_hits && rc == 0; i++) {
         const struct detect_hit *h = &s.hits[i];
-        if (h->score < DETECT_SURE || type_found(f, from, h->type->name))
+        struct router_entity e = {h->type->name, h->type->category, 0, 0, h->score, l->where, NULL};
+        bool known = hit_origin(l, h, &e);
+        if ((!known && h->score < DETECT_SURE) || entity_found(f, l->from, &e, known))
             continue;
-        struct router_entity e = {
-            h->type->name, h->type->category, 0, str_utf8_count(text), h->score, where, NULL};
-        f->categories |= h->type->category;
-        rc = detect_entity_add(a, f, &e, err);
+        if (!known)
+            e.end = str_utf8_count(l->text);
+        e.allowed = known ? h->allowed : NULL;
+        f->categories |= h->score >= DETECT_SURE ? h->type->category : 0;
+        rc = detect_entity_add(l->arena, f, &e, err);
     }
     for (size_t i = 0; i < s.n_more_types && rc == 0; i++) {
         f->categories |= s.more_type[i]->category;
-        rc = detect_more_type_add(a, f, s.more_type[i]->name, err);
+        rc = detect_more_type_add(l->arena, f, s.more_type[i]->name, err);
     }
     f->sensitive = f->categories != 0;
     free(s.hits);
@@ -389,22 +426,24 @@ static int again(const struct detect_own *own, struct arena *a, struct str where
     return rc;
 }
 
-static int differently(const struct detect_own *own, struct arena *a, struct str where,
-    const struct byte_map *map, size_t from, struct router_findings *f, struct error *err)
+static int differently(
+    struct look *l, const struct byte_map *map, struct router_findings *f, struct error *err)
 {
     static int (*const undo[])(const struct byte_map *, struct buf *, bool *) = {
-        router_plain, router_plain_packed, router_plain_spaced, router_plain_split, router_plain_members};
+        router_plain_packed, router_plain_spaced, router_plain_split, router_plain_members};
     int rc = 0;
-    for (size_t i = 0; i < sizeof undo / sizeof *undo && rc == 0; i++) {
+    for (size_t i = 0; i <= sizeof undo / sizeof *undo && rc == 0; i++) {
         struct buf plain;
         bool changed;
         buf_init(&plain, LIMIT_REQUEST_MEMORY);
-        rc = undo[i](map, &plain, &changed);
+        rc = i == 0 ? router_plain(map, &plain, &l->joints, &changed) : undo[i - 1](map, &plain, &changed);
         if (rc)
             error_set(err, rc, "the text is too large to look at");
         else if (changed)
-            rc = again(own, a, where, map->text, buf_str(&plain), from, f, err);
+            rc = again(l, buf_str(&plain), f, err);
         buf_free(&plain);
+        free(l->joints.all);
+        l->joints = (struct plain_joints){0};
     }
     return rc;
 }
@@ -420,7 +459,7 @@ int router_detect_own(const struct detect_own *own, struct arena *a, struct str 
 {
     struct detect_scan s = {.own = own, .err = err};
     struct byte_map map;
-    size_t from = f->n_entities;
+    struct look look = {.own = own, .arena = a, .where = where, .text = text, .from = f->n_entities};
     int rc = router_detect_init(err);
     if (rc == 0)
         rc = byte_map_make(&map, text, err);
@@ -433,7 +472,7 @@ int router_detect_own(const struct detect_own *own, struct arena *a, struct str 
     if (rc == 0)
         rc = findings_add(a, where, &s, f, err);
     if (rc == 0)
-        rc = differently(own, a, where, &map, from, f, err);
+        rc = differently(&look, &map, f, err);
     free(s.hits);
     byte_map_free(&map);
     return rc;

@@ -1,6 +1,58 @@
 #include "router/plain.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+/* ---- Where it came from. ---- */
+enum { JOINTS_MOST = 1 << 20 };
+
+static void joint_add(struct plain_joints *j, size_t plain, size_t there)
+{
+    struct plain_joint *last = j->n > 0 ? &j->all[j->n - 1] : NULL;
+    if (j->too_many || (last && last->plain == plain && last->there == there))
+        return;
+    if (j->n == j->room) {
+        size_t room = j->room ? j->room * 2 : 32;
+        struct plain_joint *all = room <= JOINTS_MOST ? realloc(j->all, room * sizeof *all) : NULL;
+        if (!all) {
+            j->too_many = true;
+            return;
+        }
+        j->all = all;
+        j->room = room;
+    }
+    j->all[j->n++] = (struct plain_joint){(uint32_t)plain, (uint32_t)there};
+}
+
+/* How many joints stand before `at`, or at it, too. */
+static size_t joints_to(const struct plain_joints *j, size_t at, bool with)
+{
+    size_t low = 0, high = j->n;
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        if (j->all[mid].plain < at || (with && j->all[mid].plain == at))
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static size_t there_from(const struct plain_joints *j, size_t n, size_t at)
+{
+    return n > 0 ? j->all[n - 1].there + (at - j->all[n - 1].plain) : at;
+}
+
+bool plain_origin(const struct plain_joints *j, size_t start, size_t end, size_t *from, size_t *to)
+{
+    if (j->too_many || j->n == 0)
+        return false;
+    /* What has no width on either side is not of it. */
+    size_t before = joints_to(j, end, false);
+    *from = there_from(j, joints_to(j, start, true), start);
+    *to = before < j->n && j->all[before].plain == end ? j->all[before].there : there_from(j, before, end);
+    return true;
+}
 
 /* ---- Characters written differently. Each looks at what begins at `s`; returns how many bytes it takes and
  * which character it stands for (0: none, it has no width), or 0 where it is not that. ---- */
@@ -23,11 +75,12 @@ static uint32_t number_read(struct str s, unsigned base, size_t least, size_t mo
     return value;
 }
 
+enum { BACKSLASHES = 16 };
+
 /* \u0040 and, in JSON inside JSON, \\u0040; \u{40}, \U00000040, \x40; \/ and \" . Of a longer row of
  * backslashes only the last ones belong to it. */
-static size_t escape_read(struct str s, uint32_t *out)
+static size_t one_escape_read(struct str s, uint32_t *out)
 {
-    enum { BACKSLASHES = 16 };
     size_t n = 1, digits;
     while (n < BACKSLASHES && n < s.len && s.data[n] == '\\')
         n++;
@@ -50,8 +103,48 @@ static size_t escape_read(struct str s, uint32_t *out)
     return n;
 }
 
+/* \ud83d\ude00 (RFC 8259), and a character's bytes each of its own: \xc3\xb6, %C3%B6 (RFC 3986). A lone one
+ * of these that is not UTF-8 is Latin 1. */
+static size_t row_read(
+    struct str s, size_t (*one_read)(struct str s, uint32_t *out), bool bytes, uint32_t *out)
+{
+    char utf8[4];
+    uint32_t next, c;
+    size_t n = one_read(s, out), end = n, length = 1;
+    if (n == 0 || *out < 0x80 || *out > 0xDFFF)
+        return n;
+    if (!bytes) {
+        bool first = *out >= 0xD800 && *out < 0xDC00 && n < s.len && s.data[n] == s.data[0];
+        size_t more = first ? one_read(str_slice(s, n, s.len), &next) : 0;
+        if (more == 0 || next < 0xDC00 || next > 0xDFFF)
+            return n;
+        *out = 0x10000 + ((*out - 0xD800) << 10) + (next - 0xDC00);
+        return n + more;
+    }
+    for (utf8[0] = (char)*out; length < sizeof utf8 && end < s.len && s.data[end] == s.data[0]; length++) {
+        size_t more = one_read(str_slice(s, end, s.len), &next);
+        if (more == 0 || next < 0x80 || next > 0xBF)
+            break;
+        utf8[length] = (char)next;
+        end += more;
+        if (str_utf8_decode((struct str){utf8, length + 1}, &c) == length + 1) {
+            *out = c;
+            return end;
+        }
+    }
+    return n;
+}
+
+static size_t escape_read(struct str s, uint32_t *out)
+{
+    size_t i = 1;
+    while (i < BACKSLASHES && plain_byte(s, i) == '\\')
+        i++;
+    return row_read(s, one_escape_read, plain_byte(s, i) == 'x', out);
+}
+
 /* %40, and %2540 where it was encoded twice. */
-static size_t percent_read(struct str s, uint32_t *out)
+static size_t one_percent_read(struct str s, uint32_t *out)
 {
     size_t n = 1, digits;
     while (str_starts(str_slice(s, n, s.len), STR("25")) && s.len - n > 3)
@@ -60,20 +153,49 @@ static size_t percent_read(struct str s, uint32_t *out)
     return digits ? n + digits : 0;
 }
 
-/* &commat; and what else parts a value. */
+static size_t percent_read(struct str s, uint32_t *out)
+{
+    return row_read(s, one_percent_read, true, out);
+}
+
+/* &commat; and what else parts a value, and the letters of names (HTML, 13.5); `capital`: there is one, the
+ * same in Latin 1 and next to it in Latin Extended-A. */
+static const struct {
+    struct str name;
+    uint16_t c;
+    bool capital;
+} entities[] = {{{"commat;", 7}, '@', false}, {{"period;", 7}, '.', false}, {{"nbsp;", 5}, ' ', false},
+    {{"hyphen;", 7}, '-', false}, {{"dash;", 5}, '-', false}, {{"lowbar;", 7}, '_', false},
+    {{"colon;", 6}, ':', false}, {{"sol;", 4}, '/', false}, {{"plus;", 5}, '+', false},
+    {{"num;", 4}, '#', false}, {{"szlig;", 6}, 0xDF, false},
+#define LETTER(name, c)                                                                                      \
+    {                                                                                                        \
+        {name ";", sizeof name}, c, true                                                                     \
+    }
+    LETTER("agrave", 0xE0), LETTER("aacute", 0xE1), LETTER("acirc", 0xE2), LETTER("atilde", 0xE3),
+    LETTER("auml", 0xE4), LETTER("aring", 0xE5), LETTER("aelig", 0xE6), LETTER("ccedil", 0xE7),
+    LETTER("egrave", 0xE8), LETTER("eacute", 0xE9), LETTER("ecirc", 0xEA), LETTER("euml", 0xEB),
+    LETTER("igrave", 0xEC), LETTER("iacute", 0xED), LETTER("icirc", 0xEE), LETTER("iuml", 0xEF),
+    LETTER("ntilde", 0xF1), LETTER("ograve", 0xF2), LETTER("oacute", 0xF3), LETTER("ocirc", 0xF4),
+    LETTER("otilde", 0xF5), LETTER("ouml", 0xF6), LETTER("oslash", 0xF8), LETTER("ugrave", 0xF9),
+    LETTER("uacute", 0xFA), LETTER("ucirc", 0xFB), LETTER("uuml", 0xFC), LETTER("yacute", 0xFD),
+    LETTER("aogon", 0x105), LETTER("cacute", 0x107), LETTER("ccaron", 0x10D), LETTER("eogon", 0x119),
+    LETTER("lstrok", 0x142), LETTER("nacute", 0x144), LETTER("oelig", 0x153), LETTER("sacute", 0x15B),
+    LETTER("scaron", 0x161), LETTER("zacute", 0x17A), LETTER("zdot", 0x17C), LETTER("zcaron", 0x17E)};
+
 static size_t entity_named(struct str s, uint32_t *out)
 {
-    static const struct {
-        struct str name;
-        char c;
-    } all[] = {{{"&commat;", 8}, '@'}, {{"&period;", 8}, '.'}, {{"&nbsp;", 6}, ' '}, {{"&hyphen;", 8}, '-'},
-        {{"&dash;", 6}, '-'}, {{"&lowbar;", 8}, '_'}, {{"&colon;", 7}, ':'}, {{"&sol;", 5}, '/'},
-        {{"&plus;", 6}, '+'}, {{"&num;", 5}, '#'}};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (str_starts(s, all[i].name)) {
-            *out = (unsigned char)all[i].c;
-            return all[i].name.len;
-        }
+    char first = plain_byte(s, 1);
+    for (size_t i = 0; i < sizeof entities / sizeof *entities; i++) {
+        size_t end = 1 + entities[i].name.len;
+        bool capital = entities[i].capital && first >= 'A' && first <= 'Z';
+        if ((capital ? first | 0x20 : first) != entities[i].name.data[0] ||
+            (capital ? !str_is_nocase(str_slice(s, 1, end), entities[i].name.data)
+                     : !str_starts(str_slice(s, 1, s.len), entities[i].name)))
+            continue;
+        *out = capital ? entities[i].c - (entities[i].c < 0x100 ? 0x20u : 1u) : entities[i].c;
+        return end;
+    }
     return 0;
 }
 
@@ -141,9 +263,13 @@ static size_t written_read(struct str s, uint32_t *out)
             return n > 0 && folded(*out) != *out ? (*out = folded(*out), n) : 0;
         }
     }
-    if (n > 0)
-        *out = folded(*out);
-    return n > 0 && (*out == 0 || (*out >= ' ' && *out < 0x7F)) ? n : 0;
+    if (n == 0)
+        return 0;
+    char utf8[4];
+    bool said =
+        *out == 0 || (*out >= ' ' && (*out < 0x7F || *out >= 0xA0) && str_utf8_encode(*out, utf8) > 0);
+    *out = folded(*out);
+    return said ? n : 0;
 }
 
 /* A Greek or Cyrillic letter that looks like a Latin one, beside ASCII letters or digits: the letter, or 0.
@@ -180,6 +306,7 @@ static const bool may_begin[256] = {
 struct undo {
     struct str text;
     struct buf *out;
+    struct plain_joints *joints;
     size_t kept; /* what stands before is in `out` */
     bool changed, url_sought, has_url;
 };
@@ -215,23 +342,34 @@ static size_t lookalike_read(const struct undo *u, size_t i, uint32_t *out)
     return *out ? n : 0;
 }
 
+/* What an escape stands for may be a look-alike, too. */
+static uint32_t looked_like(const struct undo *u, size_t i, size_t n, uint32_t c)
+{
+    char latin = c > 0x370 && c < 0x530 ? lookalike(c) : '\0';
+    char before = u->kept < i ? u->text.data[i - 1] : u->out->len > 0 ? u->out->data[u->out->len - 1] : '\0';
+    return latin && (is_alnum(before) || is_alnum(plain_byte(u->text, i + n))) ? (unsigned char)latin : c;
+}
+
 static void sign_undo(struct undo *u, size_t i)
 {
     uint32_t c = ' ';
+    char utf8[4];
     size_t n = u->text.data[i] == '+' ? plus_is_space(u->text, i) && has_url(u)
                                       : written_read(str_slice(u->text, i, u->text.len), &c);
     if (n == 0 && (n = lookalike_read(u, i, &c)) == 0)
         return;
-    char byte = (char)c;
+    c = looked_like(u, i, n, c);
     buf_append_str(u->out, str_slice(u->text, u->kept, i));
-    buf_append(u->out, &byte, c != 0);
+    joint_add(u->joints, u->out->len, i);
+    buf_append(u->out, utf8, c ? str_utf8_encode(c, utf8) : 0);
+    joint_add(u->joints, u->out->len, i + n);
     u->kept = i + n;
     u->changed = true;
 }
 
-int router_plain(const struct byte_map *m, struct buf *out, bool *changed)
+int router_plain(const struct byte_map *m, struct buf *out, struct plain_joints *joints, bool *changed)
 {
-    struct undo u = {.text = m->text, .out = out};
+    struct undo u = {.text = m->text, .out = out, .joints = joints};
     for (size_t block = 0; block < m->n_blocks; block++) {
         const uint64_t *here = m->bits + block * BYTE_CLASSES;
         for (uint64_t bits = here[BYTE_SIGN] | here[BYTE_HIGH]; bits; bits &= bits - 1) {

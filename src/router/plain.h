@@ -11,11 +11,28 @@ static inline char plain_byte(struct str text, size_t at)
     return at < text.len ? text.data[at] : '\0';
 }
 
+/* Where what was undone stands in the text: from an offset of the plain text on it is so far from `there`.
+ *
+ *   text    J \ u 0 0 f c r g e n        joints {1, 1} {3, 7}: before and behind each sign that is undone
+ *   plain   J \xC3 \xBC     r g e n       and the way back of plain [0, 7) is text [0, 11) */
+struct plain_joint {
+    uint32_t plain, there;
+};
+struct plain_joints {
+    struct plain_joint *all; /* ascending, two or more where signs of no width stood; the caller's, to free */
+    size_t n, room;
+    bool too_many; /* or no memory: where something came from cannot be told */
+};
+
+/* What of the text a range of the plain one came from; false: that is not known. */
+bool plain_origin(const struct plain_joints *j, size_t start, size_t end, size_t *from, size_t *to);
+
 /* Appends the text with JSON's escapes (also escaped again) and those of program text (\\x40, \\u{40}),
- * percent-encoding, HTML's characters, full-width, styled and foreign digits and letters, and look-alikes
- * among Latin letters as the ASCII they stand for, without characters that have no width. Other escapes stay
- * as they are. `*changed` tells whether there was any. */
-int router_plain(const struct byte_map *text, struct buf *out, bool *changed) MUST_USE;
+ * percent-encoding and HTML's characters as what they stand for; full-width, styled and foreign digits and
+ * letters, and look-alikes among Latin letters as ASCII; without characters that have no width. Control
+ * characters stay as they are. `*changed` tells whether there was any; `joints` begins as {0}. */
+int router_plain(
+    const struct byte_map *text, struct buf *out, struct plain_joints *joints, bool *changed) MUST_USE;
 
 /* Appends the text with signs spelled in words ("at", "dot") as signs, and what runs of base64 or hexadecimal
  * in it say. `*changed` tells whether there was any. */
