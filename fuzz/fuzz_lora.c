@@ -59,7 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         base_open();
     if (gguf_open_memory(data, size, &g, &err))
         return 0;
-    if (model_load_adapted(base, (const struct gguf *const *)&g, 1, backend, &m, &err) == 0) {
+    const struct model_options options = {(const struct gguf *const *)&g, 1, false};
+    if (model_load_with(base, &options, backend, &m, &err) == 0) {
         run(m);
         model_free(m);
     }

@@ -13,7 +13,10 @@ static const char usage[] =
     "  --layers N --embed N --heads N --kv-heads N --ffn N --vocab N --context N   the shape\n"
     "  --head-width N                             of heads that do not share --embed\n"
     "  --experts N --used N                       a mixture (Mixtral's); --ffn is each expert's\n"
-    "  --arch llama|qwen3moe\n"
+    "  --arch llama|qwen3moe|glm4|glm4moe\n"
+    "  --nextn                                    of the glm4s: one more layer, which drafts\n"
+    "  --chain                                    layers add nothing: what follows a token depends on it "
+    "alone\n"
     "  --type F32|F16|BF16|Q8_0|Q4_0|Q4_K|Q5_K|Q6_K                                of the matrices\n"
     "  --tokenizer llama|gpt2   --pre NAME        the pre-tokenizer of gpt2 (llama-bpe, qwen2, ...)\n"
     "  --chat-template FILE|none                  Jinja source; ChatML unless given\n"
@@ -76,6 +79,18 @@ static bool parse_number(const char *name, const char *text, struct model_sample
     return false;
 }
 
+static bool parse_flag(const char *name, struct model_sample *s)
+{
+    const struct {
+        const char *name;
+        bool *to;
+    } flags[] = {{"--tied", &s->tied}, {"--fim", &s->fim}, {"--nextn", &s->nextn}, {"--chain", &s->chain}};
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        if (strcmp(name, flags[i].name) == 0)
+            return *flags[i].to = true;
+    return false;
+}
+
 static bool parse_option(const char *name, const char *value, struct model_sample *s)
 {
     if (strcmp(name, "--type") == 0)
@@ -103,11 +118,9 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0)
             return fputs(usage, stdout) < 0;
-        if (strcmp(argv[i], "--tied") == 0)
-            s.tied = true;
-        else if (strcmp(argv[i], "--fim") == 0)
-            s.fim = true;
-        else if (argv[i][0] != '-' && !out)
+        if (parse_flag(argv[i], &s))
+            continue;
+        if (argv[i][0] != '-' && !out)
             out = argv[i];
         else if (i + 1 == argc || !parse_option(argv[i], argv[i + 1], &s))
             return fail(argv[i]);

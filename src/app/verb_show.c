@@ -191,6 +191,10 @@ static void fit_print(const json_t *fit)
     check_print("chat template", json_object_get(checks, "template"));
     check_print("quant types", json_object_get(checks, "types"));
     check_print("tensors", json_object_get(checks, "model"));
+    if (json_object_get(checks, "draft"))
+        check_print("draft model", json_object_get(checks, "draft"));
+    if (str_is(json_str(json_object_get(fit, "drafts")), "mtp"))
+        fputs("  drafts        yes, by a layer of its own (MTP)\n", stdout);
     memory_print(json_object_get(fit, "memory"));
     speed_print(json_object_get(fit, "speed"));
 }
@@ -261,9 +265,9 @@ static int tensor(struct engine_session *session, const struct options *o, struc
     return rc;
 }
 
-static int run(const struct options *o, const char *file)
+static int run(const struct options *o, const struct engine_model *model)
 {
-    const struct engine_options engine = {.file = file, .inspect = true};
+    const struct engine_options engine = {.file = model->file, .draft = model->draft, .inspect = true};
     struct engine_session *session;
     struct error err;
     int rc = engine_session_open(&engine, &session, &err);
@@ -291,7 +295,7 @@ int verb_show(int argc, char **argv)
     int rc = engine_model_find(argv[1], o.config, &model, &err);
     if (rc)
         return verb_fail(rc == ERROR_NOT_FOUND ? EXIT_FAILED : EXIT_USAGE, &err);
-    int exit_code = run(&o, model.file);
+    int exit_code = run(&o, &model);
     engine_model_free(&model);
     return exit_code;
 }

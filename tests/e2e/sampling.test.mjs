@@ -289,3 +289,34 @@ test('a draft model changes no answer; one with other tokens is refused by name'
   assert.match(run('--draft', join(folder, 'alien.gguf')).stderr.toString(), /draft model/);
   await drafted.stop();
 });
+
+test('a layer that drafts changes no answer, is counted and shown; so is a draft model\'s memory', { skip }, async () => {
+  const folder = makeFolder();
+  const glm = (name, ...args) => makeModel(folder, name, ['--arch', 'glm4', '--nextn', ...args]);
+  const chain = glm('chain.gguf', '--chain'), random = glm('random.gguf');
+  const served = await Gateway.start(
+    `models:
+  - {name: plain, file: ${chain}, context: 256, slots: 2, threads: 1, speculate: off}
+  - {name: drafts, file: ${chain}, context: 256, slots: 2, threads: 1}
+  - {name: guesses, file: ${random}, context: 256, slots: 2, threads: 1}
+  - {name: guessed, file: ${random}, context: 256, slots: 2, threads: 1, speculate: off}
+  - {name: two, file: ${random}, context: 256, threads: 1, draft: ${chain}}
+`,
+    { folder },
+  );
+  const own = new OpenAI({ baseURL: `${served.url}/v1`, apiKey: 'none', maxRetries: 0 });
+  const texts = async (name, more) => (await own.chat.completions.create({ model: name, messages, max_tokens: 100, ...more })).choices.map((c) => c.message.content);
+  for (const more of [{ temperature: 0 }, { seed: 4, n: 2, temperature: 0.3 }, { seed: 6, response_format: { type: 'json_object' } }]) {
+    assert.deepEqual(await texts('drafts', more), await texts('plain', more));
+    assert.deepEqual(await texts('guesses', more), await texts('guessed', more));
+  }
+  const metrics = await (await fetch(`${served.url}/metrics`)).text();
+  const drawn = (name) => Number(metrics.match(new RegExp(`^weir_engine_draft_drawn_tokens_total\\{model="${name}"\\} (\\d+)`, 'm'))?.[1] ?? 0);
+  assert.ok(drawn('drafts') > 20, metrics);
+  const show = (...args) => spawnSync(weir, ['show', ...args], { cwd: folder }).stdout.toString();
+  assert.match(show('chain.gguf'), /drafts +yes, by a layer of its own/);
+  const memory = (...args) => JSON.parse(show(...args, '--json')).fit.memory.contexts[0];
+  assert.ok(memory('two', '--config', 'weir.yaml').total > 1.5 * memory('random.gguf').total);
+  assert.match(show('two', '--config', 'weir.yaml'), /draft model +yes, glm4/);
+  await served.stop();
+});

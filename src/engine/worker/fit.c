@@ -98,7 +98,8 @@ static bool is_product(const struct gguf *g, const struct tensor *t, double expe
         return false;
     if (str_is(t->name, "token_embd.weight"))
         return !gguf_tensor_find(g, "output.weight");
-    if (str_starts(t->name, STR("per_layer_token_embd")) || str_starts(t->name, STR("position_embd")))
+    if (str_starts(t->name, STR("per_layer_token_embd")) || str_starts(t->name, STR("position_embd")) ||
+        str_find(t->name, STR(".nextn.")) != SIZE_MAX)
         return false;
     if (t->shape[2] > 1 && str_ends(t->name, STR("_exps.weight")))
         *share = experts > 0 && experts < (double)t->shape[2] ? experts / (double)t->shape[2] : 1;

@@ -9,7 +9,7 @@
 #include "base/limits.h"
 #include "engine/worker/lora.h"
 #include "engine/worker/model_arch.h"
-#include "engine/worker/model_state.h"
+#include "engine/worker/model_foretell.h"
 
 enum { SLOTS_MAX = 4096, CONTEXT_MAX = 1 << 24, PAGES_MAX = INT32_MAX / PAGE_POSITIONS };
 
@@ -63,18 +63,20 @@ static void load_vocabulary(struct model *m, struct loader *l)
     m->info.n_vocab = (int32_t)t->shape[1];
 }
 
-static void load_info(struct model *m, struct loader *l)
+static void load_info(struct model *m, struct loader *l, bool foretells)
 {
     m->info.architecture = l->architecture;
     l->rc = gguf_get_str(l->gguf, "general.name", STR_NONE, &m->info.name, l->err);
     m->info.n_layers = loader_int(l, "block_count", LOADER_REQUIRED, 1, MODEL_LAYERS_MAX);
     /* The last layers of some files draft tokens further ahead; the others do not need them. */
-    m->info.n_layers -= loader_int(l, "nextn_predict_layers", 0, 0, m->info.n_layers - 1);
+    const int32_t n_nextn = loader_int(l, "nextn_predict_layers", 0, 0, m->info.n_layers - 1);
+    m->info.n_layers -= n_nextn;
+    m->n_nextn = foretells ? n_nextn : 0;
     m->info.n_embed = loader_int(l, "embedding_length", LOADER_REQUIRED, 1, MODEL_WIDTH_MAX);
     m->info.n_context_train = loader_int(l, "context_length", LOADER_REQUIRED, 1, INT32_MAX);
     m->info.n_context_best = m->info.n_context_train;
     load_vocabulary(m, l);
-    m->states = loader_alloc(l, (size_t)m->info.n_layers, sizeof *m->states);
+    m->states = loader_alloc(l, (size_t)m->info.n_layers + 1, sizeof *m->states);
     m->n_states = m->info.n_layers;
     for (size_t i = 0; i < gguf_n_tensors(l->gguf); i++) {
         const struct tensor *t = gguf_tensor_at(l->gguf, i);
@@ -115,15 +117,15 @@ static void load_adapters(struct model *m, struct loader *l, const struct gguf *
 
 int model_load(const struct gguf *g, struct backend *backend, struct model **out, struct error *err)
 {
-    return model_load_adapted(g, NULL, 0, backend, out, err);
+    return model_load_with(g, &(struct model_options){.foretells = false}, backend, out, err);
 }
 
-int model_load_adapted(const struct gguf *g, const struct gguf *const *adapters, int32_t n_adapters,
-    struct backend *backend, struct model **out, struct error *err)
+int model_load_with(const struct gguf *g, const struct model_options *options, struct backend *backend,
+    struct model **out, struct error *err)
 {
-    if (n_adapters > LORA_ADAPTERS_MAX)
-        return error_set(
-            err, ERROR_INVALID, "%d adapters: a model takes at most %d", (int)n_adapters, LORA_ADAPTERS_MAX);
+    if (options->n_adapters > LORA_ADAPTERS_MAX)
+        return error_set(err, ERROR_INVALID, "%d adapters: a model takes at most %d",
+            (int)options->n_adapters, LORA_ADAPTERS_MAX);
     struct str name;
     const struct architecture *architecture = NULL;
     int rc = gguf_get_str(g, "general.architecture", STR_NONE, &name, err);
@@ -143,10 +145,10 @@ int model_load_adapted(const struct gguf *g, const struct gguf *const *adapters,
         .backend = backend,
         .arena = arena,
         .architecture = name,
-        .n_adapters = n_adapters,
+        .n_adapters = options->n_adapters,
         .err = err};
-    load_info(m, &l);
-    load_adapters(m, &l, adapters);
+    load_info(m, &l, options->foretells);
+    load_adapters(m, &l, options->adapters);
     if (l.rc == 0)
         architecture->load(m, &l);
     check_purpose(m, &l);
@@ -208,7 +210,7 @@ uint64_t model_state_bytes(const struct model *m, int32_t n_slots, int32_t n_con
 uint64_t model_state_read(const struct model *m, int32_t length)
 {
     uint64_t total = 0;
-    for (int32_t i = 0; i < m->n_states; i++) {
+    for (int32_t i = 0; i < m->n_states && i < m->info.n_layers; i++) { /* not of the layer that foretells */
         const struct state_spec *spec = &m->states[i];
         const bool recurrent = spec->kind == STATE_RECURRENT;
         struct state_room room = {.n_slots = 1, .n_context = length};
@@ -223,10 +225,11 @@ uint64_t model_state_bytes_within(const struct model *m, const struct model_room
 {
     bool shares;
     const struct state_room room = room_of(m, asked, &shares);
-    uint64_t total = sizeof(struct model_state) + (uint64_t)m->info.n_layers * sizeof(void *) +
+    uint64_t total = sizeof(struct model_state) + ((uint64_t)m->info.n_layers + 1) * sizeof(void *) +
                      2 * (uint64_t)room.n_slots * sizeof(int32_t) +
                      2 * (uint64_t)step_max(m, room.n_context) * sizeof(int32_t) +
-                     pages_bytes(room.n_pages, room.n_slots, room.n_context, m->info.n_adapters);
+                     pages_bytes(room.n_pages, room.n_slots, room.n_context, m->info.n_adapters) +
+                     foretell_bytes(m, room.n_slots);
     for (int32_t i = 0; i < m->n_states; i++) {
         uint64_t bytes = state_kinds[m->states[i].kind]->bytes(&m->states[i], &room);
         if (__builtin_add_overflow(total, bytes, &total))
@@ -297,13 +300,14 @@ int model_state_create_within(
     s->lengths = calloc((size_t)n_slots, sizeof *s->lengths);
     s->next = calloc((size_t)n_slots, sizeof *s->next);
     s->scales = calloc((size_t)n_slots * (size_t)m->info.n_adapters + 1, sizeof *s->scales);
-    s->layers = calloc((size_t)m->info.n_layers, sizeof *s->layers);
+    s->layers = calloc((size_t)m->info.n_layers + 1, sizeof *s->layers);
     s->positions = calloc((size_t)step_max(m, n_context), sizeof *s->positions);
     s->outputs = calloc((size_t)step_max(m, n_context), sizeof *s->outputs);
     struct state_room room = room_of(m, asked, &s->shares);
     if (!s->lengths || !s->next || !s->scales || !s->layers || !s->positions || !s->outputs)
         rc = error_set(err, ERROR_MEMORY, "no memory for the state of the model");
     rc = rc ? rc : layers_create(s, &room, err);
+    rc = rc ? rc : foretell_create(m, n_slots, &s->foretell, err);
     if (rc) {
         model_state_free(s);
         return rc;
@@ -350,6 +354,7 @@ void model_state_free(struct model_state *s)
     for (int32_t i = 0; s->layers && i < s->model->n_states; i++)
         state_kinds[s->model->states[i].kind]->free(s->layers[i]);
     model_spill_free(s);
+    foretell_free(s->foretell);
     pages_free(s->pages);
     program_free(&s->program);
     free(s->positions);
@@ -393,6 +398,21 @@ static void adapters_use(struct model_state *s)
                 adapters->used |= (uint64_t)1 << a;
 }
 
+void model_program_begin(struct model_state *s, const struct program_batch *batch)
+{
+    program_reset(&s->program, batch);
+    adapters_use(s);
+}
+
+int model_program_run(struct model_state *s, struct error *err)
+{
+    struct backend *backend = s->model->backend;
+    int rc = backend->ops->encode(backend, &s->program, err);
+    if (rc == 0)
+        rc = backend->ops->submit(backend, err);
+    return rc ? rc : backend->ops->sync(backend, err);
+}
+
 /* Runs the tokens [from, from + count) of the batch; *n_outputs rows of logits are written. */
 static int chunk_run(struct model_state *s, const struct model_batch *b, int32_t from, int32_t count,
     float *logits, int32_t *n_outputs, struct error *err)
@@ -408,17 +428,12 @@ static int chunk_run(struct model_state *s, const struct model_batch *b, int32_t
             if (t + 1 == count || b->slots[from + t] != b->slots[from + t + 1])
                 state_kinds[s->model->states[i].kind]->advance(
                     s->layers[i], b->slots[from + t], s->positions[t] + 1);
-    struct program_batch batch = {
-        count, *n_outputs, b->tokens + from, b->slots + from, s->positions, s->outputs, s->n_context};
-    struct backend *backend = s->model->backend;
-    program_reset(&s->program, &batch);
-    adapters_use(s);
-    struct value out = s->model->architecture->forward(s->model, &s->program, s->layers);
-    program_output(&s->program, out, logits);
-    int rc = backend->ops->encode(backend, &s->program, err);
-    if (rc == 0)
-        rc = backend->ops->submit(backend, err);
-    return rc ? rc : backend->ops->sync(backend, err);
+    model_program_begin(s, &(struct program_batch){count, *n_outputs, b->tokens + from, b->slots + from,
+                               s->positions, s->outputs, s->n_context});
+    s->program.hidden.rows = foretell_rows(s->foretell);
+    program_output(&s->program, s->model->architecture->forward(s->model, &s->program, s->layers), logits);
+    int rc = model_program_run(s, err);
+    return rc ? rc : foretell_keep(s, err);
 }
 
 /* What has run was written behind the lengths: back to them. */

@@ -37,7 +37,8 @@ struct model_info {
     uint64_t n_parameters, weight_bytes;
     int32_t n_adapters;
     uint64_t adapter_bytes;
-    bool encoder; /* embeds (model_encode); the others generate (model_decode) */
+    bool encoder;   /* embeds (model_encode); the others generate (model_decode) */
+    bool foretells; /* a layer of its own drafts (model_foretell) */
     enum model_pooling pooling;
     int32_t n_embedding; /* encoder: floats in a row that model_encode gives */
 };
@@ -46,10 +47,14 @@ struct model_info {
  * model cannot leave a buffer. An architecture that is not in the table is ERROR_UNSUPPORTED, by name, with
  * the list of those that run. */
 int model_load(const struct gguf *g, struct backend *backend, struct model **out, struct error *err) MUST_USE;
-/* With adapters (lora.h), whose files must outlive the model too. No sequence takes any of them unless
- * model_state_adapt says so. */
-int model_load_adapted(const struct gguf *g, const struct gguf *const *adapters, int32_t n_adapters,
-    struct backend *backend, struct model **out, struct error *err) MUST_USE;
+struct model_options {
+    const struct gguf *const
+        *adapters;      /* n_adapters (lora.h), which must outlive the model too; no sequence */
+    int32_t n_adapters; /* takes any of them unless model_state_adapt says so */
+    bool foretells;     /* a layer that drafts is loaded where the file has one: model_foretell */
+};
+int model_load_with(const struct gguf *g, const struct model_options *options, struct backend *backend,
+    struct model **out, struct error *err) MUST_USE;
 bool model_architecture_runs(struct str name);
 void model_free(struct model *m); /* NULL is allowed */
 const struct model_info *model_info(const struct model *m);
@@ -150,6 +155,18 @@ struct model_batch {
  * range, ERROR_LIMIT past n_context. */
 int model_decode(
     struct model_state *s, const struct model_batch *batch, float *logits, struct error *err) MUST_USE;
+
+/* Of a model that foretells: what a layer of its own says to follow each token of the batch, one of a slot,
+ * which all want logits: a row for each. positions[i]: of the token, that of the newest, of which
+ * the slot may lack the last ones still, then one by one those of what is foretold. What the slot holds stays
+ * as it is, but it takes pages, until model_foretell_end. ERROR_BUSY: there are not enough of them. */
+enum { FORETOLD_MOST = 64 }; /* tokens of a batch */
+int model_foretell(struct model_state *s, const struct model_batch *batch, const int32_t *positions,
+    float *logits, struct error *err) MUST_USE;
+/* Of the slot, whose sequence has so many tokens but for the newest, nothing more is foretold in this step.
+ */
+void model_foretell_end(struct model_state *s, int32_t slot, int32_t length);
+bool model_state_foretells(const struct model_state *s);
 
 /* The embedding of a whole text: n_embedding floats, with MODEL_POOL_NONE n_tokens (at least 1) times as
  * many. Nothing of it stays in the state. ERROR_UNSUPPORTED for a model that is no encoder, as model_decode

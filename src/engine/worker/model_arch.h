@@ -15,11 +15,13 @@
 #include "engine/worker/program.h"
 #include "engine/worker/state.h"
 
+/* `states`: each layer's, as its spec asked for. */
+typedef struct value architecture_pass(const struct model *m, struct program *p, void *const *states);
+
 struct architecture {
     const char *name;                                /* general.architecture */
     void (*load)(struct model *m, struct loader *l); /* failures are kept in the loader */
-    /* `states`: each layer's, as its spec asked for. */
-    struct value (*forward)(const struct model *m, struct program *p, void *const *states);
+    architecture_pass *forward;
 };
 
 struct model {
@@ -27,9 +29,13 @@ struct model {
     const struct architecture *architecture;
     struct backend *backend;
     struct arena *arena;       /* all that is loaded */
-    struct state_spec *states; /* info.n_layers of them, of which n_states are made */
-    int32_t n_states;          /* info.n_layers unless load says less */
-    int32_t n_positions;       /* that load found to be all there are; 0: any number */
+    struct state_spec *states; /* info.n_layers + 1 of them, of which n_states are made */
+    int32_t n_states;          /* info.n_layers unless load says less, or one more that foretells */
+    int32_t n_nextn;           /* layers behind these that foretell, where they are to */
+    /* Of the layer that foretells (model_nextn.h): logits of all tokens; where none wants any, their keys and
+     * values are kept, and that is all. NULL: there is none. */
+    architecture_pass *foretell;
+    int32_t n_positions; /* that load found to be all there are; 0: any number */
     /* Of a model that embeds: which rows of a text its end takes (as info.pooling, but never RANK), whether a
      * text must run in one piece, and whether its scores become probabilities that sum to 1. */
     enum model_pooling rows;

@@ -1,5 +1,6 @@
 #include "engine/worker/model_block.h"
 #include "engine/worker/model_embedder.h"
+#include "engine/worker/model_nextn.h"
 
 #include <math.h>
 
@@ -104,6 +105,10 @@ void ends_embed(struct ends *e, struct model *m, struct loader *l, float eps)
 struct value ends_forward(const struct ends *e, struct program *p, struct value x, float eps)
 {
     x = op_rms_norm(p, x, e->norm, (int32_t)e->output.weight.n_in, eps);
+    if (e->nextn) {
+        program_output(p, x, p->hidden.rows);
+        x = op_select(p, x);
+    }
     return e->embedder ? embedder_forward(e->embedder, p, x, true) : op_matmul(p, &e->output, x);
 }
 

@@ -29,12 +29,14 @@ struct state_spec shape_state(const struct shape *s, int32_t window);
 const int32_t *shape_windows(const struct shape *s, struct loader *l, int32_t width, int32_t period);
 
 struct embedder;
+struct nextn;
 
 struct ends {
     struct weight embedding;
     const float *norm;
     struct linear output;
     struct embedder *embedder; /* NULL: the model generates; else it ends in this, see ends_embed */
+    struct nextn *nextn;       /* NULL, or a layer behind the last one foretells (model_nextn.h) */
 };
 
 /* A file without an output matrix uses the embedding's. */
@@ -43,7 +45,8 @@ void ends_load(struct ends *e, const struct model *m, struct loader *l);
  * Those that rank do so by their last row, which alone has seen all, as the probability of the first label.
  */
 void ends_embed(struct ends *e, struct model *m, struct loader *l, float eps);
-/* Logits of what the last layer gives, or what the embedder makes of it. */
+/* Logits of what the last layer gives, or what the embedder makes of it. Where a layer foretells, what is
+ * normed of all tokens is left for it, and only then become those that want logits. */
 struct value ends_forward(const struct ends *e, struct program *p, struct value x, float eps);
 
 struct projections {

@@ -7,11 +7,11 @@
  *   q = [ K_h^T q_plain | q_rotated ]     key = [ latent | k_rotated ]     out_h = V_h (softmax(q key)
  * latent)
  *
- * Experts in groups, after leading dense layers. */
+ * Experts in groups, after leading dense layers. A layer of the same kind behind the last one drafts. */
 #include <math.h>
 
-#include "engine/worker/model_arch.h"
 #include "engine/worker/model_ffn.h"
+#include "engine/worker/model_nextn.h"
 
 struct layer {
     const float *attention_norm, *q_norm, *latent_norm, *ffn_norm;
@@ -30,16 +30,25 @@ struct deepseek2 {
     float eps;
     struct rope rope;
     struct attention attention;
-    struct weight embedding;
-    const float *output_norm;
-    struct linear output;
+    struct ends ends;
     struct layer *layers;
 };
+
+static void keep(const struct deepseek2 *m, const struct layer *l, struct program *p, const void *cache,
+    struct value x, struct value angles)
+{
+    const int32_t row = m->latent + m->rotated;
+    struct value both = op_matmul(p, &l->latent, x);
+    struct value latent = op_part(p, both, row, 0, m->latent);
+    struct value key = op_rope(p, op_part(p, both, row, m->latent, m->rotated), angles, &m->rope, m->rotated);
+    latent = op_rms_norm(p, latent, l->latent_norm, m->latent, m->eps);
+    op_kv_write_latent(p, cache, op_join(p, latent, key, m->latent, m->rotated));
+}
 
 static struct value attend(const struct deepseek2 *m, const struct layer *l, struct program *p,
     const void *cache, struct value x, struct value angles)
 {
-    const int32_t head = m->plain + m->rotated, row = m->latent + m->rotated;
+    const int32_t head = m->plain + m->rotated;
     struct value q = x;
     if (m->q_rank > 0)
         q = op_rms_norm(p, op_matmul(p, &l->q_down, x), l->q_norm, m->q_rank, m->eps);
@@ -47,34 +56,47 @@ static struct value attend(const struct deepseek2 *m, const struct layer *l, str
     struct value plain = op_matmul_heads(p, &l->k, op_part(p, q, head, 0, m->plain));
     struct value rotated = op_part(p, q, head, m->plain, m->rotated);
     q = op_join(p, plain, op_rope(p, rotated, angles, &m->rope, m->rotated), m->latent, m->rotated);
-
-    struct value both = op_matmul(p, &l->latent, x);
-    struct value latent = op_part(p, both, row, 0, m->latent);
-    struct value key = op_rope(p, op_part(p, both, row, m->latent, m->rotated), angles, &m->rope, m->rotated);
-    latent = op_rms_norm(p, latent, l->latent_norm, m->latent, m->eps);
-    op_kv_write_latent(p, cache, op_join(p, latent, key, m->latent, m->rotated));
     struct value mixed = op_attention(p, cache, q, &m->attention);
     return op_matmul(p, &l->output, op_matmul_heads(p, &l->v, mixed));
+}
+
+/* With `select` only rows that want logits go on behind the attention. */
+static struct value layer_forward(const struct deepseek2 *m, const struct layer *l, struct program *p,
+    const void *cache, struct value x, struct value angles, bool select)
+{
+    struct value h = op_rms_norm(p, x, l->attention_norm, m->n_embed, m->eps);
+    keep(m, l, p, cache, h, angles);
+    h = attend(m, l, p, cache, h, angles);
+    if (select) {
+        x = op_select(p, x);
+        h = op_select(p, h);
+    }
+    x = op_add(p, x, h);
+    h = op_rms_norm(p, x, l->ffn_norm, m->n_embed, m->eps);
+    h = l->experts.mixture ? experts_forward(&l->experts, p, h) : ffn_forward(&l->dense, p, GLU_SILU, h);
+    return op_add(p, x, h);
 }
 
 static struct value forward(const struct model *model, struct program *p, void *const *states)
 {
     const struct deepseek2 *m = model->data;
-    struct value x = op_embed(p, &m->embedding), angles = op_rope_angles(p, &m->rope);
-    for (int32_t i = 0; i < model->info.n_layers; i++) {
-        const struct layer *l = &m->layers[i];
-        struct value h = op_rms_norm(p, x, l->attention_norm, m->n_embed, m->eps);
-        h = attend(m, l, p, states[i], h, angles);
-        if (i == model->info.n_layers - 1) {
-            x = op_select(p, x);
-            h = op_select(p, h);
-        }
-        x = op_add(p, x, h);
-        h = op_rms_norm(p, x, l->ffn_norm, m->n_embed, m->eps);
-        h = i < m->n_dense ? ffn_forward(&l->dense, p, GLU_SILU, h) : experts_forward(&l->experts, p, h);
-        x = op_add(p, x, h);
-    }
-    return op_matmul(p, &m->output, op_rms_norm(p, x, m->output_norm, m->n_embed, m->eps));
+    const int32_t last = m->ends.nextn ? -1 : model->info.n_layers - 1;
+    struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->rope);
+    for (int32_t i = 0; i < model->info.n_layers; i++)
+        x = layer_forward(m, &m->layers[i], p, states[i], x, angles, i == last);
+    return ends_forward(&m->ends, p, x, m->eps);
+}
+
+static struct value foretell(const struct model *model, struct program *p, void *const *states)
+{
+    const struct deepseek2 *m = model->data;
+    const struct layer *l = &m->layers[model->info.n_layers];
+    const void *cache = states[model->info.n_layers];
+    struct value x = nextn_begin(m->ends.nextn, p), angles = op_rope_angles(p, &m->rope);
+    if (p->batch.n_outputs > 0)
+        return nextn_end(m->ends.nextn, p, layer_forward(m, l, p, cache, x, angles, false));
+    keep(m, l, p, cache, op_rms_norm(p, x, l->attention_norm, m->n_embed, m->eps), angles);
+    return x;
 }
 
 /* Rotation changes no length here; stretched positions sharpen the scores instead. */
@@ -170,22 +192,20 @@ static void load_experts(struct model *model, struct deepseek2 *m, struct loader
 
 static void load(struct model *model, struct loader *l)
 {
-    const int32_t n_embed = model->info.n_embed;
     struct deepseek2 *m = model->data = loader_alloc(l, 1, sizeof *m);
     if (!m)
         return;
-    m->n_embed = n_embed;
+    m->n_embed = model->info.n_embed;
     m->eps = loader_float(l, "attention.layer_norm_rms_epsilon", LOADER_REQUIRED, 0, 1);
     load_heads(m, l);
     load_experts(model, m, l);
     if (l->rc)
         return;
     load_positions(m, l);
-    m->embedding = loader_weight(l, n_embed, model->info.n_vocab, 1, "token_embd.weight");
-    m->output_norm = loader_vector(l, n_embed, "output_norm.weight");
-    m->output = loader_output(l, &m->embedding);
-    m->layers = loader_alloc(l, (size_t)model->info.n_layers, sizeof *m->layers);
-    for (int32_t i = 0; l->rc == 0 && i < model->info.n_layers; i++) {
+    ends_load(&m->ends, model, l);
+    nextn_load(&m->ends, model, l, m->eps, foretell);
+    m->layers = loader_alloc(l, (size_t)model->n_states, sizeof *m->layers);
+    for (int32_t i = 0; l->rc == 0 && i < model->n_states; i++) {
         load_layer(m, &m->layers[i], l, i);
         model->states[i].kind = STATE_KV;
         model->states[i].kv = (struct kv_spec){.type = TENSOR_F32,

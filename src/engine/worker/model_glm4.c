@@ -1,7 +1,8 @@
 /* GLM 4 (GLM Team 2024, arxiv.org/abs/2406.12793; the 0414 models): norms before and behind attention and
- * feed-forward, half of each head rotated, biased queries, keys and values. */
-#include "engine/worker/model_block.h"
+ * feed-forward, half of each head rotated, biased queries, keys and values. Some files have a layer of the
+ * same kind behind the last one, which drafts. */
 #include "engine/worker/model_ffn.h"
+#include "engine/worker/model_nextn.h"
 
 struct layer {
     const float *attention_norm, *post_attention_norm, *ffn_norm, *post_ffn_norm;
@@ -17,31 +18,59 @@ struct glm4 {
     struct layer *layers;
 };
 
+static void keep(const struct glm4 *m, const struct layer *l, struct program *p, const void *cache,
+    struct value x, struct value angles)
+{
+    struct value k = op_rope(p, op_matmul(p, &l->projections.k, x), angles, &m->rope, m->shape.key_width);
+    op_kv_write(p, cache, k, op_matmul(p, &l->projections.v, x));
+}
+
 static struct value attend(const struct glm4 *m, const struct layer *l, struct program *p, const void *cache,
     struct value x, struct value angles)
 {
-    struct value q = op_matmul(p, &l->projections.q, x), k = op_matmul(p, &l->projections.k, x);
-    q = op_rope(p, q, angles, &m->rope, m->shape.key_width);
-    k = op_rope(p, k, angles, &m->rope, m->shape.key_width);
-    return block_attend(p, &l->projections, &m->attention, cache, q, k, op_matmul(p, &l->projections.v, x));
+    struct value q = op_rope(p, op_matmul(p, &l->projections.q, x), angles, &m->rope, m->shape.key_width);
+    return op_matmul(p, &l->projections.output, op_attention(p, cache, q, &m->attention));
+}
+
+/* With `select` only rows that want logits go on behind the attention. */
+static struct value layer_forward(const struct glm4 *m, const struct layer *l, struct program *p,
+    const void *cache, struct value x, struct value angles, bool select)
+{
+    const struct shape *s = &m->shape;
+    struct value h = op_rms_norm(p, x, l->attention_norm, s->n_embed, s->eps);
+    keep(m, l, p, cache, h, angles);
+    h = attend(m, l, p, cache, h, angles);
+    if (select) {
+        x = op_select(p, x);
+        h = op_select(p, h);
+    }
+    x = op_add(p, x, op_rms_norm(p, h, l->post_attention_norm, s->n_embed, s->eps));
+    h = op_rms_norm(p, x, l->ffn_norm, s->n_embed, s->eps);
+    h = ffn_forward(&l->ffn, p, GLU_SILU, h);
+    return op_add(p, x, op_rms_norm(p, h, l->post_ffn_norm, s->n_embed, s->eps));
 }
 
 static struct value forward(const struct model *model, struct program *p, void *const *states)
 {
     const struct glm4 *m = model->data;
-    const struct shape *s = &m->shape;
+    const int32_t last = m->ends.nextn ? -1 : m->shape.n_layers - 1;
     struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->rope);
-    for (int32_t i = 0; i < s->n_layers; i++) {
-        const struct layer *l = &m->layers[i];
-        struct value h = op_rms_norm(p, x, l->attention_norm, s->n_embed, s->eps);
-        h = attend(m, l, p, states[i], h, angles);
-        block_select(p, s, i, &x, &h);
-        x = op_add(p, x, op_rms_norm(p, h, l->post_attention_norm, s->n_embed, s->eps));
-        h = op_rms_norm(p, x, l->ffn_norm, s->n_embed, s->eps);
-        h = ffn_forward(&l->ffn, p, GLU_SILU, h);
-        x = op_add(p, x, op_rms_norm(p, h, l->post_ffn_norm, s->n_embed, s->eps));
-    }
-    return ends_forward(&m->ends, p, x, s->eps);
+    for (int32_t i = 0; i < m->shape.n_layers; i++)
+        x = layer_forward(m, &m->layers[i], p, states[i], x, angles, i == last);
+    return ends_forward(&m->ends, p, x, m->shape.eps);
+}
+
+static struct value foretell(const struct model *model, struct program *p, void *const *states)
+{
+    const struct glm4 *m = model->data;
+    const struct shape *s = &m->shape;
+    const struct layer *l = &m->layers[s->n_layers];
+    const void *cache = states[s->n_layers];
+    struct value x = nextn_begin(m->ends.nextn, p), angles = op_rope_angles(p, &m->rope);
+    if (p->batch.n_outputs > 0)
+        return nextn_end(m->ends.nextn, p, layer_forward(m, l, p, cache, x, angles, false));
+    keep(m, l, p, cache, op_rms_norm(p, x, l->attention_norm, s->n_embed, s->eps), angles);
+    return x;
 }
 
 static void load(struct model *model, struct loader *l)
@@ -54,8 +83,9 @@ static void load(struct model *model, struct loader *l)
     m->rope = loader_rope(l, s->n_rotated, ROPE_ADJACENT, 10000);
     m->attention = shape_attention(s, l);
     ends_load(&m->ends, model, l);
-    m->layers = loader_alloc(l, (size_t)s->n_layers, sizeof *m->layers);
-    for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++) {
+    nextn_load(&m->ends, model, l, s->eps, foretell);
+    m->layers = loader_alloc(l, (size_t)model->n_states, sizeof *m->layers);
+    for (int32_t i = 0; l->rc == 0 && i < model->n_states; i++) {
         struct layer *y = &m->layers[i];
         y->attention_norm = loader_vector(l, s->n_embed, "blk.%d.attn_norm.weight", (int)i);
         projections_load(&y->projections, s, l, i);

@@ -1,10 +1,11 @@
 /* GLM-4.5 (Zhipu 2025, arxiv.org/abs/2508.06471): the first layers are dense; experts are chosen by sigmoid
- * and a bias that balances them, beside a shared one; part of each head is rotated. */
+ * and a bias that balances them, beside a shared one; part of each head is rotated. A layer of the same kind
+ * behind the last one drafts. */
 #include <math.h>
 
-#include "engine/worker/model_arch.h"
 #include "engine/worker/model_ffn.h"
 #include "engine/worker/model_heads.h"
+#include "engine/worker/model_nextn.h"
 
 struct layer {
     const float *attention_norm, *q_norm, *k_norm, *ffn_norm; /* q_norm, k_norm: NULL for none */
@@ -20,47 +21,68 @@ struct glm4moe {
     float eps;
     struct rope rope;
     struct attention attention;
-    struct weight embedding;
-    const float *output_norm;
-    struct linear output;
+    struct ends ends;
     struct layer *layers;
 };
+
+static void keep(const struct glm4moe *m, const struct layer *l, struct program *p, const void *cache,
+    struct value x, struct value angles)
+{
+    struct value k = op_matmul(p, &l->k, x);
+    if (l->k_norm)
+        k = op_rms_norm(p, k, l->k_norm, m->heads.k_width, m->eps);
+    k = op_rope(p, k, angles, &m->rope, m->heads.k_width);
+    op_kv_write(p, cache, k, op_matmul(p, &l->v, x));
+}
 
 static struct value attend(const struct glm4moe *m, const struct layer *l, struct program *p,
     const void *cache, struct value x, struct value angles)
 {
-    const int32_t width = m->heads.k_width;
-    struct value q = op_matmul(p, &l->q, x), k = op_matmul(p, &l->k, x);
-    if (l->q_norm) {
-        q = op_rms_norm(p, q, l->q_norm, width, m->eps);
-        k = op_rms_norm(p, k, l->k_norm, width, m->eps);
-    }
-    struct value v = op_matmul(p, &l->v, x);
-    q = op_rope(p, q, angles, &m->rope, width);
-    k = op_rope(p, k, angles, &m->rope, width);
-    op_kv_write(p, cache, k, v);
+    struct value q = op_matmul(p, &l->q, x);
+    if (l->q_norm)
+        q = op_rms_norm(p, q, l->q_norm, m->heads.k_width, m->eps);
+    q = op_rope(p, q, angles, &m->rope, m->heads.k_width);
     return op_matmul(p, &l->output, op_attention(p, cache, q, &m->attention));
+}
+
+/* With `select` only rows that want logits go on behind the attention. */
+static struct value layer_forward(const struct glm4moe *m, const struct layer *l, struct program *p,
+    const void *cache, struct value x, struct value angles, bool select)
+{
+    const int32_t n_embed = m->mixture.n_embed;
+    struct value h = op_rms_norm(p, x, l->attention_norm, n_embed, m->eps);
+    keep(m, l, p, cache, h, angles);
+    h = attend(m, l, p, cache, h, angles);
+    if (select) {
+        x = op_select(p, x);
+        h = op_select(p, h);
+    }
+    x = op_add(p, x, h);
+    h = op_rms_norm(p, x, l->ffn_norm, n_embed, m->eps);
+    h = l->experts.mixture ? experts_forward(&l->experts, p, h) : ffn_forward(&l->dense, p, GLU_SILU, h);
+    return op_add(p, x, h);
 }
 
 static struct value forward(const struct model *model, struct program *p, void *const *states)
 {
     const struct glm4moe *m = model->data;
-    const int32_t n_embed = model->info.n_embed;
-    struct value x = op_embed(p, &m->embedding), angles = op_rope_angles(p, &m->rope);
-    for (int32_t i = 0; i < model->info.n_layers; i++) {
-        const struct layer *l = &m->layers[i];
-        struct value h = op_rms_norm(p, x, l->attention_norm, n_embed, m->eps);
-        h = attend(m, l, p, states[i], h, angles);
-        if (i == model->info.n_layers - 1) {
-            x = op_select(p, x);
-            h = op_select(p, h);
-        }
-        x = op_add(p, x, h);
-        h = op_rms_norm(p, x, l->ffn_norm, n_embed, m->eps);
-        h = i < m->n_dense ? ffn_forward(&l->dense, p, GLU_SILU, h) : experts_forward(&l->experts, p, h);
-        x = op_add(p, x, h);
-    }
-    return op_matmul(p, &m->output, op_rms_norm(p, x, m->output_norm, n_embed, m->eps));
+    const int32_t last = m->ends.nextn ? -1 : model->info.n_layers - 1;
+    struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->rope);
+    for (int32_t i = 0; i < model->info.n_layers; i++)
+        x = layer_forward(m, &m->layers[i], p, states[i], x, angles, i == last);
+    return ends_forward(&m->ends, p, x, m->eps);
+}
+
+static struct value foretell(const struct model *model, struct program *p, void *const *states)
+{
+    const struct glm4moe *m = model->data;
+    const struct layer *l = &m->layers[model->info.n_layers];
+    const void *cache = states[model->info.n_layers];
+    struct value x = nextn_begin(m->ends.nextn, p), angles = op_rope_angles(p, &m->rope);
+    if (p->batch.n_outputs > 0)
+        return nextn_end(m->ends.nextn, p, layer_forward(m, l, p, cache, x, angles, false));
+    keep(m, l, p, cache, op_rms_norm(p, x, l->attention_norm, m->mixture.n_embed, m->eps), angles);
+    return x;
 }
 
 static void load_layer(const struct glm4moe *m, struct layer *y, struct loader *l, int32_t n_embed, int32_t i)
@@ -84,7 +106,7 @@ static void load_layer(const struct glm4moe *m, struct layer *y, struct loader *
 
 static void load(struct model *model, struct loader *l)
 {
-    const int32_t n_embed = model->info.n_embed, n_vocab = model->info.n_vocab;
+    const int32_t n_embed = model->info.n_embed;
     struct glm4moe *m = model->data = loader_alloc(l, 1, sizeof *m);
     if (!m)
         return;
@@ -98,11 +120,10 @@ static void load(struct model *model, struct loader *l)
         return;
     m->rope = loader_rope(l, m->heads.n_rotated, ROPE_HALVES, 10000);
     m->attention = (struct attention){.n_heads = m->heads.n, .scale = 1 / sqrtf((float)m->heads.k_width)};
-    m->embedding = loader_weight(l, n_embed, n_vocab, 1, "token_embd.weight");
-    m->output_norm = loader_vector(l, n_embed, "output_norm.weight");
-    m->output = loader_output(l, &m->embedding);
-    m->layers = loader_alloc(l, (size_t)model->info.n_layers, sizeof *m->layers);
-    for (int32_t i = 0; l->rc == 0 && i < model->info.n_layers; i++) {
+    ends_load(&m->ends, model, l);
+    nextn_load(&m->ends, model, l, m->eps, foretell);
+    m->layers = loader_alloc(l, (size_t)model->n_states, sizeof *m->layers);
+    for (int32_t i = 0; l->rc == 0 && i < model->n_states; i++) {
         load_layer(m, &m->layers[i], l, n_embed, i);
         model->states[i].kind = STATE_KV;
         model->states[i].kv = heads_cache(&m->heads, 0);

@@ -1,11 +1,12 @@
 /* Qwen3.5 (after Qwen3-Next): most layers learn by the gated delta rule (Yang et al. 2024,
  * arxiv.org/abs/2412.06464) into a state of fixed size; each full_attention_interval-th attends to all
- * tokens, its result gated by the input. Dense, or with experts and a gated shared one. */
+ * tokens, its result gated by the input. Dense, or with experts and a gated shared one. One more that attends
+ * to all, behind the last layer, drafts. */
 #include <math.h>
 
-#include "engine/worker/model_arch.h"
 #include "engine/worker/model_ffn.h"
 #include "engine/worker/model_heads.h"
+#include "engine/worker/model_nextn.h"
 
 struct layer {
     const float *attention_norm, *ffn_norm;
@@ -22,16 +23,22 @@ struct layer {
 struct qwen35 {
     struct heads heads;
     struct recurrent_spec recurrent;
-    int32_t n_k_heads, interval, n_ff;
+    int32_t n_embed, n_k_heads, interval, n_ff;
     struct mixture mixture; /* n_experts 0: dense */
     float eps;
     struct rope rope;
     struct attention attention;
-    struct weight embedding;
-    const float *output_norm;
-    struct linear output;
+    struct ends ends;
     struct layer *layers;
 };
+
+static void keep(const struct qwen35 *m, const struct layer *l, struct program *p, const void *cache,
+    struct value x, struct value angles)
+{
+    const int32_t width = m->heads.k_width;
+    struct value k = op_rms_norm(p, op_matmul(p, &l->k, x), l->k_norm, width, m->eps);
+    op_kv_write(p, cache, op_rope(p, k, angles, &m->rope, width), op_matmul(p, &l->v, x));
+}
 
 static struct value attend(const struct qwen35 *m, const struct layer *l, struct program *p,
     const void *cache, struct value x, struct value angles)
@@ -39,11 +46,7 @@ static struct value attend(const struct qwen35 *m, const struct layer *l, struct
     const int32_t width = m->heads.k_width;
     struct value both = op_matmul(p, &l->q, x);
     struct value q = op_part(p, both, 2 * width, 0, width), gate = op_part(p, both, 2 * width, width, width);
-    struct value k = op_rms_norm(p, op_matmul(p, &l->k, x), l->k_norm, width, m->eps);
-    q = op_rms_norm(p, q, l->q_norm, width, m->eps);
-    q = op_rope(p, q, angles, &m->rope, width);
-    k = op_rope(p, k, angles, &m->rope, width);
-    op_kv_write(p, cache, k, op_matmul(p, &l->v, x));
+    q = op_rope(p, op_rms_norm(p, q, l->q_norm, width, m->eps), angles, &m->rope, width);
     struct value mixed = op_attention(p, cache, q, &m->attention);
     return op_matmul(p, &l->attention_output, op_gate(p, gate, mixed));
 }
@@ -59,26 +62,45 @@ static struct value learn(
     return op_matmul(p, &l->output, op_glu(p, GLU_SILU, op_matmul(p, &l->gate, x), y));
 }
 
+/* With `select` only rows that want logits go on behind the attention. */
+static struct value layer_forward(const struct qwen35 *m, const struct layer *l, struct program *p,
+    const void *state, struct value x, struct value angles, bool select)
+{
+    struct value h = op_rms_norm(p, x, l->attention_norm, m->n_embed, m->eps);
+    if (!l->recurrent)
+        keep(m, l, p, state, h, angles);
+    h = l->recurrent ? learn(m, l, p, state, h) : attend(m, l, p, state, h, angles);
+    if (select) {
+        x = op_select(p, x);
+        h = op_select(p, h);
+    }
+    x = op_add(p, x, h);
+    h = op_rms_norm(p, x, l->ffn_norm, m->n_embed, m->eps);
+    h = m->mixture.n_experts > 0 ? experts_forward(&l->experts, p, h)
+                                 : ffn_forward(&l->dense, p, GLU_SILU, h);
+    return op_add(p, x, h);
+}
+
 static struct value forward(const struct model *model, struct program *p, void *const *states)
 {
     const struct qwen35 *m = model->data;
-    const int32_t n_embed = model->info.n_embed;
-    struct value x = op_embed(p, &m->embedding), angles = op_rope_angles(p, &m->rope);
-    for (int32_t i = 0; i < model->info.n_layers; i++) {
-        const struct layer *l = &m->layers[i];
-        struct value h = op_rms_norm(p, x, l->attention_norm, n_embed, m->eps);
-        h = l->recurrent ? learn(m, l, p, states[i], h) : attend(m, l, p, states[i], h, angles);
-        if (i == model->info.n_layers - 1) {
-            x = op_select(p, x);
-            h = op_select(p, h);
-        }
-        x = op_add(p, x, h);
-        h = op_rms_norm(p, x, l->ffn_norm, n_embed, m->eps);
-        h = m->mixture.n_experts > 0 ? experts_forward(&l->experts, p, h)
-                                     : ffn_forward(&l->dense, p, GLU_SILU, h);
-        x = op_add(p, x, h);
-    }
-    return op_matmul(p, &m->output, op_rms_norm(p, x, m->output_norm, n_embed, m->eps));
+    const int32_t last = m->ends.nextn ? -1 : model->info.n_layers - 1;
+    struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->rope);
+    for (int32_t i = 0; i < model->info.n_layers; i++)
+        x = layer_forward(m, &m->layers[i], p, states[i], x, angles, i == last);
+    return ends_forward(&m->ends, p, x, m->eps);
+}
+
+static struct value foretell(const struct model *model, struct program *p, void *const *states)
+{
+    const struct qwen35 *m = model->data;
+    const struct layer *l = &m->layers[model->info.n_layers];
+    const void *cache = states[model->info.n_layers];
+    struct value x = nextn_begin(m->ends.nextn, p), angles = op_rope_angles(p, &m->rope);
+    if (p->batch.n_outputs > 0)
+        return nextn_end(m->ends.nextn, p, layer_forward(m, l, p, cache, x, angles, false));
+    keep(m, l, p, cache, op_rms_norm(p, x, l->attention_norm, m->n_embed, m->eps), angles);
+    return x;
 }
 
 static void load_recurrent(struct qwen35 *m, struct loader *l)
@@ -135,7 +157,7 @@ static void load_layer(struct model *model, struct layer *y, struct loader *l, i
     const int32_t n_embed = model->info.n_embed;
     y->attention_norm = loader_vector(l, n_embed, "blk.%d.attn_norm.weight", (int)i);
     y->ffn_norm = loader_vector(l, n_embed, "blk.%d.post_attention_norm.weight", (int)i);
-    y->recurrent = (i + 1) % m->interval != 0;
+    y->recurrent = i < model->info.n_layers && (i + 1) % m->interval != 0;
     if (y->recurrent) {
         load_delta_layer(m, y, l, n_embed, i);
         model->states[i] = (struct state_spec){.kind = STATE_RECURRENT, .recurrent = m->recurrent};
@@ -155,6 +177,7 @@ static void load(struct model *model, struct loader *l)
     struct qwen35 *m = model->data = loader_alloc(l, 1, sizeof *m);
     if (!m)
         return;
+    m->n_embed = n_embed;
     m->eps = loader_float(l, "attention.layer_norm_rms_epsilon", LOADER_REQUIRED, 0, 1);
     m->interval = loader_int(l, "full_attention_interval", 4, 1, MODEL_LAYERS_MAX);
     m->heads = heads_load(l, n_embed);
@@ -170,11 +193,10 @@ static void load(struct model *model, struct loader *l)
         return;
     m->rope = loader_rope(l, m->heads.n_rotated, ROPE_HALVES, 10000);
     m->attention = (struct attention){.n_heads = m->heads.n, .scale = 1 / sqrtf((float)m->heads.k_width)};
-    m->embedding = loader_weight(l, n_embed, model->info.n_vocab, 1, "token_embd.weight");
-    m->output_norm = loader_vector(l, n_embed, "output_norm.weight");
-    m->output = loader_output(l, &m->embedding);
-    m->layers = loader_alloc(l, (size_t)model->info.n_layers, sizeof *m->layers);
-    for (int32_t i = 0; l->rc == 0 && i < model->info.n_layers; i++)
+    ends_load(&m->ends, model, l);
+    nextn_load(&m->ends, model, l, m->eps, foretell);
+    m->layers = loader_alloc(l, (size_t)model->n_states, sizeof *m->layers);
+    for (int32_t i = 0; l->rc == 0 && i < model->n_states; i++)
         load_layer(model, &m->layers[i], l, i);
 }
 

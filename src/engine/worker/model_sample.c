@@ -20,7 +20,7 @@ struct sample_tensor {
     char name[64];
     enum tensor_type type;
     int64_t columns, rows, experts; /* rows 1: a vector; experts: so many of them, one behind the other */
-    bool norm;                      /* all ones */
+    bool norm, zero, unit;          /* all ones, all zeros, ones on the diagonal */
 };
 
 struct sample_writer {
@@ -87,6 +87,16 @@ static bool is_qwen3(const struct model_sample *s)
     return strcmp(s->architecture, "qwen3moe") == 0;
 }
 
+static bool is_glm(const struct model_sample *s)
+{
+    return strncmp(s->architecture, "glm4", 4) == 0;
+}
+
+static bool is_mixture(const struct model_sample *s)
+{
+    return is_qwen3(s) || strcmp(s->architecture, "glm4moe") == 0;
+}
+
 static uint32_t head_width(const struct model_sample *s)
 {
     return s->head_width > 0 ? s->head_width : s->n_embed / s->n_heads;
@@ -97,23 +107,27 @@ struct part {
     const char *name;
     uint32_t columns, rows, experts;
 };
-enum { PARTS_MOST = 12 };
+enum { PARTS_MOST = 14 };
 
 static uint32_t block_parts(const struct model_sample *s, struct part out[PARTS_MOST])
 {
     const uint32_t d = s->n_embed, head = head_width(s), q = head * s->n_heads, kv = head * s->n_kv_heads;
     const uint32_t n = s->n_experts, ffn = s->n_ffn;
     const struct part attention[] = {{"attn_norm", d, 1, 0}, {"attn_q", d, q, 0}, {"attn_k", d, kv, 0},
-        {"attn_v", d, kv, 0}, {"attn_output", q, d, 0}, {"ffn_norm", d, 1, 0}};
+        {"attn_v", d, kv, 0}, {"attn_output", q, d, 0}};
+    const struct part norm[] = {{is_glm(s) ? "post_attention_norm" : "ffn_norm", d, 1, 0}};
     const struct part norms[] = {{"attn_q_norm", head, 1, 0}, {"attn_k_norm", head, 1, 0}};
     const struct part dense[] = {{"ffn_gate", d, ffn, 0}, {"ffn_up", d, ffn, 0}, {"ffn_down", ffn, d, 0}};
+    const struct part fused[] = {{"ffn_up", d, 2 * ffn, 0}, {"ffn_down", ffn, d, 0}, {"ffn_norm", d, 1, 0},
+        {"post_ffw_norm", d, 1, 0}};
     const struct part experts[] = {{"ffn_gate_inp", d, n, 0}, {"ffn_gate_exps", d, ffn, n},
         {"ffn_up_exps", d, ffn, n}, {"ffn_down_exps", ffn, d, n}};
     const struct {
         const struct part *parts;
         size_t bytes;
-    } groups[] = {{attention, sizeof attention}, {norms, is_qwen3(s) ? sizeof norms : 0},
-        {n > 0 ? experts : dense, n > 0 ? sizeof experts : sizeof dense}};
+    } groups[] = {{attention, sizeof attention}, {norm, sizeof norm}, {norms, is_qwen3(s) ? sizeof norms : 0},
+        {experts, n > 0 ? sizeof experts : 0}, {dense, n == 0 && !is_glm(s) ? sizeof dense : 0},
+        {fused, n == 0 && is_glm(s) ? sizeof fused : 0}};
     uint32_t count = 0;
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
         memcpy(out + count, groups[i].parts, groups[i].bytes);
@@ -132,6 +146,7 @@ static void set_block(struct sample_tensor *t, const struct model_sample *s, uin
     set(t, s, name, p->columns, p->rows, p->experts > 0 ? p->experts : 1);
     if (strcmp(p->name, "ffn_gate_inp") == 0) /* files keep what chooses as it is */
         t->type = TENSOR_F32;
+    t->zero = s->chain && (strcmp(p->name, "attn_output") == 0 || strncmp(p->name, "ffn_down", 8) == 0);
 }
 
 static uint32_t count_block(const struct model_sample *s)
@@ -140,22 +155,38 @@ static uint32_t count_block(const struct model_sample *s)
     return block_parts(s, parts);
 }
 
+static uint32_t count_blocks(const struct model_sample *s)
+{
+    return count_block(s) * (s->n_layers + s->nextn);
+}
+
 static uint32_t count_tensors(const struct model_sample *s)
 {
-    return count_block(s) * s->n_layers + (s->tied ? 2 : 3);
+    return count_blocks(s) + (s->tied ? 2 : 3) + (s->nextn ? 3 : 0);
 }
 
 static void tensor_at(const struct model_sample *s, uint32_t index, struct sample_tensor *t)
 {
-    const uint32_t block = count_block(s), blocks = block * s->n_layers;
-    if (index < blocks)
+    const uint32_t d = s->n_embed, block = count_block(s), blocks = count_blocks(s);
+    const struct {
+        const char *name;
+        uint32_t columns, rows;
+    } ends[] = {{"token_embd", d, s->n_vocab}, {"output_norm", d, 1}, {"output", d, s->n_vocab},
+        {"nextn.eh_proj", 2 * d, d}, {"nextn.enorm", d, 1}, {"nextn.hnorm", d, 1}};
+    char name[64];
+    *t = (struct sample_tensor){.norm = false};
+    if (index < blocks) {
         set_block(t, s, index / block, index % block);
-    else if (index == blocks)
-        set(t, s, "token_embd.weight", s->n_embed, s->n_vocab, 1);
-    else if (index == blocks + 1)
-        set(t, s, "output_norm.weight", s->n_embed, 1, 1);
+        return;
+    }
+    index -= blocks;
+    index += index > 1 && s->tied;
+    if (index < 3)
+        snprintf(name, sizeof name, "%s.weight", ends[index].name);
     else
-        set(t, s, "output.weight", s->n_embed, s->n_vocab, 1);
+        snprintf(name, sizeof name, "blk.%u.%s.weight", s->n_layers, ends[index].name);
+    set(t, s, name, ends[index].columns, ends[index].rows, 1);
+    t->unit = s->chain && index == 3;
 }
 
 /* Weights of variance 1 / fan-in keep activations near one through any depth. */
@@ -164,9 +195,22 @@ static int fill_pool(struct sample_writer *w, const struct sample_tensor *t, int
     float scale = sqrtf(3 / (float)t->columns);
     for (int64_t i = 0; i < count; i++) {
         float uniform = (float)(rand_pcg_u32(&w->random) >> 8) * 0x1p-23f - 1;
-        w->values[i] = t->norm ? 1 : uniform * scale;
+        w->values[i] = t->norm ? 1 : t->zero ? 0 : uniform * scale;
     }
     return tensor_quantize(t->type, w->values, w->encoded, count, err);
+}
+
+static int write_unit(struct sample_writer *w, const struct sample_tensor *t, struct error *err)
+{
+    int rc = 0;
+    memset(w->values, 0, (size_t)t->columns * sizeof *w->values);
+    for (int64_t i = 0; i < t->rows && rc == 0; i++) {
+        w->values[i] = 1;
+        rc = tensor_quantize(t->type, w->values, w->encoded, t->columns, err);
+        rc = rc ? rc : write_all(w->fd, w->encoded, tensor_row_bytes(t->type, t->columns), err);
+        w->values[i] = 0;
+    }
+    return rc;
 }
 
 static int write_tensor(
@@ -178,9 +222,9 @@ static int write_tensor(
     uint64_t pool = POOL_VALUES / info->block_values;
     if (pool > blocks)
         pool = blocks;
-    int rc = fill_pool(w, t, (int64_t)(pool * info->block_values), err);
+    int rc = t->unit ? write_unit(w, t, err) : fill_pool(w, t, (int64_t)(pool * info->block_values), err);
     /* The first piece is the whole stretch, the others begin anywhere in its first half. */
-    for (uint64_t done = 0, n; done < blocks && rc == 0; done += n) {
+    for (uint64_t done = t->unit ? blocks : 0, n; done < blocks && rc == 0; done += n) {
         uint64_t start = done ? rand_pcg_u32(&w->random) % (pool / 2 + 1) : 0;
         n = pool - start < blocks - done ? pool - start : blocks - done;
         rc = write_all(w->fd, w->encoded + start * info->block_bytes, n * info->block_bytes, err);
@@ -201,10 +245,12 @@ static int check(const struct model_sample *s, struct error *err)
         head_width(s) % 2 != 0)
         return error_set(err, ERROR_INVALID,
             "the width must be a multiple of the heads (even size each), and the heads of the kv heads");
-    if (strcmp(s->architecture, "llama") != 0 && !is_qwen3(s))
-        return error_set(err, ERROR_INVALID, "the architecture is llama or qwen3moe");
+    if (strcmp(s->architecture, "llama") != 0 && strcmp(s->architecture, "glm4") != 0 && !is_mixture(s))
+        return error_set(err, ERROR_INVALID, "the architecture is llama, qwen3moe, glm4 or glm4moe");
+    if (s->nextn && !is_glm(s))
+        return error_set(err, ERROR_INVALID, "a layer that drafts is for glm4 and glm4moe");
     if (s->n_experts > 1024 || (s->n_experts > 0 && (s->n_used < 1 || s->n_used > s->n_experts)) ||
-        (is_qwen3(s) && s->n_experts == 0))
+        (s->n_experts == 0 ? is_mixture(s) : strcmp(s->architecture, "glm4") == 0))
         return error_set(err, ERROR_INVALID, "a mixture has 1 to 1024 experts, and uses 1 to all of them");
     if (!tensor_type_info(s->type))
         return error_set(err, ERROR_INVALID, "unknown tensor type %d", (int)s->type);
@@ -230,7 +276,9 @@ static int build_header(const struct model_sample *s, struct gguf_writer *g, str
     const uint32_t width = head_width(s);
     gguf_write_str(g, "general.architecture", str_from(s->architecture));
     gguf_write_str(g, "general.name", STR("random sample"));
-    write_number(g, s, "block_count", s->n_layers);
+    write_number(g, s, "block_count", s->n_layers + s->nextn);
+    if (s->nextn)
+        write_number(g, s, "nextn_predict_layers", 1);
     write_number(g, s, "context_length", s->n_context);
     write_number(g, s, "embedding_length", s->n_embed);
     write_number(g, s, "feed_forward_length", s->n_ffn);

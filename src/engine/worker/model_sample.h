@@ -1,5 +1,6 @@
-/* Models of llama's shape, or of Mixtral's and Qwen3's mixtures, with random weights and a small working tokenizer: for
- * tests and benchmarks, which need a shape and a file, not a clever answer. The same seed gives the same file. */
+/* Models of llama's shape, GLM's, or of Mixtral's, Qwen3's and GLM's mixtures, with random weights and a
+ * small working tokenizer: for tests and benchmarks, which need a shape and a file, not a clever answer. The
+ * same seed gives the same file. */
 #ifndef WEIR_ENGINE_WORKER_MODEL_SAMPLE_H
 #define WEIR_ENGINE_WORKER_MODEL_SAMPLE_H
 
@@ -9,13 +10,16 @@
 struct gguf_writer;
 
 struct model_sample {
-    const char *architecture; /* "llama", with experts as Mixtral has them, or "qwen3moe" */
+    const char *architecture; /* "llama", with experts as Mixtral has them, "qwen3moe", "glm4" or "glm4moe" */
     uint32_t n_layers, n_embed, n_heads, n_kv_heads, n_ffn, n_vocab, n_context;
     uint32_t head_width;        /* 0: the heads share n_embed */
     uint32_t n_experts, n_used; /* 0: none; n_ffn is then each expert's */
-    enum tensor_type type;     /* of the matrices; a row that is not whole blocks falls back to Q8_0 or F16 */
-    bool fim;                  /* the vocabulary has marks for filling in the middle */
-    bool tied;                 /* no output.weight: the embedding is used */
+    enum tensor_type type; /* of the matrices; a row that is not whole blocks falls back to Q8_0 or F16 */
+    bool fim;              /* the vocabulary has marks for filling in the middle */
+    bool tied;             /* no output.weight: the embedding is used */
+    bool nextn;            /* of the glm4s: one more layer, which drafts */
+    bool chain; /* layers add nothing: a token alone says what is likely to follow, and one that drafts knows
+                   it */
     const char *tokenizer;     /* "llama" or "gpt2" */
     const char *pre;           /* for gpt2: tokenizer.ggml.pre */
     const char *chat_template; /* NULL: none */

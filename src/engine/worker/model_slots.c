@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "engine/worker/model_arch.h"
-#include "engine/worker/model_state.h"
+#include "engine/worker/model_foretell.h"
 
 int32_t model_state_length(const struct model_state *s, int32_t slot)
 {
@@ -27,6 +27,7 @@ int32_t model_state_truncate(struct model_state *s, int32_t slot, int32_t length
 {
     if (slot < 0 || slot >= s->n_slots)
         return 0;
+    foretell_truncate(s->foretell, slot, length);
     s->lengths[slot] = model_state_reach(s, slot, length);
     for (int32_t i = 0; i < s->model->n_states; i++)
         state_kinds[s->model->states[i].kind]->truncate(s->layers[i], slot, s->lengths[slot]);
@@ -76,6 +77,7 @@ int32_t model_state_fork(struct model_state *s, int32_t from, int32_t to, int32_
         memcpy(model_slot_scales(s, to), model_slot_scales(s, from), scales_bytes(s));
     if (s->pages)
         pages_fork(s->pages, from, to, s->lengths[to]);
+    foretell_fork(s->foretell, from, to, s->lengths[to]);
     for (int32_t i = 0; i < s->model->n_states; i++) {
         const struct state_ops *ops = state_kinds[s->model->states[i].kind];
         if (s->lengths[to] > 0)
@@ -93,9 +95,14 @@ static void page_copy(void *ctx, int32_t from, int32_t to)
         state_kinds[s->model->states[i].kind]->copy(s->layers[i], from, to);
 }
 
+/* What was foretold in this step may have pages behind those of the slot's length. */
 int model_slot_reserve(struct model_state *s, int32_t slot, int32_t length, struct error *err)
 {
-    return s->pages ? pages_reserve(s->pages, slot, s->lengths[slot], length, page_copy, s, err) : 0;
+    if (!s->pages)
+        return 0;
+    const int32_t held = s->pages->held[slot];
+    const int32_t from = held > pages_for(s->lengths[slot]) ? held * PAGE_POSITIONS : s->lengths[slot];
+    return from < length ? pages_reserve(s->pages, slot, from, length, page_copy, s, err) : 0;
 }
 
 bool model_state_shares(const struct model_state *s)

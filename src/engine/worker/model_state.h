@@ -8,6 +8,7 @@
 #include "engine/worker/program.h"
 
 struct model_spill;
+struct foretell;
 
 struct model_state {
     const struct model *model;
@@ -19,6 +20,7 @@ struct model_state {
     struct pages *pages;       /* of the layers that keep all positions; NULL: there are none */
     bool shares;               /* all are such layers */
     struct model_spill *spill; /* what goes to disk; NULL: nothing */
+    struct foretell *foretell; /* of a model that foretells; NULL: it does not */
     struct program program;
     int32_t *positions, *outputs; /* of the tokens of one program, step_max of them */
 };
@@ -30,6 +32,10 @@ static inline float *model_slot_scales(const struct model_state *s, int32_t slot
 
 /* The slot is about to be written up to `length` positions. ERROR_BUSY: there are not enough pages. */
 int model_slot_reserve(struct model_state *s, int32_t slot, int32_t length, struct error *err) MUST_USE;
+
+/* The program is one of this batch, with the scales of its slots; and, once it is written, it runs. */
+void model_program_begin(struct model_state *s, const struct program_batch *batch);
+int model_program_run(struct model_state *s, struct error *err) MUST_USE;
 
 /* Of the architecture, its shape and what each layer keeps. */
 uint64_t model_state_identity(const struct model *m);

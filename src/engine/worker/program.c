@@ -103,6 +103,15 @@ static const struct lora_delta *delta_used(const struct program *p, const struct
     return d;
 }
 
+/* A value that no operation makes. */
+struct value op_input(struct program *p, const float *host, int32_t width)
+{
+    struct value v = value_new(p, p->batch.n_tokens, width);
+    if (!p->failed)
+        p->values[v.id].host = (float *)(uintptr_t)host; /* which is only read */
+    return v;
+}
+
 static struct value embed_plain(struct program *p, const struct weight *table)
 {
     struct value out = value_new(p, p->batch.n_tokens, table->n_in);

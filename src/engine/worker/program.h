@@ -198,10 +198,17 @@ struct program_watch {
     void *ctx;
 };
 
+/* Where a layer that drafts (model_nextn.h) finds and leaves rows of n_embed floats, one for each token. */
+struct program_hidden {
+    const float *before; /* of the token before each */
+    float *rows;         /* of each token */
+};
+
 struct program {
     struct program_batch batch;
     struct program_adapters adapters;  /* stays as it is set */
     const struct program_watch *watch; /* likewise; NULL: nobody */
+    struct program_hidden hidden;      /* likewise */
     struct op *ops;
     size_t n_ops, max_ops;
     struct value_info *values;
@@ -216,6 +223,8 @@ void program_free(struct program *p);
 int program_plan(struct program *p, size_t *floats, struct error *err) MUST_USE;
 const struct value_info *program_value(const struct program *p, struct value v);
 
+/* What is there already: rows at `host`, one for each token. */
+struct value op_input(struct program *p, const float *host, int32_t width);
 /* Here and in op_matmul and op_matmul_experts, adapters add to what the weight gives. */
 struct value op_embed(struct program *p, const struct weight *table);
 /* The table has a row for every position that the state can hold. */

@@ -74,6 +74,7 @@ void scheduler_cancel(struct scheduler *s, struct sequence *sequence);
  * expected. `ended` may still ask. */
 struct draft_counts {
     int64_t drafted, accepted, expected;
+    int64_t by_model; /* of the drafted: not from earlier text */
 };
 struct draft_counts scheduler_drafts(const struct sequence *sequence);
 

@@ -50,6 +50,7 @@ static void drafts_add(struct scheduler *s, int32_t index)
     }
     s->n_drafts += d->taken;
     s->slots[index].sequence->counts.drafted += d->taken;
+    s->slots[index].sequence->counts.by_model += d->by_model ? d->taken : 0;
 }
 
 /* The slot's part of its key's share. */

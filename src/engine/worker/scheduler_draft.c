@@ -116,7 +116,7 @@ void drafts_choose(struct scheduler *s, int32_t room, int32_t pages)
         streams++;
         slot_draft(s, i);
     }
-    model_draft(s, cost / streams, cost_of(s, s->n_streams + 1) - cost);
+    model_draft(s, cost / streams, cost_of(s, s->n_streams + 1) - cost, pages);
     drawn = streams;
     best = drawn / cost * GAIN_LEAST;
     for (int32_t n = 0; n < most; n++) {

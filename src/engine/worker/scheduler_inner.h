@@ -5,7 +5,7 @@
  *   scheduler_batch.c  what a step computes
  *   scheduler_pace.c   how much of prompts it computes
  *   scheduler_draft.c  tokens that are likely to follow, and what became of them
- *   scheduler_model.c  those that a smaller model drafts */
+ *   scheduler_model.c  those that a smaller model drafts, or a layer of the model's own */
 #ifndef WEIR_ENGINE_WORKER_SCHEDULER_INNER_H
 #define WEIR_ENGINE_WORKER_SCHEDULER_INNER_H
 
@@ -25,7 +25,7 @@ struct draft {
     int32_t n, taken; /* that there are; that run in this step */
     int32_t tokens[DRAFT_MOST];
     float odds[DRAFT_MOST];
-    bool by_model; /* of the smaller model: */
+    bool by_model; /* not from earlier text: */
     int8_t ranks[DRAFT_MOST];
 };
 
@@ -120,8 +120,9 @@ void draft_push(struct scheduler *s, struct sequence *q, int32_t token);
 /* It has drawn its last one, which is not among its tokens: for the counts. */
 void draft_end(struct scheduler *s, struct sequence *q, int32_t token);
 /* What the smaller model would say is added where nothing likely is drafted yet: as far as it saves more than
- * it costs, when a token takes token_ns without drafts and another one in the step verify_ns. */
-void model_draft(struct scheduler *s, double token_ns, double verify_ns);
+ * it costs, when a token takes token_ns without drafts and another one in the step verify_ns. There are so
+ * many pages beside those for the newest tokens. */
+void model_draft(struct scheduler *s, double token_ns, double verify_ns, int32_t pages);
 void model_draft_learn(
     struct sequence *q, const struct draft *d, int32_t i, int32_t token); /* drawn in place of the i-th */
 void model_draft_begin(struct scheduler *s, int32_t index);

@@ -1,9 +1,10 @@
-/* Drafts by a smaller model of the same vocabulary, for sequences whose next tokens stood nowhere before. It
- * reads what a sequence holds, in a slot of its own with the same number, and goes on with its own likeliest
- * tokens.
+/* Drafts by a smaller model of the same vocabulary, or else by a layer of the model's own that foretells, for
+ * sequences whose next tokens stood nowhere before. A smaller model reads what a sequence holds, in a slot of
+ * its own with the same number, and goes on with its own likeliest tokens; the layer has read with the model.
  *
  *   sequence     t0 t1 ... tn         its state has read all but the newest
  *   the model    t0 t1 ... tn | a b   reads what it has not yet, then what it drafts, a token a step
+ *   the layer              tn | a b   likewise
  *
  * How often it is right is counted by how far ahead of the second its likeliest token was. It drafts for as
  * long as the tokens that it is likely to save take longer than it does; what it would have said of tokens
@@ -68,10 +69,16 @@ static void token_add(struct scheduler *s, int32_t *n, int32_t slot, int32_t tok
     s->wants[(*n)++] = wants;
 }
 
+/* Numbers in a row of logits. */
+static int32_t draft_row(const struct scheduler *s)
+{
+    return s->o.draft ? s->o.draft_vocab : s->o.n_vocab;
+}
+
 /* The likeliest token of a row, and how far it is ahead; -1: there are no numbers in it. */
 static int32_t likeliest(const struct scheduler *s, const float *row, float *lead)
 {
-    const int32_t n = s->o.draft_vocab < s->o.n_vocab ? s->o.draft_vocab : s->o.n_vocab;
+    const int32_t n = draft_row(s) < s->o.n_vocab ? draft_row(s) : s->o.n_vocab;
     int32_t best = -1;
     float most = -INFINITY, second = -INFINITY;
     for (int32_t i = 0; i < n; i++)
@@ -96,19 +103,33 @@ static void rest_add(struct scheduler *s, int32_t index, int32_t most, int32_t *
         token_add(s, n, index, t->ids[i], i + 1 == count);
 }
 
+/* Runs what the k-th drafts of the slots follow on from; *n: tokens. */
+static int step_run(
+    struct scheduler *s, const int32_t *slots, int32_t n_slots, int32_t k, int32_t *n, struct error *err)
+{
+    const int32_t most = s->o.n_batch / MODEL_SLOTS < CATCH_UP ? s->o.n_batch / MODEL_SLOTS : CATCH_UP;
+    int32_t positions[MODEL_SLOTS];
+    *n = 0;
+    for (int32_t i = 0; i < n_slots; i++) {
+        const struct slot *slot = &s->slots[slots[i]];
+        const struct token_list *t = &slot->sequence->tokens;
+        positions[i] = (int32_t)t->count - 1 + k;
+        if (s->o.draft && k == 0)
+            rest_add(s, slots[i], most > 1 ? most : 1, n);
+        else
+            token_add(s, n, slots[i], k == 0 ? t->ids[t->count - 1] : slot->draft.tokens[k - 1], true);
+    }
+    const struct model_batch batch = {*n, s->tokens, s->token_slots, s->wants};
+    return s->o.draft ? model_decode(s->o.draft, &batch, s->logits, err)
+                      : model_foretell(s->state, &batch, positions, s->logits, err);
+}
+
 /* The k-th draft of each slot; those that have none yet, for there is more to read, leave the list. */
 static int step(struct scheduler *s, int32_t *slots, int32_t *n_slots, int32_t k, struct error *err)
 {
-    const int32_t most = s->o.n_batch / MODEL_SLOTS < CATCH_UP ? s->o.n_batch / MODEL_SLOTS : CATCH_UP;
-    int32_t n = 0, kept = 0, rows = 0;
-    for (int32_t i = 0; i < *n_slots; i++)
-        if (k == 0)
-            rest_add(s, slots[i], most > 1 ? most : 1, &n);
-        else
-            token_add(s, &n, slots[i], s->slots[slots[i]].draft.tokens[k - 1], true);
+    int32_t n, kept = 0, rows = 0;
     const int64_t begun_ns = s->o.now_ns();
-    int rc = model_decode(
-        s->o.draft, &(struct model_batch){n, s->tokens, s->token_slots, s->wants}, s->logits, err);
+    int rc = step_run(s, slots, *n_slots, k, &n, err);
     const double took = (double)(s->o.now_ns() - begun_ns);
     if (rc == 0 && n <= 2 * *n_slots)
         s->draft_ns = s->draft_ns > 0 ? s->draft_ns + (took - s->draft_ns) / 4 : took;
@@ -118,7 +139,7 @@ static int step(struct scheduler *s, int32_t *slots, int32_t *n_slots, int32_t k
         float lead;
         if (!s->wants[i])
             continue;
-        const int32_t token = likeliest(s, s->logits + (size_t)rows++ * (size_t)s->o.draft_vocab, &lead);
+        const int32_t token = likeliest(s, s->logits + (size_t)rows++ * (size_t)draft_row(s), &lead);
         if (token < 0)
             continue;
         d->tokens[k] = token;
@@ -148,29 +169,49 @@ static bool is_worth_it(
     return odds * (double)rate_mean(q) * token_ns > s->draft_ns / n_slots + verify_ns;
 }
 
-void model_draft(struct scheduler *s, double token_ns, double verify_ns)
+/* Are there pages for the slot's k-th draft, where the model's own layer makes it? */
+static bool pages_allow(const struct scheduler *s, int32_t index, int32_t k, int32_t *pages)
+{
+    const int32_t own = slot_pending(s, index);
+    if (s->o.draft || k == 0)
+        return true;
+    *pages -= model_state_pages_needed(s->state, index, own + k) -
+              model_state_pages_needed(s->state, index, own + k - 1);
+    return *pages >= 0;
+}
+
+static void slots_draft(
+    struct scheduler *s, int32_t *slots, int32_t n, double token_ns, double verify_ns, int32_t pages)
+{
+    struct error err = {0};
+    for (int32_t k = 0; k < DRAFT_MOST && n > 0; k++) {
+        int32_t worth = 0;
+        for (int32_t i = 0; i < n; i++)
+            if (is_worth_it(s, slots[i], k, n, token_ns, verify_ns) && pages_allow(s, slots[i], k, &pages))
+                slots[worth++] = slots[i];
+        n = worth;
+        if (n == 0 || step(s, slots, &n, k, &err) == 0)
+            continue;
+        log_warn("scheduler", "the model that drafts rests: %s", err.message);
+        s->draft_rests = s->n_steps + REST;
+        return;
+    }
+}
+
+void model_draft(struct scheduler *s, double token_ns, double verify_ns, int32_t pages)
 {
     int32_t slots[MODEL_SLOTS], n = 0;
-    struct error err = {0};
-    if (!s->o.draft || s->n_steps < s->draft_rests)
+    if ((!s->o.draft && !model_state_foretells(s->state)) || s->n_steps < s->draft_rests)
         return;
     for (int32_t i = 0; i < s->o.n_slots && n < MODEL_SLOTS; i++) {
         const struct draft *d = &s->slots[i].draft;
         if (slot_generates(s, i) && (d->n == 0 || d->odds[0] < LOOKUP_ENOUGH))
             slots[n++] = i;
     }
-    for (int32_t k = 0; k < DRAFT_MOST && n > 0; k++) {
-        int32_t worth = 0;
-        for (int32_t i = 0; i < n; i++)
-            if (is_worth_it(s, slots[i], k, n, token_ns, verify_ns))
-                slots[worth++] = slots[i];
-        n = worth;
-        if (n == 0 || step(s, slots, &n, k, &err) == 0)
-            continue;
-        log_warn("scheduler", "the draft model rests: %s", err.message);
-        s->draft_rests = s->n_steps + REST;
-        return;
-    }
+    slots_draft(s, slots, n, token_ns, verify_ns, pages);
+    for (int32_t i = 0; i < s->o.n_slots && !s->o.draft; i++)
+        if (slot_generates(s, i))
+            model_foretell_end(s->state, i, (int32_t)s->slots[i].sequence->tokens.count - 1);
 }
 
 /* ---- Its slots ---- */

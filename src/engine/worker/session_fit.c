@@ -1,12 +1,14 @@
 /* Whether a file runs here.
  *
  *   "fit": {"runs": bool,
- *           "checks": {"architecture" "tokenizer" "template" "types" "model": {"ok", "value"?, "missing"?}},
- *           "memory": {"available","weights","compute","contexts":[{"context","state","total","slots"}]},
- *           "speed": {"read_bytes_per_second","products_per_second","bytes_per_token","products_per_token",
+ *           "checks": {"architecture" "tokenizer" "template" "types" "model" "draft"?: {"ok", "value"?,
+ * "missing"?}}, "drafts": "model", or "mtp" where a layer of its own does; missing: nothing, "memory":
+ * {"available","weights","compute","contexts":[{"context","state","total","slots"}]}, "speed":
+ * {"read_bytes_per_second","products_per_second","bytes_per_token","products_per_token",
  *                     "decode_tps","prefill_tps","threads","isa","basis"}}
  *
- * `slots`: sequences of that context that fit at once. `model`: the file's figures and tensors as a whole.
+ * `slots`: sequences of that context that fit at once, the draft model's beside them. `model`: the file's
+ * figures and tensors as a whole.
  * Memory and speed only for a file that runs. */
 #include <stdio.h>
 #include <string.h>
@@ -60,15 +62,33 @@ static struct str text_of(const struct gguf *g, const char *key)
     return gguf_get_str(g, key, STR_NONE, &text, &err) ? STR_NONE : text;
 }
 
-/* Loads the model, which maps it and reads none of its weights; true: every check is passed. */
-static bool checks_write(struct session *s, struct json_writer *w, struct backend *b, struct model **model)
+/* The model, and the one that drafts for it; NULL: it cannot be loaded, or there is none. */
+struct models {
+    struct model *own, *draft;
+};
+
+static bool draft_write(struct session *s, struct json_writer *w, struct backend *b, struct model **draft)
 {
+    struct error err = {0};
+    if (!s->draft_gguf)
+        return true;
+    int rc = model_load(s->draft_gguf, b, draft, &err);
+    if (rc == 0 && model_info(*draft)->encoder)
+        rc = error_set(&err, ERROR_INVALID, "a draft model must write text");
+    check_write(w, "draft", text_of(s->draft_gguf, "general.architecture"), rc ? err.message : NULL);
+    return rc == 0;
+}
+
+/* Loads the models, which maps them and reads none of their weights; true: every check is passed. */
+static bool checks_write(struct session *s, struct json_writer *w, struct backend *b, struct models *models)
+{
+    const struct model_options options = {.foretells = !s->draft_gguf};
     struct error err = {0};
     const struct gguf *g = s->gguf;
     int rc = str_is(text_of(g, "general.type"), "adapter")
                  ? error_set(&err, ERROR_UNSUPPORTED,
                        "the file is a LoRA adapter: run its model with --lora and this file")
-                 : model_load(g, b, model, &err);
+                 : model_load_with(g, &options, b, &models->own, &err);
     const bool known = model_architecture_runs(text_of(g, "general.architecture"));
     json_key(w, "checks");
     json_object_begin(w);
@@ -85,8 +105,9 @@ static bool checks_write(struct session *s, struct json_writer *w, struct backen
         template);
     bool types = types_write(w, g);
     check_write(w, "model", STR_NONE, known && rc && types ? err.message : NULL);
+    const bool drafts = draft_write(s, w, b, &models->draft);
     json_object_end(w);
-    return rc == 0 && s->tokenizer && types;
+    return rc == 0 && s->tokenizer && types && drafts;
 }
 
 static void context_write(const struct session *s, struct json_writer *w, const struct fit *f)
@@ -107,11 +128,25 @@ static void context_write(const struct session *s, struct json_writer *w, const 
     json_object_end(w);
 }
 
-static void memory_write(const struct session *s, struct json_writer *w, const struct model *m)
+/* Of one slot, of both models. */
+static struct fit fit_both(const struct models *m, int32_t n_context)
 {
-    const int32_t full = model_info(m)->n_context_train;
+    struct fit f = fit_of(m->own, 1, n_context, FIT_BATCH);
+    if (!m->draft)
+        return f;
+    const struct fit draft = fit_of(m->draft, 1, n_context, FIT_BATCH);
+    f.weights += draft.weights;
+    f.compute += draft.compute;
+    if (__builtin_add_overflow(f.state, draft.state, &f.state))
+        f.state = UINT64_MAX;
+    return f;
+}
+
+static void memory_write(const struct session *s, struct json_writer *w, const struct models *m)
+{
+    const int32_t full = model_info(m->own)->n_context_train;
     const int32_t contexts[] = {2048, 8192, 32768, full};
-    const struct fit least = fit_of(m, 1, full < 2048 ? full : 2048, FIT_BATCH);
+    const struct fit least = fit_both(m, full < 2048 ? full : 2048);
     json_key(w, "memory");
     json_object_begin(w);
     json_key(w, "available");
@@ -123,7 +158,7 @@ static void memory_write(const struct session *s, struct json_writer *w, const s
     json_key(w, "contexts");
     json_array_begin(w);
     for (size_t i = 0; i < sizeof contexts / sizeof *contexts; i++) {
-        const struct fit f = fit_of(m, 1, contexts[i], FIT_BATCH);
+        const struct fit f = fit_both(m, contexts[i]);
         if ((contexts[i] < full || i == 3) && fit_total(&f) <= INT64_MAX)
             context_write(s, w, &f);
     }
@@ -165,7 +200,7 @@ static void speed_write(struct session *s, struct json_writer *w, struct backend
 void session_fit_write(struct session *s, struct json_writer *w)
 {
     struct backend *b = NULL;
-    struct model *m = NULL;
+    struct models m = {NULL, NULL};
     struct error err;
     if (backend_cpu_create(s->setup.cores, &b, &err) != 0)
         return;
@@ -174,11 +209,16 @@ void session_fit_write(struct session *s, struct json_writer *w)
     const bool runs = checks_write(s, w, b, &m);
     json_key(w, "runs");
     json_write_bool(w, runs);
-    if (m)
-        memory_write(s, w, m);
+    if (m.draft || (m.own && model_info(m.own)->foretells)) {
+        json_key(w, "drafts");
+        json_write_text(w, m.draft ? "model" : "mtp");
+    }
+    if (m.own)
+        memory_write(s, w, &m);
     if (runs)
         speed_write(s, w, b, backend_isa(b));
     json_object_end(w);
-    model_free(m);
+    model_free(m.draft);
+    model_free(m.own);
     backend_free(b);
 }

@@ -251,8 +251,11 @@ static int model_start(struct session *s, const struct load_options *o, struct e
     s->n_threads = o->threads ? (int32_t)o->threads : s->setup.cores;
     int rc = backend_cpu_create(s->n_threads, &s->backend, err);
     if (rc == 0)
-        rc = model_load_adapted(
-            s->gguf, (const struct gguf *const *)s->adapter_files, s->n_adapters, s->backend, &s->model, err);
+        rc = model_load_with(s->gguf,
+            &(struct model_options){.adapters = (const struct gguf *const *)s->adapter_files,
+                .n_adapters = s->n_adapters,
+                .foretells = o->speculate && !s->draft_gguf},
+            s->backend, &s->model, err);
     rc = rc ? rc : session_draft_load(s, err);
     if (rc == 0) {
         sizes_choose(s, o);

@@ -125,7 +125,7 @@ static int start(struct loaded *x, int32_t index, const char **name, struct adap
         files[i] = adapters[i]->gguf;
     assert_int_equal(gguf_open_memory(x->bytes, size, &x->gguf, err), 0);
     assert_int_equal(backend_cpu_create(1, &x->backend, err), 0);
-    int rc = model_load_adapted(x->gguf, files, n, x->backend, &x->model, err);
+    int rc = model_load_with(x->gguf, &(struct model_options){files, n, false}, x->backend, &x->model, err);
     return rc ? rc : model_state_create(x->model, 3, 64, &x->state, err);
 }
 
@@ -388,7 +388,8 @@ static void vectors_agree(void **state)
     struct model *m;
     assert_true(base && adapter);
     assert_int_equal(backend_cpu_create(1, &backend, &err), 0);
-    assert_int_equal(model_load_adapted(base, adapters, 1, backend, &m, &err), 0);
+    assert_int_equal(
+        model_load_with(base, &(struct model_options){adapters, 1, false}, backend, &m, &err), 0);
     const json_t *list = json_object_get(all, "tokens"), *results = json_object_get(all, "results");
     int32_t tokens[64], n = (int32_t)json_array_size(list);
     assert_in_range(n, 1, 64);

@@ -1,7 +1,8 @@
 /* A model file against what a reference engine computed from it: STEM.gguf and STEM.json beside it, of either
  * kind:
  *
- *   {"tokens", "logits", "logits_std", "greedy", ...}   a prompt: logits, and the 16 tokens that follow
+ *   {"tokens", "logits", "logits_std", "greedy", ...}   a prompt: logits, and the 16 tokens that follow;
+ * perhaps "foretold", the rows of a layer that drafts
  *   {"cases": [{"tokens", "embedding"}, ...]}           texts: embeddings, or the scores of a head that ranks
  */
 #ifndef WEIR_TESTS_UNIT_ENGINE_MODEL_REFERENCE_H
@@ -130,6 +131,29 @@ static inline void check_cuts(struct run *r, const int32_t *prompt, int32_t n)
     free(logits);
 }
 
+/* What the layer that drafts says behind the prompt and its likeliest next token, then behind what it said.
+ */
+static inline void check_foretold(const json_t *reference, struct run *r, const float *last, int32_t n)
+{
+    const json_t *rows = json_object_get(reference, "foretold");
+    const int32_t slot = 0;
+    const uint8_t wants = 1;
+    struct error err = {0};
+    int32_t token = argmax(last, r->n_vocab);
+    float *row = malloc((size_t)r->n_vocab * sizeof *row);
+    assert_non_null(row);
+    for (size_t k = 0; k < json_array_size(rows); k++) {
+        const int32_t position = n + (int32_t)k;
+        const struct model_batch batch = {1, &token, &slot, &wants};
+        assert_int_equal(model_foretell(r->state, &batch, &position, row, &err), 0);
+        assert_true(largest_difference(json_array_get(rows, k), row, r->n_vocab) <= 1e-3);
+        token = argmax(row, r->n_vocab);
+    }
+    if (rows)
+        model_foretell_end(r->state, slot, n);
+    free(row);
+}
+
 static inline void check(const char *name, const json_t *reference, struct run *r, const char *isa)
 {
     int32_t tokens[64];
@@ -158,6 +182,7 @@ static inline void check(const char *name, const json_t *reference, struct run *
     /* The other figures come from the engine's own run, whose activations were rounded. */
     check_cuts(r, tokens, n);
     check_positions(reference, r, n, exact ? 0.3 * std : 1e-3);
+    check_foretold(reference, r, last, n);
     check_greedy(reference, r, last, exact ? 0.3 * std : 1e-3);
     free(r->logits);
 }
@@ -200,7 +225,8 @@ static inline void reference_check(const char *stem, const char *name, const cha
     struct gguf *g;
     struct run r = {0};
     struct backend *b = backend_for(isa, 2);
-    if (gguf_open(&fd, 1, &g, &err) != 0 || model_load(g, b, &r.model, &err) != 0)
+    if (gguf_open(&fd, 1, &g, &err) != 0 ||
+        model_load_with(g, &(struct model_options){.foretells = true}, b, &r.model, &err) != 0)
         fail_msg("%s: %s", name, err.message);
     const bool encoder = model_info(r.model)->encoder;
     if (model_state_create(r.model, encoder ? 1 : 3, encoder ? 64 : 256, &r.state, &err) != 0)

@@ -52,7 +52,7 @@ static int outcome(const struct buf *file, struct error *err)
         backend_free(b);
         return rc;
     }
-    rc = model_load(g, b, &m, err);
+    rc = model_load_with(g, &(struct model_options){.foretells = true}, b, &m, err);
     rc = rc ? rc : model_state_create(m, 1, 16, &s, err);
     const struct model_info none = {0}, *info = rc ? &none : model_info(m);
     float *rows = calloc(3 * (size_t)(info->n_vocab + info->n_embedding) + 1, sizeof *rows);

@@ -40,7 +40,7 @@ static int32_t answer_drafted(
     for (int32_t i = 0; i < 10; i++)
         assert_int_equal(token_list_append(&list, c.tokens[i] = numbers(5)[i], NULL), 0);
     assert_int_equal(scheduler_add(s, &list, &counting, &c, &c.sequence, NULL), 0);
-    if (!draft)
+    if (!draft && state->foretells == 0)
         expect(&c, 100, wrong);
     run(s);
     assert_true(c.n_ended == 1 && c.rc == 0 && c.n == 110);
@@ -87,6 +87,26 @@ static void a_smaller_model_drafts(void **ctx)
     assert_in_range(answer_drafted(&states[2], &slow, true, 0), 90, 100);
     assert_in_range(answer_drafted(&states[3], &back, true, 0), 8, 45);
     assert_true(quick.lengths[0] == 0 && wrong.lengths[0] == 0);
+}
+
+/* So does a layer of the model's own, which reads nothing first; a smaller model that was given is asked
+ * instead. */
+static void a_layer_of_its_own_drafts(void **ctx)
+{
+    (void)ctx;
+    struct model_state states[4] = {{.foretells = 1000, .ns_step = 100, .ns_token = 1},
+        {.foretells = 1, .ns_step = 100, .ns_token = 20},
+        {.foretells = 5, .ns_step = 100, .ns_token = 1, .keeps = 9},
+        {.foretells = 1000, .ns_step = 100, .ns_token = 1}};
+    struct model_state quick = {.ns_step = 3, .ns_token = 1};
+    assert_in_range(answer(&states[0], true, 0), 8, 30);
+    assert_in_range(counted.accepted, 70, 100);
+    assert_in_range(answer(&states[1], true, 0), 95, 100);
+    assert_in_range(counted.drafted, 0, 60);
+    assert_in_range(answer(&states[2], true, 0), 20, 75);
+    assert_true(counted.accepted > 40);
+    assert_in_range(answer_drafted(&states[3], &quick, true, 0), 8, 30);
+    assert_true(states[3].n_foretold == 0 && states[0].n_foretold > 0);
 }
 
 /* While a prompt is read a draft takes one of its tokens' place: what is sure to be drawn comes several
@@ -209,7 +229,8 @@ static void streams_are_as_without_drafts(void **ctx)
         struct model_state state = {.keeps = keeps[seed % 3],
             .n_pages = seed % 3 == 2 ? CONTEXT / PAGE + 9 : 0,
             .ns_step = 100,
-            .ns_token = 1 + (int64_t)(seed % 4) * 20};
+            .ns_token = 1 + (int64_t)(seed % 4) * 20,
+            .foretells = (int32_t)(seed % 2) * 4};
         struct scheduler *s = create_with(&state, SLOTS, true);
         struct rand_pcg r;
         int32_t added = 0, prompt[CONTEXT];
@@ -272,6 +293,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_expected_takes_few_steps),
         cmocka_unit_test(a_smaller_model_drafts),
+        cmocka_unit_test(a_layer_of_its_own_drafts),
         cmocka_unit_test(drafts_run_beside_prompts_where_they_pay),
         cmocka_unit_test(a_full_step_asks_no_smaller_model),
         cmocka_unit_test(a_row_without_numbers_is_its_own_slots),

@@ -26,6 +26,8 @@ struct model_state {
     int64_t ns_step, ns_token; /* a step takes; 0: 100 and 10 */
     int32_t wrong;             /* it says this much more than the model of the tests */
     int32_t mute;              /* in so many slots, from the first, its logits are no numbers */
+    int32_t foretells; /* of so many tokens a layer of its own foretells all but the last; 0: it has none */
+    int32_t foretold[SLOTS], reached[SLOTS], n_foretold; /* of each slot in this step, and where to; in all */
     int32_t n_decodes, n_computed, last_tokens, last_rows;
 };
 
@@ -142,7 +144,7 @@ int32_t model_state_pages_left(const struct model_state *s)
 {
     int32_t left = s->n_pages;
     for (int32_t i = 0; left > 0 && i < SLOTS; i++)
-        left -= (s->lengths[i] + PAGE - 1) / PAGE;
+        left -= ((s->reached[i] > s->lengths[i] ? s->reached[i] : s->lengths[i]) + PAGE - 1) / PAGE;
     assert_true(left >= 0);
     return left;
 }
@@ -191,6 +193,39 @@ int model_decode(struct model_state *s, const struct model_batch *b, float *logi
     s->last_tokens = b->n_tokens;
     s->last_rows = rows;
     return 0;
+}
+
+bool model_state_foretells(const struct model_state *s)
+{
+    return s->foretells > 0;
+}
+
+/* Tokens come one by one behind those of the sequence, whose newest the slot has not read. */
+int model_foretell(struct model_state *s, const struct model_batch *b, const int32_t *positions,
+    float *logits, struct error *err)
+{
+    (void)err;
+    for (int32_t i = 0; i < b->n_tokens; i++, logits += VOCAB) {
+        const int32_t slot = b->slots[i], at = positions[i];
+        assert_in_range(at - s->foretold[slot], s->lengths[slot], s->lengths[slot] + 15);
+        assert_true(at < CONTEXT);
+        s->tokens[slot][at] = b->tokens[i];
+        const int32_t right = follow(s->tokens[slot], at + 1);
+        memset(logits, 0, VOCAB * sizeof *logits);
+        logits[(right + (at % s->foretells == s->foretells - 1)) % VOCAB] = 1;
+        s->foretold[slot]++;
+        s->reached[slot] = at + 1;
+        s->n_foretold++;
+    }
+    (void)model_state_pages_left(s);
+    now += s->ns_step ? s->ns_token * b->n_tokens : 10 * b->n_tokens;
+    return 0;
+}
+
+void model_foretell_end(struct model_state *s, int32_t slot, int32_t length)
+{
+    assert_true(length >= s->lengths[slot]);
+    s->foretold[slot] = s->reached[slot] = 0;
 }
 
 /* ---- A client ---- */

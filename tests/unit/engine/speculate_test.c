@@ -105,56 +105,91 @@ static struct buf damaged(struct str text, struct rand_pcg *r, uint32_t rarely)
     return out;
 }
 
-static void answers_are_the_same(void **state)
+struct counts {
+    int64_t drafted, drawn, accepted;
+};
+
+/* The same requests to both, to the second with what the first said, somewhat damaged, as predictions. */
+static void compare(struct worker *plain, struct worker *drafting, size_t first, bool predicts,
+    struct rand_pcg *r, struct counts *sum)
 {
-    (void)state;
-    struct model_sample sample = model_sample_default();
-    const int model = worker_sample_file(&sample);
-    struct worker plain = worker_start(model), drafting = worker_start(model);
     static const struct str none[TOGETHER];
+    struct heard without[TOGETHER] = {0}, with[TOGETHER] = {0};
+    struct buf guesses[TOGETHER];
+    struct str predictions[TOGETHER];
+    hear(plain, first, none, without);
+    for (size_t i = 0; i < TOGETHER; i++) {
+        guesses[i] = damaged(buf_str(&without[i].text), r, first < REQUESTS ? 1000 : 20);
+        predictions[i] = predicts ? buf_str(&guesses[i]) : STR_NONE;
+    }
+    hear(drafting, first, predictions, with);
+    for (size_t i = 0; i < TOGETHER; i++) {
+        if (!str_eq(buf_str(&without[i].frames), buf_str(&with[i].frames)))
+            fail_msg("%s: with drafts '%.*s', without '%.*s'", requests[(first + i) % REQUESTS],
+                (int)with[i].text.len, with[i].text.data, (int)without[i].text.len, without[i].text.data);
+        assert_true(without[i].drafted == 0 && with[i].drawn <= with[i].drafted);
+        assert_true(with[i].accepted >= 0 && with[i].rejected >= 0);
+        sum->drafted += with[i].drafted;
+        sum->drawn += with[i].drawn;
+        sum->accepted += with[i].accepted;
+        buf_free(&guesses[i]);
+        buf_free(&with[i].frames);
+        buf_free(&with[i].text);
+        buf_free(&without[i].frames);
+        buf_free(&without[i].text);
+    }
+}
+
+static struct counts run(const struct model_sample *sample, bool predicts)
+{
+    const int model = worker_sample_file(sample);
+    struct worker plain = worker_start(model), drafting = worker_start(model);
+    struct counts sum = {0};
     struct rand_pcg r;
-    int64_t drafted = 0, drawn = 0, accepted = 0;
     rand_pcg_seed(&r, 2);
     json_decref(worker_load(&plain, "{\"slots\":4,\"context\":160,\"speculate\":false,\"threads\":1}"));
     json_decref(worker_load(&drafting, "{\"slots\":4,\"context\":160,\"threads\":1}"));
-    for (size_t first = 0; first < REQUESTS * ROUNDS; first += TOGETHER) {
-        struct heard without[TOGETHER] = {0}, with[TOGETHER] = {0};
-        struct buf guesses[TOGETHER];
-        struct str predictions[TOGETHER];
-        hear(&plain, first, none, without);
-        for (size_t i = 0; i < TOGETHER; i++) {
-            guesses[i] = damaged(buf_str(&without[i].text), &r, first < REQUESTS ? 1000 : 20);
-            predictions[i] = buf_str(&guesses[i]);
-        }
-        hear(&drafting, first, predictions, with);
-        for (size_t i = 0; i < TOGETHER; i++) {
-            if (!str_eq(buf_str(&without[i].frames), buf_str(&with[i].frames)))
-                fail_msg("%s: with drafts '%.*s', without '%.*s'", requests[(first + i) % REQUESTS],
-                    (int)with[i].text.len, with[i].text.data, (int)without[i].text.len, without[i].text.data);
-            assert_true(without[i].drafted == 0 && with[i].drawn <= with[i].drafted);
-            assert_true(with[i].accepted >= 0 && with[i].rejected >= 0);
-            drafted += with[i].drafted;
-            drawn += with[i].drawn;
-            accepted += with[i].accepted;
-            buf_free(&guesses[i]);
-            buf_free(&with[i].frames);
-            buf_free(&with[i].text);
-            buf_free(&without[i].frames);
-            buf_free(&without[i].text);
-        }
-    }
+    for (size_t first = 0; first < REQUESTS * ROUNDS; first += TOGETHER)
+        compare(&plain, &drafting, first, predicts, &r, &sum);
     if (getenv("WEIR_SHOW_FIGURES"))
-        print_message("drafted %lld, drawn %lld, predicted %lld\n", (long long)drafted, (long long)drawn,
-            (long long)accepted);
-    assert_true(accepted > 300);
-    assert_true(drawn > 100); /* on a machine where a step of many tokens takes longer, too */
+        print_message("drafted %lld, drawn %lld, predicted %lld\n", (long long)sum.drafted,
+            (long long)sum.drawn, (long long)sum.accepted);
     assert_int_equal(worker_stop(&plain), 0);
     assert_int_equal(worker_stop(&drafting), 0);
     close(model);
+    return sum;
+}
+
+static void answers_are_the_same(void **state)
+{
+    (void)state;
+    const struct model_sample sample = model_sample_default();
+    const struct counts sum = run(&sample, true);
+    assert_true(sum.accepted > 300);
+    assert_true(sum.drawn > 100); /* on a machine where a step of many tokens takes longer, too */
+}
+
+/* By a layer of the model's own: random ones, which are seldom right, and one that knows what is likeliest.
+ */
+static void answers_are_the_same_by_a_layer_that_drafts(void **state)
+{
+    (void)state;
+    struct model_sample sample = model_sample_default();
+    sample.architecture = "glm4";
+    sample.nextn = true;
+    assert_true(run(&sample, false).drafted > 20);
+    sample.architecture = "glm4moe";
+    sample.n_experts = 4;
+    sample.n_used = 2;
+    sample.chain = true;
+    assert_true(run(&sample, false).drawn > 100);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(answers_are_the_same)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answers_are_the_same),
+        cmocka_unit_test(answers_are_the_same_by_a_layer_that_drafts),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

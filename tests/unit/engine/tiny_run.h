@@ -35,7 +35,7 @@ static inline int load_bytes_threads(
     if (rc == 0)
         rc = backend_cpu_create(n_threads, &x->backend, err);
     if (rc == 0)
-        rc = model_load(x->gguf, x->backend, &x->model, err);
+        rc = model_load_with(x->gguf, &(struct model_options){.foretells = true}, x->backend, &x->model, err);
     return rc;
 }
 

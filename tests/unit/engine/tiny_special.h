@@ -14,8 +14,8 @@ struct special {
     bool recurrent;
 };
 
-#define SPECIAL_KEYS                                                                                         \
-    "block_count=4,context_length=2000,embedding_length=24,attention.head_count=4,"                          \
+#define SPECIAL_KEYS_OF(layers)                                                                              \
+    "block_count=" layers ",context_length=2000,embedding_length=24,attention.head_count=4,"                 \
     "attention.layer_norm_rms_epsilon=f1e-5,rope.freq_base?=f10000,"
 #define SPECIAL_HEADS                                                                                        \
     "attention.head_count_kv=2,attention.key_length?=6,attention.value_length?=6,rope.dimension_count?=6,"
@@ -46,6 +46,13 @@ struct special {
     "0123:post_attention_norm 24,02:attn_qkv 24x48,02:attn_gate 24x28,02:ssm_conv1d 4x48,02:ssm_beta 24x4,"  \
     "02:ssm_alpha 24x4,02:ssm_a. 4,02:ssm_dt.bias 4,02:ssm_norm 7,02:ssm_out 28x24,13:attn_q 24x48,"         \
     "13:attn_k 24x12,13:attn_v 24x12,13:attn_output 24x24,13:attn_q_norm 6,13:attn_k_norm 6,"
+
+#define SPECIAL_KEYS SPECIAL_KEYS_OF("4")
+/* A layer behind these four that drafts. */
+#define SPECIAL_NEXTN_KEYS SPECIAL_KEYS_OF("5") "nextn_predict_layers?=1,"
+#define SPECIAL_NEXTN                                                                                        \
+    "4:nextn.eh_proj.weight? 48x24,4:nextn.enorm.weight 24,4:nextn.hnorm.weight 24,"                         \
+    "4:nextn.shared_head_norm.weight? 24,4:attn_norm 24,4:attn_output 24x24,"
 
 static const struct special special_all[] = {
     {"qwen2moe", SPECIAL_KEYS SPECIAL_HEADS SPECIAL_EXPERTS "expert_shared_feed_forward_length?=8",
@@ -83,6 +90,35 @@ static const struct special special_all[] = {
     {"qwen35moe",
         SPECIAL_KEYS SPECIAL_HEADS SPECIAL_DELTA SPECIAL_EXPERTS "expert_shared_feed_forward_length?=8",
         SPECIAL_ENDS SPECIAL_DELTA_LAYERS SPECIAL_MIX_SHARED("0123") "0123:ffn_gate_inp_shexp? 24", true},
+    {"glm4moe",
+        SPECIAL_NEXTN_KEYS SPECIAL_HEADS SPECIAL_EXPERTS
+        "expert_shared_feed_forward_length?=8,expert_weights_norm?=b1,"
+        "feed_forward_length=20,leading_dense_block_count=1",
+        SPECIAL_ENDS SPECIAL_QKV SPECIAL_BIASES SPECIAL_FFN("0") SPECIAL_MIX_SHARED(
+            "1234") "01234:post_attention_norm 24,1234:exp_probs_b.bias? 4," SPECIAL_NEXTN
+                    "4:attn_q 24x24,4:attn_k 24x12,4:attn_v 24x12,4:attn_q.bias? 24,"
+                    "4:nextn.embed_tokens.weight? 24x41,4:nextn.shared_head_head.weight? 24x41",
+        false},
+    {"glm4", SPECIAL_NEXTN_KEYS SPECIAL_HEADS "feed_forward_length=20",
+        SPECIAL_ENDS SPECIAL_QKV SPECIAL_NEXTN
+        "4:attn_q 24x24,4:attn_k 24x12,4:attn_v 24x12,01234:post_attention_norm 24,01234:post_ffw_norm 24,"
+        "01234:ffn_norm 24,01234:ffn_up 24x40,01234:ffn_down 20x24",
+        false},
+    {"deepseek2",
+        SPECIAL_NEXTN_KEYS SPECIAL_EXPERTS SPECIAL_LATENT_KEYS
+        "expert_shared_feed_forward_length?=8,attention.key_length=10,attention.value_length=7",
+        SPECIAL_ENDS SPECIAL_LATENT SPECIAL_FFN("0") SPECIAL_MIX_SHARED(
+            "1234") "01234:attn_kv_b 11x52,4:attn_q_a 24x9,4:attn_q_a_norm 9,4:attn_q_b 9x40,"
+                    "4:attn_kv_a_mqa 24x15,4:attn_kv_a_norm 11,4:ffn_norm 24,"
+                    "4:attn_norm 24,4:attn_output 28x24,4:nextn.eh_proj.weight? 48x24,"
+                    "4:nextn.enorm.weight 24,4:nextn.hnorm.weight 24",
+        false},
+    {"qwen35",
+        SPECIAL_KEYS_OF("5") "nextn_predict_layers=1," SPECIAL_HEADS SPECIAL_DELTA "feed_forward_length=20",
+        SPECIAL_ENDS SPECIAL_DELTA_LAYERS SPECIAL_FFN("01234") SPECIAL_NEXTN
+        "4:post_attention_norm 24,4:attn_q 24x48,4:attn_k 24x12,4:attn_v 24x12,4:attn_q_norm 6,4:attn_k_norm "
+        "6",
+        true},
     {"gemma4",
         SPECIAL_KEYS SPECIAL_EXPERTS
         "attention.head_count_kv=[2;1;2;1,attention.key_length=8,attention.value_length?=8,"

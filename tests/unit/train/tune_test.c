@@ -166,7 +166,8 @@ static void engine_logits(const struct gguf *base, const struct gguf *adapter, f
     struct model_state *s;
     struct error err;
     int rc = backend_cpu_create(1, &backend, &err);
-    rc = rc ? rc : model_load_adapted(base, &adapter, adapter ? 1 : 0, backend, &model, &err);
+    const struct model_options options = {&adapter, adapter ? 1 : 0, false};
+    rc = rc ? rc : model_load_with(base, &options, backend, &model, &err);
     rc = rc ? rc : model_state_create(model, 1, 64, &s, &err);
     if (rc)
         fail_msg("%s", err.message);
