@@ -1,7 +1,7 @@
 // Job (b): a document, some fields, the values as JSON. Values are copied as they stand; what is not there is null.
 import { readFileSync } from 'node:fs';
 import { expand, half, list, sections } from './random.mjs';
-import { anyCarrier, anyMessage, arrange, asks, disturbed } from './sort.mjs';
+import { anyCarrier, anyList, anyMessage, arrange, asks, disturbed } from './sort.mjs';
 
 const read = (name, keys) => sections(readFileSync(new URL(name, import.meta.url), 'utf8'), keys);
 const fields = read('fields.txt', ['slot', 'keys', 'labels']).map((s) => {
@@ -146,7 +146,7 @@ export function extractExample(values, held, only) {
   const pairs = wanted(doc, values, held);
   if (pairs.length === 0) return extractExample(values, held, only);
   const keys = pairs.map(([k]) => k);
-  const joined = r.weigh([[6, () => keys.join(', ')], [2, () => (keys.length > 1 ? `${keys.slice(0, -1).join(', ')} and ${keys.at(-1)}` : keys[0])], [1, () => keys.map((k) => `"${k}"`).join(', ')], [1, () => `[${keys.map((k) => `"${k}"`).join(', ')}]`]])();
+  const joined = r.weigh([[6, () => keys.join(', ')], [2, () => (keys.length > 1 ? `${keys.slice(0, -1).join(', ')} and ${keys.at(-1)}` : keys[0])], [1, () => keys.map((k) => `"${k}"`).join(', ')], [1, () => `[${keys.map((k) => `"${k}"`).join(', ')}]`], ...(held ? [] : [[3, () => anyList(keys, r)]])])();
   const empty = r.chance(0.5) ? '' : null;
   const words = {
     fields: joined, field: keys[0], what: doc.what, What: capital(doc.what), m: doc.text,

@@ -75,9 +75,18 @@ const cases = [
 
 /* The forms of a list; `held` ones are only in the held-out half. */
 const forms = {
-  train: [[8, (l) => l.join(', ')], [3, (l) => `\n${l.map((x) => `- ${x}`).join('\n')}`], [1, (l) => `\n${l.join('\n')}`], [2, (l) => `\n${l.map((x, i) => `${i + 1}. ${x}`).join('\n')}`], [2, (l) => l.map((x) => `"${x}"`).join(', ')], [2, (l) => `[${l.map((x) => `"${x}"`).join(', ')}]`], [2, (l) => l.join(' / ')], [1, (l) => l.join(' | ')], [1, (l) => `[${l.join(', ')}]`], [1, (l) => l.join(',')]],
+  train: [[8, (l) => l.join(', ')], [3, (l) => `\n${l.map((x) => `- ${x}`).join('\n')}`], [1, (l) => `\n${l.join('\n')}`], [2, (l) => `\n${l.map((x, i) => `${i + 1}. ${x}`).join('\n')}`], [2, (l) => l.map((x) => `"${x}"`).join(', ')], [2, (l) => `[${l.map((x) => `"${x}"`).join(', ')}]`], [2, (l) => l.join(' / ')], [1, (l) => l.join(' | ')], [1, (l) => `[${l.join(', ')}]`], [1, (l) => l.join(',')], [9, anyList]],
   held: [[3, (l) => l.join(', ')], [2, (l) => l.join('; ')], [2, (l) => `\n${l.map((x) => `* ${x}`).join('\n')}`], [1, (l) => l.map((x) => `'${x}'`).join(', ')], [1, (l) => `(${l.join(', ')})`]],
 };
+
+/* A list as nobody foresaw it: any sign between its entries, any around them. What a list is must be seen, not remembered. */
+const joints = [', ', ' ~ ', ' // ', ' & ', ' + ', ' :: ', '\t', ' or ', ' and ', ' - ', ' > ', '  ', ' · ', ' = ', ' ,', '\n', '\n\n', ' — ', '. ', ' <> ', ' .. '];
+const signs = ['`x`', '<x>', '{x}', '#x', '~x', '«x»', '+ x', '> x', '• x', '-> x', '@x', '_x_', '**x**', '$x', '=x=', 'x)', 'x:', '/x/', '|x|', '“x”', '<<x>>', '[x]', '%x', 'x!', '(x)'];
+const around_all = ['x', 'x', 'x', 'x', '[x]', '{x}', '<x>', '"x"', '[[x]]', '«x»', ': x', '\nx\n'];
+export function anyList(entries, r) {
+  const sign = r.chance(0.6) ? r.pick(signs) : 'x', joint = r.pick(joints);
+  return r.pick(around_all).replace('x', () => entries.map((e) => sign.replace('x', () => e)).join(joint));
+}
 const orList = (l) => `${l.slice(0, -1).join(', ')} or ${l.at(-1)}`;
 
 /* How often a label counts: beside answers of a hundred tokens those of two would teach nothing. */
@@ -153,9 +162,14 @@ function byTopic(values, held, bare = false) {
   return asked(chosen.map((t, i) => `${marks[i]}${sign}${says(t)}${sign === ' (' ? ')' : ''}`), marks, { lines: true });
 }
 
-/** What a text may stand in, as nobody foresaw it: words before it, a sign between. */
+/** What a text may stand in, as nobody foresaw it: words before it, a sign between, or marks on both sides. */
+const marks = [['<<', '>>'], ['[[', ']]'], ['((', '))'], ['{', '}'], ['*', '*'], ['~~~\n', '\n~~~'], ['|', '|'], ['--\n', '\n--'], ['“', '”'], ['===\n', '\n==='], ['/* ', ' */'], ['> ', ''], ['#', '#'], ['-> ', ''], ['$', '$'], ['', ' .']];
 export function anyCarrier(values) {
   const r = values.random, before = capital(anyWords(values, r.between(1, 4)).join(' '));
+  if (r.chance(0.35)) {
+    const [open, close] = r.pick(marks);
+    return `${r.chance(0.5) ? `${before}${r.pick([' ', '\n', ': '])}` : ''}${open}{m}${close}`.replaceAll('((', '\\(\\(').replaceAll('))', '\\)\\)').replace(/\{(?!m\})/, '\\{').replaceAll('|', '\\|');
+  }
   return before + r.pick([': {m}', ':\n{m}', ' - {m}', '\n\n{m}', ': "{m}"', '.\n{m}', ' >> {m}', ' = {m}', '; {m}', '. {m}']);
 }
 
@@ -165,7 +179,7 @@ export function sortExample(values, held, only) {
   const job = (only ? only === 'named' : r.chance(0.14)) ? named(values, held) : byTopic(values, held);
   const turns = Array.from({ length: !held && r.chance(0.6) ? r.between(2, 10) : 1 }, job.draw);
   const form = job.lines || (job.end && r.chance(0.5)) ? (l) => `\n${l.map((x) => `- ${x}`).join('\n')}` : r.weigh(forms[side]);
-  const labels = form(job.labels);
+  const labels = form(job.labels, r);
   const words = {
     labels, or: orList(job.labels), kind: job.kind, kinds: plural(job.kind), Kind: capital(job.kind), Kinds: capital(plural(job.kind)),
     what: job.what, What: capital(job.what),
@@ -187,7 +201,7 @@ export function sortExample(values, held, only) {
 export function wordsExample(values) {
   const r = values.random;
   const { labels, draw } = byTopic(values, false, true);
-  const list = r.weigh(forms.train), sign = r.pick([': ', '\n', '\n\n', ' - ', ' ']), before = r.chance(0.5);
+  const form = r.weigh(forms.train), list = (l) => form(l, r), sign = r.pick([': ', '\n', '\n\n', ' - ', ' ']), before = r.chance(0.5);
   const every = r.chance(0.4), lead = r.pick(['', '', 'Labels: ', 'Choose: ', 'One of: ']);
   const messages = [], turns = Array.from({ length: r.between(4, 16) }, draw);
   if (!every) messages.push({ role: 'system', content: lead + list(labels) });
