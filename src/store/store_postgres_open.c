@@ -87,9 +87,10 @@ static const char *const migrations[] = {
     "CREATE FUNCTION row_change() RETURNS BIGINT LANGUAGE sql VOLATILE AS $$ SELECT txid_current() $$;"
     "ALTER TABLE spend ADD COLUMN changed BIGINT NOT NULL DEFAULT 0;"
     "CREATE INDEX spend_by_change ON spend(changed, id, spender);",
-    /* What gateways may spend without asking (store.h). Whoever takes more of a budget holds its row of
-     * limits; each statement of the function then sees what was taken before. A gateway that is not seen for
-     * too long is removed, and its leases with it. */
+    /* What gateways may spend without asking (store.h). Of those that hold a lease all that they spent is
+     * summed, of others only what is of a period that is limited. Whoever takes more of a budget holds its
+     * row of limits; each statement of the function then sees what was taken before. A gateway that is not
+     * seen for too long is removed, and its leases with it. */
     "SET LOCAL statement_timeout = 0;"
     "DROP INDEX spend_by_day;"
     "CREATE INDEX spend_by_key ON spend(key_id);"
@@ -125,6 +126,8 @@ static const char *const migrations[] = {
     "       SELECT spender, day, nano_usd FROM spend WHERE of_kind = 'team' AND of_name <> '*'"
     "         AND team = of_name UNION ALL"
     "       SELECT spender, day, nano_usd FROM spend WHERE of_kind = 'team' AND of_name = '*') AS counted"
+    "    WHERE l.usd_total >= 0 OR day >= least(this_week, this_month) OR spender = me OR spender IN"
+    "      (SELECT spender FROM leases WHERE kind = of_kind AND name = of_name)"
     "    GROUP BY spender),"
     "  held AS (SELECT spender, granted, greatest(0, granted - coalesce(total, 0)) AS unspent"
     "    FROM leases LEFT JOIN sums USING(spender) WHERE kind = of_kind AND name = of_name)"

@@ -250,6 +250,25 @@ static void test_a_budget_that_is_cut_is_left_at_once(void **state)
     gateway_stop(&two);
 }
 
+static void test_what_nobody_uses_is_given_back(void **state)
+{
+    struct fixture *f = *state;
+    struct gateway one = gateway_start(f);
+    struct budget_ticket t;
+    struct error err;
+    limit_money(one.store, "team", "t", "1");
+    refresh(&one);
+    assert_int_equal(pay(&one, f->loop, USD / 10, &t, &err), 0);
+    settle(&one, &t, USD / 10, USD / 20);
+    assert_in_range(leased(&one), USD / 4, USD);
+    for (int i = 0; i < 600 && leased(&one) > 0; i++)
+        usleep(100000);
+    assert_int_equal(leased(&one), 0);
+    assert_int_equal(pay(&one, f->loop, USD * 19 / 20, &t, &err), 0);
+    budget_settle(&t, USD * 19 / 20, 0);
+    gateway_stop(&one);
+}
+
 /* Who gives up before it is told keeps nothing. */
 static void test_who_waits_and_leaves_holds_nothing(void **state)
 {
@@ -283,6 +302,7 @@ int main(void)
         ON(test_what_others_hold_is_given_when_it_is_wanted),
         ON(test_a_lease_that_lapsed_is_not_spent),
         ON(test_a_budget_that_is_cut_is_left_at_once),
+        ON(test_what_nobody_uses_is_given_back),
         ON(test_who_waits_and_leaves_holds_nothing),
     };
     return server_run(tests, sizeof tests / sizeof *tests);
