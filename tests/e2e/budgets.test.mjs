@@ -579,6 +579,43 @@ test('three gateways under a storm never spend more than one budget, also when o
   }
 });
 
+test('a state that goes away: what a gateway holds is spent for some seconds, then refused, and all of it is recorded', async (t) => {
+  const postgres = Postgres.start();
+  if (!postgres) return t.skip('no PostgreSQL is installed');
+  const g = await start({ state: postgres.url, more: `journal: ${makeFolder()}/journal\n` });
+  let up = true;
+  try {
+    const key = makeKey(g, '--budget', '5');
+    await accepted(g, key);
+    await until(async () => (await ask(g, key)).status === 200);
+    await until(() => used(g, key, 'total') > 0.019);
+    let answered = 1;
+    postgres.halt();
+    up = false;
+    assert.equal((await ask(g, key)).status, 200, 'nobody need be asked');
+    let refused;
+    await until(async () => {
+      const r = await ask(g, key);
+      if (r.status === 200) answered++;
+      else refused = r;
+      return refused;
+    });
+    assert.equal(refused.status, 429);
+    assert.match(refused.body.error.message, /not known for now, because the state does not answer/);
+    assert.equal(refused.headers.get('retry-after'), '1');
+    assert.equal((await ask(g, key, 'tiny', { max_tokens: 2 })).status, 200, 'what runs here goes on');
+    postgres.go();
+    up = true;
+    await until(async () => (await ask(g, key)).status === 200, 60000);
+    const total = (answered + 2) * 0.02;
+    await until(() => Math.abs(used(g, key, 'total') - total) < 1e-9, 60000);
+  } finally {
+    if (!up) postgres.go();
+    await g.stop();
+    postgres.stop();
+  }
+});
+
 test('the official clients know a spent budget and a rate that is used up, and do not come again at once', async (t) => {
   const [openai, anthropic] = await Promise.all(['openai', '@anthropic-ai/sdk'].map((name) => import(name).then((m) => m, () => null)));
   if (!openai || !anthropic) return t.skip('the official clients are not installed');

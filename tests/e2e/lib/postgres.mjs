@@ -14,7 +14,7 @@ export class Postgres {
     p.folder = mkdtempSync(join(tmpdir(), 'weir-pg-'));
     chmodSync(p.folder, 0o777); // PostgreSQL refuses to run as root
     p.run('initdb', '-D', `${p.folder}/data`, '-U', 'weir', '--auth=trust', '--no-sync', '-E', 'UTF8', '--locale=C');
-    p.run('pg_ctl', '-D', `${p.folder}/data`, '-w', '-t', '60', '-l', `${p.folder}/log`, '-o', `-k ${p.folder} -c listen_addresses='' -c fsync=off`, 'start');
+    p.go();
     p.url = `postgresql:///postgres?host=${p.folder}&user=weir`;
     return p;
   }
@@ -24,8 +24,16 @@ export class Postgres {
     execFileSync(join(this.bin, program), args, { stdio: 'ignore', cwd: '/', ...who });
   }
 
-  stop() {
+  go() {
+    this.run('pg_ctl', '-D', `${this.folder}/data`, '-w', '-t', '60', '-l', `${this.folder}/log`, '-o', `-k ${this.folder} -c listen_addresses='' -c fsync=off`, 'start');
+  }
+
+  halt() {
     this.run('pg_ctl', '-D', `${this.folder}/data`, '-w', '-m', 'immediate', 'stop');
+  }
+
+  stop() {
+    this.halt();
     rmSync(this.folder, { recursive: true, force: true });
   }
 }
