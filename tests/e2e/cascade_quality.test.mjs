@@ -7,6 +7,7 @@ import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { at, auroc, leastCalls } from '../../bench/cascade.mjs';
 import { Cloud } from './lib/cloud.mjs';
 import { chainModel, riverWorld } from './lib/chain.mjs';
 import { Gateway, makeFolder, weir } from './lib/gateway.mjs';
@@ -130,4 +131,18 @@ test('the curve: more calls, more quality, at every threshold, streamed and whol
     if (i === 0) assert.equal(right, list.length);
     if (threshold === 1) assert.equal(calls, 0);
   }
+});
+
+test('the figures of bench/cascade.mjs, by hand', () => {
+  const rows = [[0, 0.9], [1, 0.5], [0.5, 0.5], [1, 0.1], [1, 0]].map(([score, x]) => ({ score, x }));
+  const x = (r) => r.x;
+  assert.equal(auroc(rows, x), 5.5 / 6); // of the two that are not right each is compared with three; one pair is equal
+  assert.equal(auroc(rows, (r) => -r.x), 0.5 / 6);
+  assert.equal(auroc(rows, () => 1), 0.5);
+  assert.equal(auroc(rows.slice(3), x), NaN);
+  assert.deepEqual(at(rows, x, 0.5), { calls: 0.6, quality: 1 });
+  assert.deepEqual(at(rows, x, 0.6), { calls: 0.2, quality: 0.9 });
+  assert.equal(leastCalls(rows, (r) => 1 - r.score), 0.4); // 0.9 is not enough
+  assert.equal(leastCalls(rows, (r) => -r.x), 1);
+  assert.equal(leastCalls(rows.slice(3), x), 0);
 });
