@@ -43,12 +43,22 @@ static void judge(struct work *w, struct gap_report *out)
     gap_judge(w->rows, w->n, out);
 }
 
+/* More of a signal is never less doubt: one that would be weighed so (few samples, and signals that are much
+ * alike) is left out, the worst first. */
 static void fit(const struct work *w, size_t but, const struct choice *c, struct ridge *out)
 {
     double each[DOUBT_SIGNALS];
     for (int i = 0; i < DOUBT_SIGNALS; i++)
         each[i] = (i == DOUBT_PROMPT && !c->prompt) || (i == DOUBT_AGAIN && !c->again) ? INFINITY : c->hold;
-    ridge_fit(w->points, w->n, but, each, DOUBT_SIGNALS, out);
+    for (int worst = -1;; worst = -1) {
+        ridge_fit(w->points, w->n, but, each, DOUBT_SIGNALS, out);
+        for (int i = 0; i < DOUBT_SIGNALS; i++)
+            if (out->weight[i] < (worst < 0 ? 0 : out->weight[worst]))
+                worst = i;
+        if (worst < 0)
+            return;
+        each[worst] = INFINITY;
+    }
 }
 
 /* Each point by a fit to the other folds. */

@@ -81,6 +81,25 @@ static void what_costs_is_used_where_it_is_worth_it(void **state)
     }
 }
 
+/* Fitted to few prompts of a real model, entropy had a weight below 0: where it could not say a word (5 nats)
+ * it was kept. */
+static void more_of_a_signal_is_never_less_doubt(void **state)
+{
+    (void)state;
+    uint64_t random = 3;
+    samples_make(true);
+    for (int i = 0; i < N; i++) {
+        struct doubt *d = &samples[i].doubt; /* among these prompts the wrong ones have less entropy */
+        d->entropy_sum = d->tokens * ((samples[i].weak < 0.5 ? 0 : 0.5) + random_of(&random));
+    }
+    struct router_cascade c;
+    struct calibrate_report r;
+    assert_int_equal(router_cascade_fit(samples, N, 0.95, 16, &c, &r, &err), 0);
+    for (int i = 0; i < DOUBT_SIGNALS; i++)
+        assert_true(c.weight[i] >= 0);
+    assert_true(r.features && c.weight[DOUBT_LEAST] > 0 && c.weight[DOUBT_ENTROPY] == 0);
+}
+
 static void chance_promises_nothing(void **state)
 {
     (void)state;
@@ -150,6 +169,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_are_fitted_where_they_help),
         cmocka_unit_test(what_costs_is_used_where_it_is_worth_it),
+        cmocka_unit_test(more_of_a_signal_is_never_less_doubt),
         cmocka_unit_test(chance_promises_nothing),
         cmocka_unit_test(what_cannot_be_fitted_is_refused),
         cmocka_unit_test(the_threshold_takes_as_few_as_it_needs),
