@@ -46,7 +46,8 @@ static const struct verb verbs[] = {
     {"keys", verb_keys, "create, limit, list and revoke API keys"},
     {"teams", verb_teams, "budgets and limits that a team's keys share, and the whole gateway's"},
     {"report", verb_report, "usage and cost by day, key, team or model, and what answers from inside saved"},
-    {"audit", verb_audit, "what left, to whom, under which rule"},
+    {"advise", verb_advise, "local, cloud or hybrid, and when a machine of one's own pays"},
+    {"audit", verb_audit, "what left, to whom, under which rule; and that nobody changed the record of it"},
     {"purge", verb_purge, "delete kept content now"},
 };
 

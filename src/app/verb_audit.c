@@ -1,9 +1,11 @@
-/* weir audit: what left, to whom, under which rule; and the ledger of requests. */
+/* weir audit: what left, to whom, under which rule; the ledger of requests; and whether both are as they were
+ * written. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/audit_chain.h"
 #include "app/verb_state.h"
 #include "app/verbs.h"
 #include "base/clock.h"
@@ -13,14 +15,28 @@
 static const char help[] =
     "usage: weir audit egress [--since 24h] [--json]\n"
     "       weir audit ledger [--since 24h] [--json]\n"
+    "       weir audit verify [--head CHAIN:NUMBER:HASH] [--json]\n"
+    "       weir audit export [--since 24h] [--until TIME]\n"
     "\n"
     "egress: every transfer that left this machine or process: when, to whom, under which rule, how many "
     "bytes and\n"
     "the SHA-256 of the body; never the content. ledger: every request: who, where it went, tokens, cost, "
     "outcome.\n"
+    "verify: are both as they were written? Each record is hashed when it is written, and the hashes are "
+    "chained;\n"
+    "what was changed, removed, inserted or moved since is told, by its place in the chain, with exit code "
+    "1. "
+    "It\n"
+    "ends with each chain's head: kept elsewhere (a ticket, a print-out) and given back with --head, it also "
+    "shows\n"
+    "that the end was not cut off and nothing was made anew. export: records and chain as JSONL, to be "
+    "checked\n"
+    "without Weir (README, \"The audit\").\n"
     "\n"
     "  --since AGE|TIME   only what is newer: 24h, 7d, 2026-11-20 or 2026-11-20T12:00:00Z; default all\n"
-    "  --json             JSONL instead of a table\n"
+    "  --until AGE|TIME   only what is older (export)\n"
+    "  --head HEADS       heads noted earlier, commas between (verify)\n"
+    "  --json             JSONL instead of a table; verify: an object\n"
     "  --state URL        the state, like sqlite:weir.db; default the configuration's\n"
     "  --config FILE      the configuration; default weir.yaml\n";
 
@@ -216,30 +232,67 @@ static int list_ledger(struct store *s, int64_t since_ms, bool json, struct erro
     return store_ledger_list(s, since_ms, json ? ledger_json : ledger_row, NULL, err);
 }
 
-int verb_audit(int argc, char **argv)
+enum what { EGRESS, LEDGER, VERIFY, EXPORT, WHATS };
+
+struct audit {
+    enum what what;
+    struct verb_state where;
+    const char *since, *until, *head;
+    int64_t since_ms, until_ms;
+    bool json;
+};
+
+/* EXIT_DONE where it may go on; else it was said what is wrong, or helped (-2). */
+static int options_read(int argc, char **argv, struct audit *a)
 {
-    const char *since = NULL;
-    bool json = false;
-    struct verb_state where = {NULL, NULL};
-    const struct verb_option options[] = {{"since", &since, NULL}, {"json", NULL, &json},
-        {"state", &where.url, NULL}, {"config", &where.config, NULL}};
+    static const char *const whats[WHATS] = {"egress", "ledger", "verify", "export"};
+    const struct verb_option options[] = {{"since", &a->since, NULL}, {"until", &a->until, NULL},
+        {"head", &a->head, NULL}, {"json", NULL, &a->json}, {"state", &a->where.url, NULL},
+        {"config", &a->where.config, NULL}};
     int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
     if (n < 0)
-        return n == -2 ? EXIT_DONE : EXIT_USAGE;
-    bool egress = n == 1 && strcmp(argv[1], "egress") == 0;
-    if (!egress && !(n == 1 && strcmp(argv[1], "ledger") == 0))
-        return verb_failf(EXIT_USAGE, "audit wants egress or ledger: see weir audit --help");
-    int64_t since_ms;
-    if (!verb_since(since, &since_ms))
-        return EXIT_USAGE;
+        return n == -2 ? -2 : EXIT_USAGE;
+    while (n == 1 && a->what < WHATS && strcmp(argv[1], whats[a->what]) != 0)
+        a->what++;
+    if (n != 1 || a->what == WHATS)
+        return verb_failf(EXIT_USAGE, "audit wants egress, ledger, verify or export: see weir audit --help");
+    if (a->what == VERIFY && (a->since || a->until))
+        return verb_failf(EXIT_USAGE, "audit verify looks at everything: it takes no --since and no --until");
+    if ((a->until && a->what != EXPORT) || (a->head && a->what != VERIFY))
+        return verb_failf(EXIT_USAGE, "audit %s takes no --%s", whats[a->what], a->until ? "until" : "head");
+    a->until_ms = INT64_MAX;
+    return verb_since(a->since, &a->since_ms) && verb_time("until", a->until, &a->until_ms) ? EXIT_DONE
+                                                                                            : EXIT_USAGE;
+}
+
+static int lists_print(struct store *s, const struct audit *a)
+{
+    struct error err = {.message = "the list could not be printed"};
+    int rc = a->what == EGRESS ? list_egress(s, a->since_ms, a->json, &err)
+                               : list_ledger(s, a->since_ms, a->json, &err);
+    return rc || fflush(stdout) != 0 ? verb_fail(EXIT_FAILED, &err) : EXIT_DONE;
+}
+
+int verb_audit(int argc, char **argv)
+{
+    struct audit a = {.what = EGRESS};
     struct store *s;
-    int exit_code = verb_state_open(&where, false, &s);
+    int exit_code = options_read(argc, argv, &a);
+    if (exit_code != EXIT_DONE)
+        return exit_code == -2 ? EXIT_DONE : exit_code;
+    exit_code = verb_state_open(&a.where, false, &s);
     if (exit_code)
         return exit_code;
-    struct error err = {.message = "the list could not be printed"};
-    int rc = egress ? list_egress(s, since_ms, json, &err) : list_ledger(s, since_ms, json, &err);
+    switch (a.what) {
+    case VERIFY:
+        exit_code = audit_chain_verify(s, a.head, a.json);
+        break;
+    case EXPORT:
+        exit_code = audit_chain_export(s, a.since_ms, a.until_ms);
+        break;
+    default:
+        exit_code = lists_print(s, &a);
+    }
     store_close(s);
-    if (rc || fflush(stdout) != 0)
-        return verb_fail(EXIT_FAILED, &err);
-    return EXIT_DONE;
+    return exit_code;
 }

@@ -33,20 +33,25 @@ int verb_state_open(const struct verb_state *where, bool make, struct store **ou
     return exit_code;
 }
 
-bool verb_since(const char *text, int64_t *since_ms)
+bool verb_time(const char *option, const char *text, int64_t *wall_ms)
 {
     int64_t ago_ms;
-    *since_ms = 0;
-    if (!text || clock_parse(str_from(text), since_ms))
+    if (!text || clock_parse(str_from(text), wall_ms))
         return true;
     if (clock_parse_duration(str_from(text), &ago_ms)) {
         int64_t now_ms = clock_wall_ms();
-        *since_ms = ago_ms < now_ms ? now_ms - ago_ms : 0;
+        *wall_ms = ago_ms < now_ms ? now_ms - ago_ms : 0;
         return true;
     }
-    verb_failf(EXIT_USAGE,
-        "--since wants an age like 24h or 7d, or a time like 2026-11-20T12:00:00Z, not '%s'", text);
+    verb_failf(EXIT_USAGE, "--%s wants an age like 24h or 7d, or a time like 2026-11-20T12:00:00Z, not '%s'",
+        option, text);
     return false;
+}
+
+bool verb_since(const char *text, int64_t *since_ms)
+{
+    *since_ms = 0;
+    return verb_time("since", text, since_ms);
 }
 
 void verb_print_cell(struct str text, int width)

@@ -15,9 +15,10 @@ struct verb_state {
  * is not there yet is an error and is not made. */
 int verb_state_open(const struct verb_state *where, bool make, struct store **out);
 
-/* "24h" ago or an ISO time, as milliseconds of the wall clock; NULL is 0. False after having said what is
- * wrong. */
-bool verb_since(const char *text, int64_t *since_ms);
+/* "24h" ago or an ISO time, as milliseconds of the wall clock; NULL changes nothing. False after having said
+ * what is wrong. */
+bool verb_time(const char *option, const char *text, int64_t *wall_ms);
+bool verb_since(const char *text, int64_t *since_ms); /* NULL is 0 */
 
 /* Text from outside on a terminal: control characters come out as '?'. At least `width` columns. */
 void verb_print_cell(struct str text, int width);

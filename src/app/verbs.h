@@ -31,6 +31,7 @@ int verb_rm(int argc, char **argv);
 int verb_keys(int argc, char **argv);
 int verb_teams(int argc, char **argv);
 int verb_report(int argc, char **argv);
+int verb_advise(int argc, char **argv);
 int verb_audit(int argc, char **argv);
 int verb_batch(int argc, char **argv);
 int verb_purge(int argc, char **argv);

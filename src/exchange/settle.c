@@ -91,6 +91,7 @@ void exchange_settle(struct exchange *x, const char *outcome)
     learn_settled(x, &usage);
     const struct exchange_model *by = x->winner ? x->winner->model : NULL;
     struct store_settled row = {.request_id = x->row_id,
+        .opened_ms = x->wall_ms,
         .provider = by        ? provider_name(by->target.provider)
                     : x->kept ? cache_answer_provider(x->kept)
                               : STR_NONE,

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "base/rand.h"
+#include "store/store_chain.h"
 #include "store/store_journal.h"
 #include "store/store_seek.h"
 
@@ -165,7 +166,7 @@ int store_ledger_settle(
     struct store *s, const struct store_settled *row, struct store_done done, struct error *err)
 {
     int64_t took_ms = row->total_ms > 0 ? row->total_ms : 0;
-    struct store_settle value = {*row, clock_wall_ms() - took_ms};
+    struct store_settle value = {*row, row->opened_ms ? row->opened_ms : clock_wall_ms() - took_ms};
     return store_queue_submit(s->queue, STORE_LEDGER_SETTLE, &value, done, err);
 }
 
@@ -174,18 +175,28 @@ int store_ledger_recover(struct store *s, int64_t *count, struct error *err)
     return store_queue_wait(s->queue, STORE_LEDGER_RECOVER, NULL, count, err);
 }
 
+/* Rows, then the blocks that told them: not those that are written meanwhile, which would have no end. */
+static const enum store_kind purges[] = {STORE_LEDGER_PURGE, STORE_EGRESS_PURGE, STORE_CHAIN_PURGE};
+enum { PURGES = sizeof purges / sizeof *purges };
+
+static struct store_purge purge_value(enum store_kind kind, int64_t before_ms)
+{
+    int64_t now_ms = clock_wall_ms();
+    bool ends = kind == STORE_CHAIN_PURGE && before_ms > now_ms;
+    return (struct store_purge){store_id_from_ms(ends ? now_ms : before_ms)};
+}
+
 int store_purge(struct store *s, int64_t before_ms, int64_t *rows, struct error *err)
 {
-    static const enum store_kind kinds[] = {STORE_LEDGER_PURGE, STORE_EGRESS_PURGE};
-    struct store_purge value = {store_id_from_ms(before_ms)};
     *rows = 0;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    for (size_t i = 0; i < PURGES; i++) {
+        struct store_purge value = purge_value(purges[i], before_ms);
         int64_t step;
         do {
-            int rc = store_queue_wait(s->queue, kinds[i], &value, &step, err);
+            int rc = store_queue_wait(s->queue, purges[i], &value, &step, err);
             if (rc)
                 return rc;
-            *rows += step;
+            *rows += purges[i] == STORE_CHAIN_PURGE ? 0 : step;
         } while (step > 0);
     }
     return 0;
@@ -194,9 +205,12 @@ int store_purge(struct store *s, int64_t before_ms, int64_t *rows, struct error 
 int store_purge_later(struct store *s, int64_t before_ms, struct error *err)
 {
     static const struct store_done nobody = {NULL, NULL, NULL};
-    struct store_purge value = {store_id_from_ms(before_ms)};
-    int rc = store_queue_submit(s->queue, STORE_LEDGER_PURGE, &value, nobody, err);
-    return rc ? rc : store_queue_submit(s->queue, STORE_EGRESS_PURGE, &value, nobody, err);
+    int rc = 0;
+    for (size_t i = 0; i < PURGES && rc == 0; i++) {
+        struct store_purge value = purge_value(purges[i], before_ms);
+        rc = store_queue_submit(s->queue, purges[i], &value, nobody, err);
+    }
+    return rc;
 }
 
 int store_egress_record(
@@ -377,6 +391,56 @@ int store_egress_list(struct store *s, int64_t since_ms,
 {
     struct egress_visit v = {visit, ctx};
     return list_visit(s, &store_list_egress, cursor_at(since_ms), egress_row, &v, err);
+}
+
+struct block_visit {
+    int (*visit)(void *ctx, const struct store_block *block);
+    void *ctx;
+};
+
+static int block_row(void *ctx, const void *row)
+{
+    const struct block_visit *v = ctx;
+    return v->visit(v->ctx, row);
+}
+
+int store_block_list(struct store *s, int64_t since_ms,
+    int (*visit)(void *ctx, const struct store_block *block), void *ctx, struct error *err)
+{
+    struct block_visit v = {visit, ctx};
+    return list_visit(
+        s, &store_list_blocks, (struct store_cursor){.wall_ms = since_ms, .id = -1}, block_row, &v, err);
+}
+
+struct note_visit {
+    int (*visit)(void *ctx, const struct store_note *note);
+    void *ctx;
+};
+
+static int note_row(void *ctx, const void *row)
+{
+    const struct note_visit *v = ctx;
+    return v->visit(v->ctx, row);
+}
+
+int store_note_list(struct store *s, int64_t since_ms, int (*visit)(void *ctx, const struct store_note *note),
+    void *ctx, struct error *err)
+{
+    struct note_visit v = {visit, ctx};
+    return list_visit(
+        s, &store_list_notes, (struct store_cursor){.wall_ms = since_ms, .id = -1}, note_row, &v, err);
+}
+
+int store_verify(struct store *s, const struct store_verify *v, struct store_verified *out, struct error *err)
+{
+    struct store_backend *b = s->backend;
+    struct error ignored;
+    int rc = b->ops->view(b, true, err);
+    if (rc)
+        return rc;
+    rc = store_chain_verify(b, v, out, err);
+    int ended = b->ops->view(b, false, rc ? &ignored : err);
+    return rc ? rc : ended;
 }
 
 struct key_visit {

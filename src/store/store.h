@@ -62,6 +62,7 @@ struct store_opened {
     struct str route, rule, boundary;
     bool sensitive;
     struct str decision; /* the route decision as JSON (contract); holds no content */
+    int64_t link;        /* here and below: its record's place in the chain; lists tell it, 0: it has none */
 };
 struct store_settled {
     struct str request_id;
@@ -73,6 +74,8 @@ struct store_settled {
     int64_t first_token_ms, total_ms; /* -1: there was none */
     struct str outcome;               /* "ok", "cached", "client_gone", "refused", "failed", "interrupted" */
     int status;                       /* what the client saw */
+    int64_t opened_ms;                /* when it was opened; 0, and in lists: about total_ms ago */
+    int64_t link;
 };
 /* A request is opened first and settled once; one that was taken for interrupted may still be settled. More
  * writes queued than the limit: ERROR_BUSY at once. A row over LIMIT_STORE_ROW: ERROR_LIMIT. What is not
@@ -106,11 +109,88 @@ struct store_egress {
     struct str request_id, rule, boundary, zone, target, host, path;
     int64_t bytes;
     struct str sha256;
+    int64_t link;
 };
 int store_egress_record(
     struct store *s, const struct store_egress *row, struct store_done done, struct error *err) MUST_USE;
 int store_egress_list(struct store *s, int64_t since_ms,
     int (*visit)(void *ctx, const struct store_egress *row), void *ctx, struct error *err) MUST_USE;
+
+/* ---- The chain: what shows that the ledger and the egress log are as they were written (store_chain.h).
+ * ----
+ */
+/* The byte that a record in the chain begins with. ALONE: a request's settling whose opening was lost. */
+enum store_record {
+    STORE_RECORD_OPENED = 0,
+    STORE_RECORD_SETTLED = 1,
+    STORE_RECORD_EGRESS = 4,
+    STORE_RECORD_ALONE = 13,
+    STORE_RECORD_NOTE = 64
+};
+/* Notes are records of the chain about itself: where it began, what a purge took out of it. */
+struct store_note {
+    int64_t wall_ms;
+    /* "began": `rows` rows were there before it. "purged": rows older than `before_ms` were deleted.
+     * "sealed": so were the blocks of `chain` before `number`, the last of which had `hash`. "joined": that
+     * is how far `chain`, another gateway's, had come. */
+    struct str sort;
+    int64_t chain, number;
+    struct str hash; /* hex */
+    int64_t before_ms, rows;
+    int64_t link;
+};
+struct store_block { /* the entries of one transaction, or a part of them */
+    int64_t link;    /* of its first entry */
+    int64_t wall_ms;
+    int64_t n;
+    unsigned char hash[32]; /* SHA-256 of the hash before it, chain, number, time and entries */
+    struct str entries;     /* n of them: | kind: 1 | time: 8 | SHA-256 of the record: 32 | */
+};
+enum { STORE_CHAIN_BITS = 43, STORE_ENTRY = 1 + 8 + 32 };
+/* A link is a chain's number and, below it, an entry's. */
+static inline int64_t store_link_chain(int64_t link)
+{
+    return link >> STORE_CHAIN_BITS;
+}
+static inline int64_t store_link_number(int64_t link)
+{
+    return link & (((int64_t)1 << STORE_CHAIN_BITS) - 1);
+}
+
+/* How far a chain has come: what is to be kept elsewhere, since a chain whose end is cut off is a chain. */
+struct store_head {
+    int64_t chain, number; /* entries up to there */
+    unsigned char hash[32];
+};
+/* The first of these is where to look. */
+struct store_break {
+    int64_t chain, number; /* 0, 0: of no place in a chain */
+    int64_t wall_ms;
+    struct str what;       /* "a block", "an egress record", ...: in words */
+    struct str request_id; /* where a row is there to tell it */
+    struct str why;        /* "was changed", ... */
+};
+struct store_verified {
+    int64_t blocks, entries, ledger, egress; /* what was looked at; rows of both tables */
+    int64_t before;                          /* rows that are older than the chain */
+    int64_t purged_ms;                       /* rows older than that were deleted, as the chain says */
+    int64_t breaks;
+};
+struct store_verify {
+    const struct store_head *heads; /* kept elsewhere: each must still be in its chain */
+    size_t n_heads;
+    int (*broken)(void *ctx, const struct store_break *b); /* non-zero stops */
+    int (*head)(void *ctx, const struct store_head *head); /* each chain's, at the end */
+    void *ctx;
+};
+/* Walks all of it, in one view of the database: for a process of its own, not a gateway's. */
+int store_verify(
+    struct store *s, const struct store_verify *v, struct store_verified *out, struct error *err) MUST_USE;
+/* Blocks by their links; those written since. */
+int store_block_list(struct store *s, int64_t since_ms,
+    int (*visit)(void *ctx, const struct store_block *block), void *ctx, struct error *err) MUST_USE;
+int store_note_list(struct store *s, int64_t since_ms, int (*visit)(void *ctx, const struct store_note *note),
+    void *ctx, struct error *err) MUST_USE;
 
 /* ---- Responses that later ones may go on from: content, kept only where the configuration allows it. ----
  */

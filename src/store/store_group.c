@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/map.h"
+#include "store/store_chain.h"
 #include "store/store_queue.h"
 
 void store_row_explain(const struct store_row *row, struct error *err)
@@ -121,6 +122,7 @@ enum { PILE_WHOLE, PILE_EGRESS, PILES };
 
 struct writing {
     struct store_backend *backend;
+    struct store_chain *chain;
     int64_t spender;
     struct store_spend sums[SUMS_MOST]; /* likewise */
     size_t n_sums;
@@ -164,8 +166,12 @@ static int piled_end(struct writing *w, const struct pile *p, size_t i, int code
     const struct store_ledger_row *whole = &p->values[i].whole;
     row->code = code;
     row->changed = code == 0;
+    if (code)
+        store_chain_refuse(w->chain, row->pair ? whole->opened.link : p->values[i].egress.link);
     if (!row->pair)
         return 0;
+    if (code)
+        store_chain_refuse(w->chain, whole->settled.link);
     row->pair->code = code;
     row->pair->changed = row->changed;
     return code ? 0 : sums_add(w, &whole->opened, whole->settled.cost_nano_usd, err);
@@ -195,40 +201,55 @@ static int piles_write(struct writing *w, struct error *err)
     return rc;
 }
 
-/* Where the row's value is to be put. */
-static union store_value *pile_add(struct pile *p, struct store_row *row)
+/* Takes the row whose value was put behind the others. */
+static int pile_add(struct writing *w, struct pile *p, struct store_row *row, struct error *err)
 {
-    p->rows[p->n] = row;
-    return &p->values[p->n++];
-}
-
-static int pile_written(struct writing *w, struct pile *p, struct error *err)
-{
+    p->rows[p->n++] = row;
     return p->n == STORE_INSERT_ROWS ? pile_write(w, p, err) : 0;
 }
 
 static int whole_add(struct writing *w, struct store_row *opened, struct error *err)
 {
     struct pile *p = &w->piles[PILE_WHOLE];
-    union store_value first, second, *value = pile_add(p, opened);
+    struct store_ledger_row *whole = &p->values[p->n].whole;
+    union store_value first, second;
     store_row_value(opened, &first);
     store_row_value(opened->pair, &second);
-    value->whole = (struct store_ledger_row){.opened = first.opened, .settled = second.settle.settled};
-    return pile_written(w, p, err);
+    *whole = (struct store_ledger_row){.opened = first.opened, .settled = second.settle.settled};
+    int rc = store_chain_add(w->chain, w->backend, opened, first.opened.wall_ms, &whole->opened.link, err);
+    if (rc == 0)
+        rc = store_chain_add(
+            w->chain, w->backend, opened->pair, second.settle.wall_ms, &whole->settled.link, err);
+    return rc ? rc : pile_add(w, p, opened, err);
 }
 
 static int egress_add(struct writing *w, struct store_row *row, struct error *err)
 {
     struct pile *p = &w->piles[PILE_EGRESS];
-    store_row_value(row, pile_add(p, row));
-    return pile_written(w, p, err);
+    struct store_egress *egress = &p->values[p->n].egress;
+    store_row_value(row, &p->values[p->n]);
+    int rc = store_chain_add(w->chain, w->backend, row, egress->wall_ms, &egress->link, err);
+    return rc ? rc : pile_add(w, p, row, err);
 }
 
 /* ---- Writing. ---- */
 
+static int opened_apply(
+    struct writing *w, struct store_row *row, struct store_opened *opened, struct error *err)
+{
+    struct store_backend *b = w->backend;
+    int rc = store_chain_add(w->chain, b, row, opened->wall_ms, &opened->link, err);
+    if (rc)
+        return rc;
+    rc = b->ops->apply(b, row->kind, opened, &row->changed, err);
+    if (rc || row->changed == 0)
+        store_chain_refuse(w->chain, opened->link);
+    return rc;
+}
+
 /* Whose cost it was stands in the row that was opened; where that was lost nobody can tell. */
 static int settle_apply(
-    struct writing *w, struct store_row *row, const struct store_settle *value, struct error *err)
+    struct writing *w, struct store_row *row, struct store_settle *value, struct error *err)
 {
     struct store_backend *b = w->backend;
     const struct store_spend_opened cost = {
@@ -237,11 +258,45 @@ static int settle_apply(
     int64_t changed;
     int rc = cost.nano_usd > 0 ? b->ops->apply(b, STORE_SPEND_OPENED, &cost, &changed, err) : 0;
     if (rc == 0)
-        rc = b->ops->apply(b, row->kind, value, &row->changed, err);
-    if (rc || row->changed > 0)
+        rc = store_chain_add(w->chain, b, row, value->wall_ms, &value->settled.link, err);
+    if (rc)
         return rc;
-    rc = b->ops->apply(b, STORE_LEDGER_ALONE, value, &row->changed, err);
+    rc = b->ops->apply(b, row->kind, value, &row->changed, err);
+    if (rc == 0 && row->changed > 0)
+        return 0;
+    store_chain_change(w->chain, value->settled.link, row, STORE_RECORD_ALONE);
+    if (rc == 0)
+        rc = b->ops->apply(b, STORE_LEDGER_ALONE, value, &row->changed, err);
+    if (rc)
+        store_chain_refuse(w->chain, value->settled.link);
     return rc ? rc : sums_add(w, &nobody, cost.nano_usd, err);
+}
+
+/* Rows of requests that are deleted are noted in the chain. */
+static int purge_apply(struct writing *w, struct store_row *row, struct store_purge *purge, struct error *err)
+{
+    struct store_backend *b = w->backend;
+    int64_t before_ms = purge->before >> STORE_ID_BITS;
+    if (row->kind == STORE_CHAIN_PURGE)
+        return store_chain_purge(w->chain, b, before_ms, &row->changed, err);
+    int rc = b->ops->apply(b, row->kind, purge, &row->changed, err);
+    return rc || row->changed == 0 ? rc : store_chain_purged(w->chain, b, before_ms, err);
+}
+
+static int value_apply(struct writing *w, struct store_row *row, union store_value *value, struct error *err)
+{
+    switch (row->kind) {
+    case STORE_LEDGER_OPEN:
+        return opened_apply(w, row, &value->opened, err);
+    case STORE_LEDGER_SETTLE:
+        return settle_apply(w, row, &value->settle, err);
+    case STORE_LEDGER_PURGE:
+    case STORE_EGRESS_PURGE:
+    case STORE_CHAIN_PURGE:
+        return purge_apply(w, row, &value->purge, err);
+    default:
+        return w->backend->ops->apply(w->backend, row->kind, value, &row->changed, err);
+    }
 }
 
 static int single_apply(struct writing *w, struct store_row *row, struct error *err)
@@ -249,9 +304,7 @@ static int single_apply(struct writing *w, struct store_row *row, struct error *
     union store_value value;
     store_row_value(row, &value);
     row->changed = 0;
-    row->code = row->kind == STORE_LEDGER_SETTLE
-                    ? settle_apply(w, row, &value.settle, err)
-                    : w->backend->ops->apply(w->backend, row->kind, &value, &row->changed, err);
+    row->code = value_apply(w, row, &value, err);
     if (row->code == 0)
         row->code = row_judge(row);
     return row->code;
@@ -283,14 +336,15 @@ static int mark_write(
     return b->ops->apply(b, STORE_JOURNAL_MARK, &mark, &changed, err);
 }
 
-int store_group_write(struct store_backend *b, const struct store_journal *journal, int64_t spender,
-    struct list *group, int64_t *committed, struct error *err)
+int store_group_write(struct store_backend *b, struct store_chain *chain, const struct store_journal *journal,
+    int64_t spender, struct list *group, int64_t *committed, struct error *err)
 {
-    struct writing w = {.backend = b, .spender = spender};
+    struct writing w = {.backend = b, .chain = chain, .spender = spender};
     int64_t number = 0;
     w.piles[PILE_WHOLE].kind = STORE_LEDGER_WHOLE;
     w.piles[PILE_EGRESS].kind = STORE_EGRESS_RECORD;
     pairs_find(group);
+    store_chain_begin(chain, b);
     int rc = b->ops->begin(b, err);
     list_each(node, after, group) {
         if (rc)
@@ -303,10 +357,13 @@ int store_group_write(struct store_backend *b, const struct store_journal *journ
         rc = piles_write(&w, err);
     if (rc == 0)
         rc = sums_write(&w, err);
+    if (rc == 0)
+        rc = store_chain_write(chain, b, err);
     if (rc == 0 && number > 0)
         rc = mark_write(b, journal, number, err);
     if (rc == 0)
         rc = b->ops->commit(b, err);
+    store_chain_end(chain, rc == 0);
     if (rc)
         b->ops->rollback(b);
     else if (number > 0)

@@ -240,7 +240,7 @@ static bool row_take(struct str body, struct store_row **row)
     struct error err;
     union store_value value;
     unsigned kind = (unsigned char)body.data[STORE_NUMBER];
-    return kind < STORE_KINDS &&
+    return store_kind_is_journaled((enum store_kind)kind) &&
            store_fields_take(str_slice(body, STORE_NUMBER + 1, body.len),
                store_kind_fields((enum store_kind)kind), &value) &&
            store_row_create((enum store_kind)kind, &value, row, &err) == 0;

@@ -36,10 +36,28 @@ enum store_kind {
     STORE_SPEND_ADD,    /* made by the writer, as is the next */
     STORE_SPEND_OPENED, /* what a request cost whose row is open: before that is settled */
     STORE_LEASE_END,
+    STORE_CHAIN_PURGE,
+    STORE_CHAIN_BLOCK, /* made by the writer, as are the next */
+    STORE_CHAIN_NOTE,
+    STORE_CHAIN_DROP,
+    STORE_CHAIN_NOTES_DROP,
     STORE_KINDS
 };
 
-enum store_type { STORE_TEXT, STORE_INT64, STORE_INT, STORE_BOOL, STORE_BLOB };
+/* Those of a request. */
+static inline bool store_kind_is_journaled(enum store_kind kind)
+{
+    return kind == STORE_LEDGER_OPEN || kind == STORE_LEDGER_SETTLE || kind == STORE_EGRESS_RECORD;
+}
+
+enum store_type {
+    STORE_TEXT,
+    STORE_INT64,
+    STORE_INT,
+    STORE_BOOL,
+    STORE_BLOB,
+    STORE_BYTES, /* a struct str, in no record */
+};
 
 struct store_field {
     enum store_type type;
@@ -56,7 +74,7 @@ struct store_fields {
 /* What a statement takes where the public struct is not enough. */
 struct store_settle {
     struct store_settled settled;
-    int64_t wall_ms; /* of the row, should the opened one be lost */
+    int64_t wall_ms; /* of the row, should the opened one be lost: the last in its record */
 };
 struct store_key_time { /* it is revoked then, or expires */
     int64_t wall_ms;
@@ -74,6 +92,10 @@ struct store_kept {
 struct store_unkept {
     int64_t number;
     struct str id, key_id;
+};
+
+struct store_links {
+    int64_t first, last;
 };
 
 struct store_forget {
@@ -143,9 +165,10 @@ struct store_row {
     char record[];
 };
 
-const struct store_fields *store_kind_fields(enum store_kind kind);
-/* The statement, for SQLite and PostgreSQL alike: parameters $1, $2, ... are the first `n` fields. */
-const char *store_kind_sql(enum store_kind kind, size_t *n);
+const struct store_fields *store_kind_fields(enum store_kind kind); /* of the record */
+/* The statement, for SQLite and PostgreSQL alike: parameters $1, $2, ... are these fields, which may be more
+ * than the record has. */
+const char *store_kind_sql(enum store_kind kind, const struct store_fields **fields);
 /* Copies `value` and its strings, made valid UTF-8 without NUL. ERROR_LIMIT past LIMIT_STORE_ROW, of a
  * response LIMIT_STORE_RESPONSE. */
 int store_row_create(
@@ -181,7 +204,11 @@ struct store_list {
     bool leaves_out; /* it has $3 */
 };
 extern const struct store_list store_list_ledger, store_list_egress, store_list_keys, store_list_limits,
-    store_list_spend_changes, store_list_responses; /* of the last one the cursor begins with the number */
+    store_list_spend_changes, store_list_blocks, store_list_block_heads, /* without their entries */
+    store_list_block_of, /* the one whose link is the cursor's id, or the nearest before it */
+    store_list_notes,
+    store_list_chain_ends, /* PostgreSQL's: the last block of each chain, where no note tells it */
+    store_list_responses;  /* of the last one the cursor begins with the number */
 
 /* ---- A database. ---- */
 struct store_backend {
@@ -199,6 +226,13 @@ struct store_lease_ops {
 };
 
 enum { STORE_INSERT_ROWS = 16 };
+
+struct store_chain_end {
+    int64_t link; /* of the next entry */
+    unsigned char hash[32];
+    bool is_new;
+    int64_t rows; /* that are there without a chain; where it is the first one */
+};
 
 struct store_ops {
     const char *scheme;                   /* "sqlite:" */
@@ -226,6 +260,10 @@ struct store_ops {
     /* Transactions that are not to be seen yet write `changed` (row_change() in statements) as this or more.
      */
     int (*change_mark)(struct store_backend *b, int64_t *mark, struct error *err);
+    /* Only the writer thread, in its transaction: where the chain goes on, or a new one begins. */
+    int (*chain_end)(struct store_backend *b, struct store_chain_end *out, struct error *err);
+    /* From then on, until it is called with false, all pages are of one view. */
+    int (*view)(struct store_backend *b, bool begins, struct error *err);
     /* The number of the journal's mark, 0: it has none. */
     int (*mark)(struct store_backend *b, struct str name, int64_t *number, struct error *err);
 };

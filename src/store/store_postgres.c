@@ -66,7 +66,8 @@ static void parameter_set(struct parameters *to, size_t i, const struct store_fi
 {
     to->formats[i] = 1;
     switch (f->type) {
-    case STORE_TEXT: {
+    case STORE_TEXT:
+    case STORE_BYTES: {
         const struct str *text = (const struct str *)(const void *)at;
         to->values[i] = text->data ? text->data : "";
         to->lengths[i] = (int)text->len;
@@ -110,13 +111,13 @@ static void parameters_set(
 static int row_send(struct postgres *p, enum store_kind kind, const void *value, int64_t *changed,
     bool *refused, struct error *err)
 {
+    const struct store_fields *fields;
     struct parameters to;
     char name[16];
-    size_t n;
-    (void)store_kind_sql(kind, &n);
-    parameters_set(&to, store_kind_fields(kind)->at, n, value);
+    (void)store_kind_sql(kind, &fields);
+    parameters_set(&to, fields->at, fields->n, value);
     snprintf(name, sizeof name, "w%d", kind);
-    PGresult *r = PQexecPrepared(p->writer, name, (int)n, to.values, to.lengths, to.formats, 1);
+    PGresult *r = PQexecPrepared(p->writer, name, (int)fields->n, to.values, to.lengths, to.formats, 1);
     bool ok = PQresultStatus(r) == PGRES_COMMAND_OK;
     *refused = !ok && is_refusal(r);
     if (ok && !str_to_int64(str_from(PQcmdTuples(r)), changed))
@@ -170,6 +171,7 @@ static int column_read(const PGresult *r, int row, int column, const struct stor
     struct str value = {PQgetvalue(r, row, column), (size_t)PQgetlength(r, row, column)};
     switch (f->type) {
     case STORE_TEXT:
+    case STORE_BYTES:
         return arena_try_copy(a, value, (struct str *)(void *)at)
                    ? error_set(err, ERROR_LIMIT, "a row of the state is larger than this program writes")
                    : 0;
@@ -225,7 +227,7 @@ PGresult *store_postgres_query(
     for (int attempt = 0;; attempt++) {
         reader_mend(p);
         PGresult *r = PQexecParams(p->reader, sql, (int)n, NULL, to.values, to.lengths, to.formats, 1);
-        if (attempt == 1 || PQstatus(p->reader) == CONNECTION_OK)
+        if (attempt == 1 || p->views || PQstatus(p->reader) == CONNECTION_OK)
             return r;
         PQclear(r);
     }
@@ -286,6 +288,18 @@ static int postgres_mark(struct store_backend *b, struct str name, int64_t *numb
     return number_read(store_postgres_from(b), sql, 0, number, err);
 }
 
+static int postgres_view(struct store_backend *b, bool begins, struct error *err)
+{
+    struct postgres *p = store_postgres_from(b);
+    pthread_mutex_lock(&p->mutex);
+    reader_mend(p);
+    int rc = store_postgres_run(
+        p->reader, begins ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "COMMIT", err);
+    p->views = begins && rc == 0;
+    pthread_mutex_unlock(&p->mutex);
+    return rc;
+}
+
 const struct store_ops store_postgres_ops = {
     .scheme = STORE_POSTGRES_SCHEME,
     .leases = &store_postgres_leases,
@@ -300,5 +314,7 @@ const struct store_ops store_postgres_ops = {
     .page = postgres_page,
     .keys_version = postgres_keys_version,
     .change_mark = postgres_change_mark,
+    .chain_end = store_postgres_chain_end,
+    .view = postgres_view,
     .mark = postgres_mark,
 };

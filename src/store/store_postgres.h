@@ -30,6 +30,7 @@ struct postgres {
     int gateway;          /* its number; 0: not claimed */
     int held;             /* the number the writer's session holds; the writer thread's */
     bool careful;         /* a savepoint for each row, because one of the last group's was refused */
+    bool views;           /* the reader is in a transaction */
 };
 
 static inline struct postgres *store_postgres_from(struct store_backend *b)
@@ -48,6 +49,8 @@ int store_postgres_session(PGconn *c, struct error *err); /* after every reconne
 int store_postgres_prepare(PGconn *c, struct error *err); /* all kinds' statements */
 /* The number's lock belongs to the writer's session: it goes when the gateway goes. */
 int store_postgres_hold(struct postgres *p, int number, struct error *err);
+/* A chain of its own: no gateway waits for another's transaction. */
+int store_postgres_chain_end(struct store_backend *b, struct store_chain_end *out, struct error *err);
 
 /* ---- store_postgres.c ---- */
 /* Sends a struct's fields with a statement, on the readers' connection; a binary result, which is the

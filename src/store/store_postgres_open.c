@@ -151,6 +151,18 @@ static const char *const migrations[] = {
     "      CASE WHEN may < want AND s.others > 0 THEN now_ms() ELSE 0 END)"
     "    ON CONFLICT(kind, name, spender) DO UPDATE SET granted = excluded.granted, wanted = excluded.wanted;"
     " END $$;",
+    "ALTER TABLE ledger ADD COLUMN opened_link BIGINT NOT NULL DEFAULT 0,"
+    "  ADD COLUMN settled_link BIGINT NOT NULL DEFAULT 0;"
+    "ALTER TABLE egress ADD COLUMN link BIGINT NOT NULL DEFAULT 0;"
+    "CREATE SEQUENCE chains MAXVALUE 1048575 CYCLE;"
+    "CREATE TABLE chain("
+    "  id BIGINT PRIMARY KEY, wall_ms BIGINT NOT NULL, n BIGINT NOT NULL, hash BYTEA NOT NULL,"
+    "  entries BYTEA NOT NULL);"
+    "ALTER TABLE chain ALTER COLUMN entries SET STORAGE EXTERNAL;" /* hashes do not compress */
+    "CREATE TABLE chain_notes("
+    "  id BIGINT PRIMARY KEY, wall_ms BIGINT NOT NULL, sort TEXT NOT NULL, chain BIGINT NOT NULL,"
+    "  number BIGINT NOT NULL, hash TEXT NOT NULL, before_ms BIGINT NOT NULL, rows BIGINT NOT NULL,"
+    "  link BIGINT NOT NULL);",
 };
 
 enum { SCHEMA = sizeof migrations / sizeof *migrations };
@@ -227,10 +239,12 @@ int store_postgres_prepare(PGconn *c, struct error *err)
     for (int kind = 0; kind < STORE_KINDS; kind++) {
         char name[16];
         snprintf(name, sizeof name, "w%d", kind);
-        size_t n;
-        const char *sql = store_kind_sql((enum store_kind)kind, &n);
+        const struct store_fields *fields;
+        const char *sql = store_kind_sql((enum store_kind)kind, &fields);
         if (kind == STORE_LEDGER_RECOVER)
             sql = recover_sql;
+        if (!sql)
+            continue;
         PGresult *r = PQprepare(c, name, sql, 0, NULL);
         int rc = PQresultStatus(r) == PGRES_COMMAND_OK ? 0 : store_postgres_fail(c, err);
         PQclear(r);
@@ -343,4 +357,19 @@ int store_postgres_claim(struct store_backend *b, struct error *err)
     p->gateway = (int)number;
     pthread_mutex_unlock(&p->mutex);
     return rc;
+}
+
+int store_postgres_chain_end(struct store_backend *b, struct store_chain_end *out, struct error *err)
+{
+    static const char rows_sql[] = "SELECT CASE WHEN EXISTS(SELECT FROM chain) THEN 0 ELSE "
+                                   "(SELECT count(*) FROM ledger) + (SELECT count(*) FROM egress) END";
+    PGconn *c = store_postgres_from(b)->writer;
+    int64_t number;
+    memset(out, 0, sizeof *out);
+    int rc = run_number(c, "SELECT nextval('chains')", &number, err);
+    if (rc)
+        return rc;
+    out->link = number << STORE_CHAIN_BITS;
+    out->is_new = true;
+    return run_number(c, rows_sql, &out->rows, err);
 }

@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/must.h"
+#include "store/store_chain.h"
 #include "store/store_queue.h"
 
 static void to_waiting(struct store_queue *q, struct list *rows, bool hurry)
@@ -141,9 +142,7 @@ static void fresh_add(struct store_queue *q, struct store_row *row)
 /* Those of a request. */
 static bool row_is_journaled(const struct store_row *row)
 {
-    bool kind = row->kind == STORE_LEDGER_OPEN || row->kind == STORE_LEDGER_SETTLE ||
-                row->kind == STORE_EGRESS_RECORD;
-    return kind && !row->waiter;
+    return store_kind_is_journaled(row->kind) && !row->waiter;
 }
 
 /* The mutex is held. Takes the row, or refuses and frees it. */
@@ -210,6 +209,11 @@ int store_queue_wait(
 int store_queue_create(struct store_backend *b, struct store_queue **out, struct error *err)
 {
     struct store_queue *q = must(calloc(1, sizeof *q));
+    int rc = store_chain_create(&q->chain, err);
+    if (rc) {
+        free(q);
+        return rc;
+    }
     q->backend = b;
     q->healthy = true;
     list_init(&q->fresh);
@@ -223,6 +227,7 @@ int store_queue_create(struct store_backend *b, struct store_queue **out, struct
     if (pthread_create(&q->thread, NULL, store_writer_main, q)) {
         pthread_cond_destroy(&q->wake);
         pthread_mutex_destroy(&q->mutex);
+        store_chain_free(q->chain);
         free(q);
         return error_set(
             err, ERROR_MEMORY, "cannot start the state's writer thread: raise the limit (ulimit -u)");
@@ -257,6 +262,7 @@ void store_queue_close(struct store_queue *q)
     turns_close(q->turns);
     pthread_cond_destroy(&q->wake);
     pthread_mutex_destroy(&q->mutex);
+    store_chain_free(q->chain);
     free(q);
 }
 

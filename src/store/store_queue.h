@@ -35,6 +35,7 @@ struct store_turn {
  */
 struct store_queue {
     struct store_backend *backend;
+    struct store_chain *chain; /* the writer's */
     pthread_t thread;
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t wake;   /* the writer has something to do */
@@ -64,8 +65,9 @@ void *store_writer_main(void *queue);
 
 /* Writes all of them: 0, then each row's `code` and `changed` are its own; or the failure of all. With a
  * journal `committed` then is the number of the last of its rows. */
-int store_group_write(struct store_backend *b, const struct store_journal *journal, int64_t spender,
-    struct list *group, int64_t *committed, struct error *err) MUST_USE;
+struct store_chain;
+int store_group_write(struct store_backend *b, struct store_chain *chain, const struct store_journal *journal,
+    int64_t spender, struct list *group, int64_t *committed, struct error *err) MUST_USE;
 /* What a row's own failure means; the rest of its group was committed. */
 void store_row_explain(const struct store_row *row, struct error *err);
 

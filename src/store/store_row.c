@@ -10,60 +10,36 @@
     {                                                                                                        \
         STORE_##type, offsetof(struct struct_name, member), sizeof(((struct struct_name *)0)->member)        \
     }
-#define FIELDS(table, struct_name)                                                                           \
+#define FIELDS_BUT(but, table, struct_name)                                                                  \
     {                                                                                                        \
-        table, sizeof table / sizeof *table, sizeof(struct struct_name)                                      \
+        table, sizeof table / sizeof *table - (but), sizeof(struct struct_name)                              \
     }
+#define FIELDS(table, struct_name) FIELDS_BUT(0, table, struct_name)
 
+#define OPENED_FIELDS(of, in)                                                                                \
+    FIELD(of, TEXT, in request_id), FIELD(of, INT64, in wall_ms), FIELD(of, TEXT, in key_id),                \
+        FIELD(of, TEXT, in team), FIELD(of, TEXT, in api), FIELD(of, TEXT, in model),                        \
+        FIELD(of, TEXT, in route), FIELD(of, TEXT, in rule), FIELD(of, TEXT, in boundary),                   \
+        FIELD(of, BOOL, in sensitive), FIELD(of, TEXT, in decision)
+/* But for the request id. */
+#define SETTLED_FIELDS(of, in)                                                                               \
+    FIELD(of, TEXT, in provider), FIELD(of, TEXT, in model), FIELD(of, TEXT, in attempts),                   \
+        FIELD(of, INT64, in input_tokens), FIELD(of, INT64, in cached_tokens),                               \
+        FIELD(of, INT64, in output_tokens), FIELD(of, BOOL, in usage_estimated),                             \
+        FIELD(of, INT64, in cost_nano_usd), FIELD(of, INT64, in first_token_ms),                             \
+        FIELD(of, INT64, in total_ms), FIELD(of, TEXT, in outcome), FIELD(of, INT, in status)
+
+/* Where a link is the last field it is not in the record, which is what the link leads to. */
 static const struct store_field opened_table[] = {
-    FIELD(store_opened, TEXT, request_id),
-    FIELD(store_opened, INT64, wall_ms),
-    FIELD(store_opened, TEXT, key_id),
-    FIELD(store_opened, TEXT, team),
-    FIELD(store_opened, TEXT, api),
-    FIELD(store_opened, TEXT, model),
-    FIELD(store_opened, TEXT, route),
-    FIELD(store_opened, TEXT, rule),
-    FIELD(store_opened, TEXT, boundary),
-    FIELD(store_opened, BOOL, sensitive),
-    FIELD(store_opened, TEXT, decision),
-};
-static const struct store_field settle_table[] = {
-    FIELD(store_settle, TEXT, settled.request_id), FIELD(store_settle, TEXT, settled.provider),
-    FIELD(store_settle, TEXT, settled.model), FIELD(store_settle, TEXT, settled.attempts),
-    FIELD(store_settle, INT64, settled.input_tokens), FIELD(store_settle, INT64, settled.cached_tokens),
-    FIELD(store_settle, INT64, settled.output_tokens), FIELD(store_settle, BOOL, settled.usage_estimated),
-    FIELD(store_settle, INT64, settled.cost_nano_usd), FIELD(store_settle, INT64, settled.first_token_ms),
-    FIELD(store_settle, INT64, settled.total_ms), FIELD(store_settle, TEXT, settled.outcome),
-    FIELD(store_settle, INT, settled.status),
-    FIELD(store_settle, INT64, wall_ms), /* the last: a list has it from the opened part */
-};
-/* The opened row's fields and then the settled one's, without its request id. */
-static const struct store_field whole_table[] = {
-    FIELD(store_ledger_row, TEXT, opened.request_id),
-    FIELD(store_ledger_row, INT64, opened.wall_ms),
-    FIELD(store_ledger_row, TEXT, opened.key_id),
-    FIELD(store_ledger_row, TEXT, opened.team),
-    FIELD(store_ledger_row, TEXT, opened.api),
-    FIELD(store_ledger_row, TEXT, opened.model),
-    FIELD(store_ledger_row, TEXT, opened.route),
-    FIELD(store_ledger_row, TEXT, opened.rule),
-    FIELD(store_ledger_row, TEXT, opened.boundary),
-    FIELD(store_ledger_row, BOOL, opened.sensitive),
-    FIELD(store_ledger_row, TEXT, opened.decision),
-    FIELD(store_ledger_row, TEXT, settled.provider),
-    FIELD(store_ledger_row, TEXT, settled.model),
-    FIELD(store_ledger_row, TEXT, settled.attempts),
-    FIELD(store_ledger_row, INT64, settled.input_tokens),
-    FIELD(store_ledger_row, INT64, settled.cached_tokens),
-    FIELD(store_ledger_row, INT64, settled.output_tokens),
-    FIELD(store_ledger_row, BOOL, settled.usage_estimated),
-    FIELD(store_ledger_row, INT64, settled.cost_nano_usd),
-    FIELD(store_ledger_row, INT64, settled.first_token_ms),
-    FIELD(store_ledger_row, INT64, settled.total_ms),
-    FIELD(store_ledger_row, TEXT, settled.outcome),
-    FIELD(store_ledger_row, INT, settled.status),
-};
+    OPENED_FIELDS(store_opened, ), FIELD(store_opened, INT64, link)};
+static const struct store_field settle_table[] = {FIELD(store_settle, TEXT, settled.request_id),
+    SETTLED_FIELDS(store_settle, settled.), FIELD(store_settle, INT64, wall_ms),
+    FIELD(store_settle, INT64, settled.link)};
+static const struct store_field settled_table[] = {FIELD(store_settled, TEXT, request_id),
+    SETTLED_FIELDS(store_settled, ), FIELD(store_settled, INT64, link)};
+static const struct store_field whole_table[] = {OPENED_FIELDS(store_ledger_row, opened.),
+    SETTLED_FIELDS(store_ledger_row, settled.), FIELD(store_ledger_row, INT64, opened.link),
+    FIELD(store_ledger_row, INT64, settled.link)};
 static const struct store_field egress_table[] = {
     FIELD(store_egress, INT64, wall_ms),
     FIELD(store_egress, TEXT, request_id),
@@ -75,6 +51,28 @@ static const struct store_field egress_table[] = {
     FIELD(store_egress, TEXT, path),
     FIELD(store_egress, INT64, bytes),
     FIELD(store_egress, TEXT, sha256),
+    FIELD(store_egress, INT64, link),
+};
+static const struct store_field note_table[] = {
+    FIELD(store_note, INT64, wall_ms),
+    FIELD(store_note, TEXT, sort),
+    FIELD(store_note, INT64, chain),
+    FIELD(store_note, INT64, number),
+    FIELD(store_note, TEXT, hash),
+    FIELD(store_note, INT64, before_ms),
+    FIELD(store_note, INT64, rows),
+    FIELD(store_note, INT64, link),
+};
+static const struct store_field block_table[] = {
+    FIELD(store_block, INT64, link),
+    FIELD(store_block, INT64, wall_ms),
+    FIELD(store_block, INT64, n),
+    FIELD(store_block, BLOB, hash),
+    FIELD(store_block, BYTES, entries),
+};
+static const struct store_field links_table[] = {
+    FIELD(store_links, INT64, first),
+    FIELD(store_links, INT64, last),
 };
 static const struct store_field key_table[] = {
     FIELD(store_key, TEXT, id),
@@ -154,12 +152,19 @@ static const struct store_field spend_opened_table[] = {
 };
 static const struct store_field lease_end_table[] = {FIELD(store_lease_end, INT64, spender)};
 
+static const struct store_fields opened_record = FIELDS_BUT(1, opened_table, store_opened);
 static const struct store_fields opened_fields = FIELDS(opened_table, store_opened);
+static const struct store_fields settle_record = FIELDS_BUT(1, settle_table, store_settle);
 static const struct store_fields settle_fields = FIELDS(settle_table, store_settle);
-static const struct store_fields settled_fields = {
-    settle_table, sizeof settle_table / sizeof *settle_table - 1, sizeof(struct store_settled)};
+static const struct store_fields settled_fields = FIELDS(settled_table, store_settled);
 static const struct store_fields whole_fields = FIELDS(whole_table, store_ledger_row);
+static const struct store_fields egress_record = FIELDS_BUT(1, egress_table, store_egress);
 static const struct store_fields egress_fields = FIELDS(egress_table, store_egress);
+static const struct store_fields note_record = FIELDS_BUT(1, note_table, store_note);
+static const struct store_fields note_fields = FIELDS(note_table, store_note);
+static const struct store_fields block_fields = FIELDS(block_table, store_block);
+static const struct store_fields block_head_fields = FIELDS_BUT(1, block_table, store_block);
+static const struct store_fields links_fields = FIELDS(links_table, store_links);
 static const struct store_fields key_fields = FIELDS(key_table, store_key);
 static const struct store_fields key_time_fields = FIELDS(key_time_table, store_key_time);
 static const struct store_fields purge_fields = FIELDS(purge_table, store_purge);
@@ -188,36 +193,46 @@ static const struct store_fields no_fields = {NULL, 0, 0};
 /* As in the index of request ids: only rows that may still be settled are in it. */
 #define UNSETTLED "outcome IN ('open', 'interrupted')"
 
+#define NOTE "wall_ms, sort, chain, number, hash, before_ms, rows, link"
+
 /* `opened` 0 marks a row whose opening was lost and whose settling came alone. */
 static const struct {
-    const struct store_fields *fields;
+    const struct store_fields *record;
     const char *sql;
+    const struct store_fields *fields; /* NULL: as in the record */
 } kinds[STORE_KINDS] = {
-    [STORE_LEDGER_OPEN] = {&opened_fields,
-        "INSERT INTO ledger(" OPENED ", opened, id) "
-        "VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, row_id($2)) "
-        "ON CONFLICT(request_id) WHERE " UNSETTLED " DO NOTHING"},
-    [STORE_LEDGER_SETTLE] = {&settle_fields,
+    [STORE_LEDGER_OPEN] = {&opened_record,
+        "INSERT INTO ledger(" OPENED ", opened_link, opened, id) "
+        "VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1, row_id($2)) "
+        "ON CONFLICT(request_id) WHERE " UNSETTLED " DO NOTHING",
+        &opened_fields},
+    [STORE_LEDGER_SETTLE] = {&settle_record,
         "UPDATE ledger SET request_id = $1, provider = $2, answered_model = $3, attempts = $4, "
         "input_tokens = $5, cached_tokens = $6, output_tokens = $7, usage_estimated = $8, "
-        "cost_nano_usd = $9, first_token_ms = $10, total_ms = $11, outcome = $12, status = $13 "
-        "WHERE request_id = $1 AND " UNSETTLED},
+        "cost_nano_usd = $9, first_token_ms = $10, total_ms = $11, outcome = $12, status = $13, "
+        "settled_link = $14 WHERE request_id = $1 AND " UNSETTLED,
+        &settled_fields},
     [STORE_LEDGER_WHOLE] = {&whole_fields,
         /* In the table's own order, in which SQLite need not move them. */
-        "INSERT INTO ledger(id, request_id, wall_ms, opened, " OPENED_REST ", " SETTLED ") "
+        "INSERT INTO ledger(id, request_id, wall_ms, opened, " OPENED_REST ", " SETTLED
+        ", opened_link, settled_link) "
         "VALUES(row_id($2), $1, $2, 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, "
-        "$18, $19, $20, $21, $22, $23)"},
-    [STORE_LEDGER_ALONE] = {&settle_fields,
-        "INSERT INTO ledger(request_id, " SETTLED ", wall_ms, opened, id) VALUES($1, $2, $3, $4, $5, $6, $7, "
-        "$8, $9, $10, $11, $12, $13, $14, 0, row_id($14))"},
+        "$18, $19, $20, $21, $22, $23, $24, $25)"},
+    [STORE_LEDGER_ALONE] = {&settle_record,
+        "INSERT INTO ledger(request_id, " SETTLED
+        ", wall_ms, settled_link, opened, id) VALUES($1, $2, $3, $4, $5, $6, "
+        "$7, $8, $9, $10, $11, $12, $13, $14, $15, 0, row_id($14))",
+        &settle_fields},
     [STORE_LEDGER_RECOVER] = {&no_fields, "UPDATE ledger SET outcome = 'interrupted' WHERE outcome = 'open' "
                                           "AND " UNSETTLED},
     [STORE_LEDGER_PURGE] = {&purge_fields,
         "DELETE FROM ledger WHERE id IN (SELECT id FROM ledger WHERE id < $1 AND outcome <> 'open' "
         "ORDER BY id LIMIT 1000)"},
-    [STORE_EGRESS_RECORD] = {&egress_fields, "INSERT INTO egress(id, wall_ms, request_id, rule, boundary, "
-                                             "zone, target, host, path, bytes, sha256) "
-                                             "VALUES(row_id($1), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"},
+    [STORE_EGRESS_RECORD] = {&egress_record,
+        "INSERT INTO egress(id, wall_ms, request_id, rule, boundary, zone, target, host, path, bytes, "
+        "sha256, "
+        "link) VALUES(row_id($1), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        &egress_fields},
     [STORE_EGRESS_PURGE] = {&purge_fields, "DELETE FROM egress WHERE id IN (SELECT id FROM egress WHERE "
                                            "id < $1 ORDER BY id LIMIT 1000)"},
     [STORE_KEY_ADD] = {&key_fields,
@@ -249,19 +264,29 @@ static const struct {
                                                   "ledger WHERE request_id = $3 AND " UNSETTLED SPEND_ADDS},
     /* Only where gateways share the state. */
     [STORE_LEASE_END] = {&lease_end_fields, "DELETE FROM spenders WHERE spender = $1"},
+    [STORE_CHAIN_PURGE] = {&purge_fields, NULL}, /* the next ones do it (store_chain.c) */
+    [STORE_CHAIN_BLOCK] = {&no_fields,
+        "INSERT INTO chain(id, wall_ms, n, hash, entries) VALUES($1, $2, $3, $4, $5)", &block_fields},
+    [STORE_CHAIN_NOTE] = {&note_record,
+        "INSERT INTO chain_notes(" NOTE ", id) VALUES($1, $2, $3, $4, $5, $6, $7, $8, $8)", &note_fields},
+    [STORE_CHAIN_DROP] = {&links_fields, "DELETE FROM chain WHERE id >= $1 AND id < $2"},
+    /* The last of each sort on a chain is worth keeping. */
+    [STORE_CHAIN_NOTES_DROP] = {&links_fields,
+        "DELETE FROM chain_notes WHERE id >= $1 AND id < $2 AND EXISTS(SELECT 1 FROM chain_notes AS later "
+        "WHERE later.sort = chain_notes.sort AND later.chain = chain_notes.chain "
+        "AND later.wall_ms > chain_notes.wall_ms)"},
     [STORE_JOURNAL_MARK] = {&mark_fields, "INSERT INTO meta(name, value) VALUES($1, $2) "
                                           "ON CONFLICT(name) DO UPDATE SET value = excluded.value"},
 };
 
 const struct store_fields *store_kind_fields(enum store_kind kind)
 {
-    return kinds[kind].fields;
+    return kinds[kind].record;
 }
 
-const char *store_kind_sql(enum store_kind kind, size_t *n)
+const char *store_kind_sql(enum store_kind kind, const struct store_fields **fields)
 {
-    /* The time of the row is for STORE_LEDGER_ALONE. */
-    *n = kind == STORE_LEDGER_SETTLE ? settled_fields.n : kinds[kind].fields->n;
+    *fields = kinds[kind].fields ? kinds[kind].fields : kinds[kind].record;
     return kinds[kind].sql;
 }
 
@@ -277,7 +302,8 @@ int64_t store_id_from_ms(int64_t wall_ms)
 _Static_assert(STORE_PAGE == 128, "the statements name the page's size");
 
 const struct store_list store_list_ledger = {
-    "SELECT id, wall_ms, " OPENED ", request_id, " SETTLED " FROM ledger" PAGE_BY_ID,
+    "SELECT id, wall_ms, " OPENED ", opened_link, request_id, " SETTLED
+    ", settled_link FROM ledger" PAGE_BY_ID,
     sizeof(struct store_ledger_row),
     {{&opened_fields, offsetof(struct store_ledger_row, opened)},
         {&settled_fields, offsetof(struct store_ledger_row, settled)}},
@@ -285,10 +311,58 @@ const struct store_list store_list_ledger = {
     false,
 };
 const struct store_list store_list_egress = {
-    "SELECT id, wall_ms, wall_ms, request_id, rule, boundary, zone, target, host, path, bytes, sha256 "
-    "FROM egress" PAGE_BY_ID,
+    "SELECT id, wall_ms, wall_ms, request_id, rule, boundary, zone, target, host, path, bytes, sha256, "
+    "link FROM egress" PAGE_BY_ID,
     sizeof(struct store_egress),
     {{&egress_fields, 0}},
+    1,
+    false,
+};
+/* Chains stand behind each other, so that these are not in the order of time: the cursor keeps the time that
+ * it began with. */
+#define SINCE "CAST($1 AS BIGINT)"
+#define BLOCK "SELECT id, " SINCE ", id, wall_ms, n, hash"
+const struct store_list store_list_blocks = {
+    BLOCK ", entries FROM chain" PAGE_BY_ID,
+    sizeof(struct store_block),
+    {{&block_fields, 0}},
+    1,
+    false,
+};
+const struct store_list store_list_block_heads = {
+    BLOCK " FROM chain" PAGE_BY_ID,
+    sizeof(struct store_block),
+    {{&block_head_fields, 0}},
+    1,
+    false,
+};
+const struct store_list store_list_block_of = {
+    BLOCK " FROM chain WHERE wall_ms >= $1 AND id <= $2 ORDER BY id DESC LIMIT 1",
+    sizeof(struct store_block),
+    {{&block_head_fields, 0}},
+    1,
+    false,
+};
+/* In PostgreSQL's words; of those that no note tells. */
+const struct store_list store_list_chain_ends = {
+    "WITH RECURSIVE chains(n) AS ("
+    "(SELECT id >> 43 FROM chain ORDER BY id LIMIT 1) UNION ALL "
+    "SELECT (SELECT id >> 43 FROM chain WHERE id >= (chains.n + 1) << 43 ORDER BY id LIMIT 1) FROM chains "
+    "WHERE chains.n IS NOT NULL) "
+    "SELECT b.id, " SINCE ", b.id, b.wall_ms, b.n, b.hash FROM chains, LATERAL (SELECT * FROM chain "
+    "WHERE id < (chains.n + 1) << 43 ORDER BY id DESC LIMIT 1) AS b "
+    "WHERE b.wall_ms >= $1 AND b.id > $2 AND NOT EXISTS(SELECT FROM chain_notes AS told "
+    "WHERE told.sort = 'joined' AND told.chain << 43 | told.number = b.id + b.n) ORDER BY b.id LIMIT 128",
+    sizeof(struct store_block),
+    {{&block_head_fields, 0}},
+    1,
+    false,
+};
+_Static_assert(STORE_CHAIN_BITS == 43, "the statement names it");
+const struct store_list store_list_notes = {
+    "SELECT id, " SINCE ", " NOTE " FROM chain_notes" PAGE_BY_ID,
+    sizeof(struct store_note),
+    {{&note_fields, 0}},
     1,
     false,
 };

@@ -47,6 +47,10 @@ int store_sqlite_bind(sqlite3_stmt *s, int index, const struct store_field *f, c
         return sqlite3_bind_int(s, index, *(const bool *)at);
     case STORE_BLOB:
         return sqlite3_bind_blob64(s, index, at, f->size, SQLITE_STATIC);
+    case STORE_BYTES: {
+        const struct str *bytes = at;
+        return sqlite3_bind_blob64(s, index, bytes->data, bytes->len, SQLITE_STATIC);
+    }
     }
     return SQLITE_MISUSE;
 }
@@ -70,12 +74,11 @@ int store_sqlite_apply(
 {
     struct sqlite *q = store_sqlite_from(b);
     sqlite3_stmt *s = q->statements[kind];
-    const struct store_field *fields = store_kind_fields(kind)->at;
-    size_t n;
+    const struct store_fields *fields;
     int code = SQLITE_OK;
-    (void)store_kind_sql(kind, &n);
-    for (size_t i = 0; i < n && code == SQLITE_OK; i++)
-        code = store_sqlite_bind(s, (int)i + 1, &fields[i], (const char *)value + fields[i].offset);
+    (void)store_kind_sql(kind, &fields);
+    for (size_t i = 0; i < fields->n && code == SQLITE_OK; i++)
+        code = store_sqlite_bind(s, (int)i + 1, &fields->at[i], (const char *)value + fields->at[i].offset);
     if (code == SQLITE_OK)
         code = step(q, s);
     int rc = 0;
@@ -96,8 +99,10 @@ static int column_read(
     sqlite3_stmt *s, int column, const struct store_field *f, struct arena *a, char *at, struct error *err)
 {
     switch (f->type) {
-    case STORE_TEXT: {
-        const void *text = sqlite3_column_text(s, column);
+    case STORE_TEXT:
+    case STORE_BYTES: {
+        const void *text =
+            f->type == STORE_TEXT ? sqlite3_column_text(s, column) : sqlite3_column_blob(s, column);
         struct str value = {text, (size_t)sqlite3_column_bytes(s, column)};
         return arena_try_copy(a, value, (struct str *)(void *)at)
                    ? error_set(err, ERROR_LIMIT, "a row of the state is larger than this program writes")
@@ -212,6 +217,34 @@ static int sqlite_mark(struct store_backend *b, struct str name, int64_t *number
     return rc;
 }
 
+/* All that write are one after another: there is one chain. */
+static int sqlite_chain_end(struct store_backend *b, struct store_chain_end *out, struct error *err)
+{
+    enum { CHAIN = 1 };
+    struct sqlite *q = store_sqlite_from(b);
+    memset(out, 0, sizeof *out);
+    int code = sqlite3_step(q->chain_end);
+    if (code == SQLITE_ROW && sqlite3_column_bytes(q->chain_end, 2) == sizeof out->hash) {
+        out->link = sqlite3_column_int64(q->chain_end, 0) + sqlite3_column_int64(q->chain_end, 1);
+        memcpy(out->hash, sqlite3_column_blob(q->chain_end, 2), sizeof out->hash);
+    } else if (code == SQLITE_DONE) {
+        out->link = (int64_t)CHAIN << STORE_CHAIN_BITS;
+        out->is_new = true;
+    }
+    int rc = out->link ? 0 : store_sqlite_fail(q, q->writer, code == SQLITE_ROW ? SQLITE_CORRUPT : code, err);
+    sqlite3_reset(q->chain_end);
+    return rc || !out->is_new ? rc : store_sqlite_rows(q, &out->rows, err);
+}
+
+static int sqlite_view(struct store_backend *b, bool begins, struct error *err)
+{
+    struct sqlite *q = store_sqlite_from(b);
+    pthread_mutex_lock(&q->mutex);
+    int rc = store_sqlite_run(q, q->reader, begins ? "BEGIN" : "COMMIT", err);
+    pthread_mutex_unlock(&q->mutex);
+    return rc;
+}
+
 const struct store_ops store_sqlite_ops = {
     .scheme = "sqlite:",
     .open = store_sqlite_open,
@@ -226,5 +259,7 @@ const struct store_ops store_sqlite_ops = {
     .page = sqlite_page,
     .keys_version = sqlite_keys_version,
     .change_mark = sqlite_change_mark,
+    .chain_end = sqlite_chain_end,
+    .view = sqlite_view,
     .mark = sqlite_mark,
 };

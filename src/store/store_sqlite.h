@@ -15,7 +15,7 @@ struct sqlite_insert {
     enum store_kind kind;
     const char *table;
     sqlite3_stmt *statement, *last; /* `last`: the table's largest id */
-    size_t n_fields;
+    const struct store_fields *fields;
     struct sqlite_bound *bound; /* a field each of every row */
     bool warm;                  /* what is bound is of this transaction's rows */
     int64_t newest;             /* the table's largest id; below 0: not known */
@@ -31,8 +31,8 @@ struct sqlite {
     sqlite3 *reader;
     pthread_mutex_t mutex; /* guards reader, version and mark */
     sqlite3_stmt *version, *mark;
-    sqlite3_stmt *next_mark; /* the writer's */
-    int64_t change;          /* its transaction's; 0: not asked for */
+    sqlite3_stmt *next_mark, *chain_end; /* the writer's */
+    int64_t change;                      /* its transaction's; 0: not asked for */
     int lock_fd;
     uint32_t ids; /* given by the writer, counted; begins anywhere */
     struct sqlite_insert inserts[SQLITE_INSERTS];
@@ -46,6 +46,8 @@ static inline struct sqlite *store_sqlite_from(struct store_backend *b)
 /* Says what a failure of the library means for whoever runs the gateway. */
 int store_sqlite_fail(const struct sqlite *q, sqlite3 *db, int code, struct error *err);
 int store_sqlite_run(const struct sqlite *q, sqlite3 *db, const char *sql, struct error *err);
+int store_sqlite_rows(
+    const struct sqlite *q, int64_t *rows, struct error *err); /* the writer sees of both tables */
 
 /* One row, whatever its kind (store_sqlite.c). */
 int store_sqlite_apply(

@@ -53,8 +53,9 @@ static void row_append(struct buf *out, struct str values, size_t first, size_t 
 int store_sqlite_prepare(sqlite3 *db, enum store_kind kind, size_t rows, sqlite3_stmt **out)
 {
     struct buf text;
-    size_t n;
-    struct str sql = str_from(store_kind_sql(kind, &n)), insert = STR("INSERT "), values = STR(" VALUES");
+    const struct store_fields *fields;
+    struct str sql = str_from(store_kind_sql(kind, &fields));
+    struct str insert = STR("INSERT "), values = STR(" VALUES");
     size_t begin = rows == 1 ? 0 : str_find(sql, values) + values.len;
     buf_init(&text, 64 * KIB);
     if (rows > 1) {
@@ -66,7 +67,7 @@ int store_sqlite_prepare(sqlite3 *db, enum store_kind kind, size_t rows, sqlite3
         numbered_append(&text, sql, 0);
     for (size_t i = 0; i < rows && rows > 1; i++) {
         buf_append_text(&text, i ? ", " : "");
-        row_append(&text, str_slice(sql, begin, sql.len), i * (n + 1), n);
+        row_append(&text, str_slice(sql, begin, sql.len), i * (fields->n + 1), fields->n);
     }
     buf_append_char(&text, '\0');
     int code = text.failed ? SQLITE_NOMEM
@@ -78,12 +79,12 @@ int store_sqlite_prepare(sqlite3 *db, enum store_kind kind, size_t rows, sqlite3
 static int prepare(struct sqlite *q, struct sqlite_insert *in, struct error *err)
 {
     char last[64];
-    (void)store_kind_sql(in->kind, &in->n_fields);
+    (void)store_kind_sql(in->kind, &in->fields);
     snprintf(last, sizeof last, "SELECT max(id) FROM %s", in->table);
     int code = store_sqlite_prepare(q->writer, in->kind, STORE_INSERT_ROWS, &in->statement);
     if (code == SQLITE_OK)
         code = sqlite3_prepare_v3(q->writer, last, -1, SQLITE_PREPARE_PERSISTENT, &in->last, NULL);
-    in->bound = must(calloc(STORE_INSERT_ROWS * in->n_fields, sizeof *in->bound));
+    in->bound = must(calloc(STORE_INSERT_ROWS * in->fields->n, sizeof *in->bound));
     return code == SQLITE_OK ? 0 : store_sqlite_fail(q, q->writer, code, err);
 }
 
@@ -174,8 +175,8 @@ static bool is_same(const struct sqlite_bound *b, const struct store_field *f, c
 
 static int row_bind(struct sqlite *q, struct sqlite_insert *in, size_t row, const union store_value *value)
 {
-    const struct store_field *fields = store_kind_fields(in->kind)->at;
-    const size_t n = in->n_fields, first = row * (n + 1);
+    const struct store_field *fields = in->fields->at;
+    const size_t n = in->fields->n, first = row * (n + 1);
     int64_t wall_ms = in->kind == STORE_EGRESS_RECORD ? value->egress.wall_ms : value->whole.opened.wall_ms;
     int code = id_bind(q, in, (int)(first + n + 1), wall_ms);
     for (size_t i = 0; i < n && code == SQLITE_OK; i++) {

@@ -125,6 +125,17 @@ static const char *const migrations[] = {
     ("ALTER TABLE spend ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;"
      "CREATE INDEX spend_by_change ON spend(changed, id, spender);"),
     "DROP INDEX spend_by_day;",
+    /* What stands before the blob is read without it. */
+    ("ALTER TABLE ledger ADD COLUMN opened_link INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE ledger ADD COLUMN settled_link INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE egress ADD COLUMN link INTEGER NOT NULL DEFAULT 0;"
+     "CREATE TABLE chain("
+     "  id INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL, n INTEGER NOT NULL, hash BLOB NOT NULL,"
+     "  entries BLOB NOT NULL) STRICT;"
+     "CREATE TABLE chain_notes("
+     "  id INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL, sort TEXT NOT NULL, chain INTEGER NOT NULL,"
+     "  number INTEGER NOT NULL, hash TEXT NOT NULL, before_ms INTEGER NOT NULL, rows INTEGER NOT NULL,"
+     "  link INTEGER NOT NULL) STRICT;"),
 };
 
 enum { SCHEMA = sizeof migrations / sizeof *migrations };
@@ -175,6 +186,12 @@ static int run_number(
     int rc = code == SQLITE_ROW || code == SQLITE_DONE ? 0 : store_sqlite_fail(q, db, code, err);
     sqlite3_finalize(s);
     return rc;
+}
+
+int store_sqlite_rows(const struct sqlite *q, int64_t *rows, struct error *err)
+{
+    return run_number(
+        q, q->writer, "SELECT (SELECT count(*) FROM ledger) + (SELECT count(*) FROM egress)", 0, rows, err);
 }
 
 /* ---- Opening. ---- */
@@ -302,6 +319,7 @@ static int statements_prepare(struct sqlite *q, struct error *err)
 {
     static const char version_sql[] = "SELECT value FROM meta WHERE name = 'keys'";
     static const char mark_sql[] = "SELECT coalesce(max(changed), 0) + 1 FROM spend";
+    static const char end_sql[] = "SELECT id, n, hash FROM chain ORDER BY id DESC LIMIT 1";
     int made = sqlite3_create_function(
         q->writer, "row_id", 1, SQLITE_UTF8 | SQLITE_DIRECTONLY, q, store_sqlite_row_id, NULL, NULL);
     if (made == SQLITE_OK)
@@ -312,6 +330,9 @@ static int statements_prepare(struct sqlite *q, struct error *err)
     for (int kind = 0; kind < STORE_KINDS; kind++) {
         if (kind == STORE_LEASE_END)
             continue; /* nobody shares the file */
+        const struct store_fields *fields;
+        if (!store_kind_sql((enum store_kind)kind, &fields))
+            continue;
         int code = store_sqlite_prepare(q->writer, (enum store_kind)kind, 1, &q->statements[kind]);
         if (code != SQLITE_OK)
             return store_sqlite_fail(q, q->writer, code, err);
@@ -321,6 +342,8 @@ static int statements_prepare(struct sqlite *q, struct error *err)
         rc = prepare(q, q->reader, mark_sql, &q->mark, err);
     if (rc == 0)
         rc = prepare(q, q->writer, mark_sql, &q->next_mark, err);
+    if (rc == 0)
+        rc = prepare(q, q->writer, end_sql, &q->chain_end, err);
     return rc ? rc : store_sqlite_inserts_prepare(q, err);
 }
 
@@ -369,6 +392,7 @@ void store_sqlite_close(struct store_backend *b)
     sqlite3_finalize(q->version);
     sqlite3_finalize(q->mark);
     sqlite3_finalize(q->next_mark);
+    sqlite3_finalize(q->chain_end);
     /* The reader first: the last connection to close folds the log into the file. */
     sqlite3_close(q->reader);
     sqlite3_close(q->writer);

@@ -28,7 +28,7 @@ static bool row_is_kept(const struct store_row *row)
 static bool row_has_more(const struct store_row *row)
 {
     bool purges = row->kind == STORE_LEDGER_PURGE || row->kind == STORE_EGRESS_PURGE ||
-                  row->kind == STORE_RESPONSE_PURGE;
+                  row->kind == STORE_CHAIN_PURGE || row->kind == STORE_RESPONSE_PURGE;
     return purges && !store_row_is_awaited(row) && row->code == 0 && row->changed > 0;
 }
 
@@ -238,7 +238,7 @@ void *store_writer_main(void *ctx)
     bool stop;
     while (group_take(q, &group, &spender, &stop)) {
         struct error err = {0};
-        int rc = store_group_write(q->backend, q->journal, spender, &group, &q->committed, &err);
+        int rc = store_group_write(q->backend, q->chain, q->journal, spender, &group, &q->committed, &err);
         health_set(q, rc == 0, &err);
         if (rc == 0) {
             if (!stop)

@@ -1,5 +1,5 @@
 /* What was answered stays: processes killed at any instant, full disks, several processes at once. */
-#include "unit/store/store_fixture.h"
+#include "unit/store/chain_fixture.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -122,6 +122,9 @@ static void check_after_kill(struct fixture *f, int round, int acknowledged, int
     assert_true(t.settled >= acknowledged / 2);
     assert_true(t.all >= *all); /* what earlier rounds left is still there */
     *all = t.all;
+    struct seen seen;
+    chain_is_whole(s, &seen);
+    assert_int_equal(seen.out.ledger, t.all);
     store_close(s);
 }
 
@@ -321,7 +324,8 @@ static void test_two_processes_write(void **state)
                 char id[32];
                 snprintf(id, sizeof id, "k%d-%d", c, i);
                 struct store_key key = {.id = str_from(id), .name = STR("n")};
-                if (store_key_add(s, &key, STORE_WAIT, &err)) {
+                struct store_egress left = egress_row(id, i);
+                if (store_egress_record(s, &left, NOBODY, &err) || store_key_add(s, &key, STORE_WAIT, &err)) {
                     print_error("%s\n", err.message);
                     _exit(2);
                 }
@@ -343,6 +347,12 @@ static void test_two_processes_write(void **state)
     assert_int_equal(sqlite3_column_int(count, 0), CHILDREN * EACH);
     sqlite3_finalize(count);
     sqlite3_close(db);
+    struct seen seen;
+    struct store *s = fixture_open(f);
+    chain_is_whole(s, &seen);
+    assert_int_equal(seen.out.egress, CHILDREN * EACH);
+    assert_int_equal(seen.n_heads, 1);
+    store_close(s);
 }
 
 int main(void)

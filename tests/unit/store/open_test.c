@@ -1,5 +1,5 @@
 /* Opening a state: what may be opened, by whom, and what is said when it may not. */
-#include "unit/store/store_fixture.h"
+#include "unit/store/chain_fixture.h"
 
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -207,6 +207,16 @@ static void test_schema_3_becomes_this_one(void **state)
     assert_int_equal(store_ledger_settle(s, &settled, fixture_done(f), &err), 0);
     assert_int_equal(fixture_wait(f), 0);
     assert_int_equal(ledger_count(s), 3);
+    /* What was there has no record, and nothing else may come to it. */
+    struct seen seen;
+    chain_is_whole(s, &seen);
+    assert_int_equal(seen.out.before, 5);
+    run_sql(f->path,
+        "INSERT INTO egress SELECT id - 1, wall_ms - 1, 'made up', rule, boundary, zone, target, "
+        "host, path, bytes, sha256, 0 FROM egress ORDER BY id LIMIT 1");
+    chain_verify(s, NULL, 0, &seen);
+    assert_int_equal(seen.out.breaks, 1);
+    run_sql(f->path, "DELETE FROM egress WHERE request_id = 'made up'");
     assert_int_equal(store_purge(s, 1700000000002, &purged, &err), 0);
     assert_int_equal(purged, 2);
     assert_int_equal(ledger_count(s), 2);
@@ -216,6 +226,7 @@ static void test_schema_3_becomes_this_one(void **state)
     assert_int_equal(store_spend_changes(s, &mark, -1, spend_first, &first, &err), 1);
     assert_int_equal(first.day, 1700000000002 / 86400000);
     assert_int_equal(first.nano_usd, 55 + 44 + 400000); /* and what was settled just now */
+    chain_is_whole(s, &seen);
     store_close(s);
 }
 

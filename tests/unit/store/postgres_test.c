@@ -1,5 +1,6 @@
 /* The same cases on a real PostgreSQL, started here on a socket of its own; and what only it can do: go away
  * and come back, serve several gateways. */
+#include "unit/store/chain_cases.h"
 #include "unit/store/postgres_fixture.h"
 #include "unit/store/store_cases.h"
 
@@ -51,6 +52,8 @@ static void test_server_goes_and_comes_back(void **state)
     store_close(s);
     s = fixture_open(f);
     assert_int_equal(ledger_count(s), 51);
+    struct seen seen;
+    chain_is_whole(s, &seen);
     store_close(s);
 }
 
@@ -72,6 +75,8 @@ static void test_refused_row_is_lost_alone(void **state)
     assert_int_equal(ledger_count(s), 40);
     assert_int_equal(stats_of(s).failed, 1);
     assert_true(stats_of(s).healthy);
+    struct seen seen;
+    chain_is_whole(s, &seen);
     store_close(s);
 }
 
@@ -278,6 +283,8 @@ static void test_schema_3_becomes_this_one(void **state)
     server_sql(
         "SET search_path TO weir;"
         "UPDATE meta SET value = 3 WHERE name = 'schema'; DROP TABLE leases, spenders, limits, spend;"
+        "DROP TABLE chain, chain_notes; DROP SEQUENCE chains; ALTER TABLE egress DROP COLUMN link;"
+        "ALTER TABLE ledger DROP COLUMN opened_link, DROP COLUMN settled_link;"
         "DROP INDEX ledger_unsettled; DROP FUNCTION row_id, row_change, now_ms, lease_beat, lease_take;"
         "DROP SEQUENCE row_numbers;"
         "UPDATE ledger SET id = CASE request_id WHEN 'late' THEN 1 ELSE 2 END;"
@@ -300,6 +307,73 @@ static void test_schema_3_becomes_this_one(void **state)
     assert_int_equal(store_spend_changes(s, &mark, -1, spend_count, spent, &err), 0);
     assert_int_equal(spent[1], 3 * 400000);
     store_close(s);
+}
+
+/* Each has a chain of its own, and tells of the others'. */
+static void test_gateways_have_chains_of_their_own(void **state)
+{
+    struct fixture *f = *state;
+    struct seen seen;
+    struct store *one = fixture_open(f);
+    keep_request(f, one, "1", clock_wall_ms());
+    struct store *two = fixture_open(f);
+    keep_request(f, two, "2", clock_wall_ms());
+    keep_request(f, one, "3", clock_wall_ms());
+    store_close(one);
+    struct store *three = fixture_open(f);
+    keep_request(f, three, "4", clock_wall_ms());
+    chain_is_whole(three, &seen);
+    assert_int_equal(seen.n_heads, 3);
+    assert_int_equal(seen.out.ledger, 4);
+    store_close(two);
+    static const struct {
+        const char *sql, *what, *why;
+    } tamperings[] = {
+        {"UPDATE weir.ledger SET cost_nano_usd = 1 WHERE request_id = '2'", "a request's settling",
+            "was changed"},
+        /* A gateway's all. */
+        {"DELETE FROM weir.ledger WHERE opened_link >> 43 = 2; DELETE FROM weir.chain WHERE id >> 43 = 2;"
+         "DELETE FROM weir.chain_notes WHERE id >> 43 = 2",
+            "a chain", "does not come to where another one saw it"},
+    };
+    for (size_t i = 0; i < sizeof tamperings / sizeof *tamperings; i++) {
+        server_sql(tamperings[i].sql);
+        chain_verify(three, NULL, 0, &seen);
+        if (seen.out.breaks == 0 || strcmp(seen.what, tamperings[i].what) != 0 ||
+            !strstr(seen.why, tamperings[i].why))
+            fail_msg("%s: found '%s' '%s'", tamperings[i].sql, seen.what, seen.why);
+    }
+    store_close(three);
+}
+
+static void test_a_purge_seals_the_chains_of_all_gateways(void **state)
+{
+    struct fixture *f = *state;
+    struct seen seen;
+    struct error err;
+    int64_t rows;
+    struct store *one = fixture_open(f), *two = fixture_open(f);
+    keep_request(f, one, "1", clock_wall_ms());
+    keep_request(f, two, "2", clock_wall_ms());
+    struct store *dead = fixture_open(f);
+    keep_request(f, dead, "dead", clock_wall_ms());
+    store_close(dead);
+    usleep(3000);
+    int64_t between = clock_wall_ms();
+    usleep(3000);
+    keep_request(f, two, "3", clock_wall_ms());
+    assert_int_equal(store_purge(one, between, &rows, &err), 0);
+    assert_int_equal(rows, 3);
+    keep_request(f, one, "4", clock_wall_ms());
+    keep_request(f, two, "5", clock_wall_ms());
+    chain_is_whole(one, &seen);
+    assert_int_equal(seen.out.ledger, 3);
+    assert_int_equal(seen.n_heads, 2); /* the dead one's is gone with its rows */
+    store_close(one);
+    server_sql("DELETE FROM weir.chain_notes WHERE sort = 'sealed' AND chain = 2");
+    chain_verify(two, NULL, 0, &seen);
+    assert_true(seen.out.breaks > 0);
+    store_close(two);
 }
 
 static void test_no_server(void **state)
@@ -341,6 +415,9 @@ int main(void)
 #define ON(test) cmocka_unit_test_setup_teardown(test, server_up, fixture_down)
     const struct CMUnitTest tests[] = {
         STORE_CASES(server_up, fixture_down),
+        CHAIN_CASES(server_up, fixture_down),
+        ON(test_gateways_have_chains_of_their_own),
+        ON(test_a_purge_seals_the_chains_of_all_gateways),
         ON(test_server_goes_and_comes_back),
         ON(test_refused_row_is_lost_alone),
         ON(test_living_gateways_are_left_alone),

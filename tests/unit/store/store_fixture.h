@@ -143,6 +143,7 @@ static inline void keep_request(struct fixture *f, struct store *s, const char *
     struct error err;
     struct store_opened opened = opened_row(id, wall_ms);
     struct store_settled settled = settled_row(id);
+    settled.opened_ms = wall_ms;
     assert_int_equal(store_ledger_open(s, &opened, fixture_done(f), &err), 0);
     assert_int_equal(store_ledger_settle(s, &settled, fixture_done(f), &err), 0);
     assert_int_equal(fixture_wait(f), 0);
