@@ -123,6 +123,8 @@ void advise(const struct advise_assumptions *a, struct advise_group *groups, siz
             say(&groups[i], ADVISE_CLOUD, "cheaper here, but not by as much as a machine costs");
     if (out->where == ADVISE_CLOUD)
         out->mix_usd = out->cloud_usd;
+    if (out->where == ADVISE_UNKNOWN)
+        out->mix_usd = NAN;
     double idle = out->machines * energy_usd(a, a->idle_watts, HOURS * 3600);
     out->break_even = out->saved_usd > 0 ? out->requests * out->fixed_usd / out->saved_usd : INFINITY;
     out->pays_months =

@@ -199,19 +199,16 @@ static const struct store_fields no_fields = {NULL, 0, 0};
 static const struct {
     const struct store_fields *record;
     const char *sql;
-    const struct store_fields *fields; /* NULL: as in the record */
 } kinds[STORE_KINDS] = {
     [STORE_LEDGER_OPEN] = {&opened_record,
         "INSERT INTO ledger(" OPENED ", opened_link, opened, id) "
         "VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1, row_id($2)) "
-        "ON CONFLICT(request_id) WHERE " UNSETTLED " DO NOTHING",
-        &opened_fields},
+        "ON CONFLICT(request_id) WHERE " UNSETTLED " DO NOTHING"},
     [STORE_LEDGER_SETTLE] = {&settle_record,
         "UPDATE ledger SET request_id = $1, provider = $2, answered_model = $3, attempts = $4, "
         "input_tokens = $5, cached_tokens = $6, output_tokens = $7, usage_estimated = $8, "
         "cost_nano_usd = $9, first_token_ms = $10, total_ms = $11, outcome = $12, status = $13, "
-        "settled_link = $14 WHERE request_id = $1 AND " UNSETTLED,
-        &settled_fields},
+        "settled_link = $14 WHERE request_id = $1 AND " UNSETTLED},
     [STORE_LEDGER_WHOLE] = {&whole_fields,
         /* In the table's own order, in which SQLite need not move them. */
         "INSERT INTO ledger(id, request_id, wall_ms, opened, " OPENED_REST ", " SETTLED
@@ -221,8 +218,7 @@ static const struct {
     [STORE_LEDGER_ALONE] = {&settle_record,
         "INSERT INTO ledger(request_id, " SETTLED
         ", wall_ms, settled_link, opened, id) VALUES($1, $2, $3, $4, $5, $6, "
-        "$7, $8, $9, $10, $11, $12, $13, $14, $15, 0, row_id($14))",
-        &settle_fields},
+        "$7, $8, $9, $10, $11, $12, $13, $14, $15, 0, row_id($14))"},
     [STORE_LEDGER_RECOVER] = {&no_fields, "UPDATE ledger SET outcome = 'interrupted' WHERE outcome = 'open' "
                                           "AND " UNSETTLED},
     [STORE_LEDGER_PURGE] = {&purge_fields,
@@ -231,8 +227,7 @@ static const struct {
     [STORE_EGRESS_RECORD] = {&egress_record,
         "INSERT INTO egress(id, wall_ms, request_id, rule, boundary, zone, target, host, path, bytes, "
         "sha256, "
-        "link) VALUES(row_id($1), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-        &egress_fields},
+        "link) VALUES(row_id($1), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"},
     [STORE_EGRESS_PURGE] = {&purge_fields, "DELETE FROM egress WHERE id IN (SELECT id FROM egress WHERE "
                                            "id < $1 ORDER BY id LIMIT 1000)"},
     [STORE_KEY_ADD] = {&key_fields,
@@ -266,9 +261,9 @@ static const struct {
     [STORE_LEASE_END] = {&lease_end_fields, "DELETE FROM spenders WHERE spender = $1"},
     [STORE_CHAIN_PURGE] = {&purge_fields, NULL}, /* the next ones do it (store_chain.c) */
     [STORE_CHAIN_BLOCK] = {&no_fields,
-        "INSERT INTO chain(id, wall_ms, n, hash, entries) VALUES($1, $2, $3, $4, $5)", &block_fields},
+        "INSERT INTO chain(id, wall_ms, n, hash, entries) VALUES($1, $2, $3, $4, $5)"},
     [STORE_CHAIN_NOTE] = {&note_record,
-        "INSERT INTO chain_notes(" NOTE ", id) VALUES($1, $2, $3, $4, $5, $6, $7, $8, $8)", &note_fields},
+        "INSERT INTO chain_notes(" NOTE ", id) VALUES($1, $2, $3, $4, $5, $6, $7, $8, $8)"},
     [STORE_CHAIN_DROP] = {&links_fields, "DELETE FROM chain WHERE id >= $1 AND id < $2"},
     /* The last of each sort on a chain is worth keeping. */
     [STORE_CHAIN_NOTES_DROP] = {&links_fields,
@@ -279,6 +274,16 @@ static const struct {
                                           "ON CONFLICT(name) DO UPDATE SET value = excluded.value"},
 };
 
+/* What a statement takes where that is not just the record. */
+static const struct store_fields *const taken[STORE_KINDS] = {
+    [STORE_LEDGER_OPEN] = &opened_fields,
+    [STORE_LEDGER_SETTLE] = &settled_fields,
+    [STORE_LEDGER_ALONE] = &settle_fields,
+    [STORE_EGRESS_RECORD] = &egress_fields,
+    [STORE_CHAIN_BLOCK] = &block_fields,
+    [STORE_CHAIN_NOTE] = &note_fields,
+};
+
 const struct store_fields *store_kind_fields(enum store_kind kind)
 {
     return kinds[kind].record;
@@ -286,7 +291,7 @@ const struct store_fields *store_kind_fields(enum store_kind kind)
 
 const char *store_kind_sql(enum store_kind kind, const struct store_fields **fields)
 {
-    *fields = kinds[kind].fields ? kinds[kind].fields : kinds[kind].record;
+    *fields = taken[kind] ? taken[kind] : kinds[kind].record;
     return kinds[kind].sql;
 }
 

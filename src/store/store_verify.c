@@ -65,21 +65,15 @@ static int broken_at(struct walk *w, int64_t link, int64_t wall_ms, const char *
                          .why = str_from(why)});
 }
 
-static const char *kind_name(unsigned char kind)
+static const char *kind_name(enum store_record kind)
 {
-    switch (kind) {
-    case STORE_RECORD_OPENED:
-        return "a request's opening";
-    case STORE_RECORD_SETTLED:
-    case STORE_RECORD_ALONE:
-        return "a request's settling";
-    case STORE_RECORD_EGRESS:
-        return "an egress record";
-    case STORE_RECORD_NOTE:
-        return "a note";
-    default:
-        return "an unknown record";
-    }
+    static const char *const names[] = {[STORE_RECORD_OPENED] = "a request's opening",
+        [STORE_RECORD_SETTLED] = "a request's settling",
+        [STORE_RECORD_ALONE] = "a request's settling",
+        [STORE_RECORD_EGRESS] = "an egress record",
+        [STORE_RECORD_NOTE] = "a note"};
+    size_t i = (unsigned)kind;
+    return i < sizeof names / sizeof *names && names[i] ? names[i] : "an unknown record";
 }
 
 static int64_t time_at(const char *entry)
@@ -305,7 +299,7 @@ static int record_broken(struct walk *w, const struct record *r, const char *why
     return broken(w, (struct store_break){.chain = store_link_chain(r->link),
                          .number = store_link_number(r->link),
                          .wall_ms = r->wall_ms,
-                         .what = str_from(kind_name((unsigned char)r->kind)),
+                         .what = str_from(kind_name(r->kind)),
                          .request_id = r->request_id,
                          .why = str_from(why)});
 }
@@ -343,9 +337,10 @@ static int record_check(struct walk *w, const struct record *r)
         return rc;
     store_record_hash(&w->sha, row, r->kind, hash);
     free(row);
+    bool twice = seen_set(run_of(w, r->link), r->link);
     if (*entry != (char)r->kind || memcmp(entry + STORE_ENTRY - HASH, hash, HASH) != 0)
         return record_broken(w, r, "was changed: its entry is of another one");
-    return seen_set(run_of(w, r->link), r->link) ? record_broken(w, r, "is there twice") : 0;
+    return twice ? record_broken(w, r, "is there twice") : 0;
 }
 
 /* ---- Rows ---- */
@@ -526,7 +521,8 @@ static int missing_check(struct walk *w, const void *row)
                       time_at(entry) - late < w->out->purged_ms;
         if (!r || seen_is(r, b->link + i) || purged || memcmp(entry + STORE_ENTRY - HASH, nothing, HASH) == 0)
             continue;
-        rc = broken_at(w, b->link + i, time_at(entry), kind_name((unsigned char)*entry), "was removed");
+        rc = broken_at(w, b->link + i, time_at(entry), kind_name((enum store_record)(unsigned char)*entry),
+            "was removed");
     }
     return rc;
 }

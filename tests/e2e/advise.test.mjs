@@ -41,7 +41,7 @@ routes:
     for (let i = 0; i < 6; i++) {
       assert.equal((await g.chat('auto', `Tell me a story about river number ${i}`)).status, 200);
       assert.equal((await g.chat('big', 'Tell me a story')).status, 200);
-      assert.equal((await g.chat('auto', 'my card is 4111 1111 1111 1111 and my name is John Smith', { max_tokens: 20 })).status, 200);
+      assert.equal((await g.chat('auto', 'Summarise: customer IBAN DE89 3704 0044 0532 0130 01 asked for a refund', { max_tokens: 20 })).status, 200);
     }
     await t.test('measures', () => {
       const seen = advise('--volume', '1000');

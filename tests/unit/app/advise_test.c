@@ -154,7 +154,7 @@ static void test_too_little_is_known(void **state)
     advise(&machine, &g, 1, 1, &d);
     assert_int_equal(d.where, ADVISE_UNKNOWN);
     assert_non_null(strstr(d.why, "--decode"));
-    assert_true(isnan(d.local_usd));
+    assert_true(isnan(d.local_usd) && isnan(d.mix_usd));
 }
 
 /* More work than a machine does in half of its hours. */

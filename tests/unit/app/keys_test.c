@@ -127,8 +127,9 @@ static void test_wrong_usage(void **state)
         assert_memory_equal(r->err, "weir: ", 6);
         assert_string_equal(r->out, "");
     }
-    static const char *const bad_audit[] = {"audit", "audit verify", "audit export", "audit egress extra",
-        "audit egress --since yesterday --state @", "audit egress --since 2026-02-30 --state @"};
+    static const char *const bad_audit[] = {"audit", "audit verify extra", "audit export --head x",
+        "audit egress extra", "audit egress --since yesterday --state @",
+        "audit egress --since 2026-02-30 --state @"};
     for (size_t i = 0; i < sizeof bad_audit / sizeof *bad_audit; i++)
         assert_int_equal(run(f, verb_audit, bad_audit[i])->exit_code, 2);
     static const char *const help[] = {
