@@ -123,17 +123,16 @@ static const struct train_schedule schedules[] = {[TRAIN_NEW] = {.batch_tokens =
         .clip = 1,
         .seed = 1}};
 
-static int optimizer_read(const struct section *s, enum train_optimizer *out)
+/* Which of two words, the first of which goes without saying. */
+static bool is_second(struct section *s, const char *key, const char *first, const char *second)
 {
-    struct str name;
-    const int rc = s->rc ? s->rc : yaml_get_str(s->map, "optimizer", STR("adamw"), &name, s->err);
-    if (rc)
-        return rc;
-    *out = str_is(name, "muon") ? TRAIN_MUON : TRAIN_ADAMW;
-    if (str_is(name, "muon") || str_is(name, "adamw"))
-        return 0;
-    return yaml_error(
-        s->map, s->err, ERROR_INVALID, "'optimizer' is adamw or muon, not '" STR_FMT "'", STR_ARG(name));
+    struct str word;
+    s->rc = s->rc ? s->rc : yaml_get_str(s->map, key, str_from(first), &word, s->err);
+    if (s->rc || str_is(word, first) || str_is(word, second))
+        return s->rc == 0 && str_is(word, second);
+    s->rc = yaml_error(s->map, s->err, ERROR_INVALID, "'%s' is %s or %s, not '" STR_FMT "'", key, first,
+        second, STR_ARG(word));
+    return false;
 }
 
 static int schedule_read(
@@ -141,8 +140,8 @@ static int schedule_read(
 {
     const struct train_schedule *usual = &schedules[kind];
     static const char *const keys[] = {"steps", "epochs", "batch_tokens", "accumulate", "learning_rate",
-        "final_rate", "warmup", "optimizer", "weight_decay", "beta1", "beta2", "clip", "prompt_loss", "seed",
-        "validate_every", "patience", "checkpoint_every", NULL};
+        "final_rate", "warmup", "optimizer", "precision", "weight_decay", "beta1", "beta2", "clip",
+        "prompt_loss", "seed", "validate_every", "patience", "checkpoint_every", NULL};
     const int64_t most = (int64_t)1 << 40;
     struct train_schedule *t = &c->schedule;
     struct section s;
@@ -165,7 +164,8 @@ static int schedule_read(
     t->validate_every = whole(&s, "validate_every", usual->validate_every, 1, most);
     t->patience = whole(&s, "patience", 0, 0, most);
     t->checkpoint_every = whole(&s, "checkpoint_every", usual->checkpoint_every, 1, most);
-    s.rc = optimizer_read(&s, &t->optimizer);
+    t->optimizer = is_second(&s, "optimizer", "adamw", "muon") ? TRAIN_MUON : TRAIN_ADAMW;
+    t->precision = is_second(&s, "precision", "f32", "bf16") ? TRAIN_BF16 : TRAIN_F32;
     if (kind == TRAIN_TUNE && t->steps == 0 && t->epochs == 0)
         t->epochs = usual->epochs;
     if (s.rc == 0 && (t->steps > 0) == (t->epochs > 0))

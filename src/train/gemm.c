@@ -70,8 +70,11 @@ size_t gemm_packed_size(const struct train_kernels *kernels, int64_t n, int64_t 
 void gemm_pack(const struct train_kernels *kernels, int64_t n, int64_t k, struct matrix b, float *to)
 {
     const int64_t width = kernels->tile_columns;
-    for (int64_t j = 0; j < n; j += width, to += width * k)
+    for (int64_t j = 0; j < n; j += width, to += width * k) {
         panel_pack(kernels, n - j, k, (struct matrix){b.data + j * b.column, b.row, b.column}, to);
+        if (kernels->rounds)
+            kernels->round(to, width * k);
+    }
 }
 
 /* ---- Products ---- */
@@ -88,15 +91,31 @@ static void last_columns(const struct train_kernels *kernels, int64_t m, int64_t
             c[i * ldc + j] = add ? c[i * ldc + j] + whole[i * width + j] : whole[i * width + j];
 }
 
+/* At most M_BLOCK rows of A with at most K_BLOCK of k as panels take them: *a_row as there. */
+static const float *rows_pack(const struct train_kernels *kernels, int64_t m, int64_t k, struct matrix a,
+    const struct gemm_scratch *s, int64_t *a_row)
+{
+    const bool turned = a.column != 1;
+    *a_row = turned ? 0 : kernels->rounds ? k : a.row;
+    if (!turned && !kernels->rounds)
+        return a.data;
+    if (turned)
+        kernels->pack_rows(s->a, a.data, a.column, m, k);
+    for (int64_t i = 0; i < m && !turned; i++)
+        memcpy(s->a + i * k, a.data + i * a.row, (size_t)k * sizeof *s->a);
+    if (kernels->rounds) /* what is packed turned is whole tiles */
+        kernels->round(s->a, (m + kernels->tile_rows - 1) / kernels->tile_rows * kernels->tile_rows * k);
+    return s->a;
+}
+
 /* At most M_BLOCK rows of A with at most K_BLOCK of k, against packed panels that are `apart` floats apart.
  */
 static void block_run(const struct train_kernels *kernels, int64_t m, int64_t n, int64_t k, struct matrix a,
     const float *b, int64_t apart, float *c, int64_t ldc, bool add, const struct gemm_scratch *s)
 {
-    const int64_t width = kernels->tile_columns, a_row = a.column == 1 ? a.row : 0;
-    const float *rows = a.column == 1 ? a.data : s->a;
-    if (a.column != 1)
-        kernels->pack_rows(s->a, a.data, a.column, m, k);
+    const int64_t width = kernels->tile_columns;
+    int64_t a_row;
+    const float *rows = rows_pack(kernels, m, k, a, s, &a_row);
     for (int64_t j = 0; j < n; j += width, b += apart)
         if (n - j >= width)
             kernels->panel(m, k, rows, a_row, b, c + j, ldc, add);

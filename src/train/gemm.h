@@ -5,6 +5,8 @@
  *     for each run of M_BLOCK rows              A's run is packed, unless its rows can be read as they stand
  *       for each panel, for each tile           the kernel: tile_rows x tile_columns sums in registers
  *
+ * Kernels that round make bfloat16 of all that is packed, and then A is, too.
+ *
  * A value of C is summed over k in an order that depends on k alone: results are the same however a product
  * is divided among threads. */
 #ifndef WEIR_TRAIN_GEMM_H

@@ -25,6 +25,10 @@ struct train_adam {
 struct train_kernels {
     const char *isa;
     int32_t tile_rows, tile_columns;
+    /* Products round what they multiply to bfloat16 while they pack it, and sum in f32. The other table has
+     * it so: it has the same functions otherwise, and is its own. */
+    bool rounds;
+    const struct train_kernels *rounding;
     /* C (m x tile_columns, rows ldc apart) gets, or is added, A B over k values. A's rows are a_row apart; 0:
      * they are packed by pack_rows. B is packed: tile_columns values for each of the k. */
     void (*panel)(
@@ -53,6 +57,10 @@ struct train_kernels {
     /* Turns pairs (2i, 2i+1), or (i, i + n/2) where `halves`, of n values by the angles whose cosines and
      * sines are given; `sign` -1 turns back. */
     void (*rope)(float *x, const float *cosine, const float *sine, float sign, bool halves, int64_t n);
+    /* To bfloat16, to nearest, ties to even: as values that stay floats, and as its 16 bits, and back. */
+    void (*round)(float *x, int64_t n);
+    void (*narrow)(uint16_t *to, const float *from, int64_t n);
+    void (*widen)(float *to, const uint16_t *from, int64_t n);
     void (*adam)(float *w, float *m, float *v, const float *g, const struct train_adam *a, int64_t n);
 };
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/worker/cpu/exp.h"
+#include "engine/worker/tensor_half.h"
 #include "train/kernels.h"
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -235,21 +236,33 @@ static void adam(float *restrict w, float *restrict m, float *restrict v, const 
     }
 }
 
-const struct train_kernels KERNELS = {.isa = ISA,
-    .tile_rows = TILE_ROWS,
-    .tile_columns = TILE_COLUMNS,
-    .panel = panel,
-    .pack_columns = pack_columns,
-    .pack_rows = pack_rows,
-    .norm = norm,
-    .norm_back = norm_back,
-    .glu = glu,
-    .glu_back = glu_back,
-    .add = add_rows,
-    .scale = scale_row,
-    .dot = dot,
-    .softmax = softmax,
-    .exponents = exponents,
-    .softmax_back = softmax_back,
-    .rope = rope,
-    .adam = adam};
+/* ---- bfloat16 ---- */
+static void round_row(float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = tensor_float_from_bf16(tensor_bf16_from_float(x[i]));
+}
+
+static void narrow(uint16_t *restrict to, const float *restrict from, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        to[i] = tensor_bf16_from_float(from[i]);
+}
+
+static void widen(float *restrict to, const uint16_t *restrict from, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        to[i] = tensor_float_from_bf16(from[i]);
+}
+
+#define TABLE(name, with)                                                                                    \
+    {                                                                                                        \
+        .isa = name, .tile_rows = TILE_ROWS, .tile_columns = TILE_COLUMNS, .rounds = with,                   \
+        .rounding = &rounding, .panel = panel, .pack_columns = pack_columns, .pack_rows = pack_rows,         \
+        .norm = norm, .norm_back = norm_back, .glu = glu, .glu_back = glu_back, .add = add_rows,             \
+        .scale = scale_row, .dot = dot, .softmax = softmax, .exponents = exponents,                          \
+        .softmax_back = softmax_back, .rope = rope, .round = round_row, .narrow = narrow, .widen = widen,    \
+        .adam = adam                                                                                         \
+    }
+static const struct train_kernels rounding = TABLE(ISA "-bf16", true);
+const struct train_kernels KERNELS = TABLE(ISA, false);

@@ -28,30 +28,55 @@ static int32_t logits_rows(const struct train_shape *s)
     return rows < HEAD_ROWS_LEAST ? HEAD_ROWS_LEAST : rows > HEAD_ROWS_MOST ? HEAD_ROWS_MOST : rows;
 }
 
-static void kept_place(struct hand *h, const struct train_model *m, int64_t most, struct kept *k)
+/* Values of a layer, one behind the other; returns how many floats they are. */
+static int64_t values_place(struct hand *h, const struct train_model *m, int64_t most, struct kept *k)
 {
     const struct train_shape *s = &m->shape;
     const int64_t d = s->n_embed, q = (int64_t)s->n_heads * s->head_width,
-                  kv = (int64_t)s->n_kv_heads * s->head_width;
+                  kv = (int64_t)s->n_kv_heads * s->head_width, before = (int64_t)h->total;
     *k = (struct kept){.x = hand_out(h, most, d),
         .n1 = hand_out(h, most, d),
         .k = hand_out(h, most, kv),
         .v = hand_out(h, most, kv),
         .q = hand_out(h, most, q),
         .mix = hand_out(h, most, q),
-        .lse = hand_out(h, most, s->n_heads),
         .middle = hand_out(h, most, d),
         .n2 = hand_out(h, most, d),
         .gate = hand_out(h, most, s->n_ffn),
-        .up = hand_out(h, most, s->n_ffn),
-        .inverse1 = hand_out(h, most, 1),
-        .inverse2 = hand_out(h, most, 1)};
+        .up = hand_out(h, most, s->n_ffn)};
+    if (m->family->head_norms) {
+        k->q_plain = hand_out(h, most, q);
+        k->k_plain = hand_out(h, most, kv);
+    }
+    return (int64_t)h->total - before;
+}
+
+static void figures_place(struct hand *h, const struct train_model *m, int64_t most, struct kept *k)
+{
+    const struct train_shape *s = &m->shape;
+    k->lse = hand_out(h, most, s->n_heads);
+    k->inverse1 = hand_out(h, most, 1);
+    k->inverse2 = hand_out(h, most, 1);
     if (!m->family->head_norms)
         return;
-    k->q_plain = hand_out(h, most, q);
-    k->k_plain = hand_out(h, most, kv);
     k->inverse_q = hand_out(h, most, s->n_heads);
     k->inverse_k = hand_out(h, most, s->n_kv_heads);
+}
+
+static void kept_place(struct hand *h, const struct train_model *m, bool narrow, struct train_pass *p)
+{
+    const int32_t n = m->shape.n_layers;
+    struct kept one, *k = &one;
+    for (int32_t i = 0; i < n; i++) {
+        if (p->kept && narrow && i > 0)
+            p->kept[i] = *k;
+        k = p->kept ? &p->kept[i] : k;
+        if (!narrow || i == 0)
+            p->n_narrow = values_place(h, m, p->most, k);
+        figures_place(h, m, p->most, k);
+    }
+    if (narrow) /* two in a float's place */
+        p->narrow = (uint16_t *)hand_out(h, n, (p->n_narrow + 1) / 2);
 }
 
 static void back_place(struct hand *h, const struct train_shape *s, int64_t most, struct train_pass *p)
@@ -89,10 +114,7 @@ static void pass_place(struct hand *h, const struct train_model *m, int32_t thre
 {
     const struct train_shape *s = &m->shape;
     const int64_t most = p->most;
-    for (int32_t i = 0; i < s->n_layers; i++) {
-        struct kept none;
-        kept_place(h, m, most, p->kept ? &p->kept[i] : &none);
-    }
+    kept_place(h, m, kernels->rounds, p);
     p->wide = hand_out(h, most, s->n_ffn);
     p->n1_rows = hand_out(h, most, s->n_embed);
     p->last = hand_out(h, most, s->n_embed);
@@ -232,6 +254,46 @@ static void gather(float *to, const float *from, const int32_t *rows, int64_t n,
         memcpy(to + i * width, from + rows[i] * width, (size_t)width * sizeof *to);
 }
 
+/* ---- Keeping values in bfloat16 ---- */
+enum { NARROW_ROW = 16 /* floats: of all that is handed out a multiple */ };
+struct narrow_task {
+    const struct train_kernels *kernels;
+    float *values;
+    uint16_t *narrow;
+};
+
+static void narrow_rows(void *ctx, int64_t from, int64_t to)
+{
+    const struct narrow_task *t = ctx;
+    const int64_t at = from * NARROW_ROW;
+    t->kernels->narrow(t->narrow + at, t->values + at, (to - from) * NARROW_ROW);
+}
+
+static void widen_rows(void *ctx, int64_t from, int64_t to)
+{
+    const struct narrow_task *t = ctx;
+    const int64_t at = from * NARROW_ROW;
+    t->kernels->widen(t->values + at, t->narrow + at, (to - from) * NARROW_ROW);
+}
+
+static void layer_convert(
+    struct train_pass *p, int32_t layer, void (*convert)(void *ctx, int64_t from, int64_t to))
+{
+    struct narrow_task t = {p->team->kernels, p->kept[layer].x, p->narrow + layer * p->n_narrow};
+    if (p->narrow)
+        team_rows(p->team, p->n_narrow / NARROW_ROW, convert, &t);
+}
+
+void layer_keep(struct train_pass *p, int32_t layer)
+{
+    layer_convert(p, layer, narrow_rows);
+}
+
+void layer_recall(struct train_pass *p, int32_t layer)
+{
+    layer_convert(p, layer, widen_rows);
+}
+
 /* ---- Forward ---- */
 
 /* Queries or keys of some rows: the product, bias, the norms of heads, and the turn. */
@@ -271,14 +333,19 @@ static void attend(
     linear_forward(p, l->output, k->mix, n, k->middle, true);
 }
 
-static void feed_forward(
-    struct train_pass *p, const struct train_layer *l, struct kept *k, int64_t rows, float *out)
+static void feed_forward(struct train_pass *p, const struct train_layer *l, struct kept *k, int64_t rows)
 {
     struct rows_task glu = {.p = p, .x = k->gate, .other = k->up, .y = p->wide, .width = l->gate->n_out};
     norm_forward(p, l->ffn_norm, k->middle, rows, k->n2, k->inverse2);
     linear_forward(p, l->gate, k->n2, rows, k->gate, false);
     linear_forward(p, l->up, k->n2, rows, k->up, false);
     team_rows(p->team, rows, glu_rows, &glu);
+}
+
+/* The next layer's input, for which this one's may make room. */
+static void layer_end(
+    struct train_pass *p, const struct train_layer *l, const struct kept *k, int64_t rows, float *out)
+{
     memcpy(out, k->middle, (size_t)(rows * l->down->n_out) * sizeof(float));
     linear_forward(p, l->down, p->wide, rows, out, true);
 }
@@ -308,7 +375,10 @@ void train_pass_run(
     for (int32_t i = 0; i <= last; i++) {
         const int32_t rows = i == last ? s->n_targets : s->n_tokens;
         attend(p, &m->layers[i], &p->kept[i], i == last ? s->rows : NULL, rows);
-        feed_forward(p, &m->layers[i], &p->kept[i], rows, i == last ? p->last : p->kept[i + 1].x);
+        feed_forward(p, &m->layers[i], &p->kept[i], rows);
+        if (back)
+            layer_keep(p, i);
+        layer_end(p, &m->layers[i], &p->kept[i], rows, i == last ? p->last : p->kept[i + 1].x);
     }
     head_run(p, back, scale, out);
     if (back)

@@ -22,13 +22,20 @@ struct train_sequence {
 };
 
 /* What the forward pass leaves for the backward pass, of one layer. Rows: all tokens, in the last layer those
- * with targets where it says `rows`. */
+ * with targets where it says `rows`.
+ *
+ *   f32        every layer has its own values
+ *   bfloat16   all layers have the same place for values; what a layer leaves there is narrowed before the
+ *              next one's input is, and widened again before its way back. Figures stay f32. */
 struct kept {
+    /* values */
     float *x, *n1, *k, *v;          /* tokens: the layer's input, normalised, keys, values */
-    float *q, *mix, *lse;           /* rows: queries, what attention gives, logarithms of its sums */
+    float *q, *mix;                 /* rows: queries, what attention gives */
     float *middle, *n2, *gate, *up; /* rows: after attention, normalised, and in the network */
-    float *q_plain, *k_plain, *inverse_q, *inverse_k; /* before the norms of heads, where there are any */
-    float *inverse1, *inverse2;                       /* 1 / rms */
+    float *q_plain, *k_plain;       /* before the norms of heads, where there are any */
+    /* figures */
+    float *lse;                                         /* rows: logarithms of attention's sums */
+    float *inverse1, *inverse2, *inverse_q, *inverse_k; /* 1 / rms */
 };
 
 struct train_pass {
@@ -37,6 +44,8 @@ struct train_pass {
     float *gradients; /* model->n_values */
     int32_t most;     /* tokens of a sequence */
     struct kept *kept;
+    uint16_t *narrow; /* n_layers x n_narrow: all layers' values in bfloat16; NULL: kept in f32 */
+    int64_t n_narrow;
     float *block; /* all of the floats behind the pointers of this struct */
     float *wide;  /* most x n_ffn */
     float *dx, *dn, *dx_rows, *dq, *dk, *dv, *dmix;
@@ -101,6 +110,9 @@ void linear_back(struct train_pass *p, const struct train_weight *w, const float
 /* Cross-entropy over the rows of p->last, and where `back` its gradient in p->dx. */
 void head_run(struct train_pass *p, bool back, float scale, struct train_loss *out);
 void pass_back(struct train_pass *p);
+/* Where values are kept in bfloat16: a layer's, from their place and back to it. */
+void layer_keep(struct train_pass *p, int32_t layer);
+void layer_recall(struct train_pass *p, int32_t layer);
 void norm_forward(struct train_pass *p, const struct train_weight *w, const float *x, int64_t rows, float *y,
     float *inverse);
 void norm_backward(struct train_pass *p, const struct train_weight *w, const float *dy, const float *x,

@@ -209,6 +209,7 @@ void pass_back(struct train_pass *p)
     const int64_t d = m->shape.n_embed;
     for (int32_t i = last; i >= 0; i--) {
         const int32_t rows = i == last ? s->n_targets : s->n_tokens;
+        layer_recall(p, i);
         feed_forward_back(p, &m->layers[i], &p->kept[i], rows);
         attend_back(p, &m->layers[i], &p->kept[i], i == last ? s->rows : NULL, rows);
     }

@@ -139,7 +139,9 @@ void progress_plan(const struct run *r)
         fprintf(stderr, "left out: %" PRId64 " examples without an assistant's message to learn\n",
             r->data.nothing_to_learn + r->validation.nothing_to_learn);
     fprintf(stderr, "memory: %s (weights %s, optimiser %s, passes %s, data %s); %d x %d threads, %s\n", all,
-        weights, optimizer, passes, data, (int)plan->teams, (int)plan->threads_each, r->kernels->isa);
+        weights, optimizer, passes, data, (int)plan->teams, (int)plan->threads_each, r->products->isa);
+    if (r->products->rounds)
+        fprintf(stderr, "products take bfloat16 and sum in f32: passes take less memory, but no less time\n");
     fprintf(stderr, "%" PRId64 " steps of %" PRId64 " tokens: %.1f epochs\n", r->steps,
         r->config->schedule.batch_tokens,
         (double)r->steps * (double)r->config->schedule.batch_tokens / (double)r->data.n_tokens);

@@ -46,6 +46,8 @@ static void speed_write(const struct run *r, struct json_writer *w)
     json_write_double(w, r->step_ns ? round((double)r->step_tokens / (double)r->step_ns * 1e10) / 10 : 0);
     json_key(w, "isa");
     json_write_text(w, r->kernels->isa);
+    json_key(w, "precision");
+    json_write_text(w, r->products->rounds ? "bf16" : "f32");
     json_key(w, "peak_gflops_a_thread");
     json_write_double(w, round(peak / 1e8) / 10);
     json_key(w, "dense_gflops_a_thread");

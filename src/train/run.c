@@ -61,7 +61,7 @@ static struct run_plan plan_make(const struct run *r, int32_t threads, int64_t a
     for (;; p.teams--) {
         p.threads_each = threads / p.teams;
         p.passes =
-            (size_t)p.teams * (values + train_pass_bytes(r->model, r->kernels, r->sequence, p.threads_each));
+            (size_t)p.teams * (values + train_pass_bytes(r->model, r->products, r->sequence, p.threads_each));
         if (p.teams == 1 || (int64_t)(p.weights + p.optimizer + p.data + p.passes) < available / 4 * 3)
             return p;
     }
@@ -84,7 +84,7 @@ static uint64_t identity_of(const struct run *r)
         if (w->at < 0)
             sum = checkpoint_sum(sum, w->frozen, tensor_row_bytes(w->type, w->n_in) * (size_t)w->n_out);
     }
-    sum = checkpoint_sum(sum, r->kernels->isa, strlen(r->kernels->isa));
+    sum = checkpoint_sum(sum, r->products->isa, strlen(r->products->isa));
     sum = checkpoint_sum(sum, r->data.tokens, r->data.n_tokens * sizeof *r->data.tokens);
     sum = checkpoint_sum(sum, r->data.learned, r->data.n_tokens);
     return checkpoint_sum(sum, r->validation.tokens, r->validation.n_tokens * sizeof *r->validation.tokens);
@@ -116,7 +116,7 @@ static int teams_create(struct run *r, struct error *err)
     r->teams = must(calloc((size_t)r->n_teams, sizeof *r->teams));
     int rc = team_create(r->kernels, r->n_teams, &r->outer, err);
     for (int32_t i = 0; i < r->n_teams && rc == 0; i++) {
-        rc = team_create(r->kernels, r->plan.threads_each, &r->teams[i].team, err);
+        rc = team_create(r->products, r->plan.threads_each, &r->teams[i].team, err);
         rc = rc ? rc : train_pass_create(r->model, &r->teams[i].team, r->sequence, &r->teams[i].pass, err);
     }
     return rc;
@@ -136,6 +136,7 @@ int run_create(const struct train_config *c, struct train_model *m, struct train
     int rc = train_kernels_select(getenv("WEIR_ISA"), &r->kernels, err);
     if (rc)
         return rc;
+    r->products = c->schedule.precision == TRAIN_BF16 ? r->kernels->rounding : r->kernels;
     const int64_t available = engine_memory_available();
     r->steps = steps_of(c, &r->data);
     r->work_each = muon_work_most(r);

@@ -44,7 +44,7 @@ struct run_plan {
 
 struct run {
     const struct train_config *config;
-    const struct train_kernels *kernels;
+    const struct train_kernels *kernels, *products; /* what passes are made by: they may round */
     struct train_model *model;
     struct train_data data, validation;
     struct batch validation_batch; /* all of it */

@@ -175,11 +175,14 @@ test('mistakes are one line that says what to do, and leave no file', () => {
     [['finetune', 'm.gguf'], 2, /wants a model, data and --out/],
     [['finetune', 'data.jsonl', 'more.jsonl', '--out', 'x.gguf'], 1, /data\.jsonl/],
     [['finetune', 'm.gguf', 'more.jsonl', '--out', 'x.gguf', '--rank', '0'], 2, /--rank wants a number/],
+    [['finetune', 'm.gguf', 'more.jsonl', '--out', 'x.gguf', '--precision', 'f16'], 2, /--precision is f32 or bf16/],
+    [['train', 'half.yaml', '--out', 'x.gguf'], 1, /'precision' is f32 or bf16, not 'f16'/],
     [['finetune', 'm.gguf', 'muon.yaml', '--out', 'x.gguf'], 1, /'optimizer: muon' is for whole matrices/],
     [['finetune', 'm.gguf', 'typed.yaml', '--out', 'x.gguf'], 1, /'output' says the type of a model: leave it out for an adapter/],
   ];
   writeFileSync(at('bad.yaml'), 'model: {lairs: 2}\n');
   writeFileSync(at('typed.yaml'), 'data: {train: [more.jsonl]}\ntrain: {epochs: 1}\noutput: {type: Q8_0}\n');
+  writeFileSync(at('half.yaml'), config(', precision: f16'));
   writeFileSync(at('muon.yaml'), 'data: {train: [more.jsonl]}\ntrain: {epochs: 1, optimizer: muon}\n');
   writeFileSync(at('huge.yaml'), config().replace('layers: 2, embed: 64', 'layers: 200, embed: 16384'));
   writeFileSync(at('lines.yaml'), config().replace('[data.jsonl], v', '[lines.jsonl], v'));
@@ -233,9 +236,20 @@ test('what a run reads is not written over, by whatever name', () => {
   assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith('y.gguf') || name.endsWith('.part')), []);
 });
 
-test('what it takes is said without training', () => {
-  const r = run('train', 'c.yaml', '--plan');
-  assert.equal(r.status, 0, r.stderr);
-  assert.match(r.stderr, /memory: .*\n.*\nabout \d+ s at \d+ tokens\/s/);
+test('what it takes is said without training, in bfloat16 too, which takes less', () => {
+  const passes = (r) => {
+    assert.equal(r.status, 0, r.stderr);
+    assert.match(r.stderr, /memory: .*\n(.*\n)+about \d+ .*at \d+ tokens\/s/);
+    const [, size, unit] = /passes ([\d.]+) ([KM])iB/.exec(r.stderr);
+    return Number(size) * (unit === 'M' ? 1024 : 1);
+  };
+  const deep = (more) => config(more).replace('layers: 2, embed: 64', 'layers: 24, embed: 16');
+  writeFileSync(at('f32.yaml'), deep());
+  writeFileSync(at('bf16.yaml'), deep(', precision: bf16'));
+  const full = run('train', 'f32.yaml', '--plan', '--threads', '1');
+  const half = run('train', 'bf16.yaml', '--plan', '--threads', '1');
+  assert.match(half.stderr, /-bf16\nproducts take bfloat16/);
+  assert.ok(passes(half) < passes(full));
+  assert.match(run('finetune', 'm.gguf', 'more.jsonl', '--plan', '--precision', 'bf16').stderr, /-bf16\n/);
   rmSync(folder, { recursive: true });
 });

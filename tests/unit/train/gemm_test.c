@@ -92,11 +92,42 @@ static void test_a_packed_matrix_serves_in_parts(void **state)
     gemm_scratch_free(&s);
 }
 
+/* What products of bfloat16 give is what the others do of rounded values, to the bit. */
+static void test_products_of_bfloat16_are_those_of_rounded_values(void **state)
+{
+    enum { M = 101, N = 45, K = 300 };
+    const struct train_kernels *list[TRAIN_KERNELS_MAX];
+    static float a[M * K], b[K * N], rounded_a[M * K], rounded_b[K * N], c[M * N], expected[M * N];
+    struct gemm_scratch s;
+    struct rand_pcg random;
+    (void)state;
+    rand_pcg_seed(&random, 2);
+    for (int i = 0; i < M * K; i++)
+        rounded_a[i] = a[i] = (float)rand_pcg_double(&random) - 0.5f;
+    for (int i = 0; i < K * N; i++)
+        rounded_b[i] = b[i] = (float)rand_pcg_double(&random) - 0.5f;
+    assert_int_equal(gemm_scratch_create(&s, NULL), 0);
+    for (int32_t k = train_kernels_list(list) - 1; k >= 0; k--)
+        for (int how = 0; how < 4; how++) {
+            list[k]->round(rounded_a, M * K);
+            list[k]->round(rounded_b, K * N);
+            assert_true(list[k]->rounding->rounds && list[k]->rounding->rounding == list[k]->rounding);
+            gemm(list[k], M, N, K, view(rounded_a, M, K, how & 1), view(rounded_b, K, N, how & 2), expected,
+                N, false, &s);
+            gemm(list[k]->rounding, M, N, K, view(a, M, K, how & 1), view(b, K, N, how & 2), c, N, false, &s);
+            assert_memory_equal(c, expected, sizeof c);
+            gemm(list[k], M, N, K, view(a, M, K, how & 1), view(b, K, N, how & 2), c, N, false, &s);
+            assert_memory_not_equal(c, expected, sizeof c);
+        }
+    gemm_scratch_free(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products_are_the_sums),
         cmocka_unit_test(test_a_packed_matrix_serves_in_parts),
+        cmocka_unit_test(test_products_of_bfloat16_are_those_of_rounded_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

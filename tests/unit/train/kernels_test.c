@@ -220,6 +220,35 @@ static void test_adam(void **state)
     each(adam_check);
 }
 
+/* Of two neighbours the nearer, of equally near ones the even; what is no number stays none. */
+static void bf16_check(const struct train_kernels *k)
+{
+    static const uint32_t cases[][2] = {{0x3F800000, 0x3F80}, {0x3F808000, 0x3F80}, {0x3F818000, 0x3F82},
+        {0x3F808001, 0x3F81}, {0xBF80FFFF, 0xBF81}, {0x7F7FFFFF, 0x7F80}, {0x7F800000, 0x7F80},
+        {0xFF800000, 0xFF80}, {0x00000001, 0}, {0x00018000, 2}, {0x80000000, 0x8000}, {0x7FFFFFFF, 0x7FFF},
+        {0x7F800001, 0x7FC0}, {0x7F7F7FFF, 0x7F7F}};
+    enum { CASES = sizeof cases / sizeof *cases, ALL = 3 * CASES };
+    float x[ALL], wide[ALL];
+    uint16_t narrow[ALL];
+    for (int i = 0; i < ALL; i++)
+        memcpy(&x[i], &cases[i % CASES][0], sizeof *x);
+    k->narrow(narrow, x, ALL);
+    k->widen(wide, narrow, ALL);
+    k->round(x, ALL);
+    for (int i = 0; i < ALL; i++) {
+        const uint32_t expected = cases[i % CASES][1] << 16;
+        assert_int_equal(narrow[i], cases[i % CASES][1]);
+        assert_memory_equal(&x[i], &expected, sizeof expected);
+        assert_memory_equal(&wide[i], &expected, sizeof expected);
+    }
+}
+
+static void test_bfloat16(void **state)
+{
+    (void)state;
+    each(bf16_check);
+}
+
 static void test_unknown_set_is_named(void **state)
 {
     const struct train_kernels *k;
@@ -237,6 +266,7 @@ int main(void)
         cmocka_unit_test(test_softmax),
         cmocka_unit_test(test_rope),
         cmocka_unit_test(test_adam),
+        cmocka_unit_test(test_bfloat16),
         cmocka_unit_test(test_unknown_set_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -162,6 +162,82 @@ static void test_threads_change_no_bit(void **state)
     rig_free(&three);
 }
 
+/* ---- bfloat16 ---- */
+static void gradients_near(const struct rig *a, const struct rig *b, double share)
+{
+    for (int32_t i = 0; i < a->model.n_weights; i++) {
+        const struct train_weight *w = &a->model.weights[i];
+        const float *x = a->pass.gradients + w->at, *y = b->pass.gradients + w->at;
+        double square = 0, apart = 0;
+        for (int64_t j = 0; j < w->n_in * w->n_out; j++) {
+            square += (double)x[j] * (double)x[j];
+            apart += ((double)x[j] - (double)y[j]) * ((double)x[j] - (double)y[j]);
+        }
+        if (!(apart > 0 && sqrt(apart) < share * sqrt(square)))
+            fail_msg("%s: gradients are %g of %g apart", w->name, sqrt(apart), sqrt(square));
+    }
+}
+
+/* What scores are made of grows errors by their size: these are as large as those of models in use. */
+static void soften(struct train_model *m)
+{
+    for (int32_t i = 0; i < m->n_weights; i++)
+        for (int64_t j = 0; j < m->weights[i].n_in * m->weights[i].n_out && !m->weights[i].vector; j++)
+            m->values[m->weights[i].at + j] /= 2;
+}
+
+/* The gradient is the other one but for the rounding of eight bits, and nothing of a sequence stays behind.
+ */
+static void test_bfloat16_gives_nearly_the_same_gradient(void **state)
+{
+    const struct train_kernels *list[TRAIN_KERNELS_MAX];
+    struct train_shape shape = tiny_shape();
+    struct tiny_sequence t;
+    (void)state;
+    tiny_sequence_fill(&t, 3, shape.n_vocab, 2);
+    for (int32_t k = train_kernels_list(list) - 1; k >= 0; k--) {
+        struct rig full, half, again;
+        struct train_loss a = {0}, b = {0}, c = {0};
+        rig_create(&full, &shape, list[k], 1);
+        rig_create(&half, &shape, list[k]->rounding, 1);
+        rig_create(&again, &shape, list[k]->rounding, 3);
+        soften(&full.model);
+        soften(&half.model);
+        soften(&again.model);
+        train_pass_run(&full.pass, &t.s, true, 1, &a);
+        train_pass_run(&half.pass, &t.s, true, 1, &b);
+        assert_true(a.loss != b.loss && fabs(a.loss - b.loss) < 0.01 * a.loss);
+        gradients_near(&full, &half, 0.025);
+        assert_true(loss_of(&again, &t.s) == b.loss);
+        train_pass_run(&again.pass, &t.s, true, 1, &c);
+        assert_memory_equal(
+            half.pass.gradients, again.pass.gradients, (size_t)half.model.n_values * sizeof(float));
+        rig_free(&full);
+        rig_free(&half);
+        rig_free(&again);
+    }
+}
+
+static size_t bytes_of(const struct train_kernels *kernels, int32_t layers)
+{
+    struct train_shape shape = tiny_shape();
+    struct train_model m;
+    shape.n_layers = layers;
+    tiny_model_create(&m, &shape);
+    const size_t bytes = train_pass_bytes(&m, kernels, TINY_TOKENS, 1);
+    train_model_free(&m);
+    return bytes;
+}
+
+static void test_a_layer_in_bfloat16_takes_half_the_memory(void **state)
+{
+    const struct train_kernels *k = &train_kernels_base;
+    (void)state;
+    const size_t full = bytes_of(k, 20) - bytes_of(k, 10),
+                 half = bytes_of(k->rounding, 20) - bytes_of(k->rounding, 10);
+    assert_true(half > full * 49 / 100 && half < full * 55 / 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -170,6 +246,8 @@ int main(void)
         cmocka_unit_test(test_rows_left_out_change_nothing),
         cmocka_unit_test(test_examples_do_not_see_each_other),
         cmocka_unit_test(test_threads_change_no_bit),
+        cmocka_unit_test(test_bfloat16_gives_nearly_the_same_gradient),
+        cmocka_unit_test(test_a_layer_in_bfloat16_takes_half_the_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

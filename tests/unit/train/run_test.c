@@ -24,14 +24,14 @@ struct rig {
     struct error err;
 };
 
-static const char *optimizer = "adamw"; /* of the runs that rig_create makes */
+static const char *optimizer = "adamw", *precision = "f32"; /* of the runs that rig_create makes */
 
 static const char config[] =
     "name: tiny\n"
     "model: {layers: 2, embed: 32, heads: 4, kv_heads: 2, ffn: 48, vocab: 290, context: 64}\n"
     "data: {train: [d.jsonl], validation: d.jsonl}\n"
     "train: {steps: 200, batch_tokens: 300, learning_rate: 0.01, warmup: 5, validate_every: 20, optimizer: "
-    "%s}\n"
+    "%s, precision: %s}\n"
     "output: {type: F32}\n";
 
 static void rig_create(struct rig *r, int32_t threads)
@@ -39,7 +39,7 @@ static void rig_create(struct rig *r, int32_t threads)
     struct train_data data = {0}, validation = {0};
     *r = (struct rig){.err = {0}};
     char text[sizeof config + 16];
-    snprintf(text, sizeof text, config, optimizer);
+    snprintf(text, sizeof text, config, optimizer, precision);
     folder_create(&r->f);
     folder_examples(&r->f, "d.jsonl", 12);
     int rc = train_config_read(folder_write(&r->f, "c.yaml", text), TRAIN_NEW, &r->config, &r->err);
@@ -132,6 +132,43 @@ static void test_muon_learns_and_goes_on_to_the_same_bit(void **state)
     test_threads_change_no_bit_of_a_run(state);
     test_a_killed_run_goes_on_to_the_same_bit(state);
     optimizer = "adamw";
+}
+
+static void test_bfloat16_learns_and_goes_on_to_the_same_bit(void **state)
+{
+    precision = "bf16";
+    test_a_tiny_set_is_learned_by_heart(state);
+    test_threads_change_no_bit_of_a_run(state);
+    test_a_killed_run_goes_on_to_the_same_bit(state);
+    precision = "f32";
+}
+
+/* The curve is near the other one all the way, the optimiser as large, and neither goes on from the other's
+ * checkpoint. */
+static void test_bfloat16_follows_the_curve_of_f32(void **state)
+{
+    enum { STEPS = 30 };
+    struct rig full, half;
+    (void)state;
+    rig_create(&full, 1);
+    precision = "bf16";
+    rig_create(&half, 1);
+    precision = "f32";
+    steps(&full, STEPS);
+    steps(&half, STEPS);
+    for (int i = 0; i < STEPS; i++) {
+        const double a = (double)full.run.points[i].loss, b = (double)half.run.points[i].loss;
+        if (fabs(a - b) > 0.1 * a)
+            fail_msg("step %d: %g in bfloat16, %g in f32", i + 1, b, a);
+    }
+    assert_memory_not_equal(full.run.points, half.run.points, STEPS * sizeof *full.run.points);
+    assert_int_equal(half.run.plan.optimizer, full.run.plan.optimizer);
+    const char *path = folder_file(&half.f, "m.gguf.checkpoint");
+    assert_int_equal(checkpoint_write(&full.run, path, &full.err), 0);
+    assert_int_equal(checkpoint_read(&half.run, path, &half.err), ERROR_INVALID);
+    assert_non_null(strstr(half.err.message, "another configuration"));
+    rig_free(&full);
+    rig_free(&half);
 }
 
 /* Rows of the result are of one length and at right angles, about, whichever the matrix's own sizes were. */
@@ -377,6 +414,8 @@ int main(void)
         cmocka_unit_test(test_threads_change_no_bit_of_a_run),
         cmocka_unit_test(test_a_killed_run_goes_on_to_the_same_bit),
         cmocka_unit_test(test_muon_learns_and_goes_on_to_the_same_bit),
+        cmocka_unit_test(test_bfloat16_learns_and_goes_on_to_the_same_bit),
+        cmocka_unit_test(test_bfloat16_follows_the_curve_of_f32),
         cmocka_unit_test(test_muon_makes_a_matrix_orthogonal),
         cmocka_unit_test(test_muon_clips_gradients),
         cmocka_unit_test(test_muon_is_in_the_plan),
