@@ -219,6 +219,10 @@ bench-memory: all $(TOOLS) ## the gateway's resident memory over REQUESTS (defau
 bench-peers: all $(BUILD)/tools/gguf_make ## another engine's bench program beside ours, in turn (PEER=path, MODEL=file.gguf)
 	@bench/peers $(BUILD) "$(PEER)" $(MODEL)
 
+.PHONY: bench-finetune
+bench-finetune: all ## what some minutes of weir finetune teach a small model (MODEL=file.gguf, OPTIONS='--rank 16')
+	@WEIR=$(BUILD)/weir node bench/finetune.mjs $(MODEL) $(OPTIONS)
+
 lint: ## tidy, clang's warnings, clang-tidy's bug checks, cppcheck
 	@tools/deps develop
 	@tools/tidy
