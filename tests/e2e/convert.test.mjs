@@ -67,8 +67,8 @@ test('a llama becomes a file: rows turned, names, keys, tokenizer, template, sam
 });
 
 test('each architecture goes to a file and back, and nothing is lost', () => {
-  for (const kind of ['llama', 'qwen2', 'qwen3', 'gemma2', 'gemma3', 'phi3', 'mixtral', 'lfm2', 'lfm2moe', 'granitemoe', 'glm4moe', 'deepseek2', 'deepseek3', 'gptoss', 'ministral3', 'qwen35', 'qwen35moe']) {
-    const m = model(kind, { seed: 7, layers: kind === 'gemma2' ? 26 : 2 });
+  for (const kind of ['llama', 'qwen2', 'qwen3', 'gemma2', 'gemma3', 'gemma4', 'gemma4moe', 'phi3', 'mixtral', 'lfm2', 'lfm2moe', 'granitemoe', 'glm4moe', 'deepseek2', 'deepseek3', 'gptoss', 'ministral3', 'qwen35', 'qwen35moe']) {
+    const m = model(kind, { seed: 7, layers: kind === 'gemma2' ? 26 : undefined });
     put(at(`${kind}.hf`), m);
     run('convert', `${kind}.hf`, `${kind}.gguf`);
     run('export', `${kind}.gguf`, `${kind}.back`);
@@ -88,6 +88,47 @@ test('each architecture goes to a file and back, and nothing is lost', () => {
     assert.equal(greedy(`${kind}.gguf`).length, 8);
   }
   close(values('gemma2.gguf', 'blk.0.post_ffw_norm.weight'), model('gemma2', { seed: 7, layers: 26 }).tensors['model.layers.0.post_feedforward_layernorm.weight'].values.map((x) => x + 1), 0);
+});
+
+test("gemma 4's two kinds of layers, its tokenizer's merges, and positions of which a share turns", () => {
+  const f = show('gemma4.gguf'), text = JSON.stringify(f);
+  const key = (name) => f.metadata[`gemma4.${name}`] ?? assert.fail(`no ${name} in ${text.slice(0, 2000)}`);
+  assert.equal(key('attention.key_length'), 12);
+  assert.equal(key('attention.key_length_swa'), 8);
+  assert.equal(key('attention.shared_kv_layers'), 3);
+  close(values('gemma4.gguf', 'rope_freqs.weight'), [1, 1, 1, 1e30, 1e30, 1e30].map(Math.fround), 0);
+  same(values('gemma4.gguf', 'blk.5.ffn_up.weight'), model('gemma4', { seed: 7 }).tensors['model.layers.5.mlp.up_proj.weight'].values);
+  const { config, tokenizer } = model('gemma4');
+  assert.deepEqual(JSON.parse(readFileSync(at('gemma4.back/config.json'), 'utf8')).rope_parameters, config.rope_parameters);
+  const id = (piece) => tokenizer.model.vocab[piece];
+  const ids = start(['tokenize', '--model', 'gemma4.gguf', '--parse-special'], '{"text":"he the lo\\n<|tool_call>"}\n').stdout;
+  assert.deepEqual(JSON.parse(ids), [id('he'), id('▁the'), id('▁'), id('lo'), id('<0x0A>'), tokenizer.added_tokens.find((t) => t.content === '<|tool_call>').id]);
+  // A folder of the model that sees, too; what cannot be said of the layers is refused.
+  const m = model('gemma4moe', { seed: 7 });
+  const inner = Object.fromEntries(Object.entries(m.tensors).map(([n, t]) => [n.replace('model.', 'model.language_model.'), t]));
+  put(at('gemma4.sees'), { ...m, config: { architectures: ['Gemma4ForConditionalGeneration'], text_config: m.config }, tensors: { ...inner, 'model.vision_tower.x': { shape: [2], values: new Float32Array(2) } } });
+  run('convert', 'gemma4.sees', 'gemma4.sees.gguf', '--name', 'gemma4moe.hf');
+  assert.ok(readFileSync(at('gemma4.sees.gguf')).equals(readFileSync(at('gemma4moe.gguf'))));
+  const wrong = (config, drop) => {
+    const w = model('gemma4', { config });
+    delete w.tensors[drop];
+    put(at('wrong.hf'), w);
+    return 'wrong.hf';
+  };
+  fails(/lack 'model\.layers\.2\.self_attn\.v_proj\.weight'/, 'convert', wrong({}, 'model.layers.2.self_attn.v_proj.weight'), 'x.gguf');
+  fails(/'layer_types' does not list/, 'convert', wrong({ layer_types: undefined }), 'x.gguf');
+  fails(/'num_kv_shared_layers' is not a number from 0 to 5/, 'convert', wrong({ num_kv_shared_layers: 6 }), 'x.gguf');
+  fails(/'enable_moe_block' and 'num_experts'/, 'convert', wrong({ enable_moe_block: true }), 'x.gguf');
+  fails(/'rope_parameters' are not what is known/, 'convert', wrong({ rope_parameters: { full_attention: { rope_type: 'yarn' }, sliding_attention: { rope_type: 'default' } } }), 'x.gguf');
+});
+
+test('a gemma 4 whose figures another engine computed says the same after the way to a folder and back', { skip: !existsSync(join(shared, 'vectors/models/gemma4.gguf')) && 'no shared vectors' }, () => {
+  for (const file of ['gemma4', 'gemma4-kv-eq', 'gemma4-moe']) {
+    const from = join(shared, 'vectors/models', `${file}.gguf`);
+    run('export', from, `${file}.folder`);
+    run('convert', `${file}.folder`, `${file}.there.gguf`);
+    assert.deepEqual(greedy(`${file}.there.gguf`), greedy(from), file);
+  }
 });
 
 test('what the folder has as one is parted: experts and heads, halves, rows in turn, and across', () => {

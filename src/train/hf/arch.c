@@ -61,62 +61,41 @@ void hf_arch_names(struct buf *out)
 /* ---- Sizes, parts and names ---- */
 int64_t hf_size(const struct hf_shape *s, enum hf_size size)
 {
-    switch (size) {
-    case HF_EMBED:
-        return s->embed;
-    case HF_QUERIES:
-        return s->heads * s->head;
-    case HF_KEYS:
-        return s->kv_heads * s->head;
-    case HF_QKV:
-        return (s->heads + 2 * s->kv_heads) * s->head;
-    case HF_HEAD:
-        return s->head;
-    case HF_FF:
-        return s->ff;
-    case HF_FF_TWICE:
-        return 2 * s->ff;
-    case HF_VOCAB:
-        return s->vocab;
-    case HF_EXPERTS:
-        return s->experts;
-    case HF_EXPERT_FF:
-        return s->expert_ff ? s->expert_ff : s->ff;
-    case HF_SHARED_FF:
-        return s->shared_ff;
-    case HF_HEADS:
-        return s->heads;
-    case HF_EMBED_THRICE:
-        return 3 * s->embed;
-    case HF_CONV_INPUTS:
-        return s->conv;
-    case HF_Q_RANK:
-        return s->q_rank;
-    case HF_LATENT:
-        return s->latent;
-    case HF_LATENT_ROTATED:
-        return s->latent + s->rotated;
-    case HF_PLAIN:
-        return s->head - s->rotated;
-    case HF_VALUE:
-        return s->value;
-    case HF_VALUES:
-        return s->heads * s->value;
-    case HF_QUERIES_TWICE:
-        return 2 * s->heads * s->head;
-    case HF_LINEAR_ALL:
-        return 2 * s->linear_keys * s->linear_key + s->linear_values * s->linear_value;
-    case HF_LINEAR_INNER:
-        return s->linear_values * s->linear_value;
-    case HF_LINEAR_VALUES:
-        return s->linear_values;
-    case HF_LINEAR_VALUE:
-        return s->linear_value;
-    case HF_NONE:
-    case HF_ONE:
-        return 1;
-    }
-    return 1;
+    const int64_t expert_ff = s->expert_ff ? s->expert_ff : s->ff;
+    const int64_t sizes[] = {[HF_EMBED] = s->embed,
+        [HF_QUERIES] = s->heads * s->head,
+        [HF_KEYS] = s->kv_heads * s->head,
+        [HF_QKV] = (s->heads + 2 * s->kv_heads) * s->head,
+        [HF_HEAD] = s->head,
+        [HF_FF] = s->ff,
+        [HF_FF_TWICE] = 2 * s->ff,
+        [HF_VOCAB] = s->vocab,
+        [HF_EXPERTS] = s->experts,
+        [HF_EXPERT_FF] = expert_ff,
+        [HF_SHARED_FF] = s->shared_ff,
+        [HF_HEADS] = s->heads,
+        [HF_EMBED_THRICE] = 3 * s->embed,
+        [HF_CONV_INPUTS] = s->conv,
+        [HF_Q_RANK] = s->q_rank,
+        [HF_LATENT] = s->latent,
+        [HF_LATENT_ROTATED] = s->latent + s->rotated,
+        [HF_PLAIN] = s->head - s->rotated,
+        [HF_VALUE] = s->value,
+        [HF_VALUES] = s->heads * s->value,
+        [HF_QUERIES_TWICE] = 2 * s->heads * s->head,
+        [HF_LINEAR_ALL] = 2 * s->linear_keys * s->linear_key + s->linear_values * s->linear_value,
+        [HF_LINEAR_INNER] = s->linear_values * s->linear_value,
+        [HF_LINEAR_VALUES] = s->linear_values,
+        [HF_LINEAR_VALUE] = s->linear_value,
+        [HF_WIDE] = s->wide,
+        [HF_WIDE_QUERIES] = s->heads * s->wide,
+        [HF_WIDE_KEYS] = s->wide_kv * s->wide,
+        [HF_OWN] = s->own,
+        [HF_OWN_ALL] = s->layers * s->own,
+        [HF_EXPERT_FF_TWICE] = 2 * expert_ff,
+        [HF_NONE] = 1,
+        [HF_ONE] = 1};
+    return sizes[size];
 }
 
 int64_t *hf_shape_field(struct hf_shape *s, const char *gguf)
@@ -201,7 +180,10 @@ static int each_of(const struct hf_part *parts, int64_t layer, hf_part_fn *fn, v
 
 static bool layer_has(const struct hf_shape *s, int64_t layer, enum hf_layers which)
 {
-    const bool mixed = s->experts > 0 && layer >= s->dense;
+    if (layer < 0)
+        return which == HF_ENDS_OWNING && s->own > 0;
+    const bool mixed = s->experts > 0 && layer >= s->dense, reading = layer >= s->layers - s->sharing,
+               local = s->other[layer];
     switch (which) {
     case HF_DENSE:
         return !mixed;
@@ -217,6 +199,24 @@ static bool layer_has(const struct hf_shape *s, int64_t layer, enum hf_layers wh
         return s->q_rank > 0;
     case HF_QUERIES_FULL:
         return s->q_rank == 0;
+    case HF_KEEPING:
+        return local && !reading;
+    case HF_KEEPING_WIDE:
+        return !local && !reading;
+    case HF_KEEPING_VALUES:
+        return !local && !reading && !s->keyed;
+    case HF_READING:
+        return local && reading;
+    case HF_READING_WIDE:
+        return !local && reading;
+    case HF_SINGLE:
+        return !(s->doubled && reading);
+    case HF_DOUBLE:
+        return s->doubled && reading;
+    case HF_OWNING:
+        return s->own > 0;
+    case HF_ENDS_OWNING:
+        return false;
     }
     return false;
 }
@@ -225,10 +225,8 @@ int hf_each_part(
     const struct hf_arch *a, const struct hf_shape *s, hf_part_fn *fn, void *ctx, struct error *err)
 {
     int rc = 0;
-    for (const struct hf_part *const *list = a->ends; *list && rc == 0; list++)
-        rc = each_of(*list, -1, fn, ctx, err);
-    for (int64_t i = 0; i < s->layers && rc == 0; i++) {
-        for (const struct hf_part *const *list = a->blocks; *list && rc == 0; list++)
+    for (int64_t i = -1; i < s->layers && rc == 0; i++) { /* -1: outside them */
+        for (const struct hf_part *const *list = i < 0 ? a->ends : a->blocks; *list && rc == 0; list++)
             rc = each_of(*list, i, fn, ctx, err);
         for (const struct hf_some *some = a->some; some && some->parts && rc == 0; some++)
             if (layer_has(s, i, some->layers))

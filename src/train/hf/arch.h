@@ -26,9 +26,14 @@ struct hf_shape {
     /* Of latent attention: ranks (q_rank 0: queries have none) and, of a head's values, those that are
      * rotated and those that it gives. */
     int64_t q_rank, latent, rotated, value;
+    /* Where layers without a window have heads of their own: how wide, and how many have keys. Of the last
+     * layers, which read the keys of earlier ones: how many. A layer's own embedding of a token: how wide. */
+    int64_t wide, wide_kv, sharing, own;
+    bool doubled;                 /* the networks of layers that share are twice as wide */
+    bool keyed;                   /* values of layers without a window are what their keys are made of */
     int64_t interval;             /* every so many layers one attends; 0: `other` is by no period */
     bool tied;                    /* the embedding is the output, too */
-    bool other[MODEL_LAYERS_MAX]; /* layers that mix tokens otherwise than by attention */
+    bool other[MODEL_LAYERS_MAX]; /* layers that mix tokens otherwise than by attention to all */
 };
 
 /* What a dimension of a tensor is. */
@@ -59,7 +64,13 @@ enum hf_size {
     HF_LINEAR_ALL, /* queries, keys and values */
     HF_LINEAR_INNER,
     HF_LINEAR_VALUES,
-    HF_LINEAR_VALUE
+    HF_LINEAR_VALUE,
+    HF_WIDE, /* of layers without a window */
+    HF_WIDE_QUERIES,
+    HF_WIDE_KEYS,
+    HF_OWN,
+    HF_OWN_ALL, /* of all layers */
+    HF_EXPERT_FF_TWICE
 };
 int64_t hf_size(const struct hf_shape *s, enum hf_size size);
 /* The one that a key of the file gives beside those that all have; NULL: it gives none. */
@@ -133,10 +144,20 @@ enum hf_layers {
     HF_DENSE,     /* those without experts */
     HF_MIXED,     /* those with */
     HF_ATTENDING, /* those that mix tokens by attention */
-    HF_OTHERWISE, /* those that do not */
+    HF_OTHERWISE, /* those that do not, or through a window */
     HF_SHARING,   /* all, of a model with shared experts */
     HF_QUERIES_LOW /* all, if queries have a rank; the other way round: */,
-    HF_QUERIES_FULL
+    HF_QUERIES_FULL,
+    /* With a window (else WIDE) and keys of their own, or of earlier ones. */
+    HF_KEEPING,
+    HF_KEEPING_WIDE,
+    HF_KEEPING_VALUES, /* WIDE, and values that are not made of what makes the keys */
+    HF_READING,
+    HF_READING_WIDE,
+    HF_SINGLE, /* with networks as wide as most, or twice as wide */
+    HF_DOUBLE,
+    HF_OWNING, /* all, of a model whose layers have embeddings of their own; and what is outside them */
+    HF_ENDS_OWNING
 };
 struct hf_some {
     enum hf_layers layers;
@@ -204,6 +225,8 @@ struct hf_arch {
     bool windows_fixed;     /* the file cannot say which layers have a window */
     bool packed;            /* all experts of a layer may be kept in MXFP4, as nibbles and scales */
     bool latent;            /* attends to a latent */
+    bool two_kinds;         /* layers with a window and without have heads of their own (config_kinds.c) */
+    const char *merged;     /* what its tokenizer of pieces is called in a file, which has its merges, too */
     bool sigmoid;           /* experts are weighed by it: among rows of the same `gguf` the file tells */
 };
 

@@ -46,6 +46,12 @@ static const struct hf_part norms_around[] = {VECTOR("input_layernorm", "attn_no
     VECTOR("post_attention_layernorm", "post_attention_norm", HF_EMBED, HF_PLUS_ONE),
     VECTOR("pre_feedforward_layernorm", "ffn_norm", HF_EMBED, HF_PLUS_ONE),
     VECTOR("post_feedforward_layernorm", "post_ffw_norm", HF_EMBED, HF_PLUS_ONE), LIST_END};
+static const struct hf_part norms_around_plain[] = {VECTOR("input_layernorm", "attn_norm", HF_EMBED, HF_SAME),
+    VECTOR("post_attention_layernorm", "post_attention_norm", HF_EMBED, HF_SAME),
+    VECTOR("pre_feedforward_layernorm", "ffn_norm", HF_EMBED, HF_SAME),
+    VECTOR("post_feedforward_layernorm", "post_ffw_norm", HF_EMBED, HF_SAME),
+    MATRIX("layer_scalar", "layer_output_scale.weight", HF_NONE, HF_ONE, HF_SAME, HF_NAMED | HF_OPTIONAL),
+    LIST_END};
 static const struct hf_part norms_after[] = {
     VECTOR("post_attention_layernorm", "post_attention_norm", HF_EMBED, HF_SAME),
     VECTOR("post_feedforward_layernorm", "post_ffw_norm", HF_EMBED, HF_SAME), LIST_END};
@@ -191,6 +197,48 @@ static const struct hf_part experts_qwen35[] = {
         "mlp.experts.gate_up_proj", "ffn_up_exps.weight", HF_EXPERT_FF, HF_EMBED, HF_NAMED | HF_LOWER),
     ALL_EXPERTS("mlp.experts.down_proj", "ffn_down_exps.weight", HF_EMBED, HF_EXPERT_FF, HF_NAMED), LIST_END};
 
+/* Gemma 4. Layers that read the keys of others may have some that nothing reads. */
+#define KEYS_KEPT(keys, head, flags)                                                                         \
+    MATRIX("self_attn.k_proj", "attn_k", keys, HF_EMBED, HF_SAME, flags),                                    \
+        MATRIX("self_attn.k_norm", "attn_k_norm", HF_NONE, head, HF_SAME, flags)
+#define VALUES_KEPT(keys, flags) MATRIX("self_attn.v_proj", "attn_v", keys, HF_EMBED, HF_SAME, flags)
+static const struct hf_part attention_local[] = {
+    MATRIX("self_attn.q_proj", "attn_q", HF_QUERIES, HF_EMBED, HF_SAME, 0),
+    VECTOR("self_attn.q_norm", "attn_q_norm", HF_HEAD, HF_SAME),
+    MATRIX("self_attn.o_proj", "attn_output", HF_EMBED, HF_QUERIES, HF_SAME, 0), LIST_END};
+static const struct hf_part attention_wide[] = {
+    MATRIX("self_attn.q_proj", "attn_q", HF_WIDE_QUERIES, HF_EMBED, HF_SAME, 0),
+    VECTOR("self_attn.q_norm", "attn_q_norm", HF_WIDE, HF_SAME),
+    MATRIX("self_attn.o_proj", "attn_output", HF_EMBED, HF_WIDE_QUERIES, HF_SAME, 0), LIST_END};
+static const struct hf_part keeping[] = {KEYS_KEPT(HF_KEYS, HF_HEAD, 0), VALUES_KEPT(HF_KEYS, 0), LIST_END};
+static const struct hf_part keeping_wide[] = {KEYS_KEPT(HF_WIDE_KEYS, HF_WIDE, 0), LIST_END};
+static const struct hf_part keeping_values[] = {VALUES_KEPT(HF_WIDE_KEYS, 0), LIST_END};
+static const struct hf_part reading[] = {
+    KEYS_KEPT(HF_KEYS, HF_HEAD, HF_OPTIONAL), VALUES_KEPT(HF_KEYS, HF_OPTIONAL), LIST_END};
+static const struct hf_part reading_wide[] = {
+    KEYS_KEPT(HF_WIDE_KEYS, HF_WIDE, HF_OPTIONAL), VALUES_KEPT(HF_WIDE_KEYS, HF_OPTIONAL), LIST_END};
+static const struct hf_part ffn_double[] = {
+    MATRIX("mlp.gate_proj", "ffn_gate", HF_FF_TWICE, HF_EMBED, HF_SAME, 0),
+    MATRIX("mlp.up_proj", "ffn_up", HF_FF_TWICE, HF_EMBED, HF_SAME, 0),
+    MATRIX("mlp.down_proj", "ffn_down", HF_EMBED, HF_FF_TWICE, HF_SAME, 0), LIST_END};
+static const struct hf_part experts_beside[] = {
+    MATRIX("router.proj", "ffn_gate_inp", HF_EXPERTS, HF_EMBED, HF_SAME, 0),
+    MATRIX("router.scale", "ffn_gate_inp.scale", HF_NONE, HF_EMBED, HF_SAME, HF_NAMED),
+    MATRIX("router.per_expert_scale", "ffn_down_exps.scale", HF_NONE, HF_EXPERTS, HF_SAME, HF_NAMED),
+    ALL_EXPERTS("experts.gate_up_proj", "ffn_gate_up_exps.weight", HF_EXPERT_FF_TWICE, HF_EMBED, HF_NAMED),
+    ALL_EXPERTS("experts.down_proj", "ffn_down_exps.weight", HF_EMBED, HF_EXPERT_FF, HF_NAMED),
+    VECTOR("pre_feedforward_layernorm_2", "pre_ffw_norm_2", HF_EMBED, HF_SAME),
+    VECTOR("post_feedforward_layernorm_1", "post_ffw_norm_1", HF_EMBED, HF_SAME),
+    VECTOR("post_feedforward_layernorm_2", "post_ffw_norm_2", HF_EMBED, HF_SAME), LIST_END};
+static const struct hf_part own_embedding[] = {
+    MATRIX("per_layer_input_gate", "inp_gate", HF_OWN, HF_EMBED, HF_SAME, 0),
+    MATRIX("per_layer_projection", "proj", HF_EMBED, HF_OWN, HF_SAME, 0),
+    VECTOR("post_per_layer_input_norm", "post_norm", HF_EMBED, HF_SAME), LIST_END};
+static const struct hf_part ends_own_embedding[] = {
+    MATRIX("model.embed_tokens_per_layer", "per_layer_token_embd", HF_VOCAB, HF_OWN_ALL, HF_SAME, 0),
+    MATRIX("model.per_layer_model_projection", "per_layer_model_proj", HF_OWN_ALL, HF_EMBED, HF_SAME, 0),
+    VECTOR("model.per_layer_projection_norm", "per_layer_proj_norm", HF_OWN, HF_SAME), LIST_END};
+
 /* ---- Which layers have which ---- */
 #define SOME_END                                                                                             \
     {                                                                                                        \
@@ -205,6 +253,11 @@ static const struct hf_some some_deepseek[] = {{HF_QUERIES_FULL, latent_queries}
 static const struct hf_some some_qwen35[] = {{HF_ATTENDING, attention_gated},
     {HF_OTHERWISE, attention_linear}, {HF_DENSE, ffn}, {HF_MIXED, experts_qwen35},
     {HF_SHARING, expert_shared}, SOME_END};
+static const struct hf_some some_gemma4[] = {{HF_ENDS_OWNING, ends_own_embedding},
+    {HF_OTHERWISE, attention_local}, {HF_ATTENDING, attention_wide}, {HF_KEEPING, keeping},
+    {HF_KEEPING_WIDE, keeping_wide}, {HF_KEEPING_VALUES, keeping_values}, {HF_READING, reading},
+    {HF_READING_WIDE, reading_wide}, {HF_SINGLE, ffn}, {HF_DOUBLE, ffn_double}, {HF_MIXED, experts_beside},
+    {HF_OWNING, own_embedding}, SOME_END};
 static const struct hf_some some_lfm2[] = {{HF_ATTENDING, attention_lfm2}, {HF_OTHERWISE, convolution_lfm2},
     {HF_DENSE, ffn_lfm2}, {HF_MIXED, experts_lfm2}, SOME_END};
 
@@ -225,6 +278,9 @@ static const struct hf_key keys_gemma2[] = {
     {"final_logit_softcapping", "final_logit_softcapping", HF_FLOAT, true, NULL}, KEYS_END};
 static const struct hf_key keys_gemma3[] = {
     {"final_logit_softcapping", "final_logit_softcapping", HF_FLOAT, false, NULL}, KEYS_END};
+static const struct hf_key keys_gemma4[] = {{"num_experts", "expert_count", HF_INT, false, "null"},
+    {"top_k_experts", "expert_used_count", HF_INT, false, "null"},
+    {"moe_intermediate_size", "expert_feed_forward_length", HF_INT, false, "null"}, KEYS_END};
 static const struct hf_key keys_phi3[] = {
     {"sliding_window", "attention.sliding_window", HF_INT, false, NULL}, KEYS_END};
 static const struct hf_key keys_cohere[] = {{"logit_scale", "logit_scale", HF_FLOAT, true, NULL}, KEYS_END};
@@ -316,6 +372,8 @@ static const struct hf_fixed fixed_gemma2[] = {
     {"hidden_activation", "\"gelu_pytorch_tanh\"", NULL, true}, FIXED_END};
 static const struct hf_fixed fixed_gemma3[] = {{"hidden_activation", "\"gelu_pytorch_tanh\"", NULL, true},
     {"attn_logit_softcapping", "null", NULL, true}, FIXED_END};
+static const struct hf_fixed fixed_gemma4[] = {{"hidden_activation", "\"gelu_pytorch_tanh\"", NULL, true},
+    {"use_bidirectional_attention", "null", "\"vision\"", true}, FIXED_END};
 static const struct hf_fixed fixed_smollm3[] = {SILU, {"no_rope_layer_interval", "4", NULL, true}, FIXED_END};
 static const struct hf_fixed fixed_olmo2[] = {SILU, {"clip_qkv", "null", NULL, true}, FIXED_END};
 static const struct hf_fixed fixed_cohere[] = {SILU, {"use_qk_norm", "false", NULL, true}, FIXED_END};
@@ -344,6 +402,10 @@ static const struct hf_default gemma3_defaults[] = {{"num_attention_heads", 8}, 
     {"head_dim", 256}, {"vocab_size", 262208}, {"max_position_embeddings", 131072}, {"sliding_window", 4096},
     {NULL, 0}};
 static const struct hf_inner gemma3_inner = {"text_config", "language_model.", vision_left, gemma3_defaults};
+
+static const char *const gemma4_left[] = {
+    "vision_tower.", "audio_tower.", "embed_vision.", "embed_audio.", "multi_modal_projector.", NULL};
+static const struct hf_inner gemma4_inner = {"text_config", "language_model.", gemma4_left, no_defaults};
 
 static const char *const qwen35_left[] = {"visual.", NULL};
 static const struct hf_inner qwen35_inner = {"text_config", "language_model.", qwen35_left, no_defaults};
@@ -387,6 +449,12 @@ const struct hf_arch hf_archs[] = {
         LISTS(norms_around, attention, head_norms_plus_one, ffn), keys_gemma3, fixed_gemma3,
         .inner = &gemma3_inner, .rope_base = 1e6, .rotated = 1, .head = 256, .scalar = true,
         .window_period = 6},
+    {"Gemma4ForCausalLM", "gemma4_text", "gemma4", LISTS(ends), LISTS(norms_around_plain), keys_gemma4,
+        fixed_gemma4, .some = some_gemma4, .two_kinds = true, .otherwise = "sliding_attention", .head = 256,
+        .merged = "gemma4"},
+    {"Gemma4ForConditionalGeneration", "gemma4_text", "gemma4", LISTS(ends), LISTS(norms_around_plain),
+        keys_gemma4, fixed_gemma4, .some = some_gemma4, .inner = &gemma4_inner, .two_kinds = true,
+        .otherwise = "sliding_attention", .head = 256, .merged = "gemma4"},
     {"Phi3ForCausalLM", "phi3", "phi3", LISTS(ends), LISTS(norms, attention_fused, ffn_fused), keys_phi3,
         fixed_silu, .rope_base = 1e4, .rotated = 1, .longrope = true},
     {"GraniteForCausalLM", "granite", "granite", LISTS(ends), LISTS(norms, attention_turned, ffn),

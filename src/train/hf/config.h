@@ -51,11 +51,26 @@ int hf_rope_write(struct hf_config *c, struct gguf_writer *w, struct error *err)
 int hf_rope_make(const struct gguf *g, const struct hf_arch *arch, const struct hf_shape *s,
     struct json_writer *w, struct error *err) MUST_USE;
 
+/* Of an architecture of two kinds of layers, in both directions: shape, keys and positions. */
+int hf_kinds_read(struct hf_config *c, struct error *err) MUST_USE;
+int hf_kinds_write(struct hf_config *c, struct gguf_writer *w, struct error *err) MUST_USE;
+int hf_kinds_get(
+    const struct gguf *g, const struct hf_arch *arch, struct hf_shape *s, struct error *err) MUST_USE;
+int hf_kinds_make(const struct gguf *g, const struct hf_arch *arch, const struct hf_shape *s,
+    struct json_writer *w, struct error *err) MUST_USE;
+/* They see to this key, which other architectures have once for all layers. */
+bool hf_kinds_has(const struct hf_arch *a, const char *gguf);
+
 /* A member that is there and not null; else NULL. */
 const struct json_item *hf_given(const struct json_item *object, const char *key);
 /* A number of config.json; `fallback` where it is not given, NAN where it must be. */
 int hf_number(const struct json_item *object, const char *key, double fallback, double least, double most,
     double *out, struct error *err) MUST_USE;
+/* Likewise a whole one; `fallback` below 0: it must be given. */
+int hf_whole(const struct json_item *object, const char *key, int64_t fallback, int64_t least, int64_t most,
+    int64_t *out, struct error *err) MUST_USE;
+/* Room for a tensor in c->made. */
+float *hf_made_add(struct hf_config *c, const char *name, int64_t n);
 /* The fewest digits that read back as the same float: 1e-06, not 9.999999974752427e-07. */
 void hf_write_float(struct json_writer *w, float value);
 /* "ARCHITECTURE.KEY" into `to`. */

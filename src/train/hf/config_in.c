@@ -33,8 +33,8 @@ int hf_number(const struct json_item *object, const char *key, double fallback, 
     return 0;
 }
 
-static int whole(const struct json_item *object, const char *key, int64_t fallback, int64_t least,
-    int64_t most, int64_t *out, struct error *err)
+int hf_whole(const struct json_item *object, const char *key, int64_t fallback, int64_t least, int64_t most,
+    int64_t *out, struct error *err)
 {
     double value;
     int rc = hf_number(
@@ -59,7 +59,7 @@ const char *hf_key(const struct hf_arch *a, const char *key, char to[HF_KEY_MAX]
 static int latent_read(struct hf_config *c, struct error *err)
 {
     int64_t plain;
-    int rc = whole(c->root, "qk_nope_head_dim", -1, 1, MODEL_HEAD_WIDTH_MAX / 2, &plain, err);
+    int rc = hf_whole(c->root, "qk_nope_head_dim", -1, 1, MODEL_HEAD_WIDTH_MAX / 2, &plain, err);
     c->shape.head = plain + c->shape.rotated;
     c->shape.kv_heads = 1; /* all heads share the latent */
     return rc;
@@ -91,7 +91,7 @@ static int others_read(struct hf_config *c, struct error *err)
     int rc = types || !c->arch->interval ? others_list(c, types, err) : 0;
     rc = rc || !c->arch->interval
              ? rc
-             : whole(c->root, "full_attention_interval", INTERVAL, 1, MODEL_LAYERS_MAX, &every, err);
+             : hf_whole(c->root, "full_attention_interval", INTERVAL, 1, MODEL_LAYERS_MAX, &every, err);
     for (int64_t i = 0; i < s->layers && rc == 0 && every > 0; i++) {
         const bool other = (i + 1) % every != 0;
         if (types && s->other[i] != other)
@@ -110,19 +110,20 @@ static int shape_read(struct hf_config *c, struct error *err)
     enum { NEEDED = -1 };
     const struct json_item *r = c->root, *tied = hf_given(r, "tie_word_embeddings");
     struct hf_shape *s = &c->shape;
-    int rc = whole(r, "num_hidden_layers", NEEDED, 1, MODEL_LAYERS_MAX, &s->layers, err);
-    rc = rc ? rc : whole(r, "hidden_size", NEEDED, 1, MODEL_WIDTH_MAX, &s->embed, err);
-    rc = rc ? rc : whole(r, "num_attention_heads", NEEDED, 1, MODEL_HEADS_MAX, &s->heads, err);
-    rc = rc ? rc : whole(r, "num_key_value_heads", s->heads, 1, MODEL_HEADS_MAX, &s->kv_heads, err);
-    rc = rc ? rc
-            : whole(r, "intermediate_size", c->arch->mixture ? 1 : NEEDED, 1, MODEL_WIDTH_MAX, &s->ff, err);
-    rc = rc ? rc : whole(r, "vocab_size", NEEDED, 1, MODEL_VOCAB_MAX, &s->vocab, err);
+    int rc = hf_whole(r, "num_hidden_layers", NEEDED, 1, MODEL_LAYERS_MAX, &s->layers, err);
+    rc = rc ? rc : hf_whole(r, "hidden_size", NEEDED, 1, MODEL_WIDTH_MAX, &s->embed, err);
+    rc = rc ? rc : hf_whole(r, "num_attention_heads", NEEDED, 1, MODEL_HEADS_MAX, &s->heads, err);
+    rc = rc ? rc : hf_whole(r, "num_key_value_heads", s->heads, 1, MODEL_HEADS_MAX, &s->kv_heads, err);
+    rc =
+        rc ? rc
+           : hf_whole(r, "intermediate_size", c->arch->mixture ? 1 : NEEDED, 1, MODEL_WIDTH_MAX, &s->ff, err);
+    rc = rc ? rc : hf_whole(r, "vocab_size", NEEDED, 1, MODEL_VOCAB_MAX, &s->vocab, err);
     if (rc)
         return rc;
     const int64_t share = c->arch->head              ? c->arch->head
                           : s->embed % s->heads == 0 ? s->embed / s->heads
                                                      : NEEDED;
-    rc = c->arch->latent ? 0 : whole(r, "head_dim", share, 2, MODEL_HEAD_WIDTH_MAX, &s->head, err);
+    rc = c->arch->latent ? 0 : hf_whole(r, "head_dim", share, 2, MODEL_HEAD_WIDTH_MAX, &s->head, err);
     if (rc == 0 && s->head < 2 && !c->arch->latent)
         return error_set(err, ERROR_INVALID,
             "config.json's heads are %lld wide: at least 2 are to be rotated", (long long)s->head);
@@ -130,14 +131,15 @@ static int shape_read(struct hf_config *c, struct error *err)
         int64_t *to = hf_shape_field(s, k->gguf);
         const bool is_count = to == &s->experts || to == &s->dense || to == &s->shared;
         if (to && (k->needed || hf_given(r, k->hf)))
-            rc = whole(r, k->hf, NEEDED, to == &s->dense || to == &s->shared || !k->needed ? 0 : 1,
+            rc = hf_whole(r, k->hf, NEEDED, to == &s->dense || to == &s->shared || !k->needed ? 0 : 1,
                 is_count ? MODEL_EXPERTS_MAX : MODEL_WIDTH_MAX, to, err);
     }
     rc = rc ? rc : hf_shape_complete(s, err);
     s->tied = tied && tied->kind == JSON_ITEM_TRUE;
     if (rc == 0 && c->arch->latent)
         rc = latent_read(c, err);
-    return rc || !c->arch->otherwise ? rc : others_read(c, err);
+    rc = rc || !c->arch->otherwise ? rc : others_read(c, err);
+    return rc || !c->arch->two_kinds ? rc : hf_kinds_read(c, err);
 }
 
 /* The item is written as this JSON, or is this number. */
@@ -280,7 +282,7 @@ static int key_write(
         break;
     case HF_INT:
     case HF_PER_VALUE:
-        rc = whole(c->root, k->hf, -1, 0, INT32_MAX, &number, err);
+        rc = hf_whole(c->root, k->hf, -1, 0, INT32_MAX, &number, err);
         gguf_write_u32(w, key, (uint32_t)(number * (k->kind == HF_PER_VALUE ? c->shape.linear_values : 1)));
         break;
     case HF_BOOL:
@@ -300,7 +302,7 @@ static int keys_write(
 {
     int rc = 0;
     for (; k->hf && rc == 0; k++)
-        if (k->needed || hf_given(c->root, k->hf))
+        if ((k->needed || hf_given(c->root, k->hf)) && !hf_kinds_has(c->arch, k->gguf))
             rc = key_write(c, k, w, err);
     return rc;
 }
@@ -333,7 +335,7 @@ static int windows_read(const struct hf_config *c, uint8_t *slides, bool *usual,
 {
     const struct json_item *types = hf_given(c->root, "layer_types");
     int64_t period, i = 0;
-    int rc = whole(c->root, "sliding_window_pattern", c->arch->window_period, 0, INT32_MAX, &period, err);
+    int rc = hf_whole(c->root, "sliding_window_pattern", c->arch->window_period, 0, INT32_MAX, &period, err);
     if (rc)
         return rc;
     if (types && json_item_length(types) != (size_t)c->shape.layers)
@@ -364,12 +366,12 @@ static int windows_write(const struct hf_config *c, struct gguf_writer *w, struc
     bool usual = true;
     if (!given || (use && use->kind == JSON_ITEM_FALSE))
         return 0;
-    int rc = whole(c->root, "sliding_window", 0, 1, INT32_MAX, &width, err);
+    int rc = hf_whole(c->root, "sliding_window", 0, 1, INT32_MAX, &width, err);
     if (rc)
         return rc;
     if (c->arch->window_period == 0) {
         int64_t context = 0;
-        rc = whole(c->root, "max_position_embeddings", 0, 0, INT32_MAX, &context, err);
+        rc = hf_whole(c->root, "max_position_embeddings", 0, 0, INT32_MAX, &context, err);
         if (rc == 0 && width < context && !c->arch->longrope)
             log_warn("convert",
                 "config.json's sliding_window of %lld is not kept: in a GGUF file of '%s' every layer sees "
@@ -404,7 +406,8 @@ int hf_config_write(struct hf_config *c, struct gguf_writer *w, struct error *er
     rc = rc ? rc : keys_write(c, hf_keys, w, err);
     if (rc)
         return rc;
-    heads_write(c, w);
+    if (!a->two_kinds)
+        heads_write(c, w);
     gguf_write_f32(w,
         hf_key(a, a->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", key),
         (float)eps);
@@ -414,6 +417,8 @@ int hf_config_write(struct hf_config *c, struct gguf_writer *w, struct error *er
     for (const struct hf_constant *k = a->constant; k && k->gguf; k++)
         gguf_write_u32(w, hf_key(a, k->gguf, key), k->value);
     rc = keys_write(c, a->keys, w, err);
+    if (rc == 0 && a->two_kinds)
+        return hf_kinds_write(c, w, err);
     rc = rc ? rc : windows_write(c, w, err);
     return rc ? rc : hf_rope_write(c, w, err);
 }

@@ -73,7 +73,7 @@ static int signs_read(const struct gguf *g, const char *name, struct hf_signs *o
     snprintf(key, sizeof key, "%s.expert_gating_func", name);
     rc = rc ? rc : gguf_get_u32(g, key, 0, &gating, err);
     snprintf(key, sizeof key, "%s.attention.sliding_window", name);
-    *out = (struct hf_signs){.mixture = experts > 0,
+    *out = (struct hf_signs){.mixture = experts > 0 && strcmp(name, "gemma4") != 0,
         .windows_listed = strcmp(name, "olmo2") == 0 && gguf_find(g, key),
         .sigmoid = strcmp(name, "deepseek2") == 0 && gating == 2};
     return rc;
@@ -89,19 +89,26 @@ static int interval_get(const struct gguf *g, const struct hf_arch *a, struct hf
     return rc;
 }
 
-static int sizes_get(const struct gguf *g, const struct hf_arch *a, struct hf_shape *s, struct error *err)
+/* What all layers have alike. */
+static int widths_get(const struct gguf *g, const struct hf_arch *a, struct hf_shape *s, struct error *err)
 {
     const char *name = a->gguf, *width = a->latent ? "attention.key_length_mla" : "attention.key_length";
-    int rc = size_get(g, name, "block_count", -1, MODEL_LAYERS_MAX, &s->layers, err);
-    rc = rc ? rc : size_get(g, name, "embedding_length", -1, MODEL_WIDTH_MAX, &s->embed, err);
-    rc = rc ? rc : size_get(g, name, "attention.head_count", -1, MODEL_HEADS_MAX, &s->heads, err);
-    rc = rc ? rc : kv_heads_get(g, a, s, err);
+    int rc = kv_heads_get(g, a, s, err);
     rc =
         rc ? rc : size_get(g, name, "feed_forward_length", a->mixture ? 1 : -1, MODEL_WIDTH_MAX, &s->ff, err);
     rc = rc || !a->interval ? rc : interval_get(g, a, s, err);
-    rc = rc ? rc
-            : size_get(
-                  g, name, width, a->latent ? -1 : s->embed / s->heads, MODEL_HEAD_WIDTH_MAX, &s->head, err);
+    return rc ? rc
+              : size_get(g, name, width, a->latent ? -1 : s->embed / s->heads, MODEL_HEAD_WIDTH_MAX, &s->head,
+                    err);
+}
+
+static int sizes_get(const struct gguf *g, const struct hf_arch *a, struct hf_shape *s, struct error *err)
+{
+    const char *name = a->gguf;
+    int rc = size_get(g, name, "block_count", -1, MODEL_LAYERS_MAX, &s->layers, err);
+    rc = rc ? rc : size_get(g, name, "embedding_length", -1, MODEL_WIDTH_MAX, &s->embed, err);
+    rc = rc ? rc : size_get(g, name, "attention.head_count", -1, MODEL_HEADS_MAX, &s->heads, err);
+    rc = rc ? rc : a->two_kinds ? hf_kinds_get(g, a, s, err) : widths_get(g, a, s, err);
     for (const struct hf_key *k = a->keys; k->hf && rc == 0; k++) {
         int64_t *to = hf_shape_field(s, k->gguf);
         char key[HF_KEY_MAX];
@@ -224,7 +231,7 @@ static int keys_make(const struct gguf *g, const struct hf_arch *a, const struct
     char key[HF_KEY_MAX];
     int rc = 0;
     for (const struct hf_key *k = keys; k->hf && rc == 0; k++) {
-        if (keys == hf_keys && is_own(a, k->hf))
+        if ((keys == hf_keys && is_own(a, k->hf)) || hf_kinds_has(a, k->gguf))
             continue;
         if (gguf_find(g, hf_key(a, k->gguf, key)))
             rc = key_make(g, key, k, s->linear_values, w, err);
@@ -380,8 +387,12 @@ int hf_config_make(const struct gguf *g, const struct hf_arch *arch, const struc
     rc = rc ? rc : keys_make(g, arch, shape, hf_keys, &w, err);
     rc = rc ? rc : keys_make(g, arch, shape, arch->keys, &w, err);
     fixed_make(arch, &w);
-    rc = rc ? rc : windows_make(g, arch, shape, &w, err);
-    rc = rc ? rc : hf_rope_make(g, arch, shape, &w, err);
+    if (arch->two_kinds) {
+        rc = rc ? rc : hf_kinds_make(g, arch, shape, &w, err);
+    } else {
+        rc = rc ? rc : windows_make(g, arch, shape, &w, err);
+        rc = rc ? rc : hf_rope_make(g, arch, shape, &w, err);
+    }
     rc = rc ? rc : ids_make(g, &w, err);
     json_object_end(&w);
     buf_append_char(out, '\n');

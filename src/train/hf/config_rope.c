@@ -29,7 +29,7 @@ struct positions {
     struct gguf_writer *w;
 };
 
-static float *made_add(struct hf_config *c, const char *name, int64_t n)
+float *hf_made_add(struct hf_config *c, const char *name, int64_t n)
 {
     float *values = arena_alloc(c->arena, (size_t)n * sizeof *values);
     c->made[c->n_made++] = (struct hf_made){name, values, n};
@@ -66,7 +66,7 @@ static int llama3_write(const struct positions *p, struct error *err)
         rc = error_set(
             err, ERROR_INVALID, "config.json's 'high_freq_factor' is not larger than 'low_freq_factor'");
     if (rc == 0)
-        hf_llama3_factors(&how, p->rotated, made_add(p->c, "rope_freqs.weight", p->rotated / 2));
+        hf_llama3_factors(&how, p->rotated, hf_made_add(p->c, "rope_freqs.weight", p->rotated / 2));
     return rc;
 }
 
@@ -142,7 +142,7 @@ static int factors_read(const struct positions *p, const char *name, const char 
     if (json_item_length(list) != (size_t)(p->rotated / 2))
         return error_set(err, ERROR_INVALID, "config.json's '%s' lists %zu numbers, not %lld", name,
             json_item_length(list), (long long)(p->rotated / 2));
-    float *to = made_add(p->c, tensor, p->rotated / 2);
+    float *to = hf_made_add(p->c, tensor, p->rotated / 2);
     json_item_each(n, list) {
         double value;
         if (!json_item_double(n, &value) || value <= 0 || value > 1e9)

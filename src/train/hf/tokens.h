@@ -2,7 +2,8 @@
  * generation_config.json, chat_template.jinja) to a GGUF file's tokenizer.* and back.
  *
  *   tokenizer.json   BPE with byte-level words        --> gpt2, tokenizer.ggml.pre by its expressions
- *                    BPE with byte fallback           --> llama, scores by the order of merges
+ *                    BPE with byte fallback           --> llama, scores by the order of merges; or, of an
+ *                                                         architecture that says so, gemma4, with the merges
  *                    Unigram                          --> t5
  *   tokenizer.model  (SentencePiece) where it is beside either of the last two: its scores and kinds */
 #ifndef WEIR_TRAIN_HF_TOKENS_H

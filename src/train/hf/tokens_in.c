@@ -93,6 +93,17 @@ static bool looks_special(struct str s)
            (str_starts(s, STR("<unused")) && str_ends(s, STR(">")));
 }
 
+/* Special, but part of what the model says: who reads its answers looks for them (Gemma 4). */
+static bool is_said(struct str s)
+{
+    static const char *const said[] = {"<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>",
+        "<|tool_response>", "<tool_response|>", "<|\"|>"};
+    size_t i = 0;
+    while (i < sizeof said / sizeof *said && !str_is(s, said[i]))
+        i++;
+    return i < sizeof said / sizeof *said;
+}
+
 static struct str spaces_plain(struct arena *a, struct str s)
 {
     if (str_find(s, STR(MARK)) == SIZE_MAX)
@@ -111,7 +122,8 @@ static struct str spaces_plain(struct arena *a, struct str s)
 
 static void added_put(struct hf_tokens *t, int64_t id, struct str text, const struct json_item *special)
 {
-    const bool control = (special && special->kind == JSON_ITEM_TRUE) || looks_special(text);
+    const bool control =
+        ((special && special->kind == JSON_ITEM_TRUE) || looks_special(text)) && !is_said(text);
     /* tokenizer.model and the vocabulary know more of what they have, too */
     if (t->types[id] > HF_TOKEN_NORMAL && t->types[id] != HF_TOKEN_UNUSED && str_eq(t->texts[id], text))
         return;
@@ -379,6 +391,24 @@ static int pieces_write(struct hf_tokens *t, const char *folder, struct gguf_wri
     return p.unigram ? charsmap_write(t, normalizer, w, err) : 0;
 }
 
+/* Pieces with their merges; `name`: of tokenizers that are so. */
+static int merged_write(struct hf_tokens *t, const char *name, struct gguf_writer *w, struct error *err)
+{
+    const struct json_item *model = json_item_get(t->root, "model");
+    if (prefixes(hf_given(t->root, "normalizer")) || prefixes(hf_given(t->root, "pre_tokenizer")))
+        return error_set(err, ERROR_UNSUPPORTED,
+            "tokenizer.json puts a space before texts, which a tokenizer '%s' cannot", name);
+    int rc = vocab_read(t, json_item_get(model, "vocab"), err);
+    rc = rc ? rc : kinds_mark(t, err);
+    rc = rc ? rc : added_read(t, err);
+    rc = rc ? rc : fill(t, err);
+    if (rc)
+        return rc;
+    arrays_write(t, name, name, false, w);
+    gguf_write_bool(w, "tokenizer.ggml.add_space_prefix", false);
+    return merges_write(t, w, err);
+}
+
 static bool has_bytes(const struct json_item *step)
 {
     bool found = str_is(json_item_text(step, "type"), "ByteLevel");
@@ -387,8 +417,8 @@ static bool has_bytes(const struct json_item *step)
     return found;
 }
 
-static int vocabulary_write(struct hf_tokens *t, const char *folder, const char *pre, const char *usual,
-    struct gguf_writer *w, struct error *err)
+static int vocabulary_write(struct hf_tokens *t, const char *folder, const char *pre,
+    const struct hf_arch *arch, struct gguf_writer *w, struct error *err)
 {
     const struct json_item *model = hf_given(t->root, "model"), *fallback = hf_given(model, "byte_fallback");
     const struct str type = json_item_text(model, "type");
@@ -406,7 +436,9 @@ static int vocabulary_write(struct hf_tokens *t, const char *folder, const char 
         return error_set(err, ERROR_UNSUPPORTED,
             "tokenizer.json's BPE spells neither bytes ('ByteLevel') nor falls back to them "
             "('byte_fallback')");
-    return pieces ? pieces_write(t, folder, w, err) : bytes_write(t, pre, usual, w, err);
+    if (pieces && t->root && !str_is(type, "Unigram") && arch->merged)
+        return merged_write(t, arch->merged, w, err);
+    return pieces ? pieces_write(t, folder, w, err) : bytes_write(t, pre, arch->pre, w, err);
 }
 
 int hf_tokens_write(
@@ -421,7 +453,7 @@ int hf_tokens_write(
     const char *proto = arena_printf(t.arena, "%s/tokenizer.model", folder).data;
     if (rc == 0 && !t.root && access(proto, F_OK) != 0)
         rc = error_set(err, ERROR_NOT_FOUND, "%s has neither tokenizer.json nor tokenizer.model", folder);
-    rc = rc ? rc : vocabulary_write(&t, folder, pre, c->arch->pre, w, err);
+    rc = rc ? rc : vocabulary_write(&t, folder, pre, c->arch, w, err);
     rc = rc ? rc : hf_specials_write(&t, c, folder, w, err);
     json_view_free(&t.json);
     json_view_free(&t.config);

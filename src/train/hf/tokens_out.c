@@ -13,7 +13,8 @@ struct vocabulary {
     struct arena *arena;
     struct str *texts;
     int32_t *types;
-    float *scores; /* NULL: none */
+    bool pieces;   /* spelled in pieces and bytes, not in letters for bytes */
+    float *scores; /* of pieces; NULL: none */
     uint32_t n;
     int64_t bos, eos, unknown, padding; /* -1: none */
     bool add_bos, add_eos, space_prefix;
@@ -198,7 +199,7 @@ static void vocab_make(const struct vocabulary *v, struct json_writer *w)
     json_object_begin(w);
     for (uint32_t i = 0; i < v->n; i++)
         if (!is_filler(v, i) && v->types[i] != HF_TOKEN_USER &&
-            (v->scores || v->types[i] != HF_TOKEN_CONTROL)) {
+            (v->pieces || v->types[i] != HF_TOKEN_CONTROL)) {
             json_key_str(w, v->texts[i]);
             json_write_int(w, i);
         }
@@ -260,6 +261,9 @@ static void raw_make(struct json_writer *w, const char *key, const char *json)
 }
 
 #define SPACES_TO_MARKS "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\xe2\x96\x81\"}"
+#define SPACES_END                                                                                           \
+    "{\"type\":\"Split\",\"pattern\":{\"String\":\" "                                                        \
+    "\"},\"behavior\":\"MergedWithPrevious\",\"invert\":false}"
 #define MARKS_TO_SPACES "{\"type\":\"Replace\",\"pattern\":{\"String\":\"\xe2\x96\x81\"},\"content\":\" \"}"
 
 static void pieces_steps_make(const struct vocabulary *v, bool unigram, struct json_writer *w)
@@ -276,7 +280,7 @@ static void pieces_steps_make(const struct vocabulary *v, bool unigram, struct j
             v->space_prefix ? "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":"
                               "\"\xe2\x96\x81\"}," SPACES_TO_MARKS "]}"
                             : SPACES_TO_MARKS);
-        raw_make(w, "pre_tokenizer", "null");
+        raw_make(w, "pre_tokenizer", v->scores ? "null" : SPACES_END);
     }
     raw_make(w, "decoder",
         v->space_prefix ? "{\"type\":\"Sequence\",\"decoders\":[" MARKS_TO_SPACES
@@ -353,6 +357,15 @@ static void post_make(const struct vocabulary *v, struct json_writer *w)
     json_object_end(w);
 }
 
+/* By its number, or else its type; -1: there is none. */
+static int64_t unknown_find(const struct vocabulary *v)
+{
+    uint32_t i = 0;
+    while (v->unknown < 0 && i < v->n && v->types[i] != HF_TOKEN_UNKNOWN)
+        i++;
+    return v->unknown >= 0 ? v->unknown : i < v->n ? (int64_t)i : -1;
+}
+
 static int model_make(
     const struct vocabulary *v, bool unigram, bool ignore_merges, struct json_writer *w, struct error *err)
 {
@@ -367,12 +380,13 @@ static int model_make(
         unigrams_make(v, w);
     } else {
         json_key(w, "unk_token");
-        if (v->scores && v->unknown >= 0)
-            json_write_str(w, v->texts[v->unknown]);
+        const int64_t unknown = v->pieces ? unknown_find(v) : -1;
+        if (unknown >= 0)
+            json_write_str(w, v->texts[unknown]);
         else
             json_write_null(w);
-        bool_make(w, "fuse_unk", v->scores != NULL);
-        bool_make(w, "byte_fallback", v->scores != NULL);
+        bool_make(w, "fuse_unk", v->pieces);
+        bool_make(w, "byte_fallback", v->pieces);
         bool_make(w, "ignore_merges", ignore_merges);
         vocab_make(v, w);
         rc = merges_make(v, w, err);
@@ -393,7 +407,7 @@ static int json_make(
     raw_make(&w, "truncation", "null");
     raw_make(&w, "padding", "null");
     added_make(v, &w);
-    if (v->scores) {
+    if (v->pieces) {
         pieces_steps_make(v, unigram, &w);
     } else {
         raw_make(&w, "normalizer", "null");
@@ -498,14 +512,15 @@ static int files_make(struct vocabulary *v, const char *folder, struct error *er
     struct buf b;
     int rc = gguf_get_str(v->gguf, "tokenizer.ggml.model", STR_NONE, &model, err);
     rc = rc ? rc : gguf_get_str(v->gguf, "tokenizer.ggml.pre", STR("default"), &pre, err);
-    const bool unigram = str_is(model, "t5"), pieces = unigram || str_is(model, "llama");
-    if (rc == 0 && !pieces && !str_is(model, "gpt2"))
+    const bool unigram = str_is(model, "t5"), scored = unigram || str_is(model, "llama");
+    v->pieces = scored || str_is(model, "gemma4");
+    if (rc == 0 && !v->pieces && !str_is(model, "gpt2"))
         rc = error_set(err, ERROR_UNSUPPORTED,
-            "the model's tokenizer '" STR_FMT "' cannot be exported: llama, gpt2 and t5 can",
+            "the model's tokenizer '" STR_FMT "' cannot be exported: llama, gpt2, gemma4 and t5 can",
             STR_ARG(str_slice(model, 0, 40)));
     rc = rc ? rc : texts_read(v, err);
-    rc = rc ? rc : flags_read(v, pieces, err);
-    rc = rc || !pieces ? rc : scores_read(v, err);
+    rc = rc ? rc : flags_read(v, scored, err);
+    rc = rc || !scored ? rc : scores_read(v, err);
     if (rc == 0 && unigram && gguf_find(v->gguf, "tokenizer.ggml.precompiled_charsmap"))
         rc = error_set(
             err, ERROR_UNSUPPORTED, "the model's 'tokenizer.ggml.precompiled_charsmap' cannot be exported");
@@ -519,8 +534,8 @@ static int files_make(struct vocabulary *v, const char *folder, struct error *er
     rc = rc ? rc : generation_make(v, &b, err);
     rc = rc ? rc : file_make(v, folder, "generation_config.json", &b, err);
     buf_clear(&b);
-    rc = rc || !pieces ? rc : hf_pieces_make(v->gguf, unigram, &b, err);
-    rc = rc || !pieces ? rc : file_make(v, folder, "tokenizer.model", &b, err);
+    rc = rc || !scored ? rc : hf_pieces_make(v->gguf, unigram, &b, err);
+    rc = rc || !scored ? rc : file_make(v, folder, "tokenizer.model", &b, err);
     buf_free(&b);
     return rc;
 }

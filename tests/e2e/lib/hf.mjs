@@ -101,6 +101,14 @@ export function pieceTokenizer() {
   };
 }
 
+// Gemma 4's kind: the same, its merges kept; no space is put before a text.
+export function mergedTokenizer() {
+  const t = pieceTokenizer();
+  const split = { type: 'Split', pattern: { String: ' ' }, behavior: 'MergedWithPrevious', invert: false };
+  const added = ['<|tool_call>', '<turn|>'].map((content, i) => ({ id: Object.keys(t.model.vocab).length + i, content, special: true, normalized: false }));
+  return { ...t, added_tokens: [...t.added_tokens, ...added], normalizer: { type: 'Replace', pattern: { String: ' ' }, content: '▁' }, pre_tokenizer: split };
+}
+
 const sizes = { embed: 32, heads: 4, keyHeads: 2, head: 8, ff: 40, vocab: 320 };
 
 // Layers of their own: (add, prefix, number, sizes).
@@ -196,6 +204,35 @@ const own = {
     own.mlp(add, p, 'mlp.shared_expert', embed, 12);
     add(`${p}mlp.shared_expert_gate.weight`, 1, embed);
   },
+  gemma4ends(add, layers, { embed, vocab }) {
+    add('model.embed_tokens_per_layer.weight', vocab, layers * 8);
+    add('model.per_layer_model_projection.weight', layers * 8, embed);
+    add('model.per_layer_projection_norm.weight', 8);
+  },
+  // Layers with a window (heads of 8), and one without in three (heads of 12, whose values may be their keys); the last
+  // `sharing` keep no keys and have networks twice as wide.
+  gemma4(add, p, i, { embed, heads, keyHeads, head, ff }, { layers, sharing = 0, own: width, experts }) {
+    const wide = i % 3 === 2, w = wide ? 12 : head, keys = wide && experts ? 1 : keyHeads, reads = i >= layers - sharing;
+    own.norms(add, p, embed, 'input_layernorm', 'post_attention_layernorm', 'pre_feedforward_layernorm', 'post_feedforward_layernorm');
+    add(`${p}layer_scalar`, 1);
+    add(`${p}self_attn.q_proj.weight`, heads * w, embed);
+    add(`${p}self_attn.o_proj.weight`, embed, heads * w);
+    own.norms(add, p, w, 'self_attn.q_norm', ...(reads ? [] : ['self_attn.k_norm']));
+    for (const n of reads ? [] : wide && experts ? ['k_proj'] : ['k_proj', 'v_proj']) add(`${p}self_attn.${n}.weight`, keys * w, embed);
+    own.mlp(add, p, 'mlp', embed, reads ? 2 * ff : ff);
+    if (width) {
+      add(`${p}per_layer_input_gate.weight`, width, embed);
+      add(`${p}per_layer_projection.weight`, embed, width);
+      own.norms(add, p, embed, 'post_per_layer_input_norm');
+    }
+    if (!experts) return;
+    add(`${p}router.proj.weight`, experts, embed);
+    add(`${p}router.scale`, embed);
+    add(`${p}router.per_expert_scale`, experts);
+    add(`${p}experts.gate_up_proj`, experts, 24, embed);
+    add(`${p}experts.down_proj`, experts, embed, 12);
+    own.norms(add, p, embed, 'pre_feedforward_layernorm_2', 'post_feedforward_layernorm_1', 'post_feedforward_layernorm_2');
+  },
   gptoss(add, p, i, s) {
     const { embed, heads, ff } = s;
     own.norms(add, p, embed, 'input_layernorm', 'post_attention_layernorm');
@@ -217,6 +254,13 @@ const lfm2 = { layer_types: turning(2), conv_L_cache: 3, conv_bias: false, norm_
 const qwen35 = { linear_conv_kernel_dim: 4, linear_key_head_dim: 8, linear_num_key_heads: 2, linear_num_value_heads: 4, linear_value_head_dim: 8, full_attention_interval: 2, layer_types: ['linear_attention', 'full_attention'], partial_rotary_factor: 0.5, rope_theta: 1e7, attn_output_gate: true, rope_parameters: { rope_type: 'default', mrope_interleaved: true, mrope_section: [1, 1, 0] } };
 const yarn = { type: 'yarn', factor: 4, original_max_position_embeddings: 64, beta_fast: 32, beta_slow: 1, mscale: 0.707, mscale_all_dim: 0.707 };
 
+const gemma4 = (layers, more) => ({
+  layer_types: Array.from({ length: layers }, (_, i) => (i % 3 === 2 ? 'full_attention' : 'sliding_attention')), sliding_window: 16, global_head_dim: 12, num_global_key_value_heads: 2,
+  hidden_activation: 'gelu_pytorch_tanh', hidden_act: undefined, final_logit_softcapping: 30, num_kv_shared_layers: 0, hidden_size_per_layer_input: 0, vocab_size_per_layer_input: 320, use_double_wide_mlp: false,
+  attention_k_eq_v: false, enable_moe_block: false, num_experts: null, top_k_experts: null, moe_intermediate_size: null, rope_theta: undefined,
+  rope_parameters: { full_attention: { rope_type: 'proportional', rope_theta: 1000000, partial_rotary_factor: 0.5 }, sliding_attention: { rope_type: 'default', rope_theta: 10000 } }, ...more,
+});
+
 // What each architecture's layer has, beside the usual.
 const kinds = {
   lfm2: { hf: 'Lfm2ForCausalLM', own: own.lfm2, norm: 'embedding_norm', tied: true, config: { ...lfm2, block_auto_adjust_ff_dim: false } },
@@ -234,13 +278,17 @@ const kinds = {
   qwen3: { hf: 'Qwen3ForCausalLM', headNorms: true },
   gemma2: { hf: 'Gemma2ForCausalLM', around: true, tied: true, config: { hidden_activation: 'gelu_pytorch_tanh', attn_logit_softcapping: 50, final_logit_softcapping: 30, sliding_window: 16, query_pre_attn_scalar: 8 } },
   gemma3: { hf: 'Gemma3ForCausalLM', around: true, headNorms: true, tied: true, config: { hidden_activation: 'gelu_pytorch_tanh', sliding_window: 16, rope_theta: 1000000, rope_local_base_freq: 10000 } },
+  gemma4: { hf: 'Gemma4ForCausalLM', tied: true, layers: 6, tokenizer: mergedTokenizer, own: (a, p, i, s) => own.gemma4(a, p, i, s, { layers: 6, sharing: 3, own: 8 }), ends: own.gemma4ends, config: gemma4(6, { num_kv_shared_layers: 3, use_double_wide_mlp: true, hidden_size_per_layer_input: 8 }) },
+  gemma4moe: { hf: 'Gemma4ForCausalLM', tied: true, layers: 3, tokenizer: mergedTokenizer, own: (a, p, i, s) => own.gemma4(a, p, i, s, { layers: 3, experts: 4 }), config: gemma4(3, { enable_moe_block: true, num_experts: 4, top_k_experts: 2, moe_intermediate_size: 12, attention_k_eq_v: true, num_global_key_value_heads: 1 }) },
   phi3: { hf: 'Phi3ForCausalLM', fused: true, config: { sliding_window: 2047 } },
   mixtral: { hf: 'MixtralForCausalLM', experts: 3, config: { num_local_experts: 3, num_experts_per_tok: 2 } },
 };
 
 // Returns {config, tensors, tokenizer}; the caller may change them before put() writes them.
-export function model(kind, { seed = 1, dtype = 'BF16', tokenizer = byteTokenizer(), layers = 2, config = {} } = {}) {
+export function model(kind, { seed = 1, dtype = 'BF16', tokenizer, layers, config = {} } = {}) {
   const k = kinds[kind];
+  tokenizer ??= (k.tokenizer ?? byteTokenizer)();
+  layers ??= k.layers ?? 2;
   const next = random(seed);
   const { embed, heads, keyHeads, head, ff, vocab } = sizes;
   const tensors = {};
@@ -253,6 +301,7 @@ export function model(kind, { seed = 1, dtype = 'BF16', tokenizer = byteTokenize
   add('model.embed_tokens.weight', vocab, embed);
   add(`model.${k.norm ?? 'norm'}.weight`, embed);
   if (!k.tied) add('lm_head.weight', vocab, embed);
+  k.ends?.(add, layers, sizes);
   for (let i = 0; i < layers; i++) {
     const p = `model.layers.${i}.`;
     if (k.own) {
