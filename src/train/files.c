@@ -76,15 +76,21 @@ void file_write(struct file_writer *w, const void *data, size_t len)
     }
 }
 
+static const char *folder_of(const char *path, char to[4096])
+{
+    snprintf(to, 4096, "%s", path);
+    char *slash = strrchr(to, '/');
+    if (!slash)
+        return ".";
+    slash[slash == to] = '\0';
+    return to;
+}
+
 /* The rename is durable when the folder is. Some file systems cannot sync a folder: that is no failure. */
 static void folder_sync(const char *path)
 {
     char folder[4096];
-    snprintf(folder, sizeof folder, "%s", path);
-    char *slash = strrchr(folder, '/');
-    if (slash)
-        slash[slash == folder] = '\0';
-    int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(folder_of(path, folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
         (void)fsync(fd);
         close(fd);
@@ -170,6 +176,19 @@ static bool is_same(const char *path, const char *other)
 {
     struct stat a, b;
     return stat(path, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static const char *name_in(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+bool file_is_one(const char *a, const char *b)
+{
+    char in[4096], other[4096];
+    return is_same(a, b) ||
+           (strcmp(name_in(a), name_in(b)) == 0 && is_same(folder_of(a, in), folder_of(b, other)));
 }
 
 /* The name itself, and the one that it has while it is written. */

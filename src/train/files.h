@@ -39,6 +39,9 @@ int file_remove(const char *path, struct error *err) MUST_USE;
  * folders of models, other files; NULLs are passed over. */
 int file_check_other(const char *const *in, size_t n, const char *out, struct error *err) MUST_USE;
 
+/* Whether both name the same file, be it there or not. */
+bool file_is_one(const char *a, const char *b);
+
 /* A model file: the header, then what `fill` writes; all of it or nothing. */
 int file_write_gguf(const struct gguf_writer *g, const char *path,
     int (*fill)(void *ctx, const struct gguf_writer *g, struct file_writer *f, struct error *err), void *ctx,

@@ -51,7 +51,7 @@ int train_loop_check(const struct train_loop_options *o, const char *more, const
         char path[PATH_MAX_BYTES];
         snprintf(path, sizeof path, "%s%s", o->out, ends[i]);
         rc = output_check(path, in, n, c, err);
-        if (rc == 0 && more && (strcmp(path, more) == 0 || file_check_other(&more, 1, path, err) != 0))
+        if (rc == 0 && more && file_is_one(path, more))
             rc = error_set(err, ERROR_INVALID, "%s would be written twice: name another", more);
     }
     return rc;

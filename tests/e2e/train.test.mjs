@@ -218,6 +218,8 @@ test('what a run reads is not written over, by whatever name', () => {
     [[...tune, '--out', 'y.gguf', '--merged', './m.gguf'], read('\\./m\\.gguf')],
     [[...tune, '--out', 'y.gguf', '--merged', 'y.gguf'], twice('y\\.gguf')],
     [[...tune, '--out', 'a.gguf', '--merged', 'here/a.gguf'], twice('here/a\\.gguf')],
+    [[...tune, '--out', 'y.gguf', '--merged', './y.gguf'], twice('\\./y\\.gguf')], // neither is there yet
+    [[...tune, '--out', 'y.gguf', '--merged', 'here/y.gguf.svg'], twice('here/y\\.gguf\\.svg')],
     [[...tune, '--out', 'data.jsonl', '--validation', 'data.jsonl'], read('data\\.jsonl')],
     [['finetune', 'm.gguf', 'v.yaml', '--out', 'data.jsonl'], read('data\\.jsonl')],
     [['finetune', 'link.gguf', 'v.yaml', '--out', 'm.gguf'], read('m\\.gguf')],
