@@ -73,6 +73,9 @@ int hf_whole(const struct json_item *object, const char *key, int64_t fallback, 
 float *hf_made_add(struct hf_config *c, const char *name, int64_t n);
 /* The fewest digits that read back as the same float: 1e-06, not 9.999999974752427e-07. */
 void hf_write_float(struct json_writer *w, float value);
+/* Members. */
+void hf_write_number(struct json_writer *w, const char *key, int64_t value);
+void hf_write_bool(struct json_writer *w, const char *key, bool value);
 /* "ARCHITECTURE.KEY" into `to`. */
 enum { HF_KEY_MAX = 128 };
 const char *hf_key(const struct hf_arch *a, const char *key, char to[HF_KEY_MAX]);

@@ -213,18 +213,6 @@ int hf_kinds_get(const struct gguf *g, const struct hf_arch *a, struct hf_shape 
 }
 
 /* ---- To config.json ---- */
-static void number_make(struct json_writer *w, const char *key, int64_t value)
-{
-    json_key_str(w, str_from(key));
-    json_write_int(w, value);
-}
-
-static void bool_make(struct json_writer *w, const char *key, bool value)
-{
-    json_key_str(w, str_from(key));
-    json_write_bool(w, value);
-}
-
 static void turn_make(struct json_writer *w, const char *kind, const char *type, double base, double share)
 {
     json_key_str(w, str_from(kind));
@@ -298,16 +286,16 @@ int hf_kinds_make(const struct gguf *g, const struct hf_arch *a, const struct hf
     rc = rc ? rc : gguf_get_f32(g, hf_key(a, "final_logit_softcapping", key), 30, &cap, err);
     if (rc)
         return rc;
-    number_make(w, "intermediate_size", s->ff);
-    number_make(w, "global_head_dim", s->wide);
-    number_make(w, "num_global_key_value_heads", s->wide_kv);
-    number_make(w, "num_kv_shared_layers", s->sharing);
-    number_make(w, "hidden_size_per_layer_input", s->own);
-    number_make(w, "vocab_size_per_layer_input", s->vocab);
-    number_make(w, "sliding_window", window);
-    bool_make(w, "use_double_wide_mlp", s->doubled);
-    bool_make(w, "attention_k_eq_v", s->keyed);
-    bool_make(w, "enable_moe_block", s->experts > 0);
+    hf_write_number(w, "intermediate_size", s->ff);
+    hf_write_number(w, "global_head_dim", s->wide);
+    hf_write_number(w, "num_global_key_value_heads", s->wide_kv);
+    hf_write_number(w, "num_kv_shared_layers", s->sharing);
+    hf_write_number(w, "hidden_size_per_layer_input", s->own);
+    hf_write_number(w, "vocab_size_per_layer_input", s->vocab);
+    hf_write_number(w, "sliding_window", window);
+    hf_write_bool(w, "use_double_wide_mlp", s->doubled);
+    hf_write_bool(w, "attention_k_eq_v", s->keyed);
+    hf_write_bool(w, "enable_moe_block", s->experts > 0);
     json_key(w, "final_logit_softcapping");
     if (cap > 0)
         hf_write_float(w, cap);

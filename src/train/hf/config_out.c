@@ -172,13 +172,13 @@ void hf_write_float(struct json_writer *w, float value)
     json_write_raw(w, isfinite(value) ? str_from(text) : STR("null"));
 }
 
-static void number_make(struct json_writer *w, const char *key, int64_t value)
+void hf_write_number(struct json_writer *w, const char *key, int64_t value)
 {
     json_key_str(w, str_from(key));
     json_write_int(w, value);
 }
 
-static void bool_make(struct json_writer *w, const char *key, bool value)
+void hf_write_bool(struct json_writer *w, const char *key, bool value)
 {
     json_key_str(w, str_from(key));
     json_write_bool(w, value);
@@ -264,11 +264,11 @@ static int constants_check(const struct gguf *g, const struct hf_arch *a, struct
 static void layers_make(const struct hf_arch *a, const struct hf_shape *s, struct json_writer *w)
 {
     if (a->latent)
-        number_make(w, "qk_nope_head_dim", s->head - s->rotated);
+        hf_write_number(w, "qk_nope_head_dim", s->head - s->rotated);
     if (!a->otherwise)
         return;
     if (a->interval)
-        number_make(w, "full_attention_interval", s->interval);
+        hf_write_number(w, "full_attention_interval", s->interval);
     json_key(w, "layer_types");
     json_array_begin(w);
     for (int64_t i = 0; i < s->layers; i++)
@@ -331,7 +331,7 @@ static int id_make(
         return 0;
     int rc = gguf_get_u32(g, name, 0, &id, err);
     if (rc == 0)
-        number_make(w, key, id);
+        hf_write_number(w, key, id);
     return rc;
 }
 
@@ -353,19 +353,19 @@ static void names_make(const struct gguf *g, const struct hf_arch *a, const stru
     json_write_text(w, a->model_type);
     json_key(w, "torch_dtype");
     json_write_text(w, type);
-    number_make(w, "num_key_value_heads", a->latent ? s->heads : s->kv_heads);
+    hf_write_number(w, "num_key_value_heads", a->latent ? s->heads : s->kv_heads);
     if (!a->latent)
-        number_make(w, "head_dim", s->head);
-    number_make(w, "vocab_size", s->vocab);
-    bool_make(w, "tie_word_embeddings", s->tied);
-    bool_make(w, "attention_bias", gguf_tensor_find(g, "blk.0.attn_q.bias") != NULL);
-    bool_make(w, "mlp_bias", gguf_tensor_find(g, "blk.0.ffn_up.bias") != NULL);
+        hf_write_number(w, "head_dim", s->head);
+    hf_write_number(w, "vocab_size", s->vocab);
+    hf_write_bool(w, "tie_word_embeddings", s->tied);
+    hf_write_bool(w, "attention_bias", gguf_tensor_find(g, "blk.0.attn_q.bias") != NULL);
+    hf_write_bool(w, "mlp_bias", gguf_tensor_find(g, "blk.0.ffn_up.bias") != NULL);
     if (strcmp(a->gguf, "glm4moe") == 0)
-        bool_make(w, "use_qk_norm", gguf_tensor_find(g, "blk.0.attn_q_norm.weight") != NULL);
+        hf_write_bool(w, "use_qk_norm", gguf_tensor_find(g, "blk.0.attn_q_norm.weight") != NULL);
     if (a->scalar) {
         enum { LARGEST_GEMMA2 = 46, LARGEST_GEMMA3 = 62 };
         const bool largest = s->layers == LARGEST_GEMMA2 || s->layers == LARGEST_GEMMA3;
-        number_make(w, "query_pre_attn_scalar", largest ? s->embed / s->heads : s->head);
+        hf_write_number(w, "query_pre_attn_scalar", largest ? s->embed / s->heads : s->head);
     }
 }
 
