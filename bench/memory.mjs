@@ -46,7 +46,7 @@ const load = (body) => new Promise((done, fail) => {
   const child = spawn(join(build, 'tools', 'bench_load'), [String(gateway.port), '/v1/chat/completions', body, '--connections', String(CONNECTIONS),
     '--seconds', '5', '--header', `authorization: Bearer ${key}`], { stdio: ['ignore', 'pipe', 'inherit'] });
   child.stdout.on('data', (d) => (out += d));
-  child.once('exit', () => (out ? done(JSON.parse(out)) : fail(new Error('bench_load failed'))));
+  child.once('close', () => (out ? done(JSON.parse(out)) : fail(new Error('bench_load failed'))));
 });
 const resident = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${gateway.process.pid}/status`, 'utf8'))[1]) / 1024;
 
