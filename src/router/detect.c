@@ -406,14 +406,13 @@ static int again(struct look *l, struct str plain, struct router_findings *f, st
         rc = text_scan(&s, &map);
     for (size_t i = 0; i < s.n_hits && rc == 0; i++) {
         const struct detect_hit *h = &s.hits[i];
-        struct router_entity e = {h->type->name, h->type->category, 0, 0, h->score, l->where, NULL};
+        struct router_entity e = {h->type->name, h->type->category, 0, 0, h->score, l->where, h->allowed};
         bool known = hit_origin(l, h, &e);
         f->categories |= h->score >= DETECT_SURE ? h->type->category : 0;
         if ((!known && h->score < DETECT_SURE) || entity_found(f, l->from, &e, known))
             continue;
         if (!known)
             e.end = str_utf8_count(l->text);
-        e.allowed = known ? h->allowed : NULL;
         rc = detect_entity_add(l->arena, f, &e, err);
     }
     for (size_t i = 0; i < s.n_more_types && rc == 0; i++) {

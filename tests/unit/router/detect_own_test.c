@@ -250,6 +250,21 @@ static void what_is_allowed_is_listed_and_does_not_count(void **state)
     assert_false(find(&f, "STAFF_NUMBER") && f.entities[0].end == 11);
 }
 
+/* The text is looked at a second time where it has an escape. */
+static void what_is_allowed_keeps_its_reason_beside_an_escape(void **state)
+{
+    (void)state;
+    struct router_findings f = look("b\\u00fcro: mail support@northpine.net now");
+    assert_int_equal(f.n_entities, 1);
+    assert_false(f.sensitive);
+    assert_non_null(f.entities[0].allowed);
+    assert_string_equal(f.entities[0].allowed, "our public address");
+    f = look("b\\u00fcro: mail support\\u0040northpine.net now"); /* and what is only found then */
+    assert_false(f.sensitive);
+    assert_non_null(find(&f, "EMAIL_ADDRESS"));
+    assert_string_equal(find(&f, "EMAIL_ADDRESS")->allowed, "our public address");
+}
+
 static void what_is_allowed_hides_nothing_else(void **state)
 {
     (void)state;
@@ -409,6 +424,7 @@ int main(void)
         cmocka_unit_test(what_the_owner_keeps_never_leaves),
         cmocka_unit_test(own_words_leave_masked),
         cmocka_unit_test(what_is_allowed_is_listed_and_does_not_count),
+        cmocka_unit_test(what_is_allowed_keeps_its_reason_beside_an_escape),
         cmocka_unit_test(what_is_allowed_hides_nothing_else),
         cmocka_unit_test(another_policy_another_memory),
         cmocka_unit_test(another_policy_loosens_nothing),
