@@ -1,10 +1,11 @@
 /* Whether a file runs here.
  *
  *   "fit": {"runs": bool,
- *           "checks": {"architecture" "tokenizer" "template" "types" "model" "draft"?: {"ok", "value"?,
- * "missing"?}}, "drafts": "model", or "mtp" where a layer of its own does; missing: nothing, "memory":
- * {"available","weights","compute","contexts":[{"context","state","total","slots"}]}, "speed":
- * {"read_bytes_per_second","products_per_second","bytes_per_token","products_per_token",
+ *           "checks": {"architecture" "tokenizer" "template" "types" "model" "draft"?:
+ *                      {"ok", "value"?, "missing"?}},
+ *           "drafts"?: "model", or "mtp" where a layer of its own does,
+ *           "memory": {"available","weights","compute","contexts":[{"context","state","total","slots"}]},
+ *           "speed": {"read_bytes_per_second","products_per_second","bytes_per_token","products_per_token",
  *                     "decode_tps","prefill_tps","threads","isa","basis"}}
  *
  * `slots`: sequences of that context that fit at once, the draft model's beside them. `model`: the file's

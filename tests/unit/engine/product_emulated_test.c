@@ -15,6 +15,7 @@
 
 enum { LANES = 16 };
 #define OPAQUE(v) __asm__ volatile("" : "+m"(v))
+#define UNROLLED /* what is written out here takes minutes to compile, and says nothing more */
 
 #include "engine/worker/cpu/product_vector.h"
 

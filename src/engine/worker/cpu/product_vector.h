@@ -12,7 +12,8 @@
 #include "engine/worker/tensor_half.h"
 
 /* The loop that follows has a few rounds, all of which are written out. */
-#if defined(__clang__)
+#if defined(UNROLLED)
+#elif defined(__clang__)
 #define UNROLLED _Pragma("unroll")
 #else
 #define UNROLLED _Pragma("GCC unroll 8")
