@@ -162,7 +162,7 @@ static int others_join(struct store_chain *c, struct store_backend *b, struct er
     int rc = 0;
     while (rc == 0 && n == STORE_PAGE) {
         struct arena *a = arena_create(KIB);
-        rc = b->ops->page(b, &store_list_chain_ends, &cursor, a, ends, &n, err);
+        rc = b->ops->writer_page(b, &store_list_chain_ends, &cursor, a, ends, &n, err);
         arena_free(a);
         for (size_t i = 0; i < n && rc == 0; i++)
             rc = end_note(c, b, "joined", &ends[i], 0, err);
@@ -290,7 +290,7 @@ static int old_find(struct store_backend *b, int64_t before_ms, struct stretch *
     s->blocks = 0;
     while (rc == 0 && n == STORE_PAGE && s->blocks < PURGE_BLOCKS) {
         struct arena *a = arena_create(KIB);
-        rc = b->ops->page(b, &store_list_block_heads, &cursor, a, page, &n, err);
+        rc = b->ops->writer_page(b, &store_list_block_heads, &cursor, a, page, &n, err);
         arena_free(a);
         for (size_t i = 0; i < n && rc == 0; i++) {
             int64_t chain = store_link_chain(page[i].link);

@@ -256,6 +256,10 @@ struct store_ops {
     /* Any thread. At most STORE_PAGE rows into `rows`, their strings into `a`; fewer are the end. */
     int (*page)(struct store_backend *b, const struct store_list *list, struct store_cursor *cursor,
         struct arena *a, void *rows, size_t *n, struct error *err);
+    /* The same for the writer thread in its transaction, which holds rows that a reader may be waiting for:
+     * it waits for no reader. */
+    int (*writer_page)(struct store_backend *b, const struct store_list *list, struct store_cursor *cursor,
+        struct arena *a, void *rows, size_t *n, struct error *err);
     int (*keys_version)(struct store_backend *b, int64_t *version, struct error *err);
     /* Transactions that are not to be seen yet write `changed` (row_change() in statements) as this or more.
      */

@@ -26,9 +26,7 @@ static int writer_mend(struct postgres *p, struct error *err)
 static int postgres_begin(struct store_backend *b, struct error *err)
 {
     struct postgres *p = store_postgres_from(b);
-    pthread_mutex_lock(&p->mutex);
-    int number = p->gateway;
-    pthread_mutex_unlock(&p->mutex);
+    int number = atomic_load(&p->gateway); /* without the mutex: a reader may hold it for as long as a lock */
     int rc = writer_mend(p, err);
     if (rc == 0 && number)
         rc = store_postgres_hold(p, number, err);
@@ -208,42 +206,52 @@ static int row_read(
 }
 
 /* A lost connection is made anew, but not so often that who asks every second only waits. */
-static void reader_mend(struct postgres *p)
+static void reader_mend(struct postgres *p, struct postgres_reader *r)
 {
     struct error err;
-    if (PQstatus(p->reader) == CONNECTION_OK || clock_mono_ms() < p->reconnect_ms)
+    if (PQstatus(r->c) == CONNECTION_OK || clock_mono_ms() < r->reconnect_ms)
         return;
-    PQreset(p->reader);
-    if (PQstatus(p->reader) != CONNECTION_OK || store_postgres_session(p->reader, &err))
-        p->reconnect_ms = clock_mono_ms() + RECONNECT_MS;
+    bool fails;
+    if (!r->c) {
+        fails = store_postgres_connect(p, &r->c, &err) != 0;
+    } else {
+        PQreset(r->c);
+        fails = PQstatus(r->c) != CONNECTION_OK || store_postgres_session(r->c, &err);
+    }
+    if (fails)
+        r->reconnect_ms = clock_mono_ms() + RECONNECT_MS;
 }
 
 /* That a connection is lost shows when it is used: then once more. */
-PGresult *store_postgres_query(
-    struct postgres *p, const char *sql, const struct store_field *fields, size_t n, const void *value)
+PGresult *store_postgres_query(struct postgres *p, struct postgres_reader *r, const char *sql,
+    const struct store_field *fields, size_t n, const void *value)
 {
     struct parameters to;
     parameters_set(&to, fields, n, value);
     for (int attempt = 0;; attempt++) {
-        reader_mend(p);
-        PGresult *r = PQexecParams(p->reader, sql, (int)n, NULL, to.values, to.lengths, to.formats, 1);
-        if (attempt == 1 || p->views || PQstatus(p->reader) == CONNECTION_OK)
-            return r;
-        PQclear(r);
+        reader_mend(p, r);
+        PGresult *got = PQexecParams(r->c, sql, (int)n, NULL, to.values, to.lengths, to.formats, 1);
+        if (attempt == 1 || r->views || PQstatus(r->c) == CONNECTION_OK)
+            return got;
+        PQclear(got);
     }
 }
 
-static int postgres_page(struct store_backend *b, const struct store_list *list, struct store_cursor *cursor,
+static const struct store_field cursor_fields[] = {{STORE_INT64, offsetof(struct store_cursor, wall_ms), 8},
+    {STORE_INT64, offsetof(struct store_cursor, id), 8},
+    {STORE_INT64, offsetof(struct store_cursor, but), 8}};
+
+static size_t cursor_parameters(const struct store_list *list)
+{
+    return list->leaves_out ? 3 : 2;
+}
+
+/* Of the connection's result, which it clears. */
+static int page_read(PGconn *c, PGresult *r, const struct store_list *list, struct store_cursor *cursor,
     struct arena *a, void *rows, size_t *n, struct error *err)
 {
-    struct postgres *p = store_postgres_from(b);
-    static const struct store_field fields[] = {{STORE_INT64, offsetof(struct store_cursor, wall_ms), 8},
-        {STORE_INT64, offsetof(struct store_cursor, id), 8},
-        {STORE_INT64, offsetof(struct store_cursor, but), 8}};
+    int rc = PQresultStatus(r) == PGRES_TUPLES_OK ? 0 : store_postgres_fail(c, err);
     *n = 0;
-    pthread_mutex_lock(&p->mutex);
-    PGresult *r = store_postgres_query(p, list->sql, fields, list->leaves_out ? 3 : 2, cursor);
-    int rc = PQresultStatus(r) == PGRES_TUPLES_OK ? 0 : store_postgres_fail(p->reader, err);
     for (int i = 0; rc == 0 && i < PQntuples(r); i++) {
         cursor->wall_ms = store_postgres_number(r, i, 1);
         cursor->id = store_postgres_number(r, i, 0);
@@ -251,20 +259,42 @@ static int postgres_page(struct store_backend *b, const struct store_list *list,
         (*n)++;
     }
     PQclear(r);
-    pthread_mutex_unlock(&p->mutex);
     return rc;
+}
+
+static int postgres_page(struct store_backend *b, const struct store_list *list, struct store_cursor *cursor,
+    struct arena *a, void *rows, size_t *n, struct error *err)
+{
+    struct postgres *p = store_postgres_from(b);
+    pthread_mutex_lock(&p->reader.mutex);
+    PGresult *r =
+        store_postgres_query(p, &p->reader, list->sql, cursor_fields, cursor_parameters(list), cursor);
+    int rc = page_read(p->reader.c, r, list, cursor, a, rows, n, err);
+    pthread_mutex_unlock(&p->reader.mutex);
+    return rc;
+}
+
+static int postgres_writer_page(struct store_backend *b, const struct store_list *list,
+    struct store_cursor *cursor, struct arena *a, void *rows, size_t *n, struct error *err)
+{
+    PGconn *c = store_postgres_from(b)->writer;
+    struct parameters to;
+    size_t n_to = cursor_parameters(list);
+    parameters_set(&to, cursor_fields, n_to, cursor);
+    PGresult *r = PQexecParams(c, list->sql, (int)n_to, NULL, to.values, to.lengths, to.formats, 1);
+    return page_read(c, r, list, cursor, a, rows, n, err);
 }
 
 /* The number that a query gives; `fallback` where it gives no row. */
 static int number_read(struct postgres *p, const char *sql, int64_t fallback, int64_t *out, struct error *err)
 {
-    pthread_mutex_lock(&p->mutex);
-    PGresult *r = store_postgres_query(p, sql, NULL, 0, NULL);
-    int rc = PQresultStatus(r) == PGRES_TUPLES_OK ? 0 : store_postgres_fail(p->reader, err);
+    pthread_mutex_lock(&p->reader.mutex);
+    PGresult *r = store_postgres_query(p, &p->reader, sql, NULL, 0, NULL);
+    int rc = PQresultStatus(r) == PGRES_TUPLES_OK ? 0 : store_postgres_fail(p->reader.c, err);
     if (rc == 0)
         *out = PQntuples(r) == 1 ? store_postgres_number(r, 0, 0) : fallback;
     PQclear(r);
-    pthread_mutex_unlock(&p->mutex);
+    pthread_mutex_unlock(&p->reader.mutex);
     return rc;
 }
 
@@ -291,12 +321,12 @@ static int postgres_mark(struct store_backend *b, struct str name, int64_t *numb
 static int postgres_view(struct store_backend *b, bool begins, struct error *err)
 {
     struct postgres *p = store_postgres_from(b);
-    pthread_mutex_lock(&p->mutex);
-    reader_mend(p);
+    pthread_mutex_lock(&p->reader.mutex);
+    reader_mend(p, &p->reader);
     int rc = store_postgres_run(
-        p->reader, begins ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "COMMIT", err);
-    p->views = begins && rc == 0;
-    pthread_mutex_unlock(&p->mutex);
+        p->reader.c, begins ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "COMMIT", err);
+    p->reader.views = begins && rc == 0;
+    pthread_mutex_unlock(&p->reader.mutex);
     return rc;
 }
 
@@ -312,6 +342,7 @@ const struct store_ops store_postgres_ops = {
     .commit = postgres_commit,
     .rollback = postgres_rollback,
     .page = postgres_page,
+    .writer_page = postgres_writer_page,
     .keys_version = postgres_keys_version,
     .change_mark = postgres_change_mark,
     .chain_end = store_postgres_chain_end,

@@ -17,7 +17,7 @@ struct beat {
 static int row_of(struct postgres *p, PGresult *r, struct error *err)
 {
     if (PQresultStatus(r) != PGRES_TUPLES_OK)
-        return store_postgres_fail(p->reader, err);
+        return store_postgres_fail(p->leases.c, err);
     return PQntuples(r) == 1 ? 0 : error_set(err, ERROR_INTERNAL, "the state's PostgreSQL gave no answer");
 }
 
@@ -28,13 +28,13 @@ static int lease_beat(
         {STORE_INT64, offsetof(struct beat, spender), 8}, {STORE_INT64, offsetof(struct beat, life_ms), 8}};
     const struct beat beat = {spender, life_ms};
     struct postgres *p = store_postgres_from(b);
-    pthread_mutex_lock(&p->mutex);
-    PGresult *r = store_postgres_query(p, "SELECT lease_beat($1, $2)", fields, 2, &beat);
+    pthread_mutex_lock(&p->leases.mutex);
+    PGresult *r = store_postgres_query(p, &p->leases, "SELECT lease_beat($1, $2)", fields, 2, &beat);
     int rc = row_of(p, r, err);
     if (rc == 0)
         *renewed = store_postgres_number(r, 0, 0) != 0;
     PQclear(r);
-    pthread_mutex_unlock(&p->mutex);
+    pthread_mutex_unlock(&p->leases.mutex);
     return rc;
 }
 
@@ -45,16 +45,17 @@ static int lease_take(struct store_backend *b, const struct store_lease *lease, 
         FIELD(INT64, must), FIELD(INT64, want), FIELD(INT64, starts[1]), FIELD(INT64, starts[2]),
         FIELD(INT64, starts[3])};
     struct postgres *p = store_postgres_from(b);
-    pthread_mutex_lock(&p->mutex);
-    PGresult *r = store_postgres_query(p, "SELECT may, rest FROM lease_take($1, $2, $3, $4, $5, $6, $7, $8)",
-        fields, sizeof fields / sizeof *fields, lease);
+    pthread_mutex_lock(&p->leases.mutex);
+    PGresult *r = store_postgres_query(p, &p->leases,
+        "SELECT may, rest FROM lease_take($1, $2, $3, $4, $5, $6, $7, $8)", fields,
+        sizeof fields / sizeof *fields, lease);
     int rc = row_of(p, r, err);
     if (rc == 0) {
         *granted = store_postgres_number(r, 0, 0);
         *rest = store_postgres_number(r, 0, 1);
     }
     PQclear(r);
-    pthread_mutex_unlock(&p->mutex);
+    pthread_mutex_unlock(&p->leases.mutex);
     return rc;
 }
 
@@ -63,13 +64,13 @@ static int lease_give(struct store_backend *b, const struct store_lease *lease, 
     static const struct store_field fields[] = {
         FIELD(TEXT, kind), FIELD(TEXT, name), FIELD(INT64, spender), FIELD(INT64, want)};
     struct postgres *p = store_postgres_from(b);
-    pthread_mutex_lock(&p->mutex);
-    PGresult *r = store_postgres_query(p,
+    pthread_mutex_lock(&p->leases.mutex);
+    PGresult *r = store_postgres_query(p, &p->leases,
         "UPDATE leases SET granted = $4 WHERE kind = $1 AND name = $2 AND spender = $3 AND granted > $4",
         fields, 4, lease);
-    int rc = PQresultStatus(r) == PGRES_COMMAND_OK ? 0 : store_postgres_fail(p->reader, err);
+    int rc = PQresultStatus(r) == PGRES_COMMAND_OK ? 0 : store_postgres_fail(p->leases.c, err);
     PQclear(r);
-    pthread_mutex_unlock(&p->mutex);
+    pthread_mutex_unlock(&p->leases.mutex);
     return rc;
 }
 
@@ -80,11 +81,11 @@ static int lease_wanted(struct store_backend *b, int64_t spender,
         {STORE_INT64, offsetof(struct beat, spender), 8}, {STORE_INT64, offsetof(struct beat, life_ms), 8}};
     const struct beat since = {spender, WANTED_MS};
     struct postgres *p = store_postgres_from(b);
-    pthread_mutex_lock(&p->mutex);
-    PGresult *r = store_postgres_query(
-        p, "SELECT kind, name FROM leases WHERE wanted > now_ms() - $2 AND spender <> $1", fields, 2, &since);
-    int rc = PQresultStatus(r) == PGRES_TUPLES_OK ? 0 : store_postgres_fail(p->reader, err);
-    pthread_mutex_unlock(&p->mutex);
+    pthread_mutex_lock(&p->leases.mutex);
+    PGresult *r = store_postgres_query(p, &p->leases,
+        "SELECT kind, name FROM leases WHERE wanted > now_ms() - $2 AND spender <> $1", fields, 2, &since);
+    int rc = PQresultStatus(r) == PGRES_TUPLES_OK ? 0 : store_postgres_fail(p->leases.c, err);
+    pthread_mutex_unlock(&p->leases.mutex);
     for (int i = 0; rc == 0 && i < PQntuples(r); i++)
         visit(ctx, (struct str){PQgetvalue(r, i, 0), (size_t)PQgetlength(r, i, 0)},
             (struct str){PQgetvalue(r, i, 1), (size_t)PQgetlength(r, i, 1)});

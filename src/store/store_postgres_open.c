@@ -7,6 +7,7 @@
 #include "store/store_postgres.h"
 
 #define LOCK_CLASS "1466263922" /* "Weir" */
+#define STATEMENT_MS "30000"
 
 /* Each brings the schema from its index to the next version. A released one is never changed. */
 static const char *const migrations[] = {
@@ -216,13 +217,13 @@ int store_postgres_session(PGconn *c, struct error *err)
 {
     PQsetNoticeReceiver(c, notice_drop, NULL);
     return store_postgres_run(c,
-        "SET search_path TO weir; SET statement_timeout = 30000; SET lock_timeout = 10000;"
+        "SET search_path TO weir; SET statement_timeout = " STATEMENT_MS "; SET lock_timeout = 10000;"
         "SET synchronous_commit = on; SET client_encoding = 'UTF8';"
         "SET default_transaction_isolation = 'read committed'",
         err);
 }
 
-static int connection_open(const struct postgres *p, PGconn **out, struct error *err)
+int store_postgres_connect(const struct postgres *p, PGconn **out, struct error *err)
 {
     /* What the URL says itself comes after these and wins. */
     const char *const names[] = {"application_name", "connect_timeout", "tcp_user_timeout", "dbname", NULL};
@@ -306,9 +307,11 @@ static int migrate(PGconn *c, struct error *err)
 void store_postgres_close(struct store_backend *b)
 {
     struct postgres *p = store_postgres_from(b);
-    PQfinish(p->reader);
+    PQfinish(p->leases.c);
+    PQfinish(p->reader.c);
     PQfinish(p->writer);
-    pthread_mutex_destroy(&p->mutex);
+    pthread_mutex_destroy(&p->leases.mutex);
+    pthread_mutex_destroy(&p->reader.mutex);
     free(p->url);
     free(p);
 }
@@ -317,17 +320,18 @@ int store_postgres_open(struct str rest, struct store_backend **out, struct erro
 {
     struct postgres *p = must(calloc(1, sizeof *p));
     p->backend.ops = &store_postgres_ops;
-    pthread_mutex_init(&p->mutex, NULL);
+    pthread_mutex_init(&p->reader.mutex, NULL);
+    pthread_mutex_init(&p->leases.mutex, NULL);
     p->url = must(calloc(1, sizeof STORE_POSTGRES_SCHEME + rest.len));
     memcpy(p->url, STORE_POSTGRES_SCHEME, sizeof STORE_POSTGRES_SCHEME - 1);
     memcpy(p->url + sizeof STORE_POSTGRES_SCHEME - 1, rest.data, rest.len);
-    int rc = connection_open(p, &p->writer, err);
+    int rc = store_postgres_connect(p, &p->writer, err);
     if (rc == 0)
         rc = migrate(p->writer, err);
     if (rc == 0)
         rc = store_postgres_prepare(p->writer, err);
     if (rc == 0)
-        rc = connection_open(p, &p->reader, err);
+        rc = store_postgres_connect(p, &p->reader.c, err);
     if (rc) {
         store_postgres_close(&p->backend);
         return rc;
@@ -351,11 +355,11 @@ int store_postgres_claim(struct store_backend *b, struct error *err)
         "UPDATE spend SET changed = 0 WHERE changed >= txid_snapshot_xmax(txid_current_snapshot());"
         "SELECT nextval('gateways')";
     struct postgres *p = store_postgres_from(b);
-    pthread_mutex_lock(&p->mutex);
-    int64_t number = p->gateway;
-    int rc = number ? 0 : run_number(p->reader, sql, &number, err);
-    p->gateway = (int)number;
-    pthread_mutex_unlock(&p->mutex);
+    pthread_mutex_lock(&p->reader.mutex);
+    int64_t number = atomic_load(&p->gateway);
+    int rc = number ? 0 : run_number(p->reader.c, sql, &number, err);
+    atomic_store(&p->gateway, (int)number);
+    pthread_mutex_unlock(&p->reader.mutex);
     return rc;
 }
 
@@ -371,5 +375,9 @@ int store_postgres_chain_end(struct store_backend *b, struct store_chain_end *ou
         return rc;
     out->link = number << STORE_CHAIN_BITS;
     out->is_new = true;
-    return run_number(c, rows_sql, &out->rows, err);
+    /* Once, of a ledger that may be large: failed, it would be counted again and again. */
+    rc = store_postgres_run(c, "SET LOCAL statement_timeout = 0", err);
+    if (rc == 0)
+        rc = run_number(c, rows_sql, &out->rows, err);
+    return rc ? rc : store_postgres_run(c, "SET LOCAL statement_timeout = " STATEMENT_MS, err);
 }

@@ -142,15 +142,13 @@ static int row_read(
     return rc;
 }
 
-static int sqlite_page(struct store_backend *b, const struct store_list *list, struct store_cursor *cursor,
-    struct arena *a, void *rows, size_t *n, struct error *err)
+static int page_read(struct sqlite *q, sqlite3 *db, const struct store_list *list,
+    struct store_cursor *cursor, struct arena *a, void *rows, size_t *n, struct error *err)
 {
-    struct sqlite *q = store_sqlite_from(b);
     sqlite3_stmt *s = NULL;
     int rc = 0;
     *n = 0;
-    pthread_mutex_lock(&q->mutex);
-    int code = sqlite3_prepare_v2(q->reader, list->sql, -1, &s, NULL);
+    int code = sqlite3_prepare_v2(db, list->sql, -1, &s, NULL);
     if (code == SQLITE_OK) {
         sqlite3_bind_int64(s, 1, cursor->wall_ms);
         sqlite3_bind_int64(s, 2, cursor->id);
@@ -164,10 +162,26 @@ static int sqlite_page(struct store_backend *b, const struct store_list *list, s
         }
     }
     if (code != SQLITE_OK && code != SQLITE_ROW && code != SQLITE_DONE)
-        rc = store_sqlite_fail(q, q->reader, code, err);
+        rc = store_sqlite_fail(q, db, code, err);
     sqlite3_finalize(s);
+    return rc;
+}
+
+static int sqlite_page(struct store_backend *b, const struct store_list *list, struct store_cursor *cursor,
+    struct arena *a, void *rows, size_t *n, struct error *err)
+{
+    struct sqlite *q = store_sqlite_from(b);
+    pthread_mutex_lock(&q->mutex);
+    int rc = page_read(q, q->reader, list, cursor, a, rows, n, err);
     pthread_mutex_unlock(&q->mutex);
     return rc;
+}
+
+static int sqlite_writer_page(struct store_backend *b, const struct store_list *list,
+    struct store_cursor *cursor, struct arena *a, void *rows, size_t *n, struct error *err)
+{
+    struct sqlite *q = store_sqlite_from(b);
+    return page_read(q, q->writer, list, cursor, a, rows, n, err);
 }
 
 /* The number that the reader's statement gives. */
@@ -257,6 +271,7 @@ const struct store_ops store_sqlite_ops = {
     .commit = sqlite_commit,
     .rollback = sqlite_rollback,
     .page = sqlite_page,
+    .writer_page = sqlite_writer_page,
     .keys_version = sqlite_keys_version,
     .change_mark = sqlite_change_mark,
     .chain_end = sqlite_chain_end,

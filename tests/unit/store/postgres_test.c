@@ -4,6 +4,8 @@
 #include "unit/store/postgres_fixture.h"
 #include "unit/store/store_cases.h"
 
+#include <pthread.h>
+
 static struct store_stats stats_of(struct store *s)
 {
     struct store_stats stats;
@@ -203,6 +205,59 @@ static void test_leases_never_are_more_than_is_left(void **state)
     assert_int_equal(take(s, 2, 0, 400, &rest), 400);
     assert_int_equal(rest, 0);
     store_close(s);
+}
+
+struct taking {
+    struct store *s;
+    int64_t granted;
+    int rc;
+};
+
+static void *taking_main(void *ctx)
+{
+    struct taking *t = ctx;
+    const struct store_lease lease = {STR("team"), STR("blue"), 1, 0, 10, {INT64_MIN, 7, 7, 7}};
+    struct error err;
+    int64_t rest;
+    t->rc = store_lease_take(t->s, &lease, &t->granted, &rest, &err);
+    return NULL;
+}
+
+static int64_t number_of(PGconn *c, const char *sql)
+{
+    PGresult *r = PQexec(c, sql);
+    assert_int_equal(PQresultStatus(r), PGRES_TUPLES_OK);
+    int64_t n = PQntuples(r) ? atoll(PQgetvalue(r, 0, 0)) : 0;
+    PQclear(r);
+    return n;
+}
+
+/* They shared a connection: loops that ask for changes, and the writer's transaction (here one that begins a
+ * chain), waited for who waits for a budget's row, which that transaction itself may hold. */
+static void test_nobody_waits_for_a_lease_that_is_being_taken(void **state)
+{
+    struct fixture *f = *state;
+    struct taking t = {.s = fixture_open(f)};
+    pthread_t thread;
+    PGconn *c = PQconnectdb(server_url);
+    assert_int_equal(PQstatus(c), CONNECTION_OK);
+    assert_true(beat(t.s, 1));
+    limit_team(t.s, 1000, -1);
+    PQclear(PQexec(c, "BEGIN"));
+    number_of(c, "SELECT usd_total FROM weir.limits FOR UPDATE");
+    assert_int_equal(pthread_create(&thread, NULL, taking_main, &t), 0);
+    int64_t waiting = 0;
+    for (int i = 0; i < 60000 && waiting == 0; i++, usleep(1000))
+        waiting = number_of(c, "SELECT count(*) FROM pg_locks WHERE NOT granted");
+    assert_int_equal(waiting, 1);
+    store_change_count(t.s);
+    keep_egress(f, t.s, "meanwhile", 1);
+    PQclear(PQexec(c, "COMMIT"));
+    pthread_join(thread, NULL);
+    assert_int_equal(t.rc, 0); /* else the lock was waited for until it failed */
+    assert_int_equal(t.granted, 500);
+    PQfinish(c);
+    store_close(t.s);
 }
 
 /* Nothing is lost and nothing counts twice, whenever it is looked at. */
@@ -423,6 +478,7 @@ int main(void)
         ON(test_living_gateways_are_left_alone),
         ON(test_schema_3_becomes_this_one),
         ON(test_leases_never_are_more_than_is_left),
+        ON(test_nobody_waits_for_a_lease_that_is_being_taken),
         ON(test_what_is_spent_lowers_the_lease),
         ON(test_a_dead_gateways_lease_lapses),
         ON(test_newer_schema),
