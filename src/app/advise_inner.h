@@ -7,6 +7,7 @@
 #include "app/config.h"
 #include "app/verb_state.h"
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/map.h"
 
 enum { ADVISE_SAMPLES = 512 };
@@ -44,6 +45,7 @@ struct advising {
     struct router_policy *policy;
     struct govern_price price;
     struct arena *arena;
+    struct buf key; /* of the row at hand */
     struct map kinds_by_key, models_by_name;
     struct advise_kind **kinds;
     struct advise_model **models;

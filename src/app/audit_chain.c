@@ -14,7 +14,7 @@
 #include "base/must.h"
 #include "json/json.h"
 
-enum { HEADS_MOST = 64, BREAKS_KEPT = 1000, BREAKS_SHOWN = 20, HEX = 65 };
+enum { HEADS_MOST = 1024, BREAKS_KEPT = 1000, BREAKS_SHOWN = 20, HEX = 65 };
 
 static void text_write(struct json_writer *w, const char *key, struct str value)
 {
@@ -105,7 +105,9 @@ static int on_break(void *ctx, const struct store_break *b)
         v->n_breaks = BREAKS_KEPT;
     }
     v->breaks[v->n_breaks] = *b;
-    v->breaks[v->n_breaks++].request_id = arena_copy(v->arena, b->request_id);
+    /* Past so many its place has to tell it. */
+    if (arena_try_copy(v->arena, b->request_id, &v->breaks[v->n_breaks++].request_id))
+        v->breaks[v->n_breaks - 1].request_id = STR_NONE;
     return 0;
 }
 

@@ -117,18 +117,33 @@ static void sample_add(struct advise_samples *s, double value)
     s->at[s->n++ % ADVISE_SAMPLES] = value;
 }
 
-static struct advise_kind *kind_of(struct advising *x, const struct store_opened *o, struct str task)
+static void task_append(struct buf *to, struct str decision)
 {
-    struct str key = arena_printf(x->arena, STR_FMT "%c" STR_FMT, STR_ARG(o->model), 0, STR_ARG(task));
-    const uint32_t *at = map_find(&x->kinds_by_key, key);
+    json_t *tree = NULL;
+    struct error err;
+    struct str task = STR_NONE;
+    if (decision.len > 0 && json_read(decision, &tree, &err) == 0)
+        task = json_str(json_object_get(tree, "task"));
+    buf_append_str(to, task.len > 0 ? task : STR("?"));
+    json_decref(tree);
+}
+
+/* The key is only copied once: a ledger has many rows, and few kinds. */
+static struct advise_kind *kind_of(struct advising *x, const struct store_opened *o)
+{
+    buf_clear(&x->key);
+    buf_append_str(&x->key, o->model);
+    buf_append_char(&x->key, '\0');
+    task_append(&x->key, o->decision);
+    const uint32_t *at = map_find(&x->kinds_by_key, buf_str(&x->key));
     bool added;
     if (at)
         return x->kinds[*at];
     x->kinds = must(reallocarray(x->kinds, x->n_kinds + 1, sizeof *x->kinds));
     struct advise_kind *k = x->kinds[x->n_kinds] = must(calloc(1, sizeof *k));
-    k->key = key;
+    k->key = arena_copy(x->arena, buf_str(&x->key));
     k->is_route = o->route.len > 0;
-    return map_add(&x->kinds_by_key, key, (uint32_t)x->n_kinds++, &added, &x->err) ? NULL : k;
+    return map_add(&x->kinds_by_key, k->key, (uint32_t)x->n_kinds++, &added, &x->err) ? NULL : k;
 }
 
 static struct advise_model *model_of(struct advising *x, struct str name, bool inside)
@@ -166,18 +181,6 @@ static void speed_add(struct advise_model *m, const struct store_settled *s)
         sample_add(&m->decode, (double)(s->output_tokens - 1) * 1000 / (double)rest_ms);
 }
 
-static struct str task_of(struct advising *x, struct str decision)
-{
-    json_t *tree;
-    struct error err;
-    struct str task = STR_NONE;
-    if (decision.len == 0 || json_read(decision, &tree, &err))
-        return STR("?");
-    task = arena_copy(x->arena, json_str(json_object_get(tree, "task")));
-    json_decref(tree);
-    return task.len > 0 ? task : STR("?");
-}
-
 static int row_add(void *ctx, const struct store_ledger_row *row)
 {
     struct advising *x = ctx;
@@ -187,7 +190,7 @@ static int row_add(void *ctx, const struct store_ledger_row *row)
         return 0;
     bool inside = str_is(s->provider, "local") || (x->policy && router_policy_is_inside(x->policy, s->model));
     bool stays = str_is(o->boundary, "local");
-    struct advise_kind *k = kind_of(x, o, task_of(x, o->decision));
+    struct advise_kind *k = kind_of(x, o);
     struct advise_model *m = model_of(x, s->model, inside);
     if (!k || !m)
         return x->err.code;
@@ -387,6 +390,7 @@ static void advising_free(struct advising *x)
     free(x->models);
     map_free(&x->kinds_by_key);
     map_free(&x->models_by_name);
+    buf_free(&x->key);
     arena_free(x->arena);
     router_policy_free(x->policy);
     if (x->config)
@@ -416,6 +420,7 @@ int verb_advise(int argc, char **argv)
         config_policy_load(str_from(x.where.config), &x.config, &x.policy, &x.err))
         return verb_fail(EXIT_USAGE, &x.err);
     x.arena = arena_create(256 * MIB);
+    buf_init(&x.key, 16 * MIB);
     exit_code = ledger_read(&x, since_ms);
     if (exit_code == EXIT_DONE)
         exit_code = models_choose(&x);
