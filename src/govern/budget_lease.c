@@ -84,7 +84,7 @@ void budget_lease_freed(struct budget *b)
 
 void budget_lease_review(struct budget *b, struct budget_account *a)
 {
-    if (b->shared)
+    if (b->shared && free_of(a) > 0) /* what is taken later is of the new budget */
         a->reviewed = true;
 }
 
