@@ -124,12 +124,8 @@ static int tool_calls_read(struct arena *a, const json_t *calls, struct chat_mes
 
 static int role_read(struct str name, enum chat_role *out, struct error *err)
 {
-    for (int role = CHAT_SYSTEM; role <= CHAT_TOOL; role++) {
-        if (str_is(name, chat_role_name((enum chat_role)role))) {
-            *out = (enum chat_role)role;
-            return 0;
-        }
-    }
+    if (chat_role_find(name, out))
+        return 0;
     return error_set(err, ERROR_INVALID,
         "'role' must be system, developer, user, assistant or tool, not '" STR_FMT "'",
         STR_ARG(str_slice(name, 0, 40)));

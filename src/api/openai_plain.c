@@ -27,14 +27,10 @@ static size_t name_take(struct str key, const struct str *names, size_t n, unsig
 
 /* ---- Is it plain? ---- */
 
+/* A tool's message names a call. */
 static bool role_find(struct str name, enum chat_role *out)
 {
-    for (int role = CHAT_SYSTEM; role <= CHAT_ASSISTANT; role++)
-        if (str_is(name, chat_role_name((enum chat_role)role))) {
-            *out = (enum chat_role)role;
-            return true;
-        }
-    return false;
+    return chat_role_find(name, out) && *out != CHAT_TOOL;
 }
 
 static bool message_is_plain(const struct json_item *item)

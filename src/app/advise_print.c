@@ -124,38 +124,20 @@ static void advice_print(const struct shown *s)
         printf("%s%s\n", i == 0 ? "to change:\n  " : "  ", s->settings[i]);
 }
 
-static void double_write(struct json_writer *w, const char *key, double value)
-{
-    json_key_str(w, str_from(key));
-    json_write_double(w, value);
-}
-
-static void count_write(struct json_writer *w, const char *key, int64_t value)
-{
-    json_key_str(w, str_from(key));
-    json_write_int(w, value);
-}
-
-static void text_write(struct json_writer *w, const char *key, struct str value)
-{
-    json_key_str(w, str_from(key));
-    json_write_str(w, value);
-}
-
 static void group_write(struct json_writer *w, const struct advise_group *g, const struct advise_kind *k)
 {
     json_object_begin(w);
-    text_write(w, "asked_for", g->route);
-    text_write(w, "task", g->task);
-    count_write(w, "requests", g->requests);
-    count_write(w, "inside", g->inside);
-    count_write(w, "must_stay", g->must_stay);
-    double_write(w, "outside_usd_each", g->cloud_each);
-    double_write(w, "here_usd_each", g->local_each);
-    double_write(w, "here_median_ms", advise_median(&k->here));
-    double_write(w, "outside_median_ms", advise_median(&k->there));
-    text_write(w, "better", str_from(wheres[g->where]));
-    text_write(w, "why", str_from(g->why));
+    json_member_str(w, "asked_for", g->route);
+    json_member_str(w, "task", g->task);
+    json_member_int(w, "requests", g->requests);
+    json_member_int(w, "inside", g->inside);
+    json_member_int(w, "must_stay", g->must_stay);
+    json_member_double(w, "outside_usd_each", g->cloud_each);
+    json_member_double(w, "here_usd_each", g->local_each);
+    json_member_double(w, "here_median_ms", advise_median(&k->here));
+    json_member_double(w, "outside_median_ms", advise_median(&k->there));
+    json_member_str(w, "better", str_from(wheres[g->where]));
+    json_member_str(w, "why", str_from(g->why));
     json_object_end(w);
 }
 
@@ -164,25 +146,25 @@ static void assumed_write(struct json_writer *w, const struct advising *x)
     const struct advise_assumptions *a = &x->assumed;
     json_key(w, "assumed");
     json_object_begin(w);
-    double_write(w, "hardware_usd", a->hardware_usd);
-    double_write(w, "months", a->months);
-    double_write(w, "watts", a->watts);
-    double_write(w, "idle_watts", a->idle_watts);
-    double_write(w, "kwh_usd", a->kwh_usd);
-    double_write(w, "load", a->load);
-    double_write(w, "tolerance", a->tolerance);
-    count_write(w, "least", a->least);
+    json_member_double(w, "hardware_usd", a->hardware_usd);
+    json_member_double(w, "months", a->months);
+    json_member_double(w, "watts", a->watts);
+    json_member_double(w, "idle_watts", a->idle_watts);
+    json_member_double(w, "kwh_usd", a->kwh_usd);
+    json_member_double(w, "load", a->load);
+    json_member_double(w, "tolerance", a->tolerance);
+    json_member_int(w, "least", a->least);
     json_object_end(w);
     json_key(w, "measured");
     json_object_begin(w);
-    text_write(w, "local", x->local ? x->local->name : STR_NONE);
-    text_write(w, "cloud", x->cloud ? x->cloud->name : STR_NONE);
-    double_write(w, "decode_tps", x->decode);
-    double_write(w, "prefill_tps", x->prefill);
-    double_write(w, "input_usd_per_million", x->price.known ? (double)x->price.input / 1000 : NAN);
-    double_write(w, "output_usd_per_million", x->price.known ? (double)x->price.output / 1000 : NAN);
-    double_write(w, "quality_local", a->quality_local);
-    double_write(w, "quality_cloud", a->quality_cloud);
+    json_member_str(w, "local", x->local ? x->local->name : STR_NONE);
+    json_member_str(w, "cloud", x->cloud ? x->cloud->name : STR_NONE);
+    json_member_double(w, "decode_tps", x->decode);
+    json_member_double(w, "prefill_tps", x->prefill);
+    json_member_double(w, "input_usd_per_million", x->price.known ? (double)x->price.input / 1000 : NAN);
+    json_member_double(w, "output_usd_per_million", x->price.known ? (double)x->price.output / 1000 : NAN);
+    json_member_double(w, "quality_local", a->quality_local);
+    json_member_double(w, "quality_cloud", a->quality_cloud);
     json_object_end(w);
 }
 
@@ -190,20 +172,20 @@ static void advice_write(struct json_writer *w, const struct advice *d)
 {
     char when[32];
     bool pays = isfinite(d->pays_months) && d->pays_months < 1200;
-    text_write(w, "advice", str_from(wheres[d->where]));
-    text_write(w, "why", str_from(d->why));
+    json_member_str(w, "advice", str_from(wheres[d->where]));
+    json_member_str(w, "why", str_from(d->why));
     json_key(w, "usd_a_month");
     json_object_begin(w);
-    double_write(w, "as_it_is", d->spent_usd);
-    double_write(w, "cloud", d->cloud_usd);
-    double_write(w, "local", d->local_usd);
-    double_write(w, "as_advised", d->mix_usd);
-    count_write(w, "machines", (int64_t)d->machines);
+    json_member_double(w, "as_it_is", d->spent_usd);
+    json_member_double(w, "cloud", d->cloud_usd);
+    json_member_double(w, "local", d->local_usd);
+    json_member_double(w, "as_advised", d->mix_usd);
+    json_member_int(w, "machines", (int64_t)d->machines);
     json_object_end(w);
     json_key(w, "break_even");
     json_object_begin(w);
-    double_write(w, "requests_a_month", isfinite(d->break_even) ? ceil(d->break_even) : NAN);
-    double_write(w, "months", d->pays_months);
+    json_member_double(w, "requests_a_month", isfinite(d->break_even) ? ceil(d->break_even) : NAN);
+    json_member_double(w, "months", d->pays_months);
     if (pays)
         clock_format(clock_wall_ms() + (int64_t)(d->pays_months * 365.25 / 12 * 86400e3), when);
     json_key(w, "date");
@@ -221,8 +203,8 @@ static int json_print(const struct shown *s)
     buf_init(&out, 16 * MIB);
     json_writer_init(&w, &out);
     json_object_begin(&w);
-    double_write(&w, "days", s->x->days);
-    double_write(&w, "requests_a_month", s->advice->requests);
+    json_member_double(&w, "days", s->x->days);
+    json_member_double(&w, "requests_a_month", s->advice->requests);
     assumed_write(&w, s->x);
     json_key(&w, "kinds");
     json_array_begin(&w);

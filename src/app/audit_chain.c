@@ -16,22 +16,10 @@
 
 enum { HEADS_MOST = 1024, BREAKS_KEPT = 1000, BREAKS_SHOWN = 20, HEX = 65 };
 
-static void text_write(struct json_writer *w, const char *key, struct str value)
-{
-    json_key_str(w, str_from(key));
-    json_write_str(w, value);
-}
-
-static void number_write(struct json_writer *w, const char *key, int64_t value)
-{
-    json_key_str(w, str_from(key));
-    json_write_int(w, value);
-}
-
 static void hash_write(struct json_writer *w, const char *key, const unsigned char hash[32])
 {
     char hex[HEX];
-    text_write(w, key, str_from(sodium_bin2hex(hex, sizeof hex, hash, 32)));
+    json_member_str(w, key, str_from(sodium_bin2hex(hex, sizeof hex, hash, 32)));
 }
 
 static int line_end(struct buf *text)
@@ -153,12 +141,12 @@ static void break_write(struct json_writer *w, const struct store_break *b)
     char when[32];
     clock_format(b->wall_ms, when);
     json_object_begin(w);
-    number_write(w, "chain", b->chain);
-    number_write(w, "number", b->number);
-    text_write(w, "time", str_from(when));
-    text_write(w, "what", b->what);
-    text_write(w, "request_id", b->request_id);
-    text_write(w, "why", b->why);
+    json_member_int(w, "chain", b->chain);
+    json_member_int(w, "number", b->number);
+    json_member_str(w, "time", str_from(when));
+    json_member_str(w, "what", b->what);
+    json_member_str(w, "request_id", b->request_id);
+    json_member_str(w, "why", b->why);
     json_object_end(w);
 }
 
@@ -172,15 +160,15 @@ static int verified_json(const struct verifying *v, const struct store_verified 
     json_object_begin(&w);
     json_key(&w, "whole");
     json_write_bool(&w, out->breaks == 0);
-    number_write(&w, "entries", out->entries);
-    number_write(&w, "blocks", out->blocks);
-    number_write(&w, "requests", out->ledger);
-    number_write(&w, "transfers", out->egress);
-    number_write(&w, "older_than_the_chain", out->before);
+    json_member_int(&w, "entries", out->entries);
+    json_member_int(&w, "blocks", out->blocks);
+    json_member_int(&w, "requests", out->ledger);
+    json_member_int(&w, "transfers", out->egress);
+    json_member_int(&w, "older_than_the_chain", out->before);
     clock_format(out->purged_ms, when);
     json_key(&w, "purged_before");
     json_write_text(&w, out->purged_ms > 0 ? when : NULL);
-    number_write(&w, "broken", out->breaks);
+    json_member_int(&w, "broken", out->breaks);
     json_key(&w, "breaks");
     json_array_begin(&w);
     for (size_t i = 0; i < v->n_breaks && i < BREAKS_KEPT; i++)
@@ -190,8 +178,8 @@ static int verified_json(const struct verifying *v, const struct store_verified 
     json_array_begin(&w);
     for (size_t i = 0; i < v->n_heads; i++) {
         json_object_begin(&w);
-        number_write(&w, "chain", v->heads[i].chain);
-        number_write(&w, "number", v->heads[i].number);
+        json_member_int(&w, "chain", v->heads[i].chain);
+        json_member_int(&w, "number", v->heads[i].number);
         hash_write(&w, "hash", v->heads[i].hash);
         json_object_end(&w);
     }
@@ -289,12 +277,12 @@ static void record_begin(
     char when[32];
     clock_format(wall_ms, when);
     json_object_begin(w);
-    text_write(w, "record", str_from(names[kind]));
-    text_write(w, "time", str_from(when));
-    number_write(w, "kind", kind);
+    json_member_str(w, "record", str_from(names[kind]));
+    json_member_str(w, "time", str_from(when));
+    json_member_int(w, "kind", kind);
     if (link) {
-        number_write(w, "chain", store_link_chain(link));
-        number_write(w, "number", store_link_number(link));
+        json_member_int(w, "chain", store_link_chain(link));
+        json_member_int(w, "number", store_link_number(link));
         reach_note(x, link);
     }
     json_key(w, "fields");
@@ -316,18 +304,18 @@ static int opened_export(struct exporting *x, const struct store_ledger_row *row
     buf_init(&text, 16 * MIB);
     json_writer_init(&w, &text);
     record_begin(x, &w, STORE_RECORD_OPENED, o->link, o->wall_ms);
-    text_write(&w, "request_id", row->id);
-    number_write(&w, "wall_ms", o->wall_ms);
-    text_write(&w, "key_id", o->key_id);
-    text_write(&w, "team", o->team);
-    text_write(&w, "api", o->api);
-    text_write(&w, "model", o->model);
-    text_write(&w, "route", o->route);
-    text_write(&w, "rule", o->rule);
-    text_write(&w, "boundary", o->boundary);
+    json_member_str(&w, "request_id", row->id);
+    json_member_int(&w, "wall_ms", o->wall_ms);
+    json_member_str(&w, "key_id", o->key_id);
+    json_member_str(&w, "team", o->team);
+    json_member_str(&w, "api", o->api);
+    json_member_str(&w, "model", o->model);
+    json_member_str(&w, "route", o->route);
+    json_member_str(&w, "rule", o->rule);
+    json_member_str(&w, "boundary", o->boundary);
     json_key(&w, "sensitive");
     json_write_bool(&w, o->sensitive);
-    text_write(&w, "decision", o->decision);
+    json_member_str(&w, "decision", o->decision);
     return record_end(&w);
 }
 
@@ -339,22 +327,22 @@ static int settled_export(struct exporting *x, const struct store_ledger_row *ro
     buf_init(&text, 16 * MIB);
     json_writer_init(&w, &text);
     record_begin(x, &w, alone ? STORE_RECORD_ALONE : STORE_RECORD_SETTLED, s->link, row->opened.wall_ms);
-    text_write(&w, "request_id", row->id);
-    text_write(&w, "provider", s->provider);
-    text_write(&w, "answered_model", s->model);
-    text_write(&w, "attempts", s->attempts);
-    number_write(&w, "input_tokens", s->input_tokens);
-    number_write(&w, "cached_tokens", s->cached_tokens);
-    number_write(&w, "output_tokens", s->output_tokens);
+    json_member_str(&w, "request_id", row->id);
+    json_member_str(&w, "provider", s->provider);
+    json_member_str(&w, "answered_model", s->model);
+    json_member_str(&w, "attempts", s->attempts);
+    json_member_int(&w, "input_tokens", s->input_tokens);
+    json_member_int(&w, "cached_tokens", s->cached_tokens);
+    json_member_int(&w, "output_tokens", s->output_tokens);
     json_key(&w, "usage_estimated");
     json_write_bool(&w, s->usage_estimated);
-    number_write(&w, "cost_nano_usd", s->cost_nano_usd);
-    number_write(&w, "first_token_ms", s->first_token_ms);
-    number_write(&w, "total_ms", s->total_ms);
-    text_write(&w, "outcome", s->outcome);
-    number_write(&w, "status", s->status);
+    json_member_int(&w, "cost_nano_usd", s->cost_nano_usd);
+    json_member_int(&w, "first_token_ms", s->first_token_ms);
+    json_member_int(&w, "total_ms", s->total_ms);
+    json_member_str(&w, "outcome", s->outcome);
+    json_member_int(&w, "status", s->status);
     if (alone)
-        number_write(&w, "wall_ms", row->opened.wall_ms);
+        json_member_int(&w, "wall_ms", row->opened.wall_ms);
     return record_end(&w);
 }
 
@@ -382,16 +370,16 @@ static int egress_export(void *ctx, const struct store_egress *row)
     buf_init(&text, 16 * MIB);
     json_writer_init(&w, &text);
     record_begin(x, &w, STORE_RECORD_EGRESS, row->link, row->wall_ms);
-    number_write(&w, "wall_ms", row->wall_ms);
-    text_write(&w, "request_id", row->request_id);
-    text_write(&w, "rule", row->rule);
-    text_write(&w, "boundary", row->boundary);
-    text_write(&w, "zone", row->zone);
-    text_write(&w, "target", row->target);
-    text_write(&w, "host", row->host);
-    text_write(&w, "path", row->path);
-    number_write(&w, "bytes", row->bytes);
-    text_write(&w, "sha256", row->sha256);
+    json_member_int(&w, "wall_ms", row->wall_ms);
+    json_member_str(&w, "request_id", row->request_id);
+    json_member_str(&w, "rule", row->rule);
+    json_member_str(&w, "boundary", row->boundary);
+    json_member_str(&w, "zone", row->zone);
+    json_member_str(&w, "target", row->target);
+    json_member_str(&w, "host", row->host);
+    json_member_str(&w, "path", row->path);
+    json_member_int(&w, "bytes", row->bytes);
+    json_member_str(&w, "sha256", row->sha256);
     return record_end(&w);
 }
 
@@ -411,13 +399,13 @@ static int note_export(void *ctx, const struct store_note *note)
     buf_init(&text, MIB);
     json_writer_init(&w, &text);
     record_begin(x, &w, STORE_RECORD_NOTE, note->link, note->wall_ms);
-    number_write(&w, "wall_ms", note->wall_ms);
-    text_write(&w, "sort", note->sort);
-    number_write(&w, "chain", note->chain);
-    number_write(&w, "number", note->number);
-    text_write(&w, "hash", note->hash);
-    number_write(&w, "before_ms", note->before_ms);
-    number_write(&w, "rows", note->rows);
+    json_member_int(&w, "wall_ms", note->wall_ms);
+    json_member_str(&w, "sort", note->sort);
+    json_member_int(&w, "chain", note->chain);
+    json_member_int(&w, "number", note->number);
+    json_member_str(&w, "hash", note->hash);
+    json_member_int(&w, "before_ms", note->before_ms);
+    json_member_int(&w, "rows", note->rows);
     return record_end(&w);
 }
 
@@ -435,13 +423,13 @@ static int block_print(const struct store_block *block, const unsigned char *bef
     sodium_bin2hex(to, n + 1, (const unsigned char *)block->entries.data, block->entries.len);
     json_writer_init(&w, &text);
     json_object_begin(&w);
-    text_write(&w, "record", STR("block"));
-    number_write(&w, "chain", store_link_chain(block->link));
-    number_write(&w, "number", store_link_number(block->link));
-    number_write(&w, "wall_ms", block->wall_ms);
+    json_member_str(&w, "record", STR("block"));
+    json_member_int(&w, "chain", store_link_chain(block->link));
+    json_member_int(&w, "number", store_link_number(block->link));
+    json_member_int(&w, "wall_ms", block->wall_ms);
     if (before)
         hash_write(&w, "before", before);
-    text_write(&w, "entries", (struct str){to, n});
+    json_member_str(&w, "entries", (struct str){to, n});
     hash_write(&w, "hash", block->hash);
     json_object_end(&w);
     buf_free(&hex);

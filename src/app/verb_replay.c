@@ -377,20 +377,14 @@ static void table_print(const struct replay *r)
         printf("leak: %s\n", r->leaked[i]);
 }
 
-static void count_write(struct json_writer *w, const char *key, int64_t value)
-{
-    json_key(w, key);
-    json_write_int(w, value);
-}
-
 static void side_write(struct json_writer *w, const char *key, const struct side *s)
 {
     json_key(w, key);
     json_object_begin(w);
-    count_write(w, "inside", s->inside);
+    json_member_int(w, "inside", s->inside);
     json_key(w, "cost_usd");
     json_write_double(w, (double)s->cost_nano * 1e-9);
-    count_write(w, "cost_unknown", s->cost_unknown);
+    json_member_int(w, "cost_unknown", s->cost_unknown);
     json_key(w, "first_token_ms");
     if (s->latency_known > 0)
         json_write_double(w, mean_ms(s));
@@ -406,15 +400,15 @@ static void json_print(const struct replay *r)
     buf_init(&out, 4 * MIB);
     json_writer_init(&w, &out);
     json_object_begin(&w);
-    count_write(&w, "requests", r->rows);
-    count_write(&w, "decided", r->decided);
-    count_write(&w, "undecided", r->undecided);
-    count_write(&w, "with_content", r->with_content);
-    count_write(&w, "changed", r->changed);
-    count_write(&w, "refused", r->refused);
-    count_write(&w, "leaks", r->leaks);
-    count_write(&w, "unchecked_leaving", r->unchecked);
-    count_write(&w, "unmeasured", r->unmeasured);
+    json_member_int(&w, "requests", r->rows);
+    json_member_int(&w, "decided", r->decided);
+    json_member_int(&w, "undecided", r->undecided);
+    json_member_int(&w, "with_content", r->with_content);
+    json_member_int(&w, "changed", r->changed);
+    json_member_int(&w, "refused", r->refused);
+    json_member_int(&w, "leaks", r->leaks);
+    json_member_int(&w, "unchecked_leaving", r->unchecked);
+    json_member_int(&w, "unmeasured", r->unmeasured);
     side_write(&w, "before", &r->before);
     side_write(&w, "after", &r->after);
     json_key(&w, "changes");
@@ -425,7 +419,7 @@ static void json_print(const struct replay *r)
         json_write_text(&w, r->changes[i].from);
         json_key(&w, "to");
         json_write_text(&w, r->changes[i].to);
-        count_write(&w, "count", r->changes[i].count);
+        json_member_int(&w, "count", r->changes[i].count);
         json_object_end(&w);
     }
     json_array_end(&w);

@@ -24,6 +24,16 @@ const char *chat_role_name(enum chat_role role)
     return names[role];
 }
 
+bool chat_role_find(struct str name, enum chat_role *out)
+{
+    for (int role = CHAT_SYSTEM; role <= CHAT_TOOL; role++)
+        if (str_is(name, chat_role_name((enum chat_role)role))) {
+            *out = (enum chat_role)role;
+            return true;
+        }
+    return false;
+}
+
 struct chat_failure chat_failure_of(int code, struct str message)
 {
     /* Another target may have a larger context (CONTEXT), or do what this one does not (UNSUPPORTED). */

@@ -209,6 +209,7 @@ void chat_sampling_init(struct chat_sampling *s); /* everything unset */
 /* A zeroed request in its own arena with every number unset; one choice. */
 struct chat_request *chat_request_create(struct arena *arena);
 const char *chat_role_name(enum chat_role role);
+bool chat_role_find(struct str name, enum chat_role *out); /* false: no role's name */
 
 /* Every piece of a request that a person or program wrote, for detectors: message texts, names, tool calls'
  * names and arguments, tool results, tool definitions, image and other parts' text, prompt, suffix, inputs,

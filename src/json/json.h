@@ -65,6 +65,22 @@ void json_write_double(
 void json_write_float(struct json_writer *w, float value);
 void json_write_bool(struct json_writer *w, bool value);
 void json_write_null(struct json_writer *w);
+/* A key and its value. */
+static inline void json_member_str(struct json_writer *w, const char *key, struct str value)
+{
+    json_key(w, key);
+    json_write_str(w, value);
+}
+static inline void json_member_int(struct json_writer *w, const char *key, int64_t value)
+{
+    json_key(w, key);
+    json_write_int(w, value);
+}
+static inline void json_member_double(struct json_writer *w, const char *key, double value)
+{
+    json_key(w, key);
+    json_write_double(w, value);
+}
 /* A whole tree, keys in the order read. */
 void json_write_value(struct json_writer *w, const json_t *value);
 /* Text that is JSON already. */

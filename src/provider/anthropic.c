@@ -68,7 +68,7 @@ static void write_schema(struct json_writer *w, const json_t *parameters)
         return;
     }
     json_object_begin(w);
-    provider_write_member(w, "type", STR("object"));
+    json_member_str(w, "type", STR("object"));
     json_object_foreach((json_t *)(uintptr_t)parameters, key, value)
     {
         json_key(w, key);
@@ -83,8 +83,8 @@ static void write_answer_tool(struct json_writer *w, const struct provider_anthr
     json_key(w, "tools");
     json_array_begin(w);
     json_object_begin(w);
-    provider_write_member(w, "name", STR(PROVIDER_ANTHROPIC_ANSWER_TOOL));
-    provider_write_member(
+    json_member_str(w, "name", STR(PROVIDER_ANTHROPIC_ANSWER_TOOL));
+    json_member_str(
         w, "description", STR("Gives your answer. Call it exactly once, with all of the answer."));
     write_schema(w, plan->answer);
     json_object_end(w);
@@ -100,9 +100,9 @@ static void write_tools(struct json_writer *w, const struct chat_request *r)
     for (size_t i = 0; i < r->n_tools; i++) {
         const struct chat_tool *t = &r->tools[i];
         json_object_begin(w);
-        provider_write_member(w, "name", t->name);
+        json_member_str(w, "name", t->name);
         if (t->description.len > 0)
-            provider_write_member(w, "description", t->description);
+            json_member_str(w, "description", t->description);
         write_schema(w, t->parameters);
         provider_anthropic_cache_control(w, t->raw);
         json_object_end(w);
@@ -121,7 +121,7 @@ static void write_tool_choice(struct json_writer *w, const struct chat_request *
     json_key(w, "type");
     json_write_text(w, types[r->tool_choice]);
     if (r->tool_choice == CHAT_TOOLS_NAMED)
-        provider_write_member(w, "name", r->tool_choice_name);
+        json_member_str(w, "name", r->tool_choice_name);
     if (one && r->tool_choice != CHAT_TOOLS_NONE) {
         json_key(w, "disable_parallel_tool_use");
         json_write_bool(w, true);
@@ -158,7 +158,7 @@ static void write_settings(
     if (r->user.len > 0) {
         json_key(w, "metadata");
         json_object_begin(w);
-        provider_write_member(w, "user_id", r->user);
+        json_member_str(w, "user_id", r->user);
         json_object_end(w);
     }
     provider_anthropic_plan_write(w, plan);
@@ -203,7 +203,7 @@ int provider_anthropic_encode(
         return rc;
     json_writer_init(&w, out);
     json_object_begin(&w);
-    provider_write_member(&w, "model", m->model);
+    json_member_str(&w, "model", m->model);
     if (!r->count_only) {
         json_key(&w, "stream");
         json_write_bool(&w, r->stream);

@@ -44,8 +44,8 @@ static void write_text(struct json_writer *w, struct str text, const json_t *raw
     if (text.len == 0)
         return;
     json_object_begin(w);
-    provider_write_member(w, "type", STR("text"));
-    provider_write_member(w, "text", text);
+    json_member_str(w, "type", STR("text"));
+    json_member_str(w, "text", text);
     provider_anthropic_cache_control(w, raw);
     json_object_end(w);
 }
@@ -61,15 +61,15 @@ static int write_source(struct json_writer *w, const struct chat_request *r, con
         return error_set(
             err, ERROR_UNSUPPORTED, "the URL of an %s must begin with https:// or data:…;base64,", kind);
     json_object_begin(w);
-    provider_write_member(w, "type", str_from(kind));
+    json_member_str(w, "type", str_from(kind));
     json_key(w, "source");
     json_object_begin(w);
-    provider_write_member(w, "type", inlined ? STR("base64") : STR("url"));
+    json_member_str(w, "type", inlined ? STR("base64") : STR("url"));
     if (inlined) {
-        provider_write_member(w, "media_type", type);
-        provider_write_member(w, "data", data);
+        json_member_str(w, "media_type", type);
+        json_member_str(w, "data", data);
     } else {
-        provider_write_member(w, "url", p->url);
+        json_member_str(w, "url", p->url);
     }
     json_object_end(w);
     if (r->shape == CHAT_SHAPE_ANTHROPIC) {
@@ -78,7 +78,7 @@ static int write_source(struct json_writer *w, const struct chat_request *r, con
         return 0;
     }
     if (p->kind == CHAT_PART_FILE && p->text.len > 0)
-        provider_write_member(w, "title", p->text);
+        json_member_str(w, "title", p->text);
     provider_anthropic_cache_control(w, p->raw);
     json_object_end(w);
     return 0;
@@ -119,7 +119,7 @@ static void write_id(struct json_writer *w, const char *key, struct str id)
                     c == '-';
         buf_append_char(&clean, good ? c : '_');
     }
-    provider_write_member(w, key, buf_str(&clean));
+    json_member_str(w, key, buf_str(&clean));
     buf_free(&clean);
 }
 
@@ -133,9 +133,9 @@ static int write_tool_use(
     if (rc)
         return rc;
     json_object_begin(w);
-    provider_write_member(w, "type", STR("tool_use"));
+    json_member_str(w, "type", STR("tool_use"));
     write_id(w, "id", call->id);
-    provider_write_member(w, "name", call->name);
+    json_member_str(w, "name", call->name);
     json_key(w, "input");
     json_write_raw(w, arguments);
     json_object_end(w);
@@ -148,7 +148,7 @@ static int write_tool_result(
     bool ours = r->shape == CHAT_SHAPE_ANTHROPIC;
     int rc = 0;
     json_object_begin(w);
-    provider_write_member(w, "type", STR("tool_result"));
+    json_member_str(w, "type", STR("tool_result"));
     write_id(w, "tool_use_id", m->tool_call_id);
     json_key(w, "content");
     json_array_begin(w);
@@ -195,12 +195,12 @@ static void write_thought(struct json_writer *w, const struct chat_thought *t)
         return;
     json_object_begin(w);
     if (t->data.len > 0) {
-        provider_write_member(w, "type", STR("redacted_thinking"));
-        provider_write_member(w, "data", t->data);
+        json_member_str(w, "type", STR("redacted_thinking"));
+        json_member_str(w, "data", t->data);
     } else {
-        provider_write_member(w, "type", STR("thinking"));
-        provider_write_member(w, "thinking", t->text);
-        provider_write_member(w, "signature", t->signature);
+        json_member_str(w, "type", STR("thinking"));
+        json_member_str(w, "thinking", t->text);
+        json_member_str(w, "signature", t->signature);
     }
     json_object_end(w);
 }
@@ -245,7 +245,7 @@ static int write_blocks(
 static void turn_begin(struct json_writer *w, const char *role)
 {
     json_object_begin(w);
-    provider_write_member(w, "role", str_from(role));
+    json_member_str(w, "role", str_from(role));
     json_key(w, "content");
     json_array_begin(w);
 }

@@ -160,7 +160,7 @@ void provider_anthropic_plan_write(struct json_writer *w, const struct provider_
     if (p->effort || p->budget > 0) {
         json_key(w, "thinking");
         json_object_begin(w);
-        provider_write_member(w, "type", p->effort ? STR("adaptive") : STR("enabled"));
+        json_member_str(w, "type", p->effort ? STR("adaptive") : STR("enabled"));
         if (!p->effort) {
             json_key(w, "budget_tokens");
             json_write_int(w, p->budget);
@@ -172,11 +172,11 @@ void provider_anthropic_plan_write(struct json_writer *w, const struct provider_
     json_key(w, "output_config");
     json_object_begin(w);
     if (p->effort)
-        provider_write_member(w, "effort", str_from(p->effort));
+        json_member_str(w, "effort", str_from(p->effort));
     if (p->schema) {
         json_key(w, "format");
         json_object_begin(w);
-        provider_write_member(w, "type", STR("json_schema"));
+        json_member_str(w, "type", STR("json_schema"));
         json_key(w, "schema");
         json_write_value(w, p->schema);
         json_object_end(w);

@@ -110,9 +110,9 @@ static void write_tool(
     json_object_begin(w);
     json_key(w, "toolSpec");
     json_object_begin(w);
-    provider_write_member(w, "name", name);
+    json_member_str(w, "name", name);
     if (description.len > 0)
-        provider_write_member(w, "description", description);
+        json_member_str(w, "description", description);
     json_key(w, "inputSchema");
     json_object_begin(w);
     json_key(w, "json");
@@ -152,7 +152,7 @@ static void write_tool_choice(struct json_writer *w, const struct chat_request *
     json_key(w, r->tool_choice == CHAT_TOOLS_NAMED ? "tool" : "any");
     json_object_begin(w);
     if (r->tool_choice == CHAT_TOOLS_NAMED)
-        provider_write_member(w, "name", r->tool_choice_name);
+        json_member_str(w, "name", r->tool_choice_name);
     json_object_end(w);
     json_object_end(w);
 }
@@ -223,7 +223,7 @@ static void write_additional(struct json_writer *w, const struct provider_model 
         json_write_int(w, r->sampling.top_k);
     }
     if (gpt)
-        provider_write_member(w, "reasoning_effort", effort);
+        json_member_str(w, "reasoning_effort", effort);
     provider_anthropic_plan_write(w, plan);
     json_object_end(w);
 }
@@ -245,14 +245,14 @@ static void write_format(struct json_writer *w, const struct chat_request *r)
     json_object_begin(w);
     json_key(w, "textFormat");
     json_object_begin(w);
-    provider_write_member(w, "type", STR("json_schema"));
+    json_member_str(w, "type", STR("json_schema"));
     json_key(w, "structure");
     json_object_begin(w);
     json_key(w, "jsonSchema");
     json_object_begin(w);
-    provider_write_member(w, "schema", buf_str(&text));
+    json_member_str(w, "schema", buf_str(&text));
     if (name.len > 0)
-        provider_write_member(w, "name", name);
+        json_member_str(w, "name", name);
     json_object_end(w);
     json_object_end(w);
     json_object_end(w);

@@ -61,7 +61,7 @@ static void write_text(struct json_writer *w, struct str text)
     if (text.len == 0) /* an error to Bedrock, and says nothing */
         return;
     json_object_begin(w);
-    provider_write_member(w, "text", text);
+    json_member_str(w, "text", text);
     json_object_end(w);
 }
 
@@ -75,7 +75,7 @@ static void write_name(struct json_writer *w, struct str name)
         bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
         clean[n++] = letter || (c && strchr("-()[]", c)) ? c : '-';
     }
-    provider_write_member(w, "name", n > 0 ? (struct str){clean, n} : STR("document"));
+    json_member_str(w, "name", n > 0 ? (struct str){clean, n} : STR("document"));
 }
 
 static void write_part(struct json_writer *w, const struct chat_part *p)
@@ -89,12 +89,12 @@ static void write_part(struct json_writer *w, const struct chat_part *p)
     json_object_begin(w);
     json_key(w, p->kind == CHAT_PART_IMAGE ? "image" : "document");
     json_object_begin(w);
-    provider_write_member(w, "format", str_from(format));
+    json_member_str(w, "format", str_from(format));
     if (p->kind == CHAT_PART_FILE)
         write_name(w, p->text);
     json_key(w, "source");
     json_object_begin(w);
-    provider_write_member(w, "bytes", data);
+    json_member_str(w, "bytes", data);
     json_object_end(w);
     json_object_end(w);
     json_object_end(w);
@@ -113,7 +113,7 @@ static void write_id(struct json_writer *w, struct str id)
                c == '-';
     }
     snprintf(made, sizeof made, "id_%016llx", (unsigned long long)str_hash(id));
-    provider_write_member(w, "toolUseId", good ? id : str_from(made));
+    json_member_str(w, "toolUseId", good ? id : str_from(made));
 }
 
 static int write_call(struct json_writer *w, const struct chat_tool_call *call, struct error *err)
@@ -126,7 +126,7 @@ static int write_call(struct json_writer *w, const struct chat_tool_call *call, 
     json_key(w, "toolUse");
     json_object_begin(w);
     write_id(w, call->id);
-    provider_write_member(w, "name", call->name);
+    json_member_str(w, "name", call->name);
     json_key(w, "input");
     json_write_raw(w, arguments);
     json_object_end(w);
@@ -147,7 +147,7 @@ static void write_result(struct json_writer *w, const struct chat_request *r, co
         write_part(w, &m->parts[i]);
     json_array_end(w);
     if (m->failed)
-        provider_write_member(w, "status", STR("error"));
+        json_member_str(w, "status", STR("error"));
     json_object_end(w);
     json_object_end(w);
 }
@@ -163,12 +163,12 @@ static void write_thought(struct json_writer *w, const struct chat_thought *t)
     json_key(w, "reasoningContent");
     json_object_begin(w);
     if (t->data.len > 0) {
-        provider_write_member(w, "redactedContent", t->data);
+        json_member_str(w, "redactedContent", t->data);
     } else {
         json_key(w, "reasoningText");
         json_object_begin(w);
-        provider_write_member(w, "text", t->text);
-        provider_write_member(w, "signature", t->signature);
+        json_member_str(w, "text", t->text);
+        json_member_str(w, "signature", t->signature);
         json_object_end(w);
     }
     json_object_end(w);
@@ -254,7 +254,7 @@ int provider_bedrock_messages(
                 turn_end(w);
             turn = next;
             json_object_begin(w);
-            provider_write_member(w, "role", str_from(turn));
+            json_member_str(w, "role", str_from(turn));
             json_key(w, "content");
             json_array_begin(w);
         }

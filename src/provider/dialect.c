@@ -170,12 +170,6 @@ void provider_escape(struct buf *out, struct str segment)
     }
 }
 
-void provider_write_member(struct json_writer *w, const char *key, struct str value)
-{
-    json_key(w, key);
-    json_write_str(w, value);
-}
-
 bool provider_data_url(struct str url, struct str *type, struct str *data)
 {
     size_t comma = str_find_char(url, ',');

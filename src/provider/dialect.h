@@ -122,7 +122,6 @@ const char *provider_beyond(const struct chat_request *r, const char *const *kno
 
 /* A segment of a path: what is no unreserved character (RFC 3986, 2.3) as %XX. */
 void provider_escape(struct buf *out, struct str segment);
-void provider_write_member(struct json_writer *w, const char *key, struct str value);
 /* "data:image/png;base64,AAAA" --> media type and data; false for any other URL. */
 bool provider_data_url(struct str url, struct str *type, struct str *data);
 /* A tool call's arguments as the text of a JSON object, "{}" for none; ERROR_INVALID names the call. */

@@ -198,13 +198,13 @@ static int openai_encode(
         return rc;
     json_writer_init(&w, out);
     json_object_begin(&w);
-    provider_write_member(&w, "model", m->model);
+    json_member_str(&w, "model", m->model);
     write_inputs(&w, "input", r);
     if (server->flags & PROVIDER_PACKS)
-        provider_write_member(&w, "encoding_format", STR("base64"));
+        json_member_str(&w, "encoding_format", STR("base64"));
     write_count(&w, "dimensions", server->dimensions, r->dimensions);
     if (r->user.len > 0 && !provider_server_has(server->omits, "user"))
-        provider_write_member(&w, "user", r->user);
+        json_member_str(&w, "user", r->user);
     write_members(&w, r->vendor);
     json_object_end(&w);
     return written(out, err);
@@ -251,8 +251,8 @@ static int rerank_encode(
         return rc;
     json_writer_init(&w, out);
     json_object_begin(&w);
-    provider_write_member(&w, "model", m->model);
-    provider_write_member(&w, "query", r->query);
+    json_member_str(&w, "model", m->model);
+    json_member_str(&w, "query", r->query);
     write_inputs(&w, "documents", r);
     write_count(&w, "top_n", provider_server_of(m)->top_n, r->top_n);
     write_members(&w, r->vendor);
@@ -330,13 +330,13 @@ static int gemini_encode(
     json_array_begin(&w);
     for (size_t i = 0; i < r->n_inputs; i++) {
         json_object_begin(&w);
-        provider_write_member(&w, "model", model);
+        json_member_str(&w, "model", model);
         json_key(&w, "content");
         json_object_begin(&w);
         json_key(&w, "parts");
         json_array_begin(&w);
         json_object_begin(&w);
-        provider_write_member(&w, "text", r->inputs[i].text);
+        json_member_str(&w, "text", r->inputs[i].text);
         json_object_end(&w);
         json_array_end(&w);
         json_object_end(&w);
@@ -393,9 +393,9 @@ static int ollama_encode(
         return rc;
     json_writer_init(&w, out);
     json_object_begin(&w);
-    provider_write_member(&w, "model", m->model);
+    json_member_str(&w, "model", m->model);
     if (is_one(r))
-        provider_write_member(&w, "prompt", r->inputs[0].text);
+        json_member_str(&w, "prompt", r->inputs[0].text);
     else
         write_inputs(&w, "input", r);
     write_count(&w, "dimensions", NULL, r->dimensions);
@@ -466,12 +466,12 @@ static int bedrock_encode(
     json_writer_init(&w, out);
     json_object_begin(&w);
     if (is_titan(m)) {
-        provider_write_member(&w, "inputText", r->inputs[0].text);
+        json_member_str(&w, "inputText", r->inputs[0].text);
         write_count(&w, "dimensions", NULL, r->dimensions);
     } else {
         write_inputs(&w, "texts", r);
-        provider_write_member(&w, "input_type", purpose.len > 0 ? purpose : STR("search_document"));
-        provider_write_member(&w, "truncate", STR("NONE")); /* too long a text is an error */
+        json_member_str(&w, "input_type", purpose.len > 0 ? purpose : STR("search_document"));
+        json_member_str(&w, "truncate", STR("NONE")); /* too long a text is an error */
         write_count(&w, "output_dimension", NULL, r->dimensions);
     }
     json_object_end(&w);

@@ -110,9 +110,9 @@ static int write_tool(struct json_writer *w, const struct chat_tool *t, size_t *
         return rc;
     }
     json_object_begin(w);
-    provider_write_member(w, "name", t->name);
+    json_member_str(w, "name", t->name);
     if (t->description.len > 0)
-        provider_write_member(w, "description", t->description);
+        json_member_str(w, "description", t->description);
     if (schema) {
         json_key(w, "parameters");
         json_write_value(w, schema);
@@ -186,7 +186,7 @@ static void write_format(struct json_writer *w, const struct chat_request *r)
     struct str type = provider_text(format, "type");
     if (!str_is(type, "json_schema") && !str_is(type, "json_object"))
         return;
-    provider_write_member(w, "responseMimeType", STR("application/json"));
+    json_member_str(w, "responseMimeType", STR("application/json"));
     if (str_is(type, "json_object"))
         schema = json_object_get(format, "schema");
     if (schema) {
@@ -210,7 +210,7 @@ static void write_thinking(
         json_key(w, "thinkingConfig");
         json_object_begin(w);
         if (str_find(m->model, STR("gemini-3")) != SIZE_MAX)
-            provider_write_member(w, "thinkingLevel", str_from(efforts[i].level));
+            json_member_str(w, "thinkingLevel", str_from(efforts[i].level));
         else
             write_int(w, "thinkingBudget", efforts[i].budget, true);
         json_key(w, "includeThoughts");

@@ -32,7 +32,7 @@ static void write_text(struct json_writer *w, struct str text)
     if (text.len == 0)
         return;
     json_object_begin(w);
-    provider_write_member(w, "text", text);
+    json_member_str(w, "text", text);
     json_object_end(w);
 }
 
@@ -48,7 +48,7 @@ static void write_inline(struct json_writer *w, struct str kind, struct str type
     buf_append_str(&mime, str_slice(type, 0, 256));
     json_write_str(w, buf_str(&mime));
     buf_free(&mime);
-    provider_write_member(w, "data", data);
+    json_member_str(w, "data", data);
     json_object_end(w);
     json_object_end(w);
 }
@@ -84,16 +84,16 @@ static int write_call(struct contents *c, const struct chat_tool_call *call, boo
     json_key(w, "functionCall");
     json_object_begin(w);
     if (call->id.len > 0)
-        provider_write_member(w, "id", call->id);
-    provider_write_member(w, "name", call->name);
+        json_member_str(w, "id", call->id);
+    json_member_str(w, "name", call->name);
     json_key(w, "args");
     json_write_raw(w, arguments);
     json_object_end(w);
     struct str signature = provider_gemini_signature_find(c->request->arena, call->id, call->name);
     if (signature.len > 0)
-        provider_write_member(w, "thoughtSignature", signature);
+        json_member_str(w, "thoughtSignature", signature);
     else if (first && c->signs)
-        provider_write_member(w, "thoughtSignature", STR("skip_thought_signature_validator"));
+        json_member_str(w, "thoughtSignature", STR("skip_thought_signature_validator"));
     json_object_end(w);
     return 0;
 }
@@ -152,8 +152,8 @@ static int write_result(struct contents *c, size_t message, struct error *err)
     json_key(w, "functionResponse");
     json_object_begin(w);
     if (m->tool_call_id.len > 0)
-        provider_write_member(w, "id", m->tool_call_id);
-    provider_write_member(w, "name", name);
+        json_member_str(w, "id", m->tool_call_id);
+    json_member_str(w, "name", name);
     json_key(w, "response");
     json_object_begin(w);
     write_output(w, m);
@@ -176,7 +176,7 @@ static void parts_begin(struct json_writer *w, struct str role)
 {
     json_object_begin(w);
     if (role.len > 0)
-        provider_write_member(w, "role", role);
+        json_member_str(w, "role", role);
     json_key(w, "parts");
     json_array_begin(w);
 }

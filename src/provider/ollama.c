@@ -101,7 +101,7 @@ static void write_text(struct json_writer *w, const char *key, const struct chat
             buf_append_char(&joined, '\n');
         buf_append_str(&joined, m->parts[i].text);
     }
-    provider_write_member(w, key, buf_str(&joined));
+    json_member_str(w, key, buf_str(&joined));
     if (joined.failed)
         w->buf->failed = joined.failed;
     buf_free(&joined);
@@ -137,10 +137,10 @@ static int write_tool_calls(struct json_writer *w, const struct chat_message *m,
         rc = provider_arguments(&m->tool_calls[i], &arguments, err);
         json_object_begin(w);
         if (m->tool_calls[i].id.len > 0)
-            provider_write_member(w, "id", m->tool_calls[i].id);
+            json_member_str(w, "id", m->tool_calls[i].id);
         json_key(w, "function");
         json_object_begin(w);
-        provider_write_member(w, "name", m->tool_calls[i].name);
+        json_member_str(w, "name", m->tool_calls[i].name);
         json_key(w, "arguments");
         json_write_raw(w, rc == 0 ? arguments : STR("{}"));
         json_object_end(w);
@@ -169,16 +169,16 @@ static int write_message(struct json_writer *w, const struct chat_request *r, si
     const char *key;
     json_t *value;
     json_object_begin(w);
-    provider_write_member(
+    json_member_str(
         w, "role", provider_is_instruction(m) ? STR("system") : str_from(chat_role_name(m->role)));
     write_text(w, "content", m);
     write_images(w, m);
     if (m->reasoning.len > 0)
-        provider_write_member(w, "thinking", m->reasoning);
+        json_member_str(w, "thinking", m->reasoning);
     int rc = write_tool_calls(w, m, err);
     if (m->role == CHAT_TOOL) {
-        provider_write_member(w, "tool_name", tool_name(r, at));
-        provider_write_member(w, "tool_call_id", m->tool_call_id);
+        json_member_str(w, "tool_name", tool_name(r, at));
+        json_member_str(w, "tool_call_id", m->tool_call_id);
     }
     json_object_foreach(is_ours(r) ? (json_t *)(uintptr_t)m->vendor : NULL, key, value)
     {
@@ -204,12 +204,12 @@ static void write_tools(struct json_writer *w, const struct chat_request *r)
             continue;
         }
         json_object_begin(w);
-        provider_write_member(w, "type", STR("function"));
+        json_member_str(w, "type", STR("function"));
         json_key(w, "function");
         json_object_begin(w);
-        provider_write_member(w, "name", t->name);
+        json_member_str(w, "name", t->name);
         if (t->description.len > 0)
-            provider_write_member(w, "description", t->description);
+            json_member_str(w, "description", t->description);
         json_key(w, "parameters");
         if (t->parameters)
             json_write_value(w, t->parameters);
@@ -250,7 +250,7 @@ static void write_format(struct json_writer *w, const json_t *format)
 {
     struct str type = provider_text(format, "type");
     if (str_is(type, "json_object")) {
-        provider_write_member(w, "format", STR("json"));
+        json_member_str(w, "format", STR("json"));
     } else if (str_is(type, "json_schema")) {
         json_key(w, "format");
         json_write_value(w, json_object_get(json_object_get(format, "json_schema"), "schema"));
@@ -275,7 +275,7 @@ static void write_settings(struct json_writer *w, const struct chat_request *r)
         json_key(w, "think");
         json_write_bool(w, false);
     } else if (effort.len > 0) {
-        provider_write_member(w, "think", str_is(effort, "minimal") ? STR("low") : effort);
+        json_member_str(w, "think", str_is(effort, "minimal") ? STR("low") : effort);
     }
     if (r->context_shift) {
         json_key(w, "shift");
@@ -295,9 +295,9 @@ static bool is_generate(const struct chat_request *r)
 static void write_generate(struct json_writer *w, const struct chat_request *r)
 {
     if (r->has_prompt) {
-        provider_write_member(w, "prompt", r->prompt.data ? r->prompt : STR(""));
+        json_member_str(w, "prompt", r->prompt.data ? r->prompt : STR(""));
         if (r->suffix.len > 0)
-            provider_write_member(w, "suffix", r->suffix);
+            json_member_str(w, "suffix", r->suffix);
         if (!is_ours(r) && r->suffix.len == 0) {
             json_key(w, "raw");
             json_write_bool(w, true);
@@ -320,7 +320,7 @@ int provider_ollama_encode(
         return rc;
     json_writer_init(&w, out);
     json_object_begin(&w);
-    provider_write_member(&w, "model", m->model);
+    json_member_str(&w, "model", m->model);
     json_key(&w, "stream");
     json_write_bool(&w, r->stream);
     write_settings(&w, r);

@@ -147,7 +147,7 @@ static void write_vendor(
 static void write_optional(struct json_writer *w, const char *key, struct str value)
 {
     if (value.len > 0)
-        provider_write_member(w, key, value);
+        json_member_str(w, key, value);
 }
 
 static void write_part(struct json_writer *w, const struct chat_part *p, bool ours)
@@ -158,29 +158,29 @@ static void write_part(struct json_writer *w, const struct chat_part *p, bool ou
     }
     json_object_begin(w);
     if (p->kind == CHAT_PART_IMAGE) {
-        provider_write_member(w, "type", STR("image_url"));
+        json_member_str(w, "type", STR("image_url"));
         json_key(w, "image_url");
         json_object_begin(w);
-        provider_write_member(w, "url", p->url);
+        json_member_str(w, "url", p->url);
         write_optional(w, "detail", p->format);
         json_object_end(w);
     } else if (p->kind == CHAT_PART_FILE) {
-        provider_write_member(w, "type", STR("file"));
+        json_member_str(w, "type", STR("file"));
         json_key(w, "file");
         json_object_begin(w);
         write_optional(w, "filename", p->text);
-        provider_write_member(w, "file_data", p->url);
+        json_member_str(w, "file_data", p->url);
         json_object_end(w);
     } else if (p->kind == CHAT_PART_AUDIO) {
-        provider_write_member(w, "type", STR("input_audio"));
+        json_member_str(w, "type", STR("input_audio"));
         json_key(w, "input_audio");
         json_object_begin(w);
-        provider_write_member(w, "data", p->data);
-        provider_write_member(w, "format", p->format);
+        json_member_str(w, "data", p->data);
+        json_member_str(w, "format", p->format);
         json_object_end(w);
     } else {
-        provider_write_member(w, "type", STR("text"));
-        provider_write_member(w, "text", p->text);
+        json_member_str(w, "type", STR("text"));
+        json_member_str(w, "text", p->text);
     }
     json_object_end(w);
 }
@@ -218,7 +218,7 @@ static void write_tool_images(struct json_writer *w, const struct chat_request *
                 continue;
             if (images++ == 0) {
                 json_object_begin(w);
-                provider_write_member(w, "role", STR("user"));
+                json_member_str(w, "role", STR("user"));
                 json_key(w, "content");
                 json_array_begin(w);
             }
@@ -254,12 +254,12 @@ static void write_tool_calls(
     json_array_begin(w);
     for (size_t i = 0; i < m->n_tool_calls; i++) {
         json_object_begin(w);
-        provider_write_member(w, "id", id_for(server, m->tool_calls[i].id, id));
-        provider_write_member(w, "type", STR("function"));
+        json_member_str(w, "id", id_for(server, m->tool_calls[i].id, id));
+        json_member_str(w, "type", STR("function"));
         json_key(w, "function");
         json_object_begin(w);
-        provider_write_member(w, "name", m->tool_calls[i].name);
-        provider_write_member(w, "arguments", m->tool_calls[i].arguments);
+        json_member_str(w, "name", m->tool_calls[i].name);
+        json_member_str(w, "arguments", m->tool_calls[i].arguments);
         json_object_end(w);
         json_object_end(w);
     }
@@ -272,7 +272,7 @@ static void write_message(
     char id[10];
     bool system = m->role == CHAT_DEVELOPER && server->flags & PROVIDER_SYSTEM_ONLY;
     json_object_begin(w);
-    provider_write_member(w, "role", str_from(chat_role_name(system ? CHAT_SYSTEM : m->role)));
+    json_member_str(w, "role", str_from(chat_role_name(system ? CHAT_SYSTEM : m->role)));
     write_optional(w, "name", m->name);
     write_content(w, m, ours);
     if (server->reasoning)
@@ -306,10 +306,10 @@ static void write_tool(struct json_writer *w, const struct chat_tool *t, bool ou
         return;
     }
     json_object_begin(w);
-    provider_write_member(w, "type", STR("function"));
+    json_member_str(w, "type", STR("function"));
     json_key(w, "function");
     json_object_begin(w);
-    provider_write_member(w, "name", t->name);
+    json_member_str(w, "name", t->name);
     write_optional(w, "description", t->description);
     if (t->parameters) {
         json_key(w, "parameters");
@@ -331,10 +331,10 @@ static void write_tool_choice(
         return;
     }
     json_object_begin(w);
-    provider_write_member(w, "type", STR("function"));
+    json_member_str(w, "type", STR("function"));
     json_key(w, "function");
     json_object_begin(w);
-    provider_write_member(w, "name", r->tool_choice_name);
+    json_member_str(w, "name", r->tool_choice_name);
     json_object_end(w);
     json_object_end(w);
 }
@@ -490,7 +490,7 @@ int provider_openai_encode(
         return rc;
     json_writer_init(&w, out);
     json_object_begin(&w);
-    provider_write_member(&w, "model", m->model);
+    json_member_str(&w, "model", m->model);
     if (r->has_prompt) {
         write_prompt(&w, r);
     } else {
