@@ -4,6 +4,7 @@
 //   node bench/gateway.mjs [--portkey]     --portkey installs it from npm into the build folder
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Gateway, build, sleep, weir } from '../tests/e2e/lib/gateway.mjs';
@@ -26,6 +27,21 @@ const firstLine = (child) => new Promise((done, fail) => {
   child.stdout.once('data', (d) => done(d.toString().trim()));
   child.once('exit', () => fail(new Error('it ended at once')));
 });
+
+// A port nobody listens on now; and waiting until somebody does (a peer that never comes up is an error, not a figure).
+const freePort = () => new Promise((done) => {
+  const server = createServer().listen(0, '127.0.0.1', () => {
+    const { port } = server.address();
+    server.close(() => done(port));
+  });
+});
+const answers = (port) => new Promise((done) => {
+  const socket = connect(port, '127.0.0.1', () => done(true)).on('error', () => done(false)).on('connect', () => socket.destroy());
+});
+async function listening(name, port, log) {
+  for (let tries = 0; tries < 100; tries++, await sleep(100)) if (await answers(port)) return;
+  throw new Error(`${name} does not listen on port ${port}${log && existsSync(log) ? `: ${readFileSync(log)}` : ''}`);
+}
 
 const median = (list) => list.sort((a, b) => a - b)[Math.floor(list.length / 2)];
 
@@ -73,7 +89,7 @@ targets.push(weirTarget);
 
 const nginx = ['/usr/sbin/nginx', '/usr/bin/nginx'].find(existsSync);
 if (nginx) {
-  const port = upstreamPort > 60000 ? upstreamPort - 1 : upstreamPort + 1;
+  const port = await freePort();
   const paths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((n) => `${n}_temp_path ${folder}/${n};`).join(' ');
   writeFileSync(join(folder, 'nginx.conf'), `daemon off; worker_processes 1; pid ${folder}/nginx.pid; error_log ${folder}/nginx.log;
 events { worker_connections 20000; }
@@ -82,7 +98,7 @@ http { access_log off; ${paths} keepalive_requests 100000000;
   server { listen 127.0.0.1:${port}; location / { proxy_pass http://provider; proxy_http_version 1.1;
     proxy_set_header Connection ""; proxy_buffering off; } } }`);
   start(0, nginx, ['-c', join(folder, 'nginx.conf')]);
-  await sleep(500);
+  await listening('nginx', port, join(folder, 'nginx.log'));
   targets.push({ name: 'nginx', port });
 } else console.log('skipped: nginx (not installed; apt-get install nginx-light)');
 
@@ -93,9 +109,9 @@ if (process.argv.includes('--portkey') && !existsSync(portkey)) {
   execFileSync('npm', ['install', '--no-audit', '--no-fund', '--prefix', portkeyFolder, '@portkey-ai/gateway'], { stdio: 'ignore' });
 }
 if (existsSync(portkey)) {
-  const port = 8787;
+  const port = await freePort();
   start(0, process.execPath, [portkey, '--headless', `--port=${port}`]);
-  await sleep(3000);
+  await listening('Portkey', port);
   targets.push({ name: 'portkey', port, headers: { 'x-portkey-provider': 'openai',
     'x-portkey-custom-host': `http://127.0.0.1:${upstreamPort}/v1`, authorization: 'Bearer sk-simulated' } });
 } else console.log('skipped: Portkey (node bench/gateway.mjs --portkey installs it)');
