@@ -195,6 +195,12 @@ static void fit_print(const json_t *fit)
         check_print("draft model", json_object_get(checks, "draft"));
     if (str_is(json_str(json_object_get(fit, "drafts")), "mtp"))
         fputs("  drafts        yes, by a layer of its own (MTP)\n", stdout);
+    const struct str drafts_not = json_str(json_object_get(fit, "drafts_not"));
+    if (drafts_not.len > 0) {
+        fputs("  drafts        no, it runs without its layer that would (MTP): ", stdout);
+        (void)verb_text_write(stdout, drafts_not);
+        fputs("\n", stdout);
+    }
     memory_print(json_object_get(fit, "memory"));
     speed_print(json_object_get(fit, "speed"));
 }

@@ -2,6 +2,7 @@
 // seeds, the limits of a context.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Cloud } from './lib/cloud.mjs';
@@ -293,7 +294,8 @@ test('a draft model changes no answer; one with other tokens is refused by name'
 test('a layer that drafts changes no answer, is counted and shown; so is a draft model\'s memory', { skip }, async () => {
   const folder = makeFolder();
   const glm = (name, ...args) => makeModel(folder, name, ['--arch', 'glm4', '--nextn', ...args]);
-  const chain = glm('chain.gguf', '--chain'), random = glm('random.gguf');
+  const chain = glm('chain.gguf', '--chain'), random = glm('random.gguf'), half = join(folder, 'half.gguf');
+  writeFileSync(half, Buffer.from(readFileSync(chain).toString('latin1').replace('nextn.enorm', 'nextn.other'), 'latin1'));
   const served = await Gateway.start(
     `models:
   - {name: plain, file: ${chain}, context: 256, slots: 2, threads: 1, speculate: off}
@@ -301,6 +303,7 @@ test('a layer that drafts changes no answer, is counted and shown; so is a draft
   - {name: guesses, file: ${random}, context: 256, slots: 2, threads: 1}
   - {name: guessed, file: ${random}, context: 256, slots: 2, threads: 1, speculate: off}
   - {name: two, file: ${random}, context: 256, threads: 1, draft: ${chain}}
+  - {name: half, file: ${half}, context: 256, slots: 2, threads: 1}
 `,
     { folder },
   );
@@ -309,12 +312,14 @@ test('a layer that drafts changes no answer, is counted and shown; so is a draft
   for (const more of [{ temperature: 0 }, { seed: 4, n: 2, temperature: 0.3 }, { seed: 6, response_format: { type: 'json_object' } }]) {
     assert.deepEqual(await texts('drafts', more), await texts('plain', more));
     assert.deepEqual(await texts('guesses', more), await texts('guessed', more));
+    assert.deepEqual(await texts('half', more), await texts('plain', more));
   }
   const metrics = await (await fetch(`${served.url}/metrics`)).text();
   const drawn = (name) => Number(metrics.match(new RegExp(`^weir_engine_draft_drawn_tokens_total\\{model="${name}"\\} (\\d+)`, 'm'))?.[1] ?? 0);
   assert.ok(drawn('drafts') > 20, metrics);
   const show = (...args) => spawnSync(weir, ['show', ...args], { cwd: folder }).stdout.toString();
   assert.match(show('chain.gguf'), /drafts +yes, by a layer of its own/);
+  assert.match(show('half.gguf'), /runs here: yes[^]*drafts +no, .*lacks the tensor 'blk\.\d+\.nextn\.enorm\.weight'/);
   const memory = (...args) => JSON.parse(show(...args, '--json')).fit.memory.contexts[0];
   assert.ok(memory('two', '--config', 'weir.yaml').total > 1.5 * memory('random.gguf').total);
   assert.match(show('two', '--config', 'weir.yaml'), /draft model +yes, glm4/);

@@ -90,42 +90,51 @@ int fit_check(const struct model *m, const struct fit *f, uint64_t available, st
 
 /* ---- Speed ---- */
 
-/* Weights of products: all but the tables and vectors. `share`: of it that a token uses. */
-static bool is_product(const struct gguf *g, const struct tensor *t, double experts, double *share)
+/* ARCHITECTURE.NAME; 0: the file has no such number. */
+static uint32_t number_of(const struct gguf *g, const char *name)
 {
-    *share = 1;
+    char key[128];
+    struct str architecture;
+    struct error err;
+    uint32_t number = 0;
+    if (gguf_get_str(g, "general.architecture", STR_NONE, &architecture, &err))
+        return 0;
+    snprintf(key, sizeof key, STR_FMT ".%s", STR_ARG(str_slice(architecture, 0, 64)), name);
+    return gguf_get_u32(g, key, 0, &number, &err) ? 0 : number;
+}
+
+/* It is of a layer behind those that a token runs through, which foretells what follows. */
+static bool is_behind(const struct gguf *g, struct str name)
+{
+    const int64_t layers = (int64_t)number_of(g, "block_count") - number_of(g, "nextn_predict_layers");
+    int64_t layer;
+    if (!str_starts(name, STR("blk.")))
+        return false;
+    name = str_slice(name, 4, name.len);
+    return str_to_int64(str_slice(name, 0, str_find_char(name, '.')), &layer) && layer >= layers;
+}
+
+/* Weights of products: all but the tables and vectors. */
+static bool is_product(const struct gguf *g, const struct tensor *t)
+{
     if (!t->data || t->shape[1] < 2 || !tensor_type_readable(t->type))
         return false;
     if (str_is(t->name, "token_embd.weight"))
         return !gguf_tensor_find(g, "output.weight");
-    if (str_starts(t->name, STR("per_layer_token_embd")) || str_starts(t->name, STR("position_embd")) ||
-        str_find(t->name, STR(".nextn.")) != SIZE_MAX)
-        return false;
-    if (t->shape[2] > 1 && str_ends(t->name, STR("_exps.weight")))
-        *share = experts > 0 && experts < (double)t->shape[2] ? experts / (double)t->shape[2] : 1;
-    return true;
-}
-
-static double experts_used(const struct gguf *g)
-{
-    char key[128];
-    struct str name;
-    struct error err;
-    uint32_t used = 0;
-    if (gguf_get_str(g, "general.architecture", STR_NONE, &name, &err))
-        return 0;
-    snprintf(key, sizeof key, STR_FMT ".expert_used_count", STR_ARG(str_slice(name, 0, 64)));
-    return gguf_get_u32(g, key, 0, &used, &err) ? 0 : used;
+    return !str_starts(t->name, STR("per_layer_token_embd")) && !str_starts(t->name, STR("position_embd")) &&
+           !is_behind(g, t->name);
 }
 
 static void token_cost(const struct gguf *g, struct fit_speed *out)
 {
-    const double experts = experts_used(g);
-    double share;
+    const double experts = number_of(g, "expert_used_count");
     for (size_t i = 0; i < gguf_n_tensors(g); i++) {
         const struct tensor *t = gguf_tensor_at(g, i);
-        if (!is_product(g, t, experts, &share))
+        double share = 1; /* of it that a token uses */
+        if (!is_product(g, t))
             continue;
+        if (t->shape[2] > 1 && str_ends(t->name, STR("_exps.weight")) && experts > 0)
+            share = fmin(experts / (double)t->shape[2], 1);
         out->bytes_per_token += (double)t->bytes * share;
         out->products_per_token += (double)t->shape[0] * (double)tensor_rows(t) * share;
     }
@@ -159,9 +168,8 @@ static void probe_add(struct probe *p, const struct tensor *t, uint64_t most)
 
 static void probe_fill(struct probe *p, const struct gguf *g, uint64_t most)
 {
-    double share;
     for (size_t i = 0; i < gguf_n_tensors(g) && p->n < PROBE_TENSORS && p->bytes < (double)most; i++)
-        if (is_product(g, gguf_tensor_at(g, i), 0, &share))
+        if (is_product(g, gguf_tensor_at(g, i)))
             probe_add(p, gguf_tensor_at(g, i), most - (uint64_t)p->bytes);
 }
 
@@ -200,9 +208,8 @@ static int probe_round(
 static int64_t widest(const struct gguf *g)
 {
     int64_t most = 1;
-    double share;
     for (size_t i = 0; i < gguf_n_tensors(g); i++)
-        if (is_product(g, gguf_tensor_at(g, i), 0, &share) && gguf_tensor_at(g, i)->shape[0] > most)
+        if (is_product(g, gguf_tensor_at(g, i)) && gguf_tensor_at(g, i)->shape[0] > most)
             most = gguf_tensor_at(g, i)->shape[0];
     return most;
 }

@@ -120,9 +120,11 @@ int model_load(const struct gguf *g, struct backend *backend, struct model **out
     return model_load_with(g, &(struct model_options){.foretells = false}, backend, out, err);
 }
 
-int model_load_with(const struct gguf *g, const struct model_options *options, struct backend *backend,
-    struct model **out, struct error *err)
+/* *drafts: a layer that foretells was to be loaded, too. */
+static int load_as(const struct gguf *g, const struct model_options *options, struct backend *backend,
+    bool *drafts, struct model **out, struct error *err)
 {
+    *drafts = false;
     if (options->n_adapters > LORA_ADAPTERS_MAX)
         return error_set(err, ERROR_INVALID, "%d adapters: a model takes at most %d",
             (int)options->n_adapters, LORA_ADAPTERS_MAX);
@@ -153,12 +155,32 @@ int model_load_with(const struct gguf *g, const struct model_options *options, s
         architecture->load(m, &l);
     check_purpose(m, &l);
     lora_check_taken(&l);
+    *drafts = m->n_nextn > 0;
     if (l.rc) {
         model_free(m);
         return l.rc;
     }
     *out = m;
     return 0;
+}
+
+/* A layer that only drafts is no reason to refuse a model that is whole without it. */
+int model_load_with(const struct gguf *g, const struct model_options *options, struct backend *backend,
+    struct model **out, struct error *err)
+{
+    bool drafts;
+    struct error why;
+    int rc = load_as(g, options, backend, &drafts, out, &why);
+    if (rc != 0 && drafts) {
+        struct model_options plain = *options;
+        plain.foretells = false;
+        rc = load_as(g, &plain, backend, &drafts, out, err);
+        if (rc == 0)
+            (*out)->info.foretells_not = arena_strdup((*out)->arena, str_from(why.message));
+    } else if (rc != 0) {
+        *err = why;
+    }
+    return rc;
 }
 
 void model_free(struct model *m)

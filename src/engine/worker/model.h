@@ -37,8 +37,9 @@ struct model_info {
     uint64_t n_parameters, weight_bytes;
     int32_t n_adapters;
     uint64_t adapter_bytes;
-    bool encoder;   /* embeds (model_encode); the others generate (model_decode) */
-    bool foretells; /* a layer of its own drafts (model_foretell) */
+    bool encoder;              /* embeds (model_encode); the others generate (model_decode) */
+    bool foretells;            /* a layer of its own drafts (model_foretell) */
+    const char *foretells_not; /* why such a layer of the file cannot, and is left out; NULL: it was not */
     enum model_pooling pooling;
     int32_t n_embedding; /* encoder: floats in a row that model_encode gives */
 };
@@ -51,7 +52,7 @@ struct model_options {
     const struct gguf *const
         *adapters;      /* n_adapters (lora.h), which must outlive the model too; no sequence */
     int32_t n_adapters; /* takes any of them unless model_state_adapt says so */
-    bool foretells;     /* a layer that drafts is loaded where the file has one: model_foretell */
+    bool foretells;     /* a layer that drafts is loaded where the file has a whole one: model_foretell */
 };
 int model_load_with(const struct gguf *g, const struct model_options *options, struct backend *backend,
     struct model **out, struct error *err) MUST_USE;

@@ -17,7 +17,7 @@ static void shared_load(struct nextn *n, const struct ends *ends, struct loader 
 void nextn_load(struct ends *ends, struct model *m, struct loader *l, float eps, architecture_pass *foretell)
 {
     const int i = (int)m->info.n_layers, n_embed = (int)m->info.n_embed;
-    if (l->rc || m->n_nextn == 0 || !loader_has(l, "blk.%d.nextn.eh_proj.weight", i))
+    if (l->rc || m->n_nextn == 0)
         return;
     struct nextn *n = loader_alloc(l, 1, sizeof *n);
     if (!n)

@@ -23,9 +23,9 @@ struct nextn {
     struct linear join, head;
 };
 
-/* Where the model is to foretell and the file has such a layer: ends->nextn and model->foretell are there,
- * and a state more, number info.n_layers, which is the architecture's to say, as the layer of that number is
- * to load. */
+/* Where the model is to foretell and the file says it has such a layer: ends->nextn and model->foretell are
+ * there, and a state more, number info.n_layers, which is the architecture's to say, as the layer of that
+ * number is to load. What lacks is an error, without which model_load_with tries again. */
 void nextn_load(
     struct ends *ends, struct model *model, struct loader *l, float eps, architecture_pass *foretell);
 

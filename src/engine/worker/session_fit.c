@@ -4,6 +4,7 @@
  *           "checks": {"architecture" "tokenizer" "template" "types" "model" "draft"?:
  *                      {"ok", "value"?, "missing"?}},
  *           "drafts"?: "model", or "mtp" where a layer of its own does,
+ *           "drafts_not"?: why a layer of its own cannot, without which the model runs,
  *           "memory": {"available","weights","compute","contexts":[{"context","state","total","slots"}]},
  *           "speed": {"read_bytes_per_second","products_per_second","bytes_per_token","products_per_token",
  *                     "decode_tps","prefill_tps","threads","isa","basis"}}
@@ -213,6 +214,10 @@ void session_fit_write(struct session *s, struct json_writer *w)
     if (m.draft || (m.own && model_info(m.own)->foretells)) {
         json_key(w, "drafts");
         json_write_text(w, m.draft ? "model" : "mtp");
+    }
+    if (m.own && model_info(m.own)->foretells_not) {
+        json_key(w, "drafts_not");
+        json_write_text(w, model_info(m.own)->foretells_not);
     }
     if (m.own)
         memory_write(s, w, &m);

@@ -256,6 +256,9 @@ static int model_start(struct session *s, const struct load_options *o, struct e
                 .n_adapters = s->n_adapters,
                 .foretells = o->speculate && !s->draft_gguf},
             s->backend, &s->model, err);
+    if (rc == 0 && model_info(s->model)->foretells_not)
+        log_warn("session", "the model's layer that drafts (MTP) is left out: %s",
+            model_info(s->model)->foretells_not);
     rc = rc ? rc : session_draft_load(s, err);
     if (rc == 0) {
         sizes_choose(s, o);

@@ -120,6 +120,26 @@ static void a_token_costs_its_experts(void **state)
     unload(&x);
 }
 
+/* All but the tensors called after it were counted as if every token ran through it. */
+static void a_layer_that_drafts_was_counted_for_each_token(void **state)
+{
+    (void)state;
+    const struct special *d = special_all;
+    while (strcmp(d->name, "glm4") != 0 || !strstr(d->keys, "nextn_predict_layers"))
+        d++;
+    struct loaded x;
+    struct fit_speed speed;
+    struct error err = {0};
+    size_t size;
+    char *bytes = special_model(d, NULL, &size);
+    assert_int_equal(load_bytes(&x, bytes, size, &err), 0);
+    assert_true(model_info(x.model)->foretells);
+    assert_int_equal(fit_speed(x.gguf, x.backend, &speed, &err), 0);
+    const double attention = 24 * 24 + 2 * 24 * 12 + 24 * 24, ffn = 24 * 40 + 20 * 24;
+    assert_true(speed.products_per_token == 4 * (attention + ffn) + 24 * 41);
+    unload(&x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -128,6 +148,7 @@ int main(void)
         cmocka_unit_test(every_architecture_has_figures),
         cmocka_unit_test(what_does_not_fit_is_refused_with_what_does),
         cmocka_unit_test(a_token_costs_its_experts),
+        cmocka_unit_test(a_layer_that_drafts_was_counted_for_each_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

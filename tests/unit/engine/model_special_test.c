@@ -103,6 +103,7 @@ static void hostile_numbers(void **state)
     assert_true(refused > 500);
 }
 
+/* Of the fifth layer, which drafts: the model runs without it and says so. */
 static void missing_tensors_are_named(void **state)
 {
     (void)state;
@@ -113,8 +114,11 @@ static void missing_tensors_are_named(void **state)
             struct loaded x;
             struct error err = {0};
             int rc = load(&x, d, &fault, &err);
-            if (t.optional ? rc != 0 : rc != ERROR_INVALID || !strstr(err.message, "the tensor '"))
-                fail_msg("%s without %s: %d %s", d->name, t.name, rc, err.message);
+            const bool drafts = strncmp(t.name, "blk.4.", 6) == 0;
+            const char *said = rc ? err.message : model_info(x.model)->foretells_not;
+            if (t.optional ? rc != 0
+                           : rc != (drafts ? 0 : ERROR_INVALID) || !said || !strstr(said, "the tensor '"))
+                fail_msg("%s without %s: %d %s", d->name, t.name, rc, said ? said : "");
             unload(&x);
         }
     }
