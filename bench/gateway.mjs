@@ -118,12 +118,17 @@ if (existsSync(portkey)) {
 
 // ---- Measuring: every target in turn, ROUNDS times ----
 
-const text = `Say ########. ${'Explain how a weir works, in plain words. '.repeat(24)}`; // each request says another word
+// What each request says: another kilobyte of prose (bench_load fills it in), or a template of which one word is another.
+const fresh = '#'.repeat(1024), template = `Say ########. ${'Explain how a weir works, in plain words. '.repeat(24)}`;
 const bodies = {};
-for (const [name, more] of [['whole', {}], ['streamed', { stream: true }]]) {
+function bodyMake(name, more, content) {
   bodies[name] = join(folder, `${name}.json`);
-  writeFileSync(bodies[name], JSON.stringify({ model: 'auto', ...more, messages: [{ role: 'user', content: text }] }));
+  writeFileSync(bodies[name], JSON.stringify({ model: 'auto', ...more, messages: [{ role: 'user', content }] }));
 }
+bodyMake('whole', {}, fresh);
+bodyMake('streamed', { stream: true }, fresh);
+bodyMake('template', {}, template);
+bodyMake('idle', { model: 'idle-1', stream: true }, template);
 
 function measure(body, more) {
   const seen = new Map(targets.map((t) => [t.name, []]));
@@ -146,10 +151,10 @@ for (const [body, what, of] of [['whole', 'whole answer', 'total_us'], ['streame
     console.log(`    ${n} adds ${added[n][0]} / ${added[n][1]} µs` +
       (n !== 'nginx' && added.nginx ? ` (${(added[n][0] / added.nginx[0]).toFixed(2)} / ${(added[n][1] / added.nginx[1]).toFixed(2)} times nginx)` : ''));
 }
-for (const body of ['whole', 'streamed']) {
+for (const [body, what] of [['whole', 'whole answers'], ['streamed', 'streams'], ['template', 'whole answers to one template']]) {
   const { base, at } = measure(body, ['--connections', String(CONNECTIONS)]);
   const rate = Object.fromEntries(base.map((n) => [n, at(n, (r) => r.per_s)]));
-  console.log(`  ${CONNECTIONS} connections, one core, ${body}:`);
+  console.log(`  ${CONNECTIONS} connections, one core, ${what}:`);
   for (const n of base)
     console.log(`    ${n} ${rate[n]} a second` + (n === 'weir' && rate.nginx ? ` (${(rate.weir / rate.nginx).toFixed(2)} of nginx)` : '') +
       (n === 'weir' && rate.portkey ? ` (${(rate.weir / rate.portkey).toFixed(1)} times Portkey)` : ''));
@@ -161,8 +166,6 @@ console.log(`  weir's resident memory after all that: ${resident().toFixed(0)} M
 
 const files = Number(execFileSync('sh', ['-c', 'ulimit -Hn']).toString().replace('unlimited', '1000000'));
 const streams = Math.min(IDLE, Math.floor((files - 200) / 2)); // each takes two descriptors of the gateway
-bodies.idle = join(folder, 'idle.json');
-writeFileSync(bodies.idle, JSON.stringify({ model: 'idle-1', stream: true, messages: [{ role: 'user', content: text }] }));
 const before = resident();
 const held = start(cores - 1, join(build, 'tools', 'bench_load'), [String(gateway.port), '/v1/chat/completions', bodies.idle,
   '--connections', String(streams), '--idle', '1', '--seconds', '60', '--header', `authorization: ${weirTarget.headers.authorization}`]);

@@ -5,9 +5,10 @@
  *
  * Rate 0: each connection asks again as soon as it is answered (throughput). Otherwise so many requests a
  * second start at even distances, each on a free connection (latency; one that finds none free counts as
- * late). Where the body says "########" each request has another word of eight letters there: no two are
- * alike. `first` is the first byte of the answer's body, `total` its end; microseconds, from when the request
- * was due.
+ * late). Where the body has a run of '#' each request says something else there: of eight a word of as many
+ * letters, of more a text of that length whose words come by chance, so that no two are alike, not even those
+ * of two runs. `first` is the first byte of the answer's body, `total` its end; microseconds, from when the
+ * request was due.
  *
  * With --idle 1 every connection asks once; when each has the first byte of its answer a line is printed, and
  * they are kept open, unread, for so many seconds. */
@@ -28,6 +29,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/must.h"
+#include "bench_prose.h"
 
 enum { BATCH = 256, SAMPLES_MAX = 1 << 22 };
 
@@ -42,9 +44,10 @@ static struct options {
     int port, connections, rate, idle;
     double seconds;
     struct buf request;
-    size_t mark; /* of "########" in it, SIZE_MAX: none */
+    size_t mark, marked; /* the '#' in it: where, how many (less than eight: none) */
 } options = {.connections = 64, .seconds = 5};
 
+static uint64_t chance;         /* of what requests say anew */
 static uint32_t *first, *total; /* microseconds */
 static size_t n_samples, n_errors, n_late;
 
@@ -91,6 +94,9 @@ static void options_read(int argc, char **argv)
         "%zu\r\n" STR_FMT "\r\n" STR_FMT,
         argv[2], options.port, body.len, STR_ARG(buf_str(&headers)), STR_ARG(buf_str(&body)));
     options.mark = str_find(buf_str(&options.request), STR("########"));
+    while (options.mark + options.marked < options.request.len &&
+           options.request.data[options.mark + options.marked] == '#')
+        options.marked++;
 }
 
 static void client_open(struct client *c, int epoll)
@@ -112,10 +118,11 @@ static void client_open(struct client *c, int epoll)
 
 static void request_vary(void)
 {
-    static uint32_t n;
-    n += 0x9e3779b9u; /* no neighbours look alike either */
-    for (size_t i = 0; i < 8 && options.mark != SIZE_MAX; i++)
-        options.request.data[options.mark + i] = (char)('a' + (n >> 4 * i & 15));
+    char *at = options.marked >= 8 ? options.request.data + options.mark : NULL;
+    if (at && options.marked == 8)
+        prose_word(&chance, at, 8);
+    else if (at)
+        prose_fill(&chance, at, options.marked);
 }
 
 static void client_ask(struct client *c, int64_t due_ns)
@@ -231,6 +238,7 @@ int main(int argc, char **argv)
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
     }
+    chance = (uint64_t)clock_mono_ns() | 1;
     first = must(malloc(SAMPLES_MAX * sizeof *first));
     total = must(malloc(SAMPLES_MAX * sizeof *total));
     struct client *clients = must(calloc((size_t)options.connections, sizeof *clients));
