@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/embed.h"
+#include "base/table.h"
 
 EMBED(gist_weights, "data/gist.weights");
 
@@ -72,27 +73,39 @@ typedef int32_t ints __attribute__((vector_size(4 * GIST_HIDDEN)));
 typedef float outs __attribute__((vector_size(4 * (GIST_CLASSES + 1)))); /* and one to fill it */
 static floats head_scale, head_bias;
 static outs out_threshold, out_column[GIST_HIDDEN];
-static uint32_t *table; /* 0: free */
-static lanes *table_weight;
-static uint64_t map[MAP_BITS / 64];
+static uint64_t *map;
 
-/* What a word brings at most. A category's sum is convex in the lanes' sums; if it is not reached where lane
- * j alone has need[j], for no j, then it is not where the shares of those needs sum up to less than one. */
+/* `mass`: what a word brings at most. A category's sum is convex in the lanes' sums; if it is not reached
+ * where lane j alone has need[j], for no j, then it is not where the shares of those needs sum up to less
+ * than one.
+ */
 enum { MASS_ONE = 1 << 14 };
-static uint32_t *table_mass;
+typedef uint8_t bytes __attribute__((vector_size(GIST_HIDDEN)));
+static struct entry {
+    uint32_t id; /* 0: free */
+    uint32_t mass;
+    bytes weight;
+} * table; /* two of them a line of the cache */
 
 static bool may_be_there(uint32_t id)
 {
     return map[id / 64 % (MAP_BITS / 64)] >> id % 64 & 1;
 }
 
+static size_t place_of(uint32_t id)
+{
+    return id >> 7 & (TABLE_SIZE - 1);
+}
+
 static size_t entry_find(uint32_t id)
 {
-    size_t i = id >> 7 & (TABLE_SIZE - 1);
-    while (table[i] != id && table[i] != 0)
+    size_t i = place_of(id);
+    while (table[i].id != id && table[i].id != 0)
         i = (i + 1) & (TABLE_SIZE - 1);
     return i;
 }
+
+#define WEIGHTS_OF(at) __builtin_convertvector(table[at].weight, lanes)
 
 static struct gist_entry entry_at(struct str file, size_t i)
 {
@@ -105,10 +118,9 @@ static void entries_read(struct str file)
 {
     for (uint32_t i = 0; i < head.n_entries; i++) {
         struct gist_entry e = entry_at(file, i);
-        size_t at = entry_find(e.id);
-        table[at] = e.id;
-        for (int j = 0; j < GIST_HIDDEN; j++)
-            table_weight[at][j] = e.weight[j];
+        struct entry *at = &table[entry_find(e.id)];
+        at->id = e.id;
+        memcpy(&at->weight, e.weight, sizeof e.weight);
         map[e.id / 64 % (MAP_BITS / 64)] |= (uint64_t)1 << e.id % 64;
     }
 }
@@ -159,9 +171,9 @@ static void masses_make(void)
     }
     for (size_t i = 0; i < TABLE_SIZE; i++) {
         float mass = 1;
-        for (int j = 0; j < GIST_HIDDEN && table[i] != 0; j++)
-            mass += (float)table_weight[i][j] / need[j] * MASS_ONE;
-        table_mass[i] = mass < MASS_ONE ? (uint32_t)mass : MASS_ONE;
+        for (int j = 0; j < GIST_HIDDEN && table[i].id != 0; j++)
+            mass += (float)table[i].weight[j] / need[j] * MASS_ONE;
+        table[i].mass = mass < MASS_ONE ? (uint32_t)mass : MASS_ONE;
     }
 }
 
@@ -171,10 +183,9 @@ int detect_gist_init(struct error *err)
     if (!detect_gist_sound(file))
         return error_set(err, ERROR_INTERNAL, "data/gist.weights is not what tools/gist_train writes");
     memcpy(&head, file.data, sizeof head);
-    table = calloc(TABLE_SIZE, sizeof *table);
-    table_weight = aligned_alloc(sizeof *table_weight, TABLE_SIZE * sizeof *table_weight);
-    table_mass = calloc(TABLE_SIZE, sizeof *table_mass);
-    if (!table || !table_weight || !table_mass)
+    map = table_alloc(MAP_BITS / 8);
+    table = table_alloc(TABLE_SIZE * sizeof *table);
+    if (!map || !table)
         return error_set(err, ERROR_MEMORY, "no memory for the detector's network");
     entries_read(file);
     masses_make();
@@ -208,13 +219,13 @@ static bool slot_fill(struct walk *k, size_t slot, const uint32_t *ids, size_t n
     bool grown = false;
     for (size_t i = 0; i < n; i++) {
         size_t at;
-        if (!may_be_there(ids[i]) || table[at = entry_find(ids[i])] == 0)
+        if (table[at = entry_find(ids[i])].id == 0)
             continue;
         k->ring[slot].entry[k->ring[slot].n++] = (uint16_t)at;
         if (k->count[at]++ > 0)
             continue;
-        k->sum += table_weight[at];
-        k->mass += table_mass[at];
+        k->sum += WEIGHTS_OF(at);
+        k->mass += table[at].mass;
         grown = true;
     }
     return grown;
@@ -226,8 +237,8 @@ static inline void slot_clear(struct walk *k, size_t slot)
     for (size_t i = 0; i < k->ring[slot].n; i++) {
         size_t at = k->ring[slot].entry[i];
         if (--k->count[at] == 0) {
-            k->sum -= table_weight[at];
-            k->mass -= table_mass[at];
+            k->sum -= WEIGHTS_OF(at);
+            k->mass -= table[at].mass;
         }
     }
     k->ring[slot].n = 0;
@@ -268,26 +279,62 @@ static size_t window_begin(struct walk *k, size_t i, int category)
     return from;
 }
 
+/* The ids of some words that may be in the table, whose entries are asked for: memory is waited for once, not
+ * word by word. */
+enum { PIECE = 32 };
+struct piece {
+    uint32_t id[PIECE * GIST_IDS];
+    size_t end[PIECE]; /* behind each word's */
+};
+
+static void piece_read(struct piece *p, const struct detect_word *words, size_t n, uint64_t *before)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t ids[GIST_IDS];
+        uint64_t token = token_of(&words[i]);
+        size_t n_ids = ids_of(&words[i], token, *before, ids);
+        *before = token;
+        for (size_t k = 0; k < n_ids; k++) { /* without a branch */
+            p->id[kept] = ids[k];
+            kept += may_be_there(ids[k]);
+        }
+        p->end[i] = kept;
+    }
+    for (size_t k = 0; k < kept; k++)
+        __builtin_prefetch(&table[place_of(p->id[k])]);
+}
+
+/* Word i is the newest of the window. */
+static void window_look(struct walk *k, size_t i,
+    void (*found)(void *ctx, enum router_category category, size_t from, size_t to), void *ctx)
+{
+    unsigned bits = reached(k);
+    for (int c = 0; bits >> c; c++) {
+        if (!(bits >> c & 1) || i < k->said[c])
+            continue;
+        found(ctx, (enum router_category)(1u << c), window_begin(k, i, c), i + 1);
+        k->said[c] = i + GIST_WINDOW;
+    }
+}
+
 void detect_gist_look(const struct detect_word *words, size_t n,
     void (*found)(void *ctx, enum router_category category, size_t from, size_t to), void *ctx)
 {
     struct walk k = {.count = counts};
+    struct piece p;
     uint64_t before = NONE_ID;
+    size_t begin = 0;
     for (size_t i = 0, slot = 0; i < n; i++, slot = slot + 1 < GIST_WINDOW ? slot + 1 : 0) {
-        uint32_t ids[GIST_IDS];
-        uint64_t token = token_of(&words[i]);
-        size_t n_ids = ids_of(&words[i], token, before, ids);
-        before = token;
-        slot_clear(&k, slot);
-        if (!slot_fill(&k, slot, ids, n_ids) || k.mass < MASS_ONE)
-            continue;
-        unsigned bits = reached(&k);
-        for (int c = 0; bits >> c; c++) {
-            if (!(bits >> c & 1) || i < k.said[c])
-                continue;
-            found(ctx, (enum router_category)(1u << c), window_begin(&k, i, c), i + 1);
-            k.said[c] = i + GIST_WINDOW;
+        if (i % PIECE == 0) {
+            piece_read(&p, words + i, n - i < PIECE ? n - i : PIECE, &before);
+            begin = 0;
         }
+        size_t end = p.end[i % PIECE];
+        slot_clear(&k, slot);
+        if (slot_fill(&k, slot, p.id + begin, end - begin) && k.mass >= MASS_ONE)
+            window_look(&k, i, found, ctx);
+        begin = end;
     }
     for (size_t slot = 0; slot < GIST_WINDOW; slot++)
         slot_clear(&k, slot);

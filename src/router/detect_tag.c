@@ -9,6 +9,7 @@
 #endif
 
 #include "base/embed.h"
+#include "base/table.h"
 
 EMBED(tag_weights, "data/tag.weights");
 
@@ -273,15 +274,15 @@ enum { MAP_WORDS = 1 << 12, TABLE_SIZE = 1 << 16, TABLE_MOST = TABLE_SIZE / 8 * 
 typedef int16_t lanes __attribute__((vector_size(2 * LANES)));
 typedef int8_t bytes __attribute__((vector_size(LANES)));
 static struct tag_entry *table; /* id 0: free */
-static uint64_t map[MAP_WORDS];
+static uint64_t *map;
 static lanes step_from[N_TAGS], step_to[N_TAGS];
 
 /* Sums of the ids that shapes and gaps alone make, by those; `plain` has those of kinds, too, where the word
  * and its neighbours have none. */
-static struct {
+static struct sums {
     lanes around[N_SHAPES][N_SHAPES][N_SHAPES], ahead[N_SHAPES][N_SHAPES][N_SHAPES],
         behind[N_SHAPES][N_SHAPES][N_SHAPES], gaps[N_GAPS][N_SHAPES][N_GAPS], plain[N_GAPS][N_SHAPES][N_GAPS];
-} sums;
+} * sums;
 
 /* All ids are odd. */
 static inline uint64_t *map_word(uint32_t id)
@@ -354,13 +355,13 @@ static void sums_make(void)
             for (unsigned c = 0; c < N_SHAPES; c++) {
                 look[1].shape = a, look[2].shape = b, look[3].shape = c;
                 shape_ids(&v, ids);
-                sums.around[a][b][c] = weights_find(ids[0]);
+                sums->around[a][b][c] = weights_find(ids[0]);
                 look[2].shape = a, look[3].shape = b, look[4].shape = c;
                 shape_ids(&v, ids);
-                sums.ahead[a][b][c] = weights_find(ids[2]);
+                sums->ahead[a][b][c] = weights_find(ids[2]);
                 look[0].shape = a, look[1].shape = b, look[2].shape = c;
                 shape_ids(&v, ids);
-                sums.behind[a][b][c] = weights_find(ids[3]);
+                sums->behind[a][b][c] = weights_find(ids[3]);
             }
     for (v.before = 0; v.before < N_GAPS; v.before++)
         for (look[2].shape = 0; look[2].shape < N_SHAPES; look[2].shape++)
@@ -368,8 +369,8 @@ static void sums_make(void)
                 shape_ids(&v, ids);
                 kind_ids(&v, kinds);
                 lanes gaps = weights_find(ids[1]);
-                sums.gaps[v.before][look[2].shape][v.after] = gaps;
-                sums.plain[v.before][look[2].shape][v.after] =
+                sums->gaps[v.before][look[2].shape][v.after] = gaps;
+                sums->plain[v.before][look[2].shape][v.after] =
                     gaps + weights_find(kinds[0]) + weights_find(kinds[1]) + weights_find(kinds[2]);
             }
 }
@@ -381,8 +382,10 @@ int detect_tag_init(struct error *err)
     if (!detect_tag_sound(file))
         return error_set(err, ERROR_INTERNAL, "data/tag.weights is not what tools/tag_train writes");
     memcpy(&head, file.data, sizeof head);
-    table = calloc(TABLE_SIZE, sizeof *table);
-    if (!table)
+    map = table_alloc(MAP_WORDS * sizeof *map);
+    sums = table_alloc(sizeof *sums);
+    table = table_alloc(TABLE_SIZE * sizeof *table);
+    if (!map || !sums || !table)
         return error_set(err, ERROR_MEMORY, "no memory for the detector's tagger");
     for (uint32_t i = 0; i < head.n_entries; i++) {
         struct tag_entry e = entry_at(file, i);
@@ -396,24 +399,35 @@ int detect_tag_init(struct error *err)
     return 0;
 }
 
-/* ---- A run. Sums are kept near that of TAG_NONE, so that 16 bits hold them. ---- */
-static inline lanes sum_of(struct str text, const struct detect_word *w, const struct view *v)
+/* ---- A run. Its words' ids are looked up in the map first and their entries asked for, so that memory is
+ * waited for once and not word by word; then the sums, kept near that of TAG_NONE, so that 16 bits hold them.
+ * ---- */
+enum { RUN_MOST = 128 };
+
+struct hits {
+    uint32_t id[RUN_MOST * TAG_IDS]; /* that may be in the table */
+    size_t n, end[RUN_MOST];         /* behind each word's */
+};
+
+/* Of shapes and gaps; the other ids that may be there are noted. */
+static inline lanes sum_begin(
+    struct str text, const struct detect_word *w, const struct view *v, struct hits *hits)
 {
     const unsigned s = v->self->shape, back = v->back->shape, on = v->on->shape;
     const bool plain = (v->back->kinds | v->self->kinds | v->on->kinds) == 0;
-    uint32_t ids[TAG_IDS], there = 0; /* a bit each: no branch while the map is read */
+    uint32_t ids[TAG_IDS];
     size_t n = word_ids(text, w, v, ids);
-    lanes sum =
-        sums.around[back][s][on] + sums.ahead[s][on][v->on2->shape] + sums.behind[v->back2->shape][back][s];
-    sum += (plain ? sums.plain : sums.gaps)[v->before][s][v->after];
+    lanes sum = sums->around[back][s][on] + sums->ahead[s][on][v->on2->shape] +
+                sums->behind[v->back2->shape][back][s];
+    sum += (plain ? sums->plain : sums->gaps)[v->before][s][v->after];
     if (!plain) {
         kind_ids(v, ids + n);
         n += KIND_IDS;
     }
-    for (size_t k = n; k-- > 0;)
-        there = there << 1 | (uint32_t)(*map_word(ids[k]) >> (ids[k] >> 1) % 64 & 1);
-    for (; there; there &= there - 1)
-        sum += weights_find(ids[__builtin_ctz(there)]);
+    for (size_t k = 0; k < n; k++) { /* without a branch */
+        hits->id[hits->n] = ids[k];
+        hits->n += *map_word(ids[k]) >> (ids[k] >> 1) % 64 & 1;
+    }
     return sum;
 }
 
@@ -452,21 +466,29 @@ static inline int step_back(lanes score, int tag)
     return from;
 }
 
-enum { RUN_MOST = 128 };
-
 /* Tags `n` words from `at` on, after the tag `before`. */
 static void run_tag(struct str text, const struct detect_word *words, size_t n_words, size_t at, size_t n,
     int before, uint8_t *tags)
 {
-    lanes scores[RUN_MOST + 1];
+    lanes scores[RUN_MOST + 1], sum[RUN_MOST];
     struct look looks[RUN_MOST + 2 * SEEN];
+    struct hits hits;
+    hits.n = 0;
     for (size_t i = 0; i < n + 2 * SEEN; i++)
         looks[i] = look_at(text, words, n_words, at + i - SEEN);
-    scores[0] = (lanes){0} + TAG_NEVER;
-    scores[0][before] = 0;
     for (size_t i = 0; i < n; i++) {
         struct view v = view_of(text, &words[at + i], &looks[i + SEEN]);
-        scores[i + 1] = step_on(scores[i], sum_of(text, &words[at + i], &v));
+        sum[i] = sum_begin(text, &words[at + i], &v, &hits);
+        hits.end[i] = hits.n;
+    }
+    for (size_t k = 0; k < hits.n; k++)
+        __builtin_prefetch(&table[hits.id[k] >> 16]);
+    scores[0] = (lanes){0} + TAG_NEVER;
+    scores[0][before] = 0;
+    for (size_t i = 0, k = 0; i < n; i++) {
+        for (; k < hits.end[i]; k++)
+            sum[i] += weights_find(hits.id[k]);
+        scores[i + 1] = step_on(scores[i], sum[i]);
     }
     lanes last = scores[n] + step_to[TAG_NONE];
     int tag = 0;
