@@ -4,7 +4,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { makeFolder, shared, weir } from './lib/gateway.mjs';
+import { makeFolder, makeModel, shared, weir } from './lib/gateway.mjs';
 import { byteTokenizer, model, pieceTokenizer, put, read, safetensors } from './lib/hf.mjs';
 
 let folder;
@@ -202,13 +202,61 @@ test('experts in MXFP4 stay what they are', () => {
   fails(/down_proj_scales' is not the 256 bytes/, 'convert', 'packed.hf', 'x.gguf');
 });
 
-test('layers that foretell further tokens are left out, and it is said', () => {
+test('a layer that foretells further tokens was dropped: it goes to a file and back', () => {
+  for (const kind of ['glm4moe', 'deepseek2', 'deepseek3', 'qwen35', 'qwen35moe']) {
+    const m = model(kind, { seed: 7, foretells: true }), plain = model(kind, { seed: 7 });
+    put(at(`${kind}.mtp`), m);
+    put(at(`${kind}.plain`), plain);
+    run('convert', `${kind}.mtp`, `${kind}.mtp.gguf`);
+    run('convert', `${kind}.plain`, `${kind}.plain.gguf`);
+    const { metadata, tensors, fit } = show(`${kind}.mtp.gguf`);
+    assert.equal(fit.drafts, 'mtp', JSON.stringify(fit.checks) + fit.drafts_not);
+    assert.equal(Object.entries(metadata).find(([k]) => k.endsWith('.nextn_predict_layers'))[1], 1);
+    assert.equal(Object.entries(metadata).find(([k]) => k.endsWith('.block_count'))[1], 3);
+    assert.deepEqual(greedy(`${kind}.mtp.gguf`), greedy(`${kind}.plain.gguf`), kind);
+    assert.ok(tensors.some((t) => t.name === 'blk.2.nextn.eh_proj.weight'));
+    run('export', `${kind}.mtp.gguf`, `${kind}.mtp.back`);
+    const back = read(at(`${kind}.mtp.back`));
+    assert.deepEqual(Object.keys(back).sort(), Object.keys(m.tensors).sort(), kind);
+    for (const [name, t] of Object.entries(m.tensors)) close(back[name].values, t.values, name.endsWith('A_log') ? 1e-6 : 0);
+    run('convert', `${kind}.mtp.back`, `${kind}.mtp.again.gguf`, '--name', `${kind}.mtp`);
+    assert.ok(readFileSync(at(`${kind}.mtp.gguf`)).equals(readFileSync(at(`${kind}.mtp.again.gguf`))), kind);
+  }
+  const m = model('qwen35', { seed: 7, foretells: true });
+  close(values('qwen35.mtp.gguf', 'blk.2.nextn.enorm.weight'), m.tensors['mtp.pre_fc_norm_embedding.weight'].values.map((x) => x + 1), 0);
+  same(values('qwen35.mtp.gguf', 'blk.2.attn_k.weight'), m.tensors['mtp.layers.0.self_attn.k_proj.weight'].values);
+});
+
+test('a model that drafts by itself says the same after the way to a folder and back, and drafts by the same layer', () => {
+  makeModel(folder, 'drafts.gguf', ['--arch', 'glm4', '--nextn', '--chain', '--tokenizer', 'gpt2', '--pre', 'qwen2']);
+  run('export', 'drafts.gguf', 'drafts.folder', '--type', 'F32');
+  run('convert', 'drafts.folder', 'drafts.back.gguf');
+  const { tensors, fit } = show('drafts.back.gguf');
+  assert.equal(fit.drafts, 'mtp');
+  assert.deepEqual(tensors.map((t) => t.name).sort(), show('drafts.gguf').tensors.map((t) => t.name).sort());
+  for (const { name } of tensors) same(values('drafts.back.gguf', name), values('drafts.gguf', name));
+  const text = (file) => run('run', file, 'one two', '--raw', '--max-tokens', '60', '--temperature', '0');
+  assert.ok(text('drafts.gguf').length > 20);
+  assert.equal(text('drafts.back.gguf'), text('drafts.gguf'));
+});
+
+test('of a layer that foretells, which is not whole, nothing is taken, and it is said', () => {
+  const ahead = (m, name) => {
+    put(at('ahead.hf'), m);
+    const r = start(['convert', 'ahead.hf', 'ahead.gguf']);
+    assert.equal(r.status, 0, r.stderr);
+    assert.match(r.stderr, new RegExp(`is left out: '${name}' is not there`));
+    const { fit, tensors } = show('ahead.gguf');
+    assert.ok(fit.runs && !fit.drafts && !tensors.some((t) => t.name.startsWith('blk.2.')));
+    return r.stderr;
+  };
   const m = model('glm4moe', { config: { num_nextn_predict_layers: 1 } });
+  ahead(m, 'model.layers.2.input_layernorm.weight'); // as of many published ones
   m.tensors['model.layers.2.eh_proj.weight'] = { shape: [32, 64], values: new Float32Array(2048) };
-  put(at('ahead.hf'), m);
-  const r = start(['convert', 'ahead.hf', 'ahead.gguf']);
-  assert.equal(r.status, 0, r.stderr);
-  assert.match(r.stderr, /1 tensors of layers that foretell further tokens are left out/);
+  assert.match(ahead(m, 'model.layers.2.input_layernorm.weight'), /1 tensors of layers that foretell further tokens are left out/);
+  const qwen = model('qwen35', { foretells: true });
+  delete qwen.tensors['mtp.fc.weight'];
+  ahead(qwen, 'mtp.fc.weight');
 });
 
 test('of a model that also sees, the one that speaks is taken', () => {

@@ -179,7 +179,7 @@ static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool b
     int64_t rank = 0, found = 0;
     for (int64_t e = 0; e < experts && rc == 0; e++) {
         char module[HF_NAME_MAX];
-        hf_name(part, layer, e, false, module);
+        hf_name(&a->shape, part, layer, e, false, module);
         module[strlen(module) - strlen(".weight")] = '\0';
         rc = halves_find(a, module, part, &half_a[e], &half_b[e], &rank, err);
         found += half_a[e] != NULL;

@@ -98,12 +98,12 @@ static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool b
     int rc = 0;
     if (!ta && !tb)
         return 0;
-    hf_name(part, layer, 0, false, module);
+    hf_name(&a->shape, part, layer, 0, false, module);
     if (!ta || !tb || !fits(a, part, ta, tb, experts))
         return error_set(
             err, ERROR_INVALID, "the adapter's halves of '%s' do not fit each other or the base", module);
     for (int64_t e = 0; e < experts && rc == 0; e++) {
-        hf_name(part, layer, e, false, module);
+        hf_name(&a->shape, part, layer, e, false, module);
         module[strlen(module) - strlen(".weight")] = '\0';
         module_note(a, part, module, tb->shape[0]);
         rc = half_add(a, part, module, 'A', ta, e, err);

@@ -93,6 +93,7 @@ int64_t hf_size(const struct hf_shape *s, enum hf_size size)
         [HF_OWN] = s->own,
         [HF_OWN_ALL] = s->layers * s->own,
         [HF_EXPERT_FF_TWICE] = 2 * expert_ff,
+        [HF_EMBED_TWICE] = 2 * s->embed,
         [HF_NONE] = 1,
         [HF_ONE] = 1};
     return sizes[size];
@@ -217,6 +218,8 @@ static bool layer_has(const struct hf_shape *s, int64_t layer, enum hf_layers wh
         return s->own > 0;
     case HF_ENDS_OWNING:
         return false;
+    case HF_AHEAD:
+        return layer >= s->layers;
     }
     return false;
 }
@@ -225,7 +228,7 @@ int hf_each_part(
     const struct hf_arch *a, const struct hf_shape *s, hf_part_fn *fn, void *ctx, struct error *err)
 {
     int rc = 0;
-    for (int64_t i = -1; i < s->layers && rc == 0; i++) { /* -1: outside them */
+    for (int64_t i = -1; i < s->layers + s->ahead && rc == 0; i++) { /* -1: outside them */
         for (const struct hf_part *const *list = i < 0 ? a->ends : a->blocks; *list && rc == 0; list++)
             rc = each_of(*list, i, fn, ctx, err);
         for (const struct hf_some *some = a->some; some && some->parts && rc == 0; some++)
@@ -240,9 +243,14 @@ static const char *suffix_of(const struct hf_part *part, bool bias)
     return part->flags & HF_NAMED ? "" : bias ? ".bias" : ".weight";
 }
 
-void hf_name(const struct hf_part *part, int64_t layer, int64_t expert, bool bias, char out[HF_NAME_MAX])
+void hf_name(const struct hf_shape *s, const struct hf_part *part, int64_t layer, int64_t expert, bool bias,
+    char out[HF_NAME_MAX])
 {
-    int n = layer < 0 ? 0 : snprintf(out, HF_NAME_MAX, "model.layers.%d.", (int)layer);
+    const bool apart = s->apart && layer >= s->layers;
+    int n = 0;
+    if (layer >= 0 && !(part->flags & HF_OUTSIDE))
+        n = snprintf(out, HF_NAME_MAX, apart ? "mtp.layers.%d." : "model.layers.%d.",
+            (int)(apart ? layer - s->layers : layer));
     const struct str name = str_from(part->hf);
     const size_t hole = part->flags & HF_EACH_EXPERT ? str_find_char(name, '%') : name.len;
     n += snprintf(out + n, HF_NAME_MAX - (size_t)n, "%.*s", (int)hole, part->hf);

@@ -32,6 +32,8 @@ struct hf_shape {
     bool doubled;                 /* the networks of layers that share are twice as wide */
     bool keyed;                   /* values of layers without a window are what their keys are made of */
     int64_t interval;             /* every so many layers one attends; 0: `other` is by no period */
+    int64_t ahead;                /* layers behind these, which foretell further tokens: none or one */
+    bool apart;                   /* the folder calls it "mtp.layers.0", not as if it were the next layer */
     bool tied;                    /* the embedding is the output, too */
     bool other[MODEL_LAYERS_MAX]; /* layers that mix tokens otherwise than by attention to all */
 };
@@ -70,7 +72,8 @@ enum hf_size {
     HF_WIDE_KEYS,
     HF_OWN,
     HF_OWN_ALL, /* of all layers */
-    HF_EXPERT_FF_TWICE
+    HF_EXPERT_FF_TWICE,
+    HF_EMBED_TWICE
 };
 int64_t hf_size(const struct hf_shape *s, enum hf_size size);
 /* The one that a key of the file gives beside those that all have; NULL: it gives none. */
@@ -105,9 +108,10 @@ enum hf_part_flag {
     HF_UPPER = 1 << 8,
     HF_LOWER = 1 << 9, /* one above the other */
     HF_EVEN = 1 << 10,
-    HF_ODD = 1 << 11,     /* or row by row */
-    HF_ACROSS = 1 << 12,  /* the folder has it transposed */
-    HF_CHANNELS = 1 << 13 /* the folder has a dimension of 1 between rows and columns */
+    HF_ODD = 1 << 11,      /* or row by row */
+    HF_ACROSS = 1 << 12,   /* the folder has it transposed */
+    HF_CHANNELS = 1 << 13, /* the folder has a dimension of 1 between rows and columns */
+    HF_OUTSIDE = 1 << 14   /* though of a layer, the folder's name is of none */
 };
 
 /* Names without ".weight"; outside the layers, or after "model.layers.N." and "blk.N.". */
@@ -157,7 +161,8 @@ enum hf_layers {
     HF_SINGLE, /* with networks as wide as most, or twice as wide */
     HF_DOUBLE,
     HF_OWNING, /* all, of a model whose layers have embeddings of their own; and what is outside them */
-    HF_ENDS_OWNING
+    HF_ENDS_OWNING,
+    HF_AHEAD /* that which foretells */
 };
 struct hf_some {
     enum hf_layers layers;
@@ -228,6 +233,8 @@ struct hf_arch {
     bool two_kinds;         /* layers with a window and without have heads of their own (config_kinds.c) */
     const char *merged;     /* what its tokenizer of pieces is called in a file, which has its merges, too */
     bool sigmoid;           /* experts are weighed by it: among rows of the same `gguf` the file tells */
+    const char *ahead;      /* config.json's count of layers that foretell further tokens; NULL: none do */
+    bool apart;             /* they are named apart */
 };
 
 extern const struct hf_arch hf_archs[]; /* ends with a name of NULL */
@@ -249,15 +256,16 @@ bool hf_is_table(const struct hf_part *part);
 /* "LlamaForCausalLM, ...", in lines. */
 void hf_arch_names(struct buf *out);
 
-/* fn for each part: layer -1 outside the layers; `bias`: its bias (after its weight; parts that never have
- * one are not asked for it). Stops at the first error, which it returns. */
+/* fn for each part: layer -1 outside the layers, s->layers of that which foretells; `bias`: its bias (after
+ * its weight; parts that never have one are not asked for it). Stops at the first error, which it returns. */
 typedef int hf_part_fn(void *ctx, const struct hf_part *part, int64_t layer, bool bias, struct error *err);
 int hf_each_part(
     const struct hf_arch *a, const struct hf_shape *s, hf_part_fn *fn, void *ctx, struct error *err) MUST_USE;
 
 /* The names with what stands before and behind them. `expert`: of a part of HF_EACH_EXPERT. */
 enum { HF_NAME_MAX = 160 };
-void hf_name(const struct hf_part *part, int64_t layer, int64_t expert, bool bias, char out[HF_NAME_MAX]);
+void hf_name(const struct hf_shape *s, const struct hf_part *part, int64_t layer, int64_t expert, bool bias,
+    char out[HF_NAME_MAX]);
 void hf_gguf_name(const struct hf_part *part, int64_t layer, bool bias, char out[HF_NAME_MAX]);
 
 #endif

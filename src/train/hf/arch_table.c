@@ -239,6 +239,21 @@ static const struct hf_part ends_own_embedding[] = {
     MATRIX("model.per_layer_model_projection", "per_layer_model_proj", HF_OWN_ALL, HF_EMBED, HF_SAME, 0),
     VECTOR("model.per_layer_projection_norm", "per_layer_proj_norm", HF_OWN, HF_SAME), LIST_END};
 
+/* A layer behind the last: what it is given of the next token and of what the last one gave (model_nextn.h in
+ * the engine's worker). Where it has no embedding or output of its own it takes the model's. */
+#define JOINING(fc, token, hidden, norm, change, outside)                                                    \
+    MATRIX(fc, "nextn.eh_proj", HF_EMBED, HF_EMBED_TWICE, HF_SAME, outside),                                 \
+        MATRIX(token, "nextn.enorm", HF_NONE, HF_EMBED, change, outside),                                    \
+        MATRIX(hidden, "nextn.hnorm", HF_NONE, HF_EMBED, change, outside),                                   \
+        MATRIX(norm, "nextn.shared_head_norm", HF_NONE, HF_EMBED, change, (outside) | HF_OPTIONAL)
+static const struct hf_part ahead[] = {JOINING("eh_proj", "enorm", "hnorm", "shared_head.norm", HF_SAME, 0),
+    MATRIX("embed_tokens", "nextn.embed_tokens", HF_VOCAB, HF_EMBED, HF_SAME, HF_OPTIONAL),
+    MATRIX("shared_head.head", "nextn.shared_head_head", HF_VOCAB, HF_EMBED, HF_SAME, HF_OPTIONAL), LIST_END};
+static const struct hf_part ahead_qwen35[] = {
+    JOINING(
+        "mtp.fc", "mtp.pre_fc_norm_embedding", "mtp.pre_fc_norm_hidden", "mtp.norm", HF_PLUS_ONE, HF_OUTSIDE),
+    LIST_END};
+
 /* ---- Which layers have which ---- */
 #define SOME_END                                                                                             \
     {                                                                                                        \
@@ -246,13 +261,14 @@ static const struct hf_part ends_own_embedding[] = {
     }
 static const struct hf_some some_granite[] = {{HF_SHARING, shared_granite}, SOME_END};
 static const struct hf_some some_glm4moe[] = {{HF_DENSE, ffn}, {HF_MIXED, experts_qwen},
-    {HF_MIXED, experts_chosen}, {HF_SHARING, experts_shared}, SOME_END};
+    {HF_MIXED, experts_chosen}, {HF_SHARING, experts_shared}, {HF_AHEAD, ahead}, SOME_END};
+static const struct hf_some some_glm4[] = {{HF_AHEAD, ahead}, SOME_END};
 static const struct hf_some some_deepseek[] = {{HF_QUERIES_FULL, latent_queries},
     {HF_QUERIES_LOW, latent_queries_low}, {HF_DENSE, ffn}, {HF_MIXED, experts_qwen},
-    {HF_MIXED, experts_chosen}, {HF_SHARING, experts_shared}, SOME_END};
+    {HF_MIXED, experts_chosen}, {HF_SHARING, experts_shared}, {HF_AHEAD, ahead}, SOME_END};
 static const struct hf_some some_qwen35[] = {{HF_ATTENDING, attention_gated},
     {HF_OTHERWISE, attention_linear}, {HF_DENSE, ffn}, {HF_MIXED, experts_qwen35},
-    {HF_SHARING, expert_shared}, SOME_END};
+    {HF_SHARING, expert_shared}, {HF_AHEAD, ahead_qwen35}, SOME_END};
 static const struct hf_some some_gemma4[] = {{HF_ENDS_OWNING, ends_own_embedding},
     {HF_OTHERWISE, attention_local}, {HF_ATTENDING, attention_wide}, {HF_KEEPING, keeping},
     {HF_KEEPING_WIDE, keeping_wide}, {HF_KEEPING_VALUES, keeping_values}, {HF_READING, reading},
@@ -264,7 +280,6 @@ static const struct hf_some some_lfm2[] = {{HF_ATTENDING, attention_lfm2}, {HF_O
 /* ---- Keys ---- */
 const struct hf_key hf_keys[] = {{"max_position_embeddings", "context_length", HF_INT, true, NULL},
     {"hidden_size", "embedding_length", HF_INT, true, NULL},
-    {"num_hidden_layers", "block_count", HF_INT, true, NULL},
     {"intermediate_size", "feed_forward_length", HF_INT, false, NULL},
     {"num_attention_heads", "attention.head_count", HF_INT, true, NULL}, {NULL, NULL, 0, false, NULL}};
 
@@ -464,7 +479,8 @@ const struct hf_arch hf_archs[] = {
     {"Olmo3ForCausalLM", "olmo3", "olmo2", LISTS(ends), LISTS(norms_after, attention, whole_norms, ffn),
         keys_none, fixed_olmo2, .rope_base = 1e4, .rotated = 1, .window_period = 4, .windows_listed = true},
     {"Glm4ForCausalLM", "glm4", "glm4", LISTS(ends), LISTS(norms_glm4, attention, ffn_fused), keys_none,
-        fixed_silu, .pre = "glm4", .rope_base = 1e4, .rotated = 0.5},
+        fixed_silu, .some = some_glm4, .ahead = "num_nextn_predict_layers", .pre = "glm4", .rope_base = 1e4,
+        .rotated = 0.5},
     {"CohereForCausalLM", "cohere", "command-r", LISTS(ends), LISTS(norm_shared, attention, ffn), keys_cohere,
         fixed_cohere, .pre = "command-r", .rope_base = 1e4, .rotated = 1, .layer_norm = true},
     {"Cohere2ForCausalLM", "cohere2", "cohere2", LISTS(ends), LISTS(norm_shared, attention, ffn), keys_cohere,
@@ -478,13 +494,14 @@ const struct hf_arch hf_archs[] = {
         .pre = "refact", .rope_base = 1e4, .rotated = 1, .mixture = true},
     {"Glm4MoeForCausalLM", "glm4_moe", "glm4moe", LISTS(ends),
         LISTS(norms_late, attention, head_norms_optional), keys_glm4moe, fixed_silu, .some = some_glm4moe,
-        .constant = by_sigmoid, .pre = "glm4", .rope_base = 1e6, .rotated = 0.5, .mixture = true},
+        .ahead = "num_nextn_predict_layers", .constant = by_sigmoid, .pre = "glm4", .rope_base = 1e6,
+        .rotated = 0.5, .mixture = true},
     {"DeepseekV3ForCausalLM", "deepseek_v3", "deepseek2", LISTS(ends), LISTS(norms, latent), keys_deepseek,
-        fixed_deepseek3, .some = some_deepseek, .rope_base = 1e4, .rotated = 1, .mixture = true,
-        .sigmoid = true, .latent = true, .yarn_multiplier = 0.1},
+        fixed_deepseek3, .some = some_deepseek, .ahead = "num_nextn_predict_layers", .rope_base = 1e4,
+        .rotated = 1, .mixture = true, .sigmoid = true, .latent = true, .yarn_multiplier = 0.1},
     {"DeepseekV2ForCausalLM", "deepseek_v2", "deepseek2", LISTS(ends), LISTS(norms, latent), keys_deepseek,
-        fixed_deepseek2, .some = some_deepseek, .rope_base = 1e4, .rotated = 1, .mixture = true,
-        .latent = true, .yarn_multiplier = 0.1},
+        fixed_deepseek2, .some = some_deepseek, .ahead = "num_nextn_predict_layers", .rope_base = 1e4,
+        .rotated = 1, .mixture = true, .latent = true, .yarn_multiplier = 0.1},
     {"GptOssForCausalLM", "gpt_oss", "gpt-oss", LISTS(ends),
         LISTS(norms_late, attention_biased, experts_gpt_oss), keys_gpt_oss, fixed_gpt_oss, .rope_base = 1.5e5,
         .rotated = 1, .mixture = true, .window_period = 2, .packed = true, .windows_fixed = true,
@@ -500,17 +517,20 @@ const struct hf_arch hf_archs[] = {
         fixed_lfm2moe, .some = some_lfm2, .constant = by_sigmoid, .eps = "norm_eps", .otherwise = "conv",
         .rope_base = 1e6, .rotated = 1, .mixture = true},
     {"Qwen3_5ForCausalLM", "qwen3_5_text", "qwen35", LISTS(ends_plus_one), LISTS(norms_qwen35), keys_qwen35,
-        fixed_qwen35, .some = some_qwen35, .otherwise = "linear_attention", .interval = true, .pre = "qwen35",
-        .rope_base = 1e7, .rotated = 0.25, .head = 256},
-    {"Qwen3_5ForConditionalGeneration", "qwen3_5_text", "qwen35", LISTS(ends_plus_one), LISTS(norms_qwen35),
-        keys_qwen35, fixed_qwen35, .some = some_qwen35, .inner = &qwen35_inner,
+        fixed_qwen35, .some = some_qwen35, .ahead = "mtp_num_hidden_layers", .apart = true,
         .otherwise = "linear_attention", .interval = true, .pre = "qwen35", .rope_base = 1e7, .rotated = 0.25,
         .head = 256},
+    {"Qwen3_5ForConditionalGeneration", "qwen3_5_text", "qwen35", LISTS(ends_plus_one), LISTS(norms_qwen35),
+        keys_qwen35, fixed_qwen35, .some = some_qwen35, .ahead = "mtp_num_hidden_layers", .apart = true,
+        .inner = &qwen35_inner, .otherwise = "linear_attention", .interval = true, .pre = "qwen35",
+        .rope_base = 1e7, .rotated = 0.25, .head = 256},
     {"Qwen3_5MoeForCausalLM", "qwen3_5_moe_text", "qwen35moe", LISTS(ends_plus_one), LISTS(norms_qwen35),
-        keys_qwen35moe, fixed_qwen35, .some = some_qwen35, .otherwise = "linear_attention", .interval = true,
-        .pre = "qwen35", .rope_base = 1e7, .rotated = 0.25, .head = 256, .mixture = true},
+        keys_qwen35moe, fixed_qwen35, .some = some_qwen35, .ahead = "mtp_num_hidden_layers", .apart = true,
+        .otherwise = "linear_attention", .interval = true, .pre = "qwen35", .rope_base = 1e7, .rotated = 0.25,
+        .head = 256, .mixture = true},
     {"Qwen3_5MoeForConditionalGeneration", "qwen3_5_moe_text", "qwen35moe", LISTS(ends_plus_one),
-        LISTS(norms_qwen35), keys_qwen35moe, fixed_qwen35, .some = some_qwen35, .inner = &qwen35_inner,
+        LISTS(norms_qwen35), keys_qwen35moe, fixed_qwen35, .some = some_qwen35,
+        .ahead = "mtp_num_hidden_layers", .apart = true, .inner = &qwen35_inner,
         .otherwise = "linear_attention", .interval = true, .pre = "qwen35", .rope_base = 1e7, .rotated = 0.25,
         .head = 256, .mixture = true},
     {.hf = NULL}};

@@ -105,6 +105,16 @@ static int others_read(struct hf_config *c, struct error *err)
     return rc;
 }
 
+/* Of several layers that foretell the first is used for all (the engine's model_nextn.h). */
+static int ahead_read(struct hf_config *c, struct error *err)
+{
+    int rc =
+        hf_whole(c->root, c->arch->ahead, 0, 0, MODEL_LAYERS_MAX - c->shape.layers, &c->shape.ahead, err);
+    c->shape.ahead = c->shape.ahead > 0;
+    c->shape.apart = c->arch->apart;
+    return rc;
+}
+
 static int shape_read(struct hf_config *c, struct error *err)
 {
     enum { NEEDED = -1 };
@@ -135,6 +145,7 @@ static int shape_read(struct hf_config *c, struct error *err)
                 is_count ? MODEL_EXPERTS_MAX : MODEL_WIDTH_MAX, to, err);
     }
     rc = rc ? rc : hf_shape_complete(s, err);
+    rc = rc || !c->arch->ahead ? rc : ahead_read(c, err);
     s->tied = tied && tied->kind == JSON_ITEM_TRUE;
     if (rc == 0 && c->arch->latent)
         rc = latent_read(c, err);
@@ -406,6 +417,9 @@ int hf_config_write(struct hf_config *c, struct gguf_writer *w, struct error *er
     rc = rc ? rc : keys_write(c, hf_keys, w, err);
     if (rc)
         return rc;
+    gguf_write_u32(w, hf_key(a, "block_count", key), (uint32_t)(c->shape.layers + c->shape.ahead));
+    if (c->shape.ahead > 0)
+        gguf_write_u32(w, hf_key(a, "nextn_predict_layers", key), (uint32_t)c->shape.ahead);
     if (!a->two_kinds)
         heads_write(c, w);
     gguf_write_f32(w,

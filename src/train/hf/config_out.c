@@ -102,10 +102,27 @@ static int widths_get(const struct gguf *g, const struct hf_arch *a, struct hf_s
                     err);
 }
 
+/* Layers, and that behind them which foretells: where the file has it. */
+static int layers_get(const struct gguf *g, const struct hf_arch *a, struct hf_shape *s, struct error *err)
+{
+    char key[HF_KEY_MAX];
+    uint32_t behind = 0;
+    int rc = size_get(g, a->gguf, "block_count", -1, MODEL_LAYERS_MAX, &s->layers, err);
+    rc = rc || !a->ahead ? rc : gguf_get_u32(g, hf_key(a, "nextn_predict_layers", key), 0, &behind, err);
+    if (rc == 0 && behind >= s->layers)
+        rc = error_set(err, ERROR_INVALID, "the model's '%s' is %u of %lld layers: the file is broken", key,
+            behind, (long long)s->layers);
+    s->layers -= rc ? 0 : behind;
+    snprintf(key, sizeof key, "blk.%d.nextn.eh_proj.weight", (int)s->layers);
+    s->ahead = rc == 0 && behind > 0 && gguf_tensor_find(g, key);
+    s->apart = a->apart;
+    return rc;
+}
+
 static int sizes_get(const struct gguf *g, const struct hf_arch *a, struct hf_shape *s, struct error *err)
 {
     const char *name = a->gguf;
-    int rc = size_get(g, name, "block_count", -1, MODEL_LAYERS_MAX, &s->layers, err);
+    int rc = layers_get(g, a, s, err);
     rc = rc ? rc : size_get(g, name, "embedding_length", -1, MODEL_WIDTH_MAX, &s->embed, err);
     rc = rc ? rc : size_get(g, name, "attention.head_count", -1, MODEL_HEADS_MAX, &s->heads, err);
     rc = rc ? rc : a->two_kinds ? hf_kinds_get(g, a, s, err) : widths_get(g, a, s, err);
@@ -357,6 +374,9 @@ static void names_make(const struct gguf *g, const struct hf_arch *a, const stru
     if (!a->latent)
         hf_write_number(w, "head_dim", s->head);
     hf_write_number(w, "vocab_size", s->vocab);
+    hf_write_number(w, "num_hidden_layers", s->layers);
+    if (a->ahead)
+        hf_write_number(w, a->ahead, s->ahead);
     hf_write_bool(w, "tie_word_embeddings", s->tied);
     hf_write_bool(w, "attention_bias", gguf_tensor_find(g, "blk.0.attn_q.bias") != NULL);
     hf_write_bool(w, "mlp_bias", gguf_tensor_find(g, "blk.0.ffn_up.bias") != NULL);

@@ -36,19 +36,27 @@ static int shape_check(const struct safetensor *s, int64_t rows, int64_t columns
     return 0;
 }
 
-/* By its name; of a model inside another by either of two longer ones. */
+static struct safetensor *find_as(const struct conversion *c, const char *before, const char *name)
+{
+    char full[2 * HF_NAME_MAX];
+    snprintf(full, sizeof full, "%s%s", before, name);
+    return weights_find(&c->weights, str_from(full));
+}
+
+/* By its name; of a model inside another, or of a layer named apart, by a longer one. */
 static struct safetensor *find(const struct conversion *c, const char *name)
 {
     const struct hf_inner *inner = c->config.arch->inner;
-    const bool in_model = strncmp(name, "model.", 6) == 0;
-    char longer[2 * HF_NAME_MAX];
-    if (!inner)
-        return weights_find(&c->weights, str_from(name));
-    snprintf(longer, sizeof longer, "%s%s", inner->prefix, name);
-    struct safetensor *s = weights_find(&c->weights, str_from(longer));
-    snprintf(longer, sizeof longer, "%s%s%s", in_model ? "model." : "", in_model ? inner->prefix : "",
-        name + (in_model ? 6 : 0));
-    return s ? s : weights_find(&c->weights, str_from(longer));
+    struct safetensor *s = NULL;
+    char before[HF_NAME_MAX];
+    if (strncmp(name, "mtp.", 4) == 0 && (s = find_as(c, "model.", name)) != NULL)
+        return s;
+    if (inner && (s = find_as(c, inner->prefix, name)) != NULL)
+        return s;
+    if (!inner || strncmp(name, "model.", 6) != 0)
+        return find_as(c, "", name);
+    snprintf(before, sizeof before, "model.%s", inner->prefix);
+    return find_as(c, before, name + 6);
 }
 
 /* The tensor that a part is made of; NULL and no error: the model goes without it. */
@@ -58,7 +66,7 @@ static int weight_find(struct conversion *c, const struct hf_part *part, int64_t
     char name[HF_NAME_MAX];
     const struct hf_view v = hf_view_of(part, &c->config.shape, bias);
     const int64_t stacks = part->flags & HF_EACH_EXPERT ? 1 : v.stacks;
-    hf_name(part, layer, expert, bias, name);
+    hf_name(&c->config.shape, part, layer, expert, bias, name);
     struct safetensor *s = find(c, name);
     const struct json_item *tied = hf_given(c->config.root, "tie_word_embeddings");
     const bool tied_part = !bias && part->flags & HF_MAY_LACK;
@@ -119,7 +127,7 @@ static int packed_add(
     const struct tensor **parts = arena_alloc(c->arena, 2 * sizeof *parts);
     struct pour_tensor tensor;
     char name[HF_NAME_MAX], blocks[2 * HF_NAME_MAX];
-    hf_name(part, layer, 0, false, name);
+    hf_name(&c->config.shape, part, layer, 0, false, name);
     snprintf(blocks, sizeof blocks, "%s_blocks", name);
     *found = find(c, blocks) != NULL;
     if (!*found)
@@ -188,13 +196,37 @@ static bool is_ahead(const struct hf_config *c, struct str name)
 {
     const struct str before = STR("model.layers.");
     int64_t layer;
-    if (hf_given(c->root, "mtp_num_hidden_layers") &&
-        (str_starts(name, STR("mtp.")) || str_starts(name, STR("model.mtp."))))
-        return true;
-    if (!hf_given(c->root, "num_nextn_predict_layers") || !str_starts(name, before))
+    if (!c->arch->ahead || !hf_given(c->root, c->arch->ahead))
+        return false;
+    if (c->arch->apart)
+        return str_starts(name, STR("mtp.")) || str_starts(name, STR("model.mtp."));
+    if (!str_starts(name, before))
         return false;
     name = str_slice(name, before.len, name.len);
     return str_to_int64(str_slice(name, 0, str_find_char(name, '.')), &layer) && layer >= c->shape.layers;
+}
+
+/* A folder may say that it has a layer which foretells, and lack it or a part of it: the model is whole
+ * without it. */
+static int ahead_part_check(
+    void *ctx, const struct hf_part *part, int64_t layer, bool bias, struct error *err)
+{
+    const struct conversion *c = ctx;
+    char name[HF_NAME_MAX];
+    if (layer < c->config.shape.layers || (bias ? !(part->flags & HF_MUST_BIAS) : part->flags & HF_OPTIONAL))
+        return 0;
+    hf_name(&c->config.shape, part, layer, 0, bias, name);
+    return find(c, name) ? 0 : error_set(err, ERROR_NOT_FOUND, "'%s' is not there", name);
+}
+
+static void ahead_check(struct conversion *c)
+{
+    struct error why;
+    if (c->config.shape.ahead == 0 ||
+        hf_each_part(c->config.arch, &c->config.shape, ahead_part_check, c, &why) == 0)
+        return;
+    log_warn("convert", "the layer that foretells further tokens is left out: %s", why.message);
+    c->config.shape.ahead = 0;
 }
 
 /* Nothing of the model is left behind unsaid. */
@@ -294,6 +326,8 @@ int hf_convert(struct hf_job *job, struct error *err)
     struct conversion c = {.arena = arena_create(CONVERT_MEMORY)};
     int rc = hf_config_read(c.arena, job->from, &c.config, err);
     rc = rc ? rc : weights_open(job->from, "model", &c.weights, err);
+    if (rc == 0)
+        ahead_check(&c);
     rc = rc ? rc : file_make(&c, job, err);
     weights_close(&c.weights);
     hf_config_free(&c.config);

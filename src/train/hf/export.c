@@ -105,7 +105,7 @@ static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool b
             .change = part->change,
             .back = true,
             .shape = &x->shape};
-        hf_name(part, layer, e, bias, name);
+        hf_name(&x->shape, part, layer, e, bias, name);
         if (part->flags & (HF_LOWER | HF_ODD))
             return second_add(x, name, &view, *parts, err);
         shape_make(part, &view, &tensor);

@@ -247,6 +247,21 @@ const own = {
     add(`${p}mlp.experts.down_proj_bias`, 4, embed);
   },
 };
+// A layer behind the last, which foretells further tokens: (add, layers, sizes, own).
+const ahead = {
+  next(add, layers, s, layer) {
+    const p = `model.layers.${layers}.`;
+    layer(add, p, layers, s);
+    add(`${p}eh_proj.weight`, s.embed, 2 * s.embed);
+    own.norms(add, p, s.embed, 'enorm', 'hnorm', 'shared_head.norm');
+    for (const n of ['embed_tokens', 'shared_head.head']) add(`${p}${n}.weight`, s.vocab, s.embed);
+  },
+  apart(add, layers, s, layer) {
+    layer(add, 'mtp.layers.0.', 1, s); // an odd one: it attends
+    add('mtp.fc.weight', s.embed, 2 * s.embed);
+    own.norms(add, 'mtp.', s.embed, 'pre_fc_norm_embedding', 'pre_fc_norm_hidden', 'norm');
+  },
+};
 const latent = { kv_lora_rank: 16, qk_rope_head_dim: 4, qk_nope_head_dim: 4, v_head_dim: 6, head_dim: undefined, num_key_value_heads: 4 };
 const routed = { n_routed_experts: 4, num_experts_per_tok: 2, moe_intermediate_size: 12, n_shared_experts: 2, first_k_dense_replace: 1, routed_scaling_factor: 1.5, norm_topk_prob: true, n_group: 1, topk_group: 1 };
 const turning = (layers) => Array.from({ length: layers }, (_, i) => (i % 2 ? 'full_attention' : 'conv'));
@@ -284,8 +299,8 @@ const kinds = {
   mixtral: { hf: 'MixtralForCausalLM', experts: 3, config: { num_local_experts: 3, num_experts_per_tok: 2 } },
 };
 
-// Returns {config, tensors, tokenizer}; the caller may change them before put() writes them.
-export function model(kind, { seed = 1, dtype = 'BF16', tokenizer, layers, config = {} } = {}) {
+// Returns {config, tensors, tokenizer}; the caller may change them before put() writes them. `foretells`: with a layer for it.
+export function model(kind, { seed = 1, dtype = 'BF16', tokenizer, layers, config = {}, foretells } = {}) {
   const k = kinds[kind];
   tokenizer ??= (k.tokenizer ?? byteTokenizer)();
   layers ??= k.layers ?? 2;
@@ -294,7 +309,7 @@ export function model(kind, { seed = 1, dtype = 'BF16', tokenizer, layers, confi
   const tensors = {};
   const add = (name, ...shape) => {
     const values = new Float32Array(shape.reduce((a, b) => a * b));
-    const norm = shape.length === 1 && name.endsWith('norm.weight');
+    const norm = shape.length === 1 && /norm(_embedding|_hidden)?\.weight$/.test(name);
     for (let i = 0; i < values.length; i++) values[i] = bf16((next() * 2 - 1) * (norm ? 0.25 : 0.5) + (norm && !k.around ? 1 : 0));
     tensors[name] = { shape, values, dtype };
   };
@@ -319,6 +334,11 @@ export function model(kind, { seed = 1, dtype = 'BF16', tokenizer, layers, confi
       add(`${p}mlp.gate_up_proj.weight`, 2 * ff, embed);
       add(`${p}mlp.down_proj.weight`, embed, ff);
     } else own.mlp(add, p, 'mlp', embed, ff);
+  }
+  const [key, behind] = kind.startsWith('qwen35') ? ['mtp_num_hidden_layers', ahead.apart] : ['num_nextn_predict_layers', ahead.next];
+  if (foretells) {
+    behind(add, layers, sizes, k.own);
+    config = { [key]: 1, ...config };
   }
   return {
     tensors,
