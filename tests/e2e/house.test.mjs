@@ -126,8 +126,8 @@ test('words of one topic begin near each other, and a word has one token', () =>
     const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
     const like = (a, b) => dot(row(a), row(b)) / Math.sqrt(dot(row(a), row(a)) * dot(row(b), row(b)));
     const mean = (pairs) => pairs.reduce((sum, [a, b]) => sum + like(a, b), 0) / pairs.length;
-    const near = mean([['invoice', 'payment'], ['phone', 'telephone'], ['weather', 'forecast'], ['hotel', 'room']]);
-    const far = mean([['invoice', 'hotel'], ['phone', 'forecast'], ['weather', 'room'], ['telephone', 'payment']]);
+    const near = mean([['invoice', 'payment'], ['phone', 'mobile'], ['weather', 'forecast'], ['hotel', 'room']]);
+    const far = mean([['invoice', 'hotel'], ['phone', 'forecast'], ['weather', 'room'], ['mobile', 'payment']]);
     assert.ok(near > far + 0.1, `${near} and ${far}`);
     assert.ok(like('invoice', 'Invoice') > 0.4);
   } finally {

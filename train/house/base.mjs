@@ -105,7 +105,7 @@ function tokenizer(file, most) {
   const rank = new Map(merges.map((m, i) => [m, i])), listed = new Set(near.flat());
   const add = (merge) => { if (!rank.has(merge)) { rank.set(merge, merges.length); merges.push(merge); } };
   const worth = ([w, n]) => n * (listed.has(w.toLowerCase()) ? 10 : 1);
-  const whole = [...bare].filter(([w, n]) => /^\p{L}\p{Ll}+$/u.test(w) && n >= 20 && (listed.has(w.toLowerCase()) || !drawn.has(w.toLowerCase())))
+  const whole = [...bare].filter(([w, n]) => /^\p{L}\p{Ll}+$/u.test(w) && n >= (listed.has(w.toLowerCase()) ? 5 : 20) && (listed.has(w.toLowerCase()) || !drawn.has(w.toLowerCase())))
     .sort((a, b) => worth(b) - worth(a) || (a[0] < b[0] ? -1 : 1));
   for (const [word] of whole) {
     const parts = pieces(word, rank);

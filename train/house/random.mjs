@@ -84,7 +84,11 @@ export function expand(pattern, random, slot) {
 }
 
 /** "*x" is held out: the entries of a half, without their stars. */
-export const half = (list, held) => list.filter((x) => x.startsWith('*') === held).map((x) => x.replace(/^\*/, ''));
+export function half(list, held) {
+  if (!halves.has(list)) halves.set(list, [false, true].map((h) => list.filter((x) => x.startsWith('*') === h).map((x) => x.replace(/^\*/, ''))));
+  return halves.get(list)[Number(held)];
+}
+const halves = new WeakMap();
 
 /** A text file: comments, "== title" sections, "key: value" lines of the keys named, and all other lines. */
 export function sections(text, keys = []) {

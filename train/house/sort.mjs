@@ -5,7 +5,7 @@ import { expand, half, isHeld, list, sections } from './random.mjs';
 const read = (name, keys) => sections(readFileSync(new URL(name, import.meta.url), 'utf8'), keys);
 const topics = read('messages.txt', ['labels', 'about', 'not', 'words']).map((s) => {
   const [name, groups] = s.title.split(' / ');
-  return { name, groups: groups.split(' '), labels: list(s.labels), about: list(s.about), not: list(s.not), words: list(s.words), lines: s.lines };
+  return { name, groups: groups.split(' '), labels: list(s.labels), about: list(s.about), not: list(s.not), words: list(s.words), wordSet: new Set(list(s.words)), lines: s.lines };
 });
 export const asks = Object.fromEntries(read('asks.txt').map((s) => [s.title, s.lines.map((l) => l.replaceAll('\\n', '\n'))]));
 const groups = [...new Set(topics.flatMap((t) => t.groups))];
@@ -26,15 +26,15 @@ const anyWhat = ['message', 'text', 'e-mail', 'ticket', 'request', 'note', 'mess
 const plural = (w) => (w.endsWith('y') ? `${w.slice(0, -1)}ies` : w.endsWith('s') ? `${w}es` : `${w}s`);
 const capital = (w) => w[0].toUpperCase() + w.slice(1);
 
-const openers = { train: ['Hi, ', 'Hello, ', 'Dear team, ', 'Hey, ', 'Good morning, ', 'Hi {given}, ', 'Hello {company}, ', 'To whom it may concern: ', 'Dear Sir or Madam, '], held: ['Good evening, ', 'Dear {company}, ', 'Greetings, '] };
-const closers = { train: [' Thanks', ' Thank you.', ' Regards, {name}', ' Best, {given}', ' Please help.', ' Please answer soon.', ' {name}, {company}', ' My number is {phone}.', ' Kind regards {name}'], held: [' Yours, {name}', ' Cheers, {given}', ' Write to {email}.'] };
+const openers = { train: ['Hi team, ', 'Hello everybody, ', 'Hello again, ', 'Sorry to bother you: ', 'Good afternoon, ', 'Dear {given}, ', 'Dear Mr {family}, ', 'Hi all, ', 'Good day, ', 'FYI: ', 'Re: ', 'Fwd: ', 'Subject: ', 'Urgent: ', 'One question: ', 'As I said: ', 'Hi, ', 'Hello, ', 'Dear team, ', 'Hey, ', 'Good morning, ', 'Hi {given}, ', 'Hello {company}, ', 'To whom it may concern: ', 'Dear Sir or Madam, '], held: ['Good evening, ', 'Dear {company}, ', 'Greetings, '] };
+const closers = { train: [' Many thanks.', ' Thanks in advance.', ' Best regards.', ' Sent from my phone.', ' Greetings from {city}.', ' Sincerely, {name}', ' What now?', ' It is urgent.', ' Let me know.', ' Call me at {phone}.', ' Bye, {given}', ' - {name}', ' Thanks', ' Thank you.', ' Regards, {name}', ' Best, {given}', ' Please help.', ' Please answer soon.', ' {name}, {company}', ' My number is {phone}.', ' Kind regards {name}'], held: [' Yours, {name}', ' Cheers, {given}', ' Write to {email}.'] };
 
 /* Messages of a topic's words {w} and {v} and nothing else, so that it is the words that tell. Some groups are told by how
  * something is said, not by what it is about. */
 const frames = {
-  about: ['a question about {w}', 'I have a problem with {w}', 'it is about {w} and {v}', '{w}', '{w}, {v}', 'please tell me more about {w}', 'news about {w} and {v}', 'I would like to talk about {w}', 'there is something wrong with the {w}', 'the {w} and the {v}', 'we need {w}', 'my {w}', '{w} again', 'can you help me with {w}', 'looking for {w} or {v}', 'what about {w}', '{name} wrote about {w}', 'on {day}: {w}, {v}', '{w} in {city}', '*something on {w}', '*this concerns {w}, also {v}', '*I write because of {w}'],
-  said: ['{w}', '{w}, {v}', '{w}. {v}', 'well, {w}', '{w}, {name}', 'so: {w}', '{w} {w}', '*{v} ... {w}', '*oh, {w}'],
-  felt: ['{w}', '{w}, {v}', 'really {w}', 'it was {w} and {v}', 'the {product}: {w}', 'so {w}', '{w}, what can I say', 'I am {w}', '*simply {w}', '*{w} all day'],
+  about: ['a question about {w}', 'I have a problem with {w}', 'it is about {w} and {v}', '{w}', '{w}, {v}', 'please tell me more about {w}', 'news about {w} and {v}', 'I would like to talk about {w}', 'there is something wrong with the {w}', 'the {w} and the {v}', 'we need {w}', 'my {w}', '{w} again', 'can you help me with {w}', 'looking for {w} or {v}', 'what about {w}', '{name} wrote about {w}', 'on {day}: {w}, {v}', '{w} in {city}', 'this is about {w}', 'regarding {w}', 'concerning {w}: who can help', '{w} does not work', 'is there anything new on {w}', 'who knows about {w}', 'who is responsible for {w}', 'we have trouble with {w} and with {v}', 'I need help, {w}', 'the topic is {w}', 'an update on {w} and {v}', 'they told me about {w}', 'what do you know about {w}', '{w} or {v}, I do not know', 'I want {w}', 'we talked about {w} on {day}', 'everything about {w}', '{w} and {w}', 'my question is about {w}', 'something with {w}, maybe {v}', '{name} asks for {w}', 'please see to the {w}', 'there was talk of {w}', 'how is it with {w}', 'more {w}, less {v}', '{w}: {v}', 'read this: {w}, {v}', 'never mind the rest, it is {w}', 'hello, {w} please', 'a word on {w}', 'no {w} since {day}', 'the {w} is late', '{w} for {name}', '*something on {w}', '*this concerns {w}, also {v}', '*I write because of {w}'],
+  said: ['I say {w}', '{w} and {v}', 'ok, {w}', '{name}, {w}', '{w}! {v}!', 'as I said, {w}', '{w} or {v}', 'listen: {w}', 'today {w}', '{v}, really {w}', '{w}', '{w}, {v}', '{w}. {v}', 'well, {w}', '{w}, {name}', 'so: {w}', '{w} {w}', '*{v} ... {w}', '*oh, {w}'],
+  felt: ['it is {w}', 'we are {w}', 'how {w}', 'all in all {w}', 'quite {w}, quite {v}', '{w}! {v}!', 'I find it {w}', 'they were {w}', '{w} from start to end', 'this makes me {w}', 'for me it was {w}', 'my day: {w}', '{w} about the {product}', '{w}', '{w}, {v}', 'really {w}', 'it was {w} and {v}', 'the {product}: {w}', 'so {w}', '{w}, what can I say', 'I am {w}', '*simply {w}', '*{w} all day'],
 };
 const said = ['priority', 'chat', 'answer', 'intent', 'time', 'form', 'register', 'spamham'];
 const felt = ['sentiment', 'emotion'];
@@ -43,7 +43,7 @@ const frameOf = (group) => frames[said.includes(group) ? 'said' : felt.includes(
 const named_by_words = (group) => ![...said, ...felt, 'language', 'privacy', 'review'].includes(group);
 
 /* Words of the topic that none of the others has as well. */
-const ownWords = (topic, others) => topic.words.filter((w) => !others.some((t) => t !== topic && t.words.includes(w)));
+const ownWords = (topic, others) => topic.words.filter((w) => !others.some((t) => t !== topic && t.wordSet.has(w)));
 
 /* Some of a topic's words; often the label is among them: who has learned to find a word that is there twice finds one
  * that is there in another form. */
@@ -70,12 +70,12 @@ function message(topic, values, held, group, others = []) {
 
 const cases = [
   [6, (l) => l], [4, capital], [2, (l) => l.split(' ').map(capital).join(' ')], [1, (l) => l.toUpperCase()],
-  [1, (l) => l.toLowerCase().replaceAll(' ', '_')], [1, (l) => l.toUpperCase().replaceAll(' ', '_')], [1, (l) => l.toLowerCase().replaceAll(' ', '-')],
+  [1, (l) => l.toLowerCase().replaceAll(' ', '_')], [1, (l) => l.toUpperCase().replaceAll(' ', '_')], [1, (l) => l.toLowerCase().replaceAll(' ', '-')], [1, (l) => l.split(' ').map(capital).join('')],
 ];
 
 /* The forms of a list; `held` ones are only in the held-out half. */
 const forms = {
-  train: [[8, (l) => l.join(', ')], [3, (l) => `\n${l.map((x) => `- ${x}`).join('\n')}`], [1, (l) => `\n${l.join('\n')}`], [2, (l) => `\n${l.map((x, i) => `${i + 1}. ${x}`).join('\n')}`], [2, (l) => l.map((x) => `"${x}"`).join(', ')], [2, (l) => `[${l.map((x) => `"${x}"`).join(', ')}]`], [2, (l) => l.join(' / ')], [1, (l) => l.join(' | ')], [1, (l) => `[${l.join(', ')}]`], [1, (l) => l.join(',')], [9, anyList]],
+  train: [[8, (l) => l.join(', ')], [3, (l) => `\n${l.map((x) => `- ${x}`).join('\n')}`], [1, (l) => `\n${l.join('\n')}`], [2, (l) => `\n${l.map((x, i) => `${i + 1}. ${x}`).join('\n')}`], [2, (l) => l.map((x) => `"${x}"`).join(', ')], [2, (l) => `[${l.map((x) => `"${x}"`).join(', ')}]`], [2, (l) => l.join(' / ')], [1, (l) => l.join(' | ')], [1, (l) => `[${l.join(', ')}]`], [1, (l) => l.join(',')], [2, (l) => `${l.slice(0, -1).join(', ')} and ${l.at(-1)}`], [1, (l) => `${l.slice(0, -1).join(', ')}, or ${l.at(-1)}`], [1, (l) => `{${l.join(', ')}}`], [1, (l) => l.map((x) => `\`${x}\``).join(', ')], [1, (l) => l.map((x, i) => `${i + 1}) ${x}`).join(' ')], [1, (l) => `\n${l.map((x) => `${x};`).join('\n')}`], [8, anyList]],
   held: [[3, (l) => l.join(', ')], [2, (l) => l.join('; ')], [2, (l) => `\n${l.map((x) => `* ${x}`).join('\n')}`], [1, (l) => l.map((x) => `'${x}'`).join(', ')], [1, (l) => `(${l.join(', ')})`]],
 };
 
@@ -119,7 +119,8 @@ function named(values, held) {
     ['noun', 'topic', ['all about the {x}', 'I saw a {x} yesterday', 'a {x} is on the table', 'who left the {x} here', 'my {x} and me', 'they talked about the {x}'], ['there was a {x} behind the house', 'a poem on the {x}']],
     ['word', 'project', ['the {x} release is late', 'a bug in {x}', 'the budget of {x} was approved', '{x} starts on {day}', 'a new member joins {x}'], ['deadline of {x} moved to {month}', 'what is the state of {x}']],
   ]);
-  const labels = [...new Set(Array.from({ length: r.between(2, 6) }, () => values.get(slot)))];
+  const get = slot === 'word' && r.chance(0.5) ? () => (r.chance(0.5) ? values.phrase(1, 3) : values.title()) : () => values.get(slot);
+  const labels = [...new Set(Array.from({ length: r.between(2, 6) }, get))].filter((l, _, all) => !all.some((o) => o !== l && o.includes(l)));
   const draw = () => {
     const answer = r.pick(labels);
     if (!held && r.chance(0.6)) return { answer, text: r.chance(0.5) ? capital(around(answer, values)) : around(answer, values) };
@@ -128,19 +129,34 @@ function named(values, held) {
   return { labels, kind, what: r.pick(['message', 'note', 'text', 'mail']), draw };
 }
 
+/* What is sorted most. */
+const often = { support: 4, sentiment: 3, news: 2.5, dev: 2.5, priority: 3, spamham: 3, language: 3, intent: 2, it: 2, office: 2 };
+const ofGroup = Object.fromEntries(groups.map((g) => [g, topics.filter((t) => t.groups.includes(g))]));
+const weighedGroups = groups.map((g) => [Math.sqrt(ofGroup[g].length) * (often[g] ?? 1), g]);
+
+/* Labels of more words than one. */
+const ends = ['issue', 'question', 'problem', 'request', 'department', 'team', 'help', 'matters', 'support', 'desk', 'related', 'topics', 'news', 'inquiry', 'stuff', 'and more', 'services', 'office', 'case', 'group'];
+const longer = [
+  (l, _w) => `${l} ${ends[l.length % ends.length]}`, (l, w) => `${l} ${ends[w.length % ends.length]}`, (l, w) => (w === l ? l : `${l} and ${w}`), (l, w) => (w === l ? l : `${l} & ${w}`),
+  (l, w) => (w === l ? l : `${l}/${w}`), (l, w) => `${['about', 'all', 'general', 'other', 'new', 'any', 'my', 'the'][w.length % 8]} ${l}`, (l, w) => (w === l ? `${l} in general` : `${l}: ${w}`), (l, w) => (w === l ? l : `${w} ${l}`),
+];
+
 /* Labels by topic; some are described, some only by a mark that means nothing. */
 function byTopic(values, held, bare = false) {
   const r = values.random;
-  const group = r.weigh(groups.map((g) => [Math.sqrt(topics.filter((t) => t.groups.includes(g)).length) * (g === 'support' ? 2 : 1), g]));
+  const group = r.weigh(weighedGroups);
   const chosen = [];
   const most = r.weigh([[3, 2], [4, 3], [4, 4], [3, 5], [2, 6], [1, 7], [1, 8]]);
-  for (const t of r.shuffle(topics.filter((t) => t.groups.includes(group)))) if (chosen.length < most && chosen.every((c) => !clash(c, t))) chosen.push(t);
+  for (const t of r.sample(ofGroup[group], ofGroup[group].length)) if (chosen.length < most && chosen.every((c) => !clash(c, t))) chosen.push(t);
   const style = r.weigh(cases);
-  const byWord = named_by_words(group) ? r.weigh([[5, 0], [2, 0.4], [2, 1]]) : 0;
+  const byWord = named_by_words(group) ? r.weigh([[4, 0], [3, 0.4], [2, 1]]) : 0;
+  const mixed = !held && named_by_words(group) && r.chance(0.35); // some of two or three words beside others of one, that share a word: the whole label is the answer
   const known = (t) => {
-    const mine = half(t.labels, held), words = ownWords(t, chosen).filter((w) => w.split(' ').length < 3 && isHeld(w) === held);
+    const mine = half(t.labels, held), words = byWord || mixed ? ownWords(t, chosen).filter((w) => w.split(' ').length < 3 && isHeld(w) === held) : [];
     if (words.length && r.chance(byWord)) return style(`${r.pick(words)}${r.chance(0.2) ? r.pick([' issue', ' question', ' problem', ' request', ' department', ' team', ' help']) : ''}`);
-    return style(held || r.chance(0.5) ? r.pick(mine) : mine[0]);
+    const label = held || r.chance(0.5) ? r.pick(mine) : mine[0];
+    if (mixed && r.chance(0.6) && !label.includes(' ')) return style(r.pick(longer)(label, words.length ? r.pick(words) : label));
+    return style(label);
   };
   const mode = bare ? 'plain' : r.weigh([[12, 'plain'], [2, 'described'], [2, 'marked'], [1, 'lettered']]);
   const asked = (labels, answers, more) => ({
@@ -150,6 +166,7 @@ function byTopic(values, held, bare = false) {
   const says = (t) => (t.about.length && (t.words.length < 3 || r.chance(0.5)) ? expand(r.pick(t.about), r, (s) => values.get(s)) : r.sample(t.words, 3).join(', '));
   if (mode === 'plain' || chosen.some((t) => t.about.length + t.words.length === 0)) {
     const labels = chosen.map(known);
+    if (new Set(labels).size < labels.length) return byTopic(values, held, bare);
     return asked(labels, labels);
   }
   if (mode === 'lettered') {
@@ -181,19 +198,28 @@ export function sortExample(values, held, only) {
   const form = job.lines || (job.end && r.chance(0.5)) ? (l) => `\n${l.map((x) => `- ${x}`).join('\n')}` : r.weigh(forms[side]);
   const labels = form(job.labels, r);
   const words = {
-    labels, or: orList(job.labels), kind: job.kind, kinds: plural(job.kind), Kind: capital(job.kind), Kinds: capital(plural(job.kind)),
+    labels, n: job.labels.length, or: orList(job.labels), kind: job.kind, kinds: plural(job.kind), Kind: capital(job.kind), Kinds: capital(plural(job.kind)),
     what: job.what, What: capital(job.what),
   };
   const slot = (s) => words[s] ?? values.get(s);
   let befores = half(asks['sort before'], held);
   if (job.lines || job.end) befores = befores.filter((b) => /\{labels\}$/.test(b));
   let ask = expand(r.pick(befores), r, slot);
-  if (!held && r.chance(0.8)) ask = disturbed(values, ask, ask.includes(labels) ? labels : words.or);
+  if (/^[a-z]/.test(ask) && !ask.startsWith(labels) && !ask.startsWith(words.or)) ask = capital(ask);
+  if (!held && r.chance(0.6)) ask = disturbed(values, ask, ask.includes(labels) ? labels : words.or);
   if (labels.startsWith('\n') === false && r.chance(0.5) && !/[.?!]$/.test(ask)) ask += '.';
   let end = job.end ?? (r.chance(0.45) ? expand(r.pick(half(asks['sort end'], held)), r, slot) : '');
-  if (!held && !job.end && r.chance(0.4)) end = disturbed(values, end, '');
+  if (!held && !job.end && r.chance(0.4)) end = disturbed(values, end, end.includes(labels) ? labels : '');
+  // Some of them answered already, as examples.
+  if (!held && !job.end && r.chance(0.1)) ask += shots(job, words, r);
   const carrier = !held && r.chance(0.3) ? anyCarrier(values) : r.pick(half(asks['sort carrier'], held));
   return arrange(values, ask, turns.map((t) => expand(carrier, r, (s) => (s === 'm' ? t.text : slot(s)))), end, turns.map((t) => t.answer), held, LABEL);
+}
+
+/* Messages with their labels, as examples in a request. */
+function shots(job, words, r) {
+  const [before, between] = r.pick([[`${words.What}: `, `\n${words.Kind}: `], ['', ' -> '], ['', ' => '], ['Input: ', '\nOutput: '], ['"', '" is '], ['- ', ': '], ['Text: ', '\nLabel: '], ['Q: ', '\nA: ']]);
+  return `\n${r.pick(['', 'Examples:\n', 'Example:\n', 'For instance:\n', 'Done already:\n'])}${Array.from({ length: r.between(1, 3) }, job.draw).map((t) => `${before}${t.text}${between}${t.answer}`).join('\n')}\n`;
 }
 
 /** Single words and the labels they belong to, one short turn after the other: what the words mean, learned where hardly

@@ -11,7 +11,7 @@ const slots = Object.fromEntries(Object.entries(elsewhere).filter(([, lines]) =>
 export const decline = 'That is beyond me: I am a small model. Add a bigger one with build/weir pull hf.co/OWNER/REPO:Q4_K_M';
 
 const capital = (w) => w[0].toUpperCase() + w.slice(1);
-const wrap = { train: ['', '', '', '', '', 'Please: ', 'Hi! ', 'Hello, ', 'Hey, ', 'Question: ', 'Quick question: ', 'please '], held: ['', '', '', 'Excuse me, ', 'One more thing: '] };
+const wrap = { train: ['', '', '', '', '', 'Please: ', 'Hi! ', 'Hello, ', 'Hey, ', 'Question: ', 'Quick question: ', 'please ', 'Hi there, ', 'Good morning, ', 'Sorry, ', 'Well, ', 'Also: ', 'And ', 'Next: ', 'Another question: ', 'Can you tell me: ', 'I wonder, ', 'So, ', 'Tell me, ', 'A question: ', 'Still, ', 'By the way, ', 'Weir: '], held: ['', '', '', 'Excuse me, ', 'One more thing: '] };
 
 /* Now and then with something before or after it that nobody foresaw. */
 function dressed(values, text, held) {
@@ -67,7 +67,7 @@ export function elsewhereExample(values, held) {
     return expand(r.pick(mine.length && slots[s].length >= 20 ? mine : slots[s]), r, slot);
   };
   if (!held && r.chance(0.3)) return conversation(values, held, dressed(values, anything(values), held), decline);
-  if (r.chance(0.8)) return conversation(values, held, dressed(values, loose(r, expand(r.pick(half(elsewhere.general, held)), r, slot), held), held), decline);
+  if (r.chance(held ? 0.8 : 0.7)) return conversation(values, held, dressed(values, loose(r, expand(r.pick(half(elsewhere.general, held)), r, slot), held), held), decline);
   const text = extractText(values, held);
   const request = expand(r.pick(half(elsewhere['over a text'], held)), r, slot);
   return conversation(values, held, r.chance(0.7) ? `${request}${r.pick(['\n', '\n\n', ' '])}${text}` : `${text}\n\n${request}`, decline);
