@@ -13,7 +13,7 @@ const parts = Object.fromEntries(read('documents.txt').map((s) => [s.title, s.li
 
 const capital = (w) => w[0].toUpperCase() + w.slice(1);
 /* Fields that could be taken for each other are not asked for beside a document that has but one of them. */
-const alike = [['date', 'due_date', 'order_date', 'delivery_date', 'timestamp', 'time', 'appointment', 'birth_date', 'check_in', 'check_out'], ['total', 'tax', 'subtotal', 'price', 'discount'], ['address', 'city', 'zip', 'ip', 'country', 'region', 'host', 'room'], ['product', 'quantity', 'version', 'serial_number', 'colour', 'size', 'weight', 'size_bytes'], ['person', 'company', 'user', 'job_title', 'department'], ['invoice_number', 'order_number', 'customer_number', 'ticket', 'contract', 'tracking', 'serial_number', 'vat_id', 'flight', 'plate', 'request_id'], ['message', 'file', 'path', 'website'], ['status', 'level', 'port', 'pid', 'device_code', 'retries', 'thread', 'size_bytes'], ['service', 'agent', 'host', 'thread', 'region'], ['iban', 'customer_number', 'payment_method'], ['duration', 'temperature']];
+const alike = [['date', 'due_date', 'order_date', 'delivery_date', 'timestamp', 'time', 'appointment', 'birth_date', 'check_in', 'check_out', 'meeting_date'], ['total', 'tax', 'subtotal', 'price', 'discount'], ['address', 'city', 'zip', 'ip', 'country', 'region', 'host', 'room'], ['product', 'quantity', 'version', 'serial_number', 'colour', 'size', 'weight', 'size_bytes'], ['person', 'company', 'user', 'job_title', 'department'], ['invoice_number', 'order_number', 'customer_number', 'ticket', 'contract', 'tracking', 'serial_number', 'vat_id', 'flight', 'plate', 'request_id'], ['message', 'file', 'path', 'website'], ['status', 'level', 'port', 'pid', 'device_code', 'retries', 'thread', 'size_bytes'], ['service', 'agent', 'host', 'thread', 'region'], ['iban', 'customer_number', 'payment_method'], ['duration', 'temperature']];
 const near = (a, b) => alike.some((g) => g.includes(a) && g.includes(b));
 
 /* What a line of a form looks like, and how its labels are written. */
@@ -198,13 +198,13 @@ export function extractExample(values, held, only) {
   const slot = (s) => words[s] ?? values.get(s);
   const befores = half(asks['extract before'], held).filter((b) => keys.length === 1 || !b.includes('{field}'));
   let ask = first(expand(r.pick(befores), r, slot), keys);
-  if (!held && r.chance(doc.kind === 'strange' ? 0.3 : 0.6)) ask = disturbed(values, ask, ask.includes(joined) ? joined : ask.includes(words.template) ? words.template : ask.includes(words.schema) ? words.schema : words.field, 0.5);
+  if (!held && r.chance(doc.kind === 'strange' ? 0.2 : 0.4)) ask = disturbed(values, ask, ask.includes(joined) ? joined : ask.includes(words.template) ? words.template : ask.includes(words.schema) ? words.schema : words.field, 0.5);
   if (/: \{fields\}$/.test(ask) === false && r.chance(0.1) && ask.endsWith(joined)) ask = `${ask.slice(0, -joined.length)}\n${keys.map((k) => `- ${k}`).join('\n')}`;
   const end = r.chance(0.35) ? expand(r.pick(half(asks['extract end'], held)), r, slot) : '';
   let carriers = half(asks['sort carrier'], held);
   if (doc.text.includes('\n')) carriers = carriers.filter((c) => !c.includes('"{m}"') && !c.includes('>>>'));
   const [asked, answers] = held ? [[], []] : furtherAsks(doc, values);
-  const carrier = !held && r.chance(0.3) ? anyCarrier(values) : r.pick(carriers);
+  const carrier = !held && r.chance(0.2) ? anyCarrier(values) : r.pick(carriers);
   return arrange(values, ask, [expand(carrier, r, slot), ...asked], end, [json(pairs), ...answers], held);
 }
 

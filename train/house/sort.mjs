@@ -80,8 +80,8 @@ const forms = {
 };
 
 /* A list as nobody foresaw it: any sign between its entries, any around them. What a list is must be seen, not remembered. */
-const joints = [', ', ' ~ ', ' // ', ' & ', ' + ', ' :: ', '\t', ' or ', ' and ', ' - ', ' > ', '  ', ' · ', ' = ', ' ,', '\n', '\n\n', ' — ', '. ', ' <> ', ' .. '];
-const signs = ['`x`', '<x>', '{x}', '#x', '~x', '«x»', '+ x', '> x', '• x', '-> x', '@x', '_x_', '**x**', '$x', '=x=', 'x)', 'x:', '/x/', '|x|', '“x”', '<<x>>', '[x]', '%x', 'x!', '(x)'];
+const joints = [', ', ' ~ ', ' // ', ' & ', ' + ', ' :: ', '\t', ' or ', ' and ', ' - ', ' > ', ' · ', ' = ', ' ,', '\n', '\n\n', ' — ', '. ', ' <> ', ' .. '];
+const signs = ['a x', 'an x', 'the x', '‘x’', '„x“', "''x''", 'x?', '`x`', '<x>', '{x}', '#x', '~x', '«x»', '+ x', '> x', '• x', '-> x', '@x', '_x_', '**x**', '$x', '=x=', 'x)', 'x:', '/x/', '|x|', '“x”', '<<x>>', '[x]', '%x', 'x!', '(x)'];
 const around_all = ['x', 'x', 'x', 'x', '[x]', '{x}', '<x>', '"x"', '[[x]]', '«x»', ': x', '\nx\n'];
 export function anyList(entries, r) {
   const sign = r.chance(0.6) ? r.pick(signs) : 'x', joint = r.pick(joints);
@@ -130,7 +130,7 @@ function named(values, held) {
 }
 
 /* What is sorted most. */
-const often = { support: 4, sentiment: 3, news: 2.5, dev: 2.5, priority: 3, spamham: 3, language: 3, intent: 2, it: 2, office: 2 };
+const often = { support: 4, sentiment: 2.5, news: 2.5, dev: 2.5, priority: 2, spamham: 2, language: 1.8, intent: 2, it: 2, office: 2 };
 const ofGroup = Object.fromEntries(groups.map((g) => [g, topics.filter((t) => t.groups.includes(g))]));
 const weighedGroups = groups.map((g) => [Math.sqrt(ofGroup[g].length) * (often[g] ?? 1), g]);
 
@@ -206,13 +206,13 @@ export function sortExample(values, held, only) {
   if (job.lines || job.end) befores = befores.filter((b) => /\{labels\}$/.test(b));
   let ask = expand(r.pick(befores), r, slot);
   if (/^[a-z]/.test(ask) && !ask.startsWith(labels) && !ask.startsWith(words.or)) ask = capital(ask);
-  if (!held && r.chance(0.6)) ask = disturbed(values, ask, ask.includes(labels) ? labels : words.or);
+  if (!held && r.chance(0.4)) ask = disturbed(values, ask, ask.includes(labels) ? labels : words.or);
   if (labels.startsWith('\n') === false && r.chance(0.5) && !/[.?!]$/.test(ask)) ask += '.';
   let end = job.end ?? (r.chance(0.45) ? expand(r.pick(half(asks['sort end'], held)), r, slot) : '');
-  if (!held && !job.end && r.chance(0.4)) end = disturbed(values, end, end.includes(labels) ? labels : '');
+  if (!held && !job.end && r.chance(0.25)) end = disturbed(values, end, end.includes(labels) ? labels : '');
   // Some of them answered already, as examples.
   if (!held && !job.end && r.chance(0.1)) ask += shots(job, words, r);
-  const carrier = !held && r.chance(0.3) ? anyCarrier(values) : r.pick(half(asks['sort carrier'], held));
+  const carrier = !held && r.chance(0.2) ? anyCarrier(values) : r.pick(half(asks['sort carrier'], held));
   return arrange(values, ask, turns.map((t) => expand(carrier, r, (s) => (s === 'm' ? t.text : slot(s)))), end, turns.map((t) => t.answer), held, LABEL);
 }
 
@@ -258,7 +258,7 @@ const size = (messages) => messages.reduce((sum, m) => sum + m.content.length, 0
 /** What a system message says that asks for nothing. */
 export function system(values, held) {
   const r = values.random;
-  return !held && r.chance(0.3) ? `${capital(anyWords(values, r.between(2, 9)).join(' '))}.` : expand(r.pick(half(asks.system, held)), r, () => '');
+  return !held && r.chance(0.2) ? `${capital(anyWords(values, r.between(2, 9)).join(' '))}.` : expand(r.pick(half(asks.system, held)), r, () => '');
 }
 
 /** Puts request, texts and closing words together in one of the usual orders, with or without a system message. Of more than

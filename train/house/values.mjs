@@ -94,7 +94,7 @@ export class Values {
   }
   article() {
     const r = this.random;
-    return r.chance(0.6) ? this.get('product') : this.own(() => r.pick([() => `${r.pick(common)} ${this.get('product')}`, () => `${this.get('product')} ${capital(this.syllables(2))} ${this.digits(r.between(1, 3))}`, () => this.phrase(1, 2), () => `${this.get('colour')} ${this.get('product')}`, () => capital(this.get('product'))])());
+    return r.chance(0.6) ? this.get('product') : this.own(() => r.pick([() => `${r.pick(common)} ${this.get('product')}`, () => `${this.get('product')} ${capital(this.syllables(2))} ${this.digits(r.between(1, 3))}`, () => this.phrase(1, 2), () => this.get('products'), () => `${r.pick(common)} ${this.get('products')}`, () => `${this.get('colour')} ${this.get('product')}`, () => capital(this.get('product'))])());
   }
   profession() { const r = this.random; return r.chance(0.7) ? this.get('job') : this.own(() => r.pick([() => `${r.pick(common)} ${this.get('job')}`, () => capital(this.get('job')), () => `head of ${this.get('department')}`])()); }
   zip() { return this.own(() => this.digits(5)); }
@@ -164,7 +164,7 @@ export class Values {
   }
   email() {
     const r = this.random;
-    return this.own(() => ascii(`${this.user()}@${this.syllables(r.between(1, 2))}${r.chance(0.2) ? `-${r.pick(words.service)}` : ''}.${r.pick(words.mail_end)}`));
+    return this.own(() => ascii(`${this.user()}@${r.chance(0.7) ? this.syllables(r.between(1, 2)) : r.pick(common)}${r.chance(0.2) ? `-${r.pick(words.service)}` : ''}.${r.pick(words.mail_end)}`));
   }
   host() { const r = this.random; return this.own(() => `${r.pick([r.pick(words.service), r.pick(words.service), r.pick(['mx', 'srv', 'node', 'app', 'web', 'ns', 'host', 'vm', 'pc'])])}${r.chance(0.5) ? '-' : ''}${r.between(1, 99)}${r.chance(0.3) ? `.${ascii(this.syllables(2))}.${r.pick(words.mail_end)}` : ''}`); }
   url() { return this.own(() => `${this.random.pick(['http://', 'https://', 'www.'])}${ascii(this.syllables(2))}.${this.random.pick(words.mail_end)}`); }
@@ -172,12 +172,13 @@ export class Values {
   path() { const r = this.random; return this.own(() => `${r.chance(0.3) ? r.pick(['/api', '/v1', '/api/v2']) : ''}/${r.chance(0.6) ? r.pick(words.service) : r.pick(common)}${r.chance(0.7) ? `/${ascii(this.syllables(r.between(1, 2)))}` : ''}${r.chance(0.5) ? `/${this.digits(r.between(1, 4))}` : ''}`); }
   word() { return this.own(() => ascii(this.syllables(2))); }
   hex() { return this.own(() => Array.from({ length: 8 }, () => this.random.below(16).toString(16)).join('')); }
+  program() { const r = this.random; return r.chance(0.5) ? this.get('service') : this.own(() => r.pick([() => `${r.pick(common)}-${r.pick(['service', 'api', 'worker', 'server', 'daemon', 'job', 'app', 'client'])}`, () => `${this.get('service')}-${r.pick(common)}`, () => `${r.pick(common)}_${this.get('service')}`, () => `${this.get('service')}d`, () => `${capital(r.pick(common))}${capital(this.get('service'))}`, () => `com.${this.syllables(1)}.${this.get('service')}`])()); }
   level() { return this.random.pick(['TRACE', 'CRITICAL', 'ERR', 'debug', 'INFO', 'WARN', 'ERROR', 'INFO', 'WARN', 'ERROR', 'DEBUG', 'WARNING', 'info', 'error', 'warn', 'FATAL', 'NOTICE']); }
   method() { return this.random.pick(['GET', 'POST', 'PUT', 'DELETE', 'PATCH', 'HEAD']); }
   status() { return this.random.pick(['200', '201', '204', '301', '304', '400', '401', '403', '404', '409', '429', '500', '502', '503']); }
   millis() { const r = this.random; return r.chance(0.8) ? `${r.between(1, 4000)}${r.pick(['ms', 'ms', ' ms', 's', ''])}` : `${r.below(10)}.${this.digits(r.between(1, 3))}${r.pick(['s', ' s', 'ms'])}`; }
   number4() { return this.own(() => this.digits(this.random.between(3, 5))); }
-  event() { const r = this.random; return r.chance(0.35) ? this.phrase(2, 5) : `${r.pick(words.thing)} ${r.chance(0.4) ? `${this.digits(r.between(2, 4))} ` : ''}${r.pick(words.verb_past)}`; }
+  event() { const r = this.random; return r.chance(0.3) ? this.phrase(2, 5) : r.chance(0.2) ? `${r.pick(['could not', 'cannot', 'failed to', 'unable to', 'will not', 'trying to', 'about to'])} ${r.pick(['open', 'read', 'find', 'write', 'send', 'load', 'charge', 'reach', 'parse', 'delete', 'start', 'connect to'])} ${r.chance(0.5) ? r.pick(words.thing) : r.pick(common)}` : `${r.pick(words.thing)} ${r.chance(0.4) ? `${this.digits(r.between(2, 4))} ` : ''}${r.pick(words.verb_past)}`; }
   fault() { const r = this.random; return r.chance(0.3) ? this.get('code') : this.own(() => `${r.pick(['E', 'E-', 'F', 'ERR-', 'E0', '', 'A'])}${this.digits(r.between(2, 4))}`); }
   size() { const r = this.random; return r.pick([() => r.pick(['XS', 'S', 'M', 'L', 'XL', 'XXL']), () => String(r.between(34, 52)), () => `${r.between(2, 90)} x ${r.between(2, 90)} cm`, () => `${r.between(36, 47)}.5`])(); }
   weight() { const r = this.random; return `${r.between(1, 80)}${r.chance(0.5) ? `.${r.between(1, 9)}` : ''}${r.pick([' kg', 'kg', ' kg', ' g', ' lbs', ' t'])}`; }
