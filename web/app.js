@@ -37,6 +37,17 @@ function add(role, text = '') {
   return { article, body };
 }
 
+// What a model thinks before it answers: folded, and seen to grow.
+function addThought({ article, body }) {
+  const details = document.createElement('details');
+  const summary = document.createElement('summary');
+  summary.textContent = 'thinking';
+  const thought = document.createElement('div');
+  details.append(summary, thought);
+  article.insertBefore(details, body);
+  return thought;
+}
+
 async function problem(response) {
   try {
     return (await response.json()).error.message;
@@ -64,29 +75,37 @@ async function readEvents(response, each) {
     rest += value;
     let end;
     while ((end = rest.indexOf('\n\n')) >= 0) {
-      const data = rest.slice(0, end).replace(/^data: /, '');
+      const event = rest.slice(0, end);
       rest = rest.slice(end + 2);
-      if (data !== '[DONE]') each(JSON.parse(data));
+      // Else a comment: the stream says that it lives.
+      if (event.startsWith('data: ') && event !== 'data: [DONE]') each(JSON.parse(event.slice(6)));
     }
   }
 }
 
-async function answer() {
+// `talk` is the conversation that was asked: "New conversation" may have begun another one before the answer ends.
+async function answer(talk) {
   running = new AbortController();
-  const body = JSON.stringify({ model: $('model').value, messages, stream: true });
+  const body = JSON.stringify({ model: $('model').value, messages: talk, stream: true });
   const response = await request('/v1/chat/completions', { method: 'POST', body, signal: running.signal });
   if (!response.ok) throw new Error(await problem(response));
   const shown = add('assistant');
   let text = '';
+  let thought = null;
   try {
     await readEvents(response, (event) => {
       if (event.error) throw new Error(event.error.message);
-      text += event.choices[0]?.delta?.content ?? '';
+      const delta = event.choices[0]?.delta ?? {};
+      if (delta.reasoning_content) {
+        thought ??= addThought(shown);
+        thought.textContent += delta.reasoning_content;
+      }
+      text += delta.content ?? '';
       shown.body.textContent = text;
       $('talk').scrollTop = $('talk').scrollHeight;
     });
   } finally {
-    messages.push({ role: 'assistant', content: text });
+    if (text) talk.push({ role: 'assistant', content: text });
     const footer = document.createElement('footer');
     const of = (name) => response.headers.get(`x-weir-${name}`);
     footer.textContent = `${of('model')} · ${of('provider')} · rule ${of('rule')}`;
@@ -100,14 +119,16 @@ $('ask').addEventListener('submit', async (event) => {
   const text = $('text').value.trim();
   if (!text || !$('model').value) return;
   $('text').value = '';
-  messages.push({ role: 'user', content: text });
+  const talk = messages;
+  talk.push({ role: 'user', content: text });
   add('user', text);
   $('send').textContent = 'Stop';
   try {
-    await answer();
+    await answer(talk);
   } catch (e) {
     if (e.name !== 'AbortError') add('error', e.message);
   } finally {
+    if (talk.at(-1)?.role === 'user') talk.pop(); // without an answer it is not part of what is asked next
     running = null;
     $('send').textContent = 'Send';
   }
@@ -126,4 +147,4 @@ $('clear').addEventListener('click', () => {
   $('talk').replaceChildren();
 });
 
-listModels();
+listModels().catch((e) => add('error', `the gateway does not answer: ${e.message}`));

@@ -1,0 +1,124 @@
+// The web page's own script against a real gateway, in as much of a browser as it uses.
+import test, { after, before } from 'node:test';
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import vm from 'node:vm';
+import { Cloud } from './lib/cloud.mjs';
+import { Gateway, root, sleep } from './lib/gateway.mjs';
+
+let cloud, gateway;
+before(async () => {
+  cloud = await Cloud.start();
+  gateway = await Gateway.start(`stream_keep_alive: 100ms
+providers: {sim: {kind: openai, base_url: "${cloud.url}/v1", retries: 0}}
+models: [{name: gpt, provider: sim, price: {input: 1, output: 1}}]
+`);
+});
+after(async () => {
+  await gateway?.stop();
+  await cloud?.stop();
+});
+
+class Element {
+  constructor() {
+    this.children = [];
+    this.listeners = {};
+    this.textContent = this.value = '';
+  }
+  append(...more) {
+    this.children.push(...more);
+  }
+  insertBefore(one, before) {
+    this.children.splice(this.children.indexOf(before), 0, one);
+  }
+  replaceChildren() {
+    this.children = [];
+  }
+  addEventListener(type, listener) {
+    this.listeners[type] = listener;
+  }
+  text() {
+    return [this.textContent, ...this.children.map((c) => c.text())].filter(Boolean).join(' ');
+  }
+}
+
+// The page, once it knows the models; ask() resolves at the answer's end.
+async function open() {
+  const ids = {};
+  const $ = (id) => (ids[id] ??= new Element());
+  const page = { $, talk: () => $('talk').text() };
+  page.ask = (text) => {
+    $('text').value = text;
+    return $('ask').listeners.submit({ preventDefault() {} });
+  };
+  page.clear = () => $('clear').listeners.click();
+  const Option = class extends Element {};
+  vm.runInNewContext(readFileSync(join(root, 'web/app.js'), 'utf8'), {
+    document: { getElementById: $, createElement: () => new Element() },
+    sessionStorage: { getItem: () => null },
+    fetch: (path, options) => fetch(gateway.url + path, options),
+    AbortController, TextDecoderStream, Option,
+  });
+  while (!$('model').children.length) await sleep(10);
+  $('model').value = 'gpt';
+  return page;
+}
+
+const asked = () => cloud.requests.at(-1).body.messages.map((m) => `${m.role}: ${m.content}`);
+
+test('the page holds a conversation and says where answers came from', async () => {
+  cloud.behaviour = {};
+  const page = await open();
+  await page.ask('one');
+  await page.ask('two');
+  assert.deepEqual(asked(), ['user: one', 'assistant: Hello from the cloud', 'user: two']);
+  assert.match(page.talk(), /Hello from the cloud gpt · sim · rule named/);
+});
+
+test('a stream that says that it lives while a prompt is read does not break the page', async () => {
+  cloud.behaviour = { delay: 700 };
+  const page = await open();
+  await page.ask('slow');
+  assert.match(page.talk(), /Hello from the cloud/);
+  assert.ok(!/JSON|token/.test(page.talk()), page.talk());
+});
+
+test('a question that got an error is not asked again with the next one', async () => {
+  const page = await open();
+  cloud.behaviour = { mode: 'status', status: 400 };
+  await page.ask('refused');
+  assert.match(page.talk(), /simulated 400/);
+  cloud.behaviour = {};
+  await page.ask('next');
+  assert.deepEqual(asked(), ['user: next']);
+});
+
+test('what was left of an old conversation does not begin the new one', async () => {
+  cloud.behaviour = { streams: true, gap: 300, text: ['one ', 'two ', 'three ', 'four '] };
+  const page = await open();
+  const old = page.ask('count');
+  while (!/one/.test(page.talk())) await sleep(10);
+  page.clear();
+  await old;
+  cloud.behaviour = {};
+  await page.ask('fresh');
+  assert.deepEqual(asked(), ['user: fresh']);
+});
+
+test('what a model thinks is shown before its answer', async () => {
+  cloud.behaviour = {
+    handle: (request, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      for (const delta of [{ reasoning_content: 'let me ' }, { reasoning_content: 'see' }, { content: 'done' }])
+        response.write(`data: ${JSON.stringify({ choices: [{ index: 0, delta, finish_reason: null }] })}\n\n`);
+      response.write(`data: ${JSON.stringify({ choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] })}\n\n`);
+      response.end('data: [DONE]\n\n');
+    },
+  };
+  const page = await open();
+  await page.ask('think');
+  assert.match(page.talk(), /thinking let me see done/);
+  await page.ask('more');
+  assert.equal(asked()[1], 'assistant: done');
+});
