@@ -235,6 +235,27 @@ static const struct endpoint *endpoint_find(struct str method, struct str path, 
     return other;
 }
 
+/* Most who miss have a base URL without its /v1, with it twice, or a slash at the end. */
+static void nothing_here(const struct api_call *c)
+{
+    struct str path = http_request_path(c->http), method = http_request_method(c->http);
+    char v1[64];
+    bool fits = false;
+    if (path.len > 1 && path.data[path.len - 1] == '/')
+        path = str_slice(path, 0, path.len - 1);
+    while (str_starts(path, STR("/v1/v1/")))
+        path = str_slice(path, 3, path.len);
+    snprintf(v1, sizeof v1, "%s" STR_FMT, str_starts(path, STR("/v1/")) ? "" : "/v1",
+        STR_ARG(str_slice(path, 0, 50)));
+    endpoint_find(method, str_from(v1), &fits);
+    struct buf text;
+    buf_init(&text, 256);
+    buf_appendf(&text, "there is nothing at this path: %s%s",
+        fits ? "did you mean " : "the README lists the endpoints", fits ? v1 : "");
+    api_error(c, 404, buf_str(&text));
+    buf_free(&text);
+}
+
 /* Paths that two APIs have in common, and paths that none has: what the client says of itself. */
 static const struct api_shape *shape_spoken(const struct http_request *r)
 {
@@ -309,6 +330,6 @@ void api_handle(void *shard, struct http_request *r)
         http_reply_header(r, "allow", str_from(e->method));
         api_error(&c, 405, STR("this path does not take that method"));
     } else {
-        api_error(&c, 404, STR("there is nothing at this path: the README lists the endpoints"));
+        nothing_here(&c);
     }
 }

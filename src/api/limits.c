@@ -454,7 +454,7 @@ static void budget_gauge(struct buf *out, const char *family, const char *help,
         if (v->limits.usd[p] < 0)
             continue;
         meter_write_value(out, family, "gauge", written ? NULL : help, labels, per_period ? 3 : 2,
-            (double)value(v, p) * 1e-9);
+            (double)value(v, p) / 1e9);
         written++;
         if (!per_period)
             i = (i / PERIODS + 1) * PERIODS - 1; /* on to the next one */

@@ -85,9 +85,13 @@ static int on_headers(struct http_parser *p)
         return refuse(c, 400, "the request must have exactly one Host header");
     if (http_request_header_count(r, "content-length") > 1)
         return refuse(c, 400, "the request has more than one Content-Length");
+    struct str coding = http_request_header(r, "content-encoding");
+    if (coding.len && !str_is_nocase(coding, "identity"))
+        return refuse(c, 415, "a body with a Content-Encoding is not read here: send it uncompressed");
     bool sized = http_request_header_count(r, "content-length") == 1;
     if (sized && p->content_length > c->server->options.max_body)
-        return refuse(c, 413, "the request body is too large");
+        return refuse(c, 413,
+            "the request body is too large: 'max_body' in the configuration bounds it (32 MiB at most)");
     if (str_is_nocase(http_request_header(r, "expect"), "100-continue") && p->http_minor == 1) {
         http_connection_add(c, STR("HTTP/1.1 100 Continue\r\n\r\n"));
         http_connection_push(c);
@@ -100,7 +104,8 @@ static int on_body(struct http_parser *p, const char *at, size_t len)
     struct http_connection *c = of(p);
     int rc = buf_append(&c->request->body, at, len);
     if (rc == ERROR_LIMIT)
-        return refuse(c, 413, "the request body is too large");
+        return refuse(c, 413,
+            "the request body is too large: 'max_body' in the configuration bounds it (32 MiB at most)");
     return rc ? refuse(c, 503, "no memory for the request body") : 0;
 }
 

@@ -268,6 +268,22 @@ int store_postgres_hold(struct postgres *p, int number, struct error *err)
     return rc;
 }
 
+/* Each gateway holds a lock while it runs. One of an earlier version would go on writing what this one no
+ * longer reads, without what this one sums and hashes. */
+static int others_check(PGconn *c, struct error *err)
+{
+    int64_t n;
+    int rc = run_number(c,
+        "SELECT count(DISTINCT objid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND classid "
+        "= " LOCK_CLASS " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        &n, err);
+    if (rc == 0 && n > 0)
+        rc = error_set(err, ERROR_BUSY,
+            "%lld gateways of an earlier version use the state: end them all, then start this one again",
+            (long long)n);
+    return rc;
+}
+
 static int migrate_locked(PGconn *c, struct error *err)
 {
     int64_t exists, version = 0;
@@ -283,6 +299,8 @@ static int migrate_locked(PGconn *c, struct error *err)
             (long long)version, SCHEMA);
     if (version == SCHEMA)
         return 0;
+    if (version > 0)
+        rc = others_check(c, err);
     if (!exists)
         rc = store_postgres_run(c, "CREATE SCHEMA IF NOT EXISTS weir", err);
     for (int64_t i = version; rc == 0 && i < SCHEMA; i++)

@@ -248,8 +248,38 @@ static int owner_check(const struct sqlite *q, struct error *err)
     return rc;
 }
 
+/* A lock file, because locking the database's own file would meddle with SQLite's locks. It stays behind:
+ * removing it could let two gateways each lock another file of that name. */
+static int lock_take(struct sqlite *q, struct error *err)
+{
+    char resolved[PATH_MAX], path[PATH_MAX + 8], owner[32] = "";
+    if (!realpath(q->path, resolved))
+        return error_set(err, ERROR_IO, "cannot find the state %s: %s", q->path, strerror(errno));
+    snprintf(path, sizeof path, "%s.lock", resolved);
+    int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return error_set(err, ERROR_IO, "cannot create %s: %s", path, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        int code = errno;
+        ssize_t n = code == EWOULDBLOCK ? pread(fd, owner, sizeof owner - 1, 0) : 0;
+        owner[strspn(owner, "0123456789")] = '\0';
+        close(fd);
+        if (code != EWOULDBLOCK)
+            return error_set(err, ERROR_IO, "cannot lock %s: %s", path, strerror(code));
+        return error_set(err, ERROR_BUSY,
+            "another gateway (process %s) uses the state %s: end it or use another state",
+            n > 0 ? owner : "unknown", q->path);
+    }
+    int n = snprintf(owner, sizeof owner, "%ld\n", (long)getpid());
+    /* The number only helps whoever is refused. */
+    if (ftruncate(fd, 0) != 0 || pwrite(fd, owner, (size_t)n, 0) != n)
+        log_warn("store", "cannot write %s: %s", path, strerror(errno));
+    q->lock_fd = fd;
+    return 0;
+}
+
 /* In one transaction, so that of two processes that start together one does it all. */
-static int migrate_locked(const struct sqlite *q, struct error *err)
+static int migrate_locked(struct sqlite *q, struct error *err)
 {
     int64_t exists, version = 0;
     char sql[128];
@@ -267,9 +297,14 @@ static int migrate_locked(const struct sqlite *q, struct error *err)
             (long long)version, SCHEMA);
     if (version == SCHEMA)
         return 0;
-    if (version > 0)
+    if (version > 0) {
+        /* A gateway of the earlier version would go on writing what this one no longer reads. */
+        rc = lock_take(q, err);
+        if (rc)
+            return rc;
         log_info(
             "store", "bringing the state %s from schema %lld to %d", q->path, (long long)version, SCHEMA);
+    }
     for (int64_t i = version; rc == 0 && i < SCHEMA; i++)
         rc = store_sqlite_run(q, q->writer, migrations[i], err);
     snprintf(sql, sizeof sql, "PRAGMA application_id = %d; UPDATE meta SET value = %d WHERE name = 'schema'",
@@ -277,7 +312,7 @@ static int migrate_locked(const struct sqlite *q, struct error *err)
     return rc ? rc : store_sqlite_run(q, q->writer, sql, err);
 }
 
-static int migrate(const struct sqlite *q, struct error *err)
+static int migrate(struct sqlite *q, struct error *err)
 {
     int rc = owner_check(q, err);
     if (rc == 0)
@@ -446,36 +481,6 @@ bool store_sqlite_exists(struct str rest)
 }
 
 /* ---- The gateway's claim. ---- */
-
-/* A lock file, because locking the database's own file would meddle with SQLite's locks. It stays behind:
- * removing it could let two gateways each lock another file of that name. */
-static int lock_take(struct sqlite *q, struct error *err)
-{
-    char resolved[PATH_MAX], path[PATH_MAX + 8], owner[32] = "";
-    if (!realpath(q->path, resolved))
-        return error_set(err, ERROR_IO, "cannot find the state %s: %s", q->path, strerror(errno));
-    snprintf(path, sizeof path, "%s.lock", resolved);
-    int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return error_set(err, ERROR_IO, "cannot create %s: %s", path, strerror(errno));
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        int code = errno;
-        ssize_t n = code == EWOULDBLOCK ? pread(fd, owner, sizeof owner - 1, 0) : 0;
-        owner[strspn(owner, "0123456789")] = '\0';
-        close(fd);
-        if (code != EWOULDBLOCK)
-            return error_set(err, ERROR_IO, "cannot lock %s: %s", path, strerror(code));
-        return error_set(err, ERROR_BUSY,
-            "another gateway (process %s) uses the state %s: end it or use another state",
-            n > 0 ? owner : "unknown", q->path);
-    }
-    int n = snprintf(owner, sizeof owner, "%ld\n", (long)getpid());
-    /* The number only helps whoever is refused. */
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, owner, (size_t)n, 0) != n)
-        log_warn("store", "cannot write %s: %s", path, strerror(errno));
-    q->lock_fd = fd;
-    return 0;
-}
 
 static int integrity_check(struct sqlite *q, struct error *err)
 {

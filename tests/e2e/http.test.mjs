@@ -1,4 +1,5 @@
 // Bad input at the door: each is answered with a clear error, and the gateway lives on.
+import { gzipSync } from 'node:zlib';
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
@@ -230,6 +231,28 @@ test('a client that reads slowly holds back the provider, and gets everything', 
   await new Promise((done) => socket.on('close', done));
   assert.equal(got, 1500 * 16384);
   cloud.behaviour = {};
+});
+
+test('a base URL without /v1, with it twice or with a slash at the end is told the path', async () => {
+  for (const path of ['/chat/completions', '/v1/v1/chat/completions', '/v1/chat/completions/']) {
+    const r = await gateway.post(path, {});
+    assert.equal(r.status, 404);
+    assert.match(r.body.error.message, /did you mean \/v1\/chat\/completions$/);
+  }
+  for (const path of ['/nothing', '/v1/', `/${'a'.repeat(300)}`])
+    assert.match((await gateway.post(path, {})).body.error.message, /README/);
+});
+
+test('a compressed body is refused by name, not as bad JSON', async () => {
+  const r = await gateway.post('/v1/chat/completions', gzipSync('{}'), { 'content-encoding': 'gzip' });
+  assert.equal(r.status, 415);
+  assert.match(r.body.error.message, /uncompressed/);
+});
+
+test('a NUL in a text is refused in words of ours', async () => {
+  const r = await gateway.post('/v1/chat/completions', '{"model":"x","messages":[{"role":"user","content":"a\\u0000b"}]}');
+  assert.equal(r.status, 400);
+  assert.match(r.body.error.message, /leave it out/);
 });
 
 test('the web page is served, and lets nothing else run in it', async () => {

@@ -230,6 +230,21 @@ static void test_schema_3_becomes_this_one(void **state)
     store_close(s);
 }
 
+/* A gateway would go on writing rows that no chain and no sum knows. */
+static void test_no_new_schema_beneath_a_running_gateway(void **state)
+{
+    struct fixture *f = *state;
+    struct store *gateway = fixture_open(f), *s;
+    struct error err;
+    assert_int_equal(store_claim(gateway, &err), 0);
+    assert_int_equal(open_code(f->url, &err), 0); /* of one version the state is everybody's */
+    run_sql(f->path, "UPDATE meta SET value = value - 1 WHERE name = 'schema'");
+    assert_int_equal(store_open(str_from(f->url), &s, &err), ERROR_BUSY);
+    assert_non_null(strstr(err.message, "end it"));
+    run_sql(f->path, "UPDATE meta SET value = value + 1 WHERE name = 'schema'");
+    store_close(gateway);
+}
+
 static void test_an_empty_file_is_a_new_state(void **state)
 {
     struct fixture *f = *state;
@@ -375,6 +390,7 @@ int main(void)
         ON(test_another_programs_database),
         ON(test_newer_schema),
         ON(test_schema_3_becomes_this_one),
+        ON(test_no_new_schema_beneath_a_running_gateway),
         ON(test_an_empty_file_is_a_new_state),
         ON(test_interrupted_migration_is_done_again),
         ON(test_directories),

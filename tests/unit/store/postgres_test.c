@@ -364,6 +364,24 @@ static void test_schema_3_becomes_this_one(void **state)
     store_close(s);
 }
 
+/* They would go on writing rows that no chain and no sum knows. */
+static void test_no_new_schema_beneath_running_gateways(void **state)
+{
+    struct fixture *f = *state;
+    struct store *one = fixture_open(f), *two = fixture_open(f), *s;
+    struct error err;
+    assert_int_equal(store_claim(one, &err), 0);
+    assert_int_equal(store_claim(two, &err), 0);
+    keep_request(f, one, "1", clock_wall_ms());
+    keep_request(f, two, "2", clock_wall_ms());
+    server_sql("UPDATE weir.meta SET value = value - 1 WHERE name = 'schema'");
+    assert_int_equal(store_open(str_from(f->url), &s, &err), ERROR_BUSY);
+    assert_non_null(strstr(err.message, "2 gateways"));
+    server_sql("UPDATE weir.meta SET value = value + 1 WHERE name = 'schema'");
+    store_close(two);
+    store_close(one);
+}
+
 /* Each has a chain of its own, and tells of the others'. */
 static void test_gateways_have_chains_of_their_own(void **state)
 {
@@ -482,6 +500,7 @@ int main(void)
         ON(test_what_is_spent_lowers_the_lease),
         ON(test_a_dead_gateways_lease_lapses),
         ON(test_newer_schema),
+        ON(test_no_new_schema_beneath_running_gateways),
         ON(test_marks_of_a_restored_state_are_not_ahead),
         ON(test_processes_make_it_at_once),
     };
