@@ -50,13 +50,10 @@ static int read_slowly(struct str text, size_t flags, json_t **out, struct error
     json_error_t e;
     json_t *root = json_loadb(
         text.data ? text.data : "", text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | flags, &e);
-    if (!root && json_error_code(&e) == json_error_null_character)
-        return error_set(err, ERROR_INVALID,
-            "a text at line %d, column %d holds \\u0000, which no model reads: leave it out", e.line,
-            e.column);
-    if (!root)
-        return error_set(
-            err, ERROR_INVALID, "not valid JSON at line %d, column %d: %s", e.line, e.column, e.text);
+    if (!root) /* jansson's own words name a flag of its */
+        return error_set(err, ERROR_INVALID, "not valid JSON at line %d, column %d: %s", e.line, e.column,
+            json_error_code(&e) == json_error_null_character ? "a text holds \\u0000, which is not taken here"
+                                                             : e.text);
     *out = root;
     return 0;
 }
