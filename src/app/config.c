@@ -348,6 +348,20 @@ static int text_find(
     return 0;
 }
 
+struct str config_origin(const struct config *c)
+{
+    return str_is(c->file, built_in) ? STR_NONE : c->file;
+}
+
+/* An editor or a full disk may leave it empty for a moment: that is not the wish to have no rules. */
+static int empty_check(const struct config *c, const struct yaml_node *root, struct error *err)
+{
+    return root->count > 0 || config_origin(c).len == 0
+               ? 0
+               : error_set(err, ERROR_INVALID,
+                     STR_FMT ": it is empty: name at least a model or a provider in it", STR_ARG(c->file));
+}
+
 int config_load(struct str file, const struct config_overrides *o, struct config **out, struct error *err)
 {
     struct arena *a = arena_create(CONFIG_MEMORY);
@@ -358,6 +372,8 @@ int config_load(struct str file, const struct config_overrides *o, struct config
     int rc = text_find(c, file, o, &text, err);
     if (rc == 0)
         rc = yaml_read(a, text, c->file.data, &root, err);
+    if (rc == 0)
+        rc = empty_check(c, root, err);
     if (rc == 0)
         rc = root_read(c, root, o, err);
     if (rc == 0 && o->model_file.len > 0 && !str_is(c->file, built_in))

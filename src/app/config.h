@@ -133,6 +133,12 @@ struct config_overrides {
 int config_load(
     struct str file, const struct config_overrides *o, struct config **out, struct error *err) MUST_USE;
 void config_free(struct config *c);
+/* The file it was read from; empty: built in. */
+struct str config_origin(const struct config *c);
+/* The settings that hold until a restart: their keys, and their values as text in `a`. */
+enum { CONFIG_FIXED = 12 };
+extern const char *const config_fixed_keys[CONFIG_FIXED];
+void config_fixed(const struct config *c, struct arena *a, struct str values[CONFIG_FIXED]);
 /* Where weir pull puts models and weir rm removes them: models_dir, else "models". */
 struct str config_models_folder(const struct config *c);
 /* Has a file come to models_dir, or gone? `mark` is then what models_dir_mark will be. */

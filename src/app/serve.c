@@ -65,7 +65,7 @@ struct serving {
     bool draining;
     /* What cannot change while it runs: copies outlive every generation. */
     struct arena *arena;
-    struct str listen_host, *hosts;
+    struct str listen_host, *hosts, fixed[CONFIG_FIXED];
     size_t n_hosts;
     int connections_most;
     int64_t retention_ms, drain_ms;
@@ -172,6 +172,9 @@ struct swap {
 static void world_swap(void *ctx)
 {
     struct swap *swap = ctx;
+    struct error err;
+    if (http_server_tls_read(swap->shard->http, &err))
+        log_error("serve", "the old certificate stays: %s", err.message);
     exchange_world_unref(swap->shard->exchange.world);
     swap->shard->exchange.world = swap->world;
     free(swap);
@@ -196,15 +199,28 @@ static void world_install(struct serving *s, struct config *config, struct excha
     exchange_world_unref(old);
 }
 
+/* Who turns `auth` on must not believe that it is. */
+static void fixed_look(const struct serving *s, const struct config *config)
+{
+    struct arena *a = arena_create(1 << 20);
+    struct str now[CONFIG_FIXED];
+    config_fixed(config, a, now);
+    for (size_t i = 0; i < CONFIG_FIXED; i++)
+        if (!str_eq(now[i], s->fixed[i]))
+            log_warn("serve", "'%s' changes only at a restart: until then it stays as it was",
+                config_fixed_keys[i]);
+    arena_free(a);
+}
+
+/* A file that it came from and that is gone is an error: the built-in rules are not the owner's. */
 static void reload(struct serving *s)
 {
+    struct str from = config_origin(s->config);
     struct config *config = NULL;
     struct exchange_world *world = NULL;
     struct egress_target *collector = NULL;
     struct error err;
-    int rc = config_load(s->file, &s->overrides, &config, &err);
-    if (rc == 0 && config->offline != s->config->offline)
-        log_warn("serve", "'offline' changes only at a restart");
+    int rc = config_load(from.len > 0 ? from : s->file, &s->overrides, &config, &err);
     if (rc == 0)
         rc = telemetry_target(config, &collector, &err);
     if (rc == 0)
@@ -217,6 +233,7 @@ static void reload(struct serving *s)
     telemetry_install(s, config, collector);
     world_install(s, config, world);
     log_info("serve", "the configuration was reloaded");
+    fixed_look(s, config);
 }
 
 static void on_reload_signal(int signal, void *ctx)
@@ -548,6 +565,7 @@ int serve_run(
     s->forecast = forecast_create();
     cache_configure(s->cache, config->cache_ttl_ms, (size_t)config->cache_bytes);
     s->listen_host = arena_copy(s->arena, config->listen_host);
+    config_fixed(config, s->arena, s->fixed);
     struct str files = config_files_folder(s->arena, config->files, config->state);
     s->files = files.len > 0 ? arena_strdup(s->arena, files) : NULL;
     s->n_hosts = config->n_allowed_hosts;

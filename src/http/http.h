@@ -43,6 +43,8 @@ typedef void http_handler(void *ctx, struct http_request *request);
 
 int http_server_create(struct loop *loop, const struct http_options *options, http_handler *handler,
     void *ctx, struct http_server **out, struct error *err) MUST_USE;
+/* Certificate and key anew, for connections from now on; on an error the old ones stay. */
+int http_server_tls_read(struct http_server *s, struct error *err) MUST_USE;
 int http_server_port(const struct http_server *s);
 void http_server_stop_accepting(struct http_server *s); /* for draining: closes the listener, and each
                                                            connection after its answer */

@@ -88,22 +88,34 @@ static int tls_fail(struct error *err, const char *what, const char *file)
     return error_set(err, ERROR_INVALID, "cannot use the TLS %s '%s': %s", what, file, why);
 }
 
-static int tls_open(struct http_server *s, struct error *err)
+static int tls_files(SSL_CTX *tls, const struct http_options *o, struct error *err)
 {
-    const struct http_options *o = &s->options;
-    if (!o->certificate)
-        return 0;
-    s->tls = SSL_CTX_new(TLS_server_method());
-    if (!s->tls)
-        return error_set(err, ERROR_MEMORY, "cannot set up TLS");
-    SSL_CTX_set_min_proto_version(s->tls, TLS1_2_VERSION);
-    SSL_CTX_set_options(s->tls, SSL_OP_NO_RENEGOTIATION);
-    SSL_CTX_set_mode(s->tls, SSL_MODE_RELEASE_BUFFERS);
-    if (SSL_CTX_use_certificate_chain_file(s->tls, o->certificate) != 1)
+    if (SSL_CTX_use_certificate_chain_file(tls, o->certificate) != 1)
         return tls_fail(err, "certificate", o->certificate);
-    if (SSL_CTX_use_PrivateKey_file(s->tls, o->key, SSL_FILETYPE_PEM) != 1 ||
-        SSL_CTX_check_private_key(s->tls) != 1)
+    if (SSL_CTX_use_PrivateKey_file(tls, o->key, SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_check_private_key(tls) != 1)
         return tls_fail(err, "key", o->key);
+    return 0;
+}
+
+/* Connections that are open hold the context that they began with. */
+int http_server_tls_read(struct http_server *s, struct error *err)
+{
+    if (!s->options.certificate)
+        return 0;
+    SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
+    if (!tls)
+        return error_set(err, ERROR_MEMORY, "cannot set up TLS");
+    SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION);
+    SSL_CTX_set_options(tls, SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_mode(tls, SSL_MODE_RELEASE_BUFFERS);
+    int rc = tls_files(tls, &s->options, err);
+    if (rc) {
+        SSL_CTX_free(tls);
+        return rc;
+    }
+    SSL_CTX_free(s->tls);
+    s->tls = tls;
     return 0;
 }
 
@@ -173,7 +185,7 @@ int http_server_create(struct loop *loop, const struct http_options *options, ht
     buf_init(&s->head, 128 * KIB); /* its fields are half of that at most */
     s->flush = loop_timer_create(loop, on_flush, s);
     s->accept_again = loop_timer_create(loop, accept_resume, s);
-    int rc = tls_open(s, err);
+    int rc = http_server_tls_read(s, err);
     if (rc == 0)
         rc = listener_open(s, err);
     if (rc) {

@@ -1,7 +1,7 @@
 // Starting, stopping, reloading, keys, TLS, and what a kill -9 leaves behind.
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
 import net from 'node:net';
@@ -140,6 +140,51 @@ test('SIGHUP takes a new configuration without dropping a request; a wrong one i
   await cloud.stop();
 });
 
+test('SIGHUP without a file, or with an empty one, keeps the rules: the built-in ones are not the owner\'s', async () => {
+  const cloud = await Cloud.start();
+  const folder = makeFolder();
+  writeFileSync(join(folder, 'weir.yaml'), `listen: 127.0.0.1:0\n${provider(cloud)}`);
+  const old = readFileSync(join(folder, 'weir.yaml'));
+  for (const named of [true, false]) {
+    // `named`: by --config; else found in the working directory
+    const p = spawn(weir, named ? ['serve', '--config', 'weir.yaml'] : ['serve'],
+      { cwd: folder, env: { PATH: process.env.PATH, ...env, OPENAI_API_KEY: 'sk-1' } });
+    let log = '', url;
+    p.stderr.on('data', (d) => (log += d));
+    await new Promise((done) => p.stdout.on('data', (d) => (url ??= /is at (\S+)/.exec(d)?.[1]) && done()));
+    const hup = async (times) => {
+      p.kill('SIGHUP');
+      while (log.split('not reloaded').length <= times) await sleep(20);
+      assert.equal((await fetch(`${url}/v1/models/cloudy`)).status, 200);
+      assert.equal((await fetch(`${url}/v1/models/gpt-4o`)).status, 404);
+    };
+    writeFileSync(join(folder, 'weir.yaml'), '# nothing\n');
+    await hup(1);
+    assert.match(log, /is empty/);
+    unlinkSync(join(folder, 'weir.yaml'));
+    await hup(2);
+    writeFileSync(join(folder, 'weir.yaml'), old);
+    const ended = new Promise((done) => p.on('exit', done));
+    p.kill('SIGTERM');
+    assert.equal(await ended, 0);
+  }
+  await cloud.stop();
+});
+
+test('SIGHUP says what only a restart changes: auth that was turned on and is not', async () => {
+  const cloud = await Cloud.start();
+  const g = await Gateway.start(provider(cloud), { env });
+  const old = readFileSync(g.config, 'utf8');
+  writeFileSync(g.config, `${old}auth: keys\nhosts: [weir.example]\n`);
+  g.process.kill('SIGHUP');
+  for (let i = 0; i < 500 && !/'auth' changes only/.test(g.log); i++) await sleep(20);
+  assert.match(g.log, /'hosts' changes only at a restart/);
+  assert.match(g.log, /'auth' changes only at a restart/);
+  assert.ok(!/'state' changes/.test(g.log));
+  await g.stop();
+  await cloud.stop();
+});
+
 test('offline: nothing goes out, whatever the rules say', async () => {
   const cloud = await Cloud.start();
   const g = await Gateway.start(`offline: true\n${provider(cloud)}`, { env });
@@ -201,9 +246,10 @@ test('a configuration with an unknown key names the line', () => {
 test('TLS on the listener', async () => {
   const cloud = await Cloud.start();
   const folder = makeFolder();
-  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
-    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1',
+  const certify = () => execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1',
+    '-nodes', '-days', '2', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1',
     '-keyout', join(folder, 'key.pem'), '-out', join(folder, 'cert.pem')], { stdio: 'ignore' });
+  certify();
   const g = await Gateway.start(
     `tls: {certificate: ${folder}/cert.pem, key: ${folder}/key.pem}\n${provider(cloud)}`, { env, folder, wait: false });
   assert.match(g.url, /^https:/);
@@ -219,6 +265,21 @@ test('TLS on the listener', async () => {
     request.end(JSON.stringify({ model: 'cloudy', messages: [{ role: 'user', content: 'x' }], stream: true }));
   });
   assert.ok(answer.includes('[DONE]'));
+  const health = () => new Promise((done, fail) =>
+    https.get(`${g.url}/healthz`, { ca: readFileSync(join(folder, 'cert.pem')), agent: false }, (r) => done(r.resume().statusCode))
+      .on('error', fail));
+  // A renewed certificate is taken; half of one is not.
+  certify();
+  await assert.rejects(health());
+  g.process.kill('SIGHUP');
+  for (let i = 0; i < 500 && (await health().catch(() => 0)) !== 200; i++) await sleep(20);
+  assert.equal(await health(), 200);
+  const key = readFileSync(join(folder, 'key.pem'));
+  writeFileSync(join(folder, 'key.pem'), key.subarray(0, 40));
+  g.process.kill('SIGHUP');
+  for (let i = 0; i < 500 && !g.log.includes('old certificate stays'); i++) await sleep(20);
+  assert.match(g.log, /old certificate stays: .*key\.pem/);
+  assert.equal(await health(), 200);
   await g.stop();
   await cloud.stop();
 });
