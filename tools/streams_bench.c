@@ -1,6 +1,7 @@
 /* Many streams in one scheduler: `streams_bench MODEL.gguf [PROMPT [STREAMS [THREADS [KV]]]]`.
  *
- * Tokens a second of one stream without drafts, and of the same with nine tokens in ten expected; of 1, 2, 4
+ * Tokens a second of one stream without drafts, and of the same with nine tokens in ten expected; where a
+ * layer of the model's own drafts, of prompt and answer without it and with it; of 1, 2, 4
  * ... STREAMS streams together; the gaps between a stream's tokens alone and while a prompt of PROMPT tokens
  * is read beside it; how soon the same prompt begins the second time. KV: f32, f16, q8_0, q4_0. */
 #include <fcntl.h>
@@ -187,6 +188,51 @@ static double quantile(struct stream *s, int32_t from, double share)
     return s->gaps[from + (int32_t)(share * (n - 1) + 0.5)];
 }
 
+/* ---- A layer that drafts ---- */
+
+enum { READ = 512 };
+
+/* A prompt and a greedy answer: tokens a second of each. */
+static int answer_time(
+    struct scheduler *s, int32_t first, int32_t n_vocab, double *reads, double *says, struct error *err)
+{
+    static struct stream stream;
+    double said = 0;
+    int rc = add(s, &stream, first, READ, COPIED, n_vocab, err);
+    while (rc == 0 && !stream.ended)
+        scheduler_step(s);
+    for (int32_t i = 1; i < stream.n_gaps; i++)
+        said += stream.gaps[i];
+    *reads = READ * 1e3 / stream.gaps[0];
+    *says = (stream.n_gaps - 1) * 1e3 / said;
+    return rc;
+}
+
+static int by_itself(struct scheduler *plain, struct gguf *g, struct backend *backend,
+    const struct model_room *room, const struct scheduler_options *o, struct error *err)
+{
+    struct model *m = NULL;
+    struct model_state *state = NULL;
+    struct scheduler *s = NULL;
+    int rc = model_load_with(g, &(struct model_options){.foretells = true}, backend, &m, err);
+    const bool drafts = rc == 0 && model_info(m)->foretells;
+    rc = rc || !drafts ? rc : model_state_create_within(m, room, &state, err);
+    rc = rc || !drafts ? rc : scheduler_create(state, o, &s, err);
+    for (int i = 0; i < COPY_TIMES && rc == 0 && drafts; i++) {
+        double reads[2], says[2];
+        rc = answer_time(plain, i, o->n_vocab, &reads[0], &says[0], err);
+        rc = rc ? rc : answer_time(s, i, o->n_vocab, &reads[1], &says[1], err);
+        printf("  a layer that drafts: answer %.1f t/s, %.2f times %.1f without it; prompt %.1f t/s, %.3f "
+               "times\n",
+            says[1], says[1] / says[0], says[0], reads[1], reads[1] / reads[0]);
+        fflush(stdout);
+    }
+    scheduler_free(s);
+    model_state_free(state);
+    model_free(m);
+    return rc;
+}
+
 static int together(struct scheduler *s, int32_t n, int32_t n_vocab, struct error *err)
 {
     static struct stream streams[STREAMS_MOST];
@@ -308,18 +354,17 @@ static int run(
         .n_pages = (prompt + GAPS_MOST) / 64 * 2 + streams * 2 + 8,
         .kv_type = type_of(kv)};
     rc = rc ? rc : model_state_create_within(m, &room, &state, err);
+    struct scheduler_options o = {
+        .n_slots = streams, .n_context = room.n_context, .n_batch = 256, .now_ns = now_ns};
     if (rc == 0) {
-        struct scheduler_options o = {.n_slots = streams,
-            .n_context = room.n_context,
-            .n_vocab = model_info(m)->n_vocab,
-            .n_batch = 256,
-            .now_ns = now_ns};
+        o.n_vocab = model_info(m)->n_vocab;
         printf("%s, %d threads, KV %s\n", backend_isa(backend), (int)threads, kv);
         rc = scheduler_create(state, &o, &s, err);
         o.drafts = true;
         rc = rc ? rc : scheduler_create(state, &o, &drafting, err);
     }
-    rc = rc ? rc : copying(s, drafting, model_info(m)->n_vocab, err);
+    rc = rc ? rc : copying(s, drafting, o.n_vocab, err);
+    rc = rc ? rc : by_itself(s, g, backend, &room, &o, err);
     for (int32_t n = 1; n <= streams && rc == 0; n *= 2)
         rc = together(s, n, model_info(m)->n_vocab, err);
     if (rc == 0 && prompt > 0)

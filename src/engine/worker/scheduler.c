@@ -230,7 +230,7 @@ static int32_t rows_use(struct scheduler *s, int32_t index, float *rows)
         if (!row_use(s, index, rows + (size_t)i * (size_t)s->o.n_vocab, &next))
             return n + 1;
         draft_push(s, q, next);
-        model_draft_learn(q, &slot->draft, i - told, next);
+        model_draft_learn(s, q, &slot->draft, i - told, next);
         if (i == n || next != slot->draft.tokens[i - told])
             break;
         q->counts.accepted++;

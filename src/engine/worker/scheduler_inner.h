@@ -78,8 +78,9 @@ struct scheduler {
     struct pace pace;
     struct cost costs[COSTS + 1]; /* by the step's tokens */
     uint32_t n_steps;
-    double draft_ns;      /* a step of the smaller model; 0: not known */
-    uint32_t draft_rests; /* until this step */
+    double draft_ns;                      /* a step of the smaller model; 0: not known */
+    struct draft_rate rates[DRAFT_RANKS]; /* of all sequences, of late */
+    uint32_t draft_rests;                 /* until this step */
     /* The step's batch. rows[i]: the slot that the next row of logits belongs to, one before it for each
      * of `told`, and one behind it for each of its drafts. */
     int32_t *tokens, *token_slots, *rows;
@@ -123,8 +124,8 @@ void draft_end(struct scheduler *s, struct sequence *q, int32_t token);
  * it costs, when a token takes token_ns without drafts and another one in the step verify_ns. There are so
  * many pages beside those for the newest tokens. */
 void model_draft(struct scheduler *s, double token_ns, double verify_ns, int32_t pages);
-void model_draft_learn(
-    struct sequence *q, const struct draft *d, int32_t i, int32_t token); /* drawn in place of the i-th */
+void model_draft_learn(struct scheduler *s, struct sequence *q, const struct draft *d, int32_t i,
+    int32_t token); /* drawn in place of the i-th */
 void model_draft_begin(struct scheduler *s, int32_t index);
 void model_draft_settle(struct scheduler *s, int32_t index, int32_t length);
 void model_draft_end(struct scheduler *s, int32_t index, const struct sequence *q);

@@ -6,7 +6,8 @@
  *   the model    t0 t1 ... tn | a b   reads what it has not yet, then what it drafts, a token a step
  *   the layer              tn | a b   likewise
  *
- * How often it is right is counted by how far ahead of the second its likeliest token was. It drafts for as
+ * How often it is right is counted by how far ahead of the second its likeliest token was, and a sequence
+ * begins with what was counted of those before. It drafts for as
  * long as the tokens that it is likely to save take longer than it does; what it would have said of tokens
  * that did not run is counted, too, and where it was left it is tried again now and then. */
 #include <math.h>
@@ -20,7 +21,9 @@ enum {
     AGAIN = 64,      /* steps until it is tried again */
     REST = 256       /* steps without it when it could not run: there was no memory */
 };
-#define RECENT 0.95f
+#define RECENT 0.95f       /* of a sequence's tokens; */
+#define RECENT_ALL 0.99f   /* of all of them: what one begins with */
+#define GUESSES 4          /* as so many tokens counts what was known before the first */
 #define LOOKUP_ENOUGH 0.5f /* odds of what stood before, from which the model is not asked */
 
 /* Lead of the likeliest token over the second: under 0.5, 1, 2, 3, 4, 6, 8, more. */
@@ -33,31 +36,47 @@ static int8_t rank_of(float lead)
     return rank;
 }
 
-static float rate_of(const struct sequence *q, int8_t rank)
+static float rate_after(const struct draft_rate *r, float guess)
 {
-    const struct draft_rate *r = &q->rates[rank];
-    const float guess = 0.4f + 0.08f * (float)rank; /* counts as four tokens */
-    return (r->right + 4 * guess) / (r->tried + 4);
+    return (r->right + GUESSES * guess) / (r->tried + GUESSES);
+}
+
+static float rate_of(const struct scheduler *s, const struct sequence *q, int8_t rank)
+{
+    const float guess = 0.4f + 0.08f * (float)rank;
+    return rate_after(&q->rates[rank], rate_after(&s->rates[rank], guess));
+}
+
+static struct draft_rate rate_sum(const struct draft_rate *rates)
+{
+    struct draft_rate all = {0};
+    for (int i = 0; i < DRAFT_RANKS; i++) {
+        all.tried += rates[i].tried;
+        all.right += rates[i].right;
+    }
+    return all;
 }
 
 /* Of any token. */
-static float rate_mean(const struct sequence *q)
+static float rate_mean(const struct scheduler *s, const struct sequence *q)
 {
-    float right = 4 * 0.6f, tried = 4;
-    for (int i = 0; i < DRAFT_RANKS; i++) {
-        right += q->rates[i].right;
-        tried += q->rates[i].tried;
-    }
-    return right / tried;
+    const struct draft_rate own = rate_sum(q->rates), all = rate_sum(s->rates);
+    return rate_after(&own, rate_after(&all, 0.6f));
 }
 
-void model_draft_learn(struct sequence *q, const struct draft *d, int32_t i, int32_t token)
+static void rate_learn(struct draft_rate *r, float recent, bool right)
+{
+    r->tried = r->tried * recent + 1;
+    r->right = r->right * recent + (right ? 1 : 0);
+}
+
+void model_draft_learn(
+    struct scheduler *s, struct sequence *q, const struct draft *d, int32_t i, int32_t token)
 {
     if (!d->by_model || i >= d->n)
         return;
-    struct draft_rate *r = &q->rates[d->ranks[i]];
-    r->tried = r->tried * RECENT + 1;
-    r->right = r->right * RECENT + (d->tokens[i] == token ? 1 : 0);
+    rate_learn(&q->rates[d->ranks[i]], RECENT, d->tokens[i] == token);
+    rate_learn(&s->rates[d->ranks[i]], RECENT_ALL, d->tokens[i] == token);
 }
 
 /* ---- One step of the model ---- */
@@ -144,7 +163,7 @@ static int step(struct scheduler *s, int32_t *slots, int32_t *n_slots, int32_t k
             continue;
         d->tokens[k] = token;
         d->ranks[k] = rank_of(lead);
-        d->odds[k] = (k > 0 ? d->odds[k - 1] : 1) * rate_of(slot->sequence, d->ranks[k]);
+        d->odds[k] = (k > 0 ? d->odds[k - 1] : 1) * rate_of(s, slot->sequence, d->ranks[k]);
         d->n = k + 1;
         d->by_model = true;
         slots[kept++] = s->token_slots[i];
@@ -166,7 +185,7 @@ static bool is_worth_it(
     if (k == 0 && s->n_steps % AGAIN == 0)
         return true;
     const double odds = k > 0 ? (double)slot->draft.odds[k - 1] : 1;
-    return odds * (double)rate_mean(q) * token_ns > s->draft_ns / n_slots + verify_ns;
+    return odds * (double)rate_mean(s, q) * token_ns > s->draft_ns / n_slots + verify_ns;
 }
 
 /* Are there pages for the slot's k-th draft, where the model's own layer makes it? */

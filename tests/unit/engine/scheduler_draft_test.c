@@ -109,6 +109,33 @@ static void a_layer_of_its_own_drafts(void **ctx)
     assert_true(states[3].n_foretold == 0 && states[0].n_foretold > 0);
 }
 
+/* What was measured of a layer that is never right was forgotten with each answer, and it was tried anew in
+ * the next one; one that is always right is not put off by a sequence's beginning. */
+static void what_never_pays_is_left_from_one_answer_to_the_next(void **ctx)
+{
+    (void)ctx;
+    for (int right = 0; right < 2; right++) {
+        struct model_state state = {.foretells = right ? 1000 : 1, .ns_step = 100, .ns_token = 10};
+        struct scheduler *s = create_drafting(&state, NULL, 1, true);
+        int32_t first = 0, last = 0, steps = 0;
+        for (int32_t i = 0; i < 5; i++) {
+            struct client c;
+            const int32_t asked = state.n_foretold, ran = state.n_decodes;
+            client_add(s, &c, numbers(i), 10, 100);
+            run(s);
+            assert_true(c.n_ended == 1 && c.n == 110);
+            last = state.n_foretold - asked;
+            steps = state.n_decodes - ran;
+            first = i == 0 ? last : first;
+        }
+        if (right)
+            assert_true(last > 100 && steps <= 12);
+        else
+            assert_true(first >= 4 && last <= 3 && steps >= 99); /* now and then it is tried again */
+        scheduler_free(s);
+    }
+}
+
 /* While a prompt is read a draft takes one of its tokens' place: what is sure to be drawn comes several
  * tokens a step, no step is longer than streams bear, and the prompt gets on; where tokens of prompts are so
  * dear that a step for each of the stream's is cheaper, none runs. */
@@ -294,6 +321,7 @@ int main(void)
         cmocka_unit_test(what_is_expected_takes_few_steps),
         cmocka_unit_test(a_smaller_model_drafts),
         cmocka_unit_test(a_layer_of_its_own_drafts),
+        cmocka_unit_test(what_never_pays_is_left_from_one_answer_to_the_next),
         cmocka_unit_test(drafts_run_beside_prompts_where_they_pay),
         cmocka_unit_test(a_full_step_asks_no_smaller_model),
         cmocka_unit_test(a_row_without_numbers_is_its_own_slots),
