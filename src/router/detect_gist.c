@@ -71,7 +71,7 @@ typedef uint16_t lanes __attribute__((vector_size(2 * GIST_HIDDEN)));
 typedef float floats __attribute__((vector_size(4 * GIST_HIDDEN)));
 typedef int32_t ints __attribute__((vector_size(4 * GIST_HIDDEN)));
 typedef float outs __attribute__((vector_size(4 * (GIST_CLASSES + 1)))); /* and one to fill it */
-static floats head_scale, head_bias;
+static lanes lane_most; /* the largest sum that is not over the bias */
 static outs out_threshold, out_column[GIST_HIDDEN];
 static uint64_t *map;
 
@@ -190,8 +190,8 @@ int detect_gist_init(struct error *err)
     entries_read(file);
     masses_make();
     for (int j = 0; j < GIST_HIDDEN; j++) {
-        head_scale[j] = head.scale;
-        head_bias[j] = head.bias[j];
+        while (lane_most[j] < UINT16_MAX && !((float)(lane_most[j] + 1) * head.scale - head.bias[j] > 0))
+            lane_most[j]++;
         for (int c = 0; c < GIST_CLASSES; c++)
             out_column[j][c] = head.out[c][j];
     }
@@ -244,18 +244,19 @@ static inline void slot_clear(struct walk *k, size_t slot)
     k->ring[slot].n = 0;
 }
 
-/* Which categories are reached, a bit each: all at once, four lanes a register. */
+/* Which categories are reached, a bit each. Most lanes are not over their bias, and often none is. */
 static unsigned reached(const struct walk *k)
 {
-    floats h = __builtin_convertvector(k->sum, floats) * head_scale - head_bias;
-    union {
-        floats all;
-        float each[GIST_HIDDEN];
-    } over = {.all = (floats)((ints)h & (h > 0))};
+    const lanes over = (lanes)(k->sum > lane_most);
+    uint64_t some[sizeof over / sizeof(uint64_t)];
     outs y = -out_threshold;
     unsigned bits = 0;
+    memcpy(some, &over, sizeof over);
+    if ((some[0] | some[1] | some[2] | some[3]) == 0)
+        return 0;
     for (int j = 0; j < GIST_HIDDEN; j++)
-        y += over.each[j] * out_column[j];
+        if (over[j])
+            y += ((float)k->sum[j] * head.scale - head.bias[j]) * out_column[j];
     for (int c = 0; c < GIST_CLASSES; c++)
         bits |= (unsigned)(y[c] > 0) << c;
     return bits;

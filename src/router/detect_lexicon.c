@@ -277,7 +277,7 @@ static bool block_read(const struct byte_map *m, size_t *i, unsigned *sentence, 
         ascii_read(w, m->text, block + from, to - from);
         w->flags = run & other ? ascii_flags(run & here[BYTE_UPPER], run & here[BYTE_DIGIT], run) : 0;
         w->sentence = *sentence;
-        w->flags |= (to < 64 && space >> to & 1 ? 0 : gap_of(m->text, w, sentence)) | known(w);
+        w->flags |= to < 64 && space >> to & 1 ? 0 : gap_of(m->text, w, sentence);
     }
     *i = block + (rest ? byte_first(rest) : 64);
     *out = w;
@@ -307,9 +307,11 @@ size_t detect_words_read(
         if (!across_read(m, at, w) && !word_read(m->text, at, w))
             break;
         w->sentence = *sentence;
-        w->flags |= gap_of(m->text, w, sentence) | known(w);
+        w->flags |= gap_of(m->text, w, sentence);
         w++;
     }
+    for (struct detect_word *k = out; k < w; k++) /* in a loop of its own, that waits for many at once */
+        k->flags |= known(k);
     return (size_t)(w - out);
 }
 

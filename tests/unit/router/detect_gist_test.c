@@ -187,6 +187,132 @@ static void weights_below_0_or_too_large_are_refused(void **state)
     assert_false(sound_with(file, sizeof f, second + offsetof(struct gist_entry, weight), "\x80", 1));
 }
 
+/* ---- The same, added up as detect_gist.h says. ---- */
+static struct gist_head head;
+static struct gist_entry entries[1 << 15];
+
+static void file_read(void)
+{
+    FILE *f = fopen("data/gist.weights", "rb");
+    assert_non_null(f);
+    assert_int_equal(fread(&head, sizeof head, 1, f), 1);
+    assert_true(head.n_entries < sizeof entries / sizeof *entries);
+    assert_int_equal(fread(entries, sizeof *entries, head.n_entries, f), head.n_entries);
+    fclose(f);
+}
+
+static int entry_order(const void *id, const void *entry)
+{
+    const uint32_t *x = id;
+    const struct gist_entry *e = entry;
+    return *x < e->id ? -1 : *x > e->id;
+}
+
+static const struct gist_entry *entry_of(uint32_t id)
+{
+    return bsearch(&id, entries, head.n_entries, sizeof *entries, entry_order);
+}
+
+static bool has(const uint32_t *ids, size_t n, uint32_t id)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
+
+/* The sums of words [from, to); true: the last one brings something to them. */
+static bool sums_plainly(size_t from, size_t to, int sum[GIST_HIDDEN])
+{
+    uint32_t seen[GIST_WINDOW * GIST_IDS];
+    size_t n_seen = 0;
+    bool brings = false;
+    memset(sum, 0, GIST_HIDDEN * sizeof *sum);
+    for (size_t i = from; i < to; i++) {
+        uint32_t ids[GIST_IDS];
+        size_t n_ids = detect_gist_ids(words, i, ids);
+        brings = false;
+        for (size_t k = 0; k < n_ids; k++) {
+            const struct gist_entry *e = entry_of(ids[k]);
+            if (!e || has(seen, n_seen, ids[k]))
+                continue;
+            for (int j = 0; j < GIST_HIDDEN; j++)
+                sum[j] += e->weight[j];
+            seen[n_seen++] = ids[k];
+            brings = true;
+        }
+    }
+    return brings;
+}
+
+static unsigned said_of(const int sum[GIST_HIDDEN])
+{
+    unsigned bits = 0;
+    for (int c = 0; c < GIST_CLASSES; c++) {
+        float y = -head.threshold[c];
+        for (int j = 0; j < GIST_HIDDEN; j++) {
+            float over = (float)sum[j] * head.scale - head.bias[j];
+            y += over > 0 ? over * head.out[c][j] : 0;
+        }
+        bits |= (unsigned)(y > 0) << c;
+    }
+    return bits;
+}
+
+struct said {
+    unsigned category;
+    size_t from, to;
+};
+static struct said looked[WORDS], plain[WORDS];
+static size_t n_looked;
+
+static void look_add(void *ctx, enum router_category category, size_t from, size_t to)
+{
+    (void)ctx;
+    assert_true(n_looked < WORDS);
+    looked[n_looked++] = (struct said){category, from, to};
+}
+
+static size_t text_plainly(size_t n)
+{
+    size_t n_plain = 0, until[GIST_CLASSES] = {0};
+    for (size_t i = 0; i < n; i++) {
+        size_t begin = i + 1 < GIST_WINDOW ? 0 : i + 1 - GIST_WINDOW;
+        int sum[GIST_HIDDEN];
+        unsigned bits = sums_plainly(begin, i + 1, sum) ? said_of(sum) : 0;
+        for (int c = 0; c < GIST_CLASSES; c++) {
+            if (!(bits >> c & 1) || i < until[c])
+                continue;
+            size_t from = i;
+            while (sums_plainly(from, i + 1, sum), !(said_of(sum) >> c & 1))
+                from--;
+            plain[n_plain++] = (struct said){1u << c, from, i + 1};
+            until[c] = i + GIST_WINDOW;
+        }
+    }
+    return n_plain;
+}
+
+static void as_one_adds_it_up(void **state)
+{
+    (void)state;
+    size_t all = 0;
+    file_read();
+    for (size_t i = 0; i < n_rows; i++) {
+        size_t n = detect_context_words(rows[i].text, words, WORDS);
+        n_looked = 0;
+        detect_gist_look(words, n, look_add, NULL);
+        assert_int_equal(n_looked, text_plainly(n));
+        for (size_t k = 0; k < n_looked; k++) {
+            assert_int_equal(looked[k].category, plain[k].category);
+            assert_int_equal(looked[k].from, plain[k].from);
+            assert_int_equal(looked[k].to, plain[k].to);
+        }
+        all += n_looked;
+    }
+    assert_true(all > 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -194,6 +320,7 @@ int main(void)
         cmocka_unit_test(words_around_a_statement_take_nothing_away),
         cmocka_unit_test(weights_below_0_or_too_large_are_refused),
         cmocka_unit_test(fresh_prompts_are_judged_right),
+        cmocka_unit_test(as_one_adds_it_up),
     };
     return cmocka_run_group_tests(tests, rows_read, rows_free);
 }
