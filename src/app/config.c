@@ -208,9 +208,10 @@ static int root_read(
     if (rc == 0)
         rc = listen_read(c, root, o, err);
     if (rc == 0)
-        rc = tls_read(c, root, err);
-    if (rc == 0)
         rc = state_read(c, root, err);
+    if (rc || o->state_only)
+        return rc;
+    rc = tls_read(c, root, err);
     if (rc == 0)
         rc = yaml_get_bool(root, "offline", false, &c->offline, err);
     c->offline = c->offline || o->offline;

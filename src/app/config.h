@@ -124,6 +124,7 @@ struct config {
 struct config_overrides {
     struct str listen, model_file;
     bool offline, memory_unchecked; /* the latter of every model that runs here */
+    bool state_only; /* no more than where the state is: who revokes a key needs no provider's secret */
 };
 /* `file` empty: weir.yaml in the working directory if it is there, else built-in defaults: no providers but
  * those whose key is in the environment (OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY) with one model

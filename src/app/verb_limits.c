@@ -21,10 +21,14 @@ int verb_limits_read(const struct verb_limits *o, struct store_limits *l, struct
     return rc || !o->models ? rc : limits_models_read(str_from(o->models), l, err);
 }
 
-/* To the cent, rounded up: nothing that was spent is shown as nothing. */
+/* Rounded up, to the cent, below a dollar to its hundredth: nothing that was spent is shown as nothing, and a
+ * tenth of a cent not as a budget of one. */
 static void usd_append(struct buf *out, int64_t nano_usd)
 {
-    buf_append_decimal(out, (nano_usd + 9999999) / 10000000, 2);
+    if (nano_usd <= 0 || nano_usd >= 1000000000)
+        buf_append_decimal(out, (nano_usd + 9999999) / 10000000, 2);
+    else
+        buf_append_decimal(out, (nano_usd + 99999) / 100000, 4);
 }
 
 /* "0.42 of 10.00/day, 3.10 of 100.00/month"; without a budget what was spent in all. */

@@ -60,7 +60,7 @@ static int options_read(int argc, char **argv, struct purge *p)
  * none. */
 static int folders_find(const struct purge *p, struct arena *a, struct str *folder, struct str *kv_folder)
 {
-    struct config_overrides none = {0};
+    const struct config_overrides where_only = {.state_only = true};
     struct config *config;
     struct error err;
     if (p->where.url) {
@@ -68,7 +68,7 @@ static int folders_find(const struct purge *p, struct arena *a, struct str *fold
         *kv_folder = config_kv_folder(a, STR_NONE, str_from(p->where.url));
         return EXIT_DONE;
     }
-    if (config_load(str_from(p->where.config), &none, &config, &err))
+    if (config_load(str_from(p->where.config), &where_only, &config, &err))
         return verb_fail(EXIT_USAGE, &err);
     *folder = config_files_folder(a, config->files, config->state);
     *kv_folder = arena_copy(a, config->kv_folder);

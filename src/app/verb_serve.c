@@ -58,7 +58,10 @@ int verb_serve(int argc, char **argv)
         return n == -2 ? EXIT_DONE : EXIT_USAGE;
     if (n > 0)
         return verb_failf(EXIT_USAGE, "serve takes no argument '%s': see weir serve --help", argv[1]);
-    struct config_overrides overrides = {str_from(listen), str_from(model), offline, memory_unchecked};
+    struct config_overrides overrides = {.listen = str_from(listen),
+        .model_file = str_from(model),
+        .offline = offline,
+        .memory_unchecked = memory_unchecked};
     struct config *config;
     struct error err;
     if (config_load(str_from(file), &overrides, &config, &err))

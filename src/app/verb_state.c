@@ -23,10 +23,10 @@ int verb_state_open(const struct verb_state *where, bool make, struct store **ou
 {
     if (where->url)
         return open_url(str_from(where->url), make, out);
-    struct config_overrides none = {0};
+    const struct config_overrides where_only = {.state_only = true};
     struct config *config;
     struct error err;
-    if (config_load(str_from(where->config), &none, &config, &err))
+    if (config_load(str_from(where->config), &where_only, &config, &err))
         return verb_fail(EXIT_USAGE, &err);
     int exit_code = open_url(config->state, make, out);
     config_free(config);

@@ -167,8 +167,9 @@ static int word_unknown(
     return yaml_error(v, err, ERROR_INVALID, "'" STR_FMT "' knows no '" STR_FMT "': %s", STR_ARG(n->key),
         STR_ARG(v->value),
         fact == WHEN_ENTITY ? "no detector finds that type, so the rule would never match"
-        : fact == WHEN_TASK ? "tasks are chat code math summarize extract classify translate rag agent"
-                            : "languages are two-letter codes like en, de, fr, or other");
+        : fact == WHEN_TASK
+            ? "tasks are chat code math summarize extract classify translate rag agent embed rerank"
+            : "languages are two-letter codes like en, de, fr, or other");
 }
 
 static int words_compile(struct arena *a, const struct yaml_node *n, struct when *w, struct error *err)

@@ -224,6 +224,21 @@ test('keys: shown once, checked, revoked while it runs', async () => {
   await cloud.stop();
 });
 
+test('who has no provider\'s secret revokes a key all the same', async () => {
+  const folder = makeFolder();
+  writeFileSync(join(folder, 'weir.yaml'), `auth: keys
+state: sqlite:weir.db
+${provider({ url: 'http://127.0.0.1:9' })}`);
+  const run = (...args) => spawnSync(weir, args, { cwd: folder, encoding: 'utf8', env: { PATH: process.env.PATH } });
+  const made = run('keys', 'create', '--name', 'ada', '--budget', '0.01/day');
+  assert.equal(made.status, 0, made.stderr);
+  const id = /^weir_([^_]+)_/.exec(made.stdout)[1];
+  assert.match(run('keys', 'list').stdout, /0\.00 of 0\.01\/day/);
+  for (const args of [['keys', 'revoke', id], ['audit', 'verify'], ['teams', 'list'], ['purge', '--all', '--yes']])
+    assert.equal(run(...args).status, 0, args.join(' '));
+  assert.match(run('serve', '--check').stderr, /SIM_KEY/);
+});
+
 test('an address that is not loopback refuses to start without keys', () => {
   const folder = makeFolder();
   writeFileSync(join(folder, 'weir.yaml'), 'listen: 0.0.0.0:0\n');

@@ -393,7 +393,7 @@ static void memory_is_checked_unless_said(void **state)
 static void the_command_line_overrides(void **state)
 {
     (void)state;
-    struct config_overrides o = {STR("127.0.0.1:7000"), STR("other.gguf"), true, false};
+    struct config_overrides o = {.listen = STR("127.0.0.1:7000"), .model_file = STR("other.gguf"), .offline = true};
     struct config *c = loaded(whole, &o);
     assert_int_equal(c->listen_port, 7000);
     assert_true(c->offline);
