@@ -109,8 +109,7 @@ static void count_whole(void *answer, const struct chat_usage *usage, struct buf
     (void)usage;
     json_writer_init(&w, out);
     json_object_begin(&w);
-    json_key(&w, "input_tokens");
-    json_write_int(&w, ((struct count *)answer)->tokens);
+    json_member_int(&w, "input_tokens", ((struct count *)answer)->tokens);
     json_object_end(&w);
 }
 

@@ -158,12 +158,6 @@ int anthropic_answer_gather(struct anthropic_answer *a, const struct chat_event 
 
 /* ---- Whole answers ---- */
 
-static void write_member(struct json_writer *w, const char *key, struct str value)
-{
-    json_key(w, key);
-    json_write_str(w, value);
-}
-
 /* A model may write what is no JSON object: its text is kept, as Anthropic's own documentation wraps it. */
 static void input_write(struct json_writer *w, struct str arguments)
 {
@@ -176,7 +170,7 @@ static void input_write(struct json_writer *w, struct str arguments)
         json_write_raw(w, str_trim(arguments));
     } else {
         json_object_begin(w);
-        write_member(w, "INVALID_JSON", arguments);
+        json_member_str(w, "INVALID_JSON", arguments);
         json_object_end(w);
     }
     json_decref(input);
@@ -190,8 +184,8 @@ static void block_write(struct json_writer *w, const struct anthropic_block *b)
     }
     json_object_begin(w);
     if (b->kind == ANTHROPIC_TEXT) {
-        write_member(w, "type", STR("text"));
-        write_member(w, "text", buf_str(&b->text));
+        json_member_str(w, "type", STR("text"));
+        json_member_str(w, "text", buf_str(&b->text));
         if (b->more.len > 0) {
             json_key(w, "citations");
             json_array_begin(w);
@@ -199,16 +193,16 @@ static void block_write(struct json_writer *w, const struct anthropic_block *b)
             json_array_end(w);
         }
     } else if (b->kind == ANTHROPIC_THINKING) {
-        write_member(w, "type", STR("thinking"));
-        write_member(w, "thinking", buf_str(&b->text));
-        write_member(w, "signature", buf_str(&b->more));
+        json_member_str(w, "type", STR("thinking"));
+        json_member_str(w, "thinking", buf_str(&b->text));
+        json_member_str(w, "signature", buf_str(&b->more));
     } else if (b->kind == ANTHROPIC_REDACTED) {
-        write_member(w, "type", STR("redacted_thinking"));
-        write_member(w, "data", buf_str(&b->text));
+        json_member_str(w, "type", STR("redacted_thinking"));
+        json_member_str(w, "data", buf_str(&b->text));
     } else {
-        write_member(w, "type", STR("tool_use"));
-        write_member(w, "id", buf_str(&b->more));
-        write_member(w, "name", buf_str(&b->name));
+        json_member_str(w, "type", STR("tool_use"));
+        json_member_str(w, "id", buf_str(&b->more));
+        json_member_str(w, "name", buf_str(&b->name));
         input_write(w, buf_str(&b->text));
     }
     json_object_end(w);
@@ -223,8 +217,7 @@ static const char *stop_reason(enum chat_stop stop)
 
 static void stop_write(struct json_writer *w, const struct anthropic_answer *a)
 {
-    json_key(w, "stop_reason");
-    json_write_text(w, stop_reason(a->stop));
+    json_member_text(w, "stop_reason", stop_reason(a->stop));
     json_key(w, "stop_sequence");
     if (a->stop_string.len > 0)
         json_write_str(w, buf_str(&a->stop_string));
@@ -234,8 +227,7 @@ static void stop_write(struct json_writer *w, const struct anthropic_answer *a)
 
 static void count_write(struct json_writer *w, const char *key, int64_t n)
 {
-    json_key(w, key);
-    json_write_int(w, n > 0 ? n : 0);
+    json_member_int(w, key, n > 0 ? n : 0);
 }
 
 /* What a cache gave and took is counted apart from `input_tokens`. */
@@ -258,10 +250,10 @@ static void usage_write(struct json_writer *w, const struct chat_usage *u)
 
 static void head_write(struct json_writer *w, const struct anthropic_answer *a)
 {
-    write_member(w, "id", str_from(a->id));
-    write_member(w, "type", STR("message"));
-    write_member(w, "role", STR("assistant"));
-    write_member(w, "model", a->model);
+    json_member_str(w, "id", str_from(a->id));
+    json_member_str(w, "type", STR("message"));
+    json_member_str(w, "role", STR("assistant"));
+    json_member_str(w, "model", a->model);
 }
 
 void anthropic_answer_write(struct anthropic_answer *a, const struct chat_usage *usage, struct buf *out)
@@ -290,8 +282,7 @@ static void event_begin(struct json_writer *w, const char *type, struct buf *out
     buf_append_text(out, "\ndata: ");
     json_writer_init(w, out);
     json_object_begin(w);
-    json_key(w, "type");
-    json_write_text(w, type);
+    json_member_text(w, "type", type);
 }
 
 static void event_end(struct json_writer *w)
@@ -326,8 +317,7 @@ static void index_begin(
     struct json_writer *w, const struct anthropic_answer *a, const char *type, struct buf *out)
 {
     event_begin(w, type, out);
-    json_key(w, "index");
-    json_write_int(w, a->index);
+    json_member_int(w, "index", a->index);
 }
 
 static void block_close(struct anthropic_answer *a, struct buf *out)
@@ -371,9 +361,8 @@ static void delta(
     index_begin(&w, a, "content_block_delta", out);
     json_key(&w, "delta");
     json_object_begin(&w);
-    json_key(&w, "type");
-    json_write_text(&w, type);
-    write_member(&w, key, value);
+    json_member_text(&w, "type", type);
+    json_member_str(&w, key, value);
     json_object_end(&w);
     event_end(&w);
 }
@@ -479,7 +468,7 @@ static void native_event(struct anthropic_answer *a, const struct chat_event *e,
         index_begin(&w, a, "content_block_delta", out);
         json_key(&w, "delta");
         json_object_begin(&w);
-        write_member(&w, "type", STR("citations_delta"));
+        json_member_str(&w, "type", STR("citations_delta"));
         json_key(&w, "citation");
         json_write_raw(&w, e->native.json);
         json_object_end(&w);
@@ -573,13 +562,13 @@ int anthropic_error_write(int status, struct str message, struct str request_id,
     }
     json_writer_init(&w, out);
     json_object_begin(&w);
-    write_member(&w, "type", STR("error"));
+    json_member_str(&w, "type", STR("error"));
     json_key(&w, "error");
     json_object_begin(&w);
-    write_member(&w, "type", str_from(type));
-    write_member(&w, "message", message);
+    json_member_str(&w, "type", str_from(type));
+    json_member_str(&w, "message", message);
     json_object_end(&w);
-    write_member(&w, "request_id", request_id);
+    json_member_str(&w, "request_id", request_id);
     json_object_end(&w);
     return status;
 }

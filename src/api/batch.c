@@ -86,19 +86,15 @@ static void result_write(
     buf_init(&out, 2 * LIMIT_PROVIDER_BODY);
     json_writer_init(&w, &out);
     json_object_begin(&w);
-    json_key(&w, "id");
-    json_write_text(&w, id);
-    json_key(&w, "custom_id");
-    json_write_text(&w, custom_id);
+    json_member_text(&w, "id", id);
+    json_member_text(&w, "custom_id", custom_id);
     json_key(&w, "response");
     if (status == 0) {
         json_write_null(&w);
     } else {
         json_object_begin(&w);
-        json_key(&w, "status_code");
-        json_write_int(&w, status);
-        json_key(&w, "request_id");
-        json_write_text(&w, request_id);
+        json_member_int(&w, "status_code", status);
+        json_member_text(&w, "request_id", request_id);
         json_key(&w, "body");
         json_write_raw(&w, body);
         json_object_end(&w);
@@ -129,10 +125,8 @@ static void refuse(struct batch *b, const char *custom_id, const char *code, con
     buf_init(&body, 8 * KIB);
     json_writer_init(&w, &body);
     json_object_begin(&w);
-    json_key(&w, "code");
-    json_write_text(&w, code);
-    json_key(&w, "message");
-    json_write_str(&w, str_from(message));
+    json_member_text(&w, "code", code);
+    json_member_str(&w, "message", str_from(message));
     json_object_end(&w);
     result_write(b, custom_id, 0, NULL, buf_str(&body));
     buf_free(&body);

@@ -105,10 +105,8 @@ int embeddings_answer_gather(struct embeddings_answer *a, const struct chat_even
         return 0;
     if (a->listed) {
         json_object_begin(&a->w);
-        json_key(&a->w, "object");
-        json_write_text(&a->w, "embedding");
-        json_key(&a->w, "index");
-        json_write_int(&a->w, (int64_t)e->embedding.index);
+        json_member_text(&a->w, "object", "embedding");
+        json_member_int(&a->w, "index", (int64_t)e->embedding.index);
         json_key(&a->w, "embedding");
     }
     if (a->packed)
@@ -153,12 +151,10 @@ static void whole(void *answer, const struct chat_usage *usage, struct buf *out)
     json_array_end(&a->w);
     json_writer_init(&w, out);
     json_object_begin(&w);
-    json_key(&w, "object");
-    json_write_text(&w, "list");
+    json_member_text(&w, "object", "list");
     json_key(&w, "data");
     json_write_raw(&w, buf_str(&a->vectors));
-    json_key(&w, "model");
-    json_write_str(&w, a->model);
+    json_member_str(&w, "model", a->model);
     openai_prompt_usage_write(&w, usage);
     json_object_end(&w);
 }

@@ -74,8 +74,7 @@ static void list_write(
     const json_t *first = NULL, *last = NULL;
     size_t n = 0, i = from;
     json_object_begin(w);
-    json_key(w, "object");
-    json_write_text(w, "list");
+    json_member_text(w, "object", "list");
     json_key(w, "data");
     json_array_begin(w);
     for (; i < json_array_size(list) && n < limit; i++) {
@@ -88,12 +87,9 @@ static void list_write(
         about_write(w, about);
     }
     json_array_end(w);
-    json_key(w, "first_id");
-    json_write_text(w, json_string_value(json_object_get(first, "id")));
-    json_key(w, "last_id");
-    json_write_text(w, json_string_value(json_object_get(last, "id")));
-    json_key(w, "has_more");
-    json_write_bool(w, i < json_array_size(list));
+    json_member_text(w, "first_id", json_string_value(json_object_get(first, "id")));
+    json_member_text(w, "last_id", json_string_value(json_object_get(last, "id")));
+    json_member_bool(w, "has_more", i < json_array_size(list));
     json_object_end(w);
 }
 

@@ -9,21 +9,15 @@ static bool is_anthropic(const struct api_call *c)
     return c->shape == &api_anthropic_shape;
 }
 
-static void write_member(struct json_writer *w, const char *key, struct str value)
-{
-    json_key(w, key);
-    json_write_str(w, value);
-}
-
 static void anthropic_write(struct json_writer *w, const struct api_call *c, struct str name)
 {
     char created[32];
     clock_format(c->shard->started_s * 1000, created);
     json_object_begin(w);
-    write_member(w, "type", STR("model"));
-    write_member(w, "id", name);
-    write_member(w, "display_name", name);
-    write_member(w, "created_at", str_from(created));
+    json_member_str(w, "type", STR("model"));
+    json_member_str(w, "id", name);
+    json_member_str(w, "display_name", name);
+    json_member_str(w, "created_at", str_from(created));
     json_object_end(w);
 }
 
@@ -34,14 +28,10 @@ static void model_write(struct json_writer *w, const struct api_call *c, struct 
         return;
     }
     json_object_begin(w);
-    json_key(w, "id");
-    json_write_str(w, name);
-    json_key(w, "object");
-    json_write_text(w, "model");
-    json_key(w, "created");
-    json_write_int(w, c->shard->started_s);
-    json_key(w, "owned_by");
-    json_write_str(w, owner);
+    json_member_str(w, "id", name);
+    json_member_text(w, "object", "model");
+    json_member_int(w, "created", c->shard->started_s);
+    json_member_str(w, "owned_by", owner);
     json_object_end(w);
 }
 
@@ -93,7 +83,7 @@ void api_openai_models(const struct api_call *c)
     if (list.wanted.len == 0) {
         json_object_begin(&w);
         if (!is_anthropic(c))
-            write_member(&w, "object", STR("list"));
+            json_member_str(&w, "object", STR("list"));
         json_key(&w, "data");
         json_array_begin(&w);
     }
@@ -103,8 +93,8 @@ void api_openai_models(const struct api_call *c)
         if (is_anthropic(c)) { /* always all of them: one page */
             json_key(&w, "has_more");
             json_write_bool(&w, false);
-            write_member(&w, "first_id", list.first);
-            write_member(&w, "last_id", list.last);
+            json_member_str(&w, "first_id", list.first);
+            json_member_str(&w, "last_id", list.last);
         }
         json_object_end(&w);
     }

@@ -86,16 +86,12 @@ static void whole(void *answer, const struct chat_usage *usage, struct buf *out)
     json_array_end(&a->w);
     json_writer_init(&w, out);
     json_object_begin(&w);
-    json_key(&w, "model");
-    json_write_str(&w, a->model);
+    json_member_str(&w, "model", a->model);
     json_key(&w, "embeddings");
     json_write_raw(&w, buf_str(&a->vectors));
-    json_key(&w, "total_duration");
-    json_write_int(&w, clock_mono_ns() - a->started_ns);
-    json_key(&w, "load_duration");
-    json_write_int(&w, usage->load_ns);
-    json_key(&w, "prompt_eval_count");
-    json_write_int(&w, usage->input_tokens > 0 ? usage->input_tokens : 0);
+    json_member_int(&w, "total_duration", clock_mono_ns() - a->started_ns);
+    json_member_int(&w, "load_duration", usage->load_ns);
+    json_member_int(&w, "prompt_eval_count", usage->input_tokens > 0 ? usage->input_tokens : 0);
     json_object_end(&w);
 }
 

@@ -19,12 +19,6 @@
 
 /* ---- What a list says of a model ---- */
 
-static void text_member(struct json_writer *w, const char *key, struct str value)
-{
-    json_key(w, key);
-    json_write_str(w, value);
-}
-
 static int64_t stat_of(const struct exchange_model *m, struct stat *st)
 {
     if (m && m->target.file && stat(m->target.file, st) == 0)
@@ -43,8 +37,7 @@ static void digest_write(struct json_writer *w, struct str name, const struct st
         (uint64_t)st->st_ino, (int64_t)st->st_size, (int64_t)st->st_mtime);
     crypto_generichash(hash, sizeof hash, (const unsigned char *)text, (unsigned long long)n, NULL, 0);
     sodium_bin2hex(hex, sizeof hex, hash, sizeof hash);
-    json_key(w, "digest");
-    json_write_text(w, hex);
+    json_member_text(w, "digest", hex);
 }
 
 /* `family`, `size` and `type` as far as they are known without reading the file. */
@@ -53,16 +46,16 @@ static void details_write(
 {
     json_key(w, "details");
     json_object_begin(w);
-    text_member(w, "parent_model", STR(""));
-    text_member(w, "format", local ? STR("gguf") : STR(""));
-    text_member(w, "family", family);
+    json_member_str(w, "parent_model", STR(""));
+    json_member_str(w, "format", local ? STR("gguf") : STR(""));
+    json_member_str(w, "family", family);
     json_key(w, "families");
     json_array_begin(w);
     if (family.len > 0)
         json_write_str(w, family);
     json_array_end(w);
-    text_member(w, "parameter_size", str_from(size));
-    text_member(w, "quantization_level", str_from(type));
+    json_member_str(w, "parameter_size", str_from(size));
+    json_member_str(w, "quantization_level", str_from(type));
     json_object_end(w);
 }
 
@@ -106,11 +99,10 @@ static void tag_write(
     int64_t size = stat_of(m, &st);
     int64_t changed_s = size > 0 ? (int64_t)st.st_mtime : c->shard->started_s;
     json_object_begin(w);
-    text_member(w, "name", name);
-    text_member(w, "model", name);
+    json_member_str(w, "name", name);
+    json_member_str(w, "model", name);
     ollama_time_write(w, "modified_at", changed_s * 1000000000);
-    json_key(w, "size");
-    json_write_int(w, size);
+    json_member_int(w, "size", size);
     digest_write(w, name, &st);
     known_details_write(w, m, m ? ready_read(m, a) : NULL);
     json_object_end(w);
@@ -164,17 +156,14 @@ static void loaded_write(struct json_writer *w, const struct exchange_model *m, 
     int64_t left_ms = s->expires_ms < 0 ? for_ever_ms : s->expires_ms - clock_mono_ms();
     stat_of(m, &st);
     json_object_begin(w);
-    text_member(w, "name", m->name);
-    text_member(w, "model", m->name);
-    json_key(w, "size");
-    json_write_int(w, s->bytes);
+    json_member_str(w, "name", m->name);
+    json_member_str(w, "model", m->name);
+    json_member_int(w, "size", s->bytes);
     digest_write(w, m->name, &st);
     known_details_write(w, m, ready);
     ollama_time_write(w, "expires_at", ollama_now_ns() + left_ms * 1000000);
-    json_key(w, "size_vram");
-    json_write_int(w, 0);
-    json_key(w, "context_length");
-    json_write_int(w, json_integer_value(json_object_get(ready, "context")));
+    json_member_int(w, "size_vram", 0);
+    json_member_int(w, "context_length", json_integer_value(json_object_get(ready, "context")));
     json_object_end(w);
     arena_free(a);
 }
@@ -276,10 +265,8 @@ static void info_write(struct json_writer *w, const json_t *metadata, int64_t pa
         else
             json_write_value(w, value);
     }
-    if (!json_object_get(metadata, "general.parameter_count")) {
-        json_key(w, "general.parameter_count");
-        json_write_int(w, parameters);
-    }
+    if (!json_object_get(metadata, "general.parameter_count"))
+        json_member_int(w, "general.parameter_count", parameters);
     json_object_end(w);
 }
 
@@ -297,11 +284,10 @@ static void show_write(const struct show_call *c, const json_t *file, struct buf
     stat_of(c->model, &st);
     json_writer_init(&w, out);
     json_object_begin(&w);
-    if (license.len > 0)
-        text_member(&w, "license", license);
-    text_member(&w, "modelfile", STR(""));
-    text_member(&w, "parameters", STR(""));
-    text_member(&w, "template", template.data ? template : STR(""));
+    json_maybe_str(&w, "license", license);
+    json_member_str(&w, "modelfile", STR(""));
+    json_member_str(&w, "parameters", STR(""));
+    json_member_str(&w, "template", template.data ? template : STR(""));
     details_write(&w, true, family.data ? family : STR(""), size, main_type(totals));
     info_write(&w, metadata, parameters, c->verbose);
     if (c->verbose) {
@@ -347,11 +333,11 @@ static void show_remote(const struct api_call *c, const struct exchange_model *m
     buf_init(&out, MIB);
     json_writer_init(&w, &out);
     json_object_begin(&w);
-    text_member(&w, "modelfile", STR(""));
-    text_member(&w, "parameters", STR(""));
-    text_member(&w, "template", STR(""));
+    json_member_str(&w, "modelfile", STR(""));
+    json_member_str(&w, "parameters", STR(""));
+    json_member_str(&w, "template", STR(""));
     if (m)
-        text_member(&w, "remote_model", m->target.model);
+        json_member_str(&w, "remote_model", m->target.model);
     details_write(&w, false, STR(""), "", "");
     json_key(&w, "model_info");
     json_object_begin(&w);
@@ -424,7 +410,7 @@ void api_ollama_version(const struct api_call *c)
     buf_init(&out, KIB);
     json_writer_init(&w, &out);
     json_object_begin(&w);
-    text_member(&w, "version", STR(OLLAMA_VERSION "+weir." WEIR_VERSION));
+    json_member_str(&w, "version", STR(OLLAMA_VERSION "+weir." WEIR_VERSION));
     json_object_end(&w);
     api_reply_json(c, 200, &out);
     buf_free(&out);

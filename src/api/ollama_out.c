@@ -47,16 +47,14 @@ void ollama_time_write(struct json_writer *w, const char *key, int64_t wall_ns)
     char text[32], full[64];
     clock_format(wall_ns / 1000000, text); /* "2026-11-20T12:00:00.123Z" */
     snprintf(full, sizeof full, "%.19s.%09lldZ", text, (long long)(wall_ns % 1000000000));
-    json_key(w, key);
-    json_write_text(w, full);
+    json_member_text(w, key, full);
 }
 
 static void head_write(const struct ollama_answer *a, struct json_writer *w, struct buf *out)
 {
     json_writer_init(w, out);
     json_object_begin(w);
-    json_key(w, "model");
-    json_write_text(w, a->model);
+    json_member_text(w, "model", a->model);
     ollama_time_write(w, "created_at", ollama_now_ns());
 }
 
@@ -98,16 +96,12 @@ static int call_write(struct json_writer *w, const struct ollama_call *c, size_t
         return error_wrap(err, "the arguments of the tool call '" STR_FMT "'", STR_ARG(buf_str(&c->name)));
     }
     json_object_begin(w);
-    if (c->id.len > 0) {
-        json_key(w, "id");
-        json_write_str(w, buf_str(&c->id));
-    }
+    if (c->id.len > 0)
+        json_member_str(w, "id", buf_str(&c->id));
     json_key(w, "function");
     json_object_begin(w);
-    json_key(w, "index");
-    json_write_int(w, (int64_t)index);
-    json_key(w, "name");
-    json_write_str(w, buf_str(&c->name));
+    json_member_int(w, "index", (int64_t)index);
+    json_member_str(w, "name", buf_str(&c->name));
     json_key(w, "arguments");
     json_write_value(w, arguments);
     json_object_end(w);
@@ -134,15 +128,10 @@ static void words_begin(
     if (a->chat) {
         json_key(w, "message");
         json_object_begin(w);
-        json_key(w, "role");
-        json_write_text(w, "assistant");
+        json_member_text(w, "role", "assistant");
     }
-    json_key(w, a->chat ? "content" : "response");
-    json_write_str(w, text);
-    if (thinking.len > 0) {
-        json_key(w, "thinking");
-        json_write_str(w, thinking);
-    }
+    json_member_str(w, a->chat ? "content" : "response", text);
+    json_maybe_str(w, "thinking", thinking);
 }
 
 static void words_end(const struct ollama_answer *a, struct json_writer *w)
@@ -155,10 +144,8 @@ static void words_end(const struct ollama_answer *a, struct json_writer *w)
 
 static void token_write(struct json_writer *w, const struct chat_token *t)
 {
-    json_key(w, "token");
-    json_write_str(w, t->text);
-    json_key(w, "logprob");
-    json_write_double(w, t->logprob);
+    json_member_str(w, "token", t->text);
+    json_member_double(w, "logprob", t->logprob);
     if (!t->bytes.data)
         return;
     json_key(w, "bytes");
@@ -210,28 +197,18 @@ static const char *reason_name(enum chat_stop stop)
     return stop == CHAT_STOP_LENGTH ? "length" : stop == CHAT_STOP_FILTER ? "content_filter" : "stop";
 }
 
-static void number_write(struct json_writer *w, const char *key, int64_t value)
-{
-    if (value < 0)
-        return;
-    json_key(w, key);
-    json_write_int(w, value);
-}
-
 static void done_write(struct ollama_answer *a, struct json_writer *w, const struct chat_usage *usage)
 {
     bool told = usage->prefill_ns + usage->decode_ns > 0;
     int64_t now = clock_mono_ns(), first = a->first_ns ? a->first_ns : now;
-    json_key(w, "done");
-    json_write_bool(w, true);
-    json_key(w, "done_reason");
-    json_write_text(w, reason_name(a->stop));
-    number_write(w, "total_duration", now - a->started_ns);
-    number_write(w, "load_duration", usage->load_ns);
-    number_write(w, "prompt_eval_count", usage->input_tokens);
-    number_write(w, "prompt_eval_duration", told ? usage->prefill_ns : first - a->started_ns);
-    number_write(w, "eval_count", usage->output_tokens);
-    number_write(w, "eval_duration", told ? usage->decode_ns : now - first);
+    json_member_bool(w, "done", true);
+    json_member_text(w, "done_reason", reason_name(a->stop));
+    json_maybe_int(w, "total_duration", now - a->started_ns);
+    json_maybe_int(w, "load_duration", usage->load_ns);
+    json_maybe_int(w, "prompt_eval_count", usage->input_tokens);
+    json_maybe_int(w, "prompt_eval_duration", told ? usage->prefill_ns : first - a->started_ns);
+    json_maybe_int(w, "eval_count", usage->output_tokens);
+    json_maybe_int(w, "eval_duration", told ? usage->decode_ns : now - first);
     json_object_end(w);
     buf_append_char(w->buf, '\n');
 }
@@ -262,8 +239,7 @@ static void error_write(struct str message, struct buf *out)
     struct json_writer w;
     json_writer_init(&w, out);
     json_object_begin(&w);
-    json_key(&w, "error");
-    json_write_str(&w, message);
+    json_member_str(&w, "error", message);
     json_object_end(&w);
 }
 
@@ -291,8 +267,7 @@ static void chunk_end(struct ollama_answer *a, struct json_writer *w)
 {
     words_end(a, w);
     logprobs_write(a, w);
-    json_key(w, "done");
-    json_write_bool(w, false);
+    json_member_bool(w, "done", false);
     json_object_end(w);
     buf_append_char(w->buf, '\n');
 }
@@ -375,10 +350,8 @@ void ollama_load_write(struct ollama_answer *a, const char *reason, struct buf *
     head_write(a, &w, out);
     words_begin(a, &w, STR(""), STR_NONE);
     words_end(a, &w);
-    json_key(&w, "done_reason");
-    json_write_text(&w, reason);
-    json_key(&w, "done");
-    json_write_bool(&w, true);
+    json_member_text(&w, "done_reason", reason);
+    json_member_bool(&w, "done", true);
     json_object_end(&w);
     buf_append_char(out, '\n');
 }

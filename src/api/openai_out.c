@@ -103,10 +103,8 @@ void openai_prompt_usage_write(struct json_writer *w, const struct chat_usage *u
     int64_t input = u->input_tokens > 0 ? u->input_tokens : 0;
     json_key(w, "usage");
     json_object_begin(w);
-    json_key(w, "prompt_tokens");
-    json_write_int(w, input);
-    json_key(w, "total_tokens");
-    json_write_int(w, input);
+    json_member_int(w, "prompt_tokens", input);
+    json_member_int(w, "total_tokens", input);
     json_object_end(w);
 }
 
@@ -115,26 +113,19 @@ static void usage_write(struct json_writer *w, const struct chat_usage *u)
     int64_t input = u->input_tokens > 0 ? u->input_tokens : 0,
             output = u->output_tokens > 0 ? u->output_tokens : 0;
     json_object_begin(w);
-    json_key(w, "prompt_tokens");
-    json_write_int(w, input);
-    json_key(w, "completion_tokens");
-    json_write_int(w, output);
-    json_key(w, "total_tokens");
-    json_write_int(w, input + output);
+    json_member_int(w, "prompt_tokens", input);
+    json_member_int(w, "completion_tokens", output);
+    json_member_int(w, "total_tokens", input + output);
     json_key(w, "prompt_tokens_details");
     json_object_begin(w);
-    json_key(w, "cached_tokens");
-    json_write_int(w, u->cached_tokens);
+    json_member_int(w, "cached_tokens", u->cached_tokens);
     json_object_end(w);
     json_key(w, "completion_tokens_details");
     json_object_begin(w);
-    json_key(w, "reasoning_tokens");
-    json_write_int(w, u->reasoning_tokens);
+    json_member_int(w, "reasoning_tokens", u->reasoning_tokens);
     if (u->accepted_prediction_tokens > 0 || u->rejected_prediction_tokens > 0) {
-        json_key(w, "accepted_prediction_tokens");
-        json_write_int(w, u->accepted_prediction_tokens);
-        json_key(w, "rejected_prediction_tokens");
-        json_write_int(w, u->rejected_prediction_tokens);
+        json_member_int(w, "accepted_prediction_tokens", u->accepted_prediction_tokens);
+        json_member_int(w, "rejected_prediction_tokens", u->rejected_prediction_tokens);
     }
     json_object_end(w);
     json_object_end(w);
@@ -143,14 +134,10 @@ static void usage_write(struct json_writer *w, const struct chat_usage *u)
 static void head_write(const struct openai_answer *a, struct json_writer *w, const char *object)
 {
     json_object_begin(w);
-    json_key(w, "id");
-    json_write_text(w, a->id);
-    json_key(w, "object");
-    json_write_text(w, object);
-    json_key(w, "created");
-    json_write_int(w, a->created_s);
-    json_key(w, "model");
-    json_write_str(w, a->model);
+    json_member_text(w, "id", a->id);
+    json_member_text(w, "object", object);
+    json_member_int(w, "created", a->created_s);
+    json_member_str(w, "model", a->model);
     json_key(w, "choices");
     json_array_begin(w);
 }
@@ -158,19 +145,14 @@ static void head_write(const struct openai_answer *a, struct json_writer *w, con
 static void tool_call_write(struct json_writer *w, struct str id, struct str name, struct str arguments)
 {
     if (id.len) {
-        json_key(w, "id");
-        json_write_str(w, id);
-        json_key(w, "type");
-        json_write_text(w, "function");
+        json_member_str(w, "id", id);
+        json_member_text(w, "type", "function");
     }
     json_key(w, "function");
     json_object_begin(w);
-    if (name.len) {
-        json_key(w, "name");
-        json_write_str(w, name);
-    }
-    json_key(w, "arguments");
-    json_write_str(w, arguments);
+    if (name.len)
+        json_member_str(w, "name", name);
+    json_member_str(w, "arguments", arguments);
     json_object_end(w);
 }
 
@@ -178,8 +160,7 @@ static void message_write(const struct openai_choice *a, struct json_writer *w)
 {
     json_key(w, "message");
     json_object_begin(w);
-    json_key(w, "role");
-    json_write_text(w, "assistant");
+    json_member_text(w, "role", "assistant");
     json_key(w, "content");
     if (a->text.len == 0 && a->n_tool_calls > 0)
         json_write_null(w);
@@ -187,10 +168,8 @@ static void message_write(const struct openai_choice *a, struct json_writer *w)
         json_write_str(w, buf_str(&a->text));
     json_key(w, "refusal");
     json_write_null(w);
-    if (a->reasoning.len) {
-        json_key(w, "reasoning_content");
-        json_write_str(w, buf_str(&a->reasoning));
-    }
+    if (a->reasoning.len)
+        json_member_str(w, "reasoning_content", buf_str(&a->reasoning));
     if (a->n_tool_calls) {
         json_key(w, "tool_calls");
         json_array_begin(w);
@@ -209,11 +188,9 @@ static void choice_write(const struct openai_answer *a, uint32_t index, struct j
 {
     const struct openai_choice *c = &a->choices[index];
     json_object_begin(w);
-    json_key(w, "index");
-    json_write_int(w, index);
+    json_member_int(w, "index", index);
     if (a->completion) {
-        json_key(w, "text");
-        json_write_str(w, buf_str(&c->text));
+        json_member_str(w, "text", buf_str(&c->text));
     } else {
         message_write(c, w);
     }
@@ -222,8 +199,7 @@ static void choice_write(const struct openai_answer *a, uint32_t index, struct j
         openai_logprobs_write(&c->logprobs, a->completion, w);
     else
         json_write_null(w);
-    json_key(w, "finish_reason");
-    json_write_text(w, finish_reason(c->stop));
+    json_member_text(w, "finish_reason", finish_reason(c->stop));
     json_object_end(w);
 }
 
@@ -295,8 +271,7 @@ static void chunk_end(
         chunk_logprobs(a, e, w);
     else
         json_write_null(w);
-    json_key(w, "finish_reason");
-    json_write_text(w, finish);
+    json_member_text(w, "finish_reason", finish);
     json_object_end(w);
     json_array_end(w);
     if (a->include_usage) {
@@ -316,10 +291,8 @@ static void open_stream(struct openai_answer *a, uint32_t choice, struct buf *ou
     if (a->completion)
         return;
     chunk_begin(a, choice, &w, out);
-    json_key(&w, "role");
-    json_write_text(&w, "assistant");
-    json_key(&w, "content");
-    json_write_text(&w, "");
+    json_member_text(&w, "role", "assistant");
+    json_member_text(&w, "content", "");
     chunk_end(a, NULL, &w, NULL);
 }
 
@@ -343,10 +316,8 @@ static void stop_chunk(struct openai_answer *a, const struct chat_event *e, stru
 {
     struct json_writer w;
     chunk_begin(a, e->choice, &w, out);
-    if (a->completion) {
-        json_key(&w, "text");
-        json_write_text(&w, "");
-    }
+    if (a->completion)
+        json_member_text(&w, "text", "");
     chunk_end(a, NULL, &w, finish_reason(e->stop));
 }
 
@@ -357,8 +328,7 @@ static void tool_call_chunk(struct openai_answer *a, const struct chat_event *e,
     json_key(&w, "tool_calls");
     json_array_begin(&w);
     json_object_begin(&w);
-    json_key(&w, "index");
-    json_write_int(&w, e->tool_call.index);
+    json_member_int(&w, "index", e->tool_call.index);
     tool_call_write(&w, e->tool_call.id, e->tool_call.name, e->tool_call.arguments);
     json_object_end(&w);
     json_array_end(&w);
@@ -462,16 +432,14 @@ void openai_error_write(int status, struct str message, struct str type, struct 
     json_object_begin(&w);
     json_key(&w, "error");
     json_object_begin(&w);
-    json_key(&w, "message");
-    json_write_str(&w, message);
+    json_member_str(&w, "message", message);
     json_key(&w, "type");
     bool by_status =
         type.len == 0 || str_is(type, "context_length_exceeded") || str_is(type, OPENAI_NOT_FOUND);
     json_write_str(&w, by_status ? str_from(error_type(status)) : type);
     json_key(&w, "param");
     json_write_null(&w);
-    json_key(&w, "code");
-    json_write_text(&w, error_code(status, type));
+    json_member_text(&w, "code", error_code(status, type));
     json_object_end(&w);
     json_object_end(&w);
 }

@@ -43,15 +43,12 @@ void api_ready(const struct api_call *c)
         json_write_text(&w, m->target.engine ? state_name(status.state) : "configured");
     }
     json_object_end(&w);
-    json_key(&w, "ledger");
-    json_write_text(&w, store.healthy ? "ok" : "failing");
+    json_member_text(&w, "ledger", store.healthy ? "ok" : "failing");
     api_targets_write(world, &w);
     bool draining = c->shard->exchange->draining;
     bool ok = ready > 0 && store.healthy && !draining;
-    json_key(&w, "draining");
-    json_write_bool(&w, draining);
-    json_key(&w, "ready");
-    json_write_bool(&w, ok);
+    json_member_bool(&w, "draining", draining);
+    json_member_bool(&w, "ready", ok);
     json_object_end(&w);
     api_reply_json(c, ok ? 200 : 503, &body);
     buf_free(&body);

@@ -113,15 +113,12 @@ static int by_score(const void *a, const void *b)
 static void result_write(struct json_writer *w, const struct chat_request *r, const struct ranked *one)
 {
     json_object_begin(w);
-    json_key(w, "index");
-    json_write_int(w, (int64_t)one->index);
-    json_key(w, "relevance_score");
-    json_write_double(w, one->score);
+    json_member_int(w, "index", (int64_t)one->index);
+    json_member_double(w, "relevance_score", one->score);
     if (r->return_documents) {
         json_key(w, "document");
         json_object_begin(w);
-        json_key(w, "text");
-        json_write_str(w, r->inputs[one->index].text);
+        json_member_str(w, "text", r->inputs[one->index].text);
         json_object_end(w);
     }
     json_object_end(w);
@@ -135,15 +132,13 @@ static void whole(void *answer, const struct chat_usage *usage, struct buf *out)
     qsort(a->ranked, a->n, sizeof *a->ranked, by_score);
     json_writer_init(&w, out);
     json_object_begin(&w);
-    json_key(&w, "object");
-    json_write_text(&w, "list");
+    json_member_text(&w, "object", "list");
     json_key(&w, "results");
     json_array_begin(&w);
     for (size_t i = 0; i < a->n && (r->top_n == 0 || (int64_t)i < r->top_n); i++)
         result_write(&w, r, &a->ranked[i]);
     json_array_end(&w);
-    json_key(&w, "model");
-    json_write_str(&w, a->model);
+    json_member_str(&w, "model", a->model);
     openai_prompt_usage_write(&w, usage);
     json_object_end(&w);
 }

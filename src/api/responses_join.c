@@ -170,8 +170,7 @@ static int own_write(
 {
     if (json_is_string(input)) {
         json_object_begin(w);
-        json_key(w, "role");
-        json_write_text(w, "user");
+        json_member_text(w, "role", "user");
         json_key(w, "content");
         json_write_value(w, input);
         json_object_end(w);

@@ -21,8 +21,7 @@ static void text_write(struct json_writer *w, const json_t *text, bool said)
 {
     json_array_begin(w);
     json_object_begin(w);
-    json_key(w, "type");
-    json_write_text(w, said ? "output_text" : "input_text");
+    json_member_text(w, "type", said ? "output_text" : "input_text");
     json_key(w, "text");
     json_write_value(w, text);
     json_object_end(w);
@@ -39,13 +38,10 @@ static void input_item_write(struct json_writer *w, const char *id, size_t index
     json_object_begin(w);
     if (!json_is_string(json_object_get(item, "id"))) {
         snprintf(made, sizeof made, "in_%s_%zu", id, index);
-        json_key(w, "id");
-        json_write_text(w, made);
+        json_member_text(w, "id", made);
     }
-    if (!json_object_get(item, "type")) {
-        json_key(w, "type");
-        json_write_text(w, "message");
-    }
+    if (!json_object_get(item, "type"))
+        json_member_text(w, "type", "message");
     json_object_foreach((json_t *)(uintptr_t)item, key, value)
     {
         if (json_is_null(value))
@@ -132,8 +128,7 @@ static void items_write(const json_t *list, size_t from, size_t n, bool ascendin
     const json_t *first = NULL, *last = NULL;
     json_writer_init(&w, out);
     json_object_begin(&w);
-    json_key(&w, "object");
-    json_write_text(&w, "list");
+    json_member_text(&w, "object", "list");
     json_key(&w, "data");
     json_array_begin(&w);
     for (size_t i = from; i < from + n; i++) {
@@ -142,12 +137,9 @@ static void items_write(const json_t *list, size_t from, size_t n, bool ascendin
         json_write_value(&w, last);
     }
     json_array_end(&w);
-    json_key(&w, "first_id");
-    json_write_text(&w, json_string_value(json_object_get(first, "id")));
-    json_key(&w, "last_id");
-    json_write_text(&w, json_string_value(json_object_get(last, "id")));
-    json_key(&w, "has_more");
-    json_write_bool(&w, more);
+    json_member_text(&w, "first_id", json_string_value(json_object_get(first, "id")));
+    json_member_text(&w, "last_id", json_string_value(json_object_get(last, "id")));
+    json_member_bool(&w, "has_more", more);
     json_object_end(&w);
 }
 
@@ -250,12 +242,9 @@ static void on_deleted(void *ctx, int code)
     buf_init(&out, KIB);
     json_writer_init(&w, &out);
     json_object_begin(&w);
-    json_key(&w, "id");
-    json_write_text(&w, d->id);
-    json_key(&w, "object");
-    json_write_text(&w, "response");
-    json_key(&w, "deleted");
-    json_write_bool(&w, true);
+    json_member_text(&w, "id", d->id);
+    json_member_text(&w, "object", "response");
+    json_member_bool(&w, "deleted", true);
     json_object_end(&w);
     if (!d->api.gone && code)
         api_error(&d->api, exchange_status(code),

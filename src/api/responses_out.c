@@ -10,12 +10,6 @@
 #include "base/must.h"
 #include "base/rand.h"
 
-static void write_member(struct json_writer *w, const char *key, struct str value)
-{
-    json_key(w, key);
-    json_write_str(w, value);
-}
-
 static void write_list(struct json_writer *w, const char *key, struct str members)
 {
     json_key(w, key);
@@ -89,11 +83,11 @@ static void part_write(
     struct json_writer *w, const struct responses_answer *a, const struct responses_item *item, bool whole)
 {
     json_object_begin(w);
-    write_member(w, "type",
+    json_member_str(w, "type",
         item->kind == RESPONSES_MESSAGE ? STR("output_text")
         : a->summary                    ? STR("summary_text")
                                         : STR("reasoning_text"));
-    write_member(w, "text", whole ? buf_str(&item->text) : STR(""));
+    json_member_str(w, "text", whole ? buf_str(&item->text) : STR(""));
     if (item->kind == RESPONSES_MESSAGE) {
         write_list(w, "annotations", STR_NONE);
         write_list(w, "logprobs", whole ? buf_str(&item->logprobs) : STR_NONE);
@@ -123,29 +117,28 @@ static void item_write(
 {
     static const char *const types[] = {"reasoning", "message", "function_call"};
     json_object_begin(w);
-    write_member(w, "id", str_from(item->id));
-    write_member(w, "type", str_from(types[item->kind]));
-    write_member(w, "status", str_from(whole ? item_status(a, item) : "in_progress"));
+    json_member_str(w, "id", str_from(item->id));
+    json_member_str(w, "type", str_from(types[item->kind]));
+    json_member_str(w, "status", str_from(whole ? item_status(a, item) : "in_progress"));
     if (item->kind == RESPONSES_MESSAGE) {
-        write_member(w, "role", STR("assistant"));
+        json_member_str(w, "role", STR("assistant"));
         parts_write(w, "content", a, item, whole);
     } else if (item->kind == RESPONSES_REASONING) {
         parts_write(w, "summary", a, item, whole && a->summary && item->has_part);
         parts_write(w, "content", a, item, whole && !a->summary && item->has_part);
         if (item->secret.len > 0)
-            write_member(w, "encrypted_content", buf_str(&item->secret));
+            json_member_str(w, "encrypted_content", buf_str(&item->secret));
     } else {
-        write_member(w, "call_id", buf_str(&item->call_id));
-        write_member(w, "name", buf_str(&item->name));
-        write_member(w, "arguments", whole ? buf_str(&item->text) : STR(""));
+        json_member_str(w, "call_id", buf_str(&item->call_id));
+        json_member_str(w, "name", buf_str(&item->name));
+        json_member_str(w, "arguments", whole ? buf_str(&item->text) : STR(""));
     }
     json_object_end(w);
 }
 
 static void count_write(struct json_writer *w, const char *key, int64_t n)
 {
-    json_key(w, key);
-    json_write_int(w, n > 0 ? n : 0);
+    json_member_int(w, key, n > 0 ? n : 0);
 }
 
 static void usage_write(struct json_writer *w, const struct chat_usage *u)
@@ -180,8 +173,8 @@ static void error_write(struct json_writer *w, const struct chat_failure *failur
         return;
     }
     json_object_begin(w);
-    write_member(w, "code", str_from(error_code(failure)));
-    write_member(w, "message", failure->message);
+    json_member_str(w, "code", str_from(error_code(failure)));
+    json_member_str(w, "message", failure->message);
     json_object_end(w);
 }
 
@@ -193,7 +186,7 @@ static void incomplete_write(struct json_writer *w, const char *status, enum cha
         return;
     }
     json_object_begin(w);
-    write_member(w, "reason", stop == CHAT_STOP_FILTER ? STR("content_filter") : STR("max_output_tokens"));
+    json_member_str(w, "reason", stop == CHAT_STOP_FILTER ? STR("content_filter") : STR("max_output_tokens"));
     json_object_end(w);
 }
 
@@ -208,21 +201,19 @@ static void response_write(struct json_writer *w, const struct responses_answer 
 {
     bool over = !str_is(str_from(status), "in_progress");
     json_object_begin(w);
-    write_member(w, "id", str_from(a->id));
-    write_member(w, "object", STR("response"));
-    json_key(w, "created_at");
-    json_write_int(w, a->created_s);
-    write_member(w, "status", str_from(status));
+    json_member_str(w, "id", str_from(a->id));
+    json_member_str(w, "object", STR("response"));
+    json_member_int(w, "created_at", a->created_s);
+    json_member_str(w, "status", str_from(status));
     error_write(w, failure);
     incomplete_write(w, status, a->stop);
-    write_member(w, "model", a->model);
+    json_member_str(w, "model", a->model);
     json_key(w, "output");
     json_array_begin(w);
     for (size_t i = 0; i < a->n_items && over; i++)
         item_write(w, a, &a->items[i], true);
     json_array_end(w);
-    json_key(w, "store");
-    json_write_bool(w, a->store);
+    json_member_bool(w, "store", a->store);
     json_write_raw(w, buf_str(&a->asked));
     json_key(w, "usage");
     if (usage)
@@ -239,9 +230,8 @@ static void event_begin(struct json_writer *w, struct responses_answer *a, const
     buf_appendf(out, "event: %s\ndata: ", type);
     json_writer_init(w, out);
     json_object_begin(w);
-    write_member(w, "type", str_from(type));
-    json_key(w, "sequence_number");
-    json_write_int(w, a->sequence++);
+    json_member_str(w, "type", str_from(type));
+    json_member_int(w, "sequence_number", a->sequence++);
 }
 
 static void event_end(struct json_writer *w)
@@ -274,8 +264,7 @@ static void item_event(struct responses_answer *a, const char *type, const struc
 {
     struct json_writer w;
     event_begin(&w, a, type, out);
-    json_key(&w, "output_index");
-    json_write_int(&w, item - a->items);
+    json_member_int(&w, "output_index", item - a->items);
     json_key(&w, "item");
     item_write(&w, a, item, whole);
     event_end(&w);
@@ -286,13 +275,12 @@ static void inner_begin(struct json_writer *w, struct responses_answer *a, const
     const char *type, struct buf *out)
 {
     event_begin(w, a, type, out);
-    write_member(w, "item_id", str_from(item->id));
-    json_key(w, "output_index");
-    json_write_int(w, item - a->items);
+    json_member_str(w, "item_id", str_from(item->id));
+    json_member_int(w, "output_index", item - a->items);
     if (item->kind == RESPONSES_CALL)
         return;
-    json_key(w, item->kind == RESPONSES_REASONING && a->summary ? "summary_index" : "content_index");
-    json_write_int(w, 0);
+    json_member_int(
+        w, item->kind == RESPONSES_REASONING && a->summary ? "summary_index" : "content_index", 0);
 }
 
 enum inner { PART_ADDED, TEXT_DELTA, TEXT_DONE, PART_DONE };
@@ -325,8 +313,8 @@ static void text_done(struct responses_answer *a, const struct responses_item *i
     struct json_writer w;
     inner_begin(&w, a, item, inner_type(a, item, TEXT_DONE), out);
     if (item->kind == RESPONSES_CALL)
-        write_member(&w, "name", buf_str(&item->name));
-    write_member(&w, item->kind == RESPONSES_CALL ? "arguments" : "text", buf_str(&item->text));
+        json_member_str(&w, "name", buf_str(&item->name));
+    json_member_str(&w, item->kind == RESPONSES_CALL ? "arguments" : "text", buf_str(&item->text));
     if (item->kind == RESPONSES_MESSAGE)
         write_list(&w, "logprobs", buf_str(&item->logprobs));
     event_end(&w);
@@ -337,7 +325,7 @@ static void text_delta(struct responses_answer *a, const struct responses_item *
 {
     struct json_writer w;
     inner_begin(&w, a, item, inner_type(a, item, TEXT_DELTA), out);
-    write_member(&w, "delta", text);
+    json_member_str(&w, "delta", text);
     if (item->kind == RESPONSES_MESSAGE)
         write_list(&w, "logprobs", logprobs);
     event_end(&w);
@@ -420,9 +408,8 @@ static struct responses_item *item_last(struct responses_answer *a, enum respons
 static void token_write(struct json_writer *w, const struct chat_token *t, bool top)
 {
     json_object_begin(w);
-    write_member(w, "token", t->text);
-    json_key(w, "logprob");
-    json_write_double(w, t->logprob);
+    json_member_str(w, "token", t->text);
+    json_member_double(w, "logprob", t->logprob);
     json_key(w, "bytes");
     json_array_begin(w);
     for (size_t i = 0; i < t->bytes.len; i++)
@@ -558,8 +545,8 @@ static void stream_error(struct responses_answer *a, const struct chat_failure *
     if (a->opened)
         items_close(a, true, out);
     event_begin(&w, a, "error", out);
-    write_member(&w, "code", str_from(error_code(f)));
-    write_member(&w, "message", f->message);
+    json_member_str(&w, "code", str_from(error_code(f)));
+    json_member_str(&w, "message", f->message);
     json_key(&w, "param");
     json_write_null(&w);
     event_end(&w);

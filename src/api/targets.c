@@ -12,12 +12,9 @@ void api_targets_write(const struct exchange_world *world, struct json_writer *w
         health_status(m->health, &s);
         json_key_str(w, m->name);
         json_object_begin(w);
-        json_key(w, "breaker");
-        json_write_text(w, breaker_name(s.breaker));
-        json_key(w, "in_flight");
-        json_write_int(w, s.in_flight);
-        json_key(w, "waiting");
-        json_write_int(w, s.waiting);
+        json_member_text(w, "breaker", breaker_name(s.breaker));
+        json_member_int(w, "in_flight", s.in_flight);
+        json_member_int(w, "waiting", s.waiting);
         json_object_end(w);
     }
     json_object_end(w);

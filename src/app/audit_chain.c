@@ -158,16 +158,14 @@ static int verified_json(const struct verifying *v, const struct store_verified 
     buf_init(&text, 16 * MIB);
     json_writer_init(&w, &text);
     json_object_begin(&w);
-    json_key(&w, "whole");
-    json_write_bool(&w, out->breaks == 0);
+    json_member_bool(&w, "whole", out->breaks == 0);
     json_member_int(&w, "entries", out->entries);
     json_member_int(&w, "blocks", out->blocks);
     json_member_int(&w, "requests", out->ledger);
     json_member_int(&w, "transfers", out->egress);
     json_member_int(&w, "older_than_the_chain", out->before);
     clock_format(out->purged_ms, when);
-    json_key(&w, "purged_before");
-    json_write_text(&w, out->purged_ms > 0 ? when : NULL);
+    json_member_text(&w, "purged_before", out->purged_ms > 0 ? when : NULL);
     json_member_int(&w, "broken", out->breaks);
     json_key(&w, "breaks");
     json_array_begin(&w);
@@ -313,8 +311,7 @@ static int opened_export(struct exporting *x, const struct store_ledger_row *row
     json_member_str(&w, "route", o->route);
     json_member_str(&w, "rule", o->rule);
     json_member_str(&w, "boundary", o->boundary);
-    json_key(&w, "sensitive");
-    json_write_bool(&w, o->sensitive);
+    json_member_bool(&w, "sensitive", o->sensitive);
     json_member_str(&w, "decision", o->decision);
     return record_end(&w);
 }
@@ -334,8 +331,7 @@ static int settled_export(struct exporting *x, const struct store_ledger_row *ro
     json_member_int(&w, "input_tokens", s->input_tokens);
     json_member_int(&w, "cached_tokens", s->cached_tokens);
     json_member_int(&w, "output_tokens", s->output_tokens);
-    json_key(&w, "usage_estimated");
-    json_write_bool(&w, s->usage_estimated);
+    json_member_bool(&w, "usage_estimated", s->usage_estimated);
     json_member_int(&w, "cost_nano_usd", s->cost_nano_usd);
     json_member_int(&w, "first_token_ms", s->first_token_ms);
     json_member_int(&w, "total_ms", s->total_ms);

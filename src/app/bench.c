@@ -136,12 +136,6 @@ static void number_write(struct json_writer *w, const char *key, double value)
         json_write_null(w);
 }
 
-static void integer_write(struct json_writer *w, const char *key, int64_t value)
-{
-    json_key(w, key);
-    json_write_int(w, value);
-}
-
 static void speed_write(struct json_writer *w, const char *key, const struct bench_speed *s)
 {
     json_key(w, key);
@@ -153,7 +147,7 @@ static void speed_write(struct json_writer *w, const char *key, const struct ben
     number_write(w, "median", s->median);
     number_write(w, "min", s->min);
     number_write(w, "max", s->max);
-    integer_write(w, "n", s->n);
+    json_member_int(w, "n", s->n);
     json_object_end(w);
 }
 
@@ -174,20 +168,19 @@ static void limits_write(struct json_writer *w, const struct bench *b)
 static void point_write(struct json_writer *w, const struct bench *b, const struct bench_point *p)
 {
     json_object_begin(w);
-    integer_write(w, "depth", p->depth);
-    integer_write(w, "parallel", p->streams);
+    json_member_int(w, "depth", p->depth);
+    json_member_int(w, "parallel", p->streams);
     if (p->prompt > 0) {
-        integer_write(w, "prompt", p->prompt);
+        json_member_int(w, "prompt", p->prompt);
         speed_write(w, "prefill_tps", &p->prefill);
         number_write(w, "prefill_share", bench_prefill_share(b, p).share);
     }
     if (p->generate > 0) {
-        integer_write(w, "generate", p->generate);
+        json_member_int(w, "generate", p->generate);
         speed_write(w, "decode_tps", &p->decode);
         number_write(w, "decode_share", bench_decode_share(b, p).share);
     }
-    json_key(w, "skipped");
-    json_write_bool(w, p->skipped);
+    json_member_bool(w, "skipped", p->skipped);
     json_object_end(w);
 }
 
@@ -195,13 +188,12 @@ static void copy_write(struct json_writer *w, const struct bench_copy *c)
 {
     json_key(w, "copy");
     json_object_begin(w);
-    integer_write(w, "generate", c->tokens);
+    json_member_int(w, "generate", c->tokens);
     speed_write(w, "decode_tps", &c->copy);
     speed_write(w, "plain_tps", &c->plain);
-    integer_write(w, "drafted", (int64_t)c->drafted);
-    integer_write(w, "drawn", (int64_t)c->drawn);
-    json_key(w, "skipped");
-    json_write_bool(w, c->skipped);
+    json_member_int(w, "drafted", (int64_t)c->drafted);
+    json_member_int(w, "drawn", (int64_t)c->drawn);
+    json_member_bool(w, "skipped", c->skipped);
     json_object_end(w);
 }
 
@@ -211,17 +203,15 @@ void bench_json(const struct bench *b, struct buf *out)
     struct json_writer w;
     json_writer_init(&w, out);
     json_object_begin(&w);
-    json_key(&w, "model");
-    json_write_text(&w, b->file);
+    json_member_text(&w, "model", b->file);
     speed_write(&w, "prefill_tps", &first->prefill);
     speed_write(&w, "decode_tps", &first->decode);
     number_write(&w, "load_s", b->load_s);
     number_write(
         &w, "first_token_s", first->prefill.n > 0 ? (double)first->prompt / first->prefill.median : 0);
-    integer_write(&w, "peak_bytes", b->peak_bytes);
-    json_key(&w, "isa");
-    json_write_text(&w, b->isa);
-    integer_write(&w, "threads", b->threads);
+    json_member_int(&w, "peak_bytes", b->peak_bytes);
+    json_member_text(&w, "isa", b->isa);
+    json_member_int(&w, "threads", b->threads);
     limits_write(&w, b);
     json_key(&w, "points");
     json_array_begin(&w);

@@ -40,12 +40,6 @@ static const char help[] =
     "  --state URL        the state, like sqlite:weir.db; default the configuration's\n"
     "  --config FILE      the configuration; default weir.yaml\n";
 
-static void write_text(struct json_writer *w, const char *key, struct str value)
-{
-    json_key(w, key);
-    json_write_str(w, value);
-}
-
 /* -1 is how the state says "unknown". */
 static void write_number(struct json_writer *w, const char *key, int64_t value)
 {
@@ -60,8 +54,7 @@ static void write_time(struct json_writer *w, const char *key, int64_t wall_ms)
 {
     char when[32];
     clock_format(wall_ms, when);
-    json_key(w, key);
-    json_write_text(w, when);
+    json_member_text(w, key, when);
 }
 
 /* What the state holds as JSON text; a text that is not JSON (another hand wrote it) as a string. */
@@ -106,15 +99,15 @@ static int egress_json(void *ctx, const struct store_egress *row)
     json_writer_init(&w, &text);
     json_object_begin(&w);
     write_time(&w, "time", row->wall_ms);
-    write_text(&w, "request_id", row->request_id);
-    write_text(&w, "target", row->target);
-    write_text(&w, "host", row->host);
-    write_text(&w, "path", row->path);
-    write_text(&w, "rule", row->rule);
-    write_text(&w, "boundary", row->boundary);
-    write_text(&w, "zone", row->zone);
+    json_member_str(&w, "request_id", row->request_id);
+    json_member_str(&w, "target", row->target);
+    json_member_str(&w, "host", row->host);
+    json_member_str(&w, "path", row->path);
+    json_member_str(&w, "rule", row->rule);
+    json_member_str(&w, "boundary", row->boundary);
+    json_member_str(&w, "zone", row->zone);
     write_number(&w, "bytes", row->bytes);
-    write_text(&w, "sha256", row->sha256);
+    json_member_str(&w, "sha256", row->sha256);
     json_object_end(&w);
     return line_print(&text);
 }
@@ -146,34 +139,31 @@ static void ledger_write(struct json_writer *w, const struct store_opened *o, co
 {
     char usd[40];
     write_time(w, "time", o->wall_ms);
-    write_text(w, "request_id", o->request_id);
-    write_text(w, "key_id", o->key_id);
-    write_text(w, "team", o->team);
-    write_text(w, "api", o->api);
-    write_text(w, "model", o->model);
-    write_text(w, "route", o->route);
-    write_text(w, "rule", o->rule);
-    write_text(w, "boundary", o->boundary);
-    json_key(w, "sensitive");
-    json_write_bool(w, o->sensitive);
+    json_member_str(w, "request_id", o->request_id);
+    json_member_str(w, "key_id", o->key_id);
+    json_member_str(w, "team", o->team);
+    json_member_str(w, "api", o->api);
+    json_member_str(w, "model", o->model);
+    json_member_str(w, "route", o->route);
+    json_member_str(w, "rule", o->rule);
+    json_member_str(w, "boundary", o->boundary);
+    json_member_bool(w, "sensitive", o->sensitive);
     write_json(w, "decision", o->decision);
-    write_text(w, "provider", s->provider);
-    write_text(w, "answered_model", s->model);
+    json_member_str(w, "provider", s->provider);
+    json_member_str(w, "answered_model", s->model);
     write_json(w, "attempts", s->attempts);
     write_number(w, "input_tokens", s->input_tokens);
     write_number(w, "cached_tokens", s->cached_tokens);
     write_number(w, "output_tokens", s->output_tokens);
-    json_key(w, "usage_estimated");
-    json_write_bool(w, s->usage_estimated);
+    json_member_bool(w, "usage_estimated", s->usage_estimated);
     write_number(w, "cost_nano_usd", s->cost_nano_usd);
     json_key(w, "cost_usd");
     format_usd(s->cost_nano_usd < 0 ? 0 : s->cost_nano_usd, usd);
     json_write_text(w, s->cost_nano_usd < 0 ? NULL : usd);
     write_number(w, "first_token_ms", s->first_token_ms);
     write_number(w, "total_ms", s->total_ms);
-    write_text(w, "outcome", s->outcome);
-    json_key(w, "status");
-    json_write_int(w, s->status);
+    json_member_str(w, "outcome", s->outcome);
+    json_member_int(w, "status", s->status);
 }
 
 static int ledger_json(void *ctx, const struct store_ledger_row *row)

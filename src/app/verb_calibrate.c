@@ -139,37 +139,27 @@ static void report_print(const struct calibrate *c, double threshold, const stru
         printf("this does not beat the prompt's length\n");
 }
 
-static void number_write(struct json_writer *w, const char *key, double value)
-{
-    json_key(w, key);
-    json_write_double(w, value);
-}
-
 static void report_write(const struct calibrate *c, const struct calibrate_report *r, struct json_writer *w)
 {
-    json_key(w, "weak");
-    json_write_str(w, c->weak);
-    json_key(w, "strong");
-    json_write_str(w, c->strong);
-    json_key(w, "prompts");
-    json_write_int(w, (int64_t)c->n);
-    json_key(w, "uses_features");
-    json_write_bool(w, r->features);
-    number_write(w, "recover", c->recover);
-    number_write(w, "strong_share", r->share);
-    number_write(w, "quality", r->quality);
-    number_write(w, "weak_quality", r->fitted.weak);
-    number_write(w, "strong_quality", r->fitted.strong);
-    number_write(w, "cost_usd", r->cost);
-    number_write(w, "weak_cost_usd", r->weak_cost);
-    number_write(w, "strong_cost_usd", r->strong_cost);
+    json_member_str(w, "weak", c->weak);
+    json_member_str(w, "strong", c->strong);
+    json_member_int(w, "prompts", (int64_t)c->n);
+    json_member_bool(w, "uses_features", r->features);
+    json_member_double(w, "recover", c->recover);
+    json_member_double(w, "strong_share", r->share);
+    json_member_double(w, "quality", r->quality);
+    json_member_double(w, "weak_quality", r->fitted.weak);
+    json_member_double(w, "strong_quality", r->fitted.strong);
+    json_member_double(w, "cost_usd", r->cost);
+    json_member_double(w, "weak_cost_usd", r->weak_cost);
+    json_member_double(w, "strong_cost_usd", r->strong_cost);
     for (size_t i = 0; i < lines_of(c); i++) {
         const struct gap_report *g = line_of(r, i);
         json_key(w, lines[i].name);
         json_object_begin(w);
-        number_write(w, "apgr", g->apgr);
-        number_write(w, "cpt50", g->cpt50);
-        number_write(w, "cpt80", g->cpt80);
+        json_member_double(w, "apgr", g->apgr);
+        json_member_double(w, "cpt50", g->cpt50);
+        json_member_double(w, "cpt80", g->cpt80);
         json_object_end(w);
     }
 }

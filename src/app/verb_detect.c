@@ -25,8 +25,7 @@ static void findings_write(struct json_writer *w, const json_t *id, const struct
     json_object_begin(w);
     json_key(w, "id");
     json_write_value(w, id);
-    json_key(w, "sensitive");
-    json_write_bool(w, f->sensitive);
+    json_member_bool(w, "sensitive", f->sensitive);
     json_key(w, "categories");
     json_array_begin(w);
     for (unsigned c = 1; c <= ROUTER_PERSONAL; c <<= 1)
@@ -38,10 +37,8 @@ static void findings_write(struct json_writer *w, const json_t *id, const struct
     for (size_t i = 0; i < f->n_entities; i++)
         router_entity_write(&f->entities[i], w);
     json_array_end(w);
-    if (f->more > 0) {
-        json_key(w, "more");
-        json_write_int(w, (int64_t)f->more);
-    }
+    if (f->more > 0)
+        json_member_int(w, "more", (int64_t)f->more);
     json_object_end(w);
 }
 

@@ -27,12 +27,9 @@ static int question(void *ctx, const json_t *line, struct json_writer *w, struct
     json_object_begin(w);
     json_key(w, "text");
     json_write_value(w, text);
-    json_key(w, "normalize");
-    json_write_bool(w, e->normalize);
-    if (e->dimensions > 0) {
-        json_key(w, "dimensions");
-        json_write_int(w, e->dimensions);
-    }
+    json_member_bool(w, "normalize", e->normalize);
+    if (e->dimensions > 0)
+        json_member_int(w, "dimensions", e->dimensions);
     json_object_end(w);
     return 0;
 }

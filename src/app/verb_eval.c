@@ -141,20 +141,14 @@ static void line_begin(struct json_writer *w, size_t index, struct str model, in
     char id[32];
     snprintf(id, sizeof id, "%zu", index);
     json_object_begin(w);
-    json_key(w, "custom_id");
-    json_write_text(w, id);
-    json_key(w, "method");
-    json_write_text(w, "POST");
-    json_key(w, "url");
-    json_write_text(w, "/v1/chat/completions");
+    json_member_text(w, "custom_id", id);
+    json_member_text(w, "method", "POST");
+    json_member_text(w, "url", "/v1/chat/completions");
     json_key(w, "body");
     json_object_begin(w);
-    json_key(w, "model");
-    json_write_str(w, model);
-    json_key(w, "temperature");
-    json_write_int(w, 0);
-    json_key(w, "max_tokens");
-    json_write_int(w, max_tokens);
+    json_member_str(w, "model", model);
+    json_member_int(w, "temperature", 0);
+    json_member_int(w, "max_tokens", max_tokens);
     json_key(w, "messages");
 }
 
@@ -162,10 +156,8 @@ static void user_write(struct json_writer *w, struct str text)
 {
     json_array_begin(w);
     json_object_begin(w);
-    json_key(w, "role");
-    json_write_text(w, "user");
-    json_key(w, "content");
-    json_write_str(w, text);
+    json_member_text(w, "role", "user");
+    json_member_str(w, "content", text);
     json_object_end(w);
     json_array_end(w);
 }
@@ -419,18 +411,15 @@ static void json_print(const struct eval *e)
     for (size_t k = 0; k < e->n_models; k++) {
         struct total t = total_of(e, k);
         json_object_begin(&w);
-        json_key(&w, "model");
-        json_write_str(&w, e->models[k]);
+        json_member_str(&w, "model", e->models[k]);
         const struct {
             const char *key;
             double value;
         } members[] = {{"samples", (double)e->n}, {"graded", (double)t.graded}, {"quality", t.quality},
             {"standard_error", t.error}, {"failed", (double)t.failed}, {"kept_inside", (double)t.elsewhere},
             {"cost_usd", t.cost_usd}, {"mean_ms", t.mean_ms}};
-        for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
-            json_key(&w, members[i].key);
-            json_write_double(&w, members[i].value);
-        }
+        for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+            json_member_double(&w, members[i].key, members[i].value);
         json_object_end(&w);
     }
     json_array_end(&w);
@@ -481,8 +470,7 @@ static int graded_write(const struct eval *e, const char *path)
             json_key(&w, "id");
             json_write_value(&w, json_object_get(e->samples[i].object, "id"));
         }
-        json_key(&w, "prompt");
-        json_write_str(&w, e->samples[i].prompt);
+        json_member_str(&w, "prompt", e->samples[i].prompt);
         numbers_write(&w, e, i, "scores", offsetof(struct answer, score));
         numbers_write(&w, e, i, "cost_usd", offsetof(struct answer, cost_usd));
         numbers_write(&w, e, i, "latency_ms", offsetof(struct answer, ms));

@@ -137,14 +137,10 @@ static int print_json(void *ctx, const struct store_key *key)
     buf_init(&text, 4 * MIB);
     json_writer_init(&w, &text);
     json_object_begin(&w);
-    json_key(&w, "id");
-    json_write_str(&w, key->id);
-    json_key(&w, "name");
-    json_write_str(&w, key->name);
-    json_key(&w, "team");
-    json_write_str(&w, key->team);
-    json_key(&w, "role");
-    json_write_str(&w, key->role);
+    json_member_str(&w, "id", key->id);
+    json_member_str(&w, "name", key->name);
+    json_member_str(&w, "team", key->team);
+    json_member_str(&w, "role", key->role);
     print_time(&w, "created", key->created_ms);
     print_time(&w, "expires", key->expires_ms);
     print_time(&w, "revoked", key->revoked_ms);

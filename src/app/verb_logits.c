@@ -49,8 +49,7 @@ static bool count_write(const char *name, const char *text, struct json_writer *
         return true;
     if (!verb_integer(name, text, 0, INT32_MAX, &value))
         return false;
-    json_key(w, name);
-    json_write_int(w, value);
+    json_member_int(w, name, value);
     return true;
 }
 

@@ -53,22 +53,13 @@ static void row_print_json(const struct row *r)
     buf_init(&text, MIB);
     json_writer_init(&w, &text);
     json_object_begin(&w);
-    json_key(&w, "name");
-    json_write_str(&w, r->name);
-    json_key(&w, "provider");
-    json_write_str(&w, r->where);
-    json_key(&w, "model");
-    json_write_str(&w, r->detail);
-    if (r->bytes >= 0) {
-        json_key(&w, "bytes");
-        json_write_int(&w, r->bytes);
-    }
-    json_key(&w, "present");
-    json_write_bool(&w, r->present);
-    if (r->state) {
-        json_key(&w, "state");
-        json_write_text(&w, r->state);
-    }
+    json_member_str(&w, "name", r->name);
+    json_member_str(&w, "provider", r->where);
+    json_member_str(&w, "model", r->detail);
+    json_maybe_int(&w, "bytes", r->bytes);
+    json_member_bool(&w, "present", r->present);
+    if (r->state)
+        json_member_text(&w, "state", r->state);
     json_object_end(&w);
     printf("%s\n", text.data);
     buf_free(&text);

@@ -35,8 +35,7 @@ static void text_write(struct json_writer *w, const json_t *id, struct str text)
         json_key(w, "id");
         json_write_value(w, id);
     }
-    json_key(w, "text");
-    json_write_str(w, text);
+    json_member_str(w, "text", text);
 }
 
 static int line_redact(
@@ -52,10 +51,7 @@ static int line_redact(
     text_write(&w, json_object_get(object, "id"), masked);
     json_key(&w, "map");
     router_mask_write(mask, &w);
-    if (stays.len > 0) {
-        json_key(&w, "stays");
-        json_write_str(&w, stays);
-    }
+    json_maybe_str(&w, "stays", stays);
     json_object_end(&w);
     return 0;
 }

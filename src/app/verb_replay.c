@@ -382,8 +382,7 @@ static void side_write(struct json_writer *w, const char *key, const struct side
     json_key(w, key);
     json_object_begin(w);
     json_member_int(w, "inside", s->inside);
-    json_key(w, "cost_usd");
-    json_write_double(w, (double)s->cost_nano * 1e-9);
+    json_member_double(w, "cost_usd", (double)s->cost_nano * 1e-9);
     json_member_int(w, "cost_unknown", s->cost_unknown);
     json_key(w, "first_token_ms");
     if (s->latency_known > 0)
@@ -415,10 +414,8 @@ static void json_print(const struct replay *r)
     json_array_begin(&w);
     for (size_t i = 0; i < r->n_changes; i++) {
         json_object_begin(&w);
-        json_key(&w, "from");
-        json_write_text(&w, r->changes[i].from);
-        json_key(&w, "to");
-        json_write_text(&w, r->changes[i].to);
+        json_member_text(&w, "from", r->changes[i].from);
+        json_member_text(&w, "to", r->changes[i].to);
         json_member_int(&w, "count", r->changes[i].count);
         json_object_end(&w);
     }

@@ -28,8 +28,7 @@ static int line_take(void *ctx, struct str line, long long number)
         json_object_begin(&w);
         json_key(&w, "id");
         json_write_value(&w, json_object_get(object, "id"));
-        json_key(&w, "score");
-        json_write_double(&w, router_score(json_str(prompt)));
+        json_member_double(&w, "score", router_score(json_str(prompt)));
         json_object_end(&w);
         buf_append_char(out, '\n');
         if (out->failed || fwrite(out->data, 1, out->len, stdout) != out->len)

@@ -262,8 +262,7 @@ static int tensor(struct engine_session *session, const struct options *o, struc
     buf_init(&question, 64 * KIB);
     json_writer_init(&w, &question);
     json_object_begin(&w);
-    json_key(&w, "name");
-    json_write_text(&w, o->tensor);
+    json_member_text(&w, "name", o->tensor);
     json_object_end(&w);
     int rc = question.failed ? error_set(err, question.failed, "no tensor has so long a name")
                              : engine_session_ask(session, WIRE_TENSOR, buf_str(&question), NULL, &data, err);

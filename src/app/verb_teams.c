@@ -108,8 +108,7 @@ static void print_json(const struct budget_view *v)
     buf_init(&text, MIB);
     json_writer_init(&w, &text);
     json_object_begin(&w);
-    json_key(&w, "name");
-    json_write_str(&w, v->limits.name);
+    json_member_str(&w, "name", v->limits.name);
     budget_view_write(v, &w);
     json_object_end(&w);
     printf("%s\n", text.failed ? "{}" : text.data);

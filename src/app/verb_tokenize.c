@@ -26,10 +26,8 @@ static int question(void *ctx, const json_t *line, struct json_writer *w, struct
     json_object_begin(w);
     json_key(w, "text");
     json_write_value(w, text);
-    json_key(w, "add_special");
-    json_write_bool(w, flags->add_special);
-    json_key(w, "parse_special");
-    json_write_bool(w, flags->parse_special);
+    json_member_bool(w, "add_special", flags->add_special);
+    json_member_bool(w, "parse_special", flags->parse_special);
     json_object_end(w);
     return 0;
 }

@@ -38,20 +38,11 @@ static int content_write(struct json_writer *w, const struct chat_message *m, st
     return rc;
 }
 
-static void member_write(struct json_writer *w, const char *key, struct str value)
-{
-    if (value.len == 0)
-        return;
-    json_key(w, key);
-    json_write_str(w, value);
-}
-
 static void owner_write(struct json_writer *w, const char *key, uint64_t owner)
 {
     if (owner == 0)
         return;
-    json_key(w, key);
-    json_write_int(w, (int64_t)(owner >> 1));
+    json_member_int(w, key, (int64_t)(owner >> 1));
 }
 
 static void tool_calls_write(struct json_writer *w, const struct chat_message *m)
@@ -61,15 +52,12 @@ static void tool_calls_write(struct json_writer *w, const struct chat_message *m
     for (size_t i = 0; i < m->n_tool_calls; i++) {
         const struct chat_tool_call *call = &m->tool_calls[i];
         json_object_begin(w);
-        member_write(w, "id", call->id);
-        json_key(w, "type");
-        json_write_str(w, STR("function"));
+        json_maybe_str(w, "id", call->id);
+        json_member_str(w, "type", STR("function"));
         json_key(w, "function");
         json_object_begin(w);
-        json_key(w, "name");
-        json_write_str(w, call->name);
-        json_key(w, "arguments");
-        json_write_str(w, call->arguments);
+        json_member_str(w, "name", call->name);
+        json_member_str(w, "arguments", call->arguments);
         json_object_end(w);
         json_object_end(w);
     }
@@ -80,24 +68,23 @@ static void tool_calls_write(struct json_writer *w, const struct chat_message *m
  * of text and "thinking". */
 static void reasoning_write(struct json_writer *w, const struct chat_message *m)
 {
-    member_write(w, "reasoning_content", m->reasoning);
-    member_write(w, "reasoning", m->reasoning);
+    json_maybe_str(w, "reasoning_content", m->reasoning);
+    json_maybe_str(w, "reasoning", m->reasoning);
     if (m->n_tool_calls == 0 || m->n_parts == 0)
-        member_write(w, "thinking", m->reasoning);
+        json_maybe_str(w, "thinking", m->reasoning);
 }
 
 static int message_write(struct json_writer *w, const struct chat_message *m, struct error *err)
 {
     json_object_begin(w);
-    json_key(w, "role");
-    json_write_text(w, chat_role_name(m->role));
+    json_member_text(w, "role", chat_role_name(m->role));
     json_key(w, "content");
     int rc = content_write(w, m, err);
     if (rc)
         return rc;
-    member_write(w, "name", m->name);
+    json_maybe_str(w, "name", m->name);
     reasoning_write(w, m);
-    member_write(w, "tool_call_id", m->tool_call_id);
+    json_maybe_str(w, "tool_call_id", m->tool_call_id);
     if (m->n_tool_calls > 0)
         tool_calls_write(w, m);
     json_object_end(w);
@@ -107,21 +94,17 @@ static int message_write(struct json_writer *w, const struct chat_message *m, st
 static void tool_write(struct json_writer *w, const struct chat_tool *t)
 {
     json_object_begin(w);
-    json_key(w, "type");
-    json_write_str(w, STR("function"));
+    json_member_str(w, "type", STR("function"));
     json_key(w, "function");
     json_object_begin(w);
-    json_key(w, "name");
-    json_write_str(w, t->name);
-    member_write(w, "description", t->description);
+    json_member_str(w, "name", t->name);
+    json_maybe_str(w, "description", t->description);
     if (t->parameters) {
         json_key(w, "parameters");
         json_write_value(w, t->parameters);
     }
-    if (json_is_true(json_object_get(json_object_get(t->raw, "function"), "strict"))) {
-        json_key(w, "strict");
-        json_write_bool(w, true);
-    }
+    if (json_is_true(json_object_get(json_object_get(t->raw, "function"), "strict")))
+        json_member_bool(w, "strict", true);
     json_object_end(w);
     json_object_end(w);
 }
@@ -131,15 +114,12 @@ static void effort_write(struct json_writer *w, struct str effort)
 {
     static const char *const switches[] = {"enable_thinking", "thinking", "reasoning"};
     bool off = str_is(effort, "none") || str_is(effort, "minimal");
-    member_write(w, "reasoning_effort", off ? STR("low") : effort);
-    for (size_t i = 0; i < sizeof switches / sizeof *switches; i++) {
-        json_key(w, switches[i]);
-        json_write_bool(w, !off);
-    }
+    json_maybe_str(w, "reasoning_effort", off ? STR("low") : effort);
+    for (size_t i = 0; i < sizeof switches / sizeof *switches; i++)
+        json_member_bool(w, switches[i], !off);
     if (!off)
         return;
-    json_key(w, "thinking_budget");
-    json_write_int(w, 0);
+    json_member_int(w, "thinking_budget", 0);
 }
 
 /* `reasoning_effort` and `chat_template_kwargs`, which the template reads; the latter win. */
@@ -192,14 +172,6 @@ static int body_write(struct json_writer *w, const struct chat_request *r, struc
     return rc;
 }
 
-static void count_write(struct json_writer *w, const char *key, int64_t value)
-{
-    if (value < 0)
-        return;
-    json_key(w, key);
-    json_write_int(w, value);
-}
-
 static void prompt_write(struct json_writer *w, const struct chat_request *r)
 {
     json_key(w, r->prompt_ids ? "prompt_ids" : "prompt");
@@ -211,7 +183,7 @@ static void prompt_write(struct json_writer *w, const struct chat_request *r)
     } else {
         json_write_str(w, r->prompt);
     }
-    member_write(w, "suffix", r->suffix);
+    json_maybe_str(w, "suffix", r->suffix);
 }
 
 /* How long, how drawn, what comes with it. */
@@ -221,17 +193,14 @@ static void numbers_write(struct json_writer *w, const struct chat_request *r)
     json_object_begin(w);
     chat_sampling_write(&r->sampling, w);
     json_object_end(w);
-    count_write(w, "max_tokens", r->max_tokens);
-    count_write(w, "logprobs", r->logprobs ? r->top_logprobs : -1);
-    count_write(w, "measure", r->measure > 0 ? r->measure : -1);
-    if (r->measure_prompt) {
-        json_key(w, "measure_prompt");
-        json_write_bool(w, true);
-    }
+    json_maybe_int(w, "max_tokens", r->max_tokens);
+    json_maybe_int(w, "logprobs", r->logprobs ? r->top_logprobs : -1);
+    json_maybe_int(w, "measure", r->measure > 0 ? r->measure : -1);
+    if (r->measure_prompt)
+        json_member_bool(w, "measure_prompt", true);
     if (r->context_shift) {
-        json_key(w, "context_shift");
-        json_write_bool(w, true);
-        count_write(w, "n_keep", r->n_keep);
+        json_member_bool(w, "context_shift", true);
+        json_maybe_int(w, "n_keep", r->n_keep);
     }
 }
 
@@ -281,8 +250,7 @@ static int constraint_write(struct json_writer *w, const struct chat_request *r,
     if (rc)
         return rc;
     if (grammar.data) {
-        json_key(w, "grammar");
-        json_write_str(w, grammar);
+        json_member_str(w, "grammar", grammar);
     } else if (schema || str_is(json_str(json_object_get(format, "type")), "json_object")) {
         json_key(w, "schema");
         if (schema)
@@ -337,7 +305,7 @@ static int prediction_write(struct json_writer *w, const struct chat_request *r,
     struct str text;
     int rc = chat_prediction_read(r, &text, err);
     if (rc == 0)
-        member_write(w, "prediction", text);
+        json_maybe_str(w, "prediction", text);
     return rc;
 }
 
@@ -363,16 +331,12 @@ int chat_codec_write(const struct chat_request *r, struct buf *out, struct error
         json_key(&w, "lora");
         json_write_value(&w, lora);
     }
-    if (r->tool_choice == CHAT_TOOLS_REQUIRED || r->tool_choice == CHAT_TOOLS_NAMED) {
-        json_key(&w, "must_call");
-        json_write_bool(&w, true);
-    }
-    if (r->parallel_tool_calls == 0 && r->n_tools > 0 && r->tool_choice != CHAT_TOOLS_NONE) {
-        json_key(&w, "one_call");
-        json_write_bool(&w, true);
-    }
+    if (r->tool_choice == CHAT_TOOLS_REQUIRED || r->tool_choice == CHAT_TOOLS_NAMED)
+        json_member_bool(&w, "must_call", true);
+    if (r->parallel_tool_calls == 0 && r->n_tools > 0 && r->tool_choice != CHAT_TOOLS_NONE)
+        json_member_bool(&w, "one_call", true);
     if (r->tool_choice == CHAT_TOOLS_NAMED)
-        member_write(&w, "call_name", r->tool_choice_name);
+        json_maybe_str(&w, "call_name", r->tool_choice_name);
     numbers_write(&w, r);
     owner_write(&w, "asker", r->asker);
     owner_write(&w, "scope", r->scope);

@@ -269,14 +269,10 @@ void chat_sampling_write(const struct chat_sampling *s, struct json_writer *w)
         else
             json_write_int(w, f->all > 0 && value >= f->all ? -1 : (int64_t)value);
     }
-    if (s->has_seed) {
-        json_key(w, "seed");
-        json_write_int(w, s->seed);
-    }
-    if (s->ignore_eos) {
-        json_key(w, "ignore_eos");
-        json_write_bool(w, true);
-    }
+    if (s->has_seed)
+        json_member_int(w, "seed", s->seed);
+    if (s->ignore_eos)
+        json_member_bool(w, "ignore_eos", true);
     lists_write(s, w);
 }
 

@@ -10,10 +10,8 @@
 
 static void members_write(const struct chat_token *t, struct json_writer *w)
 {
-    json_key(w, "token");
-    json_write_str(w, t->text);
-    json_key(w, "logprob");
-    json_write_double(w, isfinite(t->logprob) ? t->logprob : LOGPROB_LEAST);
+    json_member_str(w, "token", t->text);
+    json_member_double(w, "logprob", isfinite(t->logprob) ? t->logprob : LOGPROB_LEAST);
     json_key(w, "bytes");
     if (!t->bytes.data) {
         json_write_null(w);

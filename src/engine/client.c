@@ -193,10 +193,8 @@ static void adapters_write(struct json_writer *w, const struct engine *e)
     json_array_begin(w);
     for (size_t i = 0; i < e->n_adapters; i++) {
         json_object_begin(w);
-        json_key(w, "name");
-        json_write_text(w, e->adapters[i].name);
-        json_key(w, "scale");
-        json_write_double(w, e->adapters[i].scale);
+        json_member_text(w, "name", e->adapters[i].name);
+        json_member_double(w, "scale", e->adapters[i].scale);
         json_object_end(w);
     }
     json_array_end(w);
@@ -214,12 +212,9 @@ static void spill_write(struct json_writer *w, const struct engine *e)
     sodium_bin2hex(key, sizeof key, e->spill.key, sizeof e->spill.key);
     snprintf(identity, sizeof identity, "%016llx %lld %lld", (unsigned long long)e->identity,
         (long long)st.st_size, (long long)st.st_mtim.tv_sec);
-    json_key(w, "spill_key");
-    json_write_text(w, key);
-    json_key(w, "spill_identity");
-    json_write_text(w, identity);
-    json_key(w, "spill_keep_ms");
-    json_write_int(w, e->options.spill.keep_ms);
+    json_member_text(w, "spill_key", key);
+    json_member_text(w, "spill_identity", identity);
+    json_member_int(w, "spill_keep_ms", e->options.spill.keep_ms);
     sodium_memzero(key, sizeof key);
 }
 
@@ -232,24 +227,15 @@ static int load_append(struct engine *e)
     json_object_begin(&w);
     adapters_write(&w, e);
     spill_write(&w, e);
-    json_key(&w, "threads");
-    json_write_int(&w, e->options.threads);
-    json_key(&w, "slots");
-    json_write_int(&w, e->options.slots);
-    json_key(&w, "context");
-    json_write_int(&w, e->options.context);
-    json_key(&w, "kv_bytes");
-    json_write_int(&w, e->options.kv_bytes);
-    json_key(&w, "kv_type");
-    json_write_text(&w, e->kv_type);
-    json_key(&w, "speculate");
-    json_write_bool(&w, !e->options.drafts_off);
-    json_key(&w, "draft");
-    json_write_bool(&w, e->draft != NULL);
-    json_key(&w, "memory_unchecked");
-    json_write_bool(&w, e->options.memory_unchecked);
-    json_key(&w, "inspect");
-    json_write_bool(&w, e->options.inspect);
+    json_member_int(&w, "threads", e->options.threads);
+    json_member_int(&w, "slots", e->options.slots);
+    json_member_int(&w, "context", e->options.context);
+    json_member_int(&w, "kv_bytes", e->options.kv_bytes);
+    json_member_text(&w, "kv_type", e->kv_type);
+    json_member_bool(&w, "speculate", !e->options.drafts_off);
+    json_member_bool(&w, "draft", e->draft != NULL);
+    json_member_bool(&w, "memory_unchecked", e->options.memory_unchecked);
+    json_member_bool(&w, "inspect", e->options.inspect);
     json_object_end(&w);
     int rc = text.failed ? text.failed : wire_append(&e->out, 0, WIRE_LOAD, buf_str(&text));
     buf_free(&text);

@@ -76,25 +76,16 @@ struct str attempts_json(const struct attempts *a, struct arena *arena)
     for (size_t i = 0; i < a->count; i++) {
         const struct attempt *t = &a->list[i];
         json_object_begin(&w);
-        json_key(&w, "target");
-        json_write_str(&w, t->target);
-        json_key(&w, "provider");
-        json_write_str(&w, t->provider);
-        json_key(&w, "outcome");
-        json_write_text(&w, attempt_outcome(t));
-        if (t->over && !t->ok && !t->passed) {
-            json_key(&w, "status");
-            json_write_int(&w, t->failure.status);
-        }
-        json_key(&w, "ms");
-        json_write_int(&w, t->ms);
-        if (t->cost_nano_usd > 0) {
-            json_key(&w, "cost_nano_usd");
-            json_write_int(&w, t->cost_nano_usd);
-        }
+        json_member_str(&w, "target", t->target);
+        json_member_str(&w, "provider", t->provider);
+        json_member_text(&w, "outcome", attempt_outcome(t));
+        if (t->over && !t->ok && !t->passed)
+            json_member_int(&w, "status", t->failure.status);
+        json_member_int(&w, "ms", t->ms);
+        if (t->cost_nano_usd > 0)
+            json_member_int(&w, "cost_nano_usd", t->cost_nano_usd);
         if (t->measured.tokens > 0) {
-            json_key(&w, "doubt");
-            json_write_double(&w, t->doubt);
+            json_member_double(&w, "doubt", t->doubt);
             json_key(&w, "measured");
             doubt_write(&t->measured, &w);
         }

@@ -31,22 +31,6 @@ struct access_log {
 
 /* ---- The line ---- */
 
-static void text(struct json_writer *w, const char *key, struct str value)
-{
-    if (value.len == 0)
-        return;
-    json_key(w, key);
-    json_write_str(w, value);
-}
-
-static void number(struct json_writer *w, const char *key, int64_t value)
-{
-    if (value < 0)
-        return;
-    json_key(w, key);
-    json_write_int(w, value);
-}
-
 void access_entry_write(const struct access_entry *e, struct buf *out)
 {
     struct json_writer w;
@@ -54,33 +38,30 @@ void access_entry_write(const struct access_entry *e, struct buf *out)
     clock_format(e->wall_ms, when);
     json_writer_init(&w, out);
     json_object_begin(&w);
-    text(&w, "time", str_from(when));
-    text(&w, "request_id", e->request_id);
-    text(&w, "client", e->client);
-    text(&w, "key_id", e->key_id);
-    text(&w, "method", e->method);
-    text(&w, "path", e->path);
-    text(&w, "api", e->api);
-    text(&w, "route", e->route);
-    text(&w, "rule", e->rule);
-    text(&w, "model", e->model);
-    text(&w, "provider", e->provider);
-    number(&w, "status", e->status);
-    text(&w, "outcome", e->outcome);
-    text(&w, "cascade", e->cascade);
-    number(&w, "input_tokens", e->input_tokens);
-    number(&w, "cached_tokens", e->cached_tokens);
-    number(&w, "output_tokens", e->output_tokens);
-    number(&w, "reasoning_tokens", e->reasoning_tokens);
-    if (e->cost_nano_usd >= 0) {
-        json_key(&w, "cost_usd");
-        json_write_double(&w, (double)e->cost_nano_usd / 1e9);
-    }
-    number(&w, "first_token_ms", e->first_token_ms);
-    json_key(&w, "total_ms");
-    json_write_double(&w, (double)e->total_us / 1000);
-    number(&w, "bytes_in", e->bytes_in);
-    number(&w, "bytes_out", e->bytes_out);
+    json_maybe_str(&w, "time", str_from(when));
+    json_maybe_str(&w, "request_id", e->request_id);
+    json_maybe_str(&w, "client", e->client);
+    json_maybe_str(&w, "key_id", e->key_id);
+    json_maybe_str(&w, "method", e->method);
+    json_maybe_str(&w, "path", e->path);
+    json_maybe_str(&w, "api", e->api);
+    json_maybe_str(&w, "route", e->route);
+    json_maybe_str(&w, "rule", e->rule);
+    json_maybe_str(&w, "model", e->model);
+    json_maybe_str(&w, "provider", e->provider);
+    json_maybe_int(&w, "status", e->status);
+    json_maybe_str(&w, "outcome", e->outcome);
+    json_maybe_str(&w, "cascade", e->cascade);
+    json_maybe_int(&w, "input_tokens", e->input_tokens);
+    json_maybe_int(&w, "cached_tokens", e->cached_tokens);
+    json_maybe_int(&w, "output_tokens", e->output_tokens);
+    json_maybe_int(&w, "reasoning_tokens", e->reasoning_tokens);
+    if (e->cost_nano_usd >= 0)
+        json_member_double(&w, "cost_usd", (double)e->cost_nano_usd / 1e9);
+    json_maybe_int(&w, "first_token_ms", e->first_token_ms);
+    json_member_double(&w, "total_ms", (double)e->total_us / 1000);
+    json_maybe_int(&w, "bytes_in", e->bytes_in);
+    json_maybe_int(&w, "bytes_out", e->bytes_out);
     json_object_end(&w);
     buf_append_char(out, '\n');
 }

@@ -388,8 +388,7 @@ void budget_view_write(const struct budget_view *v, struct json_writer *w)
         limits_usd_write(w, "used", v->used[p]);
         if (v->ends_ms[p] >= 0)
             clock_format(v->ends_ms[p], ends);
-        json_key(w, "ends");
-        json_write_text(w, v->ends_ms[p] >= 0 ? ends : NULL);
+        json_member_text(w, "ends", v->ends_ms[p] >= 0 ? ends : NULL);
         json_object_end(w);
     }
     json_object_end(w);

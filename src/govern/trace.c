@@ -63,8 +63,7 @@ static void span_id(struct json_writer *w, const char *key, uint64_t id)
 {
     char text[24];
     snprintf(text, sizeof text, "%016" PRIx64, id);
-    json_key(w, key);
-    json_write_text(w, text);
+    json_member_text(w, key, text);
 }
 
 /* 64-bit integers are strings in protobuf's JSON. */
@@ -72,8 +71,7 @@ static void wide(struct json_writer *w, const char *key, int64_t value)
 {
     char text[24];
     snprintf(text, sizeof text, "%" PRId64, value);
-    json_key(w, key);
-    json_write_text(w, text);
+    json_member_text(w, key, text);
 }
 
 void trace_span_begin(struct json_writer *w, const struct trace_span *s)
@@ -81,15 +79,12 @@ void trace_span_begin(struct json_writer *w, const struct trace_span *s)
     char id[33];
     id_write(s->trace_id, id);
     json_object_begin(w);
-    json_key(w, "traceId");
-    json_write_text(w, id);
+    json_member_text(w, "traceId", id);
     span_id(w, "spanId", s->id);
     if (s->parent)
         span_id(w, "parentSpanId", s->parent);
-    json_key(w, "name");
-    json_write_str(w, s->name);
-    json_key(w, "kind");
-    json_write_int(w, s->kind);
+    json_member_str(w, "name", s->name);
+    json_member_int(w, "kind", s->kind);
     wide(w, "startTimeUnixNano", s->start_ns);
     wide(w, "endTimeUnixNano", s->end_ns > s->start_ns ? s->end_ns : s->start_ns);
     json_key(w, "attributes");
@@ -100,8 +95,7 @@ void trace_span_begin(struct json_writer *w, const struct trace_span *s)
 static void attribute_begin(struct json_writer *w, const char *key)
 {
     json_object_begin(w);
-    json_key(w, "key");
-    json_write_text(w, key);
+    json_member_text(w, "key", key);
     json_key(w, "value");
     json_object_begin(w);
 }
@@ -117,8 +111,7 @@ void trace_text(struct json_writer *w, const char *key, struct str value)
     if (value.len == 0)
         return;
     attribute_begin(w, key);
-    json_key(w, "stringValue");
-    json_write_str(w, value);
+    json_member_str(w, "stringValue", value);
     attribute_end(w);
 }
 
@@ -136,8 +129,7 @@ void trace_double(struct json_writer *w, const char *key, double value)
     if (!(value >= 0))
         return;
     attribute_begin(w, key);
-    json_key(w, "doubleValue");
-    json_write_double(w, value);
+    json_member_double(w, "doubleValue", value);
     attribute_end(w);
 }
 
@@ -146,10 +138,8 @@ void trace_span_end(struct json_writer *w, const struct trace_span *s)
     json_array_end(w);
     json_key(w, "status");
     json_object_begin(w);
-    if (s->error.len) {
-        json_key(w, "code");
-        json_write_int(w, 2);
-    }
+    if (s->error.len)
+        json_member_int(w, "code", 2);
     json_object_end(w);
     json_object_end(w);
 }

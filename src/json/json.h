@@ -33,6 +33,11 @@ int json_get_int(const json_t *object, const char *key, int64_t fallback, int64_
 int json_get_double(const json_t *object, const char *key, double fallback, double least, double most,
     double *out, struct error *err) MUST_USE;
 struct str json_str(const json_t *string); /* STR_NONE unless it is a string */
+/* A member's text; STR_NONE unless it is a string. */
+static inline struct str json_text(const json_t *object, const char *key)
+{
+    return json_str(json_object_get(object, key));
+}
 
 /* Writing. Commas and colons are put in by the writer; check `buf->failed` once at the end.
  *   json_object_begin(&w); json_key(&w, "id"); json_write_str(&w, id); json_object_end(&w);           */
@@ -80,6 +85,33 @@ static inline void json_member_double(struct json_writer *w, const char *key, do
 {
     json_key(w, key);
     json_write_double(w, value);
+}
+static inline void json_member_text(struct json_writer *w, const char *key, const char *value)
+{
+    json_key(w, key);
+    json_write_text(w, value);
+}
+static inline void json_member_bool(struct json_writer *w, const char *key, bool value)
+{
+    json_key(w, key);
+    json_write_bool(w, value);
+}
+/* Likewise, but nothing where the value is empty, or negative (which is how counts say that they are not
+ * known). */
+static inline void json_maybe_str(struct json_writer *w, const char *key, struct str value)
+{
+    if (value.len > 0)
+        json_member_str(w, key, value);
+}
+static inline void json_maybe_int(struct json_writer *w, const char *key, int64_t value)
+{
+    if (value >= 0)
+        json_member_int(w, key, value);
+}
+static inline void json_maybe_double(struct json_writer *w, const char *key, double value)
+{
+    if (value >= 0) /* not NaN, either */
+        json_member_double(w, key, value);
 }
 /* A whole tree, keys in the order read. */
 void json_write_value(struct json_writer *w, const json_t *value);

@@ -353,10 +353,8 @@ static int take_exception(
     json_object_begin(&w);
     json_key(&w, "error");
     json_object_begin(&w);
-    json_key(&w, "type");
-    json_write_str(&w, m->event);
-    json_key(&w, "message");
-    json_write_str(&w, said.len ? said : m->complaint);
+    json_member_str(&w, "type", m->event);
+    json_member_str(&w, "message", said.len ? said : m->complaint);
     json_object_end(&w);
     json_object_end(&w);
     int rc = document.failed ? error_set(err, document.failed, "an error of the event stream is too large")

@@ -101,8 +101,7 @@ static void write_tools(struct json_writer *w, const struct chat_request *r)
         const struct chat_tool *t = &r->tools[i];
         json_object_begin(w);
         json_member_str(w, "name", t->name);
-        if (t->description.len > 0)
-            json_member_str(w, "description", t->description);
+        json_maybe_str(w, "description", t->description);
         write_schema(w, t->parameters);
         provider_anthropic_cache_control(w, t->raw);
         json_object_end(w);
@@ -118,36 +117,22 @@ static void write_tool_choice(struct json_writer *w, const struct chat_request *
         return;
     json_key(w, "tool_choice");
     json_object_begin(w);
-    json_key(w, "type");
-    json_write_text(w, types[r->tool_choice]);
+    json_member_text(w, "type", types[r->tool_choice]);
     if (r->tool_choice == CHAT_TOOLS_NAMED)
         json_member_str(w, "name", r->tool_choice_name);
-    if (one && r->tool_choice != CHAT_TOOLS_NONE) {
-        json_key(w, "disable_parallel_tool_use");
-        json_write_bool(w, true);
-    }
+    if (one && r->tool_choice != CHAT_TOOLS_NONE)
+        json_member_bool(w, "disable_parallel_tool_use", true);
     json_object_end(w);
-}
-
-static void write_double(struct json_writer *w, const char *key, double value)
-{
-    if (!(value >= 0))
-        return;
-    json_key(w, key);
-    json_write_double(w, value);
 }
 
 static void write_settings(
     struct json_writer *w, const struct provider_anthropic_plan *plan, const struct chat_request *r)
 {
-    json_key(w, "max_tokens");
-    json_write_int(w, plan->max_tokens);
-    write_double(w, "temperature", r->sampling.temperature);
-    write_double(w, "top_p", r->sampling.top_p);
-    if (r->sampling.top_k > 0) {
-        json_key(w, "top_k");
-        json_write_int(w, r->sampling.top_k);
-    }
+    json_member_int(w, "max_tokens", plan->max_tokens);
+    json_maybe_double(w, "temperature", r->sampling.temperature);
+    json_maybe_double(w, "top_p", r->sampling.top_p);
+    if (r->sampling.top_k > 0)
+        json_member_int(w, "top_k", r->sampling.top_k);
     if (r->n_stops > 0) {
         json_key(w, "stop_sequences");
         json_array_begin(w);
@@ -204,10 +189,8 @@ int provider_anthropic_encode(
     json_writer_init(&w, out);
     json_object_begin(&w);
     json_member_str(&w, "model", m->model);
-    if (!r->count_only) {
-        json_key(&w, "stream");
-        json_write_bool(&w, r->stream);
-    }
+    if (!r->count_only)
+        json_member_bool(&w, "stream", r->stream);
     if (r->shape == CHAT_SHAPE_ANTHROPIC)
         write_native(&w, r);
     else

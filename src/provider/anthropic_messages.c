@@ -158,10 +158,8 @@ static int write_tool_result(
     json_array_end(w);
     if (ours)
         provider_anthropic_rest(w, m->vendor);
-    if (m->failed) {
-        json_key(w, "is_error");
-        json_write_bool(w, true);
-    }
+    if (m->failed)
+        json_member_bool(w, "is_error", true);
     json_object_end(w);
     return rc;
 }

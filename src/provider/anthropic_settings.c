@@ -161,10 +161,8 @@ void provider_anthropic_plan_write(struct json_writer *w, const struct provider_
         json_key(w, "thinking");
         json_object_begin(w);
         json_member_str(w, "type", p->effort ? STR("adaptive") : STR("enabled"));
-        if (!p->effort) {
-            json_key(w, "budget_tokens");
-            json_write_int(w, p->budget);
-        }
+        if (!p->effort)
+            json_member_int(w, "budget_tokens", p->budget);
         json_object_end(w);
     }
     if (!p->effort && !p->schema)

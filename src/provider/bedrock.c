@@ -111,8 +111,7 @@ static void write_tool(
     json_key(w, "toolSpec");
     json_object_begin(w);
     json_member_str(w, "name", name);
-    if (description.len > 0)
-        json_member_str(w, "description", description);
+    json_maybe_str(w, "description", description);
     json_key(w, "inputSchema");
     json_object_begin(w);
     json_key(w, "json");
@@ -178,26 +177,16 @@ static void write_tools(struct json_writer *w, const struct chat_request *r)
 
 /* ---- Settings ---- */
 
-static void write_double(struct json_writer *w, const char *key, double value)
-{
-    if (!(value >= 0))
-        return;
-    json_key(w, key);
-    json_write_double(w, value);
-}
-
 static void write_inference(struct json_writer *w, const struct provider_model *m,
     const struct provider_anthropic_plan *plan, const struct chat_request *r)
 {
     int64_t most = r->max_tokens >= 0 ? r->max_tokens : plan->budget > 0 ? plan->max_tokens : m->max_output;
     json_key(w, "inferenceConfig");
     json_object_begin(w);
-    if (most > 0) {
-        json_key(w, "maxTokens");
-        json_write_int(w, most);
-    }
-    write_double(w, "temperature", r->sampling.temperature);
-    write_double(w, "topP", r->sampling.top_p);
+    if (most > 0)
+        json_member_int(w, "maxTokens", most);
+    json_maybe_double(w, "temperature", r->sampling.temperature);
+    json_maybe_double(w, "topP", r->sampling.top_p);
     if (r->n_stops > 0) {
         json_key(w, "stopSequences");
         json_array_begin(w);
@@ -218,10 +207,8 @@ static void write_additional(struct json_writer *w, const struct provider_model 
         return;
     json_key(w, "additionalModelRequestFields");
     json_object_begin(w);
-    if (r->sampling.top_k > 0) {
-        json_key(w, "top_k");
-        json_write_int(w, r->sampling.top_k);
-    }
+    if (r->sampling.top_k > 0)
+        json_member_int(w, "top_k", r->sampling.top_k);
     if (gpt)
         json_member_str(w, "reasoning_effort", effort);
     provider_anthropic_plan_write(w, plan);
@@ -251,8 +238,7 @@ static void write_format(struct json_writer *w, const struct chat_request *r)
     json_key(w, "jsonSchema");
     json_object_begin(w);
     json_member_str(w, "schema", buf_str(&text));
-    if (name.len > 0)
-        json_member_str(w, "name", name);
+    json_maybe_str(w, "name", name);
     json_object_end(w);
     json_object_end(w);
     json_object_end(w);

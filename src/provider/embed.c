@@ -51,8 +51,7 @@ static void write_count(struct json_writer *w, const char *key, const char *thei
 {
     if (value <= 0)
         return;
-    json_key(w, theirs ? theirs : key);
-    json_write_int(w, value);
+    json_member_int(w, theirs ? theirs : key, value);
 }
 
 /* What only a target of the same shape knows, as it came. */
@@ -402,8 +401,7 @@ static int ollama_encode(
     if (r->shape == CHAT_SHAPE_OLLAMA) {
         write_members(&w, r->native);
     } else { /* clients of other shapes expect an error, where this API would cut a text in silence */
-        json_key(&w, "truncate");
-        json_write_bool(&w, false);
+        json_member_bool(&w, "truncate", false);
     }
     json_object_end(&w);
     return written(out, err);

@@ -111,8 +111,7 @@ static int write_tool(struct json_writer *w, const struct chat_tool *t, size_t *
     }
     json_object_begin(w);
     json_member_str(w, "name", t->name);
-    if (t->description.len > 0)
-        json_member_str(w, "description", t->description);
+    json_maybe_str(w, "description", t->description);
     if (schema) {
         json_key(w, "parameters");
         json_write_value(w, schema);
@@ -131,8 +130,7 @@ static void write_tool_choice(struct json_writer *w, const struct chat_request *
     json_object_begin(w);
     json_key(w, "functionCallingConfig");
     json_object_begin(w);
-    json_key(w, "mode");
-    json_write_text(w, modes[r->tool_choice]);
+    json_member_text(w, "mode", modes[r->tool_choice]);
     if (r->tool_choice == CHAT_TOOLS_NAMED) {
         json_key(w, "allowedFunctionNames");
         json_array_begin(w);
@@ -167,16 +165,14 @@ static void write_double(struct json_writer *w, const char *key, double value, b
 {
     if (!set)
         return;
-    json_key(w, key);
-    json_write_double(w, value);
+    json_member_double(w, key, value);
 }
 
 static void write_int(struct json_writer *w, const char *key, int64_t value, bool set)
 {
     if (!set)
         return;
-    json_key(w, key);
-    json_write_int(w, value);
+    json_member_int(w, key, value);
 }
 
 static void write_format(struct json_writer *w, const struct chat_request *r)
@@ -213,8 +209,7 @@ static void write_thinking(
             json_member_str(w, "thinkingLevel", str_from(efforts[i].level));
         else
             write_int(w, "thinkingBudget", efforts[i].budget, true);
-        json_key(w, "includeThoughts");
-        json_write_bool(w, efforts[i].budget > 0);
+        json_member_bool(w, "includeThoughts", efforts[i].budget > 0);
         json_object_end(w);
     }
 }

@@ -80,19 +80,15 @@ static void embed_question(
     } else {
         json_write_str(w, input->text);
     }
-    json_key(w, "normalize");
-    json_write_bool(w, !r->unscaled);
-    if (r->dimensions > 0) {
-        json_key(w, "dimensions");
-        json_write_int(w, r->dimensions);
-    }
+    json_member_bool(w, "normalize", !r->unscaled);
+    if (r->dimensions > 0)
+        json_member_int(w, "dimensions", r->dimensions);
 }
 
 static void rerank_question(
     const struct chat_request *r, const struct chat_input *input, struct json_writer *w)
 {
-    json_key(w, "query");
-    json_write_str(w, r->query);
+    json_member_str(w, "query", r->query);
     json_key(w, "documents");
     json_array_begin(w);
     json_write_str(w, input->text);

@@ -136,8 +136,7 @@ static int write_tool_calls(struct json_writer *w, const struct chat_message *m,
         struct str arguments;
         rc = provider_arguments(&m->tool_calls[i], &arguments, err);
         json_object_begin(w);
-        if (m->tool_calls[i].id.len > 0)
-            json_member_str(w, "id", m->tool_calls[i].id);
+        json_maybe_str(w, "id", m->tool_calls[i].id);
         json_key(w, "function");
         json_object_begin(w);
         json_member_str(w, "name", m->tool_calls[i].name);
@@ -173,8 +172,7 @@ static int write_message(struct json_writer *w, const struct chat_request *r, si
         w, "role", provider_is_instruction(m) ? STR("system") : str_from(chat_role_name(m->role)));
     write_text(w, "content", m);
     write_images(w, m);
-    if (m->reasoning.len > 0)
-        json_member_str(w, "thinking", m->reasoning);
+    json_maybe_str(w, "thinking", m->reasoning);
     int rc = write_tool_calls(w, m, err);
     if (m->role == CHAT_TOOL) {
         json_member_str(w, "tool_name", tool_name(r, at));
@@ -208,8 +206,7 @@ static void write_tools(struct json_writer *w, const struct chat_request *r)
         json_key(w, "function");
         json_object_begin(w);
         json_member_str(w, "name", t->name);
-        if (t->description.len > 0)
-            json_member_str(w, "description", t->description);
+        json_maybe_str(w, "description", t->description);
         json_key(w, "parameters");
         if (t->parameters)
             json_write_value(w, t->parameters);
@@ -221,21 +218,13 @@ static void write_tools(struct json_writer *w, const struct chat_request *r)
     json_array_end(w);
 }
 
-static void write_int(struct json_writer *w, const char *key, int64_t value)
-{
-    if (value < 0)
-        return;
-    json_key(w, key);
-    json_write_int(w, value);
-}
-
 static void write_options(struct json_writer *w, const struct chat_request *r)
 {
     json_key(w, "options");
     json_object_begin(w);
     chat_sampling_write(&r->sampling, w);
-    write_int(w, "num_predict", r->max_tokens);
-    write_int(w, "num_keep", r->n_keep);
+    json_maybe_int(w, "num_predict", r->max_tokens);
+    json_maybe_int(w, "num_keep", r->n_keep);
     if (r->n_stops > 0) {
         json_key(w, "stop");
         json_array_begin(w);
@@ -272,15 +261,12 @@ static void write_settings(struct json_writer *w, const struct chat_request *r)
     write_options(w, r);
     write_format(w, json_object_get(r->vendor, "response_format"));
     if (str_is(effort, "none")) {
-        json_key(w, "think");
-        json_write_bool(w, false);
+        json_member_bool(w, "think", false);
     } else if (effort.len > 0) {
         json_member_str(w, "think", str_is(effort, "minimal") ? STR("low") : effort);
     }
-    if (r->context_shift) {
-        json_key(w, "shift");
-        json_write_bool(w, true);
-    }
+    if (r->context_shift)
+        json_member_bool(w, "shift", true);
 }
 
 /* ---- The request ---- */
@@ -296,11 +282,9 @@ static void write_generate(struct json_writer *w, const struct chat_request *r)
 {
     if (r->has_prompt) {
         json_member_str(w, "prompt", r->prompt.data ? r->prompt : STR(""));
-        if (r->suffix.len > 0)
-            json_member_str(w, "suffix", r->suffix);
+        json_maybe_str(w, "suffix", r->suffix);
         if (!is_ours(r) && r->suffix.len == 0) {
-            json_key(w, "raw");
-            json_write_bool(w, true);
+            json_member_bool(w, "raw", true);
         }
         return;
     }
@@ -321,8 +305,7 @@ int provider_ollama_encode(
     json_writer_init(&w, out);
     json_object_begin(&w);
     json_member_str(&w, "model", m->model);
-    json_key(&w, "stream");
-    json_write_bool(&w, r->stream);
+    json_member_bool(&w, "stream", r->stream);
     write_settings(&w, r);
     if (is_generate(r)) {
         write_generate(&w, r);

@@ -144,12 +144,6 @@ static void write_vendor(
     }
 }
 
-static void write_optional(struct json_writer *w, const char *key, struct str value)
-{
-    if (value.len > 0)
-        json_member_str(w, key, value);
-}
-
 static void write_part(struct json_writer *w, const struct chat_part *p, bool ours)
 {
     if (ours && p->raw) {
@@ -162,13 +156,13 @@ static void write_part(struct json_writer *w, const struct chat_part *p, bool ou
         json_key(w, "image_url");
         json_object_begin(w);
         json_member_str(w, "url", p->url);
-        write_optional(w, "detail", p->format);
+        json_maybe_str(w, "detail", p->format);
         json_object_end(w);
     } else if (p->kind == CHAT_PART_FILE) {
         json_member_str(w, "type", STR("file"));
         json_key(w, "file");
         json_object_begin(w);
-        write_optional(w, "filename", p->text);
+        json_maybe_str(w, "filename", p->text);
         json_member_str(w, "file_data", p->url);
         json_object_end(w);
     } else if (p->kind == CHAT_PART_AUDIO) {
@@ -273,13 +267,13 @@ static void write_message(
     bool system = m->role == CHAT_DEVELOPER && server->flags & PROVIDER_SYSTEM_ONLY;
     json_object_begin(w);
     json_member_str(w, "role", str_from(chat_role_name(system ? CHAT_SYSTEM : m->role)));
-    write_optional(w, "name", m->name);
+    json_maybe_str(w, "name", m->name);
     write_content(w, m, ours);
     if (server->reasoning)
-        write_optional(w, server->reasoning, m->reasoning);
+        json_maybe_str(w, server->reasoning, m->reasoning);
     if (m->n_tool_calls > 0)
         write_tool_calls(w, server, m);
-    write_optional(w, "tool_call_id", id_for(server, m->tool_call_id, id));
+    json_maybe_str(w, "tool_call_id", id_for(server, m->tool_call_id, id));
     if (ours && m->vendor)
         write_vendor(w, m->vendor, own_message_members, NULL);
     json_object_end(w);
@@ -310,7 +304,7 @@ static void write_tool(struct json_writer *w, const struct chat_tool *t, bool ou
     json_key(w, "function");
     json_object_begin(w);
     json_member_str(w, "name", t->name);
-    write_optional(w, "description", t->description);
+    json_maybe_str(w, "description", t->description);
     if (t->parameters) {
         json_key(w, "parameters");
         json_write_value(w, t->parameters);
@@ -350,21 +344,11 @@ static void write_tools(
         json_array_end(w);
     }
     write_tool_choice(w, server, r);
-    if (r->parallel_tool_calls >= 0 && !provider_server_has(server->refuses, "parallel_tool_calls")) {
-        json_key(w, "parallel_tool_calls");
-        json_write_bool(w, r->parallel_tool_calls != 0);
-    }
+    if (r->parallel_tool_calls >= 0 && !provider_server_has(server->refuses, "parallel_tool_calls"))
+        json_member_bool(w, "parallel_tool_calls", r->parallel_tool_calls != 0);
 }
 
 /* ---- Numbers ---- */
-
-static void write_int(struct json_writer *w, const char *key, int64_t value)
-{
-    if (value < 0)
-        return;
-    json_key(w, key);
-    json_write_int(w, value);
-}
 
 static bool is_reasoning_model(struct str model)
 {
@@ -390,8 +374,7 @@ static void write_bias(struct json_writer *w, const struct chat_sampling *s)
     json_object_begin(w);
     for (size_t i = 0; i < s->n_logit_bias; i++) {
         snprintf(id, sizeof id, "%lld", (long long)s->logit_bias[i].token);
-        json_key(w, id);
-        json_write_double(w, isfinite(s->logit_bias[i].bias) ? s->logit_bias[i].bias : -100);
+        json_member_double(w, id, isfinite(s->logit_bias[i].bias) ? s->logit_bias[i].bias : -100);
     }
     json_object_end(w);
 }
@@ -400,18 +383,15 @@ static void write_bias(struct json_writer *w, const struct chat_sampling *s)
 static void write_answers(struct json_writer *w, const struct chat_request *r)
 {
     if (r->n > 1)
-        write_int(w, "n", r->n);
-    write_optional(w, "suffix", r->suffix);
-    if (r->echo) {
-        json_key(w, "echo");
-        json_write_bool(w, true);
-    }
+        json_maybe_int(w, "n", r->n);
+    json_maybe_str(w, "suffix", r->suffix);
+    if (r->echo)
+        json_member_bool(w, "echo", true);
     if (r->logprobs && r->has_prompt) {
-        write_int(w, "logprobs", r->top_logprobs);
+        json_maybe_int(w, "logprobs", r->top_logprobs);
     } else if (r->logprobs) {
-        json_key(w, "logprobs");
-        json_write_bool(w, true);
-        write_int(w, "top_logprobs", r->top_logprobs);
+        json_member_bool(w, "logprobs", true);
+        json_maybe_int(w, "top_logprobs", r->top_logprobs);
     }
 }
 
@@ -435,20 +415,18 @@ static void write_sampling(
     struct chat_sampling s = r->sampling;
     s.n_logit_bias = 0; /* OpenAI has it as an object */
     if (server->repeat_penalty && !isnan(s.repeat_penalty)) {
-        json_key(w, server->repeat_penalty);
-        json_write_double(w, s.repeat_penalty);
+        json_member_double(w, server->repeat_penalty, s.repeat_penalty);
         s.repeat_penalty = NAN;
     }
     if (server->seed && s.has_seed) {
-        json_key(w, server->seed);
-        json_write_int(w, s.seed);
+        json_member_int(w, server->seed, s.seed);
         s.has_seed = false;
     }
     chat_sampling_write(&s, w);
     write_bias(w, &r->sampling);
     const char *max_tokens = r->has_prompt ? "max_tokens" : max_tokens_name(server, m->model);
     if (r->max_tokens >= 0 && !json_object_get(r->vendor, max_tokens))
-        write_int(w, max_tokens, r->max_tokens);
+        json_maybe_int(w, max_tokens, r->max_tokens);
     if (r->n_stops > 0) {
         json_key(w, "stop");
         json_array_begin(w);
@@ -461,8 +439,7 @@ static void write_sampling(
 /* A whole answer tells its usage, a stream where it is asked to. */
 static void write_stream(struct json_writer *w, const struct provider_server *server, bool stream)
 {
-    json_key(w, "stream");
-    json_write_bool(w, stream);
+    json_member_bool(w, "stream", stream);
     if (!stream || server->flags & PROVIDER_NO_STREAM_OPTIONS)
         return;
     json_key(w, "stream_options");
@@ -503,7 +480,7 @@ int provider_openai_encode(
     write_sampling(&w, m, r);
     write_answers(&w, r);
     if (!provider_server_has(server->omits, "user"))
-        write_optional(&w, "user", r->user);
+        json_maybe_str(&w, "user", r->user);
     write_stream(&w, server, r->stream);
     write_rest(&w, m, r);
     json_object_end(&w);

@@ -217,12 +217,9 @@ int router_calibration_read(struct str json, struct router_calibration *out, str
 
 void router_calibration_members(const struct router_calibration *c, struct json_writer *w)
 {
-    json_key(w, "threshold");
-    json_write_double(w, c->threshold);
-    json_key(w, "constant");
-    json_write_double(w, c->constant);
-    json_key(w, "base");
-    json_write_double(w, c->base);
+    json_member_double(w, "threshold", c->threshold);
+    json_member_double(w, "constant", c->constant);
+    json_member_double(w, "base", c->base);
     json_key(w, "features");
     json_array_begin(w);
     for (int i = 0; i < SCORE_FEATURES; i++)

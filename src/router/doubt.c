@@ -72,25 +72,18 @@ bool doubt_is_certain(const struct doubt *d, const struct router_cascade *c)
 
 /* ---- JSON ---- */
 
-static void number_write(struct json_writer *w, const char *key, double value)
-{
-    json_key(w, key);
-    json_write_double(w, value);
-}
-
 void doubt_write(const struct doubt *d, struct json_writer *w)
 {
     json_object_begin(w);
     if (d->tokens > 0) {
-        json_key(w, "tokens");
-        json_write_int(w, d->tokens);
-        number_write(w, "mean_logprob", d->logprob_sum / d->tokens);
-        number_write(w, "least_logprob", d->logprob_least);
-        number_write(w, "mean_entropy", d->entropy_sum / d->tokens);
+        json_member_int(w, "tokens", d->tokens);
+        json_member_double(w, "mean_logprob", d->logprob_sum / d->tokens);
+        json_member_double(w, "least_logprob", d->logprob_least);
+        json_member_double(w, "mean_entropy", d->entropy_sum / d->tokens);
         if (d->has_prompt)
-            number_write(w, "prompt_logprob", d->prompt_logprob);
+            json_member_double(w, "prompt_logprob", d->prompt_logprob);
         if (d->has_again)
-            number_write(w, "agreement", d->agreement);
+            json_member_double(w, "agreement", d->agreement);
     }
     json_object_end(w);
 }
@@ -162,7 +155,7 @@ static void signals_write(struct json_writer *w, const char *key, const double v
     json_key(w, key);
     json_object_begin(w);
     for (int i = 0; i < DOUBT_SIGNALS; i++)
-        number_write(w, doubt_signal_names[i], values[i]);
+        json_member_double(w, doubt_signal_names[i], values[i]);
     json_object_end(w);
 }
 
@@ -170,10 +163,9 @@ void router_cascade_members(const struct router_cascade *c, struct json_writer *
 {
     json_key(w, "cascade");
     json_object_begin(w);
-    json_key(w, "tokens");
-    json_write_int(w, c->tokens);
-    number_write(w, "threshold", c->threshold);
-    number_write(w, "constant", c->constant);
+    json_member_int(w, "tokens", c->tokens);
+    json_member_double(w, "threshold", c->threshold);
+    json_member_double(w, "constant", c->constant);
     signals_write(w, "weights", c->weight);
     signals_write(w, "usual", c->usual);
     json_object_end(w);

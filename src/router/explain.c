@@ -101,22 +101,13 @@ struct str router_reason(
 void router_entity_write(const struct router_entity *e, struct json_writer *w)
 {
     json_object_begin(w);
-    json_key(w, "type");
-    json_write_text(w, e->type);
-    json_key(w, "start");
-    json_write_int(w, (int64_t)e->start);
-    json_key(w, "end");
-    json_write_int(w, (int64_t)e->end);
-    json_key(w, "score");
-    json_write_double(w, e->score);
-    if (e->where.len > 0) {
-        json_key(w, "where");
-        json_write_str(w, e->where);
-    }
-    if (e->allowed) {
-        json_key(w, "allowed");
-        json_write_text(w, e->allowed);
-    }
+    json_member_text(w, "type", e->type);
+    json_member_int(w, "start", (int64_t)e->start);
+    json_member_int(w, "end", (int64_t)e->end);
+    json_member_double(w, "score", e->score);
+    json_maybe_str(w, "where", e->where);
+    if (e->allowed)
+        json_member_text(w, "allowed", e->allowed);
     json_object_end(w);
 }
 
@@ -158,10 +149,8 @@ static void masked_write(const struct router_masked *m, struct json_writer *w)
 {
     json_key(w, "redacted");
     json_object_begin(w);
-    for (size_t i = 0; i < m->n_types; i++) {
-        json_key(w, m->types[i].type);
-        json_write_int(w, (int64_t)m->types[i].count);
-    }
+    for (size_t i = 0; i < m->n_types; i++)
+        json_member_int(w, m->types[i].type, (int64_t)m->types[i].count);
     json_object_end(w);
 }
 
@@ -173,13 +162,10 @@ void route_decision_members(const struct route_decision *d, struct json_writer *
     str_or_null(w, d->route);
     json_key(w, "rule");
     str_or_null(w, d->rule);
-    json_key(w, "boundary");
-    json_write_text(w, d->boundary == EGRESS_BOUNDARY_LOCAL ? "local" : "any");
+    json_member_text(w, "boundary", d->boundary == EGRESS_BOUNDARY_LOCAL ? "local" : "any");
     findings_write(d, w);
-    json_key(w, "complexity");
-    json_write_double(w, d->complexity);
-    json_key(w, "task");
-    json_write_text(w, d->task);
+    json_member_double(w, "complexity", d->complexity);
+    json_member_text(w, "task", d->task);
     json_key(w, "tokens");
     if (d->tokens >= 0)
         json_write_int(w, d->tokens);
@@ -200,14 +186,10 @@ void route_decision_members(const struct route_decision *d, struct json_writer *
     if (d->cascade && d->n_targets > 0) {
         json_key(w, "cascade");
         json_object_begin(w);
-        json_key(w, "local");
-        json_write_str(w, d->targets[0]);
-        json_key(w, "threshold");
-        json_write_double(w, d->cascade->threshold);
-        json_key(w, "tokens");
-        json_write_int(w, d->cascade->tokens);
-        json_key(w, "fitted");
-        json_write_bool(w, d->cascade->fitted);
+        json_member_str(w, "local", d->targets[0]);
+        json_member_double(w, "threshold", d->cascade->threshold);
+        json_member_int(w, "tokens", d->cascade->tokens);
+        json_member_bool(w, "fitted", d->cascade->fitted);
         json_object_end(w);
     }
     json_key(w, "reason");

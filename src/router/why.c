@@ -152,21 +152,16 @@ static void rule_write(
     else
         buf_append_text(&text, "it has no condition");
     json_object_begin(w);
-    json_key(w, "name");
-    json_write_str(w, rule->name);
-    json_key(w, "line");
-    json_write_int(w, rule->line);
+    json_member_str(w, "name", rule->name);
+    json_member_int(w, "line", rule->line);
     json_key(w, "matches");
     if (answer == WHEN_UNKNOWN)
         json_write_null(w);
     else
         json_write_bool(w, answer == WHEN_YES);
-    json_key(w, "why");
-    json_write_str(w, buf_str(&text));
-    if (rule->shadow) {
-        json_key(w, "shadow");
-        json_write_bool(w, true);
-    }
+    json_member_str(w, "why", buf_str(&text));
+    if (rule->shadow)
+        json_member_bool(w, "shadow", true);
     json_object_end(w);
     buf_free(&text);
 }
@@ -184,8 +179,7 @@ static void rules_write(const struct router_policy *p, struct facts *f, struct j
 
 static void number_or_null(struct json_writer *w, const char *key, double value)
 {
-    json_key(w, key);
-    json_write_double(w, value >= 0 ? value : NAN);
+    json_member_double(w, key, value >= 0 ? value : NAN);
 }
 
 static void word_or_null(struct json_writer *w, const char *key, struct str value)
@@ -197,28 +191,21 @@ static void word_or_null(struct json_writer *w, const char *key, struct str valu
         json_write_null(w);
 }
 
-static void flag_write(struct json_writer *w, const char *key, bool value)
-{
-    json_key(w, key);
-    json_write_bool(w, value);
-}
-
 static void facts_write(struct facts *f, struct json_writer *w)
 {
     const struct router_context *c = f->context;
     json_key(w, "facts");
     json_object_begin(w);
-    flag_write(w, "sensitive", facts_findings(f)->sensitive);
+    json_member_bool(w, "sensitive", facts_findings(f)->sensitive);
     word_or_null(w, "detector_error", str_from(f->failure));
     number_or_null(w, "complexity", facts_complexity(f));
-    json_key(w, "tokens");
-    json_write_int(w, facts_tokens(f));
+    json_member_int(w, "tokens", facts_tokens(f));
     word_or_null(w, "task", str_from(facts_task(f)));
     word_or_null(w, "language", str_from(facts_language(f)));
-    flag_write(w, "images", facts_images(f));
-    flag_write(w, "audio", facts_audio(f));
-    flag_write(w, "tools", facts_tools(f));
-    flag_write(w, "batch", c->batch);
+    json_member_bool(w, "images", facts_images(f));
+    json_member_bool(w, "audio", facts_audio(f));
+    json_member_bool(w, "tools", facts_tools(f));
+    json_member_bool(w, "batch", c->batch);
     word_or_null(w, "key", c->key);
     word_or_null(w, "team", c->team);
     json_key(w, "tags");
@@ -238,8 +225,7 @@ static void predicted_write(
     json_array_begin(w);
     for (size_t i = 0; i < d->n_targets; i++) {
         json_object_begin(w);
-        json_key(w, "target");
-        json_write_str(w, d->targets[i]);
+        json_member_str(w, "target", d->targets[i]);
         number_or_null(w, "cost_usd", facts_cost_usd(f, d->targets[i]));
         number_or_null(w, "latency_ms", facts_latency_ms(f, d->targets[i]));
         for (size_t k = 0; k < p->n_models; k++)
@@ -296,23 +282,15 @@ static void finding_write(
 {
     struct shown shown = {f->own, e, STR_NONE};
     json_object_begin(w);
-    json_key(w, "layer");
-    json_write_text(w, detect_layer_name(str_from(e->type)));
-    json_key(w, "type");
-    json_write_text(w, e->type);
-    json_key(w, "category");
-    json_write_text(w, router_category_name(e->category));
-    json_key(w, "score");
-    json_write_double(w, e->score);
+    json_member_text(w, "layer", detect_layer_name(str_from(e->type)));
+    json_member_text(w, "type", e->type);
+    json_member_text(w, "category", router_category_name(e->category));
+    json_member_double(w, "score", e->score);
     word_or_null(w, "where", e->where);
-    json_key(w, "start");
-    json_write_int(w, (int64_t)e->start);
-    json_key(w, "end");
-    json_write_int(w, (int64_t)e->end);
-    if (e->allowed) {
-        json_key(w, "allowed");
-        json_write_text(w, e->allowed);
-    }
+    json_member_int(w, "start", (int64_t)e->start);
+    json_member_int(w, "end", (int64_t)e->end);
+    if (e->allowed)
+        json_member_text(w, "allowed", e->allowed);
     if (content) {
         (void)chat_request_visit(f->request, text_find, &shown); /* not found is nothing shown */
         word_or_null(w, "text", shown.text);
@@ -328,20 +306,16 @@ static void findings_write(struct facts *f, bool content, struct json_writer *w)
     for (size_t i = 0; i < found->n_entities; i++)
         finding_write(f, &found->entities[i], content, w);
     json_array_end(w);
-    if (found->more > 0) {
-        json_key(w, "more_findings");
-        json_write_int(w, (int64_t)found->more);
-    }
+    if (found->more > 0)
+        json_member_int(w, "more_findings", (int64_t)found->more);
 }
 
 void router_error_write(const struct error *err, struct json_writer *w)
 {
     json_key(w, "error");
     json_object_begin(w);
-    json_key(w, "message");
-    json_write_text(w, err->message);
-    json_key(w, "code");
-    json_write_text(w, error_code_name(err->code));
+    json_member_text(w, "message", err->message);
+    json_member_text(w, "code", error_code_name(err->code));
     json_object_end(w);
 }
 

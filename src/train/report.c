@@ -42,18 +42,13 @@ static double dense_speed(const struct run *r)
 static void speed_write(const struct run *r, struct json_writer *w)
 {
     const double peak = report_peak(r->kernels), dense = dense_speed(r);
-    json_key(w, "tokens_per_second");
-    json_write_double(w, r->step_ns ? round((double)r->step_tokens / (double)r->step_ns * 1e10) / 10 : 0);
-    json_key(w, "isa");
-    json_write_text(w, r->kernels->isa);
-    json_key(w, "precision");
-    json_write_text(w, r->products->rounds ? "bf16" : "f32");
-    json_key(w, "peak_gflops_a_thread");
-    json_write_double(w, round(peak / 1e8) / 10);
-    json_key(w, "dense_gflops_a_thread");
-    json_write_double(w, round(dense / 1e8) / 10);
-    json_key(w, "dense_share_of_peak");
-    json_write_double(w, peak > 0 ? round(dense / peak * 1000) / 1000 : 0);
+    json_member_double(w, "tokens_per_second",
+        r->step_ns ? round((double)r->step_tokens / (double)r->step_ns * 1e10) / 10 : 0);
+    json_member_text(w, "isa", r->kernels->isa);
+    json_member_text(w, "precision", r->products->rounds ? "bf16" : "f32");
+    json_member_double(w, "peak_gflops_a_thread", round(peak / 1e8) / 10);
+    json_member_double(w, "dense_gflops_a_thread", round(dense / 1e8) / 10);
+    json_member_double(w, "dense_share_of_peak", peak > 0 ? round(dense / peak * 1000) / 1000 : 0);
 }
 
 static void points_write(const struct run *r, struct json_writer *w)
@@ -62,8 +57,7 @@ static void points_write(const struct run *r, struct json_writer *w)
     json_array_begin(w);
     for (int64_t i = 0; i < r->state.step; i++) {
         json_object_begin(w);
-        json_key(w, "step");
-        json_write_int(w, i + 1);
+        json_member_int(w, "step", i + 1);
         json_key(w, "loss");
         json_write_float(w, r->points[i].loss);
         json_key(w, "gradient_norm");
@@ -77,12 +71,9 @@ static void points_write(const struct run *r, struct json_writer *w)
     json_array_begin(w);
     for (int64_t i = 0; i < r->state.n_checks; i++) {
         json_object_begin(w);
-        json_key(w, "step");
-        json_write_int(w, r->checks[i].step);
-        json_key(w, "loss");
-        json_write_double(w, r->checks[i].loss);
-        json_key(w, "token_accuracy");
-        json_write_double(w, r->checks[i].accuracy);
+        json_member_int(w, "step", r->checks[i].step);
+        json_member_double(w, "loss", r->checks[i].loss);
+        json_member_double(w, "token_accuracy", r->checks[i].accuracy);
         json_object_end(w);
     }
     json_array_end(w);
@@ -91,16 +82,11 @@ static void points_write(const struct run *r, struct json_writer *w)
 static void log_make(const struct run *r, struct json_writer *w)
 {
     json_object_begin(w);
-    json_key(w, "name");
-    json_write_str(w, r->config->name);
-    json_key(w, "parameters");
-    json_write_int(w, train_model_parameters(r->model));
-    json_key(w, "trained");
-    json_write_int(w, r->n_values);
-    json_key(w, "examples");
-    json_write_int(w, (int64_t)r->data.n_docs);
-    json_key(w, "tokens_seen");
-    json_write_int(w, r->state.tokens);
+    json_member_str(w, "name", r->config->name);
+    json_member_int(w, "parameters", train_model_parameters(r->model));
+    json_member_int(w, "trained", r->n_values);
+    json_member_int(w, "examples", (int64_t)r->data.n_docs);
+    json_member_int(w, "tokens_seen", r->state.tokens);
     speed_write(r, w);
     points_write(r, w);
     json_object_end(w);

@@ -203,17 +203,9 @@ static void estimate_write(struct json_writer *w, const char *key, struct estima
 {
     json_key_str(w, str_from(key));
     json_object_begin(w);
-    json_key(w, "value");
-    json_write_double(w, e.value);
-    json_key(w, "error");
-    json_write_double(w, e.error);
+    json_member_double(w, "value", e.value);
+    json_member_double(w, "error", e.error);
     json_object_end(w);
-}
-
-static void number_write(struct json_writer *w, const char *key, double value)
-{
-    json_key_str(w, str_from(key));
-    json_write_double(w, value);
 }
 
 static void figures_write(struct json_writer *w, const struct perplexity_figures *f)
@@ -222,14 +214,14 @@ static void figures_write(struct json_writer *w, const struct perplexity_figures
     estimate_write(w, "perplexity_ratio", f->ratio);
     estimate_write(w, "log_perplexity_ratio", f->log_ratio);
     estimate_write(w, "perplexity_difference", f->difference);
-    number_write(w, "correlation", f->correlation);
+    json_member_double(w, "correlation", f->correlation);
     estimate_write(w, "kl", f->kl);
-    number_write(w, "kl_median", f->kl_median);
-    number_write(w, "kl_90", f->kl_90);
-    number_write(w, "kl_95", f->kl_95);
-    number_write(w, "kl_99", f->kl_99);
-    number_write(w, "kl_99_9", f->kl_999);
-    number_write(w, "kl_max", f->kl_max);
+    json_member_double(w, "kl_median", f->kl_median);
+    json_member_double(w, "kl_90", f->kl_90);
+    json_member_double(w, "kl_95", f->kl_95);
+    json_member_double(w, "kl_99", f->kl_99);
+    json_member_double(w, "kl_99_9", f->kl_999);
+    json_member_double(w, "kl_max", f->kl_max);
     estimate_write(w, "same_top", f->same_top);
     estimate_write(w, "probability_shift", f->shift);
     estimate_write(w, "probability_shift_rms", f->shift_rms);
@@ -246,13 +238,10 @@ static void file_write_json(
 {
     const struct reader *r = &m->readers[file];
     json_object_begin(w);
-    json_key(w, "file");
-    json_write_text(w, r->path);
-    json_key(w, "bytes");
-    json_write_int(w, (int64_t)gguf_file_size(r->gguf));
-    number_write(w, "bits_per_weight", bits_of(r));
-    json_key(w, "tokens");
-    json_write_int(w, m->sums[file].count);
+    json_member_text(w, "file", r->path);
+    json_member_int(w, "bytes", (int64_t)gguf_file_size(r->gguf));
+    json_member_double(w, "bits_per_weight", bits_of(r));
+    json_member_int(w, "tokens", m->sums[file].count);
     estimate_write(w, "perplexity", f->perplexity);
     if (m->reference_path)
         figures_write(w, f);
@@ -267,16 +256,11 @@ static int say_json(
     buf_init(&json, MIB);
     json_writer_init(&w, &json);
     json_object_begin(&w);
-    json_key(&w, "text");
-    json_write_text(&w, m->text_path);
-    json_key(&w, "context");
-    json_write_int(&w, m->context);
-    json_key(&w, "windows");
-    json_write_int(&w, windows);
-    if (m->reference_path) {
-        json_key(&w, "reference");
-        json_write_text(&w, m->reference_path);
-    }
+    json_member_text(&w, "text", m->text_path);
+    json_member_int(&w, "context", m->context);
+    json_member_int(&w, "windows", windows);
+    if (m->reference_path)
+        json_member_text(&w, "reference", m->reference_path);
     json_key(&w, "models");
     json_array_begin(&w);
     for (int32_t i = 0; i < m->n_files; i++)

@@ -43,10 +43,8 @@ void session_send_error(struct session *s, uint32_t id, int code, const struct e
     buf_init(&json, 8 * KIB);
     json_writer_init(&w, &json);
     json_object_begin(&w);
-    json_key(&w, "code");
-    json_write_int(&w, code);
-    json_key(&w, "message");
-    json_write_text(&w, err->message);
+    json_member_int(&w, "code", code);
+    json_member_text(&w, "message", err->message);
     json_object_end(&w);
     session_send(s, id, WIRE_ERROR, buf_str(&json));
     buf_free(&json);

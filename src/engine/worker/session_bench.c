@@ -96,12 +96,6 @@ void session_bench_seconds(struct json_writer *w, const char *key, const double 
     json_array_end(w);
 }
 
-static void number_write(struct json_writer *w, const char *key, double value)
-{
-    json_key(w, key);
-    json_write_double(w, value);
-}
-
 static void result_send(const struct call *call)
 {
     const struct bench_job *job = call->data;
@@ -113,11 +107,11 @@ static void result_send(const struct call *call)
     json_object_begin(&w);
     session_bench_seconds(&w, "prefill_s", job->prefill, job->n_prefill);
     session_bench_seconds(&w, "decode_s", job->decode, job->n_decode);
-    number_write(&w, "step_bytes", work.bytes);
-    number_write(&w, "token_integers", work.integers);
-    number_write(&w, "token_floats", work.floats);
-    number_write(&w, "head_integers", work.head_integers);
-    number_write(&w, "head_floats", work.head_floats);
+    json_member_double(&w, "step_bytes", work.bytes);
+    json_member_double(&w, "token_integers", work.integers);
+    json_member_double(&w, "token_floats", work.floats);
+    json_member_double(&w, "head_integers", work.head_integers);
+    json_member_double(&w, "head_floats", work.head_floats);
     json_object_end(&w);
     session_send_result(call->session, call->id, &json);
     buf_free(&json);
@@ -134,14 +128,12 @@ static int limits_send(struct session *s, uint32_t id, struct error *err)
     buf_init(&json, MIB);
     json_writer_init(&w, &json);
     json_object_begin(&w);
-    number_write(&w, "read", limits.read);
-    number_write(&w, "read_one", limits.read_one);
-    number_write(&w, "integers", limits.integers);
-    number_write(&w, "floats", limits.floats);
-    json_key(&w, "isa");
-    json_write_text(&w, backend_isa(s->backend));
-    json_key(&w, "threads");
-    json_write_int(&w, s->n_threads);
+    json_member_double(&w, "read", limits.read);
+    json_member_double(&w, "read_one", limits.read_one);
+    json_member_double(&w, "integers", limits.integers);
+    json_member_double(&w, "floats", limits.floats);
+    json_member_text(&w, "isa", backend_isa(s->backend));
+    json_member_int(&w, "threads", s->n_threads);
     json_object_end(&w);
     session_send_result(s, id, &json);
     buf_free(&json);

@@ -118,10 +118,8 @@ static void result_send(const struct call *call)
     json_object_begin(&w);
     session_bench_seconds(&w, "plain_s", job->seconds[0], job->rounds);
     session_bench_seconds(&w, "copy_s", job->seconds[1], job->rounds);
-    json_key(&w, "drafted");
-    json_write_int(&w, job->counts.drafted);
-    json_key(&w, "drawn");
-    json_write_int(&w, job->counts.accepted);
+    json_member_int(&w, "drafted", job->counts.drafted);
+    json_member_int(&w, "drawn", job->counts.accepted);
     json_object_end(&w);
     session_send_result(call->session, call->id, &json);
     buf_free(&json);

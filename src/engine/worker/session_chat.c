@@ -54,10 +54,8 @@ static void drafts_write(struct json_writer *w, const struct answer *a)
     } members[] = {{"drafted_tokens", d->drafted}, {"drawn_tokens", d->accepted},
         {"accepted_prediction_tokens", d->expected},
         {"rejected_prediction_tokens", (int64_t)a->n_expected - d->expected}};
-    for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
-        json_key(w, members[i].key);
-        json_write_int(w, members[i].value);
-    }
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        json_member_int(w, members[i].key, members[i].value);
 }
 
 static void numbers_send(struct call *call, enum wire_type type, const char *first, bool with_output)
@@ -68,19 +66,13 @@ static void numbers_send(struct call *call, enum wire_type type, const char *fir
     buf_init(&json, KIB);
     json_writer_init(&w, &json);
     json_object_begin(&w);
-    json_key(&w, first);
-    json_write_int(&w, (int64_t)a->n_prompt);
-    json_key(&w, "cached_tokens");
-    json_write_int(&w, (int64_t)a->cached);
+    json_member_int(&w, first, (int64_t)a->n_prompt);
+    json_member_int(&w, "cached_tokens", (int64_t)a->cached);
     if (with_output) {
-        json_key(&w, "output_tokens");
-        json_write_int(&w, a->drawn);
-        json_key(&w, "reasoning_tokens");
-        json_write_int(&w, a->reasoned);
-        json_key(&w, "prefill_ns");
-        json_write_int(&w, a->first_ns - a->started_ns);
-        json_key(&w, "decode_ns");
-        json_write_int(&w, a->first_ns > 0 ? clock_mono_ns() - a->first_ns : 0);
+        json_member_int(&w, "output_tokens", a->drawn);
+        json_member_int(&w, "reasoning_tokens", a->reasoned);
+        json_member_int(&w, "prefill_ns", a->first_ns - a->started_ns);
+        json_member_int(&w, "decode_ns", a->first_ns > 0 ? clock_mono_ns() - a->first_ns : 0);
         drafts_write(&w, a);
     }
     json_object_end(&w);
@@ -123,8 +115,7 @@ static void tokens_send(const struct call *call, bool last)
     buf_init(&json, LIMIT_WIRE_FRAME);
     json_writer_init(&w, &json);
     json_object_begin(&w);
-    json_key(&w, "text");
-    json_write_str(&w, buf_str(&a->said));
+    json_member_str(&w, "text", buf_str(&a->said));
     json_key(&w, "tokens");
     logprobs_write(a->logprobs, &w);
     json_object_end(&w);
@@ -156,16 +147,12 @@ static void on_tool_call(void *ctx, size_t index, struct str name, struct str ar
     buf_init(&json, LIMIT_WIRE_FRAME);
     json_writer_init(&w, &json);
     json_object_begin(&w);
-    json_key(&w, "index");
-    json_write_int(&w, (int64_t)index);
+    json_member_int(&w, "index", (int64_t)index);
     if (name.len > 0) {
-        json_key(&w, "id");
-        json_write_text(&w, id);
-        json_key(&w, "name");
-        json_write_str(&w, name);
+        json_member_text(&w, "id", id);
+        json_member_str(&w, "name", name);
     }
-    json_key(&w, "arguments");
-    json_write_str(&w, arguments);
+    json_member_str(&w, "arguments", arguments);
     json_object_end(&w);
     session_send(call->session, call->id, WIRE_TOOL_CALL, buf_str(&json));
     buf_free(&json);
@@ -187,10 +174,8 @@ static void measure_send(const struct call *call, int32_t token)
     buf_init(&json, KIB);
     json_writer_init(&w, &json);
     json_object_begin(&w);
-    json_key(&w, "logprob");
-    json_write_int(&w, micro(logprob));
-    json_key(&w, "entropy");
-    json_write_int(&w, micro(entropy));
+    json_member_int(&w, "logprob", micro(logprob));
+    json_member_int(&w, "entropy", micro(entropy));
     json_object_end(&w);
     session_send(call->session, call->id, WIRE_MEASURE, buf_str(&json));
     buf_free(&json);
@@ -206,8 +191,7 @@ static void prompt_measure_send(const struct call *call)
     buf_init(&json, KIB);
     json_writer_init(&w, &json);
     json_object_begin(&w);
-    json_key(&w, "prompt");
-    json_write_int(&w, micro(a->prompt_logprob / a->n_measured));
+    json_member_int(&w, "prompt", micro(a->prompt_logprob / a->n_measured));
     json_object_end(&w);
     session_send(call->session, call->id, WIRE_MEASURE, buf_str(&json));
     buf_free(&json);
@@ -240,12 +224,9 @@ static void end_send(struct call *call)
     buf_init(&json, 64 * KIB);
     json_writer_init(&w, &json);
     json_object_begin(&w);
-    json_key(&w, "reason");
-    json_write_text(&w, tools ? "tools" : a->reason);
-    if (a->stopped && !tools) {
-        json_key(&w, "string");
-        json_write_str(&w, a->text.met);
-    }
+    json_member_text(&w, "reason", tools ? "tools" : a->reason);
+    if (a->stopped && !tools)
+        json_member_str(&w, "string", a->text.met);
     json_object_end(&w);
     session_send(call->session, call->id, WIRE_STOP, buf_str(&json));
     buf_free(&json);

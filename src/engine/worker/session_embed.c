@@ -114,8 +114,7 @@ static void job_send(struct session *s, uint32_t id, const struct embed_job *job
         row_write(&w, job->rows + r * (size_t)info->n_embedding, job->width);
     if (!pooled)
         json_array_end(&w);
-    json_key(&w, "tokens");
-    json_write_int(&w, (int64_t)job->tokens.count);
+    json_member_int(&w, "tokens", (int64_t)job->tokens.count);
     json_object_end(&w);
     session_send_result(s, id, &json);
     buf_free(&json);

@@ -24,16 +24,11 @@ static void check_write(struct json_writer *w, const char *key, struct str value
 {
     json_key(w, key);
     json_object_begin(w);
-    json_key(w, "ok");
-    json_write_bool(w, !missing);
-    if (value.len > 0) {
-        json_key(w, "value");
-        json_write_str(w, str_slice(value, 0, 128));
-    }
-    if (missing) {
-        json_key(w, "missing");
-        json_write_text(w, missing);
-    }
+    json_member_bool(w, "ok", !missing);
+    if (value.len > 0)
+        json_member_str(w, "value", str_slice(value, 0, 128));
+    if (missing)
+        json_member_text(w, "missing", missing);
     json_object_end(w);
 }
 
@@ -119,14 +114,10 @@ static void context_write(const struct session *s, struct json_writer *w, const 
     if (total <= s->setup.memory)
         slots = f->state > 0 ? (s->setup.memory - fixed) / f->state : SLOTS_SHOWN;
     json_object_begin(w);
-    json_key(w, "context");
-    json_write_int(w, f->room.n_context);
-    json_key(w, "state");
-    json_write_int(w, (int64_t)f->state);
-    json_key(w, "total");
-    json_write_int(w, (int64_t)total);
-    json_key(w, "slots");
-    json_write_int(w, (int64_t)(slots < SLOTS_SHOWN ? slots : SLOTS_SHOWN));
+    json_member_int(w, "context", f->room.n_context);
+    json_member_int(w, "state", (int64_t)f->state);
+    json_member_int(w, "total", (int64_t)total);
+    json_member_int(w, "slots", (int64_t)(slots < SLOTS_SHOWN ? slots : SLOTS_SHOWN));
     json_object_end(w);
 }
 
@@ -151,12 +142,9 @@ static void memory_write(const struct session *s, struct json_writer *w, const s
     const struct fit least = fit_both(m, full < 2048 ? full : 2048);
     json_key(w, "memory");
     json_object_begin(w);
-    json_key(w, "available");
-    json_write_int(w, (int64_t)s->setup.memory);
-    json_key(w, "weights");
-    json_write_int(w, (int64_t)least.weights);
-    json_key(w, "compute");
-    json_write_int(w, (int64_t)least.compute);
+    json_member_int(w, "available", (int64_t)s->setup.memory);
+    json_member_int(w, "weights", (int64_t)least.weights);
+    json_member_int(w, "compute", (int64_t)least.compute);
     json_key(w, "contexts");
     json_array_begin(w);
     for (size_t i = 0; i < sizeof contexts / sizeof *contexts; i++) {
@@ -168,12 +156,6 @@ static void memory_write(const struct session *s, struct json_writer *w, const s
     json_object_end(w);
 }
 
-static void number_write(struct json_writer *w, const char *key, double value)
-{
-    json_key(w, key);
-    json_write_double(w, value);
-}
-
 static void speed_write(struct session *s, struct json_writer *w, struct backend *b, const char *isa)
 {
     struct fit_speed speed;
@@ -182,20 +164,18 @@ static void speed_write(struct session *s, struct json_writer *w, struct backend
         return; /* a model without products has no speed */
     json_key(w, "speed");
     json_object_begin(w);
-    number_write(w, "read_bytes_per_second", speed.read_per_second);
-    number_write(w, "products_per_second", speed.products_per_second);
-    number_write(w, "bytes_per_token", speed.bytes_per_token);
-    number_write(w, "products_per_token", speed.products_per_token);
-    number_write(w, "decode_tps", speed.decode_tps);
-    number_write(w, "prefill_tps", speed.prefill_tps);
-    json_key(w, "threads");
-    json_write_int(w, s->setup.cores);
-    json_key(w, "isa");
-    json_write_text(w, isa);
-    json_key(w, "basis");
-    json_write_text(w, "an estimate: the fastest of this machine's products of this file's weights, measured "
-                       "in short runs, by what a token needs at a short context, one sequence; attention and "
-                       "what else there is between products is left out, which small models feel most");
+    json_member_double(w, "read_bytes_per_second", speed.read_per_second);
+    json_member_double(w, "products_per_second", speed.products_per_second);
+    json_member_double(w, "bytes_per_token", speed.bytes_per_token);
+    json_member_double(w, "products_per_token", speed.products_per_token);
+    json_member_double(w, "decode_tps", speed.decode_tps);
+    json_member_double(w, "prefill_tps", speed.prefill_tps);
+    json_member_int(w, "threads", s->setup.cores);
+    json_member_text(w, "isa", isa);
+    json_member_text(w, "basis",
+        "an estimate: the fastest of this machine's products of this file's weights, measured "
+        "in short runs, by what a token needs at a short context, one sequence; attention and "
+        "what else there is between products is left out, which small models feel most");
     json_object_end(w);
 }
 
@@ -209,16 +189,11 @@ void session_fit_write(struct session *s, struct json_writer *w)
     json_key(w, "fit");
     json_object_begin(w);
     const bool runs = checks_write(s, w, b, &m);
-    json_key(w, "runs");
-    json_write_bool(w, runs);
-    if (m.draft || (m.own && model_info(m.own)->foretells)) {
-        json_key(w, "drafts");
-        json_write_text(w, m.draft ? "model" : "mtp");
-    }
-    if (m.own && model_info(m.own)->foretells_not) {
-        json_key(w, "drafts_not");
-        json_write_text(w, model_info(m.own)->foretells_not);
-    }
+    json_member_bool(w, "runs", runs);
+    if (m.draft || (m.own && model_info(m.own)->foretells))
+        json_member_text(w, "drafts", m.draft ? "model" : "mtp");
+    if (m.own && model_info(m.own)->foretells_not)
+        json_member_text(w, "drafts_not", model_info(m.own)->foretells_not);
     if (m.own)
         memory_write(s, w, &m);
     if (runs)

@@ -98,10 +98,8 @@ static void progress_send(struct session *s, uint64_t done, uint64_t total)
     buf_init(&json, KIB);
     json_writer_init(&w, &json);
     json_object_begin(&w);
-    json_key(&w, "done");
-    json_write_int(&w, (int64_t)done);
-    json_key(&w, "total");
-    json_write_int(&w, (int64_t)total);
+    json_member_int(&w, "done", (int64_t)done);
+    json_member_int(&w, "total", (int64_t)total);
     json_object_end(&w);
     session_send(s, 0, WIRE_PROGRESS, buf_str(&json));
     buf_free(&json);
@@ -280,42 +278,29 @@ static int model_start(struct session *s, const struct load_options *o, struct e
 static void model_ready(struct session *s, struct json_writer *w)
 {
     const struct model_info *info = model_info(s->model);
-    json_key(w, "n_vocab");
-    json_write_int(w, info->n_vocab);
-    if (info->encoder) {
-        json_key(w, "embedding");
-        json_write_int(w, info->n_embedding);
-    }
-    json_key(w, "context");
-    json_write_int(w, s->n_context);
-    json_key(w, "context_train");
-    json_write_int(w, info->n_context_train);
-    json_key(w, "slots");
-    json_write_int(w, s->n_slots);
-    json_key(w, "isa");
-    json_write_text(w, backend_isa(s->backend));
-    json_key(w, "threads");
-    json_write_int(w, s->n_threads);
-    json_key(w, "parameters");
-    json_write_int(w, (int64_t)info->n_parameters);
-    json_key(w, "bytes");
-    json_write_int(w, (int64_t)info->weight_bytes);
+    json_member_int(w, "n_vocab", info->n_vocab);
+    if (info->encoder)
+        json_member_int(w, "embedding", info->n_embedding);
+    json_member_int(w, "context", s->n_context);
+    json_member_int(w, "context_train", info->n_context_train);
+    json_member_int(w, "slots", s->n_slots);
+    json_member_text(w, "isa", backend_isa(s->backend));
+    json_member_int(w, "threads", s->n_threads);
+    json_member_int(w, "parameters", (int64_t)info->n_parameters);
+    json_member_int(w, "bytes", (int64_t)info->weight_bytes);
     json_key(w, "lora");
     json_array_begin(w);
     for (int32_t i = 0; i < s->n_adapters; i++) {
         json_object_begin(w);
-        json_key(w, "id");
-        json_write_int(w, i);
-        json_key(w, "name");
-        json_write_text(w, s->adapters[i].name);
-        json_key(w, "scale");
-        json_write_double(w, (double)s->adapters[i].scale);
+        json_member_int(w, "id", i);
+        json_member_text(w, "name", s->adapters[i].name);
+        json_member_double(w, "scale", (double)s->adapters[i].scale);
         json_object_end(w);
     }
     json_array_end(w);
-    json_key(w, "state_bytes");
-    json_write_int(w, (int64_t)(model_state_bytes_within(s->model, &s->room) +
-                                (s->draft_model ? model_state_bytes_within(s->draft_model, &s->room) : 0)));
+    json_member_int(w, "state_bytes",
+        (int64_t)(model_state_bytes_within(s->model, &s->room) +
+                  (s->draft_model ? model_state_bytes_within(s->draft_model, &s->room) : 0)));
 }
 
 static int ready_send(struct session *s, struct error *err)
@@ -331,14 +316,10 @@ static int ready_send(struct session *s, struct error *err)
     buf_init(&json, MIB);
     json_writer_init(&w, &json);
     json_object_begin(&w);
-    json_key(&w, "architecture");
-    json_write_str(&w, str_slice(architecture, 0, 256));
-    json_key(&w, "name");
-    json_write_str(&w, str_slice(name, 0, 256));
-    json_key(&w, "file_bytes");
-    json_write_int(&w, (int64_t)gguf_file_size(s->gguf));
-    json_key(&w, "chat_template");
-    json_write_bool(&w, gguf_find(s->gguf, "tokenizer.chat_template") != NULL);
+    json_member_str(&w, "architecture", str_slice(architecture, 0, 256));
+    json_member_str(&w, "name", str_slice(name, 0, 256));
+    json_member_int(&w, "file_bytes", (int64_t)gguf_file_size(s->gguf));
+    json_member_bool(&w, "chat_template", gguf_find(s->gguf, "tokenizer.chat_template") != NULL);
     if (s->model)
         model_ready(s, &w);
     json_object_end(&w);

@@ -160,7 +160,6 @@ int session_logits(struct session *s, uint32_t id, struct str payload, struct er
     }
     json_writer_init(&job->w, &job->json);
     json_object_begin(&job->w);
-    json_key(&job->w, "n_vocab");
-    json_write_int(&job->w, job->n_vocab);
+    json_member_int(&job->w, "n_vocab", job->n_vocab);
     return 0;
 }

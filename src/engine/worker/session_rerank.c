@@ -159,15 +159,12 @@ static void job_send(struct session *s, uint32_t id, const struct rerank_job *jo
     json_array_begin(&w);
     for (size_t i = 0; i < job->count; i++) {
         json_object_begin(&w);
-        json_key(&w, "index");
-        json_write_int(&w, (int64_t)job->ranked[i].index);
-        json_key(&w, "relevance_score");
-        json_write_double(&w, job->ranked[i].score);
+        json_member_int(&w, "index", (int64_t)job->ranked[i].index);
+        json_member_double(&w, "relevance_score", job->ranked[i].score);
         json_object_end(&w);
     }
     json_array_end(&w);
-    json_key(&w, "tokens");
-    json_write_int(&w, (int64_t)job->n_tokens);
+    json_member_int(&w, "tokens", (int64_t)job->n_tokens);
     json_object_end(&w);
     session_send_result(s, id, &json);
     buf_free(&json);

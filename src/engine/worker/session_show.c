@@ -83,10 +83,8 @@ static void array_write(struct json_writer *w, const struct gguf_array *array)
     size_t cursor = 0, size = array->count ? array->bytes / array->count : 0;
     struct str text;
     json_object_begin(w);
-    json_key(w, "of");
-    json_write_text(w, gguf_type_name(array->type));
-    json_key(w, "count");
-    json_write_int(w, (int64_t)array->count);
+    json_member_text(w, "of", gguf_type_name(array->type));
+    json_member_int(w, "count", (int64_t)array->count);
     json_key(w, "first");
     json_array_begin(w);
     for (uint64_t i = 0; i < shown; i++) {
@@ -166,19 +164,15 @@ static void tensor_write(struct json_writer *w, const struct tensor *t, const ui
     json_object_begin(w);
     json_key(w, "name");
     text_write(w, t->name, TENSOR_NAME_MAX);
-    json_key(w, "type");
-    json_write_text(w, tensor_type_info(t->type)->name);
+    json_member_text(w, "type", tensor_type_info(t->type)->name);
     json_key(w, "shape");
     json_array_begin(w);
     for (uint32_t i = 0; i < t->n_dims; i++)
         json_write_int(w, t->shape[i]);
     json_array_end(w);
-    if (start && t->data) {
-        json_key(w, "offset");
-        json_write_int(w, (const uint8_t *)t->data - start);
-    }
-    json_key(w, "bytes");
-    json_write_int(w, (int64_t)t->bytes);
+    if (start && t->data)
+        json_member_int(w, "offset", (const uint8_t *)t->data - start);
+    json_member_int(w, "bytes", (int64_t)t->bytes);
     json_object_end(w);
 }
 
@@ -194,12 +188,9 @@ static void totals_write(struct json_writer *w, const struct gguf *g)
         all += (int64_t)t->bytes;
     }
     json_object_begin(w);
-    json_key(w, "tensors");
-    json_write_int(w, (int64_t)n);
-    json_key(w, "parameters");
-    json_write_int(w, values);
-    json_key(w, "bytes");
-    json_write_int(w, all);
+    json_member_int(w, "tensors", (int64_t)n);
+    json_member_int(w, "parameters", values);
+    json_member_int(w, "bytes", all);
     json_key(w, "types");
     json_object_begin(w);
     for (uint32_t type = 0; type < TENSOR_TYPES; type++) {
@@ -207,10 +198,8 @@ static void totals_write(struct json_writer *w, const struct gguf *g)
             continue;
         json_key(w, tensor_type_info(type)->name);
         json_object_begin(w);
-        json_key(w, "tensors");
-        json_write_int(w, counts[type]);
-        json_key(w, "bytes");
-        json_write_int(w, bytes[type]);
+        json_member_int(w, "tensors", counts[type]);
+        json_member_int(w, "bytes", bytes[type]);
         json_object_end(w);
     }
     json_object_end(w);
@@ -228,12 +217,9 @@ int session_show(struct session *s, uint32_t id, struct str payload, struct erro
     buf_init(&json, LIMIT_WIRE_FRAME);
     json_writer_init(&w, &json);
     json_object_begin(&w);
-    json_key(&w, "version");
-    json_write_int(&w, gguf_version(g));
-    json_key(&w, "file_bytes");
-    json_write_int(&w, (int64_t)gguf_file_size(g));
-    json_key(&w, "files");
-    json_write_int(&w, (int64_t)s->setup.n_files);
+    json_member_int(&w, "version", gguf_version(g));
+    json_member_int(&w, "file_bytes", (int64_t)gguf_file_size(g));
+    json_member_int(&w, "files", (int64_t)s->setup.n_files);
     metadata_write(&w, g);
     json_key(&w, "tensors");
     json_array_begin(&w);

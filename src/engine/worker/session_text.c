@@ -81,8 +81,7 @@ static void text_send(struct session *s, uint32_t id, const struct buf *text)
     buf_init(&json, LIMIT_WIRE_FRAME);
     json_writer_init(&w, &json);
     json_object_begin(&w);
-    json_key(&w, "text");
-    json_write_str(&w, buf_str(text));
+    json_member_str(&w, "text", buf_str(text));
     json_object_end(&w);
     session_send_result(s, id, &json);
     buf_free(&json);
