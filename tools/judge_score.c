@@ -58,7 +58,7 @@ static bool span_near(const json_t *want, const struct router_entity *e)
     bool near = false;
     for (size_t i = 0; i < json_array_size(want) && !near; i++) {
         const json_t *x = json_array_get(want, i);
-        near = str_is(json_str(json_object_get(x, "type")), e->type) &&
+        near = str_is(json_text(x, "type"), e->type) &&
                e->start < (size_t)json_integer_value(json_object_get(x, "end")) &&
                (size_t)json_integer_value(json_object_get(x, "start")) < e->end;
     }
@@ -80,7 +80,7 @@ static void spans_count(
         size_t start = (size_t)json_integer_value(json_object_get(x, "start"));
         size_t end = (size_t)json_integer_value(json_object_get(x, "end"));
         bool exact = false, overlap = false;
-        if (!str_is(json_str(json_object_get(x, "type")), type))
+        if (!str_is(json_text(x, "type"), type))
             continue;
         for (size_t k = 0; k < f->n_entities; k++) {
             const struct router_entity *e = &f->entities[k];
@@ -119,9 +119,9 @@ static void group_count(struct group *g, const json_t *row, const struct router_
 
 static void wrong_print(const json_t *row, const struct router_findings *f)
 {
-    struct str text = json_str(json_object_get(row, "text"));
+    struct str text = json_text(row, "text");
     printf("%s " STR_FMT ": " STR_FMT "\n", f->categories ? "extra" : "missing",
-        STR_ARG(json_str(json_object_get(row, "id"))), STR_ARG(text));
+        STR_ARG(json_text(row, "id")), STR_ARG(text));
     for (size_t i = 0; i < f->n_entities; i++)
         printf("      %s %.1f %zu..%zu\n", f->entities[i].type, f->entities[i].score, f->entities[i].start,
             f->entities[i].end);
@@ -132,10 +132,10 @@ static void row_count(const json_t *row)
     struct router_findings f = {0};
     struct error err;
     struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
-    struct str split = json_str(json_object_get(row, "split")), lang = json_str(json_object_get(row, "lang"));
+    struct str split = json_text(row, "split"), lang = json_text(row, "lang");
     char language[16];
     snprintf(language, sizeof language, STR_FMT, STR_ARG(lang));
-    if (router_detect(a, STR_NONE, json_str(json_object_get(row, "text")), &f, &err)) {
+    if (router_detect(a, STR_NONE, json_text(row, "text"), &f, &err)) {
         fprintf(stderr, "judge_score: %s\n", err.message);
         exit(1);
     }

@@ -71,11 +71,11 @@ static void row_read(const json_t *object)
 {
     static uint16_t places[SCORE_GRAMS_MOST];
     struct score_grams grams = {.places = places};
-    struct str prompt = json_str(json_object_get(object, "prompt"));
+    struct str prompt = json_text(object, "prompt");
     rows = must(realloc(rows, (n_rows + 1) * sizeof *rows));
     struct row *r = &rows[n_rows++];
-    *r = (struct row){.bench = bench_of(json_str(json_object_get(object, "bench"))),
-        .fold = (int)((str_hash(json_str(json_object_get(object, "id"))) >> 20) % FOLDS),
+    *r = (struct row){.bench = bench_of(json_text(object, "bench")),
+        .fold = (int)((str_hash(json_text(object, "id")) >> 20) % FOLDS),
         .length = (double)prompt.len};
     r->outcome.weak = json_number_value(json_object_get(object, "weak"));
     r->outcome.strong = json_number_value(json_object_get(object, "strong"));

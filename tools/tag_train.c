@@ -174,7 +174,7 @@ static void common_read(struct str line)
     json_t *row;
     if (json_read(line, &row, &err))
         return;
-    size_t n = detect_context_words(json_str(json_object_get(row, "prompt")), words, MOST_WORDS);
+    size_t n = detect_context_words(json_text(row, "prompt"), words, MOST_WORDS);
     for (size_t i = 0; i < n; i++)
         if (!(words[i].flags & (WORD_CAPITAL | WORD_DIGIT)))
             common[words[i].hash / 64 % (COMMON_BITS / 64)] |= (uint64_t)1 << words[i].hash % 64;
@@ -192,15 +192,14 @@ static void data_read(struct str line)
     json_t *row;
     if (json_read(line, &row, &err))
         return;
-    struct str text = json_str(json_object_get(row, "text")),
-               prompt = json_str(json_object_get(row, "prompt"));
+    struct str text = json_text(row, "text"), prompt = json_text(row, "prompt");
     const json_t *entities = json_object_get(row, "entities");
     size_t template = (size_t)json_integer_value(json_object_get(row, "template"));
     n_ranges = 0;
     for (size_t i = 0; i < json_array_size(entities) && n_ranges < MOST_RANGES; i++) {
         const json_t *e = json_array_get(entities, i);
         for (size_t m = 0; m < sizeof marks / sizeof *marks; m++)
-            if (str_is(json_str(json_object_get(e, "type")), marks[m].type))
+            if (str_is(json_text(e, "type"), marks[m].type))
                 ranges[n_ranges++] =
                     (struct range){byte_at(text, json_integer_value(json_object_get(e, "start"))),
                         byte_at(text, json_integer_value(json_object_get(e, "end"))), marks[m].mark};

@@ -6,11 +6,6 @@
 #include "api/read.h"
 #include "base/limits.h"
 
-static struct str member(const json_t *object, const char *key)
-{
-    return json_str(json_object_get(object, key));
-}
-
 static int no_memory(struct error *err)
 {
     return error_set(err, ERROR_MEMORY, "no memory for the request");
@@ -62,25 +57,25 @@ static int data_url(struct arena *a, struct str type, struct str data, struct st
 static int source_read(struct arena *a, const json_t *item, struct chat_part *p, struct error *err)
 {
     const json_t *source = json_object_get(item, "source");
-    struct str type = member(source, "type"), media = member(source, "media_type");
+    struct str type = json_text(source, "type"), media = json_text(source, "media_type");
     if (!json_is_object(source) || type.len == 0)
         return error_set(err, ERROR_INVALID, "must have a 'source' with a 'type'");
     if (str_is(type, "url")) {
-        p->url = member(source, "url");
+        p->url = json_text(source, "url");
         return p->url.len > 0 ? 0 : error_set(err, ERROR_INVALID, "a 'source' of type url must have a 'url'");
     }
     if (!str_is(type, "base64"))
         return 0;
-    if (media.len == 0 || member(source, "data").len == 0)
+    if (media.len == 0 || json_text(source, "data").len == 0)
         return error_set(err, ERROR_INVALID, "a 'source' of type base64 must have a 'media_type' and 'data'");
-    return data_url(a, media, member(source, "data"), &p->url, err);
+    return data_url(a, media, json_text(source, "data"), &p->url, err);
 }
 
 /* A document of plain text is text to those who take no files, under its title. */
 static int document_text(
     struct arena *a, const json_t *item, struct str text, struct chat_part *p, struct error *err)
 {
-    struct str title = member(item, "title"), pieces[] = {title, STR("\n\n"), text};
+    struct str title = json_text(item, "title"), pieces[] = {title, STR("\n\n"), text};
     p->kind = CHAT_PART_TEXT;
     p->text = text;
     if (title.len == 0)
@@ -115,14 +110,14 @@ static int document_read(
     const json_t *source = json_object_get(item, "source");
     if (json_is_true(json_object_get(json_object_get(item, "citations"), "enabled")))
         only_native(r, "citations");
-    if (member(item, "context").len > 0)
+    if (json_text(item, "context").len > 0)
         only_native(r, "context");
-    if (str_is(member(source, "type"), "text")) {
-        if (member(source, "data").len == 0)
+    if (str_is(json_text(source, "type"), "text")) {
+        if (json_text(source, "data").len == 0)
             return error_set(err, ERROR_INVALID, "a 'source' of type text must have 'data'");
-        return document_text(a, item, member(source, "data"), p, err);
+        return document_text(a, item, json_text(source, "data"), p, err);
     }
-    p->text = member(item, "title");
+    p->text = json_text(item, "title");
     return sent_along_read(a, item, CHAT_PART_FILE, p, err);
 }
 
@@ -131,7 +126,7 @@ static int document_read(
 static int part_read(
     struct arena *a, const json_t *item, struct chat_part *p, struct chat_request *r, struct error *err)
 {
-    struct str type = member(item, "type");
+    struct str type = json_text(item, "type");
     p->raw = item;
     if (!json_is_object(item) || type.len == 0)
         return error_set(err, ERROR_INVALID, "a block must be an object with a 'type'");
@@ -139,7 +134,7 @@ static int part_read(
         p->kind = CHAT_PART_TEXT;
         if (!json_is_string(json_object_get(item, "text")))
             return error_set(err, ERROR_INVALID, "a block of type text must have the string 'text'");
-        p->text = member(item, "text");
+        p->text = json_text(item, "text");
         if (json_object_size(item) == 2)
             p->raw = NULL;
         return 0;
@@ -230,7 +225,7 @@ int api_anthropic_user_read(struct arena *a, const json_t *content, struct chat_
     size_t n = json_array_size(content);
     for (size_t i = 0; i < n && rc == 0; i++) {
         const json_t *item = json_array_get(content, i);
-        if (str_is(member(item, "type"), "tool_result")) {
+        if (str_is(json_text(item, "type"), "tool_result")) {
             rc = tool_result_read(a, item, r, err);
             m = NULL;
         } else {
@@ -273,8 +268,8 @@ static int tool_use_read(struct arena *a, const json_t *item, struct chat_tool_c
 
 static int thought_read(const json_t *item, struct chat_thought *t, struct error *err)
 {
-    if (str_is(member(item, "type"), "redacted_thinking")) {
-        t->data = member(item, "data");
+    if (str_is(json_text(item, "type"), "redacted_thinking")) {
+        t->data = json_text(item, "data");
         return t->data.len > 0 ? 0 : error_set(err, ERROR_INVALID, "a redacted_thinking must have 'data'");
     }
     int rc = json_get_str(item, "thinking", &t->text, err);
@@ -304,7 +299,7 @@ static int reasoning_join(struct arena *a, struct chat_message *m, struct error 
 static int assistant_block(struct arena *a, const json_t *item, struct chat_message *m, char *order,
     struct chat_request *r, struct error *err)
 {
-    struct str type = member(item, "type");
+    struct str type = json_text(item, "type");
     if (str_is(type, "thinking") || str_is(type, "redacted_thinking")) {
         *order = 'r';
         return thought_read(item, &m->thoughts[m->n_thoughts++], err);

@@ -35,8 +35,7 @@ static size_t messages_most(const json_t *list)
         const json_t *content = json_object_get(json_array_get(list, i), "content");
         n++;
         for (size_t k = 0; k < json_array_size(content); k++)
-            n += 2 *
-                 (size_t)str_is(json_str(json_object_get(json_array_get(content, k), "type")), "tool_result");
+            n += 2 * (size_t)str_is(json_text(json_array_get(content, k), "type"), "tool_result");
     }
     return n;
 }
@@ -121,7 +120,7 @@ static int tool_choice_read(const json_t *choice, struct chat_request *r, struct
         enum chat_tool_choice choice;
     } types[] = {{"auto", CHAT_TOOLS_AUTO}, {"any", CHAT_TOOLS_REQUIRED}, {"none", CHAT_TOOLS_NONE},
         {"tool", CHAT_TOOLS_NAMED}};
-    struct str type = json_str(json_object_get(choice, "type"));
+    struct str type = json_text(choice, "type");
     bool one;
     if (!choice || json_is_null(choice))
         return 0;
@@ -152,7 +151,7 @@ static const char *effort_of_budget(int64_t budget)
 static int effort_read(const json_t *root, const char **effort, struct error *err)
 {
     const json_t *thinking = json_object_get(root, "thinking");
-    struct str type = json_str(json_object_get(thinking, "type")), word;
+    struct str type = json_text(thinking, "type"), word;
     int64_t budget;
     *effort = NULL;
     if (thinking && !json_is_null(thinking) && !str_is(type, "enabled") && !str_is(type, "disabled") &&
@@ -189,7 +188,7 @@ static int format_read(const json_t *root, const json_t **schema, struct error *
     if (!format || json_is_null(format))
         return 0;
     *schema = json_object_get(format, "schema");
-    if (!str_is(json_str(json_object_get(format, "type")), "json_schema") || !json_is_object(*schema))
+    if (!str_is(json_text(format, "type"), "json_schema") || !json_is_object(*schema))
         return error_set(
             err, ERROR_INVALID, "'output_config.format' must be {\"type\":\"json_schema\",\"schema\":{...}}");
     return 0;

@@ -368,17 +368,17 @@ static void line_take(struct batch *b, struct str text)
     char message[600];
     bool again = false;
     int rc = api_body_read(a, text, &root, &err);
-    struct str id = json_str(json_object_get(root, "custom_id"));
+    struct str id = json_text(root, "custom_id");
     if (rc == 0 && (id.len == 0 || id.len > 512))
         rc = error_set(&err, ERROR_INVALID, "'custom_id' must be a string of 1 to 512 bytes");
     if (rc == 0 && is_done(b, id, &again)) {
         arena_free(a);
         return;
     }
-    const struct api_shape *shape = shape_of(b, json_str(json_object_get(root, "url")));
+    const struct api_shape *shape = shape_of(b, json_text(root, "url"));
     if (rc == 0 && again)
         rc = error_set(&err, ERROR_INVALID, "its custom_id was used before: give each line its own");
-    else if (rc == 0 && (!shape || !str_is(json_str(json_object_get(root, "method")), "POST")))
+    else if (rc == 0 && (!shape || !str_is(json_text(root, "method"), "POST")))
         rc = error_set(&err, ERROR_INVALID, "wants 'method' POST and the 'url' %s",
             b->o.url ? b->o.url : "/v1/chat/completions, /v1/completions, /v1/responses or /v1/embeddings");
     if (rc == 0) {
@@ -490,7 +490,7 @@ static int results_read(struct batch *b, const char *path, int fd, struct error 
         bool added;
         if (json_read((struct str){line, (size_t)n}, &root, err))
             rc = error_wrap(err, "%s does not hold results of a batch", path);
-        struct str id = json_str(json_object_get(root, "custom_id"));
+        struct str id = json_text(root, "custom_id");
         int64_t status =
             json_integer_value(json_object_get(json_object_get(root, "response"), "status_code"));
         if (rc == 0 && id.len > 0)

@@ -38,11 +38,6 @@ struct job {
     bool expired;
 };
 
-static struct str member(const json_t *about, const char *key)
-{
-    return json_str(json_object_get(about, key));
-}
-
 static int64_t now_s(void)
 {
     return clock_wall_ms() / 1000;
@@ -57,7 +52,7 @@ static void note(struct job *j)
     json_t *counts = json_pack("{s:I,s:I,s:I}", "total", (json_int_t)n.total, "completed",
         (json_int_t)n.completed, "failed", (json_int_t)n.failed);
     json_object_set_new(j->about, "request_counts", counts);
-    if (shelf_write(j->all->folder, member(j->about, "id"), j->about, &err))
+    if (shelf_write(j->all->folder, json_text(j->about, "id"), j->about, &err))
         log_error("batch", "%s", err.message);
     j->changed = false;
 }
@@ -94,11 +89,11 @@ static void results_show(struct job *j, const char *which, const char *path, con
 {
     struct stat st;
     struct error err;
-    struct str id = member(j->about, which);
+    struct str id = json_text(j->about, which);
     if (stat(path, &st) != 0 || st.st_size == 0)
         return;
     char name[96];
-    snprintf(name, sizeof name, STR_FMT "_%s.jsonl", STR_ARG(member(j->about, "id")), as);
+    snprintf(name, sizeof name, STR_FMT "_%s.jsonl", STR_ARG(json_text(j->about, "id")), as);
     json_t *about = json_pack("{s:s%,s:s,s:I,s:I,s:s,s:s,s:s,s:O}", "id", id.data, id.len, "object", "file",
         "bytes", (json_int_t)st.st_size, "created_at", (json_int_t)now_s(), "filename", name, "purpose",
         "batch_output", "status", "processed", "key", json_object_get(j->about, "key"));
@@ -154,10 +149,10 @@ static int job_start(struct batches *all, json_t *about, struct error *err)
     j->about = about;
     list_push_back(&all->jobs, &j->link);
     j->look = loop_timer_create(all->home->exchange->loop, on_look, j);
-    bool identified = member(about, "key").len > 0;
-    text_keep(j->identity.key_id, sizeof j->identity.key_id, member(about, "key"));
-    text_keep(j->identity.name, sizeof j->identity.name, member(about, "name"));
-    text_keep(j->identity.team, sizeof j->identity.team, member(about, "team"));
+    bool identified = json_text(about, "key").len > 0;
+    text_keep(j->identity.key_id, sizeof j->identity.key_id, json_text(about, "key"));
+    text_keep(j->identity.name, sizeof j->identity.name, json_text(about, "name"));
+    text_keep(j->identity.team, sizeof j->identity.team, json_text(about, "team"));
     j->identity.admin = json_is_true(json_object_get(about, "admin"));
     const struct batch_options o = {.shard = all->home,
         .identity = identified ? &j->identity : NULL,
@@ -170,20 +165,20 @@ static int job_start(struct batches *all, json_t *about, struct error *err)
         .end = on_end,
         .progress = on_progress,
         .ctx = j};
-    int rc = shelf_path(all->folder, member(about, "input_file_id"), ".data", j->in) &&
-                     shelf_path(all->folder, member(about, "out"), ".data", j->out) &&
-                     shelf_path(all->folder, member(about, "failed"), ".data", j->failed)
+    int rc = shelf_path(all->folder, json_text(about, "input_file_id"), ".data", j->in) &&
+                     shelf_path(all->folder, json_text(about, "out"), ".data", j->out) &&
+                     shelf_path(all->folder, json_text(about, "failed"), ".data", j->failed)
                  ? batch_start(&o, &j->batch, err)
                  : error_set(err, ERROR_INVALID, "the batch's record is damaged");
     if (rc) {
         errors_set(about, err->message);
         status_set(about, "failed");
         struct error ignored; /* it is tried again at the next start */
-        (void)!shelf_write(all->folder, member(about, "id"), about, &ignored);
+        (void)!shelf_write(all->folder, json_text(about, "id"), about, &ignored);
         job_free(j);
         return rc;
     }
-    if (str_is(member(about, "status"), "cancelling"))
+    if (str_is(json_text(about, "status"), "cancelling"))
         batch_cancel(j->batch);
     note(j);
     loop_timer_start(j->look, LOOK_EVERY_MS);
@@ -209,7 +204,7 @@ struct batches *batches_create(struct api_shard *home, const char *folder)
     list_init(&all->jobs);
     json_t *list = folder ? shelf_list(folder, "batch_", NULL) : NULL;
     for (size_t i = json_array_size(list); i-- > 0;) {
-        struct str status = member(json_array_get(list, i), "status");
+        struct str status = json_text(json_array_get(list, i), "status");
         if (!str_is(status, "in_progress") && !str_is(status, "cancelling"))
             continue;
         log_info(
@@ -251,7 +246,8 @@ static void on_cancel(void *ctx)
     struct order *o = ctx;
     list_each(node, after, &o->all->jobs) {
         struct job *j = list_item(node, struct job, link);
-        if (!str_is(member(j->about, "id"), o->id) || !str_is(member(j->about, "status"), "in_progress"))
+        if (!str_is(json_text(j->about, "id"), o->id) ||
+            !str_is(json_text(j->about, "status"), "in_progress"))
             continue;
         status_set(j->about, "cancelling");
         note(j);
@@ -286,7 +282,7 @@ static int asked_check(
     static const char *const known[] = {"input_file_id", "endpoint", "completion_window", "metadata", NULL};
     static const char *const urls[] = {
         "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"};
-    struct str file = member(root, "input_file_id"), url = member(root, "endpoint");
+    struct str file = json_text(root, "input_file_id"), url = json_text(root, "endpoint");
     char key[64], path[PATH_MAX];
     bool good = false;
     json_t *about;
@@ -298,7 +294,7 @@ static int asked_check(
     if (!good)
         return error_set(err, ERROR_UNSUPPORTED,
             "'endpoint' must be /v1/chat/completions, /v1/completions, /v1/responses or /v1/embeddings");
-    if (!str_is(member(root, "completion_window"), "24h"))
+    if (!str_is(json_text(root, "completion_window"), "24h"))
         return error_set(err, ERROR_INVALID, "'completion_window' must be 24h");
     text_keep(key, sizeof key, api_key_id(c));
     rc = str_starts(file, STR("file-"))
@@ -360,11 +356,11 @@ void api_batches_create(const struct api_call *c)
     if (rc == 0 && json_object_set_new(about, "local", json_boolean(local)) != 0)
         rc = error_set(&err, ERROR_MEMORY, "no memory for the batch");
     if (rc == 0)
-        rc = shelf_write(folder, member(about, "id"), about, &err);
+        rc = shelf_write(folder, json_text(about, "id"), about, &err);
     if (rc) {
         api_error(c, exchange_status(rc), str_from(err.message));
     } else {
-        order(c, member(about, "id"), on_run);
+        order(c, json_text(about, "id"), on_run);
         api_files_reply(c, about);
     }
     json_decref(about);
@@ -395,7 +391,7 @@ static void batch_reply(const struct api_call *c, bool cancel)
         api_error(c, exchange_status(rc), str_from(err.message));
         return;
     }
-    if (cancel && str_is(member(about, "status"), "in_progress")) {
+    if (cancel && str_is(json_text(about, "status"), "in_progress")) {
         order(c, id, on_cancel);
         status_set(about, "cancelling"); /* as its own loop will note */
     }

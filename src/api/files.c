@@ -79,7 +79,7 @@ static void list_write(
     json_array_begin(w);
     for (; i < json_array_size(list) && n < limit; i++) {
         const json_t *about = json_array_get(list, i);
-        if (purpose && !str_is(json_str(json_object_get(about, "purpose")), purpose))
+        if (purpose && !str_is(json_text(about, "purpose"), purpose))
             continue;
         first = first ? first : about;
         last = about;
@@ -112,7 +112,7 @@ void api_files_reply_list(const struct api_call *c, const char *of, const char *
     json_t *list = shelf_list(folder, of, key);
     size_t from = 0;
     for (size_t i = 0; i < json_array_size(list) && after[0]; i++)
-        if (str_is(json_str(json_object_get(json_array_get(list, i), "id")), after))
+        if (str_is(json_text(json_array_get(list, i), "id"), after))
             from = i + 1;
     buf_init(&out, 64 * MIB);
     json_writer_init(&w, &out);

@@ -85,7 +85,7 @@ static void known_details_write(struct json_writer *w, const struct exchange_mod
 {
     char size[32] = "";
     int64_t parameters = json_integer_value(json_object_get(ready, "parameters"));
-    struct str family = json_str(json_object_get(ready, "architecture"));
+    struct str family = json_text(ready, "architecture");
     if (parameters > 0)
         parameters_format(parameters, size);
     details_write(w, m && m->target.engine, family.data ? family : STR(""), size, "");
@@ -212,7 +212,7 @@ static bool has(struct str text, const char *needle)
 /* What the file's own template can do. */
 static void capabilities_write(struct json_writer *w, const json_t *metadata, struct str template)
 {
-    struct str family = json_str(json_object_get(metadata, "general.architecture"));
+    struct str family = json_text(metadata, "general.architecture");
     char key[128];
     snprintf(key, sizeof key, STR_FMT ".pooling_type", STR_ARG(str_slice(family, 0, 64)));
     bool encoder = has(family, "bert") || json_object_get(metadata, key);
@@ -273,9 +273,9 @@ static void info_write(struct json_writer *w, const json_t *metadata, int64_t pa
 static void show_write(const struct show_call *c, const json_t *file, struct buf *out)
 {
     const json_t *metadata = json_object_get(file, "metadata"), *totals = json_object_get(file, "totals");
-    struct str template = json_str(json_object_get(metadata, "tokenizer.chat_template"));
-    struct str license = json_str(json_object_get(metadata, "general.license"));
-    struct str family = json_str(json_object_get(metadata, "general.architecture"));
+    struct str template = json_text(metadata, "tokenizer.chat_template");
+    struct str license = json_text(metadata, "general.license");
+    struct str family = json_text(metadata, "general.architecture");
     int64_t parameters = json_integer_value(json_object_get(totals, "parameters"));
     struct json_writer w;
     struct stat st;

@@ -23,7 +23,7 @@ static int part_read(const json_t *item, struct chat_part *p, struct error *err)
             return error_set(err, ERROR_INVALID,
                 "a content part of type '" STR_FMT "' wants the string '" STR_FMT "'", STR_ARG(type),
                 STR_ARG(type));
-        p->text = json_str(json_object_get(item, type.data));
+        p->text = json_text(item, type.data);
         /* Only a part with more to it than its text (cache_control, ...) has to be kept whole. */
         p->raw = json_object_size(item) > 2 || !str_is(type, "text") ? item : NULL;
         return 0;
@@ -49,8 +49,8 @@ static int part_read(const json_t *item, struct chat_part *p, struct error *err)
     }
     if (type.len == 0)
         return error_set(err, ERROR_INVALID, "a content part must have a 'type'");
-    p->url = json_str(json_object_get(json_object_get(item, "file"), "file_data"));
-    p->text = json_str(json_object_get(json_object_get(item, "file"), "filename"));
+    p->url = json_text(json_object_get(item, "file"), "file_data");
+    p->text = json_text(json_object_get(item, "file"), "filename");
     p->kind = str_starts(p->url, STR("data:")) ? CHAT_PART_FILE : CHAT_PART_OTHER;
     if (p->kind == CHAT_PART_OTHER)
         p->text = p->url = STR_NONE;

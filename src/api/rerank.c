@@ -45,7 +45,7 @@ static int rerank_read(struct arena *a, struct str body, struct chat_request **o
     struct chat_request *r = *out = chat_request_create(a);
     r->kind = CHAT_KIND_RERANK;
     rc = api_model_read(root, &r->model, err);
-    r->query = json_str(json_object_get(root, "query"));
+    r->query = json_text(root, "query");
     if (rc == 0 && !r->query.data)
         rc = error_set(err, ERROR_INVALID, "'query' must be a text: what the documents are ranked by");
     if (rc == 0)

@@ -67,16 +67,11 @@ static json_t *append(struct reading *in, json_t *list)
     return json_array_get(list, n);
 }
 
-static struct str member(const json_t *object, const char *key)
-{
-    return json_str(json_object_get(object, key));
-}
-
 /* ---- Content ---- */
 
 static int image_read(struct reading *in, const json_t *part, json_t *to, struct error *err)
 {
-    if (member(part, "image_url").len == 0)
+    if (json_text(part, "image_url").len == 0)
         return error_set(err, ERROR_UNSUPPORTED,
             "an input_image wants 'image_url' (https: or data:): images are not taken by 'file_id'");
     put_text(in, to, "type", STR("image_url"));
@@ -88,7 +83,7 @@ static int image_read(struct reading *in, const json_t *part, json_t *to, struct
 
 static int file_read(struct reading *in, const json_t *part, json_t *to, struct error *err)
 {
-    if (!str_starts(member(part, "file_data"), STR("data:")))
+    if (!str_starts(json_text(part, "file_data"), STR("data:")))
         return error_set(err, ERROR_UNSUPPORTED,
             "an input_file wants 'file_data' (data:TYPE;base64,...): files are not taken by 'file_id' or "
             "'file_url'");
@@ -101,7 +96,7 @@ static int file_read(struct reading *in, const json_t *part, json_t *to, struct 
 
 static int part_read(struct reading *in, const json_t *part, json_t *to, struct error *err)
 {
-    struct str type = member(part, "type");
+    struct str type = json_text(part, "type");
     if (!json_is_object(part) || type.len == 0)
         return error_set(err, ERROR_INVALID, "must be an object with a 'type'");
     if (str_is(type, "input_text") || str_is(type, "output_text") || str_is(type, "text")) {
@@ -176,7 +171,7 @@ static void order_note(struct reading *in, char piece, size_t times)
 static int message_read(struct reading *in, const json_t *item, struct error *err)
 {
     static const char *const known[] = {"type", "id", "status", "role", "content", "phase", NULL};
-    struct str role = member(item, "role");
+    struct str role = json_text(item, "role");
     int rc = api_read_only(item, known, err);
     if (rc)
         return rc;
@@ -201,7 +196,7 @@ static int call_read(struct reading *in, const json_t *item, struct error *err)
     int rc = api_read_only(item, known, err);
     if (rc)
         return rc;
-    if (member(item, "call_id").len == 0 || member(item, "name").len == 0 ||
+    if (json_text(item, "call_id").len == 0 || json_text(item, "name").len == 0 ||
         !json_is_string(json_object_get(item, "arguments")))
         return error_set(
             err, ERROR_INVALID, "a function_call must have the strings 'call_id', 'name' and 'arguments'");
@@ -220,7 +215,7 @@ static int output_read(struct reading *in, const json_t *item, struct error *err
 {
     static const char *const known[] = {"type", "id", "status", "call_id", "output", NULL};
     int rc = api_read_only(item, known, err);
-    if (rc == 0 && member(item, "call_id").len == 0)
+    if (rc == 0 && json_text(item, "call_id").len == 0)
         rc = error_set(err, ERROR_INVALID, "a function_call_output must have a 'call_id'");
     if (rc)
         return rc;
@@ -232,7 +227,7 @@ static int output_read(struct reading *in, const json_t *item, struct error *err
 static void texts_join(const json_t *list, struct buf *out)
 {
     for (size_t i = 0; i < json_array_size(list); i++)
-        buf_append_str(out, member(json_array_get(list, i), "text"));
+        buf_append_str(out, json_text(json_array_get(list, i), "text"));
 }
 
 /* Its text is for whoever takes reasoning as text; what its maker wants back is for the maker. What another
@@ -241,7 +236,7 @@ static int reasoning_read(struct reading *in, const json_t *item, struct error *
 {
     static const char *const known[] = {
         "type", "id", "status", "summary", "content", "encrypted_content", NULL};
-    struct str secret = member(item, "encrypted_content"), mark = STR(RESPONSES_SIGNATURE);
+    struct str secret = json_text(item, "encrypted_content"), mark = STR(RESPONSES_SIGNATURE);
     struct buf text, all;
     int rc = api_read_only(item, known, err);
     if (rc)
@@ -252,7 +247,7 @@ static int reasoning_read(struct reading *in, const json_t *item, struct error *
     texts_join(json_object_get(item, "content"), &text);
     if (text.len == 0)
         texts_join(json_object_get(item, "summary"), &text);
-    buf_append_str(&all, member(turn, "reasoning_content"));
+    buf_append_str(&all, json_text(turn, "reasoning_content"));
     buf_append_str(&all, buf_str(&text));
     if (all.len > 0)
         put_text(in, turn, "reasoning_content", buf_str(&all));
@@ -279,7 +274,7 @@ static int item_read(struct reading *in, const json_t *item, struct error *err)
         int (*read)(struct reading *in, const json_t *item, struct error *err);
     } types[] = {{"message", message_read}, {"function_call", call_read},
         {"function_call_output", output_read}, {"reasoning", reasoning_read}};
-    struct str type = member(item, "type");
+    struct str type = json_text(item, "type");
     if (!json_is_object(item))
         return error_set(err, ERROR_INVALID, "must be an object");
     if (type.len == 0)
@@ -317,7 +312,7 @@ static int input_read(struct reading *in, const json_t *root, struct error *err)
 static int tool_read(struct reading *in, const json_t *item, json_t *tools, struct error *err)
 {
     static const char *const known[] = {"type", "name", "description", "parameters", "strict", NULL};
-    struct str type = member(item, "type");
+    struct str type = json_text(item, "type");
     if (!json_is_object(item) || type.len == 0)
         return error_set(err, ERROR_INVALID, "must be an object with a 'type'");
     if (!str_is(type, "function"))
@@ -350,7 +345,7 @@ static int tools_read(struct reading *in, const json_t *root, json_t *chat, stru
         put_same(in, chat, "tool_choice", root, "tool_choice");
         return 0;
     }
-    if (!str_is(member(choice, "type"), "function") || member(choice, "name").len == 0)
+    if (!str_is(json_text(choice, "type"), "function") || json_text(choice, "name").len == 0)
         return error_set(err, ERROR_UNSUPPORTED,
             "'tool_choice' must be auto, none, required or {\"type\":\"function\",\"name\":...}");
     json_t *named = put_new(in, chat, "tool_choice", json_object());
@@ -373,15 +368,16 @@ static int text_read(struct reading *in, const json_t *root, json_t *chat, struc
         return json_is_object(text) ? error_wrap(err, "text")
                                     : error_set(err, ERROR_INVALID, "'text' must be an object");
     put_same(in, chat, "verbosity", text, "verbosity");
-    if (!format || json_is_null(format) || str_is(member(format, "type"), "text"))
+    if (!format || json_is_null(format) || str_is(json_text(format, "type"), "text"))
         return 0;
     if (api_read_only(format, inner, err))
         return error_wrap(err, "text.format");
     json_t *out = put_new(in, chat, "response_format", json_object());
     put_same(in, out, "type", format, "type");
-    if (str_is(member(format, "type"), "json_object"))
+    if (str_is(json_text(format, "type"), "json_object"))
         return 0;
-    if (!str_is(member(format, "type"), "json_schema") || !json_is_object(json_object_get(format, "schema")))
+    if (!str_is(json_text(format, "type"), "json_schema") ||
+        !json_is_object(json_object_get(format, "schema")))
         return error_set(err, ERROR_INVALID,
             "'text.format' must be of type text, json_object or json_schema, the last with a 'schema'");
     json_t *schema = put_new(in, out, "json_schema", json_object());
@@ -485,7 +481,7 @@ static int chat_make(struct reading *in, const json_t *root, json_t *chat, struc
     for (const char *const *k = same; *k && rc == 0; k++)
         put_same(in, chat, *k, root, *k);
     put_same(in, chat, "max_completion_tokens", root, "max_output_tokens");
-    if (str_is(member(root, "truncation"), "auto"))
+    if (str_is(json_text(root, "truncation"), "auto"))
         put(in, chat, "context_shift", json_true());
     put(in, chat, "messages", in->messages);
     if (rc == 0)

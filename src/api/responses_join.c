@@ -125,7 +125,7 @@ static int find(const struct responses_fetched *f, struct str id, const json_t *
 static const json_t *item_of(const json_t *list, struct str id)
 {
     for (size_t i = 0; i < json_array_size(list); i++)
-        if (str_eq(json_str(json_object_get(json_array_get(list, i), "id")), id))
+        if (str_eq(json_text(json_array_get(list, i), "id"), id))
             return json_array_get(list, i);
     return NULL;
 }
@@ -161,7 +161,7 @@ static void write_all(struct json_writer *w, const json_t *list)
 
 static bool is_reference(const json_t *item)
 {
-    return str_is(json_str(json_object_get(item, "type")), "item_reference");
+    return str_is(json_text(item, "type"), "item_reference");
 }
 
 /* The request's own input, what it refers to in its place. */
@@ -178,7 +178,7 @@ static int own_write(
     for (size_t i = 0; i < json_array_size(input); i++) {
         const json_t *item = json_array_get(input, i);
         if (is_reference(item)) {
-            int rc = item_find(f, json_str(json_object_get(item, "id")), &item, err);
+            int rc = item_find(f, json_text(item, "id"), &item, err);
             if (rc)
                 return error_wrap(err, "input[%zu]", i);
         }
@@ -245,7 +245,7 @@ static int names_read(const struct api_call *c, struct arena *a, const json_t *r
     struct responses_fetched **out, struct error *err)
 {
     const json_t *input = json_object_get(root, "input");
-    const struct str previous = json_str(json_object_get(root, "previous_response_id"));
+    const struct str previous = json_text(root, "previous_response_id");
     const size_t n = json_array_size(input);
     struct responses_fetched *f = arena_try_alloc(a, 1, sizeof *f);
     struct fetched *list = n <= LIMIT_MESSAGES ? arena_try_alloc(a, n + 1, sizeof *list) : NULL;
@@ -259,7 +259,7 @@ static int names_read(const struct api_call *c, struct arena *a, const json_t *r
         fetched_add(f, previous);
     for (size_t i = 0; i < n; i++)
         if (is_reference(json_array_get(input, i)))
-            fetched_add(f, response_of(a, json_str(json_object_get(json_array_get(input, i), "id"))));
+            fetched_add(f, response_of(a, json_text(json_array_get(input, i), "id")));
     *out = f;
     return 0;
 }

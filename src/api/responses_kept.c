@@ -31,7 +31,7 @@ static void text_write(struct json_writer *w, const json_t *text, bool said)
 /* Whatever was left out of an item is put in. */
 static void input_item_write(struct json_writer *w, const char *id, size_t index, const json_t *item)
 {
-    bool said = str_is(json_str(json_object_get(item, "role")), "assistant");
+    bool said = str_is(json_text(item, "role"), "assistant");
     char made[64];
     const char *key;
     json_t *value;
@@ -162,7 +162,7 @@ static int items_read(
     size_t all = json_array_size(list), from = 0;
     for (size_t i = 0; i < all && after.len > 0; i++) {
         const json_t *item = json_array_get(list, ascending ? i : all - 1 - i);
-        if (str_eq(json_str(json_object_get(item, "id")), after))
+        if (str_eq(json_text(item, "id"), after))
             from = i + 1;
     }
     size_t n = all - from < (size_t)limit ? all - from : (size_t)limit;

@@ -131,7 +131,7 @@ int shelf_read(const char *folder, struct str id, const char *key, json_t **abou
     if (rc == 0)
         rc = json_read(buf_str(&text), about, err);
     buf_free(&text);
-    bool theirs = rc == 0 && (!key || str_is(json_str(json_object_get(*about, "key")), key));
+    bool theirs = rc == 0 && (!key || str_is(json_text(*about, "key"), key));
     if (rc == 0 && theirs)
         return 0;
     json_decref(*about);
@@ -175,7 +175,7 @@ static json_t *entry_read(const char *folder, const char *name, const char *pref
     id = str_slice(id, 0, id.len - suffix.len);
     if (shelf_read(folder, id, key, &about, &ignored))
         return NULL;
-    if (str_eq(json_str(json_object_get(about, "id")), id))
+    if (str_eq(json_text(about, "id"), id))
         return about;
     json_decref(about);
     return NULL;
@@ -239,7 +239,7 @@ size_t shelf_purge(const char *folder, int64_t before_s, const char *key)
     for (size_t i = 0; i < json_array_size(all); i++) {
         if (created(json_array_get(all, i)) >= before_s)
             continue;
-        shelf_remove(folder, json_str(json_object_get(json_array_get(all, i), "id")));
+        shelf_remove(folder, json_text(json_array_get(all, i), "id"));
         removed++;
     }
     json_decref(all);

@@ -123,7 +123,7 @@ static void task_append(struct buf *to, struct str decision)
     struct error err;
     struct str task = STR_NONE;
     if (decision.len > 0 && json_read(decision, &tree, &err) == 0)
-        task = json_str(json_object_get(tree, "task"));
+        task = json_text(tree, "task");
     buf_append_str(to, task.len > 0 ? task : STR("?"));
     json_decref(tree);
 }

@@ -126,7 +126,7 @@ static int limits_ask(struct run *r, struct error *err)
         double value = number_of(root, members[i].key);
         *members[i].to = value > *members[i].to ? value : *members[i].to;
     }
-    snprintf(r->b.isa, sizeof r->b.isa, STR_FMT, STR_ARG(json_str(json_object_get(root, "isa"))));
+    snprintf(r->b.isa, sizeof r->b.isa, STR_FMT, STR_ARG(json_text(root, "isa")));
     r->b.threads = (int)number_of(root, "threads");
     json_decref(root);
     return 0;

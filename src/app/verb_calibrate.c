@@ -69,7 +69,7 @@ static int line_take(void *ctx, struct str line, long long number)
     json_t *row;
     if (json_read_in(c->arena, line, &row, &err))
         return verb_failf(EXIT_FAILED, "line %lld: %s", number, err.message);
-    struct calibrate_sample s = {.prompt = json_str(json_object_get(row, "prompt")),
+    struct calibrate_sample s = {.prompt = json_text(row, "prompt"),
         .weak = number_of(row, "scores", c->weak, "weak"),
         .strong = number_of(row, "scores", c->strong, "strong"),
         .weak_cost = number_of(row, "cost_usd", c->weak, NULL),

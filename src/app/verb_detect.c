@@ -51,7 +51,7 @@ static int line_detect(struct detect *d, struct arena *a, struct str line, struc
     if (rc == 0 && !json_is_string(json_object_get(object, "text")))
         rc = error_set(err, ERROR_INVALID, "no \"text\" that is a string: write {\"text\": \"...\"}");
     if (rc == 0)
-        rc = router_detect_own(d->own, a, STR_NONE, json_str(json_object_get(object, "text")), &f, err);
+        rc = router_detect_own(d->own, a, STR_NONE, json_text(object, "text"), &f, err);
     if (rc)
         return rc;
     struct json_writer w;

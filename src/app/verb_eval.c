@@ -85,9 +85,9 @@ static struct str prompt_of(const json_t *sample)
 {
     const json_t *messages = json_object_get(sample, "messages");
     if (!messages)
-        return json_str(json_object_get(sample, "prompt"));
+        return json_text(sample, "prompt");
     size_t n = json_array_size(messages);
-    return json_str(json_object_get(json_array_get(messages, n > 0 ? n - 1 : 0), "content"));
+    return json_text(json_array_get(messages, n > 0 ? n - 1 : 0), "content");
 }
 
 static int sample_read(struct eval *e, struct str line, long long number)
@@ -223,13 +223,13 @@ static int batch_write(struct eval *e, bool judging, size_t *count)
 static struct str text_of(const json_t *body)
 {
     const json_t *choice = json_array_get(json_object_get(body, "choices"), 0);
-    return json_str(json_object_get(json_object_get(choice, "message"), "content"));
+    return json_text(json_object_get(choice, "message"), "content");
 }
 
 static int result_index(const struct eval *e, const json_t *result, size_t *index)
 {
     int64_t number;
-    if (!str_to_int64(json_str(json_object_get(result, "custom_id")), &number) || number < 0 ||
+    if (!str_to_int64(json_text(result, "custom_id"), &number) || number < 0 ||
         (size_t)number >= e->n * e->n_models)
         return error_set(e->err, ERROR_INTERNAL, "a result is of no question");
     *index = (size_t)number;
@@ -259,7 +259,7 @@ static int answer_take(struct eval *e, struct str line, long long number)
     int rc = result_read(e, line, &a, &response);
     if (rc)
         return rc;
-    a->request_id = json_str(json_object_get(response, "request_id"));
+    a->request_id = json_text(response, "request_id");
     a->text = text_of(json_object_get(response, "body"));
     a->failed = json_integer_value(json_object_get(response, "status_code")) != 200;
     return 0;

@@ -80,7 +80,7 @@ static const char *state_of(const json_t *states, struct str name)
     } words[] = {{"up", "loaded"}, {"unloaded", "not loaded"}, {"starting", "loading"}, {"down", "down"}};
     char key[LIMIT_MODEL_NAME + 1];
     snprintf(key, sizeof key, STR_FMT, STR_ARG(name));
-    struct str state = json_str(json_object_get(states, key));
+    struct str state = json_text(states, key);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (str_is(state, words[i].told))
             return words[i].says;

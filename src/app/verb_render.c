@@ -62,7 +62,7 @@ static int answer_write(const struct buf *answer, struct error *err)
     int rc = json_read_nul(buf_str(answer), &tree, err);
     if (rc)
         return rc;
-    struct str text = json_str(json_object_get(tree, "text"));
+    struct str text = json_text(tree, "text");
     if (fwrite(text.data ? text.data : "", 1, text.len, stdout) != text.len || fflush(stdout) != 0)
         rc = error_set(err, ERROR_IO, "cannot write to standard output");
     json_decref(tree);

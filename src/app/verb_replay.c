@@ -306,8 +306,8 @@ static int row_decide(struct replay *r, struct arena *a, const struct store_ledg
     int rc = json_read_in(a, o->decision, &decision, r->err);
     if (rc)
         return error_wrap(r->err, "the decision of " STR_FMT, STR_ARG(o->request_id));
-    c.boundary_local = str_find(json_str(json_object_get(decision, "reason")),
-                           STR("the client asked to stay inside")) != SIZE_MAX;
+    c.boundary_local =
+        str_find(json_text(decision, "reason"), STR("the client asked to stay inside")) != SIZE_MAX;
     rc = router_decide_again(
         r->policy, a, o->model, decision, request_kept(r, a, row), &c, &d, &again, r->err);
     if (!again.told)

@@ -84,7 +84,7 @@ static void pair_print(const char *key, const json_t *value)
 
 static void tensor_print(const json_t *tensor)
 {
-    struct str name = json_str(json_object_get(tensor, "name"));
+    struct str name = json_text(tensor, "name");
     const json_t *shape = json_object_get(tensor, "shape");
     fputs("  ", stdout);
     line_print(name);
@@ -119,8 +119,7 @@ static void totals_print(const json_t *totals)
 
 static void check_print(const char *what, const json_t *check)
 {
-    struct str value = json_str(json_object_get(check, "value")),
-               missing = json_str(json_object_get(check, "missing"));
+    struct str value = json_text(check, "value"), missing = json_text(check, "missing");
     printf("  %-13s %s", what, json_is_true(json_object_get(check, "ok")) ? "yes" : "no");
     if (value.len > 0) {
         fputs(", ", stdout);
@@ -176,7 +175,7 @@ static void speed_print(const json_t *speed)
         (long long)member(speed, "threads"), json_string_value(json_object_get(speed, "isa")),
         json_number_value(json_object_get(speed, "bytes_per_token")) / 1e6,
         json_number_value(json_object_get(speed, "products_per_token")) / 1e6);
-    (void)verb_text_write(stdout, json_str(json_object_get(speed, "basis")));
+    (void)verb_text_write(stdout, json_text(speed, "basis"));
     fputs("\n", stdout);
 }
 
@@ -193,9 +192,9 @@ static void fit_print(const json_t *fit)
     check_print("tensors", json_object_get(checks, "model"));
     if (json_object_get(checks, "draft"))
         check_print("draft model", json_object_get(checks, "draft"));
-    if (str_is(json_str(json_object_get(fit, "drafts")), "mtp"))
+    if (str_is(json_text(fit, "drafts"), "mtp"))
         fputs("  drafts        yes, by a layer of its own (MTP)\n", stdout);
-    const struct str drafts_not = json_str(json_object_get(fit, "drafts_not"));
+    const struct str drafts_not = json_text(fit, "drafts_not");
     if (drafts_not.len > 0) {
         fputs("  drafts        no, it runs without its layer that would (MTP): ", stdout);
         (void)verb_text_write(stdout, drafts_not);

@@ -236,7 +236,7 @@ int chat_constraint_read(
         *grammar = STR_NONE;
     if (rc == 0 && format && !json_is_null(format))
         rc = format_read(format, schema, err);
-    const bool json = *schema || str_is(json_str(json_object_get(format, "type")), "json_object");
+    const bool json = *schema || str_is(json_text(format, "type"), "json_object");
     if (rc == 0 && json && grammar->data)
         rc = error_set(err, ERROR_INVALID, "'grammar' and 'response_format' are given: send one of them");
     return rc;
@@ -251,7 +251,7 @@ static int constraint_write(struct json_writer *w, const struct chat_request *r,
         return rc;
     if (grammar.data) {
         json_member_str(w, "grammar", grammar);
-    } else if (schema || str_is(json_str(json_object_get(format, "type")), "json_object")) {
+    } else if (schema || str_is(json_text(format, "type"), "json_object")) {
         json_key(w, "schema");
         if (schema)
             json_write_value(w, schema);
@@ -276,8 +276,7 @@ int chat_prediction_read(const struct chat_request *r, struct str *text, struct 
     *text = STR_NONE;
     if (!given || json_is_null(given))
         return 0;
-    if (!str_is(json_str(json_object_get(given, "type")), "content") ||
-        (!json_is_string(content) && !json_is_array(content)))
+    if (!str_is(json_text(given, "type"), "content") || (!json_is_string(content) && !json_is_array(content)))
         return prediction_bad(err);
     if (json_is_string(content)) {
         *text = json_str(content);
@@ -287,8 +286,8 @@ int chat_prediction_read(const struct chat_request *r, struct str *text, struct 
     int rc = 0;
     for (size_t i = 0; i < json_array_size(content) && rc == 0; i++) {
         const json_t *part = json_array_get(content, i);
-        if (str_is(json_str(json_object_get(part, "type")), "text"))
-            buf_append_str(&joined, json_str(json_object_get(part, "text")));
+        if (str_is(json_text(part, "type"), "text"))
+            buf_append_str(&joined, json_text(part, "text"));
         else
             rc = prediction_bad(err);
     }

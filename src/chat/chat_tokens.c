@@ -62,7 +62,7 @@ static int bytes_read(struct arena *a, const json_t *list, struct str *out, stru
 static int token_read(struct arena *a, const json_t *item, struct chat_token *t, struct error *err)
 {
     const json_t *logprob = json_object_get(item, "logprob");
-    *t = (struct chat_token){.text = json_str(json_object_get(item, "token"))};
+    *t = (struct chat_token){.text = json_text(item, "token")};
     if (!json_is_string(json_object_get(item, "token")) ||
         (logprob && !json_is_null(logprob) && !json_is_number(logprob)))
         return error_set(err, ERROR_INVALID, "a token needs a text 'token' and a number 'logprob'");

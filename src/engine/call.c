@@ -258,9 +258,9 @@ static void tool_call_deliver(struct engine_call *c, const struct call_event *ev
         return;
     }
     out.tool_call.index = (uint32_t)event->numbers[0];
-    out.tool_call.id = json_str(json_object_get(o, "id"));
-    out.tool_call.name = json_str(json_object_get(o, "name"));
-    out.tool_call.arguments = json_str(json_object_get(o, "arguments"));
+    out.tool_call.id = json_text(o, "id");
+    out.tool_call.name = json_text(o, "name");
+    out.tool_call.arguments = json_text(o, "arguments");
     c->sink.event(c->sink.ctx, &out);
     json_decref(o);
 }
@@ -279,7 +279,7 @@ static void tokens_deliver(struct engine_call *c, const struct call_event *event
     if (rc) {
         memory_deliver(c, &err);
     } else {
-        out.text = json_str(json_object_get(o, "text"));
+        out.text = json_text(o, "text");
         c->sink.event(c->sink.ctx, &out);
     }
     arena_free(a);

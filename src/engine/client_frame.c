@@ -213,7 +213,7 @@ static int stop_take(struct engine_call *c, const struct wire_frame *f, struct e
     int rc = object_read(f, &o, err);
     if (rc)
         return rc;
-    struct str reason = json_str(json_object_get(o, "reason"));
+    struct str reason = json_text(o, "reason");
     struct call_event event = {.type = WIRE_STOP, .numbers = {CHAT_STOP_END}};
     if (str_is(reason, "length"))
         event.numbers[0] = CHAT_STOP_LENGTH;
@@ -222,7 +222,7 @@ static int stop_take(struct engine_call *c, const struct wire_frame *f, struct e
     else if (!str_is(reason, "stop"))
         rc = error_set(err, ERROR_INVALID, "a reason to stop that does not exist");
     else
-        event.bytes = json_str(json_object_get(o, "string"));
+        event.bytes = json_text(o, "string");
     if (event.bytes.len > 0)
         event.numbers[0] = CHAT_STOP_STRING;
     if (rc == 0)

@@ -106,7 +106,7 @@ bool attempts_measured(struct str json, struct str target, struct doubt *out)
         return false;
     for (size_t i = 0; i < json_array_size(list) && !found; i++) {
         const json_t *t = json_array_get(list, i);
-        bool meant = target.len == 0 || str_eq(json_str(json_object_get(t, "target")), target);
+        bool meant = target.len == 0 || str_eq(json_text(t, "target"), target);
         found = meant && doubt_read(json_object_get(t, "measured"), out);
     }
     json_decref(list);

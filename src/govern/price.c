@@ -123,8 +123,8 @@ static int families_add(const json_t *models, struct error *err)
     int rc = 0;
     for (size_t i = 0; i < json_array_size(models) && rc == 0; i++) {
         const json_t *model = json_array_get(models, i);
-        struct str vendor = json_str(json_object_get(model, "provider"));
-        struct str id = json_str(json_object_get(model, "id"));
+        struct str vendor = json_text(model, "provider");
+        struct str id = json_text(model, "id");
         rc = name_add(vendor, family_of(vendor, id), (uint32_t)i, err);
     }
     return rc;

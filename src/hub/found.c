@@ -94,9 +94,8 @@ static void take_manifest(struct search *s, struct str path)
     const json_t *layers = json_object_get(manifest, "layers");
     for (size_t i = 0; i < json_array_size(layers); i++) {
         const json_t *layer = json_array_get(layers, i);
-        struct str digest = json_str(json_object_get(layer, "digest")),
-                   hex = str_slice(digest, 7, digest.len);
-        if (!str_is(json_str(json_object_get(layer, "mediaType")), "application/vnd.ollama.image.model") ||
+        struct str digest = json_text(layer, "digest"), hex = str_slice(digest, 7, digest.len);
+        if (!str_is(json_text(layer, "mediaType"), "application/vnd.ollama.image.model") ||
             !hub_hex_valid(hex, HUB_SHA256))
             continue;
         bool usual = str_is(parts[1], "library");

@@ -28,8 +28,8 @@ static int commit_of_main(
     const json_t *branches = json_object_get(refs, "branches");
     for (size_t i = 0; i < json_array_size(branches); i++) {
         const json_t *branch = json_array_get(branches, i);
-        *commit = json_str(json_object_get(branch, "targetCommit"));
-        if (str_is(json_str(json_object_get(branch, "name")), "main") && hub_hex_valid(*commit, HUB_COMMIT))
+        *commit = json_text(branch, "targetCommit");
+        if (str_is(json_text(branch, "name"), "main") && hub_hex_valid(*commit, HUB_COMMIT))
             return 0;
     }
     return error_set(err, ERROR_NOT_FOUND, "the repository has no branch 'main'");
@@ -51,8 +51,7 @@ static size_t entries_take(const json_t *tree, struct hub_entry *entries, size_t
 {
     for (size_t i = 0; i < json_array_size(tree) && n < ENTRIES_MAX; i++) {
         const json_t *file = json_array_get(tree, i), *lfs = json_object_get(file, "lfs");
-        struct str path = json_str(json_object_get(file, "path")),
-                   oid = json_str(json_object_get(lfs, "oid"));
+        struct str path = json_text(file, "path"), oid = json_text(lfs, "oid");
         json_int_t bytes = json_integer_value(json_object_get(lfs, "size"));
         if (path_valid(path) && hub_hex_valid(oid, HUB_SHA256) && bytes > 0)
             entries[n++] = (struct hub_entry){path, oid, bytes};

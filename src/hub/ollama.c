@@ -38,8 +38,8 @@ static struct str file_name(
 static int layer_take(struct hub *h, struct arena *a, const struct hub_name *name, struct str tag,
     const json_t *layer, struct hub_listing *out, struct error *err)
 {
-    struct str digest = json_str(json_object_get(layer, "digest"));
-    const char *suffix = suffix_of(h, json_str(json_object_get(layer, "mediaType")));
+    struct str digest = json_text(layer, "digest");
+    const char *suffix = suffix_of(h, json_text(layer, "mediaType"));
     json_int_t bytes = json_integer_value(json_object_get(layer, "size"));
     struct str hex = str_slice(digest, 7, digest.len);
     int same = 0;
@@ -83,8 +83,7 @@ int hub_list_ollama(
             return error_set(err, ERROR_NOT_FOUND, "the registry's manifest lists no model");
         for (size_t i = 0; i < json_array_size(layers) && i < LAYERS_MAX && rc == 0; i++) {
             const json_t *layer = json_array_get(layers, i);
-            bool is_model =
-                str_is(json_str(json_object_get(layer, "mediaType")), "application/vnd.ollama.image.model");
+            bool is_model = str_is(json_text(layer, "mediaType"), "application/vnd.ollama.image.model");
             if (is_model == (pass == 0))
                 rc = layer_take(h, a, name, tag, layer, out, err);
         }

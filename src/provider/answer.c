@@ -495,7 +495,7 @@ int64_t provider_count(const json_t *object, const char *key)
 
 struct str provider_text(const json_t *object, const char *key)
 {
-    return json_str(json_object_get(object, key));
+    return json_text(object, key);
 }
 
 int64_t provider_item_count(const struct json_item *object, const char *key)

@@ -236,7 +236,7 @@ static int write_blocks(
     if (rc == 0)
         rc = write_pieces(w, r, m, 'p', true, &parts, err);
     if (rc == 0 && m->role == CHAT_ASSISTANT)
-        write_text(w, json_str(json_object_get(m->vendor, "refusal")), NULL);
+        write_text(w, json_text(m->vendor, "refusal"), NULL);
     return rc ? rc : write_pieces(w, r, m, 'c', true, &calls, err);
 }
 

@@ -205,7 +205,7 @@ static int write_pieces(struct json_writer *w, const struct chat_message *m, boo
         rc = write_next(w, &p, 'r', err);
     for (size_t n = m->n_parts; n-- > 0 && rc == 0;)
         rc = write_next(w, &p, 'p', err);
-    write_text(w, json_str(json_object_get(m->vendor, "refusal")));
+    write_text(w, json_text(m->vendor, "refusal"));
     for (size_t n = m->n_tool_calls; n-- > 0 && rc == 0;)
         rc = write_next(w, &p, 'c', err);
     return rc;

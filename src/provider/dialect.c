@@ -209,5 +209,5 @@ bool provider_has_content(const struct chat_message *m)
     for (size_t i = 0; i < m->n_parts; i++)
         if (m->parts[i].kind != CHAT_PART_TEXT || m->parts[i].text.len > 0)
             return true;
-    return json_str(json_object_get(m->vendor, "refusal")).len > 0;
+    return json_text(m->vendor, "refusal").len > 0;
 }

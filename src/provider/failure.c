@@ -117,11 +117,6 @@ static void point(struct provider_failure *f)
     f->failure.type = str_from(f->type);
 }
 
-static struct str member(const json_t *object, const char *key)
-{
-    return json_str(json_object_get(object, key));
-}
-
 /* {"error":{"message","type","code"}} {"error":"text"} {"message","type"} {"detail":"text"} */
 static const json_t *error_of(const json_t *document)
 {
@@ -131,22 +126,22 @@ static const json_t *error_of(const json_t *document)
 
 static struct str message_of(const json_t *document)
 {
-    struct str message = member(error_of(document), "message");
+    struct str message = json_text(error_of(document), "message");
     if (message.len == 0)
-        message = member(document, "error");
+        message = json_text(document, "error");
     if (message.len == 0)
-        message = member(document, "detail");
+        message = json_text(document, "detail");
     return message;
 }
 
 static struct str type_of(const json_t *document)
 {
     const json_t *error = error_of(document);
-    struct str type = member(error, "type"), code = member(error, "code");
+    struct str type = json_text(error, "type"), code = json_text(error, "code");
     if (error == document && str_is(type, "error"))
         type = STR_NONE;
     if (type.len == 0 && code.len == 0)
-        return member(error, "status"); /* Google */
+        return json_text(error, "status"); /* Google */
     /* OpenAI's code says more than its type where there is one. */
     return status_of_type(code) || type.len == 0 ? code : type;
 }
@@ -179,9 +174,9 @@ static int status_meant(int status, const json_t *document)
     if (status != 400)
         return status;
     for (size_t i = 0; i < json_array_size(details); i++)
-        if (str_is(member(json_array_get(details, i), "reason"), "API_KEY_INVALID"))
+        if (str_is(json_text(json_array_get(details, i), "reason"), "API_KEY_INVALID"))
             return 401;
-    return str_is(member(error, "status"), "FAILED_PRECONDITION") ? 503 : status;
+    return str_is(json_text(error, "status"), "FAILED_PRECONDITION") ? 503 : status;
 }
 
 /* Google's google.rpc.RetryInfo: {"retryDelay": "34.07s"}; -1: it does not say. */
@@ -189,7 +184,7 @@ static int64_t retry_inside(const json_t *document)
 {
     const json_t *details = json_object_get(error_of(document), "details");
     for (size_t i = 0; i < json_array_size(details); i++) {
-        struct str delay = member(json_array_get(details, i), "retryDelay");
+        struct str delay = json_text(json_array_get(details, i), "retryDelay");
         if (str_ends(delay, STR("s")))
             return provider_retry_after(STR_NONE, str_slice(delay, 0, delay.len - 1), 0);
     }
@@ -203,7 +198,7 @@ static int status_inside(const json_t *document)
     if (status < 400 || status > 599)
         status = status_of_type(type_of(document));
     if (status == 0)
-        status = status_of_type(member(error, "type"));
+        status = status_of_type(json_text(error, "type"));
     return (int)status;
 }
 

@@ -65,7 +65,7 @@ static void write_parts(struct json_writer *w, const struct chat_message *m)
         else
             write_text(w, p->kind == CHAT_PART_TEXT ? p->text : provider_text(p->raw, "refusal"));
     }
-    write_text(w, json_str(json_object_get(m->vendor, "refusal")));
+    write_text(w, json_text(m->vendor, "refusal"));
 }
 
 /* ---- Tools ---- */

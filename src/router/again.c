@@ -22,8 +22,7 @@ static int findings_recall(struct facts *f, const json_t *decision, struct error
     int rc = 0;
     for (size_t i = 0; i < json_array_size(entities) && rc == 0; i++) {
         const json_t *e = json_array_get(entities, i);
-        const struct detect_type *type =
-            detect_own_type_or_known(f->own, json_str(json_object_get(e, "type")));
+        const struct detect_type *type = detect_own_type_or_known(f->own, json_text(e, "type"));
         const struct router_entity entity = {.type = type ? type->name : "",
             .category = type ? type->category : 0,
             .score = json_number_value(json_object_get(e, "score"))};
@@ -40,7 +39,7 @@ static int facts_recall(struct facts *f, const json_t *decision, struct error *e
 {
     const json_t *complexity = json_object_get(decision, "complexity");
     const json_t *tokens = json_object_get(decision, "tokens");
-    struct str task = json_str(json_object_get(decision, "task"));
+    struct str task = json_text(decision, "task");
     f->unknown = beside | bit(WHEN_LANGUAGE) | bit(WHEN_IMAGES) | bit(WHEN_AUDIO) | bit(WHEN_TOOLS);
     f->have = FACTS_FINDINGS | FACTS_COMPLEXITY | FACTS_TOKENS | FACTS_TASK | FACTS_LANGUAGE | FACTS_MEDIA;
     f->language = "other";

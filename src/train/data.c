@@ -224,7 +224,7 @@ static int example_add(void *ctx, const json_t *body, struct error *err)
     int rc = 0;
     r->into = r->second && rand_pcg_double(&r->random) < r->share ? r->second : r->data;
     for (size_t i = 0; i < json_array_size(messages) && rc == 0; i++)
-        if (str_is(json_str(json_object_get(json_array_get(messages, i), "role")), "assistant"))
+        if (str_is(json_text(json_array_get(messages, i), "role"), "assistant"))
             rc = turn_add(r, body, i, &open, err);
     if (rc == 0 && open)
         doc_end(r);

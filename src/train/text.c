@@ -49,9 +49,9 @@ static int message_count(struct vocab *v, const json_t *message, struct error *e
 {
     struct buf text;
     buf_init(&text, LIMIT_TEMPLATE_OUTPUT);
-    buf_append_str(&text, json_str(json_object_get(message, "role")));
+    buf_append_str(&text, json_text(message, "role"));
     buf_append_char(&text, '\n');
-    buf_append_str(&text, json_str(json_object_get(message, "content")));
+    buf_append_str(&text, json_text(message, "content"));
     int rc = text.failed ? error_set(err, text.failed, "a message is too long")
                          : vocab_add(v, buf_str(&text), err);
     buf_free(&text);

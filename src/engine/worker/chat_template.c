@@ -193,7 +193,7 @@ static json_t *parts_join(const json_t *parts)
     {
         if (i > 0)
             buf_append_char(&text, '\n');
-        buf_append_str(&text, json_str(json_object_get(part, "text")));
+        buf_append_str(&text, json_text(part, "text"));
     }
     json_t *joined = text.failed ? NULL : json_stringn(text.data ? text.data : "", text.len);
     buf_free(&text);
@@ -260,7 +260,7 @@ static int messages_adapt(const struct chat_template *t, const json_t *messages,
             break;
         if (expand)
             arguments_adapt(message, changed);
-        if (!t->knows_developer && str_is(json_str(json_object_get(message, "role")), "developer"))
+        if (!t->knows_developer && str_is(json_text(message, "role"), "developer"))
             json_object_set_new(message, "role", json_string("system"));
     }
     if (rc)

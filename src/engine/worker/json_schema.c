@@ -317,8 +317,8 @@ static bool disjoint(struct json_schema *s, const json_t *a, const json_t *b, in
         return false;
     return types_disjoint(json_object_get(a, "type"), json_object_get(b, "type")) || values_disjoint(a, b) ||
            values_disjoint(b, a) ||
-           (str_is(json_str(json_object_get(a, "type")), "object") &&
-               str_is(json_str(json_object_get(b, "type")), "object") && tags_disjoint(s, a, b, depth));
+           (str_is(json_text(a, "type"), "object") && str_is(json_text(b, "type"), "object") &&
+               tags_disjoint(s, a, b, depth));
 }
 
 enum { ONE_OF_MAX = 512 };

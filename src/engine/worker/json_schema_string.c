@@ -148,14 +148,14 @@ static const json_t *text_schema(const json_t *root, const json_t *schema)
 {
     static const char *const combined[] = {"$ref", "anyOf", "oneOf", "allOf"};
     for (int steps = 0; steps < SCHEMA_DEPTH_MAX && json_is_string(json_object_get(schema, "$ref")); steps++)
-        schema = named_get(root, json_str(json_object_get(schema, "$ref")));
+        schema = named_get(root, json_text(schema, "$ref"));
     for (size_t i = 0; i < sizeof combined / sizeof *combined; i++)
         if (json_object_get(schema, combined[i]))
             return NULL;
     if (json_is_true(json_object_get(schema, "nullable")))
         return NULL;
     bool values = json_object_get(schema, "const") || json_object_get(schema, "enum");
-    bool text = values ? all_text(schema) : str_is(json_str(json_object_get(schema, "type")), "string");
+    bool text = values ? all_text(schema) : str_is(json_text(schema, "type"), "string");
     return text ? schema : NULL;
 }
 

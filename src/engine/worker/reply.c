@@ -74,7 +74,7 @@ const json_t *reply_tool_schema(const json_t *tools, struct str name)
 {
     for (size_t i = 0; i < json_array_size(tools); i++) {
         const json_t *function = json_object_get(json_array_get(tools, i), "function");
-        if (str_eq(json_str(json_object_get(function, "name")), name))
+        if (str_eq(json_text(function, "name"), name))
             return json_object_get(function, "parameters");
     }
     return NULL;

@@ -276,7 +276,7 @@ static int tools_write(struct writer *w, json_t *nothing)
     buf_init(&calls, SCHEMA_GRAMMAR_MAX);
     for (size_t i = 0; i < json_array_size(w->ask->tools) && rc == 0; i++) {
         const json_t *function = json_object_get(json_array_get(w->ask->tools, i), "function");
-        struct str name = json_str(json_object_get(function, "name"));
+        struct str name = json_text(function, "name");
         if (w->ask->call_name.data && !str_eq(w->ask->call_name, name))
             continue;
         rc = arguments_write(w, function, rule, sizeof rule, nothing);
