@@ -7,10 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/rand.h"
+#include "base/sort.h"
 #include "engine/worker/cpu/kernels.h"
 #include "engine/worker/kvcache.h"
 #include "engine/worker/program.h"
@@ -32,9 +33,7 @@ struct layers {
 
 static double now(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+    return (double)clock_cpu_ns() / 1e9;
 }
 
 static void fill(float *x, int64_t n, struct rand_pcg *random)
@@ -118,12 +117,6 @@ static int once(struct backend *b, const struct layers *all, const struct shape 
     return rc;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static int type_run(struct backend *b, const struct shape *s, const struct weight *q, enum tensor_type type,
     int32_t tokens, double peak, struct error *err)
 {
@@ -139,7 +132,7 @@ static int type_run(struct backend *b, const struct shape *s, const struct weigh
             continue;
         const double bytes = (double)all.of[0]->bytes,
                      operations = 4.0 * counts[i] * s->depth * s->n_kv_heads * s->group * s->width;
-        qsort(seconds[i], TRIALS, sizeof **seconds, by_value);
+        sort_doubles(seconds[i], TRIALS);
         printf("%-5s %3d   %8.1f %8.1f   %5.2f   %5.1f%%\n", tensor_type_info(type)->name, (int)counts[i],
             seconds[i][0] * 1e6, seconds[i][TRIALS / 2] * 1e6, bytes / seconds[i][0] / 1e9,
             100 * operations / seconds[i][0] / peak);

@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/sort.h"
 #include "bench_prose.h"
 #include "router/facts.h"
 
@@ -62,13 +62,6 @@ static struct str text_make(const struct sample *s, size_t size)
 }
 
 /* Of this thread's work, so that others on the machine do not count. */
-static int64_t cpu_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* What was judged before is remembered (detect_memo.c): each text begins with a word of its own. */
 static void text_stamp(struct str text)
 {
@@ -87,24 +80,18 @@ static int64_t judge(struct str text)
     struct chat_message message = {.role = CHAT_USER, .parts = &part, .n_parts = 1};
     struct chat_request r = {.arena = a, .messages = &message, .n_messages = 1};
     struct facts f;
-    int64_t start = cpu_ns();
+    int64_t start = clock_cpu_ns();
     facts_init(&f, NULL, &r, NULL);
     (void)facts_findings(&f);
     (void)facts_complexity(&f);
     (void)facts_tokens(&f);
     (void)facts_task(&f);
     (void)facts_language(&f);
-    int64_t ns = cpu_ns() - start;
+    int64_t ns = clock_cpu_ns() - start;
     if (f.detector_failed)
         fprintf(stderr, "judge_bench: %s\n", f.failure);
     arena_free(a);
     return ns;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
 }
 
 /* `text`: the first of n, one behind the other. */
@@ -117,7 +104,7 @@ static void short_measure(const char *name, struct str text, size_t n_texts, dou
         ns[n] = judge((struct str){text.data + n % n_texts * text.len, text.len});
         n++;
     }
-    qsort(ns, n, sizeof *ns, by_value);
+    sort_int64s(ns, n);
     printf("  1 KB of %s: %.1f \xC2\xB5s at the median, %.1f at the 5th and %.1f at the 99th percentile\n",
         name, (double)ns[n / 2] / 1e3, (double)ns[n / 20] / 1e3, (double)ns[n * 99 / 100] / 1e3);
 }

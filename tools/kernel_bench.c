@@ -7,10 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/rand.h"
+#include "base/sort.h"
 #include "engine/worker/cpu/kernels.h"
 
 enum { TRIALS = 15, N_COLUMNS = 9, HELD_ROWS = 32 };
@@ -19,9 +20,7 @@ static const int64_t columns[N_COLUMNS] = {1, 2, 3, 4, 6, 8, 12, 16, 128};
 
 static double now(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+    return (double)clock_cpu_ns() / 1e9;
 }
 
 struct weights {
@@ -62,12 +61,6 @@ static double rows_run(const struct products *p, const struct weights *w, const 
     return now() - begin;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void type_run(
     const struct products *p, const struct weights *w, const struct x_block *const *x, float *acc)
 {
@@ -92,12 +85,12 @@ static void type_run(
             at += cold;
         }
     }
-    qsort(peaks, TRIALS, sizeof *peaks, by_value);
+    sort_doubles(peaks, TRIALS);
     printf("%-7s peak %.0f GOPS; columns: held best, median %% of it; read best, median %%; GB/s\n",
         tensor_type_info(w->type)->name, peaks[TRIALS / 2] / 1e9);
     for (int i = 0; i < N_COLUMNS; i++) {
-        qsort(held[i], TRIALS, sizeof **held, by_value);
-        qsort(read[i], TRIALS, sizeof **read, by_value);
+        sort_doubles(held[i], TRIALS);
+        sort_doubles(read[i], TRIALS);
         const double share = 100 / peaks[TRIALS - 1],
                      bytes = (double)w->row_bytes / (2.0 * (double)w->width * (double)columns[i]) / 1e9;
         printf("  %3d   %5.1f %5.1f   %5.1f %5.1f   %5.2f %5.2f\n", (int)columns[i],

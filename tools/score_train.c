@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "base/must.h"
+#include "base/sort.h"
 #include "json/json.h"
 #include "router/gap.h"
 #include "router/score.h"
@@ -322,12 +323,6 @@ static size_t rows_of(size_t bench, struct left_out o)
     return n;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Half of what two thirds of the bootstrap samples lie in. */
 static double standard_error(size_t n)
 {
@@ -346,7 +341,7 @@ static double standard_error(size_t n)
         values[count] = report.apgr;
         count += !isnan(report.apgr); /* else the strong model was not better */
     }
-    qsort(values, (size_t)count, sizeof *values, by_value);
+    sort_doubles(values, (size_t)count);
     free(all);
     return (values[count * 84 / 100] - values[count * 16 / 100]) / 2;
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/sort.h"
 #include "engine/worker/backend.h"
 #include "engine/worker/gguf.h"
 #include "engine/worker/scheduler.h"
@@ -172,19 +173,13 @@ static int copying(struct scheduler *plain, struct scheduler *drafting, int32_t 
     return 0;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Of the gaps from `from` on. */
 static double quantile(struct stream *s, int32_t from, double share)
 {
     const int32_t n = s->n_gaps - from;
     if (n < 1)
         return 0;
-    qsort(s->gaps + from, (size_t)n, sizeof *s->gaps, by_value);
+    sort_doubles(s->gaps + from, (size_t)n);
     return s->gaps[from + (int32_t)(share * (n - 1) + 0.5)];
 }
 

@@ -9,13 +9,8 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/must.h"
+#include "base/sort.h"
 #include "json/json.h"
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 double advise_median(const struct advise_samples *s)
 {
@@ -23,7 +18,7 @@ double advise_median(const struct advise_samples *s)
     size_t n = s->n < ADVISE_SAMPLES ? s->n : ADVISE_SAMPLES;
     if (n == 0)
         return NAN;
-    qsort(sorted.at, n, sizeof *sorted.at, by_value);
+    sort_doubles(sorted.at, n);
     return sorted.at[n / 2];
 }
 

@@ -4,14 +4,9 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/sort.h"
 
 /* ---- Speeds and shares ---- */
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 void bench_speed_of(const json_t *seconds, double tokens, struct bench_speed *out)
 {
@@ -25,7 +20,7 @@ void bench_speed_of(const json_t *seconds, double tokens, struct bench_speed *ou
     }
     if (n == 0)
         return;
-    qsort(speeds, n, sizeof *speeds, by_value);
+    sort_doubles(speeds, n);
     *out = (struct bench_speed){speeds[n / 2], speeds[0], speeds[n - 1], (int)n};
 }
 

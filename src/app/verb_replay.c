@@ -11,6 +11,7 @@
 #include "app/verbs.h"
 #include "base/limits.h"
 #include "base/must.h"
+#include "base/sort.h"
 #include "exchange/attempts.h"
 #include "govern/govern.h"
 #include "json/json.h"
@@ -114,18 +115,12 @@ static int row_time(void *ctx, const struct store_ledger_row *row)
     return 0;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void medians_make(struct replay *r)
 {
     for (size_t i = 0; i < r->n_targets; i++) {
         struct target *t = &r->targets[i];
         size_t n = t->n_first < SAMPLES_MOST ? (size_t)t->n_first : SAMPLES_MOST;
-        qsort(t->first_ms, n, sizeof *t->first_ms, by_value);
+        sort_doubles(t->first_ms, n);
         t->median = t->first_ms[n / 2];
     }
 }

@@ -25,6 +25,11 @@ int64_t clock_wall_ms(void)
     return read_ns(CLOCK_REALTIME) / 1000000;
 }
 
+int64_t clock_cpu_ns(void)
+{
+    return read_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
 void clock_format(int64_t wall_ms, char out[32])
 {
     const int64_t last = 253402300799999; /* of the year 9999 */

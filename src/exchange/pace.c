@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sort.h"
+
 #define NEWEST 0.1 /* of a running mean */
 
 void pace_init(struct pace *p)
@@ -52,12 +54,6 @@ void pace_answer_add(struct pace *p, const struct pace_answer *a)
     pthread_mutex_unlock(&p->mutex);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 double pace_first_median(struct pace *p)
 {
     double sorted[PACE_SAMPLES];
@@ -67,7 +63,7 @@ double pace_first_median(struct pace *p)
     pthread_mutex_unlock(&p->mutex);
     if (n == 0)
         return -1;
-    qsort(sorted, n, sizeof *sorted, by_value);
+    sort_doubles(sorted, n);
     return sorted[n / 2];
 }
 

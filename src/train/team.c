@@ -1,7 +1,8 @@
 #include "train/team.h"
 
 #include <stdlib.h>
-#include <time.h>
+
+#include "base/clock.h"
 
 int team_create(const struct train_kernels *kernels, int32_t count, struct team *t, struct error *err)
 {
@@ -85,13 +86,6 @@ struct product {
     bool add, by_columns;
 };
 
-static int64_t cpu_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 static void product_run(void *ctx, int64_t item, int32_t thread)
 {
     struct product p = *(const struct product *)ctx;
@@ -106,9 +100,9 @@ static void product_run(void *ctx, int64_t item, int32_t thread)
         p.c += from * p.ldc;
         p.m = count;
     }
-    const int64_t start = cpu_ns();
+    const int64_t start = clock_cpu_ns();
     gemm(p.team->kernels, p.m, p.n, p.k, p.a, p.b, p.c, p.ldc, p.add, &p.team->scratch[thread]);
-    atomic_fetch_add_explicit(&p.team->dense_ns, cpu_ns() - start, memory_order_relaxed);
+    atomic_fetch_add_explicit(&p.team->dense_ns, clock_cpu_ns() - start, memory_order_relaxed);
 }
 
 void team_gemm(struct team *t, int64_t m, int64_t n, int64_t k, struct matrix a, struct matrix b, float *c,

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <sys/wait.h>
 
+#include "base/sort.h"
 #include "govern/govern.h"
 
 static struct govern_keys *keys_of(struct store *s)
@@ -281,12 +282,6 @@ static void test_checks_while_keys_change(void **state)
     store_close(s);
 }
 
-static int compare(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 static int64_t median_ns(struct govern_keys *k, const char *secret)
 {
     enum { N = 4001 };
@@ -297,7 +292,7 @@ static int64_t median_ns(struct govern_keys *k, const char *secret)
         (void)!check(k, secret, &who);
         took[i] = clock_mono_ns() - started;
     }
-    qsort(took, N, sizeof *took, compare);
+    sort_int64s(took, N);
     return took[N / 2];
 }
 

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include "base/limits.h"
+#include "base/sort.h"
 
 static uint32_t big_endian(const unsigned char *p)
 {
@@ -245,12 +246,6 @@ static void test_100k_rows_from_four_loops(void **state)
     store_close(s);
 }
 
-static int compare(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 static void test_latency_of_a_row_alone(void **state)
 {
     enum { N = 300 };
@@ -265,7 +260,7 @@ static void test_latency_of_a_row_alone(void **state)
         assert_int_equal(fixture_wait(f), 0);
         took[i] = clock_mono_ns() - started;
     }
-    qsort(took, N, sizeof *took, compare);
+    sort_int64s(took, N);
     print_message("one row at a time: median %.2f ms, 95th %.2f ms, longest %.2f ms\n",
         (double)took[N / 2] / 1e6, (double)took[N * 95 / 100] / 1e6, (double)took[N - 1] / 1e6);
     struct store_stats stats;
