@@ -267,14 +267,6 @@ static const struct {
     {"thinking", thinking_members}, {"output_config", output_members}, {"output_format", NULL},
     {"service_tier", NULL}, {"speed", NULL}, {"cache_control", NULL}, {"inference_geo", NULL}};
 
-static bool is_among(const char *const *names, const char *key)
-{
-    for (; *names; names++)
-        if (strcmp(*names, key) == 0)
-            return true;
-    return false;
-}
-
 static bool is_understood(const char *key, const json_t *value)
 {
     const char *inner;
@@ -284,7 +276,7 @@ static bool is_understood(const char *key, const json_t *value)
             continue;
         json_object_foreach((json_t *)(uintptr_t)value, inner, ignored)
         {
-            if (members[i].inner && !is_among(members[i].inner, inner))
+            if (members[i].inner && !str_among(str_from(inner), members[i].inner))
                 return false;
         }
         return true;
@@ -304,7 +296,7 @@ static int native_read(struct arena *a, const json_t *root, struct chat_request 
     r->native = native;
     json_object_foreach((json_t *)(uintptr_t)root, key, value)
     {
-        if (is_among(own, key) || json_is_null(value))
+        if (str_among(str_from(key), own) || json_is_null(value))
             continue;
         if (json_object_set(native, key, value) != 0)
             return error_set(err, ERROR_MEMORY, "no memory for the request");

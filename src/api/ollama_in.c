@@ -274,19 +274,12 @@ static const char *const load_options[] = {"num_batch", "num_gpu", "main_gpu", "
     "num_thread", "numa", "low_vram", "f16_kv", "vocab_only", "logits_all", "draft_num_predict", NULL};
 static const char *const known_options[] = {"num_keep", "seed", "num_predict", "stop", "num_ctx", NULL};
 
-static bool is_among(const char *const *names, const char *key)
-{
-    while (*names && strcmp(*names, key) != 0)
-        names++;
-    return *names != NULL;
-}
-
 static bool option_known(const char *key)
 {
     for (size_t i = 0; i < chat_sampling_n_fields(); i++)
         if (strcmp(chat_sampling_fields[i].name, key) == 0)
             return true;
-    return is_among(load_options, key) || is_among(known_options, key) ||
+    return str_among(str_from(key), load_options) || str_among(str_from(key), known_options) ||
            strcmp(key, "penalize_newline") == 0;
 }
 

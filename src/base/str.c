@@ -29,6 +29,14 @@ bool str_ends(struct str s, struct str suffix)
     return s.len >= suffix.len && str_eq(str_slice(s, s.len - suffix.len, s.len), suffix);
 }
 
+bool str_among(struct str s, const char *const *words)
+{
+    for (; words && *words; words++)
+        if (str_is(s, *words))
+            return true;
+    return false;
+}
+
 size_t str_find(struct str s, struct str needle)
 {
     if (needle.len == 0)

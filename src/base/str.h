@@ -61,6 +61,8 @@ static inline bool str_starts(struct str s, struct str prefix)
 }
 
 bool str_ends(struct str s, struct str suffix);
+/* Is it one of these words, the last of which NULL follows? NULL: there are none. */
+bool str_among(struct str s, const char *const *words);
 /* Offset of the first `needle`, or SIZE_MAX. */
 size_t str_find(struct str s, struct str needle);
 size_t str_find_char(struct str s, char c);

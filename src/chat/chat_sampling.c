@@ -278,14 +278,6 @@ void chat_sampling_write(const struct chat_sampling *s, struct json_writer *w)
 
 /* ---- Asking ---- */
 
-static bool is_among(const char *const *names, const char *name)
-{
-    for (; *names; names++)
-        if (strcmp(*names, name) == 0)
-            return true;
-    return false;
-}
-
 static bool asks(const struct chat_sampling *s, const char *name)
 {
     for (size_t i = 0; i < sizeof details / sizeof *details; i++)
@@ -304,12 +296,13 @@ const char *chat_sampling_beyond(const struct chat_sampling *s, const char *cons
 {
     for (size_t i = 0; i < chat_sampling_n_fields(); i++) {
         const char *name = chat_sampling_fields[i].name;
-        if (!isnan(value_of(s, &chat_sampling_fields[i])) && !is_among(known, name) && asks(s, name))
+        if (!isnan(value_of(s, &chat_sampling_fields[i])) && !str_among(str_from(name), known) &&
+            asks(s, name))
             return name;
     }
-    if (s->ignore_eos && !is_among(known, "ignore_eos"))
+    if (s->ignore_eos && !str_among(STR("ignore_eos"), known))
         return "ignore_eos";
-    if (s->n_dry_breakers > 0 && !is_among(known, "dry_sequence_breakers") && asks(s, "dry_multiplier"))
+    if (s->n_dry_breakers > 0 && !str_among(STR("dry_sequence_breakers"), known) && asks(s, "dry_multiplier"))
         return "dry_sequence_breakers";
-    return s->n_logit_bias > 0 && !is_among(known, "logit_bias") ? "logit_bias" : NULL;
+    return s->n_logit_bias > 0 && !str_among(STR("logit_bias"), known) ? "logit_bias" : NULL;
 }

@@ -10,14 +10,6 @@ static const char *const harmless[] = {"prediction", "store", "metadata", "servi
     "stream_options", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", NULL};
 static const char *const harmless_in_message[] = {"annotations", "refusal", NULL};
 
-static bool is_among(const char *const *names, const char *key)
-{
-    for (; names && *names; names++)
-        if (str_is(str_from(key), *names))
-            return true;
-    return false;
-}
-
 bool provider_asks(const json_t *object, const char *key)
 {
     const json_t *value = json_object_get(object, key);
@@ -75,7 +67,7 @@ int provider_check_native(enum chat_shape shape, const struct chat_request *r, s
 
 static bool vendor_is_harmless(const json_t *vendor, const char *key, const json_t *value)
 {
-    if (is_among(harmless, key) || !provider_asks(vendor, key))
+    if (str_among(str_from(key), harmless) || !provider_asks(vendor, key))
         return true;
     if (str_is(str_from(key), "n"))
         return json_is_integer(value) && json_integer_value(value) == 1;
@@ -94,7 +86,7 @@ const char *provider_beyond(const struct chat_request *r, const char *const *kno
     } members[] = {{"n", r->n > 1}, {"logprobs", r->logprobs}, {"suffix", r->suffix.len > 0},
         {"echo", r->echo}, {"prompt", r->prompt_ids != NULL}, {"context_shift", r->context_shift}};
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
-        if (members[i].asked && !is_among(known, members[i].name))
+        if (members[i].asked && !str_among(str_from(members[i].name), known))
             return members[i].name;
     return chat_sampling_beyond(&r->sampling, known);
 }
@@ -118,7 +110,7 @@ static int check_message(const char *vendor, const struct chat_message *m, size_
             err, ERROR_UNSUPPORTED, "%s has no 'name' of a message (messages[%zu])", vendor, index);
     json_object_foreach((json_t *)(uintptr_t)m->vendor, key, value)
     {
-        if (!is_among(harmless_in_message, key) && provider_asks(m->vendor, key))
+        if (!str_among(str_from(key), harmless_in_message) && provider_asks(m->vendor, key))
             return error_set(
                 err, ERROR_UNSUPPORTED, "%s has no '%s' of a message (messages[%zu])", vendor, key, index);
     }
@@ -132,7 +124,7 @@ int provider_check_members(const char *vendor, enum chat_shape shape, const char
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)r->vendor, key, value)
     {
-        if (!is_among(honoured, key) && !vendor_is_harmless(r->vendor, key, value))
+        if (!str_among(str_from(key), honoured) && !vendor_is_harmless(r->vendor, key, value))
             return provider_refuse(vendor, key, err);
     }
     int rc = check_tools(vendor, r, err);

@@ -24,14 +24,6 @@ static const char *const reasoning_models[] = {"o1", "o3", "o4", "gpt-5"};
 static const char *const unanswerable[] = {
     "logprobs", "top_logprobs", "functions", "function_call", "audio", "best_of", NULL};
 
-static bool is_among(const char *const *names, const char *key)
-{
-    for (; *names; names++)
-        if (str_is(str_from(key), *names))
-            return true;
-    return false;
-}
-
 /* ---- Can it? ---- */
 
 const struct provider_server *provider_server_of(const struct provider_model *m)
@@ -137,7 +129,7 @@ static void write_vendor(
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)vendor, key, value)
     {
-        if (is_among(own, key) || provider_server_has(omitted, key))
+        if (str_among(str_from(key), own) || provider_server_has(omitted, key))
             continue;
         json_key(w, key);
         json_write_value(w, value);

@@ -48,6 +48,12 @@ static void compares(void **state)
     assert_true(str_starts(STR_NONE, STR("")));
     assert_true(str_ends(STR("file.gguf"), STR(".gguf")));
     assert_false(str_ends(STR("gguf"), STR(".gguf")));
+    const char *const words[] = {"one", "two", NULL}, *const none[] = {NULL};
+    assert_true(str_among(STR("two"), words));
+    assert_false(str_among(STR("tw"), words));
+    assert_false(str_among(STR_NONE, words));
+    assert_false(str_among(STR("one"), none));
+    assert_false(str_among(STR("one"), NULL));
     assert_true(str_hash(STR("a")) != str_hash(STR("b")));
     assert_true(str_hash(STR("")) == 0xcbf29ce484222325u && str_hash(STR("a")) == 0xaf63dc4c8601ec8cu);
 }
