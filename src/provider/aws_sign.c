@@ -8,6 +8,7 @@
 #include <openssl/sha.h>
 
 #include "base/limits.h"
+#include "provider/dialect.h"
 
 struct digest {
     unsigned char bytes[SHA256_DIGEST_LENGTH];
@@ -34,20 +35,6 @@ static void append_sha256(struct buf *b, struct str text)
     append_hex(b, digest);
 }
 
-/* Every service but S3 wants the path, which is encoded already, encoded once more. */
-static void append_path(struct buf *b, struct str path)
-{
-    for (size_t i = 0; i < path.len; i++) {
-        char c = path.data[i];
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                     (c && strchr("-._~/", c));
-        if (plain)
-            buf_append_char(b, c);
-        else
-            buf_appendf(b, "%%%02X", (unsigned char)c);
-    }
-}
-
 static void append_header(struct buf *b, const char *name, struct str value)
 {
     buf_appendf(b, "%s:", name);
@@ -68,7 +55,7 @@ static void append_canonical(
     struct buf *b, const struct aws_credentials *c, const struct aws_request *r, const char *time)
 {
     buf_appendf(b, "%s\n", r->method);
-    append_path(b, r->path);
+    provider_escape(b, r->path, "/"); /* encoded already, once more: so every service but S3 wants it */
     buf_append_char(b, '\n');
     buf_append_str(b, r->query);
     buf_append_char(b, '\n');

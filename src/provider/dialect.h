@@ -10,6 +10,10 @@
 
 enum { PROVIDER_HEADERS_MAX = 32, PROVIDER_SIGNATURE_MAX = AWS_HEADERS_MAX };
 
+/* Fills at most PROVIDER_HEADERS_MAX, gives how many; texts live in `a`. */
+typedef size_t provider_headers_fn(
+    struct arena *a, const struct provider *p, const struct chat_request *r, struct egress_header *out);
+
 struct provider_dialect {
     /* ERROR_UNSUPPORTED names what a request asks for that this dialect cannot say. */
     int (*supports)(const struct provider_model *m, const struct chat_request *r, struct error *err);
@@ -19,9 +23,7 @@ struct provider_dialect {
         const struct provider_model *m, const struct chat_request *r, struct buf *out, struct error *err);
     /* Appended to the target's base_url; text made for it lives in `a`. */
     struct str (*path)(struct arena *a, const struct provider_model *m, const struct chat_request *r);
-    /* Fills at most PROVIDER_HEADERS_MAX, gives how many; texts live in `a`. */
-    size_t (*headers)(
-        struct arena *a, const struct provider *p, const struct chat_request *r, struct egress_header *out);
+    provider_headers_fn *headers;
     provider_event *event;
     /* Further headers that depend on all of the request: at most PROVIDER_SIGNATURE_MAX; NULL: none. */
     size_t (*sign)(struct arena *a, const struct provider *p, const struct egress_request *request,
@@ -37,9 +39,10 @@ extern const struct provider_dialect provider_embed_openai, provider_embed_gemin
 int provider_openai_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
     struct error *err) MUST_USE;
 provider_event provider_openai_event;
-/* "/chat/completions" as the model's server has it; what carries its key. */
+/* "/chat/completions" as the model's server has it; what carries its key, whatever is asked (NULL is
+ * allowed). */
 struct str provider_openai_path(struct arena *a, const struct provider_model *m, const char *what);
-size_t provider_openai_headers(struct arena *a, const struct provider *p, struct egress_header *out);
+provider_headers_fn provider_openai_headers;
 /* Whose form of the shape it is. */
 const struct provider_server *provider_server_of(const struct provider_model *m);
 int provider_anthropic_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
@@ -50,6 +53,7 @@ int provider_gemini_encode(const struct provider_model *m, const struct chat_req
 provider_event provider_gemini_event;
 /* "/v1beta/models/NAME" and `method`, as the base_url and the name want it. */
 struct str provider_gemini_path(struct arena *a, const struct provider_model *m, const char *method);
+provider_headers_fn provider_gemini_headers; /* likewise */
 int provider_ollama_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
     struct error *err) MUST_USE;
 provider_event provider_ollama_event;
@@ -120,8 +124,8 @@ int provider_refuse(const char *vendor, const char *what, struct error *err);
  * is not among `known` (ends with NULL); NULL: none. */
 const char *provider_beyond(const struct chat_request *r, const char *const *known);
 
-/* A segment of a path: what is no unreserved character (RFC 3986, 2.3) as %XX. */
-void provider_escape(struct buf *out, struct str segment);
+/* Of a path: what is no unreserved character (RFC 3986, 2.3), nor one of `plain_too`, as %XX. */
+void provider_escape(struct buf *out, struct str text, const char *plain_too);
 /* "data:image/png;base64,AAAA" --> media type and data; false for any other URL. */
 bool provider_data_url(struct str url, struct str *type, struct str *data);
 /* A tool call's arguments as the text of a JSON object, "{}" for none; ERROR_INVALID names the call. */

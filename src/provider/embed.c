@@ -221,15 +221,8 @@ static struct str openai_path(struct arena *a, const struct provider_model *m, c
     return provider_openai_path(a, m, r->kind == CHAT_KIND_RERANK ? "/rerank" : "/embeddings");
 }
 
-static size_t openai_headers(
-    struct arena *a, const struct provider *p, const struct chat_request *r, struct egress_header *out)
-{
-    (void)r;
-    return provider_openai_headers(a, p, out);
-}
-
 const struct provider_dialect provider_embed_openai = {
-    openai_supports, openai_encode, openai_path, openai_headers, openai_event, NULL, false};
+    openai_supports, openai_encode, openai_path, provider_openai_headers, openai_event, NULL, false};
 
 /* ---- Rerank, as Cohere, Jina, vLLM, llama.cpp, Together and Voyage have it ---- */
 
@@ -295,7 +288,7 @@ static int rerank_event(struct provider_answer *a, const struct json_item *event
 }
 
 const struct provider_dialect provider_rerank_openai = {
-    rerank_supports, rerank_encode, openai_path, openai_headers, rerank_event, NULL, false};
+    rerank_supports, rerank_encode, openai_path, provider_openai_headers, rerank_event, NULL, false};
 
 /* ---- Google's batchEmbedContents ---- */
 
@@ -360,15 +353,8 @@ static struct str gemini_path(struct arena *a, const struct provider_model *m, c
     return provider_gemini_path(a, m, ":batchEmbedContents");
 }
 
-static size_t gemini_headers(
-    struct arena *a, const struct provider *p, const struct chat_request *r, struct egress_header *out)
-{
-    (void)r;
-    return provider_headers(a, "x-goog-api-key", "", provider_key(p), out);
-}
-
 const struct provider_dialect provider_embed_gemini = {
-    gemini_supports, gemini_encode, gemini_path, gemini_headers, gemini_event, NULL, false};
+    gemini_supports, gemini_encode, gemini_path, provider_gemini_headers, gemini_event, NULL, false};
 
 /* ---- Ollama's /api/embed, and /api/embeddings, whose one vector is not scaled ---- */
 
@@ -425,7 +411,7 @@ static struct str ollama_path(struct arena *a, const struct provider_model *m, c
 }
 
 const struct provider_dialect provider_embed_ollama = {
-    ollama_supports, ollama_encode, ollama_path, openai_headers, ollama_event, NULL, false};
+    ollama_supports, ollama_encode, ollama_path, provider_openai_headers, ollama_event, NULL, false};
 
 /* ---- Bedrock's InvokeModel, which has each maker's own shape: Titan's takes one text, Cohere's a list.
  * Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-text.html and

@@ -161,20 +161,6 @@ static int write_tools(struct json_writer *w, const struct chat_request *r, stru
     return rc;
 }
 
-static void write_double(struct json_writer *w, const char *key, double value, bool set)
-{
-    if (!set)
-        return;
-    json_member_double(w, key, value);
-}
-
-static void write_int(struct json_writer *w, const char *key, int64_t value, bool set)
-{
-    if (!set)
-        return;
-    json_member_int(w, key, value);
-}
-
 static void write_format(struct json_writer *w, const struct chat_request *r)
 {
     const json_t *format = json_object_get(r->vendor, "response_format");
@@ -208,7 +194,7 @@ static void write_thinking(
         if (str_find(m->model, STR("gemini-3")) != SIZE_MAX)
             json_member_str(w, "thinkingLevel", str_from(efforts[i].level));
         else
-            write_int(w, "thinkingBudget", efforts[i].budget, true);
+            json_member_int(w, "thinkingBudget", efforts[i].budget);
         json_member_bool(w, "includeThoughts", efforts[i].budget > 0);
         json_object_end(w);
     }
@@ -221,14 +207,19 @@ static void write_settings(
     const struct chat_sampling *s = &r->sampling;
     json_key(w, "generationConfig");
     json_object_begin(w);
-    write_double(w, "temperature", s->temperature, s->temperature >= 0);
-    write_double(w, "topP", s->top_p, s->top_p >= 0);
-    write_int(w, "topK", s->top_k, s->top_k > 0);
-    write_int(w, "maxOutputTokens", r->max_tokens, r->max_tokens >= 0);
-    write_int(w, "seed", s->seed, s->has_seed);
-    write_int(w, "candidateCount", r->n, r->n > 1);
-    write_double(w, "presencePenalty", s->presence_penalty, fabs(s->presence_penalty) > 0);
-    write_double(w, "frequencyPenalty", s->frequency_penalty, fabs(s->frequency_penalty) > 0);
+    json_maybe_double(w, "temperature", s->temperature);
+    json_maybe_double(w, "topP", s->top_p);
+    if (s->top_k > 0)
+        json_member_int(w, "topK", s->top_k);
+    json_maybe_int(w, "maxOutputTokens", r->max_tokens);
+    if (s->has_seed)
+        json_member_int(w, "seed", s->seed);
+    if (r->n > 1)
+        json_member_int(w, "candidateCount", r->n);
+    if (fabs(s->presence_penalty) > 0)
+        json_member_double(w, "presencePenalty", s->presence_penalty);
+    if (fabs(s->frequency_penalty) > 0)
+        json_member_double(w, "frequencyPenalty", s->frequency_penalty);
     if (r->n_stops > 0) {
         json_key(w, "stopSequences");
         json_array_begin(w);
@@ -280,7 +271,7 @@ struct str provider_gemini_path(struct arena *a, const struct provider_model *m,
     buf_append_text(&path, tuned ? "/tunedModels/" : "/models/");
     if (tuned || str_starts(name, STR("models/")))
         name = str_slice(name, str_find_char(name, '/') + 1, name.len);
-    provider_escape(&path, name);
+    provider_escape(&path, name, "");
     buf_append_text(&path, method);
     struct str copy = arena_copy(a, buf_str(&path));
     buf_free(&path);
@@ -292,15 +283,15 @@ static struct str gemini_path(struct arena *a, const struct provider_model *m, c
     return provider_gemini_path(a, m, r->stream ? ":streamGenerateContent?alt=sse" : ":generateContent");
 }
 
-static size_t gemini_headers(
+size_t provider_gemini_headers(
     struct arena *a, const struct provider *p, const struct chat_request *r, struct egress_header *out)
 {
     (void)r;
     return provider_headers(a, "x-goog-api-key", "", provider_key(p), out);
 }
 
-const struct provider_dialect provider_dialect_gemini = {
-    gemini_supports, provider_gemini_encode, gemini_path, gemini_headers, provider_gemini_event, NULL, true};
+const struct provider_dialect provider_dialect_gemini = {gemini_supports, provider_gemini_encode, gemini_path,
+    provider_gemini_headers, provider_gemini_event, NULL, true};
 
 const struct provider_ops provider_gemini_ops = {
     .kind = "gemini", .dialects = {&provider_dialect_gemini, &provider_embed_gemini}, PROVIDER_REMOTE_CALLS};

@@ -488,7 +488,7 @@ struct str provider_openai_path(struct arena *a, const struct provider_model *m,
         return str_from(what);
     struct buf name;
     buf_init(&name, 4 * KIB);
-    provider_escape(&name, m->model);
+    provider_escape(&name, m->model, "");
     struct str version = p->api_version.len > 0 ? p->api_version : STR(AZURE_VERSION);
     struct str path = arena_printf(a, "/openai/deployments/" STR_FMT "%s?api-version=" STR_FMT,
         STR_ARG(buf_str(&name)), what, STR_ARG(version));
@@ -496,8 +496,10 @@ struct str provider_openai_path(struct arena *a, const struct provider_model *m,
     return path;
 }
 
-size_t provider_openai_headers(struct arena *a, const struct provider *p, struct egress_header *out)
+size_t provider_openai_headers(
+    struct arena *a, const struct provider *p, const struct chat_request *r, struct egress_header *out)
 {
+    (void)r;
     const char *key = p->server ? p->server->key_header : NULL;
     return provider_headers(a, key ? key : "Authorization", key ? "" : "Bearer ", provider_key(p), out);
 }
@@ -507,15 +509,8 @@ static struct str openai_path(struct arena *a, const struct provider_model *m, c
     return provider_openai_path(a, m, r->has_prompt ? "/completions" : "/chat/completions");
 }
 
-static size_t openai_headers(
-    struct arena *a, const struct provider *p, const struct chat_request *r, struct egress_header *out)
-{
-    (void)r;
-    return provider_openai_headers(a, p, out);
-}
-
-const struct provider_dialect provider_dialect_openai = {
-    openai_supports, provider_openai_encode, openai_path, openai_headers, provider_openai_event, NULL, true};
+const struct provider_dialect provider_dialect_openai = {openai_supports, provider_openai_encode, openai_path,
+    provider_openai_headers, provider_openai_event, NULL, true};
 
 const struct provider_ops provider_openai_ops = {.kind = "openai",
     .dialects = {&provider_dialect_openai, &provider_embed_openai, &provider_rerank_openai},

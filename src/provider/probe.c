@@ -29,8 +29,8 @@ static size_t headers_write(struct arena *a, const struct provider *p, struct eg
     if (str_is(p->kind, "anthropic"))
         return provider_headers(a, "x-api-key", "", provider_key(p), out);
     if (str_is(p->kind, "gemini"))
-        return provider_headers(a, "x-goog-api-key", "", provider_key(p), out);
-    return provider_openai_headers(a, p, out);
+        return provider_gemini_headers(a, p, NULL, out);
+    return provider_openai_headers(a, p, NULL, out);
 }
 
 int provider_probe_start(const struct provider *p, struct egress *egress, const struct egress_permit *permit,
