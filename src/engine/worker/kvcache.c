@@ -198,67 +198,8 @@ static void kv_fork(void *layer, int32_t from, int32_t to, int32_t length)
     kv_copy_rows(l, from, to, kv_oldest(l, from), length);
 }
 
-/* Saved: the first position held, then for each run of rows and each head its keys and its values. */
-typedef bool kv_visit(const struct backend *b, void *row, size_t bytes, void *ctx);
-
-static bool kv_each(
-    const struct kv_layer *l, int32_t slot, int32_t from, int32_t to, kv_visit *visit, void *ctx)
-{
-    bool ok = true;
-    for (int32_t count; from < to && ok; from += count) {
-        count = l->n_rows - from % l->n_rows;
-        count = count < to - from ? count : to - from;
-        for (int32_t head = 0; head < l->spec.n_heads && ok; head++) {
-            ok = visit(l->backend, kv_key(l, slot, head, from), (size_t)count * l->k_row, ctx);
-            if (ok && !l->spec.latent)
-                ok = visit(l->backend, kv_value(l, slot, head, from), (size_t)count * l->v_row, ctx);
-        }
-    }
-    return ok;
-}
-
-static bool row_save(const struct backend *b, void *row, size_t bytes, void *ctx)
-{
-    char *to = buf_reserve(ctx, bytes);
-    if (!to)
-        return false;
-    b->ops->copy(to, row, bytes);
-    buf_commit(ctx, bytes);
-    return true;
-}
-
-static bool row_restore(const struct backend *b, void *row, size_t bytes, void *ctx)
-{
-    struct str *in = ctx;
-    if (in->len < bytes)
-        return false;
-    b->ops->copy(row, in->data, bytes);
-    *in = str_slice(*in, bytes, in->len);
-    return true;
-}
-
-static void kv_save(const void *layer, int32_t slot, int32_t length, struct buf *out)
-{
-    const struct kv_layer *l = layer;
-    const int32_t oldest = kv_oldest(l, slot);
-    buf_append(out, &oldest, sizeof oldest);
-    (void)kv_each(l, slot, oldest, length, row_save, out); /* a failure stays in the buffer */
-}
-
-static int kv_restore(void *layer, int32_t slot, int32_t length, struct str *in, struct error *err)
-{
-    struct kv_layer *l = layer;
-    int32_t oldest;
-    if (!state_take(in, &oldest, sizeof oldest) || oldest < 0 || oldest > kv_first(l, length) ||
-        (!l->pages && length - oldest > l->n_rows) || (l->pages && oldest > 0) ||
-        !kv_each(l, slot, oldest, length, row_restore, in))
-        return error_set(err, ERROR_INVALID, "a saved state does not fit its layers: it is broken");
-    l->written[slot] = oldest > 0 ? oldest + l->n_rows : length;
-    return 0;
-}
-
 static const struct state_ops kv_ops = {kv_bytes, kv_create, kv_free, kv_advance, kv_reach, kv_truncate,
-    kv_paged, kv_copy, kv_page_save, kv_page_load, kv_fork, kv_save, kv_restore};
+    kv_paged, kv_copy, kv_page_save, kv_page_load, kv_fork};
 
 const struct state_ops *const state_kinds[STATE_KINDS] = {
     [STATE_KV] = &kv_ops, [STATE_RECURRENT] = &recurrent_ops};

@@ -97,13 +97,6 @@ bool model_state_rewinds(const struct model_state *s);
  * Returns how many it took, as truncate would keep. Costs a copy of that state, no computation. */
 int32_t model_state_fork(struct model_state *s, int32_t from, int32_t to, int32_t length);
 
-/* Appends what the slot holds, versioned, for a slot of the same model (and adapters) with room for it, in
- * this process or a later one. ERROR_LIMIT or ERROR_MEMORY where `out` does not take it. */
-int model_state_save(const struct model_state *s, int32_t slot, struct buf *out, struct error *err) MUST_USE;
-/* The slot holds what was saved, exactly, with the scales of its adapters. The bytes are not trusted to be
- * whole or of this model: ERROR_INVALID, and the slot is empty. */
-int model_state_restore(struct model_state *s, int32_t slot, struct str saved, struct error *err) MUST_USE;
-
 /* How much of each adapter (n_adapters scales; NULL: nothing, as at first) the slot's tokens take from now
  * on. What the slot holds under other scales is forgotten; a fork takes the scales along. */
 void model_state_adapt(struct model_state *s, int32_t slot, const float *scales);

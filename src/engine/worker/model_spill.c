@@ -155,11 +155,39 @@ bool model_state_recall(
     return brought > 0;
 }
 
+static uint64_t mix(uint64_t hash, uint64_t value)
+{
+    return (hash ^ value) * 0x100000001B3u;
+}
+
+static uint64_t spec_hash(uint64_t hash, const struct state_spec *s)
+{
+    const int64_t kv[] = {
+        s->kv.type, s->kv.n_heads, s->kv.k_width, s->kv.v_width, s->kv.window, s->kv.latent};
+    const int64_t recurrent[] = {s->recurrent.n_conv, s->recurrent.channels, s->recurrent.n_heads,
+        s->recurrent.k_width, s->recurrent.v_width, 0};
+    hash = mix(hash, s->kind);
+    for (size_t i = 0; i < sizeof kv / sizeof *kv; i++)
+        hash = mix(hash, (uint64_t)(s->kind == STATE_KV ? kv[i] : recurrent[i]));
+    return hash;
+}
+
+/* Of the architecture, its shape and what each layer keeps. */
+static uint64_t shape_hash(const struct model *m)
+{
+    uint64_t hash = mix(str_hash(m->info.architecture), str_hash(m->info.name));
+    hash = mix(mix(hash, m->info.n_parameters), m->info.weight_bytes);
+    hash = mix(mix(hash, m->info.adapter_bytes), (uint64_t)m->info.n_vocab);
+    for (int32_t i = 0; i < m->n_states; i++)
+        hash = spec_hash(hash, &m->states[i]);
+    return hash;
+}
+
 /* What the bytes of a page depend on, apart from the model's file: shapes, the positions' scale (by the
  * context, in some architectures), and by which arithmetic they were made. */
 static void owner_write(const struct model_state *s, struct str identity, struct buf *out)
 {
-    const uint64_t model = model_state_identity(s->model);
+    const uint64_t model = shape_hash(s->model);
     buf_append_str(out, identity);
     buf_append(out, &model, sizeof model);
     buf_append(out, &s->n_context, sizeof s->n_context);

@@ -1,5 +1,4 @@
-/* What a model_state is to the files that work on it: model.c, model_slots.c, model_spill.c and
- * model_state.c. */
+/* What a model_state is to the files that work on it: model.c, model_slots.c and model_spill.c. */
 #ifndef WEIR_ENGINE_WORKER_MODEL_STATE_H
 #define WEIR_ENGINE_WORKER_MODEL_STATE_H
 
@@ -37,8 +36,6 @@ int model_slot_reserve(struct model_state *s, int32_t slot, int32_t length, stru
 void model_program_begin(struct model_state *s, const struct program_batch *batch);
 int model_program_run(struct model_state *s, struct error *err) MUST_USE;
 
-/* Of the architecture, its shape and what each layer keeps. */
-uint64_t model_state_identity(const struct model *m);
 void model_spill_free(struct model_state *s);
 
 #endif

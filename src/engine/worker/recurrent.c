@@ -127,51 +127,5 @@ static void recurrent_fork(void *layer, int32_t from, int32_t to, int32_t length
                 recurrent_conv(l, to, i), recurrent_conv(l, from, i), l->floats * sizeof(float));
 }
 
-/* Saved: how many snapshots, then each one's length, whether it ends a run, and its floats. */
-static void recurrent_save(const void *layer, int32_t slot, int32_t length, struct buf *out)
-{
-    const struct recurrent_layer *l = layer;
-    const struct recurrent_slot *s = &l->slots[slot];
-    int32_t count = 0;
-    for (int32_t i = 0; i < SNAPSHOTS; i++)
-        count += s->lengths[i] > 0 && s->lengths[i] <= length;
-    buf_append(out, &count, sizeof count);
-    for (int32_t i = 0; i < SNAPSHOTS; i++) {
-        const int32_t run = s->runs[i];
-        if (s->lengths[i] < 1 || s->lengths[i] > length)
-            continue;
-        buf_append(out, &s->lengths[i], sizeof s->lengths[i]);
-        buf_append(out, &run, sizeof run);
-        char *to = buf_reserve(out, l->floats * sizeof(float));
-        if (!to)
-            return;
-        l->backend->ops->copy(to, recurrent_conv(l, slot, i), l->floats * sizeof(float));
-        buf_commit(out, l->floats * sizeof(float));
-    }
-}
-
-static int recurrent_restore(void *layer, int32_t slot, int32_t length, struct str *in, struct error *err)
-{
-    struct recurrent_layer *l = layer;
-    struct recurrent_slot *s = &l->slots[slot];
-    int32_t count, run;
-    const size_t bytes = l->floats * sizeof(float);
-    bool ok = state_take(in, &count, sizeof count) && count >= 0 && count <= SNAPSHOTS;
-    for (int32_t i = 0; ok && i < count; i++) {
-        ok = state_take(in, &s->lengths[i], sizeof s->lengths[i]) && state_take(in, &run, sizeof run) &&
-             s->lengths[i] >= 1 && s->lengths[i] <= length && in->len >= bytes;
-        if (!ok)
-            break;
-        s->runs[i] = run != 0;
-        l->backend->ops->copy(recurrent_conv(l, slot, i), in->data, bytes);
-        *in = str_slice(*in, bytes, in->len);
-    }
-    if (ok && recurrent_reach(l, slot, length) == length)
-        return 0;
-    recurrent_truncate(l, slot, 0);
-    return error_set(err, ERROR_INVALID, "a saved state does not fit its layers: it is broken");
-}
-
 const struct state_ops recurrent_ops = {recurrent_bytes, recurrent_create, recurrent_free, recurrent_advance,
-    recurrent_reach, recurrent_truncate, recurrent_paged, recurrent_copy, NULL, NULL, recurrent_fork, recurrent_save,
-    recurrent_restore};
+    recurrent_reach, recurrent_truncate, recurrent_paged, recurrent_copy, NULL, NULL, recurrent_fork};

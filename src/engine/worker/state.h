@@ -10,11 +10,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <string.h>
 
-#include "base/buf.h"
 #include "base/error.h"
-#include "base/str.h"
 #include "engine/worker/kvcache.h"
 #include "engine/worker/recurrent.h"
 
@@ -60,22 +57,7 @@ struct state_ops {
     size_t (*page_load)(void *layer, int32_t page, const char *from);
     /* Slot `to` becomes what `from` would be after truncate(length), which reach allows; `from` stays. */
     void (*fork)(void *layer, int32_t from, int32_t to, int32_t length);
-    /* Appends what the slot holds of positions < length, which reach allows. */
-    void (*save)(const void *layer, int32_t slot, int32_t length, struct buf *out);
-    /* The slot, which was emptied, takes what was saved of a layer of the same spec, from bytes that are not
-     * trusted; *in moves behind them. ERROR_INVALID where they are not what save writes. */
-    int (*restore)(void *layer, int32_t slot, int32_t length, struct str *in, struct error *err);
 };
-
-/* Takes `size` bytes from the front of *in; false where it has fewer. */
-static inline bool state_take(struct str *in, void *to, size_t size)
-{
-    if (in->len < size)
-        return false;
-    memcpy(to, in->data, size);
-    *in = str_slice(*in, size, in->len);
-    return true;
-}
 
 extern const struct state_ops recurrent_ops;
 extern const struct state_ops *const state_kinds[STATE_KINDS];

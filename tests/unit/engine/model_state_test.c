@@ -9,7 +9,6 @@
 
 #include <cmocka.h>
 
-#include "base/limits.h"
 #include "base/rand.h"
 #include "unit/engine/isa.h"
 #include "unit/engine/tiny_all.h"
@@ -92,29 +91,11 @@ static void fork_slot(
     h->lengths[to] = taken;
 }
 
-/* Out to bytes and into another slot. */
-static void carry(struct loaded *x, struct history *h, int32_t from, int32_t to, const char *name)
-{
-    struct buf bytes;
-    struct error err = {0};
-    buf_init(&bytes, MIB * 16);
-    if (model_state_save(x->state, from, &bytes, &err) != 0 ||
-        model_state_restore(x->state, to, buf_str(&bytes), &err) != 0)
-        fail_msg("%s: %s", name, err.message);
-    assert_int_equal(model_state_length(x->state, to), h->lengths[from]);
-    memmove(h->tokens[to], h->tokens[from], (size_t)h->lengths[from] * sizeof(int32_t));
-    h->lengths[to] = h->lengths[from];
-    buf_free(&bytes);
-}
-
 static void step(struct loaded *x, struct history *h, struct rand_pcg *r, const char *name)
 {
     int32_t slot = (int32_t)(rand_pcg_u32(r) % SLOTS), other = (int32_t)(rand_pcg_u32(r) % SLOTS);
     int32_t length = h->lengths[slot] - (int32_t)(rand_pcg_u32(r) % 8);
-    switch (rand_pcg_u32(r) % 5) {
-    case 2:
-        carry(x, h, slot, other, name);
-        break;
+    switch (rand_pcg_u32(r) % 4) {
     case 0:
         fork_slot(x, h, slot, other, length < 0 ? 0 : length, name);
         break;
@@ -126,7 +107,7 @@ static void step(struct loaded *x, struct history *h, struct rand_pcg *r, const 
     }
 }
 
-/* Random growth, going back, forks and saved states between slots, where windows slide: in the end each
+/* Random growth, going back and forks between slots, where windows slide: in the end each
  * slot's logits are those of its whole sequence run alone, to the bit. */
 static void slots_go_on_as_if_alone(void **state)
 {
@@ -167,44 +148,6 @@ static void a_fork_goes_back_as_far(void **state)
     }
 }
 
-/* Cut anywhere or with any byte another: refused, or a state that runs. */
-static void broken_saved_states(void **state)
-{
-    (void)state;
-    const char *name;
-    struct loaded x;
-    for (int32_t index = 0; any_start(&x, index, &name); index++) {
-        float logits[DENSE_VOCAB];
-        struct buf bytes;
-        struct error err = {0};
-        struct rand_pcg r;
-        rand_pcg_seed(&r, 1);
-        buf_init(&bytes, MIB * 16);
-        feed(&x, 0, 0, 30, logits);
-        assert_int_equal(model_state_save(x.state, 0, &bytes, &err), 0);
-        for (size_t len = 0; len < bytes.len; len += len < 200 ? 1 : bytes.len / 50)
-            assert_int_equal(
-                model_state_restore(x.state, 1, str_slice(buf_str(&bytes), 0, len), &err), ERROR_INVALID);
-        assert_int_equal(model_state_length(x.state, 1), 0);
-        for (int i = 0; i < 60; i++) {
-            size_t at = i < 40 ? (size_t)i : rand_pcg_u32(&r) % bytes.len;
-            char was = bytes.data[at];
-            bytes.data[at] = (char)rand_pcg_u32(&r);
-            if (model_state_restore(x.state, 1, buf_str(&bytes), &err) == 0)
-                feed(&x, 1, model_state_length(x.state, 1), 31, logits);
-            bytes.data[at] = was;
-        }
-        assert_int_equal(model_state_restore(x.state, 1, buf_str(&bytes), &err), 0);
-        buf_append_char(&bytes, 0);
-        assert_int_equal(model_state_restore(x.state, 1, buf_str(&bytes), &err), ERROR_INVALID);
-        buf_free(&bytes);
-        buf_init(&bytes, 100);
-        assert_int_equal(model_state_save(x.state, 0, &bytes, &err), ERROR_LIMIT);
-        buf_free(&bytes);
-        unload(&x);
-    }
-}
-
 static void forks_of_nothing(void **state)
 {
     (void)state;
@@ -229,7 +172,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slots_go_on_as_if_alone),
         cmocka_unit_test(a_fork_goes_back_as_far),
-        cmocka_unit_test(broken_saved_states),
         cmocka_unit_test(forks_of_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
