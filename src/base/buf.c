@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,7 +95,7 @@ int buf_append_int(struct buf *b, int64_t value)
     return buf_append_decimal(b, value, 0);
 }
 
-int buf_vappendf(struct buf *b, const char *fmt, va_list ap)
+static int vappendf(struct buf *b, const char *fmt, va_list ap)
 {
     char most[256]; /* formatted once where it fits, as it does but for texts */
     va_list again;
@@ -117,7 +118,7 @@ int buf_appendf(struct buf *b, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    int rc = buf_vappendf(b, fmt, ap);
+    int rc = vappendf(b, fmt, ap);
     va_end(ap);
     return rc;
 }

@@ -7,7 +7,6 @@
 #ifndef WEIR_BASE_BUF_H
 #define WEIR_BASE_BUF_H
 
-#include <stdarg.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -52,7 +51,6 @@ static inline int buf_append_text(struct buf *b, const char *nul_terminated)
 int buf_append_int(struct buf *b, int64_t value);
 int buf_append_decimal(struct buf *b, int64_t value, int places);
 int buf_appendf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
-int buf_vappendf(struct buf *b, const char *fmt, va_list ap);
 /* Makes room for `len` more bytes and returns where to write them, or NULL; then buf_commit what was written.
  */
 char *buf_reserve(struct buf *b, size_t len) MUST_USE;

@@ -166,7 +166,7 @@ void call_opened(void *call)
     pool_poke(e);
 }
 
-void call_held(void *call)
+static void call_held(void *call)
 {
     struct engine_call *c = call;
     c->held = true;
@@ -175,7 +175,7 @@ void call_held(void *call)
     call_unref(c);
 }
 
-void call_resumed(void *call)
+static void call_resumed(void *call)
 {
     struct engine_call *c = call;
     c->held = false;
@@ -186,7 +186,7 @@ void call_resumed(void *call)
     call_unref(c);
 }
 
-void call_closed(void *call)
+static void call_closed(void *call)
 {
     struct engine_call *c = call;
     if (c->phase == CALL_WAITING) {

@@ -55,13 +55,13 @@ struct engine_call {
     size_t payload_bytes;
     int64_t opened_ms, sent_ms;
     uint64_t asker, ticket; /* CHAT: whose it is, its turn; others have the first */
-    int64_t loading_ms;    /* of its wait, how long it was for the model to be loaded */
-    bool held, cancelled;  /* paused or closed by the caller, as home knows it */
-    int64_t prompt_tokens; /* of START */
-    int64_t tool_calls;    /* that came */
-    int64_t measures;      /* that may still come */
-    bool measures_prompt;  /* one of the prompt may */
-    int64_t kv_tokens;     /* what it is counted as in engine.kv_tokens */
+    int64_t loading_ms;     /* of its wait, how long it was for the model to be loaded */
+    bool held, cancelled;   /* paused or closed by the caller, as home knows it */
+    int64_t prompt_tokens;  /* of START */
+    int64_t tool_calls;     /* that came */
+    int64_t measures;       /* that may still come */
+    bool measures_prompt;   /* one of the prompt may */
+    int64_t kv_tokens;      /* what it is counted as in engine.kv_tokens */
 
     /* call.mutex */
     pthread_mutex_t mutex;
@@ -76,7 +76,8 @@ struct engine_call {
 
 struct engine {
     _Atomic int refs; /* the owner's and one for each call */
-    char *name, *file, *executable, *kv_type, *draft, *spill_folder; /* the last two: NULL where there is none */
+    char *name, *file, *executable, *kv_type, *draft,
+        *spill_folder; /* the last two: NULL where there is none */
     struct engine_adapter *adapters;
     size_t n_adapters;
     struct engine_options options; /* numbers filled in; strings above */
@@ -88,11 +89,11 @@ struct engine {
     int slots;                   /* of READY, until then as asked for */
     int asks;
     size_t waiting_bytes;
-    struct buf ready;  /* the READY object */
+    struct buf ready;          /* the READY object */
     _Atomic int64_t kv_tokens; /* of all open calls */
-    size_t pending;    /* bytes in all calls' `events` */
-    bool reading_held; /* the socket is not read until `pending` has fallen */
-    int64_t keep_ms;   /* options.keep_alive_ms as it is now */
+    size_t pending;            /* bytes in all calls' `events` */
+    bool reading_held;         /* the socket is not read until `pending` has fallen */
+    int64_t keep_ms;           /* options.keep_alive_ms as it is now */
     double answer_ms;  /* how long chats take that the worker has: a running mean; 0: none has ended */
     int64_t rested_ms; /* the end of its last call; written on the home loop */
 
@@ -142,8 +143,9 @@ struct engine_call *call_create(struct engine *e, struct loop *caller, enum wire
 struct engine_call *call_ref(struct engine_call *c);
 void call_unref(struct engine_call *c);
 /* Home loop: passes one event on to the caller's loop. `numbers`: START prompt, cached; USAGE input, cached,
- * output and reasoning tokens, ns of prefill, decode and loading; MEASURE logprob, entropy, and 1: of the prompt; STOP a chat_stop; ERROR code, retry_after_ms. False when
- * there is no memory for it: the call has then failed. */
+ * output and reasoning tokens, ns of prefill, decode and loading; MEASURE logprob, entropy, and 1: of the
+ * prompt; STOP a chat_stop; ERROR code, retry_after_ms. False when there is no memory for it: the call has
+ * then failed. */
 struct call_event {
     enum wire_type type;
     int64_t numbers[CALL_NUMBERS];
@@ -151,10 +153,7 @@ struct call_event {
 };
 bool call_push(struct engine_call *c, const struct call_event *event);
 void call_deliver(void *call); /* a task on the caller's loop; takes over one reference */
-void call_opened(void *call);  /* tasks on the home loop; each takes over one reference */
-void call_held(void *call);
-void call_resumed(void *call);
-void call_closed(void *call);
+void call_opened(void *call);  /* a task on the home loop; likewise */
 /* Home loop: the call has ended; passes its last event on (NULL: none) and drops home's reference. */
 void call_finish(struct engine_call *c, const struct call_event *event);
 void call_fail(

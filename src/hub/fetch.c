@@ -187,7 +187,8 @@ void hub_fetch_close(struct hub_fetch *f)
 
 /* ---- What a status means ---- */
 
-bool hub_status_passes(int status)
+/* May it go better later? */
+static bool status_passes(int status)
 {
     return status == 408 || status == 425 || status == 429 || status >= 500;
 }
@@ -204,8 +205,8 @@ int hub_status_error(int status, struct str url, struct error *err)
     if (status == 404)
         return error_set(
             err, ERROR_NOT_FOUND, STR_FMT " has no such model (HTTP 404): check the name", STR_ARG(origin));
-    return error_set(err, hub_status_passes(status) ? ERROR_UNAVAILABLE : ERROR_IO,
-        STR_FMT " answered HTTP %d", STR_ARG(origin), status);
+    return error_set(err, status_passes(status) ? ERROR_UNAVAILABLE : ERROR_IO, STR_FMT " answered HTTP %d",
+        STR_ARG(origin), status);
 }
 
 /* ---- A whole answer ---- */

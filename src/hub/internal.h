@@ -39,10 +39,8 @@ int hub_get(struct hub *h, struct arena *a, const struct hub_fetch_options *o, s
     struct str *next, struct error *err) MUST_USE;
 /* The error for a status that is no success. */
 int hub_status_error(int status, struct str url, struct error *err);
-bool hub_status_passes(int status); /* may it go better later? */
 
-/* names.c */
-bool hub_word_valid(struct str word);      /* of a name: letters, digits, ".-_", no leading dot */
+/* name.c */
 bool hub_file_name_valid(struct str name); /* a file's own name, nothing of a path */
 bool hub_hex_valid(struct str hex, size_t digits);
 enum { HUB_SHA256 = 64, HUB_COMMIT = 40 }; /* hexadecimal digits */

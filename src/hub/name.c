@@ -2,7 +2,8 @@
 
 #include "hub/internal.h"
 
-bool hub_word_valid(struct str word)
+/* Of a name: letters, digits, ".-_", no leading dot. */
+static bool word_valid(struct str word)
 {
     if (word.len == 0 || word.len > 128 || word.data[0] == '.')
         return false;
@@ -59,13 +60,13 @@ static bool parts_take(struct arena *a, struct str path, struct hub_name *out)
     if (n == 3) {
         struct str host = parts[0];
         size_t colon = str_find_char(host, ':');
-        if (!hub_word_valid(str_slice(host, 0, colon == SIZE_MAX ? host.len : colon)))
+        if (!word_valid(str_slice(host, 0, colon == SIZE_MAX ? host.len : colon)))
             return false;
         out->origin = arena_printf(a, "https://" STR_FMT, STR_ARG(host));
     }
     out->owner = n == 1 ? STR("library") : arena_copy(a, parts[n - 2]);
     out->name = arena_copy(a, parts[n - 1]);
-    return hub_word_valid(out->owner) && hub_word_valid(out->name);
+    return word_valid(out->owner) && word_valid(out->name);
 }
 
 int hub_name_parse(struct arena *a, struct str text, struct hub_name *out, struct error *err)
@@ -87,7 +88,7 @@ int hub_name_parse(struct arena *a, struct str text, struct hub_name *out, struc
     if (colon != SIZE_MAX) {
         out->tag = arena_copy(a, str_slice(last, colon + 1, last.len));
         rest.len -= last.len - colon;
-        if (!hub_word_valid(out->tag))
+        if (!word_valid(out->tag))
             return refuse(text, err);
     }
     if (!parts_take(a, rest, out))

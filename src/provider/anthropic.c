@@ -41,8 +41,7 @@ static int check_parts(const struct chat_message *m, size_t index, struct error 
     return 0;
 }
 
-int provider_anthropic_supports(
-    const struct provider_model *m, const struct chat_request *r, struct error *err)
+static int anthropic_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
 {
     static const char *const honoured[] = {"response_format", "reasoning_effort", NULL};
     struct provider_anthropic_plan plan;
@@ -183,7 +182,7 @@ int provider_anthropic_encode(
     const struct provider_model *m, const struct chat_request *r, struct buf *out, struct error *err)
 {
     struct json_writer w;
-    int rc = provider_anthropic_supports(m, r, err);
+    int rc = anthropic_supports(m, r, err);
     if (rc)
         return rc;
     json_writer_init(&w, out);
@@ -230,8 +229,8 @@ static size_t anthropic_headers(
     return n;
 }
 
-const struct provider_dialect provider_dialect_anthropic = {provider_anthropic_supports,
-    provider_anthropic_encode, anthropic_path, anthropic_headers, provider_anthropic_event, NULL, true};
+const struct provider_dialect provider_dialect_anthropic = {anthropic_supports, provider_anthropic_encode,
+    anthropic_path, anthropic_headers, provider_anthropic_event, NULL, true};
 
 const struct provider_ops provider_anthropic_ops = {
     .kind = "anthropic", .dialects = {&provider_dialect_anthropic}, PROVIDER_REMOTE_CALLS};

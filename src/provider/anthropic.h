@@ -25,8 +25,6 @@ int64_t provider_anthropic_max_tokens(const struct provider_model *m, const stru
 /* Writes `thinking`, `output_config` where they are planned. */
 void provider_anthropic_plan_write(struct json_writer *w, const struct provider_anthropic_plan *p);
 
-int provider_anthropic_supports(
-    const struct provider_model *m, const struct chat_request *r, struct error *err) MUST_USE;
 /* Writes the members `system` and `messages`. */
 int provider_anthropic_messages(
     struct json_writer *w, const struct chat_request *r, struct error *err) MUST_USE;

@@ -284,7 +284,8 @@ static void layer_convert(
         team_rows(p->team, p->n_narrow / NARROW_ROW, convert, &t);
 }
 
-void layer_keep(struct train_pass *p, int32_t layer)
+/* To their place; layer_recall brings them back. */
+static void layer_keep(struct train_pass *p, int32_t layer)
 {
     layer_convert(p, layer, narrow_rows);
 }

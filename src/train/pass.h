@@ -110,12 +110,9 @@ void linear_back(struct train_pass *p, const struct train_weight *w, const float
 /* Cross-entropy over the rows of p->last, and where `back` its gradient in p->dx. */
 void head_run(struct train_pass *p, bool back, float scale, struct train_loss *out);
 void pass_back(struct train_pass *p);
-/* Where values are kept in bfloat16: a layer's, from their place and back to it. */
-void layer_keep(struct train_pass *p, int32_t layer);
+/* Where values are kept in bfloat16: a layer's, from their place. */
 void layer_recall(struct train_pass *p, int32_t layer);
 void norm_forward(struct train_pass *p, const struct train_weight *w, const float *x, int64_t rows, float *y,
     float *inverse);
-void norm_backward(struct train_pass *p, const struct train_weight *w, const float *dy, const float *x,
-    const float *inverse, int64_t rows, float *dx);
 
 #endif

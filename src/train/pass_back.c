@@ -22,7 +22,7 @@ static void norm_rows_back(void *ctx, int64_t from, int64_t to)
             t->values, t->inverse[i], t->width);
 }
 
-void norm_backward(struct train_pass *p, const struct train_weight *w, const float *dy, const float *x,
+static void norm_backward(struct train_pass *p, const struct train_weight *w, const float *dy, const float *x,
     const float *inverse, int64_t rows, float *dx)
 {
     struct norm_task t = {p, train_vector_values(p->model, w), dy, x, inverse, dx, w->n_in};

@@ -10,7 +10,8 @@
 #include "train/run.h"
 
 /* ---- The dense layers' speed ---- */
-double report_peak(const struct train_kernels *kernels)
+/* The kernels' f32 peak here, multiply-adds counted as two: operations a second of one thread. */
+static double peak_of(const struct train_kernels *kernels)
 {
     enum { K = 256, ROUNDS = 200, TRIES = 20 };
     _Alignas(64) static float a[TRAIN_TILE_ROWS_MAX * K], b[TRAIN_TILE_COLUMNS_MAX * K],
@@ -41,7 +42,7 @@ static double dense_speed(const struct run *r)
 /* ---- The log ---- */
 static void speed_write(const struct run *r, struct json_writer *w)
 {
-    const double peak = report_peak(r->kernels), dense = dense_speed(r);
+    const double peak = peak_of(r->kernels), dense = dense_speed(r);
     json_member_double(w, "tokens_per_second",
         r->step_ns ? round((double)r->step_tokens / (double)r->step_ns * 1e10) / 10 : 0);
     json_member_text(w, "isa", r->kernels->isa);

@@ -86,8 +86,6 @@ uint64_t checkpoint_sum(uint64_t sum, const void *data, size_t len);
 
 /* report.c: OUT.log.json and OUT.svg. */
 int report_write(const struct run *r, const char *out, struct error *err) MUST_USE;
-/* The kernels' f32 peak here, multiply-adds counted as two: operations a second of one thread. */
-double report_peak(const struct train_kernels *kernels);
 
 /* save.c: what was trained as a GGUF file; all of it or nothing.
  * A model of its own; the adapters alone; `base` (which the model was loaded from) with what was trained in

@@ -149,7 +149,8 @@ static bool has_others(const json_t *schema, const char *key)
     return false;
 }
 
-const json_t *schema_without(struct json_schema *s, const json_t *schema, const char *key)
+/* A shallow copy without one member; lives in the arena. */
+static const json_t *schema_without(struct json_schema *s, const json_t *schema, const char *key)
 {
     json_t *copy = json_copy((json_t *)(uintptr_t)schema);
     if (!copy)
@@ -159,7 +160,8 @@ const json_t *schema_without(struct json_schema *s, const json_t *schema, const 
     return copy;
 }
 
-int schema_resolve(struct json_schema *s, const json_t *schema, const json_t **out, struct error *err)
+/* Follows $ref until there is none; the target of a reference with siblings is merged with them. */
+static int schema_resolve(struct json_schema *s, const json_t *schema, const json_t **out, struct error *err)
 {
     const json_t *target, *ref;
     int rc = 0;

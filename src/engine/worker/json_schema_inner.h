@@ -63,13 +63,8 @@ void schema_literal_write(const struct json_schema *s, const json_t *value, stru
 void schema_key_write(const struct json_schema *s, const char *name, struct buf *out);
 extern const struct schema_style schema_style_text; /* bare, without quotes */
 const struct schema_style *schema_style_of(enum json_schema_style style);
-/* Follows $ref until there is none; the target of a reference with siblings is merged with them. */
-int schema_resolve(
-    struct json_schema *s, const json_t *schema, const json_t **out, struct error *err) MUST_USE;
 /* What is valid under both; lives in the arena. */
 int schema_merge(
     struct json_schema *s, const json_t *a, const json_t *b, const json_t **out, struct error *err) MUST_USE;
-/* A shallow copy without one member; lives in the arena. */
-const json_t *schema_without(struct json_schema *s, const json_t *schema, const char *key);
 
 #endif

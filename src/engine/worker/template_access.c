@@ -51,7 +51,7 @@ static int itself(struct tpl_run *r, const struct tpl_call *call, struct tpl_val
     return 0;
 }
 
-const struct tpl_builtin tpl_methods_dict[] = {{"items", "", dict_items}, {"keys", "", dict_keys},
+static const struct tpl_builtin methods_dict[] = {{"items", "", dict_items}, {"keys", "", dict_keys},
     {"values", "", dict_values}, {"get", "key ?default", dict_get}, {"copy", "", itself}, {NULL, NULL, NULL}};
 
 /* ---- Methods of lists and tuples ---- */
@@ -85,7 +85,7 @@ static int list_count(struct tpl_run *r, const struct tpl_call *call, struct tpl
     return rc;
 }
 
-const struct tpl_builtin tpl_methods_list[] = {
+static const struct tpl_builtin methods_list[] = {
     {"index", "value", list_index}, {"count", "value", list_count}, {"copy", "", itself}, {NULL, NULL, NULL}};
 
 /* ---- Methods of loops ---- */
@@ -115,11 +115,11 @@ static int loop_changed(struct tpl_run *r, const struct tpl_call *call, struct t
     return 0;
 }
 
-const struct tpl_builtin tpl_methods_loop[] = {
+static const struct tpl_builtin methods_loop[] = {
     {"cycle", NULL, loop_cycle}, {"changed", NULL, loop_changed}, {NULL, NULL, NULL}};
 
 /* The counters of `loop`; TPL_MISSING for another name. */
-int tpl_loop_attr(struct tpl_run *r, const struct tpl_value *v, struct str name, struct tpl_value *out)
+static int loop_attr(struct tpl_run *r, const struct tpl_value *v, struct str name, struct tpl_value *out)
 {
     struct tpl_loop *l = v->loop;
     bool found;
@@ -183,12 +183,12 @@ static const struct tpl_builtin *method_find(const struct tpl_value *v, struct s
         found = tpl_builtin_find(tpl_methods_string, name);
         return found ? found : tpl_builtin_find(tpl_methods_case, name);
     case TPL_DICT:
-        return tpl_builtin_find(tpl_methods_dict, name);
+        return tpl_builtin_find(methods_dict, name);
     case TPL_LIST:
     case TPL_TUPLE:
-        return tpl_builtin_find(tpl_methods_list, name);
+        return tpl_builtin_find(methods_list, name);
     case TPL_LOOP:
-        return tpl_builtin_find(tpl_methods_loop, name);
+        return tpl_builtin_find(methods_loop, name);
     case TPL_CYCLER:
         return tpl_builtin_find(tpl_methods_cycler, name);
     default:
@@ -207,7 +207,7 @@ static int own_attr(struct tpl_run *r, const struct tpl_value *v, struct str nam
     if (changes(v, name))
         return refuse_change(r, v, name, out);
     if (v->kind == TPL_LOOP)
-        return tpl_loop_attr(r, v, name, out);
+        return loop_attr(r, v, name, out);
     if (v->kind == TPL_NAMESPACE) {
         int rc = tpl_dict_find(r, v->dict, &key, &found);
         if (rc == 0 && found)

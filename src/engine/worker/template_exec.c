@@ -10,7 +10,7 @@ static int exec_block(
 
 /* ---- Scopes ---- */
 
-int tpl_scope_new(struct tpl_run *r, struct tpl_scope *parent, struct tpl_scope **out)
+static int scope_new(struct tpl_run *r, struct tpl_scope *parent, struct tpl_scope **out)
 {
     *out = arena_try_alloc(r->arena, 1, sizeof **out);
     if (!*out)
@@ -23,7 +23,7 @@ int tpl_scope_new(struct tpl_run *r, struct tpl_scope *parent, struct tpl_scope 
 static int scope_fresh(struct tpl_run *r, struct tpl_scope *parent, struct tpl_scope **scope)
 {
     if (!*scope || (*scope)->captured)
-        return tpl_scope_new(r, parent, scope);
+        return scope_new(r, parent, scope);
     (*scope)->count = 0;
     return 0;
 }
@@ -36,7 +36,7 @@ static struct tpl_var *scope_find(const struct tpl_scope *scope, struct str name
     return NULL;
 }
 
-int tpl_scope_set(struct tpl_run *r, struct tpl_scope *scope, struct str name, struct tpl_value v)
+static int scope_set(struct tpl_run *r, struct tpl_scope *scope, struct str name, struct tpl_value v)
 {
     int rc = tpl_spend(r, scope->count / 16);
     struct tpl_var *var = scope_find(scope, name);
@@ -74,7 +74,7 @@ static int global_get(struct tpl_run *r, struct str name, struct tpl_value *out)
         *out = (struct tpl_value){.kind = TPL_UNDEFINED, .owner = TPL_MISSING, .s = name};
         return 0;
     }
-    return rc ? rc : tpl_scope_set(r, r->globals, name, *out);
+    return rc ? rc : scope_set(r, r->globals, name, *out);
 }
 
 int tpl_scope_get(struct tpl_run *r, const struct tpl_scope *scope, struct str name, struct tpl_value *out)
@@ -112,7 +112,7 @@ static int assign(
     struct tpl_list items;
     size_t i = 0;
     if (target->kind == NODE_NAME)
-        return tpl_scope_set(r, scope, target->name, v);
+        return scope_set(r, scope, target->name, v);
     if (target->kind == NODE_NSREF)
         return assign_attr(r, scope, target, v);
     if (v.kind == TPL_UNDEFINED)
@@ -218,7 +218,7 @@ static int loop_run(struct tpl_run *r, struct tpl_loop *loop)
             break;
         rc = scope_fresh(r, loop->outer, &scope);
         if (rc == 0)
-            rc = tpl_scope_set(r, scope, STR("loop"), self);
+            rc = scope_set(r, scope, STR("loop"), self);
         if (rc == 0)
             rc = assign(r, scope, n->a, loop->current);
         if (rc == 0)
@@ -226,7 +226,7 @@ static int loop_run(struct tpl_run *r, struct tpl_loop *loop)
     }
     if (rc || loop->index0 >= 0 || otherwise->kind == NODE_NONE)
         return rc;
-    rc = tpl_scope_new(r, loop->outer, &scope);
+    rc = scope_new(r, loop->outer, &scope);
     return rc ? rc : exec_block(r, scope, otherwise, &flow);
 }
 
@@ -305,9 +305,9 @@ static int params_bind(struct tpl_run *r, struct tpl_scope *scope, const struct 
         const struct tpl_keyword *named = i < args->n_positional ? NULL : keyword_find(args, p->name);
         *used += named != NULL;
         if (i < args->n_positional)
-            rc = tpl_scope_set(r, scope, p->name, args->positional[i]);
+            rc = scope_set(r, scope, p->name, args->positional[i]);
         else if (named)
-            rc = tpl_scope_set(r, scope, p->name, named->value);
+            rc = scope_set(r, scope, p->name, named->value);
     }
     i = 0;
     for (const struct tpl_node *p = n->first; rc == 0 && p; p = p->next, i++) {
@@ -317,7 +317,7 @@ static int params_bind(struct tpl_run *r, struct tpl_scope *scope, const struct 
         if (p->a)
             rc = tpl_eval(r, scope, p->a, &v);
         if (rc == 0)
-            rc = tpl_scope_set(r, scope, p->name, v);
+            rc = scope_set(r, scope, p->name, v);
     }
     return rc;
 }
@@ -349,7 +349,7 @@ static int extra_keywords(
         if (!has_param(n, k->name) && !((n->flags & MACRO_CALLER) && str_is(k->name, "caller")))
             rc = tpl_dict_put(r, dict.dict, tpl_string(k->name), k->value);
     }
-    return rc ? rc : tpl_scope_set(r, scope, STR("kwargs"), dict);
+    return rc ? rc : scope_set(r, scope, STR("kwargs"), dict);
 }
 
 static int extra_positional(
@@ -360,7 +360,7 @@ static int extra_positional(
     struct tpl_list list = {extra ? args->positional + params : NULL, extra, NULL};
     struct tpl_value v;
     int rc = tpl_list_value(r, TPL_TUPLE, &list, &v);
-    return rc ? rc : tpl_scope_set(r, scope, STR("varargs"), v);
+    return rc ? rc : scope_set(r, scope, STR("varargs"), v);
 }
 
 /* All that a macro can be given, or a complaint about what it cannot. */
@@ -372,7 +372,7 @@ static int macro_bind(
     if (rc == 0 && (n->flags & MACRO_CALLER) && !has_param(n, STR("caller"))) {
         const struct tpl_keyword *caller = keyword_find(args, STR("caller"));
         used += caller != NULL;
-        rc = tpl_scope_set(
+        rc = scope_set(
             r, scope, STR("caller"), caller ? caller->value : tpl_undefined(STR("No caller defined")));
     }
     if (rc)
@@ -399,7 +399,7 @@ int tpl_macro_call(
     int rc = tpl_enter(r);
     if (rc)
         return rc;
-    rc = tpl_scope_new(r, m->scope, &scope);
+    rc = scope_new(r, m->scope, &scope);
     if (rc == 0)
         rc = macro_bind(r, scope, m->node, args);
     if (rc == 0)
@@ -432,7 +432,7 @@ static int captured(struct tpl_run *r, struct tpl_scope *outer, const struct tpl
     struct tpl_scope **scope, struct tpl_value *out)
 {
     size_t mark = tpl_text_begin(r);
-    int rc = tpl_scope_new(r, outer, scope);
+    int rc = scope_new(r, outer, scope);
     if (rc == 0)
         rc = exec_block(r, *scope, body, flow);
     *out = tpl_string(STR_NONE);
@@ -482,7 +482,7 @@ static int exec_if(struct tpl_run *r, struct tpl_scope *scope, const struct tpl_
 static int exec_with(struct tpl_run *r, struct tpl_scope *scope, const struct tpl_node *n, enum flow *flow)
 {
     struct tpl_scope *inner;
-    int rc = tpl_scope_new(r, scope, &inner);
+    int rc = scope_new(r, scope, &inner);
     for (const struct tpl_node *set = n->first; rc == 0 && set; set = set->next) {
         struct tpl_value v;
         rc = tpl_eval(r, scope, set->b, &v);
@@ -505,7 +505,7 @@ static int exec_value(struct tpl_run *r, struct tpl_scope *scope, const struct t
         return rc ? rc : assign(r, scope, n->a, v);
     }
     rc = macro_make(r, scope, n, &v);
-    return rc ? rc : tpl_scope_set(r, scope, n->name, v);
+    return rc ? rc : scope_set(r, scope, n->name, v);
 }
 
 static int exec(struct tpl_run *r, struct tpl_scope *scope, const struct tpl_node *n, enum flow *flow)
@@ -566,7 +566,7 @@ int template_render(
     if (!json_is_object(values))
         return error_set(err, ERROR_INVALID, "the values of a chat template must be an object");
     r.arena = arena_create(TPL_RUN_MEMORY);
-    int rc = tpl_scope_new(&r, NULL, &r.globals);
+    int rc = scope_new(&r, NULL, &r.globals);
     if (rc == 0)
         rc = exec_block(&r, r.globals, t->root, &flow);
     if (rc)

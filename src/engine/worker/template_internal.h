@@ -443,8 +443,6 @@ int tpl_get_item(struct tpl_run *r, const struct tpl_value *v, const struct tpl_
     struct tpl_value *out) MUST_USE;
 int tpl_get_slice(struct tpl_run *r, const struct tpl_value *v, const struct tpl_value bounds[3],
     struct tpl_value *out) MUST_USE;
-int tpl_loop_attr(
-    struct tpl_run *r, const struct tpl_value *v, struct str name, struct tpl_value *out) MUST_USE;
 
 /* template_text: values as text. Strings are put together at the end of r->out:
  *   size_t mark = tpl_text_begin(r); ...append to r->out...; rc = tpl_text_end(r, mark, &string);          */
@@ -502,8 +500,7 @@ struct tpl_bound {
     struct tpl_value self;
 };
 extern const struct tpl_builtin tpl_filters_text[], tpl_filters_sequence[], tpl_filters_sort[], tpl_tests[],
-    tpl_functions[], tpl_methods_string[], tpl_methods_case[], tpl_methods_dict[], tpl_methods_list[],
-    tpl_methods_loop[], tpl_methods_cycler[];
+    tpl_functions[], tpl_methods_string[], tpl_methods_case[], tpl_methods_cycler[];
 const struct tpl_builtin *tpl_builtin_find(const struct tpl_builtin *table, struct str name);
 const struct tpl_builtin *tpl_filter_find(struct str name);
 int tpl_builtin_call(struct tpl_run *r, const struct tpl_builtin *b, const struct tpl_value *self,
@@ -545,8 +542,6 @@ int tpl_loop_recurse(
     struct tpl_run *r, struct tpl_loop *loop, const struct tpl_args *args, struct tpl_value *out) MUST_USE;
 int tpl_loop_peek(struct tpl_run *r, struct tpl_loop *loop, bool *found) MUST_USE;
 int tpl_loop_length(struct tpl_run *r, struct tpl_loop *loop, int64_t *out) MUST_USE;
-int tpl_scope_new(struct tpl_run *r, struct tpl_scope *parent, struct tpl_scope **out) MUST_USE;
-int tpl_scope_set(struct tpl_run *r, struct tpl_scope *scope, struct str name, struct tpl_value v) MUST_USE;
 int tpl_scope_get(
     struct tpl_run *r, const struct tpl_scope *scope, struct str name, struct tpl_value *out) MUST_USE;
 
