@@ -7,17 +7,12 @@
 static const char help[] =
     "usage: weir batch IN OUT --model M [options]\n"
     "\n"
-    "Runs each line of IN, "
-    "{\"custom_id\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":{...}} (OpenAI's\n"
-    "batch format; also /v1/completions, /v1/responses, /v1/embeddings), and adds its result to OUT. Lines "
-    "whose result "
-    "is in OUT\n"
-    "already are not run again: the same command goes on with what was broken off. Rules, boundaries, the "
-    "ledger and\n"
+    "Runs each line of IN, {\"custom_id\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":{...}} (OpenAI's\n"
+    "batch format; also /v1/completions, /v1/responses, /v1/embeddings), and adds its result to OUT. Lines whose result is in OUT\n"
+    "already are not run again: the same command goes on with what was broken off. Rules, boundaries, the ledger and\n"
     "the egress log hold as in weir serve; `batch` is true for rules. Exit code 1 if a line failed.\n"
     "\n"
-    "  --model M              a .gguf file, or a model or route of the configuration; default: as each body "
-    "names\n"
+    "  --model M              a .gguf file, or a model or route of the configuration; default: as each body names\n"
     "  --parallel N           lines at a time, default 4\n"
     "  --config FILE          default weir.yaml\n";
 

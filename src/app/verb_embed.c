@@ -5,8 +5,7 @@
 static const char help[] =
     "usage: weir embed --model MODEL [--normalize] [--dimensions N] < texts.jsonl\n"
     "\n"
-    "Reads lines like {\"text\": \"...\"} and writes the embedding of each text as a "
-    "JSON array, pooled as the\n"
+    "Reads lines like {\"text\": \"...\"} and writes the embedding of each text as a JSON array, pooled as the\n"
     "model's file says; a reranker gives its scores.\n"
     "\n"
     "  --normalize            scale each embedding to a length of 1\n"

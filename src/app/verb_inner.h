@@ -27,23 +27,22 @@ struct verb_sampling {
     {                                                                                                        \
         "config", &(s)->config, NULL                                                                         \
     }
-#define VERB_SAMPLING_HELP                                                                                   \
-    "  --temperature T        0 is greedy; default 0.8\n"                                                    \
-    "  --top-k N --top-p P --min-p P\n"                                                                      \
-    "                         which tokens may be drawn; defaults 40, 0.95, 0.05\n"                          \
-    "  --repeat-penalty R --presence-penalty P --frequency-penalty P\n"                                      \
-    "                         against repetition; defaults 1, 0, 0\n"                                        \
-    "  --sampling NAME=N,...  any other number of the sampler, by the name that requests give it: "          \
-    "typical_p,\n"                                                                                           \
-    "                         top_n_sigma, xtc_probability, dry_multiplier, mirostat, dynatemp_range, ...\n" \
-    "  --seed S               the same seed, the same answer\n"                                              \
-    "  --max-tokens N         the answer's length at most\n"                                                 \
-    "  --stop TEXT            ends the answer before this text\n"                                            \
-    "  --context-shift        forget the oldest half when the context is full, instead of ending there\n"    \
-    "  --context N            tokens that prompt and answer may take together\n"                             \
-    "  --threads N            default: the machine's cores\n"                                                \
-    "  --lora FILE[:SCALE]    a LoRA adapter; several are parted by commas\n"                                \
-    "  --memory-unchecked     load the model though it does not seem to fit; then it is slow\n"              \
+#define VERB_SAMPLING_HELP                                                                                      \
+    "  --temperature T        0 is greedy; default 0.8\n"                                                       \
+    "  --top-k N --top-p P --min-p P\n"                                                                         \
+    "                         which tokens may be drawn; defaults 40, 0.95, 0.05\n"                             \
+    "  --repeat-penalty R --presence-penalty P --frequency-penalty P\n"                                         \
+    "                         against repetition; defaults 1, 0, 0\n"                                           \
+    "  --sampling NAME=N,...  any other number of the sampler, by the name that requests give it: typical_p,\n" \
+    "                         top_n_sigma, xtc_probability, dry_multiplier, mirostat, dynatemp_range, ...\n"    \
+    "  --seed S               the same seed, the same answer\n"                                                 \
+    "  --max-tokens N         the answer's length at most\n"                                                    \
+    "  --stop TEXT            ends the answer before this text\n"                                               \
+    "  --context-shift        forget the oldest half when the context is full, instead of ending there\n"       \
+    "  --context N            tokens that prompt and answer may take together\n"                                \
+    "  --threads N            default: the machine's cores\n"                                                   \
+    "  --lora FILE[:SCALE]    a LoRA adapter; several are parted by commas\n"                                   \
+    "  --memory-unchecked     load the model though it does not seem to fit; then it is slow\n"                 \
     "  --config FILE          where models have names; default weir.yaml\n"
 
 /* The request's sampling, limits and stop; false after having said what is wrong. */

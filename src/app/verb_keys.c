@@ -16,17 +16,15 @@ static const char help[] =
     "       weir keys list [--json]\n"
     "       weir keys revoke ID\n"
     "\n"
-    "API keys for clients, checked where the configuration says auth: keys. create "
-    "prints the key on standard\n"
-    "output, this once: only a hash of it is kept. A running gateway knows of a new or "
-    "revoked key and of new limits\n"
+    "API keys for clients, checked where the configuration says auth: keys. create prints the key on standard\n"
+    "output, this once: only a hash of it is kept. A running gateway knows of a new or revoked key and of new limits\n"
     "within a second. weir teams limits a team's keys together, and the whole gateway.\n"
     "\n"
     "  --name NAME      whose key it is\n"
     "  --team TEAM      for rules, the ledger, and limits that its keys share\n"
     "  --admin          may also use /weir/*\n"
-    "  --expires AGE    stops working after that long (30m, 24h, 90d), or never; default "
-    "never\n" VERB_LIMITS_HELP "  --json           JSONL instead of a table\n"
+    "  --expires AGE    stops working after that long (30m, 24h, 90d), or never; default never\n" VERB_LIMITS_HELP
+    "  --json           JSONL instead of a table\n"
     "  --state URL      the state, like sqlite:weir.db; default the configuration's\n"
     "  --config FILE    the configuration; default weir.yaml\n";
 

@@ -8,8 +8,7 @@
 static const char help[] =
     "usage: weir logits --model MODEL --tokens 1,2,3 [--top N] [--greedy N] [--threads N]\n"
     "\n"
-    "Writes {\"n_vocab\", \"logits\": [[id, value] ...], \"greedy\": [ids]}: the N largest logits after the "
-    "last\n"
+    "Writes {\"n_vocab\", \"logits\": [[id, value] ...], \"greedy\": [ids]}: the N largest logits after the last\n"
     "token, largest first, and the N tokens that greedy decoding gives.\n"
     "\n"
     "  --top N                default 32\n"

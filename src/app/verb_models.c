@@ -12,13 +12,11 @@
 static const char help[] =
     "usage: weir models [--config FILE] [--json] [--found] [--gateway URL]\n"
     "\n"
-    "Lists the models that clients may ask for: routes, model files and providers' models; where the gateway "
-    "runs,\n"
+    "Lists the models that clients may ask for: routes, model files and providers' models; where the gateway runs,\n"
     "also whether a model file is loaded.\n"
     "\n"
     "  --gateway URL    where it runs; default: where the configuration listens\n"
-    "  --found          instead: models that Ollama, LM Studio, Hugging Face's cache and llama.cpp keep "
-    "here; their\n"
+    "  --found          instead: models that Ollama, LM Studio, Hugging Face's cache and llama.cpp keep here; their\n"
     "                   names serve as FILE for weir run and as models[].file, without a second copy\n";
 
 /* Bytes of a model file, or -1 when it is not there. */

@@ -15,10 +15,8 @@
 static const char help[] =
     "usage: weir pull NAME [--dir DIR] [--connections N]\n"
     "\n"
-    "Fetches a model: hf.co/OWNER/REPO:Q4_K_M from Hugging Face (without a tag: Q4_K_M or the next usual "
-    "type;\n"
-    "all parts of a split model), or NAME:TAG and OWNER/NAME:TAG from Ollama's registry. Goes on where an "
-    "earlier\n"
+    "Fetches a model: hf.co/OWNER/REPO:Q4_K_M from Hugging Face (without a tag: Q4_K_M or the next usual type;\n"
+    "all parts of a split model), or NAME:TAG and OWNER/NAME:TAG from Ollama's registry. Goes on where an earlier\n"
     "run was cut off; a file gets its name only when its SHA-256 is right.\n"
     "\n"
     "  --dir DIR          the folder; default the configuration's models_dir, else models\n"
@@ -31,8 +29,7 @@ static const char help[] =
     "  --state URL        where the record of each request is kept; default the configuration's\n"
     "  --config FILE      the configuration; default weir.yaml\n"
     "\n"
-    "HF_TOKEN in the environment is for models that ask for it; it is sent to the hub and to no other "
-    "server.\n";
+    "HF_TOKEN in the environment is for models that ask for it; it is sent to the hub and to no other server.\n";
 
 /* ---- Progress: a line that is written over on a terminal, a line for each tenth elsewhere ---- */
 

@@ -12,15 +12,12 @@
 static const char help[] =
     "usage: weir purge (--all | --older-than AGE | --key ID) [--yes] [--config FILE | --state URL]\n"
     "\n"
-    "Deletes what is kept of clients' content (responses, files, batches and their results) now, and says "
-    "how\n"
-    "much that was. What models have on disk of prompts (kv_disk) goes too, with --key everybody's. The "
-    "ledger\n"
+    "Deletes what is kept of clients' content (responses, files, batches and their results) now, and says how\n"
+    "much that was. What models have on disk of prompts (kv_disk) goes too, with --key everybody's. The ledger\n"
     "and the egress log hold none of it and stay.\n"
     "\n"
     "  --older-than AGE   what is older, like 12h or 30d\n"
-    "  --key ID           what this key's clients left (weir keys list tells the id); with --older-than: of "
-    "that,\n"
+    "  --key ID           what this key's clients left (weir keys list tells the id); with --older-than: of that,\n"
     "                     what is older\n"
     "  --all              everything\n"
     "  --yes              do it; without it nothing is deleted\n";

@@ -11,15 +11,11 @@
 static const char help[] =
     "usage: weir redact [--config FILE] [--restore] [FILE|-]\n"
     "\n"
-    "Reads lines like {\"id\"?, \"text\"} and writes, for each, the text as it would leave and what stands "
-    "for whom:\n"
-    "{\"id\"?, \"text\", \"map\": {placeholder: original}}. The same original has the same placeholder in "
-    "all lines of\n"
+    "Reads lines like {\"id\"?, \"text\"} and writes, for each, the text as it would leave and what stands for whom:\n"
+    "{\"id\"?, \"text\", \"map\": {placeholder: original}}. The same original has the same placeholder in all lines of\n"
     "one run. A line that the gateway would not let leave even so has \"stays\", which says why.\n"
     "  --config FILE   with what its `owner` finds and allows, too\n"
-    "  --restore       the other way: reads {\"text\", \"map\"}, writes {\"id\"?, \"text\"} with the "
-    "originals; "
-    "the text may be\n"
+    "  --restore       the other way: reads {\"text\", \"map\"}, writes {\"id\"?, \"text\"} with the originals; the text may be\n"
     "                  another that uses the placeholders, as an answer does\n";
 
 struct redact {

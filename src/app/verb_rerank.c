@@ -4,8 +4,7 @@
 static const char help[] =
     "usage: weir rerank --model MODEL < queries.jsonl\n"
     "\n"
-    "Reads lines like {\"query\": \"...\", \"documents\": [\"...\", \"...\"]} and writes, for each, a JSON "
-    "array\n"
+    "Reads lines like {\"query\": \"...\", \"documents\": [\"...\", \"...\"]} and writes, for each, a JSON array\n"
     "of {\"index\", \"relevance_score\"}, the best document first. Scores are what the model's head gives:\n"
     "compare them among documents of one query.\n"
     "\n"

@@ -15,8 +15,7 @@
 
 static const char help[] =
     "usage: weir route [--config FILE] [--shape NAME] [--content] [--boundary local] [--batch] [--key NAME]\n"
-    "                  [--team NAME] [--tags A,B] [--header NAME:VALUE] [--budget-left USD|SHARE%] < "
-    "requests.jsonl\n"
+    "                  [--team NAME] [--tags A,B] [--header NAME:VALUE] [--budget-left USD|SHARE%] < requests.jsonl\n"
     "\n"
     "Reads OpenAI chat bodies, one a line, and writes the decision for each: where it would go, every fact\n"
     "with its value, every rule with why it matches or not, and what was found by which layer of the\n"

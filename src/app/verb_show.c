@@ -9,8 +9,7 @@
 static const char help[] =
     "usage: weir show MODEL.gguf [--json] [--tensor NAME]\n"
     "\n"
-    "Whether a model file runs here, in what memory and how fast, its metadata and tensors. MODEL may be a "
-    "name of the configuration.\n"
+    "Whether a model file runs here, in what memory and how fast, its metadata and tensors. MODEL may be a name of the configuration.\n"
     "\n"
     "  --json                 all of it as one JSON object\n"
     "  --tensor NAME          that tensor's values, as little-endian float32, to standard output\n"

@@ -14,29 +14,21 @@
 static const char help[] =
     "usage: weir convert FOLDER OUT.gguf [options]\n"
     "\n"
-    "Makes a GGUF file of a model as Hugging Face keeps it: config.json, *.safetensors and the tokenizer "
-    "(tokenizer.json,\n"
-    "or SentencePiece's tokenizer.model) with its chat template and what generation_config.json says of "
-    "sampling. The file\n"
-    "runs here and in llama.cpp. What is not known, be it a tensor or a setting, is an error that names it. "
-    "Known are\n"
+    "Makes a GGUF file of a model as Hugging Face keeps it: config.json, *.safetensors and the tokenizer (tokenizer.json,\n"
+    "or SentencePiece's tokenizer.model) with its chat template and what generation_config.json says of sampling. The file\n"
+    "runs here and in llama.cpp. What is not known, be it a tensor or a setting, is an error that names it. Known are\n"
     "%.*s.\n"
     "\n"
-    "A folder with adapter_config.json and adapter_model.safetensors is a LoRA adapter (PEFT) and becomes "
-    "one "
-    "here.\n"
+    "A folder with adapter_config.json and adapter_model.safetensors is a LoRA adapter (PEFT) and becomes one here.\n"
     "\n"
     "  -o, --out FILE    the same as OUT.gguf\n"
     "  --type TYPE       of matrices, a type of weir quantize; default: the one they have\n"
     "  --name NAME       the model's name; default: the folder's\n"
     "  --base MODEL      an adapter's model, as a folder or a GGUF file; default: what the adapter names\n"
-    "  --pre NAME        how text is cut (tokenizer.ggml.pre), where tokenizer.json does it in a way not "
-    "known "
-    "here\n"
+    "  --pre NAME        how text is cut (tokenizer.ggml.pre), where tokenizer.json does it in a way not known here\n"
     "  --threads N       default: one for each core\n"
     "\n"
-    "OUT takes its name when all of it is on the disk. Memory: some 20 MiB beside the mapped files and the "
-    "tokenizer.\n";
+    "OUT takes its name when all of it is on the disk. Memory: some 20 MiB beside the mapped files and the tokenizer.\n";
 
 static int help_say(void)
 {

@@ -15,10 +15,8 @@
 static const char help[] =
     "usage: weir export MODEL.gguf FOLDER [options]\n"
     "\n"
-    "Writes a model as Hugging Face keeps it: config.json, model.safetensors, tokenizer.json, "
-    "tokenizer_config.json with the\n"
-    "chat template, generation_config.json, and of SentencePiece's tokenizers tokenizer.model. weir convert "
-    "makes the same\n"
+    "Writes a model as Hugging Face keeps it: config.json, model.safetensors, tokenizer.json, tokenizer_config.json with the\n"
+    "chat template, generation_config.json, and of SentencePiece's tokenizers tokenizer.model. weir convert makes the same\n"
     "file of it again. Quantised matrices become BF16. A LoRA adapter becomes an adapter of PEFT's.\n"
     "\n"
     "  -o, --out FOLDER  the same as FOLDER; it is made where it is not there\n"
@@ -27,8 +25,7 @@ static const char help[] =
     "  --shard-mb N      a larger model becomes several files of about N MB (5000)\n"
     "  --threads N       default: one for each core\n"
     "\n"
-    "Each file takes its name when all of it is on the disk, config.json last: until then the folder is no "
-    "model. Weights\n"
+    "Each file takes its name when all of it is on the disk, config.json last: until then the folder is no model. Weights\n"
     "of an earlier export there are removed.\n";
 
 static int export(struct hf_job *job, int32_t threads, struct error *err)

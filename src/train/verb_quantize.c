@@ -17,11 +17,8 @@
 static const char help[] =
     "usage: weir quantize IN.gguf OUT.gguf TYPE [options]\n"
     "\n"
-    "Writes a model with its matrices in another type. What is small or spoiled by few bits stays as it is; "
-    "all "
-    "else in\n"
-    "the file is kept. A split model is given by its first part, x-00001-of-0000N.gguf. The file runs here "
-    "and in\n"
+    "Writes a model with its matrices in another type. What is small or spoiled by few bits stays as it is; all else in\n"
+    "the file is kept. A split model is given by its first part, x-00001-of-0000N.gguf. The file runs here and in\n"
     "llama.cpp, whose choice of types for the tensors and whose bytes it has.\n"
     "\n"
     "  TYPE              bits a weight, about\n"
@@ -48,14 +45,12 @@ static const char help[] =
     "  --output-type T, --token-embedding-type T\n"
     "                    other types for output.weight (or the embedding that is both), token_embd.weight\n"
     "  --tensor-type PATTERN=T\n"
-    "                    another type for matrices whose names a pattern finds (ffn_down=Q6_K, "
-    "'blk\\.[0-3]\\.=Q8_0'); again\n"
+    "                    another type for matrices whose names a pattern finds (ffn_down=Q6_K, 'blk\\.[0-3]\\.=Q8_0'); again\n"
     "                    for more, the first that finds counts\n"
     "  --dry-run         say what each tensor becomes, and stop (OUT may be -); also --plan\n"
     "  --threads N       default: one for each core\n"
     "\n"
-    "OUT takes its name when all of it is on the disk. Memory: about 10 MiB beside the mapped file, however "
-    "large the model is.\n";
+    "OUT takes its name when all of it is on the disk. Memory: about 10 MiB beside the mapped file, however large the model is.\n";
 
 enum { OVERRIDES_MAX = OPTION_VALUES_MAX, PATTERN_MAX = 256 };
 

@@ -8,15 +8,11 @@
 static const char help[] =
     "usage: weir train CONFIG.yaml --out MODEL.gguf [options]\n"
     "\n"
-    "Trains a model of the Llama architecture from scratch on your own conversations, and a tokenizer for "
-    "it.\n"
-    "Nothing leaves this machine: the trainer has no network code. What it writes runs here and in "
-    "llama.cpp.\n"
+    "Trains a model of the Llama architecture from scratch on your own conversations, and a tokenizer for it.\n"
+    "Nothing leaves this machine: the trainer has no network code. What it writes runs here and in llama.cpp.\n"
     "\n"
-    "  --out FILE        the model; beside it FILE.log.json (every step), FILE.svg (the learning curve) "
-    "and,\n"
-    "                    while it runs, FILE.checkpoint: the same command goes on from there, to the same "
-    "result\n"
+    "  --out FILE        the model; beside it FILE.log.json (every step), FILE.svg (the learning curve) and,\n"
+    "                    while it runs, FILE.checkpoint: the same command goes on from there, to the same result\n"
     "  --fresh           begin anew, whatever checkpoint there is\n"
     "  --now             write the model as the checkpoint has it; training can still go on\n"
     "  --plan            say what memory and time it takes, and stop\n"
@@ -37,10 +33,8 @@ static const char help[] =
     "                    precision (f32): bf16 takes less memory, not less time\n"
     "  output: {type: F16}                                           F32 F16 BF16 Q8_0\n"
     "\n"
-    "A line of data: {\"messages\": [{\"role\": \"user\", \"content\": \"...\"}, {\"role\": \"assistant\", "
-    "\"content\": \"...\"}]}\n"
-    "What assistants say is learned (\"weight\": 0: not; 5: as if it stood there five times); examples "
-    "longer than the context are left out and counted.\n";
+    "A line of data: {\"messages\": [{\"role\": \"user\", \"content\": \"...\"}, {\"role\": \"assistant\", \"content\": \"...\"}]}\n"
+    "What assistants say is learned (\"weight\": 0: not; 5: as if it stood there five times); examples longer than the context are left out and counted.\n";
 
 static int text_get(const struct train_config *c, struct train_text *t, struct error *err)
 {
