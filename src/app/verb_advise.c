@@ -123,8 +123,9 @@ static void task_append(struct buf *to, struct str decision)
     json_decref(tree);
 }
 
-/* The key is only copied once: a ledger has many rows, and few kinds. */
-static struct advise_kind *kind_of(struct advising *x, const struct store_opened *o)
+/* The row's kind, a new one where there is none yet. Its key is only copied once: a ledger has many rows, and
+ * few kinds. NULL: no memory, as x->err says. */
+static struct advise_kind *kind_ensure(struct advising *x, const struct store_opened *o)
 {
     buf_clear(&x->key);
     buf_append_str(&x->key, o->model);
@@ -141,7 +142,8 @@ static struct advise_kind *kind_of(struct advising *x, const struct store_opened
     return map_add(&x->kinds_by_key, k->key, (uint32_t)x->n_kinds++, &added, &x->err) ? NULL : k;
 }
 
-static struct advise_model *model_of(struct advising *x, struct str name, bool inside)
+/* Likewise of a model; `inside` is what a new one is. */
+static struct advise_model *model_ensure(struct advising *x, struct str name, bool inside)
 {
     const uint32_t *at = map_find(&x->models_by_name, name);
     bool added;
@@ -153,7 +155,8 @@ static struct advise_model *model_of(struct advising *x, struct str name, bool i
     return map_add(&x->models_by_name, m->name, (uint32_t)x->n_models++, &added, &x->err) ? NULL : m;
 }
 
-static int64_t or_none(int64_t n)
+/* What is not known (-1) counts as nothing. */
+static int64_t counted(int64_t n)
 {
     return n > 0 ? n : 0;
 }
@@ -169,7 +172,7 @@ static void usage_add(struct chat_usage *to, int64_t input, int64_t cached, int6
 static void speed_add(struct advise_model *m, const struct store_settled *s)
 {
     enum { PROMPT_LEAST = 32, ANSWER_LEAST = 8 };
-    int64_t fresh = s->input_tokens - or_none(s->cached_tokens), rest_ms = s->total_ms - s->first_token_ms;
+    int64_t fresh = s->input_tokens - counted(s->cached_tokens), rest_ms = s->total_ms - s->first_token_ms;
     if (s->first_token_ms > 0 && fresh >= PROMPT_LEAST)
         sample_add(&m->prefill, (double)fresh * 1000 / (double)s->first_token_ms);
     if (s->first_token_ms >= 0 && rest_ms > 0 && s->output_tokens >= ANSWER_LEAST)
@@ -185,19 +188,19 @@ static int row_add(void *ctx, const struct store_ledger_row *row)
         return 0;
     bool inside = str_is(s->provider, "local") || (x->policy && router_policy_is_inside(x->policy, s->model));
     bool stays = str_is(o->boundary, "local");
-    struct advise_kind *k = kind_of(x, o);
-    struct advise_model *m = model_of(x, s->model, inside);
+    struct advise_kind *k = kind_ensure(x, o);
+    struct advise_model *m = model_ensure(x, s->model, inside);
     if (!k || !m)
         return x->err.code;
-    int64_t in = or_none(s->input_tokens), cached = or_none(s->cached_tokens),
-            out = or_none(s->output_tokens);
+    int64_t in = counted(s->input_tokens), cached = counted(s->cached_tokens),
+            out = counted(s->output_tokens);
     x->first_ms = x->first_ms ? x->first_ms : o->wall_ms;
     x->last_ms = o->wall_ms;
     m->requests++;
     k->requests++;
     k->inside += inside;
     k->must_stay += stays;
-    k->spent += or_none(s->cost_nano_usd);
+    k->spent += counted(s->cost_nano_usd);
     usage_add(&k->fresh, in - cached, 0, out);
     if (!stays)
         usage_add(&k->leave_fresh, in - cached, 0, out);
@@ -250,15 +253,15 @@ static const struct config_model *cheapest(const struct advising *x)
 
 static int models_choose(struct advising *x)
 {
-    x->local = x->local_name ? model_of(x, str_from(x->local_name), true) : model_most(x, true);
-    x->cloud = x->cloud_name ? model_of(x, str_from(x->cloud_name), false) : model_most(x, false);
+    x->local = x->local_name ? model_ensure(x, str_from(x->local_name), true) : model_most(x, true);
+    x->cloud = x->cloud_name ? model_ensure(x, str_from(x->cloud_name), false) : model_most(x, false);
     const struct config_model *known = x->cloud ? configured(x, x->cloud->name) : cheapest(x);
     if (x->cloud_name && !known && !x->price.known)
         return verb_failf(EXIT_USAGE,
             "--cloud: the configuration has no model '%s': name one of it, or say --price IN,OUT",
             x->cloud_name);
     if (!x->cloud && known)
-        x->cloud = model_of(x, known->name, false);
+        x->cloud = model_ensure(x, known->name, false);
     if (!x->price.known && known)
         x->price = known->price;
     if (x->local && isnan(x->prefill))
@@ -280,7 +283,7 @@ static int graded_add(struct advising *x, struct str line)
         return rc;
     json_object_foreach(json_object_get(tree, "scores"), name, score)
     {
-        struct advise_model *m = json_is_number(score) ? model_of(x, str_from(name), false) : NULL;
+        struct advise_model *m = json_is_number(score) ? model_ensure(x, str_from(name), false) : NULL;
         if (!m)
             continue;
         m->quality += json_number_value(score);
