@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/limits.h"
 #include "base/sort.h"
 
 /* ---- Speeds and shares ---- */

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "app/config_inner.h"
-#include "base/limits.h"
 #include "exchange/retry.h"
 
 enum { HOUR_MS = 3600 * 1000, QUEUE_MS = 30 * 1000, WEIGHT_MOST = 1000 };

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "app/verbs.h"
-#include "base/limits.h"
 #include "router/detect_print.h"
 
 static const char help[] =

@@ -10,7 +10,6 @@
  * While others are asked the local answer rests: it keeps its slot and computes nothing. Where the next
  * target is embedded, too, it may need that room: the local answer is given up, and its model stands once
  * more at the end of the order. So it does when its worker dies meanwhile. */
-#include "base/limits.h"
 #include "engine/engine.h"
 #include "exchange/exchange_inner.h"
 

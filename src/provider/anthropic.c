@@ -6,7 +6,6 @@
  * came. */
 #include <math.h>
 
-#include "base/limits.h"
 #include "provider/anthropic.h"
 
 static const char vendor[] = "Anthropic";

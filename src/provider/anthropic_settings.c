@@ -3,7 +3,6 @@
  *   reasoning_effort   adaptive thinking and its effort where the model has them, else a budget of tokens
  *   response_format    output_config.format for a strict schema where the model has it, else a tool that it
  * must call, whose input is the answer */
-#include "base/limits.h"
 #include "chat/chat_codec.h"
 #include "provider/anthropic.h"
 

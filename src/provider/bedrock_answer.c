@@ -2,7 +2,6 @@
  * key is the event's type.
  *
  *   messageStart (contentBlockStart? contentBlockDelta* contentBlockStop)* messageStop metadata */
-#include "base/limits.h"
 #include "provider/bedrock.h"
 
 static const struct {

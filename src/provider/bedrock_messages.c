@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/limits.h"
 #include "provider/bedrock.h"
 
 enum { ID_MAX = 64, NAME_MAX = 64 };

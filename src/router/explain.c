@@ -2,7 +2,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/limits.h"
 #include "router/decide.h"
 #include "router/detect.h"
 #include "router/doubt.h"

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/limits.h"
 #include "engine/worker/tensor_quantize.h"
 #include "train/files.h"
 

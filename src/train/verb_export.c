@@ -4,7 +4,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/limits.h"
 #include "engine/worker/sandbox_confine.h"
 #include "train/hf/convert.h"
 #include "train/hf/safetensors.h"

@@ -9,7 +9,6 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
-#include "base/log.h"
 #include "engine/memory.h"
 #include "engine/worker/sandbox_confine.h"
 #include "train/files.h"

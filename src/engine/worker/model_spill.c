@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/limits.h"
-#include "base/log.h"
 #include "engine/worker/model_arch.h"
 #include "engine/worker/model_state.h"
 

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/limits.h"
 #include "engine/worker/tokenizer_inner.h"
 
 /* Tokens with any of the flags `any` and none of the flags `none`. */
