@@ -5,7 +5,7 @@
 #include "app/config.h"
 
 /* ---- config_value.c. Absent members give the fallback; errors name the line. ---- */
-/* "250ms" "5s" "2m" "12h" "90d" */
+/* "250ms" "5s" "2m" "12h" "90d" "2w" */
 int config_get_duration(const struct yaml_node *map, const char *key, int64_t fallback_ms, int64_t most_ms,
     int64_t *out_ms, struct error *err) MUST_USE;
 /* Bytes, or "32MiB" "64KiB" "1GiB". */

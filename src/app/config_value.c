@@ -7,48 +7,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "hub/hub.h"
 
-/* A whole number and a unit of the table; false for anything else or past `most`. */
-struct unit {
-    const char *name;
-    int64_t factor;
-};
-
-static bool scaled_read(struct str text, const struct unit *units, int64_t most, int64_t *out)
-{
-    size_t digits = 0;
-    while (digits < text.len && text.data[digits] >= '0' && text.data[digits] <= '9')
-        digits++;
-    int64_t number;
-    if (digits == 0 || !str_to_int64(str_slice(text, 0, digits), &number))
-        return false;
-    for (; units->name; units++)
-        if (str_is(str_slice(text, digits, text.len), units->name)) {
-            if (number > most / units->factor)
-                return false;
-            *out = number * units->factor;
-            return true;
-        }
-    return false;
-}
-
 int config_get_duration(const struct yaml_node *map, const char *key, int64_t fallback_ms, int64_t most_ms,
     int64_t *out_ms, struct error *err)
 {
-    static const struct unit units[] = {
-        {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {NULL, 0}};
     struct str text;
+    int64_t ms;
     *out_ms = fallback_ms;
     int rc = yaml_get_str(map, key, STR_NONE, &text, err);
     if (rc || !text.data)
         return rc;
-    if (!scaled_read(text, units, most_ms, out_ms))
+    if (!clock_parse_duration(text, &ms) || ms > most_ms)
         return yaml_error(yaml_get(map, key), err, ERROR_INVALID,
             "'%s' must be a duration like 250ms, 5s, 2m, 12h or 90d (at most %llds), not '" STR_FMT "'", key,
             (long long)most_ms / 1000, STR_ARG(text));
+    *out_ms = ms;
     return 0;
 }
 
@@ -64,17 +41,34 @@ int config_get_keep_alive(
     return 0;
 }
 
+/* A whole number of bytes, or of one of these units; false for anything else or past `most`. */
+static bool size_read(struct str text, int64_t most, int64_t *out)
+{
+    static const struct {
+        const char *name;
+        int64_t bytes;
+    } units[] = {{"", 1}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
+    size_t digits = 0;
+    while (digits < text.len && text.data[digits] >= '0' && text.data[digits] <= '9')
+        digits++;
+    int64_t number;
+    if (!str_to_int64(str_slice(text, 0, digits), &number))
+        return false;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (str_is(str_slice(text, digits, text.len), units[i].name))
+            return !__builtin_mul_overflow(number, units[i].bytes, out) && *out <= most;
+    return false;
+}
+
 int config_get_size(const struct yaml_node *map, const char *key, int64_t fallback, int64_t most,
     int64_t *out, struct error *err)
 {
-    static const struct unit units[] = {
-        {"", 1}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {NULL, 0}};
     struct str text;
     *out = fallback;
     int rc = yaml_get_str(map, key, STR_NONE, &text, err);
     if (rc || !text.data)
         return rc;
-    if (!scaled_read(text, units, most, out) || *out == 0)
+    if (!size_read(text, most, out) || *out == 0)
         return yaml_error(yaml_get(map, key), err, ERROR_INVALID,
             "'%s' must be a size like 1048576, 512KiB or 32MiB (at most %lld bytes), not '" STR_FMT "'", key,
             (long long)most, STR_ARG(text));
