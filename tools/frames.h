@@ -1,6 +1,7 @@
 /* The texts that gist_train.c and tag_train.c learn from: frames, of which texts are made.
  *
- *   LANG.txt:  CATEGORIES<tab>frame      "-" for what is harmless
+ *   LANG.txt:  CATEGORIES<tab>frame      "-" for what is harmless; "PHI*6": with six times as many texts as
+ * others
  *              @slot = a|b               those of any.txt are every language's
  *   frame:     "(a|b|)" one of them, not one in the other; "{slot}" one of the values of the language's slot,
  * or a value that the program makes: {name}, {num} ... (value_append); "[S Elm Street 5]" says what the words
@@ -42,7 +43,7 @@ struct slot {
 };
 struct frame {
     struct str text;
-    unsigned labels;
+    unsigned labels, times;
     int lang;
 };
 static struct slot *slots;
@@ -101,10 +102,17 @@ static void frame_read(struct str line)
         slots[n_slots++] = (struct slot){str_trim(str_slice(line, 1, equal)),
             str_trim(str_slice(line, equal + 1, line.len)), n_langs, lang_shared};
     } else {
+        struct str head = str_slice(line, 0, tab), names = STR_NONE;
+        int64_t times = 1;
+        str_split(&head, '*', &names);
+        if (head.len > 0 && (!str_to_int64(head, &times) || times < 1 || times > 99)) {
+            fprintf(stderr, "how many texts? " STR_FMT "\n", STR_ARG(line));
+            exit(1);
+        }
         frame_check(line);
         frames = must(realloc(frames, (n_frames + 1) * sizeof *frames));
         frames[n_frames++] =
-            (struct frame){str_slice(line, tab + 1, line.len), labels_of(str_slice(line, 0, tab)), n_langs};
+            (struct frame){str_slice(line, tab + 1, line.len), labels_of(names), (unsigned)times, n_langs};
     }
 }
 

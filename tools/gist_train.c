@@ -1,10 +1,12 @@
-/* Fits data/gist.weights (router/detect_gist.h):   gist_train OUT train/gist/LANG.txt... [DATA.jsonl...]
+/* Fits data/gist.weights (router/detect_gist.h):
+ *
+ *   gist_train [--judged] OUT train/gist/LANG.txt... [DATA.jsonl...]
  *
  * Frames (frames.h) become texts, with other harmless frames about them, words lost, capitals lost. The
  * prompts of DATA.jsonl ({"prompt": ...}: the public benchmarks) are harmless too; half of them is kept for
  * the thresholds: of those at most one in false_alarms is called a category. Cross entropy by AdaGrad with
- * weights kept from 0 up. Every TENTH frame is left out of a first fit, of which the figures printed are; the
- * second, of all, is written. Deterministic. */
+ * weights kept from 0 up. --judged leaves every TENTH frame out, for the figures that are printed; what is to
+ * be kept is fitted to all. Deterministic. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,16 +27,20 @@ enum {
     TENTH = 10,
     MOST_WORDS = 4096,
     SEEN = 8, /* how many texts must have a feature */
-    ENTRIES = 24000,
+    ENTRIES = 48000,
     WINDOW = 28 /* words of a sample, a few more than are looked at */
 };
 /* One in how many harmless texts may be called each category, in the order of their bits: many of the
  * benchmarks' questions are about patients, and its tales are told by an I. */
-static const unsigned false_alarms[GIST_CLASSES] = {900, 340, 900, 600, 900, 800, 600};
+static const unsigned false_alarms[GIST_CLASSES] = {900, 150, 500, 1060, 450, 800, 450};
+#define FLOOR (-0.5f)
 #define STEP 0.08f
 #define LASSO 0.003f
 #define LEAST 0.1f /* a feature with less is left out: it costs more time than it tells */
 #define MOST 0.4f  /* of one weight, so that no word suffices */
+/* So many of a text's words are lost, so that others must say it too. */
+#define LOST 0.3f
+#define LOST_HARMLESS 0.1f
 
 /* ---- Values: {name} {org} {place} {word} {pw} {num} {n} {eur} {date}. ---- */
 static void letters_append(struct buf *out, uint32_t least, uint32_t more, bool capital)
@@ -121,7 +127,7 @@ static float chance(void)
 }
 
 struct sample {
-    uint32_t *id; /* then the index of the feature, or UINT32_MAX */
+    uint32_t *id; /* then the indices of those that are features */
     size_t n;
     unsigned labels;
     size_t frame; /* SIZE_MAX: of the data */
@@ -188,7 +194,7 @@ static void frame_sample(size_t at)
             text.data[i] =
                 (char)(text.data[i] >= 'A' && text.data[i] <= 'Z' ? text.data[i] + 32 : text.data[i]);
     size_t n = detect_context_words(buf_str(&text), words, MOST_WORDS);
-    sample_add(words, n, f->labels, at, f->labels ? 0.1f : 0);
+    sample_add(words, n, f->labels, at, f->labels ? LOST : LOST_HARMLESS);
     n_texts++;
     buf_free(&text);
 }
@@ -216,9 +222,14 @@ static void features_make(void)
         for (size_t k = 0; k < samples[i].n && samples[i].labels; k++)
             feature_tally(samples[i].id[k], samples[i].frame);
     features_keep(SEEN);
-    for (size_t i = 0; i < n_samples; i++)
-        for (size_t k = 0; k < samples[i].n; k++)
-            samples[i].id[k] = feature_index(samples[i].id[k]);
+    for (size_t i = 0; i < n_samples; i++) {
+        struct sample *s = &samples[i];
+        size_t n = 0;
+        for (size_t k = 0; k < s->n; k++)
+            if ((s->id[n] = feature_index(s->id[k])) != UINT32_MAX)
+                n++;
+        s->n = n;
+    }
 }
 
 /* ---- The network. ---- */
@@ -255,7 +266,7 @@ static void forward(const struct sample *s, float hidden[GIST_HIDDEN], float y[G
     for (int j = 0; j < GIST_HIDDEN; j++)
         hidden[j] = -bias[j];
     for (size_t k = 0; k < s->n; k++)
-        for (int j = 0; j < GIST_HIDDEN && s->id[k] != UINT32_MAX; j++)
+        for (int j = 0; j < GIST_HIDDEN; j++)
             hidden[j] += weight[s->id[k]][j];
     for (int c = 0; c < GIST_CLASSES; c++) {
         y[c] = offset[c];
@@ -288,9 +299,9 @@ static void learn(const struct sample *s)
         if (back[j] != 0)
             step(&bias[j], &bias_square[j], -back[j], 0, 20);
     for (size_t k = 0; k < s->n; k++)
-        for (int j = 0; j < GIST_HIDDEN && s->id[k] != UINT32_MAX; j++)
-            if (back[j] != 0)
-                step(&weight[s->id[k]][j], &weight_square[s->id[k]][j], back[j] + LASSO, 0, MOST);
+        for (int j = 0; j < GIST_HIDDEN; j++)
+            step(&weight[s->id[k]][j], &weight_square[s->id[k]][j], back[j] != 0 ? back[j] + LASSO : 0, 0,
+                MOST);
 }
 
 static bool left_out(const struct sample *s, bool judged)
@@ -304,6 +315,27 @@ static float largest(const float w[GIST_HIDDEN])
     for (int j = 0; j < GIST_HIDDEN; j++)
         top = w[j] > top ? w[j] : top;
     return top;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x < y) - (x > y);
+}
+
+/* Those of the ENTRIES features that weigh most are kept. */
+static void weights_prune(void)
+{
+    float *sorted = must(malloc(n_features * sizeof *sorted)), least = LEAST;
+    for (size_t i = 0; i < n_features; i++)
+        sorted[i] = largest(weight[i]);
+    qsort(sorted, n_features, sizeof *sorted, by_value);
+    if (n_features > ENTRIES && sorted[ENTRIES] >= least)
+        least = nextafterf(sorted[ENTRIES], 1);
+    for (size_t i = 0; i < n_features; i++)
+        if (largest(weight[i]) < least)
+            memset(weight[i], 0, sizeof weight[i]);
+    free(sorted);
 }
 
 /* The mean of what the last half of the epochs ended with: steadier than the end alone. */
@@ -350,26 +382,18 @@ static void fit(bool judged)
         epoch_end(epoch);
     }
     free(order);
-    for (size_t i = 0; i < n_features; i++)
-        if (largest(weight[i]) < LEAST)
-            memset(weight[i], 0, sizeof weight[i]);
+    weights_prune();
 }
 
 /* ---- Thresholds and figures. ---- */
-static int by_value(const void *a, const void *b)
-{
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x < y) - (x > y);
-}
-
-/* What at most one in false_alarms of the texts kept is above; at least 0. */
+/* What at most one in false_alarms of the texts kept is above; at least FLOOR, for they hold few secrets. */
 static void thresholds_set(void)
 {
     float *best = must(malloc(n_texts * sizeof *best)), y[GIST_CLASSES], hidden[GIST_HIDDEN];
     for (int c = 0; c < GIST_CLASSES; c++) {
         size_t n = 0, text = SIZE_MAX;
         for (size_t i = 0; i < n_samples; i++) {
-            if (!left_out(&samples[i], true) || samples[i].labels)
+            if (!samples[i].kept)
                 continue;
             forward(&samples[i], hidden, y);
             if (samples[i].text != text)
@@ -380,19 +404,19 @@ static void thresholds_set(void)
         }
         qsort(best, n, sizeof *best, by_value);
         size_t most = n / false_alarms[c];
-        threshold[c] = n > 0 && best[most] > 0 ? best[most] : 0;
+        threshold[c] = n > 0 ? fmaxf(best[most], FLOOR) : FLOOR;
     }
     free(best);
 }
 
-static void recall_print(void)
+static void recall_print(bool judged)
 {
     int right[GIST_CLASSES] = {0}, all[GIST_CLASSES] = {0}, alarms[GIST_CLASSES] = {0};
     float hidden[GIST_HIDDEN], y[GIST_CLASSES];
     for (size_t i = 0; i < n_samples; i++) {
         const struct sample *s = &samples[i];
         if (s->frame == SIZE_MAX || s->frame % TENTH != 3)
-            continue;
+            continue; /* seen, unless judged */
         forward(s, hidden, y);
         for (int c = 0; c < GIST_CLASSES; c++) {
             bool wanted = s->labels >> c & 1;
@@ -402,8 +426,9 @@ static void recall_print(void)
         }
     }
     for (int c = 0; c < GIST_CLASSES; c++)
-        printf("%s %d of %d texts of frames not seen, %d harmless ones, above %.2f\n",
-            router_category_name(1u << c), right[c], all[c], alarms[c], (double)threshold[c]);
+        printf("%s %d of %d texts of frames%s seen, %d harmless ones, above %.2f\n",
+            router_category_name(1u << c), right[c], all[c], judged ? " not" : "", alarms[c],
+            (double)threshold[c]);
 }
 
 /* ---- Writing. ---- */
@@ -440,23 +465,25 @@ static void write_out(const char *path)
 int main(int argc, char **argv)
 {
     struct error err;
+    bool judged = argc > 1 && strcmp(argv[1], "--judged") == 0;
+    argc -= judged;
+    argv += judged;
     if (argc < 3 || router_detect_init(&err)) {
-        fprintf(stderr, "usage: gist_train OUT train/gist/LANG.txt... [DATA.jsonl...]\n");
+        fprintf(stderr, "usage: gist_train [--judged] OUT train/gist/LANG.txt... [DATA.jsonl...]\n");
         return 1;
     }
     frames_read(argc - 2, argv + 2);
     for (size_t i = 0; i < n_frames; i++)
-        for (int k = 0; k < (frames[i].labels ? TEXTS : 2 * TEXTS); k++)
+        for (unsigned k = 0; k < (frames[i].labels ? TEXTS : 2 * TEXTS) * frames[i].times; k++)
             frame_sample(i);
     for (int i = 2; i < argc; i++)
         if (!str_ends(str_from(argv[i]), STR(".txt")))
             lines_each(argv[i], data_read);
     features_make();
     printf("%zu frames, %zu windows of %zu texts, %zu features\n", n_frames, n_samples, n_texts, n_features);
-    fit(true);
+    fit(judged);
     thresholds_set();
-    recall_print();
-    fit(false);
+    recall_print(judged);
     write_out(argv[1]);
     return 0;
 }

@@ -13,6 +13,10 @@ static struct gist_head head;
 
 /* ---- What a word is to the network. ---- */
 enum { NONE_ID = 10, NAME_ID = 11, CAPITAL_ID = 12, NUMBER_ID = 20, MIXED_ID = 30, KIND_ID = 100 };
+/* A word's first letters, its last ones, a pair with a word between. */
+#define HEAD_MARK 0x1234567800000000u
+#define TAIL_MARK 0x8765432100000000u
+#define APART_MARK 0x1111u
 #define GIST_KINDS                                                                                           \
     (CUE(kin) | CUE(mine) | CUE(have) | CUE(role) | CUE(dob) | CUE(idword) | CUE(account) | CUE(belief) |    \
         CUE(ill) | CUE(clinic) | CUE(health) | CUE(money) | CUE(fin) | CUE(court) | CUE(legal) | CUE(mark) | \
@@ -42,19 +46,26 @@ static inline uint64_t token_of(const struct detect_word *w)
     return name && w->flags & WORD_CAPITAL ? NAME_ID : w->hash;
 }
 
+/* `before` are the tokens of the last word and the one before it. */
 static inline size_t ids_of(
-    const struct detect_word *w, uint64_t token, uint64_t before, uint32_t out[GIST_IDS])
+    const struct detect_word *w, uint64_t token, const uint64_t before[2], uint32_t out[GIST_IDS])
 {
     size_t n = 0;
-    if (before != NONE_ID)
-        out[n++] = pair(before, token);
+    if (token == w->hash && w->tail != 0) {
+        out[n++] = mix(w->head ^ HEAD_MARK);
+        out[n++] = mix(w->tail ^ TAIL_MARK);
+    }
+    if (before[1] != NONE_ID)
+        out[n++] = pair(before[1] ^ APART_MARK, token);
+    if (before[0] != NONE_ID)
+        out[n++] = pair(before[0], token);
     if (token == w->hash || token == NAME_ID ||
         w->flags & WORD_DIGITS) /* "C7H5", "list2" alone say nothing */
         out[n++] = mix(token);
     if (token == w->hash && w->stem != 0)
         out[n++] = mix(w->stem);
-    if (before != NONE_ID && token == w->hash && w->flags & WORD_CAPITAL)
-        out[n++] = pair(before, CAPITAL_ID);
+    if (before[0] != NONE_ID && token == w->hash && w->flags & WORD_CAPITAL)
+        out[n++] = pair(before[0], CAPITAL_ID);
     for (uint64_t kinds = (w->kinds | w->begins) & GIST_KINDS; kinds && n < GIST_IDS; kinds &= kinds - 1)
         out[n++] = mix((uint64_t)KIND_ID + (uint64_t)__builtin_ctzll(kinds));
     return n;
@@ -62,11 +73,13 @@ static inline size_t ids_of(
 
 size_t detect_gist_ids(const struct detect_word *words, size_t i, uint32_t out[GIST_IDS])
 {
-    return ids_of(&words[i], token_of(&words[i]), i > 0 ? token_of(&words[i - 1]) : NONE_ID, out);
+    const uint64_t before[] = {
+        i > 0 ? token_of(&words[i - 1]) : NONE_ID, i > 1 ? token_of(&words[i - 2]) : NONE_ID};
+    return ids_of(&words[i], token_of(&words[i]), before, out);
 }
 
 /* ---- The table: open addressing; a map of bits says first that most ids are not there. ---- */
-enum { MAP_BITS = 1 << 18, TABLE_SIZE = 1 << 15, TABLE_MOST = TABLE_SIZE / 4 * 3 };
+enum { MAP_BITS = 1 << 19, TABLE_SIZE = 1 << 16, TABLE_MOST = TABLE_SIZE / 4 * 3 };
 typedef uint16_t lanes __attribute__((vector_size(2 * GIST_HIDDEN)));
 typedef float floats __attribute__((vector_size(4 * GIST_HIDDEN)));
 typedef int32_t ints __attribute__((vector_size(4 * GIST_HIDDEN)));
@@ -288,14 +301,15 @@ struct piece {
     size_t end[PIECE]; /* behind each word's */
 };
 
-static void piece_read(struct piece *p, const struct detect_word *words, size_t n, uint64_t *before)
+static void piece_read(struct piece *p, const struct detect_word *words, size_t n, uint64_t before[2])
 {
     size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
         uint32_t ids[GIST_IDS];
         uint64_t token = token_of(&words[i]);
-        size_t n_ids = ids_of(&words[i], token, *before, ids);
-        *before = token;
+        size_t n_ids = ids_of(&words[i], token, before, ids);
+        before[1] = before[0];
+        before[0] = token;
         for (size_t k = 0; k < n_ids; k++) { /* without a branch */
             p->id[kept] = ids[k];
             kept += may_be_there(ids[k]);
@@ -324,11 +338,11 @@ void detect_gist_look(const struct detect_word *words, size_t n,
 {
     struct walk k = {.count = counts};
     struct piece p;
-    uint64_t before = NONE_ID;
+    uint64_t before[] = {NONE_ID, NONE_ID};
     size_t begin = 0;
     for (size_t i = 0, slot = 0; i < n; i++, slot = slot + 1 < GIST_WINDOW ? slot + 1 : 0) {
         if (i % PIECE == 0) {
-            piece_read(&p, words + i, n - i < PIECE ? n - i : PIECE, &before);
+            piece_read(&p, words + i, n - i < PIECE ? n - i : PIECE, before);
             begin = 0;
         }
         size_t end = p.end[i % PIECE];

@@ -24,6 +24,7 @@ enum { LATIN_FIRST = 0xC0, LATIN_LAST = 0x17F };
 struct hash {
     uint64_t state, pending;
     unsigned n_pending;
+    uint32_t head, tail; /* the first four bytes, the last four */
 };
 static const uint64_t hash_start = 0xcbf29ce484222325u, hash_prime = 0x9e3779b97f4a7c15u;
 
@@ -36,8 +37,13 @@ static uint64_t hash_eight(uint64_t state, uint64_t eight)
 static void hash_byte(struct hash *h, char c)
 {
     h->pending |= (uint64_t)(unsigned char)c << 8 * h->n_pending++;
-    if (h->n_pending == 8)
-        *h = (struct hash){.state = hash_eight(h->state, h->pending)};
+    h->tail = h->tail >> 8 | (uint32_t)(unsigned char)c << 24;
+    if (h->n_pending == 4 && h->state == hash_start)
+        h->head = h->tail;
+    if (h->n_pending == 8) {
+        h->state = hash_eight(h->state, h->pending);
+        h->pending = h->n_pending = 0;
+    }
 }
 
 static uint64_t hash_end(const struct hash *h)
@@ -220,6 +226,10 @@ static bool word_read(struct str text, size_t *at, struct detect_word *out)
         capitals += capital;
         if (n + 1 == STEM_LETTERS)
             out->stem = hash_end(&hash) ^ STEM_MARK;
+        if (n + 1 >= STEM_LETTERS) {
+            out->head = hash.head;
+            out->tail = hash.tail;
+        }
         if (n == 0 && capital)
             out->flags |= WORD_CAPITAL;
     }
@@ -249,9 +259,15 @@ static inline void ascii_read(struct detect_word *out, struct str text, size_t i
     uint64_t first = eight_folded(text, i, n), hash = hash_eight(hash_start, first), stem = 0;
     for (size_t done = 8; done < n; done += 8)
         hash = hash_eight(hash, eight_folded(text, i + done, n - done));
-    if (n >= STEM_LETTERS)
+    uint32_t head = 0, tail = 0;
+    if (n >= STEM_LETTERS) {
         stem = hash_eight(hash_start, first & ~(uint64_t)0 >> (64 - 8 * STEM_LETTERS)) ^ STEM_MARK;
-    *out = (struct detect_word){.start = i, .end = i + n, .hash = hash, .stem = stem};
+        head = (uint32_t)first;
+        memcpy(&tail, text.data + i + n - sizeof tail, sizeof tail);
+        tail |= 0x20202020u;
+    }
+    *out = (struct detect_word){
+        .start = i, .end = i + n, .hash = hash, .stem = stem, .head = head, .tail = tail};
 }
 
 /* The words of a block from *i on, as far as there is room and they are ASCII and end in it; *i and *out move

@@ -62,6 +62,7 @@ struct detect_word {
     uint64_t hash, stem;    /* of all, of the first STEM_LETTERS letters (0: it has fewer) */
     uint64_t kinds, begins; /* of the word itself, of all phrases that begin with it */
     unsigned flags, sentence;
+    uint32_t head, tail; /* its first and last four letters, folded (0: it has less than STEM_LETTERS) */
 };
 
 int detect_lexicon_init(struct error *err) MUST_USE;
