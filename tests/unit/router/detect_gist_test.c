@@ -69,7 +69,7 @@ static size_t set_of(const char *path, struct str split)
     return i;
 }
 
-static int file_read(const char *path)
+static int set_read(const char *path)
 {
     struct error err;
     FILE *f = fopen(path, "r");
@@ -101,7 +101,7 @@ static int rows_read(void **state)
     int rc = router_detect_init(&err);
     for (size_t i = 0; i < SETS && rc == 0; i++)
         if (i == 0 || strcmp(sets[i].path, sets[i - 1].path) != 0)
-            rc = file_read(sets[i].path);
+            rc = set_read(sets[i].path);
     return rc;
 }
 
@@ -214,7 +214,7 @@ static void weights_below_0_or_too_large_are_refused(void **state)
 
 /* ---- The same, added up as detect_gist.h says. ---- */
 static struct gist_head head;
-static struct gist_entry entries[1 << 15];
+static struct gist_entry entries[1 << 16];
 
 static void file_read(void)
 {
