@@ -32,7 +32,7 @@ enum {
 };
 /* One in how many harmless texts may be called each category, in the order of their bits: many of the
  * benchmarks' questions are about patients, and its tales are told by an I. */
-static const unsigned false_alarms[GIST_CLASSES] = {900, 150, 500, 1060, 450, 800, 450};
+static const unsigned false_alarms[GIST_CLASSES] = {900, 220, 500, 700, 450, 800, 450};
 #define FLOOR (-0.5f)
 #define STEP 0.08f
 #define LASSO 0.003f

@@ -22,9 +22,9 @@ static const struct {
     const char *path, *split;
     double recall, precision;
 } sets[] = {{"tests/data/fresh.jsonl", "tune", 0.94, 0.93},
-    {"tests/data/fresh.jsonl", "held-out", 0.88, 0.92}, {"tests/data/third.jsonl", "dev", 0.80, 0.95},
+    {"tests/data/fresh.jsonl", "held-out", 0.85, 0.92}, {"tests/data/third.jsonl", "dev", 0.80, 0.95},
     {"tests/data/third.jsonl", "once", 0.58, 0.95}, {"tests/data/fourth.jsonl", "blind", 0.83, 0.80},
-    {"tests/data/fifth.jsonl", "dev", 0.70, 0.70}, {"tests/data/sixth.jsonl", "blind", 0.64, 0.66}};
+    {"tests/data/fifth.jsonl", "dev", 0.68, 0.66}, {"tests/data/sixth.jsonl", "blind", 0.65, 0.64}};
 enum { SETS = sizeof sets / sizeof *sets };
 
 static struct {
