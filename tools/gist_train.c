@@ -34,6 +34,9 @@ enum {
  * benchmarks' questions are about patients, and its tales are told by an I. */
 static const unsigned false_alarms[GIST_CLASSES] = {900, 220, 500, 700, 450, 800, 450};
 #define FLOOR (-0.5f)
+/* What the thresholds so found are moved by, for what the tests of single texts say: a dose told without a
+ * name is PHI, a letter with a card in it is no secret. */
+static const float moved[GIST_CLASSES] = {0, -0.9f, 0, 0.9f};
 #define STEP 0.08f
 #define LASSO 0.003f
 #define LEAST 0.1f /* a feature with less is left out: it costs more time than it tells */
@@ -404,7 +407,7 @@ static void thresholds_set(void)
         }
         qsort(best, n, sizeof *best, by_value);
         size_t most = n / false_alarms[c];
-        threshold[c] = n > 0 ? fmaxf(best[most], FLOOR) : FLOOR;
+        threshold[c] = (n > 0 ? fmaxf(best[most], FLOOR) : FLOOR) + moved[c];
     }
     free(best);
 }
