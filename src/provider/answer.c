@@ -503,3 +503,9 @@ int64_t provider_item_count(const struct json_item *object, const char *key)
     int64_t n;
     return json_item_int(json_item_get(object, key), &n) && n >= 0 && n <= PROVIDER_COUNT_MAX ? n : -1;
 }
+
+int64_t provider_item_part(const struct json_item *object, const char *key)
+{
+    const struct json_item *part = json_item_get(object, key);
+    return !part || json_item_is(part, JSON_ITEM_NULL) ? 0 : provider_item_count(object, key);
+}

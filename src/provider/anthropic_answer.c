@@ -42,27 +42,31 @@ static int64_t count_or_zero(const struct json_item *object, const char *key)
     return n < 0 ? 0 : n;
 }
 
+static bool is_told(const struct json_item *object, const char *key)
+{
+    const struct json_item *item = json_item_get(object, key);
+    return item && !json_item_is(item, JSON_ITEM_NULL);
+}
+
 /* Anthropic counts what the cache gave and took apart from `input_tokens`. The last event may repeat the
- * input's counts or leave them out. */
+ * input's counts or leave them out. A count that can be none is not known, whatever was told before. */
 static void take_usage(struct provider_answer *a, const struct json_item *usage)
 {
     struct chat_usage u = a->usage;
-    int64_t input = provider_item_count(usage, "input_tokens"),
-            output = provider_item_count(usage, "output_tokens");
     if (!json_item_is(usage, JSON_ITEM_OBJECT))
         return;
-    if (input >= 0) {
-        int64_t read = count_or_zero(usage, "cache_read_input_tokens");
-        int64_t made = count_or_zero(usage, "cache_creation_input_tokens");
-        bool fits = read < INT64_MAX / 4 && made < INT64_MAX / 4 && input < INT64_MAX / 4;
-        u.cached_tokens = fits ? read : 0;
-        u.written_tokens = fits ? made : 0;
+    if (is_told(usage, "input_tokens")) {
+        int64_t input = provider_item_count(usage, "input_tokens");
+        int64_t read = provider_item_part(usage, "cache_read_input_tokens");
+        int64_t made = provider_item_part(usage, "cache_creation_input_tokens");
+        u.cached_tokens = read < 0 ? 0 : read;
+        u.written_tokens = made < 0 ? 0 : made;
         u.written_long_tokens =
             count_or_zero(json_item_get(usage, "cache_creation"), "ephemeral_1h_input_tokens");
-        u.input_tokens = fits ? input + read + made : -1;
+        u.input_tokens = input < 0 || read < 0 || made < 0 ? -1 : input + read + made;
     }
-    if (output >= 0)
-        u.output_tokens = output;
+    if (is_told(usage, "output_tokens"))
+        u.output_tokens = provider_item_count(usage, "output_tokens");
     int64_t thinking = provider_item_count(json_item_get(usage, "output_tokens_details"), "thinking_tokens");
     if (thinking >= 0)
         u.reasoning_tokens = thinking;

@@ -70,16 +70,15 @@ static int64_t kept_for_an_hour(const struct json_item *details)
 static void take_usage(struct provider_answer *a, const struct json_item *usage)
 {
     int64_t input = provider_item_count(usage, "inputTokens"),
-            read = provider_item_count(usage, "cacheReadInputTokens");
-    int64_t written = provider_item_count(usage, "cacheWriteInputTokens");
-    read = read < 0 ? 0 : read;
-    written = written < 0 ? 0 : written;
+            read = provider_item_part(usage, "cacheReadInputTokens"),
+            written = provider_item_part(usage, "cacheWriteInputTokens");
+    bool known = input >= 0 && read >= 0 && written >= 0;
     provider_answer_usage(
         a, &(struct chat_usage){
-               .input_tokens = input < 0 ? -1 : input + read + written,
-               .cached_tokens = read,
+               .input_tokens = known ? input + read + written : -1,
+               .cached_tokens = known ? read : 0,
                .output_tokens = provider_item_count(usage, "outputTokens"),
-               .written_tokens = written,
+               .written_tokens = known ? written : 0,
                .written_long_tokens = kept_for_an_hour(json_item_get(usage, "cacheDetails")),
            });
 }

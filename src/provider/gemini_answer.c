@@ -120,13 +120,14 @@ static int64_t count_or_zero(const struct json_item *object, const char *key)
 /* A count of zero is left out; before the end, so is one that is not known yet. */
 static void take_usage(struct provider_answer *a, const struct json_item *usage)
 {
-    int64_t thoughts = count_or_zero(usage, "thoughtsTokenCount");
-    int64_t output = count_or_zero(usage, "candidatesTokenCount") + thoughts;
+    int64_t thoughts = provider_item_part(usage, "thoughtsTokenCount");
+    int64_t text = provider_item_part(usage, "candidatesTokenCount");
+    int64_t output = text < 0 || thoughts < 0 ? -1 : text + thoughts;
     provider_answer_usage(a, &(struct chat_usage){
                                  .input_tokens = provider_item_count(usage, "promptTokenCount"),
                                  .cached_tokens = count_or_zero(usage, "cachedContentTokenCount"),
                                  .output_tokens = output > 0 || a->choice->has_stop ? output : -1,
-                                 .reasoning_tokens = thoughts,
+                                 .reasoning_tokens = thoughts < 0 ? 0 : thoughts,
                              });
 }
 

@@ -463,6 +463,26 @@ static void test_the_last_usage_may_correct_the_first(void **state)
         "start msg_1 claude-x\nusage 117 100 1 0\nusage 50 0 3 0\nstop 0\n");
 }
 
+static void test_an_absurd_last_count_left_the_first_one_standing(void **state)
+{
+    static const struct {
+        const char *usage, *told;
+    } cases[] = {{"\"output_tokens\":-5", "usage 117 100 -1 0\n"},
+        {"\"output_tokens\":9000000000000000", "usage 117 100 -1 0\n"},
+        {"\"input_tokens\":-1,\"output_tokens\":\"7\"", "usage -1 0 -1 0\n"},
+        {"\"input_tokens\":5,\"cache_read_input_tokens\":-9,\"output_tokens\":7", "usage -1 0 7 0\n"},
+        {"\"input_tokens\":null,\"output_tokens\":7", "usage 117 100 7 0\n"}};
+    char stream[1024], expect[256];
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(stream, sizeof stream,
+            START EVENT("message_delta", ",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{%s}") STOP,
+            cases[i].usage);
+        snprintf(expect, sizeof expect, "start msg_1 claude-x\nusage 117 100 1 0\n%sstop 0\n", cases[i].told);
+        assert_translates(provider_anthropic_event, SSE, str_from(stream), expect);
+    }
+}
+
 static void test_whole_answers(void **state)
 {
     (void)state;
@@ -535,6 +555,7 @@ int main(void)
         cmocka_unit_test(test_breaks_are_told),
         cmocka_unit_test(test_reasons_to_stop),
         cmocka_unit_test(test_the_last_usage_may_correct_the_first),
+        cmocka_unit_test(test_an_absurd_last_count_left_the_first_one_standing),
         cmocka_unit_test(test_whole_answers),
         cmocka_unit_test(test_errors_in_the_stream),
         cmocka_unit_test(test_nonsense_is_one_error),

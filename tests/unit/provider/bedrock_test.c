@@ -100,6 +100,26 @@ static void test_a_stream_with_everything(void **state)
     buf_free(&b);
 }
 
+static void test_absurd_counts_beside_the_input_were_taken_as_nothing(void **state)
+{
+    static const struct {
+        const char *usage, *told;
+    } cases[] = {{"\"inputTokens\":-5,\"outputTokens\":-5", ""},
+        {"\"inputTokens\":9000000000000000,\"outputTokens\":9000000000000000", ""},
+        {"\"inputTokens\":5,\"outputTokens\":7,\"cacheReadInputTokens\":-2", "usage -1 0 7 0\n"},
+        {"\"inputTokens\":5,\"outputTokens\":7,\"cacheWriteInputTokens\":9e15", "usage -1 0 7 0\n"}};
+    char answer[512], expect[128];
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(answer, sizeof answer,
+            "{\"output\":{\"message\":{\"role\":\"assistant\",\"content\":[{\"text\":\"a\"}]}},"
+            "\"stopReason\":\"end_turn\",\"usage\":{%s}}",
+            cases[i].usage);
+        snprintf(expect, sizeof expect, "start  \ntext a\n%sstop 0\n", cases[i].told);
+        assert_translates(provider_bedrock_event, "application/json", str_from(answer), expect);
+    }
+}
+
 /* The same as one document. */
 static void test_a_whole_answer_with_everything(void **state)
 {
@@ -436,6 +456,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_stream_with_everything),
+        cmocka_unit_test(test_absurd_counts_beside_the_input_were_taken_as_nothing),
         cmocka_unit_test(test_a_whole_answer_with_everything),
         cmocka_unit_test(test_whole_answers_that_went_wrong_are_one_error),
         cmocka_unit_test(test_cuts_do_not_matter),

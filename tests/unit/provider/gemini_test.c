@@ -429,7 +429,7 @@ static void test_counts(void **state)
                 EVENT(USAGE("\"promptTokenCount\":3,\"candidatesTokenCount\":2"))
                     EVENT(ENDED("STOP") "," USAGE(
                         "\"candidatesTokenCount\":9223372036854775807,\"thoughtsTokenCount\":-4"))),
-        "start r1 gemini-x\ntext a\nusage 3 0 1 0\nusage 3 0 2 0\nusage -1 0 0 0\nstop 0\n");
+        "start r1 gemini-x\ntext a\nusage 3 0 1 0\nusage 3 0 2 0\nusage -1 0 -1 0\nstop 0\n");
 }
 
 struct answers {

@@ -123,6 +123,19 @@ static void test_other_targets_refuse_what_is_only_its_own(void **state)
 
 /* ---- Being answered ---- */
 
+static void test_absurd_counts_are_not_known(void **state)
+{
+    static const char *const absurd[] = {"-5", "9000000000000000", "9e15", "\"3\""};
+    char line[256];
+    (void)state;
+    for (size_t i = 0; i < sizeof absurd / sizeof *absurd; i++) {
+        snprintf(line, sizeof line,
+            "{\"model\":\"x\",\"response\":\"a\",\"done\":true,\"prompt_eval_count\":%s,\"eval_count\":%s}",
+            absurd[i], absurd[i]);
+        assert_translates(provider_ollama_event, NDJSON, str_from(line), "start  x\ntext a\nstop 0\n");
+    }
+}
+
 static void test_an_answer(void **state)
 {
     (void)state;
@@ -138,8 +151,7 @@ static void test_an_answer(void **state)
         "start  x\ntext a\nusage 7 0 3 0\nstop 1\n");
     /* The last line end may be missing. */
     assert_translates(provider_ollama_event, NDJSON,
-        STR("{\"model\":\"x\",\"response\":\"a\",\"done\":true}"),
-        "start  x\ntext a\nstop 0\n");
+        STR("{\"model\":\"x\",\"response\":\"a\",\"done\":true}"), "start  x\ntext a\nstop 0\n");
 }
 
 static void test_cuts_do_not_matter(void **state)
@@ -190,6 +202,7 @@ int main(void)
         cmocka_unit_test(test_a_prompt_is_continued),
         cmocka_unit_test(test_what_it_cannot_do_is_named),
         cmocka_unit_test(test_other_targets_refuse_what_is_only_its_own),
+        cmocka_unit_test(test_absurd_counts_are_not_known),
         cmocka_unit_test(test_an_answer),
         cmocka_unit_test(test_cuts_do_not_matter),
         cmocka_unit_test(test_what_breaks_is_one_error),
