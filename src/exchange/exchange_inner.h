@@ -105,7 +105,8 @@ struct exchange {
     int64_t deadline_ms; /* INT64_MAX: none */
     bool paused;         /* by the client's watermark */
     int64_t wall_ms, started_ms, first_token_ms;
-    int64_t given_up_cost; /* of attempts that were paid for and not used */
+    struct chat_usage usage; /* once it settles: of the ledger's row and the client's answer */
+    int64_t given_up_cost;   /* of attempts that were paid for and not used */
     int64_t cost;
     const char *outcome;
     struct exchange_failure failure; /* when status is not 200 */

@@ -27,15 +27,10 @@ static void on_settled(void *ctx, int code)
     if (code)
         log_error("exchange", "request %s could not be settled in the ledger: %s", x->request_id,
             error_code_name(code));
-    const struct chat_usage none = {.input_tokens = -1, .output_tokens = -1};
     if (!x->client_gone && x->failed)
         x->client.fail(x->client.ctx, &x->failure);
     else if (!x->client_gone)
-        x->client.end(x->client.ctx,
-            x->counted ? &x->counted->usage
-            : x->kept  ? &x->legs[0].usage
-                       : &none,
-            x->cost);
+        x->client.end(x->client.ctx, &x->usage, x->cost);
     exchange_free(x);
 }
 
@@ -68,7 +63,6 @@ static bool usage_count(const struct exchange *x, struct chat_usage *out)
 void exchange_settle(struct exchange *x, const char *outcome)
 {
     struct error err;
-    struct chat_usage usage;
     for (int i = 0; i < LEGS; i++)
         leg_cancel(&x->legs[i], x->client_gone ? "the client left" : "the request is over");
     if (x->hedge)
@@ -78,17 +72,17 @@ void exchange_settle(struct exchange *x, const char *outcome)
     if (x->turn)
         loop_timer_stop(x->turn);
     x->outcome = outcome;
-    bool estimated = usage_count(x, &usage);
-    x->cost = x->counted ? govern_price_cost(&x->counted->model->price, &usage) : 0;
+    bool estimated = usage_count(x, &x->usage);
+    x->cost = x->counted ? govern_price_cost(&x->counted->model->price, &x->usage) : 0;
     if (x->counted)
         spend_settle(x->counted, x->cost);
-    spend_end(x, &usage);
+    spend_end(x, &x->usage);
     if (x->cost >= 0)
         x->cost += x->given_up_cost;
     else if (x->given_up_cost > 0)
         x->cost = x->given_up_cost; /* what is known of it, and what the budgets have counted */
-    observe_settled(x, &usage);
-    learn_settled(x, &usage);
+    observe_settled(x, &x->usage);
+    learn_settled(x, &x->usage);
     const struct exchange_model *by = x->winner ? x->winner->model : NULL;
     struct store_settled row = {.request_id = x->row_id,
         .opened_ms = x->wall_ms,
@@ -99,9 +93,9 @@ void exchange_settle(struct exchange *x, const char *outcome)
                  : x->kept ? cache_answer_model(x->kept)
                            : STR_NONE,
         .attempts = attempts_json(&x->attempts, x->request->arena),
-        .input_tokens = usage.input_tokens,
-        .cached_tokens = usage.cached_tokens,
-        .output_tokens = usage.output_tokens,
+        .input_tokens = x->usage.input_tokens,
+        .cached_tokens = x->usage.cached_tokens,
+        .output_tokens = x->usage.output_tokens,
         .usage_estimated = estimated || x->given_up_cost > 0,
         .cost_nano_usd = x->cost,
         .first_token_ms = x->first_token_ms,

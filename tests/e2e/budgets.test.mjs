@@ -177,6 +177,35 @@ test('a team and everyone stand over a key; changes hold without a restart', asy
   }
 });
 
+test('a count that can be none was told to the client as 0 and counted as what was told before it', async () => {
+  const kinds = ['openai', 'anthropic', 'gemini', 'ollama'];
+  const g = await Gateway.start(`providers:
+${kinds.map((k) => `  ${k}: {kind: ${k}, base_url: "${cloud.url}${k === 'openai' ? '/v1' : ''}"${k === 'ollama' ? '' : ', api_key: "${KEY}"'}}`).join('\n')}
+models:
+${kinds.map((k) => `  - {name: ${k}, provider: ${k}, model: m, price: {input: 1000, output: 1000}}`).join('\n')}
+`, { env: { KEY: 'sk-test' } });
+  try {
+    for (const n of [-5, 9e15]) {
+      cloud.behaviour = { usage: { input: n, output: n }, text: ['ten words ', 'or so of ', 'an answer'] };
+      for (const kind of kinds) {
+        const whole = await g.chat(kind, 'hello', { max_tokens: 20 });
+        const { prompt_tokens: input, completion_tokens: output } = whole.body.usage;
+        assert.ok(input > 2 && input < 20 && output > 3 && output < 20, `${kind} ${n}: ${input} ${output}`);
+        const rowOf = (r) => g.audit('ledger').find((l) => l.request_id === r.headers.get('x-request-id'));
+        const row = rowOf(whole);
+        assert.deepEqual([row.input_tokens, row.output_tokens, row.usage_estimated], [input, output, true]);
+        assert.equal(row.cost_nano_usd, (input + output) * 1e6);
+        assert.equal(Number(whole.headers.get('x-weir-cost-usd')), (input + output) / 1000);
+        const stream = rowOf(await g.chat(kind, 'hello', { max_tokens: 20, stream: true }));
+        assert.deepEqual([stream.input_tokens, stream.output_tokens, stream.usage_estimated], [input, output, true]);
+      }
+    }
+  } finally {
+    cloud.behaviour = { usage };
+    await g.stop();
+  }
+});
+
 test('a burst of parallel requests never spends more than there is', async () => {
   const g = await start();
   try {
