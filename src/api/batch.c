@@ -25,7 +25,8 @@ struct batch {
     size_t capacity;
     int64_t number; /* of the line that was read last */
     struct arena *names;
-    struct map seen; /* custom_ids: DONE_BEFORE or SEEN */
+    struct map seen;    /* custom_ids: DONE_BEFORE or SEEN */
+    struct map refused; /* what earlier runs said of lines that are no requests: 1 */
     struct list running;
     int n_running;
     bool at_end, cancelled;
@@ -117,10 +118,15 @@ static void result_write(
         b->o.progress(b->o.ctx);
 }
 
-/* A line that is no request. */
+/* A line that is no request. Its number and what is wrong with it say which result is its own: one that is in
+ * the files already is not added again; a line that changed has another. */
 static void refuse(struct batch *b, const char *custom_id, const char *code, const char *message)
 {
     struct buf body;
+    if (map_find(&b->refused, str_from(message))) {
+        b->counts.failed++;
+        return;
+    }
     struct json_writer w;
     buf_init(&body, 8 * KIB);
     json_writer_init(&w, &body);
@@ -450,30 +456,26 @@ static void on_turn(void *ctx)
 
 /* ---- Beginning and ending ---- */
 
-int batch_check(const char *in, int64_t *lines, struct error *err)
+/* A result of an earlier run. That a line was no request is counted when it is met again: it may have been
+ * mended meanwhile, and another line may have its custom_id. */
+static int result_note(struct batch *b, const json_t *root, struct error *err)
 {
-    FILE *f = fopen(in, "re");
-    char *line = NULL;
-    size_t capacity = 0;
-    ssize_t n;
-    int rc = 0;
-    *lines = 0;
-    if (!f)
-        return file_error(in, err);
-    while (rc == 0 && (n = getline(&line, &capacity, f)) >= 0) {
-        *lines += str_trim((struct str){line, (size_t)n}).len > 0;
-        if ((size_t)n > LIMIT_HTTP_BODY)
-            rc = error_set(
-                err, ERROR_LIMIT, "line %lld is longer than %zu bytes", (long long)*lines, LIMIT_HTTP_BODY);
+    const json_t *response = json_object_get(root, "response");
+    bool refusal = !json_is_object(response);
+    struct map *known = refusal ? &b->refused : &b->seen;
+    struct str name =
+        refusal ? json_text(json_object_get(root, "error"), "message") : json_text(root, "custom_id");
+    bool added;
+    if (name.len == 0)
+        return 0;
+    if (!refusal) {
+        bool good = json_integer_value(json_object_get(response, "status_code")) == 200;
+        b->counts.completed += good;
+        b->counts.failed += !good;
     }
-    if (rc == 0 && ferror(f))
-        rc = file_error(in, err);
-    if (rc == 0 && (*lines == 0 || *lines > BATCH_LINES_MOST))
-        rc = error_set(err, ERROR_INVALID, "a batch has 1 to %d lines, this has %lld", BATCH_LINES_MOST,
-            (long long)*lines);
-    free(line);
-    fclose(f);
-    return rc;
+    if (map_find(known, name))
+        return 0;
+    return map_add(known, arena_copy(b->names, name), DONE_BEFORE, &added, err);
 }
 
 /* What an earlier run has left there; half a line at the end is cut off. */
@@ -487,18 +489,10 @@ static int results_read(struct batch *b, const char *path, int fd, struct error 
     int rc = f ? 0 : file_error(path, err);
     while (rc == 0 && (n = getline(&line, &capacity, f)) > 0 && line[n - 1] == '\n') {
         json_t *root = NULL;
-        bool added;
         if (json_read((struct str){line, (size_t)n}, &root, err))
             rc = error_wrap(err, "%s does not hold results of a batch", path);
-        struct str id = json_text(root, "custom_id");
-        int64_t status =
-            json_integer_value(json_object_get(json_object_get(root, "response"), "status_code"));
-        if (rc == 0 && id.len > 0)
-            rc = map_add(&b->seen, arena_copy(b->names, id), DONE_BEFORE, &added, err);
-        if (rc == 0 && id.len > 0) {
-            b->counts.completed += status == 200;
-            b->counts.failed += status != 200;
-        }
+        else
+            rc = result_note(b, root, err);
         json_decref(root);
         good += n;
     }
@@ -519,6 +513,8 @@ static int files_open(struct batch *b, struct error *err)
     int rc = batch_check(b->o.in, &b->counts.total, err);
     if (rc == 0)
         rc = map_init(&b->seen, 1024, err);
+    if (rc == 0)
+        rc = map_init(&b->refused, 16, err);
     if (rc)
         return rc;
     b->in = fopen(b->o.in, "re");
@@ -577,6 +573,7 @@ void batch_free(struct batch *b)
     if (b->failed_fd >= 0)
         close(b->failed_fd);
     map_free(&b->seen);
+    map_free(&b->refused);
     arena_free(b->names);
     free(b->line);
     free(b);

@@ -5,7 +5,9 @@
  *   -> {"id", "custom_id", "response": {"status_code", "request_id", "body"}, "error": null}
  *
  * The results are the record: each is written when it is there, and a line whose result is in the files
- * already is not run again, so that a batch that was killed goes on where it was. */
+ * already is not run again, so that a batch that was killed goes on where it was. A line that is no request
+ * ("response": null) is looked at anew: what is wrong with it is told once, and it is run when it was mended.
+ */
 #ifndef WEIR_API_BATCH_H
 #define WEIR_API_BATCH_H
 

@@ -227,6 +227,47 @@ test('weir batch: finished, broken off by kill -9, gone on with', async () => {
   assert.deepEqual(ids.toSorted(), Array.from({ length: n }, (_, i) => `v${i}`).toSorted());
 });
 
+test('weir batch: what is no request is told once, however often it is run, and runs when it was mended', async () => {
+  const at = makeFolder();
+  const [input, output, file] = ['in.jsonl', 'out.jsonl', 'weir.yaml'].map((f) => join(at, f));
+  writeFileSync(file, `state: sqlite:${join(at, 'weir.db')}\n${config}`);
+  const args = ['batch', input, output, '--model', 'gpt', '--config', file];
+  const run = () => new Promise((done) => execFile(weir, args, { cwd: at, env: { ...process.env, ...env } },
+    (e, out, says) => done([e?.code ?? 0, says])));
+  const results = () => rows(readFileSync(output, 'utf8'));
+  const nameless = JSON.stringify({ method: 'POST', url: '/v1/chat/completions', body: {} });
+  const lines = [chat('a'), 'nonsense', 'nonsense', '"gr\u00fc\u00df \u{1f600}', nameless, '{"custom_id":"d"}', chat('a'), chat('b')];
+  writeFileSync(input, lines.join('\n'));
+  const [code, says] = await run();
+  assert.equal(code, 1);
+  assert.match(says, /6 of 8 lines failed/);
+  const first = results();
+  assert.equal(first.length, 8);
+  const asked = cloud.requests.length;
+  for (let i = 0; i < 2; i++) {
+    assert.deepEqual(await run(), [code, says]);
+    assert.deepEqual(results(), first);
+  }
+  assert.equal(cloud.requests.length, asked);
+  // One was mended, one is wrong in another way, and all others stand where they stood.
+  lines[1] = chat('c');
+  lines[2] = '[]';
+  lines[5] = chat('d');
+  writeFileSync(input, lines.join('\n'));
+  const [, after] = await run();
+  assert.match(after, /4 of 8 lines failed/);
+  const more = results();
+  assert.deepEqual(more.slice(0, 8), first);
+  assert.deepEqual(more.slice(8).map((r) => [r.custom_id, r.response?.status_code ?? r.error.code]).sort(),
+    [[null, 'invalid_request'], ['c', 200], ['d', 200]].sort());
+  // A refusal of a second line of that name is not the first one's result.
+  writeFileSync(input, [chat('e'), chat('e')].join('\n'));
+  const refusal = more.find((r) => r.custom_id === 'a' && r.error);
+  writeFileSync(output, JSON.stringify({ ...refusal, custom_id: 'e', error: { ...refusal.error, message: refusal.error.message.replace('7', '2') } }) + '\n');
+  assert.equal((await run())[0], 1);
+  assert.deepEqual(results().map((r) => [r.custom_id, r.response?.status_code ?? null]), [['e', null], ['e', 200]]);
+});
+
 test('weir purge deletes what was kept: by age, by key, all of it; and nothing without --yes', { skip }, async () => {
   const purge = (...args) => execFileSync(weir, ['purge', '--state', `sqlite:${gateway.state}`, ...args], { stdio: ['ignore', 'pipe', 'pipe'] }).toString();
   const file = await send(client, [chat('a')]);
