@@ -207,7 +207,7 @@ static void test_azure_names_deployments(void **state)
     o.base_url = STR("https://me.openai.azure.com/openai/v1/");
     assert_int_equal(egress_target_create(&o, &p.target, &err), 0);
     assert_true(str_is(provider_openai_path(a, &m, "/chat/completions"), "/chat/completions"));
-    assert_int_equal(provider_openai_headers(a, &p, h), 3);
+    assert_int_equal(provider_openai_headers(a, &p, NULL, h), 3);
     assert_true(str_is(h[2].name, "api-key"));
     assert_true(str_is(h[2].value, "k-1"));
     egress_target_free(p.target);
