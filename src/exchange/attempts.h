@@ -10,7 +10,7 @@
 struct attempt {
     struct str target, provider;
     bool over, ok, passed;       /* passed: nothing was sent, its breaker was open */
-    bool unaffordable;           /* nothing was sent: no budget had so much left */
+    bool unaffordable;           /* no budget had so much left: nothing was sent, or its answer was cut off */
     struct chat_failure failure; /* its strings live in the request's arena */
     int64_t ms, ended_ns;        /* ended_ns: by the monotonic clock */
     uint64_t span;               /* its id in a trace, where the target was told of it; 0: not */

@@ -114,6 +114,8 @@ void exchange_leg_event(struct leg *leg, const struct chat_event *event)
         begin(leg);
         if (!leg->whole)
             observe_piece(x, now_ns);
+        if (!spend_covers(leg, NULL))
+            leg_unpaid(leg);
         recall_gather(leg, event);
         x->client.event(x->client.ctx, event);
     }

@@ -45,6 +45,7 @@ struct leg {
     bool compared;              /* with a second answer, or there was none */
     bool rests;                 /* its answer waits for what others say (cascade.c) */
     int64_t reserved;           /* of the budgets, for what it may cost: nano-dollars */
+    int64_t covered_milli;      /* how much of an answer that pays for, as in heard_milli; 0: nothing has a price */
     struct budget_wait *paying; /* for what other gateways hold of them, so much: */
     int64_t price;
 };
@@ -131,6 +132,8 @@ bool leg_take(struct leg *leg, const struct exchange_model *model, bool forced);
 void leg_again(struct leg *leg, int64_t delay_ms);
 void leg_pause(struct leg *leg, bool paused);
 size_t leg_masked(const struct leg *leg); /* how many findings its target is not shown */
+/* What comes is no longer paid for: it is cut off soon, unless other gateways give back enough. */
+void leg_unpaid(struct leg *leg);
 void leg_begun(struct leg *leg);          /* its first event came: from now on it must not fall silent */
 /* The answer is over: what came of it. IDLE afterwards. `failure` NULL: it went well. */
 void leg_end(struct leg *leg, const struct chat_failure *failure);
@@ -164,6 +167,9 @@ void spend_refused(const struct exchange *x, const struct exchange_failure *f); 
 int spend_reserve(struct leg *leg, void (*told)(void *ctx), struct chat_failure *f) MUST_USE;
 int spend_paid(
     struct leg *leg, struct chat_failure *f) MUST_USE; /* may be asked before: it is waited no more */
+/* More comes of a stream than was reserved for: its coverage doubles where the budgets allow it. False: it is
+ * over, and the answer with it: `f` (NULL: not asked) says so. */
+bool spend_covers(struct leg *leg, struct chat_failure *f);
 void spend_drop(struct leg *leg);                      /* it need not be paid, where it waited for that */
 /* What was reserved for the leg cost so much; 0: nothing. */
 void spend_settle(struct leg *leg, int64_t nano_usd);

@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "exchange/exchange_inner.h"
 
+enum { PAYING_MS = 1000 }; /* others give back within 50 ms or so what they do not need */
 static const struct router_cascade built_in = {.tokens = DOUBT_TOKENS};
 
 static bool leg_enter(struct leg *leg);
@@ -110,6 +111,11 @@ static void deadline_arm(struct leg *leg)
 static void on_running_timer(struct leg *leg)
 {
     const char *what;
+    struct chat_event cut = {.kind = CHAT_EVENT_ERROR};
+    if (!spend_covers(leg, &cut.failure)) {
+        exchange_leg_event(leg, &cut);
+        return;
+    }
     if (deadline_of(leg, &what) > clock_mono_ms()) {
         deadline_arm(leg); /* something came meanwhile */
         return;
@@ -302,7 +308,6 @@ static void on_paid(void *ctx)
 /* It has a place. */
 static bool leg_start(struct leg *leg)
 {
-    enum { PAYING_MS = 1000 }; /* others give back within 50 ms or so what they do not need */
     struct exchange *x = leg->x;
     struct chat_failure f;
     leg->since_ms = clock_mono_ms();
@@ -435,6 +440,14 @@ void leg_pause(struct leg *leg, bool paused)
     provider_call_pause(leg->call, paused);
     leg->heard_ms = clock_mono_ms(); /* what the client held up is not the target's silence */
     deadline_arm(leg);
+}
+
+/* The call cannot be closed while it tells of a piece. */
+void leg_unpaid(struct leg *leg)
+{
+    if (leg->paying)
+        provider_call_pause(leg->call, true);
+    timer_start(leg, leg->paying ? PAYING_MS : 0);
 }
 
 void leg_begun(struct leg *leg)

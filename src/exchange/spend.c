@@ -7,6 +7,7 @@
 #include "base/clock.h"
 
 #define WORST 2.0 /* an answer is taken to be at most so much longer than those before it */
+#define DOUBT 1.5 /* so much more than the client allows may come: pieces are counted by estimate */
 
 void spend_begin(struct exchange *x)
 {
@@ -104,12 +105,23 @@ static int refuse(
     return ERROR_BUSY;
 }
 
+static void reserved(struct leg *leg)
+{
+    const struct exchange *x = leg->x;
+    int64_t milli = 1000 * output_of(x);
+    leg->reserved = leg->price;
+    leg->covered_milli = x->request->max_tokens >= 0 ? (int64_t)(DOUBT * (double)milli) : milli;
+    if (leg->covered_milli < 1000)
+        leg->covered_milli = 1000;
+}
+
 int spend_reserve(struct leg *leg, void (*told)(void *ctx), struct chat_failure *f)
 {
     struct exchange *x = leg->x;
     const struct govern_price *price = &leg->model->price;
     struct budget_refusal why = {-1, "insufficient_quota", false};
     struct error err;
+    leg->covered_milli = 0;
     bool free_of_charge = price->known ? price->input <= 0 && price->output <= 0
                                        : provider_is_inside(leg->model->target.provider);
     if (!x->ticket.money || x->request->count_only || free_of_charge)
@@ -120,7 +132,7 @@ int spend_reserve(struct leg *leg, void (*told)(void *ctx), struct chat_failure 
                        "what it costs is not known, so that no budget can hold it: say its 'price'")
                  : budget_reserve(&x->ticket, leg->price, &why, &err);
     if (rc == 0)
-        leg->reserved = leg->price;
+        reserved(leg);
     else if (why.held)
         leg->paying = budget_wait_begin(&x->ticket, leg->price, x->shard->loop, told, leg);
     else
@@ -136,8 +148,67 @@ int spend_paid(struct leg *leg, struct chat_failure *f)
     leg->paying = NULL;
     if (rc)
         return refuse(leg, &why, &err, f);
-    leg->reserved = leg->price;
+    reserved(leg);
     return 0;
+}
+
+/* ---- An answer that outgrows what was reserved for it ---- */
+
+static bool all_came(const struct leg *leg)
+{
+    return leg->heard_milli > leg->covered_milli;
+}
+
+static void more_reserved(struct leg *leg)
+{
+    leg->reserved += leg->price;
+    leg->covered_milli *= 2;
+}
+
+static void on_more(void *ctx)
+{
+    struct leg *leg = ctx;
+    struct budget_refusal why;
+    struct error err;
+    int rc = budget_wait_end(leg->paying, &why, &err);
+    leg->paying = NULL;
+    if (rc == 0) {
+        more_reserved(leg);
+        leg_pause(leg, leg->x->paused); /* it may have been held up for that */
+    } else if (all_came(leg)) {
+        leg_unpaid(leg);
+    }
+}
+
+static int more_reserve(struct leg *leg, struct budget_refusal *why, struct error *err)
+{
+    struct exchange *x = leg->x;
+    const struct chat_usage as_much = {.output_tokens = (leg->covered_milli + 999) / 1000};
+    leg->price = govern_price_cost(&leg->model->price, &as_much);
+    int rc = budget_reserve(&x->ticket, leg->price, why, err);
+    if (rc == 0)
+        more_reserved(leg);
+    else if (why->held)
+        leg->paying = budget_wait_begin(&x->ticket, leg->price, x->shard->loop, on_more, leg);
+    return rc;
+}
+
+/* Asked for when half of what is paid for has come: other gateways have time to give back what they hold. */
+bool spend_covers(struct leg *leg, struct chat_failure *f)
+{
+    struct budget_refusal why = {-1, "insufficient_quota", false};
+    struct error err = {0};
+    if (leg->covered_milli == 0 || leg->whole || leg->heard_milli < leg->covered_milli / 2)
+        return true;
+    if (f)
+        spend_drop(leg); /* it was waited for long enough */
+    if ((!leg->paying && more_reserve(leg, &why, &err) == 0) || !all_came(leg))
+        return true;
+    if (f) {
+        (void)refuse(leg, &why, &err, f);
+        f->message = arena_printf(leg->x->request->arena, "its answer is cut off: %s", err.message);
+    }
+    return false;
 }
 
 void spend_drop(struct leg *leg)

@@ -206,6 +206,60 @@ ${kinds.map((k) => `  - {name: ${k}, provider: ${k}, model: m, price: {input: 10
   }
 });
 
+test('a stream that never ended overspent a budget: it is cut off where what it may cost is spent', async () => {
+  const kinds = ['openai', 'anthropic', 'gemini', 'ollama'];
+  const g = await Gateway.start(`auth: keys
+providers:
+${kinds.map((k) => `  ${k}: {kind: ${k}, base_url: "${cloud.url}${k === 'openai' ? '/v1' : ''}"${k === 'ollama' ? '' : ', api_key: "${KEY}"'}}`).join('\n')}
+models:
+  - {name: tiny, file: ${model}, context: 512}
+${kinds.map((k) => `  - {name: ${k}, provider: ${k}, model: m, price: {input: 1000, output: 1000}}`).join('\n')}
+routes:
+  - {name: falls, rules: [{name: all, use: [openai, tiny], hedge: 60s}]}
+`, { env: { KEY: 'sk-test' } });
+  const rowOf = (r) => g.audit('ledger').find((l) => l.request_id === r.headers.get('x-request-id'));
+  const piecesOf = function* (n) {
+    for (let i = 0; i < n; i++) yield `a word and another, number ${i} `;
+  };
+  const saying = (n, told) => ({ text: { [Symbol.iterator]: () => piecesOf(n) }, streams: true, usage: { input: 10, output: told } });
+  try {
+    for (const kind of kinds) {
+      const key = makeKey(g, '--budget', '5/day');
+      await accepted(g, key);
+      // A long answer that can be paid comes whole: 140 times 10 tokens or so, where 512 were reserved at first.
+      cloud.behaviour = saying(140, 900);
+      const long = await g.chat(kind, 'hello', { stream: true }, key.headers);
+      assert.match(long.body, /number 139 /, kind);
+      assert.equal(rowOf(long).outcome, 'ok');
+      const left = 5 - used(g, key);
+      cloud.behaviour = saying(1e6, 10);
+      const cut = await g.chat(kind, 'hello', { stream: true }, key.headers);
+      assert.match(cut.body, /data: .*"error".*its answer is cut off: the budget of this key for the day has/, kind);
+      assert.match(cut.body, /"insufficient_quota"/);
+      const row = rowOf(cut);
+      assert.deepEqual([row.outcome, row.usage_estimated], ['failed', true]);
+      assert.deepEqual(row.attempts.map((a) => a.outcome), ['budget']);
+      // What was on its way when it was cut is paid, too.
+      assert.ok(row.cost_nano_usd > 0.3e9 * left && row.cost_nano_usd < 1e9 * left + 1e9, `${kind}: ${row.cost_nano_usd} of ${left}`);
+      await until(() => cloud.sockets.size === 0 || cloud.aborted > 0);
+      const metrics = (await g.get('/metrics', key.headers)).body;
+      assert.match(metrics, new RegExp(`weir_target_failures_total\\{model="${kind}",reason="budget"\\} 1`));
+      assert.doesNotMatch(metrics, new RegExp(`weir_breaker_opened_total\\{[^}]*"${kind}"[^}]*\\} [1-9]`));
+    }
+    // Who wants the whole answer has seen nothing of it: another target gives one.
+    const key = makeKey(g, '--budget', '5/day');
+    await accepted(g, key);
+    cloud.behaviour = saying(1e6, 10);
+    const fell = await g.chat('falls', 'hello', {}, key.headers);
+    assert.equal(fell.headers.get('x-weir-provider'), 'local', JSON.stringify(fell.body).slice(0, 300));
+    assert.deepEqual(rowOf(fell).attempts.map((a) => a.outcome), ['budget', 'ok']);
+    assert.ok(used(g, key) > 1.5 && used(g, key) < 6, `used ${used(g, key)}`);
+  } finally {
+    cloud.behaviour = { usage };
+    await g.stop();
+  }
+});
+
 test('a burst of parallel requests never spends more than there is', async () => {
   const g = await start();
   try {
@@ -533,6 +587,32 @@ test('two gateways with one PostgreSQL know of each other what was spent', async
     assert.equal((await ask(a, key)).status, 429);
   } finally {
     for (const g of gateways) if (g.process.exitCode === null && g.process.signalCode === null) await g.stop();
+    postgres.stop();
+  }
+});
+
+test('a stream takes what another gateway holds of a budget before it is cut off', async (t) => {
+  const postgres = Postgres.start();
+  if (!postgres) return t.skip('no PostgreSQL is installed');
+  const gateways = [];
+  try {
+    for (let i = 0; i < 2; i++) gateways.push(await start({ state: postgres.url }));
+    const [a, b] = gateways;
+    const key = makeKey(a, '--budget', '6/day');
+    await Promise.all([accepted(a, key), accepted(b, key)]);
+    for (const g of gateways) assert.equal((await ask(g, key)).status, 200);
+    cloud.behaviour = {
+      text: { *[Symbol.iterator]() { for (let i = 0; i < 1e6; i++) yield `a word and another, number ${i} `; } },
+      streams: true, gap: 5,
+    };
+    const cut = await ask(a, key, 'big', { stream: true, max_tokens: undefined });
+    assert.match(cut.body, /its answer is cut off/);
+    const spent = used(a, key);
+    t.diagnostic(`6.00 USD, spent ${spent.toFixed(2)} by one stream`);
+    assert.ok(spent > 3.2 && spent < 6.5, `spent ${spent}`);
+  } finally {
+    cloud.behaviour = { usage };
+    for (const g of gateways) await g.stop();
     postgres.stop();
   }
 });
