@@ -93,7 +93,7 @@ if (nginx) {
   const paths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((n) => `${n}_temp_path ${folder}/${n};`).join(' ');
   writeFileSync(join(folder, 'nginx.conf'), `daemon off; worker_processes 1; pid ${folder}/nginx.pid; error_log ${folder}/nginx.log;
 events { worker_connections 20000; }
-http { access_log off; ${paths} keepalive_requests 100000000;
+http { access_log off; ${paths} client_body_buffer_size 1m; keepalive_requests 100000000;
   upstream provider { server 127.0.0.1:${upstreamPort}; keepalive 256; keepalive_requests 100000000; }
   server { listen 127.0.0.1:${port}; location / { proxy_pass http://provider; proxy_http_version 1.1;
     proxy_set_header Connection ""; proxy_buffering off; } } }`);
@@ -118,16 +118,25 @@ if (existsSync(portkey)) {
 
 // ---- Measuring: every target in turn, ROUNDS times ----
 
-// What each request says: another kilobyte of prose (bench_load fills it in), or a template of which one word is another.
+// What each request says: another kilobyte of prose (bench_load fills it in), a template of which one word is another, or
+// a chat of ten turns behind a system prompt, 10 KB in all, of which only the last turn is another (or all of it is).
 const fresh = '#'.repeat(1024), template = `Say ########. ${'Explain how a weir works, in plain words. '.repeat(24)}`;
+const nouns = 'river bridge garden weir water costs height Anna 45 in plain words the of more and'.split(' ');
+const saga = (n) => Array.from({ length: n / 6 }, (_, i) => nouns[(i * 7 + i * i * n) % nouns.length]).join(' ');
+const chat = (text) => [{ role: 'system', content: text(1024) },
+  ...Array.from({ length: 9 }, (_, i) => [{ role: 'user', content: text(300 + i) }, { role: 'assistant', content: text(700 + i) }]).flat(),
+  { role: 'user', content: fresh }];
 const bodies = {};
 function bodyMake(name, more, content) {
+  const messages = Array.isArray(content) ? content : [{ role: 'user', content }];
   bodies[name] = join(folder, `${name}.json`);
-  writeFileSync(bodies[name], JSON.stringify({ model: 'auto', ...more, messages: [{ role: 'user', content }] }));
+  writeFileSync(bodies[name], JSON.stringify({ model: 'auto', ...more, messages }));
 }
 bodyMake('whole', {}, fresh);
 bodyMake('streamed', { stream: true }, fresh);
 bodyMake('template', {}, template);
+bodyMake('turn', {}, chat(saga));
+bodyMake('chat', {}, chat((n) => '#'.repeat(n)));
 bodyMake('idle', { model: 'idle-1', stream: true }, template);
 
 function measure(body, more) {
@@ -142,7 +151,8 @@ function measure(body, more) {
 console.log(`gateway: 1 KB prompt, ${EVENTS} events streamed, ${ROUNDS} rounds of ${SECONDS} s each, medians of rounds`);
 for (const t of targets) load({ ...t }, bodies.whole, ['--connections', '8']); // warm
 
-for (const [body, what, of] of [['whole', 'whole answer', 'total_us'], ['streamed', 'first event', 'first_us']]) {
+for (const [body, what, of] of [['whole', 'whole answer', 'total_us'], ['streamed', 'first event', 'first_us'],
+  ['turn', 'the tenth turn of a chat', 'total_us'], ['chat', 'a chat of ten turns, all of it new', 'total_us']]) {
   const { base, at } = measure(body, ['--connections', '64', '--rate', String(RATE)]);
   const direct = [0, 1].map((i) => at('direct', (r) => r[of][i]));
   console.log(`  ${what}, ${RATE} requests/s: direct ${direct[0]} / ${direct[1]} µs (median / 99th percentile)`);
@@ -151,7 +161,8 @@ for (const [body, what, of] of [['whole', 'whole answer', 'total_us'], ['streame
     console.log(`    ${n} adds ${added[n][0]} / ${added[n][1]} µs` +
       (n !== 'nginx' && added.nginx ? ` (${(added[n][0] / added.nginx[0]).toFixed(2)} / ${(added[n][1] / added.nginx[1]).toFixed(2)} times nginx)` : ''));
 }
-for (const [body, what] of [['whole', 'whole answers'], ['streamed', 'streams'], ['template', 'whole answers to one template']]) {
+for (const [body, what] of [['whole', 'whole answers'], ['streamed', 'streams'], ['template', 'whole answers to one template'],
+  ['turn', 'the tenth turn of a chat']]) {
   const { base, at } = measure(body, ['--connections', String(CONNECTIONS)]);
   const rate = Object.fromEntries(base.map((n) => [n, at(n, (r) => r.per_s)]));
   console.log(`  ${CONNECTIONS} connections, one core, ${what}:`);

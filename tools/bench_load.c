@@ -5,10 +5,10 @@
  *
  * Rate 0: each connection asks again as soon as it is answered (throughput). Otherwise so many requests a
  * second start at even distances, each on a free connection (latency; one that finds none free counts as
- * late). Where the body has a run of '#' each request says something else there: of eight a word of as many
+ * late). Where the body has runs of '#' each request says something else there: of eight a word of as many
  * letters, of more a text of that length whose words come by chance, so that no two are alike, not even those
- * of two runs. `first` is the first byte of the answer's body, `total` its end; microseconds, from when the
- * request was due.
+ * of two runs of this program. `first` is the first byte of the answer's body, `total` its end; microseconds,
+ * from when the request was due.
  *
  * With --idle 1 every connection asks once; when each has the first byte of its answer a line is printed, and
  * they are kept open, unread, for so many seconds. */
@@ -31,7 +31,7 @@
 #include "base/must.h"
 #include "bench_prose.h"
 
-enum { BATCH = 256, SAMPLES_MAX = 1 << 22 };
+enum { BATCH = 256, SAMPLES_MAX = 1 << 22, MARKS_MAX = 64 };
 
 struct client {
     int fd;
@@ -44,7 +44,10 @@ static struct options {
     int port, connections, rate, idle;
     double seconds;
     struct buf request;
-    size_t mark, marked; /* the '#' in it: where, how many (less than eight: none) */
+    struct mark {
+        size_t at, len;
+    } marks[MARKS_MAX]; /* the runs of '#' in it, of eight and more */
+    size_t n_marks;
 } options = {.connections = 64, .seconds = 5};
 
 static uint64_t chance;         /* of what requests say anew */
@@ -55,6 +58,19 @@ static void fail(const char *what)
 {
     perror(what);
     exit(1);
+}
+
+static void marks_find(struct str in)
+{
+    for (size_t at = 0, len; at < in.len && options.n_marks < MARKS_MAX; at += len) {
+        size_t next = str_find(str_slice(in, at, in.len), STR("########"));
+        if (next == SIZE_MAX)
+            return;
+        at += next;
+        for (len = 8; at + len < in.len && in.data[at + len] == '#';)
+            len++;
+        options.marks[options.n_marks++] = (struct mark){at, len};
+    }
 }
 
 static void options_read(int argc, char **argv)
@@ -93,10 +109,7 @@ static void options_read(int argc, char **argv)
         "POST %s HTTP/1.1\r\nhost: 127.0.0.1:%d\r\ncontent-type: application/json\r\ncontent-length: "
         "%zu\r\n" STR_FMT "\r\n" STR_FMT,
         argv[2], options.port, body.len, STR_ARG(buf_str(&headers)), STR_ARG(buf_str(&body)));
-    options.mark = str_find(buf_str(&options.request), STR("########"));
-    while (options.mark + options.marked < options.request.len &&
-           options.request.data[options.mark + options.marked] == '#')
-        options.marked++;
+    marks_find(buf_str(&options.request));
 }
 
 static void client_open(struct client *c, int epoll)
@@ -118,11 +131,13 @@ static void client_open(struct client *c, int epoll)
 
 static void request_vary(void)
 {
-    char *at = options.marked >= 8 ? options.request.data + options.mark : NULL;
-    if (at && options.marked == 8)
-        prose_word(&chance, at, 8);
-    else if (at)
-        prose_fill(&chance, at, options.marked);
+    for (size_t i = 0; i < options.n_marks; i++) {
+        char *at = options.request.data + options.marks[i].at;
+        if (options.marks[i].len == 8)
+            prose_word(&chance, at, 8);
+        else
+            prose_fill(&chance, at, options.marks[i].len);
+    }
 }
 
 static void client_ask(struct client *c, int64_t due_ns)

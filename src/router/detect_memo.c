@@ -1,7 +1,8 @@
-/* A fixed table, so that memory is bounded; a text replaces the one whose slot it falls into.
+/* A fixed table, so that memory is bounded: sets of a few slots, the one used last first, and what is new
+ * pushes out the last.
  *
  *   128 bits of SipHash under a key made at the start, over the owner's layer, the caller and the text -->
- * slot --> findings
+ * set --> slot --> findings
  *
  * A slot is used only when all 128 bits and the length are the same. Kept are whole results of looks that did
  * not fail: findings depend on nothing but the text and the owner's own layer. */
@@ -9,33 +10,45 @@
 
 #include <pthread.h>
 #include <sodium.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/limits.h"
+#include "base/table.h"
 #include "router/detect_own.h"
 
 enum {
-    SLOTS = 4096,
-    ENTITIES_MAX = 12, /* of a text that is kept; others are looked at again */
-    LEAST = 96,
-    MOST = 1 << 20 /* bytes of such a text */
+    SETS = 8192,
+    WAYS = 4,
+    LOCKS = 64,       /* a set's is one of these: loops seldom wait for each other */
+    ENTITIES_MAX = 32 /* of a text that is kept; others are looked at again */
 };
+#define HELD_MAX (8 * MIB) /* of all findings kept */
 
 struct memo_slot {
     unsigned char key[crypto_shorthash_siphashx24_BYTES];
-    size_t len; /* 0: empty */
-    unsigned categories;
-    unsigned n_entities;
-    struct router_entity entities[ENTITIES_MAX]; /* `where` is the caller's */
+    uint32_t len; /* 0: empty */
+    uint16_t categories, n_entities;
+    struct router_entity *entities; /* `where` is the caller's; NULL: none */
 };
 
-static struct memo_slot slots[SLOTS];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+struct memo_found {
+    unsigned categories;
+    size_t n_entities;
+    struct router_entity entities[ENTITIES_MAX];
+};
+
+static struct memo_slot (*sets)[WAYS]; /* NULL: no memory for it, and nothing is kept */
+static pthread_mutex_t locks[LOCKS] = {[0 ... LOCKS - 1] = PTHREAD_MUTEX_INITIALIZER};
+static _Atomic size_t held;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static unsigned char secret[crypto_shorthash_siphashx24_KEYBYTES];
 
-static void secret_make(void)
+static void memo_make(void)
 {
     randombytes_buf(secret, sizeof secret);
+    sets = table_alloc(SETS * sizeof *sets);
 }
 
 static void key_make(const struct detect_own *own, struct str who, struct str text,
@@ -43,49 +56,94 @@ static void key_make(const struct detect_own *own, struct str who, struct str te
 {
     unsigned char of_caller[crypto_shorthash_siphashx24_KEYBYTES];
     uint64_t version = own ? own->version : 0;
-    pthread_once(&once, secret_make);
     crypto_shorthash_siphashx24(of_caller, (const unsigned char *)(who.len ? who.data : ""), who.len, secret);
     for (size_t i = 0; i < sizeof version; i++)
         of_caller[i] ^= (unsigned char)(version >> 8 * i);
     crypto_shorthash_siphashx24(key, (const unsigned char *)text.data, text.len, of_caller);
 }
 
-static struct memo_slot *slot_of(const unsigned char *key)
+static uint32_t set_of(const unsigned char *key)
 {
     uint32_t at;
     memcpy(&at, key, sizeof at);
-    return &slots[at % SLOTS];
+    return at % SETS;
 }
 
-static bool recall(const unsigned char *key, size_t len, struct memo_slot *out)
+/* The text's slot, which is the set's first from now on, or NULL. The set's lock is held. */
+static struct memo_slot *slot_find(struct memo_slot *set, const unsigned char *key, size_t len)
 {
-    pthread_mutex_lock(&lock);
-    const struct memo_slot *s = slot_of(key);
-    bool same = s->len == len && memcmp(s->key, key, sizeof s->key) == 0;
-    if (same) {
+    for (size_t i = 0; i < WAYS; i++) {
+        if (set[i].len != len || memcmp(set[i].key, key, sizeof set[i].key) != 0)
+            continue;
+        struct memo_slot found = set[i];
+        memmove(set + 1, set, i * sizeof *set);
+        set[0] = found;
+        return set;
+    }
+    return NULL;
+}
+
+static bool recall(const unsigned char *key, size_t len, struct memo_found *out)
+{
+    uint32_t at = set_of(key);
+    pthread_mutex_lock(&locks[at % LOCKS]);
+    const struct memo_slot *s = slot_find(sets[at], key, len);
+    if (s) {
         out->categories = s->categories;
         out->n_entities = s->n_entities;
-        memcpy(out->entities, s->entities, s->n_entities * sizeof *s->entities);
+        for (size_t i = 0; i < s->n_entities; i++)
+            out->entities[i] = s->entities[i];
     }
-    pthread_mutex_unlock(&lock);
-    return same;
+    pthread_mutex_unlock(&locks[at % LOCKS]);
+    return s != NULL;
+}
+
+static void entities_drop(struct router_entity *entities, size_t n)
+{
+    if (!entities)
+        return;
+    free(entities);
+    atomic_fetch_sub(&held, n * sizeof *entities);
+}
+
+/* A copy to keep; false where there is no room for it. */
+static bool entities_keep(const struct router_findings *f, struct router_entity **out)
+{
+    size_t bytes = f->n_entities * sizeof **out;
+    *out = NULL;
+    if (bytes == 0)
+        return true;
+    if (atomic_fetch_add(&held, bytes) + bytes <= HELD_MAX)
+        *out = malloc(bytes);
+    if (!*out) {
+        atomic_fetch_sub(&held, bytes);
+        return false;
+    }
+    for (size_t i = 0; i < f->n_entities; i++) {
+        (*out)[i] = f->entities[i];
+        (*out)[i].where = STR_NONE;
+    }
+    return true;
 }
 
 static void keep(const unsigned char *key, size_t len, const struct router_findings *f)
 {
-    if (f->n_entities > ENTITIES_MAX || f->more > 0)
+    uint32_t at = set_of(key);
+    struct memo_slot *set = sets[at], new = {.len = (uint32_t)len,
+                                          .categories = (uint16_t)f->categories,
+                                          .n_entities = (uint16_t)f->n_entities};
+    if (f->n_entities > ENTITIES_MAX || f->more > 0 || !entities_keep(f, &new.entities))
         return;
-    pthread_mutex_lock(&lock);
-    struct memo_slot *s = slot_of(key);
-    memcpy(s->key, key, sizeof s->key);
-    s->len = len;
-    s->categories = f->categories;
-    s->n_entities = (unsigned)f->n_entities;
-    for (size_t i = 0; i < f->n_entities; i++) {
-        s->entities[i] = f->entities[i];
-        s->entities[i].where = STR_NONE;
+    memcpy(new.key, key, sizeof new.key);
+    pthread_mutex_lock(&locks[at % LOCKS]);
+    struct memo_slot old = new; /* another thread may have been quicker */
+    if (!slot_find(set, key, len)) {
+        old = set[WAYS - 1];
+        memmove(set + 1, set, (WAYS - 1) * sizeof *set);
+        set[0] = new;
     }
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&locks[at % LOCKS]);
+    entities_drop(old.entities, old.n_entities);
 }
 
 /* What one look found joins what others did. */
@@ -111,8 +169,9 @@ int detect_memo_look(const struct detect_own *own, struct arena *a, struct str w
 {
     unsigned char key[crypto_shorthash_siphashx24_BYTES];
     struct router_findings found = {0};
-    struct memo_slot kept;
-    if (text.len < LEAST || text.len > MOST)
+    struct memo_found kept;
+    pthread_once(&once, memo_make);
+    if (!sets || text.len == 0 || text.len > UINT32_MAX)
         return router_detect_own(own, a, where, text, f, err);
     key_make(own, who, text, key);
     if (recall(key, text.len, &kept)) {

@@ -16,7 +16,12 @@ enum { QUESTION_BYTES = 64 * 1024 };
 void facts_init(struct facts *f, const struct detect_own *own, const struct chat_request *r,
     const struct router_context *c)
 {
-    *f = (struct facts){.own = own, .request = r, .context = c, .complexity = NAN, .tokens = -1};
+    *f = (struct facts){.own = own,
+        .request = r,
+        .context = c,
+        .caller = c ? c->key : STR_NONE,
+        .complexity = NAN,
+        .tokens = -1};
 }
 
 /* ---- Sensitivity: over everything a person or program wrote, and over what only shows when parts are joined
@@ -26,6 +31,12 @@ struct look {
     struct arena *arena;
     struct error *err;
 };
+
+/* Everything that is judged comes by here: in a conversation nearly all of it has come before. */
+static int findings_add(struct look *l, struct str where, struct str text, struct router_findings *f)
+{
+    return detect_memo_look(l->facts->own, l->arena, l->facts->caller, where, text, f, l->err);
+}
 
 static bool base64_only(struct str s)
 {
@@ -68,7 +79,7 @@ static bool is_said(const struct router_findings *f, const struct router_entity 
 static int look_again(struct look *l, struct str where, struct str text)
 {
     struct router_findings again = {0}, *f = &l->facts->findings;
-    int rc = router_detect_own(l->facts->own, l->arena, where, text, &again, l->err);
+    int rc = findings_add(l, where, text, &again);
     if (rc)
         return rc;
     for (size_t i = 0; i < again.n_entities && rc == 0; i++)
@@ -102,9 +113,7 @@ static int text_look(void *ctx, struct str where, struct str text)
     int rc = data_look(l, where, text);
     if (rc || is_media_data(text))
         return rc;
-    const struct router_context *c = l->facts->context;
-    return detect_memo_look(
-        l->facts->own, l->arena, c ? c->key : STR_NONE, where, text, &l->facts->findings, l->err);
+    return findings_add(l, where, text, &l->facts->findings);
 }
 
 /* A tree as text: a value's key beside it can show what it is. */

@@ -20,6 +20,7 @@ struct facts {
     const struct router_calibration *calibration; /* of the complexity, where the route has one */
     const struct router_context *context;
     const struct detect_own *own; /* the owner's own layer of the detector; NULL: none */
+    struct str caller;            /* whose texts these are (detect_memo.h) */
     unsigned have;                /* mask of enum facts_have */
     unsigned unknown;             /* mask of 1 << enum when_fact: nobody can tell them any more (again.c) */
     bool masked;                  /* then also: what leaves would have been masked */

@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "router/decide.h"
+#include "router/detect_memo.h"
 #include "router/detect_own.h"
 #include "router/mask.h"
 
@@ -24,6 +25,7 @@ enum {
 
 struct gather {
     const struct router_redact_options *options;
+    struct str scope; /* whose request it is */
     struct arena *arena;
     struct mask *mask;
     size_t bytes;      /* of text */
@@ -214,7 +216,7 @@ static int text_gather(void *ctx, struct str where, struct str text)
     struct router_findings f = {0};
     if ((g->bytes += text.len) > MOST_BYTES)
         return error_set(g->err, ERROR_UNSUPPORTED, "there is more text than is masked");
-    int rc = router_detect_own(g->options->own, g->arena, where, text, &f, g->err);
+    int rc = detect_memo_look(g->options->own, g->arena, g->scope, where, text, &f, g->err);
     if (rc || f.n_entities == 0)
         return rc;
     struct span *spans = arena_try_array(g->arena, struct span, f.n_entities * MOST_DATES);
@@ -318,7 +320,7 @@ static int births_judge(void *ctx, struct str where, struct str text)
     struct router_findings f = {0};
     struct span dates[MOST_DATES];
     size_t at = 0, points = 0;
-    int rc = router_detect_own(g->options->own, g->arena, where, text, &f, g->err);
+    int rc = detect_memo_look(g->options->own, g->arena, g->scope, where, text, &f, g->err);
     for (size_t i = 0; i < f.n_entities && rc == 0; i++) {
         const struct router_entity *e = &f.entities[i];
         if (!is_birth(e->type) || e->score < DETECT_SURE)
@@ -339,6 +341,7 @@ static int judge_again(struct gather *g, const struct chat_request *masked)
     if (rc)
         return rc;
     facts_init(&f, g->options->own, rest, NULL);
+    f.caller = g->scope;
     const struct router_findings *found = facts_findings(&f);
     if (f.detector_failed)
         return error_set(g->err, ERROR_INVALID, "the masked text could not be checked (%s)", f.failure);
@@ -373,11 +376,10 @@ static void key_make(const struct router_redact_options *o, struct str scope, st
     crypto_generichash_final(&state, key, REDACT_KEY);
 }
 
-static int begin(struct gather *g, const struct router_redact_options *o, struct str scope,
-    struct str question, uint32_t round)
+static int begin(struct gather *g, struct str question, uint32_t round)
 {
     unsigned char key[REDACT_KEY];
-    key_make(o, scope, question, round, key);
+    key_make(g->options, g->scope, question, round, key);
     g->stays = NULL;
     g->bytes = 0;
     int rc = mask_create(g->arena, key, &g->mask, g->err);
@@ -443,13 +445,13 @@ static void found_gather(struct gather *g, const struct router_findings *found)
 int router_redact(const struct router_redact_options *o, struct str scope, const struct chat_request *r,
     const struct router_findings *found, struct router_masked **out, struct error *err)
 {
-    struct gather g = {.options = o, .arena = r->arena, .err = err};
+    struct gather g = {.options = o, .scope = scope, .arena = r->arena, .err = err};
     struct chat_request *masked = NULL;
     bool restores = false;
     int rc = 0;
     for (uint32_t round = 0; round < ROUNDS && rc == 0 && !restores; round++) {
         restores = true;
-        rc = begin(&g, o, scope, first_question(r), round);
+        rc = begin(&g, first_question(r), round);
         if (rc == 0)
             found_gather(&g, found);
         if (rc == 0)
@@ -475,7 +477,7 @@ int router_redact_text(const struct router_redact_options *o, struct arena *a, s
     bool restores = false;
     int rc = 0;
     for (uint32_t round = 0; round < ROUNDS && rc == 0 && !restores; round++) {
-        rc = begin(&g, o, STR_NONE, STR_NONE, round);
+        rc = begin(&g, STR_NONE, round);
         if (rc == 0)
             rc = text_gather(&g, STR_NONE, text);
         if (rc == 0)

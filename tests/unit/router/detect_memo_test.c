@@ -121,6 +121,24 @@ static void many_findings_and_full_lists_stay_right(void **state)
     arena_free(a);
 }
 
+/* More texts with findings than there is room for. */
+static void what_is_pushed_out_is_looked_at_again(void **state)
+{
+    (void)state;
+    size_t wrong = 0;
+    for (int i = 0; i < 50000; i++) {
+        struct arena *a = arena_create(MIB);
+        struct router_findings plain = {0}, kept = {0};
+        struct error err;
+        struct str text = arena_printf(a, "m%d@acme-corp.com", i % 45000);
+        wrong += detect_memo_look(NULL, a, STR_NONE, STR_NONE, text, &kept, &err) != 0;
+        if (i % 16 == 0)
+            wrong += router_detect(a, STR_NONE, text, &plain, &err) != 0 || !same(&plain, &kept);
+        arena_free(a);
+    }
+    assert_int_equal(wrong, 0);
+}
+
 static int start(void **state)
 {
     struct error err;
@@ -135,6 +153,7 @@ int main(void)
         cmocka_unit_test(threads_share_it),
         cmocka_unit_test(a_text_that_fails_is_not_kept),
         cmocka_unit_test(many_findings_and_full_lists_stay_right),
+        cmocka_unit_test(what_is_pushed_out_is_looked_at_again),
     };
     return cmocka_run_group_tests(tests, start, NULL);
 }
