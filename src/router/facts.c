@@ -192,8 +192,12 @@ static int seam_look(struct look *l, struct str where, struct str one, struct st
     struct str before = words_at_end(one, SEAM), after = words_at_start(next, SEAM);
     if (before.len == 0 || after.len == 0)
         return 0;
-    return look_again(
-        l, where, arena_printf(l->arena, STR_FMT "%s" STR_FMT, STR_ARG(before), between, STR_ARG(after)));
+    char text[2 * SEAM + 1];
+    struct str gap = str_from(between), seam = {text, before.len + gap.len + after.len};
+    memcpy(text, before.data, before.len);
+    memcpy(text + before.len, gap.data, gap.len);
+    memcpy(text + before.len + gap.len, after.data, after.len);
+    return look_again(l, where, seam);
 }
 
 /* What one message asks for and the next one gives: "Your card number?" */
