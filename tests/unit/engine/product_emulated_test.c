@@ -13,7 +13,7 @@
 /* Vectors of 64 bytes go through memory here. */
 #pragma GCC diagnostic ignored "-Wpsabi"
 
-enum { LANES = 16 };
+enum { LANES = 16, TOGETHER = 4 };
 #define OPAQUE(v) __asm__ volatile("" : "+m"(v))
 #define UNROLLED /* what is written out here takes minutes to compile, and says nothing more */
 
@@ -121,7 +121,7 @@ INLINE vints peak_products(vints sum, vwords w, vwords x)
 /* clang-format on */
 
 static const struct products emulated = {
-    .isa = "emulated", .lanes = LANES, .quantize = quantize, .of = PRODUCTS, .peak = peak};
+    .isa = "emulated", .lanes = LANES * SETS, .quantize = quantize, .of = PRODUCTS, .peak = peak};
 
 static void emulated_products_agree(void **state)
 {

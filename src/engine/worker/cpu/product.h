@@ -20,17 +20,23 @@
 
 #include "engine/worker/tensor.h"
 
-enum { X_VALUES = 32, PRODUCT_LANES_MAX = 16 };
+enum { X_VALUES = 32, PRODUCT_LANES_MAX = 32 };
 
 /* 32 values of an activation: q * scale, q within +-127. A run that holds what is no finite number has a
  * scale of NaN. */
 struct x_block {
     int8_t q[X_VALUES];
     float scale;
-    float sum;               /* of its values, as they are quantised */
-    float sum_low, sum_high; /* of the first and the last sixteen */
-    int16_t q_sums[2];       /* the same of q */
+    float sum;                /* of its values, as they are quantised */
+    float sum_low, sum_high;  /* of the first and the last sixteen */
+    int16_t q_sums[2];        /* the same of q */
+    int32_t start, starts[2]; /* what sums of products by bytes that are 128 too high begin with (SUM_ZERO) */
 };
+
+/* As bits of a float, 1.5 * 2^23: as a sum that began with it stays within 2^22 of it, it is the float 1.5 *
+ * 2^23
+ * + sum, without being converted. */
+enum { SUM_ZERO = 0x4B400000 };
 
 /* acc[c * lanes + r] += rows[r] x[c] over the blocks [from, from + count) of the rows, for all lanes r and n
  * columns. `x`: the panel from the block `from` on, all columns of a block together: x[b * n + c]. `acc` is

@@ -4,7 +4,8 @@
 #include "engine/worker/cpu/product_avx2.h"
 
 /* Two sets of rows share what is fetched of a column. */
-enum { SIGNED_BY_OFFSET = 0, SETS = 2 };
+enum { SETS = 2 };
+#define SIGNED_BY_OFFSET 0
 
 #if defined(__clang__)
 #define IN_ORDER(v)

@@ -4,7 +4,7 @@
 
 #include <immintrin.h>
 
-enum { LANES = 8 };
+enum { LANES = 8, TOGETHER = 4 };
 
 #include "engine/worker/cpu/product_vector.h"
 

@@ -5,7 +5,7 @@
 
 #include <immintrin.h>
 
-enum { LANES = 16 };
+enum { LANES = 16, TOGETHER = 8 };
 
 #include "engine/worker/cpu/product_vector.h"
 

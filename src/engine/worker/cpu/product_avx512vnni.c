@@ -1,5 +1,4 @@
-/* AVX-512 (F, BW, DQ, VL) with VNNI: sixteen rows in the lanes of a vector. Not run by its authors, who had
- * no such CPU: product_emulated_test.c holds its arithmetic, and products_check what the CPU makes of it. */
+/* AVX-512 (F, BW, DQ, VL) with VNNI: sixteen rows in the lanes of a vector. */
 #if defined(__AVX512VNNI__)
 #include "engine/worker/cpu/product_avx512.h"
 
@@ -21,7 +20,7 @@ INLINE vints peak_products(vints sum, vwords w, vwords x)
 /* clang-format on */
 
 const struct products products_avx512vnni = {
-    .isa = "avx512vnni", .lanes = LANES, .quantize = quantize, .of = PRODUCTS, .peak = peak};
+    .isa = "avx512vnni", .lanes = LANES * SETS, .quantize = quantize, .of = PRODUCTS, .peak = peak};
 
 #else
 typedef int product_avx512vnni_elsewhere; /* ISO C wants something in every file */

@@ -1,5 +1,4 @@
-/* AVX-VNNI: 256 bits, on CPUs without AVX-512. Not run by its authors, who had no such CPU:
- * product_emulated_test.c holds its arithmetic, and products_check what the CPU makes of it. */
+/* AVX-VNNI: 256 bits, on CPUs without AVX-512. */
 #if defined(__AVXVNNI__)
 #include "engine/worker/cpu/product_avx2.h"
 
@@ -19,7 +18,7 @@ INLINE vints peak_products(vints sum, vwords w, vwords x)
 /* clang-format on */
 
 const struct products products_avxvnni = {
-    .isa = "avxvnni", .lanes = LANES, .quantize = quantize, .of = PRODUCTS, .peak = peak};
+    .isa = "avxvnni", .lanes = LANES * SETS, .quantize = quantize, .of = PRODUCTS, .peak = peak};
 
 #else
 typedef int product_avxvnni_elsewhere; /* ISO C wants something in every file */

@@ -4,7 +4,7 @@
 
 #include <arm_neon.h>
 
-enum { LANES = 4 };
+enum { LANES = 4, TOGETHER = 4 };
 
 #include "engine/worker/cpu/product_vector.h"
 

@@ -5,7 +5,8 @@
 #include "engine/worker/cpu/product_neon.h"
 
 /* Weights' bytes of at most 63 are signed as well. */
-enum { SIGNED_BY_OFFSET = 0, SETS = 1 };
+enum { SETS = 1 };
+#define SIGNED_BY_OFFSET 0
 
 INLINE int together(const enum range range)
 {

@@ -1,6 +1,8 @@
 /* The products of product.h, one step for each type: written once, compiled for each instruction set. The
  * including file defines LANES, SETS (of LANES rows each, that a tile has side by side), the vectors' parts
- * (below) and, with SIGNED_BY_OFFSET, that its dots take bytes as unsigned only.
+ * (below) and, with SIGNED_BY_OFFSET, that its dots take bytes as unsigned only, so that a signed one is 128
+ * higher in a tile and sums begin with x_block's starts: then block_columns and halves_columns are its own,
+ * too.
  *
  *   rows_16     16 bytes of every row: word i of row r goes to lane r of out[i]
  *   rows_word   4 bytes of every row;  rows_half: a half-precision number of every row;  rows_byte
@@ -19,6 +21,8 @@
  * stand at the readers in tensor_dequant*.c. */
 #ifndef WEIR_ENGINE_WORKER_CPU_PRODUCT_TYPES_H
 #define WEIR_ENGINE_WORKER_CPU_PRODUCT_TYPES_H
+
+#include "engine/worker/cpu/product_quantize.h"
 
 /* Memory that will be wanted next, `share` bytes for each block of 32 values. It is asked for as the blocks
  * go by: of more lines at once than a core can wait for (24 on Zen 3) the last would hold up whatever else it
@@ -44,6 +48,7 @@ struct step {
     struct unpacked *tile;
 };
 
+#if !SIGNED_BY_OFFSET
 /* acc[column][set] += blocks of `sets` sets by n columns, one scale for all 32 values. */
 INLINE void block_columns(vfloats *acc, const struct x_block *x, const int n, const struct unpacked *u,
     const int sets, const enum range range)
@@ -96,6 +101,7 @@ INLINE void halves_columns(vfloats *acc, const struct x_block *x, const int n, c
     }
 }
 #endif
+#endif
 
 /* 32 values of each row with one scale: value = scale q - min; signed ones have no minimum. */
 INLINE void block(
@@ -107,12 +113,27 @@ INLINE void block(
         u->v[i] = v[i] ^ (by_offset ? 0x80808080u : 0);
     u->scale[0] = scale;
     u->min[0] = min;
-    if (by_offset)
-        u->min[0] = scale * 128.0f;
+#if SIGNED_BY_OFFSET
+    u->zero[0] = scale * -splat(tensor_float_from_bits(SUM_ZERO));
+#endif
     if (!s->one)
         return;
     ask(s->ahead);
     block_columns(s->one, s->x + b, 1, u, 1, by_offset ? RANGE_255 : range);
+}
+
+/* The same of bytes that are `offset` too high: value = scale (q - offset). */
+INLINE void block_around(const struct step *s, int64_t b, const vwords v[8], const enum range range,
+    vfloats scale, const uint8_t offset)
+{
+    if (!SIGNED_BY_OFFSET) {
+        block(s, b, v, range, scale, scale * (float)offset);
+        return;
+    }
+    vwords w[8];
+    for (int i = 0; i < 8; i++)
+        w[i] = v[i] + 0x01010101u * (128u - offset);
+    block(s, b, w, RANGE_255, scale, (vfloats){0});
 }
 
 /* Of the first and the last sixteen values: scales, which d multiplies, and minima, which dmin does. */
@@ -137,12 +158,25 @@ INLINE void halves(
     for (int i = 0; i < 2; i++) {
         u->scale[i] = __builtin_convertvector(h->scale[i], vfloats) * h->d;
         u->min[i] = __builtin_convertvector(h->min[i], vfloats) * h->dmin;
+#if SIGNED_BY_OFFSET
+        u->zero[i] = u->scale[i] * -splat(tensor_float_from_bits(SUM_ZERO));
+#endif
     }
 #endif
     if (!s->one)
         return;
     ask(s->ahead);
     halves_columns(s->one, s->x + b, 1, u, 1, range);
+}
+
+INLINE void halves_around(const struct step *s, int64_t b, const vwords v[8], const enum range range,
+    const vints scale[2], vfloats d, const uint8_t offset)
+{
+    struct half_scales h = {{scale[0], scale[1]}, {scale[0] * offset, scale[1] * offset}, d, d};
+    vwords w[8];
+    for (int i = 0; i < 8; i++)
+        w[i] = v[i] + (SIGNED_BY_OFFSET ? 0x01010101u * (128u - offset) : 0);
+    halves(s, b, w, SIGNED_BY_OFFSET ? RANGE_255 : range, &h);
 }
 
 /* A tile of `blocks` blocks by n columns. (Inlined into each type, what is in registers would be spilled.) */
@@ -155,6 +189,8 @@ INLINE void halves(
             ask(ahead);                                                                                      \
             for (; c + TOGETHER <= n && together(range) == TOGETHER; c += TOGETHER)                          \
                 columns(acc + c * SETS, x + c, TOGETHER, tile, SETS, range);                                 \
+            for (; c + 4 <= n && TOGETHER > 4; c += 4)                                                       \
+                columns(acc + c * SETS, x + c, 4, tile, SETS, range);                                        \
             for (; c + 2 <= n; c += 2)                                                                       \
                 columns(acc + c * SETS, x + c, 2, tile, SETS, range);                                        \
             for (; c < n; c++)                                                                               \
@@ -164,9 +200,23 @@ INLINE void halves(
 
 MULTIPLY(block_15, block_columns, RANGE_15)
 MULTIPLY(block_31, block_columns, RANGE_31)
-MULTIPLY(block_signed, block_columns, SIGNED_BY_OFFSET ? RANGE_255 : RANGE_SIGNED)
 MULTIPLY(halves_15, halves_columns, RANGE_15)
+#if SIGNED_BY_OFFSET
+MULTIPLY(block_255, block_columns, RANGE_255)
+MULTIPLY(halves_255, halves_columns, RANGE_255)
+#define multiply_block_signed multiply_block_255
+#define multiply_block_around_15 multiply_block_255
+#define multiply_block_around_31 multiply_block_255
+#define multiply_halves_around_15 multiply_halves_255
+#define multiply_halves_around_63 multiply_halves_255
+#else
+MULTIPLY(block_signed, block_columns, RANGE_SIGNED)
 MULTIPLY(halves_63, halves_columns, RANGE_63)
+#define multiply_block_around_15 multiply_block_15
+#define multiply_block_around_31 multiply_block_31
+#define multiply_halves_around_15 multiply_halves_15
+#define multiply_halves_around_63 multiply_halves_63
+#endif
 
 /* Byte i of each lane, as a number. */
 INLINE vints whole_byte_of(vwords w, int i)
@@ -222,8 +272,7 @@ INLINE void step_q4_0(const struct step *s, const uint8_t *const *rows, size_t a
 {
     vwords v[8];
     nibbles(rows, at + 2, v);
-    vfloats d = rows_half(rows, at), min = d * 8.0f;
-    block(s, 0, v, RANGE_15, d, min);
+    block_around(s, 0, v, RANGE_15, rows_half(rows, at), 8);
 }
 
 INLINE void step_q4_1(const struct step *s, const uint8_t *const *rows, size_t at)
@@ -240,8 +289,7 @@ INLINE void step_q5_0(const struct step *s, const uint8_t *const *rows, size_t a
     vwords v[8];
     nibbles(rows, at + 6, v);
     fifth_bits(rows_word(rows, at + 2), v);
-    vfloats d = rows_half(rows, at), min = d * 16.0f;
-    block(s, 0, v, RANGE_31, d, min);
+    block_around(s, 0, v, RANGE_31, rows_half(rows, at), 16);
 }
 
 INLINE void step_q5_1(const struct step *s, const uint8_t *const *rows, size_t at)
@@ -278,8 +326,8 @@ INLINE void step_mxfp4(const struct step *s, const uint8_t *const *rows, size_t 
     nibbles(rows, at + 1, v);
     picked(fp4_offset, v);
     vwords e = rows_byte(rows, at), tiny = (vwords)(e < 2);
-    vfloats d = (vfloats)((tiny & (0x00200000u << (e & 1u))) | (~tiny & (e - 1u) << 23)), min = d * 12.0f;
-    block(s, 0, v, RANGE_31, d, min);
+    vfloats d = (vfloats)((tiny & (0x00200000u << (e & 1u))) | (~tiny & (e - 1u) << 23));
+    block_around(s, 0, v, RANGE_31, d, 12);
 }
 
 /* ---- Blocks of 256 ---- */
@@ -349,8 +397,7 @@ INLINE void q6_block(
         v[i] = (low[i] >> j % 4 / 2 * 4 & 0x0F0F0F0Fu) | (high[i] >> j % 4 * 2 & 0x03030303u) << 4;
     const vints scale[2] = {
         signed_byte_of(scales[j / 2], 2 * (j % 2)), signed_byte_of(scales[j / 2], 2 * (j % 2) + 1)};
-    halves(
-        s, j, v, RANGE_63, &(struct half_scales){{scale[0], scale[1]}, {scale[0] * 32, scale[1] * 32}, d, d});
+    halves_around(s, j, v, RANGE_63, scale, d, 32);
 }
 
 INLINE void step_q6_k(const struct step *s, const uint8_t *const *rows, size_t at)
@@ -406,8 +453,7 @@ INLINE void q3_block(
         v[i] = (raw[i] >> j % 4 * 2 & 0x03030303u) | (high[i] >> j & 0x01010101u) << 2;
     vwords six = (packed[n / 4 % 2] >> n / 8 * 4 & 0x0F0F0F0Fu) | (packed[2] >> n / 4 * 2 & 0x03030303u) << 4;
     const vints scale[2] = {whole_byte_of(six, n % 4) - 32, whole_byte_of(six, n % 4 + 1) - 32};
-    halves(
-        s, j, v, RANGE_15, &(struct half_scales){{scale[0], scale[1]}, {scale[0] * 4, scale[1] * 4}, d, d});
+    halves_around(s, j, v, RANGE_15, scale, d, 4);
 }
 
 INLINE void step_q3_k(const struct step *s, const uint8_t *const *rows, size_t at)
@@ -491,18 +537,18 @@ enum { MEMORY_BOUND_COLUMNS = 32, TILE_BLOCKS = 8 };
         }                                                                                                    \
     }
 
-PRODUCT(q4_0, 32, 18, block_15)
+PRODUCT(q4_0, 32, 18, block_around_15)
 PRODUCT(q4_1, 32, 20, block_15)
-PRODUCT(q5_0, 32, 22, block_31)
+PRODUCT(q5_0, 32, 22, block_around_31)
 PRODUCT(q5_1, 32, 24, block_31)
 PRODUCT(q8_0, 32, 34, block_signed)
 PRODUCT(iq4_nl, 32, 18, block_signed)
-PRODUCT(mxfp4, 32, 17, block_31)
+PRODUCT(mxfp4, 32, 17, block_around_31)
 PRODUCT(q2_k, 256, 84, halves_15)
-PRODUCT(q3_k, 256, 110, halves_15)
+PRODUCT(q3_k, 256, 110, halves_around_15)
 PRODUCT(q4_k, 256, 144, block_15)
 PRODUCT(q5_k, 256, 176, block_31)
-PRODUCT(q6_k, 256, 210, halves_63)
+PRODUCT(q6_k, 256, 210, halves_around_63)
 PRODUCT(iq4_xs, 256, 136, block_signed)
 
 #define PRODUCTS                                                                                             \
@@ -513,40 +559,6 @@ PRODUCT(iq4_xs, 256, 136, block_signed)
         [TENSOR_Q4_K] = product_q4_k, [TENSOR_Q5_K] = product_q5_k, [TENSOR_Q6_K] = product_q6_k,            \
         [TENSOR_IQ4_XS] = product_iq4_xs                                                                     \
     }
-
-/* ---- Activations ---- */
-
-static void quantize_block(struct x_block *to, const float *x)
-{
-    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number in the low bits */
-    int32_t most = 0, low = 0, high = 0;
-    for (int i = 0; i < X_VALUES; i++) {
-        int32_t magnitude = (int32_t)(tensor_float_bits(x[i]) & 0x7FFFFFFFu); /* ordered as the numbers are */
-        most = magnitude > most ? magnitude : most;
-    }
-    float max = tensor_float_from_bits((uint32_t)most);
-    bool finite = most < 0x7F800000;
-    /* Below 127 / FLT_MAX the inverse is infinite: such a run is zero. */
-    float inverse = finite && max > 1e-36f ? 127.0f / max : 0;
-    to->scale = finite ? (inverse > 0 ? max / 127.0f : 0) : NAN;
-    for (int i = 0; i < X_VALUES; i++)
-        to->q[i] = (int8_t)(tensor_float_bits((finite ? x[i] : 0) * inverse + magic) & 255u);
-    for (int i = 0; i < 16; i++) {
-        low += to->q[i];
-        high += to->q[i + 16];
-    }
-    to->q_sums[0] = (int16_t)low;
-    to->q_sums[1] = (int16_t)high;
-    to->sum_low = (float)low * to->scale;
-    to->sum_high = (float)high * to->scale;
-    to->sum = (float)(low + high) * to->scale;
-}
-
-static void quantize(struct x_block *x, int64_t stride, const float *values, int64_t n)
-{
-    for (int64_t i = 0; i < n; i += X_VALUES, x += stride)
-        quantize_block(x, values + i);
-}
 
 /* ---- The peak ---- */
 

@@ -1,6 +1,7 @@
 /* Vectors of LANES 32-bit words, in the compiler's own terms (GCC's vector extensions, which clang shares):
  * what product_types.h does to bytes and floats is the same for every instruction set. The including file
- * defines LANES. */
+ * defines LANES, and TOGETHER: columns whose sums are begun together, so that while one waits for its
+ * products, the others' fill the units. */
 #ifndef WEIR_ENGINE_WORKER_CPU_PRODUCT_VECTOR_H
 #define WEIR_ENGINE_WORKER_CPU_PRODUCT_VECTOR_H
 
@@ -19,9 +20,6 @@
 #define UNROLLED _Pragma("GCC unroll 8")
 #endif
 
-/* Columns whose sums are begun together: while one waits for its products, the others' fill the units. */
-enum { TOGETHER = 4 };
-
 #define INLINE static inline __attribute__((always_inline))
 
 typedef uint32_t vwords __attribute__((vector_size(4 * LANES), may_alias));
@@ -34,10 +32,11 @@ enum range { RANGE_15, RANGE_31, RANGE_63, RANGE_255, RANGE_SIGNED };
 /* A block of 32 values of LANES rows: word i of row r is lane r of v[i]. Scale
  * and minimum are the row's, of the block or of each half of it. SCALES_IN_DOTS: a half's scale is scale[0]
  * times a number of 16 bits, which is twice in scales[half], its minimum min[0] times the low or the high 16
- * bits of mins. */
+ * bits of mins. SIGNED_BY_OFFSET: zero is what has to be added where the scale multiplies a sum that began
+ * with SUM_ZERO. */
 struct unpacked {
     vwords v[8];
-    vfloats scale[2], min[2];
+    vfloats scale[2], min[2], zero[2];
     vwords scales[2], mins;
 };
 
