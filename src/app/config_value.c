@@ -44,20 +44,8 @@ int config_get_keep_alive(
 /* A whole number of bytes, or of one of these units; false for anything else or past `most`. */
 static bool size_read(struct str text, int64_t most, int64_t *out)
 {
-    static const struct {
-        const char *name;
-        int64_t bytes;
-    } units[] = {{"", 1}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
-    size_t digits = 0;
-    while (digits < text.len && text.data[digits] >= '0' && text.data[digits] <= '9')
-        digits++;
-    int64_t number;
-    if (!str_to_int64(str_slice(text, 0, digits), &number))
-        return false;
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-        if (str_is(str_slice(text, digits, text.len), units[i].name))
-            return !__builtin_mul_overflow(number, units[i].bytes, out) && *out <= most;
-    return false;
+    static const struct str_unit units[] = {{"", 1}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
+    return str_to_amount(text, units, sizeof units / sizeof *units, out) && *out <= most;
 }
 
 int config_get_size(const struct yaml_node *map, const char *key, int64_t fallback, int64_t most,

@@ -123,18 +123,7 @@ bool clock_parse(struct str text, int64_t *wall_ms)
 
 bool clock_parse_duration(struct str text, int64_t *ms)
 {
-    static const struct {
-        const char *name;
-        int64_t ms;
-    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {"w", 604800000}};
-    size_t digits = 0;
-    while (digits < text.len && text.data[digits] >= '0' && text.data[digits] <= '9')
-        digits++;
-    int64_t count;
-    if (!str_to_int64(str_slice(text, 0, digits), &count))
-        return false;
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-        if (str_is(str_slice(text, digits, text.len), units[i].name))
-            return !__builtin_mul_overflow(count, units[i].ms, ms);
-    return false;
+    static const struct str_unit units[] = {
+        {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {"w", 604800000}};
+    return str_to_amount(text, units, sizeof units / sizeof *units, ms);
 }

@@ -115,6 +115,20 @@ bool str_to_int64(struct str s, int64_t *out)
     return true;
 }
 
+bool str_to_amount(struct str s, const struct str_unit *units, size_t n_units, int64_t *out)
+{
+    size_t digits = 0;
+    while (digits < s.len && s.data[digits] >= '0' && s.data[digits] <= '9')
+        digits++;
+    int64_t number;
+    if (!str_to_int64(str_slice(s, 0, digits), &number))
+        return false;
+    for (size_t i = 0; i < n_units; i++)
+        if (str_is(str_slice(s, digits, s.len), units[i].name))
+            return !__builtin_mul_overflow(number, units[i].worth, out);
+    return false;
+}
+
 bool str_to_double(struct str s, double *out)
 {
     char text[64];

@@ -75,6 +75,12 @@ uint64_t str_hash(struct str s); /* FNV-1a 64; not for hostile keys in unbounded
 /* Whole-string numbers: false on anything but a complete number in range. */
 bool str_to_int64(struct str s, int64_t *out);
 bool str_to_double(struct str s, double *out);
+/* A whole number and the name of a unit at once behind it ("", where one is called so): what they come to. */
+struct str_unit {
+    const char *name;
+    int64_t worth;
+};
+bool str_to_amount(struct str s, const struct str_unit *units, size_t n_units, int64_t *out);
 
 /* UTF-8 (RFC 3629). */
 bool str_utf8_valid(struct str s);
