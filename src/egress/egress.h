@@ -41,7 +41,6 @@ int egress_target_create(
     const struct egress_target_options *o, struct egress_target **out, struct error *err) MUST_USE;
 void egress_target_free(struct egress_target *t);
 enum egress_zone egress_target_zone(const struct egress_target *t);
-struct str egress_target_name(const struct egress_target *t);
 struct str egress_target_host(const struct egress_target *t); /* with the port where its base_url names one */
 struct str egress_target_path(const struct egress_target *t); /* of its base_url, without a '/' at the end */
 

@@ -222,11 +222,6 @@ enum egress_zone egress_target_zone(const struct egress_target *t)
     return t->zone;
 }
 
-struct str egress_target_name(const struct egress_target *t)
-{
-    return t->name;
-}
-
 struct str egress_target_host(const struct egress_target *t)
 {
     return str_from(t->host);

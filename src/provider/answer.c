@@ -493,11 +493,6 @@ int64_t provider_count(const json_t *object, const char *key)
     return json_is_integer(json_object_get(object, key)) && n >= 0 && n <= PROVIDER_COUNT_MAX ? n : -1;
 }
 
-struct str provider_text(const json_t *object, const char *key)
-{
-    return json_text(object, key);
-}
-
 int64_t provider_item_count(const struct json_item *object, const char *key)
 {
     int64_t n;

@@ -28,7 +28,7 @@ static int check_parts(const struct chat_message *m, size_t index, struct error 
     for (size_t i = 0; i < m->n_parts; i++) {
         enum chat_part_kind kind = m->parts[i].kind;
         bool speaker = m->role == CHAT_USER || m->role == CHAT_TOOL;
-        bool refusal = m->role == CHAT_ASSISTANT && str_is(provider_text(m->parts[i].raw, "type"), "refusal");
+        bool refusal = m->role == CHAT_ASSISTANT && str_is(json_text(m->parts[i].raw, "type"), "refusal");
         bool sent_along = kind == CHAT_PART_IMAGE || kind == CHAT_PART_FILE;
         if (kind != CHAT_PART_TEXT && !(sent_along && speaker) && !refusal)
             return error_set(err, ERROR_UNSUPPORTED,

@@ -93,7 +93,7 @@ static int write_part(
         return write_source(w, r, "document", p, err);
     if (write_native(w, r, p->raw))
         return 0;
-    write_text(w, p->kind == CHAT_PART_TEXT ? p->text : provider_text(p->raw, "refusal"), p->raw);
+    write_text(w, p->kind == CHAT_PART_TEXT ? p->text : json_text(p->raw, "refusal"), p->raw);
     return 0;
 }
 

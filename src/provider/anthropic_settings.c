@@ -44,7 +44,7 @@ static bool has_format(struct str model)
 static int plan_format(const struct provider_model *m, const struct chat_request *r,
     struct provider_anthropic_plan *p, struct error *err)
 {
-    struct str grammar, type = provider_text(json_object_get(r->vendor, "response_format"), "type");
+    struct str grammar, type = json_text(json_object_get(r->vendor, "response_format"), "type");
     const json_t *schema;
     int rc = chat_constraint_read(r, &grammar, &schema, err);
     if (rc)

@@ -76,7 +76,7 @@ static int check_settings(const struct provider_model *m, const struct chat_requ
 
 static int check_format(const struct chat_request *r, struct error *err)
 {
-    struct str grammar, type = provider_text(json_object_get(r->vendor, "response_format"), "type");
+    struct str grammar, type = json_text(json_object_get(r->vendor, "response_format"), "type");
     const json_t *schema;
     int rc = chat_constraint_read(r, &grammar, &schema, err);
     if (rc == 0 && grammar.len > 0)
@@ -201,7 +201,7 @@ static void write_inference(struct json_writer *w, const struct provider_model *
 static void write_additional(struct json_writer *w, const struct provider_model *m,
     const struct provider_anthropic_plan *plan, const struct chat_request *r)
 {
-    struct str effort = provider_text(r->vendor, "reasoning_effort");
+    struct str effort = json_text(r->vendor, "reasoning_effort");
     bool gpt = is_gpt(m->model) && effort.len > 0 && !str_is(effort, "none");
     if (!gpt && r->sampling.top_k <= 0 && !plan->effort && plan->budget <= 0)
         return;
@@ -220,7 +220,7 @@ static void write_format(struct json_writer *w, const struct chat_request *r)
 {
     const json_t *format = json_object_get(json_object_get(r->vendor, "response_format"), "json_schema");
     const json_t *schema = json_object_get(format, "schema");
-    struct str name = provider_text(format, "name");
+    struct str name = json_text(format, "name");
     struct json_writer inner;
     struct buf text;
     if (!schema)

@@ -35,7 +35,7 @@ static const char *format_of(const struct chat_part *p, struct str *data)
 
 static bool is_refusal(const struct chat_message *m, const struct chat_part *p)
 {
-    return m->role == CHAT_ASSISTANT && str_is(provider_text(p->raw, "type"), "refusal");
+    return m->role == CHAT_ASSISTANT && str_is(json_text(p->raw, "type"), "refusal");
 }
 
 int provider_bedrock_check_parts(const struct chat_request *r, struct error *err)
@@ -82,7 +82,7 @@ static void write_part(struct json_writer *w, const struct chat_part *p)
     struct str data;
     const char *format = p->kind == CHAT_PART_TEXT ? NULL : format_of(p, &data);
     if (!format) {
-        write_text(w, p->kind == CHAT_PART_TEXT ? p->text : provider_text(p->raw, "refusal"));
+        write_text(w, p->kind == CHAT_PART_TEXT ? p->text : json_text(p->raw, "refusal"));
         return;
     }
     json_object_begin(w);

@@ -72,7 +72,7 @@ static bool vendor_is_harmless(const json_t *vendor, const char *key, const json
     if (str_is(str_from(key), "n"))
         return json_is_integer(value) && json_integer_value(value) == 1;
     if (str_is(str_from(key), "response_format"))
-        return str_is(provider_text(value, "type"), "text");
+        return str_is(json_text(value, "type"), "text");
     if (str_is(str_from(key), "modalities"))
         return json_array_size(value) == 1 && str_is(json_str(json_array_get(value, 0)), "text");
     return false;
@@ -95,7 +95,7 @@ static int check_tools(const char *vendor, const struct chat_request *r, struct 
 {
     for (size_t i = 0; i < r->n_tools; i++)
         if (r->tools[i].name.len == 0 || (r->shape == CHAT_SHAPE_OPENAI && r->tools[i].raw &&
-                                             !str_is(provider_text(r->tools[i].raw, "type"), "function")))
+                                             !str_is(json_text(r->tools[i].raw, "type"), "function")))
             return error_set(
                 err, ERROR_UNSUPPORTED, "tools[%zu] is no function: %s cannot use it", i, vendor);
     return 0;

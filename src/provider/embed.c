@@ -442,7 +442,7 @@ static int bedrock_supports(const struct provider_model *m, const struct chat_re
 static int bedrock_encode(
     const struct provider_model *m, const struct chat_request *r, struct buf *out, struct error *err)
 {
-    struct str purpose = provider_text(r->vendor, "input_type");
+    struct str purpose = json_text(r->vendor, "input_type");
     struct json_writer w;
     int rc = bedrock_supports(m, r, err);
     if (rc)

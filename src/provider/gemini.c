@@ -35,7 +35,7 @@ static int check_part(
 {
     struct str type, data;
     bool user = m->role == CHAT_USER;
-    bool refusal = m->role == CHAT_ASSISTANT && str_is(provider_text(p->raw, "type"), "refusal");
+    bool refusal = m->role == CHAT_ASSISTANT && str_is(json_text(p->raw, "type"), "refusal");
     if (p->kind == CHAT_PART_TEXT || (p->kind == CHAT_PART_AUDIO && user) || refusal)
         return 0;
     if (p->kind != CHAT_PART_IMAGE || !user)
@@ -165,7 +165,7 @@ static void write_format(struct json_writer *w, const struct chat_request *r)
 {
     const json_t *format = json_object_get(r->vendor, "response_format");
     const json_t *schema = json_object_get(json_object_get(format, "json_schema"), "schema");
-    struct str type = provider_text(format, "type");
+    struct str type = json_text(format, "type");
     if (!str_is(type, "json_schema") && !str_is(type, "json_object"))
         return;
     json_member_str(w, "responseMimeType", STR("application/json"));
@@ -185,7 +185,7 @@ static void write_thinking(
         int64_t budget;
     } efforts[] = {{"none", "low", 0}, {"minimal", "low", 512}, {"low", "low", 1024},
         {"medium", "high", 8192}, {"high", "high", 24576}, {"xhigh", "high", 24576}, {"max", "high", 24576}};
-    struct str effort = provider_text(r->vendor, "reasoning_effort");
+    struct str effort = json_text(r->vendor, "reasoning_effort");
     for (size_t i = 0; i < sizeof efforts / sizeof *efforts && thinks(m->model); i++) {
         if (!str_is(effort, efforts[i].effort))
             continue;

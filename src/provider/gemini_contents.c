@@ -63,7 +63,7 @@ static void write_parts(struct json_writer *w, const struct chat_message *m)
         else if (p->kind == CHAT_PART_AUDIO)
             write_inline(w, STR("audio/"), p->format, p->data);
         else
-            write_text(w, p->kind == CHAT_PART_TEXT ? p->text : provider_text(p->raw, "refusal"));
+            write_text(w, p->kind == CHAT_PART_TEXT ? p->text : json_text(p->raw, "refusal"));
     }
     write_text(w, json_text(m->vendor, "refusal"));
 }

@@ -120,7 +120,7 @@ static void take_reference(struct schema *s, json_t *out, struct str reference)
 
 static bool is_null_type(const json_t *schema)
 {
-    return str_is(provider_text(schema, "type"), "null");
+    return str_is(json_text(schema, "type"), "null");
 }
 
 /* One left is no choice. */
@@ -190,7 +190,7 @@ static struct str type_of(const json_t *in)
 {
     static const char *const types[] = {
         "string", "number", "integer", "boolean", "array", "object", "null", NULL};
-    struct str type = provider_text(in, "type");
+    struct str type = json_text(in, "type");
     for (const char *const *t = types; *t; t++)
         if (str_is(type, *t))
             return type;
@@ -223,7 +223,7 @@ static void take_format(struct schema *s, json_t *out, const json_t *in, struct 
 {
     static const char *const formats[][2] = {{"string", "date-time"}, {"number", "float"},
         {"number", "double"}, {"integer", "int32"}, {"integer", "int64"}};
-    struct str format = provider_text(in, "format");
+    struct str format = json_text(in, "format");
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
         if (str_is(type, formats[i][0]) && str_is(format, formats[i][1]))
             put_text(s, out, "format", format);
@@ -295,7 +295,7 @@ static void take(struct schema *s, json_t *out, const json_t *in)
 {
     const json_t *any = json_object_get(in, "anyOf"), *all = json_object_get(in, "allOf");
     const json_t *type = json_object_get(in, "type");
-    struct str reference = provider_text(in, "$ref");
+    struct str reference = json_text(in, "$ref");
     if (!json_array_size(any))
         any = json_object_get(in, "oneOf");
     take_plain(s, out, in);

@@ -28,7 +28,7 @@ static bool is_ours(const struct chat_request *r)
 static int check_format(const struct chat_request *r, struct error *err)
 {
     const json_t *format = json_object_get(r->vendor, "response_format");
-    struct str type = provider_text(format, "type");
+    struct str type = json_text(format, "type");
     if (!provider_asks(r->vendor, "response_format") || str_is(type, "text") || str_is(type, "json_object"))
         return 0;
     if (str_is(type, "json_schema") &&
@@ -237,7 +237,7 @@ static void write_options(struct json_writer *w, const struct chat_request *r)
 
 static void write_format(struct json_writer *w, const json_t *format)
 {
-    struct str type = provider_text(format, "type");
+    struct str type = json_text(format, "type");
     if (str_is(type, "json_object")) {
         json_member_str(w, "format", STR("json"));
     } else if (str_is(type, "json_schema")) {
@@ -248,7 +248,7 @@ static void write_format(struct json_writer *w, const json_t *format)
 
 static void write_settings(struct json_writer *w, const struct chat_request *r)
 {
-    struct str effort = provider_text(r->vendor, "reasoning_effort");
+    struct str effort = json_text(r->vendor, "reasoning_effort");
     const char *key;
     json_t *value;
     json_object_foreach(is_ours(r) ? (json_t *)(uintptr_t)r->native : NULL, key, value)

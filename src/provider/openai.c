@@ -62,7 +62,7 @@ static int check_server(const struct provider_server *server, const struct chat_
 static int check_tools(const struct chat_request *r, struct error *err)
 {
     for (size_t i = 0; i < r->n_tools && r->shape == CHAT_SHAPE_OPENAI; i++)
-        if (str_is(provider_text(r->tools[i].raw, "type"), "custom"))
+        if (str_is(json_text(r->tools[i].raw, "type"), "custom"))
             return error_set(err, ERROR_UNSUPPORTED, "tools[%zu] is of type 'custom': use a function", i);
     return 0;
 }
@@ -444,7 +444,7 @@ static void write_rest(struct json_writer *w, const struct provider_model *m, co
 {
     static const char *const hints[] = {"reasoning_effort", NULL};
     bool hinted = r->shape != CHAT_SHAPE_OPENAI &&
-                  (!is_reasoning_model(m->model) || str_is(provider_text(r->vendor, hints[0]), "none"));
+                  (!is_reasoning_model(m->model) || str_is(json_text(r->vendor, hints[0]), "none"));
     if (r->vendor)
         write_vendor(w, r->vendor, hinted ? hints : own_members, provider_server_of(m)->omits);
 }

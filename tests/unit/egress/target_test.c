@@ -119,7 +119,7 @@ static void test_other_settings(void **state)
     assert_int_equal(t->first_byte_timeout_ms, 120000);
     assert_int_equal(t->idle_timeout_ms, 60000);
     assert_int_equal(egress_target_zone(t), EGRESS_ZONE_LOCAL);
-    assert_true(str_is(egress_target_name(t), "p"));
+    assert_true(str_is(t->name, "p"));
     egress_target_free(t);
     struct egress_target_options o = good;
     o.n_networks = 2;

@@ -217,9 +217,9 @@ static inline struct chat_part *message_part(
     p->kind = kind;
     p->raw = raw ? request_json(r, raw) : NULL;
     if (kind == CHAT_PART_TEXT)
-        p->text = provider_text(p->raw, "text");
+        p->text = json_text(p->raw, "text");
     if (kind == CHAT_PART_IMAGE)
-        p->url = provider_text(json_object_get(p->raw, "image_url"), "url");
+        p->url = json_text(json_object_get(p->raw, "image_url"), "url");
     return p;
 }
 
@@ -231,8 +231,8 @@ static inline void request_tool(struct chat_request *r, const char *raw)
     struct chat_tool *t = &r->tools[r->n_tools++];
     t->raw = request_json(r, raw);
     const json_t *function = json_object_get(t->raw, "function");
-    t->name = provider_text(function, "name");
-    t->description = provider_text(function, "description");
+    t->name = json_text(function, "name");
+    t->description = json_text(function, "description");
     t->parameters = json_object_get(function, "parameters");
 }
 
