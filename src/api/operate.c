@@ -3,6 +3,7 @@
 #include "api/targets.h"
 #include "base/limits.h"
 #include "engine/engine.h"
+#include "govern/access_log.h"
 
 static const char *state_name(enum engine_state state)
 {
@@ -103,6 +104,10 @@ void api_metrics(const struct api_call *c)
     api_targets_gauges(c->shard->exchange, &body);
     api_budget_gauges(c->shard->exchange, &body);
     store_stats(c->shard->exchange->store, &store);
+    if (c->shard->log)
+        meter_write_value(&body, "weir_access_log_dropped_total", "counter",
+            "Lines of the access log that could not be written.", NULL, 0,
+            (double)access_log_dropped(c->shard->log));
     gauge(&body, "weir_ledger_healthy", "Was the last group of rows committed?", store.healthy);
     gauge(&body, "weir_ledger_queued", "Rows that wait to be written.", (double)store.queued);
     gauge(&body, "weir_ledger_written", "Rows written since start.", (double)store.written);

@@ -255,6 +255,18 @@ routes: [{name: auto, rules: [{name: away, use: [cloudy]}]}]
   }
 });
 
+test('access log: lines that a full disk did not take were counted and never shown', { skip: !existsSync('/dev/full') && 'no /dev/full' }, async () => {
+  const g = await Gateway.start('access_log: /dev/full\n', { env, wait: false });
+  const dropped = async () => Number(/^weir_access_log_dropped_total (\d+)$/m.exec((await g.get('/metrics')).body)?.[1]);
+  try {
+    assert.ok((await dropped()) >= 0);
+    for (let i = 0; i < 3; i++) await g.get('/healthz');
+    await until(async () => (await dropped()) >= 3);
+  } finally {
+    await g.stop();
+  }
+});
+
 // A reader that takes nothing must not hold up the gateway, nor its end.
 test('access log: on standard output, also where nobody reads it', async () => {
   const g = await Gateway.start('access_log: stdout\n', { env, wait: false });
