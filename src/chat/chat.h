@@ -275,6 +275,9 @@ struct chat_usage {
     int64_t drafted_tokens, drawn_tokens;   /* the embedded engine's: drafted, and of these drawn */
     /* Of what the request's `prediction` says: tokens that the answer has, and those it has not. */
     int64_t accepted_prediction_tokens, rejected_prediction_tokens;
+    /* 0 or 1, and no padding: usages are compared as bytes. */
+    int32_t goes_on;   /* output_tokens was told before the output: what came may be more */
+    int32_t estimated; /* some of it by what was sent and what came */
 };
 
 /* Why a target failed; decides fallback and the HTTP status the client sees. */

@@ -143,6 +143,9 @@ void leg_rest(struct leg *leg);
 void leg_go_on(struct leg *leg);
 /* Whatever it does, it stops; what was sent is paid for. */
 void leg_cancel(struct leg *leg, const char *why);
+/* What it used. Where the provider did not say, because it or the client broke off or because it never does, by
+ * estimate. A count told on the way does not hold what came after it. */
+void leg_usage(const struct leg *leg, bool complete, struct chat_usage *out);
 /* What it was sent and what came of it is paid for, whoever hung up, and not used. */
 void leg_given_up(struct leg *leg);
 void leg_free(struct leg *leg);

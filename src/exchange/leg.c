@@ -40,14 +40,25 @@ static void result(struct leg *leg, enum breaker_result r, int64_t retry_after_m
         observe_opened(leg);
 }
 
+void leg_usage(const struct leg *leg, bool complete, struct chat_usage *out)
+{
+    *out = leg->usage;
+    int64_t heard = (leg->heard_milli + 999) / 1000;
+    bool input_unknown = out->input_tokens < 0;
+    bool output_unknown =
+        out->output_tokens < 0 || ((!complete || out->goes_on) && out->output_tokens < heard);
+    if (input_unknown)
+        out->input_tokens = router_tokens(leg->x->request);
+    if (output_unknown)
+        out->output_tokens = heard;
+    out->estimated = input_unknown || output_unknown;
+}
+
 void leg_given_up(struct leg *leg)
 {
     struct exchange *x = leg->x;
-    struct chat_usage usage = leg->usage;
-    if (usage.input_tokens < 0)
-        usage.input_tokens = router_tokens(x->request);
-    if (usage.output_tokens < 0)
-        usage.output_tokens = (leg->heard_milli + 999) / 1000;
+    struct chat_usage usage;
+    leg_usage(leg, false, &usage);
     int64_t cost = govern_price_cost(&leg->model->price, &usage);
     if (cost <= 0)
         return;

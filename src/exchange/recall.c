@@ -66,7 +66,9 @@ void recall_gather(struct leg *leg, const struct chat_event *event)
     if (!x->keeping)
         x->keeping = cache_answer_create(leg->model->name, provider_name(leg->model->target.provider));
     bool last = event->kind == CHAT_EVENT_STOP;
-    const struct chat_event usage = {.kind = CHAT_EVENT_USAGE, .usage = leg->usage};
+    struct chat_event usage = {.kind = CHAT_EVENT_USAGE};
+    if (last)
+        leg_usage(leg, true, &usage.usage);
     bool kept = !last || cache_answer_add(x->keeping, &usage);
     if (!kept || !cache_answer_add(x->keeping, event)) {
         x->cacheable = false; /* too large, or of a kind that is not kept */

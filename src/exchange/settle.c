@@ -39,25 +39,13 @@ static void on_unsettled(void *ctx)
     on_settled(ctx, ERROR_BUSY);
 }
 
-/* What was used. Where the provider did not say, because it or the client broke off or because it never does,
- * by estimate: true then. A count told on the way does not hold what came after it. */
-static bool usage_count(const struct exchange *x, struct chat_usage *out)
+static void usage_count(const struct exchange *x, struct chat_usage *out)
 {
-    const struct leg *leg = x->counted;
     *out = (struct chat_usage){.input_tokens = -1, .output_tokens = -1};
-    if (x->kept)
+    if (x->counted)
+        leg_usage(x->counted, x->complete, out);
+    else if (x->kept)
         *out = x->legs[0].usage; /* what it took when it was made; it costs nothing now */
-    if (!leg)
-        return false;
-    *out = leg->usage;
-    int64_t heard = (leg->heard_milli + 999) / 1000;
-    bool input_unknown = out->input_tokens < 0;
-    bool output_unknown = out->output_tokens < 0 || (!x->complete && out->output_tokens < heard);
-    if (input_unknown)
-        out->input_tokens = router_tokens(x->request);
-    if (output_unknown)
-        out->output_tokens = heard;
-    return input_unknown || output_unknown;
 }
 
 void exchange_settle(struct exchange *x, const char *outcome)
@@ -72,7 +60,7 @@ void exchange_settle(struct exchange *x, const char *outcome)
     if (x->turn)
         loop_timer_stop(x->turn);
     x->outcome = outcome;
-    bool estimated = usage_count(x, &x->usage);
+    usage_count(x, &x->usage);
     x->cost = x->counted ? govern_price_cost(&x->counted->model->price, &x->usage) : 0;
     if (x->counted)
         spend_settle(x->counted, x->cost);
@@ -96,7 +84,7 @@ void exchange_settle(struct exchange *x, const char *outcome)
         .input_tokens = x->usage.input_tokens,
         .cached_tokens = x->usage.cached_tokens,
         .output_tokens = x->usage.output_tokens,
-        .usage_estimated = estimated || x->given_up_cost > 0,
+        .usage_estimated = x->usage.estimated || x->given_up_cost > 0,
         .cost_nano_usd = x->cost,
         .first_token_ms = x->first_token_ms,
         .total_ms = clock_mono_ms() - x->started_ms,

@@ -49,8 +49,9 @@ static bool is_told(const struct json_item *object, const char *key)
 }
 
 /* Anthropic counts what the cache gave and took apart from `input_tokens`. The last event may repeat the
- * input's counts or leave them out. A count that can be none is not known, whatever was told before. */
-static void take_usage(struct provider_answer *a, const struct json_item *usage)
+ * input's counts or leave them out. A count that can be none is not known, whatever was told before.
+ * `goes_on`: the output is still to come. */
+static void take_usage(struct provider_answer *a, const struct json_item *usage, int goes_on)
 {
     struct chat_usage u = a->usage;
     if (!json_item_is(usage, JSON_ITEM_OBJECT))
@@ -65,8 +66,10 @@ static void take_usage(struct provider_answer *a, const struct json_item *usage)
             count_or_zero(json_item_get(usage, "cache_creation"), "ephemeral_1h_input_tokens");
         u.input_tokens = input < 0 || read < 0 || made < 0 ? -1 : input + read + made;
     }
-    if (is_told(usage, "output_tokens"))
+    if (is_told(usage, "output_tokens")) {
         u.output_tokens = provider_item_count(usage, "output_tokens");
+        u.goes_on = goes_on;
+    }
     int64_t thinking = provider_item_count(json_item_get(usage, "output_tokens_details"), "thinking_tokens");
     if (thinking >= 0)
         u.reasoning_tokens = thinking;
@@ -214,7 +217,7 @@ static int take_delta(
 static void take_start(struct provider_answer *a, const struct json_item *message)
 {
     provider_answer_start(a, json_item_text(message, "id"), json_item_text(message, "model"));
-    take_usage(a, json_item_get(message, "usage"));
+    take_usage(a, json_item_get(message, "usage"), 1);
 }
 
 static int take_whole(struct provider_answer *a, const struct json_item *message, struct error *err)
@@ -227,7 +230,7 @@ static int take_whole(struct provider_answer *a, const struct json_item *message
         rc = rc ? rc : take_block(a, i, block, err);
         rc = rc ? rc : take_block_end(a, i++, err);
     }
-    take_usage(a, json_item_get(message, "usage"));
+    take_usage(a, json_item_get(message, "usage"), 0);
     take_stop_reason(a, message);
     return rc;
 }
@@ -243,7 +246,7 @@ static int take_after_start(
     if (str_is(type, "content_block_stop")) {
         return take_block_end(a, index, err);
     } else if (str_is(type, "message_delta")) {
-        take_usage(a, json_item_get(event, "usage"));
+        take_usage(a, json_item_get(event, "usage"), 0);
         take_stop_reason(a, json_item_get(event, "delta"));
     } else if (str_is(type, "message_stop")) {
         provider_answer_end(a);
@@ -255,7 +258,7 @@ static int take_after_start(
 static int take_count(struct provider_answer *a, const struct json_item *count)
 {
     provider_answer_start(a, STR_NONE, STR_NONE);
-    take_usage(a, count);
+    take_usage(a, count, 0);
     provider_answer_stop(a, CHAT_STOP_END);
     return 0;
 }

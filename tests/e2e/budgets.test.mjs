@@ -2,7 +2,7 @@
 import { test, before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { Gateway, makeFolder, makeModel, weir, sleep } from './lib/gateway.mjs';
+import { events, Gateway, makeFolder, makeModel, weir, sleep } from './lib/gateway.mjs';
 import { Cloud } from './lib/cloud.mjs';
 import { Postgres } from './lib/postgres.mjs';
 
@@ -254,6 +254,51 @@ routes:
     assert.equal(fell.headers.get('x-weir-provider'), 'local', JSON.stringify(fell.body).slice(0, 300));
     assert.deepEqual(rowOf(fell).attempts.map((a) => a.outcome), ['budget', 'ok']);
     assert.ok(used(g, key) > 1.5 && used(g, key) < 6, `used ${used(g, key)}`);
+  } finally {
+    cloud.behaviour = { usage };
+    await g.stop();
+  }
+});
+
+test('output was counted by what Anthropic tells before it, where its last event has no usage', async () => {
+  const g = await Gateway.start(`providers:
+  out: {kind: anthropic, base_url: "${cloud.url}", api_key: "\${KEY}"}
+models:
+  - {name: m, provider: out, price: {input: 1000, output: 1000}}
+`, { env: { KEY: 'sk-test' } });
+  try {
+    const ask = async (usage) => {
+      cloud.behaviour = { usage, text: ['ten words ', 'or so of ', 'an answer'] };
+      const r = await g.chat('m', 'hello', { max_tokens: 20, stream: true, stream_options: { include_usage: true } });
+      const row = g.audit('ledger').find((l) => l.request_id === r.headers.get('x-request-id'));
+      assert.equal(events(r.body).findLast((e) => e.usage).usage.completion_tokens, row.output_tokens);
+      assert.equal(row.cost_nano_usd, (row.input_tokens + row.output_tokens) * 1e6);
+      return [row.input_tokens, row.output_tokens, row.usage_estimated];
+    };
+    const [input, output, estimated] = await ask({ input: 7, output: 5, untold: true });
+    assert.ok(input === 7 && output > 3 && output < 20 && estimated, `${input} ${output} ${estimated}`);
+    assert.deepEqual(await ask({ input: 7, output: 5, begun: 40, untold: true }), [7, 40, false]);
+    assert.deepEqual(await ask({ input: 7, output: 2 }), [7, 2, false]);
+  } finally {
+    cloud.behaviour = { usage };
+    await g.stop();
+  }
+});
+
+test('an answer from the cache told 0 tokens where its provider had told none', async () => {
+  const g = await start({ more: 'cache: {ttl: 1m, max_bytes: 1MiB}\n' });
+  try {
+    cloud.behaviour = { usage: { input: -1, output: -1 }, text: ['ten words ', 'or so of ', 'an answer'] };
+    const key = makeKey(g);
+    await accepted(g, key);
+    const cached = () => g.chat('big', 'hello', { temperature: 0, max_tokens: 20 }, { ...key.headers, 'x-weir-cache': 'true' });
+    const first = await cached(), hit = await cached();
+    assert.equal(hit.headers.get('x-weir-cache'), 'hit');
+    assert.ok(first.body.usage.prompt_tokens > 2 && first.body.usage.completion_tokens > 3, JSON.stringify(first.body));
+    assert.deepEqual(hit.body.usage, first.body.usage);
+    const row = g.audit('ledger').find((l) => l.request_id === hit.headers.get('x-request-id'));
+    assert.deepEqual([row.input_tokens, row.output_tokens, row.usage_estimated, row.cost_nano_usd],
+      [hit.body.usage.prompt_tokens, hit.body.usage.completion_tokens, true, 0]);
   } finally {
     cloud.behaviour = { usage };
     await g.stop();

@@ -63,7 +63,7 @@ export class Cloud {
   // behaviour: {mode: 'ok'|'status'|'hang'|'reset'|'truncate'|'malformed'|'html'|'drip'|'reset-after-headers'|
   //             'reset-mid-stream'|'stall'|'broken-mid-stream'|'split'|'giant'|'long-length'|'short-length'|'late',
   //             status, headers, error, delay: ms before anything (late),
-  //             streams: also where it is asked for a whole answer, text: [pieces], tools: [{id,name,arguments:[pieces]}], usage: {input, output, cached, written}, gap: ms,
+  //             streams: also where it is asked for a whole answer, text: [pieces], tools: [{id,name,arguments:[pieces]}], usage: {input, output, cached, written, begun: Anthropic's first count, untold: its last event has none}, gap: ms,
   //             handle: (request, response, body) => answers all by itself (see servers.mjs),
   //             blocks: [content blocks of Anthropic's, sent in pieces], finish: a reason in the shape's own word}
   async serve(request, response, body, b) {
@@ -216,7 +216,7 @@ export class Cloud {
           input_tokens: usage.input,
           cache_read_input_tokens: usage.cached ?? 0,
           cache_creation_input_tokens: usage.written ?? 0,
-          output_tokens: 1,
+          output_tokens: usage.begun ?? 1,
         },
       },
     });
@@ -254,7 +254,7 @@ export class Cloud {
     await event({
       type: 'message_delta',
       delta: { stop_reason, stop_sequence: null },
-      usage: { output_tokens: usage.output },
+      ...(usage.untold ? {} : { usage: { output_tokens: usage.output } }),
     });
     await event({ type: 'message_stop' });
   }
