@@ -215,6 +215,7 @@ static int root_read(
     if (rc == 0)
         rc = yaml_get_bool(root, "offline", false, &c->offline, err);
     c->offline = c->offline || o->offline;
+    c->asks_nobody = o->asks_nobody;
     if (rc == 0)
         rc = config_get_choice(root, "on_sensitive", on_sensitive, ROUTER_SENSITIVE_LOCAL, &sensitive, err);
     c->on_sensitive = (enum router_on_sensitive)sensitive;
@@ -448,11 +449,10 @@ int config_policy(const struct config *c, struct router_policy **out, struct err
     return rc;
 }
 
-int config_policy_load(
-    struct str file, struct config **config, struct router_policy **policy, struct error *err)
+int config_policy_load(struct str file, const struct config_overrides *o, struct config **config,
+    struct router_policy **policy, struct error *err)
 {
-    const struct config_overrides none = {0};
-    int rc = config_load(file, &none, config, err);
+    int rc = config_load(file, o, config, err);
     if (rc)
         return rc;
     rc = config_policy(*config, policy, err);

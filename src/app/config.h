@@ -92,7 +92,8 @@ struct config {
                            config_files_folder */
     struct str kv_folder; /* of kv_disk; by default beside an SQLite state; empty: none */
     bool offline;
-    bool auth_keys; /* auth: keys */
+    bool asks_nobody; /* secrets are not read */
+    bool auth_keys;   /* auth: keys */
     struct config_provider *providers;
     size_t n_providers;
     struct config_model *models;
@@ -125,6 +126,7 @@ struct config_overrides {
     struct str listen, model_file;
     bool offline, memory_unchecked; /* the latter of every model that runs here */
     bool state_only; /* no more than where the state is: who revokes a key needs no provider's secret */
+    bool asks_nobody; /* rules, models and prices are wanted, and secrets stay as they are written */
 };
 /* `file` empty: weir.yaml in the working directory if it is there, else built-in defaults: no providers but
  * those whose key is in the environment (OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY) with one model
@@ -146,9 +148,9 @@ struct str config_models_folder(const struct config *c);
 bool config_models_changed(const struct config *c, int64_t *mark);
 /* The policy of this configuration. */
 int config_policy(const struct config *c, struct router_policy **out, struct error *err) MUST_USE;
-/* Both, as the command line wants them: without overrides. */
-int config_policy_load(
-    struct str file, struct config **config, struct router_policy **policy, struct error *err) MUST_USE;
+/* Both, as the command line wants them. */
+int config_policy_load(struct str file, const struct config_overrides *o, struct config **config,
+    struct router_policy **policy, struct error *err) MUST_USE;
 
 /* Where clients' files are kept, with a NUL at its end; empty: nowhere. */
 struct str config_files_folder(struct arena *a, struct str files, struct str state);

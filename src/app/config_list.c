@@ -65,7 +65,7 @@ static int aws_secret(struct config *c, const struct yaml_node *n, const char *k
     struct str *out, struct error *err)
 {
     int rc = config_get_secret(c, n, key, out, err);
-    if (rc == 0 && out->len == 0 && getenv(variable))
+    if (rc == 0 && out->len == 0 && !c->asks_nobody && getenv(variable))
         *out = arena_copy(c->arena, str_from(getenv(variable)));
     return rc;
 }
@@ -95,10 +95,11 @@ static int bedrock_read(
             return yaml_error(
                 yaml_get(n, "region"), err, ERROR_INVALID, "'region' is a name like eu-central-1");
     }
-    if (rc == 0 && p->region.len == 0)
+    if (rc == 0 && p->region.len == 0 && !c->asks_nobody)
         rc = yaml_error(
             n, err, ERROR_INVALID, "a provider of kind bedrock wants a 'region', like eu-central-1");
-    if (rc == 0 && p->api_key.len == 0 && (p->access_key_id.len == 0 || p->secret_access_key.len == 0))
+    if (rc == 0 && !c->asks_nobody && p->api_key.len == 0 &&
+        (p->access_key_id.len == 0 || p->secret_access_key.len == 0))
         rc = yaml_error(n, err, ERROR_INVALID,
             "a provider of kind bedrock wants 'access_key_id' and 'secret_access_key', or an 'api_key'");
     if (rc == 0 && p->base_url.len == 0)

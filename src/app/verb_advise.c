@@ -408,6 +408,7 @@ int verb_advise(int argc, char **argv)
                              .least = 30},
         .prefill = NAN,
         .decode = NAN};
+    const struct config_overrides asks_nobody = {.asks_nobody = true};
     int64_t since_ms;
     int exit_code = options_read(argc, argv, &x);
     if (exit_code != EXIT_DONE)
@@ -415,7 +416,7 @@ int verb_advise(int argc, char **argv)
     if (!verb_since(x.since, &since_ms))
         return EXIT_USAGE;
     if ((!x.where.url || x.where.config) &&
-        config_policy_load(str_from(x.where.config), &x.config, &x.policy, &x.err))
+        config_policy_load(str_from(x.where.config), &asks_nobody, &x.config, &x.policy, &x.err))
         return verb_fail(EXIT_USAGE, &x.err);
     x.arena = arena_create(256 * MIB);
     buf_init(&x.key, 16 * MIB);

@@ -120,11 +120,12 @@ int verb_text_write(FILE *to, struct str text)
 
 int verb_policy(const char *file, struct router_policy **out, struct error *err)
 {
+    const struct config_overrides none = {0};
     struct config *config;
     *out = NULL;
     if (!file)
         return 0;
-    int rc = config_policy_load(str_from(file), &config, out, err);
+    int rc = config_policy_load(str_from(file), &none, &config, out, err);
     if (rc == 0)
         config_free(config);
     return rc;

@@ -117,6 +117,11 @@ static void print_time(struct json_writer *w, const char *key, int64_t wall_ms)
     json_write_text(w, when);
 }
 
+struct listing {
+    struct budget *budget;
+    struct error *err;
+};
+
 static void view_of(struct budget *b, const struct store_key *key, struct arena *a, struct budget_view *out)
 {
     const struct store_limits none = limits_none(STR("key"), STR_NONE);
@@ -127,11 +132,12 @@ static void view_of(struct budget *b, const struct store_key *key, struct arena 
 
 static int print_json(void *ctx, const struct store_key *key)
 {
+    const struct listing *l = ctx;
     struct buf text;
     struct json_writer w;
     struct budget_view view;
     struct arena *a = arena_create(64 * KIB);
-    view_of(ctx, key, a, &view);
+    view_of(l->budget, key, a, &view);
     buf_init(&text, 4 * MIB);
     json_writer_init(&w, &text);
     json_object_begin(&w);
@@ -145,17 +151,16 @@ static int print_json(void *ctx, const struct store_key *key)
     budget_view_write(&view, &w);
     json_object_end(&w);
     arena_free(a);
-    printf("%s\n", text.failed ? "{}" : text.data);
-    buf_free(&text);
-    return ferror(stdout) ? ERROR_IO : 0;
+    return verb_print_line(&text, l->err);
 }
 
 static int print_row(void *ctx, const struct store_key *key)
 {
+    const struct listing *l = ctx;
     const int64_t times[] = {key->created_ms, key->expires_ms, key->revoked_ms};
     struct budget_view view;
     struct arena *a = arena_create(64 * KIB);
-    view_of(ctx, key, a, &view);
+    view_of(l->budget, key, a, &view);
     verb_print_cell(key->id, 14);
     verb_print_cell(key->name, 20);
     verb_print_cell(key->team, 14);
@@ -192,7 +197,7 @@ static int list(int argc, char **argv)
         printf("%-14s%-20s%-14s%-7s%-26s%-26s%-26s%-41s%s\n", "ID", "NAME", "TEAM", "ROLE", "CREATED",
             "EXPIRES", "REVOKED", "SPENT (USD)", "LIMITS");
     if (rc == 0)
-        rc = store_key_list(s, json ? print_json : print_row, budget, &err);
+        rc = store_key_list(s, json ? print_json : print_row, &(struct listing){budget, &err}, &err);
     budget_free(budget);
     store_close(s);
     if (rc || fflush(stdout) != 0)

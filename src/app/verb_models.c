@@ -124,10 +124,11 @@ int verb_models(int argc, char **argv)
         found_print(json);
         return EXIT_DONE;
     }
+    const struct config_overrides asks_nobody = {.asks_nobody = true};
     struct config *config;
     struct router_policy *policy;
     struct error err;
-    if (config_policy_load(str_from(file), &config, &policy, &err))
+    if (config_policy_load(str_from(file), &asks_nobody, &config, &policy, &err))
         return verb_fail(EXIT_USAGE, &err);
     struct arena *a = arena_create(64 * MIB);
     const json_t *states = states_get(config, gateway, a);

@@ -335,7 +335,7 @@ static int by_count(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-static void table_print(const struct replay *r)
+static int table_print(const struct replay *r)
 {
     int64_t answered = r->decided - r->refused;
     printf("%" PRId64 " answered requests, %" PRId64 " decided again, %" PRId64
@@ -361,6 +361,7 @@ static void table_print(const struct replay *r)
         printf("%7" PRId64 "  other changes\n", r->other_changes);
     for (int64_t i = 0; i < r->leaks && i < LEAKS_SHOWN; i++)
         printf("leak: %s\n", r->leaked[i]);
+    return 0;
 }
 
 static void side_write(struct json_writer *w, const char *key, const struct side *s)
@@ -378,7 +379,7 @@ static void side_write(struct json_writer *w, const char *key, const struct side
     json_object_end(w);
 }
 
-static void json_print(const struct replay *r)
+static int json_print(const struct replay *r)
 {
     struct buf out;
     struct json_writer w;
@@ -412,8 +413,7 @@ static void json_print(const struct replay *r)
         json_write_text(&w, r->leaked[i]);
     json_array_end(&w);
     json_object_end(&w);
-    printf("%s\n", out.data);
-    buf_free(&out);
+    return verb_print_line(&out, r->err);
 }
 
 static int replay_run(struct replay *r, struct store *s, int64_t since_ms)
@@ -438,6 +438,7 @@ int verb_replay(int argc, char **argv)
     if (n > 0 || !file)
         return verb_failf(
             EXIT_USAGE, "replay wants the new rules, --policy NEW.yaml: see weir replay --help");
+    const struct config_overrides asks_nobody = {.asks_nobody = true};
     int64_t since_ms;
     struct config *config;
     struct router_policy *policy;
@@ -445,7 +446,7 @@ int verb_replay(int argc, char **argv)
     struct error err = {.message = "the result could not be printed"};
     if (!verb_since(since, &since_ms))
         return EXIT_USAGE;
-    if (config_policy_load(str_from(file), &config, &policy, &err))
+    if (config_policy_load(str_from(file), &asks_nobody, &config, &policy, &err))
         return verb_fail(EXIT_USAGE, &err);
     int exit_code = verb_state_open(&where, false, &s);
     if (exit_code == EXIT_DONE) {
@@ -458,7 +459,7 @@ int verb_replay(int argc, char **argv)
         store_close(s);
         qsort(r->changes, r->n_changes, sizeof *r->changes, by_count);
         if (rc == 0)
-            (json ? json_print : table_print)(r);
+            rc = (json ? json_print : table_print)(r);
         exit_code = rc || fflush(stdout) != 0 ? verb_fail(EXIT_FAILED, &err)
                     : r->leaks > 0            ? EXIT_FAILED
                                               : EXIT_DONE;

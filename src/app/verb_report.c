@@ -205,7 +205,7 @@ static void usd_write(struct json_writer *w, const char *key, int64_t nano_usd)
     buf_free(&text);
 }
 
-static void print_json(const struct report *r, const struct sums *s)
+static int print_json(struct report *r, const struct sums *s)
 {
     const struct {
         const char *key;
@@ -227,25 +227,26 @@ static void print_json(const struct report *r, const struct sums *s)
     if (r->instead)
         usd_write(&w, "instead_usd", s->instead);
     json_object_end(&w);
-    printf("%s\n", text.failed ? "{}" : text.data);
-    buf_free(&text);
+    return verb_print_line(&text, &r->err);
 }
 
-static void print(struct report *r)
+static int print(struct report *r)
 {
+    int rc = 0;
     qsort(r->groups, r->n_groups, sizeof *r->groups, r->by <= BY_MONTH ? compare_days : compare_costs);
     if (!r->json)
         printf("%-36s %10s %8s %10s %14s %14s %14s%s\n", whats[r->by], "REQUESTS", "FAILED", "INSIDE",
             "INPUT", "OUTPUT", "USD", r->instead ? "    INSTEAD USD" : "");
-    for (size_t i = 0; i < r->n_groups; i++) {
+    for (size_t i = 0; i < r->n_groups && rc == 0; i++) {
         if (r->json)
-            print_json(r, &r->groups[i]);
+            rc = print_json(r, &r->groups[i]);
         else
             print_row(r, &r->groups[i]);
     }
     r->total.name = STR("total");
     if (!r->json)
         print_row(r, &r->total);
+    return rc ? verb_fail(EXIT_FAILED, &r->err) : EXIT_DONE;
 }
 
 /* ---- The verb ---- */
@@ -280,6 +281,7 @@ static int sum(struct report *r, int64_t since_ms)
 
 int verb_report(int argc, char **argv)
 {
+    const struct config_overrides asks_nobody = {.asks_nobody = true};
     struct report r = {.json = false};
     int64_t since_ms;
     int exit_code;
@@ -288,14 +290,14 @@ int verb_report(int argc, char **argv)
     if (!verb_since(r.since, &since_ms))
         return EXIT_USAGE;
     if ((!r.where.url || r.instead) &&
-        config_policy_load(str_from(r.where.config), &r.config, &r.policy, &r.err))
+        config_policy_load(str_from(r.where.config), &asks_nobody, &r.config, &r.policy, &r.err))
         return verb_fail(EXIT_USAGE, &r.err);
     exit_code = price_find(&r);
     r.arena = arena_create(256 * MIB);
     if (exit_code == EXIT_DONE)
         exit_code = sum(&r, since_ms);
     if (exit_code == EXIT_DONE)
-        print(&r);
+        exit_code = print(&r);
     map_free(&r.by_name);
     map_free(&r.key_names);
     free(r.groups);

@@ -181,6 +181,7 @@ int verb_route(int argc, char **argv)
     if (n != 0)
         return n < 0 ? EXIT_USAGE
                      : verb_failf(EXIT_USAGE, "route reads standard input: see weir route --help");
+    const struct config_overrides none = {0};
     struct error err;
     struct router_policy *policy;
     if (!shape_find(shape, &r))
@@ -188,7 +189,7 @@ int verb_route(int argc, char **argv)
             EXIT_USAGE, "--shape is chat, completions, responses, anthropic or ollama, not '%s'", shape);
     if (!context_fill(&r, boundary, tags) || !budget_left_read(&r, budget))
         return EXIT_USAGE;
-    if (config_policy_load(str_from(file), &r.config, &policy, &err))
+    if (config_policy_load(str_from(file), &none, &r.config, &policy, &err))
         return verb_fail(EXIT_USAGE, &err);
     router_policy_warnings(policy, warn, NULL);
     r.policy = policy;

@@ -69,3 +69,14 @@ void verb_print_cell(struct str text, int width)
     }
     printf("%*s", columns < width ? width - columns : 0, "");
 }
+
+int verb_print_line(struct buf *text, struct error *err)
+{
+    int rc = 0;
+    if (text->failed)
+        rc = error_set(err, text->failed, "a line could not be printed: it takes too much memory");
+    else if (printf(STR_FMT "\n", STR_ARG(buf_str(text))) < 0)
+        rc = error_set(err, ERROR_IO, "standard output cannot be written");
+    buf_free(text);
+    return rc;
+}

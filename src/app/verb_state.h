@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "base/buf.h"
 #include "store/store.h"
 
 struct verb_state {
@@ -22,5 +23,7 @@ bool verb_since(const char *text, int64_t *since_ms); /* NULL is 0 */
 
 /* Text from outside on a terminal: control characters come out as '?'. At least `width` columns. */
 void verb_print_cell(struct str text, int width);
+/* What was gathered, as a line; frees it. Nothing is printed where it could not be gathered whole. */
+int verb_print_line(struct buf *text, struct error *err) MUST_USE;
 
 #endif

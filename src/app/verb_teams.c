@@ -101,7 +101,7 @@ static int drop(const struct teams *t, struct store *s, struct budget *b, struct
     return store_limits_drop(s, STR("team"), t->name, STORE_WAIT, err);
 }
 
-static void print_json(const struct budget_view *v)
+static int print_json(const struct budget_view *v, struct error *err)
 {
     struct buf text;
     struct json_writer w;
@@ -111,30 +111,30 @@ static void print_json(const struct budget_view *v)
     json_member_str(&w, "name", v->limits.name);
     budget_view_write(v, &w);
     json_object_end(&w);
-    printf("%s\n", text.failed ? "{}" : text.data);
-    buf_free(&text);
+    return verb_print_line(&text, err);
 }
 
 static int list(const struct teams *t, struct store *s, struct budget *b, struct error *err)
 {
     struct arena *a = arena_create(64 * MIB);
     size_t n;
+    int rc = 0;
     struct budget_view *views = budget_list(b, a, &n);
     (void)s;
     if (!t->json)
         printf("%-24s%-41s%s\n", "NAME", "SPENT (USD)", "LIMITS");
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && rc == 0; i++) {
         if (!str_is(views[i].limits.kind, "team"))
             continue;
         if (t->json) {
-            print_json(&views[i]);
+            rc = print_json(&views[i], err);
         } else {
             verb_print_cell(views[i].limits.name, 24);
             verb_limits_print(&views[i]);
         }
     }
     arena_free(a);
-    return fflush(stdout) == 0 ? 0 : error_set(err, ERROR_IO, "the list could not be printed");
+    return rc || fflush(stdout) == 0 ? rc : error_set(err, ERROR_IO, "the list could not be printed");
 }
 
 int verb_teams(int argc, char **argv)

@@ -239,6 +239,29 @@ ${provider({ url: 'http://127.0.0.1:9' })}`);
   assert.match(run('serve', '--check').stderr, /SIM_KEY/);
 });
 
+test('report, advise, replay and models wanted the providers\' secrets, though they ask nobody', async () => {
+  const folder = makeFolder();
+  writeFileSync(join(folder, 'weir.yaml'), `state: sqlite:weir.db
+providers:
+  out: {kind: openai, base_url: "http://127.0.0.1:9", api_key: "\${SIM_KEY}", headers: {x-team: "file:not-here"}}
+  aws: {kind: bedrock}
+models:
+  - {name: big, provider: out, price: {input: 1, output: 2}}
+  - {name: bedrock, provider: aws, price: {input: 1, output: 2}}
+redact: {key: "\${SIM_REDACT}"}
+telemetry: {otlp: "http://127.0.0.1:9", headers: {x-key: "\${SIM_OTLP}"}}
+`);
+  const run = (...args) => spawnSync(weir, args, { cwd: folder, encoding: 'utf8', env: { PATH: process.env.PATH } });
+  assert.equal(run('keys', 'create', '--name', 'ada').status, 0); // makes the state
+  for (const args of [['report', '--by', 'model', '--instead', 'big'], ['advise', '--json'], ['replay', '--policy', 'weir.yaml', '--json'], ['models', '--json']]) {
+    const r = run(...args);
+    assert.equal(r.status, 0, `${args[0]}: ${r.stderr}`);
+  }
+  assert.match(run('serve', '--check').stderr, /SIM_KEY|not-here/);
+  writeFileSync(join(folder, 'weir.yaml'), 'providers:\n  out: {kind: openai, api_key: sk-written-out}\n');
+  assert.match(run('report').stderr, /'api_key' is written out/);
+});
+
 test('an address that is not loopback refuses to start without keys', () => {
   const folder = makeFolder();
   writeFileSync(join(folder, 'weir.yaml'), 'listen: 0.0.0.0:0\n');
