@@ -28,7 +28,7 @@ struct egress_target_options {
     struct str name;     /* the provider's name */
     struct str base_url; /* http or https, no user, no query, no fragment */
     enum egress_zone zone;
-    bool collector;      /* of telemetry: takes spans and nothing else */
+    bool collector;             /* of telemetry: takes spans and nothing else */
     struct str ca_file;         /* extra trust anchors (PEM) instead of the system's; empty: the system's */
     struct str proxy;           /* http://host:port, empty: none */
     const struct str *networks; /* CIDRs that also count as inside, for zone local */
@@ -79,12 +79,14 @@ struct egress_request {
     struct str path;    /* appended to the target's base_url; begins with '/' */
     const struct egress_header *headers;
     size_t n_headers;
-    struct str body;            /* copied */
+    struct str body;               /* copied */
     int64_t connect_timeout_ms;    /* 0: the target's */
     int64_t first_byte_timeout_ms; /* 0: the target's */
 };
 
-/* Callbacks run on the loop. `done` comes exactly once, last, unless the transfer is cancelled. */
+/* Answers are asked for as they are: one that comes compressed all the same is an error that names the
+ * coding, or, where its status tells of an error, one without a body. So there is nothing that could swell.
+ * Callbacks run on the loop. `done` comes exactly once, last, unless the transfer is cancelled. */
 struct egress_handler {
     /* The final status and headers are known (informational ones are skipped). header() below works from now
      * on. */

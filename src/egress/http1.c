@@ -109,6 +109,8 @@ static void head_write(struct buf *b, const struct egress_target *target, const 
         line_append(b, "User-Agent: ", STR("weir/" WEIR_VERSION));
     if (!has_header(r, "accept"))
         line_append(b, "Accept: ", STR("*/*"));
+    if (!has_header(r, "accept-encoding")) /* without it any coding would do (RFC 9110, 12.5.3) */
+        line_append(b, "Accept-Encoding: ", STR("identity"));
     for (size_t i = 0; i < r->n_headers; i++) {
         buf_append_str(b, r->headers[i].name);
         line_append(b, ": ", r->headers[i].value);
@@ -210,6 +212,25 @@ static bool tells_of_body(const struct http_parser *p)
     return p->flags & F_CHUNKED || (p->flags & F_CONTENTLENGTH && p->content_length > 0);
 }
 
+static bool is_coded(const struct egress_transfer *t)
+{
+    struct str coding = egress_header(t, "content-encoding");
+    return coding.len > 0 && !str_is_nocase(coding, "identity");
+}
+
+/* Compressed, though that was not asked for. What an error says is done without: its status counts. */
+static int refuse_coded(struct egress_transfer *t)
+{
+    if (t->parser.status_code >= 300)
+        return 0;
+    t->code = error_set(&t->error, ERROR_UNAVAILABLE,
+        "the answer of '" STR_FMT "' (%s) is compressed (Content-Encoding: " STR_FMT
+        "), though nobody asked for that: turn it off there, or in the proxy before it",
+        STR_ARG(t->target->name), t->target->host,
+        STR_ARG(str_slice(egress_header(t, "content-encoding"), 0, 40)));
+    return -1;
+}
+
 /* 1: no body follows, whatever the headers say (RFC 9112, 6.3). */
 static int on_head(struct http_parser *p)
 {
@@ -221,6 +242,7 @@ static int on_head(struct http_parser *p)
     t->status_told = true;
     if (t->in_value && head_append(t, "\n", 1))
         return -1;
+    t->coded = is_coded(t);
     if (t->handler.status)
         t->handler.status(t->handler.ctx, (int)p->status_code);
     go_on(p);
@@ -236,6 +258,8 @@ static int on_body(struct http_parser *p, const char *at, size_t len)
     if (t->received > LIMIT_PROVIDER_BODY)
         return refuse(t, ERROR_LIMIT, "has more than 64 MiB");
     t->phase = EGRESS_IDLE;
+    if (t->coded)
+        return refuse_coded(t);
     if (t->handler.data)
         t->handler.data(t->handler.ctx, (struct str){at, len});
     return go_on(p);

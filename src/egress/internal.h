@@ -249,6 +249,7 @@ struct egress_transfer {
     uint64_t received;
     bool heard; /* a byte of answer has come */
     bool in_value, status_told, complete, keep_alive;
+    bool coded; /* its body is compressed */
     bool paused, draining;
     bool inside;                 /* its own callbacks may be on the stack... */
     bool closed;                 /* ...and one of them has closed it */

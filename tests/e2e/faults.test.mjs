@@ -183,6 +183,18 @@ for (const kind of kinds)
     assert.equal(wrong.length, 0, `${wrong.length} are wrong:\n${wrong.slice(0, 5).join('\n\n')}`);
   });
 
+test('a compressed answer was only said to be incomplete', async () => {
+  const fault = faults.findIndex((f) => f.headers?.['content-encoding']);
+  for (const kind of kinds) {
+    const { status, body } = await gateway.chat(`at-${kind}`, `fault ${fault}`);
+    assert.equal(status, 502);
+    assert.match(body.error.message, /is compressed \(Content-Encoding: br\), though nobody asked for that/);
+    const { body: stream } = await gateway.chat(`at-${kind}`, `fault ${fault}`, { stream: true });
+    assert.match(stream.error?.message ?? stream, /is compressed \(Content-Encoding: br\)/);
+    assert.equal(clouds[kind].requests.at(-1).headers['accept-encoding'], 'identity');
+  }
+});
+
 test('after all that the gateway answers, and nothing is in flight', async () => {
   const r = await gateway.chat('at-openai', 'hi');
   assert.equal(r.body.choices[0].message.content, 'begun grüß');

@@ -106,6 +106,13 @@ static const struct expectation expectations[] = {
     {"GET", "HTTP/1.1 102 Processing\r\nContent-Length: 7\r\n\r\n" OK "Content-Length: 2\r\n\r\nok", 200,
         "ok", true, true, 0},
     {"POST", "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nX: y\r\n\r\nbig", 413, "big", true, true, 0},
+    /* Compressed. */
+    {"POST", OK "Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08", 200, "", false, false,
+        ERROR_UNAVAILABLE},
+    {"POST", OK "content-encoding:  Identity\r\nContent-Length: 2\r\n\r\nok", 200, "ok", true, true, 0},
+    {"POST", OK "Content-Encoding: br\r\nContent-Length: 0\r\n\r\n", 200, "", true, true, 0},
+    {"POST", "HTTP/1.1 429 Slow\r\nContent-Encoding: deflate\r\nContent-Length: 2\r\n\r\n\x78\x9c", 429, "",
+        true, true, 0},
     /* An offer to speak otherwise is none that was asked for. */
     {"GET", OK "Upgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 2\r\n\r\nok", 200, "ok", true, true,
         0},
@@ -179,6 +186,17 @@ static void test_headers_are_kept_and_trailers_are_not(void **state)
         assert_null(egress_header(a.t, "x-late").data);
         answer_free(&a);
     }
+}
+
+static void a_compressed_answer_was_only_said_to_be_incomplete(void **state)
+{
+    struct answer a = {0};
+    (void)state;
+    answer_run(&a, STR(OK "Content-Encoding: x-gzip, br\r\n\r\n\x1f\x8b"), 0, 1, "POST");
+    assert_int_equal(a.t->code, ERROR_UNAVAILABLE);
+    assert_non_null(strstr(a.t->error.message, "(Content-Encoding: x-gzip, br)"));
+    assert_int_equal(a.n_data, 0);
+    answer_free(&a);
 }
 
 /* A few bytes again and again: `head`, then `again` a million times. */
@@ -260,6 +278,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers_cut_at_every_place_are_the_same),
         cmocka_unit_test(test_headers_are_kept_and_trailers_are_not),
+        cmocka_unit_test(a_compressed_answer_was_only_said_to_be_incomplete),
         cmocka_unit_test(test_bombs_of_headers_are_cut_off),
         cmocka_unit_test(test_requests_are_written_as_the_grammar_has_them),
         cmocka_unit_test(test_headers_that_frame_are_not_for_callers),
