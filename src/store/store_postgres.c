@@ -15,12 +15,11 @@ static int writer_mend(struct postgres *p, struct error *err)
 {
     if (PQstatus(p->writer) == CONNECTION_OK)
         return 0;
-    p->held = 0;
+    p->held = POSTGRES_NOT_JOINED;
     PQreset(p->writer);
     if (PQstatus(p->writer) != CONNECTION_OK)
         return store_postgres_fail(p->writer, err);
-    int rc = store_postgres_session(p->writer, err);
-    return rc ? rc : store_postgres_prepare(p->writer, err);
+    return store_postgres_session(p->writer, err);
 }
 
 static int postgres_begin(struct store_backend *b, struct error *err)
@@ -28,8 +27,8 @@ static int postgres_begin(struct store_backend *b, struct error *err)
     struct postgres *p = store_postgres_from(b);
     int number = atomic_load(&p->gateway); /* without the mutex: a reader may hold it for as long as a lock */
     int rc = writer_mend(p, err);
-    if (rc == 0 && number)
-        rc = store_postgres_hold(p, number, err);
+    if (rc == 0)
+        rc = store_postgres_join(p, number, err);
     return rc ? rc : store_postgres_run(p->writer, "BEGIN", err);
 }
 

@@ -30,6 +30,8 @@ struct postgres_reader {
     bool views;            /* it is in a transaction */
 };
 
+enum { POSTGRES_NOT_JOINED = -1 }; /* a session of the writer's after a lost connection */
+
 struct postgres {
     struct store_backend backend;
     char *url;
@@ -56,8 +58,9 @@ int store_postgres_connect(const struct postgres *p, PGconn **out, struct error 
 int store_postgres_run(PGconn *c, const char *sql, struct error *err);
 int store_postgres_session(PGconn *c, struct error *err); /* after every reconnecting */
 int store_postgres_prepare(PGconn *c, struct error *err); /* all kinds' statements */
-/* The number's lock belongs to the writer's session: it goes when the gateway goes. */
-int store_postgres_hold(struct postgres *p, int number, struct error *err);
+/* Before the writer's session writes: it takes the number's lock, which goes when the gateway goes. Not where
+ * a newer version has brought the state to its form meanwhile; that and this never do so at once. */
+int store_postgres_join(struct postgres *p, int number, struct error *err);
 /* A chain of its own: no gateway waits for another's transaction. */
 int store_postgres_chain_end(struct store_backend *b, struct store_chain_end *out, struct error *err);
 

@@ -255,19 +255,6 @@ int store_postgres_prepare(PGconn *c, struct error *err)
     return 0;
 }
 
-int store_postgres_hold(struct postgres *p, int number, struct error *err)
-{
-    char sql[128];
-    if (p->held == number)
-        return 0;
-    snprintf(sql, sizeof sql, "SELECT pg_advisory_lock_shared(" LOCK_CLASS ", %d); SET weir.gateway = '%d'",
-        number, number);
-    int rc = store_postgres_run(p->writer, sql, err);
-    if (rc == 0)
-        p->held = number;
-    return rc;
-}
-
 /* Each gateway holds a lock while it runs. One of an earlier version would go on writing what this one no
  * longer reads, without what this one sums and hashes. */
 static int others_check(PGconn *c, struct error *err)
@@ -284,21 +271,25 @@ static int others_check(PGconn *c, struct error *err)
     return rc;
 }
 
+static int version_read(PGconn *c, int64_t *version, struct error *err)
+{
+    int rc = run_number(c, "SELECT value FROM weir.meta WHERE name = 'schema'", version, err);
+    if (rc == 0 && (*version > SCHEMA || *version < 0))
+        rc = error_set(err, ERROR_UNSUPPORTED,
+            "the state was made by a newer Weir (schema %lld, this one knows %d): use that one",
+            (long long)*version, SCHEMA);
+    return rc;
+}
+
 static int migrate_locked(PGconn *c, struct error *err)
 {
     int64_t exists, version = 0;
     int rc =
         run_number(c, "SELECT count(*) FROM pg_class WHERE oid = to_regclass('weir.meta')", &exists, err);
     if (rc == 0 && exists)
-        rc = run_number(c, "SELECT value FROM weir.meta WHERE name = 'schema'", &version, err);
-    if (rc)
+        rc = version_read(c, &version, err);
+    if (rc || version == SCHEMA)
         return rc;
-    if (version > SCHEMA || version < 0)
-        return error_set(err, ERROR_UNSUPPORTED,
-            "the state was made by a newer Weir (schema %lld, this one knows %d): use that one",
-            (long long)version, SCHEMA);
-    if (version == SCHEMA)
-        return 0;
     if (version > 0)
         rc = others_check(c, err);
     if (!exists)
@@ -319,6 +310,36 @@ static int migrate(PGconn *c, struct error *err)
     if (rc == 0)
         return store_postgres_run(c, "COMMIT", err);
     PQclear(PQexec(c, "ROLLBACK"));
+    return rc;
+}
+
+static int join_locked(struct postgres *p, int number, struct error *err)
+{
+    char sql[128];
+    int64_t version;
+    int rc = version_read(p->writer, &version, err);
+    snprintf(sql, sizeof sql, "SELECT pg_advisory_lock_shared(" LOCK_CLASS ", %d); SET weir.gateway = '%d'",
+        number, number);
+    if (rc == 0 && number)
+        rc = store_postgres_run(p->writer, sql, err);
+    if (rc == 0 && p->held == POSTGRES_NOT_JOINED) /* some may be left of an attempt that failed */
+        rc = store_postgres_run(p->writer, "DEALLOCATE ALL", err);
+    return rc || p->held != POSTGRES_NOT_JOINED ? rc : store_postgres_prepare(p->writer, err);
+}
+
+int store_postgres_join(struct postgres *p, int number, struct error *err)
+{
+    if (p->held == number)
+        return 0;
+    int rc = store_postgres_run(p->writer, "BEGIN; SELECT pg_advisory_xact_lock_shared(" LOCK_CLASS ")", err);
+    if (rc == 0)
+        rc = join_locked(p, number, err);
+    if (rc == 0)
+        rc = store_postgres_run(p->writer, "COMMIT", err);
+    else
+        PQclear(PQexec(p->writer, "ROLLBACK"));
+    if (rc == 0)
+        p->held = number;
     return rc;
 }
 

@@ -382,6 +382,31 @@ static void test_no_new_schema_beneath_running_gateways(void **state)
     store_close(one);
 }
 
+static void test_a_gateway_that_reconnected_wrote_rows_into_a_newer_form(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = fixture_open(f);
+    struct error err;
+    struct store_egress egress = egress_row("never sent", 1);
+    int code = ERROR_IO;
+    assert_int_equal(store_claim(s, &err), 0);
+    keep_request(f, s, "before", clock_wall_ms());
+    server_sql("UPDATE weir.meta SET value = value + 1 WHERE name = 'schema'");
+    server_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'weir'");
+    submit_settled(s, "patient", 50);
+    for (int i = 0; i < 10 && code == ERROR_IO; i++) { /* first that the connection is lost */
+        assert_int_equal(store_egress_record(s, &egress, fixture_done(f), &err), 0);
+        code = fixture_wait(f);
+    }
+    assert_int_equal(code, ERROR_UNSUPPORTED);
+    assert_false(stats_of(s).healthy);
+    server_sql("DO $$ BEGIN ASSERT (SELECT count(*) FROM weir.ledger) = 1; END $$");
+    server_sql("UPDATE weir.meta SET value = value - 1 WHERE name = 'schema'");
+    wait_until_written(s); /* of this version again: they had waited */
+    assert_int_equal(ledger_count(s), 51);
+    store_close(s);
+}
+
 /* Each has a chain of its own, and tells of the others'. */
 static void test_gateways_have_chains_of_their_own(void **state)
 {
@@ -501,6 +526,7 @@ int main(void)
         ON(test_a_dead_gateways_lease_lapses),
         ON(test_newer_schema),
         ON(test_no_new_schema_beneath_running_gateways),
+        ON(test_a_gateway_that_reconnected_wrote_rows_into_a_newer_form),
         ON(test_marks_of_a_restored_state_are_not_ahead),
         ON(test_processes_make_it_at_once),
     };
