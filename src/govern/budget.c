@@ -29,6 +29,8 @@ struct budget_account *budget_account_of(struct budget *b, char kind, struct str
     a->limits = limits_none(kind == 'k' ? STR("key") : STR("team"), str_from(a->name + 1));
     a->day = b->day;
     a->rest = INT64_MAX;
+    a->sharers = -1;
+    a->parts = 1;
     for (int p = 0; p < PERIODS; p++)
         a->start[p] = period_start((enum period)p, b->day);
     if (b->n == b->room) {
@@ -140,8 +142,20 @@ static int too_much(const struct budget_account *a, const char *what, int64_t li
         budget_who(a, name), (long long)limit, what, (double)refusal->retry_after_ms / 1000);
 }
 
-static int level_check(const struct budget_account *a, struct str model, int64_t tokens, int64_t now_ns,
-    struct budget_refusal *refusal, struct error *err)
+/* What this gateway lets through. */
+struct parts {
+    int64_t requests, tokens, parallel;
+};
+
+static struct parts parts_of(const struct budget *b, struct budget_account *a, int64_t now_ns)
+{
+    int64_t n = budget_parts(b, a, now_ns);
+    return (struct parts){budget_part(a->limits.requests, n), budget_part(a->limits.tokens, n),
+        budget_part(a->limits.parallel, n)};
+}
+
+static int level_check(const struct budget_account *a, const struct parts *part, struct str model,
+    int64_t tokens, int64_t now_ns, struct budget_refusal *refusal, struct error *err)
 {
     const struct store_limits *l = &a->limits;
     char name[80];
@@ -150,32 +164,33 @@ static int level_check(const struct budget_account *a, struct str model, int64_t
         return error_set(err, ERROR_DENIED,
             "%s may not ask for the model '" STR_FMT "': GET /v1/models lists what it may",
             budget_who(a, name), STR_ARG(str_slice(model, 0, 80)));
-    if (l->parallel >= 0 && a->in_flight >= l->parallel) /* nobody knows for how long */
+    if (l->parallel >= 0 && a->in_flight >= part->parallel) /* nobody knows for how long */
         return too_much(a, l->parallel == 1 ? "request at a time" : "requests at a time", l->parallel,
             999000000, refusal, err);
-    int64_t wait = l->requests >= 0 ? rate_wait_ns(&a->requests, l->requests, 1, now_ns) : 0;
+    int64_t wait = l->requests >= 0 ? rate_wait_ns(&a->requests, part->requests, 1, now_ns) : 0;
     if (wait > 0)
         return too_much(a, "requests a minute", l->requests, wait, refusal, err);
-    wait = l->tokens >= 0 ? rate_wait_ns(&a->tokens, l->tokens, tokens, now_ns) : 0;
+    wait = l->tokens >= 0 ? rate_wait_ns(&a->tokens, part->tokens, tokens, now_ns) : 0;
     refusal->type = "tokens";
     return wait > 0 ? too_much(a, "tokens a minute", l->tokens, wait, refusal, err) : 0;
 }
 
-static void level_take(struct budget_account *a, int64_t tokens, int64_t now_ns)
+static void level_take(struct budget_account *a, const struct parts *part, int64_t tokens, int64_t now_ns)
 {
     a->in_flight++;
-    if (a->limits.requests >= 0)
-        rate_take(&a->requests, a->limits.requests, 1, now_ns);
-    if (a->limits.tokens >= 0)
-        rate_take(&a->tokens, a->limits.tokens, tokens, now_ns);
+    if (part->requests >= 0)
+        rate_take(&a->requests, part->requests, 1, now_ns);
+    if (part->tokens >= 0)
+        rate_take(&a->tokens, part->tokens, tokens, now_ns);
 }
 
 /* The scarcer of two. */
-static void rate_note(struct budget_rate *to, const struct rate *r, int64_t limit, int64_t now_ns)
+static void rate_note(
+    struct budget_rate *to, const struct rate *r, int64_t limit, int64_t part, int64_t now_ns)
 {
     if (limit < 0)
         return;
-    int64_t room = rate_room(r, limit, now_ns);
+    int64_t room = rate_room(r, part, now_ns);
     if (to->limit < 0 || room < to->room)
         *to = (struct budget_rate){limit, room, rate_full_ns(r, now_ns) / 1000000};
 }
@@ -184,18 +199,23 @@ int budget_admit(struct budget_ticket *t, struct str model, int64_t tokens, int6
     struct budget_refusal *refusal, struct error *err)
 {
     int rc = 0;
+    struct parts parts[sizeof t->levels / sizeof *t->levels];
     if (!t->rated)
         return 0;
     pthread_mutex_lock(&t->budget->mutex);
+    for (int i = 0; i < t->n_levels; i++)
+        parts[i] = parts_of(t->budget, t->levels[i], now_ns);
     for (int i = 0; i < t->n_levels && rc == 0; i++)
-        rc = level_check(t->levels[i], model, tokens, now_ns, refusal, err);
+        rc = level_check(t->levels[i], &parts[i], model, tokens, now_ns, refusal, err);
     for (int i = 0; i < t->n_levels; i++) {
         struct budget_account *a = t->levels[i];
         if (rc == 0)
-            level_take(a, tokens, now_ns);
-        t->token_limits[i] = a->limits.tokens;
-        rate_note(&t->rates.requests, &a->requests, a->limits.requests, now_ns);
-        rate_note(&t->rates.tokens, &a->tokens, a->limits.tokens, now_ns);
+            level_take(a, &parts[i], tokens, now_ns);
+        if (t->budget->shared && a->limited)
+            a->asked_ms = clock_mono_ms();
+        t->token_limits[i] = parts[i].tokens;
+        rate_note(&t->rates.requests, &a->requests, a->limits.requests, parts[i].requests, now_ns);
+        rate_note(&t->rates.tokens, &a->tokens, a->limits.tokens, parts[i].tokens, now_ns);
     }
     pthread_mutex_unlock(&t->budget->mutex);
     t->admitted = rc == 0;

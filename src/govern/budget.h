@@ -19,8 +19,8 @@
  * Gateways that share a state hold leases (store.h): each takes a part of what is left of a budget, and
  * reserves only of that, so that all of them together keep to it, too. A thread takes more before it runs
  * out, gives back what others want or what nobody used for a while; a gateway that is killed or cut off has
- * its leases lapse. Who finds too little here waits for what others hold (budget_wait). Rates and requests
- * under way are each gateway's own. */
+ * its leases lapse. Who finds too little here waits for what others hold (budget_wait). Of rates and
+ * requests under way each lets through its part (budget_rates.c). */
 #ifndef WEIR_GOVERN_BUDGET_H
 #define WEIR_GOVERN_BUDGET_H
 

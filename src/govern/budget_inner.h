@@ -1,5 +1,6 @@
 /* Private to the files of the budget: budget.c (a request's way), budget_load.c (what the state says),
- * budget_lease.c (what this gateway holds where others share the state). */
+ * budget_lease.c (what this gateway holds where others share the state), budget_rates.c (its part of
+ * rates). */
 #ifndef WEIR_GOVERN_BUDGET_INNER_H
 #define WEIR_GOVERN_BUDGET_INNER_H
 
@@ -23,6 +24,9 @@ struct budget_account {
     int64_t reserved;
     struct rate requests, tokens;
     int64_t in_flight;
+    int64_t parts;    /* of its rates, when they were taken of last */
+    int64_t asked_ms; /* its rates, the last time; 0: not for a while */
+    int64_t sharers;  /* other gateways that are asked for it, too; -1: not known */
     /* Its lease. Of what was granted ever, `own` in all is spent. */
     int64_t granted;
     int64_t low;           /* less than this may still be reserved: it is time to take more */
@@ -62,6 +66,7 @@ struct budget {
     pthread_cond_t wake; /* with `refresh` */
     /* Leases (budget_lease.c). */
     bool shared;            /* there are others, and this process spends: never changes then */
+    int64_t others;         /* other gateways that live */
     int64_t lease_until_ms; /* nothing may be reserved after that: others may think us dead */
     struct list waits;      /* of budget_wait, the first come first; guarded by `mutex`, as the rest */
     struct budget_account **asking; /* of which more is to be taken */
@@ -87,6 +92,14 @@ int budget_try(
 int budget_too_little(const struct budget_account *a, enum period p, int64_t nano_usd, int64_t rest,
     struct budget_refusal *refusal, int64_t day, struct error *err);
 const char *budget_who(const struct budget_account *a, char out[80]); /* "this key", "the team blue" */
+
+/* ---- budget_rates.c ---- */
+/* Into how many parts its rates are divided, one of which is this gateway's; what was taken is then of that.
+ * The mutex is held. */
+int64_t budget_parts(const struct budget *b, struct budget_account *a, int64_t now_ns);
+int64_t budget_part(int64_t limit, int64_t parts); /* at least 1 */
+/* Tells the state what this gateway is asked for, and reads who else is; for so long each is believed. */
+int budget_rates_share(struct budget *b, int64_t life_ms, struct error *err) MUST_USE;
 
 /* ---- budget_lease.c; the mutex is held ---- */
 /* May so much be reserved of what this gateway holds? It then looks whether it is time for more. */

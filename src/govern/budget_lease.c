@@ -219,16 +219,17 @@ static void leases_void(struct budget *b)
 static int beat(struct budget *b, struct error *err)
 {
     bool renewed;
-    int64_t asked_ms = clock_mono_ms();
-    int rc = store_lease_beat(b->store, b->spender, LIFE_MS, &renewed, err);
+    int64_t others, asked_ms = clock_mono_ms();
+    int rc = store_lease_beat(b->store, b->spender, LIFE_MS, &renewed, &others, err);
     if (rc)
         return rc;
     pthread_mutex_lock(&b->mutex);
     if (renewed)
         leases_void(b);
+    b->others = others;
     b->lease_until_ms = asked_ms + SURE_MS;
     pthread_mutex_unlock(&b->mutex);
-    return 0;
+    return others > 0 ? budget_rates_share(b, LIFE_MS, err) : 0;
 }
 
 static struct store_lease lease_of(const struct budget *b, const struct budget_account *a)

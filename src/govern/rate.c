@@ -37,6 +37,12 @@ void rate_correct(struct rate *r, int64_t limit, int64_t taken, int64_t used)
     r->full_ns += fill_ns(limit, used) - fill_ns(limit, taken);
 }
 
+void rate_rescale(struct rate *r, int64_t before, int64_t after, int64_t now_ns)
+{
+    double missing = (double)rate_full_ns(r, now_ns) * (double)before / (double)after;
+    r->full_ns = now_ns + (missing < (double)(INT64_MAX / 4) ? (int64_t)missing : INT64_MAX / 4);
+}
+
 int64_t rate_room(const struct rate *r, int64_t limit, int64_t now_ns)
 {
     int64_t missing = rate_full_ns(r, now_ns);

@@ -20,6 +20,8 @@ int64_t rate_wait_ns(const struct rate *r, int64_t limit, int64_t n, int64_t now
 void rate_take(struct rate *r, int64_t limit, int64_t n, int64_t now_ns);
 /* `taken` turned out to be `used`. */
 void rate_correct(struct rate *r, int64_t limit, int64_t taken, int64_t used);
+/* The limit is another: what was taken is of `after` where it was of `before` (both in any unit). */
+void rate_rescale(struct rate *r, int64_t before, int64_t after, int64_t now_ns);
 int64_t rate_room(const struct rate *r, int64_t limit, int64_t now_ns);
 int64_t rate_full_ns(const struct rate *r, int64_t now_ns); /* until it is full */
 

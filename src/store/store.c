@@ -507,9 +507,16 @@ int store_spend_changes(struct store *s, int64_t *since, int64_t but,
 
 /* ---- Leases. ---- */
 
-int store_lease_beat(struct store *s, int64_t spender, int64_t life_ms, bool *renewed, struct error *err)
+int store_lease_beat(struct store *s, int64_t spender, int64_t life_ms, bool *renewed, int64_t *others,
+    struct error *err)
 {
-    return s->backend->ops->leases->beat(s->backend, spender, life_ms, renewed, err);
+    return s->backend->ops->leases->beat(s->backend, spender, life_ms, renewed, others, err);
+}
+
+int store_lease_share(struct store *s, int64_t spender, int64_t life_ms, struct str names,
+    void (*visit)(void *ctx, struct str name, int64_t others), void *ctx, struct error *err)
+{
+    return s->backend->ops->leases->share(s->backend, spender, life_ms, names, visit, ctx, err);
 }
 
 int store_lease_take(

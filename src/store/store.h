@@ -292,9 +292,14 @@ struct store_lease {
     int64_t must, want;            /* what it wants granted: at least, else nothing is taken; and at best */
     int64_t starts[STORE_PERIODS]; /* the first days of the periods that run */
 };
-/* The spender lives. `renewed`: it is new, or was forgotten: it has no leases. */
-int store_lease_beat(
-    struct store *s, int64_t spender, int64_t life_ms, bool *renewed, struct error *err) MUST_USE;
+/* The spender lives. `renewed`: it is new, or was forgotten: it has no leases. `others`: how many live
+ * besides. */
+int store_lease_beat(struct store *s, int64_t spender, int64_t life_ms, bool *renewed, int64_t *others,
+    struct error *err) MUST_USE;
+/* The spender is asked for what is named here (a JSON array of strings); tells of each how many others said
+ * so within `life_ms`. */
+int store_lease_share(struct store *s, int64_t spender, int64_t life_ms, struct str names,
+    void (*visit)(void *ctx, struct str name, int64_t others), void *ctx, struct error *err) MUST_USE;
 /* Takes what is wanted, or more: half of what is left, shared by all spenders. `granted` then is all that the
  * spender was granted ever; -1: it was forgotten. `rest`: what is neither spent nor its own. Where others
  * hold some of it they are told that it is wanted. */

@@ -217,7 +217,10 @@ struct store_backend {
 
 /* As in store.h; any thread. */
 struct store_lease_ops {
-    int (*beat)(struct store_backend *b, int64_t spender, int64_t life_ms, bool *renewed, struct error *err);
+    int (*beat)(struct store_backend *b, int64_t spender, int64_t life_ms, bool *renewed, int64_t *others,
+        struct error *err);
+    int (*share)(struct store_backend *b, int64_t spender, int64_t life_ms, struct str names,
+        void (*visit)(void *ctx, struct str name, int64_t others), void *ctx, struct error *err);
     int (*take)(struct store_backend *b, const struct store_lease *lease, int64_t *granted, int64_t *rest,
         struct error *err);
     int (*give)(struct store_backend *b, const struct store_lease *lease, struct error *err);

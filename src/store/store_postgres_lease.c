@@ -11,6 +11,7 @@ enum { WANTED_MS = 2000 }; /* for how long who was told no is thought to want it
 
 struct beat {
     int64_t spender, life_ms;
+    struct str names;
 };
 
 /* One row, or the connection's failure. The mutex is held. */
@@ -21,20 +22,51 @@ static int row_of(struct postgres *p, PGresult *r, struct error *err)
     return PQntuples(r) == 1 ? 0 : error_set(err, ERROR_INTERNAL, "the state's PostgreSQL gave no answer");
 }
 
-static int lease_beat(
-    struct store_backend *b, int64_t spender, int64_t life_ms, bool *renewed, struct error *err)
+static int lease_beat(struct store_backend *b, int64_t spender, int64_t life_ms, bool *renewed,
+    int64_t *others, struct error *err)
 {
     static const struct store_field fields[] = {
         {STORE_INT64, offsetof(struct beat, spender), 8}, {STORE_INT64, offsetof(struct beat, life_ms), 8}};
-    const struct beat beat = {spender, life_ms};
+    const struct beat beat = {spender, life_ms, STR_NONE};
     struct postgres *p = store_postgres_from(b);
     pthread_mutex_lock(&p->leases.mutex);
-    PGresult *r = store_postgres_query(p, &p->leases, "SELECT lease_beat($1, $2)", fields, 2, &beat);
+    PGresult *r = store_postgres_query(p, &p->leases,
+        "SELECT lease_beat($1, $2), (SELECT count(*) FROM spenders WHERE spender <> $1 AND seen > now_ms() - $2)",
+        fields, 2, &beat);
     int rc = row_of(p, r, err);
-    if (rc == 0)
+    if (rc == 0) {
         *renewed = store_postgres_number(r, 0, 0) != 0;
+        *others = store_postgres_number(r, 0, 1);
+    }
     PQclear(r);
     pthread_mutex_unlock(&p->leases.mutex);
+    return rc;
+}
+
+/* Rows of a kind of their own among the leases: they go with their spender, and `granted` is when it was
+ * asked. */
+static int lease_share(struct store_backend *b, int64_t spender, int64_t life_ms, struct str names,
+    void (*visit)(void *ctx, struct str name, int64_t others), void *ctx, struct error *err)
+{
+    static const struct store_field fields[] = {{STORE_INT64, offsetof(struct beat, spender), 8},
+        {STORE_INT64, offsetof(struct beat, life_ms), 8},
+        {STORE_TEXT, offsetof(struct beat, names), sizeof(struct str)}};
+    const struct beat asked = {spender, life_ms, names};
+    struct postgres *p = store_postgres_from(b);
+    pthread_mutex_lock(&p->leases.mutex);
+    PGresult *r = store_postgres_query(p, &p->leases,
+        "WITH mine AS (INSERT INTO leases SELECT 'rates', value, $1::BIGINT, now_ms(), 0"
+        "  FROM json_array_elements_text($3::json) ORDER BY 2"
+        "  ON CONFLICT(kind, name, spender) DO UPDATE SET granted = excluded.granted RETURNING name)"
+        "SELECT name, (SELECT count(*) FROM leases AS theirs WHERE kind = 'rates' AND theirs.name = mine.name"
+        "  AND spender <> $1 AND granted > now_ms() - $2) FROM mine",
+        fields, sizeof fields / sizeof *fields, &asked);
+    int rc = PQresultStatus(r) == PGRES_TUPLES_OK ? 0 : store_postgres_fail(p->leases.c, err);
+    pthread_mutex_unlock(&p->leases.mutex);
+    for (int i = 0; rc == 0 && i < PQntuples(r); i++)
+        visit(ctx, (struct str){PQgetvalue(r, i, 0), (size_t)PQgetlength(r, i, 0)},
+            store_postgres_number(r, i, 1));
+    PQclear(r);
     return rc;
 }
 
@@ -79,7 +111,7 @@ static int lease_wanted(struct store_backend *b, int64_t spender,
 {
     static const struct store_field fields[] = {
         {STORE_INT64, offsetof(struct beat, spender), 8}, {STORE_INT64, offsetof(struct beat, life_ms), 8}};
-    const struct beat since = {spender, WANTED_MS};
+    const struct beat since = {spender, WANTED_MS, STR_NONE};
     struct postgres *p = store_postgres_from(b);
     pthread_mutex_lock(&p->leases.mutex);
     PGresult *r = store_postgres_query(p, &p->leases,
@@ -95,6 +127,7 @@ static int lease_wanted(struct store_backend *b, int64_t spender,
 
 const struct store_lease_ops store_postgres_leases = {
     .beat = lease_beat,
+    .share = lease_share,
     .take = lease_take,
     .give = lease_give,
     .wanted = lease_wanted,

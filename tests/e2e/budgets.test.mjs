@@ -662,6 +662,48 @@ test('a stream takes what another gateway holds of a budget before it is cut off
   }
 });
 
+test('each of two gateways let through all of what a key may ask in a minute', async (t) => {
+  const postgres = Postgres.start();
+  if (!postgres) return t.skip('no PostgreSQL is installed');
+  const gateways = [];
+  try {
+    for (let i = 0; i < 2; i++) gateways.push(await start({ state: postgres.url }));
+    const [a, b] = gateways;
+    const key = makeKey(a, '--requests', '20'), moved = makeKey(a, '--requests', '20'), single = makeKey(a, '--parallel', '1');
+    for (const k of [key, moved, single]) await Promise.all([accepted(a, k), accepted(b, k)]);
+    await sleep(2500); // a beat: each knows that the other is there
+    // As fast as they can, for so long.
+    const burst = async (g, k, ms) => {
+      let n = 0;
+      for (const end = Date.now() + ms; Date.now() < end; ) {
+        const r = await ask(g, k);
+        assert.equal(r.headers.get('x-ratelimit-limit-requests'), '20');
+        if (r.status === 200) n++;
+        else await sleep(50);
+      }
+      return n;
+    };
+    const began = Date.now();
+    const [na, nb] = await Promise.all([burst(a, key, 5000), burst(b, key, 5000)]);
+    const most = 20 * (1 + (Date.now() - began) / 60000) + 2;
+    t.diagnostic(`20 requests a minute: ${na} and ${nb} in 5 s`);
+    assert.ok(na + nb <= most && Math.min(na, nb) >= 10, `${na} and ${nb} of ${most}`);
+    // Where only one is asked it has all of it, once that is known.
+    const alone = await burst(a, moved, 5000);
+    assert.ok(alone >= 20 && alone <= 22, `${alone} alone`);
+    // Less than one for each is one for each.
+    for (const g of gateways) assert.equal((await ask(g, single)).status, 200);
+    // One ends: the other has all of it.
+    await b.stop();
+    await sleep(2500);
+    const rest = await burst(a, key, 2000);
+    assert.ok(rest >= 10, `${rest} more`);
+  } finally {
+    for (const g of gateways) if (g.process.exitCode === null && g.process.signalCode === null) await g.stop();
+    postgres.stop();
+  }
+});
+
 // Each request costs 2 cents. The cloud counts them, so that what a killed gateway could not record is seen, too.
 test('three gateways under a storm never spend more than one budget, also when one of them is killed', async (t) => {
   const postgres = Postgres.start();

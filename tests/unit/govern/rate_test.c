@@ -82,6 +82,22 @@ static void test_huge_numbers_do_not_overflow(void **state)
     assert_int_equal(rate_wait_ns(&r, RATE_MOST, INT64_MIN, INT64_MAX), 0);
 }
 
+static void test_what_was_taken_is_the_same_of_another_limit(void **state)
+{
+    struct rate r = {0};
+    int64_t now = 5 * SECOND;
+    (void)state;
+    assert_int_equal(take_all(&r, 10, now), 10);
+    rate_rescale(&r, 10, 20, now); /* twice as much, of which half is taken */
+    assert_int_equal(take_all(&r, 20, now), 10);
+    rate_rescale(&r, 20, 10, now); /* 20 taken of 10: nothing for a minute */
+    assert_int_equal(rate_room(&r, 10, now + 59 * SECOND), 0);
+    assert_int_equal(take_all(&r, 10, now + 90 * SECOND), 5);
+    r.full_ns = INT64_MAX / 2;
+    rate_rescale(&r, 1 << 20, 1, now);
+    assert_true(r.full_ns > now && r.full_ns <= INT64_MAX / 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -90,6 +106,7 @@ int main(void)
         cmocka_unit_test(test_more_than_the_limit_needs_a_full_bucket),
         cmocka_unit_test(test_what_was_not_used_comes_back),
         cmocka_unit_test(test_huge_numbers_do_not_overflow),
+        cmocka_unit_test(test_what_was_taken_is_the_same_of_another_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

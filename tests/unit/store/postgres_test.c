@@ -163,7 +163,8 @@ static bool beat(struct store *s, int64_t spender)
 {
     struct error err;
     bool renewed = false;
-    assert_int_equal(store_lease_beat(s, spender, 10000, &renewed, &err), 0);
+    int64_t others;
+    assert_int_equal(store_lease_beat(s, spender, 10000, &renewed, &others, &err), 0);
     return renewed;
 }
 
@@ -300,6 +301,39 @@ static void test_a_dead_gateways_lease_lapses(void **state)
     assert_int_equal(take(s, 1, 0, 1, &rest), -1); /* it was only slow, and is told */
     assert_true(beat(s, 1));
     assert_int_equal(take(s, 1, 0, 1, &rest), 125);
+    store_close(s);
+}
+
+static void shared_note(void *ctx, struct str name, int64_t others)
+{
+    buf_appendf(ctx, STR_FMT " %lld\n", STR_ARG(name), (long long)others);
+}
+
+/* What it says of each, in the order of their names. */
+static void assert_shared(struct store *s, int64_t spender, const char *names, const char *expected)
+{
+    struct buf told;
+    struct error err;
+    buf_init(&told, KIB);
+    if (store_lease_share(s, spender, 10000, str_from(names), shared_note, &told, &err))
+        fail_msg("%s", err.message);
+    assert_string_equal(told.data, expected);
+    buf_free(&told);
+}
+
+static void test_gateways_know_who_else_is_asked(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = fixture_open(f);
+    beat(s, 1), beat(s, 2), beat(s, 3);
+    assert_shared(s, 1, "[\"ka\",\"t\\\"b\"]", "ka 0\nt\"b 0\n");
+    assert_shared(s, 2, "[\"ka\"]", "ka 1\n");
+    assert_shared(s, 1, "[\"ka\",\"kc\"]", "ka 1\nkc 0\n");
+    assert_shared(s, 3, "[\"ka\",\"t\\\"b\"]", "ka 2\nt\"b 1\n");
+    server_sql("UPDATE weir.leases SET granted = granted - 11000 WHERE spender = 2"); /* asked no more */
+    assert_shared(s, 3, "[\"ka\"]", "ka 1\n");
+    server_sql("DELETE FROM weir.spenders WHERE spender = 1"); /* dead */
+    assert_shared(s, 3, "[\"ka\"]", "ka 0\n");
     store_close(s);
 }
 
@@ -524,6 +558,7 @@ int main(void)
         ON(test_nobody_waits_for_a_lease_that_is_being_taken),
         ON(test_what_is_spent_lowers_the_lease),
         ON(test_a_dead_gateways_lease_lapses),
+        ON(test_gateways_know_who_else_is_asked),
         ON(test_newer_schema),
         ON(test_no_new_schema_beneath_running_gateways),
         ON(test_a_gateway_that_reconnected_wrote_rows_into_a_newer_form),
