@@ -401,11 +401,13 @@ int router_plain_data(struct str url, struct buf *out, bool *is_text)
 {
     static const char mark[] = ";base64,";
     enum { HEAD = 256, PEEK = 1024 };
-    size_t at = str_find(str_slice(url, 0, HEAD), str_from(mark));
     uint32_t bits = 0;
     unsigned n_bits = 0;
     *is_text = false;
-    if (at == SIZE_MAX || !str_starts(url, STR("data:")))
+    if (!str_starts(url, STR("data:"))) /* nearly all */
+        return 0;
+    size_t at = str_find(str_slice(url, 0, HEAD), str_from(mark));
+    if (at == SIZE_MAX)
         return 0;
     for (size_t i = at + sizeof mark - 1; i < url.len && !out->failed; i++) {
         int six = sextet(url.data[i]);
