@@ -15,7 +15,6 @@
 #include <string.h>
 
 #include "base/limits.h"
-#include "base/table.h"
 #include "router/detect_own.h"
 
 enum {
@@ -39,16 +38,15 @@ struct memo_found {
     struct router_entity entities[ENTITIES_MAX];
 };
 
-static struct memo_slot (*sets)[WAYS]; /* NULL: no memory for it, and nothing is kept */
+static _Alignas(64) struct memo_slot sets[SETS][WAYS];
 static pthread_mutex_t locks[LOCKS] = {[0 ... LOCKS - 1] = PTHREAD_MUTEX_INITIALIZER};
 static _Atomic size_t held;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static unsigned char secret[crypto_shorthash_siphashx24_KEYBYTES];
 
-static void memo_make(void)
+static void secret_make(void)
 {
     randombytes_buf(secret, sizeof secret);
-    sets = table_alloc(SETS * sizeof *sets);
 }
 
 static void key_make(const struct detect_own *own, struct str who, struct str text,
@@ -170,8 +168,8 @@ int detect_memo_look(const struct detect_own *own, struct arena *a, struct str w
     unsigned char key[crypto_shorthash_siphashx24_BYTES];
     struct router_findings found = {0};
     struct memo_found kept;
-    pthread_once(&once, memo_make);
-    if (!sets || text.len == 0 || text.len > UINT32_MAX)
+    pthread_once(&once, secret_make);
+    if (text.len == 0 || text.len > UINT32_MAX)
         return router_detect_own(own, a, where, text, f, err);
     key_make(own, who, text, key);
     if (recall(key, text.len, &kept)) {
