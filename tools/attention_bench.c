@@ -1,9 +1,9 @@
 /* How fast attention reads its cache: `attention_bench [DEPTH [KV_HEADS [GROUP [WIDTH [TYPE [TOKENS]]]]]]`.
  *
- * For each type of the cache and for 1, 2, 4 and 16 tokens of one sequence that stand behind DEPTH others:
- * the best and the median time of a layer, in microseconds of one thread's CPU time, the GB/s of the cache
- * that this is, and operations a second as a share of the float peak of the same run. The layers together are
- * larger than the caches. */
+ * For each type of the cache and for 1, 2, 4, 16 and 96 tokens of one sequence that stand behind DEPTH
+ * others: the best and the median time of a layer, in microseconds of one thread's CPU time, the GB/s of the
+ * cache that this is, and operations a second as a share of the float peak of the same run. The layers
+ * together are larger than the caches. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,9 +18,9 @@
 #include "engine/worker/state.h"
 #include "engine/worker/tensor_quantize.h"
 
-enum { TRIALS = 9, N_COUNTS = 4, TOKENS_MAX = 16, CACHE = 96 * MIB, LAYERS_MAX = 64 };
+enum { TRIALS = 9, N_COUNTS = 5, TOKENS_MAX = 96, CACHE = 96 * MIB, LAYERS_MAX = 64 };
 
-static const int32_t counts[N_COUNTS] = {1, 2, 4, TOKENS_MAX};
+static const int32_t counts[N_COUNTS] = {1, 2, 4, 16, TOKENS_MAX};
 
 struct shape {
     int32_t depth, n_kv_heads, group, width;

@@ -191,6 +191,47 @@ static void check_multiply(
         assert_true(acc[i] == 1);
 }
 
+/* Tiles side by side, as keys and as values stand: the same bits as of each tile alone; what is between
+ * stays. */
+static void check_panel(const struct kernels *k, int64_t tiles, int64_t n, int64_t count, bool keys)
+{
+    enum { TILES = 5, MOST = 30, WIDTH = TILES * TILE_ROWS };
+    static float rows[COLUMN_STRIDE * WIDTH], x[MOST * COLUMN_STRIDE], acc[MOST * WIDTH], plain[MOST * WIDTH];
+    const float *columns[MOST];
+    const struct panel p = {.rows = rows,
+        .x = x,
+        .row_stride = keys ? TILE_ROWS : WIDTH,
+        .tile_stride = keys ? TILE_ROWS * COLUMN_STRIDE : TILE_ROWS,
+        .tiles = tiles,
+        .n = n,
+        .count = count,
+        .acc_stride = WIDTH};
+    fill(rows, COLUMN_STRIDE * WIDTH);
+    fill(x, MOST * COLUMN_STRIDE);
+    for (int64_t i = 0; i < MOST * WIDTH; i++)
+        acc[i] = plain[i] = 1;
+    for (int64_t c = 0; c < n; c++)
+        columns[c] = x + c * COLUMN_STRIDE;
+    k->multiply_panel(acc, &p);
+    for (int64_t t = 0; t < tiles; t++)
+        k->multiply[TENSOR_F32](plain + t * TILE_ROWS, WIDTH, (const uint8_t *)(rows + t * p.tile_stride),
+            (size_t)p.row_stride * sizeof *rows, 0, columns, n, count);
+    assert_memory_equal(acc, plain, sizeof acc);
+}
+
+static void tiles_side_by_side_are_each_alone_to_the_bit(void **state)
+{
+    (void)state;
+    static const int64_t counts[] = {1, 7, 63, COLUMN_STRIDE};
+    for (int32_t i = 0; i < n_list; i++)
+        for (int64_t tiles = 1; tiles <= 5; tiles++)
+            for (int64_t n = 1; n <= 30; n += n < 14 ? 1 : 8)
+                for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+                    check_panel(list[i], tiles, n, counts[c], true);
+                    check_panel(list[i], tiles, n, counts[c], false);
+                }
+}
+
 /* Rows of a cache at odd addresses, of which a part in their midst is taken: the same bits as of these rows
  * as floats. */
 static void check_multiply_type(const struct kernels *k, enum tensor_type type, int64_t count, int64_t n)
@@ -468,6 +509,7 @@ int main(void)
         cmocka_unit_test(fast_paths_exist),
         cmocka_unit_test(tiles_are_rows_turned_round),
         cmocka_unit_test(products_of_tiles_agree),
+        cmocka_unit_test(tiles_side_by_side_are_each_alone_to_the_bit),
         cmocka_unit_test(rows_of_a_cache_are_multiplied_as_floats_are),
         cmocka_unit_test(products_along_rows_are_the_same_to_the_bit),
         cmocka_unit_test(rows_agree),

@@ -24,7 +24,8 @@
 #include "engine/worker/tensor_quantize.h"
 
 enum {
-    BLOCK_QUERIES = 96, /* and all that share a head of one token, where those are more */
+    BLOCK_QUERIES = 192, /* and all that share a head of one token, where those are more */
+    AT_ONCE = 48,        /* whose scores stay in the first-level cache beside a tile's keys and values */
     FEW_QUERIES = 12
 };
 
@@ -82,13 +83,14 @@ struct parts {
     float *keys;        /* [16 positions][k_width][TILE_ROWS] */
     float *values;      /* [position][padded v_width] */
     float *row;         /* [TILE_ROWS][k_width]: keys as floats, before they are turned round */
+    float *queries;     /* [k_width in runs of COLUMN_STRIDE][query][COLUMN_STRIDE] */
     float *scores;      /* [query][position] */
     float *out;         /* [query][padded v_width] */
     float *most, *sums; /* [query] */
 };
 
 /* Floats of each part, in their order. */
-enum { PARTS = 7 };
+enum { PARTS = 8 };
 
 static void parts_sizes(const struct op *op, size_t sizes[PARTS])
 {
@@ -96,14 +98,16 @@ static void parts_sizes(const struct op *op, size_t sizes[PARTS])
     const size_t n = (size_t)block_tokens(op) * (size_t)group_size(op), width = (size_t)padded(spec->v_width),
                  k_width = (size_t)spec->k_width;
     const size_t all[PARTS] = {TILE_POSITIONS * k_width, TILE_POSITIONS * width, TILE_ROWS * k_width,
-        n * TILE_POSITIONS, n * width, n, n};
+        (k_width + COLUMN_STRIDE - 1) / COLUMN_STRIDE * n * COLUMN_STRIDE, n * TILE_POSITIONS, n * width, n,
+        n};
     memcpy(sizes, all, sizeof all);
 }
 
 static struct parts parts_of(float *memory, const struct op *op)
 {
     struct parts p;
-    float **const parts[PARTS] = {&p.keys, &p.values, &p.row, &p.scores, &p.out, &p.most, &p.sums};
+    float **const parts[PARTS] = {
+        &p.keys, &p.values, &p.row, &p.queries, &p.scores, &p.out, &p.most, &p.sums};
     size_t sizes[PARTS];
     parts_sizes(op, sizes);
     for (int i = 0; i < PARTS; i++) {
@@ -271,64 +275,105 @@ static void terms_add(struct block *b, int64_t q, struct span s)
     b->parts.sums[q] += sum;
 }
 
-/* Scores of n queries at the positions s of the tile. */
-static void scores_multiply(
-    struct block *b, float *scores, const float *const *queries, int64_t n, struct span s)
+static int64_t n_queries(const struct block *b)
+{
+    return (b->to - b->from) * group_size(b->task->op);
+}
+
+/* Scores of a few queries at the positions s of the tile. */
+static void few_scores(struct block *b, float *scores, const float *const *queries, int64_t n, struct span s)
 {
     const struct kernels *k = b->task->cpu->kernels;
     const struct kv_layer *l = b->task->op->kv.layer;
-    const int32_t width = l->spec.k_width, tile = b->now.from / TILE_POSITIONS * TILE_POSITIONS;
-    memset(scores, 0, (size_t)n * TILE_POSITIONS * sizeof *scores);
+    const int32_t tile = b->now.from / TILE_POSITIONS * TILE_POSITIONS;
+    float *turned = b->parts.keys;
     for (int32_t at = s.first / TILE_ROWS * TILE_ROWS; at < s.last; at += TILE_ROWS) {
-        float *turned = b->parts.keys + (b->few ? 0 : at * width);
-        if (b->few) {
-            const struct rows keys = rows_of(l, &b->now, true);
-            keys_turn(k, l, &b->now, &keys, tile + at, turned, b->parts.row);
-            ask(b);
-        }
+        const struct rows keys = rows_of(l, &b->now, true);
+        keys_turn(k, l, &b->now, &keys, tile + at, turned, b->parts.row);
+        ask(b);
         k->multiply[TENSOR_F32](scores + at, TILE_POSITIONS, (const uint8_t *)turned,
-            TILE_ROWS * sizeof *turned, 0, queries, n, width);
+            TILE_ROWS * sizeof *turned, 0, queries, n, l->spec.k_width);
         ask(b);
     }
 }
 
-/* The values at the positions s of the tile, by their terms, are added to the outputs of n queries. */
-static void values_multiply(struct block *b, float *out, const float *const *terms, int64_t n, struct span s)
+/* Scores of n queries, from `query` of the block on. */
+static void many_scores(struct block *b, float *scores, int64_t query, int64_t n, struct span s)
 {
-    const struct kernels *k = b->task->cpu->kernels;
-    const struct kv_layer *l = b->task->op->kv.layer;
-    const int64_t width = padded(l->spec.v_width);
-    const uint8_t *rows = (const uint8_t *)(b->parts.values + s.first * width);
-    size_t row_bytes = (size_t)width * sizeof(float);
-    enum tensor_type type = TENSOR_F32;
-    if (b->few) {
-        const struct rows values = rows_of(l, &b->now, false);
-        rows = row_at(&values, b->now.from / TILE_POSITIONS * TILE_POSITIONS + s.first);
-        row_bytes = values.bytes;
-        type = l->spec.type;
+    const int64_t width = b->task->op->kv.layer->spec.k_width, first = s.first / TILE_ROWS * TILE_ROWS;
+    for (int64_t k = 0; k < width; k += COLUMN_STRIDE) {
+        const struct panel p = {.rows = b->parts.keys + first * width + k * TILE_ROWS,
+            .x = b->parts.queries + k * n_queries(b) + query * COLUMN_STRIDE,
+            .row_stride = TILE_ROWS,
+            .tile_stride = TILE_ROWS * width,
+            .tiles = (s.last - first + TILE_ROWS - 1) / TILE_ROWS,
+            .n = n,
+            .count = width - k < COLUMN_STRIDE ? width - k : COLUMN_STRIDE,
+            .acc_stride = TILE_POSITIONS};
+        b->task->cpu->kernels->multiply_panel(scores + first, &p);
+        ask(b);
     }
+}
+
+/* The values at the positions s of the tile, by their terms, are added to the outputs of a few queries. */
+static void few_values(struct block *b, float *out, const float *const *terms, int64_t n, struct span s)
+{
+    const struct kv_layer *l = b->task->op->kv.layer;
+    const struct rows values = rows_of(l, &b->now, false);
+    const uint8_t *rows = row_at(&values, b->now.from / TILE_POSITIONS * TILE_POSITIONS + s.first);
+    const int64_t width = padded(l->spec.v_width);
     for (int64_t at = 0; at < width; at += TILE_ROWS) {
         ask(b);
-        k->multiply[type](out + at, width, rows, row_bytes, at, terms, n, s.last - s.first);
+        b->task->cpu->kernels->multiply[l->spec.type](
+            out + at, width, rows, values.bytes, at, terms, n, s.last - s.first);
     }
 }
 
-/* Queries [from, to) of the block, at most BLOCK_QUERIES, all of which see the same part of the tile. */
+static void many_values(struct block *b, float *out, const float *terms, int64_t n, struct span s)
+{
+    const int64_t width = padded(b->task->op->kv.layer->spec.v_width);
+    const struct panel p = {.rows = b->parts.values + s.first * width,
+        .x = terms,
+        .row_stride = width,
+        .tile_stride = TILE_ROWS,
+        .tiles = width / TILE_ROWS,
+        .n = n,
+        .count = s.last - s.first,
+        .acc_stride = width};
+    b->task->cpu->kernels->multiply_panel(out, &p);
+    ask(b);
+}
+
+/* Query q of the block, as the program has it. */
+static const float *query_at(const struct block *b, int64_t q)
+{
+    const int64_t group = group_size(b->task->op);
+    return cpu_row(b->task->cpu, b->task->op->a, b->from + q / group) +
+           (b->head * group + q % group) * b->task->op->kv.layer->spec.k_width;
+}
+
+/* Queries [from, to) of the block, at most AT_ONCE, all of which see the same part of the tile. */
 static void tile_attend(struct block *b, int64_t from, int64_t to, struct span s)
 {
-    const struct kv_spec *spec = &b->task->op->kv.layer->spec;
-    const int64_t group = group_size(b->task->op), n = to - from;
-    const float *columns[BLOCK_QUERIES];
-    float *scores = b->parts.scores + from * TILE_POSITIONS;
-    for (int64_t i = 0; i < n; i++)
-        columns[i] = cpu_row(b->task->cpu, b->task->op->a, b->from + (from + i) / group) +
-                     (b->head * group + (from + i) % group) * spec->k_width;
-    scores_multiply(b, scores, columns, n, s);
+    const int64_t n = to - from;
+    const float *columns[AT_ONCE];
+    float *scores = b->parts.scores + from * TILE_POSITIONS,
+          *out = b->parts.out + from * padded(b->task->op->kv.layer->spec.v_width);
+    for (int64_t i = 0; b->few && i < n; i++)
+        columns[i] = query_at(b, from + i);
+    memset(scores, 0, (size_t)n * TILE_POSITIONS * sizeof *scores);
+    if (b->few)
+        few_scores(b, scores, columns, n, s);
+    else
+        many_scores(b, scores, from, n, s);
     for (int64_t i = 0; i < n; i++) {
         terms_add(b, from + i, s);
         columns[i] = scores + i * TILE_POSITIONS + s.first;
     }
-    values_multiply(b, b->parts.out + from * padded(spec->v_width), columns, n, s);
+    if (b->few)
+        few_values(b, out, columns, n, s);
+    else
+        many_values(b, out, scores + s.first, n, s);
 }
 
 /* Runs of tokens that see the same part of the tile, mostly all of it, go together. */
@@ -343,9 +388,18 @@ static void tile_run(struct block *b, int32_t tile)
                 break;
         }
         const int64_t end = (to - b->from) * group;
-        for (int64_t q = (from - b->from) * group; s.first < s.last && q < end; q += BLOCK_QUERIES)
-            tile_attend(b, q, q + BLOCK_QUERIES < end ? q + BLOCK_QUERIES : end, s);
+        for (int64_t q = (from - b->from) * group; s.first < s.last && q < end; q += AT_ONCE)
+            tile_attend(b, q, q + AT_ONCE < end ? q + AT_ONCE : end, s);
     }
+}
+
+static void query_pack(struct block *b, int64_t q)
+{
+    const int64_t width = b->task->op->kv.layer->spec.k_width;
+    const float *x = query_at(b, q);
+    for (int64_t k = 0; k < width; k += COLUMN_STRIDE)
+        memcpy(b->parts.queries + k * n_queries(b) + q * COLUMN_STRIDE, x + k,
+            (size_t)(width - k < COLUMN_STRIDE ? width - k : COLUMN_STRIDE) * sizeof *x);
 }
 
 /* A sink is a score of no position: it takes its share of the sum and gives nothing. */
@@ -364,6 +418,8 @@ static void block_begin(struct block *b, struct span *all)
         b->parts.most[q] = how->sinks ? how->sinks[b->head * group + q % group] / how->scale : -INFINITY;
         b->parts.sums[q] = how->sinks ? 1 : 0;
     }
+    for (int64_t q = 0; q < n; q++)
+        query_pack(b, q);
     memset(b->parts.out, 0, (size_t)(n * padded(b->task->op->kv.layer->spec.v_width)) * sizeof *b->parts.out);
 }
 
@@ -391,9 +447,7 @@ static void next_find(struct block *b, const struct span *all)
 {
     const struct kv_layer *l = b->task->op->kv.layer;
     const int32_t left = all->last + 1 - b->now.to, n = left < TILE_POSITIONS ? left : TILE_POSITIONS;
-    const int64_t n_queries = (b->to - b->from) * group_size(b->task->op);
-    const int64_t times =
-        TILE_POSITIONS / TILE_ROWS * (b->few ? 2 : 1) + n_queries + padded(l->spec.v_width) / TILE_ROWS;
+    const int64_t times = TILE_POSITIONS / TILE_ROWS * 2 + n_queries(b) + padded(l->spec.v_width) / TILE_ROWS;
     memset(b->ahead, 0, sizeof b->ahead);
     b->share = 0;
     for (int i = 0; i < (l->spec.latent ? 1 : 2) && n > 0; i++) {

@@ -14,7 +14,14 @@
 #include "engine/worker/cpu/product.h"
 #include "engine/worker/tensor.h"
 
-enum { TILE_ROWS = 16, KERNEL_RUN = 256, KERNEL_ALIGN = 64 };
+enum { TILE_ROWS = 16, KERNEL_RUN = 256, KERNEL_ALIGN = 64, COLUMN_STRIDE = 64 };
+
+/* A product of tiles that stand in memory of our own. Row k of tile t, TILE_ROWS floats: rows + k *
+ * row_stride + t * tile_stride. Columns are COLUMN_STRIDE apart and not longer. */
+struct panel {
+    const float *rows, *x;
+    int64_t row_stride, tile_stride, tiles, n, count, acc_stride;
+};
 
 struct kernels {
     const char *isa;
@@ -36,6 +43,9 @@ struct kernels {
      * there. */
     void (*multiply[TENSOR_TYPES])(float *acc, int64_t acc_stride, const uint8_t *rows, size_t row_bytes,
         int64_t at, const float *const *x, int64_t n, int64_t count);
+    /* acc[c * acc_stride + t * TILE_ROWS + i] += the sum over `count` rows k of value i of row k of tile t x
+     * column c's value k: as multiply to the bit. */
+    void (*multiply_panel)(float *acc, const struct panel *p);
     /* `rows`: n_rows of `width` floats, one after another. out[r] = rows[r] x;  y += sum of weights[r]
      * rows[r] */
     void (*dot_rows)(float *out, const float *rows, const float *x, int64_t n_rows, int64_t width);

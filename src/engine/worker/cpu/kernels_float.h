@@ -171,10 +171,12 @@ INLINE vfloats larger(vfloats a, vfloats b)
     return (vfloats)(((vwords)a & yes) | ((vwords)b & ~yes));
 }
 
-/* common_exp in each lane, for what is not over 88; a NaN stays one. */
-INLINE vfloats exp_lanes(vfloats x)
+#ifndef TERM_LANES
+/* e^(scale x) in each lane, for what is not over 88; a NaN stays one (common_exp). */
+INLINE vfloats term_lanes(vfloats x, float scale)
 {
     const vfloats magic = splat(12582912.0f);
+    x *= scale;
     const vwords low = (vwords)(x < -87.0f);
     x = (vfloats)(((vwords)splat(-87.0f) & low) | ((vwords)x & ~low));
     vfloats shifted = plus(x, splat(1.44269504f), magic), n = shifted - magic;
@@ -188,32 +190,47 @@ INLINE vfloats exp_lanes(vfloats x)
     return p * (vfloats)(((vwords)shifted << 23) + 0x3F800000u);
 }
 
+INLINE float largest_lane(vfloats v)
+{
+    float max = v[0];
+    for (int l = 1; l < LANES; l++)
+        max = v[l] > max ? v[l] : max;
+    return max;
+}
+
+INLINE float sum_lanes(vfloats v)
+{
+    float sum = 0;
+    for (int l = 0; l < LANES; l++)
+        sum += v[l];
+    return sum;
+}
+#endif
+
 static float softmax_terms(float *x, float scale, float *most, int64_t n)
 {
+    const int64_t whole = n / LANES * LANES;
     vfloats lanes = splat(*most), sums = {0};
-    float max, last[LANES];
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
+    for (int64_t i = 0; i < whole; i += LANES)
         lanes = larger(load(x + i), lanes);
-    max = lanes[0];
-    for (int l = 1; l < LANES; l++)
-        max = lanes[l] > max ? lanes[l] : max;
-    for (int64_t k = i; k < n; k++)
-        max = x[k] > max ? x[k] : max;
+    float max = largest_lane(lanes);
+    for (int64_t i = whole; i < n; i++)
+        max = x[i] > max ? x[i] : max;
     *most = max;
-    for (i = 0; i + LANES <= n; i += LANES) {
-        vfloats term = exp_lanes((load(x + i) - max) * scale);
+    for (int64_t i = 0; i < whole; i += LANES) {
+        const vfloats term = term_lanes(load(x + i) - max, scale);
         store(x + i, term);
         sums += term;
     }
+    float sum = sum_lanes(sums);
+    if (whole == n)
+        return sum;
+    float last[LANES];
     for (int l = 0; l < LANES; l++)
-        last[l] = i + l < n ? x[i + l] : max;
-    store(last, exp_lanes((load(last) - max) * scale));
-    float sum = 0;
-    for (int l = 0; l < LANES; l++)
-        sum += sums[l];
-    for (int l = 0; i + l < n; l++)
-        sum += x[i + l] = last[l];
+        last[l] = whole + l < n ? x[whole + l] : max;
+    store(last, term_lanes(load(last) - max, scale));
+    for (int64_t i = whole; i < n; i++)
+        sum += x[i] = last[i - whole];
     return sum;
 }
 

@@ -26,9 +26,9 @@ static void scalar_multiply(float *acc, int64_t acc_stride, const uint8_t *rows,
     const float *const *x, int64_t n, int64_t count)
 {
     for (int64_t c = 0; c < n; c++)
-        for (int64_t from = 0; from < count; from += KERNEL_RUN) {
+        for (int64_t from = 0; from < count; from += COLUMN_STRIDE) {
             float sums[TILE_ROWS] = {0};
-            for (int64_t k = from; k < from + KERNEL_RUN && k < count; k++) {
+            for (int64_t k = from; k < from + COLUMN_STRIDE && k < count; k++) {
                 float w[TILE_ROWS];
                 memcpy(w, rows + (size_t)k * row_bytes + (size_t)at * sizeof *w, sizeof w);
                 for (int r = 0; r < TILE_ROWS; r++)
@@ -36,6 +36,16 @@ static void scalar_multiply(float *acc, int64_t acc_stride, const uint8_t *rows,
             }
             for (int r = 0; r < TILE_ROWS; r++)
                 acc[c * acc_stride + r] += sums[r];
+        }
+}
+
+static void scalar_multiply_panel(float *acc, const struct panel *p)
+{
+    for (int64_t t = 0; t < p->tiles; t++)
+        for (int64_t c = 0; c < p->n; c++) {
+            const float *x = p->x + c * COLUMN_STRIDE, *rows = p->rows + t * p->tile_stride;
+            scalar_multiply(acc + c * p->acc_stride + t * TILE_ROWS, 0, (const uint8_t *)rows,
+                (size_t)p->row_stride * sizeof *rows, 0, &x, 1, p->count);
         }
 }
 
@@ -95,6 +105,7 @@ const struct kernels kernels_scalar = {
     .tile = {[TENSOR_F32] = scalar_tile},
     .along = {[TENSOR_F32] = scalar_along},
     .multiply = {[TENSOR_F32] = scalar_multiply},
+    .multiply_panel = scalar_multiply_panel,
     .dot_rows = scalar_dot_rows,
     .mix_rows = scalar_mix_rows,
     .add = common_add,

@@ -13,7 +13,7 @@
 
 /* VECTORS of sums for each of COLUMNS columns, beside the rows' values, fill 16 registers (32 from 512 bits
  * on and with 128). */
-enum { VECTORS = TILE_ROWS / LANES, COLUMNS = LANES == 16 ? 12 : 6, RUN = 64 };
+enum { VECTORS = TILE_ROWS / LANES, COLUMNS = LANES == 16 ? 12 : 6, RUN = COLUMN_STRIDE };
 
 /* ---- Tiles ---- */
 
@@ -210,7 +210,59 @@ INLINE void multiply(float *acc, int64_t acc_stride, const struct strip_of *s, c
         one_column(acc + c * acc_stride, s, x + c, count, part);
 }
 
-#define MULTIPLY_ROWS(type)                                                                                       \
+/* n columns, COLUMN_STRIDE floats apart, by PANEL vectors of each row: as one run of run_columns. Where 32
+ * registers hold two vectors of sums for each column, a column's value is fetched once for both. */
+enum { PANEL = LANES == 16 ? 2 : VECTORS };
+
+INLINE void panel_columns(const struct panel *p, float *acc, const float *x, const int n, const int vectors)
+{
+    vfloats sums[COLUMNS][PANEL];
+    const float *rows = p->rows;
+    for (int c = 0; c < n; c++)
+        for (int v = 0; v < vectors; v++)
+            sums[c][v] = (vfloats){0};
+    for (int64_t k = 0; k < p->count; k++, rows += p->row_stride) {
+        vfloats w[PANEL];
+        for (int v = 0; v < vectors; v++)
+            w[v] = load(rows + v * LANES / TILE_ROWS * p->tile_stride + v * LANES % TILE_ROWS);
+        for (int c = 0; c < n; c++) {
+            const vfloats value = splat(x[c * COLUMN_STRIDE + k]);
+            for (int v = 0; v < vectors; v++)
+                sums[c][v] = plus(w[v], value, sums[c][v]);
+        }
+    }
+    for (int c = 0; c < n; c++)
+        for (int v = 0; v < vectors; v++) {
+            float *at = acc + c * p->acc_stride + v * LANES;
+            store(at, load(at) + sums[c][v]);
+        }
+}
+
+INLINE void panel_part(const struct panel *p, float *acc, const int vectors)
+{
+    const float *x = p->x;
+    int64_t c = 0;
+    for (; c + COLUMNS <= p->n; c += COLUMNS)
+        panel_columns(p, acc + c * p->acc_stride, x + c * COLUMN_STRIDE, COLUMNS, vectors);
+    for (; c + 4 <= p->n; c += 4)
+        panel_columns(p, acc + c * p->acc_stride, x + c * COLUMN_STRIDE, 4, vectors);
+    for (; c < p->n; c++)
+        panel_columns(p, acc + c * p->acc_stride, x + c * COLUMN_STRIDE, 1, vectors);
+}
+
+static void multiply_panel(float *acc, const struct panel *all)
+{
+    struct panel p = *all;
+    for (; p.tiles * VECTORS >= PANEL; p.tiles -= PANEL / VECTORS) {
+        panel_part(&p, acc, PANEL);
+        p.rows += PANEL / VECTORS * p.tile_stride;
+        acc += PANEL * LANES;
+    }
+    if (p.tiles > 0)
+        panel_part(&p, acc, VECTORS);
+}
+
+#define MULTIPLY_ROWS(type)                                                                                  \
     static void multiply_##type(float *acc, int64_t acc_stride, const uint8_t *rows, size_t row_bytes,       \
         int64_t at, const float *const *x, int64_t n, int64_t count)                                         \
     {                                                                                                        \
@@ -230,6 +282,7 @@ MULTIPLY_ROWS(q4_0)
     .multiply = {[TENSOR_F32] = multiply_f32,                                                                \
         [TENSOR_F16] = multiply_f16,                                                                         \
         [TENSOR_Q8_0] = multiply_q8_0,                                                                       \
-        [TENSOR_Q4_0] = multiply_q4_0}
+        [TENSOR_Q4_0] = multiply_q4_0},                                                                      \
+    .multiply_panel = multiply_panel
 
 #endif
