@@ -168,12 +168,12 @@ static void check_multiply(
         acc[i] = 1;
     const size_t row = (size_t)tile_stride * sizeof *tile;
     const uint8_t *rows = (const uint8_t *)tile;
-    k->multiply[TENSOR_F32](acc, acc_stride, rows, row, 0, x, n, count);
+    k->multiply[TENSOR_F32](acc, acc_stride, rows, row, 0, 1, x, n, count);
     for (int64_t c = 0; c < n; c++) {
         float single[TILE_ROWS];
         for (int r = 0; r < TILE_ROWS; r++)
             single[r] = 1;
-        k->multiply[TENSOR_F32](single, TILE_ROWS, rows, row, 0, x + c, 1, count);
+        k->multiply[TENSOR_F32](single, TILE_ROWS, rows, row, 0, 1, x + c, 1, count);
         /* A column's result must not depend on how many go with it. */
         assert_memory_equal(single, acc + c * acc_stride, sizeof single);
         for (int r = 0; r < TILE_ROWS; r++) {
@@ -215,7 +215,7 @@ static void check_panel(const struct kernels *k, int64_t tiles, int64_t n, int64
     k->multiply_panel(acc, &p);
     for (int64_t t = 0; t < tiles; t++)
         k->multiply[TENSOR_F32](plain + t * TILE_ROWS, WIDTH, (const uint8_t *)(rows + t * p.tile_stride),
-            (size_t)p.row_stride * sizeof *rows, 0, columns, n, count);
+            (size_t)p.row_stride * sizeof *rows, 0, 1, columns, n, count);
     assert_memory_equal(acc, plain, sizeof acc);
 }
 
@@ -232,8 +232,8 @@ static void tiles_side_by_side_are_each_alone_to_the_bit(void **state)
                 }
 }
 
-/* Rows of a cache at odd addresses, of which a part in their midst is taken: the same bits as of these rows
- * as floats. */
+/* Rows of a cache at odd addresses, of which a part is taken: the same bits as of each tile of these rows as
+ * floats alone. */
 static void check_multiply_type(const struct kernels *k, enum tensor_type type, int64_t count, int64_t n)
 {
     enum { WIDTH = 96, MOST = 14 };
@@ -248,13 +248,15 @@ static void check_multiply_type(const struct kernels *k, enum tensor_type type, 
         x[c] = x_values[c];
     }
     for (int64_t at = 0; at < WIDTH; at += TILE_ROWS) {
-        float got[MOST * TILE_ROWS], plain[MOST * TILE_ROWS];
-        for (int64_t i = 0; i < n * TILE_ROWS; i++)
+        const int64_t tiles = (WIDTH - at) / TILE_ROWS;
+        float got[MOST * WIDTH], plain[MOST * WIDTH];
+        for (int64_t i = 0; i < n * WIDTH; i++)
             got[i] = plain[i] = 1;
-        k->multiply[type](got, TILE_ROWS, bytes + 1, row, at, x, n, count);
-        k->multiply[TENSOR_F32](
-            plain, TILE_ROWS, (const uint8_t *)floats, WIDTH * sizeof *floats, at, x, n, count);
-        assert_memory_equal(got, plain, (size_t)(n * TILE_ROWS) * sizeof *got);
+        k->multiply[type](got, WIDTH, bytes + 1, row, at, tiles, x, n, count);
+        for (int64_t t = 0; t < tiles; t++)
+            k->multiply[TENSOR_F32](plain + t * TILE_ROWS, WIDTH, (const uint8_t *)floats,
+                WIDTH * sizeof *floats, at + t * TILE_ROWS, 1, x, n, count);
+        assert_memory_equal(got, plain, (size_t)(n * WIDTH) * sizeof *got);
     }
 }
 

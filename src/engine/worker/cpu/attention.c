@@ -11,10 +11,9 @@
  * TILE_POSITIONS and a query takes of each exactly what it sees, so that its result is the same to the bit
  * whatever shares its block.
  *
- * A block of many queries has a tile's keys and values as floats once for all of them. For a few that would
- * be most of the work: sixteen positions' keys are turned round and used while they are in the first-level
- * cache, and values are read as they stand. What the next tile needs is asked for meanwhile, a little at a
- * time. */
+ * A block has a tile's keys as floats once for all of its queries, and the values as well where these are
+ * many; for a few, values are read as they stand. What the next tile needs is asked for meanwhile, a little
+ * at a time. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -173,30 +172,6 @@ static void keys_turn(const struct kernels *k, const struct kv_layer *l, const s
     k->tile[k->tile[type] ? type : TENSOR_F32](tile, rows, width);
 }
 
-static void keys_read(
-    const struct kernels *k, const struct kv_layer *l, const struct stretch *s, const struct parts *p)
-{
-    const struct rows keys = rows_of(l, s, true);
-    for (int32_t first = s->from / TILE_ROWS * TILE_ROWS; first < s->to; first += TILE_ROWS)
-        keys_turn(k, l, s, &keys, first, p->keys + first % TILE_POSITIONS * l->spec.k_width, p->row);
-}
-
-static void values_read(
-    const struct kernels *k, const struct kv_layer *l, const struct stretch *s, const struct parts *p)
-{
-    const int64_t width = l->spec.v_width, stride = padded(width);
-    const struct rows values = rows_of(l, s, false);
-    for (int32_t position = s->from; position < s->to; position++) {
-        float *to = p->values + position % TILE_POSITIONS * stride;
-        const uint8_t *row = row_at(&values, position);
-        if (l->spec.type == TENSOR_F32)
-            memcpy(to, row, (size_t)width * sizeof *to);
-        else
-            kernels_dequantize(k, l->spec.type, row, to, width);
-        memset(to + width, 0, (size_t)(stride - width) * sizeof *to);
-    }
-}
-
 /* ---- A block ---- */
 
 /* The positions that a token sees: up to its own or, with `later`, up to the last of its slot in this batch.
@@ -244,6 +219,36 @@ static void ask(struct block *b)
             __builtin_prefetch(a->at);
 }
 
+static void keys_read(struct block *b)
+{
+    const struct kernels *k = b->task->cpu->kernels;
+    const struct kv_layer *l = b->task->op->kv.layer;
+    const struct stretch *s = &b->now;
+    const struct rows keys = rows_of(l, s, true);
+    for (int32_t first = s->from / TILE_ROWS * TILE_ROWS; first < s->to; first += TILE_ROWS) {
+        keys_turn(
+            k, l, s, &keys, first, b->parts.keys + first % TILE_POSITIONS * l->spec.k_width, b->parts.row);
+        ask(b);
+    }
+}
+
+static void values_read(struct block *b)
+{
+    const struct kernels *k = b->task->cpu->kernels;
+    const struct kv_layer *l = b->task->op->kv.layer;
+    const int64_t width = l->spec.v_width, stride = padded(width);
+    const struct rows values = rows_of(l, &b->now, false);
+    for (int32_t position = b->now.from; position < b->now.to; position++) {
+        float *to = b->parts.values + position % TILE_POSITIONS * stride;
+        const uint8_t *row = row_at(&values, position);
+        if (l->spec.type == TENSOR_F32)
+            memcpy(to, row, (size_t)width * sizeof *to);
+        else
+            kernels_dequantize(k, l->spec.type, row, to, width);
+        memset(to + width, 0, (size_t)(stride - width) * sizeof *to);
+    }
+}
+
 /* What the token sees of the tile that begins at `tile`: positions of it [from, to). */
 static struct span seen_of_tile(const struct block *b, int64_t token, int32_t tile)
 {
@@ -280,25 +285,8 @@ static int64_t n_queries(const struct block *b)
     return (b->to - b->from) * group_size(b->task->op);
 }
 
-/* Scores of a few queries at the positions s of the tile. */
-static void few_scores(struct block *b, float *scores, const float *const *queries, int64_t n, struct span s)
-{
-    const struct kernels *k = b->task->cpu->kernels;
-    const struct kv_layer *l = b->task->op->kv.layer;
-    const int32_t tile = b->now.from / TILE_POSITIONS * TILE_POSITIONS;
-    float *turned = b->parts.keys;
-    for (int32_t at = s.first / TILE_ROWS * TILE_ROWS; at < s.last; at += TILE_ROWS) {
-        const struct rows keys = rows_of(l, &b->now, true);
-        keys_turn(k, l, &b->now, &keys, tile + at, turned, b->parts.row);
-        ask(b);
-        k->multiply[TENSOR_F32](scores + at, TILE_POSITIONS, (const uint8_t *)turned,
-            TILE_ROWS * sizeof *turned, 0, queries, n, l->spec.k_width);
-        ask(b);
-    }
-}
-
 /* Scores of n queries, from `query` of the block on. */
-static void many_scores(struct block *b, float *scores, int64_t query, int64_t n, struct span s)
+static void scores_multiply(struct block *b, float *scores, int64_t query, int64_t n, struct span s)
 {
     const int64_t width = b->task->op->kv.layer->spec.k_width, first = s.first / TILE_ROWS * TILE_ROWS;
     for (int64_t k = 0; k < width; k += COLUMN_STRIDE) {
@@ -322,11 +310,10 @@ static void few_values(struct block *b, float *out, const float *const *terms, i
     const struct rows values = rows_of(l, &b->now, false);
     const uint8_t *rows = row_at(&values, b->now.from / TILE_POSITIONS * TILE_POSITIONS + s.first);
     const int64_t width = padded(l->spec.v_width);
-    for (int64_t at = 0; at < width; at += TILE_ROWS) {
-        ask(b);
-        b->task->cpu->kernels->multiply[l->spec.type](
-            out + at, width, rows, values.bytes, at, terms, n, s.last - s.first);
-    }
+    ask(b);
+    b->task->cpu->kernels->multiply[l->spec.type](
+        out, width, rows, values.bytes, 0, width / TILE_ROWS, terms, n, s.last - s.first);
+    ask(b);
 }
 
 static void many_values(struct block *b, float *out, const float *terms, int64_t n, struct span s)
@@ -359,13 +346,8 @@ static void tile_attend(struct block *b, int64_t from, int64_t to, struct span s
     const float *columns[AT_ONCE];
     float *scores = b->parts.scores + from * TILE_POSITIONS,
           *out = b->parts.out + from * padded(b->task->op->kv.layer->spec.v_width);
-    for (int64_t i = 0; b->few && i < n; i++)
-        columns[i] = query_at(b, from + i);
     memset(scores, 0, (size_t)n * TILE_POSITIONS * sizeof *scores);
-    if (b->few)
-        few_scores(b, scores, columns, n, s);
-    else
-        many_scores(b, scores, from, n, s);
+    scores_multiply(b, scores, from, n, s);
     for (int64_t i = 0; i < n; i++) {
         terms_add(b, from + i, s);
         columns[i] = scores + i * TILE_POSITIONS + s.first;
@@ -447,7 +429,7 @@ static void next_find(struct block *b, const struct span *all)
 {
     const struct kv_layer *l = b->task->op->kv.layer;
     const int32_t left = all->last + 1 - b->now.to, n = left < TILE_POSITIONS ? left : TILE_POSITIONS;
-    const int64_t times = TILE_POSITIONS / TILE_ROWS * 2 + n_queries(b) + padded(l->spec.v_width) / TILE_ROWS;
+    const int64_t times = TILE_POSITIONS / TILE_ROWS + 3 + n_queries(b);
     memset(b->ahead, 0, sizeof b->ahead);
     b->share = 0;
     for (int i = 0; i < (l->spec.latent ? 1 : 2) && n > 0; i++) {
@@ -474,10 +456,9 @@ static void attend(struct block *b)
         b->now = s;
         b->few = few && is_plain(k, l, &s);
         next_find(b, &all);
-        if (!b->few) {
-            keys_read(k, l, &s, &b->parts);
-            values_read(k, l, &s, &b->parts);
-        }
+        keys_read(b);
+        if (!b->few)
+            values_read(b);
         tile_run(b, tile);
     }
     block_store(b);

@@ -38,11 +38,11 @@ struct kernels {
     void (*along[TENSOR_TYPES])(float *acc, const uint8_t *const *rows, const float *const *x, int64_t n,
         int64_t count, bool streamed);
     /* acc[c * acc_stride + i] += the sum over `count` rows k, row_bytes apart, of value at + i of row k (at:
-     * a multiple of TILE_ROWS) x x[c][k], for TILE_ROWS values i and n columns c; the same to the bit for
-     * every type that holds the same values. NULL: the type's rows are made floats first; F32's is always
-     * there. */
+     * a multiple of TILE_ROWS) x x[c][k], for `tiles` x TILE_ROWS values i and n columns c; the same to the
+     * bit for every type that holds the same values. NULL: the type's rows are made floats first; F32's is
+     * always there. */
     void (*multiply[TENSOR_TYPES])(float *acc, int64_t acc_stride, const uint8_t *rows, size_t row_bytes,
-        int64_t at, const float *const *x, int64_t n, int64_t count);
+        int64_t at, int64_t tiles, const float *const *x, int64_t n, int64_t count);
     /* acc[c * acc_stride + t * TILE_ROWS + i] += the sum over `count` rows k of value i of row k of tile t x
      * column c's value k: as multiply to the bit. */
     void (*multiply_panel)(float *acc, const struct panel *p);

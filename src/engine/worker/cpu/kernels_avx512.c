@@ -28,6 +28,23 @@ INLINE float sum_lanes(vfloats v)
     return _mm512_reduce_add_ps((__m512)v);
 }
 
+#define EIGHT_HALVES
+
+/* Eight halves of sixteen rows: the low halves of a word's rows, then the high ones, are made floats
+ * together. */
+INLINE void eight_halves(float *tile, const uint8_t *const *rows, size_t at)
+{
+    const __m512i low_high = _mm512_set_epi16(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1, 30,
+        28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    vwords w[4];
+    rows_16(w, rows, at);
+    for (int i = 0; i < 4; i++) {
+        const __m512i halves = _mm512_permutexvar_epi16(low_high, (__m512i)w[i]);
+        _mm512_storeu_ps(tile + 32 * i, _mm512_cvtph_ps(_mm512_castsi512_si256(halves)));
+        _mm512_storeu_ps(tile + 32 * i + 16, _mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1)));
+    }
+}
+
 /* clang-format off: the vectors first */
 #include "engine/worker/cpu/kernels_common.h"
 #include "engine/worker/cpu/kernels_float.h"

@@ -23,20 +23,18 @@ static void scalar_tile(float *tile, const uint8_t *const *rows, int64_t count)
 }
 
 static void scalar_multiply(float *acc, int64_t acc_stride, const uint8_t *rows, size_t row_bytes, int64_t at,
-    const float *const *x, int64_t n, int64_t count)
+    int64_t tiles, const float *const *x, int64_t n, int64_t count)
 {
     for (int64_t c = 0; c < n; c++)
-        for (int64_t from = 0; from < count; from += COLUMN_STRIDE) {
-            float sums[TILE_ROWS] = {0};
-            for (int64_t k = from; k < from + COLUMN_STRIDE && k < count; k++) {
-                float w[TILE_ROWS];
-                memcpy(w, rows + (size_t)k * row_bytes + (size_t)at * sizeof *w, sizeof w);
-                for (int r = 0; r < TILE_ROWS; r++)
-                    sums[r] += w[r] * x[c][k];
+        for (int64_t i = 0; i < tiles * TILE_ROWS; i++)
+            for (int64_t from = 0; from < count; from += COLUMN_STRIDE) {
+                float sum = 0, w;
+                for (int64_t k = from; k < from + COLUMN_STRIDE && k < count; k++) {
+                    memcpy(&w, rows + (size_t)k * row_bytes + (size_t)(at + i) * sizeof w, sizeof w);
+                    sum += w * x[c][k];
+                }
+                acc[c * acc_stride + i] += sum;
             }
-            for (int r = 0; r < TILE_ROWS; r++)
-                acc[c * acc_stride + r] += sums[r];
-        }
 }
 
 static void scalar_multiply_panel(float *acc, const struct panel *p)
@@ -45,7 +43,7 @@ static void scalar_multiply_panel(float *acc, const struct panel *p)
         for (int64_t c = 0; c < p->n; c++) {
             const float *x = p->x + c * COLUMN_STRIDE, *rows = p->rows + t * p->tile_stride;
             scalar_multiply(acc + c * p->acc_stride + t * TILE_ROWS, 0, (const uint8_t *)rows,
-                (size_t)p->row_stride * sizeof *rows, 0, &x, 1, p->count);
+                (size_t)p->row_stride * sizeof *rows, 0, 1, &x, 1, p->count);
         }
 }
 

@@ -15,6 +15,11 @@
  * on and with 128). */
 enum { VECTORS = TILE_ROWS / LANES, COLUMNS = LANES == 16 ? 12 : 6, RUN = COLUMN_STRIDE };
 
+/* Vectors of a row at a time (of several tiles side by side, where a tile has fewer): for COLUMNS columns as
+ * many as there are registers for, so that a column's value is fetched once for all; for few columns enough
+ * chains of sums to hide the latency of an addition. */
+enum { OF_MANY = LANES == 16 ? 2 : VECTORS, OF_FOUR = VECTORS < 2 ? 2 : VECTORS, MOST_VECTORS = 4 };
+
 /* ---- Tiles ---- */
 
 #ifndef EIGHT_HALVES
@@ -134,24 +139,24 @@ INLINE vfloats part_of(const struct strip_of *s, int64_t k, int v, part_fn *part
     return part(s->rows + (size_t)k * s->row_bytes, s->at + v * LANES);
 }
 
-/* One run of rows by n columns: n * VECTORS chains of sums. */
+/* One run of rows by n columns: n * vectors chains of sums. */
 INLINE void run_columns(float *acc, int64_t acc_stride, const struct strip_of *s, const float *const *x,
-    int64_t from, int64_t to, const int n, part_fn *part)
+    int64_t from, int64_t to, const int n, const int vectors, part_fn *part)
 {
-    vfloats sums[COLUMNS][VECTORS];
+    vfloats sums[COLUMNS][MOST_VECTORS];
     for (int c = 0; c < n; c++)
-        for (int v = 0; v < VECTORS; v++)
+        for (int v = 0; v < vectors; v++)
             sums[c][v] = (vfloats){0};
     for (int64_t k = from; k < to; k++) {
-        vfloats w[VECTORS];
-        for (int v = 0; v < VECTORS; v++)
+        vfloats w[MOST_VECTORS];
+        for (int v = 0; v < vectors; v++)
             w[v] = part_of(s, k, v, part);
         for (int c = 0; c < n; c++)
-            for (int v = 0; v < VECTORS; v++)
+            for (int v = 0; v < vectors; v++)
                 sums[c][v] = plus(w[v], splat(x[c][k]), sums[c][v]);
     }
     for (int c = 0; c < n; c++)
-        for (int v = 0; v < VECTORS; v++) {
+        for (int v = 0; v < vectors; v++) {
             float *at = acc + c * acc_stride + v * LANES;
             store(at, load(at) + sums[c][v]);
         }
@@ -177,6 +182,7 @@ INLINE void some_runs(
     }
 }
 
+/* One column by one tile. */
 INLINE void one_column(
     float *acc, const struct strip_of *s, const float *const *x, int64_t count, part_fn *part)
 {
@@ -186,43 +192,56 @@ INLINE void one_column(
     for (; from + 2 * RUN <= count; from += 2 * RUN)
         some_runs(acc, s, *x, from, 2, part);
     for (; from < count; from += RUN)
-        run_columns(acc, 0, s, x, from, from + RUN < count ? from + RUN : count, 1, part);
+        run_columns(acc, 0, s, x, from, from + RUN < count ? from + RUN : count, 1, VECTORS, part);
 }
 
 INLINE void some_columns(float *acc, int64_t acc_stride, const struct strip_of *s, const float *const *x,
-    int64_t count, const int n, part_fn *part)
+    int64_t count, const int n, const int vectors, part_fn *part)
 {
     for (int64_t from = 0; from < count; from += RUN)
-        run_columns(acc, acc_stride, s, x, from, from + RUN < count ? from + RUN : count, n, part);
+        run_columns(acc, acc_stride, s, x, from, from + RUN < count ? from + RUN : count, n, vectors, part);
 }
 
-INLINE void multiply(float *acc, int64_t acc_stride, const struct strip_of *s, const float *const *x,
-    int64_t n, int64_t count, part_fn *part)
+/* n columns by all tiles, some vectors of each row at a time. */
+INLINE void columns(float *acc, int64_t acc_stride, struct strip_of s, int64_t tiles, const float *const *x,
+    int64_t count, const int n, const int vectors, part_fn *part)
+{
+    for (; tiles * VECTORS >= vectors; tiles -= vectors / VECTORS) {
+        some_columns(acc, acc_stride, &s, x, count, n, vectors, part);
+        s.at += vectors * LANES;
+        acc += vectors * LANES;
+    }
+    for (; tiles > 0; tiles--, s.at += TILE_ROWS, acc += TILE_ROWS)
+        if (n == 1)
+            one_column(acc, &s, x, count, part);
+        else
+            some_columns(acc, acc_stride, &s, x, count, n, VECTORS, part);
+}
+
+INLINE void multiply(float *acc, int64_t acc_stride, const struct strip_of *s, int64_t tiles,
+    const float *const *x, int64_t n, int64_t count, part_fn *part)
 {
     int64_t c = 0;
     for (; c + COLUMNS <= n; c += COLUMNS)
-        some_columns(acc + c * acc_stride, acc_stride, s, x + c, count, COLUMNS, part);
+        columns(acc + c * acc_stride, acc_stride, *s, tiles, x + c, count, COLUMNS, OF_MANY, part);
     for (; c + 4 <= n; c += 4)
-        some_columns(acc + c * acc_stride, acc_stride, s, x + c, count, 4, part);
+        columns(acc + c * acc_stride, acc_stride, *s, tiles, x + c, count, 4, OF_FOUR, part);
     for (; c + 2 <= n; c += 2)
-        some_columns(acc + c * acc_stride, acc_stride, s, x + c, count, 2, part);
+        columns(acc + c * acc_stride, acc_stride, *s, tiles, x + c, count, 2, MOST_VECTORS, part);
     for (; c < n; c++)
-        one_column(acc + c * acc_stride, s, x + c, count, part);
+        columns(acc + c * acc_stride, acc_stride, *s, tiles, x + c, count, 1, MOST_VECTORS, part);
 }
 
-/* n columns, COLUMN_STRIDE floats apart, by PANEL vectors of each row: as one run of run_columns. Where 32
- * registers hold two vectors of sums for each column, a column's value is fetched once for both. */
-enum { PANEL = LANES == 16 ? 2 : VECTORS };
-
+/* n columns, COLUMN_STRIDE floats apart: as one run of run_columns. */
 INLINE void panel_columns(const struct panel *p, float *acc, const float *x, const int n, const int vectors)
 {
-    vfloats sums[COLUMNS][PANEL];
+    vfloats sums[COLUMNS][MOST_VECTORS];
     const float *rows = p->rows;
     for (int c = 0; c < n; c++)
         for (int v = 0; v < vectors; v++)
             sums[c][v] = (vfloats){0};
     for (int64_t k = 0; k < p->count; k++, rows += p->row_stride) {
-        vfloats w[PANEL];
+        vfloats w[MOST_VECTORS];
         for (int v = 0; v < vectors; v++)
             w[v] = load(rows + v * LANES / TILE_ROWS * p->tile_stride + v * LANES % TILE_ROWS);
         for (int c = 0; c < n; c++) {
@@ -238,35 +257,36 @@ INLINE void panel_columns(const struct panel *p, float *acc, const float *x, con
         }
 }
 
-INLINE void panel_part(const struct panel *p, float *acc, const int vectors)
-{
-    const float *x = p->x;
-    int64_t c = 0;
-    for (; c + COLUMNS <= p->n; c += COLUMNS)
-        panel_columns(p, acc + c * p->acc_stride, x + c * COLUMN_STRIDE, COLUMNS, vectors);
-    for (; c + 4 <= p->n; c += 4)
-        panel_columns(p, acc + c * p->acc_stride, x + c * COLUMN_STRIDE, 4, vectors);
-    for (; c < p->n; c++)
-        panel_columns(p, acc + c * p->acc_stride, x + c * COLUMN_STRIDE, 1, vectors);
-}
-
-static void multiply_panel(float *acc, const struct panel *all)
+INLINE void panel_tiles(const struct panel *all, float *acc, const float *x, const int n, const int vectors)
 {
     struct panel p = *all;
-    for (; p.tiles * VECTORS >= PANEL; p.tiles -= PANEL / VECTORS) {
-        panel_part(&p, acc, PANEL);
-        p.rows += PANEL / VECTORS * p.tile_stride;
-        acc += PANEL * LANES;
+    for (; p.tiles * VECTORS >= vectors; p.tiles -= vectors / VECTORS) {
+        panel_columns(&p, acc, x, n, vectors);
+        p.rows += vectors / VECTORS * p.tile_stride;
+        acc += vectors * LANES;
     }
-    if (p.tiles > 0)
-        panel_part(&p, acc, VECTORS);
+    for (; p.tiles > 0; p.tiles--, p.rows += p.tile_stride, acc += TILE_ROWS)
+        panel_columns(&p, acc, x, n, VECTORS);
+}
+
+static void multiply_panel(float *acc, const struct panel *p)
+{
+    int64_t c = 0;
+    for (; c + COLUMNS <= p->n; c += COLUMNS)
+        panel_tiles(p, acc + c * p->acc_stride, p->x + c * COLUMN_STRIDE, COLUMNS, OF_MANY);
+    for (; c + 4 <= p->n; c += 4)
+        panel_tiles(p, acc + c * p->acc_stride, p->x + c * COLUMN_STRIDE, 4, OF_FOUR);
+    for (; c + 2 <= p->n; c += 2)
+        panel_tiles(p, acc + c * p->acc_stride, p->x + c * COLUMN_STRIDE, 2, MOST_VECTORS);
+    for (; c < p->n; c++)
+        panel_tiles(p, acc + c * p->acc_stride, p->x + c * COLUMN_STRIDE, 1, MOST_VECTORS);
 }
 
 #define MULTIPLY_ROWS(type)                                                                                  \
     static void multiply_##type(float *acc, int64_t acc_stride, const uint8_t *rows, size_t row_bytes,       \
-        int64_t at, const float *const *x, int64_t n, int64_t count)                                         \
+        int64_t at, int64_t tiles, const float *const *x, int64_t n, int64_t count)                          \
     {                                                                                                        \
-        multiply(acc, acc_stride, &(struct strip_of){rows, row_bytes, at}, x, n, count, part_##type);        \
+        multiply(acc, acc_stride, &(struct strip_of){rows, row_bytes, at}, tiles, x, n, count, part_##type); \
     }
 
 MULTIPLY_ROWS(f32)
