@@ -1,5 +1,7 @@
 /* The same cases on a real PostgreSQL, started here on a socket of its own; and what only it can do: go away
  * and come back, serve several gateways. */
+#include "base/buf.h"
+#include "base/limits.h"
 #include "unit/store/chain_cases.h"
 #include "unit/store/postgres_fixture.h"
 #include "unit/store/store_cases.h"
