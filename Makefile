@@ -220,8 +220,8 @@ bench-peers: all $(BUILD)/tools/gguf_make ## another engine's bench program besi
 	@bench/peers $(BUILD) "$(PEER)" $(MODEL)
 
 .PHONY: bench-finetune
-bench-finetune: all ## what some minutes of weir finetune teach a small model (MODEL=file.gguf, OPTIONS='--rank 16')
-	@WEIR=$(BUILD)/weir node bench/finetune.mjs $(MODEL) $(OPTIONS)
+bench-finetune: all ## what some minutes of weir finetune teach a small model (MODEL=models/house.gguf, OPTIONS='--rank 32')
+	@WEIR=$(BUILD)/weir node bench/finetune.mjs $(or $(MODEL),models/house.gguf) $(OPTIONS)
 
 lint: ## tidy, clang's warnings, clang-tidy's bug checks, cppcheck
 	@tools/deps develop

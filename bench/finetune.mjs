@@ -1,4 +1,4 @@
-// make bench-finetune MODEL=house.gguf: what a few minutes of `weir finetune` teach a small model that extracts: reports of a
+// make bench-finetune [MODEL=models/house.gguf]: what a few minutes of `weir finetune` teach a small model that extracts: reports of a
 // harbour, whose fields and wording the house model's corpus does not have.
 //
 //   node bench/finetune.mjs MODEL.gguf [options of weir finetune, as --rank 16 --epochs 8]

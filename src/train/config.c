@@ -18,6 +18,8 @@ enum {
     LORA_RANK_LARGEST = 1024
 };
 
+#define RATE_LEAST 1e-9
+
 /* One reader for a section: the first failure stays. */
 struct section {
     const struct yaml_node *map;
@@ -111,12 +113,12 @@ static const struct train_schedule schedules[] = {[TRAIN_NEW] = {.batch_tokens =
                                                       .beta2 = 0.95,
                                                       .clip = 1,
                                                       .seed = 1},
-    [TRAIN_TUNE] = {.epochs = 3,
+    [TRAIN_TUNE] = {.epochs = 5,
         .batch_tokens = 0, /* by the data */
         .warmup = 10,
         .validate_every = 20,
         .checkpoint_every = 100,
-        .learning_rate = 1e-3,
+        .learning_rate = 0, /* by the model */
         .final_rate = 0.1,
         .beta1 = 0.9,
         .beta2 = 0.95,
@@ -152,7 +154,7 @@ static int schedule_read(
     t->epochs = whole(&s, "epochs", 0, 1, 1 << 20);
     t->batch_tokens =
         whole(&s, "batch_tokens", usual->batch_tokens, 16, 1 << 28) * whole(&s, "accumulate", 1, 1, 1 << 12);
-    t->learning_rate = real(&s, "learning_rate", usual->learning_rate, 0, 10);
+    t->learning_rate = real(&s, "learning_rate", usual->learning_rate, RATE_LEAST, 10);
     t->final_rate = real(&s, "final_rate", usual->final_rate, 0, 1);
     t->warmup = whole(&s, "warmup", usual->warmup, 0, most);
     t->weight_decay = real(&s, "weight_decay", usual->weight_decay, 0, 10);

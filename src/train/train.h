@@ -29,7 +29,7 @@
  *     steps: 2000                or epochs: 3
  *     batch_tokens: 16384        tokens of examples in a step (weir finetune: by the data, 256 to 2048) ...
  *     accumulate: 1              ... times this (memory does not depend on either)
- *     learning_rate: 0.001
+ *     learning_rate: 0.001       (weir finetune's adapters: by the model's width)
  *     final_rate: 0.1            share of it that is left at the end of the cosine
  *     warmup: 100                steps
  *     weight_decay: 0.1          of matrices

@@ -1,4 +1,5 @@
 /* weir finetune: a model that is there, taught more. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +21,8 @@ static const char help[] =
     "  --merged FILE         also the whole model, the adapter folded in\n"
     "  --full                train all weights, no adapter: --out is then a model\n"
     "  --rank N              of the adapter (16); --alpha A: what it adds is multiplied by A / rank (2 x rank)\n"
-    "  --epochs N            how often each example is seen (3)\n"
-    "  --learning-rate R     (0.001)\n"
+    "  --epochs N            how often each example is seen (5)\n"
+    "  --learning-rate R     (0.64 / the model's width, at most 0.01; with --full 0.001)\n"
     "  --precision bf16      products of bfloat16 (f32): less memory, not less time\n"
     "  --validation FILE     examples to measure by; or --validation-share S of the others\n"
     "  --fresh               begin anew, whatever checkpoint there is\n"
@@ -108,12 +109,19 @@ static int32_t longest(const struct train_data *d)
 }
 
 /* Few examples take small steps, so that there are some of them. */
-enum { EPOCH_STEPS = 32, BATCH_LEAST = 256, BATCH_MOST = 2048 };
+enum { EPOCH_STEPS = 128, BATCH_LEAST = 256, BATCH_MOST = 2048 };
 
 static int64_t batch_tokens(const struct train_data *d)
 {
     const int64_t n = (int64_t)d->n_tokens / EPOCH_STEPS;
     return n < BATCH_LEAST ? BATCH_LEAST : n > BATCH_MOST ? BATCH_MOST : n;
+}
+
+/* The wider a matrix, the more the steps of its values add up to: rates that suit go by 1 / width (Yang et
+ * al. 2022, arxiv.org/abs/2203.03466). */
+static double rate_usual(const struct train_shape *s, bool full)
+{
+    return full ? 1e-3 : fmin(1e-2, 0.64 / s->n_embed);
 }
 
 static int data_get(struct tuned *t, int32_t *context, struct error *err)
@@ -135,10 +143,12 @@ static int data_get(struct tuned *t, int32_t *context, struct error *err)
 
 static int model_get(const struct options *o, struct tuned *t, int32_t context, struct error *err)
 {
-    const struct train_config *c = &t->config;
+    struct train_config *c = &t->config;
     int rc = train_model_load(t->base, o->full ? NULL : &c->lora, context, c->schedule.seed, &t->model, err);
     if (rc)
         return rc;
+    if (c->schedule.learning_rate == 0)
+        c->schedule.learning_rate = rate_usual(&t->model.shape, o->full);
     if (tokenizer_vocab_size(t->text.tokenizer) > t->model.shape.n_vocab)
         return error_set(
             err, ERROR_INVALID, "%s has more tokens than rows of its embedding: the file is broken", o->base);
