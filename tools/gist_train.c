@@ -27,16 +27,17 @@ enum {
     TENTH = 10,
     MOST_WORDS = 4096,
     SEEN = 8, /* how many texts must have a feature */
-    ENTRIES = 48000,
-    WINDOW = 28 /* words of a sample, a few more than are looked at */
+    ENTRIES = 96000,
+    WINDOW = 28,   /* words of a sample, a few more than are looked at */
+    STATEMENT = 44 /* words of one, at most */
 };
 /* One in how many harmless texts may be called each category, in the order of their bits: many of the
  * benchmarks' questions are about patients, and its tales are told by an I. */
 static const unsigned false_alarms[GIST_CLASSES] = {900, 220, 500, 700, 450, 800, 450};
 #define FLOOR (-0.5f)
-/* What the thresholds so found are moved by, for what the tests of single texts say: a dose told without a
- * name is PHI, a letter with a card in it is no secret. */
-static const float moved[GIST_CLASSES] = {0, -0.9f, 0, 0.9f};
+/* What the thresholds so found are moved by: as the sets that are looked at say, and the tests of single
+ * texts: a dose told without a name is PHI, a letter with a card in it is no secret. */
+static const float moved[GIST_CLASSES] = {-1, -1.1f, -1.4f, -0.1f, -1, -1, -2.4f};
 #define STEP 0.08f
 #define LASSO 0.003f
 #define LEAST 0.1f /* a feature with less is left out: it costs more time than it tells */
@@ -152,9 +153,9 @@ static size_t ids_once(uint32_t *ids, size_t n)
 
 static void sample_add(const struct detect_word *words, size_t n, unsigned labels, size_t frame, float lost)
 {
-    uint32_t ids[WINDOW * GIST_IDS];
+    uint32_t ids[STATEMENT * GIST_IDS];
     size_t n_ids = 0;
-    for (size_t i = 0; i < n && i < WINDOW; i++)
+    for (size_t i = 0; i < n && i < STATEMENT; i++)
         if (chance() >= lost)
             n_ids += detect_gist_ids(words, i, ids + n_ids);
     n_ids = ids_once(ids, n_ids);
@@ -165,6 +166,24 @@ static void sample_add(const struct detect_word *words, size_t n, unsigned label
 }
 
 static struct detect_word words[MOST_WORDS];
+
+static size_t at_most(size_t n, size_t most)
+{
+    return n < most ? n : most;
+}
+
+/* Of what is harmless any window. A statement may need all of its words: of a long one more are lost, so that
+ * no more remain than of a window. */
+static void words_sample(size_t n, unsigned labels, size_t frame)
+{
+    if (labels) {
+        n = at_most(n, STATEMENT);
+        sample_add(words, n, labels, frame, 1 - (1 - LOST) * (n > WINDOW ? (float)WINDOW / (float)n : 1));
+    } else {
+        size_t from = n > WINDOW ? dice((uint32_t)(n - WINDOW + 1)) : 0;
+        sample_add(words + from, at_most(n - from, WINDOW), 0, frame, LOST_HARMLESS);
+    }
+}
 
 static void harmless_append(struct buf *out, int lang)
 {
@@ -196,8 +215,7 @@ static void frame_sample(size_t at)
         for (size_t i = 0; i < text.len; i++)
             text.data[i] =
                 (char)(text.data[i] >= 'A' && text.data[i] <= 'Z' ? text.data[i] + 32 : text.data[i]);
-    size_t n = detect_context_words(buf_str(&text), words, MOST_WORDS);
-    sample_add(words, n, f->labels, at, f->labels ? LOST : LOST_HARMLESS);
+    words_sample(detect_context_words(buf_str(&text), words, MOST_WORDS), f->labels, at);
     n_texts++;
     buf_free(&text);
 }
@@ -211,7 +229,7 @@ static void data_read(struct str line)
     struct str prompt = json_str(json_object_get(row, "prompt"));
     size_t n = detect_context_words(str_slice(prompt, 0, 8000), words, MOST_WORDS), from = n_samples;
     for (size_t i = 0; i == 0 || i + WINDOW / 2 < n; i += WINDOW / 4)
-        sample_add(words + i, n - i, 0, SIZE_MAX, 0);
+        sample_add(words + i, at_most(n - i, WINDOW), 0, SIZE_MAX, 0);
     for (size_t i = from; i < n_samples; i++)
         samples[i].kept = n_texts % 2;
     n_texts++;

@@ -79,7 +79,7 @@ size_t detect_gist_ids(const struct detect_word *words, size_t i, uint32_t out[G
 }
 
 /* ---- The table: open addressing; a map of bits says first that most ids are not there. ---- */
-enum { MAP_BITS = 1 << 19, TABLE_SIZE = 1 << 16, TABLE_MOST = TABLE_SIZE / 4 * 3 };
+enum { MAP_BITS = 1 << 20, TABLE_SIZE = 1 << 17, TABLE_MOST = TABLE_SIZE / 4 * 3 };
 typedef uint16_t lanes __attribute__((vector_size(2 * GIST_HIDDEN)));
 typedef float floats __attribute__((vector_size(4 * GIST_HIDDEN)));
 typedef int32_t ints __attribute__((vector_size(4 * GIST_HIDDEN)));
@@ -218,7 +218,7 @@ struct walk {
     lanes sum;
     uint32_t mass;
     struct {
-        uint16_t entry[GIST_IDS];
+        uint32_t entry[GIST_IDS];
         size_t n;
     } ring[GIST_WINDOW];
     size_t said[GIST_CLASSES]; /* up to where each category was said */
@@ -234,7 +234,7 @@ static bool slot_fill(struct walk *k, size_t slot, const uint32_t *ids, size_t n
         size_t at;
         if (table[at = entry_find(ids[i])].id == 0)
             continue;
-        k->ring[slot].entry[k->ring[slot].n++] = (uint16_t)at;
+        k->ring[slot].entry[k->ring[slot].n++] = (uint32_t)at;
         if (k->count[at]++ > 0)
             continue;
         k->sum += WEIGHTS_OF(at);

@@ -15,7 +15,7 @@
 #include "router/detect_lexicon.h"
 
 enum {
-    GIST_WINDOW = 24, /* words; fitted with 40, but what takes more than 24 is seldom a statement */
+    GIST_WINDOW = 24, /* words; fitted with 28, but what takes more than 24 is seldom a statement */
     GIST_HIDDEN = 16,
     GIST_CLASSES = 7, /* the categories, in the order of their bits */
     GIST_IDS = 14,    /* of one word, at most */

@@ -21,10 +21,11 @@ enum { MOST = 2048, WORDS = 1024 };
 static const struct {
     const char *path, *split;
     double recall, precision;
-} sets[] = {{"tests/data/fresh.jsonl", "tune", 0.94, 0.93},
-    {"tests/data/fresh.jsonl", "held-out", 0.85, 0.92}, {"tests/data/third.jsonl", "dev", 0.80, 0.95},
-    {"tests/data/third.jsonl", "once", 0.58, 0.95}, {"tests/data/fourth.jsonl", "blind", 0.83, 0.80},
-    {"tests/data/fifth.jsonl", "dev", 0.68, 0.66}, {"tests/data/sixth.jsonl", "blind", 0.65, 0.64}};
+} sets[] = {{"tests/data/fresh.jsonl", "tune", 0.95, 0.95},
+    {"tests/data/fresh.jsonl", "held-out", 0.88, 0.95}, {"tests/data/third.jsonl", "dev", 0.91, 0.97},
+    {"tests/data/third.jsonl", "once", 0.64, 0.97}, {"tests/data/fourth.jsonl", "blind", 0.88, 0.83},
+    {"tests/data/fifth.jsonl", "dev", 0.71, 0.68}, {"tests/data/sixth.jsonl", "blind", 0.62, 0.67},
+    {"tests/data/seventh.jsonl", "blind", 0.83, 0.87}};
 enum { SETS = sizeof sets / sizeof *sets };
 
 static struct {
@@ -214,7 +215,7 @@ static void weights_below_0_or_too_large_are_refused(void **state)
 
 /* ---- The same, added up as detect_gist.h says. ---- */
 static struct gist_head head;
-static struct gist_entry entries[1 << 16];
+static struct gist_entry entries[1 << 17];
 
 static void file_read(void)
 {
