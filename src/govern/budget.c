@@ -211,8 +211,7 @@ int budget_admit(struct budget_ticket *t, struct str model, int64_t tokens, int6
         struct budget_account *a = t->levels[i];
         if (rc == 0)
             level_take(a, &parts[i], tokens, now_ns);
-        if (t->budget->shared && a->limited)
-            a->asked_ms = clock_mono_ms();
+        budget_asked(t->budget, a);
         t->token_limits[i] = parts[i].tokens;
         rate_note(&t->rates.requests, &a->requests, a->limits.requests, parts[i].requests, now_ns);
         rate_note(&t->rates.tokens, &a->tokens, a->limits.tokens, parts[i].tokens, now_ns);

@@ -26,6 +26,7 @@ struct budget_account {
     int64_t in_flight;
     int64_t parts;    /* of its rates, when they were taken of last */
     int64_t asked_ms; /* its rates, the last time; 0: not for a while */
+    int64_t since_ms; /* when that began */
     int64_t sharers;  /* other gateways that are asked for it, too; -1: not known */
     /* Its lease. Of what was granted ever, `own` in all is spent. */
     int64_t granted;
@@ -98,6 +99,7 @@ const char *budget_who(const struct budget_account *a, char out[80]); /* "this k
  * The mutex is held. */
 int64_t budget_parts(const struct budget *b, struct budget_account *a, int64_t now_ns);
 int64_t budget_part(int64_t limit, int64_t parts); /* at least 1 */
+void budget_asked(const struct budget *b, struct budget_account *a); /* of its rates; the mutex is held */
 /* Tells the state what this gateway is asked for, and reads who else is; for so long each is believed. */
 int budget_rates_share(struct budget *b, int64_t life_ms, struct error *err) MUST_USE;
 

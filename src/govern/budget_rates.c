@@ -11,7 +11,8 @@
 #include "govern/budget_inner.h"
 #include "json/json.h"
 
-enum { ASKED_MS = 60000, NAMES_MOST = 4 * MIB };
+/* SURE_MS: two beats; whoever was asked at the same time has said so by then. */
+enum { ASKED_MS = 60000, SURE_MS = 4000, NAMES_MOST = 4 * MIB };
 
 int64_t budget_parts(const struct budget *b, struct budget_account *a, int64_t now_ns)
 {
@@ -27,6 +28,16 @@ int64_t budget_parts(const struct budget *b, struct budget_account *a, int64_t n
 int64_t budget_part(int64_t limit, int64_t parts)
 {
     return limit <= 0 || parts == 1 ? limit : limit > parts ? limit / parts : 1;
+}
+
+void budget_asked(const struct budget *b, struct budget_account *a)
+{
+    if (!b->shared || !a->limited)
+        return;
+    int64_t now_ms = clock_mono_ms();
+    if (a->asked_ms == 0)
+        a->since_ms = now_ms;
+    a->asked_ms = now_ms;
 }
 
 /* The names of those that were asked of late, as a JSON array; false: there are none. */
@@ -58,8 +69,9 @@ static void on_shared(void *ctx, struct str name, int64_t others)
     struct budget *b = ctx;
     pthread_mutex_lock(&b->mutex);
     const uint32_t *at = map_find(&b->by_name, name);
-    if (at)
-        b->accounts[*at]->sharers = others;
+    struct budget_account *a = at ? b->accounts[*at] : NULL;
+    if (a && clock_mono_ms() - a->since_ms >= SURE_MS)
+        a->sharers = others;
     pthread_mutex_unlock(&b->mutex);
 }
 

@@ -684,13 +684,13 @@ test('each of two gateways let through all of what a key may ask in a minute', a
       return n;
     };
     const began = Date.now();
-    const [na, nb] = await Promise.all([burst(a, key, 5000), burst(b, key, 5000)]);
+    const [na, nb] = await Promise.all([burst(a, key, 8000), burst(b, key, 8000)]);
     const most = 20 * (1 + (Date.now() - began) / 60000) + 2;
-    t.diagnostic(`20 requests a minute: ${na} and ${nb} in 5 s`);
+    t.diagnostic(`20 requests a minute: ${na} and ${nb} in 8 s`);
     assert.ok(na + nb <= most && Math.min(na, nb) >= 10, `${na} and ${nb} of ${most}`);
     // Where only one is asked it has all of it, once that is known.
-    const alone = await burst(a, moved, 5000);
-    assert.ok(alone >= 20 && alone <= 22, `${alone} alone`);
+    const alone = await burst(a, moved, 9000);
+    assert.ok(alone >= 20 && alone <= 24, `${alone} alone`);
     // Less than one for each is one for each.
     for (const g of gateways) assert.equal((await ask(g, single)).status, 200);
     // One ends: the other has all of it.
