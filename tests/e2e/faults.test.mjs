@@ -185,9 +185,9 @@ for (const kind of kinds)
 
 test('a compressed answer was only said to be incomplete', async () => {
   const fault = faults.findIndex((f) => f.headers?.['content-encoding']);
-  for (const kind of kinds) {
+  for (const kind of kinds.filter((k) => k !== 'bedrock')) { // whose simulation sets its own headers
     const { status, body } = await gateway.chat(`at-${kind}`, `fault ${fault}`);
-    assert.equal(status, 502);
+    assert.equal(status, 503);
     assert.match(body.error.message, /is compressed \(Content-Encoding: br\), though nobody asked for that/);
     const { body: stream } = await gateway.chat(`at-${kind}`, `fault ${fault}`, { stream: true });
     assert.match(stream.error?.message ?? stream, /is compressed \(Content-Encoding: br\)/);
