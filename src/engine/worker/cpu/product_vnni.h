@@ -36,44 +36,52 @@ INLINE vfloats scaled(vints sum, vfloats scale, vfloats zero)
     return plus((vfloats)sum, scale, zero);
 }
 
-INLINE vints begun(int32_t start)
+/* What the sums of a block (half: -1), or of a half of it, begin with. */
+INLINE vints begun(const struct x_block *x, const int half, const enum range range)
 {
-    return start - (vints){0};
+    return (range != RANGE_255 ? SUM_ZERO : half < 0 ? x->start : x->starts[half]) - (vints){0};
 }
 
-/* acc[column][set] += blocks of `sets` sets by n columns, one scale for all 32 values. */
+/* acc[column][set] += a block (half: -1), or a half of it, of `sets` sets by n columns. (What all columns
+ * share stays in registers as long as gcc cannot tell where it is from.) */
+INLINE void part_columns(vfloats *acc, const struct x_block *x, const int n, const struct unpacked *u,
+    const int sets, const int half, const enum range range)
+{
+    vints sums[TOGETHER * SETS];
+    vfloats scale[SETS], zero[SETS];
+    for (int i = 0; i < n * sets; i++)
+        sums[i] = begun(&x[i / sets], half, range);
+    dots(sums, u, sets, x, half > 0 ? 4 : 0, half < 0 ? 8 : 4, n);
+    for (int s = 0; s < sets; s++) {
+        scale[s] = u[s].scale[half > 0];
+        zero[s] = u[s].zero[half > 0];
+        OPAQUE(scale[s]);
+        OPAQUE(zero[s]);
+    }
+    for (int c = 0; c < n; c++) {
+        vfloats x_scale = splat(x[c].scale);
+        const vfloats x_sum = splat(half < 0 ? x[c].sum : half ? x[c].sum_high : x[c].sum_low);
+        OPAQUE(x_scale);
+        for (int s = 0; s < sets; s++, acc++) {
+            const vfloats sum = plus(scaled(sums[c * sets + s], scale[s], zero[s]), x_scale, *acc);
+            *acc = range == RANGE_255 ? sum : minus(u[s].min[half > 0], x_sum, sum);
+        }
+    }
+}
+
+/* One scale for all 32 values. */
 INLINE void block_columns(vfloats *acc, const struct x_block *x, const int n, const struct unpacked *u,
     const int sets, const enum range range)
 {
-    vints sums[TOGETHER * SETS];
-    for (int i = 0; i < n * sets; i++)
-        sums[i] = begun(range == RANGE_255 ? x[i / sets].start : SUM_ZERO);
-    dots(sums, u, sets, x, 0, 8, n);
-    for (int c = 0; c < n; c++)
-        for (int s = 0; s < sets; s++, acc++) {
-            vfloats sum = scaled(sums[c * sets + s], u[s].scale[0], u[s].zero[0]);
-            sum = plus(sum, splat(x[c].scale), *acc);
-            *acc = range == RANGE_255 ? sum : minus(u[s].min[0], splat(x[c].sum), sum);
-        }
+    part_columns(acc, x, n, u, sets, -1, range);
 }
 
 /* The first and the last sixteen values with a scale, and a minimum, each. */
 INLINE void halves_columns(vfloats *acc, const struct x_block *x, const int n, const struct unpacked *u,
     const int sets, const enum range range)
 {
-    for (int half = 0; half < 2; half++) {
-        vints sums[TOGETHER * SETS];
-        for (int i = 0; i < n * sets; i++)
-            sums[i] = begun(range == RANGE_255 ? x[i / sets].starts[half] : SUM_ZERO);
-        dots(sums, u, sets, x, 4 * half, 4, n);
-        for (int c = 0; c < n; c++)
-            for (int s = 0; s < sets; s++) {
-                vfloats sum = scaled(sums[c * sets + s], u[s].scale[half], u[s].zero[half]);
-                sum = plus(sum, splat(x[c].scale), acc[c * sets + s]);
-                const vfloats x_sum = splat(half ? x[c].sum_high : x[c].sum_low);
-                acc[c * sets + s] = range == RANGE_255 ? sum : minus(u[s].min[half], x_sum, sum);
-            }
-    }
+    part_columns(acc, x, n, u, sets, 0, range);
+    part_columns(acc, x, n, u, sets, 1, range);
 }
 
 #endif
