@@ -146,10 +146,10 @@ static void check_cache_rows(const float *const *columns, int64_t n, int64_t cou
             rows[i] = (uint8_t)(37 * i + 11 * (i >> 8)) & 0xBB; /* halves below 2 */
         memset(got, 0, sizeof got);
         memset(exact, 0, sizeof exact);
-        emulated_floats.multiply[types[t]](got, TILE_ROWS, rows, row, TILE_ROWS, columns, n, count);
+        emulated_floats.multiply[types[t]](got, TILE_ROWS, rows, row, TILE_ROWS, 1, columns, n, count);
         assert_int_equal(tensor_dequantize(types[t], rows, floats, count * WIDTH, NULL), 0);
-        kernels_scalar.multiply[TENSOR_F32](
-            exact, TILE_ROWS, (const uint8_t *)floats, WIDTH * sizeof *floats, TILE_ROWS, columns, n, count);
+        kernels_scalar.multiply[TENSOR_F32](exact, TILE_ROWS, (const uint8_t *)floats, WIDTH * sizeof *floats,
+            TILE_ROWS, 1, columns, n, count);
         for (int64_t i = 0; i < n * TILE_ROWS; i++)
             assert_true(fabsf(got[i] - exact[i]) <= 1e-3f * (1 + fabsf(exact[i])));
     }
@@ -182,8 +182,8 @@ static void check_floats(int64_t count, int64_t n)
     memset(exact, 0, sizeof exact);
     const uint8_t *at = (const uint8_t *)tile;
     const size_t row = TILE_ROWS * sizeof *tile;
-    emulated_floats.multiply[TENSOR_F32](got, TILE_ROWS, at, row, 0, columns, n, count);
-    kernels_scalar.multiply[TENSOR_F32](exact, TILE_ROWS, at, row, 0, columns, n, count);
+    emulated_floats.multiply[TENSOR_F32](got, TILE_ROWS, at, row, 0, 1, columns, n, count);
+    kernels_scalar.multiply[TENSOR_F32](exact, TILE_ROWS, at, row, 0, 1, columns, n, count);
     for (int64_t i = 0; i < n * TILE_ROWS; i++)
         assert_true(fabsf(got[i] - exact[i]) <= 1e-4f);
     check_cache_rows(columns, n, count);
