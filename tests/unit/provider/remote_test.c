@@ -154,7 +154,7 @@ static void test_all_kinds_answer(void **state)
     for (size_t piece = 0; piece < 8; piece += 7) {
         assert_run("openai", (struct script){"200 OK", sse, OPENAI_BODY, piece, 0, false, false}, answer);
         assert_run("anthropic", (struct script){"200 OK", sse, ANTHROPIC_BODY, piece, 0, false, false},
-            "start c1 m\nusage 3 0 1 0\ntext hello\nstop 0\n");
+            "start c1 m\nusage 3 0 1 0\ntext hello\nusage 3 0 1 0\nstop 0\n"); /* told again: that is all */
         assert_run("gemini", (struct script){"200 OK", sse, GEMINI_BODY, piece, 0, false, false}, answer);
     }
     assert_run("openai",
