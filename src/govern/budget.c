@@ -212,7 +212,7 @@ int budget_admit(struct budget_ticket *t, struct str model, int64_t tokens, int6
         if (rc == 0)
             level_take(a, &parts[i], tokens, now_ns);
         budget_asked(t->budget, a);
-        t->token_limits[i] = parts[i].tokens;
+        t->token_limits[i] = a->limits.tokens;
         rate_note(&t->rates.requests, &a->requests, a->limits.requests, parts[i].requests, now_ns);
         rate_note(&t->rates.tokens, &a->tokens, a->limits.tokens, parts[i].tokens, now_ns);
     }
@@ -304,7 +304,7 @@ void budget_close(struct budget_ticket *t, int64_t tokens)
         struct budget_account *a = t->levels[i];
         a->in_flight--;
         if (t->token_limits[i] >= 0)
-            rate_correct(&a->tokens, t->token_limits[i], t->tokens, tokens);
+            rate_correct(&a->tokens, budget_part(t->token_limits[i], a->parts), t->tokens, tokens);
     }
     pthread_mutex_unlock(&t->budget->mutex);
 }

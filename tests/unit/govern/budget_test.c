@@ -6,7 +6,7 @@
 #include <pthread.h>
 
 #include "base/limits.h"
-#include "govern/budget.h"
+#include "govern/budget_inner.h"
 
 #define USD INT64_C(1000000000)
 #define DAY INT64_C(86400000)
@@ -287,6 +287,36 @@ static void test_a_limit_raised_while_a_request_runs_opens_the_key(void **state)
     store_close(s);
 }
 
+/* What was given back was counted by the part that the request had begun with: the key stayed shut where it
+ * has a smaller one now, and had too much where it has a larger one. */
+static void test_a_part_that_changes_while_a_request_runs_gives_back_as_much(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = fixture_open(f);
+    struct budget *b = still_budget(s);
+    struct budget_ticket one, two, three;
+    struct budget_refusal refusal;
+    struct error err;
+    struct store_limits l = limits_none(STR_NONE, STR_NONE);
+    l.tokens = 1000;
+    limit_rates(s, "key", "k", l);
+    refresh(b);
+    assert_int_equal(admit(b, &one, "m", 1000000, 1, &refusal, &err), 0);
+    b->others = 1; /* another gateway has come */
+    assert_int_equal(admit(b, &two, "m", 0, 1, &refusal, &err), ERROR_BUSY);
+    budget_close(&one, 200);
+    assert_int_equal(admit(b, &one, "m", 300, 1, &refusal, &err), 0);
+    assert_int_equal(one.rates.tokens.room, 0);
+    b->others = 0; /* and has gone */
+    assert_int_equal(admit(b, &two, "m", 0, 1, &refusal, &err), 0);
+    assert_int_equal(two.rates.tokens.room, 500);
+    budget_close(&one, 0);
+    assert_int_equal(admit(b, &three, "m", 0, 1, &refusal, &err), 0);
+    assert_int_equal(three.rates.tokens.room, 800);
+    budget_free(b);
+    store_close(s);
+}
+
 static void test_requests_at_a_time(void **state)
 {
     struct fixture *f = *state;
@@ -563,6 +593,7 @@ int main(void)
         ON(test_a_clock_that_goes_back_forgets_nothing),
         ON(test_rates_at_every_level),
         ON(test_a_limit_raised_while_a_request_runs_opens_the_key),
+        ON(test_a_part_that_changes_while_a_request_runs_gives_back_as_much),
         ON(test_requests_at_a_time),
         ON(test_models_that_may_be_asked_for),
         ON(test_threads_never_spend_too_much),
