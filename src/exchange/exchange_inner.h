@@ -44,6 +44,7 @@ struct leg {
     struct doubt doubt;         /* of its first tokens, where the engine measures them */
     bool compared;              /* with a second answer, or there was none */
     bool rests;                 /* its answer waits for what others say (cascade.c) */
+    bool unpaid;                /* more came than is paid for, and its timer cuts it off */
     int64_t reserved;           /* of the budgets, for what it may cost: nano-dollars */
     int64_t covered_milli;      /* how much of an answer that pays for, as in heard_milli; 0: nothing has a price */
     struct budget_wait *paying; /* for what other gateways hold of them, so much: */
@@ -134,6 +135,7 @@ void leg_pause(struct leg *leg, bool paused);
 size_t leg_masked(const struct leg *leg); /* how many findings its target is not shown */
 /* What comes is no longer paid for: it is cut off soon, unless other gateways give back enough. */
 void leg_unpaid(struct leg *leg);
+void leg_paid(struct leg *leg);           /* it is paid for again, and goes on */
 void leg_begun(struct leg *leg);          /* its first event came: from now on it must not fall silent */
 /* The answer is over: what came of it. IDLE afterwards. `failure` NULL: it went well. */
 void leg_end(struct leg *leg, const struct chat_failure *failure);

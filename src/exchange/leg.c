@@ -110,6 +110,8 @@ static int64_t deadline_of(const struct leg *leg, const char **what)
 static void deadline_arm(struct leg *leg)
 {
     const char *what;
+    if (leg->unpaid) /* its timer cuts it off */
+        return;
     int64_t at = deadline_of(leg, &what);
     if (at == INT64_MAX) {
         timer_stop(leg);
@@ -125,6 +127,10 @@ static void on_running_timer(struct leg *leg)
     struct chat_event cut = {.kind = CHAT_EVENT_ERROR};
     if (!spend_covers(leg, &cut.failure)) {
         exchange_leg_event(leg, &cut);
+        return;
+    }
+    if (leg->unpaid) { /* there is enough after all */
+        leg_paid(leg);
         return;
     }
     if (deadline_of(leg, &what) > clock_mono_ms()) {
@@ -328,7 +334,7 @@ static bool leg_start(struct leg *leg)
     leg->n_stopped = 0;
     leg->doubt = (struct doubt){0};
     leg->compared = false;
-    leg->rests = false;
+    leg->rests = leg->unpaid = false;
     leg->attempt = attempts_begin(
         &x->attempts, x->request->arena, leg->model->name, provider_name(leg->model->target.provider));
     if (spend_reserve(leg, on_paid, &f) == 0)
@@ -429,9 +435,16 @@ void leg_measured(struct leg *leg, const struct chat_event *e)
     }
 }
 
+/* Not to be asked for more: by the client's watermark, or while others are asked to pay for it. */
+static void call_pause(struct leg *leg, bool paused)
+{
+    provider_call_pause(leg->call, paused || (leg->unpaid && leg->paying));
+}
+
 void leg_rest(struct leg *leg)
 {
     leg->rests = true;
+    leg->unpaid = false;
     provider_call_pause(leg->call, true);
     timer_stop(leg);
 }
@@ -440,7 +453,7 @@ void leg_go_on(struct leg *leg)
 {
     leg->rests = false;
     leg->since_ms = leg->heard_ms = clock_mono_ms();
-    provider_call_pause(leg->call, leg->x->paused);
+    call_pause(leg, leg->x->paused);
     deadline_arm(leg);
 }
 
@@ -448,7 +461,7 @@ void leg_pause(struct leg *leg, bool paused)
 {
     if (!leg->call || leg->rests)
         return;
-    provider_call_pause(leg->call, paused);
+    call_pause(leg, paused);
     leg->heard_ms = clock_mono_ms(); /* what the client held up is not the target's silence */
     deadline_arm(leg);
 }
@@ -456,9 +469,16 @@ void leg_pause(struct leg *leg, bool paused)
 /* The call cannot be closed while it tells of a piece. */
 void leg_unpaid(struct leg *leg)
 {
+    leg->unpaid = true;
     if (leg->paying)
         provider_call_pause(leg->call, true);
     timer_start(leg, leg->paying ? PAYING_MS : 0);
+}
+
+void leg_paid(struct leg *leg)
+{
+    leg->unpaid = false;
+    leg_pause(leg, leg->x->paused);
 }
 
 void leg_begun(struct leg *leg)

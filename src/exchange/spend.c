@@ -174,7 +174,7 @@ static void on_more(void *ctx)
     leg->paying = NULL;
     if (rc == 0) {
         more_reserved(leg);
-        leg_pause(leg, leg->x->paused); /* it may have been held up for that */
+        leg_paid(leg); /* it may have been held up for that */
     } else if (all_came(leg)) {
         leg_unpaid(leg);
     }

@@ -260,6 +260,22 @@ routes:
   }
 });
 
+test('a stream whose pieces were larger than the client takes at once was never cut off', async () => {
+  const g = await start();
+  try {
+    const key = makeKey(g, '--budget', '5/day');
+    await accepted(g, key);
+    const piece = 'a word and another '.repeat(16384);
+    cloud.behaviour = { text: Array(40).fill(piece), streams: true, usage };
+    const r = await ask(g, key, 'big', { stream: true, max_tokens: undefined });
+    assert.match(r.body, /its answer is cut off: the budget of this key for the day has/);
+    assert.ok(r.body.length < 5 * piece.length, `${r.body.length} bytes came`);
+  } finally {
+    cloud.behaviour = { usage };
+    await g.stop();
+  }
+});
+
 test('output was counted by what Anthropic tells before it, where its last event has no usage', async () => {
   const g = await Gateway.start(`providers:
   out: {kind: anthropic, base_url: "${cloud.url}", api_key: "\${KEY}"}
