@@ -178,6 +178,7 @@ static void context_fill(const struct exchange_shard *shard, const struct chat_r
         shard->world, shard->forecast, request, str_from(who ? who->key_id : ""), ticket, false};
     *c = (struct router_context){.request_id = origin->request_id,
         .key = str_from(who ? who->name : ""),
+        .caller = str_from(who ? who->key_id : ""),
         .team = str_from(who ? who->team : ""),
         .tags = origin->tags,
         .n_tags = origin->n_tags,

@@ -54,9 +54,11 @@ static bool asked_gather(struct budget *b, struct buf *names)
         if (a->asked_ms == 0 || now_ms - a->asked_ms > ASKED_MS) {
             a->asked_ms = 0;
             a->sharers = -1;
-        } else if (names->len < NAMES_MOST - KIB) { /* of further ones all others count */
+        } else if (names->len < NAMES_MOST - KIB) {
             json_write_text(&w, a->name);
             some = true;
+        } else {
+            a->sharers = -1; /* of further ones all others count */
         }
     }
     pthread_mutex_unlock(&b->mutex);

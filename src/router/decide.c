@@ -71,7 +71,7 @@ static bool mask(struct work *w)
         return false;
     if (w->facts->unknown != 0) /* it is not there any more (again.c): believed */
         return w->facts->masked = true;
-    if (router_redact(&p->redact, w->facts->context->key, w->facts->request, &w->facts->findings, &w->masked,
+    if (router_redact(&p->redact, w->facts->context->caller, w->facts->request, &w->facts->findings, &w->masked,
             &err) == 0)
         return true;
     w->masked = NULL;

@@ -19,7 +19,7 @@ void facts_init(struct facts *f, const struct detect_own *own, const struct chat
     *f = (struct facts){.own = own,
         .request = r,
         .context = c,
-        .caller = c ? c->key : STR_NONE,
+        .caller = c ? c->caller : STR_NONE,
         .complexity = NAN,
         .tokens = -1};
 }

@@ -108,6 +108,7 @@ const struct egress_permit *router_permit_telemetry(struct arena *a, int64_t mon
 struct router_context {
     struct str request_id;
     struct str key, team;      /* the caller's key name and team; empty: none */
+    struct str caller;         /* its key's id, for two may have one name: what is remembered is each one's own */
     const struct str *tags;    /* of the header x-weir-tags */
     size_t n_tags;
     bool batch;

@@ -62,6 +62,21 @@ function said(body) {
   const content = last.content ?? last.parts;
   return typeof content === 'string' ? content : content.map((part) => part.text ?? '').join('');
 }
+
+test('keys of one name had the same pseudonyms: a provider could tell that both know the same person', async () => {
+  const other = execFileSync(weir, ['keys', 'create', '--name', 'clients', '--team', 'other', '--state', `sqlite:${folder}/weir.db`], { stdio: ['ignore', 'pipe', 'ignore'] }).toString().trim();
+  const seenOf = async (key) => {
+    const headers = { authorization: `Bearer ${key}` };
+    for (let i = 0; (await gateway.get('/v1/models', headers)).status === 401 && i < 100; i++) await new Promise((done) => setTimeout(done, 100));
+    const r = await gateway.chat('at-openai', 'Please write to anna.b@lipowa-poczta.pl today.', {}, headers);
+    assert.equal(r.status, 200);
+    return said(clouds.openai.requests.at(-1).body);
+  };
+  const [first, again, others] = [await seenOf(gateway.key), await seenOf(gateway.key), await seenOf(other)];
+  assert.doesNotMatch(first + others, /lipowa/);
+  assert.equal(first, again);
+  assert.notEqual(first, others);
+});
 const usage = { input: 12, output: 5 };
 const repeat = (make = (s) => s) => (request, body) => ({ text: pieces(make(said(body))), usage });
 const headers = () => ({ authorization: `Bearer ${gateway.key}` });

@@ -82,7 +82,7 @@ static void findings_write(struct chat_request *q, struct str caller, struct buf
     struct router_context c = context_of();
     struct json_writer w;
     struct facts f;
-    c.key = caller;
+    c.caller = caller;
     facts_init(&f, NULL, q, &c);
     const struct router_findings *found = facts_findings(&f);
     assert_false(f.detector_failed);
