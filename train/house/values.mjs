@@ -190,5 +190,8 @@ export class Values {
   temperature() { const r = this.random; return `${r.chance(0.2) ? '-' : ''}${r.between(1, 95)}${r.chance(0.5) ? `.${r.below(10)}` : ''}${r.pick([' C', '°C', ' F', '°', ''])}`; }
   bytes() { return this.own(() => this.digits(this.random.between(3, 7))); }
   thread() { const r = this.random; return r.pick([() => `worker-${r.between(1, 40)}`, () => `thread-${r.between(1, 40)}`, () => 'main', () => `pool-${r.between(1, 9)}-${r.between(1, 30)}`, () => `http-${r.between(1, 99)}`])(); }
+  mileage() { const r = this.random, n = r.pick([this.digits(r.between(2, 6)), `${r.between(1, 240)},${this.digits(3)}`]); return `${n}${r.pick([' km', ' km', ' miles', 'km', ' kilometres'])}`; }
+  age() { return String(this.random.between(1, 99)); }
+  bic() { return this.own(() => `${this.letters(6)}${this.random.chance(0.5) ? this.letters(2) : this.digits(2)}${this.random.chance(0.4) ? 'XXX' : ''}`); }
   quantity() { return String(this.random.between(1, 400)); }
 }
