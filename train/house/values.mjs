@@ -13,6 +13,8 @@ for (const line of here('../../data/names.txt').split('\n')) {
 /* Words that the corpus knows, as names are made of them, too (Ada Winter, Green Garden Ltd): what is to be copied may be any token. */
 const common = [...new Set(['messages.txt', 'words.txt'].flatMap((f) => here(f).split(/\n/).filter((l) => !/^(#|==)/.test(l)).join(' ').match(/(?<![\p{L}{])[a-z]{3,10}(?![\p{L}}])/gu)))];
 
+const pieced = [common, known.given, known.surname].map((list) => list.filter((w) => /^[a-z]{3,}$/i.test(w)));
+
 const onsets = ['b', 'br', 'c', 'ch', 'd', 'dr', 'f', 'fl', 'g', 'gr', 'h', 'j', 'k', 'kl', 'kr', 'l', 'm', 'n', 'p', 'pr', 'qu', 'r', 's', 'sch', 'sh', 'st', 't', 'th', 'tr', 'v', 'w', 'wh', 'x', 'y', 'z', ''];
 const vowels = ['a', 'e', 'i', 'o', 'u', 'a', 'e', 'i', 'o', 'ai', 'ea', 'ei', 'ia', 'io', 'oa', 'ou', 'y', 'ö', 'é', 'ü', 'á'];
 const codas = ['', '', '', 'n', 'r', 'l', 's', 't', 'm', 'nd', 'rt', 'ck', 'll', 'ss', 'x', 'ng', 'st', 'v', 'z', 'ń', 'ç'];
@@ -50,9 +52,18 @@ export class Values {
     while (out.length < n) out += String.fromCharCode(65 + this.random.below(26));
     return out;
   }
+  /** Glued of pieces of words: tokens that otherwise stand within a word's one token only, and were never learned to be copied. */
+  pieces(n) {
+    const r = this.random;
+    return Array.from({ length: n }, () => {
+      const word = r.pick(r.pick(pieced)), from = r.below(word.length - 2), whole = r.chance(0.1);
+      return whole ? word : word.slice(from, from + r.between(2, 4));
+    }).join('').toLowerCase();
+  }
   syllables(n) {
     let out = '';
     const r = this.random;
+    if (!this.held && r.chance(0.35)) return this.pieces(n);
     for (let i = 0; i < n; i++) out += r.pick(onsets) + r.pick(r.chance(0.96) ? vowels.slice(0, 17) : vowels) + r.pick(i < n - 1 ? codas.slice(0, 7) : codas);
     return out || this.syllables(n);
   }
