@@ -71,8 +71,8 @@ static bool mask(struct work *w)
         return false;
     if (w->facts->unknown != 0) /* it is not there any more (again.c): believed */
         return w->facts->masked = true;
-    if (router_redact(&p->redact, w->facts->context->caller, w->facts->request, &w->facts->findings, &w->masked,
-            &err) == 0)
+    if (router_redact(
+            &p->redact, w->facts->caller, w->facts->request, &w->facts->findings, &w->masked, &err) == 0)
         return true;
     w->masked = NULL;
     w->stays = arena_printf(w->arena, "it cannot be masked (%s), so it stays inside", err.message).data;
