@@ -57,7 +57,9 @@ $(BUILD)/obj/train/kernels_%.o: ISA_FLAGS := -O3 -ffp-contract=fast -fno-math-er
 # Kernels are compiled for their instruction set and chosen at run time; elsewhere these files are empty.
 ifneq (,$(findstring x86_64,$(shell $(CC) -dumpmachine)))
 $(BUILD)/obj/train/kernels_avx2.o: ISA_FLAGS += -mavx2 -mfma
-$(BUILD)/obj/train/kernels_avx512.o: ISA_FLAGS += -mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl
+TRAIN_WIDE := -mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
+$(BUILD)/obj/train/kernels_avx512.o: ISA_FLAGS += $(TRAIN_WIDE)
+$(BUILD)/obj/train/kernels_amx.o: ISA_FLAGS += $(TRAIN_WIDE) -mavx512bf16 -mamx-tile -mamx-bf16
 $(BUILD)/obj/engine/worker/cpu/%_avx2.o: ISA_FLAGS += -mavx2 -mfma -mf16c
 $(BUILD)/obj/engine/worker/cpu/%_avx512.o: ISA_FLAGS += -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl
 $(BUILD)/obj/engine/worker/cpu/%_avxvnni.o: ISA_FLAGS += -mavx2 -mfma -mf16c -mavxvnni

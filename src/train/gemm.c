@@ -1,11 +1,15 @@
 #include "train/gemm.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* A block of B (K_BLOCK x N_BLOCK floats, 1 MiB) stays in the last cache, one of A (96 KiB) in the second, a
  * panel of B (16 KiB with AVX2) in the first. */
-enum { K_BLOCK = 256, N_BLOCK = 1024, M_BLOCK = 96 /* of all tiles' rows a multiple */, ALIGN = 64 };
+enum {
+    K_BLOCK = 256,
+    N_BLOCK = 1024,
+    M_BLOCK = 96 /* of all tiles' rows a multiple, as K_BLOCK of all steps */,
+    ALIGN = 64
+};
 
 static int64_t least(int64_t a, int64_t b)
 {
@@ -37,44 +41,23 @@ void gemm_scratch_free(struct gemm_scratch *s)
 
 /* ---- Packing ---- */
 
-/* One panel: `width` columns of the n that are left, for each value of k side by side; missing ones are 0. */
-static void panel_pack(
-    const struct train_kernels *kernels, int64_t n, int64_t k, struct matrix b, float *restrict to)
+static int64_t panel_size(const struct train_kernels *kernels, int64_t k)
 {
-    const int64_t width = kernels->tile_columns;
-    if (b.column == 1 && n >= width) {
-        kernels->pack_columns(to, b.data, b.row, k);
-        return;
-    }
-    n = least(n, width);
-    if (n < width)
-        memset(to, 0, (size_t)(width * k) * sizeof *to);
-    /* Columns that stand far apart have their values together: 8 of each column at a time stay in one cache
-     * line. */
-    for (int64_t p = 0; p < k; p += 8) {
-        const int64_t end = least(p + 8, k);
-        for (int64_t j = 0; j < n; j++) {
-            const float *from = b.data + j * b.column;
-            for (int64_t q = p; q < end; q++)
-                to[q * width + j] = from[q * b.row];
-        }
-    }
+    return (k + kernels->k_step - 1) / kernels->k_step * kernels->k_step * kernels->panel_floats;
 }
 
 size_t gemm_packed_size(const struct train_kernels *kernels, int64_t n, int64_t k)
 {
     const int64_t width = kernels->tile_columns;
-    return (size_t)((n + width - 1) / width * width * k);
+    return (size_t)((n + width - 1) / width * panel_size(kernels, k));
 }
 
 void gemm_pack(const struct train_kernels *kernels, int64_t n, int64_t k, struct matrix b, float *to)
 {
     const int64_t width = kernels->tile_columns;
-    for (int64_t j = 0; j < n; j += width, to += width * k) {
-        panel_pack(kernels, n - j, k, (struct matrix){b.data + j * b.column, b.row, b.column}, to);
-        if (kernels->rounds)
-            kernels->round(to, width * k);
-    }
+    for (int64_t j = 0; j < n; j += width, to += panel_size(kernels, k))
+        kernels->pack_panel(
+            to, least(n - j, width), k, (struct matrix){b.data + j * b.column, b.row, b.column});
 }
 
 /* ---- Products ---- */
@@ -91,23 +74,6 @@ static void last_columns(const struct train_kernels *kernels, int64_t m, int64_t
             c[i * ldc + j] = add ? c[i * ldc + j] + whole[i * width + j] : whole[i * width + j];
 }
 
-/* At most M_BLOCK rows of A with at most K_BLOCK of k as panels take them: *a_row as there. */
-static const float *rows_pack(const struct train_kernels *kernels, int64_t m, int64_t k, struct matrix a,
-    const struct gemm_scratch *s, int64_t *a_row)
-{
-    const bool turned = a.column != 1;
-    *a_row = turned ? 0 : kernels->rounds ? k : a.row;
-    if (!turned && !kernels->rounds)
-        return a.data;
-    if (turned)
-        kernels->pack_rows(s->a, a.data, a.column, m, k);
-    for (int64_t i = 0; i < m && !turned; i++)
-        memcpy(s->a + i * k, a.data + i * a.row, (size_t)k * sizeof *s->a);
-    if (kernels->rounds) /* what is packed turned is whole tiles */
-        kernels->round(s->a, (m + kernels->tile_rows - 1) / kernels->tile_rows * kernels->tile_rows * k);
-    return s->a;
-}
-
 /* At most M_BLOCK rows of A with at most K_BLOCK of k, against packed panels that are `apart` floats apart.
  */
 static void block_run(const struct train_kernels *kernels, int64_t m, int64_t n, int64_t k, struct matrix a,
@@ -115,7 +81,7 @@ static void block_run(const struct train_kernels *kernels, int64_t m, int64_t n,
 {
     const int64_t width = kernels->tile_columns;
     int64_t a_row;
-    const float *rows = rows_pack(kernels, m, k, a, s, &a_row);
+    const float *rows = kernels->pack_rows(s->a, m, k, a, &a_row);
     for (int64_t j = 0; j < n; j += width, b += apart)
         if (n - j >= width)
             kernels->panel(m, k, rows, a_row, b, c + j, ldc, add);
@@ -126,12 +92,12 @@ static void block_run(const struct train_kernels *kernels, int64_t m, int64_t n,
 void gemm_with_packed(const struct train_kernels *kernels, int64_t m, int64_t n, int64_t k, struct matrix a,
     const float *packed, int64_t packed_k, float *c, int64_t ldc, bool add, const struct gemm_scratch *s)
 {
-    const int64_t width = kernels->tile_columns;
     for (int64_t p = 0; p < k; p += K_BLOCK)
         for (int64_t i = 0; i < m; i += M_BLOCK)
             block_run(kernels, least(M_BLOCK, m - i), n, least(K_BLOCK, k - p),
-                (struct matrix){a.data + i * a.row + p * a.column, a.row, a.column}, packed + p * width,
-                packed_k * width, c + i * ldc, ldc, add || p > 0, s);
+                (struct matrix){a.data + i * a.row + p * a.column, a.row, a.column},
+                packed + p * kernels->panel_floats, panel_size(kernels, packed_k), c + i * ldc, ldc,
+                add || p > 0, s);
 }
 
 void gemm(const struct train_kernels *kernels, int64_t m, int64_t n, int64_t k, struct matrix a,

@@ -5,7 +5,8 @@
  *     for each run of M_BLOCK rows              A's run is packed, unless its rows can be read as they stand
  *       for each panel, for each tile           the kernel: tile_rows x tile_columns sums in registers
  *
- * Kernels that round make bfloat16 of all that is packed, and then A is, too.
+ * Kernels that round make bfloat16 of all that is packed, and then A is, too; those of AMX pack it as pairs of 16
+ * bits.
  *
  * A value of C is summed over k in an order that depends on k alone: results are the same however a product
  * is divided among threads. */
@@ -13,12 +14,6 @@
 #define WEIR_TRAIN_GEMM_H
 
 #include "train/kernels.h"
-
-/* Value (i, j) stands at data[i * row + j * column]. One of the two is 1. */
-struct matrix {
-    const float *data;
-    int64_t row, column;
-};
 
 /* As memory holds it, rows of `width`; and the same turned. */
 static inline struct matrix matrix_rows(const float *data, int64_t width)

@@ -4,7 +4,8 @@
  *
  *   base     what every CPU of the architecture has: SSE2, NEON, or scalars     6 x 16 (8 x 8 values of SSE2)
  *   avx2     AVX2 and FMA                                                       6 x 16
- *   avx512   AVX-512 F, BW, DQ, VL                                             12 x 32 */
+ *   avx512   AVX-512 F, BW, DQ, VL                                             12 x 32
+ *   amx      the same; products of bfloat16 by AMX (kernels_amx.c)             12 x 32, 32 x 32 */
 #ifndef WEIR_TRAIN_KERNELS_H
 #define WEIR_TRAIN_KERNELS_H
 
@@ -13,7 +14,13 @@
 
 #include "base/error.h"
 
-enum { TRAIN_TILE_ROWS_MAX = 12, TRAIN_TILE_COLUMNS_MAX = 32 };
+enum { TRAIN_TILE_ROWS_MAX = 32, TRAIN_TILE_COLUMNS_MAX = 32 };
+
+/* Value (i, j) stands at data[i * row + j * column]. One of the two is 1. */
+struct matrix {
+    const float *data;
+    int64_t row, column;
+};
 
 /* What AdamW (Loshchilov and Hutter 2017, arxiv.org/abs/1711.05101) needs for one step. */
 struct train_adam {
@@ -25,18 +32,21 @@ struct train_adam {
 struct train_kernels {
     const char *isa;
     int32_t tile_rows, tile_columns;
+    /* A packed panel of B has panel_floats floats for each k, whose number is rounded up to whole k_steps. */
+    int32_t panel_floats, k_step;
     /* Products round what they multiply to bfloat16 while they pack it, and sum in f32. The other table has
      * it so: it has the same functions otherwise, and is its own. */
     bool rounds;
     const struct train_kernels *rounding;
-    /* C (m x tile_columns, rows ldc apart) gets, or is added, A B over k values. A's rows are a_row apart; 0:
-     * they are packed by pack_rows. B is packed: tile_columns values for each of the k. */
+    /* C (m x tile_columns, rows ldc apart) gets, or is added, A B over k values. A is what pack_rows returned,
+     * B a panel that pack_panel wrote; the first k' of the k that it was packed with will do. */
     void (*panel)(
         int64_t m, int64_t k, const float *a, int64_t a_row, const float *b, float *c, int64_t ldc, bool add);
-    /* tile_columns neighbouring columns of B, whose rows are `stride` apart. */
-    void (*pack_columns)(float *to, const float *from, int64_t stride, int64_t k);
-    /* m rows of A by tiles, where memory holds A turned: value (i, p) at from[p * stride + i]. */
-    void (*pack_rows)(float *to, const float *from, int64_t stride, int64_t m, int64_t k);
+    /* One panel: the first n <= tile_columns columns of B; missing ones are 0. */
+    void (*pack_panel)(float *to, int64_t n, int64_t k, struct matrix b);
+    /* m rows of A as panel takes them, where they stand or in `to`: m rounded up to whole tiles, times k
+     * rounded up to whole steps. *a_row: rows are so far apart; 0: they are tiles. */
+    const float *(*pack_rows)(float *to, int64_t m, int64_t k, struct matrix a, int64_t *a_row);
     /* y = x / rms(x) w, n values; returns 1 / rms(x). */
     float (*norm)(float *y, const float *x, const float *w, float eps, int64_t n);
     /* dx += what dy does to x through the norm; dw += likewise. `inverse`: 1 / rms(x). */
@@ -67,12 +77,12 @@ struct train_kernels {
 /* The best table for this CPU, or the one that `isa` names (NULL: any). */
 int train_kernels_select(const char *isa, const struct train_kernels **out, struct error *err) MUST_USE;
 /* All that this CPU can run, the plainest first. */
-enum { TRAIN_KERNELS_MAX = 3 };
+enum { TRAIN_KERNELS_MAX = 4 };
 int32_t train_kernels_list(const struct train_kernels *out[TRAIN_KERNELS_MAX]);
 
 extern const struct train_kernels train_kernels_base;
 #if defined(__x86_64__)
-extern const struct train_kernels train_kernels_avx2, train_kernels_avx512;
+extern const struct train_kernels train_kernels_avx2, train_kernels_avx512, train_kernels_amx;
 #endif
 
 #endif

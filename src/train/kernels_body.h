@@ -1,6 +1,8 @@
 /* The loops behind struct train_kernels. The including file defines KERNELS (the table's name), ISA (text),
- * LANES (floats in a vector), TILE_ROWS and TILE_VECTORS (a product's tile: rows, vectors in a row). Sums
- * over a row are kept in LANES parts, so a result depends on the instruction set, but never on threads. */
+ * LANES (floats in a vector), TILE_ROWS and TILE_VECTORS (a product's tile: rows, vectors in a row); and
+ * ROUNDING_PRODUCTS where it has products of bfloat16 of its own (the table's members from tile_rows on).
+ * Sums over a row are kept in LANES parts, so a result depends on the instruction set, but never on threads.
+ */
 #include <math.h>
 #include <string.h>
 
@@ -100,21 +102,45 @@ static void panel(
     tile_last(m, k, a, a_row, b, c, ldc, add);
 }
 
-static void pack_columns(float *restrict to, const float *from, int64_t stride, int64_t k)
+static void pack_columns(float *restrict to, int64_t n, int64_t k, struct matrix b)
 {
-    for (int64_t p = 0; p < k; p++)
-        memcpy(to + p * TILE_COLUMNS, from + p * stride, TILE_COLUMNS * sizeof *to);
+    if (b.column == 1 && n == TILE_COLUMNS) {
+        for (int64_t p = 0; p < k; p++)
+            memcpy(to + p * TILE_COLUMNS, b.data + p * b.row, TILE_COLUMNS * sizeof *to);
+        return;
+    }
+    if (n < TILE_COLUMNS)
+        memset(to, 0, (size_t)(TILE_COLUMNS * k) * sizeof *to);
+    /* Columns that stand far apart have their values together: 8 of each column at a time stay in one cache
+     * line. */
+    for (int64_t p = 0; p < k; p += 8) {
+        const int64_t end = p + 8 < k ? p + 8 : k;
+        for (int64_t j = 0; j < n; j++) {
+            const float *from = b.data + j * b.column;
+            for (int64_t q = p; q < end; q++)
+                to[q * TILE_COLUMNS + j] = from[q * b.row];
+        }
+    }
 }
 
-static void pack_rows(float *restrict to, const float *from, int64_t stride, int64_t m, int64_t k)
+/* By tiles, TILE_ROWS values for each of the k, where memory holds A turned. */
+static const float *pack_turned(float *restrict to, int64_t m, int64_t k, struct matrix a)
 {
-    for (int64_t p = 0; p < k; p++, from += stride) {
+    const float *from = a.data;
+    for (int64_t p = 0; p < k; p++, from += a.column) {
         int64_t i = 0;
         for (; i + TILE_ROWS <= m; i += TILE_ROWS)
             memcpy(to + i * k + p * TILE_ROWS, from + i, TILE_ROWS * sizeof *to);
         for (int64_t r = i; r < m; r++)
             to[i * k + p * TILE_ROWS + r - i] = from[r];
     }
+    return to;
+}
+
+static const float *pack_rows(float *to, int64_t m, int64_t k, struct matrix a, int64_t *a_row)
+{
+    *a_row = a.column == 1 ? a.row : 0;
+    return a.column == 1 ? a.data : pack_turned(to, m, k, a);
 }
 
 /* ---- Rows ---- */
@@ -255,14 +281,37 @@ static void widen(float *restrict to, const uint16_t *restrict from, int64_t n)
         to[i] = tensor_float_from_bf16(from[i]);
 }
 
-#define TABLE(name, with)                                                                                    \
+#define PRODUCTS                                                                                             \
+    .tile_rows = TILE_ROWS, .tile_columns = TILE_COLUMNS, .panel_floats = TILE_COLUMNS, .k_step = 1,         \
+    .panel = panel
+#if !defined(ROUNDING_PRODUCTS)
+#define ROUNDING_PRODUCTS PRODUCTS, .pack_panel = pack_columns_rounded, .pack_rows = pack_rows_rounded
+static void pack_columns_rounded(float *to, int64_t n, int64_t k, struct matrix b)
+{
+    pack_columns(to, n, k, b);
+    round_row(to, TILE_COLUMNS * k);
+}
+
+static const float *pack_rows_rounded(float *to, int64_t m, int64_t k, struct matrix a, int64_t *a_row)
+{
+    *a_row = a.column == 1 ? k : 0;
+    if (a.column != 1)
+        pack_turned(to, m, k, a);
+    for (int64_t i = 0; i < m && a.column == 1; i++)
+        memcpy(to + i * k, a.data + i * a.row, (size_t)k * sizeof *to);
+    round_row(to, (m + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS * k); /* what is packed turned is whole tiles */
+    return to;
+}
+
+#endif
+
+#define TABLE(name, with, ...)                                                                               \
     {                                                                                                        \
-        .isa = name, .tile_rows = TILE_ROWS, .tile_columns = TILE_COLUMNS, .rounds = with,                   \
-        .rounding = &rounding, .panel = panel, .pack_columns = pack_columns, .pack_rows = pack_rows,         \
-        .norm = norm, .norm_back = norm_back, .glu = glu, .glu_back = glu_back, .add = add_rows,             \
-        .scale = scale_row, .dot = dot, .softmax = softmax, .exponents = exponents,                          \
-        .softmax_back = softmax_back, .rope = rope, .round = round_row, .narrow = narrow, .widen = widen,    \
-        .adam = adam                                                                                         \
+        .isa = name, .rounds = with, .rounding = &rounding, __VA_ARGS__, .norm = norm,                       \
+        .norm_back = norm_back, .glu = glu, .glu_back = glu_back, .add = add_rows, .scale = scale_row,       \
+        .dot = dot, .softmax = softmax, .exponents = exponents, .softmax_back = softmax_back, .rope = rope,  \
+        .round = round_row, .narrow = narrow, .widen = widen, .adam = adam                                   \
     }
-static const struct train_kernels rounding = TABLE(ISA "-bf16", true);
-const struct train_kernels KERNELS = TABLE(ISA, false);
+static const struct train_kernels rounding = TABLE(ISA "-bf16", true, ROUNDING_PRODUCTS);
+const struct train_kernels KERNELS =
+    TABLE(ISA, false, PRODUCTS, .pack_panel = pack_columns, .pack_rows = pack_rows);

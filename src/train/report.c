@@ -10,7 +10,7 @@
 #include "train/run.h"
 
 /* ---- The dense layers' speed ---- */
-/* The kernels' f32 peak here, multiply-adds counted as two: operations a second of one thread. */
+/* The peak of the products' kernel here, multiply-adds counted as two: operations a second of one thread. */
 static double peak_of(const struct train_kernels *kernels)
 {
     enum { K = 256, ROUNDS = 200, TRIES = 20 };
@@ -42,7 +42,7 @@ static double dense_speed(const struct run *r)
 /* ---- The log ---- */
 static void speed_write(const struct run *r, struct json_writer *w)
 {
-    const double peak = peak_of(r->kernels), dense = dense_speed(r);
+    const double peak = peak_of(r->products), dense = dense_speed(r);
     json_member_double(w, "tokens_per_second",
         r->step_ns ? round((double)r->step_tokens / (double)r->step_ns * 1e10) / 10 : 0);
     json_member_text(w, "isa", r->kernels->isa);

@@ -266,7 +266,7 @@ static void squares_run(void *ctx, int64_t item, int32_t thread)
 static void weight_muon(const struct update_task *t, const struct train_weight *w, int32_t thread)
 {
     struct run *r = t->r;
-    muon(r->kernels, &t->adam, w->n_out, w->n_in, r->model->values + w->at, r->m + w->at, r->total + w->at,
+    muon(r->products, &t->adam, w->n_out, w->n_in, r->model->values + w->at, r->m + w->at, r->total + w->at,
         r->work + thread * r->work_each, &all_threads(r)->scratch[thread]);
 }
 

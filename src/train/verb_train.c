@@ -30,7 +30,7 @@ static const char help[] =
     "                    weight_decay (0.1), beta1 (0.9), beta2 (0.95), clip (1.0), prompt_loss (0),\n"
     "                    validate_every (100), patience (0: never stop early), checkpoint_every (100)\n"
     "                    optimizer (adamw): muon learns in fewer steps, each a fifth dearer\n"
-    "                    precision (f32): bf16 takes less memory, not less time\n"
+    "                    precision (f32): bf16 takes less memory, with AMX less time\n"
     "  output: {type: F16}                                           F32 F16 BF16 Q8_0\n"
     "\n"
     "A line of data: {\"messages\": [{\"role\": \"user\", \"content\": \"...\"}, {\"role\": \"assistant\", \"content\": \"...\"}]}\n"
