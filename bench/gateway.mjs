@@ -118,8 +118,8 @@ if (existsSync(portkey)) {
 
 // ---- Measuring: every target in turn, ROUNDS times ----
 
-// What each request says: another kilobyte of prose (bench_load fills it in), a template of which one word is another, or
-// a chat of ten turns behind a system prompt, 10 KB in all, of which only the last turn is another (or all of it is).
+// What each request says: another kilobyte of prose (bench_load fills it in), the same kilobyte each time, a template of
+// which one word is another, or a chat of ten turns behind a system prompt, 10 KB in all, of which only the last turn is another (or all of it is).
 const fresh = '#'.repeat(1024), template = `Say ########. ${'Explain how a weir works, in plain words. '.repeat(24)}`;
 const nouns = 'river bridge garden weir water costs height Anna 45 in plain words the of more and'.split(' ');
 const saga = (n) => Array.from({ length: n / 6 }, (_, i) => nouns[(i * 7 + i * i * n) % nouns.length]).join(' ');
@@ -134,6 +134,7 @@ function bodyMake(name, more, content) {
 }
 bodyMake('whole', {}, fresh);
 bodyMake('streamed', { stream: true }, fresh);
+bodyMake('same', {}, saga(1024));
 bodyMake('template', {}, template);
 bodyMake('turn', {}, chat(saga));
 bodyMake('chat', {}, chat((n) => '#'.repeat(n)));
@@ -152,6 +153,7 @@ console.log(`gateway: 1 KB prompt, ${EVENTS} events streamed, ${ROUNDS} rounds o
 for (const t of targets) load({ ...t }, bodies.whole, ['--connections', '8']); // warm
 
 for (const [body, what, of] of [['whole', 'whole answer', 'total_us'], ['streamed', 'first event', 'first_us'],
+  ['same', 'whole answer to the same text', 'total_us'],
   ['turn', 'the tenth turn of a chat', 'total_us'], ['chat', 'a chat of ten turns, all of it new', 'total_us']]) {
   const { base, at } = measure(body, ['--connections', '64', '--rate', String(RATE)]);
   const direct = [0, 1].map((i) => at('direct', (r) => r[of][i]));
@@ -161,7 +163,7 @@ for (const [body, what, of] of [['whole', 'whole answer', 'total_us'], ['streame
     console.log(`    ${n} adds ${added[n][0]} / ${added[n][1]} µs` +
       (n !== 'nginx' && added.nginx ? ` (${(added[n][0] / added.nginx[0]).toFixed(2)} / ${(added[n][1] / added.nginx[1]).toFixed(2)} times nginx)` : ''));
 }
-for (const [body, what] of [['whole', 'whole answers'], ['streamed', 'streams'], ['template', 'whole answers to one template'],
+for (const [body, what] of [['whole', 'whole answers'], ['streamed', 'streams'], ['same', 'whole answers to the same text'], ['template', 'whole answers to one template'],
   ['turn', 'the tenth turn of a chat']]) {
   const { base, at } = measure(body, ['--connections', String(CONNECTIONS)]);
   const rate = Object.fromEntries(base.map((n) => [n, at(n, (r) => r.per_s)]));
