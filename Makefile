@@ -152,7 +152,7 @@ unit: $(UNIT_TESTS) $(TOOLS) all
 
 .PHONY: house
 house: ## train the house model, models/house.gguf's source, from its own corpus (hours; goes on where it was stopped)
-	@tools/deps test
+	@tools/deps train
 	@$(MAKE) --no-print-directory -j"$$(nproc)" all >/dev/null
 	@train/house/make $(BUILD)
 

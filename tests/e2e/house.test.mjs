@@ -9,7 +9,9 @@ import test from 'node:test';
 import { examples } from '../../train/house/generate.mjs';
 import { generated, grade, holds, targets, written } from '../../train/house/evaluate.mjs';
 import { Random, expand } from '../../train/house/random.mjs';
+import { isHeldLabel } from '../../train/house/sort.mjs';
 import { decline, facts } from '../../train/house/talk.mjs';
+import { installed } from '../../train/house/wordnet.mjs';
 import { Gateway, root, weir } from './lib/gateway.mjs';
 
 const folder = join(root, 'train', 'house');
@@ -63,6 +65,31 @@ test('every example has a right answer: the label is listed, values stand in the
     }
     for (const e of examples({ seed: 5, count: 300, held: true, job: 'weir' })) assert.ok(holds(answer(e), e.must), answer(e));
   }
+});
+
+test('meanings of words: the label is listed, none is of the held-out half', { skip: !installed() && 'WordNet is not installed' }, () => {
+  let texts = 0, named = 0;
+  for (const job of ['meaning', 'meanings']) {
+    for (const e of examples({ seed: 5, count: 300, job })) {
+      const labels = e.messages.filter((m) => m.role === 'assistant'), said = e.messages.filter((m) => m.role !== 'assistant').map((m) => m.content).join('\n');
+      for (const { content, weight } of labels) {
+        assert.ok(said.includes(content), `${content} is not in ${said}`);
+        assert.equal(weight, 5);
+        const plain = content.replace(/([a-z])([A-Z])/g, '$1 $2').toLowerCase().replace(/[_-]/g, ' ');
+        assert.ok(!isHeldLabel(plain), `${content} is the held-out half's`);
+        texts++;
+        if (e.messages[0].role === 'user' && labels.length === 1 && said.toLowerCase().split(plain).length > 2) named++;
+      }
+    }
+  }
+  assert.ok(texts > 1500 && named < texts / 10, `${named} of ${texts} messages hold their label`);
+});
+
+test('without WordNet the corpus is not silently another one', () => {
+  const write = (...more) => spawnSync('node', [join(folder, 'generate.mjs'), '--examples', '5', '--stage', 'words', ...more], { encoding: 'utf8', env: { ...process.env, WNSEARCHDIR: '/nowhere' } });
+  assert.match(write().stderr, /WordNet is not in \/nowhere: install it/);
+  assert.equal(write().status, 2);
+  assert.equal(write('--wordnet', 'no').stdout.trim().split('\n').length, 5);
 });
 
 test('every command and option that an answer names exists', () => {

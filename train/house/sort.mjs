@@ -23,15 +23,15 @@ const whats = {
 };
 const anyKind = ['label', 'category', 'class', 'tag', 'topic', 'label', 'category', 'group', 'type'];
 const anyWhat = ['message', 'text', 'e-mail', 'ticket', 'request', 'note', 'message', 'mail', 'inquiry'];
-const plural = (w) => (w.endsWith('y') ? `${w.slice(0, -1)}ies` : w.endsWith('s') ? `${w}es` : `${w}s`);
-const capital = (w) => w[0].toUpperCase() + w.slice(1);
+export const plural = (w) => (/[^aeiou]y$/.test(w) ? `${w.slice(0, -1)}ies` : /(s|x|z|ch|sh)$/.test(w) ? `${w}es` : `${w}s`);
+export const capital = (w) => w[0].toUpperCase() + w.slice(1);
 
 const openers = { train: ['Hi team, ', 'Hello everybody, ', 'Hello again, ', 'Sorry to bother you: ', 'Good afternoon, ', 'Dear {given}, ', 'Dear Mr {family}, ', 'Hi all, ', 'Good day, ', 'FYI: ', 'Re: ', 'Fwd: ', 'Subject: ', 'Urgent: ', 'One question: ', 'As I said: ', 'Hi, ', 'Hello, ', 'Dear team, ', 'Hey, ', 'Good morning, ', 'Hi {given}, ', 'Hello {company}, ', 'To whom it may concern: ', 'Dear Sir or Madam, '], held: ['Good evening, ', 'Dear {company}, ', 'Greetings, '] };
 const closers = { train: [' Many thanks.', ' Thanks in advance.', ' Best regards.', ' Sent from my phone.', ' Greetings from {city}.', ' Sincerely, {name}', ' What now?', ' It is urgent.', ' Let me know.', ' Call me at {phone}.', ' Bye, {given}', ' - {name}', ' Thanks', ' Thank you.', ' Regards, {name}', ' Best, {given}', ' Please help.', ' Please answer soon.', ' {name}, {company}', ' My number is {phone}.', ' Kind regards {name}'], held: [' Yours, {name}', ' Cheers, {given}', ' Write to {email}.'] };
 
 /* Messages of a topic's words {w} and {v} and nothing else, so that it is the words that tell. Some groups are told by how
  * something is said, not by what it is about. */
-const frames = {
+export const frames = {
   about: ['a question about {w}', 'I have a problem with {w}', 'it is about {w} and {v}', '{w}', '{w}, {v}', 'please tell me more about {w}', 'news about {w} and {v}', 'I would like to talk about {w}', 'there is something wrong with the {w}', 'the {w} and the {v}', 'we need {w}', 'my {w}', '{w} again', 'can you help me with {w}', 'looking for {w} or {v}', 'what about {w}', '{name} wrote about {w}', 'on {day}: {w}, {v}', '{w} in {city}', 'this is about {w}', 'regarding {w}', 'concerning {w}: who can help', '{w} does not work', 'is there anything new on {w}', 'who knows about {w}', 'who is responsible for {w}', 'we have trouble with {w} and with {v}', 'I need help, {w}', 'the topic is {w}', 'an update on {w} and {v}', 'they told me about {w}', 'what do you know about {w}', '{w} or {v}, I do not know', 'I want {w}', 'we talked about {w} on {day}', 'everything about {w}', '{w} and {w}', 'my question is about {w}', 'something with {w}, maybe {v}', '{name} asks for {w}', 'please see to the {w}', 'there was talk of {w}', 'how is it with {w}', 'more {w}, less {v}', '{w}: {v}', 'read this: {w}, {v}', 'never mind the rest, it is {w}', 'hello, {w} please', 'a word on {w}', 'no {w} since {day}', 'the {w} is late', '{w} for {name}', '*something on {w}', '*this concerns {w}, also {v}', '*I write because of {w}'],
   said: ['I say {w}', '{w} and {v}', 'ok, {w}', '{name}, {w}', '{w}! {v}!', 'as I said, {w}', '{w} or {v}', 'listen: {w}', 'today {w}', '{v}, really {w}', '{w}', '{w}, {v}', '{w}. {v}', 'well, {w}', '{w}, {name}', 'so: {w}', '{w} {w}', '*{v} ... {w}', '*oh, {w}'],
   felt: ['it is {w}', 'we are {w}', 'how {w}', 'all in all {w}', 'quite {w}, quite {v}', '{w}! {v}!', 'I find it {w}', 'they were {w}', '{w} from start to end', 'this makes me {w}', 'for me it was {w}', 'my day: {w}', '{w} about the {product}', '{w}', '{w}, {v}', 'really {w}', 'it was {w} and {v}', 'the {product}: {w}', 'so {w}', '{w}, what can I say', 'I am {w}', '*simply {w}', '*{w} all day'],
@@ -68,7 +68,7 @@ function message(topic, values, held, group, others = []) {
   return r.chance(0.06) ? text.toLowerCase() : text;
 }
 
-const cases = [
+export const cases = [
   [6, (l) => l], [4, capital], [2, (l) => l.split(' ').map(capital).join(' ')], [1, (l) => l.toUpperCase()],
   [1, (l) => l.toLowerCase().replaceAll(' ', '_')], [1, (l) => l.toUpperCase().replaceAll(' ', '_')], [1, (l) => l.toLowerCase().replaceAll(' ', '-')], [1, (l) => l.split(' ').map(capital).join('')],
 ];
@@ -93,7 +93,7 @@ const orList = (l) => `${l.slice(0, -1).join(', ')} or ${l.at(-1)}`;
 const LABEL = 5;
 
 /* A list of labels and a message for one of them, drawn anew each time:
- *   { labels, kind, what, lines?, end?, draw() -> { text, answer } } */
+ *   { labels, kind, what, lines?, end?, most?, draw() -> { text, answer } }; `most`: messages that it has */
 
 /* Words of any kind around {x}, so that it is found wherever it stands: of a few dozen sentences it would learn the places. */
 const glue = 'the a is was are in of on with has have please and not we I they my our your new about for to from at by this that it will be more one said all now again when how can do after before me you he she two'.split(' ');
@@ -192,9 +192,14 @@ export function anyCarrier(values) {
 
 /** `only`: 'named' or 'topic', or of both kinds. */
 export function sortExample(values, held, only) {
+  const r = values.random;
+  return sorted(values, held, (only ? only === 'named' : r.chance(0.14)) ? named(values, held) : byTopic(values, held));
+}
+
+/** The conversation that a job makes: a list and a message for one of its labels, or several, under one request. */
+export function sorted(values, held, job) {
   const r = values.random, side = held ? 'held' : 'train';
-  const job = (only ? only === 'named' : r.chance(0.14)) ? named(values, held) : byTopic(values, held);
-  const turns = Array.from({ length: !held && r.chance(0.6) ? r.between(2, 10) : 1 }, job.draw);
+  const turns = Array.from({ length: !held && r.chance(0.6) ? Math.min(r.between(2, 10), job.most ?? 10) : 1 }, job.draw);
   const form = job.lines || (job.end && r.chance(0.5)) ? (l) => `\n${l.map((x) => `- ${x}`).join('\n')}` : r.weigh(forms[side]);
   const labels = form(job.labels, r);
   const words = {
@@ -224,12 +229,13 @@ function shots(job, words, r) {
 
 /** Single words and the labels they belong to, one short turn after the other: what the words mean, learned where hardly
  * anything else is to be read. The labels come in any form, at the head or with each word. */
-export function wordsExample(values) {
+export const wordsExample = (values) => shortTurns(values, byTopic(values, false, true));
+
+export function shortTurns(values, { labels, most = 16, draw }) {
   const r = values.random;
-  const { labels, draw } = byTopic(values, false, true);
   const form = r.weigh(forms.train), list = (l) => form(l, r), sign = r.pick([': ', '\n', '\n\n', ' - ', ' ']), before = r.chance(0.5);
   const every = r.chance(0.4), lead = r.pick(['', '', 'Labels: ', 'Choose: ', 'One of: ']);
-  const messages = [], turns = Array.from({ length: r.between(4, 16) }, draw);
+  const messages = [], turns = Array.from({ length: Math.min(r.between(4, 16), most) }, draw);
   if (!every) messages.push({ role: 'system', content: lead + list(labels) });
   for (const { text, answer } of turns) {
     if (size(messages) > LONG) break;
@@ -288,6 +294,11 @@ export function arrange(values, ask, carriers, end, answers, held, weight = 1) {
   }
   return { messages };
 }
+
+const written = (label) => label.toLowerCase().replace(/[_-]/g, ' ').replace(/s$/, '');
+const heldLabels = new Set(topics.flatMap((t) => half(t.labels, true)).map(written));
+/** A label that only the held-out half may offer. */
+export const isHeldLabel = (label) => heldLabels.has(written(label)) || isHeld(label);
 
 /** A message about anything. */
 export const anyMessage = (values, held) => message(values.random.pick(topics), values, held);
