@@ -15,11 +15,15 @@ const clash = (a, b) => a.not.includes(b.name) || b.not.includes(a.name);
 const kinds = {
   sentiment: ['sentiment', 'mood', 'opinion'], emotion: ['emotion', 'feeling'], priority: ['priority', 'urgency'], severity: ['severity', 'severity level', 'priority'], stance: ['stance', 'position', 'opinion'], botact: ['intent', 'action'], calendar: ['intent', 'command', 'action'],
   language: ['language'], news: ['topic', 'section', 'subject'], goods: ['category', 'department'],
+  doctype: ['document type', 'kind', 'type', 'class'], spending: ['category', 'budget', 'kind'], filmgenre: ['genre', 'category'], musicgenre: ['genre', 'style'], profession: ['job', 'occupation', 'profession'], sportkind: ['sport', 'discipline'], occasion: ['occasion', 'event'],
+  weatherkind: ['weather', 'condition'], flora: ['kind', 'group', 'class'], material: ['material'], rooms: ['room', 'place'], asktype: ['question type', 'answer type', 'type'], claimtype: ['type', 'kind'], level: ['level', 'skill level'], waste: ['bin', 'kind of waste', 'category'], pets: ['animal', 'pet'], lawarea: ['area of law', 'field', 'department'], emergency: ['kind of emergency', 'service', 'category'],
 };
 const whats = {
   sentiment: ['review', 'comment', 'text', 'feedback', 'message'], emotion: ['text', 'message', 'sentence'], news: ['article', 'text', 'headline', 'sentence'],
   language: ['text', 'sentence', 'message'], goods: ['product', 'item', 'offer'], ops: ['log entry', 'alert', 'ticket', 'message'], dev: ['issue', 'ticket', 'report'],
   smart: ['command', 'request', 'utterance'], calendar: ['command', 'request', 'utterance'], botact: ['utterance', 'message', 'reply'], aspects: ['review', 'comment', 'sentence'], feedback: ['feedback', 'review', 'comment'], severity: ['incident', 'ticket', 'alert'], itsmtype: ['ticket', 'call', 'record'], stance: ['comment', 'statement', 'reply'], scamkind: ['mail', 'message', 'text'], review: ['review', 'comment', 'sentence'], spamham: ['mail', 'message', 'e-mail', 'text'],
+  doctype: ['document', 'text', 'excerpt', 'page'], spending: ['transaction', 'entry', 'booking', 'payment'], filmgenre: ['film', 'plot', 'review', 'description'], musicgenre: ['review', 'text', 'description'], profession: ['sentence', 'text', 'statement'], sportkind: ['report', 'headline', 'sentence', 'text'], weatherkind: ['sentence', 'report', 'text'], flora: ['sentence', 'text', 'description'],
+  material: ['sentence', 'description', 'thing'], rooms: ['sentence', 'description', 'text'], asktype: ['question'], claimtype: ['sentence', 'statement', 'text'], waste: ['item', 'thing', 'object'], emergency: ['call', 'message', 'report'], mailaction: ['mail', 'e-mail', 'message'], board: ['post', 'notice', 'entry'], symptom: ['complaint', 'patient message', 'note'],
 };
 const anyKind = ['label', 'category', 'class', 'tag', 'topic', 'label', 'category', 'group', 'type'];
 const anyWhat = ['message', 'text', 'e-mail', 'ticket', 'request', 'note', 'message', 'mail', 'inquiry'];
@@ -36,7 +40,7 @@ export const frames = {
   said: ['I say {w}', '{w} and {v}', 'ok, {w}', '{name}, {w}', '{w}! {v}!', 'as I said, {w}', '{w} or {v}', 'listen: {w}', 'today {w}', '{v}, really {w}', '{w}', '{w}, {v}', '{w}. {v}', 'well, {w}', '{w}, {name}', 'so: {w}', '{w} {w}', '*{v} ... {w}', '*oh, {w}'],
   felt: ['it is {w}', 'we are {w}', 'how {w}', 'all in all {w}', 'quite {w}, quite {v}', '{w}! {v}!', 'I find it {w}', 'they were {w}', '{w} from start to end', 'this makes me {w}', 'for me it was {w}', 'my day: {w}', '{w} about the {product}', '{w}', '{w}, {v}', 'really {w}', 'it was {w} and {v}', 'the {product}: {w}', 'so {w}', '{w}, what can I say', 'I am {w}', '*simply {w}', '*{w} all day'],
 };
-const said = ['priority', 'chat', 'answer', 'intent', 'time', 'form', 'register', 'spamham', 'calendar', 'severity', 'botact', 'stance', 'scamkind'];
+const said = ['priority', 'chat', 'answer', 'intent', 'time', 'form', 'register', 'spamham', 'calendar', 'severity', 'botact', 'stance', 'scamkind', 'asktype', 'claimtype', 'level', 'mailaction'];
 const felt = ['sentiment', 'emotion'];
 const frameOf = (group) => frames[said.includes(group) ? 'said' : felt.includes(group) ? 'felt' : 'about'];
 /* Are its words names for it, too? */
@@ -54,12 +58,15 @@ const someWords = (topic, others, label, values) => {
   return words.join(r.pick([' ', ', ']));
 };
 
+/* Things and sayings that nobody would send with a greeting. */
+const alone = ['doctype', 'spending', 'filmgenre', 'musicgenre', 'profession', 'sportkind', 'weatherkind', 'flora', 'material', 'rooms', 'asktype', 'claimtype', 'level', 'waste', 'pets', 'emergency', 'symptom'];
+
 function message(topic, values, held, group, others = []) {
   const r = values.random, side = held ? 'held' : 'train', words = ownWords(topic, others);
   const framed = words.length > 1 && (topic.lines.length === 0 || r.chance(0.45));
   const slot = (s) => (s === 'w' || s === 'v' ? r.pick(words) : values.get(s));
   const lines = half(framed ? frameOf(group ?? topic.groups[0]) : topic.lines, held);
-  const bare = topic.groups.some((g) => ['language', 'goods', 'smart', 'ops', 'emotion', 'review', 'calendar', 'botact', 'aspects', 'severity', 'stance'].includes(g));
+  const bare = topic.groups.some((g) => ['language', 'goods', 'smart', 'ops', 'emotion', 'review', 'calendar', 'botact', 'aspects', 'severity', 'stance', ...alone].includes(g));
   const picked = r.sample(lines, !bare && r.chance(0.25) ? 2 : 1).map((l) => expand(l, r, slot));
   let text = picked.map((s) => (r.chance(0.8) ? capital(s) : s)).join(r.pick(['. ', '. ', '! ']));
   if (r.chance(0.6)) text += /^(how|what|where|when|can|could|is|are|do|does|which|who|why|may|would)\b/i.test(picked.at(-1)) ? '?' : r.pick(['.', '.', '!']);
