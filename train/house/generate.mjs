@@ -23,7 +23,7 @@ const jobs = {
 const stages = {
   copying: [[1, 'copy']],
   words: [[8, 'copy'], [30, 'words'], [25, 'meanings'], [10, 'meaning'], [16, 'named'], [12, 'strange'], [9, 'form'], [5, 'weir']],
-  jobs: [[5, 'copy'], [8, 'words'], [8, 'meanings'], [12, 'meaning'], [8, 'strange'], [6, 'named'], [30, 'extract'], [30, 'topic'], [14, 'weir'], [12, 'decline']],
+  jobs: [[5, 'copy'], [8, 'words'], [5, 'meanings'], [7, 'meaning'], [8, 'strange'], [6, 'named'], [30, 'extract'], [34, 'topic'], [14, 'weir'], [12, 'decline']],
 };
 const heldOut = [[25, 'sort'], [25, 'extract'], [25, 'weir'], [25, 'decline']];
 

@@ -17,6 +17,8 @@ const kinds = {
   language: ['language'], news: ['topic', 'section', 'subject'], goods: ['category', 'department'],
   doctype: ['document type', 'kind', 'type', 'class'], spending: ['category', 'budget', 'kind'], filmgenre: ['genre', 'category'], musicgenre: ['genre', 'style'], profession: ['job', 'occupation', 'profession'], sportkind: ['sport', 'discipline'], occasion: ['occasion', 'event'],
   weatherkind: ['weather', 'condition'], flora: ['kind', 'group', 'class'], material: ['material'], rooms: ['room', 'place'], asktype: ['question type', 'answer type', 'type'], claimtype: ['type', 'kind'], level: ['level', 'skill level'], waste: ['bin', 'kind of waste', 'category'], pets: ['animal', 'pet'], lawarea: ['area of law', 'field', 'department'], emergency: ['kind of emergency', 'service', 'category'],
+  toneof: ['tone', 'style'], textkind: ['kind of text', 'type', 'genre'], speechact: ['type', 'intent', 'kind'], hurry: ['urgency', 'priority'], stars: ['rating', 'number of stars', 'score'], moodof: ['mood', 'feeling'], loglines: ['event', 'kind', 'category'],
+  doctype2: ['document type', 'kind', 'type', 'class'], spending2: ['category', 'kind', 'budget'], expensekind: ['expense', 'category', 'kind'], botintent: ['intent', 'action'], duedate: ['deadline', 'urgency', 'due date'],
 };
 const whats = {
   sentiment: ['review', 'comment', 'text', 'feedback', 'message'], emotion: ['text', 'message', 'sentence'], news: ['article', 'text', 'headline', 'sentence'],
@@ -24,6 +26,8 @@ const whats = {
   smart: ['command', 'request', 'utterance'], calendar: ['command', 'request', 'utterance'], botact: ['utterance', 'message', 'reply'], aspects: ['review', 'comment', 'sentence'], feedback: ['feedback', 'review', 'comment'], severity: ['incident', 'ticket', 'alert'], itsmtype: ['ticket', 'call', 'record'], stance: ['comment', 'statement', 'reply'], scamkind: ['mail', 'message', 'text'], review: ['review', 'comment', 'sentence'], spamham: ['mail', 'message', 'e-mail', 'text'],
   doctype: ['document', 'text', 'excerpt', 'page'], spending: ['transaction', 'entry', 'booking', 'payment'], filmgenre: ['film', 'plot', 'review', 'description'], musicgenre: ['review', 'text', 'description'], profession: ['sentence', 'text', 'statement'], sportkind: ['report', 'headline', 'sentence', 'text'], weatherkind: ['sentence', 'report', 'text'], flora: ['sentence', 'text', 'description'],
   material: ['sentence', 'description', 'thing'], rooms: ['sentence', 'description', 'text'], asktype: ['question'], claimtype: ['sentence', 'statement', 'text'], waste: ['item', 'thing', 'object'], emergency: ['call', 'message', 'report'], mailaction: ['mail', 'e-mail', 'message'], board: ['post', 'notice', 'entry'], symptom: ['complaint', 'patient message', 'note'],
+  toneof: ['text', 'mail', 'sentence'], textkind: ['text', 'excerpt', 'passage'], stars: ['review', 'comment', 'text'], moodof: ['text', 'message', 'sentence'], speechact: ['sentence', 'message', 'utterance'], loglines: ['log line', 'log entry', 'line', 'event'], botintent: ['utterance', 'message', 'reply'],
+  doctype2: ['document', 'text', 'excerpt', 'page'], spending2: ['transaction', 'entry', 'booking', 'payment'], expensekind: ['expense', 'receipt', 'entry'], clausekind: ['clause', 'paragraph', 'section'], diyshop: ['product', 'item', 'article'], leavereason: ['survey answer', 'comment', 'reply'], storefeedback: ['survey answer', 'comment', 'feedback'],
 };
 const anyKind = ['label', 'category', 'class', 'tag', 'topic', 'label', 'category', 'group', 'type'];
 const anyWhat = ['message', 'text', 'e-mail', 'ticket', 'request', 'note', 'message', 'mail', 'inquiry'];
@@ -40,8 +44,8 @@ export const frames = {
   said: ['I say {w}', '{w} and {v}', 'ok, {w}', '{name}, {w}', '{w}! {v}!', 'as I said, {w}', '{w} or {v}', 'listen: {w}', 'today {w}', '{v}, really {w}', '{w}', '{w}, {v}', '{w}. {v}', 'well, {w}', '{w}, {name}', 'so: {w}', '{w} {w}', '*{v} ... {w}', '*oh, {w}'],
   felt: ['it is {w}', 'we are {w}', 'how {w}', 'all in all {w}', 'quite {w}, quite {v}', '{w}! {v}!', 'I find it {w}', 'they were {w}', '{w} from start to end', 'this makes me {w}', 'for me it was {w}', 'my day: {w}', '{w} about the {product}', '{w}', '{w}, {v}', 'really {w}', 'it was {w} and {v}', 'the {product}: {w}', 'so {w}', '{w}, what can I say', 'I am {w}', '*simply {w}', '*{w} all day'],
 };
-const said = ['priority', 'chat', 'answer', 'intent', 'time', 'form', 'register', 'spamham', 'calendar', 'severity', 'botact', 'stance', 'scamkind', 'asktype', 'claimtype', 'level', 'mailaction'];
-const felt = ['sentiment', 'emotion'];
+const said = ['priority', 'chat', 'answer', 'intent', 'time', 'form', 'register', 'spamham', 'calendar', 'severity', 'botact', 'stance', 'scamkind', 'asktype', 'claimtype', 'level', 'mailaction', 'botintent', 'salesreply', 'workchat', 'notekind', 'loglines', 'duedate', 'toneof', 'textkind', 'verity', 'speechact', 'hurry'];
+const felt = ['sentiment', 'emotion', 'stars', 'moodof'];
 const frameOf = (group) => frames[said.includes(group) ? 'said' : felt.includes(group) ? 'felt' : 'about'];
 /* Are its words names for it, too? */
 const named_by_words = (group) => ![...said, ...felt, 'language', 'privacy', 'review'].includes(group);
@@ -154,7 +158,8 @@ function byTopic(values, held, bare = false) {
   const group = r.weigh(weighedGroups);
   const chosen = [];
   const most = r.weigh([[3, 2], [4, 3], [4, 4], [3, 5], [2, 6], [1, 7], [1, 8]]);
-  for (const t of r.sample(ofGroup[group], ofGroup[group].length)) if (chosen.length < most && chosen.every((c) => !clash(c, t))) chosen.push(t);
+  for (const t of r.sample(ofGroup[group], ofGroup[group].length)) if (chosen.length < most && half(t.labels, held).length && chosen.every((c) => !clash(c, t))) chosen.push(t);
+  if (chosen.length < 2) return byTopic(values, held, bare); // hardly any label here is of this half
   const style = r.weigh(cases);
   const byWord = named_by_words(group) ? r.weigh([[4, 0], [3, 0.4], [2, 1]]) : 0;
   const mixed = !held && named_by_words(group) && r.chance(0.35); // some of two or three words beside others of one, that share a word: the whole label is the answer
