@@ -106,24 +106,22 @@ static void pack_pairs(float *to, int64_t n, int64_t k, struct matrix b)
 }
 
 /* ---- Products ---- */
-static void tiles_configure(void)
-{
-    struct {
-        uint8_t palette, start, reserved[14];
-        uint16_t row_bytes[16];
-        uint8_t rows[16];
-    } shape = {.palette = 1};
-    for (int i = 0; i < 8; i++) {
-        shape.row_bytes[i] = 64;
-        shape.rows[i] = SIDE;
-    }
-    _tile_loadconfig(&shape);
-}
+/* Eight tiles of 16 rows of 64 bytes. */
+static const struct {
+    uint8_t palette, start, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} shapes = {
+    .palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+
+/* gcc's intrinsics do not say what memory they read and write. */
+#define TILE_FENCE __asm__ volatile("" ::: "memory")
 
 /* 32 x 32 sums, tiles 0 to 3. */
 static void square(int64_t k, const char *a, const char *b, float *c, int64_t ldc, bool add)
 {
     const int64_t row = ldc * 4, next = (k + STEP - 1) / STEP * TILE_BYTES;
+    TILE_FENCE;
     if (add) {
         _tile_loadd(0, c, row);
         _tile_loadd(1, c + SIDE, row);
@@ -149,12 +147,14 @@ static void square(int64_t k, const char *a, const char *b, float *c, int64_t ld
     _tile_stored(1, c + SIDE, row);
     _tile_stored(2, c + SIDE * ldc, row);
     _tile_stored(3, c + SIDE * ldc + SIDE, row);
+    TILE_FENCE;
 }
 
 /* 16 x 32 sums. */
 static void half_square(int64_t k, const char *a, const char *b, float *c, int64_t ldc, bool add)
 {
     const int64_t row = ldc * 4, next = (k + STEP - 1) / STEP * TILE_BYTES;
+    TILE_FENCE;
     if (add) {
         _tile_loadd(0, c, row);
         _tile_loadd(1, c + SIDE, row);
@@ -171,6 +171,7 @@ static void half_square(int64_t k, const char *a, const char *b, float *c, int64
     }
     _tile_stored(0, c, row);
     _tile_stored(1, c + SIDE, row);
+    TILE_FENCE;
 }
 
 /* The last rows, fewer than 16: through a whole half of their own. */
@@ -192,7 +193,7 @@ static void panel_tiles(
     const int64_t rows = (k + STEP - 1) / STEP * TILE_BYTES; /* bytes of 16 rows of A */
     const char *tiles = (const char *)a, *columns = (const char *)b;
     (void)a_row;
-    tiles_configure();
+    _tile_loadconfig(&shapes);
     for (; m >= 2 * SIDE; m -= 2 * SIDE, tiles += 2 * rows, c += 2 * SIDE * ldc)
         square(k, tiles, columns, c, ldc, add);
     if (m >= SIDE) {
