@@ -11,34 +11,20 @@ enum { MAX_FIELDS = 32, RECONNECT_MS = 5000 };
 
 /* ---- Writing. ---- */
 
-static int writer_mend(struct postgres *p, struct error *err)
-{
-    if (PQstatus(p->writer) == CONNECTION_OK)
-        return 0;
-    p->held = POSTGRES_NOT_JOINED;
-    PQreset(p->writer);
-    if (PQstatus(p->writer) != CONNECTION_OK)
-        return store_postgres_fail(p->writer, err);
-    return store_postgres_session(p->writer, err);
-}
-
 static int postgres_begin(struct store_backend *b, struct error *err)
 {
     struct postgres *p = store_postgres_from(b);
-    int number = atomic_load(&p->gateway); /* without the mutex: a reader may hold it for as long as a lock */
-    int rc = writer_mend(p, err);
-    if (rc == 0)
-        rc = store_postgres_join(p, number, err);
-    return rc ? rc : store_postgres_run(p->writer, "BEGIN", err);
+    int rc = store_postgres_mend(p, &p->writer, err);
+    return rc ? rc : store_postgres_run(p->writer.c, "BEGIN", err);
 }
 
 static int postgres_commit(struct store_backend *b, struct error *err)
 {
     struct postgres *p = store_postgres_from(b);
-    PGresult *r = PQexec(p->writer, "COMMIT");
+    PGresult *r = PQexec(p->writer.c, "COMMIT");
     /* A COMMIT of a failed transaction succeeds and says ROLLBACK. */
     bool kept = PQresultStatus(r) == PGRES_COMMAND_OK && strcmp(PQcmdStatus(r), "COMMIT") == 0;
-    int rc = kept ? 0 : store_postgres_fail(p->writer, err);
+    int rc = kept ? 0 : store_postgres_fail(p->writer.c, err);
     PQclear(r);
     if (kept)
         p->careful = false;
@@ -48,8 +34,8 @@ static int postgres_commit(struct store_backend *b, struct error *err)
 static void postgres_rollback(struct store_backend *b)
 {
     struct postgres *p = store_postgres_from(b);
-    if (PQtransactionStatus(p->writer) != PQTRANS_IDLE)
-        PQclear(PQexec(p->writer, "ROLLBACK"));
+    if (PQtransactionStatus(p->writer.c) != PQTRANS_IDLE)
+        PQclear(PQexec(p->writer.c, "ROLLBACK"));
 }
 
 struct parameters {
@@ -114,13 +100,13 @@ static int row_send(struct postgres *p, enum store_kind kind, const void *value,
     (void)store_kind_sql(kind, &fields);
     parameters_set(&to, fields->at, fields->n, value);
     snprintf(name, sizeof name, "w%d", kind);
-    PGresult *r = PQexecPrepared(p->writer, name, (int)fields->n, to.values, to.lengths, to.formats, 1);
+    PGresult *r = PQexecPrepared(p->writer.c, name, (int)fields->n, to.values, to.lengths, to.formats, 1);
     bool ok = PQresultStatus(r) == PGRES_COMMAND_OK;
     *refused = !ok && is_refusal(r);
     if (ok && !str_to_int64(str_from(PQcmdTuples(r)), changed))
         *changed = 0;
     PQclear(r);
-    return ok ? 0 : store_postgres_fail(p->writer, err);
+    return ok ? 0 : store_postgres_fail(p->writer.c, err);
 }
 
 /* A refused row spoils its transaction here. The group is then tried again with a savepoint before each row,
@@ -130,7 +116,7 @@ static int postgres_apply(
 {
     struct postgres *p = store_postgres_from(b);
     bool refused = false;
-    int rc = p->careful ? store_postgres_run(p->writer, "SAVEPOINT row", err) : 0;
+    int rc = p->careful ? store_postgres_run(p->writer.c, "SAVEPOINT row", err) : 0;
     if (rc == 0)
         rc = row_send(p, kind, value, changed, &refused, err);
     if (rc == 0 || !refused)
@@ -139,7 +125,7 @@ static int postgres_apply(
         p->careful = true;
         return rc;
     }
-    rc = store_postgres_run(p->writer, "ROLLBACK TO SAVEPOINT row", err);
+    rc = store_postgres_run(p->writer.c, "ROLLBACK TO SAVEPOINT row", err);
     return rc ? rc : ERROR_INVALID;
 }
 
@@ -204,35 +190,49 @@ static int row_read(
     return rc;
 }
 
-/* A lost connection is made anew, but not so often that who asks every second only waits. */
-static void reader_mend(struct postgres *p, struct postgres_reader *r)
+/* A lost session is made anew, but not so often that who asks every second only waits, and none in the middle
+ * of a view. */
+static int reader_mend(struct postgres *p, struct postgres_reader *r, struct error *err)
 {
-    struct error err;
-    if (PQstatus(r->c) == CONNECTION_OK || clock_mono_ms() < r->reconnect_ms)
-        return;
-    bool fails;
-    if (!r->c) {
-        fails = store_postgres_connect(p, &r->c, &err) != 0;
-    } else {
-        PQreset(r->c);
-        fails = PQstatus(r->c) != CONNECTION_OK || store_postgres_session(r->c, &err);
+    if (r->views)
+        return PQstatus(r->session.c) == CONNECTION_OK ? 0 : store_postgres_fail(r->session.c, err);
+    if (PQstatus(r->session.c) != CONNECTION_OK && clock_mono_ms() < r->reconnect_ms) {
+        *err = r->failed;
+        return r->failed.code;
     }
-    if (fails)
+    int rc = store_postgres_mend(p, &r->session, err);
+    if (rc) {
         r->reconnect_ms = clock_mono_ms() + RECONNECT_MS;
+        r->failed = *err;
+    }
+    return rc;
+}
+
+static bool is_good(const PGresult *r)
+{
+    return PQresultStatus(r) == PGRES_TUPLES_OK || PQresultStatus(r) == PGRES_COMMAND_OK;
 }
 
 /* That a connection is lost shows when it is used: then once more. */
-PGresult *store_postgres_query(struct postgres *p, struct postgres_reader *r, const char *sql,
-    const struct store_field *fields, size_t n, const void *value)
+int store_postgres_query(struct postgres *p, struct postgres_reader *r, const char *sql,
+    const struct store_field *fields, size_t n, const void *value, PGresult **out, struct error *err)
 {
     struct parameters to;
     parameters_set(&to, fields, n, value);
+    *out = NULL;
     for (int attempt = 0;; attempt++) {
-        reader_mend(p, r);
-        PGresult *got = PQexecParams(r->c, sql, (int)n, NULL, to.values, to.lengths, to.formats, 1);
-        if (attempt == 1 || r->views || PQstatus(r->c) == CONNECTION_OK)
-            return got;
+        int rc = reader_mend(p, r, err);
+        if (rc)
+            return rc;
+        PGconn *c = r->session.c;
+        PGresult *got = PQexecParams(c, sql, (int)n, NULL, to.values, to.lengths, to.formats, 1);
+        if (is_good(got)) {
+            *out = got;
+            return 0;
+        }
         PQclear(got);
+        if (attempt == 1 || r->views || PQstatus(c) == CONNECTION_OK)
+            return store_postgres_fail(c, err);
     }
 }
 
@@ -245,12 +245,11 @@ static size_t cursor_parameters(const struct store_list *list)
     return list->leaves_out ? 3 : 2;
 }
 
-/* Of the connection's result, which it clears. */
-static int page_read(PGconn *c, PGresult *r, const struct store_list *list, struct store_cursor *cursor,
-    struct arena *a, void *rows, size_t *n, struct error *err)
+/* Of a result, which it clears. */
+static int page_read(PGresult *r, const struct store_list *list, struct store_cursor *cursor, struct arena *a,
+    void *rows, size_t *n, struct error *err)
 {
-    int rc = PQresultStatus(r) == PGRES_TUPLES_OK ? 0 : store_postgres_fail(c, err);
-    *n = 0;
+    int rc = 0;
     for (int i = 0; rc == 0 && i < PQntuples(r); i++) {
         cursor->wall_ms = store_postgres_number(r, i, 1);
         cursor->id = store_postgres_number(r, i, 0);
@@ -265,35 +264,40 @@ static int postgres_page(struct store_backend *b, const struct store_list *list,
     struct arena *a, void *rows, size_t *n, struct error *err)
 {
     struct postgres *p = store_postgres_from(b);
+    PGresult *r;
+    *n = 0;
     pthread_mutex_lock(&p->reader.mutex);
-    PGresult *r =
-        store_postgres_query(p, &p->reader, list->sql, cursor_fields, cursor_parameters(list), cursor);
-    int rc = page_read(p->reader.c, r, list, cursor, a, rows, n, err);
+    int rc = store_postgres_query(
+        p, &p->reader, list->sql, cursor_fields, cursor_parameters(list), cursor, &r, err);
     pthread_mutex_unlock(&p->reader.mutex);
-    return rc;
+    return rc ? rc : page_read(r, list, cursor, a, rows, n, err);
 }
 
 static int postgres_writer_page(struct store_backend *b, const struct store_list *list,
     struct store_cursor *cursor, struct arena *a, void *rows, size_t *n, struct error *err)
 {
-    PGconn *c = store_postgres_from(b)->writer;
+    PGconn *c = store_postgres_from(b)->writer.c;
     struct parameters to;
     size_t n_to = cursor_parameters(list);
     parameters_set(&to, cursor_fields, n_to, cursor);
+    *n = 0;
     PGresult *r = PQexecParams(c, list->sql, (int)n_to, NULL, to.values, to.lengths, to.formats, 1);
-    return page_read(c, r, list, cursor, a, rows, n, err);
+    if (is_good(r))
+        return page_read(r, list, cursor, a, rows, n, err);
+    PQclear(r);
+    return store_postgres_fail(c, err);
 }
 
 /* The number that a query gives; `fallback` where it gives no row. */
 static int number_read(struct postgres *p, const char *sql, int64_t fallback, int64_t *out, struct error *err)
 {
+    PGresult *r;
     pthread_mutex_lock(&p->reader.mutex);
-    PGresult *r = store_postgres_query(p, &p->reader, sql, NULL, 0, NULL);
-    int rc = PQresultStatus(r) == PGRES_TUPLES_OK ? 0 : store_postgres_fail(p->reader.c, err);
+    int rc = store_postgres_query(p, &p->reader, sql, NULL, 0, NULL, &r, err);
+    pthread_mutex_unlock(&p->reader.mutex);
     if (rc == 0)
         *out = PQntuples(r) == 1 ? store_postgres_number(r, 0, 0) : fallback;
     PQclear(r);
-    pthread_mutex_unlock(&p->reader.mutex);
     return rc;
 }
 
@@ -321,9 +325,10 @@ static int postgres_view(struct store_backend *b, bool begins, struct error *err
 {
     struct postgres *p = store_postgres_from(b);
     pthread_mutex_lock(&p->reader.mutex);
-    reader_mend(p, &p->reader);
-    int rc = store_postgres_run(
-        p->reader.c, begins ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "COMMIT", err);
+    int rc = reader_mend(p, &p->reader, err);
+    if (rc == 0)
+        rc = store_postgres_run(
+            p->reader.session.c, begins ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "COMMIT", err);
     p->reader.views = begins && rc == 0;
     pthread_mutex_unlock(&p->reader.mutex);
     return rc;

@@ -14,12 +14,25 @@ struct beat {
     struct str names;
 };
 
-/* One row, or the connection's failure. The mutex is held. */
-static int row_of(struct postgres *p, PGresult *r, struct error *err)
+/* A result, which is the caller's also where it fails. */
+static int ask(struct store_backend *b, const char *sql, const struct store_field *fields, size_t n,
+    const void *value, PGresult **out, struct error *err)
 {
-    if (PQresultStatus(r) != PGRES_TUPLES_OK)
-        return store_postgres_fail(p->leases.c, err);
-    return PQntuples(r) == 1 ? 0 : error_set(err, ERROR_INTERNAL, "the state's PostgreSQL gave no answer");
+    struct postgres *p = store_postgres_from(b);
+    pthread_mutex_lock(&p->leases.mutex);
+    int rc = store_postgres_query(p, &p->leases, sql, fields, n, value, out, err);
+    pthread_mutex_unlock(&p->leases.mutex);
+    return rc;
+}
+
+/* The same, of one row. */
+static int ask_row(struct store_backend *b, const char *sql, const struct store_field *fields, size_t n,
+    const void *value, PGresult **out, struct error *err)
+{
+    int rc = ask(b, sql, fields, n, value, out, err);
+    return rc == 0 && PQntuples(*out) != 1
+               ? error_set(err, ERROR_INTERNAL, "the state's PostgreSQL gave no answer")
+               : rc;
 }
 
 static int lease_beat(struct store_backend *b, int64_t spender, int64_t life_ms, bool *renewed,
@@ -28,18 +41,15 @@ static int lease_beat(struct store_backend *b, int64_t spender, int64_t life_ms,
     static const struct store_field fields[] = {
         {STORE_INT64, offsetof(struct beat, spender), 8}, {STORE_INT64, offsetof(struct beat, life_ms), 8}};
     const struct beat beat = {spender, life_ms, STR_NONE};
-    struct postgres *p = store_postgres_from(b);
-    pthread_mutex_lock(&p->leases.mutex);
-    PGresult *r = store_postgres_query(p, &p->leases,
+    PGresult *r;
+    int rc = ask_row(b,
         "SELECT lease_beat($1, $2), (SELECT count(*) FROM spenders WHERE spender <> $1 AND seen > now_ms() - $2)",
-        fields, 2, &beat);
-    int rc = row_of(p, r, err);
+        fields, 2, &beat, &r, err);
     if (rc == 0) {
         *renewed = store_postgres_number(r, 0, 0) != 0;
         *others = store_postgres_number(r, 0, 1);
     }
     PQclear(r);
-    pthread_mutex_unlock(&p->leases.mutex);
     return rc;
 }
 
@@ -52,17 +62,14 @@ static int lease_share(struct store_backend *b, int64_t spender, int64_t life_ms
         {STORE_INT64, offsetof(struct beat, life_ms), 8},
         {STORE_TEXT, offsetof(struct beat, names), sizeof(struct str)}};
     const struct beat asked = {spender, life_ms, names};
-    struct postgres *p = store_postgres_from(b);
-    pthread_mutex_lock(&p->leases.mutex);
-    PGresult *r = store_postgres_query(p, &p->leases,
+    PGresult *r;
+    int rc = ask(b,
         "WITH mine AS (INSERT INTO leases SELECT 'rates', value, $1::BIGINT, now_ms(), 0"
         "  FROM json_array_elements_text($3::json) ORDER BY 2"
         "  ON CONFLICT(kind, name, spender) DO UPDATE SET granted = excluded.granted RETURNING name)"
         "SELECT name, (SELECT count(*) FROM leases AS theirs WHERE kind = 'rates' AND theirs.name = mine.name"
         "  AND spender <> $1 AND granted > now_ms() - $2) FROM mine",
-        fields, sizeof fields / sizeof *fields, &asked);
-    int rc = PQresultStatus(r) == PGRES_TUPLES_OK ? 0 : store_postgres_fail(p->leases.c, err);
-    pthread_mutex_unlock(&p->leases.mutex);
+        fields, sizeof fields / sizeof *fields, &asked, &r, err);
     for (int i = 0; rc == 0 && i < PQntuples(r); i++)
         visit(ctx, (struct str){PQgetvalue(r, i, 0), (size_t)PQgetlength(r, i, 0)},
             store_postgres_number(r, i, 1));
@@ -76,18 +83,14 @@ static int lease_take(struct store_backend *b, const struct store_lease *lease, 
     static const struct store_field fields[] = {FIELD(TEXT, kind), FIELD(TEXT, name), FIELD(INT64, spender),
         FIELD(INT64, must), FIELD(INT64, want), FIELD(INT64, starts[1]), FIELD(INT64, starts[2]),
         FIELD(INT64, starts[3])};
-    struct postgres *p = store_postgres_from(b);
-    pthread_mutex_lock(&p->leases.mutex);
-    PGresult *r = store_postgres_query(p, &p->leases,
-        "SELECT may, rest FROM lease_take($1, $2, $3, $4, $5, $6, $7, $8)", fields,
-        sizeof fields / sizeof *fields, lease);
-    int rc = row_of(p, r, err);
+    PGresult *r;
+    int rc = ask_row(b, "SELECT may, rest FROM lease_take($1, $2, $3, $4, $5, $6, $7, $8)", fields,
+        sizeof fields / sizeof *fields, lease, &r, err);
     if (rc == 0) {
         *granted = store_postgres_number(r, 0, 0);
         *rest = store_postgres_number(r, 0, 1);
     }
     PQclear(r);
-    pthread_mutex_unlock(&p->leases.mutex);
     return rc;
 }
 
@@ -95,14 +98,11 @@ static int lease_give(struct store_backend *b, const struct store_lease *lease, 
 {
     static const struct store_field fields[] = {
         FIELD(TEXT, kind), FIELD(TEXT, name), FIELD(INT64, spender), FIELD(INT64, want)};
-    struct postgres *p = store_postgres_from(b);
-    pthread_mutex_lock(&p->leases.mutex);
-    PGresult *r = store_postgres_query(p, &p->leases,
+    PGresult *r;
+    int rc = ask(b,
         "UPDATE leases SET granted = $4 WHERE kind = $1 AND name = $2 AND spender = $3 AND granted > $4",
-        fields, 4, lease);
-    int rc = PQresultStatus(r) == PGRES_COMMAND_OK ? 0 : store_postgres_fail(p->leases.c, err);
+        fields, 4, lease, &r, err);
     PQclear(r);
-    pthread_mutex_unlock(&p->leases.mutex);
     return rc;
 }
 
@@ -112,12 +112,9 @@ static int lease_wanted(struct store_backend *b, int64_t spender,
     static const struct store_field fields[] = {
         {STORE_INT64, offsetof(struct beat, spender), 8}, {STORE_INT64, offsetof(struct beat, life_ms), 8}};
     const struct beat since = {spender, WANTED_MS, STR_NONE};
-    struct postgres *p = store_postgres_from(b);
-    pthread_mutex_lock(&p->leases.mutex);
-    PGresult *r = store_postgres_query(p, &p->leases,
-        "SELECT kind, name FROM leases WHERE wanted > now_ms() - $2 AND spender <> $1", fields, 2, &since);
-    int rc = PQresultStatus(r) == PGRES_TUPLES_OK ? 0 : store_postgres_fail(p->leases.c, err);
-    pthread_mutex_unlock(&p->leases.mutex);
+    PGresult *r;
+    int rc = ask(b, "SELECT kind, name FROM leases WHERE wanted > now_ms() - $2 AND spender <> $1", fields, 2,
+        &since, &r, err);
     for (int i = 0; rc == 0 && i < PQntuples(r); i++)
         visit(ctx, (struct str){PQgetvalue(r, i, 0), (size_t)PQgetlength(r, i, 0)},
             (struct str){PQgetvalue(r, i, 1), (size_t)PQgetlength(r, i, 1)});

@@ -212,8 +212,7 @@ static void notice_drop(void *ctx, const PGresult *r)
     (void)r;
 }
 
-/* After connecting and after every reconnecting. */
-int store_postgres_session(PGconn *c, struct error *err)
+static int session_set(PGconn *c, struct error *err)
 {
     PQsetNoticeReceiver(c, notice_drop, NULL);
     return store_postgres_run(c,
@@ -223,19 +222,24 @@ int store_postgres_session(PGconn *c, struct error *err)
         err);
 }
 
-int store_postgres_connect(const struct postgres *p, PGconn **out, struct error *err)
+static int session_connect(const struct postgres *p, struct postgres_session *s, struct error *err)
 {
     /* What the URL says itself comes after these and wins. */
     const char *const names[] = {"application_name", "connect_timeout", "tcp_user_timeout", "dbname", NULL};
     const char *const values[] = {"weir", "3", "20000", p->url, NULL};
-    *out = PQconnectdbParams(names, values, 1);
-    if (!*out)
+    s->c = PQconnectdbParams(names, values, 1);
+    if (!s->c)
         abort();
-    return PQstatus(*out) == CONNECTION_OK ? store_postgres_session(*out, err)
-                                           : store_postgres_fail(*out, err);
+    return PQstatus(s->c) == CONNECTION_OK ? session_set(s->c, err) : store_postgres_fail(s->c, err);
 }
 
-int store_postgres_prepare(PGconn *c, struct error *err)
+static void session_close(struct postgres_session *s)
+{
+    PQfinish(s->c);
+    s->c = NULL;
+}
+
+static int prepare(PGconn *c, struct error *err)
 {
     for (int kind = 0; kind < STORE_KINDS; kind++) {
         char name[16];
@@ -313,42 +317,50 @@ static int migrate(PGconn *c, struct error *err)
     return rc;
 }
 
-static int join_locked(struct postgres *p, int number, struct error *err)
+static int join_locked(struct postgres_session *s, int number, struct error *err)
 {
     char sql[128];
     int64_t version;
-    int rc = version_read(p->writer, &version, err);
+    int rc = version_read(s->c, &version, err);
     snprintf(sql, sizeof sql, "SELECT pg_advisory_lock_shared(" LOCK_CLASS ", %d); SET weir.gateway = '%d'",
         number, number);
     if (rc == 0 && number)
-        rc = store_postgres_run(p->writer, sql, err);
-    if (rc == 0 && p->held == POSTGRES_NOT_JOINED) /* some may be left of an attempt that failed */
-        rc = store_postgres_run(p->writer, "DEALLOCATE ALL", err);
-    return rc || p->held != POSTGRES_NOT_JOINED ? rc : store_postgres_prepare(p->writer, err);
+        rc = store_postgres_run(s->c, sql, err);
+    return rc || !s->prepares ? rc : prepare(s->c, err);
 }
 
-int store_postgres_join(struct postgres *p, int number, struct error *err)
+static int session_join(struct postgres_session *s, int number, struct error *err)
 {
-    if (p->held == number)
+    int rc = store_postgres_run(s->c, "BEGIN; SELECT pg_advisory_xact_lock_shared(" LOCK_CLASS ")", err);
+    if (rc == 0)
+        rc = join_locked(s, number, err);
+    if (rc == 0)
+        rc = store_postgres_run(s->c, "COMMIT", err);
+    if (rc == 0)
+        s->held = number;
+    return rc;
+}
+
+int store_postgres_mend(struct postgres *p, struct postgres_session *s, struct error *err)
+{
+    int number = atomic_load(&p->gateway); /* without the mutex: a reader may hold it for as long as a lock */
+    if (PQstatus(s->c) == CONNECTION_OK && s->held == number)
         return 0;
-    int rc = store_postgres_run(p->writer, "BEGIN; SELECT pg_advisory_xact_lock_shared(" LOCK_CLASS ")", err);
+    session_close(s);
+    int rc = session_connect(p, s, err);
     if (rc == 0)
-        rc = join_locked(p, number, err);
-    if (rc == 0)
-        rc = store_postgres_run(p->writer, "COMMIT", err);
-    else
-        PQclear(PQexec(p->writer, "ROLLBACK"));
-    if (rc == 0)
-        p->held = number;
+        rc = session_join(s, number, err);
+    if (rc)
+        session_close(s);
     return rc;
 }
 
 void store_postgres_close(struct store_backend *b)
 {
     struct postgres *p = store_postgres_from(b);
-    PQfinish(p->leases.c);
-    PQfinish(p->reader.c);
-    PQfinish(p->writer);
+    session_close(&p->leases.session);
+    session_close(&p->reader.session);
+    session_close(&p->writer);
     pthread_mutex_destroy(&p->leases.mutex);
     pthread_mutex_destroy(&p->reader.mutex);
     free(p->url);
@@ -364,13 +376,14 @@ int store_postgres_open(struct str rest, struct store_backend **out, struct erro
     p->url = must(calloc(1, sizeof STORE_POSTGRES_SCHEME + rest.len));
     memcpy(p->url, STORE_POSTGRES_SCHEME, sizeof STORE_POSTGRES_SCHEME - 1);
     memcpy(p->url + sizeof STORE_POSTGRES_SCHEME - 1, rest.data, rest.len);
-    int rc = store_postgres_connect(p, &p->writer, err);
+    p->writer.prepares = true;
+    int rc = session_connect(p, &p->writer, err);
     if (rc == 0)
-        rc = migrate(p->writer, err);
+        rc = migrate(p->writer.c, err);
     if (rc == 0)
-        rc = store_postgres_prepare(p->writer, err);
+        rc = session_join(&p->writer, 0, err);
     if (rc == 0)
-        rc = store_postgres_connect(p, &p->reader.c, err);
+        rc = store_postgres_mend(p, &p->reader.session, err);
     if (rc) {
         store_postgres_close(&p->backend);
         return rc;
@@ -396,7 +409,9 @@ int store_postgres_claim(struct store_backend *b, struct error *err)
     struct postgres *p = store_postgres_from(b);
     pthread_mutex_lock(&p->reader.mutex);
     int64_t number = atomic_load(&p->gateway);
-    int rc = number ? 0 : run_number(p->reader.c, sql, &number, err);
+    int rc = store_postgres_mend(p, &p->reader.session, err);
+    if (rc == 0 && number == 0)
+        rc = run_number(p->reader.session.c, sql, &number, err);
     atomic_store(&p->gateway, (int)number);
     pthread_mutex_unlock(&p->reader.mutex);
     return rc;
@@ -406,7 +421,7 @@ int store_postgres_chain_end(struct store_backend *b, struct store_chain_end *ou
 {
     static const char rows_sql[] = "SELECT CASE WHEN EXISTS(SELECT FROM chain) THEN 0 ELSE "
                                    "(SELECT count(*) FROM ledger) + (SELECT count(*) FROM egress) END";
-    PGconn *c = store_postgres_from(b)->writer;
+    PGconn *c = store_postgres_from(b)->writer.c;
     int64_t number;
     memset(out, 0, sizeof *out);
     int rc = run_number(c, "SELECT nextval('chains')", &number, err);
