@@ -74,7 +74,7 @@ struct budget {
     size_t n_asking, asking_room;
     bool lease_work, lease_freed, lease_stop; /* something to ask; something was freed for those who wait */
     pthread_t leaser;
-    bool has_leaser, lease_fails;
+    bool has_leaser, lease_fails, rates_fail;
     pthread_cond_t lease_wake; /* with `mutex` */
 };
 
@@ -101,7 +101,7 @@ int64_t budget_parts(const struct budget *b, struct budget_account *a, int64_t n
 int64_t budget_part(int64_t limit, int64_t parts); /* at least 1 */
 void budget_asked(const struct budget *b, struct budget_account *a); /* of its rates; the mutex is held */
 /* Tells the state what this gateway is asked for, and reads who else is; for so long each is believed. */
-int budget_rates_share(struct budget *b, int64_t life_ms, struct error *err) MUST_USE;
+void budget_rates_share(struct budget *b, int64_t life_ms);
 
 /* ---- budget_lease.c; the mutex is held ---- */
 /* May so much be reserved of what this gateway holds? It then looks whether it is time for more. */

@@ -195,6 +195,20 @@ static void waits_serve(struct budget *b)
 
 /* ---- The thread ---- */
 
+/* Of several steps none of which keeps the next one from its turn: the first that fails is told. */
+struct steps {
+    int rc;
+    struct error err;
+};
+
+static void steps_note(struct steps *s, int rc, const struct error *err)
+{
+    if (rc == 0 || s->rc)
+        return;
+    s->rc = rc;
+    s->err = *err;
+}
+
 static void health_note(struct budget *b, int rc, const struct error *err)
 {
     if (rc && !b->lease_fails)
@@ -229,7 +243,7 @@ static int beat(struct budget *b, struct error *err)
     b->others = others;
     b->lease_until_ms = asked_ms + SURE_MS;
     pthread_mutex_unlock(&b->mutex);
-    return others > 0 ? budget_rates_share(b, LIFE_MS, err) : 0;
+    return 0;
 }
 
 static struct store_lease lease_of(const struct budget *b, const struct budget_account *a)
@@ -302,20 +316,19 @@ static struct budget_account **takes_gather(struct budget *b, size_t *n)
     return asking;
 }
 
-static int takes_make(struct budget *b, struct error *err)
+static void takes_make(struct budget *b, struct steps *s)
 {
     size_t n;
+    struct error err;
     struct budget_account **asking = takes_gather(b, &n);
-    int rc = 0;
-    for (size_t i = 0; i < n && rc == 0; i++)
-        rc = take(b, asking[i], err);
+    for (size_t i = 0; i < n; i++)
+        steps_note(s, take(b, asking[i], &err), &err);
     waits_serve(b);
     pthread_mutex_lock(&b->mutex);
     for (size_t i = 0; i < n; i++)
         asking[i]->rest = INT64_MAX; /* of a moment ago */
     pthread_mutex_unlock(&b->mutex);
     free(asking);
-    return rc;
 }
 
 /* ---- Giving back ---- */
@@ -336,12 +349,11 @@ static void give_note(struct giving *g, struct budget_account *a)
     a->low = 0;
 }
 
-static int gives_make(struct giving *g, struct error *err)
+static void gives_make(struct giving *g, struct steps *s)
 {
-    int rc = 0;
-    for (size_t i = 0; i < g->n && rc == 0; i++)
-        rc = store_lease_give(g->budget->store, &g->leases[i], err);
-    return rc;
+    struct error err;
+    for (size_t i = 0; i < g->n; i++)
+        steps_note(s, store_lease_give(g->budget->store, &g->leases[i], &err), &err);
 }
 
 static void on_wanted(void *ctx, struct str kind, struct str name)
@@ -358,18 +370,20 @@ static void on_wanted(void *ctx, struct str kind, struct str name)
     pthread_mutex_unlock(&g->budget->mutex);
 }
 
-static int wanted_give(struct budget *b, struct error *err)
+static void wanted_give(struct budget *b, struct steps *s)
 {
     struct giving g = {.budget = b};
+    struct error err;
     pthread_mutex_lock(&b->mutex);
     bool limited = b->n_limited > 0;
     pthread_mutex_unlock(&b->mutex);
-    int rc = !limited ? 0 : store_lease_wanted(b->store, b->spender, on_wanted, &g, err);
-    return rc ? rc : gives_make(&g, err);
+    if (limited)
+        steps_note(s, store_lease_wanted(b->store, b->spender, on_wanted, &g, &err), &err);
+    gives_make(&g, s);
 }
 
 /* Those whose budget is another one, and `idle`: those that spent nothing since the last time. */
-static int unused_give(struct budget *b, bool idle, struct error *err)
+static void unused_give(struct budget *b, bool idle, struct steps *s)
 {
     struct giving g = {.budget = b};
     pthread_mutex_lock(&b->mutex);
@@ -384,7 +398,7 @@ static int unused_give(struct budget *b, bool idle, struct error *err)
             a->rested = a->own[PERIOD_TOTAL];
     }
     pthread_mutex_unlock(&b->mutex);
-    return gives_make(&g, err);
+    gives_make(&g, s);
 }
 
 struct agenda {
@@ -400,20 +414,28 @@ static bool is_due(int64_t *at_ms, int64_t every_ms)
     return true;
 }
 
-static int turn(struct budget *b, struct agenda *next, bool work, struct error *err)
+static void turn(struct budget *b, struct agenda *next, bool work, struct steps *s)
 {
-    int rc = is_due(&next->beat_ms, BEAT_MS) ? beat(b, err) : 0;
-    if (rc)
+    struct error err;
+    bool beats = is_due(&next->beat_ms, BEAT_MS);
+    if (beats)
+        steps_note(s, beat(b, &err), &err);
+    if (s->rc) { /* nobody answers */
         next->beat_ms = 0;
+        waits_serve(b);
+        return;
+    }
+    if (beats && b->others > 0)
+        budget_rates_share(b, LIFE_MS);
     bool look = is_due(&next->look_ms, ROUND_MS);
-    if (rc == 0 && look)
-        rc = wanted_give(b, err);
-    if (rc == 0 && is_due(&next->unused_ms, 1000))
-        rc = unused_give(b, is_due(&next->idle_ms, IDLE_MS), err);
-    if (rc == 0 && (work || look))
-        return takes_make(b, err);
-    waits_serve(b);
-    return rc;
+    if (look)
+        wanted_give(b, s);
+    if (is_due(&next->unused_ms, 1000))
+        unused_give(b, is_due(&next->idle_ms, IDLE_MS), s);
+    if (work || look)
+        takes_make(b, s);
+    else
+        waits_serve(b);
 }
 
 /* Waits for something to do; false: no more. */
@@ -441,8 +463,9 @@ static void *leaser_main(void *ctx)
     struct agenda next = {clock_mono_ms() + BEAT_MS, 0, 0, clock_mono_ms() + IDLE_MS};
     bool work;
     while (work_wait(b, &work)) {
-        struct error err;
-        health_note(b, turn(b, &next, work, &err), &err);
+        struct steps steps = {0};
+        turn(b, &next, work, &steps);
+        health_note(b, steps.rc, &steps.err);
     }
     return NULL;
 }

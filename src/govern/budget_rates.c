@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/must.h"
 #include "govern/budget_inner.h"
 #include "json/json.h"
@@ -32,7 +33,8 @@ int64_t budget_part(int64_t limit, int64_t parts)
 
 void budget_asked(const struct budget *b, struct budget_account *a)
 {
-    if (!b->shared || !a->limited)
+    const struct store_limits *l = &a->limits;
+    if (!b->shared || (l->requests < 0 && l->tokens < 0 && l->parallel < 0))
         return;
     int64_t now_ms = clock_mono_ms();
     if (a->asked_ms == 0)
@@ -77,14 +79,31 @@ static void on_shared(void *ctx, struct str name, int64_t others)
     pthread_mutex_unlock(&b->mutex);
 }
 
-int budget_rates_share(struct budget *b, int64_t life_ms, struct error *err)
+/* As long as nobody knows, all others count. */
+static void health_note(struct budget *b, int rc, const struct error *err)
+{
+    if (rc && !b->rates_fail)
+        log_error("govern", "who shares a rate is not known, so all gateways count: %s", err->message);
+    else if (rc == 0 && b->rates_fail)
+        log_info("govern", "who shares a rate is known again");
+    b->rates_fail = rc != 0;
+    if (rc == 0)
+        return;
+    pthread_mutex_lock(&b->mutex);
+    for (size_t i = 0; i < b->n; i++)
+        b->accounts[i]->sharers = -1;
+    pthread_mutex_unlock(&b->mutex);
+}
+
+void budget_rates_share(struct budget *b, int64_t life_ms)
 {
     struct buf names;
+    struct error err;
     buf_init(&names, NAMES_MOST);
     int rc = !asked_gather(b, &names) ? 0
              : names.failed
-                 ? error_set(err, names.failed, "there are too many keys")
-                 : store_lease_share(b->store, b->spender, life_ms, buf_str(&names), on_shared, b, err);
+                 ? error_set(&err, names.failed, "there are too many keys")
+                 : store_lease_share(b->store, b->spender, life_ms, buf_str(&names), on_shared, b, &err);
     buf_free(&names);
-    return rc;
+    health_note(b, rc, &err);
 }

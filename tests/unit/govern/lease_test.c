@@ -294,6 +294,103 @@ static void test_who_waits_and_leaves_holds_nothing(void **state)
     gateway_stop(&one);
 }
 
+/* Asked for as a request is. */
+static void admit(struct gateway *g, const char *key, const char *team)
+{
+    struct budget_refusal refusal;
+    struct budget_ticket t;
+    struct error err;
+    budget_open(g->budget, str_from(key), str_from(team), clock_wall_ms(), &t);
+    assert_int_equal(budget_admit(&t, STR("m"), 1, clock_mono_ns(), &refusal, &err), 0);
+    budget_close(&t, 1);
+}
+
+static void limit_requests(struct store *s, const char *kind, const char *name, int64_t requests)
+{
+    struct store_limits l = limits_none(str_from(kind), str_from(name));
+    struct error err;
+    l.requests = requests;
+    assert_int_equal(store_limits_set(s, &l, STORE_WAIT, &err), 0);
+}
+
+static int64_t count_of(const char *sql)
+{
+    PGconn *c = PQconnectdb(server_url);
+    PGresult *r = PQexec(c, sql);
+    assert_int_equal(PQresultStatus(r), PGRES_TUPLES_OK);
+    int64_t n = atoll(PQgetvalue(r, 0, 0));
+    PQclear(r);
+    PQfinish(c);
+    return n;
+}
+
+/* After that no lease was taken, so that nobody could pay. */
+static void test_rates_that_cannot_be_shared_stopped_all_leases(void **state)
+{
+    struct fixture *f = *state;
+    struct gateway one = gateway_start(f), two = gateway_start(f);
+    struct budget_ticket t;
+    struct error err;
+    limit_requests(one.store, "key", "k", 100);
+    limit_money(one.store, "team", "t", "1");
+    refresh(&one);
+    refresh(&two);
+    server_sql("ALTER TABLE weir.leases ADD CHECK (kind <> 'rates') NOT VALID");
+    admit(&one, "k", "t");
+    usleep(2500000); /* a beat */
+    for (int i = 0; i < 3; i++) {
+        if (pay(&one, f->loop, USD / 5, &t, &err))
+            fail_msg("%s", err.message);
+        settle(&one, &t, USD / 5, USD / 5);
+    }
+    gateway_stop(&one);
+    gateway_stop(&two);
+}
+
+/* Its take failed in each turn, before those of the others. */
+static void test_an_account_that_fails_kept_others_from_their_leases(void **state)
+{
+    struct fixture *f = *state;
+    struct gateway one = gateway_start(f);
+    struct budget_refusal refusal;
+    struct budget_ticket bad, t;
+    struct error err;
+    bool told = false;
+    limit_money(one.store, "team", "bad", "1");
+    limit_money(one.store, "team", "t", "1");
+    refresh(&one);
+    server_sql("ALTER TABLE weir.leases ADD CHECK (name <> 'bad') NOT VALID");
+    budget_open(one.budget, STR("b"), STR("bad"), clock_wall_ms(), &bad);
+    struct budget_wait *w = budget_wait_begin(&bad, USD / 10, f->loop, on_told, &told);
+    usleep(200000);
+    if (pay(&one, f->loop, USD / 10, &t, &err))
+        fail_msg("%s", err.message);
+    settle(&one, &t, USD / 10, USD / 10);
+    assert_int_equal(budget_wait_end(w, &refusal, &err), ERROR_BUSY);
+    loop_run_posted(f->loop);
+    gateway_stop(&one);
+}
+
+/* A key with a budget alone has no rate to share, and each wrote a row every two seconds. */
+static void test_budgets_without_rates_were_shared_as_rates(void **state)
+{
+    struct fixture *f = *state;
+    struct gateway one = gateway_start(f), two = gateway_start(f);
+    limit_requests(one.store, "team", "t", 100);
+    limit_money(one.store, "key", "k", "1");
+    refresh(&one);
+    refresh(&two);
+    int64_t rows = 0;
+    for (int i = 0; i < 100 && rows == 0; i++, usleep(100000)) {
+        admit(&one, "k", "t");
+        rows = count_of("SELECT count(*) FROM weir.leases WHERE kind = 'rates'");
+    }
+    assert_int_equal(rows, 1);
+    assert_int_equal(count_of("SELECT count(*) FROM weir.leases WHERE kind = 'rates' AND name = 'tt'"), 1);
+    gateway_stop(&one);
+    gateway_stop(&two);
+}
+
 int main(void)
 {
 #define ON(test) cmocka_unit_test_setup_teardown(test, server_up, fixture_down)
@@ -304,6 +401,9 @@ int main(void)
         ON(test_a_budget_that_is_cut_is_left_at_once),
         ON(test_what_nobody_uses_is_given_back),
         ON(test_who_waits_and_leaves_holds_nothing),
+        ON(test_rates_that_cannot_be_shared_stopped_all_leases),
+        ON(test_an_account_that_fails_kept_others_from_their_leases),
+        ON(test_budgets_without_rates_were_shared_as_rates),
     };
     return server_run(tests, sizeof tests / sizeof *tests);
 }
