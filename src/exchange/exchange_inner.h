@@ -49,6 +49,7 @@ struct leg {
     int64_t covered_milli;      /* how much of an answer that pays for, as in heard_milli; 0: nothing has a price */
     struct budget_wait *paying; /* for what other gateways hold of them, so much: */
     int64_t price;
+    int64_t more_milli; /* which is for so much more of an answer */
 };
 
 enum cascade_state { CASCADE_OFF, CASCADE_LISTENING, CASCADE_ASKING, CASCADE_OVER };

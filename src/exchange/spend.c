@@ -9,6 +9,8 @@
 #define WORST 2.0 /* an answer is taken to be at most so much longer than those before it */
 #define DOUBT 1.5 /* so much more than the client allows may come: pieces are counted by estimate */
 
+enum { FINEST = 64 }; /* of what is paid for: in steps of less than such a part no more is reserved */
+
 void spend_begin(struct exchange *x)
 {
     x->wall_ms = clock_wall_ms();
@@ -159,10 +161,33 @@ static bool all_came(const struct leg *leg)
     return leg->heard_milli > leg->covered_milli;
 }
 
+static void on_more(void *ctx);
+
 static void more_reserved(struct leg *leg)
 {
     leg->reserved += leg->price;
-    leg->covered_milli *= 2;
+    leg->covered_milli += leg->more_milli;
+}
+
+/* For so much more of the answer; where that is too much for a budget, for a half of it, and so on. */
+static int more_reserve(struct leg *leg, int64_t milli, struct budget_refusal *why, struct error *err)
+{
+    struct exchange *x = leg->x;
+    int64_t least = leg->covered_milli / FINEST;
+    int rc = ERROR_BUSY;
+    for (; rc && milli >= 1000 && milli >= least; milli /= 2) {
+        const struct chat_usage as_much = {.output_tokens = (milli + 999) / 1000};
+        leg->more_milli = milli;
+        leg->price = govern_price_cost(&leg->model->price, &as_much);
+        rc = budget_reserve(&x->ticket, leg->price, why, err);
+        if (rc == 0)
+            more_reserved(leg);
+        else if (why->held) {
+            leg->paying = budget_wait_begin(&x->ticket, leg->price, x->shard->loop, on_more, leg);
+            return rc;
+        }
+    }
+    return rc;
 }
 
 static void on_more(void *ctx)
@@ -172,25 +197,14 @@ static void on_more(void *ctx)
     struct error err;
     int rc = budget_wait_end(leg->paying, &why, &err);
     leg->paying = NULL;
-    if (rc == 0) {
-        more_reserved(leg);
-        leg_paid(leg); /* it may have been held up for that */
-    } else if (all_came(leg)) {
-        leg_unpaid(leg);
-    }
-}
-
-static int more_reserve(struct leg *leg, struct budget_refusal *why, struct error *err)
-{
-    struct exchange *x = leg->x;
-    const struct chat_usage as_much = {.output_tokens = (leg->covered_milli + 999) / 1000};
-    leg->price = govern_price_cost(&leg->model->price, &as_much);
-    int rc = budget_reserve(&x->ticket, leg->price, why, err);
     if (rc == 0)
         more_reserved(leg);
-    else if (why->held)
-        leg->paying = budget_wait_begin(&x->ticket, leg->price, x->shard->loop, on_more, leg);
-    return rc;
+    else
+        rc = more_reserve(leg, leg->more_milli / 2, &why, &err);
+    if (rc == 0)
+        leg_paid(leg); /* it may have been held up for that */
+    else if (all_came(leg) && !leg->paying)
+        leg_unpaid(leg);
 }
 
 /* Asked for when half of what is paid for has come: other gateways have time to give back what they hold. */
@@ -198,11 +212,14 @@ bool spend_covers(struct leg *leg, struct chat_failure *f)
 {
     struct budget_refusal why = {-1, "insufficient_quota", false};
     struct error err = {0};
-    if (leg->covered_milli == 0 || leg->whole || leg->heard_milli < leg->covered_milli / 2)
+    if (leg->covered_milli == 0 || leg->whole)
         return true;
     if (f)
         spend_drop(leg); /* it was waited for long enough */
-    if ((!leg->paying && more_reserve(leg, &why, &err) == 0) || !all_came(leg))
+    while (!leg->paying && leg->heard_milli >= leg->covered_milli / 2)
+        if (more_reserve(leg, leg->covered_milli, &why, &err))
+            break;
+    if (!all_came(leg))
         return true;
     if (f) {
         (void)refuse(leg, &why, &err, f);
