@@ -214,6 +214,8 @@ static int text_gather(void *ctx, struct str where, struct str text)
 {
     struct gather *g = ctx;
     struct router_findings f = {0};
+    if (g->stays) /* nothing that follows changes that */
+        return 0;
     if ((g->bytes += text.len) > MOST_BYTES)
         return error_set(g->err, ERROR_UNSUPPORTED, "there is more text than is masked");
     int rc = detect_memo_look(g->options->own, g->arena, g->scope, where, text, &f, g->err);
@@ -402,8 +404,9 @@ static int request_mask(
     struct rewrite w = {.gather = g};
     media_gather(g, r);
     int rc = chat_request_visit(r, text_gather, g);
-    if (rc == 0)
-        rc = chat_request_rewrite(r, text_mask, &w, masked, g->err);
+    if (rc || g->stays)
+        return rc;
+    rc = chat_request_rewrite(r, text_mask, &w, masked, g->err);
     if (rc == 0)
         rc = pairs_check(&w, restores, g->err);
     free(w.pairs);
