@@ -85,7 +85,8 @@ struct egress_request {
 };
 
 /* Answers are asked for as they are: one that comes compressed all the same is an error that names the
- * coding, or, where its status tells of an error, one without a body. So there is nothing that could swell.
+ * coding, or, where its status tells of an error, one without a body. A coding that names no compression
+ * ("utf-8") is passed over where the body is plainly text. So there is nothing that could swell.
  * Callbacks run on the loop. `done` comes exactly once, last, unless the transfer is cancelled. */
 struct egress_handler {
     /* The final status and headers are known (informational ones are skipped). header() below works from now

@@ -218,6 +218,26 @@ static bool is_coded(const struct egress_transfer *t)
     return coding.len > 0 && !str_is_nocase(coding, "identity");
 }
 
+/* One that is registered (RFC 9110, 8.4.1 and IANA); any other may be a mistake: "utf-8", "none". */
+static bool is_compression(struct str codings)
+{
+    static const char *const known[] = {
+        "gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd", "dcb", "dcz"};
+    struct str coding;
+    while (str_split(&codings, ',', &coding))
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+            if (str_is_nocase(str_trim(coding), known[i]))
+                return true;
+    return false;
+}
+
+/* Does a body begin as JSON, events or a page do? */
+static bool is_plain(const struct egress_transfer *t, const char *body)
+{
+    return *body && strchr("{[\"<: \t\r\ndeir\xEF", *body) &&
+           !is_compression(egress_header(t, "content-encoding"));
+}
+
 /* Compressed, though that was not asked for. What an error says is done without: its status counts. */
 static int refuse_coded(struct egress_transfer *t)
 {
@@ -258,6 +278,8 @@ static int on_body(struct http_parser *p, const char *at, size_t len)
     if (t->received > LIMIT_PROVIDER_BODY)
         return refuse(t, ERROR_LIMIT, "has more than 64 MiB");
     t->phase = EGRESS_IDLE;
+    if (t->coded && is_plain(t, at))
+        t->coded = false;
     if (t->coded)
         return refuse_coded(t);
     if (t->handler.data)
