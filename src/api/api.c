@@ -95,7 +95,7 @@ static struct str host_of(struct str authority)
 static bool host_is_ours(const struct api_shard *s, struct str authority)
 {
     struct str host = host_of(authority);
-    if (str_is_nocase(host, "localhost") || str_is(host, "127.0.0.1") || str_is(host, "[::1]"))
+    if (egress_host_is_loopback(host))
         return true;
     for (size_t i = 0; i < s->n_hosts; i++)
         if (host.len == s->hosts[i].len && strncasecmp(host.data, s->hosts[i].data, host.len) == 0)

@@ -1,4 +1,3 @@
-#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -6,6 +5,7 @@
 #include "app/config_inner.h"
 #include "base/file.h"
 #include "base/limits.h"
+#include "egress/egress.h"
 #include "router/calibrate.h"
 
 static const char built_in[] = "(built in)";
@@ -14,22 +14,6 @@ static const char default_file[] = "weir.yaml";
 enum { CONFIG_MEMORY = 64 << 20 };
 
 /* ---- listen ---- */
-static bool is_loopback(struct str host)
-{
-    char text[64];
-    unsigned char raw[16];
-    static const unsigned char loopback6[16] = {[15] = 1};
-    if (str_is_nocase(host, "localhost"))
-        return true;
-    if (host.len == 0 || host.len >= sizeof text)
-        return false;
-    memcpy(text, host.data, host.len);
-    text[host.len] = '\0';
-    if (inet_pton(AF_INET, text, raw) == 1)
-        return raw[0] == 127;
-    return inet_pton(AF_INET6, text, raw) == 1 && memcmp(raw, loopback6, 16) == 0;
-}
-
 /* "127.0.0.1:8080", "[::1]:8080" */
 static bool listen_split(struct str text, struct str *host, int *port)
 {
@@ -66,7 +50,7 @@ static int listen_read(
         return yaml_error(yaml_get(root, "listen"), err, ERROR_INVALID,
             "'listen' wants HOST:PORT like 127.0.0.1:8080, not '" STR_FMT "'", STR_ARG(text));
     }
-    if (!c->auth_keys && !is_loopback(c->listen_host))
+    if (!c->auth_keys && !egress_host_is_loopback(c->listen_host))
         return error_set(err, ERROR_DENIED,
             STR_FMT ": listening on " STR_FMT
                     " without keys would let anyone in: write `auth: keys` (and make one with "

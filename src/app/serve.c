@@ -77,11 +77,6 @@ static struct shard *home(struct serving *s)
     return &s->shards[0];
 }
 
-static bool is_loopback(struct str host)
-{
-    return str_is(host, "localhost") || str_is(host, "::1") || str_starts(host, STR("127."));
-}
-
 /* ---- Draining ---- */
 
 static void drain_begin(void *ctx);
@@ -377,7 +372,7 @@ static int shard_open(struct serving *s, int index, struct error *err)
     shard->exchange.budget = s->budget;
     shard->api = (struct api_shard){.exchange = &shard->exchange,
         .keys = s->keys,
-        .loopback = is_loopback(s->listen_host),
+        .loopback = egress_host_is_loopback(s->listen_host),
         .log = s->access_log,
         .hosts = s->hosts,
         .n_hosts = s->n_hosts,

@@ -1,5 +1,6 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "egress/internal.h"
@@ -84,19 +85,17 @@ bool egress_address_text_inside(const char *address, const struct egress_network
     return text_bytes(address, bytes) && bytes_inside(bytes, networks, n);
 }
 
-bool egress_host_is_loopback(const char *host)
+bool egress_host_is_loopback(struct str host)
 {
     char bare[64];
-    size_t len = strlen(host);
     unsigned char bytes[16];
-    if (strcmp(host, "localhost") == 0)
+    if (str_is_nocase(host, "localhost"))
         return true;
-    if (len >= sizeof bare)
+    if (host.len > 2 && host.data[0] == '[' && host.data[host.len - 1] == ']')
+        host = str_slice(host, 1, host.len - 1);
+    if (host.len >= sizeof bare)
         return false;
-    bool bracketed = len > 2 && host[0] == '[' && host[len - 1] == ']';
-    memcpy(bare, host + bracketed, len + 1 - bracketed);
-    if (bracketed)
-        bare[len - 2] = '\0';
+    snprintf(bare, sizeof bare, STR_FMT, STR_ARG(host));
     return text_bytes(bare, bytes) &&
            (network_has(&private_networks[0], bytes) || network_has(&private_networks[5], bytes));
 }

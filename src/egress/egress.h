@@ -113,4 +113,7 @@ void egress_close(struct egress_transfer *t);
  * read and dropped within a second, so that the connection can serve again. No callback comes after it. */
 void egress_finish(struct egress_transfer *t);
 
+/* Does a host, as a URL or a Host header writes it, mean this machine: "localhost", 127.0.0.0/8, ::1 or [::1]? */
+bool egress_host_is_loopback(struct str host);
+
 #endif

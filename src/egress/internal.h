@@ -36,8 +36,6 @@ int egress_network_parse(struct str cidr, struct egress_network *out, struct err
 bool egress_address_inside(const struct sockaddr *address, const struct egress_network *networks, size_t n);
 /* The same for a numeric address as text; false for anything else. */
 bool egress_address_text_inside(const char *address, const struct egress_network *networks, size_t n);
-/* "localhost", 127.0.0.0/8 or [::1], as libcurl's URL parser writes hosts. */
-bool egress_host_is_loopback(const char *host);
 
 /* ---- target.c ---- */
 

@@ -86,7 +86,7 @@ static int base_url_set(struct egress_target *t, struct str base_url, struct err
         t->tls_name = http ? NULL : name_bare(t->arena, host);
         if (!http && strcmp(scheme, "https") != 0)
             rc = error_set(err, ERROR_INVALID, "the base_url must begin with https:// or http://");
-        else if (http && t->zone == EGRESS_ZONE_CLOUD && !egress_host_is_loopback(host))
+        else if (http && t->zone == EGRESS_ZONE_CLOUD && !egress_host_is_loopback(str_from(host)))
             rc = error_set(err, ERROR_INVALID,
                 "the base_url would send keys and prompts unencrypted: use https://, or zone: local for a "
                 "server "

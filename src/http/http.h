@@ -89,7 +89,5 @@ void http_stream_on_drain(struct http_request *r, void (*fn)(void *ctx), void *c
 void http_stream_on_due(struct http_request *r, void (*fn)(void *ctx), void *ctx);
 void http_stream_soon(struct http_request *r);
 void http_stream_end(struct http_request *r); /* finished with; the connection is kept */
-void http_stream_abort(
-    struct http_request *r); /* cuts the connection so that the client sees a broken answer */
 
 #endif

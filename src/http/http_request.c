@@ -378,12 +378,3 @@ void http_stream_end(struct http_request *r)
     http_connection_hurry(c);
     http_connection_finish(c);
 }
-
-void http_stream_abort(struct http_request *r)
-{
-    struct http_connection *c = r->connection;
-    r->gone = NULL;
-    if (c)
-        http_connection_lost(c);
-    http_request_release(r);
-}

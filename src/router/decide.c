@@ -340,12 +340,3 @@ void facts_compute(struct facts *f)
     facts_task(f);
     facts_tokens(f);
 }
-
-int router_decide_explained(const struct router_policy *p, const struct chat_request *r,
-    const struct router_context *c, struct route_decision *out, struct error *err)
-{
-    struct facts f;
-    facts_init(&f, p->own, r, c);
-    facts_compute(&f);
-    return router_decide_facts(p, &f, out, err);
-}

@@ -153,9 +153,6 @@ struct route_decision {
  * ERROR_UNAVAILABLE nothing inside the boundary could answer. */
 int router_decide(const struct router_policy *p, const struct chat_request *r, const struct router_context *c,
     struct route_decision *out, struct error *err) MUST_USE;
-/* Computes every fact of a request regardless of rules. */
-int router_decide_explained(const struct router_policy *p, const struct chat_request *r, const struct router_context *c,
-    struct route_decision *out, struct error *err) MUST_USE;
 /* Decides by what an earlier decision wrote down (the contract's JSON, as the ledger keeps it) of a request for `model`
  * that is not there any more, or only in `kept` (NULL: not at all): then what it says is asked of it, and only what stood
  * beside it (tags, budget, queues) is unknown. Errors as of router_decide. */
@@ -169,8 +166,8 @@ int router_decide_again(const struct router_policy *p, struct arena *a, struct s
     struct chat_request *kept, const struct router_context *c, struct route_decision *out, struct router_again *again,
     struct error *err) MUST_USE;
 bool router_policy_is_inside(const struct router_policy *p, struct str model); /* false: no such model, too */
-/* router_decide_explained, written out: the contract's members, then every fact with its value, every rule with
- * why it matches or not, the findings with their layer, and what each target is likely to cost and take. Where
+/* Decides with every fact known, whatever the rules need, and writes it out: the contract's members, then every fact
+ * with its value, every rule with why it matches or not, the findings with their layer, and what each target is likely to cost and take. Where
  * nothing could be decided, `error` stands first and the same follows. `content`: the text of findings too. */
 int router_explain(const struct router_policy *p, const struct chat_request *r, const struct router_context *c,
     bool content, struct route_decision *out, struct json_writer *w, struct error *err) MUST_USE;

@@ -358,60 +358,6 @@ static void what_is_due_is_written_once_at_the_end_of_the_turn(void **state)
     buf_free(&in);
 }
 
-static void stream_and_abort(void *ctx, struct http_request *r)
-{
-    struct fixture *f = ctx;
-    http_request_on_gone(r, on_gone, f);
-    http_stream_begin(r, 200, "text/plain");
-    http_stream_write(r, STR("some"));
-    http_stream_abort(r);
-    atomic_fetch_add(&f->handled, 1);
-}
-
-static void begin_stream(struct fixture *f)
-{
-    http_stream_begin(f->pending, 200, "text/plain");
-    http_stream_write(f->pending, STR("some"));
-}
-
-static void abort_stream(struct fixture *f)
-{
-    http_stream_abort(f->pending);
-    f->pending = NULL;
-}
-
-/* Aborted inside the handler and later; the end of a whole answer must not be seen, nor the client reported
- * gone. */
-static void cuts_an_aborted_stream(void **state)
-{
-    (void)state;
-    struct fixture f;
-    struct buf in;
-    buf_init(&in, MIB);
-    fixture_init(&f);
-    fixture_start(&f, stream_and_abort);
-    assert_null(strstr(ask(&f, &in, "GET / HTTP/1.1\r\n" HOST "\r\n"), "0\r\n\r\n"));
-    wait_for(&f.handled, 1);
-    wait_for_connections(&f, 0);
-    assert_int_equal(atomic_load(&f.gone), 0);
-    fixture_stop(&f);
-
-    fixture_init(&f);
-    fixture_start(&f, later);
-    int fd = client_connect(&f);
-    client_text(fd, "GET / HTTP/1.1\r\n" HOST "\r\nGET /next HTTP/1.1\r\n" HOST "\r\n");
-    wait_for(&f.handled, 1);
-    fixture_do(&f, begin_stream);
-    client_until(fd, &in, "some\r\n");
-    fixture_do(&f, abort_stream);
-    assert_string_equal(client_rest(fd, &in), "");
-    close(fd);
-    assert_int_equal(atomic_load(&f.gone), 0);
-    assert_int_equal(atomic_load(&f.handled), 1);
-    fixture_stop(&f);
-    buf_free(&in);
-}
-
 /* A handler that did not ask to be told of a client that left may answer all the same. */
 static void leave_silently(void *ctx, struct http_request *r)
 {
@@ -469,7 +415,6 @@ int main(void)
         cmocka_unit_test(holds_back_a_stream_at_the_watermark),
         cmocka_unit_test(tells_a_stream_that_its_client_left),
         cmocka_unit_test(what_is_due_is_written_once_at_the_end_of_the_turn),
-        cmocka_unit_test(cuts_an_aborted_stream),
         cmocka_unit_test(answers_to_nobody_are_harmless),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,6 +13,19 @@ static const char auto_route[] =
     "      - {name: otherwise, use: [house, gpt]}\n";
 static const char personal[] = "please mail anna.b@lipowa-poczta.pl";
 
+/* With every fact known. */
+static int decide_explained(const struct router_policy *p, const struct chat_request *r,
+    const struct router_context *c, struct route_decision *out)
+{
+    struct buf text;
+    struct json_writer w;
+    buf_init(&text, MIB);
+    json_writer_init(&w, &text);
+    int rc = router_explain(p, r, c, false, out, &w, &err);
+    buf_free(&text);
+    return rc;
+}
+
 static void targets_are(const struct route_decision *d, const char *joined)
 {
     char text[256] = "";
@@ -90,7 +103,7 @@ static void facts_are_computed_only_if_asked(void **state)
     assert_true(isnan(d.complexity));
     assert_null(d.task);
     assert_true(d.tokens > 0);
-    assert_int_equal(router_decide_explained(p, request_of(a, "auto", personal), &c, &d, &err), 0);
+    assert_int_equal(decide_explained(p, request_of(a, "auto", personal), &c, &d), 0);
     assert_true(d.facts_sensitive && d.findings.sensitive && d.task && d.complexity >= 0);
     /* A model inside, or one that may have anything, needs no look at the content. */
     assert_int_equal(router_decide(p, request_of(a, "house", personal), &c, &d, &err), 0);
@@ -354,7 +367,7 @@ static void decisions_as_json(void **state)
     struct buf b;
     struct json_writer w;
     buf_init(&b, MIB);
-    assert_int_equal(router_decide_explained(p, request_of(a, "auto", personal), &c, &d, &err), 0);
+    assert_int_equal(decide_explained(p, request_of(a, "auto", personal), &c, &d), 0);
     json_writer_init(&w, &b);
     route_decision_write(&d, &w);
     assert_non_null(strstr(b.data,
@@ -449,7 +462,7 @@ static void the_local_boundary_holds_for_random_policies(void **state)
             c.batch = rand_pcg_u32(&r) % 2;
             c.boundary_local = rand_pcg_u32(&r) % 3 == 0;
             struct chat_request *q = request_of(a, names[rand_pcg_u32(&r) % 8], texts[rand_pcg_u32(&r) % 6]);
-            int rc = i % 2 ? router_decide(p, q, &c, &d, &err) : router_decide_explained(p, q, &c, &d, &err);
+            int rc = i % 2 ? router_decide(p, q, &c, &d, &err) : decide_explained(p, q, &c, &d);
             decision_check(&d, rc, &c, on_sensitive);
         }
         arena_free(a);
