@@ -14,7 +14,7 @@
 #include "base/must.h"
 #include "base/rand.h"
 
-enum { LOOK_MS = 50, LINES_A_TURN = 32 };
+enum { LOOK_MS = 50, LINES_A_TURN = 32, ID_MOST = 512 };
 
 struct batch {
     struct batch_options o;
@@ -375,7 +375,7 @@ static void line_take(struct batch *b, struct str text)
     bool again = false;
     int rc = api_body_read(a, text, &root, &err);
     struct str id = json_text(root, "custom_id");
-    if (rc == 0 && (id.len == 0 || id.len > 512))
+    if (rc == 0 && (id.len == 0 || id.len > ID_MOST))
         rc = error_set(&err, ERROR_INVALID, "'custom_id' must be a string of 1 to 512 bytes");
     if (rc == 0 && is_done(b, id, &again)) {
         arena_free(a);
@@ -392,7 +392,7 @@ static void line_take(struct batch *b, struct str text)
         return;
     }
     snprintf(message, sizeof message, "line %lld: %s", (long long)b->number, err.message);
-    refuse(b, json_string_value(json_object_get(root, "custom_id")), "invalid_request", message);
+    refuse(b, id.len <= ID_MOST ? id.data : NULL, "invalid_request", message);
     arena_free(a);
 }
 

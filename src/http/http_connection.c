@@ -85,6 +85,9 @@ static int on_headers(struct http_parser *p)
         return refuse(c, 400, "the request must have exactly one Host header");
     if (http_request_header_count(r, "content-length") > 1)
         return refuse(c, 400, "the request has more than one Content-Length");
+    struct str framing = http_request_header(r, "transfer-encoding");
+    if (framing.len && !str_is_nocase(framing, "chunked"))
+        return refuse(c, 400, "no Transfer-Encoding but chunked is read here: send the body uncompressed");
     struct str coding = http_request_header(r, "content-encoding");
     if (coding.len && !str_is_nocase(coding, "identity"))
         return refuse(c, 415, "a body with a Content-Encoding is not read here: send it uncompressed");

@@ -57,8 +57,9 @@ static const char *configuration_fault(int status)
     case 407:
         return "is behind a proxy that wants a login: check base_url and the proxy";
     default:
-        return status >= 300 && status < 400 ? "sent a redirect, which is not followed: correct its base_url"
-                                             : NULL;
+        return status >= 300 && status < 400 && status != 304
+                   ? "sent a redirect, which is not followed: correct its base_url"
+                   : NULL;
     }
 }
 

@@ -73,21 +73,22 @@ test('files: sent, listed, read, deleted', { skip }, async () => {
 });
 
 test('a batch: results and errors, each under its own id', { skip }, async () => {
-  const file = await send(client, [chat('a'), chat('b', 'house'), chat('c', 'nobody'), '{"custom_id":"d"}', 'nonsense', chat('a')]);
+  const file = await send(client, [chat('a'), chat('b', 'house'), chat('c', 'nobody'), '{"custom_id":"d"}', 'nonsense', chat('a'),
+    chat('x'.repeat(1e6))]); // and that was told again in full
   const begun = await client.batches.create({ input_file_id: file.id, endpoint: '/v1/chat/completions',
     completion_window: '24h', metadata: { why: 'test' } });
   assert.match(begun.id, /^batch_/);
   assert.deepEqual([begun.object, begun.status, begun.input_file_id], ['batch', 'in_progress', file.id]);
   const b = await ended(client, begun.id);
   assert.equal(b.status, 'completed');
-  assert.deepEqual(b.request_counts, { total: 6, completed: 2, failed: 4 });
+  assert.deepEqual(b.request_counts, { total: 7, completed: 2, failed: 5 });
   assert.deepEqual(b.metadata, { why: 'test' });
   const out = rows(await (await client.files.content(b.output_file_id)).text());
   assert.deepEqual(out.map((r) => [r.custom_id, r.response.status_code, r.error]).sort(), [['a', 200, null], ['b', 200, null]]);
   assert.equal(out.find((r) => r.custom_id === 'a').response.body.choices[0].message.content, 'Hello from the cloud');
   const bad = rows(await (await client.files.content(b.error_file_id)).text());
   assert.deepEqual(bad.map((r) => [r.custom_id, r.response?.status_code ?? r.error.code]).sort(),
-    [[null, 'invalid_request'], ['a', 'invalid_request'], ['c', 404], ['d', 'invalid_request']]);
+    [[null, 'invalid_request'], [null, 'invalid_request'], ['a', 'invalid_request'], ['c', 404], ['d', 'invalid_request']]);
   assert.equal((await client.files.retrieve(b.output_file_id)).purpose, 'batch_output');
   const listed = (await client.batches.list()).data.find((x) => x.id === b.id);
   assert.deepEqual(listed, await client.batches.retrieve(b.id));
@@ -98,7 +99,8 @@ test('a batch of responses, and `batch` is a fact for rules', { skip }, async ()
   const file = await send(client, [line('r', { model: 'auto', input: 'hi', max_output_tokens: 3 }, '/v1/responses'), chat('other')]);
   const b = await ended(client, (await client.batches.create({
     input_file_id: file.id, endpoint: '/v1/responses', completion_window: '24h' })).id);
-  assert.deepEqual(b.request_counts, { total: 2, completed: 1, failed: 1 });
+  const refused = await (await client.files.content(b.error_file_id)).text();
+  assert.deepEqual(b.request_counts, { total: 2, completed: 1, failed: 1 }, refused);
   const [r] = rows(await (await client.files.content(b.output_file_id)).text());
   assert.equal(r.response.body.object, 'response');
   assert.match(r.response.body.id, /^resp_[0-9A-Za-z]{24}$/);
@@ -112,10 +114,11 @@ test('a batch of responses, and `batch` is a fact for rules', { skip }, async ()
   ]);
   const more = await ended(client, (await client.batches.create({
     input_file_id: after.id, endpoint: '/v1/responses', completion_window: '24h' })).id);
-  assert.deepEqual(more.request_counts, { total: 2, completed: 1, failed: 1 });
+  const failed = await (await client.files.content(more.error_file_id)).text();
+  assert.deepEqual(more.request_counts, { total: 2, completed: 1, failed: 1 }, failed);
   const [on] = rows(await (await client.files.content(more.output_file_id)).text());
   assert.deepEqual([on.custom_id, on.response.body.previous_response_id], ['on', kept.id]);
-  assert.match(await (await client.files.content(more.error_file_id)).text(), /resp_none/);
+  assert.match(failed, /resp_none/);
 });
 
 test('a line that broke off half-way has the name of the target that answered, not the rest of the first one', { skip }, async () => {

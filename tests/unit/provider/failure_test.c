@@ -185,6 +185,15 @@ static void test_googles_errors(void **state)
     assert_int_equal(f.failure.retry_after_ms, -1);
 }
 
+static void test_not_modified_was_called_a_redirect(void **state)
+{
+    (void)state;
+    of(304, "");
+    assert_string_equal(f.message, "provider 'cloud' answered HTTP 304");
+    of(308, "");
+    assert_non_null(strstr(f.message, "sent a redirect"));
+}
+
 static void test_retry_after(void **state)
 {
     const int64_t now = 1763700000000; /* Fri, 21 Nov 2025 04:40:00 GMT */
@@ -211,6 +220,7 @@ int main(void)
         cmocka_unit_test(test_keys_do_not_come_back),
         cmocka_unit_test(test_long_messages_are_cut_between_characters),
         cmocka_unit_test(test_googles_errors),
+        cmocka_unit_test(test_not_modified_was_called_a_redirect),
         cmocka_unit_test(test_retry_after),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
