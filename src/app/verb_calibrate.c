@@ -154,6 +154,8 @@ static void report_write(const struct calibrate *c, const struct calibrate_repor
 /* The file, and with --json the same on standard output. */
 static int file_write(const struct buf *out, const char *path, bool shown)
 {
+    if (out->failed)
+        return verb_failf(EXIT_FAILED, "the calibration takes too much memory");
     FILE *f = fopen(path, "w");
     bool written = f && fwrite(out->data, 1, out->len, f) == out->len;
     if (f && fclose(f) != 0)

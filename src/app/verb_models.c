@@ -5,6 +5,7 @@
 
 #include "app/config.h"
 #include "app/running.h"
+#include "app/verb_state.h"
 #include "app/verbs.h"
 #include "base/limits.h"
 #include "hub/hub.h"
@@ -36,15 +37,16 @@ struct row {
     const char *state; /* of its engine in the running gateway; NULL: not known */
 };
 
-static void row_print(const struct row *r)
+static int row_print(const struct row *r, struct error *err)
 {
     printf("%-24.*s %-12.*s " STR_FMT, STR_ARG(r->name), STR_ARG(r->where), STR_ARG(r->detail));
     if (r->bytes >= 0)
         printf("  (%.1f MiB)", (double)r->bytes / (double)MIB);
     printf("%s%s%s\n", r->present ? "" : "  MISSING", r->state ? "  " : "", r->state ? r->state : "");
+    return ferror(stdout) ? error_set(err, ERROR_IO, "standard output cannot be written") : 0;
 }
 
-static void row_print_json(const struct row *r)
+static int row_print_json(const struct row *r, struct error *err)
 {
     struct buf text;
     struct json_writer w;
@@ -59,8 +61,7 @@ static void row_print_json(const struct row *r)
     if (r->state)
         json_member_text(&w, "state", r->state);
     json_object_end(&w);
-    printf("%s\n", text.data);
-    buf_free(&text);
+    return verb_print_line(&text, err);
 }
 
 /* What GET /readyz says of each model; NULL: no gateway runs there. */
@@ -95,18 +96,19 @@ static struct row model_row(const struct config *c, const struct config_model *m
     return (struct row){m->name, STR("local"), m->file, bytes, bytes >= 0, state_of(states, m->name)};
 }
 
-static void found_print(bool json)
+static int found_print(int (*print)(const struct row *r, struct error *err), struct error *err)
 {
     struct arena *a = arena_create(64 * MIB);
     struct hub_found *list;
     size_t n;
+    int rc = 0;
     hub_found_list(a, &list, &n);
-    for (size_t i = 0; i < n; i++)
-        (json ? row_print_json : row_print)(
-            &(struct row){list[i].name, STR("found"), list[i].path, list[i].bytes, true, NULL});
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = print(&(struct row){list[i].name, STR("found"), list[i].path, list[i].bytes, true, NULL}, err);
     if (n == 0)
         fprintf(stderr, "weir: no other program keeps models here: weir pull fetches one\n");
     arena_free(a);
+    return rc;
 }
 
 int verb_models(int argc, char **argv)
@@ -120,29 +122,29 @@ int verb_models(int argc, char **argv)
         return n == -2 ? EXIT_DONE
                : n < 0 ? EXIT_USAGE
                        : verb_failf(EXIT_USAGE, "models takes no argument '%s'", argv[1]);
-    if (found) {
-        found_print(json);
-        return EXIT_DONE;
-    }
+    int (*print)(const struct row *r, struct error *err) = json ? row_print_json : row_print;
+    struct error err;
+    int rc = 0;
+    if (found)
+        return found_print(print, &err) ? verb_fail(EXIT_FAILED, &err) : EXIT_DONE;
     const struct config_overrides asks_nobody = {.asks_nobody = true};
     struct config *config;
     struct router_policy *policy;
-    struct error err;
     if (config_policy_load(str_from(file), &asks_nobody, &config, &policy, &err))
         return verb_fail(EXIT_USAGE, &err);
     struct arena *a = arena_create(64 * MIB);
     const json_t *states = states_get(config, gateway, a);
-    void (*print)(const struct row *) = json ? row_print_json : row_print;
-    for (size_t i = 0; i < router_policy_n_routes(policy); i++)
-        print(&(struct row){router_policy_route_name(policy, i), STR("route"), STR(""), -1, true, NULL});
-    for (size_t i = 0; i < config->n_models; i++) {
+    for (size_t i = 0; i < router_policy_n_routes(policy) && rc == 0; i++)
+        rc = print(
+            &(struct row){router_policy_route_name(policy, i), STR("route"), STR(""), -1, true, NULL}, &err);
+    for (size_t i = 0; i < config->n_models && rc == 0; i++) {
         struct row row = model_row(config, &config->models[i], states);
-        print(&row);
+        rc = print(&row, &err);
     }
     if (config->n_models == 0)
         fprintf(stderr, "weir: no models: name some under 'models' in weir.yaml, or set OPENAI_API_KEY\n");
     arena_free(a);
     router_policy_free(policy);
     config_free(config);
-    return EXIT_DONE;
+    return rc ? verb_fail(EXIT_FAILED, &err) : EXIT_DONE;
 }
