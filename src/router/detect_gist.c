@@ -78,8 +78,9 @@ size_t detect_gist_ids(const struct detect_word *words, size_t i, uint32_t out[G
     return ids_of(&words[i], token_of(&words[i]), before, out);
 }
 
-/* ---- The table: open addressing; a map of bits says first that most ids are not there. ---- */
-enum { MAP_BITS = 1 << 20, TABLE_SIZE = 1 << 17, TABLE_MOST = TABLE_SIZE / 4 * 3 };
+/* ---- The table: open addressing; a map of bits, two for each id, says first that most ids are not there.
+ * ---- */
+enum { MAP_WORDS = 1 << 14, TABLE_SIZE = 1 << 17, TABLE_MOST = TABLE_SIZE / 4 * 3 };
 typedef uint16_t lanes __attribute__((vector_size(2 * GIST_HIDDEN)));
 typedef float floats __attribute__((vector_size(4 * GIST_HIDDEN)));
 typedef int32_t ints __attribute__((vector_size(4 * GIST_HIDDEN)));
@@ -88,21 +89,29 @@ static lanes lane_most; /* the largest sum that is not over the bias */
 static outs out_threshold, out_column[GIST_HIDDEN];
 static uint64_t *map;
 
-/* `mass`: what a word brings at most. A category's sum is convex in the lanes' sums; if it is not reached
- * where lane j alone has need[j], for no j, then it is not where the shares of those needs sum up to less
- * than one.
- */
-enum { MASS_ONE = 1 << 14 };
+/* `mass`: what a word brings to each category at most, where mass_one is what the category takes. Its sum is
+ * convex in the lanes' sums; if it is not reached where lane j alone has need[j], for no j, then it is not
+ * where the shares of those needs sum up to less than one. MASS_MOST: the masses of a window fit 16 bits. */
+enum { MASSES = GIST_CLASSES + 1, MASS_MOST = INT16_MAX / (GIST_WINDOW * GIST_IDS) };
+typedef int16_t masses __attribute__((vector_size(2 * MASSES)));
+typedef uint8_t mass_bytes __attribute__((vector_size(MASSES)));
+static int16_t mass_one;
 typedef uint8_t bytes __attribute__((vector_size(GIST_HIDDEN)));
 static struct entry {
     uint32_t id; /* 0: free */
-    uint32_t mass;
+    uint8_t mass[MASSES];
     bytes weight;
 } * table; /* two of them a line of the cache */
 
+static uint64_t *map_word(uint32_t id)
+{
+    return &map[id >> 6 & (MAP_WORDS - 1)];
+}
+
 static bool may_be_there(uint32_t id)
 {
-    return map[id / 64 % (MAP_BITS / 64)] >> id % 64 & 1;
+    const uint64_t word = *map_word(id);
+    return word >> id % 64 & word >> (id >> 20) % 64 & 1;
 }
 
 static size_t place_of(uint32_t id)
@@ -134,7 +143,7 @@ static void entries_read(struct str file)
         struct entry *at = &table[entry_find(e.id)];
         at->id = e.id;
         memcpy(&at->weight, e.weight, sizeof e.weight);
-        map[e.id / 64 % (MAP_BITS / 64)] |= (uint64_t)1 << e.id % 64;
+        *map_word(e.id) |= (uint64_t)1 << e.id % 64 | (uint64_t)1 << (e.id >> 20) % 64;
     }
 }
 
@@ -172,22 +181,28 @@ bool detect_gist_sound(struct str file)
     return true;
 }
 
+static float mass_of(const struct entry *e, int category)
+{
+    float mass = 0;
+    for (int j = 0; j < GIST_HIDDEN; j++) {
+        float out = head.out[category][j];
+        if (out > 0)
+            mass += (float)e->weight[j] /
+                    fmaxf((head.bias[j] + head.threshold[category] / out) / head.scale, 1e-3f);
+    }
+    return mass;
+}
+
 static void masses_make(void)
 {
-    float need[GIST_HIDDEN];
-    for (int j = 0; j < GIST_HIDDEN; j++) {
-        need[j] = 1e9f;
-        for (int c = 0; c < GIST_CLASSES; c++) {
-            float more = head.threshold[c] > 0 ? head.threshold[c] / (head.out[c][j] + 1e-9f) : 0;
-            need[j] = fminf(need[j], (head.bias[j] + more) / head.scale);
-        }
-    }
-    for (size_t i = 0; i < TABLE_SIZE; i++) {
-        float mass = 1;
-        for (int j = 0; j < GIST_HIDDEN && table[i].id != 0; j++)
-            mass += (float)table[i].weight[j] / need[j] * MASS_ONE;
-        table[i].mass = mass < MASS_ONE ? (uint32_t)mass : MASS_ONE;
-    }
+    float most = 1e-3f;
+    for (size_t i = 0; i < TABLE_SIZE; i++)
+        for (int c = 0; c < GIST_CLASSES && table[i].id != 0; c++)
+            most = fmaxf(most, mass_of(&table[i], c));
+    mass_one = (int16_t)(MASS_MOST / most);
+    for (size_t i = 0; i < TABLE_SIZE; i++)
+        for (int c = 0; c < GIST_CLASSES && table[i].id != 0; c++)
+            table[i].mass[c] = (uint8_t)ceilf(mass_of(&table[i], c) * mass_one);
 }
 
 int detect_gist_init(struct error *err)
@@ -196,7 +211,7 @@ int detect_gist_init(struct error *err)
     if (!detect_gist_sound(file))
         return error_set(err, ERROR_INTERNAL, "data/gist.weights is not what tools/gist_train writes");
     memcpy(&head, file.data, sizeof head);
-    map = table_alloc(MAP_BITS / 8);
+    map = table_alloc(MAP_WORDS * sizeof *map);
     table = table_alloc(TABLE_SIZE * sizeof *table);
     if (!map || !table)
         return error_set(err, ERROR_MEMORY, "no memory for the detector's network");
@@ -216,7 +231,6 @@ int detect_gist_init(struct error *err)
 /* ---- A walk over the words. What stands in the window more than once counts once. ---- */
 struct walk {
     lanes sum;
-    uint32_t mass;
     struct {
         uint32_t entry[GIST_IDS];
         size_t n;
@@ -238,7 +252,6 @@ static bool slot_fill(struct walk *k, size_t slot, const uint32_t *ids, size_t n
         if (k->count[at]++ > 0)
             continue;
         k->sum += WEIGHTS_OF(at);
-        k->mass += table[at].mass;
         grown = true;
     }
     return grown;
@@ -249,10 +262,8 @@ static inline void slot_clear(struct walk *k, size_t slot)
 {
     for (size_t i = 0; i < k->ring[slot].n; i++) {
         size_t at = k->ring[slot].entry[i];
-        if (--k->count[at] == 0) {
+        if (--k->count[at] == 0)
             k->sum -= WEIGHTS_OF(at);
-            k->mass -= table[at].mass;
-        }
     }
     k->ring[slot].n = 0;
 }
@@ -293,31 +304,101 @@ static size_t window_begin(struct walk *k, size_t i, int category)
     return from;
 }
 
-/* The ids of some words that may be in the table, whose entries are asked for: memory is waited for once, not
- * word by word. */
+/* ---- The words' ids that may be in the table, in pieces whose entries are asked for: memory is waited for
+ * once, not word by word. ---- */
 enum { PIECE = 32 };
-struct piece {
+struct reading {
+    const struct detect_word *words;
+    size_t n, next, from; /* `from`: the piece's first word */
+    uint64_t before[2];
     uint32_t id[PIECE * GIST_IDS];
     size_t end[PIECE]; /* behind each word's */
 };
 
-static void piece_read(struct piece *p, const struct detect_word *words, size_t n, uint64_t before[2])
+/* Of the words [from, to). */
+static void reading_begin(struct reading *r, const struct detect_word *words, size_t from, size_t to)
+{
+    r->words = words;
+    r->n = to;
+    r->next = r->from = from;
+    r->before[0] = from > 0 ? token_of(&words[from - 1]) : NONE_ID;
+    r->before[1] = from > 1 ? token_of(&words[from - 2]) : NONE_ID;
+}
+
+static void piece_read(struct reading *r)
 {
     size_t kept = 0;
-    for (size_t i = 0; i < n; i++) {
+    r->from = r->next;
+    for (size_t i = 0; i < PIECE && r->from + i < r->n; i++) {
+        const struct detect_word *w = &r->words[r->from + i];
         uint32_t ids[GIST_IDS];
-        uint64_t token = token_of(&words[i]);
-        size_t n_ids = ids_of(&words[i], token, before, ids);
-        before[1] = before[0];
-        before[0] = token;
+        uint64_t token = token_of(w);
+        size_t n_ids = ids_of(w, token, r->before, ids);
+        r->before[1] = r->before[0];
+        r->before[0] = token;
         for (size_t k = 0; k < n_ids; k++) { /* without a branch */
-            p->id[kept] = ids[k];
+            r->id[kept] = ids[k];
             kept += may_be_there(ids[k]);
         }
-        p->end[i] = kept;
+        r->end[i] = kept;
     }
     for (size_t k = 0; k < kept; k++)
-        __builtin_prefetch(&table[place_of(p->id[k])]);
+        __builtin_prefetch(&table[place_of(r->id[k])]);
+}
+
+/* The next word's. */
+static inline const uint32_t *ids_next(struct reading *r, size_t *n)
+{
+    size_t i = (r->next - r->from) % PIECE;
+    if (i == 0)
+        piece_read(r);
+    size_t begin = i ? r->end[i - 1] : 0;
+    r->next++;
+    *n = r->end[i] - begin;
+    return r->id + begin;
+}
+
+/* ---- Where something may be said: by the masses alone, in which what stands in a window more than once
+ * counts each time. ---- */
+static inline masses masses_of(const uint32_t *ids, size_t n)
+{
+    masses sum = {0};
+    for (size_t i = 0; i < n; i++) {
+        mass_bytes mass;
+        memcpy(&mass, table[entry_find(ids[i])].mass, sizeof mass); /* of a free place zeros */
+        sum += __builtin_convertvector(mass, masses);
+    }
+    return sum;
+}
+
+static bool any_from(masses sum, int16_t least)
+{
+    const masses there = (masses)(sum >= least);
+    uint64_t any[sizeof there / sizeof(uint64_t)];
+    memcpy(any, &there, sizeof there);
+    return any[0] | any[1];
+}
+
+/* The words [*from, *to) hold every window that may say something; false: none does. */
+static bool range_find(const struct detect_word *words, size_t n, size_t *from, size_t *to)
+{
+    struct reading r;
+    masses window = {0}, of[GIST_WINDOW] = {{0}};
+    *to = 0;
+    reading_begin(&r, words, 0, n);
+    for (size_t i = 0, slot = 0; i < n; i++, slot = slot + 1 < GIST_WINDOW ? slot + 1 : 0) {
+        size_t n_ids;
+        const uint32_t *ids = ids_next(&r, &n_ids);
+        masses sum = masses_of(ids, n_ids);
+        window += sum - of[slot];
+        of[slot] = sum;
+        if (n_ids == 0 || !any_from(window, mass_one))
+            continue;
+        if (*to == 0)
+            *from = i + 1 < GIST_WINDOW ? 0 : i + 1 - GIST_WINDOW;
+        *to = i + 1;
+    }
+    return *to > 0;
 }
 
 /* Word i is the newest of the window. */
@@ -336,20 +417,18 @@ static void window_look(struct walk *k, size_t i,
 void detect_gist_look(const struct detect_word *words, size_t n,
     void (*found)(void *ctx, enum router_category category, size_t from, size_t to), void *ctx)
 {
+    size_t from, to;
+    if (!range_find(words, n, &from, &to))
+        return;
     struct walk k = {.count = counts};
-    struct piece p;
-    uint64_t before[] = {NONE_ID, NONE_ID};
-    size_t begin = 0;
-    for (size_t i = 0, slot = 0; i < n; i++, slot = slot + 1 < GIST_WINDOW ? slot + 1 : 0) {
-        if (i % PIECE == 0) {
-            piece_read(&p, words + i, n - i < PIECE ? n - i : PIECE, before);
-            begin = 0;
-        }
-        size_t end = p.end[i % PIECE];
+    struct reading r;
+    reading_begin(&r, words, from, to);
+    for (size_t i = from; i < to; i++) {
+        size_t n_ids, slot = i % GIST_WINDOW;
+        const uint32_t *ids = ids_next(&r, &n_ids);
         slot_clear(&k, slot);
-        if (slot_fill(&k, slot, p.id + begin, end - begin) && k.mass >= MASS_ONE)
+        if (slot_fill(&k, slot, ids, n_ids))
             window_look(&k, i, found, ctx);
-        begin = end;
     }
     for (size_t slot = 0; slot < GIST_WINDOW; slot++)
         slot_clear(&k, slot);
