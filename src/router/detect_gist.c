@@ -46,28 +46,36 @@ static inline uint64_t token_of(const struct detect_word *w)
     return name && w->flags & WORD_CAPITAL ? NAME_ID : w->hash;
 }
 
-/* `before` are the tokens of the last word and the one before it. */
-static inline size_t ids_of(
-    const struct detect_word *w, uint64_t token, const uint64_t before[2], uint32_t out[GIST_IDS])
+static inline bool may_be_there(uint32_t id);
+
+/* Notes an id where it is one of the word's and, with `likely`, may be in the table. Nothing foretells which:
+ * so it is written in any case, and counted without a branch. */
+__attribute__((always_inline)) static inline size_t id_note(
+    uint32_t *out, size_t n, bool likely, bool is, uint32_t id)
 {
-    size_t n = 0;
-    if (token == w->hash && w->tail != 0) {
-        out[n++] = mix(w->head ^ HEAD_MARK);
-        out[n++] = mix(w->tail ^ TAIL_MARK);
-    }
-    if (before[1] != NONE_ID)
-        out[n++] = pair(before[1] ^ APART_MARK, token);
-    if (before[0] != NONE_ID)
-        out[n++] = pair(before[0], token);
-    if (token == w->hash || token == NAME_ID ||
-        w->flags & WORD_DIGITS) /* "C7H5", "list2" alone say nothing */
-        out[n++] = mix(token);
-    if (token == w->hash && w->stem != 0)
-        out[n++] = mix(w->stem);
-    if (before[0] != NONE_ID && token == w->hash && w->flags & WORD_CAPITAL)
-        out[n++] = pair(before[0], CAPITAL_ID);
-    for (uint64_t kinds = (w->kinds | w->begins) & GIST_KINDS; kinds && n < GIST_IDS; kinds &= kinds - 1)
-        out[n++] = mix((uint64_t)KIND_ID + (uint64_t)__builtin_ctzll(kinds));
+    out[n] = id;
+    return n + (is & (!likely || may_be_there(id)));
+}
+
+/* `before` are the tokens of the last word and the one before it. `out` has room for one more. */
+__attribute__((always_inline)) static inline size_t ids_of(
+    const struct detect_word *w, uint64_t token, const uint64_t before[2], bool likely, uint32_t *out)
+{
+    const bool self = token == w->hash, ends = self & (w->tail != 0), stem = self & (w->stem != 0),
+               second = before[0] != NONE_ID, third = before[1] != NONE_ID,
+               begins = second & self & ((w->flags & WORD_CAPITAL) != 0),
+               /* "C7H5", "list2" alone say nothing */
+        alone = self | (token == NAME_ID) | ((w->flags & WORD_DIGITS) != 0);
+    size_t n = 0, room = (size_t)(GIST_IDS - 2 * ends - stem - second - third - begins - alone);
+    n = id_note(out, n, likely, ends, mix(w->head ^ HEAD_MARK));
+    n = id_note(out, n, likely, ends, mix(w->tail ^ TAIL_MARK));
+    n = id_note(out, n, likely, third, pair(before[1] ^ APART_MARK, token));
+    n = id_note(out, n, likely, second, pair(before[0], token));
+    n = id_note(out, n, likely, alone, mix(token));
+    n = id_note(out, n, likely, stem, mix(w->stem));
+    n = id_note(out, n, likely, begins, pair(before[0], CAPITAL_ID));
+    for (uint64_t kinds = (w->kinds | w->begins) & GIST_KINDS; kinds && room > 0; kinds &= kinds - 1, room--)
+        n = id_note(out, n, likely, true, mix((uint64_t)KIND_ID + (uint64_t)__builtin_ctzll(kinds)));
     return n;
 }
 
@@ -75,7 +83,10 @@ size_t detect_gist_ids(const struct detect_word *words, size_t i, uint32_t out[G
 {
     const uint64_t before[] = {
         i > 0 ? token_of(&words[i - 1]) : NONE_ID, i > 1 ? token_of(&words[i - 2]) : NONE_ID};
-    return ids_of(&words[i], token_of(&words[i]), before, out);
+    uint32_t ids[GIST_IDS + 1];
+    size_t n = ids_of(&words[i], token_of(&words[i]), before, false, ids);
+    memcpy(out, ids, n * sizeof *ids);
+    return n;
 }
 
 /* ---- The table: open addressing; a map of bits, two for each id, says first that most ids are not there.
@@ -108,7 +119,12 @@ static uint64_t *map_word(uint32_t id)
     return &map[id >> 6 & (MAP_WORDS - 1)];
 }
 
-static bool may_be_there(uint32_t id)
+static inline uint64_t map_bits(uint32_t id)
+{
+    return (uint64_t)1 << id % 64 | (uint64_t)1 << (id >> 20) % 64;
+}
+
+static inline bool may_be_there(uint32_t id)
 {
     const uint64_t word = *map_word(id);
     return word >> id % 64 & word >> (id >> 20) % 64 & 1;
@@ -143,7 +159,7 @@ static void entries_read(struct str file)
         struct entry *at = &table[entry_find(e.id)];
         at->id = e.id;
         memcpy(&at->weight, e.weight, sizeof e.weight);
-        *map_word(e.id) |= (uint64_t)1 << e.id % 64 | (uint64_t)1 << (e.id >> 20) % 64;
+        *map_word(e.id) |= map_bits(e.id);
     }
 }
 
@@ -311,7 +327,7 @@ struct reading {
     const struct detect_word *words;
     size_t n, next, from; /* `from`: the piece's first word */
     uint64_t before[2];
-    uint32_t id[PIECE * GIST_IDS];
+    uint32_t id[PIECE * GIST_IDS + 1];
     size_t end[PIECE]; /* behind each word's */
 };
 
@@ -331,15 +347,10 @@ static void piece_read(struct reading *r)
     r->from = r->next;
     for (size_t i = 0; i < PIECE && r->from + i < r->n; i++) {
         const struct detect_word *w = &r->words[r->from + i];
-        uint32_t ids[GIST_IDS];
-        uint64_t token = token_of(w);
-        size_t n_ids = ids_of(w, token, r->before, ids);
+        const uint64_t token = token_of(w);
+        kept += ids_of(w, token, r->before, true, r->id + kept);
         r->before[1] = r->before[0];
         r->before[0] = token;
-        for (size_t k = 0; k < n_ids; k++) { /* without a branch */
-            r->id[kept] = ids[k];
-            kept += may_be_there(ids[k]);
-        }
         r->end[i] = kept;
     }
     for (size_t k = 0; k < kept; k++)

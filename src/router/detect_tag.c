@@ -134,43 +134,47 @@ static inline uint64_t ending_of(struct str text, const struct detect_word *w)
     return (ending | (~ending & all) >> 2) * MIX; /* 0x20 where it is ASCII */
 }
 
-/* What of a word goes into features. */
+/* What of a word goes into features; `before`, `after`: the gaps. */
 struct look {
     uint64_t token, kinds;
-    unsigned shape, before; /* the gap */
-    unsigned sentence;
+    unsigned shape, before, after;
 };
 enum { SEEN = 2 }; /* words on each side that go into features */
-static const struct look edge = {.before = GAP_BLANK, .sentence = UINT_MAX};
+static const struct look edge = {.shape = SHAPE_EDGE};
 
-static struct look look_at(struct str text, const struct detect_word *words, size_t n, size_t i)
+static inline struct look look_at(struct str text, const struct detect_word *words, size_t n, size_t i)
 {
-    if (i >= n)
-        return edge;
     const struct detect_word *w = &words[i];
-    struct look l = {.shape = shape_of(w), .sentence = w->sentence};
+    struct look l = {.shape = shape_of(w)};
     l.before = gap_between(text, i ? w[-1].end : 0, w->start);
+    l.after = gap_between(text, w->end, i + 1 < n ? w[1].start : text.len);
     l.token = token_of(w, i == 0 || w[-1].sentence != w->sentence || w[-1].flags & WORD_LINE, l.shape);
     l.kinds = ((w->kinds | (w->begins & CUE(live))) & TAG_KINDS) * MIX;
     return l;
 }
 
-/* A word and its neighbours as it sees them: beyond a sentence's ends there is nothing. */
-struct view {
-    const struct look *back2, *back, *self, *on, *on2;
-    unsigned before, after; /* gaps */
+/* Words and their neighbours as they see them: beyond a sentence's ends there is nothing, so edges stand
+ * between two of them. */
+enum { RUN_MOST = 128 };
+struct looks {
+    struct look all[(RUN_MOST + 2 * SEEN) * (1 + SEEN) + SEEN];
+    uint16_t at[RUN_MOST]; /* of each word */
 };
 
-static inline const struct look *beside(const struct look *l, ptrdiff_t by)
+static void looks_make(
+    struct looks *l, struct str text, const struct detect_word *words, size_t n_words, size_t at, size_t n)
 {
-    return l[by].sentence == l->sentence ? l + by : &edge;
-}
-
-/* `l` is among the looks of its neighbours; behind the last of all words there is the text's end. */
-static inline struct view view_of(struct str text, const struct detect_word *w, const struct look *l)
-{
-    unsigned after = l[1].shape == SHAPE_EDGE ? gap_between(text, w->end, text.len) : l[1].before;
-    return (struct view){beside(l, -2), beside(l, -1), l, beside(l, 1), beside(l, 2), l->before, after};
+    size_t room = 0, from = at > SEEN ? at - SEEN : 0, to = n_words - at - n > SEEN ? at + n + SEEN : n_words;
+    for (size_t i = from; i < to; i++) {
+        if (i == from || words[i].sentence != words[i - 1].sentence)
+            for (int k = 0; k < SEEN; k++)
+                l->all[room++] = edge;
+        if (i >= at && i < at + n)
+            l->at[i - at] = (uint16_t)room;
+        l->all[room++] = look_at(text, words, n_words, i);
+    }
+    for (int k = 0; k < SEEN; k++)
+        l->all[room++] = edge;
 }
 
 /* But for the lowest bit, which is set in all ids. */
@@ -182,55 +186,69 @@ static inline uint32_t id_of(unsigned which, unsigned more, uint64_t a, uint64_t
 
 enum { SHAPE_IDS = 4, KIND_IDS = 3 };
 
-static inline void shape_ids(const struct view *v, uint32_t out[SHAPE_IDS])
+/* `l` stands among the looks of its neighbours. */
+static inline void shape_ids(const struct look *l, uint32_t out[SHAPE_IDS])
 {
-    const unsigned s = v->self->shape, back = v->back->shape, on = v->on->shape;
+    const unsigned s = l->shape, back = l[-1].shape, on = l[1].shape;
     out[0] = id_of(4, back << 10 | s << 5 | on, 0, 0);
-    out[1] = id_of(5, v->before << 10 | s << 5 | v->after, 0, 0);
-    out[2] = id_of(13, s << 10 | on << 5 | v->on2->shape, 0, 0);
-    out[3] = id_of(14, v->back2->shape << 10 | back << 5 | s, 0, 0);
+    out[1] = id_of(5, l->before << 10 | s << 5 | l->after, 0, 0);
+    out[2] = id_of(13, s << 10 | on << 5 | l[2].shape, 0, 0);
+    out[3] = id_of(14, l[-2].shape << 10 | back << 5 | s, 0, 0);
 }
 
-static inline void kind_ids(const struct view *v, uint32_t out[KIND_IDS])
+static inline void kind_ids(const struct look *l, uint32_t out[KIND_IDS])
 {
-    out[0] = id_of(6, v->self->shape, v->self->kinds, 0);
-    out[1] = id_of(7, v->before, v->back->kinds, v->self->kinds);
-    out[2] = id_of(8, v->after, v->self->kinds, v->on->kinds);
+    out[0] = id_of(6, l->shape, l->kinds, 0);
+    out[1] = id_of(7, l->before, l[-1].kinds, l->kinds);
+    out[2] = id_of(8, l->after, l->kinds, l[1].kinds);
 }
 
-static inline size_t word_ids(
-    struct str text, const struct detect_word *w, const struct view *v, uint32_t *out)
+static inline bool may_be_there(uint32_t id);
+
+/* Notes an id where it is one of the word's and, with `likely`, may be in the table. Nothing foretells which:
+ * so it is written in any case, and counted without a branch. */
+__attribute__((always_inline)) static inline size_t id_note(
+    uint32_t *out, size_t n, bool likely, bool is, uint32_t id)
 {
-    const unsigned s = v->self->shape;
-    const uint64_t back = v->back->token, on = v->on->token;
-    size_t at = 0;
-    if (!(w->flags & WORD_DIGIT)) {
-        out[at++] = id_of(1, 0, w->hash, 0);
-        out[at++] = id_of(2, s, ending_of(text, w), 0);
-        if (w->stem)
-            out[at++] = id_of(3, 0, w->stem, 0);
-    }
-    out[at++] = id_of(9, s << 5 | v->before, back, 0);
-    out[at++] = id_of(10, s << 5 | v->after, on, 0);
-    out[at++] = id_of(11, 0, v->back2->token, back);
-    out[at++] = id_of(12, s, on, v->on2->token);
-    out[at++] = id_of(15, 0, back, 0);
-    out[at++] = id_of(16, 0, on, 0);
-    return at;
+    out[n] = id;
+    return n + (is & (!likely || may_be_there(id)));
+}
+
+/* Those that are not of shapes alone; of kinds only where there are some. `out` has room for one more. */
+__attribute__((always_inline)) static inline size_t word_ids(struct str text, const struct detect_word *w,
+    const struct look *l, bool kinds, bool likely, uint32_t *out)
+{
+    const unsigned s = l->shape;
+    const uint64_t back = l[-1].token, on = l[1].token;
+    const bool letters = !(w->flags & WORD_DIGIT);
+    uint32_t of_kinds[KIND_IDS];
+    size_t n = 0;
+    n = id_note(out, n, likely, letters, id_of(1, 0, w->hash, 0));
+    n = id_note(out, n, likely, letters, id_of(2, s, ending_of(text, w), 0));
+    n = id_note(out, n, likely, letters & (w->stem != 0), id_of(3, 0, w->stem, 0));
+    n = id_note(out, n, likely, true, id_of(9, s << 5 | l->before, back, 0));
+    n = id_note(out, n, likely, true, id_of(10, s << 5 | l->after, on, 0));
+    n = id_note(out, n, likely, true, id_of(11, 0, l[-2].token, back));
+    n = id_note(out, n, likely, true, id_of(12, s, on, l[2].token));
+    n = id_note(out, n, likely, true, id_of(15, 0, back, 0));
+    n = id_note(out, n, likely, true, id_of(16, 0, on, 0));
+    kind_ids(l, of_kinds);
+    for (size_t k = 0; k < KIND_IDS; k++)
+        n = id_note(out, n, likely, kinds, of_kinds[k]);
+    return n;
 }
 
 size_t detect_tag_ids(
     struct str text, const struct detect_word *words, size_t n, size_t i, uint32_t out[TAG_IDS])
 {
-    struct look l[2 * SEEN + 1];
-    for (size_t k = 0; k < 2 * SEEN + 1; k++)
-        l[k] = look_at(text, words, n, i + k - SEEN);
-    struct view v = view_of(text, &words[i], &l[SEEN]);
-    shape_ids(&v, out);
-    kind_ids(&v, out + SHAPE_IDS);
-    size_t n_ids = SHAPE_IDS + KIND_IDS + word_ids(text, &words[i], &v, out + SHAPE_IDS + KIND_IDS);
+    struct looks looks;
+    uint32_t ids[TAG_IDS + 1];
+    looks_make(&looks, text, words, n, i, 1);
+    const struct look *l = &looks.all[looks.at[0]];
+    shape_ids(l, ids);
+    size_t n_ids = SHAPE_IDS + word_ids(text, &words[i], l, true, false, ids + SHAPE_IDS);
     for (size_t k = 0; k < n_ids; k++)
-        out[k] |= 1;
+        out[k] = ids[k] | 1;
     return n_ids;
 }
 
@@ -269,7 +287,8 @@ bool detect_tag_run(const struct detect_word *words, size_t n, size_t *from, siz
     return true;
 }
 
-/* ---- The table: open addressing; a map of bits says first that most ids are not there. ---- */
+/* ---- The table: open addressing; a map of bits, two for each id, says first that most ids are not there.
+ * ---- */
 enum { MAP_WORDS = 1 << 12, TABLE_SIZE = 1 << 16, TABLE_MOST = TABLE_SIZE / 8 * 3, LANES = N_TAGS };
 typedef int16_t lanes __attribute__((vector_size(2 * LANES)));
 typedef int8_t bytes __attribute__((vector_size(LANES)));
@@ -277,22 +296,35 @@ static struct tag_entry *table; /* id 0: free */
 static uint64_t *map;
 static lanes step_from[N_TAGS], step_to[N_TAGS];
 
-/* Sums of the ids that shapes and gaps alone make, by those; `plain` has those of kinds, too, where the word
- * and its neighbours have none. */
+/* Sums of the ids that shapes and gaps alone make, by those; gaps[true] has those of kinds, too, where the
+ * word and its neighbours have none. */
 static struct sums {
     lanes around[N_SHAPES][N_SHAPES][N_SHAPES], ahead[N_SHAPES][N_SHAPES][N_SHAPES],
-        behind[N_SHAPES][N_SHAPES][N_SHAPES], gaps[N_GAPS][N_SHAPES][N_GAPS], plain[N_GAPS][N_SHAPES][N_GAPS];
+        behind[N_SHAPES][N_SHAPES][N_SHAPES], gaps[2][N_GAPS][N_SHAPES][N_GAPS];
 } * sums;
 
-/* All ids are odd. */
 static inline uint64_t *map_word(uint32_t id)
 {
     return &map[id >> 7 & (MAP_WORDS - 1)];
 }
 
+/* All ids are odd. */
+static inline uint64_t map_bits(uint32_t id)
+{
+    return (uint64_t)1 << (id >> 1) % 64 | (uint64_t)1 << (id >> 20) % 64;
+}
+
+static inline bool may_be_there(uint32_t id)
+{
+    const uint64_t word = *map_word(id);
+    return word >> (id >> 1) % 64 & word >> (id >> 20) % 64 & 1;
+}
+
+/* Mostly it is at its place or the next one: between them no branch. */
 static inline size_t entry_find(uint32_t id)
 {
     size_t i = id >> 16;
+    i = (i + ((table[i].id != id) & (table[i].id != 0))) & (TABLE_SIZE - 1);
     while (table[i].id != id && table[i].id != 0)
         i = (i + 1) & (TABLE_SIZE - 1);
     return i;
@@ -347,30 +379,29 @@ static inline lanes weights_find(uint32_t id)
 
 static void sums_make(void)
 {
-    struct look look[5] = {0};
-    struct view v = {&look[0], &look[1], &look[2], &look[3], &look[4], 0, 0};
+    struct look look[1 + 2 * SEEN] = {{0}}, *l = &look[SEEN];
     uint32_t ids[SHAPE_IDS], kinds[KIND_IDS];
     for (unsigned a = 0; a < N_SHAPES; a++)
         for (unsigned b = 0; b < N_SHAPES; b++)
             for (unsigned c = 0; c < N_SHAPES; c++) {
-                look[1].shape = a, look[2].shape = b, look[3].shape = c;
-                shape_ids(&v, ids);
+                l[-1].shape = a, l[0].shape = b, l[1].shape = c;
+                shape_ids(l, ids);
                 sums->around[a][b][c] = weights_find(ids[0]);
-                look[2].shape = a, look[3].shape = b, look[4].shape = c;
-                shape_ids(&v, ids);
+                l[0].shape = a, l[1].shape = b, l[2].shape = c;
+                shape_ids(l, ids);
                 sums->ahead[a][b][c] = weights_find(ids[2]);
-                look[0].shape = a, look[1].shape = b, look[2].shape = c;
-                shape_ids(&v, ids);
+                l[-2].shape = a, l[-1].shape = b, l[0].shape = c;
+                shape_ids(l, ids);
                 sums->behind[a][b][c] = weights_find(ids[3]);
             }
-    for (v.before = 0; v.before < N_GAPS; v.before++)
-        for (look[2].shape = 0; look[2].shape < N_SHAPES; look[2].shape++)
-            for (v.after = 0; v.after < N_GAPS; v.after++) {
-                shape_ids(&v, ids);
-                kind_ids(&v, kinds);
+    for (l->before = 0; l->before < N_GAPS; l->before++)
+        for (l->shape = 0; l->shape < N_SHAPES; l->shape++)
+            for (l->after = 0; l->after < N_GAPS; l->after++) {
+                shape_ids(l, ids);
+                kind_ids(l, kinds);
                 lanes gaps = weights_find(ids[1]);
-                sums->gaps[v.before][look[2].shape][v.after] = gaps;
-                sums->plain[v.before][look[2].shape][v.after] =
+                sums->gaps[false][l->before][l->shape][l->after] = gaps;
+                sums->gaps[true][l->before][l->shape][l->after] =
                     gaps + weights_find(kinds[0]) + weights_find(kinds[1]) + weights_find(kinds[2]);
             }
 }
@@ -390,7 +421,7 @@ int detect_tag_init(struct error *err)
     for (uint32_t i = 0; i < head.n_entries; i++) {
         struct tag_entry e = entry_at(file, i);
         table[entry_find(e.id)] = e;
-        *map_word(e.id) |= (uint64_t)1 << (e.id >> 1) % 64;
+        *map_word(e.id) |= map_bits(e.id);
     }
     for (int from = 0; from < N_TAGS; from++)
         for (int to = 0; to < N_TAGS; to++)
@@ -402,33 +433,22 @@ int detect_tag_init(struct error *err)
 /* ---- A run. Its words' ids are looked up in the map first and their entries asked for, so that memory is
  * waited for once and not word by word; then the sums, kept near that of TAG_NONE, so that 16 bits hold them.
  * ---- */
-enum { RUN_MOST = 128 };
-
 struct hits {
-    uint32_t id[RUN_MOST * TAG_IDS]; /* that may be in the table */
-    size_t n, end[RUN_MOST];         /* behind each word's */
+    uint32_t id[RUN_MOST * TAG_IDS + 1];      /* that may be in the table */
+    uint8_t of[RUN_MOST * TAG_IDS + TAG_IDS]; /* whose */
+    size_t n;
 };
 
 /* Of shapes and gaps; the other ids that may be there are noted. */
 static inline lanes sum_begin(
-    struct str text, const struct detect_word *w, const struct view *v, struct hits *hits)
+    struct str text, const struct detect_word *w, const struct look *l, size_t i, struct hits *hits)
 {
-    const unsigned s = v->self->shape, back = v->back->shape, on = v->on->shape;
-    const bool plain = (v->back->kinds | v->self->kinds | v->on->kinds) == 0;
-    uint32_t ids[TAG_IDS];
-    size_t n = word_ids(text, w, v, ids);
-    lanes sum = sums->around[back][s][on] + sums->ahead[s][on][v->on2->shape] +
-                sums->behind[v->back2->shape][back][s];
-    sum += (plain ? sums->plain : sums->gaps)[v->before][s][v->after];
-    if (!plain) {
-        kind_ids(v, ids + n);
-        n += KIND_IDS;
-    }
-    for (size_t k = 0; k < n; k++) { /* without a branch */
-        hits->id[hits->n] = ids[k];
-        hits->n += *map_word(ids[k]) >> (ids[k] >> 1) % 64 & 1;
-    }
-    return sum;
+    const unsigned s = l->shape, back = l[-1].shape, on = l[1].shape;
+    const bool plain = (l[-1].kinds | l->kinds | l[1].kinds) == 0;
+    memset(hits->of + hits->n, (int)i, TAG_IDS); /* more than there are, without a branch */
+    hits->n += word_ids(text, w, l, !plain, true, hits->id + hits->n);
+    return sums->around[back][s][on] + sums->ahead[s][on][l[2].shape] + sums->behind[l[-2].shape][back][s] +
+           sums->gaps[plain][l->before][s][l->after];
 }
 
 static inline lanes most(lanes a, lanes b)
@@ -471,25 +491,20 @@ static void run_tag(struct str text, const struct detect_word *words, size_t n_w
     int before, uint8_t *tags)
 {
     lanes scores[RUN_MOST + 1], sum[RUN_MOST];
-    struct look looks[RUN_MOST + 2 * SEEN];
+    struct looks looks;
     struct hits hits;
     hits.n = 0;
-    for (size_t i = 0; i < n + 2 * SEEN; i++)
-        looks[i] = look_at(text, words, n_words, at + i - SEEN);
-    for (size_t i = 0; i < n; i++) {
-        struct view v = view_of(text, &words[at + i], &looks[i + SEEN]);
-        sum[i] = sum_begin(text, &words[at + i], &v, &hits);
-        hits.end[i] = hits.n;
-    }
+    looks_make(&looks, text, words, n_words, at, n);
+    for (size_t i = 0; i < n; i++)
+        sum[i] = sum_begin(text, &words[at + i], &looks.all[looks.at[i]], i, &hits);
     for (size_t k = 0; k < hits.n; k++)
         __builtin_prefetch(&table[hits.id[k] >> 16]);
+    for (size_t k = 0; k < hits.n; k++)
+        sum[hits.of[k]] += weights_find(hits.id[k]);
     scores[0] = (lanes){0} + TAG_NEVER;
     scores[0][before] = 0;
-    for (size_t i = 0, k = 0; i < n; i++) {
-        for (; k < hits.end[i]; k++)
-            sum[i] += weights_find(hits.id[k]);
+    for (size_t i = 0; i < n; i++)
         scores[i + 1] = step_on(scores[i], sum[i]);
-    }
     lanes last = scores[n] + step_to[TAG_NONE];
     int tag = 0;
     for (int other = 1; other < N_TAGS; other++)
