@@ -130,7 +130,7 @@ static bool may_be_there(uint64_t hash)
  * memory when phrases are followed; no branch tells known words. */
 static unsigned known(const struct detect_word *w)
 {
-    bool word = may_be_there(w->hash), stem = w->stem != 0 && may_be_there(w->stem);
+    bool word = may_be_there(w->hash), stem = (w->stem != 0) & may_be_there(w->stem);
     __builtin_prefetch(&table[place_of(w->hash) & (0 - (size_t)word)]);
     __builtin_prefetch(&table[place_of(w->stem) & (0 - (size_t)stem)]);
     return (word ? WORD_KNOWN : 0u) | (stem ? WORD_STEM_KNOWN : 0u);
@@ -240,8 +240,8 @@ static bool word_read(struct str text, size_t *at, struct detect_word *out)
     return n > 0;
 }
 
-/* Up to eight bytes of ASCII letters and digits in lower case: bit 5 makes letters small and is set in
- * digits. */
+/* Up to eight bytes, one at least, of ASCII letters and digits in lower case: bit 5 makes letters small and
+ * is set in digits. */
 static inline uint64_t eight_folded(struct str text, size_t at, size_t n)
 {
     uint64_t eight = 0;
@@ -250,24 +250,27 @@ static inline uint64_t eight_folded(struct str text, size_t at, size_t n)
     else
         memcpy(&eight, text.data + at, text.len - at);
     eight |= 0x2020202020202020u;
-    return n < 8 ? eight & (((uint64_t)1 << 8 * n) - 1) : eight;
+    return eight & ~(uint64_t)0 >> (64 - 8 * (n < 8 ? n : 8));
 }
 
-/* A word of n ASCII letters and digits at i. */
+/* A word of n ASCII letters and digits at i. Without a branch for those that have a stem. */
 static inline void ascii_read(struct detect_word *out, struct str text, size_t i, size_t n)
 {
-    uint64_t first = eight_folded(text, i, n), hash = hash_eight(hash_start, first), stem = 0;
+    static const char no_word[4];
+    uint64_t first = eight_folded(text, i, n), hash = hash_eight(hash_start, first);
     for (size_t done = 8; done < n; done += 8)
         hash = hash_eight(hash, eight_folded(text, i + done, n - done));
-    uint32_t head = 0, tail = 0;
-    if (n >= STEM_LETTERS) {
-        stem = hash_eight(hash_start, first & ~(uint64_t)0 >> (64 - 8 * STEM_LETTERS)) ^ STEM_MARK;
-        head = (uint32_t)first;
-        memcpy(&tail, text.data + i + n - sizeof tail, sizeof tail);
-        tail |= 0x20202020u;
-    }
-    *out = (struct detect_word){
-        .start = i, .end = i + n, .hash = hash, .stem = stem, .head = head, .tail = tail};
+    const uint64_t has_stem = 0 - (uint64_t)(n >= STEM_LETTERS);
+    const uint64_t stem = hash_eight(hash_start, first & ~(uint64_t)0 >> (64 - 8 * STEM_LETTERS)) ^ STEM_MARK;
+    const char *end = has_stem ? text.data + i + n : no_word + sizeof no_word;
+    uint32_t tail;
+    memcpy(&tail, end - sizeof tail, sizeof tail);
+    *out = (struct detect_word){.start = i,
+        .end = i + n,
+        .hash = hash,
+        .stem = stem & has_stem,
+        .head = (uint32_t)(first & has_stem),
+        .tail = (tail | 0x20202020u) & (uint32_t)has_stem};
 }
 
 /* The words of a block from *i on, as far as there is room and they are ASCII and end in it; *i and *out move

@@ -97,27 +97,28 @@ static inline enum gap gap_between(struct str text, size_t end, size_t next)
     return space ? GAP_SPACE : gap_read(text, end, next);
 }
 
-static unsigned shape_of(const struct detect_word *w)
+static inline unsigned shape_of(const struct detect_word *w)
 {
+    /* By whether it has a capital first, only capitals, one letter: without a branch. */
+    static const uint8_t shapes[2][2][2] = {{{SHAPE_LOWER, SHAPE_LOWER}, {SHAPE_LOWER, SHAPE_LOWER}},
+        {{SHAPE_CAPITAL, SHAPE_INITIAL}, {SHAPE_UPPER, SHAPE_INITIAL}}};
     size_t length = w->end - w->start;
     if (w->flags & WORD_DIGITS)
         return SHAPE_DIGITS + (unsigned)(length < 7 ? length : 7);
     if (w->flags & WORD_DIGIT)
         return SHAPE_DIGITS + 8u + (length > 4 ? 1u : 0u) + (w->flags & WORD_UPPER ? 2u : 0u);
-    if (!(w->flags & WORD_CAPITAL))
-        return SHAPE_LOWER;
-    return length == 1 ? SHAPE_INITIAL : w->flags & WORD_UPPER ? SHAPE_UPPER : SHAPE_CAPITAL;
+    return shapes[(w->flags & WORD_CAPITAL) != 0][(w->flags & WORD_UPPER) != 0][length == 1];
 }
 
 /* A word as its neighbours see it: numbers are alike, and so are names and other words with a capital inside
  * a sentence. */
-static uint64_t token_of(const struct detect_word *w, bool begins, unsigned shape)
+static inline uint64_t token_of(const struct detect_word *w, bool begins, unsigned shape)
 {
+    const bool capital = w->flags & WORD_CAPITAL;
     if (w->flags & WORD_DIGIT)
         return (NUMBER + shape) * MIX;
-    if (w->kinds & NAME_KINDS && w->flags & WORD_CAPITAL)
-        return NAME * MIX;
-    return w->flags & WORD_CAPITAL && !begins && !(w->kinds | w->begins) ? CAPITAL * MIX : w->hash;
+    uint64_t token = (capital & !begins & !(w->kinds | w->begins)) ? CAPITAL * MIX : w->hash;
+    return (capital & ((w->kinds & NAME_KINDS) != 0)) ? NAME * MIX : token;
 }
 
 /* A word's last three bytes, ASCII in lower case. */
@@ -142,13 +143,15 @@ struct look {
 enum { SEEN = 2 }; /* words on each side that go into features */
 static const struct look edge = {.shape = SHAPE_EDGE};
 
-static inline struct look look_at(struct str text, const struct detect_word *words, size_t n, size_t i)
+/* `before`: the gap. */
+static inline struct look look_at(
+    struct str text, const struct detect_word *words, size_t n, size_t i, unsigned before)
 {
     const struct detect_word *w = &words[i];
-    struct look l = {.shape = shape_of(w)};
-    l.before = gap_between(text, i ? w[-1].end : 0, w->start);
+    struct look l = {.shape = shape_of(w), .before = before};
     l.after = gap_between(text, w->end, i + 1 < n ? w[1].start : text.len);
-    l.token = token_of(w, i == 0 || w[-1].sentence != w->sentence || w[-1].flags & WORD_LINE, l.shape);
+    l.token =
+        token_of(w, i == 0 || (w[-1].sentence != w->sentence) | ((w[-1].flags & WORD_LINE) != 0), l.shape);
     l.kinds = ((w->kinds | (w->begins & CUE(live))) & TAG_KINDS) * MIX;
     return l;
 }
@@ -165,13 +168,16 @@ static void looks_make(
     struct looks *l, struct str text, const struct detect_word *words, size_t n_words, size_t at, size_t n)
 {
     size_t room = 0, from = at > SEEN ? at - SEEN : 0, to = n_words - at - n > SEEN ? at + n + SEEN : n_words;
+    unsigned before =
+        from < to ? gap_between(text, from ? words[from - 1].end : 0, words[from].start) : GAP_BLANK;
     for (size_t i = from; i < to; i++) {
         if (i == from || words[i].sentence != words[i - 1].sentence)
             for (int k = 0; k < SEEN; k++)
                 l->all[room++] = edge;
         if (i >= at && i < at + n)
             l->at[i - at] = (uint16_t)room;
-        l->all[room++] = look_at(text, words, n_words, i);
+        l->all[room] = look_at(text, words, n_words, i, before);
+        before = l->all[room++].after;
     }
     for (int k = 0; k < SEEN; k++)
         l->all[room++] = edge;

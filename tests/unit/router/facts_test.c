@@ -167,6 +167,40 @@ static void what_is_cut_over_two_inputs_is_found(void **state)
         }
 }
 
+/* Each byte's thousandths of a token, one by one: what is counted sixteen at a time comes to the same. */
+static int64_t size_slowly(const unsigned char *text, size_t n)
+{
+    int64_t size = 0;
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = text[i], small = (unsigned char)(c | 0x20);
+        bool letter = c < 0x80 && ((small >= 'a' && small <= 'z') || c == ' ');
+        size += letter                 ? 230
+                : c >= '0' && c <= '9' ? 400
+                : c < 0x80             ? 500
+                : c < 0xC0             ? 0
+                : c < 0xE0             ? 500
+                : c < 0xF0             ? 800
+                                       : 1500;
+    }
+    return size;
+}
+
+static void sizes_do_not_depend_on_where_sixteen_bytes_begin(void **state)
+{
+    (void)state;
+    enum { MOST = 5000 };
+    static unsigned char text[MOST];
+    uint32_t chance = 7;
+    for (size_t i = 0; i < MOST; i++) {
+        chance = chance * 1664525 + 1013904223;
+        text[i] = i < 256 ? (unsigned char)i : i < 4000 ? (unsigned char)(chance >> 24) : 0xF0;
+    }
+    for (size_t from = 0; from < 16; from++)
+        for (size_t n = 0; from + n <= MOST; n += n < 70 ? 1 : 977)
+            assert_int_equal(
+                router_text_millitokens((struct str){(char *)text + from, n}), size_slowly(text + from, n));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +208,7 @@ int main(void)
         cmocka_unit_test(tasks),
         cmocka_unit_test(languages),
         cmocka_unit_test(sizes),
+        cmocka_unit_test(sizes_do_not_depend_on_where_sixteen_bytes_begin),
         cmocka_unit_test(what_is_cut_over_two_inputs_is_found),
         cmocka_unit_test(a_picture_is_not_read_as_text),
     };
