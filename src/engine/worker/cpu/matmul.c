@@ -10,7 +10,9 @@
 
 #include "engine/worker/cpu/cpu.h"
 
-enum { GROUP_ROWS = 16 * TILE_ROWS, FEW_COLUMNS = 24 };
+/* PIECE_ROWS: a thread takes a multiple of it, whole tiles of every kernel, as a part of one costs as much.
+ */
+enum { GROUP_ROWS = 16 * TILE_ROWS, FEW_COLUMNS = 24, PIECE_ROWS = PRODUCT_LANES_MAX };
 
 static bool as_it_is(const struct kernels *k, const struct matmul *m)
 {
@@ -99,8 +101,8 @@ void cpu_matmul_rows(
 
 int64_t cpu_piece_rows(const struct cpu *c, int64_t n_rows)
 {
-    int64_t rows = n_rows / (4 * (int64_t)threads_count(c->threads));
-    return (rows / TILE_ROWS + 1) * TILE_ROWS;
+    const int64_t round = 4 * (int64_t)threads_count(c->threads) * PIECE_ROWS; /* of all pieces */
+    return n_rows > 0 ? (n_rows + round - 1) / round * PIECE_ROWS : PIECE_ROWS;
 }
 
 void cpu_matmul(const struct cpu_task *task)
