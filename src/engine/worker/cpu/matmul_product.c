@@ -8,9 +8,9 @@
 
 #include "engine/worker/cpu/cpu.h"
 
-/* A run of SEGMENT blocks of a full panel, 192 KiB, stays in the second-level cache while GROUPS times the
- * products' lanes of the weight's rows go by. All are whole blocks of every type. */
-enum { PANEL_COLUMNS = 128, SEGMENT = 32, GROUPS = 8 };
+/* A run of SEGMENT blocks of a full panel, 256 KiB, stays in the second-level cache while STEP_ROWS of the
+ * weight's rows go by, with as much of their sums. All are whole blocks of every type. */
+enum { PANEL_COLUMNS = 128, SEGMENT = 32, STEP_ROWS = SUMS_MAX / PANEL_COLUMNS };
 
 bool cpu_quantises(const struct cpu *c, const struct op *op)
 {
@@ -68,28 +68,28 @@ static void multiply(const struct products *p, const struct matmul *m, const str
         }
 }
 
+/* A column's rows one after the other, as they stand in memory. */
 static void store(
     const struct products *p, const struct matmul *m, int64_t row, int64_t n_rows, const float *acc)
 {
-    for (int64_t r = 0; r < n_rows; r += p->lanes) {
-        const int64_t n = n_rows - r < p->lanes ? n_rows - r : p->lanes;
-        const float *bias = m->bias ? m->bias + row + r : NULL, scale = m->scale ? *m->scale : 1;
-        for (int32_t c = 0; c < m->n_columns; c++, acc += p->lanes) {
+    const float *bias = m->bias ? m->bias + row : NULL, scale = m->scale ? *m->scale : 1;
+    for (int64_t c = 0; c < m->n_columns; c++)
+        for (int64_t r = 0; r < n_rows; r += p->lanes) {
+            const int64_t n = n_rows - r < p->lanes ? n_rows - r : p->lanes;
+            const float *restrict sums = acc + r * m->n_columns + c * p->lanes;
             float *restrict y = m->y[c] + row + r;
             for (int64_t l = 0; l < n; l++)
-                y[l] = acc[l] * scale;
+                y[l] = sums[l] * scale;
             for (int64_t l = 0; bias && l < n; l++)
-                y[l] += bias[l];
+                y[l] += bias[r + l];
         }
-    }
 }
 
 void cpu_product_rows(const struct products *p, const struct matmul *m, const struct x_block *x, int64_t from,
     int64_t to, struct cpu_scratch *s)
 {
-    const int64_t step = GROUPS * p->lanes;
-    for (int64_t row = from; row < to; row += step) {
-        int64_t n_rows = to - row < step ? to - row : step;
+    for (int64_t row = from; row < to; row += STEP_ROWS) {
+        const int64_t n_rows = to - row < STEP_ROWS ? to - row : STEP_ROWS;
         multiply(p, m, x, row, n_rows, s->sums);
         store(p, m, row, n_rows, s->sums);
     }

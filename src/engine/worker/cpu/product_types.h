@@ -24,19 +24,20 @@
 
 #include "engine/worker/cpu/product_quantize.h"
 
-/* Memory that will be wanted next, `share` bytes for each block of 32 values. It is asked for as the blocks
- * go by: of more lines at once than a core can wait for (24 on Zen 3) the last would hold up whatever else it
- * reads. */
+/* Memory that will be wanted next: for each block of 32 values a few runs of bytes. It is asked for as the
+ * blocks go by: of more lines at once than a core can wait for (24 on Zen 3) the last would hold up whatever
+ * else it reads. */
 struct ahead {
-    uintptr_t at, to;
-    size_t share;
+    uintptr_t at;
+    size_t bytes, apart;
+    int runs;
 };
 
 INLINE void ask(struct ahead *a)
 {
-    const uintptr_t to = a->at + a->share < a->to ? a->at + a->share : a->to;
-    for (; a->at < to; a->at += 64)
-        __builtin_prefetch((const void *)a->at);
+    for (int i = 0; i < a->runs; i++, a->at += a->apart)
+        for (size_t k = 0; k < a->bytes; k += 64)
+            __builtin_prefetch((const void *)(a->at + k), 0, 2);
 }
 
 /* Where a step's blocks go: of one column straight into its sum, `one`, from the first block of it, `x`; else
@@ -487,18 +488,29 @@ INLINE void step_iq4_xs(const struct step *s, const uint8_t *const *rows, size_t
 
 /* ---- A row ---- */
 
+enum { MEMORY_BOUND_COLUMNS = 32, TILE_BLOCKS = 8 };
+
+INLINE uintptr_t behind(const uint8_t *const *rows, int n_rows)
+{
+    return (uintptr_t)rows[n_rows - 1] + ((uintptr_t)rows[1] - (uintptr_t)rows[0]);
+}
+
 /* Few columns wait on memory: what follows n_rows of these in memory, from the step-th block of `bytes` on,
  * of `blocks` blocks of 32 values. The hardware's own prefetching does not go from these rows to the next. */
 INLINE struct ahead ahead_of(
     const uint8_t *const *rows, int n_rows, int64_t step, size_t bytes, size_t blocks)
 {
-    const size_t all = (size_t)n_rows * bytes;
-    const uintptr_t behind = (uintptr_t)rows[n_rows - 1] + ((uintptr_t)rows[1] - (uintptr_t)rows[0]);
-    const uintptr_t at = behind + (size_t)step * all;
-    return (struct ahead){at, at, (all + blocks - 1) / blocks};
+    const size_t all = (size_t)n_rows * bytes, share = (all + blocks - 1) / blocks;
+    return (struct ahead){behind(rows, n_rows) + (size_t)step * all, share, share, 1};
 }
 
-enum { MEMORY_BOUND_COLUMNS = 32, TILE_BLOCKS = 8 };
+/* Many columns take a part of each row at a time: the same `bytes` from byte `at` on of the rows that follow,
+ * over a tile's blocks. */
+INLINE struct ahead ahead_in_rows(const uint8_t *const *rows, int n_rows, size_t at, size_t bytes)
+{
+    return (struct ahead){
+        behind(rows, n_rows) + at, bytes, (uintptr_t)rows[1] - (uintptr_t)rows[0], n_rows / TILE_BLOCKS};
+}
 
 /* A single column's sum stays in a register from block to block, and a set of rows is read to its end. */
 #define PRODUCT(name, values, bytes, kind)                                                                   \
@@ -508,7 +520,6 @@ enum { MEMORY_BOUND_COLUMNS = 32, TILE_BLOCKS = 8 };
         vfloats one = *acc;                                                                                  \
         struct ahead ahead = ahead_of(rows, LANES, from, bytes, (values) / X_VALUES);                        \
         for (int64_t i = from; i < to; i++, x += (values) / X_VALUES) {                                      \
-            ahead.to += LANES * (bytes);                                                                     \
             step_##name(&(struct step){.one = &one, .x = x, .ahead = &ahead}, rows, (size_t)i *(bytes));     \
         }                                                                                                    \
         *acc = one;                                                                                          \
@@ -524,7 +535,9 @@ enum { MEMORY_BOUND_COLUMNS = 32, TILE_BLOCKS = 8 };
         for (int set = 0; set < SETS && n == 1; set++)                                                       \
             single_##name((vfloats *)acc + set, x, rows + set * LANES, from / BLOCKS, to);                   \
         for (int64_t i = from / BLOCKS; i < to && n != 1; i++) {                                             \
-            ahead.to += n <= MEMORY_BOUND_COLUMNS ? LANES * SETS * (bytes) : 0;                              \
+            if (n > MEMORY_BOUND_COLUMNS && filled == 0)                                                     \
+                ahead =                                                                                      \
+                    ahead_in_rows(rows, LANES * SETS, (size_t)i * (bytes), TILE_BLOCKS / BLOCKS * (bytes));  \
             for (int set = 0; set < SETS; set++)                                                             \
                 step_##name(&(struct step){.tile = tile + filled * SETS + set}, rows + set * LANES,          \
                     (size_t)i * (bytes));                                                                    \
