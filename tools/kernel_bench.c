@@ -14,9 +14,9 @@
 #include "base/sort.h"
 #include "engine/worker/cpu/kernels.h"
 
-enum { TRIALS = 15, N_COLUMNS = 9, HELD_ROWS = 32 };
+enum { TRIALS = 15, N_COLUMNS = 9, COLUMNS_MOST = 128, HELD_ROWS = 32 };
 
-static const int64_t columns[N_COLUMNS] = {1, 2, 3, 4, 6, 8, 12, 16, 128};
+static const int64_t columns[N_COLUMNS] = {1, 2, 3, 4, 6, 8, 12, 16, COLUMNS_MOST};
 
 static double now(void)
 {
@@ -57,6 +57,7 @@ static double rows_run(const struct products *p, const struct weights *w, const 
         for (int64_t l = 0; l < p->lanes; l++)
             rows[l] = w->data + (size_t)(r + l) * w->row_bytes;
         p->of[w->type](acc, x, n, rows, 0, w->width / X_VALUES);
+        product_finish(p, w->type, acc, n);
     }
     return now() - begin;
 }
@@ -100,6 +101,19 @@ static void type_run(
     fflush(stdout);
 }
 
+static void columns_make(
+    const struct products *p, enum tensor_type type, int64_t width, float *values, struct x_block *const *x)
+{
+    struct rand_pcg random;
+    rand_pcg_seed(&random, 2);
+    for (int i = 0; i < N_COLUMNS; i++)
+        for (int64_t c = 0; c < columns[i]; c++) {
+            for (int64_t v = 0; v < width; v++)
+                values[v] = (float)(rand_pcg_double(&random) * 2 - 1);
+            product_quantize(p, type, x[i], columns[i], c, values, width);
+        }
+}
+
 int main(int argc, char **argv)
 {
     const struct kernels *k;
@@ -112,18 +126,12 @@ int main(int argc, char **argv)
     }
     struct x_block *x[N_COLUMNS];
     float *values = malloc((size_t)width * sizeof *values),
-          *acc = aligned_alloc(KERNEL_ALIGN, 128 * 16 * sizeof *acc);
-    struct rand_pcg random;
-    rand_pcg_seed(&random, 2);
-    for (int i = 0; i < N_COLUMNS; i++) {
-        x[i] = malloc((size_t)(width / X_VALUES * columns[i]) * sizeof **x);
-        for (int64_t c = 0; values && x[i] && c < columns[i]; c++) {
-            for (int64_t v = 0; v < width; v++)
-                values[v] = (float)(rand_pcg_double(&random) * 2 - 1);
-            k->products->quantize(x[i] + c, columns[i], values, width);
-        }
-    }
-    memset(acc, 0, 128 * 16 * sizeof *acc);
+          *acc = aligned_alloc(KERNEL_ALIGN, COLUMNS_MOST * PRODUCT_LANES_MAX * sizeof *acc);
+    for (int i = 0; i < N_COLUMNS; i++)
+        x[i] = aligned_alloc(KERNEL_ALIGN, (size_t)(width / X_VALUES * COLUMNS_MOST) * sizeof **x);
+    if (!values || !acc || !x[N_COLUMNS - 1])
+        return 1;
+    memset(acc, 0, COLUMNS_MOST * PRODUCT_LANES_MAX * sizeof *acc);
     printf("%s, rows of %d values\n", k->isa, (int)width);
     for (uint32_t type = 0; type < TENSOR_TYPES; type++) {
         struct weights w;
@@ -132,6 +140,7 @@ int main(int argc, char **argv)
             continue;
         if (weights_make(&w, type, width, 96 * MIB) != 0)
             return 1;
+        columns_make(k->products, type, width, values, x);
         type_run(k->products, &w, (const struct x_block *const *)x, acc);
         free(w.data);
     }

@@ -22,6 +22,7 @@
 #include "base/rand.h"
 #include "engine/memory.h"
 #include "engine/wire.h"
+#include "engine/worker/cpu/kernels.h"
 #include "engine/worker/sandbox.h"
 #include "engine/worker/session.h"
 
@@ -103,7 +104,10 @@ static int setup(int n_files, uint64_t spill_bytes, struct session_setup *out, s
         .memory = (uint64_t)engine_memory_available()};
     if (dup2(STDERR_FILENO, STDOUT_FILENO) < 0 || fcntl(WIRE_FD, F_SETFL, O_NONBLOCK) != 0)
         return error_set(err, ERROR_IO, "the descriptors cannot be set up: %s", strerror(errno));
-    /* What would read files later does it now: the time zone, the key of the JSON library's tables. */
+    /* What would ask the system later does it now: for registers, for the time zone, for the key of the JSON
+     * library's tables. */
+    const struct kernels *kernels[KERNELS_MAX];
+    (void)kernels_list(kernels);
     tzset();
     json_object_seed((size_t)rand_u64() | 1);
     if (sodium_init() < 0)

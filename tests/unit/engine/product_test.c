@@ -13,7 +13,14 @@
 #include "engine/worker/cpu/kernels.h"
 #include "engine/worker/tensor_half.h"
 
-enum { VALUES = 768, BLOCKS = VALUES / X_VALUES, COLUMNS = 21, ROW_MAX = BLOCKS * 34, GUARD = 16 };
+enum {
+    VALUES = 768,
+    BLOCKS = VALUES / X_VALUES,
+    COLUMNS = 21,
+    PLACES = 32,
+    ROW_MAX = BLOCKS * 34,
+    GUARD = 16
+};
 
 static struct rand_pcg rng;
 static const struct kernels *list[KERNELS_MAX];
@@ -24,8 +31,8 @@ struct rig {
     uint8_t memory[PRODUCT_LANES_MAX][1 + ROW_MAX + GUARD];
     const uint8_t *rows[PRODUCT_LANES_MAX];
     float values[COLUMNS][VALUES];
-    struct x_block x[BLOCKS * COLUMNS];
-    _Alignas(64) float acc[COLUMNS * PRODUCT_LANES_MAX + GUARD];
+    struct x_block x[BLOCKS * PLACES];
+    _Alignas(64) float acc[PLACES * PRODUCT_LANES_MAX + GUARD];
 };
 
 static struct rig rig;
@@ -49,11 +56,13 @@ static void random_columns(void)
 static void multiply(const struct products *p, enum tensor_type type, int64_t n)
 {
     for (int64_t c = 0; c < n; c++)
-        p->quantize(rig.x + c, n, rig.values[c], VALUES);
+        product_quantize(p, type, rig.x, n, c, rig.values[c], VALUES);
     memset(rig.acc, 0, sizeof rig.acc);
-    rig.acc[n * p->lanes] = 12345;
+    const int64_t end = product_columns(p, type, n) * p->lanes;
+    rig.acc[end] = 12345;
     p->of[type](rig.acc, rig.x, n, rig.rows, 0, BLOCKS);
-    assert_true(rig.acc[n * p->lanes] == 12345);
+    product_finish(p, type, rig.acc, n);
+    assert_true(rig.acc[end] == 12345);
 }
 
 static void each(void (*check)(const struct products *p, enum tensor_type type))
@@ -70,11 +79,14 @@ static void check_agrees(const struct products *p, enum tensor_type type)
         random_rows(type, -1);
         random_columns();
         multiply(p, type, n);
-        for (int64_t c = 0; c < n; c++)
+        for (int64_t c = 0; c < n; c++) {
+            float x[VALUES];
+            product_column_read(p, type, &(struct x_column){rig.x, n, c}, x, VALUES);
             for (int r = 0; r < p->lanes; r++)
-                if (!product_agrees(type, rig.rows[r], rig.x + c, n, VALUES, rig.acc[c * p->lanes + r]))
+                if (!product_agrees(type, rig.rows[r], x, VALUES, rig.acc[c * p->lanes + r]))
                     fail_msg("%s %s: row %d, column %d of %d", p->isa, tensor_type_info(type)->name, r,
                         (int)c, (int)n);
+        }
     }
 }
 
@@ -94,8 +106,13 @@ static void check_alone(const struct products *p, enum tensor_type type)
     memcpy(together, rig.acc, sizeof together);
     memset(rig.acc, 0, sizeof rig.acc);
     for (int b = 0; b < BLOCKS; b += 8)
-        p->of[type](rig.acc, rig.x + b * COLUMNS, COLUMNS, rig.rows, b, 8);
+        p->of[type](rig.acc, product_panel_at(p, type, rig.x, COLUMNS, b), COLUMNS, rig.rows, b, 8);
+    product_finish(p, type, rig.acc, COLUMNS);
     assert_memory_equal(together, rig.acc, (size_t)(COLUMNS * p->lanes) * sizeof *together);
+    for (int64_t n = 2; n < COLUMNS; n += n % 3 + 1) {
+        multiply(p, type, n);
+        assert_memory_equal(rig.acc, together, (size_t)(n * p->lanes) * sizeof *together);
+    }
     for (int c = 0; c < COLUMNS; c++) {
         memmove(rig.values[0], rig.values[c], sizeof rig.values[0]);
         multiply(p, type, 1);
@@ -107,6 +124,37 @@ static void columns_do_not_see_each_other(void **state)
 {
     (void)state;
     each(check_alone);
+}
+
+/* Columns that are taken out of a panel, for an expert, are what they would be if quantised there. */
+static void check_copies(const struct products *p, enum tensor_type type)
+{
+    static struct x_block to[BLOCKS * PLACES];
+    static const int64_t sizes[] = {1, 3, 9, 10, 16, COLUMNS};
+    float direct[VALUES], copied[VALUES];
+    random_columns();
+    for (int64_t c = 0; c < COLUMNS; c++)
+        product_quantize(p, type, rig.x, COLUMNS, c, rig.values[c], VALUES);
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
+        for (int64_t c = 0; c < sizes[k]; c++) {
+            const struct x_column from = {rig.x, COLUMNS, COLUMNS - 1 - c}, at = {to, sizes[k], c};
+            product_column_read(p, type, &from, direct, VALUES);
+            product_column_copy(p, type, &at, &from, BLOCKS);
+            product_column_read(p, type, &at, copied, VALUES);
+            assert_memory_equal(direct, copied, sizeof direct);
+        }
+    random_rows(type, -1);
+    memset(rig.acc, 0, sizeof rig.acc);
+    p->of[type](rig.acc, to, COLUMNS, rig.rows, 0, BLOCKS);
+    product_finish(p, type, rig.acc, COLUMNS);
+    for (int r = 0; r < p->lanes; r++)
+        assert_true(product_agrees(type, rig.rows[r], direct, VALUES, rig.acc[(COLUMNS - 1) * p->lanes + r]));
+}
+
+static void copied_columns_are_the_same(void **state)
+{
+    (void)state;
+    each(check_copies);
 }
 
 static void check_extreme(const struct products *p, enum tensor_type type, int byte, float even, float odd)
@@ -202,6 +250,29 @@ static void activations_are_quantised_closely(void **state)
     }
 }
 
+/* As far as a wide type's are: a run of 256 shares a scale. What is no number makes its run none, and no
+ * other. */
+static void check_wide(const struct products *p, enum tensor_type type)
+{
+    float got[VALUES];
+    random_columns();
+    for (int64_t n = 1; n <= COLUMNS && product_is_wide(p, type); n += 5) {
+        const struct x_column x = {rig.x, n, n - 1};
+        float *v = rig.values[0];
+        v[300] = NAN;
+        product_quantize(p, type, rig.x, n, n - 1, v, VALUES);
+        product_column_read(p, type, &x, got, VALUES);
+        for (int i = 0; i < VALUES; i++)
+            assert_true(i / 256 == 1 ? isnan(got[i]) : fabsf(got[i] - v[i]) <= 20.0f / 127 * 0.5001f);
+    }
+}
+
+static void wide_columns_are_quantised_closely(void **state)
+{
+    (void)state;
+    each(check_wide);
+}
+
 /* A broken model's NaN stays a NaN, an infinity becomes one; numbers too small to invert become zero. */
 static void activations_that_are_no_numbers(void **state)
 {
@@ -270,9 +341,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_agree),
         cmocka_unit_test(columns_do_not_see_each_other),
+        cmocka_unit_test(copied_columns_are_the_same),
         cmocka_unit_test(extremes_do_not_overflow),
         cmocka_unit_test(hostile_blocks_are_no_numbers),
         cmocka_unit_test(activations_are_quantised_closely),
+        cmocka_unit_test(wide_columns_are_quantised_closely),
         cmocka_unit_test(activations_that_are_no_numbers),
         cmocka_unit_test(the_check_finds_a_wrong_product),
         cmocka_unit_test(common_types_have_products),

@@ -223,12 +223,15 @@ static void program_part(void *ctx, int32_t thread)
 {
     const struct cpu *c = ctx;
     struct value quantised = {-1}; /* the value that c->quantised holds: neighbours often share their input */
+    bool wide = false;
     for (size_t i = 0; i < c->program->n_ops; i++) {
         struct cpu_task task = {c, &c->program->ops[i], &c->claims[2 * i], &c->scratch[thread]};
-        if (cpu_quantises(c, task.op) && task.op->a.id != quantised.id) {
+        if (cpu_quantises(c, task.op) &&
+            (task.op->a.id != quantised.id || wide != cpu_quantises_wide(c, task.op))) {
             cpu_quantise(&task);
             threads_barrier(c->threads);
             quantised = task.op->a;
+            wide = cpu_quantises_wide(c, task.op);
         }
         task.claims++;
         if (thread == 0 && c->program->watch)

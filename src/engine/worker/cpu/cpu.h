@@ -84,14 +84,15 @@ void cpu_matmul_rows(
 void cpu_matmul(const struct cpu_task *task);
 /* Does the operation multiply on integers, so that its input has to be quantised first? */
 bool cpu_quantises(const struct cpu *c, const struct op *op);
+bool cpu_quantises_wide(const struct cpu *c, const struct op *op);
 /* x_blocks for the input, and for the panel of a thread. */
 void cpu_quantised_need(const struct program *p, const struct op *op, size_t *input, size_t *panel);
 void cpu_quantise(const struct cpu_task *task);
 void cpu_product(const struct cpu_task *task);
-void cpu_product_rows(const struct products *p, const struct matmul *m, const struct x_block *x, int64_t from,
+void cpu_product_rows(const struct products *p, const struct matmul *m, struct x_block *x, int64_t from,
     int64_t to, struct cpu_scratch *s);
-/* Block 0 of a row of the quantised input; *stride: from block to block. */
-struct x_block *cpu_quantised_row(const struct cpu *c, struct value v, int64_t row, int64_t *stride);
+/* A row of the quantised input. */
+struct x_column cpu_quantised_column(const struct cpu *c, struct value v, int64_t row);
 /* Rows of a matrix that a thread takes at once: long runs of memory, yet enough pieces to even the threads
  * out. */
 int64_t cpu_piece_rows(const struct cpu *c, int64_t n_rows);

@@ -7,8 +7,11 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
-/* Registers that the operating system saves (XCR0): bits 1-2 SSE and AVX, 5-7 AVX-512. */
+/* Registers that the operating system saves (XCR0): bits 1-2 SSE and AVX, 5-7 AVX-512, 17-18 AMX. */
 static unsigned saved_registers(void)
 {
     unsigned low, high;
@@ -16,24 +19,37 @@ static unsigned saved_registers(void)
     return low;
 }
 
-enum { AVX_VNNI = 1 << 4 }; /* of leaf 7, part 1, EAX; compilers' headers disagree on its name */
+/* Of leaf 7: part 1, EAX, and part 0, EDX; compilers' headers disagree on their names. */
+enum { AVX_VNNI = 1 << 4, AMX_TILE_INT8 = 3 << 24 };
 
 static bool has(unsigned word, unsigned bits)
 {
     return (word & bits) == bits;
 }
 
+/* Linux saves the tiles of a process that has asked for it. The answer is kept, as in the sandbox it cannot
+ * be asked. */
+static bool tiles_permitted(void)
+{
+    enum { UNKNOWN, YES, NO, REQUEST = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM */
+    static atomic_int answer;
+    if (atomic_load(&answer) == UNKNOWN)
+        atomic_store(&answer, syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0 ? YES : NO);
+    return atomic_load(&answer) == YES;
+}
+
 int32_t kernels_list(const struct kernels *out[KERNELS_MAX])
 {
     int32_t count = 0;
     out[count++] = &kernels_scalar;
-    unsigned a, b = 0, c = 0, d, more = 0;
+    unsigned a, b = 0, c = 0, d = 0, more = 0;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !has(c, bit_OSXSAVE | bit_AVX | bit_FMA | bit_F16C) ||
         !has(saved_registers(), 0x06) || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !has(b, bit_AVX2))
         return count;
     const unsigned wide = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
     const bool has_wide = has(saved_registers(), 0xE6) && has(b, wide),
-               has_wide_vnni = has(c, bit_AVX512VNNI);
+               has_wide_vnni = has(c, bit_AVX512VNNI),
+               has_tiles = has(saved_registers(), 0x600E6) && has(d, AMX_TILE_INT8) && has(c, bit_AVX512VBMI);
     out[count++] = &kernels_avx2;
     if (a >= 1 && __get_cpuid_count(7, 1, &more, &b, &c, &d) && has(more, AVX_VNNI))
         out[count++] = &kernels_avxvnni;
@@ -41,6 +57,8 @@ int32_t kernels_list(const struct kernels *out[KERNELS_MAX])
         out[count++] = &kernels_avx512;
     if (has_wide && has_wide_vnni)
         out[count++] = &kernels_avx512vnni;
+    if (has_wide && has_wide_vnni && has_tiles && tiles_permitted())
+        out[count++] = &kernels_amx;
     return count;
 }
 

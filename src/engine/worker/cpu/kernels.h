@@ -65,15 +65,16 @@ struct kernels {
 
 extern const struct kernels kernels_scalar;
 #if defined(__x86_64__)
-extern const struct kernels kernels_avx2, kernels_avxvnni, kernels_avx512, kernels_avx512vnni;
+extern const struct kernels kernels_avx2, kernels_avxvnni, kernels_avx512, kernels_avx512vnni, kernels_amx;
 #elif defined(__aarch64__)
 extern const struct kernels kernels_neon, kernels_dotprod;
 #endif
 
 /* The best table for this CPU; `isa` (may be NULL) asks for a lesser one by name. */
 int kernels_select(const char *isa, const struct kernels **out, struct error *err) MUST_USE;
-/* All tables that this CPU can run, scalar first; returns how many. */
-enum { KERNELS_MAX = 5 };
+/* All tables that this CPU can run, scalar first; returns how many. The first call asks Linux for registers,
+ * which a sandbox forbids: it belongs before. */
+enum { KERNELS_MAX = 6 };
 int32_t kernels_list(const struct kernels *out[KERNELS_MAX]);
 /* Any readable type. */
 void kernels_dequantize(

@@ -52,14 +52,16 @@ static struct routes routes_sort(const struct cpu_task *task)
 static void panel_gather(const struct cpu_task *task, const int32_t *list, int32_t n, int32_t n_used)
 {
     const struct cpu *c = task->cpu;
-    const int64_t blocks = task->op->linear->weight.n_in / X_VALUES;
-    const bool own_input = program_value(c->program, task->op->a)->width != task->op->linear->weight.n_in;
+    const struct products *p = c->kernels->products;
+    const struct weight *w = &task->op->linear->weight;
+    const int64_t blocks = w->n_in / X_VALUES;
+    const bool own_input = program_value(c->program, task->op->a)->width != w->n_in;
     for (int32_t i = 0; i < n; i++) {
-        int64_t stride;
-        const struct x_block *x = cpu_quantised_row(c, task->op->a, list[i] / n_used, &stride);
-        x += own_input ? list[i] % n_used * blocks * stride : 0;
-        for (int64_t b = 0; b < blocks; b++)
-            task->scratch->panel[b * n + i] = x[b * stride];
+        const struct x_column to = {task->scratch->panel, n, i};
+        struct x_column x = cpu_quantised_column(c, task->op->a, list[i] / n_used);
+        if (own_input)
+            x.panel = product_panel_at(p, w->type, x.panel, x.n, list[i] % n_used * blocks);
+        product_column_copy(p, w->type, &to, &x, blocks);
     }
 }
 

@@ -8,8 +8,9 @@
 
 #include "engine/worker/cpu/cpu.h"
 
-/* A run of SEGMENT blocks of a full panel, 256 KiB, stays in the second-level cache while STEP_ROWS of the
- * weight's rows go by, with as much of their sums. All are whole blocks of every type. */
+/* A run of SEGMENT blocks of a full panel, 256 KiB, or of twice as many of a wide one (320 KiB), stays in the
+ * second-level cache while STEP_ROWS of the weight's rows go by, with as much of their sums. All are whole
+ * blocks of every type. */
 enum { PANEL_COLUMNS = 128, SEGMENT = 32, STEP_ROWS = SUMS_MAX / PANEL_COLUMNS };
 
 bool cpu_quantises(const struct cpu *c, const struct op *op)
@@ -18,10 +19,16 @@ bool cpu_quantises(const struct cpu *c, const struct op *op)
            c->kernels->products->of[op->linear->weight.type];
 }
 
+bool cpu_quantises_wide(const struct cpu *c, const struct op *op)
+{
+    return product_is_wide(c->kernels->products, op->linear->weight.type);
+}
+
 void cpu_quantised_need(const struct program *p, const struct op *op, size_t *input, size_t *panel)
 {
     const struct value_info *a = program_value(p, op->a);
-    *input = (size_t)a->rows * (size_t)a->width / X_VALUES;
+    /* A wide panel has places for up to sixteen columns more, but its blocks are smaller. */
+    *input = (size_t)(a->rows + 16) * (size_t)a->width / X_VALUES;
     *panel = op->kind == OP_MATMUL_EXPERTS ? PANEL_COLUMNS * (size_t)op->linear->weight.n_in / X_VALUES : 0;
 }
 
@@ -30,42 +37,49 @@ static int32_t panel_columns(int64_t first, int64_t n_rows)
     return n_rows - first < PANEL_COLUMNS ? (int32_t)(n_rows - first) : PANEL_COLUMNS;
 }
 
-struct x_block *cpu_quantised_row(const struct cpu *c, struct value v, int64_t row, int64_t *stride)
+struct x_column cpu_quantised_column(const struct cpu *c, struct value v, int64_t row)
 {
     const struct value_info *info = program_value(c->program, v);
     const int64_t first = row / PANEL_COLUMNS * PANEL_COLUMNS;
-    *stride = panel_columns(first, info->rows);
-    return c->quantised + first * (info->width / X_VALUES) + (row - first);
+    return (struct x_column){.panel = c->quantised + first * (info->width / X_VALUES),
+        .n = panel_columns(first, info->rows),
+        .column = row - first};
 }
 
 void cpu_quantise(const struct cpu_task *task)
 {
     const struct cpu *c = task->cpu;
+    const struct products *p = c->kernels->products;
+    const enum tensor_type type = task->op->linear->weight.type;
     const struct value_info *a = program_value(c->program, task->op->a);
-    int64_t from, to, stride;
-    while (cpu_claim(task, a->rows, 4, &from, &to))
+    int64_t from, to;
+    while (cpu_claim(task, a->rows, product_is_wide(p, type) ? 16 : 4, &from, &to))
         for (int64_t row = from; row < to; row++) {
-            struct x_block *x = cpu_quantised_row(c, task->op->a, row, &stride);
-            c->kernels->products->quantize(x, stride, cpu_row(c, task->op->a, row), a->width);
+            const struct x_column x = cpu_quantised_column(c, task->op->a, row);
+            product_quantize(p, type, x.panel, x.n, x.column, cpu_row(c, task->op->a, row), a->width);
         }
 }
 
-/* acc[group][column][lane] += rows from `row` on, for `n_rows` of them; rows behind the last repeat it. */
-static void multiply(const struct products *p, const struct matmul *m, const struct x_block *x, int64_t row,
+/* acc[group][column][lane] = rows from `row` on, for `n_rows` of them; rows behind the last repeat it. */
+static void multiply(const struct products *p, const struct matmul *m, struct x_block *x, int64_t row,
     int64_t n_rows, float *acc)
 {
-    const int64_t blocks = m->weight->n_in / X_VALUES, n = m->n_columns;
-    const size_t row_bytes = tensor_row_bytes(m->weight->type, m->weight->n_in);
-    const int64_t segment = n == 1 ? blocks : SEGMENT * (PANEL_COLUMNS / n); /* few columns' rows: whole */
-    memset(acc, 0, (size_t)((n_rows + p->lanes - 1) / p->lanes * p->lanes * n) * sizeof *acc);
+    const enum tensor_type type = m->weight->type;
+    const int64_t blocks = m->weight->n_in / X_VALUES, n = m->n_columns, room = product_columns(p, type, n);
+    const size_t row_bytes = tensor_row_bytes(type, m->weight->n_in);
+    const int64_t run = product_is_wide(p, type) ? 2 * SEGMENT : SEGMENT,
+                  segment = n == 1 ? blocks : run * (PANEL_COLUMNS / n); /* few columns' rows: whole */
+    memset(acc, 0, (size_t)((n_rows + p->lanes - 1) / p->lanes * p->lanes * room) * sizeof *acc);
     for (int64_t b = 0; b < blocks; b += segment)
         for (int64_t r = 0; r < n_rows; r += p->lanes) {
             const uint8_t *rows[PRODUCT_LANES_MAX];
             for (int64_t l = 0; l < p->lanes; l++)
                 rows[l] = m->data + (size_t)(row + (r + l < n_rows ? r + l : n_rows - 1)) * row_bytes;
-            p->of[m->weight->type](
-                acc + r * n, x + b * n, n, rows, b, blocks - b < segment ? blocks - b : segment);
+            p->of[type](acc + r * room, product_panel_at(p, type, x, n, b), n, rows, b,
+                blocks - b < segment ? blocks - b : segment);
         }
+    for (int64_t r = 0; r < n_rows; r += p->lanes)
+        product_finish(p, type, acc + r * room, n);
 }
 
 /* A column's rows one after the other, as they stand in memory. */
@@ -73,10 +87,11 @@ static void store(
     const struct products *p, const struct matmul *m, int64_t row, int64_t n_rows, const float *acc)
 {
     const float *bias = m->bias ? m->bias + row : NULL, scale = m->scale ? *m->scale : 1;
+    const int64_t room = product_columns(p, m->weight->type, m->n_columns);
     for (int64_t c = 0; c < m->n_columns; c++)
         for (int64_t r = 0; r < n_rows; r += p->lanes) {
             const int64_t n = n_rows - r < p->lanes ? n_rows - r : p->lanes;
-            const float *restrict sums = acc + r * m->n_columns + c * p->lanes;
+            const float *restrict sums = acc + r * room + c * p->lanes;
             float *restrict y = m->y[c] + row + r;
             for (int64_t l = 0; l < n; l++)
                 y[l] = sums[l] * scale;
@@ -85,7 +100,7 @@ static void store(
         }
 }
 
-void cpu_product_rows(const struct products *p, const struct matmul *m, const struct x_block *x, int64_t from,
+void cpu_product_rows(const struct products *p, const struct matmul *m, struct x_block *x, int64_t from,
     int64_t to, struct cpu_scratch *s)
 {
     for (int64_t row = from; row < to; row += STEP_ROWS) {
@@ -100,7 +115,7 @@ void cpu_product(const struct cpu_task *task)
     const struct cpu *c = task->cpu;
     const struct linear *linear = task->op->linear;
     const int32_t n_tokens = program_value(c->program, task->op->out)->rows;
-    int64_t n_out = linear->weight.n_out, from, to, stride;
+    int64_t n_out = linear->weight.n_out, from, to;
     struct matmul m = {.weight = &linear->weight,
         .data = linear->weight.data,
         .bias = linear->bias,
@@ -110,7 +125,7 @@ void cpu_product(const struct cpu_task *task)
             m.n_columns = panel_columns(first, n_tokens);
             for (int32_t i = 0; i < m.n_columns; i++)
                 m.y[i] = cpu_row(c, task->op->out, first + i);
-            cpu_product_rows(c->kernels->products, &m, cpu_quantised_row(c, task->op->a, first, &stride),
+            cpu_product_rows(c->kernels->products, &m, cpu_quantised_column(c, task->op->a, first).panel,
                 from, to, task->scratch);
         }
 }

@@ -20,7 +20,7 @@
 
 #include "engine/worker/tensor.h"
 
-enum { X_VALUES = 32, PRODUCT_LANES_MAX = 32 };
+enum { X_VALUES = 32, PRODUCT_LANES_MAX = 32, WIDE_BLOCKS = 5 };
 
 /* 32 values of an activation: q * scale, q within +-127. A run that holds what is no finite number has a
  * scale of NaN. */
@@ -40,9 +40,18 @@ enum { SUM_ZERO = 0x4B400000 };
 
 /* acc[c * lanes + r] += rows[r] x[c] over the blocks [from, from + count) of the rows, for all lanes r and n
  * columns. `x`: the panel from the block `from` on, all columns of a block together: x[b * n + c]. `acc` is
- * aligned to KERNEL_ALIGN. Rows may be unaligned; from and count are whole blocks of the weight's type. */
+ * aligned to KERNEL_ALIGN. Rows may be unaligned; from and count are whole blocks of the weight's type. For a
+ * wide type it may stand otherwise until product_finish. */
 typedef void product_fn(
     float *acc, const struct x_block *x, int64_t n, const uint8_t *const *rows, int64_t from, int64_t count);
+
+/* Types whose columns stand as a matrix unit takes them (product_wide.h). */
+struct products_wide {
+    bool types[TENSOR_TYPES];
+    void (*quantize)(struct x_block *panel, int64_t n, int64_t column, const float *values, int64_t width);
+    /* acc[r * places + c] for all lanes becomes acc[c * lanes + r], for n columns from WIDE_LEAST on. */
+    void (*turn)(float *acc, int64_t n);
+};
 
 struct products {
     const char *isa;
@@ -53,13 +62,39 @@ struct products {
     /* Products of bytes from registers, as fast as this instruction set does them; returns how many
      * operations that were (a product and its addition are two). */
     int64_t (*peak)(int64_t rounds);
+    const struct products_wide *wide; /* NULL: no type is */
 };
 
 #if defined(__x86_64__)
-extern const struct products products_avx2, products_avxvnni, products_avx512vnni;
+extern const struct products products_avx2, products_avxvnni, products_avx512vnni, products_amx;
 #elif defined(__aarch64__)
 extern const struct products products_neon, products_dotprod;
 #endif
+
+/* A column of a panel of n. */
+struct x_column {
+    struct x_block *panel;
+    int64_t n, column;
+};
+
+bool product_is_wide(const struct products *p, enum tensor_type type);
+/* The panel from a block of 32 values on, the first of a block of the type; how many x_blocks are before it.
+ */
+int64_t product_panel_blocks(const struct products *p, enum tensor_type type, int64_t n, int64_t block);
+struct x_block *product_panel_at(
+    const struct products *p, enum tensor_type type, struct x_block *panel, int64_t n, int64_t block);
+/* Columns that acc has to have room for. */
+int64_t product_columns(const struct products *p, enum tensor_type type, int64_t n);
+/* A column of a panel that products with rows of this type take. */
+void product_quantize(const struct products *p, enum tensor_type type, struct x_block *panel, int64_t n,
+    int64_t column, const float *values, int64_t width);
+void product_column_copy(const struct products *p, enum tensor_type type, const struct x_column *to,
+    const struct x_column *from, int64_t blocks);
+/* What its values are, as they are quantised. */
+void product_column_read(
+    const struct products *p, enum tensor_type type, const struct x_column *x, float *values, int64_t width);
+/* What products of a row's last blocks left in acc becomes acc[c * lanes + r], whichever type. */
+void product_finish(const struct products *p, enum tensor_type type, float *acc, int64_t n);
 
 /* NULL if every product agrees with plain arithmetic on a few random rows, else the name of the first type
  * that does not. Run before a table is used: a wrong product must not answer. */
@@ -69,9 +104,8 @@ struct rand_pcg;
 /* A row whose scales are finite numbers up to one; all other bytes are `fill`, or random (-1). */
 void product_random_row(
     enum tensor_type type, struct rand_pcg *random, int fill, uint8_t *row, int64_t values);
-/* Is `got` the product of the row, as its format is defined, and the column x[0], x[stride], ..., up to
- * rounding? */
-bool product_agrees(enum tensor_type type, const uint8_t *row, const struct x_block *x, int64_t stride,
-    int64_t values, float got);
+/* Is `got` the product of the row, as its format is defined, and a column's values as they are quantised, up
+ * to rounding? */
+bool product_agrees(enum tensor_type type, const uint8_t *row, const float *x, int64_t values, float got);
 
 #endif

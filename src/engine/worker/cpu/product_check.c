@@ -7,7 +7,7 @@
 #include "engine/worker/tensor_half.h"
 
 /* Blocks of Q8_0 are the longest. */
-enum { VALUES = 512, COLUMNS = 5, ROW_BYTES_MAX = VALUES / 32 * 34 };
+enum { VALUES = 512, COLUMNS_MOST = 17, PLACES = 32, ROW_BYTES_MAX = VALUES / 32 * 34 };
 
 /* Where a block holds halves: random bytes there become a number around one. */
 static const struct {
@@ -34,8 +34,7 @@ void product_random_row(
     }
 }
 
-bool product_agrees(enum tensor_type type, const uint8_t *row, const struct x_block *x, int64_t stride,
-    int64_t values, float got)
+bool product_agrees(enum tensor_type type, const uint8_t *row, const float *x, int64_t values, float got)
 {
     float w[256];
     double exact = 0, magnitude = 0;
@@ -44,10 +43,8 @@ bool product_agrees(enum tensor_type type, const uint8_t *row, const struct x_bl
         if (tensor_dequantize(type, row, w, info->block_values, NULL) != 0)
             return false;
         for (int64_t j = 0; j < info->block_values; j++) {
-            const struct x_block *b = &x[(i + j) / X_VALUES * stride];
-            double xv = (double)b->q[j % X_VALUES] * (double)b->scale;
-            exact += (double)w[j] * xv;
-            magnitude += fabs((double)w[j] * xv);
+            exact += (double)w[j] * (double)x[i + j];
+            magnitude += fabs((double)w[j] * (double)x[i + j]);
         }
     }
     return fabs((double)got - exact) <= 1e-4 * magnitude;
@@ -55,9 +52,9 @@ bool product_agrees(enum tensor_type type, const uint8_t *row, const struct x_bl
 
 static bool type_agrees(const struct products *p, enum tensor_type type, struct rand_pcg *random)
 {
-    static const int64_t columns[] = {1, 2, COLUMNS};
-    _Alignas(64) float acc[COLUMNS * PRODUCT_LANES_MAX];
-    struct x_block x[VALUES / X_VALUES * COLUMNS];
+    static const int64_t columns[] = {1, 2, 5, COLUMNS_MOST};
+    _Alignas(64) float acc[PLACES * PRODUCT_LANES_MAX];
+    struct x_block x[VALUES / X_VALUES * PLACES];
     uint8_t rows[PRODUCT_LANES_MAX][ROW_BYTES_MAX];
     const uint8_t *pointers[PRODUCT_LANES_MAX];
     float values[VALUES];
@@ -70,14 +67,17 @@ static bool type_agrees(const struct products *p, enum tensor_type type, struct 
         for (int64_t c = 0; c < n; c++) {
             for (int i = 0; i < VALUES; i++)
                 values[i] = (float)(rand_pcg_double(random) * 2 - 1);
-            p->quantize(x + c, n, values, VALUES);
+            product_quantize(p, type, x, n, c, values, VALUES);
         }
         memset(acc, 0, sizeof acc);
         p->of[type](acc, x, n, pointers, 0, VALUES / X_VALUES);
-        for (int64_t c = 0; c < n; c++)
+        product_finish(p, type, acc, n);
+        for (int64_t c = 0; c < n; c++) {
+            product_column_read(p, type, &(struct x_column){x, n, c}, values, VALUES);
             for (int64_t r = 0; r < p->lanes; r++)
-                if (!product_agrees(type, rows[r], x + c, n, VALUES, acc[c * p->lanes + r]))
+                if (!product_agrees(type, rows[r], values, VALUES, acc[c * p->lanes + r]))
                     return false;
+        }
     }
     return true;
 }

@@ -15,6 +15,8 @@
  *   together    how many columns that is best done for at once: 2 or TOGETHER
  *   peak_products   sum + the products of the bytes of w and x, for the peak
  *
+ * With WIDE, the peak and the products of types that product_wide.h is about are the including file's.
+ *
  * A single column's blocks go from the registers that they are unpacked in into its sum. For more a tile of
  * TILE_BLOCKS blocks is unpacked into the first-level cache and multiplied by all of them; either way a
  * column's sums are added in the order of the row. `at`: where the step's block begins in each row. Layouts
@@ -559,6 +561,7 @@ PRODUCT(iq4_nl, 32, 18, block_signed)
 PRODUCT(mxfp4, 32, 17, block_around_31)
 PRODUCT(q2_k, 256, 84, halves_15)
 PRODUCT(q3_k, 256, 110, halves_around_15)
+#if !defined(WIDE)
 PRODUCT(q4_k, 256, 144, block_15)
 PRODUCT(q5_k, 256, 176, block_31)
 PRODUCT(q6_k, 256, 210, halves_around_63)
@@ -590,5 +593,6 @@ static int64_t peak(int64_t rounds)
         OPAQUE(sums[i]);
     return rounds * SUMS * LANES * 4 * 2;
 }
+#endif
 
 #endif

@@ -1,0 +1,414 @@
+/* Products of wide types by AMX: tiles of sixteen rows of a weight by sixteen columns, 64 values by one
+ * instruction. A weight times its whole scale has up to 14 bits, of which two tiles hold a part each:
+ *
+ *   value = d (high << SHIFT | low) - dmin min
+ *   Q4_K, Q5_K   a scale is 8 a + b:  high = a q, low = b q  (bytes without a sign, SHIFT 3)
+ *   others       the product's upper byte (signed) and lower one, SHIFT 8
+ *
+ * Rows stand as the file has them, 64 values side by side; columns come four values at a time
+ * (product_wide.h). Sums of 256 values leave the tiles through memory and are made floats one step behind. */
+#ifndef WEIR_ENGINE_WORKER_CPU_PRODUCT_AMX_H
+#define WEIR_ENGINE_WORKER_CPU_PRODUCT_AMX_H
+
+#include "engine/worker/cpu/product_wide.h"
+
+enum { PARTS = 4, PART_VALUES = 64 };
+
+/* What a step's rows have beside their values. */
+struct amx_head {
+    _Alignas(16) uint8_t scales[LANES][16];
+    int32_t mins[LANES][4]; /* two of 16 bits each */
+    vfloats d, dmin;
+};
+
+/* 256 values of LANES rows. */
+struct amx_rows {
+    uint8_t high[PARTS][LANES][PART_VALUES], low[PARTS][LANES][PART_VALUES];
+};
+
+struct amx_sums {
+    vints high[LANES], low[LANES];
+};
+
+/* Constant vectors of bytes. */
+INLINE __m512i bytes_each(const uint8_t of[4])
+{
+    __m512i v = _mm512_set1_epi8((char)of[0]);
+    for (int i = 1; i < 4; i++)
+        v = _mm512_mask_mov_epi8(v, 0xFFFFULL << 16 * i, _mm512_set1_epi8((char)of[i]));
+    return v;
+}
+
+/* In each of four runs of 16 bytes, byte of[i] of `from` (16 bytes) as a number of 16 bits, eight times. */
+INLINE __m512i words_each(const uint8_t *from, const int a, const int b, const int c, const int d)
+{
+    const uint8_t of[4] = {(uint8_t)a, (uint8_t)b, (uint8_t)c, (uint8_t)d};
+    const __m512i index = _mm512_or_si512(bytes_each(of), _mm512_set1_epi16((short)0x8000));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load_16(from)), index);
+}
+
+/* Shifts of the first and the last 32 bytes' words. */
+INLINE __m512i shifts(const int first, const int last)
+{
+    return _mm512_mask_mov_epi16(
+        _mm512_set1_epi16((short)first), 0xFFFF0000u, _mm512_set1_epi16((short)last));
+}
+
+/* 32 bytes, twice. */
+INLINE __m512i load_twice(const uint8_t *at)
+{
+    return _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)at));
+}
+
+INLINE __m512i both(const __m512i v, const uint32_t mask)
+{
+    return _mm512_and_si512(v, _mm512_set1_epi32((int)mask));
+}
+
+/* The bytes of `a` where the mask has ones, else those of `b`. */
+INLINE __m512i blend(const __m512i mask, const __m512i a, const __m512i b)
+{
+    return _mm512_ternarylogic_epi32(mask, a, b, 0xCA);
+}
+
+/* Numbers of 16 bits for the even and the odd bytes: their upper bytes, and their lower ones. */
+INLINE void split(uint8_t *high, uint8_t *low, const __m512i even, const __m512i odd)
+{
+    const __m512i first = _mm512_set1_epi16(0x00FF);
+    _mm512_store_si512(high, blend(first, _mm512_srli_epi16(even, 8), odd));
+    _mm512_store_si512(low, blend(first, even, _mm512_slli_epi16(odd, 8)));
+}
+
+/* What product_types.h's ask() does, into the second-level cache: the first is full of tiles. */
+INLINE void ask_near(struct ahead *a)
+{
+    const uintptr_t to = a->at + a->share < a->to ? a->at + a->share : a->to;
+    for (; a->at < to; a->at += 64)
+        _mm_prefetch((const char *)a->at, _MM_HINT_T1);
+}
+
+/* ---- Q4_K and Q5_K ---- */
+
+/* Four words of each lane become 16 bytes of each row. */
+INLINE void rows_of_words(uint8_t to[LANES][16], const vwords w[4])
+{
+    const __m512i a = _mm512_unpacklo_epi32((__m512i)w[0], (__m512i)w[1]),
+                  b = _mm512_unpacklo_epi32((__m512i)w[2], (__m512i)w[3]),
+                  c = _mm512_unpackhi_epi32((__m512i)w[0], (__m512i)w[1]),
+                  d = _mm512_unpackhi_epi32((__m512i)w[2], (__m512i)w[3]);
+    const __m512i rows[4] = {_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b),
+        _mm512_unpacklo_epi64(c, d), _mm512_unpackhi_epi64(c, d)};
+    for (int r = 0; r < 4; r++) {
+        _mm_store_si128((__m128i *)(void *)to[r], _mm512_castsi512_si128(rows[r]));
+        _mm_store_si128((__m128i *)(void *)to[4 + r], _mm512_extracti32x4_epi32(rows[r], 1));
+        _mm_store_si128((__m128i *)(void *)to[8 + r], _mm512_extracti32x4_epi32(rows[r], 2));
+        _mm_store_si128((__m128i *)(void *)to[12 + r], _mm512_extracti32x4_epi32(rows[r], 3));
+    }
+}
+
+INLINE void k_heads(struct amx_head *to, const uint8_t *const *rows, size_t at)
+{
+    const struct k_head h = k_head(rows, at);
+    const vwords scales[4] = {h.scales[0] & 0x07070707u, h.scales[1] & 0x07070707u,
+        h.scales[0] >> 3 & 0x07070707u, h.scales[1] >> 3 & 0x07070707u};
+    const vwords mins[4] = {
+        pair_of(h.mins[0], 0), pair_of(h.mins[0], 2), pair_of(h.mins[1], 0), pair_of(h.mins[1], 2)};
+    rows_of_words(to->scales, scales);
+    rows_of_words((uint8_t(*)[16])(void *)to->mins, mins);
+    to->d = h.d;
+    to->dmin = h.dmin;
+}
+
+/* Two blocks of 32 values with a scale each: no byte's product with a part of it has a carry. */
+INLINE void k_row(struct amx_rows *to, const int j, const int r, const uint8_t *scales, const __m512i q)
+{
+    const int a = 2 * j, b = 2 * j + 1;
+    _mm512_store_si512(to->low[j][r], _mm512_mullo_epi16(q, words_each(scales, a, a, b, b)));
+    _mm512_store_si512(to->high[j][r], _mm512_mullo_epi16(q, words_each(scales, 8 + a, 8 + a, 8 + b, 8 + b)));
+}
+
+INLINE void head_q4_k(struct amx_head *to, const uint8_t *const *rows, size_t at)
+{
+    k_heads(to, rows, at);
+}
+
+INLINE void part_q4_k(
+    struct amx_rows *to, const int j, const struct amx_head *h, const uint8_t *const *rows, size_t at)
+{
+    for (int r = 0; r < LANES; r++) {
+        const __m512i raw = load_twice(rows[r] + at + 16 + 32 * j);
+        k_row(to, j, r, h->scales[r], both(_mm512_srlv_epi16(raw, shifts(0, 4)), 0x0F0F0F0Fu));
+    }
+}
+
+INLINE void head_q5_k(struct amx_head *to, const uint8_t *const *rows, size_t at)
+{
+    k_heads(to, rows, at);
+}
+
+/* Bits 2j of `raw` in the first half and 2j + 1 in the second become bit 4 of each byte. */
+INLINE __m512i fifth(const __m512i raw, const int j)
+{
+    return both(j < 2 ? _mm512_sllv_epi16(raw, shifts(4 - 2 * j, 3 - 2 * j))
+                      : _mm512_srlv_epi16(raw, shifts(2 * j - 4, 2 * j - 3)),
+        0x10101010u);
+}
+
+INLINE void part_q5_k(
+    struct amx_rows *to, const int j, const struct amx_head *h, const uint8_t *const *rows, size_t at)
+{
+    for (int r = 0; r < LANES; r++) {
+        const __m512i raw = load_twice(rows[r] + at + 48 + 32 * j), high = load_twice(rows[r] + at + 16);
+        const __m512i q = both(_mm512_srlv_epi16(raw, shifts(0, 4)), 0x0F0F0F0Fu);
+        k_row(to, j, r, h->scales[r], _mm512_or_si512(q, fifth(high, j)));
+    }
+}
+
+/* ---- Q6_K ---- */
+
+INLINE void head_q6_k(struct amx_head *to, const uint8_t *const *rows, size_t at)
+{
+    for (int r = 0; r < LANES; r++)
+        memcpy(to->scales[r], rows[r] + at + 192, 16);
+    to->d = rows_half(rows, at + 208);
+}
+
+/* 64 values of six bits. */
+INLINE __m512i q6_values(const uint8_t *row, const int j)
+{
+    const __m512i raw = _mm512_loadu_si512(row + j / 2 * 64), high = load_twice(row + 128 + j / 2 * 32);
+    const __m512i low = both(j % 2 ? _mm512_srli_epi16(raw, 4) : raw, 0x0F0F0F0Fu);
+    return _mm512_or_si512(
+        low, both(j % 2 ? _mm512_srlv_epi16(high, shifts(0, 2)) : _mm512_sllv_epi16(high, shifts(4, 2)),
+                 0x30303030u));
+}
+
+INLINE void part_q6_k(
+    struct amx_rows *to, const int j, const struct amx_head *h, const uint8_t *const *rows, size_t at)
+{
+    for (int r = 0; r < LANES; r++) {
+        const __m512i q = q6_values(rows[r] + at, j);
+        /* each scale beside a zero, so that pairs of products are one */
+        const __m512i even = words_each(h->scales[r], 4 * j, 4 * j + 1, 4 * j + 2, 4 * j + 3),
+                      odd = _mm512_slli_epi16(even, 8),
+                      zero = _mm512_maddubs_epi16(_mm512_set1_epi8(32), even);
+        split(to->high[j][r], to->low[j][r], _mm512_sub_epi16(_mm512_maddubs_epi16(q, even), zero),
+            _mm512_sub_epi16(_mm512_maddubs_epi16(q, odd), zero));
+    }
+}
+
+/* ---- IQ4_XS ---- */
+
+/* Scales as numbers of 16 bits. */
+INLINE void head_iq4_xs(struct amx_head *to, const uint8_t *const *rows, size_t at)
+{
+    const vwords first = rows_word(rows, at), low = rows_word(rows, at + 4), high = first >> 16;
+    vwords pairs[4];
+    for (int j = 0; j < 8; j += 2) {
+        const vwords a = ((low >> 4 * j & 15u) | (high >> 2 * j & 3u) << 4) - 32u,
+                     b = ((low >> 4 * (j + 1) & 15u) | (high >> 2 * (j + 1) & 3u) << 4) - 32u;
+        pairs[j / 2] = (a & 0xFFFFu) | b << 16;
+    }
+    rows_of_words(to->scales, pairs);
+    to->d = half_low(first);
+}
+
+/* The table's sixteen values times two scales; of each value and scale one byte, twice. */
+INLINE __m512i half_table(const __m512i products, const int byte)
+{
+    uint8_t index[64];
+    for (int i = 0; i < 64; i++)
+        index[i] = (uint8_t)(2 * (i % 16) + byte + i / 32 * 32);
+    return _mm512_permutexvar_epi8(_mm512_loadu_si512(index), products);
+}
+
+INLINE void part_iq4_xs(
+    struct amx_rows *to, const int j, const struct amx_head *h, const uint8_t *const *rows, size_t at)
+{
+    const __m256i table =
+        _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)tensor_iq4_values));
+    const __m512i values = _mm512_broadcast_i64x4(table), lanes = _mm512_setr_epi64(0, 1, 0, 1, 2, 3, 2, 3),
+                  by = _mm512_set_epi64(0x0004000400040004, 0x0004000400040004, 0, 0, 0x0004000400040004,
+                      0x0004000400040004, 0, 0),
+                  pairs = _mm512_mask_mov_epi16(
+                      _mm512_set1_epi16((short)(2 * j)), 0xFFFF0000u, _mm512_set1_epi16((short)(2 * j + 1)));
+    for (int r = 0; r < LANES; r++) {
+        const __m512i raw = _mm512_permutexvar_epi64(lanes, load_twice(rows[r] + at + 8 + 32 * j));
+        const __m512i q = both(_mm512_srlv_epi16(raw, by), 0x0F0F0F0Fu);
+        const __m512i scales = _mm512_permutexvar_epi16(pairs, _mm512_broadcast_i32x4(load_16(h->scales[r])));
+        const __m512i products = _mm512_mullo_epi16(values, scales);
+        _mm512_store_si512(to->low[j][r], _mm512_shuffle_epi8(half_table(products, 0), q));
+        _mm512_store_si512(to->high[j][r], _mm512_shuffle_epi8(half_table(products, 1), q));
+    }
+}
+
+/* ---- Tiles ---- */
+
+/* LDTILECFG's operand: eight tiles of 16 rows of 64 bytes. */
+static const struct {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} tile_shapes = {
+    .palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+
+/* gcc's intrinsics do not say what memory they read and write. */
+#define TILE_FENCE __asm__ volatile("" ::: "memory")
+
+/* Tiles 0 and 1: sums of the first group of columns, high and low; 2 and 3: of the second. 4 and 5: rows; 6
+ * and 7: columns. (A tile's number is part of the instruction.) */
+#define TILES_MULTIPLY(high, low, columns, negative)                                                         \
+    do {                                                                                                     \
+        if (negative)                                                                                        \
+            _tile_dpbssd(high, 4, columns);                                                                  \
+        else                                                                                                 \
+            _tile_dpbusd(high, 4, columns);                                                                  \
+        _tile_dpbusd(low, 5, columns);                                                                       \
+    } while (0)
+
+/* Part j of the rows by one group of columns or two. */
+INLINE void tiles_part(
+    const struct amx_rows *u, const int j, const struct wide_group *x, const int groups, const bool negative)
+{
+    TILE_FENCE;
+    _tile_loadd(6, x[0].q + j * PART_VALUES * WIDE_COLUMNS, 4 * WIDE_COLUMNS);
+    _tile_loadd(4, u->high[j], PART_VALUES);
+    _tile_loadd(5, u->low[j], PART_VALUES);
+    TILES_MULTIPLY(0, 1, 6, negative);
+    if (groups == 1)
+        return;
+    _tile_loadd(7, x[1].q + j * PART_VALUES * WIDE_COLUMNS, 4 * WIDE_COLUMNS);
+    TILES_MULTIPLY(2, 3, 7, negative);
+}
+
+INLINE void tiles_begin(void)
+{
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+}
+
+INLINE void tiles_store(struct amx_sums *to, const int groups)
+{
+    _tile_stored(0, to[0].high, 64);
+    _tile_stored(1, to[0].low, 64);
+    if (groups == 2) {
+        _tile_stored(2, to[1].high, 64);
+        _tile_stored(3, to[1].low, 64);
+    }
+    TILE_FENCE;
+}
+
+/* Sums that wait to be made floats, of one group of columns or two. */
+struct amx_pending {
+    const struct amx_head *head;
+    const struct amx_sums *sums;
+    struct wide_group x[2];
+    float *acc; /* [row][places] */
+    int64_t places;
+    int groups;
+};
+
+/* acc += (d sums - dmin mins) scale, rounded as in product_few.h. */
+INLINE void sums_add(const struct amx_pending *p, const int g, const int shift, const bool mins)
+{
+    const __m512 scale = _mm512_loadu_ps(p->x[g].scale);
+    const struct amx_head *h = p->head;
+    const float *d = (const float *)&h->d, *dmin = (const float *)&h->dmin;
+    float *acc = p->acc + g * WIDE_COLUMNS;
+    __m512i x[4];
+    for (int i = 0; i < 4 && mins; i++)
+        x[i] = _mm512_loadu_si512(p->x[g].sums + i * WIDE_COLUMNS * 2);
+    for (int r = 0; r < LANES; r++, acc += p->places) {
+        vints sum = (p->sums[g].high[r] << shift) + p->sums[g].low[r];
+        __m512 total = _mm512_mul_ps(_mm512_cvtepi32_ps((__m512i)sum), _mm512_set1_ps(d[r]));
+        if (mins) {
+            __m512i m = _mm512_setzero_si512();
+            for (int i = 0; i < 4; i++)
+                m = _mm512_dpwssd_epi32(m, x[i], _mm512_set1_epi32(h->mins[r][i]));
+            total = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(m), _mm512_set1_ps(dmin[r]), total);
+        }
+        _mm512_store_ps(acc, _mm512_fmadd_ps(total, scale, _mm512_load_ps(acc)));
+    }
+}
+
+INLINE void pending_add(const struct amx_pending *p, const int shift, const bool mins)
+{
+    for (int g = 0; g < p->groups; g++)
+        sums_add(p, g, shift, mins);
+}
+
+/* acc[row][column] += 256 values of LANES rows by all columns, two groups at a time, the first of which as
+ * the rows are unpacked. Sums go to sums[*turn] and are added a step later. */
+#define AMX(name, bytes, shift, negative, mins)                                                              \
+    INLINE void amx_step_##name(struct amx_rows *u, const struct amx_head *h, const uint8_t *const *rows,    \
+        size_t at, const struct x_block *x, struct amx_sums sums[2][2], int *turn, struct amx_pending *p,    \
+        float *acc, int64_t places, const int groups, const bool unpack, struct ahead *ahead, int64_t first) \
+    {                                                                                                        \
+        struct wide_group of[2] = {wide_group(x, WIDE_COLUMNS, first)};                                      \
+        if (groups == 2)                                                                                     \
+            of[1] = wide_group(x, WIDE_COLUMNS, first + WIDE_COLUMNS);                                       \
+        tiles_begin();                                                                                       \
+        UNROLLED                                                                                             \
+        for (int j = 0; j < PARTS; j++) {                                                                    \
+            if (unpack) {                                                                                    \
+                ask_near(ahead);                                                                             \
+                part_##name(u, j, h, rows, at);                                                              \
+            }                                                                                                \
+            tiles_part(u, j, of, groups, negative);                                                          \
+        }                                                                                                    \
+        tiles_store(sums[*turn], groups);                                                                    \
+        pending_add(p, shift, mins);                                                                         \
+        *p = (struct amx_pending){h, sums[*turn], {of[0], of[1]}, acc + first, places, groups};              \
+        *turn ^= 1;                                                                                          \
+    }                                                                                                        \
+    static __attribute__((noinline)) void amx_product_##name(float *acc, const struct x_block *panel,        \
+        int64_t n, const uint8_t *const *rows, int64_t from, int64_t to)                                     \
+    {                                                                                                        \
+        _Alignas(64) struct amx_rows u;                                                                      \
+        _Alignas(64) struct amx_sums sums[2][2];                                                             \
+        struct amx_head heads[2];                                                                            \
+        struct amx_pending p = {.groups = 0};                                                                \
+        struct ahead ahead = ahead_of(rows, LANES, from, bytes, PARTS);                                      \
+        const int64_t places = wide_places(n);                                                               \
+        int turn = 0, at = 0;                                                                                \
+        _tile_loadconfig(&tile_shapes);                                                                      \
+        for (int set = 0; set < SETS; set++, rows += LANES, acc += LANES * places) {                         \
+            const struct x_block *x = panel;                                                                 \
+            for (int64_t b = from; b < to; b++, x += places * WIDE_BLOCKS) {                                 \
+                struct amx_head *h = &heads[at ^= 1];                                                        \
+                const size_t byte = (size_t)b * (bytes);                                                     \
+                ahead.to += LANES * (bytes);                                                                 \
+                head_##name(h, rows, byte);                                                                  \
+                if (places == WIDE_COLUMNS) {                                                                \
+                    amx_step_##name(&u, h, rows, byte, x, sums, &turn, &p, acc, places, 1, true, &ahead, 0); \
+                    continue;                                                                                \
+                }                                                                                            \
+                amx_step_##name(&u, h, rows, byte, x, sums, &turn, &p, acc, places, 2, true, &ahead, 0);     \
+                int64_t first = 2 * WIDE_COLUMNS;                                                            \
+                for (; first + WIDE_COLUMNS < places; first += 2 * WIDE_COLUMNS)                             \
+                    amx_step_##name(                                                                         \
+                        &u, h, rows, byte, x, sums, &turn, &p, acc, places, 2, false, &ahead, first);        \
+                if (first < places)                                                                          \
+                    amx_step_##name(                                                                         \
+                        &u, h, rows, byte, x, sums, &turn, &p, acc, places, 1, false, &ahead, first);        \
+            }                                                                                                \
+        }                                                                                                    \
+        pending_add(&p, shift, mins);                                                                        \
+        _tile_release();                                                                                     \
+    }                                                                                                        \
+    static void wide_product_##name(float *acc, const struct x_block *x, int64_t n,                          \
+        const uint8_t *const *rows, int64_t from, int64_t count)                                             \
+    {                                                                                                        \
+        const int64_t first = from / (WIDE_VALUES / X_VALUES),                                               \
+                      to = (from + count) / (WIDE_VALUES / X_VALUES);                                        \
+        (n < WIDE_LEAST ? few_product_##name : amx_product_##name)(acc, x, n, rows, first, to);              \
+    }
+
+AMX(q4_k, 144, 3, false, true)
+AMX(q5_k, 176, 3, false, true)
+AMX(q6_k, 210, 8, true, false)
+AMX(iq4_xs, 136, 8, true, false)
+
+#endif
