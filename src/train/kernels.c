@@ -3,9 +3,6 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
-#include <stdatomic.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #endif
 
 #include "engine/worker/cpu/kernels.h"
@@ -22,23 +19,14 @@ static bool engine_has(const char *isa)
 
 #if defined(__x86_64__)
 /* Of leaf 7: EDX; of its part 1: EAX. Compilers' headers disagree on their names. */
-enum { AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24, AVX512_BF16 = 1 << 5 };
+enum { AMX_BF16 = 1 << 22, AVX512_BF16 = 1 << 5 };
 
-/* Linux saves the tiles of a process that has asked for it, which it does once: a sandboxed one can't. */
-static bool tiles_asked(void)
-{
-    enum { UNKNOWN, YES, NO, REQUEST = 0x1023, TILE_DATA = 18 };
-    static atomic_int answer;
-    if (atomic_load(&answer) == UNKNOWN)
-        atomic_store(&answer, syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0 ? YES : NO);
-    return atomic_load(&answer) == YES;
-}
-
-static bool has_amx(void)
+/* Are there products of bfloat16, where the engine has those of bytes? */
+static bool has_bf16(void)
 {
     unsigned a, b, c, d, more;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & (AMX_BF16 | AMX_TILE)) == (AMX_BF16 | AMX_TILE) &&
-           a >= 1 && __get_cpuid_count(7, 1, &more, &b, &c, &d) && (more & AVX512_BF16) && tiles_asked();
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & AMX_BF16) && a >= 1 &&
+           __get_cpuid_count(7, 1, &more, &b, &c, &d) && (more & AVX512_BF16);
 }
 #endif
 
@@ -51,7 +39,7 @@ int32_t train_kernels_list(const struct train_kernels *out[TRAIN_KERNELS_MAX])
         out[n++] = &train_kernels_avx2;
     if (engine_has("avx512"))
         out[n++] = &train_kernels_avx512;
-    if (engine_has("avx512") && has_amx())
+    if (engine_has("amx") && has_bf16())
         out[n++] = &train_kernels_amx;
 #else
     (void)engine_has;

@@ -10,7 +10,7 @@
 #ifndef WEIR_ENGINE_WORKER_CPU_PRODUCT_AMX_H
 #define WEIR_ENGINE_WORKER_CPU_PRODUCT_AMX_H
 
-#include "engine/worker/cpu/product_wide.h"
+#include "engine/worker/cpu/product_few.h"
 
 enum { PARTS = 4, PART_VALUES = 64 };
 
@@ -77,14 +77,6 @@ INLINE void split(uint8_t *high, uint8_t *low, const __m512i even, const __m512i
     const __m512i first = _mm512_set1_epi16(0x00FF);
     _mm512_store_si512(high, blend(first, _mm512_srli_epi16(even, 8), odd));
     _mm512_store_si512(low, blend(first, even, _mm512_slli_epi16(odd, 8)));
-}
-
-/* What product_types.h's ask() does, into the second-level cache: the first is full of tiles. */
-INLINE void ask_near(struct ahead *a)
-{
-    const uintptr_t to = a->at + a->share < a->to ? a->at + a->share : a->to;
-    for (; a->at < to; a->at += 64)
-        _mm_prefetch((const char *)a->at, _MM_HINT_T1);
 }
 
 /* ---- Q4_K and Q5_K ---- */
@@ -344,7 +336,8 @@ INLINE void pending_add(const struct amx_pending *p, const int shift, const bool
 #define AMX(name, bytes, shift, negative, mins)                                                              \
     INLINE void amx_step_##name(struct amx_rows *u, const struct amx_head *h, const uint8_t *const *rows,    \
         size_t at, const struct x_block *x, struct amx_sums sums[2][2], int *turn, struct amx_pending *p,    \
-        float *acc, int64_t places, const int groups, const bool unpack, struct ahead *ahead, int64_t first) \
+        float *acc, int64_t places, const int groups, const bool unpack, struct ahead_to *ahead,             \
+        int64_t first)                                                                                       \
     {                                                                                                        \
         struct wide_group of[2] = {wide_group(x, WIDE_COLUMNS, first)};                                      \
         if (groups == 2)                                                                                     \
@@ -353,7 +346,7 @@ INLINE void pending_add(const struct amx_pending *p, const int shift, const bool
         UNROLLED                                                                                             \
         for (int j = 0; j < PARTS; j++) {                                                                    \
             if (unpack) {                                                                                    \
-                ask_near(ahead);                                                                             \
+                ask_to(ahead, 2); /* into the second level: the first is full of tiles */                    \
                 part_##name(u, j, h, rows, at);                                                              \
             }                                                                                                \
             tiles_part(u, j, of, groups, negative);                                                          \
@@ -370,7 +363,7 @@ INLINE void pending_add(const struct amx_pending *p, const int shift, const bool
         _Alignas(64) struct amx_sums sums[2][2];                                                             \
         struct amx_head heads[2];                                                                            \
         struct amx_pending p = {.groups = 0};                                                                \
-        struct ahead ahead = ahead_of(rows, LANES, from, bytes, PARTS);                                      \
+        struct ahead_to ahead = ahead_to_of(rows, LANES, from, bytes, PARTS);                                \
         const int64_t places = wide_places(n);                                                               \
         int turn = 0, at = 0;                                                                                \
         _tile_loadconfig(&tile_shapes);                                                                      \

@@ -5,6 +5,30 @@
 
 #include "engine/worker/cpu/product_wide.h"
 
+/* As product_types.h's struct ahead, but never past `to`: a step of 256 values may ask more often than it has
+ * shares. */
+struct ahead_to {
+    uintptr_t at, to;
+    size_t share;
+};
+
+INLINE struct ahead_to ahead_to_of(
+    const uint8_t *const *rows, int n_rows, int64_t step, size_t bytes, size_t parts)
+{
+    const struct ahead a = ahead_of(rows, n_rows, step, bytes, parts);
+    return (struct ahead_to){a.at, a.at, a.bytes};
+}
+
+INLINE void ask_to(struct ahead_to *a, const int hint)
+{
+    const uintptr_t to = a->at + a->share < a->to ? a->at + a->share : a->to;
+    for (; a->at < to; a->at += 64)
+        if (hint == 3)
+            __builtin_prefetch((const void *)a->at, 0, 3);
+        else
+            __builtin_prefetch((const void *)a->at, 0, 2);
+}
+
 /* 256 values of LANES rows, for more columns than two. */
 struct few_tile {
     vwords v[WIDE_VALUES / 4];
@@ -18,7 +42,7 @@ struct few {
     vints sums[2], mins[2];
     struct wide_group x;
     vfloats *acc; /* [column][set] */
-    struct ahead *ahead;
+    struct ahead_to *ahead;
     struct few_tile *tile; /* if any, all goes there instead */
 };
 
@@ -48,7 +72,7 @@ INLINE void few_add(struct few *f, const int n, const vwords *v, const int first
             sum = add_products(sum, v[k], f->x.q + ((first + k) * n + c) * 4);
         f->sums[c] += sum * scale;
     }
-    ask(f->ahead);
+    ask_to(f->ahead, 3);
 }
 
 /* acc += (d sums - dmin mins) scale: in this order in product_amx.h, too. */
@@ -81,13 +105,13 @@ INLINE void few_finish(struct few *f, const int n, vfloats d, vfloats dmin, cons
 
 /* acc[column][set] += two sets' tiles by n columns of w, from column c on. */
 INLINE void tile_columns(vfloats *acc, const struct few_tile *tile, const struct wide_group *x, int64_t w,
-    int64_t c, const int n, const int count, const int offset, const bool mins, struct ahead *ahead)
+    int64_t c, const int n, const int count, const int offset, const bool mins, struct ahead_to *ahead)
 {
     vints all[4 * SETS] = {{0}}, sums[4 * SETS];
     for (int first = 0; first < WIDE_VALUES / 4; first += count) {
         for (int i = 0; i < n * SETS; i++)
             sums[i] = few_begin(x, w, c + i / SETS, first, count, offset);
-        ask(ahead);
+        ask_to(ahead, 3);
         UNROLLED
         for (int k = 0; k < count; k++)
             UNROLLED
@@ -111,8 +135,8 @@ INLINE void tile_columns(vfloats *acc, const struct few_tile *tile, const struct
 }
 
 #define TILE_MULTIPLY(kind, count, offset, mins)                                                             \
-    static __attribute__((noinline)) void tile_multiply_##kind(                                              \
-        vfloats *acc, const struct few_tile *tile, const struct x_block *x, int64_t n, struct ahead *ahead)  \
+    static __attribute__((noinline)) void tile_multiply_##kind(vfloats *acc, const struct few_tile *tile,    \
+        const struct x_block *x, int64_t n, struct ahead_to *ahead)                                          \
     {                                                                                                        \
         const struct wide_group g = wide_group(x, n, 0);                                                     \
         int64_t c = 0;                                                                                       \
@@ -218,7 +242,7 @@ INLINE void few_iq4_xs(struct few *f, const int n, const uint8_t *const *rows, s
     INLINE void few_columns_##name(vfloats *acc, const struct x_block *x, const int n,                       \
         const uint8_t *const *rows, int64_t from, int64_t to)                                                \
     {                                                                                                        \
-        struct ahead ahead = ahead_of(rows, LANES, from, bytes, WIDE_VALUES / X_VALUES);                     \
+        struct ahead_to ahead = ahead_to_of(rows, LANES, from, bytes, WIDE_VALUES / X_VALUES);               \
         for (int64_t i = from; i < to; i++, x += n * WIDE_BLOCKS) {                                          \
             struct few f = {.x = wide_group(x, n, 0), .acc = acc, .ahead = &ahead};                          \
             ahead.to += LANES * (bytes);                                                                     \
@@ -236,7 +260,7 @@ INLINE void few_iq4_xs(struct few *f, const int n, const uint8_t *const *rows, s
         if (n <= 2)                                                                                          \
             return;                                                                                          \
         struct few_tile tile[SETS];                                                                          \
-        struct ahead ahead = ahead_of(rows, LANES * SETS, from, bytes, WIDE_VALUES / X_VALUES);              \
+        struct ahead_to ahead = ahead_to_of(rows, LANES * SETS, from, bytes, WIDE_VALUES / X_VALUES);        \
         for (int64_t i = from; i < to; i++, x += n * WIDE_BLOCKS) {                                          \
             ahead.to += LANES * SETS * (bytes);                                                              \
             for (int set = 0; set < SETS; set++)                                                             \
