@@ -1,6 +1,7 @@
 /* A real worker, driven over the wire as the gateway does it. */
 #include "unit/engine/worker_process.h"
 
+#include "engine/worker/cpu/kernels.h"
 #include "engine/worker/gguf.h"
 
 static struct model_sample sample;
@@ -28,6 +29,21 @@ static struct worker loaded(const char *options)
 }
 
 #define GREEDY "\"sampling\":{\"temperature\":0}"
+
+/* AMX's registers have to be asked for before the sandbox closes. */
+static void test_the_sandboxed_worker_has_every_instruction_set(void **state)
+{
+    (void)state;
+    const struct kernels *list[KERNELS_MAX];
+    const int32_t n = kernels_list(list);
+    const char *asked = getenv("WEIR_ISA");
+    struct worker w = worker_start(model_fd);
+    json_t *ready = worker_load(&w, "{}");
+    assert_string_equal(
+        json_string_value(json_object_get(ready, "isa")), asked && *asked ? asked : list[n - 1]->isa);
+    json_decref(ready);
+    assert_int_equal(worker_stop(&w), 0);
+}
 
 static void test_load_tells_what_runs(void **state)
 {
@@ -463,6 +479,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_load_tells_what_runs),
+        cmocka_unit_test(test_the_sandboxed_worker_has_every_instruction_set),
         cmocka_unit_test(test_a_whole_answer),
         cmocka_unit_test(test_seeds_and_stop_strings),
         cmocka_unit_test(test_many_answers_at_once),
