@@ -1,6 +1,6 @@
 /* AMX for bytes, beside AVX-512 with VNNI and VBMI. Types whose scales are no whole numbers are multiplied as
  * in product_avx512vnni.c. */
-#if defined(__AMX_INT8__)
+#if defined(__AMX_INT8__) || defined(__AMXINT8__) /* gcc says the one, clang up to 15 the other */
 #include "engine/worker/cpu/product_avx512.h"
 
 INLINE vints add_products(vints sum, vwords w, const int8_t *x)
