@@ -26,10 +26,17 @@ void facts_init(struct facts *f, const struct detect_own *own, const struct chat
 
 /* ---- Sensitivity: over everything a person or program wrote, and over what only shows when parts are joined
  * or JSON inside a text is read. ---- */
+struct said {
+    const char *type;
+    bool sure;
+};
+
 struct look {
     struct facts *facts;
     struct arena *arena;
     struct error *err;
+    size_t n_read, n_said; /* of the findings so many are noted in `said`, each type once */
+    struct said said[DETECT_MAX_TYPES];
 };
 
 /* Everything that is judged comes by here: in a conversation nearly all of it has come before. */
@@ -65,14 +72,29 @@ static bool is_media_data(struct str text)
     return false;
 }
 
-/* A sure one is not said by one that does not count. */
-static bool is_said(const struct router_findings *f, const struct router_entity *e)
+static struct said *said_find(struct look *l, const char *type)
 {
-    for (size_t i = 0; i < f->n_entities; i++)
-        if (strcmp(f->entities[i].type, e->type) == 0 &&
-            (f->entities[i].score >= DETECT_SURE || e->score < DETECT_SURE))
-            return true;
-    return false;
+    for (size_t i = 0; i < l->n_said; i++)
+        if (strcmp(l->said[i].type, type) == 0)
+            return &l->said[i];
+    return NULL;
+}
+
+/* A sure one is not said by one that does not count. */
+static bool is_said(struct look *l, const struct router_entity *e)
+{
+    const struct router_findings *f = &l->facts->findings;
+    for (; l->n_read < f->n_entities; l->n_read++) {
+        const struct router_entity *read = &f->entities[l->n_read];
+        struct said *s = said_find(l, read->type);
+        if (!s) {
+            s = &l->said[l->n_said++];
+            *s = (struct said){read->type, false};
+        }
+        s->sure |= read->score >= DETECT_SURE;
+    }
+    const struct said *s = said_find(l, e->type);
+    return s && (s->sure || e->score < DETECT_SURE);
 }
 
 /* A second reading of text that was read already: adds what shows only here. */
@@ -83,7 +105,7 @@ static int look_again(struct look *l, struct str where, struct str text)
     if (rc)
         return rc;
     for (size_t i = 0; i < again.n_entities && rc == 0; i++)
-        if (!is_said(f, &again.entities[i]))
+        if (!is_said(l, &again.entities[i]))
             rc = detect_entity_add(l->arena, f, &again.entities[i], l->err);
     for (size_t i = 0; i < again.n_more_types && rc == 0; i++)
         rc = detect_more_type_add(l->arena, f, again.more_types[i], l->err);
@@ -251,7 +273,7 @@ const struct router_findings *facts_findings(struct facts *f)
     if (f->have & FACTS_FINDINGS)
         return &f->findings;
     struct error err = {0};
-    struct look l = {f, f->request->arena, &err};
+    struct look l = {.facts = f, .arena = f->request->arena, .err = &err};
     f->have |= FACTS_FINDINGS;
     if (request_look(&l)) {
         f->detector_failed = true;

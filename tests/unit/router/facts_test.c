@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "unit/router/router_fixture.h"
 
 static void scores_rise_with_difficulty(void **state)
@@ -201,6 +202,61 @@ static void sizes_do_not_depend_on_where_sixteen_bytes_begin(void **state)
                 router_text_millitokens((struct str){(char *)text + from, n}), size_slowly(text + from, n));
 }
 
+static struct str addresses(struct arena *a, int from, int n)
+{
+    struct buf text;
+    buf_init(&text, MIB);
+    for (int i = from; i < from + n; i++)
+        buf_appendf(&text, "%d.%d.%d.%d ", i % 223 + 1, i % 250, i / 250 % 250, i * 7 % 250 + 1);
+    struct str kept = arena_copy(a, buf_str(&text));
+    buf_free(&text);
+    return kept;
+}
+
+/* Computing time of a chat whose messages have two parts each, full of findings; `before`: so many findings
+ * of another type come first. */
+static int64_t judging_ns(int before)
+{
+    enum { MESSAGES = 60, EACH = 100 };
+    struct arena *a = arena_create(64 * MIB);
+    struct chat_request *r = request_of(a, "auto", "");
+    struct chat_message *messages = arena_alloc(a, (MESSAGES + 1) * sizeof *messages);
+    struct buf mails;
+    struct facts f;
+    buf_init(&mails, MIB);
+    for (int i = 0; i < before; i++)
+        buf_appendf(&mails, "jane.doe%d@gmail.com ", i);
+    messages[0] = r->messages[0];
+    messages[0].parts[0].text = arena_copy(a, buf_str(&mails));
+    for (int i = 0; i < MESSAGES; i++) {
+        struct chat_part *parts = arena_alloc(a, 2 * sizeof *parts);
+        for (int k = 0; k < 2; k++)
+            parts[k] =
+                (struct chat_part){.kind = CHAT_PART_TEXT, .text = addresses(a, (2 * i + k) * EACH, EACH)};
+        messages[i + 1] = (struct chat_message){.role = CHAT_USER, .parts = parts, .n_parts = 2};
+    }
+    r->messages = messages;
+    r->n_messages = MESSAGES + 1;
+    facts_init(&f, NULL, r, NULL);
+    int64_t ns = clock_cpu_ns();
+    size_t found = facts_findings(&f)->n_entities + facts_findings(&f)->more;
+    ns = clock_cpu_ns() - ns;
+    assert_true(found >= MESSAGES * EACH);
+    buf_free(&mails);
+    arena_free(a);
+    return ns;
+}
+
+/* Each was looked for among all before it: a request of 1.3 MB held a loop for 3 s. */
+static void many_findings_took_the_square_of_their_number(void **state)
+{
+    (void)state;
+    int64_t few = judging_ns(10), many = judging_ns(5000);
+    if (many > 3 * few)
+        fail_msg("%lld ms after many findings, %lld after few", (long long)(many / 1000000),
+            (long long)(few / 1000000));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -211,6 +267,7 @@ int main(void)
         cmocka_unit_test(sizes_do_not_depend_on_where_sixteen_bytes_begin),
         cmocka_unit_test(what_is_cut_over_two_inputs_is_found),
         cmocka_unit_test(a_picture_is_not_read_as_text),
+        cmocka_unit_test(many_findings_took_the_square_of_their_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
