@@ -40,13 +40,13 @@ struct leg {
     int64_t heard_ms, first_ms;
     int32_t n_stopped; /* choices that are complete */
     struct chat_usage usage;
-    int64_t heard_milli;        /* what came, by estimate, in thousandths of a token */
-    struct doubt doubt;         /* of its first tokens, where the engine measures them */
-    bool compared;              /* with a second answer, or there was none */
-    bool rests;                 /* its answer waits for what others say (cascade.c) */
-    bool unpaid;                /* more came than is paid for, and its timer cuts it off */
-    int64_t reserved;           /* of the budgets, for what it may cost: nano-dollars */
-    int64_t covered_milli;      /* how much of an answer that pays for, as in heard_milli; 0: nothing has a price */
+    int64_t heard_milli;   /* what came, by estimate, in thousandths of a token */
+    struct doubt doubt;    /* of its first tokens, where the engine measures them */
+    bool compared;         /* with a second answer, or there was none */
+    bool rests;            /* its answer waits for what others say (cascade.c) */
+    bool unpaid;           /* more came than is paid for, and its timer cuts it off */
+    int64_t reserved;      /* of the budgets, for what it may cost: nano-dollars */
+    int64_t covered_milli; /* so much of an answer that pays for, as in heard_milli; 0: it has no price */
     struct budget_wait *paying; /* for what other gateways hold of them, so much: */
     int64_t price;
     int64_t more_milli; /* which is for so much more of an answer */
@@ -136,8 +136,8 @@ void leg_pause(struct leg *leg, bool paused);
 size_t leg_masked(const struct leg *leg); /* how many findings its target is not shown */
 /* What comes is no longer paid for: it is cut off soon, unless other gateways give back enough. */
 void leg_unpaid(struct leg *leg);
-void leg_paid(struct leg *leg);           /* it is paid for again, and goes on */
-void leg_begun(struct leg *leg);          /* its first event came: from now on it must not fall silent */
+void leg_paid(struct leg *leg);  /* it is paid for again, and goes on */
+void leg_begun(struct leg *leg); /* its first event came: from now on it must not fall silent */
 /* The answer is over: what came of it. IDLE afterwards. `failure` NULL: it went well. */
 void leg_end(struct leg *leg, const struct chat_failure *failure);
 void leg_measured(struct leg *leg, const struct chat_event *event);
@@ -146,8 +146,8 @@ void leg_rest(struct leg *leg);
 void leg_go_on(struct leg *leg);
 /* Whatever it does, it stops; what was sent is paid for. */
 void leg_cancel(struct leg *leg, const char *why);
-/* What it used. Where the provider did not say, because it or the client broke off or because it never does, by
- * estimate. A count told on the way does not hold what came after it. */
+/* What it used. Where the provider did not say, because it or the client broke off or because it never does,
+ * by estimate. A count told on the way does not hold what came after it. */
 void leg_usage(const struct leg *leg, bool complete, struct chat_usage *out);
 /* What it was sent and what came of it is paid for, whoever hung up, and not used. */
 void leg_given_up(struct leg *leg);
@@ -176,7 +176,7 @@ int spend_paid(
 /* More comes of a stream than was reserved for: its coverage doubles where the budgets allow it. False: it is
  * over, and the answer with it: `f` (NULL: not asked) says so. */
 bool spend_covers(struct leg *leg, struct chat_failure *f);
-void spend_drop(struct leg *leg);                      /* it need not be paid, where it waited for that */
+void spend_drop(struct leg *leg); /* it need not be paid, where it waited for that */
 /* What was reserved for the leg cost so much; 0: nothing. */
 void spend_settle(struct leg *leg, int64_t nano_usd);
 void spend_end(struct exchange *x, const struct chat_usage *usage);

@@ -98,7 +98,7 @@ const char *budget_who(const struct budget_account *a, char out[80]); /* "this k
 /* Into how many parts its rates are divided, one of which is this gateway's; what was taken is then of that.
  * The mutex is held. */
 int64_t budget_parts(const struct budget *b, struct budget_account *a, int64_t now_ns);
-int64_t budget_part(int64_t limit, int64_t parts); /* at least 1 */
+int64_t budget_part(int64_t limit, int64_t parts);                   /* at least 1 */
 void budget_asked(const struct budget *b, struct budget_account *a); /* of its rates; the mutex is held */
 /* Tells the state what this gateway is asked for, and reads who else is; for so long each is believed. */
 void budget_rates_share(struct budget *b, int64_t life_ms);
