@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/buf.h"
 #include "base/limits.h"
 #include "router/detect_context.h"
 #include "router/detect_gist.h"
@@ -319,24 +320,52 @@ static size_t text_plainly(size_t n)
     return n_plain;
 }
 
+/* How many it says of the text, the same as one that adds each window up. */
+static size_t same_plainly(struct str text)
+{
+    size_t n = detect_context_words(text, words, WORDS);
+    n_looked = 0;
+    detect_gist_look(words, n, look_add, NULL);
+    assert_int_equal(n_looked, text_plainly(n));
+    for (size_t k = 0; k < n_looked; k++) {
+        assert_int_equal(looked[k].category, plain[k].category);
+        assert_int_equal(looked[k].from, plain[k].from);
+        assert_int_equal(looked[k].to, plain[k].to);
+    }
+    return n_looked;
+}
+
 static void as_one_adds_it_up(void **state)
 {
     (void)state;
     size_t all = 0;
     file_read();
-    for (size_t i = 0; i < n_rows; i++) {
-        size_t n = detect_context_words(rows[i].text, words, WORDS);
-        n_looked = 0;
-        detect_gist_look(words, n, look_add, NULL);
-        assert_int_equal(n_looked, text_plainly(n));
-        for (size_t k = 0; k < n_looked; k++) {
-            assert_int_equal(looked[k].category, plain[k].category);
-            assert_int_equal(looked[k].from, plain[k].from);
-            assert_int_equal(looked[k].to, plain[k].to);
-        }
-        all += n_looked;
-    }
+    for (size_t i = 0; i < n_rows; i++)
+        all += same_plainly(rows[i].text);
     assert_true(all > 100);
+}
+
+/* What is said in the midst of a long text, with harmless words on both sides, of which the walk reads only
+ * those that it must. */
+static void as_one_adds_it_up_in_a_long_text(void **state)
+{
+    (void)state;
+    enum { AROUND = 40 };
+    size_t all = 0;
+    struct buf text;
+    file_read();
+    for (size_t i = 0; i < n_rows; i += 7) {
+        buf_init(&text, MIB);
+        for (size_t k = 0; k < 3 * AROUND; k++) {
+            buf_append_text(&text, k % 9 ? "The weir is low there, and so is the water. " : "How so? ");
+            if (k == AROUND || k == 2 * AROUND)
+                buf_append_str(&text, rows[(i + k) % n_rows].text);
+        }
+        assert_int_equal(text.failed, 0);
+        all += same_plainly(buf_str(&text));
+        buf_free(&text);
+    }
+    assert_true(all > 50);
 }
 
 int main(void)
@@ -347,6 +376,7 @@ int main(void)
         cmocka_unit_test(weights_below_0_or_too_large_are_refused),
         cmocka_unit_test(labelled_prompts_are_judged_right),
         cmocka_unit_test(as_one_adds_it_up),
+        cmocka_unit_test(as_one_adds_it_up_in_a_long_text),
     };
     return cmocka_run_group_tests(tests, rows_read, rows_free);
 }
