@@ -4,9 +4,10 @@
  *
  * Frames (frames.h) become texts, with other harmless frames about them, words lost, capitals lost. The
  * prompts of DATA.jsonl ({"prompt": ...}: the public benchmarks) are harmless too; half of them is kept for
- * the thresholds: of those at most one in false_alarms is called a category. Cross entropy by AdaGrad with
- * weights kept from 0 up. --judged leaves every TENTH frame out, for the figures that are printed; what is to
- * be kept is fitted to all. Deterministic. */
+ * the thresholds: of those at most one in ALARMS is called anything. Cross entropy by AdaGrad with weights
+ * kept from 0 up. Beside the categories the network learns whether a text is of any of them; a share of that
+ * is added to each in what is written, so that what two categories half say is said. --judged leaves every
+ * TENTH frame out, for the figures that are printed; what is to be kept is fitted to all. Deterministic. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,22 +23,26 @@
 #include "features.h"
 
 enum {
-    EPOCHS = 8,
-    TEXTS = 40, /* of a frame */
+    EPOCHS = 4,
+    TEXTS = 16, /* of a frame */
     TENTH = 10,
     MOST_WORDS = 4096,
-    SEEN = 8, /* how many texts must have a feature */
+    HEADS = GIST_CLASSES + 1,
+    ANY = GIST_CLASSES, /* the last of them: is it any category? */
+    ALARMS = 90,        /* one in so many of the data kept may be called anything */
+    SEEN = 8,           /* how many texts must have a feature */
     ENTRIES = 96000,
     WINDOW = 28,   /* words of a sample, a few more than are looked at */
     STATEMENT = 44 /* words of one, at most */
 };
-/* One in how many harmless texts may be called each category, in the order of their bits: many of the
- * benchmarks' questions are about patients, and its tales are told by an I. */
-static const unsigned false_alarms[GIST_CLASSES] = {900, 220, 500, 700, 450, 800, 450};
+/* Before all are moved alike for that, one in so many each category, in the order of their bits, and ANY:
+ * many of the benchmarks' questions are about patients, and its tales are told by an I. */
+static const unsigned false_alarms[HEADS] = {900, 220, 500, 700, 450, 800, 450, 60};
+#define SHARE 0.5f /* of ANY, in each category */
 #define FLOOR (-0.5f)
 /* What the thresholds so found are moved by: as the sets that are looked at say, and the tests of single
  * texts: a dose told without a name is PHI, a letter with a card in it is no secret. */
-static const float moved[GIST_CLASSES] = {-1, -1.1f, -1.4f, -0.1f, -1, -1, -2.4f};
+static const float moved[HEADS] = {-1, -1.1f, -1.4f, -0.1f, -1, -1, -2.4f, 0};
 #define STEP 0.08f
 #define LASSO 0.003f
 #define LEAST 0.1f /* a feature with less is left out: it costs more time than it tells */
@@ -256,8 +261,8 @@ static void features_make(void)
 /* ---- The network. ---- */
 static float (*weight)[GIST_HIDDEN], (*weight_square)[GIST_HIDDEN];
 static float bias[GIST_HIDDEN], bias_square[GIST_HIDDEN];
-static float out[GIST_CLASSES][GIST_HIDDEN], out_square[GIST_CLASSES][GIST_HIDDEN];
-static float offset[GIST_CLASSES], offset_square[GIST_CLASSES], threshold[GIST_CLASSES];
+static float out[HEADS][GIST_HIDDEN], out_square[HEADS][GIST_HIDDEN];
+static float offset[HEADS], offset_square[HEADS], threshold[HEADS];
 
 static void network_start(void)
 {
@@ -271,25 +276,25 @@ static void network_start(void)
     for (int j = 0; j < GIST_HIDDEN; j++) {
         bias[j] = 1;
         bias_square[j] = 1;
-        for (int c = 0; c < GIST_CLASSES; c++) {
+        for (int c = 0; c < HEADS; c++) {
             out[c][j] = j / 2 == c ? 1 : 0.2f * chance();
             out_square[c][j] = 1;
         }
     }
-    for (int c = 0; c < GIST_CLASSES; c++) {
+    for (int c = 0; c < HEADS; c++) {
         offset[c] = -2;
         offset_square[c] = 1;
     }
 }
 
-static void forward(const struct sample *s, float hidden[GIST_HIDDEN], float y[GIST_CLASSES])
+static void forward(const struct sample *s, float hidden[GIST_HIDDEN], float y[HEADS])
 {
     for (int j = 0; j < GIST_HIDDEN; j++)
         hidden[j] = -bias[j];
     for (size_t k = 0; k < s->n; k++)
         for (int j = 0; j < GIST_HIDDEN; j++)
             hidden[j] += weight[s->id[k]][j];
-    for (int c = 0; c < GIST_CLASSES; c++) {
+    for (int c = 0; c < HEADS; c++) {
         y[c] = offset[c];
         for (int j = 0; j < GIST_HIDDEN; j++)
             y[c] += hidden[j] > 0 ? hidden[j] * out[c][j] : 0;
@@ -305,10 +310,11 @@ static void step(float *w, float *square, float g, float least, float most)
 
 static void learn(const struct sample *s)
 {
-    float hidden[GIST_HIDDEN], y[GIST_CLASSES], back[GIST_HIDDEN] = {0};
+    float hidden[GIST_HIDDEN], y[HEADS], back[GIST_HIDDEN] = {0};
     forward(s, hidden, y);
-    for (int c = 0; c < GIST_CLASSES; c++) {
-        float error = 1 / (1 + expf(-y[c])) - (float)(s->labels >> c & 1);
+    for (int c = 0; c < HEADS; c++) {
+        float wanted = (float)(c == ANY ? s->labels != 0 : s->labels >> c & 1);
+        float error = 1 / (1 + expf(-y[c])) - wanted;
         for (int j = 0; j < GIST_HIDDEN; j++) {
             back[j] += hidden[j] > 0 ? error * out[c][j] : 0;
             if (hidden[j] > 0)
@@ -371,8 +377,8 @@ static void mean_take(float *values, float *sum, size_t n, int taken)
 
 static void epoch_end(int epoch)
 {
-    static float(*weight_sum)[GIST_HIDDEN], bias_sum[GIST_HIDDEN], out_sum[GIST_CLASSES][GIST_HIDDEN],
-        offset_sum[GIST_CLASSES];
+    static float(*weight_sum)[GIST_HIDDEN], bias_sum[GIST_HIDDEN], out_sum[HEADS][GIST_HIDDEN],
+        offset_sum[HEADS];
     int taken = epoch + 1 - (EPOCHS - EPOCHS / 2);
     if (taken == 1) {
         weight_sum = must(realloc(weight_sum, n_features * sizeof *weight_sum));
@@ -385,8 +391,8 @@ static void epoch_end(int epoch)
         return;
     mean_take(*weight, *weight_sum, n_features * GIST_HIDDEN, taken);
     mean_take(bias, bias_sum, GIST_HIDDEN, taken);
-    mean_take(*out, *out_sum, GIST_CLASSES * GIST_HIDDEN, taken);
-    mean_take(offset, offset_sum, GIST_CLASSES, taken);
+    mean_take(*out, *out_sum, HEADS * GIST_HIDDEN, taken);
+    mean_take(offset, offset_sum, HEADS, taken);
 }
 
 static void fit(bool judged)
@@ -407,33 +413,53 @@ static void fit(bool judged)
 }
 
 /* ---- Thresholds and figures. ---- */
-/* What at most one in false_alarms of the texts kept is above; at least FLOOR, for they hold few secrets. */
-static void thresholds_set(void)
+/* What the texts kept say most of heads [from, to), above their thresholds, falling; how many texts. */
+static size_t kept_values(int from, int to, float *best)
 {
-    float *best = must(malloc(n_texts * sizeof *best)), y[GIST_CLASSES], hidden[GIST_HIDDEN];
-    for (int c = 0; c < GIST_CLASSES; c++) {
-        size_t n = 0, text = SIZE_MAX;
-        for (size_t i = 0; i < n_samples; i++) {
-            if (!samples[i].kept)
-                continue;
-            forward(&samples[i], hidden, y);
-            if (samples[i].text != text)
-                best[n++] = y[c];
-            else if (y[c] > best[n - 1])
-                best[n - 1] = y[c];
-            text = samples[i].text;
-        }
-        qsort(best, n, sizeof *best, by_value);
-        size_t most = n / false_alarms[c];
-        threshold[c] = (n > 0 ? fmaxf(best[most], FLOOR) : FLOOR) + moved[c];
+    float y[HEADS], hidden[GIST_HIDDEN];
+    size_t n = 0, text = SIZE_MAX;
+    for (size_t i = 0; i < n_samples; i++) {
+        if (!samples[i].kept)
+            continue;
+        forward(&samples[i], hidden, y);
+        if (samples[i].text != text)
+            best[n++] = y[from] - threshold[from];
+        for (int c = from; c < to; c++)
+            best[n - 1] = fmaxf(best[n - 1], y[c] - threshold[c]);
+        text = samples[i].text;
     }
-    free(best);
+    qsort(best, n, sizeof *best, by_value);
+    return n;
+}
+
+/* What at most one in false_alarms of the texts kept is above; at least FLOOR, for they hold few secrets. */
+static void thresholds_set(float *best)
+{
+    memset(threshold, 0, sizeof threshold);
+    for (int c = 0; c < HEADS; c++) {
+        size_t n = kept_values(c, c + 1, best);
+        threshold[c] = (n > 0 ? fmaxf(best[n / false_alarms[c]], FLOOR) : FLOOR) + moved[c];
+    }
+}
+
+/* Each category takes its share of ANY; then one in ALARMS texts may be called anything. */
+static void any_share(float *best)
+{
+    for (int c = 0; c < GIST_CLASSES; c++) {
+        for (int j = 0; j < GIST_HIDDEN; j++)
+            out[c][j] += SHARE * out[ANY][j];
+        offset[c] += SHARE * offset[ANY];
+        threshold[c] += SHARE * threshold[ANY];
+    }
+    size_t n = kept_values(0, GIST_CLASSES, best);
+    for (int c = 0; c < GIST_CLASSES && n > 0; c++)
+        threshold[c] += best[n / ALARMS];
 }
 
 static void recall_print(bool judged)
 {
     int right[GIST_CLASSES] = {0}, all[GIST_CLASSES] = {0}, alarms[GIST_CLASSES] = {0};
-    float hidden[GIST_HIDDEN], y[GIST_CLASSES];
+    float hidden[GIST_HIDDEN], y[HEADS];
     for (size_t i = 0; i < n_samples; i++) {
         const struct sample *s = &samples[i];
         if (s->frame == SIZE_MAX || s->frame % TENTH != 3)
@@ -461,7 +487,7 @@ static void write_out(const char *path)
         top = fmaxf(top, largest(weight[i]));
     head.scale = top / GIST_WEIGHT;
     memcpy(head.bias, bias, sizeof bias);
-    memcpy(head.out, out, sizeof out);
+    memcpy(head.out, out, sizeof head.out);
     for (int c = 0; c < GIST_CLASSES; c++)
         head.threshold[c] = threshold[c] - offset[c];
     struct gist_entry *entries = must(calloc(n_features, sizeof *entries));
@@ -503,7 +529,10 @@ int main(int argc, char **argv)
     features_make();
     printf("%zu frames, %zu windows of %zu texts, %zu features\n", n_frames, n_samples, n_texts, n_features);
     fit(judged);
-    thresholds_set();
+    float *best = must(malloc(n_texts * sizeof *best));
+    thresholds_set(best);
+    any_share(best);
+    free(best);
     recall_print(judged);
     write_out(argv[1]);
     return 0;
