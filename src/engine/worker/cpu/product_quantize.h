@@ -5,10 +5,21 @@
 
 #include "engine/worker/cpu/product_vector.h"
 
+typedef int32_t eight_ints __attribute__((vector_size(32), aligned(4), may_alias));
+
+/* Of sixteen numbers. (Of a loop gcc makes sixteen single additions.) */
+INLINE int32_t sum_of_half(const int32_t *q)
+{
+    eight_ints sums = *(const eight_ints *)q + *(const eight_ints *)(q + 8);
+    sums += __builtin_shufflevector(sums, sums, 4, 5, 6, 7, 0, 1, 2, 3);
+    sums += __builtin_shufflevector(sums, sums, 2, 3, 0, 1, 6, 7, 4, 5);
+    return sums[0] + sums[1];
+}
+
 static void quantize_block(struct x_block *to, const float *x)
 {
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number in the low bits */
-    int32_t most = 0, low = 0, high = 0;
+    int32_t most = 0, q[X_VALUES] = {0};
     for (int i = 0; i < X_VALUES; i++) {
         int32_t magnitude = (int32_t)(tensor_float_bits(x[i]) & 0x7FFFFFFFu); /* ordered as the numbers are */
         most = magnitude > most ? magnitude : most;
@@ -18,12 +29,12 @@ static void quantize_block(struct x_block *to, const float *x)
     /* Below 127 / FLT_MAX the inverse is infinite: such a run is zero. */
     float inverse = finite && max > 1e-36f ? 127.0f / max : 0;
     to->scale = finite ? (inverse > 0 ? max / 127.0f : 0) : NAN;
+    if (finite)
+        for (int i = 0; i < X_VALUES; i++)
+            q[i] = (int32_t)(tensor_float_bits(x[i] * inverse + magic) - tensor_float_bits(magic));
+    const int32_t low = sum_of_half(q), high = sum_of_half(q + X_VALUES / 2);
     for (int i = 0; i < X_VALUES; i++)
-        to->q[i] = (int8_t)(tensor_float_bits((finite ? x[i] : 0) * inverse + magic) & 255u);
-    for (int i = 0; i < 16; i++) {
-        low += to->q[i];
-        high += to->q[i + 16];
-    }
+        to->q[i] = (int8_t)q[i];
     to->q_sums[0] = (int16_t)low;
     to->q_sums[1] = (int16_t)high;
     to->start = SUM_ZERO - 128 * (low + high);
