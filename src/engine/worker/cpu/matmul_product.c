@@ -9,9 +9,10 @@
 #include "engine/worker/cpu/cpu.h"
 
 /* A run of SEGMENT blocks of a full panel, 256 KiB, or of twice as many of a wide one (320 KiB), stays in the
- * second-level cache while STEP_ROWS of the weight's rows go by, with as much of their sums. All are whole
+ * second-level cache while STEP_ROWS of the weight's rows go by, with half as much of their sums. All are whole
  * blocks of every type. */
-enum { PANEL_COLUMNS = 128, SEGMENT = 32, STEP_ROWS = SUMS_MAX / PANEL_COLUMNS };
+enum { PANEL_COLUMNS = 128, SEGMENT = 32, STEP_ROWS = 256 };
+_Static_assert(STEP_ROWS *PANEL_COLUMNS <= SUMS_MAX, "a step's sums have no room in the scratch");
 
 bool cpu_quantises(const struct cpu *c, const struct op *op)
 {
