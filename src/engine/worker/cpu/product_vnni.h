@@ -76,12 +76,22 @@ INLINE void block_columns(vfloats *acc, const struct x_block *x, const int n, co
     part_columns(acc, x, n, u, sets, -1, range);
 }
 
-/* The first and the last sixteen values with a scale, and a minimum, each. */
+/* The first and the last sixteen values with a scale, and a minimum, each: of four columns at a time, as both
+ * halves' sums are in registers. */
 INLINE void halves_columns(vfloats *acc, const struct x_block *x, const int n, const struct unpacked *u,
     const int sets, const enum range range)
 {
-    part_columns(acc, x, n, u, sets, 0, range);
-    part_columns(acc, x, n, u, sets, 1, range);
+    enum { HALVES_TOGETHER = 4 };
+    for (int c = 0; c < n; c += HALVES_TOGETHER) {
+        const int some = n - c < HALVES_TOGETHER ? n - c : HALVES_TOGETHER;
+        vfloats sums[HALVES_TOGETHER * SETS];
+        for (int i = 0; i < some * sets; i++)
+            sums[i] = acc[c * sets + i];
+        part_columns(sums, x + c, some, u, sets, 0, range);
+        part_columns(sums, x + c, some, u, sets, 1, range);
+        for (int i = 0; i < some * sets; i++)
+            acc[c * sets + i] = sums[i];
+    }
 }
 
 #endif
