@@ -5,9 +5,10 @@
  * Frames (frames.h) become texts, with other harmless frames about them, words lost, capitals lost. The
  * prompts of DATA.jsonl ({"prompt": ...}: the public benchmarks) are harmless too; half of them is kept for
  * the thresholds: of those at most one in ALARMS is called anything. Cross entropy by AdaGrad with weights
- * kept from 0 up. Beside the categories the network learns whether a text is of any of them; a share of that
- * is added to each in what is written, so that what two categories half say is said. --judged leaves every
- * TENTH frame out, for the figures that are printed; what is to be kept is fitted to all. Deterministic. */
+ * kept from 0 up. Beside the categories the network learns whether a text is of any but PII; a share of that
+ * is added to each of those in what is written, so that what two categories half say is said. --judged leaves
+ * every TENTH frame out, for the figures that are printed; what is to be kept is fitted to all.
+ * Deterministic. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +29,7 @@ enum {
     TENTH = 10,
     MOST_WORDS = 4096,
     HEADS = GIST_CLASSES + 1,
-    ANY = GIST_CLASSES, /* the last of them: is it any category? */
+    ANY = GIST_CLASSES, /* the last of them: is it any but PII? A letter with a card in it is no secret */
     ALARMS = 90,        /* one in so many of the data kept may be called anything */
     SEEN = 8,           /* how many texts must have a feature */
     ENTRIES = 96000,
@@ -313,7 +314,7 @@ static void learn(const struct sample *s)
     float hidden[GIST_HIDDEN], y[HEADS], back[GIST_HIDDEN] = {0};
     forward(s, hidden, y);
     for (int c = 0; c < HEADS; c++) {
-        float wanted = (float)(c == ANY ? s->labels != 0 : s->labels >> c & 1);
+        float wanted = (float)(c == ANY ? (s->labels & ~(unsigned)ROUTER_PII) != 0 : s->labels >> c & 1);
         float error = 1 / (1 + expf(-y[c])) - wanted;
         for (int j = 0; j < GIST_HIDDEN; j++) {
             back[j] += hidden[j] > 0 ? error * out[c][j] : 0;
@@ -442,10 +443,11 @@ static void thresholds_set(float *best)
     }
 }
 
-/* Each category takes its share of ANY; then one in ALARMS texts may be called anything. */
+/* Each category but PII, the first, takes its share of ANY; then one in ALARMS texts may be called anything.
+ */
 static void any_share(float *best)
 {
-    for (int c = 0; c < GIST_CLASSES; c++) {
+    for (int c = 1; c < GIST_CLASSES; c++) {
         for (int j = 0; j < GIST_HIDDEN; j++)
             out[c][j] += SHARE * out[ANY][j];
         offset[c] += SHARE * offset[ANY];

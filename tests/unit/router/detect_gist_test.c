@@ -23,10 +23,10 @@ static const struct {
     const char *path, *split;
     double recall, precision;
 } sets[] = {{"tests/data/fresh.jsonl", "tune", 0.95, 0.95},
-    {"tests/data/fresh.jsonl", "held-out", 0.93, 0.96}, {"tests/data/third.jsonl", "dev", 0.92, 0.97},
-    {"tests/data/third.jsonl", "once", 0.76, 0.98}, {"tests/data/fourth.jsonl", "blind", 0.95, 0.74},
-    {"tests/data/fifth.jsonl", "dev", 0.74, 0.68}, {"tests/data/sixth.jsonl", "blind", 0.67, 0.66},
-    {"tests/data/seventh.jsonl", "blind", 0.90, 0.90}};
+    {"tests/data/fresh.jsonl", "held-out", 0.93, 0.95}, {"tests/data/third.jsonl", "dev", 0.92, 0.97},
+    {"tests/data/third.jsonl", "once", 0.74, 0.98}, {"tests/data/fourth.jsonl", "blind", 0.94, 0.76},
+    {"tests/data/fifth.jsonl", "dev", 0.72, 0.68}, {"tests/data/sixth.jsonl", "blind", 0.64, 0.67},
+    {"tests/data/seventh.jsonl", "blind", 0.88, 0.91}};
 enum { SETS = sizeof sets / sizeof *sets };
 
 static struct {
