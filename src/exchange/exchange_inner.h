@@ -173,7 +173,7 @@ void spend_refused(const struct exchange *x, const struct exchange_failure *f); 
 int spend_reserve(struct leg *leg, void (*told)(void *ctx), struct chat_failure *f) MUST_USE;
 int spend_paid(
     struct leg *leg, struct chat_failure *f) MUST_USE; /* may be asked before: it is waited no more */
-/* More comes of a stream than was reserved for: its coverage doubles where the budgets allow it. False: it is
+/* More comes of a stream than was reserved for: its coverage doubles, or grows by what the budgets allow. False: it is
  * over, and the answer with it: `f` (NULL: not asked) says so. */
 bool spend_covers(struct leg *leg, struct chat_failure *f);
 void spend_drop(struct leg *leg); /* it need not be paid, where it waited for that */

@@ -435,10 +435,10 @@ void leg_measured(struct leg *leg, const struct chat_event *e)
     }
 }
 
-/* Not to be asked for more: by the client's watermark, or while others are asked to pay for it. */
+/* Not to be asked for more: by the client's watermark, or while it is not paid for. */
 static void call_pause(struct leg *leg, bool paused)
 {
-    provider_call_pause(leg->call, paused || (leg->unpaid && leg->paying));
+    provider_call_pause(leg->call, paused || leg->unpaid);
 }
 
 void leg_rest(struct leg *leg)
@@ -470,8 +470,7 @@ void leg_pause(struct leg *leg, bool paused)
 void leg_unpaid(struct leg *leg)
 {
     leg->unpaid = true;
-    if (leg->paying)
-        provider_call_pause(leg->call, true);
+    provider_call_pause(leg->call, true);
     timer_start(leg, leg->paying ? PAYING_MS : 0);
 }
 

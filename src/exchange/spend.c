@@ -201,7 +201,7 @@ static void on_more(void *ctx)
         more_reserved(leg);
     else
         rc = more_reserve(leg, leg->more_milli / 2, &why, &err);
-    if (rc == 0)
+    if (rc == 0 && spend_covers(leg, NULL))
         leg_paid(leg); /* it may have been held up for that */
     else if (all_came(leg) && !leg->paying)
         leg_unpaid(leg);

@@ -239,8 +239,8 @@ routes:
       const row = rowOf(cut);
       assert.deepEqual([row.outcome, row.usage_estimated], ['failed', true]);
       assert.deepEqual(row.attempts.map((a) => a.outcome), ['budget']);
-      // What was read with it when it was cut is paid, too: under load some ten thousand tokens (it was $109 in 5 s).
-      assert.ok(row.cost_nano_usd > 0.95e9 * left && row.cost_nano_usd < 1e9 * left + 20e9, `${kind}: ${row.cost_nano_usd} of ${left}`);
+      // What was read with it when it was cut is paid, too (it was $109 in 5 s, and later $16 of 2 under load).
+      assert.ok(row.cost_nano_usd > 0.95e9 * left && row.cost_nano_usd < 1e9 * left + 1e9, `${kind}: ${row.cost_nano_usd} of ${left}`);
       await until(() => cloud.sockets.size === 0 || cloud.aborted > 0);
       const metrics = (await g.get('/metrics', key.headers)).body;
       assert.match(metrics, new RegExp(`weir_target_failures_total\\{model="${kind}",reason="budget"\\} 1`));
@@ -253,7 +253,7 @@ routes:
     const fell = await g.chat('falls', 'hello', {}, key.headers);
     assert.equal(fell.headers.get('x-weir-provider'), 'local', JSON.stringify(fell.body).slice(0, 300));
     assert.deepEqual(rowOf(fell).attempts.map((a) => a.outcome), ['budget', 'ok']);
-    assert.ok(used(g, key) > 4.7 && used(g, key) < 25, `used ${used(g, key)}`);
+    assert.ok(used(g, key) > 4.7 && used(g, key) < 6, `used ${used(g, key)}`);
   } finally {
     cloud.behaviour = { usage };
     await g.stop();
