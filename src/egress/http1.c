@@ -278,7 +278,7 @@ static int on_body(struct http_parser *p, const char *at, size_t len)
     if (t->received > LIMIT_PROVIDER_BODY)
         return refuse(t, ERROR_LIMIT, "has more than 64 MiB");
     t->phase = EGRESS_IDLE;
-    if (t->coded && is_plain(t, at))
+    if (t->coded && t->received == len && is_plain(t, at)) /* its first piece */
         t->coded = false;
     if (t->coded)
         return refuse_coded(t);

@@ -85,11 +85,13 @@ static int on_headers(struct http_parser *p)
         return refuse(c, 400, "the request must have exactly one Host header");
     if (http_request_header_count(r, "content-length") > 1)
         return refuse(c, 400, "the request has more than one Content-Length");
-    struct str framing = http_request_header(r, "transfer-encoding");
-    if (framing.len && !str_is_nocase(framing, "chunked"))
+    int framings = http_request_header_count(r, "transfer-encoding"),
+        codings = http_request_header_count(r, "content-encoding");
+    if (framings > 1 ||
+        (framings == 1 && !str_is_nocase(http_request_header(r, "transfer-encoding"), "chunked")))
         return refuse(c, 400, "no Transfer-Encoding but chunked is read here: send the body uncompressed");
     struct str coding = http_request_header(r, "content-encoding");
-    if (coding.len && !str_is_nocase(coding, "identity"))
+    if (codings > 1 || (coding.len && !str_is_nocase(coding, "identity")))
         return refuse(c, 415, "a body with a Content-Encoding is not read here: send it uncompressed");
     bool sized = http_request_header_count(r, "content-length") == 1;
     if (sized && p->content_length > c->server->options.max_body)

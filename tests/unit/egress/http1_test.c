@@ -120,6 +120,11 @@ static const struct expectation expectations[] = {
         ERROR_UNAVAILABLE},
     {"POST", OK "Content-Encoding: utf-8, GZIP\r\nContent-Length: 2\r\n\r\n{}", 200, "", false, false,
         ERROR_UNAVAILABLE},
+    /* The rest of a coded text is no plain one. */
+    {"POST",
+        "HTTP/1.1 429 Slow\r\nContent-Encoding: odd\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "3\r\n\1\2\3\r\n4\r\n{\"a\"\r\n0\r\n\r\n",
+        429, "", true, true, 0},
     {"POST", "HTTP/1.1 429 Slow\r\nContent-Encoding: none\r\nContent-Length: 2\r\n\r\n{}", 429, "{}", true,
         true, 0},
     {"POST", OK "Content-Encoding: br\r\nContent-Length: 0\r\n\r\n", 200, "", true, true, 0},
