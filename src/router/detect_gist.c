@@ -89,8 +89,7 @@ size_t detect_gist_ids(const struct detect_word *words, size_t i, uint32_t out[G
     return n;
 }
 
-/* ---- The table: open addressing; a map of bits, two for each id, says first that most ids are not there.
- * ---- */
+/* ---- The table: open addressing, behind a map of bits (two for each id) that most ids are not in ---- */
 enum { MAP_WORDS = 1 << 14, TABLE_SIZE = 1 << 17, TABLE_MOST = TABLE_SIZE / 4 * 3 };
 typedef uint16_t lanes __attribute__((vector_size(2 * GIST_HIDDEN)));
 typedef float floats __attribute__((vector_size(4 * GIST_HIDDEN)));
@@ -215,7 +214,7 @@ static void masses_make(void)
     for (size_t i = 0; i < TABLE_SIZE; i++)
         for (int c = 0; c < GIST_CLASSES && table[i].id != 0; c++)
             most = fmaxf(most, mass_of(&table[i], c));
-    mass_one = (int16_t)(MASS_MOST / most);
+    mass_one = (int16_t)fminf(MASS_MOST / most, INT16_MAX);
     for (size_t i = 0; i < TABLE_SIZE; i++)
         for (int c = 0; c < GIST_CLASSES && table[i].id != 0; c++)
             table[i].mass[c] = (uint8_t)ceilf(mass_of(&table[i], c) * mass_one);

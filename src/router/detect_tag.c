@@ -293,8 +293,7 @@ bool detect_tag_run(const struct detect_word *words, size_t n, size_t *from, siz
     return true;
 }
 
-/* ---- The table: open addressing; a map of bits, two for each id, says first that most ids are not there.
- * ---- */
+/* ---- The table: open addressing, behind a map of bits (two for each id) that most ids are not in ---- */
 enum { MAP_WORDS = 1 << 12, TABLE_SIZE = 1 << 16, TABLE_MOST = TABLE_SIZE / 8 * 3, LANES = N_TAGS };
 typedef int16_t lanes __attribute__((vector_size(2 * LANES)));
 typedef int8_t bytes __attribute__((vector_size(LANES)));

@@ -1,5 +1,6 @@
 #include "router/facts.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -88,6 +89,7 @@ static bool is_said(struct look *l, const struct router_entity *e)
         const struct router_entity *read = &f->entities[l->n_read];
         struct said *s = said_find(l, read->type);
         if (!s) {
+            assert(l->n_said < DETECT_MAX_TYPES);
             s = &l->said[l->n_said++];
             *s = (struct said){read->type, false};
         }

@@ -398,8 +398,8 @@ bool store_postgres_exists(struct str rest)
     return true;
 }
 
-/* Several gateways may share this state, so that a claim is a number; the writer's session takes its lock
- * with the next group, which is store_ledger_recover's. A server to which the state was restored counts
+/* Several gateways may share this state, so that a claim is a number; each session takes its lock when
+ * it is used next. A server to which the state was restored counts
  * transactions anew: marks that are ahead of it would be read again and again. */
 int store_postgres_claim(struct store_backend *b, struct error *err)
 {
