@@ -144,8 +144,10 @@ static void test_training_is_that_of_another_implementation(void **state)
         for (int i = 0; i <= REFERENCE_STEPS; i++) {
             step(&r);
             near(f, "loss", (double)r.run.points[i].loss, f->losses[i], 2e-5 * f->losses[i]);
+            /* Later: a moment beside 0 that rounding gives another sign is a whole step of AdamW. */
             if (i < REFERENCE_STEPS)
-                near(f, "norm", (double)r.run.points[i].norm, f->norms[i], 1e-4 * f->norms[i]);
+                near(f, "norm", (double)r.run.points[i].norm, f->norms[i],
+                    (i < 4 ? 1e-5 : 5e-4) * f->norms[i]);
             if (i == 0)
                 gradients_check(&r, f, 1e-4);
         }
