@@ -1,6 +1,7 @@
 #include "train/gemm.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* A block of B (K_BLOCK x N_BLOCK floats, 1 MiB) stays in the last cache, one of A (96 KiB) in the second, a
  * panel of B (16 KiB with AVX2) in the first. */
@@ -68,10 +69,12 @@ static void last_columns(const struct train_kernels *kernels, int64_t m, int64_t
 {
     _Alignas(ALIGN) float whole[M_BLOCK * TRAIN_TILE_COLUMNS_MAX];
     const int64_t width = kernels->tile_columns;
-    kernels->panel(m, k, a, a_row, b, whole, width, false);
+    for (int64_t i = 0; i < m && add; i++)
+        for (int64_t j = 0; j < width; j++)
+            whole[i * width + j] = j < n ? c[i * ldc + j] : 0;
+    kernels->panel(m, k, a, a_row, b, whole, width, add);
     for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < n; j++)
-            c[i * ldc + j] = add ? c[i * ldc + j] + whole[i * width + j] : whole[i * width + j];
+        memcpy(c + i * ldc, whole + i * width, (size_t)n * sizeof *c);
 }
 
 /* At most M_BLOCK rows of A with at most K_BLOCK of k, against packed panels that are `apart` floats apart.

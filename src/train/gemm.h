@@ -5,8 +5,8 @@
  *     for each run of M_BLOCK rows              A's run is packed, unless its rows can be read as they stand
  *       for each panel, for each tile           the kernel: tile_rows x tile_columns sums in registers
  *
- * Kernels that round make bfloat16 of all that is packed, and then A is, too; those of AMX pack it as pairs of 16
- * bits.
+ * Kernels that round make bfloat16 of all that is packed, and then A is, too; those of AMX pack pairs of
+ * 16 bits.
  *
  * A value of C is summed over k in an order that depends on k alone: results are the same however a product
  * is divided among threads. */

@@ -178,13 +178,13 @@ static void half_square(int64_t k, const char *a, const char *b, float *c, int64
 static void last_rows(int64_t m, int64_t k, const char *a, const char *b, float *c, int64_t ldc, bool add)
 {
     _Alignas(64) float whole[SIDE * WIDTH];
-    half_square(k, a, b, whole, WIDTH, false);
+    for (int64_t i = 0; i < SIDE && add; i++)
+        for (int64_t j = 0; j < WIDTH; j += 16)
+            _mm512_store_ps(
+                whole + i * WIDTH + j, i < m ? _mm512_loadu_ps(c + i * ldc + j) : _mm512_setzero_ps());
+    half_square(k, a, b, whole, WIDTH, add);
     for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < WIDTH; j += 16) {
-            const __m512 sum = _mm512_load_ps(whole + i * WIDTH + j);
-            float *to = c + i * ldc + j;
-            _mm512_storeu_ps(to, add ? _mm512_add_ps(_mm512_loadu_ps(to), sum) : sum);
-        }
+        memcpy(c + i * ldc, whole + i * WIDTH, WIDTH * sizeof *c);
 }
 
 static void panel_tiles(

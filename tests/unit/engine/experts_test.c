@@ -102,6 +102,7 @@ static void experts_nobody_is_routed_to_are_not_read(void **state)
     for (int32_t i = 0; i < n; i++) {
         check(list[i]->isa, TENSOR_F32);
         check(list[i]->isa, TENSOR_Q4_K);
+        check(list[i]->isa, TENSOR_Q6_K);
         check(list[i]->isa, TENSOR_Q8_0);
     }
 }

@@ -16,8 +16,8 @@
 enum {
     VALUES = 768,
     BLOCKS = VALUES / X_VALUES,
-    COLUMNS = 21,
-    PLACES = 32,
+    COLUMNS = 69, /* tiles take two groups of 16 with the rows, two again, and one */
+    PLACES = 80,
     ROW_MAX = BLOCKS * 34,
     GUARD = 16
 };
@@ -135,7 +135,8 @@ static void check_copies(const struct products *p, enum tensor_type type)
     random_columns();
     for (int64_t c = 0; c < COLUMNS; c++)
         product_quantize(p, type, rig.x, COLUMNS, c, rig.values[c], VALUES);
-    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
+    random_rows(type, -1);
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
         for (int64_t c = 0; c < sizes[k]; c++) {
             const struct x_column from = {rig.x, COLUMNS, COLUMNS - 1 - c}, at = {to, sizes[k], c};
             product_column_read(p, type, &from, direct, VALUES);
@@ -143,12 +144,13 @@ static void check_copies(const struct products *p, enum tensor_type type)
             product_column_read(p, type, &at, copied, VALUES);
             assert_memory_equal(direct, copied, sizeof direct);
         }
-    random_rows(type, -1);
-    memset(rig.acc, 0, sizeof rig.acc);
-    p->of[type](rig.acc, to, COLUMNS, rig.rows, 0, BLOCKS);
-    product_finish(p, type, rig.acc, COLUMNS);
-    for (int r = 0; r < p->lanes; r++)
-        assert_true(product_agrees(type, rig.rows[r], direct, VALUES, rig.acc[(COLUMNS - 1) * p->lanes + r]));
+        memset(rig.acc, 0, sizeof rig.acc);
+        p->of[type](rig.acc, to, sizes[k], rig.rows, 0, BLOCKS);
+        product_finish(p, type, rig.acc, sizes[k]);
+        const float *last = rig.acc + (sizes[k] - 1) * p->lanes;
+        for (int r = 0; r < p->lanes; r++)
+            assert_true(product_agrees(type, rig.rows[r], direct, VALUES, last[r]));
+    }
 }
 
 static void copied_columns_are_the_same(void **state)
@@ -157,12 +159,14 @@ static void copied_columns_are_the_same(void **state)
     each(check_copies);
 }
 
-static void check_extreme(const struct products *p, enum tensor_type type, int byte, float even, float odd)
+static void check_extreme(
+    const struct products *p, enum tensor_type type, int64_t n, int byte, float even, float odd)
 {
+    const float *last = rig.acc + (n - 1) * p->lanes;
     random_rows(type, byte);
-    for (int i = 0; i < VALUES; i++)
-        rig.values[0][i] = i % 2 ? odd : even;
-    multiply(p, type, 1);
+    for (int i = 0; i < n * VALUES; i++)
+        rig.values[i / VALUES][i % VALUES] = i % 2 ? odd : even;
+    multiply(p, type, n);
     for (int r = 0; r < p->lanes; r++) {
         float w[VALUES];
         double most = 0, exact = 0;
@@ -171,9 +175,9 @@ static void check_extreme(const struct products *p, enum tensor_type type, int b
             exact += (double)w[i] * (double)rig.values[0][i];
             most = fmax(most, fabs((double)w[i]));
         }
-        if (fabs((double)rig.acc[r] - exact) > 1e-3 * most * VALUES)
+        if (fabs((double)last[r] - exact) > 1e-3 * most * VALUES)
             fail_msg("%s %s, bytes %02x: %g, not %g", p->isa, tensor_type_info(type)->name, (unsigned)byte,
-                (double)rig.acc[r], exact);
+                (double)last[r], exact);
     }
 }
 
@@ -181,11 +185,12 @@ static void check_extreme(const struct products *p, enum tensor_type type, int b
 static void check_extremes(const struct products *p, enum tensor_type type)
 {
     static const uint8_t bytes[] = {0x00, 0xFF, 0x80, 0x7F, 0x0F, 0xF0, 0x88};
-    for (size_t k = 0; k < sizeof bytes; k++) {
-        check_extreme(p, type, bytes[k], 1, 1);
-        check_extreme(p, type, bytes[k], -1, -1);
-        check_extreme(p, type, bytes[k], 1, -1);
-    }
+    for (size_t k = 0; k < sizeof bytes; k++)
+        for (int64_t n = 1; n <= COLUMNS; n += COLUMNS - 1) {
+            check_extreme(p, type, n, bytes[k], 1, 1);
+            check_extreme(p, type, n, bytes[k], -1, -1);
+            check_extreme(p, type, n, bytes[k], 1, -1);
+        }
 }
 
 static void extremes_do_not_overflow(void **state)

@@ -132,11 +132,43 @@ static void test_products_of_bfloat16_are_those_of_rounded_values(void **state)
     gemm_scratch_free(&s);
 }
 
+/* A value of C depends on its row and its column, not on how many stand beside them. */
+static void test_a_part_of_a_product_is_the_smaller_product(void **state)
+{
+    enum { M = 64, N = 96, K = 300 };
+    const struct train_kernels *list[2 * TRAIN_KERNELS_MAX];
+    static float a[M * K], b[K * N], whole[M * N], part[M * N];
+    struct gemm_scratch s;
+    struct rand_pcg random;
+    (void)state;
+    rand_pcg_seed(&random, 3);
+    for (int i = 0; i < M * K; i++)
+        a[i] = (float)rand_pcg_double(&random) - 0.5f;
+    for (int i = 0; i < K * N; i++)
+        b[i] = (float)rand_pcg_double(&random) - 0.5f;
+    assert_int_equal(gemm_scratch_create(&s, NULL), 0);
+    int32_t n_list = train_kernels_list(list);
+    for (int32_t k = 0; k < n_list; k++)
+        list[n_list + k] = list[k]->rounding;
+    for (int32_t k = 0; k < 2 * n_list; k++)
+        for (int m = 1; m < M; m += 9)
+            for (int n = 1; n < N; n += 13) {
+                for (int i = 0; i < M * N; i++)
+                    whole[i] = part[i] = (float)(i % 7);
+                gemm(list[k], M, N, K, matrix_rows(a, K), matrix_rows(b, N), whole, N, true, &s);
+                gemm(list[k], m, n, K, matrix_rows(a, K), matrix_rows(b, N), part, N, true, &s);
+                for (int i = 0; i < m; i++)
+                    assert_memory_equal(part + i * N, whole + i * N, (size_t)n * sizeof *part);
+            }
+    gemm_scratch_free(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products_are_the_sums),
         cmocka_unit_test(test_a_packed_matrix_serves_in_parts),
+        cmocka_unit_test(test_a_part_of_a_product_is_the_smaller_product),
         cmocka_unit_test(test_products_of_bfloat16_are_those_of_rounded_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

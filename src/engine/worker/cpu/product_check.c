@@ -52,7 +52,7 @@ bool product_agrees(enum tensor_type type, const uint8_t *row, const float *x, i
 
 static bool type_agrees(const struct products *p, enum tensor_type type, struct rand_pcg *random)
 {
-    static const int64_t columns[] = {1, 2, 5, COLUMNS_MOST};
+    static const int64_t columns[] = {1, 2, 5, 10, COLUMNS_MOST};
     _Alignas(64) float acc[PLACES * PRODUCT_LANES_MAX];
     struct x_block x[VALUES / X_VALUES * PLACES];
     uint8_t rows[PRODUCT_LANES_MAX][ROW_BYTES_MAX];

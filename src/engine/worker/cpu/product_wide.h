@@ -23,6 +23,9 @@ struct wide_group {
     int16_t *sums, *halves;
 };
 
+_Static_assert(
+    WIDE_BLOCKS * sizeof(struct x_block) >= 308, "a column's values, scale and sums have no room");
+
 /* Places for n columns. */
 static inline int64_t wide_places(int64_t n)
 {
