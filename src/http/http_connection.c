@@ -85,13 +85,9 @@ static int on_headers(struct http_parser *p)
         return refuse(c, 400, "the request must have exactly one Host header");
     if (http_request_header_count(r, "content-length") > 1)
         return refuse(c, 400, "the request has more than one Content-Length");
-    int framings = http_request_header_count(r, "transfer-encoding"),
-        codings = http_request_header_count(r, "content-encoding");
-    if (framings > 1 ||
-        (framings == 1 && !str_is_nocase(http_request_header(r, "transfer-encoding"), "chunked")))
+    if (!http_request_is_only(r, "transfer-encoding", "chunked"))
         return refuse(c, 400, "no Transfer-Encoding but chunked is read here: send the body uncompressed");
-    struct str coding = http_request_header(r, "content-encoding");
-    if (codings > 1 || (coding.len && !str_is_nocase(coding, "identity")))
+    if (!http_request_is_only(r, "content-encoding", "identity"))
         return refuse(c, 415, "a body with a Content-Encoding is not read here: send it uncompressed");
     bool sized = http_request_header_count(r, "content-length") == 1;
     if (sized && p->content_length > c->server->options.max_body)

@@ -134,6 +134,8 @@ void http_server_forget(struct http_server *s, struct http_connection *c);
 struct http_request *http_request_create(struct http_connection *c);
 /* Splits the target; false if it is malformed. */
 bool http_request_resolve(struct http_request *r);
+/* Is there no such header, or one alone that says just this? */
+bool http_request_is_only(const struct http_request *r, const char *name, const char *value);
 /* Tells that it is over, and keeps it for another where there is room; NULL is allowed. */
 void http_request_recycle(struct http_server *s, struct http_request *r);
 void http_request_spares_free(struct http_server *s);

@@ -192,6 +192,12 @@ int http_request_header_count(const struct http_request *r, const char *name)
     return count;
 }
 
+bool http_request_is_only(const struct http_request *r, const char *name, const char *value)
+{
+    int n = http_request_header_count(r, name);
+    return n == 0 || (n == 1 && str_is_nocase(http_request_header(r, name), value));
+}
+
 struct str http_request_body(const struct http_request *r)
 {
     return buf_str(&r->body);

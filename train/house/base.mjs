@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // What the house model begins as: a tokenizer learned from its corpus, and first weights, in one GGUF file.
-//   node train/house/base.mjs jobs.jsonl base.gguf [--tokens 6144] [--layers 6] [--embed 224] [--heads 7] [--ffn 640]
+//   node train/house/base.mjs jobs.jsonl base.gguf [--tokens 6144] [--layers 6] [--embed 160] [--heads 5] [--ffn 432]
 //
 // The tokenizer is a byte-level BPE (Sennrich et al. 2016). A name must have the same tokens wherever it stands (after a blank
 // in the mail, after a quotation mark in the JSON), or copying it would not be copying. So the sign before a word is joined to
@@ -158,7 +158,7 @@ function weights({ layers, embed, heads, ffn }, tokens) {
 }
 
 const [corpus, out, ...more] = process.argv.slice(2);
-const shape = { tokens: 6144, layers: 6, embed: 224, heads: 7, ffn: 640 };
+const shape = { tokens: 6144, layers: 6, embed: 160, heads: 5, ffn: 432 };
 for (let i = 0; i < more.length; i += 2) shape[more[i].replace(/^--/, '')] = Number(more[i + 1]);
 if (!out || Object.keys(shape).length > 5 || Object.values(shape).some((n) => !(n > 0))) throw new Error('usage: see the head of base.mjs');
 const { tokens, merges } = tokenizer(corpus, shape.tokens);
