@@ -11,6 +11,7 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "engine/worker/cpu/tiles.h"
 #include "train/kernels.h"
 
 enum { SIDE = 16, STEP = 32, TILE_BYTES = 1024, WIDTH = 2 * SIDE };
@@ -106,71 +107,44 @@ static void pack_pairs(float *to, int64_t n, int64_t k, struct matrix b)
 }
 
 /* ---- Products ---- */
-/* Eight tiles of 16 rows of 64 bytes. */
-static const struct {
-    uint8_t palette, start, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} shapes = {
-    .palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
-
-/* gcc's intrinsics do not say what memory they read and write. */
-#define TILE_FENCE __asm__ volatile("" ::: "memory")
-
-/* 32 x 32 sums, tiles 0 to 3. */
-static void square(int64_t k, const char *a, const char *b, float *c, int64_t ldc, bool add)
+/* 32 x 32 sums, tiles 0 to 3, or the first 16 rows of them alone. */
+static inline __attribute__((always_inline)) void sums_make(
+    const bool both, int64_t k, const char *a, const char *b, float *c, int64_t ldc, bool add)
 {
     const int64_t row = ldc * 4, next = (k + STEP - 1) / STEP * TILE_BYTES;
     TILE_FENCE;
     if (add) {
         _tile_loadd(0, c, row);
         _tile_loadd(1, c + SIDE, row);
-        _tile_loadd(2, c + SIDE * ldc, row);
-        _tile_loadd(3, c + SIDE * ldc + SIDE, row);
     } else {
         _tile_zero(0);
         _tile_zero(1);
         _tile_zero(2);
         _tile_zero(3);
     }
-    for (const char *end = a + next; a < end; a += TILE_BYTES, b += 2 * TILE_BYTES) {
-        _tile_loadd(4, a, 64);
-        _tile_loadd(6, b, 64);
-        _tile_loadd(7, b + TILE_BYTES, 64);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(5, a + next, 64);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-    }
-    _tile_stored(0, c, row);
-    _tile_stored(1, c + SIDE, row);
-    _tile_stored(2, c + SIDE * ldc, row);
-    _tile_stored(3, c + SIDE * ldc + SIDE, row);
-    TILE_FENCE;
-}
-
-/* 16 x 32 sums. */
-static void half_square(int64_t k, const char *a, const char *b, float *c, int64_t ldc, bool add)
-{
-    const int64_t row = ldc * 4, next = (k + STEP - 1) / STEP * TILE_BYTES;
-    TILE_FENCE;
-    if (add) {
-        _tile_loadd(0, c, row);
-        _tile_loadd(1, c + SIDE, row);
-    } else {
-        _tile_zero(0);
-        _tile_zero(1);
+    if (add && both) {
+        _tile_loadd(2, c + SIDE * ldc, row);
+        _tile_loadd(3, c + SIDE * ldc + SIDE, row);
     }
     for (const char *end = a + next; a < end; a += TILE_BYTES, b += 2 * TILE_BYTES) {
         _tile_loadd(4, a, 64);
         _tile_loadd(6, b, 64);
         _tile_loadd(7, b + TILE_BYTES, 64);
         _tile_dpbf16ps(0, 4, 6);
+        if (both)
+            _tile_loadd(5, a + next, 64);
         _tile_dpbf16ps(1, 4, 7);
+        if (both) {
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
     }
     _tile_stored(0, c, row);
     _tile_stored(1, c + SIDE, row);
+    if (both) {
+        _tile_stored(2, c + SIDE * ldc, row);
+        _tile_stored(3, c + SIDE * ldc + SIDE, row);
+    }
     TILE_FENCE;
 }
 
@@ -182,7 +156,7 @@ static void last_rows(int64_t m, int64_t k, const char *a, const char *b, float 
         for (int64_t j = 0; j < WIDTH; j += 16)
             _mm512_store_ps(
                 whole + i * WIDTH + j, i < m ? _mm512_loadu_ps(c + i * ldc + j) : _mm512_setzero_ps());
-    half_square(k, a, b, whole, WIDTH, add);
+    sums_make(false, k, a, b, whole, WIDTH, add);
     for (int64_t i = 0; i < m; i++)
         memcpy(c + i * ldc, whole + i * WIDTH, WIDTH * sizeof *c);
 }
@@ -193,11 +167,11 @@ static void panel_tiles(
     const int64_t rows = (k + STEP - 1) / STEP * TILE_BYTES; /* bytes of 16 rows of A */
     const char *tiles = (const char *)a, *columns = (const char *)b;
     (void)a_row;
-    _tile_loadconfig(&shapes);
+    _tile_loadconfig(&tile_shapes);
     for (; m >= 2 * SIDE; m -= 2 * SIDE, tiles += 2 * rows, c += 2 * SIDE * ldc)
-        square(k, tiles, columns, c, ldc, add);
+        sums_make(true, k, tiles, columns, c, ldc, add);
     if (m >= SIDE) {
-        half_square(k, tiles, columns, c, ldc, add);
+        sums_make(false, k, tiles, columns, c, ldc, add);
         m -= SIDE, tiles += rows, c += SIDE * ldc;
     }
     if (m > 0)

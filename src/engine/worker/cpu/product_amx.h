@@ -11,6 +11,7 @@
 #define WEIR_ENGINE_WORKER_CPU_PRODUCT_AMX_H
 
 #include "engine/worker/cpu/product_few.h"
+#include "engine/worker/cpu/tiles.h"
 
 enum { PARTS = 4, PART_VALUES = 64 };
 
@@ -235,17 +236,6 @@ INLINE void part_iq4_xs(
 }
 
 /* ---- Tiles ---- */
-
-/* LDTILECFG's operand: eight tiles of 16 rows of 64 bytes. */
-static const struct {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} tile_shapes = {
-    .palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
-
-/* gcc's intrinsics do not say what memory they read and write. */
-#define TILE_FENCE __asm__ volatile("" ::: "memory")
 
 /* Tiles 0 and 1: sums of the first group of columns, high and low; 2 and 3: of the second. 4 and 5: rows; 6
  * and 7: columns. (A tile's number is part of the instruction.) */
