@@ -115,33 +115,38 @@ static bool letter(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c & '\x80');
 }
 
+struct count {
+    struct str text;
+    int score[sizeof cues / sizeof *cues];
+    bool met[MAX_CUES];
+};
+
 /* Each cue counts where it is first met: at a word's beginning, unless it is not a word. Near the beginning
  * or the end of the text it says more than in the midst of what was pasted. */
-static void cues_count(struct str text, int score[])
+static bool cue_found(void *ctx, uint16_t cue, size_t at)
 {
-    bool met[MAX_CUES] = {false};
-    size_t at = 0;
-    uint32_t state = 0;
-    for (uint16_t i; (i = detect_words_next(&table.words, text, &at, &state)) != DETECT_NO_WORD;)
-        for (; i != DETECT_NO_WORD; i = table.words.shorter[i]) {
-            size_t begin = at - table.cue[i].len;
-            if (met[i] || (letter(table.cue[i].data[0]) && begin > 0 && letter(text.data[begin - 1])))
-                continue;
-            int weight = cues[table.of[i]].weight;
-            met[i] = true;
-            score[table.of[i]] += begin < 200 || text.len - begin < 200 ? weight : weight / 3;
-        }
+    struct count *c = ctx;
+    for (uint16_t i = cue; i != DETECT_NO_WORD; i = table.words.shorter[i]) {
+        size_t begin = at - table.cue[i].len;
+        if (c->met[i] || (letter(table.cue[i].data[0]) && begin > 0 && letter(c->text.data[begin - 1])))
+            continue;
+        int weight = cues[table.of[i]].weight;
+        c->met[i] = true;
+        c->score[table.of[i]] += begin < 200 || c->text.len - begin < 200 ? weight : weight / 3;
+    }
+    return true;
 }
 
 static int scores_best(struct str text, const char **task)
 {
-    int best = 0, score[sizeof cues / sizeof *cues] = {0};
+    struct count c = {.text = text};
+    int best = 0;
     pthread_once(&once, table_make);
-    cues_count(text, score);
+    (void)detect_words_each(&table.words, text, cue_found, &c);
     for (size_t t = 0; facts_tasks[t]; t++) {
         int sum = 0;
         for (size_t i = 0; i < sizeof cues / sizeof *cues; i++)
-            sum += strcmp(cues[i].task, facts_tasks[t]) == 0 ? score[i] : 0;
+            sum += strcmp(cues[i].task, facts_tasks[t]) == 0 ? c.score[i] : 0;
         if (sum > best) {
             best = sum;
             *task = facts_tasks[t];
