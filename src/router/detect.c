@@ -399,7 +399,8 @@ static bool hit_origin(struct look *l, const struct detect_hit *h, struct router
  * Where it cannot be told where it came from, only what is sure, and the whole text is its span. */
 static int again(struct look *l, struct str plain, struct router_findings *f, struct error *err)
 {
-    struct detect_scan s = {.own = l->own, .err = err};
+    const struct detect_type *more_type[DETECT_MAX_TYPES];
+    struct detect_scan s = {.own = l->own, .more_type = more_type, .err = err};
     struct byte_map map;
     int rc = byte_map_make(&map, plain, err);
     if (rc == 0)
@@ -456,7 +457,8 @@ int router_detect(
 int router_detect_own(const struct detect_own *own, struct arena *a, struct str where, struct str text,
     struct router_findings *f, struct error *err)
 {
-    struct detect_scan s = {.own = own, .err = err};
+    const struct detect_type *more_type[DETECT_MAX_TYPES]; /* 4.5 KB: not zeroed for each text */
+    struct detect_scan s = {.own = own, .more_type = more_type, .err = err};
     struct byte_map map;
     struct look look = {.own = own, .arena = a, .where = where, .text = text, .from = f->n_entities};
     int rc = router_detect_init(err);

@@ -44,7 +44,7 @@ struct detect_scan {
     const struct detect_own *own; /* NULL: none */
     struct detect_hit *hits;
     size_t n_hits, capacity, more;
-    const struct detect_type *more_type[DETECT_MAX_TYPES]; /* sure ones past the bound, each once */
+    const struct detect_type **more_type; /* sure ones past the bound, each once; room for DETECT_MAX_TYPES */
     size_t n_more_types;
     size_t key_end; /* where the next "END ... PRIVATE KEY" was last seen; SIZE_MAX none, 0 not looked */
     void *match;    /* PCRE2's scratch memory, made when first needed */
