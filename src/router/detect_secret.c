@@ -112,7 +112,11 @@ int detect_secret_init(struct error *err)
             return rc;
     }
     int rc = uses_make(err);
-    return rc ? rc : detect_words_build(&table.words, table.word, table.n_words, err);
+    if (rc == 0)
+        rc = detect_words_build(&table.words, table.word, table.n_words, err);
+    if (rc == 0)
+        detect_words_settle(&table.words);
+    return rc;
 }
 
 const struct detect_type *detect_secret_type(size_t index)

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/table.h"
+
 enum { MAX_STATES = 0xFFFE };
 
 static void classes_make(struct detect_words *w, const struct str *words, size_t n)
@@ -137,8 +139,13 @@ uint16_t detect_words_next(const struct detect_words *w, struct str text, size_t
     return ends ? w->word[row / w->stride] : DETECT_NO_WORD;
 }
 
-/* ---- Four lanes: a step waits for the one before, so four pieces of the text are read abreast. A lane
- * begins with what the longest word could have of the piece before, and then knows its state. ---- */
+/* ---- Four lanes: a step waits for the one before, so pieces of the text are read abreast. A lane begins as
+ * far before its piece as the longest word goes, and so knows its state there.
+ *
+ *   text   ......................
+ *   lane 0 ---------
+ *   lane 1      ....---------        what it meets in '.' the lane before tells
+ *   lane 2               ....--------- ---- */
 enum { LANES = 4, LANE = 1024 };
 
 struct lanes {
@@ -151,7 +158,7 @@ struct lanes {
 static void lanes_note(const struct detect_words *w, struct lanes *l, size_t i)
 {
     for (size_t k = 0; k < LANES; k++)
-        if (l->row[k] & 1) {
+        if (l->row[k] & 1 && (k == 0 || i >= w->longest)) {
             l->at[k][l->n[k]] = (uint16_t)i;
             l->word[k][l->n[k]++] = w->word[l->row[k] / w->stride];
         }
@@ -176,39 +183,43 @@ static void lanes_read(const struct detect_words *w, struct lanes *l, size_t len
     memcpy(l->row, (uint32_t[LANES]){a, b, c, d}, sizeof l->row);
 }
 
-/* The state at `at`. */
-static uint32_t row_at(const struct detect_words *w, struct str text, size_t at)
-{
-    uint32_t row = 0;
-    for (size_t i = at > w->longest ? at - w->longest : 0; i < at; i++)
-        row = w->next[row + w->class[(unsigned char)text.data[i]]];
-    return row;
-}
-
 bool detect_words_each(const struct detect_words *w, struct str text,
     bool (*found)(void *ctx, uint16_t word, size_t at), void *ctx)
 {
     struct lanes l;
-    size_t at = 0, length;
+    size_t at = 0;
     uint32_t row = 0;
-    for (; text.len - at >= LANES * 2 * w->longest; at += LANES * length) {
-        length = (text.len - at) / LANES < LANE ? (text.len - at) / LANES : LANE;
+    while (text.len - at >= LANES * 2 * w->longest && w->longest <= LANE / 2) {
+        const size_t before = (LANES - 1) * w->longest, all = (text.len - at + before) / LANES,
+                     length = all < LANE ? all : LANE, step = length - w->longest;
         memset(l.n, 0, sizeof l.n);
-        for (size_t k = 0; k < LANES; k++) {
-            l.text[k] = (const unsigned char *)text.data + at + k * length;
-            l.row[k] = k == 0 ? row : row_at(w, text, at + k * length);
-        }
+        memset(l.row, 0, sizeof l.row);
+        l.row[0] = row;
+        for (size_t k = 0; k < LANES; k++)
+            l.text[k] = (const unsigned char *)text.data + at + k * step;
         lanes_read(w, &l, length);
         row = l.row[LANES - 1];
         for (size_t k = 0; k < LANES; k++)
             for (size_t i = 0; i < l.n[k]; i++)
-                if (!found(ctx, l.word[k][i], at + k * length + l.at[k][i] + 1))
+                if (!found(ctx, l.word[k][i], at + k * step + l.at[k][i] + 1))
                     return false;
+        at += LANES * step + w->longest;
     }
     for (uint16_t word; (word = detect_words_next(w, text, &at, &row)) != DETECT_NO_WORD;)
         if (!found(ctx, word, at))
             return false;
     return true;
+}
+
+void detect_words_settle(struct detect_words *w)
+{
+    size_t size = w->n_states * w->stride * sizeof *w->next;
+    uint32_t *next = table_alloc(size);
+    if (!next)
+        return;
+    memcpy(next, w->next, size);
+    free(w->next);
+    w->next = next;
 }
 
 void detect_words_free(struct detect_words *w)

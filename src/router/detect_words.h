@@ -34,6 +34,9 @@ static inline uint16_t detect_words_step(const struct detect_words *w, char c, u
  * false; then false. */
 bool detect_words_each(const struct detect_words *w, struct str text,
     bool (*found)(void *ctx, uint16_t word, size_t at), void *ctx);
+/* Moves what is read at random to huge pages (base/table.h), where there is memory: for words that live as
+ * long as the process. They are not freed. */
+void detect_words_settle(struct detect_words *w);
 void detect_words_free(struct detect_words *w);
 
 #endif

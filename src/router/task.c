@@ -108,6 +108,7 @@ static void table_make(void)
         }
     if (detect_words_build(&table.words, table.cue, table.n, &err))
         abort(); /* for want of memory, at the first question */
+    detect_words_settle(&table.words);
 }
 
 static bool letter(char c)

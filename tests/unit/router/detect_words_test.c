@@ -98,11 +98,29 @@ static void who_has_enough_is_not_told_more(void **state)
     detect_words_free(&w);
 }
 
+static void settled_words_are_found_as_before(void **state)
+{
+    (void)state;
+    static struct found before, after;
+    static const struct str text = {"xabcabkeyaaaaa BCABCABCABCA key", 31};
+    struct detect_words w;
+    struct error err;
+    before.stop = after.stop = SIZE_MAX;
+    assert_int_equal(detect_words_build(&w, words, N_WORDS, &err), 0);
+    assert_true(detect_words_each(&w, text, note, &before));
+    assert_int_equal(before.n, 11);
+    detect_words_settle(&w);
+    assert_true(detect_words_each(&w, text, note, &after));
+    assert_int_equal(after.n, before.n);
+    assert_memory_equal(after.hit, before.hit, before.n * sizeof *before.hit);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lanes_find_what_one_reading_finds),
         cmocka_unit_test(who_has_enough_is_not_told_more),
+        cmocka_unit_test(settled_words_are_found_as_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
