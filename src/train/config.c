@@ -142,8 +142,8 @@ static int schedule_read(
 {
     const struct train_schedule *usual = &schedules[kind];
     static const char *const keys[] = {"steps", "epochs", "batch_tokens", "accumulate", "learning_rate",
-        "final_rate", "warmup", "optimizer", "precision", "weight_decay", "beta1", "beta2", "clip",
-        "prompt_loss", "seed", "validate_every", "patience", "checkpoint_every", NULL};
+        "final_rate", "warmup", "optimizer", "embedding", "precision", "weight_decay", "beta1", "beta2",
+        "clip", "prompt_loss", "seed", "validate_every", "patience", "checkpoint_every", NULL};
     const int64_t most = (int64_t)1 << 40;
     struct train_schedule *t = &c->schedule;
     struct section s;
@@ -167,7 +167,11 @@ static int schedule_read(
     t->patience = whole(&s, "patience", 0, 0, most);
     t->checkpoint_every = whole(&s, "checkpoint_every", usual->checkpoint_every, 1, most);
     t->optimizer = is_second(&s, "optimizer", "adamw", "muon") ? TRAIN_MUON : TRAIN_ADAMW;
+    t->embedding_frozen = is_second(&s, "embedding", "trained", "frozen");
     t->precision = is_second(&s, "precision", "f32", "bf16") ? TRAIN_BF16 : TRAIN_F32;
+    if (s.rc == 0 && kind == TRAIN_NEW && t->embedding_frozen)
+        return yaml_error(s.map, err, ERROR_INVALID,
+            "'embedding: frozen' is for weir finetune: there is no embedding yet that could be kept");
     if (kind == TRAIN_TUNE && t->steps == 0 && t->epochs == 0)
         t->epochs = usual->epochs;
     if (s.rc == 0 && (t->steps > 0) == (t->epochs > 0))

@@ -320,14 +320,16 @@ static int tensors_check(const struct gguf *g, const struct train_model *m, stru
     return 0;
 }
 
-static int all_take(struct train_model *m, struct error *err)
+static int all_take(struct train_model *m, bool embedding_frozen, struct error *err)
 {
     for (int32_t i = 0; i < m->n_weights; i++)
-        m->weights[i].at = values_add(m, m->weights[i].n_in * m->weights[i].n_out);
+        if (!embedding_frozen || &m->weights[i] != m->embedding)
+            m->weights[i].at = values_add(m, m->weights[i].n_in * m->weights[i].n_out);
     int rc = values_alloc(m, err);
     for (int32_t i = 0; i < m->n_weights && rc == 0; i++) {
         struct train_weight *w = &m->weights[i];
-        rc = tensor_dequantize(w->type, w->frozen, train_weight_values(m, w), w->n_in * w->n_out, err);
+        if (w->at >= 0)
+            rc = tensor_dequantize(w->type, w->frozen, train_weight_values(m, w), w->n_in * w->n_out, err);
     }
     return rc;
 }
@@ -357,8 +359,8 @@ static int adapters_add(
     return rc;
 }
 
-int train_model_load(const struct gguf *g, const struct train_lora *lora, int32_t context, uint64_t seed,
-    struct train_model *m, struct error *err)
+int train_model_load(const struct gguf *g, const struct train_lora *lora, bool embedding_frozen,
+    int32_t context, uint64_t seed, struct train_model *m, struct error *err)
 {
     *m = (struct train_model){0};
     int rc = family_find(g, &m->family, err);
@@ -369,7 +371,7 @@ int train_model_load(const struct gguf *g, const struct train_lora *lora, int32_
         rc = weight_find(g, &m->weights[i], err);
     rc = rc ? rc : tensors_check(g, m, err);
     rc = rc ? rc : angles_read(g, m, err);
-    rc = rc ? rc : lora ? adapters_add(m, lora, seed, err) : all_take(m, err);
+    rc = rc ? rc : lora ? adapters_add(m, lora, seed, err) : all_take(m, embedding_frozen, err);
     if (rc)
         train_model_free(m);
     return rc;

@@ -54,9 +54,10 @@ extern const struct train_family
 int train_model_create(
     const struct train_shape *shape, uint64_t seed, struct train_model *m, struct error *err) MUST_USE;
 /* The model of a file. With `lora` its weights stay frozen and adapters (A random, B zero) are trained, else
- * all weights are. Only the first `context` positions are used. The gguf must outlive the model. */
-int train_model_load(const struct gguf *g, const struct train_lora *lora, int32_t context, uint64_t seed,
-    struct train_model *m, struct error *err) MUST_USE;
+ * all weights are, the embedding perhaps not. Only the first `context` positions are used. The gguf must outlive
+ * the model. */
+int train_model_load(const struct gguf *g, const struct train_lora *lora, bool embedding_frozen,
+    int32_t context, uint64_t seed, struct train_model *m, struct error *err) MUST_USE;
 void train_model_free(struct train_model *m); /* a zeroed model is allowed */
 /* All values of its weights, trained or not, tied ones once; without adapters. */
 int64_t train_model_parameters(const struct train_model *m);

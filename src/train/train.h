@@ -34,6 +34,8 @@
  *     warmup: 100                steps
  *     weight_decay: 0.1          of matrices
  *     optimizer: adamw           or muon, of layers' matrices: a third of the steps, each a fifth dearer
+ *     embedding: trained         or frozen, by weir finetune --full: tokens stay what the file says they are (every
+ *                                step pushes all of them a little, those too that no example holds)
  *     precision: f32             or bf16, of what products take and passes keep; sums, weights, gradients and
  *                                moments stay f32: of each layer, a pass keeps half the memory
  *     beta1: 0.9
@@ -77,6 +79,7 @@ enum train_precision { TRAIN_F32, TRAIN_BF16 };
 struct train_schedule {
     enum train_optimizer optimizer;
     enum train_precision precision;
+    bool embedding_frozen;
     int64_t steps, epochs; /* one of them is 0 */
     int64_t batch_tokens;  /* of a step, accumulation included */
     int64_t warmup, validate_every, patience, checkpoint_every;

@@ -144,7 +144,8 @@ static int data_get(struct tuned *t, int32_t *context, struct error *err)
 static int model_get(const struct options *o, struct tuned *t, int32_t context, struct error *err)
 {
     struct train_config *c = &t->config;
-    int rc = train_model_load(t->base, o->full ? NULL : &c->lora, context, c->schedule.seed, &t->model, err);
+    int rc = train_model_load(t->base, o->full ? NULL : &c->lora, c->schedule.embedding_frozen, context,
+        c->schedule.seed, &t->model, err);
     if (rc)
         return rc;
     if (c->schedule.learning_rate == 0)

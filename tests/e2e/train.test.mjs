@@ -136,6 +136,15 @@ test('--full trains all weights', () => {
   assert.ok(log('w.gguf').steps.at(-1).loss < 0.2, String(log('w.gguf').steps.at(-1).loss));
 });
 
+test("a frozen embedding stays what the file says, to the bit, while the layers learn", () => {
+  writeFileSync(at('frozen.yaml'), 'data: {train: [more.jsonl]}\ntrain: {epochs: 2, optimizer: muon, embedding: frozen, precision: bf16}\n');
+  const r = run('finetune', 'm.gguf', 'frozen.yaml', '--out', 'e.gguf', '--full');
+  assert.equal(r.status, 0, r.stderr);
+  const tensor = (file, name) => spawnSync(weir, ['show', at(file), '--tensor', name], { maxBuffer: 1 << 24 }).stdout;
+  assert.ok(tensor('m.gguf', 'token_embd.weight').equals(tensor('e.gguf', 'token_embd.weight')));
+  assert.ok(!tensor('m.gguf', 'blk.0.attn_q.weight').equals(tensor('e.gguf', 'blk.0.attn_q.weight')));
+});
+
 // One rate for all taught a narrow model too little: ten epochs of 500 examples left 15 of the house model's 100 answers wrong.
 test('the narrower a model, the higher the rate of its adapter', () => {
   const house = join(import.meta.dirname, '../../models/house.gguf');
@@ -195,8 +204,10 @@ test('mistakes are one line that says what to do, and leave no file', () => {
     [['finetune', 'm.gguf', 'more.jsonl', '--out', 'x.gguf', '--precision', 'f16'], 2, /--precision is f32 or bf16/],
     [['train', 'half.yaml', '--out', 'x.gguf'], 1, /'precision' is f32 or bf16, not 'f16'/],
     [['finetune', 'm.gguf', 'muon.yaml', '--out', 'x.gguf'], 1, /'optimizer: muon' is for whole matrices/],
+    [['train', 'kept.yaml', '--out', 'x.gguf'], 1, /'embedding: frozen' is for weir finetune/],
     [['finetune', 'm.gguf', 'typed.yaml', '--out', 'x.gguf'], 1, /'output' says the type of a model: leave it out for an adapter/],
   ];
+  writeFileSync(at('kept.yaml'), config(', embedding: frozen'));
   writeFileSync(at('bad.yaml'), 'model: {lairs: 2}\n');
   writeFileSync(at('typed.yaml'), 'data: {train: [more.jsonl]}\ntrain: {epochs: 1}\noutput: {type: Q8_0}\n');
   writeFileSync(at('half.yaml'), config(', precision: f16'));

@@ -21,7 +21,7 @@ static void rig_create(struct rig *r, const struct dense *d, const struct dense_
     size_t size;
     *r = (struct rig){.bytes = dense_model(d, fault, &size)};
     int rc = gguf_open_memory(r->bytes, size, &r->gguf, &r->err);
-    rc = rc ? rc : train_model_load(r->gguf, NULL, 200, 1, &r->model, &r->err);
+    rc = rc ? rc : train_model_load(r->gguf, NULL, false, 200, 1, &r->model, &r->err);
     rc = rc ? rc : team_create(&train_kernels_base, 1, &r->team, &r->err);
     rc = rc ? rc : train_pass_create(&r->model, &r->team, TINY_TOKENS, &r->pass, &r->err);
     if (rc)
@@ -154,7 +154,7 @@ static void test_what_a_file_lacks_is_missed_or_left_out(void **state)
         char *bytes = dense_model(d, &fault, &size);
         dense_tensor(d, i, name, &dims);
         assert_int_equal(gguf_open_memory(bytes, size, &g, &err), 0);
-        int rc = train_model_load(g, NULL, 100, 1, &m, &err);
+        int rc = train_model_load(g, NULL, false, 100, 1, &m, &err);
         if (rc == 0)
             train_model_free(&m);
         assert_int_not_equal(rc, 0); /* one bias without the others is no model either */
@@ -175,7 +175,7 @@ static void test_tensors_without_a_place_are_named(void **state)
     as_llama.name = "qwen2";
     char *bytes = dense_model(&as_llama, NULL, &size);
     assert_int_equal(gguf_open_memory(bytes, size, &g, &err), 0);
-    assert_int_not_equal(train_model_load(g, NULL, 100, 1, &m, &err), 0);
+    assert_int_not_equal(train_model_load(g, NULL, false, 100, 1, &m, &err), 0);
     gguf_close(g);
     free(bytes);
 }

@@ -85,7 +85,7 @@ static void rig_create(struct rig *r, const char *family, enum train_precision p
                        .seed = 1}}};
     assert_string_equal(d->name, family);
     int rc = gguf_open_memory(r->bytes, size, &r->gguf, &r->err);
-    rc = rc ? rc : train_model_load(r->gguf, NULL, CONTEXT, 1, &r->model, &r->err);
+    rc = rc ? rc : train_model_load(r->gguf, NULL, false, CONTEXT, 1, &r->model, &r->err);
     rc = rc ? rc : run_create(&r->config, &r->model, &data, &none, 1, &r->run, &r->err);
     if (rc)
         fail_msg("%s: %s", family, r->err.message);

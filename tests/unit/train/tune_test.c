@@ -58,7 +58,7 @@ static void rig_create(struct rig *r, enum tensor_type type, const struct train_
     train_model_free(&made);
     r->config.type = TENSOR_TYPES; /* what is made of it has its types */
     r->base = file_open(path);
-    if (train_model_load(r->base, how, 0, 3, &r->model, &r->err))
+    if (train_model_load(r->base, how, false, 0, 3, &r->model, &r->err))
         fail_msg("%s", r->err.message);
     rand_pcg_seed(&random, 13);
     for (int64_t i = 0; how && i < r->model.n_values; i++)
@@ -144,7 +144,7 @@ static void test_a_new_adapter_changes_nothing(void **state)
     rig_create(&adapted, TENSOR_F32, &lora);
     train_pass_free(&adapted.pass);
     train_model_free(&adapted.model);
-    assert_int_equal(train_model_load(adapted.base, &lora, 0, 3, &adapted.model, NULL), 0);
+    assert_int_equal(train_model_load(adapted.base, &lora, false, 0, 3, &adapted.model, NULL), 0);
     assert_int_equal(train_pass_create(&adapted.model, &adapted.team, TINY_TOKENS, &adapted.pass, NULL), 0);
     const double a = loss_of(&full), b = loss_of(&adapted);
     assert_true(fabs(a - b) < 1e-5 * a);
@@ -369,7 +369,7 @@ static void test_a_model_that_cannot_be_trained_is_refused_by_name(void **state)
     buf_init(&bytes, 1 << 20);
     assert_int_equal(gguf_writer_header(&w, &bytes, &r.err), 0);
     assert_int_equal(gguf_open_memory(bytes.data, bytes.len, &g, &r.err), 0);
-    assert_int_equal(train_model_load(g, &lora, 0, 1, &m, &r.err), ERROR_UNSUPPORTED);
+    assert_int_equal(train_model_load(g, &lora, false, 0, 1, &m, &r.err), ERROR_UNSUPPORTED);
     assert_non_null(strstr(r.err.message, "mamba"));
     gguf_close(g);
     buf_free(&bytes);
