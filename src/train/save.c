@@ -152,11 +152,16 @@ struct folded {
     enum tensor_type type; /* of what was trained; TENSOR_TYPES: the base's */
 };
 
-static const struct train_weight *weight_of(const struct train_model *m, const struct tensor *t)
+/* A weight that is written anew: NULL for what stands in the file as in the base, as a frozen embedding does
+ * unless the whole model takes another type. */
+static const struct train_weight *weight_of(const struct folded *x, const struct tensor *t)
 {
-    for (int32_t i = 0; i < m->n_weights; i++)
-        if (str_is(t->name, m->weights[i].name) && (m->weights[i].at >= 0 || m->weights[i].lora_a >= 0))
-            return &m->weights[i];
+    const bool all = x->m->lora_rank == 0 && x->type != TENSOR_TYPES;
+    for (int32_t i = 0; i < x->m->n_weights; i++) {
+        const struct train_weight *w = &x->m->weights[i];
+        if (str_is(t->name, w->name))
+            return all || w->at >= 0 || w->lora_a >= 0 ? w : NULL;
+    }
     return NULL;
 }
 
@@ -174,8 +179,10 @@ static int folded_values(
         memcpy(to, train_weight_values(m, w), (size_t)(w->n_in * w->n_out) * sizeof *to);
         return 0;
     }
-    const float *a = m->values + w->lora_a, *b = m->values + w->lora_b;
     int rc = tensor_dequantize(w->type, w->frozen, to, w->n_in * w->n_out, err);
+    if (w->lora_a < 0)
+        return rc;
+    const float *a = m->values + w->lora_a, *b = m->values + w->lora_b;
     for (int64_t o = 0; o < w->n_out && rc == 0; o++)
         for (int64_t r = 0; r < m->lora_rank; r++) {
             const float by = m->lora_scale * b[o * m->lora_rank + r];
@@ -192,7 +199,7 @@ static int folded_fill(void *ctx, const struct gguf_writer *g, struct file_write
     int rc = 0;
     for (size_t i = 0; i < gguf_n_tensors(x->base) && rc == 0; i++) {
         const struct tensor *t = gguf_tensor_at(x->base, i);
-        const struct train_weight *w = weight_of(x->m, t);
+        const struct train_weight *w = weight_of(x, t);
         if (!w) {
             file_write(f, t->data, t->bytes);
             file_write(f, zeros, gguf_writer_padding(g, t->bytes));
@@ -221,7 +228,7 @@ int folded_write(const struct train_model *m, const struct gguf *base, const str
         const struct tensor *t = gguf_tensor_at(base, i);
         char name[TENSOR_NAME_MAX + 1];
         snprintf(name, sizeof name, STR_FMT, STR_ARG(t->name));
-        const struct train_weight *w = weight_of(m, t);
+        const struct train_weight *w = weight_of(&x, t);
         gguf_write_tensor(&g, name, w ? folded_type(&x, w, t) : t->type, t->n_dims, t->shape);
     }
     int rc = file_write_gguf(&g, path, folded_fill, &x, err);

@@ -143,6 +143,10 @@ test("a frozen embedding stays what the file says, to the bit, while the layers 
   const tensor = (file, name) => spawnSync(weir, ['show', at(file), '--tensor', name], { maxBuffer: 1 << 24 }).stdout;
   assert.ok(tensor('m.gguf', 'token_embd.weight').equals(tensor('e.gguf', 'token_embd.weight')));
   assert.ok(!tensor('m.gguf', 'blk.0.attn_q.weight').equals(tensor('e.gguf', 'blk.0.attn_q.weight')));
+  writeFileSync(at('frozen.yaml'), `${readFileSync(at('frozen.yaml'))}output: {type: Q8_0}\n`);
+  assert.equal(run('finetune', 'm.gguf', 'frozen.yaml', '--out', 'q.gguf', '--full').status, 0);
+  const types = JSON.parse(run('show', 'q.gguf', '--json').stdout).tensors.filter((t) => t.shape.length > 1).map((t) => t.type);
+  assert.deepEqual([...new Set(types)], ['Q8_0'], 'a type that is asked for is that of the frozen embedding, too');
 });
 
 // One rate for all taught a narrow model too little: ten epochs of 500 examples left 15 of the house model's 100 answers wrong.
