@@ -147,7 +147,9 @@ static int file_take(const struct api_call *c, const char *folder, json_t **abou
         return error_set(err, ERROR_INVALID, "the form has no 'file', or an empty one");
     if (!purpose || !str_is(purpose->content, "batch"))
         return error_set(err, ERROR_UNSUPPORTED, "'purpose' must be batch: files have no other use here");
-    struct str name = str_slice(file->filename, 0, NAME_MOST);
+    struct str name = file->filename;
+    if (name.len > NAME_MOST)
+        name.len = str_utf8_floor(name.data, NAME_MOST);
     if (!str_utf8_valid(name) || str_find_char(name, '\0') != SIZE_MAX)
         return error_set(err, ERROR_INVALID, "the file's name is not valid UTF-8");
     rand_id("file-", id, sizeof id);

@@ -72,6 +72,16 @@ test('files: sent, listed, read, deleted', { skip }, async () => {
   await assert.rejects(client.files.create({ purpose: 'fine-tune', file: await openai.toFile(Buffer.from('x'), 'x') }), OpenAI.BadRequestError);
 });
 
+test('a long name of a file was cut inside a character, and refused for that', async () => {
+  const form = new FormData();
+  form.append('purpose', 'batch');
+  form.append('file', new Blob([`${chat('a')}\n`]), `a${'é'.repeat(200)}.jsonl`);
+  const r = await fetch(`${gateway.url}/v1/files`, { method: 'POST', body: form });
+  const file = await r.json();
+  assert.equal(r.status, 200, JSON.stringify(file));
+  assert.equal(file.filename, `a${'é'.repeat(127)}`);
+});
+
 test('a batch: results and errors, each under its own id', { skip }, async () => {
   const file = await send(client, [chat('a'), chat('b', 'house'), chat('c', 'nobody'), '{"custom_id":"d"}', 'nonsense', chat('a'),
     chat('x'.repeat(1e6))]); // and that was told again in full
