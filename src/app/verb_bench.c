@@ -26,6 +26,7 @@ static const char help[] =
     "  --repeat N             at most so often; default 5\n"
     "  --time SECONDS         for all of it: what does not fit is skipped, and said; default 120\n"
     "  --threads N            default: the machine's cores\n"
+    "  --kv-type TYPE         of the cache: f32, f16 (default), q8_0 or q4_0\n"
     "  --json                 all of it as one JSON object\n"
     "  --svg FILE             a picture of speed against depth and against streams\n"
     "  --lora FILE[:SCALE]    a LoRA adapter; several are parted by commas\n"
@@ -36,7 +37,7 @@ enum { LIST_MAX = 16, COPY_PROMPT = 16, SILENCE_MS = 24 * 3600 * 1000 };
 
 struct options {
     const char *model, *prompt, *generate, *depth, *parallel, *copy, *repeat, *time, *threads, *svg, *config,
-        *lora;
+        *lora, *kv_type;
     bool json, memory_unchecked;
 };
 
@@ -304,6 +305,7 @@ static int run(const struct options *o, const struct engine_model *model)
         .adapters = model->adapters,
         .n_adapters = model->n_adapters,
         .threads = model->threads,
+        .kv_type = o->kv_type,
         .slots = 1,
         .silence_ms = SILENCE_MS,
         .memory_unchecked = model->memory_unchecked || o->memory_unchecked};
@@ -331,7 +333,7 @@ int verb_bench(int argc, char **argv)
         {"generate", &o.generate, NULL}, {"depth", &o.depth, NULL}, {"parallel", &o.parallel, NULL},
         {"copy", &o.copy, NULL}, {"repeat", &o.repeat, NULL}, {"time", &o.time, NULL},
         {"threads", &o.threads, NULL}, {"json", NULL, &o.json}, {"svg", &o.svg, NULL},
-        {"lora", &o.lora, NULL}, {"config", &o.config, NULL},
+        {"lora", &o.lora, NULL}, {"kv-type", &o.kv_type, NULL}, {"config", &o.config, NULL},
         {"memory-unchecked", NULL, &o.memory_unchecked}};
     int n = verb_options(argc, argv, options, sizeof options / sizeof *options, help);
     if (n < 0)

@@ -41,6 +41,13 @@ test('JSON with the members that scripts rely on, and a picture', () => {
   assert.equal(svg.match(/<circle /g).length, 2 + 2 + 2);
 });
 
+test('the cache is of the type that is asked for', () => {
+  for (const type of ['f32', 'q8_0']) assert.equal(bench(model, '--prompt', '16', '--generate', '4', '--depth', '40', '--parallel', '1', '--copy', '0', '--threads', '1', '--kv-type', type).code, 0);
+  const r = bench(model, ...small, '--kv-type', 'q9');
+  assert.equal(r.code, 1);
+  assert.match(r.err, /use f32, f16, q8_0 or q4_0/);
+});
+
 test('what the time does not allow is skipped, and said', () => {
   const r = bench(model, '--prompt', '16', '--generate', '4', '--depth', '0,1000000', '--parallel', '1', '--time', '1', '--memory-unchecked', '--threads', '1');
   assert.equal(r.code, 0, r.err);

@@ -229,13 +229,13 @@ uint64_t model_state_bytes(const struct model *m, int32_t n_slots, int32_t n_con
     return model_state_bytes_within(m, &(struct model_room){.n_slots = n_slots, .n_context = n_context});
 }
 
-uint64_t model_state_read(const struct model *m, int32_t length)
+uint64_t model_state_read(const struct model *m, enum tensor_type kv_type, int32_t length)
 {
     uint64_t total = 0;
     for (int32_t i = 0; i < m->n_states && i < m->info.n_layers; i++) { /* not of the layer that foretells */
         const struct state_spec *spec = &m->states[i];
         const bool recurrent = spec->kind == STATE_RECURRENT;
-        struct state_room room = {.n_slots = 1, .n_context = length};
+        struct state_room room = {.n_slots = 1, .n_context = length, .kv_type = kv_type};
         if (!recurrent && spec->kv.window > 0 && spec->kv.window < length)
             room.n_context = spec->kv.window;
         total += state_kinds[spec->kind]->bytes(spec, &room) / (recurrent ? SNAPSHOTS : 1);

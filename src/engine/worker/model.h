@@ -63,7 +63,7 @@ const struct model_info *model_info(const struct model *m);
 /* Bytes that model_state_create would take: known before it is tried. */
 uint64_t model_state_bytes(const struct model *m, int32_t n_slots, int32_t n_context);
 /* Bytes of its state that a sequence's next token reads, itself the last of `length`: no spare room. */
-uint64_t model_state_read(const struct model *m, int32_t length);
+uint64_t model_state_read(const struct model *m, enum tensor_type kv_type, int32_t length);
 /* Bytes that a step of n_tokens takes beside that, with a row of logits for each of n_slots. */
 uint64_t model_step_bytes(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_tokens);
 int model_state_create(const struct model *m, int32_t n_slots, int32_t n_context, struct model_state **out,

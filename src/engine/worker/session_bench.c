@@ -66,8 +66,8 @@ static bool is_output(const struct session *s, const struct tensor *t)
 
 static struct work work_of(const struct session *s, const struct bench_job *job)
 {
-    struct work w = {
-        .bytes = (double)job->streams * (double)model_state_read(s->model, (int32_t)job->depth + 1)};
+    const uint64_t state = model_state_read(s->model, s->room.kv_type, (int32_t)job->depth + 1);
+    struct work w = {.bytes = (double)job->streams * (double)state};
     for (size_t i = 0; i < gguf_n_tensors(s->gguf); i++) {
         const struct tensor *t = gguf_tensor_at(s->gguf, i);
         const bool output = is_output(s, t);
@@ -280,8 +280,10 @@ static int job_prepare(const struct session *s, struct bench_job *job, struct er
     job->decode = calloc((size_t)job->repeat, sizeof *job->decode);
     if (!job->logits || !job->tokens || !job->slots || !job->wants || !job->prefill || !job->decode)
         return error_set(err, ERROR_MEMORY, "no memory to measure with: ask for fewer streams");
-    return model_state_create(
-        s->model, (int32_t)job->streams + 1, (int32_t)(job->depth + longest), &job->state, err);
+    const struct model_room room = {.n_slots = (int32_t)job->streams + 1,
+        .n_context = (int32_t)(job->depth + longest),
+        .kv_type = s->room.kv_type};
+    return model_state_create_within(s->model, &room, &job->state, err);
 }
 
 static int job_start(struct session *s, uint32_t id, const json_t *root, struct error *err)

@@ -201,7 +201,8 @@ static int job_prepare(const struct session *s, struct copy_job *job, struct err
     job->seconds[1] = calloc((size_t)job->repeat, sizeof **job->seconds);
     if (!job->first || !job->seconds[0] || !job->seconds[1])
         return error_set(err, ERROR_MEMORY, "no memory to measure with: ask for fewer tokens");
-    int rc = model_state_create(s->model, 1, n_context, &job->state, err);
+    const struct model_room room = {.n_slots = 1, .n_context = n_context, .kv_type = s->room.kv_type};
+    int rc = model_state_create_within(s->model, &room, &job->state, err);
     for (int i = 0; i < 2 && rc == 0; i++)
         rc = scheduler_create(job->state,
             &(struct scheduler_options){.n_slots = 1,

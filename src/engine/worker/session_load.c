@@ -27,7 +27,7 @@ enum {
 
 struct load_options {
     int64_t threads, slots, context, batch, kv_bytes;
-    enum tensor_type kv_type;
+    enum tensor_type kv_type; /* TENSOR_TYPES: not said */
     bool inspect, memory_unchecked, speculate, draft;
     const json_t *adapters;
     int64_t spill_keep_ms;
@@ -39,7 +39,7 @@ static int kv_type_read(const json_t *root, enum tensor_type *out, struct error 
     static const struct {
         const char *name;
         enum tensor_type type;
-    } types[] = {{"", TENSOR_F32}, {"f32", TENSOR_F32}, {"f16", TENSOR_F16}, {"q8_0", TENSOR_Q8_0},
+    } types[] = {{"", TENSOR_TYPES}, {"f32", TENSOR_F32}, {"f16", TENSOR_F16}, {"q8_0", TENSOR_Q8_0},
         {"q4_0", TENSOR_Q4_0}};
     struct str name;
     int rc = json_get_str(root, "kv_type", &name, err);
@@ -175,9 +175,11 @@ static void sizes_choose(struct session *s, const struct load_options *o)
         s->n_context = best < CONTEXT_DEFAULT ? best : CONTEXT_DEFAULT;
     const bool shares = model_shares(s->model, s->n_context);
     s->n_slots = o->slots && !info->encoder ? (int32_t)o->slots : shares ? SLOTS_DEFAULT : 1;
-    s->room = (struct model_room){.n_slots = s->n_slots, .n_context = s->n_context, .kv_type = o->kv_type};
+    s->room = (struct model_room){.n_slots = s->n_slots,
+        .n_context = s->n_context,
+        .kv_type = o->kv_type == TENSOR_TYPES ? fit_kv_type(s->model) : o->kv_type};
     if (o->kv_bytes > 0 && !info->encoder)
-        s->room.n_pages = model_pages(s->model, o->kv_type, (uint64_t)o->kv_bytes);
+        s->room.n_pages = model_pages(s->model, s->room.kv_type, (uint64_t)o->kv_bytes);
     else if (o->slots == 0 &&
              shares) /* the memory of one, and more at once where they leave each other room */
         s->room.n_pages = pages_for(s->n_context) + 1;

@@ -30,7 +30,7 @@ static void figures_add_up(void **state)
     struct loaded x;
     start(&x, 0);
     const struct fit one = fit_of(x.model, 1, 1024, FIT_BATCH), four = fit_of(x.model, 4, 1024, FIT_BATCH);
-    const uint64_t position = DENSE_LAYERS * DENSE_KV_HEADS * (DENSE_KEY + DENSE_VALUE) * sizeof(float);
+    const uint64_t position = DENSE_LAYERS * DENSE_KV_HEADS * (DENSE_KEY + DENSE_VALUE) * sizeof(uint16_t);
     assert_int_equal(one.weights, model_info(x.model)->weight_bytes);
     assert_true(one.state >= 1024 * position && one.state < 1024 * position + 100000);
     assert_true(four.state >= 4096 * position && four.state < 4096 * position + 100000);

@@ -93,8 +93,8 @@ static void windows_keep_no_more_than_they_see(void **state)
         uint64_t layer = DENSE_KV_HEADS * (DENSE_KEY + DENSE_VALUE) * sizeof(float);
         assert_in_range(per_position, layer * d->n_whole, layer * d->n_whole + 8); /* and the pages' tables */
         /* What a token reads has no spare page and no spare room of a ring. */
-        uint64_t read = model_state_read(x.model, 100);
-        assert_int_equal(model_state_read(x.model, 101) - read, layer * d->n_whole);
+        uint64_t read = model_state_read(x.model, TENSOR_F32, 100);
+        assert_int_equal(model_state_read(x.model, TENSOR_F32, 101) - read, layer * d->n_whole);
         assert_in_range(read, layer * d->n_whole * 100, layer * (d->n_whole * 100 + DENSE_LAYERS * 12));
         feed(&x, 0, 0, LONG, logits);
         assert_int_equal(model_state_truncate(x.state, 0, 8), d->n_whole == DENSE_LAYERS ? 8 : 0);

@@ -146,6 +146,26 @@ static void test_memory_is_checked_unless_told_otherwise(void **state)
     model_memory = 4 * GIB;
 }
 
+static long long state_bytes(const char *load)
+{
+    struct host h;
+    struct worker w = host_start(&h, 1);
+    json_t *ready = worker_load(&w, load);
+    const long long bytes = json_integer_value(json_object_get(ready, "state_bytes"));
+    json_decref(ready);
+    assert_int_equal(host_stop(&h, &w), 0);
+    return bytes;
+}
+
+/* It was of floats, of which a token at depth read twice as much. */
+static void test_the_cache_is_of_halves_unless_it_is_said_otherwise(void **state)
+{
+    (void)state;
+    const long long halves = state_bytes("{\"threads\":1,\"kv_type\":\"f16\"}");
+    assert_int_equal(state_bytes("{\"threads\":1}"), halves);
+    assert_true(state_bytes("{\"threads\":1,\"kv_type\":\"f32\"}") > halves * 3 / 2);
+}
+
 /* What the pool of models counts left it out, and the message said that less is there than there is. */
 static void test_a_draft_model_takes_memory_too(void **state)
 {
@@ -375,6 +395,7 @@ int main(void)
         cmocka_unit_test(test_every_request_gives_back_its_memory),
         cmocka_unit_test(test_open_calls_give_back_their_memory),
         cmocka_unit_test(test_memory_is_checked_unless_told_otherwise),
+        cmocka_unit_test(test_the_cache_is_of_halves_unless_it_is_said_otherwise),
         cmocka_unit_test(test_a_draft_model_takes_memory_too),
         cmocka_unit_test(test_a_draft_models_weights_are_read_at_load),
         cmocka_unit_test(test_failures_give_back_their_memory),
