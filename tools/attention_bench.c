@@ -154,7 +154,7 @@ static double peak_of(const struct kernels *k)
 
 int main(int argc, char **argv)
 {
-    static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_Q8_0, TENSOR_Q4_0};
+    static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_0};
     const struct shape s = {argc > 1 ? atoi(argv[1]) : 4096, argc > 2 ? atoi(argv[2]) : 8,
         argc > 3 ? atoi(argv[3]) : 4, argc > 4 ? atoi(argv[4]) : 64};
     const char *only = argc > 5 ? argv[5] : "all";

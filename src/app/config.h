@@ -45,7 +45,7 @@ struct config_model {
     int context, slots, threads, queue;
     int64_t kv_bytes; /* embedded: for what is kept of sequences (key: kv_cache); 0: slots x context */
     int64_t kv_disk; /* embedded: and on disk, of what memory has no room for; 0: nothing */
-    struct str kv_type; /* embedded: f32, f16, q8_0, q4_0; empty: as the engine chooses */
+    struct str kv_type; /* embedded: f32, f16, bf16, q8_0, q4_0; empty: as the engine chooses */
     struct str draft; /* embedded: the file of a smaller model that drafts; empty: none */
     bool drafts_off; /* embedded: no tokens are drafted (key: speculate) */
     struct config_adapter *adapters; /* key lora: [{file, name, scale}] */

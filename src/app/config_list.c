@@ -271,7 +271,7 @@ static int sizes_read(const struct yaml_node *n, struct config_model *m, struct 
 /* What the engine keeps of sequences: how much memory, and how small. */
 static int kv_read(struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err)
 {
-    static const char *const types[] = {"", "f32", "f16", "q8_0", "q4_0"};
+    static const char *const types[] = {"", "f32", "f16", "bf16", "q8_0", "q4_0"};
     struct str type;
     bool known = false;
     int rc = config_get_size(n, "kv_cache", 0, (int64_t)1 << 50, &m->kv_bytes, err);
@@ -281,7 +281,7 @@ static int kv_read(struct config *c, const struct yaml_node *n, struct config_mo
         known = known || str_is(type, types[i]);
     if (rc == 0 && !known)
         rc = yaml_error(
-            yaml_get(n, "kv_type"), err, ERROR_INVALID, "'kv_type' must be f32, f16, q8_0 or q4_0");
+            yaml_get(n, "kv_type"), err, ERROR_INVALID, "'kv_type' must be f32, f16, bf16, q8_0 or q4_0");
     if (rc == 0)
         rc = config_get_size(n, "kv_disk", 0, (int64_t)1 << 50, &m->kv_disk, err);
     if (rc == 0 && m->provider >= 0 && (m->kv_bytes > 0 || type.len > 0 || m->kv_disk > 0))

@@ -26,7 +26,7 @@ static const char help[] =
     "  --repeat N             at most so often; default 5\n"
     "  --time SECONDS         for all of it: what does not fit is skipped, and said; default 120\n"
     "  --threads N            default: the machine's cores\n"
-    "  --kv-type TYPE         of the cache: f32, f16 (default), q8_0 or q4_0\n"
+    "  --kv-type TYPE         of the cache: f32, f16, bf16, q8_0 or q4_0; default: as the engine chooses\n"
     "  --json                 all of it as one JSON object\n"
     "  --svg FILE             a picture of speed against depth and against streams\n"
     "  --lora FILE[:SCALE]    a LoRA adapter; several are parted by commas\n"

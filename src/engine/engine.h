@@ -51,7 +51,7 @@ struct engine_options {
     int threads;           /* 0: physical cores */
     int slots;             /* 0: as the worker chooses */
     int64_t kv_bytes;      /* for what is kept of sequences; 0: slots x context */
-    const char *kv_type;   /* how: f32, f16, q8_0, q4_0; NULL: as the worker chooses; copied */
+    const char *kv_type;   /* how: f32, f16, bf16, q8_0, q4_0; NULL: as the worker chooses; copied */
     int context;           /* per slot; 0: the model's own, at most 8192 */
     int queue_limit;       /* calls waiting for a slot before ERROR_BUSY; 0: 64 */
     bool inspect;          /* load metadata only */

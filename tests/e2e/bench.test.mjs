@@ -42,10 +42,10 @@ test('JSON with the members that scripts rely on, and a picture', () => {
 });
 
 test('the cache is of the type that is asked for', () => {
-  for (const type of ['f32', 'q8_0']) assert.equal(bench(model, '--prompt', '16', '--generate', '4', '--depth', '40', '--parallel', '1', '--copy', '0', '--threads', '1', '--kv-type', type).code, 0);
+  for (const type of ['f32', 'bf16', 'q8_0']) assert.equal(bench(model, '--prompt', '16', '--generate', '4', '--depth', '40', '--parallel', '1', '--copy', '0', '--threads', '1', '--kv-type', type).code, 0);
   const r = bench(model, ...small, '--kv-type', 'q9');
   assert.equal(r.code, 1);
-  assert.match(r.err, /use f32, f16, q8_0 or q4_0/);
+  assert.match(r.err, /use f32, f16, bf16, q8_0 or q4_0/);
 });
 
 test('what the time does not allow is skipped, and said', () => {

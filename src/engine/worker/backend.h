@@ -57,6 +57,8 @@ struct backend_ops {
     int (*limits)(struct backend *b, struct backend_limits *out, struct error *err);
     /* Are matrices of this type multiplied on integers? */
     bool (*on_integers)(const struct backend *b, enum tensor_type type);
+    /* What keys and values are best kept in, in 16 bits each. */
+    enum tensor_type (*kv_type)(const struct backend *b);
 };
 
 struct backend {

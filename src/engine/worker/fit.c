@@ -22,16 +22,9 @@ enum {
 #define PROBE_READ (64 * MIB) /* more than caches hold */
 #define PROBE_MULTIPLY (4 * MIB)
 
-/* A token at depth reads halves in half the time, and their rounding is far below that of quantised
- * activations. Of an encoder nothing is read twice. */
-enum tensor_type fit_kv_type(const struct model *m)
-{
-    return model_info(m)->encoder ? TENSOR_F32 : TENSOR_F16;
-}
-
 struct fit fit_of(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_batch)
 {
-    const struct model_room room = {.n_slots = n_slots, .n_context = n_context, .kv_type = fit_kv_type(m)};
+    const struct model_room room = {.n_slots = n_slots, .n_context = n_context, .kv_type = model_kv_type(m)};
     return fit_within(m, &room, n_batch);
 }
 

@@ -13,8 +13,6 @@ struct fit {
     uint64_t weights, adapters, state, compute;
 };
 
-/* What the cache is of, unless it is said otherwise. */
-enum tensor_type fit_kv_type(const struct model *m);
 struct fit fit_of(const struct model *m, int32_t n_slots, int32_t n_context, int32_t n_batch);
 struct fit fit_within(const struct model *m, const struct model_room *room, int32_t n_batch);
 uint64_t fit_total(const struct fit *f); /* UINT64_MAX if that overflows */

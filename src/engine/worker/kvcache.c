@@ -56,9 +56,9 @@ static int kv_create(const struct state_spec *spec, struct backend *backend, con
 {
     struct kv_spec own = spec->kv;
     own.type = type_for(&own, room);
-    if (own.type != TENSOR_F32 && own.type != TENSOR_F16 && own.type != TENSOR_Q8_0 &&
-        own.type != TENSOR_Q4_0)
-        return error_set(err, ERROR_UNSUPPORTED, "a KV cache of type %s: use F32, F16, Q8_0 or Q4_0",
+    if (own.type != TENSOR_F32 && own.type != TENSOR_F16 && own.type != TENSOR_BF16 &&
+        own.type != TENSOR_Q8_0 && own.type != TENSOR_Q4_0)
+        return error_set(err, ERROR_UNSUPPORTED, "a KV cache of type %s: use F32, F16, BF16, Q8_0 or Q4_0",
             tensor_type_info(own.type)->name);
     uint64_t bytes = kv_bytes(spec, room);
     struct kv_layer *l = calloc(1, sizeof *l);

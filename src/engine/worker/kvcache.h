@@ -22,7 +22,7 @@
 #include "engine/worker/pages.h"
 
 struct kv_spec {
-    enum tensor_type type; /* of the elements: F32, F16, Q8_0 or Q4_0 */
+    enum tensor_type type; /* of the elements: F32, F16, BF16, Q8_0 or Q4_0 */
     int32_t n_heads, k_width, v_width;
     int32_t window; /* a token sees itself and the window - 1 before it; 0: all */
     bool latent;    /* values are the first v_width of the keys, kept once (DeepSeek's MLA) */

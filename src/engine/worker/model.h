@@ -74,8 +74,10 @@ struct model_room {
     int32_t n_pages; /* (pages.h) for the layers that keep all positions, more than one context takes; 0: as
                         many as all slots need */
     enum tensor_type
-        kv_type; /* F16, Q8_0 or Q4_0: of keys and values whose width allows it; F32: as they are */
+        kv_type; /* F16, BF16, Q8_0 or Q4_0: of keys and values whose width allows it; F32: as they are */
 };
+/* What keys and values are kept in unless it is said otherwise. */
+enum tensor_type model_kv_type(const struct model *m);
 uint64_t model_state_bytes_within(const struct model *m, const struct model_room *room);
 int model_state_create_within(const struct model *m, const struct model_room *room, struct model_state **out,
     struct error *err) MUST_USE;

@@ -39,7 +39,7 @@ static int kv_type_read(const json_t *root, enum tensor_type *out, struct error 
     static const struct {
         const char *name;
         enum tensor_type type;
-    } types[] = {{"", TENSOR_TYPES}, {"f32", TENSOR_F32}, {"f16", TENSOR_F16}, {"q8_0", TENSOR_Q8_0},
+    } types[] = {{"", TENSOR_TYPES}, {"f32", TENSOR_F32}, {"f16", TENSOR_F16}, {"bf16", TENSOR_BF16}, {"q8_0", TENSOR_Q8_0},
         {"q4_0", TENSOR_Q4_0}};
     struct str name;
     int rc = json_get_str(root, "kv_type", &name, err);
@@ -49,7 +49,7 @@ static int kv_type_read(const json_t *root, enum tensor_type *out, struct error 
             return 0;
         }
     return rc ? rc
-              : error_set(err, ERROR_INVALID, "a KV cache of type '" STR_FMT "': use f32, f16, q8_0 or q4_0",
+              : error_set(err, ERROR_INVALID, "a KV cache of type '" STR_FMT "': use f32, f16, bf16, q8_0 or q4_0",
                     STR_ARG(str_slice(name, 0, 32)));
 }
 
@@ -177,7 +177,7 @@ static void sizes_choose(struct session *s, const struct load_options *o)
     s->n_slots = o->slots && !info->encoder ? (int32_t)o->slots : shares ? SLOTS_DEFAULT : 1;
     s->room = (struct model_room){.n_slots = s->n_slots,
         .n_context = s->n_context,
-        .kv_type = o->kv_type == TENSOR_TYPES ? fit_kv_type(s->model) : o->kv_type};
+        .kv_type = o->kv_type == TENSOR_TYPES ? model_kv_type(s->model) : o->kv_type};
     if (o->kv_bytes > 0 && !info->encoder)
         s->room.n_pages = model_pages(s->model, s->room.kv_type, (uint64_t)o->kv_bytes);
     else if (o->slots == 0 &&

@@ -307,7 +307,7 @@ static void mistakes_name_their_line(void **state)
         "weir.yaml:3: a model named 'a' is on line 2 already");
     refused("models:\n  - {name: a, file: house.gguf, slots: 0}\n", "'slots' must be a whole number");
     refused("models:\n  - {name: a, file: house.gguf, kv_type: q5_1}\n",
-        "'kv_type' must be f32, f16, q8_0 or q4_0");
+        "'kv_type' must be f32, f16, bf16, q8_0 or q4_0");
     refused("models:\n  - {name: a, file: house.gguf, kv_cache: much}\n", "'kv_cache'");
     refused("models:\n  - {name: a, file: house.gguf, speculate: 5}\n", "'speculate' is auto or off");
     refused("models:\n  - {name: a, file: house.gguf, draft: nowhere.gguf}\n", "'draft' names nowhere.gguf");

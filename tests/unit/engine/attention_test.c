@@ -96,8 +96,10 @@ static double value_of(const struct shape *s, int32_t token, int32_t head, int32
                      : (double)v[((int64_t)token * s->n_kv_heads + head) * s->v_width + i];
 }
 
+/* On a matrix unit 16 bits of queries and terms count. */
 static void check_query(const struct shape *s, int32_t token, int32_t h)
 {
+    const double most = s->type == TENSOR_BF16 ? 6e-5 : 2e-5;
     double terms[TOKENS_MAX], sum = s->sinks ? exp((double)sinks[h]) : 0;
     const int32_t n_heads = s->n_kv_heads * s->group, head = h / s->group;
     const int32_t first = s->window > 0 && token >= s->window ? token - s->window + 1 : 0;
@@ -114,7 +116,7 @@ static void check_query(const struct shape *s, int32_t token, int32_t h)
         for (int32_t p = first; p <= token; p++)
             exact += terms[p] / sum * value_of(s, p, head, i);
         double got = (double)out[((int64_t)token * n_heads + h) * s->v_width + i];
-        if (!(fabs(got - exact) <= 2e-5))
+        if (!(fabs(got - exact) <= most))
             fail_msg("token %d, head %d, value %d: %g, not %g", token, h, i, got, exact);
     }
 }
@@ -179,6 +181,15 @@ static void attention_is_what_it_is_defined_as(void **state)
         {TENSOR_Q4_0, 100, 1, 3, 32, 64, 20, 0, true, false, 0},
         {TENSOR_F16, 180, 2, 4, 32, 48, 20, 0, false, false, 450},
         {TENSOR_Q8_0, 180, 1, 3, 32, 32, 90, 0, false, false, 450},
+        {TENSOR_BF16, 63, 2, 4, 64, 64, 0, 0, false, false, 0},
+        {TENSOR_BF16, 64, 1, 1, 24, 8, 0, 0, false, false, 0},
+        {TENSOR_BF16, 65, 1, 12, 100, 100, 0, 0, true, false, 0},
+        {TENSOR_BF16, 200, 2, 2, 16, 16, 0, 1.5f, false, false, 0},
+        {TENSOR_BF16, 210, 1, 4, 32, 48, 70, 0, true, false, 0},
+        {TENSOR_BF16, 150, 2, 1, 96, 32, 5, 2, false, false, 0},
+        {TENSOR_BF16, 140, 1, 8, 72, 64, 0, 0, false, true, 0},
+        {TENSOR_BF16, 180, 2, 4, 32, 96, 20, 0, false, false, 450},
+        {TENSOR_BF16, 66, 1, 110, 12, 8, 0, 0, true, true, 0},
         {TENSOR_F16, 66, 1, 110, 12, 8, 0, 0, true, true, 0}, /* more heads than a block has queries */
     };
     for (int32_t i = 0; i < n_list; i++)

@@ -244,10 +244,12 @@ static bool start(struct run *run, int32_t index, const char **name)
     *run = (struct run){.n_clients = 0};
     if (!bytes)
         return false;
-    if (load_bytes_threads(&run->x, bytes, size, index == 0 ? 2 : 1, &err) != 0 ||
-        model_state_create_within(
-            run->x.model, &(struct model_room){SLOTS, ROOM, PAGES, TENSOR_F32}, &run->x.state, &err) != 0 ||
-        model_state_create(run->x.model, 1, ROOM, &run->alone, &err) != 0)
+    if (load_bytes_threads(&run->x, bytes, size, index == 0 ? 2 : 1, &err) != 0)
+        fail_msg("%s: %s", *name, err.message);
+    const enum tensor_type kept = index % 2 ? model_kv_type(run->x.model) : TENSOR_F32;
+    const struct model_room room = {SLOTS, ROOM, PAGES, kept}, one = {1, ROOM, 0, kept};
+    if (model_state_create_within(run->x.model, &room, &run->x.state, &err) != 0 ||
+        model_state_create_within(run->x.model, &one, &run->alone, &err) != 0)
         fail_msg("%s: %s", *name, err.message);
     const bool own = model_info(run->x.model)->foretells; /* drafts by itself */
     if (!own && index % 3 == 1) {

@@ -158,10 +158,11 @@ static long long state_bytes(const char *load)
 }
 
 /* It was of floats, of which a token at depth read twice as much. */
-static void test_the_cache_is_of_halves_unless_it_is_said_otherwise(void **state)
+static void test_the_cache_is_of_16_bits_unless_it_is_said_otherwise(void **state)
 {
     (void)state;
     const long long halves = state_bytes("{\"threads\":1,\"kv_type\":\"f16\"}");
+    assert_int_equal(state_bytes("{\"threads\":1,\"kv_type\":\"bf16\"}"), halves);
     assert_int_equal(state_bytes("{\"threads\":1}"), halves);
     assert_true(state_bytes("{\"threads\":1,\"kv_type\":\"f32\"}") > halves * 3 / 2);
 }
@@ -395,7 +396,7 @@ int main(void)
         cmocka_unit_test(test_every_request_gives_back_its_memory),
         cmocka_unit_test(test_open_calls_give_back_their_memory),
         cmocka_unit_test(test_memory_is_checked_unless_told_otherwise),
-        cmocka_unit_test(test_the_cache_is_of_halves_unless_it_is_said_otherwise),
+        cmocka_unit_test(test_the_cache_is_of_16_bits_unless_it_is_said_otherwise),
         cmocka_unit_test(test_a_draft_model_takes_memory_too),
         cmocka_unit_test(test_a_draft_models_weights_are_read_at_load),
         cmocka_unit_test(test_failures_give_back_their_memory),

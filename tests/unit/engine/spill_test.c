@@ -333,7 +333,8 @@ static void what_is_older_than_it_may_be_is_not_used(void **state)
 
 enum { ROOM = 5 * PAGE_POSITIONS, PAGES = 7, PROMPT = 3 * PAGE_POSITIONS + 20 };
 
-static void model_start_within(struct loaded *x, int fd, const char *identity, uint64_t most)
+static void model_start_of(
+    struct loaded *x, int fd, const char *identity, uint64_t most, enum tensor_type kept)
 {
     size_t size;
     const char *name;
@@ -343,9 +344,14 @@ static void model_start_within(struct loaded *x, int fd, const char *identity, u
     memset(o.key, 3, sizeof o.key);
     if (load_bytes(x, bytes, size, &err) != 0 ||
         model_state_create_within(
-            x->model, &(struct model_room){2, ROOM, PAGES, TENSOR_F32}, &x->state, &err) != 0 ||
+            x->model, &(struct model_room){2, ROOM, PAGES, kept}, &x->state, &err) != 0 ||
         model_state_spill(x->state, &o, str_from(identity), &err) != 0)
         fail_msg("%s", err.message);
+}
+
+static void model_start_within(struct loaded *x, int fd, const char *identity, uint64_t most)
+{
+    model_start_of(x, fd, identity, most, TENSOR_F32);
 }
 
 static void model_start(struct loaded *x, int fd, const char *identity)
@@ -400,6 +406,28 @@ static void a_prompt_that_memory_had_no_room_for_comes_from_disk(void **state)
     model_start(&x, fd, "another file");
     assert_int_equal(model_state_spilled(x.state), 0);
     assert_int_equal(read_prompt(&x, 1, 0, again), 0);
+    unload(&x);
+    close(fd);
+}
+
+/* Pages of both are as large. */
+static void pages_of_halves_are_not_read_as_bfloat16(void **state)
+{
+    (void)state;
+    const int fd = file_make();
+    float logits[DENSE_VOCAB];
+    struct loaded x;
+    model_start_of(&x, fd, "one", 1 << 20, TENSOR_F16);
+    (void)read_prompt(&x, 1, 0, logits);
+    while (model_state_spill_ahead(x.state))
+        ;
+    assert_int_equal(model_state_spilled(x.state), 3);
+    unload(&x);
+    model_start_of(&x, fd, "one", 1 << 20, TENSOR_F16);
+    assert_int_equal(model_state_spilled(x.state), 3);
+    unload(&x);
+    model_start_of(&x, fd, "one", 1 << 20, TENSOR_BF16);
+    assert_int_equal(model_state_spilled(x.state), 0);
     unload(&x);
     close(fd);
 }
@@ -538,6 +566,7 @@ int main(void)
         cmocka_unit_test(what_is_on_disk_tells_nothing),
         cmocka_unit_test(what_is_older_than_it_may_be_is_not_used),
         cmocka_unit_test(a_prompt_that_memory_had_no_room_for_comes_from_disk),
+        cmocka_unit_test(pages_of_halves_are_not_read_as_bfloat16),
         cmocka_unit_test(pages_are_written_ahead_each_once),
         cmocka_unit_test(what_makes_way_is_not_written_over_what_comes),
         cmocka_unit_test(two_prompts_from_disk_that_have_no_room_together_both_run),

@@ -11,20 +11,18 @@
  * TILE_POSITIONS and a query takes of each exactly what it sees, so that its result is the same to the bit
  * whatever shares its block.
  *
- * A block has a tile's keys as floats once for all of its queries, and the values as well where these are
- * many; for a few, values are read as they stand. What the next tile needs is asked for meanwhile, a little
- * at a time. */
+ * A CPU's matrix unit does it for sixteen queries at a time (attention_matrix.c). Elsewhere a block has a
+ * tile's keys as floats once for all of its queries, and the values as well where these are many; for a few,
+ * values are read as they stand. What the next tile needs is asked for meanwhile, a little at a time. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
 
-#include "engine/worker/cpu/cpu.h"
-#include "engine/worker/kvcache.h"
+#include "engine/worker/cpu/attention.h"
 #include "engine/worker/tensor_quantize.h"
 
 enum {
-    BLOCK_QUERIES = 192, /* and all that share a head of one token, where those are more */
-    AT_ONCE = 48,        /* whose scores stay in the first-level cache beside a tile's keys and values */
+    AT_ONCE = 48, /* whose scores stay in the first-level cache beside a tile's keys and values */
     FEW_QUERIES = 12
 };
 
@@ -60,55 +58,27 @@ void cpu_kv_write(const struct cpu_task *task)
         }
 }
 
-static int32_t group_size(const struct op *op)
-{
-    return op->kv.how.n_heads / op->kv.layer->spec.n_heads;
-}
-
-static int64_t padded(int64_t width)
-{
-    return (width + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
-}
-
-/* Tokens of a block. */
-static int32_t block_tokens(const struct op *op)
-{
-    const int32_t n = BLOCK_QUERIES / group_size(op);
-    return n > 0 ? n : 1;
-}
-
-/* The scratch of a block of n queries, one part after the other. */
-struct parts {
-    float *keys;        /* [16 positions][k_width][TILE_ROWS] */
-    float *values;      /* [position][padded v_width] */
-    float *row;         /* [TILE_ROWS][k_width]: keys as floats, before they are turned round */
-    float *queries;     /* [k_width in runs of COLUMN_STRIDE][query][COLUMN_STRIDE] */
-    float *scores;      /* [query][position] */
-    float *out;         /* [query][padded v_width] */
-    float *most, *sums; /* [query] */
-};
-
-/* Floats of each part, in their order. */
-enum { PARTS = 8 };
-
-static void parts_sizes(const struct op *op, size_t sizes[PARTS])
+static void parts_sizes(const struct kernels *k, const struct op *op, size_t sizes[PARTS])
 {
     const struct kv_spec *spec = &op->kv.layer->spec;
     const size_t n = (size_t)block_tokens(op) * (size_t)group_size(op), width = (size_t)padded(spec->v_width),
                  k_width = (size_t)spec->k_width;
     const size_t all[PARTS] = {TILE_POSITIONS * k_width, TILE_POSITIONS * width, TILE_ROWS * k_width,
-        (k_width + COLUMN_STRIDE - 1) / COLUMN_STRIDE * n * COLUMN_STRIDE, n * TILE_POSITIONS, n * width, n,
-        n};
-    memcpy(sizes, all, sizeof all);
+        (k_width + COLUMN_STRIDE - 1) / COLUMN_STRIDE * n * COLUMN_STRIDE, 0, n * TILE_POSITIONS, n * width,
+        n, n};
+    if (attention_on_matrix(k, op))
+        attention_matrix_parts(op, sizes);
+    else
+        memcpy(sizes, all, sizeof all);
 }
 
-static struct parts parts_of(float *memory, const struct op *op)
+static struct parts parts_of(const struct kernels *k, const struct op *op, float *memory)
 {
     struct parts p;
     float **const parts[PARTS] = {
-        &p.keys, &p.values, &p.row, &p.queries, &p.scores, &p.out, &p.most, &p.sums};
+        &p.keys, &p.values, &p.row, &p.queries, &p.terms, &p.scores, &p.out, &p.most, &p.sums};
     size_t sizes[PARTS];
-    parts_sizes(op, sizes);
+    parts_sizes(k, op, sizes);
     for (int i = 0; i < PARTS; i++) {
         *parts[i] = memory;
         memory += sizes[i];
@@ -116,42 +86,13 @@ static struct parts parts_of(float *memory, const struct op *op)
     return p;
 }
 
-size_t cpu_attention_scores(const struct op *op)
+size_t cpu_attention_scores(const struct kernels *k, const struct op *op)
 {
     size_t sizes[PARTS], total = 0;
-    parts_sizes(op, sizes);
+    parts_sizes(k, op, sizes);
     for (int i = 0; i < PARTS; i++)
         total += sizes[i];
     return total;
-}
-
-/* ---- The cache ---- */
-
-/* Positions [from, to) of one slot and head, which lie in one tile. */
-struct stretch {
-    int32_t slot, head, from, to;
-};
-
-/* Where the keys (or values) of a position of it stand: behind those of `from`, but for a ring's end. */
-struct rows {
-    const char *first, *again; /* again: of the positions from `turn` on, less these */
-    size_t bytes;
-    int32_t from, turn;
-};
-
-static struct rows rows_of(const struct kv_layer *l, const struct stretch *s, bool keys)
-{
-    const size_t bytes = keys || l->spec.latent ? l->k_row : l->v_row;
-    const int32_t turn = s->from + l->n_rows - s->from % l->n_rows;
-    const char *first = keys || l->spec.latent ? kv_key(l, s->slot, s->head, s->from)
-                                               : kv_value(l, s->slot, s->head, s->from);
-    return (struct rows){first, first - (size_t)(s->from % l->n_rows) * bytes, bytes, s->from, turn};
-}
-
-static const uint8_t *row_at(const struct rows *r, int32_t position)
-{
-    return (const uint8_t *)(position < r->turn ? r->first + (size_t)(position - r->from) * r->bytes
-                                                : r->again + (size_t)(position - r->turn) * r->bytes);
 }
 
 /* Keys of sixteen positions from `first` on turned round; those outside of [from, to) repeat others. `row`:
@@ -174,12 +115,6 @@ static void keys_turn(const struct kernels *k, const struct kv_layer *l, const s
 
 /* ---- A block ---- */
 
-/* The positions that a token sees: up to its own or, with `later`, up to the last of its slot in this batch.
- */
-struct span {
-    int32_t first, last;
-};
-
 static struct span positions_seen(const struct cpu_task *task, int64_t token)
 {
     const struct program_batch *b = &task->cpu->program->batch;
@@ -194,29 +129,6 @@ static struct span positions_seen(const struct cpu_task *task, int64_t token)
     s.first = own - how->reach > s.first ? own - how->reach : s.first;
     s.last = s.last - own > how->reach ? own + how->reach : s.last;
     return s;
-}
-
-/* Tokens [from, to) of the batch, with what each sees. */
-struct block {
-    const struct cpu_task *task;
-    int32_t head;
-    int64_t from, to;
-    struct span seen[BLOCK_QUERIES];
-    struct parts parts;
-    struct stretch now; /* of the cache: the tile's */
-    bool few;
-    struct ahead {
-        const char *at, *to;
-    } ahead[2];   /* keys and values of the next tile, which are asked for meanwhile: */
-    size_t share; /* so many bytes at a time, as few as a core can wait for beside what it reads */
-};
-
-static void ask(struct block *b)
-{
-    size_t left = b->share;
-    for (struct ahead *a = b->ahead; a < b->ahead + 2; a++)
-        for (; a->at < a->to && left > 0; a->at += 64, left -= 64)
-            __builtin_prefetch(a->at);
 }
 
 static void keys_read(struct block *b)
@@ -249,14 +161,6 @@ static void values_read(struct block *b)
     }
 }
 
-/* What the token sees of the tile that begins at `tile`: positions of it [from, to). */
-static struct span seen_of_tile(const struct block *b, int64_t token, int32_t tile)
-{
-    const struct span s = b->seen[token - b->from];
-    return (struct span){s.first > tile ? s.first - tile : 0,
-        s.last + 1 - tile < TILE_POSITIONS ? s.last + 1 - tile : TILE_POSITIONS};
-}
-
 /* Scores of query q, at `s.first` to `s.last` of its row, become terms of the softmax; what was summed before
  * follows a larger maximum. */
 static void terms_add(struct block *b, int64_t q, struct span s)
@@ -278,11 +182,6 @@ static void terms_add(struct block *b, int64_t q, struct span s)
             out[i] *= less;
     }
     b->parts.sums[q] += sum;
-}
-
-static int64_t n_queries(const struct block *b)
-{
-    return (b->to - b->from) * group_size(b->task->op);
 }
 
 /* Scores of n queries, from `query` of the block on. */
@@ -331,14 +230,6 @@ static void many_values(struct block *b, float *out, const float *terms, int64_t
     ask(b);
 }
 
-/* Query q of the block, as the program has it. */
-static const float *query_at(const struct block *b, int64_t q)
-{
-    const int64_t group = group_size(b->task->op);
-    return cpu_row(b->task->cpu, b->task->op->a, b->from + q / group) +
-           (b->head * group + q % group) * b->task->op->kv.layer->spec.k_width;
-}
-
 /* Queries [from, to) of the block, at most AT_ONCE, all of which see the same part of the tile. */
 static void tile_attend(struct block *b, int64_t from, int64_t to, struct span s)
 {
@@ -375,13 +266,15 @@ static void tile_run(struct block *b, int32_t tile)
     }
 }
 
-static void query_pack(struct block *b, int64_t q)
+static void floats_begin(struct block *b)
 {
-    const int64_t width = b->task->op->kv.layer->spec.k_width;
-    const float *x = query_at(b, q);
-    for (int64_t k = 0; k < width; k += COLUMN_STRIDE)
-        memcpy(b->parts.queries + k * n_queries(b) + q * COLUMN_STRIDE, x + k,
-            (size_t)(width - k < COLUMN_STRIDE ? width - k : COLUMN_STRIDE) * sizeof *x);
+    const struct kv_spec *spec = &b->task->op->kv.layer->spec;
+    const int64_t width = spec->k_width, n = n_queries(b);
+    memset(b->parts.out, 0, (size_t)(n * padded(spec->v_width)) * sizeof *b->parts.out);
+    for (int64_t q = 0; q < n; q++)
+        for (int64_t k = 0; k < width; k += COLUMN_STRIDE)
+            memcpy(b->parts.queries + k * n + q * COLUMN_STRIDE, query_at(b, q) + k,
+                (size_t)(width - k < COLUMN_STRIDE ? width - k : COLUMN_STRIDE) * sizeof(float));
 }
 
 /* A sink is a score of no position: it takes its share of the sum and gives nothing. */
@@ -400,16 +293,13 @@ static void block_begin(struct block *b, struct span *all)
         b->parts.most[q] = how->sinks ? how->sinks[b->head * group + q % group] / how->scale : -INFINITY;
         b->parts.sums[q] = how->sinks ? 1 : 0;
     }
-    for (int64_t q = 0; q < n; q++)
-        query_pack(b, q);
-    memset(b->parts.out, 0, (size_t)(n * padded(b->task->op->kv.layer->spec.v_width)) * sizeof *b->parts.out);
 }
 
-static void block_store(const struct block *b)
+static void block_store(const struct block *b, int64_t stride)
 {
     const int32_t group = group_size(b->task->op), width = b->task->op->kv.layer->spec.v_width;
     const float *from = b->parts.out;
-    for (int64_t q = 0; q < (b->to - b->from) * group; q++, from += padded(width)) {
+    for (int64_t q = 0; q < (b->to - b->from) * group; q++, from += stride) {
         float *out = cpu_row(b->task->cpu, b->task->op->out, b->from + q / group) +
                      (b->head * (int64_t)group + q % group) * width;
         for (int32_t i = 0; i < width; i++)
@@ -424,12 +314,11 @@ static bool is_plain(const struct kernels *k, const struct kv_layer *l, const st
            s->from % l->n_rows + s->to - s->from <= l->n_rows;
 }
 
-/* What the next tile needs, to be asked for as often as this one does some work. */
-static void next_find(struct block *b, const struct span *all)
+/* What the next tile needs, to be asked for at so many `times` of this one's work. */
+static void next_find(struct block *b, const struct span *all, int64_t times)
 {
     const struct kv_layer *l = b->task->op->kv.layer;
     const int32_t left = all->last + 1 - b->now.to, n = left < TILE_POSITIONS ? left : TILE_POSITIONS;
-    const int64_t times = TILE_POSITIONS / TILE_ROWS + 3 + n_queries(b);
     memset(b->ahead, 0, sizeof b->ahead);
     b->share = 0;
     for (int i = 0; i < (l->spec.latent ? 1 : 2) && n > 0; i++) {
@@ -440,28 +329,44 @@ static void next_find(struct block *b, const struct span *all)
     }
 }
 
+static void tile_attend_all(struct block *b, bool few)
+{
+    b->few = few && is_plain(b->task->cpu->kernels, b->task->op->kv.layer, &b->now);
+    keys_read(b);
+    if (!b->few)
+        values_read(b);
+    tile_run(b, b->now.from / TILE_POSITIONS * TILE_POSITIONS);
+}
+
 static void attend(struct block *b)
 {
-    const struct kv_layer *l = b->task->op->kv.layer;
     const struct kernels *k = b->task->cpu->kernels;
-    const bool few = (b->to - b->from) * group_size(b->task->op) <= FEW_QUERIES;
+    const bool few = n_queries(b) <= FEW_QUERIES, on_matrix = attention_on_matrix(k, b->task->op);
     struct span all = {0};
-    b->parts = parts_of(b->task->scratch->scores, b->task->op);
+    b->parts = parts_of(k, b->task->op, b->task->scratch->scores);
     block_begin(b, &all);
+    if (on_matrix)
+        attention_matrix_begin(b);
+    else
+        floats_begin(b);
+    const int64_t times =
+        on_matrix ? attention_matrix_times(b) : TILE_POSITIONS / TILE_ROWS + 3 + n_queries(b);
     struct stretch s = {
         .slot = b->task->cpu->program->batch.slots[b->from], .head = b->head, .from = all.first};
     for (; s.from <= all.last; s.from = s.to) {
-        const int32_t tile = s.from / TILE_POSITIONS * TILE_POSITIONS, next = tile + TILE_POSITIONS;
+        const int32_t next = s.from / TILE_POSITIONS * TILE_POSITIONS + TILE_POSITIONS;
         s.to = next <= all.last ? next : all.last + 1;
         b->now = s;
-        b->few = few && is_plain(k, l, &s);
-        next_find(b, &all);
-        keys_read(b);
-        if (!b->few)
-            values_read(b);
-        tile_run(b, tile);
+        next_find(b, &all, times);
+        if (on_matrix)
+            attention_matrix_tile(b);
+        else
+            tile_attend_all(b, few);
     }
-    block_store(b);
+    if (on_matrix)
+        attention_matrix_end(b);
+    block_store(
+        b, on_matrix ? attention_matrix_width(b->task->op) : padded(b->task->op->kv.layer->spec.v_width));
 }
 
 /* Where the block that begins at token `from` ends: it is of one slot. */

@@ -49,6 +49,12 @@ static bool cpu_supports(const struct backend *b, enum tensor_type type)
     return tensor_type_readable(type);
 }
 
+/* A matrix unit multiplies bfloat16 as it stands. */
+static enum tensor_type cpu_kv_type(const struct backend *b)
+{
+    return ((const struct cpu *)(const void *)b)->kernels->matrix ? TENSOR_BF16 : TENSOR_F16;
+}
+
 static bool cpu_on_integers(const struct backend *b, enum tensor_type type)
 {
     const struct products *p = ((const struct cpu *)(const void *)b)->kernels->products;
@@ -124,7 +130,7 @@ static int reserve_scores(struct cpu *c, const struct program *p, struct error *
 {
     size_t need = 0;
     for (size_t i = 0; i < p->n_ops; i++) {
-        size_t scores = p->ops[i].kind == OP_ATTENTION ? cpu_attention_scores(&p->ops[i]) : 0;
+        size_t scores = p->ops[i].kind == OP_ATTENTION ? cpu_attention_scores(c->kernels, &p->ops[i]) : 0;
         need = scores > need ? scores : need;
     }
     for (int32_t i = 0; i < threads_count(c->threads); i++) {
@@ -273,6 +279,7 @@ static const struct backend_ops cpu_ops = {
     .sync = cpu_sync,
     .limits = cpu_limits,
     .on_integers = cpu_on_integers,
+    .kv_type = cpu_kv_type,
 };
 
 int backend_cpu_create(int32_t n_threads, struct backend **out, struct error *err)

@@ -106,7 +106,7 @@ void cpu_route_row(const struct cpu_task *task, int64_t row);
 void cpu_kv_write(const struct cpu_task *task);
 void cpu_attention(const struct cpu_task *task);
 /* Floats of scratch that an attention operation needs in each thread. */
-size_t cpu_attention_scores(const struct op *op);
+size_t cpu_attention_scores(const struct kernels *k, const struct op *op);
 void cpu_op_run(const struct cpu_task *task);
 int cpu_limits(struct backend *b, struct backend_limits *out, struct error *err);
 

@@ -20,7 +20,7 @@ static unsigned saved_registers(void)
 }
 
 /* Of leaf 7: part 1, EAX, and part 0, EDX; compilers' headers disagree on their names. */
-enum { AVX_VNNI = 1 << 4, AMX_TILE_INT8 = 3 << 24 };
+enum { AVX_VNNI = 1 << 4, AMX_UNIT = 1 << 22 | 3 << 24 };
 
 static bool has(unsigned word, unsigned bits)
 {
@@ -49,7 +49,7 @@ int32_t kernels_list(const struct kernels *out[KERNELS_MAX])
     const unsigned wide = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
     const bool has_wide = has(saved_registers(), 0xE6) && has(b, wide),
                has_wide_vnni = has(c, bit_AVX512VNNI),
-               has_tiles = has(saved_registers(), 0x600E6) && has(d, AMX_TILE_INT8) && has(c, bit_AVX512VBMI);
+               has_tiles = has(saved_registers(), 0x600E6) && has(d, AMX_UNIT) && has(c, bit_AVX512VBMI);
     out[count++] = &kernels_avx2;
     if (a >= 1 && __get_cpuid_count(7, 1, &more, &b, &c, &d) && has(more, AVX_VNNI))
         out[count++] = &kernels_avxvnni;
