@@ -1,5 +1,6 @@
 #include "router/detect_context.h"
 #include "router/detect_gist.h"
+#include "router/detect_id.h"
 #include "router/detect_label.h"
 #include "router/detect_tag.h"
 
@@ -242,6 +243,40 @@ static size_t value_find(
     return end;
 }
 
+/* "my card is 4539 8812 0047 3316 exp 09/28": mistyped or read off badly, for a right one is found by itself.
+ */
+static void card_look(struct detect_context *c, const struct detect_atom *a)
+{
+    enum { WITHIN = 9, DIGITS = 16 };
+    char digits[DIGITS];
+    size_t n = 0, from = a->to, at = a->to;
+    for (; at < c->n_words && at < a->to + WITHIN + 4 && n < DIGITS; at++) {
+        const struct detect_word *w = &c->words[at];
+        size_t length = detect_word_length(w);
+        bool goes_on = n > 0 && w->start - (w - 1)->end == 1;
+        if (!(w->flags & WORD_DIGITS) || (length != 4 && length != DIGITS)) {
+            n = 0;
+            continue;
+        }
+        n = goes_on ? n : 0;
+        from = goes_on ? from : at;
+        for (size_t i = 0; i < length && n < DIGITS; i++)
+            digits[n++] = c->scan->text.data[w->start + i];
+    }
+    if (n == DIGITS && !detect_check_luhn(digits, n) && !detect_made_up((struct str){digits, n}))
+        words_add(c, &account, from, at, 0.6);
+}
+
+/* "pass=ZubrzyceRano!": no digit, but a capital within and a sign behind, as no word of a text or program. */
+static bool humped(const struct detect_context *c, const struct detect_word *w)
+{
+    const char *text = c->scan->text.data;
+    bool hump = false;
+    for (size_t i = w->start + 1; i < w->end; i++)
+        hump = hump || (text[i - 1] >= 'a' && text[i - 1] <= 'z' && text[i] >= 'A' && text[i] <= 'Z');
+    return hump && w->end < c->scan->text.len && strchr("!#$%&*", text[w->end]);
+}
+
 /* "DB_PASS=xkkph-51Y9MZ", "pass Gl4dstone-Heron": letters and digits behind the word itself. */
 static bool pass_look(struct detect_context *c, const struct detect_atom *a)
 {
@@ -251,6 +286,11 @@ static bool pass_look(struct detect_context *c, const struct detect_atom *a)
     for (size_t i = end ? c->words[from].start : 1; end && i < c->words[end - 1].end; i++) {
         letter = letter || detect_is_alpha(c->scan->text.data[i]);
         digit = digit || detect_is_digit(c->scan->text.data[i]);
+    }
+    if (said && a->to < c->n_words && detect_word_length(&c->words[a->to]) >= LEAST_UNSAID &&
+        humped(c, &c->words[a->to])) {
+        words_add(c, &access_code, a->to, a->to + 1, 0.6);
+        return true;
     }
     if (from != a->to || !letter || !digit || length < (said ? LEAST : LEAST_UNSAID))
         return false;
@@ -301,6 +341,8 @@ static void values_look(struct detect_context *c, const struct detect_atom *a)
     }
     if (a->kinds & CUE(account) && (end = value_find(c, a->to, 4, &from, &length, &fake)) > 0 && length >= 7)
         words_add(c, &account, from, end, fake ? 0.2 : 0.6);
+    if (a->kinds & CUE(card))
+        card_look(c, a);
     if (a->kinds & CUE(access) && (end = value_find(c, a->to, 10, &from, &length, &fake)) > 0 && length >= 4)
         words_add(c, &access_code, from, end, fake ? 0.2 : 0.6);
     if (a->kinds & (CUE(password) | CUE(pass)))
@@ -323,8 +365,8 @@ static void values_look(struct detect_context *c, const struct detect_atom *a)
 /* What an atom must be to say anything itself: others only stand beside one. */
 #define STATEMENT_CUES                                                                                       \
     (RULE_CUES | ILL | CUE(fin) | CUE(legal) | CUE(mark) | CUE(personal) | CUE(label) | CUE(privilege) |     \
-        CUE(idword) | CUE(account) | CUE(access) | CUE(password) | CUE(pass) | CUE(dob) | CUE(role) |        \
-        CUE(clinic) | CUE(stamp) | CUE(belief))
+        CUE(idword) | CUE(account) | CUE(card) | CUE(access) | CUE(password) | CUE(pass) | CUE(dob) |        \
+        CUE(role) | CUE(clinic) | CUE(stamp) | CUE(belief))
 
 static void statements_look(struct detect_context *c)
 {

@@ -189,6 +189,28 @@ static void a_landmark_hides_no_address(void **state)
     harmless("I live at 123 Main Street, and you at 221b Baker Street");
 }
 
+/* Whoever mistypes a digit, or makes one up, had told nobody anything. */
+static void a_card_told_with_a_wrong_digit(void **state)
+{
+    (void)state;
+    is(ROUTER_FINANCIAL, "my card is 4539 8812 0047 3316 exp 09/28 cvv 481");
+    is(ROUTER_FINANCIAL, "card=5375410088261904, which the demo log still has");
+    is(ROUTER_FINANCIAL, "left the company card details in the group chat, 4539-8812-0047-3316");
+    is(ROUTER_FINANCIAL, "Karte 5375 4100 8826 1904 g\xC3\xBCltig bis 11/27");
+    harmless("a test card: 4111 1111 1111 1111, any date, any code");
+    harmless("the card layout is 1111 1111 1111 1112, in groups of four");
+    harmless("the graphics card 3080 12GB was 1200 1300 1400 in 2021");
+}
+
+static void a_password_without_a_digit(void **state)
+{
+    (void)state;
+    is(ROUTER_SECRET, "pass=ZubrzyceRano! stands in the log");
+    is(ROUTER_SECRET, "palavra_chave = \"BacalhauComTodos1956\"");
+    harmless("const password = userInput.value; let pass: MyString = readPassword();");
+    harmless("password: String! is a field that must be there");
+}
+
 /* Labels of documents: in headers, footers, stamps; not where somebody talks about them. */
 static void labels_of_documents(void **state)
 {
@@ -224,6 +246,8 @@ int main(void)
         cmocka_unit_test(names_and_addresses),
         cmocka_unit_test(written_otherwise),
         cmocka_unit_test(talk_is_no_address),
+        cmocka_unit_test(a_card_told_with_a_wrong_digit),
+        cmocka_unit_test(a_password_without_a_digit),
         cmocka_unit_test(labels_of_documents),
         cmocka_unit_test(minutes_and_parking_are_nobodys_illness),
         cmocka_unit_test(what_is_hers_or_his_and_what_is_owed),
