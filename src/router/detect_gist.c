@@ -13,10 +13,11 @@ static struct gist_head head;
 
 /* ---- What a word is to the network. ---- */
 enum { NONE_ID = 10, NAME_ID = 11, CAPITAL_ID = 12, NUMBER_ID = 20, MIXED_ID = 30, KIND_ID = 100 };
-/* A word's first letters, its last ones, a pair with a word between. */
+/* A word's first letters, its last ones, a pair with a word between, a word or its stem behind a cue. */
 #define HEAD_MARK 0x1234567800000000u
 #define TAIL_MARK 0x8765432100000000u
 #define APART_MARK 0x1111u
+#define CUE_MARK 0x77770000u
 #define GIST_KINDS                                                                                           \
     (CUE(kin) | CUE(mine) | CUE(have) | CUE(role) | CUE(dob) | CUE(idword) | CUE(account) | CUE(belief) |    \
         CUE(ill) | CUE(clinic) | CUE(health) | CUE(money) | CUE(fin) | CUE(court) | CUE(legal) | CUE(mark) | \
@@ -46,6 +47,46 @@ static inline uint64_t token_of(const struct detect_word *w)
     return name && w->flags & WORD_CAPITAL ? NAME_ID : w->hash;
 }
 
+/* Who or what is spoken of: "I", "my son", "her", a name, a number. What is said next is more, or other, of
+ * somebody than of nobody. */
+enum { NO_CUE, SELF_CUE, MINE_CUE, KIN_CUE, THEIRS_CUE, NAME_CUE, NUMBER_CUE };
+static inline unsigned cue_of(const struct detect_word *w, uint64_t token)
+{
+    if (token < KIND_ID) /* no word */
+        return token == NAME_ID ? NAME_CUE : NUMBER_CUE;
+    if (!((w->begins & CUE(kin)) | (w->kinds & (CUE(self) | CUE(mine) | CUE(theirs)))))
+        return NO_CUE;
+    return w->begins & CUE(kin)   ? KIN_CUE
+           : w->kinds & CUE(self) ? SELF_CUE
+           : w->kinds & CUE(mine) ? MINE_CUE
+                                  : THEIRS_CUE;
+}
+
+/* What a word is read with: the tokens of the last one and the one before it, and the nearest cue of the last
+ * CUE_WORDS. A cue further back is no nearer one, so that words put before a passage only add. */
+enum { CUE_WORDS = 4 };
+struct before {
+    uint64_t token[2];
+    unsigned cue, age;
+};
+
+static inline void before_add(struct before *b, const struct detect_word *w, uint64_t token)
+{
+    const unsigned cue = cue_of(w, token);
+    b->token[1] = b->token[0];
+    b->token[0] = token;
+    b->age = cue ? 0 : b->age + 1;
+    b->cue = cue ? cue : b->age < CUE_WORDS ? b->cue : NO_CUE;
+}
+
+static struct before before_of(const struct detect_word *words, size_t i)
+{
+    struct before b = {.token = {NONE_ID, NONE_ID}};
+    for (size_t at = i > CUE_WORDS ? i - CUE_WORDS : 0; at < i; at++)
+        before_add(&b, &words[at], token_of(&words[at]));
+    return b;
+}
+
 static inline bool may_be_there(uint32_t id);
 
 /* Notes an id where it is one of the word's and, with `likely`, may be in the table. Nothing foretells which:
@@ -57,16 +98,17 @@ __attribute__((always_inline)) static inline size_t id_note(
     return n + (is & (!likely || may_be_there(id)));
 }
 
-/* `before` are the tokens of the last word and the one before it. `out` has room for one more. */
+/* `out` has room for one more. */
 __attribute__((always_inline)) static inline size_t ids_of(
-    const struct detect_word *w, uint64_t token, const uint64_t before[2], bool likely, uint32_t *out)
+    const struct detect_word *w, uint64_t token, const struct before *b, bool likely, uint32_t *out)
 {
+    const uint64_t *const before = b->token;
     const bool self = token == w->hash, ends = self & (w->tail != 0), stem = self & (w->stem != 0),
-               second = before[0] != NONE_ID, third = before[1] != NONE_ID,
+               second = before[0] != NONE_ID, third = before[1] != NONE_ID, cued = b->cue != NO_CUE,
                begins = second & self & ((w->flags & WORD_CAPITAL) != 0),
                /* "C7H5", "list2" alone say nothing */
         alone = self | (token == NAME_ID) | ((w->flags & WORD_DIGITS) != 0);
-    size_t n = 0, room = (size_t)(GIST_IDS - 2 * ends - stem - second - third - begins - alone);
+    size_t n = 0, room = (size_t)(GIST_IDS - 2 * ends - stem - second - third - begins - alone - cued);
     n = id_note(out, n, likely, ends, mix(w->head ^ HEAD_MARK));
     n = id_note(out, n, likely, ends, mix(w->tail ^ TAIL_MARK));
     n = id_note(out, n, likely, third, pair(before[1] ^ APART_MARK, token));
@@ -74,6 +116,7 @@ __attribute__((always_inline)) static inline size_t ids_of(
     n = id_note(out, n, likely, alone, mix(token));
     n = id_note(out, n, likely, stem, mix(w->stem));
     n = id_note(out, n, likely, begins, pair(before[0], CAPITAL_ID));
+    n = id_note(out, n, likely, cued, pair(CUE_MARK + b->cue, stem ? w->stem : token));
     for (uint64_t kinds = (w->kinds | w->begins) & GIST_KINDS; kinds && room > 0; kinds &= kinds - 1, room--)
         n = id_note(out, n, likely, true, mix((uint64_t)KIND_ID + (uint64_t)__builtin_ctzll(kinds)));
     return n;
@@ -81,10 +124,9 @@ __attribute__((always_inline)) static inline size_t ids_of(
 
 size_t detect_gist_ids(const struct detect_word *words, size_t i, uint32_t out[GIST_IDS])
 {
-    const uint64_t before[] = {
-        i > 0 ? token_of(&words[i - 1]) : NONE_ID, i > 1 ? token_of(&words[i - 2]) : NONE_ID};
+    const struct before before = before_of(words, i);
     uint32_t ids[GIST_IDS + 1];
-    size_t n = ids_of(&words[i], token_of(&words[i]), before, false, ids);
+    size_t n = ids_of(&words[i], token_of(&words[i]), &before, false, ids);
     memcpy(out, ids, n * sizeof *ids);
     return n;
 }
@@ -325,7 +367,7 @@ enum { PIECE = 32 };
 struct reading {
     const struct detect_word *words;
     size_t n, next, from; /* `from`: the piece's first word */
-    uint64_t before[2];
+    struct before before;
     uint32_t id[PIECE * GIST_IDS + 1];
     size_t end[PIECE]; /* behind each word's */
 };
@@ -336,8 +378,7 @@ static void reading_begin(struct reading *r, const struct detect_word *words, si
     r->words = words;
     r->n = to;
     r->next = r->from = from;
-    r->before[0] = from > 0 ? token_of(&words[from - 1]) : NONE_ID;
-    r->before[1] = from > 1 ? token_of(&words[from - 2]) : NONE_ID;
+    r->before = before_of(words, from);
 }
 
 static void piece_read(struct reading *r)
@@ -347,9 +388,8 @@ static void piece_read(struct reading *r)
     for (size_t i = 0; i < PIECE && r->from + i < r->n; i++) {
         const struct detect_word *w = &r->words[r->from + i];
         const uint64_t token = token_of(w);
-        kept += ids_of(w, token, r->before, true, r->id + kept);
-        r->before[1] = r->before[0];
-        r->before[0] = token;
+        kept += ids_of(w, token, &r->before, true, r->id + kept);
+        before_add(&r->before, w, token);
         r->end[i] = kept;
     }
     for (size_t k = 0; k < kept; k++)

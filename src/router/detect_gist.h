@@ -18,7 +18,7 @@ enum {
     GIST_WINDOW = 24, /* words; fitted with 28, but what takes more than 24 is seldom a statement */
     GIST_HIDDEN = 16,
     GIST_CLASSES = 7, /* the categories, in the order of their bits */
-    GIST_IDS = 14,    /* of one word, at most */
+    GIST_IDS = 15,    /* of one word, at most */
     GIST_WEIGHT = 127 /* the largest: a window's sum fits 16 bits */
 };
 
@@ -37,7 +37,7 @@ int detect_gist_init(struct error *err) MUST_USE;
 /* Is it such a file, with no weight that is negative, too large or no number? */
 bool detect_gist_sound(struct str file);
 /* What words[i] is to the network: itself, its stem, its first and last letters, the pairs with the two words
- * before it, its kinds. How many. */
+ * before it and with who was spoken of last, its kinds. How many. */
 size_t detect_gist_ids(const struct detect_word *words, size_t i, uint32_t out[GIST_IDS]);
 /* Calls `found` with each category that the words say, and the words [from, to) that suffice for it. */
 void detect_gist_look(const struct detect_word *words, size_t n,

@@ -159,6 +159,41 @@ static void words_around_a_statement_take_nothing_away(void **state)
     }
 }
 
+static bool has(const uint32_t *ids, size_t n, uint32_t id)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
+
+/* The ids of a text's last word. */
+static size_t last_ids(const char *text, uint32_t ids[GIST_IDS])
+{
+    size_t n = detect_context_words(str_from(text), words, WORDS);
+    assert_true(n > 0);
+    return detect_gist_ids(words, n - 1, ids);
+}
+
+/* Who was spoken of last is one of a word's ids: it is another behind "my son" than behind "people", up to
+ * four words on; and none is lost by what stands further in front. */
+static void who_is_spoken_of_is_told(void **state)
+{
+    (void)state;
+    static const char *const behind[] = {"my son is so very depressed", "people are so very depressed",
+        "my son is so very very depressed", "She said that my son is so very depressed",
+        "I know that my son is so very depressed"};
+    uint32_t ids[5][GIST_IDS];
+    size_t n[5];
+    for (size_t i = 0; i < 5; i++)
+        n[i] = last_ids(behind[i], ids[i]);
+    assert_int_equal(n[0], n[1] + 1);
+    assert_int_equal(n[2], n[1]);
+    for (size_t i = 3; i < 5; i++)
+        for (size_t k = 0; k < n[0]; k++)
+            assert_true(n[i] == n[0] && has(ids[i], n[i], ids[0][k]));
+}
+
 static void labelled_prompts_are_judged_right(void **state)
 {
     (void)state;
@@ -238,14 +273,6 @@ static int entry_order(const void *id, const void *entry)
 static const struct gist_entry *entry_of(uint32_t id)
 {
     return bsearch(&id, entries, head.n_entries, sizeof *entries, entry_order);
-}
-
-static bool has(const uint32_t *ids, size_t n, uint32_t id)
-{
-    for (size_t i = 0; i < n; i++)
-        if (ids[i] == id)
-            return true;
-    return false;
 }
 
 /* The sums of words [from, to); true: the last one brings something to them. */
@@ -373,6 +400,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(statements_that_no_list_foresees_are_found),
         cmocka_unit_test(words_around_a_statement_take_nothing_away),
+        cmocka_unit_test(who_is_spoken_of_is_told),
         cmocka_unit_test(weights_below_0_or_too_large_are_refused),
         cmocka_unit_test(labelled_prompts_are_judged_right),
         cmocka_unit_test(as_one_adds_it_up),
