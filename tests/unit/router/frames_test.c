@@ -28,6 +28,7 @@ static void frames_become_texts_with_their_parts(void **state)
     frames_of("train/tag/*.txt");
     frames_of("train/gist/*.txt");
     frames_of("train/gist/later/*.txt");
+    frames_of("train/gist/near/*.txt");
     assert_true(n_frames > 1000);
     for (size_t i = 0; i < n_frames; i++) {
         size_t marked = 0;
