@@ -24,8 +24,9 @@
 #include "features.h"
 
 enum {
-    EPOCHS = 4,
-    TEXTS = 16, /* of a frame */
+    EPOCHS = 2,
+    TEXTS = 16,                 /* of a frame */
+    HARMLESS_TEXTS = 4 * TEXTS, /* of a harmless one */
     TENTH = 10,
     MOST_WORDS = 4096,
     HEADS = GIST_CLASSES + 1,
@@ -39,7 +40,7 @@ enum {
 /* Before all are moved alike for that, one in so many each category, in the order of their bits, and ANY:
  * many of the benchmarks' questions are about patients, and its tales are told by an I. */
 static const unsigned false_alarms[HEADS] = {900, 220, 500, 700, 450, 800, 450, 60};
-#define SHARE 0.5f /* of ANY, in each category */
+#define SHARE 0.25f /* of ANY, in each category */
 #define FLOOR (-0.5f)
 /* What the thresholds so found are moved by: as the sets that are looked at say, and the tests of single
  * texts: a dose told without a name is PHI, a letter with a card in it is no secret. */
@@ -523,7 +524,7 @@ int main(int argc, char **argv)
     }
     frames_read(argc - 2, argv + 2);
     for (size_t i = 0; i < n_frames; i++)
-        for (unsigned k = 0; k < (frames[i].labels ? TEXTS : 2 * TEXTS) * frames[i].times; k++)
+        for (unsigned k = 0; k < (frames[i].labels ? TEXTS : HARMLESS_TEXTS) * frames[i].times; k++)
             frame_sample(i);
     for (int i = 2; i < argc; i++)
         if (!str_ends(str_from(argv[i]), STR(".txt")))

@@ -16,17 +16,18 @@
 #include "router/detect_context.h"
 #include "router/detect_gist.h"
 
-enum { MOST = 2048, WORDS = 1024 };
+enum { MOST = 4096, WORDS = 1024 };
 
 /* A set's split, and what is to be judged right of it at least. */
 static const struct {
     const char *path, *split;
     double recall, precision;
 } sets[] = {{"tests/data/fresh.jsonl", "tune", 0.95, 0.95},
-    {"tests/data/fresh.jsonl", "held-out", 0.93, 0.95}, {"tests/data/third.jsonl", "dev", 0.92, 0.97},
-    {"tests/data/third.jsonl", "once", 0.74, 0.98}, {"tests/data/fourth.jsonl", "blind", 0.94, 0.76},
-    {"tests/data/fifth.jsonl", "dev", 0.72, 0.68}, {"tests/data/sixth.jsonl", "blind", 0.64, 0.67},
-    {"tests/data/seventh.jsonl", "blind", 0.88, 0.91}};
+    {"tests/data/fresh.jsonl", "held-out", 0.94, 0.95}, {"tests/data/third.jsonl", "dev", 0.88, 0.97},
+    {"tests/data/third.jsonl", "once", 0.75, 0.98}, {"tests/data/fourth.jsonl", "blind", 0.95, 0.84},
+    {"tests/data/fifth.jsonl", "dev", 0.78, 0.80}, {"tests/data/sixth.jsonl", "dev", 0.68, 0.80},
+    {"tests/data/seventh.jsonl", "blind", 0.87, 0.92}, {"tests/data/eighth.jsonl", "blind", 0.96, 0.88},
+    {"tests/data/ninth.jsonl", "blind", 0.97, 0.75}};
 enum { SETS = sizeof sets / sizeof *sets };
 
 static struct {
