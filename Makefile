@@ -63,7 +63,7 @@ $(BUILD)/obj/train/kernels_amx.o: ISA_FLAGS += $(TRAIN_WIDE) -mavx512bf16 -mamx-
 $(BUILD)/obj/engine/worker/cpu/%_avx2.o: ISA_FLAGS += -mavx2 -mfma -mf16c
 $(BUILD)/obj/engine/worker/cpu/%_avx512.o: ISA_FLAGS += -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl
 $(BUILD)/obj/engine/worker/cpu/%_avxvnni.o: ISA_FLAGS += -mavx2 -mfma -mf16c -mavxvnni
-$(BUILD)/obj/engine/worker/cpu/%_amx.o: ISA_FLAGS += -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512vbmi -mamx-tile -mamx-int8 -mamx-bf16
+$(BUILD)/obj/engine/worker/cpu/%_amx.o: ISA_FLAGS += -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512vbmi -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16
 $(BUILD)/obj/engine/worker/cpu/%_avx512vnni.o: ISA_FLAGS += -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
 endif
 ifneq (,$(findstring aarch64,$(shell $(CC) -dumpmachine)))

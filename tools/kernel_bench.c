@@ -128,7 +128,7 @@ int main(int argc, char **argv)
     float *values = malloc((size_t)width * sizeof *values),
           *acc = aligned_alloc(KERNEL_ALIGN, COLUMNS_MOST * PRODUCT_LANES_MAX * sizeof *acc);
     for (int i = 0; i < N_COLUMNS; i++)
-        x[i] = aligned_alloc(KERNEL_ALIGN, (size_t)(width / X_VALUES * COLUMNS_MOST) * sizeof **x);
+        x[i] = aligned_alloc(KERNEL_ALIGN, (size_t)(2 * width / X_VALUES * COLUMNS_MOST) * sizeof **x);
     if (!values || !acc || !x[N_COLUMNS - 1])
         return 1;
     memset(acc, 0, COLUMNS_MOST * PRODUCT_LANES_MAX * sizeof *acc);

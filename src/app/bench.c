@@ -23,20 +23,30 @@ void bench_speed_of(const json_t *seconds, double tokens, struct bench_speed *ou
     *out = (struct bench_speed){speeds[n / 2], speeds[0], speeds[n - 1], (int)n};
 }
 
-/* `integers` and `floats` operations in `measured` seconds. A limit that is not known leaves the share
- * unknown. */
+/* `times` the layers' operations and `heads` times the output's in `measured` seconds. A limit that is not
+ * known leaves the share unknown. The unit is that of most of the time. */
 static struct bench_share compute_share(
-    const struct bench *b, double integers, double floats, double measured)
+    const struct bench *b, const struct bench_work *work, double times, double heads, double measured)
 {
-    const struct bench_limits *l = &b->limits;
-    if ((integers > 0 && l->integers <= 0) || (floats > 0 && l->floats <= 0) || measured <= 0)
+    static const char *const names[BENCH_UNITS] = {"int8 TOPS", "bf16 TFLOPS", "float TFLOPS"};
+    const double limits[BENCH_UNITS] = {b->limits.integers, b->limits.halves, b->limits.floats};
+    double all = 0, most = 0;
+    int unit = BENCH_FLOATS;
+    for (int i = 0; i < BENCH_UNITS; i++) {
+        const double operations = work->layers[i] * times + work->head[i] * heads;
+        if (operations <= 0)
+            continue;
+        if (limits[i] <= 0)
+            return (struct bench_share){0};
+        all += operations / limits[i];
+        if (operations / limits[i] >= most) {
+            most = operations / limits[i];
+            unit = i;
+        }
+    }
+    if (measured <= 0)
         return (struct bench_share){0};
-    const double by_integers = integers > 0 ? integers / l->integers : 0,
-                 by_floats = floats > 0 ? floats / l->floats : 0;
-    const bool mostly_integers = by_integers >= by_floats;
-    return (struct bench_share){.share = (by_integers + by_floats) / measured,
-        .unit = mostly_integers ? "int8 TOPS" : "float TFLOPS",
-        .limit = (mostly_integers ? l->integers : l->floats) / 1e12};
+    return (struct bench_share){.share = all / measured, .unit = names[unit], .limit = limits[unit] / 1e12};
 }
 
 struct bench_share bench_prefill_share(const struct bench *b, const struct bench_point *p)
@@ -44,8 +54,7 @@ struct bench_share bench_prefill_share(const struct bench *b, const struct bench
     if (p->prefill.n == 0)
         return (struct bench_share){0};
     const double tokens = (double)p->prompt;
-    return compute_share(b, p->work.integers * tokens + p->work.head_integers,
-        p->work.floats * tokens + p->work.head_floats, tokens / p->prefill.median);
+    return compute_share(b, &p->work, tokens, 1, tokens / p->prefill.median);
 }
 
 struct bench_share bench_decode_share(const struct bench *b, const struct bench_point *p)
@@ -53,9 +62,7 @@ struct bench_share bench_decode_share(const struct bench *b, const struct bench_
     if (p->decode.n == 0)
         return (struct bench_share){0};
     const double tokens = (double)p->streams, measured = tokens / p->decode.median;
-    struct bench_share read = {0},
-                       compute = compute_share(b, (p->work.integers + p->work.head_integers) * tokens,
-                           (p->work.floats + p->work.head_floats) * tokens, measured);
+    struct bench_share read = {0}, compute = compute_share(b, &p->work, tokens, tokens, measured);
     if (b->limits.read > 0)
         read = (struct bench_share){p->work.bytes / b->limits.read / measured, "GB/s", b->limits.read / 1e9};
     return compute.share > read.share ? compute : read;
@@ -105,6 +112,8 @@ void bench_text(const struct bench *b, struct buf *out)
     buf_appendf(out, "  memory %.1f GB/s, one thread %.1f", l->read / 1e9, l->read_one / 1e9);
     if (l->integers > 0)
         buf_appendf(out, "; int8 %.3f TOPS", l->integers / 1e12);
+    if (l->halves > 0)
+        buf_appendf(out, "; bf16 %.3f TFLOPS", l->halves / 1e12);
     if (l->floats > 0)
         buf_appendf(out, "; float %.3f TFLOPS", l->floats / 1e12);
     buf_append_char(out, '\n');
@@ -153,6 +162,7 @@ static void limits_write(struct json_writer *w, const struct bench *b)
     number_write(w, "read_gbps", l->read / 1e9);
     number_write(w, "read_one_gbps", l->read_one / 1e9);
     number_write(w, "int8_tops", l->integers / 1e12);
+    number_write(w, "bf16_tflops", l->halves / 1e12);
     number_write(w, "float_tflops", l->floats / 1e12);
     number_write(w, "prefill_share", bench_prefill_share(b, &b->points[0]).share);
     number_write(w, "decode_share", bench_decode_share(b, &b->points[0]).share);

@@ -13,13 +13,16 @@ enum { BENCH_POINTS_MAX = 64 };
 
 /* Bytes and operations a second (a product and its addition are two); 0: not known. */
 struct bench_limits {
-    double read, read_one, integers, floats;
+    double read, read_one, integers, halves, floats;
 };
+
+/* What products are made of. */
+enum bench_unit { BENCH_INTEGERS, BENCH_HALVES, BENCH_FLOATS, BENCH_UNITS };
 
 /* Operations that a token needs of the layers' matrices and of the output's; bytes that a step of all streams
  * reads: weights and cache. What attention computes is not counted. */
 struct bench_work {
-    double integers, floats, head_integers, head_floats, bytes;
+    double layers[BENCH_UNITS], head[BENCH_UNITS], bytes;
 };
 
 /* Tokens a second. */

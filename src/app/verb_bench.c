@@ -12,7 +12,7 @@
 static const char help[] =
     "usage: weir bench [MODEL] [options]\n"
     "\n"
-    "Measures the machine's own limits (reading memory, products of bytes and of floats) and the model in the\n"
+    "Measures the machine's own limits (reading memory, products of bytes, bfloat16 and floats) and the model in the\n"
     "same run: prefill, decode, decode at depth, decode of parallel streams, each as a share of its limit.\n"
     "MODEL is a .gguf file or a name of the configuration; default: the configuration's first.\n"
     "\n"
@@ -119,8 +119,8 @@ static int limits_ask(struct run *r, struct error *err)
     const struct {
         const char *key;
         double *to;
-    } members[] = {
-        {"read", &l->read}, {"read_one", &l->read_one}, {"integers", &l->integers}, {"floats", &l->floats}};
+    } members[] = {{"read", &l->read}, {"read_one", &l->read_one}, {"integers", &l->integers},
+        {"halves", &l->halves}, {"floats", &l->floats}};
     for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
         double value = number_of(root, members[i].key);
         *members[i].to = value > *members[i].to ? value : *members[i].to;
@@ -150,10 +150,10 @@ static int point_ask(struct run *r, struct bench_point *p, double seconds, struc
     if (rc)
         return rc;
     p->work = (struct bench_work){.bytes = number_of(root, "step_bytes"),
-        .integers = number_of(root, "token_integers"),
-        .floats = number_of(root, "token_floats"),
-        .head_integers = number_of(root, "head_integers"),
-        .head_floats = number_of(root, "head_floats")};
+        .layers = {number_of(root, "token_integers"), number_of(root, "token_halves"),
+            number_of(root, "token_floats")},
+        .head = {number_of(root, "head_integers"), number_of(root, "head_halves"),
+            number_of(root, "head_floats")}};
     bench_speed_of(json_object_get(root, "prefill_s"), (double)p->prompt, &p->prefill);
     bench_speed_of(json_object_get(root, "decode_s"), (double)(p->generate * p->streams), &p->decode);
     json_decref(root);

@@ -53,7 +53,7 @@ enum wire_type {
                         a list of lists where the model does not pool */
     WIRE_RERANK,     /* {"query","documents":[texts]} -> {"results":[{"index","relevance_score"}],"tokens":count}, the
                         best first */
-    WIRE_BENCH,      /* {"limits":true} -> {"read","read_one","integers","floats","isa","threads"}: bytes and
+    WIRE_BENCH,      /* {"limits":true} -> {"read","read_one","integers","halves","floats","isa","threads"}: bytes and
                         operations a second; or {"depth","streams","prompt","generate","repeat","seconds"} ->
                         {"prefill_s":[...],"decode_s":[...], and what a step has to do: session_bench.c}; or
                         {"copy","wrong","prompt","repeat","seconds"} -> {"plain_s":[...],"copy_s":[...],"drafted",

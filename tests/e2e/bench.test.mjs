@@ -22,7 +22,7 @@ test('every figure is a share of a limit of the same run', () => {
   const r = bench(model, ...small);
   assert.equal(r.code, 0, r.err);
   assert.match(r.out, /memory [\d.]+ GB\/s, one thread [\d.]+; /);
-  assert.match(r.out, /prefill 16 +[\d.]+ t\/s \(\d+% of [\d.]+ (float TFLOPS|int8 TOPS)\)/);
+  assert.match(r.out, /prefill 16 +[\d.]+ t\/s \(\d+% of [\d.]+ (float TFLOPS|bf16 TFLOPS|int8 TOPS)\)/);
   for (const line of [/prefill 32 /, /prefill 16 +depth 40 /, /decode +[\d.]+ t\/s \(\d+% of /, /decode +3 streams/, /decode +depth 40 /, /copy +9 of 10 known +[\d.]+ t\/s \([\d.]+ times [\d.]+ t\/s without drafts; \d+% of them drawn\)/]) assert.match(r.out, line);
 });
 

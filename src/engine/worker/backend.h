@@ -32,8 +32,12 @@ struct weight {
 struct backend_limits {
     double read, read_one; /* memory, by all threads and by one */
     double integers;       /* products of bytes */
+    double halves;         /* of bfloat16 */
     double floats;
 };
+
+/* What the products of a type are made of. */
+enum backend_unit { UNIT_FLOATS, UNIT_HALVES, UNIT_INTEGERS, BACKEND_UNITS };
 
 struct backend_ops {
     const char *name;
@@ -55,8 +59,7 @@ struct backend_ops {
     int (*sync)(struct backend *b, struct error *err);
     /* Takes about half a second, while no program runs. */
     int (*limits)(struct backend *b, struct backend_limits *out, struct error *err);
-    /* Are matrices of this type multiplied on integers? */
-    bool (*on_integers)(const struct backend *b, enum tensor_type type);
+    enum backend_unit (*unit)(const struct backend *b, enum tensor_type type);
     /* What keys and values are best kept in, in 16 bits each. */
     enum tensor_type (*kv_type)(const struct backend *b);
 };

@@ -53,9 +53,9 @@ static void tensor_share(
 }
 
 struct work {
-    double integers, floats;           /* operations a token, of the layers' matrices */
-    double head_integers, head_floats; /* of the output's */
-    double bytes;                      /* that a step reads: weights, and the state of `streams` sequences */
+    double layers[BACKEND_UNITS]; /* operations a token, of the layers' matrices */
+    double head[BACKEND_UNITS];   /* of the output's */
+    double bytes;                 /* that a step reads: weights, and the state of `streams` sequences */
 };
 
 static bool is_output(const struct session *s, const struct tensor *t)
@@ -76,11 +76,8 @@ static struct work work_of(const struct session *s, const struct bench_job *job)
             continue;
         tensor_share(s, t, (double)job->streams, &by_token, &by_step);
         const double operations = 2 * (double)t->shape[0] * (double)tensor_rows(t) * by_token;
-        const bool integers = s->backend->ops->on_integers(s->backend, t->type);
         w.bytes += (double)t->bytes * by_step;
-        *(output       ? integers ? &w.head_integers : &w.head_floats
-            : integers ? &w.integers
-                       : &w.floats) += operations;
+        (output ? w.head : w.layers)[s->backend->ops->unit(s->backend, t->type)] += operations;
     }
     return w;
 }
@@ -108,10 +105,12 @@ static void result_send(const struct call *call)
     session_bench_seconds(&w, "prefill_s", job->prefill, job->n_prefill);
     session_bench_seconds(&w, "decode_s", job->decode, job->n_decode);
     json_member_double(&w, "step_bytes", work.bytes);
-    json_member_double(&w, "token_integers", work.integers);
-    json_member_double(&w, "token_floats", work.floats);
-    json_member_double(&w, "head_integers", work.head_integers);
-    json_member_double(&w, "head_floats", work.head_floats);
+    json_member_double(&w, "token_integers", work.layers[UNIT_INTEGERS]);
+    json_member_double(&w, "token_halves", work.layers[UNIT_HALVES]);
+    json_member_double(&w, "token_floats", work.layers[UNIT_FLOATS]);
+    json_member_double(&w, "head_integers", work.head[UNIT_INTEGERS]);
+    json_member_double(&w, "head_halves", work.head[UNIT_HALVES]);
+    json_member_double(&w, "head_floats", work.head[UNIT_FLOATS]);
     json_object_end(&w);
     session_send_result(call->session, call->id, &json);
     buf_free(&json);
@@ -131,6 +130,7 @@ static int limits_send(struct session *s, uint32_t id, struct error *err)
     json_member_double(&w, "read", limits.read);
     json_member_double(&w, "read_one", limits.read_one);
     json_member_double(&w, "integers", limits.integers);
+    json_member_double(&w, "halves", limits.halves);
     json_member_double(&w, "floats", limits.floats);
     json_member_text(&w, "isa", backend_isa(s->backend));
     json_member_int(&w, "threads", s->n_threads);

@@ -17,12 +17,12 @@ static bool near(double a, double b)
     return fabs(a - b) < 1e-9 * (fabs(a) + fabs(b));
 }
 
-/* 100 GB/s, 10 TOPS, 1 TFLOPS; a model of 1 G operations a token in 0.5 GB. */
+/* 100 GB/s, 10 TOPS, 2 TFLOPS of bfloat16, 1 TFLOPS; a model of 1 G operations a token in 0.5 GB. */
 static struct bench example(void)
 {
     struct bench b = {.file = "a & b.gguf", .isa = "avx2", .threads = 2, .load_s = 0.5, .n = 3};
-    b.limits = (struct bench_limits){100e9, 60e9, 10e12, 1e12};
-    const struct bench_work work = {.integers = 1e9, .head_integers = 1e8, .bytes = 0.5e9};
+    b.limits = (struct bench_limits){100e9, 60e9, 10e12, 2e12, 1e12};
+    const struct bench_work work = {.layers = {1e9}, .head = {1e8}, .bytes = 0.5e9};
     b.points[0] = (struct bench_point){.streams = 1,
         .prompt = 100,
         .generate = 10,
@@ -66,9 +66,14 @@ static void shares_are_of_what_binds(void **state)
     assert_null(bench_decode_share(&b, &b.points[2]).unit);
     b.limits.integers = 0; /* an instruction set without such units */
     assert_null(bench_prefill_share(&b, &b.points[0]).unit);
-    b.points[0].work = (struct bench_work){.floats = 1e9, .bytes = 2e9};
+    b.points[0].work = (struct bench_work){.layers = {[BENCH_FLOATS] = 1e9}, .bytes = 2e9};
     s = bench_prefill_share(&b, &b.points[0]);
     assert_true(near(s.share, 1e9 / 1e12 * 5000) && near(s.limit, 1));
+    b.points[0].work = (struct bench_work){
+        .layers = {[BENCH_HALVES] = 1e9, [BENCH_FLOATS] = 1e8}, .head = {[BENCH_HALVES] = 1e7}, .bytes = 2e9};
+    s = bench_prefill_share(&b, &b.points[0]);
+    assert_true(near(s.share, (1e9 / 2e12 + 1e8 / 1e12 + 1e7 / 2e12 / 100) * 5000) && near(s.limit, 2));
+    assert_string_equal(s.unit, "bf16 TFLOPS");
 }
 
 static void the_text_says_shares_and_what_was_skipped(void **state)

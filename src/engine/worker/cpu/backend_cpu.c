@@ -55,10 +55,12 @@ static enum tensor_type cpu_kv_type(const struct backend *b)
     return ((const struct cpu *)(const void *)b)->kernels->matrix ? TENSOR_BF16 : TENSOR_F16;
 }
 
-static bool cpu_on_integers(const struct backend *b, enum tensor_type type)
+static enum backend_unit cpu_unit(const struct backend *b, enum tensor_type type)
 {
     const struct products *p = ((const struct cpu *)(const void *)b)->kernels->products;
-    return p && p->of[type];
+    if (!p || !p->of[type])
+        return UNIT_FLOATS;
+    return product_layout(p, type) == PANEL_SPLIT ? UNIT_HALVES : UNIT_INTEGERS;
 }
 
 /* Pages come into being, zeroed, when they are first touched. */
@@ -173,7 +175,7 @@ static int reserve_quantised(struct cpu *c, const struct program *p, struct erro
         size_t input, panel;
         if (!cpu_quantises(c, &p->ops[i]))
             continue;
-        cpu_quantised_need(p, &p->ops[i], &input, &panel);
+        cpu_quantised_need(c, p, &p->ops[i], &input, &panel);
         most_input = input > most_input ? input : most_input;
         most_panel = panel > most_panel ? panel : most_panel;
     }
@@ -229,15 +231,15 @@ static void program_part(void *ctx, int32_t thread)
 {
     const struct cpu *c = ctx;
     struct value quantised = {-1}; /* the value that c->quantised holds: neighbours often share their input */
-    bool wide = false;
+    enum panel_layout layout = PANEL_BLOCKS;
     for (size_t i = 0; i < c->program->n_ops; i++) {
         struct cpu_task task = {c, &c->program->ops[i], &c->claims[2 * i], &c->scratch[thread]};
         if (cpu_quantises(c, task.op) &&
-            (task.op->a.id != quantised.id || wide != cpu_quantises_wide(c, task.op))) {
+            (task.op->a.id != quantised.id || layout != cpu_panel_layout(c, task.op))) {
             cpu_quantise(&task);
             threads_barrier(c->threads);
             quantised = task.op->a;
-            wide = cpu_quantises_wide(c, task.op);
+            layout = cpu_panel_layout(c, task.op);
         }
         task.claims++;
         if (thread == 0 && c->program->watch)
@@ -278,7 +280,7 @@ static const struct backend_ops cpu_ops = {
     .submit = cpu_submit,
     .sync = cpu_sync,
     .limits = cpu_limits,
-    .on_integers = cpu_on_integers,
+    .unit = cpu_unit,
     .kv_type = cpu_kv_type,
 };
 

@@ -39,7 +39,7 @@ struct cpu {
     struct program *program;     /* encoded */
     float *values;
     size_t max_values;         /* floats */
-    struct x_block *quantised; /* the input of the products on integers that run now */
+    struct x_block *quantised; /* the input of the products that run now */
     size_t max_quantised;
     atomic_int
         *claims; /* for each operation two: pieces that a thread has taken, of its input and of itself */
@@ -82,17 +82,18 @@ void cpu_matmul_rows(
     const struct kernels *k, const struct matmul *m, int64_t from, int64_t to, struct cpu_scratch *s);
 
 void cpu_matmul(const struct cpu_task *task);
-/* Does the operation multiply on integers, so that its input has to be quantised first? */
+/* Does the operation multiply as product.h has it, so that its input has to be quantised first? */
 bool cpu_quantises(const struct cpu *c, const struct op *op);
-bool cpu_quantises_wide(const struct cpu *c, const struct op *op);
+enum panel_layout cpu_panel_layout(const struct cpu *c, const struct op *op);
 /* x_blocks for the input, and for the panel of a thread. */
-void cpu_quantised_need(const struct program *p, const struct op *op, size_t *input, size_t *panel);
+void cpu_quantised_need(
+    const struct cpu *c, const struct program *p, const struct op *op, size_t *input, size_t *panel);
 void cpu_quantise(const struct cpu_task *task);
 void cpu_product(const struct cpu_task *task);
 void cpu_product_rows(const struct products *p, const struct matmul *m, struct x_block *x, int64_t from,
     int64_t to, struct cpu_scratch *s);
-/* A row of the quantised input. */
-struct x_column cpu_quantised_column(const struct cpu *c, struct value v, int64_t row);
+/* A row of the operation's quantised input. */
+struct x_column cpu_quantised_column(const struct cpu *c, const struct op *op, int64_t row);
 /* Rows of a matrix that a thread takes at once: long runs of memory, yet enough pieces to even the threads
  * out. */
 int64_t cpu_piece_rows(const struct cpu *c, int64_t n_rows);

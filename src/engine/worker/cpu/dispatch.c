@@ -19,8 +19,9 @@ static unsigned saved_registers(void)
     return low;
 }
 
-/* Of leaf 7: part 1, EAX, and part 0, EDX; compilers' headers disagree on their names. */
-enum { AVX_VNNI = 1 << 4, AMX_UNIT = 1 << 22 | 3 << 24 };
+/* Of leaf 7: part 1, EAX, and part 0, EDX (AMX's tiles, bytes and bfloat16); compilers' headers disagree on
+ * their names. */
+enum { AVX_VNNI = 1 << 4, AVX512_BF16 = 1 << 5, AMX_UNIT = 3 << 24 | 1 << 22 };
 
 static bool has(unsigned word, unsigned bits)
 {
@@ -51,13 +52,15 @@ int32_t kernels_list(const struct kernels *out[KERNELS_MAX])
                has_wide_vnni = has(c, bit_AVX512VNNI),
                has_tiles = has(saved_registers(), 0x600E6) && has(d, AMX_UNIT) && has(c, bit_AVX512VBMI);
     out[count++] = &kernels_avx2;
-    if (a >= 1 && __get_cpuid_count(7, 1, &more, &b, &c, &d) && has(more, AVX_VNNI))
+    if (a >= 1)
+        __get_cpuid_count(7, 1, &more, &b, &c, &d);
+    if (has(more, AVX_VNNI))
         out[count++] = &kernels_avxvnni;
     if (has_wide)
         out[count++] = &kernels_avx512;
     if (has_wide && has_wide_vnni)
         out[count++] = &kernels_avx512vnni;
-    if (has_wide && has_wide_vnni && has_tiles && tiles_permitted())
+    if (has_wide && has_wide_vnni && has_tiles && has(more, AVX512_BF16) && tiles_permitted())
         out[count++] = &kernels_amx;
     return count;
 }

@@ -90,6 +90,9 @@ int cpu_limits(struct backend *b, struct backend_limits *out, struct error *err)
     t.threads = all;
     t.peak = c->kernels->products ? c->kernels->products->peak : NULL;
     out->integers = t.peak ? best(c, &t, TRIES) : 0;
+    const struct products_tiled *tiled = c->kernels->products ? c->kernels->products->tiled : NULL;
+    t.peak = tiled ? tiled->split_peak : NULL;
+    out->halves = t.peak ? best(c, &t, TRIES) : 0;
     t.peak = c->kernels->peak;
     out->floats = t.peak ? best(c, &t, TRIES) : 0;
     return 0;

@@ -1,5 +1,5 @@
-/* Matrix products on integers (product.h): the input is quantised once for all products that share it, in
- * panels.
+/* Matrix products on integers and on bfloat16 (product.h): the input is quantised once for all products that
+ * share it, in panels.
  *
  *   rows (tokens) t of the input, PANEL_COLUMNS at a time:   panel 0                panel 1
  *   blocks b of 32 values:                                   [b][t of the panel]    [b][t of the panel] ...
@@ -7,30 +7,41 @@
 #include <string.h>
 
 #include "engine/worker/cpu/cpu.h"
+#include "engine/worker/cpu/product_wide.h"
 
-/* A run of SEGMENT blocks of a full panel, 256 KiB, or of twice as many of a wide one (320 KiB), stays in the
- * second-level cache while STEP_ROWS of the weight's rows go by, with half as much of their sums. All are whole
- * blocks of every type. */
-enum { PANEL_COLUMNS = 128, SEGMENT = 32, STEP_ROWS = 256 };
+/* A run of a full panel's blocks, about 256 KiB, stays in the second-level cache while STEP_ROWS of the
+ * weight's rows go by, with half as much of their sums. All are whole blocks of every type. */
+enum { PANEL_COLUMNS = 128, STEP_ROWS = 256 };
+static const int64_t segments[PANEL_LAYOUTS] = {[PANEL_BLOCKS] = 32, [PANEL_WIDE] = 64, [PANEL_SPLIT] = 16};
 _Static_assert(STEP_ROWS *PANEL_COLUMNS <= SUMS_MAX, "a step's sums have no room in the scratch");
 
 bool cpu_quantises(const struct cpu *c, const struct op *op)
 {
     return (op->kind == OP_MATMUL || op->kind == OP_MATMUL_EXPERTS) && c->kernels->products &&
-           c->kernels->products->of[op->linear->weight.type];
+           c->kernels->products->of[op->linear->weight.type] && op->linear->weight.n_in % X_VALUES == 0;
 }
 
-bool cpu_quantises_wide(const struct cpu *c, const struct op *op)
+enum panel_layout cpu_panel_layout(const struct cpu *c, const struct op *op)
 {
-    return product_is_wide(c->kernels->products, op->linear->weight.type);
+    return product_layout(c->kernels->products, op->linear->weight.type);
 }
 
-void cpu_quantised_need(const struct program *p, const struct op *op, size_t *input, size_t *panel)
+/* x_blocks for each run of 32 values, at most: a wide panel has fewer. */
+static int64_t value_blocks(const struct cpu *c, const struct op *op)
+{
+    return cpu_panel_layout(c, op) == PANEL_SPLIT ? SPLIT_BLOCKS : 1;
+}
+
+void cpu_quantised_need(
+    const struct cpu *c, const struct program *p, const struct op *op, size_t *input, size_t *panel)
 {
     const struct value_info *a = program_value(p, op->a);
-    /* A wide panel has places for up to sixteen columns more, but its blocks are smaller. */
-    *input = (size_t)(a->rows + 16) * (size_t)a->width / X_VALUES;
-    *panel = op->kind == OP_MATMUL_EXPERTS ? PANEL_COLUMNS * (size_t)op->linear->weight.n_in / X_VALUES : 0;
+    const size_t blocks = (size_t)value_blocks(c, op);
+    /* The last panel may have places for up to fifteen columns more. */
+    *input = blocks * (size_t)(a->rows + 16) * (size_t)a->width / X_VALUES;
+    *panel = op->kind == OP_MATMUL_EXPERTS
+                 ? blocks * PANEL_COLUMNS * (size_t)op->linear->weight.n_in / X_VALUES
+                 : 0;
 }
 
 static int32_t panel_columns(int64_t first, int64_t n_rows)
@@ -38,11 +49,11 @@ static int32_t panel_columns(int64_t first, int64_t n_rows)
     return n_rows - first < PANEL_COLUMNS ? (int32_t)(n_rows - first) : PANEL_COLUMNS;
 }
 
-struct x_column cpu_quantised_column(const struct cpu *c, struct value v, int64_t row)
+struct x_column cpu_quantised_column(const struct cpu *c, const struct op *op, int64_t row)
 {
-    const struct value_info *info = program_value(c->program, v);
+    const struct value_info *info = program_value(c->program, op->a);
     const int64_t first = row / PANEL_COLUMNS * PANEL_COLUMNS;
-    return (struct x_column){.panel = c->quantised + first * (info->width / X_VALUES),
+    return (struct x_column){.panel = c->quantised + first * (info->width / X_VALUES) * value_blocks(c, op),
         .n = panel_columns(first, info->rows),
         .column = row - first};
 }
@@ -54,9 +65,9 @@ void cpu_quantise(const struct cpu_task *task)
     const enum tensor_type type = task->op->linear->weight.type;
     const struct value_info *a = program_value(c->program, task->op->a);
     int64_t from, to;
-    while (cpu_claim(task, a->rows, product_is_wide(p, type) ? 16 : 4, &from, &to))
+    while (cpu_claim(task, a->rows, cpu_panel_layout(c, task->op) == PANEL_BLOCKS ? 4 : 16, &from, &to))
         for (int64_t row = from; row < to; row++) {
-            const struct x_column x = cpu_quantised_column(c, task->op->a, row);
+            const struct x_column x = cpu_quantised_column(c, task->op, row);
             product_quantize(p, type, x.panel, x.n, x.column, cpu_row(c, task->op->a, row), a->width);
         }
 }
@@ -68,7 +79,7 @@ static void multiply(const struct products *p, const struct matmul *m, struct x_
     const enum tensor_type type = m->weight->type;
     const int64_t blocks = m->weight->n_in / X_VALUES, n = m->n_columns, room = product_columns(p, type, n);
     const size_t row_bytes = tensor_row_bytes(type, m->weight->n_in);
-    const int64_t run = product_is_wide(p, type) ? 2 * SEGMENT : SEGMENT,
+    const int64_t run = segments[product_layout(p, type)],
                   segment = n == 1 ? blocks : run * (PANEL_COLUMNS / n); /* few columns' rows: whole */
     memset(acc, 0, (size_t)((n_rows + p->lanes - 1) / p->lanes * p->lanes * room) * sizeof *acc);
     for (int64_t b = 0; b < blocks; b += segment)
@@ -126,7 +137,7 @@ void cpu_product(const struct cpu_task *task)
             m.n_columns = panel_columns(first, n_tokens);
             for (int32_t i = 0; i < m.n_columns; i++)
                 m.y[i] = cpu_row(c, task->op->out, first + i);
-            cpu_product_rows(c->kernels->products, &m, cpu_quantised_column(c, task->op->a, first).panel,
-                from, to, task->scratch);
+            cpu_product_rows(c->kernels->products, &m, cpu_quantised_column(c, task->op, first).panel, from,
+                to, task->scratch);
         }
 }

@@ -1,4 +1,5 @@
-/* Products of quantised weights and activations on integers.
+/* Products of weights and activations that are made smaller first: of quantised weights on integers, of
+ * halves (F16, BF16) on bfloat16.
  *
  * Activations are quantised in runs of 32 values, each with a scale of its own (x_block). Weights are used as
  * the file holds them: LANES rows at a time, a vector lane for each, are unpacked to bytes and
@@ -41,16 +42,21 @@ enum { SUM_ZERO = 0x4B400000 };
 /* acc[c * lanes + r] += rows[r] x[c] over the blocks [from, from + count) of the rows, for all lanes r and n
  * columns. `x`: the panel from the block `from` on, all columns of a block together: x[b * n + c]. `acc` is
  * aligned to KERNEL_ALIGN. Rows may be unaligned; from and count are whole blocks of the weight's type. For a
- * wide type it may stand otherwise until product_finish. */
+ * matrix unit's type it may stand otherwise until product_finish. */
 typedef void product_fn(
     float *acc, const struct x_block *x, int64_t n, const uint8_t *const *rows, int64_t from, int64_t count);
 
-/* Types whose columns stand as a matrix unit takes them (product_wide.h). */
-struct products_wide {
-    bool types[TENSOR_TYPES];
-    void (*quantize)(struct x_block *panel, int64_t n, int64_t column, const float *values, int64_t width);
-    /* acc[r * places + c] for all lanes becomes acc[c * lanes + r], for n columns from WIDE_LEAST on. */
+/* How the columns of a panel stand: as x_blocks, or as a matrix unit takes them (product_wide.h). */
+enum panel_layout { PANEL_BLOCKS, PANEL_WIDE, PANEL_SPLIT, PANEL_LAYOUTS };
+
+/* What a table with a matrix unit has for the other layouts. */
+struct products_tiled {
+    enum panel_layout layout[TENSOR_TYPES];
+    void (*quantize[PANEL_LAYOUTS])(
+        struct x_block *panel, int64_t n, int64_t column, const float *values, int64_t width);
+    /* acc[r * places + c] for all lanes becomes acc[c * lanes + r]. */
     void (*turn)(float *acc, int64_t n);
+    int64_t (*split_peak)(int64_t rounds); /* as products.peak, of bfloat16 */
 };
 
 struct products {
@@ -62,7 +68,7 @@ struct products {
     /* Products of bytes from registers, as fast as this instruction set does them; returns how many
      * operations that were (a product and its addition are two). */
     int64_t (*peak)(int64_t rounds);
-    const struct products_wide *wide; /* NULL: no type is */
+    const struct products_tiled *tiled; /* NULL: all columns are x_blocks */
 };
 
 #if defined(__x86_64__)
@@ -77,7 +83,7 @@ struct x_column {
     int64_t n, column;
 };
 
-bool product_is_wide(const struct products *p, enum tensor_type type);
+enum panel_layout product_layout(const struct products *p, enum tensor_type type);
 /* The panel from a block of 32 values on, the first of a block of the type; how many x_blocks are before it.
  */
 int64_t product_panel_blocks(const struct products *p, enum tensor_type type, int64_t n, int64_t block);

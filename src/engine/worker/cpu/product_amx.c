@@ -1,6 +1,6 @@
-/* AMX for bytes, beside AVX-512 with VNNI and VBMI. Types whose scales are no whole numbers are multiplied as
- * in product_avx512vnni.c. */
-#if defined(__AMX_INT8__) || defined(__AMXINT8__) /* gcc says the one, clang up to 15 the other */
+/* AMX for bytes and bfloat16, beside AVX-512 with VNNI, VBMI and BF16. Types whose scales are no whole
+ * numbers are multiplied as in product_avx512vnni.c. */
+#if defined(__AMX_BF16__) || defined(__AMXBF16__) /* gcc says the one, clang up to 15 the other */
 #include "engine/worker/cpu/product_avx512.h"
 
 INLINE vints add_products(vints sum, vwords w, const int8_t *x)
@@ -24,6 +24,7 @@ INLINE vints pairs_add(vints sum, vwords pairs, const int16_t x[2])
 #include "engine/worker/cpu/product_types.h"
 #include "engine/worker/cpu/product_few.h"
 #include "engine/worker/cpu/product_amx.h"
+#include "engine/worker/cpu/product_split.h"
 /* clang-format on */
 
 /* 256 values of a column of the group. */
@@ -81,20 +82,28 @@ INLINE void turn_rows(float *to, const float *from, int64_t places)
     }
 }
 
-static void wide_turn(float *acc, int64_t n)
+static void tiled_turn(float *acc, int64_t n)
 {
     enum { COLUMNS = 128 };
     const int64_t places = wide_places(n);
     float rows[LANES * SETS * COLUMNS];
     memcpy(rows, acc, (size_t)(LANES * SETS * places) * sizeof *acc);
-    for (int set = 0; set < SETS; set++)
+    for (int set = 0; set < SETS && places % 4 == 0; set++)
         turn_rows(acc + set * LANES, rows + set * LANES * places, places);
+    for (int64_t c = 0; c < places && places % 4 != 0; c++)
+        for (int64_t r = 0; r < LANES * SETS; r++)
+            acc[c * LANES * SETS + r] = rows[r * places + c];
 }
 
-static const struct products_wide wide = {
-    .types = {[TENSOR_Q4_K] = true, [TENSOR_Q5_K] = true, [TENSOR_Q6_K] = true, [TENSOR_IQ4_XS] = true},
-    .quantize = wide_quantize,
-    .turn = wide_turn};
+static const struct products_tiled tiled = {.layout = {[TENSOR_Q4_K] = PANEL_WIDE,
+                                                [TENSOR_Q5_K] = PANEL_WIDE,
+                                                [TENSOR_Q6_K] = PANEL_WIDE,
+                                                [TENSOR_IQ4_XS] = PANEL_WIDE,
+                                                [TENSOR_F16] = PANEL_SPLIT,
+                                                [TENSOR_BF16] = PANEL_SPLIT},
+    .quantize = {[PANEL_WIDE] = wide_quantize, [PANEL_SPLIT] = split_quantize},
+    .turn = tiled_turn,
+    .split_peak = split_peak};
 
 static int64_t tiles_peak(int64_t rounds)
 {
@@ -128,9 +137,11 @@ const struct products products_amx = {.isa = "amx",
         [TENSOR_Q4_K] = wide_product_q4_k,
         [TENSOR_Q5_K] = wide_product_q5_k,
         [TENSOR_Q6_K] = wide_product_q6_k,
-        [TENSOR_IQ4_XS] = wide_product_iq4_xs},
+        [TENSOR_IQ4_XS] = wide_product_iq4_xs,
+        [TENSOR_F16] = split_product_f16,
+        [TENSOR_BF16] = split_product_bf16},
     .peak = tiles_peak,
-    .wide = &wide};
+    .tiled = &tiled};
 
 #else
 typedef int product_amx_elsewhere; /* ISO C wants something in every file */

@@ -6,8 +6,8 @@
 #include "engine/worker/cpu/product.h"
 #include "engine/worker/tensor_half.h"
 
-/* Blocks of Q8_0 are the longest. */
-enum { VALUES = 512, COLUMNS_MOST = 17, PLACES = 32, ROW_BYTES_MAX = VALUES / 32 * 34 };
+/* Rows of halves are the longest; columns in two parts have two x_blocks for 32 values. */
+enum { VALUES = 512, COLUMNS_MOST = 17, PLACES = 32, ROW_BYTES_MAX = VALUES * 2 };
 
 /* Where a block holds halves: random bytes there become a number around one. */
 static const struct {
@@ -31,6 +31,12 @@ void product_random_row(
             }
         if (type == TENSOR_MXFP4)
             row[0] = (uint8_t)(120 + row[0] % 12);
+        if ((type == TENSOR_F16 || type == TENSOR_BF16) && fill < 0) {
+            const float value = (float)(rand_pcg_double(random) * 2 - 1);
+            const uint16_t half =
+                type == TENSOR_F16 ? tensor_half_from_float(value) : tensor_bf16_from_float(value);
+            memcpy(row, &half, sizeof half);
+        }
     }
 }
 
@@ -54,7 +60,7 @@ static bool type_agrees(const struct products *p, enum tensor_type type, struct 
 {
     static const int64_t columns[] = {1, 2, 5, 10, COLUMNS_MOST};
     _Alignas(64) float acc[PLACES * PRODUCT_LANES_MAX];
-    struct x_block x[VALUES / X_VALUES * PLACES];
+    struct x_block x[2 * VALUES / X_VALUES * PLACES];
     uint8_t rows[PRODUCT_LANES_MAX][ROW_BYTES_MAX];
     const uint8_t *pointers[PRODUCT_LANES_MAX];
     float values[VALUES];

@@ -2,21 +2,29 @@
 #include <string.h>
 
 #include "engine/worker/cpu/product_wide.h"
+#include "engine/worker/tensor_half.h"
 
-bool product_is_wide(const struct products *p, enum tensor_type type)
+enum panel_layout product_layout(const struct products *p, enum tensor_type type)
 {
-    return p->wide && p->wide->types[type];
+    return p->tiled ? p->tiled->layout[type] : PANEL_BLOCKS;
 }
 
 int64_t product_columns(const struct products *p, enum tensor_type type, int64_t n)
 {
-    return product_is_wide(p, type) ? wide_places(n) : n;
+    return product_layout(p, type) == PANEL_BLOCKS ? n : wide_places(n);
 }
 
 int64_t product_panel_blocks(const struct products *p, enum tensor_type type, int64_t n, int64_t block)
 {
-    return product_columns(p, type, n) *
-           (product_is_wide(p, type) ? block / (WIDE_VALUES / X_VALUES) * WIDE_BLOCKS : block);
+    const int64_t columns = product_columns(p, type, n);
+    switch (product_layout(p, type)) {
+    case PANEL_WIDE:
+        return columns * (block / (WIDE_VALUES / X_VALUES) * WIDE_BLOCKS);
+    case PANEL_SPLIT:
+        return columns * block * SPLIT_BLOCKS;
+    default:
+        return columns * block;
+    }
 }
 
 struct x_block *product_panel_at(
@@ -28,10 +36,11 @@ struct x_block *product_panel_at(
 void product_quantize(const struct products *p, enum tensor_type type, struct x_block *panel, int64_t n,
     int64_t column, const float *values, int64_t width)
 {
-    if (product_is_wide(p, type))
-        p->wide->quantize(panel, n, column, values, width);
-    else
+    const enum panel_layout layout = product_layout(p, type);
+    if (layout == PANEL_BLOCKS)
         p->quantize(panel + column, n, values, width);
+    else
+        p->tiled->quantize[layout](panel, n, column, values, width);
 }
 
 /* A column at a panel's 256 values. */
@@ -60,34 +69,73 @@ static void place_copy(const struct place *to, const struct place *from)
             to->group.halves + (k * to->w + to->c) * 2, from->group.halves + (k * from->w + from->c) * 2, 4);
 }
 
+/* A column at a panel's 32 values of two parts. */
+struct split_place {
+    struct split_group group;
+    int64_t w, c;
+};
+
+static struct split_place split_place_of(const struct x_column *x, int64_t block)
+{
+    const int64_t places = wide_places(x->n), w = places < WIDE_COLUMNS ? places : WIDE_COLUMNS,
+                  c = x->column % WIDE_COLUMNS;
+    return (struct split_place){
+        split_group(x->panel + places * block * SPLIT_BLOCKS, w, x->column - c), w, c};
+}
+
+static void split_place_copy(const struct split_place *to, const struct split_place *from)
+{
+    for (int k = 0; k < X_VALUES / 2; k++) {
+        memcpy(to->group.high + (k * to->w + to->c) * 2, from->group.high + (k * from->w + from->c) * 2, 4);
+        memcpy(to->group.low + (k * to->w + to->c) * 2, from->group.low + (k * from->w + from->c) * 2, 4);
+    }
+}
+
 void product_column_copy(const struct products *p, enum tensor_type type, const struct x_column *to,
     const struct x_column *from, int64_t blocks)
 {
-    const bool wide = product_is_wide(p, type);
-    for (int64_t b = 0; b < blocks && !wide; b++)
-        to->panel[b * to->n + to->column] = from->panel[b * from->n + from->column];
-    for (int64_t b = 0; b < blocks && wide; b += WIDE_VALUES / X_VALUES) {
-        const struct place t = place_of(to, b), f = place_of(from, b);
-        place_copy(&t, &f);
+    const enum panel_layout layout = product_layout(p, type);
+    for (int64_t b = 0; b < blocks; b += layout == PANEL_WIDE ? WIDE_VALUES / X_VALUES : 1)
+        if (layout == PANEL_WIDE) {
+            const struct place t = place_of(to, b), f = place_of(from, b);
+            place_copy(&t, &f);
+        } else if (layout == PANEL_SPLIT) {
+            const struct split_place t = split_place_of(to, b), f = split_place_of(from, b);
+            split_place_copy(&t, &f);
+        } else {
+            to->panel[b * to->n + to->column] = from->panel[b * from->n + from->column];
+        }
+}
+
+static float value_read(enum panel_layout layout, const struct x_column *x, int64_t i)
+{
+    const int64_t block = i / X_VALUES;
+    if (layout == PANEL_WIDE) {
+        const struct place at = place_of(x, block);
+        const int64_t k = i % WIDE_VALUES;
+        return (float)at.group.q[(k / 4 * at.w + at.c) * 4 + k % 4] * at.group.scale[at.c];
     }
+    if (layout == PANEL_SPLIT) {
+        const struct split_place at = split_place_of(x, block);
+        const int64_t k = (i % X_VALUES / 2 * at.w + at.c) * 2 + i % 2;
+        return tensor_float_from_bits((uint32_t)at.group.high[k] << 16) +
+               tensor_float_from_bits((uint32_t)at.group.low[k] << 16);
+    }
+    const struct x_block *at = x->panel + block * x->n + x->column;
+    return (float)at->q[i % X_VALUES] * at->scale;
 }
 
 void product_column_read(
     const struct products *p, enum tensor_type type, const struct x_column *x, float *values, int64_t width)
 {
+    const enum panel_layout layout = product_layout(p, type);
     for (int64_t i = 0; i < width; i++)
-        if (product_is_wide(p, type)) {
-            const struct place at = place_of(x, i / X_VALUES);
-            const int64_t k = i % WIDE_VALUES;
-            values[i] = (float)at.group.q[(k / 4 * at.w + at.c) * 4 + k % 4] * at.group.scale[at.c];
-        } else {
-            const struct x_block *at = x->panel + i / X_VALUES * x->n + x->column;
-            values[i] = (float)at->q[i % X_VALUES] * at->scale;
-        }
+        values[i] = value_read(layout, x, i);
 }
 
 void product_finish(const struct products *p, enum tensor_type type, float *acc, int64_t n)
 {
-    if (product_is_wide(p, type) && n >= WIDE_LEAST)
-        p->wide->turn(acc, n);
+    const enum panel_layout layout = product_layout(p, type);
+    if (layout == PANEL_SPLIT || (layout == PANEL_WIDE && n >= WIDE_LEAST))
+        p->tiled->turn(acc, n);
 }

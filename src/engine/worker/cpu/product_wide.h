@@ -1,6 +1,8 @@
-/* Columns for a matrix unit: quantised in runs of 256 values, and up to sixteen columns side by side as a
- * group. Types of blocks of 256 take them, whose scales of 16 or 32 values are whole numbers: with these
- * multiplied in, a block is summed in integers from end to end, and made a float once.
+/* Columns for a matrix unit, up to sixteen of them side by side as a group.
+ *
+ * PANEL_WIDE: quantised in runs of 256 values. Types of blocks of 256 take them, whose scales of 16 or 32
+ * values are whole numbers: with these multiplied in, a block is summed in integers from end to end, and made
+ * a float once.
  *
  *   a group of w columns      q      [64][w][4]   four values of each column
  *   and 256 values:           scale  [w]
@@ -8,14 +10,21 @@
  *                             halves [8][w][2]    of 16
  *   a panel:                  [256 values][group], WIDE_BLOCKS x_blocks for each column
  *
- * Groups are of sixteen columns; of fewer than WIDE_LEAST, which are left to vectors, there is one group of
- * as many. What is in a place without a column does not matter. */
+ * PANEL_SPLIT: each value as the sum of two bfloat16, of which the first is the value rounded, the second
+ * what that leaves out. Weights of halves take them.
+ *
+ *   a group of w columns      high   [16][w][2]   two values of each column
+ *   and 32 values:            low    [16][w][2]
+ *   a panel:                  [32 values][group], SPLIT_BLOCKS x_blocks for each column
+ *
+ * Groups are of sixteen columns; of fewer than WIDE_LEAST, which are left to vectors where they are bytes,
+ * there is one group of as many. What is in a place without a column does not matter. */
 #ifndef WEIR_ENGINE_WORKER_CPU_PRODUCT_WIDE_H
 #define WEIR_ENGINE_WORKER_CPU_PRODUCT_WIDE_H
 
 #include "engine/worker/cpu/product.h"
 
-enum { WIDE_VALUES = 256, WIDE_COLUMNS = 16, WIDE_LEAST = 10 };
+enum { WIDE_VALUES = 256, WIDE_COLUMNS = 16, WIDE_LEAST = 10, SPLIT_BLOCKS = 2 };
 
 struct wide_group {
     int8_t *q;
@@ -23,8 +32,7 @@ struct wide_group {
     int16_t *sums, *halves;
 };
 
-_Static_assert(
-    WIDE_BLOCKS * sizeof(struct x_block) >= 308, "a column's values, scale and sums have no room");
+_Static_assert(WIDE_BLOCKS * sizeof(struct x_block) >= 308, "a column's values, scale and sums have no room");
 
 /* Places for n columns. */
 static inline int64_t wide_places(int64_t n)
@@ -40,6 +48,19 @@ static inline struct wide_group wide_group(const struct x_block *x, int64_t w, i
         .scale = (float *)(void *)(q + 256 * w),
         .sums = (int16_t *)(void *)(q + 260 * w),
         .halves = (int16_t *)(void *)(q + 276 * w)};
+}
+
+/* The same at the panel's 32 values `x`. */
+struct split_group {
+    uint16_t *high, *low;
+};
+
+_Static_assert(SPLIT_BLOCKS * sizeof(struct x_block) == 2 * 2 * X_VALUES, "a column's values have no room");
+
+static inline struct split_group split_group(const struct x_block *x, int64_t w, int64_t first)
+{
+    uint16_t *high = (uint16_t *)(uintptr_t)(x + first * SPLIT_BLOCKS);
+    return (struct split_group){high, high + X_VALUES * w};
 }
 
 #endif

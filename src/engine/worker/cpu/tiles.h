@@ -5,11 +5,13 @@
 #include <stdint.h>
 
 /* LDTILECFG's operand: eight tiles of 16 rows of 64 bytes. */
-static const struct {
+struct tile_shapes {
     uint8_t palette, start_row, reserved[14];
     uint16_t row_bytes[16];
     uint8_t rows[16];
-} tile_shapes = {
+};
+
+static const struct tile_shapes tile_shapes = {
     .palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
 
 /* gcc's intrinsics do not say what memory they read and write. */
