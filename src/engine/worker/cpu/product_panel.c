@@ -117,7 +117,7 @@ static float value_read(enum panel_layout layout, const struct x_column *x, int6
     }
     if (layout == PANEL_SPLIT) {
         const struct split_place at = split_place_of(x, block);
-        const int64_t k = (i % X_VALUES / 2 * at.w + at.c) * 2 + i % 2;
+        const int64_t k = (i % (X_VALUES / 2) * at.w + at.c) * 2 + i % X_VALUES / (X_VALUES / 2);
         return tensor_float_from_bits((uint32_t)at.group.high[k] << 16) +
                tensor_float_from_bits((uint32_t)at.group.low[k] << 16);
     }

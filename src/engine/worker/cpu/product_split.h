@@ -20,17 +20,26 @@ struct split_rows {
     _Alignas(64) uint8_t high[SPLIT_RUNS][SETS][LANES][64], low[SPLIT_RUNS][SETS][LANES][64];
 };
 
+/* The upper halves of lane i of a and b as a pair. */
+INLINE __m512i upper_halves(const __m512i a, const __m512i b)
+{
+    return blend(_mm512_set1_epi32((int)0xFFFF0000u), b, _mm512_srli_epi32(a, 16));
+}
+
+/* Rounded to bfloat16. */
+INLINE __m512 rounded(const __m512 x)
+{
+    return (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x)), 16);
+}
+
 /* 32 values of a column. */
 static void split_column(const struct split_group *to, int64_t w, int64_t column, const float *x)
 {
-    const __m512 first = _mm512_loadu_ps(x), second = _mm512_loadu_ps(x + 16);
-    const __m512i high = (__m512i)_mm512_cvtne2ps_pbh(second, first);
-    const __m512 high_first =
-                     (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(high)), 16),
-                 high_second =
-                     (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(high, 1)), 16);
-    const __m512i low =
-        (__m512i)_mm512_cvtne2ps_pbh(_mm512_sub_ps(second, high_second), _mm512_sub_ps(first, high_first));
+    const __m512 a = _mm512_loadu_ps(x), b = _mm512_loadu_ps(x + 16), a_high = rounded(a),
+                 b_high = rounded(b);
+    const __m512i high = upper_halves((__m512i)a_high, (__m512i)b_high),
+                  low = upper_halves(
+                      (__m512i)rounded(_mm512_sub_ps(a, a_high)), (__m512i)rounded(_mm512_sub_ps(b, b_high)));
     uint32_t pairs[2][16];
     _mm512_storeu_si512(pairs[0], high);
     _mm512_storeu_si512(pairs[1], low);
@@ -57,30 +66,22 @@ typedef void split_unpack_fn(struct split_rows *to, int64_t k, const uint8_t *co
 
 INLINE void unpack_bf16(struct split_rows *to, int64_t k, const uint8_t *const *rows, size_t at)
 {
+    const __m512i pairs = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23,
+        7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     for (int r = 0; r < SETS * LANES; r++)
-        _mm512_store_si512(to->high[k][0][r], _mm512_loadu_si512(rows[r] + at));
-}
-
-/* The upper halves of each lane of a and b, side by side. */
-INLINE __m512i upper_halves(const __m512 a, const __m512 b)
-{
-    return blend(_mm512_set1_epi32((int)0xFFFF0000u), (__m512i)b, _mm512_srli_epi32((__m512i)a, 16));
+        _mm512_store_si512(
+            to->high[k][0][r], _mm512_permutexvar_epi16(pairs, _mm512_loadu_si512(rows[r] + at)));
 }
 
 INLINE void unpack_f16(struct split_rows *to, int64_t k, const uint8_t *const *rows, size_t at)
 {
-    const __m512i even_odd = _mm512_set_epi16(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1, 30,
-        28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
     const __m512i mask = _mm512_set1_epi32((int)0xFFFF0000u);
     for (int r = 0; r < SETS * LANES; r++) {
-        const __m512i halves = _mm512_permutexvar_epi16(even_odd, _mm512_loadu_si512(rows[r] + at));
-        const __m512 even = _mm512_cvtph_ps(_mm512_castsi512_si256(halves)),
-                     odd = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1));
-        const __m512 even_high = (__m512)_mm512_and_si512((__m512i)even, mask),
-                     odd_high = (__m512)_mm512_and_si512((__m512i)odd, mask);
-        _mm512_store_si512(to->high[k][0][r], upper_halves(even, odd));
-        _mm512_store_si512(
-            to->low[k][0][r], upper_halves(_mm512_sub_ps(even, even_high), _mm512_sub_ps(odd, odd_high)));
+        const __m512i a = (__m512i)load_halves(rows[r] + at), b = (__m512i)load_halves(rows[r] + at + 32),
+                      a_high = _mm512_and_si512(a, mask), b_high = _mm512_and_si512(b, mask);
+        _mm512_store_si512(to->high[k][0][r], upper_halves(a, b));
+        _mm512_store_si512(to->low[k][0][r], upper_halves((__m512i)_mm512_sub_ps((__m512)a, (__m512)a_high),
+                                                 (__m512i)_mm512_sub_ps((__m512)b, (__m512)b_high)));
     }
 }
 

@@ -13,7 +13,7 @@
  * PANEL_SPLIT: each value as the sum of two bfloat16, of which the first is the value rounded, the second
  * what that leaves out. Weights of halves take them.
  *
- *   a group of w columns      high   [16][w][2]   two values of each column
+ *   a group of w columns      high   [16][w][2]   values i and i + 16 of each column
  *   and 32 values:            low    [16][w][2]
  *   a panel:                  [32 values][group], SPLIT_BLOCKS x_blocks for each column
  *
