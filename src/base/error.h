@@ -10,6 +10,8 @@
 
 #define MUST_USE __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
+/* Seldom called: what only leads there is taken for unlikely and stands apart from the code that runs. */
+#define SELDOM __attribute__((cold))
 
 enum error_code {
     ERROR_NONE = 0,
@@ -39,14 +41,14 @@ struct error {
 #define error_set(e, code, ...) (error_note((e), (code), __VA_ARGS__), error_is(code))
 /* A macro over these two, so that compilers and analysers see which code comes back. `code` has no effects.
  */
-void error_note(struct error *e, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void error_note(struct error *e, int code, const char *fmt, ...) PRINTF_LIKE(3, 4) SELDOM;
 static inline int error_is(int code)
 {
     return code;
 }
 
 /* Puts "prefix: " before the message already in `e` and returns its code. */
-int error_wrap(struct error *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
+int error_wrap(struct error *e, const char *fmt, ...) PRINTF_LIKE(2, 3) SELDOM;
 
 /* A stable lower-case name for a code, e.g. "unavailable". */
 const char *error_code_name(int code);

@@ -10,7 +10,7 @@ void log_set_level(enum log_level level); /* default LOG_INFO */
 /* "debug", "info", "warn" or "error", as in $WEIR_LOG; anything else, or NULL, changes nothing. */
 void log_set_level_name(const char *name);
 /* "2026-11-20T12:00:00.123Z warn engine: message"; control characters are written as '?'. Thread-safe. */
-void log_write(enum log_level level, const char *room, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void log_write(enum log_level level, const char *room, const char *fmt, ...) PRINTF_LIKE(3, 4) SELDOM;
 
 /* Control characters become '?', for text of strangers on its way to a terminal. */
 void log_hide_controls(char *text, size_t len);

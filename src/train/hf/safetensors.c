@@ -93,7 +93,7 @@ static int tensor_read(
     const struct dtype *d = dtype_find(json_item_text(item, "dtype"));
     const struct json_item *offsets = json_item_get(item, "data_offsets");
     int64_t from, to;
-    uint64_t bytes;
+    uint64_t bytes = 0;
     s->tensor.name = item->key;
     if (!d)
         return error_set(err, ERROR_UNSUPPORTED,
