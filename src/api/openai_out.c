@@ -15,7 +15,7 @@ void openai_answer_init(struct openai_answer *a, bool completion, const struct c
         .with_logprobs = r->logprobs,
         .n_choices = (uint32_t)r->n};
     rand_id(completion ? "cmpl-" : "chatcmpl-", a->id, sizeof a->id);
-    a->created_s = clock_wall_ms() / 1000;
+    a->created_s = clock_wall_rough_ms() / 1000;
     buf_init(&a->head, 4 * KIB);
     buf_init(&a->text_head, 4 * KIB);
     a->choices = must(calloc(a->n_choices, sizeof *a->choices));

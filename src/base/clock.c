@@ -25,6 +25,16 @@ int64_t clock_wall_ms(void)
     return read_ns(CLOCK_REALTIME) / 1000000;
 }
 
+int64_t clock_mono_rough_ms(void)
+{
+    return read_ns(CLOCK_MONOTONIC_COARSE) / 1000000;
+}
+
+int64_t clock_wall_rough_ms(void)
+{
+    return read_ns(CLOCK_REALTIME_COARSE) / 1000000;
+}
+
 int64_t clock_cpu_ns(void)
 {
     return read_ns(CLOCK_THREAD_CPUTIME_ID);

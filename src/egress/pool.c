@@ -178,7 +178,7 @@ void egress_pool_give(struct egress_transfer *t)
     t->connection = NULL;
     c->transfer = NULL;
     c->used = true;
-    c->idle_since_ms = clock_mono_ms();
+    c->idle_since_ms = clock_mono_rough_ms();
     if (c->line->distrust_ms > c->idle_since_ms) {
         egress_pool_close(c);
         return;

@@ -186,8 +186,8 @@ static void context_fill(const struct exchange_shard *shard, const struct chat_r
         .header_ctx = origin->header_ctx,
         .batch = origin->batch,
         .boundary_local = origin->boundary_local,
-        .wall_ms = clock_wall_ms(),
-        .mono_ms = clock_mono_ms()};
+        .wall_ms = clock_wall_rough_ms(),
+        .mono_ms = clock_mono_rough_ms()};
     learn_context(view, c);
 }
 
@@ -382,9 +382,9 @@ struct exchange *exchange_start(struct exchange_shard *shard, struct chat_reques
     if (origin->identity)
         x->identity = *origin->identity;
     owner_set(x);
-    x->started_ms = clock_mono_ms();
     x->row_id = arena_copy(request->arena, origin->row_id.len ? origin->row_id : origin->request_id);
     observe_begin(x, origin);
+    x->started_ms = x->seen.started_ns / 1000000;
     x->first_token_ms = -1;
     x->deadline_ms = INT64_MAX;
     for (int i = 0; i < LEGS; i++)

@@ -91,7 +91,7 @@ void health_configure(struct exchange_health *h, const struct exchange_health_op
 bool health_admit(struct exchange_health *h)
 {
     pthread_mutex_lock(&h->mutex);
-    bool admitted = breaker_admit(&h->breaker, &h->policy, clock_mono_ms());
+    bool admitted = breaker_admit(&h->breaker, &h->policy, clock_mono_rough_ms());
     pthread_mutex_unlock(&h->mutex);
     return admitted;
 }
@@ -99,7 +99,7 @@ bool health_admit(struct exchange_health *h)
 bool health_result(
     struct exchange_health *h, enum breaker_result r, int64_t retry_after_ms, double latency_ms)
 {
-    int64_t now_ms = clock_mono_ms();
+    int64_t now_ms = clock_mono_rough_ms();
     pthread_mutex_lock(&h->mutex);
     bool opened = breaker_result(&h->breaker, &h->policy, r, retry_after_ms, now_ms);
     if (latency_ms >= 0)

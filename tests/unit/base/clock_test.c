@@ -57,10 +57,23 @@ static void writes_dates_outside_its_range_as_the_nearest(void **state)
     }
 }
 
+static void rough_readings_are_a_tick_behind(void **state)
+{
+    (void)state;
+    int64_t least = INT64_MAX;
+    for (int i = 0; i < 1000; i++) {
+        int64_t mono = clock_mono_rough_ms(), wall = clock_wall_rough_ms(), now = clock_mono_ms();
+        assert_true(mono <= now && wall <= clock_wall_ms());
+        least = now - mono < least ? now - mono : least;
+    }
+    assert_true(least <= 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(goes_forward),
+        cmocka_unit_test(rough_readings_are_a_tick_behind),
         cmocka_unit_test(writes_dates),
         cmocka_unit_test(writes_dates_outside_its_range_as_the_nearest),
     };
