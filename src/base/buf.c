@@ -40,7 +40,7 @@ char *buf_reserve(struct buf *b, size_t len)
     }
     size_t need = b->len + len + 1;
     if (need > b->capacity) {
-        size_t capacity = b->capacity ? b->capacity : 64;
+        size_t capacity = b->capacity ? b->capacity : 256;
         while (capacity < need) /* small ones in few steps: growing costs more than their room */
             capacity *= capacity < 1024 ? 4 : 2;
         if (capacity > b->max + 1)

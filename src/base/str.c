@@ -24,6 +24,29 @@ struct str str_trim(struct str s)
     return s;
 }
 
+bool str_is_text(struct str a, const char *nul_terminated)
+{
+    size_t i = 0;
+    if (!nul_terminated)
+        return a.len == 0;
+    while (i < a.len && nul_terminated[i] && a.data[i] == nul_terminated[i])
+        i++;
+    return i == a.len && !nul_terminated[i];
+}
+
+static char small(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+bool str_is_text_nocase(struct str a, const char *nul_terminated)
+{
+    size_t i = 0;
+    while (i < a.len && nul_terminated[i] && small(a.data[i]) == small(nul_terminated[i]))
+        i++;
+    return i == a.len && !nul_terminated[i];
+}
+
 bool str_ends(struct str s, struct str suffix)
 {
     return s.len >= suffix.len && str_eq(str_slice(s, s.len - suffix.len, s.len), suffix);

@@ -44,15 +44,23 @@ static inline bool str_eq(struct str a, struct str b)
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
+bool str_is_text(struct str a, const char *nul_terminated);
+bool str_is_text_nocase(struct str a, const char *nul_terminated);
+
+/* A literal's length is known; any other text is not measured, since its first letter mostly tells. */
 static inline bool str_is(struct str a, const char *nul_terminated)
 {
-    return str_eq(a, str_from(nul_terminated));
+    return __builtin_constant_p(strlen(nul_terminated)) ? str_eq(a, str_from(nul_terminated))
+                                                        : str_is_text(a, nul_terminated);
 }
 
 /* ASCII case only. */
 static inline bool str_is_nocase(struct str a, const char *nul_terminated)
 {
-    return a.len == strlen(nul_terminated) && (a.len == 0 || strncasecmp(a.data, nul_terminated, a.len) == 0);
+    return __builtin_constant_p(strlen(nul_terminated))
+               ? a.len == strlen(nul_terminated) &&
+                     (a.len == 0 || strncasecmp(a.data, nul_terminated, a.len) == 0)
+               : str_is_text_nocase(a, nul_terminated);
 }
 
 static inline bool str_starts(struct str s, struct str prefix)

@@ -57,10 +57,21 @@ struct str http_request_method(const struct http_request *r);
 struct str http_request_path(const struct http_request *r); /* decoded, without the query; never has NUL */
 struct str http_request_query(
     const struct http_request *r, const char *name); /* decoded; STR_NONE if absent */
-struct str http_request_header(const struct http_request *r, const char *name); /* STR_NONE if absent */
-struct str http_request_header_at(const struct http_request *r, const char *name, int index); /* of several */
-int http_request_header_count(
-    const struct http_request *r, const char *name); /* duplicates are an attack on some */
+struct str http_request_field(const struct http_request *r, struct str name, int index);
+int http_request_field_count(const struct http_request *r, struct str name);
+/* The same by names as text; here, so that the length of a literal is known. */
+static inline struct str http_request_header_at(const struct http_request *r, const char *name, int index)
+{
+    return http_request_field(r, str_from(name), index); /* of several */
+}
+static inline struct str http_request_header(const struct http_request *r, const char *name)
+{
+    return http_request_header_at(r, name, 0); /* STR_NONE if absent */
+}
+static inline int http_request_header_count(const struct http_request *r, const char *name)
+{
+    return http_request_field_count(r, str_from(name)); /* duplicates are an attack on some */
+}
 struct str http_request_body(const struct http_request *r);
 struct str http_request_peer(const struct http_request *r); /* address without port */
 bool http_request_is_tls(const struct http_request *r);

@@ -160,34 +160,27 @@ struct str http_request_query(const struct http_request *r, const char *name)
 }
 
 /* The index of the field of that name from `from` on, n_fields: there is none. */
-static int field_find(const struct http_request *r, const char *name, size_t len, int from)
+static int field_find(const struct http_request *r, struct str name, int from)
 {
     const char *head = r->head.data;
-    while (from < r->n_fields &&
-           (r->names[from].len != len || strncasecmp(head + r->names[from].at, name, len) != 0))
+    while (from < r->n_fields && (r->names[from].len != name.len ||
+                                     strncasecmp(head + r->names[from].at, name.data, name.len) != 0))
         from++;
     return from;
 }
 
-struct str http_request_header_at(const struct http_request *r, const char *name, int index)
+struct str http_request_field(const struct http_request *r, struct str name, int index)
 {
-    size_t len = strlen(name);
-    for (int i = field_find(r, name, len, 0); i < r->n_fields; i = field_find(r, name, len, i + 1))
+    for (int i = field_find(r, name, 0); i < r->n_fields; i = field_find(r, name, i + 1))
         if (index-- == 0)
             return str_trim(span(r, r->values[i]));
     return STR_NONE;
 }
 
-struct str http_request_header(const struct http_request *r, const char *name)
+int http_request_field_count(const struct http_request *r, struct str name)
 {
-    return http_request_header_at(r, name, 0);
-}
-
-int http_request_header_count(const struct http_request *r, const char *name)
-{
-    size_t len = strlen(name);
     int count = 0;
-    for (int i = field_find(r, name, len, 0); i < r->n_fields; i = field_find(r, name, len, i + 1))
+    for (int i = field_find(r, name, 0); i < r->n_fields; i = field_find(r, name, i + 1))
         count++;
     return count;
 }

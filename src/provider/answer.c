@@ -493,10 +493,10 @@ int64_t provider_count(const json_t *object, const char *key)
     return json_is_integer(json_object_get(object, key)) && n >= 0 && n <= PROVIDER_COUNT_MAX ? n : -1;
 }
 
-int64_t provider_item_count(const struct json_item *object, const char *key)
+int64_t provider_count_of(const struct json_item *item)
 {
     int64_t n;
-    return json_item_int(json_item_get(object, key), &n) && n >= 0 && n <= PROVIDER_COUNT_MAX ? n : -1;
+    return json_item_int(item, &n) && n >= 0 && n <= PROVIDER_COUNT_MAX ? n : -1;
 }
 
 int64_t provider_item_part(const struct json_item *object, const char *key)

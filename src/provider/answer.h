@@ -115,7 +115,11 @@ void provider_answer_fail(struct provider_answer *a, const struct chat_failure *
  * (-1, STR_NONE). Counts are bounded so that sums of them and their cost cannot overflow. */
 #define PROVIDER_COUNT_MAX ((int64_t)1 << 40)
 int64_t provider_count(const json_t *object, const char *key);
-int64_t provider_item_count(const struct json_item *object, const char *key);
+int64_t provider_count_of(const struct json_item *item);
+static inline int64_t provider_item_count(const struct json_item *object, const char *key)
+{
+    return provider_count_of(json_item_get(object, key));
+}
 /* Likewise, of what is left out where it is 0; -1: it is there and can be no count. */
 int64_t provider_item_part(const struct json_item *object, const char *key);
 

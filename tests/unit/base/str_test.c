@@ -136,6 +136,22 @@ static void encodes_and_decodes_every_code_point(void **state)
 }
 
 /* RFC 3629: overlong forms, surrogates, values over U+10FFFF, stray and missing bytes. */
+/* Texts that are no literals are compared without being measured. */
+static void compares_texts_of_unknown_length(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"", "a", "A", "ab", "aB", "abc", "Host", "hosT", "[", "{", "@", "`"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
+            struct str s = {texts[i], strlen(texts[i])};
+            assert_int_equal(str_is(s, texts[k]), strcmp(texts[i], texts[k]) == 0);
+            assert_int_equal(str_is_nocase(s, texts[k]), strcasecmp(texts[i], texts[k]) == 0);
+        }
+    const char *volatile none = NULL, *volatile a = "a";
+    assert_true(str_is(STR_NONE, none) && str_is(STR(""), none) && !str_is(STR("a"), none));
+    assert_false(str_is(STR("a\0"), a) || str_is_nocase(STR("a\0"), a));
+}
+
 static void refuses_malformed_utf8(void **state)
 {
     (void)state;
@@ -187,6 +203,7 @@ int main(void)
         cmocka_unit_test(slices_within_the_span),
         cmocka_unit_test(trims),
         cmocka_unit_test(compares),
+        cmocka_unit_test(compares_texts_of_unknown_length),
         cmocka_unit_test(finds_and_splits),
         cmocka_unit_test(reads_whole_integers_only),
         cmocka_unit_test(reads_whole_numbers_only),
