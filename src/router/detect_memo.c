@@ -8,6 +8,7 @@
  * not fail: findings depend on nothing but the text and the owner's own layer. */
 #include "router/detect_memo.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <sodium.h>
 #include <stdatomic.h>
@@ -25,11 +26,14 @@ enum {
 };
 #define HELD_MAX (8 * MIB) /* of all findings kept */
 
+_Static_assert(sizeof((struct detect_memo_place *)NULL)->key == crypto_shorthash_siphashx24_BYTES, "a key");
+
 struct memo_slot {
     unsigned char key[crypto_shorthash_siphashx24_BYTES];
     uint32_t len; /* 0: empty */
     uint16_t categories, n_entities;
     struct router_entity *entities; /* `where` is the caller's; NULL: none */
+    double score;                   /* NaN: not known */
 };
 
 struct memo_found {
@@ -129,7 +133,8 @@ static void keep(const unsigned char *key, size_t len, const struct router_findi
     uint32_t at = set_of(key);
     struct memo_slot *set = sets[at], new = {.len = (uint32_t)len,
                                           .categories = (uint16_t)f->categories,
-                                          .n_entities = (uint16_t)f->n_entities};
+                                          .n_entities = (uint16_t)f->n_entities,
+                                          .score = NAN};
     if (f->n_entities > ENTITIES_MAX || f->more > 0 || !entities_keep(f, &new.entities))
         return;
     memcpy(new.key, key, sizeof new.key);
@@ -162,17 +167,43 @@ static int join(struct arena *a, struct str where, const struct router_findings 
     return rc;
 }
 
-int detect_memo_look(const struct detect_own *own, struct arena *a, struct str who, struct str where,
-    struct str text, struct router_findings *f, struct error *err)
+double detect_memo_score(const struct detect_memo_place *place)
 {
-    unsigned char key[crypto_shorthash_siphashx24_BYTES];
+    if (place->len == 0)
+        return NAN;
+    uint32_t at = set_of(place->key);
+    pthread_mutex_lock(&locks[at % LOCKS]);
+    const struct memo_slot *s = slot_find(sets[at], place->key, place->len);
+    double score = s ? s->score : NAN;
+    pthread_mutex_unlock(&locks[at % LOCKS]);
+    return score;
+}
+
+void detect_memo_score_keep(const struct detect_memo_place *place, double score)
+{
+    if (place->len == 0)
+        return;
+    uint32_t at = set_of(place->key);
+    pthread_mutex_lock(&locks[at % LOCKS]);
+    struct memo_slot *s = slot_find(sets[at], place->key, place->len);
+    if (s)
+        s->score = score;
+    pthread_mutex_unlock(&locks[at % LOCKS]);
+}
+
+int detect_memo_look(const struct detect_own *own, struct arena *a, struct str who, struct str where,
+    struct str text, struct router_findings *f, struct detect_memo_place *place, struct error *err)
+{
+    struct detect_memo_place here = {.len = (uint32_t)text.len};
     struct router_findings found = {0};
     struct memo_found kept;
     pthread_once(&once, secret_make);
     if (text.len == 0 || text.len > UINT32_MAX)
         return router_detect_own(own, a, where, text, f, err);
-    key_make(own, who, text, key);
-    if (recall(key, text.len, &kept)) {
+    key_make(own, who, text, here.key);
+    if (place)
+        *place = here;
+    if (recall(here.key, text.len, &kept)) {
         found.entities = kept.entities;
         found.n_entities = kept.n_entities;
         found.categories = kept.categories;
@@ -181,6 +212,6 @@ int detect_memo_look(const struct detect_own *own, struct arena *a, struct str w
     int rc = router_detect_own(own, a, where, text, &found, err);
     if (rc)
         return rc;
-    keep(key, text.len, &found);
+    keep(here.key, text.len, &found);
     return join(a, where, &found, f, err);
 }

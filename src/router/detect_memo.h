@@ -5,9 +5,21 @@
 
 #include "router/router.h"
 
+/* Where a text stands in the memory: what else depends on nothing but the text is kept beside its findings.
+ */
+struct detect_memo_place {
+    unsigned char key[16];
+    uint32_t len; /* 0: nowhere */
+};
+
 /* As router_detect_own, and adds the same. `who`: the caller; what one has sent makes nothing quicker for
- * another, so that nobody can try out what others wrote. Thread-safe. */
+ * another, so that nobody can try out what others wrote. `place` NULL: nothing else will be asked.
+ * Thread-safe. */
 int detect_memo_look(const struct detect_own *own, struct arena *a, struct str who, struct str where,
-    struct str text, struct router_findings *f, struct error *err) MUST_USE;
+    struct str text, struct router_findings *f, struct detect_memo_place *place, struct error *err) MUST_USE;
+
+/* How hard the text is (router_score); NaN: that is not kept. */
+double detect_memo_score(const struct detect_memo_place *place);
+void detect_memo_score_keep(const struct detect_memo_place *place, double score);
 
 #endif

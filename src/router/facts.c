@@ -8,7 +8,6 @@
 #include "base/limits.h"
 #include "router/calibrate.h"
 #include "router/detect.h"
-#include "router/detect_memo.h"
 #include "router/detect_own.h"
 #include "router/plain.h"
 
@@ -23,6 +22,14 @@ void facts_init(struct facts *f, const struct detect_own *own, const struct chat
         .caller = c ? c->caller : STR_NONE,
         .complexity = NAN,
         .tokens = -1};
+}
+
+static struct str question_of(struct facts *f)
+{
+    if (!(f->have & FACTS_QUESTION))
+        f->question = facts_question(f->request, QUESTION_BYTES);
+    f->have |= FACTS_QUESTION;
+    return f->question;
 }
 
 /* ---- Sensitivity: over everything a person or program wrote, and over what only shows when parts are joined
@@ -43,7 +50,10 @@ struct look {
 /* Everything that is judged comes by here: in a conversation nearly all of it has come before. */
 static int findings_add(struct look *l, struct str where, struct str text, struct router_findings *f)
 {
-    return detect_memo_look(l->facts->own, l->arena, l->facts->caller, where, text, f, l->err);
+    struct facts *facts = l->facts;
+    bool asked = text.data == facts->question.data && text.len == facts->question.len;
+    return detect_memo_look(
+        facts->own, l->arena, facts->caller, where, text, f, asked ? &facts->asked : NULL, l->err);
 }
 
 static bool base64_only(struct str s)
@@ -277,6 +287,7 @@ const struct router_findings *facts_findings(struct facts *f)
     struct error err = {0};
     struct said said[DETECT_MAX_TYPES]; /* 9 KB: not zeroed for each request */
     struct look l = {.facts = f, .arena = f->request->arena, .err = &err, .said = said};
+    (void)question_of(f); /* findings_add knows it then */
     f->have |= FACTS_FINDINGS;
     if (request_look(&l)) {
         f->detector_failed = true;
@@ -377,15 +388,21 @@ int64_t router_text_millitokens(struct str text)
 }
 
 /* ---- The others. ---- */
-static double complexity_of(const struct facts *f, struct str question)
+/* A question that came before, as an agent's does with each of its steps, is not read again. */
+static double score_of(struct facts *f)
 {
-    return f->calibration ? router_calibrated(f->calibration, question) : router_score(question);
+    double score = detect_memo_score(&f->asked);
+    if (isnan(score)) {
+        score = router_score(question_of(f));
+        detect_memo_score_keep(&f->asked, score);
+    }
+    return score;
 }
 
 double facts_complexity(struct facts *f)
 {
     if (!(f->have & FACTS_COMPLEXITY))
-        f->complexity = complexity_of(f, facts_question(f->request, QUESTION_BYTES));
+        f->complexity = f->calibration ? router_calibrated(f->calibration, question_of(f)) : score_of(f);
     f->have |= FACTS_COMPLEXITY;
     return f->complexity;
 }

@@ -2,7 +2,7 @@
 #ifndef WEIR_ROUTER_FACTS_H
 #define WEIR_ROUTER_FACTS_H
 
-#include "router/router.h"
+#include "router/detect_memo.h"
 
 enum facts_have {
     FACTS_FINDINGS = 1,
@@ -10,7 +10,8 @@ enum facts_have {
     FACTS_TOKENS = 4,
     FACTS_TASK = 8,
     FACTS_LANGUAGE = 16,
-    FACTS_MEDIA = 32
+    FACTS_MEDIA = 32,
+    FACTS_QUESTION = 64
 };
 
 struct router_calibration;
@@ -28,6 +29,8 @@ struct facts {
     struct router_findings findings;
     bool detector_failed; /* then the request counts as sensitive and stays inside */
     char failure[160];
+    struct str question;            /* what complexity is asked of */
+    struct detect_memo_place asked; /* where that stands, once it was looked at */
     double complexity;
     int64_t tokens;
     const char *task, *language;

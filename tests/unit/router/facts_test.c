@@ -257,6 +257,34 @@ static void many_findings_took_the_square_of_their_number(void **state)
             (long long)(few / 1000000));
 }
 
+/* The score of a question that came before is remembered: asked alone, in a chat that went on, and where
+ * other texts were looked at after it, it is what reading the question gives. */
+static void a_question_that_came_before_has_the_same_score(void **state)
+{
+    (void)state;
+    static const char *const questions[] = {"Prove that there are infinitely many primes.", "Say hello.", ""};
+    for (int round = 0; round < 6; round++) {
+        const char *text = questions[round % 3];
+        struct arena *a = arena_create(MIB);
+        struct chat_request *r = request_of(a, "auto", text);
+        struct router_context c = context_of();
+        struct facts f;
+        struct chat_message later[] = {r->messages[0],
+            {.role = CHAT_ASSISTANT,
+                .n_parts = 1,
+                .parts =
+                    &(struct chat_part){.kind = CHAT_PART_TEXT, .text = STR("Let me see. Why, x > 2?")}}};
+        if (round >= 3) {
+            r->messages = later;
+            r->n_messages = 2;
+        }
+        facts_init(&f, NULL, r, &c);
+        assert_false(facts_findings(&f)->sensitive);
+        assert_true(facts_complexity(&f) == router_score(str_from(text)));
+        arena_free(a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,6 +295,7 @@ int main(void)
         cmocka_unit_test(sizes_do_not_depend_on_where_sixteen_bytes_begin),
         cmocka_unit_test(what_is_cut_over_two_inputs_is_found),
         cmocka_unit_test(a_picture_is_not_read_as_text),
+        cmocka_unit_test(a_question_that_came_before_has_the_same_score),
         cmocka_unit_test(many_findings_took_the_square_of_their_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
