@@ -92,7 +92,7 @@ static void hear(struct worker *w, size_t first, const struct str *predictions, 
     }
 }
 
-/* Some letters left out, some others: the rest is still a good guess. */
+/* Some letters left out, some others: the rest is still a good guess. No NUL, which no request may hold. */
 static struct buf damaged(struct str text, struct rand_pcg *r, uint32_t rarely)
 {
     struct buf out;
@@ -100,7 +100,7 @@ static struct buf damaged(struct str text, struct rand_pcg *r, uint32_t rarely)
     for (size_t i = 0; i < text.len; i++)
         if ((unsigned char)text.data[i] < 0x80 && rand_pcg_u32(r) % rarely == 0)
             buf_append_text(&out, rand_pcg_u32(r) % 2 ? "" : "zz");
-        else
+        else if (text.data[i] != '\0')
             buf_append_char(&out, text.data[i]);
     return out;
 }
