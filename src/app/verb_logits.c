@@ -81,6 +81,7 @@ static int run(const struct options *o, const struct engine_model *model)
         .context = model->context,
         .threads = model->threads,
         .slots = 1,
+        .kv_type = "f32", /* nothing is rounded that need not be, as weir perplexity has it */
         .memory_unchecked = model->memory_unchecked || o->memory_unchecked};
     struct buf question;
     struct json_writer w;
