@@ -167,7 +167,7 @@ static void panel_tiles(
     const int64_t rows = (k + STEP - 1) / STEP * TILE_BYTES; /* bytes of 16 rows of A */
     const char *tiles = (const char *)a, *columns = (const char *)b;
     (void)a_row;
-    _tile_loadconfig(&tile_shapes);
+    tiles_configure(&tile_shapes);
     for (; m >= 2 * SIDE; m -= 2 * SIDE, tiles += 2 * rows, c += 2 * SIDE * ldc)
         sums_make(true, k, tiles, columns, c, ldc, add);
     if (m >= SIDE) {

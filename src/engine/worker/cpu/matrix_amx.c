@@ -11,7 +11,7 @@ enum { LINE = 64, TERM_STEPS = MATRIX_POSITIONS / MATRIX_VALUES };
 
 static void amx_begin(void)
 {
-    _tile_loadconfig(&tile_shapes);
+    tiles_configure(&tile_shapes);
 }
 
 static void amx_end(void)

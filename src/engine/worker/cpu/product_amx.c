@@ -107,7 +107,7 @@ static const struct products_tiled tiled = {.layout = {[TENSOR_Q4_K] = PANEL_WID
 
 static int64_t tiles_peak(int64_t rounds)
 {
-    _tile_loadconfig(&tile_shapes);
+    tiles_configure(&tile_shapes);
     tiles_begin();
     _tile_zero(4);
     _tile_zero(5);

@@ -356,7 +356,7 @@ INLINE void pending_add(const struct amx_pending *p, const int shift, const bool
         struct ahead_to ahead = ahead_to_of(rows, LANES, from, bytes, PARTS);                                \
         const int64_t places = wide_places(n);                                                               \
         int turn = 0, at = 0;                                                                                \
-        _tile_loadconfig(&tile_shapes);                                                                      \
+        tiles_configure(&tile_shapes);                                                                       \
         for (int set = 0; set < SETS; set++, rows += LANES, acc += LANES * places) {                         \
             const struct x_block *x = panel;                                                                 \
             for (int64_t b = from; b < to; b++, x += places * WIDE_BLOCKS) {                                 \

@@ -173,7 +173,7 @@ INLINE void split_begin(int64_t w)
 {
     struct tile_shapes shapes = tile_shapes;
     shapes.row_bytes[0] = shapes.row_bytes[1] = shapes.row_bytes[6] = (uint16_t)(4 * w);
-    _tile_loadconfig(&shapes);
+    tiles_configure(&shapes);
 }
 
 INLINE void split_product(float *acc, const struct x_block *panel, int64_t n, const uint8_t *const *rows,

@@ -14,6 +14,12 @@ struct tile_shapes {
 static const struct tile_shapes tile_shapes = {
     .palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
 
+/* (gcc 12's intrinsic says that eight bytes are read, so that what is written to the others may be left out.) */
+static inline void tiles_configure(const struct tile_shapes *shapes)
+{
+    __asm__ volatile("ldtilecfg %0" ::"m"(*shapes));
+}
+
 /* gcc's intrinsics do not say what memory they read and write. */
 #define TILE_FENCE __asm__ volatile("" ::: "memory")
 
