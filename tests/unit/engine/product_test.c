@@ -131,7 +131,7 @@ static void columns_do_not_see_each_other(void **state)
 static void check_copies(const struct products *p, enum tensor_type type)
 {
     static struct x_block to[2 * BLOCKS * PLACES];
-    static const int64_t sizes[] = {1, 3, 9, 10, 16, COLUMNS};
+    static const int64_t sizes[] = {1, 3, 9, 10, 16, 31, 32, COLUMNS};
     float direct[VALUES], copied[VALUES];
     random_columns();
     for (int64_t c = 0; c < COLUMNS; c++)

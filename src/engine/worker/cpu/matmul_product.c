@@ -12,7 +12,7 @@
 /* A run of a full panel's blocks, about 256 KiB, stays in the second-level cache while STEP_ROWS of the
  * weight's rows go by, with half as much of their sums. All are whole blocks of every type. */
 enum { PANEL_COLUMNS = 128, STEP_ROWS = 256 };
-static const int64_t segments[PANEL_LAYOUTS] = {[PANEL_BLOCKS] = 32, [PANEL_WIDE] = 64, [PANEL_SPLIT] = 16};
+static const int64_t segments[PANEL_LAYOUTS] = {[PANEL_BLOCKS] = 32, [PANEL_GROUPS] = 32, [PANEL_WIDE] = 64, [PANEL_SPLIT] = 16};
 _Static_assert(STEP_ROWS *PANEL_COLUMNS <= SUMS_MAX, "a step's sums have no room in the scratch");
 
 bool cpu_quantises(const struct cpu *c, const struct op *op)

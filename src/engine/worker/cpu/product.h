@@ -47,7 +47,7 @@ typedef void product_fn(
     float *acc, const struct x_block *x, int64_t n, const uint8_t *const *rows, int64_t from, int64_t count);
 
 /* How the columns of a panel stand: as x_blocks, or as a matrix unit takes them (product_wide.h). */
-enum panel_layout { PANEL_BLOCKS, PANEL_WIDE, PANEL_SPLIT, PANEL_LAYOUTS };
+enum panel_layout { PANEL_BLOCKS, PANEL_GROUPS, PANEL_WIDE, PANEL_SPLIT, PANEL_LAYOUTS };
 
 /* What a table with a matrix unit has for the other layouts. */
 struct products_tiled {

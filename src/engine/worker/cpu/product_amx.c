@@ -1,5 +1,5 @@
-/* AMX for bytes and bfloat16, beside AVX-512 with VNNI, VBMI and BF16. Types whose scales are no whole
- * numbers are multiplied as in product_avx512vnni.c. */
+/* AMX for bytes and bfloat16, beside AVX-512 with VNNI, VBMI and BF16. Other types
+ * are multiplied as in product_avx512vnni.c. */
 #if defined(__AMX_BF16__) || defined(__AMXBF16__) /* gcc says the one, clang up to 15 the other */
 #include "engine/worker/cpu/product_avx512.h"
 
@@ -24,6 +24,7 @@ INLINE vints pairs_add(vints sum, vwords pairs, const int16_t x[2])
 #include "engine/worker/cpu/product_types.h"
 #include "engine/worker/cpu/product_few.h"
 #include "engine/worker/cpu/product_amx.h"
+#include "engine/worker/cpu/product_groups.h"
 #include "engine/worker/cpu/product_split.h"
 /* clang-format on */
 
@@ -99,6 +100,10 @@ static const struct products_tiled tiled = {.layout = {[TENSOR_Q4_K] = PANEL_WID
                                                 [TENSOR_Q5_K] = PANEL_WIDE,
                                                 [TENSOR_Q6_K] = PANEL_WIDE,
                                                 [TENSOR_IQ4_XS] = PANEL_WIDE,
+                                                [TENSOR_Q4_0] = PANEL_GROUPS,
+                                                [TENSOR_Q8_0] = PANEL_GROUPS,
+                                                [TENSOR_IQ4_NL] = PANEL_GROUPS,
+                                                [TENSOR_MXFP4] = PANEL_GROUPS,
                                                 [TENSOR_F16] = PANEL_SPLIT,
                                                 [TENSOR_BF16] = PANEL_SPLIT},
     .quantize = {[PANEL_WIDE] = wide_quantize, [PANEL_SPLIT] = split_quantize},
@@ -125,13 +130,13 @@ static int64_t tiles_peak(int64_t rounds)
 const struct products products_amx = {.isa = "amx",
     .lanes = LANES * SETS,
     .quantize = quantize,
-    .of = {[TENSOR_Q4_0] = product_q4_0,
+    .of = {[TENSOR_Q4_0] = groups_product_q4_0,
         [TENSOR_Q4_1] = product_q4_1,
         [TENSOR_Q5_0] = product_q5_0,
         [TENSOR_Q5_1] = product_q5_1,
-        [TENSOR_Q8_0] = product_q8_0,
-        [TENSOR_IQ4_NL] = product_iq4_nl,
-        [TENSOR_MXFP4] = product_mxfp4,
+        [TENSOR_Q8_0] = groups_product_q8_0,
+        [TENSOR_IQ4_NL] = groups_product_iq4_nl,
+        [TENSOR_MXFP4] = groups_product_mxfp4,
         [TENSOR_Q2_K] = product_q2_k,
         [TENSOR_Q3_K] = product_q3_k,
         [TENSOR_Q4_K] = wide_product_q4_k,

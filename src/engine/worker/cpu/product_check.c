@@ -7,7 +7,7 @@
 #include "engine/worker/tensor_half.h"
 
 /* Rows of halves are the longest; columns in two parts have two x_blocks for 32 values. */
-enum { VALUES = 512, COLUMNS_MOST = 17, PLACES = 32, ROW_BYTES_MAX = VALUES * 2 };
+enum { VALUES = 512, COLUMNS_MOST = 33, PLACES = 48, ROW_BYTES_MAX = VALUES * 2 };
 
 /* Where a block holds halves: random bytes there become a number around one. */
 static const struct {
@@ -58,7 +58,7 @@ bool product_agrees(enum tensor_type type, const uint8_t *row, const float *x, i
 
 static bool type_agrees(const struct products *p, enum tensor_type type, struct rand_pcg *random)
 {
-    static const int64_t columns[] = {1, 2, 5, 10, COLUMNS_MOST};
+    static const int64_t columns[] = {1, 2, 5, 10, 17, COLUMNS_MOST};
     _Alignas(64) float acc[PLACES * PRODUCT_LANES_MAX];
     struct x_block x[2 * VALUES / X_VALUES * PLACES];
     uint8_t rows[PRODUCT_LANES_MAX][ROW_BYTES_MAX];

@@ -11,7 +11,8 @@ enum panel_layout product_layout(const struct products *p, enum tensor_type type
 
 int64_t product_columns(const struct products *p, enum tensor_type type, int64_t n)
 {
-    return product_layout(p, type) == PANEL_BLOCKS ? n : wide_places(n);
+    const enum panel_layout layout = product_layout(p, type);
+    return layout == PANEL_BLOCKS || (layout == PANEL_GROUPS && n < GROUPS_LEAST) ? n : wide_places(n);
 }
 
 int64_t product_panel_blocks(const struct products *p, enum tensor_type type, int64_t n, int64_t block)
@@ -33,12 +34,64 @@ struct x_block *product_panel_at(
     return panel + product_panel_blocks(p, type, n, block);
 }
 
+/* A column's 32 values, whether columns stand in groups or not. */
+static struct x_block *block_of(const struct x_column *x, int64_t block, bool groups)
+{
+    return x->panel + (groups ? wide_places(x->n) * block + x->column / WIDE_COLUMNS * WIDE_COLUMNS
+                              : x->n * block + x->column);
+}
+
+static struct x_block block_get(enum panel_layout layout, const struct x_column *x, int64_t block)
+{
+    const bool groups = layout == PANEL_GROUPS && x->n >= GROUPS_LEAST;
+    const void *at = block_of(x, block, groups);
+    const int64_t c = x->column % WIDE_COLUMNS;
+    struct x_block b;
+    if (!groups)
+        return *(const struct x_block *)at;
+    const struct x_group *g = at;
+    for (int i = 0; i < X_VALUES / 4; i++)
+        memcpy(b.q + 4 * i, g->q[i][c], 4);
+    b.scale = g->scale[c];
+    memcpy(&b.sum, g->rest[c], sizeof g->rest[c]);
+    return b;
+}
+
+static void block_put(
+    enum panel_layout layout, const struct x_column *x, int64_t block, const struct x_block *b)
+{
+    const bool groups = layout == PANEL_GROUPS && x->n >= GROUPS_LEAST;
+    void *at = block_of(x, block, groups);
+    const int64_t c = x->column % WIDE_COLUMNS;
+    if (!groups) {
+        *(struct x_block *)at = *b;
+        return;
+    }
+    struct x_group *g = at;
+    for (int i = 0; i < X_VALUES / 4; i++)
+        memcpy(g->q[i][c], b->q + 4 * i, 4);
+    g->scale[c] = b->scale;
+    memcpy(g->rest[c], &b->sum, sizeof g->rest[c]);
+}
+
+static void groups_quantize(
+    const struct products *p, const struct x_column *x, const float *values, int64_t width)
+{
+    struct x_block b;
+    for (int64_t i = 0; i < width; i += X_VALUES) {
+        p->quantize(&b, 1, values + i, X_VALUES);
+        block_put(PANEL_GROUPS, x, i / X_VALUES, &b);
+    }
+}
+
 void product_quantize(const struct products *p, enum tensor_type type, struct x_block *panel, int64_t n,
     int64_t column, const float *values, int64_t width)
 {
     const enum panel_layout layout = product_layout(p, type);
-    if (layout == PANEL_BLOCKS)
+    if (layout == PANEL_BLOCKS || (layout == PANEL_GROUPS && n < GROUPS_LEAST))
         p->quantize(panel + column, n, values, width);
+    else if (layout == PANEL_GROUPS)
+        groups_quantize(p, &(struct x_column){panel, n, column}, values, width);
     else
         p->tiled->quantize[layout](panel, n, column, values, width);
 }
@@ -103,7 +156,8 @@ void product_column_copy(const struct products *p, enum tensor_type type, const 
             const struct split_place t = split_place_of(to, b), f = split_place_of(from, b);
             split_place_copy(&t, &f);
         } else {
-            to->panel[b * to->n + to->column] = from->panel[b * from->n + from->column];
+            const struct x_block block = block_get(layout, from, b);
+            block_put(layout, to, b, &block);
         }
 }
 
@@ -121,8 +175,8 @@ static float value_read(enum panel_layout layout, const struct x_column *x, int6
         return tensor_float_from_bits((uint32_t)at.group.high[k] << 16) +
                tensor_float_from_bits((uint32_t)at.group.low[k] << 16);
     }
-    const struct x_block *at = x->panel + block * x->n + x->column;
-    return (float)at->q[i % X_VALUES] * at->scale;
+    const struct x_block b = block_get(layout, x, block);
+    return (float)b.q[i % X_VALUES] * b.scale;
 }
 
 void product_column_read(
@@ -136,6 +190,7 @@ void product_column_read(
 void product_finish(const struct products *p, enum tensor_type type, float *acc, int64_t n)
 {
     const enum panel_layout layout = product_layout(p, type);
-    if (layout == PANEL_SPLIT || (layout == PANEL_WIDE && n >= WIDE_LEAST))
+    if (layout == PANEL_SPLIT || (layout == PANEL_WIDE && n >= WIDE_LEAST) ||
+        (layout == PANEL_GROUPS && n >= GROUPS_LEAST))
         p->tiled->turn(acc, n);
 }

@@ -282,9 +282,8 @@ INLINE void step_q4_1(const struct step *s, const uint8_t *const *rows, size_t a
 {
     vwords v[8];
     nibbles(rows, at + 4, v);
-    vwords both = rows_word(rows, at);
-    vfloats min = -half_high(both);
-    block(s, 0, v, RANGE_15, half_low(both), min);
+    const vwords both = rows_word(rows, at);
+    block(s, 0, v, RANGE_15, half_low(both), -half_high(both));
 }
 
 INLINE void step_q5_0(const struct step *s, const uint8_t *const *rows, size_t at)
@@ -300,9 +299,8 @@ INLINE void step_q5_1(const struct step *s, const uint8_t *const *rows, size_t a
     vwords v[8];
     nibbles(rows, at + 8, v);
     fifth_bits(rows_word(rows, at + 4), v);
-    vwords both = rows_word(rows, at);
-    vfloats min = -half_high(both);
-    block(s, 0, v, RANGE_31, half_low(both), min);
+    const vwords both = rows_word(rows, at);
+    block(s, 0, v, RANGE_31, half_low(both), -half_high(both));
 }
 
 INLINE void step_q8_0(const struct step *s, const uint8_t *const *rows, size_t at)
@@ -323,14 +321,19 @@ INLINE void step_iq4_nl(const struct step *s, const uint8_t *const *rows, size_t
 /* FP4 doubled, and 12 more, so that none is negative. */
 static const int8_t fp4_offset[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
 
+/* A power of two, half of it for the doubled values. */
+INLINE vfloats mxfp4_scale(const uint8_t *const *rows, size_t at)
+{
+    const vwords e = rows_byte(rows, at), tiny = (vwords)(e < 2);
+    return (vfloats)((tiny & (0x00200000u << (e & 1u))) | (~tiny & (e - 1u) << 23));
+}
+
 INLINE void step_mxfp4(const struct step *s, const uint8_t *const *rows, size_t at)
 {
     vwords v[8];
     nibbles(rows, at + 1, v);
     picked(fp4_offset, v);
-    vwords e = rows_byte(rows, at), tiny = (vwords)(e < 2);
-    vfloats d = (vfloats)((tiny & (0x00200000u << (e & 1u))) | (~tiny & (e - 1u) << 23));
-    block_around(s, 0, v, RANGE_31, d, 12);
+    block_around(s, 0, v, RANGE_31, mxfp4_scale(rows, at), 12);
 }
 
 /* ---- Blocks of 256 ---- */
@@ -521,9 +524,8 @@ INLINE struct ahead ahead_in_rows(const uint8_t *const *rows, int n_rows, size_t
     {                                                                                                        \
         vfloats one = *acc;                                                                                  \
         struct ahead ahead = ahead_of(rows, LANES, from, bytes, (values) / X_VALUES);                        \
-        for (int64_t i = from; i < to; i++, x += (values) / X_VALUES) {                                      \
+        for (int64_t i = from; i < to; i++, x += (values) / X_VALUES)                                        \
             step_##name(&(struct step){.one = &one, .x = x, .ahead = &ahead}, rows, (size_t)i *(bytes));     \
-        }                                                                                                    \
         *acc = one;                                                                                          \
     }                                                                                                        \
     static void product_##name(float *acc, const struct x_block *x, int64_t n, const uint8_t *const *rows,   \

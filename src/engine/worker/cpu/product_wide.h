@@ -17,6 +17,10 @@
  *   and 32 values:            low    [16][w][2]
  *   a panel:                  [32 values][group], SPLIT_BLOCKS x_blocks for each column
  *
+ * PANEL_GROUPS: x_blocks of sixteen columns, whose values stand four by four. Types of blocks of 32 values
+ * take them. (Fewer than GROUPS_LEAST columns are left to vectors, which are faster there, and stand as
+ * PANEL_BLOCKS.)
+ *
  * Groups are of sixteen columns; of fewer than WIDE_LEAST, which are left to vectors where they are bytes,
  * there is one group of as many. What is in a place without a column does not matter. */
 #ifndef WEIR_ENGINE_WORKER_CPU_PRODUCT_WIDE_H
@@ -24,7 +28,7 @@
 
 #include "engine/worker/cpu/product.h"
 
-enum { WIDE_VALUES = 256, WIDE_COLUMNS = 16, WIDE_LEAST = 10, SPLIT_BLOCKS = 2 };
+enum { WIDE_VALUES = 256, WIDE_COLUMNS = 16, WIDE_LEAST = 10, GROUPS_LEAST = 32, SPLIT_BLOCKS = 2 };
 
 struct wide_group {
     int8_t *q;
@@ -50,7 +54,16 @@ static inline struct wide_group wide_group(const struct x_block *x, int64_t w, i
         .halves = (int16_t *)(void *)(q + 276 * w)};
 }
 
-/* The same at the panel's 32 values `x`. */
+/* x_blocks of sixteen columns. */
+struct x_group {
+    int8_t q[X_VALUES / 4][WIDE_COLUMNS][4];
+    float scale[WIDE_COLUMNS];
+    uint8_t rest[WIDE_COLUMNS][sizeof(struct x_block) - offsetof(struct x_block, sum)];
+};
+
+_Static_assert(sizeof(struct x_group) == WIDE_COLUMNS * sizeof(struct x_block), "a group has no room");
+
+/* What wide_group is, at the panel's 32 values `x`. */
 struct split_group {
     uint16_t *high, *low;
 };
