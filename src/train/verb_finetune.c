@@ -31,7 +31,7 @@ static const char help[] =
     "  --threads N           default: one for each core\n"
     "\n"
     "An adapter leaves the embedding as it is: where answers need tokens that the model has hardly seen, --full learns\n"
-    "them, too.\n"
+    "them, too; with 'train: {embedding: frozen}' it leaves them what the file says they are.\n"
     "\n"
     "The data are as for weir train, which see; they go through the model's own chat template. A configuration has\n"
     "its 'data' and 'train' and may have 'lora: {rank: 16, alpha: 32}', 'context: 512', 'name' and, for --full and\n"
