@@ -182,15 +182,16 @@ static uint64_t shape_hash(const struct model *m)
     return hash;
 }
 
-/* What the bytes of a page depend on, apart from the model's file: shapes, types, the positions' scale (by the
- * context, in some architectures), and by which arithmetic they were made. */
+/* What the bytes of a page depend on, apart from the model's file: shapes, types, the positions' scale (by
+ * the context, in some architectures), and by which arithmetic they were made. */
 static void owner_write(const struct model_state *s, struct str identity, struct buf *out)
 {
     const uint64_t model = shape_hash(s->model);
     buf_append_str(out, identity);
     buf_append(out, &model, sizeof model);
     buf_append(out, &s->n_context, sizeof s->n_context);
-    for (int32_t i = 0; i < s->model->n_states; i++) /* (all of them are of keys and values, where pages are) */
+    /* (All of them are of keys and values, where pages are.) */
+    for (int32_t i = 0; i < s->model->n_states; i++)
         buf_append(out, &((const struct kv_layer *)s->layers[i])->spec.type, sizeof(enum tensor_type));
     buf_append_text(out, backend_isa(s->model->backend));
     buf_append_text(out, " " WEIR_VERSION);

@@ -39,8 +39,8 @@ static int kv_type_read(const json_t *root, enum tensor_type *out, struct error 
     static const struct {
         const char *name;
         enum tensor_type type;
-    } types[] = {{"", TENSOR_TYPES}, {"f32", TENSOR_F32}, {"f16", TENSOR_F16}, {"bf16", TENSOR_BF16}, {"q8_0", TENSOR_Q8_0},
-        {"q4_0", TENSOR_Q4_0}};
+    } types[] = {{"", TENSOR_TYPES}, {"f32", TENSOR_F32}, {"f16", TENSOR_F16}, {"bf16", TENSOR_BF16},
+        {"q8_0", TENSOR_Q8_0}, {"q4_0", TENSOR_Q4_0}};
     struct str name;
     int rc = json_get_str(root, "kv_type", &name, err);
     for (size_t i = 0; i < sizeof types / sizeof *types && rc == 0; i++)
@@ -49,7 +49,8 @@ static int kv_type_read(const json_t *root, enum tensor_type *out, struct error 
             return 0;
         }
     return rc ? rc
-              : error_set(err, ERROR_INVALID, "a KV cache of type '" STR_FMT "': use f32, f16, bf16, q8_0 or q4_0",
+              : error_set(err, ERROR_INVALID,
+                    "a KV cache of type '" STR_FMT "': use f32, f16, bf16, q8_0 or q4_0",
                     STR_ARG(str_slice(name, 0, 32)));
 }
 

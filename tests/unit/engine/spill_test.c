@@ -343,8 +343,8 @@ static void model_start_of(
     struct spill_options o = {.fd = fd, .most = most};
     memset(o.key, 3, sizeof o.key);
     if (load_bytes(x, bytes, size, &err) != 0 ||
-        model_state_create_within(
-            x->model, &(struct model_room){2, ROOM, PAGES, kept}, &x->state, &err) != 0 ||
+        model_state_create_within(x->model, &(struct model_room){2, ROOM, PAGES, kept}, &x->state, &err) !=
+            0 ||
         model_state_spill(x->state, &o, str_from(identity), &err) != 0)
         fail_msg("%s", err.message);
 }

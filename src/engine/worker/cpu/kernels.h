@@ -26,8 +26,8 @@ struct panel {
 
 struct kernels {
     const char *isa;
-    const struct products *products; /* of quantised weights on integers; NULL: they go through floats */
-    const struct matrix_unit *matrix;     /* attention's products; NULL: by `tile` and `multiply` */
+    const struct products *products;  /* on integers and on bfloat16; NULL: all go through floats */
+    const struct matrix_unit *matrix; /* attention's products; NULL: by `tile` and `multiply` */
     /* Whole blocks to floats; NULL: tensor_dequantize, which all must agree with to a rounding. */
     void (*dequantize[TENSOR_TYPES])(const uint8_t *from, float *to, int64_t count);
     /* tile[k * TILE_ROWS + r] = value k of rows[r], for `count` values of TILE_ROWS rows, which may be
