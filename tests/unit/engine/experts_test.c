@@ -104,6 +104,8 @@ static void experts_nobody_is_routed_to_are_not_read(void **state)
         check(list[i]->isa, TENSOR_Q4_K);
         check(list[i]->isa, TENSOR_Q6_K);
         check(list[i]->isa, TENSOR_Q8_0);
+        check(list[i]->isa, TENSOR_F16);
+        check(list[i]->isa, TENSOR_BF16);
     }
 }
 
