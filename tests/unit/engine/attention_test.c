@@ -224,6 +224,39 @@ static void a_larger_score_takes_over(void **state)
     }
 }
 
+/* A term of 0 times what is no number was none, in tokens before it, whose keys and values others share. */
+static void a_later_value_that_is_no_number_is_not_seen(void **state)
+{
+    (void)state;
+    enum { FIRST_BROKEN = 70, TOKENS = 90, WIDTH = 40 };
+    const struct shape s = {TENSOR_BF16, TOKENS, 1, 2, WIDTH, WIDTH, 0, 0, false, false, 0};
+    const float broken[] = {NAN, INFINITY, -INFINITY};
+    for (int32_t i = 0; i < n_list; i++) {
+        struct backend *b = backend_for(list[i]->isa, 1);
+        struct state_spec spec = {
+            .kind = STATE_KV, .kv = {.type = s.type, .n_heads = 1, .k_width = WIDTH, .v_width = WIDTH}};
+        struct error err = {0};
+        void *layer = NULL;
+        assert_int_equal(state_kinds[STATE_KV]->create(&spec, b,
+                             &(struct state_room){.n_slots = 1, .n_context = TOKENS_MAX}, &layer, &err),
+            0);
+        fill(q, TOKENS * 2 * WIDTH);
+        fill(k, TOKENS * WIDTH);
+        fill(v, TOKENS * WIDTH);
+        for (int32_t t = 0; t < 3; t++)
+            v[(FIRST_BROKEN + 5 * t) * WIDTH + 7 * t] = broken[t];
+        step(b, layer, &s, 0, TOKENS);
+        for (int32_t t = 0; t < TOKENS; t++)
+            for (int32_t j = 0; j < 2 * WIDTH; j++)
+                if (t < FIRST_BROKEN)
+                    assert_true(isfinite(out[t * 2 * WIDTH + j]));
+        for (int32_t t = FIRST_BROKEN; t < TOKENS; t++)
+            assert_false(isfinite(out[t * 2 * WIDTH]) && isfinite(out[t * 2 * WIDTH + WIDTH]));
+        state_kinds[STATE_KV]->free(layer);
+        backend_free(b);
+    }
+}
+
 int main(void)
 {
     rand_pcg_seed(&rng, 20261129);
@@ -231,6 +264,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(attention_is_what_it_is_defined_as),
         cmocka_unit_test(a_larger_score_takes_over),
+        cmocka_unit_test(a_later_value_that_is_no_number_is_not_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -124,13 +124,28 @@ static const uint8_t *keys_stand(struct block *b, size_t *row_bytes)
     return (const uint8_t *)to;
 }
 
-/* Values of positions outside of the stretch are zeros, as their terms are. */
-static void values_turn(struct block *b)
+static bool row_is_finite(const uint8_t *row, int64_t width)
+{
+    enum { INFINITE = 0x7F80 };
+    uint16_t most = 0, half;
+    for (int64_t i = 0; i < width; i++) {
+        memcpy(&half, row + i * (int64_t)sizeof half, sizeof half);
+        half &= 0x7FFF;
+        most = half > most ? half : most;
+    }
+    return most < INFINITE;
+}
+
+/* Values of positions outside of the stretch are zeros, as their terms are. So are, in a tile that not all
+ * see, those that are no numbers, which times a term of 0 would be none either. Returns a bit for each of
+ * these. */
+static uint64_t values_turn(struct block *b, bool all_see)
 {
     const int64_t width = spec_of(b)->v_width, steps = steps_of(width);
     const size_t bytes = (size_t)steps * MATRIX_VALUES * sizeof(uint16_t);
     const struct rows values = rows_of(b->task->op->kv.layer, &b->now, false);
     const bool whole = width % MATRIX_VALUES == 0;
+    uint64_t broken = 0;
     char *copies = (char *)b->parts.row, *zeros = copies + MATRIX_VALUES * bytes;
     memset(zeros, 0, bytes);
     for (int32_t at = 0; at < TILE_POSITIONS; at += MATRIX_VALUES) {
@@ -139,7 +154,10 @@ static void values_turn(struct block *b)
             const int32_t p = tile_of(b) + at + r;
             const bool inside = p >= b->now.from && p < b->now.to;
             rows[r] = inside ? row_at(&values, p) : (const uint8_t *)zeros;
-            if (inside && !whole) {
+            if (inside && !all_see && !row_is_finite(rows[r], width)) {
+                rows[r] = (const uint8_t *)zeros;
+                broken |= (uint64_t)1 << (at + r);
+            } else if (inside && !whole) {
                 row_pad(copies + (size_t)r * bytes, rows[r], width, bytes);
                 rows[r] = (const uint8_t *)copies + (size_t)r * bytes;
             }
@@ -147,6 +165,7 @@ static void values_turn(struct block *b)
         b->task->cpu->kernels->matrix->values(tiles(b->parts.values) + at / MATRIX_VALUES, rows, steps);
         ask(b);
     }
+    return broken;
 }
 
 /* ---- A tile ---- */
@@ -180,6 +199,15 @@ static bool all_see_all(const struct block *b)
     return true;
 }
 
+/* Who sees what is no number gets none. */
+static void broken_attend(struct block *b, int64_t query, const struct seen *seen, uint64_t broken)
+{
+    for (; broken != 0; broken &= broken - 1)
+        for (int64_t i = 0, at = __builtin_ctzll(broken); i < MATRIX_ROWS; i++)
+            if (seen->first[i] <= at && at < seen->last[i])
+                b->parts.sums[query + i] = NAN;
+}
+
 /* seen: NULL: all. */
 static void group_attend(
     struct block *b, int64_t query, const uint8_t *keys, size_t row_bytes, const struct seen *seen)
@@ -208,13 +236,15 @@ void attention_matrix_tile(struct block *b)
     size_t row_bytes;
     const uint8_t *keys = keys_stand(b, &row_bytes);
     const bool all = all_see_all(b);
-    values_turn(b);
+    const uint64_t broken = values_turn(b, all);
     for (int64_t q = 0; q < n_queries(b); q += MATRIX_ROWS) {
         struct seen seen;
         if (!all)
             seen_by(b, q, &seen);
         if (all || !seen.nothing)
             group_attend(b, q, keys, row_bytes, all ? NULL : &seen);
+        if (broken)
+            broken_attend(b, q, &seen, broken);
     }
 }
 
