@@ -50,8 +50,9 @@ bool str_is_text_nocase(struct str a, const char *nul_terminated);
 /* A literal's length is known; any other text is not measured, since its first letter mostly tells. */
 static inline bool str_is(struct str a, const char *nul_terminated)
 {
-    return __builtin_constant_p(strlen(nul_terminated)) ? str_eq(a, str_from(nul_terminated))
-                                                        : str_is_text(a, nul_terminated);
+    return nul_terminated && __builtin_constant_p(strlen(nul_terminated))
+               ? str_eq(a, str_from(nul_terminated))
+               : str_is_text(a, nul_terminated);
 }
 
 /* ASCII case only. */
