@@ -103,7 +103,7 @@ static void settled_words_are_found_as_before(void **state)
     (void)state;
     static struct found before, after;
     static const struct str text = {"xabcabkeyaaaaa BCABCABCABCA key", 31};
-    struct detect_words w;
+    static struct detect_words w; /* for as long as the process: not freed */
     struct error err;
     before.stop = after.stop = SIZE_MAX;
     assert_int_equal(detect_words_build(&w, words, N_WORDS, &err), 0);
