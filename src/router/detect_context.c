@@ -243,28 +243,49 @@ static size_t value_find(
     return end;
 }
 
+enum { CARD_DIGITS = 16 };
+
+static bool card_group(const struct detect_word *w)
+{
+    size_t length = detect_word_length(w);
+    return w->flags & WORD_DIGITS && (length == 4 || length == CARD_DIGITS);
+}
+
+static bool goes_on(const struct detect_word *w)
+{
+    return w->start - (w - 1)->end == 1;
+}
+
 /* "my card is 4539 8812 0047 3316 exp 09/28": mistyped or read off badly, for a right one is found by itself.
- */
+ * Groups in front ("2021 4539 ...") or behind may be a year: all that stand together are taken. */
 static void card_look(struct detect_context *c, const struct detect_atom *a)
 {
-    enum { WITHIN = 9, DIGITS = 16 };
-    char digits[DIGITS];
+    enum { WITHIN = 13 };
+    char digits[CARD_DIGITS];
     size_t n = 0, from = a->to, at = a->to;
-    for (; at < c->n_words && at < a->to + WITHIN + 4 && n < DIGITS; at++) {
+    for (; at < c->n_words && at < a->to + WITHIN; at++) {
         const struct detect_word *w = &c->words[at];
         size_t length = detect_word_length(w);
-        bool goes_on = n > 0 && w->start - (w - 1)->end == 1;
-        if (!(w->flags & WORD_DIGITS) || (length != 4 && length != DIGITS)) {
+        if (!card_group(w)) {
             n = 0;
             continue;
         }
-        n = goes_on ? n : 0;
-        from = goes_on ? from : at;
-        for (size_t i = 0; i < length && n < DIGITS; i++)
-            digits[n++] = c->scan->text.data[w->start + i];
+        if (n == 0 || length == CARD_DIGITS || !goes_on(w)) {
+            n = 0;
+            from = at;
+        }
+        memcpy(digits + n, c->scan->text.data + w->start, length);
+        if ((n += length) < CARD_DIGITS)
+            continue;
+        if (!detect_check_luhn(digits, n) && !detect_made_up((struct str){digits, n}))
+            break;
+        n = 0; /* an example, maybe; the next is another */
     }
-    if (n == DIGITS && !detect_check_luhn(digits, n) && !detect_made_up((struct str){digits, n}))
-        words_add(c, &account, from, at, 0.6);
+    if (n < CARD_DIGITS)
+        return;
+    for (at++; at < c->n_words && card_group(&c->words[at]) && goes_on(&c->words[at]);)
+        at++;
+    words_add(c, &account, from, at, 0.6);
 }
 
 /* "pass=ZubrzyceRano!": no digit, but a capital within and a sign behind, as no word of a text or program. */
@@ -274,7 +295,20 @@ static bool humped(const struct detect_context *c, const struct detect_word *w)
     bool hump = false;
     for (size_t i = w->start + 1; i < w->end; i++)
         hump = hump || (text[i - 1] >= 'a' && text[i - 1] <= 'z' && text[i] >= 'A' && text[i] <= 'Z');
-    return hump && w->end < c->scan->text.len && strchr("!#$%&*", text[w->end]);
+    return hump && w->end < c->scan->text.len && memchr("!#$%&*", text[w->end], 6);
+}
+
+/* With what stands behind it, for a word ends at a sign: "ZubrzyceRano!23x". */
+static void humped_add(struct detect_context *c, size_t word)
+{
+    enum { MOST = 64 };
+    struct str text = c->scan->text;
+    size_t start = c->words[word].start, end = c->words[word].end;
+    while (end < text.len && end - start < MOST && text.data[end] > ' ' && text.data[end] <= '~' &&
+           !memchr("\"'`", text.data[end], 3))
+        end++;
+    if (word < c->owned)
+        detect_add(c->scan, &access_code, start, end, 0.6);
 }
 
 /* "DB_PASS=xkkph-51Y9MZ", "pass Gl4dstone-Heron": letters and digits behind the word itself. */
@@ -289,7 +323,7 @@ static bool pass_look(struct detect_context *c, const struct detect_atom *a)
     }
     if (said && a->to < c->n_words && detect_word_length(&c->words[a->to]) >= LEAST_UNSAID &&
         humped(c, &c->words[a->to])) {
-        words_add(c, &access_code, a->to, a->to + 1, 0.6);
+        humped_add(c, a->to);
         return true;
     }
     if (from != a->to || !letter || !digit || length < (said ? LEAST : LEAST_UNSAID))

@@ -211,6 +211,27 @@ static void a_password_without_a_digit(void **state)
     harmless("password: String! is a field that must be there");
 }
 
+/* A year in front of the number was taken for its first digits, and its last four left unmasked; an example
+ * in front hid it. */
+static void a_wrong_card_behind_a_year_or_an_example(void **state)
+{
+    (void)state;
+    spans("BANK_ACCOUNT", "my card, since 2021 4539 8812 0047 3316, is gone", "2021 4539 8812 0047 3316");
+    spans("BANK_ACCOUNT", "my card 4539 8812 0047 3316 0928", "4539 8812 0047 3316 0928");
+    spans("BANK_ACCOUNT", "cards: 4111 1111 1111 1111, 4539 8812 0047 3316", "4539 8812 0047 3316");
+    spans("BANK_ACCOUNT", "card 2021 4539881200473316", "4539881200473316");
+    harmless("test cards: 4111 1111 1111 1111, 5555 5555 5555 4444");
+}
+
+/* What stood behind the sign was left when the rest was masked. */
+static void a_password_goes_on_behind_its_sign(void **state)
+{
+    (void)state;
+    spans("ACCESS_CODE", "pass=ZubrzyceRano!23x in the log", "ZubrzyceRano!23x");
+    spans("ACCESS_CODE", "{\"pass\":\"KotekMaly!$raz\",\"x\":1}", "KotekMaly!$raz");
+    spans("ACCESS_CODE", "DB_PASS=KotekMaly!", "KotekMaly!");
+}
+
 /* Labels of documents: in headers, footers, stamps; not where somebody talks about them. */
 static void labels_of_documents(void **state)
 {
@@ -248,6 +269,8 @@ int main(void)
         cmocka_unit_test(talk_is_no_address),
         cmocka_unit_test(a_card_told_with_a_wrong_digit),
         cmocka_unit_test(a_password_without_a_digit),
+        cmocka_unit_test(a_wrong_card_behind_a_year_or_an_example),
+        cmocka_unit_test(a_password_goes_on_behind_its_sign),
         cmocka_unit_test(labels_of_documents),
         cmocka_unit_test(minutes_and_parking_are_nobodys_illness),
         cmocka_unit_test(what_is_hers_or_his_and_what_is_owed),
