@@ -251,13 +251,26 @@ static bool card_group(const struct detect_word *w)
     return w->flags & WORD_DIGITS && (length == 4 || length == CARD_DIGITS);
 }
 
-static bool goes_on(const struct detect_word *w)
+/* One sign stands between, or spaces and dashes of other alphabets; not a list's ", ". */
+static bool goes_on(const struct detect_context *c, const struct detect_word *w)
 {
-    return w->start - (w - 1)->end == 1;
+    const char *text = c->scan->text.data;
+    size_t from = (w - 1)->end, gap = w->start - from;
+    for (size_t i = from; i < w->start && gap > 1; i++)
+        if (text[i] != ' ' && text[i] != '-' && !(text[i] & '\x80'))
+            return false;
+    return gap <= 3;
+}
+
+/* As issuers' numbers of 16 digits do, and no years: 4, 5, 6, 35, 22 to 27. */
+static bool begins_card(const char *digits)
+{
+    return (digits[0] >= '4' && digits[0] <= '6') || (digits[0] == '3' && digits[1] == '5') ||
+           (digits[0] == '2' && digits[1] >= '2' && digits[1] <= '7');
 }
 
 /* "my card is 4539 8812 0047 3316 exp 09/28": mistyped or read off badly, for a right one is found by itself.
- * Groups in front ("2021 4539 ...") or behind may be a year: all that stand together are taken. */
+ * Groups behind belong to it, for one in front may not. */
 static void card_look(struct detect_context *c, const struct detect_atom *a)
 {
     enum { WITHIN = 13 };
@@ -265,16 +278,16 @@ static void card_look(struct detect_context *c, const struct detect_atom *a)
     size_t n = 0, from = a->to, at = a->to;
     for (; at < c->n_words && at < a->to + WITHIN; at++) {
         const struct detect_word *w = &c->words[at];
+        const char *text = c->scan->text.data + w->start;
         size_t length = detect_word_length(w);
-        if (!card_group(w)) {
+        if (n > 0 && (length == CARD_DIGITS || !goes_on(c, w)))
+            n = 0;
+        if (!card_group(w) || (n == 0 && !begins_card(text))) {
             n = 0;
             continue;
         }
-        if (n == 0 || length == CARD_DIGITS || !goes_on(w)) {
-            n = 0;
-            from = at;
-        }
-        memcpy(digits + n, c->scan->text.data + w->start, length);
+        from = n == 0 ? at : from;
+        memcpy(digits + n, text, length);
         if ((n += length) < CARD_DIGITS)
             continue;
         if (!detect_check_luhn(digits, n) && !detect_made_up((struct str){digits, n}))
@@ -283,19 +296,20 @@ static void card_look(struct detect_context *c, const struct detect_atom *a)
     }
     if (n < CARD_DIGITS)
         return;
-    for (at++; at < c->n_words && card_group(&c->words[at]) && goes_on(&c->words[at]);)
+    for (at++; at < c->n_words && card_group(&c->words[at]) && goes_on(c, &c->words[at]);)
         at++;
     words_add(c, &account, from, at, 0.6);
 }
 
-/* "pass=ZubrzyceRano!": no digit, but a capital within and a sign behind, as no word of a text or program. */
+/* "pass=ZubrzyceRano!": no digit, but a capital within and a sign behind, as words of texts and programs
+ * seldom have. ('&' and '*' do stand behind those, in addresses and beside pointers.) */
 static bool humped(const struct detect_context *c, const struct detect_word *w)
 {
     const char *text = c->scan->text.data;
     bool hump = false;
     for (size_t i = w->start + 1; i < w->end; i++)
         hump = hump || (text[i - 1] >= 'a' && text[i - 1] <= 'z' && text[i] >= 'A' && text[i] <= 'Z');
-    return hump && w->end < c->scan->text.len && memchr("!#$%&*", text[w->end], 6);
+    return hump && w->end < c->scan->text.len && memchr("!#$%", text[w->end], 4);
 }
 
 /* With what stands behind it, for a word ends at a sign: "ZubrzyceRano!23x". */

@@ -216,11 +216,33 @@ static void a_password_without_a_digit(void **state)
 static void a_wrong_card_behind_a_year_or_an_example(void **state)
 {
     (void)state;
-    spans("BANK_ACCOUNT", "my card, since 2021 4539 8812 0047 3316, is gone", "2021 4539 8812 0047 3316");
+    spans("BANK_ACCOUNT", "my card, since 2021 4539 8812 0047 3316, is gone", "4539 8812 0047 3316");
     spans("BANK_ACCOUNT", "my card 4539 8812 0047 3316 0928", "4539 8812 0047 3316 0928");
     spans("BANK_ACCOUNT", "cards: 4111 1111 1111 1111, 4539 8812 0047 3316", "4539 8812 0047 3316");
     spans("BANK_ACCOUNT", "card 2021 4539881200473316", "4539881200473316");
     harmless("test cards: 4111 1111 1111 1111, 5555 5555 5555 4444");
+}
+
+/* A list of years behind "card" was a number, and a number with other spaces was none. */
+static void a_list_of_years_is_no_card(void **state)
+{
+    (void)state;
+    harmless("the business card template 2018 2019 2020 2021");
+    harmless("The SD card holds 1024 2048 4096 8192 images");
+    harmless("graphics cards 4060, 4070, 4080, 4090");
+    is(ROUTER_FINANCIAL, "my card is 4539\xC2\xA0"
+                         "8812\xC2\xA0"
+                         "0047\xC2\xA0"
+                         "3316");
+    is(ROUTER_FINANCIAL, "my card is 4539  8812  0047  3316");
+}
+
+static void an_identifier_is_no_password(void **state)
+{
+    (void)state;
+    harmless("curl \"https://x/?pass=userPassword&b=1\"");
+    harmless("if (pass==userInput&&ok) return;");
+    harmless("func encode(pass: RenderEncoder*) {}");
 }
 
 /* What stood behind the sign was left when the rest was masked. */
@@ -270,7 +292,9 @@ int main(void)
         cmocka_unit_test(a_card_told_with_a_wrong_digit),
         cmocka_unit_test(a_password_without_a_digit),
         cmocka_unit_test(a_wrong_card_behind_a_year_or_an_example),
+        cmocka_unit_test(a_list_of_years_is_no_card),
         cmocka_unit_test(a_password_goes_on_behind_its_sign),
+        cmocka_unit_test(an_identifier_is_no_password),
         cmocka_unit_test(labels_of_documents),
         cmocka_unit_test(minutes_and_parking_are_nobodys_illness),
         cmocka_unit_test(what_is_hers_or_his_and_what_is_owed),
