@@ -1,5 +1,6 @@
 /* Which kernels this CPU can run. */
 #include <assert.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -7,7 +8,6 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
-#include <stdatomic.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -86,12 +86,25 @@ int32_t kernels_list(const struct kernels *out[KERNELS_MAX])
 
 #endif
 
+/* What is wrong with a table's products here; looked at once. */
+static const char *wrong_products(const struct kernels *k, int32_t place)
+{
+    static _Atomic(const char *) known[KERNELS_MAX];
+    static const char right[] = "";
+    const char *answer = atomic_load(&known[place]);
+    if (!answer) {
+        const char *wrong = k->products ? products_check(k->products) : NULL;
+        atomic_store(&known[place], answer = wrong ? wrong : right);
+    }
+    return answer == right ? NULL : answer;
+}
+
 /* The best table up to `last` whose products are right here: what was never run on such a CPU must prove
  * itself. */
 static const struct kernels *checked(const struct kernels *const *list, int32_t last)
 {
     for (int32_t i = last;; i--) {
-        const char *wrong = list[i]->products ? products_check(list[i]->products) : NULL;
+        const char *wrong = wrong_products(list[i], i);
         if (!wrong)
             return list[i];
         log_warn("engine",

@@ -111,7 +111,7 @@ struct rand_pcg;
 void product_random_row(
     enum tensor_type type, struct rand_pcg *random, int fill, uint8_t *row, int64_t values);
 /* Is `got` the product of the row, as its format is defined, and a column's values as they are quantised, up
- * to rounding? */
+ * to rounding? At most 1,024 values. */
 bool product_agrees(enum tensor_type type, const uint8_t *row, const float *x, int64_t values, float got);
 
 #endif

@@ -1,4 +1,5 @@
 /* Products against plain arithmetic, at start-up. */
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -40,20 +41,22 @@ void product_random_row(
     }
 }
 
-bool product_agrees(enum tensor_type type, const uint8_t *row, const float *x, int64_t values, float got)
+static bool sum_agrees(const float *w, const float *x, int64_t values, float got)
 {
-    float w[256];
     double exact = 0, magnitude = 0;
-    const struct tensor_type_info *info = tensor_type_info(type);
-    for (int64_t i = 0; i < values; i += info->block_values, row += info->block_bytes) {
-        if (tensor_dequantize(type, row, w, info->block_values, NULL) != 0)
-            return false;
-        for (int64_t j = 0; j < info->block_values; j++) {
-            exact += (double)w[j] * (double)x[i + j];
-            magnitude += fabs((double)w[j] * (double)x[i + j]);
-        }
+    for (int64_t i = 0; i < values; i++) {
+        const double term = (double)w[i] * (double)x[i];
+        exact += term;
+        magnitude += fabs(term);
     }
     return fabs((double)got - exact) <= 1e-4 * magnitude;
+}
+
+bool product_agrees(enum tensor_type type, const uint8_t *row, const float *x, int64_t values, float got)
+{
+    float w[1024];
+    assert(values <= 1024);
+    return tensor_dequantize(type, row, w, values, NULL) == 0 && sum_agrees(w, x, values, got);
 }
 
 static bool type_agrees(const struct products *p, enum tensor_type type, struct rand_pcg *random)
@@ -63,10 +66,12 @@ static bool type_agrees(const struct products *p, enum tensor_type type, struct 
     struct x_block x[2 * VALUES / X_VALUES * PLACES];
     uint8_t rows[PRODUCT_LANES_MAX][ROW_BYTES_MAX];
     const uint8_t *pointers[PRODUCT_LANES_MAX];
-    float values[VALUES];
+    float values[VALUES], weights[PRODUCT_LANES_MAX][VALUES];
     for (int r = 0; r < PRODUCT_LANES_MAX; r++) {
         product_random_row(type, random, -1, rows[r], VALUES);
         pointers[r] = rows[r];
+        if (tensor_dequantize(type, rows[r], weights[r], VALUES, NULL) != 0)
+            return false;
     }
     for (size_t k = 0; k < sizeof columns / sizeof *columns; k++) {
         const int64_t n = columns[k];
@@ -81,7 +86,7 @@ static bool type_agrees(const struct products *p, enum tensor_type type, struct 
         for (int64_t c = 0; c < n; c++) {
             product_column_read(p, type, &(struct x_column){x, n, c}, values, VALUES);
             for (int64_t r = 0; r < p->lanes; r++)
-                if (!product_agrees(type, rows[r], values, VALUES, acc[c * p->lanes + r]))
+                if (!sum_agrees(weights[r], values, VALUES, acc[c * p->lanes + r]))
                     return false;
         }
     }
