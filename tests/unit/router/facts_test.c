@@ -16,7 +16,7 @@ static void scores_rise_with_difficulty(void **state)
         before = score;
     }
     assert_true(router_score(str_from(rising[0])) < 0.2);
-    assert_true(router_score(str_from(rising[2])) > 0.35);
+    assert_true(router_score(str_from(rising[2])) > 0.4);
     assert_true(router_score(STR_NONE) < 0.2);
 }
 
