@@ -17,7 +17,7 @@ import { Gateway, root, weir } from './lib/gateway.mjs';
 const folder = join(root, 'train', 'house');
 const corpus = [...examples({ seed: 11, count: 4000 })];
 const asked = (e) => e.messages.slice(0, -1).map((m) => m.content).join('\n');
-const small = ['--tokens', '3072', '--layers', '1', '--embed', '32', '--heads', '2', '--ffn', '32'];
+const small = ['--tokens', '3072', '--layers', '1', '--embed', '32', '--heads', '2', '--ffn', '32', '--wordnet', 'no'];
 const answer = (e) => e.messages.at(-1).content;
 
 test('a seed writes the same corpus, another seed another one', () => {
@@ -142,13 +142,13 @@ test('words of one topic begin near each other, and a word has one token', () =>
   const place = mkdtempSync(join(tmpdir(), 'weir-house-'));
   try {
     writeFileSync(join(place, 'c.jsonl'), corpus.map((e) => `${JSON.stringify(e)}\n`).join(''));
-    execFileSync('node', [join(folder, 'base.mjs'), join(place, 'c.jsonl'), join(place, 't.gguf'), '--layers', '1'], { stdio: 'ignore' });
+    execFileSync('node', [join(folder, 'base.mjs'), join(place, 'c.jsonl'), join(place, 't.gguf'), '--layers', '1', '--embed', '96', '--wordnet', 'no'], { stdio: 'ignore' });
     const bytes = execFileSync(weir, ['show', join(place, 't.gguf'), '--tensor', 'token_embd.weight'], { maxBuffer: 1 << 24 });
     const all = new Float32Array(new Uint8Array(bytes).buffer);
     const row = (word) => {
       const ids = JSON.parse(execFileSync(weir, ['tokenize', '--model', join(place, 't.gguf')], { encoding: 'utf8', input: JSON.stringify({ text: word }) }));
       assert.equal(ids.length, 1, word);
-      return all.subarray(ids[0] * 160, ids[0] * 160 + 160);
+      return all.subarray(ids[0] * 96, ids[0] * 96 + 96);
     };
     const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
     const like = (a, b) => dot(row(a), row(b)) / Math.sqrt(dot(row(a), row(a)) * dot(row(b), row(b)));

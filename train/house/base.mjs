@@ -1,23 +1,27 @@
 #!/usr/bin/env node
 // What the house model begins as: a tokenizer learned from its corpus, and first weights, in one GGUF file.
-//   node train/house/base.mjs jobs.jsonl base.gguf [--tokens 6144] [--layers 6] [--embed 160] [--heads 5] [--ffn 432]
+//   node train/house/base.mjs jobs.jsonl base.gguf [--tokens 20480] [--layers 6] [--embed 192] [--heads 6] [--ffn 512] [--wordnet no]
 //
 // The tokenizer is a byte-level BPE (Sennrich et al. 2016). A name must have the same tokens wherever it stands (after a blank
 // in the mail, after a quotation mark in the JSON), or copying it would not be copying. So the sign before a word is joined to
 // nothing, but a blank to whole small words:
 //   " Nowak" -> " " "No" "wak"     "\"Nowak" -> "\"" "No" "wak"     " the" -> " the"
-// A word that the corpus knows is one token, so that it can mean something; names and what else is drawn anew are spelled.
+// A word that means something is one token, whether the corpus says it or not; names and what else is drawn anew are spelled.
 //
-// The weights are drawn by chance, but for the tokens: words of one topic, or of one field, have a part in common. A model
-// of this size would take most of its training to find out which words are near each other, and the lists say so.
+// The weights are drawn by chance, but for the tokens: words that mean something alike begin near each other (near.mjs), and
+// stay there (`embedding: frozen`).
 import { readFileSync, writeFileSync } from 'node:fs';
 import { f32, gguf, text, u32, u64 } from '../../tests/e2e/lib/gguf.mjs';
-import { Random, half, list, sections } from './random.mjs';
+import { Random, sections } from './random.mjs';
+import { nearness, wordsOf } from './near.mjs';
+import { folder, installed } from './wordnet.mjs';
 
 // What the engine knows as "qwen2": digits singly.
 const words = /'(?:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+/giu;
 const specials = ['<|endoftext|>', '<|im_start|>', '<|im_end|>'];
 const chatml = "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+const PIECES = 2000, SMALL = 300; // merges of parts of words; words that are one token with the blank before them
 
 /* Bytes as letters that can be seen (Radford et al. 2019). */
 const seen = Array.from({ length: 256 }, (_, b) => ((b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174 ? String.fromCharCode(b) : null));
@@ -80,18 +84,21 @@ function pieces(word, rank) {
 }
 
 const here = (name) => readFileSync(new URL(name, import.meta.url), 'utf8');
-const wordsOf = (entry) => entry.replace(/([a-z])([A-Z])/g, '$1 $2').toLowerCase().match(/\p{L}+/gu) ?? [];
-const own = (entries) => half(list(entries), false);
+/* Names are spelled, or one of the corpus' half would be known better than one of the other; but for words that are much else, too. */
+const names = new Set(here('../../data/names.txt').split(/[\s:]+/).flatMap(wordsOf));
+const isName = (word, near) => /^\p{Lu}/u.test(word) && names.has(word.toLowerCase()) && !(near.get(word.toLowerCase())?.met >= 20);
 
-/* Lists of words that are near each other: those of a topic, and the names of a field. */
-const near = [
-  ...sections(here('messages.txt'), ['labels', 'about', 'not', 'words']).map((s) => [...own(s.labels), ...own(s.words)].flatMap(wordsOf)),
-  ...sections(here('fields.txt'), ['slot', 'keys', 'labels']).map((s) => [...own(s.keys), ...own(s.labels)].flatMap(wordsOf)),
-];
-/* What stands in slots has halves: a word of one must not be known better than one of the other. */
-const drawn = new Set([...sections(here('words.txt')).flatMap((s) => s.lines.join(', ').split(', ')), ...here('../../data/names.txt').split(/[\s:]+/)].flatMap(wordsOf));
+/* Whole words, those of the corpus first, the most frequent first; then others that mean something. */
+function wholeWords(bare, near) {
+  const often = (w) => (!near.has(w.toLowerCase()) ? 20 : /^\p{Lu}{2}/u.test(w) ? 10 : 2);
+  const spoken = [...bare].filter(([w, n]) => /^(\p{L}\p{Ll}+|\p{Lu}{3,})$/u.test(w) && n >= often(w)), have = new Set(spoken.map(([w]) => w));
+  const worth = ([w, n]) => n * (near.has(w.toLowerCase()) ? 10 : 1);
+  const other = [...near].filter(([w]) => /^[a-z]{3,}$/.test(w) && !have.has(w)).map(([w, { met }]) => [w, met]);
+  const byWorth = (list, f) => list.sort((a, b) => f(b) - f(a) || (a[0] < b[0] ? -1 : 1));
+  return [...byWorth(spoken, worth), ...byWorth(other, ([, met]) => met)].map(([w]) => w).filter((w) => !isName(w, near));
+}
 
-function tokenizer(file, most) {
+function tokenizer(file, most, near) {
   const bare = new Map(), after = new Map();
   for (const [word, n] of count(file)) {
     const letter = /^[^\p{L}\p{N}\s]?\p{L}|^\s\p{L}/u.test(word);
@@ -100,21 +107,18 @@ function tokenizer(file, most) {
     if (/^ [a-z]+$/.test(word)) after.set(core, (after.get(core) ?? 0) + n);
   }
   const room = most - 256 - specials.length;
-  // Pieces first, of many different words; then whole words, the most frequent first.
-  const merges = learn(new Map([...bare].map(([w, n]) => [w, Math.min(n, 20)])), Math.floor(room * 0.25));
-  const rank = new Map(merges.map((m, i) => [m, i])), listed = new Set(near.flat());
+  // Pieces first, of many different words; then whole words.
+  const merges = learn(new Map([...bare].map(([w, n]) => [w, Math.min(n, 20)])), Math.floor(Math.min(room * 0.25, PIECES)));
+  const rank = new Map(merges.map((m, i) => [m, i]));
   const add = (merge) => { if (!rank.has(merge)) { rank.set(merge, merges.length); merges.push(merge); } };
-  const worth = ([w, n]) => n * (listed.has(w.toLowerCase()) ? 10 : 1);
-  const whole = [...bare].filter(([w, n]) => /^\p{L}\p{Ll}+$/u.test(w) && n >= (listed.has(w.toLowerCase()) ? 5 : 20) && (listed.has(w.toLowerCase()) || !drawn.has(w.toLowerCase())))
-    .sort((a, b) => worth(b) - worth(a) || (a[0] < b[0] ? -1 : 1));
-  for (const [word] of whole) {
+  for (const word of wholeWords(bare, near)) {
     const parts = pieces(word, rank);
     if (merges.length + parts.length > room * 0.95) break;
     while (parts.length > 1) { add(`${parts[0]} ${parts[1]}`); parts.splice(0, 2, parts[0] + parts[1]); }
   }
   const known = new Set(merges.map((m) => m.replace(' ', '')));
   const small = [...after].filter(([w]) => known.has(w) || w.length === 1).sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
-  for (const [w] of small.slice(0, room - merges.length)) add(`${blank} ${w}`);
+  for (const [w] of small.slice(0, Math.min(room - merges.length, SMALL))) add(`${blank} ${w}`);
   return { tokens: [...specials, ...letters, ...merges.map((m) => m.replace(' ', ''))], merges };
 }
 
@@ -125,29 +129,25 @@ function normal(random) {
   return Math.sqrt(-2 * Math.log(u)) * Math.cos(2 * Math.PI * v);
 }
 
-/* A token is something of its own, something that it shares with the same word in capitals or after a blank, and something
- * that it shares with the words near it. */
-function embedding(tokens, width, random) {
-  const drawnRow = () => Array.from({ length: width }, () => normal(random));
-  const meanings = new Map(), words = new Map();
-  for (const group of near) {
-    const row = drawnRow();
-    for (const w of new Set(group)) meanings.set(w, [...(meanings.get(w) ?? []), row]);
-  }
+/* A token is something of its own and what its word means; one in another form may be known ("invoices", "Invoiced"). The rows are as
+ * long as an answer's logits need them, for they stay as they are, and are the output matrix, too. */
+const LENGTH = 1.4;
+function embedding(tokens, width, random, near) {
+  const stems = (w) => [w, w.replace(/s$/, ''), w.replace(/(ing|ed|es)$/, ''), w.replace(/(ing|ed)$/, 'e'), w.replace(/ies$/, 'y')];
   return tokens.flatMap((token) => {
-    const word = token.replace(blank, '').toLowerCase(), shared = words.get(word) ?? words.set(word, drawnRow()).get(word);
-    const rows = meanings.get(word) ?? [], size = 1 / Math.sqrt(rows.length || 1);
-    return drawnRow().map((x, i) => 0.02 * (0.8 * x + 0.6 * shared[i] + rows.reduce((sum, r) => sum + r[i] * size, 0)));
+    const word = token.replace(blank, '').toLowerCase(), own = Array.from({ length: width }, () => normal(random) / Math.sqrt(width));
+    const meaning = /^\p{L}{2,}$/u.test(word) ? stems(word).map((w) => near.get(w)).find((m) => m) : undefined;
+    return own.map((x, i) => LENGTH * (meaning ? 0.6 * x + 0.8 * meaning.vector[i] : x));
   });
 }
 
-function weights({ layers, embed, heads, ffn }, tokens) {
+function weights({ layers, embed, heads, ffn }, tokens, near) {
   const random = new Random(1);
   const matrix = (name, n, m, scale = 0.02) => [name, [n, m], Array.from({ length: n * m }, () => scale * normal(random))];
   const ones = (name, n) => [name, [n], Array(n).fill(1)];
   const least = 0.02 / Math.sqrt(2 * layers); // of what is added to the residual stream (Radford et al. 2019)
   return [
-    ['token_embd.weight', [embed, tokens.length], embedding(tokens, embed, random)], ones('output_norm.weight', embed),
+    ['token_embd.weight', [embed, tokens.length], embedding(tokens, embed, random, near)], ones('output_norm.weight', embed),
     ...Array.from({ length: layers }, (_, i) => `blk.${i}.`).flatMap((b) => [
       ones(`${b}attn_norm.weight`, embed), matrix(`${b}attn_q.weight`, embed, embed), matrix(`${b}attn_k.weight`, embed, embed),
       matrix(`${b}attn_v.weight`, embed, embed), matrix(`${b}attn_output.weight`, embed, embed, least),
@@ -158,10 +158,12 @@ function weights({ layers, embed, heads, ffn }, tokens) {
 }
 
 const [corpus, out, ...more] = process.argv.slice(2);
-const shape = { tokens: 6144, layers: 6, embed: 160, heads: 5, ffn: 432 };
-for (let i = 0; i < more.length; i += 2) shape[more[i].replace(/^--/, '')] = Number(more[i + 1]);
-if (!out || Object.keys(shape).length > 5 || Object.values(shape).some((n) => !(n > 0))) throw new Error('usage: see the head of base.mjs');
-const { tokens, merges } = tokenizer(corpus, shape.tokens);
+const shape = { tokens: 20480, layers: 6, embed: 192, heads: 6, ffn: 512, wordnet: 'yes' };
+for (let i = 0; i < more.length; i += 2) shape[more[i].replace(/^--/, '')] = more[i] === '--wordnet' ? more[i + 1] : Number(more[i + 1]);
+const { wordnet, ...numbers } = shape;
+if (!out || Object.keys(numbers).length > 5 || Object.values(numbers).some((n) => !(n > 0)) || !['yes', 'no'].includes(wordnet)) throw new Error('usage: see the head of base.mjs');
+if (wordnet === 'yes' && !installed()) throw new Error(`WordNet is not in ${folder}: install it (tools/deps train; Debian's wordnet-base), or leave it out with --wordnet no`);
+const near = nearness(shape.embed, wordnet === 'yes'), { tokens, merges } = tokenizer(corpus, shape.tokens, near);
 const types = tokens.map((_, i) => u32(i < specials.length ? 3 : 1));
 const string = (key, value) => [key, 8, text(value)];
 const many = (key, type, values) => [key, 9, u32(type), u64(values.length), ...values];
@@ -177,5 +179,5 @@ writeFileSync(out, gguf([
   ['tokenizer.ggml.eos_token_id', 4, u32(2)], ['tokenizer.ggml.padding_token_id', 4, u32(0)],
   ['tokenizer.ggml.add_bos_token', 7, Buffer.from([0])], string('tokenizer.chat_template', chatml),
   ['general.sampling.temp', 6, f32(0)], // its jobs have one right answer
-], weights(shape, tokens)));
+], weights(shape, tokens, near)));
 console.error(`${out}: ${tokens.length} tokens, ${merges.length} merges`);
