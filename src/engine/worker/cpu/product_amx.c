@@ -61,11 +61,10 @@ static void quantize_wide(const struct wide_group *to, int64_t w, int64_t column
 static void wide_quantize(
     struct x_block *panel, int64_t n, int64_t column, const float *values, int64_t width)
 {
-    const int64_t places = wide_places(n), w = places < WIDE_COLUMNS ? places : WIDE_COLUMNS,
-                  in_group = column % WIDE_COLUMNS;
-    for (int64_t i = 0; i < width; i += WIDE_VALUES, panel += places * WIDE_BLOCKS) {
-        const struct wide_group g = wide_group(panel, w, column - in_group);
-        quantize_wide(&g, w, in_group, values + i);
+    const struct wide_place to = wide_place(n, column);
+    for (int64_t i = 0; i < width; i += WIDE_VALUES, panel += to.places * WIDE_BLOCKS) {
+        const struct wide_group g = wide_group(panel, to.w, to.first);
+        quantize_wide(&g, to.w, to.c, values + i);
     }
 }
 

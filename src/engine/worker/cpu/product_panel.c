@@ -96,65 +96,42 @@ void product_quantize(const struct products *p, enum tensor_type type, struct x_
         p->tiled->quantize[layout](panel, n, column, values, width);
 }
 
-/* A column at a panel's 256 values. */
-struct place {
-    struct wide_group group;
-    int64_t w, c;
-};
-
-static struct place place_of(const struct x_column *x, int64_t block)
+/* The group that a column stands in, at the panel's 256 values or 32 that hold a block. */
+static struct wide_group wide_group_at(const struct x_column *x, const struct wide_place *p, int64_t block)
 {
-    const int64_t places = wide_places(x->n), w = places < WIDE_COLUMNS ? places : WIDE_COLUMNS,
-                  c = x->column % WIDE_COLUMNS;
-    const struct x_block *at = x->panel + places * (block / (WIDE_VALUES / X_VALUES)) * WIDE_BLOCKS;
-    return (struct place){wide_group(at, w, x->column - c), w, c};
+    const int64_t run = block / (WIDE_VALUES / X_VALUES);
+    return wide_group(x->panel + p->places * run * WIDE_BLOCKS, p->w, p->first);
 }
 
-static void place_copy(const struct place *to, const struct place *from)
+static struct split_group split_group_at(const struct x_column *x, const struct wide_place *p, int64_t block)
 {
-    for (int k = 0; k < WIDE_VALUES / 4; k++)
-        memcpy(to->group.q + (k * to->w + to->c) * 4, from->group.q + (k * from->w + from->c) * 4, 4);
-    to->group.scale[to->c] = from->group.scale[from->c];
-    for (int k = 0; k < 4; k++)
-        memcpy(to->group.sums + (k * to->w + to->c) * 2, from->group.sums + (k * from->w + from->c) * 2, 4);
-    for (int k = 0; k < 8; k++)
-        memcpy(
-            to->group.halves + (k * to->w + to->c) * 2, from->group.halves + (k * from->w + from->c) * 2, 4);
+    return split_group(x->panel + p->places * block * SPLIT_BLOCKS, p->w, p->first);
 }
 
-/* A column at a panel's 32 values of two parts. */
-struct split_place {
-    struct split_group group;
-    int64_t w, c;
-};
-
-static struct split_place split_place_of(const struct x_column *x, int64_t block)
+/* Of words of four bytes, each of them in all columns of a group before the next. */
+static void words_copy(
+    const struct wide_place *t, void *to, const struct wide_place *f, const void *from, int count)
 {
-    const int64_t places = wide_places(x->n), w = places < WIDE_COLUMNS ? places : WIDE_COLUMNS,
-                  c = x->column % WIDE_COLUMNS;
-    return (struct split_place){
-        split_group(x->panel + places * block * SPLIT_BLOCKS, w, x->column - c), w, c};
-}
-
-static void split_place_copy(const struct split_place *to, const struct split_place *from)
-{
-    for (int k = 0; k < X_VALUES / 2; k++) {
-        memcpy(to->group.high + (k * to->w + to->c) * 2, from->group.high + (k * from->w + from->c) * 2, 4);
-        memcpy(to->group.low + (k * to->w + to->c) * 2, from->group.low + (k * from->w + from->c) * 2, 4);
-    }
+    for (int k = 0; k < count; k++)
+        memcpy((char *)to + (k * t->w + t->c) * 4, (const char *)from + (k * f->w + f->c) * 4, 4);
 }
 
 void product_column_copy(const struct products *p, enum tensor_type type, const struct x_column *to,
     const struct x_column *from, int64_t blocks)
 {
     const enum panel_layout layout = product_layout(p, type);
+    const struct wide_place t = wide_place(to->n, to->column), f = wide_place(from->n, from->column);
     for (int64_t b = 0; b < blocks; b += layout == PANEL_WIDE ? WIDE_VALUES / X_VALUES : 1)
         if (layout == PANEL_WIDE) {
-            const struct place t = place_of(to, b), f = place_of(from, b);
-            place_copy(&t, &f);
+            const struct wide_group g = wide_group_at(to, &t, b), h = wide_group_at(from, &f, b);
+            words_copy(&t, g.q, &f, h.q, WIDE_VALUES / 4);
+            words_copy(&t, g.scale, &f, h.scale, 1);
+            words_copy(&t, g.sums, &f, h.sums, 4);
+            words_copy(&t, g.halves, &f, h.halves, 8);
         } else if (layout == PANEL_SPLIT) {
-            const struct split_place t = split_place_of(to, b), f = split_place_of(from, b);
-            split_place_copy(&t, &f);
+            const struct split_group g = split_group_at(to, &t, b), h = split_group_at(from, &f, b);
+            words_copy(&t, g.high, &f, h.high, X_VALUES / 2);
+            words_copy(&t, g.low, &f, h.low, X_VALUES / 2);
         } else {
             const struct x_block block = block_get(layout, from, b);
             block_put(layout, to, b, &block);
@@ -164,16 +141,17 @@ void product_column_copy(const struct products *p, enum tensor_type type, const 
 static float value_read(enum panel_layout layout, const struct x_column *x, int64_t i)
 {
     const int64_t block = i / X_VALUES;
+    const struct wide_place at = wide_place(x->n, x->column);
     if (layout == PANEL_WIDE) {
-        const struct place at = place_of(x, block);
+        const struct wide_group g = wide_group_at(x, &at, block);
         const int64_t k = i % WIDE_VALUES;
-        return (float)at.group.q[(k / 4 * at.w + at.c) * 4 + k % 4] * at.group.scale[at.c];
+        return (float)g.q[(k / 4 * at.w + at.c) * 4 + k % 4] * g.scale[at.c];
     }
     if (layout == PANEL_SPLIT) {
-        const struct split_place at = split_place_of(x, block);
+        const struct split_group g = split_group_at(x, &at, block);
         const int64_t k = (i % (X_VALUES / 2) * at.w + at.c) * 2 + i % X_VALUES / (X_VALUES / 2);
-        return tensor_float_from_bits((uint32_t)at.group.high[k] << 16) +
-               tensor_float_from_bits((uint32_t)at.group.low[k] << 16);
+        return tensor_float_from_bits((uint32_t)g.high[k] << 16) +
+               tensor_float_from_bits((uint32_t)g.low[k] << 16);
     }
     const struct x_block b = block_get(layout, x, block);
     return (float)b.q[i % X_VALUES] * b.scale;

@@ -52,11 +52,10 @@ static void split_column(const struct split_group *to, int64_t w, int64_t column
 static void split_quantize(
     struct x_block *panel, int64_t n, int64_t column, const float *values, int64_t width)
 {
-    const int64_t places = wide_places(n), w = places < WIDE_COLUMNS ? places : WIDE_COLUMNS,
-                  in_group = column % WIDE_COLUMNS;
-    for (int64_t i = 0; i < width; i += X_VALUES, panel += places * SPLIT_BLOCKS) {
-        const struct split_group g = split_group(panel, w, column - in_group);
-        split_column(&g, w, in_group, values + i);
+    const struct wide_place to = wide_place(n, column);
+    for (int64_t i = 0; i < width; i += X_VALUES, panel += to.places * SPLIT_BLOCKS) {
+        const struct split_group g = split_group(panel, to.w, to.first);
+        split_column(&g, to.w, to.c, values + i);
     }
 }
 
@@ -154,7 +153,7 @@ INLINE void split_step(float *acc, const struct x_block *panel, int64_t places, 
     struct split_rows *u, const uint8_t *const *rows, size_t at, struct ahead *ahead, const int groups,
     split_unpack_fn *unpack, const bool two_parts)
 {
-    const int64_t w = places < WIDE_COLUMNS ? places : WIDE_COLUMNS;
+    const int64_t w = wide_width(places);
     split_sums_load(acc + first, places, groups);
     for (int64_t k = 0; k < runs; k++, panel += places * SPLIT_BLOCKS) {
         const struct split_group x[2] = {
@@ -182,7 +181,7 @@ INLINE void split_product(float *acc, const struct x_block *panel, int64_t n, co
     struct split_rows u;
     const int64_t places = wide_places(n);
     struct ahead ahead = ahead_of(rows, LANES * SETS, from, 64, 1);
-    split_begin(places < WIDE_COLUMNS ? places : WIDE_COLUMNS);
+    split_begin(wide_width(places));
     for (int64_t b = from; b < from + count; b += SPLIT_RUNS, panel += SPLIT_RUNS * places * SPLIT_BLOCKS) {
         const int64_t runs = from + count - b < SPLIT_RUNS ? from + count - b : SPLIT_RUNS;
         const size_t at = 64 * (size_t)b;

@@ -44,6 +44,23 @@ static inline int64_t wide_places(int64_t n)
     return n < WIDE_LEAST ? n : (n + WIDE_COLUMNS - 1) / WIDE_COLUMNS * WIDE_COLUMNS;
 }
 
+/* Columns of a group where there are so many places. */
+static inline int64_t wide_width(int64_t places)
+{
+    return places < WIDE_COLUMNS ? places : WIDE_COLUMNS;
+}
+
+/* Where a column of n stands: column c of the group of w that begins with `first`. */
+struct wide_place {
+    int64_t places, w, first, c;
+};
+
+static inline struct wide_place wide_place(int64_t n, int64_t column)
+{
+    const int64_t places = wide_places(n), c = column % WIDE_COLUMNS;
+    return (struct wide_place){places, wide_width(places), column - c, c};
+}
+
 /* The group of w columns that begins with column `first`, at the panel's 256 values `x`. */
 static inline struct wide_group wide_group(const struct x_block *x, int64_t w, int64_t first)
 {
