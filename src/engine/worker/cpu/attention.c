@@ -58,7 +58,14 @@ void cpu_kv_write(const struct cpu_task *task)
         }
 }
 
-static void parts_sizes(const struct kernels *k, const struct op *op, size_t sizes[PARTS])
+static const struct attention_way attention_floats;
+
+static const struct attention_way *way_of(const struct kernels *k, const struct op *op)
+{
+    return k->matrix && op->kv.layer->spec.type == TENSOR_BF16 ? &attention_matrix : &attention_floats;
+}
+
+static void floats_parts(const struct op *op, size_t sizes[PARTS])
 {
     const struct kv_spec *spec = &op->kv.layer->spec;
     const size_t n = (size_t)block_tokens(op) * (size_t)group_size(op), width = (size_t)padded(spec->v_width),
@@ -66,19 +73,16 @@ static void parts_sizes(const struct kernels *k, const struct op *op, size_t siz
     const size_t all[PARTS] = {TILE_POSITIONS * k_width, TILE_POSITIONS * width, TILE_ROWS * k_width,
         (k_width + COLUMN_STRIDE - 1) / COLUMN_STRIDE * n * COLUMN_STRIDE, 0, n * TILE_POSITIONS, n * width,
         n, n};
-    if (attention_on_matrix(k, op))
-        attention_matrix_parts(op, sizes);
-    else
-        memcpy(sizes, all, sizeof all);
+    memcpy(sizes, all, sizeof all);
 }
 
-static struct parts parts_of(const struct kernels *k, const struct op *op, float *memory)
+static struct parts parts_of(const struct attention_way *way, const struct op *op, float *memory)
 {
     struct parts p;
     float **const parts[PARTS] = {
         &p.keys, &p.values, &p.row, &p.queries, &p.terms, &p.scores, &p.out, &p.most, &p.sums};
     size_t sizes[PARTS];
-    parts_sizes(k, op, sizes);
+    way->parts(op, sizes);
     for (int i = 0; i < PARTS; i++) {
         *parts[i] = memory;
         memory += sizes[i];
@@ -89,7 +93,7 @@ static struct parts parts_of(const struct kernels *k, const struct op *op, float
 size_t cpu_attention_scores(const struct kernels *k, const struct op *op)
 {
     size_t sizes[PARTS], total = 0;
-    parts_sizes(k, op, sizes);
+    way_of(k, op)->parts(op, sizes);
     for (int i = 0; i < PARTS; i++)
         total += sizes[i];
     return total;
@@ -329,28 +333,39 @@ static void next_find(struct block *b, const struct span *all, int64_t times)
     }
 }
 
-static void tile_attend_all(struct block *b, bool few)
+static int64_t floats_times(const struct block *b)
 {
-    b->few = few && is_plain(b->task->cpu->kernels, b->task->op->kv.layer, &b->now);
+    return TILE_POSITIONS / TILE_ROWS + 3 + n_queries(b);
+}
+
+static void floats_tile(struct block *b)
+{
+    b->few = n_queries(b) <= FEW_QUERIES && is_plain(b->task->cpu->kernels, b->task->op->kv.layer, &b->now);
     keys_read(b);
     if (!b->few)
         values_read(b);
     tile_run(b, b->now.from / TILE_POSITIONS * TILE_POSITIONS);
 }
 
+static int64_t floats_end(struct block *b)
+{
+    return padded(b->task->op->kv.layer->spec.v_width);
+}
+
+static const struct attention_way attention_floats = {.parts = floats_parts,
+    .begin = floats_begin,
+    .times = floats_times,
+    .tile = floats_tile,
+    .end = floats_end};
+
 static void attend(struct block *b)
 {
-    const struct kernels *k = b->task->cpu->kernels;
-    const bool few = n_queries(b) <= FEW_QUERIES, on_matrix = attention_on_matrix(k, b->task->op);
+    const struct attention_way *way = way_of(b->task->cpu->kernels, b->task->op);
     struct span all = {0};
-    b->parts = parts_of(k, b->task->op, b->task->scratch->scores);
+    b->parts = parts_of(way, b->task->op, b->task->scratch->scores);
     block_begin(b, &all);
-    if (on_matrix)
-        attention_matrix_begin(b);
-    else
-        floats_begin(b);
-    const int64_t times =
-        on_matrix ? attention_matrix_times(b) : TILE_POSITIONS / TILE_ROWS + 3 + n_queries(b);
+    way->begin(b);
+    const int64_t times = way->times(b);
     struct stretch s = {
         .slot = b->task->cpu->program->batch.slots[b->from], .head = b->head, .from = all.first};
     for (; s.from <= all.last; s.from = s.to) {
@@ -358,15 +373,9 @@ static void attend(struct block *b)
         s.to = next <= all.last ? next : all.last + 1;
         b->now = s;
         next_find(b, &all, times);
-        if (on_matrix)
-            attention_matrix_tile(b);
-        else
-            tile_attend_all(b, few);
+        way->tile(b);
     }
-    if (on_matrix)
-        attention_matrix_end(b);
-    block_store(
-        b, on_matrix ? attention_matrix_width(b->task->op) : padded(b->task->op->kv.layer->spec.v_width));
+    block_store(b, way->end(b));
 }
 
 /* Where the block that begins at token `from` ends: it is of one slot. */

@@ -118,17 +118,15 @@ static inline const float *query_at(const struct block *b, int64_t q)
            (b->head * group + q % group) * b->task->op->kv.layer->spec.k_width;
 }
 
+/* A way to attend to a block. */
+struct attention_way {
+    void (*parts)(const struct op *op, size_t sizes[PARTS]); /* floats of each */
+    void (*begin)(struct block *b);                          /* packs the queries of a block that has begun */
+    int64_t (*times)(const struct block *b);                 /* that a tile asks for what is ahead */
+    void (*tile)(struct block *b);                           /* of the positions b->now */
+    int64_t (*end)(struct block *b); /* the outputs stand; how many floats from one to the next */
+};
 /* On a matrix unit (matrix.h), where there is one and the cache is of bfloat16. */
-bool attention_on_matrix(const struct kernels *k, const struct op *op);
-/* Floats of each part. */
-void attention_matrix_parts(const struct op *op, size_t sizes[PARTS]);
-/* After the block has begun: packs its queries; then the tile of positions b->now. */
-void attention_matrix_begin(struct block *b);
-void attention_matrix_tile(struct block *b);
-/* Now the outputs stand as elsewhere, attention_matrix_width floats apart. */
-void attention_matrix_end(struct block *b);
-int64_t attention_matrix_width(const struct op *op);
-/* Times that a tile asks for what is ahead. */
-int64_t attention_matrix_times(const struct block *b);
+extern const struct attention_way attention_matrix;
 
 #endif

@@ -20,11 +20,6 @@ enum {
 static_assert((int)TILE_POSITIONS == (int)MATRIX_POSITIONS && (int)TILE_ROWS == (int)MATRIX_ROWS,
     "a tile of positions is what the unit takes");
 
-bool attention_on_matrix(const struct kernels *k, const struct op *op)
-{
-    return k->matrix && op->kv.layer->spec.type == TENSOR_BF16;
-}
-
 static const struct kv_spec *spec_of(const struct block *b)
 {
     return &b->task->op->kv.layer->spec;
@@ -46,15 +41,15 @@ static int64_t steps_of(int64_t width)
     return (width + MATRIX_VALUES - 1) / MATRIX_VALUES;
 }
 
-int64_t attention_matrix_width(const struct op *op)
+static int64_t out_width(const struct op *op)
 {
     return steps_of(op->kv.layer->spec.v_width) * MATRIX_VALUES;
 }
 
-void attention_matrix_parts(const struct op *op, size_t sizes[PARTS])
+static void matrix_parts(const struct op *op, size_t sizes[PARTS])
 {
     const int64_t n = padded(block_tokens(op) * (int64_t)group_size(op)),
-                  steps = steps_of(op->kv.layer->spec.k_width), v_width = attention_matrix_width(op),
+                  steps = steps_of(op->kv.layer->spec.k_width), v_width = out_width(op),
                   k_width = steps * MATRIX_VALUES;
     const int64_t all[PARTS] = {TILE_POSITIONS * k_width / 2, v_width / TILE_ROWS * TERM_STEPS * TILE_FLOATS,
         MATRIX_ROWS * k_width + (MATRIX_VALUES + 1) * v_width / 2, n / MATRIX_ROWS * steps * SPLIT_FLOATS,
@@ -63,13 +58,13 @@ void attention_matrix_parts(const struct op *op, size_t sizes[PARTS])
         sizes[i] = (size_t)padded(all[i]);
 }
 
-int64_t attention_matrix_times(const struct block *b)
+static int64_t matrix_times(const struct block *b)
 {
     return TERM_STEPS + padded(n_queries(b)) / MATRIX_ROWS * 3;
 }
 
 /* Those behind the last query are zeros. */
-void attention_matrix_begin(struct block *b)
+static void matrix_begin(struct block *b)
 {
     const struct matrix_unit *m = b->task->cpu->kernels->matrix;
     const int64_t n = n_queries(b), width = spec_of(b)->k_width, steps = steps_of(width),
@@ -89,7 +84,7 @@ void attention_matrix_begin(struct block *b)
         b->parts.most[q] = -INFINITY;
         b->parts.sums[q] = 0;
     }
-    memset(b->parts.out, 0, (size_t)(padded(n) * attention_matrix_width(b->task->op)) * sizeof(float));
+    memset(b->parts.out, 0, (size_t)(padded(n) * out_width(b->task->op)) * sizeof(float));
     m->begin();
 }
 
@@ -214,7 +209,7 @@ static void group_attend(
 {
     const struct kernels *k = b->task->cpu->kernels;
     const struct attention *how = &b->task->op->kv.how;
-    const int64_t steps = steps_of(spec_of(b)->k_width), width = attention_matrix_width(b->task->op);
+    const int64_t steps = steps_of(spec_of(b)->k_width), width = out_width(b->task->op);
     struct split_tile *terms = split_tiles(b->parts.terms);
     float *scores = b->parts.scores, less[MATRIX_ROWS];
     k->matrix->scores(
@@ -231,7 +226,7 @@ static void group_attend(
     ask(b);
 }
 
-void attention_matrix_tile(struct block *b)
+static void matrix_tile_attend(struct block *b)
 {
     size_t row_bytes;
     const uint8_t *keys = keys_stand(b, &row_bytes);
@@ -249,9 +244,9 @@ void attention_matrix_tile(struct block *b)
 }
 
 /* Of 32 values the even ones stand first. */
-void attention_matrix_end(struct block *b)
+static int64_t matrix_end(struct block *b)
 {
-    const int64_t stride = attention_matrix_width(b->task->op);
+    const int64_t stride = out_width(b->task->op);
     b->task->cpu->kernels->matrix->end();
     for (int64_t q = 0; q < n_queries(b); q++)
         for (int64_t i = 0; i < stride; i += MATRIX_VALUES) {
@@ -260,4 +255,11 @@ void attention_matrix_end(struct block *b)
             for (int64_t j = 0; j < MATRIX_VALUES; j++)
                 to[j] = from[j / 2 + j % 2 * MATRIX_ROWS];
         }
+    return stride;
 }
+
+const struct attention_way attention_matrix = {.parts = matrix_parts,
+    .begin = matrix_begin,
+    .times = matrix_times,
+    .tile = matrix_tile_attend,
+    .end = matrix_end};
