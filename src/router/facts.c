@@ -11,7 +11,7 @@
 #include "router/detect_own.h"
 #include "router/plain.h"
 
-enum { QUESTION_BYTES = 64 * 1024 };
+enum { QUESTION_BYTES = 64 * 1024, LANGUAGE_BYTES = 4096 };
 
 void facts_init(struct facts *f, const struct detect_own *own, const struct chat_request *r,
     const struct router_context *c)
@@ -418,7 +418,7 @@ const char *facts_task(struct facts *f)
 const char *facts_language(struct facts *f)
 {
     if (!(f->have & FACTS_LANGUAGE))
-        f->language = facts_language_of(facts_question(f->request, 4096));
+        f->language = facts_language_of(str_slice(question_of(f), 0, LANGUAGE_BYTES));
     f->have |= FACTS_LANGUAGE;
     return f->language;
 }

@@ -89,14 +89,14 @@ int32_t kernels_list(const struct kernels *out[KERNELS_MAX])
 /* What is wrong with a table's products here; looked at once. */
 static const char *wrong_products(const struct kernels *k, int32_t place)
 {
-    static _Atomic(const char *) known[KERNELS_MAX];
-    static const char right[] = "";
-    const char *answer = atomic_load(&known[place]);
-    if (!answer) {
-        const char *wrong = k->products ? products_check(k->products) : NULL;
-        atomic_store(&known[place], answer = wrong ? wrong : right);
+    static _Atomic(const char *) known[KERNELS_MAX]; /* "": nothing */
+    const char *wrong = atomic_load(&known[place]);
+    if (!wrong) {
+        wrong = k->products ? products_check(k->products) : NULL;
+        wrong = wrong ? wrong : "";
+        atomic_store(&known[place], wrong);
     }
-    return answer == right ? NULL : answer;
+    return *wrong ? wrong : NULL;
 }
 
 /* The best table up to `last` whose products are right here: what was never run on such a CPU must prove
