@@ -299,19 +299,18 @@ bool config_model_is_inside(const struct config *c, const struct config_model *m
 
 /* ---- What applies to all requests ---- */
 
-/* cache: {ttl: 10m, max_bytes: 64MiB} */
+/* cache: {ttl: 10m, max_bytes: 64MiB}. Without it only rules that say `cache: true` keep answers; with it clients
+ * may ask, too. */
 static int cache_read(struct config *c, const struct yaml_node *root, struct error *err)
 {
     static const char *const keys[] = {"ttl", "max_bytes", NULL};
     const struct yaml_node *n = yaml_get(root, "cache");
-    if (!n)
-        return 0;
-    int rc = yaml_check_keys(n, keys, "the cache", err);
+    c->exchange.client_cache = n != NULL;
+    int rc = n ? yaml_check_keys(n, keys, "the cache", err) : 0;
     if (rc == 0)
         rc = config_get_duration(n, "ttl", 10 * 60 * 1000, 24 * (int64_t)HOUR_MS, &c->cache_ttl_ms, err);
     if (rc == 0)
         rc = config_get_size(n, "max_bytes", 64 << 20, 64LL << 30, &c->cache_bytes, err);
-    c->exchange.cache = true;
     return rc;
 }
 

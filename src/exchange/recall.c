@@ -6,8 +6,8 @@
 void recall_prepare(struct exchange *x, const struct exchange_origin *origin)
 {
     struct error err;
-    if (!x->shard->cache || !(x->decision.cache || origin->cache) || origin->body.len == 0 ||
-        !exchange_world_settings(x->world)->cache || !cache_may(x->request))
+    bool asked = x->decision.cache || (origin->cache && exchange_world_settings(x->world)->client_cache);
+    if (!x->shard->cache || !asked || origin->body.len == 0 || !cache_may(x->request))
         return;
     const struct cache_question q = {.scope = str_from(x->identified ? x->identity.key_id : ""),
         .local = x->decision.boundary != EGRESS_BOUNDARY_ANY,

@@ -240,7 +240,7 @@ static void what_applies_to_all_requests(void **state)
     struct config *c = loaded("drain_delay: 1s\ncache: {ttl: 5m, max_bytes: 1MiB}\nproviders:\n  a: {kind: "
                               "openai, probe: {path: /models}}\n",
         NULL);
-    assert_true(c->exchange.cache);
+    assert_true(c->exchange.client_cache);
     assert_int_equal(c->cache_ttl_ms, 300000);
     assert_int_equal(c->cache_bytes, 1 << 20);
     assert_int_equal(c->drain_delay_ms, 1000);
@@ -249,7 +249,9 @@ static void what_applies_to_all_requests(void **state)
     assert_int_equal(c->providers[0].probe_every_ms, 5000);
     config_free(c);
     c = loaded("models: []\n", NULL);
-    assert_false(c->exchange.cache);
+    assert_false(c->exchange.client_cache);
+    assert_int_equal(c->cache_ttl_ms, 600000); /* for rules that say cache: true */
+    assert_int_equal(c->cache_bytes, 64 << 20);
     config_free(c);
     refused("cache: {size: 1MiB}\n", "unknown key 'size' in the cache");
     refused("providers:\n  a: {kind: openai, probe: {path: models}}\n", "'probe' wants a 'path'");
