@@ -283,7 +283,7 @@ struct chat_usage {
 /* Why a target failed; decides fallback and the HTTP status the client sees. */
 struct chat_failure {
     int code;       /* enum error_code */
-    int status;     /* the provider's HTTP status, 0 if there was none */
+    int status;     /* the provider's HTTP status, or the one it meant; 0 if there was none */
     bool retryable; /* another target may do better: connect, time-out, 429, 5xx, a prompt over the context */
     int64_t retry_after_ms; /* -1 unknown */
     struct str message;     /* for the client; never holds a key */

@@ -218,7 +218,6 @@ void provider_failure_json(
     if (status == 0)
         status = status_inside(document);
     classify(&f->failure, status_meant(status, document));
-    f->failure.status = status;
     f->failure.retry_after_ms = retry_inside(document);
     append_clean(f->type, sizeof f->type, type_of(document), api_key);
     if (f->failure.code == ERROR_INVALID && is_too_long(document)) {

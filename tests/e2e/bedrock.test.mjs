@@ -132,7 +132,7 @@ test("Anthropic's clients get the thought's signature and send it back", async (
 });
 
 for (const [status, type, seen] of [
-  [400, 'ValidationException', 400], [403, 'AccessDeniedException', 503], [404, 'ResourceNotFoundException', 503],
+  [400, 'ValidationException', 400], [403, 'AccessDeniedException', 403], [404, 'ResourceNotFoundException', 404],
   [408, 'ModelTimeoutException', 504], [424, 'ModelErrorException', 503], [429, 'ThrottlingException', 429],
   [500, 'InternalServerException', 500], [503, 'ServiceUnavailableException', 503],
 ])
@@ -163,7 +163,7 @@ test('an exception in the middle of a stream, a break and a damaged message are 
 test('wrong credentials are the configuration\'s fault; a key of its own goes as it is', async () => {
   act();
   const r = await gateway.chat('wrong', 'hi');
-  assert.equal(r.status, 503);
+  assert.equal(r.status, 403);
   assert.match(r.body.error.message, /credentials/);
   assert.ok(!JSON.stringify(r.body).includes('not-it'));
   await gateway.chat('bearer', 'hi');

@@ -101,7 +101,7 @@ for (const [name] of available)
       assert.ok(JSON.stringify(sent(kind).body).includes(png));
     });
 
-    for (const status of [400, 413, 429, 500, 529])
+    for (const status of [400, 401, 404, 413, 429, 500, 529])
       for (const stream of [false, true])
         test(`${hears}: its ${status}${stream ? ', streamed' : ''}`, async () => {
           act(kind, { mode: 'status', status });

@@ -150,7 +150,7 @@ test('errors are of the right class', { skip }, async () => {
     [() => ((cloud.behaviour = { mode: 'status', status: 400 }),
       client.chat.completions.create({ model: 'cloudy', messages })), OpenAI.BadRequestError],
     [() => ((cloud.behaviour = { mode: 'status', status: 401 }),
-      client.chat.completions.create({ model: 'cloudy', messages })), OpenAI.InternalServerError],
+      client.chat.completions.create({ model: 'cloudy', messages })), OpenAI.AuthenticationError],
   ];
   for (const [call, type] of cases)
     await assert.rejects(call, (e) => {

@@ -33,8 +33,9 @@ static void one_failure_gives_its_own_status(void **state)
         {ERROR_UNSUPPORTED, 0, 400}, {ERROR_DENIED, 0, 403}, {ERROR_DENIED, 401, 401},
         {ERROR_DENIED, 200, 403}, {ERROR_TIMEOUT, 0, 504}, {ERROR_TIMEOUT, 408, 504}, {ERROR_BUSY, 429, 429},
         {ERROR_BUSY, 0, 429}, {ERROR_UNAVAILABLE, 500, 500}, {ERROR_UNAVAILABLE, 502, 502},
-        {ERROR_UNAVAILABLE, 529, 503}, {ERROR_UNAVAILABLE, 401, 503}, {ERROR_UNAVAILABLE, 0, 503},
-        {ERROR_IO, 0, 503}, {ERROR_INTERNAL, 0, 503}, {ERROR_MEMORY, 0, 503}, {ERROR_NOT_FOUND, 404, 503}};
+        {ERROR_UNAVAILABLE, 529, 503}, {ERROR_UNAVAILABLE, 401, 401}, {ERROR_UNAVAILABLE, 402, 402},
+        {ERROR_UNAVAILABLE, 403, 403}, {ERROR_UNAVAILABLE, 404, 404}, {ERROR_UNAVAILABLE, 0, 503},
+        {ERROR_IO, 0, 503}, {ERROR_INTERNAL, 0, 503}, {ERROR_MEMORY, 0, 503}, {ERROR_NOT_FOUND, 404, 404}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct arena *arena = arena_create(MIB);
         struct attempts a = {0};
