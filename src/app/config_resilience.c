@@ -299,8 +299,8 @@ bool config_model_is_inside(const struct config *c, const struct config_model *m
 
 /* ---- What applies to all requests ---- */
 
-/* cache: {ttl: 10m, max_bytes: 64MiB}. Without it only rules that say `cache: true` keep answers; with it clients
- * may ask, too. */
+/* cache: {ttl: 10m, max_bytes: 64MiB}. Without it only rules that say `cache: true` keep answers; with it
+ * clients may ask, too. */
 static int cache_read(struct config *c, const struct yaml_node *root, struct error *err)
 {
     static const char *const keys[] = {"ttl", "max_bytes", NULL};

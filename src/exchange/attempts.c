@@ -124,8 +124,8 @@ static int status_of(const struct chat_failure *f)
         return 429;
     if (f->code == ERROR_DENIED)
         return f->status >= 400 && f->status < 500 ? f->status : 403;
-    /* The key, the account or the model's name is wrong: asking again mends nothing, and a broken server is told
-     * from a busy one, whatever word its provider has for that (Anthropic's is 529). */
+    /* The key, the account or the model's name is wrong: asking again mends nothing, and a broken server is
+     * told from a busy one, whatever word its provider has for that (Anthropic's is 529). */
     return (f->status >= 401 && f->status <= 404) || f->status == 500 || f->status == 502 ? f->status : 503;
 }
 

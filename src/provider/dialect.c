@@ -67,6 +67,9 @@ int provider_check_native(enum chat_shape shape, const struct chat_request *r, s
 
 static bool vendor_is_harmless(const json_t *vendor, const char *key, const json_t *value)
 {
+    /* An empty object of it asks for the web, too. */
+    if (str_is(str_from(key), "web_search_options"))
+        return json_is_null(value);
     if (str_among(str_from(key), harmless) || !provider_asks(vendor, key))
         return true;
     if (str_is(str_from(key), "n"))
@@ -117,6 +120,16 @@ static int check_message(const char *vendor, const struct chat_message *m, size_
     return 0;
 }
 
+static int check_effort(const struct chat_request *r, struct error *err)
+{
+    static const char *const efforts[] = {"none", "minimal", "low", "medium", "high", "xhigh", "max", NULL};
+    if (!provider_asks(r->vendor, "reasoning_effort") ||
+        str_among(json_text(r->vendor, "reasoning_effort"), efforts))
+        return 0;
+    return error_set(
+        err, ERROR_INVALID, "'reasoning_effort' must be none, minimal, low, medium, high, xhigh or max");
+}
+
 int provider_check_members(const char *vendor, enum chat_shape shape, const char *const *honoured,
     const struct chat_request *r, struct error *err)
 {
@@ -127,7 +140,9 @@ int provider_check_members(const char *vendor, enum chat_shape shape, const char
         if (!str_among(str_from(key), honoured) && !vendor_is_harmless(r->vendor, key, value))
             return provider_refuse(vendor, key, err);
     }
-    int rc = check_tools(vendor, r, err);
+    int rc = check_effort(r, err);
+    if (rc == 0)
+        rc = check_tools(vendor, r, err);
     if (rc == 0)
         rc = provider_check_native(shape, r, err);
     for (size_t i = 0; i < r->n_messages && rc == 0 && r->shape == CHAT_SHAPE_OPENAI; i++)

@@ -1,8 +1,8 @@
 /* Asking in Gemini's shape: POST /v1beta/models/MODEL:streamGenerateContent.
  * Source: https://ai.google.dev/api/generate-content
  *
- * What the shape has no word for is refused by name (see provider_check_request), as are images and sounds
- * that are not sent along: Google fetches none from the web. */
+ * What the shape has no word for is refused by name (see provider_check_request), as are images, documents
+ * and sounds that are not sent along: Google fetches none from the web. */
 #include "provider/gemini.h"
 
 #include <math.h>
@@ -38,16 +38,17 @@ static int check_part(
     bool refusal = m->role == CHAT_ASSISTANT && str_is(json_text(p->raw, "type"), "refusal");
     if (p->kind == CHAT_PART_TEXT || (p->kind == CHAT_PART_AUDIO && user) || refusal)
         return 0;
-    if (p->kind != CHAT_PART_IMAGE || !user)
+    if ((p->kind != CHAT_PART_IMAGE && p->kind != CHAT_PART_FILE) || !user)
         return error_set(err, ERROR_UNSUPPORTED,
-            "messages[%zu].content[%zu] is of a kind that Gemini does not take there: send text, or an image "
-            "or sound from the user",
+            "messages[%zu].content[%zu] is of a kind that Gemini does not take there: send text, or an image, "
+            "document or sound from the user",
             message, index);
     if (!provider_data_url(p->url, &type, &data))
         return error_set(err, ERROR_UNSUPPORTED,
-            "messages[%zu].content[%zu] names an image by its 'image_url', which Gemini does not fetch: send "
-            "it as data:…;base64,",
-            message, index);
+            "messages[%zu].content[%zu] names %s, which Gemini does not fetch: send it as "
+            "data:…;base64,",
+            message, index,
+            p->kind == CHAT_PART_IMAGE ? "an image by its 'image_url'" : "a document by its URL");
     return 0;
 }
 

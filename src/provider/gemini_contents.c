@@ -58,7 +58,8 @@ static void write_parts(struct json_writer *w, const struct chat_message *m)
     for (size_t i = 0; i < m->n_parts; i++) {
         const struct chat_part *p = &m->parts[i];
         struct str type, data;
-        if (p->kind == CHAT_PART_IMAGE && provider_data_url(p->url, &type, &data))
+        bool inlined = p->kind == CHAT_PART_IMAGE || p->kind == CHAT_PART_FILE;
+        if (inlined && provider_data_url(p->url, &type, &data))
             write_inline(w, STR_NONE, type, data);
         else if (p->kind == CHAT_PART_AUDIO)
             write_inline(w, STR("audio/"), p->format, p->data);

@@ -9,6 +9,7 @@
 
 #include "base/limits.h"
 #include "chat/chat_sampling.h"
+#include "chat/chat_tokens.h"
 
 static const char vendor[] = "Ollama";
 
@@ -17,8 +18,8 @@ static const char vendor[] = "Ollama";
 /* Asked for in OpenAI's words and said below in others. */
 static const char *const honoured[] = {"response_format", "reasoning_effort", NULL};
 
-static const char *const known[] = {"suffix", "context_shift", "temperature", "top_k", "top_p", "min_p",
-    "typical_p", "repeat_last_n", "repeat_penalty", "presence_penalty", "frequency_penalty", NULL};
+static const char *const known[] = {"suffix", "context_shift", "logprobs", "temperature", "top_k", "top_p",
+    "min_p", "typical_p", "repeat_last_n", "repeat_penalty", "presence_penalty", "frequency_penalty", NULL};
 
 static bool is_ours(const struct chat_request *r)
 {
@@ -73,7 +74,7 @@ static int check_parts(const struct chat_message *m, size_t index, struct error 
 static int ollama_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
 {
     (void)m;
-    const char *beyond = is_ours(r) ? (r->logprobs ? "logprobs" : NULL) : provider_beyond(r, known);
+    const char *beyond = is_ours(r) ? NULL : provider_beyond(r, known);
     int rc = provider_check_members(vendor, CHAT_SHAPE_OLLAMA, honoured, r, err);
     if (rc == 0 && beyond)
         rc = provider_refuse(vendor, beyond, err);
@@ -246,6 +247,14 @@ static void write_format(struct json_writer *w, const json_t *format)
     }
 }
 
+/* It knows three words for how much. */
+static const char *think_of(struct str effort)
+{
+    if (str_is(effort, "minimal") || str_is(effort, "low"))
+        return "low";
+    return str_is(effort, "medium") ? "medium" : "high";
+}
+
 static void write_settings(struct json_writer *w, const struct chat_request *r)
 {
     struct str effort = json_text(r->vendor, "reasoning_effort");
@@ -260,13 +269,16 @@ static void write_settings(struct json_writer *w, const struct chat_request *r)
         return;
     write_options(w, r);
     write_format(w, json_object_get(r->vendor, "response_format"));
-    if (str_is(effort, "none")) {
+    if (str_is(effort, "none"))
         json_member_bool(w, "think", false);
-    } else if (effort.len > 0) {
-        json_member_str(w, "think", str_is(effort, "minimal") ? STR("low") : effort);
-    }
+    else if (effort.len > 0)
+        json_member_text(w, "think", think_of(effort));
     if (r->context_shift)
         json_member_bool(w, "shift", true);
+    if (r->logprobs) {
+        json_member_bool(w, "logprobs", true);
+        json_maybe_int(w, "top_logprobs", r->top_logprobs);
+    }
 }
 
 /* ---- The request ---- */
@@ -344,6 +356,29 @@ static int take_call(struct provider_answer *a, const struct json_item *call, st
     return rc;
 }
 
+/* Text with the log-probabilities of its tokens, where there are any; those of thoughts are not asked for. */
+static int take_text(
+    struct provider_answer *a, struct str text, const struct json_item *logprobs, struct error *err)
+{
+    json_t *list;
+    const struct chat_token *tokens;
+    size_t n;
+    if (text.len == 0 || !json_item_is(logprobs, JSON_ITEM_ARRAY)) {
+        provider_answer_text(a, text);
+        return 0;
+    }
+    int rc = json_read(logprobs->text, &list, err);
+    if (rc)
+        return rc;
+    struct arena *arena = arena_create(LIMIT_REQUEST_MEMORY);
+    rc = chat_tokens_read(arena, list, &tokens, &n, err);
+    if (rc == 0)
+        provider_answer_tokens(a, text, tokens, n);
+    arena_free(arena);
+    json_decref(list);
+    return rc;
+}
+
 static int64_t count_or_zero(const struct json_item *object, const char *key)
 {
     int64_t n = provider_item_count(object, key);
@@ -369,13 +404,13 @@ int provider_ollama_event(struct provider_answer *a, const struct json_item *eve
     const struct json_item *message = json_item_get(event, "message"),
                            *calls = json_item_get(message, "tool_calls");
     const struct json_item *words = json_item_is(message, JSON_ITEM_OBJECT) ? message : event;
-    int rc = 0;
     bool done = json_item_is(json_item_get(event, "done"), JSON_ITEM_TRUE);
     if (!done && !json_item_is(json_item_get(event, "done"), JSON_ITEM_FALSE))
         return error_set(err, ERROR_INVALID, "a line of it has no 'done'");
     provider_answer_start(a, STR_NONE, json_item_text(event, "model"));
     provider_answer_reasoning(a, json_item_text(words, "thinking"));
-    provider_answer_text(a, json_item_text(words, words == message ? "content" : "response"));
+    int rc = take_text(a, json_item_text(words, words == message ? "content" : "response"),
+        json_item_get(event, "logprobs"), err);
     if (calls && !json_item_is(calls, JSON_ITEM_NULL) && !json_item_is(calls, JSON_ITEM_ARRAY))
         return error_set(err, ERROR_INVALID, "its 'tool_calls' is no list");
     json_item_each(call, calls)

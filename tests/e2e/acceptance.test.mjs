@@ -2,9 +2,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { bedrockScript } from './lib/bedrock.mjs';
-import { clients } from './lib/clients.mjs';
 import { Cloud } from './lib/cloud.mjs';
-import { Gateway } from './lib/gateway.mjs';
+import { events, Gateway } from './lib/gateway.mjs';
 
 const kinds = ['openai', 'anthropic', 'gemini', 'ollama', 'bedrock'];
 const paths = { openai: '/v1', gemini: '/v1beta' };
@@ -43,4 +42,56 @@ test('a rule that said `cache: true` kept nothing where no `cache` stood beside 
   const cache = async (model, headers) => (await gateway.chat(model, 'hi', { temperature: 0 }, headers)).headers.get('x-weir-cache');
   assert.deepEqual([await cache('kept'), await cache('kept')], ['miss', 'hit']);
   assert.equal(await cache('at-openai', { 'x-weir-cache': 'true' }), null, 'a client alone keeps nothing here');
+});
+
+test("an Ollama was not asked for the log-probabilities it has, not even by its own clients", async () => {
+  const logprobs = [{ token: 'Hi', logprob: -0.25, bytes: [72, 105], top_logprobs: [{ token: 'Hi', logprob: -0.25, bytes: [72, 105] }] }];
+  const line = (more) => `${JSON.stringify({ model: 'far-1', created_at: '2026-11-29T12:00:00Z', ...more })}\n`;
+  clouds.ollama.behaviour = { handle: (request, response, body) => {
+    response.writeHead(200, { 'content-type': 'application/x-ndjson' });
+    const end = { done: true, done_reason: 'stop', prompt_eval_count: 3, eval_count: 1 }, message = { role: 'assistant', content: 'Hi' };
+    if (body.stream === false) return void response.end(line({ message, logprobs, ...end }));
+    response.write(line({ message, logprobs, done: false }));
+    response.end(line({ message: { role: 'assistant', content: '' }, ...end }));
+  } };
+  for (const stream of [false, true]) {
+    const r = await gateway.chat('at-ollama', 'q', { logprobs: true, top_logprobs: 1, stream });
+    const told = stream ? events(r.body).flatMap((e) => e.choices?.[0]?.logprobs?.content ?? []) : r.body.choices[0].logprobs.content;
+    assert.deepEqual(told, logprobs);
+    assert.deepEqual([clouds.ollama.requests.at(-1).body.logprobs, clouds.ollama.requests.at(-1).body.top_logprobs], [true, 1]);
+    const o = await gateway.post('/api/chat', { model: 'at-ollama', messages: [{ role: 'user', content: 'q' }], logprobs: true, top_logprobs: 1, stream });
+    const lines = stream ? o.body.trim().split('\n').map((l) => JSON.parse(l)) : [o.body];
+    assert.deepEqual(lines.flatMap((l) => l.logprobs ?? []), logprobs);
+  }
+});
+
+test('what asks for a search of the web was left out in silence', async () => {
+  for (const kind of kinds.filter((k) => k !== 'openai')) {
+    const r = await gateway.chat(`at-${kind}`, 'q', { web_search_options: {} });
+    assert.equal(r.status, 400);
+    assert.match(r.body.error.message, /web_search_options/);
+  }
+});
+
+test('a word for the effort that nobody knows was dropped by Gemini and passed on by the others', async () => {
+  for (const kind of kinds.filter((k) => k !== 'openai')) {
+    const r = await gateway.chat(`at-${kind}`, 'q', { reasoning_effort: 'enormous' });
+    assert.equal(r.status, 400);
+    assert.match(r.body.error.message, /'reasoning_effort' must be none, minimal/);
+  }
+});
+
+test('a document was refused for Gemini, which reads it', async () => {
+  act('gemini', { text: ['read'] });
+  const data = 'JVBERi0xLjQ=', part = { inlineData: { mimeType: 'application/pdf', data } };
+  const ask = [
+    ['/v1/chat/completions', { messages: [{ role: 'user', content: [{ type: 'file', file: { filename: 'a.pdf', file_data: `data:application/pdf;base64,${data}` } }] }] }],
+    ['/v1/messages', { max_tokens: 9, messages: [{ role: 'user', content: [{ type: 'document', source: { type: 'base64', media_type: 'application/pdf', data } }] }] }],
+    ['/v1/responses', { input: [{ role: 'user', content: [{ type: 'input_file', filename: 'a.pdf', file_data: `data:application/pdf;base64,${data}` }] }] }],
+  ];
+  for (const [path, body] of ask) {
+    const r = await gateway.post(path, { model: 'at-gemini', ...body });
+    assert.equal(r.status, 200, JSON.stringify(r.body));
+    assert.deepEqual(clouds.gemini.requests.at(-1).body.contents[0].parts, [part]);
+  }
 });

@@ -77,6 +77,46 @@ static void test_a_prompt_is_continued(void **state)
     request_free(r);
 }
 
+/* It was sent words that it does not know. */
+static void test_effort_is_said_in_its_three_words(void **state)
+{
+    static const struct {
+        const char *effort, *think;
+    } cases[] = {{"none", "false"}, {"minimal", "\"low\""}, {"medium", "\"medium\""}, {"xhigh", "\"high\""},
+        {"max", "\"high\""}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char effort[64], sent[160];
+        struct chat_request *r = request_create();
+        request_add(r, CHAT_USER, "hi");
+        snprintf(effort, sizeof effort, "{\"reasoning_effort\":\"%s\"}", cases[i].effort);
+        r->vendor = request_json(r, effort);
+        snprintf(sent, sizeof sent,
+            "{\"model\":\"x\",\"stream\":true,\"options\":{},\"think\":%s,\"messages\":[{\"role\":\"user\","
+            "\"content\":\"hi\"}]}",
+            cases[i].think);
+        assert_encodes(&provider_dialect_ollama, "x", r, sent);
+        request_free(r);
+    }
+}
+
+/* They were refused, though it has them. */
+static void test_logprobs_are_asked_for_and_taken(void **state)
+{
+    (void)state;
+    struct chat_request *r = request_create();
+    request_add(r, CHAT_USER, "hi");
+    r->logprobs = true;
+    r->top_logprobs = 2;
+    assert_encodes(&provider_dialect_ollama, "x", r,
+        "{\"model\":\"x\",\"stream\":true,\"options\":{},\"logprobs\":true,\"top_logprobs\":2,\"messages\":[{"
+        "\"role\":\"user\",\"content\":\"hi\"}]}");
+    request_free(r);
+    assert_breaks(provider_ollama_event, NDJSON,
+        STR("{\"model\":\"x\",\"message\":{\"content\":\"a\"},\"logprobs\":[{\"token\":1}],\"done\":false}\n"),
+        "error ", "");
+}
+
 static void test_what_it_cannot_do_is_named(void **state)
 {
     (void)state;
@@ -89,9 +129,6 @@ static void test_what_it_cannot_do_is_named(void **state)
     r->parallel_tool_calls = 0;
     assert_refuses(&provider_dialect_ollama, r, "parallel_tool_calls");
     r->parallel_tool_calls = -1;
-    r->logprobs = true;
-    assert_refuses(&provider_dialect_ollama, r, "logprobs");
-    r->logprobs = false;
     r->sampling.xtc_probability = 0.5;
     assert_refuses(&provider_dialect_ollama, r, "xtc_probability");
     r->sampling.xtc_probability = 0;
@@ -99,6 +136,8 @@ static void test_what_it_cannot_do_is_named(void **state)
     assert_refuses(&provider_dialect_ollama, r, "response_format");
     r->vendor = request_json(r, "{\"web_search\":true}");
     assert_refuses(&provider_dialect_ollama, r, "web_search");
+    r->vendor = request_json(r, "{\"web_search_options\":{}}"); /* was taken for nothing */
+    assert_refuses(&provider_dialect_ollama, r, "web_search_options");
     r->vendor = NULL;
     message_part(
         r, request_add(r, CHAT_USER, NULL), CHAT_PART_IMAGE, "{\"image_url\":{\"url\":\"https://x/y\"}}");
@@ -198,6 +237,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_conversation_with_tools),
+        cmocka_unit_test(test_effort_is_said_in_its_three_words),
+        cmocka_unit_test(test_logprobs_are_asked_for_and_taken),
         cmocka_unit_test(test_its_own_shape_goes_as_it_came),
         cmocka_unit_test(test_a_prompt_is_continued),
         cmocka_unit_test(test_what_it_cannot_do_is_named),
