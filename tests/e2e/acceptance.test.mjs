@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { bedrockScript } from './lib/bedrock.mjs';
 import { Cloud } from './lib/cloud.mjs';
-import { events, Gateway } from './lib/gateway.mjs';
+import { events, Gateway, root } from './lib/gateway.mjs';
 
 const kinds = ['openai', 'anthropic', 'gemini', 'ollama', 'bedrock'];
 const paths = { openai: '/v1', gemini: '/v1beta' };
@@ -20,6 +20,7 @@ before(async () => {
 providers:
 ${kinds.map((kind) => `  ${kind}: {kind: ${kind}, base_url: "${clouds[kind].url}${paths[kind] ?? ''}", ${own(kind)}, retries: 0, breaker: off}`).join('\n')}
 models:
+  - {name: house, file: "${root}/models/house.gguf", context: 1024, threads: 1}
 ${kinds.map((kind) => `  - {name: at-${kind}, provider: ${kind}, model: far-1}`).join('\n')}
 routes:
   - {name: kept, rules: [{use: [at-openai], cache: true}]}
@@ -94,4 +95,14 @@ test('a document was refused for Gemini, which reads it', async () => {
     assert.equal(r.status, 200, JSON.stringify(r.body));
     assert.deepEqual(clouds.gemini.requests.at(-1).body.contents[0].parts, [part]);
   }
+});
+
+test("an agent's conversation with calls was an error to a local model whose template wants text everywhere", async () => {
+  const messages = [
+    { role: 'user', content: 'hi' },
+    { role: 'assistant', content: null, tool_calls: [{ id: 'a', type: 'function', function: { name: 'f', arguments: '{}' } }] },
+    { role: 'tool', tool_call_id: 'a', content: 'done' },
+  ];
+  const r = await gateway.chat('house', messages, { max_tokens: 4 });
+  assert.equal(r.status, 200, JSON.stringify(r.body));
 });

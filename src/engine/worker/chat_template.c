@@ -14,6 +14,7 @@ struct chat_template {
     const char *fallback;
     bool takes_parts;     /* content may be a list of parts */
     bool takes_text;      /* content may be a string */
+    bool wants_content;   /* null, beside calls, is an error to it, and "" is none */
     bool knows_developer; /* the role "developer" */
 };
 
@@ -117,12 +118,27 @@ static bool probe(const struct chat_template *t, bool parts, bool *refused)
     return found;
 }
 
+/* Can a message that only calls a tool be rendered with this content? */
+static bool probe_call(const struct chat_template *t, const char *content)
+{
+    struct buf text;
+    json_t *body = json_pack("{s:[{s:s,s:s},{s:s,s:s?,s:[{s:s,s:s,s:{s:s,s:{}}}]}]}", "messages", "role",
+        "user", "content", probe_text, "role", "assistant", "content", content, "tool_calls", "id", "call_1",
+        "type", "function", "function", "name", "f", "arguments");
+    buf_init(&text, LIMIT_TEMPLATE_SOURCE);
+    bool rendered = body && render_body(t, body, 0, &text, NULL) == 0;
+    buf_free(&text);
+    json_decref(body);
+    return rendered;
+}
+
 static void abilities_find(struct chat_template *t, struct str source)
 {
     bool refused;
     bool text = probe(t, false, &refused);
     t->takes_text = text || refused; /* an error may have other reasons: leave the usual form */
     t->takes_parts = probe(t, true, &refused);
+    t->wants_content = !probe_call(t, NULL) && probe_call(t, "");
     t->knows_developer = str_find(source, STR("developer")) != SIZE_MAX;
 }
 
@@ -214,6 +230,8 @@ static int content_adapt(const struct chat_template *t, json_t *message, size_t 
         other = parts_join(content);
     } else if (json_is_string(content) && !t->takes_text && t->takes_parts) {
         other = json_pack("[{s:s,s:O}]", "type", "text", "text", content);
+    } else if ((!content || json_is_null(content)) && t->wants_content) {
+        other = json_string("");
     } else {
         return 0;
     }

@@ -134,6 +134,21 @@ static void test_content(void **state)
     refuse(PLAIN, IMAGE, ERROR_UNSUPPORTED, "messages[0]");
 }
 
+/* Adding a call's null to a text was an error of the request. */
+static void test_no_content_is_none_or_empty_as_the_template_takes_it(void **state)
+{
+    static const char call[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":null,"
+        "\"tool_calls\":[{\"id\":\"a\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":"
+        "\"{}\"}}]},{\"role\":\"tool\",\"tool_call_id\":\"a\",\"content\":\"r\"}]}";
+    (void)state;
+    expect("{% for m in messages %}{{ m.role + ':' + m.content + ';' }}{% endfor %}", call,
+        "user:q;assistant:;tool:r;");
+    expect(
+        "{% for m in messages %}{% if m.content is none %}-{% else %}{{ m.content }}{% endif %}{% endfor %}",
+        call, "q-r");
+}
+
 static void test_developer(void **state)
 {
     (void)state;
@@ -252,7 +267,9 @@ static void test_shared_cases(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_values), cmocka_unit_test(test_arguments),
-        cmocka_unit_test(test_content), cmocka_unit_test(test_developer), cmocka_unit_test(test_fallbacks),
-        cmocka_unit_test(test_bad_setup), cmocka_unit_test(test_shared_cases)};
+        cmocka_unit_test(test_content), cmocka_unit_test(test_developer),
+        cmocka_unit_test(test_no_content_is_none_or_empty_as_the_template_takes_it),
+        cmocka_unit_test(test_fallbacks), cmocka_unit_test(test_bad_setup),
+        cmocka_unit_test(test_shared_cases)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
