@@ -68,6 +68,7 @@ static void emit(struct provider_answer *a, struct chat_event *event)
     bool text = event->kind == CHAT_EVENT_TEXT && event->n_tokens == 0;
     event->choice = (uint32_t)(a->choice - a->choices);
     a->only_text = ++a->n_emitted == 1 && text ? event->text.data : NULL;
+    a->said = a->said || (event->kind != CHAT_EVENT_START && event->kind != CHAT_EVENT_USAGE);
     if (!a->ended)
         a->sink.event(a->sink.ctx, event);
 }
@@ -240,7 +241,7 @@ void provider_answer_usage(struct provider_answer *a, const struct chat_usage *u
 
 void provider_answer_stop(struct provider_answer *a, enum chat_stop stop)
 {
-    a->choice->has_stop = true;
+    a->choice->has_stop = a->said = true;
     a->choice->stop = stop;
 }
 
@@ -474,6 +475,8 @@ void provider_answer_finish(struct provider_answer *a, int code, const struct er
     if (!a->ended && code == 0 && a->form == PROVIDER_FORM_WHOLE) {
         rc = take_document(a, buf_str(&a->whole), &err);
         bool one = str_starts(str_trim(buf_str(&a->whole)), STR("{"));
+        if (rc == 0 && a->started && !a->said)
+            rc = error_set(&err, ERROR_UNAVAILABLE, "it holds no answer");
         if (rc == 0 && a->started && one) /* a list may lack its end, a single answer cannot */
             provider_answer_end(a);
     }

@@ -50,6 +50,7 @@ struct provider_answer {
     struct buf whole;      /* the document, or of the lines the one that is not complete */
     struct json_view view; /* of the event that is being taken */
     bool started, ended;
+    bool said; /* something of an answer came, not only its frame */
     /* What came of the last event: how many of ours, and, where one, was it this text and nothing else? */
     int n_emitted;
     const char *only_text;

@@ -23,6 +23,7 @@ models:
   - {name: house, file: "${root}/models/house.gguf", context: 1024, threads: 1}
 ${kinds.map((kind) => `  - {name: at-${kind}, provider: ${kind}, model: far-1}`).join('\n')}
 routes:
+  - {name: next, rules: [{use: [at-openai, at-anthropic]}]}
   - {name: kept, rules: [{use: [at-openai], cache: true}]}
 `,
     { env },
@@ -105,4 +106,24 @@ test("an agent's conversation with calls was an error to a local model whose tem
   ];
   const r = await gateway.chat('house', messages, { max_tokens: 4 });
   assert.equal(r.status, 200, JSON.stringify(r.body));
+});
+
+test('a whole answer that held none was one without a word, and nobody else was asked', async () => {
+  const whole = (document) => ({ handle: (request, response) => {
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.end(JSON.stringify(document));
+  } });
+  const frame = { id: 'c', object: 'chat.completion', created: 1, model: 'm', usage: { prompt_tokens: 3, completion_tokens: 0, total_tokens: 3 } };
+  act('anthropic', { text: ['mine'] });
+  for (const choices of [undefined, null, []]) {
+    clouds.openai.behaviour = whole({ ...frame, choices });
+    const alone = await gateway.chat('at-openai', 'q');
+    assert.equal(alone.status, 503);
+    assert.match(alone.body.error.message, /it holds no answer/);
+    assert.equal((await gateway.chat('next', 'q')).body.choices[0].message.content, 'mine');
+  }
+  clouds.gemini.behaviour = whole({ usageMetadata: { promptTokenCount: 3 }, modelVersion: 'g' });
+  assert.equal((await gateway.chat('at-gemini', 'q')).status, 503);
+  clouds.openai.behaviour = whole({ ...frame, choices: [{ index: 0, message: { role: 'assistant', content: '' }, finish_reason: 'stop' }] });
+  assert.equal((await gateway.chat('at-openai', 'q')).status, 200, 'an answer may be empty');
 });
