@@ -256,11 +256,15 @@ static void nothing_here(const struct api_call *c)
     buf_free(&text);
 }
 
-/* Paths that two APIs have in common, and paths that none has: what the client says of itself. */
+/* Paths that two APIs have in common, and paths that none has: where they begin as another's, or what the
+ * client says of itself. */
 static const struct api_shape *shape_spoken(const struct http_request *r)
 {
-    return http_request_header_count(r, "anthropic-version") > 0 ? &api_anthropic_shape
-                                                                 : &api_openai_chat_shape;
+    if (str_starts(http_request_path(r), STR("/api/")))
+        return &api_ollama_chat_shape;
+    bool anthropic = str_starts(http_request_path(r), STR("/v1/messages")) ||
+                     http_request_header_count(r, "anthropic-version") > 0;
+    return anthropic ? &api_anthropic_shape : &api_openai_chat_shape;
 }
 
 /* A client's own id, so that its logs and ours meet: 1 to 64 characters of a token (RFC 9110). */

@@ -198,11 +198,39 @@ static int tool_read(const json_t *item, struct chat_tool *t, struct error *err)
     return rc;
 }
 
+static bool is_allowed(const json_t *allowed, const struct chat_tool *t)
+{
+    for (size_t i = 0; i < json_array_size(allowed); i++)
+        if (str_eq(json_text(json_object_get(json_array_get(allowed, i), "function"), "name"), t->name))
+            return true;
+    return false;
+}
+
+/* {"mode": "auto" or "required", "tools": [...]}: as if the others were not there. */
+static int allowed_tools_read(const json_t *choice, struct chat_request *r, struct error *err)
+{
+    const json_t *tools = json_object_get(choice, "tools");
+    struct str mode = json_text(choice, "mode");
+    size_t n = 0;
+    if (!str_is(mode, "auto") && !str_is(mode, "required"))
+        return error_set(err, ERROR_INVALID, "the 'mode' of 'allowed_tools' must be auto or required");
+    for (size_t i = 0; i < r->n_tools; i++)
+        if (is_allowed(tools, &r->tools[i]))
+            r->tools[n++] = r->tools[i];
+    if (n == 0 || n != json_array_size(tools))
+        return error_set(err, ERROR_INVALID, "'allowed_tools' must be names of functions in 'tools'");
+    r->n_tools = n;
+    r->tool_choice = str_is(mode, "auto") ? CHAT_TOOLS_AUTO : CHAT_TOOLS_REQUIRED;
+    return 0;
+}
+
 static int tool_choice_read(const json_t *choice, struct chat_request *r, struct error *err)
 {
     if (!choice || json_is_null(choice))
         return 0;
     struct str name = json_str(choice);
+    if (str_is(json_text(choice, "type"), "allowed_tools"))
+        return allowed_tools_read(json_object_get(choice, "allowed_tools"), r, err);
     if (str_is(name, "auto"))
         r->tool_choice = CHAT_TOOLS_AUTO;
     else if (str_is(name, "none"))

@@ -330,6 +330,24 @@ static int tool_read(struct reading *in, const json_t *item, json_t *tools, stru
     return 0;
 }
 
+static void named_put(struct reading *in, const json_t *tool, json_t *out)
+{
+    put_text(in, out, "type", STR("function"));
+    json_t *function = put_new(in, out, "function", json_object());
+    put_same(in, function, "name", tool, "name");
+}
+
+static void allowed_tools_put(struct reading *in, const json_t *choice, json_t *out)
+{
+    const json_t *list = json_object_get(choice, "tools");
+    put_text(in, out, "type", STR("allowed_tools"));
+    json_t *allowed = put_new(in, out, "allowed_tools", json_object());
+    put_same(in, allowed, "mode", choice, "mode");
+    json_t *tools = put_new(in, allowed, "tools", json_array());
+    for (size_t i = 0; i < json_array_size(list); i++)
+        named_put(in, json_array_get(list, i), append(in, tools));
+}
+
 static int tools_read(struct reading *in, const json_t *root, json_t *chat, struct error *err)
 {
     const json_t *list = json_object_get(root, "tools"), *choice = json_object_get(root, "tool_choice");
@@ -345,13 +363,14 @@ static int tools_read(struct reading *in, const json_t *root, json_t *chat, stru
         put_same(in, chat, "tool_choice", root, "tool_choice");
         return 0;
     }
+    if (str_is(json_text(choice, "type"), "allowed_tools")) {
+        allowed_tools_put(in, choice, put_new(in, chat, "tool_choice", json_object()));
+        return 0;
+    }
     if (!str_is(json_text(choice, "type"), "function") || json_text(choice, "name").len == 0)
         return error_set(err, ERROR_UNSUPPORTED,
             "'tool_choice' must be auto, none, required or {\"type\":\"function\",\"name\":...}");
-    json_t *named = put_new(in, chat, "tool_choice", json_object());
-    put_text(in, named, "type", STR("function"));
-    json_t *function = put_new(in, named, "function", json_object());
-    put_same(in, function, "name", choice, "name");
+    named_put(in, choice, put_new(in, chat, "tool_choice", json_object()));
     return 0;
 }
 

@@ -127,3 +127,26 @@ test('a whole answer that held none was one without a word, and nobody else was 
   clouds.openai.behaviour = whole({ ...frame, choices: [{ index: 0, message: { role: 'assistant', content: '' }, finish_reason: 'stop' }] });
   assert.equal((await gateway.chat('at-openai', 'q')).status, 200, 'an answer may be empty');
 });
+
+test('tools of which only some are allowed were an error', async () => {
+  act('anthropic', { text: ['x'] });
+  const parameters = { type: 'object', properties: {} }, names = ['a', 'b', 'c'];
+  const allowed = (mode, ...tools) => ({ type: 'allowed_tools', allowed_tools: { mode, tools: tools.map((name) => ({ type: 'function', function: { name } })) } });
+  const chat = (tool_choice) => gateway.chat('at-anthropic', 'q', { tools: names.map((name) => ({ type: 'function', function: { name, parameters } })), tool_choice });
+  const sent = () => { const { tools, tool_choice } = clouds.anthropic.requests.at(-1).body; return [tools.map((t) => t.name), tool_choice.type]; };
+  assert.equal((await chat(allowed('auto', 'c', 'a'))).status, 200);
+  assert.deepEqual(sent(), [['a', 'c'], 'auto']);
+  const r = await gateway.post('/v1/responses', { model: 'at-anthropic', input: 'q', tools: names.map((name) => ({ type: 'function', name, parameters })),
+    tool_choice: { type: 'allowed_tools', mode: 'required', tools: [{ type: 'function', name: 'b' }] } });
+  assert.equal(r.status, 200, JSON.stringify(r.body));
+  assert.deepEqual(sent(), [['b'], 'any']);
+  for (const wrong of [allowed('auto', 'd'), allowed('auto'), allowed('none', 'a'), { type: 'allowed_tools' }])
+    assert.equal((await chat(wrong)).status, 400);
+});
+
+test("what another API does not have was refused in OpenAI's shape", async () => {
+  const messages = await gateway.post('/v1/messages/batches', { requests: [] });
+  assert.deepEqual([messages.status, messages.body.type, messages.body.error.type], [404, 'error', 'not_found_error']);
+  const ollama = await gateway.post('/api/nothing', {});
+  assert.deepEqual([ollama.status, typeof ollama.body.error], [404, 'string']);
+});
