@@ -1,7 +1,6 @@
 /* Causal attention inside each example. What one head of keys and all its heads of queries do in one example
  * is one piece of work. Scores are made for ATTENTION_ROWS queries at a time and not kept: the backward pass
  * makes them again out of the logarithms of their sums (Dao et al. 2022, arxiv.org/abs/2205.14135). */
-#include <math.h>
 #include <string.h>
 
 #include "train/pass.h"
@@ -36,6 +35,7 @@ struct task {
     struct kept *k;
     const int32_t *rows; /* NULL: all */
     int32_t n_rows;
+    int32_t window; /* 0: none */
     bool back;
 };
 
@@ -47,7 +47,7 @@ struct piece {
     int64_t start, length; /* tokens of the example */
     int64_t from, to;      /* its rows of queries */
     int64_t width, q_width, kv_width, head, kv_head;
-    float scale;
+    float scale, cap; /* of scores; cap 0: none */
 };
 
 /* The first row whose token is not before `token`. */
@@ -83,9 +83,26 @@ static int64_t scores_make(const struct piece *c, int64_t row, int64_t n)
     return keys;
 }
 
-static void clear_unseen(float *row, int64_t visible, int64_t keys)
+/* Keys before these are outside the window. */
+static int64_t first_seen(const struct piece *c, int64_t visible)
 {
+    const int32_t window = c->t->window;
+    return window > 0 && visible > window ? visible - window : 0;
+}
+
+static void clear_unseen(float *row, int64_t first, int64_t visible, int64_t keys)
+{
+    memset(row, 0, (size_t)first * sizeof *row);
     memset(row + visible, 0, (size_t)(keys - visible) * sizeof *row);
+}
+
+/* Scores held below the cap; what is left to multiply them by. */
+static float scores_cap(const struct piece *c, float *scores, int64_t n)
+{
+    if (c->cap == 0)
+        return c->scale;
+    c->t->p->team->kernels->softcap(scores, c->scale, c->cap, n);
+    return 1;
 }
 
 static void rows_forward(const struct piece *c, int64_t row, int64_t n)
@@ -95,16 +112,31 @@ static void rows_forward(const struct piece *c, int64_t row, int64_t n)
     const int64_t keys = scores_make(c, row, n), n_heads = c->t->p->model->shape.n_heads;
     for (int64_t i = 0; i < n; i++) {
         float *scores = c->s->scores + i * c->s->stride, sum;
-        const int64_t visible = seen(c, row + i);
-        k->lse[(row + i) * n_heads + c->head] = kernels->softmax(scores, c->scale, visible, &sum);
-        kernels->scale(scores, 1 / sum, visible);
-        clear_unseen(scores, visible, keys);
+        const int64_t visible = seen(c, row + i), first = first_seen(c, visible), n_seen = visible - first;
+        const float scale = scores_cap(c, scores + first, n_seen);
+        k->lse[(row + i) * n_heads + c->head] = kernels->softmax(scores + first, scale, n_seen, &sum);
+        kernels->scale(scores + first, 1 / sum, n_seen);
+        clear_unseen(scores, first, visible, keys);
     }
     gemm_with_packed(kernels, n, c->width, keys, matrix_rows(c->s->scores, c->s->stride), c->s->values,
         c->length, k->mix + row * c->q_width + c->head * c->width, c->q_width, false, c->blocks);
 }
 
 /* P = exp(scale S - lse), dP = dO V^T, dS = P (dP - dO . O) scale (FlashAttention, algorithm 4). */
+static void row_back(const struct piece *c, float *scores, float *d_scores, int64_t n, float less, float lse)
+{
+    const struct train_kernels *kernels = c->t->p->team->kernels;
+    const float scale = scores_cap(c, scores, n);
+    if (c->cap != 0) { /* its slope, before the scores are no more */
+        for (int64_t i = 0; i < n; i++)
+            d_scores[i] -= less;
+        kernels->softcap_back(d_scores, scores, c->cap, n);
+        less = 0;
+    }
+    kernels->exponents(scores, scale, lse, n);
+    kernels->softmax_back(d_scores, scores, less, c->scale, n);
+}
+
 static int64_t d_scores_make(const struct piece *c, int64_t row, int64_t n)
 {
     struct train_pass *p = c->t->p;
@@ -115,13 +147,13 @@ static int64_t d_scores_make(const struct piece *c, int64_t row, int64_t n)
         c->width, c->s->d_scores, c->s->stride, false, c->blocks);
     for (int64_t i = 0; i < n; i++) {
         float *scores = c->s->scores + i * c->s->stride, *d_scores = c->s->d_scores + i * c->s->stride;
-        const int64_t visible = seen(c, row + i);
+        const int64_t visible = seen(c, row + i), first = first_seen(c, visible);
         const float less =
             kernels->dot(p->dmix + at + i * c->q_width, k->mix + at + i * c->q_width, c->width);
-        kernels->exponents(scores, c->scale, k->lse[(row + i) * p->model->shape.n_heads + c->head], visible);
-        kernels->softmax_back(d_scores, scores, less, c->scale, visible);
-        clear_unseen(scores, visible, keys);
-        clear_unseen(d_scores, visible, keys);
+        row_back(c, scores + first, d_scores + first, visible - first, less,
+            k->lse[(row + i) * p->model->shape.n_heads + c->head]);
+        clear_unseen(scores, first, visible, keys);
+        clear_unseen(d_scores, first, visible, keys);
     }
     return keys;
 }
@@ -174,7 +206,8 @@ static void piece_run(void *ctx, int64_t item, int32_t thread)
         .q_width = (int64_t)shape->n_heads * shape->head_width,
         .kv_width = (int64_t)shape->n_kv_heads * shape->head_width,
         .kv_head = item % shape->n_kv_heads,
-        .scale = 1 / sqrtf((float)shape->head_width)};
+        .scale = t->p->model->score_scale,
+        .cap = t->p->model->score_cap};
     const int64_t group = shape->n_heads / shape->n_kv_heads;
     piece_pack(&c);
     for (c.head = c.kv_head * group; c.head < (c.kv_head + 1) * group; c.head++)
@@ -187,18 +220,21 @@ static void piece_run(void *ctx, int64_t item, int32_t thread)
         }
 }
 
-static void run(struct train_pass *p, struct kept *k, const int32_t *rows, int32_t n_rows, bool back)
+static void run(struct train_pass *p, struct kept *k, const struct train_layer *l, const int32_t *rows,
+    int32_t n_rows, bool back)
 {
-    struct task t = {p, k, rows, n_rows, back};
+    struct task t = {p, k, rows, n_rows, l->window, back};
     team_each(p->team, (int64_t)p->sequence->n_docs * p->model->shape.n_kv_heads, piece_run, &t);
 }
 
-void attention_forward(struct train_pass *p, struct kept *k, const int32_t *rows, int32_t n_rows)
+void attention_forward(
+    struct train_pass *p, struct kept *k, const struct train_layer *l, const int32_t *rows, int32_t n_rows)
 {
-    run(p, k, rows, n_rows, false);
+    run(p, k, l, rows, n_rows, false);
 }
 
-void attention_back(struct train_pass *p, struct kept *k, const int32_t *rows, int32_t n_rows)
+void attention_back(
+    struct train_pass *p, struct kept *k, const struct train_layer *l, const int32_t *rows, int32_t n_rows)
 {
-    run(p, k, rows, n_rows, true);
+    run(p, k, l, rows, n_rows, true);
 }

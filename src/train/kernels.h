@@ -38,8 +38,8 @@ struct train_kernels {
      * it so: it has the same functions otherwise, and is its own. */
     bool rounds;
     const struct train_kernels *rounding;
-    /* C (m x tile_columns, rows ldc apart) gets, or is added, A B over k values. A is what pack_rows returned,
-     * B a panel that pack_panel wrote; the first k' of the k that it was packed with will do. */
+    /* C (m x tile_columns, rows ldc apart) gets, or is added, A B over k values. A is what pack_rows
+     * returned, B a panel that pack_panel wrote; the first k' of the k that it was packed with will do. */
     void (*panel)(
         int64_t m, int64_t k, const float *a, int64_t a_row, const float *b, float *c, int64_t ldc, bool add);
     /* One panel: the first n <= tile_columns columns of B; missing ones are 0. */
@@ -55,7 +55,16 @@ struct train_kernels {
     void (*glu)(float *y, const float *gate, const float *up, int64_t n); /* y = silu(gate) up */
     /* d holds dy and becomes y; gate and up become their gradients. */
     void (*glu_back)(float *d, float *gate, float *up, int64_t n);
-    void (*add)(float *y, const float *x, int64_t n); /* y += x */
+    /* The same with GELU, by its tanh (Hendrycks and Gimpel 2016, arxiv.org/abs/1606.08415). */
+    void (*geglu)(float *y, const float *gate, const float *up, int64_t n);
+    void (*geglu_back)(float *d, float *gate, float *up, int64_t n);
+    /* norm and norm_back of x less its mean; `inverse`: 1 / its standard deviation. */
+    float (*layer_norm)(float *y, const float *x, const float *w, float eps, int64_t n);
+    void (*layer_norm_back)(
+        float *dx, float *dw, const float *dy, const float *x, const float *w, float inverse, int64_t n);
+    void (*softcap)(float *x, float by, float cap, int64_t n);                 /* x = cap tanh(by x / cap) */
+    void (*softcap_back)(float *d, const float *capped, float cap, int64_t n); /* but for `by` */
+    void (*add)(float *y, const float *x, int64_t n);                          /* y += x */
     void (*scale)(float *y, float by, int64_t n);
     float (*dot)(const float *x, const float *y, int64_t n);
     /* x = exp(scale x - max(scale x)), returns the logarithm of what the exponentials of scale x sum to;

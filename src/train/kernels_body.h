@@ -198,6 +198,84 @@ static void glu_back(float *restrict d, float *restrict gate, float *restrict up
     }
 }
 
+/* Of (1 + tanh u) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3). */
+INLINE float gelu_share(float x)
+{
+    return 1 / (1 + common_exp(-1.59576912f * (x + 0.044715f * x * x * x)));
+}
+
+static void geglu(float *restrict y, const float *restrict gate, const float *restrict up, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = gate[i] * gelu_share(gate[i]) * up[i];
+}
+
+static void geglu_back(float *restrict d, float *restrict gate, float *restrict up, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float x = gate[i], s = gelu_share(x), dy = d[i];
+        float slope = s + x * s * (1 - s) * 1.59576912f * (1 + 0.134145f * x * x);
+        d[i] = x * s * up[i];
+        gate[i] = dy * up[i] * slope;
+        up[i] = dy * x * s;
+    }
+}
+
+static float sum_row(const float *x, int64_t n)
+{
+    vec sum = {0};
+    float rest = 0;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        sum += *(const vec *)(x + i);
+    for (; i < n; i++)
+        rest += x[i];
+    return vec_sum(sum) + rest;
+}
+
+static float layer_norm(
+    float *restrict y, const float *restrict x, const float *restrict w, float eps, int64_t n)
+{
+    const float mean = sum_row(x, n) / (float)n;
+    for (int64_t i = 0; i < n; i++)
+        y[i] = x[i] - mean;
+    const float inverse = 1 / sqrtf(dot(y, y, n) / (float)n + eps);
+    for (int64_t i = 0; i < n; i++)
+        y[i] *= inverse * w[i];
+    return inverse;
+}
+
+/* As norm_back with x less its mean for x; what comes of it loses its own mean. */
+static void layer_norm_back(float *restrict dx, float *restrict dw, const float *restrict dy,
+    const float *restrict x, const float *restrict w, float inverse, int64_t n)
+{
+    const float mean = sum_row(x, n) / (float)n, of_gradient = dot(dy, w, n) / (float)n;
+    vec sum = {0};
+    float rest = 0;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        sum += *(const vec *)(dy + i) * *(const vec *)(w + i) * (*(const vec *)(x + i) - mean);
+    for (; i < n; i++)
+        rest += dy[i] * w[i] * (x[i] - mean);
+    const float along = (vec_sum(sum) + rest) / (float)n * inverse * inverse;
+    for (i = 0; i < n; i++) {
+        dw[i] += dy[i] * (x[i] - mean) * inverse;
+        dx[i] += inverse * (dy[i] * w[i] - of_gradient - (x[i] - mean) * along);
+    }
+}
+
+static void softcap(float *x, float by, float cap, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = cap - 2 * cap / (1 + common_exp(2 * by / cap * x[i]));
+}
+
+static void softcap_back(float *restrict d, const float *restrict capped, float cap, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        d[i] *= 1 - capped[i] / cap * (capped[i] / cap);
+}
+
 static void add_rows(float *restrict y, const float *restrict x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
@@ -308,9 +386,11 @@ static const float *pack_rows_rounded(float *to, int64_t m, int64_t k, struct ma
 #define TABLE(name, with, ...)                                                                               \
     {                                                                                                        \
         .isa = name, .rounds = with, .rounding = &rounding, __VA_ARGS__, .norm = norm,                       \
-        .norm_back = norm_back, .glu = glu, .glu_back = glu_back, .add = add_rows, .scale = scale_row,       \
-        .dot = dot, .softmax = softmax, .exponents = exponents, .softmax_back = softmax_back, .rope = rope,  \
-        .round = round_row, .narrow = narrow, .widen = widen, .adam = adam                                   \
+        .norm_back = norm_back, .layer_norm = layer_norm, .layer_norm_back = layer_norm_back, .glu = glu,    \
+        .glu_back = glu_back, .geglu = geglu, .geglu_back = geglu_back, .softcap = softcap,                  \
+        .softcap_back = softcap_back, .add = add_rows, .scale = scale_row, .dot = dot, .softmax = softmax,   \
+        .exponents = exponents, .softmax_back = softmax_back, .rope = rope, .round = round_row,              \
+        .narrow = narrow, .widen = widen, .adam = adam                                                       \
     }
 static const struct train_kernels rounding = TABLE(ISA "-bf16", true, ROUNDING_PRODUCTS);
 const struct train_kernels KERNELS =

@@ -7,13 +7,13 @@
 
 #include "base/rand.h"
 #include "engine/memory.h"
+#include "base/arena.h"
+#include "engine/worker/backend.h"
 #include "engine/worker/gguf.h"
+#include "engine/worker/model_loader.h"
 #include "engine/worker/rope.h"
 
-enum { LAYER_WEIGHTS = 14, OTHER_WEIGHTS = 3, ALIGN_VALUES = 16 };
-
-const struct train_family train_families[] = {{.name = "llama"}, {.name = "qwen2", .rope_halves = true},
-    {.name = "qwen3", .rope_halves = true, .head_norms = true}, {.name = NULL}};
+enum { LAYER_WEIGHTS = 26, OTHER_WEIGHTS = 3, ALIGN_VALUES = 16, FAMILY_MEMORY = 64 << 20 };
 
 /* ---- What there is ---- */
 
@@ -34,34 +34,149 @@ static struct train_weight *block_add(
     return weight_add(m, full, n_in, n_out);
 }
 
-static void layer_list(struct train_model *m, int32_t i)
+static bool has(const struct gguf *g, int32_t layer, const char *name)
 {
-    const struct train_shape *s = &m->shape;
-    struct train_layer *l = &m->layers[i];
-    const int64_t d = s->n_embed, q = (int64_t)s->n_heads * s->head_width,
-                  kv = (int64_t)s->n_kv_heads * s->head_width;
-    *l = (struct train_layer){.attn_norm = block_add(m, i, "attn_norm.weight", d, 0),
-        .q = block_add(m, i, "attn_q.weight", d, q),
-        .k = block_add(m, i, "attn_k.weight", d, kv),
-        .v = block_add(m, i, "attn_v.weight", d, kv),
-        .output = block_add(m, i, "attn_output.weight", q, d),
-        .ffn_norm = block_add(m, i, "ffn_norm.weight", d, 0),
-        .gate = block_add(m, i, "ffn_gate.weight", d, s->n_ffn),
-        .up = block_add(m, i, "ffn_up.weight", d, s->n_ffn),
-        .down = block_add(m, i, "ffn_down.weight", s->n_ffn, d)};
-    if (m->family->head_norms) {
-        l->q_norm = block_add(m, i, "attn_q_norm.weight", s->head_width, 0);
-        l->k_norm = block_add(m, i, "attn_k_norm.weight", s->head_width, 0);
-    }
-    if (!m->qkv_bias)
-        return;
-    l->q_bias = block_add(m, i, "attn_q.bias", q, 0);
-    l->k_bias = block_add(m, i, "attn_k.bias", kv, 0);
-    l->v_bias = block_add(m, i, "attn_v.bias", kv, 0);
+    char full[48];
+    snprintf(full, sizeof full, "blk.%d.%s", (int)layer, name);
+    return g && gguf_tensor_find(g, full);
 }
 
-/* Names and shapes of all weights, in the order in which files hold them. */
-static int weights_list(struct train_model *m, struct error *err)
+/* Vectors that a file may have, by whether its first layer does. */
+static struct train_weight *bias_add(
+    struct train_model *m, const struct gguf *g, int32_t layer, const char *name, int64_t n)
+{
+    return has(g, 0, name) ? block_add(m, layer, name, n, 0) : NULL;
+}
+
+/* `n_heads` of weights, which are one vector unless each head has its own. */
+static struct train_weight *head_norm_add(
+    struct train_model *m, int32_t layer, const char *name, int64_t n_heads)
+{
+    const int64_t width = m->shape.head_width;
+    if (m->family->head_norms != HEAD_NORMS_OWN)
+        return block_add(
+            m, layer, name, m->family->head_norms == HEAD_NORMS_SHARED ? width : width * n_heads, 0);
+    struct train_weight *w = block_add(m, layer, name, width, n_heads);
+    w->vector = true;
+    return w;
+}
+
+static void more_norms_list(struct train_model *m, const struct gguf *g, int32_t i)
+{
+    const struct train_family *f = m->family;
+    struct train_layer *l = &m->layers[i];
+    if (f->norms_behind) {
+        l->attn_norm_behind = block_add(m, i, "post_attention_norm.weight", m->shape.n_embed, 0);
+        l->ffn_norm_behind = block_add(m, i, "post_ffw_norm.weight", m->shape.n_embed, 0);
+    }
+    if (f->head_norms == HEAD_NORMS_NONE ||
+        (f->head_norms == HEAD_NORMS_OWN && !has(g, 0, "attn_q_norm.weight")))
+        return;
+    l->q_norm = head_norm_add(m, i, "attn_q_norm.weight", m->shape.n_heads);
+    l->k_norm = head_norm_add(m, i, "attn_k_norm.weight", m->shape.n_kv_heads);
+}
+
+/* Rows of `whole`, listed behind all that files have. */
+static struct train_weight *part_add(
+    struct train_model *m, struct train_weight *whole, int64_t from, int64_t count)
+{
+    struct train_weight *w = &m->weights[m->n_weights + m->n_parts++];
+    *w = *whole;
+    w->whole = whole;
+    w->divided = false;
+    w->from = from;
+    whole->divided = true;
+    if (w->vector)
+        w->n_in = count;
+    else
+        w->n_out = count;
+    return w;
+}
+
+/* Queries, keys and values, or gate and up, may stand in one matrix, which is the first of them until
+ * layer_divide. */
+static void attention_list(struct train_model *m, const struct gguf *g, int32_t i, int64_t q, int64_t kv)
+{
+    const int64_t d = m->shape.n_embed;
+    struct train_layer *l = &m->layers[i];
+    if (!m->family->no_norms_before)
+        l->attn_norm = block_add(m, i, "attn_norm.weight", d, 0);
+    if (has(g, 0, "attn_qkv.weight")) {
+        l->q = block_add(m, i, "attn_qkv.weight", d, q + 2 * kv);
+    } else {
+        l->q = block_add(m, i, "attn_q.weight", d, q);
+        l->k = block_add(m, i, "attn_k.weight", d, kv);
+        l->v = block_add(m, i, "attn_v.weight", d, kv);
+    }
+    l->output = block_add(m, i, "attn_output.weight", q, d);
+}
+
+static void network_list(struct train_model *m, const struct gguf *g, int32_t i)
+{
+    const int64_t d = m->shape.n_embed, n_ffn = m->shape.n_ffn;
+    struct train_layer *l = &m->layers[i];
+    if (!m->family->no_norms_before && !m->family->parallel)
+        l->ffn_norm = block_add(m, i, "ffn_norm.weight", d, 0);
+    if (g && !has(g, 0, "ffn_gate.weight")) {
+        l->gate = block_add(m, i, "ffn_up.weight", d, 2 * n_ffn);
+    } else {
+        l->gate = block_add(m, i, "ffn_gate.weight", d, n_ffn);
+        l->up = block_add(m, i, "ffn_up.weight", d, n_ffn);
+    }
+    l->down = block_add(m, i, "ffn_down.weight", n_ffn, d);
+}
+
+static void biases_list(struct train_model *m, const struct gguf *g, int32_t i, int64_t q, int64_t kv)
+{
+    struct train_layer *l = &m->layers[i];
+    if (has(g, 0, "attn_q.bias")) {
+        l->q_bias = block_add(m, i, "attn_q.bias", q, 0);
+        l->k_bias = block_add(m, i, "attn_k.bias", kv, 0);
+        l->v_bias = block_add(m, i, "attn_v.bias", kv, 0);
+    } else {
+        l->q_bias = bias_add(m, g, i, "attn_qkv.bias", q + 2 * kv);
+    }
+    l->output_bias = bias_add(m, g, i, "attn_output.bias", m->shape.n_embed);
+    if (l->up) {
+        l->gate_bias = bias_add(m, g, i, "ffn_gate.bias", m->shape.n_ffn);
+        l->up_bias = bias_add(m, g, i, "ffn_up.bias", m->shape.n_ffn);
+    }
+    l->down_bias = bias_add(m, g, i, "ffn_down.bias", m->shape.n_embed);
+}
+
+static void layer_list(struct train_model *m, const struct gguf *g, int32_t i)
+{
+    const struct train_shape *s = &m->shape;
+    const int64_t q = (int64_t)s->n_heads * s->head_width, kv = (int64_t)s->n_kv_heads * s->head_width;
+    attention_list(m, g, i, q, kv);
+    network_list(m, g, i);
+    more_norms_list(m, g, i);
+    biases_list(m, g, i, q, kv);
+}
+
+static void layer_divide(struct train_model *m, struct train_layer *l)
+{
+    const struct train_shape *s = &m->shape;
+    const int64_t q = (int64_t)s->n_heads * s->head_width, kv = (int64_t)s->n_kv_heads * s->head_width;
+    struct train_weight *all = l->q, *bias = l->q_bias, *both = l->gate;
+    if (!l->k) {
+        l->q = part_add(m, all, 0, q);
+        l->k = part_add(m, all, q, kv);
+        l->v = part_add(m, all, q + kv, kv);
+    }
+    if (bias && !l->k_bias) {
+        l->q_bias = part_add(m, bias, 0, q);
+        l->k_bias = part_add(m, bias, q, kv);
+        l->v_bias = part_add(m, bias, q + kv, kv);
+    }
+    if (!l->up) {
+        l->gate = part_add(m, both, 0, s->n_ffn);
+        l->up = part_add(m, both, s->n_ffn, s->n_ffn);
+    }
+}
+
+/* Names and shapes of all weights, in the order in which files hold them. `g`: NULL for a new model. */
+static int weights_list(struct train_model *m, const struct gguf *g, struct error *err)
 {
     const struct train_shape *s = &m->shape;
     m->weights = calloc((size_t)s->n_layers * LAYER_WEIGHTS + OTHER_WEIGHTS, sizeof *m->weights);
@@ -70,10 +185,30 @@ static int weights_list(struct train_model *m, struct error *err)
         return error_set(err, ERROR_MEMORY, "no memory for a model of %d layers", (int)s->n_layers);
     m->embedding = weight_add(m, "token_embd.weight", s->n_embed, s->n_vocab);
     for (int32_t i = 0; i < s->n_layers; i++)
-        layer_list(m, i);
+        layer_list(m, g, i);
     m->output_norm = weight_add(m, "output_norm.weight", s->n_embed, 0);
     m->output = s->tied ? m->embedding : weight_add(m, "output.weight", s->n_embed, s->n_vocab);
+    for (int32_t i = 0; i < s->n_layers; i++)
+        layer_divide(m, &m->layers[i]);
     return 0;
+}
+
+/* Once it is known where the values of all are. */
+static void parts_place(struct train_model *m)
+{
+    for (int32_t i = m->n_weights; i < m->n_weights + m->n_parts; i++) {
+        struct train_weight *w = &m->weights[i];
+        const struct train_weight *whole = w->whole;
+        w->type = whole->type;
+        if (whole->frozen)
+            w->frozen = (const char *)whole->frozen +
+                        (size_t)w->from * (w->vector ? sizeof(float) : tensor_row_bytes(w->type, w->n_in));
+        if (whole->at >= 0)
+            w->at = whole->at + w->from * (w->vector ? 1 : w->n_in);
+        w->lora_a = whole->lora_a;
+        if (whole->lora_b >= 0)
+            w->lora_b = whole->lora_b + w->from * m->lora_rank;
+    }
 }
 
 int64_t train_model_parameters(const struct train_model *m)
@@ -84,27 +219,31 @@ int64_t train_model_parameters(const struct train_model *m)
     return n;
 }
 
-/* `factors`: n / 2 divisors of the frequencies, or NULL. */
-static int angles_fill(struct train_model *m, double scaling, const float *factors, struct error *err)
+int train_angles_fill(
+    struct train_model *m, const struct rope *rope, struct train_angles *out, struct error *err)
 {
-    const struct rope_scaling how = {
-        .base = (double)m->shape.rope_base, .factor = scaling, .attention_factor = 1};
-    const int32_t half = m->shape.head_width / 2;
+    const int32_t half = rope->n_dims / 2;
     const size_t n = (size_t)m->shape.n_context * (size_t)half;
-    double *frequency = calloc((size_t)half + 1, sizeof *frequency);
-    m->cosine = calloc(n + 1, sizeof *m->cosine);
-    m->sine = calloc(n + 1, sizeof *m->sine);
-    const bool ok = frequency && m->cosine && m->sine;
-    if (ok)
-        (void)rope_frequencies(&how, m->shape.head_width, factors, frequency);
-    for (int32_t i = 0; ok && i < half; i++)
+    m->n_rotated = rope->n_dims;
+    out->cosine = calloc(n + 1, sizeof *out->cosine);
+    out->sine = calloc(n + 1, sizeof *out->sine);
+    if (!out->cosine || !out->sine)
+        return error_set(err, ERROR_MEMORY, "no memory for a context of %d tokens", (int)m->shape.n_context);
+    for (int32_t i = 0; i < half; i++)
         for (int32_t p = 0; p < m->shape.n_context; p++) {
-            m->cosine[(int64_t)p * half + i] = (float)cos(p * frequency[i]);
-            m->sine[(int64_t)p * half + i] = (float)sin(p * frequency[i]);
+            out->cosine[(int64_t)p * half + i] = (float)(cos(p * rope->frequency[i]) * rope->magnitude);
+            out->sine[(int64_t)p * half + i] = (float)(sin(p * rope->frequency[i]) * rope->magnitude);
         }
-    free(frequency);
-    return ok ? 0
-              : error_set(err, ERROR_MEMORY, "no memory for a context of %d tokens", (int)m->shape.n_context);
+    return 0;
+}
+
+/* What a model has unless its family says otherwise. */
+static void scales_plain(struct train_model *m)
+{
+    m->embed_scale = m->branch_scale = m->logit_scale = 1;
+    m->score_scale = 1 / sqrtf((float)m->shape.head_width);
+    for (int32_t i = 0; i < m->shape.n_layers; i++)
+        m->layers[i].angles = &m->angles[0];
 }
 
 /* Room for `n` more trained values; where they begin. */
@@ -158,20 +297,37 @@ static void values_fill(struct train_model *m, uint64_t seed)
     }
 }
 
+static int angles_plain(struct train_model *m, struct error *err)
+{
+    const struct rope_scaling how = {.base = (double)m->shape.rope_base, .factor = 1, .attention_factor = 1};
+    const int32_t n_dims = m->shape.head_width;
+    double *frequency = calloc((size_t)n_dims / 2 + 1, sizeof *frequency);
+    if (!frequency)
+        return error_set(err, ERROR_MEMORY, "no memory for the angles of heads");
+    const struct rope rope = {.n_dims = n_dims,
+        .frequency = frequency,
+        .magnitude = rope_frequencies(&how, n_dims, NULL, frequency)};
+    int rc = train_angles_fill(m, &rope, &m->angles[0], err);
+    free(frequency);
+    return rc;
+}
+
 int train_model_create(
     const struct train_shape *shape, uint64_t seed, struct train_model *m, struct error *err)
 {
     *m = (struct train_model){.shape = *shape, .family = &train_families[0]};
-    int rc = weights_list(m, err);
+    int rc = weights_list(m, NULL, err);
     for (int32_t i = 0; i < m->n_weights && rc == 0; i++)
         m->weights[i].at = values_add(m, m->weights[i].n_in * m->weights[i].n_out);
     rc = rc ? rc : values_alloc(m, err);
-    rc = rc ? rc : angles_fill(m, 1, NULL, err);
-    if (rc)
+    rc = rc ? rc : angles_plain(m, err);
+    if (rc) {
         train_model_free(m);
-    else
-        values_fill(m, seed);
-    return rc;
+        return rc;
+    }
+    scales_plain(m);
+    values_fill(m, seed);
+    return 0;
 }
 
 /* ---- From a file ---- */
@@ -217,16 +373,32 @@ static float key_float(struct keys *k, const char *key, float fallback)
 
 static int family_find(const struct gguf *g, const struct train_family **out, struct error *err)
 {
+    char known[256] = "";
     struct str name;
     int rc = gguf_get_str(g, "general.architecture", STR_NONE, &name, err);
-    for (*out = train_families; rc == 0 && (*out)->name; (*out)++)
+    for (*out = train_families; rc == 0 && (*out)->name; (*out)++) {
         if (str_is(name, (*out)->name))
             return 0;
+        snprintf(known + strlen(known), sizeof known - strlen(known), " %s", (*out)->name);
+    }
     return rc ? rc
               : error_set(err, ERROR_UNSUPPORTED,
-                    "models of the architecture '" STR_FMT
-                    "' cannot be trained here: llama, qwen2 and qwen3 can",
-                    STR_ARG(str_slice(name, 0, 64)));
+                    "models of the architecture '" STR_FMT "' cannot be trained here: these can:%s",
+                    STR_ARG(str_slice(name, 0, 64)), known);
+}
+
+/* Layers behind the last one, which draft (MTP), stay as they are. */
+static int layers_count(const struct gguf *g, struct train_model *m, struct keys *k)
+{
+    char full[96];
+    uint32_t drafting = 0;
+    const int32_t all = key_int(k, "block_count", 0, 1024);
+    if (k->rc == 0)
+        k->rc = gguf_get_u32(g, key_full(k, "nextn_predict_layers", full), 0, &drafting, k->err);
+    if (k->rc == 0 && drafting >= (uint32_t)all)
+        k->rc = error_set(k->err, ERROR_INVALID, "all %d layers of the model draft: it is broken", (int)all);
+    m->shape.n_layers = all - (int32_t)drafting;
+    return k->rc;
 }
 
 static int shape_read(const struct gguf *g, int32_t context, struct train_model *m, struct error *err)
@@ -234,17 +406,18 @@ static int shape_read(const struct gguf *g, int32_t context, struct train_model 
     struct train_shape *s = &m->shape;
     struct keys k = {.g = g, .family = m->family->name, .err = err};
     const struct tensor *embedding = gguf_tensor_find(g, "token_embd.weight");
-    s->n_layers = key_int(&k, "block_count", 0, 1024);
+    if (layers_count(g, m, &k))
+        return k.rc;
     s->n_embed = key_int(&k, "embedding_length", 0, 1 << 16);
     s->n_heads = key_int(&k, "attention.head_count", 0, 1024);
     s->n_kv_heads = key_int(&k, "attention.head_count_kv", s->n_heads, 1024);
     s->n_ffn = key_int(&k, "feed_forward_length", 0, 1 << 18);
     s->head_width = key_int(&k, "attention.key_length", k.rc ? 1 : s->n_embed / s->n_heads, 1024);
     const int32_t values = key_int(&k, "attention.value_length", s->head_width, 1024);
-    const int32_t turned = key_int(&k, "rope.dimension_count", s->head_width, 1024);
     s->n_context = key_int(&k, "context_length", 0, 1 << 24);
     s->rope_base = key_float(&k, "rope.freq_base", 10000);
-    s->norm_eps = key_float(&k, "attention.layer_norm_rms_epsilon", 1e-5f);
+    s->norm_eps = key_float(
+        &k, m->family->centred ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 1e-5f);
     s->tied = !gguf_tensor_find(g, "output.weight");
     s->n_context = context > 0 && context < s->n_context ? context : s->n_context;
     if (k.rc)
@@ -256,34 +429,28 @@ static int shape_read(const struct gguf *g, int32_t context, struct train_model 
         return error_set(err, ERROR_INVALID,
             "the model's %d heads of %d values cannot share %d of keys: the file is broken", (int)s->n_heads,
             (int)s->head_width, (int)s->n_kv_heads);
-    if (values != s->head_width || turned != s->head_width ||
-        gguf_tensor_find(g, "blk.0.ffn_gate_inp.weight"))
+    if (values != s->head_width || gguf_tensor_find(g, "blk.0.ffn_gate_inp.weight"))
         return error_set(err, ERROR_UNSUPPORTED,
-            "the model has experts, values of another width than its keys, or turns a part of them: such "
-            "models "
-            "cannot be trained here");
+            "the model has experts, or values of another width than its keys: such models cannot be trained "
+            "here");
     return 0;
 }
 
-static int angles_read(const struct gguf *g, struct train_model *m, struct error *err)
+/* What the family's own keys say, read with the engine's checks. */
+static int family_load(const struct gguf *g, struct train_model *m, struct error *err)
 {
-    struct keys k = {.g = g, .family = m->family->name, .err = err};
-    const struct tensor *factors = gguf_tensor_find(g, "rope_freqs.weight");
-    char full[96];
-    struct str type;
-    int rc = gguf_get_str(g, key_full(&k, "rope.scaling.type", full), STR("none"), &type, err);
+    struct backend *backend;
+    int rc = backend_cpu_create(1, &backend, err);
     if (rc)
         return rc;
-    if (!str_is(type, "none") && !str_is(type, "linear"))
-        return error_set(err, ERROR_UNSUPPORTED,
-            "the model's positions are stretched by '" STR_FMT "': it cannot be trained here",
-            STR_ARG(str_slice(type, 0, 32)));
-    if (factors &&
-        (factors->type != TENSOR_F32 || factors->shape[0] != m->shape.head_width / 2 || !factors->data))
-        return error_set(err, ERROR_INVALID,
-            "the model's 'rope_freqs.weight' is not what its heads need: the file is broken");
-    const float scaling = str_is(type, "linear") ? key_float(&k, "rope.scaling.factor", 1) : 1;
-    return k.rc ? k.rc : angles_fill(m, (double)scaling, factors ? factors->data : NULL, err);
+    struct arena *arena = arena_create(FAMILY_MEMORY);
+    struct loader l = {
+        .gguf = g, .backend = backend, .arena = arena, .architecture = str_from(m->family->name), .err = err};
+    scales_plain(m);
+    m->family->load(m, &l);
+    arena_free(arena);
+    backend_free(backend);
+    return l.rc;
 }
 
 static int weight_find(const struct gguf *g, struct train_weight *w, struct error *err)
@@ -304,12 +471,21 @@ static int weight_find(const struct gguf *g, struct train_weight *w, struct erro
     return 0;
 }
 
+static bool layer_drafts(struct str name, int32_t n_layers)
+{
+    int layer;
+    char text[32];
+    snprintf(text, sizeof text, STR_FMT, STR_ARG(str_slice(name, 0, 24)));
+    return sscanf(text, "blk.%d.", &layer) == 1 && layer >= n_layers;
+}
+
 /* A tensor that has no place here would be left out of what is computed. */
 static int tensors_check(const struct gguf *g, const struct train_model *m, struct error *err)
 {
     for (size_t i = 0; i < gguf_n_tensors(g); i++) {
         const struct str name = gguf_tensor_at(g, i)->name;
-        bool known = str_is(name, "rope_freqs.weight");
+        bool known = str_is(name, "rope_freqs.weight") || str_starts(name, STR("rope_factors_")) ||
+                     layer_drafts(name, m->shape.n_layers);
         for (int32_t j = 0; j < m->n_weights && !known; j++)
             known = str_is(name, m->weights[j].name);
         if (!known)
@@ -365,15 +541,16 @@ int train_model_load(const struct gguf *g, const struct train_lora *lora, bool e
     *m = (struct train_model){0};
     int rc = family_find(g, &m->family, err);
     rc = rc ? rc : shape_read(g, context, m, err);
-    m->qkv_bias = gguf_tensor_find(g, "blk.0.attn_q.bias") != NULL;
-    rc = rc ? rc : weights_list(m, err);
+    rc = rc ? rc : weights_list(m, g, err);
     for (int32_t i = 0; i < m->n_weights && rc == 0; i++)
         rc = weight_find(g, &m->weights[i], err);
     rc = rc ? rc : tensors_check(g, m, err);
-    rc = rc ? rc : angles_read(g, m, err);
+    rc = rc ? rc : family_load(g, m, err);
     rc = rc ? rc : lora ? adapters_add(m, lora, seed, err) : all_take(m, embedding_frozen, err);
     if (rc)
         train_model_free(m);
+    else
+        parts_place(m);
     return rc;
 }
 
@@ -381,8 +558,11 @@ void train_model_free(struct train_model *m)
 {
     free(m->weights);
     free(m->layers);
-    free(m->cosine);
-    free(m->sine);
+    for (int i = 0; i < 2; i++) {
+        free(m->angles[i].cosine);
+        free(m->angles[i].sine);
+    }
+    free(m->late);
     free(m->values);
     *m = (struct train_model){0};
 }

@@ -1,4 +1,4 @@
-/* A dense decoder of the Llama family as training sees it: its weights, by the names that GGUF gives them.
+/* A dense decoder as training sees it: its weights, by the names that GGUF gives them.
  *
  *   trained:  values[] of one array, which gradients and the optimiser's moments mirror
  *   frozen:   bytes of a model file, in any type that can be read; a low-rank adapter may stand beside them
@@ -9,6 +9,7 @@
 #include "train/train.h"
 
 struct gguf;
+struct rope;
 
 struct train_weight {
     char name[64];
@@ -18,33 +19,63 @@ struct train_weight {
     enum tensor_type type;
     const void *frozen;
     int64_t lora_a, lora_b; /* rank x n_in, n_out x rank, among the trained; -1: none */
+    /* Rows of another weight, from row `from` on: what stands above follows from that one's. */
+    struct train_weight *whole;
+    int64_t from;
+    bool divided; /* its parts are used, not itself */
+};
+
+struct train_angles {
+    float *cosine, *sine; /* n_context rows of n_rotated / 2 */
 };
 
 struct train_layer {
-    struct train_weight *attn_norm, *q, *k, *v, *output, *ffn_norm, *gate, *up, *down;
-    struct train_weight *q_bias, *k_bias, *v_bias; /* NULL: none */
-    struct train_weight *q_norm, *k_norm;          /* of each head, before it turns; NULL: none */
+    struct train_weight *q, *k, *v, *output, *gate, *up, *down;
+    /* NULL: none */
+    struct train_weight *attn_norm, *ffn_norm;               /* of what goes into a branch */
+    struct train_weight *attn_norm_behind, *ffn_norm_behind; /* of what comes out of it */
+    struct train_weight *q_norm, *k_norm;                    /* of heads, before they turn */
+    struct train_weight *q_bias, *k_bias, *v_bias, *output_bias, *gate_bias, *up_bias, *down_bias;
+    const struct train_angles *angles; /* NULL: its heads do not turn */
+    int32_t window;                    /* a token sees so many, itself included; 0: all before it */
 };
 
 struct train_model {
     struct train_shape shape;
     const struct train_family *family;
-    bool qkv_bias;
-    struct train_weight *weights;
-    int32_t n_weights;
+    struct train_weight *weights; /* n_weights as files have them, then n_parts of them */
+    int32_t n_weights, n_parts;
     struct train_layer *layers;
     struct train_weight *embedding, *output_norm, *output; /* output is embedding where they are tied */
     float *values;                                         /* n_values, trained */
     int64_t n_values;
-    float *cosine, *sine; /* n_context rows of head_width / 2 */
+    struct train_angles angles[2]; /* of all layers, or of those without a window and with one */
+    int32_t n_rotated;             /* values of a head that turn: its first */
+    float *late;                   /* n_context factors of queries by their position; NULL: 1 */
+    /* What is multiplied: embeddings, branches before they are added, logits, scores. */
+    float embed_scale, branch_scale, logit_scale, score_scale;
+    float logit_cap, score_cap; /* what tanh holds them below; 0: nothing */
     int32_t lora_rank;
     float lora_scale;
 };
 
+struct loader;
+
+enum train_head_norms { HEAD_NORMS_NONE, HEAD_NORMS_SHARED, HEAD_NORMS_ACROSS, HEAD_NORMS_OWN };
+
 /* Architectures that are alike but for a few parts. */
 struct train_family {
     const char *name;
-    bool rope_halves, head_norms;
+    bool rope_halves;
+    bool norms_behind, no_norms_before;
+    bool gelu;
+    /* The feed-forward network reads what attention reads; norms take the mean away. */
+    bool parallel, centred;
+    /* Heads have one norm's weights, or each its own, or one norm goes across all of them. */
+    enum train_head_norms head_norms;
+    /* Angles, windows and scales, as the engine's model_NAME.c reads them; failures are kept in the loader.
+     */
+    void (*load)(struct train_model *m, struct loader *l);
 };
 extern const struct train_family
     train_families[]; /* ends with a name of NULL; the first is what training makes */
@@ -54,10 +85,13 @@ extern const struct train_family
 int train_model_create(
     const struct train_shape *shape, uint64_t seed, struct train_model *m, struct error *err) MUST_USE;
 /* The model of a file. With `lora` its weights stay frozen and adapters (A random, B zero) are trained, else
- * all weights are, the embedding perhaps not. Only the first `context` positions are used. The gguf must outlive
- * the model. */
+ * all weights are, the embedding perhaps not. Only the first `context` positions are used. The gguf must
+ * outlive the model. */
 int train_model_load(const struct gguf *g, const struct train_lora *lora, bool embedding_frozen,
     int32_t context, uint64_t seed, struct train_model *m, struct error *err) MUST_USE;
+/* Angles of n_context positions. */
+int train_angles_fill(
+    struct train_model *m, const struct rope *rope, struct train_angles *out, struct error *err) MUST_USE;
 void train_model_free(struct train_model *m); /* a zeroed model is allowed */
 /* All values of its weights, trained or not, tied ones once; without adapters. */
 int64_t train_model_parameters(const struct train_model *m);

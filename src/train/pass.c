@@ -48,6 +48,10 @@ static int64_t values_place(struct hand *h, const struct train_model *m, int64_t
         k->q_plain = hand_out(h, most, q);
         k->k_plain = hand_out(h, most, kv);
     }
+    if (m->family->norms_behind) {
+        k->attn_plain = hand_out(h, most, d);
+        k->ffn_plain = hand_out(h, most, d);
+    }
     return (int64_t)h->total - before;
 }
 
@@ -57,6 +61,10 @@ static void figures_place(struct hand *h, const struct train_model *m, int64_t m
     k->lse = hand_out(h, most, s->n_heads);
     k->inverse1 = hand_out(h, most, 1);
     k->inverse2 = hand_out(h, most, 1);
+    if (m->family->norms_behind) {
+        k->inverse_attn = hand_out(h, most, 1);
+        k->inverse_ffn = hand_out(h, most, 1);
+    }
     if (!m->family->head_norms)
         return;
     k->inverse_q = hand_out(h, most, s->n_heads);
@@ -79,8 +87,9 @@ static void kept_place(struct hand *h, const struct train_model *m, bool narrow,
         p->narrow = (uint16_t *)hand_out(h, n, (p->n_narrow + 1) / 2);
 }
 
-static void back_place(struct hand *h, const struct train_shape *s, int64_t most, struct train_pass *p)
+static void back_place(struct hand *h, const struct train_model *m, int64_t most, struct train_pass *p)
 {
+    const struct train_shape *s = &m->shape;
     const int64_t d = s->n_embed, q = (int64_t)s->n_heads * s->head_width,
                   kv = (int64_t)s->n_kv_heads * s->head_width;
     p->dx = hand_out(h, most, d);
@@ -90,6 +99,8 @@ static void back_place(struct hand *h, const struct train_shape *s, int64_t most
     p->dk = hand_out(h, most, kv);
     p->dv = hand_out(h, most, kv);
     p->dmix = hand_out(h, most, q);
+    p->branch = hand_out(h, branch_is_plain(m) ? 0 : most, d);
+    p->d_shared = hand_out(h, m->family->parallel ? most : 0, d);
     p->norm_parts = hand_out(h, most / TEAM_ROWS + 1, d > q ? d : q); /* of heads' norms, too */
 }
 
@@ -97,8 +108,10 @@ static void back_place(struct hand *h, const struct train_shape *s, int64_t most
 static void lora_place(struct hand *h, const struct train_model *m, int64_t most, struct train_pass *p)
 {
     int64_t largest = 0;
-    for (int32_t i = 0; i < m->n_weights; i++) {
+    for (int32_t i = 0; i < m->n_weights + m->n_parts; i++) {
         const struct train_weight *w = &m->weights[i];
+        if (w->divided || (w == m->embedding && w != m->output)) /* no product takes it */
+            continue;
         if (w->at < 0 && w->type != TENSOR_F32 && w->n_in * w->n_out > largest)
             largest = w->n_in * w->n_out;
         float *inner = w->lora_a >= 0 ? hand_out(h, most, m->lora_rank) : NULL;
@@ -122,8 +135,9 @@ static void pass_place(struct hand *h, const struct train_model *m, int32_t thre
     p->last_inverse = hand_out(h, most, 1);
     p->head_rows = logits_rows(s);
     p->logits = hand_out(h, p->head_rows, s->n_vocab);
+    p->capped = hand_out(h, m->logit_cap > 0 ? p->head_rows : 0, s->n_vocab);
     p->losses = hand_out(h, most, 1);
-    back_place(h, s, most, p);
+    back_place(h, m, most, p);
     lora_place(h, m, most, p);
     for (int32_t i = 0; i < threads; i++) {
         float *at = hand_out(h, (int64_t)attention_scratch_floats(m, p->most, kernels), 1);
@@ -149,7 +163,7 @@ int train_pass_create(
     pass_place(&count, m, team->count, team->kernels, p);
     p->kept = calloc((size_t)m->shape.n_layers, sizeof *p->kept);
     p->attention = calloc((size_t)team->count, sizeof *p->attention);
-    p->lora = calloc((size_t)m->n_weights, sizeof *p->lora);
+    p->lora = calloc((size_t)(m->n_weights + m->n_parts), sizeof *p->lora);
     p->positions = calloc((size_t)most, sizeof *p->positions);
     p->row_positions = calloc((size_t)most, sizeof *p->row_positions);
     p->block = aligned_alloc(64, count.total * sizeof(float));
@@ -184,68 +198,96 @@ void train_pass_free(struct train_pass *p)
 struct rows_task {
     struct train_pass *p;
     const struct train_weight *weight;
+    const struct train_layer *layer;
     const float *x, *values;
     float *y, *inverse, *other;
     const int32_t *index;
-    int64_t width;
+    int64_t width, runs; /* runs of `width` in a row, each with values of its own */
+    float sign;
 };
 
 static void norm_rows(void *ctx, int64_t from, int64_t to)
 {
     const struct rows_task *t = ctx;
-    for (int64_t i = from; i < to; i++)
-        t->inverse[i] = t->p->team->kernels->norm(
-            t->y + i * t->width, t->x + i * t->width, t->values, t->p->model->shape.norm_eps, t->width);
+    const struct train_model *m = t->p->model;
+    const struct train_kernels *k = t->p->team->kernels;
+    for (int64_t i = from * t->runs; i < to * t->runs; i++)
+        t->inverse[i] = (m->family->centred ? k->layer_norm : k->norm)(t->y + i * t->width,
+            t->x + i * t->width, t->values + i % t->runs * t->width, m->shape.norm_eps, t->width);
 }
 
 void norm_forward(struct train_pass *p, const struct train_weight *w, const float *x, int64_t rows, float *y,
     float *inverse)
 {
     const float *values = train_vector_values(p->model, w);
-    struct rows_task t = {.p = p, .values = values, .x = x, .y = y, .inverse = inverse, .width = w->n_in};
+    struct rows_task t = {
+        .p = p, .values = values, .x = x, .y = y, .inverse = inverse, .width = w->n_in, .runs = w->n_out};
     team_rows(p->team, rows, norm_rows, &t);
+}
+
+/* What goes into a branch: normed, unless the family has no norms there. */
+static void before_forward(struct train_pass *p, const struct train_weight *w, const float *x, int64_t rows,
+    float *y, float *inverse)
+{
+    if (w)
+        norm_forward(p, w, x, rows, y, inverse);
+    else
+        memcpy(y, x, (size_t)(rows * p->model->shape.n_embed) * sizeof *y);
+}
+
+static void row_embed(const struct rows_task *t, int64_t token, float *to)
+{
+    const struct train_weight *w = t->weight;
+    if (w->at >= 0) {
+        memcpy(to, train_weight_values(t->p->model, w) + token * t->width, (size_t)t->width * sizeof *to);
+        return;
+    }
+    const size_t bytes = tensor_row_bytes(w->type, w->n_in);
+    int rc = tensor_dequantize(w->type, (const char *)w->frozen + (size_t)token * bytes, to, t->width, NULL);
+    (void)rc; /* unreadable types are refused when the model is loaded */
 }
 
 static void embed_rows(void *ctx, int64_t from, int64_t to)
 {
     const struct rows_task *t = ctx;
-    const struct train_weight *w = t->weight;
-    const size_t bytes = w->at >= 0 ? 0 : tensor_row_bytes(w->type, w->n_in);
+    const float by = t->p->model->embed_scale;
     for (int64_t i = from; i < to; i++) {
-        const int64_t token = t->index[i];
-        if (w->at >= 0) {
-            memcpy(t->y + i * t->width, train_weight_values(t->p->model, w) + token * t->width,
-                (size_t)t->width * sizeof *t->y);
-            continue;
-        }
-        int rc = tensor_dequantize(
-            w->type, (const char *)w->frozen + (size_t)token * bytes, t->y + i * t->width, t->width, NULL);
-        (void)rc; /* unreadable types are refused when the model is loaded */
+        row_embed(t, t->index[i], t->y + i * t->width);
+        if (by != 1)
+            t->p->team->kernels->scale(t->y + i * t->width, by, t->width);
     }
 }
 
 static void glu_rows(void *ctx, int64_t from, int64_t to)
 {
     const struct rows_task *t = ctx;
-    t->p->team->kernels->glu(
+    const struct train_kernels *k = t->p->team->kernels;
+    (t->p->model->family->gelu ? k->geglu : k->glu)(
         t->y + from * t->width, t->x + from * t->width, t->other + from * t->width, (to - from) * t->width);
 }
 
-static void rope_rows(void *ctx, int64_t from, int64_t to)
+static void turn_rows(void *ctx, int64_t from, int64_t to)
 {
     const struct rows_task *t = ctx;
     const struct train_model *m = t->p->model;
-    const int64_t width = m->shape.head_width, half = width / 2;
-    for (int64_t i = from; i < to; i++)
-        for (int64_t h = 0; h < t->width; h += width)
-            t->p->team->kernels->rope(t->y + i * t->width + h, m->cosine + t->index[i] * half,
-                m->sine + t->index[i] * half, 1, m->family->rope_halves, width);
+    const struct train_angles *angles = t->layer->angles;
+    const int64_t head = m->shape.head_width, half = m->n_rotated / 2;
+    for (int64_t i = from; i < to; i++) {
+        float *row = t->y + i * t->width;
+        for (int64_t h = 0; angles && h < t->width; h += head)
+            t->p->team->kernels->rope(row + h, angles->cosine + t->index[i] * half,
+                angles->sine + t->index[i] * half, t->sign, m->family->rope_halves, m->n_rotated);
+        if (m->late && t->weight == t->layer->q)
+            t->p->team->kernels->scale(row, m->late[t->index[i]], t->width);
+    }
 }
 
-static void rope_all(struct train_pass *p, float *y, const int32_t *positions, int64_t rows, int64_t width)
+void heads_turn(struct train_pass *p, const struct train_layer *l, float *y, const int32_t *positions,
+    int64_t rows, const struct train_weight *w, float sign)
 {
-    struct rows_task t = {.p = p, .y = y, .index = positions, .width = width};
-    team_rows(p->team, rows, rope_rows, &t);
+    struct rows_task t = {
+        .p = p, .weight = w, .layer = l, .y = y, .index = positions, .width = w->n_out, .sign = sign};
+    team_rows(p->team, rows, turn_rows, &t);
 }
 
 static void gather(float *to, const float *from, const int32_t *rows, int64_t n, int64_t width)
@@ -298,7 +340,7 @@ void layer_recall(struct train_pass *p, int32_t layer)
 /* ---- Forward ---- */
 
 /* Queries or keys of some rows: the product, bias, the norms of heads, and the turn. */
-static void head_rows_make(struct train_pass *p, const struct train_weight *w,
+static void head_rows_make(struct train_pass *p, const struct train_layer *l, const struct train_weight *w,
     const struct train_weight *bias, const struct train_weight *norm, const float *x, int64_t rows,
     const int32_t *positions, float *plain, float *inverse, float *y)
 {
@@ -306,8 +348,34 @@ static void head_rows_make(struct train_pass *p, const struct train_weight *w,
     linear_forward(p, w, x, rows, product, false);
     bias_forward(p, bias, product, rows);
     if (norm)
-        norm_forward(p, norm, plain, rows * (w->n_out / norm->n_in), y, inverse);
-    rope_all(p, y, positions, rows, w->n_out);
+        norm_forward(p, norm, plain, rows * (w->n_out / (norm->n_in * norm->n_out)), y, inverse);
+    heads_turn(p, l, y, positions, rows, w, 1);
+}
+
+/* What a branch ends in, where it is not added as it stands: to `plain`, where a norm follows. */
+static void branch_make(struct train_pass *p, const struct train_weight *w, const struct train_weight *bias,
+    const float *x, int64_t rows, float *plain)
+{
+    float *out = plain ? plain : p->branch;
+    if (branch_is_plain(p->model))
+        return;
+    linear_forward(p, w, x, rows, out, false);
+    bias_forward(p, bias, out, rows);
+}
+
+/* to += that. */
+static void branch_add(struct train_pass *p, const struct train_weight *w, const struct train_weight *bias,
+    const struct train_weight *behind, const float *x, int64_t rows, float *plain, float *inverse, float *to)
+{
+    if (branch_is_plain(p->model)) {
+        linear_forward(p, w, x, rows, to, true);
+        bias_forward(p, bias, to, rows);
+        return;
+    }
+    if (behind)
+        norm_forward(p, behind, plain, rows, p->branch, inverse);
+    p->team->kernels->scale(p->branch, p->model->branch_scale, rows * w->n_out);
+    p->team->kernels->add(to, p->branch, rows * w->n_out);
 }
 
 /* Keys and values of all tokens; queries and what follows only of `rows`, where they are given. */
@@ -316,9 +384,9 @@ static void attend(
 {
     const int64_t tokens = p->sequence->n_tokens, d = p->model->shape.n_embed;
     const float *queried = k->n1;
-    norm_forward(p, l->attn_norm, k->x, tokens, k->n1, k->inverse1);
+    before_forward(p, l->attn_norm, k->x, tokens, k->n1, k->inverse1);
     head_rows_make(
-        p, l->k, l->k_bias, l->k_norm, k->n1, tokens, p->positions, k->k_plain, k->inverse_k, k->k);
+        p, l, l->k, l->k_bias, l->k_norm, k->n1, tokens, p->positions, k->k_plain, k->inverse_k, k->k);
     linear_forward(p, l->v, k->n1, tokens, k->v, false);
     bias_forward(p, l->v_bias, k->v, tokens);
     if (rows) {
@@ -328,19 +396,27 @@ static void attend(
     } else {
         memcpy(k->middle, k->x, (size_t)(tokens * d) * sizeof(float));
     }
-    head_rows_make(p, l->q, l->q_bias, l->q_norm, queried, n, rows ? p->row_positions : p->positions,
+    if (p->model->family->parallel)
+        memcpy(k->n2, queried, (size_t)(n * d) * sizeof(float));
+    head_rows_make(p, l, l->q, l->q_bias, l->q_norm, queried, n, rows ? p->row_positions : p->positions,
         k->q_plain, k->inverse_q, k->q);
-    attention_forward(p, k, rows, n);
-    linear_forward(p, l->output, k->mix, n, k->middle, true);
+    attention_forward(p, k, l, rows, n);
+    branch_make(p, l->output, l->output_bias, k->mix, n, k->attn_plain);
+    branch_add(p, l->output, l->output_bias, l->attn_norm_behind, k->mix, n, k->attn_plain, k->inverse_attn,
+        k->middle);
 }
 
 static void feed_forward(struct train_pass *p, const struct train_layer *l, struct kept *k, int64_t rows)
 {
     struct rows_task glu = {.p = p, .x = k->gate, .other = k->up, .y = p->wide, .width = l->gate->n_out};
-    norm_forward(p, l->ffn_norm, k->middle, rows, k->n2, k->inverse2);
+    if (!p->model->family->parallel)
+        before_forward(p, l->ffn_norm, k->middle, rows, k->n2, k->inverse2);
     linear_forward(p, l->gate, k->n2, rows, k->gate, false);
+    bias_forward(p, l->gate_bias, k->gate, rows);
     linear_forward(p, l->up, k->n2, rows, k->up, false);
+    bias_forward(p, l->up_bias, k->up, rows);
     team_rows(p->team, rows, glu_rows, &glu);
+    branch_make(p, l->down, l->down_bias, p->wide, rows, k->ffn_plain);
 }
 
 /* The next layer's input, for which this one's may make room. */
@@ -348,7 +424,8 @@ static void layer_end(
     struct train_pass *p, const struct train_layer *l, const struct kept *k, int64_t rows, float *out)
 {
     memcpy(out, k->middle, (size_t)(rows * l->down->n_out) * sizeof(float));
-    linear_forward(p, l->down, p->wide, rows, out, true);
+    branch_add(
+        p, l->down, l->down_bias, l->ffn_norm_behind, p->wide, rows, k->ffn_plain, k->inverse_ffn, out);
 }
 
 static void positions_fill(struct train_pass *p)

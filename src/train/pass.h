@@ -1,6 +1,7 @@
 /* One sequence through the model and back: cross-entropy and its gradient.
  *
  *   forward, a layer:   x -> norm -> q k v -> rope -> attention -> + -> norm -> silu(gate) up -> down -> +
+ *                       and what a family has besides: norms behind a branch, scales, caps (model.h)
  *   backward:           the same from the end; what a step needs of the forward pass is kept in `struct kept`
  *
  * In the last layer only tokens whose next one is to be learned go on after the keys and values: nothing else
@@ -33,9 +34,11 @@ struct kept {
     float *q, *mix;                 /* rows: queries, what attention gives */
     float *middle, *n2, *gate, *up; /* rows: after attention, normalised, and in the network */
     float *q_plain, *k_plain;       /* before the norms of heads, where there are any */
+    float *attn_plain, *ffn_plain;  /* rows: before the norms behind branches, where there are any */
     /* figures */
     float *lse;                                         /* rows: logarithms of attention's sums */
     float *inverse1, *inverse2, *inverse_q, *inverse_k; /* 1 / rms */
+    float *inverse_attn, *inverse_ffn;                  /* likewise, behind branches */
 };
 
 struct train_pass {
@@ -49,9 +52,12 @@ struct train_pass {
     float *block; /* all of the floats behind the pointers of this struct */
     float *wide;  /* most x n_ffn */
     float *dx, *dn, *dx_rows, *dq, *dk, *dv, *dmix;
+    float *branch;                          /* what a branch adds, or its gradient, where it is not plain */
+    float *d_shared;                        /* rows: of what a parallel network reads */
     float *n1_rows;                         /* of the last layer */
     float *last, *last_norm, *last_inverse; /* rows x n_embed: the end of the residual stream */
     float *logits, *losses;                 /* head_rows x n_vocab; rows */
+    float *capped;                          /* logits, where they are held by a cap */
     int32_t head_rows;
     float *norm_parts;                   /* gradients of a norm's weights by runs of rows */
     struct attention_scratch *attention; /* one for each thread */
@@ -91,8 +97,10 @@ size_t attention_scratch_floats(
 void attention_scratch_place(struct attention_scratch *s, const struct train_model *m, int32_t most,
     const struct train_kernels *kernels, float *at);
 /* Rows of queries [n_rows] at `rows` (NULL: all tokens). */
-void attention_forward(struct train_pass *p, struct kept *k, const int32_t *rows, int32_t n_rows);
-void attention_back(struct train_pass *p, struct kept *k, const int32_t *rows, int32_t n_rows);
+void attention_forward(
+    struct train_pass *p, struct kept *k, const struct train_layer *l, const int32_t *rows, int32_t n_rows);
+void attention_back(
+    struct train_pass *p, struct kept *k, const struct train_layer *l, const int32_t *rows, int32_t n_rows);
 
 /* y = x W^T, or += ; x: rows of n_in, y: rows of n_out. */
 void linear_forward(
@@ -114,5 +122,13 @@ void pass_back(struct train_pass *p);
 void layer_recall(struct train_pass *p, int32_t layer);
 void norm_forward(struct train_pass *p, const struct train_weight *w, const float *x, int64_t rows, float *y,
     float *inverse);
+/* By the angles of a layer; `sign` -1 turns back. Queries grow with their position where models say so. */
+void heads_turn(struct train_pass *p, const struct train_layer *l, float *y, const int32_t *positions,
+    int64_t rows, const struct train_weight *w, float sign);
+/* What a layer's branch gives is added as it stands. */
+static inline bool branch_is_plain(const struct train_model *m)
+{
+    return !m->family->norms_behind && m->branch_scale == 1;
+}
 
 #endif

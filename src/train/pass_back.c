@@ -9,26 +9,58 @@ struct norm_task {
     struct train_pass *p;
     const float *values, *dy, *x, *inverse;
     float *dx;
-    int64_t width;
+    int64_t width, runs; /* as in the forward pass */
 };
 
 static void norm_rows_back(void *ctx, int64_t from, int64_t to)
 {
     const struct norm_task *t = ctx;
-    float *dw = t->p->norm_parts + from / TEAM_ROWS * t->width;
-    memset(dw, 0, (size_t)t->width * sizeof *dw);
-    for (int64_t i = from; i < to; i++)
-        t->p->team->kernels->norm_back(t->dx + i * t->width, dw, t->dy + i * t->width, t->x + i * t->width,
-            t->values, t->inverse[i], t->width);
+    const struct train_kernels *k = t->p->team->kernels;
+    const bool centred = t->p->model->family->centred;
+    float *dw = t->p->norm_parts + from / TEAM_ROWS * t->width * t->runs;
+    memset(dw, 0, (size_t)(t->width * t->runs) * sizeof *dw);
+    for (int64_t i = from * t->runs; i < to * t->runs; i++) {
+        const int64_t at = i * t->width, of = i % t->runs * t->width;
+        (centred ? k->layer_norm_back : k->norm_back)(
+            t->dx + at, dw + of, t->dy + at, t->x + at, t->values + of, t->inverse[i], t->width);
+    }
 }
 
 static void norm_backward(struct train_pass *p, const struct train_weight *w, const float *dy, const float *x,
     const float *inverse, int64_t rows, float *dx)
 {
-    struct norm_task t = {p, train_vector_values(p->model, w), dy, x, inverse, dx, w->n_in};
+    const int64_t n = w->n_in * w->n_out;
+    struct norm_task t = {p, train_vector_values(p->model, w), dy, x, inverse, dx, w->n_in, w->n_out};
     team_rows(p->team, rows, norm_rows_back, &t);
     for (int64_t i = 0; i < rows && w->at >= 0; i += TEAM_ROWS)
-        p->team->kernels->add(p->gradients + w->at, p->norm_parts + i / TEAM_ROWS * w->n_in, w->n_in);
+        p->team->kernels->add(p->gradients + w->at, p->norm_parts + i / TEAM_ROWS * n, n);
+}
+
+/* Of what went into a branch: dx += */
+static void before_back(struct train_pass *p, const struct train_weight *w, const float *dy, const float *x,
+    const float *inverse, int64_t rows)
+{
+    if (w)
+        norm_backward(p, w, dy, x, inverse, rows, p->dx);
+    else
+        p->team->kernels->add(p->dx, dy, rows * p->model->shape.n_embed);
+}
+
+/* The gradient of what a branch ends in. No family has both norms and a scale there. */
+static const float *branch_back(struct train_pass *p, const struct train_weight *behind, const float *plain,
+    const float *inverse, int64_t rows)
+{
+    const int64_t n = rows * p->model->shape.n_embed;
+    if (branch_is_plain(p->model))
+        return p->dx;
+    memset(p->branch, 0, (size_t)n * sizeof *p->branch);
+    if (behind) {
+        norm_backward(p, behind, p->dx, plain, inverse, rows, p->branch);
+    } else {
+        p->team->kernels->add(p->branch, p->dx, n);
+        p->team->kernels->scale(p->branch, p->model->branch_scale, n);
+    }
+    return p->branch;
 }
 
 /* ---- The head: logits of some rows at a time, which become their own gradient ---- */
@@ -47,19 +79,41 @@ static bool is_largest(const float *logits, int64_t n, int64_t target)
     return true;
 }
 
+/* Logits as the model has them, of what its last product gives; and the way back. */
+static void logits_finish(const struct train_pass *p, float *logits, float *capped, int64_t n)
+{
+    const struct train_model *m = p->model;
+    if (m->logit_cap > 0) {
+        p->team->kernels->softcap(logits, m->logit_scale, m->logit_cap, n);
+        memcpy(capped, logits, (size_t)n * sizeof *logits);
+    } else if (m->logit_scale != 1) {
+        p->team->kernels->scale(logits, m->logit_scale, n);
+    }
+}
+
+static void logits_back(const struct train_pass *p, float *d, const float *capped, int64_t n)
+{
+    if (p->model->logit_cap > 0)
+        p->team->kernels->softcap_back(d, capped, p->model->logit_cap, n);
+    if (p->model->logit_scale != 1)
+        p->team->kernels->scale(d, p->model->logit_scale, n);
+}
+
 static void loss_rows(void *ctx, int64_t from, int64_t to)
 {
     const struct head_task *t = ctx;
     const struct train_sequence *s = t->p->sequence;
     const int64_t n = t->p->model->shape.n_vocab;
     for (int64_t i = from; i < to; i++) {
-        float *logits = t->p->logits + i * n, sum;
+        float *logits = t->p->logits + i * n, *capped = t->p->capped + i * n, sum;
         const int32_t target = s->targets[t->first + i];
+        logits_finish(t->p, logits, capped, n);
         const float weight = s->weights[t->first + i], own = logits[target];
         t->right[i] = is_largest(logits, n, target);
         t->p->losses[t->first + i] = t->p->team->kernels->softmax(logits, 1, n, &sum) - own;
         t->p->team->kernels->scale(logits, weight * t->scale / sum, n);
         logits[target] -= weight * t->scale;
+        logits_back(t->p, logits, capped, n);
     }
 }
 
@@ -109,57 +163,42 @@ struct wide_task {
 static void glu_rows_back(void *ctx, int64_t from, int64_t to)
 {
     const struct wide_task *t = ctx;
+    const struct train_kernels *k = t->p->team->kernels;
     const int64_t at = from * t->width;
-    t->p->team->kernels->glu_back(t->p->wide + at, t->k->gate + at, t->k->up + at, (to - from) * t->width);
+    (t->p->model->family->gelu ? k->geglu_back : k->glu_back)(
+        t->p->wide + at, t->k->gate + at, t->k->up + at, (to - from) * t->width);
 }
 
 static void feed_forward_back(struct train_pass *p, const struct train_layer *l, struct kept *k, int64_t rows)
 {
     const struct train_weight *down = l->down;
     struct wide_task glu = {p, k, down->n_in};
+    const float *dy = branch_back(p, l->ffn_norm_behind, k->ffn_plain, k->inverse_ffn, rows);
     /* The network's inner values are made again on the way: only then is the gradient of `down` known. */
-    linear_back_input(p, down, p->dx, rows, p->wide, false);
+    linear_back_input(p, down, dy, rows, p->wide, false);
     team_rows(p->team, rows, glu_rows_back, &glu);
-    linear_back_weight(p, down, p->wide, p->dx, rows);
+    linear_back_weight(p, down, p->wide, dy, rows);
+    bias_back(p, l->down_bias, dy, rows);
     linear_back(p, l->gate, k->n2, k->gate, rows, p->dn, false);
+    bias_back(p, l->gate_bias, k->gate, rows);
     linear_back(p, l->up, k->n2, k->up, rows, p->dn, true);
-    norm_backward(p, l->ffn_norm, p->dn, k->middle, k->inverse2, rows, p->dx);
-}
-
-struct rope_task {
-    struct train_pass *p;
-    float *x;
-    const int32_t *positions;
-    int64_t width;
-};
-
-static void rope_rows_back(void *ctx, int64_t from, int64_t to)
-{
-    const struct rope_task *t = ctx;
-    const struct train_model *m = t->p->model;
-    const int64_t width = m->shape.head_width, half = width / 2;
-    for (int64_t i = from; i < to; i++)
-        for (int64_t h = 0; h < t->width; h += width)
-            t->p->team->kernels->rope(t->x + i * t->width + h, m->cosine + t->positions[i] * half,
-                m->sine + t->positions[i] * half, -1, m->family->rope_halves, width);
-}
-
-static void rope_back(struct train_pass *p, float *x, const int32_t *positions, int64_t rows, int64_t width)
-{
-    struct rope_task t = {p, x, positions, width};
-    team_rows(p->team, rows, rope_rows_back, &t);
+    bias_back(p, l->up_bias, k->up, rows);
+    if (p->model->family->parallel)
+        memcpy(p->d_shared, p->dn, (size_t)(rows * down->n_out) * sizeof *p->dn);
+    else
+        before_back(p, l->ffn_norm, p->dn, k->middle, k->inverse2, rows);
 }
 
 /* Back through the turn, the norms of heads and the bias. `spare`: as large as dy. */
-static void head_rows_back(struct train_pass *p, const struct train_weight *w,
+static void head_rows_back(struct train_pass *p, const struct train_layer *l, const struct train_weight *w,
     const struct train_weight *bias, const struct train_weight *norm, int64_t rows, const int32_t *positions,
     const float *plain, const float *inverse, float *dy, float *spare)
 {
     const size_t bytes = (size_t)(rows * w->n_out) * sizeof *dy;
-    rope_back(p, dy, positions, rows, w->n_out);
+    heads_turn(p, l, dy, positions, rows, w, -1);
     if (norm) {
         memset(spare, 0, bytes);
-        norm_backward(p, norm, dy, plain, inverse, rows * (w->n_out / norm->n_in), spare);
+        norm_backward(p, norm, dy, plain, inverse, rows * (w->n_out / (norm->n_in * norm->n_out)), spare);
         memcpy(dy, spare, bytes);
     }
     bias_back(p, bias, dy, rows);
@@ -181,12 +220,14 @@ static void attend_back(
     struct train_pass *p, const struct train_layer *l, struct kept *k, const int32_t *rows, int32_t n)
 {
     const int64_t tokens = p->sequence->n_tokens, d = p->model->shape.n_embed;
-    linear_back(p, l->output, k->mix, p->dx, n, p->dmix, false);
-    attention_back(p, k, rows, n);
-    head_rows_back(p, l->q, l->q_bias, l->q_norm, n, rows ? p->row_positions : p->positions, k->q_plain,
+    const float *dy = branch_back(p, l->attn_norm_behind, k->attn_plain, k->inverse_attn, n);
+    linear_back(p, l->output, k->mix, dy, n, p->dmix, false);
+    bias_back(p, l->output_bias, dy, n);
+    attention_back(p, k, l, rows, n);
+    head_rows_back(p, l, l->q, l->q_bias, l->q_norm, n, rows ? p->row_positions : p->positions, k->q_plain,
         k->inverse_q, p->dq, p->dmix);
     head_rows_back(
-        p, l->k, l->k_bias, l->k_norm, tokens, p->positions, k->k_plain, k->inverse_k, p->dk, p->dmix);
+        p, l, l->k, l->k_bias, l->k_norm, tokens, p->positions, k->k_plain, k->inverse_k, p->dk, p->dmix);
     bias_back(p, l->v_bias, p->dv, tokens);
     linear_back(p, l->k, k->n1, p->dk, tokens, p->dn, false);
     linear_back(p, l->v, k->n1, p->dv, tokens, p->dn, true);
@@ -198,7 +239,10 @@ static void attend_back(
     } else {
         linear_back(p, l->q, k->n1, p->dq, n, p->dn, true);
     }
-    norm_backward(p, l->attn_norm, p->dn, k->x, k->inverse1, tokens, p->dx);
+    if (p->model->family->parallel)
+        for (int32_t i = 0; i < n; i++)
+            p->team->kernels->add(p->dn + (rows ? rows[i] : i) * d, p->d_shared + i * d, d);
+    before_back(p, l->attn_norm, p->dn, k->x, k->inverse1, tokens);
 }
 
 void pass_back(struct train_pass *p)
@@ -213,6 +257,8 @@ void pass_back(struct train_pass *p)
         feed_forward_back(p, &m->layers[i], &p->kept[i], rows);
         attend_back(p, &m->layers[i], &p->kept[i], i == last ? s->rows : NULL, rows);
     }
+    if (m->embed_scale != 1)
+        p->team->kernels->scale(p->dx, m->embed_scale, s->n_tokens * d);
     for (int32_t t = 0; t < s->n_tokens && m->embedding->at >= 0; t++)
         p->team->kernels->add(p->gradients + m->embedding->at + s->tokens[t] * d, p->dx + t * d, d);
 }

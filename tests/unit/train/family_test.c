@@ -16,13 +16,14 @@ struct rig {
     struct error err;
 };
 
-static void rig_create(struct rig *r, const struct dense *d, const struct dense_fault *fault)
+static void rig_create(
+    struct rig *r, const struct dense *d, const struct train_lora *lora, const struct train_kernels *kernels)
 {
     size_t size;
-    *r = (struct rig){.bytes = dense_model(d, fault, &size)};
+    *r = (struct rig){.bytes = dense_model(d, NULL, &size)};
     int rc = gguf_open_memory(r->bytes, size, &r->gguf, &r->err);
-    rc = rc ? rc : train_model_load(r->gguf, NULL, false, 200, 1, &r->model, &r->err);
-    rc = rc ? rc : team_create(&train_kernels_base, 1, &r->team, &r->err);
+    rc = rc ? rc : train_model_load(r->gguf, lora, false, 200, 1, &r->model, &r->err);
+    rc = rc ? rc : team_create(kernels, 1, &r->team, &r->err);
     rc = rc ? rc : train_pass_create(&r->model, &r->team, TINY_TOKENS, &r->pass, &r->err);
     if (rc)
         fail_msg("%s: %s", d->name, r->err.message);
@@ -45,6 +46,32 @@ static double loss_of(struct rig *r)
     return l.loss;
 }
 
+/* Along a random direction in `n` values. */
+static void values_check(
+    struct rig *r, const char *family, const char *name, int64_t at, int64_t n, struct rand_pcg *random)
+{
+    float *values = r->model.values + at, *old = malloc((size_t)n * sizeof *old);
+    const float h = 3e-4f;
+    double expected = 0, size = 0, up;
+    memcpy(old, values, (size_t)n * sizeof *old);
+    for (int64_t j = 0; j < n; j++) {
+        const float u = rand_pcg_u32(random) & 1 ? 1 : -1;
+        expected += (double)r->pass.gradients[at + j] * (double)u;
+        size += (double)r->pass.gradients[at + j] * (double)r->pass.gradients[at + j];
+        values[j] = old[j] + h * u;
+    }
+    up = loss_of(r);
+    for (int64_t j = 0; j < n; j++)
+        values[j] = 2 * old[j] - values[j];
+    const double found = (up - loss_of(r)) / (2 * (double)h);
+    memcpy(values, old, (size_t)n * sizeof *old);
+    free(old);
+    /* A key's bias changes all scores of a query alike: nothing of it is left but rounding. */
+    if (fabs(found - expected) > 0.01 * sqrt(size) + 0.01 * fabs(expected) + 0.05)
+        fail_msg(
+            "%s %s: gradient %g, by differences %g (norm %g)", family, name, expected, found, sqrt(size));
+}
+
 static void gradient_check(struct rig *r, const char *family)
 {
     struct rand_pcg random;
@@ -53,27 +80,12 @@ static void gradient_check(struct rig *r, const char *family)
     rand_pcg_seed(&random, 5);
     for (int32_t i = 0; i < r->model.n_weights; i++) {
         const struct train_weight *w = &r->model.weights[i];
-        const int64_t n = w->n_in * w->n_out;
-        float *values = r->model.values + w->at, *old = malloc((size_t)n * sizeof *old);
-        const float h = 3e-4f;
-        double expected = 0, size = 0, up;
-        memcpy(old, values, (size_t)n * sizeof *old);
-        for (int64_t j = 0; j < n; j++) {
-            const float u = rand_pcg_u32(&random) & 1 ? 1 : -1;
-            expected += (double)r->pass.gradients[w->at + j] * (double)u;
-            size += (double)r->pass.gradients[w->at + j] * (double)r->pass.gradients[w->at + j];
-            values[j] = old[j] + h * u;
-        }
-        up = loss_of(r);
-        for (int64_t j = 0; j < n; j++)
-            values[j] = 2 * old[j] - values[j];
-        const double found = (up - loss_of(r)) / (2 * (double)h);
-        memcpy(values, old, (size_t)n * sizeof *old);
-        free(old);
-        /* A key's bias changes all scores of a query alike: nothing of it is left but rounding. */
-        if (fabs(found - expected) > 0.01 * sqrt(size) + 0.01 * fabs(expected) + 0.05)
-            fail_msg("%s %s: gradient %g, by differences %g (norm %g)", family, w->name, expected, found,
-                sqrt(size));
+        if (w->at >= 0)
+            values_check(r, family, w->name, w->at, w->n_in * w->n_out, &random);
+        if (w->lora_a < 0)
+            continue;
+        values_check(r, family, w->name, w->lora_a, w->n_in * r->model.lora_rank, &random);
+        values_check(r, family, w->name, w->lora_b, w->n_out * r->model.lora_rank, &random);
     }
 }
 
@@ -121,46 +133,135 @@ static const struct dense *dense_of(const char *name)
     return NULL;
 }
 
-static void test_families_compute_what_the_engine_does(void **state)
+/* llama's own is in pass_test and run_test. */
+static void families_each(void (*check)(const struct dense *d))
 {
     size_t checked = 0;
-    (void)state;
-    for (const struct train_family *f = train_families; f->name; f++) {
-        const struct dense *d = dense_of(f->name); /* llama's own is in pass_test and run_test */
-        struct rig r;
-        if (!d)
-            continue;
-        rig_create(&r, d, NULL);
-        engine_check(&r, f->name);
-        gradient_check(&r, f->name);
-        rig_free(&r);
-        checked++;
-    }
-    assert_int_equal(checked, 2);
+    for (const struct train_family *f = train_families; f->name; f++)
+        if (dense_of(f->name)) {
+            check(dense_of(f->name));
+            checked++;
+        }
+    assert_int_equal(checked, 13);
 }
 
-static void test_what_a_file_lacks_is_missed_or_left_out(void **state)
+static void family_check(const struct dense *d)
 {
-    const struct dense *d = dense_of("qwen2");
+    struct rig r;
+    rig_create(&r, d, NULL, &train_kernels_base);
+    engine_check(&r, d->name);
+    gradient_check(&r, d->name);
+    rig_free(&r);
+}
+
+static void test_families_compute_what_the_engine_does(void **state)
+{
     (void)state;
+    families_each(family_check);
+}
+
+/* Matrices that are several in one have one adapter. */
+static void adapter_check(const struct dense *d)
+{
+    struct rig r;
+    struct rand_pcg random;
+    const struct train_lora lora = {3, 6};
+    rig_create(&r, d, &lora, &train_kernels_base);
+    rand_pcg_seed(&random, 8);
+    for (int64_t i = 0; i < r.model.n_values; i++)
+        r.model.values[i] = (float)(rand_pcg_double(&random) - 0.5) / 3;
+    gradient_check(&r, d->name);
+    rig_free(&r);
+}
+
+static void test_adapters_of_all_families(void **state)
+{
+    (void)state;
+    families_each(adapter_check);
+}
+
+/* What each instruction set computes, and what passes keep in bfloat16, is nearly the plain gradient. */
+static void kernels_check(const struct dense *d)
+{
+    const struct train_kernels *list[2 * TRAIN_KERNELS_MAX];
+    struct rig plain;
+    struct train_loss a = {0};
+    int32_t n = train_kernels_list(list);
+    for (int32_t i = n - 1; i >= 0; i--)
+        list[n + i] = list[i]->rounding;
+    rig_create(&plain, d, NULL, &train_kernels_base);
+    train_pass_run(&plain.pass, &plain.sequence.s, true, 1, &a);
+    for (int32_t i = 0; i < 2 * n; i++) {
+        struct rig r;
+        struct train_loss b = {0};
+        double square = 0, apart = 0;
+        rig_create(&r, d, NULL, list[i]);
+        train_pass_run(&r.pass, &r.sequence.s, true, 1, &b);
+        for (int64_t j = 0; j < r.model.n_values; j++) {
+            const double x = (double)plain.pass.gradients[j], y = (double)r.pass.gradients[j];
+            square += x * x;
+            apart += (x - y) * (x - y);
+        }
+        if (!(sqrt(apart) < (list[i]->rounds ? 0.15 : 1e-4) * sqrt(square)))
+            fail_msg(
+                "%s, %s: gradients are %g of %g apart", d->name, list[i]->isa, sqrt(apart), sqrt(square));
+        rig_free(&r);
+    }
+    rig_free(&plain);
+}
+
+static void test_families_on_every_instruction_set(void **state)
+{
+    (void)state;
+    families_each(kernels_check);
+}
+
+/* Layers that draft are left alone: they are no part of what is learned. */
+static void test_layers_that_draft_stay_as_they_are(void **state)
+{
+    struct dense d = *dense_of("glm4");
+    struct train_model m;
+    struct gguf *g;
+    struct error err;
+    char keys[512];
+    size_t size;
+    (void)state;
+    snprintf(keys, sizeof keys, "%s,nextn_predict_layers=1", d.keys);
+    d.keys = keys;
+    char *bytes = dense_model(&d, NULL, &size);
+    assert_int_equal(gguf_open_memory(bytes, size, &g, &err), 0);
+    if (train_model_load(g, NULL, false, 100, 1, &m, &err))
+        fail_msg("%s", err.message);
+    assert_int_equal(m.shape.n_layers, DENSE_LAYERS - 1);
+    train_model_free(&m);
+    gguf_close(g);
+    free(bytes);
+}
+
+/* Optional ones, too: one bias without the others is no model. */
+static void missing_check(const struct dense *d)
+{
     for (int32_t i = 0; i < dense_tensors(d); i++) {
         struct dense_fault fault = {-1, 0, -1, i};
         struct train_model m;
         struct gguf *g;
         struct error err;
-        char name[128];
-        const char *dims;
         size_t size;
         char *bytes = dense_model(d, &fault, &size);
-        dense_tensor(d, i, name, &dims);
         assert_int_equal(gguf_open_memory(bytes, size, &g, &err), 0);
         int rc = train_model_load(g, NULL, false, 100, 1, &m, &err);
         if (rc == 0)
             train_model_free(&m);
-        assert_int_not_equal(rc, 0); /* one bias without the others is no model either */
+        assert_int_not_equal(rc, 0);
         gguf_close(g);
         free(bytes);
     }
+}
+
+static void test_what_a_file_lacks_is_missed(void **state)
+{
+    (void)state;
+    families_each(missing_check);
 }
 
 static void test_tensors_without_a_place_are_named(void **state)
@@ -184,7 +285,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_families_compute_what_the_engine_does),
-        cmocka_unit_test(test_what_a_file_lacks_is_missed_or_left_out),
+        cmocka_unit_test(test_adapters_of_all_families),
+        cmocka_unit_test(test_families_on_every_instruction_set),
+        cmocka_unit_test(test_layers_that_draft_stay_as_they_are),
+        cmocka_unit_test(test_what_a_file_lacks_is_missed),
         cmocka_unit_test(test_tensors_without_a_place_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,6 +80,114 @@ static void test_norm(void **state)
     each(norm_check);
 }
 
+/* ---- The norm that takes the mean away ---- */
+static double layer_norm_loss(const double *x, const double *w, const float *dy)
+{
+    double mean = 0, square = 0, sum = 0;
+    for (int i = 0; i < N; i++)
+        mean += x[i] / N;
+    for (int i = 0; i < N; i++)
+        square += (x[i] - mean) * (x[i] - mean);
+    for (int i = 0; i < N; i++)
+        sum += (x[i] - mean) / sqrt(square / N + 1e-5) * w[i] * (double)dy[i];
+    return sum;
+}
+
+static void layer_norm_check(const struct train_kernels *k)
+{
+    struct vectors v;
+    double mean = 0;
+    float dx[N], dw[N] = {0};
+    fill(&v);
+    const float inverse = k->layer_norm(v.y, v.x, v.w, 1e-5f, N);
+    for (int i = 0; i < N; i++)
+        mean += (double)v.x[i] / N;
+    for (int i = 0; i < N; i++) {
+        near((double)v.y[i], ((double)v.x[i] - mean) * (double)inverse * (double)v.w[i], "layer norm", i);
+        dx[i] = 1;
+    }
+    k->layer_norm_back(dx, dw, v.dy, v.x, v.w, inverse, N);
+    for (int i = 0; i < N; i++) {
+        near((double)dx[i] - 1, difference(layer_norm_loss, v.x, v.w, v.dy, i, false), "layer norm dx", i);
+        near((double)dw[i], difference(layer_norm_loss, v.x, v.w, v.dy, i, true), "layer norm dw", i);
+    }
+}
+
+static void test_layer_norm(void **state)
+{
+    (void)state;
+    each(layer_norm_check);
+}
+
+/* ---- Caps ---- */
+static double softcap_loss(const double *x, const double *unused, const float *dy)
+{
+    double sum = 0;
+    (void)unused;
+    for (int i = 0; i < N; i++)
+        sum += 1.5 * tanh(0.8 * x[i] / 1.5) * (double)dy[i];
+    return sum;
+}
+
+static void softcap_check(const struct train_kernels *k)
+{
+    struct vectors v;
+    float y[N], d[N];
+    fill(&v);
+    memcpy(y, v.x, sizeof y);
+    memcpy(d, v.dy, sizeof d);
+    k->softcap(y, 0.8f, 1.5f, N);
+    k->softcap_back(d, y, 1.5f, N);
+    for (int i = 0; i < N; i++) {
+        near((double)y[i], 1.5 * tanh(0.8 * (double)v.x[i] / 1.5), "softcap", i);
+        near(0.8 * (double)d[i], difference(softcap_loss, v.x, v.w, v.dy, i, false), "d softcap", i);
+    }
+}
+
+static void test_softcap(void **state)
+{
+    (void)state;
+    each(softcap_check);
+}
+
+/* ---- gelu(gate) up ---- */
+static double gelu(double x)
+{
+    return x / 2 * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+
+static double geglu_loss(const double *gate, const double *up, const float *dy)
+{
+    double sum = 0;
+    for (int i = 0; i < N; i++)
+        sum += gelu(gate[i]) * up[i] * (double)dy[i];
+    return sum;
+}
+
+static void geglu_check(const struct train_kernels *k)
+{
+    struct vectors v;
+    float d[N], gate[N], up[N];
+    fill(&v);
+    k->geglu(v.y, v.x, v.up, N);
+    memcpy(d, v.dy, sizeof d);
+    memcpy(gate, v.x, sizeof gate);
+    memcpy(up, v.up, sizeof up);
+    k->geglu_back(d, gate, up, N);
+    for (int i = 0; i < N; i++) {
+        near((double)v.y[i], gelu((double)v.x[i]) * (double)v.up[i], "geglu", i);
+        near((double)d[i], (double)v.y[i], "geglu made again", i);
+        near((double)gate[i], difference(geglu_loss, v.x, v.up, v.dy, i, false), "d gate of gelu", i);
+        near((double)up[i], difference(geglu_loss, v.x, v.up, v.dy, i, true), "d up of gelu", i);
+    }
+}
+
+static void test_geglu(void **state)
+{
+    (void)state;
+    each(geglu_check);
+}
+
 /* ---- silu(gate) up ---- */
 static double glu_loss(const double *gate, const double *up, const float *dy)
 {
@@ -262,6 +370,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_norm),
+        cmocka_unit_test(test_layer_norm),
+        cmocka_unit_test(test_softcap),
+        cmocka_unit_test(test_geglu),
         cmocka_unit_test(test_glu),
         cmocka_unit_test(test_softmax),
         cmocka_unit_test(test_rope),
