@@ -67,7 +67,7 @@ test('a llama becomes a file: rows turned, names, keys, tokenizer, template, sam
 });
 
 test('each architecture goes to a file and back, and nothing is lost', () => {
-  for (const kind of ['llama', 'qwen2', 'qwen3', 'gemma2', 'gemma3', 'gemma4', 'gemma4moe', 'phi3', 'mixtral', 'lfm2', 'lfm2moe', 'granitemoe', 'glm4moe', 'deepseek2', 'deepseek3', 'gptoss', 'ministral3', 'qwen35', 'qwen35moe']) {
+  for (const kind of ['llama', 'mistral', 'smollm3', 'qwen2', 'qwen2moe', 'qwen3', 'qwen3moe', 'gemma', 'granite', 'olmo2', 'olmo3', 'glm4', 'cohere', 'cohere2', 'gemma2', 'gemma3', 'gemma4', 'gemma4moe', 'phi3', 'mixtral', 'lfm2', 'lfm2moe', 'granitemoe', 'glm4moe', 'deepseek2', 'deepseek3', 'gptoss', 'ministral3', 'qwen35', 'qwen35moe']) {
     const m = model(kind, { seed: 7, layers: kind === 'gemma2' ? 26 : undefined });
     put(at(`${kind}.hf`), m);
     run('convert', `${kind}.hf`, `${kind}.gguf`);
@@ -75,7 +75,7 @@ test('each architecture goes to a file and back, and nothing is lost', () => {
     run('convert', `${kind}.back`, `${kind}.again.gguf`, '--name', `${kind}.hf`);
     assert.ok(readFileSync(at(`${kind}.gguf`)).equals(readFileSync(at(`${kind}.again.gguf`))), kind);
     const config = JSON.parse(readFileSync(at(`${kind}.back/config.json`), 'utf8'));
-    for (const key of Object.keys(m.config).filter((k) => !['hidden_act', 'rope_scaling', 'rope_parameters', 'use_expert_bias', 'q_lora_rank', 'query_pre_attn_scalar'].includes(k)))
+    for (const key of Object.keys(m.config).filter((k) => !['hidden_act', 'rope_scaling', 'rope_parameters', 'use_expert_bias', 'q_lora_rank', 'query_pre_attn_scalar', 'no_rope_layers', ...(kind === 'mistral' ? ['architectures'] : [])].includes(k)))
       assert.deepEqual(config[key], m.config[key], `${kind} ${key}`);
     if (kind === 'glm4moe') assert.equal(config.use_qk_norm, true);
     // Every tensor comes back as it was, in its own shape; vectors as floats.

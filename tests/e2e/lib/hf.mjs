@@ -233,6 +233,35 @@ const own = {
     add(`${p}experts.down_proj`, experts, embed, 12);
     own.norms(add, p, embed, 'pre_feedforward_layernorm_2', 'post_feedforward_layernorm_1', 'post_feedforward_layernorm_2');
   },
+  // Experts chosen in each layer, and with `shared` one that all tokens pass.
+  qwenmoe(add, p, i, s, { shared } = {}) {
+    own.norms(add, p, s.embed, 'input_layernorm', 'post_attention_layernorm');
+    own.attention(add, p, s, { bias: shared });
+    if (!shared) own.norms(add, p, s.head, 'self_attn.q_norm', 'self_attn.k_norm');
+    add(`${p}mlp.gate.weight`, 4, s.embed);
+    for (let e = 0; e < 4; e++) own.mlp(add, p, `mlp.experts.${e}`, s.embed, 12);
+    if (!shared) return;
+    own.mlp(add, p, 'mlp.shared_expert', s.embed, 24);
+    add(`${p}mlp.shared_expert_gate.weight`, 1, s.embed);
+  },
+  olmo(add, p, i, s) {
+    own.norms(add, p, s.embed, 'post_attention_layernorm', 'post_feedforward_layernorm');
+    own.attention(add, p, s);
+    add(`${p}self_attn.q_norm.weight`, s.heads * s.head);
+    add(`${p}self_attn.k_norm.weight`, s.keyHeads * s.head);
+    own.mlp(add, p, 'mlp', s.embed, s.ff);
+  },
+  glm4(add, p, i, s) {
+    own.norms(add, p, s.embed, 'input_layernorm', 'post_self_attn_layernorm', 'post_attention_layernorm', 'post_mlp_layernorm');
+    own.attention(add, p, s, { bias: true });
+    add(`${p}mlp.gate_up_proj.weight`, 2 * s.ff, s.embed);
+    add(`${p}mlp.down_proj.weight`, s.embed, s.ff);
+  },
+  cohere(add, p, i, s) {
+    own.norms(add, p, s.embed, 'input_layernorm');
+    own.attention(add, p, s);
+    own.mlp(add, p, 'mlp', s.embed, s.ff);
+  },
   gptoss(add, p, i, s) {
     const { embed, heads, ff } = s;
     own.norms(add, p, embed, 'input_layernorm', 'post_attention_layernorm');
@@ -289,6 +318,17 @@ const kinds = {
   qwen35moe: { hf: 'Qwen3_5MoeForCausalLM', own: (a, p, i, s) => own.qwen35(a, p, i, s, 4), around: true, config: { ...qwen35, num_experts: 4, num_experts_per_tok: 2, moe_intermediate_size: 12, shared_expert_intermediate_size: 12 } },
   ministral3: { hf: 'Ministral3ForCausalLM', config: { rope_theta: 1e6, rope_parameters: { ...yarn, rope_type: 'yarn', mscale: 1, mscale_all_dim: 1, llama_4_scaling_beta: 0.1, rope_theta: 1e6 } } },
   llama: { hf: 'LlamaForCausalLM' },
+  mistral: { hf: 'MistralForCausalLM' },
+  smollm3: { hf: 'SmolLM3ForCausalLM', layers: 4, tied: true, config: { no_rope_layers: [1, 1, 1, 0], rope_theta: 2e6 } },
+  qwen2moe: { hf: 'Qwen2MoeForCausalLM', own: (a, p, i, s) => own.qwenmoe(a, p, i, s, { shared: true }), config: { num_experts: 4, num_experts_per_tok: 2, moe_intermediate_size: 12, shared_expert_intermediate_size: 24, norm_topk_prob: false } },
+  qwen3moe: { hf: 'Qwen3MoeForCausalLM', own: own.qwenmoe, config: { num_experts: 4, num_experts_per_tok: 2, moe_intermediate_size: 12, norm_topk_prob: true, decoder_sparse_step: 1, mlp_only_layers: [] } },
+  gemma: { hf: 'GemmaForCausalLM', tied: true, config: { hidden_act: 'gelu_pytorch_tanh' } },
+  granite: { hf: 'GraniteForCausalLM', tied: true, config: { attention_multiplier: 0.25, embedding_multiplier: 3, residual_multiplier: 0.5, logits_scaling: 2 } },
+  olmo2: { hf: 'Olmo2ForCausalLM', own: own.olmo },
+  olmo3: { hf: 'Olmo3ForCausalLM', layers: 4, own: own.olmo, config: { sliding_window: 16, layer_types: ['sliding_attention', 'sliding_attention', 'sliding_attention', 'full_attention'] } },
+  glm4: { hf: 'Glm4ForCausalLM', own: own.glm4, config: { partial_rotary_factor: 0.5, attention_bias: true } },
+  cohere: { hf: 'CohereForCausalLM', own: own.cohere, tied: true, config: { layer_norm_eps: 1e-5, rms_norm_eps: undefined, logit_scale: 0.25, use_qk_norm: false } },
+  cohere2: { hf: 'Cohere2ForCausalLM', own: own.cohere, layers: 4, tied: true, config: { layer_norm_eps: 1e-5, rms_norm_eps: undefined, logit_scale: 0.25, sliding_window: 16, layer_types: ['sliding_attention', 'sliding_attention', 'sliding_attention', 'full_attention'] } },
   qwen2: { hf: 'Qwen2ForCausalLM', bias: true },
   qwen3: { hf: 'Qwen3ForCausalLM', headNorms: true },
   gemma2: { hf: 'Gemma2ForCausalLM', around: true, tied: true, config: { hidden_activation: 'gelu_pytorch_tanh', attn_logit_softcapping: 50, final_logit_softcapping: 30, sliding_window: 16, query_pre_attn_scalar: 8 } },
