@@ -15,23 +15,64 @@ enum { WEIGHT_MAX = 100 };
 #define NOW_S 1767225600 /* what templates that ask for the date are told: the first day of 2026 */
 
 /* ---- Lines ---- */
+static bool role_known(struct str role)
+{
+    static const char *const roles[] = {
+        "system", "developer", "user", "assistant", "tool", "function", "ipython", "observation"};
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        if (str_is(role, roles[i]))
+            return true;
+    return false;
+}
+
+/* A list of parts, all of them text, becomes their text. */
+static void content_join(json_t *message)
+{
+    const json_t *parts = json_object_get(message, "content");
+    struct buf text;
+    size_t i;
+    json_t *part;
+    bool all = json_is_array(parts);
+    buf_init(&text, LIMIT_TEMPLATE_OUTPUT);
+    json_array_foreach((json_t *)(uintptr_t)parts, i, part)
+    {
+        all = all && str_is(json_text(part, "type"), "text") && json_is_string(json_object_get(part, "text"));
+        buf_append_str(&text, json_text(part, "text"));
+    }
+    if (all && !text.failed)
+        json_object_set_new(message, "content", json_stringn(text.data ? text.data : "", text.len));
+    buf_free(&text);
+}
+
+static int message_check(json_t *message, size_t i, struct error *err)
+{
+    content_join(message);
+    const json_t *content = json_object_get(message, "content"), *weight = json_object_get(message, "weight");
+    const struct str role = json_text(message, "role");
+    if (!json_is_string(json_object_get(message, "role")) ||
+        (content && !json_is_string(content) && !json_is_null(content)))
+        return error_set(
+            err, ERROR_INVALID, "messages[%zu] must have a 'role' and a 'content' that is text", i);
+    if (!role_known(role))
+        return error_set(err, ERROR_INVALID,
+            "messages[%zu] has the role '" STR_FMT "': it must be system, user, assistant or tool", i,
+            STR_ARG(str_slice(role, 0, 32)));
+    if (weight && !(json_is_number(weight) && json_number_value(weight) >= 0))
+        return error_set(err, ERROR_INVALID, "'weight' of messages[%zu] must be a number from 0 on", i);
+    return 0;
+}
+
 static int messages_check(const json_t *body, struct error *err)
 {
     const json_t *messages = json_object_get(body, "messages");
     size_t i;
     json_t *m;
+    int rc = 0;
     if (!json_is_array(messages) || json_array_size(messages) == 0 ||
         json_array_size(messages) > LIMIT_MESSAGES)
         return error_set(err, ERROR_INVALID, "'messages' must be a list of 1 to %d messages", LIMIT_MESSAGES);
-    json_array_foreach((json_t *)(uintptr_t)messages, i, m)
-    {
-        const json_t *content = json_object_get(m, "content");
-        if (!json_is_string(json_object_get(m, "role")) ||
-            (content && !json_is_string(content) && !json_is_null(content)))
-            return error_set(
-                err, ERROR_INVALID, "messages[%zu] must have a 'role' and a 'content' that is text", i);
-    }
-    return 0;
+    json_array_foreach((json_t *)(uintptr_t)messages, i, m) rc = rc ? rc : message_check(m, i, err);
+    return rc;
 }
 
 static int line_read(struct str line, int (*fn)(void *ctx, const json_t *body, struct error *err), void *ctx,
@@ -51,18 +92,23 @@ int data_each(const struct train_files *files, int (*fn)(void *ctx, const json_t
     void *ctx, struct error *err)
 {
     int rc = 0;
+    size_t lines = 0;
     for (size_t i = 0; i < files->count && rc == 0; i++) {
         struct arena *a = arena_create(DATA_MAX + KIB);
         struct str text = STR_NONE, line;
         rc = file_read(a, files->paths[i].data, DATA_MAX, &text, err);
         for (long long number = 1; rc == 0 && str_split(&text, '\n', &line); number++) {
             line = str_trim(line);
+            lines += line.len > 0;
             rc = line.len > 0 ? line_read(line, fn, ctx, err) : 0;
             if (rc)
                 error_wrap(err, "%s:%lld", files->paths[i].data, number);
         }
         arena_free(a);
     }
+    if (rc == 0 && lines == 0)
+        return error_set(err, ERROR_INVALID, "%s: there is no example in it: each is a line",
+            files->count > 0 ? files->paths[0].data : "the data");
     return rc;
 }
 

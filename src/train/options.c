@@ -22,6 +22,12 @@ int options_error(const struct error *err)
     return 1;
 }
 
+int options_wrong(const struct error *err)
+{
+    (void)options_error(err);
+    return 2;
+}
+
 bool options_number(const char *name, const char *text, double least, double most, double *out)
 {
     if (!text || (str_to_double(str_from(text), out) && *out >= least && *out <= most))

@@ -30,6 +30,8 @@ int options_take_list(int argc, char **argv, const char *name, struct option_lis
 int options_fail(const char *what);
 /* "weir: message" on standard error; returns 1. */
 int options_error(const struct error *err);
+/* Of a configuration; returns 2. */
+int options_wrong(const struct error *err);
 /* A number of an option, unless it is NULL; false after having said what is wrong. */
 bool options_number(const char *name, const char *text, double least, double most, double *out);
 /* NULL: one for each core. False after having said what is wrong. */

@@ -177,8 +177,7 @@ static int tune(const struct options *o, struct tuned *t, struct error *err)
 {
     int32_t context = 0;
     const char *const in[] = {o->base, o->data};
-    int rc = config_get(o, &t->config, err);
-    rc = rc ? rc : train_loop_check(&o->loop, o->merged, in, 2, &t->config, err);
+    int rc = train_loop_check(&o->loop, o->merged, in, 2, &t->config, err);
     rc = rc ? rc : file_open_model(o->base, &t->base, err);
     rc = rc ? rc : train_text_from(t->base, &t->text, err);
     rc = rc ? rc : data_get(t, &context, err);
@@ -237,8 +236,11 @@ int finetune_verb(int argc, char **argv)
         return 2;
     o.base = argv[1];
     o.data = argv[2];
-    int rc = train_loop_enter(&o.loop, o.merged, &err);
-    rc = rc ? rc : tune(&o, &t, &err);
+    if (train_loop_enter(&o.loop, o.merged, &err))
+        return options_error(&err);
+    int rc = config_get(&o, &t.config, &err) ? options_wrong(&err)
+             : tune(&o, &t, &err)            ? options_error(&err)
+                                             : 0;
     tuned_free(&t);
-    return rc ? options_error(&err) : 0;
+    return rc;
 }

@@ -72,19 +72,17 @@ static int train(const struct train_config *c, const struct train_loop_options *
     return rc ? rc : train_loop_finish(r, o, err);
 }
 
-static int config_run(const char *path, const struct train_loop_options *o, struct error *err)
+static int config_run(
+    const char *path, const struct train_config *c, const struct train_loop_options *o, struct error *err)
 {
-    struct train_config c;
     struct train_text t = {0};
     struct train_model m = {0};
     struct run r = {0};
-    int rc = train_config_read(path, TRAIN_NEW, &c, err);
-    rc = rc ? rc : train_loop_check(o, NULL, &path, 1, &c, err);
-    rc = rc ? rc : train(&c, o, &r, &m, &t, err);
+    int rc = train_loop_check(o, NULL, &path, 1, c, err);
+    rc = rc ? rc : train(c, o, &r, &m, &t, err);
     run_free(&r);
     train_model_free(&m);
     train_text_free(&t);
-    arena_free(c.arena);
     return rc;
 }
 
@@ -102,7 +100,12 @@ int train_verb(int argc, char **argv)
         return options_fail("train wants a configuration and --out: see weir train --help");
     if (!options_threads(threads, &o.threads))
         return 2;
-    int rc = train_loop_enter(&o, NULL, &err);
-    rc = rc ? rc : config_run(argv[1], &o, &err);
-    return rc ? options_error(&err) : 0;
+    struct train_config c;
+    if (train_loop_enter(&o, NULL, &err))
+        return options_error(&err);
+    int rc = train_config_read(argv[1], TRAIN_NEW, &c, &err) ? options_wrong(&err)
+             : config_run(argv[1], &c, &o, &err)             ? options_error(&err)
+                                                             : 0;
+    arena_free(c.arena);
+    return rc;
 }

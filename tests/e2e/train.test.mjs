@@ -196,20 +196,23 @@ test('mistakes are one line that says what to do, and leave no file', () => {
   const tries = [
     [['train'], 2, /wants a configuration and --out/],
     [['train', 'c.yaml', '--out', 'x.gguf', '--threads', 'many'], 2, /--threads wants a whole number/],
-    [['train', 'none.yaml', '--out', 'x.gguf'], 1, /none\.yaml/],
-    [['train', 'bad.yaml', '--out', 'x.gguf'], 1, /bad\.yaml:1: .*lairs/],
+    [['train', 'none.yaml', '--out', 'x.gguf'], 2, /none\.yaml/],
+    [['train', 'bad.yaml', '--out', 'x.gguf'], 2, /bad\.yaml:1: .*lairs/],
     [['train', 'huge.yaml', '--plan'], 1, /takes at least [\d.]+ GiB and [\d.]+ GiB are available: choose a smaller model/],
     [['train', 'lines.yaml', '--out', 'x.gguf'], 1, /lines\.jsonl:2: /],
     [['train', 'bare.yaml', '--out', 'x.gguf'], 1, /the data repeat no two bytes/],
+    [['train', 'empty.yaml', '--out', 'x.gguf'], 1, /empty\.jsonl: there is no example in it/],
+    [['finetune', 'm.gguf', 'role.jsonl', '--out', 'x.gguf'], 1, /role\.jsonl:1: messages\[1\] has the role 'asistant': it must be/],
+    [['finetune', 'm.gguf', 'weight.jsonl', '--out', 'x.gguf'], 1, /weight\.jsonl:1: 'weight' of messages\[1\] must be a number/],
     [['train', 'c.yaml', '--out', 'none/x.gguf', '--fresh'], 1, /none\/x\.gguf/],
     [['finetune', 'm.gguf'], 2, /wants a model, data and --out/],
     [['finetune', 'data.jsonl', 'more.jsonl', '--out', 'x.gguf'], 1, /data\.jsonl/],
     [['finetune', 'm.gguf', 'more.jsonl', '--out', 'x.gguf', '--rank', '0'], 2, /--rank wants a number/],
     [['finetune', 'm.gguf', 'more.jsonl', '--out', 'x.gguf', '--precision', 'f16'], 2, /--precision is f32 or bf16/],
-    [['train', 'half.yaml', '--out', 'x.gguf'], 1, /'precision' is f32 or bf16, not 'f16'/],
-    [['finetune', 'm.gguf', 'muon.yaml', '--out', 'x.gguf'], 1, /'optimizer: muon' is for whole matrices/],
-    [['train', 'kept.yaml', '--out', 'x.gguf'], 1, /'embedding: frozen' is for weir finetune/],
-    [['finetune', 'm.gguf', 'typed.yaml', '--out', 'x.gguf'], 1, /'output' says the type of a model: leave it out for an adapter/],
+    [['train', 'half.yaml', '--out', 'x.gguf'], 2, /'precision' is f32 or bf16, not 'f16'/],
+    [['finetune', 'm.gguf', 'muon.yaml', '--out', 'x.gguf'], 2, /'optimizer: muon' is for whole matrices/],
+    [['train', 'kept.yaml', '--out', 'x.gguf'], 2, /'embedding: frozen' is for weir finetune/],
+    [['finetune', 'm.gguf', 'typed.yaml', '--out', 'x.gguf'], 2, /'output' says the type of a model: leave it out for an adapter/],
   ];
   writeFileSync(at('kept.yaml'), config(', embedding: frozen'));
   writeFileSync(at('bad.yaml'), 'model: {lairs: 2}\n');
@@ -218,6 +221,10 @@ test('mistakes are one line that says what to do, and leave no file', () => {
   writeFileSync(at('muon.yaml'), 'data: {train: [more.jsonl]}\ntrain: {epochs: 1, optimizer: muon}\n');
   writeFileSync(at('huge.yaml'), config().replace('layers: 2, embed: 64', 'layers: 200, embed: 16384'));
   writeFileSync(at('lines.yaml'), config().replace('[data.jsonl], v', '[lines.jsonl], v'));
+  writeFileSync(at('empty.yaml'), config().replace('[data.jsonl], v', '[empty.jsonl], v'));
+  writeFileSync(at('empty.jsonl'), '\n\n');
+  writeFileSync(at('role.jsonl'), lines([{ messages: [{ role: 'user', content: 'a' }, { role: 'asistant', content: 'b' }] }]));
+  writeFileSync(at('weight.jsonl'), lines([{ messages: [{ role: 'user', content: 'a' }, { role: 'assistant', content: 'b', weight: -1 }] }]));
   writeFileSync(at('bare.yaml'), config().replace('[data.jsonl], v', '[bare.jsonl], v'));
   writeFileSync(at('bare.jsonl'), lines([{ messages: [{ role: 'user', content: 'a' }, { role: 'assistant', content: 'b' }] }]));
   writeFileSync(at('lines.jsonl'), `${lines(examples((a) => a)).split('\n')[0]}\n{"messages": 7}\n`);

@@ -43,6 +43,27 @@ static const char *text_of(struct rig *r, size_t doc, bool learned)
     return text;
 }
 
+/* OpenAI's files may have a list of parts for a content; one that is not all text is refused by its line. */
+static void test_a_content_of_parts_is_their_text(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_create(&r,
+        "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"one\"}, "
+        "{\"type\": \"text\", \"text\": \"?\"}]}, {\"role\": \"assistant\", \"content\": \"yes one\"}]}\n",
+        200);
+    assert_int_equal(r.rc, 0);
+    assert_non_null(strstr(text_of(&r, 0, false), "one?"));
+    rig_free(&r);
+    rig_create(&r,
+        "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image_url\"}]}, "
+        "{\"role\": \"assistant\", \"content\": \"yes one\"}]}\n",
+        200);
+    assert_int_not_equal(r.rc, 0);
+    assert_non_null(strstr(r.err.message, ":1: messages[0] must have"));
+    rig_free(&r);
+}
+
 static void test_only_what_assistants_say_is_learned(void **state)
 {
     struct rig r;
@@ -228,6 +249,7 @@ static void test_targets_are_the_next_tokens(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_content_of_parts_is_their_text),
         cmocka_unit_test(test_only_what_assistants_say_is_learned),
         cmocka_unit_test(test_a_weight_of_nothing_is_not_learned),
         cmocka_unit_test(test_an_answer_counts_as_often_as_its_weight_says),
