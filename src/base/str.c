@@ -217,7 +217,7 @@ size_t str_utf8_encode(uint32_t c, char out[4])
     return 4;
 }
 
-/* Bytes at the front that are ASCII, 64 and eight at a time; may stop short. */
+/* Bytes at the front that are ASCII, 64 and eight at a time. */
 static size_t ascii_run(struct str s, size_t from)
 {
     size_t i = from;
@@ -235,18 +235,15 @@ static size_t ascii_run(struct str s, size_t from)
         if (eight & 0x8080808080808080u)
             break;
     }
+    while (i < s.len && (unsigned char)s.data[i] < 0x80)
+        i++;
     return i - from;
 }
 
 bool str_utf8_valid(struct str s)
 {
     uint32_t c;
-    for (size_t i = ascii_run(s, 0); i < s.len;) {
-        if ((unsigned char)s.data[i] < 0x80) {
-            size_t run = ascii_run(s, i);
-            i += run ? run : 1;
-            continue;
-        }
+    for (size_t i = ascii_run(s, 0); i < s.len; i += ascii_run(s, i)) {
         size_t n = str_utf8_decode(str_slice(s, i, s.len), &c);
         if (n == 0)
             return false;

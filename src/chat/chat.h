@@ -308,6 +308,7 @@ enum chat_measured { CHAT_MEASURED_TOKEN, CHAT_MEASURED_PROMPT, CHAT_MEASURED_AG
 struct chat_event {
     enum chat_event_kind kind;
     uint32_t choice; /* TEXT REASONING TOOL_CALL STOP: which of the request's n answers */
+    bool at_once;    /* it came with the one before: no time is between them */
     const struct chat_token
         *tokens; /* TEXT, with `logprobs`: those that have become text since the last ones */
     size_t n_tokens;

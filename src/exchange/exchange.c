@@ -76,8 +76,10 @@ static void on_error(struct leg *leg, const struct chat_event *event)
 void exchange_leg_event(struct leg *leg, const struct chat_event *event)
 {
     struct exchange *x = leg->x;
-    int64_t now_ns = clock_mono_ns();
-    leg->heard_ms = now_ns / 1000000;
+    if (!event->at_once) {
+        leg->heard_ns = clock_mono_ns();
+        leg->heard_ms = leg->heard_ns / 1000000;
+    }
     if (cascade_takes(leg, event))
         return;
     switch (event->kind) {
@@ -113,7 +115,7 @@ void exchange_leg_event(struct leg *leg, const struct chat_event *event)
         leg->heard_milli += exchange_heard_in(event);
         begin(leg);
         if (!leg->whole)
-            observe_piece(x, now_ns);
+            observe_piece(x, leg->heard_ns);
         if (!spend_covers(leg, NULL))
             leg_unpaid(leg);
         recall_gather(leg, event);

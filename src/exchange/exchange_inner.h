@@ -37,6 +37,7 @@ struct leg {
     struct loop_timer *timer; /* the nearest of its deadlines */
     size_t attempt;
     int64_t since_ms; /* began to wait, was sent */
+    int64_t heard_ns; /* when its last event came */
     int64_t heard_ms, first_ms;
     int32_t n_stopped; /* choices that are complete */
     struct chat_usage usage;
@@ -173,8 +174,8 @@ void spend_refused(const struct exchange *x, const struct exchange_failure *f); 
 int spend_reserve(struct leg *leg, void (*told)(void *ctx), struct chat_failure *f) MUST_USE;
 int spend_paid(
     struct leg *leg, struct chat_failure *f) MUST_USE; /* may be asked before: it is waited no more */
-/* More comes of a stream than was reserved for: its coverage doubles, or grows by what the budgets allow. False: it is
- * over, and the answer with it: `f` (NULL: not asked) says so. */
+/* More comes of a stream than was reserved for: its coverage doubles, or grows by what the budgets allow.
+ * False: it is over, and the answer with it: `f` (NULL: not asked) says so. */
 bool spend_covers(struct leg *leg, struct chat_failure *f);
 void spend_drop(struct leg *leg); /* it need not be paid, where it waited for that */
 /* What was reserved for the leg cost so much; 0: nothing. */

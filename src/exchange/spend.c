@@ -210,10 +210,10 @@ static void on_more(void *ctx)
 /* Asked for when half of what is paid for has come: other gateways have time to give back what they hold. */
 bool spend_covers(struct leg *leg, struct chat_failure *f)
 {
+    if (leg->covered_milli == 0 || leg->whole || (!f && leg->heard_milli < leg->covered_milli / 2))
+        return true; /* nearly always; of the rest nothing is set up for that */
     struct budget_refusal why = {-1, "insufficient_quota", false};
     struct error err = {0};
-    if (leg->covered_milli == 0 || leg->whole)
-        return true;
     if (f)
         spend_drop(leg); /* it was waited for long enough */
     while (!leg->paying && leg->heard_milli >= leg->covered_milli / 2)

@@ -12,6 +12,7 @@ void json_view_init(struct json_view *v)
 {
     *v = (struct json_view){0};
     buf_init(&v->plain, 0);
+    buf_init(&v->again, LAST_BYTES);
     buf_init(&v->last, LAST_BYTES);
 }
 
@@ -19,6 +20,7 @@ void json_view_free(struct json_view *v)
 {
     free(v->items);
     buf_free(&v->plain);
+    buf_free(&v->again);
     buf_free(&v->last);
 }
 
@@ -278,6 +280,28 @@ int json_view_read(struct json_view *v, struct str text, const struct json_item 
     }
     *out = v->items;
     return 0;
+}
+
+/* `n` bytes of the last text from `from` on. */
+static bool last_take(const struct json_view *v, struct json_scan *s, size_t from, size_t n)
+{
+    bool alike = (size_t)(s->end - s->at) >= n && memcmp(v->last.data + from, s->at, n) == 0;
+    s->at += alike ? n : 0;
+    return alike;
+}
+
+size_t json_view_again(struct json_view *v, struct str rest, struct str *value)
+{
+    const struct json_item *change = json_view_change(v);
+    struct json_scan s = {.at = rest.data, .end = rest.data + rest.len};
+    if (!json_item_is(change, JSON_ITEM_STRING))
+        return 0;
+    size_t begin = place_of(v, v->varies[0]), end = begin + change->text.len;
+    buf_clear(&v->again);
+    if (!last_take(v, &s, 0, begin) || !json_scan_string(&s, &v->again, value) || !str_utf8_valid(*value))
+        return 0;
+    s.at--; /* its closing quote is alike, too */
+    return last_take(v, &s, end, v->last.len - end) ? (size_t)(s.at - rest.data) : 0;
 }
 
 /* ---- Looking ---- */

@@ -41,6 +41,7 @@ struct json_view {
     struct json_item *items;
     size_t n, capacity;
     struct buf plain; /* strings that had escapes */
+    struct buf again; /* the one of json_view_again, where it had some */
     size_t most;      /* values; 0: LIMIT_JSON_VALUES */
     bool repeats;     /* the caller's word that texts may be alike */
     struct buf last; /* then the items stand in this copy; empty: the last text was too large, or not valid */
@@ -55,6 +56,11 @@ void json_view_free(struct json_view *v);
  * any type of ours. The items live until the next read, and as long as the text. */
 int json_view_read(
     struct json_view *v, struct str text, const struct json_item **out, struct error *err) MUST_USE;
+
+/* Does `rest` begin with a text that differs from the last one read in what json_view_change gives, a string,
+ * and in nothing else? Then how many bytes it has, and the string, which lives as long as `rest` and until
+ * the next call; 0: no, or it is to be read to know. The items stay those of the text that was read. */
+size_t json_view_again(struct json_view *v, struct str rest, struct str *value);
 
 /* The only item that differs from the text before; NULL where there are others, or it was read afresh. */
 static inline const struct json_item *json_view_change(const struct json_view *v)

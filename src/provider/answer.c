@@ -11,6 +11,7 @@
 enum { TOOL_CALLS_MAX = LIMIT_TOOLS };
 
 static sse_event on_sse_event;
+static sse_known on_sse_known;
 static eventstream_event on_message;
 
 void provider_answer_init(struct provider_answer *a, struct str provider, struct str api_key,
@@ -24,6 +25,7 @@ void provider_answer_init(struct provider_answer *a, struct str provider, struct
     a->choice = a->choices;
     a->n_choices = 1;
     sse_init(&a->sse, LIMIT_PROVIDER_EVENT, on_sse_event, a);
+    a->sse.known = on_sse_known;
     eventstream_init(&a->messages, LIMIT_PROVIDER_EVENT, on_message, a);
     buf_init(&a->whole, LIMIT_PROVIDER_BODY);
     json_view_init(&a->view);
@@ -67,6 +69,8 @@ static void emit(struct provider_answer *a, struct chat_event *event)
 {
     bool text = event->kind == CHAT_EVENT_TEXT && event->n_tokens == 0;
     event->choice = (uint32_t)(a->choice - a->choices);
+    event->at_once = a->at_once;
+    a->at_once = true;
     a->only_text = ++a->n_emitted == 1 && text ? event->text.data : NULL;
     a->said = a->said || (event->kind != CHAT_EVENT_START && event->kind != CHAT_EVENT_USAGE);
     if (!a->ended)
@@ -111,7 +115,27 @@ bool provider_answer_again(struct provider_answer *a)
         provider_answer_text(a, json_view_change(&a->view)->text);
     if (!again || a->n_emitted == 0) /* an empty text says nothing of the next one */
         a->only_text = NULL;
+    a->again = a->only_text != NULL;
     return again;
+}
+
+/* An event as servers write most of them, and once more the last one but for its text: it is told without
+ * being read. */
+static size_t on_sse_known(void *ctx, struct str rest)
+{
+    static const struct str head = STR("data: "), tail = STR("\n\n");
+    struct provider_answer *a = ctx;
+    struct str text;
+    if (!a->again || a->ended || !str_starts(rest, head))
+        return 0;
+    const char *last = a->only_text;
+    rest = str_slice(rest, head.len, rest.len);
+    size_t n = json_view_again(&a->view, rest, &text);
+    if (n == 0 || text.len == 0 || !str_starts(str_slice(rest, n, rest.len), tail))
+        return 0;
+    provider_answer_text(a, text);
+    a->only_text = last;
+    return head.len + n + tail.len;
 }
 
 void provider_answer_tokens(
@@ -320,6 +344,7 @@ static int take_document(struct provider_answer *a, struct str text, struct erro
 {
     const struct json_item *document;
     a->view.repeats = a->form != PROVIDER_FORM_WHOLE;
+    a->again = false;
     int rc = json_view_read(&a->view, text, &document, err);
     if (rc == 0 && json_item_length(document) == 0)
         return take_object(a, document, err);
@@ -446,6 +471,7 @@ void provider_answer_feed(struct provider_answer *a, struct str bytes)
     int rc = 0;
     if (a->ended)
         return;
+    a->at_once = false;
     if (a->form == PROVIDER_FORM_EVENTS)
         rc = sse_feed(&a->sse, bytes, &err);
     else if (a->form == PROVIDER_FORM_LINES)

@@ -54,6 +54,8 @@ struct provider_answer {
     /* What came of the last event: how many of ours, and, where one, was it this text and nothing else? */
     int n_emitted;
     const char *only_text;
+    bool again;   /* and was it the event before it, but for that text? Then the next one may be so, too */
+    bool at_once; /* something has come of the bytes that are being fed */
     struct buf stop_string;
     struct chat_usage usage; /* as last told */
     /* Anthropic: a block on its way that has no event of its own, and the block that stands for the text */

@@ -102,6 +102,16 @@ static int line_end(struct sse *s, struct str line, struct error *err)
     return rc;
 }
 
+/* How many bytes are events that are known without reading them: only where one ends does another begin. */
+static size_t known_take(struct sse *s, const char *at, const char *end)
+{
+    const char *begin = at;
+    size_t n = s->known && s->begun && s->line.len == 0 && !s->has_data && s->name.len == 0;
+    while (n > 0 && (n = s->known(s->ctx, (struct str){at, (size_t)(end - at)})) > 0)
+        at += n;
+    return (size_t)(at - begin);
+}
+
 int sse_feed(struct sse *s, struct str bytes, struct error *err)
 {
     const char *at = bytes.data, *end = at + bytes.len, *lf = NULL, *cr = NULL;
@@ -109,6 +119,7 @@ int sse_feed(struct sse *s, struct str bytes, struct error *err)
     while (at < end && rc == 0) {
         at += s->skip_lf && *at == '\n';
         s->skip_lf = false;
+        at += known_take(s, at, end);
         lf = next_of('\n', lf, at, end);
         cr = next_of('\r', cr, at, end);
         const char *stop = lf < cr ? lf : cr;

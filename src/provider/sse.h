@@ -12,6 +12,9 @@
 /* The spans live during the call. A negative code stops the feed, which returns it. */
 typedef int sse_event(void *ctx, struct str name, struct str data, struct error *err);
 
+/* Takes an event that `rest` begins with, if it is one that it knows without reading: its bytes, or 0. */
+typedef size_t sse_known(void *ctx, struct str rest);
+
 struct sse {
     struct buf line; /* the part of a line seen so far */
     struct buf data, name;
@@ -20,6 +23,7 @@ struct sse {
     bool skip_lf; /* the last line ended with CR: a LF right after it belongs to it */
     bool begun;   /* the first line is behind us */
     sse_event *event;
+    sse_known *known; /* NULL: none is */
     void *ctx;
 };
 

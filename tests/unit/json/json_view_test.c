@@ -273,6 +273,52 @@ static void random_texts_with_a_change_are_seen_as_afresh(void **state)
     json_view_free(&v);
 }
 
+/* What is taken without being read is what reading would have found. */
+static void an_event_known_unread_is_seen_as_afresh(void **state)
+{
+    static const char first[] = "{\"n\":1,\"d\":{\"t\":\"Hel\"},\"s\":null}";
+    static const struct {
+        const char *text, *value; /* NULL: it is not known */
+    } next[] = {
+        {"{\"n\":1,\"d\":{\"t\":\"lo, world\"},\"s\":null}\n\nmore", "lo, world"},
+        {"{\"n\":1,\"d\":{\"t\":\"\"},\"s\":null}", ""},
+        {"{\"n\":1,\"d\":{\"t\":\"a\\n\\\"\\u00e9\"},\"s\":null}", "a\n\"\xc3\xa9"},
+        {"{\"n\":1,\"d\":{\"t\":\"x\"},\"s\":true}", NULL},
+        {"{\"n\":2,\"d\":{\"t\":\"x\"},\"s\":null}", NULL},
+        {"{\"n\":1,\"d\":{\"t\":\"\xc3\"},\"s\":null}", NULL},
+        {"{\"n\":1,\"d\":{\"t\":\"\\u000\"},\"s\":null}", NULL},
+        {"{\"n\":1,\"d\":{\"t\":null},\"s\":null}", NULL},
+        {"{\"n\":1,\"d\":{\"t\":\"x\"},\"s\":nul", NULL},
+        {"{\"n\":1,\"d\":{\"t\":\"x", NULL},
+        {"", NULL},
+    };
+    struct json_view v;
+    const struct json_item *root;
+    struct error err;
+    struct str value;
+    (void)state;
+    json_view_init(&v);
+    v.repeats = true;
+    assert_int_equal(json_view_again(&v, str_from(first), &value), 0);
+    assert_int_equal(json_view_read(&v, str_from(first), &root, &err), 0);
+    assert_int_equal(json_view_again(&v, str_from(first), &value), 0); /* nothing has varied so far */
+    assert_int_equal(json_view_read(&v, STR("{\"n\":1,\"d\":{\"t\":\"p\"},\"s\":null}"), &root, &err), 0);
+    for (size_t i = 0; i < sizeof next / sizeof *next; i++) {
+        size_t n = json_view_again(&v, str_from(next[i].text), &value);
+        if (!next[i].value) {
+            assert_int_equal(n, 0);
+            continue;
+        }
+        const char *end = strstr(next[i].text, "\n\n");
+        assert_int_equal(n, end ? (size_t)(end - next[i].text) : strlen(next[i].text));
+        assert_true(str_eq(value, str_from(next[i].value)));
+        assert_true(str_is(json_item_text(json_item_get(root, "d"), "t"), "p")); /* as it was read */
+        for (size_t cut = 0; cut < n; cut++)
+            assert_int_equal(json_view_again(&v, (struct str){next[i].text, cut}, &value), 0);
+    }
+    json_view_free(&v);
+}
+
 /* A tokenizer has more values than any request may. */
 static void more_values_than_usual_are_read_where_it_is_said(void **state)
 {
@@ -306,6 +352,7 @@ int main(void)
         cmocka_unit_test(every_cut_is_refused),
         cmocka_unit_test(an_event_like_the_last_is_seen_as_afresh),
         cmocka_unit_test(random_texts_with_a_change_are_seen_as_afresh),
+        cmocka_unit_test(an_event_known_unread_is_seen_as_afresh),
         cmocka_unit_test(more_values_than_usual_are_read_where_it_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
