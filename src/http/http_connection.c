@@ -1,8 +1,6 @@
 /* One connection: reading requests, the states of http_internal.h, closing. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <event2/bufferevent_ssl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -24,6 +22,14 @@ static int refuse(struct http_connection *c, int status, const char *why)
     c->refuse_status = status;
     c->refuse_why = why;
     return -1; /* a 1 from on_headers would only mean "no body" */
+}
+
+static const char bad_line[] = "a line of the request does not end in CRLF, or begins with white space";
+
+static int too_large(struct http_connection *c)
+{
+    return refuse(
+        c, 413, "the request body is too large: 'max_body' in the configuration bounds it (32 MiB at most)");
 }
 
 static int head_append(struct http_connection *c, struct http_span *span, const char *at, size_t len)
@@ -91,8 +97,7 @@ static int on_headers(struct http_parser *p)
         return refuse(c, 415, "a body with a Content-Encoding is not read here: send it uncompressed");
     bool sized = http_request_header_count(r, "content-length") == 1;
     if (sized && p->content_length > c->server->options.max_body)
-        return refuse(c, 413,
-            "the request body is too large: 'max_body' in the configuration bounds it (32 MiB at most)");
+        return too_large(c);
     if (str_is_nocase(http_request_header(r, "expect"), "100-continue") && p->http_minor == 1) {
         http_connection_add(c, STR("HTTP/1.1 100 Continue\r\n\r\n"));
         http_connection_push(c);
@@ -103,10 +108,13 @@ static int on_headers(struct http_parser *p)
 static int on_body(struct http_parser *p, const char *at, size_t len)
 {
     struct http_connection *c = of(p);
+    if (!http_lines_until(c, at))
+        return refuse(c, 400, bad_line);
+    c->lines_at = at + len;
+    c->lines.body = true;
     int rc = buf_append(&c->request->body, at, len);
     if (rc == ERROR_LIMIT)
-        return refuse(c, 413,
-            "the request body is too large: 'max_body' in the configuration bounds it (32 MiB at most)");
+        return too_large(c);
     return rc ? refuse(c, 503, "no memory for the request body") : 0;
 }
 
@@ -261,6 +269,7 @@ static void request_begin(struct http_connection *c)
     c->state = HTTP_READING;
     c->received = 0;
     c->refuse_status = 0;
+    c->lines = (struct http_lines){0};
     http_parser_init(&c->parser, HTTP_REQUEST);
     c->parser.data = c;
     loop_timer_start(c->deadline, (int64_t)c->server->options.read_timeout_s * 1000);
@@ -290,9 +299,12 @@ static void request_handle(struct http_connection *c)
 static size_t parse(struct http_connection *c, const char *data, size_t len)
 {
     deadline_extend(c, len);
+    c->lines_at = data;
     size_t used = http_parser_execute(&c->parser, &parser_settings, data, len);
     enum http_errno e = HTTP_PARSER_ERRNO(&c->parser);
-    if (c->state == HTTP_HANDLING)
+    if (!c->refuse_status && !http_lines_until(c, data + used))
+        refuse(c, 400, bad_line);
+    else if (c->state == HTTP_HANDLING)
         return used;
     if (c->refuse_status)
         answer_refusal(c, c->request, c->refuse_status, c->refuse_why);
@@ -553,16 +565,7 @@ static struct bufferevent *bufferevent_open(struct http_server *s, evutil_socket
     return bev;
 }
 
-static void peer_name(const struct sockaddr *address, char out[64])
-{
-    const void *ip = address->sa_family == AF_INET6
-                         ? (const void *)&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr
-                         : (const void *)&((const struct sockaddr_in *)(const void *)address)->sin_addr;
-    if (!inet_ntop(address->sa_family, ip, out, 64))
-        out[0] = '\0';
-}
-
-void http_connection_accept(struct http_server *s, evutil_socket_t fd, const struct sockaddr *address)
+void http_connection_accept(struct http_server *s, evutil_socket_t fd, const char peer[64])
 {
     struct bufferevent *bev = bufferevent_open(s, fd);
     if (!bev) {
@@ -574,7 +577,7 @@ void http_connection_accept(struct http_server *s, evutil_socket_t fd, const str
         abort();
     c->server = s;
     c->bev = bev;
-    peer_name(address, c->peer);
+    memcpy(c->peer, peer, sizeof c->peer);
     c->deadline = loop_timer_create(s->loop, on_deadline, c);
     buf_init(&c->out, HTTP_OUT_BYTES);
     list_init(&c->owing);

@@ -47,6 +47,13 @@ struct http_server {
     char bytes[HTTP_READ_BYTES]; /* what is read, until it is parsed */
 };
 
+/* Of the bytes of a request that are no body: where in a line we are. */
+struct http_lines {
+    bool begun; /* some of it came */
+    bool cr;    /* and the last byte was a CR */
+    bool body;  /* it follows bytes of a body, so nothing may stand in it */
+};
+
 /* Bytes are read straight from the socket; what cannot be parsed yet waits in the bufferevent's input. What
  * is written gathers in `out` and goes out at the end of the loop's turn, straight to the socket; only what
  * that does not take is left to the bufferevent, which rests otherwise. TLS is the bufferevent's all the
@@ -62,6 +69,8 @@ struct http_connection {
     struct buf out;
     struct loop_timer *deadline;
     struct http_parser parser;
+    struct http_lines lines;
+    const char *lines_at; /* while the parser runs: what it has read from here on is no body so far */
     enum http_state state;
     struct http_request *request; /* being received or answered */
     bool keep_alive;
@@ -122,7 +131,7 @@ void http_connection_queue(struct http_connection *c);
 void http_connection_hurry(struct http_connection *c);
 /* Sends what a connection owes; it may be gone afterwards. */
 void http_connection_flush(struct http_connection *c);
-void http_connection_accept(struct http_server *s, evutil_socket_t fd, const struct sockaddr *address);
+void http_connection_accept(struct http_server *s, evutil_socket_t fd, const char peer[64]);
 /* The answer of the current request is written; goes on to the next one or closes. */
 void http_connection_finish(struct http_connection *c);
 /* Drops the connection at once; tells the request that its client is gone. */
@@ -130,6 +139,9 @@ void http_connection_lost(struct http_connection *c);
 /* The server stops: closes a connection that has no request once what it is owed is sent. */
 void http_connection_drain(struct http_connection *c);
 void http_server_forget(struct http_server *s, struct http_connection *c);
+
+/* Up to `end` what is being read is no body: false where a line of it does not end in CRLF, or is folded. */
+bool http_lines_until(struct http_connection *c, const char *end);
 
 struct http_request *http_request_create(struct http_connection *c);
 /* Splits the target; false if it is malformed. */

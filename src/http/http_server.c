@@ -25,6 +25,15 @@ void http_options_init(struct http_options *o)
         .write_low = 64 * KIB};
 }
 
+static void peer_name(const struct sockaddr *address, char out[64])
+{
+    const void *ip = address->sa_family == AF_INET6
+                         ? (const void *)&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr
+                         : (const void *)&((const struct sockaddr_in *)(const void *)address)->sin_addr;
+    if (!inet_ntop(address->sa_family, ip, out, 64))
+        out[0] = '\0';
+}
+
 static void on_accept(
     struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *address, int len, void *ctx)
 {
@@ -33,7 +42,9 @@ static void on_accept(
     (void)len;
     int one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    http_connection_accept(s, fd, address);
+    char peer[64];
+    peer_name(address, peer);
+    http_connection_accept(s, fd, peer);
     if (s->n_connections >= s->options.max_connections && s->listener) {
         s->paused = true;
         evconnlistener_disable(s->listener);
