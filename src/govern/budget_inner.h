@@ -74,7 +74,9 @@ struct budget {
     size_t n_asking, asking_room;
     bool lease_work, lease_freed, lease_stop; /* something to ask; something was freed for those who wait */
     pthread_t leaser;
-    bool has_leaser, lease_fails, rates_fail;
+    bool has_leaser, rates_fail;
+    bool lease_fails, lease_told; /* its last turn did; the log says so */
+    int64_t lease_failed_ms;
     pthread_cond_t lease_wake; /* with `mutex` */
 };
 

@@ -209,14 +209,22 @@ static void steps_note(struct steps *s, int rc, const struct error *err)
     s->err = *err;
 }
 
+/* One account that always fails is asked for now and then: what is told is that something fails, and once
+ * nothing has for a while, that nothing does. */
 static void health_note(struct budget *b, int rc, const struct error *err)
 {
-    if (rc && !b->lease_fails)
+    int64_t now_ms = clock_mono_ms();
+    b->lease_fails = rc != 0;
+    if (rc)
+        b->lease_failed_ms = now_ms;
+    if (rc && !b->lease_told)
         log_error(
             "govern", "what gateways hold of their budgets cannot be told apart for now: %s", err->message);
-    else if (rc == 0 && b->lease_fails)
+    else if (b->lease_told && now_ms - b->lease_failed_ms >= LIFE_MS)
         log_info("govern", "what gateways hold of their budgets is known again");
-    b->lease_fails = rc != 0;
+    else
+        return;
+    b->lease_told = rc != 0;
 }
 
 /* The state has forgotten what was granted; what runs is to be covered anew. */

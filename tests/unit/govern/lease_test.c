@@ -371,6 +371,58 @@ static void test_an_account_that_fails_kept_others_from_their_leases(void **stat
     gateway_stop(&one);
 }
 
+/* Of what is written to standard error meanwhile. */
+static int log_begin(void)
+{
+    char path[] = "/tmp/weir-lease-log-XXXXXX";
+    int kept = dup(STDERR_FILENO), fd = mkstemp(path);
+    assert_true(kept >= 0 && fd >= 0);
+    unlink(path);
+    fflush(stderr);
+    dup2(fd, STDERR_FILENO);
+    close(fd);
+    return kept;
+}
+
+static void log_end(int kept, char *out, size_t size)
+{
+    fflush(stderr);
+    ssize_t n = pread(STDERR_FILENO, out, size - 1, 0);
+    dup2(kept, STDERR_FILENO);
+    close(kept);
+    assert_true(n >= 0);
+    out[n] = '\0';
+}
+
+/* Each time it was asked for there was a line that it failed, and one right after that nothing did. */
+static void test_an_account_that_always_fails_filled_the_log(void **state)
+{
+    struct fixture *f = *state;
+    struct gateway one = gateway_start(f);
+    struct budget_refusal refusal;
+    struct budget_ticket bad;
+    struct error err;
+    bool told = false;
+    char log[4096];
+    limit_money(one.store, "team", "bad", "1");
+    refresh(&one);
+    server_sql("ALTER TABLE weir.leases ADD CHECK (name <> 'bad') NOT VALID");
+    int kept = log_begin();
+    for (int i = 0; i < 3; i++, usleep(300000)) {
+        budget_open(one.budget, STR("b"), STR("bad"), clock_wall_ms(), &bad);
+        struct budget_wait *w = budget_wait_begin(&bad, USD / 10, f->loop, on_told, &told);
+        usleep(200000);
+        assert_int_equal(budget_wait_end(w, &refusal, &err), ERROR_BUSY);
+    }
+    log_end(kept, log, sizeof log);
+    const char *first = strstr(log, "cannot be told apart");
+    assert_non_null(first);
+    assert_null(strstr(first + 1, "cannot be told apart"));
+    assert_null(strstr(log, "known again"));
+    loop_run_posted(f->loop);
+    gateway_stop(&one);
+}
+
 /* A key with a budget alone has no rate to share, and each wrote a row every two seconds. */
 static void test_budgets_without_rates_were_shared_as_rates(void **state)
 {
@@ -403,6 +455,7 @@ int main(void)
         ON(test_who_waits_and_leaves_holds_nothing),
         ON(test_rates_that_cannot_be_shared_stopped_all_leases),
         ON(test_an_account_that_fails_kept_others_from_their_leases),
+        ON(test_an_account_that_always_fails_filled_the_log),
         ON(test_budgets_without_rates_were_shared_as_rates),
     };
     return server_run(tests, sizeof tests / sizeof *tests);
