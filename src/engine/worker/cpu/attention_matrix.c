@@ -1,4 +1,5 @@
-/* Attention on a matrix unit (matrix.h), sixteen queries of a block at a time:
+/* Attention on a matrix unit (matrix.h), sixteen queries of a block at a time, or four or eight where a block
+ * has no more:
  *
  *   keys (left)   x  queries (right)   ->  scores [position][query]
  *   scores                             ->  the softmax's terms, as left tiles
@@ -63,6 +64,13 @@ static int64_t matrix_times(const struct block *b)
     return TERM_STEPS + padded(n_queries(b)) / MATRIX_ROWS * 3;
 }
 
+/* Queries that go together. */
+static int32_t columns_of(const struct block *b)
+{
+    const int64_t n = n_queries(b);
+    return n <= MATRIX_FEW ? MATRIX_FEW : n <= 2 * MATRIX_FEW ? 2 * MATRIX_FEW : MATRIX_ROWS;
+}
+
 /* Those behind the last query are zeros. */
 static void matrix_begin(struct block *b)
 {
@@ -85,7 +93,7 @@ static void matrix_begin(struct block *b)
         b->parts.sums[q] = 0;
     }
     memset(b->parts.out, 0, (size_t)(padded(n) * out_width(b->task->op)) * sizeof(float));
-    m->begin();
+    m->begin(columns_of(b));
 }
 
 /* ---- The cache ---- */
@@ -211,18 +219,19 @@ static void group_attend(
     const struct attention *how = &b->task->op->kv.how;
     const int64_t steps = steps_of(spec_of(b)->k_width), width = out_width(b->task->op);
     struct split_tile *terms = split_tiles(b->parts.terms);
+    const int32_t columns = columns_of(b);
     float *scores = b->parts.scores, less[MATRIX_ROWS];
     k->matrix->scores(
-        scores, keys, row_bytes, split_tiles(b->parts.queries) + query / MATRIX_ROWS * steps, steps);
+        scores, keys, row_bytes, split_tiles(b->parts.queries) + query / MATRIX_ROWS * steps, steps, columns);
     ask(b);
     /* cap * tanh(scale * s / cap): the scale goes into a cap for the raw products. */
     if (how->softcap != 0)
-        k->softcap(scores, scores, how->softcap / how->scale, MATRIX_ROWS * TILE_POSITIONS);
+        k->softcap(scores, scores, how->softcap / how->scale, columns * TILE_POSITIONS);
     const struct matrix_queries q = {
         seen ? seen->first : NULL, seen ? seen->last : NULL, b->parts.most + query, b->parts.sums + query};
-    k->matrix->terms(terms, less, scores, how->scale, &q);
+    k->matrix->terms(terms, less, scores, how->scale, &q, columns);
     ask(b);
-    k->matrix->mix(b->parts.out + query * width, width, less, terms, tiles(b->parts.values));
+    k->matrix->mix(b->parts.out + query * width, width, less, terms, tiles(b->parts.values), columns);
     ask(b);
 }
 

@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MATRIX_ROWS = 16, MATRIX_VALUES = 32, MATRIX_POSITIONS = 64 };
+enum { MATRIX_ROWS = 16, MATRIX_FEW = 4, MATRIX_VALUES = 32, MATRIX_POSITIONS = 64 };
 
 struct matrix_tile {
     uint32_t words[MATRIX_ROWS][MATRIX_ROWS];
@@ -25,32 +25,34 @@ struct split_tile {
     struct matrix_tile high, low;
 };
 
-/* Of 16 queries: what each sees of a tile of positions, [first, last) (NULL: all of it), and how far it is.
- */
+/* Of so many queries as go together: what each sees of a tile of positions, [first, last) (NULL: all of it),
+ * and how far it is. */
 struct matrix_queries {
     const int32_t *first, *last;
     float *most, *sums; /* the largest score so far; the sum of all terms, as they are by it */
 };
 
+/* `columns` of queries go together: MATRIX_ROWS, or where there are no more of them MATRIX_FEW or
+ * 2 * MATRIX_FEW. */
 struct matrix_unit {
     /* A thread takes the unit, and gives it back. */
-    void (*begin)(void);
+    void (*begin)(int32_t columns);
     void (*end)(void);
     /* Right tiles to[0] .. to[steps - 1], whose columns are 16 rows of 32 * steps floats. */
     void (*queries)(struct split_tile *to, const float *const *rows, int64_t steps);
     /* Right tiles of 32 rows (of 32 * steps values) of MATRIX_POSITIONS: to[0] of the even ones of 32 values,
      * to[2] of the odd ones, and so on. */
     void (*values)(struct matrix_tile *to, const uint8_t *const *rows, int64_t steps);
-    /* scores[position][query] of MATRIX_POSITIONS keys, row_bytes apart. */
+    /* scores[position][query of `columns`] of MATRIX_POSITIONS keys, row_bytes apart. */
     void (*scores)(float *scores, const uint8_t *keys, size_t row_bytes, const struct split_tile *queries,
-        int64_t steps);
+        int64_t steps, int32_t columns);
     /* Scores become left tiles to[0] and to[1] of the softmax's terms, e^(scale (score - most)). less[query]:
      * what was summed before is to be multiplied by. */
-    void (*terms)(
-        struct split_tile *to, float *less, const float *scores, float scale, const struct matrix_queries *q);
+    void (*terms)(struct split_tile *to, float *less, const float *scores, float scale,
+        const struct matrix_queries *q, int32_t columns);
     /* out[query * stride + i] times less[query] += terms by values; of 32 i the even ones stand first. */
     void (*mix)(float *out, int64_t stride, const float *less, const struct split_tile *terms,
-        const struct matrix_tile *values);
+        const struct matrix_tile *values, int32_t columns);
 };
 
 #if defined(__x86_64__)

@@ -9,9 +9,17 @@
 
 enum { LINE = 64, TERM_STEPS = MATRIX_POSITIONS / MATRIX_VALUES };
 
-static void amx_begin(void)
+/* Few columns take tiles of their own: 0, 1: their scores; 2: queries; 3, 7: keys and values; 4, 5: their
+ * outputs; 6: terms. */
+static void amx_begin(int32_t columns)
 {
-    tiles_configure(&tile_shapes);
+    struct tile_shapes shapes = tile_shapes;
+    if (columns < MATRIX_ROWS) {
+        shapes.row_bytes[0] = shapes.row_bytes[1] = shapes.row_bytes[2] =
+            (uint16_t)((size_t)columns * sizeof(float));
+        shapes.rows[4] = shapes.rows[5] = shapes.rows[6] = (uint8_t)columns;
+    }
+    tiles_configure(&shapes);
 }
 
 static void amx_end(void)
@@ -86,10 +94,37 @@ static void amx_values(struct matrix_tile *to, const uint8_t *const *rows, int64
         _tile_dpbf16ps(b, 5, 7);                                                                             \
     } while (0)
 
-static void amx_scores(
-    float *scores, const uint8_t *keys, size_t row_bytes, const struct split_tile *queries, int64_t steps)
+/* Keys of 32 positions. */
+INLINE void few_scores(float *scores, const uint8_t *keys, size_t row_bytes, const struct split_tile *queries,
+    int64_t steps, int32_t columns)
+{
+    const size_t row = (size_t)columns * sizeof *scores;
+    _tile_zero(0);
+    _tile_zero(1);
+    for (int64_t i = 0; i < steps; i++, keys += LINE, queries++) {
+        _tile_loadd(2, &queries->high, LINE);
+        _tile_loadd(3, keys, row_bytes);
+        _tile_loadd(7, keys + 16 * row_bytes, row_bytes);
+        _tile_dpbf16ps(0, 3, 2);
+        _tile_dpbf16ps(1, 7, 2);
+        _tile_loadd(2, &queries->low, LINE);
+        _tile_dpbf16ps(0, 3, 2);
+        _tile_dpbf16ps(1, 7, 2);
+    }
+    _tile_stored(0, scores, row);
+    _tile_stored(1, scores + 16 * columns, row);
+}
+
+static void amx_scores(float *scores, const uint8_t *keys, size_t row_bytes, const struct split_tile *queries,
+    int64_t steps, int32_t columns)
 {
     TILE_FENCE;
+    if (columns < MATRIX_ROWS) {
+        few_scores(scores, keys, row_bytes, queries, steps, columns);
+        few_scores(scores + 32 * columns, keys + 32 * row_bytes, row_bytes, queries, steps, columns);
+        TILE_FENCE;
+        return;
+    }
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -148,20 +183,40 @@ INLINE void mix_two(float *out, size_t row, const struct split_tile *terms, cons
     _tile_stored(1, out + 16, row);
 }
 
-INLINE void rows_lessen(float *out, int64_t stride, const float *less)
+INLINE void mix_few(float *out, size_t row, const struct split_tile *terms, const struct matrix_tile *values)
 {
-    for (int64_t q = 0; q < MATRIX_ROWS; q++, out += stride)
+    _tile_loadd(4, out, row);
+    _tile_loadd(5, out + 16, row);
+    for (int i = 0; i < TERM_STEPS; i++, terms++, values++) {
+        _tile_loadd(6, &terms->high, LINE);
+        _tile_loadd(3, values, LINE);
+        _tile_loadd(7, values + TERM_STEPS, LINE);
+        _tile_dpbf16ps(4, 6, 3);
+        _tile_dpbf16ps(5, 6, 7);
+        _tile_loadd(6, &terms->low, LINE);
+        _tile_dpbf16ps(4, 6, 3);
+        _tile_dpbf16ps(5, 6, 7);
+    }
+    _tile_stored(4, out, row);
+    _tile_stored(5, out + 16, row);
+}
+
+INLINE void rows_lessen(float *out, int64_t stride, const float *less, int32_t columns)
+{
+    for (int64_t q = 0; q < columns; q++, out += stride)
         for (int64_t i = 0; less[q] != 1 && i < stride; i += LANES)
             _mm512_storeu_ps(out + i, _mm512_mul_ps(_mm512_loadu_ps(out + i), _mm512_set1_ps(less[q])));
 }
 
 static void amx_mix(float *out, int64_t stride, const float *less, const struct split_tile *terms,
-    const struct matrix_tile *values)
+    const struct matrix_tile *values, int32_t columns)
 {
     const size_t row = (size_t)stride * sizeof *out;
     int64_t i = 0;
-    rows_lessen(out, stride, less);
+    rows_lessen(out, stride, less, columns);
     TILE_FENCE;
+    for (; columns < MATRIX_ROWS && i < stride; i += 32)
+        mix_few(out + i, row, terms, values + i / LANES * TERM_STEPS);
     for (; i + 64 <= stride; i += 64)
         mix_four(out + i, row, terms, values + i / LANES * TERM_STEPS);
     if (i < stride)
@@ -171,89 +226,157 @@ static void amx_mix(float *out, int64_t stride, const float *less, const struct 
 
 /* ---- The softmax ---- */
 
-/* Which queries see a position. */
+/* Its vectors hold one or several positions by `columns` queries, and each query's own numbers in each of
+ * these. */
+INLINE __m512 each_position(const float *of_queries, int32_t columns)
+{
+    return columns == MATRIX_ROWS  ? _mm512_loadu_ps(of_queries)
+           : columns == MATRIX_FEW ? _mm512_broadcast_f32x4(_mm_loadu_ps(of_queries))
+                                   : _mm512_broadcast_f32x8(_mm256_loadu_ps(of_queries));
+}
+
+INLINE __m512 halves_change(__m512 x)
+{
+    return _mm512_shuffle_f32x4(x, x, 0x4E);
+}
+
+INLINE __m512 quarters_change(__m512 x)
+{
+    return _mm512_shuffle_f32x4(x, x, 0xB1);
+}
+
+/* Which positions of a tile a query sees, by lanes. */
 struct sight {
-    __m512i first, last;
+    __m512i first, last, lanes;
 };
+
+static struct sight sight_of(const struct matrix_queries *q, int32_t columns)
+{
+    int32_t lanes[MATRIX_ROWS];
+    for (int32_t i = 0; i < MATRIX_ROWS; i++)
+        lanes[i] = i / columns;
+    return (struct sight){
+        .first = _mm512_castps_si512(each_position((const float *)(const void *)q->first, columns)),
+        .last = _mm512_castps_si512(each_position((const float *)(const void *)q->last, columns)),
+        .lanes = _mm512_loadu_si512(lanes)};
+}
 
 INLINE __mmask16 sees(const struct sight *s, int32_t position)
 {
-    const __m512i p = _mm512_set1_epi32(position);
+    const __m512i p = _mm512_add_epi32(s->lanes, _mm512_set1_epi32(position));
     return _mm512_mask_cmple_epi32_mask(_mm512_cmpgt_epi32_mask(s->last, p), s->first, p);
 }
 
 /* A NaN is not larger. */
-INLINE __m512 largest_scores(const float *scores, __m512 most, const struct sight *s)
+INLINE __m512 largest_scores(const float *scores, __m512 most, const struct sight *s, int32_t columns)
 {
     __m512 chains[4] = {most, most, most, most};
-    for (int32_t p = 0; p < MATRIX_POSITIONS; p += 4)
+    for (int32_t i = 0; i < MATRIX_POSITIONS * columns / LANES; i += 4)
         for (int j = 0; j < 4; j++) {
-            const __mmask16 seen = s ? sees(s, p + j) : (__mmask16)0xFFFF;
-            chains[j] = _mm512_mask_max_ps(
-                chains[j], seen, _mm512_loadu_ps(scores + (p + j) * MATRIX_ROWS), chains[j]);
+            const __mmask16 seen = s ? sees(s, (i + j) * LANES / columns) : (__mmask16)0xFFFF;
+            chains[j] =
+                _mm512_mask_max_ps(chains[j], seen, _mm512_loadu_ps(scores + (i + j) * LANES), chains[j]);
         }
-    return _mm512_max_ps(_mm512_max_ps(chains[0], chains[1]), _mm512_max_ps(chains[2], chains[3]));
+    __m512 all = _mm512_max_ps(_mm512_max_ps(chains[0], chains[1]), _mm512_max_ps(chains[2], chains[3]));
+    if (columns < MATRIX_ROWS)
+        all = _mm512_max_ps(all, halves_change(all));
+    return columns == MATRIX_FEW ? _mm512_max_ps(all, quarters_change(all)) : all;
 }
 
-INLINE vfloats term(const float *scores, int32_t p, __m512 most, float scale, const struct sight *s)
+/* The softmax's terms of a tile, in powers of two: `scale` and `most` are. */
+struct powers {
+    const float *scores;
+    __m512 scale, most;
+    const struct sight *sight;
+    int32_t columns;
+};
+
+INLINE vfloats term(const struct powers *p, int32_t i)
 {
-    const __m512 x = _mm512_sub_ps(_mm512_loadu_ps(scores + p * MATRIX_ROWS), most);
-    const __m512 t = (__m512)term_lanes((vfloats)x, scale);
-    return (vfloats)(s ? _mm512_maskz_mov_ps(sees(s, p), t) : t);
+    const vfloats t = power_lanes(_mm512_fmsub_ps(_mm512_loadu_ps(p->scores + i * LANES), p->scale, p->most));
+    return p->sight ? (vfloats)_mm512_maskz_mov_ps(sees(p->sight, i * LANES / p->columns), (__m512)t) : t;
 }
 
-/* Words of positions by queries become rows of queries. */
-INLINE void words_turn(struct matrix_tile *to, const struct matrix_tile *from)
+/* Of so many rows of words, one after the other, their columns. */
+INLINE void words_turn(struct matrix_tile *to, const uint32_t *words, int32_t columns)
 {
     const uint8_t *rows[MATRIX_ROWS];
     for (int i = 0; i < MATRIX_ROWS; i++)
-        rows[i] = (const uint8_t *)from->words[i];
-    for (int q = 0; q < MATRIX_ROWS; q += 4) {
+        rows[i] = (const uint8_t *)(words + i * columns);
+    for (int q = 0; q < columns; q += 4) {
         vwords w[4];
-        rows_16(w, rows, (size_t)q * sizeof **from->words);
+        rows_16(w, rows, (size_t)q * sizeof *words);
         memcpy(to->words[q], w, sizeof w);
     }
 }
 
-/* sums: of the positions that are i, i + 16, i + 32 and i + 48, then in halves. */
-INLINE vfloats terms_all(
-    struct split_tile *to, const float *scores, __m512 most, float scale, const struct sight *s)
+/* Of terms, what their upper halves leave need not be small. */
+INLINE void words_split(uint32_t *high, uint32_t *low, vfloats first, vfloats second)
 {
-    struct split_tile turned[TERM_STEPS];
-    vfloats sums[MATRIX_ROWS];
-    for (int i = 0; i < MATRIX_ROWS; i++) {
-        const vfloats a = term(scores, i, most, scale, s), b = term(scores, i + 16, most, scale, s),
-                      c = term(scores, i + 32, most, scale, s), d = term(scores, i + 48, most, scale, s);
-        sums[i] = ((a + b) + c) + d;
-        store_split(&turned[0], i, a, b);
-        store_split(&turned[1], i, c, d);
-    }
-    for (int i = 0; i < TERM_STEPS; i++) {
-        words_turn(&to[i].high, &turned[i].high);
-        words_turn(&to[i].low, &turned[i].low);
-    }
-    for (int half = MATRIX_ROWS / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            sums[i] += sums[i + half];
-    return sums[0];
+    store_words(high, (vwords)first, (vwords)second);
+    store_words(low, (vwords)(first - (vfloats)upper_bits((vwords)first)) + 0x8000u,
+        (vwords)(second - (vfloats)upper_bits((vwords)second)) + 0x8000u);
 }
 
-static void amx_terms(
-    struct split_tile *to, float *less, const float *scores, float scale, const struct matrix_queries *q)
+/* sums: of the positions that are i, i + 16, i + 32 and i + 48, then in halves. */
+INLINE __m512 terms_all(struct split_tile *to, const struct powers *p)
 {
-    const struct sight s = {.first = q->first ? _mm512_loadu_si512(q->first) : _mm512_setzero_si512(),
-        .last = q->last ? _mm512_loadu_si512(q->last) : _mm512_setzero_si512()};
-    const __m512 before = _mm512_loadu_ps(q->most), sums = _mm512_loadu_ps(q->sums);
-    const __m512 most = q->first ? largest_scores(scores, before, &s) : largest_scores(scores, before, NULL);
+    const int32_t n = p->columns;
+    uint32_t high[TERM_STEPS][MATRIX_ROWS * LANES], low[TERM_STEPS][MATRIX_ROWS * LANES];
+    vfloats sums[MATRIX_ROWS];
+    for (int32_t i = 0; i < n; i++) {
+        const vfloats a = term(p, i), b = term(p, i + n), c = term(p, i + 2 * n), d = term(p, i + 3 * n);
+        sums[i] = ((a + b) + c) + d;
+        words_split(high[0] + i * LANES, low[0] + i * LANES, a, b);
+        words_split(high[1] + i * LANES, low[1] + i * LANES, c, d);
+    }
+    for (int i = 0; i < TERM_STEPS; i++) {
+        words_turn(&to[i].high, high[i], n);
+        words_turn(&to[i].low, low[i], n);
+    }
+    for (int32_t half = n / 2; half > 0; half /= 2)
+        for (int32_t i = 0; i < half; i++)
+            sums[i] += sums[i + half];
+    __m512 sum = (__m512)sums[0];
+    if (n < MATRIX_ROWS)
+        sum = _mm512_add_ps(sum, halves_change(sum));
+    return n == MATRIX_FEW ? _mm512_add_ps(sum, quarters_change(sum)) : sum;
+}
+
+INLINE void columns_terms(struct split_tile *to, float *less, const float *scores, float scale,
+    const struct matrix_queries *q, const struct sight *s, int32_t columns)
+{
+    const __m512 before = each_position(q->most, columns), sums = each_position(q->sums, columns),
+                 most = largest_scores(scores, before, s, columns), power = _mm512_set1_ps(scale * LOG2_E);
+    const struct powers p = {scores, power, _mm512_mul_ps(most, power), s, columns};
     /* (Nothing seen yet, or nothing larger: as it was.) */
     const __mmask16 other = _mm512_cmp_ps_mask(most, before, _CMP_NEQ_UQ);
     const __m512 factor = _mm512_mask_mov_ps(
-        _mm512_set1_ps(1), other, (__m512)term_lanes((vfloats)_mm512_sub_ps(before, most), scale));
-    const vfloats sum =
-        q->first ? terms_all(to, scores, most, scale, &s) : terms_all(to, scores, most, scale, NULL);
+        _mm512_set1_ps(1), other, (__m512)power_lanes(_mm512_sub_ps(_mm512_mul_ps(before, power), p.most)));
+    const __m512 sum = terms_all(to, &p);
     _mm512_storeu_ps(less, factor);
     _mm512_storeu_ps(q->most, most);
-    _mm512_storeu_ps(q->sums, _mm512_add_ps(_mm512_mul_ps(sums, factor), (__m512)sum));
+    _mm512_storeu_ps(q->sums, _mm512_fmadd_ps(sums, factor, sum));
+}
+
+/* (A loop for each number of columns, and each for where all see all.) */
+static void amx_terms(struct split_tile *to, float *less, const float *scores, float scale,
+    const struct matrix_queries *q, int32_t columns)
+{
+    const struct sight seen = q->first ? sight_of(q, columns) : (struct sight){0},
+                       *s = q->first ? &seen : NULL;
+    if (columns == MATRIX_FEW && s)
+        columns_terms(to, less, scores, scale, q, s, MATRIX_FEW);
+    else if (columns == MATRIX_FEW)
+        columns_terms(to, less, scores, scale, q, NULL, MATRIX_FEW);
+    else if (columns < MATRIX_ROWS && s)
+        columns_terms(to, less, scores, scale, q, s, 2 * MATRIX_FEW);
+    else if (columns < MATRIX_ROWS)
+        columns_terms(to, less, scores, scale, q, NULL, 2 * MATRIX_FEW);
+    else if (s)
+        columns_terms(to, less, scores, scale, q, s, MATRIX_ROWS);
+    else
+        columns_terms(to, less, scores, scale, q, NULL, MATRIX_ROWS);
 }
 
 const struct matrix_unit matrix_amx = {.begin = amx_begin,

@@ -2,19 +2,26 @@
 #ifndef WEIR_ENGINE_WORKER_CPU_TERM_AVX512_H
 #define WEIR_ENGINE_WORKER_CPU_TERM_AVX512_H
 
-/* e^(scale x): 2^n times a polynomial on [-1/2, 1/2] (Cephes' exp2f); what has no normal number is 0, a NaN
- * stays one. */
+/* 2^t: 2^n times a polynomial on [0, 1) that is right to 7.5e-8 (by Remez' exchange); what has no normal
+ * number is 0, a NaN stays one. */
+INLINE vfloats power_lanes(__m512 t)
+{
+    const vfloats r = (vfloats)_mm512_reduce_ps(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    vfloats p = plus(splat(1.877576673e-3f), r, splat(8.989340095e-3f));
+    p = plus(p, r, splat(5.582631805e-2f));
+    p = plus(p, r, splat(2.401536170e-1f));
+    p = plus(p, r, splat(6.931530732e-1f));
+    p = plus(p, r, splat(9.999999251e-1f));
+    const __mmask16 normal = _mm512_cmp_ps_mask(t, _mm512_set1_ps(-126), _CMP_NLT_UQ);
+    return (vfloats)_mm512_maskz_scalef_ps(normal, (__m512)p, t); /* (scalef rounds t down itself) */
+}
+
+#define LOG2_E 1.44269504f
+
+/* e^(scale x) */
 INLINE vfloats term_lanes(vfloats x, float scale)
 {
-    const __m512 t = (__m512)(x * (scale * 1.44269504f)), r = _mm512_reduce_ps(t, _MM_FROUND_TO_NEAREST_INT);
-    vfloats p = plus(splat(1.535336188319500e-4f), (vfloats)r, splat(1.339887440266574e-3f));
-    p = plus(p, (vfloats)r, splat(9.618437357674640e-3f));
-    p = plus(p, (vfloats)r, splat(5.550332471162809e-2f));
-    p = plus(p, (vfloats)r, splat(2.402264791363012e-1f));
-    p = plus(p, (vfloats)r, splat(6.931472028550421e-1f));
-    p = plus(p, (vfloats)r, splat(1));
-    const __mmask16 normal = _mm512_cmp_ps_mask(t, _mm512_set1_ps(-126), _CMP_NLT_UQ);
-    return (vfloats)_mm512_maskz_scalef_ps(normal, (__m512)p, _mm512_sub_ps(t, r));
+    return power_lanes((__m512)(x * (scale * LOG2_E)));
 }
 
 #endif
