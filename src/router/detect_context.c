@@ -243,12 +243,20 @@ static size_t value_find(
     return end;
 }
 
-enum { CARD_DIGITS = 16 };
+/* How many digits: in groups of four, or on end. American Express: 4 6 5, or on end. */
+enum { CARD_DIGITS = 16, AMEX_DIGITS = 15 };
 
 static bool card_group(const struct detect_word *w)
 {
     size_t length = detect_word_length(w);
     return w->flags & WORD_DIGITS && (length == 4 || length == CARD_DIGITS);
+}
+
+/* Can it be the group behind the first n digits of a number of `whole`? */
+static bool group_fits(const struct detect_word *w, size_t n, size_t whole)
+{
+    size_t length = detect_word_length(w), group = whole == CARD_DIGITS || n == 0 ? 4 : n == 4 ? 6 : 5;
+    return w->flags & WORD_DIGITS && (length == group || (n == 0 && length == whole));
 }
 
 /* One sign stands between, or spaces and dashes of other alphabets; not a list's ", ". */
@@ -262,11 +270,15 @@ static bool goes_on(const struct detect_context *c, const struct detect_word *w)
     return gap <= 3;
 }
 
-/* As issuers' numbers of 16 digits do, and no years: 4, 5, 6, 35, 22 to 27. */
-static bool begins_card(const char *digits)
+/* How many digits a number has that begins so, as issuers' do and no years: 34 and 37 have 15; 4, 5, 6, 35
+ * and 22 to 27 have 16. 0: it is none. */
+static size_t card_begins(const char *digits)
 {
-    return (digits[0] >= '4' && digits[0] <= '6') || (digits[0] == '3' && digits[1] == '5') ||
-           (digits[0] == '2' && digits[1] >= '2' && digits[1] <= '7');
+    if (digits[0] == '3' && (digits[1] == '4' || digits[1] == '7'))
+        return AMEX_DIGITS;
+    bool is = (digits[0] >= '4' && digits[0] <= '6') || (digits[0] == '3' && digits[1] == '5') ||
+              (digits[0] == '2' && digits[1] >= '2' && digits[1] <= '7');
+    return is ? CARD_DIGITS : 0;
 }
 
 /* "my card is 4539 8812 0047 3316 exp 09/28": mistyped or read off badly, for a right one is found by itself.
@@ -275,41 +287,54 @@ static void card_look(struct detect_context *c, const struct detect_atom *a)
 {
     enum { WITHIN = 13 };
     char digits[CARD_DIGITS];
-    size_t n = 0, from = a->to, at = a->to;
+    size_t n = 0, whole = 0, from = a->to, at = a->to;
     for (; at < c->n_words && at < a->to + WITHIN; at++) {
         const struct detect_word *w = &c->words[at];
         const char *text = c->scan->text.data + w->start;
         size_t length = detect_word_length(w);
-        if (n > 0 && (length == CARD_DIGITS || !goes_on(c, w)))
+        if (n > 0 && (!group_fits(w, n, whole) || !goes_on(c, w)))
             n = 0;
-        if (!card_group(w) || (n == 0 && !begins_card(text))) {
-            n = 0;
-            continue;
+        if (n == 0) {
+            from = at;
+            whole = w->flags & WORD_DIGITS && length >= 4 ? card_begins(text) : 0;
+            if (whole == 0 || !group_fits(w, 0, whole))
+                continue;
         }
-        from = n == 0 ? at : from;
         memcpy(digits + n, text, length);
-        if ((n += length) < CARD_DIGITS)
+        if ((n += length) < whole)
             continue;
         if (!detect_check_luhn(digits, n) && !detect_made_up((struct str){digits, n}))
             break;
         n = 0; /* an example, maybe; the next is another */
     }
-    if (n < CARD_DIGITS)
+    if (n == 0 || n < whole)
         return;
     for (at++; at < c->n_words && card_group(&c->words[at]) && goes_on(c, &c->words[at]);)
         at++;
     words_add(c, &account, from, at, 0.6);
 }
 
+/* "password: SecureString! = null": types that end in '!' in some languages are declared, not told. */
+static bool is_type(struct str word, struct str behind)
+{
+    static const char *const ends[] = {"String", "Int", "Bool", "Boolean", "Float", "Bytes", "Type", "Input"};
+    bool is = false;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        is = is || str_ends(word, str_from(ends[i]));
+    return is && behind.data[0] == '!' && (behind.len == 1 || !detect_is_alnum(behind.data[1]));
+}
+
 /* "pass=ZubrzyceRano!": no digit, but a capital within and a sign behind, as words of texts and programs
  * seldom have. ('&' and '*' do stand behind those, in addresses and beside pointers.) */
 static bool humped(const struct detect_context *c, const struct detect_word *w)
 {
-    const char *text = c->scan->text.data;
+    const struct str text = c->scan->text, word = str_slice(text, w->start, w->end);
     bool hump = false;
-    for (size_t i = w->start + 1; i < w->end; i++)
-        hump = hump || (text[i - 1] >= 'a' && text[i - 1] <= 'z' && text[i] >= 'A' && text[i] <= 'Z');
-    return hump && w->end < c->scan->text.len && memchr("!#$%", text[w->end], 4);
+    for (size_t i = 1; i < word.len; i++)
+        hump = hump || (word.data[i - 1] >= 'a' && word.data[i - 1] <= 'z' && word.data[i] >= 'A' &&
+                           word.data[i] <= 'Z');
+    return hump && w->end < text.len && memchr("!#$%", text.data[w->end], 4) &&
+           !is_type(word, str_slice(text, w->end, text.len));
 }
 
 /* With what stands behind it, for a word ends at a sign: "ZubrzyceRano!23x". */

@@ -200,6 +200,10 @@ static void a_card_told_with_a_wrong_digit(void **state)
     harmless("a test card: 4111 1111 1111 1111, any date, any code");
     harmless("the card layout is 1111 1111 1111 1112, in groups of four");
     harmless("the graphics card 3080 12GB was 1200 1300 1400 in 2021");
+    is(ROUTER_FINANCIAL, "card: 3782 846293 10006, expires in May"); /* American Express: 15 digits */
+    spans("BANK_ACCOUNT", "amex 2021 374284629310006 4412", "374284629310006 4412");
+    harmless("a test card: 3782 822463 10005, any date, any code");
+    harmless("the card game has 3700 players, 3412 of them paid");
 }
 
 static void a_password_without_a_digit(void **state)
@@ -209,6 +213,8 @@ static void a_password_without_a_digit(void **state)
     is(ROUTER_SECRET, "palavra_chave = \"BacalhauComTodos1956\"");
     harmless("const password = userInput.value; let pass: MyString = readPassword();");
     harmless("password: String! is a field that must be there");
+    harmless("password: SecureString! = null; pass: NonEmptyString!");
+    is(ROUTER_SECRET, "password: ZubrzyceString!7 stands in the log");
 }
 
 /* A year in front of the number was taken for its first digits, and its last four left unmasked; an example
