@@ -80,6 +80,7 @@ int openai_answer_gather(struct openai_answer *a, const struct chat_event *e, st
         return 0;
     if (e->kind == CHAT_EVENT_TEXT) {
         rc = buf_append_str(&c->text, e->text);
+        c->refused = c->refused || e->refusal;
         if (rc == 0 && a->with_logprobs)
             rc = openai_logprobs_append(&c->logprobs, a->completion, e, &c->characters);
     } else if (e->kind == CHAT_EVENT_REASONING) {
@@ -162,12 +163,15 @@ static void message_write(const struct openai_choice *a, struct json_writer *w)
     json_object_begin(w);
     json_member_text(w, "role", "assistant");
     json_key(w, "content");
-    if (a->text.len == 0 && a->n_tool_calls > 0)
+    if (a->refused || (a->text.len == 0 && a->n_tool_calls > 0))
         json_write_null(w);
     else
         json_write_str(w, buf_str(&a->text));
     json_key(w, "refusal");
-    json_write_null(w);
+    if (a->refused)
+        json_write_str(w, buf_str(&a->text));
+    else
+        json_write_null(w);
     if (a->reasoning.len)
         json_member_str(w, "reasoning_content", buf_str(&a->reasoning));
     if (a->n_tool_calls) {
@@ -299,12 +303,14 @@ static void open_stream(struct openai_answer *a, uint32_t choice, struct buf *ou
 static void text_chunk(struct openai_answer *a, const char *key, const struct chat_event *e, struct buf *out)
 {
     struct json_writer w;
-    if (a->text_head.len == 0 || a->text_kind != e->kind || a->text_choice != e->choice) {
+    if (a->text_head.len == 0 || a->text_kind != e->kind || a->text_choice != e->choice ||
+        a->text_refused != e->refusal) {
         buf_clear(&a->text_head);
         chunk_begin(a, e->choice, &w, &a->text_head);
         json_key(&w, a->completion ? "text" : key);
         a->text_kind = e->kind;
         a->text_choice = e->choice;
+        a->text_refused = e->refusal;
     }
     buf_append_str(out, buf_str(&a->text_head));
     json_writer_init(&w, out);
@@ -342,7 +348,7 @@ void openai_stream_event(struct openai_answer *a, const struct chat_event *e, st
     open_stream(a, e->choice, out);
     switch (e->kind) {
     case CHAT_EVENT_TEXT:
-        text_chunk(a, "content", e, out);
+        text_chunk(a, e->refusal ? "refusal" : "content", e, out);
         break;
     case CHAT_EVENT_REASONING:
         if (!a->completion)

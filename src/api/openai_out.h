@@ -25,7 +25,8 @@ struct openai_choice {
     struct openai_tool_call *tool_calls;
     size_t n_tool_calls;
     enum chat_stop stop;
-    bool opened; /* streams: the chunk with the role has been written */
+    bool refused; /* the text says why there is no answer */
+    bool opened;  /* streams: the chunk with the role has been written */
 };
 
 /* And of one answer. */
@@ -35,6 +36,7 @@ struct openai_answer {
     struct buf text_head; /* and one with text, up to the text; for chunks like the last one: */
     enum chat_event_kind text_kind;
     uint32_t text_choice;
+    bool text_refused;
     int64_t created_s;
     struct str model;
     bool completion;    /* the older API */

@@ -83,6 +83,12 @@ static void part_write(
     struct json_writer *w, const struct responses_answer *a, const struct responses_item *item, bool whole)
 {
     json_object_begin(w);
+    if (item->refusal) {
+        json_member_str(w, "type", STR("refusal"));
+        json_member_str(w, "refusal", whole ? buf_str(&item->text) : STR(""));
+        json_object_end(w);
+        return;
+    }
     json_member_str(w, "type",
         item->kind == RESPONSES_MESSAGE ? STR("output_text")
         : a->summary                    ? STR("summary_text")
@@ -294,8 +300,11 @@ static const char *inner_type(
             "response.content_part.done"},
         {NULL, "response.function_call_arguments.delta", "response.function_call_arguments.done", NULL},
         {"response.reasoning_summary_part.added", "response.reasoning_summary_text.delta",
-            "response.reasoning_summary_text.done", "response.reasoning_summary_part.done"}};
-    return types[item->kind == RESPONSES_REASONING && a->summary ? 3 : item->kind][which];
+            "response.reasoning_summary_text.done", "response.reasoning_summary_part.done"},
+        {"response.content_part.added", "response.refusal.delta", "response.refusal.done",
+            "response.content_part.done"}};
+    bool summary = item->kind == RESPONSES_REASONING && a->summary;
+    return types[item->refusal ? 4 : summary ? 3 : item->kind][which];
 }
 
 static void part_event(
@@ -314,8 +323,9 @@ static void text_done(struct responses_answer *a, const struct responses_item *i
     inner_begin(&w, a, item, inner_type(a, item, TEXT_DONE), out);
     if (item->kind == RESPONSES_CALL)
         json_member_str(&w, "name", buf_str(&item->name));
-    json_member_str(&w, item->kind == RESPONSES_CALL ? "arguments" : "text", buf_str(&item->text));
-    if (item->kind == RESPONSES_MESSAGE)
+    const char *key = item->kind == RESPONSES_CALL ? "arguments" : item->refusal ? "refusal" : "text";
+    json_member_str(&w, key, buf_str(&item->text));
+    if (item->kind == RESPONSES_MESSAGE && !item->refusal)
         write_list(&w, "logprobs", buf_str(&item->logprobs));
     event_end(&w);
 }
@@ -326,7 +336,7 @@ static void text_delta(struct responses_answer *a, const struct responses_item *
     struct json_writer w;
     inner_begin(&w, a, item, inner_type(a, item, TEXT_DELTA), out);
     json_member_str(&w, "delta", text);
-    if (item->kind == RESPONSES_MESSAGE)
+    if (item->kind == RESPONSES_MESSAGE && !item->refusal)
         write_list(&w, "logprobs", logprobs);
     event_end(&w);
 }
@@ -447,6 +457,8 @@ static struct responses_item *text_take(
         item_last(a, e->kind == CHAT_EVENT_TEXT ? RESPONSES_MESSAGE : RESPONSES_REASONING, out);
     if (!item)
         return NULL;
+    if (!item->has_part)
+        item->refusal = e->refusal;
     if (!item->has_part && out)
         part_event(a, item, PART_ADDED, out);
     item->has_part = true;

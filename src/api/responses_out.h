@@ -26,6 +26,7 @@ struct responses_item {
     struct buf call_id, name;
     uint32_t call; /* its index among the tool calls */
     bool has_part; /* its text has begun */
+    bool refusal;  /* message: the text says why there is no answer */
     bool closed;
 };
 

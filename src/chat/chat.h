@@ -312,6 +312,7 @@ struct chat_event {
     const struct chat_token
         *tokens; /* TEXT, with `logprobs`: those that have become text since the last ones */
     size_t n_tokens;
+    bool refusal; /* TEXT: why the model does not answer, which OpenAI's shapes tell apart */
     union {
         struct {
             struct str id;    /* the provider's id of the answer, may be empty */

@@ -224,6 +224,7 @@ static void give(
     struct chat_token *tokens;
     size_t n = tokens_ready(s, all, &tokens);
     struct chat_event e = {.kind = s->kind, .choice = s->choice, .tokens = tokens, .n_tokens = n};
+    e.refusal = s->kind == CHAT_EVENT_TEXT && s->index > 0;
     if (s->kind == CHAT_EVENT_TOOL_CALL) {
         e.tool_call.index = s->index;
         e.tool_call.arguments = buf_str(&r->out);
@@ -260,7 +261,7 @@ static void flush_others(
 static void on_text(struct restore *r, const struct chat_event *e, struct chat_sink sink)
 {
     bool call = e->kind == CHAT_EVENT_TOOL_CALL;
-    struct strand *s = strand_of(r, e->kind, e->choice, call ? e->tool_call.index : 0);
+    struct strand *s = strand_of(r, e->kind, e->choice, call ? e->tool_call.index : e->refusal);
     flush_others(r, e->choice, e->kind, false, sink);
     buf_append_str(&s->pending, call ? e->tool_call.arguments : e->text);
     if (s->pending.failed || (!call && tokens_hold(s, e)))

@@ -67,7 +67,7 @@ void provider_answer_abandon(struct provider_answer *a)
 
 static void emit(struct provider_answer *a, struct chat_event *event)
 {
-    bool text = event->kind == CHAT_EVENT_TEXT && event->n_tokens == 0;
+    bool text = event->kind == CHAT_EVENT_TEXT && event->n_tokens == 0 && !event->refusal;
     event->choice = (uint32_t)(a->choice - a->choices);
     event->at_once = a->at_once;
     a->at_once = true;
@@ -98,6 +98,13 @@ void provider_answer_text(struct provider_answer *a, struct str text)
     assert(a->started);
     if (text.len > 0)
         emit(a, &(struct chat_event){.kind = CHAT_EVENT_TEXT, .text = text});
+}
+
+void provider_answer_refusal(struct provider_answer *a, struct str text)
+{
+    assert(a->started);
+    if (text.len > 0)
+        emit(a, &(struct chat_event){.kind = CHAT_EVENT_TEXT, .refusal = true, .text = text});
 }
 
 /* All that differs from the last event is a text, which was all that came of that one. */

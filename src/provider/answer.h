@@ -84,7 +84,8 @@ void provider_answer_abandon(struct provider_answer *a);
 
 /* ---- For dialects. Nothing is sent once the answer has ended. ---- */
 void provider_answer_start(
-    struct provider_answer *a, struct str id, struct str model); /* the first time only */
+    struct provider_answer *a, struct str id, struct str model);          /* the first time only */
+void provider_answer_refusal(struct provider_answer *a, struct str text); /* not in one answer with text */
 void provider_answer_text(struct provider_answer *a, struct str text);
 void provider_answer_reasoning(struct provider_answer *a, struct str text);
 /* For a dialect in which an event that repeats changes nothing: is this one the last but for a text, which

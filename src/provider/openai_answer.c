@@ -134,7 +134,7 @@ static int take_content(struct provider_answer *a, const struct json_item *delta
         provider_answer_text(a, json_item_str(content));
     else if (content && !json_item_is(content, JSON_ITEM_NULL))
         return error_set(err, ERROR_INVALID, "its 'content' is no text");
-    provider_answer_text(a, json_item_text(delta, "refusal"));
+    provider_answer_refusal(a, json_item_text(delta, "refusal"));
     return 0;
 }
 

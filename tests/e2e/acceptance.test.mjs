@@ -150,3 +150,30 @@ test("what another API does not have was refused in OpenAI's shape", async () =>
   const ollama = await gateway.post('/api/nothing', {});
   assert.deepEqual([ollama.status, typeof ollama.body.error], [404, 'string']);
 });
+
+test('a refusal was told as content, which clients that parse structured output fell over', async () => {
+  clouds.openai.behaviour = { handle: (request, response, body) => {
+    const frame = { id: 'c', created: 1, model: 'm' };
+    response.writeHead(200, { 'content-type': body.stream ? 'text/event-stream' : 'application/json' });
+    if (!body.stream)
+      return void response.end(JSON.stringify({ ...frame, object: 'chat.completion', choices: [{ index: 0, message: { role: 'assistant', content: null, refusal: 'I can not.' }, finish_reason: 'stop' }] }));
+    for (const delta of [{ role: 'assistant', content: '', refusal: null }, { refusal: 'I can' }, { refusal: ' not.' }, {}])
+      response.write(`data: ${JSON.stringify({ ...frame, object: 'chat.completion.chunk', choices: [{ index: 0, delta, finish_reason: 'refusal' in delta ? null : 'stop' }] })}\n\n`);
+    response.end('data: [DONE]\n\n');
+  } };
+  const { body: { choices: [{ message }] } } = await gateway.chat('at-openai', 'q');
+  assert.deepEqual([message.content, message.refusal], [null, 'I can not.']);
+  const deltas = events((await gateway.chat('at-openai', 'q', { stream: true })).body).flatMap((e) => e.choices?.map((c) => c.delta) ?? []);
+  assert.equal(deltas.map((d) => d.refusal ?? '').join(''), 'I can not.');
+  assert.equal(deltas.map((d) => d.content ?? '').join(''), '');
+  const part = { type: 'refusal', refusal: 'I can not.' };
+  const whole = await gateway.post('/v1/responses', { model: 'at-openai', input: 'q' });
+  assert.deepEqual(whole.body.output[0].content, [part]);
+  const text = (await gateway.post('/v1/responses', { model: 'at-openai', input: 'q', stream: true })).body;
+  const told = text.split('\n').filter((l) => l.startsWith('data: ')).map((l) => JSON.parse(l.slice(6)));
+  assert.equal(told.filter((e) => e.type === 'response.refusal.delta').map((e) => e.delta).join(''), 'I can not.');
+  assert.equal(told.find((e) => e.type === 'response.refusal.done').refusal, 'I can not.');
+  assert.deepEqual(told.at(-1).response.output[0].content, [part]);
+  const other = await gateway.post('/v1/messages', { model: 'at-openai', max_tokens: 9, messages: [{ role: 'user', content: 'q' }] });
+  assert.equal(other.body.content[0].text, 'I can not.');
+});

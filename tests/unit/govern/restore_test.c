@@ -468,6 +468,31 @@ static void random_texts_come_back(void **state)
     router_policy_free(p);
 }
 
+static void all_refuse(void *ctx, const struct chat_event *e)
+{
+    *(bool *)ctx &= e->kind != CHAT_EVENT_TEXT || e->refusal;
+}
+
+static void a_refusal_that_was_masked_is_still_one(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(MIB);
+    struct str out;
+    struct mask *m = masked(a, text_of_all, &out);
+    struct restore *r = restore_create(m);
+    bool refuses = true;
+    struct chat_sink sink = {all_refuse, &refuses};
+    for (size_t i = 0; i < out.len; i += 7) {
+        struct chat_event e = piece(CHAT_EVENT_TEXT, str_slice(out, i, i + 7));
+        e.refusal = true;
+        restore_event(r, &e, sink);
+    }
+    restore_event(r, &(struct chat_event){.kind = CHAT_EVENT_STOP}, sink);
+    assert_true(refuses);
+    restore_free(r);
+    arena_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -475,6 +500,7 @@ int main(void)
         cmocka_unit_test(json_strings_get_escaped_originals),
         cmocka_unit_test(what_comes_in_one_piece),
         cmocka_unit_test(a_masked_token_keeps_no_alternatives),
+        cmocka_unit_test(a_refusal_that_was_masked_is_still_one),
         cmocka_unit_test(random_texts_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
