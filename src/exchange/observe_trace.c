@@ -73,8 +73,14 @@ static const char *operation_of(const struct exchange *x)
 /* The conventions' names for those they know. */
 static struct str provider_of(const struct exchange_model *m)
 {
+    static const char *const known[][2] = {{"local", "weir"}, {"gemini", "gcp.gemini"},
+        {"gemini-openai", "gcp.gemini"}, {"bedrock", "aws.bedrock"}, {"azure", "azure.ai.openai"},
+        {"mistral", "mistral_ai"}, {"xai", "x_ai"}};
     struct str kind = provider_kind(m->target.provider);
-    return str_is(kind, "gemini") ? STR("gcp.gemini") : str_is(kind, "local") ? STR("weir") : kind;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (str_is(kind, known[i][0]))
+            return str_from(known[i][1]);
+    return kind;
 }
 
 static void usage_write(struct json_writer *w, const struct chat_usage *u)

@@ -3,20 +3,22 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { bedrockScript } from './lib/bedrock.mjs';
 import { Cloud } from './lib/cloud.mjs';
-import { events, Gateway, root } from './lib/gateway.mjs';
+import { events, Gateway, root, sleep } from './lib/gateway.mjs';
 
 const kinds = ['openai', 'anthropic', 'gemini', 'ollama', 'bedrock'];
 const paths = { openai: '/v1', gemini: '/v1beta' };
 const credentials = { accessKey: 'AKIDEXAMPLE', secretKey: 'wJalr/EXAMPLE+KEY', region: 'eu-central-1' };
 const env = { SIM_KEY: 'sk-simulated', AWS_ACCESS_KEY_ID: credentials.accessKey, AWS_SECRET: credentials.secretKey };
 const clouds = {};
-let gateway;
+let gateway, collector;
 
 before(async () => {
   for (const kind of kinds) clouds[kind] = await Cloud.start();
+  collector = await Cloud.start({ handle: (request, response) => response.end('{}') });
   const own = (kind) => (kind === 'bedrock' ? 'region: eu-central-1, secret_access_key: "${AWS_SECRET}"' : 'api_key: "${SIM_KEY}"');
   gateway = await Gateway.start(
     `on_sensitive: allow
+telemetry: {otlp: "${collector.url}", sample: 1}
 providers:
 ${kinds.map((kind) => `  ${kind}: {kind: ${kind}, base_url: "${clouds[kind].url}${paths[kind] ?? ''}", ${own(kind)}, retries: 0, breaker: off}`).join('\n')}
 models:
@@ -32,7 +34,7 @@ routes:
 
 after(async () => {
   await gateway?.stop();
-  for (const cloud of Object.values(clouds)) await cloud.stop();
+  for (const cloud of [collector, ...Object.values(clouds)]) await cloud?.stop();
 });
 
 function act(kind, behaviour) {
@@ -176,4 +178,19 @@ test('a refusal was told as content, which clients that parse structured output 
   assert.deepEqual(told.at(-1).response.output[0].content, [part]);
   const other = await gateway.post('/v1/messages', { model: 'at-openai', max_tokens: 9, messages: [{ role: 'user', content: 'q' }] });
   assert.equal(other.body.content[0].text, 'I can not.');
+});
+
+test("in traces Bedrock's name was not the one that the conventions have for it", async () => {
+  const names = { openai: 'openai', anthropic: 'anthropic', gemini: 'gcp.gemini', ollama: 'ollama', bedrock: 'aws.bedrock' };
+  for (const kind of kinds) {
+    act(kind, { text: ['x'], usage: { input: 1, output: 1 } });
+    assert.equal((await gateway.chat(`at-${kind}`, 'q', {}, { 'x-request-id': `trace-${kind}` })).status, 200);
+  }
+  const spans = () => collector.requests.flatMap((r) => r.body.resourceSpans.flatMap((s) => s.scopeSpans.flatMap((l) => l.spans)));
+  const told = (span, key) => span.attributes.find((a) => a.key === key)?.value.stringValue;
+  for (const kind of kinds) {
+    let span;
+    for (let i = 0; i < 400 && !span; i++, await sleep(25)) span = spans().find((s) => told(s, 'weir.request_id') === `trace-${kind}`);
+    assert.equal(told(span, 'gen_ai.provider.name'), names[kind]);
+  }
 });
