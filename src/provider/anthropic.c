@@ -229,7 +229,7 @@ static size_t anthropic_headers(
 }
 
 const struct provider_dialect provider_dialect_anthropic = {anthropic_supports, provider_anthropic_encode,
-    anthropic_path, anthropic_headers, provider_anthropic_event, NULL, true};
+    anthropic_path, anthropic_headers, provider_anthropic_event, NULL, true, NULL};
 
 const struct provider_ops provider_anthropic_ops = {
     .kind = "anthropic", .dialects = {&provider_dialect_anthropic}, PROVIDER_REMOTE_CALLS};

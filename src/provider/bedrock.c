@@ -319,7 +319,7 @@ size_t provider_bedrock_sign(struct arena *a, const struct provider *p, const st
 }
 
 const struct provider_dialect provider_dialect_bedrock = {bedrock_supports, provider_bedrock_encode,
-    bedrock_path, bedrock_headers, provider_bedrock_event, provider_bedrock_sign, true};
+    bedrock_path, bedrock_headers, provider_bedrock_event, provider_bedrock_sign, true, NULL};
 
 const struct provider_ops provider_bedrock_ops = {.kind = "bedrock",
     .dialects = {&provider_dialect_bedrock, &provider_embed_bedrock},

@@ -29,6 +29,8 @@ struct provider_dialect {
     size_t (*sign)(struct arena *a, const struct provider *p, const struct egress_request *request,
         struct egress_header *out);
     bool whole; /* can be asked for the answer at once */
+    /* Does it continue a bare prompt? NULL, false: it is sent one as what the user says. */
+    bool (*continues)(const struct provider_model *m);
 };
 
 extern const struct provider_dialect provider_dialect_openai, provider_dialect_anthropic,

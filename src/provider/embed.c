@@ -222,7 +222,7 @@ static struct str openai_path(struct arena *a, const struct provider_model *m, c
 }
 
 const struct provider_dialect provider_embed_openai = {
-    openai_supports, openai_encode, openai_path, provider_openai_headers, openai_event, NULL, false};
+    openai_supports, openai_encode, openai_path, provider_openai_headers, openai_event, NULL, false, NULL};
 
 /* ---- Rerank, as Cohere, Jina, vLLM, llama.cpp, Together and Voyage have it ---- */
 
@@ -288,7 +288,7 @@ static int rerank_event(struct provider_answer *a, const struct json_item *event
 }
 
 const struct provider_dialect provider_rerank_openai = {
-    rerank_supports, rerank_encode, openai_path, provider_openai_headers, rerank_event, NULL, false};
+    rerank_supports, rerank_encode, openai_path, provider_openai_headers, rerank_event, NULL, false, NULL};
 
 /* ---- Google's batchEmbedContents ---- */
 
@@ -354,7 +354,7 @@ static struct str gemini_path(struct arena *a, const struct provider_model *m, c
 }
 
 const struct provider_dialect provider_embed_gemini = {
-    gemini_supports, gemini_encode, gemini_path, provider_gemini_headers, gemini_event, NULL, false};
+    gemini_supports, gemini_encode, gemini_path, provider_gemini_headers, gemini_event, NULL, false, NULL};
 
 /* ---- Ollama's /api/embed, and /api/embeddings, whose one vector is not scaled ---- */
 
@@ -411,7 +411,7 @@ static struct str ollama_path(struct arena *a, const struct provider_model *m, c
 }
 
 const struct provider_dialect provider_embed_ollama = {
-    ollama_supports, ollama_encode, ollama_path, provider_openai_headers, ollama_event, NULL, false};
+    ollama_supports, ollama_encode, ollama_path, provider_openai_headers, ollama_event, NULL, false, NULL};
 
 /* ---- Bedrock's InvokeModel, which has each maker's own shape: Titan's takes one text, Cohere's a list.
  * Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-text.html and
@@ -490,4 +490,4 @@ static size_t bedrock_headers(
 }
 
 const struct provider_dialect provider_embed_bedrock = {bedrock_supports, bedrock_encode, bedrock_path,
-    bedrock_headers, bedrock_event, provider_bedrock_sign, false};
+    bedrock_headers, bedrock_event, provider_bedrock_sign, false, NULL};

@@ -292,7 +292,7 @@ size_t provider_gemini_headers(
 }
 
 const struct provider_dialect provider_dialect_gemini = {gemini_supports, provider_gemini_encode, gemini_path,
-    provider_gemini_headers, provider_gemini_event, NULL, true};
+    provider_gemini_headers, provider_gemini_event, NULL, true, NULL};
 
 const struct provider_ops provider_gemini_ops = {
     .kind = "gemini", .dialects = {&provider_dialect_gemini, &provider_embed_gemini}, PROVIDER_REMOTE_CALLS};

@@ -436,8 +436,14 @@ static size_t ollama_headers(
     return provider_headers(a, "Authorization", "Bearer ", provider_key(p), out);
 }
 
-const struct provider_dialect provider_dialect_ollama = {
-    ollama_supports, provider_ollama_encode, ollama_path, ollama_headers, provider_ollama_event, NULL, true};
+static bool ollama_continues(const struct provider_model *m)
+{
+    (void)m;
+    return true;
+}
+
+const struct provider_dialect provider_dialect_ollama = {ollama_supports, provider_ollama_encode, ollama_path,
+    ollama_headers, provider_ollama_event, NULL, true, ollama_continues};
 
 const struct provider_ops provider_ollama_ops = {
     .kind = "ollama", .dialects = {&provider_dialect_ollama, &provider_embed_ollama}, PROVIDER_REMOTE_CALLS};

@@ -509,8 +509,14 @@ static struct str openai_path(struct arena *a, const struct provider_model *m, c
     return provider_openai_path(a, m, r->has_prompt ? "/completions" : "/chat/completions");
 }
 
+static bool openai_continues(const struct provider_model *m)
+{
+    const char *const *refuses = provider_server_of(m)->refuses;
+    return !refuses || !str_among(STR("prompt"), refuses);
+}
+
 const struct provider_dialect provider_dialect_openai = {openai_supports, provider_openai_encode, openai_path,
-    provider_openai_headers, provider_openai_event, NULL, true};
+    provider_openai_headers, provider_openai_event, NULL, true, openai_continues};
 
 const struct provider_ops provider_openai_ops = {.kind = "openai",
     .dialects = {&provider_dialect_openai, &provider_embed_openai, &provider_rerank_openai},

@@ -88,6 +88,27 @@ static size_t headers_write(struct arena *a, const struct provider_dialect *d, c
     return n;
 }
 
+/* A request as a dialect is given it. */
+struct asked {
+    struct chat_request request;
+    struct chat_message message;
+    struct chat_part part;
+};
+
+static void ask(struct asked *a, const struct provider_dialect *d, const struct provider_model *m,
+    const struct chat_request *r)
+{
+    a->request = *r;
+    bool bare = r->has_prompt && !r->prompt_ids && r->suffix.len == 0 && !r->echo;
+    if (!bare || r->shape != CHAT_SHAPE_OPENAI || (d->continues && d->continues(m)))
+        return;
+    a->part = (struct chat_part){.kind = CHAT_PART_TEXT, .text = r->prompt};
+    a->message = (struct chat_message){.role = CHAT_USER, .parts = &a->part, .n_parts = 1};
+    a->request.has_prompt = false;
+    a->request.messages = &a->message;
+    a->request.n_messages = 1;
+}
+
 static int send(struct remote_call *c, const struct provider_dialect *d, const struct provider_start *s,
     struct error *err)
 {
@@ -96,14 +117,15 @@ static int send(struct remote_call *c, const struct provider_dialect *d, const s
     struct arena *arena = arena_create(64 * KIB);
     struct buf body;
     buf_init(&body, 2 * LIMIT_HTTP_BODY);
-    struct chat_request asked = *s->request;
-    asked.stream = !s->whole;
-    int rc = d->encode(s->model, &asked, &body, err);
+    struct asked asked;
+    ask(&asked, d, s->model, s->request);
+    asked.request.stream = !s->whole;
+    int rc = d->encode(s->model, &asked.request, &body, err);
     if (rc == 0) {
         struct egress_request request = {.method = "POST",
-            .path = d->path(arena, s->model, &asked),
+            .path = d->path(arena, s->model, &asked.request),
             .headers = headers,
-            .n_headers = headers_write(arena, d, c->provider, &asked, headers),
+            .n_headers = headers_write(arena, d, c->provider, &asked.request, headers),
             .body = buf_str(&body),
             .connect_timeout_ms = s->connect_timeout_ms,
             .first_byte_timeout_ms = s->whole ? c->provider->answer_timeout_ms : 0};
@@ -127,7 +149,9 @@ int provider_remote_supports(const struct provider_model *m, const struct chat_r
         return error_set(err, ERROR_UNSUPPORTED,
             "a provider of kind '" STR_FMT "' gives no %s: choose another model", STR_ARG(m->provider->kind),
             done[r->kind]);
-    return d->supports(m, r, err);
+    struct asked asked;
+    ask(&asked, d, m, r);
+    return d->supports(m, &asked.request, err);
 }
 
 int provider_remote_start(const struct provider_start *s, struct provider_call **out, struct error *err)

@@ -194,3 +194,20 @@ test("in traces Bedrock's name was not the one that the conventions have for it"
     assert.equal(told(span, 'gen_ai.provider.name'), names[kind]);
   }
 });
+
+test('a prompt of the older completions was refused by targets that only know messages', async () => {
+  for (const kind of ['anthropic', 'gemini', 'bedrock'])
+    for (const stream of [false, true]) {
+      act(kind, { text: ['and', ' so on'], usage: { input: 4, output: 2 } });
+      const r = await gateway.post('/v1/completions', { model: `at-${kind}`, prompt: 'Once upon', max_tokens: 9, stream });
+      assert.equal(r.status, 200, JSON.stringify(r.body));
+      const text = stream ? events(r.body).map((e) => e.choices?.[0]?.text ?? '').join('') : r.body.choices[0].text;
+      assert.equal(text, 'and so on');
+      const { messages, contents } = clouds[kind].requests.at(-1).body;
+      assert.equal((messages ?? contents).length, 1);
+      assert.match(JSON.stringify(messages ?? contents), /"user".*"Once upon"/);
+      const none = await gateway.post('/v1/completions', { model: `at-${kind}`, prompt: 'a', suffix: 'b' });
+      assert.equal(none.status, 400, 'what is to follow cannot be said');
+      assert.equal((await gateway.post('/api/generate', { model: `at-${kind}`, prompt: 'a', raw: true })).status, 400);
+    }
+});
