@@ -224,10 +224,8 @@ void http_connection_drain(struct http_connection *c)
         return;
     if (http_connection_unsent(c) > 0)
         flush_and_close(c);
-    else if (c->served)
-        http_connection_lost(c);
-    else
-        loop_timer_start(c->deadline, HTTP_FIRST_MS); /* just made: its request is on its way */
+    else /* just made: its request is on its way; or one may be, by a client that was promised more */
+        loop_timer_start(c->deadline, c->served ? HTTP_LAST_MS : HTTP_FIRST_MS);
 }
 
 /* Answers what no handler has seen, and closes. `r`: what has come of the request; NULL: the handler has it.
@@ -538,12 +536,15 @@ void http_connection_finish(struct http_connection *c)
     c->server->n_active--;
     http_request_recycle(c->server, c->request);
     c->request = NULL;
-    if (!c->keep_alive || !c->server->listener) {
+    bool drains = !c->server->listener;
+    if (drains ? !c->promised || c->input_ended : !c->keep_alive) {
         loop_timer_start(c->deadline, HTTP_LINGER_MS + (int64_t)c->server->options.write_timeout_s * 1000);
         flush_and_close(c);
         return;
     }
     request_begin(c);
+    if (drains)
+        loop_timer_start(c->deadline, HTTP_LAST_MS);
     /* A pipelined request may be waiting; deferred, because a handler may be on the stack. */
     if (c->busy == 0 && unread(c) > 0)
         bufferevent_trigger(c->bev, EV_READ, BEV_OPT_DEFER_CALLBACKS);

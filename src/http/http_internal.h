@@ -23,7 +23,13 @@
 enum { HTTP_SPARE = 64, HTTP_SPARE_BYTES = 8192, HTTP_READ_BYTES = 64 * 1024 };
 /* Of answers not yet sent: writers heed the watermark, so only a whole answer comes near it. */
 #define HTTP_OUT_BYTES ((size_t)4 << 30)
-enum { HTTP_MAX_FIELDS = 100, HTTP_LINGER_MS = 10000, HTTP_FIRST_MS = 1000, HTTP_LEAST_BYTES_PER_MS = 16 };
+enum {
+    HTTP_MAX_FIELDS = 100,
+    HTTP_LINGER_MS = 10000,
+    HTTP_FIRST_MS = 1000,
+    HTTP_LAST_MS = 250,
+    HTTP_LEAST_BYTES_PER_MS = 16
+};
 
 enum http_state { HTTP_READING, HTTP_HANDLING, HTTP_FLUSHING, HTTP_DRAINING };
 
@@ -75,6 +81,7 @@ struct http_connection {
     struct http_request *request; /* being received or answered */
     bool keep_alive;
     bool served;       /* it has had a request */
+    bool promised;     /* its last answer's head said that it stays open */
     int refuse_status; /* set by a parser callback that refuses */
     const char *refuse_why;
     int64_t started_ms; /* of the current request */

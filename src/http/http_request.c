@@ -270,7 +270,8 @@ static struct buf *head_write(struct http_request *r, int status, const char *co
         buf_append_text(out, "\r\n");
     }
     buf_append_str(out, buf_str(&r->reply_fields));
-    if (!c->keep_alive || !c->server->listener)
+    c->promised = c->keep_alive && c->server->listener;
+    if (!c->promised)
         buf_append_text(out, "Connection: close\r\n");
     else if (!r->chunked)
         buf_append_text(out, "Connection: keep-alive\r\n");

@@ -34,12 +34,43 @@ static void lets_the_backlog_in_when_connections_close(void **state)
     buf_free(&in);
 }
 
+static void stop_quietly(struct fixture *f)
+{
+    http_server_stop_accepting(f->server);
+}
+
 static void stop(struct fixture *f)
 {
     assert_int_equal(http_server_active(f->server), 1);
     http_server_stop_accepting(f->server);
     http_server_stop_accepting(f->server);
     assert_int_equal(http_server_port(f->server), -1);
+}
+
+/* Clients that were told "keep-alive" sent their next request into a connection that was being closed. */
+static void a_request_behind_an_answer_that_promised_more_was_lost_in_a_drain(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct buf in;
+    buf_init(&in, MIB);
+    fixture_init(&f);
+    fixture_start(&f, echo);
+    int used = client_connect(&f), idle = client_connect(&f);
+    for (int i = 0; i < 2; i++) {
+        client_text(i ? idle : used, "GET / HTTP/1.1\r\n" HOST "\r\n");
+        client_until(i ? idle : used, &in, "GET / ");
+    }
+    fixture_do(&f, stop_quietly);
+    usleep(20000);
+    client_text(used, "GET / HTTP/1.1\r\n" HOST "\r\n");
+    assert_non_null(strstr(client_rest(used, &in), "\r\nConnection: close\r\n"));
+    assert_string_equal(client_rest(idle, &in), "");
+    close(used);
+    close(idle);
+    wait_for_connections(&f, 0);
+    fixture_stop(&f);
+    buf_free(&in);
 }
 
 static void answers_what_it_has_when_it_stops_accepting(void **state)
@@ -364,6 +395,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lets_the_backlog_in_when_connections_close),
+        cmocka_unit_test(a_request_behind_an_answer_that_promised_more_was_lost_in_a_drain),
         cmocka_unit_test(answers_what_it_has_when_it_stops_accepting),
         cmocka_unit_test(drops_open_requests_when_it_is_freed),
         cmocka_unit_test(shares_a_listening_socket),
