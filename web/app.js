@@ -13,15 +13,16 @@ function headers() {
   return h;
 }
 
-// A gateway with keys answers 401 once; the key is kept for this tab only.
+// A gateway with keys answers 401 once; the key is kept for this tab only. A provider's 401 is not about it.
+const wantsKey = (response) => response.status === 401 && !response.headers.get('x-weir-provider');
 async function request(path, options = {}) {
   let response = await fetch(path, { ...options, headers: headers() });
-  if (response.status === 401) {
+  if (wantsKey(response)) {
     const key = prompt('This gateway wants an API key:');
     if (!key) return response;
     sessionStorage.setItem('key', key.trim());
     response = await fetch(path, { ...options, headers: headers() });
-    if (response.status === 401) sessionStorage.removeItem('key');
+    if (wantsKey(response)) sessionStorage.removeItem('key');
   }
   return response;
 }

@@ -122,3 +122,10 @@ test('what a model thinks is shown before its answer', async () => {
   await page.ask('more');
   assert.equal(asked()[1], 'assistant: done');
 });
+
+test("a provider that refuses this gateway's key does not make the page ask for one", async () => {
+  const page = await open(); // whose `prompt` is not there
+  cloud.behaviour = { mode: 'status', status: 401 };
+  await page.ask('who pays?');
+  assert.match(page.talk(), /refused this gateway's credentials/);
+});
