@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "engine/worker/backend.h"
+#include "engine/worker/model.h"
 #include "engine/worker/sandbox_confine.h"
 #include "engine/worker/tensor_quantize.h"
 #include "train/files.h"
@@ -161,11 +163,33 @@ static int convert(struct quantization *q, struct error *err)
     return rc;
 }
 
+/* A model of an architecture that runs here and lacks a part, or has one of another shape, is broken: better
+ * said now than by whatever loads the new file. Of others nothing is known. */
+static int whole_check(const struct gguf *g, struct error *err)
+{
+    struct str type = STR_NONE;
+    struct backend *backend = NULL;
+    struct model *model = NULL;
+    int rc = gguf_get_str(g, "general.type", STR("model"), &type, err);
+    if (rc || !str_is(type, "model") || !gguf_find(g, "general.architecture"))
+        return rc;
+    rc = backend_cpu_create(1, &backend, err);
+    if (rc)
+        return rc;
+    rc = model_load(g, backend, &model, err);
+    if (rc == 0)
+        model_free(model);
+    backend_free(backend);
+    return rc == ERROR_INVALID ? rc : 0;
+}
+
 static int quantize(struct quantization *q, struct error *err)
 {
     int rc = q->plan ? 0 : file_check_other((const char *const[]){q->in, q->importance_path}, 2, q->out, err);
     rc = rc ? rc : sandbox_confine((const char *const[]){q->plan ? NULL : q->out}, 1, err);
     rc = rc ? rc : file_open_model(q->in, &q->gguf, err);
+    if (rc == 0 && whole_check(q->gguf, err))
+        rc = error_wrap(err, "%s", q->in);
     if (rc == 0 && q->importance_path) {
         rc = imatrix_read(q->importance_path, &q->importance, err);
         q->choice.importance = &q->importance;

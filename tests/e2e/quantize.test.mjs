@@ -123,6 +123,10 @@ test('mistakes are one line that says what to do, and leave no file', () => {
   const broken = Buffer.from(whole);
   broken.fill(0xff, broken.length - 100);
   writeFileSync(at('nan.gguf'), broken);
+  // A tensor that every model of the kind has, under another name.
+  const lacking = Buffer.from(whole);
+  lacking.write('blk.1.ffn_uq.weight', lacking.indexOf('blk.1.ffn_up.weight'));
+  writeFileSync(at('lacking.gguf'), lacking);
   symlinkSync(at('m.gguf'), at('link.gguf'));
   const tries = [
     [['quantize'], 2, /wants a model, a new file and a type/],
@@ -133,6 +137,7 @@ test('mistakes are one line that says what to do, and leave no file', () => {
     [['quantize', 'none.gguf', 'x.gguf', 'Q8_0'], 1, /none\.gguf/],
     [['quantize', 'c.yaml', 'x.gguf', 'Q8_0'], 1, /c\.yaml: not a GGUF file/],
     [['quantize', 'short.gguf', 'x.gguf', 'Q8_0'], 1, /past the end of the file/],
+    [['quantize', 'lacking.gguf', 'x.gguf', 'Q8_0'], 1, /lacking\.gguf: the model file lacks the tensor 'blk\.1\.ffn_up\.weight'/],
     [['quantize', 'nan.gguf', 'x.gguf', 'Q8_0'], 1, /holds a value that is no number/],
     [['quantize', 'm.gguf', 'm.gguf', 'Q8_0'], 1, /is one of the files that are read/],
     [['quantize', 'm.gguf', 'link.gguf', 'Q8_0'], 1, /is one of the files that are read/],
