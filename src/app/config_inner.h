@@ -63,5 +63,8 @@ int config_read_observe(
 /* ---- config_list.c ---- */
 int config_read_providers(struct config *c, const struct yaml_node *root, struct error *err) MUST_USE;
 int config_read_models(struct config *c, const struct yaml_node *root, struct error *err) MUST_USE;
+/* config_found.c: adds those of models_dir behind them, at most so many; there is room. */
+enum { CONFIG_FOUND_MAX = 1024 };
+int config_read_found(struct config *c, struct error *err) MUST_USE;
 
 #endif

@@ -1,22 +1,13 @@
 /* The configuration's providers and models. */
-#include <dirent.h>
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "app/config_inner.h"
 #include "base/limits.h"
 #include "engine/engine.h"
 
-enum {
-    MAX_PROVIDERS = 256,
-    MAX_MODELS = 1024,
-    MAX_FOUND = 1024,
-    HOUR_MS = 3600 * 1000,
-    ANSWER_MS = 600 * 1000
-};
+enum { MAX_PROVIDERS = 256, MAX_MODELS = 1024, HOUR_MS = 3600 * 1000, ANSWER_MS = 600 * 1000 };
 
 /* ---- Providers: a map of name to settings. ---- */
 static int timeouts_read(const struct yaml_node *n, struct config_provider *p, struct error *err)
@@ -489,80 +480,6 @@ static int model_read(struct config *c, const struct yaml_node *n, struct config
     return rc;
 }
 
-/* ---- Models found in models_dir ---- */
-
-/* The name a file is served by: without ".gguf", and without "-00001-of-0000N" for the first of N parts.
- * False: it is no model, or another part of one, or cannot be a name. */
-static bool found_name(struct str file, struct str *name)
-{
-    enum { PART = 15 }; /* "-00001-of-00003" */
-    if (!str_ends(file, STR(".gguf")) || str_eq(str_slice(file, 0, 1), STR(".")))
-        return false;
-    *name = str_slice(file, 0, file.len - 5);
-    if (name->len > PART) {
-        struct str part = str_slice(*name, name->len - PART, name->len);
-        if (part.data[0] == '-' && str_eq(str_slice(part, 6, 10), STR("-of-"))) {
-            if (!str_eq(str_slice(part, 1, 6), STR("00001")))
-                return false;
-            *name = str_slice(*name, 0, name->len - PART);
-        }
-    }
-    for (size_t i = 0; i < name->len; i++)
-        if ((unsigned char)name->data[i] <= ' ' || name->data[i] == '\x7f')
-            return false;
-    return name->len > 0 && name->len <= LIMIT_MODEL_NAME && str_utf8_valid(*name);
-}
-
-/* A name that the configuration gives stays what it says. */
-static void found_add(struct config *c, struct str file)
-{
-    struct str name;
-    if (!found_name(file, &name))
-        return;
-    for (size_t i = 0; i < c->n_models; i++)
-        if (str_eq(c->models[i].name, name))
-            return;
-    struct config_model *m = &c->models[c->n_models++];
-    *m = (struct config_model){.name = arena_copy(c->arena, name),
-        .file = arena_printf(c->arena, STR_FMT "/" STR_FMT, STR_ARG(c->models_dir), STR_ARG(file)),
-        .provider = -1,
-        .price = {.known = true},
-        .keep_alive_ms = c->keep_alive_ms};
-    config_patience_init(&m->patience, &m->limits.breaker);
-}
-
-struct str config_models_folder(const struct config *c)
-{
-    return c->models_dir.len > 0 ? c->models_dir : STR("models");
-}
-
-bool config_models_changed(const struct config *c, int64_t *mark)
-{
-    struct stat st;
-    if (c->models_dir.len == 0 || stat(c->models_dir.data, &st) != 0)
-        return false;
-    *mark = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
-    return *mark != c->models_dir_mark;
-}
-
-static int found_read(struct config *c, struct error *err)
-{
-    struct dirent **entries;
-    config_models_changed(c, &c->models_dir_mark);
-    int n = scandir(c->models_dir.data, &entries, NULL, alphasort);
-    if (n < 0)
-        return error_set(err, ERROR_IO, STR_FMT ": cannot read 'models_dir' " STR_FMT ": %s",
-            STR_ARG(c->file), STR_ARG(c->models_dir), strerror(errno));
-    size_t most = c->n_models + MAX_FOUND;
-    for (int i = 0; i < n; i++) {
-        if (c->n_models < most)
-            found_add(c, str_from(entries[i]->d_name));
-        free(entries[i]);
-    }
-    free(entries);
-    return 0;
-}
-
 int config_read_models(struct config *c, const struct yaml_node *root, struct error *err)
 {
     const struct yaml_node *list = yaml_get(root, "models");
@@ -574,8 +491,8 @@ int config_read_models(struct config *c, const struct yaml_node *root, struct er
     for (size_t i = 0; i < c->n_providers; i++)
         if (c->providers[i].n_more + 2 > most)
             most = c->providers[i].n_more + 2;
-    c->models =
-        arena_alloc(c->arena, (count * most + MAX_FOUND + 2) * sizeof *c->models); /* one more for --model */
+    c->models = arena_alloc(
+        c->arena, (count * most + CONFIG_FOUND_MAX + 2) * sizeof *c->models); /* one more for --model */
     for (const struct yaml_node *n = list ? list->first : NULL; n; n = n->next) {
         int rc = model_read(c, n, &c->models[c->n_models], err);
         if (rc)
@@ -583,5 +500,5 @@ int config_read_models(struct config *c, const struct yaml_node *root, struct er
         c->n_models++;
         config_members_add(c);
     }
-    return c->models_dir.len > 0 ? found_read(c, err) : 0;
+    return c->models_dir.len > 0 ? config_read_found(c, err) : 0;
 }

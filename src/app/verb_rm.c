@@ -17,16 +17,18 @@ static const char help[] =
     "usage: weir rm NAME... [--dir DIR] [--yes]\n"
     "\n"
     "Removes models that weir pull has fetched: NAME is a file of the folder, with or without .gguf;\n"
-    "all parts of a split model and what is left of an unfinished fetch go with it.\n"
+    "all parts of a split model, what came with it and what is left of an unfinished fetch go with it.\n"
     "\n"
     "  --dir DIR        the folder; default the configuration's models_dir, else models\n"
     "  --yes            do not ask\n"
     "  --config FILE    the configuration; default weir.yaml\n";
 
-/* Is `file` NAME.gguf, a part NAME-00001-of-00003.gguf, or .NAME.gguf.part and .chunks of either? */
+/* Is `file` NAME.gguf, what came with it, a part NAME-00001-of-00003.gguf, or .NAME.gguf.part and .chunks of
+ * either? */
 static bool belongs(struct str file, struct str name)
 {
     static const struct str unfinished[] = {STR(".part"), STR(".chunks")};
+    static const char *const beside[] = {".adapter.gguf", ".projector.gguf", ENGINE_PARAMS, ".template"};
     int64_t part, parts;
     bool hidden = file.len > 0 && file.data[0] == '.', cut = !hidden;
     for (size_t i = 0; i < 2 && hidden && !cut; i++)
@@ -34,11 +36,15 @@ static bool belongs(struct str file, struct str name)
             file = str_slice(file, 1, file.len - unfinished[i].len);
             cut = true;
         }
+    if (str_ends(name, STR(".gguf")))
+        name.len -= 5;
+    for (size_t i = 0; cut && i < sizeof beside / sizeof *beside; i++)
+        if (str_ends(file, str_from(beside[i])) &&
+            str_eq(str_slice(file, 0, file.len - strlen(beside[i])), name))
+            return true;
     if (!cut || !str_ends(file, STR(".gguf")))
         return false;
     file.len -= 5;
-    if (str_ends(name, STR(".gguf")))
-        name.len -= 5;
     return str_eq(file, name) || (engine_part_read(&file, &part, &parts) && str_eq(file, name));
 }
 

@@ -227,6 +227,10 @@ static int load_append(struct engine *e)
     json_object_begin(&w);
     adapters_write(&w, e);
     spill_write(&w, e);
+    if (e->sampling) {
+        json_key(&w, "sampling");
+        json_write_raw(&w, str_from(e->sampling));
+    }
     json_member_int(&w, "threads", e->options.threads);
     json_member_int(&w, "slots", e->options.slots);
     json_member_int(&w, "context", e->options.context);

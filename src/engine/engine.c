@@ -3,9 +3,14 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/file.h"
+#include "base/log.h"
 #include "chat/chat_codec.h"
 #include "engine/engine_inner.h"
+
+enum { PARAMS_MAX = 64 * KIB };
 
 struct engine *engine_ref(struct engine *e)
 {
@@ -29,6 +34,7 @@ void engine_unref(struct engine *e)
     free(e->kv_type);
     free(e->draft);
     free(e->spill_folder);
+    free(e->sampling);
     spill_file_close(&e->spill);
     free(e->executable);
     free(e);
@@ -46,6 +52,26 @@ struct str engine_adapter_name(struct str file)
 {
     file = str_base_name(file);
     return str_ends(file, STR(".gguf")) ? str_slice(file, 0, file.len - 5) : file;
+}
+
+/* What stands beside the model's file: an object, or it is left out with a warning. */
+static void sampling_find(struct engine *e)
+{
+    struct arena *a = arena_create(MIB);
+    struct str path = str_from(e->file), text;
+    struct error err;
+    json_t *object;
+    path = str_ends(path, STR(".gguf")) ? str_slice(path, 0, path.len - 5) : path;
+    const char *params = arena_printf(a, STR_FMT ENGINE_PARAMS, STR_ARG(path)).data;
+    int rc = e->file && access(params, F_OK) == 0 ? file_read(a, params, PARAMS_MAX, &text, &err) : 1;
+    rc = rc ? rc : json_read_in(a, text, &object, &err);
+    if (rc == 0 && !json_is_object(object))
+        rc = error_set(&err, ERROR_INVALID, "it is no object");
+    if (rc == 0)
+        e->sampling = copy(arena_strdup(a, text));
+    else if (rc < 0)
+        log_warn("engine", "%s is left out: %s", params, err.message);
+    arena_free(a);
 }
 
 static void adapters_copy(struct engine *e, const struct engine_options *options)
@@ -82,6 +108,7 @@ int engine_create(
     e->spill_folder = options->spill.bytes > 0 ? copy(options->spill.folder) : NULL;
     e->spill.fd = -1;
     adapters_copy(e, options);
+    sampling_find(e);
     list_init(&e->waiting);
     list_init(&e->open);
     list_init(&e->pool_node);

@@ -35,7 +35,7 @@ enum { WIRE_FD = 3, WIRE_MODEL_FD = 4, WIRE_MODEL_FILES_MAX = 256, WIRE_HEADER_B
 
 enum wire_type {
     /* to the worker */
-    WIRE_LOAD = 1,   /* {"threads","slots","context","batch","kv_bytes","kv_type","speculate","adapters":[{"name","scale"}]}; the last
+    WIRE_LOAD = 1,   /* {"threads","slots","context","batch","kv_bytes","kv_type","speculate","sampling","adapters":[{"name","scale"}]}; the last
                         files are the adapters'. 0: choose. context 0: the model's own, at most 8192. speculate: false
                         where no tokens are to be drafted. draft: true: the file before the adapters' is a smaller
                         model that drafts.

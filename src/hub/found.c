@@ -138,6 +138,12 @@ static void take_hugging_face(struct search *s, struct str path)
             path);
 }
 
+static bool is_named(const char *variable)
+{
+    const char *value = getenv(variable);
+    return value && *value;
+}
+
 /* The folder that the environment names, else the one below home. */
 static void look(struct search *s, const char *variable, const char *below_variable, const char *below_home,
     const char *inside, take_file *take)
@@ -156,14 +162,20 @@ void hub_found_list(struct arena *a, struct hub_found **out, size_t *n)
 {
     struct search s = {.arena = a, .list = arena_alloc(a, FOUND_MAX * sizeof *s.list)};
     look(&s, "OLLAMA_MODELS", "", ".ollama/models", "/manifests", take_manifest);
+    s.root = STR("/usr/share/ollama/.ollama/models"); /* of the service that its installer makes */
+    walk(&s, arena_printf(a, STR_FMT "/manifests", STR_ARG(s.root)), 0, take_manifest);
     look(&s, NULL, "", ".lmstudio/models", "", take_lmstudio);
     look(&s, NULL, "", ".cache/lm-studio/models", "", take_lmstudio);
-    const char *cache = getenv("HF_HUB_CACHE");
-    if (cache && *cache)
+    if (is_named("HF_HUB_CACHE"))
         look(&s, "HF_HUB_CACHE", "", "", "", take_hugging_face);
+    else if (is_named("HF_HOME"))
+        look(&s, "HF_HOME", "/hub", "", "", take_hugging_face);
     else
-        look(&s, "HF_HOME", "/hub", ".cache/huggingface/hub", "", take_hugging_face);
-    look(&s, "LLAMA_CACHE", "", ".cache/llama.cpp", "", take_llamacpp);
+        look(&s, "XDG_CACHE_HOME", "/huggingface/hub", ".cache/huggingface/hub", "", take_hugging_face);
+    if (is_named("LLAMA_CACHE"))
+        look(&s, "LLAMA_CACHE", "", "", "", take_llamacpp);
+    else
+        look(&s, "XDG_CACHE_HOME", "/llama.cpp", ".cache/llama.cpp", "", take_llamacpp);
     *out = s.list;
     *n = s.n;
 }

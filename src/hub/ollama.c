@@ -1,23 +1,28 @@
 /* Ollama's registry, which speaks Docker's protocol (distribution spec 1.1): /v2/OWNER/NAME/manifests/TAG
  * lists layers by media type and digest, /v2/OWNER/NAME/blobs/DIGEST is one, mostly by way of a redirect. The
- * layers taken are the model, its adapters and, where asked for, its projector; templates there are Ollama's
- * own, the file's are used here. */
+ * layers taken are the model, its adapters, how it is to be sampled, its template and, where asked for, its
+ * projector. Prompts are written by the template inside the model's file: Ollama's is kept to be read. */
 #include <stdio.h>
 
 #include "base/limits.h"
+#include "engine/engine.h"
 #include "hub/internal.h"
 #include "json/json.h"
 
 enum { LAYERS_MAX = 64 };
 
-/* How a layer ends up: NAME-TAG.gguf, NAME-TAG.adapter.gguf, NAME-TAG.projector.gguf, the second of a kind
- * with a number. NULL: not taken. */
+/* How a layer ends up: NAME-TAG.gguf, NAME-TAG.adapter.gguf, NAME-TAG.params.json, NAME-TAG.template,
+ * NAME-TAG.projector.gguf, the second of a kind with a number. NULL: not taken. */
 static const char *suffix_of(const struct hub *h, struct str type)
 {
     if (str_is(type, "application/vnd.ollama.image.model"))
         return ".gguf";
     if (str_is(type, "application/vnd.ollama.image.adapter"))
         return ".adapter.gguf";
+    if (str_is(type, "application/vnd.ollama.image.params"))
+        return ENGINE_PARAMS;
+    if (str_is(type, "application/vnd.ollama.image.template"))
+        return ".template";
     if (str_is(type, "application/vnd.ollama.image.projector") && h->options.projector)
         return ".projector.gguf";
     return NULL;

@@ -116,6 +116,18 @@ test('a file that comes to models_dir is served by its name, one that goes is no
   assert.equal((await gateway.chat('found-q4', 'Tell me.')).status, 404);
 });
 
+// What weir pull writes beside a model was offered as models of its own, which could not be loaded.
+test('what belongs to a model in models_dir is no model', async () => {
+  for (const name of ['own-q4.gguf', 'own-q4.projector.gguf', 'mmproj-own-F16.gguf']) {
+    copyFileSync(join(folder, 'two.gguf'), join(folder, 'models', '.part'));
+    renameSync(join(folder, 'models', '.part'), join(folder, 'models', name));
+  }
+  await until(async () => 'own-q4' in (await states()));
+  assert.deepEqual(Object.keys(await states()).filter((name) => name.includes('own')), ['own-q4']);
+  for (const name of ['own-q4.gguf', 'own-q4.projector.gguf', 'mmproj-own-F16.gguf']) rmSync(join(folder, 'models', name));
+  await until(async () => !('own-q4' in (await states())));
+});
+
 test('a worker that is killed while idle is gone until it is asked for again', async () => {
   await ask('one');
   for (const pid of gateway.workers()) process.kill(pid, 'SIGKILL');

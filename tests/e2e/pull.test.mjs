@@ -69,6 +69,29 @@ test("Ollama's registry: the manifest's model and adapter, named by name and tag
   assert.match((await pull('tiny:9b')).text, /no such model/);
 });
 
+test("what Ollama's manifest says of sampling comes along, counts where a request is silent, and goes with the model", async () => {
+  makeModel(folder, 'm.gguf', ['--layers', '1']);
+  const params = Buffer.from('{"temperature":0,"stop":["<never>"],"num_ctx":64,"top_k":-7}');
+  hub.files = { model: readFileSync(join(folder, 'm.gguf')), adapter: one, template: Buffer.from('{{ .Prompt }}'), params };
+  const r = await pull('tiny:1b');
+  assert.equal(r.code, 0, r.text);
+  assert.deepEqual(here(), ['tiny-1b.adapter.gguf', 'tiny-1b.gguf', 'tiny-1b.params.json', 'tiny-1b.template']);
+  same('tiny-1b.params.json', params);
+  const say = (...more) => spawnSync(weir, ['run', join(folder, 'models', 'tiny-1b.gguf'), 'hello', '--max-tokens', '24', ...more], { encoding: 'utf8', timeout: 60000 });
+  const greedy = say();
+  assert.equal(greedy.status, 0, greedy.stderr);
+  assert.equal(say('--seed', '5').stdout, greedy.stdout); // temperature 0: no seed changes it
+  assert.notEqual(say('--seed', '5', '--temperature', '2').stdout, greedy.stdout);
+  const piece = greedy.stdout.slice(4, 8);
+  writeFileSync(join(folder, 'models', 'tiny-1b.params.json'), JSON.stringify({ temperature: 0, stop: [piece] }));
+  assert.equal(say().stdout.trimEnd(), greedy.stdout.slice(0, greedy.stdout.indexOf(piece)).trimEnd());
+  writeFileSync(join(folder, 'models', 'tiny-1b.params.json'), '[');
+  assert.notEqual(say('--seed', '5').stdout, greedy.stdout); // what is no object is left out
+  const gone = spawnSync(weir, ['rm', 'tiny-1b', '--yes', '--dir', join(folder, 'models')], { encoding: 'utf8' });
+  assert.equal(gone.status, 0, gone.stderr);
+  assert.deepEqual(here(), []);
+});
+
 test('--list fetches nothing', async () => {
   const r = await pull('hf.co/owner/repo:Q8_0', ['--list']);
   assert.equal(r.code, 0);

@@ -1,6 +1,8 @@
-/* How the model's file wants tokens drawn, where a request does not say. */
+/* How the model's file, or what stands beside it, wants tokens drawn, where a request does not say. */
 #include <math.h>
+#include <string.h>
 
+#include "base/limits.h"
 #include "base/log.h"
 #include "chat/chat_sampling.h"
 #include "engine/worker/session_inner.h"
@@ -36,14 +38,51 @@ static double number_of(const struct gguf_pair *pair)
     }
 }
 
-void session_sampling_read(const struct gguf *g, struct chat_sampling *out)
+static bool field_known(const char *name)
 {
-    chat_sampling_init(out);
+    for (size_t i = 0; i < chat_sampling_n_fields(); i++)
+        if (strcmp(chat_sampling_fields[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static void stops_read(const json_t *list, struct session *s)
+{
+    size_t i;
+    json_t *text;
+    s->stops_arena = arena_create(MIB);
+    s->stops = arena_alloc(s->stops_arena, (json_array_size(list) + 1) * sizeof *s->stops);
+    json_array_foreach((json_t *)(uintptr_t)list, i, text) if (json_string_length(text) > 0)
+        s->stops[s->n_stops++] =
+        arena_copy(s->stops_arena, (struct str){json_string_value(text), json_string_length(text)});
+}
+
+static void beside_read(const json_t *beside, struct session *s)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)beside, key, value)
+    {
+        if (strcmp(key, "stop") == 0 && json_is_array(value) && json_array_size(value) <= LIMIT_STOPS)
+            stops_read(value, s);
+        else if (json_is_number(value) && field_known(key) &&
+                 !chat_sampling_set(&s->sampling, key, json_number_value(value)))
+            log_warn("session", "'%s' beside the model's file cannot be true: it is left out", key);
+    }
+}
+
+void session_sampling_read(const struct gguf *g, const json_t *beside, struct session *s)
+{
+    struct chat_sampling of_file;
+    chat_sampling_init(&s->sampling);
+    chat_sampling_init(&of_file);
+    beside_read(beside, s);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         char key[64];
         snprintf(key, sizeof key, "general.sampling.%s", keys[i].key);
         const struct gguf_pair *pair = gguf_find(g, key);
-        if (pair && !chat_sampling_set(out, keys[i].name, number_of(pair)))
+        if (pair && !chat_sampling_set(&of_file, keys[i].name, number_of(pair)))
             log_warn("session", "the model file's %s cannot be true: it is left out", key);
     }
+    chat_sampling_fill(&s->sampling, &of_file);
 }

@@ -381,10 +381,14 @@ static int answer_create(struct call *call, const struct chat_work *work, struct
     if (!a)
         return error_set(err, ERROR_MEMORY, "no memory for another call: try again later");
     a->arena = arena_create(64 * KIB);
+    const struct session *s = call->session;
     struct str *stops = arena_alloc(a->arena, (work->n_stops + 1) * sizeof *stops);
     for (size_t i = 0; i < work->n_stops; i++)
         stops[i] = arena_copy(a->arena, work->stops[i]);
-    stream_text_init(&a->text, stops, work->n_stops);
+    if (work->n_stops > 0)
+        stream_text_init(&a->text, stops, work->n_stops);
+    else
+        stream_text_init(&a->text, s->stops, s->n_stops);
     buf_init(&a->piece, PIECE_MAX);
     buf_init(&a->out, MIB);
     buf_init(&a->said, LIMIT_WIRE_FRAME / 8);

@@ -67,7 +67,10 @@ struct session {
     struct model_state *draft_state;
     struct scheduler *scheduler;         /* NULL for an encoder */
     struct grammar_vocab *grammar_vocab; /* made when the first answer must follow something */
-    struct chat_sampling sampling;       /* what the file says: general.sampling.* */
+    struct chat_sampling sampling;       /* what stands beside the file, or it says: general.sampling.* */
+    struct str *stops;                   /* likewise, where a request has none */
+    size_t n_stops;
+    struct arena *stops_arena; /* NULL: there are none */
     struct model_room room;
     int32_t n_context, n_slots, n_threads;
 };
@@ -129,8 +132,9 @@ void session_draft_close(struct session *s);
 int session_adapters_read(
     const struct session *s, const json_t *list, float **scales, struct error *err) MUST_USE;
 
-/* general.sampling.*; what cannot be true is left out with a warning. */
-void session_sampling_read(const struct gguf *g, struct chat_sampling *out);
+/* Numbers and "stop" of `beside` (an object or NULL), then general.sampling.*; what cannot be true is left
+ * out with a warning. */
+void session_sampling_read(const struct gguf *g, const json_t *beside, struct session *s);
 
 /* {"ids"|"tokens": [...]} to a list, each id in 0..2^31-1. */
 int session_ids_read(
