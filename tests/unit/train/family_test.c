@@ -160,6 +160,21 @@ static void test_families_compute_what_the_engine_does(void **state)
     families_each(family_check);
 }
 
+/* Llama's files may have a bias behind each matrix, and fused ones a fused bias: they were refused. */
+static void test_biases_everywhere(void **state)
+{
+    static const struct dense llama = {"llama", DENSE_RMS,
+        DENSE_PRE DENSE_QKV "attn_q.bias Q,attn_k.bias K,attn_v.bias V,attn_output.bias E,ffn_gate.bias F,"
+                            "ffn_up.bias F,ffn_down.bias E," DENSE_FFN,
+        4, NULL};
+    static const struct dense phi3 = {"phi3", DENSE_RMS,
+        DENSE_PRE "attn_qkv EA,attn_qkv.bias A,attn_output QE,attn_output.bias E,ffn_up EG,ffn_down FE", 4,
+        NULL};
+    (void)state;
+    family_check(&llama);
+    family_check(&phi3);
+}
+
 /* Matrices that are several in one have one adapter. */
 static void adapter_check(const struct dense *d)
 {
@@ -285,6 +300,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_families_compute_what_the_engine_does),
+        cmocka_unit_test(test_biases_everywhere),
         cmocka_unit_test(test_adapters_of_all_families),
         cmocka_unit_test(test_families_on_every_instruction_set),
         cmocka_unit_test(test_layers_that_draft_stay_as_they_are),
