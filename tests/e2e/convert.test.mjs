@@ -67,7 +67,7 @@ test('a llama becomes a file: rows turned, names, keys, tokenizer, template, sam
 });
 
 test('each architecture goes to a file and back, and nothing is lost', () => {
-  for (const kind of ['llama', 'mistral', 'smollm3', 'qwen2', 'qwen2moe', 'qwen3', 'qwen3moe', 'gemma', 'granite', 'olmo2', 'olmo3', 'glm4', 'cohere', 'cohere2', 'gemma2', 'gemma3', 'gemma4', 'gemma4moe', 'phi3', 'mixtral', 'lfm2', 'lfm2moe', 'granitemoe', 'glm4moe', 'deepseek2', 'deepseek3', 'gptoss', 'ministral3', 'qwen35', 'qwen35moe']) {
+  for (const kind of ['llama', 'mistral', 'smollm3', 'qwen2', 'qwen2moe', 'qwen3', 'qwen3moe', 'gemma', 'granite', 'olmo2', 'olmo3', 'glm4', 'cohere', 'coherePlus', 'cohere2', 'gemma2', 'gemma3', 'gemma4', 'gemma4moe', 'phi3', 'mixtral', 'lfm2', 'lfm2moe', 'granitemoe', 'glm4moe', 'deepseek2', 'deepseek3', 'gptoss', 'ministral3', 'qwen35', 'qwen35moe']) {
     const m = model(kind, { seed: 7, layers: kind === 'gemma2' ? 26 : undefined });
     put(at(`${kind}.hf`), m);
     run('convert', `${kind}.hf`, `${kind}.gguf`);

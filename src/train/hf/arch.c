@@ -74,6 +74,7 @@ int64_t hf_size(const struct hf_shape *s, enum hf_size size)
         [HF_EXPERT_FF] = expert_ff,
         [HF_SHARED_FF] = s->shared_ff,
         [HF_HEADS] = s->heads,
+        [HF_KEY_HEADS] = s->kv_heads,
         [HF_EMBED_THRICE] = 3 * s->embed,
         [HF_CONV_INPUTS] = s->conv,
         [HF_Q_RANK] = s->q_rank,

@@ -54,6 +54,7 @@ enum hf_size {
     HF_SHARED_FF,
     HF_ONE,
     HF_HEADS,
+    HF_KEY_HEADS,
     HF_EMBED_THRICE,
     HF_CONV_INPUTS,
     HF_Q_RANK,

@@ -59,6 +59,10 @@ static const struct hf_part norms_glm4[] = {VECTOR("input_layernorm", "attn_norm
     VECTOR("post_self_attn_layernorm", "post_attention_norm", HF_EMBED, HF_SAME),
     VECTOR("post_attention_layernorm", "ffn_norm", HF_EMBED, HF_SAME),
     VECTOR("post_mlp_layernorm", "post_ffw_norm", HF_EMBED, HF_SAME), LIST_END};
+/* Command R+: each head has its own weights. */
+static const struct hf_part norms_own[] = {
+    MATRIX("self_attn.q_norm", "attn_q_norm", HF_HEADS, HF_HEAD, HF_SAME, HF_OPTIONAL),
+    MATRIX("self_attn.k_norm", "attn_k_norm", HF_KEY_HEADS, HF_HEAD, HF_SAME, HF_OPTIONAL), LIST_END};
 static const struct hf_part norm_shared[] = {
     VECTOR("input_layernorm", "attn_norm", HF_EMBED, HF_SAME), LIST_END};
 
@@ -391,7 +395,6 @@ static const struct hf_fixed fixed_gemma4[] = {{"hidden_activation", "\"gelu_pyt
     {"use_bidirectional_attention", "null", "\"vision\"", true}, FIXED_END};
 static const struct hf_fixed fixed_smollm3[] = {SILU, {"no_rope_layer_interval", "4", NULL, true}, FIXED_END};
 static const struct hf_fixed fixed_olmo2[] = {SILU, {"clip_qkv", "null", NULL, true}, FIXED_END};
-static const struct hf_fixed fixed_cohere[] = {SILU, {"use_qk_norm", "false", NULL, true}, FIXED_END};
 static const struct hf_fixed fixed_cohere2[] = {SILU, {"use_qk_norm", "false", NULL, true},
     {"use_parallel_block", "true", NULL, true}, {"use_gated_activation", "true", NULL, true}, FIXED_END};
 static const struct hf_fixed fixed_qwen2moe[] = {SILU, {"norm_topk_prob", "false", NULL, true},
@@ -481,8 +484,8 @@ const struct hf_arch hf_archs[] = {
     {"Glm4ForCausalLM", "glm4", "glm4", LISTS(ends), LISTS(norms_glm4, attention, ffn_fused), keys_none,
         fixed_silu, .some = some_glm4, .ahead = "num_nextn_predict_layers", .pre = "glm4", .rope_base = 1e4,
         .rotated = 0.5},
-    {"CohereForCausalLM", "cohere", "command-r", LISTS(ends), LISTS(norm_shared, attention, ffn), keys_cohere,
-        fixed_cohere, .pre = "command-r", .rope_base = 1e4, .rotated = 1, .layer_norm = true},
+    {"CohereForCausalLM", "cohere", "command-r", LISTS(ends), LISTS(norm_shared, attention, norms_own, ffn),
+        keys_cohere, fixed_silu, .pre = "command-r", .rope_base = 1e4, .rotated = 1, .layer_norm = true},
     {"Cohere2ForCausalLM", "cohere2", "cohere2", LISTS(ends), LISTS(norm_shared, attention, ffn), keys_cohere,
         fixed_cohere2, .pre = "command-r", .rope_base = 1e4, .rotated = 1, .window_period = 4,
         .layer_norm = true},

@@ -380,7 +380,7 @@ static void names_make(const struct gguf *g, const struct hf_arch *a, const stru
     hf_write_bool(w, "tie_word_embeddings", s->tied);
     hf_write_bool(w, "attention_bias", gguf_tensor_find(g, "blk.0.attn_q.bias") != NULL);
     hf_write_bool(w, "mlp_bias", gguf_tensor_find(g, "blk.0.ffn_up.bias") != NULL);
-    if (strcmp(a->gguf, "glm4moe") == 0)
+    if (strcmp(a->gguf, "glm4moe") == 0 || strcmp(a->gguf, "command-r") == 0)
         hf_write_bool(w, "use_qk_norm", gguf_tensor_find(g, "blk.0.attn_q_norm.weight") != NULL);
     if (a->scalar) {
         enum { LARGEST_GEMMA2 = 46, LARGEST_GEMMA3 = 62 };

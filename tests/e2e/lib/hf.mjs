@@ -257,9 +257,11 @@ const own = {
     add(`${p}mlp.gate_up_proj.weight`, 2 * s.ff, s.embed);
     add(`${p}mlp.down_proj.weight`, s.embed, s.ff);
   },
-  cohere(add, p, i, s) {
+  cohere(add, p, i, s, { headNorms } = {}) {
     own.norms(add, p, s.embed, 'input_layernorm');
     own.attention(add, p, s);
+    if (headNorms) add(`${p}self_attn.q_norm.weight`, s.heads, s.head);
+    if (headNorms) add(`${p}self_attn.k_norm.weight`, s.keyHeads, s.head);
     own.mlp(add, p, 'mlp', s.embed, s.ff);
   },
   gptoss(add, p, i, s) {
@@ -328,6 +330,7 @@ const kinds = {
   olmo3: { hf: 'Olmo3ForCausalLM', layers: 4, own: own.olmo, config: { sliding_window: 16, layer_types: ['sliding_attention', 'sliding_attention', 'sliding_attention', 'full_attention'] } },
   glm4: { hf: 'Glm4ForCausalLM', own: own.glm4, config: { partial_rotary_factor: 0.5, attention_bias: true } },
   cohere: { hf: 'CohereForCausalLM', own: own.cohere, tied: true, config: { layer_norm_eps: 1e-5, rms_norm_eps: undefined, logit_scale: 0.25, use_qk_norm: false } },
+  coherePlus: { hf: 'CohereForCausalLM', own: (a, p, i, s) => own.cohere(a, p, i, s, { headNorms: true }), tied: true, config: { layer_norm_eps: 1e-5, rms_norm_eps: undefined, logit_scale: 0.25, use_qk_norm: true } },
   cohere2: { hf: 'Cohere2ForCausalLM', own: own.cohere, layers: 4, tied: true, config: { layer_norm_eps: 1e-5, rms_norm_eps: undefined, logit_scale: 0.25, sliding_window: 16, layer_types: ['sliding_attention', 'sliding_attention', 'sliding_attention', 'full_attention'] } },
   qwen2: { hf: 'Qwen2ForCausalLM', bias: true },
   qwen3: { hf: 'Qwen3ForCausalLM', headNorms: true },
