@@ -20,7 +20,8 @@ void bench_speed_of(const json_t *seconds, double tokens, struct bench_speed *ou
     if (n == 0)
         return;
     sort_doubles(speeds, n);
-    *out = (struct bench_speed){speeds[n / 2], speeds[0], speeds[n - 1], (int)n};
+    /* Of an even number: between the two in the middle. */
+    *out = (struct bench_speed){(speeds[(n - 1) / 2] + speeds[n / 2]) / 2, speeds[0], speeds[n - 1], (int)n};
 }
 
 /* `times` the layers' operations and `heads` times the output's in `measured` seconds. A limit that is not

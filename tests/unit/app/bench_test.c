@@ -45,6 +45,11 @@ static void speeds_are_medians(void **state)
     bench_speed_of(seconds, 8, &s);
     assert_true(s.n == 5 && s.median == 2 && s.min == 0 && s.max == 8);
     json_decref(seconds);
+    /* Of two it was the faster one. */
+    assert_int_equal(json_read(STR("[4, 1]"), &seconds, &err), 0);
+    bench_speed_of(seconds, 8, &s);
+    assert_true(s.n == 2 && s.median == 5 && s.min == 2 && s.max == 8);
+    json_decref(seconds);
     bench_speed_of(NULL, 8, &s);
     assert_true(s.n == 0);
 }
