@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/limits.h"
+#include "engine/worker/backend.h"
 
 #define BUFFER (256 * KIB)
 
@@ -307,4 +308,27 @@ int file_open_model(const char *path, struct gguf **out, struct error *err)
     while (n > 0)
         close(fds[--n]);
     return rc;
+}
+
+/* ---- Loading without running ---- */
+static int host_upload(struct backend *b, const void *host, size_t bytes, const void **out, struct error *err)
+{
+    (void)b;
+    (void)bytes;
+    (void)err;
+    *out = host;
+    return 0;
+}
+
+static bool host_supports(const struct backend *b, enum tensor_type type)
+{
+    (void)b;
+    return tensor_type_readable(type);
+}
+
+struct backend *file_backend(void)
+{
+    static const struct backend_ops ops = {.name = "file", .upload = host_upload, .supports = host_supports};
+    static struct backend backend = {&ops};
+    return &backend;
 }

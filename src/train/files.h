@@ -52,4 +52,9 @@ void file_copy_pairs(struct gguf_writer *g, const struct gguf *from, const char 
 /* Maps a model, all parts of it where `path` names the first: x-00001-of-0000N.gguf. */
 int file_open_model(const char *path, struct gguf **out, struct error *err) MUST_USE;
 
+struct backend;
+/* With it the engine loads a model where its file is mapped and checks it; it runs none and is nobody's to
+ * free. */
+struct backend *file_backend(void);
+
 #endif

@@ -8,10 +8,10 @@
 #include "base/rand.h"
 #include "engine/memory.h"
 #include "base/arena.h"
-#include "engine/worker/backend.h"
 #include "engine/worker/gguf.h"
 #include "engine/worker/model_loader.h"
 #include "engine/worker/rope.h"
+#include "train/files.h"
 
 enum { LAYER_WEIGHTS = 26, OTHER_WEIGHTS = 3, ALIGN_VALUES = 16, FAMILY_MEMORY = 64 << 20 };
 
@@ -439,17 +439,15 @@ static int shape_read(const struct gguf *g, int32_t context, struct train_model 
 /* What the family's own keys say, read with the engine's checks. */
 static int family_load(const struct gguf *g, struct train_model *m, struct error *err)
 {
-    struct backend *backend;
-    int rc = backend_cpu_create(1, &backend, err);
-    if (rc)
-        return rc;
     struct arena *arena = arena_create(FAMILY_MEMORY);
-    struct loader l = {
-        .gguf = g, .backend = backend, .arena = arena, .architecture = str_from(m->family->name), .err = err};
+    struct loader l = {.gguf = g,
+        .backend = file_backend(),
+        .arena = arena,
+        .architecture = str_from(m->family->name),
+        .err = err};
     scales_plain(m);
     m->family->load(m, &l);
     arena_free(arena);
-    backend_free(backend);
     return l.rc;
 }
 

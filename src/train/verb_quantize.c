@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "engine/worker/backend.h"
 #include "engine/worker/model.h"
 #include "engine/worker/sandbox_confine.h"
 #include "engine/worker/tensor_quantize.h"
@@ -168,18 +167,13 @@ static int convert(struct quantization *q, struct error *err)
 static int whole_check(const struct gguf *g, struct error *err)
 {
     struct str type = STR_NONE;
-    struct backend *backend = NULL;
     struct model *model = NULL;
     int rc = gguf_get_str(g, "general.type", STR("model"), &type, err);
     if (rc || !str_is(type, "model") || !gguf_find(g, "general.architecture"))
         return rc;
-    rc = backend_cpu_create(1, &backend, err);
-    if (rc)
-        return rc;
-    rc = model_load(g, backend, &model, err);
+    rc = model_load(g, file_backend(), &model, err);
     if (rc == 0)
         model_free(model);
-    backend_free(backend);
     return rc == ERROR_INVALID ? rc : 0;
 }
 
