@@ -50,6 +50,7 @@ struct serving {
     struct meter *meter;
     struct cache *cache;
     struct forecast *forecast;
+    struct judge *judge;
     struct access_log *access_log;
     struct telemetry *telemetry;
     struct govern_keys *keys;
@@ -370,6 +371,7 @@ static int shard_open(struct serving *s, int index, struct error *err)
     shard->exchange.cache = s->cache;
     shard->exchange.forecast = s->forecast;
     shard->exchange.budget = s->budget;
+    shard->exchange.judge = s->judge;
     shard->api = (struct api_shard){.exchange = &shard->exchange,
         .keys = s->keys,
         .loopback = egress_host_is_loopback(s->listen_host),
@@ -445,6 +447,8 @@ static int start(struct serving *s, struct config *config, struct error *err)
         rc = access_log_create(config->access_log, &s->access_log, err);
     if (rc == 0)
         rc = loop_create(&home(s)->loop, err);
+    if (rc == 0)
+        rc = judge_create(s->n_shards, &s->judge, err);
     if (rc) {
         config_free(config);
         return rc;
@@ -513,6 +517,7 @@ static void stop(struct serving *s)
     for (int i = s->n_shards - 1; i >= 0; i--)
         http_server_free(s->shards[i].http);
     batches_free(s->batches);
+    judge_free(s->judge);
     budget_free(s->budget);
     store_close(s->store);
     for (int i = 0; i < 3; i++)

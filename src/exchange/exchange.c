@@ -199,6 +199,7 @@ static int decide(struct exchange *x, const struct exchange_origin *origin, stru
     struct router_context context;
     context_fill(x->shard, x->request, origin, &x->ticket, &view, &context);
     context.request_id = str_from(x->request_id);
+    context.ahead = x->shard->judge ? &x->ahead : NULL;
     int rc = router_decide(exchange_world_policy(x->world), x->request, &context, &x->decision, err);
     x->by_latency = view.by_latency;
     return rc;
@@ -318,14 +319,24 @@ static void on_turn(void *ctx)
     set_out(x, origin);
 }
 
+/* What an exchange that waits goes on with; all else that it points to lives until it is decided or left. */
+static const struct exchange_origin *origin_keep(struct exchange *x, const struct exchange_origin *origin)
+{
+    struct exchange_origin *copy = arena_new(x->request->arena, struct exchange_origin);
+    *copy = *origin;
+    copy->request_id = str_from(x->request_id);
+    copy->row_id = x->row_id;
+    copy->api = x->api;
+    copy->identity = x->identified ? &x->identity : NULL;
+    return copy;
+}
+
 /* A batch has time: its line waits until its key may ask again, as often as it takes: only the first time
- * takes memory. All that its origin points to lives as long. */
+ * takes memory. */
 static void wait_for_turn(struct exchange *x, const struct exchange_origin *origin, int64_t wait_ms)
 {
     if (!x->turn) {
-        struct exchange_origin *copy = arena_new(x->request->arena, struct exchange_origin);
-        *copy = *origin;
-        origin = copy;
+        origin = origin_keep(x, origin);
         x->turn = loop_timer_create(x->shard->loop, on_turn, x);
     }
     x->waits = origin;
@@ -340,18 +351,27 @@ static void turn_away(struct exchange *x, struct exchange_failure *limited)
     exchange_fail(x, limited, "refused");
 }
 
-static void set_out(struct exchange *x, const struct exchange_origin *origin)
+static void decide_and_go(struct exchange *x, const struct exchange_origin *origin);
+
+static void on_judged(void *ctx)
 {
-    struct exchange_failure limited;
-    struct error refused, decided, recorded;
-    if (!spend_admit(x, &limited, &refused)) {
-        if (origin->batch && limited.code == ERROR_BUSY)
-            wait_for_turn(x, origin, limited.retry_after_ms);
-        else
-            turn_away(x, &limited);
+    struct exchange *x = ctx;
+    const struct exchange_origin *origin = x->waits;
+    x->waits = NULL;
+    x->judging = NULL;
+    decide_and_go(x, origin);
+    x->ahead = NULL; /* the job's, and over */
+}
+
+static void decide_and_go(struct exchange *x, const struct exchange_origin *origin)
+{
+    struct error decided, recorded;
+    int decide_rc = decide(x, origin, &decided);
+    if (router_ahead_waits(x->ahead)) {
+        x->waits = origin_keep(x, origin);
+        x->judging = judge_begin(x->shard->judge, x->ahead, x->world, x->shard->loop, on_judged, x);
         return;
     }
-    int decide_rc = decide(x, origin, &decided);
     observe_decided(x);
     int record_rc = record(x, &recorded);
     if (decide_rc == 0)
@@ -362,6 +382,20 @@ static void set_out(struct exchange *x, const struct exchange_origin *origin)
         refuse(x, record_rc, str_from(recorded.message));
     else
         loop_post(x->shard->loop, on_dispatch, x);
+}
+
+static void set_out(struct exchange *x, const struct exchange_origin *origin)
+{
+    struct exchange_failure limited;
+    struct error refused;
+    if (!spend_admit(x, &limited, &refused)) {
+        if (origin->batch && limited.code == ERROR_BUSY)
+            wait_for_turn(x, origin, limited.retry_after_ms);
+        else
+            turn_away(x, &limited);
+        return;
+    }
+    decide_and_go(x, origin);
 }
 
 struct exchange *exchange_start(struct exchange_shard *shard, struct chat_request *request,
@@ -430,7 +464,7 @@ void exchange_cancel(struct exchange *x)
     if (x->outcome)
         return; /* already settling */
     if (x->waits)
-        record_undecided(x, STR("it waited for its turn"));
+        record_undecided(x, x->judging ? STR("it waited to be judged") : STR("it waited for its turn"));
     for (int i = 0; i < LEGS && !x->counted; i++)
         if (x->legs[i].state == LEG_RUNNING)
             x->counted = &x->legs[i];

@@ -1,7 +1,8 @@
 /* The life of one request, as one table of steps.
  *
  *   ADMIT     rates and models of who asks: all that is refused before anything is computed
- *   DECIDE    router: facts, the first rule that matches -> route_decision and its permit
+ *   DECIDE    router: facts, the first rule that matches -> route_decision and its permit; long texts that it
+ *             asks about are judged beside the loop first (judge.h)
  *   RECORD    the ledger row is opened (in the store's order before any record of what leaves)
  *   DISPATCH  the next target inside the boundary that can do it and for which there is money (spend.c)
  *   STREAM    its events go to the client; before the first one a failure leads back to DISPATCH
@@ -12,6 +13,7 @@
 #define WEIR_EXCHANGE_EXCHANGE_H
 
 #include "exchange/cache.h"
+#include "exchange/judge.h"
 #include "exchange/world.h"
 #include "govern/budget.h"
 #include "govern/govern.h"
@@ -34,6 +36,7 @@ struct exchange_shard {
     struct cache *cache;         /* shared by all loops; NULL: none */
     struct forecast *forecast;   /* likewise: how long answers are; NULL: nothing is learned */
     struct budget *budget;       /* likewise: what may be spent; NULL: nothing is counted */
+    struct judge *judge;         /* likewise: where long texts are judged; NULL: on the spot */
     bool draining;               /* no new requests are wanted: others should be asked */
     int n_open;                  /* exchanges not yet settled */
 };
@@ -47,7 +50,7 @@ struct exchange_origin {
     const struct govern_identity *identity; /* NULL: auth is none */
     const struct str *tags;
     size_t n_tags;
-    /* The request's headers (router_context); during exchange_start only. NULL: none. */
+    /* The request's headers (router_context); until it is decided or left. NULL: none. */
     struct str (*header)(void *ctx, const char *name, int index);
     void *header_ctx;
     bool boundary_local, batch;
@@ -55,7 +58,7 @@ struct exchange_origin {
                            `doubt` of the attempt */
     bool measure_again; /* and how far a second answer agrees, which is drawn for it */
     bool cache;         /* the client asks for a kept answer, or to keep this one */
-    struct str body;    /* the request as it came, for the cache; during exchange_start only */
+    struct str body;    /* the request as it came, for the cache; until it is decided or left */
 };
 
 /* Who answers; for the headers of the answer. */

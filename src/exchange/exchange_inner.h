@@ -83,9 +83,12 @@ struct exchange {
     bool identified;
     struct govern_identity identity;
     struct budget_ticket ticket;
-    const struct exchange_origin *waits; /* of a batch's line: for its turn; else NULL */
+    const struct exchange_origin
+        *waits; /* of a batch's line: for its turn; or for long texts to be judged; else NULL */
     struct loop_timer *turn;
-    int64_t prompt_tokens; /* by estimate; -1: nobody asked yet */
+    struct router_ahead *ahead; /* those texts, the job's while there is one; NULL: none is long */
+    struct judge_job *judging;  /* NULL: they are not being judged */
+    int64_t prompt_tokens;      /* by estimate; -1: nobody asked yet */
     struct route_decision decision;
     struct attempts attempts;
     const struct exchange_model **order; /* targets, pools resolved; those before `next` had their turn */

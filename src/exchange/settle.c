@@ -15,6 +15,7 @@ static void exchange_free(struct exchange *x)
     loop_timer_free(x->deadline);
     loop_timer_free(x->turn);
     recall_free(x);
+    router_ahead_free(x->ahead);
     exchange_world_unref(x->world);
     arena_free(x->request->arena);
     free(x);
@@ -59,6 +60,10 @@ void exchange_settle(struct exchange *x, const char *outcome)
         loop_timer_stop(x->deadline);
     if (x->turn)
         loop_timer_stop(x->turn);
+    if (x->judging) {
+        judge_leave(x->judging);
+        x->ahead = NULL;
+    }
     x->outcome = outcome;
     usage_count(x, &x->usage);
     x->cost = x->counted ? govern_price_cost(&x->counted->model->price, &x->usage) : 0;

@@ -149,8 +149,7 @@ static void keep(const unsigned char *key, size_t len, const struct router_findi
     entities_drop(old.entities, old.n_entities);
 }
 
-/* What one look found joins what others did. */
-static int join(struct arena *a, struct str where, const struct router_findings *found,
+int detect_findings_join(struct arena *a, struct str where, const struct router_findings *found,
     struct router_findings *f, struct error *err)
 {
     int rc = 0;
@@ -207,11 +206,20 @@ int detect_memo_look(const struct detect_own *own, struct arena *a, struct str w
         found.entities = kept.entities;
         found.n_entities = kept.n_entities;
         found.categories = kept.categories;
-        return join(a, where, &found, f, err);
+        return detect_findings_join(a, where, &found, f, err);
     }
     int rc = router_detect_own(own, a, where, text, &found, err);
     if (rc)
         return rc;
     keep(here.key, text.len, &found);
-    return join(a, where, &found, f, err);
+    return detect_findings_join(a, where, &found, f, err);
+}
+
+bool detect_memo_knows(const struct detect_own *own, struct str who, struct str text)
+{
+    struct detect_memo_place here;
+    struct memo_found kept;
+    pthread_once(&once, secret_make);
+    key_make(own, who, text, here.key);
+    return recall(here.key, text.len, &kept);
 }

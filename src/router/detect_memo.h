@@ -18,6 +18,12 @@ struct detect_memo_place {
 int detect_memo_look(const struct detect_own *own, struct arena *a, struct str who, struct str where,
     struct str text, struct router_findings *f, struct detect_memo_place *place, struct error *err) MUST_USE;
 
+/* Would that be quick? */
+bool detect_memo_knows(const struct detect_own *own, struct str who, struct str text);
+/* What one look found joins what others did. */
+int detect_findings_join(struct arena *a, struct str where, const struct router_findings *found,
+    struct router_findings *f, struct error *err) MUST_USE;
+
 /* How hard the text is (router_score); NaN: that is not kept. */
 double detect_memo_score(const struct detect_memo_place *place);
 void detect_memo_score_keep(const struct detect_memo_place *place, double score);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "router/ahead.h"
 #include "router/calibrate.h"
 #include "router/detect.h"
 #include "router/detect_own.h"
@@ -51,6 +52,11 @@ struct look {
 static int findings_add(struct look *l, struct str where, struct str text, struct router_findings *f)
 {
     struct facts *facts = l->facts;
+    struct router_ahead **ahead = facts->context ? facts->context->ahead : NULL;
+    int rc;
+    if (ahead && text.len >= ROUTER_AHEAD_BYTES &&
+        router_ahead_take(ahead, facts->own, l->arena, facts->caller, where, text, f, &rc, l->err))
+        return rc;
     bool asked = text.data == facts->question.data && text.len == facts->question.len;
     return detect_memo_look(
         facts->own, l->arena, facts->caller, where, text, f, asked ? &facts->asked : NULL, l->err);
@@ -280,6 +286,13 @@ static int request_look(struct look *l)
     return rc ? rc : tree_look(l, "request", 0, r->vendor);
 }
 
+/* Then what was found is not all, and nothing may be decided by it (ahead.h). */
+static int not_judged(const struct facts *f, struct error *err)
+{
+    struct router_ahead **ahead = f->context ? f->context->ahead : NULL;
+    return ahead && router_ahead_waits(*ahead) ? error_set(err, ERROR_BUSY, "it is not judged yet") : 0;
+}
+
 const struct router_findings *facts_findings(struct facts *f)
 {
     if (f->have & FACTS_FINDINGS)
@@ -289,7 +302,7 @@ const struct router_findings *facts_findings(struct facts *f)
     struct look l = {.facts = f, .arena = f->request->arena, .err = &err, .said = said};
     (void)question_of(f); /* findings_add knows it then */
     f->have |= FACTS_FINDINGS;
-    if (request_look(&l)) {
+    if (request_look(&l) || not_judged(f, &err)) {
         f->detector_failed = true;
         f->findings.sensitive = true;
         size_t n = str_utf8_floor(err.message, strnlen(err.message, sizeof f->failure - 1));

@@ -67,6 +67,7 @@ struct router_model {
     bool embedded;  /* the engine of this program: it tells how sure it is */
 };
 struct router_policy;
+struct router_ahead;
 struct router_cascade; /* doubt.h */
 struct router_policy_options {
     const struct yaml_node *routes;     /* the configuration's list, or NULL */
@@ -125,6 +126,7 @@ struct router_context {
     double (*latency_ms)(void *ctx, struct str model, int64_t tokens); /* likely time to the first token */
     double (*cost_usd)(void *ctx, struct str model, int64_t tokens);   /* likely cost of the whole answer */
     void *ctx;
+    struct router_ahead **ahead; /* where long texts are noted instead of judged (ahead.h); NULL: nowhere */
 };
 
 struct route_decision {

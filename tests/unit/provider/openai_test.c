@@ -270,50 +270,6 @@ static void test_breaks_are_told(void **state)
         provider_openai_event, sample, finish + strlen("\"finish_reason\":\"tool_calls\"}]}\n\n"));
 }
 
-/* Events that are alike but for a text, and what is nearly that. */
-static void test_events_like_the_last_one(void **state)
-{
-    static const char tool[] =
-        "[{\"index\":0,\"id\":\"t\",\"function\":{\"name\":\"f\",\"arguments\":\"\"}}]";
-    char stream[4096];
-    (void)state;
-    snprintf(stream, sizeof stream,
-        "%s%s%s%s%s%s%s" /* the first says start, too */
-        DELTA("{\"content\":\"z\",\"tool_calls\":%s}") DELTA("{\"content\":\"y\",\"tool_calls\":%s}")
-            DELTA("{\"content\":\"x\",\"tool_calls\":%s}") DELTA("{\"content\":\"w\"}")
-                DELTA("{\"reasoning\":\"r\"}") DELTA("{\"reasoning\":\"s\"}") "%s%s" DONE,
-        DELTA("{\"content\":\"a\"}"), DELTA("{\"content\":\"b\"}"), DELTA("{\"content\":\"cc\"}"),
-        DELTA("{\"content\":\"\"}"), DELTA("{\"content\":\"dd\"}"), DELTA("{\"content\":\"\\n\"}"),
-        DELTA("{\"content\":\"e\"}"), tool, tool, tool, FINISH("stop"), FINISH("length"));
-    assert_translates(provider_openai_event, SSE, str_from(stream),
-        "start c1 gpt-x\ntext a\ntext b\ntext cc\ntext dd\ntext \n\ntext e\ntext z\ntool 0 t f \n"
-        "text y\ntext x\ntext w\nreasoning r\nreasoning s\nstop 1\n");
-}
-
-/* A run of events that only say more text is told as if each were read, wherever it is cut. */
-static void test_events_known_unread(void **state)
-{
-    static const char others[] = "data:"
-                                 "{\"id\":\"c1\",\"model\":\"gpt-x\",\"choices\":[{\"index\":0,\"delta\":"
-                                 "{\"content\":\"f\"}}]}\n\n: a comment\n\nevent: x\n";
-    char stream[8192], twice[16400];
-    (void)state;
-    snprintf(stream, sizeof stream, "%s%s%s%s%s%s%s%s%s%s%s%s" DONE "%s", DELTA("{\"content\":\"a\"}"),
-        DELTA("{\"content\":\"b\"}"), DELTA("{\"content\":\"c\"}"), DELTA("{\"content\":\"d \\\"q\\\"\\n\"}"),
-        DELTA("{\"content\":\"\xc3\xa9\"}"), DELTA("{\"content\":\"\"}"), DELTA("{\"content\":\"e\"}"),
-        others, DELTA("{\"content\":\"g\"}"), DELTA("{\"content\":\"h\"}"), DELTA("{\"content\":\"i\"}"),
-        FINISH("stop"), DELTA("{\"content\":\"too late\"}"));
-    assert_translates(provider_openai_event, SSE, str_from(stream),
-        "start c1 gpt-x\ntext a\ntext b\ntext c\ntext d \"q\"\n\ntext \xc3\xa9\ntext e\ntext f\ntext g\ntext h\n"
-        "text i\nstop 0\n");
-    assert_cuts_do_not_matter(provider_openai_event, str_from(stream));
-    snprintf(twice, sizeof twice,
-        "%s%s%s%sdata: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\xff\"}}]}\n\n",
-        DELTA("{\"content\":\"a\"}"), DELTA("{\"content\":\"b\"}"), DELTA("{\"content\":\"c\"}"),
-        DELTA("{\"content\":\"d\"}"));
-    assert_breaks(provider_openai_event, SSE, str_from(twice), "error ", "UTF-8");
-}
-
 static void test_ways_to_end(void **state)
 {
     static const struct {
@@ -601,8 +557,6 @@ int main(void)
         cmocka_unit_test(test_a_stream_with_everything),
         cmocka_unit_test(test_cuts_do_not_matter),
         cmocka_unit_test(test_breaks_are_told),
-        cmocka_unit_test(test_events_like_the_last_one),
-        cmocka_unit_test(test_events_known_unread),
         cmocka_unit_test(test_ways_to_end),
         cmocka_unit_test(test_the_quirks_of_servers),
         cmocka_unit_test(test_a_tool_call_without_id_gets_one),
