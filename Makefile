@@ -194,7 +194,8 @@ thread-sanitize: ## the unit tests under ThreadSanitizer (long)
 # Fuzzing: each fuzz/fuzz_NAME.c is a libFuzzer target; its corpus is fuzz/corpus/NAME.
 FUZZERS := $(patsubst fuzz/%.c,%,$(wildcard fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 60
-FUZZ_FLAGS := -O1 -g -fsanitize=address,undefined,fuzzer-no-link
+# What is undefined ends the run: by default it would only be told.
+FUZZ_FLAGS := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all
 fuzz: ## run each fuzz target for FUZZ_SECONDS (default 60), and a million mutated requests through the decision
 	@tools/deps develop
 	@$(MAKE) --no-print-directory -j"$$(nproc)" BUILD=build-fuzz CC=clang CFLAGS="$(FUZZ_FLAGS)" HARDENING= \
