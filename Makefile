@@ -146,8 +146,18 @@ $(BUILD)/tools/score_train $(BUILD)/tools/gist_train $(BUILD)/tools/tag_train: $
 	$(if $(V),,@echo "  link $@")
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(BUILD)/libweir.a $(BUILD)/libcommon.a $(GATEWAY_LIBS)
 
+# Fuzzing: each fuzz/fuzz_NAME.c is a libFuzzer target; its corpus is fuzz/corpus/NAME. They are compiled with the
+# tests, so that one that no longer fits the code is seen before somebody fuzzes.
+FUZZERS := $(patsubst fuzz/%.c,%,$(wildcard fuzz/fuzz_*.c))
+$(BUILD)/fuzz/%.o: fuzz/%.c
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  cc $<")
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
+$(BUILD)/fuzz_%: $(BUILD)/fuzz/fuzz_%.o $(BUILD)/libweir.a $(BUILD)/libtrain.a $(BUILD)/libengine.a $(BUILD)/libcommon.a
+	$(CC) $(ALL_CFLAGS) -fsanitize=address,undefined,fuzzer -o $@ $(filter %.o %.a,$^) $(GATEWAY_LIBS) $(WORKER_LIBS)
+
 .PHONY: unit
-unit: $(UNIT_TESTS) $(TOOLS) all
+unit: $(UNIT_TESTS) $(TOOLS) $(FUZZERS:%=$(BUILD)/fuzz/%.o) all
 
 # ---- What people call ----
 
@@ -191,8 +201,6 @@ thread-sanitize: ## the unit tests under ThreadSanitizer (long)
 		LDFLAGS="-fsanitize=thread" unit
 	@TEST_TIMEOUT=1800 WEIR_TESTS=unit tests/run build-tsan
 
-# Fuzzing: each fuzz/fuzz_NAME.c is a libFuzzer target; its corpus is fuzz/corpus/NAME.
-FUZZERS := $(patsubst fuzz/%.c,%,$(wildcard fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 60
 # What is undefined ends the run: by default it would only be told.
 FUZZ_FLAGS := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all
@@ -208,9 +216,6 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (default 60), and a million mutat
 	done
 	@$(MAKE) --no-print-directory $(BUILD)/tests/router/detect_mutation_test
 	@WEIR_MUTATIONS=1000000 $(BUILD)/tests/router/detect_mutation_test
-$(BUILD)/fuzz_%: fuzz/fuzz_%.c $(BUILD)/libweir.a $(BUILD)/libtrain.a $(BUILD)/libengine.a $(BUILD)/libcommon.a
-	$(CC) $(ALL_CFLAGS) -fsanitize=address,undefined,fuzzer -o $@ $< $(BUILD)/libweir.a $(BUILD)/libtrain.a $(BUILD)/libengine.a \
-		$(BUILD)/libcommon.a $(GATEWAY_LIBS) $(WORKER_LIBS)
 
 bench: all $(TOOLS) ## measure: kernels and models against the machine's own limits
 	@bench/run $(BUILD)

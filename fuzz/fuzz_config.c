@@ -12,6 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static int fd = -1;
+    const struct config_overrides none = {0};
     struct config *config;
     struct router_policy *policy;
     struct error err = {0};
@@ -24,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (fd < 0 || ftruncate(fd, 0) != 0 || pwrite(fd, data, size, 0) != (ssize_t)size)
         abort();
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    if (config_policy_load(str_from(path), &config, &policy, &err) == 0) {
+    if (config_policy_load(str_from(path), &none, &config, &policy, &err) == 0) {
         router_policy_free(policy);
         config_free(config);
     } else if (!err.message[0]) {

@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "router/router.h"
+#include "detector.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

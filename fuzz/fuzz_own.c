@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "router/detect_own.h"
+#include "detector.h"
 
 static const char owner_yaml[] = "{find: [{words: [a, be, \"be a\", \"kran*\", \"\xE9\xB3\xA5\", stra\xC3\x9F"
                                  "e]}, {labels: [amber, \"nur intern\"]}, {pattern: 'E[0-9]+x?'}], allow: "
@@ -19,7 +20,7 @@ static struct detect_own *own_make(void)
     struct yaml_node *owner;
     struct detect_own *own = NULL;
     owners = arena_create(16 * MIB);
-    if (router_detect_init(&err) || yaml_read(owners, str_from(owner_yaml), "owner", &owner, &err) ||
+    if (yaml_read(owners, str_from(owner_yaml), "owner", &owner, &err) ||
         detect_own_compile(owners, owner, NULL, &own, &err))
         abort();
     return own;

@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "govern/restore.h"
 #include "router/mask.h"
+#include "detector.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
