@@ -199,7 +199,7 @@ thread-sanitize: ## the unit tests under ThreadSanitizer (long)
 	@tools/deps develop
 	@$(MAKE) --no-print-directory -j"$$(nproc)" BUILD=build-tsan CFLAGS="-O1 -g -fsanitize=thread" HARDENING= \
 		LDFLAGS="-fsanitize=thread" unit
-	@TEST_TIMEOUT=1800 WEIR_TESTS=unit tests/run build-tsan
+	@TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp TEST_TIMEOUT=1800 WEIR_TESTS=unit tests/run build-tsan
 
 FUZZ_SECONDS ?= 60
 # What is undefined ends the run: by default it would only be told.
