@@ -7,6 +7,7 @@
 
 #include "app/config.h"
 #include "base/log.h"
+#include "detector.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
