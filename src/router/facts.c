@@ -423,7 +423,7 @@ double facts_complexity(struct facts *f)
 const char *facts_task(struct facts *f)
 {
     if (!(f->have & FACTS_TASK))
-        f->task = router_task(f->request);
+        f->task = facts_task_of(f->request, question_of(f));
     f->have |= FACTS_TASK;
     return f->task;
 }

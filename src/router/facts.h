@@ -29,7 +29,7 @@ struct facts {
     struct router_findings findings;
     bool detector_failed; /* then the request counts as sensitive and stays inside */
     char failure[160];
-    struct str question;            /* what complexity is asked of */
+    struct str question;            /* what complexity, task and language are read of */
     struct detect_memo_place asked; /* where that stands, once it was looked at */
     double complexity;
     int64_t tokens;
@@ -57,6 +57,9 @@ const char *facts_language_of(struct str text);
 bool facts_language_exists(struct str code);
 extern const char *const facts_languages[]; /* NULL-terminated */
 /* ---- task.c ---- */
+/* chat code math summarize extract classify translate rag agent; embed and rerank where that is what is
+ * asked. */
+const char *facts_task_of(const struct chat_request *r, struct str question);
 extern const char *const facts_tasks[]; /* NULL-terminated */
 /* The text that says what is wanted: the last user message's text parts joined, or the prompt. In the
  * request's arena where it must be joined; at most `most` bytes. */

@@ -50,8 +50,6 @@ double router_score(struct str prompt);
 /* How many tokens a request is, by an estimate that needs no tokenizer; a text's in thousandths. */
 int64_t router_tokens(const struct chat_request *r);
 int64_t router_text_millitokens(struct str text);
-/* chat code math summarize extract classify translate rag agent; embed and rerank where that is what is asked */
-const char *router_task(const struct chat_request *r);
 bool router_task_exists(struct str name);
 
 /* ---- policy.c: the rule language, compiled once. ---- */

@@ -158,7 +158,7 @@ static int scores_best(struct str text, const char **task)
     return best;
 }
 
-const char *router_task(const struct chat_request *r)
+const char *facts_task_of(const struct chat_request *r, struct str question)
 {
     enum { HEAD = 1500, TAIL = 500 };
     if (r->kind != CHAT_KIND_ANSWER)
@@ -168,10 +168,10 @@ const char *router_task(const struct chat_request *r)
             return "agent";
     if (r->n_tools > 0 && r->tool_choice != CHAT_TOOLS_NONE)
         return "agent";
-    struct str text = facts_question(r, 64 * 1024);
     const char *task = "chat", *tail_task = "chat";
-    int head = scores_best(str_slice(text, 0, HEAD), &task);
-    if (text.len > HEAD && scores_best(str_slice(text, text.len - TAIL, text.len), &tail_task) > head)
+    int head = scores_best(str_slice(question, 0, HEAD), &task);
+    if (question.len > HEAD &&
+        scores_best(str_slice(question, question.len - TAIL, question.len), &tail_task) > head)
         task = tail_task;
     return task;
 }

@@ -40,7 +40,7 @@ static void tasks(void **state)
     };
     struct arena *a = arena_create(16 * MIB);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const char *task = router_task(request_of(a, "auto", cases[i].text));
+        const char *task = facts_task_of(request_of(a, "auto", cases[i].text), str_from(cases[i].text));
         assert_true(router_task_exists(str_from(task)));
         if (strcmp(task, cases[i].task) != 0)
             fail_msg("'%s' is %s, not %s", cases[i].text, task, cases[i].task);
@@ -49,8 +49,8 @@ static void tasks(void **state)
     struct chat_tool tool = {.name = STR("f")};
     r->tools = &tool;
     r->n_tools = 1;
-    assert_string_equal(router_task(r), "agent");
-    assert_string_equal(router_task(chat_request_create(a)), "chat");
+    assert_string_equal(facts_task_of(r, STR("hi")), "agent");
+    assert_string_equal(facts_task_of(chat_request_create(a), STR_NONE), "chat");
     arena_free(a);
 }
 
