@@ -22,15 +22,6 @@ static void hash_write(struct json_writer *w, const char *key, const unsigned ch
     json_member_str(w, key, str_from(sodium_bin2hex(hex, sizeof hex, hash, 32)));
 }
 
-static int line_end(struct buf *text)
-{
-    int rc = text->failed;
-    if (rc == 0)
-        printf("%s\n", text->data);
-    buf_free(text);
-    return rc ? rc : ferror(stdout) ? ERROR_IO : 0;
-}
-
 /* ---- Verifying ---- */
 
 struct verifying {
@@ -183,7 +174,7 @@ static int verified_json(const struct verifying *v, const struct store_verified 
     }
     json_array_end(&w);
     json_object_end(&w);
-    return line_end(&text);
+    return verb_line_print(&text);
 }
 
 static int verify(struct verifying *v, struct store *s, bool json)
@@ -291,7 +282,7 @@ static int record_end(struct json_writer *w)
 {
     json_object_end(w);
     json_object_end(w);
-    return line_end(w->buf);
+    return verb_line_print(w->buf);
 }
 
 static int opened_export(struct exporting *x, const struct store_ledger_row *row)
@@ -429,7 +420,7 @@ static int block_print(const struct store_block *block, const unsigned char *bef
     hash_write(&w, "hash", block->hash);
     json_object_end(&w);
     buf_free(&hex);
-    return line_end(&text);
+    return verb_line_print(&text);
 }
 
 /* The hash before the block; NULL where nothing tells it. */

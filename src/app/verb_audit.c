@@ -74,15 +74,6 @@ static void format_usd(int64_t nano_usd, char out[40])
         out[--n] = '\0';
 }
 
-static int line_print(struct buf *text)
-{
-    int rc = text->failed;
-    if (rc == 0)
-        printf("%s\n", text->data);
-    buf_free(text);
-    return rc ? rc : ferror(stdout) ? ERROR_IO : 0;
-}
-
 static int egress_json(void *ctx, const struct store_egress *row)
 {
     struct buf text;
@@ -102,7 +93,7 @@ static int egress_json(void *ctx, const struct store_egress *row)
     write_number(&w, "bytes", row->bytes);
     json_member_str(&w, "sha256", row->sha256);
     json_object_end(&w);
-    return line_print(&text);
+    return verb_line_print(&text);
 }
 
 static int egress_row(void *ctx, const struct store_egress *row)
@@ -169,7 +160,7 @@ static int ledger_json(void *ctx, const struct store_ledger_row *row)
     json_object_begin(&w);
     ledger_write(&w, &row->opened, &row->settled);
     json_object_end(&w);
-    return line_print(&text);
+    return verb_line_print(&text);
 }
 
 static int ledger_row(void *ctx, const struct store_ledger_row *row)

@@ -132,3 +132,12 @@ int verb_each_line(int (*fn)(void *ctx, struct str line, long long number), void
     free(line);
     return rc;
 }
+
+int verb_line_print(struct buf *line)
+{
+    int rc = line->failed;
+    if (rc == 0)
+        printf("%s\n", line->data);
+    buf_free(line);
+    return rc ? rc : ferror(stdout) ? ERROR_IO : 0;
+}

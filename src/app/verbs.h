@@ -3,8 +3,7 @@
 #ifndef WEIR_APP_VERBS_H
 #define WEIR_APP_VERBS_H
 
-#include "base/error.h"
-#include "base/str.h"
+#include "base/buf.h"
 
 int verb_serve(int argc, char **argv);
 int verb_run(int argc, char **argv);
@@ -58,5 +57,7 @@ bool verb_integer(const char *name, const char *text, long long least, long long
 /* Calls fn for each line of standard input (without its newline; lines up to 64 MiB); stops at the first
  * non-zero return, which it gives back. */
 int verb_each_line(int (*fn)(void *ctx, struct str line, long long number), void *ctx);
+/* Writes a line of standard output and frees it. */
+int verb_line_print(struct buf *line) MUST_USE;
 
 #endif

@@ -1,8 +1,8 @@
 /* What begins with a digit, '+' or '(': payment cards, telephone numbers, US social security numbers. */
-#include "router/detect.h"
-
 #include <string.h>
 #include <strings.h>
+
+#include "router/detect_id.h"
 
 static const struct detect_type card = {"CREDIT_CARD", ROUTER_FINANCIAL, "a card number", 8};
 static const struct detect_type phone = {"PHONE_NUMBER", ROUTER_PII, "a telephone number", 2};
@@ -142,18 +142,6 @@ static bool announced(const struct detect_scan *s, size_t at, const struct word_
 }
 
 /* ---- Cards (ISO/IEC 7812): who may have issued it, how it is written, Luhn's check digit. ---- */
-static bool luhn(struct str digits)
-{
-    int sum = 0;
-    for (size_t i = 0; i < digits.len; i++) {
-        int d = digits.data[digits.len - 1 - i] - '0';
-        if (i % 2 == 1)
-            d = d * 2 > 9 ? d * 2 - 9 : d * 2;
-        sum += d;
-    }
-    return sum % 10 == 0;
-}
-
 static bool issuer_plausible(struct str digits)
 {
     static const struct {
@@ -209,7 +197,8 @@ static bool card_check(struct detect_scan *s, const struct number *whole)
             continue;
         if (n.n_digits < 12 || (n.n_digits == 12 && !announced(s, n.start, &card_words)))
             return false;
-        if (!card_grouping(&n) || !issuer_plausible(digits_of(&n)) || !luhn(digits_of(&n)))
+        if (!card_grouping(&n) || !issuer_plausible(digits_of(&n)) ||
+            !detect_check_luhn(n.digits, n.n_digits))
             continue;
         detect_add(s, &card, n.start, end, detect_known_card(digits_of(&n)) ? 0.3 : 1.0);
         return true;

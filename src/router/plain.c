@@ -386,7 +386,7 @@ int router_plain(const struct byte_map *m, struct buf *out, struct plain_joints 
 
 /* ---- base64 (RFC 4648, also its URL form). ---- */
 
-static int sextet(char c)
+int plain_sextet(char c)
 {
     if (c >= 'A' && c <= 'Z')
         return c - 'A';
@@ -410,7 +410,7 @@ int router_plain_data(struct str url, struct buf *out, bool *is_text)
     if (at == SIZE_MAX)
         return 0;
     for (size_t i = at + sizeof mark - 1; i < url.len && !out->failed; i++) {
-        int six = sextet(url.data[i]);
+        int six = plain_sextet(url.data[i]);
         if (six < 0)
             continue;
         bits = bits << 6 | (uint32_t)six;

@@ -105,17 +105,6 @@ static size_t host_read(struct str s, size_t at, struct host *out)
 }
 
 /* ---- Codes. ---- */
-static int sextet_of(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (detect_is_digit(c))
-        return c - '0' + 52;
-    return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
-}
-
 static int nibble_of(char c)
 {
     if (detect_is_digit(c))
@@ -172,7 +161,7 @@ static void run_unpack(struct undo *u, size_t end)
         return;
     struct str run = str_slice(u->text, from, end);
     buf_append_char(u->out, '\n');
-    if (digits_unpack(run, nibble_of, 4, u->out) || digits_unpack(run, sextet_of, 6, u->out)) {
+    if (digits_unpack(run, nibble_of, 4, u->out) || digits_unpack(run, plain_sextet, 6, u->out)) {
         buf_append_char(u->out, '\n');
         u->changed = true;
     } else {

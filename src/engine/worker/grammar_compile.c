@@ -7,53 +7,39 @@
 
 enum { PASSES_WORK = 1 << 26 }; /* nodes looked at, all passes together */
 
-static bool nullable(const struct grammar *g, const struct grammar_node *n, int64_t *work)
+/* Can it be empty; `ends`: can it come to an end at all? Both are told by the parts in the same way. */
+static bool holds(const struct grammar *g, const struct grammar_node *n, bool ends, int64_t *work)
 {
     bool found = false;
     ++*work;
     switch (n->kind) {
     case NODE_CHARS:
-        return false;
+        return ends && n->n_ranges > 0;
     case NODE_CALL:
-        return g->rules[n->rule].nullable;
+        return ends ? g->rules[n->rule].productive : g->rules[n->rule].nullable;
     case NODE_REPEAT:
-        return n->least == 0 || nullable(g, n->first, work);
+        return n->least == 0 || holds(g, n->first, ends, work);
     case NODE_SEQUENCE:
         for (const struct grammar_node *c = n->first; c; c = c->next)
-            if (!nullable(g, c, work))
+            if (!holds(g, c, ends, work))
                 return false;
         return true;
     case NODE_CHOICE:
         for (const struct grammar_node *c = n->first; c && !found; c = c->next)
-            found = nullable(g, c, work);
+            found = holds(g, c, ends, work);
         return found;
     }
     return false;
 }
 
-/* Can it come to an end at all? */
+static bool nullable(const struct grammar *g, const struct grammar_node *n, int64_t *work)
+{
+    return holds(g, n, false, work);
+}
+
 static bool productive(const struct grammar *g, const struct grammar_node *n, int64_t *work)
 {
-    bool found = false;
-    ++*work;
-    switch (n->kind) {
-    case NODE_CHARS:
-        return n->n_ranges > 0;
-    case NODE_CALL:
-        return g->rules[n->rule].productive;
-    case NODE_REPEAT:
-        return n->least == 0 || productive(g, n->first, work);
-    case NODE_SEQUENCE:
-        for (const struct grammar_node *c = n->first; c; c = c->next)
-            if (!productive(g, c, work))
-                return false;
-        return true;
-    case NODE_CHOICE:
-        for (const struct grammar_node *c = n->first; c && !found; c = c->next)
-            found = productive(g, c, work);
-        return found;
-    }
-    return false;
+    return holds(g, n, true, work);
 }
 
 static bool rule_learn(struct grammar *g, uint32_t index, int64_t *work)

@@ -288,7 +288,7 @@ static bool values_disjoint(const json_t *a, const json_t *b)
     return true;
 }
 
-static bool is_required(const json_t *schema, const char *key)
+bool schema_requires(const json_t *schema, const char *key)
 {
     const json_t *list = json_object_get(schema, "required");
     for (size_t i = 0; i < json_array_size(list); i++)
@@ -305,7 +305,8 @@ static bool tags_disjoint(struct json_schema *s, const json_t *a, const json_t *
     json_object_foreach(json_object_get(a, "properties"), key, value)
     {
         const json_t *other = json_object_get(json_object_get(b, "properties"), key);
-        if (other && is_required(a, key) && is_required(b, key) && disjoint(s, value, other, depth + 1))
+        if (other && schema_requires(a, key) && schema_requires(b, key) &&
+            disjoint(s, value, other, depth + 1))
             return true;
     }
     return false;

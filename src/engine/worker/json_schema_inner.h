@@ -41,6 +41,8 @@ struct json_schema {
 
 /* Does a keyword leave the set of valid documents as it is? */
 bool schema_is_note(const char *key);
+/* Is the member one that an object must have? */
+bool schema_requires(const json_t *schema, const char *key);
 /* Each appends an expression. */
 int schema_write(struct json_schema *s, const json_t *schema, struct buf *out, struct error *err) MUST_USE;
 int schema_object_write(

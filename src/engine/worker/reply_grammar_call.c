@@ -25,15 +25,6 @@ struct pairs {
     uint32_t first; /* of the rules weir-pN: by member, by whether one was written */
 };
 
-static bool is_required(const json_t *parameters, const char *name)
-{
-    const json_t *list = json_object_get(parameters, "required");
-    for (size_t i = 0; i < json_array_size(list); i++)
-        if (str_is(json_str(json_array_get(list, i)), name))
-            return true;
-    return false;
-}
-
 /* Can it be written as a parameter's name without quotes? */
 static bool name_is_plain(const struct writer *w, const char *name)
 {
@@ -96,7 +87,7 @@ static int place_write(struct pairs *p, size_t i, unsigned written)
             buf_append_text(&body, "\", \" ");
         rc = pair_write(p, p->names[i], &body);
         buf_appendf(&body, "weir-p%u", next + 1);
-        if (!is_required(p->parameters, p->names[i]))
+        if (!schema_requires(p->parameters, p->names[i]))
             buf_appendf(&body, " | weir-p%u", next + written);
     }
     buf_append_char(&body, '\n');
