@@ -97,16 +97,16 @@ static int64_t judge(struct str text)
 /* `text`: the first of n, one behind the other. */
 static void short_measure(const char *name, struct str text, size_t n_texts, double seconds)
 {
-    static int64_t ns[MOST_RUNS];
+    static double ns[MOST_RUNS];
     int64_t end = clock_mono_ns() + (int64_t)(seconds * 1e9);
     size_t n = 0;
     while (n < MOST_RUNS && (n < 100 || clock_mono_ns() < end)) {
-        ns[n] = judge((struct str){text.data + n % n_texts * text.len, text.len});
+        ns[n] = (double)judge((struct str){text.data + n % n_texts * text.len, text.len});
         n++;
     }
-    sort_int64s(ns, n);
+    sort_doubles(ns, n);
     printf("  1 KB of %s: %.1f \xC2\xB5s at the median, %.1f at the 5th and %.1f at the 99th percentile\n",
-        name, (double)ns[n / 2] / 1e3, (double)ns[n / 20] / 1e3, (double)ns[n * 99 / 100] / 1e3);
+        name, ns[n / 2] / 1e3, ns[n / 20] / 1e3, ns[n * 99 / 100] / 1e3);
 }
 
 /* As many different texts as the caches cannot hold, in turn. */

@@ -12,14 +12,3 @@ void sort_doubles(double *values, size_t n)
 {
     qsort(values, n, sizeof *values, double_compare);
 }
-
-static int int64_compare(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
-void sort_int64s(int64_t *values, size_t n)
-{
-    qsort(values, n, sizeof *values, int64_compare);
-}

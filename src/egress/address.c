@@ -62,27 +62,18 @@ static bool network_has(const struct egress_network *n, const unsigned char addr
     return rest == 0 || ((n->bytes[whole] ^ address[whole]) >> (8 - rest)) == 0;
 }
 
-static bool bytes_inside(const unsigned char address[16], const struct egress_network *networks, size_t n)
-{
-    for (size_t i = 0; i < sizeof private_networks / sizeof *private_networks; i++)
-        if (network_has(&private_networks[i], address))
-            return true;
-    for (size_t i = 0; i < n; i++)
-        if (network_has(&networks[i], address))
-            return true;
-    return false;
-}
-
 bool egress_address_inside(const struct sockaddr *address, const struct egress_network *networks, size_t n)
 {
     unsigned char bytes[16];
-    return address_bytes(address, bytes) && bytes_inside(bytes, networks, n);
-}
-
-bool egress_address_text_inside(const char *address, const struct egress_network *networks, size_t n)
-{
-    unsigned char bytes[16];
-    return text_bytes(address, bytes) && bytes_inside(bytes, networks, n);
+    if (!address_bytes(address, bytes))
+        return false;
+    for (size_t i = 0; i < sizeof private_networks / sizeof *private_networks; i++)
+        if (network_has(&private_networks[i], bytes))
+            return true;
+    for (size_t i = 0; i < n; i++)
+        if (network_has(&networks[i], bytes))
+            return true;
+    return false;
 }
 
 bool egress_host_is_loopback(struct str host)

@@ -34,8 +34,6 @@ struct egress_network {
 int egress_network_parse(struct str cidr, struct egress_network *out, struct error *err) MUST_USE;
 /* Is the address loopback, link-local, of a private network (RFC 1918, RFC 4193) or in one of `networks`? */
 bool egress_address_inside(const struct sockaddr *address, const struct egress_network *networks, size_t n);
-/* The same for a numeric address as text; false for anything else. */
-bool egress_address_text_inside(const char *address, const struct egress_network *networks, size_t n);
 
 /* ---- target.c ---- */
 

@@ -56,8 +56,6 @@ provider_event provider_gemini_event;
 /* "/v1beta/models/NAME" and `method`, as the base_url and the name want it. */
 struct str provider_gemini_path(struct arena *a, const struct provider_model *m, const char *method);
 provider_headers_fn provider_gemini_headers; /* likewise */
-int provider_ollama_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
-    struct error *err) MUST_USE;
 provider_event provider_ollama_event;
 int provider_bedrock_encode(const struct provider_model *m, const struct chat_request *r, struct buf *out,
     struct error *err) MUST_USE;

@@ -307,7 +307,7 @@ static void write_generate(struct json_writer *w, const struct chat_request *r)
     write_images(w, last);
 }
 
-int provider_ollama_encode(
+static int ollama_encode(
     const struct provider_model *m, const struct chat_request *r, struct buf *out, struct error *err)
 {
     struct json_writer w;
@@ -442,7 +442,7 @@ static bool ollama_continues(const struct provider_model *m)
     return true;
 }
 
-const struct provider_dialect provider_dialect_ollama = {ollama_supports, provider_ollama_encode, ollama_path,
+const struct provider_dialect provider_dialect_ollama = {ollama_supports, ollama_encode, ollama_path,
     ollama_headers, provider_ollama_event, NULL, true, ollama_continues};
 
 const struct provider_ops provider_ollama_ops = {

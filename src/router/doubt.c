@@ -4,7 +4,7 @@
 
 #include "chat/chat.h"
 
-const char *const doubt_signal_names[DOUBT_SIGNALS] = {"mean", "least", "entropy", "prompt", "again"};
+static const char *const signal_names[DOUBT_SIGNALS] = {"mean", "least", "entropy", "prompt", "again"};
 
 void doubt_add(struct doubt *d, double logprob, double entropy)
 {
@@ -122,10 +122,10 @@ static int members_read(const json_t *cascade, struct router_cascade *out, struc
     sum = out->threshold + out->constant;
     for (int i = 0; rc == 0 && i < DOUBT_SIGNALS; i++) {
         const double unsaid = i < DOUBT_PROMPT ? NAN : 0; /* what files of before the later ones leave out */
-        rc = json_get_double(weights, doubt_signal_names[i], unsaid, -1e6, 1e6, &out->weight[i], err);
+        rc = json_get_double(weights, signal_names[i], unsaid, -1e6, 1e6, &out->weight[i], err);
         sum += out->weight[i];
         if (rc == 0 && usual)
-            rc = json_get_double(usual, doubt_signal_names[i], 0, -1e6, 1e6, &out->usual[i], err);
+            rc = json_get_double(usual, signal_names[i], 0, -1e6, 1e6, &out->usual[i], err);
     }
     if (rc == 0 && (tokens == 0 || isnan(sum)))
         rc = error_set(err, ERROR_INVALID,
@@ -155,7 +155,7 @@ static void signals_write(struct json_writer *w, const char *key, const double v
     json_key(w, key);
     json_object_begin(w);
     for (int i = 0; i < DOUBT_SIGNALS; i++)
-        json_member_double(w, doubt_signal_names[i], values[i]);
+        json_member_double(w, signal_names[i], values[i]);
     json_object_end(w);
 }
 

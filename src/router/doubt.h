@@ -5,7 +5,8 @@
  *   doubt       built in: 1 - e^(mean log-probability), one less the geometric mean of the tokens'
  *               probabilities (the normalised likelihood of Malinin and Gales 2021); or, as `weir calibrate
  *               --cascade` fitted it, the expected gain of asking the stronger model: constant + sum of
- * weight x signal, cut to 0..1 doubt >= threshold: the stronger one answers */
+ *               weight x signal, cut to 0..1
+ *   doubt >= threshold: the stronger one answers */
 #ifndef WEIR_ROUTER_DOUBT_H
 #define WEIR_ROUTER_DOUBT_H
 
@@ -21,7 +22,6 @@ enum doubt_signal {
     DOUBT_AGAIN,   /* 1 - how far an answer drawn once more agrees (self-consistency, Wang et al. 2023) */
     DOUBT_SIGNALS
 };
-extern const char *const doubt_signal_names[DOUBT_SIGNALS];
 
 struct doubt {
     int32_t tokens; /* measured so far */

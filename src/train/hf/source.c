@@ -151,7 +151,9 @@ static int values_change(const struct hf_source *s, int64_t unit, int64_t n, flo
     return 0;
 }
 
-int hf_source_rows(
+/* Rows [first, first + n) of a result whose rows have `width` values: those of the view, or several of its
+ * rows in one where they have a value each. */
+static int source_rows(
     const struct hf_source *s, int64_t width, int64_t first, int64_t n, float *to, struct error *err)
 {
     int rc = 0;
@@ -204,7 +206,7 @@ uint64_t hf_list_bytes(const struct hf_list *list)
 static int list_rows(void *ctx, size_t i, int64_t first, int64_t n, float *to, struct error *err)
 {
     const struct hf_list *list = ctx;
-    return hf_source_rows(&list->sources[i], list->tensors[i].shape[0], first, n, to, err);
+    return source_rows(&list->sources[i], list->tensors[i].shape[0], first, n, to, err);
 }
 
 struct pour hf_list_pour(const struct pour *how, struct hf_list *list)

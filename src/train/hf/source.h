@@ -20,11 +20,6 @@ struct hf_source {
     const float *made;            /* not NULL: the values themselves; nothing else counts */
 };
 
-/* Rows [first, first + n) of a result whose rows have `width` values: those of the view, or several of its
- * rows in one where they have a value each. */
-int hf_source_rows(const struct hf_source *s, int64_t width, int64_t first, int64_t n, float *to,
-    struct error *err) MUST_USE;
-
 /* ---- Tensors to pour, each with its source ---- */
 struct hf_list {
     struct pour_tensor *tensors;

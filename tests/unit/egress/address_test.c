@@ -14,15 +14,10 @@ static bool inside(const char *text, const struct egress_network *networks, size
 {
     struct sockaddr_in four = {.sin_family = AF_INET};
     struct sockaddr_in6 six = {.sin6_family = AF_INET6};
-    bool by_text = egress_address_text_inside(text, networks, n), by_address;
     if (inet_pton(AF_INET, text, &four.sin_addr) == 1)
-        by_address = egress_address_inside((struct sockaddr *)&four, networks, n);
-    else if (inet_pton(AF_INET6, text, &six.sin6_addr) == 1)
-        by_address = egress_address_inside((struct sockaddr *)&six, networks, n);
-    else
-        by_address = false;
-    assert_int_equal(by_text, by_address);
-    return by_text;
+        return egress_address_inside((struct sockaddr *)&four, networks, n);
+    assert_int_equal(inet_pton(AF_INET6, text, &six.sin6_addr), 1);
+    return egress_address_inside((struct sockaddr *)&six, networks, n);
 }
 
 static void test_private_addresses_are_inside_and_only_they(void **state)
@@ -34,7 +29,7 @@ static void test_private_addresses_are_inside_and_only_they(void **state)
         "172.15.255.255", "172.32.0.0", "192.167.255.255", "192.169.0.0", "169.253.255.255", "169.255.0.0",
         "0.0.0.0", "0.1.2.3", "8.8.8.8", "100.64.0.1", "224.0.0.1", "255.255.255.255", "::", "::2", "fbff::1",
         "fe00::1", "fec0::1", "ff02::1", "2001:db8::1", "::ffff:8.8.8.8", "::ffff:0.0.0.0", "::7f00:1",
-        "64:ff9b::7f00:1", "2002:7f00:1::", "", "localhost", "127.1", "10.0.0.1 "};
+        "64:ff9b::7f00:1", "2002:7f00:1::"};
     (void)state;
     for (size_t i = 0; i < sizeof in / sizeof *in; i++)
         if (!inside(in[i], NULL, 0))
