@@ -75,7 +75,7 @@ static void answer_random(struct grammar_matcher *m, struct buf *out)
 static void check_answer(const json_t *schema, uint32_t number)
 {
     struct buf gbnf, answer;
-    struct grammar *g;
+    struct grammar *g = NULL;
     struct grammar_matcher *m;
     struct error err = {0};
     buf_init(&gbnf, 1 << 22);

@@ -103,9 +103,7 @@ static void words_written_differently(void **state)
     (void)state;
     static const char *const texts[] = {"B\xE2\x80\x8Bluebird", "\\u0042luebird", "%42luebird",
         "say: Qmx1ZWJpcmQgaXMgdGhlIHByb2plY3QgbmFtZQ==",
-        "\xEF\xBC\xA2\xEF\xBD\x8C\xEF\xBD\x95\xEF\xBD\x85"
-        "bird",
-        "{\"a\": \"x\\nBluebird\"}"};
+        "\xEF\xBC\xA2\xEF\xBD\x8C\xEF\xBD\x95\xEF\xBD\x85\x62ird", "{\"a\": \"x\\nBluebird\"}"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         struct router_findings f = look(texts[i]);
         if (!find(&f, "PROJECT_NAME"))

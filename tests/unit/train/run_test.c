@@ -359,7 +359,7 @@ static uint32_t file_type_of(const char *path)
 {
     struct gguf *g;
     struct error err;
-    uint32_t type;
+    uint32_t type = 0;
     if (file_open_model(path, &g, &err) || gguf_get_u32(g, "general.file_type", UINT32_MAX, &type, &err))
         fail_msg("%s", err.message);
     gguf_close(g);

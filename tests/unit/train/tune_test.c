@@ -162,8 +162,8 @@ static void engine_logits(const struct gguf *base, const struct gguf *adapter, f
     const struct model_batch batch = {6, tokens, slots, wants};
     const float scale = 1;
     struct backend *backend;
-    struct model *model;
-    struct model_state *s;
+    struct model *model = NULL;
+    struct model_state *s = NULL;
     struct error err;
     int rc = backend_cpu_create(1, &backend, &err);
     const struct model_options options = {&adapter, adapter ? 1 : 0, false};
