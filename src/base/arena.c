@@ -217,3 +217,8 @@ void arena_defer(struct arena *a, void (*fn)(void *), void *ptr)
     *d = (struct deferred){a->deferred, fn, ptr};
     a->deferred = d;
 }
+
+size_t arena_used(const struct arena *a)
+{
+    return a->used;
+}

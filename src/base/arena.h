@@ -30,6 +30,7 @@ int arena_try_copy(struct arena *a, struct str s, struct str *out) MUST_USE;
 struct str arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Calls fn(ptr) when the arena is freed. */
 void arena_defer(struct arena *a, void (*fn)(void *), void *ptr);
+size_t arena_used(const struct arena *a);
 
 #define arena_new(a, type) ((type *)arena_alloc((a), sizeof(type)))
 #define arena_try_array(a, type, count) ((type *)arena_try_alloc((a), (count), sizeof(type)))

@@ -22,6 +22,7 @@ static void gives_zeroed_aligned_memory_of_its_own(void **state)
     static unsigned char *parts[N];
     static size_t sizes[N];
     struct arena *a = arena_create(64 * MIB);
+    size_t sum = 0;
     for (size_t i = 0; i < N; i++) {
         sizes[i] = i % 50 == 0 ? 10000 + i : i % 10 == 0 ? 2000 + i % 200 : i % 97;
         parts[i] = arena_alloc(a, sizes[i]);
@@ -29,7 +30,9 @@ static void gives_zeroed_aligned_memory_of_its_own(void **state)
         for (size_t k = 0; k < sizes[i]; k++)
             assert_int_equal(parts[i][k], 0);
         memset(parts[i], (int)(i % 251) + 1, sizes[i]);
+        sum += sizes[i];
     }
+    assert_int_equal(arena_used(a), sum);
     for (size_t i = 0; i < N; i++)
         for (size_t k = 0; k < sizes[i]; k++)
             assert_int_equal(parts[i][k], i % 251 + 1);
@@ -48,6 +51,7 @@ static void refuses_what_passes_the_maximum(void **state)
     assert_null(arena_try_alloc(a, SIZE_MAX / 8, 16));
     assert_null(arena_try_alloc(a, 1, SIZE_MAX - 8));
     assert_int_equal(arena_try_copy(a, (struct str){"x", SIZE_MAX}, &copy), ERROR_MEMORY);
+    assert_int_equal(arena_used(a), 0);
     assert_non_null(arena_try_alloc(a, 999, 1));
     assert_int_equal(arena_try_copy(a, STR("a"), &copy), ERROR_MEMORY);
     assert_int_equal(arena_try_copy(a, STR(""), &copy), 0);
