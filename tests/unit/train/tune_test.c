@@ -136,6 +136,21 @@ static void test_adapters_gradient_over_floats_and_over_quantised_weights(void *
     adapters_check(TENSOR_Q8_0);
 }
 
+/* An embedding that is no output matrix is looked up row by row: memory was kept for all of it as floats. */
+static void test_an_embedding_that_no_product_takes_needs_no_floats(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_create(&r, TENSOR_Q8_0, &lora);
+    struct train_model *m = &r.model;
+    const size_t tied = train_pass_bytes(m, &train_kernels_base, TINY_TOKENS, 1);
+    m->output = m->layers[0].output;
+    const size_t apart = train_pass_bytes(m, &train_kernels_base, TINY_TOKENS, 1);
+    m->output = m->embedding;
+    assert_int_equal(tied - apart, sizeof(float) * (size_t)(m->shape.n_vocab - 64) * 64);
+    rig_free(&r);
+}
+
 static void test_a_new_adapter_changes_nothing(void **state)
 {
     struct rig full, adapted;
@@ -381,6 +396,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_adapters_gradient_over_floats_and_over_quantised_weights),
+        cmocka_unit_test(test_an_embedding_that_no_product_takes_needs_no_floats),
         cmocka_unit_test(test_a_new_adapter_changes_nothing),
         cmocka_unit_test(test_adapter_and_folded_model_say_the_same_in_the_engine),
         cmocka_unit_test(test_a_folded_model_has_the_type_asked_for),
