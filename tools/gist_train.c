@@ -53,7 +53,8 @@ static const float moved[HEADS] = {-1, -1.1f, -1.4f, -0.1f, -1, -1, -2.4f, 0};
 #define LOST 0.3f
 #define LOST_HARMLESS 0.1f
 
-/* ---- Values: {name} {org} {place} {word} {pw} {num} {n} {eur} {date}. ---- */
+/* ---- Values: {name} {org} {place} {word} {pw} {num} {n} {eur} {date}; what patterns find: {card} {token}
+ * {mail} {phone} {ssn} {born} {ip}. ---- */
 static void letters_append(struct buf *out, uint32_t least, uint32_t more, bool capital)
 {
     static const char *const parts[] = {"ka", "lo", "mi", "ren", "tu", "sha", "vor", "bel", "ni", "dra", "po",
@@ -108,6 +109,40 @@ static void password_append(struct buf *out)
     digits_append(out, 2 + dice(2));
 }
 
+/* What patterns find: true, if the slot is of that kind. */
+static bool found_append(struct buf *out, struct str slot)
+{
+    static const char signs[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    if (str_is(slot, "card")) {
+        const char *between = (const char *const[]){"", " ", "-"}[dice(3)];
+        for (int i = 0; i < 4; i++) {
+            buf_append_text(out, i ? between : "");
+            digits_append(out, 4);
+        }
+    } else if (str_is(slot, "token")) {
+        buf_append_text(out, (const char *const[]){"ghp_", "sk-", "xoxb-", "glpat-"}[dice(4)]);
+        for (int i = 0; i < 36; i++)
+            buf_append_char(out, signs[dice(sizeof signs - 1)]);
+    } else if (str_is(slot, "mail")) {
+        letters_append(out, 1, 2, false);
+        buf_appendf(out, "%s%u@", (const char *const[]){"", ".b", "_x"}[dice(3)], dice(1000));
+        letters_append(out, 1, 2, false);
+        buf_append_text(out, (const char *const[]){".com", ".de", "-post.pl", ".uni.fr"}[dice(4)]);
+    } else if (str_is(slot, "phone")) {
+        buf_appendf(out, "+%u %u ", 30 + dice(69), 100 + dice(900));
+        digits_append(out, 7);
+    } else if (str_is(slot, "ssn")) {
+        buf_appendf(out, "%u-%u-%u", 100 + dice(666), 10 + dice(90), 1000 + dice(9000));
+    } else if (str_is(slot, "born")) {
+        buf_appendf(out, "%u.%u.19%u", 1 + dice(28), 1 + dice(12), 30 + dice(70));
+    } else if (str_is(slot, "ip")) {
+        buf_appendf(out, "%u.%u.%u.%u", 1 + dice(220), dice(256), dice(256), 1 + dice(250));
+    } else {
+        return false;
+    }
+    return true;
+}
+
 static bool value_append(struct buf *out, struct str slot)
 {
     if (str_is(slot, "name"))
@@ -127,7 +162,7 @@ static bool value_append(struct buf *out, struct str slot)
     else if (str_is(slot, "date"))
         buf_appendf(out, "%u.%u.", 1 + dice(28), 1 + dice(12));
     else
-        return false;
+        return found_append(out, slot);
     return true;
 }
 

@@ -463,8 +463,7 @@ static void random_texts_come_back(void **state)
     for (int i = 0; i < rounds; i++)
         one_round(&g, p, &stayed);
     print_message("%d texts, of which %d stayed inside\n", rounds, stayed);
-    assert_true(stayed * 10 <
-                rounds); /* masking that gives up is no masking; the network takes some for told in words */
+    assert_true(stayed * 40 < rounds); /* masking that gives up is no masking */
     router_policy_free(p);
 }
 
@@ -493,10 +492,31 @@ static void a_refusal_that_was_masked_is_still_one(void **state)
     arena_free(a);
 }
 
+/* What is beside it can be masked, it cannot; the network learns that tokens side by side are no such code.
+ */
+static void a_code_in_words_beside_a_token_stays_inside(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "the token is ghp_lH1UGmRyRLN4KTEWJDlfl43heop0DOGpKP2a and the alarm code is five five three one",
+        "token ghp_lH1UGmRyRLN4KTEWJDlfl43heop0DOGpKP2a, the safe opens with seven seven one four"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct router_redact_options o = {.key = {9}};
+        struct arena *a = arena_create(64 * MIB);
+        struct mask *m;
+        struct str out, stays;
+        assert_int_equal(router_redact_text(&o, a, str_from(texts[i]), &m, &out, &stays, &err), 0);
+        if (stays.len == 0)
+            fail_msg("'%s' leaves as '" STR_FMT "'", texts[i], STR_ARG(out));
+        arena_free(a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(as_models_write_it),
+        cmocka_unit_test(a_code_in_words_beside_a_token_stays_inside),
         cmocka_unit_test(json_strings_get_escaped_originals),
         cmocka_unit_test(what_comes_in_one_piece),
         cmocka_unit_test(a_masked_token_keeps_no_alternatives),
