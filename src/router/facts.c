@@ -356,7 +356,7 @@ static int text_size(void *ctx, struct str where, struct str text)
     int64_t *milli = ctx, size = 0;
     size_t at = 0, full = text.len / BYTES;
     (void)where;
-    if (is_media_data(text))
+    if (text.len == 0 || is_media_data(text))
         return 0;
     for (size_t n; at < full; at += n) {
         n = full - at < PIECE ? full - at : PIECE;

@@ -285,6 +285,13 @@ static void a_question_that_came_before_has_the_same_score(void **state)
     }
 }
 
+/* An answer without text has no bytes at all, and the one behind them was asked for (UBSan). */
+static void a_text_that_is_none_has_no_size(void **state)
+{
+    (void)state;
+    assert_int_equal(router_text_millitokens(STR_NONE), router_text_millitokens(STR("")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -293,6 +300,7 @@ int main(void)
         cmocka_unit_test(languages),
         cmocka_unit_test(sizes),
         cmocka_unit_test(sizes_do_not_depend_on_where_sixteen_bytes_begin),
+        cmocka_unit_test(a_text_that_is_none_has_no_size),
         cmocka_unit_test(what_is_cut_over_two_inputs_is_found),
         cmocka_unit_test(a_picture_is_not_read_as_text),
         cmocka_unit_test(a_question_that_came_before_has_the_same_score),
