@@ -321,9 +321,10 @@ static void widen_rows(void *ctx, int64_t from, int64_t to)
 static void layer_convert(
     struct train_pass *p, int32_t layer, void (*convert)(void *ctx, int64_t from, int64_t to))
 {
+    if (!p->narrow)
+        return;
     struct narrow_task t = {p->team->kernels, p->kept[layer].x, p->narrow + layer * p->n_narrow};
-    if (p->narrow)
-        team_rows(p->team, p->n_narrow / NARROW_ROW, convert, &t);
+    team_rows(p->team, p->n_narrow / NARROW_ROW, convert, &t);
 }
 
 /* To their place; layer_recall brings them back. */
