@@ -1,6 +1,7 @@
 /* Any bytes as a configuration: YAML, then the rules in it. */
 #include "base/limits.h"
 #include "router/router.h"
+#include "detector.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
