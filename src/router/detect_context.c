@@ -314,14 +314,15 @@ static void card_look(struct detect_context *c, const struct detect_atom *a)
     words_add(c, &account, from, at, 0.6);
 }
 
-/* "password: SecureString! = null": types that end in '!' in some languages are declared, not told. */
+/* "password: SecureString! = null": a type that is declared, not a password that is told, and only where the
+ * default says so: "password: TopSecretInput!" is one. */
 static bool is_type(struct str word, struct str behind)
 {
     static const char *const ends[] = {"String", "Int", "Bool", "Boolean", "Float", "Bytes", "Type", "Input"};
     bool is = false;
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         is = is || str_ends(word, str_from(ends[i]));
-    return is && behind.data[0] == '!' && (behind.len == 1 || !detect_is_alnum(behind.data[1]));
+    return is && str_starts(behind, STR("! ="));
 }
 
 /* "pass=ZubrzyceRano!": no digit, but a capital within and a sign behind, as words of texts and programs

@@ -213,7 +213,8 @@ static void a_password_without_a_digit(void **state)
     is(ROUTER_SECRET, "palavra_chave = \"BacalhauComTodos1956\"");
     harmless("const password = userInput.value; let pass: MyString = readPassword();");
     harmless("password: String! is a field that must be there");
-    harmless("password: SecureString! = null; pass: NonEmptyString!");
+    harmless("password: SecureString! = null");
+    is(ROUTER_SECRET, "password: TopSecretInput!");
     is(ROUTER_SECRET, "password: ZubrzyceString!7 stands in the log");
 }
 
