@@ -36,12 +36,30 @@ static float *lora_inner(const struct train_pass *p, const struct train_weight *
     return p->lora[w - p->model->weights];
 }
 
+static void bias_forward(struct train_pass *p, const struct train_weight *bias, float *y, int64_t rows)
+{
+    if (!bias)
+        return;
+    const float *values = train_vector_values(p->model, bias);
+    for (int64_t i = 0; i < rows; i++)
+        p->team->kernels->add(y + i * bias->n_in, values, bias->n_in);
+}
+
+static void bias_back(struct train_pass *p, const struct train_weight *bias, const float *dy, int64_t rows)
+{
+    if (!bias || bias->at < 0)
+        return;
+    for (int64_t i = 0; i < rows; i++)
+        p->team->kernels->add(p->gradients + bias->at, dy + i * bias->n_in, bias->n_in);
+}
+
 void linear_forward(
     struct train_pass *p, const struct train_weight *w, const float *x, int64_t rows, float *y, bool add)
 {
     const struct train_model *m = p->model;
     team_gemm(p->team, rows, w->n_out, w->n_in, matrix_rows(x, w->n_in),
         matrix_turned(floats_of(p, w), w->n_in), y, w->n_out, add);
+    bias_forward(p, w->bias, y, rows);
     if (w->lora_a < 0)
         return;
     const int64_t rank = m->lora_rank;
@@ -94,6 +112,7 @@ void linear_back_weight(
             p->gradients + w->at, w->n_in, true);
     if (w->lora_a >= 0)
         lora_back_weight(p, w, x, dy, rows);
+    bias_back(p, w->bias, dy, rows);
 }
 
 void linear_back(struct train_pass *p, const struct train_weight *w, const float *x, const float *dy,
@@ -101,21 +120,4 @@ void linear_back(struct train_pass *p, const struct train_weight *w, const float
 {
     linear_back_input(p, w, dy, rows, dx, add);
     linear_back_weight(p, w, x, dy, rows);
-}
-
-void bias_forward(struct train_pass *p, const struct train_weight *bias, float *y, int64_t rows)
-{
-    if (!bias)
-        return;
-    const float *values = train_vector_values(p->model, bias);
-    for (int64_t i = 0; i < rows; i++)
-        p->team->kernels->add(y + i * bias->n_in, values, bias->n_in);
-}
-
-void bias_back(struct train_pass *p, const struct train_weight *bias, const float *dy, int64_t rows)
-{
-    if (!bias || bias->at < 0)
-        return;
-    for (int64_t i = 0; i < rows; i++)
-        p->team->kernels->add(p->gradients + bias->at, dy + i * bias->n_in, bias->n_in);
 }

@@ -14,6 +14,7 @@
 #include "train/files.h"
 
 enum { LAYER_WEIGHTS = 26, OTHER_WEIGHTS = 3, ALIGN_VALUES = 16, FAMILY_MEMORY = 64 << 20 };
+enum { LAYERS_MAX = 1024, HEADS_MAX = 1024, HEAD_WIDTH_MAX = 1024 };
 
 /* ---- What there is ---- */
 
@@ -41,11 +42,17 @@ static bool has(const struct gguf *g, int32_t layer, const char *name)
     return g && gguf_tensor_find(g, full);
 }
 
-/* Vectors that a file may have, by whether its first layer does. */
-static struct train_weight *bias_add(
-    struct train_model *m, const struct gguf *g, int32_t layer, const char *name, int64_t n)
+/* With its bias, where the file's first layer has one. */
+static struct train_weight *matrix_add(
+    struct train_model *m, const struct gguf *g, int32_t layer, const char *part, int64_t n_in, int64_t n_out)
 {
-    return has(g, 0, name) ? block_add(m, layer, name, n, 0) : NULL;
+    char name[32];
+    snprintf(name, sizeof name, "%s.weight", part);
+    struct train_weight *w = block_add(m, layer, name, n_in, n_out);
+    snprintf(name, sizeof name, "%s.bias", part);
+    if (has(g, 0, name))
+        w->bias = block_add(m, layer, name, n_out, 0);
+    return w;
 }
 
 /* `n_heads` of weights, which are one vector unless each head has its own. */
@@ -90,6 +97,8 @@ static struct train_weight *part_add(
         w->n_in = count;
     else
         w->n_out = count;
+    if (whole->bias)
+        w->bias = part_add(m, whole->bias, from, count);
     return w;
 }
 
@@ -102,13 +111,13 @@ static void attention_list(struct train_model *m, const struct gguf *g, int32_t 
     if (!m->family->no_norms_before)
         l->attn_norm = block_add(m, i, "attn_norm.weight", d, 0);
     if (has(g, 0, "attn_qkv.weight")) {
-        l->q = block_add(m, i, "attn_qkv.weight", d, q + 2 * kv);
+        l->q = matrix_add(m, g, i, "attn_qkv", d, q + 2 * kv);
     } else {
-        l->q = block_add(m, i, "attn_q.weight", d, q);
-        l->k = block_add(m, i, "attn_k.weight", d, kv);
-        l->v = block_add(m, i, "attn_v.weight", d, kv);
+        l->q = matrix_add(m, g, i, "attn_q", d, q);
+        l->k = matrix_add(m, g, i, "attn_k", d, kv);
+        l->v = matrix_add(m, g, i, "attn_v", d, kv);
     }
-    l->output = block_add(m, i, "attn_output.weight", q, d);
+    l->output = matrix_add(m, g, i, "attn_output", q, d);
 }
 
 static void network_list(struct train_model *m, const struct gguf *g, int32_t i)
@@ -118,30 +127,12 @@ static void network_list(struct train_model *m, const struct gguf *g, int32_t i)
     if (!m->family->no_norms_before && !m->family->parallel)
         l->ffn_norm = block_add(m, i, "ffn_norm.weight", d, 0);
     if (g && !has(g, 0, "ffn_gate.weight")) {
-        l->gate = block_add(m, i, "ffn_up.weight", d, 2 * n_ffn);
+        l->gate = matrix_add(m, g, i, "ffn_up", d, 2 * n_ffn);
     } else {
-        l->gate = block_add(m, i, "ffn_gate.weight", d, n_ffn);
-        l->up = block_add(m, i, "ffn_up.weight", d, n_ffn);
+        l->gate = matrix_add(m, g, i, "ffn_gate", d, n_ffn);
+        l->up = matrix_add(m, g, i, "ffn_up", d, n_ffn);
     }
-    l->down = block_add(m, i, "ffn_down.weight", n_ffn, d);
-}
-
-static void biases_list(struct train_model *m, const struct gguf *g, int32_t i, int64_t q, int64_t kv)
-{
-    struct train_layer *l = &m->layers[i];
-    if (has(g, 0, "attn_q.bias")) {
-        l->q_bias = block_add(m, i, "attn_q.bias", q, 0);
-        l->k_bias = block_add(m, i, "attn_k.bias", kv, 0);
-        l->v_bias = block_add(m, i, "attn_v.bias", kv, 0);
-    } else {
-        l->q_bias = bias_add(m, g, i, "attn_qkv.bias", q + 2 * kv);
-    }
-    l->output_bias = bias_add(m, g, i, "attn_output.bias", m->shape.n_embed);
-    if (l->up) {
-        l->gate_bias = bias_add(m, g, i, "ffn_gate.bias", m->shape.n_ffn);
-        l->up_bias = bias_add(m, g, i, "ffn_up.bias", m->shape.n_ffn);
-    }
-    l->down_bias = bias_add(m, g, i, "ffn_down.bias", m->shape.n_embed);
+    l->down = matrix_add(m, g, i, "ffn_down", n_ffn, d);
 }
 
 static void layer_list(struct train_model *m, const struct gguf *g, int32_t i)
@@ -151,23 +142,17 @@ static void layer_list(struct train_model *m, const struct gguf *g, int32_t i)
     attention_list(m, g, i, q, kv);
     network_list(m, g, i);
     more_norms_list(m, g, i);
-    biases_list(m, g, i, q, kv);
 }
 
 static void layer_divide(struct train_model *m, struct train_layer *l)
 {
     const struct train_shape *s = &m->shape;
     const int64_t q = (int64_t)s->n_heads * s->head_width, kv = (int64_t)s->n_kv_heads * s->head_width;
-    struct train_weight *all = l->q, *bias = l->q_bias, *both = l->gate;
+    struct train_weight *all = l->q, *both = l->gate;
     if (!l->k) {
         l->q = part_add(m, all, 0, q);
         l->k = part_add(m, all, q, kv);
         l->v = part_add(m, all, q + kv, kv);
-    }
-    if (bias && !l->k_bias) {
-        l->q_bias = part_add(m, bias, 0, q);
-        l->k_bias = part_add(m, bias, q, kv);
-        l->v_bias = part_add(m, bias, q + kv, kv);
     }
     if (!l->up) {
         l->gate = part_add(m, both, 0, s->n_ffn);
@@ -332,45 +317,6 @@ int train_model_create(
 
 /* ---- From a file ---- */
 
-/* Metadata "ARCHITECTURE.key"; the first failure stays. */
-struct keys {
-    const struct gguf *g;
-    const char *family;
-    int rc;
-    struct error *err;
-};
-
-static const char *key_full(const struct keys *k, const char *key, char full[96])
-{
-    snprintf(full, 96, "%s.%s", k->family, key);
-    return full;
-}
-
-static int32_t key_int(struct keys *k, const char *key, int64_t fallback, int64_t most)
-{
-    char full[96];
-    uint32_t value = 0;
-    if (k->rc == 0)
-        k->rc = gguf_get_u32(k->g, key_full(k, key, full), (uint32_t)fallback, &value, k->err);
-    if (k->rc == 0 && (value < 1 || value > most))
-        k->rc = error_set(k->err, ERROR_INVALID,
-            "the model's %s is %u: it is broken, or larger than can be trained here", key_full(k, key, full),
-            value);
-    return (int32_t)value;
-}
-
-static float key_float(struct keys *k, const char *key, float fallback)
-{
-    char full[96];
-    float value = 0;
-    if (k->rc == 0)
-        k->rc = gguf_get_f32(k->g, key_full(k, key, full), fallback, &value, k->err);
-    if (k->rc == 0 && !(value > 0 && value < 1e12f))
-        k->rc = error_set(k->err, ERROR_INVALID, "the model's %s is %g: it is broken", key_full(k, key, full),
-            (double)value);
-    return value;
-}
-
 static int family_find(const struct gguf *g, const struct train_family **out, struct error *err)
 {
     char known[256] = "";
@@ -388,67 +334,59 @@ static int family_find(const struct gguf *g, const struct train_family **out, st
 }
 
 /* Layers behind the last one, which draft (MTP), stay as they are. */
-static int layers_count(const struct gguf *g, struct train_model *m, struct keys *k)
+static int32_t layers_count(struct loader *l)
 {
-    char full[96];
-    uint32_t drafting = 0;
-    const int32_t all = key_int(k, "block_count", 0, 1024);
-    if (k->rc == 0)
-        k->rc = gguf_get_u32(g, key_full(k, "nextn_predict_layers", full), 0, &drafting, k->err);
-    if (k->rc == 0 && drafting >= (uint32_t)all)
-        k->rc = error_set(k->err, ERROR_INVALID, "all %d layers of the model draft: it is broken", (int)all);
-    m->shape.n_layers = all - (int32_t)drafting;
-    return k->rc;
+    const int32_t all = loader_int(l, "block_count", LOADER_REQUIRED, 1, LAYERS_MAX);
+    return all - loader_int(l, "nextn_predict_layers", 0, 0, all - 1);
 }
 
-static int shape_read(const struct gguf *g, int32_t context, struct train_model *m, struct error *err)
+static void shape_check(struct loader *l, const struct train_shape *s, int32_t value_width)
 {
-    struct train_shape *s = &m->shape;
-    struct keys k = {.g = g, .family = m->family->name, .err = err};
-    const struct tensor *embedding = gguf_tensor_find(g, "token_embd.weight");
-    if (layers_count(g, m, &k))
-        return k.rc;
-    s->n_embed = key_int(&k, "embedding_length", 0, 1 << 16);
-    s->n_heads = key_int(&k, "attention.head_count", 0, 1024);
-    s->n_kv_heads = key_int(&k, "attention.head_count_kv", s->n_heads, 1024);
-    s->n_ffn = key_int(&k, "feed_forward_length", 0, 1 << 18);
-    s->head_width = key_int(&k, "attention.key_length", k.rc ? 1 : s->n_embed / s->n_heads, 1024);
-    const int32_t values = key_int(&k, "attention.value_length", s->head_width, 1024);
-    s->n_context = key_int(&k, "context_length", 0, 1 << 24);
-    s->rope_base = key_float(&k, "rope.freq_base", 10000);
-    s->norm_eps = key_float(
-        &k, m->family->centred ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 1e-5f);
-    s->tied = !gguf_tensor_find(g, "output.weight");
-    s->n_context = context > 0 && context < s->n_context ? context : s->n_context;
-    if (k.rc)
-        return k.rc;
-    if (!embedding || embedding->shape[1] < 2 || embedding->shape[1] > 1 << 24)
-        return error_set(err, ERROR_INVALID, "the model has no 'token_embd.weight': the file is broken");
-    s->n_vocab = (int32_t)embedding->shape[1];
-    if (s->n_heads % s->n_kv_heads != 0 || s->head_width % 2 != 0)
-        return error_set(err, ERROR_INVALID,
+    const struct tensor *embedding = gguf_tensor_find(l->gguf, "token_embd.weight");
+    if (l->rc)
+        return;
+    if (!embedding || embedding->shape[1] < 2 || embedding->shape[1] > MODEL_VOCAB_MAX)
+        loader_fail(l, ERROR_INVALID, "the model has no 'token_embd.weight': the file is broken");
+    else if (s->n_heads % s->n_kv_heads != 0 || s->head_width < 2 || s->head_width % 2 != 0)
+        loader_fail(l, ERROR_INVALID,
             "the model's %d heads of %d values cannot share %d of keys: the file is broken", (int)s->n_heads,
             (int)s->head_width, (int)s->n_kv_heads);
-    if (values != s->head_width || gguf_tensor_find(g, "blk.0.ffn_gate_inp.weight"))
-        return error_set(err, ERROR_UNSUPPORTED,
+    else if (value_width != s->head_width || gguf_tensor_find(l->gguf, "blk.0.ffn_gate_inp.weight"))
+        loader_fail(l, ERROR_UNSUPPORTED,
             "the model has experts, or values of another width than its keys: such models cannot be trained "
             "here");
-    return 0;
 }
 
-/* What the family's own keys say, read with the engine's checks. */
-static int family_load(const struct gguf *g, struct train_model *m, struct error *err)
+static int shape_read(struct loader *l, int32_t context, struct train_model *m)
 {
-    struct arena *arena = arena_create(FAMILY_MEMORY);
-    struct loader l = {.gguf = g,
-        .backend = file_backend(),
-        .arena = arena,
-        .architecture = str_from(m->family->name),
-        .err = err};
+    struct train_shape *s = &m->shape;
+    s->n_layers = layers_count(l);
+    s->n_embed = loader_int(l, "embedding_length", LOADER_REQUIRED, 1, 1 << 16);
+    s->n_heads = loader_int(l, "attention.head_count", LOADER_REQUIRED, 1, HEADS_MAX);
+    s->n_kv_heads = loader_int(l, "attention.head_count_kv", s->n_heads, 1, HEADS_MAX);
+    s->n_ffn = loader_int(l, "feed_forward_length", LOADER_REQUIRED, 1, 1 << 18);
+    s->head_width =
+        loader_int(l, "attention.key_length", l->rc ? 1 : s->n_embed / s->n_heads, 1, HEAD_WIDTH_MAX);
+    const int32_t values = loader_int(l, "attention.value_length", s->head_width, 1, HEAD_WIDTH_MAX);
+    s->n_context = loader_int(l, "context_length", LOADER_REQUIRED, 1, 1 << 24);
+    s->rope_base = loader_float(l, "rope.freq_base", 10000, 1e-3f, 1e15f);
+    s->norm_eps = loader_float(l,
+        m->family->centred ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 1e-5f, 0,
+        1);
+    s->tied = !gguf_tensor_find(l->gguf, "output.weight");
+    s->n_context = context > 0 && context < s->n_context ? context : s->n_context;
+    shape_check(l, s, values);
+    if (l->rc == 0)
+        s->n_vocab = (int32_t)gguf_tensor_find(l->gguf, "token_embd.weight")->shape[1];
+    return l->rc;
+}
+
+/* What the family's own keys say. */
+static int family_load(struct loader *l, struct train_model *m)
+{
     scales_plain(m);
-    m->family->load(m, &l);
-    arena_free(arena);
-    return l.rc;
+    m->family->load(m, l);
+    return l->rc;
 }
 
 static int weight_find(const struct gguf *g, struct train_weight *w, struct error *err)
@@ -536,14 +474,18 @@ static int adapters_add(
 int train_model_load(const struct gguf *g, const struct train_lora *lora, bool embedding_frozen,
     int32_t context, uint64_t seed, struct train_model *m, struct error *err)
 {
+    struct loader l = {
+        .gguf = g, .backend = file_backend(), .arena = arena_create(FAMILY_MEMORY), .err = err};
     *m = (struct train_model){0};
     int rc = family_find(g, &m->family, err);
-    rc = rc ? rc : shape_read(g, context, m, err);
+    l.architecture = str_from(m->family->name);
+    rc = rc ? rc : shape_read(&l, context, m);
     rc = rc ? rc : weights_list(m, g, err);
     for (int32_t i = 0; i < m->n_weights && rc == 0; i++)
         rc = weight_find(g, &m->weights[i], err);
     rc = rc ? rc : tensors_check(g, m, err);
-    rc = rc ? rc : family_load(g, m, err);
+    rc = rc ? rc : family_load(&l, m);
+    arena_free(l.arena);
     rc = rc ? rc : lora ? adapters_add(m, lora, seed, err) : all_take(m, embedding_frozen, err);
     if (rc)
         train_model_free(m);

@@ -18,7 +18,8 @@ struct train_weight {
     int64_t at; /* its first value among the trained; -1: frozen */
     enum tensor_type type;
     const void *frozen;
-    int64_t lora_a, lora_b; /* rank x n_in, n_out x rank, among the trained; -1: none */
+    int64_t lora_a, lora_b;    /* rank x n_in, n_out x rank, among the trained; -1: none */
+    struct train_weight *bias; /* of a matrix; NULL: none */
     /* Rows of another weight, from row `from` on: what stands above follows from that one's. */
     struct train_weight *whole;
     int64_t from;
@@ -35,9 +36,8 @@ struct train_layer {
     struct train_weight *attn_norm, *ffn_norm;               /* of what goes into a branch */
     struct train_weight *attn_norm_behind, *ffn_norm_behind; /* of what comes out of it */
     struct train_weight *q_norm, *k_norm;                    /* of heads, before they turn */
-    struct train_weight *q_bias, *k_bias, *v_bias, *output_bias, *gate_bias, *up_bias, *down_bias;
-    const struct train_angles *angles; /* NULL: its heads do not turn */
-    int32_t window;                    /* a token sees so many, itself included; 0: all before it */
+    const struct train_angles *angles;                       /* NULL: its heads do not turn */
+    int32_t window; /* a token sees so many, itself included; 0: all before it */
 };
 
 struct train_model {

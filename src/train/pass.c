@@ -340,37 +340,31 @@ void layer_recall(struct train_pass *p, int32_t layer)
 
 /* ---- Forward ---- */
 
-/* Queries or keys of some rows: the product, bias, the norms of heads, and the turn. */
+/* Queries or keys of some rows: the product, the norms of heads, and the turn. */
 static void head_rows_make(struct train_pass *p, const struct train_layer *l, const struct train_weight *w,
-    const struct train_weight *bias, const struct train_weight *norm, const float *x, int64_t rows,
-    const int32_t *positions, float *plain, float *inverse, float *y)
+    const struct train_weight *norm, const float *x, int64_t rows, const int32_t *positions, float *plain,
+    float *inverse, float *y)
 {
-    float *product = norm ? plain : y;
-    linear_forward(p, w, x, rows, product, false);
-    bias_forward(p, bias, product, rows);
+    linear_forward(p, w, x, rows, norm ? plain : y, false);
     if (norm)
         norm_forward(p, norm, plain, rows * (w->n_out / (norm->n_in * norm->n_out)), y, inverse);
     heads_turn(p, l, y, positions, rows, w, 1);
 }
 
 /* What a branch ends in, where it is not added as it stands: to `plain`, where a norm follows. */
-static void branch_make(struct train_pass *p, const struct train_weight *w, const struct train_weight *bias,
-    const float *x, int64_t rows, float *plain)
+static void branch_make(
+    struct train_pass *p, const struct train_weight *w, const float *x, int64_t rows, float *plain)
 {
-    float *out = plain ? plain : p->branch;
-    if (branch_is_plain(p->model))
-        return;
-    linear_forward(p, w, x, rows, out, false);
-    bias_forward(p, bias, out, rows);
+    if (!branch_is_plain(p->model))
+        linear_forward(p, w, x, rows, plain ? plain : p->branch, false);
 }
 
 /* to += that. */
-static void branch_add(struct train_pass *p, const struct train_weight *w, const struct train_weight *bias,
-    const struct train_weight *behind, const float *x, int64_t rows, float *plain, float *inverse, float *to)
+static void branch_add(struct train_pass *p, const struct train_weight *w, const struct train_weight *behind,
+    const float *x, int64_t rows, float *plain, float *inverse, float *to)
 {
     if (branch_is_plain(p->model)) {
         linear_forward(p, w, x, rows, to, true);
-        bias_forward(p, bias, to, rows);
         return;
     }
     if (behind)
@@ -386,10 +380,8 @@ static void attend(
     const int64_t tokens = p->sequence->n_tokens, d = p->model->shape.n_embed;
     const float *queried = k->n1;
     before_forward(p, l->attn_norm, k->x, tokens, k->n1, k->inverse1);
-    head_rows_make(
-        p, l, l->k, l->k_bias, l->k_norm, k->n1, tokens, p->positions, k->k_plain, k->inverse_k, k->k);
+    head_rows_make(p, l, l->k, l->k_norm, k->n1, tokens, p->positions, k->k_plain, k->inverse_k, k->k);
     linear_forward(p, l->v, k->n1, tokens, k->v, false);
-    bias_forward(p, l->v_bias, k->v, tokens);
     if (rows) {
         gather(p->n1_rows, k->n1, rows, n, d);
         gather(k->middle, k->x, rows, n, d);
@@ -399,12 +391,11 @@ static void attend(
     }
     if (p->model->family->parallel)
         memcpy(k->n2, queried, (size_t)(n * d) * sizeof(float));
-    head_rows_make(p, l, l->q, l->q_bias, l->q_norm, queried, n, rows ? p->row_positions : p->positions,
-        k->q_plain, k->inverse_q, k->q);
+    head_rows_make(p, l, l->q, l->q_norm, queried, n, rows ? p->row_positions : p->positions, k->q_plain,
+        k->inverse_q, k->q);
     attention_forward(p, k, l, rows, n);
-    branch_make(p, l->output, l->output_bias, k->mix, n, k->attn_plain);
-    branch_add(p, l->output, l->output_bias, l->attn_norm_behind, k->mix, n, k->attn_plain, k->inverse_attn,
-        k->middle);
+    branch_make(p, l->output, k->mix, n, k->attn_plain);
+    branch_add(p, l->output, l->attn_norm_behind, k->mix, n, k->attn_plain, k->inverse_attn, k->middle);
 }
 
 static void feed_forward(struct train_pass *p, const struct train_layer *l, struct kept *k, int64_t rows)
@@ -413,11 +404,9 @@ static void feed_forward(struct train_pass *p, const struct train_layer *l, stru
     if (!p->model->family->parallel)
         before_forward(p, l->ffn_norm, k->middle, rows, k->n2, k->inverse2);
     linear_forward(p, l->gate, k->n2, rows, k->gate, false);
-    bias_forward(p, l->gate_bias, k->gate, rows);
     linear_forward(p, l->up, k->n2, rows, k->up, false);
-    bias_forward(p, l->up_bias, k->up, rows);
     team_rows(p->team, rows, glu_rows, &glu);
-    branch_make(p, l->down, l->down_bias, p->wide, rows, k->ffn_plain);
+    branch_make(p, l->down, p->wide, rows, k->ffn_plain);
 }
 
 /* The next layer's input, for which this one's may make room. */
@@ -425,8 +414,7 @@ static void layer_end(
     struct train_pass *p, const struct train_layer *l, const struct kept *k, int64_t rows, float *out)
 {
     memcpy(out, k->middle, (size_t)(rows * l->down->n_out) * sizeof(float));
-    branch_add(
-        p, l->down, l->down_bias, l->ffn_norm_behind, p->wide, rows, k->ffn_plain, k->inverse_ffn, out);
+    branch_add(p, l->down, l->ffn_norm_behind, p->wide, rows, k->ffn_plain, k->inverse_ffn, out);
 }
 
 static void positions_fill(struct train_pass *p)

@@ -102,13 +102,10 @@ void attention_forward(
 void attention_back(
     struct train_pass *p, struct kept *k, const struct train_layer *l, const int32_t *rows, int32_t n_rows);
 
-/* y = x W^T, or += ; x: rows of n_in, y: rows of n_out. */
+/* y = x W^T + bias, or += ; x: rows of n_in, y: rows of n_out. */
 void linear_forward(
     struct train_pass *p, const struct train_weight *w, const float *x, int64_t rows, float *y, bool add);
-/* y += bias in each row; and what dy means for a trained one. A bias of NULL is none. */
-void bias_forward(struct train_pass *p, const struct train_weight *bias, float *y, int64_t rows);
-void bias_back(struct train_pass *p, const struct train_weight *bias, const float *dy, int64_t rows);
-/* dx = dy W, or +=. Then, with the same dy, dW += dy^T x. linear_back does both. */
+/* dx = dy W, or +=. Then, with the same dy, dW += dy^T x, and the bias's. linear_back does both. */
 void linear_back_input(
     struct train_pass *p, const struct train_weight *w, const float *dy, int64_t rows, float *dx, bool add);
 void linear_back_weight(

@@ -178,21 +178,18 @@ static void feed_forward_back(struct train_pass *p, const struct train_layer *l,
     linear_back_input(p, down, dy, rows, p->wide, false);
     team_rows(p->team, rows, glu_rows_back, &glu);
     linear_back_weight(p, down, p->wide, dy, rows);
-    bias_back(p, l->down_bias, dy, rows);
     linear_back(p, l->gate, k->n2, k->gate, rows, p->dn, false);
-    bias_back(p, l->gate_bias, k->gate, rows);
     linear_back(p, l->up, k->n2, k->up, rows, p->dn, true);
-    bias_back(p, l->up_bias, k->up, rows);
     if (p->model->family->parallel)
         memcpy(p->d_shared, p->dn, (size_t)(rows * down->n_out) * sizeof *p->dn);
     else
         before_back(p, l->ffn_norm, p->dn, k->middle, k->inverse2, rows);
 }
 
-/* Back through the turn, the norms of heads and the bias. `spare`: as large as dy. */
+/* Back through the turn and the norms of heads. `spare`: as large as dy. */
 static void head_rows_back(struct train_pass *p, const struct train_layer *l, const struct train_weight *w,
-    const struct train_weight *bias, const struct train_weight *norm, int64_t rows, const int32_t *positions,
-    const float *plain, const float *inverse, float *dy, float *spare)
+    const struct train_weight *norm, int64_t rows, const int32_t *positions, const float *plain,
+    const float *inverse, float *dy, float *spare)
 {
     const size_t bytes = (size_t)(rows * w->n_out) * sizeof *dy;
     heads_turn(p, l, dy, positions, rows, w, -1);
@@ -201,7 +198,6 @@ static void head_rows_back(struct train_pass *p, const struct train_layer *l, co
         norm_backward(p, norm, dy, plain, inverse, rows * (w->n_out / (norm->n_in * norm->n_out)), spare);
         memcpy(dy, spare, bytes);
     }
-    bias_back(p, bias, dy, rows);
 }
 
 /* Gradients of `rows` go to their tokens; the others get none. */
@@ -222,13 +218,10 @@ static void attend_back(
     const int64_t tokens = p->sequence->n_tokens, d = p->model->shape.n_embed;
     const float *dy = branch_back(p, l->attn_norm_behind, k->attn_plain, k->inverse_attn, n);
     linear_back(p, l->output, k->mix, dy, n, p->dmix, false);
-    bias_back(p, l->output_bias, dy, n);
     attention_back(p, k, l, rows, n);
-    head_rows_back(p, l, l->q, l->q_bias, l->q_norm, n, rows ? p->row_positions : p->positions, k->q_plain,
-        k->inverse_q, p->dq, p->dmix);
-    head_rows_back(
-        p, l, l->k, l->k_bias, l->k_norm, tokens, p->positions, k->k_plain, k->inverse_k, p->dk, p->dmix);
-    bias_back(p, l->v_bias, p->dv, tokens);
+    head_rows_back(p, l, l->q, l->q_norm, n, rows ? p->row_positions : p->positions, k->q_plain, k->inverse_q,
+        p->dq, p->dmix);
+    head_rows_back(p, l, l->k, l->k_norm, tokens, p->positions, k->k_plain, k->inverse_k, p->dk, p->dmix);
     linear_back(p, l->k, k->n1, p->dk, tokens, p->dn, false);
     linear_back(p, l->v, k->n1, p->dv, tokens, p->dn, true);
     if (rows) {
