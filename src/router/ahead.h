@@ -9,7 +9,7 @@
 #ifndef WEIR_ROUTER_AHEAD_H
 #define WEIR_ROUTER_AHEAD_H
 
-#include "router/router.h"
+#include "router/detect_memo.h"
 
 enum { ROUTER_AHEAD_BYTES = 32 * 1024 }; /* less is judged on the spot: some two milliseconds */
 
@@ -21,8 +21,10 @@ bool router_ahead_waits(const struct router_ahead *a);
 void router_ahead_judge(struct router_ahead *a);
 void router_ahead_free(struct router_ahead *a); /* NULL is allowed */
 
-/* For the facts: true where `text`, which is long, is known or noted now: *rc as of detect_memo_look. */
-bool router_ahead_take(struct router_ahead **ahead, const struct detect_own *own, struct arena *a,
-    struct str who, struct str where, struct str text, struct router_findings *f, int *rc, struct error *err);
+/* For the facts: what was found in `text`, which is long and not in the memory, or nothing yet: it is noted.
+ * DETECT_MEMO_NONE: neither. */
+int router_ahead_take(struct router_ahead **ahead, const struct detect_own *own,
+    const struct detect_memo_place *place, struct arena *a, struct str where, struct str text,
+    struct router_findings *f, struct error *err) MUST_USE;
 
 #endif

@@ -190,36 +190,44 @@ void detect_memo_score_keep(const struct detect_memo_place *place, double score)
     pthread_mutex_unlock(&locks[at % LOCKS]);
 }
 
-int detect_memo_look(const struct detect_own *own, struct arena *a, struct str who, struct str where,
-    struct str text, struct router_findings *f, struct detect_memo_place *place, struct error *err)
+void detect_memo_find(
+    const struct detect_own *own, struct str who, struct str text, struct detect_memo_place *place)
 {
-    struct detect_memo_place here = {.len = (uint32_t)text.len};
-    struct router_findings found = {0};
-    struct memo_found kept;
+    *place = (struct detect_memo_place){.len = text.len > UINT32_MAX ? 0 : (uint32_t)text.len};
     pthread_once(&once, secret_make);
-    if (text.len == 0 || text.len > UINT32_MAX)
-        return router_detect_own(own, a, where, text, f, err);
-    key_make(own, who, text, here.key);
-    if (place)
-        *place = here;
-    if (recall(here.key, text.len, &kept)) {
-        found.entities = kept.entities;
-        found.n_entities = kept.n_entities;
-        found.categories = kept.categories;
-        return detect_findings_join(a, where, &found, f, err);
-    }
-    int rc = router_detect_own(own, a, where, text, &found, err);
-    if (rc)
-        return rc;
-    keep(here.key, text.len, &found);
+    if (place->len > 0)
+        key_make(own, who, text, place->key);
+}
+
+int detect_memo_recall(const struct detect_memo_place *place, struct arena *a, struct str where,
+    struct router_findings *f, struct error *err)
+{
+    struct memo_found kept;
+    if (place->len == 0 || !recall(place->key, place->len, &kept))
+        return DETECT_MEMO_NONE;
+    const struct router_findings found = {
+        .entities = kept.entities, .n_entities = kept.n_entities, .categories = kept.categories};
     return detect_findings_join(a, where, &found, f, err);
 }
 
-bool detect_memo_knows(const struct detect_own *own, struct str who, struct str text)
+int detect_memo_judge(const struct detect_memo_place *place, const struct detect_own *own, struct arena *a,
+    struct str where, struct str text, struct router_findings *f, struct error *err)
+{
+    struct router_findings found = {0};
+    int rc = router_detect_own(own, a, where, text, &found, err);
+    if (rc)
+        return rc;
+    if (place->len > 0)
+        keep(place->key, place->len, &found);
+    return detect_findings_join(a, where, &found, f, err);
+}
+
+int detect_memo_look(const struct detect_own *own, struct arena *a, struct str who, struct str where,
+    struct str text, struct router_findings *f, struct detect_memo_place *place, struct error *err)
 {
     struct detect_memo_place here;
-    struct memo_found kept;
-    pthread_once(&once, secret_make);
-    key_make(own, who, text, here.key);
-    return recall(here.key, text.len, &kept);
+    place = place ? place : &here;
+    detect_memo_find(own, who, text, place);
+    int rc = detect_memo_recall(place, a, where, f, err);
+    return rc == DETECT_MEMO_NONE ? detect_memo_judge(place, own, a, where, text, f, err) : rc;
 }

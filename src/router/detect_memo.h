@@ -18,8 +18,15 @@ struct detect_memo_place {
 int detect_memo_look(const struct detect_own *own, struct arena *a, struct str who, struct str where,
     struct str text, struct router_findings *f, struct detect_memo_place *place, struct error *err) MUST_USE;
 
-/* Would that be quick? */
-bool detect_memo_knows(const struct detect_own *own, struct str who, struct str text);
+/* The steps of that: where the text stands; what is kept there (DETECT_MEMO_NONE: nothing); else it is
+ * judged, and that kept. */
+enum { DETECT_MEMO_NONE = 1 };
+void detect_memo_find(
+    const struct detect_own *own, struct str who, struct str text, struct detect_memo_place *place);
+int detect_memo_recall(const struct detect_memo_place *place, struct arena *a, struct str where,
+    struct router_findings *f, struct error *err) MUST_USE;
+int detect_memo_judge(const struct detect_memo_place *place, const struct detect_own *own, struct arena *a,
+    struct str where, struct str text, struct router_findings *f, struct error *err) MUST_USE;
 /* What one look found joins what others did. */
 int detect_findings_join(struct arena *a, struct str where, const struct router_findings *found,
     struct router_findings *f, struct error *err) MUST_USE;

@@ -53,13 +53,14 @@ static int findings_add(struct look *l, struct str where, struct str text, struc
 {
     struct facts *facts = l->facts;
     struct router_ahead **ahead = facts->context ? facts->context->ahead : NULL;
-    int rc;
-    if (ahead && text.len >= ROUTER_AHEAD_BYTES &&
-        router_ahead_take(ahead, facts->own, l->arena, facts->caller, where, text, f, &rc, l->err))
-        return rc;
     bool asked = text.data == facts->question.data && text.len == facts->question.len;
-    return detect_memo_look(
-        facts->own, l->arena, facts->caller, where, text, f, asked ? &facts->asked : NULL, l->err);
+    struct detect_memo_place here, *place = asked ? &facts->asked : &here;
+    detect_memo_find(facts->own, facts->caller, text, place);
+    int rc = detect_memo_recall(place, l->arena, where, f, l->err);
+    if (rc == DETECT_MEMO_NONE && ahead && text.len >= ROUTER_AHEAD_BYTES)
+        rc = router_ahead_take(ahead, facts->own, place, l->arena, where, text, f, l->err);
+    return rc == DETECT_MEMO_NONE ? detect_memo_judge(place, facts->own, l->arena, where, text, f, l->err)
+                                  : rc;
 }
 
 static bool base64_only(struct str s)

@@ -104,6 +104,7 @@ static void what_is_judged_ahead_decides_as_on_the_spot(void **state)
         text_make(&b, texts[i].bytes, texts[i].what, texts[i].times);
         text_make(&more, 40000, "", 0);
         assert_decides(rules, b.data, NULL, texts[i].waits);
+        buf_free(&b);
         text_make(&b, texts[i].bytes, texts[i].what, texts[i].times);
         assert_decides(rules, b.data, more.data, true); /* joined they are long in any case */
         buf_free(&b);
