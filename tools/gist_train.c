@@ -31,7 +31,7 @@ enum {
     MOST_WORDS = 4096,
     HEADS = GIST_CLASSES + 1,
     ANY = GIST_CLASSES, /* the last of them: is it any but PII? A letter with a card in it is no secret */
-    ALARMS = 90,        /* one in so many of the data kept may be called anything */
+    ALARMS = 70,        /* one in so many of the data kept may be called anything */
     SEEN = 8,           /* how many texts must have a feature */
     ENTRIES = 96000,
     WINDOW = 28,   /* words of a sample, a few more than are looked at */

@@ -22,13 +22,13 @@ enum { MOST = 4096, WORDS = 1024 };
 static const struct {
     const char *path, *split;
     double recall, precision;
-} sets[] = {{"tests/data/fresh.jsonl", "tune", 0.94, 0.95},
-    {"tests/data/fresh.jsonl", "held-out", 0.91, 0.95}, {"tests/data/third.jsonl", "dev", 0.84, 0.97},
-    {"tests/data/third.jsonl", "once", 0.73, 0.98}, {"tests/data/fourth.jsonl", "blind", 0.93, 0.85},
-    {"tests/data/fifth.jsonl", "dev", 0.77, 0.83}, {"tests/data/sixth.jsonl", "dev", 0.74, 0.83},
+} sets[] = {{"tests/data/fresh.jsonl", "tune", 0.95, 0.95},
+    {"tests/data/fresh.jsonl", "held-out", 0.93, 0.95}, {"tests/data/third.jsonl", "dev", 0.84, 0.97},
+    {"tests/data/third.jsonl", "once", 0.75, 0.98}, {"tests/data/fourth.jsonl", "blind", 0.93, 0.84},
+    {"tests/data/fifth.jsonl", "dev", 0.79, 0.81}, {"tests/data/sixth.jsonl", "dev", 0.76, 0.82},
     {"tests/data/seventh.jsonl", "blind", 0.89, 0.94}, {"tests/data/eighth.jsonl", "blind", 0.97, 0.90},
-    {"tests/data/ninth.jsonl", "blind", 0.97, 0.79}, {"tests/data/tenth.jsonl", "blind", 0.93, 0.95},
-    {"tests/data/eleventh.jsonl", "blind", 0.84, 0.83}};
+    {"tests/data/ninth.jsonl", "blind", 0.98, 0.79}, {"tests/data/tenth.jsonl", "blind", 0.94, 0.96},
+    {"tests/data/eleventh.jsonl", "blind", 0.87, 0.83}};
 enum { SETS = sizeof sets / sizeof *sets };
 
 static struct {
