@@ -32,18 +32,12 @@ static void adapter_beside(struct config *c, struct config_model *m)
  * False: it is no model, or another part of one, or cannot be a name. */
 static bool found_name(struct str file, struct str *name)
 {
-    enum { PART = 15 }; /* "-00001-of-00003" */
+    int64_t part, count;
     if (!str_ends(file, STR(".gguf")) || str_eq(str_slice(file, 0, 1), STR(".")) || is_companion(file))
         return false;
     *name = str_slice(file, 0, file.len - 5);
-    if (name->len > PART) {
-        struct str part = str_slice(*name, name->len - PART, name->len);
-        if (part.data[0] == '-' && str_eq(str_slice(part, 6, 10), STR("-of-"))) {
-            if (!str_eq(str_slice(part, 1, 6), STR("00001")))
-                return false;
-            *name = str_slice(*name, 0, name->len - PART);
-        }
-    }
+    if (engine_part_read(name, &part, &count) && part != 1)
+        return false;
     for (size_t i = 0; i < name->len; i++)
         if ((unsigned char)name->data[i] <= ' ' || name->data[i] == '\x7f')
             return false;

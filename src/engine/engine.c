@@ -58,19 +58,21 @@ struct str engine_adapter_name(struct str file)
 static void sampling_find(struct engine *e)
 {
     struct arena *a = arena_create(MIB);
-    struct str path = str_from(e->file), text;
+    struct str stem = str_from(e->file), text;
     struct error err;
     json_t *object;
-    path = str_ends(path, STR(".gguf")) ? str_slice(path, 0, path.len - 5) : path;
-    const char *params = arena_printf(a, STR_FMT ENGINE_PARAMS, STR_ARG(path)).data;
-    int rc = e->file && access(params, F_OK) == 0 ? file_read(a, params, PARAMS_MAX, &text, &err) : 1;
-    rc = rc ? rc : json_read_in(a, text, &object, &err);
-    if (rc == 0 && !json_is_object(object))
-        rc = error_set(&err, ERROR_INVALID, "it is no object");
-    if (rc == 0)
-        e->sampling = copy(arena_strdup(a, text));
-    else if (rc < 0)
-        log_warn("engine", "%s is left out: %s", params, err.message);
+    stem.len -= str_ends(stem, STR(".gguf")) ? 5 : 0;
+    const char *params = arena_printf(a, STR_FMT ENGINE_PARAMS, STR_ARG(stem)).data;
+    if (e->file && access(params, F_OK) == 0) {
+        int rc = file_read(a, params, PARAMS_MAX, &text, &err);
+        rc = rc ? rc : json_read_in(a, text, &object, &err);
+        if (rc == 0 && !json_is_object(object))
+            rc = error_set(&err, ERROR_INVALID, "it is no object");
+        if (rc)
+            log_warn("engine", "%s is left out: %s", params, err.message);
+        else
+            e->sampling = copy(arena_strdup(a, text));
+    }
     arena_free(a);
 }
 

@@ -76,8 +76,8 @@ struct engine_call {
 
 struct engine {
     _Atomic int refs; /* the owner's and one for each call */
-    char *name, *file, *executable, *kv_type, *draft, *spill_folder,
-        *sampling; /* JSON; the last three: NULL where there is none */
+    char *name, *file, *executable, *kv_type;
+    char *draft, *spill_folder, *sampling; /* NULL where there is none; sampling: JSON */
     struct engine_adapter *adapters;
     size_t n_adapters;
     struct engine_options options; /* numbers filled in; strings above */

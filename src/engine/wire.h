@@ -38,7 +38,7 @@ enum wire_type {
     WIRE_LOAD = 1,   /* {"threads","slots","context","batch","kv_bytes","kv_type","speculate","sampling","adapters":[{"name","scale"}]}; the last
                         files are the adapters'. 0: choose. context 0: the model's own, at most 8192. speculate: false
                         where no tokens are to be drafted. draft: true: the file before the adapters' is a smaller
-                        model that drafts.
+                        model that drafts. sampling: what NAME.params.json says.
                         "spill_key" (hexadecimal), "spill_identity" (of the model's files and this program),
                         "spill_keep_ms": of the spill file, where there is one.
                         {"inspect":true}: parse the file only, for SHOW, TENSOR, TOKENIZE, RENDER */

@@ -83,8 +83,7 @@ struct exchange {
     bool identified;
     struct govern_identity identity;
     struct budget_ticket ticket;
-    const struct exchange_origin
-        *waits; /* of a batch's line: for its turn; or for long texts to be judged; else NULL */
+    const struct exchange_origin *waits; /* for a batch's turn, or to be judged; else NULL */
     struct loop_timer *turn;
     struct router_ahead *ahead; /* those texts, the job's while there is one; NULL: none is long */
     struct judge_job *judging;  /* NULL: they are not being judged */

@@ -46,27 +46,32 @@ static bool field_known(const char *name)
     return false;
 }
 
-static void stops_read(const json_t *list, struct session *s)
+static bool stops_read(const json_t *list, struct session *s)
 {
-    size_t i;
-    json_t *text;
+    if (!json_is_array(list) || json_array_size(list) > LIMIT_STOPS)
+        return false;
     s->stops_arena = arena_create(MIB);
     s->stops = arena_alloc(s->stops_arena, (json_array_size(list) + 1) * sizeof *s->stops);
-    json_array_foreach((json_t *)(uintptr_t)list, i, text) if (json_string_length(text) > 0)
-        s->stops[s->n_stops++] =
-        arena_copy(s->stops_arena, (struct str){json_string_value(text), json_string_length(text)});
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const struct str stop = json_str(json_array_get(list, i));
+        if (stop.len > 0)
+            s->stops[s->n_stops++] = arena_copy(s->stops_arena, stop);
+    }
+    return true;
 }
 
+/* (What is no matter of sampling, Ollama's num_ctx and others, is passed over.) */
 static void beside_read(const json_t *beside, struct session *s)
 {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)beside, key, value)
     {
-        if (strcmp(key, "stop") == 0 && json_is_array(value) && json_array_size(value) <= LIMIT_STOPS)
-            stops_read(value, s);
-        else if (json_is_number(value) && field_known(key) &&
-                 !chat_sampling_set(&s->sampling, key, json_number_value(value)))
+        bool good = strcmp(key, "stop") == 0
+                        ? stops_read(value, s)
+                        : !field_known(key) || (json_is_number(value) && chat_sampling_set(&s->sampling, key,
+                                                                             json_number_value(value)));
+        if (!good)
             log_warn("session", "'%s' beside the model's file cannot be true: it is left out", key);
     }
 }

@@ -359,24 +359,28 @@ INLINE void columns_terms(struct split_tile *to, float *less, const float *score
     _mm512_storeu_ps(q->sums, _mm512_fmadd_ps(sums, factor, sum));
 }
 
-/* (A loop for each number of columns, and each for where all see all.) */
+/* (A loop of its own where all see all.) */
+INLINE void seen_terms(struct split_tile *to, float *less, const float *scores, float scale,
+    const struct matrix_queries *q, int32_t columns)
+{
+    if (q->first) {
+        const struct sight s = sight_of(q, columns);
+        columns_terms(to, less, scores, scale, q, &s, columns);
+    } else {
+        columns_terms(to, less, scores, scale, q, NULL, columns);
+    }
+}
+
+/* (And one for each number of columns.) */
 static void amx_terms(struct split_tile *to, float *less, const float *scores, float scale,
     const struct matrix_queries *q, int32_t columns)
 {
-    const struct sight seen = q->first ? sight_of(q, columns) : (struct sight){0},
-                       *s = q->first ? &seen : NULL;
-    if (columns == MATRIX_FEW && s)
-        columns_terms(to, less, scores, scale, q, s, MATRIX_FEW);
-    else if (columns == MATRIX_FEW)
-        columns_terms(to, less, scores, scale, q, NULL, MATRIX_FEW);
-    else if (columns < MATRIX_ROWS && s)
-        columns_terms(to, less, scores, scale, q, s, 2 * MATRIX_FEW);
+    if (columns == MATRIX_FEW)
+        seen_terms(to, less, scores, scale, q, MATRIX_FEW);
     else if (columns < MATRIX_ROWS)
-        columns_terms(to, less, scores, scale, q, NULL, 2 * MATRIX_FEW);
-    else if (s)
-        columns_terms(to, less, scores, scale, q, s, MATRIX_ROWS);
+        seen_terms(to, less, scores, scale, q, 2 * MATRIX_FEW);
     else
-        columns_terms(to, less, scores, scale, q, NULL, MATRIX_ROWS);
+        seen_terms(to, less, scores, scale, q, MATRIX_ROWS);
 }
 
 const struct matrix_unit matrix_amx = {.begin = amx_begin,
