@@ -35,6 +35,59 @@ static uint32_t dice(uint32_t n)
     return (uint32_t)(seed >> 32) % n;
 }
 
+/* ---- Values of all programs: what patterns find, {card} {token} {mail} {phone} {ssn} {born} {ip}. ---- */
+static void letters_append(struct buf *out, uint32_t least, uint32_t more, bool capital)
+{
+    static const char *const parts[] = {"ka", "lo", "mi", "ren", "tu", "sha", "vor", "bel", "ni", "dra", "po",
+        "zek", "wu", "an", "ol", "gri", "fe", "tas", "hu", "mar", "quil", "ye", "ost", "kwa", "ngo", "czy"};
+    uint32_t n = least + dice(more + 1);
+    for (uint32_t i = 0; i < n; i++) {
+        const char *part = parts[dice(sizeof parts / sizeof *parts)];
+        buf_append_char(out, capital && i == 0 ? (char)(*part - 32) : *part);
+        buf_append_text(out, part + 1);
+    }
+}
+
+/* `n` digits, the first of them not 0 */
+static void whole_append(struct buf *out, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        buf_append_char(out, (char)('0' + (i ? dice(10) : 1 + dice(9))));
+}
+
+static bool found_append(struct buf *out, struct str slot)
+{
+    static const char signs[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    if (str_is(slot, "card")) {
+        const char *between = (const char *const[]){"", " ", "-"}[dice(3)];
+        for (int i = 0; i < 4; i++) {
+            buf_append_text(out, i ? between : "");
+            whole_append(out, 4);
+        }
+    } else if (str_is(slot, "token")) {
+        buf_append_text(out, (const char *const[]){"ghp_", "sk-", "xoxb-", "glpat-"}[dice(4)]);
+        for (int i = 0; i < 36; i++)
+            buf_append_char(out, signs[dice(sizeof signs - 1)]);
+    } else if (str_is(slot, "mail")) {
+        letters_append(out, 1, 2, false);
+        buf_appendf(out, "%s%u@", (const char *const[]){"", ".b", "_x"}[dice(3)], dice(1000));
+        letters_append(out, 1, 2, false);
+        buf_append_text(out, (const char *const[]){".com", ".de", "-post.pl", ".uni.fr"}[dice(4)]);
+    } else if (str_is(slot, "phone")) {
+        buf_appendf(out, "+%u %u ", 30 + dice(69), 100 + dice(900));
+        whole_append(out, 7);
+    } else if (str_is(slot, "ssn")) {
+        buf_appendf(out, "%u-%u-%u", 100 + dice(666), 10 + dice(90), 1000 + dice(9000));
+    } else if (str_is(slot, "born")) {
+        buf_appendf(out, "%u.%u.19%u", 1 + dice(28), 1 + dice(12), 30 + dice(70));
+    } else if (str_is(slot, "ip")) {
+        buf_appendf(out, "%u.%u.%u.%u", 1 + dice(220), dice(256), dice(256), 1 + dice(250));
+    } else {
+        return false;
+    }
+    return true;
+}
+
 /* ---- Frames. ---- */
 struct slot {
     struct str name, values;
@@ -179,7 +232,7 @@ static void slot_append(struct buf *out, struct str name, int lang)
         frame_append(out, choice_of(slot->values), lang);
         return;
     }
-    if (!value_append(out, name)) {
+    if (!value_append(out, name) && !found_append(out, name)) {
         fprintf(stderr, "no slot {" STR_FMT "}\n", STR_ARG(name));
         exit(1);
     }

@@ -53,20 +53,7 @@ static const float moved[HEADS] = {-1, -1.1f, -1.4f, -0.1f, -1, -1, -2.4f, 0};
 #define LOST 0.3f
 #define LOST_HARMLESS 0.1f
 
-/* ---- Values: {name} {org} {place} {word} {pw} {num} {n} {eur} {date}; what patterns find: {card} {token}
- * {mail} {phone} {ssn} {born} {ip}. ---- */
-static void letters_append(struct buf *out, uint32_t least, uint32_t more, bool capital)
-{
-    static const char *const parts[] = {"ka", "lo", "mi", "ren", "tu", "sha", "vor", "bel", "ni", "dra", "po",
-        "zek", "wu", "an", "ol", "gri", "fe", "tas", "hu", "mar", "quil", "ye", "ost", "kwa", "ngo", "czy"};
-    uint32_t n = least + dice(more + 1);
-    for (uint32_t i = 0; i < n; i++) {
-        const char *part = parts[dice(sizeof parts / sizeof *parts)];
-        buf_append_char(out, capital && i == 0 ? (char)(*part - 32) : *part);
-        buf_append_text(out, part + 1);
-    }
-}
-
+/* ---- Values: {name} {org} {place} {word} {pw} {num} {n} {eur} {date}. ---- */
 static void name_append(struct buf *out)
 {
     static const char *const known[] = {"Anna", "Peter", "Fatima", "Jan", "Maria", "Ahmed", "Sophie", "Marek",
@@ -83,20 +70,14 @@ static void name_append(struct buf *out)
     }
 }
 
-static void digits_append(struct buf *out, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++)
-        buf_append_char(out, (char)('0' + (i ? dice(10) : 1 + dice(9))));
-}
-
 static void money_append(struct buf *out)
 {
     static const char *const units[] = {
         " euros", " EUR", " \xE2\x82\xAC", "k", " dollars", " pounds", "", " 000"};
-    digits_append(out, 1 + dice(4));
+    whole_append(out, 1 + dice(4));
     if (dice(4) == 0) {
         buf_append_char(out, dice(2) ? '.' : ',');
-        digits_append(out, 3);
+        whole_append(out, 3);
     }
     buf_append_text(out, units[dice(sizeof units / sizeof *units)]);
 }
@@ -106,41 +87,7 @@ static void password_append(struct buf *out)
     letters_append(out, 1, 2, dice(2));
     if (dice(2))
         buf_append_char(out, "-!#_"[dice(4)]);
-    digits_append(out, 2 + dice(2));
-}
-
-/* What patterns find: true, if the slot is of that kind. */
-static bool found_append(struct buf *out, struct str slot)
-{
-    static const char signs[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-    if (str_is(slot, "card")) {
-        const char *between = (const char *const[]){"", " ", "-"}[dice(3)];
-        for (int i = 0; i < 4; i++) {
-            buf_append_text(out, i ? between : "");
-            digits_append(out, 4);
-        }
-    } else if (str_is(slot, "token")) {
-        buf_append_text(out, (const char *const[]){"ghp_", "sk-", "xoxb-", "glpat-"}[dice(4)]);
-        for (int i = 0; i < 36; i++)
-            buf_append_char(out, signs[dice(sizeof signs - 1)]);
-    } else if (str_is(slot, "mail")) {
-        letters_append(out, 1, 2, false);
-        buf_appendf(out, "%s%u@", (const char *const[]){"", ".b", "_x"}[dice(3)], dice(1000));
-        letters_append(out, 1, 2, false);
-        buf_append_text(out, (const char *const[]){".com", ".de", "-post.pl", ".uni.fr"}[dice(4)]);
-    } else if (str_is(slot, "phone")) {
-        buf_appendf(out, "+%u %u ", 30 + dice(69), 100 + dice(900));
-        digits_append(out, 7);
-    } else if (str_is(slot, "ssn")) {
-        buf_appendf(out, "%u-%u-%u", 100 + dice(666), 10 + dice(90), 1000 + dice(9000));
-    } else if (str_is(slot, "born")) {
-        buf_appendf(out, "%u.%u.19%u", 1 + dice(28), 1 + dice(12), 30 + dice(70));
-    } else if (str_is(slot, "ip")) {
-        buf_appendf(out, "%u.%u.%u.%u", 1 + dice(220), dice(256), dice(256), 1 + dice(250));
-    } else {
-        return false;
-    }
-    return true;
+    whole_append(out, 2 + dice(2));
 }
 
 static bool value_append(struct buf *out, struct str slot)
@@ -154,15 +101,15 @@ static bool value_append(struct buf *out, struct str slot)
     else if (str_is(slot, "pw"))
         password_append(out);
     else if (str_is(slot, "num"))
-        digits_append(out, 4 + dice(7));
+        whole_append(out, 4 + dice(7));
     else if (str_is(slot, "n"))
-        digits_append(out, 1 + dice(2));
+        whole_append(out, 1 + dice(2));
     else if (str_is(slot, "eur"))
         money_append(out);
     else if (str_is(slot, "date"))
         buf_appendf(out, "%u.%u.", 1 + dice(28), 1 + dice(12));
     else
-        return found_append(out, slot);
+        return false;
     return true;
 }
 
