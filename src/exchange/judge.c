@@ -18,7 +18,7 @@ struct judge {
 };
 
 struct judge_job {
-    struct list link;
+    struct list link; /* in `jobs` until a thread takes it */
     struct router_ahead *ahead;
     struct exchange_world *world; /* whose policy it is judged by */
     struct loop *loop;
@@ -26,14 +26,19 @@ struct judge_job {
     void *ctx;
 };
 
+static void job_free(struct judge_job *job)
+{
+    router_ahead_free(job->ahead);
+    exchange_world_unref(job->world);
+    free(job);
+}
+
 static void on_judged(void *ctx)
 {
     struct judge_job *job = ctx;
     if (job->told)
         job->told(job->ctx);
-    router_ahead_free(job->ahead);
-    exchange_world_unref(job->world);
-    free(job);
+    job_free(job);
 }
 
 /* The next one; NULL: the end. */
@@ -113,7 +118,13 @@ struct judge_job *judge_begin(struct judge *j, struct router_ahead *ahead, struc
     return job;
 }
 
-void judge_leave(struct judge_job *job)
+void judge_leave(struct judge *j, struct judge_job *job)
 {
+    pthread_mutex_lock(&j->mutex);
+    bool waits = !list_empty(&job->link);
+    list_remove(&job->link);
+    pthread_mutex_unlock(&j->mutex);
     job->told = NULL;
+    if (waits) /* else a thread has it, or the loop will soon */
+        job_free(job);
 }

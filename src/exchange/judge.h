@@ -17,6 +17,7 @@ void judge_free(struct judge *j);
  * and afterwards it is gone. */
 struct judge_job *judge_begin(struct judge *j, struct router_ahead *ahead, struct exchange_world *world,
     struct loop *loop, void (*told)(void *ctx), void *ctx);
-void judge_leave(struct judge_job *job); /* nobody wants to be told any more; on the loop */
+/* Nobody wants to be told any more, nor is it judged if it waits for that; on the loop. */
+void judge_leave(struct judge *j, struct judge_job *job);
 
 #endif

@@ -61,7 +61,8 @@ void exchange_settle(struct exchange *x, const char *outcome)
     if (x->turn)
         loop_timer_stop(x->turn);
     if (x->judging) {
-        judge_leave(x->judging);
+        judge_leave(x->shard->judge, x->judging);
+        x->judging = NULL;
         x->ahead = NULL;
     }
     x->outcome = outcome;

@@ -96,12 +96,26 @@ static void who_left_is_not_told(void **state)
     (void)state;
     start(&f, 2);
     for (int i = 0; i < JOBS; i++) {
-        judge_leave(judge_begin(f.judge, ahead_make(), f.world, f.loop, on_told, &f));
+        judge_leave(f.judge, judge_begin(f.judge, ahead_make(), f.world, f.loop, on_told, &f));
         (void)judge_begin(f.judge, ahead_make(), f.world, f.loop, on_told, &f);
     }
     assert_int_equal(loop_run(f.loop, &err), 0);
     assert_int_equal(f.told, JOBS);
     end(&f);
+}
+
+/* Texts of those who had left were judged all the same, and everyone else waited for that. */
+static void who_left_is_not_waited_for(void **state)
+{
+    struct fixture f;
+    (void)state;
+    start(&f, 0); /* nobody takes one */
+    for (int i = 0; i < JOBS; i++)
+        judge_leave(f.judge, judge_begin(f.judge, ahead_make(), f.world, f.loop, on_told, &f));
+    exchange_world_unref(f.world);
+    assert_int_equal(f.released, 1); /* the jobs are gone */
+    judge_free(f.judge);
+    loop_free(f.loop);
 }
 
 /* As when the gateway stops: those who waited have left. */
@@ -111,7 +125,7 @@ static void what_is_not_judged_at_the_end_is_freed(void **state)
     (void)state;
     start(&f, 1);
     for (int i = 0; i < JOBS; i++)
-        judge_leave(judge_begin(f.judge, ahead_make(), f.world, f.loop, on_told, &f));
+        judge_leave(f.judge, judge_begin(f.judge, ahead_make(), f.world, f.loop, on_told, &f));
     end(&f);
     assert_int_equal(f.told, 0);
 }
@@ -121,6 +135,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_waits_is_told_on_its_loop),
         cmocka_unit_test(who_left_is_not_told),
+        cmocka_unit_test(who_left_is_not_waited_for),
         cmocka_unit_test(what_is_not_judged_at_the_end_is_freed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
