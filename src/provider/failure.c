@@ -217,7 +217,10 @@ void provider_failure_json(
     clear(f);
     if (status == 0)
         status = status_inside(document);
-    classify(&f->failure, status_meant(status, document));
+    const int meant = status_meant(status, document);
+    classify(&f->failure, meant);
+    if (meant >= 500)
+        f->failure.status = status; /* its server is not busy: asking it again mends nothing */
     f->failure.retry_after_ms = retry_inside(document);
     append_clean(f->type, sizeof f->type, type_of(document), api_key);
     if (f->failure.code == ERROR_INVALID && is_too_long(document)) {
@@ -226,7 +229,7 @@ void provider_failure_json(
         snprintf(f->type, sizeof f->type, "context_length_exceeded");
     }
     struct str message = message_of(document);
-    const char *fault = configuration_fault(status_meant(status, document));
+    const char *fault = configuration_fault(meant);
     int used = snprintf(f->message, sizeof f->message, "provider '%.*s' ",
         (int)str_slice(provider, 0, 64).len, provider.len ? provider.data : "");
     char *rest = f->message + used;

@@ -168,6 +168,7 @@ static void test_googles_errors(void **state)
     of(400, "{\"error\":{\"code\":400,\"message\":\"User location is not supported for the API use.\","
             "\"status\":\"FAILED_PRECONDITION\"}}");
     assert_true(f.failure.retryable && f.failure.code == ERROR_UNAVAILABLE);
+    assert_int_equal(f.failure.status, 400); /* as a 503 it was asked again and again */
     assert_string_equal(
         f.message, "provider 'cloud' answered HTTP 400: User location is not supported for the API use.");
     of(400, "[{\"error\":{\"code\":400,\"message\":\"bad\",\"status\":\"INVALID_ARGUMENT\"}}]");
