@@ -44,6 +44,7 @@ struct look {
     struct facts *facts;
     struct arena *arena;
     struct error *err;
+    size_t n_new;          /* bytes that nobody has judged before */
     size_t n_read, n_said; /* of the findings so many are noted in `said`, each type once */
     struct said *said;     /* room for DETECT_MAX_TYPES */
 };
@@ -57,7 +58,10 @@ static int findings_add(struct look *l, struct str where, struct str text, struc
     struct detect_memo_place here, *place = asked ? &facts->asked : &here;
     detect_memo_find(facts->own, facts->caller, text, place);
     int rc = detect_memo_recall(place, l->arena, where, f, l->err);
-    if (rc == DETECT_MEMO_NONE && ahead && text.len >= ROUTER_AHEAD_BYTES)
+    l->n_new += rc == DETECT_MEMO_NONE ? text.len : 0;
+    /* Many that are not long take as long; what is short is not worth noting. */
+    bool much = ahead && (*ahead || l->n_new >= ROUTER_AHEAD_BYTES);
+    if (rc == DETECT_MEMO_NONE && much && text.len >= ROUTER_AHEAD_BYTES / 8)
         rc = router_ahead_take(ahead, facts->own, place, l->arena, where, text, f, l->err);
     return rc == DETECT_MEMO_NONE ? detect_memo_judge(place, facts->own, l->arena, where, text, f, l->err)
                                   : rc;
