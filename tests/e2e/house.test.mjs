@@ -189,7 +189,7 @@ test('trained in two steps, it keeps its tokenizer, its template and that it ans
 const model = join(root, 'models', 'house.gguf');
 /* It misses the targets (train/house/README.md): these are what it reached, so that none comes in its place that does worse. */
 test('the model that ships does its jobs as well as its log says', () => {
-  const reached = { 'by hand': { sort: 0.75, extract: 0.92, weir: 1, decline: 0.96 }, 'held-out': { sort: 0.275, extract: 0.31, weir: 0.53, decline: 0.92 } };
+  const reached = { 'by hand': { sort: 0.75, extract: 0.826, weir: 1, decline: 0.98 }, 'held-out': { sort: 0.31, extract: 0.483, weir: 0.64, decline: 0.94 } };
   const run = spawnSync('node', [join(folder, 'evaluate.mjs'), model, '--weir', weir], { encoding: 'utf8', cwd: root });
   for (const [name, jobs] of Object.entries(reached)) {
     for (const [job, least] of Object.entries(jobs)) {
