@@ -25,12 +25,8 @@ static int refuse(struct http_connection *c, int status, const char *why)
 }
 
 static const char bad_line[] = "a line of the request does not end in CRLF, or begins with white space";
-
-static int too_large(struct http_connection *c)
-{
-    return refuse(
-        c, 413, "the request body is too large: 'max_body' in the configuration bounds it (32 MiB at most)");
-}
+static const char too_large[] =
+    "the request body is too large: 'max_body' in the configuration bounds it (32 MiB at most)";
 
 static int head_append(struct http_connection *c, struct http_span *span, const char *at, size_t len)
 {
@@ -97,7 +93,7 @@ static int on_headers(struct http_parser *p)
         return refuse(c, 415, "a body with a Content-Encoding is not read here: send it uncompressed");
     bool sized = http_request_header_count(r, "content-length") == 1;
     if (sized && p->content_length > c->server->options.max_body)
-        return too_large(c);
+        return refuse(c, 413, too_large);
     if (str_is_nocase(http_request_header(r, "expect"), "100-continue") && p->http_minor == 1) {
         http_connection_add(c, STR("HTTP/1.1 100 Continue\r\n\r\n"));
         http_connection_push(c);
@@ -114,7 +110,7 @@ static int on_body(struct http_parser *p, const char *at, size_t len)
     c->lines.body = true;
     int rc = buf_append(&c->request->body, at, len);
     if (rc == ERROR_LIMIT)
-        return too_large(c);
+        return refuse(c, 413, too_large);
     return rc ? refuse(c, 503, "no memory for the request body") : 0;
 }
 
