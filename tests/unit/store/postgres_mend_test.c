@@ -107,7 +107,7 @@ static void between_pass(int at)
         name[0] = 'x';
         atomic_fetch_sub(&between.spoils, 1);
     }
-    if (n > 0 && write(*to, bytes, (size_t)n) == n)
+    if (n > 0 && send(*to, bytes, (size_t)n, MSG_NOSIGNAL) == n)
         return;
     close(*from);
     close(*to);
