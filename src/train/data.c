@@ -18,11 +18,8 @@ enum { WEIGHT_MAX = 100 };
 static bool role_known(struct str role)
 {
     static const char *const roles[] = {
-        "system", "developer", "user", "assistant", "tool", "function", "ipython", "observation"};
-    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
-        if (str_is(role, roles[i]))
-            return true;
-    return false;
+        "system", "developer", "user", "assistant", "tool", "function", "ipython", "observation", NULL};
+    return str_among(role, roles);
 }
 
 /* A list of parts, all of them text, becomes their text. */

@@ -56,18 +56,12 @@ static void smollm3_load(struct train_model *m, struct loader *l)
         m->layers[i].angles = NULL;
 }
 
-static float scale_load(struct loader *l, const char *key, float fallback)
-{
-    float scale = loader_float(l, key, fallback, 0, 1e6f);
-    return scale == 0 ? 1 : scale; /* how some files say that there is none */
-}
-
 static void granite_load(struct train_model *m, struct loader *l)
 {
     plain_load(m, l);
-    m->embed_scale = scale_load(l, "embedding_scale", 1);
-    m->branch_scale = scale_load(l, "residual_scale", 1);
-    m->logit_scale = 1 / scale_load(l, "logit_scale", LOADER_REQUIRED);
+    m->embed_scale = loader_scale(l, "embedding_scale", 1);
+    m->branch_scale = loader_scale(l, "residual_scale", 1);
+    m->logit_scale = 1 / loader_scale(l, "logit_scale", LOADER_REQUIRED);
     for (int32_t i = 0; !loader_bool(l, "rope.scaling.finetuned", true) && i < m->shape.n_layers; i++)
         m->layers[i].angles = NULL;
 }
@@ -86,8 +80,7 @@ static void windows_load(struct train_model *m, struct loader *l, int32_t width,
 
 static void local_angles(struct train_model *m, struct loader *l, float base)
 {
-    base = loader_float(l, "rope.freq_base_swa", base, 1e-3f, 1e15f);
-    struct rope rope = loader_rope_plain(l, rotated(m, l), pairs(m), base);
+    struct rope rope = loader_rope_window(l, rotated(m, l), pairs(m), base);
     angles_take(m, l, &rope, 1);
 }
 
@@ -104,17 +97,16 @@ static void gemma_load(struct train_model *m, struct loader *l)
     m->embed_scale = sqrtf((float)m->shape.n_embed);
 }
 
-/* The largest size's scores are scaled by the embedding's share of a head. */
-static void gemma_scores(struct train_model *m, int32_t layers_largest)
+static void gemma_scores(struct train_model *m, struct loader *l, int32_t largest)
 {
-    if (m->shape.n_layers == layers_largest)
-        m->score_scale = 1 / sqrtf((float)(m->shape.n_embed / m->shape.n_heads));
+    const struct shape s = shape_of(m);
+    m->score_scale = shape_attention_gemma(&s, l, largest).scale;
 }
 
 static void gemma2_load(struct train_model *m, struct loader *l)
 {
     gemma_load(m, l);
-    gemma_scores(m, 46);
+    gemma_scores(m, l, GEMMA2_LARGEST);
     m->score_cap = loader_float(l, "attn_logit_softcapping", 50, 0, 1e6f);
     m->logit_cap = loader_float(l, "final_logit_softcapping", 30, 0, 1e6f);
     windows_load(m, l, 4096, 2, false);
@@ -123,7 +115,7 @@ static void gemma2_load(struct train_model *m, struct loader *l)
 static void gemma3_load(struct train_model *m, struct loader *l)
 {
     gemma_load(m, l);
-    gemma_scores(m, 62);
+    gemma_scores(m, l, GEMMA3_LARGEST);
     local_angles(m, l, 10000);
     m->logit_cap = loader_float(l, "final_logit_softcapping", 0, 0, 1e6f);
     windows_load(m, l, 0, 6, true);
@@ -160,10 +152,7 @@ static void mistral3_load(struct train_model *m, struct loader *l)
 {
     const struct shape s = shape_of(m);
     struct rope rope = loader_rope(l, rotated(m, l), pairs(m), 10000);
-    const double multiplier = (double)loader_float(l, "rope.scaling.yarn_log_multiplier", 0, 0, 1e3f);
-    const double factor = (double)loader_float(l, "rope.scaling.factor", 1, 0, 1e6f);
-    if (multiplier != 0 && factor > 1)
-        rope.magnitude /= 1 + 0.1 * multiplier * log(factor);
+    loader_rope_lessen(l, &rope);
     angles_take(m, l, &rope, 0);
     m->score_scale = shape_attention(&s, l).scale;
     late_load(m, l);

@@ -57,6 +57,14 @@ struct attention shape_attention(const struct shape *s, struct loader *l)
         .n_heads = s->n_heads, .scale = scale, .later = !loader_bool(l, "attention.causal", true)};
 }
 
+struct attention shape_attention_gemma(const struct shape *s, struct loader *l, int32_t largest)
+{
+    struct attention how = shape_attention(s, l);
+    if (l->rc == 0 && s->n_layers == largest)
+        how.scale = 1 / sqrtf((float)(s->n_embed / s->n_heads));
+    return how;
+}
+
 const int32_t *shape_windows(const struct shape *s, struct loader *l, int32_t width, int32_t period)
 {
     int32_t *windows = loader_alloc(l, (size_t)s->n_layers, sizeof *windows);

@@ -20,6 +20,9 @@ struct shape {
 struct shape shape_load(const struct model *m, struct loader *l, const char *eps_key);
 /* Scores are scaled by 1 / sqrt(key_width) unless the file has attention.scale. */
 struct attention shape_attention(const struct shape *s, struct loader *l);
+/* Gemma 2 and 3: in the largest size, of so many layers, by the embedding's share of a head. */
+enum { GEMMA2_LARGEST = 46, GEMMA3_LARGEST = 62 };
+struct attention shape_attention_gemma(const struct shape *s, struct loader *l, int32_t largest);
 /* A layer keeps the keys and values of its last `window` positions; 0: of all. */
 struct state_spec shape_state(const struct shape *s, int32_t window);
 

@@ -11,8 +11,6 @@ struct layer {
     struct ffn ffn;
 };
 
-enum { LAYERS_27B = 46 }; /* the size whose scores are scaled by the embedding's share of a head */
-
 struct gemma2 {
     struct shape shape;
     struct rope rope;
@@ -59,9 +57,7 @@ static void load(struct model *model, struct loader *l)
     const struct shape *s = &m->shape;
     m->shape = shape_load(model, l, "attention.layer_norm_rms_epsilon");
     m->rope = loader_rope(l, s->n_rotated, ROPE_HALVES, 10000);
-    m->attention = shape_attention(s, l);
-    if (l->rc == 0 && s->n_layers == LAYERS_27B)
-        m->attention.scale = 1 / sqrtf((float)(s->n_embed / s->n_heads));
+    m->attention = shape_attention_gemma(s, l, GEMMA2_LARGEST);
     m->attention.softcap = loader_float(l, "attn_logit_softcapping", 50, 0, 1e6f);
     m->logit_cap = loader_float(l, "final_logit_softcapping", 30, 0, 1e6f);
     const int32_t *windows = shape_windows(s, l, 4096, 2);

@@ -14,8 +14,6 @@ struct layer {
     struct ffn ffn;
 };
 
-enum { LAYERS_27B = 62 }; /* the size whose scores are scaled by the embedding's share of a head */
-
 struct gemma3 {
     struct shape shape;
     struct rope rope, local_rope; /* of layers without a window and with one */
@@ -64,11 +62,8 @@ static void load(struct model *model, struct loader *l)
     const struct shape *s = &m->shape;
     m->shape = shape_load(model, l, "attention.layer_norm_rms_epsilon");
     m->rope = loader_rope(l, s->n_rotated, ROPE_HALVES, 10000);
-    float local_base = loader_float(l, "rope.freq_base_swa", 10000, 1e-3f, 1e15f);
-    m->local_rope = loader_rope_plain(l, s->n_rotated, ROPE_HALVES, local_base);
-    m->attention = shape_attention(s, l);
-    if (l->rc == 0 && s->n_layers == LAYERS_27B)
-        m->attention.scale = 1 / sqrtf((float)(s->n_embed / s->n_heads));
+    m->local_rope = loader_rope_window(l, s->n_rotated, ROPE_HALVES, 10000);
+    m->attention = shape_attention_gemma(s, l, GEMMA3_LARGEST);
     m->logit_cap = loader_float(l, "final_logit_softcapping", 0, 0, 1e6f);
     const int32_t *windows = shape_windows(s, l, 0, 6);
     ends_load(&m->ends, model, l);

@@ -127,8 +127,7 @@ static void load_kind(struct kind *k, struct loader *l, bool local)
         return;
     if (local) {
         k->window = loader_int(l, "attention.sliding_window", LOADER_REQUIRED, 1, INT32_MAX);
-        const float base = loader_float(l, "rope.freq_base_swa", 10000, 1e-3f, 1e15f);
-        k->rope = loader_rope_plain(l, n_rotated, ROPE_HALVES, base);
+        k->rope = loader_rope_window(l, n_rotated, ROPE_HALVES, 10000);
     } else {
         k->rope = loader_rope(l, n_rotated, ROPE_HALVES, 10000);
     }

@@ -75,8 +75,7 @@ static void load(struct model *model, struct loader *l)
     const struct shape *s = &m->shape;
     m->shape = shape_load(model, l, "attention.layer_norm_rms_epsilon");
     m->rope = loader_rope(l, s->n_rotated, ROPE_HALVES, 10000);
-    const float base = loader_float(l, "rope.freq_base_swa", 10000, 1e-3f, 1e15f);
-    m->local_rope = loader_rope_plain(l, s->n_rotated, ROPE_HALVES, base);
+    m->local_rope = loader_rope_window(l, s->n_rotated, ROPE_HALVES, 10000);
     const int32_t *windows = shape_windows(s, l, LOADER_REQUIRED, 6);
     m->attention = shape_attention(s, l);
     m->attention.later = true;

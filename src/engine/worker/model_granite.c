@@ -53,17 +53,11 @@ static struct value forward(const struct model *model, struct program *p, void *
     return op_scale(p, ends_forward(&m->ends, p, x, s->eps), 1 / m->logit_scale);
 }
 
-static float scale_load(struct loader *l, const char *key, float fallback)
-{
-    float scale = loader_float(l, key, fallback, 0, 1e6f);
-    return scale == 0 ? 1 : scale; /* how some files say that there is none */
-}
-
 static void load_scales(struct granite *m, struct loader *l)
 {
-    m->embedding_scale = scale_load(l, "embedding_scale", 1);
-    m->residual_scale = scale_load(l, "residual_scale", 1);
-    m->logit_scale = scale_load(l, "logit_scale", LOADER_REQUIRED);
+    m->embedding_scale = loader_scale(l, "embedding_scale", 1);
+    m->residual_scale = loader_scale(l, "residual_scale", 1);
+    m->logit_scale = loader_scale(l, "logit_scale", LOADER_REQUIRED);
     m->rotated = loader_bool(l, "rope.scaling.finetuned", true);
     if (loader_int(l, "expert_count", 0, 0, MODEL_EXPERTS_MAX) == 0)
         return;

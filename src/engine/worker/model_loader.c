@@ -383,3 +383,23 @@ struct rope loader_rope_plain(struct loader *l, int32_t n_dims, enum rope_pairs 
     struct rope_scaling how = {.base = (double)base, .factor = 1, .attention_factor = 1};
     return rope_made(l, n_dims, pairs, &how, NULL);
 }
+
+struct rope loader_rope_window(struct loader *l, int32_t n_dims, enum rope_pairs pairs, float default_base)
+{
+    float base = loader_float(l, "rope.freq_base_swa", default_base, 1e-3f, 1e15f);
+    return loader_rope_plain(l, n_dims, pairs, base);
+}
+
+void loader_rope_lessen(struct loader *l, struct rope *rope)
+{
+    double multiplier = (double)loader_float(l, "rope.scaling.yarn_log_multiplier", 0, 0, 1e3f);
+    double factor = (double)loader_float(l, "rope.scaling.factor", 1, 0, 1e6f);
+    if (multiplier != 0 && factor > 1)
+        rope->magnitude /= 1 + 0.1 * multiplier * log(factor);
+}
+
+float loader_scale(struct loader *l, const char *key, float fallback)
+{
+    float scale = loader_float(l, key, fallback, 0, 1e6f);
+    return scale == 0 ? 1 : scale;
+}

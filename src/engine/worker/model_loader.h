@@ -87,6 +87,12 @@ struct rope loader_rope_factors(
     struct loader *l, int32_t n_dims, enum rope_pairs pairs, float default_base, const char *factors);
 /* Neither scaled nor from the file. */
 struct rope loader_rope_plain(struct loader *l, int32_t n_dims, enum rope_pairs pairs, float base);
+/* Of layers with a window: not scaled, the base from rope.freq_base_swa if it is given. */
+struct rope loader_rope_window(struct loader *l, int32_t n_dims, enum rope_pairs pairs, float default_base);
+/* Files say by how much the magnitude that YaRN gives to rotations is to be taken back. */
+void loader_rope_lessen(struct loader *l, struct rope *rope);
+/* What a part is multiplied by; 0 is how some files say that it is by nothing. */
+float loader_scale(struct loader *l, const char *key, float fallback);
 /* `count` zeroed things of `size` bytes that live as long as the model. */
 void *loader_alloc(struct loader *l, size_t count, size_t size);
 

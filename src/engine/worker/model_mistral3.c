@@ -1,7 +1,5 @@
 /* Ministral 3 (Mistral AI 2025): Llama with YaRN, whose queries grow with the logarithm of the position so
  * that attention stays sharp past the trained context (Llama 4's attention temperature). */
-#include <math.h>
-
 #include "engine/worker/model_block.h"
 #include "engine/worker/model_ffn.h"
 
@@ -54,11 +52,6 @@ static void load_temperature(struct mistral3 *m, struct loader *l)
     if (m->temperature_slope != 0)
         m->temperature_span =
             (float)loader_int(l, "rope.scaling.original_context_length", LOADER_REQUIRED, 1, INT32_MAX);
-    /* Files say by how much the magnitude that YaRN gives to rotations is to be taken back. */
-    double multiplier = (double)loader_float(l, "rope.scaling.yarn_log_multiplier", 0, 0, 1e3f);
-    double factor = (double)loader_float(l, "rope.scaling.factor", 1, 0, 1e6f);
-    if (multiplier != 0 && factor > 1)
-        m->rope.magnitude /= 1 + 0.1 * multiplier * log(factor);
 }
 
 static void load(struct model *model, struct loader *l)
@@ -69,6 +62,7 @@ static void load(struct model *model, struct loader *l)
     const struct shape *s = &m->shape;
     m->shape = shape_load(model, l, "attention.layer_norm_rms_epsilon");
     m->rope = loader_rope(l, s->n_rotated, ROPE_ADJACENT, 10000);
+    loader_rope_lessen(l, &m->rope);
     load_temperature(m, l);
     m->attention = shape_attention(s, l);
     ends_load(&m->ends, model, l);

@@ -58,9 +58,8 @@ static void load(struct model *model, struct loader *l)
     const struct shape *s = &m->shape;
     m->shape = shape_load(model, l, "attention.layer_norm_rms_epsilon");
     m->rope = loader_rope(l, s->n_rotated, ROPE_HALVES, 10000);
-    float base = loader_float(l, "rope.freq_base", 10000, 1e-3f, 1e15f);
-    base = loader_float(l, "rope.freq_base_swa", base, 1e-3f, 1e15f);
-    m->local_rope = loader_rope_plain(l, s->n_rotated, ROPE_HALVES, base);
+    const float base = loader_float(l, "rope.freq_base", 10000, 1e-3f, 1e15f);
+    m->local_rope = loader_rope_window(l, s->n_rotated, ROPE_HALVES, base);
     const int32_t *windows = shape_windows(s, l, 0, 4);
     m->attention = shape_attention(s, l);
     ends_load(&m->ends, model, l);

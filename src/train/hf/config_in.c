@@ -6,7 +6,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
-#include "engine/worker/model_loader.h"
+#include "engine/worker/model_block.h"
 #include "train/files.h"
 #include "train/hf/config.h"
 
@@ -185,7 +185,6 @@ static int fixed_check(const struct hf_config *c, struct error *err)
 
 static int scalar_check(const struct hf_config *c, struct error *err)
 {
-    enum { LARGEST_GEMMA2 = 46, LARGEST_GEMMA3 = 62 };
     const struct hf_shape *s = &c->shape;
     double scalar;
     int rc = c->arch->scalar
@@ -193,7 +192,7 @@ static int scalar_check(const struct hf_config *c, struct error *err)
                  : 0;
     if (rc || !c->arch->scalar)
         return rc;
-    const bool largest = s->layers == LARGEST_GEMMA2 || s->layers == LARGEST_GEMMA3;
+    const bool largest = s->layers == GEMMA2_LARGEST || s->layers == GEMMA3_LARGEST;
     if (largest ? scalar * (double)s->heads == (double)s->embed : scalar == (double)s->head)
         return 0;
     return error_set(err, ERROR_UNSUPPORTED,

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/worker/model_loader.h"
+#include "engine/worker/model_block.h"
 #include "train/hf/config.h"
 
 /* ---- What a file says ---- */
@@ -383,8 +383,7 @@ static void names_make(const struct gguf *g, const struct hf_arch *a, const stru
     if (strcmp(a->gguf, "glm4moe") == 0 || strcmp(a->gguf, "command-r") == 0)
         hf_write_bool(w, "use_qk_norm", gguf_tensor_find(g, "blk.0.attn_q_norm.weight") != NULL);
     if (a->scalar) {
-        enum { LARGEST_GEMMA2 = 46, LARGEST_GEMMA3 = 62 };
-        const bool largest = s->layers == LARGEST_GEMMA2 || s->layers == LARGEST_GEMMA3;
+        const bool largest = s->layers == GEMMA2_LARGEST || s->layers == GEMMA3_LARGEST;
         hf_write_number(w, "query_pre_attn_scalar", largest ? s->embed / s->heads : s->head);
     }
 }
