@@ -75,7 +75,6 @@ static void load_positions(struct modern_bert *m, struct loader *l)
     const struct encoder *e = &m->encoder;
     const int32_t window = loader_int(l, "attention.sliding_window", 0, 0, INT32_MAX);
     const int32_t period = loader_int(l, "attention.sliding_window_pattern", PERIOD, 1, MODEL_LAYERS_MAX);
-    const float base = loader_float(l, "rope.freq_base_swa", 10000, 1e-3f, 1e15f);
     if (l->rc == 0 && (e->head_width % 2 != 0 || e->n_kv_heads != e->n_heads))
         loader_fail(l, ERROR_INVALID, "%d heads of %d values, %d of keys: the file is broken",
             (int)e->n_heads, (int)e->head_width, (int)e->n_kv_heads);
@@ -83,7 +82,7 @@ static void load_positions(struct modern_bert *m, struct loader *l)
         return;
     m->period = window > 0 ? period : 1;
     m->rope = loader_rope(l, e->head_width, ROPE_HALVES, 10000);
-    m->local_rope = loader_rope_plain(l, e->head_width, ROPE_HALVES, base);
+    m->local_rope = loader_rope_window(l, e->head_width, ROPE_HALVES, 10000);
     m->local_attention = e->attention;
     m->local_attention.reach = window / 2;
 }
