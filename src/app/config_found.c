@@ -12,7 +12,7 @@
 /* What belongs to another file: adapters and projectors as weir pull names them, and Hugging Face's. */
 static bool is_companion(struct str file)
 {
-    return str_ends(file, STR(".adapter.gguf")) || str_ends(file, STR(".projector.gguf")) ||
+    return str_ends(file, STR(ENGINE_ADAPTER)) || str_ends(file, STR(ENGINE_PROJECTOR)) ||
            str_find(file, STR("mmproj")) != SIZE_MAX;
 }
 
@@ -20,7 +20,7 @@ static bool is_companion(struct str file)
 static void adapter_beside(struct config *c, struct config_model *m)
 {
     const struct str path =
-        arena_printf(c->arena, STR_FMT ".adapter.gguf", STR_ARG(str_slice(m->file, 0, m->file.len - 5)));
+        arena_printf(c->arena, STR_FMT ENGINE_ADAPTER, STR_ARG(str_slice(m->file, 0, m->file.len - 5)));
     if (access(path.data, R_OK) != 0)
         return;
     m->adapters = arena_alloc(c->arena, sizeof *m->adapters);

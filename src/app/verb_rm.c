@@ -28,7 +28,7 @@ static const char help[] =
 static bool belongs(struct str file, struct str name)
 {
     static const struct str unfinished[] = {STR(".part"), STR(".chunks")};
-    static const char *const beside[] = {".adapter.gguf", ".projector.gguf", ENGINE_PARAMS, ".template"};
+    static const char *const beside[] = {ENGINE_ADAPTER, ENGINE_PROJECTOR, ENGINE_PARAMS, ENGINE_TEMPLATE};
     int64_t part, parts;
     bool hidden = file.len > 0 && file.data[0] == '.', cut = !hidden;
     for (size_t i = 0; i < 2 && hidden && !cut; i++)

@@ -70,6 +70,10 @@ enum { ENGINE_ADAPTERS_MAX = 64 };
 /* NAME.params.json beside NAME.gguf: how the model wants tokens drawn where a request does not say, as Ollama has
  * it ({"temperature": 0.7, "stop": ["..."]}). */
 #define ENGINE_PARAMS ".params.json"
+/* What else may have come along: an adapter, loaded with it; what sees; Ollama's template, to be read. */
+#define ENGINE_ADAPTER ".adapter.gguf"
+#define ENGINE_PROJECTOR ".projector.gguf"
+#define ENGINE_TEMPLATE ".template"
 /* What an adapter is called where it is not said: its file's name without folder and .gguf. */
 struct str engine_adapter_name(struct str file);
 

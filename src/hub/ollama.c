@@ -18,13 +18,13 @@ static const char *suffix_of(const struct hub *h, struct str type)
     if (str_is(type, "application/vnd.ollama.image.model"))
         return ".gguf";
     if (str_is(type, "application/vnd.ollama.image.adapter"))
-        return ".adapter.gguf";
+        return ENGINE_ADAPTER;
     if (str_is(type, "application/vnd.ollama.image.params"))
         return ENGINE_PARAMS;
     if (str_is(type, "application/vnd.ollama.image.template"))
-        return ".template";
+        return ENGINE_TEMPLATE;
     if (str_is(type, "application/vnd.ollama.image.projector") && h->options.projector)
-        return ".projector.gguf";
+        return ENGINE_PROJECTOR;
     return NULL;
 }
 
