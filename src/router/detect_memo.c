@@ -223,11 +223,10 @@ int detect_memo_judge(const struct detect_memo_place *place, const struct detect
 }
 
 int detect_memo_look(const struct detect_own *own, struct arena *a, struct str who, struct str where,
-    struct str text, struct router_findings *f, struct detect_memo_place *place, struct error *err)
+    struct str text, struct router_findings *f, struct error *err)
 {
-    struct detect_memo_place here;
-    place = place ? place : &here;
-    detect_memo_find(own, who, text, place);
-    int rc = detect_memo_recall(place, a, where, f, err);
-    return rc == DETECT_MEMO_NONE ? detect_memo_judge(place, own, a, where, text, f, err) : rc;
+    struct detect_memo_place place;
+    detect_memo_find(own, who, text, &place);
+    int rc = detect_memo_recall(&place, a, where, f, err);
+    return rc == DETECT_MEMO_NONE ? detect_memo_judge(&place, own, a, where, text, f, err) : rc;
 }

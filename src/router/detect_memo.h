@@ -13,10 +13,9 @@ struct detect_memo_place {
 };
 
 /* As router_detect_own, and adds the same. `who`: the caller; what one has sent makes nothing quicker for
- * another, so that nobody can try out what others wrote. `place` NULL: nothing else will be asked.
- * Thread-safe. */
+ * another, so that nobody can try out what others wrote. Thread-safe. */
 int detect_memo_look(const struct detect_own *own, struct arena *a, struct str who, struct str where,
-    struct str text, struct router_findings *f, struct detect_memo_place *place, struct error *err) MUST_USE;
+    struct str text, struct router_findings *f, struct error *err) MUST_USE;
 
 /* The steps of that: where the text stands; what is kept there (DETECT_MEMO_NONE: nothing); else it is
  * judged, and that kept. */

@@ -218,7 +218,7 @@ static int text_gather(void *ctx, struct str where, struct str text)
         return 0;
     if ((g->bytes += text.len) > MOST_BYTES)
         return error_set(g->err, ERROR_UNSUPPORTED, "there is more text than is masked");
-    int rc = detect_memo_look(g->options->own, g->arena, g->scope, where, text, &f, NULL, g->err);
+    int rc = detect_memo_look(g->options->own, g->arena, g->scope, where, text, &f, g->err);
     if (rc || f.n_entities == 0)
         return rc;
     struct span *spans = arena_try_array(g->arena, struct span, f.n_entities * MOST_DATES);
@@ -322,7 +322,7 @@ static int births_judge(void *ctx, struct str where, struct str text)
     struct router_findings f = {0};
     struct span dates[MOST_DATES];
     size_t at = 0, points = 0;
-    int rc = detect_memo_look(g->options->own, g->arena, g->scope, where, text, &f, NULL, g->err);
+    int rc = detect_memo_look(g->options->own, g->arena, g->scope, where, text, &f, g->err);
     for (size_t i = 0; i < f.n_entities && rc == 0; i++) {
         const struct router_entity *e = &f.entities[i];
         if (!is_birth(e->type) || e->score < DETECT_SURE)

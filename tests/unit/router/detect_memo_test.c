@@ -56,7 +56,7 @@ static void *compare(void *ctx)
             for (int part = 0; part < 2; part++) { /* findings of two texts come together */
                 struct str text = text_make(a, &r), where = arena_printf(a, "messages[%d]", part);
                 *wrong += router_detect(a, where, text, &plain, &err) != 0;
-                *wrong += detect_memo_look(NULL, a, STR("key"), where, text, &kept, NULL, &err) != 0;
+                *wrong += detect_memo_look(NULL, a, STR("key"), where, text, &kept, &err) != 0;
             }
             *wrong += !same(&plain, &kept);
             arena_free(a);
@@ -97,7 +97,7 @@ static void a_text_that_fails_is_not_kept(void **state)
         struct router_findings f = {0};
         struct error err;
         assert_int_equal(
-            detect_memo_look(NULL, a, STR_NONE, STR_NONE, (struct str){bad, sizeof bad}, &f, NULL, &err),
+            detect_memo_look(NULL, a, STR_NONE, STR_NONE, (struct str){bad, sizeof bad}, &f, &err),
             ERROR_INVALID);
         arena_free(a);
     }
@@ -115,7 +115,7 @@ static void many_findings_and_full_lists_stay_right(void **state)
         buf_appendf(&b, "m%d@acme-corp.com, ", i);
     for (int i = 0; i < 30; i++) { /* past LIMIT_ENTITIES */
         assert_int_equal(router_detect(a, STR_NONE, buf_str(&b), &plain, &err), 0);
-        assert_int_equal(detect_memo_look(NULL, a, STR_NONE, STR_NONE, buf_str(&b), &kept, NULL, &err), 0);
+        assert_int_equal(detect_memo_look(NULL, a, STR_NONE, STR_NONE, buf_str(&b), &kept, &err), 0);
     }
     assert_true(plain.more > 0 && same(&plain, &kept));
     buf_free(&b);
@@ -132,7 +132,7 @@ static void what_is_pushed_out_is_looked_at_again(void **state)
         struct router_findings plain = {0}, kept = {0};
         struct error err;
         struct str text = arena_printf(a, "m%d@acme-corp.com", i % 45000);
-        wrong += detect_memo_look(NULL, a, STR_NONE, STR_NONE, text, &kept, NULL, &err) != 0;
+        wrong += detect_memo_look(NULL, a, STR_NONE, STR_NONE, text, &kept, &err) != 0;
         if (i % 16 == 0)
             wrong += router_detect(a, STR_NONE, text, &plain, &err) != 0 || !same(&plain, &kept);
         arena_free(a);
@@ -152,16 +152,19 @@ static void a_score_is_kept_beside_the_findings(void **state)
         struct detect_memo_place place = {.len = 0}, again = {.len = 0}, other = {.len = 0};
         struct router_findings f = {0};
         assert_true(isnan(detect_memo_score(&place)));
-        int rc = detect_memo_look(NULL, a, STR("one"), STR_NONE, texts[i], &f, &place, &err);
+        detect_memo_find(NULL, STR("one"), texts[i], &place);
+        int rc = detect_memo_look(NULL, a, STR("one"), STR_NONE, texts[i], &f, &err);
         assert_int_equal(rc, i == 0 ? 0 : ERROR_INVALID);
         assert_true(isnan(detect_memo_score(&place)));
         detect_memo_score_keep(&place, 0.25);
-        rc = detect_memo_look(NULL, a, STR("one"), STR_NONE, texts[i], &f, &again, &err);
+        detect_memo_find(NULL, STR("one"), texts[i], &again);
+        rc = detect_memo_look(NULL, a, STR("one"), STR_NONE, texts[i], &f, &err);
         if (i == 0)
             assert_true(rc == 0 && detect_memo_score(&again) == 0.25);
         else /* what fails is not kept, and nothing beside it */
             assert_true(rc == ERROR_INVALID && isnan(detect_memo_score(&again)));
-        rc = detect_memo_look(NULL, a, STR("two"), STR_NONE, texts[0], &f, &other, &err);
+        detect_memo_find(NULL, STR("two"), texts[0], &other);
+        rc = detect_memo_look(NULL, a, STR("two"), STR_NONE, texts[0], &f, &err);
         assert_true(rc == 0 && isnan(detect_memo_score(&other)));
     }
     arena_free(a);
