@@ -228,8 +228,12 @@ static size_t anthropic_headers(
     return n;
 }
 
-const struct provider_dialect provider_dialect_anthropic = {anthropic_supports, provider_anthropic_encode,
-    anthropic_path, anthropic_headers, provider_anthropic_event, NULL, true, NULL};
+const struct provider_dialect provider_dialect_anthropic = {.supports = anthropic_supports,
+    .encode = provider_anthropic_encode,
+    .path = anthropic_path,
+    .headers = anthropic_headers,
+    .event = provider_anthropic_event,
+    .whole = true};
 
 const struct provider_ops provider_anthropic_ops = {
     .kind = "anthropic", .dialects = {&provider_dialect_anthropic}, PROVIDER_REMOTE_CALLS};

@@ -318,8 +318,13 @@ size_t provider_bedrock_sign(struct arena *a, const struct provider *p, const st
     return aws_sign(a, &p->credentials, &r, out);
 }
 
-const struct provider_dialect provider_dialect_bedrock = {bedrock_supports, provider_bedrock_encode,
-    bedrock_path, bedrock_headers, provider_bedrock_event, provider_bedrock_sign, true, NULL};
+const struct provider_dialect provider_dialect_bedrock = {.supports = bedrock_supports,
+    .encode = provider_bedrock_encode,
+    .path = bedrock_path,
+    .headers = bedrock_headers,
+    .event = provider_bedrock_event,
+    .sign = provider_bedrock_sign,
+    .whole = true};
 
 const struct provider_ops provider_bedrock_ops = {.kind = "bedrock",
     .dialects = {&provider_dialect_bedrock, &provider_embed_bedrock},

@@ -221,8 +221,11 @@ static struct str openai_path(struct arena *a, const struct provider_model *m, c
     return provider_openai_path(a, m, r->kind == CHAT_KIND_RERANK ? "/rerank" : "/embeddings");
 }
 
-const struct provider_dialect provider_embed_openai = {
-    openai_supports, openai_encode, openai_path, provider_openai_headers, openai_event, NULL, false, NULL};
+const struct provider_dialect provider_embed_openai = {.supports = openai_supports,
+    .encode = openai_encode,
+    .path = openai_path,
+    .headers = provider_openai_headers,
+    .event = openai_event};
 
 /* ---- Rerank, as Cohere, Jina, vLLM, llama.cpp, Together and Voyage have it ---- */
 
@@ -287,8 +290,11 @@ static int rerank_event(struct provider_answer *a, const struct json_item *event
     return 0;
 }
 
-const struct provider_dialect provider_rerank_openai = {
-    rerank_supports, rerank_encode, openai_path, provider_openai_headers, rerank_event, NULL, false, NULL};
+const struct provider_dialect provider_rerank_openai = {.supports = rerank_supports,
+    .encode = rerank_encode,
+    .path = openai_path,
+    .headers = provider_openai_headers,
+    .event = rerank_event};
 
 /* ---- Google's batchEmbedContents ---- */
 
@@ -353,8 +359,11 @@ static struct str gemini_path(struct arena *a, const struct provider_model *m, c
     return provider_gemini_path(a, m, ":batchEmbedContents");
 }
 
-const struct provider_dialect provider_embed_gemini = {
-    gemini_supports, gemini_encode, gemini_path, provider_gemini_headers, gemini_event, NULL, false, NULL};
+const struct provider_dialect provider_embed_gemini = {.supports = gemini_supports,
+    .encode = gemini_encode,
+    .path = gemini_path,
+    .headers = provider_gemini_headers,
+    .event = gemini_event};
 
 /* ---- Ollama's /api/embed, and /api/embeddings, whose one vector is not scaled ---- */
 
@@ -410,8 +419,11 @@ static struct str ollama_path(struct arena *a, const struct provider_model *m, c
     return is_one(r) ? STR("/api/embeddings") : STR("/api/embed");
 }
 
-const struct provider_dialect provider_embed_ollama = {
-    ollama_supports, ollama_encode, ollama_path, provider_openai_headers, ollama_event, NULL, false, NULL};
+const struct provider_dialect provider_embed_ollama = {.supports = ollama_supports,
+    .encode = ollama_encode,
+    .path = ollama_path,
+    .headers = provider_openai_headers,
+    .event = ollama_event};
 
 /* ---- Bedrock's InvokeModel, which has each maker's own shape: Titan's takes one text, Cohere's a list.
  * Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-text.html and
@@ -489,5 +501,9 @@ static size_t bedrock_headers(
     return n;
 }
 
-const struct provider_dialect provider_embed_bedrock = {bedrock_supports, bedrock_encode, bedrock_path,
-    bedrock_headers, bedrock_event, provider_bedrock_sign, false, NULL};
+const struct provider_dialect provider_embed_bedrock = {.supports = bedrock_supports,
+    .encode = bedrock_encode,
+    .path = bedrock_path,
+    .headers = bedrock_headers,
+    .event = bedrock_event,
+    .sign = provider_bedrock_sign};

@@ -291,8 +291,12 @@ size_t provider_gemini_headers(
     return provider_headers(a, "x-goog-api-key", "", provider_key(p), out);
 }
 
-const struct provider_dialect provider_dialect_gemini = {gemini_supports, provider_gemini_encode, gemini_path,
-    provider_gemini_headers, provider_gemini_event, NULL, true, NULL};
+const struct provider_dialect provider_dialect_gemini = {.supports = gemini_supports,
+    .encode = provider_gemini_encode,
+    .path = gemini_path,
+    .headers = provider_gemini_headers,
+    .event = provider_gemini_event,
+    .whole = true};
 
 const struct provider_ops provider_gemini_ops = {
     .kind = "gemini", .dialects = {&provider_dialect_gemini, &provider_embed_gemini}, PROVIDER_REMOTE_CALLS};

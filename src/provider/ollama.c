@@ -442,8 +442,13 @@ static bool ollama_continues(const struct provider_model *m)
     return true;
 }
 
-const struct provider_dialect provider_dialect_ollama = {ollama_supports, ollama_encode, ollama_path,
-    ollama_headers, provider_ollama_event, NULL, true, ollama_continues};
+const struct provider_dialect provider_dialect_ollama = {.supports = ollama_supports,
+    .encode = ollama_encode,
+    .path = ollama_path,
+    .headers = ollama_headers,
+    .event = provider_ollama_event,
+    .whole = true,
+    .continues = ollama_continues};
 
 const struct provider_ops provider_ollama_ops = {
     .kind = "ollama", .dialects = {&provider_dialect_ollama, &provider_embed_ollama}, PROVIDER_REMOTE_CALLS};

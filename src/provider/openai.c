@@ -515,8 +515,13 @@ static bool openai_continues(const struct provider_model *m)
     return !refuses || !str_among(STR("prompt"), refuses);
 }
 
-const struct provider_dialect provider_dialect_openai = {openai_supports, provider_openai_encode, openai_path,
-    provider_openai_headers, provider_openai_event, NULL, true, openai_continues};
+const struct provider_dialect provider_dialect_openai = {.supports = openai_supports,
+    .encode = provider_openai_encode,
+    .path = openai_path,
+    .headers = provider_openai_headers,
+    .event = provider_openai_event,
+    .whole = true,
+    .continues = openai_continues};
 
 const struct provider_ops provider_openai_ops = {.kind = "openai",
     .dialects = {&provider_dialect_openai, &provider_embed_openai, &provider_rerank_openai},

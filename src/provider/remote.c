@@ -88,15 +88,15 @@ static size_t headers_write(struct arena *a, const struct provider_dialect *d, c
     return n;
 }
 
-/* A request as a dialect is given it. */
-struct asked {
+/* A bare prompt as what the user says, for a dialect that continues none; any other request as it is. */
+struct prompt_as_message {
     struct chat_request request;
     struct chat_message message;
     struct chat_part part;
 };
 
-static void ask(struct asked *a, const struct provider_dialect *d, const struct provider_model *m,
-    const struct chat_request *r)
+static void prompt_as_message(struct prompt_as_message *a, const struct provider_dialect *d,
+    const struct provider_model *m, const struct chat_request *r)
 {
     a->request = *r;
     bool bare = r->has_prompt && !r->prompt_ids && r->suffix.len == 0 && !r->echo;
@@ -117,8 +117,8 @@ static int send(struct remote_call *c, const struct provider_dialect *d, const s
     struct arena *arena = arena_create(64 * KIB);
     struct buf body;
     buf_init(&body, 2 * LIMIT_HTTP_BODY);
-    struct asked asked;
-    ask(&asked, d, s->model, s->request);
+    struct prompt_as_message asked;
+    prompt_as_message(&asked, d, s->model, s->request);
     asked.request.stream = !s->whole;
     int rc = d->encode(s->model, &asked.request, &body, err);
     if (rc == 0) {
@@ -149,8 +149,8 @@ int provider_remote_supports(const struct provider_model *m, const struct chat_r
         return error_set(err, ERROR_UNSUPPORTED,
             "a provider of kind '" STR_FMT "' gives no %s: choose another model", STR_ARG(m->provider->kind),
             done[r->kind]);
-    struct asked asked;
-    ask(&asked, d, m, r);
+    struct prompt_as_message asked;
+    prompt_as_message(&asked, d, m, r);
     return d->supports(m, &asked.request, err);
 }
 
