@@ -57,29 +57,6 @@ static double difference(double (*f)(const double *, const double *, const float
     return (up - f(a, b, dy)) / (2 * h);
 }
 
-static void norm_check(const struct train_kernels *k)
-{
-    struct vectors v;
-    float dx[N], dw[N] = {0};
-    fill(&v);
-    const float inverse = k->norm(v.y, v.x, v.w, 1e-5f, N);
-    for (int i = 0; i < N; i++) {
-        near((double)v.y[i], (double)v.x[i] * (double)inverse * (double)v.w[i], "norm", i);
-        dx[i] = 1;
-    }
-    k->norm_back(dx, dw, v.dy, v.x, v.w, inverse, N);
-    for (int i = 0; i < N; i++) {
-        near((double)dx[i] - 1, difference(norm_loss, v.x, v.w, v.dy, i, false), "norm dx", i);
-        near((double)dw[i], difference(norm_loss, v.x, v.w, v.dy, i, true), "norm dw", i);
-    }
-}
-
-static void test_norm(void **state)
-{
-    (void)state;
-    each(norm_check);
-}
-
 /* ---- The norm that takes the mean away ---- */
 static double layer_norm_loss(const double *x, const double *w, const float *dy)
 {
@@ -93,24 +70,43 @@ static double layer_norm_loss(const double *x, const double *w, const float *dy)
     return sum;
 }
 
-static void layer_norm_check(const struct train_kernels *k)
+/* Both with the loss that says what they are; the second takes the mean of x away. */
+static void norm_check(const char *name, float (*norm)(float *, const float *, const float *, float, int64_t),
+    void (*back)(float *, float *, const float *, const float *, const float *, float, int64_t),
+    double (*loss)(const double *, const double *, const float *), bool centred)
 {
     struct vectors v;
     double mean = 0;
     float dx[N], dw[N] = {0};
     fill(&v);
-    const float inverse = k->layer_norm(v.y, v.x, v.w, 1e-5f, N);
-    for (int i = 0; i < N; i++)
+    const float inverse = norm(v.y, v.x, v.w, 1e-5f, N);
+    for (int i = 0; centred && i < N; i++)
         mean += (double)v.x[i] / N;
     for (int i = 0; i < N; i++) {
-        near((double)v.y[i], ((double)v.x[i] - mean) * (double)inverse * (double)v.w[i], "layer norm", i);
+        near((double)v.y[i], ((double)v.x[i] - mean) * (double)inverse * (double)v.w[i], name, i);
         dx[i] = 1;
     }
-    k->layer_norm_back(dx, dw, v.dy, v.x, v.w, inverse, N);
+    back(dx, dw, v.dy, v.x, v.w, inverse, N);
     for (int i = 0; i < N; i++) {
-        near((double)dx[i] - 1, difference(layer_norm_loss, v.x, v.w, v.dy, i, false), "layer norm dx", i);
-        near((double)dw[i], difference(layer_norm_loss, v.x, v.w, v.dy, i, true), "layer norm dw", i);
+        near((double)dx[i] - 1, difference(loss, v.x, v.w, v.dy, i, false), name, i);
+        near((double)dw[i], difference(loss, v.x, v.w, v.dy, i, true), name, i);
     }
+}
+
+static void rms_norm_check(const struct train_kernels *k)
+{
+    norm_check("norm", k->norm, k->norm_back, norm_loss, false);
+}
+
+static void layer_norm_check(const struct train_kernels *k)
+{
+    norm_check("layer norm", k->layer_norm, k->layer_norm_back, layer_norm_loss, true);
+}
+
+static void test_norm(void **state)
+{
+    (void)state;
+    each(rms_norm_check);
 }
 
 static void test_layer_norm(void **state)
