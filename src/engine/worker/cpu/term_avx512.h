@@ -17,11 +17,12 @@ INLINE vfloats power_lanes(__m512 t)
 }
 
 #define LOG2_E 1.44269504f
+#define LOG2_E_REST 1.92596299e-8f /* what that float lacks: far from 0 it counts */
 
 /* e^(scale x) */
 INLINE vfloats term_lanes(vfloats x, float scale)
 {
-    return power_lanes((__m512)(x * (scale * LOG2_E)));
+    return power_lanes((__m512)plus(x, splat(scale * LOG2_E), x * (scale * LOG2_E_REST)));
 }
 
 #endif
