@@ -4,9 +4,11 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
+#include "base/pages.h"
+
 /* What is mapped holds whole huge pages that begin at a multiple of their size; what one table leaves of the
  * last serves the next. */
-enum { HUGE_PAGE = 2 << 20, LINE = 64 };
+enum { LINE = 64 };
 static char *room;
 static size_t left;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

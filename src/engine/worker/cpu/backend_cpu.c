@@ -4,9 +4,8 @@
 #include <sys/mman.h>
 
 #include "base/limits.h"
+#include "base/pages.h"
 #include "engine/worker/cpu/cpu.h"
-
-#define HUGE_PAGE (2 * (size_t)MIB)
 
 static struct cpu *cpu_of(struct backend *b)
 {
@@ -90,18 +89,6 @@ static void cpu_copy(void *to, const void *from, size_t bytes)
     memcpy(to, from, bytes);
 }
 
-/* Memory for the kernels, on huge pages where it is large and the system has them: what a step writes and
- * reads are rows of many tokens side by side, more places at a time than the TLB knows of small pages. */
-static void *kernel_alloc(size_t bytes)
-{
-    const size_t align = bytes < HUGE_PAGE ? KERNEL_ALIGN : HUGE_PAGE;
-    bytes = (bytes + align - 1) / align * align;
-    void *p = aligned_alloc(align, bytes);
-    if (p && align == HUGE_PAGE)
-        (void)madvise(p, bytes, MADV_HUGEPAGE);
-    return p;
-}
-
 /* Makes *memory hold `need` items; what it held is lost. Aligned for the kernels. */
 static int reserve(void **memory, size_t *max, size_t need, size_t item, struct error *err)
 {
@@ -112,7 +99,7 @@ static int reserve(void **memory, size_t *max, size_t need, size_t item, struct 
         return error_set(err, ERROR_MEMORY, "a step of the model is too large for this machine");
     free(*memory);
     *max = 0;
-    *memory = kernel_alloc(bytes);
+    *memory = pages_alloc(bytes);
     if (!*memory)
         return error_set(
             err, ERROR_MEMORY, "no memory for a step of the model (%zu bytes): use smaller batches", bytes);
@@ -295,7 +282,7 @@ int backend_cpu_create(int32_t n_threads, struct backend **out, struct error *er
         rc = threads_create(n_threads == 0 ? threads_cores() : n_threads, &c->threads, err);
     if (rc == 0) {
         size_t bytes = (size_t)threads_count(c->threads) * sizeof *c->scratch;
-        c->scratch = kernel_alloc(bytes);
+        c->scratch = pages_alloc(bytes);
         if (c->scratch)
             memset(c->scratch, 0, bytes);
         else
