@@ -11,6 +11,7 @@
 #include "train/kernels.h"
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t vec_bits __attribute__((vector_size(4 * LANES)));
 
 #define TILE_COLUMNS (LANES * TILE_VECTORS)
 #define INLINE static inline __attribute__((always_inline))
@@ -295,15 +296,33 @@ static void exponents(float *x, float scale, float less, int64_t n)
         x[i] = common_exp(x[i] * scale - less);
 }
 
-static float softmax(float *x, float scale, int64_t n, float *total)
+/* The largest of scale x: a comparison at a time would wait for the one before it. */
+static float largest(const float *x, float scale, int64_t n)
 {
-    float most = x[0] * scale, rest = 0;
-    vec sum = {0};
+    float most = x[0] * scale, parts[LANES];
+    vec v = most - (vec){0};
     int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        const vec next = *(const vec *)(x + i) * scale;
+        const vec_bits larger = next > v;
+        v = (vec)((larger & (vec_bits)next) | (~larger & (vec_bits)v));
+    }
+    memcpy(parts, &v, sizeof parts);
+    for (int j = 0; j < LANES; j++)
+        most = parts[j] > most ? parts[j] : most;
     for (; i < n; i++)
         most = x[i] * scale > most ? x[i] * scale : most;
+    return most;
+}
+
+static float softmax(float *x, float scale, int64_t n, float *total)
+{
+    const float most = largest(x, scale, n);
+    float rest = 0;
+    vec sum = {0};
+    int64_t i = 0;
     exponents(x, scale, most, n);
-    for (i = 0; i + LANES <= n; i += LANES)
+    for (; i + LANES <= n; i += LANES)
         sum += *(const vec *)(x + i);
     for (; i < n; i++)
         rest += x[i];
