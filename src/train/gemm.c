@@ -3,12 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A block of B (K_BLOCK x N_BLOCK floats, 1 MiB) stays in the last cache, one of A (96 KiB) in the second, a
- * panel of B (16 KiB with AVX2) in the first. */
+/* A block of B (K_BLOCK x N_BLOCK floats, 1 MiB) stays in the last cache, one of A (192 KiB, of bfloat16
+ * half) in the second, a panel of B (16 KiB with AVX2) in the first. */
 enum {
     K_BLOCK = 256,
     N_BLOCK = 1024,
-    M_BLOCK = 96 /* of all tiles' rows a multiple, as K_BLOCK of all steps */,
+    M_BLOCK = 192 /* of all tiles' rows a multiple, as K_BLOCK of all steps */,
     ALIGN = 64
 };
 

@@ -27,7 +27,9 @@ static const float *floats_of(struct train_pass *p, const struct train_weight *w
     if (w->type == TENSOR_F32)
         return w->frozen;
     struct floats_task task = {w, p->floats};
-    team_rows(p->team, w->n_out, floats_rows, &task);
+    if (p->floats_of != w) /* the output layer is used for some rows at a time */
+        team_rows(p->team, w->n_out, floats_rows, &task);
+    p->floats_of = w;
     return p->floats;
 }
 
@@ -57,8 +59,12 @@ void linear_forward(
     struct train_pass *p, const struct train_weight *w, const float *x, int64_t rows, float *y, bool add)
 {
     const struct train_model *m = p->model;
-    team_gemm(p->team, rows, w->n_out, w->n_in, matrix_rows(x, w->n_in),
-        matrix_turned(floats_of(p, w), w->n_in), y, w->n_out, add);
+    const struct matrix in = matrix_rows(x, w->n_in);
+    if (w->packed)
+        team_gemm_packed(p->team, rows, w->n_out, w->n_in, in, w->packed, y, w->n_out, add);
+    else
+        team_gemm(
+            p->team, rows, w->n_out, w->n_in, in, matrix_turned(floats_of(p, w), w->n_in), y, w->n_out, add);
     bias_forward(p, w->bias, y, rows);
     if (w->lora_a < 0)
         return;
@@ -87,8 +93,12 @@ static void lora_back_input(
 void linear_back_input(
     struct train_pass *p, const struct train_weight *w, const float *dy, int64_t rows, float *dx, bool add)
 {
-    team_gemm(p->team, rows, w->n_in, w->n_out, matrix_rows(dy, w->n_out),
-        matrix_rows(floats_of(p, w), w->n_in), dx, w->n_in, add);
+    const struct matrix in = matrix_rows(dy, w->n_out);
+    if (w->packed_back)
+        team_gemm_packed(p->team, rows, w->n_in, w->n_out, in, w->packed_back, dx, w->n_in, add);
+    else
+        team_gemm(
+            p->team, rows, w->n_in, w->n_out, in, matrix_rows(floats_of(p, w), w->n_in), dx, w->n_in, add);
     if (w->lora_a >= 0)
         lora_back_input(p, w, dy, rows, dx);
 }

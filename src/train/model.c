@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pages.h"
 #include "base/rand.h"
 #include "engine/memory.h"
 #include "base/arena.h"
@@ -250,7 +251,7 @@ static int values_alloc(struct train_model *m, struct error *err)
             "model, or an "
             "adapter of less rank",
             (double)m->n_values / 1e6, least / gib, available / gib);
-    m->values = aligned_alloc(64, (size_t)m->n_values * sizeof *m->values);
+    m->values = pages_alloc((size_t)m->n_values * sizeof *m->values);
     if (!m->values)
         return error_set(err, ERROR_MEMORY,
             "no memory for %lld values to train: choose a smaller model or rank", (long long)m->n_values);
@@ -504,5 +505,6 @@ void train_model_free(struct train_model *m)
     }
     free(m->late);
     free(m->values);
+    free(m->packed);
     *m = (struct train_model){0};
 }

@@ -18,8 +18,9 @@ struct train_weight {
     int64_t at; /* its first value among the trained; -1: frozen */
     enum tensor_type type;
     const void *frozen;
-    int64_t lora_a, lora_b;    /* rank x n_in, n_out x rank, among the trained; -1: none */
-    struct train_weight *bias; /* of a matrix; NULL: none */
+    const float *packed, *packed_back; /* of a frozen matrix, W^T and W as products take them; or NULL */
+    int64_t lora_a, lora_b;            /* rank x n_in, n_out x rank, among the trained; -1: none */
+    struct train_weight *bias;         /* of a matrix; NULL: none */
     /* Rows of another weight, from row `from` on: what stands above follows from that one's. */
     struct train_weight *whole;
     int64_t from;
@@ -48,6 +49,7 @@ struct train_model {
     struct train_layer *layers;
     struct train_weight *embedding, *output_norm, *output; /* output is embedding where they are tied */
     float *values;                                         /* n_values, trained */
+    float *packed;                                         /* of all frozen matrices, or NULL */
     int64_t n_values;
     struct train_angles angles[2]; /* of all layers, or of those without a window and with one */
     int32_t n_rotated;             /* values of a head that turn: its first */
@@ -92,6 +94,11 @@ int train_model_load(const struct gguf *g, const struct train_lora *lora, bool e
 /* Angles of n_context positions. */
 int train_angles_fill(
     struct train_model *m, const struct rope *rope, struct train_angles *out, struct error *err) MUST_USE;
+/* Frozen matrices are packed for every product, or, where there is memory to spare, once: what that takes, in
+ * bytes, and it. `products`: the kernels of all passes. */
+struct train_kernels;
+size_t train_model_packed_bytes(const struct train_model *m, const struct train_kernels *products);
+int train_model_pack(struct train_model *m, const struct train_kernels *products, struct error *err) MUST_USE;
 void train_model_free(struct train_model *m); /* a zeroed model is allowed */
 /* All values of its weights, trained or not, tied ones once; without adapters. */
 int64_t train_model_parameters(const struct train_model *m);
@@ -99,6 +106,12 @@ int64_t train_model_parameters(const struct train_model *m);
 static inline float *train_weight_values(const struct train_model *m, const struct train_weight *w)
 {
     return m->values + w->at;
+}
+
+/* Is it a matrix of a product? Those that are only looked up or divided into parts are not. */
+static inline bool train_weight_is_multiplied(const struct train_model *m, const struct train_weight *w)
+{
+    return !w->vector && !w->divided && (w != m->embedding || w == m->output);
 }
 
 /* Of a norm or a bias: frozen ones are floats in every file. */

@@ -4,9 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pages.h"
+
 /* ---- Memory: one block of floats, handed out in order ---- */
 
-enum { LOGITS_MAX = 1 << 20, HEAD_ROWS_LEAST = 32, HEAD_ROWS_MOST = 256 };
+enum { LOGITS_MAX = 1 << 22, HEAD_ROWS_LEAST = 32, HEAD_ROWS_MOST = 256 };
+#define KEPT_FLOATS_MOST (32 << 20) /* 128 MiB: more is narrowed */
 
 /* Counts, and where there is a block gives, floats. */
 struct hand {
@@ -110,9 +113,9 @@ static void lora_place(struct hand *h, const struct train_model *m, int64_t most
     int64_t largest = 0;
     for (int32_t i = 0; i < m->n_weights + m->n_parts; i++) {
         const struct train_weight *w = &m->weights[i];
-        if (w->divided || (w == m->embedding && w != m->output)) /* no product takes it */
+        if (!train_weight_is_multiplied(m, w))
             continue;
-        if (w->at < 0 && w->type != TENSOR_F32 && w->n_in * w->n_out > largest)
+        if (w->at < 0 && !w->packed && w->type != TENSOR_F32 && w->n_in * w->n_out > largest)
             largest = w->n_in * w->n_out;
         float *inner = w->lora_a >= 0 ? hand_out(h, most, m->lora_rank) : NULL;
         if (p->lora)
@@ -122,12 +125,12 @@ static void lora_place(struct hand *h, const struct train_model *m, int64_t most
     p->lora_d = hand_out(h, most, m->lora_rank);
 }
 
-static void pass_place(struct hand *h, const struct train_model *m, int32_t threads,
+static void pass_place(struct hand *h, const struct train_model *m, bool narrow, int32_t threads,
     const struct train_kernels *kernels, struct train_pass *p)
 {
     const struct train_shape *s = &m->shape;
     const int64_t most = p->most;
-    kept_place(h, m, kernels->rounds, p);
+    kept_place(h, m, narrow, p);
     p->wide = hand_out(h, most, s->n_ffn);
     p->n1_rows = hand_out(h, most, s->n_embed);
     p->last = hand_out(h, most, s->n_embed);
@@ -146,28 +149,36 @@ static void pass_place(struct hand *h, const struct train_model *m, int32_t thre
     }
 }
 
-size_t train_pass_bytes(
-    const struct train_model *m, const struct train_kernels *kernels, int32_t most, int32_t threads)
+bool train_pass_narrows(const struct train_model *m, const struct train_kernels *products, int32_t most)
+{
+    struct kept one;
+    struct hand h = {0};
+    return products->rounds &&
+           m->shape.n_layers * values_place(&h, m, most, &one) > (int64_t)KEPT_FLOATS_MOST;
+}
+
+size_t train_pass_bytes(const struct train_model *m, const struct train_kernels *kernels, bool narrow,
+    int32_t most, int32_t threads)
 {
     struct train_pass p = {.most = most};
     struct hand h = {0};
-    pass_place(&h, m, threads, kernels, &p);
+    pass_place(&h, m, narrow, threads, kernels, &p);
     return h.total * sizeof(float) + (size_t)threads * gemm_scratch_bytes();
 }
 
-int train_pass_create(
-    const struct train_model *m, struct team *team, int32_t most, struct train_pass *p, struct error *err)
+int train_pass_create(const struct train_model *m, struct team *team, bool narrow, int32_t most,
+    struct train_pass *p, struct error *err)
 {
     struct hand count = {0}, place = {0};
     *p = (struct train_pass){.model = m, .team = team, .most = most};
-    pass_place(&count, m, team->count, team->kernels, p);
+    pass_place(&count, m, narrow, team->count, team->kernels, p);
     p->kept = calloc((size_t)m->shape.n_layers, sizeof *p->kept);
     p->attention = calloc((size_t)team->count, sizeof *p->attention);
     p->lora = calloc((size_t)(m->n_weights + m->n_parts), sizeof *p->lora);
     p->positions = calloc((size_t)most, sizeof *p->positions);
     p->row_positions = calloc((size_t)most, sizeof *p->row_positions);
-    p->block = aligned_alloc(64, count.total * sizeof(float));
-    p->gradients = aligned_alloc(64, (size_t)m->n_values * sizeof(float));
+    p->block = pages_alloc(count.total * sizeof(float));
+    p->gradients = pages_alloc((size_t)m->n_values * sizeof(float));
     if (!p->kept || !p->attention || !p->lora || !p->positions || !p->row_positions || !p->block ||
         !p->gradients) {
         train_pass_free(p);
@@ -178,7 +189,7 @@ int train_pass_create(
     }
     memset(p->gradients, 0, (size_t)m->n_values * sizeof(float));
     place.at = p->block;
-    pass_place(&place, m, team->count, team->kernels, p);
+    pass_place(&place, m, narrow, team->count, team->kernels, p);
     return 0;
 }
 

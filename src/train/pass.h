@@ -64,8 +64,9 @@ struct train_pass {
     const struct train_sequence *sequence;
     int32_t *positions, *row_positions; /* inside their examples */
     float **lora;                       /* scale A x of each weight that has an adapter: rows x rank */
-    float *floats;                      /* a frozen weight, made floats */
-    float *lora_d;                      /* most x rank */
+    float *floats;                      /* a frozen weight that is not packed, made floats: floats_of */
+    const struct train_weight *floats_of;
+    float *lora_d; /* most x rank */
 };
 
 struct train_loss {
@@ -74,11 +75,14 @@ struct train_loss {
     int64_t targets, right; /* how often the likeliest token was the target */
 };
 
-/* Bytes that a pass takes, without the gradients. */
-size_t train_pass_bytes(
-    const struct train_model *m, const struct train_kernels *kernels, int32_t most, int32_t threads);
-int train_pass_create(const struct train_model *m, struct team *team, int32_t most, struct train_pass *p,
-    struct error *err) MUST_USE;
+/* Does a pass of `most` tokens keep bfloat16? Where products round anyway and there is much of it: narrowing
+ * and widening a little costs more than it saves. */
+bool train_pass_narrows(const struct train_model *m, const struct train_kernels *products, int32_t most);
+/* Bytes that a pass takes, without the gradients. `narrow`: bfloat16 is kept. */
+size_t train_pass_bytes(const struct train_model *m, const struct train_kernels *kernels, bool narrow,
+    int32_t most, int32_t threads);
+int train_pass_create(const struct train_model *m, struct team *team, bool narrow, int32_t most,
+    struct train_pass *p, struct error *err) MUST_USE;
 void train_pass_free(struct train_pass *p); /* a zeroed pass is allowed */
 
 /* Adds to *out. With `back` it also adds `scale` times the gradient of the loss to p->gradients. */

@@ -7,10 +7,12 @@
 
 #include "base/clock.h"
 #include "base/must.h"
+#include "base/pages.h"
 #include "engine/memory.h"
 #include "train/muon.h"
 
 #define CHUNK ((int64_t)1 << 14) /* values of the weights that are one piece of work */
+enum { PACKED_SHARE = 8 };       /* frozen matrices are packed once where that takes less of the memory */
 
 /* ---- Setting up ---- */
 static int64_t steps_of(const struct train_config *c, const struct train_data *d)
@@ -51,17 +53,21 @@ static struct run_plan plan_make(const struct run *r, int32_t threads, int64_t a
     const size_t values = (size_t)r->n_values * sizeof(float);
     const int64_t sequences =
         (int64_t)train_batch_parts((size_t)r->config->schedule.batch_tokens, (size_t)r->sequence);
-    struct run_plan p = {.weights = values,
+    struct run_plan p = {.narrow = train_pass_narrows(r->model, r->products, r->sequence),
+        .weights = values,
         .optimizer = values * (r->config->schedule.patience > 0 ? 4 : 3) +
                      (size_t)threads * (size_t)r->work_each * sizeof(float),
         .data = (r->data.n_tokens + r->validation.n_tokens) * (sizeof(int32_t) + 1),
         .teams = sequences < 1         ? 1
                  : sequences < threads ? (int32_t)sequences
                                        : threads};
+    const size_t packed = train_model_packed_bytes(r->model, r->products);
+    p.packed = packed > 0 && (int64_t)packed < available / PACKED_SHARE;
     for (;; p.teams--) {
         p.threads_each = threads / p.teams;
         p.passes =
-            (size_t)p.teams * (values + train_pass_bytes(r->model, r->products, r->sequence, p.threads_each));
+            (p.packed ? packed : 0) + (size_t)p.teams * (values + train_pass_bytes(r->model, r->products,
+                                                                      p.narrow, r->sequence, p.threads_each));
         if (p.teams == 1 || (int64_t)(p.weights + p.optimizer + p.data + p.passes) < available / 4 * 3)
             return p;
     }
@@ -92,7 +98,7 @@ static uint64_t identity_of(const struct run *r)
 
 static float *values_alloc(int64_t n)
 {
-    float *out = aligned_alloc(64, (size_t)n * sizeof *out);
+    float *out = pages_alloc((size_t)n * sizeof *out);
     if (out)
         memset(out, 0, (size_t)n * sizeof *out);
     return out;
@@ -114,10 +120,13 @@ static int teams_create(struct run *r, struct error *err)
 {
     r->n_teams = r->plan.teams;
     r->teams = must(calloc((size_t)r->n_teams, sizeof *r->teams));
-    int rc = team_create(r->kernels, r->n_teams, &r->outer, err);
+    int rc = r->plan.packed ? train_model_pack(r->model, r->products, err) : 0;
+    rc = rc ? rc : team_create(r->kernels, r->n_teams, &r->outer, err);
     for (int32_t i = 0; i < r->n_teams && rc == 0; i++) {
         rc = team_create(r->products, r->plan.threads_each, &r->teams[i].team, err);
-        rc = rc ? rc : train_pass_create(r->model, &r->teams[i].team, r->sequence, &r->teams[i].pass, err);
+        rc = rc ? rc
+                : train_pass_create(
+                      r->model, &r->teams[i].team, r->plan.narrow, r->sequence, &r->teams[i].pass, err);
     }
     return rc;
 }

@@ -39,6 +39,8 @@ struct run_team {
 /* How threads and memory are divided. */
 struct run_plan {
     int32_t teams, threads_each;
+    bool narrow;                             /* passes keep bfloat16 */
+    bool packed;                             /* frozen matrices, once, in what passes take */
     size_t weights, optimizer, passes, data; /* bytes */
 };
 

@@ -81,6 +81,7 @@ struct product {
     struct team *team;
     int64_t m, n, k, piece;
     struct matrix a, b;
+    const float *packed; /* B; NULL: as `b` */
     float *c;
     int64_t ldc;
     bool add, by_columns;
@@ -92,7 +93,10 @@ static void product_run(void *ctx, int64_t item, int32_t thread)
     const int64_t from = item * p.piece, total = p.by_columns ? p.n : p.m;
     const int64_t count = total - from < p.piece ? total - from : p.piece;
     if (p.by_columns) {
-        p.b.data += from * p.b.column;
+        if (p.packed)
+            p.packed += gemm_packed_size(p.team->kernels, from, p.k);
+        else
+            p.b.data += from * p.b.column;
         p.c += from;
         p.n = count;
     } else {
@@ -101,18 +105,36 @@ static void product_run(void *ctx, int64_t item, int32_t thread)
         p.m = count;
     }
     const int64_t start = clock_cpu_ns();
-    gemm(p.team->kernels, p.m, p.n, p.k, p.a, p.b, p.c, p.ldc, p.add, &p.team->scratch[thread]);
+    const struct gemm_scratch *scratch = &p.team->scratch[thread];
+    if (p.packed)
+        gemm_with_packed(p.team->kernels, p.m, p.n, p.k, p.a, p.packed, p.k, p.c, p.ldc, p.add, scratch);
+    else
+        gemm(p.team->kernels, p.m, p.n, p.k, p.a, p.b, p.c, p.ldc, p.add, scratch);
     atomic_fetch_add_explicit(&p.team->dense_ns, clock_cpu_ns() - start, memory_order_relaxed);
+}
+
+static void divide(struct product *p)
+{
+    struct team *t = p->team;
+    p->by_columns = p->n > 2 * p->m;
+    const int64_t total = p->by_columns ? p->n : p->m,
+                  unit = p->by_columns ? t->kernels->tile_columns : t->kernels->tile_rows;
+    const int64_t pieces = t->threads ? 2 * t->count : 1;
+    p->piece = ((total + pieces - 1) / pieces + unit - 1) / unit * unit;
+    team_each(t, (total + p->piece - 1) / p->piece, product_run, p);
+    t->dense_flops += 2 * p->m * p->n * p->k;
 }
 
 void team_gemm(struct team *t, int64_t m, int64_t n, int64_t k, struct matrix a, struct matrix b, float *c,
     int64_t ldc, bool add)
 {
-    struct product p = {t, m, n, k, 0, a, b, c, ldc, add, n > 2 * m};
-    const int64_t total = p.by_columns ? n : m,
-                  unit = p.by_columns ? t->kernels->tile_columns : t->kernels->tile_rows;
-    const int64_t pieces = t->threads ? 2 * t->count : 1;
-    p.piece = ((total + pieces - 1) / pieces + unit - 1) / unit * unit;
-    team_each(t, (total + p.piece - 1) / p.piece, product_run, &p);
-    t->dense_flops += 2 * m * n * k;
+    divide(
+        &(struct product){.team = t, .m = m, .n = n, .k = k, .a = a, .b = b, .c = c, .ldc = ldc, .add = add});
+}
+
+void team_gemm_packed(struct team *t, int64_t m, int64_t n, int64_t k, struct matrix a, const float *packed,
+    float *c, int64_t ldc, bool add)
+{
+    divide(&(struct product){
+        .team = t, .m = m, .n = n, .k = k, .a = a, .packed = packed, .c = c, .ldc = ldc, .add = add});
 }

@@ -24,7 +24,7 @@ static void rig_create(
     int rc = gguf_open_memory(r->bytes, size, &r->gguf, &r->err);
     rc = rc ? rc : train_model_load(r->gguf, lora, false, 200, 1, &r->model, &r->err);
     rc = rc ? rc : team_create(kernels, 1, &r->team, &r->err);
-    rc = rc ? rc : train_pass_create(&r->model, &r->team, TINY_TOKENS, &r->pass, &r->err);
+    rc = rc ? rc : train_pass_create(&r->model, &r->team, kernels->rounds, TINY_TOKENS, &r->pass, &r->err);
     if (rc)
         fail_msg("%s: %s", d->name, r->err.message);
     tiny_sequence_fill(&r->sequence, 3, DENSE_VOCAB, 3);

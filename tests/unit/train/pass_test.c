@@ -7,12 +7,18 @@ struct rig {
     struct train_pass pass;
 };
 
-static void rig_create(
-    struct rig *r, const struct train_shape *shape, const struct train_kernels *kernels, int32_t threads)
+static void rig_create_keeping(struct rig *r, const struct train_shape *shape,
+    const struct train_kernels *kernels, int32_t threads, bool narrow)
 {
     tiny_model_create(&r->model, shape);
     assert_int_equal(team_create(kernels, threads, &r->team, NULL), 0);
-    assert_int_equal(train_pass_create(&r->model, &r->team, TINY_TOKENS, &r->pass, NULL), 0);
+    assert_int_equal(train_pass_create(&r->model, &r->team, narrow, TINY_TOKENS, &r->pass, NULL), 0);
+}
+
+static void rig_create(
+    struct rig *r, const struct train_shape *shape, const struct train_kernels *kernels, int32_t threads)
+{
+    rig_create_keeping(r, shape, kernels, threads, false);
 }
 
 static void rig_free(struct rig *r)
@@ -188,19 +194,18 @@ static void soften(struct train_model *m)
 
 /* The gradient is the other one but for the rounding of eight bits, and nothing of a sequence stays behind.
  */
-static void test_bfloat16_gives_nearly_the_same_gradient(void **state)
+static void bfloat16_check(bool narrow)
 {
     const struct train_kernels *list[TRAIN_KERNELS_MAX];
     struct train_shape shape = tiny_shape();
     struct tiny_sequence t;
-    (void)state;
     tiny_sequence_fill(&t, 3, shape.n_vocab, 2);
     for (int32_t k = train_kernels_list(list) - 1; k >= 0; k--) {
         struct rig full, half, again;
         struct train_loss a = {0}, b = {0}, c = {0};
         rig_create(&full, &shape, list[k], 1);
-        rig_create(&half, &shape, list[k]->rounding, 1);
-        rig_create(&again, &shape, list[k]->rounding, 3);
+        rig_create_keeping(&half, &shape, list[k]->rounding, 1, narrow);
+        rig_create_keeping(&again, &shape, list[k]->rounding, 3, narrow);
         soften(&full.model);
         soften(&half.model);
         soften(&again.model);
@@ -218,24 +223,43 @@ static void test_bfloat16_gives_nearly_the_same_gradient(void **state)
     }
 }
 
-static size_t bytes_of(const struct train_kernels *kernels, int32_t layers)
+static void test_bfloat16_gives_nearly_the_same_gradient(void **state)
+{
+    (void)state;
+    bfloat16_check(false);
+    bfloat16_check(true);
+}
+
+static size_t bytes_of(bool narrow, int32_t layers)
 {
     struct train_shape shape = tiny_shape();
     struct train_model m;
     shape.n_layers = layers;
     tiny_model_create(&m, &shape);
-    const size_t bytes = train_pass_bytes(&m, kernels, TINY_TOKENS, 1);
+    const size_t bytes = train_pass_bytes(&m, &train_kernels_base, narrow, TINY_TOKENS, 1);
     train_model_free(&m);
     return bytes;
 }
 
 static void test_a_layer_in_bfloat16_takes_half_the_memory(void **state)
 {
-    const struct train_kernels *k = &train_kernels_base;
     (void)state;
-    const size_t full = bytes_of(k, 20) - bytes_of(k, 10),
-                 half = bytes_of(k->rounding, 20) - bytes_of(k->rounding, 10);
+    const size_t full = bytes_of(false, 20) - bytes_of(false, 10),
+                 half = bytes_of(true, 20) - bytes_of(true, 10);
     assert_true(half > full * 49 / 100 && half < full * 55 / 100);
+}
+
+static void test_bfloat16_is_kept_where_there_is_much_to_keep(void **state)
+{
+    const struct train_kernels *k = &train_kernels_base;
+    struct train_shape shape = tiny_shape();
+    struct train_model m;
+    (void)state;
+    tiny_model_create(&m, &shape);
+    assert_false(train_pass_narrows(&m, k->rounding, TINY_TOKENS));
+    assert_true(train_pass_narrows(&m, k->rounding, 1 << 20));
+    assert_false(train_pass_narrows(&m, k, 1 << 20));
+    train_model_free(&m);
 }
 
 int main(void)
@@ -248,6 +272,7 @@ int main(void)
         cmocka_unit_test(test_threads_change_no_bit),
         cmocka_unit_test(test_bfloat16_gives_nearly_the_same_gradient),
         cmocka_unit_test(test_a_layer_in_bfloat16_takes_half_the_memory),
+        cmocka_unit_test(test_bfloat16_is_kept_where_there_is_much_to_keep),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

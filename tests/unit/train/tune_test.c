@@ -65,7 +65,7 @@ static void rig_create(struct rig *r, enum tensor_type type, const struct train_
         r->model.values[i] += (float)(rand_pcg_double(&random) - 0.5) / 4;
     tiny_sequence_fill(&r->sequence, 3, shape.n_vocab, 1);
     assert_int_equal(team_create(&train_kernels_base, 1, &r->team, NULL), 0);
-    assert_int_equal(train_pass_create(&r->model, &r->team, TINY_TOKENS, &r->pass, NULL), 0);
+    assert_int_equal(train_pass_create(&r->model, &r->team, false, TINY_TOKENS, &r->pass, NULL), 0);
 }
 
 static void rig_free(struct rig *r)
@@ -143,12 +143,47 @@ static void test_an_embedding_that_no_product_takes_needs_no_floats(void **state
     (void)state;
     rig_create(&r, TENSOR_Q8_0, &lora);
     struct train_model *m = &r.model;
-    const size_t tied = train_pass_bytes(m, &train_kernels_base, TINY_TOKENS, 1);
+    const size_t tied = train_pass_bytes(m, &train_kernels_base, false, TINY_TOKENS, 1);
     m->output = m->layers[0].output;
-    const size_t apart = train_pass_bytes(m, &train_kernels_base, TINY_TOKENS, 1);
+    const size_t apart = train_pass_bytes(m, &train_kernels_base, false, TINY_TOKENS, 1);
     m->output = m->embedding;
     assert_int_equal(tied - apart, sizeof(float) * (size_t)(m->shape.n_vocab - 64) * 64);
     rig_free(&r);
+}
+
+/* The rig's pass by these kernels: its loss and gradient, and those with frozen matrices packed once. */
+static void packed_check(struct rig *r, const struct train_kernels *kernels)
+{
+    const size_t bytes = (size_t)r->model.n_values * sizeof(float);
+    float *plain = malloc(bytes);
+    struct train_loss a = {0}, b = {0};
+    r->team.kernels = kernels;
+    train_pass_free(&r->pass);
+    assert_int_equal(train_pass_create(&r->model, &r->team, false, TINY_TOKENS, &r->pass, NULL), 0);
+    train_pass_run(&r->pass, &r->sequence.s, true, 1, &a);
+    memcpy(plain, r->pass.gradients, bytes);
+    const size_t before = train_pass_bytes(&r->model, kernels, false, TINY_TOKENS, 1);
+    assert_true(train_model_packed_bytes(&r->model, kernels) > 0);
+    assert_int_equal(train_model_pack(&r->model, kernels, NULL), 0);
+    assert_true(train_pass_bytes(&r->model, kernels, false, TINY_TOKENS, 1) < before);
+    memset(r->pass.gradients, 0, bytes);
+    train_pass_run(&r->pass, &r->sequence.s, true, 1, &b);
+    assert_true(a.loss > 0 && a.loss == b.loss);
+    assert_memory_equal(plain, r->pass.gradients, bytes);
+    free(plain);
+}
+
+static void test_frozen_matrices_packed_once_change_no_bit(void **state)
+{
+    const struct train_kernels *list[TRAIN_KERNELS_MAX];
+    (void)state;
+    for (int32_t k = train_kernels_list(list) - 1; k >= 0; k--)
+        for (int rounding = 0; rounding < 2; rounding++) {
+            struct rig r;
+            rig_create(&r, TENSOR_Q8_0, &lora);
+            packed_check(&r, rounding ? list[k]->rounding : list[k]);
+            rig_free(&r);
+        }
 }
 
 static void test_a_new_adapter_changes_nothing(void **state)
@@ -160,7 +195,8 @@ static void test_a_new_adapter_changes_nothing(void **state)
     train_pass_free(&adapted.pass);
     train_model_free(&adapted.model);
     assert_int_equal(train_model_load(adapted.base, &lora, false, 0, 3, &adapted.model, NULL), 0);
-    assert_int_equal(train_pass_create(&adapted.model, &adapted.team, TINY_TOKENS, &adapted.pass, NULL), 0);
+    assert_int_equal(
+        train_pass_create(&adapted.model, &adapted.team, false, TINY_TOKENS, &adapted.pass, NULL), 0);
     const double a = loss_of(&full), b = loss_of(&adapted);
     assert_true(fabs(a - b) < 1e-5 * a);
     rig_free(&full);
@@ -397,6 +433,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_adapters_gradient_over_floats_and_over_quantised_weights),
         cmocka_unit_test(test_an_embedding_that_no_product_takes_needs_no_floats),
+        cmocka_unit_test(test_frozen_matrices_packed_once_change_no_bit),
         cmocka_unit_test(test_a_new_adapter_changes_nothing),
         cmocka_unit_test(test_adapter_and_folded_model_say_the_same_in_the_engine),
         cmocka_unit_test(test_a_folded_model_has_the_type_asked_for),
