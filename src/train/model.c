@@ -211,6 +211,7 @@ int train_angles_fill(
     const int32_t half = rope->n_dims / 2;
     const size_t n = (size_t)m->shape.n_context * (size_t)half;
     m->n_rotated = rope->n_dims;
+    m->rope_halves = rope->pairs == ROPE_HALVES;
     out->cosine = calloc(n + 1, sizeof *out->cosine);
     out->sine = calloc(n + 1, sizeof *out->sine);
     if (!out->cosine || !out->sine)
@@ -223,7 +224,7 @@ int train_angles_fill(
     return 0;
 }
 
-/* What a model has unless its family says otherwise. */
+/* What a new model has. */
 static void scales_plain(struct train_model *m)
 {
     m->embed_scale = m->branch_scale = m->logit_scale = 1;
@@ -291,6 +292,7 @@ static int angles_plain(struct train_model *m, struct error *err)
     if (!frequency)
         return error_set(err, ERROR_MEMORY, "no memory for the angles of heads");
     const struct rope rope = {.n_dims = n_dims,
+        .pairs = ROPE_ADJACENT,
         .frequency = frequency,
         .magnitude = rope_frequencies(&how, n_dims, NULL, frequency)};
     int rc = train_angles_fill(m, &rope, &m->angles[0], err);
@@ -323,10 +325,10 @@ static int family_find(const struct gguf *g, const struct train_family **out, st
     char known[256] = "";
     struct str name;
     int rc = gguf_get_str(g, "general.architecture", STR_NONE, &name, err);
-    for (*out = train_families; rc == 0 && (*out)->name; (*out)++) {
-        if (str_is(name, (*out)->name))
+    for (*out = train_families; rc == 0 && (*out)->architecture; (*out)++) {
+        if (str_is(name, train_family_name(*out)))
             return 0;
-        snprintf(known + strlen(known), sizeof known - strlen(known), " %s", (*out)->name);
+        snprintf(known + strlen(known), sizeof known - strlen(known), " %s", train_family_name(*out));
     }
     return rc ? rc
               : error_set(err, ERROR_UNSUPPORTED,
@@ -379,14 +381,6 @@ static int shape_read(struct loader *l, int32_t context, struct train_model *m)
     shape_check(l, s, values);
     if (l->rc == 0)
         s->n_vocab = (int32_t)gguf_tensor_find(l->gguf, "token_embd.weight")->shape[1];
-    return l->rc;
-}
-
-/* What the family's own keys say. */
-static int family_load(struct loader *l, struct train_model *m)
-{
-    scales_plain(m);
-    m->family->load(m, l);
     return l->rc;
 }
 
@@ -479,13 +473,16 @@ int train_model_load(const struct gguf *g, const struct train_lora *lora, bool e
         .gguf = g, .backend = file_backend(), .arena = arena_create(FAMILY_MEMORY), .err = err};
     *m = (struct train_model){0};
     int rc = family_find(g, &m->family, err);
-    l.architecture = str_from(m->family->name);
+    if (rc == 0)
+        l.architecture = str_from(train_family_name(m->family));
     rc = rc ? rc : shape_read(&l, context, m);
     rc = rc ? rc : weights_list(m, g, err);
     for (int32_t i = 0; i < m->n_weights && rc == 0; i++)
         rc = weight_find(g, &m->weights[i], err);
     rc = rc ? rc : tensors_check(g, m, err);
-    rc = rc ? rc : family_load(&l, m);
+    if (rc == 0)
+        train_family_load(m, &l);
+    rc = rc ? rc : l.rc;
     arena_free(l.arena);
     rc = rc ? rc : lora ? adapters_add(m, lora, seed, err) : all_take(m, embedding_frozen, err);
     if (rc)

@@ -9,6 +9,8 @@
 #include "train/train.h"
 
 struct gguf;
+struct architecture;
+struct loader;
 struct rope;
 
 struct train_weight {
@@ -52,7 +54,8 @@ struct train_model {
     float *packed;                                         /* of all frozen matrices, or NULL */
     int64_t n_values;
     struct train_angles angles[2]; /* of all layers, or of those without a window and with one */
-    int32_t n_rotated;             /* values of a head that turn: its first */
+    int32_t n_rotated;             /* values of a head that turn: its first ... */
+    bool rope_halves;              /* ... by halves, not in pairs side by side */
     float *late;                   /* n_context factors of queries by their position; NULL: 1 */
     /* What is multiplied: embeddings, branches before they are added, logits, scores. */
     float embed_scale, branch_scale, logit_scale, score_scale;
@@ -61,26 +64,24 @@ struct train_model {
     float lora_scale;
 };
 
-struct loader;
-
 enum train_head_norms { HEAD_NORMS_NONE, HEAD_NORMS_SHARED, HEAD_NORMS_ACROSS, HEAD_NORMS_OWN };
 
 /* Architectures that are alike but for a few parts. */
 struct train_family {
-    const char *name;
-    bool rope_halves;
+    const struct architecture *architecture; /* the engine's */
     bool norms_behind, no_norms_before;
     bool gelu;
     /* The feed-forward network reads what attention reads; norms take the mean away. */
     bool parallel, centred;
     /* Heads have one norm's weights, or each its own, or one norm goes across all of them. */
     enum train_head_norms head_norms;
-    /* Angles, windows and scales, as the engine's model_NAME.c reads them; failures are kept in the loader.
-     */
-    void (*load)(struct train_model *m, struct loader *l);
 };
-extern const struct train_family
-    train_families[]; /* ends with a name of NULL; the first is what training makes */
+/* Ends with an architecture of NULL; the first is what training makes. */
+extern const struct train_family train_families[];
+const char *train_family_name(const struct train_family *f); /* general.architecture */
+/* Angles, windows and scales of a model whose family and shape are known, from its file; failures are kept in
+ * the loader. */
+void train_family_load(struct train_model *m, struct loader *l);
 
 /* A model of this shape with random weights (normal, 0.02; less where a matrix adds to the residual stream).
  */

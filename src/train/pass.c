@@ -287,7 +287,7 @@ static void turn_rows(void *ctx, int64_t from, int64_t to)
         float *row = t->y + i * t->width;
         for (int64_t h = 0; angles && h < t->width; h += head)
             t->p->team->kernels->rope(row + h, angles->cosine + t->index[i] * half,
-                angles->sine + t->index[i] * half, t->sign, m->family->rope_halves, m->n_rotated);
+                angles->sine + t->index[i] * half, t->sign, m->rope_halves, m->n_rotated);
         if (m->late && t->weight == t->layer->q)
             t->p->team->kernels->scale(row, m->late[t->index[i]], t->width);
     }

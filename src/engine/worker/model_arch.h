@@ -3,6 +3,8 @@
  *   load:     checks hyperparameters and tensors, keeps its own tables in model->data, says in model->states
  *             what each layer remembers
  *
+ *   traits:   what the file says of a plain decoder's parts (model_block.h), where training asks for it, too
+ *
  *   forward:  writes the forward pass of a batch as a program; gives the logits of the tokens that want them,
  *             or the embedding of a text
  */
@@ -18,10 +20,15 @@
 /* `states`: each layer's, as its spec asked for. */
 typedef struct value architecture_pass(const struct model *m, struct program *p, void *const *states);
 
+struct shape;
+struct traits;
+typedef struct traits architecture_traits(const struct shape *s, struct loader *l);
+
 struct architecture {
     const char *name;                                /* general.architecture */
     void (*load)(struct model *m, struct loader *l); /* failures are kept in the loader */
     architecture_pass *forward;
+    architecture_traits *traits; /* NULL: it cannot be trained */
 };
 
 struct model {

@@ -63,4 +63,4 @@ static void load(struct model *model, struct loader *l)
         load_layer(&m->encoder, &m->layers[i], l, i);
 }
 
-const struct architecture model_bert = {"bert", load, forward};
+const struct architecture model_bert = {"bert", load, forward, NULL};

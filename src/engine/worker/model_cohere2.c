@@ -8,14 +8,12 @@ struct layer {
     const float *norm;
     struct projections projections;
     struct ffn ffn;
-    int32_t window;
+    bool turns;
 };
 
 struct cohere2 {
     struct shape shape;
-    struct rope rope;
-    struct attention attention;
-    float logit_scale;
+    struct traits traits;
     struct ends ends;
     struct layer *layers;
 };
@@ -25,18 +23,19 @@ static struct value attend(const struct cohere2 *m, const struct layer *l, struc
 {
     const int32_t width = m->shape.key_width;
     struct value q = op_matmul(p, &l->projections.q, x), k = op_matmul(p, &l->projections.k, x);
-    if (l->window > 0) {
-        q = op_rope(p, q, angles, &m->rope, width);
-        k = op_rope(p, k, angles, &m->rope, width);
+    if (l->turns) {
+        q = op_rope(p, q, angles, &m->traits.rope, width);
+        k = op_rope(p, k, angles, &m->traits.rope, width);
     }
-    return block_attend(p, &l->projections, &m->attention, cache, q, k, op_matmul(p, &l->projections.v, x));
+    return block_attend(
+        p, &l->projections, &m->traits.attention, cache, q, k, op_matmul(p, &l->projections.v, x));
 }
 
 static struct value forward(const struct model *model, struct program *p, void *const *states)
 {
     const struct cohere2 *m = model->data;
     const struct shape *s = &m->shape;
-    struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->rope);
+    struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->traits.rope);
     for (int32_t i = 0; i < s->n_layers; i++) {
         const struct layer *l = &m->layers[i];
         struct value h = op_layer_norm(p, x, l->norm, NULL, s->n_embed, false, s->eps);
@@ -46,7 +45,17 @@ static struct value forward(const struct model *model, struct program *p, void *
         x = op_add(p, x, y);
     }
     x = op_layer_norm(p, x, m->ends.norm, NULL, s->n_embed, false, s->eps);
-    return op_scale(p, op_matmul(p, &m->ends.output, x), m->logit_scale);
+    return op_scale(p, op_matmul(p, &m->ends.output, x), m->traits.logit_scale);
+}
+
+static struct traits traits(const struct shape *s, struct loader *l)
+{
+    struct traits t = traits_adjacent(s, l);
+    t.logit_scale = loader_float(l, "logit_scale", LOADER_REQUIRED, 0, 1e6f);
+    t.windows = shape_windows(s, l, LOADER_REQUIRED, 4);
+    for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++)
+        t.turns[i] = t.windows[i] > 0;
+    return t;
 }
 
 static void load(struct model *model, struct loader *l)
@@ -56,10 +65,7 @@ static void load(struct model *model, struct loader *l)
         return;
     const struct shape *s = &m->shape;
     m->shape = shape_load(model, l, "attention.layer_norm_epsilon");
-    m->rope = loader_rope(l, s->n_rotated, ROPE_ADJACENT, 10000);
-    m->attention = shape_attention(s, l);
-    m->logit_scale = loader_float(l, "logit_scale", LOADER_REQUIRED, 0, 1e6f);
-    const int32_t *windows = shape_windows(s, l, LOADER_REQUIRED, 4);
+    m->traits = traits(s, l);
     ends_load(&m->ends, model, l);
     m->layers = loader_alloc(l, (size_t)s->n_layers, sizeof *m->layers);
     for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++) {
@@ -67,9 +73,9 @@ static void load(struct model *model, struct loader *l)
         y->norm = loader_vector(l, s->n_embed, "blk.%d.attn_norm.weight", (int)i);
         projections_load(&y->projections, s, l, i);
         ffn_load(&y->ffn, l, s->n_embed, s->n_ff, i, "");
-        y->window = windows[i];
-        model->states[i] = shape_state(s, y->window);
+        y->turns = m->traits.turns[i];
+        model->states[i] = shape_state(s, m->traits.windows[i]);
     }
 }
 
-const struct architecture model_cohere2 = {"cohere2", load, forward};
+const struct architecture model_cohere2 = {"cohere2", load, forward, traits};

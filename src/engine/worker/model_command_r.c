@@ -12,9 +12,7 @@ struct layer {
 
 struct command_r {
     struct shape shape;
-    struct rope rope;
-    struct attention attention;
-    float logit_scale;
+    struct traits traits;
     struct ends ends;
     struct layer *layers;
 };
@@ -28,16 +26,17 @@ static struct value attend(const struct command_r *m, const struct layer *l, str
         q = op_layer_norm(p, q, l->q_norm, NULL, width, true, m->shape.eps);
         k = op_layer_norm(p, k, l->k_norm, NULL, width, true, m->shape.eps);
     }
-    q = op_rope(p, q, angles, &m->rope, width);
-    k = op_rope(p, k, angles, &m->rope, width);
-    return block_attend(p, &l->projections, &m->attention, cache, q, k, op_matmul(p, &l->projections.v, x));
+    q = op_rope(p, q, angles, &m->traits.rope, width);
+    k = op_rope(p, k, angles, &m->traits.rope, width);
+    return block_attend(
+        p, &l->projections, &m->traits.attention, cache, q, k, op_matmul(p, &l->projections.v, x));
 }
 
 static struct value forward(const struct model *model, struct program *p, void *const *states)
 {
     const struct command_r *m = model->data;
     const struct shape *s = &m->shape;
-    struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->rope);
+    struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->traits.rope);
     for (int32_t i = 0; i < s->n_layers; i++) {
         const struct layer *l = &m->layers[i];
         struct value h = op_layer_norm(p, x, l->norm, NULL, s->n_embed, false, s->eps);
@@ -47,7 +46,14 @@ static struct value forward(const struct model *model, struct program *p, void *
         x = op_add(p, x, y);
     }
     x = op_layer_norm(p, x, m->ends.norm, NULL, s->n_embed, false, s->eps);
-    return op_scale(p, op_matmul(p, &m->ends.output, x), m->logit_scale);
+    return op_scale(p, op_matmul(p, &m->ends.output, x), m->traits.logit_scale);
+}
+
+static struct traits traits(const struct shape *s, struct loader *l)
+{
+    struct traits t = traits_adjacent(s, l);
+    t.logit_scale = loader_float(l, "logit_scale", LOADER_REQUIRED, 0, 1e6f);
+    return t;
 }
 
 static void load(struct model *model, struct loader *l)
@@ -57,9 +63,7 @@ static void load(struct model *model, struct loader *l)
         return;
     const struct shape *s = &m->shape;
     m->shape = shape_load(model, l, "attention.layer_norm_epsilon");
-    m->rope = loader_rope(l, s->n_rotated, ROPE_ADJACENT, 10000);
-    m->attention = shape_attention(s, l);
-    m->logit_scale = loader_float(l, "logit_scale", LOADER_REQUIRED, 0, 1e6f);
+    m->traits = traits(s, l);
     ends_load(&m->ends, model, l);
     m->layers = loader_alloc(l, (size_t)s->n_layers, sizeof *m->layers);
     for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++) {
@@ -76,4 +80,4 @@ static void load(struct model *model, struct loader *l)
     }
 }
 
-const struct architecture model_command_r = {"command-r", load, forward};
+const struct architecture model_command_r = {"command-r", load, forward, traits};

@@ -216,4 +216,4 @@ static void load(struct model *model, struct loader *l)
     }
 }
 
-const struct architecture model_deepseek2 = {"deepseek2", load, forward};
+const struct architecture model_deepseek2 = {"deepseek2", load, forward, NULL};

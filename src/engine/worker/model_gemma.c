@@ -13,8 +13,7 @@ struct layer {
 
 struct gemma {
     struct shape shape;
-    struct rope rope;
-    struct attention attention;
+    struct traits traits;
     struct ends ends;
     struct layer *layers;
 };
@@ -23,17 +22,18 @@ static struct value attend(const struct gemma *m, const struct layer *l, struct 
     struct value x, struct value angles)
 {
     struct value q = op_matmul(p, &l->projections.q, x), k = op_matmul(p, &l->projections.k, x);
-    q = op_rope(p, q, angles, &m->rope, m->shape.key_width);
-    k = op_rope(p, k, angles, &m->rope, m->shape.key_width);
-    return block_attend(p, &l->projections, &m->attention, cache, q, k, op_matmul(p, &l->projections.v, x));
+    q = op_rope(p, q, angles, &m->traits.rope, m->shape.key_width);
+    k = op_rope(p, k, angles, &m->traits.rope, m->shape.key_width);
+    return block_attend(
+        p, &l->projections, &m->traits.attention, cache, q, k, op_matmul(p, &l->projections.v, x));
 }
 
 static struct value forward(const struct model *model, struct program *p, void *const *states)
 {
     const struct gemma *m = model->data;
     const struct shape *s = &m->shape;
-    struct value x = op_scale(p, op_embed(p, &m->ends.embedding), sqrtf((float)s->n_embed));
-    struct value angles = op_rope_angles(p, &m->rope);
+    struct value x = op_scale(p, op_embed(p, &m->ends.embedding), m->traits.embed_scale);
+    struct value angles = op_rope_angles(p, &m->traits.rope);
     for (int32_t i = 0; i < s->n_layers; i++) {
         const struct layer *l = &m->layers[i];
         struct value h = op_rms_norm(p, x, l->attention_norm, s->n_embed, s->eps);
@@ -46,6 +46,13 @@ static struct value forward(const struct model *model, struct program *p, void *
     return ends_forward(&m->ends, p, x, s->eps);
 }
 
+static struct traits traits(const struct shape *s, struct loader *l)
+{
+    struct traits t = traits_halves(s, l);
+    t.embed_scale = sqrtf((float)s->n_embed);
+    return t;
+}
+
 static void load(struct model *model, struct loader *l)
 {
     struct gemma *m = model->data = loader_alloc(l, 1, sizeof *m);
@@ -53,8 +60,7 @@ static void load(struct model *model, struct loader *l)
         return;
     const struct shape *s = &m->shape;
     m->shape = shape_load(model, l, "attention.layer_norm_rms_epsilon");
-    m->rope = loader_rope(l, s->n_rotated, ROPE_HALVES, 10000);
-    m->attention = shape_attention(s, l);
+    m->traits = traits(s, l);
     ends_load(&m->ends, model, l);
     m->layers = loader_alloc(l, (size_t)s->n_layers, sizeof *m->layers);
     for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++) {
@@ -67,4 +73,4 @@ static void load(struct model *model, struct loader *l)
     }
 }
 
-const struct architecture model_gemma = {"gemma", load, forward};
+const struct architecture model_gemma = {"gemma", load, forward, traits};

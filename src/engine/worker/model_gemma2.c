@@ -13,9 +13,7 @@ struct layer {
 
 struct gemma2 {
     struct shape shape;
-    struct rope rope;
-    struct attention attention;
-    float logit_cap; /* 0: none */
+    struct traits traits;
     struct ends ends;
     struct layer *layers;
 };
@@ -24,17 +22,18 @@ static struct value attend(const struct gemma2 *m, const struct layer *l, struct
     const void *cache, struct value x, struct value angles)
 {
     struct value q = op_matmul(p, &l->projections.q, x), k = op_matmul(p, &l->projections.k, x);
-    q = op_rope(p, q, angles, &m->rope, m->shape.key_width);
-    k = op_rope(p, k, angles, &m->rope, m->shape.key_width);
-    return block_attend(p, &l->projections, &m->attention, cache, q, k, op_matmul(p, &l->projections.v, x));
+    q = op_rope(p, q, angles, &m->traits.rope, m->shape.key_width);
+    k = op_rope(p, k, angles, &m->traits.rope, m->shape.key_width);
+    return block_attend(
+        p, &l->projections, &m->traits.attention, cache, q, k, op_matmul(p, &l->projections.v, x));
 }
 
 static struct value forward(const struct model *model, struct program *p, void *const *states)
 {
     const struct gemma2 *m = model->data;
     const struct shape *s = &m->shape;
-    struct value x = op_scale(p, op_embed(p, &m->ends.embedding), sqrtf((float)s->n_embed));
-    struct value angles = op_rope_angles(p, &m->rope);
+    struct value x = op_scale(p, op_embed(p, &m->ends.embedding), m->traits.embed_scale);
+    struct value angles = op_rope_angles(p, &m->traits.rope);
     for (int32_t i = 0; i < s->n_layers; i++) {
         const struct layer *l = &m->layers[i];
         struct value h = op_rms_norm(p, x, l->attention_norm, s->n_embed, s->eps);
@@ -46,7 +45,18 @@ static struct value forward(const struct model *model, struct program *p, void *
         x = op_add(p, x, op_rms_norm(p, h, l->post_ffn_norm, s->n_embed, s->eps));
     }
     x = ends_forward(&m->ends, p, x, s->eps);
-    return m->logit_cap > 0 ? op_softcap(p, x, m->logit_cap) : x;
+    return m->traits.logit_cap > 0 ? op_softcap(p, x, m->traits.logit_cap) : x;
+}
+
+static struct traits traits(const struct shape *s, struct loader *l)
+{
+    struct traits t = traits_halves(s, l);
+    t.embed_scale = sqrtf((float)s->n_embed);
+    t.attention = shape_attention_gemma(s, l, GEMMA2_LARGEST);
+    t.attention.softcap = loader_float(l, "attn_logit_softcapping", 50, 0, 1e6f);
+    t.logit_cap = loader_float(l, "final_logit_softcapping", 30, 0, 1e6f);
+    t.windows = shape_windows(s, l, 4096, 2);
+    return t;
 }
 
 static void load(struct model *model, struct loader *l)
@@ -56,11 +66,7 @@ static void load(struct model *model, struct loader *l)
         return;
     const struct shape *s = &m->shape;
     m->shape = shape_load(model, l, "attention.layer_norm_rms_epsilon");
-    m->rope = loader_rope(l, s->n_rotated, ROPE_HALVES, 10000);
-    m->attention = shape_attention_gemma(s, l, GEMMA2_LARGEST);
-    m->attention.softcap = loader_float(l, "attn_logit_softcapping", 50, 0, 1e6f);
-    m->logit_cap = loader_float(l, "final_logit_softcapping", 30, 0, 1e6f);
-    const int32_t *windows = shape_windows(s, l, 4096, 2);
+    m->traits = traits(s, l);
     ends_load(&m->ends, model, l);
     m->layers = loader_alloc(l, (size_t)s->n_layers, sizeof *m->layers);
     for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++) {
@@ -71,8 +77,8 @@ static void load(struct model *model, struct loader *l)
         y->post_ffn_norm = loader_vector(l, s->n_embed, "blk.%d.post_ffw_norm.weight", (int)i);
         y->ffn_norm = loader_vector(l, s->n_embed, "blk.%d.ffn_norm.weight", (int)i);
         ffn_load(&y->ffn, l, s->n_embed, s->n_ff, i, "");
-        model->states[i] = shape_state(s, windows[i]);
+        model->states[i] = shape_state(s, m->traits.windows[i]);
     }
 }
 
-const struct architecture model_gemma2 = {"gemma2", load, forward};
+const struct architecture model_gemma2 = {"gemma2", load, forward, traits};

@@ -16,9 +16,7 @@ struct layer {
 
 struct gemma3 {
     struct shape shape;
-    struct rope rope, local_rope; /* of layers without a window and with one */
-    struct attention attention;
-    float logit_cap; /* 0: none */
+    struct traits traits;
     struct ends ends;
     struct layer *layers;
 };
@@ -26,20 +24,22 @@ struct gemma3 {
 static struct value attend(const struct gemma3 *m, const struct layer *l, struct program *p,
     const void *cache, struct value x, struct value angles)
 {
-    const struct rope *rope = l->window > 0 ? &m->local_rope : &m->rope;
+    const struct rope *rope = l->window > 0 ? &m->traits.window_rope : &m->traits.rope;
     const int32_t width = m->shape.key_width;
     struct value q = op_matmul(p, &l->projections.q, x), k = op_matmul(p, &l->projections.k, x);
     q = op_rope(p, op_rms_norm(p, q, l->q_norm, width, m->shape.eps), angles, rope, width);
     k = op_rope(p, op_rms_norm(p, k, l->k_norm, width, m->shape.eps), angles, rope, width);
-    return block_attend(p, &l->projections, &m->attention, cache, q, k, op_matmul(p, &l->projections.v, x));
+    return block_attend(
+        p, &l->projections, &m->traits.attention, cache, q, k, op_matmul(p, &l->projections.v, x));
 }
 
 static struct value forward(const struct model *model, struct program *p, void *const *states)
 {
     const struct gemma3 *m = model->data;
     const struct shape *s = &m->shape;
-    struct value x = op_scale(p, op_embed(p, &m->ends.embedding), sqrtf((float)s->n_embed));
-    struct value angles = op_rope_angles(p, &m->rope), local = op_rope_angles(p, &m->local_rope);
+    struct value x = op_scale(p, op_embed(p, &m->ends.embedding), m->traits.embed_scale);
+    struct value angles = op_rope_angles(p, &m->traits.rope),
+                 local = op_rope_angles(p, &m->traits.window_rope);
     for (int32_t i = 0; i < s->n_layers; i++) {
         const struct layer *l = &m->layers[i];
         struct value h = op_rms_norm(p, x, l->attention_norm, s->n_embed, s->eps);
@@ -51,7 +51,18 @@ static struct value forward(const struct model *model, struct program *p, void *
         x = op_add(p, x, op_rms_norm(p, h, l->post_ffn_norm, s->n_embed, s->eps));
     }
     x = ends_forward(&m->ends, p, x, s->eps);
-    return m->logit_cap > 0 ? op_softcap(p, x, m->logit_cap) : x;
+    return m->traits.logit_cap > 0 ? op_softcap(p, x, m->traits.logit_cap) : x;
+}
+
+static struct traits traits(const struct shape *s, struct loader *l)
+{
+    struct traits t = traits_halves(s, l);
+    t.embed_scale = sqrtf((float)s->n_embed);
+    t.window_rope = loader_rope_window(l, s->n_rotated, ROPE_HALVES, 10000);
+    t.attention = shape_attention_gemma(s, l, GEMMA3_LARGEST);
+    t.logit_cap = loader_float(l, "final_logit_softcapping", 0, 0, 1e6f);
+    t.windows = shape_windows(s, l, 0, 6);
+    return t;
 }
 
 static void load(struct model *model, struct loader *l)
@@ -61,11 +72,7 @@ static void load(struct model *model, struct loader *l)
         return;
     const struct shape *s = &m->shape;
     m->shape = shape_load(model, l, "attention.layer_norm_rms_epsilon");
-    m->rope = loader_rope(l, s->n_rotated, ROPE_HALVES, 10000);
-    m->local_rope = loader_rope_window(l, s->n_rotated, ROPE_HALVES, 10000);
-    m->attention = shape_attention_gemma(s, l, GEMMA3_LARGEST);
-    m->logit_cap = loader_float(l, "final_logit_softcapping", 0, 0, 1e6f);
-    const int32_t *windows = shape_windows(s, l, 0, 6);
+    m->traits = traits(s, l);
     ends_load(&m->ends, model, l);
     m->layers = loader_alloc(l, (size_t)s->n_layers, sizeof *m->layers);
     for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++) {
@@ -78,9 +85,9 @@ static void load(struct model *model, struct loader *l)
         y->post_ffn_norm = loader_vector(l, s->n_embed, "blk.%d.post_ffw_norm.weight", (int)i);
         y->ffn_norm = loader_vector(l, s->n_embed, "blk.%d.ffn_norm.weight", (int)i);
         ffn_load(&y->ffn, l, s->n_embed, s->n_ff, i, "");
-        y->window = windows[i];
+        y->window = m->traits.windows[i];
         model->states[i] = shape_state(s, y->window);
     }
 }
 
-const struct architecture model_gemma3 = {"gemma3", load, forward};
+const struct architecture model_gemma3 = {"gemma3", load, forward, traits};

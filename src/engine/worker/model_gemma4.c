@@ -261,4 +261,4 @@ static void load(struct model *model, struct loader *l)
     load_layers(model, m, l);
 }
 
-const struct architecture model_gemma4 = {"gemma4", load, forward};
+const struct architecture model_gemma4 = {"gemma4", load, forward, NULL};

@@ -96,4 +96,4 @@ static void load(struct model *model, struct loader *l)
     model->states[0] = shape_state(s, 0);
 }
 
-const struct architecture model_gemma_embedding = {"gemma-embedding", load, forward};
+const struct architecture model_gemma_embedding = {"gemma-embedding", load, forward, NULL};

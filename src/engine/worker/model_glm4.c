@@ -12,8 +12,7 @@ struct layer {
 
 struct glm4 {
     struct shape shape;
-    struct rope rope;
-    struct attention attention;
+    struct traits traits;
     struct ends ends;
     struct layer *layers;
 };
@@ -21,15 +20,17 @@ struct glm4 {
 static void keep(const struct glm4 *m, const struct layer *l, struct program *p, const void *cache,
     struct value x, struct value angles)
 {
-    struct value k = op_rope(p, op_matmul(p, &l->projections.k, x), angles, &m->rope, m->shape.key_width);
+    struct value k =
+        op_rope(p, op_matmul(p, &l->projections.k, x), angles, &m->traits.rope, m->shape.key_width);
     op_kv_write(p, cache, k, op_matmul(p, &l->projections.v, x));
 }
 
 static struct value attend(const struct glm4 *m, const struct layer *l, struct program *p, const void *cache,
     struct value x, struct value angles)
 {
-    struct value q = op_rope(p, op_matmul(p, &l->projections.q, x), angles, &m->rope, m->shape.key_width);
-    return op_matmul(p, &l->projections.output, op_attention(p, cache, q, &m->attention));
+    struct value q =
+        op_rope(p, op_matmul(p, &l->projections.q, x), angles, &m->traits.rope, m->shape.key_width);
+    return op_matmul(p, &l->projections.output, op_attention(p, cache, q, &m->traits.attention));
 }
 
 /* With `select` only rows that want logits go on behind the attention. */
@@ -54,7 +55,7 @@ static struct value forward(const struct model *model, struct program *p, void *
 {
     const struct glm4 *m = model->data;
     const int32_t last = m->ends.nextn ? -1 : m->shape.n_layers - 1;
-    struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->rope);
+    struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->traits.rope);
     for (int32_t i = 0; i < m->shape.n_layers; i++)
         x = layer_forward(m, &m->layers[i], p, states[i], x, angles, i == last);
     return ends_forward(&m->ends, p, x, m->shape.eps);
@@ -66,7 +67,7 @@ static struct value foretell(const struct model *model, struct program *p, void 
     const struct shape *s = &m->shape;
     const struct layer *l = &m->layers[s->n_layers];
     const void *cache = states[s->n_layers];
-    struct value x = nextn_begin(m->ends.nextn, p), angles = op_rope_angles(p, &m->rope);
+    struct value x = nextn_begin(m->ends.nextn, p), angles = op_rope_angles(p, &m->traits.rope);
     if (p->batch.n_outputs > 0)
         return nextn_end(m->ends.nextn, p, layer_forward(m, l, p, cache, x, angles, false));
     keep(m, l, p, cache, op_rms_norm(p, x, l->attention_norm, s->n_embed, s->eps), angles);
@@ -80,8 +81,7 @@ static void load(struct model *model, struct loader *l)
         return;
     const struct shape *s = &m->shape;
     m->shape = shape_load(model, l, "attention.layer_norm_rms_epsilon");
-    m->rope = loader_rope(l, s->n_rotated, ROPE_ADJACENT, 10000);
-    m->attention = shape_attention(s, l);
+    m->traits = traits_adjacent(s, l);
     ends_load(&m->ends, model, l);
     nextn_load(&m->ends, model, l, s->eps, foretell);
     m->layers = loader_alloc(l, (size_t)model->n_states, sizeof *m->layers);
@@ -97,4 +97,4 @@ static void load(struct model *model, struct loader *l)
     }
 }
 
-const struct architecture model_glm4 = {"glm4", load, forward};
+const struct architecture model_glm4 = {"glm4", load, forward, traits_adjacent};

@@ -130,4 +130,4 @@ static void load(struct model *model, struct loader *l)
     }
 }
 
-const struct architecture model_glm4moe = {"glm4moe", load, forward};
+const struct architecture model_glm4moe = {"glm4moe", load, forward, NULL};

@@ -95,4 +95,4 @@ static void load(struct model *model, struct loader *l)
     }
 }
 
-const struct architecture model_gpt_oss = {"gpt-oss", load, forward};
+const struct architecture model_gpt_oss = {"gpt-oss", load, forward, NULL};

@@ -6,6 +6,7 @@
 
 struct layer {
     const float *attention_norm, *ffn_norm;
+    bool turns;
     struct projections projections;
     struct ffn ffn;
     struct experts experts; /* instead, in a mixture */
@@ -13,11 +14,8 @@ struct layer {
 
 struct granite {
     struct shape shape;
-    struct rope rope;
-    struct attention attention;
+    struct traits traits;
     struct mixture mixture; /* n_experts 0: none */
-    float embedding_scale, residual_scale, logit_scale;
-    bool rotated;
     struct ends ends;
     struct layer *layers;
 };
@@ -26,39 +24,48 @@ static struct value attend(const struct granite *m, const struct layer *l, struc
     const void *cache, struct value x, struct value angles)
 {
     struct value q = op_matmul(p, &l->projections.q, x), k = op_matmul(p, &l->projections.k, x);
-    if (m->rotated) {
-        q = op_rope(p, q, angles, &m->rope, m->shape.key_width);
-        k = op_rope(p, k, angles, &m->rope, m->shape.key_width);
+    if (l->turns) {
+        q = op_rope(p, q, angles, &m->traits.rope, m->shape.key_width);
+        k = op_rope(p, k, angles, &m->traits.rope, m->shape.key_width);
     }
-    return block_attend(p, &l->projections, &m->attention, cache, q, k, op_matmul(p, &l->projections.v, x));
+    return block_attend(
+        p, &l->projections, &m->traits.attention, cache, q, k, op_matmul(p, &l->projections.v, x));
 }
 
 static struct value forward(const struct model *model, struct program *p, void *const *states)
 {
     const struct granite *m = model->data;
     const struct shape *s = &m->shape;
-    struct value x = op_scale(p, op_embed(p, &m->ends.embedding), m->embedding_scale);
-    struct value angles = op_rope_angles(p, &m->rope);
+    struct value x = op_scale(p, op_embed(p, &m->ends.embedding), m->traits.embed_scale);
+    struct value angles = op_rope_angles(p, &m->traits.rope);
     for (int32_t i = 0; i < s->n_layers; i++) {
         const struct layer *l = &m->layers[i];
         struct value h = op_rms_norm(p, x, l->attention_norm, s->n_embed, s->eps);
         h = attend(m, l, p, states[i], h, angles);
         block_select(p, s, i, &x, &h);
-        x = op_add(p, x, op_scale(p, h, m->residual_scale));
+        x = op_add(p, x, op_scale(p, h, m->traits.branch_scale));
         h = op_rms_norm(p, x, l->ffn_norm, s->n_embed, s->eps);
         h = m->mixture.n_experts > 0 ? experts_forward(&l->experts, p, h)
                                      : ffn_forward(&l->ffn, p, GLU_SILU, h);
-        x = op_add(p, x, op_scale(p, h, m->residual_scale));
+        x = op_add(p, x, op_scale(p, h, m->traits.branch_scale));
     }
-    return op_scale(p, ends_forward(&m->ends, p, x, s->eps), 1 / m->logit_scale);
+    return op_scale(p, ends_forward(&m->ends, p, x, s->eps), m->traits.logit_scale);
 }
 
-static void load_scales(struct granite *m, struct loader *l)
+static struct traits traits(const struct shape *s, struct loader *l)
 {
-    m->embedding_scale = loader_scale(l, "embedding_scale", 1);
-    m->residual_scale = loader_scale(l, "residual_scale", 1);
-    m->logit_scale = loader_scale(l, "logit_scale", LOADER_REQUIRED);
-    m->rotated = loader_bool(l, "rope.scaling.finetuned", true);
+    struct traits t = traits_adjacent(s, l);
+    t.embed_scale = loader_scale(l, "embedding_scale", 1);
+    t.branch_scale = loader_scale(l, "residual_scale", 1);
+    t.logit_scale = 1 / loader_scale(l, "logit_scale", LOADER_REQUIRED);
+    const bool turns = loader_bool(l, "rope.scaling.finetuned", true);
+    for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++)
+        t.turns[i] = turns;
+    return t;
+}
+
+static void load_mixture(struct granite *m, struct loader *l)
+{
     if (loader_int(l, "expert_count", 0, 0, MODEL_EXPERTS_MAX) == 0)
         return;
     struct mixture defaults = {.n_embed = m->shape.n_embed, .n_ff = m->shape.n_ff, .glu = GLU_SILU};
@@ -73,9 +80,8 @@ static void load(struct model *model, struct loader *l)
         return;
     const struct shape *s = &m->shape;
     m->shape = shape_load(model, l, "attention.layer_norm_rms_epsilon");
-    m->rope = loader_rope(l, s->n_rotated, ROPE_ADJACENT, 10000);
-    m->attention = shape_attention(s, l);
-    load_scales(m, l);
+    m->traits = traits(s, l);
+    load_mixture(m, l);
     ends_load(&m->ends, model, l);
     m->layers = loader_alloc(l, (size_t)s->n_layers, sizeof *m->layers);
     for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++) {
@@ -87,9 +93,10 @@ static void load(struct model *model, struct loader *l)
             experts_load(&y->experts, &m->mixture, l, i);
         else
             ffn_load(&y->ffn, l, s->n_embed, s->n_ff, i, "");
+        y->turns = m->traits.turns[i];
         model->states[i] = shape_state(s, 0);
     }
 }
 
-const struct architecture model_granite = {"granite", load, forward};
-const struct architecture model_granitemoe = {"granitemoe", load, forward};
+const struct architecture model_granite = {"granite", load, forward, traits};
+const struct architecture model_granitemoe = {"granitemoe", load, forward, NULL};

@@ -11,9 +11,7 @@ struct layer {
 
 struct mistral3 {
     struct shape shape;
-    struct rope rope;
-    struct attention attention;
-    float temperature_slope, temperature_span; /* 1 + slope log(1 + floor(position / span)); slope 0: none */
+    struct traits traits;
     struct ends ends;
     struct layer *layers;
 };
@@ -22,18 +20,19 @@ static struct value attend(const struct mistral3 *m, const struct layer *l, stru
     const void *cache, struct value x, struct value angles)
 {
     struct value q = op_matmul(p, &l->projections.q, x), k = op_matmul(p, &l->projections.k, x);
-    q = op_rope(p, q, angles, &m->rope, m->shape.key_width);
-    if (m->temperature_slope != 0)
-        q = op_scale_late(p, q, m->temperature_slope, m->temperature_span);
-    k = op_rope(p, k, angles, &m->rope, m->shape.key_width);
-    return block_attend(p, &l->projections, &m->attention, cache, q, k, op_matmul(p, &l->projections.v, x));
+    q = op_rope(p, q, angles, &m->traits.rope, m->shape.key_width);
+    if (m->traits.late_slope != 0)
+        q = op_scale_late(p, q, m->traits.late_slope, m->traits.late_span);
+    k = op_rope(p, k, angles, &m->traits.rope, m->shape.key_width);
+    return block_attend(
+        p, &l->projections, &m->traits.attention, cache, q, k, op_matmul(p, &l->projections.v, x));
 }
 
 static struct value forward(const struct model *model, struct program *p, void *const *states)
 {
     const struct mistral3 *m = model->data;
     const struct shape *s = &m->shape;
-    struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->rope);
+    struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->traits.rope);
     for (int32_t i = 0; i < s->n_layers; i++) {
         const struct layer *l = &m->layers[i];
         struct value h = op_rms_norm(p, x, l->attention_norm, s->n_embed, s->eps);
@@ -46,12 +45,15 @@ static struct value forward(const struct model *model, struct program *p, void *
     return ends_forward(&m->ends, p, x, s->eps);
 }
 
-static void load_temperature(struct mistral3 *m, struct loader *l)
+static struct traits traits(const struct shape *s, struct loader *l)
 {
-    m->temperature_slope = loader_float(l, "attention.temperature_scale", 0, 0, 1e3f);
-    if (m->temperature_slope != 0)
-        m->temperature_span =
+    struct traits t = traits_adjacent(s, l);
+    loader_rope_lessen(l, &t.rope);
+    t.late_slope = loader_float(l, "attention.temperature_scale", 0, 0, 1e3f);
+    if (t.late_slope != 0)
+        t.late_span =
             (float)loader_int(l, "rope.scaling.original_context_length", LOADER_REQUIRED, 1, INT32_MAX);
+    return t;
 }
 
 static void load(struct model *model, struct loader *l)
@@ -61,10 +63,7 @@ static void load(struct model *model, struct loader *l)
         return;
     const struct shape *s = &m->shape;
     m->shape = shape_load(model, l, "attention.layer_norm_rms_epsilon");
-    m->rope = loader_rope(l, s->n_rotated, ROPE_ADJACENT, 10000);
-    loader_rope_lessen(l, &m->rope);
-    load_temperature(m, l);
-    m->attention = shape_attention(s, l);
+    m->traits = traits(s, l);
     ends_load(&m->ends, model, l);
     m->layers = loader_alloc(l, (size_t)s->n_layers, sizeof *m->layers);
     for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++) {
@@ -77,4 +76,4 @@ static void load(struct model *model, struct loader *l)
     }
 }
 
-const struct architecture model_mistral3 = {"mistral3", load, forward};
+const struct architecture model_mistral3 = {"mistral3", load, forward, traits};

@@ -116,4 +116,4 @@ static void load(struct model *model, struct loader *l)
     }
 }
 
-const struct architecture model_modern_bert = {"modern-bert", load, forward};
+const struct architecture model_modern_bert = {"modern-bert", load, forward, NULL};

@@ -137,6 +137,6 @@ static void load(struct model *model, struct loader *l)
         load_layer(m, &m->layers[i], l, i);
 }
 
-const struct architecture model_nomic_bert = {"nomic-bert", load, forward};
-const struct architecture model_nomic_bert_moe = {"nomic-bert-moe", load, forward};
-const struct architecture model_jina_bert_v3 = {"jina-bert-v3", load, forward};
+const struct architecture model_nomic_bert = {"nomic-bert", load, forward, NULL};
+const struct architecture model_nomic_bert_moe = {"nomic-bert-moe", load, forward, NULL};
+const struct architecture model_jina_bert_v3 = {"jina-bert-v3", load, forward, NULL};

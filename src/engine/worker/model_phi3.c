@@ -15,9 +15,7 @@ struct layer {
 
 struct phi3 {
     struct shape shape;
-    struct rope short_rope, long_rope;
-    int32_t original_context;
-    struct attention attention;
+    struct traits traits;
     struct ends ends;
     struct layer *layers;
 };
@@ -28,14 +26,16 @@ static struct value attend(const struct phi3 *m, const struct layer *l, struct p
     struct value q = op_matmul(p, &l->projections.q, x), k = op_matmul(p, &l->projections.k, x);
     q = op_rope(p, q, angles, rope, m->shape.key_width);
     k = op_rope(p, k, angles, rope, m->shape.key_width);
-    return block_attend(p, &l->projections, &m->attention, cache, q, k, op_matmul(p, &l->projections.v, x));
+    return block_attend(
+        p, &l->projections, &m->traits.attention, cache, q, k, op_matmul(p, &l->projections.v, x));
 }
 
 static struct value forward(const struct model *model, struct program *p, void *const *states)
 {
     const struct phi3 *m = model->data;
     const struct shape *s = &m->shape;
-    const struct rope *rope = p->batch.n_context > m->original_context ? &m->long_rope : &m->short_rope;
+    const struct traits *t = &m->traits;
+    const struct rope *rope = p->batch.n_context > t->long_after ? &t->long_rope : &t->rope;
     struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, rope);
     for (int32_t i = 0; i < s->n_layers; i++) {
         const struct layer *l = &m->layers[i];
@@ -49,6 +49,16 @@ static struct value forward(const struct model *model, struct program *p, void *
     return ends_forward(&m->ends, p, x, s->eps);
 }
 
+static struct traits traits(const struct shape *s, struct loader *l)
+{
+    struct traits t = traits_halves(s, l);
+    const int32_t trained = loader_int(l, "context_length", LOADER_REQUIRED, 1, INT32_MAX);
+    t.rope = loader_rope_factors(l, s->n_rotated, ROPE_HALVES, 10000, "rope_factors_short.weight");
+    t.long_rope = loader_rope_factors(l, s->n_rotated, ROPE_HALVES, 10000, "rope_factors_long.weight");
+    t.long_after = loader_int(l, "rope.scaling.original_context_length", trained, 1, INT32_MAX);
+    return t;
+}
+
 static void load(struct model *model, struct loader *l)
 {
     struct phi3 *m = model->data = loader_alloc(l, 1, sizeof *m);
@@ -56,13 +66,9 @@ static void load(struct model *model, struct loader *l)
         return;
     const struct shape *s = &m->shape;
     m->shape = shape_load(model, l, "attention.layer_norm_rms_epsilon");
-    m->short_rope = loader_rope_factors(l, s->n_rotated, ROPE_HALVES, 10000, "rope_factors_short.weight");
-    m->long_rope = loader_rope_factors(l, s->n_rotated, ROPE_HALVES, 10000, "rope_factors_long.weight");
-    m->original_context =
-        loader_int(l, "rope.scaling.original_context_length", model->info.n_context_train, 1, INT32_MAX);
-    if (m->original_context < model->info.n_context_train)
-        model->info.n_context_best = m->original_context;
-    m->attention = shape_attention(s, l);
+    m->traits = traits(s, l);
+    if (m->traits.long_after < model->info.n_context_train)
+        model->info.n_context_best = m->traits.long_after;
     ends_load(&m->ends, model, l);
     m->layers = loader_alloc(l, (size_t)s->n_layers, sizeof *m->layers);
     for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++) {
@@ -75,4 +81,4 @@ static void load(struct model *model, struct loader *l)
     }
 }
 
-const struct architecture model_phi3 = {"phi3", load, forward};
+const struct architecture model_phi3 = {"phi3", load, forward, traits};

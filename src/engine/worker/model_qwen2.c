@@ -11,8 +11,7 @@ struct layer {
 
 struct qwen2 {
     struct shape shape;
-    struct rope rope;
-    struct attention attention;
+    struct traits traits;
     struct ends ends;
     struct layer *layers;
 };
@@ -21,16 +20,17 @@ static struct value attend(const struct qwen2 *m, const struct layer *l, struct 
     struct value x, struct value angles)
 {
     struct value q = op_matmul(p, &l->projections.q, x), k = op_matmul(p, &l->projections.k, x);
-    q = op_rope(p, q, angles, &m->rope, m->shape.key_width);
-    k = op_rope(p, k, angles, &m->rope, m->shape.key_width);
-    return block_attend(p, &l->projections, &m->attention, cache, q, k, op_matmul(p, &l->projections.v, x));
+    q = op_rope(p, q, angles, &m->traits.rope, m->shape.key_width);
+    k = op_rope(p, k, angles, &m->traits.rope, m->shape.key_width);
+    return block_attend(
+        p, &l->projections, &m->traits.attention, cache, q, k, op_matmul(p, &l->projections.v, x));
 }
 
 static struct value forward(const struct model *model, struct program *p, void *const *states)
 {
     const struct qwen2 *m = model->data;
     const struct shape *s = &m->shape;
-    struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->rope);
+    struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->traits.rope);
     for (int32_t i = 0; i < s->n_layers; i++) {
         const struct layer *l = &m->layers[i];
         struct value h = op_rms_norm(p, x, l->attention_norm, s->n_embed, s->eps);
@@ -50,8 +50,7 @@ static void load(struct model *model, struct loader *l)
         return;
     const struct shape *s = &m->shape;
     m->shape = shape_load(model, l, "attention.layer_norm_rms_epsilon");
-    m->rope = loader_rope(l, s->n_rotated, ROPE_HALVES, 10000);
-    m->attention = shape_attention(s, l);
+    m->traits = traits_halves(s, l);
     ends_load(&m->ends, model, l);
     ends_embed(&m->ends, model, l, s->eps);
     m->layers = loader_alloc(l, (size_t)s->n_layers, sizeof *m->layers);
@@ -65,4 +64,4 @@ static void load(struct model *model, struct loader *l)
     }
 }
 
-const struct architecture model_qwen2 = {"qwen2", load, forward};
+const struct architecture model_qwen2 = {"qwen2", load, forward, traits_halves};

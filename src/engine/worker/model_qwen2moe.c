@@ -92,4 +92,4 @@ static void load(struct model *model, struct loader *l)
     }
 }
 
-const struct architecture model_qwen2moe = {"qwen2moe", load, forward};
+const struct architecture model_qwen2moe = {"qwen2moe", load, forward, NULL};

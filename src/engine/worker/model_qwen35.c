@@ -200,5 +200,5 @@ static void load(struct model *model, struct loader *l)
         load_layer(model, &m->layers[i], l, i);
 }
 
-const struct architecture model_qwen35 = {"qwen35", load, forward};
-const struct architecture model_qwen35moe = {"qwen35moe", load, forward};
+const struct architecture model_qwen35 = {"qwen35", load, forward, NULL};
+const struct architecture model_qwen35moe = {"qwen35moe", load, forward, NULL};

@@ -96,4 +96,4 @@ static void load(struct model *model, struct loader *l)
     }
 }
 
-const struct architecture model_qwen3moe = {"qwen3moe", load, forward};
+const struct architecture model_qwen3moe = {"qwen3moe", load, forward, NULL};

@@ -6,7 +6,7 @@
 struct layer {
     const float *attention_norm, *ffn_norm;
     struct projections projections;
-    bool rotated;
+    bool turns;
     struct ffn ffn;
 };
 
@@ -14,8 +14,7 @@ enum { PLAIN_EVERY = 4 };
 
 struct smollm3 {
     struct shape shape;
-    struct rope rope;
-    struct attention attention;
+    struct traits traits;
     struct ends ends;
     struct layer *layers;
 };
@@ -24,18 +23,19 @@ static struct value attend(const struct smollm3 *m, const struct layer *l, struc
     const void *cache, struct value x, struct value angles)
 {
     struct value q = op_matmul(p, &l->projections.q, x), k = op_matmul(p, &l->projections.k, x);
-    if (l->rotated) {
-        q = op_rope(p, q, angles, &m->rope, m->shape.key_width);
-        k = op_rope(p, k, angles, &m->rope, m->shape.key_width);
+    if (l->turns) {
+        q = op_rope(p, q, angles, &m->traits.rope, m->shape.key_width);
+        k = op_rope(p, k, angles, &m->traits.rope, m->shape.key_width);
     }
-    return block_attend(p, &l->projections, &m->attention, cache, q, k, op_matmul(p, &l->projections.v, x));
+    return block_attend(
+        p, &l->projections, &m->traits.attention, cache, q, k, op_matmul(p, &l->projections.v, x));
 }
 
 static struct value forward(const struct model *model, struct program *p, void *const *states)
 {
     const struct smollm3 *m = model->data;
     const struct shape *s = &m->shape;
-    struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->rope);
+    struct value x = op_embed(p, &m->ends.embedding), angles = op_rope_angles(p, &m->traits.rope);
     for (int32_t i = 0; i < s->n_layers; i++) {
         const struct layer *l = &m->layers[i];
         struct value h = op_rms_norm(p, x, l->attention_norm, s->n_embed, s->eps);
@@ -48,6 +48,14 @@ static struct value forward(const struct model *model, struct program *p, void *
     return ends_forward(&m->ends, p, x, s->eps);
 }
 
+static struct traits traits(const struct shape *s, struct loader *l)
+{
+    struct traits t = traits_adjacent(s, l);
+    for (int32_t i = PLAIN_EVERY - 1; l->rc == 0 && i < s->n_layers; i += PLAIN_EVERY)
+        t.turns[i] = false;
+    return t;
+}
+
 static void load(struct model *model, struct loader *l)
 {
     struct smollm3 *m = model->data = loader_alloc(l, 1, sizeof *m);
@@ -55,8 +63,7 @@ static void load(struct model *model, struct loader *l)
         return;
     const struct shape *s = &m->shape;
     m->shape = shape_load(model, l, "attention.layer_norm_rms_epsilon");
-    m->rope = loader_rope(l, s->n_rotated, ROPE_ADJACENT, 10000);
-    m->attention = shape_attention(s, l);
+    m->traits = traits(s, l);
     ends_load(&m->ends, model, l);
     m->layers = loader_alloc(l, (size_t)s->n_layers, sizeof *m->layers);
     for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++) {
@@ -65,9 +72,9 @@ static void load(struct model *model, struct loader *l)
         projections_load(&y->projections, s, l, i);
         y->ffn_norm = loader_vector(l, s->n_embed, "blk.%d.ffn_norm.weight", (int)i);
         ffn_load(&y->ffn, l, s->n_embed, s->n_ff, i, "");
-        y->rotated = (i + 1) % PLAIN_EVERY != 0;
+        y->turns = m->traits.turns[i];
         model->states[i] = shape_state(s, 0);
     }
 }
 
-const struct architecture model_smollm3 = {"smollm3", load, forward};
+const struct architecture model_smollm3 = {"smollm3", load, forward, traits};
