@@ -352,36 +352,33 @@ void layer_recall(struct train_pass *p, int32_t layer)
 /* ---- Forward ---- */
 
 /* Queries or keys of some rows: the product, the norms of heads, and the turn. */
-static void head_rows_make(struct train_pass *p, const struct train_layer *l, const struct train_weight *w,
-    const struct train_weight *norm, const float *x, int64_t rows, const int32_t *positions, float *plain,
-    float *inverse, float *y)
+static void head_rows_make(struct train_pass *p, const struct train_layer *l, struct heads h, const float *x,
+    int64_t rows, const int32_t *positions)
 {
-    linear_forward(p, w, x, rows, norm ? plain : y, false);
-    if (norm)
-        norm_forward(p, norm, plain, rows * (w->n_out / (norm->n_in * norm->n_out)), y, inverse);
-    heads_turn(p, l, y, positions, rows, w, 1);
+    linear_forward(p, h.w, x, rows, h.norm ? h.plain : h.y, false);
+    if (h.norm)
+        norm_forward(p, h.norm, h.plain, heads_normed(&h, rows), h.y, h.inverse);
+    heads_turn(p, l, h.y, positions, rows, h.w, 1);
 }
 
 /* What a branch ends in, where it is not added as it stands: to `plain`, where a norm follows. */
-static void branch_make(
-    struct train_pass *p, const struct train_weight *w, const float *x, int64_t rows, float *plain)
+static void branch_make(struct train_pass *p, struct branch b, const float *x, int64_t rows)
 {
     if (!branch_is_plain(p->model))
-        linear_forward(p, w, x, rows, plain ? plain : p->branch, false);
+        linear_forward(p, b.w, x, rows, b.plain ? b.plain : p->branch, false);
 }
 
 /* to += that. */
-static void branch_add(struct train_pass *p, const struct train_weight *w, const struct train_weight *behind,
-    const float *x, int64_t rows, float *plain, float *inverse, float *to)
+static void branch_add(struct train_pass *p, struct branch b, const float *x, int64_t rows, float *to)
 {
     if (branch_is_plain(p->model)) {
-        linear_forward(p, w, x, rows, to, true);
+        linear_forward(p, b.w, x, rows, to, true);
         return;
     }
-    if (behind)
-        norm_forward(p, behind, plain, rows, p->branch, inverse);
-    p->team->kernels->scale(p->branch, p->model->branch_scale, rows * w->n_out);
-    p->team->kernels->add(to, p->branch, rows * w->n_out);
+    if (b.behind)
+        norm_forward(p, b.behind, b.plain, rows, p->branch, b.inverse);
+    p->team->kernels->scale(p->branch, p->model->branch_scale, rows * b.w->n_out);
+    p->team->kernels->add(to, p->branch, rows * b.w->n_out);
 }
 
 /* Keys and values of all tokens; queries and what follows only of `rows`, where they are given. */
@@ -391,7 +388,7 @@ static void attend(
     const int64_t tokens = p->sequence->n_tokens, d = p->model->shape.n_embed;
     const float *queried = k->n1;
     before_forward(p, l->attn_norm, k->x, tokens, k->n1, k->inverse1);
-    head_rows_make(p, l, l->k, l->k_norm, k->n1, tokens, p->positions, k->k_plain, k->inverse_k, k->k);
+    head_rows_make(p, l, heads_keys(l, k), k->n1, tokens, p->positions);
     linear_forward(p, l->v, k->n1, tokens, k->v, false);
     if (rows) {
         gather(p->n1_rows, k->n1, rows, n, d);
@@ -402,11 +399,10 @@ static void attend(
     }
     if (p->model->family->parallel)
         memcpy(k->n2, queried, (size_t)(n * d) * sizeof(float));
-    head_rows_make(p, l, l->q, l->q_norm, queried, n, rows ? p->row_positions : p->positions, k->q_plain,
-        k->inverse_q, k->q);
+    head_rows_make(p, l, heads_queries(l, k), queried, n, rows ? p->row_positions : p->positions);
     attention_forward(p, k, l, rows, n);
-    branch_make(p, l->output, k->mix, n, k->attn_plain);
-    branch_add(p, l->output, l->attn_norm_behind, k->mix, n, k->attn_plain, k->inverse_attn, k->middle);
+    branch_make(p, branch_attention(l, k), k->mix, n);
+    branch_add(p, branch_attention(l, k), k->mix, n, k->middle);
 }
 
 static void feed_forward(struct train_pass *p, const struct train_layer *l, struct kept *k, int64_t rows)
@@ -417,7 +413,7 @@ static void feed_forward(struct train_pass *p, const struct train_layer *l, stru
     linear_forward(p, l->gate, k->n2, rows, k->gate, false);
     linear_forward(p, l->up, k->n2, rows, k->up, false);
     team_rows(p->team, rows, glu_rows, &glu);
-    branch_make(p, l->down, p->wide, rows, k->ffn_plain);
+    branch_make(p, branch_network(l, k), p->wide, rows);
 }
 
 /* The next layer's input, for which this one's may make room. */
@@ -425,7 +421,7 @@ static void layer_end(
     struct train_pass *p, const struct train_layer *l, const struct kept *k, int64_t rows, float *out)
 {
     memcpy(out, k->middle, (size_t)(rows * l->down->n_out) * sizeof(float));
-    branch_add(p, l->down, l->ffn_norm_behind, p->wide, rows, k->ffn_plain, k->inverse_ffn, out);
+    branch_add(p, branch_network(l, k), p->wide, rows, out);
 }
 
 static void positions_fill(struct train_pass *p)

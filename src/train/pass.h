@@ -126,6 +126,37 @@ void norm_forward(struct train_pass *p, const struct train_weight *w, const floa
 /* By the angles of a layer; `sign` -1 turns back. Queries grow with their position where models say so. */
 void heads_turn(struct train_pass *p, const struct train_layer *l, float *y, const int32_t *positions,
     int64_t rows, const struct train_weight *w, float sign);
+/* Queries or keys of a layer: what makes them, and what is kept of it. */
+struct heads {
+    const struct train_weight *w, *norm; /* norm NULL: none */
+    float *plain, *inverse, *y;
+};
+static inline struct heads heads_queries(const struct train_layer *l, const struct kept *k)
+{
+    return (struct heads){l->q, l->q_norm, k->q_plain, k->inverse_q, k->q};
+}
+static inline struct heads heads_keys(const struct train_layer *l, const struct kept *k)
+{
+    return (struct heads){l->k, l->k_norm, k->k_plain, k->inverse_k, k->k};
+}
+/* Norms of so many rows' heads. */
+static inline int64_t heads_normed(const struct heads *h, int64_t rows)
+{
+    return rows * (h->w->n_out / (h->norm->n_in * h->norm->n_out));
+}
+/* The last matrix of a layer's branch, the norm behind it (NULL: none), and what is kept of both. */
+struct branch {
+    const struct train_weight *w, *behind;
+    float *plain, *inverse;
+};
+static inline struct branch branch_attention(const struct train_layer *l, const struct kept *k)
+{
+    return (struct branch){l->output, l->attn_norm_behind, k->attn_plain, k->inverse_attn};
+}
+static inline struct branch branch_network(const struct train_layer *l, const struct kept *k)
+{
+    return (struct branch){l->down, l->ffn_norm_behind, k->ffn_plain, k->inverse_ffn};
+}
 /* What a layer's branch gives is added as it stands. */
 static inline bool branch_is_plain(const struct train_model *m)
 {

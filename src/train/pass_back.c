@@ -47,15 +47,14 @@ static void before_back(struct train_pass *p, const struct train_weight *w, cons
 }
 
 /* The gradient of what a branch ends in. No family has both norms and a scale there. */
-static const float *branch_back(struct train_pass *p, const struct train_weight *behind, const float *plain,
-    const float *inverse, int64_t rows)
+static const float *branch_back(struct train_pass *p, struct branch b, int64_t rows)
 {
     const int64_t n = rows * p->model->shape.n_embed;
     if (branch_is_plain(p->model))
         return p->dx;
     memset(p->branch, 0, (size_t)n * sizeof *p->branch);
-    if (behind) {
-        norm_backward(p, behind, p->dx, plain, inverse, rows, p->branch);
+    if (b.behind) {
+        norm_backward(p, b.behind, p->dx, b.plain, b.inverse, rows, p->branch);
     } else {
         p->team->kernels->add(p->branch, p->dx, n);
         p->team->kernels->scale(p->branch, p->model->branch_scale, n);
@@ -173,7 +172,7 @@ static void feed_forward_back(struct train_pass *p, const struct train_layer *l,
 {
     const struct train_weight *down = l->down;
     struct wide_task glu = {p, k, down->n_in};
-    const float *dy = branch_back(p, l->ffn_norm_behind, k->ffn_plain, k->inverse_ffn, rows);
+    const float *dy = branch_back(p, branch_network(l, k), rows);
     /* The network's inner values are made again on the way: only then is the gradient of `down` known. */
     linear_back_input(p, down, dy, rows, p->wide, false);
     team_rows(p->team, rows, glu_rows_back, &glu);
@@ -187,15 +186,14 @@ static void feed_forward_back(struct train_pass *p, const struct train_layer *l,
 }
 
 /* Back through the turn and the norms of heads. `spare`: as large as dy. */
-static void head_rows_back(struct train_pass *p, const struct train_layer *l, const struct train_weight *w,
-    const struct train_weight *norm, int64_t rows, const int32_t *positions, const float *plain,
-    const float *inverse, float *dy, float *spare)
+static void head_rows_back(struct train_pass *p, const struct train_layer *l, struct heads h, int64_t rows,
+    const int32_t *positions, float *dy, float *spare)
 {
-    const size_t bytes = (size_t)(rows * w->n_out) * sizeof *dy;
-    heads_turn(p, l, dy, positions, rows, w, -1);
-    if (norm) {
+    const size_t bytes = (size_t)(rows * h.w->n_out) * sizeof *dy;
+    heads_turn(p, l, dy, positions, rows, h.w, -1);
+    if (h.norm) {
         memset(spare, 0, bytes);
-        norm_backward(p, norm, dy, plain, inverse, rows * (w->n_out / (norm->n_in * norm->n_out)), spare);
+        norm_backward(p, h.norm, dy, h.plain, h.inverse, heads_normed(&h, rows), spare);
         memcpy(dy, spare, bytes);
     }
 }
@@ -216,12 +214,11 @@ static void attend_back(
     struct train_pass *p, const struct train_layer *l, struct kept *k, const int32_t *rows, int32_t n)
 {
     const int64_t tokens = p->sequence->n_tokens, d = p->model->shape.n_embed;
-    const float *dy = branch_back(p, l->attn_norm_behind, k->attn_plain, k->inverse_attn, n);
+    const float *dy = branch_back(p, branch_attention(l, k), n);
     linear_back(p, l->output, k->mix, dy, n, p->dmix, false);
     attention_back(p, k, l, rows, n);
-    head_rows_back(p, l, l->q, l->q_norm, n, rows ? p->row_positions : p->positions, k->q_plain, k->inverse_q,
-        p->dq, p->dmix);
-    head_rows_back(p, l, l->k, l->k_norm, tokens, p->positions, k->k_plain, k->inverse_k, p->dk, p->dmix);
+    head_rows_back(p, l, heads_queries(l, k), n, rows ? p->row_positions : p->positions, p->dq, p->dmix);
+    head_rows_back(p, l, heads_keys(l, k), tokens, p->positions, p->dk, p->dmix);
     linear_back(p, l->k, k->n1, p->dk, tokens, p->dn, false);
     linear_back(p, l->v, k->n1, p->dv, tokens, p->dn, true);
     if (rows) {
