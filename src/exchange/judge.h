@@ -9,6 +9,7 @@
 struct judge;
 struct judge_job;
 
+/* Where it fails, too, *out is to be freed: it has the threads that could be started. */
 int judge_create(int threads, struct judge **out, struct error *err) MUST_USE;
 /* After everyone has left, before the loops go: what was not judged is not any more. NULL is allowed. */
 void judge_free(struct judge *j);

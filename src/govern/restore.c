@@ -18,7 +18,9 @@ struct held {
 struct strand {
     struct strand *next;
     enum chat_event_kind kind;
-    uint32_t choice, index;
+    uint32_t choice;
+    uint32_t call; /* its index, where it is a tool call's arguments */
+    bool refusal;  /* of a text */
     struct buf pending;
     size_t before; /* 0 or 1 */
     struct restore_json json;
@@ -58,19 +60,26 @@ void restore_free(struct restore *r)
     free(r);
 }
 
-static struct strand *strand_of(struct restore *r, enum chat_event_kind kind, uint32_t choice, uint32_t index)
+static bool strand_is(const struct strand *s, const struct chat_event *e)
+{
+    return s->kind == e->kind && s->choice == e->choice && s->refusal == e->refusal &&
+           (s->kind != CHAT_EVENT_TOOL_CALL || s->call == e->tool_call.index);
+}
+
+static struct strand *strand_of(struct restore *r, const struct chat_event *e)
 {
     struct strand **at = &r->strands;
     for (; *at; at = &(*at)->next)
-        if ((*at)->kind == kind && (*at)->choice == choice && (*at)->index == index)
+        if (strand_is(*at, e))
             return *at;
     struct strand *s = *at = calloc(1, sizeof *s);
     if (!s)
         abort();
-    s->kind = kind;
-    s->choice = choice;
-    s->index = index;
-    s->json.arguments = kind == CHAT_EVENT_TOOL_CALL;
+    s->kind = e->kind;
+    s->choice = e->choice;
+    s->refusal = e->refusal;
+    s->json.arguments = e->kind == CHAT_EVENT_TOOL_CALL;
+    s->call = s->json.arguments ? e->tool_call.index : 0;
     buf_init(&s->pending, LIMIT_PROVIDER_BODY);
     return s;
 }
@@ -223,10 +232,10 @@ static void give(
 {
     struct chat_token *tokens;
     size_t n = tokens_ready(s, all, &tokens);
-    struct chat_event e = {.kind = s->kind, .choice = s->choice, .tokens = tokens, .n_tokens = n};
-    e.refusal = s->kind == CHAT_EVENT_TEXT && s->index > 0;
+    struct chat_event e = {
+        .kind = s->kind, .choice = s->choice, .refusal = s->refusal, .tokens = tokens, .n_tokens = n};
     if (s->kind == CHAT_EVENT_TOOL_CALL) {
-        e.tool_call.index = s->index;
+        e.tool_call.index = s->call;
         e.tool_call.arguments = buf_str(&r->out);
         if (first) {
             e.tool_call.id = first->tool_call.id;
@@ -261,7 +270,7 @@ static void flush_others(
 static void on_text(struct restore *r, const struct chat_event *e, struct chat_sink sink)
 {
     bool call = e->kind == CHAT_EVENT_TOOL_CALL;
-    struct strand *s = strand_of(r, e->kind, e->choice, call ? e->tool_call.index : e->refusal);
+    struct strand *s = strand_of(r, e);
     flush_others(r, e->choice, e->kind, false, sink);
     buf_append_str(&s->pending, call ? e->tool_call.arguments : e->text);
     if (s->pending.failed || (!call && tokens_hold(s, e)))

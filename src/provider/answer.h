@@ -50,11 +50,12 @@ struct provider_answer {
     struct buf whole;      /* the document, or of the lines the one that is not complete */
     struct json_view view; /* of the event that is being taken */
     bool started, ended;
-    bool said; /* something of an answer came, not only its frame */
-    /* What came of the last event: how many of ours, and, where one, was it this text and nothing else? */
-    int n_emitted;
+    bool said;     /* something of an answer came, not only its frame */
+    int n_emitted; /* events of ours that came of the one that is being taken */
+    /* Where the text of the one that came of it begins, if that is a text and no more came; else NULL. Only
+     * compared with where the view finds a text (json_view_change), never read. */
     const char *only_text;
-    bool again;   /* and was it the event before it, but for that text? Then the next one may be so, too */
+    bool again;   /* was it the event before it, but for that text? Then the next one may be so, too */
     bool at_once; /* something has come of the bytes that are being fed */
     struct buf stop_string;
     struct chat_usage usage; /* as last told */

@@ -52,8 +52,9 @@ static int message_check(json_t *message, size_t i, struct error *err)
             err, ERROR_INVALID, "messages[%zu] must have a 'role' and a 'content' that is text", i);
     if (!role_known(role))
         return error_set(err, ERROR_INVALID,
-            "messages[%zu] has the role '" STR_FMT "': it must be system, user, assistant or tool", i,
-            STR_ARG(str_slice(role, 0, 32)));
+            "messages[%zu] has the role '" STR_FMT "': it must be system, developer, user, assistant, tool, "
+            "function, ipython or observation",
+            i, STR_ARG(str_slice(role, 0, 32)));
     if (weight && !(json_is_number(weight) && json_number_value(weight) >= 0))
         return error_set(err, ERROR_INVALID, "'weight' of messages[%zu] must be a number from 0 on", i);
     return 0;

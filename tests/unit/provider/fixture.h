@@ -42,6 +42,13 @@ static inline void transcript_event(void *ctx, const struct chat_event *e)
         buf_append_text(b, e->kind == CHAT_EVENT_TEXT ? "text " : "reasoning ");
         buf_append_str(b, e->text);
         buf_append_char(b, '\n');
+        for (size_t i = 0; i < e->n_tokens; i++) {
+            const struct chat_token *token = &e->tokens[i];
+            buf_appendf(b, "token " STR_FMT " %g", STR_ARG(token->text), token->logprob);
+            for (size_t j = 0; j < token->n_top; j++)
+                buf_appendf(b, ", " STR_FMT " %g", STR_ARG(token->top[j].text), token->top[j].logprob);
+            buf_append_char(b, '\n');
+        }
         break;
     case CHAT_EVENT_TOOL_CALL:
         buf_appendf(b, "tool %u " STR_FMT " " STR_FMT " " STR_FMT "\n", e->tool_call.index,

@@ -112,6 +112,12 @@ static void test_logprobs_are_asked_for_and_taken(void **state)
         "{\"model\":\"x\",\"stream\":true,\"options\":{},\"logprobs\":true,\"top_logprobs\":2,\"messages\":[{"
         "\"role\":\"user\",\"content\":\"hi\"}]}");
     request_free(r);
+    assert_translates(provider_ollama_event, NDJSON,
+        STR("{\"model\":\"x\",\"message\":{\"content\":\"ab\"},\"logprobs\":[{\"token\":\"a\",\"logprob\":-0.5,"
+            "\"top_logprobs\":[{\"token\":\"a\",\"logprob\":-0.5},{\"token\":\"c\",\"logprob\":-2}]},"
+            "{\"token\":\"b\",\"logprob\":-1}],\"done\":false}\n"
+            "{\"model\":\"x\",\"message\":{\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\"}\n"),
+        "start  x\ntext ab\ntoken a -0.5, a -0.5, c -2\ntoken b -1\nstop 0\n");
     assert_breaks(provider_ollama_event, NDJSON,
         STR("{\"model\":\"x\",\"message\":{\"content\":\"a\"},\"logprobs\":[{\"token\":1}],\"done\":false}\n"),
         "error ", "");

@@ -43,6 +43,30 @@ static const char *text_of(struct rig *r, size_t doc, bool learned)
     return text;
 }
 
+/* The refusal of another role named four of them. */
+static void test_every_role_that_is_known_is_named_and_no_other(void **state)
+{
+    static const char *const roles[] = {
+        "system", "developer", "user", "assistant", "tool", "function", "ipython", "observation"};
+    struct rig r;
+    (void)state;
+    rig_create(&r, "{\"messages\": [{\"role\": \"narrator\", \"content\": \"one\"}]}\n", 200);
+    assert_int_equal(r.rc, ERROR_INVALID);
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        assert_non_null(strstr(strstr(r.err.message, "must be"), roles[i]));
+    rig_free(&r);
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
+        char line[256];
+        snprintf(line, sizeof line,
+            "{\"messages\": [{\"role\": \"%s\", \"content\": \"one\"}, "
+            "{\"role\": \"assistant\", \"content\": \"yes\"}]}\n",
+            roles[i]);
+        rig_create(&r, line, 200);
+        assert_int_equal(r.rc, 0);
+        rig_free(&r);
+    }
+}
+
 /* OpenAI's files may have a list of parts for a content; one that is not all text is refused by its line. */
 static void test_a_content_of_parts_is_their_text(void **state)
 {
@@ -249,6 +273,7 @@ static void test_targets_are_the_next_tokens(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_role_that_is_known_is_named_and_no_other),
         cmocka_unit_test(test_a_content_of_parts_is_their_text),
         cmocka_unit_test(test_only_what_assistants_say_is_learned),
         cmocka_unit_test(test_a_weight_of_nothing_is_not_learned),

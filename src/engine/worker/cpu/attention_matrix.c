@@ -68,7 +68,7 @@ static int64_t matrix_times(const struct block *b)
 static int32_t columns_of(const struct block *b)
 {
     const int64_t n = n_queries(b);
-    return n <= MATRIX_FEW ? MATRIX_FEW : n <= 2 * MATRIX_FEW ? 2 * MATRIX_FEW : MATRIX_ROWS;
+    return n <= MATRIX_QUARTER ? MATRIX_QUARTER : n <= MATRIX_HALF ? MATRIX_HALF : MATRIX_ROWS;
 }
 
 /* Those behind the last query are zeros. */

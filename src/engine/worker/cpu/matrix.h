@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MATRIX_ROWS = 16, MATRIX_FEW = 4, MATRIX_VALUES = 32, MATRIX_POSITIONS = 64 };
+enum { MATRIX_ROWS = 16, MATRIX_HALF = 8, MATRIX_QUARTER = 4, MATRIX_VALUES = 32, MATRIX_POSITIONS = 64 };
 
 struct matrix_tile {
     uint32_t words[MATRIX_ROWS][MATRIX_ROWS];
@@ -32,8 +32,8 @@ struct matrix_queries {
     float *most, *sums; /* the largest score so far; the sum of all terms, as they are by it */
 };
 
-/* `columns` of queries go together: MATRIX_ROWS, or where there are no more of them MATRIX_FEW or
- * 2 * MATRIX_FEW. */
+/* `columns` of queries go together: MATRIX_ROWS, or where there are no more of them MATRIX_HALF or
+ * MATRIX_QUARTER: a tile that is narrower takes less time. */
 struct matrix_unit {
     /* A thread takes the unit, and gives it back. */
     void (*begin)(int32_t columns);

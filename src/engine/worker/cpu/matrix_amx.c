@@ -230,9 +230,9 @@ static void amx_mix(float *out, int64_t stride, const float *less, const struct 
  * these. */
 INLINE __m512 each_position(const float *of_queries, int32_t columns)
 {
-    return columns == MATRIX_ROWS  ? _mm512_loadu_ps(of_queries)
-           : columns == MATRIX_FEW ? _mm512_broadcast_f32x4(_mm_loadu_ps(of_queries))
-                                   : _mm512_broadcast_f32x8(_mm256_loadu_ps(of_queries));
+    return columns == MATRIX_ROWS      ? _mm512_loadu_ps(of_queries)
+           : columns == MATRIX_QUARTER ? _mm512_broadcast_f32x4(_mm_loadu_ps(of_queries))
+                                       : _mm512_broadcast_f32x8(_mm256_loadu_ps(of_queries));
 }
 
 INLINE __m512 halves_change(__m512 x)
@@ -280,7 +280,7 @@ INLINE __m512 largest_scores(const float *scores, __m512 most, const struct sigh
     __m512 all = _mm512_max_ps(_mm512_max_ps(chains[0], chains[1]), _mm512_max_ps(chains[2], chains[3]));
     if (columns < MATRIX_ROWS)
         all = _mm512_max_ps(all, halves_change(all));
-    return columns == MATRIX_FEW ? _mm512_max_ps(all, quarters_change(all)) : all;
+    return columns == MATRIX_QUARTER ? _mm512_max_ps(all, quarters_change(all)) : all;
 }
 
 /* The softmax's terms of a tile, in powers of two: `scale` and `most` are. */
@@ -340,7 +340,7 @@ INLINE __m512 terms_all(struct split_tile *to, const struct powers *p)
     __m512 sum = (__m512)sums[0];
     if (n < MATRIX_ROWS)
         sum = _mm512_add_ps(sum, halves_change(sum));
-    return n == MATRIX_FEW ? _mm512_add_ps(sum, quarters_change(sum)) : sum;
+    return n == MATRIX_QUARTER ? _mm512_add_ps(sum, quarters_change(sum)) : sum;
 }
 
 INLINE void columns_terms(struct split_tile *to, float *less, const float *scores, float scale,
@@ -375,10 +375,10 @@ INLINE void seen_terms(struct split_tile *to, float *less, const float *scores, 
 static void amx_terms(struct split_tile *to, float *less, const float *scores, float scale,
     const struct matrix_queries *q, int32_t columns)
 {
-    if (columns == MATRIX_FEW)
-        seen_terms(to, less, scores, scale, q, MATRIX_FEW);
+    if (columns == MATRIX_QUARTER)
+        seen_terms(to, less, scores, scale, q, MATRIX_QUARTER);
     else if (columns < MATRIX_ROWS)
-        seen_terms(to, less, scores, scale, q, 2 * MATRIX_FEW);
+        seen_terms(to, less, scores, scale, q, MATRIX_HALF);
     else
         seen_terms(to, less, scores, scale, q, MATRIX_ROWS);
 }
