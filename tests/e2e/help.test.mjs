@@ -2,7 +2,9 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
 const weir = new URL('../../build/weir', import.meta.url).pathname;
 const help = (...args) => {
@@ -43,4 +45,28 @@ test('README.md has every verb under the same heading', () => {
   const told = groups(rows, /^\| \*\*([^*]+)\*\*/, (row) => named(row).filter((verb) => known.has(verb)));
   for (const [heading, verbs] of Object.entries(told)) told[heading] = [...new Set(verbs)];
   assert.deepEqual(told, said);
+});
+
+test('what README.md shows of a configuration is right', () => {
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+  const folder = mkdtempSync(join(tmpdir(), 'weir-readme-'));
+  mkdirSync(join(folder, 'models'));
+  for (const model of ['models/house.gguf', 'large.gguf']) writeFileSync(join(folder, model), '');
+  writeFileSync(join(folder, 'customers.txt'), 'Ada Lovelace Ltd\n');
+  writeFileSync(join(folder, 'board.txt'), 'The board met on Tuesday and agreed to sell the mill at the river to nobody. '.repeat(9));
+  assert.equal(spawnSync(weir, ['fingerprint', '--out', 'board.fingerprint', 'board.txt'], { cwd: folder }).status, 0);
+  const blocks = [...readme.matchAll(/```yaml\n([^]*?)```/g)].map((m) => m[1]);
+  const first = blocks[0];
+  const part = (key) => new RegExp(`^${key}:[^\\n]*\\n(?:[ ].*\\n)*`, 'm').exec(first)[0];
+  assert.ok(blocks.length >= 7);
+  for (const block of blocks) {
+    // A part of a file stands for itself: what it names and does not have is the first one's.
+    const whole = block.startsWith('rules:') ? `routes:\n  - name: auto\n    ${block}` : block;
+    const rest = ['providers', 'models'].filter((key) => !new RegExp(`^${key}:`, 'm').test(whole)).map(part);
+    writeFileSync(join(folder, 'weir.yaml'), whole + rest.join(''));
+    const keys = { OPENAI_API_KEY: 'a', ANTHROPIC_API_KEY: 'b', GEMINI_API_KEY: 'c' };
+    const { status, stderr } = spawnSync(weir, ['serve', '--check'], { cwd: folder, encoding: 'utf8', env: { ...process.env, ...keys } });
+    assert.equal(status, 0, `${stderr}${whole}`);
+  }
+  rmSync(folder, { recursive: true });
 });
