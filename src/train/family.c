@@ -1,37 +1,13 @@
-/* The architectures that can be trained: what their passes have beside the plain decoder's is a row here,
- * what their files say is read as the engine reads it (struct traits). */
+/* The architectures that can be trained. What they have beside the plain decoder the engine says, and reads
+ * of their files (engine/worker/model_decoder.h). */
 #include <math.h>
 #include <stdlib.h>
 
-#include "engine/worker/model_arch.h"
-#include "engine/worker/model_block.h"
 #include "train/model.h"
 
-const struct train_family train_families[] = {
-    {.architecture = &model_llama},
-    {.architecture = &model_qwen2},
-    {.architecture = &model_qwen3, .head_norms = HEAD_NORMS_SHARED},
-    {.architecture = &model_gemma, .gelu = true},
-    {.architecture = &model_gemma2, .gelu = true, .norms_behind = true},
-    {.architecture = &model_gemma3, .gelu = true, .norms_behind = true, .head_norms = HEAD_NORMS_SHARED},
-    {.architecture = &model_phi3},
-    {.architecture = &model_mistral3},
-    {.architecture = &model_smollm3},
-    {.architecture = &model_granite},
-    {.architecture = &model_olmo2,
-        .norms_behind = true,
-        .no_norms_before = true,
-        .head_norms = HEAD_NORMS_ACROSS},
-    {.architecture = &model_glm4, .norms_behind = true},
-    {.architecture = &model_command_r, .parallel = true, .centred = true, .head_norms = HEAD_NORMS_OWN},
-    {.architecture = &model_cohere2, .parallel = true, .centred = true},
-    {.architecture = NULL},
-};
-
-const char *train_family_name(const struct train_family *f)
-{
-    return f->architecture->name;
-}
+const struct architecture *const train_architectures[] = {&model_llama, &model_qwen2, &model_qwen3,
+    &model_gemma, &model_gemma2, &model_gemma3, &model_phi3, &model_mistral3, &model_smollm3, &model_granite,
+    &model_olmo2, &model_glm4, &model_command_r, &model_cohere2, NULL};
 
 /* Factors of queries, by position. */
 static void late_fill(struct train_model *m, struct loader *l, const struct traits *t)
@@ -64,7 +40,7 @@ static void traits_take(struct train_model *m, struct loader *l, const struct tr
         late_fill(m, l, t);
 }
 
-void train_family_load(struct train_model *m, struct loader *l)
+void train_traits_load(struct train_model *m, struct loader *l)
 {
     const struct train_shape *s = &m->shape;
     const struct shape shape = {.n_layers = s->n_layers,
@@ -77,7 +53,7 @@ void train_family_load(struct train_model *m, struct loader *l)
     if (l->rc == 0 && shape.n_rotated % 2 != 0)
         loader_fail(l, ERROR_INVALID, "%d values of a head are to be rotated: the file is broken",
             (int)shape.n_rotated);
-    const struct traits t = m->family->architecture->traits(&shape, l);
+    const struct traits t = m->decoder->traits(&shape, l);
     if (l->rc == 0)
         traits_take(m, l, &t);
 }

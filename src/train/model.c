@@ -61,9 +61,9 @@ static struct train_weight *head_norm_add(
     struct train_model *m, int32_t layer, const char *name, int64_t n_heads)
 {
     const int64_t width = m->shape.head_width;
-    if (m->family->head_norms != HEAD_NORMS_OWN)
+    if (m->decoder->head_norms != HEAD_NORMS_OWN)
         return block_add(
-            m, layer, name, m->family->head_norms == HEAD_NORMS_SHARED ? width : width * n_heads, 0);
+            m, layer, name, m->decoder->head_norms == HEAD_NORMS_SHARED ? width : width * n_heads, 0);
     struct train_weight *w = block_add(m, layer, name, width, n_heads);
     w->vector = true;
     return w;
@@ -71,14 +71,14 @@ static struct train_weight *head_norm_add(
 
 static void more_norms_list(struct train_model *m, const struct gguf *g, int32_t i)
 {
-    const struct train_family *f = m->family;
+    const struct decoder *is = m->decoder;
     struct train_layer *l = &m->layers[i];
-    if (f->norms_behind) {
+    if (is->norms_behind) {
         l->attn_norm_behind = block_add(m, i, "post_attention_norm.weight", m->shape.n_embed, 0);
         l->ffn_norm_behind = block_add(m, i, "post_ffw_norm.weight", m->shape.n_embed, 0);
     }
-    if (f->head_norms == HEAD_NORMS_NONE ||
-        (f->head_norms == HEAD_NORMS_OWN && !has(g, 0, "attn_q_norm.weight")))
+    if (is->head_norms == HEAD_NORMS_NONE ||
+        (is->head_norms == HEAD_NORMS_OWN && !has(g, 0, "attn_q_norm.weight")))
         return;
     l->q_norm = head_norm_add(m, i, "attn_q_norm.weight", m->shape.n_heads);
     l->k_norm = head_norm_add(m, i, "attn_k_norm.weight", m->shape.n_kv_heads);
@@ -109,7 +109,7 @@ static void attention_list(struct train_model *m, const struct gguf *g, int32_t 
 {
     const int64_t d = m->shape.n_embed;
     struct train_layer *l = &m->layers[i];
-    if (!m->family->no_norms_before)
+    if (!m->decoder->no_norms_before)
         l->attn_norm = block_add(m, i, "attn_norm.weight", d, 0);
     if (has(g, 0, "attn_qkv.weight")) {
         l->q = matrix_add(m, g, i, "attn_qkv", d, q + 2 * kv);
@@ -125,7 +125,7 @@ static void network_list(struct train_model *m, const struct gguf *g, int32_t i)
 {
     const int64_t d = m->shape.n_embed, n_ffn = m->shape.n_ffn;
     struct train_layer *l = &m->layers[i];
-    if (!m->family->no_norms_before && !m->family->parallel)
+    if (!m->decoder->no_norms_before && !m->decoder->parallel)
         l->ffn_norm = block_add(m, i, "ffn_norm.weight", d, 0);
     if (g && !has(g, 0, "ffn_gate.weight")) {
         l->gate = matrix_add(m, g, i, "ffn_up", d, 2 * n_ffn);
@@ -303,7 +303,8 @@ static int angles_plain(struct train_model *m, struct error *err)
 int train_model_create(
     const struct train_shape *shape, uint64_t seed, struct train_model *m, struct error *err)
 {
-    *m = (struct train_model){.shape = *shape, .family = &train_families[0]};
+    *m = (struct train_model){
+        .shape = *shape, .architecture = train_architectures[0], .decoder = train_architectures[0]->decoder};
     int rc = weights_list(m, NULL, err);
     for (int32_t i = 0; i < m->n_weights && rc == 0; i++)
         m->weights[i].at = values_add(m, m->weights[i].n_in * m->weights[i].n_out);
@@ -320,15 +321,17 @@ int train_model_create(
 
 /* ---- From a file ---- */
 
-static int family_find(const struct gguf *g, const struct train_family **out, struct error *err)
+static int architecture_find(const struct gguf *g, struct train_model *m, struct error *err)
 {
     char known[256] = "";
     struct str name;
     int rc = gguf_get_str(g, "general.architecture", STR_NONE, &name, err);
-    for (*out = train_families; rc == 0 && (*out)->architecture; (*out)++) {
-        if (str_is(name, train_family_name(*out)))
+    for (int i = 0; rc == 0 && train_architectures[i]; i++) {
+        m->architecture = train_architectures[i];
+        m->decoder = m->architecture->decoder;
+        if (str_is(name, m->architecture->name))
             return 0;
-        snprintf(known + strlen(known), sizeof known - strlen(known), " %s", train_family_name(*out));
+        snprintf(known + strlen(known), sizeof known - strlen(known), " %s", m->architecture->name);
     }
     return rc ? rc
               : error_set(err, ERROR_UNSUPPORTED,
@@ -374,7 +377,7 @@ static int shape_read(struct loader *l, int32_t context, struct train_model *m)
     s->n_context = loader_int(l, "context_length", LOADER_REQUIRED, 1, 1 << 24);
     s->rope_base = loader_float(l, "rope.freq_base", 10000, 1e-3f, 1e15f);
     s->norm_eps = loader_float(l,
-        m->family->centred ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 1e-5f, 0,
+        m->decoder->centred ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 1e-5f, 0,
         1);
     s->tied = !gguf_tensor_find(l->gguf, "output.weight");
     s->n_context = context > 0 && context < s->n_context ? context : s->n_context;
@@ -472,16 +475,16 @@ int train_model_load(const struct gguf *g, const struct train_lora *lora, bool e
     struct loader l = {
         .gguf = g, .backend = file_backend(), .arena = arena_create(FAMILY_MEMORY), .err = err};
     *m = (struct train_model){0};
-    int rc = family_find(g, &m->family, err);
+    int rc = architecture_find(g, m, err);
     if (rc == 0)
-        l.architecture = str_from(train_family_name(m->family));
+        l.architecture = str_from(m->architecture->name);
     rc = rc ? rc : shape_read(&l, context, m);
     rc = rc ? rc : weights_list(m, g, err);
     for (int32_t i = 0; i < m->n_weights && rc == 0; i++)
         rc = weight_find(g, &m->weights[i], err);
     rc = rc ? rc : tensors_check(g, m, err);
     if (rc == 0)
-        train_family_load(m, &l);
+        train_traits_load(m, &l);
     rc = rc ? rc : l.rc;
     arena_free(l.arena);
     rc = rc ? rc : lora ? adapters_add(m, lora, seed, err) : all_take(m, embedding_frozen, err);

@@ -6,12 +6,8 @@
 #ifndef WEIR_TRAIN_MODEL_H
 #define WEIR_TRAIN_MODEL_H
 
+#include "engine/worker/model_decoder.h"
 #include "train/train.h"
-
-struct gguf;
-struct architecture;
-struct loader;
-struct rope;
 
 struct train_weight {
     char name[64];
@@ -45,8 +41,9 @@ struct train_layer {
 
 struct train_model {
     struct train_shape shape;
-    const struct train_family *family;
-    struct train_weight *weights; /* n_weights as files have them, then n_parts of them */
+    const struct architecture *architecture;
+    const struct decoder *decoder; /* the architecture's */
+    struct train_weight *weights;  /* n_weights as files have them, then n_parts of them */
     int32_t n_weights, n_parts;
     struct train_layer *layers;
     struct train_weight *embedding, *output_norm, *output; /* output is embedding where they are tied */
@@ -64,24 +61,11 @@ struct train_model {
     float lora_scale;
 };
 
-enum train_head_norms { HEAD_NORMS_NONE, HEAD_NORMS_SHARED, HEAD_NORMS_ACROSS, HEAD_NORMS_OWN };
-
-/* Architectures that are alike but for a few parts. */
-struct train_family {
-    const struct architecture *architecture; /* the engine's */
-    bool norms_behind, no_norms_before;
-    bool gelu;
-    /* The feed-forward network reads what attention reads; norms take the mean away. */
-    bool parallel, centred;
-    /* Heads have one norm's weights, or each its own, or one norm goes across all of them. */
-    enum train_head_norms head_norms;
-};
-/* Ends with an architecture of NULL; the first is what training makes. */
-extern const struct train_family train_families[];
-const char *train_family_name(const struct train_family *f); /* general.architecture */
-/* Angles, windows and scales of a model whose family and shape are known, from its file; failures are kept in
- * the loader. */
-void train_family_load(struct train_model *m, struct loader *l);
+/* The engine's architectures that can be trained, then NULL; the first is what training makes. */
+extern const struct architecture *const train_architectures[];
+/* Angles, windows and scales of a model whose architecture and shape are known, from its file; failures are
+ * kept in the loader. */
+void train_traits_load(struct train_model *m, struct loader *l);
 
 /* A model of this shape with random weights (normal, 0.02; less where a matrix adds to the residual stream).
  */

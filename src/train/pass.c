@@ -47,11 +47,11 @@ static int64_t values_place(struct hand *h, const struct train_model *m, int64_t
         .n2 = hand_out(h, most, d),
         .gate = hand_out(h, most, s->n_ffn),
         .up = hand_out(h, most, s->n_ffn)};
-    if (m->family->head_norms) {
+    if (m->decoder->head_norms) {
         k->q_plain = hand_out(h, most, q);
         k->k_plain = hand_out(h, most, kv);
     }
-    if (m->family->norms_behind) {
+    if (m->decoder->norms_behind) {
         k->attn_plain = hand_out(h, most, d);
         k->ffn_plain = hand_out(h, most, d);
     }
@@ -64,11 +64,11 @@ static void figures_place(struct hand *h, const struct train_model *m, int64_t m
     k->lse = hand_out(h, most, s->n_heads);
     k->inverse1 = hand_out(h, most, 1);
     k->inverse2 = hand_out(h, most, 1);
-    if (m->family->norms_behind) {
+    if (m->decoder->norms_behind) {
         k->inverse_attn = hand_out(h, most, 1);
         k->inverse_ffn = hand_out(h, most, 1);
     }
-    if (!m->family->head_norms)
+    if (!m->decoder->head_norms)
         return;
     k->inverse_q = hand_out(h, most, s->n_heads);
     k->inverse_k = hand_out(h, most, s->n_kv_heads);
@@ -103,7 +103,7 @@ static void back_place(struct hand *h, const struct train_model *m, int64_t most
     p->dv = hand_out(h, most, kv);
     p->dmix = hand_out(h, most, q);
     p->branch = hand_out(h, branch_is_plain(m) ? 0 : most, d);
-    p->d_shared = hand_out(h, m->family->parallel ? most : 0, d);
+    p->d_shared = hand_out(h, m->decoder->parallel ? most : 0, d);
     p->norm_parts = hand_out(h, most / TEAM_ROWS + 1, d > q ? d : q); /* of heads' norms, too */
 }
 
@@ -223,7 +223,7 @@ static void norm_rows(void *ctx, int64_t from, int64_t to)
     const struct train_model *m = t->p->model;
     const struct train_kernels *k = t->p->team->kernels;
     for (int64_t i = from * t->runs; i < to * t->runs; i++)
-        t->inverse[i] = (m->family->centred ? k->layer_norm : k->norm)(t->y + i * t->width,
+        t->inverse[i] = (m->decoder->centred ? k->layer_norm : k->norm)(t->y + i * t->width,
             t->x + i * t->width, t->values + i % t->runs * t->width, m->shape.norm_eps, t->width);
 }
 
@@ -236,7 +236,7 @@ void norm_forward(struct train_pass *p, const struct train_weight *w, const floa
     team_rows(p->team, rows, norm_rows, &t);
 }
 
-/* What goes into a branch: normed, unless the family has no norms there. */
+/* What goes into a branch: normed, unless the architecture has no norms there. */
 static void before_forward(struct train_pass *p, const struct train_weight *w, const float *x, int64_t rows,
     float *y, float *inverse)
 {
@@ -273,7 +273,7 @@ static void glu_rows(void *ctx, int64_t from, int64_t to)
 {
     const struct rows_task *t = ctx;
     const struct train_kernels *k = t->p->team->kernels;
-    (t->p->model->family->gelu ? k->geglu : k->glu)(
+    (t->p->model->decoder->gelu ? k->geglu : k->glu)(
         t->y + from * t->width, t->x + from * t->width, t->other + from * t->width, (to - from) * t->width);
 }
 
@@ -397,7 +397,7 @@ static void attend(
     } else {
         memcpy(k->middle, k->x, (size_t)(tokens * d) * sizeof(float));
     }
-    if (p->model->family->parallel)
+    if (p->model->decoder->parallel)
         memcpy(k->n2, queried, (size_t)(n * d) * sizeof(float));
     head_rows_make(p, l, heads_queries(l, k), queried, n, rows ? p->row_positions : p->positions);
     attention_forward(p, k, l, rows, n);
@@ -408,7 +408,7 @@ static void attend(
 static void feed_forward(struct train_pass *p, const struct train_layer *l, struct kept *k, int64_t rows)
 {
     struct rows_task glu = {.p = p, .x = k->gate, .other = k->up, .y = p->wide, .width = l->gate->n_out};
-    if (!p->model->family->parallel)
+    if (!p->model->decoder->parallel)
         before_forward(p, l->ffn_norm, k->middle, rows, k->n2, k->inverse2);
     linear_forward(p, l->gate, k->n2, rows, k->gate, false);
     linear_forward(p, l->up, k->n2, rows, k->up, false);

@@ -1,7 +1,7 @@
 /* One sequence through the model and back: cross-entropy and its gradient.
  *
  *   forward, a layer:   x -> norm -> q k v -> rope -> attention -> + -> norm -> silu(gate) up -> down -> +
- *                       and what a family has besides: norms behind a branch, scales, caps (model.h)
+ *                       and what an architecture has besides (engine/worker/model_decoder.h)
  *   backward:           the same from the end; what a step needs of the forward pass is kept in `struct kept`
  *
  * In the last layer only tokens whose next one is to be learned go on after the keys and values: nothing else
@@ -160,7 +160,7 @@ static inline struct branch branch_network(const struct train_layer *l, const st
 /* What a layer's branch gives is added as it stands. */
 static inline bool branch_is_plain(const struct train_model *m)
 {
-    return !m->family->norms_behind && m->branch_scale == 1;
+    return !m->decoder->norms_behind && m->branch_scale == 1;
 }
 
 #endif

@@ -16,7 +16,7 @@ static void norm_rows_back(void *ctx, int64_t from, int64_t to)
 {
     const struct norm_task *t = ctx;
     const struct train_kernels *k = t->p->team->kernels;
-    const bool centred = t->p->model->family->centred;
+    const bool centred = t->p->model->decoder->centred;
     float *dw = t->p->norm_parts + from / TEAM_ROWS * t->width * t->runs;
     memset(dw, 0, (size_t)(t->width * t->runs) * sizeof *dw);
     for (int64_t i = from * t->runs; i < to * t->runs; i++) {
@@ -46,7 +46,7 @@ static void before_back(struct train_pass *p, const struct train_weight *w, cons
         p->team->kernels->add(p->dx, dy, rows * p->model->shape.n_embed);
 }
 
-/* The gradient of what a branch ends in. No family has both norms and a scale there. */
+/* The gradient of what a branch ends in. No architecture has both norms and a scale there. */
 static const float *branch_back(struct train_pass *p, struct branch b, int64_t rows)
 {
     const int64_t n = rows * p->model->shape.n_embed;
@@ -164,7 +164,7 @@ static void glu_rows_back(void *ctx, int64_t from, int64_t to)
     const struct wide_task *t = ctx;
     const struct train_kernels *k = t->p->team->kernels;
     const int64_t at = from * t->width;
-    (t->p->model->family->gelu ? k->geglu_back : k->glu_back)(
+    (t->p->model->decoder->gelu ? k->geglu_back : k->glu_back)(
         t->p->wide + at, t->k->gate + at, t->k->up + at, (to - from) * t->width);
 }
 
@@ -179,7 +179,7 @@ static void feed_forward_back(struct train_pass *p, const struct train_layer *l,
     linear_back_weight(p, down, p->wide, dy, rows);
     linear_back(p, l->gate, k->n2, k->gate, rows, p->dn, false);
     linear_back(p, l->up, k->n2, k->up, rows, p->dn, true);
-    if (p->model->family->parallel)
+    if (p->model->decoder->parallel)
         memcpy(p->d_shared, p->dn, (size_t)(rows * down->n_out) * sizeof *p->dn);
     else
         before_back(p, l->ffn_norm, p->dn, k->middle, k->inverse2, rows);
@@ -229,7 +229,7 @@ static void attend_back(
     } else {
         linear_back(p, l->q, k->n1, p->dq, n, p->dn, true);
     }
-    if (p->model->family->parallel)
+    if (p->model->decoder->parallel)
         for (int32_t i = 0; i < n; i++)
             p->team->kernels->add(p->dn + (rows ? rows[i] : i) * d, p->d_shared + i * d, d);
     before_back(p, l->attn_norm, p->dn, k->x, k->inverse1, tokens);

@@ -125,7 +125,7 @@ int adapter_write(
 {
     struct gguf_writer g;
     gguf_writer_init(&g);
-    gguf_write_str(&g, "general.architecture", str_from(train_family_name(m->family)));
+    gguf_write_str(&g, "general.architecture", str_from(m->architecture->name));
     gguf_write_str(&g, "general.type", STR("adapter"));
     gguf_write_str(&g, "general.name", c->name);
     gguf_write_str(&g, "adapter.type", STR("lora"));

@@ -1,9 +1,11 @@
-/* What an architecture is to the rest of the engine: one file, model_NAME.c, and one line in the table below.
+/* What an architecture is to the rest of the engine: model_NAME in a file of its own,
+ * model_NAME.c, or in model_decoders.c, and one line in the table below.
  *
  *   load:     checks hyperparameters and tensors, keeps its own tables in model->data, says in model->states
  *             what each layer remembers
  *
- *   traits:   what the file says of a plain decoder's parts (model_block.h), where training asks for it, too
+ *   decoder:  what it has beside the plain decoder, where it is one (model_decoder.h): load and forward may
+ * then be those of all such, and it can be trained
  *
  *   forward:  writes the forward pass of a batch as a program; gives the logits of the tokens that want them,
  *             or the embedding of a text
@@ -20,15 +22,13 @@
 /* `states`: each layer's, as its spec asked for. */
 typedef struct value architecture_pass(const struct model *m, struct program *p, void *const *states);
 
-struct shape;
-struct traits;
-typedef struct traits architecture_traits(const struct shape *s, struct loader *l);
+struct decoder;
 
 struct architecture {
     const char *name;                                /* general.architecture */
     void (*load)(struct model *m, struct loader *l); /* failures are kept in the loader */
     architecture_pass *forward;
-    architecture_traits *traits; /* NULL: it cannot be trained */
+    const struct decoder *decoder; /* NULL: it is none */
 };
 
 struct model {
@@ -50,7 +50,7 @@ struct model {
     void *data; /* the architecture's own */
 };
 
-/* Every architecture that runs, a line each: model_NAME, in model_NAME.c. */
+/* Every architecture that runs, a line each. */
 // clang-format off
 #define ARCHITECTURES(X) \
     X(llama) \

@@ -78,28 +78,6 @@ const int32_t *shape_windows(const struct shape *s, struct loader *l, int32_t wi
     return windows;
 }
 
-static struct traits traits_plain(const struct shape *s, struct loader *l, enum rope_pairs pairs)
-{
-    struct traits t = {.embed_scale = 1, .branch_scale = 1, .logit_scale = 1};
-    t.rope = loader_rope(l, s->n_rotated, pairs, 10000);
-    t.attention = shape_attention(s, l);
-    t.windows = loader_alloc(l, (size_t)s->n_layers, sizeof *t.windows);
-    t.turns = loader_alloc(l, (size_t)s->n_layers, sizeof *t.turns);
-    for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++)
-        t.turns[i] = true;
-    return t;
-}
-
-struct traits traits_adjacent(const struct shape *s, struct loader *l)
-{
-    return traits_plain(s, l, ROPE_ADJACENT);
-}
-
-struct traits traits_halves(const struct shape *s, struct loader *l)
-{
-    return traits_plain(s, l, ROPE_HALVES);
-}
-
 struct state_spec shape_state(const struct shape *s, int32_t window)
 {
     return (struct state_spec){.kind = STATE_KV,

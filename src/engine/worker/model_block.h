@@ -31,27 +31,6 @@ struct state_spec shape_state(const struct shape *s, int32_t window);
  * attention.sliding_window, `width` if that is not given. */
 const int32_t *shape_windows(const struct shape *s, struct loader *l, int32_t width, int32_t period);
 
-/* What the file says of a decoder beside its shape. Its forward pass goes by it, and so does training, which
- * writes passes of its own (train/family.c). */
-struct traits {
-    struct rope rope;
-    struct rope window_rope; /* of layers with a window instead, where it has n_dims */
-    struct rope long_rope;   /* of states of more than long_after positions instead, likewise */
-    int32_t long_after;
-    struct attention attention;
-    const int32_t *windows; /* of each layer; 0: it has none */
-    bool *turns;            /* of each layer: do its heads turn with the position? */
-    /* What is multiplied: embeddings, branches before they are added, logits. */
-    float embed_scale, branch_scale, logit_scale;
-    float logit_cap; /* logits are held below it by tanh; 0: none */
-    float late_slope,
-        late_span; /* queries grow by 1 + slope log(1 + floor(position / span)); slope 0: none */
-};
-
-/* The plain decoder: all heads turn, pairs side by side or a head's halves; no windows, scales of 1. */
-struct traits traits_adjacent(const struct shape *s, struct loader *l);
-struct traits traits_halves(const struct shape *s, struct loader *l);
-
 struct embedder;
 struct nextn;
 

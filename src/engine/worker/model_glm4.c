@@ -1,6 +1,7 @@
 /* GLM 4 (GLM Team 2024, arxiv.org/abs/2406.12793; the 0414 models): norms before and behind attention and
  * feed-forward, half of each head rotated, biased queries, keys and values. Some files have a layer of the
  * same kind behind the last one, which drafts. */
+#include "engine/worker/model_decoder.h"
 #include "engine/worker/model_ffn.h"
 #include "engine/worker/model_nextn.h"
 
@@ -97,4 +98,5 @@ static void load(struct model *model, struct loader *l)
     }
 }
 
-const struct architecture model_glm4 = {"glm4", load, forward, traits_adjacent};
+static const struct decoder decoder = {.traits = traits_adjacent, .norms_behind = true, .fused = true};
+const struct architecture model_glm4 = {"glm4", load, forward, &decoder};

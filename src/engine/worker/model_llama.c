@@ -2,7 +2,7 @@
  * its shape: Mistral, SmolLM, and Mixtral's experts (Jiang et al. 2024, arxiv.org/abs/2401.04088). */
 #include <math.h>
 
-#include "engine/worker/model_block.h"
+#include "engine/worker/model_decoder.h"
 #include "engine/worker/model_ffn.h"
 
 struct layer {
@@ -108,4 +108,5 @@ static void load(struct model *model, struct loader *l)
     }
 }
 
-const struct architecture model_llama = {"llama", load, forward, traits};
+static const struct decoder decoder = {.traits = traits};
+const struct architecture model_llama = {"llama", load, forward, &decoder};
