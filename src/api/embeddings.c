@@ -71,8 +71,9 @@ void embeddings_answer_init(struct embeddings_answer *a, bool packed, bool liste
     json_array_begin(&a->w);
 }
 
-void embeddings_answer_free(struct embeddings_answer *a)
+void embeddings_answer_free(void *answer)
 {
+    struct embeddings_answer *a = answer;
     buf_free(&a->vectors);
 }
 
@@ -98,8 +99,9 @@ static void numbers_write(struct json_writer *w, const float *values, size_t n)
     json_array_end(w);
 }
 
-int embeddings_answer_gather(struct embeddings_answer *a, const struct chat_event *e, struct error *err)
+int embeddings_answer_gather(void *answer, const struct chat_event *e, struct error *err)
 {
+    struct embeddings_answer *a = answer;
     int rc = 0;
     if (e->kind != CHAT_EVENT_EMBEDDING)
         return 0;
@@ -128,20 +130,10 @@ static void init(void *answer, const struct chat_request *r, const struct exchan
     embeddings_answer_init(answer, r->packed, true);
 }
 
-static void answer_free(void *answer)
-{
-    embeddings_answer_free(answer);
-}
-
 static void begin(void *answer, const struct exchange_about *about)
 {
     struct embeddings_answer *a = answer;
     a->model = about->model;
-}
-
-static int gather(void *answer, const struct chat_event *e, struct error *err)
-{
-    return embeddings_answer_gather(answer, e, err);
 }
 
 static void whole(void *answer, const struct chat_usage *usage, struct buf *out)
@@ -163,8 +155,8 @@ const struct api_shape api_embeddings_shape = {.name = "openai.embeddings",
     .answer_size = sizeof(struct embeddings_answer),
     .read = embeddings_read,
     .init = init,
-    .free = answer_free,
+    .free = embeddings_answer_free,
     .begin = begin,
-    .gather = gather,
+    .gather = embeddings_answer_gather,
     .whole = whole,
     .error = openai_error};

@@ -15,9 +15,9 @@ struct embeddings_answer {
 };
 
 void embeddings_answer_init(struct embeddings_answer *a, bool packed, bool listed);
-int embeddings_answer_gather(
-    struct embeddings_answer *a, const struct chat_event *e, struct error *err) MUST_USE;
-void embeddings_answer_free(struct embeddings_answer *a);
+/* `gather` and `free` of a shape with such an answer. */
+int embeddings_answer_gather(void *answer, const struct chat_event *e, struct error *err) MUST_USE;
+void embeddings_answer_free(void *answer);
 
 /* Sets r->inputs: a text, or a list of them. `name` is the member's; `ids`: token ids may stand for a text.
  */

@@ -205,23 +205,33 @@ static void content_reply(const struct api_call *c, const char *folder, struct s
     buf_free(&out);
 }
 
+/* The caller's file that the path names; `rest`: what stands behind its id. False: it is replied that there
+ * is none. */
+static bool file_find(
+    const struct api_call *c, const char **folder, struct str *id, struct str *rest, json_t **about)
+{
+    struct error err;
+    char key[64];
+    *id = api_files_id(c, prefix, rest);
+    *folder = api_files_folder(c);
+    if (!*folder)
+        return false;
+    snprintf(key, sizeof key, STR_FMT, STR_ARG(api_key_id(c)));
+    int rc = str_starts(*id, STR("file-")) ? shelf_read(*folder, *id, key, about, &err)
+                                           : error_set(&err, ERROR_NOT_FOUND, "there is no such file");
+    if (rc)
+        api_error(c, exchange_status(rc), str_from(err.message));
+    return rc == 0;
+}
+
 /* GET /v1/files/ID and /v1/files/ID/content */
 void api_files_get(const struct api_call *c)
 {
-    struct error err;
-    struct str rest, id = api_files_id(c, prefix, &rest);
+    const char *folder;
+    struct str rest, id;
     json_t *about;
-    char key[64];
-    const char *folder = api_files_folder(c);
-    if (!folder)
+    if (!file_find(c, &folder, &id, &rest, &about))
         return;
-    snprintf(key, sizeof key, STR_FMT, STR_ARG(api_key_id(c)));
-    int rc = str_starts(id, STR("file-")) ? shelf_read(folder, id, key, &about, &err)
-                                          : error_set(&err, ERROR_NOT_FOUND, "there is no such file");
-    if (rc) {
-        api_error(c, exchange_status(rc), str_from(err.message));
-        return;
-    }
     if (str_is(rest, "content"))
         content_reply(c, folder, id);
     else if (rest.len > 0)
@@ -234,19 +244,14 @@ void api_files_get(const struct api_call *c)
 /* DELETE /v1/files/ID */
 void api_files_delete(const struct api_call *c)
 {
-    struct error err;
-    struct str rest, id = api_files_id(c, prefix, &rest);
+    const char *folder;
+    struct str rest, id;
     json_t *about;
-    char key[64];
-    const char *folder = api_files_folder(c);
-    if (!folder)
+    if (!file_find(c, &folder, &id, &rest, &about))
         return;
-    snprintf(key, sizeof key, STR_FMT, STR_ARG(api_key_id(c)));
-    int rc = str_starts(id, STR("file-")) && rest.len == 0
-                 ? shelf_read(folder, id, key, &about, &err)
-                 : error_set(&err, ERROR_NOT_FOUND, "there is no such file");
-    if (rc) {
-        api_error(c, exchange_status(rc), str_from(err.message));
+    if (rest.len > 0) {
+        api_error(c, 404, STR("there is nothing at this path"));
+        json_decref(about);
         return;
     }
     shelf_remove(folder, id);

@@ -63,20 +63,10 @@ static void init(void *answer, const struct chat_request *r, const struct exchan
     a->model = r->model; /* clients of this API look for the name they gave */
 }
 
-static void answer_free(void *answer)
-{
-    embeddings_answer_free(answer);
-}
-
 static void begin(void *answer, const struct exchange_about *about)
 {
     (void)answer;
     (void)about;
-}
-
-static int gather(void *answer, const struct chat_event *e, struct error *err)
-{
-    return embeddings_answer_gather(answer, e, err);
 }
 
 static void whole(void *answer, const struct chat_usage *usage, struct buf *out)
@@ -114,8 +104,9 @@ static int resolve(const struct exchange_world *w, struct chat_request *r, struc
 }
 
 #define EMBEDS                                                                                               \
-    .answer_size = sizeof(struct embeddings_answer), .resolve = resolve, .init = init, .free = answer_free,  \
-    .begin = begin, .gather = gather, .error = ollama_error
+    .answer_size = sizeof(struct embeddings_answer), .resolve = resolve, .init = init,                       \
+    .free = embeddings_answer_free, .begin = begin, .gather = embeddings_answer_gather,                      \
+    .error = ollama_error
 
 const struct api_shape api_ollama_embed_shape = {
     .name = "ollama.embed", .read = embed_read, .whole = whole, EMBEDS};

@@ -57,7 +57,7 @@ static void load(struct model *model, struct loader *l)
         return;
     encoder_load(&m->encoder, model, l, MODEL_POOL_CLS);
     model->n_positions = model->info.n_context_train;
-    m->positions = loader_weight(l, m->encoder.n_embed, model->n_positions, 1, "position_embd.weight");
+    m->positions = loader_weight(l, m->encoder.n_embed, model->n_positions, "position_embd.weight");
     m->layers = loader_alloc(l, (size_t)model->info.n_layers, sizeof *m->layers);
     for (int32_t i = 0; l->rc == 0 && i < model->info.n_layers; i++)
         load_layer(&m->encoder, &m->layers[i], l, i);

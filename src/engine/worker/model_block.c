@@ -91,7 +91,7 @@ struct state_spec shape_state(const struct shape *s, int32_t window)
 void ends_load(struct ends *e, const struct model *m, struct loader *l)
 {
     const int32_t n_embed = m->info.n_embed, n_vocab = m->info.n_vocab;
-    e->embedding = loader_weight(l, n_embed, n_vocab, 1, "token_embd.weight");
+    e->embedding = loader_weight(l, n_embed, n_vocab, "token_embd.weight");
     e->norm = loader_vector(l, n_embed, "output_norm.weight");
     e->output = loader_output(l, &e->embedding);
 }

@@ -22,7 +22,7 @@ struct decoder_model {
 static struct traits traits_plain(const struct shape *s, struct loader *l, enum rope_pairs pairs)
 {
     struct traits t = {.embed_scale = 1, .branch_scale = 1, .logit_scale = 1};
-    t.rope = loader_rope(l, s->n_rotated, pairs, 10000);
+    t.rope = loader_rope(l, s->n_rotated, pairs);
     t.attention = shape_attention(s, l);
     t.windows = loader_alloc(l, (size_t)s->n_layers, sizeof *t.windows);
     t.turns = loader_alloc(l, (size_t)s->n_layers, sizeof *t.turns);

@@ -75,8 +75,8 @@ static struct traits phi3_traits(const struct shape *s, struct loader *l)
 {
     struct traits t = traits_halves(s, l);
     const int32_t trained = loader_int(l, "context_length", LOADER_REQUIRED, 1, INT32_MAX);
-    t.rope = loader_rope_factors(l, s->n_rotated, ROPE_HALVES, 10000, "rope_factors_short.weight");
-    t.long_rope = loader_rope_factors(l, s->n_rotated, ROPE_HALVES, 10000, "rope_factors_long.weight");
+    t.rope = loader_rope_factors(l, s->n_rotated, ROPE_HALVES, "rope_factors_short.weight");
+    t.long_rope = loader_rope_factors(l, s->n_rotated, ROPE_HALVES, "rope_factors_long.weight");
     t.long_after = loader_int(l, "rope.scaling.original_context_length", trained, 1, INT32_MAX);
     return t;
 }

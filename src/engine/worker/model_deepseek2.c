@@ -102,7 +102,7 @@ static struct value foretell(const struct model *model, struct program *p, void 
 /* Rotation changes no length here; stretched positions sharpen the scores instead. */
 static void load_positions(struct deepseek2 *m, struct loader *l)
 {
-    m->rope = loader_rope(l, m->rotated, ROPE_ADJACENT, 10000);
+    m->rope = loader_rope(l, m->rotated, ROPE_ADJACENT);
     m->rope.magnitude = 1;
     const float factor = loader_float(l, "rope.scaling.factor", 1, 0, 1e6f);
     const float slope = loader_float(l, "rope.scaling.yarn_log_multiplier", 0, 0, 1e3f);

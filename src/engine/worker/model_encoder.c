@@ -32,7 +32,7 @@ static const float *type_load(struct loader *l, int32_t n_embed)
     static const char name[] = "token_types.weight";
     if (!loader_has(l, name))
         return NULL;
-    (void)loader_weight(l, n_embed, loader_rows(l, MODEL_VOCAB_MAX, name), 1, name);
+    (void)loader_weight(l, n_embed, loader_rows(l, MODEL_VOCAB_MAX, name), name);
     float *row = loader_alloc(l, (size_t)n_embed, sizeof *row);
     const void *out = NULL;
     if (l->rc)
@@ -51,7 +51,7 @@ void encoder_load(struct encoder *e, struct model *model, struct loader *l, enum
     model->whole = true; /* tokens see those after them */
     embedder_load(&e->embedder, model, l, MODEL_POOL_NONE, ranked_by);
     e->embedder.eps = e->eps;
-    e->embedding = loader_weight(l, e->n_embed, model->info.n_vocab, 1, "token_embd.weight");
+    e->embedding = loader_weight(l, e->n_embed, model->info.n_vocab, "token_embd.weight");
     e->type = type_load(l, e->n_embed);
     encoder_norm_load(&e->norm, l, e->n_embed, "token_embd_norm");
     if (l->rc)

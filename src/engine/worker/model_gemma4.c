@@ -129,7 +129,7 @@ static void load_kind(struct kind *k, struct loader *l, bool local)
         k->window = loader_int(l, "attention.sliding_window", LOADER_REQUIRED, 1, INT32_MAX);
         k->rope = loader_rope_window(l, n_rotated, ROPE_HALVES, 10000);
     } else {
-        k->rope = loader_rope(l, n_rotated, ROPE_HALVES, 10000);
+        k->rope = loader_rope(l, n_rotated, ROPE_HALVES);
     }
 }
 
@@ -236,7 +236,7 @@ static void load_own_embeddings(struct gemma4 *m, int32_t n_vocab, struct loader
     if (all > MODEL_WIDTH_MAX)
         return loader_fail(l, ERROR_INVALID, "%d layers with embeddings of %d values: the file is broken",
             (int)m->n_layers, (int)m->n_own);
-    m->own_embedding = loader_weight(l, all, n_vocab, 1, "per_layer_token_embd.weight");
+    m->own_embedding = loader_weight(l, all, n_vocab, "per_layer_token_embd.weight");
     m->own_projection = loader_linear(l, m->n_embed, all, "per_layer_model_proj");
     m->own_norm = loader_vector(l, m->n_own, "per_layer_proj_norm.weight");
 }

@@ -74,7 +74,7 @@ static void load(struct model *model, struct loader *l)
         return;
     const struct shape *s = &m->shape;
     m->shape = shape_load(model, l, "attention.layer_norm_rms_epsilon");
-    m->rope = loader_rope(l, s->n_rotated, ROPE_HALVES, 10000);
+    m->rope = loader_rope(l, s->n_rotated, ROPE_HALVES);
     m->local_rope = loader_rope_window(l, s->n_rotated, ROPE_HALVES, 10000);
     const int32_t *windows = shape_windows(s, l, LOADER_REQUIRED, 6);
     m->attention = shape_attention(s, l);
@@ -82,7 +82,7 @@ static void load(struct model *model, struct loader *l)
     m->local_attention = m->attention;
     model->whole = true;
     embedder_load(&m->embedder, model, l, MODEL_POOL_MEAN, MODEL_POOL_CLS);
-    m->embedding = loader_weight(l, s->n_embed, model->info.n_vocab, 1, "token_embd.weight");
+    m->embedding = loader_weight(l, s->n_embed, model->info.n_vocab, "token_embd.weight");
     m->norm = loader_vector(l, s->n_embed, "output_norm.weight");
     m->layers = loader_alloc(l, (size_t)s->n_layers, sizeof *m->layers);
     for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++) {

@@ -83,8 +83,8 @@ static void load(struct model *model, struct loader *l)
     const int32_t window = loader_int(l, "attention.sliding_window", LOADER_REQUIRED, 1, INT32_MAX);
     if (l->rc)
         return;
-    m->rope = loader_rope(l, m->heads.n_rotated, ROPE_HALVES, 10000);
-    m->embedding = loader_weight(l, n_embed, n_vocab, 1, "token_embd.weight");
+    m->rope = loader_rope(l, m->heads.n_rotated, ROPE_HALVES);
+    m->embedding = loader_weight(l, n_embed, n_vocab, "token_embd.weight");
     m->output_norm = loader_vector(l, n_embed, "output_norm.weight");
     m->output = loader_output(l, &m->embedding);
     m->layers = loader_alloc(l, (size_t)model->info.n_layers, sizeof *m->layers);

@@ -94,7 +94,7 @@ static void load_hyperparameters(struct lfm2 *m, const struct model *model, stru
     struct shape *s = &m->shape;
     *s = shape_load(model, l, "attention.layer_norm_rms_epsilon");
     m->kv_heads = loader_ints(l, "attention.head_count_kv", s->n_layers, LOADER_REQUIRED, 0, MODEL_HEADS_MAX);
-    m->rope = loader_rope(l, s->n_rotated, ROPE_HALVES, 10000);
+    m->rope = loader_rope(l, s->n_rotated, ROPE_HALVES);
     m->attention = shape_attention(s, l);
     m->windows = shape_windows(s, l, 0, 0);
     m->recurrent.n_conv = loader_int(l, "shortconv.l_cache", LOADER_REQUIRED, 2, 64) - 1;
@@ -115,7 +115,7 @@ static void load(struct model *model, struct loader *l)
         return;
     const struct shape *s = &m->shape;
     load_hyperparameters(m, model, l);
-    m->ends.embedding = loader_weight(l, s->n_embed, model->info.n_vocab, 1, "token_embd.weight");
+    m->ends.embedding = loader_weight(l, s->n_embed, model->info.n_vocab, "token_embd.weight");
     m->ends.norm =
         loader_vector(l, s->n_embed, "token_embd_norm.weight"); /* the output's, despite its name */
     m->ends.output = loader_output(l, &m->ends.embedding);

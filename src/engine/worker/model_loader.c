@@ -254,11 +254,10 @@ static struct weight weight_named(
     return w;
 }
 
-struct weight loader_weight(
-    struct loader *l, int64_t n_in, int64_t n_out, int64_t n_experts, const char *fmt, ...)
+struct weight loader_weight(struct loader *l, int64_t n_in, int64_t n_out, const char *fmt, ...)
 {
     NAME_FROM(fmt, name);
-    struct weight w = weight_named(l, n_in, n_out, n_experts, name);
+    struct weight w = weight_named(l, n_in, n_out, 1, name);
     if (strcmp(name, LORA_EMBEDDING) == 0)
         w.deltas = lora_deltas(l, name, &w);
     return w;
@@ -319,10 +318,10 @@ struct linear loader_experts(
 }
 
 /* `factors`: LongRoPE's are in use. */
-static struct rope_scaling rope_scaling(struct loader *l, float default_base, bool factors)
+static struct rope_scaling rope_scaling(struct loader *l, bool factors)
 {
     struct rope_scaling how = {.factor = 1};
-    how.base = (double)loader_float(l, "rope.freq_base", default_base, 1e-3f, 1e15f);
+    how.base = (double)loader_float(l, "rope.freq_base", 10000, 1e-3f, 1e15f);
     how.attention_factor = (double)loader_float(l, "rope.scaling.attn_factor", 1, 0, 1e6f);
 
     const struct str type = loader_str(l, "rope.scaling.type", STR("linear"));
@@ -360,34 +359,28 @@ static struct rope rope_made(struct loader *l, int32_t n_dims, enum rope_pairs p
     return rope;
 }
 
-struct rope loader_rope(struct loader *l, int32_t n_dims, enum rope_pairs pairs, float default_base)
+struct rope loader_rope(struct loader *l, int32_t n_dims, enum rope_pairs pairs)
 {
-    struct rope_scaling how = rope_scaling(l, default_base, false);
+    struct rope_scaling how = rope_scaling(l, false);
     const float *factors = NULL;
     if (loader_has(l, "rope_freqs.weight"))
         factors = loader_vector(l, n_dims / 2, "rope_freqs.weight");
     return rope_made(l, n_dims, pairs, &how, factors);
 }
 
-struct rope loader_rope_factors(
-    struct loader *l, int32_t n_dims, enum rope_pairs pairs, float default_base, const char *factors)
+struct rope loader_rope_factors(struct loader *l, int32_t n_dims, enum rope_pairs pairs, const char *factors)
 {
     if (!loader_has(l, "%s", factors))
-        return loader_rope(l, n_dims, pairs, default_base);
-    struct rope_scaling how = rope_scaling(l, default_base, true);
+        return loader_rope(l, n_dims, pairs);
+    struct rope_scaling how = rope_scaling(l, true);
     return rope_made(l, n_dims, pairs, &how, loader_vector(l, n_dims / 2, "%s", factors));
-}
-
-struct rope loader_rope_plain(struct loader *l, int32_t n_dims, enum rope_pairs pairs, float base)
-{
-    struct rope_scaling how = {.base = (double)base, .factor = 1, .attention_factor = 1};
-    return rope_made(l, n_dims, pairs, &how, NULL);
 }
 
 struct rope loader_rope_window(struct loader *l, int32_t n_dims, enum rope_pairs pairs, float default_base)
 {
     float base = loader_float(l, "rope.freq_base_swa", default_base, 1e-3f, 1e15f);
-    return loader_rope_plain(l, n_dims, pairs, base);
+    struct rope_scaling how = {.base = (double)base, .factor = 1, .attention_factor = 1};
+    return rope_made(l, n_dims, pairs, &how, NULL);
 }
 
 void loader_rope_lessen(struct loader *l, struct rope *rope)

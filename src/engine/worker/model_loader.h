@@ -69,8 +69,8 @@ const float *loader_vector(struct loader *l, int64_t n, const char *fmt, ...) PR
 const float *loader_vectors(struct loader *l, int64_t n, int64_t m, const char *fmt, ...) PRINTF_LIKE(4, 5);
 /* The weight of a norm that has none. */
 const float *loader_ones(struct loader *l, int32_t n);
-struct weight loader_weight(
-    struct loader *l, int64_t n_in, int64_t n_out, int64_t n_experts, const char *fmt, ...) PRINTF_LIKE(5, 6);
+struct weight loader_weight(struct loader *l, int64_t n_in, int64_t n_out, const char *fmt, ...)
+    PRINTF_LIKE(4, 5);
 /* NAME.weight with NAME.bias if there is one. */
 struct linear loader_linear(struct loader *l, int64_t n_in, int64_t n_out, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
@@ -80,13 +80,10 @@ struct linear loader_output(struct loader *l, const struct weight *embedding);
 struct linear loader_part(struct loader *l, const struct linear *whole, int64_t from, int64_t count);
 struct linear loader_experts(
     struct loader *l, int64_t n_in, int64_t n_out, int64_t n_experts, const char *fmt, ...) PRINTF_LIKE(5, 6);
-/* From rope.*: base, scaling, and the tensor rope_freqs.weight if there is one. */
-struct rope loader_rope(struct loader *l, int32_t n_dims, enum rope_pairs pairs, float default_base);
+/* From rope.*: base (10000), scaling, and the tensor rope_freqs.weight if there is one. */
+struct rope loader_rope(struct loader *l, int32_t n_dims, enum rope_pairs pairs);
 /* The same with the factors of the tensor of this name, if there is one: LongRoPE has two sets of them. */
-struct rope loader_rope_factors(
-    struct loader *l, int32_t n_dims, enum rope_pairs pairs, float default_base, const char *factors);
-/* Neither scaled nor from the file. */
-struct rope loader_rope_plain(struct loader *l, int32_t n_dims, enum rope_pairs pairs, float base);
+struct rope loader_rope_factors(struct loader *l, int32_t n_dims, enum rope_pairs pairs, const char *factors);
 /* Of layers with a window: not scaled, the base from rope.freq_base_swa if it is given. */
 struct rope loader_rope_window(struct loader *l, int32_t n_dims, enum rope_pairs pairs, float default_base);
 /* Files say by how much the magnitude that YaRN gives to rotations is to be taken back. */

@@ -81,7 +81,7 @@ static void load_positions(struct modern_bert *m, struct loader *l)
     if (l->rc)
         return;
     m->period = window > 0 ? period : 1;
-    m->rope = loader_rope(l, e->head_width, ROPE_HALVES, 10000);
+    m->rope = loader_rope(l, e->head_width, ROPE_HALVES);
     m->local_rope = loader_rope_window(l, e->head_width, ROPE_HALVES, 10000);
     m->local_attention = e->attention;
     m->local_attention.reach = window / 2;

@@ -9,7 +9,7 @@ static void shared_load(struct nextn *n, const struct ends *ends, struct loader 
     if (loader_has(l, "blk.%d.nextn.shared_head_norm.weight", i))
         n->head_norm = loader_vector(l, n->n_embed, "blk.%d.nextn.shared_head_norm.weight", i);
     if (loader_has(l, "blk.%d.nextn.embed_tokens.weight", i))
-        n->embedding = loader_weight(l, n->n_embed, n_vocab, 1, "blk.%d.nextn.embed_tokens.weight", i);
+        n->embedding = loader_weight(l, n->n_embed, n_vocab, "blk.%d.nextn.embed_tokens.weight", i);
     if (loader_has(l, "blk.%d.nextn.shared_head_head.weight", i))
         n->head = loader_linear(l, n->n_embed, n_vocab, "blk.%d.nextn.shared_head_head", i);
 }

@@ -120,7 +120,7 @@ static void load_positions(struct nomic_bert *m, struct loader *l)
         loader_fail(l, ERROR_INVALID, "%d of %d values of a head are to be rotated: the file is broken",
             (int)n_dims, (int)e->head_width);
     if (l->rc == 0)
-        m->rope = loader_rope(l, n_dims, ROPE_HALVES, 10000);
+        m->rope = loader_rope(l, n_dims, ROPE_HALVES);
 }
 
 static void load(struct model *model, struct loader *l)

@@ -79,9 +79,9 @@ static void load(struct model *model, struct loader *l)
     m->mixture = mixture_load(l, &(struct mixture){.n_embed = n_embed, .routing.normalized = false});
     if (l->rc)
         return;
-    m->rope = loader_rope(l, m->heads.n_rotated, ROPE_HALVES, 10000);
+    m->rope = loader_rope(l, m->heads.n_rotated, ROPE_HALVES);
     m->attention = (struct attention){.n_heads = m->heads.n, .scale = 1 / sqrtf((float)m->heads.k_width)};
-    m->embedding = loader_weight(l, n_embed, n_vocab, 1, "token_embd.weight");
+    m->embedding = loader_weight(l, n_embed, n_vocab, "token_embd.weight");
     m->output_norm = loader_vector(l, n_embed, "output_norm.weight");
     m->output = loader_output(l, &m->embedding);
     m->layers = loader_alloc(l, (size_t)model->info.n_layers, sizeof *m->layers);

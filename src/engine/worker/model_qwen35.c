@@ -191,7 +191,7 @@ static void load(struct model *model, struct loader *l)
             (int)m->heads.k_width, (int)m->heads.v_width);
     if (l->rc)
         return;
-    m->rope = loader_rope(l, m->heads.n_rotated, ROPE_HALVES, 10000);
+    m->rope = loader_rope(l, m->heads.n_rotated, ROPE_HALVES);
     m->attention = (struct attention){.n_heads = m->heads.n, .scale = 1 / sqrtf((float)m->heads.k_width)};
     ends_load(&m->ends, model, l);
     nextn_load(&m->ends, model, l, m->eps, foretell);

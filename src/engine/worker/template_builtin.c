@@ -97,9 +97,9 @@ int tpl_arg_int(
     return 0;
 }
 
-int tpl_arg_bool(struct tpl_run *r, const struct tpl_value *v, bool fallback, bool *out)
+int tpl_arg_bool(struct tpl_run *r, const struct tpl_value *v, bool *out)
 {
-    *out = fallback;
+    *out = false;
     return v->kind == TPL_MISSING ? 0 : tpl_truth(r, v, out);
 }
 

@@ -145,9 +145,9 @@ static int f_indent(struct tpl_run *r, const struct tpl_call *call, struct tpl_v
             rc = tpl_repeat(r, STR(" "), width, &by);
     }
     if (rc == 0)
-        rc = tpl_arg_bool(r, &call->arg[1], false, &first);
+        rc = tpl_arg_bool(r, &call->arg[1], &first);
     if (rc == 0)
-        rc = tpl_arg_bool(r, &call->arg[2], false, &blank);
+        rc = tpl_arg_bool(r, &call->arg[2], &blank);
     if (rc == 0) /* as if the text ended with a line end: "" has one line, "a\n" has two */
         rc = tpl_concat(r, text.s, STR("\n"), &text.s);
     if (rc == 0)
@@ -177,7 +177,7 @@ static int f_truncate(struct tpl_run *r, const struct tpl_call *call, struct tpl
     if (rc == 0)
         rc = tpl_arg_int(r, &call->arg[0], "length", 255, &length);
     if (rc == 0)
-        rc = tpl_arg_bool(r, &call->arg[1], false, &kill_words);
+        rc = tpl_arg_bool(r, &call->arg[1], &kill_words);
     if (rc == 0 && call->arg[2].kind != TPL_MISSING)
         rc = tpl_arg_str(r, &call->arg[2], "end", &end);
     if (rc == 0)
@@ -276,7 +276,7 @@ static int f_tojson(struct tpl_run *r, const struct tpl_call *call, struct tpl_v
     struct tpl_json_style style = {.comma = STR(", "), .colon = STR(": ")};
     const struct tpl_value *indent = &call->arg[1], *separators = &call->arg[2];
     int64_t width = 0;
-    int rc = tpl_arg_bool(r, &call->arg[0], false, &style.ascii);
+    int rc = tpl_arg_bool(r, &call->arg[0], &style.ascii);
     style.indented = indent->kind != TPL_MISSING && indent->kind != TPL_NONE;
     if (style.indented)
         style.comma = STR(",");
@@ -290,7 +290,7 @@ static int f_tojson(struct tpl_run *r, const struct tpl_call *call, struct tpl_v
     if (rc == 0 && separators->kind != TPL_MISSING && separators->kind != TPL_NONE)
         rc = separators_get(r, separators, &style);
     if (rc == 0)
-        rc = tpl_arg_bool(r, &call->arg[3], false, &style.sort);
+        rc = tpl_arg_bool(r, &call->arg[3], &style.sort);
     size_t mark = tpl_text_begin(r);
     if (rc == 0)
         rc = tpl_write_json(r, &call->self, &style);

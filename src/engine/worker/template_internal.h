@@ -511,7 +511,7 @@ int tpl_bound_value(struct tpl_run *r, const struct tpl_builtin *b, const struct
 int tpl_arg_str(struct tpl_run *r, const struct tpl_value *v, const char *what, struct str *out) MUST_USE;
 int tpl_arg_int(
     struct tpl_run *r, const struct tpl_value *v, const char *what, int64_t fallback, int64_t *out) MUST_USE;
-int tpl_arg_bool(struct tpl_run *r, const struct tpl_value *v, bool fallback, bool *out) MUST_USE;
+int tpl_arg_bool(struct tpl_run *r, const struct tpl_value *v, bool *out) MUST_USE; /* false if not given */
 int tpl_strftime(struct tpl_run *r, struct str format, struct tpl_value *out) MUST_USE;
 int tpl_case(struct tpl_run *r, const struct tpl_value *v, char how, struct tpl_value *out) MUST_USE;
 int tpl_strip_chars(struct tpl_run *r, const struct tpl_value *v, const struct tpl_value *chars, bool left,

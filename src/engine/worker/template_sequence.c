@@ -367,7 +367,7 @@ static int f_slice(struct tpl_run *r, const struct tpl_call *call, struct tpl_va
 static int f_default(struct tpl_run *r, const struct tpl_call *call, struct tpl_value *out)
 {
     bool also_false, yes = true;
-    int rc = tpl_arg_bool(r, &call->arg[1], false, &also_false);
+    int rc = tpl_arg_bool(r, &call->arg[1], &also_false);
     if (rc == 0 && also_false)
         rc = tpl_truth(r, &call->self, &yes);
     *out = call->self;

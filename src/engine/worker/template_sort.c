@@ -100,9 +100,9 @@ static int f_sort(struct tpl_run *r, const struct tpl_call *call, struct tpl_val
     bool reverse = false, case_sensitive = false;
     int rc = tpl_items(r, &call->self, &list);
     if (rc == 0)
-        rc = tpl_arg_bool(r, &call->arg[0], false, &reverse);
+        rc = tpl_arg_bool(r, &call->arg[0], &reverse);
     if (rc == 0)
-        rc = tpl_arg_bool(r, &call->arg[1], false, &case_sensitive);
+        rc = tpl_arg_bool(r, &call->arg[1], &case_sensitive);
     return rc ? rc : sorted(r, &list, BY_ATTRIBUTES, &call->arg[2], case_sensitive, reverse, out);
 }
 
@@ -120,11 +120,11 @@ static int f_dictsort(struct tpl_run *r, const struct tpl_call *call, struct tpl
     const struct tpl_value items = {.kind = TPL_VIEW, .view = &view};
     int rc = tpl_items(r, &items, &list);
     if (rc == 0)
-        rc = tpl_arg_bool(r, &call->arg[0], false, &case_sensitive);
+        rc = tpl_arg_bool(r, &call->arg[0], &case_sensitive);
     if (rc == 0 && call->arg[1].kind != TPL_MISSING)
         rc = tpl_arg_str(r, &call->arg[1], "by", &by);
     if (rc == 0)
-        rc = tpl_arg_bool(r, &call->arg[2], false, &reverse);
+        rc = tpl_arg_bool(r, &call->arg[2], &reverse);
     if (rc == 0 && !str_is(by, "key") && !str_is(by, "value"))
         return tpl_fail(r, "dictsort sorts by either \"key\" or \"value\"");
     return rc ? rc
@@ -141,7 +141,7 @@ static int extreme(struct tpl_run *r, const struct tpl_call *call, bool largest,
     bool case_sensitive = false, better;
     int rc = tpl_items(r, &call->self, &list);
     if (rc == 0)
-        rc = tpl_arg_bool(r, &call->arg[0], false, &case_sensitive);
+        rc = tpl_arg_bool(r, &call->arg[0], &case_sensitive);
     *out = tpl_undefined(STR("No aggregated item, sequence was empty."));
     for (size_t i = 0; rc == 0 && i < list.count; i++) {
         rc = key_of(r, &list.items[i], &call->arg[1], case_sensitive, &key);
@@ -174,7 +174,7 @@ static int f_unique(struct tpl_run *r, const struct tpl_call *call, struct tpl_v
     bool case_sensitive = false;
     int rc = tpl_items(r, &call->self, &list);
     if (rc == 0)
-        rc = tpl_arg_bool(r, &call->arg[0], false, &case_sensitive);
+        rc = tpl_arg_bool(r, &call->arg[0], &case_sensitive);
     if (rc == 0)
         rc = tpl_dict_new(r, list.count, TPL_DICT, &seen);
     if (rc == 0)
@@ -199,7 +199,7 @@ static int f_groupby(struct tpl_run *r, const struct tpl_call *call, struct tpl_
     struct tpl_list list = {NULL, 0, NULL}, groups, group;
     struct tpl_value all, key, last = {.kind = TPL_MISSING}, name = last;
     bool case_sensitive = false, same;
-    int rc = tpl_arg_bool(r, &call->arg[2], false, &case_sensitive);
+    int rc = tpl_arg_bool(r, &call->arg[2], &case_sensitive);
     if (rc == 0)
         rc = tpl_items(r, &call->self, &list);
     if (rc == 0)

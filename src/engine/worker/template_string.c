@@ -317,7 +317,7 @@ static int s_splitlines(struct tpl_run *r, const struct tpl_call *call, struct t
 {
     struct tpl_list list;
     bool keep;
-    int rc = tpl_arg_bool(r, &call->arg[0], false, &keep);
+    int rc = tpl_arg_bool(r, &call->arg[0], &keep);
     if (rc == 0)
         rc = tpl_split_lines(r, &call->self, keep, &list);
     return rc ? rc : tpl_list_value(r, TPL_LIST, &list, out);

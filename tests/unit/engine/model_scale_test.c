@@ -72,7 +72,7 @@ static void check(enum tensor_type type, float want)
     struct backend *b = backend_for("scalar", 1);
     struct arena *a = arena_create(MIB);
     struct loader l = {.gguf = g, .backend = b, .arena = a, .err = &err};
-    const struct weight table = loader_weight(&l, N, 1, 1, "table.weight");
+    const struct weight table = loader_weight(&l, N, 1, "table.weight");
     const struct linear x = loader_linear(&l, N, 1, "x"), e = loader_experts(&l, N, 1, EXPERTS, "e");
     assert_int_equal(l.rc, 0);
     assert_int_equal(x.weight.scales != NULL, type == TENSOR_NVFP4);
