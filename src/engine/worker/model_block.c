@@ -21,10 +21,10 @@ static int32_t kv_heads_load(struct loader *l, const struct shape *s)
     return most;
 }
 
-struct shape shape_load(const struct model *m, struct loader *l, const char *eps_key)
+struct shape shape_load_mixed(const struct model *m, struct loader *l, const char *eps_key)
 {
     struct shape s = {.n_layers = m->info.n_layers, .n_embed = m->info.n_embed};
-    s.n_ff = loader_int(l, "feed_forward_length", LOADER_REQUIRED, 1, MODEL_WIDTH_MAX / 2);
+    s.n_ff = loader_int(l, "feed_forward_length", 0, 1, MODEL_WIDTH_MAX / 2);
     s.n_heads = loader_int(l, "attention.head_count", LOADER_REQUIRED, 1, MODEL_HEADS_MAX);
     s.n_kv_heads = kv_heads_load(l, &s);
     s.eps = loader_float(l, eps_key, LOADER_REQUIRED, 0, 1);
@@ -45,6 +45,13 @@ struct shape shape_load(const struct model *m, struct loader *l, const char *eps
     if (l->rc == 0 && (s.n_rotated % 2 != 0 || s.n_rotated > s.key_width))
         loader_fail(l, ERROR_INVALID, "%d of %d values of a head are to be rotated: the file is broken",
             (int)s.n_rotated, (int)s.key_width);
+    return s;
+}
+
+struct shape shape_load(const struct model *m, struct loader *l, const char *eps_key)
+{
+    struct shape s = shape_load_mixed(m, l, eps_key);
+    s.n_ff = loader_int(l, "feed_forward_length", LOADER_REQUIRED, 1, MODEL_WIDTH_MAX / 2);
     return s;
 }
 

@@ -18,6 +18,8 @@ struct shape {
 /* From the keys that all architectures share. `eps_key`: "attention.layer_norm_rms_epsilon"
  * or another. */
 struct shape shape_load(const struct model *m, struct loader *l, const char *eps_key);
+/* Of a mixture of experts: n_ff is 0 where its file does not tell the width of a network that it may lack. */
+struct shape shape_load_mixed(const struct model *m, struct loader *l, const char *eps_key);
 /* Scores are scaled by 1 / sqrt(key_width) unless the file has attention.scale. */
 struct attention shape_attention(const struct shape *s, struct loader *l);
 /* Gemma 2 and 3: in the largest size, of so many layers, by the embedding's share of a head. */

@@ -1,5 +1,4 @@
 #include "engine/worker/model_decoder.h"
-#include "engine/worker/model_ffn.h"
 
 struct layer {
     const float *attention_norm, *ffn_norm;           /* of what goes into a branch; NULL: none */
@@ -188,29 +187,30 @@ static void load_layer(const struct decoder_model *m, struct layer *y, struct lo
 
 static void load_mixture(struct decoder_model *m, struct loader *l)
 {
-    if (loader_int(l, "expert_count", 0, 0, MODEL_EXPERTS_MAX) == 0)
-        return;
-    struct mixture defaults = {.n_embed = m->shape.n_embed, .n_ff = m->shape.n_ff, .glu = GLU_SILU};
-    defaults.routing = (struct routing){.score = ROUTING_SOFTMAX, .normalized = true, .scale = 1};
+    struct mixture defaults = *m->is->mixture;
+    defaults.n_embed = m->shape.n_embed;
+    defaults.n_ff = m->shape.n_ff;
     m->mixture = mixture_load(l, &defaults);
 }
 
 void decoder_load(struct model *model, struct loader *l)
 {
+    const struct decoder *is = model->architecture->decoder;
+    const char *eps = is->centred ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
+    const bool mixed = is->mixture && loader_int(l, "expert_count", 0, 0, MODEL_EXPERTS_MAX) > 0;
     struct decoder_model *m = model->data = loader_alloc(l, 1, sizeof *m);
     if (!m)
         return;
     const struct shape *s = &m->shape;
-    m->is = model->architecture->decoder;
-    m->shape = shape_load(
-        model, l, m->is->centred ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon");
-    m->traits = m->is->traits(s, l);
+    m->is = is;
+    m->shape = mixed ? shape_load_mixed(model, l, eps) : shape_load(model, l, eps);
+    m->traits = is->traits(s, l);
     if (m->traits.long_rope.n_dims > 0 && m->traits.long_after < model->info.n_context_train)
         model->info.n_context_best = m->traits.long_after;
-    if (m->is->mixes)
+    if (mixed)
         load_mixture(m, l);
     ends_load(&m->ends, model, l);
-    if (m->is->embeds)
+    if (is->embeds)
         ends_embed(&m->ends, model, l, s->eps);
     m->layers = loader_alloc(l, (size_t)s->n_layers, sizeof *m->layers);
     for (int32_t i = 0; l->rc == 0 && i < s->n_layers; i++) {

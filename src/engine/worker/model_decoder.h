@@ -9,6 +9,7 @@
 #define WEIR_ENGINE_WORKER_MODEL_DECODER_H
 
 #include "engine/worker/model_block.h"
+#include "engine/worker/model_ffn.h"
 
 /* What the file says, beside the shape. */
 struct traits {
@@ -42,8 +43,8 @@ struct decoder {
     bool centred;                       /* norms take the mean away */
     bool gelu;                          /* GeGLU, not SwiGLU */
     bool fused;                         /* the network's gate and up stand in one matrix */
-    bool mixes;                         /* the network may be a mixture of experts */
-    bool embeds;                        /* see ends_embed */
+    const struct mixture *mixture; /* the network may be one of experts: what it is unless a file says more */
+    bool embeds;                   /* see ends_embed */
 };
 
 /* Of an architecture that has a struct decoder and no more. */

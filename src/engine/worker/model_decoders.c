@@ -15,6 +15,19 @@ static const struct decoder qwen3 = {
     .traits = traits_halves, .head_norms = HEAD_NORMS_SHARED, .embeds = true};
 const struct architecture model_qwen3 = {"qwen3", decoder_load, decoder_forward, &qwen3};
 
+static const struct mixture normalized = {
+    .glu = GLU_SILU, .routing = {.score = ROUTING_SOFTMAX, .normalized = true, .scale = 1}};
+
+/* Qwen 3's mixtures: experts everywhere, chosen by softmax. */
+static const struct decoder qwen3moe = {
+    .traits = traits_halves, .head_norms = HEAD_NORMS_SHARED, .mixture = &normalized};
+const struct architecture model_qwen3moe = {"qwen3moe", decoder_load, decoder_forward, &qwen3moe};
+
+/* Qwen 2's mixtures: experts whose weights need not sum to 1, and a shared one behind a gate of its own. */
+static const struct mixture plain = {.glu = GLU_SILU, .routing = {.score = ROUTING_SOFTMAX, .scale = 1}};
+static const struct decoder qwen2moe = {.traits = traits_halves, .mixture = &plain};
+const struct architecture model_qwen2moe = {"qwen2moe", decoder_load, decoder_forward, &qwen2moe};
+
 /* SmolLM 3 (Bakouch et al. 2025, huggingface.co/blog/smollm3): Llama whose every 4th layer does without
  * positions (NoPE, Yang et al. 2025, arxiv.org/abs/2501.18795). */
 enum { PLAIN_EVERY = 4 };
@@ -61,7 +74,7 @@ static struct traits granite_traits(const struct shape *s, struct loader *l)
     return t;
 }
 
-static const struct decoder granite = {.traits = granite_traits, .mixes = true};
+static const struct decoder granite = {.traits = granite_traits, .mixture = &normalized};
 const struct architecture model_granite = {"granite", decoder_load, decoder_forward, &granite};
 const struct architecture model_granitemoe = {"granitemoe", decoder_load, decoder_forward, &granite};
 
