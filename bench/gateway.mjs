@@ -6,8 +6,8 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { cpus, tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { Gateway, build, sleep, weir } from '../tests/e2e/lib/gateway.mjs';
+import { join, relative } from 'node:path';
+import { Gateway, build, root, sleep, weir } from '../tests/e2e/lib/gateway.mjs';
 
 const EVENTS = 30, RATE = 500, CONNECTIONS = 64, SECONDS = Number(process.env.BENCH_SECONDS ?? 4), ROUNDS = 3, IDLE = 10000;
 const folder = mkdtempSync(join(tmpdir(), 'weir-bench-'));
@@ -62,6 +62,9 @@ process.on('exit', () => {
 
 // ---- What is measured ----
 
+// Tools older than their source would measure something else.
+execFileSync('make', ['-s', '-C', root, `BUILD=${relative(root, build)}`,
+  ...['bench_upstream', 'bench_load'].map((tool) => `${relative(root, build)}/tools/${tool}`)], { stdio: 'inherit' });
 const upstreamPort = Number(await firstLine(start(cores - 1, join(build, 'tools', 'bench_upstream'), [String(EVENTS)])));
 const targets = [{ name: 'direct', port: upstreamPort }];
 
