@@ -1,4 +1,5 @@
 /* weir serve: the gateway. */
+#include <mimalloc.h>
 #include <stdio.h>
 #include <sys/resource.h>
 
@@ -45,6 +46,17 @@ static void descriptors_raise(void)
     }
 }
 
+#pragma weak mi_option_set_default /* a build with sanitizers has their malloc */
+
+/* Blocks of a conversation's size come and go with each request: what is free goes back to the system after a
+ * second, not 25 ms, or three pages of each request would be mapped and zeroed anew. MIMALLOC_DECOMMIT_DELAY
+ * says otherwise. */
+static void memory_keep(void)
+{
+    if (mi_option_set_default)
+        mi_option_set_default(mi_option_decommit_delay, 1000);
+}
+
 int verb_serve(int argc, char **argv)
 {
     const char *file = NULL, *listen = NULL, *model = NULL;
@@ -71,6 +83,7 @@ int verb_serve(int argc, char **argv)
         return rc;
     }
     descriptors_raise();
+    memory_keep();
     int rc = serve_run(config, str_from(file), &overrides, &err);
     return rc ? verb_fail(rc == ERROR_INVALID || rc == ERROR_UNSUPPORTED ? EXIT_USAGE : EXIT_FAILED, &err)
               : EXIT_DONE;

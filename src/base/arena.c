@@ -138,10 +138,10 @@ static struct block *block_add(struct arena *a, size_t size)
     return b;
 }
 
-void *arena_try_alloc(struct arena *a, size_t count, size_t size)
+/* Room whose bytes are the caller's to set. */
+static void *room_take(struct arena *a, size_t bytes)
 {
-    size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes) || bytes > a->max - a->used)
+    if (bytes > a->max - a->used)
         return NULL;
     size_t rounded = (bytes + ALIGN - 1) / ALIGN * ALIGN;
     if (rounded < bytes)
@@ -157,7 +157,16 @@ void *arena_try_alloc(struct arena *a, size_t count, size_t size)
     void *p = b->bytes + b->used;
     b->used += rounded;
     a->used += bytes;
-    return memset(p, 0, rounded);
+    return p;
+}
+
+void *arena_try_alloc(struct arena *a, size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return NULL;
+    void *p = room_take(a, bytes);
+    return p ? memset(p, 0, bytes) : NULL;
 }
 
 void *arena_alloc(struct arena *a, size_t size)
@@ -170,21 +179,22 @@ void *arena_alloc(struct arena *a, size_t size)
 
 int arena_try_copy(struct arena *a, struct str s, struct str *out)
 {
-    char *p = s.len < SIZE_MAX ? arena_try_alloc(a, s.len + 1, 1) : NULL;
+    char *p = s.len < SIZE_MAX ? room_take(a, s.len + 1) : NULL;
     if (!p)
         return ERROR_MEMORY;
     if (s.len > 0)
         memcpy(p, s.data, s.len);
+    p[s.len] = '\0';
     *out = (struct str){p, s.len};
     return 0;
 }
 
 char *arena_strdup(struct arena *a, struct str s)
 {
-    char *p = arena_alloc(a, s.len + 1);
-    if (s.len > 0)
-        memcpy(p, s.data, s.len);
-    return p;
+    struct str copy;
+    if (arena_try_copy(a, s, &copy))
+        abort();
+    return (char *)copy.data;
 }
 
 struct str arena_copy(struct arena *a, struct str s)

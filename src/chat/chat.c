@@ -109,8 +109,7 @@ static int visit_thought(const struct walk *w, struct str where, const struct ch
     return rc ? rc : visit_text(w, where, t->data);
 }
 
-/* "messages[12].content" of "messages[" and "].content"; called often. */
-static struct str place(const struct walk *w, const char *list, size_t index, const char *member)
+struct str chat_place(struct arena *a, const char *list, size_t index, const char *member)
 {
     char number[24], *digit = number + sizeof number;
     do
@@ -118,11 +117,16 @@ static struct str place(const struct walk *w, const char *list, size_t index, co
     while ((index /= 10) > 0);
     size_t digits = (size_t)(number + sizeof number - digit), start = strlen(list), rest = strlen(member);
     size_t size = start + digits + rest;
-    char *text = arena_alloc(w->request->arena, size + 1);
+    char *text = arena_alloc(a, size + 1);
     memcpy(text, list, start);
     memcpy(text + start, digit, digits);
     memcpy(text + size - rest, member, rest);
     return (struct str){text, size};
+}
+
+static struct str place(const struct walk *w, const char *list, size_t index, const char *member)
+{
+    return chat_place(w->request->arena, list, index, member);
 }
 
 static int visit_tool_call(const struct walk *w, struct str where, const struct chat_tool_call *call)

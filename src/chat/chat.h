@@ -218,6 +218,8 @@ bool chat_role_find(struct str name, enum chat_role *out); /* false: no role's n
  * `text` only during the call. A non-zero return stops the walk and is returned. */
 int chat_request_visit(
     const struct chat_request *r, int (*visit)(void *ctx, struct str where, struct str text), void *ctx);
+/* "messages[12].content" of "messages[" and "].content", for what is called for each message. */
+struct str chat_place(struct arena *a, const char *list, size_t index, const char *member);
 
 /* ---- chat_rewrite.c ---- */
 /* Gives in *out what is to stand for `text`: the same span where nothing changes, else memory of the

@@ -109,6 +109,14 @@ static void prompt_as_message(struct prompt_as_message *a, const struct provider
     a->request.n_messages = 1;
 }
 
+/* A request takes about as much written out as it does in memory: so it need not be copied while it grows. */
+static void body_reserve(struct buf *body, const struct chat_request *r)
+{
+    enum { MOST = 256 * KIB };
+    size_t used = arena_used(r->arena);
+    (void)!buf_reserve(body, used < MOST ? used : MOST); /* the dialect looks at `failed` */
+}
+
 static int send(struct remote_call *c, const struct provider_dialect *d, const struct provider_start *s,
     struct error *err)
 {
@@ -117,6 +125,7 @@ static int send(struct remote_call *c, const struct provider_dialect *d, const s
     struct arena *arena = arena_create(64 * KIB);
     struct buf body;
     buf_init(&body, 2 * LIMIT_HTTP_BODY);
+    body_reserve(&body, s->request);
     struct prompt_as_message asked;
     prompt_as_message(&asked, d, s->model, s->request);
     asked.request.stream = !s->whole;

@@ -200,7 +200,7 @@ static int parts_look(struct look *l, size_t index, const struct chat_message *m
         }
     int rc = text.failed
                  ? error_set(l->err, text.failed, "the message is too large to look at")
-                 : look_again(l, arena_printf(l->arena, "messages[%zu].content", index), buf_str(&text));
+                 : look_again(l, chat_place(l->arena, "messages[", index, "].content"), buf_str(&text));
     buf_free(&text);
     return rc;
 }
@@ -251,8 +251,8 @@ static int messages_seam_look(struct look *l, size_t index, const struct chat_me
     const struct chat_message *next = m + 1;
     if (m->n_parts == 0 || next->n_parts == 0)
         return 0;
-    struct str where = arena_printf(l->arena, "messages[%zu].content", index + 1);
-    return seam_look(l, where, m->parts[m->n_parts - 1].text, next->parts[0].text, " ");
+    return seam_look(l, chat_place(l->arena, "messages[", index + 1, "].content"),
+        m->parts[m->n_parts - 1].text, next->parts[0].text, " ");
 }
 
 /* Texts to embed are mostly one document cut into pieces, anywhere. */

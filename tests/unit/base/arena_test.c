@@ -99,6 +99,26 @@ static void copies_text(void **state)
     arena_free(a);
 }
 
+/* Blocks serve again with what stood there: copies end all the same, and the rest is zero. */
+static void memory_that_served_before_shows_nothing_of_it(void **state)
+{
+    (void)state;
+    struct str s;
+    for (int round = 0; round < 2; round++) {
+        struct arena *a = arena_create(MIB);
+        for (int i = 0; i < 100; i++) {
+            assert_int_equal(arena_try_copy(a, STR("seven b"), &s), 0);
+            assert_string_equal(s.data, "seven b");
+            memset((char *)s.data, 'x', 8);
+            char *p = arena_alloc(a, 37);
+            for (int k = 0; k < 37; k++)
+                assert_int_equal(p[k], 0);
+            memset(p, 'x', 37);
+        }
+        arena_free(a);
+    }
+}
+
 static char order[8];
 static void note(void *ptr)
 {
@@ -124,6 +144,7 @@ int main(void)
         cmocka_unit_test(refuses_what_passes_the_maximum),
         cmocka_unit_test(aborts_where_it_must_not_fail),
         cmocka_unit_test(copies_text),
+        cmocka_unit_test(memory_that_served_before_shows_nothing_of_it),
         cmocka_unit_test(runs_clean_ups_newest_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
