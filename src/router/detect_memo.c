@@ -1,8 +1,8 @@
 /* A fixed table, so that memory is bounded: sets of a few slots, the one used last first, and what is new
  * pushes out the last.
  *
- *   128 bits of SipHash under a key made at the start, over the owner's layer, the caller and the text -->
- * set --> slot --> findings
+ *   128 bits under a key made at the start, of the owner's layer, the caller and the text (detect_memo_key.h)
+ *   --> set --> slot --> findings
  *
  * A slot is used only when all 128 bits and the length are the same. Kept are whole results of looks that did
  * not fail: findings depend on nothing but the text and the owner's own layer. */
@@ -10,7 +10,6 @@
 
 #include <math.h>
 #include <pthread.h>
-#include <sodium.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,10 +25,8 @@ enum {
 };
 #define HELD_MAX (8 * MIB) /* of all findings kept */
 
-_Static_assert(sizeof((struct detect_memo_place *)NULL)->key == crypto_shorthash_siphashx24_BYTES, "a key");
-
 struct memo_slot {
-    unsigned char key[crypto_shorthash_siphashx24_BYTES];
+    unsigned char key[DETECT_MEMO_KEY];
     uint32_t len; /* 0: empty */
     uint16_t categories, n_entities;
     struct router_entity *entities; /* `where` is the caller's; NULL: none */
@@ -45,24 +42,6 @@ struct memo_found {
 static _Alignas(64) struct memo_slot sets[SETS][WAYS];
 static pthread_mutex_t locks[LOCKS] = {[0 ... LOCKS - 1] = PTHREAD_MUTEX_INITIALIZER};
 static _Atomic size_t held;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static unsigned char secret[crypto_shorthash_siphashx24_KEYBYTES];
-
-static void secret_make(void)
-{
-    randombytes_buf(secret, sizeof secret);
-}
-
-static void key_make(const struct detect_own *own, struct str who, struct str text,
-    unsigned char key[crypto_shorthash_siphashx24_BYTES])
-{
-    unsigned char of_caller[crypto_shorthash_siphashx24_KEYBYTES];
-    uint64_t version = own ? own->version : 0;
-    crypto_shorthash_siphashx24(of_caller, (const unsigned char *)(who.len ? who.data : ""), who.len, secret);
-    for (size_t i = 0; i < sizeof version; i++)
-        of_caller[i] ^= (unsigned char)(version >> 8 * i);
-    crypto_shorthash_siphashx24(key, (const unsigned char *)text.data, text.len, of_caller);
-}
 
 static uint32_t set_of(const unsigned char *key)
 {
@@ -190,13 +169,17 @@ void detect_memo_score_keep(const struct detect_memo_place *place, double score)
     pthread_mutex_unlock(&locks[at % LOCKS]);
 }
 
+void detect_memo_caller(const struct detect_own *own, struct str who, struct detect_memo_caller *caller)
+{
+    detect_memo_caller_make(own ? own->version : 0, who, caller);
+}
+
 void detect_memo_find(
-    const struct detect_own *own, struct str who, struct str text, struct detect_memo_place *place)
+    const struct detect_memo_caller *caller, struct str text, struct detect_memo_place *place)
 {
     *place = (struct detect_memo_place){.len = text.len > UINT32_MAX ? 0 : (uint32_t)text.len};
-    pthread_once(&once, secret_make);
     if (place->len > 0)
-        key_make(own, who, text, place->key);
+        detect_memo_key_make(caller, text, place->key);
 }
 
 int detect_memo_recall(const struct detect_memo_place *place, struct arena *a, struct str where,
@@ -225,8 +208,10 @@ int detect_memo_judge(const struct detect_memo_place *place, const struct detect
 int detect_memo_look(const struct detect_own *own, struct arena *a, struct str who, struct str where,
     struct str text, struct router_findings *f, struct error *err)
 {
+    struct detect_memo_caller caller;
     struct detect_memo_place place;
-    detect_memo_find(own, who, text, &place);
+    detect_memo_caller(own, who, &caller);
+    detect_memo_find(&caller, text, &place);
     int rc = detect_memo_recall(&place, a, where, f, err);
     return rc == DETECT_MEMO_NONE ? detect_memo_judge(&place, own, a, where, text, f, err) : rc;
 }

@@ -3,12 +3,13 @@
 #ifndef WEIR_ROUTER_DETECT_MEMO_H
 #define WEIR_ROUTER_DETECT_MEMO_H
 
+#include "router/detect_memo_key.h"
 #include "router/router.h"
 
 /* Where a text stands in the memory: what else depends on nothing but the text is kept beside its findings.
  */
 struct detect_memo_place {
-    unsigned char key[16];
+    unsigned char key[DETECT_MEMO_KEY];
     uint32_t len; /* 0: nowhere */
 };
 
@@ -17,11 +18,12 @@ struct detect_memo_place {
 int detect_memo_look(const struct detect_own *own, struct arena *a, struct str who, struct str where,
     struct str text, struct router_findings *f, struct error *err) MUST_USE;
 
-/* The steps of that: where the text stands; what is kept there (DETECT_MEMO_NONE: nothing); else it is
- * judged, and that kept. */
+/* The steps of that: whose it is; where the text stands; what is kept there (DETECT_MEMO_NONE: nothing); else
+ * it is judged, and that kept. */
 enum { DETECT_MEMO_NONE = 1 };
+void detect_memo_caller(const struct detect_own *own, struct str who, struct detect_memo_caller *caller);
 void detect_memo_find(
-    const struct detect_own *own, struct str who, struct str text, struct detect_memo_place *place);
+    const struct detect_memo_caller *caller, struct str text, struct detect_memo_place *place);
 int detect_memo_recall(const struct detect_memo_place *place, struct arena *a, struct str where,
     struct router_findings *f, struct error *err) MUST_USE;
 int detect_memo_judge(const struct detect_memo_place *place, const struct detect_own *own, struct arena *a,

@@ -44,6 +44,7 @@ struct look {
     struct facts *facts;
     struct arena *arena;
     struct error *err;
+    struct detect_memo_caller caller;
     size_t n_new;          /* bytes that nobody has judged before */
     size_t n_read, n_said; /* of the findings so many are noted in `said`, each type once */
     struct said *said;     /* room for DETECT_MAX_TYPES */
@@ -56,7 +57,7 @@ static int findings_add(struct look *l, struct str where, struct str text, struc
     struct router_ahead **ahead = facts->context ? facts->context->ahead : NULL;
     bool asked = text.data == facts->question.data && text.len == facts->question.len;
     struct detect_memo_place here, *place = asked ? &facts->asked : &here;
-    detect_memo_find(facts->own, facts->caller, text, place);
+    detect_memo_find(&l->caller, text, place);
     int rc = detect_memo_recall(place, l->arena, where, f, l->err);
     l->n_new += rc == DETECT_MEMO_NONE ? text.len : 0;
     /* Many that are not long take as long; what is short is not worth noting. */
@@ -305,6 +306,7 @@ const struct router_findings *facts_findings(struct facts *f)
     struct error err = {0};
     struct said said[DETECT_MAX_TYPES]; /* 9 KB: not zeroed for each request */
     struct look l = {.facts = f, .arena = f->request->arena, .err = &err, .said = said};
+    detect_memo_caller(f->own, f->caller, &l.caller);
     (void)question_of(f); /* findings_add knows it then */
     f->have |= FACTS_FINDINGS;
     if (request_look(&l) || not_judged(f, &err)) {

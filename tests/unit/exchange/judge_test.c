@@ -51,6 +51,7 @@ static struct router_ahead *ahead_make(void)
     static int made;
     struct router_ahead *ahead = NULL;
     struct router_findings found = {0};
+    struct detect_memo_caller caller;
     struct detect_memo_place place;
     struct arena *a = arena_create(MIB);
     struct error err;
@@ -59,7 +60,8 @@ static struct router_ahead *ahead_make(void)
     buf_appendf(&b, "Text %d of the judge's test. ", ++made);
     while (b.len < ROUTER_AHEAD_BYTES)
         buf_append_text(&b, "The weir holds the water back. ");
-    detect_memo_find(NULL, STR("key"), buf_str(&b), &place);
+    detect_memo_caller(NULL, STR("key"), &caller);
+    detect_memo_find(&caller, buf_str(&b), &place);
     assert_int_equal(router_ahead_take(&ahead, NULL, &place, a, STR_NONE, buf_str(&b), &found, &err), 0);
     assert_true(router_ahead_waits(ahead));
     buf_free(&b);

@@ -140,6 +140,13 @@ static void what_is_pushed_out_is_looked_at_again(void **state)
     assert_int_equal(wrong, 0);
 }
 
+static void place_find(struct str who, struct str text, struct detect_memo_place *place)
+{
+    struct detect_memo_caller caller;
+    detect_memo_caller(NULL, who, &caller);
+    detect_memo_find(&caller, text, place);
+}
+
 /* A question that comes again was read again each time for its score. */
 static void a_score_is_kept_beside_the_findings(void **state)
 {
@@ -152,18 +159,18 @@ static void a_score_is_kept_beside_the_findings(void **state)
         struct detect_memo_place place = {.len = 0}, again = {.len = 0}, other = {.len = 0};
         struct router_findings f = {0};
         assert_true(isnan(detect_memo_score(&place)));
-        detect_memo_find(NULL, STR("one"), texts[i], &place);
+        place_find(STR("one"), texts[i], &place);
         int rc = detect_memo_look(NULL, a, STR("one"), STR_NONE, texts[i], &f, &err);
         assert_int_equal(rc, i == 0 ? 0 : ERROR_INVALID);
         assert_true(isnan(detect_memo_score(&place)));
         detect_memo_score_keep(&place, 0.25);
-        detect_memo_find(NULL, STR("one"), texts[i], &again);
+        place_find(STR("one"), texts[i], &again);
         rc = detect_memo_look(NULL, a, STR("one"), STR_NONE, texts[i], &f, &err);
         if (i == 0)
             assert_true(rc == 0 && detect_memo_score(&again) == 0.25);
         else /* what fails is not kept, and nothing beside it */
             assert_true(rc == ERROR_INVALID && isnan(detect_memo_score(&again)));
-        detect_memo_find(NULL, STR("two"), texts[0], &other);
+        place_find(STR("two"), texts[0], &other);
         rc = detect_memo_look(NULL, a, STR("two"), STR_NONE, texts[0], &f, &err);
         assert_true(rc == 0 && isnan(detect_memo_score(&other)));
     }
