@@ -24,202 +24,7 @@
 #ifndef WEIR_ENGINE_WORKER_CPU_PRODUCT_TYPES_H
 #define WEIR_ENGINE_WORKER_CPU_PRODUCT_TYPES_H
 
-#include "engine/worker/cpu/product_quantize.h"
-
-/* Memory that will be wanted next: for each block of 32 values a few runs of bytes. It is asked for as the
- * blocks go by: of more lines at once than a core can wait for (24 on Zen 3) the last would hold up whatever
- * else it reads. */
-struct ahead {
-    uintptr_t at;
-    size_t bytes, apart;
-    int runs;
-};
-
-INLINE void ask(struct ahead *a)
-{
-    for (int i = 0; i < a->runs; i++, a->at += a->apart)
-        for (size_t k = 0; k < a->bytes; k += 64)
-            __builtin_prefetch((const void *)(a->at + k), 0, 2);
-}
-
-/* Where a step's blocks go: of one column straight into its sum, `one`, from the first block of it, `x`; else
- * into a tile, block by block, sets of rows side by side. */
-struct step {
-    vfloats *one;
-    const struct x_block *x;
-    struct ahead *ahead; /* of one column; else a tile's products ask */
-    struct unpacked *tile;
-};
-
-#if !SIGNED_BY_OFFSET
-/* acc[column][set] += blocks of `sets` sets by n columns, one scale for all 32 values. */
-INLINE void block_columns(vfloats *acc, const struct x_block *x, const int n, const struct unpacked *u,
-    const int sets, const enum range range)
-{
-    vints sums[TOGETHER * SETS];
-    dots(sums, u, sets, x, 0, 8, n, range);
-    for (int c = 0; c < n; c++, acc += sets) {
-        const vfloats x_scale = splat(x[c].scale), x_sum = splat(x[c].sum);
-        for (int i = 0; i < sets; i++) {
-            vfloats sum = __builtin_convertvector(sums[c * sets + i], vfloats) * u[i].scale[0];
-            sum = plus(sum, x_scale, acc[i]);
-            acc[i] = range == RANGE_SIGNED ? sum : minus(u[i].min[0], x_sum, sum);
-        }
-    }
-}
-
-/* The first and the last sixteen values with a scale and a minimum each. */
-#ifdef SCALES_IN_DOTS
-INLINE void halves_columns(vfloats *acc, const struct x_block *x, const int n, const struct unpacked *u,
-    const int sets, const enum range range)
-{
-    vints sums[TOGETHER * SETS];
-    scaled_dots(sums, u, sets, x, n, range);
-    for (int c = 0; c < n; c++, acc += sets) {
-        const vfloats x_scale = splat(x[c].scale);
-        for (int i = 0; i < sets; i++) {
-            const vfloats min =
-                __builtin_convertvector(pair_dot(u[i].mins, x[c].q_sums), vfloats) * u[i].min[0];
-            const vfloats sum = __builtin_convertvector(sums[c * sets + i], vfloats);
-            acc[i] = plus(plus(sum, u[i].scale[0], -min), x_scale, acc[i]);
-        }
-    }
-}
-#else
-INLINE void halves_columns(vfloats *acc, const struct x_block *x, const int n, const struct unpacked *u,
-    const int sets, const enum range range)
-{
-    vints low[TOGETHER * SETS], high[TOGETHER * SETS];
-    dots(low, u, sets, x, 0, 4, n, range);
-    dots(high, u, sets, x, 4, 4, n, range);
-    for (int c = 0; c < n; c++, acc += sets) {
-        const vfloats x_scale = splat(x[c].scale), x_low = splat(x[c].sum_low), x_high = splat(x[c].sum_high);
-        for (int i = 0; i < sets; i++) {
-            vfloats sum = __builtin_convertvector(low[c * sets + i], vfloats) * u[i].scale[0];
-            sum = plus(__builtin_convertvector(high[c * sets + i], vfloats), u[i].scale[1], sum);
-            sum = plus(sum, x_scale, acc[i]);
-            sum = minus(u[i].min[0], x_low, sum);
-            acc[i] = minus(u[i].min[1], x_high, sum);
-        }
-    }
-}
-#endif
-#endif
-
-/* 32 values of each row with one scale: value = scale q - min; signed ones have no minimum. */
-INLINE void block(
-    const struct step *s, int64_t b, const vwords v[8], const enum range range, vfloats scale, vfloats min)
-{
-    const bool by_offset = SIGNED_BY_OFFSET && range == RANGE_SIGNED;
-    struct unpacked own, *u = s->one ? &own : s->tile + b * SETS;
-    for (int i = 0; i < 8; i++)
-        u->v[i] = v[i] ^ (by_offset ? 0x80808080u : 0);
-    u->scale[0] = scale;
-    u->min[0] = min;
-#if SIGNED_BY_OFFSET
-    u->zero[0] = scale * -splat(tensor_float_from_bits(SUM_ZERO));
-#endif
-    if (!s->one)
-        return;
-    ask(s->ahead);
-    block_columns(s->one, s->x + b, 1, u, 1, by_offset ? RANGE_255 : range);
-}
-
-/* The same of bytes that are `offset` too high: value = scale (q - offset). */
-INLINE void block_around(const struct step *s, int64_t b, const vwords v[8], const enum range range,
-    vfloats scale, const uint8_t offset)
-{
-    if (!SIGNED_BY_OFFSET) {
-        block(s, b, v, range, scale, scale * (float)offset);
-        return;
-    }
-    vwords w[8];
-    for (int i = 0; i < 8; i++)
-        w[i] = v[i] + 0x01010101u * (128u - offset);
-    block(s, b, w, RANGE_255, scale, (vfloats){0});
-}
-
-/* Of the first and the last sixteen values: scales, which d multiplies, and minima, which dmin does. */
-struct half_scales {
-    vints scale[2], min[2];
-    vfloats d, dmin;
-};
-
-INLINE void halves(
-    const struct step *s, int64_t b, const vwords v[8], const enum range range, const struct half_scales *h)
-{
-    struct unpacked own, *u = s->one ? &own : s->tile + b * SETS;
-    for (int i = 0; i < 8; i++)
-        u->v[i] = v[i];
-#ifdef SCALES_IN_DOTS
-    for (int i = 0; i < 2; i++)
-        u->scales[i] = ((vwords)h->scale[i] & 0xFFFFu) | (vwords)h->scale[i] << 16;
-    u->mins = ((vwords)h->min[0] & 0xFFFFu) | (vwords)h->min[1] << 16;
-    u->scale[0] = h->d;
-    u->min[0] = h->dmin;
-#else
-    for (int i = 0; i < 2; i++) {
-        u->scale[i] = __builtin_convertvector(h->scale[i], vfloats) * h->d;
-        u->min[i] = __builtin_convertvector(h->min[i], vfloats) * h->dmin;
-#if SIGNED_BY_OFFSET
-        u->zero[i] = u->scale[i] * -splat(tensor_float_from_bits(SUM_ZERO));
-#endif
-    }
-#endif
-    if (!s->one)
-        return;
-    ask(s->ahead);
-    halves_columns(s->one, s->x + b, 1, u, 1, range);
-}
-
-INLINE void halves_around(const struct step *s, int64_t b, const vwords v[8], const enum range range,
-    const vints scale[2], vfloats d, const uint8_t offset)
-{
-    struct half_scales h = {{scale[0], scale[1]}, {scale[0] * offset, scale[1] * offset}, d, d};
-    vwords w[8];
-    for (int i = 0; i < 8; i++)
-        w[i] = v[i] + (SIGNED_BY_OFFSET ? 0x01010101u * (128u - offset) : 0);
-    halves(s, b, w, SIGNED_BY_OFFSET ? RANGE_255 : range, &h);
-}
-
-/* A tile of `blocks` blocks by n columns. (Inlined into each type, what is in registers would be spilled.) */
-#define MULTIPLY(name, columns, range)                                                                       \
-    static __attribute__((noinline)) void multiply_##name(vfloats *acc, const struct x_block *x, int64_t n,  \
-        const struct unpacked *tile, int64_t blocks, struct ahead *ahead)                                    \
-    {                                                                                                        \
-        for (int64_t b = 0; b < blocks; b++, tile += SETS, x += n) {                                         \
-            int64_t c = 0;                                                                                   \
-            ask(ahead);                                                                                      \
-            for (; c + TOGETHER <= n && together(range) == TOGETHER; c += TOGETHER)                          \
-                columns(acc + c * SETS, x + c, TOGETHER, tile, SETS, range);                                 \
-            for (; c + 4 <= n && TOGETHER > 4; c += 4)                                                       \
-                columns(acc + c * SETS, x + c, 4, tile, SETS, range);                                        \
-            for (; c + 2 <= n; c += 2)                                                                       \
-                columns(acc + c * SETS, x + c, 2, tile, SETS, range);                                        \
-            for (; c < n; c++)                                                                               \
-                columns(acc + c * SETS, x + c, 1, tile, SETS, range);                                        \
-        }                                                                                                    \
-    }
-
-MULTIPLY(block_15, block_columns, RANGE_15)
-MULTIPLY(block_31, block_columns, RANGE_31)
-MULTIPLY(halves_15, halves_columns, RANGE_15)
-#if SIGNED_BY_OFFSET
-MULTIPLY(block_255, block_columns, RANGE_255)
-MULTIPLY(halves_255, halves_columns, RANGE_255)
-#define multiply_block_signed multiply_block_255
-#define multiply_block_around_15 multiply_block_255
-#define multiply_block_around_31 multiply_block_255
-#define multiply_halves_around_15 multiply_halves_255
-#define multiply_halves_around_63 multiply_halves_255
-#else
-MULTIPLY(block_signed, block_columns, RANGE_SIGNED)
-MULTIPLY(halves_63, halves_columns, RANGE_63)
-#define multiply_block_around_15 multiply_block_15
-#define multiply_block_around_31 multiply_block_31
-#define multiply_halves_around_15 multiply_halves_15
-#define multiply_halves_around_63 multiply_halves_63
-#endif
+#include "engine/worker/cpu/product_block.h"
 
 /* Byte i of each lane, as a number. */
 INLINE vints whole_byte_of(vwords w, int i)
@@ -403,7 +208,7 @@ INLINE void q6_block(
         v[i] = (low[i] >> j % 4 / 2 * 4 & 0x0F0F0F0Fu) | (high[i] >> j % 4 * 2 & 0x03030303u) << 4;
     const vints scale[2] = {
         signed_byte_of(scales[j / 2], 2 * (j % 2)), signed_byte_of(scales[j / 2], 2 * (j % 2) + 1)};
-    halves_around(s, j, v, RANGE_63, scale, d, 32);
+    halves_around(s, j, v, RANGE_63, scale, d, 2);
 }
 
 INLINE void step_q6_k(const struct step *s, const uint8_t *const *rows, size_t at)
@@ -432,7 +237,7 @@ INLINE void q2_block(const struct step *s, int j, const vwords raw[8], vwords pa
     const int i = 2 * (j % 2);
     halves(s, j, v, RANGE_15,
         &(struct half_scales){{whole_byte_of(scales, i), whole_byte_of(scales, i + 1)},
-            {whole_byte_of(mins, i), whole_byte_of(mins, i + 1)}, d, dmin});
+            {whole_byte_of(mins, i), whole_byte_of(mins, i + 1)}, d, dmin, 6});
 }
 
 INLINE void step_q2_k(const struct step *s, const uint8_t *const *rows, size_t at)
@@ -459,7 +264,7 @@ INLINE void q3_block(
         v[i] = (raw[i] >> j % 4 * 2 & 0x03030303u) | (high[i] >> j & 0x01010101u) << 2;
     vwords six = (packed[n / 4 % 2] >> n / 8 * 4 & 0x0F0F0F0Fu) | (packed[2] >> n / 4 * 2 & 0x03030303u) << 4;
     const vints scale[2] = {whole_byte_of(six, n % 4) - 32, whole_byte_of(six, n % 4 + 1) - 32};
-    halves_around(s, j, v, RANGE_15, scale, d, 4);
+    halves_around(s, j, v, RANGE_15, scale, d, 5);
 }
 
 INLINE void step_q3_k(const struct step *s, const uint8_t *const *rows, size_t at)

@@ -32,11 +32,11 @@ enum range { RANGE_15, RANGE_31, RANGE_63, RANGE_255, RANGE_SIGNED };
 /* A block of 32 values of LANES rows: word i of row r is lane r of v[i]. Scale
  * and minimum are the row's, of the block or of each half of it. SCALES_IN_DOTS: a half's scale is scale[0]
  * times a number of 16 bits, which is twice in scales[half], its minimum min[0] times the low or the high 16
- * bits of mins. SIGNED_BY_OFFSET: zero is what has to be added where the scale multiplies a sum that began
+ * bits of mins. SIGNED_BY_OFFSET: zero is what has to be added where scales multiply sums that began
  * with SUM_ZERO. */
 struct unpacked {
     vwords v[8];
-    vfloats scale[2], min[2], zero[2];
+    vfloats scale[2], min[2], zero;
     vwords scales[2], mins;
 };
 

@@ -5,7 +5,7 @@
 #define WEIR_ENGINE_WORKER_CPU_PRODUCT_VNNI_H
 
 /* Two sets of rows share what is fetched of a column, and TOGETHER columns what is fetched of the rows. */
-enum { SETS = 2 };
+enum { SETS = 2, HALVES_TOGETHER = 4 };
 #define SIGNED_BY_OFFSET 1
 
 INLINE int together(const enum range range)
@@ -42,56 +42,72 @@ INLINE vints begun(const struct x_block *x, const int half, const enum range ran
     return (range != RANGE_255 ? SUM_ZERO : half < 0 ? x->start : x->starts[half]) - (vints){0};
 }
 
-/* acc[column][set] += a block (half: -1), or a half of it, of `sets` sets by n columns. (What all columns
- * share stays in registers as long as gcc cannot tell where it is from.) */
-INLINE void part_columns(vfloats *acc, const struct x_block *x, const int n, const struct unpacked *u,
-    const int sets, const int half, const enum range range)
+/* What is in `v` stays in registers as long as gcc cannot tell where it is from. */
+INLINE vfloats kept(vfloats v)
 {
-    vints sums[TOGETHER * SETS];
-    vfloats scale[SETS], zero[SETS];
-    for (int i = 0; i < n * sets; i++)
-        sums[i] = begun(&x[i / sets], half, range);
-    dots(sums, u, sets, x, half > 0 ? 4 : 0, half < 0 ? 8 : 4, n);
-    for (int s = 0; s < sets; s++) {
-        scale[s] = u[s].scale[half > 0];
-        zero[s] = u[s].zero[half > 0];
-        OPAQUE(scale[s]);
-        OPAQUE(zero[s]);
-    }
-    for (int c = 0; c < n; c++) {
-        vfloats x_scale = splat(x[c].scale);
-        const vfloats x_sum = splat(half < 0 ? x[c].sum : half ? x[c].sum_high : x[c].sum_low);
-        OPAQUE(x_scale);
-        for (int s = 0; s < sets; s++, acc++) {
-            const vfloats sum = plus(scaled(sums[c * sets + s], scale[s], zero[s]), x_scale, *acc);
-            *acc = range == RANGE_255 ? sum : minus(u[s].min[half > 0], x_sum, sum);
-        }
-    }
+    OPAQUE(v);
+    return v;
 }
 
 /* One scale for all 32 values. */
 INLINE void block_columns(vfloats *acc, const struct x_block *x, const int n, const struct unpacked *u,
     const int sets, const enum range range)
 {
-    part_columns(acc, x, n, u, sets, -1, range);
+    vints sums[TOGETHER * SETS];
+    vfloats scale[SETS], zero[SETS];
+    for (int i = 0; i < n * sets; i++)
+        sums[i] = begun(&x[i / sets], -1, range);
+    dots(sums, u, sets, x, 0, 8, n);
+    for (int s = 0; s < sets; s++) {
+        scale[s] = kept(u[s].scale[0]);
+        zero[s] = kept(u[s].zero);
+    }
+    for (int c = 0; c < n; c++) {
+        const vfloats x_scale = kept(splat(x[c].scale)), x_sum = splat(x[c].sum);
+        for (int s = 0; s < sets; s++, acc++) {
+            const vfloats sum = plus(scaled(sums[c * sets + s], scale[s], zero[s]), x_scale, *acc);
+            *acc = range == RANGE_255 ? sum : minus(u[s].min[0], x_sum, sum);
+        }
+    }
 }
 
-/* The first and the last sixteen values with a scale, and a minimum, each: of four columns at a time, as both
- * halves' sums are in registers. */
+/* The first and the last sixteen values with a scale, and a minimum, each: of a few columns at a time, so
+ * that both halves' sums are in registers, and are added before the column's scale. What both began with is
+ * taken out by the first half's step: what that rounds away is 2^-25 of SUM_ZERO, of sums of bytes that use
+ * all their bits. */
+INLINE void halves_some(vfloats *acc, const struct x_block *x, const int n, const struct unpacked *u,
+    const int sets, const enum range range)
+{
+    vints low[HALVES_TOGETHER * SETS], high[HALVES_TOGETHER * SETS];
+    vfloats scale[2][SETS], zero[SETS];
+    for (int i = 0; i < n * sets; i++) {
+        low[i] = begun(&x[i / sets], 0, range);
+        high[i] = begun(&x[i / sets], 1, range);
+    }
+    dots(low, u, sets, x, 0, 4, n);
+    dots(high, u, sets, x, 4, 4, n);
+    for (int s = 0; s < sets; s++) {
+        scale[0][s] = kept(u[s].scale[0]);
+        scale[1][s] = kept(u[s].scale[1]);
+        zero[s] = kept(u[s].zero);
+    }
+    for (int c = 0; c < n; c++) {
+        const vfloats x_scale = kept(splat(x[c].scale));
+        for (int s = 0; s < sets; s++, acc++) {
+            const vfloats half = scaled(low[c * sets + s], scale[0][s], zero[s]);
+            const vfloats sum = plus(scaled(high[c * sets + s], scale[1][s], half), x_scale, *acc);
+            *acc = range == RANGE_255 ? sum
+                                      : minus(u[s].min[1], splat(x[c].sum_high),
+                                            minus(u[s].min[0], splat(x[c].sum_low), sum));
+        }
+    }
+}
+
 INLINE void halves_columns(vfloats *acc, const struct x_block *x, const int n, const struct unpacked *u,
     const int sets, const enum range range)
 {
-    enum { HALVES_TOGETHER = 4 };
-    for (int c = 0; c < n; c += HALVES_TOGETHER) {
-        const int some = n - c < HALVES_TOGETHER ? n - c : HALVES_TOGETHER;
-        vfloats sums[HALVES_TOGETHER * SETS];
-        for (int i = 0; i < some * sets; i++)
-            sums[i] = acc[c * sets + i];
-        part_columns(sums, x + c, some, u, sets, 0, range);
-        part_columns(sums, x + c, some, u, sets, 1, range);
-        for (int i = 0; i < some * sets; i++)
-            acc[c * sets + i] = sums[i];
-    }
+    for (int c = 0; c < n; c += HALVES_TOGETHER)
+        halves_some(acc + c * sets, x + c, n - c < HALVES_TOGETHER ? n - c : HALVES_TOGETHER, u, sets, range);
 }
 
 #endif
