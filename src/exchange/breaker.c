@@ -97,3 +97,9 @@ void breaker_answered(struct breaker *b)
     if (b->state == BREAKER_OPEN)
         b->until_ms = 0;
 }
+
+void breaker_missed(struct breaker *b, int64_t hold_ms, int64_t now_ms)
+{
+    if (b->state == BREAKER_OPEN && b->until_ms < now_ms + hold_ms)
+        b->until_ms = now_ms + hold_ms;
+}

@@ -16,7 +16,7 @@ struct exchange_health {
     struct breaker breaker;
     struct gate gate;
     struct balance_ewma latency;
-    int64_t probe_ms; /* the next one */
+    int64_t probe_ms, probe_every_ms; /* the next one; how far apart */
 };
 
 /*  QUEUED --> GRANTED (on its way to the loop) --> gone
@@ -113,19 +113,25 @@ bool health_probe_due(struct exchange_health *h, int64_t every_ms, bool always)
     int64_t now_ms = clock_mono_ms();
     pthread_mutex_lock(&h->mutex);
     bool due = now_ms >= h->probe_ms && (always || h->breaker.state == BREAKER_OPEN);
-    if (due)
+    if (due) {
         h->probe_ms = now_ms + every_ms;
+        h->probe_every_ms = every_ms;
+    }
     pthread_mutex_unlock(&h->mutex);
     return due;
 }
 
 void health_probed(struct exchange_health *h, bool there)
 {
+    enum { LATE_MS = 2000 }; /* probes are looked at once a second */
+    int64_t now_ms = clock_mono_ms();
     pthread_mutex_lock(&h->mutex);
     if (there)
         breaker_answered(&h->breaker);
-    else
-        breaker_result(&h->breaker, &h->policy, BREAKER_FAILED, -1, clock_mono_ms());
+    else {
+        breaker_result(&h->breaker, &h->policy, BREAKER_FAILED, -1, now_ms);
+        breaker_missed(&h->breaker, h->probe_every_ms + LATE_MS, now_ms);
+    }
     pthread_mutex_unlock(&h->mutex);
 }
 

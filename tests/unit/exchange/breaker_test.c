@@ -112,6 +112,26 @@ static void a_probe_answered_brings_the_trial_forward(void **state)
     assert_false(breaker_admit(&b, &policy, START + 1));
 }
 
+static void a_target_that_probes_do_not_reach_is_not_tried_by_a_client(void **state)
+{
+    (void)state;
+    struct breaker b = {0};
+    breaker_missed(&b, 3000, START);
+    assert_true(breaker_admit(&b, &policy, START)); /* closed: requests tell more than a probe */
+    fail_times(&b, 3, START);
+    for (int64_t at = START + 900; at < START + 60000; at += 2000) {
+        breaker_missed(&b, 3000, at);
+        assert_false(breaker_admit(&b, &policy, at + 2000));
+    }
+    breaker_answered(&b);
+    assert_true(breaker_admit(&b, &policy, START + 60000));
+    struct breaker longer = {0};
+    fail_times(&longer, 2, START);
+    breaker_result(&longer, &policy, BREAKER_FAILED, 30000, START);
+    breaker_missed(&longer, 3000, START); /* never sooner than without it */
+    assert_false(breaker_admit(&longer, &policy, START + 29999));
+}
+
 static void late_failures_do_not_hold_it_open(void **state)
 {
     (void)state;
@@ -144,6 +164,7 @@ int main(void)
         cmocka_unit_test(a_ratio_opens_it_and_the_window_forgets),
         cmocka_unit_test(holds_as_long_as_it_is_asked_to),
         cmocka_unit_test(a_probe_answered_brings_the_trial_forward),
+        cmocka_unit_test(a_target_that_probes_do_not_reach_is_not_tried_by_a_client),
         cmocka_unit_test(late_failures_do_not_hold_it_open),
         cmocka_unit_test(off_is_off),
     };
