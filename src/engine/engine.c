@@ -55,13 +55,15 @@ struct str engine_adapter_name(struct str file)
 }
 
 /* What stands beside the model's file: an object, or it is left out with a warning. */
-static void sampling_find(struct engine *e)
+void engine_sampling_find(struct engine *e)
 {
     struct arena *a = arena_create(MIB);
     struct str stem = str_from(e->file), text;
     struct error err;
     json_t *object;
     stem.len -= str_ends(stem, STR(".gguf")) ? 5 : 0;
+    free(e->sampling);
+    e->sampling = NULL;
     const char *params = arena_printf(a, STR_FMT ENGINE_PARAMS, STR_ARG(stem)).data;
     if (e->file && access(params, F_OK) == 0) {
         int rc = file_read(a, params, PARAMS_MAX, &text, &err);
@@ -110,7 +112,6 @@ int engine_create(
     e->spill_folder = options->spill.bytes > 0 ? copy(options->spill.folder) : NULL;
     e->spill.fd = -1;
     adapters_copy(e, options);
-    sampling_find(e);
     list_init(&e->waiting);
     list_init(&e->open);
     list_init(&e->pool_node);

@@ -119,7 +119,7 @@ struct engine {
     /* home loop, in a pool */
     struct list pool_node;
     bool preload_due;                     /* to be loaded without a call */
-    bool leaving;                         /* gives way to another model: no call is sent any more */
+    bool leaving; /* gives way to another model or to its own new file: no call is sent any more */
     bool unloading;                       /* its process is ending because it was unloaded */
     int64_t started_ms, load_ms, left_ms; /* left_ms: when it last gave way */
     int64_t weight_bytes, state_bytes;
@@ -127,6 +127,7 @@ struct engine {
 };
 
 /* ---- engine.c ---- */
+void engine_sampling_find(struct engine *e); /* what stands beside the model's file, read for each load */
 struct engine *engine_ref(struct engine *e);
 void engine_unref(struct engine *e);
 /* Runs fn(call) on the home loop with a reference; false, and nothing happens, when the engine was freed. */
@@ -176,6 +177,9 @@ void supervisor_stop(struct engine *e); /* ends the worker and waits for it */
 /* In a pool: starts the worker of an UNLOADED engine; ends that of one that is UP with no open call. */
 void supervisor_load(struct engine *e);
 void supervisor_unload(struct engine *e, const char *why);
+/* In a pool: one that is UP leaves, and is loaded anew for who waits, once its files are others than those it was
+ * loaded from. */
+void supervisor_look(struct engine *e);
 void supervisor_ready(struct engine *e, struct str info, int slots, int64_t context);
 void supervisor_refused(struct engine *e, int code, struct str message); /* its own ERROR of call 0 */
 void supervisor_fault(struct engine *e, const struct error *err);        /* it broke the protocol: kill it */

@@ -77,6 +77,14 @@ static bool file_changed(struct engine *e)
     return files.identity != e->identity;
 }
 
+void supervisor_look(struct engine *e)
+{
+    if (!e->options.pool || e->status.state != ENGINE_UP || e->leaving || !file_changed(e))
+        return;
+    log_info("engine", "%s: its file has changed, it is loaded anew", e->name);
+    e->leaving = true;
+}
+
 /* Is it started again after a crash though nobody asks? */
 static bool persistent(const struct engine *e)
 {
@@ -294,6 +302,7 @@ static int process_start(struct engine *e, struct error *err)
     if (rc)
         return rc;
     files_weigh(e, &files);
+    engine_sampling_find(e);
     const int64_t spill = spill_ready(e);
     rc = spawn_worker(e->executable, &files, e->spill.fd, spill, &e->process, err);
     spawn_files_close(&files);

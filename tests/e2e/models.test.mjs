@@ -1,7 +1,7 @@
 // Several local models on demand: loaded by the first request, unloaded again, never two of one, never a wrong one.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Gateway, makeFolder, makeModel, sleep, weir } from './lib/gateway.mjs';
@@ -126,6 +126,34 @@ test('what belongs to a model in models_dir is no model', async () => {
   assert.deepEqual(Object.keys(await states()).filter((name) => name.includes('own')), ['own-q4']);
   for (const name of ['own-q4.gguf', 'own-q4.projector.gguf', 'mmproj-own-F16.gguf']) rmSync(join(folder, 'models', name));
   await until(async () => !('own-q4' in (await states())));
+});
+
+// A loaded model went on with its old file for as long as it was asked for, and with half of another one where that
+// had been written over it.
+for (const [how, put] of [['renamed over', (from, to) => renameSync(from, to)], ['written over', (from, to) => writeFileSync(to, readFileSync(from))]])
+  test(`a file that is ${how} while its model is loaded is the model for those who ask from then on`, async () => {
+    copyFileSync(join(folder, 'one.gguf'), join(folder, 'models', 'live.gguf'));
+    await until(async () => 'live' in (await states()));
+    assert.equal(await ask('live'), await ask('one'));
+    copyFileSync(join(folder, 'two.gguf'), join(folder, 'next.gguf'));
+    put(join(folder, 'next.gguf'), join(folder, 'models', 'live.gguf'));
+    assert.equal(await ask('live'), await ask('two'));
+    rmSync(join(folder, 'models', 'live.gguf'));
+    await until(async () => !('live' in (await states())));
+  });
+
+test('a stream that runs while its model\'s file is replaced ends as it began, and who comes later gets the new one', async () => {
+  const file = join(folder, 'models', 'busy.gguf');
+  copyFileSync(join(folder, 'one.gguf'), file);
+  await until(async () => 'busy' in (await states()));
+  const long = { temperature: 0, max_tokens: 200, ignore_eos: true };
+  const before = await ask('busy', long);
+  copyFileSync(join(folder, 'two.gguf'), join(folder, 'next.gguf'));
+  const running = ask('busy', long);
+  await sleep(20);
+  renameSync(join(folder, 'next.gguf'), file);
+  assert.equal(await ask('busy'), await ask('two'));
+  assert.equal(await running, before);
 });
 
 test('a worker that is killed while idle is gone until it is asked for again', async () => {
