@@ -290,6 +290,17 @@ static int stops_read(struct arena *a, const json_t *stop, struct chat_request *
     return 0;
 }
 
+/* Of Responses; chat completions may have it, too. */
+static int truncation_read(const json_t *root, struct chat_request *r, struct error *err)
+{
+    struct str truncation;
+    int rc = json_get_str(root, "truncation", &truncation, err);
+    r->truncation = str_is(truncation, "auto");
+    return rc || r->truncation || truncation.len == 0 || str_is(truncation, "disabled")
+               ? rc
+               : error_set(err, ERROR_INVALID, "'truncation' must be auto or disabled");
+}
+
 static int limits_read(const json_t *root, struct chat_request *r, struct error *err)
 {
     /* max_tokens is the older name of the same thing. */
@@ -303,6 +314,8 @@ static int limits_read(const json_t *root, struct chat_request *r, struct error 
         rc = json_get_bool(root, "context_shift", false, &r->context_shift, err);
     if (rc == 0)
         rc = json_get_int(root, "n_keep", -1, -1, INT32_MAX, &r->n_keep, err);
+    if (rc == 0)
+        rc = truncation_read(root, r, err);
     if (rc == 0)
         r->n = (int32_t)n;
     return rc;
@@ -349,7 +362,7 @@ static int request_vendor_take(
 #define COMMON_KEYS                                                                                          \
     "model", "user", "repetition_penalty", "seed", "ignore_eos", "dry_sequence_breakers", "logit_bias",      \
         "stop", "max_tokens", "max_completion_tokens", "n", "logprobs", "top_logprobs", "context_shift",     \
-        "n_keep", "stream", "stream_options"
+        "n_keep", "truncation", "stream", "stream_options"
 
 /* `logprobs` is a switch and `top_logprobs` the number. */
 static int logprobs_read(const json_t *root, struct chat_request *r, struct error *err)

@@ -463,7 +463,6 @@ static int metadata_check(const json_t *root, struct error *err)
 /* What is asked for and cannot be had at all. */
 static int refuse(const json_t *root, struct error *err)
 {
-    struct str truncation;
     bool flag;
     int64_t count;
     const char *key;
@@ -485,10 +484,6 @@ static int refuse(const json_t *root, struct error *err)
         rc = json_get_bool(root, "store", false, &flag, err);
     if (rc == 0)
         rc = json_get_int(root, "max_tool_calls", 1, 1, INT32_MAX, &count, err);
-    if (rc == 0)
-        rc = json_get_str(root, "truncation", &truncation, err);
-    if (rc == 0 && truncation.len > 0 && !str_is(truncation, "auto") && !str_is(truncation, "disabled"))
-        rc = error_set(err, ERROR_INVALID, "'truncation' must be auto or disabled");
     return rc ? rc : metadata_check(root, err);
 }
 
@@ -500,8 +495,7 @@ static int chat_make(struct reading *in, const json_t *root, json_t *chat, struc
     for (const char *const *k = same; *k && rc == 0; k++)
         put_same(in, chat, *k, root, *k);
     put_same(in, chat, "max_completion_tokens", root, "max_output_tokens");
-    if (str_is(json_text(root, "truncation"), "auto"))
-        put(in, chat, "context_shift", json_true());
+    put_same(in, chat, "truncation", root, "truncation");
     put(in, chat, "messages", in->messages);
     if (rc == 0)
         rc = input_read(in, root, err);

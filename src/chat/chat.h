@@ -174,6 +174,7 @@ struct chat_request {
     enum chat_again measure_again; /* and one of how far a second answer agrees with them */
     bool context_shift; /* a full context drops its oldest tokens but the first n_keep, and goes on */
     int64_t n_keep;     /* -1 unset */
+    bool truncation; /* of a conversation that the context has no room for the oldest turns are left out */
     struct str *stops;
     size_t n_stops;
     bool has_keep_alive; /* how long a model of our own stays loaded after this; negative: for ever */

@@ -202,6 +202,8 @@ static void numbers_write(struct json_writer *w, const struct chat_request *r)
         json_member_bool(w, "context_shift", true);
         json_maybe_int(w, "n_keep", r->n_keep);
     }
+    if (r->truncation)
+        json_member_bool(w, "truncation", true);
 }
 
 static int format_read(const json_t *format, const json_t **schema, struct error *err)
@@ -399,6 +401,8 @@ static int numbers_read(struct arena *a, const json_t *root, struct chat_work *o
         rc = json_get_int(root, "scope", 0, 0, INT64_MAX, &out->scope, err);
     if (rc == 0)
         rc = json_get_bool(root, "context_shift", false, &out->context_shift, err);
+    if (rc == 0)
+        rc = json_get_bool(root, "truncation", false, &out->truncation, err);
     return rc ? rc : json_get_int(root, "n_keep", -1, 0, INT32_MAX, &out->n_keep, err);
 }
 

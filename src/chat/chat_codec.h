@@ -11,6 +11,7 @@
  *    "measure": n,                      the first n tokens come with how sure the model was of them
  *    "measure_prompt": true,            and before them how likely it found the prompt's end
  *    "context_shift": true, "n_keep": n,
+ *    "truncation": true,                of a body over the context the oldest turns are left out
  *    "lora": [{"id" or "name", "scale"}], how much of which adapter
  *    "grammar": "root ::= ...",         what the answer must follow, as GBNF
  *    "schema": {...},                   or as JSON Schema; at most one of the two. Beside tools, a call may
@@ -39,6 +40,7 @@ struct chat_work {
     int64_t asker, scope; /* of chat_request, without their sign; 0: nobody's */
     bool context_shift;
     int64_t n_keep; /* -1 unset */
+    bool truncation;
     struct str *stops;
     size_t n_stops;
     const json_t *lora;   /* NULL: none; for the engine to check */

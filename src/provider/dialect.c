@@ -87,7 +87,8 @@ const char *provider_beyond(const struct chat_request *r, const char *const *kno
         const char *name;
         bool asked;
     } members[] = {{"n", r->n > 1}, {"logprobs", r->logprobs}, {"suffix", r->suffix.len > 0},
-        {"echo", r->echo}, {"prompt", r->prompt_ids != NULL}, {"context_shift", r->context_shift}};
+        {"echo", r->echo}, {"prompt", r->prompt_ids != NULL}, {"context_shift", r->context_shift},
+        {"truncation", r->truncation}};
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
         if (members[i].asked && !str_among(str_from(members[i].name), known))
             return members[i].name;

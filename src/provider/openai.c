@@ -96,6 +96,9 @@ static int openai_supports(const struct provider_model *m, const struct chat_req
         return error_set(err, ERROR_UNSUPPORTED, "a prompt of token ids goes to no cloud: send its text");
     if (r->context_shift)
         return error_set(err, ERROR_UNSUPPORTED, "'context_shift' cannot be honoured: leave it out");
+    if (r->truncation)
+        return error_set(err, ERROR_UNSUPPORTED,
+            "'truncation' cannot be 'auto': leave it out, or name a model of the embedded engine");
     for (size_t i = 0; i < r->sampling.n_logit_bias; i++)
         if (r->sampling.logit_bias[i].text.data)
             return error_set(

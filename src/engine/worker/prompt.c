@@ -136,6 +136,60 @@ int prompt_from_chat(struct session *s, const json_t *body, struct token_list *o
     return rc;
 }
 
+static bool role_is(const json_t *message, const char *role)
+{
+    return str_is(json_text(message, "role"), role);
+}
+
+/* The conversation from its `turn`th turn on (a turn begins with what the user says); tells how many there
+ * are. */
+static json_t *body_from(const json_t *body, size_t turn, size_t *n_turns)
+{
+    const json_t *messages = json_object_get(body, "messages");
+    json_t *out = json_copy((json_t *)(uintptr_t)body), *kept = json_array(), *message;
+    size_t i;
+    bool within = turn == 0;
+    *n_turns = 0;
+    json_array_foreach((json_t *)(uintptr_t)messages, i, message)
+    {
+        within = within || (role_is(message, "user") && *n_turns == turn);
+        *n_turns += role_is(message, "user");
+        if (within || role_is(message, "system") || role_is(message, "developer"))
+            json_array_append(kept, message);
+    }
+    json_object_set_new(out, "messages", kept);
+    return out;
+}
+
+static int prompt_from_turn(struct session *s, const json_t *body, size_t turn, struct token_list *out,
+    size_t *n_turns, struct error *err)
+{
+    json_t *rest = body_from(body, turn, n_turns);
+    out->count = 0;
+    int rc =
+        rest ? prompt_from_chat(s, rest, out, err) : error_set(err, ERROR_MEMORY, "no memory for the prompt");
+    json_decref(rest);
+    return rc;
+}
+
+int prompt_from_chat_shortened(
+    struct session *s, const json_t *body, struct token_list *out, struct error *err)
+{
+    enum { ANSWER = 8 };
+    const size_t room = (size_t)(s->n_context - s->n_context / ANSWER);
+    size_t first = 0, last,
+           n_turns; /* turns to begin with: `first` is one too many, `last` will do or must */
+    int rc = prompt_from_turn(s, body, 0, out, &n_turns, err);
+    if (rc || out->count <= room || n_turns < 2)
+        return rc;
+    for (last = n_turns - 1; rc == 0 && last - first > 1;) {
+        size_t turn = first + (last - first) / 2;
+        rc = prompt_from_turn(s, body, turn, out, &n_turns, err);
+        *(out->count > room ? &first : &last) = turn;
+    }
+    return rc ? rc : prompt_from_turn(s, body, last, out, &n_turns, err);
+}
+
 /* ---- Without a conversation ---- */
 
 /* A mark for filling in the middle: its keys in the file, and how vocabularies that name none spell it. */

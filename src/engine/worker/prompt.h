@@ -16,6 +16,10 @@ int prompt_render(struct session *s, const json_t *body, struct buf *out, struct
 /* The tokens of the rendered body, the next turn opened for the model. */
 int prompt_from_chat(
     struct session *s, const json_t *body, struct token_list *out, struct error *err) MUST_USE;
+/* The same; where it leaves less than an eighth of the context for the answer the oldest turns are left out, as few
+ * as will do. What system messages say and the last turn stay, whether they fit or not. */
+int prompt_from_chat_shortened(
+    struct session *s, const json_t *body, struct token_list *out, struct error *err) MUST_USE;
 /* Text or tokens that are continued as they stand; with a suffix, by the model's own marks for filling in the
  * middle (prefix, suffix, middle): ERROR_UNSUPPORTED names those that it lacks. */
 int prompt_from_work(

@@ -501,8 +501,9 @@ int session_chat(struct session *s, uint32_t id, struct str payload, struct erro
     struct constraint_prompt prompt = {.inside = false};
     int rc = chat_codec_read(a, payload, &work, err);
     if (rc == 0)
-        rc = work.body ? prompt_from_chat(s, work.body, &tokens, err)
-                       : prompt_from_work(s, &work, &tokens, err);
+        rc = !work.body        ? prompt_from_work(s, &work, &tokens, err)
+             : work.truncation ? prompt_from_chat_shortened(s, work.body, &tokens, err)
+                               : prompt_from_chat(s, work.body, &tokens, err);
     if (rc == 0)
         rc = call_create(s, id, &call, err);
     if (rc == 0)

@@ -131,6 +131,7 @@ static void test_everything_a_generation_may_ask_for(void **state)
     r->top_logprobs = 4;
     r->context_shift = true;
     r->n_keep = 2;
+    r->truncation = true;
     for (size_t i = 0; i < chat_sampling_n_fields(); i++) {
         const struct chat_sampling_field *f = &chat_sampling_fields[i];
         if (f->whole)
@@ -149,7 +150,7 @@ static void test_everything_a_generation_may_ask_for(void **state)
     if (chat_codec_read(a, write_request(r, &out), &work, &err))
         fail_msg("%s", err.message);
     assert_true(json_array_size(work.prompt_ids) == 3 && str_is(work.suffix, "end") && !work.prompt.data);
-    assert_true(work.logprobs == 4 && work.context_shift && work.n_keep == 2);
+    assert_true(work.logprobs == 4 && work.context_shift && work.n_keep == 2 && work.truncation);
     for (size_t i = 0; i < chat_sampling_n_fields(); i++)
         if (memcmp((char *)s + chat_sampling_fields[i].offset,
                 (char *)&work.sampling + chat_sampling_fields[i].offset, 8) != 0)
