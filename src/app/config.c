@@ -181,7 +181,7 @@ static int root_read(
         "kv_folder", "providers", "models", "routes", "owner", "on_sensitive", "redact", "retention", "hosts",
         "threads", "max_connections", "max_body", "request_timeout", "drain_timeout", "drain_delay",
         "stream_keep_alive", "cache", "keep_alive", "model_memory", "max_loaded", "models_dir", "access_log",
-        "telemetry", NULL};
+        "telemetry", "feedback", NULL};
     static const char *const auths[] = {"none", "keys", NULL};
     static const char *const on_sensitive[] = {"local", "redact", "block", "allow", NULL};
     int auth = 0, sensitive = ROUTER_SENSITIVE_LOCAL;

@@ -58,7 +58,7 @@ bool config_model_is_inside(const struct config *c, const struct config_model *m
 
 /* ---- config_observe.c ---- */
 int config_read_observe(
-    struct config *c, const struct yaml_node *root, struct error *err) MUST_USE; /* access_log, telemetry */
+    struct config *c, const struct yaml_node *root, struct error *err) MUST_USE; /* access_log, feedback, telemetry */
 
 /* ---- config_list.c ---- */
 int config_read_providers(struct config *c, const struct yaml_node *root, struct error *err) MUST_USE;

@@ -56,5 +56,7 @@ int config_read_observe(struct config *c, const struct yaml_node *root, struct e
     int rc = yaml_get_str(root, "access_log", STR("off"), &c->access_log, err);
     if (rc == 0 && (c->access_log.len == 0 || str_is(c->access_log, "off")))
         c->access_log = STR_NONE;
+    if (rc == 0)
+        rc = yaml_get_str(root, "feedback", STR_NONE, &c->exchange.feedback, err);
     return rc ? rc : telemetry_read(c, yaml_get(root, "telemetry"), err);
 }

@@ -17,6 +17,8 @@
 #include "base/log.h"
 #include "engine/spill_file.h"
 #include "engine/engine.h"
+#include "exchange/forecast.h"
+#include "exchange/graded.h"
 #include "exchange/learn.h"
 #include "exchange/probe.h"
 #include "govern/access_log.h"
@@ -50,6 +52,7 @@ struct serving {
     struct meter *meter;
     struct cache *cache;
     struct forecast *forecast;
+    struct graded *graded;
     struct judge *judge;
     struct access_log *access_log;
     struct telemetry *telemetry;
@@ -370,6 +373,7 @@ static int shard_open(struct serving *s, int index, struct error *err)
     shard->exchange.meter = s->meter;
     shard->exchange.cache = s->cache;
     shard->exchange.forecast = s->forecast;
+    shard->exchange.graded = s->graded;
     shard->exchange.budget = s->budget;
     shard->exchange.judge = s->judge;
     shard->api = (struct api_shard){.exchange = &shard->exchange,
@@ -544,6 +548,7 @@ static void stop(struct serving *s)
     meter_free(s->meter);
     cache_free(s->cache);
     forecast_free(s->forecast);
+    graded_free(s->graded);
     access_log_free(s->access_log);
     arena_free(s->arena);
 }
@@ -563,6 +568,7 @@ int serve_run(
     s->drain_delay_ms = config->drain_delay_ms;
     s->cache = cache_create();
     s->forecast = forecast_create();
+    s->graded = graded_create();
     cache_configure(s->cache, config->cache_ttl_ms, (size_t)config->cache_bytes);
     s->listen_host = arena_copy(s->arena, config->listen_host);
     config_fixed(config, s->arena, s->fixed);

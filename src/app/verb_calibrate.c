@@ -5,6 +5,7 @@
 
 #include "app/verbs.h"
 #include "base/limits.h"
+#include "base/map.h"
 #include "base/must.h"
 #include "json/json.h"
 #include "router/calibrate.h"
@@ -18,6 +19,8 @@ static const char help[] =
     "has not seen: APGR (chance 0.5) and the share of strong calls that recovers 50% and 80% of the gap between the\n"
     "two models (CPT), beside the built-in score, the prompt's length, chance and an oracle. Where the features of the\n"
     "text do not help, the built-in score stays, with a threshold of its own.\n"
+    "Thumbs do, too: the lines that a gateway with 'feedback: FILE' writes for POST /v1/feedback. Each grades only the\n"
+    "one who answered, and for the other its mean stands in: so both must get requests of all kinds for a while.\n"
     "A route refers to FILE: {name: auto, calibration: FILE, rules: [{when: {complexity: \">= threshold\"}, ...}]}.\n"
     "\n"
     "With --cascade the weak one is an embedded model that answers first: what is fitted is the doubt of it, by what it gave\n"
@@ -38,6 +41,8 @@ struct calibrate {
     double recover;
     struct calibrate_sample *samples;
     size_t n, capacity, left_out;
+    size_t one_sided; /* of them: thumbs, which grade the one who answered; the other's grade is its mean */
+    struct map by_id; /* the samples that have a request id: its last grade counts */
 };
 
 /* A number of a map by model; NaN where there is none. */
@@ -49,6 +54,23 @@ static double number_of(const json_t *row, const char *map, struct str model, co
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
+static void sample_keep(struct calibrate *c, const struct calibrate_sample *s, struct str request_id)
+{
+    struct error err;
+    bool added = true;
+    if (request_id.len > 0 && map_add(&c->by_id, request_id, (uint32_t)c->n, &added, &err))
+        abort();
+    if (!added) {
+        c->samples[*map_find(&c->by_id, request_id)] = *s;
+        return;
+    }
+    if (c->n == c->capacity) {
+        c->capacity = c->capacity ? 2 * c->capacity : 256;
+        c->samples = must(realloc(c->samples, c->capacity * sizeof *c->samples));
+    }
+    c->samples[c->n++] = *s;
+}
+
 static int line_take(void *ctx, struct str line, long long number)
 {
     struct calibrate *c = ctx;
@@ -56,24 +78,81 @@ static int line_take(void *ctx, struct str line, long long number)
     json_t *row;
     if (json_read_in(c->arena, line, &row, &err))
         return verb_failf(EXIT_FAILED, "line %lld: %s", number, err.message);
-    struct calibrate_sample s = {.prompt = json_text(row, "prompt"),
-        .weak = number_of(row, "scores", c->weak, "weak"),
+    const struct str prompt = json_text(row, "prompt");
+    struct calibrate_sample s = {.weak = number_of(row, "scores", c->weak, "weak"),
         .strong = number_of(row, "scores", c->strong, "strong"),
         .weak_cost = number_of(row, "cost_usd", c->weak, NULL),
         .strong_cost = number_of(row, "cost_usd", c->strong, NULL)};
-    if (!s.prompt.data)
-        return verb_failf(EXIT_FAILED, "line %lld: no \"prompt\" that is a string", number);
+    bool thumb = !prompt.data && calibrate_prompt_read(json_object_get(row, "asked"), &s.prompt);
+    if (!prompt.data && !thumb)
+        return verb_failf(EXIT_FAILED, "line %lld: no \"prompt\" that is a string, and no \"asked\"", number);
+    if (prompt.data)
+        calibrate_prompt_of(prompt, &s.prompt);
     const json_t *measured = json_object_get(row, "measured");
     bool told = doubt_read(json_object_getn(measured, c->weak.data, c->weak.len), &s.doubt);
-    if (isnan(s.weak) || isnan(s.strong) || (c->cascade && !told)) { /* one of them did not answer */
+    bool graded = thumb ? !isnan(s.weak) || !isnan(s.strong) : !isnan(s.weak) && !isnan(s.strong);
+    if (!graded || (c->cascade && !told && !isnan(s.weak))) /* one of them did not answer */
         c->left_out++;
-        return 0;
+    else
+        sample_keep(c, &s, json_text(row, "request_id"));
+    return 0;
+}
+
+/* ---- Thumbs ---- */
+
+static double mean_of(const struct calibrate *c, size_t at)
+{
+    double sum = 0, n = 0;
+    for (size_t i = 0; i < c->n; i++) {
+        double value = *(const double *)(const void *)((const char *)&c->samples[i] + at);
+        sum += isnan(value) ? 0 : value;
+        n += !isnan(value);
     }
-    if (c->n == c->capacity) {
-        c->capacity = c->capacity ? 2 * c->capacity : 256;
-        c->samples = must(realloc(c->samples, c->capacity * sizeof *c->samples));
+    return sum / n;
+}
+
+/* A thumb grades one of the two: the other would have done as well as it does on the whole. Of a cascade only
+ * what the local model answered tells how far to doubt it. */
+static void thumbs_fill(struct calibrate *c)
+{
+    static const size_t fields[] = {offsetof(struct calibrate_sample, weak),
+        offsetof(struct calibrate_sample, strong), offsetof(struct calibrate_sample, weak_cost),
+        offsetof(struct calibrate_sample, strong_cost)};
+    double means[4];
+    size_t kept = 0;
+    for (size_t k = 0; k < 4; k++)
+        means[k] = mean_of(c, fields[k]);
+    for (size_t i = 0; i < c->n; i++) {
+        struct calibrate_sample *s = &c->samples[i];
+        c->left_out += c->cascade && isnan(s->weak);
+        if (c->cascade && isnan(s->weak))
+            continue;
+        c->one_sided += isnan(s->weak) || isnan(s->strong);
+        for (size_t k = 0; k < 4; k++) {
+            double *value = (double *)(void *)((char *)s + fields[k]);
+            *value = isnan(*value) ? means[k] : *value;
+        }
+        c->samples[kept++] = *s;
     }
-    c->samples[c->n++] = s;
+    c->n = kept;
+}
+
+/* What a fit would only call too few. */
+static int samples_check(const struct calibrate *c, long long tokens)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (isnan(c->samples[i].weak) || isnan(c->samples[i].strong))
+            return verb_failf(EXIT_FAILED, "no line grades " STR_FMT ": is that the name of the model there?",
+                STR_ARG(isnan(c->samples[i].weak) ? c->weak : c->strong));
+        else if (c->cascade && c->samples[i].doubt.tokens > tokens)
+            return verb_failf(EXIT_USAGE,
+                "the lines tell of %d tokens, not of %lld: say --tokens %d, or ask weir eval for fewer",
+                c->samples[i].doubt.tokens, tokens, c->samples[i].doubt.tokens);
+    if (c->n < CALIBRATE_LEAST)
+        return verb_failf(EXIT_FAILED,
+            "%zu graded prompts are too few: %d are the least; %zu more are not graded for both " STR_FMT
+            " and " STR_FMT,
+            c->n, CALIBRATE_LEAST, c->left_out, STR_ARG(c->weak), STR_ARG(c->strong));
     return 0;
 }
 
@@ -110,6 +189,8 @@ static const char *verdict(const struct calibrate *c, const struct calibrate_rep
 static void report_print(const struct calibrate *c, double threshold, const struct calibrate_report *r)
 {
     printf("%zu prompts, %zu left out (not graded for both)\n", c->n, c->left_out);
+    if (c->one_sided > 0)
+        printf("%zu of them graded for one model only: the other's mean stands in\n", c->one_sided);
     printf(
         "%-16s %8.3f\n%-16s %8.3f\n\n", "weak, quality", r->fitted.weak, "strong, quality", r->fitted.strong);
     printf("%-16s %8s %8s %8s\n", "", "APGR", "CPT(50)", "CPT(80)");
@@ -131,6 +212,7 @@ static void report_write(const struct calibrate *c, const struct calibrate_repor
     json_member_str(w, "weak", c->weak);
     json_member_str(w, "strong", c->strong);
     json_member_int(w, "prompts", (int64_t)c->n);
+    json_member_int(w, "one_sided", (int64_t)c->one_sided);
     json_member_bool(w, "uses_features", r->features);
     json_member_double(w, "recover", c->recover);
     json_member_double(w, "strong_share", r->share);
@@ -229,12 +311,19 @@ int verb_calibrate(int argc, char **argv)
     c.weak = str_from(weak);
     c.strong = str_from(strong);
     c.arena = arena_create((size_t)4 << 30);
+    struct error err;
+    if (map_init(&c.by_id, 1024, &err))
+        abort();
     int rc = verb_each_line(line_take, &c);
+    thumbs_fill(&c);
+    if (rc == 0)
+        rc = samples_check(&c, measured);
     if (quality)
         c.recover = recover_of(&c, reach);
     if (rc == 0)
         rc = calibrate(&c, (int32_t)measured, path, json);
     free(c.samples);
+    map_free(&c.by_id);
     arena_free(c.arena);
     if (rc == 0 && fflush(stdout) != 0)
         rc = verb_failf(EXIT_FAILED, "cannot write to standard output");

@@ -22,6 +22,7 @@
 struct access_entry;
 struct telemetry;
 struct forecast;
+struct graded;
 struct exchange;
 
 /* What a loop needs to run exchanges. `world` is replaced on its own loop when the configuration is reloaded.
@@ -35,6 +36,7 @@ struct exchange_shard {
     struct telemetry *telemetry; /* where traces go; NULL: nowhere */
     struct cache *cache;         /* shared by all loops; NULL: none */
     struct forecast *forecast;   /* likewise: how long answers are; NULL: nothing is learned */
+    struct graded *graded;       /* likewise: answers that may be graded; NULL: none */
     struct budget *budget;       /* likewise: what may be spent; NULL: nothing is counted */
     struct judge *judge;         /* likewise: where long texts are judged; NULL: on the spot */
     bool draining;               /* no new requests are wanted: others should be asked */

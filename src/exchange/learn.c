@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "exchange/exchange_inner.h"
+#include "exchange/graded.h"
 
 /* ---- What the router asks ---- */
 
@@ -86,6 +87,25 @@ void learn_context(struct learn_view *v, struct router_context *c)
 
 /* ---- What is learned ---- */
 
+/* Kept for a while, so that its client may say how good it was. */
+static void answer_keep(const struct exchange *x)
+{
+    struct graded_answer a = {.request_id = str_from(x->request_id),
+        .key_id = str_from(x->identified ? x->identity.key_id : ""),
+        .route = x->decision.route,
+        .model = x->winner->model->name,
+        .cost_nano_usd = x->cost};
+    if (!x->shard->graded || exchange_world_settings(x->world)->feedback.len == 0)
+        return;
+    for (size_t i = 0; i < x->attempts.count && a.local.len == 0; i++)
+        if (x->attempts.list[i].measured.tokens > 0) {
+            a.local = x->attempts.list[i].target;
+            a.doubt = x->attempts.list[i].measured;
+        }
+    calibrate_prompt_of(router_question(x->request), &a.prompt);
+    graded_add(x->shard->graded, &a);
+}
+
 void learn_settled(struct exchange *x, const struct chat_usage *usage)
 {
     const struct leg *leg = x->winner;
@@ -97,6 +117,7 @@ void learn_settled(struct exchange *x, const struct chat_usage *usage)
         .prefill_ns = usage->prefill_ns,
         .total_ms = clock_mono_ms() - leg->since_ms};
     pace_answer_add(leg->model->pace, &answer);
+    answer_keep(x);
     if (!x->shard->forecast)
         return;
     const struct forecast_answer length = {.key_id = str_from(x->identified ? x->identity.key_id : ""),

@@ -49,6 +49,7 @@ struct exchange_settings {
     int64_t request_timeout_ms; /* of a whole request; 0: none */
     bool client_cache;          /* answers may be kept where a client asks for it, not only where a rule does */
     int64_t content_ms;         /* how long what is said may be kept; 0: not at all */
+    struct str feedback;        /* the file that grades of answers go to (graded.h); empty: none */
     int64_t keep_alive_ms;      /* a stream is told of so often that it lives while nothing comes; 0: never */
 };
 

@@ -7,8 +7,7 @@
 #include "base/must.h"
 #include "router/ridge.h"
 
-/* Inputs: the built-in score's logit, then the features. */
-enum { INPUTS = 1 + SCORE_FEATURES, FOLDS = 10 };
+enum { INPUTS = CALIBRATE_INPUTS, FOLDS = 10 };
 _Static_assert((int)INPUTS <= (int)RIDGE_INPUTS, "a fit takes so many inputs");
 static const double ridges[] = {INFINITY, 1000, 100, 10}; /* of the features; the first that is best */
 enum { RIDGES = sizeof ridges / sizeof *ridges };
@@ -34,6 +33,36 @@ double router_calibrated(const struct router_calibration *c, struct str prompt)
     double x[INPUTS];
     inputs_of(prompt, x);
     return fmin(fmax(value_at(c, x), 0), 1);
+}
+
+void calibrate_prompt_of(struct str prompt, struct calibrate_prompt *out)
+{
+    inputs_of(prompt, out->input);
+    out->bytes = (int64_t)prompt.len;
+}
+
+void calibrate_prompt_write(const struct calibrate_prompt *p, struct json_writer *w)
+{
+    json_object_begin(w);
+    json_member_int(w, "bytes", p->bytes);
+    json_key(w, "inputs");
+    json_array_begin(w);
+    for (size_t i = 0; i < INPUTS; i++)
+        json_write_double(w, p->input[i]);
+    json_array_end(w);
+    json_object_end(w);
+}
+
+bool calibrate_prompt_read(const json_t *object, struct calibrate_prompt *out)
+{
+    const json_t *inputs = json_object_get(object, "inputs"), *bytes = json_object_get(object, "bytes");
+    bool good = json_is_integer(bytes) && json_array_size(inputs) == INPUTS;
+    for (size_t i = 0; i < INPUTS && good; i++) {
+        good = json_is_number(json_array_get(inputs, i));
+        out->input[i] = json_number_value(json_array_get(inputs, i));
+    }
+    out->bytes = json_integer_value(bytes);
+    return good;
 }
 
 /* ---- The fit ---- */
@@ -142,7 +171,7 @@ static void baselines(const struct calibrate_sample *s, const struct ridge_point
         values[i] = p[i].x[0];
     judge(s, values, n, rows, &r->built_in);
     for (size_t i = 0; i < n; i++)
-        values[i] = (double)s[i].prompt.len;
+        values[i] = (double)s[i].prompt.bytes;
     judge(s, values, n, rows, &r->length);
     for (size_t i = 0; i < n; i++)
         values[i] = p[i].y;
@@ -160,7 +189,7 @@ int router_calibrate(const struct calibrate_sample *samples, size_t n, double re
     struct gap_row *rows = must(calloc(n, sizeof *rows));
     double *values = must(calloc(n, sizeof *values));
     for (size_t i = 0; i < n; i++) {
-        inputs_of(samples[i].prompt, p[i].x);
+        memcpy(p[i].x, samples[i].prompt.input, sizeof samples[i].prompt.input);
         p[i].y = samples[i].strong - samples[i].weak;
         p[i].fold = i % FOLDS;
     }

@@ -20,9 +20,20 @@ struct router_calibration {
 /* The expected gain of asking the strong model, cut to 0..1: the complexity of a route that is calibrated. */
 double router_calibrated(const struct router_calibration *c, struct str prompt);
 
+/* What a fit reads of a prompt; no text can be made of it. */
+enum { CALIBRATE_INPUTS = 1 + SCORE_FEATURES };
+struct calibrate_prompt {
+    double input[CALIBRATE_INPUTS]; /* the built-in score's logit, then the features */
+    int64_t bytes;
+};
+void calibrate_prompt_of(struct str prompt, struct calibrate_prompt *out);
+/* {"bytes", "inputs": [23]}; false: it is not that. */
+void calibrate_prompt_write(const struct calibrate_prompt *p, struct json_writer *w);
+bool calibrate_prompt_read(const json_t *object, struct calibrate_prompt *out);
+
 enum { CALIBRATE_LEAST = 20 };
 struct calibrate_sample {
-    struct str prompt;
+    struct calibrate_prompt prompt;
     double weak, strong;           /* qualities, 0 to 1 */
     double weak_cost, strong_cost; /* USD; NaN: unknown */
     struct doubt doubt;            /* of the weak model's answer; for a cascade */

@@ -82,10 +82,10 @@ static void plain(struct work *w)
 static void baselines(struct work *w, struct calibrate_report *r)
 {
     for (size_t i = 0; i < w->n; i++)
-        w->values[i] = router_score(w->samples[i].prompt);
+        w->values[i] = w->samples[i].prompt.input[0]; /* the score's logit */
     judge(w, &r->complexity);
     for (size_t i = 0; i < w->n; i++)
-        w->values[i] = (double)w->samples[i].prompt.len;
+        w->values[i] = (double)w->samples[i].prompt.bytes;
     judge(w, &r->length);
     for (size_t i = 0; i < w->n; i++)
         w->values[i] = w->points[i].y;

@@ -400,6 +400,11 @@ int64_t router_tokens(const struct chat_request *r)
     return facts_tokens(&f);
 }
 
+struct str router_question(const struct chat_request *r)
+{
+    return facts_question(r, QUESTION_BYTES);
+}
+
 int64_t router_text_millitokens(struct str text)
 {
     int64_t milli = 0;

@@ -47,6 +47,8 @@ int router_detect_own(const struct detect_own *own, struct arena *a, struct str 
 /* ---- score.c, facts.c ---- */
 /* The estimated probability (0..1) that a small local model will not do and a strong one will. */
 double router_score(struct str prompt);
+/* What a request asks, as its complexity is told by. */
+struct str router_question(const struct chat_request *r);
 /* How many tokens a request is, by an estimate that needs no tokenizer; a text's in thousandths. */
 int64_t router_tokens(const struct chat_request *r);
 int64_t router_text_millitokens(struct str text);

@@ -1,11 +1,11 @@
 // weir eval on one's own samples, weir calibrate on what it graded, and a route that uses the calibration.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Cloud } from './lib/cloud.mjs';
-import { makeFolder, makeModel, weir } from './lib/gateway.mjs';
+import { Gateway, makeFolder, makeModel, weir } from './lib/gateway.mjs';
 
 const env = { ...process.env, SIM_KEY: 'sk-simulated' };
 let cloud, folder, config;
@@ -154,10 +154,81 @@ test('a calibration separates what is hard here, and a route goes by its thresho
   assert.match((await run(['serve', '--check', '--config', config])).error, /no calibration of this version/);
 });
 
+test('thumbs of those who got the answers calibrate, too, without a word of what was asked', async () => {
+  const thumbs = join(folder, 'thumbs.jsonl');
+  const models = `providers: {out: {kind: openai, base_url: "${cloud.url}/v1", api_key: "\${SIM_KEY}"}}
+models:
+  - {name: weak, provider: out, model: weak-1, price: {input: 1, output: 1}}
+  - {name: strong, provider: out, model: strong-1, price: {input: 10, output: 10}}
+`;
+  const g = await Gateway.start(`feedback: ${thumbs}\n${models}`, { env });
+  const grade = (body, headers) => g.post('/v1/feedback', body, headers);
+  try {
+    let id;
+    for (let i = 0; i < 80; i++) {
+      const r = await g.chat(i % 4 < 2 ? 'weak' : 'strong', (i % 2 ? hard : easy)(i));
+      id = r.headers.get('x-request-id');
+      const good = r.body.choices[0].message.content !== 'no idea';
+      if (i % 8 === 0) assert.equal((await grade({ request_id: id, thumb: 'down' })).status, 200); // a slip: the last one counts
+      assert.deepEqual((await grade({ request_id: id, thumb: good ? 'up' : 'down' })).body, { object: 'feedback', request_id: id, score: good ? 1 : 0 });
+    }
+    assert.equal((await grade({ request_id: id, score: 1 })).status, 200);
+    for (const [body, status, says] of [
+      [{ request_id: 'req_nobody', score: 1 }, 404, /x-request-id/], [{ score: 1 }, 400, /request_id/], [{ request_id: id }, 400, /thumb/],
+      [{ request_id: id, score: 1.5 }, 400, /between 0 and 1/], [{ request_id: id, thumb: 'sideways' }, 400, /up or down/],
+      [{ request_id: id, thumb: 'up', score: 1 }, 400, /either/], [{ request_id: id, thumb: 'up', why: 'x' }, 400, /why/]]) {
+      const r = await grade(body);
+      assert.deepEqual([r.status, says.test(r.body.error.message)], [status, true], JSON.stringify(r.body));
+    }
+    for (let i = 0; i < 6; i++) assert.equal((await grade({ request_id: id, score: 1 })).status, 200);
+    assert.equal((await grade({ request_id: id, score: 1 })).status, 400); // eight times at most
+  } finally {
+    await g.stop();
+  }
+  const kept = readFileSync(thumbs, 'utf8');
+  assert.equal(statSync(thumbs).mode & 0o077, 0);
+  assert.ok(!/flowers|integer|lemma/.test(kept));
+  const out = join(folder, 'thumbs.json');
+  const r = await run(['calibrate', '--weak', 'weak', '--strong', 'strong', '--out', out, '--json'], kept);
+  assert.equal(r.code, 0, r.error);
+  const report = JSON.parse(r.out);
+  assert.deepEqual([report.prompts, report.one_sided, report.strong_quality.toFixed(6), report.weak_quality.toFixed(6)], [80, 80, '1.000000', '0.500000']);
+  assert.ok(report.fitted.apgr > 0.6, r.out);
+  writeFileSync(config, `${models}routes:\n  - {name: auto, calibration: ${out}, rules: [{name: hard, when: {complexity: ">= threshold"}, use: [strong]}, {name: easy, use: [weak]}]}\n`);
+  const decide = async (text) => JSON.parse((await run(['route', '--config', config], JSON.stringify({ model: 'auto', messages: [{ role: 'user', content: text }] }))).out).rule;
+  assert.deepEqual([await decide(easy(999)), await decide(hard(999))], ['easy', 'hard']);
+});
+
+test('without a file for them grades are refused, and nobody grades the answers of another key', async () => {
+  const weak = `providers: {out: {kind: openai, base_url: "${cloud.url}/v1", api_key: "\${SIM_KEY}"}}\nmodels: [{name: weak, provider: out, model: weak-1}]\n`;
+  const g = await Gateway.start(weak, { env });
+  const asked = (await g.chat('weak', easy(1))).headers.get('x-request-id');
+  const r = await g.post('/v1/feedback', { request_id: asked, thumb: 'up' });
+  assert.deepEqual([r.status, /feedback: FILE/.test(r.body.error.message)], [404, true]);
+  await g.stop();
+  const home = makeFolder();
+  const key = (name) => execFileSync(weir, ['keys', 'create', '--name', name, '--state', `sqlite:${home}/weir.db`], { stdio: ['ignore', 'pipe', 'ignore'] }).toString().trim();
+  const [mine, other] = [key('mine'), key('other')].map((k) => ({ authorization: `Bearer ${k}` }));
+  const guarded = await Gateway.start(`auth: keys\nfeedback: ${home}/thumbs.jsonl\n${weak}`, { env, folder: home, wait: false });
+  try {
+    const id = (await guarded.chat('weak', easy(1), {}, mine)).headers.get('x-request-id');
+    assert.equal((await guarded.post('/v1/feedback', { request_id: id, thumb: 'up' }, other)).status, 404);
+    assert.equal((await guarded.post('/v1/feedback', { request_id: id, thumb: 'up' })).status, 401);
+    assert.equal((await guarded.post('/v1/feedback', { request_id: id, thumb: 'up' }, mine)).status, 200);
+  } finally {
+    await guarded.stop();
+  }
+});
+
 test('what cannot be calibrated is said', async () => {
   const rows = (n, weak) => Array.from({ length: n }, (_, i) => JSON.stringify({ prompt: easy(i), weak, strong: 0.5 })).join('\n');
   const calibrate = (input) => run(['calibrate', '--weak', 'a', '--strong', 'b', '--out', join(folder, 'c.json')], input);
   assert.match((await calibrate(rows(5, 0))).error, /5 graded prompts are too few/);
   assert.match((await calibrate(rows(50, 0.9))).error, /not better than the weak one/);
   assert.equal((await calibrate('{"prompt":1}')).code, 1);
+  // A misspelt name was told of as if nothing had been graded; fewer tokens than were measured went unsaid.
+  const named = Array.from({ length: 30 }, (_, i) => JSON.stringify({ prompt: easy(i), scores: { x: 0, b: 1 }, measured: { x: { tokens: 16, mean_logprob: -1, least_logprob: -2, mean_entropy: 1 } } })).join('\n');
+  assert.match((await calibrate(named)).error, /0 graded prompts are too few: 20 are the least; 30 more are not graded for both a and b/);
+  const fewer = await run(['calibrate', '--cascade', '--tokens', '8', '--weak', 'x', '--strong', 'b', '--out', join(folder, 'c.json')], named);
+  assert.deepEqual([fewer.code, /tell of 16 tokens, not of 8/.test(fewer.error)], [2, true]);
 });

@@ -17,8 +17,9 @@ static void samples_make(double weak_at_code)
             code ? "Implement f%d(x) = x^%d + {y} in C; return (x + %d)"
                  : "Tell me a story of %d words about the %d seas and %d ships",
             i, i % 7, i % 11);
-        samples[i] = (struct calibrate_sample){
-            .prompt = str_from(texts[i]), .weak = code ? weak_at_code : 1, .strong = 1, .strong_cost = 1};
+        samples[i] =
+            (struct calibrate_sample){.weak = code ? weak_at_code : 1, .strong = 1, .strong_cost = 1};
+        calibrate_prompt_of(str_from(texts[i]), &samples[i].prompt);
     }
 }
 

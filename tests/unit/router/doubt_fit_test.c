@@ -20,11 +20,9 @@ static void samples_make(bool told)
     for (int i = 0; i < N; i++) {
         bool wrong = random_of(&state) < 0.4;
         double least = told && wrong ? 0.2 + 0.1 * random_of(&state) : 0.32 + 0.1 * random_of(&state);
-        samples[i] = (struct calibrate_sample){.prompt = STR("which river is that?"),
-            .weak = !wrong,
-            .strong = 1,
-            .weak_cost = 0.5,
-            .strong_cost = 2};
+        samples[i] =
+            (struct calibrate_sample){.weak = !wrong, .strong = 1, .weak_cost = 0.5, .strong_cost = 2};
+        calibrate_prompt_of(STR("which river is that?"), &samples[i].prompt);
         doubt_add(&samples[i].doubt, log(least), 0.5);
         for (int k = 0; k < 4; k++)
             doubt_add(&samples[i].doubt, log(0.4 + 0.6 * random_of(&state)), 0.5);
