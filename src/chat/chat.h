@@ -312,6 +312,7 @@ struct chat_event {
     enum chat_event_kind kind;
     uint32_t choice; /* TEXT REASONING TOOL_CALL STOP: which of the request's n answers */
     bool at_once;    /* it came with the one before: no time is between them */
+    uint32_t drawn;  /* TEXT REASONING TOOL_CALL, of the engine: the tokens that were drawn since the last of these */
     const struct chat_token
         *tokens; /* TEXT, with `logprobs`: those that have become text since the last ones */
     size_t n_tokens;
@@ -320,6 +321,7 @@ struct chat_event {
         struct {
             struct str id;    /* the provider's id of the answer, may be empty */
             struct str model; /* the model as the provider names it, may be empty */
+            int64_t prompt_tokens, cached_tokens; /* of the engine, which counts before it answers; else 0 */
         } start;
         struct {
             enum chat_measured of;

@@ -251,7 +251,7 @@ static void memory_deliver(struct engine_call *c, const struct error *err)
 
 static void tool_call_deliver(struct engine_call *c, const struct call_event *event)
 {
-    struct chat_event out = {.kind = CHAT_EVENT_TOOL_CALL};
+    struct chat_event out = {.kind = CHAT_EVENT_TOOL_CALL, .drawn = (uint32_t)event->numbers[CALL_DRAWN]};
     struct error err;
     json_t *o;
     if (json_read_nul(event->bytes, &o, &err)) {
@@ -268,7 +268,7 @@ static void tool_call_deliver(struct engine_call *c, const struct call_event *ev
 
 static void tokens_deliver(struct engine_call *c, const struct call_event *event)
 {
-    struct chat_event out = {.kind = CHAT_EVENT_TEXT};
+    struct chat_event out = {.kind = CHAT_EVENT_TEXT, .drawn = (uint32_t)event->numbers[CALL_DRAWN]};
     struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
     struct error err;
     json_t *o;
@@ -290,10 +290,15 @@ static void chat_deliver(struct engine_call *c, const struct call_event *event)
 {
     struct chat_event out = {.kind = CHAT_EVENT_START};
     switch (event->type) {
+    case WIRE_START:
+        out.start.prompt_tokens = event->numbers[0];
+        out.start.cached_tokens = event->numbers[1];
+        break;
     case WIRE_TEXT:
     case WIRE_REASONING:
         out.kind = event->type == WIRE_TEXT ? CHAT_EVENT_TEXT : CHAT_EVENT_REASONING;
         out.text = event->bytes;
+        out.drawn = (uint32_t)event->numbers[CALL_DRAWN];
         break;
     case WIRE_TOOL_CALL:
         tool_call_deliver(c, event);

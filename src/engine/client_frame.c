@@ -235,7 +235,7 @@ static int text_take(struct engine_call *c, const struct wire_frame *f, struct e
 {
     if (!str_utf8_valid(f->payload))
         return error_set(err, ERROR_INVALID, "text that is not UTF-8");
-    struct call_event event = {.type = f->type, .bytes = f->payload};
+    struct call_event event = {.type = f->type, .numbers = {[CALL_DRAWN] = f->drawn}, .bytes = f->payload};
     if (f->payload.len > 0) {
         kv_grow(c, 1);
         event_pass(c, &event);
@@ -245,7 +245,8 @@ static int text_take(struct engine_call *c, const struct wire_frame *f, struct e
 
 static int tokens_take(struct engine_call *c, const struct wire_frame *f, struct error *err)
 {
-    struct call_event event = {.type = WIRE_TOKENS, .bytes = f->payload};
+    struct call_event event = {
+        .type = WIRE_TOKENS, .numbers = {[CALL_DRAWN] = f->drawn}, .bytes = f->payload};
     const struct chat_token *tokens;
     struct arena *a;
     json_t *o;
@@ -283,7 +284,8 @@ static int tool_call_check(struct engine_call *c, const json_t *o, int64_t index
 
 static int tool_call_take(struct engine_call *c, const struct wire_frame *f, struct error *err)
 {
-    struct call_event event = {.type = WIRE_TOOL_CALL, .bytes = f->payload};
+    struct call_event event = {
+        .type = WIRE_TOOL_CALL, .numbers = {[CALL_DRAWN] = f->drawn}, .bytes = f->payload};
     json_t *o;
     int rc = object_read(f, &o, err);
     if (rc)

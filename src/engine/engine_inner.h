@@ -36,7 +36,7 @@ enum {
 #define ENGINE_PENDING_LOW (1 * MIB)
 
 /* How far a call is. CHAT goes through all of them, the others leave out STARTED and COUNTED. */
-enum { CALL_NUMBERS = 11 };
+enum { CALL_NUMBERS = 11, CALL_DRAWN = CALL_NUMBERS - 1 };
 enum call_phase { CALL_WAITING, CALL_SENT, CALL_STARTED, CALL_COUNTED, CALL_ENDED };
 
 struct engine_call {
@@ -145,7 +145,7 @@ struct engine_call *call_ref(struct engine_call *c);
 void call_unref(struct engine_call *c);
 /* Home loop: passes one event on to the caller's loop. `numbers`: START prompt, cached; USAGE input, cached,
  * output and reasoning tokens, ns of prefill, decode and loading; MEASURE logprob, entropy, and 1: of the
- * prompt; STOP a chat_stop; ERROR code, retry_after_ms. False when there is no memory for it: the call has
+ * prompt; TEXT, TOKENS, REASONING and TOOL_CALL at CALL_DRAWN the tokens drawn; STOP a chat_stop; ERROR code, retry_after_ms. False when there is no memory for it: the call has
  * then failed. */
 struct call_event {
     enum wire_type type;

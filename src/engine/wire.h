@@ -1,7 +1,9 @@
 /* The protocol between the gateway and a worker, over one AF_UNIX stream socketpair.
  *
  *   0        4         8      10      12
- *   | length | call    | type | zero  | payload: `length` bytes |        little-endian, both on one machine
+ *   | length | call    | type | drawn | payload: `length` bytes |        little-endian, both on one machine
+ *
+ * `drawn`: of TEXT, TOKENS, REASONING and TOOL_CALL how many tokens were drawn since the last of these; else 0.
  *
  * The worker inherits the socket as descriptor WIRE_FD and the model's files, in order, as WIRE_MODEL_FD,
  * WIRE_MODEL_FD + 1, ..., behind them perhaps a spill file (spill_format.h). It serves exactly one model. Neither
@@ -84,11 +86,14 @@ enum wire_type {
 struct wire_frame {
     uint32_t call;
     enum wire_type type;
+    uint16_t drawn;
     struct str payload; /* inside the reader's buffer, until the next wire_take */
 };
 
 /* Appends one frame; ERROR_LIMIT when the payload or the buffer's maximum does not allow it. */
 int wire_append(struct buf *out, uint32_t call, enum wire_type type, struct str payload) MUST_USE;
+int wire_append_drawn(
+    struct buf *out, uint32_t call, enum wire_type type, uint16_t drawn, struct str payload) MUST_USE;
 /* Takes the next frame out of `in` at *offset: 1 a frame, 0 more bytes are needed, negative: the peer broke the
  * protocol. The caller drops the consumed bytes (buf_consume(in, *offset)) when it is done with the frames. */
 int wire_take(const struct buf *in, size_t *offset, struct wire_frame *frame, struct error *err) MUST_USE;

@@ -68,7 +68,7 @@ static bool hold(struct leg *leg, const struct chat_event *e)
     *c->end = held;
     c->end = &held->next;
     c->bytes += bytes_of(e);
-    leg->heard_milli += exchange_heard_in(e);
+    leg_heard(leg, e);
     if (e->kind == CHAT_EVENT_USAGE)
         leg->usage = e->usage; /* should it be given up */
     if (e->kind == CHAT_EVENT_STOP)
@@ -84,6 +84,7 @@ static void keep(struct leg *leg, const char *result)
     c->state = CASCADE_OVER;
     c->result = result;
     leg->heard_milli = 0;
+    leg->drawn = -1;
     for (const struct cascade_held *held = c->first; held && !x->outcome; held = held->next)
         exchange_leg_event(leg, &held->event);
 }

@@ -84,6 +84,7 @@ void exchange_leg_event(struct leg *leg, const struct chat_event *event)
         return;
     switch (event->kind) {
     case CHAT_EVENT_START:
+        leg_heard(leg, event);
         return;
     case CHAT_EVENT_MEASURE:
         leg_measured(leg, event);
@@ -112,7 +113,7 @@ void exchange_leg_event(struct leg *leg, const struct chat_event *event)
         exchange_settle(x, "ok");
         return;
     default:
-        leg->heard_milli += exchange_heard_in(event);
+        leg_heard(leg, event);
         begin(leg);
         if (!leg->whole)
             observe_piece(x, leg->heard_ns);

@@ -42,6 +42,7 @@ struct leg {
     int32_t n_stopped; /* choices that are complete */
     struct chat_usage usage;
     int64_t heard_milli;   /* what came, by estimate, in thousandths of a token */
+    int64_t drawn;         /* what came, as the engine counted it; -1: nobody counts */
     struct doubt doubt;    /* of its first tokens, where the engine measures them */
     bool compared;         /* with a second answer, or there was none */
     bool rests;            /* its answer waits for what others say (cascade.c) */
@@ -186,6 +187,7 @@ void spend_end(struct exchange *x, const struct chat_usage *usage);
 const struct budget_rates *spend_rates(const struct exchange *x); /* NULL: nothing is limited */
 
 /* ---- exchange.c ---- */
+void leg_heard(struct leg *leg, const struct chat_event *event); /* it counts for what the answer is */
 int64_t exchange_heard_in(const struct chat_event *event); /* thousandths of a token, by estimate */
 void exchange_leg_event(struct leg *leg, const struct chat_event *event);
 void exchange_fail_attempts(struct exchange *x); /* no target could answer */

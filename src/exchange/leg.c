@@ -40,10 +40,22 @@ static void result(struct leg *leg, enum breaker_result r, int64_t retry_after_m
         observe_opened(leg);
 }
 
+void leg_heard(struct leg *leg, const struct chat_event *event)
+{
+    leg->heard_milli += exchange_heard_in(event);
+    if (event->kind == CHAT_EVENT_START && event->start.prompt_tokens > 0) {
+        leg->usage.input_tokens = event->start.prompt_tokens;
+        leg->usage.cached_tokens = event->start.cached_tokens;
+        leg->drawn = 0;
+    } else if (leg->drawn >= 0) {
+        leg->drawn += event->drawn;
+    }
+}
+
 void leg_usage(const struct leg *leg, bool complete, struct chat_usage *out)
 {
     *out = leg->usage;
-    int64_t heard = (leg->heard_milli + 999) / 1000;
+    int64_t heard = leg->drawn >= 0 ? leg->drawn : (leg->heard_milli + 999) / 1000;
     bool input_unknown = out->input_tokens < 0;
     bool output_unknown =
         out->output_tokens < 0 || ((!complete || out->goes_on) && out->output_tokens < heard);
@@ -51,7 +63,7 @@ void leg_usage(const struct leg *leg, bool complete, struct chat_usage *out)
         out->input_tokens = router_tokens(leg->x->request);
     if (output_unknown)
         out->output_tokens = heard;
-    out->estimated = input_unknown || output_unknown;
+    out->estimated = input_unknown || (output_unknown && leg->drawn < 0);
 }
 
 void leg_given_up(struct leg *leg)
@@ -331,6 +343,7 @@ static bool leg_start(struct leg *leg)
     leg->first_ms = 0;
     leg->usage = (struct chat_usage){.input_tokens = -1, .output_tokens = -1};
     leg->heard_milli = 0;
+    leg->drawn = -1;
     leg->n_stopped = 0;
     leg->doubt = (struct doubt){0};
     leg->compared = false;

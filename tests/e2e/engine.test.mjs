@@ -191,6 +191,43 @@ test('a client that leaves frees its slot', async () => {
   assert.match(metrics, /weir_engine_queued\{model="house"\} 0\b/);
 });
 
+// It was estimated from the text, and the prompt, too: 264 tokens in the place of 414.
+for (const [how, end] of [['its client leaves', (abort) => abort.abort()], ['its worker dies', (_, g) => g.workers().forEach((pid) => process.kill(pid, 'SIGKILL'))]])
+  test(`an answer that is broken off because ${how} has its tokens counted, not estimated`, async () => {
+    const home = makeFolder();
+    makeModel(home, 'slow.gguf', ['--layers', '12', '--embed', '256', '--ffn', '1024', '--context', '1024']);
+    const g = await Gateway.start(`models: [{name: slow, file: ${home}/slow.gguf, context: 1024, threads: 1}]\n`, { folder: home });
+    try {
+      const ask = { temperature: 0, max_tokens: 900, ignore_eos: true, logprobs: true, stream: true };
+      const prompt = (await g.chat('slow', 'Tell me of rivers.', { max_tokens: 1 })).body.usage.prompt_tokens;
+      const abort = new AbortController();
+      const r = await fetch(`${g.url}/v1/chat/completions`, {
+        method: 'POST', headers: { 'content-type': 'application/json', 'x-request-id': 'broken' }, signal: abort.signal,
+        body: JSON.stringify({ model: 'slow', messages: [{ role: 'user', content: 'Tell me of rivers.' }], ...ask }) });
+      let text = '';
+      const told = () => text.split('\n\n').filter((e) => e.startsWith('data: {"id"')).map((e) => JSON.parse(e.slice(6)))
+        .reduce((n, e) => n + (e.choices[0]?.logprobs?.content?.length ?? 0), 0);
+      let ended = false;
+      try {
+        for await (const piece of r.body) {
+          text += Buffer.from(piece).toString('latin1');
+          if (!ended && told() > 10) end(abort, g);
+          ended ||= told() > 10;
+        }
+      } catch (e) {
+        assert.equal(e.name, 'AbortError');
+      }
+      let row;
+      for (let i = 0; i < 100 && (!row || row.outcome === 'open'); i++, await sleep(50)) row = g.audit('ledger').find((l) => l.request_id === 'broken');
+      assert.deepEqual([row.usage_estimated, row.input_tokens], [false, prompt], JSON.stringify(row));
+      assert.ok(row.output_tokens >= told() && row.output_tokens < 900, `${row.output_tokens} of ${told()} that came`);
+      // What came from a dead worker all reached the client; tokens whose text is not whole yet are told of with it.
+      if (!abort.signal.aborted) assert.ok(row.output_tokens - told() < 8, `${row.output_tokens} of ${told()} that came`);
+    } finally {
+      await g.stop();
+    }
+  });
+
 const seconds = long ? 60 : 3;
 test(`64 streams at once for ${seconds} s: each is whole, none is lost in the ledger`, { timeout: 300000 }, async () => {
   const before = gateway.audit('ledger').length;

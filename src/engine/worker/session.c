@@ -20,6 +20,12 @@ static size_t queued(const struct session *s)
 
 void session_send(struct session *s, uint32_t id, enum wire_type type, struct str payload)
 {
+    session_send_drawn(s, id, type, 0, payload);
+}
+
+void session_send_drawn(
+    struct session *s, uint32_t id, enum wire_type type, int32_t drawn, struct str payload)
+{
     if (s->broken)
         return;
     if (payload.len > LIMIT_WIRE_FRAME) {
@@ -30,7 +36,8 @@ void session_send(struct session *s, uint32_t id, enum wire_type type, struct st
             &err);
         return;
     }
-    if (wire_append(&s->out, id, type, payload) != 0) {
+    uint16_t count = (uint16_t)(drawn < UINT16_MAX ? drawn : UINT16_MAX);
+    if (wire_append_drawn(&s->out, id, type, count, payload) != 0) {
         log_error("session", "no memory for an answer of %zu bytes: the worker ends", payload.len);
         s->broken = true;
     }

@@ -36,6 +36,7 @@ struct answer {
     int32_t *prompt;        /* for the penalties, until the start */
     size_t n_prompt, cached;
     int32_t drawn, reasoned, most; /* tokens */
+    int32_t told;                  /* of those drawn, with the pieces that were sent */
     size_t n_expected;             /* tokens of `prediction` */
     struct draft_counts drafts;    /* at the end */
     int64_t started_ns, first_ns;  /* prefill began, was over */
@@ -80,6 +81,14 @@ static void numbers_send(struct call *call, enum wire_type type, const char *fir
     buf_free(&json);
 }
 
+/* A piece of the answer, and how many tokens it took since the last one. */
+static void piece_send(const struct call *call, enum wire_type type, struct str payload)
+{
+    struct answer *a = call->data;
+    session_send_drawn(call->session, call->id, type, a->drawn - a->told, payload);
+    a->told = a->drawn;
+}
+
 static void on_text(void *ctx, struct str text)
 {
     const struct call *call = ctx;
@@ -87,7 +96,7 @@ static void on_text(void *ctx, struct str text)
     if (a->logprobs)
         buf_append_str(&a->said, text);
     else
-        session_send(call->session, call->id, WIRE_TEXT, text);
+        piece_send(call, WIRE_TEXT, text);
 }
 
 /* What was said so far goes without the tokens that wait. */
@@ -95,7 +104,7 @@ static void said_send(const struct call *call)
 {
     struct answer *a = call->data;
     if (a->said.len > 0)
-        session_send(call->session, call->id, WIRE_TEXT, buf_str(&a->said));
+        piece_send(call, WIRE_TEXT, buf_str(&a->said));
     buf_clear(&a->said);
 }
 
@@ -119,7 +128,7 @@ static void tokens_send(const struct call *call, bool last)
     json_key(&w, "tokens");
     logprobs_write(a->logprobs, &w);
     json_object_end(&w);
-    session_send(call->session, call->id, WIRE_TOKENS, buf_str(&json));
+    piece_send(call, WIRE_TOKENS, buf_str(&json));
     buf_free(&json);
     buf_clear(&a->said);
 }
@@ -131,7 +140,7 @@ static void on_reasoning(void *ctx, struct str text)
     struct answer *a = call->data;
     said_send(call);
     logprobs_drop(a->logprobs, 0);
-    session_send(call->session, call->id, WIRE_REASONING, text);
+    piece_send(call, WIRE_REASONING, text);
 }
 
 static void on_tool_call(void *ctx, size_t index, struct str name, struct str arguments)
@@ -154,7 +163,7 @@ static void on_tool_call(void *ctx, size_t index, struct str name, struct str ar
     }
     json_member_str(&w, "arguments", arguments);
     json_object_end(&w);
-    session_send(call->session, call->id, WIRE_TOOL_CALL, buf_str(&json));
+    piece_send(call, WIRE_TOOL_CALL, buf_str(&json));
     buf_free(&json);
 }
 

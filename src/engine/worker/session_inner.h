@@ -90,6 +90,8 @@ struct call {
 
 /* Frames to the gateway. A result that does not fit a frame becomes an ERROR. */
 void session_send(struct session *s, uint32_t id, enum wire_type type, struct str payload);
+void session_send_drawn(
+    struct session *s, uint32_t id, enum wire_type type, int32_t drawn, struct str payload);
 void session_send_error(struct session *s, uint32_t id, int code, const struct error *err);
 /* A RESULT built in a buffer, whose failure becomes an ERROR. */
 void session_send_result(struct session *s, uint32_t id, const struct buf *json);

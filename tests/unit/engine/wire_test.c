@@ -56,7 +56,7 @@ static void test_cut_frames_wait(void **state)
     buf_free(&part);
 }
 
-static int take_header(uint32_t length, uint16_t type, uint16_t zero)
+static int take_header(uint32_t length, uint16_t type, uint16_t drawn)
 {
     char raw[WIRE_HEADER_BYTES] = {0};
     struct buf b;
@@ -65,7 +65,7 @@ static int take_header(uint32_t length, uint16_t type, uint16_t zero)
     size_t offset = 0;
     memcpy(raw, &length, 4);
     memcpy(raw + 8, &type, 2);
-    memcpy(raw + 10, &zero, 2);
+    memcpy(raw + 10, &drawn, 2);
     buf_init(&b, MIB);
     buf_append(&b, raw, sizeof raw);
     int rc = wire_take(&b, &offset, &f, &err);
@@ -85,6 +85,8 @@ static void test_broken_headers(void **state)
     assert_int_equal(take_header(0, WIRE_ERROR + 1, 0), ERROR_INVALID);
     assert_int_equal(take_header(0, 0xffff, 0), ERROR_INVALID);
     assert_int_equal(take_header(0, WIRE_CHAT, 1), ERROR_INVALID);
+    assert_int_equal(take_header(0, WIRE_USAGE, 1), ERROR_INVALID);
+    assert_int_equal(take_header(0, WIRE_TEXT, 0xffff), 1);
     assert_int_equal(take_header(0, WIRE_CHAT, 0), 1);
 }
 
