@@ -321,12 +321,30 @@ static int limits_read(const json_t *root, struct chat_request *r, struct error 
     return rc;
 }
 
+static int stream_options_check(const json_t *options, struct error *err)
+{
+    static const char *const known[] = {"include_usage", "include_obfuscation", NULL};
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)options, key, value)
+    {
+        if (!str_among(str_from(key), known) && !json_is_null(value) && !json_is_false(value))
+            return error_set(err, ERROR_UNSUPPORTED,
+                "'stream_options.%.80s' cannot be honoured by any target here: leave it out", key);
+    }
+    return 0;
+}
+
 static int stream_read(const json_t *root, struct chat_request *r, struct error *err)
 {
     const json_t *options = json_object_get(root, "stream_options");
     int rc = json_get_bool(root, "stream", false, &r->stream, err);
     if (rc == 0 && options && !json_is_null(options) && !json_is_object(options))
         rc = error_set(err, ERROR_INVALID, "'stream_options' must be an object");
+    if (rc == 0)
+        rc = stream_options_check(options, err);
+    if (rc == 0)
+        rc = json_get_bool(options, "include_obfuscation", false, &r->obfuscation, err);
     return rc ? rc : json_get_bool(options, "include_usage", false, &r->include_usage, err);
 }
 

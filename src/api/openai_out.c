@@ -12,6 +12,7 @@ void openai_answer_init(struct openai_answer *a, bool completion, const struct c
 {
     *a = (struct openai_answer){.completion = completion,
         .include_usage = r->include_usage,
+        .obfuscation = r->obfuscation,
         .with_logprobs = r->logprobs,
         .n_choices = (uint32_t)r->n};
     rand_id(completion ? "cmpl-" : "chatcmpl-", a->id, sizeof a->id);
@@ -222,6 +223,22 @@ void openai_answer_write(const struct openai_answer *a, const struct chat_usage 
 
 /* ---- Streams ---- */
 
+void openai_obfuscation_write(struct json_writer *w)
+{
+    enum { STEP = 64, REST = sizeof ",\"obfuscation\":\"\"}" - 1 };
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-";
+    unsigned char random[STEP];
+    char text[STEP];
+    size_t from = w->buf->len;
+    while (from > 0 && w->buf->data[from - 1] != '\n') /* there is none in JSON */
+        from--;
+    const size_t n = STEP - (w->buf->len - from + REST) % STEP;
+    rand_bytes(random, n);
+    for (size_t i = 0; i < n; i++)
+        text[i] = letters[random[i] % (sizeof letters - 1)];
+    json_member_str(w, "obfuscation", (struct str){text, n});
+}
+
 static void chunk_head(struct openai_answer *a)
 {
     struct json_writer w;
@@ -262,7 +279,7 @@ static void chunk_end(
     struct openai_answer *a, const struct chat_event *e, struct json_writer *w, const char *finish)
 {
     bool tokens = e && e->n_tokens > 0 && a->with_logprobs;
-    if (!tokens && !finish && !a->include_usage) { /* nearly all of them */
+    if (!tokens && !finish && !a->include_usage && !a->obfuscation) { /* nearly all of them */
         if (!a->completion)
             buf_append_char(w->buf, '}');
         buf_append_str(w->buf, STR(",\"logprobs\":null,\"finish_reason\":null}]}\n\n"));
@@ -282,6 +299,8 @@ static void chunk_end(
         json_key(w, "usage");
         json_write_null(w);
     }
+    if (a->obfuscation)
+        openai_obfuscation_write(w);
     json_object_end(w);
     buf_append_text(w->buf, "\n\n");
 }

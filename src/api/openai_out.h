@@ -41,6 +41,7 @@ struct openai_answer {
     struct str model;
     bool completion;    /* the older API */
     bool include_usage; /* streams: usage as null in each chunk, and a last chunk with it */
+    bool obfuscation;   /* streams: a chunk's length tells little of its text's */
     bool with_logprobs;
     struct openai_choice *choices;
     uint32_t n_choices;
@@ -57,6 +58,9 @@ void openai_answer_write(const struct openai_answer *a, const struct chat_usage 
 void openai_stream_event(struct openai_answer *a, const struct chat_event *e, struct buf *out);
 void openai_stream_end(struct openai_answer *a, const struct chat_usage *usage, struct buf *out);
 
+/* The member `obfuscation`, the last of an event: random characters, so many that the event's length is a multiple
+ * of 64 and who sees only that (behind TLS) does not see how long the tokens are. */
+void openai_obfuscation_write(struct json_writer *w);
 /* The member `usage` of what has no output: embeddings and ranks. */
 void openai_prompt_usage_write(struct json_writer *w, const struct chat_usage *u);
 

@@ -490,7 +490,8 @@ static int refuse(const json_t *root, struct error *err)
 static int chat_make(struct reading *in, const json_t *root, json_t *chat, struct error *err)
 {
     static const char *const same[] = {"model", "temperature", "top_p", "parallel_tool_calls", "stream",
-        "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier", NULL};
+        "stream_options", "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+        "service_tier", NULL};
     int rc = refuse(root, err);
     for (const char *const *k = same; *k && rc == 0; k++)
         put_same(in, chat, *k, root, *k);

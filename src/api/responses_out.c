@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/openai_out.h"
 #include "api/responses_in.h"
 #include "api/responses_kept.h"
 #include "base/clock.h"
@@ -40,6 +41,7 @@ void responses_answer_init(struct responses_answer *a, const struct chat_request
 {
     const json_t *reasoning = json_object_get(r->asked, "reasoning");
     *a = (struct responses_answer){.created_s = clock_wall_ms() / 1000,
+        .obfuscation = r->obfuscation,
         .summary = json_is_string(json_object_get(reasoning, "summary")) ||
                    json_is_string(json_object_get(reasoning, "generate_summary"))};
     api_responses_id(row_id, a->id);
@@ -338,6 +340,8 @@ static void text_delta(struct responses_answer *a, const struct responses_item *
     json_member_str(&w, "delta", text);
     if (item->kind == RESPONSES_MESSAGE && !item->refusal)
         write_list(&w, "logprobs", logprobs);
+    if (a->obfuscation)
+        openai_obfuscation_write(&w);
     event_end(&w);
 }
 

@@ -36,6 +36,7 @@ struct responses_answer {
     struct str model;
     struct buf asked; /* what is said again of the request, as JSON members */
     bool summary;     /* reasoning goes out as its summary */
+    bool obfuscation; /* streams: a delta's length tells little of its text's */
     bool store;       /* it is kept, as the answer says */
     struct buf input; /* then: what it answers, as a JSON array */
     struct buf body;  /* and what it was */

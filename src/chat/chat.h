@@ -183,6 +183,7 @@ struct chat_request {
                         is 0 */
     bool stream;
     bool include_usage; /* stream_options.include_usage */
+    bool obfuscation;   /* stream_options.include_obfuscation: how long a piece is does not show in its event's length */
     uint64_t asker;     /* whose turn it is where many wait for a model of our own: a hash; 0: nobody's */
     uint64_t scope;  /* with whom it may share what such a model has computed of a prompt: a hash likewise */
     struct str user; /* the client's own name for its end user */

@@ -53,6 +53,23 @@ async function events(request) {
   });
 }
 
+// It was dropped in silence.
+test('include_obfuscation hides how long pieces are, and is not there unless it is asked for', { skip }, async () => {
+  const chat = async (stream_options, model) => {
+    const r = await gateway.post('/v1/chat/completions', { model, stream: true, stream_options, max_tokens: 8, messages: [{ role: 'user', content: 'Say hello.' }] });
+    return r.body.split('\n\n').filter((e) => e.startsWith('data: {'));
+  };
+  for (const model of ['house', ...clouds]) {
+    cloud.behaviour = { text: ['a', ' rather long piece', ' of', ' text, and a long one "quoted" at the end of it all'] };
+    const hidden = await chat({ include_obfuscation: true }, model);
+    assert.ok(hidden.length > 4 && hidden.every((e) => JSON.parse(e.slice(6)).obfuscation.length > 0));
+    assert.equal(new Set(hidden.map((e) => Buffer.byteLength(e.slice(6)) % 64)).size, 1);
+    assert.ok((await chat({ include_obfuscation: false }, model)).every((e) => !('obfuscation' in JSON.parse(e.slice(6)))));
+    const told = (await events({ model, max_output_tokens: 16, stream_options: { include_obfuscation: true } })).filter((e) => e.type === 'response.output_text.delta');
+    assert.ok(told.length > 2 && told.every((e) => e.obfuscation.length > 0));
+  }
+});
+
 // It was taken for 'context_shift', which lengthens answers: a long conversation was refused all the same, and clouds
 // refused it under that name.
 test("truncation: 'auto' leaves out the oldest turns here, and is refused by its own name elsewhere", { skip }, async () => {

@@ -347,6 +347,7 @@ static void names_what_it_refuses(void **state)
         {HEAD "\"stream\":\"yes\"}", "'stream' must be true or false"},
         {HEAD "\"stream_options\":1}", "'stream_options' must be an object"},
         {HEAD "\"stream_options\":{\"include_usage\":1}}", "'include_usage' must be true or false"},
+        {HEAD "\"stream_options\":{\"include_obfuscation\":1}}", "'include_obfuscation' must be true or false"},
         {HEAD "\"user\":1}", "'user' must be a string"},
         {HEAD "\"user\":\"a\",\"user\":\"b\"}", "duplicate"},
     };

@@ -139,6 +139,7 @@ static void what_cannot_be_honoured_is_refused_by_name(void **state)
         {HEAD "\"input\":\"x\",\"instructions\":[]}", "'instructions'"},
         {HEAD "\"input\":\"x\",\"metadata\":{\"k\":1}}", "'metadata'"},
         {HEAD "\"input\":\"x\",\"truncation\":\"some\"}", "'truncation'"},
+        {HEAD "\"input\":\"x\",\"stream_options\":{\"usage_each\":true}}", "'stream_options.usage_each'"},
         {HEAD "\"input\":\"x\",\"include\":[\"everything\"]}", "include[0]"},
         {HEAD "\"input\":\"x\",\"text\":{\"format\":{\"type\":\"xml\"}}}", "'text.format'"},
         {HEAD "\"input\":\"x\",\"text\":{\"tone\":\"warm\"}}", "'tone'"},
