@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "base/str.h"
 
 enum { FILE_TEXT = 16 * 1024, GROUP_PATH = 512 };
@@ -71,10 +72,21 @@ static int64_t groups_available(void)
     return least;
 }
 
-int64_t engine_memory_available(void)
+static int64_t system_memory(const char *key)
 {
     char text[FILE_TEXT];
-    int64_t kilobytes = number_after(file_text("/proc/meminfo", text), STR("MemAvailable:"));
-    int64_t system = kilobytes < 0 ? INT64_MAX : kilobytes * 1024, groups = groups_available();
+    int64_t kilobytes = number_after(file_text("/proc/meminfo", text), str_from(key));
+    return kilobytes < 0 ? INT64_MAX : kilobytes * 1024;
+}
+
+int64_t engine_memory_available(void)
+{
+    int64_t system = system_memory("MemAvailable:"), groups = groups_available();
     return groups < system ? groups : system;
+}
+
+int64_t engine_memory_reserve(void)
+{
+    int64_t share = system_memory("MemTotal:") / 16;
+    return share < 256 * (int64_t)MIB ? share : 256 * (int64_t)MIB;
 }

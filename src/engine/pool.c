@@ -10,7 +10,7 @@
 #include "engine/engine_inner.h"
 #include "engine/memory.h"
 
-enum { TURN_MS = 10 * 1000, TURN_LOADS = 4 };
+enum { TURN_MS = 10 * 1000, TURN_LOADS = 4, SHORT_LOOK_MS = 2000 };
 
 struct engine_pool {
     struct loop *home;
@@ -170,6 +170,19 @@ static bool admit(struct engine_pool *p, struct engine *e, int64_t now, int64_t 
     return false;
 }
 
+/* Others need the memory that an idle model holds: the longest idle one goes, and in a while perhaps the
+ * next. */
+static void give_back(const struct engine_pool *p, int64_t now, int64_t *due)
+{
+    struct engine *idlest = look_around(p).idle;
+    if (!idlest)
+        return;
+    int64_t reserve = p->limits.reserve > 0 ? p->limits.reserve : engine_memory_reserve();
+    if (engine_memory_available() < reserve)
+        supervisor_unload(idlest, "memory is short");
+    *due = now + SHORT_LOOK_MS < *due ? now + SHORT_LOOK_MS : *due;
+}
+
 /* ---- The decision ---- */
 
 /* An inspecting engine needs no room and never waits for any. */
@@ -196,6 +209,7 @@ static void pool_run(void *ctx)
     list_each(node, after, &p->members) {
         tend(list_item(node, struct engine, pool_node), now, &due);
     }
+    give_back(p, now, &due);
     while ((e = first_wish(p)) && admit(p, e, now, &due))
         continue;
     if (due != INT64_MAX)

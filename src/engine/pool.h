@@ -4,7 +4,7 @@
  *   UNLOADED -------------------> STARTING --------> UP
  *      ^                                             |
  *      +---------------------------------------------+   idle for keep_alive, or the longest idle one when
- * another model that is asked for does not fit beside it
+ * another model that is asked for does not fit beside it, or when the system runs short of memory
  *
  * Models that wait to be loaded come in the order of their first waiting call. Where nothing is idle, the
  * model that has been loaded longest gives way once its turn is over: what it works on ends, its waiting
@@ -23,6 +23,7 @@ struct engine_pool;
 
 struct engine_pool_limits {
     int64_t memory;  /* bytes of weights and state of all loaded models; 0: what the system has */
+    int64_t reserve; /* that is to stay available: idle models go where less is; 0: memory.h */
     int models;      /* loaded at once; 0: as many as fit */
     int64_t turn_ms; /* how long a busy model stays while another one waits; 0: 10 s or four times its load */
 };

@@ -272,11 +272,32 @@ static void test_fifty_calls_three_models_room_for_two(void **state)
     pool_close(&r);
 }
 
+/* A model that was kept for ever kept its memory, too, while the system ran out of it. */
+static void test_an_idle_one_goes_where_memory_is_short(void **state)
+{
+    (void)state;
+    struct pool_rig r;
+    struct outcome busy = {.stop_after_texts = 1};
+    const struct engine_pool_limits all = {.reserve = INT64_MAX};
+    pool_open(
+        &r, (const char *[ENGINES]){"good", "slow"}, &all, (struct engine_options){.keep_alive_ms = -1});
+    begin(&r, 1, &busy);
+    loop_wait(r.caller);
+    answered(&r, 0);
+    until(&r, 0, ENGINE_UNLOADED);
+    assert_true(status(&r, 1).state == ENGINE_UP); /* what works is left alone */
+    outcome_close(&busy);
+    until(&r, 1, ENGINE_UNLOADED);
+    answered(&r, 0); /* and comes back when it is asked for */
+    pool_close(&r);
+}
+
 static void test_memory_is_known(void **state)
 {
     (void)state;
     int64_t available = engine_memory_available();
     assert_true(available > (int64_t)MIB && available < INT64_MAX);
+    assert_in_range(engine_memory_reserve(), MIB, 256 * MIB);
 }
 
 int main(int argc, char **argv)
@@ -292,6 +313,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_crash_while_loading_says_so),
         cmocka_unit_test(test_a_call_that_left_loads_nothing),
         cmocka_unit_test(test_fifty_calls_three_models_room_for_two),
+        cmocka_unit_test(test_an_idle_one_goes_where_memory_is_short),
         cmocka_unit_test(test_memory_is_known),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
