@@ -31,7 +31,7 @@ static struct str keep(char *to, size_t size, struct str from)
     return (struct str){to, n};
 }
 
-struct access_entry *api_access_begin(const struct api_call *c, const char *path)
+struct access_entry *api_access_begin(const struct api_call *c, const char *path, const char *name)
 {
     if (!c->shard->log)
         return NULL;
@@ -43,7 +43,7 @@ struct access_entry *api_access_begin(const struct api_call *c, const char *path
         .client = keep(a->client, sizeof a->client, http_request_peer(c->http)),
         .method = keep(a->method, sizeof a->method, http_request_method(c->http)),
         .path = str_from(path),
-        .api = str_from(c->shape->name),
+        .api = str_from(name),
         .input_tokens = -1,
         .cached_tokens = -1,
         .output_tokens = -1,

@@ -303,7 +303,7 @@ static const struct endpoint *call_begin(struct api_call *c, bool *fits)
     id_take(c);
     const struct endpoint *e = endpoint_find(http_request_method(c->http), http_request_path(c->http), fits);
     c->shape = e && e->shape ? e->shape : shape_spoken(c->http);
-    c->entry = api_access_begin(c, e ? e->path : "");
+    c->entry = api_access_begin(c, e ? e->path : "", e && e->shape ? c->shape->name : "");
     return e;
 }
 

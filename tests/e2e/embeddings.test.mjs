@@ -108,7 +108,7 @@ test('what cannot be embedded is refused by name', async () => {
     [{ input: 'x', dimensions: 0 }, /dimensions/],
     [{ input: 'x', dimensions: 5 }, /4 dimensions/],
     [{ input: 'x', encoding_format: 'hex' }, /encoding_format/],
-    [{ model: 'house', input: 'x' }, /does not embed/],
+    [{ model: 'house', input: 'x' }, /neither embeds nor ranks/],
     [{ model: '', input: 'x' }, /'model'/],
   ]) {
     const r = await embed(body);

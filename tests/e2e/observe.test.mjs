@@ -1,7 +1,7 @@
 // What operators see: metrics, request ids, the access log, traces.
 import assert from 'node:assert/strict';
 import http from 'node:http';
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Cloud } from './lib/cloud.mjs';
@@ -268,6 +268,18 @@ test('access log: lines that a full disk did not take were counted and never sho
 });
 
 // A reader that takes nothing must not hold up the gateway, nor its end.
+// They were all told of as OpenAI's chat.
+test('access log: metrics and the like belong to no API', async () => {
+  const folder = makeFolder();
+  const g = await Gateway.start(`access_log: ${folder}/access.log\nmodels: [{name: m, file: ${makeModel(folder)}}]\n`, { folder, keep: true });
+  for (const path of ['/metrics', '/v1/models', '/healthz', '/nowhere']) await g.get(path);
+  await g.chat('m', 'x', { max_tokens: 1 });
+  await g.stop();
+  const lines = readFileSync(`${folder}/access.log`, 'utf8').trim().split('\n').map((l) => JSON.parse(l)).filter((l) => l.path !== '/readyz');
+  rmSync(folder, { recursive: true });
+  assert.deepEqual(lines.map((l) => [l.path, l.api]), [['/metrics', undefined], ['/v1/models', undefined], ['/healthz', undefined], [undefined, undefined], ['/v1/chat/completions', 'openai.chat']]);
+});
+
 test('access log: on standard output, also where nobody reads it', async () => {
   const g = await Gateway.start('access_log: stdout\n', { env, wait: false });
   await g.get('/healthz', { 'x-request-id': 'seen' });

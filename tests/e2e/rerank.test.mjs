@@ -102,7 +102,7 @@ test('what cannot be ranked is refused by name, in OpenAI\'s shape', async () =>
     [{ top_n: 0 }, /top_n/],
     [{ return_documents: 'yes' }, /return_documents/],
     [{ model: 'bert-last' }, /no head that ranks/],
-    [{ model: 'house' }, /does not embed/],
+    [{ model: 'house' }, /neither embeds nor ranks/],
     [{ model: '' }, /'model'/],
   ]) {
     const r = await rerank(body);

@@ -150,7 +150,7 @@ static int stage_check(const struct session *s, enum wire_type type, struct erro
     if (requests[type].stage == SESSION_UP && s->stage == SESSION_UP && encoder != requests[type].encoder)
         return error_set(err, ERROR_UNSUPPORTED,
             encoder ? "the model embeds text, it does not write any: ask it for embeddings"
-                    : "the model writes text, it does not embed any: use an embedding model");
+                    : "the model writes text, it neither embeds nor ranks any: use a model made for that");
     if (s->stage >= requests[type].stage)
         return 0;
     if (s->stage == SESSION_TEMPLATE)

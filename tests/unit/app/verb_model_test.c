@@ -319,7 +319,7 @@ static void test_embed(void **state)
     assert_true(fabs(sum - 1) < 1e-6);
     json_decref(first);
     fails(RUN("{\"text\":1}\n", "embed", "--model", "bert.gguf"), 1, "line 1");
-    fails(RUN("{\"text\":\"x\"}\n", "embed", "--model", "@"), 1, "does not embed");
+    fails(RUN("{\"text\":\"x\"}\n", "embed", "--model", "@"), 1, "neither embeds nor ranks");
     fails(RUN("", "logits", "--model", "bert.gguf", "--tokens", "1"), 1, "embeds text");
     unlink(path_of("bert.gguf"));
 }
