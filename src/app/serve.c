@@ -135,26 +135,6 @@ static void on_stop_signal(int signal, void *ctx)
 
 /* ---- Reloading ---- */
 
-/* Spans of all loops go out through the home loop. What the configuration says of them; NULL: nothing. */
-static int telemetry_target(const struct config *config, struct egress_target **out, struct error *err)
-{
-    const struct config_telemetry *c = &config->telemetry;
-    const struct egress_target_options target = {.name = STR("telemetry"),
-        .base_url = c->otlp,
-        .zone = c->zone,
-        .collector = true,
-        .ca_file = c->ca_file,
-        .first_byte_timeout_ms = 10000};
-    *out = NULL;
-    if (c->otlp.len == 0)
-        return 0;
-    if (config->offline) {
-        log_warn("serve", "no traces are sent: this gateway runs offline");
-        return 0;
-    }
-    return egress_target_create(&target, out, err) ? error_wrap(err, "telemetry") : 0;
-}
-
 static void telemetry_install(struct serving *s, const struct config *config, struct egress_target *target)
 {
     const struct config_telemetry *c = &config->telemetry;
@@ -221,7 +201,7 @@ static void reload(struct serving *s)
     struct error err;
     int rc = config_load(from.len > 0 ? from : s->file, &s->overrides, &config, &err);
     if (rc == 0)
-        rc = telemetry_target(config, &collector, &err);
+        rc = serve_collector(config, &collector, &err);
     if (rc == 0)
         rc = gateway_world(s->engines, config, s->world, &world, &err);
     if (rc) {
@@ -469,7 +449,7 @@ static int start(struct serving *s, struct config *config, struct error *err)
     }
     struct egress_target *collector = NULL;
     if (rc == 0)
-        rc = telemetry_target(config, &collector, err);
+        rc = serve_collector(config, &collector, err);
     if (rc)
         return rc;
     s->telemetry = telemetry_create(home(s)->exchange.egress, s->meter);

@@ -9,4 +9,9 @@
 int serve_run(struct config *config, struct str file, const struct config_overrides *overrides,
     struct error *err) MUST_USE;
 
+/* Where spans of all loops go, through the home loop; NULL: nowhere. */
+int serve_collector(const struct config *config, struct egress_target **out, struct error *err) MUST_USE;
+/* What config_load does not see: the collector's address, and whether files can be written. */
+int serve_check(const struct config *config, struct error *err) MUST_USE;
+
 #endif

@@ -30,6 +30,10 @@ static int check(const struct config *config)
     struct error err;
     if (config_policy(config, &policy, &err))
         return verb_fail(EXIT_USAGE, &err);
+    if (serve_check(config, &err)) {
+        router_policy_free(policy);
+        return verb_fail(EXIT_USAGE, &err);
+    }
     router_policy_free(policy);
     printf(STR_FMT " is right: %zu providers, %zu models\n", STR_ARG(config->file), config->n_providers,
         config->n_models);

@@ -223,8 +223,12 @@ int router_calibration_read(struct str json, struct router_calibration *out, str
     if (rc)
         return rc;
     const json_t *features = json_object_get(root, "features");
+    if (json_object_get(root, "cascade"))
+        rc = error_set(
+            err, ERROR_INVALID, "it is a cascade's, which a rule names: cascade: {calibration: FILE}");
     *out = (struct router_calibration){.constant = 0};
-    rc = json_get_double(root, "constant", NAN, -1e6, 1e6, &out->constant, err);
+    if (rc == 0)
+        rc = json_get_double(root, "constant", NAN, -1e6, 1e6, &out->constant, err);
     if (rc == 0)
         rc = json_get_double(root, "base", NAN, -1e6, 1e6, &out->base, err);
     if (rc == 0)

@@ -152,6 +152,8 @@ test('a calibration separates what is hard here, and a route goes by its thresho
   writeFileSync(join(folder, 'wrong.json'), '{"threshold": 1}');
   write(route(`calibration: ${folder}/wrong.json, `));
   assert.match((await run(['serve', '--check', '--config', config])).error, /no calibration of this version/);
+  writeFileSync(join(folder, 'wrong.json'), '{"cascade": {"threshold": 0.5}}'); // it was told to be of another version
+  assert.match((await run(['serve', '--check', '--config', config])).error, /it is a cascade's, which a rule names/);
 });
 
 test('thumbs of those who got the answers calibrate, too, without a word of what was asked', async () => {

@@ -1,7 +1,7 @@
 // Starting, stopping, reloading, keys, TLS, and what a kill -9 leaves behind.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
 import net from 'node:net';
@@ -279,6 +279,22 @@ test('a configuration with an unknown key names the line', () => {
     assert.equal(r.status, 2);
     assert.match(r.stderr, /weir\.yaml:2: .*modles/);
   }
+});
+
+test('--check called right what could not start: a collector without an address, files in no folder', () => {
+  const folder = makeFolder();
+  const file = join(folder, 'weir.yaml');
+  const check = (line) => {
+    writeFileSync(file, `listen: 127.0.0.1:0\n${line}\n`);
+    return serve(['--config', file, '--check']);
+  };
+  for (const [line, says] of [['telemetry: {otlp: "ftp://x"}', /telemetry.*https:/], ['access_log: /nowhere/a.log', /'access_log' cannot be written at \/nowhere/],
+    ['feedback: /nowhere/a.jsonl', /'feedback' cannot be written at \/nowhere/]]) {
+    const r = check(line);
+    assert.deepEqual([r.status, says.test(r.stderr)], [2, true], r.stderr);
+  }
+  for (const line of ['access_log: stdout', 'access_log: /dev/null', `feedback: ${folder}/new.jsonl`, 'feedback: new.jsonl']) assert.equal(check(line).status, 0, line);
+  assert.ok(!existsSync(join(folder, 'new.jsonl')));
 });
 
 test('TLS on the listener', async () => {
