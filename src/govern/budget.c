@@ -52,6 +52,39 @@ void budget_day_set(struct budget *b, int64_t day)
         b->day = day;
 }
 
+static void days_add(struct budget_account *a, int64_t day, int64_t nano_usd)
+{
+    size_t oldest = 0;
+    for (size_t i = 0; i < a->n_days; i++) {
+        if (a->days[i].day == day) {
+            a->days[i].nano_usd += nano_usd;
+            return;
+        }
+        if (a->days[i].day < a->days[oldest].day)
+            oldest = i;
+    }
+    if (a->n_days == BUDGET_DAYS) {
+        a->days[oldest] = (struct budget_spent){day, nano_usd};
+        return;
+    }
+    if (a->n_days == a->days_room) {
+        a->days_room = a->days_room ? 2 * a->days_room : 4;
+        a->days = must(reallocarray(a->days, a->days_room, sizeof *a->days));
+    }
+    a->days[a->n_days++] = (struct budget_spent){day, nano_usd};
+}
+
+static int64_t days_sum(const struct budget_account *a, enum period p, int64_t start)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; i < a->n_days; i++)
+        if (period_start(p, a->days[i].day) == start)
+            sum += a->days[i].nano_usd;
+    return sum;
+}
+
+/* A period that a clock went ahead of, or fell behind, is still the one in which something was spent. What
+ * the later one had counts in the earlier one, too: a clock that is put back makes nothing free. */
 void budget_roll(const struct budget *b, struct budget_account *a)
 {
     if (a->day == b->day)
@@ -61,6 +94,8 @@ void budget_roll(const struct budget *b, struct budget_account *a)
         int64_t start = period_start((enum period)p, b->day);
         if (start > a->start[p])
             a->own[p] = a->others[p] = a->reading[p] = 0;
+        if (start != a->start[p])
+            a->own[p] += days_sum(a, (enum period)p, start);
         a->start[p] = start;
     }
 }
@@ -275,6 +310,8 @@ static void spend(struct budget_account *a, int64_t day, int64_t nano_usd)
     for (int p = 0; p < PERIODS; p++)
         if (day >= a->start[p])
             a->own[p] += nano_usd;
+    if (nano_usd > 0)
+        days_add(a, day, nano_usd);
 }
 
 void budget_settle(struct budget_ticket *t, int64_t reserved, int64_t nano_usd)

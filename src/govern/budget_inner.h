@@ -11,6 +11,12 @@
 #include "govern/budget.h"
 #include "govern/rate.h"
 
+enum { BUDGET_DAYS = 64 }; /* a month's, and those that a wrong clock said */
+
+struct budget_spent {
+    int64_t day, nano_usd;
+};
+
 /* Lives as long as the budget. */
 struct budget_account {
     char *name;                 /* as in the map: 'k' and a key's id, 't' and a team's name */
@@ -21,6 +27,8 @@ struct budget_account {
     int64_t start[PERIODS];                /* their first days */
     int64_t own[PERIODS], others[PERIODS]; /* by this process and by others */
     int64_t reading[PERIODS];              /* will be `others`, while all of it is read */
+    struct budget_spent *days; /* by this process: what `own` is made of again when the clock jumped */
+    size_t n_days, days_room;  /* at most BUDGET_DAYS */
     int64_t reserved;
     struct rate requests, tokens;
     int64_t in_flight;
@@ -84,7 +92,7 @@ struct budget {
 struct budget_account *budget_account_of(
     struct budget *b, char kind, struct str name); /* made where it is not there */
 void budget_day_set(struct budget *b, int64_t day);
-void budget_roll(const struct budget *b, struct budget_account *a); /* periods that are over begin anew */
+void budget_roll(const struct budget *b, struct budget_account *a); /* to the periods of today */
 bool budget_has_money(const struct budget_account *a);
 /* What is left of its scarcest budget, and that period; INT64_MAX: it has none. */
 int64_t budget_rest(const struct budget_account *a, enum period *which);

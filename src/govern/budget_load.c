@@ -149,7 +149,7 @@ static void spent_add(const struct spent_read *r, struct budget_account *a, int6
         return;
     budget_roll(r->budget, a);
     for (int p = 0; p < PERIODS; p++)
-        if (day >= a->start[p])
+        if (period_start((enum period)p, day) == a->start[p])
             *(r->all ? &a->reading[p] : &a->others[p]) += more;
 }
 
@@ -303,6 +303,7 @@ void budget_free(struct budget *b)
     for (size_t i = 0; i < b->n; i++) {
         free(b->accounts[i]->name);
         free(b->accounts[i]->models);
+        free(b->accounts[i]->days);
         free(b->accounts[i]);
     }
     free(b->accounts);

@@ -81,6 +81,19 @@ static int64_t used(struct budget *b, const char *kind, const char *name, enum p
     return v.used[p];
 }
 
+static void settle_in_state(struct fixture *f, struct store *s, const char *id, int64_t wall_ms, int64_t nano)
+{
+    struct error err;
+    struct store_opened opened = opened_row(id, wall_ms);
+    struct store_settled settled = settled_row(id);
+    opened.key_id = STR("k");
+    opened.team = STR("t");
+    settled.cost_nano_usd = nano;
+    assert_int_equal(store_ledger_open(s, &opened, NOBODY, &err), 0);
+    assert_int_equal(store_ledger_settle(s, &settled, fixture_done(f), &err), 0);
+    assert_int_equal(fixture_wait(f), 0);
+}
+
 static void test_every_level_must_have_it(void **state)
 {
     static const struct {
@@ -204,6 +217,47 @@ static void test_a_clock_that_goes_back_forgets_nothing(void **state)
     assert_int_equal(used(b, "key", "k", PERIOD_DAY), 3 * USD);
     spend(b, "k", "", wall - 39 * DAY, USD);
     assert_int_equal(used(b, "key", "k", PERIOD_DAY), USD);
+    budget_free(b);
+    store_close(s);
+}
+
+static void test_a_clock_that_was_ahead_for_a_while_made_the_day_free_again(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = fixture_open(f);
+    struct budget *b = still_budget(s);
+    int64_t wall;
+    assert_true(clock_parse(STR("2096-03-14T12:00:00Z"), &wall));
+    spend(b, "k", "", wall, 2 * USD);
+    spend(b, "k", "", wall + 400 * DAY, USD); /* wrong by a year: a day of its own */
+    assert_int_equal(used(b, "key", "k", PERIOD_DAY), USD);
+    spend(b, "k", "", wall, USD);
+    assert_int_equal(used(b, "key", "k", PERIOD_DAY), 4 * USD);
+    assert_int_equal(used(b, "key", "k", PERIOD_MONTH), 4 * USD);
+    spend(b, "k", "", wall + DAY, USD); /* and of the year ahead nothing is left in the days that come */
+    assert_int_equal(used(b, "key", "k", PERIOD_DAY), USD);
+    spend(b, "k", "", wall - 3000 * DAY, USD); /* behind by years */
+    spend(b, "k", "", wall + DAY, USD);
+    assert_int_equal(used(b, "key", "k", PERIOD_DAY), 2 * USD);
+    for (int i = 2; i < 200; i++) /* no more is kept than a calendar needs */
+        spend(b, "k", "", wall + i * DAY, USD);
+    assert_int_equal(used(b, "key", "k", PERIOD_DAY), USD);
+    assert_int_equal(used(b, "key", "k", PERIOD_TOTAL), (2 + 1 + 1 + 1 + 1 + 1 + 198) * USD);
+    budget_free(b);
+    store_close(s);
+}
+
+static void test_what_was_spent_while_the_clock_was_ahead_was_taken_from_every_day_until_then(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = fixture_open(f);
+    (void)store_spender(s);
+    settle_in_state(f, s, "today", now(), USD);
+    settle_in_state(f, s, "ahead", now() + 400 * DAY, 10 * USD);
+    struct budget *b = open_budget(s);
+    assert_int_equal(used(b, "key", "k", PERIOD_DAY), USD);
+    assert_int_equal(used(b, "key", "k", PERIOD_MONTH), USD);
+    assert_int_equal(used(b, "key", "k", PERIOD_TOTAL), 11 * USD);
     budget_free(b);
     store_close(s);
 }
@@ -420,19 +474,6 @@ static void test_threads_never_spend_too_much(void **state)
 
 /* ---- The state ---- */
 
-static void settle_in_state(struct fixture *f, struct store *s, const char *id, int64_t wall_ms, int64_t nano)
-{
-    struct error err;
-    struct store_opened opened = opened_row(id, wall_ms);
-    struct store_settled settled = settled_row(id);
-    opened.key_id = STR("k");
-    opened.team = STR("t");
-    settled.cost_nano_usd = nano;
-    assert_int_equal(store_ledger_open(s, &opened, NOBODY, &err), 0);
-    assert_int_equal(store_ledger_settle(s, &settled, fixture_done(f), &err), 0);
-    assert_int_equal(fixture_wait(f), 0);
-}
-
 static void test_what_was_spent_is_read_at_the_start(void **state)
 {
     struct fixture *f = *state;
@@ -585,6 +626,8 @@ int main(void)
         ON(test_without_budgets_everything_is_left),
         ON(test_a_period_that_is_over_begins_anew),
         ON(test_a_clock_that_goes_back_forgets_nothing),
+        ON(test_a_clock_that_was_ahead_for_a_while_made_the_day_free_again),
+        ON(test_what_was_spent_while_the_clock_was_ahead_was_taken_from_every_day_until_then),
         ON(test_rates_at_every_level),
         ON(test_a_limit_raised_while_a_request_runs_opens_the_key),
         ON(test_a_part_that_changes_while_a_request_runs_gives_back_as_much),
