@@ -57,7 +57,7 @@ struct line {
 
 static int file_error(const char *path, struct error *err)
 {
-    return error_set(err, ERROR_IO, "the file %s failed: %s", path, strerror(errno));
+    return error_set(err, ERROR_IO, "cannot read or write %s: %s", path, strerror(errno));
 }
 
 /* ---- Results ---- */

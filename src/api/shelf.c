@@ -15,9 +15,12 @@
 
 enum { ABOUT_MOST = 1 << 20, ID_MOST = 64 };
 
+/* Where they are is the log's to tell, not a client's to know. */
 static int failed(const char *path, struct error *err)
 {
-    return error_set(err, ERROR_IO, "the file %s failed: %s", path, strerror(errno));
+    const int why = errno;
+    log_error("api", "cannot read or write %s: %s", path, strerror(why));
+    return error_set(err, ERROR_IO, "files cannot be kept or read here: %s", strerror(why));
 }
 
 int shelf_open(const char *folder, struct error *err)

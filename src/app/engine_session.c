@@ -68,7 +68,9 @@ int engine_model_find(const char *name, const char *config, struct engine_model 
         rc = error_set(err, ERROR_NOT_FOUND,
             "there is no model '%s': give a .gguf file or a name of the configuration", name);
     else if (!m)
-        rc = error_set(err, ERROR_NOT_FOUND, "the configuration has no model of our own: name a .gguf file");
+        rc = error_set(err, ERROR_NOT_FOUND,
+            "which model? give a .gguf file, or name one under 'models' in %s",
+            config ? config : "weir.yaml");
     else if (m->file.len == 0)
         rc = error_set(err, ERROR_UNSUPPORTED,
             "'%s' is a provider's model: this verb runs models of our own; ask weir serve for it", name);

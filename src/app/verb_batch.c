@@ -3,6 +3,7 @@
 
 #include "app/batch_run.h"
 #include "app/verbs.h"
+#include "base/file.h"
 
 static const char help[] =
     "usage: weir batch IN OUT --model M [options]\n"
@@ -32,6 +33,8 @@ int verb_batch(int argc, char **argv)
     if (n != 2)
         return verb_failf(
             EXIT_USAGE, "batch wants a file of requests and one for results: see weir batch --help");
+    if (file_is_same(argv[1], argv[2]))
+        return verb_failf(EXIT_USAGE, "%s holds the requests: name another file for the results", argv[2]);
     if (parallel && !verb_integer("parallel", parallel, 1, 1024, &n_parallel))
         return EXIT_USAGE;
     if (model && str_ends(str_from(model), STR(".gguf"))) {

@@ -7,6 +7,7 @@
 #include "app/engine_session.h"
 #include "app/verb_inner.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/limits.h"
 
 static const char help[] =
@@ -288,10 +289,11 @@ static int show(const struct options *o, const struct run *r)
     if (o->svg) {
         buf_clear(&text);
         bench_svg(&r->b, &text);
-        FILE *f = fopen(o->svg, "we");
-        bool ok = f && !text.failed && fwrite(text.data, 1, text.len, f) == text.len;
-        if ((f && fclose(f) != 0) || !ok)
-            exit_code = verb_failf(EXIT_FAILED, "cannot write %s: choose another file", o->svg);
+        struct error err;
+        if (text.failed)
+            exit_code = verb_failf(EXIT_FAILED, "no memory for the picture");
+        else if (file_replace(o->svg, buf_str(&text), 0644, &err))
+            exit_code = verb_fail(EXIT_FAILED, &err);
     }
     buf_free(&text);
     return exit_code;
@@ -345,7 +347,7 @@ int verb_bench(int argc, char **argv)
         rc = engine_model_adapt(&model, o.lora, &err);
     if (rc)
         return verb_fail(rc == ERROR_NOT_FOUND ? EXIT_FAILED : EXIT_USAGE, &err);
-    int exit_code = run(&o, &model);
+    int exit_code = o.svg && file_check_place(o.svg, &err) ? verb_fail(EXIT_FAILED, &err) : run(&o, &model);
     engine_model_free(&model);
     return exit_code;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "app/verbs.h"
+#include "base/file.h"
 #include "base/limits.h"
 #include "base/map.h"
 #include "base/must.h"
@@ -238,13 +239,11 @@ static int file_write(const struct buf *out, const char *path, bool shown)
 {
     if (out->failed)
         return verb_failf(EXIT_FAILED, "the calibration takes too much memory");
-    FILE *f = fopen(path, "w");
-    bool written = f && fwrite(out->data, 1, out->len, f) == out->len;
-    if (f && fclose(f) != 0)
-        written = false;
+    struct error err;
+    int rc = file_replace(path, buf_str(out), 0644, &err);
     if (shown)
         fwrite(out->data, 1, out->len, stdout);
-    return written ? EXIT_DONE : verb_failf(EXIT_FAILED, "cannot write %s", path);
+    return rc ? verb_fail(EXIT_FAILED, &err) : EXIT_DONE;
 }
 
 /* Of the strong model's quality a share, as a share of the gap. */

@@ -13,6 +13,7 @@
 #include "app/grade.h"
 #include "app/verbs.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/limits.h"
 #include "base/map.h"
 #include "base/must.h"
@@ -116,16 +117,21 @@ static int lines_read(struct eval *e, const char *path, int (*take)(struct eval 
     size_t room = 0;
     ssize_t n;
     long long number = 0;
-    int rc = f ? 0 : error_set(e->err, ERROR_IO, "cannot read %s: %s", path, strerror(errno));
+    int rc = 0;
+    if (!f)
+        return error_set(e->err, ERROR_IO, "cannot open %s: %s", path, strerror(errno));
     while (rc == 0 && (n = getline(&line, &room, f)) > 0) {
         number++;
         struct str text = str_trim((struct str){line, (size_t)n});
         if (text.len > 0)
             rc = take(e, text, number);
     }
+    if (rc)
+        rc = error_wrap(e->err, "%s", path);
+    else if (ferror(f))
+        rc = error_set(e->err, ERROR_IO, "cannot read %s: %s", path, strerror(errno));
     free(line);
-    if (f)
-        fclose(f);
+    fclose(f);
     return rc;
 }
 
@@ -450,34 +456,44 @@ static void measures_write(struct json_writer *w, const struct eval *e, size_t s
     json_object_end(w);
 }
 
+static void graded_line(struct json_writer *w, const struct eval *e, size_t i)
+{
+    json_object_begin(w);
+    if (json_object_get(e->samples[i].object, "id")) {
+        json_key(w, "id");
+        json_write_value(w, json_object_get(e->samples[i].object, "id"));
+    }
+    json_member_str(w, "prompt", e->samples[i].prompt);
+    numbers_write(w, e, i, "scores", offsetof(struct answer, score));
+    numbers_write(w, e, i, "cost_usd", offsetof(struct answer, cost_usd));
+    numbers_write(w, e, i, "latency_ms", offsetof(struct answer, ms));
+    measures_write(w, e, i);
+    json_object_end(w);
+}
+
 static int graded_write(const struct eval *e, const char *path)
 {
-    FILE *f = fopen(path, "w");
     struct buf out;
     struct json_writer w;
-    bool written = f != NULL;
-    buf_init(&out, LIMIT_REQUEST_MEMORY);
-    for (size_t i = 0; written && i < e->n; i++) {
-        buf_clear(&out);
+    buf_init(&out, 4 * GIB);
+    for (size_t i = 0; i < e->n; i++) {
         json_writer_init(&w, &out);
-        json_object_begin(&w);
-        if (json_object_get(e->samples[i].object, "id")) {
-            json_key(&w, "id");
-            json_write_value(&w, json_object_get(e->samples[i].object, "id"));
-        }
-        json_member_str(&w, "prompt", e->samples[i].prompt);
-        numbers_write(&w, e, i, "scores", offsetof(struct answer, score));
-        numbers_write(&w, e, i, "cost_usd", offsetof(struct answer, cost_usd));
-        numbers_write(&w, e, i, "latency_ms", offsetof(struct answer, ms));
-        measures_write(&w, e, i);
-        json_object_end(&w);
+        graded_line(&w, e, i);
         buf_append_char(&out, '\n');
-        written = !out.failed && fwrite(out.data, 1, out.len, f) == out.len;
     }
+    int rc = out.failed ? error_set(e->err, out.failed, "no memory for what %s is to hold", path)
+                        : file_replace(path, buf_str(&out), 0644, e->err);
     buf_free(&out);
-    if (f && fclose(f) != 0)
-        written = false;
-    return written ? 0 : error_set(e->err, ERROR_IO, "cannot write %s: %s", path, strerror(errno));
+    return rc;
+}
+
+/* What is asked costs money: first it is looked whether its result has a place. */
+static int out_check(const char *samples, const char *out, struct error *err)
+{
+    int rc = file_check_place(out, err);
+    if (rc == 0 && file_is_same(samples, out))
+        rc = error_set(err, ERROR_INVALID, "%s is the file of the samples: name another for --out", out);
+    return rc;
 }
 
 /* ---- The verb ---- */
@@ -508,7 +524,7 @@ static int eval_run(struct eval *e, const char *samples, struct str state)
 {
     int rc = lines_read(e, samples, sample_read);
     if (rc)
-        return error_wrap(e->err, "%s", samples);
+        return rc;
     if (e->n == 0)
         return error_set(e->err, ERROR_INVALID, "%s holds no samples", samples);
     e->answers = must(calloc(e->n * e->n_models, sizeof *e->answers));
@@ -569,12 +585,13 @@ int verb_eval(int argc, char **argv)
     int exit_code = EXIT_DONE;
     if (config_check(&e, e.arena, &state))
         exit_code = verb_fail(EXIT_USAGE, &err);
-    else if (eval_run(&e, argv[1], state) || (out && graded_write(&e, out)))
+    else if ((out && out_check(argv[1], out, &err)) || eval_run(&e, argv[1], state))
         exit_code = verb_fail(EXIT_FAILED, &err);
-    else
+    else {
         (json ? json_print : table_print)(&e);
-    if (exit_code == EXIT_DONE && fflush(stdout) != 0)
-        exit_code = verb_fail(EXIT_FAILED, &err);
+        if (fflush(stdout) != 0 || (out && graded_write(&e, out)))
+            exit_code = verb_fail(EXIT_FAILED, &err);
+    }
     free(e.answers);
     free(e.samples);
     arena_free(e.arena);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "app/verbs.h"
+#include "base/file.h"
 #include "router/detect_print.h"
 
 static const char help[] =
@@ -87,7 +88,7 @@ static int stream_read(struct reading *r, int fd, const char *path, bool *is_tex
     return rc;
 }
 
-static int file_read(struct reading *r, int fd, const char *path)
+static int document_read(struct reading *r, int fd, const char *path)
 {
     bool is_text;
     size_t before = r->maker.n;
@@ -149,34 +150,10 @@ static int path_read(struct reading *r, int folder, const char *name, const char
     else if (S_ISDIR(st.st_mode))
         rc = folder_read(r, fd, path, depth);
     else if (S_ISREG(st.st_mode))
-        rc = file_read(r, fd, path);
+        rc = document_read(r, fd, path);
     else
         rc = passed_over(r, path, "is not a file");
     close(fd);
-    return rc;
-}
-
-/* Beside its place and renamed, so that a gateway that reloads never sees half of it. */
-static int out_write(const char *path, struct str file, struct error *err)
-{
-    char *beside = NULL;
-    if (asprintf(&beside, "%s.new", path) < 0)
-        return error_set(err, ERROR_MEMORY, "no memory for a file's name");
-    int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600), rc = fd < 0;
-    size_t at = 0;
-    while (rc == 0 && at < file.len) {
-        ssize_t n = write(fd, file.data + at, file.len - at);
-        rc = n < 0 && errno != EINTR;
-        at += n > 0 ? (size_t)n : 0;
-    }
-    rc = rc || fsync(fd) != 0 || rename(beside, path) != 0;
-    if (rc)
-        rc = error_set(err, ERROR_IO, "cannot write %s: %s", path, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    if (rc && fd >= 0)
-        unlink(beside);
-    free(beside);
     return rc;
 }
 
@@ -227,6 +204,15 @@ static char *name_make(const char *path)
     return asprintf(&name, STR_FMT ".fingerprint", STR_ARG(base)) < 0 ? NULL : name;
 }
 
+static int place_check(const char *out, int n, char **paths, struct error *err)
+{
+    int rc = file_check_place(out, err);
+    for (int i = 0; i < n && rc == 0; i++)
+        if (file_is_same(paths[i], out))
+            rc = error_set(err, ERROR_INVALID, "%s is one of the files that are read: name another", out);
+    return rc;
+}
+
 int verb_fingerprint(int argc, char **argv)
 {
     const char *out = NULL, *common = NULL;
@@ -242,15 +228,17 @@ int verb_fingerprint(int argc, char **argv)
     struct buf file;
     char *name = out ? strdup(out) : name_make(argv[1]);
     buf_init(&file, PRINT_FILE_MOST);
-    int rc = name ? all_read(&r, common, n, argv + 1)
+    int rc = name ? place_check(name, n, argv + 1, &err)
                   : error_set(&err, ERROR_MEMORY, "no memory for a file's name");
+    if (rc == 0)
+        rc = all_read(&r, common, n, argv + 1);
     if (rc == 0)
         rc = print_write(&r.maker, &file, &made, &err);
     if (rc == 0 && made.kept == 0)
         rc = error_set(
             &err, ERROR_INVALID, "there is no text of %d letters and digits to fingerprint", PRINT_NOISE);
     if (rc == 0)
-        rc = out_write(name, buf_str(&file), &err);
+        rc = file_replace(name, buf_str(&file), 0600, &err);
     if (rc == 0)
         made_say(&r, &made, name, file.len);
     print_free(&r.maker);

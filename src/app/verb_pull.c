@@ -117,6 +117,9 @@ static int pull(const struct asked *q, const struct hub_name *name, const struct
         .ca_file = str_from(q->ca_file),
         .token = str_from(token),
         .projector = q->projector};
+    if (o.mirror.len > 0 && !str_starts(o.mirror, STR("http://")) && !str_starts(o.mirror, STR("https://")))
+        return verb_failf(EXIT_USAGE, "%s wants a URL like https://host, not '" STR_FMT "'",
+            q->mirror ? "--mirror" : "HF_ENDPOINT", STR_ARG(str_slice(o.mirror, 0, 80)));
     int rc = hub_create(&o, &hub, &err);
     if (rc)
         return verb_fail(EXIT_FAILED, &err);

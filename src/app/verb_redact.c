@@ -1,5 +1,6 @@
 /* weir redact: what texts look like when they leave masked, and the way back. JSONL in, JSONL out, in order.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -105,7 +106,7 @@ int verb_redact(int argc, char **argv)
     if (n > 1)
         return verb_failf(EXIT_USAGE, "redact reads one file, or standard input: see weir redact --help");
     if (n == 1 && strcmp(argv[1], "-") != 0 && !freopen(argv[1], "r", stdin))
-        return verb_failf(EXIT_FAILED, "cannot read '%s'", argv[1]);
+        return verb_failf(EXIT_FAILED, "cannot open %s: %s", argv[1], strerror(errno));
     struct error err;
     if (router_detect_init(&err))
         return verb_fail(EXIT_FAILED, &err);

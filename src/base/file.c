@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -34,4 +35,64 @@ int file_read(struct arena *a, const char *path, size_t most, struct str *out, s
     close(fd);
     *out = (struct str){text, n};
     return rc;
+}
+
+const char *file_folder(const char *path, char to[4096])
+{
+    snprintf(to, 4096, "%s", path);
+    char *slash = strrchr(to, '/');
+    if (!slash)
+        return ".";
+    slash[slash == to] = '\0';
+    return to;
+}
+
+int file_check_place(const char *path, struct error *err)
+{
+    struct stat st;
+    char in[4096];
+    const char *folder = file_folder(path, in);
+    if (strlen(path) >= sizeof in)
+        return error_set(err, ERROR_INVALID, "the name of a file to write is too long");
+    /* A rename would put a file in place of a device or pipe. */
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return error_set(err, ERROR_INVALID, "%s is not a file: choose another name to write to", path);
+    return access(folder, W_OK | X_OK) == 0
+               ? 0
+               : error_set(err, ERROR_IO, "cannot write %s: %s: %s", path, folder, strerror(errno));
+}
+
+static bool write_all(int fd, struct str content)
+{
+    for (size_t at = 0; at < content.len;) {
+        ssize_t n = write(fd, content.data + at, content.len - at);
+        if (n < 0 && errno != EINTR)
+            return false;
+        at += n > 0 ? (size_t)n : 0;
+    }
+    return fsync(fd) == 0;
+}
+
+int file_replace(const char *path, struct str content, unsigned mode, struct error *err)
+{
+    char part[4096 + 8];
+    int rc = file_check_place(path, err);
+    if (rc)
+        return rc;
+    snprintf(part, sizeof part, "%s.part", path);
+    unlink(part); /* what a killed run left, or a link that somebody put there */
+    int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+    if (fd < 0 || !write_all(fd, content) || rename(part, path) != 0)
+        rc = error_set(err, ERROR_IO, "cannot write %s: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    if (rc && fd >= 0)
+        unlink(part);
+    return rc;
+}
+
+bool file_is_same(const char *path, const char *other)
+{
+    struct stat a, b;
+    return stat(path, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }

@@ -1,4 +1,4 @@
-/* Files read whole. */
+/* Files read and written whole. */
 #ifndef WEIR_BASE_FILE_H
 #define WEIR_BASE_FILE_H
 
@@ -7,5 +7,14 @@
 /* A regular file of at most `most` bytes, in the arena. A FIFO or a device is an error, and holds up nobody.
  */
 int file_read(struct arena *a, const char *path, size_t most, struct str *out, struct error *err) MUST_USE;
+
+/* The folder that a file is in; "." where the path names none. */
+const char *file_folder(const char *path, char to[4096]);
+/* Whether a file can take that name: asked before work that takes long. */
+int file_check_place(const char *path, struct error *err) MUST_USE;
+/* Takes the name only when all of it is on the disk; until then it is PATH.part. */
+int file_replace(const char *path, struct str content, unsigned mode, struct error *err) MUST_USE;
+/* Whether both are there and the same file, by whatever names. */
+bool file_is_same(const char *path, const char *other);
 
 #endif

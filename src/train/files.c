@@ -42,11 +42,10 @@ static void flush(struct file_writer *w)
 
 int file_begin(struct file_writer *w, const char *path, struct error *err)
 {
-    struct stat st;
     *w = (struct file_writer){.fd = -1};
-    /* The rename would put a file in place of the device or pipe. */
-    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-        return error_set(err, ERROR_INVALID, "%s is not a file: choose another name to write to", path);
+    int rc = file_check_place(path, err);
+    if (rc)
+        return rc;
     int n = snprintf(w->path, sizeof w->path, "%s", path);
     if (n < 0 || (size_t)n >= sizeof w->path)
         return error_set(err, ERROR_INVALID, "the name of a file to write is too long");
@@ -77,21 +76,11 @@ void file_write(struct file_writer *w, const void *data, size_t len)
     }
 }
 
-static const char *folder_of(const char *path, char to[4096])
-{
-    snprintf(to, 4096, "%s", path);
-    char *slash = strrchr(to, '/');
-    if (!slash)
-        return ".";
-    slash[slash == to] = '\0';
-    return to;
-}
-
 /* The rename is durable when the folder is. Some file systems cannot sync a folder: that is no failure. */
 static void folder_sync(const char *path)
 {
     char folder[4096];
-    int fd = open(folder_of(path, folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(file_folder(path, folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
         (void)fsync(fd);
         close(fd);
@@ -173,12 +162,6 @@ static bool part_name(const char *path, int64_t part, int64_t of, char name[4096
 }
 
 /* ---- What is read is not written ---- */
-static bool is_same(const char *path, const char *other)
-{
-    struct stat a, b;
-    return stat(path, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
 static const char *name_in(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -188,8 +171,8 @@ static const char *name_in(const char *path)
 bool file_is_one(const char *a, const char *b)
 {
     char in[4096], other[4096];
-    return is_same(a, b) ||
-           (strcmp(name_in(a), name_in(b)) == 0 && is_same(folder_of(a, in), folder_of(b, other)));
+    return file_is_same(a, b) ||
+           (strcmp(name_in(a), name_in(b)) == 0 && file_is_same(file_folder(a, in), file_folder(b, other)));
 }
 
 /* The name itself, and the one that it has while it is written. */
@@ -197,7 +180,7 @@ static bool is_written(const char *in, const char *out)
 {
     char part[sizeof(((struct file_writer *)0)->part)];
     snprintf(part, sizeof part, "%s.part", out);
-    return is_same(in, out) || is_same(in, part);
+    return file_is_same(in, out) || file_is_same(in, part);
 }
 
 /* Of a model's folder what models are read from. */

@@ -36,7 +36,8 @@ static int files_check(const struct train_files *files, const char *out, struct 
 static int output_check(
     const char *out, const char *const *in, size_t n, const struct train_config *c, struct error *err)
 {
-    int rc = file_check_other(in, n, out, err);
+    int rc = file_check_place(out, err);
+    rc = rc ? rc : file_check_other(in, n, out, err);
     rc = rc ? rc : file_check_other(&c->tokenizer.data, 1, out, err);
     rc = rc ? rc : files_check(&c->data, out, err);
     return rc ? rc : files_check(&c->validation, out, err);

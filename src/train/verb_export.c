@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "engine/worker/sandbox_confine.h"
 #include "train/hf/convert.h"
@@ -33,6 +34,11 @@ static int export(struct hf_job *job, int32_t threads, struct error *err)
     struct team team = {0};
     struct watch watch;
     char inside[4096];
+    struct stat st;
+    if (access(job->from, R_OK) != 0)
+        return error_set(err, ERROR_IO, "cannot open the model %s: %s", job->from, strerror(errno));
+    if (stat(job->to, &st) == 0 && !S_ISDIR(st.st_mode))
+        return error_set(err, ERROR_INVALID, "%s is not a folder: choose another name", job->to);
     /* The sandbox makes no folders. */
     if (mkdir(job->to, 0755) != 0 && errno != EEXIST)
         return error_set(err, ERROR_IO, "the folder %s cannot be made: %s", job->to, strerror(errno));

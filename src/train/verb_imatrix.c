@@ -214,7 +214,8 @@ static void say_done(const struct making *m)
 static int make(struct making *m, struct error *err)
 {
     const struct options *o = m->o;
-    int rc = file_check_other((const char *const[]){o->model, o->text}, 2, o->out, err);
+    int rc = file_check_place(o->out, err);
+    rc = rc ? rc : file_check_other((const char *const[]){o->model, o->text}, 2, o->out, err);
     rc = rc ? rc : file_check_other((const char *const *)o->earlier, (size_t)o->n_earlier, o->out, err);
     rc = rc ? rc : sandbox_confine((const char *const[]){o->out}, 1, err);
     rc = rc ? rc : matrix_begin(m, err);

@@ -1,7 +1,7 @@
 // OpenAI's files and batches by its official client, and the verb batch: finished, broken off, killed and gone on with.
 import assert from 'node:assert/strict';
 import { execFile, execFileSync, spawn } from 'node:child_process';
-import { readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Cloud } from './lib/cloud.mjs';
@@ -214,6 +214,19 @@ test('without retention of content there are no files, and the error says what m
   await none.stop();
 });
 
+test('a client was told where files lie on this machine when they could not be kept', { skip }, async () => {
+  const at = makeFolder();
+  const g = await Gateway.start(config, { env, folder: at });
+  rmSync(join(at, 'weir.db.files'), { recursive: true, force: true });
+  writeFileSync(join(at, 'weir.db.files'), 'no folder');
+  const e = await send(clientOf(g), [chat('a')]).then(() => null, (x) => x);
+  assert.equal(e.status, 500);
+  assert.match(e.message, /files cannot be kept or read here: Not a directory/);
+  assert.ok(!e.message.includes(at));
+  assert.ok(g.log.includes(join(at, 'weir.db.files')), g.log);
+  await g.stop();
+});
+
 test('weir batch: finished, broken off by kill -9, gone on with', async () => {
   const at = makeFolder();
   const n = 12;
@@ -238,6 +251,20 @@ test('weir batch: finished, broken off by kill -9, gone on with', async () => {
   assert.equal(cloud.requests.length, killed + n - had);
   const ids = rows(readFileSync(output, 'utf8')).map((r) => r.custom_id);
   assert.deepEqual(ids.toSorted(), Array.from({ length: n }, (_, i) => `v${i}`).toSorted());
+});
+
+test('weir batch: results that went into the file of the requests were read as requests, for ever', async () => {
+  const at = makeFolder();
+  const input = join(at, 'in.jsonl');
+  writeFileSync(input, chat('a'));
+  symlinkSync(input, join(at, 'link.jsonl'));
+  for (const output of [input, join(at, 'link.jsonl')]) {
+    const [code, says] = await new Promise((done) =>
+      execFile(weir, ['batch', input, output], { cwd: at, timeout: 10000 }, (e, out, error) => done([e?.code, error])));
+    assert.equal(code, 2);
+    assert.match(says, /holds the requests: name another file/);
+  }
+  assert.equal(readFileSync(input, 'utf8'), chat('a'));
 });
 
 test('weir batch: what is no request is told once, however often it is run, and runs when it was mended', async () => {

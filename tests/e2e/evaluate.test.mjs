@@ -112,6 +112,19 @@ test('mistakes are named', async () => {
   assert.equal((await run(['calibrate', '--weak', 'a'])).code, 2);
 });
 
+test('an answer that cost money was lost where --out had no place, and samples were written over', async () => {
+  const samples = file('dear.jsonl', [{ prompt: 'say yes', expected: 'yes' }]);
+  const before = readFileSync(samples, 'utf8');
+  const asked = cloud.requests.length;
+  for (const [out, says] of [[join(folder, 'none', 'x'), /cannot write .*none/], [folder, /is not a file/], [samples, /the file of the samples/]]) {
+    const r = await run(['eval', samples, '--config', config, '--models', 'weak', '--out', out]);
+    assert.equal(r.code, 1);
+    assert.match(r.error, says);
+  }
+  assert.equal(cloud.requests.length, asked);
+  assert.equal(readFileSync(samples, 'utf8'), before);
+});
+
 const easy = (i) => `Write a short note number ${i} about flowers in spring`;
 const hard = (i) => `Prove that for every integer n > ${i}, the equation $x^${i} + y = z$ has a solution; derive each lemma`;
 

@@ -236,6 +236,22 @@ test('mistakes are one line that says what to do, and leave no file', () => {
   assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith('x.gguf')), []);
 });
 
+test('a result that had no place was said only when all was computed', () => {
+  writeFileSync(at('words.txt'), 'a red cup and a blue door '.repeat(500));
+  const tries = [
+    ['train', 'c.yaml', '--out', 'none/x.gguf', '--fresh'],
+    ['train', 'c.yaml', '--out', '.', '--fresh'],
+    ['finetune', 'm.gguf', 'more.jsonl', '--out', 'none/x.gguf'],
+    ['finetune', 'm.gguf', 'more.jsonl', '--out', 'x.gguf', '--merged', 'none/y.gguf'],
+    ['imatrix', 'm.gguf', '--text', 'words.txt', '-o', 'none/x.imatrix'],
+  ];
+  for (const args of tries) {
+    const r = run(...args);
+    assert.equal(r.status, 1, args.join(' '));
+    assert.match(r.stderr, /^weir: (cannot write none.*: No such file or directory|\. is not a file: choose another name to write to)\n$/, args.join(' '));
+  }
+});
+
 test('what a run reads is not written over, by whatever name', () => {
   const names = ['m.gguf', 'more.jsonl', 'c.yaml', 'data.jsonl', 'a.gguf'];
   const before = names.map((name) => readFileSync(at(name)));

@@ -51,11 +51,44 @@ static void a_fifo_given_as_a_file_holds_nobody_up(void **state)
     arena_free(a);
 }
 
+static void a_file_takes_its_name_when_all_of_it_is_there(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/weir-file-XXXXXX", path[64], part[80], link_path[64];
+    struct arena *a = arena_create(1 << 20);
+    struct str text;
+    struct error err;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/f", folder);
+    snprintf(part, sizeof part, "%s.part", path);
+    snprintf(link_path, sizeof link_path, "%s/link", folder);
+    assert_int_equal(file_check_place(path, &err), 0);
+    assert_int_equal(file_replace(path, STR("one"), 0600, &err), 0);
+    /* What stands where it is made, a link, too, is not written through. */
+    assert_int_equal(symlink(path, part), 0);
+    assert_int_equal(file_replace(path, STR("two"), 0600, &err), 0);
+    assert_int_equal(file_read(a, path, 100, &text, &err), 0);
+    assert_true(str_eq(text, STR("two")));
+    assert_int_equal(access(part, F_OK), -1);
+    assert_int_equal(symlink(path, link_path), 0);
+    assert_true(file_is_same(path, link_path));
+    assert_false(file_is_same(path, part));
+    assert_int_equal(file_replace(folder, STR("x"), 0600, &err), ERROR_INVALID);
+    snprintf(part, sizeof part, "%s/none/f", folder);
+    assert_int_equal(file_check_place(part, &err), ERROR_IO);
+    assert_int_equal(file_replace(part, STR("x"), 0600, &err), ERROR_IO);
+    unlink(link_path);
+    unlink(path);
+    assert_int_equal(rmdir(folder), 0); /* nothing else was left */
+    arena_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_all_of_a_file_and_no_more_than_is_allowed),
         cmocka_unit_test(a_fifo_given_as_a_file_holds_nobody_up),
+        cmocka_unit_test(a_file_takes_its_name_when_all_of_it_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
