@@ -223,6 +223,7 @@ test('a client was told where files lie on this machine when they could not be k
   assert.equal(e.status, 500);
   assert.match(e.message, /files cannot be kept or read here: Not a directory/);
   assert.ok(!e.message.includes(at));
+  for (let i = 0; i < 100 && !g.log.includes(join(at, 'weir.db.files')); i++) await sleep(50);
   assert.ok(g.log.includes(join(at, 'weir.db.files')), g.log);
   await g.stop();
 });
