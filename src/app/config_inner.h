@@ -44,6 +44,8 @@ int config_patience_read(const struct yaml_node *map, struct exchange_patience *
 int config_probe_read(const struct yaml_node *map, struct config_provider *p, struct error *err) MUST_USE;
 int config_model_patience(
     const struct config *c, const struct yaml_node *n, struct config_model *m, struct error *err) MUST_USE;
+/* Of `headers`: whether it can be sent. */
+int config_header_check(const struct yaml_node *at, struct egress_header *h, struct error *err);
 /* base_urls: equal servers behind one provider. Reads them; then adds what follows from them: their
  * providers, and for a model of theirs, the last that was read, a member for each and the pool in its place.
  */

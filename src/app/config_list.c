@@ -99,6 +99,13 @@ static int bedrock_read(
     return rc;
 }
 
+int config_header_check(const struct yaml_node *at, struct egress_header *h, struct error *err)
+{
+    struct error why;
+    h->value = str_trim(h->value); /* a file often ends with a line end */
+    return egress_header_check(h, &why) ? yaml_error(at, err, ERROR_INVALID, "%s", why.message) : 0;
+}
+
 /* headers: {X-Title: "Weir", X-Team: "${TEAM}"}: what goes with every request. */
 static int headers_read(
     struct config *c, const struct yaml_node *n, struct config_provider *p, struct error *err)
@@ -121,6 +128,8 @@ static int headers_read(
         bool secret = str_starts(header->value, STR("${")) || str_starts(header->value, STR("file:"));
         if (rc == 0 && secret)
             rc = config_get_secret(c, map, h->key.data, &header->value, err);
+        if (rc == 0)
+            rc = config_header_check(h, header, err);
         if (rc)
             return rc;
     }

@@ -15,6 +15,7 @@ static int headers_read(struct config *c, const struct yaml_node *n, struct erro
         struct egress_header *to = &t->headers[t->n_headers++];
         to->name = h->key;
         int rc = config_get_secret(c, n, arena_strdup(c->arena, h->key), &to->value, err);
+        rc = rc ? rc : config_header_check(h, to, err);
         if (rc)
             return rc;
     }

@@ -254,7 +254,8 @@ static void generation_release(void *ctx)
     loop_post(g->engines->home, generation_free, g);
 }
 
-static int provider_open(const struct config_provider *p, struct provider **out, struct error *err)
+static int provider_open(
+    const struct config *c, const struct config_provider *p, struct provider **out, struct error *err)
 {
     struct egress_target_options target = {.name = p->name,
         .base_url = p->base_url,
@@ -279,9 +280,20 @@ static int provider_open(const struct config_provider *p, struct provider **out,
         .headers = p->headers,
         .n_headers = p->n_headers};
     int rc = egress_target_create(&target, &options.target, err);
-    if (rc)
-        return error_wrap(err, "provider " STR_FMT, STR_ARG(p->name));
-    return provider_create(&options, out, err);
+    rc = rc ? rc : provider_create(&options, out, err);
+    return rc ? error_wrap(err, STR_FMT ":%d", STR_ARG(c->file), p->line) : 0;
+}
+
+int gateway_check(const struct config *config, struct error *err)
+{
+    for (size_t i = 0; i < config->n_providers; i++) {
+        struct provider *p;
+        int rc = provider_open(config, &config->providers[i], &p, err);
+        if (rc)
+            return rc;
+        provider_free(p);
+    }
+    return 0;
 }
 
 static int providers_open(struct generation *g, struct error *err)
@@ -289,7 +301,7 @@ static int providers_open(struct generation *g, struct error *err)
     const struct config *c = g->config;
     g->providers = must(calloc(c->n_providers + 1, sizeof *g->providers));
     for (size_t i = 0; i < c->n_providers; i++) {
-        int rc = provider_open(&c->providers[i], &g->providers[i], err);
+        int rc = provider_open(c, &c->providers[i], &g->providers[i], err);
         if (rc)
             return rc;
     }

@@ -14,6 +14,8 @@ struct gateway_engines *gateway_engines_create(struct loop *home);
 /* On the home loop; every world must have been released. */
 void gateway_engines_free(struct gateway_engines *e);
 
+/* Whether all its providers can be opened: addresses, certificates, proxies. */
+int gateway_check(const struct config *config, struct error *err) MUST_USE;
 /* The world of a configuration, which it takes (also on failure). On the home loop. `previous`, NULL at the
  * start, hands on what is known of the targets. */
 int gateway_world(struct gateway_engines *engines, struct config *config,

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include "app/config.h"
+#include "app/gateway.h"
 #include "app/serve.h"
 #include "app/verbs.h"
 
@@ -35,6 +36,8 @@ static int check(const struct config *config)
         return verb_fail(EXIT_USAGE, &err);
     }
     router_policy_free(policy);
+    if (gateway_check(config, &err))
+        return verb_fail(EXIT_USAGE, &err);
     printf(STR_FMT " is right: %zu providers, %zu models\n", STR_ARG(config->file), config->n_providers,
         config->n_models);
     return EXIT_DONE;

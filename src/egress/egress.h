@@ -74,6 +74,8 @@ void egress_free(struct egress *e);
 struct egress_header {
     struct str name, value;
 };
+/* Whether it can be sent: a name of HTTP's, a value without control characters, and none of framing. */
+int egress_header_check(const struct egress_header *h, struct error *err) MUST_USE;
 struct egress_request {
     const char *method; /* "POST", "GET" */
     struct str path;    /* appended to the target's base_url; begins with '/' */

@@ -66,7 +66,7 @@ static bool is_framing(struct str name)
     return false;
 }
 
-static int header_check(const struct egress_header *h, struct error *err)
+int egress_header_check(const struct egress_header *h, struct error *err)
 {
     if (!is_token(h->name))
         return error_set(err, ERROR_INVALID, "a header's name is not valid: check the provider's settings");
@@ -127,7 +127,7 @@ int egress_request_write(struct egress_transfer *t, const struct egress_request 
 {
     struct buf b;
     for (size_t i = 0; i < r->n_headers; i++) {
-        int rc = header_check(&r->headers[i], err);
+        int rc = egress_header_check(&r->headers[i], err);
         if (rc)
             return rc;
     }

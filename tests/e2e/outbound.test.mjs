@@ -113,4 +113,12 @@ test('a wrong kind, quirk, header or version is an error of the configuration th
   assert.match(check('kind: groq, api_version: "1"'), /^2 .*api_version/s);
   assert.match(check('kind: groq, headers: {Host: evil}'), /^2 .*Host/s);
   assert.match(check('kind: groq, headers: [a]'), /^2 .*headers/s);
+  assert.match(check('kind: groq, headers: {"x y": a}'), /^2 .*weir.yaml:2: a header's name is not valid/s);
+  assert.match(check('kind: groq, headers: {x: "a\\r\\nHost: evil"}'), /^2 .*weir.yaml:2: .*control characters/s);
+  writeFileSync(join(folder, 'value'), 'a\n');
+  assert.equal(check(`kind: groq, headers: {x: "file:${join(folder, 'value')}"}`), '');
+  // These were only found when the gateway started.
+  for (const url of ['http://u:p@127.0.0.1/v1', 'http://127.0.0.1/v1?a=b', 'http://127.0.0.1/v 1', 'http://example.com/v1'])
+    assert.match(check(`kind: openai, base_url: "${url}"`), /^2 weir: .*weir.yaml:2: provider 'x': the base_url /s, url);
+  assert.match(check('kind: openai, base_url: "https://h/v1", proxy: foo'), /^2 .*weir.yaml:2: provider 'x': the proxy is not a URL/s);
 });
