@@ -104,7 +104,7 @@ $(BUILD)/obj/router/score_read.o $(BUILD)/traced/router/score_read.o: data/compl
 $(BUILD)/obj/router/detect_lexicon.o $(BUILD)/traced/router/detect_lexicon.o: data/names.txt data/cues.txt
 $(BUILD)/obj/router/detect_gist.o $(BUILD)/traced/router/detect_gist.o: data/gist.weights
 $(BUILD)/obj/router/detect_tag.o $(BUILD)/traced/router/detect_tag.o: data/tag.weights
-$(BUILD)/obj/api/web.o: web/index.html web/style.css web/app.js
+$(BUILD)/obj/api/web.o: web/index.html web/style.css web/app.js web/icon.svg
 
 # Tests: every tests/unit/ROOM/NAME_test.c is a cmocka program of its own.
 UNIT_SOURCES := $(wildcard tests/unit/*/*_test.c)

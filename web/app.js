@@ -27,6 +27,10 @@ async function request(path, options = {}) {
   return response;
 }
 
+// Who has scrolled back to read is left there.
+const atEnd = () => $('talk').scrollHeight - $('talk').scrollTop - $('talk').clientHeight < 40;
+const toEnd = () => ($('talk').scrollTop = $('talk').scrollHeight);
+
 function add(role, text = '') {
   const article = document.createElement('article');
   article.className = role;
@@ -34,7 +38,7 @@ function add(role, text = '') {
   body.textContent = text;
   article.append(body);
   $('talk').append(article);
-  $('talk').scrollTop = $('talk').scrollHeight;
+  toEnd();
   return { article, body };
 }
 
@@ -84,33 +88,42 @@ async function readEvents(response, each) {
   }
 }
 
+// Where an answer came from, and how much of the question was masked for those who gave it.
+function addOrigin({ article }, headers) {
+  const footer = document.createElement('footer');
+  const of = (name) => headers.get(`x-weir-${name}`);
+  footer.textContent = `${of('model')} · ${of('provider')} · rule ${of('rule')}`;
+  if (of('redacted')) footer.textContent += ` · ${of('redacted')} masked`;
+  article.append(footer);
+}
+
 // `talk` is the conversation that was asked: "New conversation" may have begun another one before the answer ends.
 async function answer(talk) {
   running = new AbortController();
   const body = JSON.stringify({ model: $('model').value, messages: talk, stream: true });
-  const response = await request('/v1/chat/completions', { method: 'POST', body, signal: running.signal });
-  if (!response.ok) throw new Error(await problem(response));
-  const shown = add('assistant');
+  const shown = add('assistant'); // empty: it is waited for
   let text = '';
   let thought = null;
+  let response;
   try {
+    response = await request('/v1/chat/completions', { method: 'POST', body, signal: running.signal });
+    if (!response.ok) throw new Error(await problem(response));
     await readEvents(response, (event) => {
       if (event.error) throw new Error(event.error.message);
       const delta = event.choices[0]?.delta ?? {};
+      const follow = atEnd();
       if (delta.reasoning_content) {
         thought ??= addThought(shown);
         thought.textContent += delta.reasoning_content;
       }
       text += delta.content ?? '';
       shown.body.textContent = text;
-      $('talk').scrollTop = $('talk').scrollHeight;
+      if (follow) toEnd();
     });
   } finally {
     if (text) talk.push({ role: 'assistant', content: text });
-    const footer = document.createElement('footer');
-    const of = (name) => response.headers.get(`x-weir-${name}`);
-    footer.textContent = `${of('model')} · ${of('provider')} · rule ${of('rule')}`;
-    shown.article.append(footer);
+    if (text || thought || response?.ok) addOrigin(shown, response.headers);
+    else shown.article.remove();
   }
 }
 
@@ -129,7 +142,10 @@ $('ask').addEventListener('submit', async (event) => {
   } catch (e) {
     if (e.name !== 'AbortError') add('error', e.message);
   } finally {
-    if (talk.at(-1)?.role === 'user') talk.pop(); // without an answer it is not part of what is asked next
+    if (talk.at(-1)?.role === 'user') {
+      talk.pop(); // without an answer it is not part of what is asked next
+      if (talk === messages && !$('text').value) $('text').value = text; // but can be asked again
+    }
     running = null;
     $('send').textContent = 'Send';
   }
@@ -146,6 +162,7 @@ $('clear').addEventListener('click', () => {
   if (running) running.abort();
   messages = [];
   $('talk').replaceChildren();
+  $('text').focus();
 });
 
 listModels().catch((e) => add('error', `the gateway does not answer: ${e.message}`));

@@ -209,6 +209,7 @@ static const struct endpoint {
     {"GET", "/", false, true, api_web_index, NULL},
     {"GET", "/style.css", false, true, api_web_style, NULL},
     {"GET", "/app.js", false, true, api_web_script, NULL},
+    {"GET", "/icon.svg", false, true, api_web_icon, NULL},
 };
 
 const struct api_shape *api_shape_of(struct str path)

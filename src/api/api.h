@@ -95,5 +95,6 @@ void api_ready(const struct api_call *c);
 void api_web_index(const struct api_call *c);
 void api_web_style(const struct api_call *c);
 void api_web_script(const struct api_call *c);
+void api_web_icon(const struct api_call *c);
 
 #endif

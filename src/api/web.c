@@ -1,4 +1,4 @@
-/* The page people open: three files inside the program. It talks to the same endpoints as every other client.
+/* The page people open: four files inside the program. It talks to the same endpoints as every other client.
  */
 #include "api/api.h"
 #include "base/embed.h"
@@ -6,6 +6,7 @@
 EMBED(web_index, "web/index.html");
 EMBED(web_style, "web/style.css");
 EMBED(web_script, "web/app.js");
+EMBED(web_icon, "web/icon.svg");
 
 static void asset(const struct api_call *c, const char *type, struct str text)
 {
@@ -34,4 +35,9 @@ void api_web_script(const struct api_call *c)
 {
     asset(
         c, "text/javascript; charset=utf-8", (struct str){web_script, (size_t)(web_script_end - web_script)});
+}
+
+void api_web_icon(const struct api_call *c)
+{
+    asset(c, "image/svg+xml", (struct str){web_icon, (size_t)(web_icon_end - web_icon)});
 }

@@ -256,7 +256,7 @@ test('a NUL in a text is refused in words of ours', async () => {
 });
 
 test('the web page is served, and lets nothing else run in it', async () => {
-  for (const [path, type] of [['/', 'text/html'], ['/app.js', 'text/javascript'], ['/style.css', 'text/css']]) {
+  for (const [path, type] of [['/', 'text/html'], ['/app.js', 'text/javascript'], ['/style.css', 'text/css'], ['/icon.svg', 'image/svg\\+xml']]) {
     const r = await gateway.get(path);
     assert.equal(r.status, 200);
     assert.match(r.headers.get('content-type'), new RegExp(type));

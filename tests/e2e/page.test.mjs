@@ -11,6 +11,7 @@ let cloud, gateway;
 before(async () => {
   cloud = await Cloud.start();
   gateway = await Gateway.start(`stream_keep_alive: 100ms
+on_sensitive: redact
 providers: {sim: {kind: openai, base_url: "${cloud.url}/v1", retries: 0}}
 models: [{name: gpt, provider: sim, price: {input: 1, output: 1}}]
 `);
@@ -25,10 +26,16 @@ class Element {
     this.children = [];
     this.listeners = {};
     this.textContent = this.value = '';
+    this.scrollHeight = this.scrollTop = this.clientHeight = 0;
   }
   append(...more) {
+    for (const one of more) one.parent = this;
     this.children.push(...more);
   }
+  remove() {
+    this.parent.children.splice(this.parent.children.indexOf(this), 1);
+  }
+  focus() {}
   insertBefore(one, before) {
     this.children.splice(this.children.indexOf(before), 0, one);
   }
@@ -74,6 +81,8 @@ test('the page holds a conversation and says where answers came from', async () 
   await page.ask('two');
   assert.deepEqual(asked(), ['user: one', 'assistant: Hello from the cloud', 'user: two']);
   assert.match(page.talk(), /Hello from the cloud gpt · sim · rule named/);
+  await page.ask('write to anna.nowak@posteo.de');
+  assert.match(page.talk(), /rule named\S* · 1 masked/);
 });
 
 test('a stream that says that it lives while a prompt is read does not break the page', async () => {
@@ -92,6 +101,37 @@ test('a question that got an error is not asked again with the next one', async 
   cloud.behaviour = {};
   await page.ask('next');
   assert.deepEqual(asked(), ['user: next']);
+});
+
+test('a question that got no answer had to be typed again, and left an empty answer behind', async () => {
+  const page = await open();
+  cloud.behaviour = { mode: 'status', status: 400 };
+  await page.ask('a long question');
+  assert.equal(page.$('text').value, 'a long question');
+  assert.deepEqual(page.$('talk').children.map((c) => c.className), ['user', 'error']);
+  cloud.behaviour = { mode: 'hang' };
+  const stopped = page.ask('another');
+  await sleep(100);
+  assert.deepEqual(page.$('talk').children.map((c) => c.className), ['user', 'error', 'user', 'assistant'], 'it is seen that an answer is waited for');
+  page.$('text').value = 'typed meanwhile';
+  page.$('ask').listeners.submit({ preventDefault() {} });
+  await stopped;
+  assert.equal(page.$('text').value, 'typed meanwhile');
+  assert.deepEqual(page.$('talk').children.map((c) => c.className), ['user', 'error', 'user']);
+});
+
+test('who had scrolled back was taken to the end by each word', async () => {
+  const page = await open();
+  const talk = page.$('talk');
+  cloud.behaviour = { streams: true, gap: 100, text: ['one ', 'two ', 'three '] };
+  talk.scrollHeight = 1000;
+  talk.clientHeight = 300;
+  const running = page.ask('count');
+  while (!/one/.test(page.talk())) await sleep(10);
+  assert.equal(talk.scrollTop, 1000);
+  talk.scrollTop = 100;
+  await running;
+  assert.equal(talk.scrollTop, 100);
 });
 
 test('what was left of an old conversation does not begin the new one', async () => {
