@@ -158,12 +158,13 @@ void call_opened(void *call)
     struct engine *e = c->engine;
     waiting_add(e, c);
     c->opened_ms = clock_mono_ms();
-    supervisor_look(e);
     /* It may have gone down since the call was admitted. */
     if (e->status.state == ENGINE_DOWN)
         call_fail(c, -1, "the engine went down: send the request again");
-    else
+    else {
+        supervisor_look(e);
         client_dispatch(e);
+    }
     pool_poke(e);
 }
 

@@ -24,7 +24,7 @@ enum {
     ENGINE_BACKOFF_MOST_MS = 30 * 1000,
     ENGINE_STABLE_MS = 60 * 1000, /* UP for so long: the next crash starts at the first back-off again */
     ENGINE_EXIT_MS = 2 * 1000,    /* how long a worker may take to end once its socket is closed */
-    ENGINE_FILE_POLL_MS = 1000,   /* how often a refused file is looked at for a change */
+    ENGINE_FILE_POLL_MS = 1000,   /* how often a refused file, or one in use, is looked at for a change */
     ENGINE_SILENCE_MS = 600 * 1000,
     ENGINE_WAIT_MS = 300 * 1000,
     ENGINE_CONTEXT = 8192,  /* what a worker takes when it is not told, for the estimate */
@@ -114,12 +114,14 @@ struct engine {
     bool until_changed; /* DOWN until the file is another one */
     struct loop_timer *start_timer, *kill_timer, *silence_timer;
     int64_t backoff_ms, up_since_ms, heard_ms;
-    uint64_t identity; /* of the files last tried */
+    uint64_t identity, version, places; /* of the files last tried */
+    int64_t looked_ms;                  /* when they were last looked at */
 
     /* home loop, in a pool */
     struct list pool_node;
     bool preload_due;                     /* to be loaded without a call */
-    bool leaving; /* gives way to another model or to its own new file: no call is sent any more */
+    bool leaving;                         /* gives way to another model: no call is sent any more */
+    bool outdated;                        /* to its own file as it is now */
     bool unloading;                       /* its process is ending because it was unloaded */
     int64_t started_ms, load_ms, left_ms; /* left_ms: when it last gave way */
     int64_t weight_bytes, state_bytes;
@@ -174,12 +176,11 @@ int client_frame(struct engine *e, const struct wire_frame *f, struct error *err
 /* ---- supervisor.c: the process ---- */
 int supervisor_create(struct engine *e, struct error *err) MUST_USE;
 void supervisor_stop(struct engine *e); /* ends the worker and waits for it */
+/* Whether the files still are what the worker has mapped; else it is loaded again. */
+void supervisor_look(struct engine *e);
 /* In a pool: starts the worker of an UNLOADED engine; ends that of one that is UP with no open call. */
 void supervisor_load(struct engine *e);
 void supervisor_unload(struct engine *e, const char *why);
-/* In a pool: one that is UP leaves, and is loaded anew for who waits, once its files are others than those it was
- * loaded from. */
-void supervisor_look(struct engine *e);
 void supervisor_ready(struct engine *e, struct str info, int slots, int64_t context);
 void supervisor_refused(struct engine *e, int code, struct str message); /* its own ERROR of call 0 */
 void supervisor_fault(struct engine *e, const struct error *err);        /* it broke the protocol: kill it */

@@ -68,9 +68,14 @@ static void late_fail(struct engine *e, int64_t now, int64_t *due)
 static void tend(struct engine *e, int64_t now, int64_t *due)
 {
     late_fail(e, now, due);
+    if (!list_empty(&e->open)) {
+        if (now >= e->looked_ms + ENGINE_FILE_POLL_MS)
+            supervisor_look(e);
+        *due = e->looked_ms + ENGINE_FILE_POLL_MS < *due ? e->looked_ms + ENGINE_FILE_POLL_MS : *due;
+    }
     if (e->leaving && e->status.state == ENGINE_UP && e->socket_io && list_empty(&e->open)) {
         e->left_ms = now;
-        supervisor_unload(e, "its turn is over");
+        supervisor_unload(e, e->outdated ? "its file has changed" : "its turn is over");
         return;
     }
     int64_t keep_ms = engine_keep_ms(e);

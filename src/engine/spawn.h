@@ -12,6 +12,8 @@ struct spawn_files {
     size_t count;
     int64_t bytes;     /* of all of them */
     uint64_t identity; /* of device, inode, size and time of change of each: another value, another model */
+    uint64_t version;  /* of size and time of change alone: some file systems give a file another inode */
+    uint64_t places;   /* of device and inode alone */
 };
 
 /* `file` NULL opens nothing. For "x-00001-of-0000N.gguf" all N parts. On failure nothing stays open. */

@@ -77,12 +77,28 @@ static bool file_changed(struct engine *e)
     return files.identity != e->identity;
 }
 
+/* Written over where they lie, they are other weights under a running answer: it ends. With another file in
+ * their place what runs comes to its end, and what waits is for the new one. */
 void supervisor_look(struct engine *e)
 {
-    if (!e->options.pool || e->status.state != ENGINE_UP || e->leaving || !file_changed(e))
+    struct spawn_files files;
+    e->looked_ms = clock_mono_ms();
+    if (!e->file || !e->options.pool || e->status.state != ENGINE_UP || !e->socket_io || e->leaving)
         return;
-    log_info("engine", "%s: its file has changed, it is loaded anew", e->name);
-    e->leaving = true;
+    if (files_open(e, &files, NULL))
+        return; /* removed: the worker still has them */
+    spawn_files_close(&files);
+    if (files.version == e->version)
+        return;
+    log_info("engine", "%s: its file has changed", e->name);
+    if (files.places == e->places && !list_empty(&e->open)) {
+        struct error err;
+        error_set(&err, ERROR_UNAVAILABLE, "its file was written over while it was in use");
+        supervisor_fault(e, &err);
+        return;
+    }
+    e->leaving = e->outdated = true;
+    pool_poke(e);
 }
 
 /* Is it started again after a crash though nobody asks? */
@@ -265,6 +281,8 @@ static void files_weigh(struct engine *e, const struct spawn_files *files)
         e->state_known = false;
     }
     e->identity = files->identity;
+    e->version = files->version;
+    e->places = files->places;
     pthread_mutex_lock(&e->mutex);
     e->status.bytes = e->weight_bytes + e->state_bytes;
     pthread_mutex_unlock(&e->mutex);
@@ -318,7 +336,7 @@ static void start(struct engine *e)
     e->fault.code = 0;
     e->refused = false;
     e->until_changed = false;
-    e->leaving = false;
+    e->leaving = e->outdated = false;
     e->preload_due = false;
     e->started_ms = clock_mono_ms();
     pthread_mutex_lock(&e->mutex);

@@ -162,3 +162,28 @@ test('a worker that is killed while idle is gone until it is asked for again', a
   await until(async () => (await states()).one === 'unloaded');
   await ask('one');
 });
+
+test('a model whose file was replaced answered as before, or by what now lay where its weights had been', async () => {
+  const file = join(folder, 'm.gguf');
+  copyFileSync(join(folder, 'one.gguf'), file);
+  const g = await Gateway.start(`models: [{name: m, file: ${file}, context: 256, slots: 2, threads: 1}]\n`);
+  const says = async () => {
+    const r = await g.chat('m', 'Tell me.', { temperature: 0, max_tokens: 8 });
+    assert.equal(r.status, 200, JSON.stringify(r.body));
+    return r.body.choices[0].message.content;
+  };
+  const one = await ask('one'), two = await ask('two');
+  assert.notEqual(one, two);
+  assert.equal(await says(), one);
+  copyFileSync(join(folder, 'two.gguf'), file); // where it lies: the worker has it mapped
+  assert.equal(await says(), two);
+  copyFileSync(join(folder, 'one.gguf'), `${file}.new`);
+  renameSync(`${file}.new`, file);
+  assert.equal(await says(), one);
+  const [worker] = g.workers();
+  assert.equal(await says(), one);
+  rmSync(file); // that it is gone changes nothing for a worker that has it
+  assert.equal(await says(), one);
+  assert.deepEqual(g.workers(), [worker]);
+  await g.stop();
+});
