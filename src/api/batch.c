@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/batch_out.h"
 #include "api/read.h"
 #include "base/limits.h"
 #include "base/list.h"
@@ -14,13 +15,13 @@
 #include "base/must.h"
 #include "base/rand.h"
 
-enum { LOOK_MS = 50, LINES_A_TURN = 32, ID_MOST = 512 };
+enum { LOOK_MS = 50, UNSAVED_MS = 1000, LINES_A_TURN = 32, ID_MOST = 512 };
 
 struct batch {
     struct batch_options o;
     struct govern_identity identity;
     FILE *in;
-    int out_fd, failed_fd;
+    struct batch_out out, failed; /* `failed` has no file of its own where both are one */
     char *line;
     size_t capacity;
     int64_t number; /* of the line that was read last */
@@ -62,25 +63,13 @@ static int file_error(const char *path, struct error *err)
 
 /* ---- Results ---- */
 
-static int write_all(int fd, struct str text)
-{
-    while (text.len > 0) {
-        ssize_t n = write(fd, text.data, text.len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return ERROR_IO;
-        text = str_slice(text, (size_t)n, text.len);
-    }
-    return 0;
-}
-
 /* `status` 0: there was no answer, `body` is {"code","message"}. */
 static void result_write(
     struct batch *b, const char *custom_id, int status, const char *request_id, struct str body)
 {
     struct buf out;
     struct json_writer w;
+    struct error err;
     char id[64];
     bool good = status == 200;
     rand_id("batch_req_", id, sizeof id);
@@ -109,8 +98,8 @@ static void result_write(
     buf_append_char(&out, '\n');
     if (out.failed)
         error_set(&b->broke, out.failed, "the result of %s is too large", custom_id ? custom_id : "a line");
-    else if (write_all(good ? b->out_fd : b->failed_fd, buf_str(&out)))
-        file_error(good ? b->o.out : b->o.failed, &b->broke);
+    else if (batch_out_write(good || b->failed.fd < 0 ? &b->out : &b->failed, buf_str(&out), &err))
+        b->broke = err;
     buf_free(&out);
     b->counts.completed += good;
     b->counts.failed += !good;
@@ -442,6 +431,10 @@ static void on_turn(void *ctx)
     bool stop = b->cancelled || b->broke.code;
     if (stop)
         unsent_drop(b);
+    if (!batch_out_saved(&b->out) || !batch_out_saved(&b->failed)) {
+        loop_timer_start(b->turn, UNSAVED_MS);
+        return;
+    }
     while (!stop && !b->at_end && b->n_running < allowed(b) && lines++ < LINES_A_TURN) {
         line_next(b);
         stop = b->broke.code != 0;
@@ -502,10 +495,10 @@ static int results_read(struct batch *b, const char *path, int fd, struct error 
     return rc == 0 && ftruncate(fd, good) != 0 ? file_error(path, err) : rc;
 }
 
-static int result_open(struct batch *b, const char *path, int *fd, struct error *err)
+static int result_open(struct batch *b, struct batch_out *o, struct error *err)
 {
-    *fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    return *fd < 0 ? file_error(path, err) : results_read(b, path, *fd, err);
+    o->fd = open(o->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    return o->fd < 0 ? file_error(o->path, err) : results_read(b, o->path, o->fd, err);
 }
 
 static int files_open(struct batch *b, struct error *err)
@@ -520,11 +513,10 @@ static int files_open(struct batch *b, struct error *err)
     b->in = fopen(b->o.in, "re");
     if (!b->in)
         return file_error(b->o.in, err);
-    rc = result_open(b, b->o.out, &b->out_fd, err);
-    if (rc || strcmp(b->o.out, b->o.failed) != 0)
-        return rc ? rc : result_open(b, b->o.failed, &b->failed_fd, err);
-    b->failed_fd = dup(b->out_fd);
-    return b->failed_fd < 0 ? file_error(b->o.failed, err) : 0;
+    rc = result_open(b, &b->out, err);
+    if (rc == 0 && strcmp(b->o.out, b->o.failed) != 0)
+        rc = result_open(b, &b->failed, err);
+    return rc;
 }
 
 int batch_start(const struct batch_options *o, struct batch **out, struct error *err)
@@ -533,7 +525,8 @@ int batch_start(const struct batch_options *o, struct batch **out, struct error 
     b->o = *o;
     if (o->identity)
         b->identity = *o->identity;
-    b->out_fd = b->failed_fd = -1;
+    batch_out_init(&b->out, o->out, o->patient);
+    batch_out_init(&b->failed, o->failed, o->patient);
     b->names = arena_create(BATCH_LINES_MOST * 2 * KIB);
     list_init(&b->running);
     b->turn = loop_timer_create(o->shard->exchange->loop, on_turn, b);
@@ -568,10 +561,8 @@ void batch_free(struct batch *b)
     loop_timer_free(b->turn);
     if (b->in)
         fclose(b->in);
-    if (b->out_fd >= 0)
-        close(b->out_fd);
-    if (b->failed_fd >= 0)
-        close(b->failed_fd);
+    batch_out_close(&b->out);
+    batch_out_close(&b->failed);
     map_free(&b->seen);
     map_free(&b->refused);
     arena_free(b->names);

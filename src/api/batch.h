@@ -24,6 +24,7 @@ struct batch_options {
     const char *in, *out, *failed; /* files; `failed` may be `out` */
     const char *model;             /* in place of the one that a body names; NULL: that one */
     const char *url;               /* the only one that lines may name; NULL: any */
+    bool patient;                  /* waits for a full disk to have room; else that is the batch's end */
     int parallel;                  /* lines at a time, at most */
     int32_t measure;               /* tokens of which the embedded engine tells how sure it is (exchange.h) */
     bool measure_again;            /* likewise */

@@ -15,7 +15,7 @@
 #include "base/must.h"
 #include "base/rand.h"
 
-enum { WINDOW_S = 24 * 3600, LOOK_EVERY_MS = 1000 };
+enum { WINDOW_S = 24 * 3600, LOOK_EVERY_MS = 1000, LOOK_AGAIN_MS = 5000 };
 
 static const char prefix[] = "/v1/batches/";
 
@@ -36,6 +36,8 @@ struct job {
     struct loop_timer *look;
     bool changed; /* since it was noted */
     bool expired;
+    bool ended;   /* and that is to be noted */
+    bool failing; /* it could not be: the log says so */
 };
 
 static int64_t now_s(void)
@@ -45,16 +47,19 @@ static int64_t now_s(void)
 
 /* ---- The record of a batch ---- */
 
-static void note(struct job *j)
+static int note(struct job *j)
 {
     struct batch_counts n = batch_progress(j->batch);
     struct error err;
     json_t *counts = json_pack("{s:I,s:I,s:I}", "total", (json_int_t)n.total, "completed",
         (json_int_t)n.completed, "failed", (json_int_t)n.failed);
     json_object_set_new(j->about, "request_counts", counts);
-    if (shelf_write(j->all->folder, json_text(j->about, "id"), j->about, &err))
-        log_error("batch", "%s", err.message);
-    j->changed = false;
+    int rc = shelf_write(j->all->folder, json_text(j->about, "id"), j->about, &err);
+    if (rc && !j->failing)
+        log_error("batch", "what becomes of a batch cannot be noted, trying again: %s", err.message);
+    j->failing = rc != 0;
+    j->changed = rc != 0;
+    return rc;
 }
 
 static void status_set(json_t *about, const char *status)
@@ -71,36 +76,23 @@ static void on_progress(void *ctx)
     j->changed = true;
 }
 
-/* By the clock and not by results: a batch that waits has none for a long time. */
-static void on_look(void *ctx)
-{
-    struct job *j = ctx;
-    if (now_s() > json_integer_value(json_object_get(j->about, "expires_at")) && !j->expired) {
-        j->expired = true;
-        batch_cancel(j->batch);
-    }
-    if (j->changed)
-        note(j);
-    loop_timer_start(j->look, LOOK_EVERY_MS);
-}
-
 /* Results become files of the API, where there are any. */
-static void results_show(struct job *j, const char *which, const char *path, const char *as)
+static int results_show(struct job *j, const char *which, const char *path, const char *as)
 {
     struct stat st;
     struct error err;
     struct str id = json_text(j->about, which);
     if (stat(path, &st) != 0 || st.st_size == 0)
-        return;
+        return 0;
     char name[96];
     snprintf(name, sizeof name, STR_FMT "_%s.jsonl", STR_ARG(json_text(j->about, "id")), as);
     json_t *about = json_pack("{s:s%,s:s,s:I,s:I,s:s,s:s,s:s,s:O}", "id", id.data, id.len, "object", "file",
         "bytes", (json_int_t)st.st_size, "created_at", (json_int_t)now_s(), "filename", name, "purpose",
         "batch_output", "status", "processed", "key", json_object_get(j->about, "key"));
-    if (!about || shelf_write(j->all->folder, id, about, &err))
-        log_error("batch", "%s", about ? err.message : "no memory");
+    int rc = about ? shelf_write(j->all->folder, id, about, &err) : ERROR_MEMORY;
     json_decref(about);
     json_object_set(j->about, as, json_object_get(j->about, which));
+    return rc;
 }
 
 static void job_free(struct job *j)
@@ -110,6 +102,32 @@ static void job_free(struct job *j)
     loop_timer_free(j->look);
     json_decref(j->about);
     free(j);
+}
+
+/* Results, and then that it ended; the job is over when both are noted. */
+static int end_note(struct job *j)
+{
+    int rc = results_show(j, "out", j->out, "output_file_id");
+    rc = rc ? rc : results_show(j, "failed", j->failed, "error_file_id");
+    rc = rc ? rc : note(j);
+    if (rc == 0)
+        job_free(j);
+    return rc;
+}
+
+/* By the clock and not by results: a batch that waits has none for a long time. */
+static void on_look(void *ctx)
+{
+    struct job *j = ctx;
+    if (now_s() > json_integer_value(json_object_get(j->about, "expires_at")) && !j->expired && !j->ended) {
+        j->expired = true;
+        batch_cancel(j->batch);
+    }
+    if (j->ended && end_note(j) == 0)
+        return;
+    if (j->changed && !j->ended)
+        (void)!note(j); /* the next look does */
+    loop_timer_start(j->look, j->failing ? LOOK_AGAIN_MS : LOOK_EVERY_MS);
 }
 
 static void errors_set(json_t *about, const char *message)
@@ -122,8 +140,6 @@ static void errors_set(json_t *about, const char *message)
 static void on_end(void *ctx, int code, const struct error *err)
 {
     struct job *j = ctx;
-    results_show(j, "out", j->out, "output_file_id");
-    results_show(j, "failed", j->failed, "error_file_id");
     json_object_set_new(j->about, "finalizing_at", json_integer(now_s()));
     if (code && code != ERROR_CANCELLED)
         errors_set(j->about, err->message);
@@ -131,8 +147,8 @@ static void on_end(void *ctx, int code, const struct error *err)
                          : code != ERROR_CANCELLED ? "failed"
                          : j->expired              ? "expired"
                                                    : "cancelled");
-    note(j);
-    job_free(j);
+    j->ended = true;
+    (void)!end_note(j); /* the next look does */
 }
 
 /* ---- Running ---- */
@@ -162,6 +178,7 @@ static int job_start(struct batches *all, json_t *about, struct error *err)
         .failed = j->failed,
         .url = json_string_value(json_object_get(about, "endpoint")),
         .parallel = BATCH_PARALLEL,
+        .patient = true,
         .end = on_end,
         .progress = on_progress,
         .ctx = j};
@@ -180,7 +197,7 @@ static int job_start(struct batches *all, json_t *about, struct error *err)
     }
     if (str_is(json_text(about, "status"), "cancelling"))
         batch_cancel(j->batch);
-    note(j);
+    (void)!note(j); /* the next look does */
     loop_timer_start(j->look, LOOK_EVERY_MS);
     return 0;
 }
@@ -221,7 +238,7 @@ void batches_free(struct batches *all)
         return;
     list_each(node, after, &all->jobs) {
         struct job *j = list_item(node, struct job, link);
-        note(j);
+        (void)!note(j); /* the results say as much at the next start */
         job_free(j);
     }
     free(all);
@@ -250,7 +267,7 @@ static void on_cancel(void *ctx)
             !str_is(json_text(j->about, "status"), "in_progress"))
             continue;
         status_set(j->about, "cancelling");
-        note(j);
+        (void)!note(j); /* the next look does */
         batch_cancel(j->batch);
     }
     free(o);

@@ -1,7 +1,7 @@
 // OpenAI's files and batches by its official client, and the verb batch: finished, broken off, killed and gone on with.
 import assert from 'node:assert/strict';
 import { execFile, execFileSync, spawn } from 'node:child_process';
-import { readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Cloud } from './lib/cloud.mjs';
@@ -225,6 +225,29 @@ test('a client was told where files lie on this machine when they could not be k
   assert.ok(!e.message.includes(at));
   for (let i = 0; i < 100 && !g.log.includes(join(at, 'weir.db.files')); i++) await sleep(50);
   assert.ok(g.log.includes(join(at, 'weir.db.files')), g.log);
+  await g.stop();
+});
+
+test('a batch whose results a full disk did not take was given up, and never told of', { skip: skip || (!existsSync('/usr/bin/prlimit') && 'no prlimit') }, async () => {
+  const g = await Gateway.start(config, { env, under: ['prlimit', '--fsize=400000:unlimited'] });
+  const c = clientOf(g);
+  cloud.behaviour = { text: ['x'.repeat(60000)] };
+  const first = cloud.requests.length;
+  const ids = Array.from({ length: 20 }, (_, i) => `f${i}`);
+  const file = await send(c, ids.map((id) => chat(id)));
+  const b = await c.batches.create({ input_file_id: file.id, endpoint: '/v1/chat/completions', completion_window: '24h' });
+  for (let i = 0; i < 400 && !/cannot write .*trying again/.test(g.log); i++) await sleep(50);
+  assert.match(g.log, /cannot write .*trying again: File too large/);
+  await sleep(1500);
+  const asked = cloud.requests.length - first;
+  assert.ok(asked < 20, 'nothing more is asked while answers cannot be kept');
+  execFileSync('prlimit', ['--pid', String(g.process.pid), '--fsize=unlimited']);
+  const done = await ended(c, b.id);
+  cloud.behaviour = {};
+  assert.equal(done.status, 'completed');
+  const results = rows(await (await c.files.content(done.output_file_id)).text());
+  assert.deepEqual(results.map((r) => r.custom_id).toSorted(), ids.toSorted());
+  assert.equal(cloud.requests.length - first, 20, 'none twice');
   await g.stop();
 });
 
