@@ -137,7 +137,8 @@ static void atom_add(void *ctx, size_t from, size_t to, uint64_t kinds)
         c->words[to].kinds |= kinds & CUE(intro) ? CUE(named) : 0;
     if (kinds & CUE(live) && to < c->n_words)
         c->words[to].kinds |= CUE(housed);
-    kinds &= ~(CUE(given) | CUE(surname) | CUE(both) | CUE(word) | CUE(particle) | CUE(title) | CUE(intro));
+    kinds &= ~(CUE(given) | CUE(surname) | CUE(both) | CUE(word) | CUE(particle) | CUE(title) | CUE(intro) |
+               CUE(figure) | CUE(tens) | CUE(turn));
     if (kinds == 0)
         return;
     if (c->scan->rc == 0 && (c->n_atoms < c->room_atoms || atoms_grow(c)))
@@ -407,6 +408,7 @@ static bool known_before(const struct detect_context *c, size_t at)
 
 static void values_look(struct detect_context *c, const struct detect_atom *a)
 {
+    struct detect_atom in_words;
     size_t from, length, end;
     bool fake;
     if (a->kinds & CUE(idword) && (end = value_find(c, a->to, 4, &from, &length, &fake)) > 0 && length >= 5) {
@@ -421,6 +423,8 @@ static void values_look(struct detect_context *c, const struct detect_atom *a)
         words_add(c, &access_code, from, end, fake ? 0.2 : 0.6);
     if (a->kinds & (CUE(password) | CUE(pass)))
         password_look(c, a);
+    if (a->kinds & CUE(opens) && detect_told(c, a, &in_words))
+        words_add(c, &told, in_words.from, in_words.to, in_words.kinds & CUE(counted) ? 0.2 : 0.6);
     if (!(a->kinds & CUE(dob)))
         return;
     size_t parts = 0, first = 0, last = 0;
@@ -440,7 +444,7 @@ static void values_look(struct detect_context *c, const struct detect_atom *a)
 #define STATEMENT_CUES                                                                                       \
     (RULE_CUES | ILL | CUE(fin) | CUE(legal) | CUE(mark) | CUE(personal) | CUE(label) | CUE(privilege) |     \
         CUE(idword) | CUE(account) | CUE(card) | CUE(access) | CUE(password) | CUE(pass) | CUE(dob) |        \
-        CUE(role) | CUE(clinic) | CUE(stamp) | CUE(belief))
+        CUE(role) | CUE(clinic) | CUE(stamp) | CUE(belief) | CUE(opens))
 
 static void statements_look(struct detect_context *c)
 {

@@ -49,6 +49,10 @@ static inline size_t detect_word_length(const struct detect_word *w)
     return w->end - w->start;
 }
 
+/* A code told in words near what it opens (CUE(opens)), with that. Its kinds: counted, if it is what anybody
+ * counts. */
+bool detect_told(const struct detect_context *c, const struct detect_atom *opens, struct detect_atom *out);
+
 /* Is a phrase of that kind begun within [from, to)? */
 bool detect_atom_in(const struct detect_context *c, uint64_t kinds, size_t from, size_t to);
 /* How many of the words [from, to) stand in phrases of that kind, wherever those begin. */

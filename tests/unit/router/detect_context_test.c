@@ -287,6 +287,78 @@ static void labels_of_documents(void **state)
         harmless(plain[i]);
 }
 
+/* "The alarm code is five five three one" was none, for it has no digit. */
+static void codes_told_in_words(void **state)
+{
+    (void)state;
+    static const char *const told[] = {"The alarm code is five five three one",
+        "safe combination thirty-two left nine right", "nine oh two seven is the gate code, tell the sitter",
+        "the code for the back door is double four one eight",
+        "Combination lock: two to the left, four to the right, then one",
+        "my voicemail code is forty-eight twenty-three", "PIN ist vier acht null zwei",
+        "Der Code f\xC3\xBCr die Alarmanlage lautet drei, sieben, sieben, neun",
+        "Zahlenschloss: achtundvierzig dreiundzwanzig",
+        "Tresorkombination: zw\xC3\xB6lf links, dann vierzig rechts",
+        "le code de la porte, c'est quatre sept un neuf", "Code PIN : z\xC3\xA9ro huit cinq deux",
+        "le coffre-fort s'ouvre avec vingt-six \xC3\xA0 gauche puis onze \xC3\xA0 droite",
+        "El c\xC3\xB3"
+        "digo de la alarma es siete dos cero cuatro",
+        "el PIN de mi tarjeta es ocho ocho tres uno",
+        "combinaci\xC3\xB3n de la taquilla: treinta y dos, nueve, quince",
+        "Il codice del cancello \xC3\xA8 tre nove nove due", "il PIN \xC3\xA8 zero quattro sette cinque",
+        "la cassaforte si apre con quarantotto a destra e ventitr\xC3\xA9 a sinistra",
+        "De alarmcode is vijf vijf drie een", "mijn pincode is zeven nul twee acht",
+        "hangslot: achtenveertig, drie\xC3\xABntwintig",
+        "Kod do alarmu to pi\xC4\x99\xC4\x87 pi\xC4\x99\xC4\x87 trzy jeden", "PIN to cztery osiem zero dwa",
+        "szyfr do sejfu: trzydzie\xC5\x9B"
+        "ci dwa w lewo, dziewi\xC4\x99\xC4\x87 w prawo",
+        "O c\xC3\xB3"
+        "digo do alarme \xC3\xA9 cinco cinco tr\xC3\xAAs um",
+        "a senha do cofre \xC3\xA9 oito meia dois zero", "PIN: sete quatro nove um"};
+    static const char *const plain[] = {"the default PIN is zero zero zero zero in the manual",
+        "a PIN such as one two three four is guessed first", "the area code is two one two",
+        "error code five oh three means that the server is busy", "the postcode ends in seven four two",
+        "type the promo code three two one",
+        "the dress code has three, four exceptions, one of them for weddings",
+        "the code has three five-line functions", "a PIN has four digits, or six",
+        "Die Werks-PIN lautet null null null null", "die Vorwahl ist null drei null",
+        "Fehlercode f\xC3\xBCnf null drei", "die Postleitzahl ist eins null eins eins f\xC3\xBCnf",
+        "der Code hat drei Funktionen mit je vier Zeilen",
+        "le code PIN par d\xC3\xA9"
+        "faut est z\xC3\xA9ro z\xC3\xA9ro z\xC3\xA9ro z\xC3\xA9ro",
+        "le code postal est sept cinq z\xC3\xA9ro un un", "code promo dix, vingt, trente",
+        "l'erreur cinq z\xC3\xA9ro trois", "el PIN por defecto es cero cero cero cero",
+        "el c\xC3\xB3"
+        "digo postal es dos ocho cero uno tres",
+        "el c\xC3\xB3"
+        "digo de error es cinco cero tres",
+        "el c\xC3\xB3"
+        "digo promocional es dos por uno",
+        "il PIN predefinito \xC3\xA8 zero zero zero zero",
+        "il codice postale \xC3\xA8 zero zero uno otto quattro", "codice di errore cinque zero tre",
+        "de standaard pincode is nul nul nul nul", "de postcode begint met een nul een twee",
+        "foutcode vijf nul drie", "de kledingcode kent drie, vier regels",
+        "domy\xC5\x9Blny PIN to zero zero zero zero",
+        "kod pocztowy zero zero dziewi\xC4\x99\xC4\x87 pi\xC4\x99\xC4\x87 zero",
+        "kod b\xC5\x82\xC4\x99"
+        "du pi\xC4\x99\xC4\x87 zero trzy",
+        "kod ma trzy funkcje po cztery linie",
+        "o PIN de f\xC3\xA1"
+        "brica \xC3\xA9 zero zero zero zero",
+        "o c\xC3\xB3"
+        "digo postal \xC3\xA9 um dois zero zero",
+        "c\xC3\xB3"
+        "digo de erro cinco zero tr\xC3\xAAs",
+        "o c\xC3\xB3"
+        "digo promocional vale dez, vinte ou trinta"};
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++)
+        is(ROUTER_SECRET, told[i]);
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+        harmless(plain[i]);
+    spans("SECRET_STATEMENT", "If it beeps, the alarm code is five five three one, then go in",
+        "alarm code is five five three one");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,6 +374,7 @@ int main(void)
         cmocka_unit_test(a_list_of_years_is_no_card),
         cmocka_unit_test(a_password_goes_on_behind_its_sign),
         cmocka_unit_test(an_identifier_is_no_password),
+        cmocka_unit_test(codes_told_in_words),
         cmocka_unit_test(labels_of_documents),
         cmocka_unit_test(minutes_and_parking_are_nobodys_illness),
         cmocka_unit_test(what_is_hers_or_his_and_what_is_owed),
