@@ -359,6 +359,50 @@ static void codes_told_in_words(void **state)
         "alarm code is five five three one");
 }
 
+/* Lists of words for what is private had stems of other words, and words of everyday, among them: "no idea",
+ * "suspect", "tradition", "trompette", "Verslag", "Schwan" and "Vergleich" were somebody's affair, illness or
+ * lawsuit. */
+static void words_of_everyday_are_nobodys_affair(void **state)
+{
+    (void)state;
+    static const char *const plain[] = {"I have no idea why my code fails with a segfault",
+        "my brother has no idea how taxes work", "I suspect a bug in the parser",
+        "my mother cooks a traditional Sunday roast", "ich verliere beim Schach immer",
+        "ik verlies steeds mijn sleutels", "je me trompe toujours dans les accords",
+        "j'ai frapp\xC3\xA9 \xC3\xA0 la porte", "ich habe schlecht geschlafen",
+        "I fell in love with this language at once", "I separated the egg whites",
+        "the film came out and I want to see it",
+        "ich habe die Trennung von Logik und Ansicht nicht verstanden", "ho separato i dati in due tabelle",
+        "soy amante del cine", "my sister is jealous of my new bike", "I served alcohol at the party",
+        "I stroke the keyboard in vain", "I settle for the blue one",
+        "my HR department wants a form about parking", "my exam prep plan for chemistry",
+        "my bid on eBay was too low", "my brother lit the barbecue",
+        "my sister admitted that she ate the cake", "my operation returned null", "mijn verslag is te lang",
+        "mein Sohn hat einen Schwan gesehen", "j'ai des asperges, que faire", "I am a migrant bird watcher",
+        "visual aids: I have two slides", "my std deviation is 3", "my lithium battery is flat",
+        "je suis de garde ce week-end", "ich habe einen Vergleich der Handytarife gemacht",
+        "ich habe eine Anzeige bei eBay geschaltet", "I have to settle the bill for dinner",
+        "tengo una demanda de API muy alta", "tenho um processo que trava no Linux",
+        "mam sad z jab\xC5\x82kami"};
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+        harmless(plain[i]);
+    is(ROUTER_PERSONAL, "my wife suspects something, should I tell her about the other flat");
+    is(ROUTER_PERSONAL, "I am in love with my best friend's husband");
+    is(ROUTER_PERSONAL, "ich habe mit meinem Chef geschlafen");
+    is(ROUTER_PERSONAL, "my brother came out as gay to us");
+    is(ROUTER_PERSONAL, "mi marido tiene una amante y no s\xC3\xA9 qu\xC3\xA9 hacer");
+    is(ROUTER_PHI, "my grandmother had a stroke last week");
+    is(ROUTER_PHI, "mein Bruder ist alkoholkrank");
+    is(ROUTER_PHI, "my sister was admitted with chest pain");
+    is(ROUTER_PHI, "ik ben verslaafd aan pillen");
+    is(ROUTER_PHI, "my uncle has AIDS");
+    is(ROUTER_PHI, "ich bin im sechsten Monat der Schwangerschaft");
+    is(ROUTER_LEGAL, "ho una causa civile contro il vicino");
+    is(ROUTER_LEGAL, "tengo una demanda laboral contra mi jefe");
+    is(ROUTER_LEGAL, "meine Anw\xC3\xA4ltin hat den Vergleich angeboten, ich habe Angst");
+    is(ROUTER_LEGAL, "tenho um processo por difama\xC3\xA7\xC3\xA3o");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -375,6 +419,7 @@ int main(void)
         cmocka_unit_test(a_password_goes_on_behind_its_sign),
         cmocka_unit_test(an_identifier_is_no_password),
         cmocka_unit_test(codes_told_in_words),
+        cmocka_unit_test(words_of_everyday_are_nobodys_affair),
         cmocka_unit_test(labels_of_documents),
         cmocka_unit_test(minutes_and_parking_are_nobodys_illness),
         cmocka_unit_test(what_is_hers_or_his_and_what_is_owed),
