@@ -184,6 +184,16 @@ static void rules_apply(struct detect_context *c, size_t at)
     }
 }
 
+/* Does what a phrase is in begin with it? A sentence, a line, a part behind a colon, comma, bracket or dash.
+ */
+static bool begins_part(const struct detect_context *c, const struct detect_atom *a)
+{
+    const size_t at = c->words[a->from].start;
+    return a->from == 0 || c->words[a->from - 1].flags & (WORD_STOP | WORD_LINE | WORD_COLON | WORD_COMMA) ||
+           !detect_is_one_of(detect_byte(c->scan, at - 1), " -") ||
+           detect_is_one_of(detect_byte(c->scan, at - 2), "-|/*_([>");
+}
+
 /* A mark is one where it stands for itself: "Streng vertraulich.", "INTERNAL ONLY", "privileged: ..." */
 static bool stands_alone(const struct detect_context *c, const struct detect_atom *a)
 {
@@ -191,6 +201,8 @@ static bool stands_alone(const struct detect_context *c, const struct detect_ato
     size_t end = c->words[a->to - 1].end;
     struct str after = str_slice(text, end, end + 5);
     bool several = a->to - a->from > 1;
+    if (!several && !begins_part(c, a)) /* "both external and internal)" */
+        return false;
     if (after.len == 0 ? several : strchr(".:\n])*!", after.data[0]) != NULL)
         return true;
     static const struct str dashes[] = {{" :", 2}, {" - ", 3}, {" \xE2\x80\x93", 4}, {" \xE2\x80\x94", 4},
