@@ -169,6 +169,9 @@ static void what_is_hers_or_his_and_what_is_owed(void **state)
     is(ROUTER_PHI, "mein Vater hat die Parkinsonkrankheit und sieht Dinge");
     is(ROUTER_PHI, "ma m\xC3\xA8re a un syndrome parkinsonien depuis mars");
     is(ROUTER_FINANCIAL, "her salary is 84,000 and his is 120,000, please compare");
+    is(ROUTER_FINANCIAL, "my wife earns 4,200 a month and I earn 3,900");
+    harmless("Zaid earns 12 dollars an hour and works 40 hours a week. How much is that in a month?");
+    harmless("Valerie earns $5000 per month. She spends half of it. How much is left?");
     is(ROUTER_FINANCIAL, "we hired somebody at a salary of 91,500 EUR from May");
     is(ROUTER_FINANCIAL, "offer a salary of about 65000 and no more");
     is(ROUTER_FINANCIAL, "we owe the tax office another 40,000 before Friday");
@@ -277,10 +280,12 @@ static void labels_of_documents(void **state)
     static const char *const plain[] = {"What does TLP:RED mean?", "What does confidential mean?",
         "TLP:CLEAR\nnews", "TLP:GREEN newsletter",
         "Explain the difference between SECRET and TOP SECRET clearances", "is this top secret?",
-        "UNCLASSIFIED", "Keep it confidential", "levels:\n- PUBLIC\n- SECRET\n",
-        "API_KEY\nTOKEN=SECRET\nf(SECRET) arr[SECRET] {SECRET}", "enum { PUBLIC, SECRET, CONFIDENTIAL };",
-        "{\"level\": \"SECRET\", \"access\": \"restricted\"}", "kind: Secret\ntype: internal",
-        "| Level | Meaning |\n| Secret | hidden |", "case SECRET:\n  return 1;"};
+        "UNCLASSIFIED", "Keep it confidential", "threats (both external and internal) to a state",
+        "A. External\nB. Internal\nC. Primary", "convicted of stealing trade secrets.",
+        "levels:\n- PUBLIC\n- SECRET\n", "API_KEY\nTOKEN=SECRET\nf(SECRET) arr[SECRET] {SECRET}",
+        "enum { PUBLIC, SECRET, CONFIDENTIAL };", "{\"level\": \"SECRET\", \"access\": \"restricted\"}",
+        "kind: Secret\ntype: internal", "| Level | Meaning |\n| Secret | hidden |",
+        "case SECRET:\n  return 1;"};
     for (size_t i = 0; i < sizeof marked / sizeof *marked; i++)
         is(ROUTER_PROPRIETARY, marked[i]);
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
