@@ -3,24 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/worker/sandbox_leaks.h"
 #include "train/verbs.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define HAS_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HAS_ASAN 1
-#endif
-#endif
-#ifdef HAS_ASAN
-/* The leak checker traces its own process, which the sandbox forbids. Unit tests look for leaks outside it.
- */
-int __lsan_is_turned_off(void);
-int __lsan_is_turned_off(void)
-{
-    return 1;
-}
-#endif
 
 static const struct {
     const char *name;

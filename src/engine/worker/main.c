@@ -24,24 +24,8 @@
 #include "engine/wire.h"
 #include "engine/worker/cpu/kernels.h"
 #include "engine/worker/sandbox.h"
+#include "engine/worker/sandbox_leaks.h"
 #include "engine/worker/session.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define HAS_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HAS_ASAN 1
-#endif
-#endif
-#ifdef HAS_ASAN
-/* The leak checker traces its own process, which the sandbox forbids. Unit tests look for leaks outside it.
- */
-int __lsan_is_turned_off(void);
-int __lsan_is_turned_off(void)
-{
-    return 1;
-}
-#endif
 
 /* Cores that we may run on, threads of one core counted once; 0 when the machine does not say. Read before
  * the sandbox, which has no files. */

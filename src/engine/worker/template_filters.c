@@ -304,7 +304,7 @@ static int f_tojson(struct tpl_run *r, const struct tpl_call *call, struct tpl_v
 static bool number_text(struct str s, char *to, size_t size)
 {
     size_t n = 0;
-    s = tpl_strip(s, true, true);
+    s = tpl_strip(s, NULL, true, true);
     for (size_t i = 0; i < s.len; i++) {
         char c = s.data[i];
         bool digits_around = i > 0 && i + 1 < s.len && s.data[i - 1] != '_' && s.data[i + 1] != '_';

@@ -70,7 +70,7 @@ static size_t skip_space(const struct tpl_lexer *l, size_t pos)
 static struct str text_trim(const struct tpl_lexer *l, struct str text, char sign, bool lstrip)
 {
     if (sign == '-')
-        return tpl_strip(text, false, true);
+        return tpl_strip(text, NULL, false, true);
     if (sign == '+' || !lstrip)
         return text;
     size_t line = text.len;
@@ -79,7 +79,7 @@ static struct str text_trim(const struct tpl_lexer *l, struct str text, char sig
     if (line == 0 && !l->line_starting)
         return text;
     struct str rest = str_slice(text, line, text.len);
-    return tpl_strip(rest, true, false).len == 0 ? str_slice(text, 0, line) : text;
+    return tpl_strip(rest, NULL, true, false).len == 0 ? str_slice(text, 0, line) : text;
 }
 
 static char sign_at(const struct tpl_lexer *l, size_t pos)

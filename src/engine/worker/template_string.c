@@ -236,7 +236,7 @@ static int split_words(
     struct str rest = call->self.s;
     int rc = 0;
     for (;; most--) {
-        rest = right ? tpl_strip(rest, false, true) : tpl_strip(rest, true, false);
+        rest = right ? tpl_strip(rest, NULL, false, true) : tpl_strip(rest, NULL, true, false);
         if (rc || rest.len == 0 || most == 0)
             break;
         size_t at = right ? word_start(rest) : word_end(rest);
@@ -359,21 +359,13 @@ static int s_rpartition(struct tpl_run *r, const struct tpl_call *call, struct t
 
 /* ---- Stripping ---- */
 
-static bool has_char(struct str set, uint32_t c)
-{
-    for (size_t pos = 0; pos < set.len;)
-        if (tpl_char_next(set, &pos) == c)
-            return true;
-    return false;
-}
-
 int tpl_strip_chars(struct tpl_run *r, const struct tpl_value *v, const struct tpl_value *chars, bool left,
     bool right, struct tpl_value *out)
 {
     struct str s = v->s, set;
     *out = tpl_markup(STR_NONE, v->markup);
     if (chars->kind == TPL_MISSING || chars->kind == TPL_NONE) {
-        out->s = tpl_strip(s, left, right);
+        out->s = tpl_strip(s, NULL, left, right);
         return tpl_spend_bytes(r, s.len);
     }
     int rc = tpl_arg_str(r, chars, "the argument of strip", &set);
@@ -381,23 +373,7 @@ int tpl_strip_chars(struct tpl_run *r, const struct tpl_value *v, const struct t
         rc = tpl_spend_bytes(r, s.len * (1 + set.len));
     if (rc)
         return rc;
-    size_t from = 0, to = s.len;
-    while (left && from < to) {
-        size_t next = from;
-        if (!has_char(set, tpl_char_next(s, &next)))
-            break;
-        from = next;
-    }
-    while (right && to > from) {
-        size_t start = to - 1;
-        while (start > from && ((unsigned char)s.data[start] & 0xC0) == 0x80)
-            start--;
-        size_t next = start;
-        if (!has_char(set, tpl_char_next(s, &next)))
-            break;
-        to = start;
-    }
-    out->s = str_slice(s, from, to);
+    out->s = tpl_strip(s, &set, left, right);
     return 0;
 }
 

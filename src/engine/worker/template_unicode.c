@@ -302,12 +302,22 @@ void tpl_append_char(struct buf *b, uint32_t c)
     buf_append(b, bytes, str_utf8_encode(c, bytes));
 }
 
-struct str tpl_strip(struct str s, bool left, bool right)
+static bool is_stripped(const struct str *set, uint32_t c)
+{
+    if (!set)
+        return tpl_is_space(c);
+    for (size_t pos = 0; pos < set->len;)
+        if (tpl_char_next(*set, &pos) == c)
+            return true;
+    return false;
+}
+
+struct str tpl_strip(struct str s, const struct str *set, bool left, bool right)
 {
     size_t from = 0, to = s.len;
     while (left && from < to) {
         size_t next = from;
-        if (!tpl_is_space(tpl_char_next(s, &next)))
+        if (!is_stripped(set, tpl_char_next(s, &next)))
             break;
         from = next;
     }
@@ -316,7 +326,7 @@ struct str tpl_strip(struct str s, bool left, bool right)
         while (start > from && ((unsigned char)s.data[start] & 0xC0) == 0x80)
             start--;
         size_t next = start;
-        if (!tpl_is_space(tpl_char_next(s, &next)))
+        if (!is_stripped(set, tpl_char_next(s, &next)))
             break;
         to = start;
     }
