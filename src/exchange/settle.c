@@ -49,24 +49,24 @@ static void usage_count(const struct exchange *x, struct chat_usage *out)
         *out = x->legs[0].usage; /* what it took when it was made; it costs nothing now */
 }
 
-void exchange_settle(struct exchange *x, const char *outcome)
+/* Nothing of it runs or waits any more. */
+static void work_stop(struct exchange *x)
 {
-    struct error err;
+    struct loop_timer *const timers[] = {x->hedge, x->deadline, x->turn};
     for (int i = 0; i < LEGS; i++)
         leg_cancel(&x->legs[i], x->client_gone ? "the client left" : "the request is over");
-    if (x->hedge)
-        loop_timer_stop(x->hedge);
-    if (x->deadline)
-        loop_timer_stop(x->deadline);
-    if (x->turn)
-        loop_timer_stop(x->turn);
+    for (size_t i = 0; i < sizeof timers / sizeof *timers; i++)
+        if (timers[i])
+            loop_timer_stop(timers[i]);
     if (x->judging) {
         judge_leave(x->shard->judge, x->judging);
         x->judging = NULL;
         x->ahead = NULL;
     }
-    x->outcome = outcome;
-    usage_count(x, &x->usage);
+}
+
+static void cost_settle(struct exchange *x)
+{
     x->cost = x->counted ? govern_price_cost(&x->counted->model->price, &x->usage) : 0;
     if (x->counted)
         spend_settle(x->counted, x->cost);
@@ -75,17 +75,13 @@ void exchange_settle(struct exchange *x, const char *outcome)
         x->cost += x->given_up_cost;
     else if (x->given_up_cost > 0)
         x->cost = x->given_up_cost; /* what is known of it, and what the budgets have counted */
-    observe_settled(x, &x->usage);
-    learn_settled(x, &x->usage);
+}
+
+static struct store_settled row_of(const struct exchange *x)
+{
     const struct exchange_model *by = x->winner ? x->winner->model : NULL;
     struct store_settled row = {.request_id = x->row_id,
         .opened_ms = x->wall_ms,
-        .provider = by        ? provider_name(by->target.provider)
-                    : x->kept ? cache_answer_provider(x->kept)
-                              : STR_NONE,
-        .model = by        ? by->name
-                 : x->kept ? cache_answer_model(x->kept)
-                           : STR_NONE,
         .attempts = attempts_json(&x->attempts, x->request->arena),
         .input_tokens = x->usage.input_tokens,
         .cached_tokens = x->usage.cached_tokens,
@@ -94,10 +90,30 @@ void exchange_settle(struct exchange *x, const char *outcome)
         .cost_nano_usd = x->cost,
         .first_token_ms = x->first_token_ms,
         .total_ms = clock_mono_ms() - x->started_ms,
-        .outcome = str_from(outcome),
+        .outcome = str_from(x->outcome),
         .status = x->client_gone ? 499
                   : x->failed    ? x->failure.status
                                  : 200};
+    if (by) {
+        row.provider = provider_name(by->target.provider);
+        row.model = by->name;
+    } else if (x->kept) {
+        row.provider = cache_answer_provider(x->kept);
+        row.model = cache_answer_model(x->kept);
+    }
+    return row;
+}
+
+void exchange_settle(struct exchange *x, const char *outcome)
+{
+    struct error err;
+    work_stop(x);
+    x->outcome = outcome;
+    usage_count(x, &x->usage);
+    cost_settle(x);
+    observe_settled(x, &x->usage);
+    learn_settled(x, &x->usage);
+    const struct store_settled row = row_of(x);
     struct store_done done = {x->shard->loop, on_settled, x};
     if (store_ledger_settle(x->shard->store, &row, done, &err)) {
         log_error("exchange", "%s", err.message);
