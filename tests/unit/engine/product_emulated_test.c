@@ -107,11 +107,21 @@ INLINE vints add_products(vints sum, vwords w, const int8_t *x)
     return sum;
 }
 
+/* dpwssd: two products of 16 bits. */
+INLINE vints pairs_add(vints sum, vwords pairs, const int16_t x[2])
+{
+    for (int l = 0; l < LANES; l++)
+        for (int i = 0; i < 2; i++)
+            sum[l] += (int16_t)(pairs[l] >> 16 * i & 0xFFFFu) * x[i];
+    return sum;
+}
+
 INLINE vints peak_products(vints sum, vwords w, vwords x)
 {
     return sum + (vints)(w + x);
 }
 
+#define RUNS
 /* clang-format off: in this order */
 #include "engine/worker/cpu/product_vnni.h"
 #include "engine/worker/cpu/product_types.h"
@@ -120,8 +130,16 @@ INLINE vints peak_products(vints sum, vwords w, vwords x)
 #include "engine/worker/cpu/kernels_tile.h"
 /* clang-format on */
 
-static const struct products emulated = {
-    .isa = "emulated", .lanes = LANES * SETS, .quantize = quantize, .of = PRODUCTS, .peak = peak};
+static const struct products_tiled runs = {
+    .layout = {[TENSOR_Q4_K] = PANEL_RUNS, [TENSOR_Q5_K] = PANEL_RUNS, [TENSOR_IQ4_XS] = PANEL_RUNS},
+    .quantize = {[PANEL_RUNS] = runs_quantize}};
+
+static const struct products emulated = {.isa = "emulated",
+    .lanes = LANES * SETS,
+    .quantize = quantize,
+    .of = PRODUCTS,
+    .peak = peak,
+    .tiled = &runs};
 
 static void emulated_products_agree(void **state)
 {

@@ -12,7 +12,7 @@
 /* A run of a full panel's blocks, about 256 KiB, stays in the second-level cache while STEP_ROWS of the
  * weight's rows go by, with half as much of their sums. All are whole blocks of every type. */
 enum { PANEL_COLUMNS = 128, STEP_ROWS = 256 };
-static const int64_t segments[PANEL_LAYOUTS] = {[PANEL_BLOCKS] = 32, [PANEL_GROUPS] = 32, [PANEL_WIDE] = 64, [PANEL_SPLIT] = 16};
+static const int64_t segments[PANEL_LAYOUTS] = {[PANEL_BLOCKS] = 32, [PANEL_RUNS] = 32, [PANEL_GROUPS] = 32, [PANEL_WIDE] = 64, [PANEL_SPLIT] = 16};
 _Static_assert(STEP_ROWS *PANEL_COLUMNS <= SUMS_MAX, "a step's sums have no room in the scratch");
 
 bool cpu_quantises(const struct cpu *c, const struct op *op)
@@ -64,8 +64,10 @@ void cpu_quantise(const struct cpu_task *task)
     const struct products *p = c->kernels->products;
     const enum tensor_type type = task->op->linear->weight.type;
     const struct value_info *a = program_value(c->program, task->op->a);
+    const enum panel_layout layout = cpu_panel_layout(c, task->op);
+    const int64_t together = layout == PANEL_BLOCKS || layout == PANEL_RUNS ? 4 : 16;
     int64_t from, to;
-    while (cpu_claim(task, a->rows, cpu_panel_layout(c, task->op) == PANEL_BLOCKS ? 4 : 16, &from, &to))
+    while (cpu_claim(task, a->rows, together, &from, &to))
         for (int64_t row = from; row < to; row++) {
             const struct x_column x = cpu_quantised_column(c, task->op, row);
             product_quantize(p, type, x.panel, x.n, x.column, cpu_row(c, task->op->a, row), a->width);

@@ -34,10 +34,9 @@ struct x_block {
     int32_t start, starts[2]; /* what sums of products by bytes that are 128 too high begin with (SUM_ZERO) */
 };
 
-/* As bits of a float, 1.5 * 2^23: as a sum that began with it stays within 2^22 of it, it is the float 1.5 *
- * 2^23
- * + sum, without being converted. */
-enum { SUM_ZERO = 0x4B400000 };
+/* As bits of a float, 1.125 * 2^23: as a sum that began with it stays within 2^20 of it (eight words of bytes
+ * of 248), it is the float 1.125 * 2^23 + sum, without being converted. */
+enum { SUM_ZERO = 0x4B100000 };
 
 /* acc[c * lanes + r] += rows[r] x[c] over the blocks [from, from + count) of the rows, for all lanes r and n
  * columns. `x`: the panel from the block `from` on, all columns of a block together: x[b * n + c]. `acc` is
@@ -46,10 +45,12 @@ enum { SUM_ZERO = 0x4B400000 };
 typedef void product_fn(
     float *acc, const struct x_block *x, int64_t n, const uint8_t *const *rows, int64_t from, int64_t count);
 
-/* How the columns of a panel stand: as x_blocks, or as a matrix unit takes them (product_wide.h). */
-enum panel_layout { PANEL_BLOCKS, PANEL_GROUPS, PANEL_WIDE, PANEL_SPLIT, PANEL_LAYOUTS };
+/* How the columns of a panel stand: as x_blocks, whose scale may be that of 256 values (PANEL_RUNS: then the
+ * q_sums of two blocks, of all 32 values each, stand with the first), or as a matrix unit takes them
+ * (product_wide.h). */
+enum panel_layout { PANEL_BLOCKS, PANEL_RUNS, PANEL_GROUPS, PANEL_WIDE, PANEL_SPLIT, PANEL_LAYOUTS };
 
-/* What a table with a matrix unit has for the other layouts. */
+/* What a table has for the other layouts; `turn` and `split_peak` with a matrix unit. */
 struct products_tiled {
     enum panel_layout layout[TENSOR_TYPES];
     void (*quantize[PANEL_LAYOUTS])(

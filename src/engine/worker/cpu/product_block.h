@@ -27,6 +27,7 @@ struct step {
     const struct x_block *x;
     struct ahead *ahead; /* of one column; else a tile's products ask */
     struct unpacked *tile;
+    struct run *run; /* of a type in runs (product_runs.h), in place of a tile */
 };
 
 #if !SIGNED_BY_OFFSET

@@ -152,12 +152,6 @@ TILE_MULTIPLY(with_mins, 8, 0, true)
 TILE_MULTIPLY(halves, 4, 32, false)
 TILE_MULTIPLY(signed, 8, 128, false)
 
-/* Byte i of each lane in its low half, byte i + 1 in its high one. */
-INLINE vwords pair_of(vwords w, const int i)
-{
-    return (w >> 8 * i & 255u) | (w >> 8 * (i + 1) & 255u) << 16;
-}
-
 INLINE void few_k_finish(struct few *f, const int n, const struct k_head *h)
 {
     const vwords mins[4] = {

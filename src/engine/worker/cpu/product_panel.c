@@ -9,10 +9,15 @@ enum panel_layout product_layout(const struct products *p, enum tensor_type type
     return p->tiled ? p->tiled->layout[type] : PANEL_BLOCKS;
 }
 
+/* Do n columns stand as x_blocks, side by side? */
+static bool are_blocks(enum panel_layout layout, int64_t n)
+{
+    return layout == PANEL_BLOCKS || layout == PANEL_RUNS || (layout == PANEL_GROUPS && n < GROUPS_LEAST);
+}
+
 int64_t product_columns(const struct products *p, enum tensor_type type, int64_t n)
 {
-    const enum panel_layout layout = product_layout(p, type);
-    return layout == PANEL_BLOCKS || (layout == PANEL_GROUPS && n < GROUPS_LEAST) ? n : wide_places(n);
+    return are_blocks(product_layout(p, type), n) ? n : wide_places(n);
 }
 
 int64_t product_panel_blocks(const struct products *p, enum tensor_type type, int64_t n, int64_t block)
@@ -88,7 +93,7 @@ void product_quantize(const struct products *p, enum tensor_type type, struct x_
     int64_t column, const float *values, int64_t width)
 {
     const enum panel_layout layout = product_layout(p, type);
-    if (layout == PANEL_BLOCKS || (layout == PANEL_GROUPS && n < GROUPS_LEAST))
+    if (layout != PANEL_RUNS && are_blocks(layout, n))
         p->quantize(panel + column, n, values, width);
     else if (layout == PANEL_GROUPS)
         groups_quantize(p, &(struct x_column){panel, n, column}, values, width);

@@ -16,14 +16,22 @@ INLINE int32_t sum_of_half(const int32_t *q)
     return sums[0] + sums[1];
 }
 
-static void quantize_block(struct x_block *to, const float *x)
+/* The largest magnitude's bits. */
+INLINE int32_t magnitude_most(const float *x, const int n)
 {
-    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number in the low bits */
-    int32_t most = 0, q[X_VALUES] = {0};
-    for (int i = 0; i < X_VALUES; i++) {
+    int32_t most = 0;
+    for (int i = 0; i < n; i++) {
         int32_t magnitude = (int32_t)(tensor_float_bits(x[i]) & 0x7FFFFFFFu); /* ordered as the numbers are */
         most = magnitude > most ? magnitude : most;
     }
+    return most;
+}
+
+/* `most`: the largest magnitude of all that share the scale. */
+static void quantize_block(struct x_block *to, const float *x, const int32_t most)
+{
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number in the low bits */
+    int32_t q[X_VALUES] = {0};
     float max = tensor_float_from_bits((uint32_t)most);
     bool finite = most < 0x7F800000;
     /* Below 127 / FLT_MAX the inverse is infinite: such a run is zero. */
@@ -48,7 +56,7 @@ static void quantize_block(struct x_block *to, const float *x)
 static void quantize(struct x_block *x, int64_t stride, const float *values, int64_t n)
 {
     for (int64_t i = 0; i < n; i += X_VALUES, x += stride)
-        quantize_block(x, values + i);
+        quantize_block(x, values + i, magnitude_most(values + i, X_VALUES));
 }
 
 #endif

@@ -25,6 +25,9 @@
 #define WEIR_ENGINE_WORKER_CPU_PRODUCT_TYPES_H
 
 #include "engine/worker/cpu/product_block.h"
+#ifdef RUNS
+#include "engine/worker/cpu/product_runs.h"
+#endif
 
 /* Byte i of each lane, as a number. */
 INLINE vints whole_byte_of(vwords w, int i)
@@ -159,43 +162,94 @@ INLINE struct k_head k_head(const uint8_t *const *rows, size_t at)
         .mins = {h[2] & 0x3F3F3F3Fu, (h[3] >> 4 & 0x0F0F0F0Fu) | (h[2] >> 6 & 0x03030303u) << 4}};
 }
 
+/* Byte i of each lane in its low half, byte i + 1 in its high one. */
+INLINE vwords pair_of(vwords w, const int i)
+{
+    return (w >> 8 * i & 255u) | (w >> 8 * (i + 1) & 255u) << 16;
+}
+
+#ifdef RUNS
+/* Bits that bytes of 4, or 5, stand higher. */
+INLINE int k_up(const enum range range)
+{
+    return range == RANGE_15 ? 4 : 3;
+}
+
+INLINE void k_begin(const struct step *s, const struct k_head *h, const enum range range)
+{
+    const vfloats d = h->d * splat(1 / (float)(1 << k_up(range)));
+    for (int j = 0; j < 8; j++)
+        s->run->scale[j] = byte_of(h->scales[j / 4], j % 4) * d;
+    for (int i = 0; i < 4; i++)
+        s->run->mins[i] = pair_of(h->mins[i / 2], i % 2 * 2);
+    s->run->dmin = h->dmin;
+    run_begin(s, K_RUNS);
+}
+
+INLINE void k_block(const struct step *s, int j, const vwords v[8], enum range range, const struct k_head *h)
+{
+    (void)range, (void)h;
+    run_block(s, j, v, K_RUNS);
+}
+#else
+INLINE int k_up(const enum range range)
+{
+    (void)range;
+    return 0;
+}
+
+INLINE void k_begin(const struct step *s, const struct k_head *h, const enum range range)
+{
+    (void)s, (void)h, (void)range;
+}
+
 INLINE void k_block(const struct step *s, int j, const vwords v[8], enum range range, const struct k_head *h)
 {
     vfloats scale = byte_of(h->scales[j / 4], j % 4) * h->d, min = byte_of(h->mins[j / 4], j % 4) * h->dmin;
     block(s, j, v, range, scale, min);
 }
+#endif
+
+/* Up by so many bits, or down. */
+INLINE vwords shifted(vwords w, const int by)
+{
+    return by > 0 ? w << by : w >> -by;
+}
 
 INLINE void step_q4_k(const struct step *s, const uint8_t *const *rows, size_t at)
 {
+    const int up = k_up(RANGE_15);
     struct k_head h = k_head(rows, at);
+    k_begin(s, &h, RANGE_15);
     UNROLLED
     for (int j = 0; j < 8; j += 2) {
         vwords raw[8], v[8];
         rows_32(raw, rows, at + 16 + 16 * (size_t)j);
-        for (int i = 0; i < 8; i++)
-            v[i] = raw[i] & 0x0F0F0F0Fu;
-        k_block(s, j, v, RANGE_15, &h);
-        for (int i = 0; i < 8; i++)
-            v[i] = raw[i] >> 4 & 0x0F0F0F0Fu;
-        k_block(s, j + 1, v, RANGE_15, &h);
+        for (int odd = 0; odd < 2; odd++) {
+            for (int i = 0; i < 8; i++)
+                v[i] = shifted(raw[i], up - 4 * odd) & 0x0F0F0F0Fu << up;
+            k_block(s, j + odd, v, RANGE_15, &h);
+        }
     }
 }
 
 INLINE void step_q5_k(const struct step *s, const uint8_t *const *rows, size_t at)
 {
+    const int up = k_up(RANGE_31);
     struct k_head h = k_head(rows, at);
     vwords high[8];
+    k_begin(s, &h, RANGE_31);
     rows_32(high, rows, at + 16);
     UNROLLED
     for (int j = 0; j < 8; j += 2) {
         vwords raw[8], v[8];
         rows_32(raw, rows, at + 48 + 16 * (size_t)j);
-        for (int i = 0; i < 8; i++)
-            v[i] = (raw[i] & 0x0F0F0F0Fu) | (high[i] >> j & 0x01010101u) << 4;
-        k_block(s, j, v, RANGE_31, &h);
-        for (int i = 0; i < 8; i++)
-            v[i] = (raw[i] >> 4 & 0x0F0F0F0Fu) | (high[i] >> (j + 1) & 0x01010101u) << 4;
-        k_block(s, j + 1, v, RANGE_31, &h);
+        for (int odd = 0; odd < 2; odd++) {
+            for (int i = 0; i < 8; i++)
+                v[i] = (shifted(raw[i], up - 4 * odd) & 0x0F0F0F0Fu << up) |
+                       (shifted(high[i], up + 4 - j - odd) & 0x10101010u << up);
+            k_block(s, j + odd, v, RANGE_31, &h);
+        }
     }
 }
 
@@ -281,18 +335,59 @@ INLINE void step_q3_k(const struct step *s, const uint8_t *const *rows, size_t a
     }
 }
 
+/* Of IQ4_XS: six bits of each scale, 32 too high. */
+struct iq4_head {
+    vwords low, high;
+    vfloats d;
+};
+
+INLINE vfloats iq4_scale(const struct iq4_head *h, int j)
+{
+    const vwords six = (h->low >> 4 * j & 15u) | (h->high >> 2 * j & 3u) << 4;
+    return (__builtin_convertvector((vints)six, vfloats) - 32.0f) * h->d;
+}
+
+#ifdef RUNS
+INLINE void iq4_begin(const struct step *s, const struct iq4_head *h)
+{
+    for (int j = 0; j < 8; j++)
+        s->run->scale[j] = iq4_scale(h, j);
+    run_begin(s, IQ4_RUNS);
+}
+
+/* tensor_iq4_values, 128 higher. */
+static const int8_t iq4_offset[16] = {
+    1, 24, 45, 63, 79, 93, 106, 118, -127, -115, -103, -90, -75, -59, -39, -15};
+
+INLINE void iq4_block(const struct step *s, int j, vwords v[8], const struct iq4_head *h)
+{
+    (void)h;
+    picked(iq4_offset, v);
+    run_block(s, j, v, IQ4_RUNS);
+}
+#else
+INLINE void iq4_begin(const struct step *s, const struct iq4_head *h)
+{
+    (void)s, (void)h;
+}
+
+INLINE void iq4_block(const struct step *s, int j, vwords v[8], const struct iq4_head *h)
+{
+    picked(tensor_iq4_values, v);
+    block(s, j, v, RANGE_SIGNED, iq4_scale(h, j), (vfloats){0});
+}
+#endif
+
 INLINE void step_iq4_xs(const struct step *s, const uint8_t *const *rows, size_t at)
 {
-    vwords first = rows_word(rows, at), low = rows_word(rows, at + 4), high = first >> 16;
-    vfloats d = half_low(first);
+    const vwords first = rows_word(rows, at);
+    const struct iq4_head h = {rows_word(rows, at + 4), first >> 16, half_low(first)};
+    iq4_begin(s, &h);
     UNROLLED
     for (int j = 0; j < 8; j++) {
         vwords v[8];
         nibbles(rows, at + 8 + 16 * (size_t)j, v);
-        picked(tensor_iq4_values, v);
-        vwords six = (low >> 4 * j & 15u) | (high >> 2 * j & 3u) << 4;
-        block(
-            s, j, v, RANGE_SIGNED, (__builtin_convertvector((vints)six, vfloats) - 32.0f) * d, (vfloats){0});
+        iq4_block(s, j, v, &h);
     }
 }
 
@@ -369,10 +464,16 @@ PRODUCT(mxfp4, 32, 17, block_around_31)
 PRODUCT(q2_k, 256, 84, halves_15)
 PRODUCT(q3_k, 256, 110, halves_around_15)
 #if !defined(WIDE)
+PRODUCT(q6_k, 256, 210, halves_around_63)
+#if defined(RUNS)
+RUN(q4_k, 144, k_runs)
+RUN(q5_k, 176, k_runs)
+RUN(iq4_xs, 136, iq4_runs)
+#else
 PRODUCT(q4_k, 256, 144, block_15)
 PRODUCT(q5_k, 256, 176, block_31)
-PRODUCT(q6_k, 256, 210, halves_around_63)
 PRODUCT(iq4_xs, 256, 136, block_signed)
+#endif
 
 #define PRODUCTS                                                                                             \
     {                                                                                                        \

@@ -17,7 +17,14 @@
 #elif defined(__clang__)
 #define UNROLLED _Pragma("unroll")
 #else
-#define UNROLLED _Pragma("GCC unroll 8")
+#define UNROLLED _Pragma("GCC unroll 12")
+#endif
+
+/* One that is not to be written out, for what is decoded of it has to stay where the core keeps it. */
+#if defined(__clang__)
+#define ROLLED _Pragma("nounroll")
+#else
+#define ROLLED _Pragma("GCC unroll 1")
 #endif
 
 #define INLINE static inline __attribute__((always_inline))

@@ -30,7 +30,7 @@ INLINE void dots(vints *sums, const struct unpacked *u, const int sets, const st
 }
 
 /* What is in `sum`, which began with SUM_ZERO or x's start, times the scale. (Exact but for one rounding: the
- * scale's few bits times 1.5 * 2^23 are no more than a float holds.) */
+ * scale's few bits times 1.125 * 2^23 are no more than a float holds.) */
 INLINE vfloats scaled(vints sum, vfloats scale, vfloats zero)
 {
     return plus((vfloats)sum, scale, zero);
