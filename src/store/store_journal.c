@@ -403,6 +403,11 @@ static int gathered_write(struct store_journal *j, struct file *f, struct error 
 {
     if (j->gathered.failed)
         return error_set(err, j->gathered.failed, "no memory for rows of the journal %s", f->path);
+    struct stat st;
+    if (fstat(f->fd, &st) == 0 && st.st_nlink == 0) {
+        errno = ENOENT; /* somebody removed it: what is written there is lost with this process */
+        return fail(f, "write", err);
+    }
     ssize_t n = pwrite(f->fd, j->gathered.data, j->gathered.len, f->size);
     if (n == (ssize_t)j->gathered.len)
         return 0;

@@ -11,6 +11,12 @@
 static int sqlite_begin(struct store_backend *b, struct error *err)
 {
     struct sqlite *q = store_sqlite_from(b);
+    int moved = 0;
+    /* Rows would go into a file that has no name any more, and be lost with this process. */
+    if (sqlite3_file_control(q->writer, NULL, SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK && moved)
+        return error_set(err, ERROR_IO,
+            "the state %s was removed, or another file is in its place: put it back, or start again",
+            q->path);
     store_sqlite_inserts_begin(q);
     q->change = 0;
     return store_sqlite_run(q, q->writer, "BEGIN IMMEDIATE", err);

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Gateway, makeFolder, makeModel, root, sleep, weir } from './lib/gateway.mjs';
 import { Cloud } from './lib/cloud.mjs';
@@ -126,4 +126,32 @@ routes: [{name: auto, rules: [{name: out, use: [big]}]}]
     }
     assert.equal(run('audit', 'verify', '--state', 'sqlite:/nowhere/weir.db').status, 1);
   });
+});
+
+test('a state that was removed under the gateway took records that nobody would find, and requests left on them', async () => {
+  const cloud = await Cloud.start();
+  const g = await Gateway.start(`providers: {sim: {kind: openai, base_url: "${cloud.url}/v1", retries: 0}}
+models: [{name: gpt, provider: sim}]
+`);
+  const ask = async () => (await g.chat('gpt', 'hello')).status;
+  const ledger = async (is) => {
+    for (let i = 0; i < 200 && (await g.get('/readyz')).body.ledger !== is; i++) await sleep(50);
+    assert.equal((await g.get('/readyz')).body.ledger, is);
+  };
+  assert.equal(await ask(), 200);
+  await ledger('ok');
+  renameSync(g.state, `${g.state}.away`);
+  assert.equal(await ask(), 200, 'the journal has it');
+  await ledger('failing');
+  assert.match(g.log, /was removed, or another file is in its place: put it back/);
+  renameSync(`${g.state}.away`, g.state);
+  await ledger('ok');
+  assert.equal(g.audit('egress').length, 2);
+  assert.equal(await ask(), 200);
+  const sent = cloud.requests.length;
+  for (const name of readdirSync(g.folder)) if (name.startsWith('weir.db')) rmSync(join(g.folder, name), { recursive: true });
+  for (let i = 0; i < 3; i++) assert.equal(await ask(), 503);
+  assert.equal(cloud.requests.length, sent);
+  await g.stop();
+  await cloud.stop();
 });
