@@ -59,6 +59,7 @@ struct serving {
     struct govern_keys *keys;
     struct budget *budget;
     struct loop_timer *every_second, *purge;
+    struct clock_looked purged;
     struct spill_expiry expiry; /* the home shard's */
     struct exchange_prober *prober;
     char *files; /* NULL: no folder for clients' files */
@@ -252,14 +253,15 @@ static void on_purge(void *ctx)
 {
     struct serving *s = ctx;
     struct error err;
-    int64_t now = clock_wall_ms(), content_ms = exchange_world_settings(s->world)->content_ms;
+    int64_t now = clock_wall_settled(&s->purged, clock_wall_ms(), clock_mono_ms()),
+            content_ms = exchange_world_settings(s->world)->content_ms;
     if (store_response_purge(s->store, now - content_ms, &err))
         log_error("serve", "old responses could not be deleted: %s", err.message);
     if (s->files)
         shelf_purge(s->files, (now - content_ms) / 1000, NULL);
     if (s->config->kv_folder.len > 0)
         spill_expiry_begin(&s->expiry, s->config->kv_folder.data, now - content_ms);
-    if (s->retention_ms > 0 && store_purge_later(s->store, clock_wall_ms() - s->retention_ms, &err))
+    if (s->retention_ms > 0 && store_purge_later(s->store, now - s->retention_ms, &err))
         log_error("serve", "old rows could not be deleted: %s", err.message);
     loop_timer_start(s->purge, PURGE_EVERY_MS);
 }

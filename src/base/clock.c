@@ -137,3 +137,12 @@ bool clock_parse_duration(struct str text, int64_t *ms)
         {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {"w", 604800000}};
     return str_to_amount(text, units, sizeof units / sizeof *units, ms);
 }
+
+int64_t clock_wall_settled(struct clock_looked *last, int64_t wall_ms, int64_t mono_ms)
+{
+    const int64_t day_ms = 24 * 3600 * 1000;
+    const int64_t expected_ms = last->wall_ms + (mono_ms - last->mono_ms);
+    const bool ahead = last->wall_ms != 0 && wall_ms > expected_ms + day_ms;
+    *last = (struct clock_looked){wall_ms, mono_ms};
+    return ahead ? expected_ms : wall_ms;
+}

@@ -21,4 +21,12 @@ bool clock_parse(struct str text, int64_t *wall_ms);
 /* "250ms", "5s", "10m", "24h", "90d", "2w" to milliseconds. False on anything else. */
 bool clock_parse_duration(struct str text, int64_t *ms);
 
+/* For what cannot be undone, and is done now and then: the wall clock, but at the first look after it jumped
+ * ahead by more than a day what it would be without that. It may jump back; if it does not, the next look has
+ * it. */
+struct clock_looked {
+    int64_t wall_ms, mono_ms; /* at the last look; 0: there was none */
+};
+int64_t clock_wall_settled(struct clock_looked *last, int64_t wall_ms, int64_t mono_ms);
+
 #endif

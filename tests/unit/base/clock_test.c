@@ -69,11 +69,28 @@ static void rough_readings_are_a_tick_behind(void **state)
     assert_true(least <= 10);
 }
 
+static void a_clock_that_was_ahead_for_a_while_makes_nothing_old(void **state)
+{
+    (void)state;
+    const int64_t hour = 3600 * 1000, day = 24 * hour, at = 1000 * day;
+    struct clock_looked last = {0};
+    assert_int_equal(clock_wall_settled(&last, at, hour), at); /* the first look believes it */
+    assert_int_equal(clock_wall_settled(&last, at + hour, 2 * hour), at + hour);
+    assert_int_equal(clock_wall_settled(&last, at + 400 * day, 3 * hour), at + 2 * hour);
+    assert_int_equal(clock_wall_settled(&last, at + 3 * hour, 4 * hour), at + 3 * hour); /* it came back */
+    assert_int_equal(clock_wall_settled(&last, at + 400 * day, 5 * hour), at + 4 * hour);
+    assert_int_equal(
+        clock_wall_settled(&last, at + 400 * day + hour, 6 * hour), at + 400 * day + hour); /* it did not */
+    assert_int_equal(
+        clock_wall_settled(&last, at + 401 * day, 7 * hour), at + 401 * day); /* by less than a day */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(goes_forward),
         cmocka_unit_test(rough_readings_are_a_tick_behind),
+        cmocka_unit_test(a_clock_that_was_ahead_for_a_while_makes_nothing_old),
         cmocka_unit_test(writes_dates),
         cmocka_unit_test(writes_dates_outside_its_range_as_the_nearest),
     };
