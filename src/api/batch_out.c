@@ -47,7 +47,7 @@ int batch_out_write(struct batch_out *o, struct str text, struct error *err)
 bool batch_out_saved(struct batch_out *o)
 {
     if (o->unsaved.len > 0 && save(o) != 0)
-        return false;
+        return !o->patient;
     if (o->waits)
         log_info("batch", "%s can be written again", o->path);
     o->waits = false;

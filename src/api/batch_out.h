@@ -17,7 +17,7 @@ struct batch_out {
 /* `fd` -1: there is none yet. */
 void batch_out_init(struct batch_out *o, const char *path, bool patient);
 int batch_out_write(struct batch_out *o, struct str text, struct error *err) MUST_USE;
-/* Whether everything is in the file, after another try. */
+/* Whether everything is in the file, after another try, or nobody waits for that. */
 bool batch_out_saved(struct batch_out *o);
 void batch_out_close(struct batch_out *o);
 

@@ -277,6 +277,24 @@ test('weir batch: finished, broken off by kill -9, gone on with', async () => {
   assert.deepEqual(ids.toSorted(), Array.from({ length: n }, (_, i) => `v${i}`).toSorted());
 });
 
+test('weir batch: a disk that is full ends it, and the next run goes on', { skip: !existsSync('/usr/bin/prlimit') && 'no prlimit' }, async () => {
+  const at = makeFolder();
+  const [input, output, file] = ['in.jsonl', 'out.jsonl', 'weir.yaml'].map((f) => join(at, f));
+  writeFileSync(file, `state: sqlite:${join(at, 'weir.db')}\n${config}`);
+  const ids = Array.from({ length: 12 }, (_, i) => `d${i}`);
+  writeFileSync(input, ids.map((id) => chat(id)).join('\n'));
+  cloud.behaviour = { text: ['x'.repeat(60000)] };
+  const run = (limit) => new Promise((done) => execFile('prlimit', [`--fsize=${limit}`, weir, 'batch', input, output, '--config', file],
+    { cwd: at, env: { ...process.env, ...env }, timeout: 60000 }, (e, out, says) => done([e?.code ?? 0, says])));
+  const [code, says] = await run(400000);
+  assert.equal(code, 1, says);
+  assert.match(says, /weir: cannot write .*out\.jsonl: File too large/);
+  const [again] = await run('unlimited');
+  cloud.behaviour = {};
+  assert.equal(again, 0);
+  assert.deepEqual(rows(readFileSync(output, 'utf8')).map((r) => r.custom_id).toSorted(), ids.toSorted());
+});
+
 test('weir batch: results that went into the file of the requests were read as requests, for ever', async () => {
   const at = makeFolder();
   const input = join(at, 'in.jsonl');
