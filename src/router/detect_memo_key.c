@@ -13,6 +13,9 @@
 #include <pthread.h>
 #include <sodium.h>
 #include <string.h>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 _Static_assert(DETECT_MEMO_KEY == crypto_shorthash_siphashx24_BYTES, "a key");
 _Static_assert(sizeof(struct detect_memo_caller) == crypto_shorthash_siphashx24_KEYBYTES, "a key of keys");
@@ -24,14 +27,10 @@ static struct {
     _Alignas(BLOCK) unsigned char rounds[ROUNDS + 1][BLOCK], places[LANES][BLOCK];
 } secret;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static bool quick;
 
 static void secret_make(void)
 {
     randombytes_buf(&secret, sizeof secret);
-#ifdef __x86_64__
-    quick = __builtin_cpu_supports("aes");
-#endif
 }
 
 void detect_memo_caller_make(uint64_t version, struct str who, struct detect_memo_caller *caller)
@@ -51,8 +50,6 @@ void detect_memo_key_plain(
 }
 
 #ifdef __x86_64__
-#include <immintrin.h>
-
 #define WITH_AES __attribute__((target("aes")))
 
 WITH_AES static inline __m128i block_load(const void *from)
@@ -115,9 +112,10 @@ WITH_AES static void key_quick(
 bool detect_memo_key_quick(
     const struct detect_memo_caller *caller, struct str text, unsigned char key[DETECT_MEMO_KEY])
 {
-    if (quick)
+    const bool has = __builtin_cpu_supports("aes");
+    if (has)
         key_quick(caller, text, key);
-    return quick;
+    return has;
 }
 #else
 bool detect_memo_key_quick(
