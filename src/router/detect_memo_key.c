@@ -33,13 +33,15 @@ static void secret_make(void)
     randombytes_buf(&secret, sizeof secret);
 }
 
+/* A version is hashed, not added: keys whose difference is known would let bits turned in a text make up for
+ * it. */
 void detect_memo_caller_make(uint64_t version, struct str who, struct detect_memo_caller *caller)
 {
+    unsigned char of_who[crypto_shorthash_siphashx24_BYTES];
     pthread_once(&once, secret_make);
     crypto_shorthash_siphashx24(
-        caller->key, (const unsigned char *)(who.len ? who.data : ""), who.len, secret.callers);
-    for (size_t i = 0; i < sizeof version; i++)
-        caller->key[i] ^= (unsigned char)(version >> 8 * i);
+        of_who, (const unsigned char *)(who.len ? who.data : ""), who.len, secret.callers);
+    crypto_shorthash_siphashx24(caller->key, (const unsigned char *)&version, sizeof version, of_who);
 }
 
 void detect_memo_key_plain(

@@ -92,6 +92,26 @@ static void a_text_has_one_key(void **state)
     }
 }
 
+/* Versions are small numbers, one after the other. Where a caller's keys of two of them differed by nothing
+ * but that, a text judged under the older one with those bits turned was the other under the newer one: found
+ * harmless by what the older one knew. */
+static void bits_turned_in_a_text_do_not_make_up_for_a_newer_layer(void **state)
+{
+    int way = *(int *)*state;
+    struct detect_memo_caller older, newer;
+    char text[MOST] = {0};
+    for (uint64_t v = 1; v < 8; v++) {
+        detect_memo_caller_make(v, STR("one"), &older);
+        detect_memo_caller_make(v + 1, STR("one"), &newer);
+        struct keyed first = key_of(way, &older, text, MOST);
+        for (size_t at = 0; at < 128; at += 16)
+            text[at] ^= (char)(v ^ (v + 1));
+        struct keyed second = key_of(way, &newer, text, MOST);
+        assert_int_not_equal(compare(&first, &second), 0);
+        memset(text, 0, sizeof text);
+    }
+}
+
 /* The owner's layer and the caller: 16 bytes of secret between them. */
 static void callers_and_versions_differ(void **state)
 {
@@ -112,6 +132,8 @@ int main(void)
         cmocka_unit_test_prestate(no_two_texts_have_one_key, &ways[1]),
         cmocka_unit_test_prestate(a_text_has_one_key, &ways[0]),
         cmocka_unit_test_prestate(a_text_has_one_key, &ways[1]),
+        cmocka_unit_test_prestate(bits_turned_in_a_text_do_not_make_up_for_a_newer_layer, &ways[0]),
+        cmocka_unit_test_prestate(bits_turned_in_a_text_do_not_make_up_for_a_newer_layer, &ways[1]),
         cmocka_unit_test(callers_and_versions_differ),
     };
     detect_memo_caller_make(1, STR("one"), &one);
