@@ -190,6 +190,7 @@ static bool begins_part(const struct detect_context *c, const struct detect_atom
 {
     const size_t at = c->words[a->from].start;
     return a->from == 0 || c->words[a->from - 1].flags & (WORD_STOP | WORD_LINE | WORD_COLON | WORD_COMMA) ||
+           detect_word_is(&c->words[a->from - 1], CUE(copula)) ||
            !detect_is_one_of(detect_byte(c->scan, at - 1), " -") ||
            detect_is_one_of(detect_byte(c->scan, at - 2), "-|/*_([>");
 }
@@ -200,8 +201,10 @@ static bool stands_alone(const struct detect_context *c, const struct detect_ato
     struct str text = c->scan->text;
     size_t end = c->words[a->to - 1].end;
     struct str after = str_slice(text, end, end + 5);
-    bool several = a->to - a->from > 1;
-    if (!several && !begins_part(c, a)) /* "both external and internal)" */
+    bool several = a->to - a->from > 1, upper = true;
+    for (size_t i = a->from; i < a->to; i++)
+        upper = upper && c->words[i].flags & WORD_UPPER;
+    if (!several && !upper && !begins_part(c, a)) /* "both external and internal)"; but "page 3 SECRET." */
         return false;
     if (after.len == 0 ? several : strchr(".:\n])*!", after.data[0]) != NULL)
         return true;
@@ -210,9 +213,6 @@ static bool stands_alone(const struct detect_context *c, const struct detect_ato
     for (size_t i = 0; i < sizeof dashes / sizeof *dashes; i++)
         if (str_starts(after, dashes[i]))
             return true;
-    bool upper = true;
-    for (size_t i = a->from; i < a->to; i++)
-        upper = upper && c->words[i].flags & WORD_UPPER;
     return upper && several;
 }
 
@@ -456,7 +456,7 @@ static void values_look(struct detect_context *c, const struct detect_atom *a)
 #define STATEMENT_CUES                                                                                       \
     (RULE_CUES | ILL | CUE(fin) | CUE(legal) | CUE(mark) | CUE(personal) | CUE(label) | CUE(privilege) |     \
         CUE(idword) | CUE(account) | CUE(card) | CUE(access) | CUE(password) | CUE(pass) | CUE(dob) |        \
-        CUE(role) | CUE(clinic) | CUE(stamp) | CUE(belief) | CUE(opens))
+        CUE(role) | CUE(clinic) | CUE(stamp) | CUE(belief) | CUE(opens) | CUE(earns))
 
 static void statements_look(struct detect_context *c)
 {
@@ -465,6 +465,7 @@ static void statements_look(struct detect_context *c)
         const struct detect_type *type;
     } direct[] = {
         {CUE(fin), &finance}, {CUE(legal), &legal}, {CUE(mark), &marked}, {CUE(personal), &intimate}};
+    struct detect_atom earner;
     for (size_t i = 0; i < c->n_atoms; i++) {
         const struct detect_atom *a = &c->atoms[i];
         if (!(a->kinds & STATEMENT_CUES))
@@ -472,6 +473,8 @@ static void statements_look(struct detect_context *c)
         for (size_t d = 0; d < sizeof direct / sizeof *direct; d++)
             if (a->kinds & direct[d].cue)
                 words_add(c, direct[d].type, a->from, a->to, 0.6);
+        if (a->kinds & CUE(earns) && detect_earner(c, a, &earner))
+            words_add(c, &finance, earner.from, earner.to, 0.6);
         if (a->kinds & (CUE(label) | CUE(privilege)) && stands_alone(c, a))
             words_add(c, a->kinds & CUE(label) ? &marked : &legal, a->from, a->to, 0.6);
         if (a->kinds & CUE(stamp) &&

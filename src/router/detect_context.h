@@ -53,6 +53,9 @@ static inline size_t detect_word_length(const struct detect_word *w)
  * counts. */
 bool detect_told(const struct detect_context *c, const struct detect_atom *opens, struct detect_atom *out);
 
+/* Who by a full name earns how much, around CUE(earns). */
+bool detect_earner(const struct detect_context *c, const struct detect_atom *earns, struct detect_atom *out);
+
 /* Is a phrase of that kind begun within [from, to)? */
 bool detect_atom_in(const struct detect_context *c, uint64_t kinds, size_t from, size_t to);
 /* How many of the words [from, to) stand in phrases of that kind, wherever those begin. */

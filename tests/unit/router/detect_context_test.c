@@ -408,6 +408,70 @@ static void words_of_everyday_are_nobodys_affair(void **state)
     is(ROUTER_LEGAL, "tenho um processo por difama\xC3\xA7\xC3\xA3o");
 }
 
+/* When words of everyday left the lists of what is private, so did these, which said more than one of them: a
+ * mark in capitals, or behind "is", need not begin what it stands in, and a wage is somebody's by a full
+ * name. */
+static void what_everyday_words_had_taken_along(void **state)
+{
+    (void)state;
+    static const struct {
+        enum router_category category;
+        const char *text;
+    } cases[] = {
+        {ROUTER_PHI, "Mein Bruder hat AIDS."},
+        {ROUTER_PHI, "Ik heb AIDS."},
+        {ROUTER_PHI, "My dad died from AIDS in March."},
+        {ROUTER_PHI, "My uncle's AIDS is getting worse"},
+        {ROUTER_PHI, "My son is in withdrawal from alcohol"},
+        {ROUTER_PHI, "Mein Vater trinkt zu viel Alkohol, seit Mama tot ist"},
+        {ROUTER_PHI, "Mijn moeder is dementerend"},
+        {ROUTER_PHI, "Mein Bruder ist im Drogenentzug"},
+        {ROUTER_PHI, "My second IVF failed"},
+        {ROUTER_PHI, "We are on our third IVF"},
+        {ROUTER_PHI, "Meine Mutter ist krebserkrankt"},
+        {ROUTER_PHI, "Meine Freundin hat einen positiven Schwangerschaftstest"},
+        {ROUTER_PHI, "My dad's stroke left him unable to speak"},
+        {ROUTER_PHI, "Mijn zus zit in een verslavingskliniek"},
+        {ROUTER_PHI, "Ich habe psychische Probleme"},
+        {ROUTER_PHI, "Mam problemy psychiczne"},
+        {ROUTER_PHI, "Meine Operation ist am Montag"},
+        {ROUTER_PHI, "My daughter got admitted to the psych ward"},
+        {ROUTER_PERSONAL, "My daughter is trans"},
+        {ROUTER_PERSONAL, "I'm jealous of my wife's boss"},
+        {ROUTER_PERSONAL, "My boyfriend is insanely jealous"},
+        {ROUTER_PERSONAL, "He is threatening to blackmail my sister"},
+        {ROUTER_PERSONAL, "My wife and I separated"},
+        {ROUTER_PERSONAL, "My parents separated when I was five"},
+        {ROUTER_PERSONAL, "I suspect my husband is cheating"},
+        {ROUTER_PERSONAL, "Ich habe mit Thomas geschlafen"},
+        {ROUTER_PERSONAL, "Meine Kollegin hat mit dem Chef geschlafen"},
+        {ROUTER_PERSONAL, "Mein Vater hat meine Mutter geschlagen"},
+        {ROUTER_PERSONAL, "Mon copain me trompe"},
+        {ROUTER_PERSONAL, "Me estoy separando"},
+        {ROUTER_PERSONAL, "Sospetto che mia moglie abbia un altro"},
+        {ROUTER_PERSONAL, "Mijn man en ik gaan scheiden"},
+        {ROUTER_LEGAL, "Ho una causa con il vicino"},
+        {ROUTER_LEGAL, "Ho una causa in corso"},
+        {ROUTER_LEGAL, "I am willing to settle at 50,000 with my landlord"},
+        {ROUTER_LEGAL, "Note that this is privileged."},
+        {ROUTER_PROPRIETARY, "Page 3 of 9 CONFIDENTIAL."},
+        {ROUTER_PROPRIETARY, "Stamp at the top says CONFIDENTIAL."},
+        {ROUTER_PROPRIETARY, "[draft] CONFIDENTIAL] body"},
+        {ROUTER_PROPRIETARY, "This memo is internal."},
+        {ROUTER_PROPRIETARY, "Bitte vertraulich."},
+        {ROUTER_PROPRIETARY, "They asked us to keep it confidential."},
+        {ROUTER_FINANCIAL, "Peter Miller earns $5000 a month."},
+        {ROUTER_FINANCIAL, "Maria Gonzalez earns about 61,500 EUR, is this fair for her position?"},
+        {ROUTER_FINANCIAL, "Peter Miller, our CFO, earns 210 k"},
+        {ROUTER_FINANCIAL, "Anna earns 54,000 a year at Siemens."},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        is(cases[i].category, cases[i].text);
+    harmless(
+        "Mitch works five days a week. If she earns $3 per hour, what does she get? Peter Miller asked.");
+    harmless("a strong locus of control:\nA. External\nB. Internal");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -425,6 +489,7 @@ int main(void)
         cmocka_unit_test(an_identifier_is_no_password),
         cmocka_unit_test(codes_told_in_words),
         cmocka_unit_test(words_of_everyday_are_nobodys_affair),
+        cmocka_unit_test(what_everyday_words_had_taken_along),
         cmocka_unit_test(labels_of_documents),
         cmocka_unit_test(minutes_and_parking_are_nobodys_illness),
         cmocka_unit_test(what_is_hers_or_his_and_what_is_owed),
