@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/must.h"
 
 /* One of the ring: the answer, whose strings follow it in the same block. */
@@ -43,13 +44,13 @@ void graded_free(struct graded *g)
 
 static struct kept *kept_make(const struct graded_answer *answer)
 {
-    const size_t bytes = answer->request_id.len + answer->key_id.len + answer->route.len + answer->model.len +
-                         answer->local.len;
+    const size_t bytes = answer->request_id.len + answer->key_id.len + answer->row_id.len +
+                         answer->route.len + answer->model.len + answer->local.len;
     struct kept *k = must(calloc(1, sizeof *k + bytes));
     char *at = k->text;
     k->answer = *answer;
-    struct str *const texts[] = {
-        &k->answer.request_id, &k->answer.key_id, &k->answer.route, &k->answer.model, &k->answer.local};
+    struct str *const texts[] = {&k->answer.request_id, &k->answer.key_id, &k->answer.row_id,
+        &k->answer.route, &k->answer.model, &k->answer.local};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         if (texts[i]->len > 0)
             memcpy(at, texts[i]->data, texts[i]->len);
@@ -99,7 +100,7 @@ static void line_write(struct json_writer *w, const struct graded_answer *a, dou
     clock_format(clock_wall_ms(), time);
     json_object_begin(w);
     json_member_text(w, "time", time);
-    json_member_str(w, "request_id", a->request_id);
+    json_member_str(w, "request_id", a->row_id);
     json_maybe_str(w, "route", a->route);
     by_model(w, "scores", a->model, score);
     if (a->cost_nano_usd >= 0)
@@ -116,10 +117,14 @@ static void line_write(struct json_writer *w, const struct graded_answer *a, dou
     json_object_end(w);
 }
 
+/* Half a line would become one with the next, and the file be unreadable from there on: it is taken back. */
 static int line_append(struct str file, struct str line, struct error *err)
 {
     int fd = open(file.data, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600), rc = 0;
+    off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
     ssize_t n = fd < 0 ? -1 : write(fd, line.data, line.len);
+    if (n > 0 && n < (ssize_t)line.len && end >= 0 && ftruncate(fd, end) != 0)
+        log_error("exchange", "half a line stays in " STR_FMT ": %s", STR_ARG(file), strerror(errno));
     if (n != (ssize_t)line.len)
         rc = error_set(
             err, ERROR_IO, "the grade cannot be written: %s", n < 0 ? strerror(errno) : "the disk is full");

@@ -14,6 +14,7 @@ enum { GRADED_MOST = 8192, GRADED_TIMES = 8 /* so often may one answer be graded
 
 struct graded_answer {
     struct str request_id, key_id; /* who may grade it; empty with auth: none */
+    struct str row_id;             /* its own in the ledger: clients may use a request id twice */
     struct str route, model;       /* who answered */
     struct str local;              /* whose doubt this is; empty: nobody's */
     struct doubt doubt;
@@ -25,8 +26,9 @@ struct graded;
 struct graded *graded_create(void);
 void graded_free(struct graded *g); /* NULL is allowed */
 void graded_add(struct graded *g, const struct graded_answer *answer);
-/* Appends {"time", "request_id", "route", "scores": {MODEL: score}, "cost_usd", "asked", "measured"} to the
- * file. ERROR_NOT_FOUND: that key has got no such answer of late. ERROR_INVALID: it was graded too often. */
+/* Appends {"time", "request_id" (of the ledger), "route", "scores": {MODEL: score}, "cost_usd", "asked",
+ * "measured"} to the file. ERROR_NOT_FOUND: that key has got no such answer of late. ERROR_INVALID: it was
+ * graded too often. */
 int graded_grade(struct graded *g, struct str request_id, struct str key_id, double score, struct str file,
     struct error *err) MUST_USE;
 

@@ -92,6 +92,7 @@ static void answer_keep(const struct exchange *x)
 {
     struct graded_answer a = {.request_id = str_from(x->request_id),
         .key_id = str_from(x->identified ? x->identity.key_id : ""),
+        .row_id = x->row_id,
         .route = x->decision.route,
         .model = x->winner->model->name,
         .cost_nano_usd = x->cost};
