@@ -464,6 +464,9 @@ static void what_everyday_words_had_taken_along(void **state)
         {ROUTER_FINANCIAL, "Maria Gonzalez earns about 61,500 EUR, is this fair for her position?"},
         {ROUTER_FINANCIAL, "Peter Miller, our CFO, earns 210 k"},
         {ROUTER_FINANCIAL, "Anna earns 54,000 a year at Siemens."},
+        {ROUTER_SECRET, "sir the otp they sent is 552 019 what do I do with it"},
+        {ROUTER_SECRET, "Het wifiwachtwoord van de camping is Wulp!duin63, maak een leuk bordje"},
+        {ROUTER_SECRET, "please store this: my Bitwarden master is Pelican-Ferry-Otter-9"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         is(cases[i].category, cases[i].text);
