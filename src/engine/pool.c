@@ -176,16 +176,20 @@ static bool admit(struct engine_pool *p, struct engine *e, int64_t now, int64_t 
 }
 
 /* Others need the memory that an idle model holds: the longest idle one goes, and in a while perhaps the
- * next. */
+ * next. Not as soon as it rests: where it is itself what memory is short of, each of a chat's turns would
+ * load it. */
 static void give_back(const struct engine_pool *p, int64_t now, int64_t *due)
 {
     struct engine *idlest = look_around(p).idle;
     if (!idlest)
         return;
-    int64_t reserve = p->limits.reserve > 0 ? p->limits.reserve : engine_memory_reserve();
-    if (engine_memory_available() < reserve)
+    int64_t reserve = p->limits.reserve > 0 ? p->limits.reserve : engine_memory_reserve(),
+            end = idlest->rested_ms + turn_of(p, idlest), next = now + SHORT_LOOK_MS;
+    if (end > now)
+        next = end;
+    else if (engine_memory_available() < reserve)
         supervisor_unload(idlest, "memory is short");
-    *due = now + SHORT_LOOK_MS < *due ? now + SHORT_LOOK_MS : *due;
+    *due = next < *due ? next : *due;
 }
 
 /* ---- The decision ---- */

@@ -278,7 +278,7 @@ static void test_an_idle_one_goes_where_memory_is_short(void **state)
     (void)state;
     struct pool_rig r;
     struct outcome busy = {.stop_after_texts = 1};
-    const struct engine_pool_limits all = {.reserve = INT64_MAX};
+    const struct engine_pool_limits all = {.reserve = INT64_MAX, .turn_ms = 50};
     pool_open(
         &r, (const char *[ENGINES]){"good", "slow"}, &all, (struct engine_options){.keep_alive_ms = -1});
     begin(&r, 1, &busy);
@@ -289,6 +289,22 @@ static void test_an_idle_one_goes_where_memory_is_short(void **state)
     outcome_close(&busy);
     until(&r, 1, ENGINE_UNLOADED);
     answered(&r, 0); /* and comes back when it is asked for */
+    pool_close(&r);
+}
+
+/* Where memory was short of nothing but the model itself each request loaded it anew. */
+static void test_one_that_is_short_of_itself_stays_for_the_next_turn(void **state)
+{
+    (void)state;
+    struct pool_rig r;
+    const struct engine_pool_limits all = {.reserve = INT64_MAX};
+    pool_open(&r, (const char *[ENGINES]){"good", NULL}, &all, (struct engine_options){.keep_alive_ms = -1});
+    for (int i = 0; i < 3; i++) {
+        answered(&r, 0);
+        usleep(50 * 1000); /* nobody asks for a moment */
+    }
+    assert_int_equal(status(&r, 0).loads, 1);
+    assert_true(status(&r, 0).state == ENGINE_UP);
     pool_close(&r);
 }
 
@@ -314,6 +330,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_call_that_left_loads_nothing),
         cmocka_unit_test(test_fifty_calls_three_models_room_for_two),
         cmocka_unit_test(test_an_idle_one_goes_where_memory_is_short),
+        cmocka_unit_test(test_one_that_is_short_of_itself_stays_for_the_next_turn),
         cmocka_unit_test(test_memory_is_known),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
