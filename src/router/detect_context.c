@@ -138,7 +138,7 @@ static void atom_add(void *ctx, size_t from, size_t to, uint64_t kinds)
     if (kinds & CUE(live) && to < c->n_words)
         c->words[to].kinds |= CUE(housed);
     kinds &= ~(CUE(given) | CUE(surname) | CUE(both) | CUE(word) | CUE(particle) | CUE(title) | CUE(intro) |
-               CUE(figure) | CUE(tens) | CUE(turn));
+               CUE(figure) | CUE(tens) | CUE(turn) | CUE(either));
     if (kinds == 0)
         return;
     if (c->scan->rc == 0 && (c->n_atoms < c->room_atoms || atoms_grow(c)))

@@ -32,7 +32,7 @@
                 X(password) X(pass) X(copula) X(self) X(label) X(stamp) X(privilege) X(topic) X(named)       \
                     X(housed) /* behind an intro, behind a cue of living: set by the scan, in no file */     \
         X(theirs) X(card)     /* at the end: the weights in data/ know the others by their numbers */          \
-        X(opens) X(figure) X(tens) X(turn) X(counted) X(earns)
+        X(opens) X(figure) X(tens) X(turn) X(counted) X(earns) X(either)
 
 enum detect_cue {
 #define X(name) CUE_##name,

@@ -19,7 +19,8 @@ static size_t figures_end(const struct detect_context *c, size_t from)
             n_words++;
             figures += digits ? length : detect_word_is(w, CUE(tens)) ? 2 : 1;
             in_words = in_words || word;
-        } else if (end == 0 || (length > SHORT && !detect_word_is(w, CUE(turn)))) {
+        } else if (end == 0 || (length > SHORT && !detect_word_is(w, CUE(turn))) ||
+                   detect_word_is(w, CUE(either))) { /* "four, six or eight digits": a choice, no code */
             break;
         }
     }

@@ -364,6 +364,18 @@ static void codes_told_in_words(void **state)
         "alarm code is five five three one");
 }
 
+static void figures_to_choose_from_are_no_code(void **state)
+{
+    (void)state;
+    harmless("The PIN must have four, six or eight digits");
+    harmless("The winning combination is one of two or three colours");
+    harmless("The verification code is valid for five, ten or fifteen minutes");
+    harmless("The door opens at eight, nine or ten");
+    harmless("Die PIN hat vier, sechs oder acht Stellen");
+    is(ROUTER_SECRET, "The alarm code is five five three one or the door stays shut");
+    is(ROUTER_SECRET, "Is it the front or the back door? The alarm code is five five three one");
+}
+
 /* Lists of words for what is private had stems of other words, and words of everyday, among them: "no idea",
  * "suspect", "tradition", "trompette", "Verslag", "Schwan" and "Vergleich" were somebody's affair, illness or
  * lawsuit. */
@@ -491,6 +503,7 @@ int main(void)
         cmocka_unit_test(a_password_goes_on_behind_its_sign),
         cmocka_unit_test(an_identifier_is_no_password),
         cmocka_unit_test(codes_told_in_words),
+        cmocka_unit_test(figures_to_choose_from_are_no_code),
         cmocka_unit_test(words_of_everyday_are_nobodys_affair),
         cmocka_unit_test(what_everyday_words_had_taken_along),
         cmocka_unit_test(labels_of_documents),
