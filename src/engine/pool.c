@@ -17,6 +17,7 @@ struct engine_pool {
     struct list members;
     struct loop_timer *timer;
     struct engine_pool_limits limits;
+    int64_t memory_look_ms; /* when it is next asked what memory is left: each call pokes the pool */
 };
 
 /* ---- One engine ---- */
@@ -178,17 +179,19 @@ static bool admit(struct engine_pool *p, struct engine *e, int64_t now, int64_t 
 /* Others need the memory that an idle model holds: the longest idle one goes, and in a while perhaps the
  * next. Not as soon as it rests: where it is itself what memory is short of, each of a chat's turns would
  * load it. */
-static void give_back(const struct engine_pool *p, int64_t now, int64_t *due)
+static void give_back(struct engine_pool *p, int64_t now, int64_t *due)
 {
     struct engine *idlest = look_around(p).idle;
     if (!idlest)
         return;
-    int64_t reserve = p->limits.reserve > 0 ? p->limits.reserve : engine_memory_reserve(),
-            end = idlest->rested_ms + turn_of(p, idlest), next = now + SHORT_LOOK_MS;
-    if (end > now)
-        next = end;
-    else if (engine_memory_available() < reserve)
-        supervisor_unload(idlest, "memory is short");
+    const int64_t end = idlest->rested_ms + turn_of(p, idlest);
+    int64_t next = end > p->memory_look_ms ? end : p->memory_look_ms;
+    if (next <= now) {
+        const int64_t reserve = p->limits.reserve > 0 ? p->limits.reserve : engine_memory_reserve();
+        next = p->memory_look_ms = now + SHORT_LOOK_MS;
+        if (engine_memory_available() < reserve)
+            supervisor_unload(idlest, "memory is short");
+    }
     *due = next < *due ? next : *due;
 }
 
