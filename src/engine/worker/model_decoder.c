@@ -18,10 +18,9 @@ struct decoder_model {
     struct layer *layers;
 };
 
-static struct traits traits_plain(const struct shape *s, struct loader *l, enum rope_pairs pairs)
+struct traits traits_turning(const struct shape *s, struct loader *l, struct rope rope)
 {
-    struct traits t = {.embed_scale = 1, .branch_scale = 1, .logit_scale = 1};
-    t.rope = loader_rope(l, s->n_rotated, pairs);
+    struct traits t = {.rope = rope, .embed_scale = 1, .branch_scale = 1, .logit_scale = 1};
     t.attention = shape_attention(s, l);
     t.windows = loader_alloc(l, (size_t)s->n_layers, sizeof *t.windows);
     t.turns = loader_alloc(l, (size_t)s->n_layers, sizeof *t.turns);
@@ -32,12 +31,12 @@ static struct traits traits_plain(const struct shape *s, struct loader *l, enum 
 
 struct traits traits_adjacent(const struct shape *s, struct loader *l)
 {
-    return traits_plain(s, l, ROPE_ADJACENT);
+    return traits_turning(s, l, loader_rope(l, s->n_rotated, ROPE_ADJACENT));
 }
 
 struct traits traits_halves(const struct shape *s, struct loader *l)
 {
-    return traits_plain(s, l, ROPE_HALVES);
+    return traits_turning(s, l, loader_rope(l, s->n_rotated, ROPE_HALVES));
 }
 
 /* ---- The pass ---- */

@@ -29,6 +29,8 @@ struct traits {
 /* The plain decoder: all heads turn, pairs side by side or a head's halves; no windows, scales of 1. */
 struct traits traits_adjacent(const struct shape *s, struct loader *l);
 struct traits traits_halves(const struct shape *s, struct loader *l);
+/* The same by a rope of the caller's. */
+struct traits traits_turning(const struct shape *s, struct loader *l, struct rope rope);
 
 /* Queries and keys may be normed before they turn: all heads by one weight, by one norm that goes across
  * them, or each by a weight of its own, where the file has it. */

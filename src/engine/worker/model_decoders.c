@@ -86,9 +86,9 @@ const struct architecture model_granitemoe = {"granitemoe", decoder_load, decode
  * with figures that differ from the authors', so engines have come to leave it alone (llama.cpp #13676). */
 static struct traits phi3_traits(const struct shape *s, struct loader *l)
 {
-    struct traits t = traits_halves(s, l);
+    struct traits t =
+        traits_turning(s, l, loader_rope_factors(l, s->n_rotated, ROPE_HALVES, "rope_factors_short.weight"));
     const int32_t trained = loader_int(l, "context_length", LOADER_REQUIRED, 1, INT32_MAX);
-    t.rope = loader_rope_factors(l, s->n_rotated, ROPE_HALVES, "rope_factors_short.weight");
     t.long_rope = loader_rope_factors(l, s->n_rotated, ROPE_HALVES, "rope_factors_long.weight");
     t.long_after = loader_int(l, "rope.scaling.original_context_length", trained, 1, INT32_MAX);
     return t;

@@ -198,6 +198,26 @@ static void a_mean_over_windows_is_refused(void **state)
     unload(&x);
 }
 
+/* Was: the plain rope was read first, which files that name LongRoPE have not. */
+static void longrope_may_be_named(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {DENSE_RMS "rope.scaling.original_context_length=16",
+        DENSE_RMS "rope.scaling.original_context_length=16,rope.scaling.type=slongrope"};
+    struct dense d = *dense_named("phi3");
+    float logits[2][DENSE_VOCAB];
+    d.tensors = "/rope_factors_short R,/rope_factors_long R," DENSE_PRE
+                "attn_qkv EA,attn_output QE,ffn_up EG,ffn_down FE";
+    for (int named = 0; named < 2; named++) {
+        struct loaded x;
+        d.keys = keys[named];
+        start(&x, &d, 1, 64);
+        feed(&x, 0, 0, 30, logits[named]);
+        unload(&x);
+    }
+    check_same(d.name, "a name changes the rope", logits[0], logits[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -208,6 +228,7 @@ int main(void)
         cmocka_unit_test(missing_things_are_named),
         cmocka_unit_test(long_texts_are_embedded_in_steps),
         cmocka_unit_test(a_mean_over_windows_is_refused),
+        cmocka_unit_test(longrope_may_be_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

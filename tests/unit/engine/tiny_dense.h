@@ -22,9 +22,10 @@ enum {
     DENSE_WINDOW = 9
 };
 
-/* `keys`: after those that all have, "name=number", f before it for a float. `tensors`: of a layer, "name
- * DIMS", a letter for each dimension: E embedding, Q queries, K keys, V values, A all three, W one head, H
- * heads, J heads of keys, F feed-forward, G two of them. An optional thing has a ? behind its name. */
+/* `keys`: after those that all have, "name=number", f before it for a float, or "name=s" and a text.
+ * `tensors`: of a layer, or with a / before them of none, which come first: "name DIMS", a letter for each
+ * dimension: E embedding, Q queries, K keys, V values, A all three, W one head, R half of it, H heads, J heads
+ * of keys, F feed-forward, G two of them. An optional thing has a ? behind its name. */
 struct dense {
     const char *name, *keys, *tensors;
     uint32_t n_whole;   /* layers with keys and values and without a window */
@@ -131,7 +132,10 @@ static inline int32_t dense_keys(const struct dense *d)
 /* Tensors: the table, the output norm, then those of the layers. */
 static inline const char *dense_layer(const struct dense *d, int32_t layer)
 {
-    return d->second && layer % 2 == 1 ? d->second : d->tensors;
+    const char *list = d->second && layer % 2 == 1 ? d->second : d->tensors;
+    while (layer > 0 && *list == '/')
+        list = strchr(list, ',') + 1;
+    return list;
 }
 
 static inline int32_t dense_tensors(const struct dense *d)
@@ -158,7 +162,11 @@ static inline bool dense_tensor(const struct dense *d, int32_t i, char name[128]
     for (i -= 2; i >= dense_count(dense_layer(d, layer)); layer++)
         i -= dense_count(dense_layer(d, layer));
     dense_item(dense_layer(d, layer), i, item, dims, &optional);
-    snprintf(name, 128, "blk.%d.%s%s", (int)layer, item, strstr(item, ".bias") ? "" : ".weight");
+    const char *suffix = strstr(item, ".bias") ? "" : ".weight";
+    if (*item == '/')
+        snprintf(name, 128, "%s%s", item + 1, suffix);
+    else
+        snprintf(name, 128, "blk.%d.%s%s", (int)layer, item, suffix);
     return optional;
 }
 
@@ -207,6 +215,8 @@ static inline uint64_t dense_dim(char letter)
         return (DENSE_HEADS + DENSE_KV_HEADS) * DENSE_KEY + DENSE_KV_HEADS * DENSE_VALUE;
     case 'W':
         return DENSE_KEY;
+    case 'R':
+        return DENSE_KEY / 2;
     case 'H':
         return DENSE_HEADS;
     case 'J':
@@ -265,6 +275,12 @@ static inline uint64_t dense_write_keys(struct buf *b, const struct dense *d, co
             dense_u64(b, DENSE_LAYERS);
             for (uint32_t layer = 0; layer < DENSE_LAYERS; layer++)
                 dense_u32(b, layer % 2 == 1 ? DENSE_KV_HEADS : 0);
+            continue;
+        }
+        if (*value == 's') {
+            dense_u32(b, GGUF_STRING);
+            snprintf(full, sizeof full, "%.*s", (int)strcspn(value + 1, ","), value + 1);
+            dense_text(b, full);
             continue;
         }
         dense_u32(b, is_float ? GGUF_FLOAT32 : GGUF_UINT32);
