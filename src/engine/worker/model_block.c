@@ -24,7 +24,7 @@ static int32_t kv_heads_load(struct loader *l, const struct shape *s)
 struct shape shape_load_mixed(const struct model *m, struct loader *l, const char *eps_key)
 {
     struct shape s = {.n_layers = m->info.n_layers, .n_embed = m->info.n_embed};
-    s.n_ff = loader_int(l, "feed_forward_length", 0, 1, MODEL_WIDTH_MAX / 2);
+    s.n_ff = loader_int(l, "feed_forward_length", 0, 0, MODEL_WIDTH_MAX / 2);
     s.n_heads = loader_int(l, "attention.head_count", LOADER_REQUIRED, 1, MODEL_HEADS_MAX);
     s.n_kv_heads = kv_heads_load(l, &s);
     s.eps = loader_float(l, eps_key, LOADER_REQUIRED, 0, 1);

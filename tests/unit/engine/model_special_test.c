@@ -143,6 +143,28 @@ static void missing_keys_are_named(void **state)
     }
 }
 
+/* Was: a mixture has no network but its experts, and a file that says so was refused. */
+static void a_mixture_may_have_no_other_network(void **state)
+{
+    (void)state;
+    int seen = 0;
+    for (const struct special *d = special_all; d->name; d++) {
+        char keys[512];
+        struct special none = *d;
+        struct loaded x;
+        struct error err = {0};
+        if (strcmp(d->name, "qwen2moe") != 0 && strcmp(d->name, "qwen3moe") != 0)
+            continue;
+        snprintf(keys, sizeof keys, "feed_forward_length=0,%s", d->keys);
+        none.keys = keys;
+        if (load(&x, &none, NULL, &err) != 0)
+            fail_msg("%s: %s", d->name, err.message);
+        unload(&x);
+        seen++;
+    }
+    assert_int_equal(seen, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +173,7 @@ int main(void)
         cmocka_unit_test(hostile_numbers),
         cmocka_unit_test(missing_tensors_are_named),
         cmocka_unit_test(missing_keys_are_named),
+        cmocka_unit_test(a_mixture_may_have_no_other_network),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
