@@ -1,14 +1,14 @@
-/* What an architecture is to the rest of the engine: model_NAME in a file of its own,
- * model_NAME.c, or in model_decoders.c, and one line in the table below.
+/* What an architecture is to the rest of the engine: model_NAME, in model_NAME.c or with others in
+ * model_decoders.c, and one line in the table below.
  *
  *   load:     checks hyperparameters and tensors, keeps its own tables in model->data, says in model->states
  *             what each layer remembers
  *
- *   decoder:  what it has beside the plain decoder, where it is one (model_decoder.h): load and forward may
- * then be those of all such, and it can be trained
- *
  *   forward:  writes the forward pass of a batch as a program; gives the logits of the tokens that want them,
  *             or the embedding of a text
+ *
+ *   decoder:  what it has beside the plain decoder, where it is one (model_decoder.h): load and forward may
+ *             then be those of all such, and training may go by it (train/family.c)
  */
 #ifndef WEIR_ENGINE_WORKER_MODEL_ARCH_H
 #define WEIR_ENGINE_WORKER_MODEL_ARCH_H
