@@ -173,6 +173,18 @@ static void test_biases_everywhere(void **state)
     family_check(&phi3);
 }
 
+/* Was: the plain rope, which knows no LongRoPE, was read first. */
+static void test_longrope_that_is_named_turns_as_the_engine_does(void **state)
+{
+    static const struct dense phi3 = {"phi3",
+        DENSE_RMS "rope.scaling.type=slongrope,rope.scaling.original_context_length=2000",
+        "/rope_factors_short R,/rope_factors_long R," DENSE_PRE
+        "attn_qkv EA,attn_output QE,ffn_up EG,ffn_down FE",
+        4, NULL};
+    (void)state;
+    family_check(&phi3);
+}
+
 /* Matrices that are several in one have one adapter. */
 static void adapter_check(const struct dense *d)
 {
@@ -299,6 +311,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_families_compute_what_the_engine_does),
         cmocka_unit_test(test_biases_everywhere),
+        cmocka_unit_test(test_longrope_that_is_named_turns_as_the_engine_does),
         cmocka_unit_test(test_adapters_of_all_families),
         cmocka_unit_test(test_families_on_every_instruction_set),
         cmocka_unit_test(test_layers_that_draft_stay_as_they_are),
