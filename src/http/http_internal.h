@@ -55,9 +55,12 @@ struct http_server {
 
 /* Of the bytes of a request that are no body: where in a line we are. */
 struct http_lines {
-    bool begun; /* some of it came */
+    bool begun; /* something stands in it */
     bool cr;    /* and the last byte was a CR */
     bool body;  /* it follows bytes of a body, so nothing may stand in it */
+    bool head;  /* one before it was not empty: no empty lines before a request */
+    bool size;  /* a chunk's size stands in it, and no ';' came */
+    bool blank; /* but a blank did */
 };
 
 /* Bytes are read straight from the socket; what cannot be parsed yet waits in the bufferevent's input. What

@@ -78,8 +78,8 @@ static void holds_a_pipelined_request_back_until_the_first_is_answered(void **st
 }
 
 static const char chunked[] =
-    "POST /c?q=1 HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nX-Empty:\r\n" CLOSE
-    "\r\n5;ext=\"a\"\r\nhello\r\n1\r\n \r\nA\r\n0123456789\r\n0\r\nTrailer: t\r\n\r\n";
+    "\r\nPOST /c?q=1 HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nX-Empty:\r\n" CLOSE
+    "\r\n5 ;ext=\"a\"\r\nhello\r\n1\r\n \r\nA\r\n0123456789\r\n0\r\nTrailer: t\r\n\r\n";
 
 static void reads_chunks_split_at_every_byte(void **state)
 {
@@ -216,6 +216,31 @@ static void refuses_what_it_must_not_answer(void **state)
     }
     assert_int_equal(atomic_load(&f.handled), 0);
     wait_for_connections(&f, 0);
+    fixture_stop(&f);
+    buf_free(&in);
+}
+
+static void a_blank_behind_a_chunks_size_and_what_followed_it_were_passed_over(void **state)
+{
+    static const char *const bodies[] = {"3 \r\nabc\r\n0\r\n\r\n", "3 3\r\nabc\r\n0\r\n\r\n",
+        "3 x;y\r\nabc\r\n0\r\n\r\n", "3\r\nabc\r\n1  \r\na\r\n0\r\n\r\n", "3\r\nabc\r\n0 \r\n\r\n"};
+    (void)state;
+    struct fixture f;
+    struct buf in;
+    buf_init(&in, MIB);
+    fixture_init(&f);
+    fixture_start(&f, echo);
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++)
+        for (size_t cut = 0; cut < strlen(bodies[i]); cut++) {
+            int fd = client_connect(&f);
+            client_text(fd, "\r\nPOST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n");
+            client_send(fd, bodies[i], cut);
+            usleep(500);
+            client_text(fd, bodies[i] + cut);
+            expect_status(client_rest(fd, &in), 400);
+            close(fd);
+        }
+    assert_int_equal(atomic_load(&f.handled), 0);
     fixture_stop(&f);
     buf_free(&in);
 }
@@ -512,6 +537,7 @@ int main(void)
         cmocka_unit_test(holds_a_pipelined_request_back_until_the_first_is_answered),
         cmocka_unit_test(reads_chunks_split_at_every_byte),
         cmocka_unit_test(refuses_what_it_must_not_answer),
+        cmocka_unit_test(a_blank_behind_a_chunks_size_and_what_followed_it_were_passed_over),
         cmocka_unit_test(does_not_take_trailers_for_headers),
         cmocka_unit_test(says_continue_before_a_body_that_waits),
         cmocka_unit_test(speaks_http_1_0),
