@@ -116,7 +116,7 @@ static int guard_loopback(const struct api_call *c, struct error *err)
     const struct api_shard *s = c->shard;
     if (!s->loopback)
         return 0;
-    struct str host = http_request_header(c->http, "host"), origin = http_request_header(c->http, "origin");
+    struct str host = http_request_host(c->http), origin = http_request_header(c->http, "origin");
     if (host.len && !host_is_ours(s, host))
         return error_set(err, ERROR_DENIED,
             "the Host '" STR_FMT "' is not served here: use localhost, or list it under 'hosts'",

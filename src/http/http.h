@@ -54,6 +54,8 @@ void http_server_free(struct http_server *s); /* drops what is still open */
 
 /* Reading. Spans live until the answer is complete. */
 struct str http_request_method(const struct http_request *r);
+/* Which host is asked, with its port: the target's where it names one, else the Host header's. */
+struct str http_request_host(const struct http_request *r);
 struct str http_request_path(const struct http_request *r); /* decoded, without the query; never has NUL */
 struct str http_request_query(
     const struct http_request *r, const char *name); /* decoded; STR_NONE if absent */

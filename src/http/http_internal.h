@@ -105,7 +105,7 @@ struct http_request {
     struct http_span target;
     int n_fields;
     bool in_value, head_done;
-    struct str query; /* raw, inside head */
+    struct str host, query; /* the target's, raw, inside head */
     const char *method;
     bool begun, chunked, head_only;
     void (*gone)(void *);

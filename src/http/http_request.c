@@ -117,24 +117,49 @@ static bool decode(struct str from, bool plus_is_space, struct buf *to)
     return true;
 }
 
+static struct str url_part(const struct http_parser_url *url, struct str target, int field)
+{
+    size_t at = url->field_data[field].off;
+    return url->field_set & 1 << field ? str_slice(target, at, at + url->field_data[field].len) : STR_NONE;
+}
+
+/* The absolute form: its host counts, whatever the Host header says (RFC 9112, 3.2.2), and an empty path is
+ * that of the root (RFC 9110, 4.2.3). False: it names another protocol, or a user. */
+static bool absolute_take(struct http_request *r, const struct http_parser_url *url, struct str target)
+{
+    struct str scheme = url_part(url, target, UF_SCHEMA);
+    size_t start = scheme.len + 3, end = start; /* "://" */
+    while (end < target.len && !strchr("/?#", target.data[end]))
+        end++;
+    r->host = str_slice(target, start, end);
+    return (str_is_nocase(scheme, "http") || str_is_nocase(scheme, "https")) &&
+           !(url->field_set & 1 << UF_USERINFO);
+}
+
 bool http_request_resolve(struct http_request *r)
 {
     struct str target = span(r, r->target);
     struct http_parser_url url;
     http_parser_url_init(&url);
     if (target.len == 0 || target.len > UINT16_MAX ||
-        http_parser_parse_url(target.data, target.len, 0, &url) != 0 || !(url.field_set & 1 << UF_PATH))
+        http_parser_parse_url(target.data, target.len, 0, &url) != 0)
         return false;
-    size_t at = url.field_data[UF_QUERY].off;
-    r->query =
-        url.field_set & 1 << UF_QUERY ? str_slice(target, at, at + url.field_data[UF_QUERY].len) : STR_NONE;
-    at = url.field_data[UF_PATH].off;
-    return decode(str_slice(target, at, at + url.field_data[UF_PATH].len), false, &r->path);
+    bool absolute = url.field_set & 1 << UF_HOST;
+    struct str path = url_part(&url, target, UF_PATH);
+    if (absolute ? !absolute_take(r, &url, target) : path.len == 0)
+        return false;
+    r->query = url_part(&url, target, UF_QUERY);
+    return decode(path.len > 0 ? path : STR("/"), false, &r->path);
 }
 
 struct str http_request_method(const struct http_request *r)
 {
     return str_from(r->method);
+}
+
+struct str http_request_host(const struct http_request *r)
+{
+    return r->host.len > 0 ? r->host : http_request_header(r, "host");
 }
 
 struct str http_request_path(const struct http_request *r)

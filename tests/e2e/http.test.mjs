@@ -163,6 +163,14 @@ test('a name that was rebound to loopback is refused', async () => {
   await refuses([`GET /v1/models HTTP/1.1\r\nHost: evil.example:${gateway.port}\r\n\r\n`], 403);
 });
 
+test('a target that names a host was judged by its Host header', async () => {
+  const { port } = gateway;
+  await refuses([`GET http://evil.example:${port}/v1/models HTTP/1.1\r\nHost: localhost:${port}\r\n\r\n`], 403);
+  const request = (target) => `GET ${target} HTTP/1.1\r\nHost: proxy.example\r\nConnection: close\r\n\r\n`;
+  for (const host of [`localhost:${port}`, `127.0.0.1:${port}`, '[::1]'])
+    assert.equal(status((await raw(port, [request(`http://${host}/v1/models`)])).text), 200, host);
+});
+
 test('a web page of another origin is refused', async () => {
   await refuses([get('/v1/models', 'Origin: https://evil.example\r\n')], 403);
   await refuses([get('/v1/models', 'Origin: null\r\n')], 403);

@@ -55,6 +55,54 @@ static void shows_paths_queries_and_headers_decoded(void **state)
     buf_free(&in);
 }
 
+static void tell_host(void *ctx, struct http_request *r)
+{
+    struct fixture *f = ctx;
+    struct buf out;
+    buf_init(&out, KIB);
+    buf_appendf(&out, STR_FMT " " STR_FMT, STR_ARG(http_request_host(r)), STR_ARG(http_request_path(r)));
+    atomic_fetch_add(&f->handled, 1);
+    http_reply(r, 200, NULL, buf_str(&out));
+    buf_free(&out);
+}
+
+/* RFC 9112, 3.2.2. */
+static void a_target_that_names_another_host_than_the_header_was_let_in_by_the_header(void **state)
+{
+    static const struct {
+        const char *target, *body; /* NULL: 400 */
+    } rows[] = {
+        {"/p", "localhost /p"},
+        {"http://other.example/p", "other.example /p"},
+        {"HTTPS://other.example:81/p?q#f", "other.example:81 /p"},
+        {"http://[::1]:8/p", "[::1]:8 /p"},
+        {"http://other.example", "other.example /"}, /* RFC 9110, 4.2.3 */
+        {"http://other.example?q", "other.example /"},
+        {"http://localhost@other.example/p", NULL},
+        {"http://other.example@localhost/p", NULL},
+        {"ftp://localhost/p", NULL},
+        {"http:///p", NULL},
+        {"http://", NULL},
+    };
+    (void)state;
+    struct fixture f;
+    struct buf in;
+    buf_init(&in, MIB);
+    fixture_init(&f);
+    fixture_start(&f, tell_host);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char request[128];
+        snprintf(request, sizeof request, "GET %s HTTP/1.1\r\n" HOST CLOSE "\r\n", rows[i].target);
+        const char *answer = ask(&f, &in, request);
+        if (rows[i].body)
+            expect_body(answer, rows[i].body);
+        else
+            expect_status(answer, 400);
+    }
+    fixture_stop(&f);
+    buf_free(&in);
+}
+
 /* ---- Whole answers ---- */
 
 static void answers_head_without_a_body(void **state)
@@ -406,6 +454,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shows_paths_queries_and_headers_decoded),
+        cmocka_unit_test(a_target_that_names_another_host_than_the_header_was_let_in_by_the_header),
         cmocka_unit_test(answers_head_without_a_body),
         cmocka_unit_test(an_answer_that_takes_longer_than_the_read_timeout_was_cut),
         cmocka_unit_test(an_answer_still_on_its_way_was_lost_when_the_client_closed_its_side),
