@@ -49,8 +49,9 @@ static void calls_fail(struct list *calls, const char *message, int64_t retry_af
     }
 }
 
-/* Ends the open calls and plans the next start: after a back-off, or when a refused file has changed. */
-static void down(struct engine *e, const char *why, bool until_changed)
+/* Ends the open calls and plans the next start: after a back-off, or when a refused file has changed. The log
+ * has `why`; whoever asked hears `told`, for where files lie is no client's business. */
+static void down(struct engine *e, const char *why, const char *told, bool until_changed)
 {
     int64_t delay = ENGINE_FILE_POLL_MS;
     if (until_changed) {
@@ -61,9 +62,9 @@ static void down(struct engine *e, const char *why, bool until_changed)
         log_warn("engine", "%s: %s; starting again in %lld ms", e->name, why, (long long)delay);
     }
     e->until_changed = until_changed;
-    state_set(e, ENGINE_DOWN, why);
-    calls_fail(&e->open, why, until_changed ? -1 : delay);
-    calls_fail(&e->waiting, why, until_changed ? -1 : delay);
+    state_set(e, ENGINE_DOWN, told);
+    calls_fail(&e->open, told, until_changed ? -1 : delay);
+    calls_fail(&e->waiting, told, until_changed ? -1 : delay);
     loop_timer_start(e->start_timer, delay);
     pool_poke(e);
 }
@@ -141,7 +142,7 @@ static void exit_describe(int status, char *out, size_t size)
 
 static void died(struct engine *e, int status)
 {
-    char how[64 + 64], why[sizeof e->fault.message + 128];
+    char how[64 + 64], why[sizeof e->fault.message + 128], told[sizeof why];
     if (e->unloading) {
         e->unloading = false;
         pool_poke(e);
@@ -157,7 +158,9 @@ static void died(struct engine *e, int status)
         snprintf(why, sizeof why, "the worker was killed: %s", fault.message);
     else
         snprintf(why, sizeof why, "%s", how);
-    down(e, why, e->refused && e->file && (fault.code == ERROR_INVALID || fault.code == ERROR_UNSUPPORTED));
+    snprintf(told, sizeof told, "cannot load %s: %s", e->name, fault.message);
+    down(e, why, e->refused ? told : why,
+        e->refused && e->file && (fault.code == ERROR_INVALID || fault.code == ERROR_UNSUPPORTED));
 }
 
 /* Takes leave of the process, which has ended. */
@@ -333,6 +336,7 @@ static int process_start(struct engine *e, struct error *err)
 static void start(struct engine *e)
 {
     struct error err;
+    char told[512];
     e->fault.code = 0;
     e->refused = false;
     e->until_changed = false;
@@ -345,7 +349,8 @@ static void start(struct engine *e)
     e->process = (struct spawn_process){0};
     if (process_start(e, &err)) {
         state_set(e, ENGINE_STARTING, "");
-        down(e, err.message, false);
+        snprintf(told, sizeof told, "cannot load %s: the gateway's log says why", e->name);
+        down(e, err.message, told, false);
         return;
     }
     state_set(e, ENGINE_STARTING, "");

@@ -90,10 +90,14 @@ test('fifty requests at once over three models with room for two get their own m
   assert.ok(most <= 2, `${most} workers`);
 });
 
-test('a model that cannot be loaded says why', async () => {
-  const r = await gateway.chat('broken', 'Tell me.');
-  assert.equal(r.status, 503, JSON.stringify(r.body));
-  assert.match(r.body.error.message, /broken\.gguf/);
+test('a model that cannot be loaded says why, but told clients where its file lies: that is the log\'s', async () => {
+  for (const asked of ['while it is tried', 'once it is known']) {
+    const r = await gateway.chat('broken', 'Tell me.');
+    assert.equal(r.status, 503, JSON.stringify(r.body));
+    assert.match(r.body.error.message, /cannot load broken: .*GGUF/, asked);
+    assert.doesNotMatch(JSON.stringify(r.body), /\.gguf|\/tmp/, asked);
+  }
+  assert.match(gateway.log, /cannot load \/.*broken\.gguf: /);
 });
 
 test('a reload keeps the engines whose settings did not change', async () => {

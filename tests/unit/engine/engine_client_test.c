@@ -181,6 +181,35 @@ static void test_refused_file_waits_for_a_change(void **state)
     rig_close(&r);
 }
 
+static void test_clients_were_told_where_a_model_that_cannot_be_loaded_lies(void **state)
+{
+    static const char *const modes[] = {"refuse", "die-loading"};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct rig r;
+        struct outcome a = {.loop = NULL};
+        struct error err;
+        file_write("secret.gguf", "evil");
+        rig_open_with(&r, modes[i], (struct engine_options){.file = path_of("secret.gguf")});
+        chat_start(&r, &a);
+        loop_wait(r.caller);
+        assert_true(a.errors == 1 && a.code == ERROR_UNAVAILABLE);
+        assert_null(strstr(a.message, folder));
+        assert_non_null(strstr(a.message, i == 0 ? "cannot load refuse: " : "status 7"));
+        outcome_close(&a);
+        if (i == 1) /* its next start finds no file */
+            unlink(path_of("secret.gguf"));
+        for (int n = 0; n < 30000 && i == 1 && !strstr(status_of(&r).message, "log"); n++)
+            usleep(1000);
+        state_wait(&r, ENGINE_DOWN, 0);
+        a.loop = r.caller;
+        assert_int_equal(chat_try(r.engine, &a, &err), ERROR_UNAVAILABLE);
+        assert_null(strstr(err.message, folder));
+        assert_non_null(strstr(err.message, i == 0 ? "no magic number" : "the gateway's log says why"));
+        rig_close(&r);
+    }
+}
+
 /* ---- Workers that break the protocol ---- */
 
 static void hostile(const char *mode)
@@ -234,6 +263,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_death_at_each_step),
         cmocka_unit_test(test_silence),
         cmocka_unit_test(test_refused_file_waits_for_a_change),
+        cmocka_unit_test(test_clients_were_told_where_a_model_that_cannot_be_loaded_lies),
         cmocka_unit_test(test_hostile_workers),
         cmocka_unit_test(test_hostile_replies),
     };
