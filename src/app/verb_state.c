@@ -9,7 +9,8 @@ static int open_url(struct str url, bool make, struct store **out)
     struct error err;
     if (!make && !store_exists(url) && str_starts(url, STR("sqlite:")))
         return verb_failf(EXIT_FAILED,
-            "there is no state " STR_FMT " yet: weir serve makes it; --state or --config names another",
+            "there is no state " STR_FMT
+            " yet, or its file is empty and shows nothing: weir serve makes it; --state or --config names another",
             STR_ARG(url));
     int rc = store_open(url, out, &err);
     if (rc == 0 && (rc = store_absorb(*out, &err)) != 0)

@@ -18,8 +18,8 @@ struct store;
 /* "sqlite:PATH" or "postgresql://..."; makes or migrates the schema. */
 int store_open(struct str url, struct store **out, struct error *err) MUST_USE;
 void store_close(struct store *s); /* writes what is queued first; NULL is allowed */
-/* Is there a state already? For readers, which should not make an empty one; true where only opening it can
- * tell. */
+/* Is there a state already, in more than an empty file? For readers, which should not make one; true where only
+ * opening it can tell. */
 bool store_exists(struct str url);
 /* May other gateways write it, too? */
 bool store_is_shared(const struct store *s);

@@ -26,6 +26,7 @@ enum { STORE_SQLITE_RUN = 4096 }; /* ids that rows which follow each other may t
 struct sqlite {
     struct store_backend backend;
     char *path;
+    bool emptied; /* the file was there before, and held nothing */
     sqlite3 *writer;
     sqlite3_stmt *statements[STORE_KINDS];
     sqlite3 *reader;

@@ -248,14 +248,24 @@ static int owner_check(const struct sqlite *q, struct error *err)
     return rc;
 }
 
+enum { LOCK_PATH_MAX = PATH_MAX + 8 };
+
+static bool lock_path(const struct sqlite *q, char out[LOCK_PATH_MAX])
+{
+    char resolved[PATH_MAX];
+    if (!realpath(q->path, resolved))
+        return false;
+    snprintf(out, LOCK_PATH_MAX, "%s.lock", resolved);
+    return true;
+}
+
 /* A lock file, because locking the database's own file would meddle with SQLite's locks. It stays behind:
  * removing it could let two gateways each lock another file of that name. */
 static int lock_take(struct sqlite *q, struct error *err)
 {
-    char resolved[PATH_MAX], path[PATH_MAX + 8], owner[32] = "";
-    if (!realpath(q->path, resolved))
+    char path[LOCK_PATH_MAX], owner[32] = "";
+    if (!lock_path(q, path))
         return error_set(err, ERROR_IO, "cannot find the state %s: %s", q->path, strerror(errno));
-    snprintf(path, sizeof path, "%s.lock", resolved);
     int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return error_set(err, ERROR_IO, "cannot create %s: %s", path, strerror(errno));
@@ -297,6 +307,11 @@ static int migrate_locked(struct sqlite *q, struct error *err)
             (long long)version, SCHEMA);
     if (version == SCHEMA)
         return 0;
+    if (version == 0 && q->emptied)
+        log_warn("store",
+            "the state %s was there, but empty: it begins anew, and what was recorded in it is gone: restore a "
+            "backup if it was in use",
+            q->path);
     if (version > 0) {
         /* A gateway of the earlier version would go on writing what this one no longer reads. */
         rc = lock_take(q, err);
@@ -418,6 +433,18 @@ static int file_create(const char *path, struct error *err)
     return 0;
 }
 
+/* Is the file there, but empty? For a moment it also is while another process makes it: then it is not old,
+ * and no gateway had it. */
+static bool emptied(const struct sqlite *q)
+{
+    enum { MAKING_S = 5 };
+    char lock[LOCK_PATH_MAX];
+    struct stat st;
+    return stat(q->path, &st) == 0 && st.st_size == 0 &&
+           (clock_wall_ms() / 1000 - st.st_mtime > MAKING_S ||
+               (lock_path(q, lock) && access(lock, F_OK) == 0));
+}
+
 void store_sqlite_close(struct store_backend *b)
 {
     struct sqlite *q = store_sqlite_from(b);
@@ -453,6 +480,7 @@ int store_sqlite_open(struct str rest, struct store_backend **out, struct error 
     q->ids = (uint32_t)rand_u64();
     q->path = path_make(rest);
     pthread_mutex_init(&q->mutex, NULL);
+    q->emptied = emptied(q);
     int rc = file_create(q->path, err);
     if (rc == 0)
         rc = connection_open(q, &q->writer, err);
@@ -474,8 +502,9 @@ bool store_sqlite_exists(struct str rest)
 {
     if (rest.len == 0 || str_find_char(rest, '\0') != SIZE_MAX)
         return false;
+    struct stat st;
     char *path = path_make(rest);
-    bool exists = access(path, F_OK) == 0;
+    bool exists = stat(path, &st) == 0 && st.st_size > 0;
     free(path);
     return exists;
 }

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, readdirSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Gateway, makeFolder, makeModel, root, sleep, weir } from './lib/gateway.mjs';
 import { Cloud } from './lib/cloud.mjs';
@@ -154,4 +154,21 @@ models: [{name: gpt, provider: sim}]
   assert.equal(cloud.requests.length, sent);
   await g.stop();
   await cloud.stop();
+});
+
+test('a state whose file was emptied began anew without a word, and its audit was whole', async () => {
+  const folder = makeFolder();
+  const config = `models: [{name: tiny, file: ${makeModel(folder)}, context: 512}]\n`;
+  let g = await Gateway.start(config, { folder, keep: true });
+  assert.equal((await g.chat('tiny', 'hello', { max_tokens: 2 })).status, 200);
+  await g.stop();
+  assert.doesNotMatch(g.log, /there, but empty/);
+  truncateSync(g.state);
+  const { status, stderr } = run('audit', 'verify', '--state', `sqlite:${g.state}`);
+  assert.equal(status, 1);
+  assert.match(stderr, /its file is empty/);
+  assert.equal(statSync(g.state).size, 0, 'who only looks writes nothing');
+  g = await Gateway.start(config, { folder });
+  assert.match(g.log, /warn store: the state .*weir\.db was there, but empty: it begins anew/);
+  await g.stop();
 });

@@ -379,6 +379,49 @@ static void test_processes_make_it_at_once(void **state)
     }
 }
 
+/* Opens it; is it told then that it was empty? */
+static bool told_empty(struct fixture *f)
+{
+    char text[4096] = "";
+    FILE *log = tmpfile();
+    int stderr_fd = dup(STDERR_FILENO);
+    dup2(fileno(log), STDERR_FILENO);
+    struct store *s = fixture_open(f);
+    dup2(stderr_fd, STDERR_FILENO);
+    close(stderr_fd);
+    store_close(s);
+    rewind(log);
+    size_t len = fread(text, 1, sizeof text - 1, log);
+    fclose(log);
+    return len > 0 && strstr(text, "was there, but empty: it begins anew");
+}
+
+static void test_a_state_whose_file_was_emptied_began_anew_without_a_word(void **state)
+{
+    struct fixture *f = *state;
+    char lock[160], url[160];
+    struct error err;
+    snprintf(url, sizeof url, "sqlite:%s", f->path);
+    snprintf(lock, sizeof lock, "%s.lock", f->path);
+    assert_false(told_empty(f)); /* a first start */
+    assert_false(told_empty(f));
+    struct store *s = fixture_open(f);
+    assert_int_equal(store_claim(s, &err), 0);
+    store_close(s);
+    assert_int_equal(truncate(f->path, 0), 0);
+    assert_false(store_exists(str_from(url)));
+    assert_true(told_empty(f)); /* a gateway had it */
+    assert_true(store_exists(str_from(url)));
+    assert_false(told_empty(f));
+    assert_int_equal(truncate(f->path, 0), 0);
+    assert_int_equal(unlink(lock), 0);
+    const struct timespec old[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1000000000}};
+    assert_int_equal(utimensat(AT_FDCWD, f->path, old, 0), 0);
+    assert_true(told_empty(f)); /* it lay there for long */
+    assert_int_equal(unlink(f->path), 0);
+    assert_false(told_empty(f)); /* moved away, to start anew */
+}
+
 int main(void)
 {
 #define ON(test) cmocka_unit_test_setup_teardown(test, fixture_up, fixture_down)
@@ -392,6 +435,7 @@ int main(void)
         ON(test_schema_3_becomes_this_one),
         ON(test_no_new_schema_beneath_a_running_gateway),
         ON(test_an_empty_file_is_a_new_state),
+        ON(test_a_state_whose_file_was_emptied_began_anew_without_a_word),
         ON(test_interrupted_migration_is_done_again),
         ON(test_directories),
         ON(test_no_rights),
