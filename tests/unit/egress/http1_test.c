@@ -86,6 +86,8 @@ static const struct expectation expectations[] = {
         "ok", true, true, 0},
     {"GET", OK "Transfer-Encoding: chunked\r\nContent-Length: 99\r\n\r\n2\r\nok\r\n0\r\n\r\n", 200, "ok",
         true, false, 0},
+    {"GET", OK "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", 200, "ok", true,
+        false, 0},
     /* Until the connection ends. */
     {"GET", OK "\r\nhello", 200, "hello", true, false, 0},
     {"GET", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, "ok", true, false, 0},
@@ -150,6 +152,8 @@ static const struct expectation expectations[] = {
     {"GET", "HTTP/1.1 abc OK\r\n\r\n", 0, "", false, false, ERROR_UNAVAILABLE},
     {"GET", OK "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 0, "", false, false, ERROR_UNAVAILABLE},
     {"GET", OK "Content-Length: -5\r\n\r\nhello", 0, "", false, false, ERROR_UNAVAILABLE},
+    {"GET", OK "Transfer-Encoding: gzip\r\nContent-Length: 2\r\n\r\nokay", 0, "", false, false,
+        ERROR_UNAVAILABLE},
     {"GET", OK "Content-Length: 99999999999999999999999\r\n\r\nhello", 0, "", false, false,
         ERROR_UNAVAILABLE},
     {"GET", OK "Transfer-Encoding: chunked\r\n\r\nxyz\r\n", 200, "", false, false, ERROR_UNAVAILABLE},
