@@ -62,6 +62,13 @@ struct rig {
     struct error err;
 };
 
+/* The other implementation keeps bfloat16 of what is as little as here, too. */
+static int keep_narrow(struct run_team *t, const struct train_model *m, int32_t most, struct error *err)
+{
+    train_pass_free(&t->pass);
+    return train_pass_create(m, &t->team, true, most, &t->pass, err);
+}
+
 static void rig_create(struct rig *r, const char *family, enum train_precision precision)
 {
     const struct dense *d = &llama;
@@ -87,6 +94,8 @@ static void rig_create(struct rig *r, const char *family, enum train_precision p
     int rc = gguf_open_memory(r->bytes, size, &r->gguf, &r->err);
     rc = rc ? rc : train_model_load(r->gguf, NULL, false, CONTEXT, 1, &r->model, &r->err);
     rc = rc ? rc : run_create(&r->config, &r->model, &data, &none, 1, &r->run, &r->err);
+    for (int32_t i = 0; i < r->run.n_teams && rc == 0 && precision == TRAIN_BF16; i++)
+        rc = keep_narrow(&r->run.teams[i], &r->model, r->run.sequence, &r->err);
     if (rc)
         fail_msg("%s: %s", family, r->err.message);
     weights_fill(&r->model);
