@@ -238,28 +238,45 @@ bool detect_gist_sound(struct str file)
     return true;
 }
 
-static float mass_of(const struct entry *e, int category)
+/* What lane j must have for category c to be said by it alone, its column of them: a weight says the more the
+ * nearer it comes to that. */
+static void needs_make(outs need[GIST_HIDDEN])
 {
-    float mass = 0;
-    for (int j = 0; j < GIST_HIDDEN; j++) {
-        float out = head.out[category][j];
-        if (out > 0)
-            mass += (float)e->weight[j] /
-                    fmaxf((head.bias[j] + head.threshold[category] / out) / head.scale, 1e-3f);
-    }
-    return mass;
+    for (int j = 0; j < GIST_HIDDEN; j++)
+        for (int c = 0; c <= GIST_CLASSES; c++) {
+            float out = c < GIST_CLASSES ? head.out[c][j] : 0;
+            need[j][c] =
+                out > 0 ? fmaxf((head.bias[j] + head.threshold[c] / out) / head.scale, 1e-3f) : INFINITY;
+        }
+}
+
+static void mass_of(const struct entry *e, const outs need[GIST_HIDDEN], outs *mass)
+{
+    *mass = (outs){0};
+    for (int j = 0; j < GIST_HIDDEN; j++)
+        *mass += (float)e->weight[j] / need[j];
 }
 
 static void masses_make(void)
 {
+    outs need[GIST_HIDDEN], mass;
     float most = 1e-3f;
-    for (size_t i = 0; i < TABLE_SIZE; i++)
-        for (int c = 0; c < GIST_CLASSES && table[i].id != 0; c++)
-            most = fmaxf(most, mass_of(&table[i], c));
+    needs_make(need);
+    for (size_t i = 0; i < TABLE_SIZE; i++) {
+        if (table[i].id == 0)
+            continue;
+        mass_of(&table[i], need, &mass);
+        for (int c = 0; c < GIST_CLASSES; c++)
+            most = mass[c] > most ? mass[c] : most;
+    }
     mass_one = (int16_t)fminf(MASS_MOST / most, INT16_MAX);
-    for (size_t i = 0; i < TABLE_SIZE; i++)
-        for (int c = 0; c < GIST_CLASSES && table[i].id != 0; c++)
-            table[i].mass[c] = (uint8_t)ceilf(mass_of(&table[i], c) * mass_one);
+    for (size_t i = 0; i < TABLE_SIZE; i++) {
+        if (table[i].id == 0)
+            continue;
+        mass_of(&table[i], need, &mass);
+        for (int c = 0; c < GIST_CLASSES; c++)
+            table[i].mass[c] = (uint8_t)ceilf(mass[c] * mass_one);
+    }
 }
 
 int detect_gist_init(struct error *err)
