@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/limits.h"
 #include "base/log.h"
 
@@ -16,14 +17,8 @@ void batch_out_init(struct batch_out *o, const char *path, bool patient)
 /* What a failure leaves of it is the rest. */
 static int save(struct batch_out *o)
 {
-    int failure = 0;
-    size_t done = 0;
-    while (done < o->unsaved.len && failure == 0) {
-        ssize_t n = write(o->fd, o->unsaved.data + done, o->unsaved.len - done);
-        if (n <= 0 && !(n < 0 && errno == EINTR))
-            failure = n < 0 ? errno : EIO;
-        done += n > 0 ? (size_t)n : 0;
-    }
+    const size_t done = file_write_fd(o->fd, buf_str(&o->unsaved));
+    const int failure = done < o->unsaved.len ? errno : 0;
     buf_consume(&o->unsaved, done);
     return failure;
 }

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/must.h"
@@ -56,13 +57,7 @@ static int replace(const char *path, struct str data, struct error *err)
     int fd = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return failed(draft, err);
-    bool good = true;
-    while (data.len > 0 && good) {
-        ssize_t n = write(fd, data.data, data.len);
-        good = n > 0 || (n < 0 && errno == EINTR);
-        data = str_slice(data, n > 0 ? (size_t)n : 0, data.len);
-    }
-    int rc = good ? 0 : failed(draft, err);
+    int rc = file_write_fd(fd, data) == data.len ? 0 : failed(draft, err);
     if (close(fd) != 0 && rc == 0)
         rc = failed(draft, err);
     if (rc == 0 && rename(draft, path) != 0)
@@ -96,7 +91,7 @@ int shelf_write(const char *folder, struct str id, const json_t *about, struct e
     return rc;
 }
 
-static int file_read(const char *path, struct buf *out, struct error *err)
+static int whole_read(const char *path, struct buf *out, struct error *err)
 {
     FILE *f = fopen(path, "re");
     if (!f)
@@ -118,7 +113,7 @@ int shelf_read_data(const char *folder, struct str id, struct buf *out, struct e
 {
     char path[PATH_MAX];
     int rc = path_make(folder, id, ".data", path, err);
-    return rc ? rc : file_read(path, out, err);
+    return rc ? rc : whole_read(path, out, err);
 }
 
 int shelf_read(const char *folder, struct str id, const char *key, json_t **about, struct error *err)
@@ -130,7 +125,7 @@ int shelf_read(const char *folder, struct str id, const char *key, json_t **abou
         return rc;
     buf_init(&text, ABOUT_MOST + 64 * KIB);
     *about = NULL;
-    rc = file_read(path, &text, err);
+    rc = whole_read(path, &text, err);
     if (rc == 0)
         rc = json_read(buf_str(&text), about, err);
     buf_free(&text);

@@ -62,15 +62,20 @@ int file_check_place(const char *path, struct error *err)
                : error_set(err, ERROR_IO, "cannot write %s: %s: %s", path, folder, strerror(errno));
 }
 
-static bool write_all(int fd, struct str content)
+size_t file_write_fd(int fd, struct str content)
 {
-    for (size_t at = 0; at < content.len;) {
-        ssize_t n = write(fd, content.data + at, content.len - at);
-        if (n < 0 && errno != EINTR)
-            return false;
-        at += n > 0 ? (size_t)n : 0;
+    size_t done = 0;
+    while (done < content.len) {
+        ssize_t n = write(fd, content.data + done, content.len - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n == 0)
+            errno = EIO;
+        if (n <= 0)
+            break;
+        done += (size_t)n;
     }
-    return fsync(fd) == 0;
+    return done;
 }
 
 int file_replace(const char *path, struct str content, unsigned mode, struct error *err)
@@ -82,7 +87,7 @@ int file_replace(const char *path, struct str content, unsigned mode, struct err
     snprintf(part, sizeof part, "%s.part", path);
     unlink(part); /* what a killed run left, or a link that somebody put there */
     int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
-    if (fd < 0 || !write_all(fd, content) || rename(part, path) != 0)
+    if (fd < 0 || file_write_fd(fd, content) < content.len || fsync(fd) != 0 || rename(part, path) != 0)
         rc = error_set(err, ERROR_IO, "cannot write %s: %s", path, strerror(errno));
     if (fd >= 0)
         close(fd);

@@ -12,6 +12,9 @@ int file_read(struct arena *a, const char *path, size_t most, struct str *out, s
 const char *file_folder(const char *path, char to[4096]);
 /* Whether a file can take that name: asked before work that takes long. */
 int file_check_place(const char *path, struct error *err) MUST_USE;
+/* Writes until all is written, or the disk takes no more: how much it took; where that is less, errno says
+ * why. */
+size_t file_write_fd(int fd, struct str content);
 /* Takes the name only when all of it is on the disk; until then it is PATH.part. */
 int file_replace(const char *path, struct str content, unsigned mode, struct error *err) MUST_USE;
 /* Whether both are there and the same file, by whatever names. */

@@ -31,12 +31,8 @@ static void fail(struct file_writer *w, const char *what)
 
 static void flush(struct file_writer *w)
 {
-    for (size_t done = 0; done < w->used && !w->failed;) {
-        ssize_t n = write(w->fd, w->buffer + done, w->used - done);
-        if (n < 0 && errno != EINTR)
-            fail(w, "written");
-        done += n > 0 ? (size_t)n : 0;
-    }
+    if (!w->failed && file_write_fd(w->fd, (struct str){(const char *)w->buffer, w->used}) < w->used)
+        fail(w, "written");
     w->used = 0;
 }
 
