@@ -204,14 +204,14 @@ static void adapters_write(struct json_writer *w, const struct engine *e)
  */
 static void spill_write(struct json_writer *w, const struct engine *e)
 {
-    char key[2 * SPILL_KEY_BYTES + 1], identity[80];
+    char key[2 * SPILL_KEY_BYTES + 1], identity[96];
     struct stat st = {0};
     if (e->spill.fd < 0)
         return;
     (void)stat(e->executable, &st); /* it has just been started */
     sodium_bin2hex(key, sizeof key, e->spill.key, sizeof e->spill.key);
-    snprintf(identity, sizeof identity, "%016llx %lld %lld", (unsigned long long)e->identity,
-        (long long)st.st_size, (long long)st.st_mtim.tv_sec);
+    snprintf(identity, sizeof identity, "%016llx%016llx %lld %lld", (unsigned long long)e->mark.places,
+        (unsigned long long)e->mark.version, (long long)st.st_size, (long long)st.st_mtim.tv_sec);
     json_member_text(w, "spill_key", key);
     json_member_text(w, "spill_identity", identity);
     json_member_int(w, "spill_keep_ms", e->options.spill.keep_ms);

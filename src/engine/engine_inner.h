@@ -114,8 +114,8 @@ struct engine {
     bool until_changed; /* DOWN until the file is another one */
     struct loop_timer *start_timer, *kill_timer, *silence_timer;
     int64_t backoff_ms, up_since_ms, heard_ms;
-    uint64_t identity, version, places; /* of the files last tried */
-    int64_t looked_ms;                  /* when they were last looked at */
+    struct spawn_mark mark; /* of the files last tried */
+    int64_t looked_ms;      /* when they were last looked at */
 
     /* home loop, in a pool */
     struct list pool_node;

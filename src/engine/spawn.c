@@ -56,13 +56,11 @@ static int file_open(const char *path, struct spawn_files *out, struct error *er
         close(fd);
         return error_set(err, ERROR_INVALID, "%s is not a file: give a .gguf model file", path);
     }
-    uint64_t mark[] = {out->identity, (uint64_t)st.st_dev, (uint64_t)st.st_ino, (uint64_t)st.st_size,
-        (uint64_t)st.st_mtim.tv_sec, (uint64_t)st.st_mtim.tv_nsec};
-    out->identity = str_hash((struct str){(const char *)mark, sizeof mark});
-    uint64_t place[] = {out->places, mark[1], mark[2]};
-    out->places = str_hash((struct str){(const char *)place, sizeof place});
-    uint64_t version[] = {out->version, mark[3], mark[4], mark[5]};
-    out->version = str_hash((struct str){(const char *)version, sizeof version});
+    const uint64_t place[] = {out->mark.places, (uint64_t)st.st_dev, (uint64_t)st.st_ino},
+                   version[] = {out->mark.version, (uint64_t)st.st_size, (uint64_t)st.st_mtim.tv_sec,
+                       (uint64_t)st.st_mtim.tv_nsec};
+    out->mark.places = str_hash((struct str){(const char *)place, sizeof place});
+    out->mark.version = str_hash((struct str){(const char *)version, sizeof version});
     out->bytes += st.st_size;
     out->fds[out->count++] = fd;
     return 0;
@@ -73,7 +71,7 @@ int spawn_files_open(const char *file, struct spawn_files *out, struct error *er
     int64_t part = 1, count = 1;
     out->count = 0;
     out->bytes = 0;
-    out->identity = out->version = out->places = 0;
+    out->mark = (struct spawn_mark){0};
     if (!file)
         return 0;
     struct str stem = str_from(file);

@@ -6,14 +6,22 @@
 
 #include "engine/wire.h"
 
+/* What tells files from others: hashes of where each lies (device, inode) and of what it is (size, time of
+ * change). Some file systems give a file another inode, so the version alone may be asked for. */
+struct spawn_mark {
+    uint64_t places, version;
+};
+static inline bool spawn_mark_is(struct spawn_mark a, struct spawn_mark b)
+{
+    return a.places == b.places && a.version == b.version;
+}
+
 /* The files of a model, open for reading, in the order of their parts. */
 struct spawn_files {
     int fds[WIRE_MODEL_FILES_MAX];
     size_t count;
-    int64_t bytes;     /* of all of them */
-    uint64_t identity; /* of device, inode, size and time of change of each: another value, another model */
-    uint64_t version;  /* of size and time of change alone: some file systems give a file another inode */
-    uint64_t places;   /* of device and inode alone */
+    int64_t bytes; /* of all of them */
+    struct spawn_mark mark;
 };
 
 /* `file` NULL opens nothing. For "x-00001-of-0000N.gguf" all N parts. On failure nothing stays open. */

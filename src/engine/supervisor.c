@@ -69,30 +69,28 @@ static void down(struct engine *e, const char *why, const char *told, bool until
     pool_poke(e);
 }
 
-static bool file_changed(struct engine *e)
+/* As the files are now; where they cannot be opened, as they were. */
+static struct spawn_mark mark_now(const struct engine *e)
 {
     struct spawn_files files;
     if (files_open(e, &files, NULL))
-        return false;
+        return e->mark;
     spawn_files_close(&files);
-    return files.identity != e->identity;
+    return files.mark;
 }
 
 /* Written over where they lie, they are other weights under a running answer: it ends. With another file in
  * their place what runs comes to its end, and what waits is for the new one. */
 void supervisor_look(struct engine *e)
 {
-    struct spawn_files files;
     e->looked_ms = clock_mono_ms();
     if (!e->file || !e->options.pool || e->status.state != ENGINE_UP || !e->socket_io || e->leaving)
         return;
-    if (files_open(e, &files, NULL))
-        return; /* removed: the worker still has them */
-    spawn_files_close(&files);
-    if (files.version == e->version)
+    const struct spawn_mark now = mark_now(e); /* removed: the worker still has them */
+    if (now.version == e->mark.version)
         return;
     log_info("engine", "%s: its file has changed", e->name);
-    if (files.places == e->places && !list_empty(&e->open)) {
+    if (now.places == e->mark.places && !list_empty(&e->open)) {
         struct error err;
         error_set(&err, ERROR_UNAVAILABLE, "its file was written over while it was in use");
         supervisor_fault(e, &err);
@@ -111,7 +109,7 @@ static bool persistent(const struct engine *e)
 static void on_start_due(void *ctx)
 {
     struct engine *e = ctx;
-    if (e->until_changed && !file_changed(e)) {
+    if (e->until_changed && spawn_mark_is(mark_now(e), e->mark)) {
         loop_timer_start(e->start_timer, ENGINE_FILE_POLL_MS);
         return;
     }
@@ -279,13 +277,11 @@ static void files_weigh(struct engine *e, const struct spawn_files *files)
     int64_t tokens = (int64_t)(e->options.slots > 0 ? e->options.slots : 1) *
                      (e->options.context > 0 ? e->options.context : ENGINE_CONTEXT);
     e->weight_bytes = files->bytes;
-    if (e->identity != files->identity || !e->state_known) {
+    if (!spawn_mark_is(e->mark, files->mark) || !e->state_known) {
         e->state_bytes = e->options.kv_bytes > 0 ? e->options.kv_bytes : tokens * (files->bytes / 32768);
         e->state_known = false;
     }
-    e->identity = files->identity;
-    e->version = files->version;
-    e->places = files->places;
+    e->mark = files->mark;
     pthread_mutex_lock(&e->mutex);
     e->status.bytes = e->weight_bytes + e->state_bytes;
     pthread_mutex_unlock(&e->mutex);
