@@ -1,11 +1,11 @@
 /* What weir serve --check looks at beyond the configuration's own reading. */
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "app/serve.h"
+#include "base/file.h"
 #include "base/log.h"
 
 int serve_collector(const struct config *config, struct egress_target **out, struct error *err)
@@ -29,16 +29,13 @@ int serve_collector(const struct config *config, struct egress_target **out, str
 
 static int file_check(const char *key, struct str file, struct error *err)
 {
-    char path[PATH_MAX], *slash;
+    char path[4096], in[4096];
     int n = snprintf(path, sizeof path, STR_FMT, STR_ARG(file));
     if (file.len == 0 || str_is(file, "stdout") || access(path, W_OK) == 0)
         return 0;
     int why = errno;
     if (why == ENOENT && n > 0 && (size_t)n < sizeof path) { /* it will be made */
-        slash = strrchr(path, '/');
-        if (slash)
-            slash[1] = '\0';
-        if (access(slash ? path : ".", W_OK) == 0)
+        if (access(file_folder(path, in), W_OK) == 0)
             return 0;
         why = errno;
     }
