@@ -177,17 +177,18 @@ int prompt_from_chat_shortened(
 {
     enum { ANSWER = 8 };
     const size_t room = (size_t)(s->n_context - s->n_context / ANSWER);
-    size_t first = 0, last,
-           n_turns; /* turns to begin with: `first` is one too many, `last` will do or must */
+    /* Turns to begin with: `first` is one too many, `last` will do or must; `made`: that `out` begins with.
+     */
+    size_t first = 0, last, made = 0, n_turns;
     int rc = prompt_from_turn(s, body, 0, out, &n_turns, err);
     if (rc || out->count <= room || n_turns < 2)
         return rc;
     for (last = n_turns - 1; rc == 0 && last - first > 1;) {
-        size_t turn = first + (last - first) / 2;
-        rc = prompt_from_turn(s, body, turn, out, &n_turns, err);
-        *(out->count > room ? &first : &last) = turn;
+        made = first + (last - first) / 2;
+        rc = prompt_from_turn(s, body, made, out, &n_turns, err);
+        *(out->count > room ? &first : &last) = made;
     }
-    return rc ? rc : prompt_from_turn(s, body, last, out, &n_turns, err);
+    return rc || made == last ? rc : prompt_from_turn(s, body, last, out, &n_turns, err);
 }
 
 /* ---- Without a conversation ---- */
