@@ -90,14 +90,14 @@ void learn_context(struct learn_view *v, struct router_context *c)
 /* Kept for a while, so that its client may say how good it was. */
 static void answer_keep(const struct exchange *x)
 {
+    if (!x->shard->graded || exchange_world_settings(x->world)->feedback.len == 0)
+        return;
     struct graded_answer a = {.request_id = str_from(x->request_id),
         .key_id = str_from(x->identified ? x->identity.key_id : ""),
         .row_id = x->row_id,
         .route = x->decision.route,
         .model = x->winner->model->name,
         .cost_nano_usd = x->cost};
-    if (!x->shard->graded || exchange_world_settings(x->world)->feedback.len == 0)
-        return;
     for (size_t i = 0; i < x->attempts.count && a.local.len == 0; i++)
         if (x->attempts.list[i].measured.tokens > 0) {
             a.local = x->attempts.list[i].target;

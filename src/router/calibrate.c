@@ -41,15 +41,20 @@ void calibrate_prompt_of(struct str prompt, struct calibrate_prompt *out)
     out->bytes = (int64_t)prompt.len;
 }
 
+static void numbers_write(struct json_writer *w, const char *key, const double *values, size_t n)
+{
+    json_key(w, key);
+    json_array_begin(w);
+    for (size_t i = 0; i < n; i++)
+        json_write_double(w, values[i]);
+    json_array_end(w);
+}
+
 void calibrate_prompt_write(const struct calibrate_prompt *p, struct json_writer *w)
 {
     json_object_begin(w);
     json_member_int(w, "bytes", p->bytes);
-    json_key(w, "inputs");
-    json_array_begin(w);
-    for (size_t i = 0; i < INPUTS; i++)
-        json_write_double(w, p->input[i]);
-    json_array_end(w);
+    numbers_write(w, "inputs", p->input, INPUTS);
     json_object_end(w);
 }
 
@@ -253,9 +258,5 @@ void router_calibration_members(const struct router_calibration *c, struct json_
     json_member_double(w, "threshold", c->threshold);
     json_member_double(w, "constant", c->constant);
     json_member_double(w, "base", c->base);
-    json_key(w, "features");
-    json_array_begin(w);
-    for (int i = 0; i < SCORE_FEATURES; i++)
-        json_write_double(w, c->feature[i]);
-    json_array_end(w);
+    numbers_write(w, "features", c->feature, SCORE_FEATURES);
 }
