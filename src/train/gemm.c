@@ -3,13 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pages.h"
+
 /* A block of B (K_BLOCK x N_BLOCK floats, 1 MiB) stays in the last cache, one of A (192 KiB, of bfloat16
  * half) in the second, a panel of B (16 KiB with AVX2) in the first. */
 enum {
     K_BLOCK = 256,
     N_BLOCK = 1024,
-    M_BLOCK = 192 /* of all tiles' rows a multiple, as K_BLOCK of all steps */,
-    ALIGN = 64
+    M_BLOCK = 192 /* of all tiles' rows a multiple, as K_BLOCK of all steps */
 };
 
 static int64_t least(int64_t a, int64_t b)
@@ -25,8 +26,8 @@ size_t gemm_scratch_bytes(void)
 
 int gemm_scratch_create(struct gemm_scratch *s, struct error *err)
 {
-    s->a = aligned_alloc(ALIGN, (size_t)K_BLOCK * (M_BLOCK + TRAIN_TILE_ROWS_MAX) * sizeof(float));
-    s->b = aligned_alloc(ALIGN, (size_t)K_BLOCK * (N_BLOCK + TRAIN_TILE_COLUMNS_MAX) * sizeof(float));
+    s->a = pages_alloc((size_t)K_BLOCK * (M_BLOCK + TRAIN_TILE_ROWS_MAX) * sizeof(float));
+    s->b = pages_alloc((size_t)K_BLOCK * (N_BLOCK + TRAIN_TILE_COLUMNS_MAX) * sizeof(float));
     if (s->a && s->b)
         return 0;
     gemm_scratch_free(s);
@@ -67,7 +68,7 @@ void gemm_pack(const struct train_kernels *kernels, int64_t n, int64_t k, struct
 static void last_columns(const struct train_kernels *kernels, int64_t m, int64_t n, int64_t k, const float *a,
     int64_t a_row, const float *b, float *c, int64_t ldc, bool add)
 {
-    _Alignas(ALIGN) float whole[M_BLOCK * TRAIN_TILE_COLUMNS_MAX];
+    _Alignas(PAGES_ALIGN) float whole[M_BLOCK * TRAIN_TILE_COLUMNS_MAX];
     const int64_t width = kernels->tile_columns;
     for (int64_t i = 0; i < m && add; i++)
         for (int64_t j = 0; j < width; j++)
