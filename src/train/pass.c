@@ -352,12 +352,12 @@ void layer_recall(struct train_pass *p, int32_t layer)
 /* ---- Forward ---- */
 
 /* Queries or keys of some rows: the product, the norms of heads, and the turn. */
-static void head_rows_make(struct train_pass *p, const struct train_layer *l, struct heads h, const float *x,
-    int64_t rows, const int32_t *positions)
+static void head_rows_make(struct train_pass *p, const struct train_layer *l, struct head_rows h,
+    const float *x, int64_t rows, const int32_t *positions)
 {
     linear_forward(p, h.w, x, rows, h.norm ? h.plain : h.y, false);
     if (h.norm)
-        norm_forward(p, h.norm, h.plain, heads_normed(&h, rows), h.y, h.inverse);
+        norm_forward(p, h.norm, h.plain, head_rows_normed(&h, rows), h.y, h.inverse);
     heads_turn(p, l, h.y, positions, rows, h.w, 1);
 }
 
@@ -388,7 +388,7 @@ static void attend(
     const int64_t tokens = p->sequence->n_tokens, d = p->model->shape.n_embed;
     const float *queried = k->n1;
     before_forward(p, l->attn_norm, k->x, tokens, k->n1, k->inverse1);
-    head_rows_make(p, l, heads_keys(l, k), k->n1, tokens, p->positions);
+    head_rows_make(p, l, head_rows_keys(l, k), k->n1, tokens, p->positions);
     linear_forward(p, l->v, k->n1, tokens, k->v, false);
     if (rows) {
         gather(p->n1_rows, k->n1, rows, n, d);
@@ -399,7 +399,7 @@ static void attend(
     }
     if (p->model->decoder->parallel)
         memcpy(k->n2, queried, (size_t)(n * d) * sizeof(float));
-    head_rows_make(p, l, heads_queries(l, k), queried, n, rows ? p->row_positions : p->positions);
+    head_rows_make(p, l, head_rows_queries(l, k), queried, n, rows ? p->row_positions : p->positions);
     attention_forward(p, k, l, rows, n);
     branch_make(p, branch_attention(l, k), k->mix, n);
     branch_add(p, branch_attention(l, k), k->mix, n, k->middle);

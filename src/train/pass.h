@@ -127,20 +127,20 @@ void norm_forward(struct train_pass *p, const struct train_weight *w, const floa
 void heads_turn(struct train_pass *p, const struct train_layer *l, float *y, const int32_t *positions,
     int64_t rows, const struct train_weight *w, float sign);
 /* Queries or keys of a layer: what makes them, and what is kept of it. */
-struct heads {
+struct head_rows {
     const struct train_weight *w, *norm; /* norm NULL: none */
     float *plain, *inverse, *y;
 };
-static inline struct heads heads_queries(const struct train_layer *l, const struct kept *k)
+static inline struct head_rows head_rows_queries(const struct train_layer *l, const struct kept *k)
 {
-    return (struct heads){l->q, l->q_norm, k->q_plain, k->inverse_q, k->q};
+    return (struct head_rows){l->q, l->q_norm, k->q_plain, k->inverse_q, k->q};
 }
-static inline struct heads heads_keys(const struct train_layer *l, const struct kept *k)
+static inline struct head_rows head_rows_keys(const struct train_layer *l, const struct kept *k)
 {
-    return (struct heads){l->k, l->k_norm, k->k_plain, k->inverse_k, k->k};
+    return (struct head_rows){l->k, l->k_norm, k->k_plain, k->inverse_k, k->k};
 }
 /* Norms of so many rows' heads. */
-static inline int64_t heads_normed(const struct heads *h, int64_t rows)
+static inline int64_t head_rows_normed(const struct head_rows *h, int64_t rows)
 {
     return rows * (h->w->n_out / (h->norm->n_in * h->norm->n_out));
 }

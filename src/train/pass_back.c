@@ -186,14 +186,14 @@ static void feed_forward_back(struct train_pass *p, const struct train_layer *l,
 }
 
 /* Back through the turn and the norms of heads. `spare`: as large as dy. */
-static void head_rows_back(struct train_pass *p, const struct train_layer *l, struct heads h, int64_t rows,
-    const int32_t *positions, float *dy, float *spare)
+static void head_rows_back(struct train_pass *p, const struct train_layer *l, struct head_rows h,
+    int64_t rows, const int32_t *positions, float *dy, float *spare)
 {
     const size_t bytes = (size_t)(rows * h.w->n_out) * sizeof *dy;
     heads_turn(p, l, dy, positions, rows, h.w, -1);
     if (h.norm) {
         memset(spare, 0, bytes);
-        norm_backward(p, h.norm, dy, h.plain, h.inverse, heads_normed(&h, rows), spare);
+        norm_backward(p, h.norm, dy, h.plain, h.inverse, head_rows_normed(&h, rows), spare);
         memcpy(dy, spare, bytes);
     }
 }
@@ -217,8 +217,8 @@ static void attend_back(
     const float *dy = branch_back(p, branch_attention(l, k), n);
     linear_back(p, l->output, k->mix, dy, n, p->dmix, false);
     attention_back(p, k, l, rows, n);
-    head_rows_back(p, l, heads_queries(l, k), n, rows ? p->row_positions : p->positions, p->dq, p->dmix);
-    head_rows_back(p, l, heads_keys(l, k), tokens, p->positions, p->dk, p->dmix);
+    head_rows_back(p, l, head_rows_queries(l, k), n, rows ? p->row_positions : p->positions, p->dq, p->dmix);
+    head_rows_back(p, l, head_rows_keys(l, k), tokens, p->positions, p->dk, p->dmix);
     linear_back(p, l->k, k->n1, p->dk, tokens, p->dn, false);
     linear_back(p, l->v, k->n1, p->dv, tokens, p->dn, true);
     if (rows) {
