@@ -6,6 +6,7 @@
 
 #include "base/embed.h"
 #include "base/table.h"
+#include "router/detect_feature.h"
 
 EMBED(gist_weights, "data/gist.weights");
 
@@ -24,15 +25,9 @@ enum { NONE_ID = 10, NAME_ID = 11, CAPITAL_ID = 12, NUMBER_ID = 20, MIXED_ID = 3
         CUE(secretive) | CUE(plan) | CUE(love) | CUE(personal) | CUE(access) | CUE(password) | CUE(self) |   \
         CUE(label) | CUE(stamp) | CUE(privilege) | CUE(org))
 
-static uint32_t mix(uint64_t x)
+static inline uint64_t pair(uint64_t first, uint64_t second)
 {
-    x *= 0x9e3779b97f4a7c15u;
-    return (uint32_t)(x >> 32);
-}
-
-static uint32_t pair(uint64_t first, uint64_t second)
-{
-    return mix(first * 31 + second * 0x5851f42d4c957f2du);
+    return first * 31 + second * 0x5851f42d4c957f2du;
 }
 
 /* Numbers and names are all alike: only what kind of number, or that it is a name. */
@@ -87,20 +82,9 @@ static struct before before_of(const struct detect_word *words, size_t i)
     return b;
 }
 
-static inline bool may_be_there(uint32_t id);
-
-/* Notes an id where it is one of the word's and, with `likely`, may be in the table. Nothing foretells which:
- * so it is written in any case, and counted without a branch. */
-__attribute__((always_inline)) static inline size_t id_note(
-    uint32_t *out, size_t n, bool likely, bool is, uint32_t id)
-{
-    out[n] = id;
-    return n + (is & (!likely || may_be_there(id)));
-}
-
-/* `out` has room for one more. */
-__attribute__((always_inline)) static inline size_t ids_of(
-    const struct detect_word *w, uint64_t token, const struct before *b, bool likely, uint32_t *out)
+/* Its features' seeds. `out` has room for one more. */
+static inline size_t seeds_of(
+    const struct detect_word *w, uint64_t token, const struct before *b, uint64_t *out)
 {
     const uint64_t *const before = b->token;
     const bool self = token == w->hash, ends = self & (w->tail != 0), stem = self & (w->stem != 0),
@@ -108,30 +92,33 @@ __attribute__((always_inline)) static inline size_t ids_of(
                begins = second & self & ((w->flags & WORD_CAPITAL) != 0),
                /* "C7H5", "list2" alone say nothing */
         alone = self | (token == NAME_ID) | ((w->flags & WORD_DIGITS) != 0);
-    size_t n = 0, room = (size_t)(GIST_IDS - 2 * ends - stem - second - third - begins - alone - cued);
-    n = id_note(out, n, likely, ends, mix(w->head ^ HEAD_MARK));
-    n = id_note(out, n, likely, ends, mix(w->tail ^ TAIL_MARK));
-    n = id_note(out, n, likely, third, pair(before[1] ^ APART_MARK, token));
-    n = id_note(out, n, likely, second, pair(before[0], token));
-    n = id_note(out, n, likely, alone, mix(token));
-    n = id_note(out, n, likely, stem, mix(w->stem));
-    n = id_note(out, n, likely, begins, pair(before[0], CAPITAL_ID));
-    n = id_note(out, n, likely, cued, pair(CUE_MARK + b->cue, stem ? w->stem : token));
-    for (uint64_t kinds = (w->kinds | w->begins) & GIST_KINDS; kinds && room > 0; kinds &= kinds - 1, room--)
-        n = id_note(out, n, likely, true, mix((uint64_t)KIND_ID + (uint64_t)__builtin_ctzll(kinds)));
+    size_t n = 0;
+    n = feature_note(out, n, ends, w->head ^ HEAD_MARK);
+    n = feature_note(out, n, ends, w->tail ^ TAIL_MARK);
+    n = feature_note(out, n, third, pair(before[1] ^ APART_MARK, token));
+    n = feature_note(out, n, second, pair(before[0], token));
+    n = feature_note(out, n, alone, token);
+    n = feature_note(out, n, stem, w->stem);
+    n = feature_note(out, n, begins, pair(before[0], CAPITAL_ID));
+    n = feature_note(out, n, cued, pair(CUE_MARK + b->cue, stem ? w->stem : token));
+    for (uint64_t kinds = (w->kinds | w->begins) & GIST_KINDS; kinds && n < GIST_IDS; kinds &= kinds - 1)
+        out[n++] = (uint64_t)KIND_ID + (uint64_t)__builtin_ctzll(kinds);
     return n;
 }
+
+static struct feature_map map = {.product = 0x9e3779b97f4a7c15u};
 
 size_t detect_gist_ids(const struct detect_word *words, size_t i, uint32_t out[GIST_IDS])
 {
     const struct before before = before_of(words, i);
-    uint32_t ids[GIST_IDS + 1];
-    size_t n = ids_of(&words[i], token_of(&words[i]), &before, false, ids);
-    memcpy(out, ids, n * sizeof *ids);
+    uint64_t seeds[GIST_IDS + 1];
+    size_t n = seeds_of(&words[i], token_of(&words[i]), &before, seeds);
+    for (size_t k = 0; k < n; k++)
+        out[k] = feature_id(&map, seeds[k]);
     return n;
 }
 
-/* ---- The table: open addressing, behind a map of bits (two for each id) that most ids are not in ---- */
+/* ---- The table: open addressing, behind the map that most ids are not in ---- */
 enum { MAP_WORDS = 1 << 14, TABLE_SIZE = 1 << 17, TABLE_MOST = TABLE_SIZE / 4 * 3 };
 typedef uint16_t lanes __attribute__((vector_size(2 * GIST_HIDDEN)));
 typedef float floats __attribute__((vector_size(4 * GIST_HIDDEN)));
@@ -139,7 +126,6 @@ typedef int32_t ints __attribute__((vector_size(4 * GIST_HIDDEN)));
 typedef float outs __attribute__((vector_size(4 * (GIST_CLASSES + 1)))); /* and one to fill it */
 static lanes lane_most; /* the largest sum that is not over the bias */
 static outs out_threshold, out_column[GIST_HIDDEN];
-static uint64_t *map;
 
 /* `mass`: what a word brings to each category at most, where mass_one is what the category takes. Its sum is
  * convex in the lanes' sums; if it is not reached where lane j alone has need[j], for no j, then it is not
@@ -154,22 +140,6 @@ static struct entry {
     uint8_t mass[MASSES];
     bytes weight;
 } * table; /* two of them a line of the cache */
-
-static uint64_t *map_word(uint32_t id)
-{
-    return &map[id >> 6 & (MAP_WORDS - 1)];
-}
-
-static inline uint64_t map_bits(uint32_t id)
-{
-    return (uint64_t)1 << id % 64 | (uint64_t)1 << (id >> 20) % 64;
-}
-
-static inline bool may_be_there(uint32_t id)
-{
-    const uint64_t word = *map_word(id);
-    return word >> id % 64 & word >> (id >> 20) % 64 & 1;
-}
 
 static size_t place_of(uint32_t id)
 {
@@ -200,7 +170,7 @@ static void entries_read(struct str file)
         struct entry *at = &table[entry_find(e.id)];
         at->id = e.id;
         memcpy(&at->weight, e.weight, sizeof e.weight);
-        *map_word(e.id) |= map_bits(e.id);
+        feature_add(&map, e.id);
     }
 }
 
@@ -285,9 +255,10 @@ int detect_gist_init(struct error *err)
     if (!detect_gist_sound(file))
         return error_set(err, ERROR_INTERNAL, "data/gist.weights is not what tools/gist_train writes");
     memcpy(&head, file.data, sizeof head);
-    map = table_alloc(MAP_WORDS * sizeof *map);
+    map.last = MAP_WORDS - 1;
+    map.words = table_alloc(MAP_WORDS * sizeof *map.words);
     table = table_alloc(TABLE_SIZE * sizeof *table);
-    if (!map || !table)
+    if (!map.words || !table)
         return error_set(err, ERROR_MEMORY, "no memory for the detector's network");
     entries_read(file);
     masses_make();
@@ -314,21 +285,17 @@ struct walk {
 };
 static _Thread_local uint8_t counts[TABLE_SIZE]; /* all 0 between walks */
 
-/* True: it has something that did not stand in the window. */
-static bool slot_fill(struct walk *k, size_t slot, const uint32_t *ids, size_t n)
+/* True: it did not stand in the window. */
+static bool slot_add(struct walk *k, size_t slot, uint32_t id)
 {
-    bool grown = false;
-    for (size_t i = 0; i < n; i++) {
-        size_t at;
-        if (table[at = entry_find(ids[i])].id == 0)
-            continue;
-        k->ring[slot].entry[k->ring[slot].n++] = (uint32_t)at;
-        if (k->count[at]++ > 0)
-            continue;
-        k->sum += WEIGHTS_OF(at);
-        grown = true;
-    }
-    return grown;
+    const size_t at = entry_find(id);
+    if (table[at].id == 0)
+        return false;
+    k->ring[slot].entry[k->ring[slot].n++] = (uint32_t)at;
+    if (k->count[at]++ > 0)
+        return false;
+    k->sum += WEIGHTS_OF(at);
+    return true;
 }
 
 /* What the word there said leaves the window. */
@@ -378,64 +345,51 @@ static size_t window_begin(struct walk *k, size_t i, int category)
     return from;
 }
 
-/* ---- The words' ids that may be in the table, in pieces whose entries are asked for: memory is waited for
- * once, not word by word. ---- */
+/* ---- The words [from, to) in pieces, whose hits' entries are asked for: memory is waited for once, not word
+ * by word. ---- */
 enum { PIECE = 32 };
-struct reading {
+struct piece {
     const struct detect_word *words;
-    size_t n, next, from; /* `from`: the piece's first word */
+    size_t from, to, n, n_hits; /* `n`: its words */
     struct before before;
-    uint32_t id[PIECE * GIST_IDS + 1];
-    size_t end[PIECE]; /* behind each word's */
+    uint64_t hit[PIECE * GIST_IDS + FEATURE_ROOM];
+    uint8_t whose[PIECE * GIST_IDS + FEATURE_ROOM];
 };
 
-/* Of the words [from, to). */
-static void reading_begin(struct reading *r, const struct detect_word *words, size_t from, size_t to)
+static void pieces_begin(struct piece *p, const struct detect_word *words, size_t from, size_t to)
 {
-    r->words = words;
-    r->n = to;
-    r->next = r->from = from;
-    r->before = before_of(words, from);
+    p->words = words;
+    p->from = from;
+    p->to = to;
+    p->n = 0;
+    p->before = before_of(words, from);
 }
 
-static void piece_read(struct reading *r)
+static bool piece_next(struct piece *p)
 {
-    size_t kept = 0;
-    r->from = r->next;
-    for (size_t i = 0; i < PIECE && r->from + i < r->n; i++) {
-        const struct detect_word *w = &r->words[r->from + i];
+    size_t seeds = 0;
+    p->from += p->n;
+    p->n = p->to - p->from < PIECE ? p->to - p->from : PIECE;
+    for (size_t i = 0; i < p->n; i++) {
+        const struct detect_word *w = &p->words[p->from + i];
         const uint64_t token = token_of(w);
-        kept += ids_of(w, token, &r->before, true, r->id + kept);
-        before_add(&r->before, w, token);
-        r->end[i] = kept;
+        memset(p->whose + seeds, (int)i, GIST_IDS + 1); /* more than there are, without a branch */
+        seeds += seeds_of(w, token, &p->before, p->hit + seeds);
+        before_add(&p->before, w, token);
     }
-    for (size_t k = 0; k < kept; k++)
-        __builtin_prefetch(&table[place_of(r->id[k])]);
-}
-
-/* The next word's. */
-static inline const uint32_t *ids_next(struct reading *r, size_t *n)
-{
-    size_t i = (r->next - r->from) % PIECE;
-    if (i == 0)
-        piece_read(r);
-    size_t begin = i ? r->end[i - 1] : 0;
-    r->next++;
-    *n = r->end[i] - begin;
-    return r->id + begin;
+    p->n_hits = detect_feature_hits(&map, p->hit, p->whose, seeds);
+    for (size_t k = 0; k < p->n_hits; k++)
+        __builtin_prefetch(&table[place_of(hit_id(p->hit[k]))]);
+    return p->n > 0;
 }
 
 /* ---- Where something may be said: by the masses alone, in which what stands in a window more than once
  * counts each time. ---- */
-static inline masses masses_of(const uint32_t *ids, size_t n)
+static inline masses mass_find(uint32_t id)
 {
-    masses sum = {0};
-    for (size_t i = 0; i < n; i++) {
-        mass_bytes mass;
-        memcpy(&mass, table[entry_find(ids[i])].mass, sizeof mass); /* of a free place zeros */
-        sum += __builtin_convertvector(mass, masses);
-    }
-    return sum;
+    mass_bytes mass;
+    memcpy(&mass, table[entry_find(id)].mass, sizeof mass); /* of a free place zeros */
+    return __builtin_convertvector(mass, masses);
 }
 
 static bool any_from(masses sum, int16_t least)
@@ -449,21 +403,25 @@ static bool any_from(masses sum, int16_t least)
 /* The words [*from, *to) hold every window that may say something; false: none does. */
 static bool range_find(const struct detect_word *words, size_t n, size_t *from, size_t *to)
 {
-    struct reading r;
+    struct piece p;
     masses window = {0}, of[GIST_WINDOW] = {{0}};
+    size_t slot = 0;
     *to = 0;
-    reading_begin(&r, words, 0, n);
-    for (size_t i = 0, slot = 0; i < n; i++, slot = slot + 1 < GIST_WINDOW ? slot + 1 : 0) {
-        size_t n_ids;
-        const uint32_t *ids = ids_next(&r, &n_ids);
-        masses sum = masses_of(ids, n_ids);
-        window += sum - of[slot];
-        of[slot] = sum;
-        if (n_ids == 0 || !any_from(window, mass_one))
-            continue;
-        if (*to == 0)
-            *from = i + 1 < GIST_WINDOW ? 0 : i + 1 - GIST_WINDOW;
-        *to = i + 1;
+    pieces_begin(&p, words, 0, n);
+    while (piece_next(&p)) {
+        masses sum[PIECE] = {{0}};
+        for (size_t k = 0; k < p.n_hits; k++)
+            sum[hit_whose(p.hit[k])] += mass_find(hit_id(p.hit[k]));
+        for (size_t i = 0; i < p.n; i++, slot = slot + 1 < GIST_WINDOW ? slot + 1 : 0) {
+            window += sum[i] - of[slot];
+            of[slot] = sum[i];
+            if (!any_from(window, mass_one))
+                continue;
+            const size_t end = p.from + i + 1;
+            if (*to == 0)
+                *from = end < GIST_WINDOW ? 0 : end - GIST_WINDOW;
+            *to = end;
+        }
     }
     return *to > 0;
 }
@@ -488,14 +446,18 @@ void detect_gist_look(const struct detect_word *words, size_t n,
     if (!range_find(words, n, &from, &to))
         return;
     struct walk k = {.count = counts};
-    struct reading r;
-    reading_begin(&r, words, from, to);
-    for (size_t i = from; i < to; i++) {
-        size_t n_ids, slot = i % GIST_WINDOW;
-        const uint32_t *ids = ids_next(&r, &n_ids);
-        slot_clear(&k, slot);
-        if (slot_fill(&k, slot, ids, n_ids))
-            window_look(&k, i, found, ctx);
+    struct piece p;
+    pieces_begin(&p, words, from, to);
+    while (piece_next(&p)) {
+        for (size_t i = 0, hit = 0; i < p.n; i++) {
+            const size_t slot = (p.from + i) % GIST_WINDOW;
+            bool grown = false;
+            slot_clear(&k, slot);
+            for (; hit < p.n_hits && hit_whose(p.hit[hit]) == i; hit++)
+                grown |= slot_add(&k, slot, hit_id(p.hit[hit]));
+            if (grown)
+                window_look(&k, p.from + i, found, ctx);
+        }
     }
     for (size_t slot = 0; slot < GIST_WINDOW; slot++)
         slot_clear(&k, slot);

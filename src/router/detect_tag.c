@@ -10,6 +10,7 @@
 
 #include "base/embed.h"
 #include "base/table.h"
+#include "router/detect_feature.h"
 
 EMBED(tag_weights, "data/tag.weights");
 
@@ -20,7 +21,8 @@ EMBED(tag_weights, "data/tag.weights");
         CUE(mine) | CUE(topic) | CUE(copula) | CUE(health) | CUE(ill) | CUE(money) | CUE(named))
 #define NAME_KINDS (CUE(given) | CUE(surname) | CUE(both))
 /* That data/tag.weights was fitted without. */
-#define LATER_KINDS (CUE(opens) | CUE(figure) | CUE(tens) | CUE(turn) | CUE(counted) | CUE(earns) | CUE(either))
+#define LATER_KINDS                                                                                          \
+    (CUE(opens) | CUE(figure) | CUE(tens) | CUE(turn) | CUE(counted) | CUE(earns) | CUE(either))
 enum { NUMBER = 10, NAME = 30, CAPITAL = 31 }; /* in place of a word's hash */
 #define MIX 0x9e3779b97f4a7c15u
 enum shape {
@@ -185,78 +187,73 @@ static void looks_make(
         l->all[room++] = edge;
 }
 
-/* But for the lowest bit, which is set in all ids. */
-static inline uint32_t id_of(unsigned which, unsigned more, uint64_t a, uint64_t b)
+static inline uint64_t seed_of(unsigned which, unsigned more, uint64_t a, uint64_t b)
 {
-    uint64_t x = (a ^ (b << 23 | b >> 41) ^ (which << 24 | more) * 0xd6e8feb86659fd93u) * 0xa0761d6478bd642fu;
-    return (uint32_t)(x >> 32);
+    return a ^ (b << 23 | b >> 41) ^ (which << 24 | more) * 0xd6e8feb86659fd93u;
 }
 
 enum { SHAPE_IDS = 4, KIND_IDS = 3 };
 
 /* `l` stands among the looks of its neighbours. */
-static inline void shape_ids(const struct look *l, uint32_t out[SHAPE_IDS])
+static inline void shape_seeds(const struct look *l, uint64_t out[SHAPE_IDS])
 {
     const unsigned s = l->shape, back = l[-1].shape, on = l[1].shape;
-    out[0] = id_of(4, back << 10 | s << 5 | on, 0, 0);
-    out[1] = id_of(5, l->before << 10 | s << 5 | l->after, 0, 0);
-    out[2] = id_of(13, s << 10 | on << 5 | l[2].shape, 0, 0);
-    out[3] = id_of(14, l[-2].shape << 10 | back << 5 | s, 0, 0);
+    out[0] = seed_of(4, back << 10 | s << 5 | on, 0, 0);
+    out[1] = seed_of(5, l->before << 10 | s << 5 | l->after, 0, 0);
+    out[2] = seed_of(13, s << 10 | on << 5 | l[2].shape, 0, 0);
+    out[3] = seed_of(14, l[-2].shape << 10 | back << 5 | s, 0, 0);
 }
 
-static inline void kind_ids(const struct look *l, uint32_t out[KIND_IDS])
+static inline void kind_seeds(const struct look *l, uint64_t out[KIND_IDS])
 {
-    out[0] = id_of(6, l->shape, l->kinds, 0);
-    out[1] = id_of(7, l->before, l[-1].kinds, l->kinds);
-    out[2] = id_of(8, l->after, l->kinds, l[1].kinds);
-}
-
-static inline bool may_be_there(uint32_t id);
-
-/* Notes an id where it is one of the word's and, with `likely`, may be in the table. Nothing foretells which:
- * so it is written in any case, and counted without a branch. */
-__attribute__((always_inline)) static inline size_t id_note(
-    uint32_t *out, size_t n, bool likely, bool is, uint32_t id)
-{
-    out[n] = id;
-    return n + (is & (!likely || may_be_there(id)));
+    out[0] = seed_of(6, l->shape, l->kinds, 0);
+    out[1] = seed_of(7, l->before, l[-1].kinds, l->kinds);
+    out[2] = seed_of(8, l->after, l->kinds, l[1].kinds);
 }
 
 /* Those that are not of shapes alone; of kinds only where there are some. `out` has room for one more. */
-__attribute__((always_inline)) static inline size_t word_ids(struct str text, const struct detect_word *w,
-    const struct look *l, bool kinds, bool likely, uint32_t *out)
+static inline size_t word_seeds(
+    struct str text, const struct detect_word *w, const struct look *l, bool kinds, uint64_t *out)
 {
     const unsigned s = l->shape;
     const uint64_t back = l[-1].token, on = l[1].token;
     const bool letters = !(w->flags & WORD_DIGIT);
-    uint32_t of_kinds[KIND_IDS];
+    uint64_t of_kinds[KIND_IDS];
     size_t n = 0;
-    n = id_note(out, n, likely, letters, id_of(1, 0, w->hash, 0));
-    n = id_note(out, n, likely, letters, id_of(2, s, ending_of(text, w), 0));
-    n = id_note(out, n, likely, letters & (w->stem != 0), id_of(3, 0, w->stem, 0));
-    n = id_note(out, n, likely, true, id_of(9, s << 5 | l->before, back, 0));
-    n = id_note(out, n, likely, true, id_of(10, s << 5 | l->after, on, 0));
-    n = id_note(out, n, likely, true, id_of(11, 0, l[-2].token, back));
-    n = id_note(out, n, likely, true, id_of(12, s, on, l[2].token));
-    n = id_note(out, n, likely, true, id_of(15, 0, back, 0));
-    n = id_note(out, n, likely, true, id_of(16, 0, on, 0));
-    kind_ids(l, of_kinds);
+    n = feature_note(out, n, letters, seed_of(1, 0, w->hash, 0));
+    n = feature_note(out, n, letters, seed_of(2, s, ending_of(text, w), 0));
+    n = feature_note(out, n, letters & (w->stem != 0), seed_of(3, 0, w->stem, 0));
+    n = feature_note(out, n, true, seed_of(9, s << 5 | l->before, back, 0));
+    n = feature_note(out, n, true, seed_of(10, s << 5 | l->after, on, 0));
+    n = feature_note(out, n, true, seed_of(11, 0, l[-2].token, back));
+    n = feature_note(out, n, true, seed_of(12, s, on, l[2].token));
+    n = feature_note(out, n, true, seed_of(15, 0, back, 0));
+    n = feature_note(out, n, true, seed_of(16, 0, on, 0));
+    kind_seeds(l, of_kinds);
     for (size_t k = 0; k < KIND_IDS; k++)
-        n = id_note(out, n, likely, kinds, of_kinds[k]);
+        n = feature_note(out, n, kinds, of_kinds[k]);
     return n;
+}
+
+/* In all ids the lowest bit is set. */
+static struct feature_map map = {.product = 0xa0761d6478bd642fu};
+
+static inline uint32_t id_of(uint64_t seed)
+{
+    return feature_id(&map, seed) | 1;
 }
 
 size_t detect_tag_ids(
     struct str text, const struct detect_word *words, size_t n, size_t i, uint32_t out[TAG_IDS])
 {
     struct looks looks;
-    uint32_t ids[TAG_IDS + 1];
+    uint64_t seeds[TAG_IDS + 1];
     looks_make(&looks, text, words, n, i, 1);
     const struct look *l = &looks.all[looks.at[0]];
-    shape_ids(l, ids);
-    size_t n_ids = SHAPE_IDS + word_ids(text, &words[i], l, true, false, ids + SHAPE_IDS);
+    shape_seeds(l, seeds);
+    size_t n_ids = SHAPE_IDS + word_seeds(text, &words[i], l, true, seeds + SHAPE_IDS);
     for (size_t k = 0; k < n_ids; k++)
-        out[k] = ids[k] | 1;
+        out[k] = id_of(seeds[k]);
     return n_ids;
 }
 
@@ -295,12 +292,11 @@ bool detect_tag_run(const struct detect_word *words, size_t n, size_t *from, siz
     return true;
 }
 
-/* ---- The table: open addressing, behind a map of bits (two for each id) that most ids are not in ---- */
+/* ---- The table: open addressing, behind the map that most ids are not in ---- */
 enum { MAP_WORDS = 1 << 12, TABLE_SIZE = 1 << 16, TABLE_MOST = TABLE_SIZE / 8 * 3, LANES = N_TAGS };
 typedef int16_t lanes __attribute__((vector_size(2 * LANES)));
 typedef int8_t bytes __attribute__((vector_size(LANES)));
 static struct tag_entry *table; /* id 0: free */
-static uint64_t *map;
 static lanes step_from[N_TAGS], step_to[N_TAGS];
 
 /* Sums of the ids that shapes and gaps alone make, by those; gaps[true] has those of kinds, too, where the
@@ -309,23 +305,6 @@ static struct sums {
     lanes around[N_SHAPES][N_SHAPES][N_SHAPES], ahead[N_SHAPES][N_SHAPES][N_SHAPES],
         behind[N_SHAPES][N_SHAPES][N_SHAPES], gaps[2][N_GAPS][N_SHAPES][N_GAPS];
 } * sums;
-
-static inline uint64_t *map_word(uint32_t id)
-{
-    return &map[id >> 7 & (MAP_WORDS - 1)];
-}
-
-/* All ids are odd. */
-static inline uint64_t map_bits(uint32_t id)
-{
-    return (uint64_t)1 << (id >> 1) % 64 | (uint64_t)1 << (id >> 20) % 64;
-}
-
-static inline bool may_be_there(uint32_t id)
-{
-    const uint64_t word = *map_word(id);
-    return word >> (id >> 1) % 64 & word >> (id >> 20) % 64 & 1;
-}
 
 /* Mostly it is at its place or the next one: between them no branch. */
 static inline size_t entry_find(uint32_t id)
@@ -378,38 +357,43 @@ static inline lanes weights_of(const struct tag_entry *e)
 #endif
 }
 
-/* One with that lowest bit; of one that is not there zeros. */
+/* Of one that is not there zeros. */
 static inline lanes weights_find(uint32_t id)
 {
     return weights_of(&table[entry_find(id | 1)]);
 }
 
+static lanes weights_make(uint64_t seed)
+{
+    return weights_find(id_of(seed));
+}
+
 static void sums_make(void)
 {
     struct look look[1 + 2 * SEEN] = {{0}}, *l = &look[SEEN];
-    uint32_t ids[SHAPE_IDS], kinds[KIND_IDS];
+    uint64_t seeds[SHAPE_IDS], kinds[KIND_IDS];
     for (unsigned a = 0; a < N_SHAPES; a++)
         for (unsigned b = 0; b < N_SHAPES; b++)
             for (unsigned c = 0; c < N_SHAPES; c++) {
                 l[-1].shape = a, l[0].shape = b, l[1].shape = c;
-                shape_ids(l, ids);
-                sums->around[a][b][c] = weights_find(ids[0]);
+                shape_seeds(l, seeds);
+                sums->around[a][b][c] = weights_make(seeds[0]);
                 l[0].shape = a, l[1].shape = b, l[2].shape = c;
-                shape_ids(l, ids);
-                sums->ahead[a][b][c] = weights_find(ids[2]);
+                shape_seeds(l, seeds);
+                sums->ahead[a][b][c] = weights_make(seeds[2]);
                 l[-2].shape = a, l[-1].shape = b, l[0].shape = c;
-                shape_ids(l, ids);
-                sums->behind[a][b][c] = weights_find(ids[3]);
+                shape_seeds(l, seeds);
+                sums->behind[a][b][c] = weights_make(seeds[3]);
             }
     for (l->before = 0; l->before < N_GAPS; l->before++)
         for (l->shape = 0; l->shape < N_SHAPES; l->shape++)
             for (l->after = 0; l->after < N_GAPS; l->after++) {
-                shape_ids(l, ids);
-                kind_ids(l, kinds);
-                lanes gaps = weights_find(ids[1]);
+                shape_seeds(l, seeds);
+                kind_seeds(l, kinds);
+                lanes gaps = weights_make(seeds[1]);
                 sums->gaps[false][l->before][l->shape][l->after] = gaps;
                 sums->gaps[true][l->before][l->shape][l->after] =
-                    gaps + weights_find(kinds[0]) + weights_find(kinds[1]) + weights_find(kinds[2]);
+                    gaps + weights_make(kinds[0]) + weights_make(kinds[1]) + weights_make(kinds[2]);
             }
 }
 
@@ -420,15 +404,16 @@ int detect_tag_init(struct error *err)
     if (!detect_tag_sound(file))
         return error_set(err, ERROR_INTERNAL, "data/tag.weights is not what tools/tag_train writes");
     memcpy(&head, file.data, sizeof head);
-    map = table_alloc(MAP_WORDS * sizeof *map);
+    map.last = MAP_WORDS - 1;
+    map.words = table_alloc(MAP_WORDS * sizeof *map.words);
     sums = table_alloc(sizeof *sums);
     table = table_alloc(TABLE_SIZE * sizeof *table);
-    if (!map || !sums || !table)
+    if (!map.words || !sums || !table)
         return error_set(err, ERROR_MEMORY, "no memory for the detector's tagger");
     for (uint32_t i = 0; i < head.n_entries; i++) {
         struct tag_entry e = entry_at(file, i);
         table[entry_find(e.id)] = e;
-        *map_word(e.id) |= map_bits(e.id);
+        feature_add(&map, e.id);
     }
     for (int from = 0; from < N_TAGS; from++)
         for (int to = 0; to < N_TAGS; to++)
@@ -441,19 +426,19 @@ int detect_tag_init(struct error *err)
  * waited for once and not word by word; then the sums, kept near that of TAG_NONE, so that 16 bits hold them.
  * ---- */
 struct hits {
-    uint32_t id[RUN_MOST * TAG_IDS + 1];      /* that may be in the table */
-    uint8_t of[RUN_MOST * TAG_IDS + TAG_IDS]; /* whose */
+    uint64_t seed[RUN_MOST * TAG_IDS + FEATURE_ROOM];
+    uint8_t whose[RUN_MOST * TAG_IDS + FEATURE_ROOM];
     size_t n;
 };
 
-/* Of shapes and gaps; the other ids that may be there are noted. */
+/* Of shapes and gaps; the others' seeds are noted. */
 static inline lanes sum_begin(
     struct str text, const struct detect_word *w, const struct look *l, size_t i, struct hits *hits)
 {
     const unsigned s = l->shape, back = l[-1].shape, on = l[1].shape;
     const bool plain = (l[-1].kinds | l->kinds | l[1].kinds) == 0;
-    memset(hits->of + hits->n, (int)i, TAG_IDS); /* more than there are, without a branch */
-    hits->n += word_ids(text, w, l, !plain, true, hits->id + hits->n);
+    memset(hits->whose + hits->n, (int)i, TAG_IDS); /* more than there are, without a branch */
+    hits->n += word_seeds(text, w, l, !plain, hits->seed + hits->n);
     return sums->around[back][s][on] + sums->ahead[s][on][l[2].shape] + sums->behind[l[-2].shape][back][s] +
            sums->gaps[plain][l->before][s][l->after];
 }
@@ -504,10 +489,11 @@ static void run_tag(struct str text, const struct detect_word *words, size_t n_w
     looks_make(&looks, text, words, n_words, at, n);
     for (size_t i = 0; i < n; i++)
         sum[i] = sum_begin(text, &words[at + i], &looks.all[looks.at[i]], i, &hits);
+    hits.n = detect_feature_hits(&map, hits.seed, hits.whose, hits.n);
     for (size_t k = 0; k < hits.n; k++)
-        __builtin_prefetch(&table[hits.id[k] >> 16]);
+        __builtin_prefetch(&table[hit_id(hits.seed[k]) >> 16]);
     for (size_t k = 0; k < hits.n; k++)
-        sum[hits.of[k]] += weights_find(hits.id[k]);
+        sum[hit_whose(hits.seed[k])] += weights_find(hit_id(hits.seed[k]));
     scores[0] = (lanes){0} + TAG_NEVER;
     scores[0][before] = 0;
     for (size_t i = 0; i < n; i++)
