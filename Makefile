@@ -46,9 +46,10 @@ GATEWAY_OBJECTS := $(filter-out %/engine/wire.o %/engine/memory.o,$(call objects
 WORKER_OBJECTS := $(call objects,$(WORKER_DIRS))
 TRAIN_OBJECTS := $(call objects,$(addprefix src/,$(TRAIN_ROOMS)))
 
-# Kernels are the one place where -O3 pays; no product and sum are fused but where a kernel says so, and nobody reads the
-# exceptions' flags, for whose sake gcc would make no vectors of loops that compare. (make applies the pattern that fits
+# Where -O3 pays: kernels and judging. Of kernels no product and sum are fused but where a kernel says so, and nobody reads
+# the exceptions' flags, for whose sake gcc would make no vectors of loops that compare. (make applies the pattern that fits
 # most closely last, so the instruction sets are added to these.)
+$(BUILD)/obj/router/%.o: ISA_FLAGS := -O3
 $(BUILD)/obj/engine/worker/cpu/%.o: ISA_FLAGS := -O3 -ffp-contract=off -fno-trapping-math
 # Bytes of a quantised file depend on no compiler's fused sums.
 $(BUILD)/obj/engine/worker/tensor_quantize%.o: ISA_FLAGS := -O3 -ffp-contract=off
