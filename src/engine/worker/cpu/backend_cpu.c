@@ -214,25 +214,58 @@ static void product_show(const struct cpu *c, const struct op *op)
         watch->product(watch->ctx, op, rows_of(c, op->a), rows_of(c, op->b));
 }
 
+/* What products of this operation's kind have as their input, quantised. */
+struct held {
+    struct value value; /* id -1: nothing */
+    enum panel_layout layout;
+    struct x_block *x;
+};
+
+/* Neighbours often share their input. */
+static void input_hold(struct cpu_task *task, struct held *held)
+{
+    const struct cpu *c = task->cpu;
+    const struct op *op = task->op;
+    if (op->a.id != held->value.id || held->layout != cpu_panel_layout(c, op)) {
+        *held = (struct held){op->a, cpu_panel_layout(c, op), c->quantised};
+        task->input = held->x;
+        cpu_quantise(task);
+        threads_barrier(c->threads);
+    }
+    task->input = held->x;
+}
+
+/* Is the next one a product of the same input, that need not wait for this one? */
+static bool goes_on(const struct cpu *c, size_t i)
+{
+    const struct op *op = &c->program->ops[i], *next = op + 1;
+    if (op->kind != OP_MATMUL || next->kind != OP_MATMUL || next->a.id != op->a.id || c->program->watch)
+        return false;
+    const bool quantises = cpu_quantises(c, op);
+    return quantises == cpu_quantises(c, next) &&
+           (!quantises || cpu_panel_layout(c, op) == cpu_panel_layout(c, next));
+}
+
 static void program_part(void *ctx, int32_t thread)
 {
     const struct cpu *c = ctx;
-    struct value quantised = {-1}; /* the value that c->quantised holds: neighbours often share their input */
-    enum panel_layout layout = PANEL_BLOCKS;
+    struct held held = {.value = {-1}};
     for (size_t i = 0; i < c->program->n_ops; i++) {
-        struct cpu_task task = {c, &c->program->ops[i], &c->claims[2 * i], &c->scratch[thread]};
-        if (cpu_quantises(c, task.op) &&
-            (task.op->a.id != quantised.id || layout != cpu_panel_layout(c, task.op))) {
-            cpu_quantise(&task);
-            threads_barrier(c->threads);
-            quantised = task.op->a;
-            layout = cpu_panel_layout(c, task.op);
-        }
+        struct cpu_task task = {c, &c->program->ops[i], &c->claims[2 * i], &c->scratch[thread], NULL};
+        if (cpu_quantises(c, task.op))
+            input_hold(&task, &held);
         task.claims++;
         if (thread == 0 && c->program->watch)
             product_show(c, task.op);
-        cpu_op_run(&task);
-        if (i + 1 < c->program->n_ops)
+        if (cpu_ffn_begins(c, i)) {
+            const struct op *down = task.op + FFN_OPS;
+            cpu_ffn(&task);
+            held = (struct held){down->a, cpu_panel_layout(c, down), cpu_ffn_hidden(c, down)};
+            i += FFN_OPS - 1;
+        } else {
+            cpu_op_run(&task);
+        }
+        if (i + 1 < c->program->n_ops && !goes_on(c, i))
             threads_barrier(c->threads);
     }
 }

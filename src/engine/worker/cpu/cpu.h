@@ -8,14 +8,14 @@
 #include "engine/worker/cpu/threads.h"
 #include "engine/worker/program.h"
 
-/* A product takes TILE_VALUES values of a tile's rows at a time, and TILE_COLUMNS columns (tokens) at most.
- */
+/* A product on floats takes TILE_VALUES values of a tile's rows at a time, and TILE_COLUMNS columns (tokens)
+ * at most. */
 enum {
     TILE_VALUES = KERNEL_RUN,
     TILE_COLUMNS = 128,
     TILE_POSITIONS = 64,
     ROW_GAP = 16,
-    SUMS_MAX = 64 * 1024
+    SUMS_MAX = 128 * 1024
 };
 
 /* Of one thread. */
@@ -52,6 +52,7 @@ struct cpu_task {
     const struct op *op;
     atomic_int *claims;
     struct cpu_scratch *scratch;
+    struct x_block *input; /* of a product that cpu_quantises: quantised */
 };
 
 /* Takes the next piece of `total` things, `size` at a time; false when none is left. */
@@ -69,13 +70,14 @@ static inline float *cpu_row(const struct cpu *c, struct value v, int64_t row)
     return (info->host ? info->host : c->values + info->offset) + row * info->width;
 }
 
-/* A product: y[c] = W x[c] * scale + bias for columns c. `data`: the first row of the matrix. */
+/* A product of at most TILE_COLUMNS columns, quantised of PRODUCT_COLUMNS_MAX: y[c] = W x[c] * scale + bias
+ * for columns c. `data`: the first row of the matrix. */
 struct matmul {
     const struct weight *weight;
     const uint8_t *data;
     const float *bias, *scale; /* NULL: none */
     const float *x[TILE_COLUMNS];
-    float *y[TILE_COLUMNS];
+    float *y[PRODUCT_COLUMNS_MAX];
     int32_t n_columns;
 };
 void cpu_matmul_rows(
@@ -90,10 +92,23 @@ void cpu_quantised_need(
     const struct cpu *c, const struct program *p, const struct op *op, size_t *input, size_t *panel);
 void cpu_quantise(const struct cpu_task *task);
 void cpu_product(const struct cpu_task *task);
+/* acc[group][column][lane] = rows from `row` on, for `n_rows` of them. */
+void cpu_product_multiply(const struct products *p, const struct matmul *m, struct x_block *x, int64_t row,
+    int64_t n_rows, float *acc);
+/* What column c has of them, scaled and with the bias, one after the other. */
+void cpu_product_column(const struct products *p, const struct matmul *m, int64_t row, int64_t n_rows,
+    const float *acc, int64_t c, float *y);
 void cpu_product_rows(const struct products *p, const struct matmul *m, struct x_block *x, int64_t from,
     int64_t to, struct cpu_scratch *s);
-/* A row of the operation's quantised input. */
-struct x_column cpu_quantised_column(const struct cpu *c, const struct op *op, int64_t row);
+/* A row of the operation's quantised input, which begins at `x`. */
+struct x_column cpu_quantised_column(
+    const struct cpu *c, const struct op *op, struct x_block *x, int64_t row);
+/* Does operation i begin a feed-forward network that goes in one piece, up to its last product? Its hidden
+ * values are then quantised only, and stand where they were to be as floats. */
+enum { FFN_OPS = 3 };
+bool cpu_ffn_begins(const struct cpu *c, size_t i);
+void cpu_ffn(const struct cpu_task *task);
+struct x_block *cpu_ffn_hidden(const struct cpu *c, const struct op *down);
 /* Rows of a matrix that a thread takes at once: long runs of memory, yet enough pieces to even the threads
  * out. */
 int64_t cpu_piece_rows(const struct cpu *c, int64_t n_rows);
@@ -101,6 +116,8 @@ void cpu_matmul_heads(const struct cpu_task *task);
 void cpu_experts(const struct cpu_task *task);
 /* int32s of scratch that it needs in each thread. */
 size_t cpu_experts_need(const struct program *p, const struct op *op);
+void cpu_glu(
+    const struct kernels *k, enum glu glu, float *y, const float *gate, const float *up, int64_t width);
 void cpu_conv_row(const struct cpu_task *task, int64_t row);
 void cpu_delta(const struct cpu_task *task);
 void cpu_route_row(const struct cpu_task *task, int64_t row);

@@ -58,7 +58,7 @@ static void panel_gather(const struct cpu_task *task, const int32_t *list, int32
     const bool own_input = program_value(c->program, task->op->a)->width != w->n_in;
     for (int32_t i = 0; i < n; i++) {
         const struct x_column to = {task->scratch->panel, n, i};
-        struct x_column x = cpu_quantised_column(c, task->op, list[i] / n_used);
+        struct x_column x = cpu_quantised_column(c, task->op, task->input, list[i] / n_used);
         if (own_input)
             x.panel = product_panel_at(p, w->type, x.panel, x.n, list[i] % n_used * blocks);
         product_column_copy(p, w->type, &to, &x, blocks);

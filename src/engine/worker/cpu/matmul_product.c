@@ -10,10 +10,11 @@
 #include "engine/worker/cpu/product_wide.h"
 
 /* A run of a full panel's blocks, about 256 KiB, stays in the second-level cache while STEP_ROWS of the
- * weight's rows go by, with half as much of their sums. All are whole blocks of every type. */
-enum { PANEL_COLUMNS = 128, STEP_ROWS = 256 };
-static const int64_t segments[PANEL_LAYOUTS] = {[PANEL_BLOCKS] = 32, [PANEL_RUNS] = 32, [PANEL_GROUPS] = 32, [PANEL_WIDE] = 64, [PANEL_SPLIT] = 16};
-_Static_assert(STEP_ROWS *PANEL_COLUMNS <= SUMS_MAX, "a step's sums have no room in the scratch");
+ * weight's rows go by, with as much of their sums. All are whole blocks of every type. */
+enum { PANEL_COLUMNS = PRODUCT_COLUMNS_MAX, STEP_ROWS = 256 };
+static const int64_t segments[PANEL_LAYOUTS] = {
+    [PANEL_BLOCKS] = 16, [PANEL_RUNS] = 16, [PANEL_GROUPS] = 16, [PANEL_WIDE] = 32, [PANEL_SPLIT] = 8};
+_Static_assert(2 * STEP_ROWS * PANEL_COLUMNS <= SUMS_MAX, "a step's sums have no room in the scratch");
 
 bool cpu_quantises(const struct cpu *c, const struct op *op)
 {
@@ -37,8 +38,10 @@ void cpu_quantised_need(
 {
     const struct value_info *a = program_value(p, op->a);
     const size_t blocks = (size_t)value_blocks(c, op);
-    /* The last panel may have places for up to fifteen columns more. */
-    *input = blocks * (size_t)(a->rows + 16) * (size_t)a->width / X_VALUES;
+    const int64_t last = a->rows % PANEL_COLUMNS; /* whose panel may have places for more */
+    const int64_t rows =
+        a->rows - last + product_columns(c->kernels->products, op->linear->weight.type, last);
+    *input = blocks * (size_t)rows * (size_t)a->width / X_VALUES;
     *panel = op->kind == OP_MATMUL_EXPERTS
                  ? blocks * PANEL_COLUMNS * (size_t)op->linear->weight.n_in / X_VALUES
                  : 0;
@@ -49,11 +52,11 @@ static int32_t panel_columns(int64_t first, int64_t n_rows)
     return n_rows - first < PANEL_COLUMNS ? (int32_t)(n_rows - first) : PANEL_COLUMNS;
 }
 
-struct x_column cpu_quantised_column(const struct cpu *c, const struct op *op, int64_t row)
+struct x_column cpu_quantised_column(const struct cpu *c, const struct op *op, struct x_block *x, int64_t row)
 {
     const struct value_info *info = program_value(c->program, op->a);
     const int64_t first = row / PANEL_COLUMNS * PANEL_COLUMNS;
-    return (struct x_column){.panel = c->quantised + first * (info->width / X_VALUES) * value_blocks(c, op),
+    return (struct x_column){.panel = x + first * (info->width / X_VALUES) * value_blocks(c, op),
         .n = panel_columns(first, info->rows),
         .column = row - first};
 }
@@ -69,13 +72,13 @@ void cpu_quantise(const struct cpu_task *task)
     int64_t from, to;
     while (cpu_claim(task, a->rows, together, &from, &to))
         for (int64_t row = from; row < to; row++) {
-            const struct x_column x = cpu_quantised_column(c, task->op, row);
+            const struct x_column x = cpu_quantised_column(c, task->op, task->input, row);
             product_quantize(p, type, x.panel, x.n, x.column, cpu_row(c, task->op->a, row), a->width);
         }
 }
 
-/* acc[group][column][lane] = rows from `row` on, for `n_rows` of them; rows behind the last repeat it. */
-static void multiply(const struct products *p, const struct matmul *m, struct x_block *x, int64_t row,
+/* Rows behind the last repeat it. */
+void cpu_product_multiply(const struct products *p, const struct matmul *m, struct x_block *x, int64_t row,
     int64_t n_rows, float *acc)
 {
     const enum tensor_type type = m->weight->type;
@@ -96,22 +99,19 @@ static void multiply(const struct products *p, const struct matmul *m, struct x_
         product_finish(p, type, acc + r * room, n);
 }
 
-/* A column's rows one after the other, as they stand in memory. */
-static void store(
-    const struct products *p, const struct matmul *m, int64_t row, int64_t n_rows, const float *acc)
+void cpu_product_column(const struct products *p, const struct matmul *m, int64_t row, int64_t n_rows,
+    const float *acc, int64_t c, float *restrict y)
 {
     const float *bias = m->bias ? m->bias + row : NULL, scale = m->scale ? *m->scale : 1;
     const int64_t room = product_columns(p, m->weight->type, m->n_columns);
-    for (int64_t c = 0; c < m->n_columns; c++)
-        for (int64_t r = 0; r < n_rows; r += p->lanes) {
-            const int64_t n = n_rows - r < p->lanes ? n_rows - r : p->lanes;
-            const float *restrict sums = acc + r * room + c * p->lanes;
-            float *restrict y = m->y[c] + row + r;
-            for (int64_t l = 0; l < n; l++)
-                y[l] = sums[l] * scale;
-            for (int64_t l = 0; bias && l < n; l++)
-                y[l] += bias[r + l];
-        }
+    for (int64_t r = 0; r < n_rows; r += p->lanes, y += p->lanes) {
+        const int64_t n = n_rows - r < p->lanes ? n_rows - r : p->lanes;
+        const float *restrict sums = acc + r * room + c * p->lanes;
+        for (int64_t l = 0; l < n; l++)
+            y[l] = sums[l] * scale;
+        for (int64_t l = 0; bias && l < n; l++)
+            y[l] += bias[r + l];
+    }
 }
 
 void cpu_product_rows(const struct products *p, const struct matmul *m, struct x_block *x, int64_t from,
@@ -119,8 +119,9 @@ void cpu_product_rows(const struct products *p, const struct matmul *m, struct x
 {
     for (int64_t row = from; row < to; row += STEP_ROWS) {
         const int64_t n_rows = to - row < STEP_ROWS ? to - row : STEP_ROWS;
-        multiply(p, m, x, row, n_rows, s->sums);
-        store(p, m, row, n_rows, s->sums);
+        cpu_product_multiply(p, m, x, row, n_rows, s->sums);
+        for (int64_t c = 0; c < m->n_columns; c++)
+            cpu_product_column(p, m, row, n_rows, s->sums, c, m->y[c] + row);
     }
 }
 
@@ -139,7 +140,7 @@ void cpu_product(const struct cpu_task *task)
             m.n_columns = panel_columns(first, n_tokens);
             for (int32_t i = 0; i < m.n_columns; i++)
                 m.y[i] = cpu_row(c, task->op->out, first + i);
-            cpu_product_rows(c->kernels->products, &m, cpu_quantised_column(c, task->op, first).panel, from,
-                to, task->scratch);
+            cpu_product_rows(c->kernels->products, &m,
+                cpu_quantised_column(c, task->op, task->input, first).panel, from, to, task->scratch);
         }
 }

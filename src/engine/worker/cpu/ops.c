@@ -159,24 +159,29 @@ static void rms_norm_row(const struct cpu_task *task, int64_t row)
         c->kernels->rms_norm(y + i, x + i, task->op->norm.weight, task->op->norm.eps, task->op->norm.width);
 }
 
-static void glu_row(const struct cpu_task *task, int64_t row)
+void cpu_glu(
+    const struct kernels *k, enum glu glu, float *y, const float *gate, const float *up, int64_t width)
 {
-    const struct cpu *c = task->cpu;
-    const float *gate = cpu_row(c, task->op->a, row), *up = cpu_row(c, task->op->b, row);
-    float *y = cpu_row(c, task->op->out, row);
-    const int32_t width = program_value(c->program, task->op->out)->width;
-    switch (task->op->glu) {
+    switch (glu) {
     case GLU_BILINEAR:
-        for (int32_t i = 0; i < width; i++)
+        for (int64_t i = 0; i < width; i++)
             y[i] = gate[i] * up[i];
         return;
     case GLU_SILU:
-        return c->kernels->glu(y, gate, up, width);
+        return k->glu(y, gate, up, width);
     case GLU_GELU:
-        return c->kernels->geglu(y, gate, up, width);
+        return k->geglu(y, gate, up, width);
     case GLU_CLAMPED:
-        return c->kernels->glu_clamped(y, gate, up, width);
+        return k->glu_clamped(y, gate, up, width);
     }
+}
+
+static void glu_row(const struct cpu_task *task, int64_t row)
+{
+    const struct cpu *c = task->cpu;
+    const struct op *op = task->op;
+    cpu_glu(c->kernels, op->glu, cpu_row(c, op->out, row), cpu_row(c, op->a, row), cpu_row(c, op->b, row),
+        program_value(c->program, op->out)->width);
 }
 
 static void gate_row(const struct cpu_task *task, int64_t row)

@@ -21,7 +21,7 @@
 
 #include "engine/worker/tensor.h"
 
-enum { X_VALUES = 32, PRODUCT_LANES_MAX = 32, WIDE_BLOCKS = 5 };
+enum { X_VALUES = 32, PRODUCT_LANES_MAX = 32, PRODUCT_COLUMNS_MAX = 256, WIDE_BLOCKS = 5 };
 
 /* 32 values of an activation: q * scale, q within +-127. A run that holds what is no finite number has a
  * scale of NaN. */

@@ -84,9 +84,8 @@ INLINE void turn_rows(float *to, const float *from, int64_t places)
 
 static void tiled_turn(float *acc, int64_t n)
 {
-    enum { COLUMNS = 128 };
     const int64_t places = wide_places(n);
-    float rows[LANES * SETS * COLUMNS];
+    float rows[LANES * SETS * PRODUCT_COLUMNS_MAX];
     memcpy(rows, acc, (size_t)(LANES * SETS * places) * sizeof *acc);
     for (int set = 0; set < SETS && places % 4 == 0; set++)
         turn_rows(acc + set * LANES, rows + set * LANES * places, places);
