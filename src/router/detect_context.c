@@ -435,7 +435,7 @@ static void values_look(struct detect_context *c, const struct detect_atom *a)
         words_add(c, &access_code, from, end, fake ? 0.2 : 0.6);
     if (a->kinds & (CUE(password) | CUE(pass)))
         password_look(c, a);
-    if (a->kinds & CUE(opens) && detect_told(c, a, &in_words))
+    if (detect_told(c, a, &in_words))
         words_add(c, &told, in_words.from, in_words.to, in_words.kinds & CUE(counted) ? 0.2 : 0.6);
     if (!(a->kinds & CUE(dob)))
         return;
@@ -456,15 +456,16 @@ static void values_look(struct detect_context *c, const struct detect_atom *a)
 #define STATEMENT_CUES                                                                                       \
     (RULE_CUES | ILL | CUE(fin) | CUE(legal) | CUE(mark) | CUE(personal) | CUE(label) | CUE(privilege) |     \
         CUE(idword) | CUE(account) | CUE(card) | CUE(access) | CUE(password) | CUE(pass) | CUE(dob) |        \
-        CUE(role) | CUE(clinic) | CUE(stamp) | CUE(belief) | CUE(opens) | CUE(earns))
+        CUE(role) | CUE(clinic) | CUE(stamp) | CUE(belief) | CUE(opens) | CUE(earns) | CUE(shuts) |          \
+        CUE(spoken) | CUE(seed) | CUE(body))
 
 static void statements_look(struct detect_context *c)
 {
     static const struct {
         uint64_t cue;
         const struct detect_type *type;
-    } direct[] = {
-        {CUE(fin), &finance}, {CUE(legal), &legal}, {CUE(mark), &marked}, {CUE(personal), &intimate}};
+    } direct[] = {{CUE(body), &health}, {CUE(fin), &finance}, {CUE(legal), &legal}, {CUE(mark), &marked},
+        {CUE(personal), &intimate}};
     struct detect_atom earner;
     for (size_t i = 0; i < c->n_atoms; i++) {
         const struct detect_atom *a = &c->atoms[i];

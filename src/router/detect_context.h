@@ -49,11 +49,14 @@ static inline size_t detect_word_length(const struct detect_word *w)
     return w->end - w->start;
 }
 
-/* A code told in words near what it opens (CUE(opens)), with that. Its kinds: counted, if it is what anybody
- * counts. */
-bool detect_told(const struct detect_context *c, const struct detect_atom *opens, struct detect_atom *out);
+/* A code near what it opens (CUE(opens), CUE(shuts)), a wallet's words behind CUE(seed), a password behind
+ * CUE(spoken), all told in words; with that. Its kinds: counted, if it is what anybody counts. */
+bool detect_told(const struct detect_context *c, const struct detect_atom *a, struct detect_atom *out);
+bool detect_seed(const struct detect_context *c, const struct detect_atom *phrase, struct detect_atom *out);
+bool detect_spelled(
+    const struct detect_context *c, const struct detect_atom *password, struct detect_atom *out);
 
-/* Who by a full name earns how much, around CUE(earns). */
+/* Who by a full name, or by a name and what one is to the writer, earns how much, around CUE(earns). */
 bool detect_earner(const struct detect_context *c, const struct detect_atom *earns, struct detect_atom *out);
 
 /* Is a phrase of that kind begun within [from, to)? */

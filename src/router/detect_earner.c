@@ -1,27 +1,59 @@
-/* What somebody earns: a full name says whose it is. */
+/* What somebody earns: a full name says whose it is, or a name and what one is to the writer. */
 #include "router/detect_context.h"
+
+static bool given_name(const struct detect_word *w)
+{
+    return detect_word_is(w, CUE(given) | CUE(both)) && w->flags & WORD_CAPITAL;
+}
 
 static bool full_name(const struct detect_word *given)
 {
     const struct detect_word *family = given + 1;
-    return detect_word_is(given, CUE(given) | CUE(both)) && given->flags & family->flags & WORD_CAPITAL &&
-           family->start == given->end + 1 && !(given->flags & (WORD_COMMA | WORD_STOP));
+    return given_name(given) && family->flags & WORD_CAPITAL && family->start == given->end + 1 &&
+           !(given->flags & (WORD_COMMA | WORD_STOP));
+}
+
+/* "Our bookkeeper Lucinda", "the tenant, Marek". */
+static bool known_to_us(const struct detect_context *c, size_t given)
+{
+    enum { BEFORE = 3 };
+    bool ours = false;
+    for (size_t i = given;
+         i-- > 0 && given - i <= BEFORE && c->words[i].sentence == c->words[given].sentence;)
+        ours = ours || detect_word_is(&c->words[i], CUE(mine) | CUE(role));
+    return ours && given_name(&c->words[given]);
+}
+
+/* Figures, or two words of them: "thirty-one five"; 0: none, else the word behind. */
+static size_t sum_end(const struct detect_context *c, size_t from)
+{
+    enum { WITHIN = 4 };
+    for (size_t i = from; i < c->n_words && i < from + WITHIN; i++) {
+        const struct detect_word *w = &c->words[i];
+        if (w->sentence != c->words[from - 1].sentence)
+            return 0;
+        if (w->flags & WORD_DIGIT)
+            return i + 1;
+        if (detect_word_is(w, CUE(tens)) && i + 1 < c->n_words && w[1].sentence == w->sentence &&
+            detect_word_is(w + 1, CUE(figure) | CUE(tens)))
+            return i + 2;
+    }
+    return 0;
 }
 
 /* "Maria Gonzalez currently earns about 61,500"; not a schoolbook's "Valerie earns $5000". */
 bool detect_earner(const struct detect_context *c, const struct detect_atom *earns, struct detect_atom *out)
 {
-    enum { BEFORE = 6, BEHIND = 4 };
-    const unsigned sentence = c->words[earns->from].sentence;
-    size_t sum = earns->to;
-    while (sum < c->n_words && sum < earns->to + BEHIND && !(c->words[sum].flags & WORD_DIGIT))
-        sum++;
-    if (sum == c->n_words || !(c->words[sum].flags & WORD_DIGIT) || c->words[sum].sentence != sentence)
-        return false;
-    for (size_t at = earns->from; at > 1 && at + BEFORE > earns->from; at--)
-        if (c->words[at - 2].sentence == sentence && full_name(&c->words[at - 2])) {
-            *out = (struct detect_atom){CUE(earns), at - 2, sum + 1};
+    enum { BEFORE = 6 };
+    const size_t sum = sum_end(c, earns->to);
+    for (size_t at = earns->from; sum && at > 0 && at + BEFORE > earns->from; at--) {
+        const size_t name = at - 1;
+        if (c->words[name].sentence != c->words[earns->from].sentence)
+            break;
+        if (known_to_us(c, name) || (name + 1 < earns->from && full_name(&c->words[name]))) {
+            *out = (struct detect_atom){CUE(earns), name, sum};
             return true;
         }
+    }
     return false;
 }

@@ -26,13 +26,15 @@
     X(fake)                                                                                                  \
     X(org)                                                                                                   \
     X(street)                                                                                                \
-    X(road) X(unit) X(landmark) X(live) /* places */                                                         \
+    X(road)                                                                                                  \
+    X(unit) X(landmark) X(live) /* places */                                                                 \
         X(kin) X(mine) X(have) X(role) X(dob) X(idword) X(account) X(belief) X(ill) X(clinic) X(health)      \
             X(money) X(fin) X(court) X(legal) X(mark) X(secretive) X(plan) X(love) X(personal) X(access)     \
                 X(password) X(pass) X(copula) X(self) X(label) X(stamp) X(privilege) X(topic) X(named)       \
                     X(housed) /* behind an intro, behind a cue of living: set by the scan, in no file */     \
-        X(theirs) X(card)     /* at the end: the weights in data/ know the others by their numbers */          \
-        X(opens) X(figure) X(tens) X(turn) X(counted) X(earns) X(either)
+        X(theirs) X(card)     /* at the end: the weights in data/ know the others by their numbers */        \
+        X(opens) X(figure) X(tens) X(turn) X(counted) X(earns) X(either) X(shuts) X(spoken) X(sign) X(seed)  \
+            X(body)
 
 enum detect_cue {
 #define X(name) CUE_##name,

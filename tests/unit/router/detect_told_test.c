@@ -1,0 +1,133 @@
+/* Codes, passwords and a wallet's words told in words, and what people earn: rules, so that no fit of the
+ * network loses them. What is near them stays harmless. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/limits.h"
+#include "router/detect.h"
+
+static unsigned found_in(const char *text)
+{
+    struct router_findings f = {0};
+    struct error err;
+    struct arena *a = arena_create(16 * MIB);
+    assert_int_equal(router_detect(a, STR_NONE, str_from(text), &f, &err), 0);
+    unsigned categories = f.categories;
+    arena_free(a);
+    return categories;
+}
+
+static void is(enum router_category category, const char *text)
+{
+    if (!(found_in(text) & category))
+        fail_msg("no %s in '%s'", router_category_name(category), text);
+}
+
+static void harmless(const char *text)
+{
+    if (found_in(text))
+        fail_msg("something is found in '%s'", text);
+}
+
+static void figures_on_end_stand_further_off(void **state)
+{
+    (void)state;
+    is(ROUTER_SECRET,
+        "the pin of mum's card is her hairdresser's door number twice over, that makes three eight "
+        "three eight, write her a rhyme");
+    is(ROUTER_SECRET, "front gate nine nought two seven and then hash, put it on a card for the courier");
+    is(ROUTER_SECRET, "coffre du bureau, six deux deux neuf, \xC3\xA0 mettre sur la fiche");
+    is(ROUTER_SECRET,
+        "safe behind the mirror: four turns left to nineteen, three right to sixty, back to five");
+    harmless("my alarm rings at six, then at seven, and again at eight");
+    harmless("the gate opens at six, seven or eight, depending on the season");
+    harmless("walk to the gate, turn left, then right, one hundred metres, then left again at number two");
+    harmless("am Tor links, dann zwei Stra\xC3\x9F"
+             "en rechts, nach drei H\xC3\xA4usern links");
+    harmless("the clock's alarm has three settings: one, two, three, four");
+}
+
+static void passwords_told_in_words(void **state)
+{
+    (void)state;
+    is(ROUTER_SECRET, "the wifi password is blue heron underscore forty two");
+    is(ROUTER_SECRET, "Passwort: Regenbogen, alles klein, dann Unterstrich und siebenundsiebzig");
+    is(ROUTER_SECRET, "mot de passe : soleil rouge tout attach\xC3\xA9, tiret, vingt-deux");
+    is(ROUTER_SECRET, "la clave es gato negro todo junto, guion bajo, cuarenta y cuatro");
+    is(ROUTER_SECRET, "la password \xC3\xA8 gufo verde tutto attaccato, trattino basso, trentuno");
+    is(ROUTER_SECRET, "wachtwoord is roodborstje aan elkaar, streepje, zesenzestig");
+    is(ROUTER_SECRET, "has\xC5\x82o to niebieska czapla bez spacji, podkre\xC5\x9Blnik, czterdzie\xC5\x9B"
+                      "ci dwa");
+    is(ROUTER_SECRET, "a senha \xC3\xA9 saci vermelho tudo junto, tra\xC3\xA7o, trinta e tr\xC3\xAAs");
+    harmless("a password is stronger with an underscore and two digits");
+    harmless("Passwords: at least twelve characters, an exclamation mark and a figure");
+    harmless("Passwort: mindestens acht Zeichen, Gro\xC3\x9F"
+             "buchstabe, Ausrufezeichen, zwei Ziffern");
+    harmless("mot de passe : au moins huit caract\xC3\xA8res, un tiret et deux chiffres");
+    harmless("has\xC5\x82o: minimum osiem znak\xC3\xB3w, wielka litera, wykrzyknik");
+    harmless("how do I type password colon hash sign two on this keyboard");
+}
+
+static void words_of_a_wallet(void **state)
+{
+    (void)state;
+    is(ROUTER_SECRET,
+        "recovery phrase for the exchange is orchard cactus mirror venom ladder tribe swim pluck "
+        "avocado hint rural gasp");
+    is(ROUTER_SECRET,
+        "Seed phrase:\n1. saddle\n2. orbit\n3. velvet\n4. turnip\n5. canyon\n6. drift\n7. mosquito\n"
+        "8. lamp\n9. erode\n10. pistol\n11. silver\n12. awake");
+    is(ROUTER_SECRET,
+        "Wiederherstellungsw\xC3\xB6rter: Apfel Tinte Morgen Gabel W\xC3\xBCste Laterne Segel Ofen "
+        "Kiesel Brunnen Tiger Mantel");
+    is(ROUTER_SECRET, "fraza odzyskiwania: kot, burza, lampa, rzeka, st\xC3\xB3\xC5\x82, mg\xC5\x82"
+                      "a, orzech, kielich, most, sowa, guzik, ziemia");
+    harmless(
+        "a seed phrase is usually stored offline; popular wallets include Ledger, Trezor, Electrum, Sparrow, "
+        "Specter, BlueWallet, Exodus, Trust, Rabby and Phantom");
+    harmless("the test vector's seed phrase: abandon abandon abandon abandon abandon abandon abandon abandon "
+             "abandon abandon abandon about");
+    harmless(
+        "learn these words: lamp, ladder, tiger, river, stone, candle, basket, hammer, pillow, garden, mirror");
+}
+
+static void what_a_colleague_earns(void **state)
+{
+    (void)state;
+    is(ROUTER_FINANCIAL, "Our cashier Lucinda earns thirty-one five and wants an advance");
+    is(ROUTER_FINANCIAL, "the tenant, Marek, earns 2400 a month");
+    harmless(
+        "Lucinda earns twenty five dollars for each lawn that she mows. How much is that for four lawns?");
+    harmless("an employee earns three days of leave for each month of work");
+}
+
+static void what_was_found_on_somebodys_scan(void **state)
+{
+    (void)state;
+    is(ROUTER_PHI, "there's a shadow on my left kidney, is that always bad");
+    is(ROUTER_PHI, "un bulto en mi pecho, qu\xC3\xA9 hago");
+    harmless("how do I get rid of the shadow on my face in this photo");
+}
+
+static int detector_make(void **state)
+{
+    (void)state;
+    struct error err;
+    return router_detect_init(&err);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(figures_on_end_stand_further_off),
+        cmocka_unit_test(passwords_told_in_words),
+        cmocka_unit_test(words_of_a_wallet),
+        cmocka_unit_test(what_a_colleague_earns),
+        cmocka_unit_test(what_was_found_on_somebodys_scan),
+    };
+    return cmocka_run_group_tests(tests, detector_make, NULL);
+}
