@@ -196,7 +196,7 @@ void decoder_load(struct model *model, struct loader *l)
 {
     const struct decoder *is = model->architecture->decoder;
     const char *eps = is->centred ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
-    const bool mixed = is->mixture && loader_int(l, "expert_count", 0, 0, MODEL_EXPERTS_MAX) > 0;
+    const bool mixed = is->mixture && mixture_is(l);
     struct decoder_model *m = model->data = loader_alloc(l, 1, sizeof *m);
     if (!m)
         return;

@@ -74,6 +74,17 @@ static int32_t shared_width(struct loader *l)
     return 0;
 }
 
+bool mixture_is(struct loader *l)
+{
+    if (loader_int(l, "expert_count", 0, 0, MODEL_EXPERTS_MAX) > 0)
+        return true;
+    const int32_t n_layers = loader_int(l, "block_count", LOADER_REQUIRED, 1, MODEL_LAYERS_MAX);
+    for (int32_t i = 0; l->rc == 0 && i < n_layers; i++)
+        if (loader_has(l, "blk.%d.ffn_gate_inp.weight", (int)i))
+            return true; /* what the file lacks is then asked for by its name */
+    return false;
+}
+
 struct mixture mixture_load(struct loader *l, const struct mixture *defaults)
 {
     struct mixture m = *defaults;

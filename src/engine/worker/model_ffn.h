@@ -27,6 +27,8 @@ struct mixture {
     enum glu glu;
 };
 
+/* Whether the file has one: it says how many experts, or holds a router, whose experts it must then count. */
+bool mixture_is(struct loader *l);
 /* `defaults`: for what the file does not say; its n_embed and glu are kept. */
 struct mixture mixture_load(struct loader *l, const struct mixture *defaults);
 

@@ -176,9 +176,6 @@ static void load_feed_forward(
     ffn_load(&y->ffn, l, n_embed, n_ff, i, "");
     y->post_ffn_norm = loader_vector(l, n_embed, "blk.%d.post_ffw_norm.weight", (int)i);
     y->mixes = loader_has(l, "blk.%d.ffn_gate_inp.weight", (int)i);
-    if (y->mixes && m->mixture.n_experts == 0)
-        return loader_fail(l, ERROR_INVALID,
-            "layer %d has experts but the model file lacks 'gemma4.expert_count': fetch it again", (int)i);
     if (y->mixes) {
         experts_load(&y->experts, &m->mixture, l, i);
         y->router_norm = loader_vector(l, n_embed, "blk.%d.ffn_gate_inp.scale", (int)i);
@@ -252,7 +249,7 @@ static void load(struct model *model, struct loader *l)
     m->logit_cap = loader_float(l, "final_logit_softcapping", 30, 0, 1e6f);
     load_kind(&m->wide, l, false);
     load_kind(&m->local, l, true);
-    if (loader_int(l, "expert_count", 0, 0, MODEL_EXPERTS_MAX) > 0)
+    if (mixture_is(l))
         m->mixture = mixture_load(
             l, &(struct mixture){.n_embed = m->n_embed, .routing.normalized = true, .glu = GLU_GELU});
     ends_load(&m->ends, model, l);

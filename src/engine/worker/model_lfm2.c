@@ -100,7 +100,7 @@ static void load_hyperparameters(struct lfm2 *m, const struct model *model, stru
     m->recurrent.n_conv = loader_int(l, "shortconv.l_cache", LOADER_REQUIRED, 2, 64) - 1;
     m->recurrent.channels = s->n_embed;
     m->n_dense = s->n_layers;
-    if (loader_int(l, "expert_count", 0, 0, MODEL_EXPERTS_MAX) == 0)
+    if (!mixture_is(l))
         return;
     m->n_dense = loader_int(l, "leading_dense_block_count", 0, 0, s->n_layers);
     struct mixture defaults = {.n_embed = s->n_embed, .glu = GLU_SILU};

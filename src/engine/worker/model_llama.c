@@ -69,7 +69,7 @@ static struct traits traits(const struct shape *s, struct loader *l)
 
 static void load_mixture(struct llama *m, struct loader *l)
 {
-    m->n_experts = loader_int(l, "expert_count", 0, 0, MODEL_EXPERTS_MAX);
+    m->n_experts = mixture_is(l) ? loader_int(l, "expert_count", LOADER_REQUIRED, 1, MODEL_EXPERTS_MAX) : 0;
     m->n_used = loader_int(l, "expert_used_count", 0, 0, MODEL_EXPERTS_USED_MAX);
     if (l->rc == 0 && m->n_experts > 0 && (m->n_used < 1 || m->n_used > m->n_experts))
         loader_fail(l, ERROR_INVALID, "the model uses %d of %d experts: the file is broken", (int)m->n_used,

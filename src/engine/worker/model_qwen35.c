@@ -182,7 +182,7 @@ static void load(struct model *model, struct loader *l)
     m->interval = loader_int(l, "full_attention_interval", 4, 1, MODEL_LAYERS_MAX);
     m->heads = heads_load(l, n_embed);
     load_recurrent(m, l);
-    if (loader_int(l, "expert_count", 0, 0, MODEL_EXPERTS_MAX) > 0)
+    if (mixture_is(l))
         m->mixture = mixture_load(l, &(struct mixture){.n_embed = n_embed, .routing.normalized = true});
     else
         m->n_ff = loader_int(l, "feed_forward_length", LOADER_REQUIRED, 1, MODEL_WIDTH_MAX);

@@ -37,6 +37,11 @@ static int top_write(struct logits_job *job, const float *row, struct error *err
     for (int32_t id = 0; id < job->n_vocab; id++)
         ranked[id] = (struct ranked){id, row[id]};
     qsort(ranked, (size_t)job->n_vocab, sizeof *ranked, rank_compare);
+    if (!isfinite(ranked[0].value)) {
+        free(ranked);
+        return error_set(
+            err, ERROR_INTERNAL, "the model computed no usable number: its file is broken, fetch it again");
+    }
     json_key(&job->w, "logits");
     json_array_begin(&job->w);
     for (int32_t i = 0; i < job->top; i++) {

@@ -144,6 +144,28 @@ static void missing_things_are_named(void **state)
         }
 }
 
+/* It was said to lack 'ffn_gate.weight', the tensor of a model without experts. */
+static void a_mixture_that_does_not_count_its_experts_was_said_to_lack_a_tensor(void **state)
+{
+    (void)state;
+    int mixtures = 0;
+    for (const struct dense *d = dense_all; d->name; d++)
+        for (int32_t i = 0; i < dense_keys(d); i++) {
+            const struct dense_fault fault = {.key = -1, .drop_key = i, .drop_tensor = -1};
+            struct loaded x;
+            struct error err = {0};
+            char name[128];
+            dense_name(d, dense_tensors(d) + i, name);
+            if (strcmp(name, "expert_count") != 0)
+                continue;
+            assert_int_equal(load(&x, d, &fault, &err), ERROR_INVALID);
+            assert_non_null(strstr(err.message, ".expert_count'"));
+            unload(&x);
+            mixtures++;
+        }
+    assert_true(mixtures >= 2);
+}
+
 static const struct dense *dense_named(const char *name)
 {
     const struct dense *d = dense_all;
@@ -227,6 +249,7 @@ int main(void)
         cmocka_unit_test(hostile_numbers),
         cmocka_unit_test(missing_things_are_named),
         cmocka_unit_test(long_texts_are_embedded_in_steps),
+        cmocka_unit_test(a_mixture_that_does_not_count_its_experts_was_said_to_lack_a_tensor),
         cmocka_unit_test(a_mean_over_windows_is_refused),
         cmocka_unit_test(longrope_may_be_named),
     };

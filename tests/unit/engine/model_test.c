@@ -388,6 +388,9 @@ static void hostile_experts_are_refused(void **state)
     t.key = "llama.expert_used_count";
     t.number = 3000000000.0;
     refused(&t, ERROR_INVALID, "expert_used_count");
+    t.key = NULL;
+    t.drop = "llama.expert_count";
+    refused(&t, ERROR_INVALID, "'llama.expert_count'");
 }
 
 static void missing_things_are_named(void **state)
