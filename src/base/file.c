@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 int file_read(struct arena *a, const char *path, size_t most, struct str *out, struct error *err)
@@ -78,6 +80,54 @@ size_t file_write_fd(int fd, struct str content)
     return done;
 }
 
+/* ---- One writer at a time ---- */
+enum { PART_TRIES = 40, PART_TRY_NS = 50 * 1000 * 1000 };
+
+/* Ours alone until it is closed. False: another process has it, or took it away before it was. */
+static bool lock(int fd)
+{
+    struct stat st;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return false; /* other errors: a file system without locks */
+    return fstat(fd, &st) == 0 && st.st_nlink > 0;
+}
+
+/* What an earlier run left goes, or what somebody put there, a link, too, and not what is being written. */
+static bool left_remove(const char *part)
+{
+    const int fd = open(part, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    const bool ours = fd < 0 || lock(fd);
+    if (ours)
+        unlink(part);
+    if (fd >= 0)
+        close(fd);
+    return ours;
+}
+
+int file_part_open(const char *part, unsigned mode)
+{
+    for (int i = 0; i < PART_TRIES; i++) {
+        if (left_remove(part)) {
+            const int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+            if (fd >= 0 && lock(fd))
+                return fd;
+            if (fd < 0 && errno != EEXIST)
+                return -1;
+            if (fd >= 0)
+                close(fd);
+        }
+        nanosleep(&(struct timespec){.tv_nsec = PART_TRY_NS}, NULL);
+    }
+    errno = EBUSY;
+    return -1;
+}
+
+const char *file_part_why(void)
+{
+    return errno == EBUSY ? "another run is writing it: wait for that, or choose another name"
+                          : strerror(errno);
+}
+
 int file_replace(const char *path, struct str content, unsigned mode, struct error *err)
 {
     char part[4096 + 8];
@@ -85,14 +135,14 @@ int file_replace(const char *path, struct str content, unsigned mode, struct err
     if (rc)
         return rc;
     snprintf(part, sizeof part, "%s.part", path);
-    unlink(part); /* what a killed run left, or a link that somebody put there */
-    int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
-    if (fd < 0 || file_write_fd(fd, content) < content.len || fsync(fd) != 0 || rename(part, path) != 0)
+    const int fd = file_part_open(part, mode);
+    if (fd < 0)
+        return error_set(err, ERROR_IO, "cannot write %s: %s", path, file_part_why());
+    if (file_write_fd(fd, content) < content.len || fsync(fd) != 0 || rename(part, path) != 0) {
         rc = error_set(err, ERROR_IO, "cannot write %s: %s", path, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    if (rc && fd >= 0)
         unlink(part);
+    }
+    close(fd);
     return rc;
 }
 

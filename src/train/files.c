@@ -49,14 +49,13 @@ int file_begin(struct file_writer *w, const char *path, struct error *err)
     w->buffer = malloc(BUFFER);
     if (!w->buffer)
         return error_set(err, ERROR_MEMORY, "no memory to write %s", path);
-    /* What an earlier run left, or somebody put there, a link, too, is not written through. */
-    unlink(w->part);
-    w->fd = open(w->part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    w->fd = file_part_open(w->part, 0644);
     if (w->fd >= 0)
         return 0;
+    rc = error_set(err, ERROR_IO, "cannot write %s: %s", path, file_part_why());
     free(w->buffer);
     w->buffer = NULL;
-    return error_set(err, ERROR_IO, "cannot write %s: %s", w->part, strerror(errno));
+    return rc;
 }
 
 void file_write(struct file_writer *w, const void *data, size_t len)
@@ -88,18 +87,17 @@ int file_commit(struct file_writer *w, struct error *err)
     flush(w);
     if (!w->failed && fsync(w->fd) != 0)
         fail(w, "written");
-    if (close(w->fd) != 0)
-        fail(w, "written");
-    w->fd = -1;
     if (!w->failed && rename(w->part, w->path) != 0)
         fail(w, "put in place");
+    if (w->failed)
+        unlink(w->part);
+    close(w->fd);
+    w->fd = -1;
     if (!w->failed)
         folder_sync(w->path);
     else if (err)
         *err = w->err;
     int rc = w->failed;
-    if (rc)
-        unlink(w->part);
     free(w->buffer);
     w->buffer = NULL;
     return rc;
@@ -109,9 +107,9 @@ void file_abandon(struct file_writer *w)
 {
     if (w->fd < 0)
         return;
+    unlink(w->part);
     close(w->fd);
     w->fd = -1;
-    unlink(w->part);
     free(w->buffer);
     w->buffer = NULL;
 }

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "engine/worker/sandbox_confine.h"
@@ -23,6 +24,32 @@ static const char *checkpoint_path(const struct train_loop_options *o, char path
 {
     snprintf(path, PATH_MAX_BYTES, "%s.checkpoint", o->out);
     return path;
+}
+
+static const char *lock_path(const struct train_loop_options *o, char path[PATH_MAX_BYTES])
+{
+    snprintf(path, PATH_MAX_BYTES, "%s.checkpoint.lock", o->out);
+    return path;
+}
+
+static int lock_take(struct train_loop_options *o, struct error *err)
+{
+    char path[PATH_MAX_BYTES];
+    const int fd = file_part_open(lock_path(o, path), 0644);
+    if (fd < 0)
+        return error_set(err, ERROR_IO, "cannot train %s: %s", o->out, file_part_why());
+    o->lock = fd;
+    return 0;
+}
+
+void train_loop_leave(struct train_loop_options *o)
+{
+    char path[PATH_MAX_BYTES];
+    if (o->lock <= 0)
+        return;
+    unlink(lock_path(o, path));
+    close(o->lock);
+    o->lock = 0;
 }
 
 static int files_check(const struct train_files *files, const char *out, struct error *err)
@@ -105,13 +132,16 @@ static int plan_time(struct run *r, struct error *err)
     return 0;
 }
 
-int train_loop_run(struct run *r, const struct train_loop_options *o, struct error *err)
+int train_loop_run(struct run *r, struct train_loop_options *o, struct error *err)
 {
     char path[PATH_MAX_BYTES];
     progress_plan(r);
     if (o->plan)
         return plan_time(r, err);
-    int rc = o->fresh && !o->now ? ERROR_NOT_FOUND : checkpoint_read(r, checkpoint_path(o, path), err);
+    int rc = o->now ? 0 : lock_take(o, err); /* `now` looks at a run that goes on */
+    if (rc)
+        return rc;
+    rc = o->fresh && !o->now ? ERROR_NOT_FOUND : checkpoint_read(r, checkpoint_path(o, path), err);
     if (rc == 0)
         fprintf(stderr, "going on after step %lld (%s)\n", (long long)r->state.step, path);
     if (rc && (rc != ERROR_NOT_FOUND || o->now))

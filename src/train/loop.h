@@ -10,6 +10,7 @@ struct train_loop_options {
     bool plan;       /* say what it takes, and stop */
     bool now;        /* write what the checkpoint holds, and train no further */
     int32_t threads;
+    int lock; /* a descriptor, from train_loop_run on; 0: none */
 };
 
 /* Before anything is read: from here on nothing gets out of the process but files beside `out` and `more`
@@ -21,9 +22,12 @@ int train_loop_enter(const struct train_loop_options *o, const char *more, struc
  * others. Before any is read. */
 int train_loop_check(const struct train_loop_options *o, const char *more, const char *const *in, size_t n,
     const struct train_config *c, struct error *err) MUST_USE;
-/* Says what it will take, goes on from a checkpoint or begins, and trains. With `plan` nothing is trained. */
-int train_loop_run(struct run *r, const struct train_loop_options *o, struct error *err) MUST_USE;
+/* Says what it will take, goes on from a checkpoint or begins, and trains. With `plan` nothing is trained.
+ * ERROR_IO where another run trains the same `out`, whose checkpoints it would take for its own. */
+int train_loop_run(struct run *r, struct train_loop_options *o, struct error *err) MUST_USE;
 /* When the result is safe: the report is written, and the checkpoint goes, unless training is to go on. */
 int train_loop_finish(const struct run *r, const struct train_loop_options *o, struct error *err) MUST_USE;
+/* At the end, however it went: another run may train `out`. */
+void train_loop_leave(struct train_loop_options *o);
 
 #endif

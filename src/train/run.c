@@ -334,6 +334,17 @@ static double update(struct run *r, double rate)
     return norm;
 }
 
+/* The first step computes with the weights as they came: no rate could have spoiled them. */
+static int no_number(const struct run *r, struct error *err)
+{
+    if (r->state.step == 1)
+        return error_set(err, ERROR_INVALID,
+            "the loss is no number before anything was learned: the model's file is broken, fetch it again");
+    return error_set(err, ERROR_INVALID,
+        "the loss of step %lld is no number any more: choose a smaller learning_rate or a longer warmup",
+        (long long)r->state.step);
+}
+
 int run_step(struct run *r, struct error *err)
 {
     const struct train_schedule *s = &r->config->schedule;
@@ -352,10 +363,7 @@ int run_step(struct run *r, struct error *err)
         r->step_tokens += b.n_tokens;
         r->step_ns += clock_mono_ns() - start;
         if (!isfinite(loss) || !isfinite(norm))
-            rc = error_set(err, ERROR_INVALID,
-                "the loss of step %lld is no number any more: choose a smaller learning_rate or a longer "
-                "warmup",
-                (long long)r->state.step);
+            rc = no_number(r, err);
     }
     train_batch_free(&b);
     return rc;

@@ -173,7 +173,7 @@ static int result_write(const struct options *o, const struct tuned *t, struct e
     return rc;
 }
 
-static int tune(const struct options *o, struct tuned *t, struct error *err)
+static int tune(struct options *o, struct tuned *t, struct error *err)
 {
     int32_t context = 0;
     const char *const in[] = {o->base, o->data};
@@ -241,6 +241,7 @@ int finetune_verb(int argc, char **argv)
     int rc = config_get(&o, &t.config, &err) ? options_wrong(&err)
              : tune(&o, &t, &err)            ? options_error(&err)
                                              : 0;
+    train_loop_leave(&o.loop);
     tuned_free(&t);
     return rc;
 }

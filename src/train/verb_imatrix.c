@@ -84,6 +84,11 @@ static int window_read(struct making *m, int64_t window, struct error *err)
                 continue;
             const float *logits = m->logits + (int64_t)i * n_vocab;
             const struct perplexity_row row = perplexity_row(logits, NULL, n_vocab, tokens[at + 1]);
+            if (!isfinite(row.nll))
+                return error_set(err, ERROR_INVALID,
+                    "%s: what the model says of token %" PRId64
+                    " of the text is no number: the file is broken",
+                    m->o->model, window * context + at);
             perplexity_add(&m->sums, &row);
         }
     }

@@ -145,11 +145,12 @@ static int piece_judge(
         return rc;
     team_each(&m->team, count, row_judge, &j);
     for (int32_t i = 0; i < count; i++) {
-        if (!isfinite(m->rows[i].nll) || !isfinite(m->rows[i].kl))
+        const struct perplexity_row *row = &m->rows[i];
+        if (!isfinite(row->nll) || !isfinite(row->kl))
             return error_set(err, ERROR_INVALID,
                 "%s: what the model says of token %" PRId64 " of the text is no number: the file is broken",
-                r->path, window * m->context + from + i);
-        perplexity_add(&m->sums[file], &m->rows[i]);
+                isfinite(row->base_nll) ? r->path : m->reference.path, window * m->context + from + i);
+        perplexity_add(&m->sums[file], row);
     }
     return 0;
 }

@@ -53,7 +53,7 @@ static int data_get(const struct train_config *c, const struct train_text *t, st
                : data_read(&c->validation, t, c->shape.n_context, validation, NULL, 0, s->seed, err);
 }
 
-static int train(const struct train_config *c, const struct train_loop_options *o, struct run *r,
+static int train(const struct train_config *c, struct train_loop_options *o, struct run *r,
     struct train_model *m, struct train_text *t, struct error *err)
 {
     struct train_data data = {0}, validation = {0};
@@ -73,7 +73,7 @@ static int train(const struct train_config *c, const struct train_loop_options *
 }
 
 static int config_run(
-    const char *path, const struct train_config *c, const struct train_loop_options *o, struct error *err)
+    const char *path, const struct train_config *c, struct train_loop_options *o, struct error *err)
 {
     struct train_text t = {0};
     struct train_model m = {0};
@@ -106,6 +106,7 @@ int train_verb(int argc, char **argv)
     int rc = train_config_read(argv[1], TRAIN_NEW, &c, &err) ? options_wrong(&err)
              : config_run(argv[1], &c, &o, &err)             ? options_error(&err)
                                                              : 0;
+    train_loop_leave(&o);
     arena_free(c.arena);
     return rc;
 }

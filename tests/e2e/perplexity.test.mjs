@@ -1,7 +1,7 @@
 // weir perplexity as a user runs it: a tiny model, what quantising it cost, and the figures by another way.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { rmSync, truncateSync, copyFileSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { makeFolder, weir } from './lib/gateway.mjs';
@@ -107,4 +107,21 @@ test('mistakes are one line that says what to do', () => {
     assert.equal(r.status, status, `${args.join(' ')}: ${r.stderr}`);
     assert.match(r.stderr.split('\n').filter((l) => l.startsWith('weir: ')).join('\n'), what);
   }
+});
+
+test('of two models the good one was called broken; an importance matrix was made of a broken one, logits were null, and tuning it was told to learn slower', () => {
+  const bytes = readFileSync(at('m.gguf'));
+  writeFileSync(at('nan.gguf'), bytes.fill(0xff, bytes.length - 1024)); // weights of the last matrix are no numbers
+  const said = (...args) => {
+    const r = run(...args);
+    assert.equal(r.status, 1, `${args.join(' ')}: ${r.stdout}${r.stderr}`);
+    return r.stderr.split('\n').filter((l) => l.startsWith('weir: ')).join('\n');
+  };
+  const measured = (...args) => said('perplexity', ...args, '--text', 'text.txt', '--context', '64');
+  assert.match(measured('m.gguf', '--reference', 'nan.gguf'), /^weir: nan\.gguf: .* is no number: the file is broken/);
+  assert.match(measured('m.gguf', 'nan.gguf', '--reference', 'm.gguf'), /^weir: nan\.gguf: /);
+  assert.match(said('imatrix', 'nan.gguf', '--text', 'text.txt', '-o', 'nan.imatrix', '--context', '64'), /^weir: nan\.gguf: .* is no number/);
+  assert.ok(!existsSync(at('nan.imatrix')));
+  assert.match(said('logits', '--model', 'nan.gguf', '--tokens', '1,2'), /no usable number: its file is broken/);
+  assert.match(said('finetune', 'nan.gguf', 'data.jsonl', '--out', 'nan.lora', '--epochs', '1'), /before anything was learned: the model's file is broken/);
 });

@@ -113,6 +113,22 @@ test('SIGINT keeps the step and says how to go on', async () => {
   assert.match(corrupt.stderr, /weir: the checkpoint s\.gguf\.checkpoint is corrupt: remove it, or begin anew with --fresh/);
 });
 
+test('two runs of one result took each other\'s checkpoints, and the first died of it', async () => {
+  writeFileSync(at('both.yaml'), config().replace('checkpoint_every: 50', 'checkpoint_every: 1'));
+  const first = spawn(weir, ['train', 'both.yaml', '--out', 'both.gguf'], { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
+  const said = [];
+  first.stderr.on('data', (d) => said.push(d));
+  const ended = new Promise((done) => first.on('exit', done));
+  while (!existsSync(at('both.gguf.checkpoint'))) await sleep(5);
+  first.kill('SIGSTOP');
+  const second = run('train', 'both.yaml', '--out', 'both.gguf', '--fresh');
+  first.kill('SIGCONT');
+  assert.equal(second.status, 1, second.stderr);
+  assert.match(second.stderr, /cannot train both\.gguf: another run is writing it/);
+  assert.equal(await ended, 0, said.join(''));
+  assert.deepEqual(readdirSync(folder).filter((n) => n.startsWith('both.gguf')), ['both.gguf', 'both.gguf.log.json', 'both.gguf.svg']);
+});
+
 test('a checkpoint of another configuration is refused', () => {
   writeFileSync(at('other.yaml'), config(', seed: 2'));
   const r = run('train', 'other.yaml', '--out', 's.gguf');

@@ -83,12 +83,48 @@ static void a_file_takes_its_name_when_all_of_it_is_there(void **state)
     arena_free(a);
 }
 
+/* The second took the first one's away, and the first put the second's half in place. */
+static void two_writers_of_one_name_left_half_of_a_file_under_it(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/weir-file-XXXXXX", path[64], part[80];
+    struct arena *a = arena_create(1 << 20);
+    struct str text;
+    struct error err;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/f", folder);
+    snprintf(part, sizeof part, "%s.part", path);
+    const int first = file_part_open(part, 0600);
+    assert_true(first >= 0);
+    assert_int_equal(file_part_open(part, 0600), -1);
+    assert_non_null(strstr(file_part_why(), "another run"));
+    assert_int_equal(file_replace(path, STR("other"), 0600, &err), ERROR_IO);
+    assert_int_equal(file_write_fd(first, STR("one")), 3);
+    assert_int_equal(rename(part, path), 0);
+    /* While it is still open a new one is its own file. */
+    const int second = file_part_open(part, 0600);
+    assert_true(second >= 0);
+    close(first);
+    assert_int_equal(file_read(a, path, 100, &text, &err), 0);
+    assert_true(str_eq(text, STR("one")));
+    /* One that a killed run left is nobody's. */
+    assert_int_equal(file_write_fd(second, STR("half")), 4);
+    close(second);
+    assert_int_equal(file_replace(path, STR("whole"), 0600, &err), 0);
+    assert_int_equal(file_read(a, path, 100, &text, &err), 0);
+    assert_true(str_eq(text, STR("whole")));
+    unlink(path);
+    assert_int_equal(rmdir(folder), 0);
+    arena_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_all_of_a_file_and_no_more_than_is_allowed),
         cmocka_unit_test(a_fifo_given_as_a_file_holds_nobody_up),
         cmocka_unit_test(a_file_takes_its_name_when_all_of_it_is_there),
+        cmocka_unit_test(two_writers_of_one_name_left_half_of_a_file_under_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
