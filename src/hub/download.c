@@ -184,11 +184,13 @@ static void on_status(void *ctx, int status)
     if (str_to_int64(hub_fetch_header(l->fetch, "retry-after"), &seconds) && seconds > 0 &&
         seconds <= RETRY_AFTER_MAX_S)
         l->retry_after_ms = seconds * 1000;
-    int rc = status == 206 || status == 200
-                 ? error_set(&d->error, ERROR_IO,
-                       "the server does not send the part of " STR_FMT " that it was asked for",
-                       STR_ARG(d->file->name))
-                 : hub_status_error(status, d->file->url, &d->error);
+    int rc =
+        status == 206 || status == 200
+            ? error_set(&d->error, ERROR_IO,
+                  "the server does not send the part of " STR_FMT " that it was asked for%s",
+                  STR_ARG(d->file->name),
+                  status == 200 ? ", but all of it: larger files want one that knows ranges (HTTP 206)" : "")
+            : hub_status_error(status, d->file->url, &d->error);
     hub_fetch_close(l->fetch);
     l->fetch = NULL;
     lane_again(l, rc);

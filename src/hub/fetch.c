@@ -1,5 +1,6 @@
 /* One GET, its redirects followed by hand: each to a target of its own, the token only ever to the origin
- * that it was given for, and never from https down to http. */
+ * that it was given for, whoever names another (a redirect, a Link header), and never from https down to
+ * http. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,6 @@ struct hub_fetch {
     struct egress_transfer *transfer;
     struct arena *arena; /* the URLs it went through */
     struct str origin;   /* of where it is now */
-    struct str first_origin;
     int redirects;
     int code; /* what `fail` will tell */
     struct error error;
@@ -42,6 +42,24 @@ static bool url_split(struct str url, struct str *origin, struct str *path)
     return end > scheme + 3 && (path->len == 0 || path->data[0] == '/');
 }
 
+/* Said here in words of weir pull; egress would speak of providers. */
+static int origin_check(struct str origin, struct error *err)
+{
+    const bool plain = str_starts(origin, STR("http://"));
+    struct str host = str_slice(origin, plain ? 7 : 0, origin.len);
+    const size_t port = str_find_char(host, ':');
+    if (str_find_char(origin, '@') != SIZE_MAX)
+        return error_set(
+            err, ERROR_INVALID, "the address of a hub or mirror must not hold a user or password");
+    if (plain && host.len > 0 && host.data[0] != '[' && port != SIZE_MAX)
+        host.len = port;
+    if (plain && !egress_host_is_loopback(host) && !str_starts(host, STR("[::1]")))
+        return error_set(err, ERROR_DENIED,
+            STR_FMT " has no TLS: models are fetched by https, by http from this machine alone",
+            STR_ARG(origin));
+    return 0;
+}
+
 static int origin_target(struct hub *h, struct str origin, struct egress_target **out, struct error *err)
 {
     for (size_t i = 0; i < h->n_origins; i++)
@@ -49,6 +67,9 @@ static int origin_target(struct hub *h, struct str origin, struct egress_target 
             *out = h->origins[i].target;
             return 0;
         }
+    int rc = origin_check(origin, err);
+    if (rc)
+        return rc;
     if (h->n_origins == HUB_ORIGINS_MAX)
         return error_set(err, ERROR_LIMIT, "the hub sends on to more than %d servers", HUB_ORIGINS_MAX);
     const struct egress_target_options o = {.name = STR("hub"),
@@ -58,7 +79,7 @@ static int origin_target(struct hub *h, struct str origin, struct egress_target 
         .proxy = str_starts(origin, STR("https:")) ? h->options.proxy : STR_NONE,
         .first_byte_timeout_ms = QUIET_MS,
         .idle_timeout_ms = QUIET_MS};
-    int rc = egress_target_create(&o, out, err);
+    rc = egress_target_create(&o, out, err);
     if (rc == 0)
         h->origins[h->n_origins++] = (struct hub_origin){arena_copy(h->arena, origin), *out};
     return rc;
@@ -106,8 +127,6 @@ static void go(struct hub_fetch *f, struct str url)
         fail_later(f, error_set(&f->error, ERROR_INVALID, "the hub gives an address that is none"));
         return;
     }
-    if (f->first_origin.len == 0)
-        f->first_origin = f->origin;
     if ((rc = origin_target(h, f->origin, &target, &f->error)) != 0) {
         fail_later(f, rc);
         return;
@@ -119,7 +138,7 @@ static void go(struct hub_fetch *f, struct str url)
             range, sizeof range, "bytes=%lld-%lld", (long long)f->options.first, (long long)f->options.last);
         headers[n++] = (struct egress_header){STR("range"), str_from(range)};
     }
-    if (h->options.token.len > 0 && str_eq(f->origin, f->first_origin))
+    if (h->options.token.len > 0 && str_eq(f->origin, h->asked))
         headers[n++] = (struct egress_header){
             STR("authorization"), arena_printf(f->arena, "Bearer " STR_FMT, STR_ARG(h->options.token))};
     const struct egress_request request = {
@@ -349,6 +368,10 @@ int hub_list(
         asked.origin = h->options.mirror;
     while (asked.origin.len > 0 && asked.origin.data[asked.origin.len - 1] == '/')
         asked.origin.len--;
+    struct str path;
+    if (!url_split(asked.origin, &h->asked, &path))
+        return error_set(err, ERROR_INVALID, "the hub's address is no URL: write it like https://host");
+    h->asked = arena_copy(h->arena, h->asked);
     return name->kind == HUB_OLLAMA ? hub_list_ollama(h, a, &asked, out, err)
                                     : hub_list_hugging_face(h, a, &asked, out, err);
 }

@@ -13,6 +13,7 @@ struct hub {
     struct loop *loop;
     struct egress *egress;
     struct hub_options options; /* strings in the arena */
+    struct str asked;           /* "https://host:port" of the hub: the token is for it alone */
     struct hub_origin {
         struct str origin; /* "https://host:port" */
         struct egress_target *target;

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import http from 'node:http';
 import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
@@ -17,7 +18,7 @@ before(async () => (hub = await Hub.start({})));
 after(() => hub.stop());
 beforeEach(() => {
   hub.files = { 'm-Q4_K_M.gguf': big, 'm-Q8_0.gguf': small, 'f16/m-F16-00001-of-00002.gguf': one, 'f16/m-F16-00002-of-00002.gguf': two, 'mmproj-F16.gguf': one };
-  Object.assign(hub, { asked: [], sent: 0, fault: () => null, private: undefined, lie: undefined, commit: undefined, digest: undefined, to: undefined });
+  Object.assign(hub, { asked: [], sent: 0, fault: () => null, private: undefined, lie: undefined, commit: undefined, digest: undefined, to: undefined, next: undefined });
   folder = makeFolder();
 });
 
@@ -174,6 +175,33 @@ test('the token goes to the hub and to no other server', async () => {
   assert.ok(hub.asked.filter((a) => a.where === 'blobs').every((a) => a.authorization === undefined));
   assert.ok(!r.text.includes('hf_secret'));
   assert.equal((await pull('tiny', [], { HF_TOKEN: 'hf_secret' })).code, 1);
+});
+
+test('the token went wherever the hub said that its list goes on', async () => {
+  hub.private = 'hf_secret';
+  const elsewhere = http.createServer((q, r) => { asked.push(q.headers.authorization); r.writeHead(404).end(); }), asked = [];
+  await new Promise((done) => elsewhere.listen(0, '127.0.0.1', done));
+  hub.next = `http://127.0.0.1:${elsewhere.address().port}/tree?page=2`;
+  const r = await pull('hf.co/owner/repo:Q8_0', [], { HF_TOKEN: 'hf_secret' });
+  elsewhere.close();
+  assert.equal(r.code, 1, r.text);
+  assert.deepEqual(asked, [undefined]);
+});
+
+test('a mirror was refused in words about providers, and one without ranges without a word about them', async () => {
+  for (const [url, said] of [['http://mirror.example', /http:\/\/mirror\.example has no TLS: models are fetched by https/], ['http://10.1.2.3:80/x', /has no TLS/], ['http://u:p@127.0.0.1:1', /must not hold a user or password/]]) {
+    const r = await pull('hf.co/owner/repo', ['--mirror', url]);
+    assert.equal(r.code, 1, url);
+    assert.match(r.text, said);
+  }
+  const plain = http.createServer((q, r) => r.writeHead(200, { 'content-length': big.length }).end(big));
+  await new Promise((done) => plain.listen(0, '127.0.0.1', done));
+  hub.to = () => `http://127.0.0.1:${plain.address().port}/x`;
+  const r = await pull('hf.co/owner/repo');
+  plain.closeAllConnections();
+  plain.close();
+  assert.equal(r.code, 1);
+  assert.match(r.text, /asked for, but all of it: larger files want one that knows ranges/);
 });
 
 test('a name, path, commit, digest or address that would lead elsewhere is refused', async () => {

@@ -44,7 +44,7 @@ export class Hub {
       const entry = ([path, bytes]) => ({ type: 'file', oid: '1'.repeat(40), size: bytes.length, path, lfs: { oid: this.lie?.[path] ?? sha256(bytes), size: bytes.length } });
       const all = Object.entries(this.files).map(entry), half = all.length >> 1;
       if (tree[3] || all.length < 2) return json([{ type: 'directory', path: 'sub' }, { type: 'file', path: 'README.md', size: 3 }, ...all.slice(tree[3] ? half : 0)]);
-      return json(all.slice(0, half), 200, { link: `<${this.url}${q.url}&page=2>; rel="next"` });
+      return json(all.slice(0, half), 200, { link: `<${this.next ?? `${this.url}${q.url}&page=2`}>; rel="next"` });
     }
     const manifest = /^\/v2\/library\/tiny\/manifests\/(.*)$/.exec(q.url);
     if (manifest) {
