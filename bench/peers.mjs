@@ -5,7 +5,7 @@
 // PEER takes the options -m -p -n -d -t -r -o json and prints [{n_prompt, n_gen, n_depth, avg_ts}], as llama-bench
 // does. From the environment: PROMPT=512 GENERATE=64 DEPTH=0,4096 THREADS=0 ROUNDS=3. A round is one run of each; the
 // medians over the rounds are shown, so that a machine's mood meets both alike.
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { cpus } from 'node:os';
 
 const [weir, peer, ...models] = process.argv.slice(2);
@@ -16,7 +16,18 @@ if (!models.length) {
 const env = { PROMPT: '512', GENERATE: '64', DEPTH: '0,4096', ROUNDS: '3', ...process.env };
 const threads = Number(env.THREADS) || cpus().length;
 const depths = env.DEPTH.split(',').map(Number);
-const run = (program, args) => JSON.parse(execFileSync(program, args, { encoding: 'utf8', maxBuffer: 1 << 26, stdio: ['ignore', 'pipe', 'ignore'] }));
+const fail = (what) => (console.error(`bench-peers: ${what}`), process.exit(1));
+
+function run(program, args) {
+  const r = spawnSync(program, args.map(String), { encoding: 'utf8', maxBuffer: 1 << 26, stdio: ['ignore', 'pipe', 'pipe'] });
+  const said = r.stderr?.trim().split('\n').slice(-3).join('\n') ?? '';
+  if (r.error || r.status !== 0) fail(`${program} failed (${r.error?.message ?? r.signal ?? `exit code ${r.status}`})\n${said}`);
+  try {
+    return JSON.parse(r.stdout);
+  } catch {
+    return fail(`${program} printed no JSON for ${args.join(' ')}\n${said}`);
+  }
+}
 const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
 // name -> tokens a second
@@ -27,6 +38,7 @@ function ours(model) {
 
 function theirs(model) {
   const rows = run(peer, ['-m', model, '-p', env.PROMPT, '-n', env.GENERATE, '-d', env.DEPTH, '-t', threads, '-r', '1', '-o', 'json']);
+  if (!Array.isArray(rows) || !rows.every((r) => r?.avg_ts > 0)) fail(`${peer} printed no list of rows with avg_ts`);
   return new Map(rows.map((r) => [name(r.n_gen > 0 ? 'decode' : 'prefill', r.n_depth ?? 0), r.avg_ts]));
 }
 

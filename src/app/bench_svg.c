@@ -1,5 +1,5 @@
-/* Two charts beside each other: tokens a second against what the cache holds, and against parallel streams.
- */
+/* Three charts beside each other: prefill and decode, in tokens a second, against what the cache holds (each
+ * to its own scale: one is some ten times the other), and decode against parallel streams. */
 #include "app/bench.h"
 
 #include <math.h>
@@ -57,47 +57,42 @@ static void axes(struct buf *out, const char *title, const char *x_name, double 
 }
 
 static void chart(
-    struct buf *out, const char *title, const char *x_name, const struct series *series, size_t n)
+    struct buf *out, int column, const char *title, const char *x_name, const struct series *line)
 {
     const double w = WIDTH - LEFT - RIGHT, h = HEIGHT - TOP - BOTTOM;
     double x_most = 1, y_most = 0;
-    for (size_t s = 0; s < n; s++)
-        for (size_t i = 0; i < series[s].n; i++) {
-            x_most = fmax(x_most, series[s].dots[i].x);
-            y_most = fmax(y_most, series[s].dots[i].y);
-        }
-    y_most = rounded_up(y_most);
-    axes(out, title, x_name, x_most, y_most);
-    for (size_t s = 0; s < n; s++) {
-        const struct series *line = &series[s];
-        buf_appendf(out, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"2\" points=\"", line->colour);
-        for (size_t i = 0; i < line->n; i++)
-            buf_appendf(out, "%s%.1f,%.1f", i ? " " : "", LEFT + w * line->dots[i].x / x_most,
-                TOP + h - h * line->dots[i].y / y_most);
-        buf_append_text(out, "\"/>\n");
-        for (size_t i = 0; i < line->n; i++)
-            buf_appendf(out,
-                "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\"><title>%s %g: %.1f "
-                "t/s</title></circle>\n",
-                LEFT + w * line->dots[i].x / x_most, TOP + h - h * line->dots[i].y / y_most, line->colour,
-                line->name, line->dots[i].x, line->dots[i].y);
-        buf_appendf(out, "<text x=\"%d\" y=\"%d\" fill=\"%s\">%s</text>\n", LEFT + 8, TOP + 12 + 16 * (int)s,
-            line->colour, line->name);
+    for (size_t i = 0; i < line->n; i++) {
+        x_most = fmax(x_most, line->dots[i].x);
+        y_most = fmax(y_most, line->dots[i].y);
     }
+    y_most = rounded_up(y_most);
+    buf_appendf(out, "<g transform=\"translate(%d 0)\">\n", column * WIDTH);
+    axes(out, title, x_name, x_most, y_most);
+    buf_appendf(out, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"2\" points=\"", line->colour);
+    for (size_t i = 0; i < line->n; i++)
+        buf_appendf(out, "%s%.1f,%.1f", i ? " " : "", LEFT + w * line->dots[i].x / x_most,
+            TOP + h - h * line->dots[i].y / y_most);
+    buf_append_text(out, "\"/>\n");
+    for (size_t i = 0; i < line->n; i++)
+        buf_appendf(out,
+            "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\"><title>%s %g: %.1f "
+            "t/s</title></circle>\n",
+            LEFT + w * line->dots[i].x / x_most, TOP + h - h * line->dots[i].y / y_most, line->colour,
+            line->name, line->dots[i].x, line->dots[i].y);
+    buf_append_text(out, "</g>\n");
 }
 
 void bench_svg(const struct bench *b, struct buf *out)
 {
-    struct series depth[2] = {
-        {.name = "prefill", .colour = "#1f6feb"}, {.name = "decode", .colour = "#d1242f"}};
-    struct series streams = {.name = "decode", .colour = "#d1242f"};
+    struct series prefill = {.name = "prefill", .colour = "#1f6feb"},
+                  decode = {.name = "decode", .colour = "#d1242f"}, streams = decode;
     const long long prompt = b->points[0].prompt;
     for (size_t i = 0; i < b->n; i++) {
         const struct bench_point *p = &b->points[i];
         if (p->prompt == prompt)
-            series_add(&depth[0], (double)p->depth, &p->prefill);
+            series_add(&prefill, (double)p->depth, &p->prefill);
         if (p->streams == 1)
-            series_add(&depth[1], (double)p->depth, &p->decode);
+            series_add(&decode, (double)p->depth, &p->decode);
         if (p->depth == b->points[0].depth)
             series_add(&streams, (double)p->streams, &p->decode);
     }
@@ -105,9 +100,9 @@ void bench_svg(const struct bench *b, struct buf *out)
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" "
         "font-size=\"12\">\n"
         "<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n",
-        2 * WIDTH, HEIGHT);
-    chart(out, "tokens a second", "tokens in the cache", depth, 2);
-    buf_appendf(out, "<g transform=\"translate(%d 0)\">\n", WIDTH);
-    chart(out, "tokens a second, all streams", "parallel streams", &streams, 1);
-    buf_append_text(out, "</g>\n</svg>\n");
+        3 * WIDTH, HEIGHT);
+    chart(out, 0, "prefill, tokens a second", "tokens in the cache", &prefill);
+    chart(out, 1, "decode, tokens a second", "tokens in the cache", &decode);
+    chart(out, 2, "decode, tokens a second, all streams", "parallel streams", &streams);
+    buf_append_text(out, "</svg>\n");
 }

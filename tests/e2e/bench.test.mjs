@@ -1,7 +1,7 @@
 // weir bench on a tiny model: what it prints, its JSON, its picture; no speed is asserted.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { makeFolder, makeModel, root, weir } from './lib/gateway.mjs';
@@ -39,6 +39,7 @@ test('JSON with the members that scripts rely on, and a picture', () => {
   const svg = readFileSync(join(folder, 'speed.svg'), 'utf8');
   assert.match(svg, /^<svg [^]*<\/svg>\n$/);
   assert.equal(svg.match(/<circle /g).length, 2 + 2 + 2);
+  assert.equal(svg.match(/<polyline /g).length, svg.match(/<g transform/g).length, 'decode was a flat line under the scale of prefill');
 });
 
 test('the cache is of the type that is asked for', () => {
@@ -77,4 +78,22 @@ test('make bench-peers runs a program beside ours, in turn, and compares', () =>
   assert.equal(r.status, 0, r.stderr);
   assert.match(r.stdout, /prefill 16 +[\d.]+ +1000\.0 +[\d.]+/);
   assert.match(r.stdout, /decode at 40 +[\d.]+ +100\.0 +[\d.]+/);
+});
+
+test('a peer that fails or prints something else ended bench-peers in a stack trace, without what it had said', () => {
+  const peers = (body, file = model) => {
+    writeFileSync(join(folder, 'peer'), `#!/bin/sh\n${body}\n`, { mode: 0o755 });
+    return spawnSync('node', [join(root, 'bench/peers.mjs'), weir, join(folder, 'peer'), file], { encoding: 'utf8', env: { PATH: process.env.PATH, PROMPT: '4', GENERATE: '2', DEPTH: '0', ROUNDS: '1' } });
+  };
+  for (const [body, said, file] of [
+    ['echo no such model >&2; exit 3', /peer failed \(exit code 3\)\nno such model\n$/],
+    ['echo hello', /peer printed no JSON for -m /],
+    ['echo "[1]"', /peer printed no list of rows/],
+    ['true', /weir failed \(exit code 1\)\nweir: .*none\.gguf/, 'none.gguf'],
+  ]) {
+    const r = peers(body, file);
+    assert.equal(r.status, 1, body);
+    assert.match(r.stderr, said);
+    assert.doesNotMatch(r.stderr, /\bat .*mjs/);
+  }
 });
