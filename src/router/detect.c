@@ -395,16 +395,28 @@ static bool hit_origin(struct look *l, const struct detect_hit *h, struct router
     return true;
 }
 
+/* By the owner's own layer alone. */
+static int own_scan(struct detect_scan *s, const struct byte_map *map)
+{
+    s->map = map;
+    s->text = map->text;
+    detect_own_scan(s);
+    if (s->rc == 0)
+        hits_settle(s);
+    return s->rc;
+}
+
 /* The text once more with what was written differently undone: what was not found in the text as it stands.
  * Where it cannot be told where it came from, only what is sure, and the whole text is its span. */
-static int again(struct look *l, struct str plain, struct router_findings *f, struct error *err)
+static int again(struct look *l, struct str plain, int (*scan)(struct detect_scan *, const struct byte_map *),
+    struct router_findings *f, struct error *err)
 {
     const struct detect_type *more_type[DETECT_MAX_TYPES];
     struct detect_scan s = {.own = l->own, .more_type = more_type, .err = err};
     struct byte_map map;
     int rc = byte_map_make(&map, plain, err);
     if (rc == 0)
-        rc = text_scan(&s, &map);
+        rc = scan(&s, &map);
     for (size_t i = 0; i < s.n_hits && rc == 0; i++) {
         const struct detect_hit *h = &s.hits[i];
         struct router_entity e = {h->type->name, h->type->category, 0, 0, h->score, l->where, h->allowed};
@@ -426,24 +438,39 @@ static int again(struct look *l, struct str plain, struct router_findings *f, st
     return rc;
 }
 
+/* Ends a reading that was made, with a look at it where anything is written differently. */
+static int read_again(struct look *l, struct buf *plain, int rc, bool changed,
+    int (*scan)(struct detect_scan *, const struct byte_map *), struct router_findings *f, struct error *err)
+{
+    if (rc)
+        error_set(err, rc, "the text is too large to look at");
+    else if (changed)
+        rc = again(l, buf_str(plain), scan, f, err);
+    buf_free(plain);
+    free(l->joints.all);
+    l->joints = (struct plain_joints){0};
+    return rc;
+}
+
 static int differently(
     struct look *l, const struct byte_map *map, struct router_findings *f, struct error *err)
 {
     static int (*const undo[])(const struct byte_map *, struct buf *, bool *) = {
         router_plain_packed, router_plain_spaced, router_plain_split, router_plain_members};
-    int rc = 0;
-    for (size_t i = 0; i <= sizeof undo / sizeof *undo && rc == 0; i++) {
-        struct buf plain;
-        bool changed;
+    struct buf plain;
+    bool changed;
+    buf_init(&plain, LIMIT_REQUEST_MEMORY);
+    int rc = router_plain(map, &plain, &l->joints, &changed);
+    rc = read_again(l, &plain, rc, changed, text_scan, f, err);
+    for (size_t i = 0; i < sizeof undo / sizeof *undo && rc == 0; i++) {
         buf_init(&plain, LIMIT_REQUEST_MEMORY);
-        rc = i == 0 ? router_plain(map, &plain, &l->joints, &changed) : undo[i - 1](map, &plain, &changed);
-        if (rc)
-            error_set(err, rc, "the text is too large to look at");
-        else if (changed)
-            rc = again(l, buf_str(&plain), f, err);
-        buf_free(&plain);
-        free(l->joints.all);
-        l->joints = (struct plain_joints){0};
+        rc = undo[i](map, &plain, &changed);
+        rc = read_again(l, &plain, rc, changed, text_scan, f, err);
+    }
+    for (int as_words = 0; as_words < 2 && l->own && rc == 0; as_words++) {
+        buf_init(&plain, LIMIT_REQUEST_MEMORY);
+        rc = router_plain_parted(l->text, as_words, &plain, &l->joints, &changed);
+        rc = read_again(l, &plain, rc, changed, own_scan, f, err);
     }
     return rc;
 }

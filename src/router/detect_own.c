@@ -114,7 +114,7 @@ static int file_read(struct compile *c, const struct yaml_node *n, size_t most, 
 }
 
 /* ---- Words and labels. ---- */
-static int word_add(struct compile *c, const struct yaml_node *at, struct str word,
+static int word_put(struct compile *c, const struct yaml_node *at, struct str word,
     const struct detect_type *type, bool label)
 {
     static const char hint[] = "a word or phrase, at most %d letters (a * at its end: words that begin so)";
@@ -145,6 +145,37 @@ static int word_add(struct compile *c, const struct yaml_node *at, struct str wo
     own->words[own->n_words++] = (struct own_word){
         arena_printf(c->arena, STR_FMT "%s", STR_ARG(folded), begins ? "" : " "), type, label};
     return 0;
+}
+
+/* Is it written otherwise where there are no umlauts ("Mueller")? */
+static bool without_umlauts(struct str word, struct buf *out)
+{
+    static const char *const letters[][2] = {
+        {"ä", "ae"}, {"ö", "oe"}, {"ü", "ue"}, {"Ä", "Ae"}, {"Ö", "Oe"}, {"Ü", "Ue"}};
+    bool any = false;
+    for (size_t i = 0, k; i < word.len; i++) {
+        for (k = 0; k < 6 && !str_starts(str_slice(word, i, word.len), str_from(letters[k][0])); k++)
+            ;
+        if (k == 6)
+            buf_append_char(out, word.data[i]);
+        else
+            buf_append_text(out, letters[k][1]);
+        i += k < 6;
+        any |= k < 6;
+    }
+    return any && !out->failed;
+}
+
+static int word_add(struct compile *c, const struct yaml_node *at, struct str word,
+    const struct detect_type *type, bool label)
+{
+    struct buf other;
+    buf_init(&other, 8 * WORD_BYTES);
+    int rc = word_put(c, at, word, type, label);
+    if (rc == 0 && without_umlauts(word, &other))
+        rc = word_put(c, at, buf_str(&other), type, label);
+    buf_free(&other);
+    return rc;
 }
 
 static int words_read(struct compile *c, const struct yaml_node *entry, const struct yaml_node *list)

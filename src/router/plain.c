@@ -6,7 +6,7 @@
 /* ---- Where it came from. ---- */
 enum { JOINTS_MOST = 1 << 20 };
 
-static void joint_add(struct plain_joints *j, size_t plain, size_t there)
+void plain_joint_add(struct plain_joints *j, size_t plain, size_t there)
 {
     struct plain_joint *last = j->n > 0 ? &j->all[j->n - 1] : NULL;
     if (j->too_many || (last && last->plain == plain && last->there == there))
@@ -360,9 +360,9 @@ static void sign_undo(struct undo *u, size_t i)
         return;
     c = looked_like(u, i, n, c);
     buf_append_str(u->out, str_slice(u->text, u->kept, i));
-    joint_add(u->joints, u->out->len, i);
+    plain_joint_add(u->joints, u->out->len, i);
     buf_append(u->out, utf8, c ? str_utf8_encode(c, utf8) : 0);
-    joint_add(u->joints, u->out->len, i + n);
+    plain_joint_add(u->joints, u->out->len, i + n);
     u->kept = i + n;
     u->changed = true;
 }

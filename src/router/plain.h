@@ -27,6 +27,7 @@ struct plain_joints {
     bool too_many; /* or no memory: where something came from cannot be told */
 };
 
+void plain_joint_add(struct plain_joints *j, size_t plain, size_t there);
 /* What of the text a range of the plain one came from; false: that is not known. */
 bool plain_origin(const struct plain_joints *j, size_t start, size_t end, size_t *from, size_t *to);
 
@@ -52,6 +53,11 @@ int router_plain_split(const struct byte_map *text, struct buf *out, bool *chang
 /* Appends what members of JSON say, a line each, whose keys are in camelCase or that are parts of one name or
  * address; nothing of the rest. `*changed` tells whether there was any. */
 int router_plain_members(const struct byte_map *text, struct buf *out, bool *changed) MUST_USE;
+
+/* Appends the text without what parts the owner's words: in one word, or as words. For the owner's own layer
+ * alone. `*changed` tells whether there was anything; `joints` begins as {0}. */
+int router_plain_parted(
+    struct str text, bool as_words, struct buf *out, struct plain_joints *joints, bool *changed) MUST_USE;
 
 /* Appends what the base64 of a "data:" URL holds, if that is text: `*is_text`. */
 int router_plain_data(struct str url, struct buf *out, bool *is_text) MUST_USE;

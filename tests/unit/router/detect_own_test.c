@@ -91,6 +91,7 @@ static void words_however_they_are_written(void **state)
     found_at("请看项目蓝鸟的进展", "PROJECT_NAME", 2, 6);
     found_at("beim GARTNER", "PROJECT_NAME", 5, 12);
     found_at("beim Gärtner", "PROJECT_NAME", 5, 12);
+    found_at("beim GAERTNER", "PROJECT_NAME", 5, 13);
     found_at("staff EMP-123456", "STAFF_NUMBER", 6, 16);
     not_found("bluebirds sing", "PROJECT_NAME");
     not_found("Projekt Reihe", "PROJECT_NAME");
@@ -109,6 +110,31 @@ static void words_written_differently(void **state)
         if (!find(&f, "PROJECT_NAME"))
             fail_msg("not found in %s", texts[i]);
     }
+}
+
+static void words_in_pieces_left(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"B.l.u.e.b.i.r.d", "a B-l-u-e-b-i-r-d", "the Blue-\nbird",
+        "> the Blue-\n> bird", "x = \"Blue\" + \"bird\"", "x = 'Blue' + 'bird'",
+        "{\"a\":\"Blue\",\"b\":\"bird\"}", "{\\\"a\\\": \\\"Blue\\\", \\\"b\\\": \\\"bird\\\"}",
+        "{\"a\":{\"x\":\"Blue\"},\"b\":{\"y\":\"bird\"}}", "[\"Blue\",\n \"bird\"]", "Blue<b>bird</b>",
+        "Blue<!-- -->bird", "class BluebirdPlan", "theBluebird", "ProjektReiher",
+        "<b>Projekt</b> <i>Reiher</i>", "{\"name\":\"Projekt\",\"more\":\"Reiher\"}",
+        "\"Projekt\" + \"Reiher\"", "rollKranich", "[Projekt](x.md) Reiher", "[Blue](x)bird"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (!find(&(struct router_findings[]){look(texts[i])}[0], "PROJECT_NAME"))
+            fail_msg("not found in %s", texts[i]);
+    found_at("im \"Projekt\", \"Reiher\"", "PROJECT_NAME", 4, 21);
+    found_at("eine KlasseProjektReiherPlan", "PROJECT_NAME", 11, 24);
+    found_at("EMP\xE2\x80\x93"
+             "123456",
+        "STAFF_NUMBER", 0, 10);
+    found_at("EMP-\n123456", "STAFF_NUMBER", 0, 11);
+    found_at("{\"kind\": \"EMP-\", \"number\": 123456}", "STAFF_NUMBER", 10, 33);
+    not_found("blue bird", "PROJECT_NAME");
+    not_found("{\"a\":\"Blue\",\"b\":\"birds\"}", "PROJECT_NAME");
+    not_found("1.2.3.4.5.6.7 and EMP-12345\n67", "PROJECT_NAME");
 }
 
 /* A piece of the folded text ends anywhere. */
@@ -416,6 +442,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(words_however_they_are_written),
         cmocka_unit_test(words_written_differently),
+        cmocka_unit_test(words_in_pieces_left),
         cmocka_unit_test(words_at_every_place_of_a_long_text),
         cmocka_unit_test(labels_where_they_stand_alone),
         cmocka_unit_test(headers_keys_and_teams),
