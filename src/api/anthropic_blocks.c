@@ -101,6 +101,7 @@ static int sent_along_read(
     static const char *const known[] = {"type", "source", NULL};
     int rc = source_read(a, item, p, err);
     p->kind = p->url.len > 0 ? kind : CHAT_PART_OTHER;
+    p->raw_is_rest = p->url.len > 0;
     return rc || p->url.len == 0 ? rc : api_read_vendor(a, item, known, &p->raw, err);
 }
 

@@ -92,10 +92,10 @@ static int visit_json(const struct walk *w, struct str where, const json_t *valu
 
 static int visit_part(const struct walk *w, struct str where, const struct chat_part *p)
 {
-    if (p->raw)
-        return visit_json(w, where, p->raw);
     const struct str texts[] = {p->text, p->url, p->data, p->format};
-    int rc = 0;
+    int rc = p->raw ? visit_json(w, where, p->raw) : 0;
+    if (p->raw && !p->raw_is_rest)
+        return rc;
     for (size_t i = 0; i < sizeof texts / sizeof *texts && rc == 0; i++)
         rc = visit_text(w, where, texts[i]);
     return rc;

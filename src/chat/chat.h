@@ -30,8 +30,8 @@ struct chat_part {
     struct str url;    /* image, file */
     struct str data;   /* audio, base64 */
     struct str format; /* audio format, image detail */
-    const json_t *raw; /* the part as it came, for a target of the same shape; NULL for plain text. Of an
-                          image or file in Anthropic's shape: what it has besides */
+    const json_t *raw; /* the part as it came, for a target of the same shape; NULL for plain text */
+    bool raw_is_rest; /* an image or file in Anthropic's shape: of it `raw` is what it has besides */
 };
 
 struct chat_tool_call {

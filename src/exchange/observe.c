@@ -52,7 +52,8 @@ static bool id_may_leave(const struct leg *leg)
     struct error err;
     if (!x->seen.id_given || provider_is_inside(leg->model->target.provider))
         return true;
-    return router_detect(x->request->arena, STR_NONE, str_from(x->request_id), &found, &err) == 0 &&
+    const struct detect_own *own = router_policy_own(exchange_world_policy(x->world));
+    return router_detect_own(own, x->request->arena, STR_NONE, str_from(x->request_id), &found, &err) == 0 &&
            found.n_entities == 0;
 }
 

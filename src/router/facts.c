@@ -79,19 +79,26 @@ static bool base64_only(struct str s)
     return true;
 }
 
-/* Pixels and sound hold no text to look at. */
+/* Of a "data:" URL, or of a file that came as nothing but base64: what is packed; else nothing. */
+static struct str packed_of(struct str text)
+{
+    enum { HEAD = 256, LEAST = 256 };
+    struct str mark = STR(";base64,");
+    size_t at;
+    if (str_starts(text, STR("data:")) && (at = str_find(str_slice(text, 0, HEAD), mark)) != SIZE_MAX)
+        return str_slice(text, at + mark.len, text.len);
+    return text.len >= LEAST && base64_only(text) ? text : STR_NONE;
+}
+
+/* Pixels and sound hold no text to look at but what is noted beside them. */
 static bool is_media_data(struct str text)
 {
     static const struct str kinds[] = {{"data:image/", 11}, {"data:audio/", 11}, {"data:video/", 11}};
     if (text.len < 11 || text.data[0] != 'd') /* nearly all */
         return false;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        if (!str_starts(text, kinds[i]))
-            continue;
-        struct str mark = STR(";base64,");
-        size_t at = str_find(str_slice(text, 0, 128), mark);
-        return at != SIZE_MAX && base64_only(str_slice(text, at + mark.len, text.len));
-    }
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (str_starts(text, kinds[i]))
+            return packed_of(text).len > 0 && base64_only(packed_of(text));
     return false;
 }
 
@@ -138,16 +145,15 @@ static int look_again(struct look *l, struct str where, struct str text)
     return rc;
 }
 
-/* Text that was packed into a "data:" URL. */
-static int data_look(struct look *l, struct str where, struct str url)
+/* What a packed file says. */
+static int data_look(struct look *l, struct str where, struct str base64)
 {
     struct buf text;
-    bool is_text;
     buf_init(&text, LIMIT_REQUEST_MEMORY);
-    int rc = router_plain_data(url, &text, &is_text);
+    int rc = router_plain_data(base64, &text);
     if (rc)
         error_set(l->err, rc, "the data is too large to look at");
-    else if (is_text)
+    else if (text.len > 0)
         rc = look_again(l, where, buf_str(&text));
     buf_free(&text);
     return rc;
@@ -156,7 +162,8 @@ static int data_look(struct look *l, struct str where, struct str url)
 static int text_look(void *ctx, struct str where, struct str text)
 {
     struct look *l = ctx;
-    int rc = data_look(l, where, text);
+    struct str packed = packed_of(text);
+    int rc = packed.len > 0 ? data_look(l, where, packed) : 0;
     if (rc || is_media_data(text))
         return rc;
     return findings_add(l, where, text, &l->facts->findings);

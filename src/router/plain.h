@@ -59,7 +59,9 @@ int router_plain_members(const struct byte_map *text, struct buf *out, bool *cha
 int router_plain_parted(
     struct str text, bool as_words, struct buf *out, struct plain_joints *joints, bool *changed) MUST_USE;
 
-/* Appends what the base64 of a "data:" URL holds, if that is text: `*is_text`. */
-int router_plain_data(struct str url, struct buf *out, bool *is_text) MUST_USE;
+/* Appends what a file that was packed in base64 says in clear: all of a text, of others what is noted in them
+ * (plain_file.c, for those that are no UTF-8). */
+int router_plain_data(struct str base64, struct buf *out) MUST_USE;
+int router_plain_file(struct str bytes, struct buf *out) MUST_USE;
 
 #endif

@@ -19,8 +19,10 @@ const configuration = (more) => `on_sensitive: block
 retention: {content: 1d}
 providers:
   out: {kind: openai, base_url: "${cloud.url}/v1", api_key: "\${SIM_KEY}"}
+  blocks: {kind: anthropic, base_url: "${cloud.url}", api_key: "\${SIM_KEY}"}
 models:
   - {name: far, provider: out}
+  - {name: claude, provider: blocks}
 routes:
   - {name: masked, rules: [{name: out, use: [far], redact: true}]}
   - {name: open, rules: [{name: out, use: [far]}]}
@@ -62,6 +64,39 @@ test('a word of the owner, a header and a copied passage do not leave', async ()
   assert.equal((await ask('the price agreed between friends is forty-two')).status, 200);
   const sent = cloud.requests.map((r) => JSON.stringify(r.body ?? r)).join();
   assert.ok(!/bluebird|forty-two million/i.test(sent));
+});
+
+test("a picture's or a file's address and content were not looked at where the block said anything besides, as cache_control", async () => {
+  const was = cloud.requests.length;
+  const about = Buffer.from('about Bluebird').toString('base64');
+  for (const model of ['far', 'claude'])
+    for (const [type, source] of [
+      ['image', { type: 'url', url: 'https://files.example/bluebird.png' }],
+      ['image', { type: 'base64', media_type: 'image/png', data: about }],
+      ['document', { type: 'base64', media_type: 'application/pdf', data: about }],
+    ]) {
+      const block = { type, source, cache_control: { type: 'ephemeral' } };
+      const ask = (content) => gateway.post('/v1/messages', { model, max_tokens: 9, messages: [{ role: 'user', content }] });
+      assert.equal((await ask([block])).status, 403, JSON.stringify(block));
+      if (type === 'image') assert.equal((await ask([{ type: 'text', text: 'what?' }, { ...block, source: { type: 'url', url: 'https://files.example/a.png' } }])).status, 200);
+    }
+  assert.equal(cloud.requests.length, was + 4);
+});
+
+test("a client's request id that holds a word of the owner's left", async () => {
+  assert.equal((await ask('hello', { headers: { 'x-request-id': 'bluebird-17' } })).headers.get('x-request-id'), 'bluebird-17');
+  assert.equal(cloud.requests.at(-1).headers['x-request-id'], undefined);
+  await ask('hello', { headers: { 'x-request-id': 'osprey-17' } });
+  assert.equal(cloud.requests.at(-1).headers['x-request-id'], 'osprey-17');
+});
+
+test("what is noted in a picture left: its pixels are no text, but its comment is", async () => {
+  const chunk = (type, data) => Buffer.concat([Buffer.from([0, 0, 0, data.length]), Buffer.from(type), Buffer.from(data), Buffer.alloc(4)]);
+  const picture = (comment) => Buffer.concat([Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]), chunk('IHDR', Buffer.alloc(13)), chunk('IDAT', Buffer.alloc(200, 0xa7)), chunk('tEXt', `Comment\0${comment}`)]);
+  for (const [comment, status] of [['about Bluebird', 403], ['about nothing', 200]]) {
+    const url = `data:image/png;base64,${picture(comment).toString('base64')}`;
+    assert.equal((await ask([{ type: 'text', text: 'what is it?' }, { type: 'image_url', image_url: { url } }])).status, status, comment);
+  }
 });
 
 test('a document stays inside under any rule, a word leaves masked', async () => {
