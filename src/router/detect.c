@@ -386,6 +386,11 @@ static bool hit_origin(struct look *l, const struct detect_hit *h, struct router
     size_t start, end;
     if (!plain_origin(&l->joints, h->start, h->end, &start, &end))
         return false;
+    /* What is masked is one text: not two strings of JSON or code with what stands between them. */
+    struct str there = str_slice(l->text, start, end);
+    if (h->type->rank == DETECT_RANK_OWN &&
+        (memchr(there.data, '"', there.len) || memchr(there.data, '\'', there.len)))
+        return false;
     if (start < l->at)
         l->at = l->points = 0;
     l->points += str_utf8_count(str_slice(l->text, l->at, start));

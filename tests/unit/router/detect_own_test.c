@@ -131,7 +131,7 @@ static void words_in_pieces_left(void **state)
              "123456",
         "STAFF_NUMBER", 0, 10);
     found_at("EMP-\n123456", "STAFF_NUMBER", 0, 11);
-    found_at("{\"kind\": \"EMP-\", \"number\": 123456}", "STAFF_NUMBER", 10, 33);
+    found_at("{\"kind\": \"EMP-\", \"number\": 123456}", "STAFF_NUMBER", 0, 34);
     not_found("blue bird", "PROJECT_NAME");
     not_found("{\"a\":\"Blue\",\"b\":\"birds\"}", "PROJECT_NAME");
     not_found("1.2.3.4.5.6.7 and EMP-12345\n67", "PROJECT_NAME");
