@@ -4,6 +4,7 @@
 const $ = (id) => document.getElementById(id);
 let messages = [];
 let running = null; // the AbortController of the answer that is coming
+let grades = false; // does the gateway keep them?
 
 function headers() {
   const key = sessionStorage.getItem('key');
@@ -64,6 +65,7 @@ async function problem(response) {
 async function listModels() {
   const response = await request('/v1/models');
   if (!response.ok) return void add('error', await problem(response));
+  grades = (await (await request('/v1/feedback')).json()).kept;
   const { data } = await response.json();
   for (const { id } of data) $('model').append(new Option(id, id));
   if (!data.length)
@@ -95,6 +97,25 @@ function addOrigin({ article }, headers) {
   footer.textContent = `${of('model')} · ${of('provider')} · rule ${of('rule')}`;
   if (of('redacted')) footer.textContent += ` · ${of('redacted')} masked`;
   article.append(footer);
+  if (grades) addThumbs(footer, headers.get('x-request-id'));
+}
+
+// How good it was, for `weir calibrate`; who changes their mind presses the other one.
+function addThumbs(footer, id) {
+  const buttons = [];
+  for (const [thumb, sign, title] of [['up', '👍', 'a good answer'], ['down', '👎', 'a bad answer']]) {
+    const button = document.createElement('button');
+    button.type = 'button';
+    button.textContent = sign;
+    button.title = title;
+    button.addEventListener('click', async () => {
+      const response = await request('/v1/feedback', { method: 'POST', body: JSON.stringify({ request_id: id, thumb }) });
+      if (!response.ok) return void add('error', await problem(response));
+      for (const one of buttons) one.ariaPressed = String(one === button);
+    });
+    buttons.push(button);
+  }
+  footer.append(...buttons);
 }
 
 // `talk` is the conversation that was asked: "New conversation" may have begun another one before the answer ends.

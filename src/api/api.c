@@ -175,6 +175,7 @@ static const struct endpoint {
     {"POST", "/v1/rerank", false, false, api_chat, &api_rerank_shape},
     {"POST", "/rerank", false, false, api_chat, &api_rerank_shape},
     {"POST", "/v1/feedback", false, false, api_feedback, NULL},
+    {"GET", "/v1/feedback", false, false, api_feedback_kept, NULL},
     {"GET", "/v1/models", false, false, api_openai_models, NULL},
     {"GET", "/v1/models/", true, false, api_openai_models, NULL},
     {"POST", "/api/chat", false, false, api_ollama_chat, &api_ollama_chat_shape},

@@ -83,6 +83,7 @@ void api_responses_delete(const struct api_call *c);
 void api_openai_models(const struct api_call *c);
 void api_explain(const struct api_call *c);
 void api_feedback(const struct api_call *c);
+void api_feedback_kept(const struct api_call *c);
 void api_keys_get(const struct api_call *c);
 void api_keys_post(const struct api_call *c);
 void api_keys_delete(const struct api_call *c);

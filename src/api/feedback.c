@@ -1,4 +1,4 @@
-/* POST /v1/feedback {"request_id", "score": 0 to 1 or "thumb": "up" or "down"}: how good an answer was, for
+/* GET /v1/feedback: are grades kept? POST /v1/feedback {"request_id", "score": 0 to 1 or "thumb": "up" or "down"}: how good an answer was, for
  * weir calibrate. */
 #include "api/api.h"
 #include "api/read.h"
@@ -28,6 +28,20 @@ static int grade_read(const json_t *body, struct str *request_id, double *score,
     if (thumb.len > 0)
         *score = str_is(thumb, "up");
     return 0;
+}
+
+void api_feedback_kept(const struct api_call *c)
+{
+    struct buf out;
+    struct json_writer w;
+    buf_init(&out, KIB);
+    json_writer_init(&w, &out);
+    json_object_begin(&w);
+    json_member_text(&w, "object", "feedback");
+    json_member_bool(&w, "kept", exchange_world_settings(c->shard->exchange->world)->feedback.len > 0);
+    json_object_end(&w);
+    api_reply_json(c, 200, &out);
+    buf_free(&out);
 }
 
 void api_feedback(const struct api_call *c)

@@ -51,7 +51,7 @@ class Element {
 }
 
 // The page, once it knows the models; ask() resolves at the answer's end.
-async function open() {
+async function open(where = gateway) {
   const ids = {};
   const $ = (id) => (ids[id] ??= new Element());
   const page = { $, talk: () => $('talk').text() };
@@ -64,7 +64,7 @@ async function open() {
   vm.runInNewContext(readFileSync(join(root, 'web/app.js'), 'utf8'), {
     document: { getElementById: $, createElement: () => new Element() },
     sessionStorage: { getItem: () => null },
-    fetch: (path, options) => fetch(gateway.url + path, options),
+    fetch: (path, options) => fetch(where.url + path, options),
     AbortController, TextDecoderStream, Option,
   });
   while (!$('model').children.length) await sleep(10);
@@ -83,6 +83,31 @@ test('the page holds a conversation and says where answers came from', async () 
   assert.match(page.talk(), /Hello from the cloud gpt · sim · rule named/);
   await page.ask('write to anna.nowak@posteo.de');
   assert.match(page.talk(), /rule named\S* · 1 masked/);
+});
+
+test('answers are graded by a thumb where grades are kept, and nowhere else', async () => {
+  cloud.behaviour = {};
+  const keeping = await Gateway.start(`feedback: thumbs.jsonl
+providers: {sim: {kind: openai, base_url: "${cloud.url}/v1", retries: 0}}
+models: [{name: gpt, provider: sim}]
+`);
+  try {
+    const page = await open(keeping);
+    await page.ask('one');
+    const [up, down] = page.$('talk').children[1].children.at(-1).children;
+    assert.deepEqual([up.textContent, down.textContent], ['👍', '👎']);
+    await up.listeners.click();
+    await down.listeners.click();
+    assert.deepEqual([up.ariaPressed, down.ariaPressed], ['false', 'true']);
+    const lines = readFileSync(join(keeping.folder, 'thumbs.jsonl'), 'utf8').trim().split('\n').map((l) => JSON.parse(l));
+    assert.deepEqual(lines.map((l) => l.scores), [{ gpt: 1 }, { gpt: 0 }]);
+    assert.equal(lines[0].request_id, lines[1].request_id);
+  } finally {
+    await keeping.stop();
+  }
+  const page = await open();
+  await page.ask('one');
+  assert.ok(!page.talk().includes('👍'));
 });
 
 test('a stream that says that it lives while a prompt is read does not break the page', async () => {
@@ -111,7 +136,7 @@ test('a question that got no answer had to be typed again, and left an empty ans
   assert.deepEqual(page.$('talk').children.map((c) => c.className), ['user', 'error']);
   cloud.behaviour = { mode: 'hang' };
   const stopped = page.ask('another');
-  await sleep(100);
+  await sleep(20); // before the stream says that it lives
   assert.deepEqual(page.$('talk').children.map((c) => c.className), ['user', 'error', 'user', 'assistant'], 'it is seen that an answer is waited for');
   page.$('text').value = 'typed meanwhile';
   page.$('ask').listeners.submit({ preventDefault() {} });
