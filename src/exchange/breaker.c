@@ -98,6 +98,11 @@ void breaker_answered(struct breaker *b)
         b->until_ms = 0;
 }
 
+int64_t breaker_probe_every(const struct breaker *b, int64_t every_ms)
+{
+    return b->state != BREAKER_CLOSED && every_ms > BREAKER_OPEN_MOST_MS ? BREAKER_OPEN_MOST_MS : every_ms;
+}
+
 void breaker_missed(struct breaker *b, int64_t hold_ms, int64_t now_ms)
 {
     if (b->state == BREAKER_OPEN && b->until_ms < now_ms + hold_ms)

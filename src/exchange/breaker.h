@@ -47,6 +47,8 @@ bool breaker_result(struct breaker *b, const struct breaker_policy *p, enum brea
     int64_t now_ms);
 /* A probe was answered: an open breaker lets a request through now. */
 void breaker_answered(struct breaker *b);
+/* How far apart probes are: seldom ones come sooner while it is open, for it waits for them. */
+int64_t breaker_probe_every(const struct breaker *b, int64_t every_ms);
 /* A probe was not: an open breaker lets none through for `hold_ms`, in which the next probe finds out. */
 void breaker_missed(struct breaker *b, int64_t hold_ms, int64_t now_ms);
 const char *breaker_name(enum breaker_state state);

@@ -16,7 +16,7 @@ struct exchange_health {
     struct breaker breaker;
     struct gate gate;
     struct balance_ewma latency;
-    int64_t probe_ms, probe_every_ms; /* the next one; how far apart */
+    int64_t probed_ms, probe_every_ms; /* the last one; how far apart they are now */
 };
 
 /*  QUEUED --> GRANTED (on its way to the loop) --> gone
@@ -112,11 +112,11 @@ bool health_probe_due(struct exchange_health *h, int64_t every_ms, bool always)
 {
     int64_t now_ms = clock_mono_ms();
     pthread_mutex_lock(&h->mutex);
-    bool due = now_ms >= h->probe_ms && (always || h->breaker.state == BREAKER_OPEN);
-    if (due) {
-        h->probe_ms = now_ms + every_ms;
-        h->probe_every_ms = every_ms;
-    }
+    h->probe_every_ms = breaker_probe_every(&h->breaker, every_ms);
+    bool due = (h->probed_ms == 0 || now_ms >= h->probed_ms + h->probe_every_ms) &&
+               (always || h->breaker.state == BREAKER_OPEN);
+    if (due)
+        h->probed_ms = now_ms;
     pthread_mutex_unlock(&h->mutex);
     return due;
 }

@@ -132,6 +132,17 @@ static void a_target_that_probes_do_not_reach_is_not_tried_by_a_client(void **st
     assert_false(breaker_admit(&longer, &policy, START + 29999));
 }
 
+static void a_probe_that_was_missed_once_an_hour_kept_it_open_for_an_hour(void **state)
+{
+    (void)state;
+    struct breaker b = {0};
+    const int64_t hour = 3600 * 1000;
+    assert_int_equal(breaker_probe_every(&b, hour), hour);
+    fail_times(&b, 3, START);
+    assert_int_equal(breaker_probe_every(&b, hour), BREAKER_OPEN_MOST_MS);
+    assert_int_equal(breaker_probe_every(&b, 5000), 5000);
+}
+
 static void late_failures_do_not_hold_it_open(void **state)
 {
     (void)state;
@@ -165,6 +176,7 @@ int main(void)
         cmocka_unit_test(holds_as_long_as_it_is_asked_to),
         cmocka_unit_test(a_probe_answered_brings_the_trial_forward),
         cmocka_unit_test(a_target_that_probes_do_not_reach_is_not_tried_by_a_client),
+        cmocka_unit_test(a_probe_that_was_missed_once_an_hour_kept_it_open_for_an_hour),
         cmocka_unit_test(late_failures_do_not_hold_it_open),
         cmocka_unit_test(off_is_off),
     };
