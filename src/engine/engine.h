@@ -103,6 +103,8 @@ int engine_create(
  */
 void engine_free(struct engine *e);
 void engine_status(struct engine *e, struct engine_status *out); /* any thread */
+/* Tells what its files hold now from what they held before: another number once one was replaced. Any thread. */
+uint64_t engine_files_version(const struct engine *e);
 /* How long the model is kept from now on: as one caller wishes, until the next one says; NULL: as configured.
  * Any thread. */
 void engine_keep_alive(struct engine *e, const int64_t *ms);

@@ -79,6 +79,15 @@ static struct spawn_mark mark_now(const struct engine *e)
     return files.mark;
 }
 
+uint64_t engine_files_version(const struct engine *e)
+{
+    struct spawn_files files;
+    if (!e->file || files_open(e, &files, NULL))
+        return 0;
+    spawn_files_close(&files);
+    return files.mark.version;
+}
+
 /* Written over where they lie, they are other weights under a running answer: it ends. With another file in
  * their place what runs comes to its end, and what waits is for the new one. */
 void supervisor_look(struct engine *e)

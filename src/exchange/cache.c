@@ -81,6 +81,7 @@ int cache_key(const struct cache_question *q, unsigned char out[CACHE_KEY], stru
     hash_str(&h, q->api);
     for (size_t i = 0; i < q->n_targets; i++)
         hash_str(&h, q->targets[i]);
+    hash_str(&h, (struct str){(const char *)&q->files, sizeof q->files});
     for (size_t i = 0; i < q->n_headers; i++) {
         hash_str(&h, q->headers[i].name);
         hash_str(&h, q->headers[i].value);

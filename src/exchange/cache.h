@@ -6,9 +6,9 @@
  * `ttl`
  *
  * The key is everything that could make another answer right: whose key asked, the boundary, the
- * configuration, the API's shape, the targets in their order, and the whole request but for how it is to be
- * delivered. So an answer is never seen by another key, nor does one from one side of a boundary serve the
- * other. Shared by all loops. */
+ * configuration, the API's shape, the targets in their order, what their files hold, and the whole request
+ * but for how it is to be delivered. So an answer is never seen by another key, nor does one from one side of
+ * a boundary serve the other. Shared by all loops. */
 #ifndef WEIR_EXCHANGE_CACHE_H
 #define WEIR_EXCHANGE_CACHE_H
 
@@ -31,6 +31,7 @@ struct cache_question {
     struct str api;
     const struct str *targets;
     size_t n_targets;
+    uint64_t files;                    /* what the local ones' models hold */
     const struct chat_header *headers; /* those that a target is sent */
     size_t n_headers;
     struct str body; /* JSON: the request as it came */

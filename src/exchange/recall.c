@@ -1,7 +1,27 @@
 /* The response cache in the life of an exchange: asked after DECIDE, filled by a whole answer. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/engine.h"
 #include "exchange/exchange_inner.h"
+
+static uint64_t hash_of(uint64_t before, const struct exchange_model *m)
+{
+    const uint64_t both[] = {before, m->target.engine ? engine_files_version(m->target.engine) : 0};
+    return str_hash((struct str){(const char *)both, sizeof both});
+}
+
+/* A local model whose file is replaced answers otherwise from then on. */
+static uint64_t files_of(const struct exchange *x)
+{
+    uint64_t hash = 0;
+    for (size_t i = 0; i < x->decision.n_targets; i++) {
+        const struct exchange_model *m = exchange_world_find(x->world, x->decision.targets[i]);
+        for (size_t k = 0; m && k < m->pool.n; k++)
+            hash = hash_of(hash, exchange_world_model(x->world, m->pool.members[k]));
+        hash = m && m->pool.n == 0 ? hash_of(hash, m) : hash;
+    }
+    return hash;
+}
 
 void recall_prepare(struct exchange *x, const struct exchange_origin *origin)
 {
@@ -15,6 +35,7 @@ void recall_prepare(struct exchange *x, const struct exchange_origin *origin)
         .api = x->api,
         .targets = x->decision.targets,
         .n_targets = x->decision.n_targets,
+        .files = files_of(x),
         .headers = x->request->headers,
         .n_headers = x->request->n_headers,
         .body = origin->body};

@@ -167,6 +167,22 @@ test('a worker that is killed while idle is gone until it is asked for again', a
   await ask('one');
 });
 
+test('a kept answer outlived its model: whose file was replaced answered as before until the cache forgot it', async () => {
+  const file = join(folder, 'kept.gguf');
+  copyFileSync(join(folder, 'one.gguf'), file);
+  const g = await Gateway.start(`cache: {ttl: 1h}\nmodels: [{name: m, file: ${file}, context: 256, slots: 2, threads: 1}]\n`);
+  const says = async () => {
+    const r = await g.chat('m', 'Tell me.', { temperature: 0, max_tokens: 8 }, { 'x-weir-cache': 'true' });
+    return [r.headers.get('x-weir-cache'), r.body.choices[0].message.content];
+  };
+  const one = await ask('one'), two = await ask('two');
+  assert.deepEqual([await says(), await says()], [['miss', one], ['hit', one]]);
+  copyFileSync(join(folder, 'two.gguf'), `${file}.new`);
+  renameSync(`${file}.new`, file);
+  assert.deepEqual([await says(), await says()], [['miss', two], ['hit', two]]);
+  await g.stop();
+});
+
 test('a model whose file was replaced answered as before, or by what now lay where its weights had been', async () => {
   const file = join(folder, 'm.gguf');
   copyFileSync(join(folder, 'one.gguf'), file);

@@ -52,6 +52,9 @@ static void any_difference_that_matters_is_another_question(void **state)
     other.local = true; /* never across a boundary */
     assert_false(same(&base, &other));
     other = base;
+    other.files = 5;
+    assert_false(same(&base, &other));
+    other = base;
     other.world = 8;
     assert_false(same(&base, &other));
     other = base;
