@@ -5,8 +5,8 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { root, weir } from './lib/gateway.mjs';
 
-const weir = new URL('../../build/weir', import.meta.url).pathname;
 const help = (...args) => {
   const { status, stdout } = spawnSync(weir, [...args, '--help'], { encoding: 'utf8' });
   assert.equal(status, 0, `weir ${args} --help`);
@@ -69,4 +69,15 @@ test('what README.md shows of a configuration is right', () => {
     assert.equal(status, 0, `${stderr}${whole}`);
   }
   rmSync(folder, { recursive: true });
+});
+
+test("a sanitizer's runtime refers to vfork itself, so no build of the worker by clang could be linked; all else is refused there, too", () => {
+  const refused = (flags) => {
+    const { status, stdout } = spawnSync('make', ['-n', 'BUILD=none', `CFLAGS=${flags}`, 'none/weir-engine'], { cwd: root, encoding: 'utf8' });
+    assert.equal(status, 0);
+    return [...stdout.matchAll(/--wrap=(\w+)/g)].map((m) => m[1]);
+  };
+  const release = refused('-O2');
+  assert.ok(release.includes('vfork') && release.includes('socket') && release.includes('execve'));
+  assert.deepEqual(refused('-O1 -fsanitize=address'), release.filter((name) => name !== 'vfork'));
 });
