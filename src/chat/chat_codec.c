@@ -341,13 +341,7 @@ int chat_codec_write(const struct chat_request *r, struct buf *out, struct error
     numbers_write(&w, r);
     owner_write(&w, "asker", r->asker);
     owner_write(&w, "scope", r->scope);
-    if (r->n_stops > 0) {
-        json_key(&w, "stop");
-        json_array_begin(&w);
-        for (size_t i = 0; i < r->n_stops; i++)
-            json_write_str(&w, r->stops[i]);
-        json_array_end(&w);
-    }
+    chat_stops_write(&w, "stop", r);
     json_object_end(&w);
     if (out->failed)
         return error_set(err, out->failed,

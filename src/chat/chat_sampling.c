@@ -276,6 +276,17 @@ void chat_sampling_write(const struct chat_sampling *s, struct json_writer *w)
     lists_write(s, w);
 }
 
+void chat_stops_write(struct json_writer *w, const char *key, const struct chat_request *r)
+{
+    if (r->n_stops == 0)
+        return;
+    json_key(w, key);
+    json_array_begin(w);
+    for (size_t i = 0; i < r->n_stops; i++)
+        json_write_str(w, r->stops[i]);
+    json_array_end(w);
+}
+
 /* ---- Asking ---- */
 
 static bool asks(const struct chat_sampling *s, const char *name)

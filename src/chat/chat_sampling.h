@@ -27,6 +27,8 @@ bool chat_sampling_set(struct chat_sampling *s, const char *name, double value);
 void chat_sampling_fill(struct chat_sampling *s, const struct chat_sampling *defaults);
 /* The same members again, those that are set; the object is the caller's. */
 void chat_sampling_write(const struct chat_sampling *s, struct json_writer *w);
+/* The stop sequences as the list `key`; nothing where there are none. */
+void chat_stops_write(struct json_writer *w, const char *key, const struct chat_request *r);
 /* The first member that is set, asks for something and is not among `known` (ends with NULL); NULL: none. */
 const char *chat_sampling_beyond(const struct chat_sampling *s, const char *const *known);
 

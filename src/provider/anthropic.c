@@ -6,6 +6,7 @@
  * came. */
 #include <math.h>
 
+#include "chat/chat_sampling.h"
 #include "provider/anthropic.h"
 
 static const char vendor[] = "Anthropic";
@@ -131,13 +132,7 @@ static void write_settings(
     json_maybe_double(w, "top_p", r->sampling.top_p);
     if (r->sampling.top_k > 0)
         json_member_int(w, "top_k", r->sampling.top_k);
-    if (r->n_stops > 0) {
-        json_key(w, "stop_sequences");
-        json_array_begin(w);
-        for (size_t i = 0; i < r->n_stops; i++)
-            json_write_str(w, r->stops[i]);
-        json_array_end(w);
-    }
+    chat_stops_write(w, "stop_sequences", r);
     if (r->user.len > 0) {
         json_key(w, "metadata");
         json_object_begin(w);

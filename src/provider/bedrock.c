@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "chat/chat_codec.h"
+#include "chat/chat_sampling.h"
 #include "provider/anthropic.h"
 #include "provider/bedrock.h"
 
@@ -187,13 +188,7 @@ static void write_inference(struct json_writer *w, const struct provider_model *
         json_member_int(w, "maxTokens", most);
     json_maybe_double(w, "temperature", r->sampling.temperature);
     json_maybe_double(w, "topP", r->sampling.top_p);
-    if (r->n_stops > 0) {
-        json_key(w, "stopSequences");
-        json_array_begin(w);
-        for (size_t i = 0; i < r->n_stops; i++)
-            json_write_str(w, r->stops[i]);
-        json_array_end(w);
-    }
+    chat_stops_write(w, "stopSequences", r);
     json_object_end(w);
 }
 

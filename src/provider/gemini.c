@@ -10,6 +10,7 @@
 
 #include "base/limits.h"
 #include "chat/chat_codec.h"
+#include "chat/chat_sampling.h"
 
 enum { STOPS_MAX = 5, CANDIDATES_MAX = 8, SCHEMA_STEPS = 1 << 20 };
 
@@ -221,13 +222,7 @@ static void write_settings(
         json_member_double(w, "presencePenalty", s->presence_penalty);
     if (fabs(s->frequency_penalty) > 0)
         json_member_double(w, "frequencyPenalty", s->frequency_penalty);
-    if (r->n_stops > 0) {
-        json_key(w, "stopSequences");
-        json_array_begin(w);
-        for (size_t i = 0; i < r->n_stops; i++)
-            json_write_str(w, r->stops[i]);
-        json_array_end(w);
-    }
+    chat_stops_write(w, "stopSequences", r);
     write_format(w, r);
     write_thinking(w, m, r);
     json_object_end(w);

@@ -226,13 +226,7 @@ static void write_options(struct json_writer *w, const struct chat_request *r)
     chat_sampling_write(&r->sampling, w);
     json_maybe_int(w, "num_predict", r->max_tokens);
     json_maybe_int(w, "num_keep", r->n_keep);
-    if (r->n_stops > 0) {
-        json_key(w, "stop");
-        json_array_begin(w);
-        for (size_t i = 0; i < r->n_stops; i++)
-            json_write_str(w, r->stops[i]);
-        json_array_end(w);
-    }
+    chat_stops_write(w, "stop", r);
     json_object_end(w);
 }
 

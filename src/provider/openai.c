@@ -422,13 +422,7 @@ static void write_sampling(
     const char *max_tokens = r->has_prompt ? "max_tokens" : max_tokens_name(server, m->model);
     if (r->max_tokens >= 0 && !json_object_get(r->vendor, max_tokens))
         json_maybe_int(w, max_tokens, r->max_tokens);
-    if (r->n_stops > 0) {
-        json_key(w, "stop");
-        json_array_begin(w);
-        for (size_t i = 0; i < r->n_stops; i++)
-            json_write_str(w, r->stops[i]);
-        json_array_end(w);
-    }
+    chat_stops_write(w, "stop", r);
 }
 
 /* A whole answer tells its usage, a stream where it is asked to. */
