@@ -261,9 +261,7 @@ int provider_bedrock_encode(
     write_additional(&w, m, &plan, r);
     write_format(&w, r);
     json_object_end(&w);
-    if (rc)
-        return rc;
-    return out->failed ? error_set(err, out->failed, "the request is too large to pass on") : 0;
+    return rc ? rc : provider_written(out, err);
 }
 
 /* ---- The dialect ---- */

@@ -205,6 +205,11 @@ int provider_arguments(const struct chat_tool_call *call, struct str *out, struc
     return rc;
 }
 
+int provider_written(const struct buf *out, struct error *err)
+{
+    return out->failed ? error_set(err, out->failed, "the request is too large to pass on") : 0;
+}
+
 bool provider_is_instruction(const struct chat_message *m)
 {
     return m->role == CHAT_SYSTEM || m->role == CHAT_DEVELOPER;

@@ -130,6 +130,8 @@ void provider_escape(struct buf *out, struct str text, const char *plain_too);
 bool provider_data_url(struct str url, struct str *type, struct str *data);
 /* A tool call's arguments as the text of a JSON object, "{}" for none; ERROR_INVALID names the call. */
 int provider_arguments(const struct chat_tool_call *call, struct str *out, struct error *err) MUST_USE;
+/* How a body that has been written ended: an error where `out` could not hold it. */
+int provider_written(const struct buf *out, struct error *err) MUST_USE;
 bool provider_is_instruction(const struct chat_message *m); /* of the system or the developer */
 bool provider_has_content(const struct chat_message *m);    /* says anything at all */
 

@@ -66,11 +66,6 @@ static void write_members(struct json_writer *w, const json_t *members)
     }
 }
 
-static int written(const struct buf *out, struct error *err)
-{
-    return out->failed ? error_set(err, out->failed, "the request is too large to pass on") : 0;
-}
-
 /* ---- Answers ---- */
 
 /* Little-endian floats in base64. */
@@ -206,7 +201,7 @@ static int openai_encode(
         json_member_str(&w, "user", r->user);
     write_members(&w, r->vendor);
     json_object_end(&w);
-    return written(out, err);
+    return provider_written(out, err);
 }
 
 static int openai_event(struct provider_answer *a, const struct json_item *event, struct error *err)
@@ -252,7 +247,7 @@ static int rerank_encode(
     write_count(&w, "top_n", provider_server_of(m)->top_n, r->top_n);
     write_members(&w, r->vendor);
     json_object_end(&w);
-    return written(out, err);
+    return provider_written(out, err);
 }
 
 /* {"results":[{"index","relevance_score"}]}; Voyage calls the list "data". Each document once. */
@@ -343,7 +338,7 @@ static int gemini_encode(
     }
     json_array_end(&w);
     json_object_end(&w);
-    return written(out, err);
+    return provider_written(out, err);
 }
 
 static int gemini_event(struct provider_answer *a, const struct json_item *event, struct error *err)
@@ -399,7 +394,7 @@ static int ollama_encode(
         json_member_bool(&w, "truncate", false);
     }
     json_object_end(&w);
-    return written(out, err);
+    return provider_written(out, err);
 }
 
 static int ollama_event(struct provider_answer *a, const struct json_item *event, struct error *err)
@@ -471,7 +466,7 @@ static int bedrock_encode(
         write_count(&w, "output_dimension", NULL, r->dimensions);
     }
     json_object_end(&w);
-    return written(out, err);
+    return provider_written(out, err);
 }
 
 static int bedrock_event(struct provider_answer *a, const struct json_item *event, struct error *err)

@@ -242,9 +242,7 @@ int provider_gemini_encode(
     if (rc == 0)
         rc = provider_gemini_contents(&w, m, r, err);
     json_object_end(&w);
-    if (rc)
-        return rc;
-    return out->failed ? error_set(err, out->failed, "the request is too large to pass on") : 0;
+    return rc ? rc : provider_written(out, err);
 }
 
 /* ---- The dialect ---- */

@@ -324,9 +324,7 @@ static int ollama_encode(
         json_array_end(&w);
     }
     json_object_end(&w);
-    if (rc)
-        return rc;
-    return out->failed ? error_set(err, out->failed, "the request is too large to pass on") : 0;
+    return rc ? rc : provider_written(out, err);
 }
 
 /* ---- The answer: a JSON object a line ---- */

@@ -473,7 +473,7 @@ int provider_openai_encode(
     write_stream(&w, server, r->stream);
     write_rest(&w, m, r);
     json_object_end(&w);
-    return out->failed ? error_set(err, out->failed, "the request is too large to pass on") : 0;
+    return provider_written(out, err);
 }
 
 /* Azure's older addresses name the deployment; those that end in /v1 are like everyone's. */
