@@ -250,6 +250,24 @@ int provider_answer_tool(struct provider_answer *a, int64_t index, struct str id
     return 0;
 }
 
+int provider_answer_call(struct provider_answer *a, struct str id, struct str name,
+    const struct json_item *arguments, struct error *err)
+{
+    struct buf text;
+    struct json_writer w;
+    buf_init(&text, 2 * LIMIT_PROVIDER_EVENT);
+    json_writer_init(&w, &text);
+    if (json_item_is(arguments, JSON_ITEM_OBJECT))
+        json_write_item(&w, arguments);
+    else
+        buf_append_text(&text, "{}");
+    int rc = text.failed
+                 ? error_set(err, text.failed, "a tool call's arguments are too large")
+                 : provider_answer_tool(a, (int64_t)a->choice->n_tools, id, name, buf_str(&text), err);
+    buf_free(&text);
+    return rc;
+}
+
 void provider_answer_tool_end(struct provider_answer *a, int64_t index)
 {
     for (size_t i = 0; i < a->choice->n_tools; i++) {

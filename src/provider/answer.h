@@ -107,6 +107,9 @@ bool provider_answer_choose(struct provider_answer *a, int64_t choice);
  * call must have a name. */
 int provider_answer_tool(struct provider_answer *a, int64_t index, struct str id, struct str name,
     struct str arguments, struct error *err) MUST_USE;
+/* A call that comes whole, with its arguments as an object ("{}" where they are none). */
+int provider_answer_call(struct provider_answer *a, struct str id, struct str name,
+    const struct json_item *arguments, struct error *err) MUST_USE;
 /* The call with this index is complete: one without any arguments gets "{}". */
 void provider_answer_tool_end(struct provider_answer *a, int64_t index);
 void provider_answer_usage(struct provider_answer *a, const struct chat_usage *usage);

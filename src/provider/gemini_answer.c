@@ -57,28 +57,13 @@ static struct str make_id(const struct provider_answer *a, struct str answer, ch
 static int take_call(
     struct provider_answer *a, const struct json_item *part, struct str answer, struct error *err)
 {
-    const struct json_item *call = json_item_get(part, "functionCall"),
-                           *arguments = json_item_get(call, "args");
-    struct str id = json_item_text(call, "id");
+    const struct json_item *call = json_item_get(part, "functionCall");
+    struct str id = json_item_text(call, "id"), name = json_item_text(call, "name");
     char made[48];
-    struct buf text;
-    struct json_writer w;
     if (id.len == 0)
         id = make_id(a, answer, made);
-    provider_gemini_signature_keep(
-        id, json_item_text(call, "name"), json_item_text(part, "thoughtSignature"));
-    buf_init(&text, 2 * LIMIT_PROVIDER_EVENT);
-    json_writer_init(&w, &text);
-    if (json_item_is(arguments, JSON_ITEM_OBJECT))
-        json_write_item(&w, arguments);
-    else
-        buf_append_text(&text, "{}");
-    int rc = text.failed
-                 ? error_set(err, text.failed, "a tool call's arguments are too large")
-                 : provider_answer_tool(a, (int64_t)a->choice->n_tools, id, json_item_text(call, "name"),
-                       buf_str(&text), err); /* calls come whole: each is a new one */
-    buf_free(&text);
-    return rc;
+    provider_gemini_signature_keep(id, name, json_item_text(part, "thoughtSignature"));
+    return provider_answer_call(a, id, name, json_item_get(call, "args"), err);
 }
 
 static int take_part(

@@ -331,21 +331,9 @@ static int ollama_encode(
 
 static int take_call(struct provider_answer *a, const struct json_item *call, struct error *err)
 {
-    const struct json_item *function = json_item_get(call, "function"),
-                           *arguments = json_item_get(function, "arguments");
-    struct buf text;
-    struct json_writer w;
-    buf_init(&text, 2 * LIMIT_PROVIDER_EVENT);
-    json_writer_init(&w, &text);
-    if (json_item_is(arguments, JSON_ITEM_OBJECT))
-        json_write_item(&w, arguments);
-    else
-        buf_append_text(&text, "{}");
-    int rc = text.failed ? error_set(err, text.failed, "a tool call's arguments are too large")
-                         : provider_answer_tool(a, (int64_t)a->choice->n_tools, json_item_text(call, "id"),
-                               json_item_text(function, "name"), buf_str(&text), err); /* calls come whole */
-    buf_free(&text);
-    return rc;
+    const struct json_item *function = json_item_get(call, "function");
+    return provider_answer_call(a, json_item_text(call, "id"), json_item_text(function, "name"),
+        json_item_get(function, "arguments"), err);
 }
 
 /* Text with the log-probabilities of its tokens, where there are any; those of thoughts are not asked for. */
