@@ -125,18 +125,14 @@ static void effort_write(struct json_writer *w, struct str effort)
 /* `reasoning_effort` and `chat_template_kwargs`, which the template reads; the latter win. */
 static int thinking_write(struct json_writer *w, const struct chat_request *r, struct error *err)
 {
-    static const char *const efforts[] = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
     const json_t *kwargs = json_object_get(r->vendor, "chat_template_kwargs");
     struct str effort;
-    bool known = false;
+    size_t level;
     int rc = json_get_str(r->vendor, "reasoning_effort", &effort, err);
+    if (rc == 0 && effort.len > 0)
+        rc = chat_effort_read(effort, &level, err);
     if (rc)
         return rc;
-    for (size_t i = 0; i < sizeof efforts / sizeof *efforts; i++)
-        known = known || str_is(effort, efforts[i]);
-    if (effort.len > 0 && !known)
-        return error_set(
-            err, ERROR_INVALID, "'reasoning_effort' must be none, minimal, low, medium, high, xhigh or max");
     if (kwargs && !json_is_object(kwargs) && !json_is_null(kwargs))
         return error_set(err, ERROR_INVALID, "'chat_template_kwargs' must be an object");
     if (effort.len > 0)

@@ -276,6 +276,17 @@ void chat_sampling_write(const struct chat_sampling *s, struct json_writer *w)
     lists_write(s, w);
 }
 
+int chat_effort_read(struct str effort, size_t *out, struct error *err)
+{
+    static const char *const efforts[CHAT_EFFORTS] = {
+        "none", "minimal", "low", "medium", "high", "xhigh", "max"};
+    for (*out = 0; *out < CHAT_EFFORTS; ++*out)
+        if (str_is(effort, efforts[*out]))
+            return 0;
+    return error_set(
+        err, ERROR_INVALID, "'reasoning_effort' must be none, minimal, low, medium, high, xhigh or max");
+}
+
 void chat_stops_write(struct json_writer *w, const char *key, const struct chat_request *r)
 {
     if (r->n_stops == 0)

@@ -27,6 +27,9 @@ bool chat_sampling_set(struct chat_sampling *s, const char *name, double value);
 void chat_sampling_fill(struct chat_sampling *s, const struct chat_sampling *defaults);
 /* The same members again, those that are set; the object is the caller's. */
 void chat_sampling_write(const struct chat_sampling *s, struct json_writer *w);
+/* What `reasoning_effort` may say: "none" is 0, "max" the last; ERROR_INVALID names them all. */
+enum { CHAT_EFFORTS = 7 };
+int chat_effort_read(struct str effort, size_t *out, struct error *err) MUST_USE;
 /* The stop sequences as the list `key`; nothing where there are none. */
 void chat_stops_write(struct json_writer *w, const char *key, const struct chat_request *r);
 /* The first member that is set, asks for something and is not among `known` (ends with NULL); NULL: none. */

@@ -4,6 +4,7 @@
  *   response_format    output_config.format for a strict schema where the model has it, else a tool that it
  * must call, whose input is the answer */
 #include "chat/chat_codec.h"
+#include "chat/chat_sampling.h"
 #include "provider/anthropic.h"
 
 enum { DEFAULT_MAX_TOKENS = 4096, BUDGET_LEAST = 1024, BUDGET_MOST = 32000 };
@@ -82,12 +83,8 @@ static bool thought_is_missing(const struct chat_request *r)
     return false;
 }
 
-static int64_t budget_of(struct str effort, int64_t max_tokens)
+static int64_t budget_of(int64_t tenths, int64_t max_tokens)
 {
-    int64_t tenths = str_is(effort, "minimal")  ? 1
-                     : str_is(effort, "low")    ? 2
-                     : str_is(effort, "medium") ? 5
-                                                : 8;
     int64_t budget = max_tokens / 10 * tenths;
     budget = budget < BUDGET_LEAST ? BUDGET_LEAST : budget > BUDGET_MOST ? BUDGET_MOST : budget;
     return budget < max_tokens ? budget : 0;
@@ -114,19 +111,18 @@ static int check_beside_thinking(const struct chat_request *r, struct error *err
 int provider_anthropic_plan_reasoning(const struct provider_model *m, const struct chat_request *r,
     struct provider_anthropic_plan *p, struct error *err)
 {
-    static const char *const efforts[] = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
-    static const char *const theirs[] = {NULL, "low", "low", "medium", "high", "high", "max"};
+    static const struct {
+        const char *effort;
+        int64_t tenths; /* of max_tokens */
+    } theirs[CHAT_EFFORTS] = {
+        {NULL, 0}, {"low", 1}, {"low", 2}, {"medium", 5}, {"high", 8}, {"high", 8}, {"max", 8}};
     const json_t *asked = json_object_get(r->vendor, "reasoning_effort");
-    size_t at = 0, n = sizeof efforts / sizeof *efforts;
+    size_t at;
     if (!asked || json_is_null(asked))
         return 0;
-    while (at < n && !str_is(json_str(asked), efforts[at]))
-        at++;
-    if (at == n)
-        return error_set(
-            err, ERROR_INVALID, "'reasoning_effort' must be none, minimal, low, medium, high, xhigh or max");
-    if (at == 0)
-        return 0;
+    int rc = chat_effort_read(json_str(asked), &at, err);
+    if (rc || at == 0)
+        return rc;
     if (!has_thinking(m->model))
         return error_set(err, ERROR_UNSUPPORTED,
             "the model has no 'reasoning_effort': leave it out or choose another model");
@@ -134,10 +130,10 @@ int provider_anthropic_plan_reasoning(const struct provider_model *m, const stru
     if (p->answer || p->any_object || thought_is_missing(r))
         return 0;
     if (has_adaptive(m->model)) {
-        p->effort = theirs[at];
+        p->effort = theirs[at].effort;
         return check_beside_thinking(r, err);
     }
-    p->budget = budget_of(json_str(asked), p->max_tokens);
+    p->budget = budget_of(theirs[at].tenths, p->max_tokens);
     return p->budget > 0 ? check_beside_thinking(r, err) : 0;
 }
 

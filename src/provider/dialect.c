@@ -123,12 +123,10 @@ static int check_message(const char *vendor, const struct chat_message *m, size_
 
 static int check_effort(const struct chat_request *r, struct error *err)
 {
-    static const char *const efforts[] = {"none", "minimal", "low", "medium", "high", "xhigh", "max", NULL};
-    if (!provider_asks(r->vendor, "reasoning_effort") ||
-        str_among(json_text(r->vendor, "reasoning_effort"), efforts))
-        return 0;
-    return error_set(
-        err, ERROR_INVALID, "'reasoning_effort' must be none, minimal, low, medium, high, xhigh or max");
+    size_t level;
+    return provider_asks(r->vendor, "reasoning_effort")
+               ? chat_effort_read(json_text(r->vendor, "reasoning_effort"), &level, err)
+               : 0;
 }
 
 int provider_check_members(const char *vendor, enum chat_shape shape, const char *const *honoured,
