@@ -142,6 +142,14 @@ static int guard_key(struct api_call *c, struct error *err)
     return rc;
 }
 
+bool api_admin_required(const struct api_call *c)
+{
+    if (!c->identified || c->identity.admin)
+        return true;
+    api_error(c, 403, STR("this needs a key with the admin role: weir keys create --admin"));
+    return false;
+}
+
 /* ---- The table of paths ---- */
 
 static void api_health(const struct api_call *c)
@@ -150,67 +158,69 @@ static void api_health(const struct api_call *c)
     http_reply(c->http, 200, "text/plain", STR("ok\n"));
 }
 
+enum { PREFIX = 1, OPEN = 2 /* needs no key */ };
+
 static const struct endpoint {
     const char *method, *path;
-    bool is_prefix, open; /* open: needs no key */
+    int flags;
     void (*handle)(const struct api_call *c);
     const struct api_shape *shape; /* NULL: OpenAI's */
 } endpoints[] = {
-    {"POST", "/v1/chat/completions", false, false, api_chat, &api_openai_chat_shape},
-    {"POST", "/v1/completions", false, false, api_chat, &api_openai_completion_shape},
-    {"POST", "/v1/responses", false, false, api_chat, &api_responses_shape},
-    {"GET", "/v1/responses/", true, false, api_responses_kept, NULL},
-    {"DELETE", "/v1/responses/", true, false, api_responses_delete, NULL},
-    {"POST", "/v1/files", false, false, api_files_create, NULL},
-    {"GET", "/v1/files", false, false, api_files_list, NULL},
-    {"GET", "/v1/files/", true, false, api_files_get, NULL},
-    {"DELETE", "/v1/files/", true, false, api_files_delete, NULL},
-    {"POST", "/v1/batches", false, false, api_batches_create, NULL},
-    {"GET", "/v1/batches", false, false, api_batches_list, NULL},
-    {"GET", "/v1/batches/", true, false, api_batches_get, NULL},
-    {"POST", "/v1/batches/", true, false, api_batches_cancel, NULL},
-    {"POST", "/v1/messages", false, false, api_chat, &api_anthropic_shape},
-    {"POST", "/v1/messages/count_tokens", false, false, api_chat, &api_anthropic_count_shape},
-    {"POST", "/v1/embeddings", false, false, api_chat, &api_embeddings_shape},
-    {"POST", "/v1/rerank", false, false, api_chat, &api_rerank_shape},
-    {"POST", "/rerank", false, false, api_chat, &api_rerank_shape},
-    {"POST", "/v1/feedback", false, false, api_feedback, NULL},
-    {"GET", "/v1/feedback", false, false, api_feedback_kept, NULL},
-    {"GET", "/v1/models", false, false, api_openai_models, NULL},
-    {"GET", "/v1/models/", true, false, api_openai_models, NULL},
-    {"POST", "/api/chat", false, false, api_ollama_chat, &api_ollama_chat_shape},
-    {"POST", "/api/generate", false, false, api_ollama_chat, &api_ollama_generate_shape},
-    {"GET", "/api/tags", false, false, api_ollama_tags, &api_ollama_chat_shape},
-    {"POST", "/api/embed", false, false, api_chat, &api_ollama_embed_shape},
-    {"POST", "/api/embeddings", false, false, api_chat, &api_ollama_embeddings_shape},
-    {"POST", "/api/show", false, false, api_ollama_show, &api_ollama_chat_shape},
-    {"GET", "/api/ps", false, false, api_ollama_ps, &api_ollama_chat_shape},
-    {"GET", "/api/version", false, true, api_ollama_version, &api_ollama_chat_shape},
-    {"POST", "/api/pull", false, false, api_ollama_elsewhere, &api_ollama_chat_shape},
-    {"POST", "/api/push", false, false, api_ollama_elsewhere, &api_ollama_chat_shape},
-    {"POST", "/api/create", false, false, api_ollama_elsewhere, &api_ollama_chat_shape},
-    {"POST", "/api/copy", false, false, api_ollama_elsewhere, &api_ollama_chat_shape},
-    {"DELETE", "/api/delete", false, false, api_ollama_elsewhere, &api_ollama_chat_shape},
-    {"POST", "/api/blobs/", true, false, api_ollama_elsewhere, &api_ollama_chat_shape},
-    {"POST", "/weir/explain", false, false, api_explain, NULL},
-    {"POST", "/weir/explain/", true, false, api_explain, NULL},
-    {"GET", "/weir/keys", false, false, api_keys_get, NULL},
-    {"POST", "/weir/keys", false, false, api_keys_post, NULL},
-    {"GET", "/weir/keys/", true, false, api_keys_get, NULL},
-    {"POST", "/weir/keys/", true, false, api_keys_post, NULL},
-    {"DELETE", "/weir/keys/", true, false, api_keys_delete, NULL},
-    {"GET", "/weir/teams", false, false, api_teams_get, NULL},
-    {"POST", "/weir/teams", false, false, api_teams_post, NULL},
-    {"GET", "/weir/teams/", true, false, api_teams_get, NULL},
-    {"POST", "/weir/teams/", true, false, api_teams_post, NULL},
-    {"DELETE", "/weir/teams/", true, false, api_teams_delete, NULL},
-    {"GET", "/healthz", false, true, api_health, NULL},
-    {"GET", "/readyz", false, true, api_ready, NULL},
-    {"GET", "/metrics", false, false, api_metrics, NULL},
-    {"GET", "/", false, true, api_web_index, NULL},
-    {"GET", "/style.css", false, true, api_web_style, NULL},
-    {"GET", "/app.js", false, true, api_web_script, NULL},
-    {"GET", "/icon.svg", false, true, api_web_icon, NULL},
+    {"POST", "/v1/chat/completions", 0, api_chat, &api_openai_chat_shape},
+    {"POST", "/v1/completions", 0, api_chat, &api_openai_completion_shape},
+    {"POST", "/v1/responses", 0, api_chat, &api_responses_shape},
+    {"GET", "/v1/responses/", PREFIX, api_responses_kept, NULL},
+    {"DELETE", "/v1/responses/", PREFIX, api_responses_delete, NULL},
+    {"POST", "/v1/files", 0, api_files_create, NULL},
+    {"GET", "/v1/files", 0, api_files_list, NULL},
+    {"GET", "/v1/files/", PREFIX, api_files_get, NULL},
+    {"DELETE", "/v1/files/", PREFIX, api_files_delete, NULL},
+    {"POST", "/v1/batches", 0, api_batches_create, NULL},
+    {"GET", "/v1/batches", 0, api_batches_list, NULL},
+    {"GET", "/v1/batches/", PREFIX, api_batches_get, NULL},
+    {"POST", "/v1/batches/", PREFIX, api_batches_cancel, NULL},
+    {"POST", "/v1/messages", 0, api_chat, &api_anthropic_shape},
+    {"POST", "/v1/messages/count_tokens", 0, api_chat, &api_anthropic_count_shape},
+    {"POST", "/v1/embeddings", 0, api_chat, &api_embeddings_shape},
+    {"POST", "/v1/rerank", 0, api_chat, &api_rerank_shape},
+    {"POST", "/rerank", 0, api_chat, &api_rerank_shape},
+    {"POST", "/v1/feedback", 0, api_feedback, NULL},
+    {"GET", "/v1/feedback", 0, api_feedback_kept, NULL},
+    {"GET", "/v1/models", 0, api_openai_models, NULL},
+    {"GET", "/v1/models/", PREFIX, api_openai_models, NULL},
+    {"POST", "/api/chat", 0, api_ollama_chat, &api_ollama_chat_shape},
+    {"POST", "/api/generate", 0, api_ollama_chat, &api_ollama_generate_shape},
+    {"GET", "/api/tags", 0, api_ollama_tags, &api_ollama_chat_shape},
+    {"POST", "/api/embed", 0, api_chat, &api_ollama_embed_shape},
+    {"POST", "/api/embeddings", 0, api_chat, &api_ollama_embeddings_shape},
+    {"POST", "/api/show", 0, api_ollama_show, &api_ollama_chat_shape},
+    {"GET", "/api/ps", 0, api_ollama_ps, &api_ollama_chat_shape},
+    {"GET", "/api/version", OPEN, api_ollama_version, &api_ollama_chat_shape},
+    {"POST", "/api/pull", 0, api_ollama_elsewhere, &api_ollama_chat_shape},
+    {"POST", "/api/push", 0, api_ollama_elsewhere, &api_ollama_chat_shape},
+    {"POST", "/api/create", 0, api_ollama_elsewhere, &api_ollama_chat_shape},
+    {"POST", "/api/copy", 0, api_ollama_elsewhere, &api_ollama_chat_shape},
+    {"DELETE", "/api/delete", 0, api_ollama_elsewhere, &api_ollama_chat_shape},
+    {"POST", "/api/blobs/", PREFIX, api_ollama_elsewhere, &api_ollama_chat_shape},
+    {"POST", "/weir/explain", 0, api_explain, NULL},
+    {"POST", "/weir/explain/", PREFIX, api_explain, NULL},
+    {"GET", "/weir/keys", 0, api_keys_get, NULL},
+    {"POST", "/weir/keys", 0, api_keys_post, NULL},
+    {"GET", "/weir/keys/", PREFIX, api_keys_get, NULL},
+    {"POST", "/weir/keys/", PREFIX, api_keys_post, NULL},
+    {"DELETE", "/weir/keys/", PREFIX, api_keys_delete, NULL},
+    {"GET", "/weir/teams", 0, api_teams_get, NULL},
+    {"POST", "/weir/teams", 0, api_teams_post, NULL},
+    {"GET", "/weir/teams/", PREFIX, api_teams_get, NULL},
+    {"POST", "/weir/teams/", PREFIX, api_teams_post, NULL},
+    {"DELETE", "/weir/teams/", PREFIX, api_teams_delete, NULL},
+    {"GET", "/healthz", OPEN, api_health, NULL},
+    {"GET", "/readyz", OPEN, api_ready, NULL},
+    {"GET", "/metrics", 0, api_metrics, NULL},
+    {"GET", "/", OPEN, api_web_index, NULL},
+    {"GET", "/style.css", OPEN, api_web_style, NULL},
+    {"GET", "/app.js", OPEN, api_web_script, NULL},
+    {"GET", "/icon.svg", OPEN, api_web_icon, NULL},
 };
 
 const struct api_shape *api_shape_of(struct str path)
@@ -218,7 +228,7 @@ const struct api_shape *api_shape_of(struct str path)
     for (size_t i = 0; i < sizeof endpoints / sizeof *endpoints; i++)
         if (endpoints[i].shape && endpoints[i].shape->read && str_is(path, endpoints[i].path))
             return endpoints[i].shape;
-    return str_is(path, "/v1/messages") ? &api_anthropic_shape : NULL;
+    return NULL;
 }
 
 /* `fits`: its method is the request's too. */
@@ -228,7 +238,7 @@ static const struct endpoint *endpoint_find(struct str method, struct str path, 
     *fits = false;
     for (size_t i = 0; i < sizeof endpoints / sizeof *endpoints; i++) {
         const struct endpoint *e = &endpoints[i];
-        if (!(e->is_prefix ? str_starts(path, str_from(e->path)) : str_is(path, e->path)))
+        if (!(e->flags & PREFIX ? str_starts(path, str_from(e->path)) : str_is(path, e->path)))
             continue;
         other = e;
         *fits = str_is(method, e->method) || (str_is(method, "HEAD") && strcmp(e->method, "GET") == 0);
@@ -326,7 +336,7 @@ void api_handle(void *shard, struct http_request *r)
     const struct endpoint *e = call_begin(&c, &fits);
     if (guard_loopback(&c, &err)) {
         api_error(&c, 403, str_from(err.message));
-    } else if (fits && e->open) {
+    } else if (fits && e->flags & OPEN) {
         e->handle(&c);
     } else if (guard_key(&c, &err)) {
         http_reply_header(r, "www-authenticate", STR("Bearer"));

@@ -57,8 +57,9 @@ void api_rates_headers(const struct api_call *c, const struct budget_rates *r);
 void api_reply_json(const struct api_call *c, int status, const struct buf *body);
 
 bool api_model_allowed(const struct api_call *c, struct str model); /* may the caller ask for it? */
-struct str api_key_id(const struct api_call *c);  /* whose key it is; empty with auth: none */
-int64_t api_content_ms(const struct api_call *c); /* how long content may be kept; 0: not at all */
+struct str api_key_id(const struct api_call *c);   /* whose key it is; empty with auth: none */
+bool api_admin_required(const struct api_call *c); /* false: the call has been answered with a 403 */
+int64_t api_content_ms(const struct api_call *c);  /* how long content may be kept; 0: not at all */
 
 void api_chat(const struct api_call *c); /* what goes through an exchange, in the call's shape */
 /* The body and the headers, as `shape` has them, into a request in the arena. */

@@ -35,12 +35,12 @@ void api_explain(const struct api_call *c)
     struct json_writer w;
     struct chat_request *request;
     struct exchange_origin origin = {.request_id = str_from(c->request_id)};
+    if (!api_admin_required(c))
+        return;
     struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
     const struct api_shape *shape = shape_asked(c, a);
     int rc = 0;
-    if (c->identified && !c->identity.admin)
-        rc = error_set(&err, ERROR_DENIED, "this needs a key with the admin role: weir keys create --admin");
-    else if (!shape)
+    if (!shape)
         rc = error_set(&err, ERROR_NOT_FOUND,
             "no conversation is had at that path: write /weir/explain/v1/chat/completions, for example");
     if (rc == 0)

@@ -31,14 +31,6 @@ struct change {
     struct error err;
 };
 
-static bool admin_required(const struct api_call *c)
-{
-    if (!c->identified || c->identity.admin)
-        return true;
-    api_error(c, 403, STR("this needs a key with the admin role: weir keys create --admin"));
-    return false;
-}
-
 static struct budget *budget_of(const struct api_call *c)
 {
     return c->shard->exchange->budget;
@@ -124,7 +116,7 @@ void api_keys_get(const struct api_call *c)
     struct json_writer w;
     struct error err;
     struct listing l = {.call = c, .writer = &w, .only = rest_of(c, "key")};
-    if (!admin_required(c))
+    if (!api_admin_required(c))
         return;
     buf_init(&body, 16 * MIB);
     json_writer_init(&w, &body);
@@ -149,7 +141,7 @@ void api_teams_get(const struct api_call *c)
     struct json_writer w;
     struct str only = rest_of(c, "team");
     size_t n;
-    if (!admin_required(c))
+    if (!api_admin_required(c))
         return;
     struct arena *a = arena_create(64 * MIB);
     struct budget_view *views = budget_list(budget_of(c), a, &n);
@@ -382,7 +374,7 @@ static void key_change(struct change *d)
 void api_keys_post(const struct api_call *c)
 {
     struct str id = rest_of(c, "key");
-    if (!admin_required(c))
+    if (!api_admin_required(c))
         return;
     struct change *d = change_begin(c, 'k', id);
     if (id.len == 0)
@@ -393,7 +385,7 @@ void api_keys_post(const struct api_call *c)
 
 void api_keys_delete(const struct api_call *c)
 {
-    if (!admin_required(c))
+    if (!api_admin_required(c))
         return;
     struct change *d = change_begin(c, 'k', rest_of(c, "key"));
     d->deleted = true;
@@ -409,7 +401,7 @@ void api_teams_post(const struct api_call *c)
     static const char *const with_name[] = {"name", LIMITS, NULL}, *const without[] = {LIMITS, NULL};
     struct str name = rest_of(c, "team");
     const json_t *body;
-    if (!admin_required(c))
+    if (!api_admin_required(c))
         return;
     struct change *d = change_begin(c, 't', name);
     int rc = body_read(c, d->arena, name.len ? without : with_name, &body, &d->err);
@@ -428,7 +420,7 @@ void api_teams_post(const struct api_call *c)
 
 void api_teams_delete(const struct api_call *c)
 {
-    if (!admin_required(c))
+    if (!api_admin_required(c))
         return;
     struct change *d = change_begin(c, 't', rest_of(c, "team"));
     d->deleted = true;
