@@ -308,19 +308,13 @@ static int native_read(struct arena *a, const json_t *root, struct chat_request 
 
 static int request_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
 {
-    json_t *root;
-    int rc = json_read_in(a, body, &root, err);
+    const json_t *root;
+    int rc = api_body_read(a, body, &root, err);
     if (rc)
         return rc;
-    if (!json_is_object(root))
-        return error_set(err, ERROR_INVALID, "the request body must be a JSON object");
     struct chat_request *r = *out = chat_request_create(a);
     r->shape = CHAT_SHAPE_ANTHROPIC;
-    rc = json_get_str(root, "model", &r->model, err);
-    if (rc == 0 && (r->model.len == 0 || r->model.len > LIMIT_MODEL_NAME))
-        rc = error_set(err, ERROR_INVALID,
-            "'model' must be a name of 1 to %d bytes: GET /v1/models lists what can be asked for",
-            LIMIT_MODEL_NAME);
+    rc = api_model_read(root, &r->model, err);
     if (rc == 0)
         rc = messages_read(a, root, r, err);
     if (rc == 0 && r->n_messages <= (size_t)(json_object_get(root, "system") != NULL) &&

@@ -414,16 +414,14 @@ static void native_only(struct chat_request *r, const json_t *root, const char *
         r->only_native = str_from(key);
 }
 
-static int common_read(struct arena *a, struct str body, const char *const *known, json_t **root,
+static int common_read(struct arena *a, struct str body, const char *const *known, const json_t **root,
     struct chat_request **out, struct error *err)
 {
     /* What the fields of a request say; all else goes to an Ollama as it came. */
     static const char *const spoken[] = {
         "model", "name", "stream", "messages", "tools", "prompt", "suffix", "system", "images", NULL};
     const json_t *unknown;
-    int rc = json_read_in(a, body, root, err);
-    if (rc == 0 && !json_is_object(*root))
-        rc = error_set(err, ERROR_INVALID, "the request body must be a JSON object");
+    int rc = api_body_read(a, body, root, err);
     if (rc)
         return rc;
     struct chat_request *r = *out = chat_request_create(a);
@@ -474,7 +472,7 @@ static int tool_read(const json_t *item, struct chat_tool *t, struct error *err)
 int api_ollama_chat_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
 {
     static const char *const known[] = {COMMON_KEYS, "messages", "tools", NULL};
-    json_t *root;
+    const json_t *root;
     int rc = common_read(a, body, known, &root, out, err);
     if (rc == 0)
         rc = messages_read(a, json_object_get(root, "messages"), *out, err);
@@ -486,7 +484,7 @@ int api_ollama_generate_read(struct arena *a, struct str body, struct chat_reque
 {
     static const char *const known[] = {
         COMMON_KEYS, "prompt", "suffix", "system", "template", "context", "raw", "images", NULL};
-    json_t *root;
+    const json_t *root;
     struct str system;
     bool raw;
     int rc = common_read(a, body, known, &root, out, err);

@@ -10,6 +10,7 @@
 #include "api/ollama.h"
 #include "api/ollama_in.h"
 #include "api/ollama_out.h"
+#include "api/read.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "engine/engine.h"
@@ -379,12 +380,10 @@ void api_ollama_show(const struct api_call *c)
     const struct exchange_world *world = c->shard->exchange->world;
     struct arena *a = arena_create(LIMIT_REQUEST_MEMORY);
     struct error err;
-    json_t *root;
+    const json_t *root;
     struct str given, name;
     bool verbose;
-    int rc = json_read_in(a, http_request_body(c->http), &root, &err);
-    if (rc == 0 && !json_is_object(root))
-        rc = error_set(&err, ERROR_INVALID, "the request body must be a JSON object");
+    int rc = api_body_read(a, http_request_body(c->http), &root, &err);
     if (rc == 0)
         rc = api_ollama_model(root, &given, &err);
     if (rc == 0)
