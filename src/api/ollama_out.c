@@ -8,8 +8,6 @@
 #include "base/clock.h"
 #include "base/limits.h"
 
-enum { CALLS_MAX = 128 };
-
 void ollama_answer_init(struct ollama_answer *a, bool chat, struct str model)
 {
     a->chat = chat;
@@ -25,12 +23,7 @@ void ollama_answer_free(struct ollama_answer *a)
     buf_free(&a->text);
     buf_free(&a->thinking);
     buf_free(&a->logprobs);
-    for (size_t i = 0; i < a->n_calls; i++) {
-        buf_free(&a->calls[i].id);
-        buf_free(&a->calls[i].name);
-        buf_free(&a->calls[i].arguments);
-    }
-    free(a->calls);
+    tool_calls_free(&a->calls);
 }
 
 /* ---- Pieces ---- */
@@ -58,33 +51,8 @@ static void head_write(const struct ollama_answer *a, struct json_writer *w, str
     ollama_time_write(w, "created_at", ollama_now_ns());
 }
 
-static int call_gather(struct ollama_answer *a, const struct chat_event *e, struct error *err)
-{
-    uint32_t index = e->tool_call.index;
-    if (index >= CALLS_MAX)
-        return error_set(err, ERROR_LIMIT, "the answer has more than %d tool calls", CALLS_MAX);
-    if (index >= a->n_calls) {
-        void *more = realloc(a->calls, (index + 1) * sizeof *a->calls);
-        if (!more)
-            return error_set(err, ERROR_MEMORY, "no memory for the answer");
-        a->calls = more;
-        for (; a->n_calls <= index; a->n_calls++) {
-            buf_init(&a->calls[a->n_calls].id, 4 * KIB);
-            buf_init(&a->calls[a->n_calls].name, 4 * KIB);
-            buf_init(&a->calls[a->n_calls].arguments, LIMIT_PROVIDER_BODY);
-        }
-    }
-    struct ollama_call *c = &a->calls[index];
-    buf_append_str(&c->id, e->tool_call.id);
-    buf_append_str(&c->name, e->tool_call.name);
-    buf_append_str(&c->arguments, e->tool_call.arguments);
-    if (c->id.failed || c->name.failed || c->arguments.failed)
-        return error_set(err, ERROR_LIMIT, "the answer's tool calls are too long");
-    return 0;
-}
-
 /* Arguments are an object here; the provider's text of them is checked and written anew, on one line. */
-static int call_write(struct json_writer *w, const struct ollama_call *c, size_t index, struct error *err)
+static int call_write(struct json_writer *w, const struct tool_call *c, size_t index, struct error *err)
 {
     json_t *arguments = NULL;
     struct str text = str_trim(buf_str(&c->arguments));
@@ -116,7 +84,7 @@ static int calls_write(struct ollama_answer *a, struct json_writer *w, size_t un
     json_key(w, "tool_calls");
     json_array_begin(w);
     for (; a->n_told < until && rc == 0; a->n_told++)
-        rc = call_write(w, &a->calls[a->n_told], a->n_told, err);
+        rc = call_write(w, &a->calls.list[a->n_told], a->n_told, err);
     json_array_end(w);
     return rc;
 }
@@ -222,7 +190,7 @@ int ollama_answer_gather(struct ollama_answer *a, const struct chat_event *e, st
     if (e->kind == CHAT_EVENT_STOP)
         a->stop = e->stop;
     else if (e->kind == CHAT_EVENT_TOOL_CALL)
-        return call_gather(a, e, err);
+        return tool_calls_gather(&a->calls, e, err);
     else if (e->kind == CHAT_EVENT_REASONING)
         buf_append_str(&a->thinking, e->text);
     else if (e->kind == CHAT_EVENT_TEXT) {
@@ -250,8 +218,8 @@ void ollama_answer_write(struct ollama_answer *a, const struct chat_usage *usage
     int rc = 0;
     head_write(a, &w, out);
     words_begin(a, &w, buf_str(&a->text), buf_str(&a->thinking));
-    if (a->n_calls > 0 && a->chat)
-        rc = calls_write(a, &w, a->n_calls, &err);
+    if (a->calls.n > 0 && a->chat)
+        rc = calls_write(a, &w, a->calls.n, &err);
     words_end(a, &w);
     logprobs_write(a, &w);
     done_write(a, &w, usage);
@@ -313,16 +281,16 @@ void ollama_stream_event(struct ollama_answer *a, const struct chat_event *e, st
         words_chunk(a, STR(""), e->text, out);
         break;
     case CHAT_EVENT_TOOL_CALL:
-        if (e->tool_call.index >= a->n_calls)
-            calls_chunk(a, a->n_calls, out);
-        if (call_gather(a, e, &err)) {
+        if (e->tool_call.index >= a->calls.n)
+            calls_chunk(a, a->calls.n, out);
+        if (tool_calls_gather(&a->calls, e, &err)) {
             error_write(str_from(err.message), out);
             buf_append_char(out, '\n');
         }
         break;
     case CHAT_EVENT_STOP:
         a->stop = e->stop;
-        calls_chunk(a, a->n_calls, out);
+        calls_chunk(a, a->calls.n, out);
         break;
     case CHAT_EVENT_ERROR:
         error_write(e->failure.message, out);

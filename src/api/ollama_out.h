@@ -2,21 +2,15 @@
  * but for the clock. Source: Ollama's api/types.go and docs/api.md (August 2026).
  *
  *   {"model","created_at","message":{"role","content","thinking"?,"tool_calls"?},"done":false} chunks
- *   {...
- * ,"done":true,"done_reason","total_duration","load_duration","prompt_eval_count","prompt_eval_duration",
- *    "eval_count","eval_duration"}                                                                      the
- * last one
+ *   ...,"done":true,"done_reason","total_duration","load_duration","prompt_eval_count",
+ *    "prompt_eval_duration","eval_count","eval_duration"}                                    the last one
  *
  * /api/generate has "response" and "thinking" in place of "message". Durations are nanoseconds: the engine's
  * own, else as seen from here. */
 #ifndef WEIR_API_OLLAMA_OUT_H
 #define WEIR_API_OLLAMA_OUT_H
 
-#include "chat/chat.h"
-
-struct ollama_call {
-    struct buf id, name, arguments;
-};
+#include "api/tool_calls.h"
 
 struct ollama_answer {
     bool chat;
@@ -24,8 +18,8 @@ struct ollama_answer {
     int64_t started_ns, first_ns; /* monotonic; first_ns 0: nothing has come yet */
     struct buf text, thinking;    /* whole answers */
     struct buf logprobs;          /* the members of the list, JSON */
-    struct ollama_call *calls;    /* gathered: a call is told when it is complete */
-    size_t n_calls, n_told;
+    struct tool_calls calls;      /* gathered: a call is told when it is complete */
+    size_t n_told;
     enum chat_stop stop;
 };
 

@@ -35,12 +35,7 @@ void openai_answer_free(struct openai_answer *a)
         buf_free(&c->text);
         buf_free(&c->reasoning);
         openai_logprobs_free(&c->logprobs);
-        for (size_t i = 0; i < c->n_tool_calls; i++) {
-            buf_free(&c->tool_calls[i].id);
-            buf_free(&c->tool_calls[i].name);
-            buf_free(&c->tool_calls[i].arguments);
-        }
-        free(c->tool_calls);
+        tool_calls_free(&c->tool_calls);
     }
     free(a->choices);
     a->choices = NULL;
@@ -48,30 +43,6 @@ void openai_answer_free(struct openai_answer *a)
 }
 
 /* ---- Whole answers ---- */
-
-static int tool_call_gather(struct openai_choice *a, const struct chat_event *e, struct error *err)
-{
-    if (e->tool_call.index >= OPENAI_MAX_TOOL_CALLS)
-        return error_set(err, ERROR_LIMIT, "the answer calls more than %d tools", OPENAI_MAX_TOOL_CALLS);
-    if (!a->tool_calls) {
-        a->tool_calls = calloc(OPENAI_MAX_TOOL_CALLS, sizeof *a->tool_calls);
-        if (!a->tool_calls)
-            abort();
-    }
-    while (a->n_tool_calls <= e->tool_call.index) {
-        struct openai_tool_call *c = &a->tool_calls[a->n_tool_calls++];
-        buf_init(&c->id, KIB);
-        buf_init(&c->name, KIB);
-        buf_init(&c->arguments, LIMIT_PROVIDER_BODY);
-    }
-    struct openai_tool_call *c = &a->tool_calls[e->tool_call.index];
-    buf_append_str(&c->id, e->tool_call.id);
-    buf_append_str(&c->name, e->tool_call.name);
-    buf_append_str(&c->arguments, e->tool_call.arguments);
-    if (c->id.failed || c->name.failed || c->arguments.failed)
-        return error_set(err, ERROR_LIMIT, "a tool call of the answer is too large");
-    return 0;
-}
 
 int openai_answer_gather(struct openai_answer *a, const struct chat_event *e, struct error *err)
 {
@@ -87,7 +58,7 @@ int openai_answer_gather(struct openai_answer *a, const struct chat_event *e, st
     } else if (e->kind == CHAT_EVENT_REASONING) {
         rc = buf_append_str(&c->reasoning, e->text);
     } else if (e->kind == CHAT_EVENT_TOOL_CALL) {
-        return tool_call_gather(c, e, err);
+        return tool_calls_gather(&c->tool_calls, e, err);
     } else if (e->kind == CHAT_EVENT_STOP) {
         c->stop = e->stop;
     }
@@ -164,7 +135,7 @@ static void message_write(const struct openai_choice *a, struct json_writer *w)
     json_object_begin(w);
     json_member_text(w, "role", "assistant");
     json_key(w, "content");
-    if (a->refused || (a->text.len == 0 && a->n_tool_calls > 0))
+    if (a->refused || (a->text.len == 0 && a->tool_calls.n > 0))
         json_write_null(w);
     else
         json_write_str(w, buf_str(&a->text));
@@ -175,11 +146,11 @@ static void message_write(const struct openai_choice *a, struct json_writer *w)
         json_write_null(w);
     if (a->reasoning.len)
         json_member_str(w, "reasoning_content", buf_str(&a->reasoning));
-    if (a->n_tool_calls) {
+    if (a->tool_calls.n) {
         json_key(w, "tool_calls");
         json_array_begin(w);
-        for (size_t i = 0; i < a->n_tool_calls; i++) {
-            const struct openai_tool_call *c = &a->tool_calls[i];
+        for (size_t i = 0; i < a->tool_calls.n; i++) {
+            const struct tool_call *c = &a->tool_calls.list[i];
             json_object_begin(w);
             tool_call_write(w, buf_str(&c->id), buf_str(&c->name), buf_str(&c->arguments));
             json_object_end(w);

@@ -3,13 +3,7 @@
 #ifndef WEIR_API_OPENAI_OUT_H
 #define WEIR_API_OPENAI_OUT_H
 
-#include "chat/chat.h"
-
-enum { OPENAI_MAX_TOOL_CALLS = 128 };
-
-struct openai_tool_call {
-    struct buf id, name, arguments;
-};
+#include "api/tool_calls.h"
 
 /* Log-probabilities as pieces of JSON. Chat has one list of objects, the older API four lists. */
 struct openai_logprobs {
@@ -22,8 +16,7 @@ struct openai_choice {
     struct buf text, reasoning;
     struct openai_logprobs logprobs;
     int64_t characters; /* of the text, where the older API's next token begins */
-    struct openai_tool_call *tool_calls;
-    size_t n_tool_calls;
+    struct tool_calls tool_calls;
     enum chat_stop stop;
     bool refused; /* the text says why there is no answer */
     bool opened;  /* streams: the chunk with the role has been written */
@@ -58,8 +51,8 @@ void openai_answer_write(const struct openai_answer *a, const struct chat_usage 
 void openai_stream_event(struct openai_answer *a, const struct chat_event *e, struct buf *out);
 void openai_stream_end(struct openai_answer *a, const struct chat_usage *usage, struct buf *out);
 
-/* The member `obfuscation`, the last of an event: random characters, so many that the event's length is a multiple
- * of 64 and who sees only that (behind TLS) does not see how long the tokens are. */
+/* The member `obfuscation`, the last of an event: random characters, so many that the event's length is a
+ * multiple of 64 and who sees only that (behind TLS) does not see how long the tokens are. */
 void openai_obfuscation_write(struct json_writer *w);
 /* The member `usage` of what has no output: embeddings and ranks. */
 void openai_prompt_usage_write(struct json_writer *w, const struct chat_usage *u);

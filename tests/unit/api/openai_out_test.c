@@ -144,14 +144,14 @@ static void an_answer_past_its_bounds_is_an_error(void **state)
     (void)state;
     struct openai_answer a = answer(false, false);
     struct error err = {0};
-    struct chat_event e = tool_event(OPENAI_MAX_TOOL_CALLS, "c", "f", "");
+    struct chat_event e = tool_event(TOOL_CALLS_MAX, "c", "f", "");
     assert_int_equal(openai_answer_gather(&a, &e, &err), ERROR_LIMIT);
     e = tool_event(UINT32_MAX, "c", "f", "");
     assert_int_equal(openai_answer_gather(&a, &e, &err), ERROR_LIMIT);
-    e = tool_event(OPENAI_MAX_TOOL_CALLS - 1, "c", "f", "");
+    e = tool_event(TOOL_CALLS_MAX - 1, "c", "f", "");
     assert_int_equal(openai_answer_gather(&a, &e, &err), 0);
-    assert_int_equal(a.choices[0].n_tool_calls, OPENAI_MAX_TOOL_CALLS);
-    static char long_name[2000];
+    assert_int_equal(a.choices[0].tool_calls.n, TOOL_CALLS_MAX);
+    static char long_name[5000];
     memset(long_name, 'n', sizeof long_name - 1);
     e = tool_event(3, "c", long_name, "");
     assert_int_equal(openai_answer_gather(&a, &e, &err), ERROR_LIMIT);
