@@ -6,6 +6,7 @@
 #include "api/access.h"
 #include "api/ollama.h"
 #include "api/openai_out.h"
+#include "base/ascii.h"
 #include "base/limits.h"
 #include "base/rand.h"
 
@@ -286,8 +287,7 @@ static bool id_is_good(struct str id)
     static const char others[] = "!#$%&'*+-.^_`|~";
     for (size_t i = 0; i < id.len; i++) {
         char ch = id.data[i];
-        bool letter = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9');
-        if (!letter && (ch == '\0' || !strchr(others, ch)))
+        if (!ascii_is_alnum(ch) && (ch == '\0' || !strchr(others, ch)))
             return false;
     }
     return id.len > 0 && id.len <= 64;

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/ascii.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -34,8 +35,7 @@ bool shelf_path(const char *folder, struct str id, const char *suffix, char out[
     bool good = id.len <= ID_MOST && (str_starts(id, STR("file-")) || str_starts(id, STR("batch_")));
     for (size_t i = 0; i < id.len && good; i++) {
         char c = id.data[i];
-        good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-               c == '_';
+        good = ascii_is_alnum(c) || c == '-' || c == '_';
     }
     int n = good ? snprintf(out, PATH_MAX, "%s/" STR_FMT "%s", folder, STR_ARG(id), suffix) : -1;
     return n > 0 && n < PATH_MAX;

@@ -2,6 +2,7 @@
  * large files: those in LFS), /R/resolve/COMMIT/PATH is a file, mostly by way of a redirect. */
 #include <string.h>
 
+#include "base/ascii.h"
 #include "base/limits.h"
 #include "hub/internal.h"
 #include "json/json.h"
@@ -87,13 +88,7 @@ static struct str path_encode(struct arena *a, struct str path)
 {
     struct buf b;
     buf_init(&b, 4 * KIB);
-    for (size_t i = 0; i < path.len; i++) {
-        char c = path.data[i];
-        if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || strchr("/-._~", c))
-            buf_append_char(&b, c);
-        else
-            buf_appendf(&b, "%%%02X", (unsigned)(unsigned char)c);
-    }
+    ascii_escape(&b, path, "/");
     struct str encoded = arena_copy(a, buf_str(&b));
     buf_free(&b);
     return encoded;

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "base/ascii.h"
 #include "hub/internal.h"
 
 /* Of a name: letters, digits, ".-_", no leading dot. */
@@ -9,8 +10,7 @@ static bool word_valid(struct str word)
         return false;
     for (size_t i = 0; i < word.len; i++) {
         char c = word.data[i];
-        bool good = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' ||
-                    c == '_' || (c == '.' && word.data[i - 1] != '.');
+        bool good = ascii_is_alnum(c) || c == '-' || c == '_' || (c == '.' && word.data[i - 1] != '.');
         if (!good)
             return false;
     }

@@ -6,6 +6,7 @@
  *   system: ["S"]   user: ["A"]   assistant: [tool_use 1, tool_use 2]   user: [result 1, result 2, "B"] */
 #include <string.h>
 
+#include "base/ascii.h"
 #include "base/limits.h"
 #include "provider/anthropic.h"
 
@@ -115,9 +116,7 @@ static void write_id(struct json_writer *w, const char *key, struct str id)
     buf_init(&clean, 4 * KIB);
     for (size_t i = 0; i < id.len && i < 4 * KIB; i++) {
         char c = id.data[i];
-        bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-                    c == '-';
-        buf_append_char(&clean, good ? c : '_');
+        buf_append_char(&clean, ascii_is_alnum(c) || c == '-' ? c : '_');
     }
     json_member_str(w, key, buf_str(&clean));
     buf_free(&clean);

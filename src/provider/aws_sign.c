@@ -7,8 +7,8 @@
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
 
+#include "base/ascii.h"
 #include "base/limits.h"
-#include "provider/dialect.h"
 
 struct digest {
     unsigned char bytes[SHA256_DIGEST_LENGTH];
@@ -55,7 +55,7 @@ static void append_canonical(
     struct buf *b, const struct aws_credentials *c, const struct aws_request *r, const char *time)
 {
     buf_appendf(b, "%s\n", r->method);
-    provider_escape(b, r->path, "/"); /* encoded already, once more: so every service but S3 wants it */
+    ascii_escape(b, r->path, "/"); /* encoded already, once more: so every service but S3 wants it */
     buf_append_char(b, '\n');
     buf_append_str(b, r->query);
     buf_append_char(b, '\n');

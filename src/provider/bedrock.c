@@ -5,6 +5,7 @@
  * the price, not the answer. */
 #include <string.h>
 
+#include "base/ascii.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "chat/chat_codec.h"
@@ -270,7 +271,7 @@ struct str provider_bedrock_path(struct arena *a, const struct provider_model *m
 {
     struct buf model;
     buf_init(&model, 8 * KIB);
-    provider_escape(&model, m->model, ""); /* an ARN has slashes */
+    ascii_escape(&model, m->model, ""); /* an ARN has slashes */
     struct str path = arena_printf(a, "/model/" STR_FMT "/%s", STR_ARG(buf_str(&model)), operation);
     buf_free(&model);
     return path;

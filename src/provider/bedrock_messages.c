@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/ascii.h"
 #include "provider/bedrock.h"
 
 enum { ID_MAX = 64, NAME_MAX = 64 };
@@ -71,8 +72,7 @@ static void write_name(struct json_writer *w, struct str name)
     size_t n = 0;
     for (size_t i = 0; i < name.len && n < NAME_MAX; i++) {
         char c = name.data[i];
-        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        clean[n++] = letter || (c && strchr("-()[]", c)) ? c : '-';
+        clean[n++] = ascii_is_alnum(c) || (c && strchr("-()[]", c)) ? c : '-';
     }
     json_member_str(w, "name", n > 0 ? (struct str){clean, n} : STR("document"));
 }
@@ -108,8 +108,7 @@ static void write_id(struct json_writer *w, struct str id)
     bool good = id.len > 0 && id.len <= ID_MAX;
     for (size_t i = 0; i < id.len && good; i++) {
         char c = id.data[i];
-        good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-               c == '-';
+        good = ascii_is_alnum(c) || c == '_' || c == '-';
     }
     snprintf(made, sizeof made, "id_%016llx", (unsigned long long)str_hash(id));
     json_member_str(w, "toolUseId", good ? id : str_from(made));

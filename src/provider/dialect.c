@@ -163,19 +163,6 @@ int provider_check_request(const char *vendor, enum chat_shape shape, const char
 
 /* ---- Pieces of a request ---- */
 
-void provider_escape(struct buf *out, struct str text, const char *plain_too)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.data[i];
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                     (c && (strchr("-._~", c) || strchr(plain_too, c)));
-        if (plain)
-            buf_append_char(out, c);
-        else
-            buf_appendf(out, "%%%02X", (unsigned char)c);
-    }
-}
-
 bool provider_data_url(struct str url, struct str *type, struct str *data)
 {
     size_t comma = str_find_char(url, ',');

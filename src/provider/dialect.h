@@ -124,8 +124,6 @@ int provider_refuse(const char *vendor, const char *what, struct error *err);
  * is not among `known` (ends with NULL); NULL: none. */
 const char *provider_beyond(const struct chat_request *r, const char *const *known);
 
-/* Of a path: what is no unreserved character (RFC 3986, 2.3), nor one of `plain_too`, as %XX. */
-void provider_escape(struct buf *out, struct str text, const char *plain_too);
 /* "data:image/png;base64,AAAA" --> media type and data; false for any other URL. */
 bool provider_data_url(struct str url, struct str *type, struct str *data);
 /* A tool call's arguments as the text of a JSON object, "{}" for none; ERROR_INVALID names the call. */

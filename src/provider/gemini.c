@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/ascii.h"
 #include "base/limits.h"
 #include "chat/chat_codec.h"
 #include "chat/chat_sampling.h"
@@ -265,7 +266,7 @@ struct str provider_gemini_path(struct arena *a, const struct provider_model *m,
     buf_append_text(&path, tuned ? "/tunedModels/" : "/models/");
     if (tuned || str_starts(name, STR("models/")))
         name = str_slice(name, str_find_char(name, '/') + 1, name.len);
-    provider_escape(&path, name, "");
+    ascii_escape(&path, name, "");
     buf_append_text(&path, method);
     struct str copy = arena_copy(a, buf_str(&path));
     buf_free(&path);

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <strings.h>
 
+#include "base/ascii.h"
 #include "engine/engine.h"
 
 enum { SAID_MOST = 8 * 1024, WORDS_MOST = 256 };
@@ -18,7 +19,7 @@ struct words {
 
 static bool is_word(char c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c & '\x80';
+    return ascii_is_alnum(c) || c & '\x80';
 }
 
 static void words_of(const struct local_again_text *t, struct words *out)

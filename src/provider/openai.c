@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/ascii.h"
 #include "base/limits.h"
 #include "chat/chat_sampling.h"
 #include "provider/dialect.h"
@@ -485,7 +486,7 @@ struct str provider_openai_path(struct arena *a, const struct provider_model *m,
         return str_from(what);
     struct buf name;
     buf_init(&name, 4 * KIB);
-    provider_escape(&name, m->model, "");
+    ascii_escape(&name, m->model, "");
     struct str version = p->api_version.len > 0 ? p->api_version : STR(AZURE_VERSION);
     struct str path = arena_printf(a, "/openai/deployments/" STR_FMT "%s?api-version=" STR_FMT,
         STR_ARG(buf_str(&name)), what, STR_ARG(version));
