@@ -85,7 +85,8 @@ static struct value attend(const struct decoder_model *m, const struct layer *l,
 {
     const struct shape *s = &m->shape;
     const struct traits *t = &m->traits;
-    struct value q = op_matmul(p, &l->projections.q, x), k = op_matmul(p, &l->projections.k, x);
+    struct value q = op_matmul(p, &l->projections.q, x), k = op_matmul(p, &l->projections.k, x),
+                 v = op_matmul(p, &l->projections.v, x);
     q = heads_normed(m, p, q, l->q_norm, s->n_heads);
     k = heads_normed(m, p, k, l->k_norm, s->n_kv_heads);
     if (by) {
@@ -94,7 +95,7 @@ static struct value attend(const struct decoder_model *m, const struct layer *l,
     }
     if (t->late_slope != 0)
         q = op_scale_late(p, q, t->late_slope, t->late_span);
-    return block_attend(p, &l->projections, &t->attention, cache, q, k, op_matmul(p, &l->projections.v, x));
+    return block_attend(p, &l->projections, &t->attention, cache, q, k, v);
 }
 
 static struct value network(

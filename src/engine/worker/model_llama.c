@@ -24,9 +24,10 @@ static struct value attend(const struct llama *m, const struct layer *l, struct 
     struct value x, struct value angles)
 {
     const int32_t width = m->shape.key_width;
-    struct value q = op_rope(p, op_matmul(p, &l->projections.q, x), angles, &m->traits.rope, width);
-    struct value k = op_rope(p, op_matmul(p, &l->projections.k, x), angles, &m->traits.rope, width);
-    struct value v = op_matmul(p, &l->projections.v, x);
+    struct value q = op_matmul(p, &l->projections.q, x), k = op_matmul(p, &l->projections.k, x),
+                 v = op_matmul(p, &l->projections.v, x);
+    q = op_rope(p, q, angles, &m->traits.rope, width);
+    k = op_rope(p, k, angles, &m->traits.rope, width);
     return block_attend(p, &l->projections, &m->traits.attention, cache, q, k, v);
 }
 

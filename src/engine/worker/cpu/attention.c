@@ -43,19 +43,18 @@ void cpu_kv_write(const struct cpu_task *task)
     const struct kv_layer *l = task->op->kv.layer;
     const struct program_batch *b = &task->cpu->program->batch;
     int64_t from, to;
-    while (cpu_claim(task, b->n_tokens, 8, &from, &to))
-        for (int64_t t = from; t < to; t++) {
-            const float *k = cpu_row(task->cpu, task->op->a, t);
-            const float *v = l->spec.latent ? NULL : cpu_row(task->cpu, task->op->b, t);
-            int32_t slot = b->slots[t], position = b->positions[t];
-            for (int32_t h = 0; h < l->spec.n_heads; h++) {
+    cpu_rows_own(task, b->n_tokens, &from, &to);
+    for (int64_t t = from; t < to; t++) {
+        const float *k = cpu_row(task->cpu, task->op->a, t);
+        const float *v = l->spec.latent ? NULL : cpu_row(task->cpu, task->op->b, t);
+        int32_t slot = b->slots[t], position = b->positions[t];
+        for (int32_t h = 0; h < l->spec.n_heads; h++) {
+            row_write(l->spec.type, kv_key(l, slot, h, position), k + h * l->spec.k_width, l->spec.k_width);
+            if (v)
                 row_write(
-                    l->spec.type, kv_key(l, slot, h, position), k + h * l->spec.k_width, l->spec.k_width);
-                if (v)
-                    row_write(l->spec.type, kv_value(l, slot, h, position), v + h * l->spec.v_width,
-                        l->spec.v_width);
-            }
+                    l->spec.type, kv_value(l, slot, h, position), v + h * l->spec.v_width, l->spec.v_width);
         }
+    }
 }
 
 static const struct attention_way attention_floats;

@@ -182,7 +182,7 @@ static int cpu_encode(struct backend *b, struct program *p, struct error *err)
         rc = reserve_floats(&c->values, &c->max_values, floats, err);
     if (rc == 0) {
         void *claims = c->claims;
-        rc = reserve(&claims, &c->max_claims, 2 * p->n_ops, sizeof *c->claims, err);
+        rc = reserve(&claims, &c->max_claims, p->n_ops, sizeof *c->claims, err);
         c->claims = claims;
     }
     if (rc == 0)
@@ -193,7 +193,7 @@ static int cpu_encode(struct backend *b, struct program *p, struct error *err)
         rc = reserve_routes(c, p, err);
     if (rc)
         return rc;
-    for (size_t i = 0; i < 2 * p->n_ops; i++)
+    for (size_t i = 0; i < p->n_ops; i++)
         atomic_init(&c->claims[i], 0);
     c->program = p;
     return 0;
@@ -222,51 +222,51 @@ struct held {
 };
 
 /* Neighbours often share their input. */
+static bool is_held(const struct cpu *c, const struct op *op, const struct held *held)
+{
+    return op->a.id == held->value.id && cpu_panel_layout(c, op) == held->layout;
+}
+
 static void input_hold(struct cpu_task *task, struct held *held)
 {
     const struct cpu *c = task->cpu;
-    const struct op *op = task->op;
-    if (op->a.id != held->value.id || held->layout != cpu_panel_layout(c, op)) {
-        *held = (struct held){op->a, cpu_panel_layout(c, op), c->quantised};
-        task->input = held->x;
-        cpu_quantise(task);
-        threads_barrier(c->threads);
-    }
+    *held = (struct held){task->op->a, cpu_panel_layout(c, task->op), c->quantised};
     task->input = held->x;
+    cpu_quantise(task);
+    threads_barrier(c->threads);
 }
 
-/* Is the next one a product of the same input, that need not wait for this one? */
-static bool goes_on(const struct cpu *c, size_t i)
+static void op_run(struct cpu_task *task, size_t *i, struct held *held)
 {
-    const struct op *op = &c->program->ops[i], *next = op + 1;
-    if (op->kind != OP_MATMUL || next->kind != OP_MATMUL || next->a.id != op->a.id || c->program->watch)
-        return false;
-    const bool quantises = cpu_quantises(c, op);
-    return quantises == cpu_quantises(c, next) &&
-           (!quantises || cpu_panel_layout(c, op) == cpu_panel_layout(c, next));
+    const struct cpu *c = task->cpu;
+    const struct op *down = task->op + FFN_OPS;
+    task->input = held->x;
+    if (!cpu_ffn_begins(c, *i)) {
+        cpu_op_run(task);
+        return;
+    }
+    cpu_ffn(task);
+    *held = (struct held){down->a, cpu_panel_layout(c, down), cpu_ffn_hidden(c, down)};
+    *i += FFN_OPS - 1;
 }
 
 static void program_part(void *ctx, int32_t thread)
 {
     const struct cpu *c = ctx;
+    const struct program *p = c->program;
     struct held held = {.value = {-1}};
-    for (size_t i = 0; i < c->program->n_ops; i++) {
-        struct cpu_task task = {c, &c->program->ops[i], &c->claims[2 * i], &c->scratch[thread], NULL};
-        if (cpu_quantises(c, task.op))
+    for (size_t i = 0, from = 0; i < p->n_ops; i++) {
+        struct cpu_task task = {c, &p->ops[i], &c->claims[i], &c->scratch[thread], NULL};
+        if (cpu_quantises(c, task.op) && !is_held(c, task.op, &held))
             input_hold(&task, &held);
-        task.claims++;
-        if (thread == 0 && c->program->watch)
+        if (thread == 0 && p->watch)
             product_show(c, task.op);
-        if (cpu_ffn_begins(c, i)) {
-            const struct op *down = task.op + FFN_OPS;
-            cpu_ffn(&task);
-            held = (struct held){down->a, cpu_panel_layout(c, down), cpu_ffn_hidden(c, down)};
-            i += FFN_OPS - 1;
-        } else {
-            cpu_op_run(&task);
-        }
-        if (i + 1 < c->program->n_ops && !goes_on(c, i))
-            threads_barrier(c->threads);
+        op_run(&task, &i, &held);
+        const struct op *next = &p->ops[i] + 1;
+        if (i + 1 == p->n_ops || cpu_goes_on(c, from, i, cpu_quantises(c, next) && !is_held(c, next, &held)))
+            continue;
+        threads_barrier(c->threads);
+        from = i + 1;
     }
 }
 

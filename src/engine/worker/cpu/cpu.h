@@ -41,8 +41,7 @@ struct cpu {
     size_t max_values;         /* floats */
     struct x_block *quantised; /* the input of the products that run now */
     size_t max_quantised;
-    atomic_int
-        *claims; /* for each operation two: pieces that a thread has taken, of its input and of itself */
+    atomic_int *claims; /* for each operation: pieces that a thread has taken */
     size_t max_claims;
 };
 
@@ -62,6 +61,15 @@ static inline bool cpu_claim(
     *from = (int64_t)atomic_fetch_add_explicit(task->claims, 1, memory_order_relaxed) * size;
     *to = *from + size < total ? *from + size : total;
     return *from < total;
+}
+
+/* What is done row by row is shared by rows, the same ones to a thread whatever the operation, so that it may
+ * go on to what becomes of its rows (order.c). */
+static inline void cpu_rows_own(const struct cpu_task *task, int64_t rows, int64_t *from, int64_t *to)
+{
+    const int64_t thread = task->scratch - task->cpu->scratch, n = threads_count(task->cpu->threads);
+    *from = rows * thread / n;
+    *to = rows * (thread + 1) / n;
 }
 
 static inline float *cpu_row(const struct cpu *c, struct value v, int64_t row)
@@ -116,6 +124,9 @@ void cpu_matmul_heads(const struct cpu_task *task);
 void cpu_experts(const struct cpu_task *task);
 /* int32s of scratch that it needs in each thread. */
 size_t cpu_experts_need(const struct program *p, const struct op *op);
+/* Need operation i + 1 not wait until all threads are done with operation i? None has waited since the one
+ * called `from`. `quantises`: the input of i + 1 comes first. */
+bool cpu_goes_on(const struct cpu *c, size_t from, size_t i, bool quantises);
 void cpu_glu(
     const struct kernels *k, enum glu glu, float *y, const float *gate, const float *up, int64_t width);
 void cpu_conv_row(const struct cpu_task *task, int64_t row);

@@ -67,14 +67,12 @@ void cpu_quantise(const struct cpu_task *task)
     const struct products *p = c->kernels->products;
     const enum tensor_type type = task->op->linear->weight.type;
     const struct value_info *a = program_value(c->program, task->op->a);
-    const enum panel_layout layout = cpu_panel_layout(c, task->op);
-    const int64_t together = layout == PANEL_BLOCKS || layout == PANEL_RUNS ? 4 : 16;
     int64_t from, to;
-    while (cpu_claim(task, a->rows, together, &from, &to))
-        for (int64_t row = from; row < to; row++) {
-            const struct x_column x = cpu_quantised_column(c, task->op, task->input, row);
-            product_quantize(p, type, x.panel, x.n, x.column, cpu_row(c, task->op->a, row), a->width);
-        }
+    cpu_rows_own(task, a->rows, &from, &to);
+    for (int64_t row = from; row < to; row++) {
+        const struct x_column x = cpu_quantised_column(c, task->op, task->input, row);
+        product_quantize(p, type, x.panel, x.n, x.column, cpu_row(c, task->op->a, row), a->width);
+    }
 }
 
 /* Rows behind the last repeat it. */

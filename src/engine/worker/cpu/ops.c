@@ -1,4 +1,4 @@
-/* The operations other than products and attention: each thread takes rows (tokens) until none is left. */
+/* The operations other than products and attention: each thread takes its part of the rows (tokens). */
 #include <math.h>
 #include <string.h>
 
@@ -239,9 +239,9 @@ static void mix_experts_row(const struct cpu_task *task, int64_t row)
 static void each_row(const struct cpu_task *task, void (*row)(const struct cpu_task *task, int64_t row))
 {
     int64_t from, to;
-    while (cpu_claim(task, program_value(task->cpu->program, task->op->out)->rows, 4, &from, &to))
-        for (int64_t i = from; i < to; i++)
-            row(task, i);
+    cpu_rows_own(task, program_value(task->cpu->program, task->op->out)->rows, &from, &to);
+    for (int64_t i = from; i < to; i++)
+        row(task, i);
 }
 
 void cpu_op_run(const struct cpu_task *task)
