@@ -104,7 +104,9 @@ bool detect_known_card(struct str digits);
 bool detect_known_iban(struct str compact); /* upper case, no separators */
 bool detect_known_ssn(struct str digits);
 bool detect_known_host(struct str host);    /* RFC 2606, RFC 6761 */
+bool detect_known_date(struct str date);    /* "1900-01-01", which a field begins with */
 bool detect_made_up(struct str value);      /* "000000000", "123456789", "111222333" */
+bool detect_known_value(struct str value);  /* made up, a test card, an encyclopaedia's Mario Rossi */
 bool detect_placeholder(struct str secret); /* "xxxx", "YOUR_KEY", "${TOKEN}", "…EXAMPLE" */
 
 /* ---- Bytes. ---- */

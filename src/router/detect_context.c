@@ -223,8 +223,7 @@ static bool stands_alone(const struct detect_context *c, const struct detect_ato
 static size_t value_find(
     const struct detect_context *c, size_t at, size_t most, size_t *from, size_t *length, bool *fake)
 {
-    char digits[32];
-    size_t n = 0, end;
+    size_t end;
     for (*from = at; *from < c->n_words && *from - at < most; ++*from) {
         if (*from > 0 && c->words[*from - 1].flags & WORD_STOP)
             return 0;
@@ -248,11 +247,8 @@ static size_t value_find(
         if (end > *from && strchr(",;\n=|", c->scan->text.data[w->start - 1]))
             break;
         *length += detect_word_length(w);
-        for (size_t i = w->start; i < w->end && n < sizeof digits; i++)
-            if (detect_is_digit(c->scan->text.data[i]))
-                digits[n++] = c->scan->text.data[i];
     }
-    *fake = detect_made_up((struct str){digits, n});
+    *fake = detect_known_value(str_slice(c->scan->text, c->words[*from].start, c->words[end - 1].end));
     return end;
 }
 
@@ -447,7 +443,8 @@ static void values_look(struct detect_context *c, const struct detect_atom *a)
         }
     if (parts < 2)
         return;
-    bool known = known_before(c, a->from);
+    struct str date = str_slice(c->scan->text, c->words[first].start, c->words[last - 1].end);
+    bool known = known_before(c, a->from) || detect_known_date(date);
     words_add(c, &birth, first, last, known ? 0.2 : 0.6);
     c->seen |= known ? 0 : CUE(dob);
 }

@@ -197,8 +197,8 @@ static void rule_check(
     double score = rule->alone;
     if (rule->announced != rule->alone && announced(s, at, rule->words, before))
         score = rule->announced;
-    detect_add(s, &table.types[table.type_of[index]], at, end,
-        detect_made_up((struct str){value, n}) && score >= DETECT_SURE ? 0.2 : score);
+    const bool fake = detect_known_value((struct str){value, n});
+    detect_add(s, &table.types[table.type_of[index]], at, end, fake && score >= DETECT_SURE ? 0.2 : score);
 }
 
 /* A word without a digit may begin a number where one follows: "AA 12 34 56 B", "HH-AB 1234". */

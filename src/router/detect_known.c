@@ -85,6 +85,12 @@ bool detect_known_ssn(struct str digits)
            (digits.len == 9 && memcmp(digits.data, "98765432", 8) == 0);
 }
 
+bool detect_known_date(struct str date)
+{
+    static const char *const dates[] = {"1900-01-01", "01/01/1900", "01.01.1900", "01-01-1900", NULL};
+    return among(date, dates);
+}
+
 static bool domain_within(struct str host, const char *domain)
 {
     size_t n = strlen(domain);
@@ -133,15 +139,17 @@ int detect_known_init(struct error *err)
     return detect_words_build(&placeholder_words, words, N, err);
 }
 
-/* In one case, or with a capital at its beginning; "FaKe" comes out of a random generator. */
+/* In one case, or with a capital at its beginning; "FaKe" comes out of a random generator, "ChangeMe" does
+ * not. */
 static bool is_written(struct str word)
 {
+    enum { LONG = 8 };
     size_t small = 0, capitals = 0;
     for (size_t i = 1; i < word.len; i++) {
         small += detect_is_lower(word.data[i]);
         capitals += detect_is_upper(word.data[i]);
     }
-    return capitals == 0 || (small == 0 && !detect_is_lower(word.data[0]));
+    return word.len >= LONG || capitals == 0 || (small == 0 && !detect_is_lower(word.data[0]));
 }
 
 bool detect_placeholder(struct str secret)
@@ -178,4 +186,18 @@ bool detect_made_up(struct str value)
         n++;
     }
     return n > 3 && (same + 2 >= n || steps + 2 >= n || (n > 6 && same + steps + 1 >= n));
+}
+
+bool detect_known_value(struct str value)
+{
+    enum { CARD_LEAST = 12, CARD_MOST = 19 };
+    static const char *const people[] = {"RSSMRA80A01H501U", "RSSMRA85T10A562S", "MRTMTT25D09F205Z",
+        "MRTMTT91D08F205J", "MLLSNT82P65Z404U", NULL};
+    char digits[CARD_MOST + 1];
+    size_t n = 0;
+    for (size_t i = 0; i < value.len && n < sizeof digits; i++)
+        if (detect_is_digit(value.data[i]))
+            digits[n++] = value.data[i];
+    return detect_made_up(value) || among(value, people) ||
+           (n >= CARD_LEAST && n <= CARD_MOST && detect_known_card((struct str){digits, n}));
 }

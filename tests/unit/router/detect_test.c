@@ -268,6 +268,19 @@ static void private_keys(void **state)
         "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA\n-----END PUBLIC KEY-----");
 }
 
+/* Each was called a person's: beside a cue the card's digits were an account of their own, a date field's
+ * first day a birthday, and "ChangeMe" too oddly written for a placeholder. */
+static void examples_of_manuals_beside_a_cue(void **state)
+{
+    (void)state;
+    harmless("the manual's card number 4242 4242 4242 4242, any future date");
+    found("BANK_ACCOUNT", "account number 4242 4242 4248 4242, transfer today", "4242 4242 4248 4242");
+    harmless("three rows for a unit test: id, dob 1900-01-01, code");
+    harmless("DATABASE_URL=\"mysql://app:!ChangeMe!@127.0.0.1:3306/app\"");
+    harmless("nome, codice fiscale RSSMRA80A01H501U come esempio");
+    found("IT_FISCAL_CODE", "codice fiscale VRDGPP81B12F205D", "VRDGPP81B12F205D");
+}
+
 static void offsets_count_code_points(void **state)
 {
     (void)state;
@@ -390,6 +403,7 @@ int main(void)
         cmocka_unit_test(numbers_with_signs_and_without),
         cmocka_unit_test(secrets),
         cmocka_unit_test(private_keys),
+        cmocka_unit_test(examples_of_manuals_beside_a_cue),
         cmocka_unit_test(offsets_count_code_points),
         cmocka_unit_test(findings_add_up_and_are_capped),
         cmocka_unit_test(invalid_utf8_is_an_error),

@@ -98,17 +98,17 @@ static void words_of_a_wallet(void **state)
 static void what_a_colleague_earns(void **state)
 {
     (void)state;
-    is(ROUTER_FINANCIAL, "Our cashier Lucinda earns thirty-one five and wants an advance");
+    is(ROUTER_FINANCIAL, "Our cashier Marlene earns twenty-eight four and wants a rise");
     is(ROUTER_FINANCIAL, "the tenant, Marek, earns 2400 a month");
     harmless(
-        "Lucinda earns twenty five dollars for each lawn that she mows. How much is that for four lawns?");
+        "Marlene earns twenty five dollars for each lawn that she mows. How much is that for four lawns?");
     harmless("an employee earns three days of leave for each month of work");
 }
 
 static void what_was_found_on_somebodys_scan(void **state)
 {
     (void)state;
-    is(ROUTER_PHI, "there's a shadow on my left kidney, is that always bad");
+    is(ROUTER_PHI, "they saw a nodule on my pancreas, is that always bad");
     is(ROUTER_PHI, "un bulto en mi pecho, qu\xC3\xA9 hago");
     harmless("how do I get rid of the shadow on my face in this photo");
 }
