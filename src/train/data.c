@@ -55,8 +55,10 @@ static int message_check(json_t *message, size_t i, struct error *err)
             "messages[%zu] has the role '" STR_FMT "': it must be system, developer, user, assistant, tool, "
             "function, ipython or observation",
             i, STR_ARG(str_slice(role, 0, 32)));
-    if (weight && !(json_is_number(weight) && json_number_value(weight) >= 0))
-        return error_set(err, ERROR_INVALID, "'weight' of messages[%zu] must be a number from 0 on", i);
+    const double w = json_is_number(weight) ? json_number_value(weight) : -1;
+    if (weight && !(w >= 0 && w <= WEIGHT_MAX && w == floor(w)))
+        return error_set(err, ERROR_INVALID, "'weight' of messages[%zu] must be a whole number from 0 to %d",
+            i, WEIGHT_MAX);
     return 0;
 }
 
@@ -95,6 +97,8 @@ int data_each(const struct train_files *files, int (*fn)(void *ctx, const json_t
         struct arena *a = arena_create(DATA_MAX + KIB);
         struct str text = STR_NONE, line;
         rc = file_read(a, files->paths[i].data, DATA_MAX, &text, err);
+        if (str_starts(text, STR("\xef\xbb\xbf"))) /* the mark that some editors begin a file with */
+            text = str_slice(text, 3, text.len);
         for (long long number = 1; rc == 0 && str_split(&text, '\n', &line); number++) {
             line = str_trim(line);
             lines += line.len > 0;
@@ -221,11 +225,10 @@ static int render(
     return rc;
 }
 
-/* How often an answer counts: a whole number, at most WEIGHT_MAX. */
+/* How often an answer counts. */
 static uint8_t weight_of(const json_t *weight)
 {
-    const double w = weight ? json_number_value(weight) : 1;
-    return (uint8_t)(w > WEIGHT_MAX ? WEIGHT_MAX : w > 0 ? ceil(w) : 0);
+    return weight ? (uint8_t)json_number_value(weight) : 1;
 }
 
 /* One turn of the assistant. Where a later prompt does not begin with what went before (templates that drop
@@ -285,6 +288,7 @@ int data_read(const struct train_files *files, const struct train_text *text, in
     buf_init(&r.prompt, LIMIT_TEMPLATE_OUTPUT);
     buf_init(&r.full, LIMIT_TEMPLATE_OUTPUT);
     buf_init(&r.done, LIMIT_TEMPLATE_OUTPUT);
+    d->most = context;
     int rc = data_each(files, example_add, &r, err);
     buf_free(&r.prompt);
     buf_free(&r.full);

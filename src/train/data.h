@@ -22,6 +22,7 @@ struct train_data {
     size_t *starts;
     size_t n_docs, room_docs;
     int64_t n_learned;
+    int32_t most;                       /* tokens that an example may have */
     int64_t too_long, nothing_to_learn; /* left out */
 };
 

@@ -134,7 +134,7 @@ void progress_plan(const struct run *r)
         (double)r->data.n_tokens / 1e6, (double)r->data.n_learned / 1e6, r->validation.n_docs);
     if (r->data.too_long + r->validation.too_long > 0)
         fprintf(stderr, "left out: %" PRId64 " examples longer than %d tokens\n",
-            r->data.too_long + r->validation.too_long, (int)r->sequence);
+            r->data.too_long + r->validation.too_long, (int)r->data.most);
     if (r->data.nothing_to_learn + r->validation.nothing_to_learn > 0)
         fprintf(stderr, "left out: %" PRId64 " examples without an assistant's message to learn\n",
             r->data.nothing_to_learn + r->validation.nothing_to_learn);

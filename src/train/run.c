@@ -141,7 +141,7 @@ int run_create(const struct train_config *c, struct train_model *m, struct train
     r->state.best = INFINITY;
     if (r->data.n_docs == 0)
         return error_set(err, ERROR_INVALID,
-            "the data hold no example that fits %d tokens and has something to learn", (int)r->sequence);
+            "the data hold no example that fits %d tokens and has something to learn", (int)r->data.most);
     int rc = train_kernels_select(getenv("WEIR_ISA"), &r->kernels, err);
     if (rc)
         return rc;

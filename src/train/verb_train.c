@@ -34,7 +34,7 @@ static const char help[] =
     "  output: {type: F16}                                           F32 F16 BF16 Q8_0\n"
     "\n"
     "A line of data: {\"messages\": [{\"role\": \"user\", \"content\": \"...\"}, {\"role\": \"assistant\", \"content\": \"...\"}]}\n"
-    "What assistants say is learned (\"weight\": 0: not; 5: as if it stood there five times); examples longer than the context are left out and counted.\n";
+    "What assistants say is learned (\"weight\": 0: not; 5: as if it stood there five times; at most 100); examples longer than the context are left out and counted.\n";
 
 static int text_get(const struct train_config *c, struct train_text *t, struct error *err)
 {

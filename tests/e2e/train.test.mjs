@@ -146,6 +146,16 @@ test('an adapter teaches the model something else, and so does the model that it
   assert.ok(statSync(at('a.gguf')).size < 300000);
 });
 
+test('examples over the limit were said to be over that of the others, and a file with a byte order mark was no JSON', () => {
+  const long = { messages: [{ role: 'user', content: 'of a red cup '.repeat(2000) }, { role: 'assistant', content: 'b' }] };
+  writeFileSync(at('mark.jsonl'), `\ufeff${readFileSync(at('more.jsonl'), 'utf8')}${lines([long])}`);
+  const plan = run('finetune', 'm.gguf', 'mark.jsonl', '--out', 'x.gguf', '--plan');
+  assert.equal(plan.status, 0, plan.stderr);
+  assert.match(plan.stderr, /left out: 1 examples longer than 4096 tokens/);
+  writeFileSync(at('long.jsonl'), lines([long]));
+  assert.match(run('finetune', 'm.gguf', 'long.jsonl', '--out', 'x.gguf').stderr, /no example that fits 4096 tokens/);
+});
+
 test('--full trains all weights', () => {
   const r = run('finetune', 'm.gguf', 'more.jsonl', '--out', 'w.gguf', '--full', '--epochs', '60', '--learning-rate', '0.003');
   assert.equal(r.status, 0, r.stderr);
@@ -219,7 +229,8 @@ test('mistakes are one line that says what to do, and leave no file', () => {
     [['train', 'bare.yaml', '--out', 'x.gguf'], 1, /the data repeat no two bytes/],
     [['train', 'empty.yaml', '--out', 'x.gguf'], 1, /empty\.jsonl: there is no example in it/],
     [['finetune', 'm.gguf', 'role.jsonl', '--out', 'x.gguf'], 1, /role\.jsonl:1: messages\[1\] has the role 'asistant': it must be/],
-    [['finetune', 'm.gguf', 'weight.jsonl', '--out', 'x.gguf'], 1, /weight\.jsonl:1: 'weight' of messages\[1\] must be a number/],
+    [['finetune', 'm.gguf', 'weight.jsonl', '--out', 'x.gguf'], 1, /weight\.jsonl:1: 'weight' of messages\[1\] must be a whole number from 0 to 100/],
+    [['finetune', 'm.gguf', 'half.jsonl', '--out', 'x.gguf'], 1, /half\.jsonl:1: 'weight' of messages\[1\] must be a whole number/],
     [['train', 'c.yaml', '--out', 'none/x.gguf', '--fresh'], 1, /none\/x\.gguf/],
     [['finetune', 'm.gguf'], 2, /wants a model, data and --out/],
     [['finetune', 'data.jsonl', 'more.jsonl', '--out', 'x.gguf'], 1, /data\.jsonl/],
@@ -241,6 +252,7 @@ test('mistakes are one line that says what to do, and leave no file', () => {
   writeFileSync(at('empty.jsonl'), '\n\n');
   writeFileSync(at('role.jsonl'), lines([{ messages: [{ role: 'user', content: 'a' }, { role: 'asistant', content: 'b' }] }]));
   writeFileSync(at('weight.jsonl'), lines([{ messages: [{ role: 'user', content: 'a' }, { role: 'assistant', content: 'b', weight: -1 }] }]));
+  writeFileSync(at('half.jsonl'), lines([{ messages: [{ role: 'user', content: 'a' }, { role: 'assistant', content: 'b', weight: 0.5 }] }]));
   writeFileSync(at('bare.yaml'), config().replace('[data.jsonl], v', '[bare.jsonl], v'));
   writeFileSync(at('bare.jsonl'), lines([{ messages: [{ role: 'user', content: 'a' }, { role: 'assistant', content: 'b' }] }]));
   writeFileSync(at('lines.jsonl'), `${lines(examples((a) => a)).split('\n')[0]}\n{"messages": 7}\n`);
