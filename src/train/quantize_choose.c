@@ -381,8 +381,8 @@ static int importance_check(
     if (!e && needs_importance(c, t, type))
         return error_set(err, ERROR_INVALID,
             "'" STR_FMT
-            "' as %s would be noise without importance: make it with weir imatrix and give it with "
-            "--imatrix",
+            "' as %s would be noise without importance: make it with weir imatrix and give it to weir "
+            "quantize with --imatrix",
             STR_ARG(t->name), tensor_type_info(type)->name);
     return 0;
 }

@@ -55,6 +55,11 @@ static bool kind_read(struct asked *a, int n)
     const int kinds = a->linear + a->slerp + a->ties + (a->lora != NULL);
     a->job.kind = a->lora ? MERGE_LORA : a->linear ? MERGE_LINEAR : a->slerp ? MERGE_SLERP : MERGE_TIES;
     const int least = a->lora ? 1 : a->ties ? 3 : 2;
+    if ((a->t && !a->slerp) || (a->density && !a->ties) || (a->weight && !a->ties)) {
+        options_fail(
+            "--t is for --slerp, --density and --weight are for --ties (--linear has A.gguf:WEIGHT)");
+        return false;
+    }
     if (kinds == 1 && n >= least && (n == least || a->linear || a->ties) && a->job.to)
         return true;
     options_fail(

@@ -510,6 +510,14 @@ test('what is not known or does not fit is said by its name, and no file is left
     assert.equal(start(args).status, 2, args.join(' '));
 });
 
+test('what belongs to another kind of merge was passed over', () => {
+  for (const args of [['--linear', 'a.gguf', 'b.gguf', '--t', '0.3'], ['--linear', 'a.gguf', 'b.gguf', '--weight', '2'], ['--slerp', 'a.gguf', 'b.gguf', '--density', '0.3']]) {
+    const r = start(['merge', ...args, '-o', 'x.gguf']);
+    assert.equal(r.status, 2, r.stderr);
+    assert.match(r.stderr, /--t is for --slerp, --density and --weight are for --ties/);
+  }
+});
+
 test('a full disk, and a process that is killed, leave what was there', async () => {
   writeFileSync(at('full.gguf'), 'old');
   const limited = (what) => spawnSync('sh', ['-c', `ulimit -f 16; exec ${weir} ${what}`], { cwd: folder, encoding: 'utf8' });
