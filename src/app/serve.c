@@ -249,6 +249,17 @@ static void on_every_second(void *ctx)
     loop_timer_start(s->every_second, KEYS_EVERY_MS);
 }
 
+/* The clock may be ahead already where we start: at first nothing is older than it was for the last request.
+ */
+static int purge_begin(struct serving *s, struct error *err)
+{
+    int64_t newest_ms, now_ms = clock_wall_ms();
+    int rc = store_ledger_newest(s->store, now_ms, &newest_ms, err);
+    if (rc == 0 && newest_ms >= 0)
+        s->purged = (struct clock_looked){newest_ms, clock_mono_ms()};
+    return rc;
+}
+
 static void on_purge(void *ctx)
 {
     struct serving *s = ctx;
@@ -443,6 +454,8 @@ static int start(struct serving *s, struct config *config, struct error *err)
     s->engines = gateway_engines_create(home(s)->loop);
     rc = gateway_world(s->engines, config, NULL, &s->world, err);
     struct error learned;
+    if (rc == 0)
+        rc = purge_begin(s, err);
     if (rc == 0 && learn_ledger(s->world, s->forecast, s->store, clock_wall_ms(), &learned))
         log_warn("serve", "what targets cost and take is not known from before: %s", learned.message);
     for (int i = 0; i < s->n_shards && rc == 0; i++) {

@@ -375,6 +375,24 @@ int store_ledger_list(struct store *s, int64_t since_ms,
     return list_visit(s, &store_list_ledger, cursor_at(since_ms), ledger_row, &v, err);
 }
 
+static int row_time(void *ctx, const struct store_ledger_row *row)
+{
+    int64_t *wall_ms = ctx;
+    *wall_ms = row->opened.wall_ms;
+    return 1;
+}
+
+int store_ledger_newest(struct store *s, int64_t now_ms, int64_t *wall_ms, struct error *err)
+{
+    const int64_t day_ms = 24 * 3600 * 1000;
+    int rc = 0;
+    *wall_ms = -1;
+    for (int64_t ago_ms = day_ms; rc == 0 && ago_ms / 2 < now_ms;
+         ago_ms *= 2) /* a row is found by its time */
+        rc = store_ledger_list(s, ago_ms < now_ms ? now_ms - ago_ms : 1, row_time, wall_ms, err);
+    return rc < 0 ? rc : 0;
+}
+
 struct egress_visit {
     int (*visit)(void *ctx, const struct store_egress *row);
     void *ctx;
@@ -507,8 +525,8 @@ int store_spend_changes(struct store *s, int64_t *since, int64_t but,
 
 /* ---- Leases. ---- */
 
-int store_lease_beat(struct store *s, int64_t spender, int64_t life_ms, bool *renewed, int64_t *others,
-    struct error *err)
+int store_lease_beat(
+    struct store *s, int64_t spender, int64_t life_ms, bool *renewed, int64_t *others, struct error *err)
 {
     return s->backend->ops->leases->beat(s->backend, spender, life_ms, renewed, others, err);
 }

@@ -103,6 +103,10 @@ struct store_ledger_row {
 int store_ledger_list(struct store *s, int64_t since_ms,
     int (*visit)(void *ctx, const struct store_ledger_row *row), void *ctx, struct error *err) MUST_USE;
 
+/* When the newest request was, roughly: one of the day before `now_ms`, else one that is at most twice as long
+ * ago as the newest; -1: there is none before it. */
+int store_ledger_newest(struct store *s, int64_t now_ms, int64_t *wall_ms, struct error *err) MUST_USE;
+
 /* ---- The egress log: what left. Written before the first byte leaves. ---- */
 struct store_egress {
     int64_t wall_ms;

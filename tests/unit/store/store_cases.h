@@ -449,6 +449,26 @@ static void test_purge(void **state)
     store_close(s);
 }
 
+/* A gateway that starts under a clock in the future takes nothing for old that was not at the last request.
+ */
+static void test_newest_request(void **state)
+{
+    struct fixture *f = *state;
+    struct store *s = fixture_open(f);
+    struct error err;
+    const int64_t day = 24 * 3600 * 1000, now = 20000 * day;
+    int64_t at;
+    assert_int_equal(store_ledger_newest(s, now, &at, &err), 0);
+    assert_int_equal(at, -1);
+    keep_request(f, s, "old", 1000 * day);
+    keep_request(f, s, "one", now - 400 * day);
+    assert_int_equal(store_ledger_newest(s, now, &at, &err), 0);
+    assert_int_equal(at, now - 400 * day);
+    assert_int_equal(store_ledger_newest(s, now - 400 * day - 1, &at, &err), 0);
+    assert_int_equal(at, now - 400 * day); /* its clock is behind */
+    store_close(s);
+}
+
 static void test_purge_in_the_background(void **state)
 {
     struct fixture *f = *state;
@@ -559,6 +579,7 @@ static void test_other_connection_changes_keys(void **state)
         cmocka_unit_test_setup_teardown(test_responses, up, down),                                           \
         cmocka_unit_test_setup_teardown(test_responses_are_forgotten_by_age_and_key, up, down),              \
         cmocka_unit_test_setup_teardown(test_purge, up, down),                                               \
+        cmocka_unit_test_setup_teardown(test_newest_request, up, down),                                      \
         cmocka_unit_test_setup_teardown(test_purge_in_the_background, up, down),                             \
         cmocka_unit_test_setup_teardown(test_keys, up, down),                                                \
         cmocka_unit_test_setup_teardown(test_other_connection_changes_keys, up, down), SPEND_CASES(up, down)
