@@ -112,7 +112,8 @@ void learn_settled(struct exchange *x, const struct chat_usage *usage)
     const struct leg *leg = x->winner;
     if (!leg || !x->complete || x->request->count_only || x->request->kind != CHAT_KIND_ANSWER)
         return;
-    const struct pace_answer answer = {.estimated_tokens = x->decision.tokens,
+    const int64_t asked = x->decision.tokens; /* where no rule asked for it, it is not known yet */
+    const struct pace_answer answer = {.estimated_tokens = asked >= 0 ? asked : router_tokens(x->request),
         .input_tokens = usage->input_tokens,
         .cached_tokens = usage->cached_tokens,
         .prefill_ns = usage->prefill_ns,
@@ -148,6 +149,8 @@ static int row_learn(void *ctx, const struct store_ledger_row *row)
         return 1;
     if (s->first_token_ms >= 0)
         pace_first_add(m->pace, (double)s->first_token_ms);
+    else
+        pace_answer_add(m->pace, &(struct pace_answer){.total_ms = s->total_ms});
     const struct forecast_answer length = {.key_id = row->opened.key_id,
         .route = row->opened.model,
         .input_tokens = s->input_tokens,

@@ -47,8 +47,8 @@ void pace_answer_add(struct pace *p, const struct pace_answer *a)
     pthread_mutex_lock(&p->mutex);
     if (a->prefill_ns > 0 && fresh > 0)
         mean_add(&p->prefill_ms, (double)a->prefill_ns / 1e6 / (double)fresh);
-    if (a->total_ms > 0)
-        mean_add(&p->answer_ms, (double)a->total_ms);
+    if (a->total_ms >= 0)
+        mean_add(&p->answer_ms, a->total_ms > 0 ? (double)a->total_ms : 1);
     if (a->input_tokens > 0 && a->estimated_tokens > 0)
         mean_add(&p->counted, (double)a->input_tokens / (double)a->estimated_tokens);
     pthread_mutex_unlock(&p->mutex);
@@ -80,8 +80,11 @@ double pace_predict(struct pace *p, int64_t estimated, double cached, const stru
     pthread_mutex_lock(&p->mutex);
     double prefill_ms = p->prefill_ms, answer_ms = p->answer_ms;
     pthread_mutex_unlock(&p->mutex);
-    if (!engine || prefill_ms <= 0 || estimated < 0)
-        return pace_first_median(p);
+    if (!engine || prefill_ms <= 0 || estimated < 0) {
+        double first_ms = pace_first_median(p);
+        /* Whole answers do not tell when they began: no later than they ended. */
+        return first_ms < 0 && answer_ms > 0 ? answer_ms : first_ms;
+    }
     double ms = engine->loaded ? 0 : (double)engine->load_ms;
     if (engine->slots > 0 && engine->active >= engine->slots)
         ms += answer_ms * (engine->queued + 1) / engine->slots;

@@ -44,6 +44,16 @@ static void the_median_is_of_the_last_33(void **state)
     assert_true(pace_predict(&pace, 100000, 0, NULL) == 1);
 }
 
+static void a_server_that_gave_whole_answers_only_was_the_slowest_of_all(void **state)
+{
+    (void)state;
+    assert_true(pace_predict(&pace, 100, 0, NULL) < 0);
+    pace_answer_add(&pace, &(struct pace_answer){.total_ms = 0});
+    assert_true(pace_predict(&pace, 100, 0, NULL) == 1);
+    pace_first_add(&pace, 0.5);
+    assert_true(pace_predict(&pace, 100, 0, NULL) == 0.5);
+}
+
 static void *add_many(void *ctx)
 {
     (void)ctx;
@@ -104,6 +114,8 @@ static void what_a_target_does_not_tell_teaches_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(
+            a_server_that_gave_whole_answers_only_was_the_slowest_of_all, fresh, over),
         cmocka_unit_test_setup_teardown(the_median_is_of_the_last_33, fresh, over),
         cmocka_unit_test_setup_teardown(threads_may_add_and_ask, fresh, over),
         cmocka_unit_test_setup_teardown(an_engine_is_predicted_from_what_it_has_to_do, fresh, over),
