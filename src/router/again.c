@@ -40,7 +40,8 @@ static int facts_recall(struct facts *f, const json_t *decision, struct error *e
     const json_t *complexity = json_object_get(decision, "complexity");
     const json_t *tokens = json_object_get(decision, "tokens");
     struct str task = json_text(decision, "task");
-    f->unknown = beside | bit(WHEN_LANGUAGE) | bit(WHEN_IMAGES) | bit(WHEN_AUDIO) | bit(WHEN_TOOLS);
+    f->unknown =
+        beside | bit(WHEN_LANGUAGE) | bit(WHEN_IMAGES) | bit(WHEN_AUDIO) | bit(WHEN_FILES) | bit(WHEN_TOOLS);
     f->have = FACTS_FINDINGS | FACTS_COMPLEXITY | FACTS_TOKENS | FACTS_TASK | FACTS_LANGUAGE | FACTS_MEDIA;
     f->language = "other";
     f->task = "chat";

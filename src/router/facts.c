@@ -455,6 +455,14 @@ const char *facts_language(struct facts *f)
     return f->language;
 }
 
+/* Also one that its provider keeps, or that came without a "data:" URL. */
+static bool is_file(const struct chat_part *p)
+{
+    static const char *const kinds[] = {"file", "document", NULL};
+    return p->kind == CHAT_PART_FILE ||
+           (p->kind == CHAT_PART_OTHER && str_among(json_text(p->raw, "type"), kinds));
+}
+
 static void media_find(struct facts *f)
 {
     const struct chat_request *r = f->request;
@@ -462,6 +470,7 @@ static void media_find(struct facts *f)
         for (size_t j = 0; j < r->messages[i].n_parts; j++) {
             f->images |= r->messages[i].parts[j].kind == CHAT_PART_IMAGE;
             f->audio |= r->messages[i].parts[j].kind == CHAT_PART_AUDIO;
+            f->files |= is_file(&r->messages[i].parts[j]);
         }
     f->have |= FACTS_MEDIA;
 }
@@ -470,6 +479,12 @@ bool facts_images(struct facts *f)
 {
     media_find(f);
     return f->images;
+}
+
+bool facts_files(struct facts *f)
+{
+    media_find(f);
+    return f->files;
 }
 
 bool facts_audio(struct facts *f)

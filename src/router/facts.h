@@ -34,7 +34,7 @@ struct facts {
     double complexity;
     int64_t tokens;
     const char *task, *language;
-    bool images, audio;
+    bool images, audio, files;
 };
 
 void facts_init(struct facts *f, const struct detect_own *own, const struct chat_request *r,
@@ -46,6 +46,7 @@ const char *facts_task(struct facts *f);
 const char *facts_language(struct facts *f); /* "en" ... or "other" */
 bool facts_images(struct facts *f);
 bool facts_audio(struct facts *f);
+bool facts_files(struct facts *f);
 bool facts_tools(const struct facts *f);
 /* What the request is likely to cost at a model, and how long until its first token; negative: nobody knows.
  */

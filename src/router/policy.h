@@ -37,7 +37,8 @@ enum when_fact {
     WHEN_CLOCK,
     WHEN_TOOLS,
     WHEN_IMAGES,
-    WHEN_AUDIO, /* free */
+    WHEN_AUDIO,
+    WHEN_FILES, /* free */
     WHEN_BUDGET_LEFT,
     WHEN_LOCAL_QUEUE, /* a look-up */
     WHEN_LANGUAGE,

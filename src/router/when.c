@@ -20,6 +20,7 @@ static const struct condition {
     {"task", WHEN_WORDS, WHEN_TASK},
     {"images", WHEN_BOOL, WHEN_IMAGES},
     {"audio", WHEN_BOOL, WHEN_AUDIO},
+    {"files", WHEN_BOOL, WHEN_FILES},
     {"tools", WHEN_BOOL, WHEN_TOOLS},
     {"language", WHEN_WORDS, WHEN_LANGUAGE},
     {"batch", WHEN_BOOL, WHEN_BATCH},

@@ -20,6 +20,8 @@ bool when_bool(const struct when *w, struct facts *f)
         return facts_images(f);
     case WHEN_AUDIO:
         return facts_audio(f);
+    case WHEN_FILES:
+        return facts_files(f);
     case WHEN_TOOLS:
         return facts_tools(f);
     default:

@@ -204,6 +204,7 @@ static void facts_write(struct facts *f, struct json_writer *w)
     word_or_null(w, "language", str_from(facts_language(f)));
     json_member_bool(w, "images", facts_images(f));
     json_member_bool(w, "audio", facts_audio(f));
+    json_member_bool(w, "files", facts_files(f));
     json_member_bool(w, "tools", facts_tools(f));
     json_member_bool(w, "batch", c->batch);
     word_or_null(w, "key", c->key);

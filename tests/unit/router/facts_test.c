@@ -111,6 +111,17 @@ static void sizes(void **state)
     assert_in_range(facts_tokens(&f), 800, 830); /* the picture's bytes are not text */
     assert_true(facts_images(&f));
     assert_false(facts_audio(&f));
+    assert_false(facts_files(&f));
+    r->messages[0].parts[1] = (struct chat_part){
+        .kind = CHAT_PART_FILE, .url = STR("data:application/pdf;base64,JVBERi0="), .text = STR("a.pdf")};
+    facts_init(&f, NULL, r, &c);
+    assert_true(facts_files(&f));
+    r->messages[0].parts[1] = (struct chat_part){
+        .kind = CHAT_PART_OTHER, .raw = json_pack("{s:s,s:{s:s}}", "type", "file", "file", "file_id", "f-1")};
+    facts_init(&f, NULL, r, &c);
+    assert_true(facts_files(&f));
+    assert_false(facts_images(&f));
+    json_decref((json_t *)(uintptr_t)r->messages[0].parts[1].raw);
     arena_free(a);
 }
 

@@ -176,6 +176,7 @@ static void every_condition(void **state)
     assert_false(matches("{language: pl}", r, &c));
     assert_false(matches("{images: true}", r, &c));
     assert_true(matches("{audio: false}", r, &c));
+    assert_true(matches("{files: false}", r, &c));
     assert_true(matches("{tools: false}", r, &c));
     assert_true(matches("{batch: false}", r, &c));
     assert_true(matches("{key: [ci, cd]}", r, &c));
