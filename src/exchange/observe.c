@@ -44,13 +44,11 @@ void observe_piece(struct exchange *x, int64_t now_ns)
     x->seen.piece_ns = now_ns;
 }
 
-/* A client's own id is its text: outside it goes only where it holds nothing that a detector knows. */
-static bool id_may_leave(const struct leg *leg)
+bool observe_id_may_leave(const struct exchange *x)
 {
-    const struct exchange *x = leg->x;
     struct router_findings found = {0};
     struct error err;
-    if (!x->seen.id_given || provider_is_inside(leg->model->target.provider))
+    if (!x->seen.id_given)
         return true;
     const struct detect_own *own = router_policy_own(exchange_world_policy(x->world));
     return router_detect_own(own, x->request->arena, STR_NONE, str_from(x->request_id), &found, &err) == 0 &&
@@ -63,7 +61,7 @@ size_t observe_headers(const struct leg *leg, struct egress_header out[2])
     const struct exchange_model *m = leg->model;
     if (m->target.engine)
         return 0;
-    if (id_may_leave(leg))
+    if (provider_is_inside(m->target.provider) || observe_id_may_leave(leg->x))
         out[n++] = (struct egress_header){STR("x-request-id"), str_from(leg->x->request_id)};
     struct str parent =
         provider_is_inside(m->target.provider) || m->traceparent ? observe_trace_parent(leg) : STR_NONE;

@@ -31,6 +31,8 @@ void observe_begin(struct exchange *x, const struct exchange_origin *origin);
 void observe_piece(struct exchange *x, int64_t now_ns);
 /* The ids that go to the leg's target; how many. They live in the request's arena. */
 size_t observe_headers(const struct leg *leg, struct egress_header out[2]);
+/* A client's own id is its text: outside it goes only where it holds nothing that a detector knows. */
+bool observe_id_may_leave(const struct exchange *x);
 void observe_decided(struct exchange *x);
 void observe_waited(const struct leg *leg, bool placed);
 void observe_failed(const struct leg *leg); /* its attempt is over */

@@ -198,7 +198,8 @@ static void span_root(const struct exchange *x, const struct chat_usage *usage, 
     }
     usage_write(w, usage);
     trace_int(w, "http.response.status_code", x->client_gone ? 499 : x->failed ? x->failure.status : 200);
-    trace_text(w, "weir.request_id", str_from(x->request_id));
+    if (observe_id_may_leave(x)) /* a collector may be outside */
+        trace_text(w, "weir.request_id", str_from(x->request_id));
     trace_text(w, "weir.api", x->api);
     trace_text(w, "weir.route", x->decision.route);
     trace_text(w, "weir.rule", x->decision.rule);

@@ -437,6 +437,16 @@ test('traces: the client\'s trace goes on in ours and at targets inside; nothing
   });
 });
 
+test("traces: a client's id that holds something sensitive, which no provider gets, went to the collector", async () => {
+  await traced('', async (g, collector) => {
+    await g.chat('cloudy', 'hello', {}, { 'x-request-id': 'ssn-536-22-1234' });
+    await g.chat('cloudy', 'hello', {}, { 'x-request-id': 'next' });
+    await request(collector, 'next');
+    assert.equal(collector.spans.filter((s) => s.name.endsWith('cloudy') && !s.parentSpanId).length, 2);
+    for (const r of collector.requests) assert.doesNotMatch(r.text, /536-22-1234/);
+  });
+});
+
 test('traces: a collector that is slow or down holds up nobody; spans are sent when it is there again', async () => {
   await traced('', async (g, collector) => {
     collector.behaviour = { hang: true };
