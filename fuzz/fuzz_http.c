@@ -138,6 +138,16 @@ static struct str answered(const struct buf *out)
     return end == SIZE_MAX ? buf_str(out) : str_slice(buf_str(out), 0, end + strlen("HTTP/1.1"));
 }
 
+/* Whether a client is told to go on depends on what of its body has come. */
+static void interim_drop(struct buf *out)
+{
+    const struct str interim = STR("HTTP/1.1 100 Continue\r\n\r\n");
+    for (size_t at; (at = str_find(buf_str(out), interim)) != SIZE_MAX;) {
+        out->len -= interim.len;
+        memmove(out->data + at, out->data + at + interim.len, out->len - at);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -158,8 +168,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     how = data[0] % 3;
     talk(bytes, bytes.len + 1, &whole);
     talk(bytes, size > 2000 ? 97 : (size_t)(data[0] >> 4) + 1, &cut);
-    must(str_eq(answered(&whole), answered(&cut)), "a cut changes the answers");
     expect_answers(&whole, str_find(bytes, STR("HEAD")) != SIZE_MAX);
+    interim_drop(&whole);
+    interim_drop(&cut);
+    must(str_eq(answered(&whole), answered(&cut)), "a cut changes the answers");
     buf_free(&whole);
     buf_free(&cut);
     return 0;

@@ -94,10 +94,7 @@ static int on_headers(struct http_parser *p)
     bool sized = http_request_header_count(r, "content-length") == 1;
     if (sized && p->content_length > c->server->options.max_body)
         return refuse(c, 413, too_large);
-    if (str_is_nocase(http_request_header(r, "expect"), "100-continue") && p->http_minor == 1) {
-        http_connection_add(c, STR("HTTP/1.1 100 Continue\r\n\r\n"));
-        http_connection_push(c);
-    }
+    r->expects = p->http_minor == 1 && str_is_nocase(http_request_header(r, "expect"), "100-continue");
     return 0;
 }
 
@@ -306,6 +303,11 @@ static size_t parse(struct http_connection *c, const char *data, size_t len)
         answer_refusal(c, c->request, 431, "the request header is too large");
     else if (e != HPE_OK)
         answer_refusal(c, c->request, 400, http_errno_description(e));
+    else if (c->request->expects && c->request->body.len == 0) {
+        c->request->expects = false;
+        http_connection_add(c, STR("HTTP/1.1 100 Continue\r\n\r\n"));
+        http_connection_push(c);
+    }
     return len;
 }
 

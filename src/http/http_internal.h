@@ -108,6 +108,7 @@ struct http_request {
     struct str host, query; /* the target's, raw, inside head */
     const char *method;
     bool begun, chunked, head_only;
+    bool expects; /* that it is told to go on with its body */
     void (*gone)(void *);
     void *gone_ctx;
     void (*drain)(void *);

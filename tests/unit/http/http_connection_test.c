@@ -298,6 +298,22 @@ static void says_continue_before_a_body_that_waits(void **state)
     buf_free(&in);
 }
 
+static void told_a_malformed_head_to_go_on_with_its_body(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct buf in;
+    buf_init(&in, MIB);
+    fixture_init(&f);
+    fixture_start(&f, echo);
+    expect_status(
+        ask(&f, &in,
+            "POST / HTTP/1.1\r\n" HOST "X: a\r\n b\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"),
+        400);
+    fixture_stop(&f);
+    buf_free(&in);
+}
+
 static void speaks_http_1_0(void **state)
 {
     (void)state;
@@ -540,6 +556,7 @@ int main(void)
         cmocka_unit_test(a_blank_behind_a_chunks_size_and_what_followed_it_were_passed_over),
         cmocka_unit_test(does_not_take_trailers_for_headers),
         cmocka_unit_test(says_continue_before_a_body_that_waits),
+        cmocka_unit_test(told_a_malformed_head_to_go_on_with_its_body),
         cmocka_unit_test(speaks_http_1_0),
         cmocka_unit_test(answers_408_to_a_request_that_takes_too_long),
         cmocka_unit_test(closes_idle_connections_without_a_word),
