@@ -1,15 +1,12 @@
 /* Gateways that share a PostgreSQL keep to a budget together: many threads of several of them reserve, wait
  * and settle against a real one. */
+#include "unit/govern/budget_rig.h"
 #include "unit/store/postgres_fixture.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "base/limits.h"
 #include "base/loop.h"
-#include "govern/budget.h"
-
-#define USD INT64_C(1000000000)
 
 struct gateway {
     struct store *store;
@@ -29,14 +26,6 @@ static void gateway_stop(struct gateway *g)
 {
     budget_free(g->budget);
     store_close(g->store);
-}
-
-static void limit_money(struct store *s, const char *kind, const char *name, const char *budget)
-{
-    struct store_limits l = limits_none(str_from(kind), str_from(name));
-    struct error err;
-    assert_int_equal(limits_budget_read(str_from(budget), &l, &err), 0);
-    assert_int_equal(store_limits_set(s, &l, STORE_WAIT, &err), 0);
 }
 
 static void refresh(struct gateway *g)
