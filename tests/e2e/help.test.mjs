@@ -2,7 +2,7 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { root, weir } from './lib/gateway.mjs';
@@ -45,6 +45,30 @@ test('README.md has every verb under the same heading', () => {
   const told = groups(rows, /^\| \*\*([^*]+)\*\*/, (row) => named(row).filter((verb) => known.has(verb)));
   for (const [heading, verbs] of Object.entries(told)) told[heading] = [...new Set(verbs)];
   assert.deepEqual(told, said);
+});
+
+test('a request that README.md shows asked for a model that make run does not serve', () => {
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+  const bodies = [...readme.matchAll(/-d '(\{"model".*?\})'\n/gs)].map((m) => JSON.parse(m[1]));
+  assert.equal(bodies.length, 2);
+  for (const { model } of bodies) assert.equal(model, 'auto');
+});
+
+test('every link of README.md leads to a heading or a file', () => {
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+  const anchors = [...readme.matchAll(/^#+ (.*)$/gm)].map((m) => m[1].toLowerCase().replace(/[^a-z0-9 -]/g, '').replaceAll(' ', '-'));
+  const links = [...readme.matchAll(/\]\(([^)]*)\)/g)].map((m) => m[1]);
+  assert.ok(links.length > 20);
+  for (const link of links)
+    assert.ok(link[0] === '#' ? anchors.includes(link.slice(1)) : existsSync(new URL(`../../${link}`, import.meta.url)), link);
+});
+
+test('chat and bench that knew no model ended as if they had failed, not as used wrongly', () => {
+  for (const verb of ['chat', 'bench']) {
+    const { status, stderr } = spawnSync(weir, [verb], { cwd: tmpdir(), input: '', encoding: 'utf8' });
+    assert.equal(status, 2, stderr);
+    assert.match(stderr, /^weir: which model\?/);
+  }
 });
 
 test('what README.md shows of a configuration is right', () => {
