@@ -68,8 +68,7 @@ int engine_model_find(const char *name, const char *config, struct engine_model 
         rc = error_set(err, ERROR_NOT_FOUND,
             "there is no model '%s': give a .gguf file or a name of the configuration", name);
     else if (!m)
-        rc = error_set(err, ERROR_NOT_FOUND,
-            "which model? give a .gguf file, or name one under 'models' in %s",
+        rc = error_set(err, ERROR_INVALID, "which model? give a .gguf file, or name one under 'models' in %s",
             config ? config : "weir.yaml");
     else if (m->file.len == 0)
         rc = error_set(err, ERROR_UNSUPPORTED,

@@ -294,7 +294,8 @@ int verb_show(int argc, char **argv)
     if (n < 0)
         return n == -2 ? EXIT_DONE : EXIT_USAGE;
     if (n != 1 || (o.json && o.tensor))
-        return verb_failf(EXIT_USAGE, "show wants one model, and --json or --tensor: see weir show --help");
+        return verb_failf(
+            EXIT_USAGE, "show wants one model, and of --json and --tensor one at most: see weir show --help");
     int rc = engine_model_find(argv[1], o.config, &model, &err);
     if (rc)
         return verb_fail(rc == ERROR_NOT_FOUND ? EXIT_FAILED : EXIT_USAGE, &err);
