@@ -167,22 +167,31 @@ INLINE void halves_around(const struct step *s, int64_t b, const vwords v[8], co
         &(struct half_scales){{scale[0], scale[1]}, {scale[0] * offset, scale[1] * offset}, d, d, free});
 }
 
+/* Columns whose sums stay in the first-level cache while a tile's blocks go by. */
+enum { COLUMNS_HELD = 128 };
+
 /* A tile of `blocks` blocks by n columns. (Inlined into each type, what is in registers would be spilled.) */
 #define MULTIPLY(name, columns, range)                                                                       \
-    static __attribute__((noinline)) void multiply_##name(vfloats *acc, const struct x_block *x, int64_t n,  \
-        const struct unpacked *tile, int64_t blocks, struct ahead *ahead)                                    \
+    static __attribute__((noinline)) void multiply_##name(vfloats *acc, const struct x_block *panel,         \
+        int64_t n, const struct unpacked *tile, int64_t blocks, struct ahead *ahead)                         \
     {                                                                                                        \
-        for (int64_t b = 0; b < blocks; b++, tile += SETS, x += n) {                                         \
-            int64_t c = 0;                                                                                   \
-            ask(ahead);                                                                                      \
-            for (; c + TOGETHER <= n && together(range) == TOGETHER; c += TOGETHER)                          \
-                columns(acc + c * SETS, x + c, TOGETHER, tile, SETS, range);                                 \
-            for (; c + 4 <= n && TOGETHER > 4; c += 4)                                                       \
-                columns(acc + c * SETS, x + c, 4, tile, SETS, range);                                        \
-            for (; c + 2 <= n; c += 2)                                                                       \
-                columns(acc + c * SETS, x + c, 2, tile, SETS, range);                                        \
-            for (; c < n; c++)                                                                               \
-                columns(acc + c * SETS, x + c, 1, tile, SETS, range);                                        \
+        for (int64_t first = 0, to; first < n; first = to) {                                                 \
+            const struct x_block *x = panel;                                                                 \
+            const struct unpacked *u = tile;                                                                 \
+            to = first + COLUMNS_HELD < n ? first + COLUMNS_HELD : n;                                        \
+            for (int64_t b = 0; b < blocks; b++, u += SETS, x += n) {                                        \
+                int64_t c = first;                                                                           \
+                if (first == 0)                                                                              \
+                    ask(ahead);                                                                              \
+                for (; c + TOGETHER <= to && together(range) == TOGETHER; c += TOGETHER)                     \
+                    columns(acc + c * SETS, x + c, TOGETHER, u, SETS, range);                                \
+                for (; c + 4 <= to && TOGETHER > 4; c += 4)                                                  \
+                    columns(acc + c * SETS, x + c, 4, u, SETS, range);                                       \
+                for (; c + 2 <= to; c += 2)                                                                  \
+                    columns(acc + c * SETS, x + c, 2, u, SETS, range);                                       \
+                for (; c < to; c++)                                                                          \
+                    columns(acc + c * SETS, x + c, 1, u, SETS, range);                                       \
+            }                                                                                                \
         }                                                                                                    \
     }
 
