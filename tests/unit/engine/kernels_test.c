@@ -10,6 +10,7 @@
 
 #include "base/rand.h"
 #include "engine/worker/tensor_half.h"
+#include "engine/worker/tensor_quantize.h"
 #include "unit/engine/isa.h"
 
 enum { MAX = 700, GUARD = 16 };
@@ -487,6 +488,29 @@ static void nan_stays_nan(void **state)
     }
 }
 
+static void halves_are_the_cache_s_to_the_bit(void **state)
+{
+    (void)state;
+    enum { N = 40000 };
+    static float x[N];
+    static uint16_t want[N], got[N + 1];
+    struct error err = {0};
+    for (int i = 0; i < N; i++) { /* any sign and size, and halfway between two halves */
+        uint32_t bits = rand_pcg_u32(&rng);
+        bits = i % 2 ? bits : (bits & 0x8FFFE000u) + 0x34000000u + 0x1000u;
+        memcpy(&x[i], &bits, sizeof bits);
+        x[i] = isnan(x[i]) ? 65520 : x[i];
+    }
+    assert_int_equal(tensor_quantize(TENSOR_F16, x, want, N, &err), 0);
+    for (int32_t k = 0; k < n_list; k++)
+        for (int64_t n = N; list[k]->halve && n > N - 20; n--) {
+            memset(got, 0x5A, sizeof got);
+            list[k]->halve((uint8_t *)got, x, n);
+            assert_memory_equal(got, want, (size_t)n * sizeof *got);
+            assert_int_equal(got[n], 0x5A5A);
+        }
+}
+
 static void select_takes_names(void **state)
 {
     (void)state;
@@ -518,6 +542,7 @@ int main(void)
         cmocka_unit_test(rows_of_values_agree),
         cmocka_unit_test(softmax_agrees),
         cmocka_unit_test(nan_stays_nan),
+        cmocka_unit_test(halves_are_the_cache_s_to_the_bit),
         cmocka_unit_test(select_takes_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,8 +26,13 @@ enum {
     FEW_QUERIES = 12
 };
 
-static void row_write(enum tensor_type type, char *to, const float *from, int32_t width)
+static void row_write(
+    const struct kernels *k, enum tensor_type type, char *to, const float *from, int32_t width)
 {
+    if (type == TENSOR_F16 && k->halve) {
+        k->halve((uint8_t *)to, from, width);
+        return;
+    }
     if (type == TENSOR_F32) {
         memcpy(to, from, (size_t)width * sizeof *from);
         return;
@@ -49,10 +54,11 @@ void cpu_kv_write(const struct cpu_task *task)
         const float *v = l->spec.latent ? NULL : cpu_row(task->cpu, task->op->b, t);
         int32_t slot = b->slots[t], position = b->positions[t];
         for (int32_t h = 0; h < l->spec.n_heads; h++) {
-            row_write(l->spec.type, kv_key(l, slot, h, position), k + h * l->spec.k_width, l->spec.k_width);
+            row_write(task->cpu->kernels, l->spec.type, kv_key(l, slot, h, position), k + h * l->spec.k_width,
+                l->spec.k_width);
             if (v)
-                row_write(
-                    l->spec.type, kv_value(l, slot, h, position), v + h * l->spec.v_width, l->spec.v_width);
+                row_write(task->cpu->kernels, l->spec.type, kv_value(l, slot, h, position),
+                    v + h * l->spec.v_width, l->spec.v_width);
         }
     }
 }

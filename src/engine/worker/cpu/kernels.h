@@ -30,6 +30,8 @@ struct kernels {
     const struct matrix_unit *matrix; /* attention's products; NULL: by `tile` and `multiply` */
     /* Whole blocks to floats; NULL: tensor_dequantize, which all must agree with to a rounding. */
     void (*dequantize[TENSOR_TYPES])(const uint8_t *from, float *to, int64_t count);
+    /* n floats to F16, rounded to the nearest; NULL: tensor_quantize, which it agrees with to the bit. */
+    void (*halve)(uint8_t *to, const float *from, int64_t n);
     /* tile[k * TILE_ROWS + r] = value k of rows[r], for `count` values of TILE_ROWS rows, which may be
      * unaligned. NULL: the type's rows are made floats first; F32's is always there. */
     void (*tile[TENSOR_TYPES])(float *tile, const uint8_t *const *rows, int64_t count);

@@ -118,6 +118,16 @@ static void floats_of_f16(const uint8_t *from, float *to, int64_t count)
         to[i] = read_half(from + 2 * i);
 }
 
+static void halve(uint8_t *to, const float *from, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += LANES) {
+        const __mmask16 m = tail_mask(n - i);
+        const __m512 x = _mm512_maskz_loadu_ps(m, from + i);
+        _mm256_mask_storeu_epi16(
+            to + 2 * i, m, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    }
+}
+
 static void floats_of_bf16(const uint8_t *from, float *to, int64_t count)
 {
     int64_t i = 0;
@@ -251,7 +261,7 @@ static void read_q6_k(const uint8_t *from, float *to, int64_t count)
         [TENSOR_Q4_K] = read_q4_k,                                                                           \
         [TENSOR_Q5_K] = read_q5_k,                                                                           \
         [TENSOR_Q6_K] = read_q6_k},                                                                          \
-    FLOAT_PRODUCTS, TILE_PRODUCTS, .dot_rows = avx512_dot_rows, .mix_rows = avx512_mix_rows,                 \
+    FLOAT_PRODUCTS, TILE_PRODUCTS, .halve = halve, .dot_rows = avx512_dot_rows, .mix_rows = avx512_mix_rows, \
     .add = common_add, .rms_norm = common_rms_norm, .glu = common_glu, .gelu = common_gelu,                  \
     .geglu = common_geglu, .glu_clamped = common_glu_clamped, .softcap = common_softcap
 
