@@ -192,6 +192,28 @@ static void a_landmark_hides_no_address(void **state)
     harmless("I live at 123 Main Street, and you at 221b Baker Street");
 }
 
+/* "Jakie s\xC4\x85 skutki": Polish "are" was read as French "his". */
+static void side_effects_are_nobodys_illness(void **state)
+{
+    (void)state;
+    harmless("Jakie s\xC4\x85 skutki uboczne sertraliny, do ulotki");
+    is(ROUTER_PHI, "od roku bior\xC4\x99 sertralin\xC4\x99 i dalej nie \xC5\x9Bpi\xC4\x99");
+}
+
+static void closures_that_nobody_knows_of_yet(void **state)
+{
+    (void)state;
+    is(ROUTER_PROPRIETARY, "we schrappen twintig banen in Assen, de ondernemingsraad weet nog van niets");
+    is(ROUTER_PROPRIETARY, "we're closing the Leeds depot in May, the drivers don't know yet");
+    is(ROUTER_PROPRIETARY, "wir schlie\xC3\x9F"
+                           "en die Filiale in Hof, die Leute wissen noch nichts");
+    is(ROUTER_PROPRIETARY, "cerramos la planta de Elda en junio, nadie lo sabe todav\xC3\xAD"
+                           "a");
+    harmless("why do beginners not know yet that recursion needs an end");
+    harmless("nobody knows yet whether there is water on that moon");
+    harmless("wanneer moet een ondernemingsraad om advies worden gevraagd");
+}
+
 /* Whoever mistypes a digit, or makes one up, had told nobody anything. */
 static void a_card_told_with_a_wrong_digit(void **state)
 {
@@ -502,6 +524,8 @@ int main(void)
         cmocka_unit_test(a_list_of_years_is_no_card),
         cmocka_unit_test(a_password_goes_on_behind_its_sign),
         cmocka_unit_test(an_identifier_is_no_password),
+        cmocka_unit_test(side_effects_are_nobodys_illness),
+        cmocka_unit_test(closures_that_nobody_knows_of_yet),
         cmocka_unit_test(codes_told_in_words),
         cmocka_unit_test(figures_to_choose_from_are_no_code),
         cmocka_unit_test(words_of_everyday_are_nobodys_affair),

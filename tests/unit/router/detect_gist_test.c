@@ -18,8 +18,8 @@
 
 enum { MOST = 4096, WORDS = 1024 };
 
-/* A set's split, and what is to be judged right of it at least. `ninth` and `eleventh` were blind, and are looked
- * at now. */
+/* A set's split, and what is to be judged right of it at least. `ninth`, `eleventh` and `twelfth` were blind,
+ * and are looked at now. Of the last one, written for this test, nothing may be judged wrong. */
 static const struct {
     const char *path, *split;
     double recall, precision;
@@ -29,7 +29,8 @@ static const struct {
     {"tests/data/fifth.jsonl", "dev", 0.82, 0.81}, {"tests/data/sixth.jsonl", "dev", 0.78, 0.86},
     {"tests/data/seventh.jsonl", "blind", 0.89, 0.94}, {"tests/data/eighth.jsonl", "blind", 0.97, 0.90},
     {"tests/data/ninth.jsonl", "blind", 0.99, 0.79}, {"tests/data/tenth.jsonl", "blind", 0.96, 0.96},
-    {"tests/data/eleventh.jsonl", "blind", 0.90, 0.85}, {"tests/data/twelfth.jsonl", "blind", 0.86, 0.95}};
+    {"tests/data/eleventh.jsonl", "blind", 0.90, 0.87}, {"tests/data/twelfth.jsonl", "blind", 0.92, 0.95},
+    {"tests/data/thirteenth.jsonl", "blind", 0.86, 0.85}, {"tests/data/musts.jsonl", "must", 1, 1}};
 enum { SETS = sizeof sets / sizeof *sets };
 
 static struct {
@@ -214,6 +215,26 @@ static void labelled_prompts_are_judged_right(void **state)
         assert_true(right / (right + missing) >= sets[k].recall);
         assert_true(right / (right + extra) >= sets[k].precision);
     }
+}
+
+/* Recovery phrases, codes as riddles, debts, scans, closures ... in all languages, and harmless texts near
+ * them: whoever fits the network anew sees which of them the fit has lost. */
+static void what_no_fit_may_lose(void **state)
+{
+    (void)state;
+    size_t wrong = 0, n = 0;
+    for (size_t i = 0; i < n_rows; i++) {
+        if (rows[i].set != SETS - 1)
+            continue;
+        n++;
+        if (rows[i].sensitive == (rows[i].found != 0))
+            continue;
+        print_error(
+            "%s: " STR_FMT "\n", rows[i].sensitive ? "lost" : "called sensitive", STR_ARG(rows[i].text));
+        wrong++;
+    }
+    assert_true(n > 100);
+    assert_int_equal(wrong, 0);
 }
 
 static bool sound_with(const char *file, size_t n, size_t at, const void *bytes, size_t n_bytes)
@@ -406,6 +427,7 @@ int main(void)
         cmocka_unit_test(who_is_spoken_of_is_told),
         cmocka_unit_test(weights_below_0_or_too_large_are_refused),
         cmocka_unit_test(labelled_prompts_are_judged_right),
+        cmocka_unit_test(what_no_fit_may_lose),
         cmocka_unit_test(as_one_adds_it_up),
         cmocka_unit_test(as_one_adds_it_up_in_a_long_text),
     };
