@@ -18,7 +18,8 @@ static const char help[] =
     "\n"
     "  --gateway URL    where it runs; default: where the configuration listens\n"
     "  --found          instead: models that Ollama, LM Studio, Hugging Face's cache and llama.cpp keep here; their\n"
-    "                   names serve as FILE for weir run and as models[].file, without a second copy\n";
+    "                   names serve as FILE for weir run, show, bench and logits, as models[].file, and as the model that\n"
+    "                   finetune, quantize, imatrix, perplexity and export read, without a second copy\n";
 
 /* Bytes of a model file, or -1 when it is not there. */
 static long long file_bytes(struct str file)

@@ -99,7 +99,7 @@ struct asked {
 };
 
 static int pull(const struct asked *q, const struct hub_name *name, const struct config *config,
-    struct arena *a, struct store *audit)
+    struct arena *a, struct store *audit, struct hub **out)
 {
     const char *endpoint = name->kind == HUB_HUGGING_FACE ? getenv("HF_ENDPOINT") : NULL,
                *token = name->kind == HUB_HUGGING_FACE ? getenv("HF_TOKEN") : NULL;
@@ -107,7 +107,6 @@ static int pull(const struct asked *q, const struct hub_name *name, const struct
     struct hub_listing listing;
     struct str folder = q->dir ? str_from(q->dir) : config_models_folder(config);
     struct error err;
-    struct hub *hub;
     if (q->connections && !verb_integer("connections", q->connections, 1, 16, &connections))
         return EXIT_USAGE;
     const struct hub_options o = {.audit = audit,
@@ -120,15 +119,16 @@ static int pull(const struct asked *q, const struct hub_name *name, const struct
     if (o.mirror.len > 0 && !str_starts(o.mirror, STR("http://")) && !str_starts(o.mirror, STR("https://")))
         return verb_failf(EXIT_USAGE, "%s wants a URL like https://host, not '" STR_FMT "'",
             q->mirror ? "--mirror" : "HF_ENDPOINT", STR_ARG(str_slice(o.mirror, 0, 80)));
-    int rc = hub_create(&o, &hub, &err);
+    int rc = hub_create(&o, out, &err);
     if (rc)
         return verb_fail(EXIT_FAILED, &err);
+    struct hub *hub = *out;
     rc = hub_list(hub, a, name, &listing, &err);
     if (rc == 0 && q->list)
         list_print(&listing);
     else if (rc == 0)
         rc = fetch_all(hub, &listing, folder, (int)connections, &err);
-    hub_free(hub);
+    hub_stop(hub);
     if (rc == 0 && !q->list)
         fprintf(stderr,
             "weir run " STR_FMT "/" STR_FMT "    (or models_dir: " STR_FMT " in weir.yaml, and weir serve)\n",
@@ -142,6 +142,7 @@ int verb_pull(int argc, char **argv)
     struct hub_name name;
     struct config *config;
     struct store *audit;
+    struct hub *hub = NULL;
     struct error err;
     const struct verb_option options[] = {{"dir", &q.dir, NULL}, {"connections", &q.connections, NULL},
         {"mirror", &q.mirror, NULL}, {"proxy", &q.proxy, NULL}, {"ca-file", &q.ca_file, NULL},
@@ -165,8 +166,9 @@ int verb_pull(int argc, char **argv)
             q.where.url = arena_strdup(a, config->state);
         exit_code = verb_state_open(&q.where, true, &audit);
         if (exit_code == EXIT_DONE) {
-            exit_code = pull(&q, &name, config, a, audit);
-            store_close(audit);
+            exit_code = pull(&q, &name, config, a, audit, &hub);
+            store_close(audit); /* which answers the hub's loop to the last */
+            hub_free(hub);
         }
         config_free(config);
     }

@@ -348,11 +348,21 @@ int hub_create(const struct hub_options *o, struct hub **out, struct error *err)
     return 0;
 }
 
+void hub_stop(struct hub *h)
+{
+    if (h && h->egress)
+        egress_free(h->egress);
+    if (h)
+        h->egress = NULL;
+}
+
 void hub_free(struct hub *h)
 {
     if (!h)
         return;
-    egress_free(h->egress);
+    hub_stop(h);
+    if (h->loop)
+        loop_run_posted(h->loop); /* of records whose requests are gone */
     for (size_t i = 0; i < h->n_origins; i++)
         egress_target_free(h->origins[i].target);
     loop_free(h->loop);

@@ -37,6 +37,9 @@ struct hub_options {
     bool projector;      /* list the projector of a model that sees, too */
 };
 int hub_create(const struct hub_options *o, struct hub **out, struct error *err) MUST_USE;
+/* Ends what is under way. The store of its records may still answer the hub's loop: it is closed before
+ * hub_free. */
+void hub_stop(struct hub *h);
 void hub_free(struct hub *h);
 
 struct hub_file {

@@ -197,11 +197,14 @@ test('a mirror was refused in words about providers, and one without ranges with
   const plain = http.createServer((q, r) => r.writeHead(200, { 'content-length': big.length }).end(big));
   await new Promise((done) => plain.listen(0, '127.0.0.1', done));
   hub.to = () => `http://127.0.0.1:${plain.address().port}/x`;
-  const r = await pull('hf.co/owner/repo');
+  // Of eight such ends some met records of requests that were still being written, and died of them.
+  for (let i = 0; i < 8; i++) {
+    const r = await pull('hf.co/owner/repo');
+    assert.equal(r.code, 1, `${r.signal}`);
+    assert.match(r.text, /asked for, but all of it: larger files want one that knows ranges/);
+  }
   plain.closeAllConnections();
   plain.close();
-  assert.equal(r.code, 1);
-  assert.match(r.text, /asked for, but all of it: larger files want one that knows ranges/);
 });
 
 test('a name, path, commit, digest or address that would lead elsewhere is refused', async () => {
@@ -285,6 +288,12 @@ test('models that other programs keep are listed and run where they lie', async 
   assert.deepEqual([...new Set(found)].sort(), ['hf:owner/some--repo/sub/m-00001-of-00002.gguf', 'llamacpp:best-of-8.gguf', 'llamacpp:m.gguf', 'lmstudio:owner/repo/m-Q4_K_M.gguf', 'ollama:me/tiny:1b', 'ollama:tiny:latest'].sort());
   const shown = run('show', 'ollama:tiny');
   assert.equal(shown.status, 0, shown.stderr.toString());
+  const small = run('quantize', 'ollama:tiny', 'small.gguf', 'Q8_0');
+  assert.equal(small.status, 0, `weir quantize knew files only: ${small.stderr}`);
+  assert.ok(existsSync(join(folder, 'small.gguf')));
+  assert.match(run('quantize', 'ollama:nobody', 'x.gguf', 'Q8_0').stderr.toString(), /no program here keeps/);
+  assert.equal(run('quantize', model, 'ollama:tiny', 'Q8_0').status, 0); // what is written is a name as it stands
+  assert.equal(sha256(readFileSync(join(folder, `.ollama/models/blobs/sha256-${hex}`))), hex);
   assert.match(run('show', 'ollama:nobody').stderr.toString(), /no program here keeps/);
   const gateway = await Gateway.start('models:\n  - {name: t, file: "ollama:me/tiny:1b", context: 256}\n', { folder, env: { HOME: folder }, keep: true });
   const r = await gateway.chat('t', 'hi', { max_tokens: 3 });
