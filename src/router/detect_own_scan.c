@@ -219,6 +219,17 @@ static bool value_is(const struct own_mark *m, struct str value)
     return false;
 }
 
+/* "secret; level=3" and "\"secret\"" are the value, too. */
+static bool part_is(const struct own_mark *m, struct str part)
+{
+    struct str value = STR_NONE;
+    (void)str_split(&part, ';', &value);
+    value = str_trim(value);
+    if (value.len >= 2 && value.data[0] == '"' && value.data[value.len - 1] == '"')
+        value = str_slice(value, 1, value.len - 1);
+    return value_is(m, value);
+}
+
 /* A header may hold a list: "internal, secret". */
 static bool header_marks(const struct own_mark *m, const struct router_context *c)
 {
@@ -227,7 +238,7 @@ static bool header_marks(const struct own_mark *m, const struct router_context *
         if (m->n_values == 0 || value_is(m, str_trim(value)))
             return true;
         while (str_split(&value, ',', &part))
-            if (value_is(m, str_trim(part)))
+            if (part_is(m, part))
                 return true;
     }
     return false;

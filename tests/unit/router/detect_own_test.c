@@ -197,6 +197,13 @@ static void headers_keys_and_teams(void **state)
     assert_true(str_is(d.rule, "named-sensitive"));
     assert_int_equal(d.findings.categories, ROUTER_LEGAL);
     assert_true(str_is(d.findings.entities[0].where, "header x-classification"));
+    static const char *const marked[] = {"secret; level=3", "a, \"Secret\" ; x", "secret;"};
+    for (size_t i = 0; i < sizeof marked / sizeof *marked; i++) { /* these left */
+        d = decide("gpt", "hello", marked[i], NULL, NULL);
+        assert_true(str_is(d.rule, "named-sensitive"));
+    }
+    d = decide("gpt", "hello", "public; secret", NULL, NULL);
+    assert_true(str_is(d.rule, "named"));
     d = decide("gpt", "hello", "public", NULL, NULL);
     assert_true(str_is(d.rule, "named"));
     d = decide("gpt", "hello", NULL, "hr-app", NULL);
