@@ -401,14 +401,24 @@ static bool hit_origin(struct look *l, const struct detect_hit *h, struct router
 }
 
 /* By the owner's own layer alone. */
-static int own_scan(struct detect_scan *s, const struct byte_map *map)
+static int own_scan(struct detect_scan *s, const struct byte_map *map, bool marked)
 {
     s->map = map;
     s->text = map->text;
-    detect_own_scan(s);
+    detect_own_scan_parted(s, marked);
     if (s->rc == 0)
         hits_settle(s);
     return s->rc;
+}
+
+static int marked_scan(struct detect_scan *s, const struct byte_map *map)
+{
+    return own_scan(s, map, true);
+}
+
+static int parted_scan(struct detect_scan *s, const struct byte_map *map)
+{
+    return own_scan(s, map, false);
 }
 
 /* The text once more with what was written differently undone: what was not found in the text as it stands.
@@ -472,10 +482,10 @@ static int differently(
         rc = undo[i](map, &plain, &changed);
         rc = read_again(l, &plain, rc, changed, text_scan, f, err);
     }
-    for (int as_words = 0; as_words < 2 && l->own && rc == 0; as_words++) {
+    for (int how = PLAIN_IN_ONE; how <= PLAIN_MARKED && l->own && rc == 0; how++) {
         buf_init(&plain, LIMIT_REQUEST_MEMORY);
-        rc = router_plain_parted(l->text, as_words, &plain, &l->joints, &changed);
-        rc = read_again(l, &plain, rc, changed, own_scan, f, err);
+        rc = router_plain_parted(l->text, (enum plain_parts)how, &plain, &l->joints, &changed);
+        rc = read_again(l, &plain, rc, changed, how == PLAIN_MARKED ? marked_scan : parted_scan, f, err);
     }
     return rc;
 }

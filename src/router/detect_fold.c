@@ -11,6 +11,7 @@ void detect_fold_begin(struct detect_fold *f, struct str text)
     f->text = text;
     f->at = f->n = f->fresh = 0;
     f->spaced = false;
+    f->mark = '\0';
 }
 
 static void put(struct detect_fold *f, char c, size_t from, size_t to)
@@ -53,6 +54,11 @@ bool detect_fold_read(struct detect_fold *f)
         char c = f->text.data[f->at], folded[LETTER_MOST];
         size_t n, length;
         bool capital;
+        if (c == f->mark && c != '\0') {
+            put(f, c, f->at, f->at);
+            f->at++;
+            continue;
+        }
         if ((unsigned char)c < 0x80) {
             if (detect_is_alnum(c))
                 put(f, detect_is_upper(c) ? (char)(c | 0x20) : c, f->at, f->at + 1);

@@ -15,6 +15,7 @@ struct detect_fold {
     struct str text; /* valid UTF-8 */
     size_t at;
     bool spaced;
+    char mark;                                           /* stays as it is (plain.h); 0: none does */
     size_t fresh, n;                                     /* bytes[fresh .. n) are new */
     char bytes[DETECT_FOLD_BEHIND + DETECT_FOLD_PIECE];  /* before them the last ones read */
     size_t from[DETECT_FOLD_BEHIND + DETECT_FOLD_PIECE]; /* where in the text it begins and ends */

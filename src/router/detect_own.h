@@ -78,13 +78,16 @@ int detect_own_compile(struct arena *a, const struct yaml_node *owner, const str
 
 /* detect_own_scan.c: adds hits; then marks those that are allowed, whoever found them. */
 void detect_own_scan(struct detect_scan *s);
+/* Of a text without what parts words (plain.h): words where it has marks, else all but words. */
+void detect_own_scan_parted(struct detect_scan *s, bool marked);
 /* What stands beside the request adds findings without a span. */
 int detect_own_request(const struct detect_own *own, const struct router_context *c, struct arena *a,
     struct router_findings *f, struct error *err) MUST_USE;
 bool detect_own_marked(const struct detect_own *own, const struct router_context *c); /* would it add any? */
 /* The first finding that must stay inside, or NULL. */
 const struct detect_type *detect_own_stays(const struct detect_own *own, const struct router_findings *f);
-/* Its type of that name, or NULL. Only this policy's: another one may have had the name for something else. */
+/* Its type of that name, or NULL. Only this policy's: another one may have had the name for something else.
+ */
 const struct detect_type *detect_own_type_find(const struct detect_own *own, struct str name);
 /* That, else the built-in one, or NULL. */
 const struct detect_type *detect_own_type_or_known(const struct detect_own *own, struct str name);

@@ -6,8 +6,10 @@
 
 #include "router/detect_label.h"
 #include "router/detect_own.h"
+#include "router/plain.h"
 
 enum {
+    STATES = 16,
     PENDING = 8,      /* words with a * whose end has not come yet */
     PASSAGE_GAP = 256 /* bytes between two places of a document that are still one passage */
 };
@@ -21,7 +23,9 @@ struct own_scan {
     struct detect_scan *scan;
     const struct detect_own *own;
     struct detect_fold fold;
-    uint32_t state;
+    uint32_t states[STATES]; /* of the automaton: more than one behind a mark, which is a space or nothing */
+    size_t n_states;
+    bool marked;
     struct pending {
         const struct own_word *word;
         size_t start, end;
@@ -38,14 +42,34 @@ static void word_add(struct own_scan *o, const struct own_word *w, size_t start,
         detect_add(o->scan, w->type, start, end, 1.0);
 }
 
-/* The word with number `found` ends with the folded byte at i; the first letter stands behind its space. */
+/* Where a word begins that ends with the folded byte at i. Marks stand in it, each a space or nothing. */
+static size_t word_start(const struct own_scan *o, struct str word, size_t i)
+{
+    const char *bytes = o->fold.bytes;
+    size_t at = i + 1;
+    if (!o->marked)
+        return o->fold.from[i + 2 - word.len]; /* its first letter stands behind a space */
+    for (size_t k = word.len; k > 1 && at > 0; k--) {
+        size_t mark = at; /* the space at the left of marks, or one of them */
+        while (at > 0 && bytes[at - 1] == PLAIN_MARK)
+            at--;
+        if (word.data[k - 1] == ' ' && mark > at && (at == 0 || bytes[at - 1] != ' '))
+            continue;
+        at -= at > 0;
+    }
+    return o->fold.from[at];
+}
+
+/* The word with number `found` ends with the folded byte at i. */
 static void word_found(struct own_scan *o, uint16_t found, size_t i)
 {
     const struct detect_own *own = o->own;
     for (size_t k = own->first[found]; k < own->first[found + 1]; k++) {
         const struct own_word *w = &own->words[k];
         bool whole = w->folded.data[w->folded.len - 1] == ' ';
-        size_t start = o->fold.from[i + 2 - w->folded.len], end = whole ? o->fold.to[i - 1] : o->fold.to[i];
+        size_t start = word_start(o, w->folded, i), end = whole ? o->fold.to[i - 1] : o->fold.to[i];
+        if (o->marked && w->label) /* stands for itself in the text as it is, or not at all */
+            continue;
         if (whole || o->n_pending == PENDING)
             word_add(o, w, start, end);
         else
@@ -53,14 +77,35 @@ static void word_found(struct own_scan *o, uint16_t found, size_t i)
     }
 }
 
-static void words_step(struct own_scan *o, size_t i)
+static uint32_t state_step(struct own_scan *o, uint32_t state, char c, size_t i)
 {
     const struct detect_words *a = &o->own->automaton;
-    char c = o->fold.bytes[i];
-    uint16_t word = detect_words_step(a, c, &o->state);
+    uint16_t word = detect_words_step(a, c, &state);
     for (; word != DETECT_NO_WORD; word = a->shorter[word])
         word_found(o, word, i);
-    if (c != ' ' || o->n_pending == 0)
+    return state;
+}
+
+static void state_add(struct own_scan *o, uint32_t state)
+{
+    for (size_t k = 0; k < o->n_states; k++)
+        if (o->states[k] == state)
+            return;
+    if (o->n_states < STATES)
+        o->states[o->n_states++] = state;
+}
+
+static void words_step(struct own_scan *o, size_t i)
+{
+    const char c = o->fold.bytes[i];
+    const bool mark = o->marked && c == PLAIN_MARK;
+    const size_t n = o->n_states;
+    uint32_t before[STATES];
+    memcpy(before, o->states, n * sizeof *before);
+    o->n_states = mark ? n : 0;
+    for (size_t k = 0; k < n; k++)
+        state_add(o, state_step(o, before[k], mark ? ' ' : c, i));
+    if ((c != ' ' && !mark) || o->n_pending == 0)
         return;
     for (size_t k = 0; k < o->n_pending; k++)
         word_add(o, o->pending[k].word, o->pending[k].start, o->fold.to[i - 1]);
@@ -100,20 +145,21 @@ static void piece_look(struct own_scan *o)
     for (size_t i = o->fold.fresh; i < o->fold.n; i++) {
         if (o->own->n_words > 0)
             words_step(o, i);
-        if (o->own->n_prints > 0)
+        if (o->own->n_prints > 0 && !o->marked)
             prints_step(o, i);
     }
 }
 
-static void folded_look(struct detect_scan *s)
+static void folded_look(struct detect_scan *s, bool marked)
 {
-    struct own_scan o = {.scan = s, .own = s->own};
+    struct own_scan o = {.scan = s, .own = s->own, .n_states = 1, .marked = marked};
     o.passages = calloc(s->own->n_prints + 1, sizeof *o.passages);
     if (!o.passages) {
         s->rc = error_set(s->err, ERROR_MEMORY, "no memory for the owner's documents");
         return;
     }
     detect_fold_begin(&o.fold, s->text);
+    o.fold.mark = marked ? PLAIN_MARK : '\0';
     while (detect_fold_read(&o.fold))
         piece_look(&o);
     detect_fold_end(&o.fold);
@@ -184,15 +230,29 @@ static void allowed_mark(struct detect_scan *s)
     }
 }
 
-void detect_own_scan(struct detect_scan *s)
+static void patterns_look(struct detect_scan *s)
 {
-    if (s->own->n_words > 0 || s->own->n_prints > 0)
-        folded_look(s);
     for (size_t i = 0; i < s->own->n_patterns && s->rc == 0; i++)
         pattern_look(s, &s->own->patterns[i]);
     allowed_mark(s);
     pcre2_match_data_free(s->match);
     s->match = NULL;
+}
+
+void detect_own_scan(struct detect_scan *s)
+{
+    if (s->own->n_words > 0 || s->own->n_prints > 0)
+        folded_look(s, false);
+    patterns_look(s);
+}
+
+void detect_own_scan_parted(struct detect_scan *s, bool marked)
+{
+    if (marked && s->own->n_words > 0) {
+        folded_look(s, true);
+        allowed_mark(s);
+    } else if (!marked)
+        patterns_look(s);
 }
 
 void detect_own_say(const struct detect_own *own, void (*say)(void *ctx, const char *line), void *ctx)

@@ -54,10 +54,13 @@ int router_plain_split(const struct byte_map *text, struct buf *out, bool *chang
  * address; nothing of the rest. `*changed` tells whether there was any. */
 int router_plain_members(const struct byte_map *text, struct buf *out, bool *changed) MUST_USE;
 
-/* Appends the text without what parts the owner's words: in one word, or as words. For the owner's own layer
- * alone. `*changed` tells whether there was anything; `joints` begins as {0}. */
-int router_plain_parted(
-    struct str text, bool as_words, struct buf *out, struct plain_joints *joints, bool *changed) MUST_USE;
+/* Appends the text without what parts the owner's words: in one word, as words, or with a mark there that is
+ * either. For the owner's own layer alone. `*changed` tells whether there was anything; `joints` begins as
+ * {0}. */
+enum plain_parts { PLAIN_IN_ONE, PLAIN_AS_WORDS, PLAIN_MARKED };
+#define PLAIN_MARK '\x1F'
+int router_plain_parted(struct str text, enum plain_parts how, struct buf *out, struct plain_joints *joints,
+    bool *changed) MUST_USE;
 
 /* Appends what a file that was packed in base64 says in clear: all of a text, of others what is noted in them
  * (plain_file.c, for those that are no UTF-8). */

@@ -111,14 +111,14 @@ static bool high_part(struct str s, size_t i, struct part *out)
     return n > 0 && (dash || blank);
 }
 
-static bool part_read(struct str s, size_t i, bool as_words, struct part *out)
+static bool part_read(struct str s, size_t i, enum plain_parts how, struct part *out)
 {
     const char c = s.data[i];
-    if (as_words && detect_is_upper(c)) {
+    if (how != PLAIN_IN_ONE && detect_is_upper(c)) {
         *out = (struct part){i, i, " "};
         return i > 0 && detect_is_lower(s.data[i - 1]);
     }
-    if (as_words && (unsigned char)c >= 0xC2)
+    if (how == PLAIN_AS_WORDS && (unsigned char)c >= 0xC2)
         return high_part(s, i, out);
     switch (c) {
     case '"':
@@ -131,22 +131,23 @@ static bool part_read(struct str s, size_t i, bool as_words, struct part *out)
     case '\n':
         return line_part(s, i, out);
     default:
-        return !as_words && detect_is_one_of(c, ".-_*|~/") && sign_part(s, i, out);
+        return how != PLAIN_AS_WORDS && detect_is_one_of(c, ".-_*|~/") && sign_part(s, i, out);
     }
 }
 
 int router_plain_parted(
-    struct str s, bool as_words, struct buf *out, struct plain_joints *joints, bool *changed)
+    struct str s, enum plain_parts how, struct buf *out, struct plain_joints *joints, bool *changed)
 {
+    static const char mark[] = {PLAIN_MARK, '\0'};
     size_t kept = 0;
     *changed = false;
     for (size_t i = 0; i < s.len && !out->failed; i++) {
         struct part p;
-        if (i < kept || detect_is_lower(s.data[i]) || !part_read(s, i, as_words, &p) || p.left < kept)
+        if (i < kept || detect_is_lower(s.data[i]) || !part_read(s, i, how, &p) || p.left < kept)
             continue;
         buf_append_str(out, str_slice(s, kept, p.left));
         plain_joint_add(joints, out->len, p.left);
-        buf_append_text(out, as_words ? p.words : "");
+        buf_append_text(out, how == PLAIN_MARKED ? mark : how == PLAIN_AS_WORDS ? p.words : "");
         plain_joint_add(joints, out->len, p.right);
         kept = p.right;
         *changed = true;
