@@ -64,6 +64,7 @@ static bool is_masked(const struct router_entity *e)
 struct span {
     const struct detect_type *type;
     size_t start, end;
+    bool soft; /* not sure of: masked all the same */
 };
 
 static int span_order(const void *a, const void *b)
@@ -124,7 +125,7 @@ static size_t dates_split(struct str text, struct span s, struct span out[MOST_D
     for (size_t at = s.start, end; at < s.end && n < MOST_DATES; at = end) {
         end = detect_is_digit(text.data[at]) ? date_end(text, at, s.end) : 0;
         if (end > 0)
-            out[n++] = (struct span){s.type, at, end};
+            out[n++] = (struct span){s.type, at, end, s.soft};
         else
             for (end = at + 1;
                  end < s.end && detect_is_digit(text.data[end - 1]) == detect_is_digit(text.data[end]);)
@@ -167,7 +168,7 @@ static size_t spans_read(
         entity_gather(g, e);
         if (end - start > WHOLE && (end - start) * 10 > text.len * 9)
             stay(g, "%s is nearly the whole text", type_of(g, e->type)->words);
-        spans[n] = (struct span){type_of(g, e->type), start, end};
+        spans[n] = (struct span){type_of(g, e->type), start, end, e->score < DETECT_SURE};
         if (strcmp(e->type, "PERSON") == 0)
             spans[n].end = name_end(text, start, end);
         size_t dates = is_birth(e->type) ? dates_split(text, spans[n], spans + n) : 0;
@@ -188,22 +189,53 @@ static struct str trim(struct str s)
     return s;
 }
 
-/* Of two that overlap the higher rank stays whole and the other loses what both hold. */
-static int spans_add(struct gather *g, struct str text, struct span *spans, size_t n)
+static bool outranks(const struct span *a, const struct span *b)
+{
+    return a->soft != b->soft ? b->soft : a->type->rank > b->type->rank;
+}
+
+static bool says_nothing(struct str text, const struct span *s)
+{
+    size_t i = s->start;
+    while (i < s->end && (unsigned char)text.data[i] < 0x80 && !detect_is_alnum(text.data[i]))
+        i++;
+    return i >= s->end;
+}
+
+/* Of what overlaps all of each, too: where the first of two is taken for what stands elsewhere alone, the
+ * rest of the second would be left. */
+static int wholes_add(struct gather *g, struct str text, const struct span *spans, size_t n)
 {
     int rc = 0;
+    size_t reach = 0;
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        const struct span *s = &spans[i];
+        bool cut = (reach > s->start && reach < s->end) || (i + 1 < n && spans[i + 1].start < s->end);
+        if (cut && !s->soft)
+            rc = mask_add(g->mask, s->type, trim(str_slice(text, s->start, s->end)), g->err);
+        reach = s->end > reach ? s->end : reach;
+    }
+    return rc;
+}
+
+/* Of two that overlap the sure one, or the higher rank, stays whole and the other loses what both hold. */
+static int spans_add(struct gather *g, struct str text, struct span *spans, size_t n)
+{
+    int rc = wholes_add(g, text, spans, n);
     for (size_t i = 0; i + 1 < n; i++) {
         struct span *a = &spans[i], *b = &spans[i + 1];
         if (b->start >= a->end)
             continue;
         if (b->end <= a->end)
             *b = *a; /* within it; masked once */
-        else if (b->type->rank > a->type->rank)
+        else if (outranks(b, a))
             a->end = b->start;
         else
             b->start = a->end;
     }
     for (size_t i = 0; i < n && rc == 0; i++) {
+        if (spans[i].soft && says_nothing(text, &spans[i])) /* what is left of it */
+            continue;
         struct str original = trim(str_slice(text, spans[i].start, spans[i].end));
         rc = mask_add(g->mask, spans[i].type, original, g->err);
     }
@@ -329,7 +361,8 @@ static int births_judge(void *ctx, struct str where, struct str text)
             continue;
         g->births++;
         size_t start = byte_of(text, e->start, &at, &points), end = byte_of(text, e->end, &at, &points);
-        if ((start == 0 && end == text.len) || dates_split(text, (struct span){NULL, start, end}, dates) > 0)
+        if ((start == 0 && end == text.len) ||
+            dates_split(text, (struct span){NULL, start, end, false}, dates) > 0)
             stay(g, "%s is left after masking", "a date of birth");
     }
     return rc;

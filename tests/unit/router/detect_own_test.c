@@ -261,6 +261,26 @@ static void own_words_leave_masked(void **state)
     assert_null(d.masked);
 }
 
+/* Something unsure ("123456 \" B.l.u", an address?) took the word's beginning, and was then masked nowhere.
+ */
+static void the_beginning_of_a_word_left_where_something_else_overlapped_it(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"EMP\xE2\x80\x93"
+                                        "123456 \" B.l.u.e.b.i.r.d camelCaseWord } def f(): EMP\xE2\x80\x93"
+                                        "123456",
+        "EMP-123456 EMP-123456 B.l.u.e.b.i.r.d the price is 12",
+        "12 EMP-\n123456 ProjektReiher B.l.u.e.b.i.r.d ProjektReiher"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct route_decision d = decide("auto", texts[i], NULL, NULL, NULL);
+        assert_non_null(d.masked);
+        struct str text = d.masked->request->messages[0].parts[0].text, back;
+        assert_int_equal(str_find(text, STR("B.l")), SIZE_MAX);
+        assert_int_equal(router_mask_restore(d.masked->mask, text, &back, &err), 0);
+        assert_true(str_is(back, texts[i]));
+    }
+}
+
 static void what_is_allowed_is_listed_and_does_not_count(void **state)
 {
     (void)state;
@@ -455,6 +475,7 @@ int main(void)
         cmocka_unit_test(headers_keys_and_teams),
         cmocka_unit_test(what_the_owner_keeps_never_leaves),
         cmocka_unit_test(own_words_leave_masked),
+        cmocka_unit_test(the_beginning_of_a_word_left_where_something_else_overlapped_it),
         cmocka_unit_test(what_is_allowed_is_listed_and_does_not_count),
         cmocka_unit_test(what_is_allowed_keeps_its_reason_beside_an_escape),
         cmocka_unit_test(what_is_allowed_hides_nothing_else),
