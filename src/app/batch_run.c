@@ -94,9 +94,9 @@ static void close_all(struct run *r)
     if (r->exchange.world)
         exchange_world_unref(r->exchange.world);
     if (r->loop)
-        loop_free(r->loop);
-    if (r->engines)
-        gateway_engines_free(r->engines);
+        loop_run_posted(r->loop); /* the engines end */
+    gateway_engines_free(r->engines);
+    loop_free(r->loop);
     if (r->exchange.meter)
         meter_free(r->exchange.meter);
     config_free(r->config);

@@ -534,11 +534,13 @@ static void stop(struct serving *s)
         loop_run_posted(shard->loop);
         egress_free(shard->exchange.egress);
         exchange_world_unref(shard->exchange.world);
-        if (i == 0)
+        if (i == 0) {
             exchange_world_unref(s->world); /* the last one: the engines end on this loop */
+            loop_run_posted(shard->loop);
+            gateway_engines_free(s->engines);
+        }
         loop_free(shard->loop);
     }
-    gateway_engines_free(s->engines);
     govern_keys_free(s->keys);
     meter_free(s->meter);
     cache_free(s->cache);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/must.h"
 
 struct task {
@@ -28,6 +29,7 @@ struct loop {
     _Atomic bool stop;
     pthread_mutex_t mutex; /* guards first and last */
     struct task *first, *last;
+    _Atomic int n_timers;
 };
 
 static _Thread_local struct loop *running;
@@ -36,6 +38,7 @@ static _Thread_local struct loop *running;
  * of one may come early, or for nothing: it never moves but nearer, and a look at `due_ns` says what is so.
  */
 struct loop_timer {
+    struct loop *loop;
     struct event *event;
     void (*fn)(void *);
     void *ctx;
@@ -135,6 +138,8 @@ void loop_free(struct loop *loop)
     if (!loop)
         return;
     loop_run_posted(loop);
+    if (loop->n_timers > 0)
+        log_error("base", "a loop ends before %d of its timers", loop->n_timers);
     if (loop->wake)
         event_free(loop->wake);
     if (loop->base)
@@ -271,7 +276,9 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
 struct loop_timer *loop_timer_create(struct loop *loop, void (*fn)(void *), void *ctx)
 {
     struct loop_timer *timer = must(malloc(sizeof *timer));
-    *timer = (struct loop_timer){NULL, fn, ctx, INT64_MAX, INT64_MAX, false};
+    *timer =
+        (struct loop_timer){.loop = loop, .fn = fn, .ctx = ctx, .due_ns = INT64_MAX, .alarm_ns = INT64_MAX};
+    loop->n_timers++;
     timer->event = must(event_new(loop->base, -1, 0, on_timer, timer));
     return timer;
 }
@@ -302,6 +309,7 @@ void loop_timer_free(struct loop_timer *timer)
     if (!timer)
         return;
     event_free(timer->event);
+    timer->loop->n_timers--;
     free(timer);
 }
 

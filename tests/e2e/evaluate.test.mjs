@@ -60,6 +60,7 @@ const run = (args, input = '') =>
 const evaluate = async (samples, ...args) => {
   const r = await run(['eval', samples, '--config', config, '--json', ...args]);
   assert.equal(r.code, 0, r.error);
+  assert.doesNotMatch(r.error, /a loop ends before/);
   return Object.fromEntries(JSON.parse(r.out).map((m) => [m.model, m]));
 };
 

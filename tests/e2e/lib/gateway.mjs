@@ -138,7 +138,7 @@ export class Gateway {
       throw new Error(`the gateway did not stop on ${signal}\n${this.log}`);
     }
     // A sanitizer's report is a failure wherever it comes from; so is an end that was not asked for.
-    const report = /(AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:)[^]*/.exec(this.log);
+    const report = /(AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|a loop ends before)[^]*/.exec(this.log);
     if (report) throw new Error(report[0].slice(0, 4000));
     if (signal === 'SIGTERM' && how.code !== 0) throw new Error(`the gateway ended with ${JSON.stringify(how)}\n${this.log}`);
     if (!this.keep) rmSync(this.folder, { recursive: true, force: true });
