@@ -11,22 +11,6 @@ static int no_memory(struct error *err)
     return error_set(err, ERROR_MEMORY, "no memory for the request");
 }
 
-int api_anthropic_only(const json_t *object, const char *const *known, struct error *err)
-{
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)object, key, value)
-    {
-        bool is_known = false;
-        for (const char *const *k = known; *k && !is_known; k++)
-            is_known = strcmp(*k, key) == 0;
-        if (!is_known)
-            return error_set(
-                err, ERROR_INVALID, "has the member '%.80s', which is not known: leave it out", key);
-    }
-    return 0;
-}
-
 static void only_native(struct chat_request *r, const char *what)
 {
     if (r->only_native.len == 0)

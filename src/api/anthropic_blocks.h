@@ -13,7 +13,5 @@ int api_anthropic_user_read(
     struct arena *a, const json_t *content, struct chat_request *r, struct error *err) MUST_USE;
 int api_anthropic_assistant_read(
     struct arena *a, const json_t *content, struct chat_request *r, struct error *err) MUST_USE;
-/* ERROR_INVALID names a member of `object` that is not among `known` (NULL last). */
-int api_anthropic_only(const json_t *object, const char *const *known, struct error *err) MUST_USE;
 
 #endif

@@ -48,7 +48,7 @@ static int message_read(struct arena *a, const json_t *item, struct chat_request
         return error_set(err, ERROR_INVALID, "must be an object");
     int rc = json_get_str(item, "role", &role, err);
     if (rc == 0)
-        rc = api_anthropic_only(item, known, err);
+        rc = api_read_only(item, known, err);
     if (rc)
         return rc;
     const json_t *content = json_object_get(item, "content");

@@ -71,10 +71,7 @@ int api_read_vendor(
     *out = NULL;
     json_object_foreach((json_t *)(uintptr_t)object, key, value)
     {
-        bool is_known = false;
-        for (const char *const *k = known; *k && !is_known; k++)
-            is_known = strcmp(*k, key) == 0;
-        if (is_known || json_is_null(value))
+        if (json_is_null(value) || str_among(str_from(key), known))
             continue;
         if (!rest) {
             rest = json_object();
@@ -95,10 +92,7 @@ int api_read_only(const json_t *object, const char *const *known, struct error *
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)object, key, value)
     {
-        bool is_known = json_is_null(value);
-        for (const char *const *k = known; *k && !is_known; k++)
-            is_known = strcmp(*k, key) == 0;
-        if (!is_known)
+        if (!json_is_null(value) && !str_among(str_from(key), known))
             return error_set(
                 err, ERROR_INVALID, "has the member '%.80s', which is not known: leave it out", key);
     }
