@@ -23,21 +23,20 @@ static void asset(const struct api_call *c, const char *type, struct str text)
 
 void api_web_index(const struct api_call *c)
 {
-    asset(c, "text/html; charset=utf-8", (struct str){web_index, (size_t)(web_index_end - web_index)});
+    asset(c, "text/html; charset=utf-8", EMBEDDED(web_index));
 }
 
 void api_web_style(const struct api_call *c)
 {
-    asset(c, "text/css; charset=utf-8", (struct str){web_style, (size_t)(web_style_end - web_style)});
+    asset(c, "text/css; charset=utf-8", EMBEDDED(web_style));
 }
 
 void api_web_script(const struct api_call *c)
 {
-    asset(
-        c, "text/javascript; charset=utf-8", (struct str){web_script, (size_t)(web_script_end - web_script)});
+    asset(c, "text/javascript; charset=utf-8", EMBEDDED(web_script));
 }
 
 void api_web_icon(const struct api_call *c)
 {
-    asset(c, "image/svg+xml", (struct str){web_icon, (size_t)(web_icon_end - web_icon)});
+    asset(c, "image/svg+xml", EMBEDDED(web_icon));
 }

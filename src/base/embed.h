@@ -1,10 +1,14 @@
 /* A file of the project inside the program: the assembler reads it, so that it costs no compile time. `path`
  * is relative to the repository's root, where the compiler runs.
  *
- *   EMBED(prices_json, "data/prices.json");   ->   prices_json[0 .. prices_json_end - prices_json), then a
- * NUL */
+ *   EMBED(prices_json, "data/prices.json");   ->   EMBEDDED(prices_json), which a NUL follows */
 #ifndef WEIR_BASE_EMBED_H
 #define WEIR_BASE_EMBED_H
+
+#include "base/str.h"
+
+/* A struct str. */
+#define EMBEDDED(name) ((struct str){name, (size_t)(name##_end - name)})
 
 #define EMBED(name, path)                                                                                    \
     __asm__(".pushsection .rodata\n"                                                                         \

@@ -132,7 +132,7 @@ static int families_add(const json_t *models, struct error *err)
 
 static int table_read(struct error *err)
 {
-    struct str text = {govern_prices_json, (size_t)(govern_prices_json_end - govern_prices_json)};
+    struct str text = EMBEDDED(govern_prices_json);
     table.arena = arena_create(4 * MIB);
     json_t *root;
     int rc = map_init(&table.names, MAX_MODELS, err);
