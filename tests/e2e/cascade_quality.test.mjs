@@ -3,7 +3,6 @@
 // says how well a real model knows what it does not know: it holds the machinery to what is possible with a model that
 // does. Figures: WEIR_SHOW_FIGURES=1.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -11,6 +10,7 @@ import { at, auroc, leastCalls } from '../../bench/cascade.mjs';
 import { Cloud } from './lib/cloud.mjs';
 import { chainModel, riverWorld } from './lib/chain.mjs';
 import { Gateway, makeFolder, weir } from './lib/gateway.mjs';
+import { runVerb } from './lib/verbs.mjs';
 
 const N = 480;
 const env = { ...process.env, SIM_KEY: 'sk-simulated' };
@@ -37,16 +37,7 @@ models:
   - {name: house, file: ${folder}/chain.gguf, slots: 4}
   - {name: strong, provider: out, model: s, price: {input: 100, output: 100}}
 `;
-const run = (args, input = '') =>
-  new Promise((done) => {
-    const child = spawn(weir, args, { env, cwd: folder });
-    const r = { out: '', error: '' };
-    child.stdout.on('data', (d) => (r.out += d));
-    child.stderr.on('data', (d) => (r.error += d));
-    child.stdin.on('error', () => {});
-    child.stdin.end(input);
-    child.on('close', (code) => done({ code, ...r }));
-  });
+const run = (args, input) => runVerb(args, { cwd: folder, env, input });
 const good = async (...args) => {
   const r = await run(...args);
   assert.equal(r.code, 0, r.error);

@@ -1,12 +1,12 @@
 // Every official client against every kind of target: whole, streamed, tools, structured output, images, errors, abort.
 // What the provider must receive is looked for in what it did receive.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { after, before, test } from 'node:test';
 import { bedrockScript } from './lib/bedrock.mjs';
 import { clients, png } from './lib/clients.mjs';
 import { Cloud } from './lib/cloud.mjs';
-import { Gateway, makeFolder, makeModel, sleep, weir } from './lib/gateway.mjs';
+import { Gateway, makeFolder, makeModel, sleep } from './lib/gateway.mjs';
+import { createKey } from './lib/verbs.mjs';
 
 const kinds = ['openai', 'anthropic', 'gemini', 'ollama', 'bedrock'];
 const paths = { openai: '/v1', gemini: '/v1beta' };
@@ -20,7 +20,7 @@ let gateway, folder;
 before(async () => {
   for (const kind of kinds) clouds[kind] = await Cloud.start();
   folder = makeFolder();
-  const key = execFileSync(weir, ['keys', 'create', '--name', 'clients', '--state', `sqlite:${folder}/weir.db`], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const key = createKey(folder, '--name', 'clients');
   const own = (kind) => (kind === 'bedrock' ? 'region: eu-central-1, secret_access_key: "${AWS_SECRET}"' : 'api_key: "${SIM_KEY}"');
   gateway = await Gateway.start(
     `auth: keys

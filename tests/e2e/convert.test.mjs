@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { makeFolder, makeModel, shared, weir } from './lib/gateway.mjs';
 import { byteTokenizer, model, pieceTokenizer, put, read, safetensors } from './lib/hf.mjs';
+import { said } from './lib/verbs.mjs';
 
 let folder;
 const at = (name) => join(folder, name);
@@ -15,7 +16,6 @@ const run = (...args) => {
   assert.equal(r.status, 0, `${args.join(' ')}: ${r.stderr}`);
   return r.stdout;
 };
-const said = (r) => r.stderr.split('\n').filter((l) => l.startsWith('weir: ')).join('\n');
 const fails = (what, ...args) => {
   const r = start(args);
   assert.equal(r.status, 1, `${args.join(' ')}: ${r.stdout}${r.stderr}`);

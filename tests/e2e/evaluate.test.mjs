@@ -1,11 +1,12 @@
 // weir eval on one's own samples, weir calibrate on what it graded, and a route that uses the calibration.
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Cloud } from './lib/cloud.mjs';
 import { Gateway, makeFolder, makeModel, weir } from './lib/gateway.mjs';
+import { createKey, runVerb } from './lib/verbs.mjs';
 
 const env = { ...process.env, SIM_KEY: 'sk-simulated' };
 let cloud, folder, config;
@@ -46,17 +47,7 @@ const file = (name, rows) => {
   writeFileSync(join(folder, name), rows.map((r) => JSON.stringify(r)).join('\n') + '\n');
   return join(folder, name);
 };
-// Not spawnSync: the cloud lives in this process.
-const run = (args, input = '') =>
-  new Promise((done) => {
-    const child = spawn(weir, args, { env, cwd: folder });
-    const r = { out: '', error: '' };
-    child.stdout.on('data', (d) => (r.out += d));
-    child.stderr.on('data', (d) => (r.error += d));
-    child.stdin.on('error', () => {});
-    child.stdin.end(input);
-    child.on('close', (code) => done({ code, ...r }));
-  });
+const run = (args, input) => runVerb(args, { cwd: folder, env, input });
 const evaluate = async (samples, ...args) => {
   const r = await run(['eval', samples, '--config', config, '--json', ...args]);
   assert.equal(r.code, 0, r.error);
@@ -223,7 +214,7 @@ test('without a file for them grades are refused, and nobody grades the answers 
   assert.deepEqual([r.status, /feedback: FILE/.test(r.body.error.message)], [404, true]);
   await g.stop();
   const home = makeFolder();
-  const key = (name) => execFileSync(weir, ['keys', 'create', '--name', name, '--state', `sqlite:${home}/weir.db`], { stdio: ['ignore', 'pipe', 'ignore'] }).toString().trim();
+  const key = (name) => createKey(home, '--name', name);
   const [mine, other] = [key('mine'), key('other')].map((k) => ({ authorization: `Bearer ${k}` }));
   const guarded = await Gateway.start(`auth: keys\nfeedback: ${home}/thumbs.jsonl\n${weak}`, { env, folder: home, wait: false });
   try {

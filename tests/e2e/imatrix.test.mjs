@@ -1,10 +1,11 @@
 // weir imatrix as a user runs it: what matters in a tiny model's matrices.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { makeFolder, weir } from './lib/gateway.mjs';
+import { checkFullDisk, checkMistakes } from './lib/verbs.mjs';
 
 let folder;
 const at = (name) => join(folder, name);
@@ -73,19 +74,9 @@ test('mistakes are one line that says what to do, and leave no file', () => {
     [['imatrix', 'm.gguf', 'other.dat', '-o', 'x.gguf', '--text', 'text.txt', '--context', '32'], 1, /'blk\.0\.attn_q\.weight' has 1 inputs in one importance matrix and 256 in the other/],
     [['imatrix', 'm.gguf', '-o', 'none/x.gguf', '--text', 'text.txt', '--context', '32'], 1, /none/],
   ];
-  for (const [args, status, what] of tries) {
-    const r = run(...args);
-    assert.equal(r.status, status, `${args.join(' ')}: ${r.stderr}`);
-    assert.match(r.stderr.split('\n').filter((l) => l.startsWith('weir: ')).join('\n'), what);
-  }
-  assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith('x.gguf')), []);
+  checkMistakes(folder, tries);
 });
 
 test('a full disk is said, and leaves what was there', () => {
-  writeFileSync(at('x.gguf'), 'old');
-  const r = spawnSync('sh', ['-c', `ulimit -f 16; exec ${weir} imatrix a.gguf b.gguf -o x.gguf`], { cwd: folder, encoding: 'utf8' });
-  assert.equal(r.status, 1, r.stderr);
-  assert.match(r.stderr, /x\.gguf cannot be written/);
-  assert.equal(readFileSync(at('x.gguf'), 'utf8'), 'old');
-  assert.ok(!existsSync(at('x.gguf.part')));
+  checkFullDisk(folder, 16, 'imatrix a.gguf b.gguf -o x.gguf');
 });

@@ -5,6 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { Cloud } from './lib/cloud.mjs';
 import { Gateway, makeFolder, makeModel, weir } from './lib/gateway.mjs';
+import { createKey } from './lib/verbs.mjs';
 
 const env = { SIM_KEY: 'sk-simulated' };
 let cloud, slow, gateway, folder, config;
@@ -152,7 +153,7 @@ test('weir route explains lines, with the content where it is asked for, here', 
 
 test('with keys, explaining needs the admin role', async () => {
   const g = await Gateway.start(config.replace('providers:', 'auth: keys\nproviders:'), { env });
-  const key = (...args) => /weir_\S+/.exec(execFileSync(weir, ['keys', 'create', '--state', `sqlite:${g.state}`, ...args]).toString())[0];
+  const key = (...args) => createKey(g.folder, ...args);
   const ask = (k) => g.post('/weir/explain', plain, { authorization: `Bearer ${k}` });
   try {
     const user = key('--name', 'u'), admin = key('--name', 'a', '--admin');

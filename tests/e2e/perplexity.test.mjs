@@ -5,6 +5,7 @@ import { copyFileSync, existsSync, readFileSync, rmSync, statSync, truncateSync,
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { makeFolder, weir } from './lib/gateway.mjs';
+import { checkMistakes } from './lib/verbs.mjs';
 
 let folder;
 const at = (name) => join(folder, name);
@@ -102,11 +103,7 @@ test('mistakes are one line that says what to do', () => {
     [['cut.gguf', '--text', 'text.txt', '--context', '64'], 1, /cut\.gguf: .*past the end of the file/],
     [['text.txt', '--text', 'text.txt'], 1, /text\.txt: not a GGUF file/],
   ];
-  for (const [args, status, what] of tries) {
-    const r = run('perplexity', ...args);
-    assert.equal(r.status, status, `${args.join(' ')}: ${r.stderr}`);
-    assert.match(r.stderr.split('\n').filter((l) => l.startsWith('weir: ')).join('\n'), what);
-  }
+  checkMistakes(folder, tries.map(([args, ...rest]) => [['perplexity', ...args], ...rest]));
 });
 
 test('of two models the good one was called broken; an importance matrix was made of a broken one, logits were null, and tuning it was told to learn slower', () => {

@@ -1,10 +1,11 @@
 // weir quantize as a user runs it: a tiny model in every type, then served by the gateway.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Gateway, makeFolder, root, weir } from './lib/gateway.mjs';
+import { checkFullDisk, checkMistakes } from './lib/verbs.mjs';
 
 const types = ['F32', 'BF16', 'Q8_0', 'Q6_K', 'Q5_K_M', 'Q5_K_S', 'Q4_K_M', 'Q4_K_S', 'Q3_K_L', 'Q3_K_M', 'Q3_K_S', 'MXFP4', 'IQ4_NL', 'IQ4_XS', 'Q5_1', 'Q5_0', 'Q4_1', 'Q4_0'];
 let folder;
@@ -143,19 +144,9 @@ test('mistakes are one line that says what to do, and leave no file', () => {
     [['quantize', 'm.gguf', 'link.gguf', 'Q8_0'], 1, /is one of the files that are read/],
     [['quantize', 'm.gguf', 'none/x.gguf', 'Q8_0'], 1, /none/],
   ];
-  for (const [args, status, what] of tries) {
-    const r = run(...args);
-    assert.equal(r.status, status, `${args.join(' ')}: ${r.stderr}`);
-    assert.match(r.stderr.split('\n').filter((l) => l.startsWith('weir: ')).join('\n'), what);
-  }
-  assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith('x.gguf')), []);
+  checkMistakes(folder, tries);
 });
 
 test('a full disk is said, and leaves what was there', () => {
-  writeFileSync(at('x.gguf'), 'old');
-  const r = spawnSync('sh', ['-c', `ulimit -f 64; exec ${weir} quantize m.gguf x.gguf Q8_0`], { cwd: folder, encoding: 'utf8' });
-  assert.equal(r.status, 1, r.stderr);
-  assert.match(r.stderr, /x\.gguf cannot be written/);
-  assert.equal(readFileSync(at('x.gguf'), 'utf8'), 'old');
-  assert.ok(!existsSync(at('x.gguf.part')));
+  checkFullDisk(folder, 64, 'quantize m.gguf x.gguf Q8_0');
 });

@@ -7,6 +7,7 @@ import { after, before, test } from 'node:test';
 import { clients, png } from './lib/clients.mjs';
 import { Cloud } from './lib/cloud.mjs';
 import { Gateway, makeFolder, makeModel, weir } from './lib/gateway.mjs';
+import { createKey } from './lib/verbs.mjs';
 
 const kinds = ['openai', 'anthropic', 'gemini', 'ollama'];
 const paths = { openai: '/v1', gemini: '/v1beta' };
@@ -20,7 +21,7 @@ let gateway, folder;
 before(async () => {
   for (const kind of kinds) clouds[kind] = await Cloud.start();
   folder = makeFolder();
-  const key = execFileSync(weir, ['keys', 'create', '--name', 'clients', '--state', `sqlite:${folder}/weir.db`], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const key = createKey(folder, '--name', 'clients');
   gateway = await Gateway.start(
     `auth: keys
 on_sensitive: redact
@@ -64,7 +65,7 @@ function said(body) {
 }
 
 test('keys of one name had the same pseudonyms: a provider could tell that both know the same person', async () => {
-  const other = execFileSync(weir, ['keys', 'create', '--name', 'clients', '--team', 'other', '--state', `sqlite:${folder}/weir.db`], { stdio: ['ignore', 'pipe', 'ignore'] }).toString().trim();
+  const other = createKey(folder, '--name', 'clients', '--team', 'other');
   const seenOf = async (key) => {
     const headers = { authorization: `Bearer ${key}` };
     for (let i = 0; (await gateway.get('/v1/models', headers)).status === 401 && i < 100; i++) await new Promise((done) => setTimeout(done, 100));

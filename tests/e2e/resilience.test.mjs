@@ -6,6 +6,7 @@ import { after, before, test } from 'node:test';
 import { writeFileSync, readFileSync } from 'node:fs';
 import { Cloud } from './lib/cloud.mjs';
 import { events, Gateway, sleep, streamedText } from './lib/gateway.mjs';
+import { createKey } from './lib/verbs.mjs';
 
 const env = { SIM_KEY: 'sk-simulated' };
 const cloud = {};
@@ -474,15 +475,13 @@ routes:
 
 test('one key never sees what another was answered', async () => {
   const c = await Cloud.start({ text: ['x'] });
-  const { execFileSync } = await import('node:child_process');
-  const { weir } = await import('./lib/gateway.mjs');
   const g = await Gateway.start(`auth: keys
 cache: {}
 providers: {out: {kind: openai, base_url: "${c.url}/v1", api_key: "\${SIM_KEY}"}}
 models: [{name: m, provider: out}]
 `, { env, wait: false });
   try {
-    const key = (name) => /weir_\S+/.exec(execFileSync(weir, ['keys', 'create', '--config', g.config, '--name', name], { env: { ...process.env, ...env } }).toString())[0];
+    const key = (name) => createKey(g.folder, '--name', name);
     const [one, two] = [key('one'), key('two')];
     await sleep(1500);
     const ask = (k) => g.chat('m', 'hi', { temperature: 0 }, { authorization: `Bearer ${k}`, 'x-weir-cache': 'true' });

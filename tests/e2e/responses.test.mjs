@@ -1,11 +1,10 @@
 // OpenAI's Responses by its official client, unchanged, served by every kind of target.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Cloud } from './lib/cloud.mjs';
 import { Gateway, makeFolder, makeModel, sleep, weir } from './lib/gateway.mjs';
+import { createKey } from './lib/verbs.mjs';
 
 const OpenAI = await import('openai').then((m) => m.default, () => null);
 const skip = OpenAI ? false : 'the official clients are not installed';
@@ -240,8 +239,7 @@ test('the local model: whole, streamed, cut off', { skip }, async () => {
 async function withKeeper(retention, run, { auth = false, more = '' } = {}) {
   const folder = makeFolder();
   const env = { SIM_KEY: 'sk-simulated' };
-  const key = (name) => execFileSync(weir, ['keys', 'create', '--name', name, '--state', `sqlite:${join(folder, 'weir.db')}`])
-    .toString().match(/\S{20,}/)[0];
+  const key = (name) => createKey(folder, '--name', name);
   const keys = auth ? [key('one'), key('two')] : ['none'];
   const keeper = await Gateway.start(
     `${more}${auth ? 'auth: keys\n' : ''}retention: {content: ${retention}}

@@ -5,6 +5,7 @@ import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync, sta
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { Gateway, makeFolder, makeModel, sleep, weir } from './lib/gateway.mjs';
+import { createKey } from './lib/verbs.mjs';
 
 const CONTEXT = 512;
 let folder, model;
@@ -165,7 +166,7 @@ test('the file stays within its limit, and what is asked for is not in it', asyn
 
 test('scopes are not crossed on disk either', async () => {
   const g = await start({ auth: 'auth: keys' });
-  const key = (...args) => execFileSync(weir, ['keys', 'create', '--state', `sqlite:${g.state}`, ...args]).toString().match(/weir_\S+/)[0];
+  const key = (...args) => createKey(g.folder, ...args);
   const [one, two, other, alone] = [['--team', 'blue'], ['--team', 'blue'], ['--team', 'red'], []].map((team, i) => ({
     authorization: `Bearer ${key('--name', `k${i}`, ...team)}`,
   }));

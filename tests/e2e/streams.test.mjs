@@ -1,9 +1,9 @@
 // Many requests to one local model: what is computed once, who waits, and that nothing runs when nothing is asked.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
-import { Gateway, makeFolder, makeModel, sleep, weir } from './lib/gateway.mjs';
+import { Gateway, makeFolder, makeModel, sleep } from './lib/gateway.mjs';
+import { createKey } from './lib/verbs.mjs';
 
 let gateway;
 before(async () => {
@@ -48,7 +48,7 @@ test('keys of one team share what was computed, others see nothing of it', async
   const folder = makeFolder();
   makeModel(folder);
   const g = await Gateway.start(`auth: keys\nmodels: [{name: house, file: ${folder}/tiny.gguf, context: 1024, threads: 1, preload: true}]`, { folder });
-  const key = (...args) => /weir_\S+/.exec(execFileSync(weir, ['keys', 'create', '--state', `sqlite:${g.state}`, ...args]).toString())[0];
+  const key = (...args) => createKey(g.folder, ...args);
   const body = { model: 'house', messages: [{ role: 'user', content: 'The offer for the bridge is four millions. '.repeat(6) }], max_tokens: 2 };
   const post = (k) => g.post('/v1/chat/completions', body, { authorization: `Bearer ${k}` });
   const cached = async (k) => (await post(k)).body.usage.prompt_tokens_details.cached_tokens;
