@@ -1,5 +1,7 @@
 /* What operators and their tools ask: readiness and metrics. */
 #include "api/api.h"
+
+#include <string.h>
 #include "api/targets.h"
 #include "base/limits.h"
 #include "engine/engine.h"
@@ -60,38 +62,29 @@ static void gauge(struct buf *out, const char *family, const char *help, double 
     meter_write_value(out, family, "gauge", help, NULL, 0, value);
 }
 
-static void engine_gauges(const struct exchange_world *world, struct buf *out)
+static size_t engine_gauges(const struct exchange_model *m, struct api_gauge out[API_GAUGES_MAX])
 {
-    static const struct {
-        const char *family, *help;
-    } gauges[] = {{"weir_engine_up", "Is the embedded engine of this model up?"},
-        {"weir_engine_restarts", "Times it was started again."},
-        {"weir_engine_active", "Requests it works on."}, {"weir_engine_queued", "Requests that wait for it."},
-        {"weir_engine_loads", "Times its model was loaded."},
-        {"weir_engine_unloads", "Times its model was unloaded."},
-        {"weir_engine_bytes", "Memory of the loaded model: weights and state."},
-        {"weir_engine_slots", "Requests it can work on at once."},
-        {"weir_engine_load_seconds", "How long the last load took."},
-        {"weir_engine_kv_tokens", "Tokens in the KV cache of the requests it works on."},
+    struct engine_status s;
+    if (!m->target.engine)
+        return 0;
+    engine_status(m->target.engine, &s);
+    const bool up = s.state == ENGINE_UP;
+    const struct api_gauge gauges[] = {{"weir_engine_up", "Is the embedded engine of this model up?", up},
+        {"weir_engine_restarts", "Times it was started again.", s.restarts},
+        {"weir_engine_active", "Requests it works on.", s.active},
+        {"weir_engine_queued", "Requests that wait for it.", s.queued},
+        {"weir_engine_loads", "Times its model was loaded.", (double)s.loads},
+        {"weir_engine_unloads", "Times its model was unloaded.", (double)s.unloads},
+        {"weir_engine_bytes", "Memory of the loaded model: weights and state.", up ? (double)s.bytes : 0},
+        {"weir_engine_slots", "Requests it can work on at once.", s.slots},
+        {"weir_engine_load_seconds", "How long the last load took.", (double)s.load_ms / 1000},
+        {"weir_engine_kv_tokens", "Tokens in the KV cache of the requests it works on.", (double)s.kv_tokens},
         {"weir_engine_kv_capacity_tokens",
-            "Tokens that the KV cache of all slots holds; 0 until it is loaded."}};
-    for (size_t g = 0; g < sizeof gauges / sizeof *gauges; g++) {
-        const char *help = gauges[g].help;
-        for (size_t i = 0; i < exchange_world_n_models(world); i++) {
-            const struct exchange_model *m = exchange_world_model(world, i);
-            struct engine_status s;
-            if (!m->target.engine)
-                continue;
-            engine_status(m->target.engine, &s);
-            double values[] = {s.state == ENGINE_UP, s.restarts, s.active, s.queued, (double)s.loads,
-                (double)s.unloads, s.state == ENGINE_UP ? (double)s.bytes : 0, s.slots,
-                (double)s.load_ms / 1000, (double)s.kv_tokens,
-                s.state == ENGINE_UP ? (double)s.slots * (double)s.context : 0};
-            struct meter_label label = {"model", m->name};
-            meter_write_value(out, gauges[g].family, "gauge", help, &label, 1, values[g]);
-            help = NULL;
-        }
-    }
+            "Tokens that the KV cache of all slots holds; 0 until it is loaded.",
+            up ? (double)s.slots * (double)s.context : 0}};
+    _Static_assert(sizeof gauges / sizeof *gauges <= API_GAUGES_MAX, "room");
+    memcpy(out, gauges, sizeof gauges);
+    return sizeof gauges / sizeof *gauges;
 }
 
 void api_metrics(const struct api_call *c)
@@ -100,7 +93,7 @@ void api_metrics(const struct api_call *c)
     struct store_stats store;
     buf_init(&body, 16 * MIB);
     meter_write(c->shard->exchange->meter, &body);
-    engine_gauges(c->shard->exchange->world, &body);
+    api_model_gauges(c->shard->exchange->world, engine_gauges, &body);
     api_targets_gauges(c->shard->exchange, &body);
     api_budget_gauges(c->shard->exchange, &body);
     store_stats(c->shard->exchange->store, &store);
