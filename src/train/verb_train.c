@@ -1,4 +1,5 @@
 /* weir train: a model from scratch. */
+#include <stdio.h>
 #include <string.h>
 
 #include "train/loop.h"
@@ -61,6 +62,9 @@ static int train(const struct train_config *c, struct train_loop_options *o, str
     int rc = text_get(c, t, err);
     rc = rc ? rc : data_get(c, t, &data, &validation, err);
     shape.n_vocab = t->tokenizer ? tokenizer_vocab_size(t->tokenizer) : 0;
+    if (rc == 0 && c->tokenizer.len == 0 && shape.n_vocab < c->shape.n_vocab)
+        fprintf(stderr, "%d tokens instead of %d: the data repeat no more pairs of them\n",
+            (int)shape.n_vocab, (int)c->shape.n_vocab);
     rc = rc ? rc : train_model_create(&shape, c->schedule.seed, m, err);
     rc = rc ? rc : run_create(c, m, &data, &validation, o->threads, r, err);
     data_free(&data);

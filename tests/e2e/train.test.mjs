@@ -147,6 +147,13 @@ test('an adapter teaches the model something else, and so does the model that it
   assert.ok(statSync(at('a.gguf')).size < 300000);
 });
 
+test('a vocabulary that the data are too few for was made smaller without a word', () => {
+  writeFileSync(at('wide.yaml'), config().replace('vocab: 320', 'vocab: 5000'));
+  const r = run('train', 'wide.yaml', '--plan');
+  assert.equal(r.status, 0, r.stderr);
+  assert.match(r.stderr, /^\d+ tokens instead of 5000: the data repeat no more pairs of them$/m);
+});
+
 test('examples over the limit were said to be over that of the others, and a file with a byte order mark was no JSON', () => {
   const long = { messages: [{ role: 'user', content: 'of a red cup '.repeat(2000) }, { role: 'assistant', content: 'b' }] };
   writeFileSync(at('mark.jsonl'), `\ufeff${readFileSync(at('more.jsonl'), 'utf8')}${lines([long])}`);
