@@ -92,13 +92,13 @@ static bool lock(int fd)
     return fstat(fd, &st) == 0 && st.st_nlink > 0;
 }
 
-/* What an earlier run left goes, or what somebody put there, a link, too, and not what is being written. */
-static bool left_remove(const char *part)
+/* What an earlier run left goes, or what somebody put there, a link, too, and not what is being written: then
+ * false. *why: errno where it cannot go. */
+static bool left_remove(const char *part, int *why)
 {
     const int fd = open(part, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     const bool ours = fd < 0 || lock(fd);
-    if (ours)
-        unlink(part);
+    *why = ours && unlink(part) != 0 && errno != ENOENT ? errno : 0;
     if (fd >= 0)
         close(fd);
     return ours;
@@ -106,8 +106,9 @@ static bool left_remove(const char *part)
 
 int file_part_open(const char *part, unsigned mode)
 {
-    for (int i = 0; i < PART_TRIES; i++) {
-        if (left_remove(part)) {
+    int why = 0;
+    for (int i = 0; i < PART_TRIES && why == 0; i++) {
+        if (left_remove(part, &why) && why == 0) {
             const int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
             if (fd >= 0 && lock(fd))
                 return fd;
@@ -118,7 +119,7 @@ int file_part_open(const char *part, unsigned mode)
         }
         nanosleep(&(struct timespec){.tv_nsec = PART_TRY_NS}, NULL);
     }
-    errno = EBUSY;
+    errno = why ? why : EBUSY;
     return -1;
 }
 

@@ -113,6 +113,11 @@ static void two_writers_of_one_name_left_half_of_a_file_under_it(void **state)
     assert_int_equal(file_replace(path, STR("whole"), 0600, &err), 0);
     assert_int_equal(file_read(a, path, 100, &text, &err), 0);
     assert_true(str_eq(text, STR("whole")));
+    /* What cannot be taken away is no other run. */
+    assert_int_equal(mkdir(part, 0700), 0);
+    assert_int_equal(file_part_open(part, 0600), -1);
+    assert_null(strstr(file_part_why(), "another run"));
+    rmdir(part);
     unlink(path);
     assert_int_equal(rmdir(folder), 0);
     arena_free(a);
