@@ -90,7 +90,7 @@ void provider_answer_start(struct provider_answer *a, struct str id, struct str 
     if (a->started)
         return;
     a->started = true;
-    emit(a, &(struct chat_event){.kind = CHAT_EVENT_START, .start = {id, model}});
+    emit(a, &(struct chat_event){.kind = CHAT_EVENT_START, .start = {.id = id, .model = model}});
 }
 
 void provider_answer_text(struct provider_answer *a, struct str text)
