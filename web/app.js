@@ -126,6 +126,7 @@ async function answer(talk) {
   let text = '';
   let thought = null;
   let response;
+  let complete = false;
   try {
     response = await request('/v1/chat/completions', { method: 'POST', body, signal: running.signal });
     if (!response.ok) throw new Error(await problem(response));
@@ -141,9 +142,10 @@ async function answer(talk) {
       shown.body.textContent = text;
       if (follow) toEnd();
     });
+    complete = true;
   } finally {
     if (text) talk.push({ role: 'assistant', content: text });
-    if (text || thought || response?.ok) addOrigin(shown, response.headers);
+    if (text || thought || complete) addOrigin(shown, response.headers);
     else shown.article.remove();
   }
 }

@@ -136,7 +136,7 @@ test('a question that got no answer had to be typed again, and left an empty ans
   assert.deepEqual(page.$('talk').children.map((c) => c.className), ['user', 'error']);
   cloud.behaviour = { mode: 'hang' };
   const stopped = page.ask('another');
-  await sleep(20); // before the stream says that it lives
+  await sleep(300); // the stream has said that it lives, which is no answer yet
   assert.deepEqual(page.$('talk').children.map((c) => c.className), ['user', 'error', 'user', 'assistant'], 'it is seen that an answer is waited for');
   page.$('text').value = 'typed meanwhile';
   page.$('ask').listeners.submit({ preventDefault() {} });
