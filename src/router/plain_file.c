@@ -221,13 +221,16 @@ static void id3_say(struct str s, struct buf *out)
     notes_say(str_slice(s, 10, n < s.len ? n : s.len), out);
 }
 
-/* ---- PDF: "(a string)" with "\)" in it, XMP, and strings of UTF-16 as hexadecimal. ---- */
+/* ---- PDF: "(a string)" with "\)" and "\351" in it, XMP, and strings of UTF-16 as hexadecimal. ---- */
+
+/* Strings hold few others, and "(((..." none that ends: what is not closed must not be read through from
+ * each. */
+enum { PDF_STRING = 4096, PDF_DEEP = 8 };
 
 static size_t pdf_string_end(struct str s, size_t i)
 {
-    enum { MOST = 4096 };
     size_t end = i + 1, open = 1;
-    for (; end < s.len && end - i < MOST; end++) {
+    for (; end < s.len && end - i < PDF_STRING && open <= PDF_DEEP; end++) {
         char c = s.data[end];
         if (c == '\\')
             end++;
@@ -237,8 +240,39 @@ static size_t pdf_string_end(struct str s, size_t i)
     return i;
 }
 
-static void pdf_string_say(struct str s, struct buf *out)
+/* What stands behind a backslash at i, with its bytes: up to three octal digits, a line's end that is none,
+ * or a character for itself. */
+static size_t pdf_escape_undo(struct str s, size_t i, int *c)
 {
+    static const char letters[] = "nrtbf", are[] = "\n\r\t\b\f";
+    const char first = i < s.len ? s.data[i] : '\n';
+    const char *letter = first ? strchr(letters, first) : NULL;
+    size_t n = 0;
+    for (*c = 0; n < 3 && byte_at(s, i + n) >= '0' && byte_at(s, i + n) <= '7'; n++)
+        *c = *c * 8 + s.data[i + n] - '0';
+    if (n > 0)
+        return n;
+    *c = letter ? are[letter - letters] : first == '\n' || first == '\r' ? -1 : (unsigned char)first;
+    return first == '\r' && byte_at(s, i + 1) == '\n' ? 2 : 1;
+}
+
+static struct str pdf_string_undo(struct str s, char bytes[PDF_STRING])
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s.len; i++) {
+        int c = (unsigned char)s.data[i];
+        if (c == '\\')
+            i += pdf_escape_undo(s, i + 1, &c);
+        if (c >= 0)
+            bytes[n++] = (char)c;
+    }
+    return (struct str){bytes, n};
+}
+
+static void pdf_string_say(struct str escaped, struct buf *out)
+{
+    char bytes[PDF_STRING];
+    struct str s = pdf_string_undo(escaped, bytes);
     size_t from;
     bool little, is_wide = s.len >= 2 && big(s, 0, 2) == 0xFEFF;
     if (is_wide && utf16_is(s, &from, &little))
@@ -280,6 +314,8 @@ static void pdf_say(struct str s, struct buf *out)
             i = end;
         } else if (s.data[i] == '<')
             i = pdf_hex_say(s, i, out);
+        else if (s.data[i] == '\\')
+            i++;
 }
 
 int router_plain_file(struct str s, struct buf *out)

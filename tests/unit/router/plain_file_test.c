@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -88,7 +89,32 @@ static void a_pdf_by_its_strings(void **state)
     (void)state;
     says(BYTES("%PDF-1.5\n1 0 obj <</Title (a \\(b\\) (c)) /Author (\xFE\xFF\0J\0\xF6)/X <FEFF0042006C>>>\n"
                "0000000016 00000 n\nstream " NOISE " endstream BT [(Blue) -25 (bird)] TJ"),
-        "a \\(b\\) (c)\nJö\nBl\nBlue\nbird\n");
+        "a (b) (c)\nJö\nBl\nBlue\nbird\n");
+}
+
+static void a_pdf_s_escapes_do_not_shift_what_is_utf_16(void **state)
+{
+    (void)state;
+    says(BYTES("%PDF-1.5\n(\xFE\xFF\0(\0B\0)\0l)(\xFE\xFF\0\\(\0B\0l\0\\)) "
+               "(\\376\\377\\000J\\000\\366) (Ren\\351e \\\nRoe\\\\x) (\\"),
+        "(B)l\n(Bl)\nJö\nRenée Roe\\x\n");
+}
+
+/* 1 MB of them took five seconds. */
+static void brackets_of_a_pdf_that_never_close_take_no_time(void **state)
+{
+    (void)state;
+    static char file[256 << 10];
+    for (int escaped = 0; escaped < 2; escaped++) {
+        memset(file, '(', sizeof file);
+        for (size_t i = 0; escaped && i < sizeof file; i += 2)
+            file[i] = '\\';
+        memcpy(file, "%PDF\n", 5);
+        memcpy(file + sizeof file - 7, "((Jane)", 7);
+        const clock_t start = clock();
+        says((struct str){file, sizeof file}, "Jane\n");
+        assert_true(clock() - start < CLOCKS_PER_SEC / 10);
+    }
 }
 
 static void anything_else_by_what_reads_as_text(void **state)
@@ -98,13 +124,17 @@ static void anything_else_by_what_reads_as_text(void **state)
     says(BYTES("\x89PNG\r\n\x1A\n\xFF\xFF\xFF\xFFtEXt"), "");
     says(BYTES("\xFF\xD8\xFF\xE1\xFF\xFF"), "");
     says(BYTES("%PDF(\\"), "");
-    says(BYTES("RIFF\0\0\0\0WEBPEXIF\xFF\xFF\xFF\xFF" "abc"), "abc\n");
+    says(BYTES("RIFF\0\0\0\0WEBPEXIF\xFF\xFF\xFF\xFF"
+               "abc"),
+        "abc\n");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(texts_in_other_encodings),
         cmocka_unit_test(pictures_and_sound_by_their_notes), cmocka_unit_test(a_pdf_by_its_strings),
+        cmocka_unit_test(a_pdf_s_escapes_do_not_shift_what_is_utf_16),
+        cmocka_unit_test(brackets_of_a_pdf_that_never_close_take_no_time),
         cmocka_unit_test(anything_else_by_what_reads_as_text)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
