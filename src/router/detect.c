@@ -380,16 +380,23 @@ struct look {
     size_t at, points; /* a place in the text, in bytes and code points: hits come in order */
 };
 
+static size_t quotes_count(struct str s)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s.len; i++)
+        n += s.data[i] == '"' || s.data[i] == '\'';
+    return n;
+}
+
 /* Where in the text a hit of its plain form stands, in code points. */
-static bool hit_origin(struct look *l, const struct detect_hit *h, struct router_entity *e)
+static bool hit_origin(struct look *l, struct str plain, const struct detect_hit *h, struct router_entity *e)
 {
     size_t start, end;
     if (!plain_origin(&l->joints, h->start, h->end, &start, &end))
         return false;
     /* What is masked is one text: not two strings of JSON or code with what stands between them. */
-    struct str there = str_slice(l->text, start, end);
     if (h->type->rank == DETECT_RANK_OWN &&
-        (memchr(there.data, '"', there.len) || memchr(there.data, '\'', there.len)))
+        quotes_count(str_slice(l->text, start, end)) > quotes_count(str_slice(plain, h->start, h->end)))
         return false;
     if (start < l->at)
         l->at = l->points = 0;
@@ -435,7 +442,7 @@ static int again(struct look *l, struct str plain, int (*scan)(struct detect_sca
     for (size_t i = 0; i < s.n_hits && rc == 0; i++) {
         const struct detect_hit *h = &s.hits[i];
         struct router_entity e = {h->type->name, h->type->category, 0, 0, h->score, l->where, h->allowed};
-        bool known = hit_origin(l, h, &e);
+        bool known = hit_origin(l, plain, h, &e);
         f->categories |= h->score >= DETECT_SURE ? h->type->category : 0;
         if ((!known && h->score < DETECT_SURE) || entity_found(f, l->from, &e, known))
             continue;

@@ -8,7 +8,7 @@
 static const char all[] =
     "owner:\n"
     "  find:\n"
-    "    - {words: [Bluebird, \"Projekt Reiher\", \"Kranich*\", \"项目蓝鸟\", Gärtner], type: "
+    "    - {words: [Bluebird, \"Projekt Reiher\", \"Kranich*\", \"项目蓝鸟\", Gärtner, D'Arcy], type: "
     "PROJECT_NAME}\n"
     "    - {pattern: \"EMP-[0-9]{6}\", type: STAFF_NUMBER, category: PII}\n"
     "    - {words: [Falke], type: KEPT_NAME, boundary: local}\n"
@@ -135,6 +135,15 @@ static void words_in_pieces_left(void **state)
     not_found("blue bird", "PROJECT_NAME");
     not_found("{\"a\":\"Blue\",\"b\":\"birds\"}", "PROJECT_NAME");
     not_found("1.2.3.4.5.6.7 and EMP-12345\n67", "PROJECT_NAME");
+}
+
+static void an_apostrophe_of_its_own_hides_no_place(void **state)
+{
+    (void)state;
+    found_at("ask D'Ar\xE2\x80\x8B"
+             "cy today",
+        "PROJECT_NAME", 4, 11);
+    found_at("{\"x\": \"D'Ar\", \"y\": \"cy\"}", "PROJECT_NAME", 0, 24);
 }
 
 /* A piece of the folded text ends anywhere. */
@@ -470,6 +479,7 @@ int main(void)
         cmocka_unit_test(words_however_they_are_written),
         cmocka_unit_test(words_written_differently),
         cmocka_unit_test(words_in_pieces_left),
+        cmocka_unit_test(an_apostrophe_of_its_own_hides_no_place),
         cmocka_unit_test(words_at_every_place_of_a_long_text),
         cmocka_unit_test(labels_where_they_stand_alone),
         cmocka_unit_test(headers_keys_and_teams),
