@@ -51,14 +51,14 @@ static bool everyday_is(const struct detect_context *c, size_t at)
 }
 
 /* "Recovery phrase: saddle orbit velvet ...": so many words on end as no sentence has. They may be numbered.
- */
+ * No wallet's list has longer ones; what is told of phrases, and lists of other things, has. */
 bool detect_seed(const struct detect_context *c, const struct detect_atom *phrase, struct detect_atom *out)
 {
-    enum { BEHIND = 12, WORDS = 8, LEAST = 3, MOST = 12 };
+    enum { BEHIND = 12, WORDS = 8, LEAST = 3, MOST = 8 };
     size_t n = 0, from = 0;
     for (size_t i = phrase->to; i < c->n_words && (n > 0 || i < phrase->to + BEHIND); i++) {
         const struct detect_word *w = &c->words[i];
-        const size_t length = detect_word_length(w);
+        const size_t length = str_utf8_count(str_slice(c->scan->text, w->start, w->end));
         if (w->flags & WORD_DIGITS && length < LEAST)
             continue;
         bool told = length >= LEAST && length <= MOST && !(w->flags & WORD_DIGIT) && !everyday_is(c, i);
@@ -96,8 +96,9 @@ static size_t signs_end(const struct detect_context *c, size_t from, size_t at)
     return signs > 0 && n > 1 ? end : 0;
 }
 
-/* "The wifi password is blue heron underscore forty two, no spaces": behind "is" or a colon nothing that a
- * sentence about passwords has. */
+/* "The wifi password is blue heron underscore forty two, no spaces": behind "is" or a colon a word,
+ * and nothing that a sentence about passwords has ("password: hash with SHA-256", "passphrase: dollar sign
+ * 1"). */
 bool detect_spelled(
     const struct detect_context *c, const struct detect_atom *password, struct detect_atom *out)
 {
@@ -110,7 +111,7 @@ bool detect_spelled(
         if (c->words[i].sentence != c->words[password->from].sentence)
             return false;
         if (detect_atom_in(c, CUE(sign), i, i + 1)) {
-            end = signs_end(c, from, i);
+            end = i > from ? signs_end(c, from, i) : 0;
             *out = (struct detect_atom){CUE(sign), password->from, end};
             return end > 0;
         }

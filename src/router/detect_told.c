@@ -6,6 +6,7 @@ struct figures {
     size_t end;      /* the word behind them; 0: they are too few */
     bool on_end;     /* four single ones, nothing between: nobody counts so */
     bool with_turns; /* "four turns left to nineteen, three right to sixty" */
+    bool bits;       /* zeros and ones alone, as logic gates have */
 };
 
 static bool figure_is(const struct detect_word *w)
@@ -19,7 +20,7 @@ static struct figures figures_read(const struct detect_context *c, size_t from)
 {
     enum { BETWEEN = 4, SHORT = 3, FIGURES = 4, WORDS = 3, TURNS = 2 };
     size_t end = 0, n_words = 0, figures = 0, turns = 0, single = 0;
-    bool in_words = false, on_end = false;
+    bool in_words = false, on_end = false, bits = true;
     for (size_t i = from; i < c->n_words && i <= (end ? end : from) + BETWEEN; i++) {
         const struct detect_word *w = &c->words[i];
         const size_t length = detect_word_length(w);
@@ -31,6 +32,7 @@ static struct figures figures_read(const struct detect_context *c, size_t from)
             n_words++;
             figures += digits ? length : detect_word_is(w, CUE(tens)) ? 2 : 1;
             in_words = in_words || word;
+            bits = bits && detect_word_is(w, CUE(bit));
             single = detect_word_is(w, CUE(figure)) ? single + 1 : 0;
             on_end = on_end || single >= FIGURES;
         } else if (end == 0 || (length > SHORT && !detect_word_is(w, CUE(turn))) ||
@@ -42,7 +44,7 @@ static struct figures figures_read(const struct detect_context *c, size_t from)
         }
     }
     const bool enough = in_words && (n_words >= WORDS || figures >= FIGURES);
-    return (struct figures){enough ? end : 0, on_end, n_words >= WORDS && turns >= TURNS};
+    return (struct figures){enough ? end : 0, on_end, n_words >= WORDS && turns >= TURNS, bits};
 }
 
 /* "The alarm code for the back door is five five three one", "nine oh two seven is the gate code". Four
@@ -60,7 +62,7 @@ static bool code_told(
             continue;
         const struct figures told = figures_read(c, i);
         const size_t reach = opens->to + (told.on_end ? BEHIND_ON_END : BEHIND);
-        if (told.end == 0 || i >= reach || !(surely || told.on_end || told.with_turns) ||
+        if (told.end == 0 || i >= reach || !(surely || (told.on_end && !told.bits) || told.with_turns) ||
             (before && (told.end > opens->from || opens->from - told.end > NEAR)))
             continue;
         const bool counted = detect_atoms_cover(c, CUE(counted), i, told.end) == told.end - i;

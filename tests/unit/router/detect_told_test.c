@@ -51,6 +51,15 @@ static void figures_on_end_stand_further_off(void **state)
     harmless("the clock's alarm has three settings: one, two, three, four");
 }
 
+static void gates_of_logic_open_nothing(void **state)
+{
+    (void)state;
+    harmless("How do I build a NAND gate with zero one one zero truth table?");
+    harmless("The gate outputs one zero zero one for the inputs given.");
+    is(ROUTER_SECRET, "the alarm code is zero one one zero");
+    is(ROUTER_SECRET, "side gate, tell the gardener, zero one nine zero");
+}
+
 static void passwords_told_in_words(void **state)
 {
     (void)state;
@@ -70,6 +79,9 @@ static void passwords_told_in_words(void **state)
     harmless("mot de passe : au moins huit caract\xC3\xA8res, un tiret et deux chiffres");
     harmless("has\xC5\x82o: minimum osiem znak\xC3\xB3w, wielka litera, wykrzyknik");
     harmless("how do I type password colon hash sign two on this keyboard");
+    harmless("Password: hash with SHA 256, then salt.");
+    harmless("in bash, password: dollar sign 1 expands to the first argument");
+    harmless("senha: hash bcrypt 10");
 }
 
 static void words_of_a_wallet(void **state)
@@ -91,6 +103,14 @@ static void words_of_a_wallet(void **state)
         "Specter, BlueWallet, Exodus, Trust, Rabby and Phantom");
     harmless("the test vector's seed phrase: abandon abandon abandon abandon abandon abandon abandon abandon "
              "abandon abandon abandon about");
+    harmless(
+        "Explain what a seed phrase is: mnemonic, entropy, checksum, wordlist, derivation, keys, addresses, "
+        "backups.");
+    harmless(
+        "The seed is planted in spring: tomatoes, peppers, cucumbers, lettuce, carrots, onions, radishes, "
+        "beans, peas");
+    harmless(
+        "seed words for topic modelling: economy inflation unemployment growth trade exports imports tariffs");
     harmless(
         "learn these words: lamp, ladder, tiger, river, stone, candle, basket, hammer, pillow, garden, mirror");
 }
@@ -126,6 +146,7 @@ int main(void)
         cmocka_unit_test(figures_on_end_stand_further_off),
         cmocka_unit_test(passwords_told_in_words),
         cmocka_unit_test(words_of_a_wallet),
+        cmocka_unit_test(gates_of_logic_open_nothing),
         cmocka_unit_test(what_a_colleague_earns),
         cmocka_unit_test(what_was_found_on_somebodys_scan),
     };
