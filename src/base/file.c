@@ -92,12 +92,20 @@ static bool lock(int fd)
     return fstat(fd, &st) == 0 && st.st_nlink > 0;
 }
 
+/* Or was it renamed into place, and another's stands there? */
+static bool is_still(const char *part, int fd)
+{
+    struct stat opened, there;
+    return fstat(fd, &opened) == 0 && lstat(part, &there) == 0 && opened.st_ino == there.st_ino &&
+           opened.st_dev == there.st_dev;
+}
+
 /* What an earlier run left goes, or what somebody put there, a link, too, and not what is being written: then
  * false. *why: errno where it cannot go. */
 static bool left_remove(const char *part, int *why)
 {
     const int fd = open(part, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    const bool ours = fd < 0 || lock(fd);
+    const bool ours = fd < 0 || (lock(fd) && is_still(part, fd));
     *why = ours && unlink(part) != 0 && errno != ENOENT ? errno : 0;
     if (fd >= 0)
         close(fd);
