@@ -79,14 +79,16 @@ static bool base64_only(struct str s)
     return true;
 }
 
-/* Of a "data:" URL, or of a file that came as nothing but base64: what is packed; else nothing. */
+/* Of a "data:" URL (in capitals, behind blanks and with a long name it is one, too), or of a file that came
+ * as nothing but base64: what is packed; else nothing. */
 static struct str packed_of(struct str text)
 {
-    enum { HEAD = 256, LEAST = 256 };
-    struct str mark = STR(";base64,");
-    size_t at;
-    if (str_starts(text, STR("data:")) && (at = str_find(str_slice(text, 0, HEAD), mark)) != SIZE_MAX)
-        return str_slice(text, at + mark.len, text.len);
+    enum { HEAD = 4096, LEAST = 256, SCHEME = 5, MARK = 8 };
+    struct str url = str_trim(text);
+    bool is_url = str_is_nocase(str_slice(url, 0, SCHEME), "data:");
+    for (size_t at = SCHEME; is_url && at < HEAD && at + MARK <= url.len; at++)
+        if (url.data[at] == ';' && str_is_nocase(str_slice(url, at, at + MARK), ";base64,"))
+            return str_slice(url, at + MARK, url.len);
     return text.len >= LEAST && base64_only(text) ? text : STR_NONE;
 }
 
@@ -458,7 +460,7 @@ const char *facts_language(struct facts *f)
 /* Also one that its provider keeps, or that came without a "data:" URL. */
 static bool is_file(const struct chat_part *p)
 {
-    static const char *const kinds[] = {"file", "document", NULL};
+    static const char *const kinds[] = {"file", "document", "container_upload", NULL};
     return p->kind == CHAT_PART_FILE ||
            (p->kind == CHAT_PART_OTHER && str_among(json_text(p->raw, "type"), kinds));
 }

@@ -122,6 +122,10 @@ static void sizes(void **state)
     assert_true(facts_files(&f));
     assert_false(facts_images(&f));
     json_decref((json_t *)(uintptr_t)r->messages[0].parts[1].raw);
+    r->messages[0].parts[1].raw = json_pack("{s:s,s:s}", "type", "container_upload", "file_id", "f-1");
+    facts_init(&f, NULL, r, &c);
+    assert_true(facts_files(&f));
+    json_decref((json_t *)(uintptr_t)r->messages[0].parts[1].raw);
     arena_free(a);
 }
 
@@ -145,6 +149,30 @@ static void a_picture_is_not_read_as_text(void **state)
     facts_init(&f, NULL, r, &c);
     assert_true(facts_findings(&f)->sensitive);
     arena_free(a);
+}
+
+/* A picture's notes left where its URL was written so. */
+static void a_data_url_is_one_however_it_is_written(void **state)
+{
+    (void)state;
+    static const char note[] = "iVBORw0KGgoAAAAVdEVYdENvbW1lbnQAYS5iQGxpcG93YS5wbAAAAAA="; /* a.b@lipowa.pl */
+    static const char *const heads[] = {"data:image/png;base64,", "DATA:image/png;base64,",
+        " data:image/png;Base64,", "data:image/png;name=%0300d;base64,"};
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        struct arena *a = arena_create(16 * MIB);
+        struct chat_request *r = request_of(a, "auto", "what is this?");
+        struct router_context c = context_of();
+        struct facts f;
+        struct str head =
+            i < 3 ? str_from(heads[i]) : arena_printf(a, "data:image/png;name=%0300d;base64,", 0);
+        r->messages[0].n_parts = 2;
+        r->messages[0].parts[1] = (struct chat_part){
+            .kind = CHAT_PART_IMAGE, .url = arena_printf(a, STR_FMT "%s", STR_ARG(head), note)};
+        facts_init(&f, NULL, r, &c);
+        if (!facts_findings(&f)->sensitive)
+            fail_msg("the note was not found behind %s", heads[i]);
+        arena_free(a);
+    }
 }
 
 /* Documents are cut into pieces anywhere, also where a script has no spaces. */
@@ -314,6 +342,7 @@ int main(void)
         cmocka_unit_test(a_text_that_is_none_has_no_size),
         cmocka_unit_test(what_is_cut_over_two_inputs_is_found),
         cmocka_unit_test(a_picture_is_not_read_as_text),
+        cmocka_unit_test(a_data_url_is_one_however_it_is_written),
         cmocka_unit_test(a_question_that_came_before_has_the_same_score),
         cmocka_unit_test(many_findings_took_the_square_of_their_number),
     };
