@@ -105,6 +105,8 @@ static bool is_still(const char *part, int fd)
 static bool left_remove(const char *part, int *why)
 {
     const int fd = open(part, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return true; /* what stands there in a moment is another's */
     const bool ours = fd < 0 || (lock(fd) && is_still(part, fd));
     *why = ours && unlink(part) != 0 && errno != ENOENT ? errno : 0;
     if (fd >= 0)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -123,6 +124,43 @@ static void two_writers_of_one_name_left_half_of_a_file_under_it(void **state)
     arena_free(a);
 }
 
+static int writes_fail(const char *path, char letter)
+{
+    enum { TIMES = 200 };
+    static char content[4096];
+    struct error err;
+    int failed = 0;
+    memset(content, letter, sizeof content);
+    for (int i = 0; i < TIMES; i++)
+        failed += file_replace(path, (struct str){content, sizeof content}, 0600, &err) != 0 &&
+                  !strstr(err.message, "another run"); /* that is said under load */
+    return failed;
+}
+
+/* One that found nothing left, or what was renamed since, took away what another had just begun. */
+static void many_writers_of_one_name_take_nothing_away_from_each_other(void **state)
+{
+    (void)state;
+    enum { WRITERS = 4 };
+    char folder[] = "/tmp/file_test.XXXXXX", path[64];
+    pid_t writers[WRITERS];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/model", folder);
+    for (int i = 0; i < WRITERS; i++) {
+        writers[i] = fork();
+        assert_true(writers[i] >= 0);
+        if (writers[i] == 0)
+            _exit(writes_fail(path, (char)('a' + i)) > 0);
+    }
+    for (int i = 0; i < WRITERS; i++) {
+        int status;
+        assert_int_equal(waitpid(writers[i], &status, 0), writers[i]);
+        assert_int_equal(status, 0);
+    }
+    unlink(path);
+    rmdir(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -130,6 +168,7 @@ int main(void)
         cmocka_unit_test(a_fifo_given_as_a_file_holds_nobody_up),
         cmocka_unit_test(a_file_takes_its_name_when_all_of_it_is_there),
         cmocka_unit_test(two_writers_of_one_name_left_half_of_a_file_under_it),
+        cmocka_unit_test(many_writers_of_one_name_take_nothing_away_from_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
