@@ -49,6 +49,7 @@ static void figures_on_end_stand_further_off(void **state)
     harmless("am Tor links, dann zwei Stra\xC3\x9F"
              "en rechts, nach drei H\xC3\xA4usern links");
     harmless("the clock's alarm has three settings: one, two, three, four");
+    harmless("the rocket's gate opens, five four three two one, and we have lift-off");
 }
 
 static void gates_of_logic_open_nothing(void **state)
@@ -82,6 +83,7 @@ static void passwords_told_in_words(void **state)
     harmless("Password: hash with SHA 256, then salt.");
     harmless("in bash, password: dollar sign 1 expands to the first argument");
     harmless("senha: hash bcrypt 10");
+    harmless("Passwort: diese zwei Regeln gelten ab morgen");
 }
 
 static void words_of_a_wallet(void **state)
@@ -103,6 +105,7 @@ static void words_of_a_wallet(void **state)
         "Specter, BlueWallet, Exodus, Trust, Rabby and Phantom");
     harmless("the test vector's seed phrase: abandon abandon abandon abandon abandon abandon abandon abandon "
              "abandon abandon abandon about");
+    harmless("the seed is planted early: tomatoes peppers basil carrots lettuce spinach onions radishes kale");
     harmless(
         "Explain what a seed phrase is: mnemonic, entropy, checksum, wordlist, derivation, keys, addresses, "
         "backups.");
@@ -123,6 +126,34 @@ static void what_a_colleague_earns(void **state)
     harmless(
         "Marlene earns twenty five dollars for each lawn that she mows. How much is that for four lawns?");
     harmless("an employee earns three days of leave for each month of work");
+}
+
+/* Phrases without whose it is were taken for the writer's own affair. */
+static void debts_and_courts_of_nobody(void **state)
+{
+    (void)state;
+    harmless("What are common reasons for a loan refused by a bank?");
+    harmless("In most models a credit score is 700 or more to be called good. Explain why.");
+    harmless("My score's 45 in Candy Crush, how do I improve it?");
+    harmless("Write a scene in which the villain is out on bail and his cards are maxed out.");
+    harmless("Warum wird ein Kredit abgelehnt?");
+    harmless("a mi juicio la novela es mala, redacta una rese\xC3\xB1"
+             "a");
+    harmless("cosa vuol dire conto in rosso?");
+    harmless("il mio processo di build fallisce");
+    harmless("het stoplicht sta rood op de tekening");
+    harmless("moja rozprawa doktorska, streszczenie po angielsku");
+    harmless("O que significa nome sujo no Brasil?");
+    harmless("meu processo criativo come\xC3\xA7"
+             "a sempre com uma lista");
+    is(ROUTER_FINANCIAL, "my credit score is 498, where else can I borrow");
+    is(ROUTER_FINANCIAL, "we're three months behind on the mortgage");
+    is(ROUTER_FINANCIAL, "der Gerichtsvollzieher war gestern bei uns");
+    is(ROUTER_FINANCIAL, "j'ai trois loyers de retard, que dire au bailleur");
+    is(ROUTER_FINANCIAL, "komornik wszed\xC5\x82 mi na konto");
+    is(ROUTER_LEGAL, "I'm out on bail, may I travel");
+    is(ROUTER_LEGAL, "my 2014 shoplifting caution, must I declare it");
+    is(ROUTER_LEGAL, "termin mojej rozprawy to 3 maja");
 }
 
 static void what_was_found_on_somebodys_scan(void **state)
@@ -148,6 +179,7 @@ int main(void)
         cmocka_unit_test(words_of_a_wallet),
         cmocka_unit_test(gates_of_logic_open_nothing),
         cmocka_unit_test(what_a_colleague_earns),
+        cmocka_unit_test(debts_and_courts_of_nobody),
         cmocka_unit_test(what_was_found_on_somebodys_scan),
     };
     return cmocka_run_group_tests(tests, detector_make, NULL);
