@@ -126,7 +126,7 @@ static void two_writers_of_one_name_left_half_of_a_file_under_it(void **state)
 
 static int writes_fail(const char *path, char letter)
 {
-    enum { TIMES = 200 };
+    enum { TIMES = 100 };
     static char content[4096];
     struct error err;
     int failed = 0;
