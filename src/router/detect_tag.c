@@ -22,7 +22,8 @@ EMBED(tag_weights, "data/tag.weights");
 #define NAME_KINDS (CUE(given) | CUE(surname) | CUE(both))
 /* That data/tag.weights was fitted without. */
 #define LATER_KINDS                                                                                          \
-    (CUE(opens) | CUE(figure) | CUE(tens) | CUE(turn) | CUE(counted) | CUE(earns) | CUE(either))
+    (CUE(opens) | CUE(figure) | CUE(tens) | CUE(turn) | CUE(counted) | CUE(earns) | CUE(either) |            \
+        CUE(shuts) | CUE(spoken) | CUE(sign) | CUE(seed) | CUE(body))
 enum { NUMBER = 10, NAME = 30, CAPITAL = 31 }; /* in place of a word's hash */
 #define MIX 0x9e3779b97f4a7c15u
 enum shape {

@@ -164,6 +164,18 @@ static void ids_of_last(struct str text, uint32_t ids[TAG_IDS], size_t *n_ids)
     *n_ids = detect_tag_ids(text, words, n, n - 1, ids);
 }
 
+/* A capital beside a name was another one where a list, made after the weights, knew its word. */
+static void lists_made_after_the_weights_change_no_ids(void **state)
+{
+    (void)state;
+    uint32_t listed[TAG_IDS], other[TAG_IDS];
+    size_t n_listed, n_other;
+    ids_of_last(STR("then Cacifo Quillfeather"), listed, &n_listed);
+    ids_of_last(STR("then Cacefo Quillfeather"), other, &n_other);
+    assert_int_equal(n_listed, n_other);
+    assert_memory_equal(listed, other, sizeof other);
+}
+
 static void a_nul_behind_the_last_word_is_no_stop(void **state)
 {
     (void)state;
@@ -303,6 +315,7 @@ int main(void)
         cmocka_unit_test(what_is_no_name),
         cmocka_unit_test(words_around_hide_no_name),
         cmocka_unit_test(a_piece_ends_in_a_name),
+        cmocka_unit_test(lists_made_after_the_weights_change_no_ids),
         cmocka_unit_test(a_nul_behind_the_last_word_is_no_stop),
         cmocka_unit_test(as_one_adds_it_up),
         cmocka_unit_test(a_file_that_is_none),
