@@ -1,53 +1,57 @@
 /* Passwords told in words, and the words that a wallet is made again with. */
 #include "router/detect_context.h"
 
-#include <string.h>
+#include "base/embed.h"
 
-/* Words that stand in any sentence: neither a password nor a wallet's words are told with them. */
-static const char everyday[] =
-    " characters digits letters invalid valid lowercase uppercase lower upper minimum maximum rejected wrong mindestens grossbuchstabe grossbuchstaben zeichen ziffern moins "
-    "caracteres chiffres majuscule majuscules mayuscula mayusculas minimo numeros maiuscula caratteri cifre minstens tekens cijfers hoofdletter hoofdletters znakow cyfry litera litery "
-    "about after all also and any are because been before but can does each every for from generate has have "
-    "her his how into its least made must needs not one only our please random recovery she should some "
-    "than that the their them then there these they this those twelve unless use used uses using usually wallet "
-    "wallets was were what when where which who why will with without word words you your "
-    "aber als auch auf aus bei das dass dein dem den der des die diese ein eine einem einen einer fur hat ich "
-    "ihr ihre ist kann kein mein meine mit muss nach nicht noch nur oder sein sich sie sind uber und von vor "
-    "wann warum was welche wenn wer wie wird worter zum zur zwolf "
-    "avec aux cette comme dans des donc elle est fait faut les leur lui mais mes moi mon mots notre nous par "
-    "pas peut plus pour que quel quelle qui quoi sans ses soit son sont sur une vos votre vous "
-    "como con cual del donde ella ellos entre esta estas este esto hay las los mas mis muy nuestra para pero "
-    "por porque puede que quien ser sin sobre sus una uno unos palabras "
-    "alla anche che chi come con cosa dalla degli dei della delle dello deve gli hai hanno loro mia mio nel "
-    "nella non perche piu puo quale quando quella questo sono sua suo sul una parole "
-    "als bij dan dat deze die een geen haar hebben heeft het hoe hun ik kan maar met mijn moet naar niet nog "
-    "ook omdat over uit van veel voor waar waarom wat welke wie wordt zijn zonder woorden "
-    "albo ale aby byc bez czy dla gdy gdzie ich jak jaka jakie jako jego jej jest kiedy kto ktory ktora ktore "
-    "mnie moj moja moze nad nie oraz pod przed przez sie sobie swoje tak tego ten tez tylko slowa slow "
-    "aos com como das dos ela ele esse esta este isso mais mas meu minha muito nas nem nos onde para pela pelo "
-    "porque qual quando que quem sao sem seu sua tem uma voce palavras ";
+EMBED(everyday_txt, "data/everyday.txt");
 
-/* Folded as the lists are: "Für" is "fur". */
-static bool everyday_is(const struct detect_context *c, size_t at)
+static bool is_listed(struct str word)
 {
-    enum { SHORT = 2, LONG = 12 };
+    struct str file = EMBEDDED(everyday_txt), line, listed;
+    while (str_split(&file, '\n', &line))
+        while (!str_starts(line, STR("#")) && str_split(&line, ' ', &listed))
+            if (str_eq(listed, word))
+                return true;
+    return false;
+}
+
+/* Short, or in that file: folded as the lists are, "Für" is "fur". */
+static bool is_everyday(const struct detect_context *c, size_t at)
+{
+    enum { SHORT = 2, LONG = 24, LETTER = 4 };
     const struct str text = c->scan->text;
-    char word[2 * LONG + 8] = " ";
-    size_t n = 1;
-    for (size_t i = c->words[at].start; i < c->words[at].end && n <= 2 * LONG;) {
-        const char b = text.data[i];
+    const struct detect_word *w = &c->words[at];
+    char word[LONG + LETTER];
+    size_t n = 0;
+    for (size_t i = w->start, length; i < w->end && n < LONG; i += length) {
         bool capital;
-        size_t n_letter = 1, length = 0;
-        if ((unsigned char)b >= 0x80)
-            length = detect_letter_fold(text, i, &word[n], &n_letter, &capital);
-        if (length == 0)
-            word[n] = b >= 'A' && b <= 'Z' ? (char)(b + 'a' - 'A') : b;
-        n += length ? n_letter : 1;
-        i += length ? length : 1;
+        size_t n_letter = 0;
+        length = (unsigned char)text.data[i] < 0x80
+                     ? 0
+                     : detect_letter_fold(text, i, &word[n], &n_letter, &capital);
+        if (length == 0) {
+            word[n] = detect_is_upper(text.data[i]) ? (char)(text.data[i] | 0x20) : text.data[i];
+            length = n_letter = 1;
+        }
+        n += n_letter;
     }
-    word[n] = ' ';
-    word[n + 1] = '\0';
-    return n - 1 <= SHORT || strstr(everyday, word) != NULL;
+    return n <= SHORT || is_listed((struct str){word, n});
+}
+
+/* May the first of a wallet's words stand there? */
+static bool seed_begins(const struct detect_context *c, const struct detect_atom *phrase, size_t i)
+{
+    const struct detect_word *before = &c->words[i] - 1;
+    return i == phrase->to || detect_word_is(before, CUE(copula)) ||
+           before->flags & (WORD_COLON | WORD_LINE | WORD_STOP | WORD_DIGITS);
+}
+
+/* Is it another word than those from `from` on? "abandon abandon abandon ..." is an example. */
+static bool seed_goes_on(const struct detect_context *c, size_t from, size_t i)
+{
+    while (from < i && c->words[from].hash != c->words[i].hash)
+        from++;
+    return from == i;
 }
 
 /* "Recovery phrase: saddle orbit velvet ...": so many words on end as no sentence has. They may be numbered.
@@ -61,12 +65,9 @@ bool detect_seed(const struct detect_context *c, const struct detect_atom *phras
         const size_t length = str_utf8_count(str_slice(c->scan->text, w->start, w->end));
         if (w->flags & WORD_DIGITS && length < LEAST)
             continue;
-        bool told = length >= LEAST && length <= MOST && !(w->flags & WORD_DIGIT) && !everyday_is(c, i);
-        for (size_t k = from; k < i && told && n > 0; k++) /* "abandon abandon abandon ..." is an example */
-            told = c->words[k].hash != w->hash;
-        if (told && n == 0)
-            told = i == phrase->to || detect_word_is(w - 1, CUE(copula)) ||
-                   (w - 1)->flags & (WORD_COLON | WORD_LINE | WORD_STOP | WORD_DIGITS);
+        const bool told = length >= LEAST && length <= MOST && !(w->flags & WORD_DIGIT) &&
+                          !is_everyday(c, i) &&
+                          (n > 0 ? seed_goes_on(c, from, i) : seed_begins(c, phrase, i));
         from = told && n > 0 ? from : i;
         n = told ? n + 1 : 0;
         if (n == WORDS) {
@@ -115,7 +116,7 @@ bool detect_spelled(
             *out = (struct detect_atom){CUE(sign), password->from, end};
             return end > 0;
         }
-        if (everyday_is(c, i))
+        if (is_everyday(c, i))
             return false;
     }
     return false;
