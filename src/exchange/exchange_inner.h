@@ -169,6 +169,7 @@ bool cascade_is_whole(const struct exchange *x); /* a complete local answer is h
 
 /* ---- spend.c ---- */
 void spend_begin(struct exchange *x);
+int64_t spend_prompt_tokens(struct exchange *x); /* by estimate, made once */
 /* May it be asked at all? False: `out` says why not, in the words of `err`. */
 bool spend_admit(struct exchange *x, struct exchange_failure *out, struct error *err);
 void spend_refused(const struct exchange *x, const struct exchange_failure *f); /* counts it */

@@ -112,8 +112,7 @@ void learn_settled(struct exchange *x, const struct chat_usage *usage)
     const struct leg *leg = x->winner;
     if (!leg || !x->complete || x->request->count_only || x->request->kind != CHAT_KIND_ANSWER)
         return;
-    const int64_t asked = x->decision.tokens; /* where no rule asked for it, it is not known yet */
-    const struct pace_answer answer = {.estimated_tokens = asked >= 0 ? asked : router_tokens(x->request),
+    const struct pace_answer answer = {.estimated_tokens = spend_prompt_tokens(x),
         .input_tokens = usage->input_tokens,
         .cached_tokens = usage->cached_tokens,
         .prefill_ns = usage->prefill_ns,

@@ -19,7 +19,7 @@ void spend_begin(struct exchange *x)
         str_from(x->identified ? x->identity.team : ""), x->wall_ms, &x->ticket);
 }
 
-static int64_t prompt_of(struct exchange *x)
+int64_t spend_prompt_tokens(struct exchange *x)
 {
     if (x->prompt_tokens < 0)
         x->prompt_tokens = x->decision.tokens > 0 ? x->decision.tokens : router_tokens(x->request);
@@ -62,7 +62,8 @@ bool spend_admit(struct exchange *x, struct exchange_failure *out, struct error 
     struct budget_refusal why;
     if (!x->ticket.rated)
         return true;
-    int64_t tokens = x->ticket.token_rated && !x->request->count_only ? prompt_of(x) + output_of(x) : 0;
+    int64_t tokens =
+        x->ticket.token_rated && !x->request->count_only ? spend_prompt_tokens(x) + output_of(x) : 0;
     int rc = budget_admit(&x->ticket, x->request->model, tokens, clock_mono_ns(), &why, err);
     if (rc == 0)
         return true;
@@ -82,7 +83,7 @@ static int64_t cost_of(const struct leg *leg)
     struct exchange *x = leg->x;
     const struct govern_price *price = &leg->model->price;
     struct govern_price worst = *price;
-    int64_t estimated = prompt_of(x);
+    int64_t estimated = spend_prompt_tokens(x);
     double counted = pace_tokens(leg->model->pace, estimated);
     const struct chat_usage usage = {
         .input_tokens = counted > (double)estimated ? (int64_t)counted : estimated,
