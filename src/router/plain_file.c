@@ -1,10 +1,10 @@
 /* What a file that is no text says in clear, for the detectors: who made it, what it is called, what is noted
  * in it.
  *
- *   a text in UTF-16 or Latin-1             all of it
- *   PNG, JPEG, WebP, WAV, ID3               their notes (EXIF, XMP, IPTC, comments, tags); no pixels, no
- * sound PDF                                     its strings, XMP: of pages only what is not compressed
- *   anything else                           what reads as text, of large ones at both ends
+ *   a text in UTF-16 or Latin-1   all of it
+ *   PNG, JPEG, WebP, WAV, ID3     their notes (EXIF, XMP, IPTC, comments, tags); no pixels, no sound
+ *   PDF                           its strings, XMP: of pages only what is not compressed
+ *   anything else                 what reads as text, of large ones at both ends
  *
  * What is compressed in a file stays unread. */
 #include "base/limits.h"
@@ -12,12 +12,9 @@
 
 #include <string.h>
 
-enum {
-    NOTE_LEAST = 3,
-    TEXT_LEAST = 12 /* by chance some six times in a MiB */,
-    PEEK = 1024,
-    END = 256 << 10
-};
+/* Characters of a run: of one so long that is none there are by chance some six in a MiB. */
+enum { NOTE_LEAST = 3, TEXT_LEAST = 12 };
+enum { PEEK = 1024, END = 256 << 10 };
 
 static unsigned byte_at(struct str s, size_t i)
 {
@@ -98,8 +95,8 @@ static void latin1_say(struct str s, struct buf *out)
 
 /* ---- What reads as text among other bytes: a line each, of `least` characters or more. ---- */
 
-/* The character at i in UTF-8, or where there is little else but notes also in Latin-1; its bytes, 0: none.
- */
+/* The character at i in UTF-8, with `notes` (among which little else stands) also in Latin-1; its bytes, or
+ * 0: it is none. */
 static size_t printed_at(struct str s, size_t i, bool notes, uint32_t *c)
 {
     *c = byte_at(s, i);

@@ -1,12 +1,15 @@
 /* The owner's words where something parts them that the eye or a program passes over. Only the owner's own
  * layer reads this: it looks for what it knows, so that nothing else comes of pieces that were none.
  *
- *                                   in one word    as words
- *   Blue-   \n   > bird             Bluebird       Blue-bird       a line's end
- *   "Blue"   +   "bird"             Bluebird       Blue bird       quotes, and from one member of JSON to the
- * next Blue   <b>   bird               Bluebird       Blue bird       tags B.l.u.e.b.i.r.d Bluebird a sign
- * between letters that stand alone projectHeron                                   project Heron   camelCase
- *   EMP–4711 (a dash of Unicode)                   EMP-4711 */
+ *                       in one word   as words
+ *   Blue- \n > bird      Bluebird      Blue-bird       a line's end
+ *   "Blue" + "bird"     Bluebird      Blue bird       quotes, and from a member of JSON to the next
+ *   Blue <b> bird       Bluebird      Blue bird       tags, links
+ *   B.l.u.e.b.i.r.d     Bluebird                      a sign between letters that stand alone
+ *   projectHeron                      project Heron   camelCase
+ *   EMP–4711                          EMP-4711        Unicode's dashes and blanks
+ *
+ * Patterns read both; words a third one, with PLAIN_MARK there, since of many parts each may be either. */
 #include "router/detect.h"
 #include "router/plain.h"
 
