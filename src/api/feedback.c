@@ -1,5 +1,5 @@
-/* GET /v1/feedback: are grades kept? POST /v1/feedback {"request_id", "score": 0 to 1 or "thumb": "up" or "down"}: how good an answer was, for
- * weir calibrate. */
+/* POST /v1/feedback {"request_id", "score": 0 to 1 or "thumb": "up" or "down"}: how good an answer was, for
+ * weir calibrate; GET: are grades kept? */
 #include "api/api.h"
 #include "api/read.h"
 #include "base/limits.h"

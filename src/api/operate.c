@@ -1,7 +1,7 @@
 /* What operators and their tools ask: readiness and metrics. */
-#include "api/api.h"
-
 #include <string.h>
+
+#include "api/api.h"
 #include "api/targets.h"
 #include "base/limits.h"
 #include "engine/engine.h"

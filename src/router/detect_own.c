@@ -147,23 +147,31 @@ static int word_put(struct compile *c, const struct yaml_node *at, struct str wo
     return 0;
 }
 
-/* Is it written otherwise where there are no umlauts ("Mueller")? */
+/* What is written for an umlaut where there are none; NULL: it is none. */
+static const char *umlaut_spelled(struct str letter)
+{
+    static const char *const umlauts[][2] = {
+        {"ä", "ae"}, {"ö", "oe"}, {"ü", "ue"}, {"Ä", "Ae"}, {"Ö", "Oe"}, {"Ü", "Ue"}};
+    for (size_t i = 0; i < sizeof umlauts / sizeof *umlauts; i++)
+        if (str_starts(letter, str_from(umlauts[i][0])))
+            return umlauts[i][1];
+    return NULL;
+}
+
+/* "Müller" -> "Mueller"; false: it has no umlaut. */
 static bool without_umlauts(struct str word, struct buf *out)
 {
-    static const char *const letters[][2] = {
-        {"ä", "ae"}, {"ö", "oe"}, {"ü", "ue"}, {"Ä", "Ae"}, {"Ö", "Oe"}, {"Ü", "Ue"}};
     bool any = false;
-    for (size_t i = 0, k; i < word.len; i++) {
-        for (k = 0; k < 6 && !str_starts(str_slice(word, i, word.len), str_from(letters[k][0])); k++)
-            ;
-        if (k == 6)
-            buf_append_char(out, word.data[i]);
+    for (size_t i = 0; i < word.len; i++) {
+        const char *spelled = umlaut_spelled(str_slice(word, i, word.len));
+        if (spelled)
+            buf_append_text(out, spelled);
         else
-            buf_append_text(out, letters[k][1]);
-        i += k < 6;
-        any |= k < 6;
+            buf_append_char(out, word.data[i]);
+        i += spelled != NULL; /* of two bytes */
+        any = any || spelled;
     }
-    return any && !out->failed;
+    return any;
 }
 
 static int word_add(struct compile *c, const struct yaml_node *at, struct str word,

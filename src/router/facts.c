@@ -98,9 +98,10 @@ static bool is_media_data(struct str text)
     static const struct str kinds[] = {{"data:image/", 11}, {"data:audio/", 11}, {"data:video/", 11}};
     if (text.len < 11 || text.data[0] != 'd') /* nearly all */
         return false;
+    const struct str packed = packed_of(text);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (str_starts(text, kinds[i]))
-            return packed_of(text).len > 0 && base64_only(packed_of(text));
+            return packed.len > 0 && base64_only(packed);
     return false;
 }
 

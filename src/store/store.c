@@ -387,8 +387,8 @@ int store_ledger_newest(struct store *s, int64_t now_ms, int64_t *wall_ms, struc
     const int64_t day_ms = 24 * 3600 * 1000;
     int rc = 0;
     *wall_ms = -1;
-    for (int64_t ago_ms = day_ms; rc == 0 && ago_ms / 2 < now_ms;
-         ago_ms *= 2) /* a row is found by its time */
+    /* A row is found by its time: further and further back. */
+    for (int64_t ago_ms = day_ms; rc == 0 && ago_ms / 2 < now_ms; ago_ms *= 2)
         rc = store_ledger_list(s, ago_ms < now_ms ? now_ms - ago_ms : 1, row_time, wall_ms, err);
     return rc < 0 ? rc : 0;
 }

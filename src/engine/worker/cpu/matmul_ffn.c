@@ -10,7 +10,7 @@
  * are better read in long runs. */
 enum { FFN_ROWS = 256, FFN_FEW = 32 };
 
-/* Is it made for the operation `reader` alone, the next of its kind? */
+/* Does nobody read it behind the operation `reader`? */
 static bool only_for(const struct cpu *c, struct value v, size_t reader)
 {
     const struct value_info *info = program_value(c->program, v);
