@@ -2,7 +2,7 @@
  * layer reads this: it looks for what it knows, so that nothing else comes of pieces that were none.
  *
  *                       in one word   as words
- *   Blue- \n > bird      Bluebird      Blue-bird       a line's end
+ *   Blue- \n > bird     Bluebird      Blue-bird       a line's end
  *   "Blue" + "bird"     Bluebird      Blue bird       quotes, and from a member of JSON to the next
  *   Blue <b> bird       Bluebird      Blue bird       tags, links
  *   B.l.u.e.b.i.r.d     Bluebird                      a sign between letters that stand alone
