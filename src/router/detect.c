@@ -489,7 +489,9 @@ static int differently(
         rc = undo[i](map, &plain, &changed);
         rc = read_again(l, &plain, rc, changed, text_scan, f, err);
     }
-    for (int how = PLAIN_IN_ONE; how <= PLAIN_MARKED && l->own && rc == 0; how++) {
+    for (int how = PLAIN_IN_ONE; how <= PLAIN_MARKED && rc == 0; how++) {
+        if (!detect_own_reads_parted(l->own, how == PLAIN_MARKED))
+            continue;
         buf_init(&plain, LIMIT_REQUEST_MEMORY);
         rc = router_plain_parted(l->text, (enum plain_parts)how, &plain, &l->joints, &changed);
         rc = read_again(l, &plain, rc, changed, how == PLAIN_MARKED ? marked_scan : parted_scan, f, err);

@@ -78,7 +78,8 @@ int detect_own_compile(struct arena *a, const struct yaml_node *owner, const str
 
 /* detect_own_scan.c: adds hits; then marks those that are allowed, whoever found them. */
 void detect_own_scan(struct detect_scan *s);
-/* Of a text without what parts words (plain.h): words where it has marks, else all but words. */
+/* Of a text without what parts words (plain.h): words where it has marks, else patterns. Are there any? */
+bool detect_own_reads_parted(const struct detect_own *own, bool marked);
 void detect_own_scan_parted(struct detect_scan *s, bool marked);
 /* What stands beside the request adds findings without a span. */
 int detect_own_request(const struct detect_own *own, const struct router_context *c, struct arena *a,

@@ -95,16 +95,24 @@ static void state_add(struct own_scan *o, uint32_t state)
         o->states[o->n_states++] = state;
 }
 
-static void words_step(struct own_scan *o, size_t i)
+static void states_step(struct own_scan *o, char c, bool mark, size_t i)
 {
-    const char c = o->fold.bytes[i];
-    const bool mark = o->marked && c == PLAIN_MARK;
     const size_t n = o->n_states;
     uint32_t before[STATES];
     memcpy(before, o->states, n * sizeof *before);
     o->n_states = mark ? n : 0;
     for (size_t k = 0; k < n; k++)
         state_add(o, state_step(o, before[k], mark ? ' ' : c, i));
+}
+
+static void words_step(struct own_scan *o, size_t i)
+{
+    const char c = o->fold.bytes[i];
+    const bool mark = o->marked && c == PLAIN_MARK;
+    if (o->n_states == 1 && !mark) /* nearly always */
+        o->states[0] = state_step(o, o->states[0], c, i);
+    else
+        states_step(o, c, mark, i);
     if ((c != ' ' && !mark) || o->n_pending == 0)
         return;
     for (size_t k = 0; k < o->n_pending; k++)
@@ -246,13 +254,19 @@ void detect_own_scan(struct detect_scan *s)
     patterns_look(s);
 }
 
+bool detect_own_reads_parted(const struct detect_own *own, bool marked)
+{
+    return own && (marked ? own->n_words : own->n_patterns) > 0;
+}
+
 void detect_own_scan_parted(struct detect_scan *s, bool marked)
 {
-    if (marked && s->own->n_words > 0) {
+    if (marked) {
         folded_look(s, true);
         allowed_mark(s);
-    } else if (!marked)
+    } else {
         patterns_look(s);
+    }
 }
 
 void detect_own_say(const struct detect_own *own, void (*say)(void *ctx, const char *line), void *ctx)

@@ -146,7 +146,9 @@ int router_plain_parted(
     *changed = false;
     for (size_t i = 0; i < s.len && !out->failed; i++) {
         struct part p;
-        if (i < kept || detect_is_lower(s.data[i]) || !part_read(s, i, how, &p) || p.left < kept)
+        if (i < kept || detect_is_lower(s.data[i]) || s.data[i] == ' ') /* nearly all */
+            continue;
+        if (!part_read(s, i, how, &p) || p.left < kept)
             continue;
         buf_append_str(out, str_slice(s, kept, p.left));
         plain_joint_add(joints, out->len, p.left);
