@@ -65,11 +65,13 @@ async function problem(response) {
 async function listModels() {
   const response = await request('/v1/models');
   if (!response.ok) return void add('error', await problem(response));
-  grades = (await (await request('/v1/feedback')).json()).kept;
   const { data } = await response.json();
   for (const { id } of data) $('model').append(new Option(id, id));
   if (!data.length)
     add('error', 'No model is configured: start with MODEL=file.gguf, or set a provider key (see the README).');
+  const feedback = await request('/v1/feedback');
+  if (!feedback.ok) return void add('error', await problem(feedback));
+  grades = (await feedback.json()).kept;
 }
 
 // Calls each(data) for every server-sent event of a response.

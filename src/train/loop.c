@@ -39,17 +39,18 @@ static int lock_take(struct train_loop_options *o, struct error *err)
     if (fd < 0)
         return error_set(err, ERROR_IO, "cannot train %s: %s", o->out, file_part_why());
     o->lock = fd;
+    o->locked = true;
     return 0;
 }
 
 void train_loop_leave(struct train_loop_options *o)
 {
     char path[PATH_MAX_BYTES];
-    if (o->lock <= 0)
+    if (!o->locked)
         return;
     unlink(lock_path(o, path));
     close(o->lock);
-    o->lock = 0;
+    o->locked = false;
 }
 
 static int files_check(const struct train_files *files, const char *out, struct error *err)

@@ -10,7 +10,8 @@ struct train_loop_options {
     bool plan;       /* say what it takes, and stop */
     bool now;        /* write what the checkpoint holds, and train no further */
     int32_t threads;
-    int lock; /* a descriptor, from train_loop_run on; 0: none */
+    bool locked;     /* from train_loop_run on `lock` is a descriptor */
+    int lock;
 };
 
 /* Before anything is read: from here on nothing gets out of the process but files beside `out` and `more`
