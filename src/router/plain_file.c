@@ -154,6 +154,8 @@ static void notes_say(struct str s, struct buf *out)
     behind = str_find(str_slice(s, at, s.len), str_from(end));
     if (behind != SIZE_MAX)
         runs_say(str_slice(s, at + behind + 2, s.len), NOTE_LEAST, true, out);
+    else /* it only begins like one */
+        runs_say(str_slice(s, at, s.len), TEXT_LEAST, false, out);
 }
 
 /* ---- Pictures and sound. ---- */

@@ -74,6 +74,12 @@ static void pictures_and_sound_by_their_notes(void **state)
                "more\0\0"
                "\xFF\xDA"),
         "Blue\nmore\n");
+    /* What began like a small copy hid all that stood behind it. */
+    says(BYTES("\xFF\xD8\xFF\xFE\0\x1F"
+               "ab\xFF\xD8\xFF"
+               "call Jane Roe at home\0\0\0"
+               "\xFF\xDA"),
+        "call Jane Roe at home\n");
     says(BYTES("RIFF\x40\0\0\0WEBP"
                "VP8 \4\0\0\0abcd"
                "EXIF\5\0\0\0title\0"
