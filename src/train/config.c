@@ -113,8 +113,8 @@ static const struct train_schedule schedules[] = {[TRAIN_NEW] = {.batch_tokens =
                                                       .beta2 = 0.95,
                                                       .clip = 1,
                                                       .seed = 1},
-    [TRAIN_TUNE] = {.epochs = 5,
-        .batch_tokens = 0, /* by the data */
+    [TRAIN_TUNE] = {.epochs = 0, /* by the data, as batch_tokens */
+        .batch_tokens = 0,
         .warmup = 10,
         .validate_every = 20,
         .checkpoint_every = 100,
@@ -172,9 +172,8 @@ static int schedule_read(
     if (s.rc == 0 && kind == TRAIN_NEW && t->embedding_frozen)
         return yaml_error(s.map, err, ERROR_INVALID,
             "'embedding: frozen' is for weir finetune: there is no embedding yet that could be kept");
-    if (kind == TRAIN_TUNE && t->steps == 0 && t->epochs == 0)
-        t->epochs = usual->epochs;
-    if (s.rc == 0 && (t->steps > 0) == (t->epochs > 0))
+    const bool neither = t->steps == 0 && t->epochs == 0;
+    if (s.rc == 0 && (neither ? kind == TRAIN_NEW : t->steps > 0 && t->epochs > 0))
         return yaml_error(s.map ? s.map : root, err, ERROR_INVALID,
             "'train' wants either 'steps' or 'epochs': how long to train");
     return s.rc;

@@ -22,7 +22,7 @@ static const char help[] =
     "  --merged FILE         also the whole model, the adapter folded in\n"
     "  --full                train all weights, no adapter: --out is then a model\n"
     "  --rank N              of the adapter (16); --alpha A: what it adds is multiplied by A / rank (2 x rank)\n"
-    "  --epochs N            how often each example is seen (5)\n"
+    "  --epochs N            how often each example is seen (5; of fewer than 1,000 up to 10 times)\n"
     "  --learning-rate R     (0.64 / the model's width, at most 0.01; with --full 0.001)\n"
     "  --precision bf16      products of bfloat16 (f32): less memory, with AMX less time\n"
     "  --validation FILE     examples to measure by; or --validation-share S of the others\n"
@@ -118,6 +118,15 @@ static int64_t batch_tokens(const struct train_data *d)
     return n < BATCH_LEAST ? BATCH_LEAST : n > BATCH_MOST ? BATCH_MOST : n;
 }
 
+/* Each is seen five times; where there are fewer than a thousand, more often, up to twice that. */
+enum { EPOCHS_USUAL = 5, EXAMPLES_FEW = 1000 };
+
+static int64_t epochs(const struct train_data *d)
+{
+    const int64_t few = d->n_docs > EXAMPLES_FEW / 2 ? (int64_t)d->n_docs : EXAMPLES_FEW / 2;
+    return few < EXAMPLES_FEW ? EPOCHS_USUAL * EXAMPLES_FEW / few : EPOCHS_USUAL;
+}
+
 /* The wider a matrix, the more the steps of its values add up to: rates that suit go by 1 / width (Yang et
  * al. 2022, arxiv.org/abs/2203.03466). */
 static double rate_usual(const struct train_shape *s, bool full)
@@ -136,6 +145,8 @@ static int data_get(struct tuned *t, int32_t *context, struct error *err)
         rc = data_read(&c->validation, &t->text, most, &t->validation, NULL, 0, 0, err);
     if (c->schedule.batch_tokens == 0)
         c->schedule.batch_tokens = batch_tokens(&t->data);
+    if (c->schedule.steps == 0 && c->schedule.epochs == 0)
+        c->schedule.epochs = epochs(&t->data);
     const int32_t a = longest(&t->data), b = longest(&t->validation);
     *context = a > b ? a : b;
     *context = *context > CONTEXT_LEAST ? *context : CONTEXT_LEAST;
