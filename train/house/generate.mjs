@@ -23,8 +23,8 @@ const jobs = {
 const stages = {
   copying: [[1, 'copy']],
   words: [[8, 'copy'], [30, 'words'], [25, 'meanings'], [10, 'meaning'], [16, 'named'], [12, 'strange'], [9, 'form'], [5, 'weir']],
-  jobs: [[5, 'copy'], [8, 'words'], [5, 'meanings'], [7, 'meaning'], [8, 'strange'], [6, 'named'], [30, 'extract'], [34, 'topic'], [15, 'weir'], [17, 'decline']],
-  last: [[4, 'copy'], [4, 'words'], [5, 'strange'], [34, 'extract'], [17, 'topic'], [10, 'weir'], [26, 'decline']],
+  jobs: [[5, 'copy'], [8, 'words'], [7, 'meanings'], [8, 'meaning'], [11, 'strange'], [6, 'named'], [32, 'extract'], [38, 'topic'], [15, 'weir'], [19, 'decline']],
+  last: [[3, 'copy'], [2, 'words'], [4, 'strange'], [22, 'extract'], [16, 'topic'], [3, 'named'], [14, 'weir'], [36, 'decline']],
 };
 const heldOut = [[25, 'sort'], [25, 'extract'], [25, 'weir'], [25, 'decline']];
 

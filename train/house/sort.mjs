@@ -101,7 +101,7 @@ export function anyList(entries, r) {
 const orList = (l) => `${l.slice(0, -1).join(', ')} or ${l.at(-1)}`;
 
 /* How often a label counts: beside answers of a hundred tokens those of two would teach nothing. */
-const LABEL = 5;
+const LABEL = 8;
 
 /* A list of labels and a message for one of them, drawn anew each time:
  *   { labels, kind, what, lines?, end?, most?, draw() -> { text, answer } }; `most`: messages that it has */
