@@ -42,6 +42,17 @@ test('JSON with the members that scripts rely on, and a picture', () => {
   assert.equal(svg.match(/<polyline /g).length, svg.match(/<g transform/g).length, 'decode was a flat line under the scale of prefill');
 });
 
+test('the last layer was counted for all tokens, though its network runs for those that want logits: shares were too high', () => {
+  const d = 256, kv = 128, ffn = 512, prompt = 256;
+  const plain = makeModel(folder, 'plain.gguf', ['--layers', '2', '--embed', d, '--heads', '4', '--kv-heads', '2', '--ffn', ffn, '--context', '512', '--type', 'F32'].map(String));
+  const r = bench(plain, '--prompt', String(prompt), '--generate', '1', '--depth', '0', '--parallel', '1', '--copy', '0', '--repeat', '1', '--threads', '1', '--json');
+  assert.equal(r.code, 0, r.err);
+  const { prefill_share: share, prefill_tps: { median }, limits } = { ...JSON.parse(r.out), ...JSON.parse(r.out).points[0] };
+  const attention = 2 * d * d + 2 * d * kv, network = 3 * d * ffn;
+  const counted = (share * limits.float_tflops * 1e12) / median / 2, is = 2 * attention + network;
+  assert.ok(Math.abs(counted / is - 1) < 0.02, `${counted} products a token, not ${is}`); // and one token's network and output
+});
+
 test('the cache is of the type that is asked for', () => {
   for (const type of ['f32', 'bf16', 'q8_0']) assert.equal(bench(model, '--prompt', '16', '--generate', '4', '--depth', '40', '--parallel', '1', '--copy', '0', '--threads', '1', '--kv-type', type).code, 0);
   const r = bench(model, ...small, '--kv-type', 'q9');

@@ -10,10 +10,11 @@
 #include "base/clock.h"
 #include "engine/worker/fit.h"
 #include "engine/worker/model.h"
+#include "engine/worker/program.h"
 #include "engine/worker/session_bench.h"
 #include "engine/worker/tensor.h"
 
-enum { STREAMS_MAX = 256, REPEAT_MAX = 1000, LENGTH_MAX = 1 << 24 };
+enum { COUNTED = 2, STREAMS_MAX = 256, REPEAT_MAX = 1000, LENGTH_MAX = 1 << 24 };
 
 struct bench_job {
     int64_t depth, streams, prompt, generate, repeat;
@@ -22,41 +23,57 @@ struct bench_job {
     float *logits;
     int32_t *tokens, *slots;
     uint8_t *wants;
-    uint32_t drawn;        /* tokens so far: they differ, so that a mixture's experts do */
-    int64_t at;            /* tokens of the prompt, or steps, that are done */
-    bool warm, generating; /* what is measured now */
-    double seconds;        /* of it so far */
+    uint32_t drawn; /* tokens so far: they differ, so that a mixture's experts do */
+    int64_t at;     /* tokens of the prompt, or steps, that are done */
+    int counted;    /* unmeasured steps whose products were counted: of one token, of two */
+    double first[BACKEND_UNITS], second[BACKEND_UNITS]; /* their operations */
+    const struct backend *backend;
+    bool generating; /* what is measured now */
+    double seconds;  /* of it so far */
     double *prefill, *decode;
     int64_t n_prefill, n_decode;
 };
 
 /* ---- What a step has to do ---- */
 
-/* Of a tensor's matrices those that a token is multiplied by, and of these bytes those that a step of
- * `tokens` reads: with experts chosen at random, E (1 - (1 - used / E)^tokens) of E. */
-static void tensor_share(
-    const struct session *s, const struct tensor *t, double tokens, double *by_token, double *by_step)
+/* Of a tensor's bytes those that a step of `tokens` reads: with experts chosen at random,
+ * E (1 - (1 - used / E)^tokens) of E. */
+static double tensor_share(const struct session *s, const struct tensor *t, double tokens)
 {
     char key[128];
     struct str architecture = STR_NONE;
     uint32_t used = 0;
     struct error err;
-    *by_token = *by_step = 1;
     if (t->n_dims != 3 || t->shape[2] < 2 ||
         gguf_get_str(s->gguf, "general.architecture", STR_NONE, &architecture, &err))
-        return;
+        return 1;
     snprintf(key, sizeof key, STR_FMT ".expert_used_count", STR_ARG(str_slice(architecture, 0, 64)));
     if (gguf_get_u32(s->gguf, key, 0, &used, &err) != 0 || used == 0 || used > t->shape[2])
-        return;
-    *by_token = (double)used / (double)t->shape[2];
-    *by_step = 1 - pow(1 - *by_token, tokens);
+        return 1;
+    return 1 - pow(1 - (double)used / (double)t->shape[2], tokens);
 }
 
+/* Most of the last layer and the output layer run for those tokens alone that want logits. */
 struct work {
-    double layers[BACKEND_UNITS]; /* operations a token, of the layers' matrices */
-    double head[BACKEND_UNITS];   /* of the output's */
+    double layers[BACKEND_UNITS]; /* operations a token */
+    double head[BACKEND_UNITS];   /* and what one more takes that wants logits */
     double bytes;                 /* that a step reads: weights, and the state of `streams` sequences */
 };
+
+/* Of `ctx`, a step whose operations are counted. */
+static void product_count(void *ctx, const struct op *op, struct program_rows a, struct program_rows routes)
+{
+    const struct call *call = ctx;
+    struct bench_job *job = call->data;
+    const struct linear_heads *heads = op->kind == OP_MATMUL_HEADS ? op->linear_heads : NULL;
+    const struct weight *w = heads ? &heads->weight : &op->linear->weight;
+    const double products = heads ? (double)a.rows * heads->n_heads * heads->count
+                            : op->kind == OP_MATMUL_EXPERTS
+                                ? (double)routes.rows * (routes.width / 2) * (double)w->n_out
+                                : (double)a.rows * (double)w->n_out;
+    double *units = job->counted == 0 ? job->first : job->second;
+    units[job->backend->ops->unit(job->backend, w->type)] += 2 * products * (double)w->n_in;
+}
 
 static bool is_output(const struct session *s, const struct tensor *t)
 {
@@ -70,14 +87,12 @@ static struct work work_of(const struct session *s, const struct bench_job *job)
     struct work w = {.bytes = (double)job->streams * (double)state};
     for (size_t i = 0; i < gguf_n_tensors(s->gguf); i++) {
         const struct tensor *t = gguf_tensor_at(s->gguf, i);
-        const bool output = is_output(s, t);
-        double by_token, by_step;
-        if (t->n_dims < 2 || (!output && !str_starts(t->name, STR("blk."))))
-            continue;
-        tensor_share(s, t, (double)job->streams, &by_token, &by_step);
-        const double operations = 2 * (double)t->shape[0] * (double)tensor_rows(t) * by_token;
-        w.bytes += (double)t->bytes * by_step;
-        (output ? w.head : w.layers)[s->backend->ops->unit(s->backend, t->type)] += operations;
+        if (t->n_dims >= 2 && (is_output(s, t) || str_starts(t->name, STR("blk."))))
+            w.bytes += (double)t->bytes * tensor_share(s, t, (double)job->streams);
+    }
+    for (int i = 0; i < BACKEND_UNITS; i++) {
+        w.layers[i] = job->second[i] - job->first[i];
+        w.head[i] = job->first[i] - w.layers[i];
     }
     return w;
 }
@@ -207,7 +222,20 @@ static int measure(const struct call *call, struct error *err)
     return 0;
 }
 
-/* Fills slot 0, then takes an unmeasured step, then measures; a step a turn, so that the gateway is heard. */
+/* Of one token, then of two, whose products are counted; nothing is measured of them. */
+static int count(struct call *call, struct error *err)
+{
+    struct bench_job *job = call->data;
+    const struct program_watch watch = {product_count, call};
+    (void)model_state_truncate(job->state, 1, 0);
+    model_state_watch(job->state, &watch);
+    int rc = step(call, 1, job->counted + 1, false, err);
+    model_state_watch(job->state, NULL);
+    job->counted++;
+    return rc;
+}
+
+/* Fills slot 0, then takes unmeasured steps, then measures; a step a turn, so that the gateway is heard. */
 static int bench_turn(struct call *call)
 {
     struct bench_job *job = call->data;
@@ -216,10 +244,8 @@ static int bench_turn(struct call *call)
     const int64_t left = job->depth - model_state_length(job->state, 0);
     if (left > 0) {
         rc = step(call, 0, (int32_t)(left < FIT_BATCH ? left : FIT_BATCH), false, &err);
-    } else if (!job->warm) {
-        state_take(job, 1);
-        rc = step(call, 1, 1, false, &err);
-        job->warm = true;
+    } else if (job->counted < COUNTED) {
+        rc = count(call, &err);
     } else {
         rc = measure(call, &err);
     }
@@ -271,6 +297,7 @@ static int job_prepare(const struct session *s, struct bench_job *job, struct er
 {
     const int64_t longest = job->prompt > job->generate ? job->prompt : job->generate;
     const size_t n = job->streams > FIT_BATCH ? (size_t)job->streams : FIT_BATCH;
+    job->backend = s->backend;
     job->generating = job->prompt == 0;
     job->logits = calloc((size_t)job->streams * (size_t)model_info(s->model)->n_vocab, sizeof *job->logits);
     job->tokens = calloc(n, sizeof *job->tokens);
@@ -281,7 +308,7 @@ static int job_prepare(const struct session *s, struct bench_job *job, struct er
     if (!job->logits || !job->tokens || !job->slots || !job->wants || !job->prefill || !job->decode)
         return error_set(err, ERROR_MEMORY, "no memory to measure with: ask for fewer streams");
     const struct model_room room = {.n_slots = (int32_t)job->streams + 1,
-        .n_context = (int32_t)(job->depth + longest),
+        .n_context = (int32_t)(job->depth + (longest > COUNTED ? longest : COUNTED)),
         .kv_type = s->room.kv_type};
     return model_state_create_within(s->model, &room, &job->state, err);
 }
