@@ -27,9 +27,8 @@ struct bench_job {
     int64_t at;     /* tokens of the prompt, or steps, that are done */
     int counted;    /* unmeasured steps whose products were counted: of one token, of two */
     double first[BACKEND_UNITS], second[BACKEND_UNITS]; /* their operations */
-    const struct backend *backend;
-    bool generating; /* what is measured now */
-    double seconds;  /* of it so far */
+    bool generating;                                    /* what is measured now */
+    double seconds;                                     /* of it so far */
     double *prefill, *decode;
     int64_t n_prefill, n_decode;
 };
@@ -71,8 +70,9 @@ static void product_count(void *ctx, const struct op *op, struct program_rows a,
                             : op->kind == OP_MATMUL_EXPERTS
                                 ? (double)routes.rows * (routes.width / 2) * (double)w->n_out
                                 : (double)a.rows * (double)w->n_out;
+    const struct backend *backend = call->session->backend;
     double *units = job->counted == 0 ? job->first : job->second;
-    units[job->backend->ops->unit(job->backend, w->type)] += 2 * products * (double)w->n_in;
+    units[backend->ops->unit(backend, w->type)] += 2 * products * (double)w->n_in;
 }
 
 static bool is_output(const struct session *s, const struct tensor *t)
@@ -297,7 +297,6 @@ static int job_prepare(const struct session *s, struct bench_job *job, struct er
 {
     const int64_t longest = job->prompt > job->generate ? job->prompt : job->generate;
     const size_t n = job->streams > FIT_BATCH ? (size_t)job->streams : FIT_BATCH;
-    job->backend = s->backend;
     job->generating = job->prompt == 0;
     job->logits = calloc((size_t)job->streams * (size_t)model_info(s->model)->n_vocab, sizeof *job->logits);
     job->tokens = calloc(n, sizeof *job->tokens);
