@@ -251,7 +251,7 @@ static void masses_make(void)
 
 int detect_gist_init(struct error *err)
 {
-    const struct str file = {gist_weights, (size_t)(gist_weights_end - gist_weights)};
+    const struct str file = EMBEDDED(gist_weights);
     if (!detect_gist_sound(file))
         return error_set(err, ERROR_INTERNAL, "data/gist.weights is not what tools/gist_train writes");
     memcpy(&head, file.data, sizeof head);

@@ -398,7 +398,7 @@ static void sums_make(void)
 
 int detect_tag_init(struct error *err)
 {
-    const struct str file = {tag_weights, (size_t)(tag_weights_end - tag_weights)};
+    const struct str file = EMBEDDED(tag_weights);
     struct tag_head head;
     if (!detect_tag_sound(file))
         return error_set(err, ERROR_INTERNAL, "data/tag.weights is not what tools/tag_train writes");
