@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "router/detect_context.h"
 #include "router/detect_gist.h"
 #include "router/detect_lexicon.h"
 #include "router/detect_own.h"
@@ -92,6 +93,8 @@ static void init(void)
         init_code = detect_id_init(&init_error);
     if (init_code == 0)
         init_code = detect_lexicon_init(&init_error);
+    if (init_code == 0)
+        init_code = detect_spelled_init(&init_error);
     if (init_code == 0)
         init_code = detect_gist_init(&init_error);
     if (init_code == 0)

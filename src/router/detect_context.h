@@ -52,6 +52,7 @@ static inline size_t detect_word_length(const struct detect_word *w)
 /* A code near what it opens (CUE(opens), CUE(shuts)), a wallet's words behind CUE(seed), a password behind
  * CUE(spoken), all told in words; with that. Its kinds: counted, if it is what anybody counts. */
 bool detect_told(const struct detect_context *c, const struct detect_atom *a, struct detect_atom *out);
+int detect_spelled_init(struct error *err) MUST_USE; /* behind detect_lexicon_init */
 bool detect_seed(const struct detect_context *c, const struct detect_atom *phrase, struct detect_atom *out);
 bool detect_spelled(
     const struct detect_context *c, const struct detect_atom *password, struct detect_atom *out);

@@ -334,6 +334,14 @@ size_t detect_words_read(
     return (size_t)(w - out);
 }
 
+uint64_t detect_word_hash(struct str word)
+{
+    struct detect_word w = {0};
+    size_t at = 0;
+    (void)word_read(word, &at, &w);
+    return w.hash;
+}
+
 static uint64_t hash_join(uint64_t phrase, uint64_t word)
 {
     return (phrase ^ word * 0x9e3779b97f4a7c15u) * hash_prime + (phrase >> 31);
@@ -417,8 +425,8 @@ int detect_lexicon_init(struct error *err)
     map = table_alloc(MAP_BITS / 8);
     if (!table || !map)
         return error_set(err, ERROR_MEMORY, "no memory for the detector's lexicon");
-    struct str names = {detect_names_txt, (size_t)(detect_names_txt_end - detect_names_txt)};
-    struct str cues = {detect_cues_txt, (size_t)(detect_cues_txt_end - detect_cues_txt)};
+    struct str names = EMBEDDED(detect_names_txt);
+    struct str cues = EMBEDDED(detect_cues_txt);
     int rc = file_read(names, ' ', err);
     return rc ? rc : file_read(cues, ',', err);
 }

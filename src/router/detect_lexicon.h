@@ -27,7 +27,8 @@
     X(org)                                                                                                   \
     X(street)                                                                                                \
     X(road)                                                                                                  \
-    X(unit) X(landmark) X(live) /* places */                                                                 \
+    X(unit)                                                                                                  \
+    X(landmark) X(live) /* places */                                                                         \
         X(kin) X(mine) X(have) X(role) X(dob) X(idword) X(account) X(belief) X(ill) X(clinic) X(health)      \
             X(money) X(fin) X(court) X(legal) X(mark) X(secretive) X(plan) X(love) X(personal) X(access)     \
                 X(password) X(pass) X(copula) X(self) X(label) X(stamp) X(privilege) X(topic) X(named)       \
@@ -77,6 +78,7 @@ size_t detect_words_read(
  */
 void detect_phrases_at(const struct detect_word *words, size_t n, size_t i,
     void (*found)(void *ctx, size_t from, size_t to, uint64_t kinds), void *ctx);
+uint64_t detect_word_hash(struct str word); /* a detect_word's, of its first word */
 /* A letter of more than one byte at `at`: its length, what it is folded to, is it a capital; 0 for a sign
  * that ends words. */
 size_t detect_letter_fold(struct str text, size_t at, char out[4], size_t *n_out, bool *capital);

@@ -5,37 +5,35 @@
 
 EMBED(everyday_txt, "data/everyday.txt");
 
-static bool is_listed(struct str word)
+/* Their hashes. */
+static uint64_t everyday[512];
+static size_t n_everyday;
+
+int detect_spelled_init(struct error *err)
 {
-    struct str file = EMBEDDED(everyday_txt), line, listed;
-    while (str_split(&file, '\n', &line))
-        while (!str_starts(line, STR("#")) && str_split(&line, ' ', &listed))
-            if (str_eq(listed, word))
-                return true;
-    return false;
+    struct str file = EMBEDDED(everyday_txt), line, word;
+    for (n_everyday = 0; str_split(&file, '\n', &line);)
+        while (!str_starts(line, STR("#")) && str_split(&line, ' ', &word)) {
+            if (n_everyday == sizeof everyday / sizeof *everyday)
+                return error_set(err, ERROR_INTERNAL, "data/everyday.txt has too many words");
+            everyday[n_everyday++] = detect_word_hash(word);
+        }
+    return 0;
 }
 
-/* Short, or in that file: folded as the lists are, "Für" is "fur". */
+static size_t letters_of(const struct detect_context *c, size_t at)
+{
+    return str_utf8_count(str_slice(c->scan->text, c->words[at].start, c->words[at].end));
+}
+
+/* Short, or in that file. */
 static bool is_everyday(const struct detect_context *c, size_t at)
 {
-    enum { SHORT = 2, LONG = 24, LETTER = 4 };
-    const struct str text = c->scan->text;
-    const struct detect_word *w = &c->words[at];
-    char word[LONG + LETTER];
-    size_t n = 0;
-    for (size_t i = w->start, length; i < w->end && n < LONG; i += length) {
-        bool capital;
-        size_t n_letter = 0;
-        length = (unsigned char)text.data[i] < 0x80
-                     ? 0
-                     : detect_letter_fold(text, i, &word[n], &n_letter, &capital);
-        if (length == 0) {
-            word[n] = detect_is_upper(text.data[i]) ? (char)(text.data[i] | 0x20) : text.data[i];
-            length = n_letter = 1;
-        }
-        n += n_letter;
-    }
-    return n <= SHORT || is_listed((struct str){word, n});
+    enum { SHORT = 2 };
+    bool listed = false;
+    for (size_t i = 0; i < n_everyday; i++)
+        listed = listed || everyday[i] == c->words[at].hash;
+    return listed || letters_of(c, at) <= SHORT;
 }
 
 /* May the first of a wallet's words stand there? */
@@ -62,7 +60,7 @@ bool detect_seed(const struct detect_context *c, const struct detect_atom *phras
     size_t n = 0, from = 0;
     for (size_t i = phrase->to; i < c->n_words && (n > 0 || i < phrase->to + BEHIND); i++) {
         const struct detect_word *w = &c->words[i];
-        const size_t length = str_utf8_count(str_slice(c->scan->text, w->start, w->end));
+        const size_t length = letters_of(c, i);
         if (w->flags & WORD_DIGITS && length < LEAST)
             continue;
         const bool told = length >= LEAST && length <= MOST && !(w->flags & WORD_DIGIT) &&
