@@ -12,7 +12,7 @@ import { createKey } from './lib/verbs.mjs';
 const kinds = ['openai', 'anthropic', 'gemini', 'ollama'];
 const paths = { openai: '/v1', gemini: '/v1beta' };
 const names = ['openai chat', 'openai responses', 'anthropic', 'ollama'];
-const originals = ['Anna Nowak', 'Nowak', 'anna.b@lipowa-poczta.pl', '4539 5787 6362 1486', '4539', '12 Main Street', '62704', 'ghp_aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789'];
+const originals = ['Anna Nowak', 'Nowak', 'anna.b@lipowa-poczta.pl', '4539 5787 6362 1486', '4539 5787', '12 Main Street', '62704', 'ghp_aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789'];
 const text = 'Write to Anna Nowak <anna.b@lipowa-poczta.pl>: card 4539 5787 6362 1486, I live at 12 Main Street\nSpringfield, IL 62704. "Dear Ms Nowak" – Grüße 🗼, token ghp_aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789.';
 const clouds = {};
 const made = {};

@@ -64,7 +64,7 @@ static void a_masked_request_leaves_with_a_permit_of_its_own(void **state)
     assert_int_equal(d.masked->permit->boundary, EGRESS_BOUNDARY_ANY);
     assert_string_equal(d.masked->permit->rule, "named-redacted");
     struct str text = d.masked->request->messages[0].parts[0].text;
-    static const char *const originals[] = {"Anna", "Nowak", "lipowa", "4539", "1486"};
+    static const char *const originals[] = {"Anna", "Nowak", "lipowa", "4539 5787", "6362 1486"};
     for (size_t i = 0; i < sizeof originals / sizeof *originals; i++)
         assert_false(holds(text, originals[i]));
     assert_true(holds(text, "Write to PERSON_") && holds(text, "@example.com> about card 4000 00"));
@@ -267,7 +267,7 @@ static void every_place_of_a_request_is_masked(void **state)
     assert_true(str_starts(m->messages[0].name, STR("PERSON_")));
     char *vendor = json_dumps(m->messages[0].vendor, 0);
     assert_null(strstr(vendor, "lipowa"));
-    assert_null(strstr(vendor, "4539"));
+    assert_null(strstr(vendor, "45395787")); /* four digits may be drawn again by chance */
     free(vendor);
     arena_free(a);
 }
