@@ -513,18 +513,14 @@ void leg_end(struct leg *leg, const struct chat_failure *failure)
 void leg_cancel(struct leg *leg, const char *why)
 {
     struct exchange *x = leg->x;
-    if (leg->state == LEG_RUNNING) {
+    if (leg->state == LEG_RUNNING || leg->state == LEG_PAYING) {
         const struct chat_failure f = {
             .code = ERROR_CANCELLED, .retry_after_ms = -1, .message = str_from(why)};
+        bool running = leg->state == LEG_RUNNING;
         attempt_end(leg, &f);
         result(leg, BREAKER_NEUTRAL, -1);
-        if (leg != x->counted)
+        if (running && leg != x->counted)
             leg_given_up(leg);
-    } else if (leg->state == LEG_PAYING) {
-        const struct chat_failure f = {
-            .code = ERROR_CANCELLED, .retry_after_ms = -1, .message = str_from(why)};
-        attempt_end(leg, &f);
-        result(leg, BREAKER_NEUTRAL, -1);
     } else if (leg->state == LEG_WAITING) {
         observe_waited(leg, false);
         refused(leg, ERROR_CANCELLED, why);
