@@ -73,7 +73,7 @@ static void last_columns(const struct train_kernels *kernels, int64_t m, int64_t
     for (int64_t i = 0; i < m && add; i++)
         for (int64_t j = 0; j < width; j++)
             whole[i * width + j] = j < n ? c[i * ldc + j] : 0;
-    kernels->panel(m, k, a, a_row, b, whole, width, add);
+    kernels->panels(m, width, k, a, a_row, b, 0, whole, width, add);
     for (int64_t i = 0; i < m; i++)
         memcpy(c + i * ldc, whole + i * width, (size_t)n * sizeof *c);
 }
@@ -83,14 +83,13 @@ static void last_columns(const struct train_kernels *kernels, int64_t m, int64_t
 static void block_run(const struct train_kernels *kernels, int64_t m, int64_t n, int64_t k, struct matrix a,
     const float *b, int64_t apart, float *c, int64_t ldc, bool add, const struct gemm_scratch *s)
 {
-    const int64_t width = kernels->tile_columns;
+    const int64_t width = kernels->tile_columns, whole = n / width * width;
     int64_t a_row;
     const float *rows = kernels->pack_rows(s->a, m, k, a, &a_row);
-    for (int64_t j = 0; j < n; j += width, b += apart)
-        if (n - j >= width)
-            kernels->panel(m, k, rows, a_row, b, c + j, ldc, add);
-        else
-            last_columns(kernels, m, n - j, k, rows, a_row, b, c + j, ldc, add);
+    if (whole > 0)
+        kernels->panels(m, whole, k, rows, a_row, b, apart, c, ldc, add);
+    if (n > whole)
+        last_columns(kernels, m, n - whole, k, rows, a_row, b + whole / width * apart, c + whole, ldc, add);
 }
 
 void gemm_with_packed(const struct train_kernels *kernels, int64_t m, int64_t n, int64_t k, struct matrix a,

@@ -38,13 +38,14 @@ struct train_kernels {
      * it so: it has the same functions otherwise, and is its own. */
     bool rounds;
     const struct train_kernels *rounding;
-    /* C (m x tile_columns, rows ldc apart) gets, or is added, A B over k values. A is what pack_rows
-     * returned, B a panel that pack_panel wrote; the first k' of the k that it was packed with will do. */
-    void (*panel)(
-        int64_t m, int64_t k, const float *a, int64_t a_row, const float *b, float *c, int64_t ldc, bool add);
+    /* C (m x n, rows ldc apart; n: whole panels) gets, or is added, A B over k values. A is what pack_rows
+     * returned, B panels that pack_panel wrote, `apart` floats apart; the first k' of the k that they were
+     * packed with will do. */
+    void (*panels)(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row, const float *b,
+        int64_t apart, float *c, int64_t ldc, bool add);
     /* One panel: the first n <= tile_columns columns of B; missing ones are 0. */
     void (*pack_panel)(float *to, int64_t n, int64_t k, struct matrix b);
-    /* m rows of A as panel takes them, where they stand or in `to`: m rounded up to whole tiles, times k
+    /* m rows of A as panels takes them, where they stand or in `to`: m rounded up to whole tiles, times k
      * rounded up to whole steps. *a_row: rows are so far apart; 0: they are tiles. */
     const float *(*pack_rows)(float *to, int64_t m, int64_t k, struct matrix a, int64_t *a_row);
     /* y = x / rms(x) w, n values; returns 1 / rms(x). */

@@ -16,36 +16,43 @@
 
 enum { SIDE = 16, STEP = 32, TILE_BYTES = 1024, WIDTH = 2 * SIDE };
 
+#define INLINE static inline __attribute__((always_inline))
+
 /* ---- Packing ---- */
 static __mmask16 first(int64_t n)
 {
     return (__mmask16)(n >= 16 ? 0xffff : n <= 0 ? 0 : (1u << n) - 1);
 }
 
-/* n vectors, `apart` from each other, whose values stand along k: to rows. */
-static void read_along(__m512i v[SIDE], const float *from, int64_t apart, int64_t n, int64_t k)
+/* n vectors, `apart` from each other, whose values stand along k: to rows. `whole`: nothing is missing. */
+INLINE void read_along(
+    __m512i v[SIDE], const float *from, int64_t apart, const bool whole, int64_t n, int64_t k)
 {
+    const __mmask16 low = whole ? 0xffff : first(k), high = whole ? 0xffff : first(k - 16);
     for (int64_t i = 0; i < SIDE; i++)
-        v[i] = i < n
-                   ? (__m512i)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(first(k - 16), from + i * apart + 16),
-                         _mm512_maskz_loadu_ps(first(k), from + i * apart))
+        v[i] = whole || i < n
+                   ? (__m512i)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(high, from + i * apart + 16),
+                         _mm512_maskz_loadu_ps(low, from + i * apart))
                    : _mm512_setzero_si512();
 }
 
 /* n vectors that stand side by side, values of k `apart`: to rows of pairs. */
-static void read_across(__m512i v[SIDE], const float *from, int64_t apart, int64_t n, int64_t k)
+INLINE void read_across(
+    __m512i v[SIDE], const float *from, int64_t apart, const bool whole, int64_t n, int64_t k)
 {
     const __m512i pairs = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23,
         7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __mmask16 side = whole ? 0xffff : first(n);
     for (int64_t q = 0; q < SIDE; q++) {
-        const __m512 even = _mm512_maskz_loadu_ps(2 * q < k ? first(n) : 0, from + 2 * q * apart),
-                     odd = _mm512_maskz_loadu_ps(2 * q + 1 < k ? first(n) : 0, from + (2 * q + 1) * apart);
+        const __m512 even = _mm512_maskz_loadu_ps(whole || 2 * q < k ? side : 0, from + 2 * q * apart),
+                     odd =
+                         _mm512_maskz_loadu_ps(whole || 2 * q + 1 < k ? side : 0, from + (2 * q + 1) * apart);
         v[q] = _mm512_permutexvar_epi16(pairs, (__m512i)_mm512_cvtne2ps_pbh(odd, even));
     }
 }
 
 /* 16 x 16 units of four bytes, turned: units within quarters of a register, then the quarters. */
-static void turn(__m512i v[SIDE])
+INLINE void turn(__m512i v[SIDE])
 {
     __m512i t[SIDE];
     for (int i = 0; i < SIDE; i += 2) {
@@ -71,39 +78,61 @@ static void turn(__m512i v[SIDE])
 }
 
 /* 16 vectors of 32 values of k; `apart`: of vectors that stand along k, else of the values of k. */
-static void pack_tile(
-    char *to, const float *from, bool along, bool turned, int64_t apart, int64_t n, int64_t k)
+INLINE void pack_tile_of(const bool whole, char *to, const float *from, const bool along, const bool turned,
+    int64_t apart, int64_t n, int64_t k)
 {
     __m512i v[SIDE];
     if (along)
-        read_along(v, from, apart, n, k);
+        read_along(v, from, apart, whole, n, k);
     else
-        read_across(v, from, apart, n, k);
+        read_across(v, from, apart, whole, n, k);
     if (turned)
         turn(v);
-    memcpy(to, v, sizeof v);
+    for (int i = 0; i < SIDE; i++)
+        _mm512_storeu_si512(to + i * 64, v[i]);
 }
 
-static const float *pack_tiles(float *to, int64_t m, int64_t k, struct matrix a, int64_t *a_row)
+INLINE void pack_tile(
+    char *to, const float *from, const bool along, const bool turned, int64_t apart, int64_t n, int64_t k)
 {
-    const bool along = a.column == 1;
-    char *out = (char *)to;
-    *a_row = 0;
+    if (n >= SIDE && k >= STEP)
+        pack_tile_of(true, to, from, along, turned, apart, n, k);
+    else
+        pack_tile_of(false, to, from, along, turned, apart, n, k);
+}
+
+INLINE void pack_tiles_of(const bool along, char *out, int64_t m, int64_t k, struct matrix a)
+{
     for (int64_t i = 0; i < m; i += SIDE)
         for (int64_t p = 0; p < k; p += STEP, out += TILE_BYTES)
             pack_tile(out, a.data + i * a.row + p * a.column, along, !along, along ? a.row : a.column, m - i,
                 k - p);
+}
+
+static const float *pack_tiles(float *to, int64_t m, int64_t k, struct matrix a, int64_t *a_row)
+{
+    *a_row = 0;
+    if (a.column == 1)
+        pack_tiles_of(true, (char *)to, m, k, a);
+    else
+        pack_tiles_of(false, (char *)to, m, k, a);
     return to;
 }
 
-static void pack_pairs(float *to, int64_t n, int64_t k, struct matrix b)
+INLINE void pack_pairs_of(const bool along, char *out, int64_t n, int64_t k, struct matrix b)
 {
-    const bool along = b.column != 1;
-    char *out = (char *)to;
     for (int64_t p = 0; p < k; p += STEP)
         for (int64_t j = 0; j < WIDTH; j += SIDE, out += TILE_BYTES)
             pack_tile(
                 out, b.data + p * b.row + j * b.column, along, along, along ? b.column : b.row, n - j, k - p);
+}
+
+static void pack_pairs(float *to, int64_t n, int64_t k, struct matrix b)
+{
+    if (b.column != 1)
+        pack_pairs_of(true, (char *)to, n, k, b);
+    else
+        pack_pairs_of(false, (char *)to, n, k, b);
 }
 
 /* ---- Products ---- */
@@ -161,21 +190,36 @@ static void last_rows(int64_t m, int64_t k, const char *a, const char *b, float 
         memcpy(c + i * ldc, whole + i * WIDTH, WIDTH * sizeof *c);
 }
 
-static void panel_tiles(
-    int64_t m, int64_t k, const float *a, int64_t a_row, const float *b, float *c, int64_t ldc, bool add)
+/* The next rows of C on their way while these are summed: they are seldom near. */
+static inline void rows_fetch(const float *c, int64_t rows, int64_t ldc)
+{
+    for (int64_t i = 0; i < rows; i++) {
+        __builtin_prefetch(c + i * ldc, 1);
+        __builtin_prefetch(c + i * ldc + SIDE, 1);
+    }
+}
+
+/* 32 rows at a time against all panels: their lines of C are walked along. */
+static void panels_tiles(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row, const float *b,
+    int64_t apart, float *c, int64_t ldc, bool add)
 {
     const int64_t rows = (k + STEP - 1) / STEP * TILE_BYTES; /* bytes of 16 rows of A */
-    const char *tiles = (const char *)a, *columns = (const char *)b;
+    const char *tiles = (const char *)a;
     (void)a_row;
     tiles_configure(&tile_shapes);
-    for (; m >= 2 * SIDE; m -= 2 * SIDE, tiles += 2 * rows, c += 2 * SIDE * ldc)
-        sums_make(true, k, tiles, columns, c, ldc, add);
-    if (m >= SIDE) {
-        sums_make(false, k, tiles, columns, c, ldc, add);
-        m -= SIDE, tiles += rows, c += SIDE * ldc;
-    }
-    if (m > 0)
-        last_rows(m, k, tiles, columns, c, ldc, add);
+    for (; m > 0; m -= 2 * SIDE, tiles += 2 * rows, c += 2 * SIDE * ldc)
+        for (int64_t j = 0; j < n; j += WIDTH) {
+            const char *columns = (const char *)(b + j / WIDTH * apart);
+            if (m >= 2 * SIDE)
+                sums_make(true, k, tiles, columns, c + j, ldc, add);
+            else if (m >= SIDE)
+                sums_make(false, k, tiles, columns, c + j, ldc, add);
+            if (m % SIDE && m < 2 * SIDE)
+                last_rows(
+                    m % SIDE, k, tiles + m / SIDE * rows, columns, c + m / SIDE * SIDE * ldc + j, ldc, add);
+            if (m > 2 * SIDE)
+                rows_fetch(c + 2 * SIDE * ldc + j, m < 4 * SIDE ? m - 2 * SIDE : 2 * SIDE, ldc);
+        }
     _tile_release();
 }
 
@@ -186,7 +230,7 @@ static void panel_tiles(
 #define TILE_VECTORS 2
 #define ROUNDING_PRODUCTS                                                                                    \
     .tile_rows = 2 * SIDE, .tile_columns = WIDTH, .panel_floats = WIDTH / 2, .k_step = STEP,                 \
-    .panel = panel_tiles, .pack_panel = pack_pairs, .pack_rows = pack_tiles
+    .panels = panels_tiles, .pack_panel = pack_pairs, .pack_rows = pack_tiles
 #include "train/kernels_body.h"
 #else
 typedef int nothing_here; /* a file of C holds something */

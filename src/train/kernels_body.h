@@ -14,7 +14,9 @@ typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 typedef int32_t vec_bits __attribute__((vector_size(4 * LANES)));
 
 #define TILE_COLUMNS (LANES * TILE_VECTORS)
+#if !defined(INLINE)
 #define INLINE static inline __attribute__((always_inline))
+#endif
 
 INLINE float vec_sum(vec v)
 {
@@ -58,7 +60,7 @@ INLINE void tile_of(const int rows, int64_t k, const float *a, int64_t a_row, in
     }
 }
 
-/* The last rows; A is read as in panel. */
+/* The last rows; A is read as in panels. */
 #define TILE_CASE(n)                                                                                         \
     case n:                                                                                                  \
         if (a_row)                                                                                           \
@@ -101,6 +103,13 @@ static void panel(
         else
             tile_of(TILE_ROWS, k, a, 1, TILE_ROWS, b, c, ldc, false);
     tile_last(m, k, a, a_row, b, c, ldc, add);
+}
+
+static void panels(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row, const float *b,
+    int64_t apart, float *c, int64_t ldc, bool add)
+{
+    for (int64_t j = 0; j < n; j += TILE_COLUMNS, b += apart)
+        panel(m, k, a, a_row, b, c + j, ldc, add);
 }
 
 static void pack_columns(float *restrict to, int64_t n, int64_t k, struct matrix b)
@@ -380,7 +389,7 @@ static void widen(float *restrict to, const uint16_t *restrict from, int64_t n)
 
 #define PRODUCTS                                                                                             \
     .tile_rows = TILE_ROWS, .tile_columns = TILE_COLUMNS, .panel_floats = TILE_COLUMNS, .k_step = 1,         \
-    .panel = panel
+    .panels = panels
 #if !defined(ROUNDING_PRODUCTS)
 #define ROUNDING_PRODUCTS PRODUCTS, .pack_panel = pack_columns_rounded, .pack_rows = pack_rows_rounded
 static void pack_columns_rounded(float *to, int64_t n, int64_t k, struct matrix b)

@@ -143,7 +143,7 @@ void progress_plan(const struct run *r)
     if (r->products->rounds)
         fprintf(stderr, "products take bfloat16 and sum in f32%s%s\n",
             plan->narrow ? ", and passes keep bfloat16: they take less memory" : "",
-            r->products->panel == r->kernels->panel ? "; it takes no less time" : "");
+            r->products->panels == r->kernels->panels ? "; it takes no less time" : "");
     fprintf(stderr, "%" PRId64 " steps of %" PRId64 " tokens: %.1f epochs; learning rate %.2g\n", r->steps,
         r->config->schedule.batch_tokens,
         (double)r->steps * (double)r->config->schedule.batch_tokens / (double)r->data.n_tokens,

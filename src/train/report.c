@@ -22,7 +22,8 @@ static double peak_of(const struct train_kernels *kernels)
     for (int try = 0; try < TRIES; try++) {
         const int64_t start = clock_mono_ns();
         for (int i = 0; i < ROUNDS; i++)
-            kernels->panel(kernels->tile_rows, K, a, 0, b, c, kernels->tile_columns, false);
+            kernels->panels(
+                kernels->tile_rows, kernels->tile_columns, K, a, 0, b, 0, c, kernels->tile_columns, false);
         const double speed = flops / (double)(clock_mono_ns() - start) * 1e9;
         best = speed > best ? speed : best;
     }
