@@ -72,6 +72,8 @@ struct train_kernels {
      * *sum: what x sums to now. */
     float (*softmax)(float *x, float scale, int64_t n, float *sum);
     void (*exponents)(float *x, float scale, float less, int64_t n); /* x = exp(scale x - less) */
+    /* Sum of exp(x - *most), where *most is the largest of x. */
+    float (*exponents_sum)(const float *x, int64_t n, float *most);
     /* s = p (s - less) scale: the gradient through softmax */
     void (*softmax_back)(float *s, const float *p, float less, float scale, int64_t n);
     /* Turns pairs (2i, 2i+1), or (i, i + n/2) where `halves`, of n values by the angles whose cosines and

@@ -324,6 +324,25 @@ static float largest(const float *x, float scale, int64_t n)
     return most;
 }
 
+static float exponents_sum(const float *x, int64_t n, float *most)
+{
+    float some[8 * LANES], rest = 0;
+    const int64_t run = sizeof some / sizeof *some;
+    vec sum = {0};
+    *most = largest(x, 1, n);
+    for (int64_t i = 0; i < n; i += run) {
+        const int64_t end = n - i < run ? n - i : run;
+        int64_t j = 0;
+        for (int64_t q = 0; q < end; q++)
+            some[q] = common_exp(x[i + q] - *most);
+        for (; j + LANES <= end; j += LANES)
+            sum += *(const vec *)(some + j);
+        for (; j < end; j++)
+            rest += some[j];
+    }
+    return vec_sum(sum) + rest;
+}
+
 static float softmax(float *x, float scale, int64_t n, float *total)
 {
     const float most = largest(x, scale, n);
@@ -417,8 +436,8 @@ static const float *pack_rows_rounded(float *to, int64_t m, int64_t k, struct ma
         .norm_back = norm_back, .layer_norm = layer_norm, .layer_norm_back = layer_norm_back, .glu = glu,    \
         .glu_back = glu_back, .geglu = geglu, .geglu_back = geglu_back, .softcap = softcap,                  \
         .softcap_back = softcap_back, .add = add_rows, .scale = scale_row, .dot = dot, .softmax = softmax,   \
-        .exponents = exponents, .softmax_back = softmax_back, .rope = rope, .round = round_row,              \
-        .narrow = narrow, .widen = widen, .adam = adam                                                       \
+        .exponents = exponents, .exponents_sum = exponents_sum, .softmax_back = softmax_back, .rope = rope,  \
+        .round = round_row, .narrow = narrow, .widen = widen, .adam = adam                                   \
     }
 static const struct train_kernels rounding = TABLE(ISA "-bf16", true, ROUNDING_PRODUCTS);
 const struct train_kernels KERNELS =

@@ -38,34 +38,70 @@ static float *lora_inner(const struct train_pass *p, const struct train_weight *
     return p->lora[w - p->model->weights];
 }
 
-static void bias_forward(struct train_pass *p, const struct train_weight *bias, float *y, int64_t rows)
+/* Biases of the outputs from `from` on. */
+static void bias_forward(
+    struct train_pass *p, const struct train_weight *bias, struct outputs o, float *y, int64_t rows)
 {
     if (!bias)
         return;
-    const float *values = train_vector_values(p->model, bias);
+    const float *values = train_vector_values(p->model, bias) + o.from;
     for (int64_t i = 0; i < rows; i++)
-        p->team->kernels->add(y + i * bias->n_in, values, bias->n_in);
+        p->team->kernels->add(y + i * o.n, values, o.n);
 }
 
-static void bias_back(struct train_pass *p, const struct train_weight *bias, const float *dy, int64_t rows)
+static void bias_back(
+    struct train_pass *p, const struct train_weight *bias, struct outputs o, const float *dy, int64_t rows)
 {
     if (!bias || bias->at < 0)
         return;
     for (int64_t i = 0; i < rows; i++)
-        p->team->kernels->add(p->gradients + bias->at, dy + i * bias->n_in, bias->n_in);
+        p->team->kernels->add(p->gradients + bias->at + o.from, dy + i * o.n, o.n);
+}
+
+void outputs_forward(struct train_pass *p, const struct train_weight *w, struct outputs o, const float *x,
+    int64_t rows, float *y, bool add)
+{
+    const struct matrix in = matrix_rows(x, w->n_in);
+    if (w->packed)
+        team_gemm_packed(p->team, rows, o.n, w->n_in, in,
+            w->packed + gemm_packed_size(p->team->kernels, o.from, w->n_in), w->n_in, y, o.n, add);
+    else
+        team_gemm(p->team, rows, o.n, w->n_in, in, matrix_turned(floats_of(p, w) + o.from * w->n_in, w->n_in),
+            y, o.n, add);
+    bias_forward(p, w->bias, o, y, rows);
+}
+
+void outputs_back_input(struct train_pass *p, const struct train_weight *w, struct outputs o, const float *dy,
+    int64_t rows, float *dx, bool add)
+{
+    const struct matrix in = matrix_rows(dy, o.n);
+    if (w->packed_back)
+        team_gemm_packed(p->team, rows, w->n_in, o.n, in,
+            w->packed_back + o.from * p->team->kernels->panel_floats, w->n_out, dx, w->n_in, add);
+    else
+        team_gemm(p->team, rows, w->n_in, o.n, in, matrix_rows(floats_of(p, w) + o.from * w->n_in, w->n_in),
+            dx, w->n_in, add);
+}
+
+void outputs_back_weight(struct train_pass *p, const struct train_weight *w, struct outputs o, const float *x,
+    const float *dy, int64_t rows)
+{
+    if (w->at >= 0)
+        team_gemm(p->team, o.n, w->n_in, rows, matrix_turned(dy, o.n), matrix_rows(x, w->n_in),
+            p->gradients + w->at + o.from * w->n_in, w->n_in, true);
+    bias_back(p, w->bias, o, dy, rows);
+}
+
+static struct outputs all_outputs(const struct train_weight *w)
+{
+    return (struct outputs){0, w->n_out};
 }
 
 void linear_forward(
     struct train_pass *p, const struct train_weight *w, const float *x, int64_t rows, float *y, bool add)
 {
     const struct train_model *m = p->model;
-    const struct matrix in = matrix_rows(x, w->n_in);
-    if (w->packed)
-        team_gemm_packed(p->team, rows, w->n_out, w->n_in, in, w->packed, y, w->n_out, add);
-    else
-        team_gemm(
-            p->team, rows, w->n_out, w->n_in, in, matrix_turned(floats_of(p, w), w->n_in), y, w->n_out, add);
-    bias_forward(p, w->bias, y, rows);
+    outputs_forward(p, w, all_outputs(w), x, rows, y, add);
     if (w->lora_a < 0)
         return;
     const int64_t rank = m->lora_rank;
@@ -93,12 +129,7 @@ static void lora_back_input(
 void linear_back_input(
     struct train_pass *p, const struct train_weight *w, const float *dy, int64_t rows, float *dx, bool add)
 {
-    const struct matrix in = matrix_rows(dy, w->n_out);
-    if (w->packed_back)
-        team_gemm_packed(p->team, rows, w->n_in, w->n_out, in, w->packed_back, dx, w->n_in, add);
-    else
-        team_gemm(
-            p->team, rows, w->n_in, w->n_out, in, matrix_rows(floats_of(p, w), w->n_in), dx, w->n_in, add);
+    outputs_back_input(p, w, all_outputs(w), dy, rows, dx, add);
     if (w->lora_a >= 0)
         lora_back_input(p, w, dy, rows, dx);
 }
@@ -117,12 +148,9 @@ static void lora_back_weight(
 void linear_back_weight(
     struct train_pass *p, const struct train_weight *w, const float *x, const float *dy, int64_t rows)
 {
-    if (w->at >= 0)
-        team_gemm(p->team, w->n_out, w->n_in, rows, matrix_turned(dy, w->n_out), matrix_rows(x, w->n_in),
-            p->gradients + w->at, w->n_in, true);
+    outputs_back_weight(p, w, all_outputs(w), x, dy, rows);
     if (w->lora_a >= 0)
         lora_back_weight(p, w, x, dy, rows);
-    bias_back(p, w->bias, dy, rows);
 }
 
 void linear_back(struct train_pass *p, const struct train_weight *w, const float *x, const float *dy,

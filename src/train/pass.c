@@ -8,7 +8,7 @@
 
 /* ---- Memory: one block of floats, handed out in order ---- */
 
-enum { LOGITS_MAX = 1 << 22, HEAD_ROWS_LEAST = 32, HEAD_ROWS_MOST = 256 };
+enum { LOGITS_MAX = 1 << 22, HEAD_ROWS_LEAST = 32, HEAD_COLUMNS = 512 /* whole blocks of products */ };
 #define KEPT_FLOATS_MOST (32 << 20) /* 128 MiB: more is narrowed */
 
 /* Counts, and where there is a block gives, floats. */
@@ -25,10 +25,18 @@ static float *hand_out(struct hand *h, int64_t rows, int64_t width)
     return out;
 }
 
-static int32_t logits_rows(const struct train_shape *s)
+/* Where products are fast, logits are made for some of the vocabulary at a time, twice: they stay in the
+ * cache.
+ */
+static void head_divide(
+    struct train_pass *p, const struct train_model *m, const struct train_kernels *kernels)
 {
-    int32_t rows = LOGITS_MAX / s->n_vocab;
-    return rows < HEAD_ROWS_LEAST ? HEAD_ROWS_LEAST : rows > HEAD_ROWS_MOST ? HEAD_ROWS_MOST : rows;
+    const int32_t n = m->shape.n_vocab, rows = LOGITS_MAX / n;
+    const bool fast = kernels->k_step > 1 && n > HEAD_COLUMNS;
+    p->head_columns = fast ? HEAD_COLUMNS : n;
+    p->head_rows = fast || rows > HEAD_ROWS_MOST ? HEAD_ROWS_MOST
+                   : rows < HEAD_ROWS_LEAST      ? HEAD_ROWS_LEAST
+                                                 : rows;
 }
 
 /* Values of a layer, one behind the other; returns how many floats they are. */
@@ -136,9 +144,9 @@ static void pass_place(struct hand *h, const struct train_model *m, bool narrow,
     p->last = hand_out(h, most, s->n_embed);
     p->last_norm = hand_out(h, most, s->n_embed);
     p->last_inverse = hand_out(h, most, 1);
-    p->head_rows = logits_rows(s);
-    p->logits = hand_out(h, p->head_rows, s->n_vocab);
-    p->capped = hand_out(h, m->logit_cap > 0 ? p->head_rows : 0, s->n_vocab);
+    head_divide(p, m, kernels);
+    p->logits = hand_out(h, p->head_rows, p->head_columns);
+    p->capped = hand_out(h, m->logit_cap > 0 ? p->head_rows : 0, p->head_columns);
     p->losses = hand_out(h, most, 1);
     back_place(h, m, most, p);
     lora_place(h, m, most, p);

@@ -56,9 +56,9 @@ struct train_pass {
     float *d_shared;                        /* rows: of what a parallel network reads */
     float *n1_rows;                         /* of the last layer */
     float *last, *last_norm, *last_inverse; /* rows x n_embed: the end of the residual stream */
-    float *logits, *losses;                 /* head_rows x n_vocab; rows */
+    float *logits, *losses;                 /* head_rows x head_columns; rows */
     float *capped;                          /* logits, where they are held by a cap */
-    int32_t head_rows;
+    int32_t head_rows, head_columns;
     float *norm_parts;                   /* gradients of a norm's weights by runs of rows */
     struct attention_scratch *attention; /* one for each thread */
     const struct train_sequence *sequence;
@@ -95,7 +95,7 @@ struct attention_scratch {
     float *scores, *d_scores;                           /* ATTENTION_ROWS x stride */
     int64_t stride;
 };
-enum { ATTENTION_ROWS = 64 };
+enum { ATTENTION_ROWS = 64, HEAD_ROWS_MOST = 256 };
 size_t attention_scratch_floats(
     const struct train_model *m, int32_t most, const struct train_kernels *kernels);
 void attention_scratch_place(struct attention_scratch *s, const struct train_model *m, int32_t most,
@@ -116,6 +116,17 @@ void linear_back_weight(
     struct train_pass *p, const struct train_weight *w, const float *x, const float *dy, int64_t rows);
 void linear_back(struct train_pass *p, const struct train_weight *w, const float *x, const float *dy,
     int64_t rows, float *dx, bool add);
+/* The same, without an adapter, of some outputs alone: the first is one of a whole panel (gemm.h), y and dy
+ * are rows of n. */
+struct outputs {
+    int64_t from, n;
+};
+void outputs_forward(struct train_pass *p, const struct train_weight *w, struct outputs o, const float *x,
+    int64_t rows, float *y, bool add);
+void outputs_back_input(struct train_pass *p, const struct train_weight *w, struct outputs o, const float *dy,
+    int64_t rows, float *dx, bool add);
+void outputs_back_weight(struct train_pass *p, const struct train_weight *w, struct outputs o, const float *x,
+    const float *dy, int64_t rows);
 /* Cross-entropy over the rows of p->last, and where `back` its gradient in p->dx. */
 void head_run(struct train_pass *p, bool back, float scale, struct train_loss *out);
 void pass_back(struct train_pass *p);

@@ -62,21 +62,18 @@ static const float *branch_back(struct train_pass *p, struct branch b, int64_t r
     return p->branch;
 }
 
-/* ---- The head: logits of some rows at a time, which become their own gradient ---- */
+/* ---- The head: logits of some rows and some of the vocabulary at a time. First what their exponentials sum
+ * to, then each becomes its own gradient. ---- */
+struct head_row {
+    float most, sum, own; /* the largest logit so far, sum of exp(logit - most), the target's */
+};
 struct head_task {
     struct train_pass *p;
-    int64_t first;
+    int64_t first, rows;
+    struct outputs part;
     float scale;
-    int32_t *right;
+    struct head_row *state; /* of each row */
 };
-
-static bool is_largest(const float *logits, int64_t n, int64_t target)
-{
-    for (int64_t i = 0; i < n; i++)
-        if (logits[i] > logits[target])
-            return false;
-    return true;
-}
 
 /* Logits as the model has them, of what its last product gives; and the way back. */
 static void logits_finish(const struct train_pass *p, float *logits, float *capped, int64_t n)
@@ -98,53 +95,116 @@ static void logits_back(const struct train_pass *p, float *d, const float *cappe
         p->team->kernels->scale(d, p->model->logit_scale, n);
 }
 
-static void loss_rows(void *ctx, int64_t from, int64_t to)
+/* Where a row's target is in the part; else -1. */
+static int64_t target_in(const struct head_task *t, int64_t row)
+{
+    const int64_t at = t->p->sequence->targets[t->first + row] - t->part.from;
+    return at >= 0 && at < t->part.n ? at : -1;
+}
+
+static void sum_rows(void *ctx, int64_t from, int64_t to)
 {
     const struct head_task *t = ctx;
-    const struct train_sequence *s = t->p->sequence;
-    const int64_t n = t->p->model->shape.n_vocab;
+    const int64_t n = t->part.n;
     for (int64_t i = from; i < to; i++) {
-        float *logits = t->p->logits + i * n, *capped = t->p->capped + i * n, sum;
-        const int32_t target = s->targets[t->first + i];
-        logits_finish(t->p, logits, capped, n);
-        const float weight = s->weights[t->first + i], own = logits[target];
-        t->right[i] = is_largest(logits, n, target);
-        t->p->losses[t->first + i] = t->p->team->kernels->softmax(logits, 1, n, &sum) - own;
-        t->p->team->kernels->scale(logits, weight * t->scale / sum, n);
-        logits[target] -= weight * t->scale;
-        logits_back(t->p, logits, capped, n);
+        float *logits = t->p->logits + i * n, most;
+        struct head_row *row = &t->state[i];
+        const int64_t target = target_in(t, i);
+        logits_finish(t->p, logits, t->p->capped + i * n, n);
+        const float sum = t->p->team->kernels->exponents_sum(logits, n, &most);
+        if (target >= 0)
+            row->own = logits[target];
+        const float all = most > row->most ? most : row->most;
+        row->sum = row->sum * expf(row->most - all) + sum * expf(most - all);
+        row->most = all;
     }
 }
 
 /* scale dloss/dlogits = weight (softmax - 1 at the target) */
-static void head_block(struct train_pass *p, int64_t first, int64_t rows, bool back, struct head_task *t)
+static void gradient_rows(void *ctx, int64_t from, int64_t to)
 {
+    const struct head_task *t = ctx;
+    const struct train_kernels *k = t->p->team->kernels;
+    const int64_t n = t->part.n;
+    for (int64_t i = from; i < to; i++) {
+        float *logits = t->p->logits + i * n, *capped = t->p->capped + i * n;
+        const float weight = t->p->sequence->weights[t->first + i] * t->scale;
+        const int64_t target = target_in(t, i);
+        k->exponents(logits, 1, t->state[i].most + logf(t->state[i].sum), n);
+        k->scale(logits, weight, n);
+        if (target >= 0)
+            logits[target] -= weight;
+        logits_back(t->p, logits, capped, n);
+    }
+}
+
+static void finish_rows(void *ctx, int64_t from, int64_t to)
+{
+    const struct head_task *t = ctx;
+    const int64_t n = t->part.n;
+    for (int64_t i = from; i < to; i++)
+        logits_finish(t->p, t->p->logits + i * n, t->p->capped + i * n, n);
+}
+
+static void part_forward(struct head_task *t)
+{
+    const struct train_weight *w = t->p->model->output;
+    outputs_forward(t->p, w, t->part, t->p->last_norm + t->first * w->n_in, t->rows, t->p->logits, false);
+    team_rows(t->p->team, t->rows, sum_rows, t);
+}
+
+static void part_back(struct head_task *t)
+{
+    struct train_pass *p = t->p;
     const struct train_weight *w = p->model->output;
-    float *x = p->last_norm + first * w->n_in;
-    t->first = first;
-    linear_forward(p, w, x, rows, p->logits, false);
-    team_rows(p->team, rows, loss_rows, t);
-    if (back)
-        linear_back(p, w, x, p->logits, rows, p->dn + first * w->n_in, false);
+    float *x = p->last_norm + t->first * w->n_in, *dx = p->dn + t->first * w->n_in;
+    if (t->part.n < w->n_out) { /* other logits have taken their place */
+        outputs_forward(p, w, t->part, x, t->rows, p->logits, false);
+        team_rows(p->team, t->rows, finish_rows, t);
+    }
+    team_rows(p->team, t->rows, gradient_rows, t);
+    outputs_back_input(p, w, t->part, p->logits, t->rows, dx, t->part.from > 0);
+    outputs_back_weight(p, w, t->part, x, p->logits, t->rows);
+}
+
+static void parts_each(struct head_task *t, void (*fn)(struct head_task *t))
+{
+    const int64_t n = t->p->model->output->n_out, some = t->p->head_columns;
+    for (int64_t from = 0; from < n; from += some) {
+        t->part = (struct outputs){from, n - from < some ? n - from : some};
+        fn(t);
+    }
+}
+
+static void loss_add(const struct head_task *t, struct train_loss *out)
+{
+    const float *weights = t->p->sequence->weights + t->first;
+    float *losses = t->p->losses + t->first;
+    for (int64_t i = 0; i < t->rows; i++) {
+        const struct head_row *row = &t->state[i];
+        losses[i] = row->most + logf(row->sum) - row->own;
+        out->loss += (double)weights[i] * (double)losses[i];
+        out->weight += (double)weights[i];
+        out->right += weights[i] >= 1 && row->own >= row->most;
+        out->targets += weights[i] >= 1;
+    }
 }
 
 void head_run(struct train_pass *p, bool back, float scale, struct train_loss *out)
 {
     const struct train_model *m = p->model;
-    const struct train_sequence *s = p->sequence;
-    const int64_t rows = s->n_targets;
-    int32_t right[256];
-    struct head_task t = {.p = p, .scale = scale, .right = right};
+    const int64_t rows = p->sequence->n_targets;
+    struct head_row state[HEAD_ROWS_MOST];
+    struct head_task t = {.p = p, .scale = scale, .state = state};
     norm_forward(p, m->output_norm, p->last, rows, p->last_norm, p->last_inverse);
-    for (int64_t i = 0; i < rows; i += p->head_rows) {
-        const int64_t n = rows - i < p->head_rows ? rows - i : p->head_rows;
-        head_block(p, i, n, back, &t);
-        for (int64_t j = 0; j < n; j++) {
-            out->loss += (double)s->weights[i + j] * (double)p->losses[i + j];
-            out->weight += (double)s->weights[i + j];
-            out->right += s->weights[i + j] >= 1 && right[j];
-            out->targets += s->weights[i + j] >= 1;
-        }
+    for (; t.first < rows; t.first += p->head_rows) {
+        t.rows = rows - t.first < p->head_rows ? rows - t.first : p->head_rows;
+        for (int64_t i = 0; i < t.rows; i++)
+            state[i] = (struct head_row){.most = -INFINITY};
+        parts_each(&t, part_forward);
+        loss_add(&t, out);
+        if (back)
+            parts_each(&t, part_back);
     }
     if (!back)
         return;

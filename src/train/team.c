@@ -82,6 +82,7 @@ struct product {
     int64_t m, n, k, piece;
     struct matrix a, b;
     const float *packed; /* B; NULL: as `b` */
+    int64_t packed_k;
     float *c;
     int64_t ldc;
     bool add, by_columns;
@@ -94,7 +95,7 @@ static void product_run(void *ctx, int64_t item, int32_t thread)
     const int64_t count = total - from < p.piece ? total - from : p.piece;
     if (p.by_columns) {
         if (p.packed)
-            p.packed += gemm_packed_size(p.team->kernels, from, p.k);
+            p.packed += gemm_packed_size(p.team->kernels, from, p.packed_k);
         else
             p.b.data += from * p.b.column;
         p.c += from;
@@ -107,7 +108,8 @@ static void product_run(void *ctx, int64_t item, int32_t thread)
     const int64_t start = clock_cpu_ns();
     const struct gemm_scratch *scratch = &p.team->scratch[thread];
     if (p.packed)
-        gemm_with_packed(p.team->kernels, p.m, p.n, p.k, p.a, p.packed, p.k, p.c, p.ldc, p.add, scratch);
+        gemm_with_packed(
+            p.team->kernels, p.m, p.n, p.k, p.a, p.packed, p.packed_k, p.c, p.ldc, p.add, scratch);
     else
         gemm(p.team->kernels, p.m, p.n, p.k, p.a, p.b, p.c, p.ldc, p.add, scratch);
     atomic_fetch_add_explicit(&p.team->dense_ns, clock_cpu_ns() - start, memory_order_relaxed);
@@ -133,8 +135,16 @@ void team_gemm(struct team *t, int64_t m, int64_t n, int64_t k, struct matrix a,
 }
 
 void team_gemm_packed(struct team *t, int64_t m, int64_t n, int64_t k, struct matrix a, const float *packed,
-    float *c, int64_t ldc, bool add)
+    int64_t packed_k, float *c, int64_t ldc, bool add)
 {
-    divide(&(struct product){
-        .team = t, .m = m, .n = n, .k = k, .a = a, .packed = packed, .c = c, .ldc = ldc, .add = add});
+    divide(&(struct product){.team = t,
+        .m = m,
+        .n = n,
+        .k = k,
+        .a = a,
+        .packed = packed,
+        .packed_k = packed_k,
+        .c = c,
+        .ldc = ldc,
+        .add = add});
 }

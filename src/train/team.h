@@ -29,10 +29,10 @@ void team_each(struct team *t, int64_t n, void (*fn)(void *ctx, int64_t item, in
 enum { TEAM_ROWS = 64 };
 void team_rows(struct team *t, int64_t n, void (*fn)(void *ctx, int64_t from, int64_t to), void *ctx);
 
-/* gemm.h's product, divided among the threads; and with a B that gemm_pack wrote. */
+/* gemm.h's product, divided among the threads; and with a B that gemm_pack wrote with `packed_k`. */
 void team_gemm(struct team *t, int64_t m, int64_t n, int64_t k, struct matrix a, struct matrix b, float *c,
     int64_t ldc, bool add);
 void team_gemm_packed(struct team *t, int64_t m, int64_t n, int64_t k, struct matrix a, const float *packed,
-    float *c, int64_t ldc, bool add);
+    int64_t packed_k, float *c, int64_t ldc, bool add);
 
 #endif

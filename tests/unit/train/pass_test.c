@@ -168,6 +168,31 @@ static void test_threads_change_no_bit(void **state)
     rig_free(&three);
 }
 
+/* Logits of some of the vocabulary at a time sum to what all of them do. */
+static void test_a_divided_head_learns_the_same(void **state)
+{
+    struct rig whole, parts;
+    struct train_shape shape = tiny_shape();
+    struct tiny_sequence t;
+    struct train_loss a = {0}, b = {0};
+    const struct train_kernels *list[TRAIN_KERNELS_MAX];
+    (void)state;
+    tiny_sequence_fill(&t, 3, shape.n_vocab, 2);
+    for (int32_t k = train_kernels_list(list) - 1; k >= 0; k--) {
+        rig_create(&whole, &shape, list[k], 1);
+        rig_create(&parts, &shape, list[k], 2);
+        assert_true(parts.pass.head_columns > 32);
+        parts.pass.head_columns = 32;
+        train_pass_run(&whole.pass, &t.s, true, 1, &a);
+        train_pass_run(&parts.pass, &t.s, true, 1, &b);
+        assert_true(fabs(a.loss - b.loss) < 1e-5 * a.loss && a.right == b.right);
+        for (int64_t i = 0; i < whole.model.n_values; i++)
+            assert_true(fabsf(whole.pass.gradients[i] - parts.pass.gradients[i]) < 1e-4f);
+        rig_free(&whole);
+        rig_free(&parts);
+    }
+}
+
 /* ---- bfloat16 ---- */
 static void gradients_near(const struct rig *a, const struct rig *b, double share)
 {
@@ -270,6 +295,7 @@ int main(void)
         cmocka_unit_test(test_rows_left_out_change_nothing),
         cmocka_unit_test(test_examples_do_not_see_each_other),
         cmocka_unit_test(test_threads_change_no_bit),
+        cmocka_unit_test(test_a_divided_head_learns_the_same),
         cmocka_unit_test(test_bfloat16_gives_nearly_the_same_gradient),
         cmocka_unit_test(test_a_layer_in_bfloat16_takes_half_the_memory),
         cmocka_unit_test(test_bfloat16_is_kept_where_there_is_much_to_keep),
