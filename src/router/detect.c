@@ -496,7 +496,7 @@ static int differently(
         if (!detect_own_reads_parted(l->own, how == PLAIN_MARKED))
             continue;
         buf_init(&plain, LIMIT_REQUEST_MEMORY);
-        rc = router_plain_parted(l->text, (enum plain_parts)how, &plain, &l->joints, &changed);
+        rc = router_plain_parted(map, (enum plain_parts)how, &plain, &l->joints, &changed);
         rc = read_again(l, &plain, rc, changed, how == PLAIN_MARKED ? marked_scan : parted_scan, f, err);
     }
     return rc;

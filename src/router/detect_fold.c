@@ -4,12 +4,15 @@
 
 #include "router/detect_lexicon.h"
 
-enum { LETTER_MOST = 4, ROOM = DETECT_FOLD_BEHIND + DETECT_FOLD_PIECE - LETTER_MOST - 2 };
+enum { LETTER_MOST = 4 }; /* and a space before and behind it */
+_Static_assert(
+    DETECT_FOLD_MOST + LETTER_MOST + 2 <= DETECT_FOLD_PIECE, "a piece has room for its last letter");
 
 void detect_fold_begin(struct detect_fold *f, struct str text)
 {
     f->text = text;
     f->at = f->n = f->fresh = 0;
+    f->most = DETECT_FOLD_MOST;
     f->spaced = false;
     f->mark = '\0';
 }
@@ -50,7 +53,7 @@ bool detect_fold_read(struct detect_fold *f)
     piece_begin(f);
     if (f->n == 0)
         put(f, ' ', f->at, f->at);
-    while (f->at < f->text.len && f->n < ROOM) {
+    while (f->at < f->text.len && f->n < f->fresh + f->most) {
         char c = f->text.data[f->at], folded[LETTER_MOST];
         size_t n, length;
         bool capital;

@@ -9,11 +9,11 @@
 
 #include "base/str.h"
 
-enum { DETECT_FOLD_PIECE = 2048, DETECT_FOLD_BEHIND = 256 };
+enum { DETECT_FOLD_MOST = 2042, DETECT_FOLD_PIECE = DETECT_FOLD_MOST + 6, DETECT_FOLD_BEHIND = 256 };
 
 struct detect_fold {
     struct str text; /* valid UTF-8 */
-    size_t at;
+    size_t at, most; /* most: of new bytes in a piece, up to DETECT_FOLD_MOST, and what one letter is more */
     bool spaced;
     char mark;                                           /* stays as it is (plain.h); 0: none does */
     size_t fresh, n;                                     /* bytes[fresh .. n) are new */

@@ -114,6 +114,15 @@ static int file_read(struct compile *c, const struct yaml_node *n, size_t most, 
 }
 
 /* ---- Words and labels. ---- */
+static void begin_note(struct detect_own *own, struct str word)
+{
+    size_t n = 0;
+    while (n < OWN_BEGIN_LETTERS && n < word.len && word.data[n] != ' ')
+        n++;
+    size_t begin = own_begin(word.data, n);
+    own->begins[begin / 64] |= (uint64_t)1 << begin % 64;
+}
+
 static int word_put(struct compile *c, const struct yaml_node *at, struct str word,
     const struct detect_type *type, bool label)
 {
@@ -142,6 +151,7 @@ static int word_put(struct compile *c, const struct yaml_node *at, struct str wo
         own->words = words;
         c->room_words = room;
     }
+    begin_note(own, str_slice(folded, 1, folded.len));
     own->words[own->n_words++] = (struct own_word){
         arena_printf(c->arena, STR_FMT "%s", STR_ARG(folded), begins ? "" : " "), type, label};
     return 0;

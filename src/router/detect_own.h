@@ -14,6 +14,16 @@
 #include "router/detect_print.h"
 #include "router/detect_words.h"
 
+/* Of a word's first letters (three, or all of a shorter one; in any case) the bit of detect_own.begins. */
+enum { OWN_BEGIN_LETTERS = 3, OWN_BEGINS = 4096 };
+static inline size_t own_begin(const char *letters, size_t n)
+{
+    uint32_t key = 0;
+    for (size_t i = 0; i < n; i++)
+        key |= (uint32_t)((unsigned char)letters[i] | 0x20) << (8 * i);
+    return key * 0x9E3779B1u / (UINT32_MAX / OWN_BEGINS + 1);
+}
+
 struct own_word {      /* sorted; equal ones stand in a row */
     struct str folded; /* " project heron "; "heron*" has no space at its end */
     const struct detect_type *type;
@@ -56,6 +66,7 @@ struct detect_own {
     uint16_t *first; /* of each different word, its first of `words` */
     size_t n_words, n_different;
     struct detect_words automaton;
+    uint64_t begins[OWN_BEGINS / 64]; /* of the words' first letters (own_begin) */
     struct own_pattern *patterns;
     size_t n_patterns;
     struct own_print *prints;

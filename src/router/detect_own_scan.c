@@ -22,10 +22,11 @@ struct passage {
 struct own_scan {
     struct detect_scan *scan;
     const struct detect_own *own;
-    struct detect_fold fold;
+    struct detect_fold *fold; /* 39 KB: not zeroed for each text */
+    bool marked;
+    uint32_t idle;           /* the automaton behind a space: no word is begun */
     uint32_t states[STATES]; /* of the automaton: more than one behind a mark, which is a space or nothing */
     size_t n_states;
-    bool marked;
     struct pending {
         const struct own_word *word;
         size_t start, end;
@@ -45,10 +46,10 @@ static void word_add(struct own_scan *o, const struct own_word *w, size_t start,
 /* Where a word begins that ends with the folded byte at i. Marks stand in it, each a space or nothing. */
 static size_t word_start(const struct own_scan *o, struct str word, size_t i)
 {
-    const char *bytes = o->fold.bytes;
+    const char *bytes = o->fold->bytes;
     size_t at = i + 1;
     if (!o->marked)
-        return o->fold.from[i + 2 - word.len]; /* its first letter stands behind a space */
+        return o->fold->from[i + 2 - word.len]; /* its first letter stands behind a space */
     for (size_t k = word.len; k > 1 && at > 0; k--) {
         size_t mark = at; /* the space at the left of marks, or one of them */
         while (at > 0 && bytes[at - 1] == PLAIN_MARK)
@@ -57,7 +58,7 @@ static size_t word_start(const struct own_scan *o, struct str word, size_t i)
             continue;
         at -= at > 0;
     }
-    return o->fold.from[at];
+    return o->fold->from[at];
 }
 
 /* The word with number `found` ends with the folded byte at i. */
@@ -67,7 +68,7 @@ static void word_found(struct own_scan *o, uint16_t found, size_t i)
     for (size_t k = own->first[found]; k < own->first[found + 1]; k++) {
         const struct own_word *w = &own->words[k];
         bool whole = w->folded.data[w->folded.len - 1] == ' ';
-        size_t start = word_start(o, w->folded, i), end = whole ? o->fold.to[i - 1] : o->fold.to[i];
+        size_t start = word_start(o, w->folded, i), end = whole ? o->fold->to[i - 1] : o->fold->to[i];
         if (o->marked && w->label) /* stands for itself in the text as it is, or not at all */
             continue;
         if (whole || o->n_pending == PENDING)
@@ -107,7 +108,7 @@ static void states_step(struct own_scan *o, char c, bool mark, size_t i)
 
 static void words_step(struct own_scan *o, size_t i)
 {
-    const char c = o->fold.bytes[i];
+    const char c = o->fold->bytes[i];
     const bool mark = o->marked && c == PLAIN_MARK;
     if (o->n_states == 1 && !mark) /* nearly always */
         o->states[0] = state_step(o, o->states[0], c, i);
@@ -116,8 +117,94 @@ static void words_step(struct own_scan *o, size_t i)
     if ((c != ' ' && !mark) || o->n_pending == 0)
         return;
     for (size_t k = 0; k < o->n_pending; k++)
-        word_add(o, o->pending[k].word, o->pending[k].start, o->fold.to[i - 1]);
+        word_add(o, o->pending[k].word, o->pending[k].start, o->fold->to[i - 1]);
     o->n_pending = 0;
+}
+
+static bool is_sign(struct str text, size_t at)
+{
+    return at < text.len && (unsigned char)text.data[at] < 0x80 && !detect_is_alnum(text.data[at]);
+}
+
+/* Reads from `start` on, where a word begins or nothing does, to the next sign at which none is begun. */
+static size_t run_look(struct own_scan *o, size_t start)
+{
+    enum { FIRST = 24 }; /* nearly always it ends with the first word */
+    struct str text = o->scan->text;
+    bool more = true;
+    detect_fold_begin(o->fold, text);
+    o->fold->mark = o->marked ? PLAIN_MARK : '\0';
+    o->fold->at = start;
+    o->fold->most = FIRST;
+    o->states[0] = 0;
+    o->n_states = 1;
+    while (more) {
+        more = detect_fold_read(o->fold);
+        if (!more)
+            detect_fold_end(o->fold);
+        for (size_t i = o->fold->fresh; i < o->fold->n; i++) {
+            size_t from = o->fold->from[i];
+            words_step(o, i);
+            if (o->states[0] == o->idle && o->n_states == 1 && o->n_pending == 0 && from > start &&
+                is_sign(text, from))
+                return from;
+        }
+        o->fold->most = DETECT_FOLD_MOST;
+    }
+    return text.len;
+}
+
+/* Of a block's bytes, those at which a word may begin: an ASCII letter or digit behind a sign; what is not
+ * ASCII; a backslash, whose letter may be a line's end. */
+static uint64_t begins_in(const struct byte_map *m, size_t block)
+{
+    const uint64_t *here = m->bits + block * BYTE_CLASSES;
+    const char *data = m->text.data + block * 64;
+    unsigned char before = block > 0 ? (unsigned char)data[-1] : ' ';
+    uint64_t slashes = 0, high = here[BYTE_HIGH],
+             goes_on = before == '\\' || detect_is_alnum((char)before) || before >= 0x80;
+    for (uint64_t bits = here[BYTE_SIGN]; bits; bits &= bits - 1)
+        slashes |= data[byte_first(bits)] == '\\' ? bits & -bits : 0;
+    return slashes | (high & ~(high << 1 | (before >= 0x80))) |
+           ((here[BYTE_WORD] & ~high) & ~((here[BYTE_WORD] | slashes) << 1 | goes_on));
+}
+
+/* Does a word of the owner's begin with the letters from i on? */
+static bool may_begin(const struct own_scan *o, size_t i)
+{
+    struct str text = o->scan->text;
+    size_t n = 1;
+    while (n < OWN_BEGIN_LETTERS && detect_is_alnum(plain_byte(text, i + n)))
+        n++;
+    if (o->marked && n < OWN_BEGIN_LETTERS && plain_byte(text, i + n) == PLAIN_MARK)
+        return true;
+    size_t begin = own_begin(text.data + i, n);
+    return o->own->begins[begin / 64] >> begin % 64 & 1;
+}
+
+/* Where the word begins whose letter at i is not ASCII. */
+static size_t word_begin(struct str text, size_t i, size_t done)
+{
+    if ((unsigned char)text.data[i] >= 0x80)
+        while (i > done && detect_is_alnum(text.data[i - 1]))
+            i--;
+    return i;
+}
+
+/* Words are looked for only where one of them may begin, and from there on as long as one is begun. */
+static void words_look(struct detect_scan *s, bool marked)
+{
+    struct detect_fold fold;
+    struct own_scan o = {.scan = s, .own = s->own, .fold = &fold, .marked = marked};
+    size_t done = 0;
+    (void)detect_words_step(&s->own->automaton, ' ', &o.idle);
+    for (size_t block = 0; block < s->map->n_blocks; block++)
+        for (uint64_t bits = begins_in(s->map, block); bits; bits &= bits - 1) {
+            size_t i = block * 64 + byte_first(bits);
+            if (i < done || (detect_is_alnum(s->text.data[i]) && !may_begin(&o, i)))
+                continue;
+            done = run_look(&o, word_begin(s->text, i, done));
+        }
 }
 
 /* ---- Documents. ---- */
@@ -133,8 +220,8 @@ static void prints_step(struct own_scan *o, size_t i)
 {
     uint64_t hash;
     size_t start;
-    if (o->fold.bytes[i] == ' ' ||
-        !print_roll_next(&o->roll, o->fold.bytes[i], o->fold.from[i], &hash, &start))
+    if (o->fold->bytes[i] == ' ' ||
+        !print_roll_next(&o->roll, o->fold->bytes[i], o->fold->from[i], &hash, &start))
         return;
     for (size_t k = 0; k < o->own->n_prints; k++) {
         struct passage *p = &o->passages[k];
@@ -144,34 +231,27 @@ static void prints_step(struct own_scan *o, size_t i)
             passage_end(o, k);
         if (p->places++ == 0)
             p->start = start;
-        p->end = o->fold.to[i];
+        p->end = o->fold->to[i];
     }
 }
 
-static void piece_look(struct own_scan *o)
+/* Documents are looked for in all of the text. */
+static void prints_look(struct detect_scan *s)
 {
-    for (size_t i = o->fold.fresh; i < o->fold.n; i++) {
-        if (o->own->n_words > 0)
-            words_step(o, i);
-        if (o->own->n_prints > 0 && !o->marked)
-            prints_step(o, i);
-    }
-}
-
-static void folded_look(struct detect_scan *s, bool marked)
-{
-    struct own_scan o = {.scan = s, .own = s->own, .n_states = 1, .marked = marked};
-    o.passages = calloc(s->own->n_prints + 1, sizeof *o.passages);
+    struct detect_fold fold;
+    struct own_scan o = {.scan = s, .own = s->own, .fold = &fold};
+    bool more = true;
+    o.passages = calloc(s->own->n_prints, sizeof *o.passages);
     if (!o.passages) {
         s->rc = error_set(s->err, ERROR_MEMORY, "no memory for the owner's documents");
         return;
     }
-    detect_fold_begin(&o.fold, s->text);
-    o.fold.mark = marked ? PLAIN_MARK : '\0';
-    while (detect_fold_read(&o.fold))
-        piece_look(&o);
-    detect_fold_end(&o.fold);
-    piece_look(&o);
+    detect_fold_begin(&fold, s->text);
+    while (more) {
+        more = detect_fold_read(&fold);
+        for (size_t i = fold.fresh; i < fold.n; i++)
+            prints_step(&o, i);
+    }
     for (size_t k = 0; k < s->own->n_prints; k++)
         passage_end(&o, k);
     free(o.passages);
@@ -249,8 +329,10 @@ static void patterns_look(struct detect_scan *s)
 
 void detect_own_scan(struct detect_scan *s)
 {
-    if (s->own->n_words > 0 || s->own->n_prints > 0)
-        folded_look(s, false);
+    if (s->own->n_words > 0)
+        words_look(s, false);
+    if (s->own->n_prints > 0)
+        prints_look(s);
     patterns_look(s);
 }
 
@@ -262,7 +344,7 @@ bool detect_own_reads_parted(const struct detect_own *own, bool marked)
 void detect_own_scan_parted(struct detect_scan *s, bool marked)
 {
     if (marked) {
-        folded_look(s, true);
+        words_look(s, true);
         allowed_mark(s);
     } else {
         patterns_look(s);

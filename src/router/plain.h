@@ -59,8 +59,8 @@ int router_plain_members(const struct byte_map *text, struct buf *out, bool *cha
  * {0}. */
 enum plain_parts { PLAIN_IN_ONE, PLAIN_AS_WORDS, PLAIN_MARKED };
 #define PLAIN_MARK '\x1F'
-int router_plain_parted(struct str text, enum plain_parts how, struct buf *out, struct plain_joints *joints,
-    bool *changed) MUST_USE;
+int router_plain_parted(const struct byte_map *text, enum plain_parts how, struct buf *out,
+    struct plain_joints *joints, bool *changed) MUST_USE;
 
 /* Appends what a file that was packed in base64 says in clear: all of a text, of others what is noted in them
  * (plain_file.c, for those that are no UTF-8). */

@@ -138,25 +138,34 @@ static bool part_read(struct str s, size_t i, enum plain_parts how, struct part 
     }
 }
 
-int router_plain_parted(
-    struct str s, enum plain_parts how, struct buf *out, struct plain_joints *joints, bool *changed)
+/* Of a block's bytes, those at which something may part words. */
+static uint64_t parts_in(const struct byte_map *m, size_t block, enum plain_parts how)
+{
+    const uint64_t *here = m->bits + block * BYTE_CLASSES;
+    return here[BYTE_SIGN] | here[BYTE_CONTROL] | (how != PLAIN_IN_ONE ? here[BYTE_UPPER] : 0) |
+           (how == PLAIN_AS_WORDS ? here[BYTE_HIGH] : 0);
+}
+
+int router_plain_parted(const struct byte_map *m, enum plain_parts how, struct buf *out,
+    struct plain_joints *joints, bool *changed)
 {
     static const char mark[] = {PLAIN_MARK, '\0'};
+    struct str s = m->text;
     size_t kept = 0;
     *changed = false;
-    for (size_t i = 0; i < s.len && !out->failed; i++) {
-        struct part p;
-        if (i < kept || detect_is_lower(s.data[i]) || s.data[i] == ' ') /* nearly all */
-            continue;
-        if (!part_read(s, i, how, &p) || p.left < kept)
-            continue;
-        buf_append_str(out, str_slice(s, kept, p.left));
-        plain_joint_add(joints, out->len, p.left);
-        buf_append_text(out, how == PLAIN_MARKED ? mark : how == PLAIN_AS_WORDS ? p.words : "");
-        plain_joint_add(joints, out->len, p.right);
-        kept = p.right;
-        *changed = true;
-    }
+    for (size_t block = 0; block < m->n_blocks && !out->failed; block++)
+        for (uint64_t bits = parts_in(m, block, how); bits; bits &= bits - 1) {
+            struct part p;
+            size_t i = block * 64 + byte_first(bits);
+            if (i < kept || !part_read(s, i, how, &p) || p.left < kept)
+                continue;
+            buf_append_str(out, str_slice(s, kept, p.left));
+            plain_joint_add(joints, out->len, p.left);
+            buf_append_text(out, how == PLAIN_MARKED ? mark : how == PLAIN_AS_WORDS ? p.words : "");
+            plain_joint_add(joints, out->len, p.right);
+            kept = p.right;
+            *changed = true;
+        }
     if (*changed)
         buf_append_str(out, str_slice(s, kept, s.len));
     return out->failed;

@@ -99,6 +99,25 @@ static void words_however_they_are_written(void **state)
     not_found("EMP-12345", "STAFF_NUMBER");
 }
 
+/* Words are looked for only where one may begin: that is behind whatever is no letter, and nowhere else. */
+static void words_wherever_they_may_begin(void **state)
+{
+    (void)state;
+    found_at("(Bluebird)", "PROJECT_NAME", 1, 9);
+    found_at("x\\nBluebird", "PROJECT_NAME", 3, 11);
+    found_at("x\\\\tBluebird\\n", "PROJECT_NAME", 4, 12);
+    found_at("\\nGärtner", "PROJECT_NAME", 2, 9);
+    found_at("„Bluebird“", "PROJECT_NAME", 1, 9);
+    found_at("é Bluebird", "PROJECT_NAME", 2, 10);
+    found_at("项Bluebird", "PROJECT_NAME", 1, 9);
+    found_at("Projekt Projekt Reiher", "PROJECT_NAME", 8, 22);
+    found_at("Projekt „Reiher“", "PROJECT_NAME", 0, 15);
+    found_at("Ein blauer Projekt Kranich", "PROJECT_NAME", 19, 26);
+    not_found("Übluebird", "PROJECT_NAME");
+    not_found("xébluebird", "PROJECT_NAME");
+    not_found("Bluebirdé", "PROJECT_NAME");
+}
+
 static void words_written_differently(void **state)
 {
     (void)state;
@@ -477,6 +496,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(words_however_they_are_written),
+        cmocka_unit_test(words_wherever_they_may_begin),
         cmocka_unit_test(words_written_differently),
         cmocka_unit_test(words_in_pieces_left),
         cmocka_unit_test(an_apostrophe_of_its_own_hides_no_place),
