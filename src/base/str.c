@@ -240,11 +240,29 @@ static size_t ascii_run(struct str s, size_t from)
     return i - from;
 }
 
+/* Bytes from i on of characters that have two bytes, or three without a bound of their own (E0, ED): nearly
+ * all that are not ASCII. */
+static size_t letters_run(struct str s, size_t i)
+{
+    const unsigned char *p = (const unsigned char *)s.data + i, *begin = p, *end = p + (s.len - i);
+    while (end - p >= 2 && (p[1] & 0xC0) == 0x80) {
+        if (p[0] >= 0xC2 && p[0] <= 0xDF)
+            p += 2;
+        else if (p[0] >= 0xE1 && p[0] <= 0xEC && end - p >= 3 && (p[2] & 0xC0) == 0x80)
+            p += 3;
+        else
+            break;
+    }
+    return (size_t)(p - begin);
+}
+
 bool str_utf8_valid(struct str s)
 {
     uint32_t c;
     for (size_t i = ascii_run(s, 0); i < s.len; i += ascii_run(s, i)) {
-        size_t n = str_utf8_decode(str_slice(s, i, s.len), &c);
+        size_t n = letters_run(s, i);
+        if (n == 0)
+            n = str_utf8_decode(str_slice(s, i, s.len), &c);
         if (n == 0)
             return false;
         i += n;

@@ -227,21 +227,21 @@ void json_array_end(struct json_writer *w)
 
 static void quote_special(struct buf *b, unsigned char c)
 {
-    static const char names[] = "btn_fr";
-    if (c == '"' || c == '\\')
-        buf_appendf(b, "\\%c", c);
-    else if (c >= '\b' && c <= '\r' && c != '\v')
-        buf_appendf(b, "\\%c", names[c - '\b']);
-    else
-        buf_appendf(b, "\\u%04x", c);
+    static const char names[] = "btn_fr", hex[] = "0123456789abcdef";
+    const bool named = c >= '\b' && c <= '\r' && c != '\v', itself = c == '"' || c == '\\';
+    char to[] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+    if (named || itself)
+        to[1] = itself ? (char)c : names[c - '\b'];
+    buf_append(b, to, named || itself ? 2 : sizeof to);
 }
 
 static void quote_escaped(struct buf *b, struct str s)
 {
-    size_t plain = 0; /* start of the run that needs no escaping */
+    const bool valid = str_utf8_valid(s); /* then all that is not ASCII stands for itself */
+    size_t plain = 0;                     /* start of the run that needs no escaping */
     buf_append_char(b, '"');
     for (size_t i = 0; i < s.len;) {
-        i = (size_t)(json_plain_end(s.data + i, s.data + s.len) - s.data);
+        i = (size_t)(json_plain_end(s.data + i, s.data + s.len, valid) - s.data);
         if (i == s.len)
             break;
         unsigned char c = (unsigned char)s.data[i];
@@ -267,7 +267,7 @@ static void quote_escaped(struct buf *b, struct str s)
 static void quote(struct buf *b, struct str s)
 {
     char *to = buf_reserve(b, s.len + 2);
-    if (!to || (s.len > 0 && json_plain_end(s.data, s.data + s.len) != s.data + s.len)) {
+    if (!to || (s.len > 0 && json_plain_end(s.data, s.data + s.len, false) != s.data + s.len)) {
         quote_escaped(b, s);
         return;
     }

@@ -10,24 +10,25 @@
 /* ---- Strings ---- */
 
 #ifdef __SSE2__
-/* Bits of those of sixteen bytes that end a run: quotes, backslashes, control characters, and with `plain`
- * also DEL and whatever is no ASCII. */
-static inline unsigned ends_of(const char *at, bool plain)
+/* Bits of those of sixteen bytes that end a run: quotes, backslashes, control characters; with `plain` also
+ * DEL, and what is no ASCII unless `high`. */
+static inline unsigned ends_of(const char *at, bool plain, bool high)
 {
     __m128i x = _mm_loadu_si128((const __m128i *)(const void *)at);
     __m128i ends =
         _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('"')), _mm_cmpeq_epi8(x, _mm_set1_epi8('\\')));
-    if (plain) /* as signed numbers, bytes of UTF-8 are below the space too */
-        ends = _mm_or_si128(ends,
-            _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8(0x7f)), _mm_cmplt_epi8(x, _mm_set1_epi8(0x20))));
-    else
+    if (plain)
+        ends = _mm_or_si128(ends, _mm_cmpeq_epi8(x, _mm_set1_epi8(0x7f)));
+    if (high)
         ends = _mm_or_si128(ends, _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(0x1f)), x));
+    else /* as signed numbers, bytes of UTF-8 are below the space too */
+        ends = _mm_or_si128(ends, _mm_cmplt_epi8(x, _mm_set1_epi8(0x20)));
     return (unsigned)_mm_movemask_epi8(ends);
 }
 #endif
 
 /* The same of eight bytes at once: the first that ends the run has its top bit set in the result (Mycroft's
- * trick); later ones may have it without being so, and so may, unless `plain`, what is no ASCII. */
+ * trick); later ones may have it without being so, and so may DEL and what is no ASCII. */
 static inline uint64_t ends_of_eight(uint64_t x)
 {
     const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
@@ -35,17 +36,17 @@ static inline uint64_t ends_of_eight(uint64_t x)
     return ((quote - ones) | (slash - ones) | (delete - ones) | (x - ones * 0x20) | x) & tops;
 }
 
-static inline bool ends_run(char c, bool plain)
+static inline bool ends_run(char c, bool plain, bool high)
 {
     unsigned char u = (unsigned char)c;
-    return u < 0x20 || u == '"' || u == '\\' || (plain && u >= 0x7f);
+    return u < 0x20 || u == '"' || u == '\\' || (plain && u == 0x7f) || (!high && u >= 0x80);
 }
 
-static inline const char *run_end(const char *at, const char *end, bool plain)
+static inline const char *run_end(const char *at, const char *end, bool plain, bool high)
 {
 #ifdef __SSE2__
     for (; end - at >= 16; at += 16) {
-        unsigned ends = ends_of(at, plain);
+        unsigned ends = ends_of(at, plain, high);
         if (ends)
             return at + __builtin_ctz(ends);
     }
@@ -60,14 +61,14 @@ static inline const char *run_end(const char *at, const char *end, bool plain)
         memcpy(&four, at, sizeof four);
         at += ends_of_eight(four | (uint64_t)0x6161616100000000u) ? 0 : 4;
     }
-    while (at < end && !ends_run(*at, plain))
+    while (at < end && !ends_run(*at, plain, high))
         at++;
     return at;
 }
 
-const char *json_plain_end(const char *at, const char *end)
+const char *json_plain_end(const char *at, const char *end, bool high)
 {
-    return run_end(at, end, true);
+    return high ? run_end(at, end, true, true) : run_end(at, end, true, false);
 }
 
 static bool hex_take(struct json_scan *s, uint32_t *out)
@@ -107,20 +108,26 @@ static bool unicode_take(struct json_scan *s, struct buf *plain)
 /* Behind a backslash. */
 static bool escape_take(struct json_scan *s, struct buf *plain)
 {
-    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    static const char says[256] = {['"'] = '"',
+        ['\\'] = '\\',
+        ['/'] = '/',
+        ['b'] = '\b',
+        ['f'] = '\f',
+        ['n'] = '\n',
+        ['r'] = '\r',
+        ['t'] = '\t'};
     if (s->at == s->end)
         return false;
-    char c = *s->at++;
+    unsigned char c = (unsigned char)*s->at++;
     if (c == 'u')
         return unicode_take(s, plain);
-    const char *found = c ? strchr(from, c) : NULL;
-    return found && buf_append_char(plain, to[found - from]) == 0;
+    return says[c] && buf_append_char(plain, says[c]) == 0;
 }
 
 bool json_scan_plain_string(struct json_scan *s, struct str *out)
 {
     const char *begin = s->at;
-    s->at = run_end(s->at, s->end, false);
+    s->at = run_end(s->at, s->end, false, true);
     *out = (struct str){begin, (size_t)(s->at - begin)};
     return s->at < s->end && *s->at == '"';
 }
@@ -144,7 +151,7 @@ bool json_scan_string(struct json_scan *s, struct buf *plain, struct str *out)
         if (c != '\\' || !escape_take(s, plain))
             return false;
         begin = s->at;
-        s->at = run_end(s->at, s->end, false);
+        s->at = run_end(s->at, s->end, false, true);
     }
     *out = str_slice(buf_str(plain), from, plain->len);
     return true;

@@ -13,9 +13,9 @@ struct json_scan {
     size_t most;          /* LIMIT_JSON_VALUES, but for a file that is known to be large */
 };
 
-/* The first byte of [at, end) that is not printable ASCII, or is a quote or a backslash; what stands before
- * it stands for itself in a string. */
-const char *json_plain_end(const char *at, const char *end);
+/* The first byte of [at, end) that is not printable ASCII (`high`: or UTF-8), or is a quote or a backslash;
+ * what stands before it stands for itself in a string. */
+const char *json_plain_end(const char *at, const char *end, bool high);
 
 /* ---- False: the text is not valid there. ---- */
 

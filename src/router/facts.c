@@ -332,35 +332,44 @@ const struct router_findings *facts_findings(struct facts *f)
 /* ---- Size: an estimate that needs no tokenizer. In thousandths of a token for each character: ASCII letters
  * and spaces 230, digits 400, other ASCII 500; letters of two bytes 500, of three (Chinese, Japanese ...)
  * 800, of four 1500. Four more for each message, 800 for each image, 500 for each piece of sound. ---- */
+enum { SIZE_UNIT = 10, PIECE = 128 * 16 };
+static const uint8_t size_of[256] = {[0 ... ' ' - 1] = 50,
+    [' '] = 23,
+    [' ' + 1 ... '0' - 1] = 50,
+    ['0' ... '9'] = 40,
+    ['9' + 1 ... 'A' - 1] = 50,
+    ['A' ... 'Z'] = 23,
+    ['Z' + 1 ... 'a' - 1] = 50,
+    ['a' ... 'z'] = 23,
+    ['z' + 1 ... 0x7F] = 50, /* 0x80 to 0xBF stand inside a letter */
+    [0xC0 ... 0xDF] = 50,
+    [0xE0 ... 0xEF] = 80,
+    [0xF0 ... 0xFF] = 150};
+
 typedef uint8_t sixteen __attribute__((vector_size(16)));
 typedef uint16_t eight __attribute__((vector_size(16)));
-enum { SIZE_UNIT = 10, NO_SIZE = 0x80 /* inside a letter */ };
 
-static inline sixteen either(sixteen mask, uint8_t size, sixteen other)
+static inline eight pairs_of(sixteen counts)
 {
-    return (mask & size) | (~mask & other);
+    return ((eight)counts & 0xFF) + ((eight)counts >> 8);
 }
 
-/* Of sixteen bytes, each in tens. */
-static inline sixteen sizes_of(sixteen c)
+/* The same of whole sixteens, PIECE bytes at most: classes are counted (a mask that holds is -1), then
+ * weighed; sums fit 16 bits. */
+static int64_t piece_size(const char *data, size_t len)
 {
-    const sixteen letter = (sixteen)((c | 0x20) - 'a' < 26) | (sixteen)(c == ' ');
-    sixteen size = either(letter, 23, either((sixteen)(c - '0' < 10), 40, (sixteen){0} + 50));
-    size &= (sixteen)(c < 0x80) | (sixteen)(c >= 0xC0);
-    return either((sixteen)(c >= 0xF0), 150, either((sixteen)(c >= 0xE0), 80, size));
-}
-
-/* Of n times sixteen bytes; the sums of PIECE of them fit 16 bits. */
-static int64_t piece_size(const char *data, size_t n)
-{
-    eight sum = {0};
+    sixteen inside = {0}, letters = {0}, digits = {0}, three = {0}, four = {0}, c;
     int64_t size = 0;
-    for (size_t i = 0; i < n; i++) {
-        sixteen c;
-        memcpy(&c, data + i * sizeof c, sizeof c);
-        const eight sizes = (eight)sizes_of(c);
-        sum += (sizes & 0xFF) + (sizes >> 8);
+    for (size_t at = 0; at < len; at += sizeof c) {
+        memcpy(&c, data + at, sizeof c);
+        inside -= (sixteen)(c - 0x80 < 0x40);
+        letters -= (sixteen)((c | 0x20) - 'a' < 26) | (sixteen)(c == ' ');
+        digits -= (sixteen)(c - '0' < 10);
+        three -= (sixteen)(c >= 0xE0);
+        four -= (sixteen)(c >= 0xF0);
     }
+    const eight sum = ((uint16_t)(len / sizeof c * 2) - pairs_of(inside)) * 50 - pairs_of(letters) * 27 -
+                      pairs_of(digits) * 10 + pairs_of(three) * 30 + pairs_of(four) * 70;
     for (size_t k = 0; k < sizeof sum / sizeof sum[0]; k++)
         size += sum[k];
     return size;
@@ -368,20 +377,16 @@ static int64_t piece_size(const char *data, size_t n)
 
 static int text_size(void *ctx, struct str where, struct str text)
 {
-    enum { PIECE = 128, BYTES = sizeof(sixteen) };
-    char last[BYTES];
     int64_t *milli = ctx, size = 0;
-    size_t at = 0, full = text.len / BYTES;
+    size_t full = text.len / sizeof(sixteen) * sizeof(sixteen), at = 0;
     (void)where;
     if (text.len == 0 || is_media_data(text))
         return 0;
-    for (size_t n; at < full; at += n) {
-        n = full - at < PIECE ? full - at : PIECE;
-        size += piece_size(text.data + at * BYTES, n);
-    }
-    memset(last, NO_SIZE, sizeof last);
-    memcpy(last, text.data + full * BYTES, text.len % BYTES);
-    *milli += (size + piece_size(last, 1)) * SIZE_UNIT;
+    for (; at < full; at += PIECE)
+        size += piece_size(text.data + at, full - at < PIECE ? full - at : PIECE);
+    for (at = full; at < text.len; at++)
+        size += size_of[(unsigned char)text.data[at]];
+    *milli += size * SIZE_UNIT;
     return 0;
 }
 

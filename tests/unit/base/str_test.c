@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -161,6 +162,12 @@ static void refuses_malformed_utf8(void **state)
         "a\xFF z"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_false(str_utf8_valid(str_from(bad[i])));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) { /* among letters of two and three bytes */
+        char text[32];
+        int n = snprintf(text, sizeof text, "\xC3\xA9\xE6\xBC\xA2%s\xC3\xA9\xE6\xBC\xA2", bad[i]);
+        assert_false(str_utf8_valid((struct str){text, (size_t)n}));
+        assert_true(str_utf8_valid((struct str){text, 5}));
+    }
     assert_true(str_utf8_valid(STR("")));
     assert_true(str_utf8_valid(STR_NONE));
     assert_true(str_utf8_valid(STR("a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80\0z")));
