@@ -80,11 +80,13 @@ int buf_append_decimal(struct buf *b, int64_t value, int places)
     char text[48], *at = text + sizeof text;
     uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
     assert(places >= 0 && places < 20);
-    for (int i = 0; i <= places || rest > 0; i++, rest /= 10) {
-        if (places > 0 && i == places)
-            *--at = '.';
+    for (int i = 0; i < places; i++, rest /= 10)
         *--at = (char)('0' + rest % 10);
-    }
+    if (places > 0)
+        *--at = '.';
+    do
+        *--at = (char)('0' + rest % 10);
+    while ((rest /= 10) > 0);
     if (value < 0)
         *--at = '-';
     return buf_append(b, at, (size_t)(text + sizeof text - at));

@@ -18,16 +18,18 @@ struct chat_request *chat_request_create(struct arena *arena)
     return r;
 }
 
+static const struct str roles[] = {
+    {"system", 6}, {"developer", 9}, {"user", 4}, {"assistant", 9}, {"tool", 4}};
+
 const char *chat_role_name(enum chat_role role)
 {
-    static const char *const names[] = {"system", "developer", "user", "assistant", "tool"};
-    return names[role];
+    return roles[role].data;
 }
 
 bool chat_role_find(struct str name, enum chat_role *out)
 {
     for (int role = CHAT_SYSTEM; role <= CHAT_TOOL; role++)
-        if (str_is(name, chat_role_name((enum chat_role)role))) {
+        if (str_eq(name, roles[role])) {
             *out = (enum chat_role)role;
             return true;
         }

@@ -80,7 +80,7 @@ bool egress_host_is_loopback(struct str host)
 {
     char bare[64];
     unsigned char bytes[16];
-    if (str_is_nocase(host, "localhost"))
+    if (str_is_nocase(host, "localhost") || str_is(host, "127.0.0.1")) /* nearly all */
         return true;
     if (host.len > 2 && host.data[0] == '[' && host.data[host.len - 1] == ']')
         host = str_slice(host, 1, host.len - 1);

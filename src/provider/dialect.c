@@ -29,6 +29,14 @@ bool provider_asks(const json_t *object, const char *key)
     }
 }
 
+static struct str joined(struct arena *a, struct str one, struct str two)
+{
+    char *text = arena_alloc(a, one.len + two.len + 1);
+    memcpy(text, one.data, one.len);
+    memcpy(text + one.len, two.data, two.len);
+    return (struct str){text, one.len + two.len};
+}
+
 size_t provider_headers(struct arena *a, const char *key_header, const char *key_prefix, struct str api_key,
     struct egress_header *out)
 {
@@ -36,8 +44,7 @@ size_t provider_headers(struct arena *a, const char *key_header, const char *key
     out[n++] = (struct egress_header){STR("Content-Type"), STR("application/json")};
     out[n++] = (struct egress_header){STR("Accept"), STR("text/event-stream, application/json")};
     if (api_key.len > 0)
-        out[n++] = (struct egress_header){
-            str_from(key_header), arena_printf(a, "%s" STR_FMT, key_prefix, STR_ARG(api_key))};
+        out[n++] = (struct egress_header){str_from(key_header), joined(a, str_from(key_prefix), api_key)};
     return n;
 }
 
