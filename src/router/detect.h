@@ -141,9 +141,15 @@ static inline bool detect_is_hex(char c)
 }
 
 /* NUL is in no set. */
+/* Of a literal of up to eight it is known when this is compiled what to compare with. */
 static inline bool detect_is_one_of(char c, const char *set)
 {
-    return c != '\0' && strchr(set, c) != NULL;
+    const size_t n = strlen(set);
+    if (!__builtin_constant_p(n) || n > 8)
+        return c != '\0' && strchr(set, c) != NULL;
+    return (n > 0 && c == set[0]) || (n > 1 && c == set[1]) || (n > 2 && c == set[2]) ||
+           (n > 3 && c == set[3]) || (n > 4 && c == set[4]) || (n > 5 && c == set[5]) ||
+           (n > 6 && c == set[6]) || (n > 7 && c == set[7]);
 }
 
 /* The byte at an offset, or NUL outside the text. */
