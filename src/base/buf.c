@@ -30,7 +30,7 @@ struct str buf_str(const struct buf *b)
     return (struct str){b->data, b->len};
 }
 
-char *buf_reserve(struct buf *b, size_t len)
+char *buf_reserve_slow(struct buf *b, size_t len)
 {
     if (b->failed)
         return NULL;
@@ -55,13 +55,6 @@ char *buf_reserve(struct buf *b, size_t len)
         b->data[b->len] = '\0';
     }
     return b->data + b->len;
-}
-
-void buf_commit(struct buf *b, size_t written)
-{
-    assert(b->len + written < b->capacity);
-    b->len += written;
-    b->data[b->len] = '\0';
 }
 
 int buf_append_slow(struct buf *b, const void *data, size_t len)

@@ -7,6 +7,7 @@
 #ifndef WEIR_BASE_BUF_H
 #define WEIR_BASE_BUF_H
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -53,8 +54,17 @@ int buf_append_decimal(struct buf *b, int64_t value, int places);
 int buf_appendf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Makes room for `len` more bytes and returns where to write them, or NULL; then buf_commit what was written.
  */
-char *buf_reserve(struct buf *b, size_t len) MUST_USE;
-void buf_commit(struct buf *b, size_t written);
+char *buf_reserve_slow(struct buf *b, size_t len) MUST_USE; /* that may need room */
+MUST_USE static inline char *buf_reserve(struct buf *b, size_t len)
+{
+    return b->failed || len >= b->capacity - b->len ? buf_reserve_slow(b, len) : b->data + b->len;
+}
+static inline void buf_commit(struct buf *b, size_t written)
+{
+    assert(b->len + written < b->capacity);
+    b->len += written;
+    b->data[b->len] = '\0';
+}
 /* Drops `count` bytes from the front. */
 void buf_consume(struct buf *b, size_t count);
 

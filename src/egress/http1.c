@@ -58,10 +58,10 @@ static bool is_value(struct str s)
 /* Where the message ends and how the connection goes on is said here and nowhere else. */
 static bool is_framing(struct str name)
 {
-    static const char *const framing[] = {
-        "content-length", "transfer-encoding", "connection", "expect", "upgrade", "te", "trailer"};
+    static const struct str framing[] = {{"content-length", 14}, {"transfer-encoding", 17},
+        {"connection", 10}, {"expect", 6}, {"upgrade", 7}, {"te", 2}, {"trailer", 7}};
     for (size_t i = 0; i < sizeof framing / sizeof *framing; i++)
-        if (str_is_nocase(name, framing[i]))
+        if (name.len == framing[i].len && str_is_nocase(name, framing[i].data))
             return true;
     return false;
 }

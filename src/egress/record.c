@@ -1,6 +1,5 @@
 /* May it leave, and the record that it does: nothing is sent before the witness has confirmed it. */
 #include <openssl/evp.h>
-#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,7 +43,11 @@ int egress_body_hash(struct egress *e, struct str body, char hex[65], struct err
         !EVP_DigestUpdate(e->hash, body.len ? body.data : "", body.len) ||
         !EVP_DigestFinal_ex(e->hash, hash, &len) || len != 32)
         return error_set(err, ERROR_INTERNAL, "SHA-256 failed: check the OpenSSL installation");
-    sodium_bin2hex(hex, 65, hash, len);
+    for (unsigned i = 0; i < len; i++) { /* no secret: sodium's takes six times as long */
+        hex[2 * i] = "0123456789abcdef"[hash[i] >> 4];
+        hex[2 * i + 1] = "0123456789abcdef"[hash[i] & 15];
+    }
+    hex[64] = '\0';
     return 0;
 }
 
