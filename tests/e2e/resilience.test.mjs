@@ -29,6 +29,7 @@ models:
   - {name: idle, provider: a, idle_timeout: 300ms}
   - {name: total, provider: a, timeout: 500ms}
   - {name: narrow, provider: b, max_in_flight: 1, queue: {length: 1, timeout: 400ms}}
+  - {name: patient, provider: b, max_in_flight: 1, queue: {length: 1, timeout: 15s}}
   - {name: home, provider: inside}
   - {name: away, provider: outside}
   - {name: n1, provider: a}
@@ -227,14 +228,35 @@ test('where all are open the best is asked all the same', async () => {
 
 // ---- Places ----
 
+// b answers when the function that this returns is called, whatever time that takes.
+function holdB() {
+  let free;
+  const held = new Promise((done) => (free = done));
+  cloud.b.behaviour = {
+    handle: async (request, response, body) => {
+      await held;
+      await cloud.b.serve(request, response, body, { text: ['b'] });
+    },
+  };
+  return free;
+}
+
+async function untilWaiting(n) {
+  const waiting = () => metric(/^weir_target_waiting\{model="patient"\}/);
+  for (let i = 0; i < 1000 && (await waiting()) !== n; i++) await sleep(10);
+  assert.equal(await waiting(), n);
+}
+
 test('who finds no place waits, and is told to come back when that takes too long', async () => {
   forget();
-  cloud.b.behaviour = { text: ['a', 'b', 'c'], gap: 100 };
-  const [first, second, third] = await Promise.all([ask('narrow'), ask('narrow'), ask('narrow')]);
-  const statuses = [first, second, third].map((r) => r.status).sort();
-  assert.deepEqual(statuses, [200, 200, 429]);
-  const refused = [first, second, third].find((r) => r.status === 429);
+  const free = holdB();
+  const three = [ask('patient'), ask('patient'), ask('patient')];
+  const refused = await Promise.race(three);
+  assert.equal(refused.status, 429, 'one has the place, one waits');
   assert.ok(Number(refused.headers.get('retry-after')) >= 1);
+  free();
+  const statuses = (await Promise.all(three)).map((r) => r.status).sort();
+  assert.deepEqual(statuses, [200, 200, 429]);
   assert.equal(cloud.b.requests.length, 2);
   cloud.b.behaviour = { text: ['a', 'b'], gap: 1200 };
   const [long, late] = await Promise.all([ask('narrow'), sleep(100).then(() => ask('narrow'))]);
@@ -245,16 +267,19 @@ test('who finds no place waits, and is told to come back when that takes too lon
 
 test('a client that leaves the queue frees its place in it', async () => {
   forget();
-  cloud.b.behaviour = { text: ['a', 'b'], gap: 300 };
-  const first = ask('narrow');
-  for (let i = 0; i < 400 && cloud.b.requests.length === 0; i++) await sleep(10); // it has the place
+  const free = holdB();
+  const first = ask('patient');
+  for (let i = 0; i < 1000 && cloud.b.requests.length === 0; i++) await sleep(10); // it has the place
   const control = new AbortController();
-  const second = gateway.chat('narrow', 'hi', {}, {}, { signal: control.signal }).catch(() => 'left');
-  await sleep(50);
+  const second = gateway.chat('patient', 'hi', {}, {}, { signal: control.signal }).catch(() => 'left');
+  await untilWaiting(1);
   control.abort();
   assert.equal(await second, 'left');
-  const third = await ask('narrow');
-  assert.equal(third.status, 200);
+  await untilWaiting(0);
+  const third = ask('patient');
+  await untilWaiting(1);
+  free();
+  assert.equal((await third).status, 200);
   assert.equal((await first).status, 200);
   assert.equal(cloud.b.requests.length, 2);
 });
