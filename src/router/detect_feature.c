@@ -25,7 +25,7 @@ WITH_AVX512 static size_t hits_wide(
                   bits = _mm512_set1_epi64(63), one = _mm512_set1_epi64(1);
     size_t hits = 0;
     for (size_t i = 0; i < n; i += 8) {
-        const __mmask8 there = n - i < 8 ? (__mmask8)((1u << (n - i)) - 1) : 0xff;
+        const __mmask8 there = (__mmask8)(n - i < 8 ? (1u << (n - i)) - 1 : 0xff);
         __m512i of = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)(const void *)(whose + i)));
         __m512i id = _mm512_srli_epi64(_mm512_mullo_epi64(_mm512_loadu_si512(seeds + i), product), 32);
         __m512i at = _mm512_and_epi64(_mm512_srli_epi64(id, 7), last);
