@@ -45,7 +45,10 @@ export class Gateway {
       env: { PATH: process.env.PATH, ...pass, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    g.exited = new Promise((done) => g.process.on('exit', (code, signal) => done({ code, signal })));
+    g.exited = new Promise((done) => {
+      g.process.on('exit', (code, signal) => done({ code, signal }));
+      g.process.on('error', (e) => done({ error: e.message })); // it isn't there, or may not be run
+    });
     g.process.stderr.on('data', (d) => (g.log += d));
     if (process.env.WEIR_SHOW_LOG) g.process.stderr.pipe(process.stderr);
     g.url = await new Promise((done, fail) => {
