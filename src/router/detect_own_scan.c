@@ -322,6 +322,10 @@ static void patterns_look(struct detect_scan *s)
 {
     for (size_t i = 0; i < s->own->n_patterns && s->rc == 0; i++)
         pattern_look(s, &s->own->patterns[i]);
+}
+
+static void scan_end(struct detect_scan *s)
+{
     allowed_mark(s);
     pcre2_match_data_free(s->match);
     s->match = NULL;
@@ -334,6 +338,7 @@ void detect_own_scan(struct detect_scan *s)
     if (s->own->n_prints > 0)
         prints_look(s);
     patterns_look(s);
+    scan_end(s);
 }
 
 bool detect_own_reads_parted(const struct detect_own *own, bool marked)
@@ -343,12 +348,11 @@ bool detect_own_reads_parted(const struct detect_own *own, bool marked)
 
 void detect_own_scan_parted(struct detect_scan *s, bool marked)
 {
-    if (marked) {
+    if (marked)
         words_look(s, true);
-        allowed_mark(s);
-    } else {
+    else
         patterns_look(s);
-    }
+    scan_end(s);
 }
 
 void detect_own_say(const struct detect_own *own, void (*say)(void *ctx, const char *line), void *ctx)

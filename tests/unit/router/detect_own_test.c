@@ -2,6 +2,8 @@
  * that lets pass what it says and nothing else. */
 #include "unit/router/router_fixture.h"
 
+#include <malloc.h>
+
 #include "router/detect_own.h"
 #include "router/redact.h"
 
@@ -492,6 +494,29 @@ static void a_pattern_that_gives_up_keeps_it_inside(void **state)
     router_policy_free(p);
 }
 
+/* What the pattern matches with was freed only where the text was read for patterns. */
+static void a_word_in_pieces_beside_a_pattern_that_allows_left_memory_behind(void **state)
+{
+    (void)state;
+    struct router_policy *p =
+        policy_of("owner: {find: [{words: [Bluebird], type: BIRD}], allow: [{type: BIRD, "
+                  "pattern: \"[0-9]+\", why: a number}]}\nroutes: []\n");
+    size_t before = 0;
+    for (int i = 0; i < 20; i++) {
+        struct arena *a = arena_create(64 * MIB);
+        struct router_findings f = {0};
+        assert_int_equal(router_detect_own(
+                             router_policy_own(p), a, STR_NONE, str_from("Blue<b>bird</b> flies."), &f, &err),
+            0);
+        assert_non_null(find(&f, "BIRD"));
+        arena_free(a);
+        if (i == 9)
+            before = mallinfo2().uordblks;
+    }
+    assert_true(mallinfo2().uordblks <= before);
+    router_policy_free(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -514,6 +539,7 @@ int main(void)
         cmocka_unit_test(what_is_written_wrongly_is_said),
         cmocka_unit_test(patterns_at_every_place_of_a_long_text),
         cmocka_unit_test(a_pattern_that_gives_up_keeps_it_inside),
+        cmocka_unit_test(a_word_in_pieces_beside_a_pattern_that_allows_left_memory_behind),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
