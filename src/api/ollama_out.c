@@ -52,17 +52,24 @@ static void head_write(const struct ollama_answer *a, struct json_writer *w, str
 }
 
 /* Arguments are an object here; the provider's text of them is checked and written anew, on one line. */
+static int arguments_read(const struct tool_call *c, json_t **out, struct error *err)
+{
+    struct str text = str_trim(buf_str(&c->arguments));
+    int rc = json_read(text.len > 0 ? text : STR("{}"), out, err);
+    if (rc == 0 && !json_is_object(*out)) {
+        json_decref(*out);
+        rc = error_set(err, ERROR_INVALID, "they are no JSON object");
+    }
+    return rc ? error_wrap(err, "the arguments of the tool call '" STR_FMT "'", STR_ARG(buf_str(&c->name)))
+              : 0;
+}
+
 static int call_write(struct json_writer *w, const struct tool_call *c, size_t index, struct error *err)
 {
-    json_t *arguments = NULL;
-    struct str text = str_trim(buf_str(&c->arguments));
-    int rc = json_read(text.len > 0 ? text : STR("{}"), &arguments, err);
-    if (rc == 0 && !json_is_object(arguments))
-        rc = error_set(err, ERROR_INVALID, "they are no JSON object");
-    if (rc) {
-        json_decref(arguments);
-        return error_wrap(err, "the arguments of the tool call '" STR_FMT "'", STR_ARG(buf_str(&c->name)));
-    }
+    json_t *arguments;
+    int rc = arguments_read(c, &arguments, err);
+    if (rc)
+        return rc;
     json_object_begin(w);
     if (c->id.len > 0)
         json_member_str(w, "id", buf_str(&c->id));
@@ -76,6 +83,19 @@ static int call_write(struct json_writer *w, const struct tool_call *c, size_t i
     json_object_end(w);
     json_decref(arguments);
     return 0;
+}
+
+/* Of a whole answer, while it can still be an error. */
+static int calls_check(const struct ollama_answer *a, struct error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; i < a->calls.n && a->chat && rc == 0; i++) {
+        json_t *arguments = NULL;
+        rc = arguments_read(&a->calls.list[i], &arguments, err);
+        if (rc == 0)
+            json_decref(arguments);
+    }
+    return rc;
 }
 
 static int calls_write(struct ollama_answer *a, struct json_writer *w, size_t until, struct error *err)
@@ -187,13 +207,15 @@ int ollama_answer_gather(struct ollama_answer *a, const struct chat_event *e, st
 {
     if (a->first_ns == 0)
         a->first_ns = clock_mono_ns();
-    if (e->kind == CHAT_EVENT_STOP)
+    if (e->kind == CHAT_EVENT_STOP) {
         a->stop = e->stop;
-    else if (e->kind == CHAT_EVENT_TOOL_CALL)
+        return calls_check(a, err);
+    }
+    if (e->kind == CHAT_EVENT_TOOL_CALL)
         return tool_calls_gather(&a->calls, e, err);
-    else if (e->kind == CHAT_EVENT_REASONING)
+    if (e->kind == CHAT_EVENT_REASONING) {
         buf_append_str(&a->thinking, e->text);
-    else if (e->kind == CHAT_EVENT_TEXT) {
+    } else if (e->kind == CHAT_EVENT_TEXT) {
         buf_append_str(&a->text, e->text);
         logprobs_gather(a, e);
     }
@@ -248,7 +270,25 @@ static void words_chunk(struct ollama_answer *a, struct str text, struct str thi
     chunk_end(a, &w);
 }
 
-/* Tells the calls before `until` that have not been told: those are complete. */
+static bool is_complete(const struct tool_call *c)
+{
+    json_t *arguments = NULL;
+    struct error ignored; /* it only means that there is more to come */
+    bool complete = json_read(buf_str(&c->arguments), &arguments, &ignored) == 0;
+    json_decref(arguments);
+    return complete;
+}
+
+/* How many calls can be told, in their order, while pieces of others may still come. */
+static size_t calls_ready(const struct ollama_answer *a)
+{
+    size_t n = a->n_told;
+    while (n < a->calls.n && is_complete(&a->calls.list[n]))
+        n++;
+    return n;
+}
+
+/* Tells the calls before `until` that have not been told. */
 static void calls_chunk(struct ollama_answer *a, size_t until, struct buf *out)
 {
     struct json_writer w;
@@ -281,8 +321,8 @@ void ollama_stream_event(struct ollama_answer *a, const struct chat_event *e, st
         words_chunk(a, STR(""), e->text, out);
         break;
     case CHAT_EVENT_TOOL_CALL:
-        if (e->tool_call.index >= a->calls.n)
-            calls_chunk(a, a->calls.n, out);
+        if (e->tool_call.index >= a->calls.n) /* a new one: the others may be complete */
+            calls_chunk(a, calls_ready(a), out);
         if (tool_calls_gather(&a->calls, e, &err)) {
             error_write(str_from(err.message), out);
             buf_append_char(out, '\n');

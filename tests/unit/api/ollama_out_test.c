@@ -161,28 +161,19 @@ static void measures_what_is_not_told(void **state)
 static void arguments_that_are_no_object_are_an_error(void **state)
 {
     (void)state;
-    for (int whole = 0; whole < 2; whole++) {
-        struct ollama_answer a = {0};
-        struct buf out;
-        struct error err;
-        struct chat_event events[] = {call(0, "f", "{\"city\":\"Os"), stop};
-        buf_init(&out, MIB);
-        ollama_answer_init(&a, true, STR("m"));
-        for (size_t i = 0; i < 2; i++) {
-            if (whole)
-                assert_int_equal(ollama_answer_gather(&a, &events[i], &err), 0);
-            else
-                ollama_stream_event(&a, &events[i], &out);
-        }
-        if (whole)
-            ollama_answer_write(&a, &told, &out);
-        struct str rest = buf_str(&out);
-        json_t *o = line_next(&rest);
-        assert_non_null(strstr(member(o, "error"), "'f'"));
-        json_decref(o);
-        ollama_answer_free(&a);
-        buf_free(&out);
-    }
+    struct ollama_answer a = {0};
+    struct buf out;
+    struct chat_event events[] = {call(0, "f", "{\"city\":\"Os"), stop};
+    buf_init(&out, MIB);
+    ollama_answer_init(&a, true, STR("m"));
+    for (size_t i = 0; i < 2; i++)
+        ollama_stream_event(&a, &events[i], &out);
+    struct str rest = buf_str(&out);
+    json_t *o = line_next(&rest);
+    assert_non_null(strstr(member(o, "error"), "'f'"));
+    json_decref(o);
+    ollama_answer_free(&a);
+    buf_free(&out);
 }
 
 static void tells_log_probabilities(void **state)
@@ -230,6 +221,40 @@ static void says_that_it_has_loaded(void **state)
     buf_free(&out);
 }
 
+/* Calls whose pieces come by turns: the first was told without its arguments when the second began. */
+static void a_call_was_told_before_its_arguments_had_come(void **state)
+{
+    (void)state;
+    struct ollama_answer a = {0};
+    struct buf out;
+    struct chat_event events[] = {
+        call(0, "f", ""), call(1, "g", "{\"b\""), call(0, "", "{\"a\":1}"), call(1, "", ":2}"), stop};
+    buf_init(&out, MIB);
+    ollama_answer_init(&a, true, STR("m"));
+    for (size_t i = 0; i < sizeof events / sizeof *events; i++)
+        ollama_stream_event(&a, &events[i], &out);
+    assert_non_null(strstr(out.data, "\"name\":\"f\",\"arguments\":{\"a\":1}}"));
+    assert_non_null(strstr(out.data, "\"name\":\"g\",\"arguments\":{\"b\":2}}"));
+    assert_null(strstr(out.data, "\"arguments\":{}"));
+    assert_null(strstr(out.data, "error"));
+    ollama_answer_free(&a);
+    buf_free(&out);
+}
+
+/* What was cut off in a call is no answer with a status of success. */
+static void a_whole_answer_with_half_a_call_was_a_success(void **state)
+{
+    (void)state;
+    struct ollama_answer a = {0};
+    struct error err;
+    struct chat_event half = call(0, "f", "{\"a\":");
+    ollama_answer_init(&a, true, STR("m"));
+    assert_int_equal(ollama_answer_gather(&a, &half, &err), 0);
+    assert_int_equal(ollama_answer_gather(&a, &stop, &err), ERROR_INVALID);
+    assert_non_null(strstr(err.message, "tool call 'f'"));
+    ollama_answer_free(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +264,8 @@ int main(void)
         cmocka_unit_test(arguments_that_are_no_object_are_an_error),
         cmocka_unit_test(tells_log_probabilities),
         cmocka_unit_test(says_that_it_has_loaded),
+        cmocka_unit_test(a_call_was_told_before_its_arguments_had_come),
+        cmocka_unit_test(a_whole_answer_with_half_a_call_was_a_success),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
