@@ -14,6 +14,11 @@ static int content_write(struct json_writer *w, const struct chat_message *m, st
         if (m->parts[i].kind != CHAT_PART_TEXT)
             return error_set(err, ERROR_UNSUPPORTED,
                 "the local model reads text only: send images, audio and files to a model that takes them");
+    struct str refusal = m->n_parts == 0 ? json_text(m->vendor, "refusal") : STR_NONE;
+    if (refusal.len > 0) {
+        json_write_str(w, refusal);
+        return 0;
+    }
     if (m->n_parts == 0 && m->n_tool_calls > 0) {
         json_write_null(w);
         return 0;

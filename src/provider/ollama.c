@@ -75,7 +75,8 @@ static int ollama_supports(const struct provider_model *m, const struct chat_req
 {
     (void)m;
     const char *beyond = is_ours(r) ? NULL : provider_beyond(r, known);
-    int rc = provider_check_members(vendor, CHAT_SHAPE_OLLAMA, honoured, r, err);
+    int rc = r->count_only ? provider_refuse(vendor, "count_tokens", err)
+                           : provider_check_members(vendor, CHAT_SHAPE_OLLAMA, honoured, r, err);
     if (rc == 0 && beyond)
         rc = provider_refuse(vendor, beyond, err);
     if (rc == 0)
@@ -102,6 +103,8 @@ static void write_text(struct json_writer *w, const char *key, const struct chat
             buf_append_char(&joined, '\n');
         buf_append_str(&joined, m->parts[i].text);
     }
+    if (texts == 0)
+        buf_append_str(&joined, json_text(m->vendor, "refusal"));
     json_member_str(w, key, buf_str(&joined));
     if (joined.failed)
         w->buf->failed = joined.failed;

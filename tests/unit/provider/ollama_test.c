@@ -239,6 +239,23 @@ static void test_a_line_without_end_is_bounded(void **state)
     buf_free(&line);
 }
 
+/* A count was a whole answer that nobody read, and a refusal of an earlier turn was left out. */
+static void test_counts_are_refused_and_refusals_are_said(void **state)
+{
+    const struct provider_model m = {.model = STR("x")};
+    struct chat_request *r = request_create();
+    struct error err;
+    (void)state;
+    request_add(r, CHAT_USER, "q");
+    request_add(r, CHAT_ASSISTANT, NULL)->vendor = request_json(r, "{\"refusal\":\"no\"}");
+    assert_encodes(&provider_dialect_ollama, "x", r,
+        "{\"model\":\"x\",\"stream\":true,\"options\":{},\"messages\":[{\"role\":\"user\",\"content\":\"q\"},"
+        "{\"role\":\"assistant\",\"content\":\"no\"}]}");
+    r->count_only = true;
+    assert_int_equal(provider_dialect_ollama.supports(&m, r, &err), ERROR_UNSUPPORTED);
+    request_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -254,6 +271,7 @@ int main(void)
         cmocka_unit_test(test_cuts_do_not_matter),
         cmocka_unit_test(test_what_breaks_is_one_error),
         cmocka_unit_test(test_a_line_without_end_is_bounded),
+        cmocka_unit_test(test_counts_are_refused_and_refusals_are_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
