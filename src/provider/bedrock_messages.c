@@ -65,19 +65,27 @@ static void write_text(struct json_writer *w, struct str text)
     json_object_end(w);
 }
 
-/* Letters, digits, single spaces, hyphens and brackets: the alphabet of a document's name. */
-static void write_name(struct json_writer *w, struct str name)
+/* Letters, digits, single spaces, hyphens and brackets: the alphabet of a document's name. Bedrock refuses
+ * the same name twice, so that from the second document on the number is part of it. */
+static void write_name(struct json_writer *w, struct str name, size_t number)
 {
-    char clean[NAME_MAX + 1];
+    char clean[NAME_MAX + 1], text[NAME_MAX + 32];
     size_t n = 0;
     for (size_t i = 0; i < name.len && n < NAME_MAX; i++) {
         char c = name.data[i];
         clean[n++] = ascii_is_alnum(c) || (c && strchr("-()[]", c)) ? c : '-';
     }
-    json_member_str(w, "name", n > 0 ? (struct str){clean, n} : STR("document"));
+    clean[n] = '\0';
+    const char *base = n > 0 ? clean : "document";
+    if (number > 1)
+        snprintf(text, sizeof text, "%s (%zu)", base, number);
+    else
+        snprintf(text, sizeof text, "%s", base);
+    json_member_text(w, "name", text);
 }
 
-static void write_part(struct json_writer *w, const struct chat_part *p)
+/* `documents`: how many were written before. */
+static void write_part(struct json_writer *w, const struct chat_part *p, size_t *documents)
 {
     struct str data;
     const char *format = p->kind == CHAT_PART_TEXT ? NULL : format_of(p, &data);
@@ -90,7 +98,7 @@ static void write_part(struct json_writer *w, const struct chat_part *p)
     json_object_begin(w);
     json_member_str(w, "format", str_from(format));
     if (p->kind == CHAT_PART_FILE)
-        write_name(w, p->text);
+        write_name(w, p->text, ++*documents);
     json_key(w, "source");
     json_object_begin(w);
     json_member_str(w, "bytes", data);
@@ -132,7 +140,8 @@ static int write_call(struct json_writer *w, const struct chat_tool_call *call, 
     return 0;
 }
 
-static void write_result(struct json_writer *w, const struct chat_request *r, const struct chat_message *m)
+static void write_result(
+    struct json_writer *w, const struct chat_request *r, const struct chat_message *m, size_t *documents)
 {
     json_object_begin(w);
     json_key(w, "toolResult");
@@ -142,7 +151,7 @@ static void write_result(struct json_writer *w, const struct chat_request *r, co
     json_array_begin(w);
     /* `status` says what the first part of a failure says that came in Anthropic's shape. */
     for (size_t i = m->failed && r->shape == CHAT_SHAPE_ANTHROPIC; i < m->n_parts; i++)
-        write_part(w, &m->parts[i]);
+        write_part(w, &m->parts[i], documents);
     json_array_end(w);
     if (m->failed)
         json_member_str(w, "status", STR("error"));
@@ -178,6 +187,7 @@ struct pieces {
     const struct chat_message *m;
     size_t thoughts, parts, calls; /* that are written */
     bool thinks;                   /* the model takes thoughts back */
+    size_t *documents;
 };
 
 static int write_next(struct json_writer *w, struct pieces *p, char kind, struct error *err)
@@ -186,16 +196,17 @@ static int write_next(struct json_writer *w, struct pieces *p, char kind, struct
     if (kind == 'c' && p->calls < m->n_tool_calls)
         return write_call(w, &m->tool_calls[p->calls++], err);
     if (kind == 'p' && p->parts < m->n_parts)
-        write_part(w, &m->parts[p->parts++]);
+        write_part(w, &m->parts[p->parts++], p->documents);
     if (kind == 'r' && p->thoughts < m->n_thoughts && p->thinks)
         write_thought(w, &m->thoughts[p->thoughts++]);
     return 0;
 }
 
 /* The pieces in the order they came in, then those that the order does not name. */
-static int write_pieces(struct json_writer *w, const struct chat_message *m, bool thinks, struct error *err)
+static int write_pieces(
+    struct json_writer *w, const struct chat_message *m, bool thinks, size_t *documents, struct error *err)
 {
-    struct pieces p = {.m = m, .thinks = thinks};
+    struct pieces p = {.m = m, .thinks = thinks, .documents = documents};
     int rc = 0;
     for (size_t i = 0; i < m->order.len && rc == 0; i++)
         rc = write_next(w, &p, m->order.data[i], err);
@@ -212,6 +223,7 @@ static int write_pieces(struct json_writer *w, const struct chat_message *m, boo
 static void write_system(struct json_writer *w, const struct chat_request *r)
 {
     bool begun = false;
+    size_t documents = 0; /* there are none */
     for (size_t i = 0; i < r->n_messages; i++) {
         if (!provider_is_instruction(&r->messages[i]) || !provider_has_content(&r->messages[i]))
             continue;
@@ -221,7 +233,7 @@ static void write_system(struct json_writer *w, const struct chat_request *r)
         }
         begun = true;
         for (size_t k = 0; k < r->messages[i].n_parts; k++)
-            write_part(w, &r->messages[i].parts[k]);
+            write_part(w, &r->messages[i].parts[k], &documents);
     }
     if (begun)
         json_array_end(w);
@@ -238,6 +250,7 @@ int provider_bedrock_messages(
 {
     bool thinks = str_find(m->model, STR("anthropic.")) != SIZE_MAX;
     const char *turn = NULL;
+    size_t documents = 0;
     int rc = 0;
     write_system(w, r);
     json_key(w, "messages");
@@ -257,9 +270,9 @@ int provider_bedrock_messages(
             json_array_begin(w);
         }
         if (message->role == CHAT_TOOL)
-            write_result(w, r, message);
+            write_result(w, r, message, &documents);
         else
-            rc = write_pieces(w, message, thinks, err);
+            rc = write_pieces(w, message, thinks, &documents, err);
     }
     if (turn)
         turn_end(w);

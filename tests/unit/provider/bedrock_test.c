@@ -452,6 +452,25 @@ static void test_paths(void **state)
     arena_free(a);
 }
 
+/* Bedrock refuses two documents of one name, as those without one had. */
+static void test_documents_have_names_of_their_own(void **state)
+{
+    struct chat_request *r = request_create();
+    (void)state;
+    struct chat_message *m = request_add(r, CHAT_USER, NULL);
+    for (size_t i = 0; i < 3; i++) {
+        struct chat_part *p = message_part(r, m, CHAT_PART_FILE, NULL);
+        p->url = STR("data:application/pdf;base64,AAAA");
+        p->text = i == 2 ? STR("a.pdf") : STR_NONE;
+    }
+#define DOCUMENT(name)                                                                                       \
+    "{\"document\":{\"format\":\"pdf\",\"name\":\"" name "\",\"source\":{\"bytes\":\"AAAA\"}}}"
+    assert_encodes(&provider_dialect_bedrock, "amazon.nova-pro-v1:0", r,
+        "{\"messages\":[{\"role\":\"user\",\"content\":[" DOCUMENT("document") "," DOCUMENT(
+            "document (2)") "," DOCUMENT("a-pdf (3)") "]}],\"inferenceConfig\":{}}");
+    request_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -470,6 +489,7 @@ int main(void)
         cmocka_unit_test(test_calls_of_earlier_turns_declare_their_tools),
         cmocka_unit_test(test_what_bedrock_has_no_word_for_is_refused),
         cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_documents_have_names_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
