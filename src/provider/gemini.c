@@ -36,11 +36,11 @@ static int check_part(
     const struct chat_message *m, const struct chat_part *p, size_t message, size_t index, struct error *err)
 {
     struct str type, data;
-    bool user = m->role == CHAT_USER;
+    bool user = m->role == CHAT_USER, speaker = user || m->role == CHAT_TOOL;
     bool refusal = m->role == CHAT_ASSISTANT && str_is(json_text(p->raw, "type"), "refusal");
     if (p->kind == CHAT_PART_TEXT || (p->kind == CHAT_PART_AUDIO && user) || refusal)
         return 0;
-    if ((p->kind != CHAT_PART_IMAGE && p->kind != CHAT_PART_FILE) || !user)
+    if ((p->kind != CHAT_PART_IMAGE && p->kind != CHAT_PART_FILE) || !speaker)
         return error_set(err, ERROR_UNSUPPORTED,
             "messages[%zu].content[%zu] is of a kind that Gemini does not take there: send text, or an image, "
             "document or sound from the user",

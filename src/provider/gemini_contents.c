@@ -13,7 +13,7 @@ struct contents {
     struct json_writer *w;
     const struct chat_request *request;
     struct map calls; /* id -> message * LIMIT_TOOLS + call; the latest of an id */
-    bool signs;       /* the model insists on signatures: see write_call */
+    bool signs;       /* the model is of the third generation or a later one: see write_call, write_result */
 };
 
 /* Models before the third generation neither want nor check signatures. */
@@ -53,17 +53,25 @@ static void write_inline(struct json_writer *w, struct str kind, struct str type
     json_object_end(w);
 }
 
+/* What is sent along, not said: false for a text. */
+static bool write_media(struct json_writer *w, const struct chat_part *p)
+{
+    struct str type, data;
+    if (p->kind == CHAT_PART_AUDIO)
+        write_inline(w, STR("audio/"), p->format, p->data);
+    else if ((p->kind == CHAT_PART_IMAGE || p->kind == CHAT_PART_FILE) &&
+             provider_data_url(p->url, &type, &data))
+        write_inline(w, STR_NONE, type, data);
+    else
+        return false;
+    return true;
+}
+
 static void write_parts(struct json_writer *w, const struct chat_message *m)
 {
     for (size_t i = 0; i < m->n_parts; i++) {
         const struct chat_part *p = &m->parts[i];
-        struct str type, data;
-        bool inlined = p->kind == CHAT_PART_IMAGE || p->kind == CHAT_PART_FILE;
-        if (inlined && provider_data_url(p->url, &type, &data))
-            write_inline(w, STR_NONE, type, data);
-        else if (p->kind == CHAT_PART_AUDIO)
-            write_inline(w, STR("audio/"), p->format, p->data);
-        else
+        if (!write_media(w, p))
             write_text(w, p->kind == CHAT_PART_TEXT ? p->text : json_text(p->raw, "refusal"));
     }
     write_text(w, json_text(m->vendor, "refusal"));
@@ -129,15 +137,35 @@ static struct str function_of(const struct contents *c, const struct chat_messag
  * it would lose digits. */
 static void write_output(struct json_writer *w, const struct chat_message *m)
 {
-    json_key(w, "output");
-    if (m->n_parts < 2) {
-        json_write_str(w, m->n_parts ? m->parts[0].text : STR(""));
-        return;
-    }
-    json_array_begin(w);
+    size_t texts = 0;
     for (size_t i = 0; i < m->n_parts; i++)
-        json_write_str(w, m->parts[i].text);
-    json_array_end(w);
+        texts += m->parts[i].kind == CHAT_PART_TEXT;
+    json_key(w, "output");
+    if (texts == 0)
+        json_write_text(w, "");
+    if (texts > 1)
+        json_array_begin(w);
+    for (size_t i = 0; i < m->n_parts; i++)
+        if (m->parts[i].kind == CHAT_PART_TEXT)
+            json_write_str(w, m->parts[i].text);
+    if (texts > 1)
+        json_array_end(w);
+}
+
+static bool has_media(const struct chat_message *m)
+{
+    for (size_t i = 0; i < m->n_parts; i++)
+        if (m->parts[i].kind != CHAT_PART_TEXT)
+            return true;
+    return false;
+}
+
+/* Images and documents that a tool gave. The third generation takes them inside the function's response, the
+ * earlier ones beside it. */
+static void write_result_media(struct json_writer *w, const struct chat_message *m)
+{
+    for (size_t i = 0; i < m->n_parts; i++)
+        (void)write_media(w, &m->parts[i]); /* the texts are written */
 }
 
 static int write_result(struct contents *c, size_t message, struct error *err)
@@ -159,8 +187,17 @@ static int write_result(struct contents *c, size_t message, struct error *err)
     json_object_begin(w);
     write_output(w, m);
     json_object_end(w);
+    bool inside = c->signs && has_media(m);
+    if (inside) {
+        json_key(w, "parts");
+        json_array_begin(w);
+        write_result_media(w, m);
+        json_array_end(w);
+    }
     json_object_end(w);
     json_object_end(w);
+    if (!inside)
+        write_result_media(w, m);
     return 0;
 }
 
