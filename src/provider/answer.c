@@ -379,12 +379,20 @@ static int take_document(struct provider_answer *a, struct str text, struct erro
     return rc;
 }
 
+/* A name tells no more than the data (Anthropic repeats it there, the others have none), but for two: what a
+ * server or a proxy calls an error is one, and what has a name and no JSON (a ping) is none of the API's. */
 static int on_sse_event(void *ctx, struct str name, struct str data, struct error *err)
 {
     struct provider_answer *a = ctx;
-    (void)name; /* Anthropic repeats it in the data, the others have none */
     data = str_trim(data);
     if (a->ended || data.len == 0)
+        return 0;
+    bool is_json = data.data[0] == '{' || data.data[0] == '[', error = str_is(name, "error");
+    if (error && is_json)
+        return take_error(a, data, err);
+    if (error)
+        return error_set(err, ERROR_UNAVAILABLE, "it says '" STR_FMT "'", STR_ARG(str_slice(data, 0, 200)));
+    if (!is_json && name.len > 0 && !str_is(data, "[DONE]"))
         return 0;
     if (!str_is(data, "[DONE]"))
         return take_document(a, data, err);

@@ -118,21 +118,45 @@ static void point(struct provider_failure *f)
     f->failure.type = str_from(f->type);
 }
 
-/* {"error":{"message","type","code"}} {"error":"text"} {"message","type"} {"detail":"text"} */
+/* {"error":{"message","type","code"}} {"error":"text"} {"message","type"} {"detail":"text"}
+ * {"errors":[{"message"}]} */
 static const json_t *error_of(const json_t *document)
 {
     const json_t *error = json_object_get(document, "error");
-    return json_is_object(error) ? error : document;
+    const json_t *first = json_array_get(json_object_get(document, "errors"), 0);
+    return json_is_object(error) ? error : json_is_object(first) ? first : document;
+}
+
+/* What a server of FastAPI's (vLLM, Mistral) says of members: {"detail":[{"loc":[...],"msg"}]}, which may
+ * stand in "message", too. */
+static const json_t *detail_find(const json_t *document)
+{
+    const json_t *detail = json_object_get(document, "detail");
+    return detail ? detail : json_object_get(json_object_get(document, "message"), "detail");
+}
+
+static struct str detail_of(const json_t *document)
+{
+    const json_t *detail = detail_find(document);
+    return json_is_array(detail) ? json_text(json_array_get(detail, 0), "msg") : json_str(detail);
+}
+
+/* Of which member it says that: the last of "loc". */
+static struct str detail_place(const json_t *document)
+{
+    const json_t *place = json_object_get(json_array_get(detail_find(document), 0), "loc");
+    return json_str(json_array_get(place, json_array_size(place) - 1));
 }
 
 static struct str message_of(const json_t *document)
 {
-    struct str message = json_text(error_of(document), "message");
-    if (message.len == 0)
-        message = json_text(document, "error");
-    if (message.len == 0)
-        message = json_text(document, "detail");
-    return message;
+    const struct str said[] = {json_text(error_of(document), "message"), json_text(document, "error"),
+        json_str(json_array_get(json_object_get(document, "errors"), 0)), json_text(document, "Message"),
+        detail_of(document)};
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        if (said[i].len > 0)
+            return said[i];
+    return STR_NONE;
 }
 
 static struct str type_of(const json_t *document)
@@ -207,6 +231,7 @@ bool provider_is_error(const struct json_item *document)
 {
     const struct json_item *error = json_item_get(document, "error");
     return (error && !json_item_is(error, JSON_ITEM_NULL)) ||
+           json_item_length(json_item_get(document, "errors")) > 0 ||
            str_is(json_item_text(document, "object"), "error") ||
            str_is(json_item_text(document, "type"), "error");
 }
@@ -242,6 +267,10 @@ void provider_failure_json(
     else
         snprintf(rest, room, "reported an error%s", message.len ? ": " : "");
     if (status == 404 && message.len > 0)
+        append_clean(f->message, sizeof f->message, STR(": "), STR_NONE);
+    struct str place = !fault && message.len > 0 ? detail_place(document) : STR_NONE;
+    append_clean(f->message, sizeof f->message, place, api_key);
+    if (place.len > 0)
         append_clean(f->message, sizeof f->message, STR(": "), STR_NONE);
     if (!fault || status == 404)
         append_clean(f->message, sizeof f->message, message, api_key);

@@ -213,6 +213,29 @@ static void test_retry_after(void **state)
             provider_retry_after(str_from(cases[i].ms), str_from(cases[i].value), now), cases[i].expect);
 }
 
+/* Of servers that say what is wrong in a list, nothing was passed on. */
+static void test_a_reason_in_a_list_was_lost(void **state)
+{
+    static const struct {
+        const char *body, *message;
+    } cases[] = {
+        {"{\"detail\":[{\"loc\":[\"body\",\"messages\"],\"msg\":\"Field required\",\"type\":\"missing\"}]}",
+            "HTTP 422: messages: Field required"},
+        {"{\"object\":\"error\",\"message\":{\"detail\":[{\"loc\":[],\"msg\":\"Too short\"}]}}",
+            "HTTP 422: Too short"},
+        {"{\"errors\":[{\"message\":\"no such account\",\"code\":7003}]}", "HTTP 422: no such account"},
+        {"{\"errors\":[\"not today\"]}", "HTTP 422: not today"},
+        {"{\"Message\":\"not authorised\"}", "HTTP 422: not authorised"},
+        {"{\"detail\":\"plain\"}", "HTTP 422: plain"},
+        {"{\"detail\":[7],\"errors\":[]}", "HTTP 422"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        of(422, cases[i].body);
+        assert_true(str_ends(f.failure.message, str_from(cases[i].message)));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +247,7 @@ int main(void)
         cmocka_unit_test(test_googles_errors),
         cmocka_unit_test(test_not_modified_was_called_a_redirect),
         cmocka_unit_test(test_retry_after),
+        cmocka_unit_test(test_a_reason_in_a_list_was_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

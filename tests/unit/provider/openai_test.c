@@ -543,6 +543,22 @@ static void test_too_many_tool_calls_are_refused(void **state)
     buf_free(&stream);
 }
 
+/* What a proxy calls an error by the event's name, and what it sends to keep the connection. */
+static void test_named_events_of_proxies(void **state)
+{
+    (void)state;
+    assert_translates(provider_openai_event, SSE,
+        STR("event: ping\ndata: ping\n\n" DELTA(
+            "{\"content\":\"a\"}") "event: error\n"
+                                   "data: {\"message\":\"overloaded\",\"type\":\"overloaded_error\"}\n\n"),
+        "start c1 gpt-x\ntext a\n"
+        "error unavailable 529 1 -1 overloaded_error: provider 'cloud' answered HTTP 529: overloaded\n");
+    assert_translates(provider_openai_event, SSE, STR("event: error\ndata: no more\n\n"),
+        "error unavailable 0 1 -1 : provider 'cloud': its answer cannot be understood: it says 'no more'\n");
+    assert_translates(provider_openai_event, SSE, STR("data: {\"errors\":[{\"message\":\"gone\"}]}\n\n"),
+        "error unavailable 0 1 -1 : provider 'cloud' reported an error: gone\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -567,6 +583,7 @@ int main(void)
         cmocka_unit_test(test_nonsense_is_one_error),
         cmocka_unit_test(test_a_giant_event_is_refused),
         cmocka_unit_test(test_too_many_tool_calls_are_refused),
+        cmocka_unit_test(test_named_events_of_proxies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
