@@ -187,6 +187,15 @@ static bool card_grouping(const struct number *n)
     return n->group[n->n_groups - 1].digits <= 4;
 }
 
+/* Where it is said to be one, it may be written as anybody likes: 8-8, 5-5-6, in pairs. */
+static bool card_announced(const struct detect_scan *s, const struct number *n)
+{
+    for (size_t i = 2; i < n->n_groups; i++)
+        if (n->group[i].separator != n->group[1].separator)
+            return false;
+    return announced(s, n->start, &card_words);
+}
+
 static bool card_check(struct detect_scan *s, const struct number *whole)
 {
     for (size_t keep = whole->n_digits < 12 ? 0 : whole->n_groups; keep > 0; keep--) {
@@ -197,7 +206,7 @@ static bool card_check(struct detect_scan *s, const struct number *whole)
             continue;
         if (n.n_digits < 12 || (n.n_digits == 12 && !announced(s, n.start, &card_words)))
             return false;
-        if (!card_grouping(&n) || !issuer_plausible(digits_of(&n)) ||
+        if (!(card_grouping(&n) || card_announced(s, &n)) || !issuer_plausible(digits_of(&n)) ||
             !detect_check_luhn(n.digits, n.n_digits))
             continue;
         detect_add(s, &card, n.start, end, detect_known_card(digits_of(&n)) ? 0.3 : 1.0);

@@ -11,6 +11,7 @@
 #include "router/detect.h"
 #include "router/detect_own.h"
 #include "router/plain.h"
+#include "router/seam.h"
 
 enum { QUESTION_BYTES = 64 * 1024, LANGUAGE_BYTES = 4096 };
 
@@ -105,6 +106,14 @@ static bool is_media_data(struct str text)
     return false;
 }
 
+/* "data:image/png;name=anna.png" of such: what it says besides the kind. */
+static struct str media_name(struct str text, struct str packed)
+{
+    struct str head = str_slice(text, 0, (size_t)(packed.data - text.data));
+    const char *more = memchr(head.data, ';', head.len);
+    return more && memchr(more + 1, ';', head.len - (size_t)(more + 1 - head.data)) ? head : STR_NONE;
+}
+
 static struct said *said_find(struct look *l, const char *type)
 {
     for (size_t i = 0; i < l->n_said; i++)
@@ -131,13 +140,31 @@ static bool is_said(struct look *l, const struct router_entity *e)
     return s && (s->sure || e->score < DETECT_SURE);
 }
 
-/* A second reading of text that was read already: adds what shows only here. */
-static int look_again(struct look *l, struct str where, struct str text)
+/* Of texts that need not belong together each was judged alone. */
+static void crossing_keep(struct router_findings *f, const struct seam *seam)
+{
+    size_t n = 0;
+    f->categories = 0;
+    for (size_t i = 0; i < f->n_entities; i++) {
+        const struct router_entity e = f->entities[i];
+        if (!seam_crossed(seam, &e))
+            continue;
+        f->categories |= e.score >= DETECT_SURE ? e.category : 0;
+        f->entities[n++] = e;
+    }
+    f->n_entities = n;
+}
+
+/* A second reading of text that was read already (of a seam or of something else): adds what shows only here.
+ */
+static int look_again(struct look *l, struct str where, struct str text, const struct seam *seam)
 {
     struct router_findings again = {0}, *f = &l->facts->findings;
     int rc = findings_add(l, where, text, &again);
     if (rc)
         return rc;
+    if (seam && seam->apart)
+        crossing_keep(&again, seam);
     for (size_t i = 0; i < again.n_entities && rc == 0; i++)
         if (!is_said(l, &again.entities[i]))
             rc = detect_entity_add(l->arena, f, &again.entities[i], l->err);
@@ -157,7 +184,7 @@ static int data_look(struct look *l, struct str where, struct str base64)
     if (rc)
         error_set(l->err, rc, "the data is too large to look at");
     else if (text.len > 0)
-        rc = look_again(l, where, buf_str(&text));
+        rc = look_again(l, where, buf_str(&text), NULL);
     buf_free(&text);
     return rc;
 }
@@ -167,9 +194,11 @@ static int text_look(void *ctx, struct str where, struct str text)
     struct look *l = ctx;
     struct str packed = packed_of(text);
     int rc = packed.len > 0 ? data_look(l, where, packed) : 0;
-    if (rc || is_media_data(text))
-        return rc;
-    return findings_add(l, where, text, &l->facts->findings);
+    if (rc == 0 && is_media_data(text)) {
+        text = media_name(text, packed);
+        return text.len > 0 ? look_again(l, where, text, NULL) : 0;
+    }
+    return rc ? rc : findings_add(l, where, text, &l->facts->findings);
 }
 
 /* A tree as text: a value's key beside it can show what it is. */
@@ -182,102 +211,16 @@ static int tree_look(struct look *l, const char *where, size_t index, const json
     buf_init(&text, LIMIT_REQUEST_MEMORY);
     json_writer_init(&w, &text);
     json_write_value(&w, tree);
-    int rc = text.failed ? error_set(l->err, text.failed, "the request is too large to look at")
-                         : look_again(l, arena_printf(l->arena, "%s[%zu]", where, index), buf_str(&text));
-    buf_free(&text);
-    return rc;
-}
-
-static size_t texts_of(const struct chat_message *m)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < m->n_parts; i++)
-        n += m->parts[i].text.len > 0;
-    return n;
-}
-
-/* What is split over the parts of one message: joined as it stands, and with a space between. */
-static int parts_look(struct look *l, size_t index, const struct chat_message *m, const char *between)
-{
-    struct buf text;
-    if (texts_of(m) < 2)
-        return 0;
-    buf_init(&text, LIMIT_REQUEST_MEMORY);
-    for (size_t i = 0; i < m->n_parts; i++)
-        if (m->parts[i].text.len > 0) {
-            if (text.len > 0)
-                buf_append_text(&text, between);
-            buf_append_str(&text, m->parts[i].text);
-        }
     int rc = text.failed
-                 ? error_set(l->err, text.failed, "the message is too large to look at")
-                 : look_again(l, chat_place(l->arena, "messages[", index, "].content"), buf_str(&text));
+                 ? error_set(l->err, text.failed, "the request is too large to look at")
+                 : look_again(l, arena_printf(l->arena, "%s[%zu]", where, index), buf_str(&text), NULL);
     buf_free(&text);
     return rc;
 }
 
-/* Does a text that is cut before data[at] lose a part of a word or of a character? Scripts that are not ASCII
- * may have no spaces. */
-static bool cuts_word(struct str s, size_t at)
+static int seam_judge(void *ctx, const struct seam *s)
 {
-    unsigned char here = (unsigned char)s.data[at], before = (unsigned char)s.data[at - 1];
-    return (here & 0xC0) == 0x80 || (before > ' ' && before < 0x80 && here > ' ' && here < 0x80);
-}
-
-/* Of a text whole words only: a number cut in two could look like another. */
-static struct str words_at_end(struct str s, size_t most)
-{
-    size_t from = s.len > most ? s.len - most : 0;
-    while (from > 0 && from < s.len && cuts_word(s, from))
-        from++;
-    return str_slice(s, from, s.len);
-}
-
-static struct str words_at_start(struct str s, size_t most)
-{
-    size_t to = s.len < most ? s.len : most;
-    while (to > 0 && to < s.len && cuts_word(s, to))
-        to--;
-    return str_slice(s, 0, to);
-}
-
-/* Where one text ends and the next begins. */
-static int seam_look(struct look *l, struct str where, struct str one, struct str next, const char *between)
-{
-    enum { SEAM = 128 };
-    struct str before = words_at_end(one, SEAM), after = words_at_start(next, SEAM);
-    if (before.len == 0 || after.len == 0)
-        return 0;
-    char text[2 * SEAM + 1];
-    struct str gap = str_from(between), seam = {text, before.len + gap.len + after.len};
-    memcpy(text, before.data, before.len);
-    memcpy(text + before.len, gap.data, gap.len);
-    memcpy(text + before.len + gap.len, after.data, after.len);
-    return look_again(l, where, seam);
-}
-
-/* What one message asks for and the next one gives: "Your card number?" */
-static int messages_seam_look(struct look *l, size_t index, const struct chat_message *m)
-{
-    const struct chat_message *next = m + 1;
-    if (m->n_parts == 0 || next->n_parts == 0)
-        return 0;
-    return seam_look(l, chat_place(l->arena, "messages[", index + 1, "].content"),
-        m->parts[m->n_parts - 1].text, next->parts[0].text, " ");
-}
-
-/* Texts to embed are mostly one document cut into pieces, anywhere. */
-static int inputs_look(struct look *l, const struct chat_request *r)
-{
-    int rc = 0;
-    for (size_t i = 1; i < r->n_inputs && r->kind == CHAT_KIND_EMBED && rc == 0; i++) {
-        struct str where = arena_printf(l->arena, "input[%zu]", i);
-        struct str one = r->inputs[i - 1].text, next = r->inputs[i].text;
-        rc = seam_look(l, where, one, next, "");
-        if (rc == 0)
-            rc = seam_look(l, where, one, next, " ");
-    }
-    return rc;
+    return look_again(ctx, s->where, s->text, s);
 }
 
 static int request_look(struct look *l)
@@ -286,17 +229,10 @@ static int request_look(struct look *l)
     int rc = detect_own_request(l->facts->own, l->facts->context, l->arena, &l->facts->findings, l->err);
     if (rc == 0)
         rc = chat_request_visit(r, text_look, l);
-    for (size_t i = 0; i < r->n_messages && rc == 0; i++) {
-        rc = parts_look(l, i, &r->messages[i], "");
-        if (rc == 0)
-            rc = parts_look(l, i, &r->messages[i], " ");
-        if (rc == 0)
-            rc = tree_look(l, "messages", i, r->messages[i].vendor);
-        if (rc == 0 && i + 1 < r->n_messages)
-            rc = messages_seam_look(l, i, &r->messages[i]);
-    }
+    for (size_t i = 0; i < r->n_messages && rc == 0; i++)
+        rc = tree_look(l, "messages", i, r->messages[i].vendor);
     if (rc == 0)
-        rc = inputs_look(l, r);
+        rc = seam_visit(r, seam_judge, l, l->err);
     for (size_t i = 0; i < r->n_tools && rc == 0; i++)
         rc = tree_look(l, "tools", i, r->tools[i].raw ? r->tools[i].raw : r->tools[i].parameters);
     return rc ? rc : tree_look(l, "request", 0, r->vendor);

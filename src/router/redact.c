@@ -10,6 +10,7 @@
 #include "router/detect_memo.h"
 #include "router/detect_own.h"
 #include "router/mask.h"
+#include "router/seam.h"
 
 enum {
     ROUNDS = 4,     /* other pseudonyms, should a text hold those of the first */
@@ -54,10 +55,14 @@ static bool is_statement(const struct gather *g, const char *type)
     return detect_own_kind(t) == OWN_WHOLE || detect_is_statement(t);
 }
 
+static bool is_soft(const struct router_entity *e)
+{
+    return strcmp(e->type, "PERSON") == 0 || strcmp(e->type, "STREET_ADDRESS") == 0;
+}
+
 static bool is_masked(const struct router_entity *e)
 {
-    bool soft = strcmp(e->type, "PERSON") == 0 || strcmp(e->type, "STREET_ADDRESS") == 0;
-    return e->score >= (soft ? MASK_LEAST : DETECT_SURE);
+    return e->score >= (is_soft(e) ? MASK_LEAST : DETECT_SURE);
 }
 
 /* A finding in bytes. */
@@ -478,6 +483,22 @@ static void found_gather(struct gather *g, const struct router_findings *found)
             entity_gather(g, &found->entities[i]);
 }
 
+/* What goes over the end of a piece would have to be masked in both. A name or a place may seem to: "Write to
+ * Anna" and, in the next, "Nowak is late". */
+static int seam_gather(void *ctx, const struct seam *s)
+{
+    struct gather *g = ctx;
+    struct router_findings f = {0};
+    int rc =
+        g->stays ? 0 : detect_memo_look(g->options->own, g->arena, g->scope, s->where, s->text, &f, g->err);
+    for (size_t i = 0; i < f.n_entities && rc == 0; i++) {
+        const struct router_entity *e = &f.entities[i];
+        if (e->score >= DETECT_SURE && !(is_soft(e) && !s->glued) && seam_crossed(s, e))
+            stay(g, "%s goes over the end of a part", type_of(g, e->type)->words);
+    }
+    return rc;
+}
+
 int router_redact(const struct router_redact_options *o, struct str scope, const struct chat_request *r,
     const struct router_findings *found, struct router_masked **out, struct error *err)
 {
@@ -488,6 +509,8 @@ int router_redact(const struct router_redact_options *o, struct str scope, const
     for (uint32_t round = 0; round < ROUNDS && rc == 0 && !restores; round++) {
         restores = true;
         rc = begin(&g, first_question(r), round);
+        if (rc == 0)
+            rc = seam_visit(r, seam_gather, &g, err);
         if (rc == 0)
             found_gather(&g, found);
         if (rc == 0)

@@ -87,6 +87,8 @@ static void cards(void **state)
         "2539\xC2\xA0"
         "7182");
     found("CREDIT_CARD", "{\"note\":\"x\\n4539730525397182\"}", "4539730525397182");
+    found("CREDIT_CARD", "my card: 45397305 25397182", "45397305 25397182"); /* said to be one */
+    absent("CREDIT_CARD", "parts 45397305 25397182");
     absent("CREDIT_CARD", "4539 7305 2539 7183"); /* Luhn */
     absent("CREDIT_CARD", "4539 2948 1359 6800");
     absent("CREDIT_CARD", "x4539730525397182");       /* within a word */

@@ -175,6 +175,76 @@ static void a_data_url_is_one_however_it_is_written(void **state)
     }
 }
 
+/* The data was looked at, and a picture's name among the kinds before it not. */
+static void what_a_data_url_says_before_its_data_left(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"", ";name=hollis.bramwell%40northpine.net", ";charset=utf-8"};
+    for (size_t i = 0; i < 3; i++) {
+        struct arena *a = arena_create(16 * MIB);
+        struct chat_request *r = request_of(a, "auto", "what is this?");
+        struct router_context c = context_of();
+        struct facts f;
+        r->messages[0].n_parts = 2;
+        r->messages[0].parts[1] = (struct chat_part){.kind = CHAT_PART_IMAGE,
+            .url = arena_printf(a, "data:image/png%s;base64,iVBORw0KGgoA", names[i])};
+        facts_init(&f, NULL, r, &c);
+        assert_int_equal(facts_findings(&f)->sensitive, i == 1);
+        arena_free(a);
+    }
+}
+
+/* A message's end was looked at with the next one's beginning and a space between, and no further back. */
+static void what_is_cut_over_messages_left(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pieces[6];
+        bool found;
+    } cases[] = {{{"pay with card 4539 5787 63", "62 1486 until friday"}, true},
+        {{"pay with card 45395787", "63621486"}, true}, {{"45395", "78763", "621486"}, true},
+        {{"hollis.bramwell@nor", "thpine.net"}, true},
+        {{"my number starts 45395787", "-go on", "63621486"}, true},
+        {{"hollis", ".bramw", "ell@nor", "thpi", "ne.net"}, true},
+        {{"Last week I was diag", "nosed with HIV"}, true},
+        {{"Multiply by 45395787.", "-done", "Then add 63621486."}, false},
+        {{"How many are 17 and 4?", "-21", "And 12?", "-33"}, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct arena *a = arena_create(16 * MIB);
+        struct chat_request *r = chat_request_create(a);
+        struct chat_message messages[6] = {0};
+        struct facts f;
+        for (r->messages = messages; cases[i].pieces[r->n_messages]; r->n_messages++) {
+            const char *piece = cases[i].pieces[r->n_messages];
+            bool answer = *piece == '-';
+            struct chat_part *part = arena_new(a, struct chat_part);
+            *part = (struct chat_part){.kind = CHAT_PART_TEXT, .text = str_from(piece + answer)};
+            messages[r->n_messages] = (struct chat_message){
+                .role = answer ? CHAT_ASSISTANT : CHAT_USER, .parts = part, .n_parts = 1};
+        }
+        facts_init(&f, NULL, r, NULL);
+        if (facts_findings(&f)->sensitive != cases[i].found)
+            fail_msg("%s ...: found %d", cases[i].pieces[0], facts_findings(&f)->sensitive);
+        arena_free(a);
+    }
+}
+
+static void what_is_cut_over_many_inputs_left(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(16 * MIB);
+    struct chat_request *r = chat_request_create(a);
+    struct chat_input inputs[4] = {
+        {.text = STR("45395")}, {.text = STR("78763")}, {.text = STR("6214")}, {.text = STR("86")}};
+    struct facts f;
+    r->kind = CHAT_KIND_EMBED;
+    r->inputs = inputs;
+    r->n_inputs = 4;
+    facts_init(&f, NULL, r, NULL);
+    assert_true(facts_findings(&f)->sensitive);
+    arena_free(a);
+}
+
 /* Documents are cut into pieces anywhere, also where a script has no spaces. */
 static void what_is_cut_over_two_inputs_is_found(void **state)
 {
@@ -341,6 +411,9 @@ int main(void)
         cmocka_unit_test(sizes_do_not_depend_on_where_sixteen_bytes_begin),
         cmocka_unit_test(a_text_that_is_none_has_no_size),
         cmocka_unit_test(what_is_cut_over_two_inputs_is_found),
+        cmocka_unit_test(what_is_cut_over_many_inputs_left),
+        cmocka_unit_test(what_is_cut_over_messages_left),
+        cmocka_unit_test(what_a_data_url_says_before_its_data_left),
         cmocka_unit_test(a_picture_is_not_read_as_text),
         cmocka_unit_test(a_data_url_is_one_however_it_is_written),
         cmocka_unit_test(a_question_that_came_before_has_the_same_score),
