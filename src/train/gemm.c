@@ -5,8 +5,8 @@
 
 #include "base/pages.h"
 
-/* A block of B (K_BLOCK x N_BLOCK floats, 1 MiB) stays in the last cache, one of A (192 KiB, of bfloat16
- * half) in the second, a panel of B (16 KiB with AVX2) in the first. */
+/* A block of B (K_BLOCK x N_BLOCK floats, 1 MiB) stays in the last cache, one of A (192 KiB) in the second, a
+ * panel of B (16 KiB with AVX2) in the first. */
 enum {
     K_BLOCK = 256,
     N_BLOCK = 1024,
@@ -16,6 +16,12 @@ enum {
 static int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
+}
+
+/* Of values of 16 bits a block has twice as many. */
+static int64_t block_values(const struct train_kernels *kernels)
+{
+    return K_BLOCK * kernels->tile_columns / kernels->panel_floats;
 }
 
 size_t gemm_scratch_bytes(void)
@@ -95,9 +101,10 @@ static void block_run(const struct train_kernels *kernels, int64_t m, int64_t n,
 void gemm_with_packed(const struct train_kernels *kernels, int64_t m, int64_t n, int64_t k, struct matrix a,
     const float *packed, int64_t packed_k, float *c, int64_t ldc, bool add, const struct gemm_scratch *s)
 {
-    for (int64_t p = 0; p < k; p += K_BLOCK)
+    const int64_t block = block_values(kernels);
+    for (int64_t p = 0; p < k; p += block)
         for (int64_t i = 0; i < m; i += M_BLOCK)
-            block_run(kernels, least(M_BLOCK, m - i), n, least(K_BLOCK, k - p),
+            block_run(kernels, least(M_BLOCK, m - i), n, least(block, k - p),
                 (struct matrix){a.data + i * a.row + p * a.column, a.row, a.column},
                 packed + p * kernels->panel_floats, panel_size(kernels, packed_k), c + i * ldc, ldc,
                 add || p > 0, s);
@@ -106,9 +113,10 @@ void gemm_with_packed(const struct train_kernels *kernels, int64_t m, int64_t n,
 void gemm(const struct train_kernels *kernels, int64_t m, int64_t n, int64_t k, struct matrix a,
     struct matrix b, float *c, int64_t ldc, bool add, const struct gemm_scratch *s)
 {
+    const int64_t block = block_values(kernels);
     for (int64_t j = 0; j < n; j += N_BLOCK)
-        for (int64_t p = 0; p < k; p += K_BLOCK) {
-            const int64_t columns = least(N_BLOCK, n - j), values = least(K_BLOCK, k - p);
+        for (int64_t p = 0; p < k; p += block) {
+            const int64_t columns = least(N_BLOCK, n - j), values = least(block, k - p);
             gemm_pack(kernels, columns, values,
                 (struct matrix){b.data + p * b.row + j * b.column, b.row, b.column}, s->b);
             gemm_with_packed(kernels, m, columns, values,

@@ -67,6 +67,7 @@ struct train_kernels {
     void (*softcap_back)(float *d, const float *capped, float cap, int64_t n); /* but for `by` */
     void (*add)(float *y, const float *x, int64_t n);                          /* y += x */
     void (*scale)(float *y, float by, int64_t n);
+    void (*mix)(float *y, float own, const float *x, float other, int64_t n); /* y = own y + other x */
     float (*dot)(const float *x, const float *y, int64_t n);
     /* x = exp(scale x - max(scale x)), returns the logarithm of what the exponentials of scale x sum to;
      * *sum: what x sums to now. */

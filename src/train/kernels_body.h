@@ -292,6 +292,12 @@ static void add_rows(float *restrict y, const float *restrict x, int64_t n)
         y[i] += x[i];
 }
 
+static void mix_rows(float *restrict y, float own, const float *restrict x, float other, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = own * y[i] + other * x[i];
+}
+
 static void scale_row(float *y, float by, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
@@ -435,9 +441,10 @@ static const float *pack_rows_rounded(float *to, int64_t m, int64_t k, struct ma
         .isa = name, .rounds = with, .rounding = &rounding, __VA_ARGS__, .norm = norm,                       \
         .norm_back = norm_back, .layer_norm = layer_norm, .layer_norm_back = layer_norm_back, .glu = glu,    \
         .glu_back = glu_back, .geglu = geglu, .geglu_back = geglu_back, .softcap = softcap,                  \
-        .softcap_back = softcap_back, .add = add_rows, .scale = scale_row, .dot = dot, .softmax = softmax,   \
-        .exponents = exponents, .exponents_sum = exponents_sum, .softmax_back = softmax_back, .rope = rope,  \
-        .round = round_row, .narrow = narrow, .widen = widen, .adam = adam                                   \
+        .softcap_back = softcap_back, .add = add_rows, .scale = scale_row, .mix = mix_rows, .dot = dot,      \
+        .softmax = softmax, .exponents = exponents, .exponents_sum = exponents_sum,                          \
+        .softmax_back = softmax_back, .rope = rope, .round = round_row, .narrow = narrow, .widen = widen,    \
+        .adam = adam                                                                                         \
     }
 static const struct train_kernels rounding = TABLE(ISA "-bf16", true, ROUNDING_PRODUCTS);
 const struct train_kernels KERNELS =

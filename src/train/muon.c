@@ -3,56 +3,54 @@
 #include <math.h>
 #include <string.h>
 
-void muon_orthogonal(const struct train_kernels *k, int64_t few, int64_t many, float *x, float *work,
+/* What is as long as the shorter side: X X^T, or of a tall matrix X^T X. */
+static void square_make(const struct train_kernels *k, int64_t rows, int64_t columns, const float *x,
+    float *square, const struct gemm_scratch *s)
+{
+    const struct matrix plain = matrix_rows(x, columns), turned = matrix_turned(x, columns);
+    if (rows > columns)
+        gemm(k, columns, columns, rows, turned, plain, square, columns, false, s);
+    else
+        gemm(k, rows, rows, columns, plain, turned, square, rows, false, s);
+}
+
+void muon_orthogonal(const struct train_kernels *k, int64_t rows, int64_t columns, float *x, float *work,
     const struct gemm_scratch *s)
 {
     static const float a = 3.4445f, b = -4.7750f, c = 2.0315f; /* Jordan's: fast rather than exact */
-    float *square = work, *turned = square + few * few, *next = turned + few * few;
-    k->scale(x, 1 / (sqrtf(k->dot(x, x, few * many)) + 1e-7f), few * many);
+    const int64_t few = rows < columns ? rows : columns, n = rows * columns;
+    float *square = work, *factor = square + few * few, *now = x, *next = factor + few * few;
+    k->scale(x, 1 / (sqrtf(k->dot(x, x, n)) + 1e-7f), n);
     for (int round = 0; round < 5; round++) {
-        gemm(k, few, few, many, matrix_rows(x, many), matrix_turned(x, many), square, few, false, s);
-        gemm(k, few, few, few, matrix_rows(square, few), matrix_rows(square, few), turned, few, false, s);
-        for (int64_t i = 0; i < few * few; i++)
-            turned[i] = b * square[i] + c * turned[i];
+        square_make(k, rows, columns, now, square, s);
+        gemm(k, few, few, few, matrix_rows(square, few), matrix_rows(square, few), factor, few, false, s);
+        k->mix(factor, c, square, b, few * few);
         for (int64_t i = 0; i < few; i++)
-            turned[i * few + i] += a;
-        gemm(k, few, many, few, matrix_rows(turned, few), matrix_rows(x, many), next, many, false, s);
-        memcpy(x, next, (size_t)(few * many) * sizeof *x);
+            factor[i * few + i] += a;
+        const struct matrix by = matrix_rows(factor, few), from = matrix_rows(now, columns);
+        gemm(k, rows, columns, few, rows > columns ? from : by, rows > columns ? by : from, next, columns,
+            false, s);
+        float *old = now;
+        now = next;
+        next = old;
     }
+    if (now != x)
+        memcpy(x, now, (size_t)n * sizeof *x);
 }
 
 int64_t muon_work(int64_t rows, int64_t columns)
 {
     const int64_t few = rows < columns ? rows : columns;
-    return 2 * few * few + 2 * rows * columns;
-}
-
-static void turn(float *to, const float *from, int64_t rows, int64_t columns)
-{
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < columns; j++)
-            to[j * rows + i] = from[i * columns + j];
+    return 2 * few * few + rows * columns;
 }
 
 void muon(const struct train_kernels *k, const struct train_adam *a, int64_t rows, int64_t columns, float *w,
     float *m, float *g, float *work, const struct gemm_scratch *s)
 {
-    const bool tall = rows > columns;
-    const int64_t n = rows * columns, few = tall ? columns : rows, many = tall ? rows : columns;
-    float *x = work;
-    for (int64_t i = 0; i < n; i++) { /* Nesterov's momentum */
-        const float now = (1 - a->beta1) * a->scale * g[i];
-        m[i] = a->beta1 * m[i] + now;
-        g[i] = a->beta1 * m[i] + now;
-    }
-    if (tall)
-        turn(x, g, rows, columns);
-    else
-        memcpy(x, g, (size_t)n * sizeof *x);
-    muon_orthogonal(k, few, many, x, work + n, s);
-    if (tall)
-        turn(g, x, columns, rows);
-    const float *step = tall ? g : x, rate = a->rate * 0.2f * sqrtf((float)many);
-    for (int64_t i = 0; i < n; i++)
-        w[i] -= a->rate * a->decay * w[i] + rate * step[i];
+    const int64_t n = rows * columns, many = rows < columns ? columns : rows;
+    const float share = (1 - a->beta1) * a->scale;
+    k->mix(m, a->beta1, g, share, n); /* Nesterov's momentum */
+    k->mix(g, share, m, a->beta1, n);
+    muon_orthogonal(k, rows, columns, g, work, s);
+    k->mix(w, 1 - a->rate * a->decay, g, -a->rate * 0.2f * sqrtf((float)many), n);
 }

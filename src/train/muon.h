@@ -7,9 +7,9 @@
 
 #include "train/gemm.h"
 
-/* x [few][many], few <= many, becomes the orthogonal matrix nearest to it, about (singular values of 0.7
- * to 1.2), by five rounds of Newton and Schulz's iteration. work: 2 few few + few many floats. */
-void muon_orthogonal(const struct train_kernels *k, int64_t few, int64_t many, float *x, float *work,
+/* x [rows][columns] becomes the orthogonal matrix nearest to it, about (singular values of 0.7 to 1.2), by
+ * five rounds of Newton and Schulz's iteration. work: muon_work floats. */
+void muon_orthogonal(const struct train_kernels *k, int64_t rows, int64_t columns, float *x, float *work,
     const struct gemm_scratch *s);
 
 /* w [rows][columns] takes a step of `a`, which scales the gradient, too; m: its momentum; g: its gradient,

@@ -158,7 +158,7 @@ static void test_bfloat16_follows_the_curve_of_f32(void **state)
     steps(&half, STEPS);
     for (int i = 0; i < STEPS; i++) {
         const double a = (double)full.run.points[i].loss, b = (double)half.run.points[i].loss;
-        if (fabs(a - b) > 0.1 * a)
+        if (fabs(a - b) > 0.15 * a) /* two that round alike but for the order of sums part by half of it */
             fail_msg("step %d: %g in bfloat16, %g in f32", i + 1, b, a);
     }
     assert_memory_not_equal(full.run.points, half.run.points, STEPS * sizeof *full.run.points);
@@ -178,15 +178,19 @@ static void test_muon_makes_a_matrix_orthogonal(void **state)
     const struct train_kernels *k;
     struct gemm_scratch scratch;
     struct error err;
-    float x[FEW * MANY], work[2 * FEW * FEW + FEW * MANY];
+    float x[FEW * MANY], tall[FEW * MANY], work[2 * FEW * FEW + FEW * MANY];
     struct rand_pcg random;
     (void)state;
     assert_int_equal(train_kernels_select(NULL, &k, &err), 0);
     assert_int_equal(gemm_scratch_create(&scratch, &err), 0);
     rand_pcg_seed(&random, 3);
     for (int i = 0; i < FEW * MANY; i++)
-        x[i] = (float)(rand_pcg_double(&random) - 0.5) * (i / MANY == 0 ? 20.0f : 1.0f);
+        x[i] = tall[i % MANY * FEW + i / MANY] =
+            (float)(rand_pcg_double(&random) - 0.5) * (i / MANY == 0 ? 20.0f : 1.0f);
     muon_orthogonal(k, FEW, MANY, x, work, &scratch);
+    muon_orthogonal(k, MANY, FEW, tall, work, &scratch);
+    for (int i = 0; i < FEW * MANY; i++)
+        assert_true(fabsf(x[i] - tall[i % MANY * FEW + i / MANY]) < 1e-3f);
     for (int i = 0; i < FEW; i++)
         for (int j = 0; j < FEW; j++) {
             const float dot = k->dot(x + i * MANY, x + j * MANY, MANY);
@@ -225,7 +229,7 @@ static void test_muon_is_in_the_plan(void **state)
     rig_create(&muon, THREADS);
     optimizer = "adamw";
     assert_int_equal(muon.run.plan.optimizer - adam.run.plan.optimizer,
-        THREADS * sizeof(float) * (2 * FEW * FEW + 2 * FEW * MANY));
+        THREADS * sizeof(float) * (2 * FEW * FEW + FEW * MANY));
     rig_free(&adam);
     rig_free(&muon);
 }
