@@ -115,6 +115,12 @@ static const struct str members[N_MEMBERS] = {NAME("model"), NAME("messages"), N
     NAME("stream_options"), NAME("max_tokens"), NAME("max_completion_tokens"), NAME("temperature"),
     NAME("top_p"), NAME("presence_penalty"), NAME("frequency_penalty"), NAME("user")};
 
+static bool takes(struct str key)
+{
+    unsigned seen = 0;
+    return name_take(key, members, N_MEMBERS, &seen) < N_MEMBERS;
+}
+
 static bool member_take(size_t which, const struct json_item *item, struct plain *p)
 {
     switch (which) {
@@ -206,6 +212,7 @@ int api_openai_plain_read(struct arena *a, struct str body, struct chat_request 
     if (body.len > BODY_MOST)
         return 0;
     json_view_init(&view);
+    view.takes = takes;
     if (json_view_read(&view, body, &root, &ignored) == 0 && plain_take(root, &plain)) {
         *out = chat_request_create(a);
         if (!request_make(a, &plain, *out))

@@ -195,8 +195,21 @@ static int visit_inputs(const struct walk *w, const struct chat_request *r)
     return rc;
 }
 
+int chat_tool_visit(const struct chat_request *r, size_t index,
+    int (*visit)(void *ctx, struct str where, struct str text), void *ctx)
+{
+    return visit_tool(&(struct walk){r, visit, ctx}, index, &r->tools[index]);
+}
+
 int chat_request_visit(
     const struct chat_request *r, int (*visit)(void *ctx, struct str where, struct str text), void *ctx)
+{
+    return chat_request_visit_tools(r, visit, NULL, ctx);
+}
+
+int chat_request_visit_tools(const struct chat_request *r,
+    int (*visit)(void *ctx, struct str where, struct str text), int (*tool)(void *ctx, size_t index),
+    void *ctx)
 {
     struct walk w = {r, visit, ctx};
     int rc = visit_text(&w, STR("prompt"), r->prompt);
@@ -207,7 +220,7 @@ int chat_request_visit(
     for (size_t i = 0; i < r->n_messages && rc == 0; i++)
         rc = visit_message(&w, i, &r->messages[i]);
     for (size_t i = 0; i < r->n_tools && rc == 0; i++)
-        rc = visit_tool(&w, i, &r->tools[i]);
+        rc = tool ? tool(ctx, i) : visit_tool(&w, i, &r->tools[i]);
     for (size_t i = 0; i < r->n_stops && rc == 0; i++)
         rc = visit_text(&w, STR("stop"), r->stops[i]);
     if (rc == 0)

@@ -220,6 +220,12 @@ bool chat_role_find(struct str name, enum chat_role *out); /* false: no role's n
  * `text` only during the call. A non-zero return stops the walk and is returned. */
 int chat_request_visit(
     const struct chat_request *r, int (*visit)(void *ctx, struct str where, struct str text), void *ctx);
+/* The same, but for a call of tool(ctx, index) in the place of each tool's texts; and those. */
+int chat_request_visit_tools(const struct chat_request *r,
+    int (*visit)(void *ctx, struct str where, struct str text), int (*tool)(void *ctx, size_t index),
+    void *ctx);
+int chat_tool_visit(const struct chat_request *r, size_t index,
+    int (*visit)(void *ctx, struct str where, struct str text), void *ctx);
 /* "messages[12].content" of "messages[" and "].content", for what is called for each message. */
 struct str chat_place(struct arena *a, const char *list, size_t index, const char *member);
 

@@ -46,7 +46,8 @@ static bool member_take(struct json_view *v, struct json_scan *s)
     if (!json_scan_take(s, '"') || !json_scan_string(s, &v->plain, &key))
         return false;
     json_scan_space(s);
-    return json_scan_take(s, ':') && value_take(v, s, key);
+    v->untaken = v->takes && s->depth == 1 && !v->takes(key);
+    return !v->untaken && json_scan_take(s, ':') && value_take(v, s, key);
 }
 
 /* Its opening bracket taken. */
@@ -268,13 +269,15 @@ int json_view_read(struct json_view *v, struct str text, const struct json_item 
         .values = 1,
         .most = v->most ? v->most : LIMIT_JSON_VALUES};
     v->n = 0;
+    v->untaken = false;
     buf_clear(&v->plain);
     v->plain.max = text.len;
     bool whole = text.len > 0 && str_utf8_valid(text) && value_take(v, &s, STR_NONE);
     if (whole)
         json_scan_space(&s);
     if (!whole || s.at != s.end) {
-        int rc = refuse(text, err);
+        int rc = v->untaken ? error_set(err, ERROR_UNSUPPORTED, "it has a member that nobody takes")
+                            : refuse(text, err);
         buf_clear(&v->last);
         return rc;
     }

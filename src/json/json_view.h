@@ -43,6 +43,9 @@ struct json_view {
     struct buf plain; /* strings that had escapes */
     struct buf again; /* the one of json_view_again, where it had some */
     size_t most;      /* values; 0: LIMIT_JSON_VALUES */
+    /* NULL, or of the members of the outermost object: where it says no it is not read on (untaken). */
+    bool (*takes)(struct str key);
+    bool untaken;
     bool repeats;     /* the caller's word that texts may be alike */
     struct buf last; /* then the items stand in this copy; empty: the last text was too large, or not valid */
     uint32_t varies[JSON_VIEW_VARIES]; /* items that have differed, in order */

@@ -174,6 +174,12 @@ void detect_memo_caller(const struct detect_own *own, struct str who, struct det
     detect_memo_caller_make(own ? own->version : 0, who, caller);
 }
 
+void detect_memo_caller_trees(const struct detect_own *own, struct str who, struct detect_memo_caller *caller)
+{
+    const uint64_t trees = (uint64_t)1 << 63; /* versions count from 1 */
+    detect_memo_caller_make(trees | (own ? own->version : 0), who, caller);
+}
+
 void detect_memo_find(
     const struct detect_memo_caller *caller, struct str text, struct detect_memo_place *place)
 {
@@ -203,6 +209,18 @@ int detect_memo_judge(const struct detect_memo_place *place, const struct detect
     if (place->len > 0)
         keep(place->key, place->len, &found);
     return detect_findings_join(a, where, &found, f, err);
+}
+
+bool detect_memo_is_clean(const struct detect_memo_place *place)
+{
+    struct memo_found kept;
+    return place->len > 0 && recall(place->key, place->len, &kept);
+}
+
+void detect_memo_keep_clean(const struct detect_memo_place *place)
+{
+    if (place->len > 0)
+        keep(place->key, place->len, &(struct router_findings){0});
 }
 
 int detect_memo_look(const struct detect_own *own, struct arena *a, struct str who, struct str where,

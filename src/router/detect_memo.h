@@ -32,6 +32,13 @@ int detect_memo_judge(const struct detect_memo_place *place, const struct detect
 int detect_findings_join(struct arena *a, struct str where, const struct router_findings *found,
     struct router_findings *f, struct error *err) MUST_USE;
 
+/* Of whole trees of which nothing was found, neither in one of their strings nor in them as a text: they have
+ * places of their own, under keys of their own. */
+void detect_memo_caller_trees(
+    const struct detect_own *own, struct str who, struct detect_memo_caller *caller);
+bool detect_memo_is_clean(const struct detect_memo_place *place);
+void detect_memo_keep_clean(const struct detect_memo_place *place);
+
 /* How hard the text is (router_score); NaN: that is not kept. */
 double detect_memo_score(const struct detect_memo_place *place);
 void detect_memo_score_keep(const struct detect_memo_place *place, double score);

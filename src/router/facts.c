@@ -41,14 +41,23 @@ struct said {
     bool sure;
 };
 
+/* A tool comes again with every request of an agent: where nothing was found in any of it, one look at the
+ * memory tells. */
+struct tool_look {
+    struct detect_memo_place place;
+    bool clean, found; /* it is known to be; something was found now */
+};
+
 struct look {
     struct facts *facts;
     struct arena *arena;
     struct error *err;
     struct detect_memo_caller caller;
-    size_t n_new;          /* bytes that nobody has judged before */
-    size_t n_read, n_said; /* of the findings so many are noted in `said`, each type once */
-    struct said *said;     /* room for DETECT_MAX_TYPES */
+    struct tool_look *tools; /* NULL: none, or no memory for it */
+    size_t n_new;            /* bytes that nobody has judged before */
+    bool found;              /* something, since this was last set to false */
+    size_t n_read, n_said;   /* of the findings so many are noted in `said`, each type once */
+    struct said *said;       /* room for DETECT_MAX_TYPES */
 };
 
 /* Everything that is judged comes by here: in a conversation nearly all of it has come before. */
@@ -165,6 +174,7 @@ static int look_again(struct look *l, struct str where, struct str text, const s
         return rc;
     if (seam && seam->apart)
         crossing_keep(&again, seam);
+    l->found |= again.n_entities > 0 || again.more > 0 || again.n_more_types > 0 || again.categories != 0;
     for (size_t i = 0; i < again.n_entities && rc == 0; i++)
         if (!is_said(l, &again.entities[i]))
             rc = detect_entity_add(l->arena, f, &again.entities[i], l->err);
@@ -192,13 +202,19 @@ static int data_look(struct look *l, struct str where, struct str base64)
 static int text_look(void *ctx, struct str where, struct str text)
 {
     struct look *l = ctx;
+    struct router_findings *f = &l->facts->findings;
     struct str packed = packed_of(text);
     int rc = packed.len > 0 ? data_look(l, where, packed) : 0;
     if (rc == 0 && is_media_data(text)) {
         text = media_name(text, packed);
         return text.len > 0 ? look_again(l, where, text, NULL) : 0;
     }
-    return rc ? rc : findings_add(l, where, text, &l->facts->findings);
+    if (rc)
+        return rc;
+    size_t before = f->n_entities + f->more;
+    rc = findings_add(l, where, text, f);
+    l->found |= f->n_entities + f->more > before;
+    return rc;
 }
 
 /* A tree as text: a value's key beside it can show what it is. */
@@ -223,18 +239,82 @@ static int seam_judge(void *ctx, const struct seam *s)
     return look_again(ctx, s->where, s->text, s);
 }
 
+static const json_t *tree_of(const struct chat_tool *t)
+{
+    return t->raw ? t->raw : t->parameters;
+}
+
+/* Which tools are known to be clean. */
+static void tools_find(struct look *l)
+{
+    const struct chat_request *r = l->facts->request;
+    struct detect_memo_caller caller;
+    struct buf text;
+    l->tools = r->n_tools > 0 ? arena_try_array(l->arena, struct tool_look, r->n_tools) : NULL;
+    if (!l->tools)
+        return;
+    detect_memo_caller_trees(l->facts->own, l->facts->caller, &caller);
+    buf_init(&text, LIMIT_REQUEST_MEMORY);
+    for (size_t i = 0; i < r->n_tools && !text.failed; i++) {
+        struct json_writer w;
+        buf_clear(&text);
+        json_writer_init(&w, &text);
+        json_array_begin(&w);
+        json_write_str(&w, r->tools[i].name);
+        json_write_str(&w, r->tools[i].description);
+        json_write_value(&w, tree_of(&r->tools[i]));
+        if (text.failed)
+            break;
+        detect_memo_find(&caller, buf_str(&text), &l->tools[i].place);
+        l->tools[i].clean = detect_memo_is_clean(&l->tools[i].place);
+    }
+    buf_free(&text);
+}
+
+static int tool_look(void *ctx, size_t index)
+{
+    struct look *l = ctx;
+    if (l->tools && l->tools[index].clean)
+        return 0;
+    l->found = false;
+    int rc = chat_tool_visit(l->facts->request, index, text_look, l);
+    if (l->tools)
+        l->tools[index].found = l->found;
+    return rc;
+}
+
+static int tool_tree_look(struct look *l, size_t index)
+{
+    if (l->tools && l->tools[index].clean)
+        return 0;
+    l->found = false;
+    int rc = tree_look(l, "tools", index, tree_of(&l->facts->request->tools[index]));
+    if (l->tools)
+        l->tools[index].found |= l->found;
+    return rc;
+}
+
+/* Once all of them were looked at. */
+static void tools_keep(const struct look *l)
+{
+    for (size_t i = 0; l->tools && i < l->facts->request->n_tools; i++)
+        if (!l->tools[i].clean && !l->tools[i].found)
+            detect_memo_keep_clean(&l->tools[i].place);
+}
+
 static int request_look(struct look *l)
 {
     const struct chat_request *r = l->facts->request;
     int rc = detect_own_request(l->facts->own, l->facts->context, l->arena, &l->facts->findings, l->err);
+    tools_find(l);
     if (rc == 0)
-        rc = chat_request_visit(r, text_look, l);
+        rc = chat_request_visit_tools(r, text_look, tool_look, l);
     for (size_t i = 0; i < r->n_messages && rc == 0; i++)
         rc = tree_look(l, "messages", i, r->messages[i].vendor);
     if (rc == 0)
         rc = seam_visit(r, seam_judge, l, l->err);
     for (size_t i = 0; i < r->n_tools && rc == 0; i++)
-        rc = tree_look(l, "tools", i, r->tools[i].raw ? r->tools[i].raw : r->tools[i].parameters);
+        rc = tool_tree_look(l, i);
     return rc ? rc : tree_look(l, "request", 0, r->vendor);
 }
 
@@ -255,7 +335,10 @@ const struct router_findings *facts_findings(struct facts *f)
     detect_memo_caller(f->own, f->caller, &l.caller);
     (void)question_of(f); /* findings_add knows it then */
     f->have |= FACTS_FINDINGS;
-    if (request_look(&l) || not_judged(f, &err)) {
+    int rc = request_look(&l);
+    if (rc == 0 && (rc = not_judged(f, &err)) == 0)
+        tools_keep(&l);
+    if (rc) {
         f->detector_failed = true;
         f->findings.sensitive = true;
         size_t n = str_utf8_floor(err.message, strnlen(err.message, sizeof f->failure - 1));

@@ -166,6 +166,27 @@ static void what_is_no_json_is_refused_with_words(void **state)
     json_view_free(&v);
 }
 
+static bool takes_a(struct str key)
+{
+    return str_is(key, "a");
+}
+
+static void what_nobody_takes_is_not_read_on(void **state)
+{
+    (void)state;
+    struct json_view v;
+    const struct json_item *item;
+    struct error err;
+    json_view_init(&v);
+    v.takes = takes_a;
+    assert_int_equal(json_view_read(&v, STR("{\"b\": tru"), &item, &err), ERROR_UNSUPPORTED);
+    assert_int_equal(
+        json_view_read(&v, STR("{\"a\": [{\"b\": 1}]}"), &item, &err), 0); /* deeper it is not asked */
+    assert_int_equal(json_view_read(&v, STR("{\"a\": tru"), &item, &err), ERROR_INVALID);
+    assert_int_equal(json_view_read(&v, STR("[{\"b\": 1}]"), &item, &err), 0);
+    json_view_free(&v);
+}
+
 static void every_cut_is_refused(void **state)
 {
     struct str text =
@@ -349,6 +370,7 @@ int main(void)
         cmocka_unit_test(members_and_elements_are_found),
         cmocka_unit_test(unescaped_texts_do_not_move),
         cmocka_unit_test(what_is_no_json_is_refused_with_words),
+        cmocka_unit_test(what_nobody_takes_is_not_read_on),
         cmocka_unit_test(every_cut_is_refused),
         cmocka_unit_test(an_event_like_the_last_is_seen_as_afresh),
         cmocka_unit_test(random_texts_with_a_change_are_seen_as_afresh),

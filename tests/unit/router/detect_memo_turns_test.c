@@ -130,8 +130,43 @@ static int start(void **state)
     return router_detect_init(&err);
 }
 
+/* What comes with each request of an agent: known by one look while nothing was found in any of it. */
+static bool tool_is_sensitive(struct str who, const char *description, const char *member, const char *text)
+{
+    struct arena *a = arena_create(32 * MIB);
+    struct chat_request *q = request_of(a, "auto", "What is a weir?");
+    struct router_context c = context_of();
+    struct facts f;
+    q->tools = arena_new(a, struct chat_tool);
+    q->n_tools = 1;
+    q->tools[0] = (struct chat_tool){.name = STR("look"),
+        .description = str_from(description),
+        .parameters = json_pack("{s:s,s:s}", "type", "object", member, text)};
+    c.caller = who;
+    facts_init(&f, NULL, q, &c);
+    bool sensitive = facts_findings(&f)->sensitive;
+    json_decref((json_t *)q->tools[0].parameters);
+    arena_free(a);
+    return sensitive;
+}
+
+static void a_tool_that_was_clean_is_looked_at_once_it_changes(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 3; round++) {
+        assert_false(tool_is_sensitive(STR("one"), "Says what a weir is.", "path", "here"));
+        assert_true(tool_is_sensitive(STR("one"), "Mail jane.doe@acme-corp.com.", "path", "here"));
+        assert_true(tool_is_sensitive(STR("one"), "Says what a weir is.", "jane.doe@acme-corp.com", "here"));
+        assert_true(tool_is_sensitive(STR("one"), "Says what a weir is.", "path", "jane.doe@acme-corp.com"));
+        assert_true(tool_is_sensitive(
+            STR("one"), "Says what a weir is.", "password", "Trout-Pond-88")); /* together */
+        assert_false(tool_is_sensitive(STR("two"), "Says what a weir is.", "path", "here"));
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(earlier_turns_remembered_change_no_finding)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(earlier_turns_remembered_change_no_finding),
+        cmocka_unit_test(a_tool_that_was_clean_is_looked_at_once_it_changes)};
     return cmocka_run_group_tests(tests, start, NULL);
 }
