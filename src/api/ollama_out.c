@@ -37,10 +37,9 @@ int64_t ollama_now_ns(void)
 
 void ollama_time_write(struct json_writer *w, const char *key, int64_t wall_ns)
 {
-    char text[32], full[64];
-    clock_format(wall_ns / 1000000, text); /* "2026-11-20T12:00:00.123Z" */
-    snprintf(full, sizeof full, "%.19s.%09lldZ", text, (long long)(wall_ns % 1000000000));
-    json_member_text(w, key, full);
+    char text[32];
+    clock_format_ns(wall_ns, text);
+    json_member_text(w, key, text);
 }
 
 static void head_write(const struct ollama_answer *a, struct json_writer *w, struct buf *out)

@@ -235,7 +235,9 @@ static void response_write(struct json_writer *w, const struct responses_answer 
 
 static void event_begin(struct json_writer *w, struct responses_answer *a, const char *type, struct buf *out)
 {
-    buf_appendf(out, "event: %s\ndata: ", type);
+    buf_append_text(out, "event: ");
+    buf_append_text(out, type);
+    buf_append_text(out, "\ndata: ");
     json_writer_init(w, out);
     json_object_begin(w);
     json_member_str(w, "type", str_from(type));

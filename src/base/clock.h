@@ -16,6 +16,7 @@ int64_t clock_wall_rough_ms(void);
 int64_t clock_cpu_ns(void); /* that the calling thread has computed */
 /* "2026-11-20T12:00:00.123Z" (RFC 3339, UTC, milliseconds); outside 1970 to 9999 the nearest of them. */
 void clock_format(int64_t wall_ms, char out[32]);
+void clock_format_ns(int64_t wall_ns, char out[32]); /* with nine places; before 1970 that year's beginning */
 /* "2026-11-20" or "2026-11-20T12:00:00[.123][Z|+01:00]"; UTC where none is named. False on anything else. */
 bool clock_parse(struct str text, int64_t *wall_ms);
 /* "250ms", "5s", "10m", "24h", "90d", "2w" to milliseconds. False on anything else. */

@@ -55,6 +55,13 @@ static void writes_dates_outside_its_range_as_the_nearest(void **state)
         clock_format(dates[i].ms, text);
         assert_string_equal(text, dates[i].text);
     }
+    char text[32];
+    clock_format_ns(1795176000012345678, text);
+    assert_string_equal(text, "2026-11-20T12:00:00.012345678Z");
+    clock_format_ns(INT64_MAX, text);
+    assert_string_equal(text, "2262-04-11T23:47:16.854775807Z");
+    clock_format_ns(-1, text);
+    assert_string_equal(text, "1970-01-01T00:00:00.000000000Z");
 }
 
 static void rough_readings_are_a_tick_behind(void **state)
