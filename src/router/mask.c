@@ -118,6 +118,14 @@ static size_t bisect(const struct mask_list *l, size_t low, size_t high, size_t 
     return low;
 }
 
+/* The first place from `at` on at which one of the words may begin, or the text's end. */
+static size_t begin_next(const struct mask_list *l, struct str text, size_t at)
+{
+    while (at < text.len && !l->first[(unsigned char)text.data[at]])
+        at++;
+    return at;
+}
+
 /* The longest word at text[at] that `fits`; NULL: none. `*cut`: a longer one might be there, were there more
  * text. */
 static const struct mask_word *find(struct mask_list *l, struct str text, size_t at,
@@ -352,7 +360,7 @@ int mask_text(struct mask *m, struct str text, struct str *out, struct error *er
     list_sort(&m->originals);
     const size_t allowed = steps_allowed(&m->originals, text);
     buf_init(&made, LIMIT_REQUEST_MEMORY);
-    for (size_t i = 0; i < text.len && rc == 0;) {
+    for (size_t i = 0; (i = begin_next(&m->originals, text, i)) < text.len && rc == 0;) {
         if (m->originals.steps > allowed) {
             rc = error_set(err, ERROR_UNSUPPORTED, "it takes too long to mask");
             break;
@@ -382,7 +390,7 @@ bool mask_leaks(struct mask *m, struct str text)
     bool cut;
     list_sort(&m->originals);
     const size_t allowed = steps_allowed(&m->originals, text);
-    for (size_t i = 0; i < text.len; i++)
+    for (size_t i = 0; (i = begin_next(&m->originals, text, i)) < text.len; i++)
         if (find(&m->originals, text, i, original_shows, &cut) || m->originals.steps > allowed)
             return true;
     return false;
@@ -481,8 +489,13 @@ static int replace(struct mask *m, struct str text, bool blank, struct str *out,
 {
     struct buf made;
     buf_init(&made, LIMIT_REQUEST_MEMORY);
-    for (size_t i = 0; i < text.len;) {
+    bool any = placeholders_ready(m);
+    for (size_t i = 0, next; i < text.len;) {
         struct str original;
+        next = any ? begin_next(&m->placeholders, text, i) : text.len;
+        buf_append_str(&made, str_slice(text, i, next));
+        if ((i = next) == text.len)
+            break;
         size_t n = router_mask_match(m, text, i, true, &original);
         if (n == 0)
             buf_append_char(&made, text.data[i]);
